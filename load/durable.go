@@ -1,0 +1,162 @@
+package load
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+)
+
+// FS is the part of the operating system that the lake writes and reads through, so that tests can make any step
+// fail. Paths are those of package os.
+type FS interface {
+	// CreateTemp makes a new file of mode 0600 in dir; pattern as in os.CreateTemp.
+	CreateTemp(dir, pattern string) (File, error)
+	Open(name string) (File, error)
+	// OpenAppend opens name for appending, and makes it with mode 0600 if it isn't there.
+	OpenAppend(name string) (File, error)
+	ReadFile(name string) ([]byte, error)
+	ReadDir(name string) ([]fs.DirEntry, error)
+	Stat(name string) (fs.FileInfo, error)
+	MkdirAll(name string, mode fs.FileMode) error
+	Rename(from, to string) error
+	Remove(name string) error
+	RemoveAll(name string) error
+	// SyncDir makes the names in a directory durable: a rename is not before it.
+	SyncDir(name string) error
+}
+
+// File is an open file of an FS.
+type File interface {
+	io.ReadWriteSeeker
+	io.ReaderAt
+	io.Closer
+	Name() string
+	Sync() error
+	Stat() (fs.FileInfo, error)
+	Truncate(size int64) error
+}
+
+type osFS struct{}
+
+func (osFS) CreateTemp(dir, pattern string) (File, error) { return os.CreateTemp(dir, pattern) }
+func (osFS) Open(name string) (File, error)               { return os.Open(name) }
+func (osFS) ReadFile(name string) ([]byte, error)         { return os.ReadFile(name) }
+func (osFS) ReadDir(name string) ([]fs.DirEntry, error)   { return os.ReadDir(name) }
+func (osFS) Stat(name string) (fs.FileInfo, error)        { return os.Stat(name) }
+func (osFS) MkdirAll(name string, mode fs.FileMode) error { return os.MkdirAll(name, mode) }
+func (osFS) Rename(from, to string) error                 { return os.Rename(from, to) }
+func (osFS) Remove(name string) error                     { return os.Remove(name) }
+func (osFS) RemoveAll(name string) error                  { return os.RemoveAll(name) }
+func (osFS) OpenAppend(name string) (File, error) {
+	return os.OpenFile(name, os.O_RDWR|os.O_APPEND|os.O_CREATE, fileMode)
+}
+func (osFS) SyncDir(name string) error {
+	d, err := os.Open(name)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
+}
+
+// temp is a half-done file in the lake's temp directory. It becomes a file of the lake by commit, or is gone by abort.
+type temp struct {
+	File
+	lake *Lake
+	done bool
+}
+
+// createTemp starts a file. The caller must commit or abort it; abort after commit does nothing.
+func (l *Lake) createTemp(pattern string) (*temp, error) {
+	if err := l.fs.MkdirAll(l.path(tempDir), dirMode); err != nil {
+		return nil, err
+	}
+	f, err := l.fs.CreateTemp(l.path(tempDir), pattern)
+	if err != nil {
+		return nil, err
+	}
+	return &temp{File: f, lake: l}, nil
+}
+
+// commit makes the file durable under the name target, in place of what stood there, by one rename. Every step is
+// written down, for the order is the promise: the content is on the disk before the name shows it, and the name is
+// on the disk before anybody is told.
+//
+//	fsync(temp) · close(temp) · mkdir(parents of target) · rename(temp, target) · fsync(directory of target)
+//
+// An error from the last step leaves the new file in place: whoever repeats the commit writes the same again.
+func (t *temp) commit(target string) error {
+	if t.done {
+		return errors.New("commit of a file that is done")
+	}
+	defer t.abort()
+	if err := t.Sync(); err != nil {
+		return fmt.Errorf("commit %s: %w", target, err)
+	}
+	t.done = true
+	name := t.Name()
+	if err := t.Close(); err != nil {
+		_ = t.lake.fs.Remove(name)
+		return fmt.Errorf("commit %s: %w", target, err)
+	}
+	return t.lake.install(name, target)
+}
+
+// install renames a durable temp file to target and makes the name durable.
+func (l *Lake) install(name, target string) error {
+	dir := filepath.Dir(target)
+	if err := l.mkdirs(dir); err != nil {
+		_ = l.fs.Remove(name)
+		return fmt.Errorf("commit %s: %w", target, err)
+	}
+	if err := l.fs.Rename(name, target); err != nil {
+		_ = l.fs.Remove(name)
+		return fmt.Errorf("commit %s: %w", target, err)
+	}
+	if err := l.fs.SyncDir(dir); err != nil {
+		return fmt.Errorf("commit %s: %w", target, err)
+	}
+	return nil
+}
+
+// abort drops the file if it isn't committed.
+func (t *temp) abort() {
+	if t.done {
+		return
+	}
+	t.done = true
+	name := t.Name()
+	_ = t.Close()
+	_ = t.lake.fs.Remove(name)
+}
+
+// replace writes r to target as one commit.
+func (l *Lake) replace(target string, r io.Reader) error {
+	t, err := l.createTemp(filepath.Base(target) + ".*")
+	if err != nil {
+		return fmt.Errorf("commit %s: %w", target, err)
+	}
+	defer t.abort()
+	if _, err := io.Copy(t, r); err != nil {
+		return fmt.Errorf("commit %s: %w", target, err)
+	}
+	return t.commit(target)
+}
+
+// mkdirs makes dir and its missing parents within the lake, and makes their names durable.
+func (l *Lake) mkdirs(dir string) error {
+	if _, err := l.fs.Stat(dir); err == nil {
+		return nil
+	}
+	if parent := filepath.Dir(dir); parent != dir && len(dir) > len(l.dir) {
+		if err := l.mkdirs(parent); err != nil {
+			return err
+		}
+	}
+	if err := l.fs.MkdirAll(dir, dirMode); err != nil {
+		return err
+	}
+	return l.fs.SyncDir(filepath.Dir(dir))
+}

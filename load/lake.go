@@ -1,0 +1,135 @@
+package load
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+
+	"github.com/usagelake/usagelake/schemas"
+)
+
+// Format is the version of the lake's layout that this program writes. It reads this and all older ones.
+const Format = 1
+
+// The names within a lake. Readers glob the first three and open the database; the rest is ours.
+const (
+	usageDir      = "usage"
+	balanceDir    = "balance"
+	quarantineDir = "quarantine"
+	rawDir        = "raw"
+	journalDir    = "journal"
+	tempDir       = ".tmp" // half-done files, on the same file system; emptied by whoever holds the lock
+	databaseFile  = "usage.duckdb"
+	markerFile    = "lake.json"
+	lockFile      = ".lock"
+)
+
+// Errors of opening a lake.
+var (
+	ErrNoLake = errors.New("no lake here")
+	ErrNewer  = errors.New("the lake was made by a newer version of usagelake")
+)
+
+// Options of a Lake. The zero value works.
+type Options struct {
+	FS     FS           // nil: the operating system's
+	Logger *slog.Logger // nil: nothing is logged
+}
+
+// Lake is a directory of one company's usage: the raw archive, what is derived from it, and the published file.
+// Reading needs no lock. Whoever writes holds the lock.
+type Lake struct {
+	dir string
+	fs  FS
+	log *slog.Logger
+}
+
+// marker is the content of lake.json.
+type marker struct {
+	Format int `json:"format"`
+}
+
+// Open opens an existing lake for reading, or for writing under Lock. It returns ErrNoLake or ErrNewer.
+func Open(dir string, opts Options) (*Lake, error) {
+	l := newLake(dir, opts)
+	b, err := l.fs.ReadFile(l.path(markerFile))
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, fmt.Errorf("open lake %s: %w", dir, ErrNoLake)
+	case err != nil:
+		return nil, fmt.Errorf("open lake %s: %w", dir, err)
+	}
+	var m marker
+	if err := json.Unmarshal(b, &m); err != nil || m.Format < 1 {
+		return nil, fmt.Errorf("open lake %s: %s is damaged: it should read {\"format\":%d}", dir, markerFile, Format)
+	}
+	if m.Format > Format {
+		return nil, fmt.Errorf("open lake %s: %w (its format is %d, this version knows %d)", dir, ErrNewer, m.Format, Format)
+	}
+	return l, nil
+}
+
+// Create opens the lake in dir, or makes one if dir doesn't exist or is empty.
+func Create(dir string, opts Options) (*Lake, error) {
+	l, err := Open(dir, opts)
+	if !errors.Is(err, ErrNoLake) {
+		return l, err
+	}
+	l = newLake(dir, opts)
+	entries, err := l.fs.ReadDir(dir)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("create lake %s: %w", dir, err)
+	}
+	for _, e := range entries {
+		if e.Name() != tempDir && e.Name() != rawDir { // a raw archive alone is a lake to rebuild
+			return nil, fmt.Errorf("create lake %s: the directory is not empty and is no lake (it has %s)", dir, e.Name())
+		}
+	}
+	if err := l.fs.MkdirAll(l.path(tempDir), dirMode); err != nil {
+		return nil, fmt.Errorf("create lake %s: %w", dir, err)
+	}
+	b, err := json.Marshal(marker{Format: Format})
+	if err != nil {
+		return nil, err
+	}
+	if err := l.replace(l.path(markerFile), bytes.NewReader(append(b, '\n'))); err != nil {
+		return nil, fmt.Errorf("create lake %s: %w", dir, err)
+	}
+	return l, nil
+}
+
+func newLake(dir string, opts Options) *Lake {
+	l := &Lake{dir: filepath.Clean(dir), fs: opts.FS, log: opts.Logger}
+	if l.fs == nil {
+		l.fs = osFS{}
+	}
+	if l.log == nil {
+		l.log = slog.New(slog.DiscardHandler)
+	}
+	return l
+}
+
+// Dir is the lake's directory.
+func (l *Lake) Dir() string { return l.dir }
+
+// Database is the path of the published DuckDB file, whether it stands there or not.
+func (l *Lake) Database() string { return l.path(databaseFile) }
+
+func (l *Lake) path(elem ...string) string {
+	return filepath.Join(append([]string{l.dir}, elem...)...)
+}
+
+// partition is the directory of p below one of the lake's trees: TREE/account=NAME/date=YYYY-MM-DD.
+func (l *Lake) partition(tree string, p schemas.Partition) string {
+	return l.path(tree, "account="+p.Account, "date="+p.Date.String())
+}
+
+const (
+	dirMode  os.FileMode = 0o700
+	fileMode os.FileMode = 0o600
+)
