@@ -1,0 +1,460 @@
+package extract
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httptrace"
+	"net/netip"
+	"net/url"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/usagelake/usagelake/schemas"
+)
+
+// Bounds of an answer.
+const (
+	// DefaultMaxBody bounds an answer after decompression: some 40,000 records.
+	DefaultMaxBody = 16 << 20
+	// DefaultTimeout bounds one request from its sending to the last byte of the answer.
+	DefaultTimeout = 60 * time.Second
+)
+
+// Options make a Client. Account, BaseURL and Key are required.
+type Options struct {
+	Account   string // for messages
+	BaseURL   string // …/api/v1/portal/management; https, or http to a loopback address
+	Key       string // the management key
+	UserAgent string
+	Pacer     *Pacer            // nil: one at the defaults. Clients of one key share one
+	Transport http.RoundTripper // nil: as http.DefaultTransport, with its proxy settings
+	Timeout   time.Duration     // 0: DefaultTimeout
+	MaxBody   int64             // 0: DefaultMaxBody
+	Retry     Retry
+	Logger    *slog.Logger // nil: nothing is logged
+}
+
+// Validate reports everything that is wrong with o, without showing the key.
+func (o Options) Validate() error {
+	var errs []error
+	if _, err := parseBaseURL(o.BaseURL); err != nil {
+		errs = append(errs, err)
+	}
+	switch {
+	case o.Key == "":
+		errs = append(errs, errors.New("no key"))
+	case strings.ContainsFunc(o.Key, func(r rune) bool { return r <= ' ' || r > '~' }):
+		errs = append(errs, errors.New("the key holds a space, a line break or another character that no key has"))
+	}
+	return errors.Join(errs...)
+}
+
+// parseBaseURL accepts https, and http to this machine alone: a key sent in the clear is a key given away.
+func parseBaseURL(raw string) (*url.URL, error) {
+	u, err := url.Parse(raw)
+	if err != nil {
+		return nil, fmt.Errorf("base URL %q: %w", raw, err)
+	}
+	switch {
+	case u.Host == "":
+		return nil, fmt.Errorf("base URL %q has no host: write it like https://portal.example/api/v1/portal/management", raw)
+	case u.User != nil:
+		return nil, fmt.Errorf("base URL of host %q holds a user name or password: the key goes into the environment or a file", u.Host)
+	case u.RawQuery != "" || u.Fragment != "":
+		return nil, fmt.Errorf("base URL of host %q has a query or a fragment: give the path alone", u.Host)
+	case u.Scheme == "https":
+	case u.Scheme == "http":
+		if !isLoopback(u.Hostname()) {
+			return nil, fmt.Errorf("base URL %q would send the key in the clear: use https:// (http:// is for loopback addresses alone)", raw)
+		}
+	default:
+		return nil, fmt.Errorf("base URL %q is not http(s)", raw)
+	}
+	u.Path = strings.TrimRight(u.Path, "/")
+	return u, nil
+}
+
+func isLoopback(host string) bool {
+	if host == "localhost" {
+		return true
+	}
+	ip, err := netip.ParseAddr(host)
+	return err == nil && ip.IsLoopback()
+}
+
+// Client asks the Manager API with one key. It is safe for concurrent use.
+type Client struct {
+	opts  Options
+	base  *url.URL
+	http  *http.Client
+	pacer *Pacer
+	log   *slog.Logger
+
+	requests, retries, throttled atomic.Int64
+	lastAccepted                 atomic.Int64 // Unix nanoseconds of the last request that wasn't answered by a 429
+	skew                         atomic.Int64 // nanoseconds the server's clock is ahead, as of the last answer
+	skewKnown                    atomic.Bool
+}
+
+// NewClient makes a Client or says what is wrong with opts.
+func NewClient(opts Options) (*Client, error) {
+	if err := opts.Validate(); err != nil {
+		return nil, err
+	}
+	base, err := parseBaseURL(opts.BaseURL)
+	if err != nil {
+		return nil, err
+	}
+	if opts.Pacer == nil {
+		opts.Pacer = NewPacer(0, 0)
+	}
+	if opts.Timeout <= 0 {
+		opts.Timeout = DefaultTimeout
+	}
+	if opts.MaxBody <= 0 {
+		opts.MaxBody = DefaultMaxBody
+	}
+	opts.Retry = opts.Retry.withDefaults()
+	if opts.Transport == nil {
+		opts.Transport = defaultTransport(opts.Pacer.most)
+	}
+	log := opts.Logger
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
+	}
+	c := &Client{
+		opts: opts, base: base, pacer: opts.Pacer, log: log,
+		http: &http.Client{
+			Transport:     opts.Transport,
+			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+		},
+	}
+	return c, nil
+}
+
+// defaultTransport keeps as many connections as requests may be under way, so that none is opened anew for each.
+func defaultTransport(inFlight int) *http.Transport {
+	t := http.DefaultTransport.(*http.Transport).Clone()
+	t.MaxIdleConns = inFlight
+	t.MaxIdleConnsPerHost = inFlight
+	t.MaxConnsPerHost = inFlight
+	t.DialContext = (&net.Dialer{Timeout: 15 * time.Second, KeepAlive: 30 * time.Second}).DialContext
+	t.MaxResponseHeaderBytes = 64 << 10
+	return t
+}
+
+// Close drops the idle connections.
+func (c *Client) Close() { c.http.CloseIdleConnections() }
+
+// Counts are the requests of a Client so far.
+type Counts struct {
+	Requests  int64 // sent, retries included
+	Retries   int64 // of these, those that repeat a failed one
+	Throttled int64 // of these, those answered by 429
+}
+
+// Counts gives the counts so far.
+func (c *Client) Counts() Counts {
+	return Counts{Requests: c.requests.Load(), Retries: c.retries.Load(), Throttled: c.throttled.Load()}
+}
+
+// ClockSkew is how far the server's clock is ahead of this machine's, by the Date header of the last answer (whole
+// seconds); false if no answer had one.
+func (c *Client) ClockSkew() (time.Duration, bool) {
+	return time.Duration(c.skew.Load()), c.skewKnown.Load()
+}
+
+// answer is a 200 with an envelope that says success.
+type answer struct {
+	body      []byte
+	requestID string
+	at        time.Time
+	attempts  int
+}
+
+// get asks for path once the pacer lets it, and again while that may help. valid, if it isn't nil, looks at an answer
+// whose envelope is good: an error from it makes the answer one that can't be read.
+func (c *Client) get(ctx context.Context, op, path string, query url.Values, priority int64, valid func([]byte) error) (answer, error) {
+	budget := c.opts.Retry.start()
+	for {
+		a, err := c.once(ctx, op, path, query, priority, valid)
+		if err == nil {
+			a.attempts = budget.attempts + 1
+			return a, nil
+		}
+		if ctx.Err() != nil {
+			return answer{}, context.Cause(ctx)
+		}
+		var api *APIError
+		if !errors.As(err, &api) {
+			return answer{}, err
+		}
+		wait, again := budget.next(api, time.Unix(0, c.lastAccepted.Load()))
+		api.Attempts = budget.attempts
+		if !again {
+			return answer{}, api
+		}
+		c.retries.Add(1)
+		c.log.Debug("asking again", "account", c.opts.Account, "op", op, "attempt", budget.attempts,
+			"status", api.Status, "reason", api.Message, "request_id", api.RequestID, "wait", wait.Round(time.Millisecond))
+		if wait > 0 {
+			timer := time.NewTimer(wait)
+			select {
+			case <-ctx.Done():
+				timer.Stop()
+				return answer{}, context.Cause(ctx)
+			case <-timer.C:
+			}
+		}
+	}
+}
+
+// once sends one request.
+func (c *Client) once(ctx context.Context, op, path string, query url.Values, priority int64, valid func([]byte) error) (a answer, err error) {
+	slot, err := c.pacer.acquire(ctx, priority)
+	if err != nil {
+		return answer{}, err
+	}
+	accepted := false
+	defer func() { slot.release(accepted) }()
+
+	ctx, cancel := context.WithTimeout(ctx, c.opts.Timeout)
+	defer cancel()
+	fail := func(kind error, status int, message string, cause error) *APIError {
+		return &APIError{Account: c.opts.Account, Op: op, Status: status, Kind: kind, Cause: cause,
+			Message: redact(message, c.opts.Key), Attempts: 1}
+	}
+	u := c.base.JoinPath(path)
+	u.RawQuery = query.Encode()
+	trace := &httptrace.ClientTrace{WroteRequest: func(httptrace.WroteRequestInfo) { slot.written() }}
+	req, err := http.NewRequestWithContext(httptrace.WithClientTrace(ctx, trace), http.MethodGet, u.String(), nil)
+	if err != nil {
+		return answer{}, fail(ErrPermanent, 0, err.Error(), nil)
+	}
+	req.Header.Set("Authorization", "Bearer "+c.opts.Key)
+	req.Header.Set("Accept", "application/json")
+	if c.opts.UserAgent != "" {
+		req.Header.Set("User-Agent", c.opts.UserAgent)
+	}
+
+	c.requests.Add(1)
+	resp, err := c.http.Do(req)
+	if err != nil {
+		return answer{}, fail(ErrTemporary, 0, c.networkMessage(ctx, err), unwrapURL(err))
+	}
+	defer resp.Body.Close()
+	c.noteDate(resp)
+	body, err := io.ReadAll(io.LimitReader(resp.Body, c.opts.MaxBody+1))
+	if resp.StatusCode != http.StatusTooManyRequests {
+		accepted = true
+		c.lastAccepted.Store(time.Now().UnixNano())
+	}
+	if err != nil && resp.StatusCode == http.StatusOK {
+		return answer{}, fail(ErrTemporary, resp.StatusCode, "the answer broke off: "+c.networkMessage(ctx, err), err)
+	}
+	if int64(len(body)) > c.opts.MaxBody {
+		return answer{}, fail(ErrPermanent, resp.StatusCode, fmt.Sprintf("the answer is larger than %d bytes", c.opts.MaxBody), nil)
+	}
+	env, envErr := readEnvelope(body)
+	if resp.StatusCode == http.StatusOK && envErr == nil && env.ok() {
+		if valid != nil {
+			if err := valid(body); err != nil {
+				e := fail(ErrTemporary, resp.StatusCode, err.Error(), nil)
+				e.RequestID = redact(env.Meta.RequestID, c.opts.Key)
+				return answer{}, e
+			}
+		}
+		return answer{body: body, requestID: redact(env.Meta.RequestID, c.opts.Key), at: time.Now().UTC()}, nil
+	}
+	e := c.classify(resp, env, envErr, body, fail)
+	if errors.Is(e, ErrThrottled) {
+		accepted = false
+		c.throttled.Add(1)
+		slot.throttled(e.retryAfter)
+	}
+	return answer{}, e
+}
+
+// classify makes the error of an answer that isn't a success: by HTTP status, or by meta.code where a 200 holds one.
+func (c *Client) classify(resp *http.Response, env envelope, envErr error, body []byte, fail func(error, int, string, error) *APIError) *APIError {
+	status := resp.StatusCode
+	message := ""
+	if envErr == nil {
+		message = env.Meta.Message
+	}
+	effective := status
+	if status == http.StatusOK {
+		if envErr != nil {
+			return fail(ErrTemporary, status, "the answer can't be read: "+describeBody(resp, body, envErr), nil)
+		}
+		effective = env.code()
+		message = fmt.Sprintf("the answer holds error code %d: %s", effective, message)
+	} else if message == "" {
+		message = strings.ToLower(http.StatusText(status))
+		if envErr != nil && len(body) > 0 {
+			message += ": " + describeBody(resp, body, envErr)
+		}
+	}
+	kind := ErrTemporary
+	switch {
+	case effective == http.StatusUnauthorized, effective == http.StatusForbidden:
+		kind = ErrRefused
+	case effective == http.StatusTooManyRequests:
+		kind = ErrThrottled
+	case effective == http.StatusRequestTimeout, effective == http.StatusTooEarly:
+	case status >= 300 && status < 400:
+		kind = ErrPermanent
+		message = "redirected, which is not followed"
+		if to, err := resp.Location(); err == nil {
+			message = fmt.Sprintf("redirected to %s://%s%s, which is not followed: is the base URL right?", to.Scheme, to.Host, to.Path)
+		}
+	case effective >= 400 && effective < 500:
+		kind = ErrPermanent
+	}
+	e := fail(kind, status, message, nil)
+	e.RequestID = redact(env.Meta.RequestID, c.opts.Key)
+	e.retryAfter = retryAfter(resp.Header.Get("Retry-After"), time.Now())
+	return e
+}
+
+// describeBody says what stands in place of the JSON that was expected, without quoting much of it.
+func describeBody(resp *http.Response, body []byte, err error) string {
+	switch trimmed := strings.TrimSpace(string(body[:min(len(body), 64)])); {
+	case trimmed == "":
+		return "it is empty"
+	case strings.HasPrefix(trimmed, "<"):
+		return "it is HTML or XML, not JSON (a proxy or a login page in between?)"
+	default:
+		return fmt.Sprintf("%d bytes of %q: %v", len(body), resp.Header.Get("Content-Type"), err)
+	}
+}
+
+// networkMessage tells a person what a failed exchange was.
+func (c *Client) networkMessage(ctx context.Context, err error) string {
+	var dns *net.DNSError
+	switch {
+	case errors.Is(ctx.Err(), context.DeadlineExceeded):
+		return fmt.Sprintf("no whole answer within %s", c.opts.Timeout)
+	case errors.As(err, &dns):
+		return fmt.Sprintf("the host %s can't be found: %s", dns.Name, dns.Err)
+	}
+	return unwrapURL(err).Error()
+}
+
+// unwrapURL takes off the method and URL that net/http puts before each error: the operation is named already.
+func unwrapURL(err error) error {
+	var u *url.Error
+	if errors.As(err, &u) {
+		return u.Err
+	}
+	return err
+}
+
+func (c *Client) noteDate(resp *http.Response) {
+	if t, err := http.ParseTime(resp.Header.Get("Date")); err == nil {
+		c.skew.Store(int64(time.Until(t).Truncate(time.Second)))
+		c.skewKnown.Store(true)
+	}
+}
+
+// retryAfter reads the header: seconds, or a date. 0 if it isn't there or can't be read.
+func retryAfter(h string, now time.Time) time.Duration {
+	h = strings.TrimSpace(h)
+	if h == "" {
+		return 0
+	}
+	if secs, err := strconv.ParseInt(h, 10, 32); err == nil {
+		return time.Duration(max(secs, 0)) * time.Second
+	}
+	if t, err := http.ParseTime(h); err == nil {
+		return max(t.Sub(now), 0)
+	}
+	return 0
+}
+
+// envelope is what every answer has around its data.
+type envelope struct {
+	Meta struct {
+		Code      json.RawMessage `json:"code"`
+		Message   string          `json:"message"`
+		RequestID string          `json:"request_id"`
+	} `json:"meta"`
+}
+
+var errNoEnvelope = errors.New("no meta.code in it")
+
+func readEnvelope(body []byte) (envelope, error) {
+	var e envelope
+	if err := json.Unmarshal(body, &e); err != nil {
+		return envelope{}, err
+	}
+	if len(e.Meta.Code) == 0 {
+		return e, errNoEnvelope
+	}
+	return e, nil
+}
+
+// ok: 0, and 200 by one page of the API's reference.
+func (e envelope) ok() bool { c := e.code(); return c == 0 || c == http.StatusOK }
+
+// code is meta.code, a number or a string of one; -1 if it is neither.
+func (e envelope) code() int {
+	n, err := strconv.Atoi(strings.Trim(string(e.Meta.Code), `"`))
+	if err != nil {
+		return -1
+	}
+	return n
+}
+
+// usagePage asks for one page of the records in [start, end], Unix seconds as sent. It also tells what the page lists
+// and how many requests it took.
+func (c *Client) usagePage(ctx context.Context, w schemas.Window, start, end int64, page, size int, priority int64) (schemas.Page, *listing, int, error) {
+	q := url.Values{
+		"start_time": {strconv.FormatInt(start, 10)},
+		"end_time":   {strconv.FormatInt(end, 10)},
+		"page":       {strconv.Itoa(page)},
+		"pagesize":   {strconv.Itoa(size)},
+	}
+	op := fmt.Sprintf("GET /usage page %d of %s/%s", page, w.Start.Format(time.RFC3339), w.End.Format(time.RFC3339))
+	var l *listing
+	a, err := c.get(ctx, op, "usage", q, priority, func(body []byte) (err error) {
+		l, err = readListing(body)
+		return err
+	})
+	if err != nil {
+		return schemas.Page{}, nil, 0, err
+	}
+	return schemas.Page{Number: page, RequestID: a.requestID, FetchedAt: a.at, Body: a.body}, l, a.attempts, nil
+}
+
+// Balance asks for the balance. It returns the answer as it came and the currency it names, "" if it names none.
+func (c *Client) Balance(ctx context.Context) (schemas.Page, string, error) {
+	var currency string
+	a, err := c.get(ctx, "GET /balance", "balance", nil, 0, func(body []byte) error {
+		var b struct {
+			Data *struct {
+				Currency string `json:"currency_code"`
+			} `json:"data"`
+		}
+		if err := json.Unmarshal(body, &b); err != nil {
+			return fmt.Errorf("the answer can't be read: %w", err)
+		}
+		if b.Data == nil {
+			return errors.New("the answer holds no balance")
+		}
+		currency = b.Data.Currency
+		return nil
+	})
+	if err != nil {
+		return schemas.Page{}, "", err
+	}
+	return schemas.Page{Number: 1, RequestID: a.requestID, FetchedAt: a.at, Body: a.body}, currency, nil
+}
