@@ -1,6 +1,7 @@
 package extract
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -435,26 +436,39 @@ func (c *Client) usagePage(ctx context.Context, w schemas.Window, start, end int
 	return schemas.Page{Number: page, RequestID: a.requestID, FetchedAt: a.at, Body: a.body}, l, a.attempts, nil
 }
 
-// Balance asks for the balance. It returns the answer as it came and the currency it names, "" if it names none.
-func (c *Client) Balance(ctx context.Context) (schemas.Page, string, error) {
-	var currency string
+// Balance is an answer of /balance.
+type Balance struct {
+	Page     schemas.Page // as it came
+	At       time.Time    // UTC
+	Amount   string       // balance_str, else the digits of balance; "" if the answer holds neither
+	Currency string       // currency_code, "" if it names none
+}
+
+// Balance asks for the balance.
+func (c *Client) Balance(ctx context.Context) (Balance, error) {
+	var b Balance
 	a, err := c.get(ctx, "GET /balance", "balance", nil, 0, func(body []byte) error {
-		var b struct {
+		var doc struct {
 			Data *struct {
-				Currency string `json:"currency_code"`
+				Balance    json.RawMessage `json:"balance"`
+				BalanceStr json.RawMessage `json:"balance_str"`
+				Currency   json.RawMessage `json:"currency_code"`
 			} `json:"data"`
 		}
-		if err := json.Unmarshal(body, &b); err != nil {
+		if err := json.Unmarshal(body, &doc); err != nil {
 			return fmt.Errorf("the answer can't be read: %w", err)
 		}
-		if b.Data == nil {
+		if doc.Data == nil {
 			return errors.New("the answer holds no balance")
 		}
-		currency = b.Data.Currency
+		b.Amount = cmp.Or(plainText(doc.Data.BalanceStr), plainText(doc.Data.Balance))
+		b.Currency = redact(plainText(doc.Data.Currency), c.opts.Key)
 		return nil
 	})
 	if err != nil {
-		return schemas.Page{}, "", err
+		return Balance{}, err
 	}
-	return schemas.Page{Number: 1, RequestID: a.requestID, FetchedAt: a.at, Body: a.body}, currency, nil
+	b.At = a.at
+	b.Page = schemas.Page{Number: 1, RequestID: a.requestID, FetchedAt: a.at, Body: a.body}
+	return b, nil
 }

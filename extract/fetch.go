@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"math"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -35,7 +36,6 @@ type FetchOptions struct {
 	Client   *Client
 	RunID    string
 	Version  string // of the program, for the seal
-	Currency string // of the account, for the seal
 	PageSize int    // 0: DefaultPageSize
 	MaxPages int    // 0: DefaultMaxPages
 	Logger   *slog.Logger
@@ -60,6 +60,8 @@ type Fetcher struct {
 	client *Client
 	log    *slog.Logger
 
+	currency string
+
 	mu       sync.Mutex
 	queue    []schemas.Window // in time order
 	active   map[int64]*progress
@@ -70,11 +72,12 @@ type Fetcher struct {
 	changed  *sync.Cond
 
 	// What was learnt of the server.
-	pageSize   int  // to ask for
-	sizeProven bool // it was answered with a page
-	longest    int  // records in the longest page so far
-	maxPages   int  // how deep it pages
-	totalLies  bool // a window of one page had another total than records
+	pageSize   int   // to ask for
+	sizeProven bool  // it was answered with a page
+	longest    int   // records in the longest page so far
+	maxPages   int   // how deep it pages
+	maxSeconds int64 // how long a range it takes
+	totalLies  bool  // a window of one page had another total than records
 
 	pages, records, windows atomic.Int64
 }
@@ -94,13 +97,16 @@ func NewFetcher(opts FetchOptions) *Fetcher {
 		opts.MaxPages = DefaultMaxPages
 	}
 	f := &Fetcher{opts: opts, client: opts.Client, log: opts.Logger, active: map[int64]*progress{},
-		pageSize: opts.PageSize, maxPages: opts.MaxPages}
+		pageSize: opts.PageSize, maxPages: opts.MaxPages, maxSeconds: math.MaxInt64 / 2}
 	if f.log == nil {
 		f.log = slog.New(slog.DiscardHandler)
 	}
 	f.changed = sync.NewCond(&f.mu)
 	return f
 }
+
+// SetCurrency sets the account's currency for the seals of the next Fetch; "" if it isn't known.
+func (f *Fetcher) SetCurrency(code string) { f.currency = code }
 
 // Sink takes a complete window. It is called from several goroutines; its pages are its own from then on.
 type Sink func(ctx context.Context, s schemas.Seal, pages []schemas.Page) error
@@ -162,9 +168,10 @@ func (f *Fetcher) take(ctx context.Context) (schemas.Window, bool) {
 	return w, true
 }
 
-// foresee splits a window that would be too long if it is as dense as the last one.
+// foresee splits a window that would hold too much if it is as dense as the last one, or is longer than the server takes.
 func (f *Fetcher) foresee(w schemas.Window) []schemas.Window {
-	return w.Split(f.parts(f.density * float64(w.Seconds())))
+	parts := f.parts(f.density * float64(w.Seconds()))
+	return w.Split(max(parts, int((w.Seconds()+f.maxSeconds-1)/f.maxSeconds)))
 }
 
 // parts is into how many windows so many records are to be split: into one if they fit.
@@ -258,6 +265,11 @@ func (f *Fetcher) window(ctx context.Context, w schemas.Window) (schemas.Seal, [
 		}
 		requests += p.requests
 		if proof := p.proof(before, f.lies()); proof != "" {
+			if proof == schemas.ProofRepeat && p.cut() && w.Seconds() > 1 {
+				// No total vouches for the end, so its halves must show that nothing lies beyond the last full page.
+				f.keepShorter(len(p.pages))
+				return schemas.Seal{}, nil, &errSplit{2}
+			}
 			return f.seal(w, p, requests, proof), p.pages, nil
 		}
 		if p.short() && p.steady && !f.lies() {
@@ -283,7 +295,7 @@ func (f *Fetcher) seal(w schemas.Window, p *pass, requests int, proof string) sc
 		AskedStart: p.start, AskedEnd: p.end, PageSize: p.size,
 		Announced: p.first.total, Records: int64(p.distinct), Proof: proof,
 		Pages: len(p.pages), Requests: requests,
-		RunID: f.opts.RunID, Version: f.opts.Version, Currency: f.opts.Currency,
+		RunID: f.opts.RunID, Version: f.opts.Version, Currency: f.currency,
 	}
 	for _, page := range p.pages {
 		s.RequestIDs = append(s.RequestIDs, page.RequestID)
@@ -332,6 +344,13 @@ func (f *Fetcher) whyShort(ctx context.Context, w schemas.Window, p, before *pas
 	f.log.Warn("the API pages less deep than it announces records: windows are kept shorter", "window", w.String(),
 		"total", p.most, "records", p.distinct, "max_pages", f.maxPages)
 	return &errSplit{f.parts(float64(p.most))}
+}
+
+// keepShorter remembers that windows of so many pages are long enough.
+func (f *Fetcher) keepShorter(pages int) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.maxPages = max(1, min(f.maxPages, pages))
 }
 
 func (f *Fetcher) disbelieve(w schemas.Window, total int64, records int) {

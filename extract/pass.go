@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"net/http"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -29,12 +30,16 @@ type pass struct {
 	most     int64 // the largest total announced
 	known    bool  // a total was announced
 	steady   bool  // every page with records announced the same
+	longest  int   // records in the longest page
 	over     bool  // a page brought nothing new: the paging has ended
 	onePage  bool  // the first page was short, and all there was
 }
 
 // short says that fewer records came than were announced.
 func (p *pass) short() bool { return p.known && int64(p.distinct) < p.most }
+
+// cut says that the last page was full: the records may end there, or the server may not page deeper.
+func (p *pass) cut() bool { return p.rows > 0 && !p.onePage && len(p.last.keys) >= p.longest }
 
 func (p *pass) describe() string {
 	total := "no total"
@@ -91,6 +96,7 @@ func (p *pass) add(page schemas.Page, l *listing) {
 	}
 	p.pages = append(p.pages, page)
 	p.last = l
+	p.longest = max(p.longest, len(l.keys))
 	p.rows += len(l.keys)
 	p.tokens += l.sum
 	for _, k := range l.keys {
@@ -205,7 +211,8 @@ func (f *Fetcher) pass(ctx context.Context, w schemas.Window) (*pass, error) {
 	return p, nil
 }
 
-// firstPage asks for page 1, with smaller pages if the server refuses the size.
+// firstPage asks for page 1. A server may refuse the page size or the length of the range with a 400, and doesn't say
+// which: a short range in place of w tells.
 func (f *Fetcher) firstPage(ctx context.Context, w schemas.Window, p *pass) error {
 	for {
 		f.mu.Lock()
@@ -222,15 +229,42 @@ func (f *Fetcher) firstPage(ctx context.Context, w schemas.Window, p *pass) erro
 			p.add(page, l)
 			return nil
 		}
-		var api *APIError
-		if !errors.As(err, &api) || api.Status != http.StatusBadRequest || !f.smallerPages(size) {
+		if !badRequest(err) {
 			return err
 		}
-		f.log.Info("the API refused the page size, trying a smaller one", "asked", size, "message", api.Message, "request_id", api.RequestID)
+		if probe := (schemas.Window{Account: w.Account, Start: w.Start, End: w.Start.Add(shortRange)}); w.Seconds() > 2*probe.Seconds() {
+			start, end := bounds(probe)
+			_, _, _, probeErr := f.client.usagePage(ctx, probe, start, end, 1, size, w.Start.Unix())
+			if probeErr == nil {
+				f.mu.Lock()
+				defer f.mu.Unlock()
+				f.sizeProven = true
+				f.maxSeconds = min(f.maxSeconds, w.Seconds()/2)
+				f.log.Warn("the API refuses a range of this length: windows are kept shorter", "window", w.String(),
+					"max", time.Duration(f.maxSeconds)*time.Second, "error", err)
+				return &errSplit{2}
+			}
+			if !badRequest(probeErr) {
+				return probeErr
+			}
+		}
+		if !f.smallerPages(size) {
+			return err
+		}
+		f.log.Info("the API refused the page size, trying a smaller one", "asked", size, "error", err)
 	}
 }
 
-// smallerPages lowers the page size after the server refused one, until a size has been answered.
+// shortRange is a range that every server is taken to accept.
+const shortRange = 10 * time.Minute
+
+func badRequest(err error) bool {
+	var api *APIError
+	return errors.As(err, &api) && api.Status == http.StatusBadRequest
+}
+
+// smallerPages lowers the page size after the server refused one, until a size has been answered. When every size is
+// refused the size is not what is wrong, and it is as before.
 func (f *Fetcher) smallerPages(refused int) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -246,6 +280,8 @@ func (f *Fetcher) smallerPages(refused int) bool {
 			return true
 		}
 	}
+	f.pageSize = f.opts.PageSize
+	f.sizeProven = true
 	return false
 }
 
@@ -283,14 +319,13 @@ func (f *Fetcher) turn(ctx context.Context, w schemas.Window, p *pass, from, to 
 
 // tooDeep turns a 400 to a later page, where the first was answered, into a split: the server doesn't page so deep.
 func (f *Fetcher) tooDeep(w schemas.Window, from int, err error) error {
-	var api *APIError
-	if !errors.As(err, &api) || api.Status != http.StatusBadRequest || w.Seconds() == 1 {
+	if !badRequest(err) || w.Seconds() == 1 {
 		return err
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.maxPages = max(1, f.maxPages/2)
 	f.log.Warn("the API refused a later page: windows are kept shorter", "window", w.String(), "from_page", from,
-		"max_pages", f.maxPages, "message", api.Message, "request_id", api.RequestID)
+		"max_pages", f.maxPages, "error", err)
 	return &errSplit{4}
 }

@@ -1,0 +1,209 @@
+package extract
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"net/http/httptrace"
+	"slices"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/usagelake/usagelake/extract/portal"
+	"github.com/usagelake/usagelake/schemas"
+)
+
+// wire carries requests to a Portal without a socket, so that time can be a bubble's. The answer takes latency.
+type wire struct {
+	portal  *portal.Portal
+	latency time.Duration
+}
+
+func (w *wire) RoundTrip(req *http.Request) (*http.Response, error) {
+	if t := httptrace.ContextClientTrace(req.Context()); t != nil && t.WroteRequest != nil {
+		t.WroteRequest(httptrace.WroteRequestInfo{})
+	}
+	rec := httptest.NewRecorder()
+	r := req.Clone(req.Context())
+	r.RemoteAddr = "127.0.0.1:1"
+	w.portal.ServeHTTP(rec, r)
+	select {
+	case <-time.After(w.latency):
+	case <-req.Context().Done():
+		return nil, req.Context().Err()
+	}
+	return rec.Result(), nil
+}
+
+// clock is the Portal's: the records of the tests lie before it.
+var clock = time.Date(2026, 11, 20, 12, 0, 0, 0, time.UTC)
+
+const org = "0"
+
+func newPortal(t *testing.T, o portal.Options) *portal.Portal {
+	t.Helper()
+	o.Seed = 7
+	if o.Now == nil {
+		o.Now = func() time.Time { return clock }
+	}
+	p, err := portal.New(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+func newClient(t *testing.T, p *portal.Portal, latency time.Duration, rate float64) *Client {
+	t.Helper()
+	c, err := NewClient(Options{Account: "acme", BaseURL: "https://portal.test" + p.BasePath(), Key: p.Key(org),
+		Transport: &wire{p, latency}, Pacer: NewPacer(rate, 0), Retry: Retry{Base: time.Millisecond, Cap: 10 * time.Millisecond}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+// vault keeps what a Fetcher yields.
+type vault struct {
+	mu    sync.Mutex
+	seals []schemas.Seal
+	ids   map[string]int // of records within their windows
+}
+
+func (v *vault) sink(_ context.Context, s schemas.Seal, pages []schemas.Page) error {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.seals = append(v.seals, s)
+	got := map[string]bool{}
+	for _, p := range pages {
+		l, err := readListing(p.Body)
+		if err != nil {
+			return err
+		}
+		for _, k := range l.keys {
+			got[k] = true
+		}
+	}
+	for k := range got {
+		v.ids[k]++
+	}
+	return nil
+}
+
+// check compares what was kept with the truth: each record of [from, to), and the windows tile it.
+func (v *vault) check(t *testing.T, p *portal.Portal, from, to time.Time) int {
+	t.Helper()
+	missing, n := 0, 0
+	for r := range p.Truth(org, from, to) {
+		n++
+		if r.Bad == "" && v.ids[r.ID] == 0 {
+			missing++
+		}
+	}
+	if missing > 0 {
+		t.Errorf("%d of %d records are missing", missing, n)
+	}
+	var windows []schemas.Window
+	for _, s := range v.seals {
+		windows = append(windows, s.Window())
+	}
+	slices.SortFunc(windows, func(a, b schemas.Window) int { return a.Start.Compare(b.Start) })
+	at := from
+	for _, w := range windows {
+		if !w.Start.Equal(at) {
+			t.Errorf("window %s doesn't begin at %s", w, at)
+		}
+		at = w.End
+	}
+	if !at.Equal(to) {
+		t.Errorf("the windows end at %s, not %s", at, to)
+	}
+	return n
+}
+
+func fetch(t *testing.T, p *portal.Portal, c *Client, from, to time.Time) *vault {
+	t.Helper()
+	v := &vault{ids: map[string]int{}}
+	log := slog.New(slog.NewTextHandler(io.Discard, nil))
+	if testing.Verbose() {
+		log = slog.New(slog.NewTextHandler(t.Output(), nil))
+	}
+	f := NewFetcher(FetchOptions{Client: c, RunID: "r", Version: "test", Logger: log})
+	failed, err := f.Fetch(t.Context(), schemas.Window{Account: "acme", Start: from, End: to}.Days(), v.sink)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(failed) > 0 {
+		t.Fatalf("failed: %v", failed)
+	}
+	return v
+}
+
+func day(n int) time.Time { return time.Date(2026, 11, n, 0, 0, 0, 0, time.UTC) }
+
+func TestAtTheRealLimitThereIsNo429AndNoRequestIsWasted(t *testing.T) {
+	for _, kind := range []string{"sliding", "fixed", "bucket"} {
+		for _, latency := range []time.Duration{50 * time.Millisecond, 200 * time.Millisecond, 2 * time.Second, 5 * time.Second} {
+			t.Run(fmt.Sprintf("%s/%s", kind, latency), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					k, err := portal.ParseLimitKind(kind)
+					if err != nil {
+						t.Fatal(err)
+					}
+					p := newPortal(t, portal.Options{Limit: portal.LimitOptions{Kind: k}, Faults: portal.Faults{Latency: latency}})
+					c := newClient(t, p, 0, 0)
+					v := fetch(t, p, c, day(1), day(11))
+					n := v.check(t, p, day(1), day(11))
+					s := p.Stats()
+					least := float64(n) / 100
+					rate := float64(s.Requests-1) / s.Last.Sub(s.First).Seconds() / 2
+					t.Logf("%d records: %d requests (%.3f × records ÷ page size), %.3f of the allowed rate, %d × 429, %d in flight at most",
+						n, s.Requests, float64(s.Requests)/least, rate, s.Limited, s.MaxInFlight)
+					if s.Limited != 0 {
+						t.Errorf("%d × 429", s.Limited)
+					}
+					if rate < 0.95 {
+						t.Errorf("%.3f of the allowed rate, want 0.95", rate)
+					}
+					if float64(s.Requests) > 1.02*least {
+						t.Errorf("%d requests for %d records, want at most 1.02 × %.0f", s.Requests, n, least)
+					}
+				})
+			})
+		}
+	}
+}
+
+func TestEveryRecordComesWhateverThePortalDoes(t *testing.T) {
+	for _, faults := range []string{
+		"order=newest", "order=random", "order=shaky", "inclusive-end=true", "exclusive-start=true",
+		"page-clamp=37", "page-clamp=37,total=page", "page-clamp=20,page-clamp-after=10", "page-max=50,page-over=refuse", "page-max=50,page-over=default",
+		"total=absent", "total=null", "total=string", "total=page", "total-delta=3", "total-delta=-3", "total=absent,order=newest",
+		"past-end=last", "past-end=null", "past-end=last,total=absent", "deep-page=5", "deep-page=3,past-end=last", "deep-page=5,total=absent", "deep-page=5,total=absent,past-end=last", "deep-page=1", "deep-page=2,total=page", "deep-page=4,total-delta=3", "max-range=24h", "max-range=1h",
+		"duplicate=0.2", "arrive-every=3,arrive-max=5", "arrive-every=3,arrive-max=5,order=newest", "drop-every=3,drop-max=5",
+		"drop-every=3,drop-max=5,order=newest", "strings=true", "unknown-fields=true", "ext=string", "code-200=true", "null-list=true",
+		"status-500=0.1", "status-502=0.1", "status-503=0.1,retry-after=3s", "status-504=0.1", "status-408=0.1", "status-429=0.1", "status-429=0.1,retry-after=2s",
+		"status-429=0.05,retry-after=70s,retry-after-date=true", "html=0.1", "html=0.1,html-status=200", "empty=0.1", "content-type=1", "code-inside=0.1", "code-inside=0.1,inside-code=429",
+		"malformed=0.1", "cut=0.1", "bad=0.01", "hostile=0.01",
+	} {
+		t.Run(faults, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				f, err := portal.ParseFaults(faults)
+				if err != nil {
+					t.Fatal(err)
+				}
+				p := newPortal(t, portal.Options{Faults: f, Orgs: []portal.OrgOptions{{ID: org, RecordsPerDay: 1500}}})
+				c := newClient(t, p, 100*time.Millisecond, 0)
+				v := fetch(t, p, c, day(3), day(5))
+				n := v.check(t, p, day(3), day(5))
+				s := p.Stats()
+				t.Logf("%d records, %d requests, %d windows", n, s.Requests, len(v.seals))
+			})
+		})
+	}
+}
