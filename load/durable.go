@@ -88,20 +88,28 @@ func (l *Lake) createTemp(pattern string) (*temp, error) {
 //
 // An error from the last step leaves the new file in place: whoever repeats the commit writes the same again.
 func (t *temp) commit(target string) error {
+	if err := t.finish(); err != nil {
+		return fmt.Errorf("commit %s: %w", target, err)
+	}
+	return t.lake.install(t.Name(), target)
+}
+
+// finish makes the content durable and closes the file: the first two steps of commit, for those who learn late under
+// which name it goes. Whoever calls it renames or removes the file.
+func (t *temp) finish() error {
 	if t.done {
-		return errors.New("commit of a file that is done")
+		return errors.New("the file is done already")
 	}
 	defer t.abort()
 	if err := t.Sync(); err != nil {
-		return fmt.Errorf("commit %s: %w", target, err)
+		return err
 	}
 	t.done = true
-	name := t.Name()
 	if err := t.Close(); err != nil {
-		_ = t.lake.fs.Remove(name)
-		return fmt.Errorf("commit %s: %w", target, err)
+		_ = t.lake.fs.Remove(t.Name())
+		return err
 	}
-	return t.lake.install(name, target)
+	return nil
 }
 
 // install renames a durable temp file to target and makes the name durable.
@@ -145,18 +153,33 @@ func (l *Lake) replace(target string, r io.Reader) error {
 	return t.commit(target)
 }
 
-// mkdirs makes dir and its missing parents within the lake, and makes their names durable.
+// mkdirs makes dir, a directory of the lake, and its missing parents within the lake, and makes their names durable. A
+// directory that is there already may have been made by a process that died before its name was on the disk, so each
+// parent is synced once by each process, whatever it finds.
 func (l *Lake) mkdirs(dir string) error {
-	if _, err := l.fs.Stat(dir); err == nil {
+	l.dirMu.Lock()
+	defer l.dirMu.Unlock()
+	return l.mkdirsLocked(dir)
+}
+
+func (l *Lake) mkdirsLocked(dir string) error {
+	parent := filepath.Dir(dir)
+	if dir == l.dir || dir == parent {
 		return nil
 	}
-	if parent := filepath.Dir(dir); parent != dir && len(dir) > len(l.dir) {
-		if err := l.mkdirs(parent); err != nil {
-			return err
-		}
+	if err := l.mkdirsLocked(parent); err != nil {
+		return err
 	}
+	if _, err := l.fs.Stat(dir); err == nil && l.synced[parent] {
+		return nil
+	}
+	delete(l.synced, parent)
 	if err := l.fs.MkdirAll(dir, dirMode); err != nil {
 		return err
 	}
-	return l.fs.SyncDir(filepath.Dir(dir))
+	if err := l.fs.SyncDir(parent); err != nil {
+		return err
+	}
+	l.synced[parent] = true
+	return nil
 }

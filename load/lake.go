@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"sync"
 
 	"github.com/usagelake/usagelake/schemas"
 )
@@ -47,6 +48,11 @@ type Lake struct {
 	dir string
 	fs  FS
 	log *slog.Logger
+
+	seqMu sync.Mutex // held while a sequence number of the raw archive is chosen and taken
+
+	dirMu  sync.Mutex
+	synced map[string]bool // directories whose entries are durable but for those being made
 }
 
 // marker is the content of lake.json.
@@ -86,7 +92,9 @@ func Create(dir string, opts Options) (*Lake, error) {
 		return nil, fmt.Errorf("create lake %s: %w", dir, err)
 	}
 	for _, e := range entries {
-		if e.Name() != tempDir && e.Name() != rawDir { // a raw archive alone is a lake to rebuild
+		switch e.Name() {
+		case rawDir, journalDir, tempDir, lockFile: // a raw archive alone is a lake to rebuild
+		default:
 			return nil, fmt.Errorf("create lake %s: the directory is not empty and is no lake (it has %s)", dir, e.Name())
 		}
 	}
@@ -98,13 +106,21 @@ func Create(dir string, opts Options) (*Lake, error) {
 		return nil, err
 	}
 	if err := l.replace(l.path(markerFile), bytes.NewReader(append(b, '\n'))); err != nil {
+		// Another process may have made the lake meanwhile, and emptied the temp directory.
+		if other, openErr := Open(dir, opts); openErr == nil {
+			return other, nil
+		}
 		return nil, fmt.Errorf("create lake %s: %w", dir, err)
+	}
+	// The lake's own name, where its parent may be read; who makes a lake in a directory of others' can't do more.
+	if abs, err := filepath.Abs(dir); err == nil {
+		_ = l.fs.SyncDir(filepath.Dir(abs))
 	}
 	return l, nil
 }
 
 func newLake(dir string, opts Options) *Lake {
-	l := &Lake{dir: filepath.Clean(dir), fs: opts.FS, log: opts.Logger}
+	l := &Lake{dir: filepath.Clean(dir), fs: opts.FS, log: opts.Logger, synced: map[string]bool{}}
 	if l.fs == nil {
 		l.fs = osFS{}
 	}

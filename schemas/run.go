@@ -34,6 +34,8 @@ type RunAccount struct {
 	Status  string         `json:"status"`
 	Error   string         `json:"error,omitempty"`
 	Failed  []FailedWindow `json:"failed,omitempty"`
+	// Refetched says that the days of the lookback were fetched anew, whatever their counts.
+	Refetched bool `json:"refetched,omitempty"`
 	RunCounts
 }
 

@@ -1,0 +1,58 @@
+# usagelake. `make help` lists what there is.
+
+GO       ?= go
+BIN      := bin/usagelake
+VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+LDFLAGS  := -s -w -X main.release=$(VERSION)
+FUZZTIME ?= 60s
+
+# Packages with goroutines of their own: these are tested under the race detector, too.
+RACE     := ./extract/... ./transform/... ./jobs/... ./load/...
+
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: build
+build: ## build bin/usagelake
+	$(GO) build -trimpath -ldflags "$(LDFLAGS)" -o $(BIN) ./cmd/usagelake
+
+.PHONY: demo
+demo: build ## run the main job on the simulated Portal, into ./usagelake-demo
+	$(BIN) demo
+
+.PHONY: test
+test: ## every test
+	$(GO) test -timeout 20m ./...
+
+.PHONY: race
+race: ## the tests of the packages with goroutines, under the race detector
+	$(GO) test -race -timeout 30m $(RACE)
+
+.PHONY: lint
+lint: ## gofmt, go vet, staticcheck
+	@test -z "$$(gofmt -l .)" || { echo "gofmt would change:"; gofmt -l .; exit 1; }
+	$(GO) vet ./...
+	$(GO) tool staticcheck ./...
+
+.PHONY: bench
+bench: ## the Go benchmarks of every stage
+	$(GO) test -run '^$$' -bench . -benchmem ./...
+
+.PHONY: fuzz
+fuzz: ## every fuzzer for FUZZTIME (default 60s) each
+	@for p in $$($(GO) list ./...); do \
+	  for f in $$($(GO) test -list '^Fuzz' $$p | grep '^Fuzz'); do \
+	    echo "== $$p $$f"; $(GO) test -run '^$$' -fuzz "^$$f$$" -fuzztime $(FUZZTIME) $$p || exit 1; \
+	  done; \
+	done
+
+.PHONY: update
+update: ## write the golden files anew, to be read in review
+	$(GO) test ./transform ./cmd/... -update
+
+.PHONY: clean
+clean: ## remove what was built
+	rm -rf bin dist

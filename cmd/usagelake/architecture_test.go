@@ -1,0 +1,90 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"io"
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+)
+
+const module = "github.com/usagelake/usagelake/"
+
+// may says which packages of the project each one may import: stages meet in schemas, jobs composes them, cmd prints.
+var may = map[string][]string{
+	"schemas":        {},
+	"extract/portal": {},
+	"extract":        {"schemas"},
+	"transform":      {"schemas"},
+	"load":           {"schemas"},
+	"jobs":           {"schemas", "extract", "transform", "load"},
+	"cmd/usagelake":  {"schemas", "extract", "extract/portal", "transform", "load", "jobs"},
+}
+
+// never says which packages of others a stage must not reach, itself or through somebody else.
+var never = map[string][]string{
+	"schemas":   {"net/http", "database/sql", "os/exec"},
+	"transform": {"net/http", "database/sql", "os/exec", "log/slog"},
+	"load":      {"github.com/spf13/cobra"},
+	"extract":   {"github.com/duckdb/duckdb-go/v2", "github.com/apache/arrow-go/v18/parquet/file"},
+}
+
+type goPackage struct {
+	ImportPath string
+	Imports    []string
+	Standard   bool
+}
+
+func goList(t *testing.T, args ...string) []goPackage {
+	t.Helper()
+	out, err := exec.Command("go", append([]string{"list", "-json=ImportPath,Imports,Standard"}, args...)...).Output()
+	if err != nil {
+		t.Fatalf("go list: %v", err)
+	}
+	var list []goPackage
+	for dec := json.NewDecoder(strings.NewReader(string(out))); ; {
+		var p goPackage
+		if err := dec.Decode(&p); errors.Is(err, io.EOF) {
+			return list
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		list = append(list, p)
+	}
+}
+
+func TestStagesMeetInSchemasAlone(t *testing.T) {
+	for _, p := range goList(t, module+"...") {
+		name := strings.TrimPrefix(p.ImportPath, module)
+		allowed, known := may[name]
+		if !known {
+			t.Errorf("package %s is not drawn in the architecture: say here what it may import", name)
+		}
+		for _, i := range p.Imports {
+			if own, ok := strings.CutPrefix(i, module); ok && !slices.Contains(allowed, own) {
+				t.Errorf("%s imports %s", name, own)
+			}
+		}
+	}
+}
+
+func TestTheSimulatedPortalIsMadeOfTheStandardLibrary(t *testing.T) {
+	for _, p := range goList(t, "-deps", module+"extract/portal") {
+		if !p.Standard && p.ImportPath != module+"extract/portal" {
+			t.Errorf("extract/portal reaches %s: it could share a bug with the client", p.ImportPath)
+		}
+	}
+}
+
+func TestStagesStayInTheirOwnWorld(t *testing.T) {
+	for name, forbidden := range never {
+		direct := goList(t, module+name)[0].Imports
+		for _, f := range forbidden {
+			if slices.Contains(direct, f) {
+				t.Errorf("%s imports %s", name, f)
+			}
+		}
+	}
+}

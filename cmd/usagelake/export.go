@@ -1,0 +1,288 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/jedib0t/go-pretty/v6/table"
+	"github.com/jedib0t/go-pretty/v6/text"
+	"github.com/spf13/cobra"
+
+	"github.com/usagelake/usagelake/jobs"
+	"github.com/usagelake/usagelake/schemas"
+)
+
+func (a *app) exportCommand() *cobra.Command {
+	var from, to string
+	var refetch, dryRun, wait bool
+	c := &cobra.Command{
+		Use:   "export",
+		Short: "Fetch what is missing, archive it, write Parquet, publish DuckDB",
+		Long: `export fetches what the lake doesn't cover yet, seals it in the raw archive, writes the day files and publishes
+usage.duckdb. What is covered is not fetched again, but the last days are looked at anew (the lookback): one small
+request a day, and the day once more if its count differs. It can be stopped and started again at any time.
+
+Without --from and --to it goes from where coverage ends (the first time: 30 days ago) to now less the settle time,
+and fills the gaps that failed windows have left.`,
+		Example: `  usagelake export                                     the nightly run
+  usagelake export --from 2026-10-01 --to 2026-11-01   October; --to is excluded
+  usagelake export --from -7d --dry-run                what it would ask for, and how long that takes
+  usagelake export --from 2026-10-01 --to 2026-11-01 --refetch
+                                                       October anew, corrected and deleted records included`,
+		RunE: func(c *cobra.Command, _ []string) error {
+			cfg, err := a.config()
+			if err != nil {
+				return err
+			}
+			opts := jobs.ExportOptions{Wait: wait}
+			opts.Span.Anew = refetch
+			for _, e := range []struct {
+				flag, value string
+				to          *time.Time
+			}{{"--from", from, &opts.Span.From}, {"--to", to, &opts.Span.To}} {
+				if e.value == "" {
+					continue
+				}
+				if *e.to, err = jobs.ParseTime(e.value, a.Now()); err != nil {
+					return fmt.Errorf("%s: %w", e.flag, err)
+				}
+			}
+			if dryRun {
+				return a.dryRun(c.Context(), cfg, opts)
+			}
+			res, err := a.export(c.Context(), cfg, a.env(), opts)
+			return a.ended(res, err, a.exportSummary)
+		},
+	}
+	f := c.Flags()
+	f.StringVar(&from, "from", "", "first instant: 2026-11-01, RFC 3339, today, yesterday, -7d")
+	f.StringVar(&to, "to", "", "end, excluded")
+	f.BoolVar(&refetch, "refetch", false, "fetch the whole range anew and replace it")
+	f.BoolVar(&dryRun, "dry-run", false, "print the plan: windows, requests, time at the rate limit")
+	f.BoolVar(&wait, "wait", false, "wait for a lake that another process holds")
+	return c
+}
+
+// export runs an export and shows how far it is.
+func (a *app) export(ctx context.Context, cfg *jobs.Config, env jobs.Env, opts jobs.ExportOptions) (*jobs.Result, error) {
+	p := a.newProgress(ctx, cfg)
+	env.Logger = p.logger()
+	opts.Watch, opts.Phase = p.watch, p.phase
+	res, err := jobs.Export(ctx, cfg, env, opts)
+	p.close()
+	return res, err
+}
+
+// ended prints what a run came to, whether it failed or not, and passes its error on.
+func (a *app) ended(res *jobs.Result, err error, summary func(*jobs.Result)) error {
+	if a.json() {
+		return errors.Join(a.printJSON(runDocument(res, err)), err)
+	}
+	if res != nil && !a.quiet {
+		summary(res)
+	}
+	var stopped *signalError
+	if errors.As(err, &stopped) && res != nil {
+		err = &jobs.Hint{Err: err, Hint: "what was fetched is kept; run the same command again to go on"}
+	}
+	return err
+}
+
+// accountDocument is an account's part of a run, as JSON.
+type accountDocument struct {
+	Account string `json:"account"`
+	Status  string `json:"status"`
+	Error   string `json:"error,omitempty"`
+	schemas.RunCounts
+	From   *time.Time             `json:"from,omitempty"`
+	To     *time.Time             `json:"to,omitempty"`
+	Failed []schemas.FailedWindow `json:"failed,omitempty"`
+}
+
+// runDocument is the JSON of a run; of one that failed before it began, its error.
+func runDocument(res *jobs.Result, err error) any {
+	type document struct {
+		RunID  string   `json:"run_id"`
+		Status string   `json:"status"`
+		Error  string   `json:"error,omitempty"`
+		Hints  []string `json:"hints,omitempty"`
+		schemas.RunCounts
+		ElapsedSeconds float64           `json:"elapsed_seconds"`
+		Lake           string            `json:"lake,omitempty"`
+		Database       string            `json:"database,omitempty"`
+		Published      bool              `json:"published"`
+		ExitCode       int               `json:"exit_code"`
+		Accounts       []accountDocument `json:"accounts"`
+	}
+	d := document{Status: schemas.StatusFailed, ExitCode: exitCode(err), Accounts: []accountDocument{}}
+	if err != nil {
+		d.Error, d.Hints = err.Error(), hints(err)
+	}
+	if res != nil {
+		d.RunID, d.Status, d.RunCounts = res.RunID, res.Status, res.RunCounts
+		d.ElapsedSeconds = res.Elapsed.Seconds()
+		d.Lake, d.Database, d.Published = res.Lake, res.Database, res.Published
+		for i, acc := range res.Accounts {
+			ad := accountDocument{Account: acc.Account, Status: acc.Status, Error: acc.Error, RunCounts: acc.RunCounts, Failed: acc.Failed}
+			if i < len(res.Plans) && !res.Plans[i].Range.End.IsZero() {
+				ad.From, ad.To = &res.Plans[i].Range.Start, &res.Plans[i].Range.End
+			}
+			d.Accounts = append(d.Accounts, ad)
+		}
+	}
+	return d
+}
+
+func (a *app) exportSummary(res *jobs.Result) {
+	w := a.Stdout
+	fmt.Fprintf(w, "export %s in %s   run %s\n\n", res.Status, human(res.Elapsed), res.RunID)
+	t := a.newTable(table.Row{"account", "from", "to (UTC, excluded)", "windows", "records", "quarantined", "requests", "retries", "429s", "days written"})
+	for i, acc := range res.Accounts {
+		from, to := "", ""
+		if i < len(res.Plans) && !res.Plans[i].Range.End.IsZero() {
+			from, to = stamp(res.Plans[i].Range.Start), stamp(res.Plans[i].Range.End)
+		}
+		name := acc.Account
+		if acc.Status != schemas.StatusDone {
+			name += " (" + acc.Status + ")"
+		}
+		t.AppendRow(table.Row{name, from, to, count(acc.Windows), count(acc.Records), count(acc.Quarantined), count(acc.Requests), count(acc.Retries), count(acc.Throttled), count(acc.DaysWritten)})
+	}
+	rightAlign(t, 4, 10)
+	fmt.Fprintln(w, t.Render())
+	for _, acc := range res.Accounts {
+		for i, f := range acc.Failed {
+			if i == 5 {
+				fmt.Fprintf(w, "  … and %d more windows of %s\n", len(acc.Failed)-i, acc.Account)
+				break
+			}
+			fmt.Fprintf(w, "  failed: %s %s/%s: %s\n", acc.Account, stamp(f.Start), stamp(f.End), printable(f.Error))
+		}
+	}
+	fmt.Fprintln(w)
+	if res.Quarantined > 0 {
+		fmt.Fprintf(w, "%s records could not be normalised: they are kept in quarantine, with the reason\n", count(res.Quarantined))
+	}
+	switch {
+	case res.Published:
+		fmt.Fprintf(w, "published  %s (%s rows of usage, %s)\n", res.Database, count(res.Publish.Rows), size(res.Publish.Bytes))
+	case res.Status == schemas.StatusDone:
+		fmt.Fprintf(w, "unchanged  %s is up to date\n", res.Database)
+	}
+	if res.Status == schemas.StatusDone {
+		fmt.Fprintf(w, "next       usagelake query%s \"SELECT model, sum(amount) AS net FROM usage GROUP BY ALL ORDER BY net DESC\"\n", a.lakeFlag(res.Lake))
+	}
+}
+
+// lakeFlag is what a next command needs to find the same lake.
+func (a *app) lakeFlag(lake string) string {
+	if a.overrides.Lake == "" {
+		return ""
+	}
+	return " --lake " + lake
+}
+
+func (a *app) dryRun(ctx context.Context, cfg *jobs.Config, opts jobs.ExportOptions) error {
+	plans, err := jobs.DryRun(ctx, cfg, a.env(), opts)
+	if err != nil {
+		return err
+	}
+	if a.json() {
+		return a.printJSON(map[string]any{"accounts": plans})
+	}
+	t := a.newTable(table.Row{"account", "from", "to (UTC, excluded)", "windows", "days to check", "records", "requests", "at a second", "takes"})
+	for _, p := range plans {
+		about := ""
+		if p.Sampled || p.Unknown {
+			about = "about "
+		}
+		t.AppendRow(table.Row{p.Account, stamp(p.From), stamp(p.To), count(int64(p.Windows)), count(int64(p.Checks)), about + count(p.Records), about + count(p.Requests),
+			strconv.FormatFloat(p.Rate, 'f', -1, 64), about + human(time.Duration(p.Seconds*float64(time.Second)))})
+	}
+	rightAlign(t, 4, 9)
+	fmt.Fprintln(a.Stdout, t.Render())
+	for _, p := range plans {
+		if p.Unknown {
+			fmt.Fprintf(a.Stdout, "%s: the API announces no totals: the figures are a lower bound\n", p.Account)
+		}
+	}
+	fmt.Fprintln(a.Stdout, "\nnothing was written; the same command without --dry-run does it")
+	return nil
+}
+
+// newTable makes a table in the house style.
+func (a *app) newTable(header table.Row) table.Writer {
+	t := table.NewWriter()
+	t.SetStyle(table.StyleLight)
+	t.Style().Format.Header = text.FormatDefault
+	t.Style().Options.DrawBorder = false
+	t.Style().Options.SeparateColumns = false
+	t.AppendHeader(header)
+	return t
+}
+
+// rightAlign aligns the columns from to to (counted from 1) to the right.
+func rightAlign(t table.Writer, from, to int) {
+	var configs []table.ColumnConfig
+	for n := from; n <= to; n++ {
+		configs = append(configs, table.ColumnConfig{Number: n, Align: text.AlignRight, AlignHeader: text.AlignRight})
+	}
+	t.SetColumnConfigs(configs)
+}
+
+func stamp(t time.Time) string {
+	if t.IsZero() {
+		return ""
+	}
+	t = t.UTC()
+	if t.Equal(schemas.DateOf(t).Start()) {
+		return t.Format(time.DateOnly)
+	}
+	return t.Format("2006-01-02 15:04:05")
+}
+
+// count writes 1234567 as 1,234,567.
+func count(n int64) string {
+	s := strconv.FormatInt(n, 10)
+	digits := strings.TrimPrefix(s, "-")
+	var parts []string
+	for len(digits) > 3 {
+		parts = append(parts, digits[len(digits)-3:])
+		digits = digits[:len(digits)-3]
+	}
+	parts = append(parts, digits)
+	slices.Reverse(parts)
+	return s[:len(s)-len(strings.TrimPrefix(s, "-"))] + strings.Join(parts, ",")
+}
+
+// size writes bytes in the unit that fits.
+func size(n int64) string {
+	const k = 1024
+	switch {
+	case n >= k*k*k:
+		return fmt.Sprintf("%.1f GiB", float64(n)/(k*k*k))
+	case n >= k*k:
+		return fmt.Sprintf("%.1f MiB", float64(n)/(k*k))
+	case n >= k:
+		return fmt.Sprintf("%.1f KiB", float64(n)/k)
+	}
+	return fmt.Sprintf("%d B", n)
+}
+
+// human writes a duration as a person would: 1.2s, 42s, 8m42s, 3h05m.
+func human(d time.Duration) string {
+	switch {
+	case d < 10*time.Second:
+		return fmt.Sprintf("%.1fs", d.Seconds())
+	case d < time.Minute:
+		return fmt.Sprintf("%ds", int(d.Seconds()))
+	case d < time.Hour:
+		return fmt.Sprintf("%dm%02ds", int(d.Minutes()), int(d.Seconds())%60)
+	}
+	return fmt.Sprintf("%dh%02dm", int(d.Hours()), int(d.Minutes())%60)
+}

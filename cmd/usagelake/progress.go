@@ -1,0 +1,150 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/vbauerster/mpb/v8"
+	"github.com/vbauerster/mpb/v8/decor"
+
+	"github.com/usagelake/usagelake/extract"
+	"github.com/usagelake/usagelake/jobs"
+)
+
+// progress shows how far an export is: a bar for each account on a terminal, a line in the log now and then elsewhere.
+type progress struct {
+	app  *app
+	bars *mpb.Progress // nil where there is no terminal
+	stop chan struct{}
+	wg   sync.WaitGroup
+
+	mu      sync.Mutex
+	watched []*watched
+	phaseIs string
+}
+
+type watched struct {
+	plan     jobs.Plan
+	progress func() extract.Progress
+	started  time.Time
+	first    int64 // requests of the lookback and the balance, before the first page
+	bar      *mpb.Bar
+}
+
+const (
+	redraw   = 200 * time.Millisecond
+	logEvery = 30 * time.Second
+)
+
+func (a *app) newProgress(ctx context.Context, cfg *jobs.Config) *progress {
+	p := &progress{app: a, stop: make(chan struct{})}
+	every := logEvery
+	if a.Terminal && !a.quiet && !a.verbose && !a.json() {
+		p.bars = mpb.New(mpb.WithOutput(a.Stderr), mpb.WithRefreshRate(redraw), mpb.WithAutoRefresh())
+		every = redraw
+	}
+	p.wg.Go(func() {
+		tick := time.NewTicker(every)
+		defer tick.Stop()
+		for {
+			select {
+			case <-tick.C:
+				p.update()
+			case <-p.stop:
+				return
+			}
+		}
+	})
+	return p
+}
+
+// logger writes above the bars.
+func (p *progress) logger() *slog.Logger {
+	if p.bars == nil {
+		return p.app.log
+	}
+	return slog.New(p.app.logHandler(p.bars))
+}
+
+// watch begins to show an account.
+func (p *progress) watch(plan jobs.Plan, ask func() extract.Progress) {
+	w := &watched{plan: plan, progress: ask, started: time.Now()}
+	if p.bars != nil {
+		w.bar = p.bars.New(0, mpb.BarStyle().Lbound("").Rbound("").Filler("━").Tip("━").Padding("─"),
+			mpb.PrependDecorators(decor.Name(plan.Account, decor.WC{W: len(plan.Account) + 1})),
+			mpb.AppendDecorators(decor.Any(func(decor.Statistics) string { return w.line() })),
+		)
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.watched = append(p.watched, w)
+}
+
+// line is what a bar says: pages of pages, records, the rate that was reached, the time left.
+func (w *watched) line() string {
+	g := w.progress()
+	elapsed := time.Since(w.started).Seconds()
+	rate := 0.0
+	if elapsed > 0 {
+		rate = float64(g.Requests) / elapsed
+	}
+	s := fmt.Sprintf(" page %s of %s · %s records · %.2f/s", count(g.Pages), count(g.Pages+g.PagesLeft), count(g.Records), rate)
+	if g.Throttled > 0 {
+		s += fmt.Sprintf(" · %s × 429", count(g.Throttled))
+	}
+	if g.PagesLeft > 0 {
+		s += " · " + human(left(g)) + " left"
+	}
+	return s
+}
+
+// left is how long the rate limit makes the rest take.
+func left(g extract.Progress) time.Duration {
+	return time.Duration(float64(g.PagesLeft) / g.Rate * float64(time.Second))
+}
+
+// phase shows what is done after the fetching.
+func (p *progress) phase(what string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.phaseIs = what
+	p.app.log.Debug("phase", "doing", what)
+}
+
+func (p *progress) update() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, w := range p.watched {
+		g := w.progress()
+		if w.bar != nil {
+			w.bar.SetTotal(g.Pages+g.PagesLeft+1, false)
+			w.bar.SetCurrent(g.Pages)
+			continue
+		}
+		if g.WindowsLeft > 0 {
+			p.app.log.Info("progress", "account", w.plan.Account, "pages", g.Pages, "of_about", g.Pages+g.PagesLeft, "records", g.Records,
+				"windows_left", g.WindowsLeft, "left", left(g).Round(time.Second))
+		}
+	}
+}
+
+func (p *progress) close() {
+	close(p.stop)
+	p.wg.Wait()
+	if p.bars == nil {
+		return
+	}
+	p.update()
+	p.mu.Lock()
+	for _, w := range p.watched {
+		w.bar.SetTotal(-1, true) // as it stands
+	}
+	p.mu.Unlock()
+	p.bars.Wait()
+	_, _ = io.WriteString(p.app.Stderr, strings.Repeat("\n", 1))
+}

@@ -1,0 +1,156 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"github.com/jedib0t/go-pretty/v6/table"
+	"github.com/jedib0t/go-pretty/v6/text"
+	"github.com/spf13/cobra"
+
+	"github.com/usagelake/usagelake/jobs"
+	"github.com/usagelake/usagelake/load"
+)
+
+func (a *app) queryCommand() *cobra.Command {
+	var format, out string
+	var rows int
+	c := &cobra.Command{
+		Use:   "query SQL",
+		Short: "Run SQL on the published file",
+		Long: `query runs one statement that reads on usage.duckdb and prints the answer exactly: decimals with all their digits,
+times in UTC. It needs no lock; a run that publishes meanwhile changes nothing for it. "-" reads the statement from
+stdin. The tables: usage, usage_line_items, usage_daily, balance, coverage, runs, quarantine, quality_issues;
+"SHOW TABLES" and "DESCRIBE usage" tell more.`,
+		Example: `  usagelake query "SELECT model, count(*) AS requests, sum(amount) AS net FROM usage GROUP BY ALL ORDER BY net DESC"
+  usagelake query "FROM usage_daily WHERE usage_date >= '2026-11-01'" --format csv --out november.csv
+  usagelake query "FROM usage" --format parquet --out usage.parquet
+  echo "SELECT sum(amount) FROM usage" | usagelake query -`,
+		Args: cobra.ExactArgs(1),
+		RunE: func(c *cobra.Command, args []string) error {
+			sql := args[0]
+			if sql == "-" {
+				b, err := io.ReadAll(io.LimitReader(a.Stdin, 1<<20))
+				if err != nil {
+					return fmt.Errorf("read the statement: %w", err)
+				}
+				sql = string(b)
+			}
+			if format == "" {
+				format = "table"
+				if a.json() {
+					format = "json"
+				}
+			}
+			dir, err := a.lakeDir()
+			if err != nil {
+				return err
+			}
+			lake, err := load.Open(dir, load.Options{Logger: a.log})
+			if err != nil {
+				return jobs.NoLake(err)
+			}
+			return a.query(c.Context(), lake, sql, format, out, rows)
+		},
+	}
+	f := c.Flags()
+	f.StringVar(&format, "format", "", "table, csv, json or parquet (default table; json with --output json)")
+	f.StringVar(&out, "out", "", "write to this `file` instead of stdout; parquet needs one")
+	f.IntVar(&rows, "rows", 1000, "print at most this many rows of a table; 0 for all")
+	return c
+}
+
+func (a *app) query(ctx context.Context, lake *load.Lake, sql, format, out string, most int) (err error) {
+	toFile := out != "" && out != "-"
+	switch format {
+	case "table", "csv", "json":
+	case "parquet":
+		if !toFile {
+			return jobs.Usage(`usagelake query "…" --format parquet --out usage.parquet`, "parquet needs a file: --out")
+		}
+		n, err := lake.QueryParquet(ctx, sql, out)
+		if err != nil {
+			return err
+		}
+		a.log.Info("written", "file", out, "rows", n)
+		return nil
+	default:
+		return jobs.Usage("", "--format %q is none of table, csv, json, parquet", format)
+	}
+	rows, err := lake.Query(ctx, sql)
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	w := a.Stdout
+	if toFile {
+		f, err := os.OpenFile(out, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+		if err != nil {
+			return err
+		}
+		defer func() {
+			if cerr := f.Close(); err == nil {
+				err = cerr
+			}
+		}()
+		w = f
+	}
+	switch format {
+	case "csv":
+		_, err = rows.WriteCSV(ctx, w)
+	case "json":
+		_, err = rows.WriteJSON(ctx, w)
+	default:
+		err = a.writeTable(ctx, w, rows, most)
+	}
+	return err
+}
+
+// writeTable prints an aligned table. What comes from the data can't move the cursor: control characters show as escapes.
+func (a *app) writeTable(ctx context.Context, w io.Writer, rows *load.Rows, most int) error {
+	header := make(table.Row, len(rows.Columns))
+	configs := make([]table.ColumnConfig, len(rows.Columns))
+	for i, c := range rows.Columns {
+		header[i] = cell(c.Name)
+		configs[i] = table.ColumnConfig{Number: i + 1}
+		if c.Numeric {
+			configs[i].Align, configs[i].AlignHeader = text.AlignRight, text.AlignRight
+		}
+	}
+	t := a.newTable(header)
+	t.SetColumnConfigs(configs)
+	n := 0
+	for values, err := range rows.All(ctx) {
+		if err != nil {
+			return err
+		}
+		n++
+		if most > 0 && n > most {
+			continue
+		}
+		row := make(table.Row, len(values))
+		for i, v := range values {
+			if v.Null {
+				row[i] = "NULL"
+				continue
+			}
+			row[i] = cell(v.Text)
+		}
+		t.AppendRow(row)
+	}
+	note := fmt.Sprintf("%s rows", count(int64(n)))
+	switch {
+	case n == 1:
+		note = "1 row"
+	case most > 0 && n > most:
+		note = fmt.Sprintf("%s of %s rows (--rows 0 prints all)", count(int64(most)), count(int64(n)))
+	}
+	_, err := fmt.Fprintf(w, "%s\n(%s)\n", t.Render(), note)
+	return err
+}
+
+// cell makes a value one line of a table.
+func cell(s string) string { return strings.ReplaceAll(printable(s), "\n", `\n`) }

@@ -1,0 +1,295 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/usagelake/usagelake/extract"
+	"github.com/usagelake/usagelake/jobs"
+	"github.com/usagelake/usagelake/load"
+)
+
+// The exit codes. Scripts rely on them.
+const (
+	exitDone    = 0
+	exitFailed  = 1   // the disk, the lake, or nothing could be fetched
+	exitUsage   = 2   // bad usage or config
+	exitRefused = 3   // the key was refused
+	exitPartial = 4   // some windows failed, the rest is committed
+	exitHeld    = 5   // another process holds the lake
+	exitInt     = 130 // stopped by SIGINT
+	exitTerm    = 143 // stopped by SIGTERM
+)
+
+const exitHelp = `Exit codes:
+  0 done   1 failed   2 bad usage or config   3 the key was refused   4 done in part
+  5 another process holds the lake   130, 143 stopped by a signal, cleanly`
+
+// streams is what a command has of the process.
+type streams struct {
+	Stdin          io.Reader
+	Stdout, Stderr io.Writer
+	Getenv         func(string) string
+	Now            func() time.Time
+	Terminal       bool       // Stderr is one
+	Width          func() int // of the terminal on Stdout; 0 if it is none
+}
+
+// app is the state of one invocation: the common flags and the streams.
+type app struct {
+	streams
+	overrides jobs.Overrides
+	output    string // text or json
+	quiet     bool
+	verbose   bool
+	log       *slog.Logger
+	logOut    io.Writer // where the log goes; progress bars put themselves in between
+}
+
+// errFailed is an outcome that the command has told about already: only the exit code is left.
+type errFailed struct{ code int }
+
+func (e errFailed) Error() string { return fmt.Sprintf("exit %d", e.code) }
+
+// run is the program as a function of its inputs; it returns the exit code.
+func run(ctx context.Context, args []string, s streams) int {
+	a := &app{streams: s, logOut: s.Stderr}
+	root := a.root()
+	root.SetArgs(args)
+	root.SetIn(s.Stdin)
+	root.SetOut(s.Stdout)
+	root.SetErr(s.Stderr)
+	err := root.ExecuteContext(ctx)
+	if err == nil {
+		return exitDone
+	}
+	var done errFailed
+	if errors.As(err, &done) {
+		return done.code
+	}
+	a.report(err)
+	return exitCode(err)
+}
+
+// exitCode maps an error to the exit code: the one place that does.
+func exitCode(err error) int {
+	var (
+		stopped *signalError
+		refused *jobs.RefusedError
+		partial *jobs.PartialError
+		held    *load.HeldError
+		done    errFailed
+	)
+	switch {
+	case err == nil:
+		return exitDone
+	case errors.As(err, &done):
+		return done.code
+	case errors.As(err, &stopped):
+		if stopped.signal == syscall.SIGTERM {
+			return exitTerm
+		}
+		return exitInt
+	case errors.Is(err, jobs.ErrUsage):
+		return exitUsage
+	case errors.As(err, &refused), errors.Is(err, extract.ErrRefused):
+		return exitRefused
+	case errors.As(err, &partial):
+		return exitPartial
+	case errors.As(err, &held):
+		return exitHeld
+	}
+	return exitFailed
+}
+
+// report tells a person what happened and what to do next.
+func (a *app) report(err error) {
+	fmt.Fprintf(a.Stderr, "usagelake: %s\n", printable(err.Error()))
+	for _, h := range hints(err) {
+		fmt.Fprintf(a.Stderr, "hint: %s\n", printable(h))
+	}
+}
+
+// hints collects the next steps from everything an error is made of.
+func hints(err error) []string {
+	var out []string
+	add := func(h string) {
+		for _, have := range out {
+			if have == h {
+				return
+			}
+		}
+		out = append(out, h)
+	}
+	var walk func(error)
+	walk = func(err error) {
+		if err == nil {
+			return
+		}
+		if h, ok := err.(*jobs.Hint); ok { //nolint:errorlint // each level is looked at by itself
+			add(h.Hint)
+		}
+		switch u := err.(type) { //nolint:errorlint
+		case interface{ Unwrap() error }:
+			walk(u.Unwrap())
+		case interface{ Unwrap() []error }:
+			for _, e := range u.Unwrap() {
+				walk(e)
+			}
+		}
+	}
+	walk(err)
+	var damaged *load.DamagedError
+	if errors.As(err, &damaged) {
+		add("usagelake verify   (tells everything that is damaged and what can be made anew)")
+	}
+	return out
+}
+
+// printable keeps text from outside from moving the cursor or colouring the screen: control characters show as escapes.
+func printable(s string) string {
+	if !strings.ContainsFunc(s, control) {
+		return s
+	}
+	var b strings.Builder
+	for _, r := range s {
+		if control(r) && r != '\n' {
+			fmt.Fprintf(&b, `\u%04x`, r)
+			continue
+		}
+		b.WriteRune(r)
+	}
+	return b.String()
+}
+
+func control(r rune) bool {
+	return r < ' ' || r >= 0x7f && r < 0xa0 || r == '\u2028' || r == '\u2029' || r >= '\u202a' && r <= '\u202e' || r >= '\u2066' && r <= '\u2069'
+}
+
+func (a *app) root() *cobra.Command {
+	root := &cobra.Command{
+		Use:   "usagelake",
+		Short: "Own your LLM usage: from the Portal's Manager API to Parquet and DuckDB",
+		Long: `usagelake fetches every usage record of your accounts from the Portal's Manager API, as fast as its rate limit
+allows, archives the answers as they came, and writes Parquet files and a DuckDB file to allocate costs with.
+
+` + exitHelp,
+		Example: `  usagelake demo                                  everything, on a simulated Portal: no key, no network
+  USAGELAKE_API_KEY=sk_mg_… usagelake export      the last 30 days of your account into ./lake
+  usagelake query "SELECT model, sum(amount) FROM usage GROUP BY ALL ORDER BY 2 DESC"`,
+		SilenceUsage:  true,
+		SilenceErrors: true,
+		Version:       version(),
+	}
+	root.SetVersionTemplate("usagelake {{.Version}}\n")
+	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
+		return jobs.Usage(c.CommandPath()+" --help", "%w", err)
+	})
+	root.CompletionOptions.HiddenDefaultCmd = false
+	f := root.PersistentFlags()
+	f.StringVar(&a.overrides.ConfigFile, "config", "", "config `file` (default usagelake.yaml, if it stands here)")
+	f.StringVar(&a.overrides.Lake, "lake", "", "lake `directory` (default $USAGELAKE_LAKE, the config's, or ./lake)")
+	f.StringVar(&a.overrides.Account, "account", "", "only this account of the config")
+	f.StringVar(&a.overrides.BaseURL, "base-url", "", "the Manager API's `URL` (default $USAGELAKE_BASE_URL, the config's, or the Portal's)")
+	f.StringVar(&a.output, "output", "text", "text or json: with json, one JSON document on stdout")
+	f.BoolVarP(&a.quiet, "quiet", "q", false, "errors only on stderr")
+	f.BoolVarP(&a.verbose, "verbose", "v", false, "a log of every window and retry on stderr")
+	root.PersistentPreRunE = func(c *cobra.Command, _ []string) error {
+		switch {
+		case a.output != "text" && a.output != "json":
+			return jobs.Usage("", "--output %q is neither text nor json", a.output)
+		case a.quiet && a.verbose:
+			return jobs.Usage("", "--quiet and --verbose exclude each other")
+		}
+		a.log = slog.New(a.logHandler(a.logOut))
+		return nil
+	}
+	for _, c := range []*cobra.Command{
+		a.demoCommand(), a.exportCommand(), a.rebuildCommand(), a.statusCommand(), a.queryCommand(),
+		a.balanceCommand(), a.simulateCommand(), a.initCommand(), a.doctorCommand(), a.versionCommand(),
+	} {
+		// A wrong argument is bad usage, with the command's help named.
+		args := c.Args
+		if args == nil {
+			args = cobra.NoArgs
+		}
+		c.Args = func(c *cobra.Command, given []string) error {
+			if err := args(c, given); err != nil {
+				return jobs.Usage(c.CommandPath()+" --help", "%w", err)
+			}
+			return nil
+		}
+		c.Long += "\n\n" + exitHelp
+		root.AddCommand(c)
+	}
+	root.Args = func(c *cobra.Command, given []string) error {
+		if len(given) == 0 {
+			return nil
+		}
+		hint := "usagelake --help"
+		if near := c.SuggestionsFor(given[0]); len(near) > 0 {
+			hint = "usagelake " + near[0]
+		}
+		return jobs.Usage(hint, "unknown command %q", given[0])
+	}
+	root.RunE = func(c *cobra.Command, _ []string) error { return c.Help() }
+	return root
+}
+
+// logHandler writes the log as text: everything with --verbose; on a terminal, where bars and summaries tell the
+// course, warnings only.
+func (a *app) logHandler(w io.Writer) slog.Handler {
+	level := slog.LevelInfo
+	switch {
+	case a.verbose:
+		level = slog.LevelDebug
+	case a.quiet:
+		level = slog.LevelError
+	case a.Terminal:
+		level = slog.LevelWarn
+	}
+	return slog.NewTextHandler(w, &slog.HandlerOptions{Level: level})
+}
+
+// env is what jobs get of the world.
+func (a *app) env() jobs.Env {
+	return jobs.Env{Now: a.Now, Getenv: a.Getenv, Logger: a.log, Version: version()}
+}
+
+// config loads the set-up.
+func (a *app) config() (*jobs.Config, error) { return jobs.LoadConfig(a.overrides, a.Getenv) }
+
+// lakeDir is the lake of commands that only read: they need no key and no account.
+func (a *app) lakeDir() (string, error) {
+	o := a.overrides
+	o.Account = ""
+	cfg, err := jobs.LoadConfig(o, a.Getenv)
+	if err != nil {
+		return "", err
+	}
+	return cfg.Lake, nil
+}
+
+func (a *app) json() bool { return a.output == "json" }
+
+// printJSON prints the one document of a command.
+func (a *app) printJSON(v any) error {
+	enc := json.NewEncoder(a.Stdout)
+	enc.SetIndent("", "  ")
+	enc.SetEscapeHTML(false)
+	return enc.Encode(v)
+}
+
+// color says whether output may be coloured.
+func (a *app) color() bool {
+	return a.Terminal && a.Getenv("NO_COLOR") == "" && a.Getenv("TERM") != "dumb"
+}

@@ -1,0 +1,136 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/jedib0t/go-pretty/v6/table"
+	"github.com/spf13/cobra"
+
+	"github.com/usagelake/usagelake/jobs"
+)
+
+func (a *app) statusCommand() *cobra.Command {
+	var days int
+	c := &cobra.Command{
+		Use:   "status",
+		Short: "Coverage, freshness, last runs, gaps",
+		Long: `status reads the lake's files, without a lock and without a key: what is covered, day by day, where the gaps are, how
+fresh it is, who holds the lake, and what ran.`,
+		Example: `  usagelake status
+  usagelake status --days 0            every day
+  usagelake status --output json | jq '.accounts[].gaps'`,
+		RunE: func(c *cobra.Command, _ []string) error {
+			if days < 0 {
+				return jobs.Usage("", "--days %d is less than 0", days)
+			}
+			dir, err := a.lakeDir()
+			if err != nil {
+				return err
+			}
+			st, err := jobs.ReadStatus(c.Context(), dir, a.overrides.Account, a.Now())
+			if err != nil {
+				return err
+			}
+			if a.json() {
+				return a.printJSON(st)
+			}
+			a.printStatus(st, days)
+			return nil
+		},
+	}
+	c.Flags().IntVar(&days, "days", 35, "show this many days of coverage, 0 for all")
+	return c
+}
+
+func (a *app) printStatus(st *jobs.Status, days int) {
+	w := a.Stdout
+	fmt.Fprintf(w, "lake      %s\n", st.Lake)
+	if st.Database.Exists {
+		fmt.Fprintf(w, "database  %s, %s, published %s (%s ago)\n", st.Database.Path, size(st.Database.Bytes), stamp(st.Database.PublishedAt.Truncate(time.Second)), human(st.CheckedAt.Sub(st.Database.PublishedAt)))
+	} else {
+		fmt.Fprintf(w, "database  not published yet: usagelake export, or usagelake rebuild\n")
+	}
+	if st.Holder != nil {
+		fmt.Fprintf(w, "held by   %s\n", st.Holder.Error())
+	}
+	for _, acc := range st.Accounts {
+		fmt.Fprintf(w, "\naccount %s\n", acc.Account)
+		if acc.From.IsZero() {
+			fmt.Fprintln(w, "  nothing is covered yet")
+			continue
+		}
+		fmt.Fprintf(w, "  covered      %s to %s UTC, %s behind\n", stamp(acc.From), stamp(acc.To), acc.Behind)
+		fmt.Fprintf(w, "  records      %s, quarantined %s, quality issues %s\n", count(acc.Records), count(acc.Quarantined), count(acc.Issues))
+		if acc.Stale > 0 {
+			fmt.Fprintf(w, "  stale        %d days are sealed but not derived: usagelake rebuild, or the next export\n", acc.Stale)
+		}
+		if len(acc.Gaps) == 0 {
+			fmt.Fprintln(w, "  gaps         none")
+		}
+		for _, g := range acc.Gaps {
+			fmt.Fprintf(w, "  GAP          %s to %s UTC (%s)\n", stamp(g.Start), stamp(g.End), human(g.End.Sub(g.Start)))
+		}
+		fmt.Fprintln(w)
+		a.printDays(acc.Days, days)
+	}
+	if len(st.Runs) == 0 {
+		return
+	}
+	fmt.Fprintln(w, "\nlast runs")
+	t := a.newTable(table.Row{"started (UTC)", "command", "status", "took", "records", "windows", "requests", "429s", "error"})
+	for _, r := range st.Runs {
+		took := ""
+		if !r.EndedAt.IsZero() {
+			took = human(r.EndedAt.Sub(r.StartedAt))
+		}
+		t.AppendRow(table.Row{stamp(r.StartedAt.Truncate(time.Second)), r.Command, r.Status, took, count(r.Records), count(r.Windows), count(r.Requests), count(r.Throttled), short(printable(r.Error), 60)})
+	}
+	rightAlign(t, 4, 8)
+	fmt.Fprintln(w, t.Render())
+}
+
+// printDays draws a bar a day: its length is the day's records, and a day that isn't covered whole stands out.
+func (a *app) printDays(days []jobs.Day, most int) {
+	if most > 0 && len(days) > most {
+		fmt.Fprintf(a.Stdout, "  … %d earlier days (--days 0 shows all)\n", len(days)-most)
+		days = days[len(days)-most:]
+	}
+	var top int64 = 1
+	for _, d := range days {
+		top = max(top, d.Records)
+	}
+	for _, d := range days {
+		mark := " "
+		note := ""
+		switch {
+		case d.Error != "":
+			mark, note = "!", "  damaged: "+printable(d.Error)
+		case d.Covered == 0:
+			mark, note = "!", "  GAP: nothing covered"
+		case d.Covered < 1:
+			mark, note = "~", fmt.Sprintf("  %.0f %% covered", 100*d.Covered)
+		}
+		if d.Stale {
+			note += "  stale"
+		}
+		if d.Quarantined > 0 {
+			note += fmt.Sprintf("  %s quarantined", count(d.Quarantined))
+		}
+		bar := strings.Repeat("█", int(d.Records*30/top))
+		if d.Records > 0 && bar == "" {
+			bar = "▏"
+		}
+		fmt.Fprintf(a.Stdout, "  %s %s %9s %s%s\n", mark, d.Date, count(d.Records), bar, note)
+	}
+}
+
+// short cuts s to n characters.
+func short(s string, n int) string {
+	r := []rune(s)
+	if len(r) <= n {
+		return s
+	}
+	return string(r[:n-1]) + "…"
+}

@@ -1,0 +1,286 @@
+package portal
+
+import (
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"reflect"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Faults says what the Portal gets wrong. The zero value is a Portal without fault. A field's name on the command line
+// and in JSON stands in its fault tag, what it does in its help tag; [FaultNames] lists both.
+//
+// A probability (0 to 1) is rolled per request from the seed and the request's number since the faults were last set, so
+// a run can be repeated; for records, from the seed and the record's id. Failures (status, body, connection) are bounded
+// by Only, From, To and For and lengthened by Run; what concerns time, paging, shape and data is not.
+type Faults struct {
+	Only string        `fault:"only" one:"usage|balance" help:"failures hit this endpoint only"`
+	From int           `fault:"from" help:"failures begin with this request, counted from 1 since the faults were set"`
+	To   int           `fault:"to" help:"failures end after this request; 0 is never"`
+	For  time.Duration `fault:"for" help:"failures end this long after the faults were set, by the Portal's clock"`
+	Run  int           `fault:"run" help:"failures come in runs of this many requests"`
+
+	Latency   time.Duration `fault:"latency" help:"every answer waits this long"`
+	Jitter    time.Duration `fault:"jitter" help:"and up to this much longer"`
+	Hang      float64       `fault:"hang" prob:"1" help:"no answer until the client gives up"`
+	Drip      time.Duration `fault:"drip" help:"the body comes in pieces with this pause between them"`
+	DripBytes int           `fault:"drip-bytes" help:"size of such a piece (default 4096)"`
+
+	Limited        float64       `fault:"status-429" prob:"1" help:"429 without a reason"`
+	RetryAfter     time.Duration `fault:"retry-after" help:"every 429 and 503 asks to wait this long, in whole seconds"`
+	RetryAfterDate bool          `fault:"retry-after-date" help:"Retry-After is a date rather than seconds"`
+	Status408      float64       `fault:"status-408" prob:"1" help:"408 in an envelope"`
+	Status500      float64       `fault:"status-500" prob:"1" help:"500 internal_error in an envelope"`
+	Status502      float64       `fault:"status-502" prob:"1" help:"502 in an envelope"`
+	Status503      float64       `fault:"status-503" prob:"1" help:"503 in an envelope"`
+	Status504      float64       `fault:"status-504" prob:"1" help:"504 in an envelope"`
+
+	HTML        float64 `fault:"html" prob:"1" help:"a gateway's HTML page instead of JSON"`
+	HTMLStatus  int     `fault:"html-status" help:"status of that page (default 502; 200 is the nasty one)"`
+	Empty       float64 `fault:"empty" prob:"1" help:"200 without a body"`
+	ContentType float64 `fault:"content-type" prob:"1" help:"the right body labelled text/html"`
+	CodeInside  float64 `fault:"code-inside" prob:"1" help:"an error's envelope under status 200"`
+	InsideCode  int     `fault:"inside-code" help:"its meta.code (default 500)"`
+	Malformed   float64 `fault:"malformed" prob:"1" help:"a body that is no JSON, of the right length"`
+	Cut         float64 `fault:"cut" prob:"1" help:"half the body, with a Content-Length that agrees"`
+	Truncate    float64 `fault:"truncate" prob:"1" help:"half the body, then the connection closes before Content-Length is met"`
+	Reset       float64 `fault:"reset" prob:"1" help:"the connection is reset before the headers"`
+	ResetBody   float64 `fault:"reset-body" prob:"1" help:"the connection is reset in the middle of the body"`
+	GzipBomb    float64 `fault:"gzip-bomb" prob:"1" help:"a megabyte that unpacks to a gigabyte of JSON string"`
+	Gzip        string  `fault:"gzip" one:"off|always" help:"off: never compressed; always: even if not asked for"`
+	Redirect    float64 `fault:"redirect" prob:"1" help:"307 to redirect-to"`
+	RedirectTo  string  `fault:"redirect-to" help:"base of the redirect (default http://portal.invalid)"`
+
+	PageMax        int           `fault:"page-max" help:"largest page size honoured (default 100)"`
+	PageOver       string        `fault:"page-over" one:"clamp|refuse|default" help:"a larger pagesize is clamped (as without fault), refused with 400, or ignored for the default of 20"`
+	PageClamp      int           `fault:"page-clamp" help:"pages hold at most this many"`
+	PageClampAfter int           `fault:"page-clamp-after" help:"but only after this many requests"`
+	Order          string        `fault:"order" one:"oldest|newest|random|shaky" help:"random: one order per query; shaky: another for each request"`
+	InclusiveEnd   bool          `fault:"inclusive-end" help:"a record at end_time belongs to the answer"`
+	ExclusiveStart bool          `fault:"exclusive-start" help:"a record at start_time doesn't"`
+	Total          string        `fault:"total" one:"page|absent|null|string" help:"total counts the page's own list, is absent, null, or a string"`
+	TotalDelta     int           `fault:"total-delta" help:"total is wrong by this many"`
+	PastEnd        string        `fault:"past-end" one:"empty|last|null" help:"a page past the end is empty, repeats the last page, or has list null"`
+	PageIgnored    bool          `fault:"page-ignored" help:"every page is the first one"`
+	DeepPage       int           `fault:"deep-page" help:"pages beyond this one come back empty"`
+	MaxRange       time.Duration `fault:"max-range" help:"a longer range is refused with 400"`
+	Duplicate      float64       `fault:"duplicate" prob:"1" help:"a page repeats the last record of the page before it, on top of its own"`
+
+	Strings       bool   `fault:"strings" help:"numbers come as strings"`
+	FloatNoise    bool   `fault:"float-noise" help:"prices carry binary noise: 0.30000000000000004"`
+	UnknownFields bool   `fault:"unknown-fields" help:"fields, ext groups (free of charge) and item fields that nobody documented"`
+	Ext           string `fault:"ext" one:"absent|null|string" help:"an empty ext is absent or null; string: every ext is JSON in a string"`
+	Code200       bool   `fault:"code-200" help:"meta.code of a success is 200 rather than 0"`
+	NullList      bool   `fault:"null-list" help:"an empty list is null"`
+
+	Late        float64       `fault:"late" prob:"1" help:"this share of records shows late"`
+	LateBy      time.Duration `fault:"late-by" help:"by this much (default 30h)"`
+	Corrected   float64       `fault:"corrected" prob:"1" help:"this share of records gets other amounts"`
+	CorrectedBy time.Duration `fault:"corrected-by" help:"this long after the request (default 36h)"`
+	Vanish      float64       `fault:"vanish" prob:"1" help:"this share of records vanishes"`
+	VanishBy    time.Duration `fault:"vanish-by" help:"this long after the request (default 48h)"`
+	ArriveEvery int           `fault:"arrive-every" help:"after every k-th request of a window one more record shows inside it"`
+	ArriveMax   int           `fault:"arrive-max" help:"so many in all (default 8)"`
+	DropEvery   int           `fault:"drop-every" help:"after every k-th request of a window one of its records vanishes"`
+	DropMax     int           `fault:"drop-max" help:"so many in all (default 8)"`
+	Bad         float64       `fault:"bad" prob:"1" help:"this share of records can't be read"`
+	BadKinds    string        `fault:"bad-kinds" help:"in these ways, joined by + (default all): no-id null-id ms-time fraction nan huge text number"`
+	Missing     float64       `fault:"missing" prob:"1" help:"this share of records lacks some fields or has null in them"`
+	Hostile     float64       `fault:"hostile" prob:"1" help:"this share of records is valid but odd: a custom_user_id of NULs, escape sequences or 64 KiB, a deeply nested field, a price of 10,000 digits, an id that is no number"`
+
+	KeyAfter   int    `fault:"key-after" help:"after this many requests the key in use ceases to work"`
+	KeyBecomes string `fault:"key-becomes" one:"disabled|revoked|expired|deleted|stripped" help:"in this way (default disabled; stripped is of its scopes, a 403)"`
+
+	Skew time.Duration `fault:"skew" signed:"1" help:"the Date header is off by this much"`
+}
+
+// FaultName describes one fault for a command's help.
+type FaultName struct{ Name, Kind, Help string }
+
+// FaultNames lists every fault in the order of [Faults].
+func FaultNames() []FaultName {
+	var names []FaultName
+	for f := range reflect.TypeFor[Faults]().Fields() {
+		n := FaultName{Name: f.Tag.Get("fault"), Help: f.Tag.Get("help")}
+		switch {
+		case f.Tag.Get("one") != "":
+			n.Kind = f.Tag.Get("one")
+		case f.Tag.Get("prob") != "":
+			n.Kind = "probability"
+		case f.Type == reflect.TypeFor[time.Duration]():
+			n.Kind = "duration"
+		case f.Type.Kind() == reflect.Int:
+			n.Kind = "number"
+		case f.Type.Kind() == reflect.Bool:
+			n.Kind = "on or off"
+		default:
+			n.Kind = "text"
+		}
+		names = append(names, n)
+	}
+	return names
+}
+
+// Set changes one fault by its name: "latency", "200ms". An empty value of a switch turns it on.
+func (f *Faults) Set(name, value string) error {
+	v := reflect.ValueOf(f).Elem()
+	for i := range v.NumField() {
+		field := v.Type().Field(i)
+		if field.Tag.Get("fault") != name {
+			continue
+		}
+		err := setField(v.Field(i), field.Tag, value)
+		if err != nil {
+			return fmt.Errorf("fault %s: %w", name, err)
+		}
+		return nil
+	}
+	return fmt.Errorf("no fault named %q", name)
+}
+
+func setField(v reflect.Value, tag reflect.StructTag, value string) error {
+	switch p := v.Addr().Interface().(type) {
+	case *time.Duration:
+		d, err := time.ParseDuration(value)
+		if err != nil {
+			return fmt.Errorf("%q is no duration such as 200ms or 36h", value)
+		}
+		if d < 0 && tag.Get("signed") == "" {
+			return fmt.Errorf("%q is negative", value)
+		}
+		*p = d
+	case *float64:
+		x, err := strconv.ParseFloat(value, 64)
+		if err != nil || !(x >= 0 && x <= 1) {
+			return fmt.Errorf("%q is no probability from 0 to 1", value)
+		}
+		*p = x
+	case *int:
+		x, err := strconv.Atoi(value)
+		if err != nil {
+			return fmt.Errorf("%q is no whole number", value)
+		}
+		if x < 0 && tag.Get("fault") != "total-delta" {
+			return fmt.Errorf("%q is negative", value)
+		}
+		*p = x
+	case *bool:
+		if value == "" {
+			value = "true"
+		}
+		x, err := strconv.ParseBool(value)
+		if err != nil {
+			return fmt.Errorf("%q is neither true nor false", value)
+		}
+		*p = x
+	case *string:
+		if one := tag.Get("one"); one != "" && value != "" && !slices.Contains(strings.Split(one, "|"), value) {
+			return fmt.Errorf("%q is none of %s", value, strings.ReplaceAll(one, "|", ", "))
+		}
+		*p = value
+	}
+	return nil
+}
+
+// Validate reports every value out of range, which only a Faults filled in by hand can have.
+func (f Faults) Validate() error {
+	var errs []error
+	v := reflect.ValueOf(&f).Elem()
+	for i := range v.NumField() {
+		tag := v.Type().Field(i).Tag
+		if err := setField(v.Field(i), tag, fmt.Sprint(v.Field(i).Interface())); err != nil {
+			errs = append(errs, fmt.Errorf("fault %s: %w", tag.Get("fault"), err))
+		}
+	}
+	for k := range strings.SplitSeq(f.BadKinds, "+") {
+		if k != "" && !slices.Contains(badKinds, k) {
+			errs = append(errs, fmt.Errorf("fault bad-kinds: %q is none of %s", k, strings.Join(badKinds, ", ")))
+		}
+	}
+	if f.HTMLStatus != 0 && (f.HTMLStatus < 200 || f.HTMLStatus > 599) {
+		errs = append(errs, fmt.Errorf("fault html-status: %d is no status of an answer", f.HTMLStatus))
+	}
+	return errors.Join(errs...)
+}
+
+// ParseFaults reads name=value pairs joined by commas: "latency=200ms,status-503=0.1,strings".
+func ParseFaults(s string) (Faults, error) {
+	var f Faults
+	var errs []error
+	for pair := range strings.SplitSeq(s, ",") {
+		if pair = strings.TrimSpace(pair); pair == "" {
+			continue
+		}
+		name, value, _ := strings.Cut(pair, "=")
+		errs = append(errs, f.Set(name, value))
+	}
+	errs = append(errs, f.Validate())
+	return f, errors.Join(errs...)
+}
+
+// RegisterFlag adds a flag that may be given many times, each time with one or more faults as [ParseFaults] reads them.
+func (f *Faults) RegisterFlag(fs *flag.FlagSet, name string) {
+	fs.Func(name, "switch a fault on, as `name=value`; may be repeated", func(s string) error {
+		for pair := range strings.SplitSeq(s, ",") {
+			k, v, _ := strings.Cut(strings.TrimSpace(pair), "=")
+			if err := f.Set(k, v); err != nil {
+				return err
+			}
+		}
+		return f.Validate()
+	})
+}
+
+// String is what [ParseFaults] would read back.
+func (f Faults) String() string {
+	var pairs []string
+	v := reflect.ValueOf(f)
+	for i := range v.NumField() {
+		if !v.Field(i).IsZero() {
+			pairs = append(pairs, fmt.Sprintf("%s=%v", v.Type().Field(i).Tag.Get("fault"), v.Field(i).Interface()))
+		}
+	}
+	return strings.Join(pairs, ",")
+}
+
+// MarshalJSON gives an object of the faults that are on, durations as strings.
+func (f Faults) MarshalJSON() ([]byte, error) {
+	on := map[string]any{}
+	v := reflect.ValueOf(f)
+	for i := range v.NumField() {
+		if x := v.Field(i); !x.IsZero() {
+			if d, ok := x.Interface().(time.Duration); ok {
+				on[v.Type().Field(i).Tag.Get("fault")] = d.String()
+			} else {
+				on[v.Type().Field(i).Tag.Get("fault")] = x.Interface()
+			}
+		}
+	}
+	return json.Marshal(on)
+}
+
+// UnmarshalJSON sets the faults an object names and leaves the others.
+func (f *Faults) UnmarshalJSON(b []byte) error {
+	var in map[string]json.RawMessage
+	if err := json.Unmarshal(b, &in); err != nil {
+		return err
+	}
+	var errs []error
+	for name, raw := range in {
+		value := string(raw)
+		var s string
+		if json.Unmarshal(raw, &s) == nil {
+			value = s
+		}
+		errs = append(errs, f.Set(name, value))
+	}
+	errs = append(errs, f.Validate())
+	return errors.Join(errs...)
+}
+
+var badKinds = []string{"no-id", "null-id", "ms-time", "fraction", "nan", "huge", "text", "number"}

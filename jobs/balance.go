@@ -1,0 +1,114 @@
+package jobs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/usagelake/usagelake/extract"
+	"github.com/usagelake/usagelake/load"
+	"github.com/usagelake/usagelake/schemas"
+)
+
+// BalanceReading is an account's balance as it was asked for.
+type BalanceReading struct {
+	Account    string    `json:"account"`
+	ObservedAt time.Time `json:"observed_at"`
+	Balance    string    `json:"balance"`  // exact decimal text; "" if the answer named none
+	Currency   string    `json:"currency"` // "" if unknown
+	Below      bool      `json:"below"`    // the threshold
+	Error      string    `json:"error,omitempty"`
+}
+
+// BalanceOptions say when a balance is too low.
+type BalanceOptions struct {
+	Wait  bool
+	Below *schemas.Decimal // warn under this; nil: never
+	Retry extract.Retry    // for tests that can't wait
+}
+
+// Balance asks for each account's balance, keeps the answers and publishes them.
+func Balance(ctx context.Context, cfg *Config, env Env, opts BalanceOptions) (*Result, []BalanceReading, error) {
+	clients, err := makeClients(cfg, env, opts.Retry)
+	if err != nil {
+		return nil, nil, err
+	}
+	readings := make([]BalanceReading, len(cfg.Accounts))
+	res, err := underLock(ctx, cfg, env, "balance", opts.Wait, func(ctx context.Context, lake *load.Lake, res *Result) error {
+		errs := make([]error, len(clients))
+		var wg sync.WaitGroup
+		for i, c := range clients {
+			wg.Go(func() {
+				defer c.Close()
+				readings[i], errs[i] = readBalance(ctx, lake, c, cfg.Accounts[i], res.RunID, env, opts.Below)
+			})
+		}
+		wg.Wait()
+		had := 0
+		for i, a := range cfg.Accounts {
+			n := clients[i].Counts()
+			out := schemas.RunAccount{Account: a.Name, Status: schemas.StatusDone, RunCounts: schemas.RunCounts{
+				Requests: n.Requests, Retries: n.Retries, Throttled: n.Throttled}}
+			if errs[i] != nil {
+				out.Status, out.Error = schemas.StatusFailed, errs[i].Error()
+				readings[i].Error = errs[i].Error()
+				if errors.Is(errs[i], extract.ErrRefused) {
+					out.Status = schemas.StatusRefused
+				}
+			} else {
+				had++
+			}
+			res.Accounts = append(res.Accounts, out)
+			res.RunCounts.Add(out.RunCounts)
+			if _, err := derive(ctx, lake, a.Name, env.Logger, nil); err != nil {
+				return err
+			}
+		}
+		outcome := errors.Join(errs...)
+		res.Status = schemas.StatusDone
+		switch {
+		case outcome == nil:
+		case errors.Is(outcome, extract.ErrRefused):
+			res.Status, outcome = schemas.StatusRefused, &RefusedError{Err: outcome}
+		case had > 0:
+			res.Status, outcome = schemas.StatusPartial, &PartialError{What: "balances", Count: len(clients) - had, First: outcome.Error()}
+		default:
+			res.Status = schemas.StatusFailed
+		}
+		if had > 0 {
+			if err := finish(ctx, lake, env, res, nil, false); err != nil {
+				res.Status = schemas.StatusFailed
+				return err
+			}
+		}
+		return outcome
+	})
+	return res, readings, err
+}
+
+func readBalance(ctx context.Context, lake *load.Lake, c *extract.Client, a Account, runID string, env Env, below *schemas.Decimal) (BalanceReading, error) {
+	r := BalanceReading{Account: a.Name, Currency: a.Currency}
+	b, err := askBalance(ctx, lake, c, a.Name, runID, env)
+	if err != nil {
+		return r, err
+	}
+	r.ObservedAt, r.Balance = b.At, b.Amount
+	if b.Currency != "" {
+		r.Currency = b.Currency
+	}
+	if below != nil && b.Amount != "" {
+		v, err := schemas.ParseDecimal([]byte(b.Amount))
+		switch {
+		case err == nil:
+			r.Below = v < *below
+		case errors.Is(err, schemas.ErrOutOfRange): // a million and more: its sign tells
+			r.Below = strings.HasPrefix(b.Amount, "-")
+		default:
+			return r, fmt.Errorf("account %s: the balance %q can't be compared: %w", a.Name, b.Amount, err)
+		}
+	}
+	return r, nil
+}

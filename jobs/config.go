@@ -1,0 +1,373 @@
+package jobs
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"strings"
+	"time"
+
+	"go.yaml.in/yaml/v3"
+
+	"github.com/usagelake/usagelake/extract"
+	"github.com/usagelake/usagelake/schemas"
+)
+
+// Defaults of a Config, and the environment that a set-up without a file uses.
+const (
+	DefaultConfigFile   = "usagelake.yaml"
+	DefaultLake         = "./lake"
+	DefaultAccount      = "default"
+	DefaultBaseURL      = "https://portal-api.r9s.ai/api/v1/portal/management"
+	DefaultSettle       = 10 * time.Minute
+	DefaultLookback     = 72 * time.Hour
+	DefaultRefetchEvery = 168 * time.Hour
+	// FirstDays is how far back the first export of an account goes.
+	FirstDays = 30
+
+	EnvKey     = "USAGELAKE_API_KEY"
+	EnvBaseURL = "USAGELAKE_BASE_URL"
+	EnvLake    = "USAGELAKE_LAKE"
+)
+
+// ErrUsage marks what the user has to put right on the command line, in the environment or in the config.
+var ErrUsage = errors.New("bad usage or config")
+
+// Hint is an error with a next step for the user.
+type Hint struct {
+	Err  error
+	Hint string // a command to type, or what to change
+}
+
+func (h *Hint) Error() string { return h.Err.Error() }
+func (h *Hint) Unwrap() error { return h.Err }
+
+// usageError is an error that is ErrUsage.
+type usageError struct{ error }
+
+func (e usageError) Unwrap() error        { return e.error }
+func (e usageError) Is(target error) bool { return target == ErrUsage }
+
+// Usage makes an error of what the user has to put right. hint may be "".
+func Usage(hint, format string, args ...any) error {
+	err := usageError{fmt.Errorf(format, args...)}
+	if hint == "" {
+		return err
+	}
+	return &Hint{Err: err, Hint: hint}
+}
+
+// Config is what a set-up is made of: a file, or the environment alone.
+type Config struct {
+	Lake     string       `yaml:"lake"`
+	Accounts []Account    `yaml:"accounts"`
+	Export   ExportConfig `yaml:"export"`
+
+	path string // the file, "" if there is none
+}
+
+// Account is one management key and what it may do.
+type Account struct {
+	Name        string  `yaml:"name"`
+	BaseURL     string  `yaml:"base_url"`
+	KeyEnv      string  `yaml:"key_env"`  // the environment variable that holds the key
+	KeyFile     string  `yaml:"key_file"` // or the file, readable by its owner alone
+	Rate        float64 `yaml:"rate"`     // requests a second at the most
+	MaxInFlight int     `yaml:"max_in_flight"`
+	PageSize    int     `yaml:"page_size"`
+	Currency    string  `yaml:"currency"` // where /balance can't be asked
+}
+
+// ExportConfig says how far an export goes.
+type ExportConfig struct {
+	Settle       Duration `yaml:"settle"`        // nothing younger is exported
+	Lookback     Duration `yaml:"lookback"`      // so far back days are asked again
+	RefetchEvery Duration `yaml:"refetch_every"` // so often the days of the lookback are fetched anew
+}
+
+// Duration is a time.Duration that YAML spells as 10m, 72h or 7d. Negative ones are refused.
+type Duration time.Duration
+
+// UnmarshalYAML reads the text form.
+func (d *Duration) UnmarshalYAML(n *yaml.Node) error {
+	v, err := ParseDuration(n.Value)
+	if err != nil || v < 0 {
+		return fmt.Errorf("line %d: %q is not a duration like 10m, 72h or 7d", n.Line, n.Value)
+	}
+	*d = Duration(v)
+	return nil
+}
+
+// ParseDuration reads what time.ParseDuration does, and whole days as 7d.
+func ParseDuration(s string) (time.Duration, error) {
+	if days, ok := strings.CutSuffix(s, "d"); ok {
+		n, err := time.ParseDuration(days + "h")
+		if err == nil && !strings.ContainsAny(days, "hms.") && n.Abs() < 100_000*time.Hour {
+			return 24 * n, nil
+		}
+	}
+	return time.ParseDuration(s)
+}
+
+// Overrides are the flags that stand above environment and config. "" means not given.
+type Overrides struct {
+	ConfigFile, Lake, Account, BaseURL string
+}
+
+// LoadConfig reads the set-up: the file (the named one, or DefaultConfigFile if it stands in the working directory),
+// or without one a single account of the environment's key. Relative paths in the file are relative to the file.
+// Every mistake is reported at once, as ErrUsage.
+func LoadConfig(o Overrides, getenv func(string) string) (*Config, error) {
+	c := &Config{Export: ExportConfig{Settle: Duration(DefaultSettle), Lookback: Duration(DefaultLookback), RefetchEvery: Duration(DefaultRefetchEvery)}}
+	path := o.ConfigFile
+	if path == "" {
+		path = DefaultConfigFile
+	}
+	b, err := os.ReadFile(path)
+	switch {
+	case err == nil:
+		if err := c.parse(b, path); err != nil {
+			return nil, err
+		}
+	case errors.Is(err, fs.ErrNotExist) && o.ConfigFile == "":
+		c.Accounts = []Account{{Name: DefaultAccount, KeyEnv: EnvKey}}
+	default:
+		return nil, Usage("usagelake init --config "+path, "read config: %w", err)
+	}
+	dir := "."
+	if c.path != "" {
+		dir = filepath.Dir(c.path)
+	}
+	switch {
+	case o.Lake != "":
+		c.Lake = o.Lake
+	case getenv(EnvLake) != "":
+		c.Lake = getenv(EnvLake)
+	case c.Lake == "":
+		c.Lake = filepath.Join(dir, DefaultLake)
+	case !filepath.IsAbs(c.Lake):
+		c.Lake = filepath.Join(dir, c.Lake)
+	}
+	for i := range c.Accounts {
+		a := &c.Accounts[i]
+		switch {
+		case o.BaseURL != "":
+			a.BaseURL = o.BaseURL
+		case getenv(EnvBaseURL) != "":
+			a.BaseURL = getenv(EnvBaseURL)
+		case a.BaseURL == "":
+			a.BaseURL = DefaultBaseURL
+		}
+		if a.KeyFile != "" && !filepath.IsAbs(a.KeyFile) {
+			a.KeyFile = filepath.Join(dir, a.KeyFile)
+		}
+		if a.KeyEnv == "" && a.KeyFile == "" && len(c.Accounts) == 1 {
+			a.KeyEnv = EnvKey
+		}
+	}
+	if err := c.validate(); err != nil {
+		return nil, err
+	}
+	if o.Account != "" {
+		i := slices.IndexFunc(c.Accounts, func(a Account) bool { return a.Name == o.Account })
+		if i < 0 {
+			return nil, Usage("", "no account %q in the config: it has %s", o.Account, strings.Join(c.names(), ", "))
+		}
+		c.Accounts = c.Accounts[i : i+1]
+	}
+	return c, nil
+}
+
+func (c *Config) names() []string {
+	names := make([]string, len(c.Accounts))
+	for i, a := range c.Accounts {
+		names[i] = a.Name
+	}
+	return names
+}
+
+// Path is the config's file, "" if the set-up has none.
+func (c *Config) Path() string { return c.path }
+
+func (c *Config) parse(b []byte, path string) error {
+	c.path = path
+	var root yaml.Node
+	dec := yaml.NewDecoder(bytes.NewReader(b))
+	if err := dec.Decode(&root); err != nil && !errors.Is(err, io.EOF) {
+		return Usage("", "config %s: %w", path, err)
+	}
+	if len(root.Content) == 0 {
+		return Usage("usagelake init", "config %s is empty", path)
+	}
+	if errs := unknownKeys(root.Content[0], reflect.TypeFor[Config](), ""); len(errs) > 0 {
+		return Usage("", "config %s: %w", path, errors.Join(errs...))
+	}
+	if err := root.Decode(c); err != nil {
+		return Usage("", "config %s: %w", path, err)
+	}
+	if err := dec.Decode(new(yaml.Node)); !errors.Is(err, io.EOF) {
+		return Usage("", "config %s holds more than one document", path)
+	}
+	if len(c.Accounts) == 0 {
+		return Usage("usagelake init", "config %s has no accounts", path)
+	}
+	return nil
+}
+
+// unknownKeys reports the keys that t has no field for, each with the nearest one that is known.
+func unknownKeys(n *yaml.Node, t reflect.Type, at string) []error {
+	if n.Kind == yaml.AliasNode {
+		n = n.Alias
+	}
+	var errs []error
+	switch {
+	case n.Kind == yaml.SequenceNode && t.Kind() == reflect.Slice:
+		for i, e := range n.Content {
+			errs = append(errs, unknownKeys(e, t.Elem(), fmt.Sprintf("%s[%d]", at, i))...)
+		}
+	case n.Kind == yaml.MappingNode && t.Kind() == reflect.Struct:
+		known := map[string]reflect.Type{}
+		for i := range t.NumField() {
+			if tag := t.Field(i).Tag.Get("yaml"); tag != "" {
+				known[tag] = t.Field(i).Type
+			}
+		}
+		seen := map[string]bool{}
+		for i := 0; i+1 < len(n.Content); i += 2 {
+			key := n.Content[i].Value
+			name := strings.TrimPrefix(at+"."+key, ".")
+			ft, ok := known[key]
+			switch {
+			case !ok:
+				errs = append(errs, fmt.Errorf("line %d: unknown key %s%s", n.Content[i].Line, name, nearest(key, known)))
+			case seen[key]:
+				errs = append(errs, fmt.Errorf("line %d: %s stands twice", n.Content[i].Line, name))
+			default:
+				errs = append(errs, unknownKeys(n.Content[i+1], ft, name)...)
+			}
+			seen[key] = true
+		}
+	}
+	return errs
+}
+
+// nearest proposes the known key that is closest to key.
+func nearest(key string, known map[string]reflect.Type) string {
+	names := make([]string, 0, len(known))
+	for k := range known {
+		names = append(names, k)
+	}
+	slices.Sort(names)
+	best, bestAt := "", len(key)/2+2
+	for _, k := range names {
+		if d := editDistance(key, k); d < bestAt {
+			best, bestAt = k, d
+		}
+	}
+	if best == "" {
+		return fmt.Sprintf(" (known here: %s)", strings.Join(names, ", "))
+	}
+	return fmt.Sprintf(": did you mean %s?", best)
+}
+
+// editDistance is Levenshtein's, in bytes.
+func editDistance(a, b string) int {
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		diagonal := row[0]
+		row[0] = i + 1
+		for j := range len(b) {
+			cost := diagonal
+			if a[i] != b[j] {
+				cost++
+			}
+			diagonal = row[j+1]
+			row[j+1] = min(cost, row[j]+1, row[j+1]+1)
+		}
+	}
+	return row[len(b)]
+}
+
+func (c *Config) validate() error {
+	var errs []error
+	names := map[string]bool{}
+	for i, a := range c.Accounts {
+		where := fmt.Sprintf("accounts[%d] (%s)", i, a.Name)
+		bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf(where+": "+format, args...)) }
+		if err := schemas.ValidateAccount(a.Name); err != nil {
+			bad("name: %w", err)
+		}
+		if names[a.Name] {
+			bad("name: another account has it too")
+		}
+		names[a.Name] = true
+		if err := (extract.Options{BaseURL: a.BaseURL, Key: "-"}).Validate(); err != nil {
+			bad("%w", err)
+		}
+		switch {
+		case a.KeyEnv != "" && a.KeyFile != "":
+			bad("give key_env or key_file, not both")
+		case a.KeyEnv == "" && a.KeyFile == "":
+			bad("give key_env (a variable that holds the key) or key_file (a file that only its owner can read)")
+		case strings.HasPrefix(a.KeyEnv, "sk_mg_"):
+			errs = append(errs, fmt.Errorf("accounts[%d]: key_env holds a key: write the name of a variable there, and revoke that key if others could read the file", i))
+		}
+		if a.Rate < 0 || a.Rate > 1000 {
+			bad("rate: %v is not between 0 and 1000 requests a second", a.Rate)
+		}
+		if a.MaxInFlight < 0 || a.MaxInFlight > 1000 {
+			bad("max_in_flight: %d is not between 1 and 1000", a.MaxInFlight)
+		}
+		if a.PageSize < 0 || a.PageSize > 100_000 {
+			bad("page_size: %d is not between 1 and 100000", a.PageSize)
+		}
+		if a.Currency != "" && (len(a.Currency) != 3 || strings.ToUpper(a.Currency) != a.Currency) {
+			bad("currency: %q is not an ISO 4217 code like USD", a.Currency)
+		}
+	}
+	if len(errs) > 0 {
+		what := "the environment"
+		if c.path != "" {
+			what = "config " + c.path
+		}
+		return Usage("", "%s: %w", what, errors.Join(errs...))
+	}
+	return nil
+}
+
+// Key reads the account's management key, anew each time, so that a key can be replaced while a daemon runs.
+func (a Account) Key(getenv func(string) string) (string, error) {
+	if a.KeyEnv != "" {
+		key := strings.TrimSpace(getenv(a.KeyEnv))
+		if key == "" {
+			return "", Usage(fmt.Sprintf("export %s=sk_mg_…   (the Portal: Settings > API Keys > Management API Keys), or try it without a key: usagelake demo", a.KeyEnv),
+				"account %s: no key: the environment variable %s is not set", a.Name, a.KeyEnv)
+		}
+		return key, nil
+	}
+	info, err := os.Stat(a.KeyFile)
+	if err != nil {
+		return "", Usage("", "account %s: read the key: %w", a.Name, err)
+	}
+	if info.Mode().Perm()&0o077 != 0 {
+		return "", Usage("chmod 600 "+a.KeyFile, "account %s: others can read the key file %s (its mode is %04o)", a.Name, a.KeyFile, info.Mode().Perm())
+	}
+	b, err := os.ReadFile(a.KeyFile)
+	if err != nil {
+		return "", Usage("", "account %s: read the key: %w", a.Name, err)
+	}
+	key := strings.TrimSpace(string(b))
+	if key == "" {
+		return "", Usage("", "account %s: the key file %s is empty", a.Name, a.KeyFile)
+	}
+	return key, nil
+}

@@ -1,0 +1,501 @@
+package jobs
+
+import (
+	"cmp"
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"os"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/usagelake/usagelake/extract"
+	"github.com/usagelake/usagelake/load"
+	"github.com/usagelake/usagelake/schemas"
+)
+
+// Env is what a job has of the world besides the network and the lake.
+type Env struct {
+	Now     func() time.Time
+	Getenv  func(string) string
+	Logger  *slog.Logger
+	Version string
+	// Transport carries the requests; nil: the system's, with its proxy settings.
+	Transport http.RoundTripper
+}
+
+// ExportOptions say what an export fetches. The zero value is the nightly run.
+type ExportOptions struct {
+	Span Span
+	Wait bool // for a lake that another process holds
+	// Watch is told of each account as its work begins; progress may be asked from any goroutine until the run ends.
+	Watch func(p Plan, progress func() extract.Progress)
+	// Phase is told what the run does after the fetching: "derive acme 2026-11-01", "publish".
+	Phase func(string)
+	// Retry is for tests that can't wait.
+	Retry extract.Retry
+}
+
+// Result is what a run did, for a person or a script.
+type Result struct {
+	schemas.Run
+	Elapsed  time.Duration
+	Lake     string // its directory
+	Database string // the path of the published file
+	Plans    []Plan // in order of account
+	Pending  int64  // windows that were planned and not sealed
+	Publish  load.Published
+}
+
+// Export fetches what is missing in cfg's accounts, side by side and each at its own pace, derives and publishes. It
+// returns a Result even with an error, of as much as happened. What the run came to is the Result's Status; the error
+// is nil if it is done, and else says why it isn't.
+func Export(ctx context.Context, cfg *Config, env Env, opts ExportOptions) (*Result, error) {
+	if err := opts.Span.validate(); err != nil {
+		return nil, err
+	}
+	// Everything that the user has to put right comes before anything is made.
+	clients, err := makeClients(cfg, env, opts.Retry)
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		for _, c := range clients {
+			c.Close()
+		}
+	}()
+	return underLock(ctx, cfg, env, "export", opts.Wait, func(ctx context.Context, lake *load.Lake, res *Result) error {
+		history, err := lake.Runs()
+		if err != nil {
+			return err
+		}
+		accounts := make([]*exporter, len(cfg.Accounts))
+		for i, a := range cfg.Accounts {
+			accounts[i] = &exporter{cfg: cfg, account: a, client: clients[i], lake: lake, env: env, opts: opts, runID: res.RunID,
+				log: env.Logger.With("account", a.Name), lastRefetch: lastRefetch(history, a.Name), out: schemas.RunAccount{Account: a.Name}}
+		}
+		// A failed disk or a signal stops all; a refused key stops its account alone.
+		var wg sync.WaitGroup
+		ctx, stop := context.WithCancelCause(ctx)
+		defer stop(nil)
+		for _, x := range accounts {
+			wg.Go(func() {
+				if err := x.run(ctx); err != nil {
+					stop(err)
+				}
+			})
+		}
+		wg.Wait()
+		for _, x := range accounts {
+			x.conclude()
+			res.Accounts = append(res.Accounts, x.out)
+			res.Plans = append(res.Plans, x.plan)
+			res.RunCounts.Add(x.out.RunCounts)
+			res.Pending += x.pending()
+		}
+		if err := context.Cause(ctx); err != nil {
+			return err
+		}
+		outcome := verdict(accounts, res)
+		if err := finish(ctx, lake, env, res, opts.Phase, false); err != nil {
+			res.Status = schemas.StatusFailed
+			return err
+		}
+		return outcome
+	})
+}
+
+// makeClients reads the keys and makes a client for each account, or reports every account that can't have one.
+func makeClients(cfg *Config, env Env, retry extract.Retry) ([]*extract.Client, error) {
+	var errs []error
+	clients := make([]*extract.Client, len(cfg.Accounts))
+	for i, a := range cfg.Accounts {
+		key, err := a.Key(env.Getenv)
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		clients[i], err = extract.NewClient(extract.Options{
+			Account: a.Name, BaseURL: a.BaseURL, Key: key, UserAgent: "usagelake/" + env.Version,
+			Pacer:     extract.NewPacer(a.Rate, a.MaxInFlight),
+			Transport: env.Transport, Retry: retry, Logger: env.Logger,
+		})
+		if err != nil {
+			errs = append(errs, Usage("", "account %s: %w", a.Name, err))
+		}
+	}
+	if len(errs) == 1 {
+		return nil, errs[0]
+	}
+	return clients, errors.Join(errs...)
+}
+
+// underLock runs a job that writes: it opens or makes the lake, holds its lock, and journals the run.
+func underLock(ctx context.Context, cfg *Config, env Env, command string, wait bool, job func(context.Context, *load.Lake, *Result) error) (*Result, error) {
+	started := env.Now()
+	lake, err := load.Create(cfg.Lake, load.Options{Logger: env.Logger})
+	if err != nil {
+		return nil, err
+	}
+	unlock, err := lake.Lock(ctx, command, wait)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = unlock() }()
+
+	res := &Result{Lake: lake.Dir(), Database: lake.Database(), Run: schemas.Run{RunID: newRunID(started), Command: command, Version: env.Version,
+		PID: os.Getpid(), StartedAt: started.UTC(), Status: schemas.StatusRunning}}
+	if err := lake.AppendRun(res.Run); err != nil {
+		return nil, err
+	}
+	err = job(ctx, lake, res)
+	if stopped := context.Cause(ctx); stopped != nil {
+		err = stopped
+		res.Status = schemas.StatusStopped
+	}
+	if res.Status == schemas.StatusRunning {
+		res.Status = schemas.StatusDone
+		if err != nil {
+			res.Status = schemas.StatusFailed
+		}
+	}
+	if err != nil {
+		res.Error = err.Error()
+	}
+	res.EndedAt = env.Now().UTC()
+	res.Elapsed = res.EndedAt.Sub(res.StartedAt)
+	if jerr := lake.AppendRun(res.Run); jerr != nil && err == nil {
+		res.Status, res.Error = schemas.StatusFailed, jerr.Error()
+		err = jerr
+	}
+	return res, err
+}
+
+// newRunID names a run: sortable by time, unique by chance.
+func newRunID(t time.Time) string {
+	var b [4]byte
+	_, _ = rand.Read(b[:]) // never fails
+	return t.UTC().Format("20060102T150405Z") + "-" + hex.EncodeToString(b[:])
+}
+
+// lastRefetch is when a run last fetched an account's lookback anew, or the account was first exported.
+func lastRefetch(history []schemas.Run, account string) time.Time {
+	var t time.Time
+	for _, r := range history {
+		for _, a := range r.Accounts {
+			if a.Account == account && a.Windows > 0 && (t.IsZero() || a.Refetched && a.Status == schemas.StatusDone) {
+				t = r.StartedAt
+			}
+		}
+	}
+	return t
+}
+
+// finish publishes what the day files hold now. The run's status is what it will have come to, if publishing succeeds.
+func finish(ctx context.Context, lake *load.Lake, env Env, res *Result, phase func(string), full bool) error {
+	if phase != nil {
+		phase("publish")
+	}
+	current := res.Run
+	current.EndedAt = env.Now().UTC()
+	p, err := lake.Publish(ctx, load.PublishOptions{Version: env.Version, Full: full, Current: &current, Now: env.Now})
+	if err != nil {
+		return err
+	}
+	res.Publish = p
+	res.Published = !p.Unchanged
+	env.Logger.Debug("published", "changed_days", p.Changed, "days", p.Total, "rows", p.Rows, "bytes", p.Bytes, "elapsed", p.Elapsed)
+	return nil
+}
+
+// PartialError says that a part of a run failed; the rest is committed and published.
+type PartialError struct {
+	What  string // "windows", "balances"
+	Count int
+	First string // the error of the first
+}
+
+func (e *PartialError) Error() string {
+	return fmt.Sprintf("%d %s could not be fetched, the rest is committed and published; the first: %s", e.Count, e.What, e.First)
+}
+
+// RefusedError says that keys were refused; what was fetched before is committed and published.
+type RefusedError struct{ Err error }
+
+func (e *RefusedError) Error() string { return e.Err.Error() }
+func (e *RefusedError) Unwrap() error { return e.Err }
+
+// verdict sums up what the accounts came to.
+func verdict(accounts []*exporter, res *Result) error {
+	var refused []error
+	partial := PartialError{What: "windows"}
+	var sealed, asked int64
+	for _, x := range accounts {
+		sealed += x.out.Windows
+		asked += int64(len(x.plan.Missing)) + int64(len(x.plan.Check))
+		if x.refused != nil {
+			refused = append(refused, x.refused)
+		}
+		for _, f := range x.out.Failed {
+			if partial.Count == 0 {
+				partial.First = f.Error
+			}
+			partial.Count++
+		}
+	}
+	res.Status = schemas.StatusDone
+	switch {
+	case len(refused) > 0:
+		res.Status = schemas.StatusRefused
+		return &RefusedError{Err: errors.Join(refused...)}
+	case partial.Count == 0:
+		return nil
+	case sealed == 0:
+		res.Status = schemas.StatusFailed
+		return &Hint{Err: fmt.Errorf("nothing could be fetched: %s", partial.First),
+			Hint: "usagelake doctor   (then run the same command again: what is covered is not asked for again)"}
+	default:
+		res.Status = schemas.StatusPartial
+		return &Hint{Err: &partial, Hint: "run the same command again: it asks for what is missing alone"}
+	}
+}
+
+// exporter exports one account within a run.
+type exporter struct {
+	cfg         *Config
+	account     Account
+	client      *extract.Client
+	lake        *load.Lake
+	env         Env
+	opts        ExportOptions
+	runID       string
+	log         *slog.Logger
+	lastRefetch time.Time
+
+	plan    Plan
+	fetcher *extract.Fetcher
+	refused error
+	out     schemas.RunAccount
+	mu      sync.Mutex // guards the counts that sink raises
+}
+
+// run does the account's part. It returns an error only for what must stop the other accounts, too.
+func (x *exporter) run(ctx context.Context) error {
+	err := x.export(ctx)
+	switch {
+	case errors.Is(err, extract.ErrRefused) && context.Cause(ctx) == nil:
+		x.refused = &Hint{Err: fmt.Errorf("the key was refused: %w", err),
+			Hint: fmt.Sprintf("check the key of account %s in the Portal (Settings > API Keys > Management API Keys): is it active, not expired, with the scopes usage:read and balance:read?", x.account.Name)}
+		x.out.Error = err.Error()
+		x.log.Error("the key was refused", "error", err)
+	case err != nil:
+		x.out.Error = err.Error()
+		return err
+	}
+	// Whatever came of the fetching, what is sealed is derived: this is also how a run after a crash starts.
+	return x.derive(ctx)
+}
+
+func (x *exporter) derive(ctx context.Context) error {
+	d, err := derive(ctx, x.lake, x.account.Name, x.log, func(p schemas.Partition) {
+		if x.opts.Phase != nil {
+			x.opts.Phase("derive " + p.String())
+		}
+	})
+	x.out.DaysWritten += d.days
+	x.out.Quarantined += d.quarantined
+	return err
+}
+
+func (x *exporter) export(ctx context.Context) error {
+	// Recovery comes first: what an earlier run sealed is derived, and the counts that the lookback compares are there.
+	if err := x.derive(ctx); err != nil {
+		return err
+	}
+	s, err := sealedOf(x.lake, x.account.Name)
+	if err != nil {
+		return err
+	}
+	x.plan = plan(x.account.Name, x.opts.Span, s, x.cfg.Export, x.env.Now(), x.lastRefetch)
+	x.fetcher = extract.NewFetcher(extract.FetchOptions{Client: x.client, RunID: x.runID, Version: x.env.Version,
+		PageSize: x.account.PageSize, Logger: x.log})
+	if x.opts.Watch != nil {
+		x.opts.Watch(x.plan, x.fetcher.Progress)
+	}
+	x.log.Info("export begins", "from", x.plan.Range.Start, "to", x.plan.Range.End, "windows", len(x.plan.Missing), "checks", len(x.plan.Check))
+	if x.plan.Refetch {
+		x.log.Info("the lookback is fetched anew, as every refetch_every")
+	}
+
+	if err := x.check(ctx); err != nil {
+		return err
+	}
+	if len(x.plan.Missing) == 0 {
+		return nil
+	}
+	currency, err := x.balance(ctx)
+	if err != nil {
+		return err
+	}
+	x.fetcher.SetCurrency(currency)
+	failed, err := x.fetcher.Fetch(ctx, x.plan.Missing, x.sink)
+	x.out.Failed = append(x.out.Failed, failed...)
+	x.out.Refetched = x.plan.Refetch
+	return err
+}
+
+// check asks of each day of the lookback whether the API still holds as much as the lake, and adds those that differ
+// to what is missing.
+func (x *exporter) check(ctx context.Context) error {
+	var mu sync.Mutex
+	var wg sync.WaitGroup
+	var stop error
+	for _, day := range x.plan.Check {
+		footer, ok, err := x.lake.Day(day)
+		if err != nil {
+			return err
+		}
+		wg.Go(func() {
+			c, err := x.fetcher.Count(ctx, day.Window())
+			mu.Lock()
+			defer mu.Unlock()
+			switch {
+			case err == nil && ok && agrees(c, footer):
+				return
+			case err == nil:
+				x.log.Info("a day of the lookback differs, it is fetched anew", "day", day.Date.String(), "api", c, "lake", held(footer))
+				x.plan.Missing = append(x.plan.Missing, day.Window())
+			case errors.Is(err, extract.ErrRefused) || ctx.Err() != nil:
+				stop = cmp.Or(stop, err)
+			default: // the day stays as it is, and the run says that it could not be checked
+				w := day.Window()
+				x.out.Failed = append(x.out.Failed, schemas.FailedWindow{Start: w.Start, End: w.End, Error: "lookback: " + err.Error()})
+			}
+		})
+	}
+	wg.Wait()
+	slices.SortFunc(x.plan.Missing, func(a, b schemas.Window) int { return a.Start.Compare(b.Start) })
+	slices.SortFunc(x.out.Failed, func(a, b schemas.FailedWindow) int { return a.Start.Compare(b.Start) })
+	return stop
+}
+
+// held is how many records the API would announce for the day, if it holds what the lake does.
+func held(f schemas.DayFooter) int64 { return f.Rows + f.Quarantined + f.Before + f.After }
+
+// agrees compares like with like: the day was fetched with the same margins as it is counted with. Where the API
+// announces nothing, nothing agrees, and the day is fetched anew.
+func agrees(c extract.Counted, f schemas.DayFooter) bool {
+	switch {
+	case c.Records != nil:
+		return *c.Records == held(f)
+	case c.Tokens != nil:
+		return f.SummaryTokens != nil && *c.Tokens == *f.SummaryTokens
+	}
+	return false
+}
+
+// sink seals a window: the commit point.
+func (x *exporter) sink(ctx context.Context, s schemas.Seal, pages []schemas.Page) error {
+	if _, err := x.lake.Seal(ctx, s, pages); err != nil {
+		return fmt.Errorf("seal window %s: %w", s.Window(), err)
+	}
+	x.mu.Lock()
+	x.out.Windows++
+	x.out.Records += s.Records
+	x.mu.Unlock()
+	x.log.Debug("window sealed", "window", s.Window().String(), "records", s.Records, "requests", s.Requests, "proof", s.Proof)
+	return nil
+}
+
+// balance asks for the balance, seals the answer, and returns the account's currency: as /balance names it now, else as
+// it last did, else the config's. That the balance can't be had doesn't fail an export, but a key that isn't accepted
+// at all (401) does.
+func (x *exporter) balance(ctx context.Context) (string, error) {
+	b, err := askBalance(ctx, x.lake, x.client, x.account.Name, x.runID, x.env)
+	var api *extract.APIError
+	switch {
+	case err == nil && b.Currency != "":
+		return b.Currency, nil
+	case err == nil:
+		x.log.Warn("/balance names no currency")
+	case errors.As(err, &api) && api.Status != http.StatusUnauthorized && ctx.Err() == nil:
+		x.log.Warn("the balance can't be had; the export goes on", "error", err)
+	default:
+		return "", err
+	}
+	last, err := lastCurrency(ctx, x.lake, x.account.Name)
+	return cmp.Or(last, x.account.Currency), err
+}
+
+// askBalance asks for the balance and seals the answer.
+func askBalance(ctx context.Context, lake *load.Lake, client *extract.Client, account, runID string, env Env) (extract.Balance, error) {
+	b, err := client.Balance(ctx)
+	if err != nil {
+		return b, err
+	}
+	at := b.At.Truncate(time.Second)
+	_, err = lake.Seal(ctx, schemas.Seal{
+		Format: schemas.RawFormat, Kind: schemas.KindBalance, Account: account, Start: at, End: at.Add(time.Second),
+		Records: 1, Pages: 1, Requests: 1, RequestIDs: []string{b.Page.RequestID}, FetchedAt: b.At,
+		RunID: runID, Version: env.Version, Currency: b.Currency,
+	}, []schemas.Page{b.Page})
+	if err != nil {
+		return b, fmt.Errorf("seal balance of %s: %w", account, err)
+	}
+	return b, nil
+}
+
+// lastCurrency is what the newest sealed balance of an account named; "" if there is none.
+func lastCurrency(ctx context.Context, lake *load.Lake, account string) (string, error) {
+	partitions, err := lake.Partitions(account)
+	if err != nil {
+		return "", err
+	}
+	for _, p := range slices.Backward(partitions) {
+		raws, err := lake.Balances(p)
+		if err != nil {
+			return "", err
+		}
+		for _, r := range slices.Backward(raws) {
+			s, err := lake.OpenRaw(ctx, p, r)
+			if err != nil {
+				return "", err
+			}
+			if s.Seal.Currency != "" {
+				return s.Seal.Currency, nil
+			}
+		}
+	}
+	return "", nil
+}
+
+// conclude sets the account's status and the figures of its client.
+func (x *exporter) conclude() {
+	c := x.client.Counts()
+	x.out.Requests, x.out.Retries, x.out.Throttled = c.Requests, c.Retries, c.Throttled
+	switch {
+	case x.refused != nil:
+		x.out.Status = schemas.StatusRefused
+	case x.out.Error != "":
+		x.out.Status = schemas.StatusFailed
+	case len(x.out.Failed) > 0 && x.out.Windows == 0:
+		x.out.Status = schemas.StatusFailed
+	case len(x.out.Failed) > 0:
+		x.out.Status = schemas.StatusPartial
+	default:
+		x.out.Status = schemas.StatusDone
+	}
+}
+
+// pending is how many windows were left when the run ended.
+func (x *exporter) pending() int64 {
+	if x.fetcher == nil {
+		return 0
+	}
+	return x.fetcher.Progress().WindowsLeft
+}

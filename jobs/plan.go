@@ -1,0 +1,241 @@
+package jobs
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/usagelake/usagelake/extract"
+	"github.com/usagelake/usagelake/load"
+	"github.com/usagelake/usagelake/schemas"
+)
+
+// Plan is what an export of one account has to ask for.
+type Plan struct {
+	Account string
+	Range   schemas.Window   // [Start, End) of the export; Start = End if there is nothing settled yet
+	Missing []schemas.Window // not covered, or to be fetched anew; each within a day, in time order
+	Anew    bool             // Missing holds the whole range, covered or not
+	// Check are covered days of the lookback: one small request each tells whether they still hold what the API has.
+	Check []schemas.Partition
+	// Refetch says that the days of the lookback are in Missing because refetch_every has passed.
+	Refetch bool
+}
+
+// Span is the range of an export as asked for. The zero value means: from where coverage ends to now.
+type Span struct {
+	From, To time.Time // UTC, whole seconds; zero if not given
+	Anew     bool      // fetch what is covered, too
+}
+
+// validate checks the span as far as it is given.
+func (s Span) validate() error {
+	if !s.From.IsZero() && !s.To.IsZero() && !s.From.Before(s.To) {
+		return Usage("", "the range is empty: --from %s is not before --to %s (--to is excluded)", s.From.Format(time.RFC3339), s.To.Format(time.RFC3339))
+	}
+	if s.Anew && s.From.IsZero() {
+		return Usage("usagelake export --refetch --from 2026-11-01 --to 2026-12-01", "--refetch fetches a whole range anew: say which with --from")
+	}
+	return nil
+}
+
+// sealed are the sealed windows of an account, by day.
+type sealed map[schemas.Date][]load.Raw
+
+// sealedOf lists an account's sealed windows: directory listings alone, no file is opened.
+func sealedOf(lake *load.Lake, account string) (sealed, error) {
+	partitions, err := lake.Partitions(account)
+	if err != nil {
+		return nil, err
+	}
+	s := sealed{}
+	for _, p := range partitions {
+		raws, err := lake.Windows(p)
+		if err != nil {
+			return nil, err
+		}
+		if len(raws) > 0 {
+			s[p.Date] = raws
+		}
+	}
+	return s, nil
+}
+
+func (s sealed) windows() []schemas.Window {
+	var out []schemas.Window
+	for _, raws := range s {
+		for _, r := range raws {
+			out = append(out, r.Window)
+		}
+	}
+	slices.SortFunc(out, func(a, b schemas.Window) int { return a.Start.Compare(b.Start) })
+	return out
+}
+
+// plan decides what an export asks for. lastRefetch is when the lookback was last fetched anew (or the account first
+// exported); zero if never.
+func plan(account string, span Span, s sealed, cfg ExportConfig, now, lastRefetch time.Time) Plan {
+	now = now.UTC().Truncate(time.Second)
+	settled := now.Add(-time.Duration(cfg.Settle)).Truncate(time.Second)
+	have := s.windows()
+
+	r := schemas.Window{Account: account, Start: span.From, End: span.To}
+	if r.End.IsZero() || r.End.After(settled) {
+		r.End = settled
+	}
+	if r.Start.IsZero() {
+		r.Start = schemas.DateOf(now).Start().AddDate(0, 0, -FirstDays)
+		if !span.To.IsZero() && !r.Start.Before(r.End) {
+			r.Start = r.End.AddDate(0, 0, -FirstDays)
+		}
+		if len(have) > 0 {
+			// From the first instant covered, so that a gap that a failed window left behind is filled, too.
+			r.Start = have[0].Start
+		}
+	}
+	p := Plan{Account: account, Range: r, Anew: span.Anew}
+	if !r.Start.Before(r.End) {
+		p.Range.Start = p.Range.End
+		return p
+	}
+	if span.Anew {
+		p.Missing = r.Days()
+		return p
+	}
+	for _, gap := range schemas.Uncovered(r, have) {
+		p.Missing = append(p.Missing, gap.Days()...)
+	}
+
+	// The lookback: days of the range that are covered whole.
+	back := settled.Add(-time.Duration(cfg.Lookback))
+	var days []schemas.Partition
+	if cfg.Lookback > 0 {
+		for d := schemas.DateOf(back); d.Start().Before(r.End); d++ {
+			day := schemas.Partition{Account: account, Date: d}
+			if d.Start().Before(r.Start) || d.End().After(r.End) || len(schemas.Uncovered(day.Window(), windowsOf(s[d]))) > 0 {
+				continue
+			}
+			days = append(days, day)
+		}
+	}
+	if len(days) > 0 && cfg.RefetchEvery > 0 && !lastRefetch.IsZero() && now.Sub(lastRefetch) >= time.Duration(cfg.RefetchEvery) {
+		p.Refetch = true
+		for _, d := range days {
+			p.Missing = append(p.Missing, d.Window())
+		}
+		slices.SortFunc(p.Missing, func(a, b schemas.Window) int { return a.Start.Compare(b.Start) })
+	} else {
+		p.Check = days
+	}
+	return p
+}
+
+func windowsOf(raws []load.Raw) []schemas.Window {
+	out := make([]schemas.Window, len(raws))
+	for i, r := range raws {
+		out[i] = r.Window
+	}
+	return out
+}
+
+// Estimate is what a plan costs.
+type Estimate struct {
+	Windows  int     `json:"windows"`
+	Records  int64   `json:"records"`  // about
+	Requests int64   `json:"requests"` // about, the lookback's and /balance included
+	Seconds  float64 `json:"seconds"`  // at the configured rate
+	Sampled  bool    `json:"sampled"`  // Records was taken from some of the windows
+	Unknown  bool    `json:"unknown"`  // the API announces no totals: Records and Requests are a lower bound
+}
+
+// mostSamples is how many windows an estimate asks the API about.
+const mostSamples = 40
+
+// estimate asks the API how much some or all of a plan's windows hold.
+func estimate(ctx context.Context, f *extract.Fetcher, p Plan, pageSize int, rate float64) (Estimate, error) {
+	e := Estimate{Windows: len(p.Missing), Requests: int64(len(p.Check))}
+	if len(p.Missing) > 0 {
+		e.Requests++ // the balance
+	}
+	step := 1
+	if len(p.Missing) > mostSamples {
+		step = (len(p.Missing) + mostSamples - 1) / mostSamples
+		e.Sampled = true
+	}
+	var records, pages, asked int64
+	for i := 0; i < len(p.Missing); i += step {
+		c, err := f.Count(ctx, p.Missing[i])
+		if err != nil {
+			return e, fmt.Errorf("estimate: %w", err)
+		}
+		asked++
+		pages++
+		if c.Records == nil {
+			e.Unknown = true
+			continue
+		}
+		records += *c.Records
+		pages += max(0, *c.Records-1) / int64(pageSize)
+	}
+	if asked > 0 {
+		e.Records = records * int64(len(p.Missing)) / asked
+		e.Requests += pages * int64(len(p.Missing)) / asked
+	}
+	e.Seconds = float64(e.Requests) / rate
+	return e, nil
+}
+
+// DryPlan is what an export of an account would do.
+type DryPlan struct {
+	Account string    `json:"account"`
+	From    time.Time `json:"from"`
+	To      time.Time `json:"to"`
+	Checks  int       `json:"checks"` // days of the lookback, one small request each
+	Rate    float64   `json:"rate"`   // requests a second
+	Estimate
+}
+
+// DryRun plans an export without writing anything. It asks the API how much some of the windows hold.
+func DryRun(ctx context.Context, cfg *Config, env Env, opts ExportOptions) ([]DryPlan, error) {
+	if err := opts.Span.validate(); err != nil {
+		return nil, err
+	}
+	clients, err := makeClients(cfg, env, opts.Retry)
+	if err != nil {
+		return nil, err
+	}
+	var history []schemas.Run
+	lake, err := load.Open(cfg.Lake, load.Options{})
+	switch {
+	case errors.Is(err, load.ErrNoLake):
+		lake = nil
+	case err != nil:
+		return nil, err
+	default:
+		if history, err = lake.Runs(); err != nil {
+			return nil, err
+		}
+	}
+	plans := make([]DryPlan, len(clients))
+	for i, a := range cfg.Accounts {
+		defer clients[i].Close()
+		s := sealed{}
+		if lake != nil {
+			if s, err = sealedOf(lake, a.Name); err != nil {
+				return nil, err
+			}
+		}
+		p := plan(a.Name, opts.Span, s, cfg.Export, env.Now(), lastRefetch(history, a.Name))
+		f := extract.NewFetcher(extract.FetchOptions{Client: clients[i], PageSize: a.PageSize})
+		rate := cmp.Or(a.Rate, extract.DefaultRate)
+		e, err := estimate(ctx, f, p, cmp.Or(a.PageSize, extract.DefaultPageSize), rate)
+		if err != nil {
+			return nil, err
+		}
+		plans[i] = DryPlan{Account: a.Name, From: p.Range.Start, To: p.Range.End, Checks: len(p.Check), Rate: rate, Estimate: e}
+	}
+	return plans, nil
+}

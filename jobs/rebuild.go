@@ -1,0 +1,84 @@
+package jobs
+
+import (
+	"context"
+	"errors"
+
+	"github.com/usagelake/usagelake/load"
+	"github.com/usagelake/usagelake/schemas"
+)
+
+// RebuildOptions say how a rebuild is done.
+type RebuildOptions struct {
+	Wait  bool
+	Phase func(string) // told what is done: "derive acme 2026-11-01", "publish"
+}
+
+// Rebuild derives everything anew from the raw archive: Parquet for every account the archive holds, in the config
+// or not, and the DuckDB file from nothing. It sends no request and needs no key.
+func Rebuild(ctx context.Context, cfg *Config, env Env, opts RebuildOptions) (*Result, error) {
+	if err := needLake(cfg.Lake); err != nil {
+		return nil, err
+	}
+	return underLock(ctx, cfg, env, "rebuild", opts.Wait, func(ctx context.Context, lake *load.Lake, res *Result) error {
+		accounts, err := lake.Accounts()
+		if err != nil {
+			return err
+		}
+		for _, account := range accounts {
+			out := schemas.RunAccount{Account: account, Status: schemas.StatusDone}
+			partitions, err := lake.Partitions(account)
+			if err != nil {
+				return err
+			}
+			for _, p := range partitions {
+				if err := context.Cause(ctx); err != nil {
+					return err
+				}
+				if opts.Phase != nil {
+					opts.Phase("derive " + p.String())
+				}
+				footer, err := deriveDay(ctx, lake, p)
+				if err != nil {
+					return err
+				}
+				if footer.Digest != "" {
+					out.DaysWritten++
+				}
+				out.Records += footer.Rows
+				out.Quarantined += footer.Quarantined
+				if err := deriveBalance(ctx, lake, p, env.Logger); err != nil {
+					return err
+				}
+			}
+			res.Accounts = append(res.Accounts, out)
+			res.RunCounts.Add(out.RunCounts)
+		}
+		res.Status = schemas.StatusDone
+		if err := finish(ctx, lake, env, res, opts.Phase, true); err != nil {
+			res.Status = schemas.StatusFailed
+			return err
+		}
+		return nil
+	})
+}
+
+// needLake says in a helpful way that there is no lake. A raw archive alone will do: a rebuild makes the rest.
+func needLake(dir string) error {
+	_, err := load.Open(dir, load.Options{})
+	if errors.Is(err, load.ErrNoLake) && !load.HasRaw(dir) {
+		return NoLake(err)
+	}
+	if errors.Is(err, load.ErrNoLake) {
+		return nil
+	}
+	return err
+}
+
+// NoLake adds to load.ErrNoLake what to do; other errors it leaves as they are.
+func NoLake(err error) error {
+	if !errors.Is(err, load.ErrNoLake) {
+		return err
+	}
+	return &Hint{Err: err, Hint: "usagelake export   (makes one), or name another with --lake; usagelake demo shows one without a key"}
+}

@@ -1,0 +1,161 @@
+package jobs
+
+import (
+	"context"
+	"time"
+
+	"github.com/usagelake/usagelake/load"
+	"github.com/usagelake/usagelake/schemas"
+	"github.com/usagelake/usagelake/transform"
+)
+
+// Status is the state of a lake, read off its files without a lock.
+type Status struct {
+	Lake      string          `json:"lake"`
+	Format    int             `json:"format"`
+	Database  DatabaseStatus  `json:"database"`
+	Accounts  []AccountStatus `json:"accounts"`
+	Runs      []schemas.Run   `json:"runs"` // the last ones, newest first
+	Holder    *load.HeldError `json:"holder,omitempty"`
+	CheckedAt time.Time       `json:"checked_at"`
+}
+
+// DatabaseStatus is the published file.
+type DatabaseStatus struct {
+	Path        string    `json:"path"`
+	Exists      bool      `json:"exists"`
+	Bytes       int64     `json:"bytes"`
+	PublishedAt time.Time `json:"published_at,omitzero"`
+}
+
+// AccountStatus is what the lake holds of one account.
+type AccountStatus struct {
+	Account string `json:"account"`
+	// Coverage is [From, To), with Gaps in between: nothing was fetched there.
+	From        time.Time `json:"from,omitzero"`
+	To          time.Time `json:"to,omitzero"`
+	Behind      string    `json:"behind"` // how long ago To was
+	Gaps        []Gap     `json:"gaps"`
+	Days        []Day     `json:"days"`
+	Records     int64     `json:"records"`
+	Quarantined int64     `json:"quarantined"`
+	Issues      int64     `json:"issues"` // warnings and errors of the quality checks
+	Stale       int       `json:"stale"`  // days that are sealed and not derived yet
+}
+
+// Gap is [Start, End) that is not covered.
+type Gap struct {
+	Start time.Time `json:"start"`
+	End   time.Time `json:"end"`
+}
+
+// Day is one day of coverage.
+type Day struct {
+	Date        string  `json:"date"`
+	Covered     float64 `json:"covered"` // share of the day, 0 to 1
+	Records     int64   `json:"records"`
+	Quarantined int64   `json:"quarantined"`
+	Windows     int     `json:"windows"`
+	Stale       bool    `json:"stale"`
+	Error       string  `json:"error,omitempty"` // the day file can't be read
+}
+
+// lastRuns is how many runs a status shows.
+const lastRuns = 10
+
+// ReadStatus reads the state of the lake in dir. account narrows it to one; "" means all.
+func ReadStatus(ctx context.Context, dir, account string, now time.Time) (*Status, error) {
+	lake, err := load.Open(dir, load.Options{})
+	if err != nil {
+		return nil, NoLake(err)
+	}
+	st := &Status{Lake: dir, Format: load.Format, CheckedAt: now.UTC(), Accounts: []AccountStatus{}, Runs: []schemas.Run{}}
+	st.Database.Path = lake.Database()
+	if info, err := lake.DatabaseInfo(); err == nil {
+		st.Database.Exists, st.Database.Bytes, st.Database.PublishedAt = true, info.Size(), info.ModTime().UTC()
+	}
+	st.Holder = lake.Holder()
+	accounts, err := lake.Accounts()
+	if err != nil {
+		return nil, err
+	}
+	for _, name := range accounts {
+		if account != "" && account != name {
+			continue
+		}
+		if err := context.Cause(ctx); err != nil {
+			return nil, err
+		}
+		a, err := accountStatus(lake, name, now)
+		if err != nil {
+			return nil, err
+		}
+		st.Accounts = append(st.Accounts, a)
+	}
+	if account != "" && len(st.Accounts) == 0 {
+		return nil, Usage("usagelake status", "the lake %s holds no account %q", dir, account)
+	}
+	runs, err := lake.Runs()
+	if err != nil {
+		return nil, err
+	}
+	for i := len(runs) - 1; i >= 0 && len(st.Runs) < lastRuns; i-- {
+		r := runs[i]
+		if r.Status == schemas.StatusRunning && (st.Holder == nil || st.Holder.PID != r.PID) {
+			r.Status = schemas.StatusInterrupted
+		}
+		st.Runs = append(st.Runs, r)
+	}
+	return st, nil
+}
+
+func accountStatus(lake *load.Lake, name string, now time.Time) (AccountStatus, error) {
+	a := AccountStatus{Account: name, Gaps: []Gap{}, Days: []Day{}}
+	s, err := sealedOf(lake, name)
+	if err != nil {
+		return a, err
+	}
+	have := s.windows()
+	if len(have) == 0 {
+		return a, nil
+	}
+	a.From = have[0].Start
+	for _, w := range have {
+		if w.End.After(a.To) {
+			a.To = w.End
+		}
+	}
+	a.Behind = now.Sub(a.To).Round(time.Second).String()
+	for _, g := range schemas.Uncovered(schemas.Window{Account: name, Start: a.From, End: a.To}, have) {
+		a.Gaps = append(a.Gaps, Gap{Start: g.Start, End: g.End})
+	}
+	for d := schemas.DateOf(a.From); d.Start().Before(a.To); d++ {
+		p := schemas.Partition{Account: name, Date: d}
+		day := Day{Date: d.String(), Windows: len(s[d])}
+		missing := int64(0)
+		for _, g := range schemas.Uncovered(p.Window(), windowsOf(s[d])) {
+			missing += g.Seconds()
+		}
+		day.Covered = 1 - float64(missing)/float64(p.Window().Seconds())
+		footer, ok, err := lake.Day(p)
+		switch {
+		case err != nil:
+			day.Error = err.Error()
+		case ok:
+			day.Records, day.Quarantined = footer.Rows, footer.Quarantined
+			a.Records += footer.Rows
+			a.Quarantined += footer.Quarantined
+			for _, i := range footer.Issues {
+				if i.Severity != schemas.Info {
+					a.Issues += i.Count
+				}
+			}
+		}
+		if len(s[d]) > 0 && (!ok || footer.Digest != load.DayDigest(transform.Version, s[d])) {
+			day.Stale = true
+			a.Stale++
+		}
+		a.Days = append(a.Days, day)
+	}
+	return a, nil
+}

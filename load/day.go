@@ -1,0 +1,399 @@
+package load
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"path/filepath"
+	"unicode/utf8"
+
+	"github.com/apache/arrow-go/v18/arrow"
+	"github.com/apache/arrow-go/v18/arrow/array"
+	"github.com/apache/arrow-go/v18/arrow/memory"
+	"github.com/apache/arrow-go/v18/parquet"
+	"github.com/apache/arrow-go/v18/parquet/file"
+	"github.com/apache/arrow-go/v18/parquet/metadata"
+
+	"github.com/usagelake/usagelake/schemas"
+)
+
+const (
+	usageFile      = "usage.parquet"
+	quarantineFile = "quarantine.parquet"
+	balanceFile    = "balance.parquet"
+
+	// digestKey is the footer key of quarantine and balance files with the digest of what they were derived from.
+	digestKey = "usagelake.digest"
+)
+
+func (l *Lake) usagePath(p schemas.Partition) string {
+	return filepath.Join(l.partition(usageDir, p), usageFile)
+}
+
+func (l *Lake) quarantinePath(p schemas.Partition) string {
+	return filepath.Join(l.partition(quarantineDir, p), quarantineFile)
+}
+
+func (l *Lake) balancePath(p schemas.Partition) string {
+	return filepath.Join(l.partition(balanceDir, p), balanceFile)
+}
+
+// Day returns what the day file of p says of itself, and false if there is none. Only the footer is read. A file that
+// can't be read as one gives a *DamagedError.
+func (l *Lake) Day(p schemas.Partition) (schemas.DayFooter, bool, error) {
+	var footer schemas.DayFooter
+	path := l.usagePath(p)
+	text, ok, err := l.footerValue(path, p, schemas.FooterKey)
+	if err != nil || !ok {
+		return footer, false, err
+	}
+	if err := json.Unmarshal([]byte(text), &footer); err != nil {
+		return schemas.DayFooter{}, false, derivedDamage(path, "its footer can't be read", err)
+	}
+	return footer, true, nil
+}
+
+// Stale reports whether the derived files of p are to be derived anew: the day file isn't there, or was derived from
+// other windows or by another transformation, or can't be read; or the quarantine isn't the one that belongs to it. A
+// day without windows and without derived files is not stale; one without windows and with a day file is, and RemoveDay
+// is due.
+func (l *Lake) Stale(p schemas.Partition, transformVersion int) (bool, error) {
+	raws, err := l.Windows(p)
+	if err != nil {
+		return false, err
+	}
+	var damaged *DamagedError
+	footer, ok, err := l.Day(p)
+	switch {
+	case errors.As(err, &damaged):
+		l.log.Warn("a day file is damaged and will be derived anew", "path", damaged.Path, "detail", damaged.Detail)
+		return true, nil
+	case err != nil:
+		return false, err
+	case !ok && len(raws) > 0:
+		return true, nil
+	case ok && footer.Digest != DayDigest(transformVersion, raws):
+		return true, nil
+	}
+
+	digest, ok, err := l.footerValue(l.quarantinePath(p), p, digestKey)
+	switch {
+	case errors.As(err, &damaged):
+		l.log.Warn("a quarantine file is damaged and will be derived anew", "path", damaged.Path, "detail", damaged.Detail)
+		return true, nil
+	case err != nil:
+		return false, err
+	}
+	return ok != (footer.Quarantined > 0) || ok && digest != footer.Digest, nil
+}
+
+// footerValue reads a key of a Parquet file's footer, and false if the file doesn't exist.
+func (l *Lake) footerValue(path string, p schemas.Partition, key string) (string, bool, error) {
+	f, err := l.fs.Open(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return "", false, nil
+	}
+	if err != nil {
+		return "", false, fmt.Errorf("read day %s: %w", p, err)
+	}
+	defer f.Close()
+	meta, err := readFooter(f)
+	if err != nil {
+		var pathErr *fs.PathError
+		if errors.As(err, &pathErr) {
+			return "", false, fmt.Errorf("read day %s: %w", p, err)
+		}
+		return "", false, derivedDamage(path, "it can't be read as Parquet", err)
+	}
+	value := meta.KeyValueMetadata().FindValue(key)
+	if value == nil {
+		return "", false, derivedDamage(path, fmt.Sprintf("its footer has no %s", key), nil)
+	}
+	return *value, true, nil
+}
+
+// readFooter reads a Parquet footer; what the decoder makes of damaged bytes, panics included, becomes an error.
+func readFooter(f File) (meta *metadata.FileMetaData, err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			err = fmt.Errorf("unreadable footer: %v", r)
+		}
+	}()
+	r, err := file.NewParquetReader(f)
+	if err != nil {
+		return nil, err
+	}
+	return r.MetaData(), nil
+}
+
+func derivedDamage(path, detail string, err error) error {
+	return &DamagedError{Path: path, Detail: detail, Hint: "derive it anew from the raw archive: usagelake rebuild", Err: err}
+}
+
+// DayWriter writes the day file of a partition and its quarantine. Nothing of the lake changes before Commit; Abort (or
+// a crash) before it leaves the day as it was. Memory is bounded by a row group of each file, whatever is written.
+type DayWriter struct {
+	lake      *Lake
+	partition schemas.Partition
+
+	usageTemp *temp
+	usage     *tableWriter
+
+	rejectTemp *temp // nil until there is a reject
+	rejects    *tableWriter
+	rejected   int64
+	builder    *array.RecordBuilder
+
+	err  error // the first that came; nothing is committed after it
+	done bool
+}
+
+// CreateDay starts the files of p. The caller must Commit or Abort, and holds the lake's lock.
+func (l *Lake) CreateDay(p schemas.Partition) (*DayWriter, error) {
+	w := &DayWriter{lake: l, partition: p}
+	var err error
+	if w.usageTemp, err = l.createTemp(usageFile + ".*"); err != nil {
+		return nil, fmt.Errorf("write day %s: %w", p, err)
+	}
+	if w.usage, err = newTableWriter(w.usageTemp, schemas.UsageColumns(), usageEncodings()...); err != nil {
+		w.usageTemp.abort()
+		return nil, fmt.Errorf("write day %s: %w", p, err)
+	}
+	return w, nil
+}
+
+// usageEncodings are the encodings of the day file's columns that came out smallest; see BenchmarkDayWriter. What isn't
+// named has a dictionary, and Zstandard over it. BYTE_STREAM_SPLIT is left alone: not every reader takes it for INT64.
+func usageEncodings() []parquet.WriterProperty {
+	var props []parquet.WriterProperty
+	plain := func(column string, e parquet.Encoding) {
+		props = append(props, parquet.WithDictionaryFor(column, false), parquet.WithEncodingFor(column, e))
+	}
+	// Ids and times grow from row to row, amounts differ in nearly every one: a dictionary would be the column again.
+	plain("id", parquet.Encodings.DeltaByteArray)
+	plain("request_time", parquet.Encodings.DeltaBinaryPacked)
+	plain("total_amount", parquet.Encodings.DeltaBinaryPacked)
+	plain("amount", parquet.Encodings.DeltaBinaryPacked)
+	plain("discount_amount", parquet.Encodings.Plain)
+	return props
+}
+
+// Write appends the rows of rec, a batch of schemas.UsageSchema of any length. The batch is not kept.
+func (w *DayWriter) Write(rec arrow.RecordBatch) error {
+	if w.err == nil {
+		w.err = w.usage.write(rec)
+	}
+	return w.wrap(w.err)
+}
+
+// WriteRejects appends records to the quarantine. What they refer to is not kept.
+func (w *DayWriter) WriteRejects(rejects []schemas.Reject) error {
+	if w.err == nil && len(rejects) > 0 {
+		w.err = w.writeRejects(rejects)
+	}
+	return w.wrap(w.err)
+}
+
+func (w *DayWriter) wrap(err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("write day %s: %w", w.partition, err)
+}
+
+func (w *DayWriter) writeRejects(rejects []schemas.Reject) (err error) {
+	if w.rejects == nil {
+		if w.rejectTemp, err = w.lake.createTemp(quarantineFile + ".*"); err != nil {
+			return err
+		}
+		if w.rejects, err = newTableWriter(w.rejectTemp, schemas.QuarantineColumns(),
+			parquet.WithDictionaryFor("raw", false)); err != nil {
+			return err
+		}
+		w.builder = array.NewRecordBuilder(memory.DefaultAllocator, schemas.QuarantineSchema())
+	}
+	b := w.builder
+	text := func(i int, s string) { b.Field(i).(*array.StringBuilder).Append(validText(s)) }
+	orNull := func(i int, s string) {
+		if s == "" {
+			b.Field(i).AppendNull()
+		} else {
+			text(i, s)
+		}
+	}
+	for len(rejects) > 0 {
+		n := min(len(rejects), cutStep)
+		for _, r := range rejects[:n] {
+			text(0, w.partition.Account)
+			b.Field(1).(*array.TimestampBuilder).Append(arrow.Timestamp(r.Window.Start.UnixMicro()))
+			b.Field(2).(*array.TimestampBuilder).Append(arrow.Timestamp(r.Window.End.UnixMicro()))
+			text(3, r.Reason)
+			orNull(4, r.Field)
+			b.Field(5).(*array.StringBuilder).BinaryBuilder.Append(validBytes(r.Raw))
+			orNull(6, r.RequestID)
+			b.Field(7).(*array.TimestampBuilder).Append(arrow.Timestamp(r.FetchedAt.UnixMicro()))
+			text(8, r.RunID)
+		}
+		rec := b.NewRecordBatch()
+		err := w.rejects.write(rec)
+		rec.Release()
+		if err != nil {
+			return err
+		}
+		w.rejected += int64(n)
+		rejects = rejects[n:]
+	}
+	return nil
+}
+
+const replacement = "\uFFFD"
+
+func validBytes(b []byte) []byte {
+	if utf8.Valid(b) {
+		return b
+	}
+	return bytes.ToValidUTF8(b, []byte(replacement))
+}
+
+func validText(s string) string { return string(validBytes([]byte(s))) }
+
+// Commit finishes the files with this footer and puts them in the place of what was there. Two files can't be renamed
+// as one, so the order matters:
+//
+//	quarantine.parquet   renamed, if there are rejects
+//	usage.parquet        renamed: the day is committed
+//	old quarantine       removed, if there are no rejects
+//
+// A crash after the first step leaves the old day file, whose digest is not that of the windows (else it would not have
+// been derived anew), nor of the new quarantine; one after the second leaves a quarantine that the new footer says
+// isn't there. In either case Stale says so, and the day is derived again to the same bytes. A reader of the day files
+// never sees anything but the old day or the new one.
+//
+// footer.Rows and Quarantined must be what was written. After an error the old or the new day is there, whole.
+func (w *DayWriter) Commit(footer schemas.DayFooter) error {
+	defer w.Abort()
+	if w.err == nil {
+		w.err = w.commit(footer)
+	}
+	if w.err != nil {
+		return fmt.Errorf("commit day %s: %w", w.partition, w.err)
+	}
+	return nil
+}
+
+func (w *DayWriter) commit(footer schemas.DayFooter) error {
+	switch {
+	case w.done:
+		return errors.New("the day is committed or aborted already")
+	case footer.Rows != w.usage.total:
+		return fmt.Errorf("the footer says %d rows, %d were written", footer.Rows, w.usage.total)
+	case footer.Quarantined != w.rejected:
+		return fmt.Errorf("the footer says %d quarantined records, %d were written", footer.Quarantined, w.rejected)
+	case footer.Digest == "":
+		return errors.New("the footer has no digest")
+	}
+	text, err := json.Marshal(footer)
+	if err != nil {
+		return err
+	}
+	if err := w.usage.close(keyValue{schemas.FooterKey, string(text)}); err != nil {
+		return err
+	}
+	quarantine := w.lake.quarantinePath(w.partition)
+	if w.rejects != nil {
+		if err := w.rejects.close(keyValue{digestKey, footer.Digest}); err != nil {
+			return err
+		}
+		if err := w.rejectTemp.commit(quarantine); err != nil {
+			return err
+		}
+	}
+	if err := w.usageTemp.commit(w.lake.usagePath(w.partition)); err != nil {
+		return err
+	}
+	if w.rejects == nil {
+		return w.lake.remove(quarantine)
+	}
+	return nil
+}
+
+// Abort drops what isn't committed. After Commit it does nothing.
+func (w *DayWriter) Abort() {
+	if w.done {
+		return
+	}
+	w.done = true
+	w.usageTemp.abort()
+	if w.rejectTemp != nil {
+		w.rejectTemp.abort()
+	}
+	if w.builder != nil {
+		w.builder.Release()
+	}
+}
+
+// RemoveDay removes the derived files of a day that has no windows left. None is no error. The quarantine goes first:
+// after a crash between the two, the day file without windows says that the work isn't done.
+func (l *Lake) RemoveDay(p schemas.Partition) error {
+	for _, path := range []string{l.quarantinePath(p), l.usagePath(p)} {
+		if err := l.remove(path); err != nil {
+			return fmt.Errorf("remove day %s: %w", p, err)
+		}
+	}
+	return nil
+}
+
+// remove removes a file, if it is there, and makes that durable.
+func (l *Lake) remove(path string) error {
+	switch err := l.fs.Remove(path); {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil
+	case err != nil:
+		return err
+	}
+	return l.fs.SyncDir(filepath.Dir(path))
+}
+
+// WriteBalance replaces the balance file of p by these rows, batches of schemas.BalanceSchema, derived from what digest
+// says (DayDigest over Balances).
+func (l *Lake) WriteBalance(p schemas.Partition, digest string, rows []arrow.RecordBatch) error {
+	if err := l.writeBalance(p, digest, rows); err != nil {
+		return fmt.Errorf("write balance %s: %w", p, err)
+	}
+	return nil
+}
+
+func (l *Lake) writeBalance(p schemas.Partition, digest string, rows []arrow.RecordBatch) error {
+	t, err := l.createTemp(balanceFile + ".*")
+	if err != nil {
+		return err
+	}
+	defer t.abort()
+	w, err := newTableWriter(t, schemas.BalanceColumns())
+	if err != nil {
+		return err
+	}
+	for _, rec := range rows {
+		if err := w.write(rec); err != nil {
+			return err
+		}
+	}
+	if err := w.close(keyValue{digestKey, digest}); err != nil {
+		return err
+	}
+	return t.commit(l.balancePath(p))
+}
+
+// BalanceDigest returns what the balance file of p was derived from, and false if there is none or it can't be read as
+// one: either way it is to be derived.
+func (l *Lake) BalanceDigest(p schemas.Partition) (string, bool, error) {
+	digest, ok, err := l.footerValue(l.balancePath(p), p, digestKey)
+	var damaged *DamagedError
+	if errors.As(err, &damaged) {
+		l.log.Warn("a balance file is damaged and will be derived anew", "path", damaged.Path, "detail", damaged.Detail)
+		return "", false, nil
+	}
+	return digest, ok, err
+}

@@ -1,0 +1,8 @@
+//go:build !unix
+
+package load
+
+import "errors"
+
+// DiskFree is not known here.
+func DiskFree(string) (uint64, error) { return 0, errors.ErrUnsupported }

@@ -1,0 +1,187 @@
+package load
+
+import (
+	"context"
+	"database/sql"
+	"database/sql/driver"
+	"errors"
+	"fmt"
+	"math/big"
+	"net/url"
+	"runtime"
+	"strconv"
+	"strings"
+
+	"github.com/duckdb/duckdb-go/v2"
+
+	"github.com/usagelake/usagelake/schemas"
+)
+
+// catalog is the name a database file is attached by. It is what a client that opens usage.duckdb calls it, so that
+// names that spell it out mean the same in both.
+const catalog = "usage"
+
+// DefaultMemoryLimit is the memory DuckDB may use when nothing else is said; beyond it, it spills to disk.
+const DefaultMemoryLimit = "1GB"
+
+// engine sets up a DuckDB instance.
+type engine struct {
+	memoryLimit string // "" is DefaultMemoryLimit
+	threads     int    // 0 is GOMAXPROCS
+	tempDir     string // where it spills; made when needed, and removed
+}
+
+// database is a DuckDB instance of its own with one file attached, by one connection. It is not taken from the
+// driver's cache of instances: there a file is known by its path, and whoever opens the path after a publish would
+// be given the file that was there before it.
+type database struct {
+	connector *duckdb.Connector
+	db        *sql.DB
+	conn      *sql.Conn
+}
+
+// openDatabase starts an instance and attaches path, or nothing if it is "". Extensions are neither installed nor loaded, so that nothing is
+// ever downloaded. The session's time zone is UTC.
+func openDatabase(ctx context.Context, e engine, path string, readOnly bool) (_ *database, err error) {
+	if strings.Contains(path, "?") {
+		return nil, fmt.Errorf("open %s: DuckDB can't work with a path that has a question mark", path)
+	}
+	if e.memoryLimit == "" {
+		e.memoryLimit = DefaultMemoryLimit
+	}
+	if e.threads == 0 {
+		e.threads = runtime.GOMAXPROCS(0)
+	}
+	settings := url.Values{
+		"autoinstall_known_extensions": {"false"},
+		"autoload_known_extensions":    {"false"},
+		"memory_limit":                 {e.memoryLimit},
+		"threads":                      {strconv.Itoa(e.threads)},
+	}
+	if e.tempDir != "" {
+		settings.Set("temp_directory", e.tempDir)
+	}
+	connector, err := duckdb.NewConnector(":memory:?"+settings.Encode(), nil)
+	if err != nil {
+		return nil, fmt.Errorf("start DuckDB: %w", err)
+	}
+	d := &database{connector: connector, db: sql.OpenDB(connector)}
+	defer func() {
+		if err != nil {
+			_ = d.close()
+		}
+	}()
+	if d.conn, err = d.db.Conn(ctx); err != nil {
+		return nil, fmt.Errorf("start DuckDB: %w", err)
+	}
+	if err := d.exec(ctx, sessionUTC); err != nil {
+		return nil, err
+	}
+	if path == "" {
+		return d, nil
+	}
+	attach := "ATTACH " + schemas.SQLString(path) + " AS " + catalog
+	if readOnly {
+		attach += " (READ_ONLY)"
+	}
+	if err := d.exec(ctx, attach, "USE "+catalog); err != nil {
+		return nil, fmt.Errorf("open %s: %w", path, err)
+	}
+	return d, nil
+}
+
+const sessionUTC = "SET TimeZone = 'UTC'"
+
+// second makes another connection of the instance, of the driver's own kind: it can tell what a statement is, and how
+// the values of its answer are typed, before it runs.
+func (d *database) second(ctx context.Context) (*duckdb.Conn, error) {
+	c, err := d.connector.Connect(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("start DuckDB: %w", err)
+	}
+	conn := c.(*duckdb.Conn)
+	for _, s := range []string{sessionUTC, "USE " + catalog} {
+		if _, err := conn.ExecContext(ctx, s, nil); err != nil {
+			return nil, errors.Join(err, conn.Close())
+		}
+	}
+	return conn, nil
+}
+
+// close ends the instance. A file that was written is complete, and has no log beside it, only after detach.
+func (d *database) close() error {
+	var err error
+	if d.conn != nil {
+		if err = d.conn.Close(); errors.Is(err, sql.ErrConnDone) {
+			err = nil
+		}
+	}
+	return errors.Join(err, d.db.Close())
+}
+
+// detach writes what is left in memory or in the log into the file, and lets go of it.
+func (d *database) detach(ctx context.Context) error {
+	return d.exec(ctx, "CHECKPOINT "+catalog, "USE memory", "DETACH "+catalog)
+}
+
+func (d *database) exec(ctx context.Context, statements ...string) error {
+	for _, s := range statements {
+		if _, err := d.conn.ExecContext(ctx, s); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// transaction runs f between BEGIN and COMMIT.
+func (d *database) transaction(ctx context.Context, f func() error) error {
+	if err := d.exec(ctx, "BEGIN"); err != nil {
+		return err
+	}
+	if err := f(); err != nil {
+		_ = d.exec(context.WithoutCancel(ctx), "ROLLBACK")
+		return err
+	}
+	return d.exec(ctx, "COMMIT")
+}
+
+// fill appends rows to a table; values as the driver's appender takes them, in the order of the columns.
+func (d *database) fill(database, table string, rows func(add func(...driver.Value) error) error) error {
+	return d.conn.Raw(func(c any) error {
+		a, err := duckdb.NewAppender(c.(driver.Conn), database, "", table)
+		if err != nil {
+			return fmt.Errorf("append to %s: %w", table, err)
+		}
+		err = rows(a.AppendRow)
+		if errClose := a.Close(); err == nil {
+			err = errClose
+		}
+		if err != nil {
+			return fmt.Errorf("append to %s: %w", table, err)
+		}
+		return nil
+	})
+}
+
+// wideDecimal reads the exact text of a sum as DECIMAL(38,12). An empty text is 0.
+func wideDecimal(text string) (duckdb.Decimal, error) {
+	whole, frac, _ := strings.Cut(text, ".")
+	if len(frac) > schemas.DecimalScale {
+		return duckdb.Decimal{}, fmt.Errorf("%q has more than %d decimals", text, schemas.DecimalScale)
+	}
+	digits := whole + frac + strings.Repeat("0", schemas.DecimalScale-len(frac))
+	v, ok := new(big.Int).SetString(digits, 10)
+	if !ok || len(digits) > 38+1 {
+		return duckdb.Decimal{}, fmt.Errorf("%q is not a sum", text)
+	}
+	return duckdb.Decimal{Width: 38, Scale: schemas.DecimalScale, Value: v}, nil
+}
+
+// nullable is nil for the zero value, else v.
+func nullable[T comparable](v T) driver.Value {
+	var zero T
+	if v == zero {
+		return nil
+	}
+	return v
+}

@@ -1,0 +1,67 @@
+package load
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+)
+
+// DamagedError says that a file of the lake is not what was written there: it is cut off, a digest or a checksum
+// differs, or its name and its content contradict each other. Nothing of the file was changed.
+type DamagedError struct {
+	Path   string // of the file, the lake's directory included
+	Detail string // what is wrong, for a person
+	Hint   string // a command to type; "" if there is none
+	Err    error  // what the decoder said; nil if it said nothing
+}
+
+func (e *DamagedError) Error() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s is damaged: %s", e.Path, e.Detail)
+	if e.Err != nil {
+		fmt.Fprintf(&b, ": %v", e.Err)
+	}
+	if e.Hint != "" {
+		b.WriteString("\nhint: ")
+		b.WriteString(e.Hint)
+	}
+	return b.String()
+}
+
+func (e *DamagedError) Unwrap() error { return e.Err }
+
+// HeldError says that another process (or another caller in this one) holds the lake. What it says of the holder was
+// written by the holder; a field it didn't get to write is zero.
+type HeldError struct {
+	Lake  string    `json:"-"` // the lake's directory
+	PID   int       `json:"pid"`
+	Host  string    `json:"host,omitempty"`
+	Since time.Time `json:"since,omitzero"`  // UTC
+	Doing string    `json:"doing,omitempty"` // the command
+	RunID string    `json:"run_id,omitempty"`
+}
+
+func (e *HeldError) Error() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "the lake %s is held by ", e.Lake)
+	if e.PID == 0 {
+		b.WriteString("another process")
+	} else {
+		fmt.Fprintf(&b, "process %d", e.PID)
+	}
+	if e.Host != "" {
+		fmt.Fprintf(&b, " on %s", e.Host)
+	}
+	if e.Doing != "" {
+		fmt.Fprintf(&b, ", doing %s", e.Doing)
+	}
+	if !e.Since.IsZero() {
+		fmt.Fprintf(&b, ", since %s", e.Since.UTC().Format(time.RFC3339))
+	}
+	b.WriteString("\nhint: wait until it has ended, or pass --wait")
+	return b.String()
+}
+
+// ErrNoLocks says that the lake's file system can't lock files, so two processes could not be kept apart.
+var ErrNoLocks = errors.New("the file system can't lock files")

@@ -1,0 +1,142 @@
+package load
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"time"
+)
+
+// lockPoll is how often a waiting Lock asks again.
+const lockPoll = 100 * time.Millisecond
+
+// lockTries is how often Lock without wait asks, a tenth of lockPoll apart: Holder takes the lock for a moment too.
+const lockTries = 4
+
+// Lock makes the caller the only writer of the lake until unlock is called, and drops what half-done files an earlier
+// one left. doing names the command, for a *HeldError elsewhere. If another holds the lake, Lock waits for it until ctx
+// is done, or without wait returns a *HeldError at once. Two callers in one process exclude each other too.
+//
+// The lock is flock(2) on the file .lock: the kernel drops it with the process, however that ends, so a dead process is
+// never in the way. It holds among the processes of one machine, and among those of several where the file system
+// carries flock over (NFS from version 4 does); one that has no locks at all gives ErrNoLocks. Reading needs no lock.
+func (l *Lake) Lock(ctx context.Context, doing string, wait bool) (unlock func() error, err error) {
+	return l.LockRun(ctx, doing, "", wait)
+}
+
+// LockRun is Lock for a run that has an id.
+func (l *Lake) LockRun(ctx context.Context, doing, runID string, wait bool) (unlock func() error, err error) {
+	unlock, err = l.lock(ctx, doing, runID, wait)
+	if err != nil {
+		return nil, fmt.Errorf("lock lake: %w", err)
+	}
+	return unlock, nil
+}
+
+func (l *Lake) lock(ctx context.Context, doing, runID string, wait bool) (func() error, error) {
+	if err := context.Cause(ctx); err != nil {
+		return nil, err
+	}
+	// Not through l.fs: locking needs the kernel's own file.
+	f, err := os.OpenFile(l.path(lockFile), os.O_RDWR|os.O_CREATE, fileMode)
+	if err != nil {
+		return nil, err
+	}
+	if err := l.acquire(ctx, f, wait); err != nil {
+		_ = f.Close()
+		return nil, err
+	}
+	unlock := func() error {
+		// The file stays: removing it would let two processes lock two files of one name.
+		return errors.Join(f.Truncate(0), f.Close())
+	}
+	if err := errors.Join(writeHolder(f, doing, runID), l.emptyTemp()); err != nil {
+		_ = unlock()
+		return nil, err
+	}
+	return unlock, nil
+}
+
+func (l *Lake) acquire(ctx context.Context, f *os.File, wait bool) error {
+	for try := 1; ; try++ {
+		err := tryLock(f, true)
+		if !errors.Is(err, errLocked) {
+			return err
+		}
+		held := l.heldError(f)
+		pause := lockPoll
+		if !wait {
+			if try == lockTries {
+				return held
+			}
+			pause /= 10
+		} else if try == 1 {
+			l.log.Info("waiting for the lake", "lake", l.dir, "holder_pid", held.PID, "holder_host", held.Host, "doing", held.Doing, "since", held.Since)
+		}
+		timer := time.NewTimer(pause)
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return errors.Join(context.Cause(ctx), held)
+		case <-timer.C:
+		}
+	}
+}
+
+// Holder tells who holds the lake, nil if nobody does or it can't be told.
+func (l *Lake) Holder() *HeldError {
+	f, err := os.Open(l.path(lockFile))
+	if err != nil {
+		return nil
+	}
+	defer f.Close() // which drops the lock, if it was free
+	if err := tryLock(f, false); !errors.Is(err, errLocked) {
+		return nil
+	}
+	return l.heldError(f)
+}
+
+// heldError reads who holds the lock. What can't be read, because it is being written, is left out.
+func (l *Lake) heldError(f *os.File) *HeldError {
+	e := &HeldError{Lake: l.dir}
+	b, err := io.ReadAll(io.NewSectionReader(f, 0, 1<<16))
+	if err != nil {
+		return e
+	}
+	if json.Unmarshal(b, e) != nil {
+		return &HeldError{Lake: l.dir}
+	}
+	return e
+}
+
+func writeHolder(f *os.File, doing, runID string) error {
+	host, _ := os.Hostname() // for a person; may be unknown
+	// The wall clock, and not one that is handed in: the text is for people who look while the process lives.
+	b, err := json.Marshal(HeldError{PID: os.Getpid(), Host: host, Since: time.Now().UTC().Truncate(time.Second), Doing: doing, RunID: runID})
+	if err != nil {
+		return err
+	}
+	if err := f.Truncate(0); err != nil {
+		return err
+	}
+	_, err = f.WriteAt(append(b, '\n'), 0)
+	return err
+}
+
+// emptyTemp drops the files that earlier holders began and never committed.
+func (l *Lake) emptyTemp() error {
+	names, err := l.list(l.path(tempDir))
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		l.log.Debug("dropping a half-done file", "name", name)
+		if err := l.fs.RemoveAll(l.path(tempDir, name)); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,759 @@
+package load
+
+import (
+	"cmp"
+	"context"
+	"crypto/sha256"
+	"database/sql"
+	"database/sql/driver"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"maps"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/usagelake/usagelake/schemas"
+)
+
+// PublishOptions of Publish. The zero value works.
+type PublishOptions struct {
+	// Full builds the file from nothing, even if the published one could be brought up to date.
+	Full bool
+	// MemoryLimit is what DuckDB may use, such as "512MB"; "" is DefaultMemoryLimit. Beyond it, it spills into the
+	// lake's temp directory.
+	MemoryLimit string
+	Threads     int    // of DuckDB; 0 is GOMAXPROCS
+	Version     string // of the program
+	// Current is the run that publishes, as it stands: it takes the place of the journal's row of the same id.
+	Current *schemas.Run
+	Now     func() time.Time // nil is time.Now
+}
+
+// Published is what Publish did.
+type Published struct {
+	Changed   int   // days whose rows were replaced, added or removed
+	Total     int   // days in the file
+	Rows      int64 // of usage
+	Bytes     int64 // size of the file
+	Full      bool  // built from nothing
+	Unchanged bool  // nothing to do: the file was left alone
+	Elapsed   time.Duration
+}
+
+// ErrNewerDatabase says that a newer version of the program published the file.
+var ErrNewerDatabase = errors.New("usage.duckdb was published by a newer version of usagelake")
+
+// errInexact says that a database's totals are not those of the day files. A file that was brought up to date is
+// built anew then; if the new one has it too, the day files are at fault.
+var errInexact = errors.New("the totals differ from those of the day files")
+
+const (
+	// How many days are inserted in one transaction, at most: by files, and by rows.
+	groupDays = 64
+	groupRows = 2_000_000
+
+	// A file is built anew once more than this share of it is dead space, and the dead space is worth the work.
+	maxDead     = 0.30
+	minDeadSize = 4 << 20
+)
+
+// Publish brings usage.duckdb up to date with the day files, the quarantine, the balances and the journal. The caller
+// holds the lock. The file is built beside the published one and renamed over it:
+//
+//	read which days the published file has · clone it (or start an empty one) · delete and insert the days that differ
+//	· refresh their sums · compare totals with the day files · checkpoint · fsync · rename · fsync the directory
+//
+// At any moment, a crash included, the old file or the new one stands there, whole. A reader that holds the old one open keeps reading
+// it. If no day and no balance changed, the file is left as it is: news of the journal alone waits for the next
+// change, for a run that changed nothing should change no file.
+//
+// A published file that is missing, damaged or of an older layout is built anew; one of a newer layout is refused
+// with ErrNewerDatabase.
+func (l *Lake) Publish(ctx context.Context, opts PublishOptions) (Published, error) {
+	if opts.Now == nil {
+		opts.Now = time.Now
+	}
+	start := opts.Now()
+	p := &publisher{lake: l, opts: opts}
+	done, err := p.publish(ctx)
+	if err != nil {
+		return Published{}, fmt.Errorf("publish %s: %w", l.Database(), err)
+	}
+	done.Elapsed = opts.Now().Sub(start)
+	return done, nil
+}
+
+type publisher struct {
+	lake *Lake
+	opts PublishOptions
+
+	want    map[schemas.Partition]string // the digest of each day file
+	days    []schemas.Partition          // of want, in order
+	balance balances
+}
+
+// balances are the balance files and a digest of what they hold.
+type balances struct {
+	files  []string
+	digest string
+}
+
+// published is what a database file says it holds.
+type published struct {
+	schema  int
+	balance string
+	days    map[schemas.Partition]string
+}
+
+func (p *publisher) engine() engine {
+	return engine{memoryLimit: p.opts.MemoryLimit, threads: p.opts.Threads, tempDir: p.lake.path(tempDir, "spill")}
+}
+
+func (p *publisher) publish(ctx context.Context) (Published, error) {
+	if err := p.scan(ctx); err != nil {
+		return Published{}, err
+	}
+	have, err := p.held(ctx)
+	if err != nil {
+		return Published{}, err
+	}
+	if p.opts.Full || have == nil {
+		return p.build(ctx)
+	}
+	var changed []schemas.Partition
+	for _, d := range p.days {
+		if have.days[d] != p.want[d] {
+			changed = append(changed, d)
+		}
+	}
+	for d := range have.days {
+		if _, ok := p.want[d]; !ok {
+			changed = append(changed, d)
+		}
+	}
+	if len(changed) == 0 && have.balance == p.balance.digest {
+		return p.unchanged(ctx)
+	}
+	slices.SortFunc(changed, schemas.Partition.Compare)
+	if len(changed) > len(p.days)/2 && len(changed) > 1 {
+		return p.build(ctx) // more is new than is not
+	}
+	done, err := p.update(ctx, changed)
+	switch {
+	case err == nil:
+		return done, nil
+	case errors.Is(err, errInexact) || errors.Is(err, errUnreadable):
+		p.lake.log.Warn("the published file can't be brought up to date; building it anew", "err", err)
+		return p.build(ctx)
+	case errors.Is(err, errBloated):
+		return p.build(ctx)
+	}
+	return Published{}, err
+}
+
+// scan reads what the lake holds: the digest of every day file, and the balances.
+func (p *publisher) scan(ctx context.Context) error {
+	accounts, err := p.lake.Accounts()
+	if err != nil {
+		return err
+	}
+	p.want = map[schemas.Partition]string{}
+	sum := sha256.New()
+	for _, account := range accounts {
+		days, err := p.lake.Partitions(account)
+		if err != nil {
+			return err
+		}
+		for _, d := range days {
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+			footer, ok, err := p.lake.Day(d)
+			if err != nil {
+				return fmt.Errorf("day %s: %w", d, err)
+			}
+			if ok {
+				p.want[d] = footer.Digest
+			}
+			name := p.lake.balancePath(d)
+			switch content, err := p.lake.fs.ReadFile(name); {
+			case errors.Is(err, fs.ErrNotExist):
+			case err != nil:
+				return err
+			default:
+				fmt.Fprintf(sum, "%s %x\n", d, sha256.Sum256(content))
+				p.balance.files = append(p.balance.files, name)
+			}
+		}
+	}
+	p.days = slices.SortedFunc(maps.Keys(p.want), schemas.Partition.Compare)
+	p.balance.digest = hex.EncodeToString(sum.Sum(nil))
+	return nil
+}
+
+// held reads what the published file holds; nil if there is none, or none that could be brought up to date. A file
+// that another process has locked for writing is read from a clone.
+func (p *publisher) held(ctx context.Context) (*published, error) {
+	target := p.lake.Database()
+	if _, err := p.lake.fs.Stat(target); errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	} else if err != nil {
+		return nil, err
+	}
+	have, err := readPublished(ctx, p.engine(), target)
+	if err != nil && ctx.Err() == nil {
+		name, errClone := p.clone()
+		if errClone != nil {
+			return nil, errClone
+		}
+		defer p.discard(name)
+		have, err = readPublished(ctx, p.engine(), name)
+	}
+	switch {
+	case ctx.Err() != nil:
+		return nil, ctx.Err()
+	case err != nil:
+		p.lake.log.Warn("the published file can't be read; building it anew", "err", err)
+		return nil, nil
+	case have.schema > schemas.SQLVersion:
+		return nil, fmt.Errorf("%w (its tables have version %d, this version knows %d)", ErrNewerDatabase, have.schema, schemas.SQLVersion)
+	case have.schema < schemas.SQLVersion:
+		return nil, nil
+	}
+	return &have, nil
+}
+
+func readPublished(ctx context.Context, e engine, path string) (published, error) {
+	d, err := openDatabase(ctx, e, path, true)
+	if err != nil {
+		return published{}, err
+	}
+	defer d.close()
+	var h published
+	if err := d.conn.QueryRowContext(ctx, "SELECT schema_version FROM meta").Scan(&h.schema); err != nil {
+		return h, err
+	}
+	if h.schema != schemas.SQLVersion {
+		return h, nil
+	}
+	if err := d.conn.QueryRowContext(ctx, "SELECT balance_digest FROM meta").Scan(&h.balance); err != nil {
+		return h, err
+	}
+	h.days, err = d.digests(ctx)
+	return h, err
+}
+
+// digests reads the table partitions.
+func (d *database) digests(ctx context.Context) (map[schemas.Partition]string, error) {
+	rows, err := d.conn.QueryContext(ctx, "SELECT account, usage_date, digest FROM partitions")
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	days := map[schemas.Partition]string{}
+	for rows.Next() {
+		var account, digest string
+		var date time.Time
+		if err := rows.Scan(&account, &date, &digest); err != nil {
+			return nil, err
+		}
+		days[schemas.Partition{Account: account, Date: schemas.DateOf(date)}] = digest
+	}
+	return days, rows.Err()
+}
+
+func (p *publisher) unchanged(ctx context.Context) (Published, error) {
+	d, err := openDatabase(ctx, p.engine(), p.lake.Database(), true)
+	done := Published{Total: len(p.days), Unchanged: true}
+	if err == nil { // it may be locked by a writer of another make: then the figures are left out
+		_ = d.conn.QueryRowContext(ctx, "SELECT coalesce(sum(\"rows\"), 0)::BIGINT FROM partitions").Scan(&done.Rows)
+		_ = d.close()
+	}
+	info, err := p.lake.fs.Stat(p.lake.Database())
+	if err != nil {
+		return Published{}, err
+	}
+	done.Bytes = info.Size()
+	return done, nil
+}
+
+var (
+	errUnreadable = errors.New("the clone of the published file can't be worked with")
+	errBloated    = errors.New("the file has gathered too much dead space")
+)
+
+// build makes the file from nothing.
+func (p *publisher) build(ctx context.Context) (Published, error) {
+	name, err := p.reserve()
+	if err != nil {
+		return Published{}, err
+	}
+	defer p.discard(name)
+	d, err := openDatabase(ctx, p.engine(), name, false)
+	if err != nil {
+		return Published{}, err
+	}
+	defer d.close()
+	if err := d.exec(ctx, schemas.SQLSchema()); err != nil {
+		return Published{}, fmt.Errorf("make the tables: %w", err)
+	}
+	if err := p.replaceDays(ctx, d, p.days, true); err != nil {
+		return Published{}, err
+	}
+	if err := p.finish(ctx, d, true); err != nil {
+		return Published{}, err
+	}
+	done := Published{Changed: len(p.days), Total: len(p.days), Full: true}
+	return p.install(ctx, d, name, done)
+}
+
+// update brings a clone of the published file up to date.
+func (p *publisher) update(ctx context.Context, changed []schemas.Partition) (Published, error) {
+	name, err := p.clone()
+	if err != nil {
+		return Published{}, err
+	}
+	defer p.discard(name)
+	d, err := openDatabase(ctx, p.engine(), name, false)
+	if err != nil {
+		return Published{}, cmp.Or(ctx.Err(), fmt.Errorf("%w: %w", errUnreadable, err))
+	}
+	defer d.close()
+	if err := p.replaceDays(ctx, d, changed, false); err != nil {
+		return Published{}, err
+	}
+	if err := p.finish(ctx, d, false); err != nil {
+		return Published{}, err
+	}
+	return p.install(ctx, d, name, Published{Changed: len(changed), Total: len(p.days)})
+}
+
+// reserve finds a name in the temp directory at which DuckDB can make a file.
+func (p *publisher) reserve() (string, error) {
+	t, err := p.lake.createTemp(databaseFile + ".*")
+	if err != nil {
+		return "", err
+	}
+	name := t.Name()
+	t.abort()
+	return name, nil
+}
+
+// clone copies the published file into the temp directory: by sharing its blocks where the file system can do that,
+// else within the kernel, else by reading and writing.
+func (p *publisher) clone() (string, error) {
+	src, err := p.lake.fs.Open(p.lake.Database())
+	if err != nil {
+		return "", err
+	}
+	defer src.Close()
+	t, err := p.lake.createTemp(databaseFile + ".*")
+	if err != nil {
+		return "", err
+	}
+	defer t.abort()
+	from, ok1 := src.(*os.File)
+	to, ok2 := t.File.(*os.File)
+	if !ok1 || !ok2 || reflink(to, from) != nil {
+		if _, err := io.Copy(t.File, src); err != nil { // *os.File to *os.File is copy_file_range
+			return "", fmt.Errorf("clone: %w", err)
+		}
+	}
+	t.done = true
+	return t.Name(), t.Close()
+}
+
+// discard removes a file of the temp directory and what DuckDB may have left beside it. After install it finds
+// nothing to remove.
+func (p *publisher) discard(name string) {
+	_ = p.lake.fs.Remove(name)
+	_ = p.lake.fs.Remove(name + ".wal")
+}
+
+// replaceDays makes the rows of the given days, which are in order, those of the day files. If fresh, the tables are
+// empty.
+func (p *publisher) replaceDays(ctx context.Context, d *database, days []schemas.Partition, fresh bool) error {
+	if err := d.exec(ctx, "CREATE TEMP TABLE changed (account VARCHAR, usage_date DATE)"); err != nil {
+		return err
+	}
+	for len(days) > 0 {
+		var group []day
+		rows := int64(0)
+		for len(group) < len(days) && len(group) < groupDays && rows < groupRows {
+			g := day{Partition: days[len(group)]}
+			if _, ok := p.want[g.Partition]; ok {
+				footer, ok, err := p.lake.Day(g.Partition)
+				if err != nil {
+					return fmt.Errorf("day %s: %w", g.Partition, err)
+				}
+				if !ok || footer.Digest != p.want[g.Partition] {
+					return fmt.Errorf("day %s changed meanwhile", g.Partition)
+				}
+				g.footer = &footer
+				rows += footer.Rows
+			}
+			group = append(group, g)
+		}
+		days = days[len(group):]
+		err := d.transaction(ctx, func() error { return p.replaceGroup(ctx, d, group, fresh) })
+		if err != nil {
+			return fmt.Errorf("days %s to %s: %w", group[0], group[len(group)-1], err)
+		}
+	}
+	return d.exec(ctx, "DROP TABLE temp.changed")
+}
+
+// day is a day to be published: its footer, or nil if the lake has no such day any more.
+type day struct {
+	schemas.Partition
+	footer            *schemas.DayFooter
+	usage, quarantine string // digests of the files; "" if there is none
+}
+
+// fileDigest is the hex SHA-256 of a file.
+func (l *Lake) fileDigest(path string) (string, error) {
+	f, err := l.fs.Open(path)
+	if err != nil {
+		return "", err
+	}
+	sum := sha256.New()
+	_, err = io.Copy(sum, f)
+	return hex.EncodeToString(sum.Sum(nil)), errors.Join(err, f.Close())
+}
+
+// The tables that hold rows of a day, by the column that says which.
+var dayTables = []struct{ table, date string }{
+	{"partitions", "usage_date"},
+	{"usage", "usage_date"},
+	{"usage_daily", "usage_date"},
+	{"unit_prices", "usage_date"},
+	{"coverage", "usage_date"},
+	{"day_issues", "usage_date"},
+	{"quarantine", "window_start::DATE"},
+}
+
+func (p *publisher) replaceGroup(ctx context.Context, d *database, group []day, fresh bool) error {
+	if err := d.exec(ctx, "DELETE FROM temp.changed"); err != nil {
+		return err
+	}
+	err := d.fill("temp", "changed", func(add func(...driver.Value) error) error {
+		for _, g := range group {
+			if err := add(g.Account, g.Date.Start()); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	if !fresh {
+		for _, t := range dayTables {
+			if err := d.exec(ctx, fmt.Sprintf("DELETE FROM %s WHERE (account, %s) IN (SELECT (account, usage_date) FROM temp.changed)", t.table, t.date)); err != nil {
+				return fmt.Errorf("delete from %s: %w", t.table, err)
+			}
+		}
+	}
+
+	var usage, quarantine []string
+	for i, g := range group {
+		if g.footer == nil {
+			continue
+		}
+		if group[i].usage, err = p.lake.fileDigest(p.lake.usagePath(g.Partition)); err != nil {
+			return err
+		}
+		if g.footer.Rows > 0 {
+			usage = append(usage, p.lake.usagePath(g.Partition))
+		}
+		if g.footer.Quarantined > 0 {
+			quarantine = append(quarantine, p.lake.quarantinePath(g.Partition))
+			if group[i].quarantine, err = p.lake.fileDigest(p.lake.quarantinePath(g.Partition)); err != nil {
+				return err
+			}
+		}
+	}
+	if err := d.insertParquet(ctx, "usage", schemas.UsageColumns(), usage); err != nil {
+		return err
+	}
+	if err := d.insertParquet(ctx, "quarantine", schemas.QuarantineColumns(), quarantine); err != nil {
+		return err
+	}
+	if err := p.fillFooters(d, group); err != nil {
+		return err
+	}
+	if err := d.exec(ctx, schemas.SQLRollups()); err != nil {
+		return fmt.Errorf("sum up: %w", err)
+	}
+	return p.checkGroup(ctx, d)
+}
+
+// insertParquet inserts the rows of files, file by file in their order.
+func (d *database) insertParquet(ctx context.Context, table string, columns []schemas.Column, files []string) error {
+	if len(files) == 0 {
+		return nil
+	}
+	quoted := make([]string, len(files))
+	for i, f := range files {
+		quoted[i] = schemas.SQLString(f)
+	}
+	names := schemas.SQLColumns(columns)
+	err := d.exec(ctx, fmt.Sprintf("INSERT INTO %s (%s) SELECT %s FROM read_parquet([%s], hive_partitioning = false)",
+		table, names, names, strings.Join(quoted, ", ")))
+	if err != nil {
+		return fmt.Errorf("insert into %s: %w", table, err)
+	}
+	return nil
+}
+
+// fillFooters inserts what the footers of the day files say: control totals, coverage, issues.
+func (p *publisher) fillFooters(d *database, group []day) error {
+	each := func(table string, rows func(add func(...driver.Value) error, g day) error) error {
+		return d.fill(catalog, table, func(add func(...driver.Value) error) error {
+			for _, g := range group {
+				if g.footer == nil {
+					continue
+				}
+				if err := rows(add, g); err != nil {
+					return fmt.Errorf("day %s: %w", g, err)
+				}
+			}
+			return nil
+		})
+	}
+	return errors.Join(
+		each("partitions", func(add func(...driver.Value) error, g day) error {
+			total, err1 := wideDecimal(g.footer.TotalAmount)
+			discount, err2 := wideDecimal(g.footer.Discount)
+			amount, err3 := wideDecimal(g.footer.Amount)
+			if err := errors.Join(err1, err2, err3); err != nil {
+				return err
+			}
+			s := g.footer.DayStats
+			return add(g.Account, g.Date.Start(), g.footer.Digest, int32(g.footer.Transform),
+				s.Rows, s.Quarantined, s.Duplicates, s.Ignored, total, discount, amount, g.usage, nullable(g.quarantine))
+		}),
+		each("coverage", func(add func(...driver.Value) error, g day) error {
+			for _, w := range g.footer.Windows {
+				var announced driver.Value
+				if w.Announced != nil {
+					announced = *w.Announced
+				}
+				err := add(g.Account, g.Date.Start(), w.Start, w.End, int32(w.Seq), announced, w.Records, int64(w.Pages),
+					int64(w.Requests), nullable(w.Proof), w.FetchedAt, w.RunID, w.Owns)
+				if err != nil {
+					return err
+				}
+			}
+			return nil
+		}),
+		each("day_issues", func(add func(...driver.Value) error, g day) error {
+			for _, i := range g.footer.Issues {
+				err := add(g.Account, g.Date.Start(), i.Check, i.Severity, nullable(i.Field), nullable(i.Model), i.Count,
+					nullable(i.SampleID), nullable(i.Detail))
+				if err != nil {
+					return err
+				}
+			}
+			return nil
+		}),
+	)
+}
+
+// checkGroup compares what the tables hold for the days in changed with the footers of their files: the number of
+// rows, and every sum to the last digit.
+func (p *publisher) checkGroup(ctx context.Context, d *database) error {
+	var account, what sql.NullString
+	var date sql.NullTime
+	err := d.conn.QueryRowContext(ctx, `
+		WITH held AS (
+			SELECT account, usage_date, count(*) AS n, coalesce(sum(total_amount), 0) AS t, coalesce(sum(discount_amount), 0) AS s, coalesce(sum(amount), 0) AS a
+			FROM usage SEMI JOIN temp.changed USING (account, usage_date) GROUP BY ALL
+		), summed AS (
+			SELECT account, usage_date, sum(requests) AS n, coalesce(sum(total_amount), 0) AS t, coalesce(sum(discount_amount), 0) AS s, coalesce(sum(amount), 0) AS a
+			FROM usage_daily SEMI JOIN temp.changed USING (account, usage_date) GROUP BY ALL
+		), bad AS (
+			SELECT account, window_start::DATE AS usage_date, count(*) AS n
+			FROM quarantine WHERE (account, window_start::DATE) IN (SELECT (account, usage_date) FROM temp.changed) GROUP BY ALL
+		)
+		SELECT account, usage_date, format('rows {} of {}, amount {} of {}, quarantined {} of {}', coalesce(h.n, 0), p."rows", coalesce(h.a, 0), p.amount, coalesce(b.n, 0), p.quarantined)
+		FROM (FROM partitions SEMI JOIN temp.changed USING (account, usage_date)) p
+		FULL JOIN held h USING (account, usage_date)
+		FULL JOIN summed s USING (account, usage_date)
+		FULL JOIN bad b USING (account, usage_date)
+		WHERE (coalesce(h.n, 0), coalesce(h.t, 0), coalesce(h.s, 0), coalesce(h.a, 0)) IS DISTINCT FROM (p."rows", p.total_amount, p.discount_amount, p.amount)
+			OR (coalesce(s.n, 0), coalesce(s.t, 0), coalesce(s.s, 0), coalesce(s.a, 0)) IS DISTINCT FROM (p."rows", p.total_amount, p.discount_amount, p.amount)
+			OR coalesce(b.n, 0) IS DISTINCT FROM p.quarantined
+		ORDER BY ALL LIMIT 1`).Scan(&account, &date, &what)
+	switch {
+	case errors.Is(err, sql.ErrNoRows):
+		return nil
+	case err != nil:
+		return fmt.Errorf("check totals: %w", err)
+	}
+	return fmt.Errorf("%w: %s %s: %s", errInexact, account.String, date.Time.Format(time.DateOnly), what.String)
+}
+
+// finish replaces what is not kept by day, compares the grand totals, and looks at the dead space.
+func (p *publisher) finish(ctx context.Context, d *database, fresh bool) error {
+	err := d.transaction(ctx, func() error {
+		if err := p.replaceRuns(ctx, d); err != nil {
+			return err
+		}
+		if err := p.replaceBalance(ctx, d); err != nil {
+			return err
+		}
+		return p.replaceMeta(ctx, d, fresh)
+	})
+	if err != nil {
+		return err
+	}
+	var days, rows, sums int64
+	err = d.conn.QueryRowContext(ctx, `
+		WITH u AS (SELECT count(*) AS n, coalesce(sum(total_amount), 0) AS t, coalesce(sum(discount_amount), 0) AS s, coalesce(sum(amount), 0) AS a FROM usage),
+		d AS (SELECT coalesce(sum(requests), 0) AS n, coalesce(sum(total_amount), 0) AS t, coalesce(sum(discount_amount), 0) AS s, coalesce(sum(amount), 0) AS a FROM usage_daily),
+		p AS (SELECT count(*) AS days, coalesce(sum("rows"), 0) AS n, coalesce(sum(total_amount), 0) AS t, coalesce(sum(discount_amount), 0) AS s, coalesce(sum(amount), 0) AS a FROM partitions)
+		SELECT p.days, u.n::BIGINT, ((u.t, u.s, u.a) IS NOT DISTINCT FROM (p.t, p.s, p.a) AND (d.t, d.s, d.a) IS NOT DISTINCT FROM (p.t, p.s, p.a) AND u.n = p.n AND d.n = p.n)::BIGINT
+		FROM u, d, p`).Scan(&days, &rows, &sums)
+	switch {
+	case err != nil:
+		return fmt.Errorf("check totals: %w", err)
+	case sums != 1 || days != int64(len(p.days)):
+		return fmt.Errorf("%w: the grand totals of %d days, %d rows", errInexact, days, rows)
+	}
+	if err := d.exec(ctx, "CHECKPOINT "+catalog); err != nil {
+		return err
+	}
+	if fresh {
+		// What the file measures now is what it is held against when it has gathered dead space.
+		return d.exec(ctx, "UPDATE meta SET built_bytes = (SELECT total_blocks * block_size FROM pragma_database_size() WHERE database_name = '"+catalog+"')")
+	}
+	var bloated bool
+	err = d.conn.QueryRowContext(ctx, `
+		WITH s AS (SELECT block_size * total_blocks AS bytes, block_size * free_blocks AS free FROM pragma_database_size() WHERE database_name = '`+catalog+`'),
+		m AS (SELECT built_bytes * greatest(1.0, (SELECT sum("rows") FROM partitions) / greatest(built_rows, 1)) AS due FROM meta)
+		SELECT greatest(free, bytes - due) > ? * bytes AND greatest(free, bytes - due) > ? FROM s, m`, maxDead, float64(minDeadSize)).Scan(&bloated)
+	if err != nil {
+		return fmt.Errorf("look at the dead space: %w", err)
+	}
+	if bloated {
+		return errBloated
+	}
+	return nil
+}
+
+func (p *publisher) replaceRuns(ctx context.Context, d *database) error {
+	runs, err := p.lake.Runs()
+	if err != nil {
+		return err
+	}
+	if c := p.opts.Current; c != nil {
+		runs = append(slices.DeleteFunc(slices.Clone(runs), func(r schemas.Run) bool { return r.RunID == c.RunID }), *c)
+	}
+	slices.SortStableFunc(runs, func(a, b schemas.Run) int { return a.StartedAt.Compare(b.StartedAt) })
+	if err := d.exec(ctx, "DELETE FROM runs", "DELETE FROM run_accounts"); err != nil {
+		return err
+	}
+	err = d.fill(catalog, "runs", func(add func(...driver.Value) error) error {
+		for _, r := range runs {
+			var ended driver.Value
+			if !r.EndedAt.IsZero() {
+				ended = r.EndedAt
+			}
+			err := add(r.RunID, r.Command, r.Version, int64(r.PID), r.StartedAt, ended, r.Status, nullable(r.Error),
+				r.Records, r.Quarantined, r.Requests, r.Retries, r.Throttled, r.Windows, r.DaysWritten)
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	return d.fill(catalog, "run_accounts", func(add func(...driver.Value) error) error {
+		for _, r := range runs {
+			for _, a := range r.Accounts {
+				var failed driver.Value
+				if len(a.Failed) > 0 {
+					list := make([]any, len(a.Failed))
+					for i, f := range a.Failed {
+						list[i] = map[string]any{"window_start": f.Start, "window_end": f.End, "error": f.Error}
+					}
+					failed = list
+				}
+				err := add(r.RunID, a.Account, a.Status, nullable(a.Error),
+					a.Records, a.Quarantined, a.Requests, a.Retries, a.Throttled, a.Windows, a.DaysWritten, failed)
+				if err != nil {
+					return err
+				}
+			}
+		}
+		return nil
+	})
+}
+
+func (p *publisher) replaceBalance(ctx context.Context, d *database) error {
+	if err := d.exec(ctx, "DELETE FROM balance"); err != nil {
+		return err
+	}
+	for files := range slices.Chunk(p.balance.files, 1000) {
+		if err := d.insertParquet(ctx, "balance", schemas.BalanceColumns(), files); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (p *publisher) replaceMeta(ctx context.Context, d *database, fresh bool) error {
+	now := p.opts.Now().UTC()
+	var err error
+	if fresh {
+		_, err = d.conn.ExecContext(ctx, `INSERT INTO meta SELECT ?, ?, ?, ?, coalesce(sum("rows"), 0), 0, ? FROM partitions`,
+			int32(schemas.SQLVersion), p.opts.Version, now, now, p.balance.digest)
+	} else {
+		_, err = d.conn.ExecContext(ctx, `UPDATE meta SET version = ?, published_at = ?, balance_digest = ?`, p.opts.Version, now, p.balance.digest)
+	}
+	if err != nil {
+		return fmt.Errorf("write meta: %w", err)
+	}
+	return nil
+}
+
+// install closes the finished database and makes it the published one.
+func (p *publisher) install(ctx context.Context, d *database, name string, done Published) (Published, error) {
+	if err := d.conn.QueryRowContext(ctx, "SELECT count(*) FROM usage").Scan(&done.Rows); err != nil {
+		return done, err
+	}
+	if err := d.detach(ctx); err != nil {
+		return done, err
+	}
+	if err := d.close(); err != nil {
+		return done, err
+	}
+	if _, err := p.lake.fs.Stat(name + ".wal"); err == nil {
+		return done, errors.New("DuckDB left a log beside the finished file")
+	}
+	if err := os.Chmod(name, fileMode); err != nil {
+		return done, err
+	}
+	f, err := p.lake.fs.Open(name)
+	if err != nil {
+		return done, err
+	}
+	info, errStat := f.Stat()
+	if err := errors.Join(f.Sync(), errStat, f.Close()); err != nil {
+		return done, err
+	}
+	done.Bytes = info.Size()
+	// A log that some other program left beside the published file is of the old file; the new one must not find it.
+	if err := p.lake.fs.Remove(p.lake.Database() + ".wal"); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return done, err
+	}
+	return done, p.lake.install(name, p.lake.Database())
+}

@@ -1,0 +1,786 @@
+package load
+
+import (
+	"cmp"
+	"context"
+	"crypto/sha256"
+	"database/sql"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"hash"
+	"io/fs"
+	"maps"
+	"math/big"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/usagelake/usagelake/schemas"
+)
+
+// VerifyOptions of Verify. The zero value works.
+type VerifyOptions struct {
+	// TransformVersion is that of the program: a day file made by another is stale. 0: only the sealed windows are compared, with the
+	// version each file names.
+	TransformVersion int
+	// Progress is told what is looked at, and how many of all days are done; nil: nobody is.
+	Progress    func(what string, done, total int)
+	MemoryLimit string // of DuckDB, as in PublishOptions
+	Threads     int    // of DuckDB; 0 is GOMAXPROCS
+}
+
+// The checks of Verify, the names a Finding goes by.
+const (
+	FoundRaw        = "raw_damaged"         // a sealed window or balance can't be read whole, or contradicts itself
+	FoundStray      = "stray_file"          // a file where none of that name belongs; readers that glob may take it for data
+	FoundAnnounced  = "announced_mismatch"  // a window proven by the API's count holds another number of records
+	FoundGap        = "gap"                 // time between the account's first and last window that no window covers
+	FoundMissing    = "day_missing"         // windows are sealed, and there is no day file
+	FoundStale      = "day_stale"           // the derived file is not of these windows, or of another version of the transformation
+	FoundOrphan     = "day_orphan"          // a derived file of a day without windows
+	FoundDay        = "day_damaged"         // a derived file can't be read whole
+	FoundTotals     = "totals_mismatch"     // a day file's rows are not what its footer says
+	FoundMisplaced  = "misplaced_rows"      // rows of another account or day
+	FoundOrder      = "order"               // rows that aren't in order of time and id
+	FoundDuplicate  = "duplicate_id"        // an id that stands more than once in an account
+	FoundQuarantine = "quarantine_mismatch" // quarantined records are not as many as the day file says
+	FoundJournal    = "journal_damaged"     // lines of the journal that can't be read
+	FoundDatabase   = "database_damaged"    // usage.duckdb can't be read whole, or isn't there though there are days
+	FoundVersion    = "database_version"    // usage.duckdb has tables of another version
+	FoundBehind     = "database_behind"     // usage.duckdb doesn't have a day or a balance as the files do
+	FoundDiffers    = "database_differs"    // usage.duckdb holds other rows or sums than the file it names
+	FoundChanged    = "file_changed"        // a derived file has other bytes than when it was published
+)
+
+// Finding is something wrong in a lake.
+type Finding struct {
+	Check   string `json:"check"`          // one of the Found constants
+	Path    string `json:"path,omitempty"` // within the lake, with slashes
+	Account string `json:"account,omitempty"`
+	Date    string `json:"date,omitempty"` // the UTC day
+	Detail  string `json:"detail"`
+	Hint    string `json:"hint,omitempty"` // a command to type
+}
+
+// VerifyReport is what Verify looked at, and what it found.
+type VerifyReport struct {
+	Findings []Finding `json:"findings"` // in the order of accounts and days; the published file's last
+
+	Accounts        int   `json:"accounts"`
+	Windows         int   `json:"windows"`   // sealed, of usage
+	RawFiles        int   `json:"raw_files"` // of usage and balance
+	RawPages        int64 `json:"raw_pages"`
+	RawBytes        int64 `json:"raw_bytes"` // of the pages, decompressed
+	DayFiles        int   `json:"day_files"`
+	Rows            int64 `json:"rows"`
+	QuarantineFiles int   `json:"quarantine_files"`
+	Quarantined     int64 `json:"quarantined"`
+	BalanceFiles    int   `json:"balance_files"`
+	Runs            int   `json:"runs"`
+	DatabaseDays    int   `json:"database_days"`
+	DatabaseRows    int64 `json:"database_rows"`
+}
+
+// Verify reads a lake whole and says what is wrong with it. It needs no lock, writes nothing into the lake and repairs nothing. An error
+// means that it could not go on (the context, a directory that can't be listed), not that something is wrong.
+//
+// It checks every digest and every page of the raw archive, each day file against its windows and its own footer, ids across days, gaps
+// in the coverage, and the published file against the day files, row for row by a hash. A flipped byte is found wherever it matters:
+// in the raw archive by its digests, in derived files by the digests the published file keeps of them, in the published file by
+// DuckDB's checksums. What is fetched or derived while it runs may show as missing or stale.
+func (l *Lake) Verify(ctx context.Context, opts VerifyOptions) (VerifyReport, error) {
+	v := &verifier{lake: l, opts: opts, days: map[schemas.Partition]*verifiedDay{}, balances: sha256.New()}
+	err := v.verify(ctx)
+	if v.report.Findings == nil {
+		v.report.Findings = []Finding{}
+	}
+	if err != nil {
+		return v.report, fmt.Errorf("verify %s: %w", l.dir, errors.Join(ctx.Err(), err))
+	}
+	return v.report, nil
+}
+
+type verifier struct {
+	lake   *Lake
+	opts   VerifyOptions
+	report VerifyReport
+	d      *database
+
+	days         map[schemas.Partition]*verifiedDay
+	balances     hash.Hash // over the balance files, as Publish makes it
+	balanceFiles []string  // that can be read
+	balanceBad   bool
+}
+
+// verifiedDay is what the files of a day turned out to hold.
+type verifiedDay struct {
+	footer            schemas.DayFooter
+	usage, quarantine string // digests of the files
+	readable          bool
+	content           content
+}
+
+// content is what is compared of a day's rows.
+type content struct {
+	rows                    int64
+	total, discount, amount string
+	hash                    string
+}
+
+func (v *verifier) add(f Finding) {
+	if rel, err := filepath.Rel(v.lake.dir, f.Path); err == nil && f.Path != "" {
+		f.Path = filepath.ToSlash(rel)
+	}
+	v.report.Findings = append(v.report.Findings, f)
+}
+
+const (
+	hintRebuild = "usagelake rebuild"
+	hintLook    = "look at it, then move it out of the lake"
+)
+
+func hintFetch(w schemas.Window, refetch bool) string {
+	h := fmt.Sprintf("usagelake export --account %s --from %s --to %s", w.Account, w.Start.UTC().Format(time.RFC3339), w.End.UTC().Format(time.RFC3339))
+	if refetch {
+		h += " --refetch"
+	}
+	return h
+}
+
+func (v *verifier) verify(ctx context.Context) error {
+	accounts, err := v.lake.Accounts()
+	if err != nil {
+		return err
+	}
+	partitions := map[string][]schemas.Partition{}
+	total := 0
+	for _, a := range accounts {
+		if partitions[a], err = v.lake.Partitions(a); err != nil {
+			return err
+		}
+		total += len(partitions[a])
+	}
+	spill := filepath.Join(os.TempDir(), fmt.Sprintf("usagelake-verify-%d", os.Getpid()))
+	v.d, err = openDatabase(ctx, engine{memoryLimit: v.opts.MemoryLimit, threads: v.opts.Threads, tempDir: spill}, "", false)
+	if err != nil {
+		return err
+	}
+	defer v.d.close()
+
+	if err := v.strays(); err != nil {
+		return err
+	}
+	v.report.Accounts = len(accounts)
+	done := 0
+	for _, a := range accounts {
+		var windows []schemas.Window
+		var files []string
+		for _, p := range partitions[a] {
+			if v.opts.Progress != nil {
+				v.opts.Progress(p.String(), done, total)
+			}
+			done++
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+			raws, err := v.raw(ctx, p)
+			if err != nil {
+				return err
+			}
+			for _, r := range raws {
+				windows = append(windows, r.Window)
+			}
+			if err := v.day(ctx, p, raws); err != nil {
+				return err
+			}
+			if err := v.balance(ctx, p); err != nil {
+				return err
+			}
+			if d := v.days[p]; d != nil && d.readable {
+				files = append(files, v.lake.usagePath(p))
+			}
+		}
+		v.gaps(a, windows)
+		if err := v.duplicates(ctx, a, files); err != nil {
+			return err
+		}
+	}
+	if err := v.journal(); err != nil {
+		return err
+	}
+	if v.opts.Progress != nil {
+		v.opts.Progress(databaseFile, total, total)
+	}
+	return v.database(ctx)
+}
+
+// strays looks for files that don't belong where they stand: in the trees that readers glob, and in the raw archive.
+func (v *verifier) strays() error {
+	for tree, file := range map[string]string{usageDir: usageFile, quarantineDir: quarantineFile, balanceDir: balanceFile, rawDir: ""} {
+		accounts, err := v.lake.entries(v.lake.path(tree))
+		if err != nil {
+			return err
+		}
+		for _, a := range accounts {
+			name, ok := strings.CutPrefix(a.Name(), "account=")
+			if !ok || schemas.ValidateAccount(name) != nil || !a.IsDir() {
+				v.stray(v.lake.path(tree, a.Name()))
+				continue
+			}
+			dates, err := v.lake.entries(v.lake.path(tree, a.Name()))
+			if err != nil {
+				return err
+			}
+			for _, d := range dates {
+				text, ok := strings.CutPrefix(d.Name(), "date=")
+				date, err := schemas.ParseDate(text)
+				if !ok || err != nil || date.String() != text || !d.IsDir() {
+					v.stray(v.lake.path(tree, a.Name(), d.Name()))
+					continue
+				}
+				if tree == rawDir {
+					strays, err := v.lake.Strays(schemas.Partition{Account: name, Date: date})
+					if err != nil {
+						return err
+					}
+					for _, s := range strays {
+						v.stray(v.lake.path(tree, a.Name(), d.Name(), s))
+					}
+					continue
+				}
+				files, err := v.lake.entries(v.lake.path(tree, a.Name(), d.Name()))
+				if err != nil {
+					return err
+				}
+				for _, f := range files {
+					if f.Name() != file || f.IsDir() {
+						v.stray(v.lake.path(tree, a.Name(), d.Name(), f.Name()))
+					}
+				}
+			}
+		}
+	}
+	slices.SortFunc(v.report.Findings, func(a, b Finding) int { return cmp.Compare(a.Path, b.Path) })
+	return nil
+}
+
+func (v *verifier) stray(path string) {
+	v.add(Finding{Check: FoundStray, Path: path, Detail: "nothing of this name belongs here", Hint: hintLook})
+}
+
+// entries lists a directory; none if it isn't there.
+func (l *Lake) entries(dir string) ([]fs.DirEntry, error) {
+	entries, err := l.fs.ReadDir(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	return entries, err
+}
+
+// raw reads the sealed files of a day whole, and returns the usage windows.
+func (v *verifier) raw(ctx context.Context, p schemas.Partition) ([]Raw, error) {
+	windows, err := v.lake.Windows(p)
+	if err != nil {
+		return nil, err
+	}
+	balances, err := v.lake.Balances(p)
+	if err != nil {
+		return nil, err
+	}
+	v.report.Windows += len(windows)
+	for _, r := range slices.Concat(windows, balances) {
+		v.report.RawFiles++
+		path := filepath.Join(v.lake.partition(rawDir, p), r.Name)
+		found := Finding{Check: FoundRaw, Path: path, Account: p.Account, Date: p.Date.String(), Hint: hintFetch(r.Window, true)}
+		if r.Kind == schemas.KindBalance {
+			found.Hint = "a balance can't be asked for again for the past: move the file out of the lake, then: " + hintRebuild
+		}
+		seal, pages, size, err := v.readRaw(ctx, p, r)
+		if ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
+		v.report.RawPages += int64(pages)
+		v.report.RawBytes += size
+		switch {
+		case err != nil:
+			found.Detail = detail(err)
+		case pages != seal.Pages:
+			found.Detail = fmt.Sprintf("it holds %d pages, its first line says %d", pages, seal.Pages)
+		case r.Kind == schemas.KindUsage && seal.Proof == schemas.ProofTotal && (seal.Announced == nil || *seal.Announced != seal.Records):
+			found.Check = FoundAnnounced
+			found.Detail = fmt.Sprintf("%d records came, and the API announced %s", seal.Records, announced(seal.Announced))
+		default:
+			continue
+		}
+		v.add(found)
+	}
+	return windows, nil
+}
+
+func announced(n *int64) string {
+	if n == nil {
+		return "none"
+	}
+	return fmt.Sprint(*n)
+}
+
+func (v *verifier) readRaw(ctx context.Context, p schemas.Partition, r Raw) (seal schemas.Seal, pages int, size int64, err error) {
+	sealed, err := v.lake.OpenRaw(ctx, p, r)
+	if err != nil {
+		return seal, 0, 0, err
+	}
+	for page, err := range sealed.Pages(ctx) {
+		if err != nil {
+			return sealed.Seal, pages, size, err
+		}
+		pages++
+		size += int64(len(page.Body))
+	}
+	return sealed.Seal, pages, size, nil
+}
+
+// detail is what an error says, without the path and the hint a finding has of its own.
+func detail(err error) string {
+	var damaged *DamagedError
+	if errors.As(err, &damaged) {
+		if damaged.Err != nil {
+			return damaged.Detail + ": " + damaged.Err.Error()
+		}
+		return damaged.Detail
+	}
+	return err.Error()
+}
+
+// day holds the derived files of a day against its windows and against themselves.
+func (v *verifier) day(ctx context.Context, p schemas.Partition, raws []Raw) error {
+	path := v.lake.usagePath(p)
+	found := func(check, path, format string, args ...any) {
+		v.add(Finding{Check: check, Path: path, Account: p.Account, Date: p.Date.String(), Detail: fmt.Sprintf(format, args...), Hint: hintRebuild})
+	}
+	footer, ok, err := v.lake.Day(p)
+	var damaged *DamagedError
+	switch {
+	case errors.As(err, &damaged):
+		found(FoundDay, path, "%s", detail(err))
+		v.report.DayFiles++
+		return nil
+	case err != nil:
+		return err
+	case !ok && len(raws) > 0:
+		found(FoundMissing, path, "%d windows are sealed, and no rows were derived from them", len(raws))
+		return nil
+	case !ok:
+		if _, err := v.lake.fs.Stat(v.lake.quarantinePath(p)); err == nil {
+			found(FoundOrphan, v.lake.quarantinePath(p), "the day has no windows")
+		}
+		return nil
+	}
+	v.report.DayFiles++
+	version := cmp.Or(v.opts.TransformVersion, footer.Transform)
+	switch {
+	case len(raws) == 0:
+		found(FoundOrphan, path, "the day has no windows")
+	case footer.Digest != DayDigest(version, raws):
+		found(FoundStale, path, "it was derived from other windows than the %d that are sealed, or by another version", len(raws))
+	}
+	d := &verifiedDay{footer: footer}
+	v.days[p] = d
+	if d.usage, err = v.lake.fileDigest(path); err != nil {
+		return err
+	}
+	var misplaced, unordered int64
+	d.content, misplaced, unordered, err = v.readDay(ctx, p, path)
+	switch {
+	case ctx.Err() != nil:
+		return ctx.Err()
+	case err != nil:
+		found(FoundDay, path, "%s", err)
+	default:
+		d.readable = true
+		v.report.Rows += d.content.rows
+		if said, err := footerContent(footer); err != nil {
+			found(FoundDay, path, "its footer: %s", err)
+		} else if got := d.content; got.rows != said.rows || got.total != said.total || got.discount != said.discount || got.amount != said.amount {
+			found(FoundTotals, path, "it holds %d rows, total_amount %s, discount_amount %s, amount %s; its footer says %d, %s, %s, %s",
+				got.rows, got.total, got.discount, got.amount, said.rows, said.total, said.discount, said.amount)
+		}
+		if misplaced > 0 {
+			found(FoundMisplaced, path, "%d rows are of another account or day", misplaced)
+		}
+		if unordered > 0 {
+			found(FoundOrder, path, "%d rows aren't in order of time and id", unordered)
+		}
+	}
+	return v.quarantine(ctx, p, d)
+}
+
+// readDay reads every page of a day file, and sums it up.
+func (v *verifier) readDay(ctx context.Context, p schemas.Partition, path string) (c content, misplaced, unordered int64, err error) {
+	names := schemas.SQLColumns(schemas.UsageColumns())
+	err = v.d.conn.QueryRowContext(ctx, fmt.Sprintf(`
+		SELECT count(*), coalesce(sum(total_amount), 0)::DECIMAL(38,12)::VARCHAR, coalesce(sum(discount_amount), 0)::DECIMAL(38,12)::VARCHAR, coalesce(sum(amount), 0)::DECIMAL(38,12)::VARCHAR, coalesce(sum(h), 0)::VARCHAR,
+			count(*) FILTER (account IS DISTINCT FROM ? OR usage_date IS DISTINCT FROM ?::DATE OR request_time < ?::TIMESTAMPTZ OR request_time >= ?::TIMESTAMPTZ OR request_time IS NULL),
+			count(*) FILTER (time_before > request_time OR time_before = request_time AND id_before > id)
+		FROM (SELECT *, hash(%s) AS h, lag(request_time) OVER () AS time_before, lag(id) OVER () AS id_before FROM read_parquet(%s, hive_partitioning = false))`,
+		names, schemas.SQLString(path)),
+		p.Account, p.Date.String(), p.Date.Start(), p.Date.End()).
+		Scan(&c.rows, &c.total, &c.discount, &c.amount, &c.hash, &misplaced, &unordered)
+	return c, misplaced, unordered, err
+}
+
+// footerContent is what a footer says, spelled as readDay spells it; without the hash.
+func footerContent(f schemas.DayFooter) (content, error) {
+	total, err1 := wideDecimal(f.TotalAmount)
+	discount, err2 := wideDecimal(f.Discount)
+	amount, err3 := wideDecimal(f.Amount)
+	if err := errors.Join(err1, err2, err3); err != nil {
+		return content{}, err
+	}
+	return content{rows: f.Rows, total: decimalText(total), discount: decimalText(discount), amount: decimalText(amount)}, nil
+}
+
+func (v *verifier) quarantine(ctx context.Context, p schemas.Partition, d *verifiedDay) error {
+	path := v.lake.quarantinePath(p)
+	f := Finding{Path: path, Account: p.Account, Date: p.Date.String(), Hint: hintRebuild}
+	n := int64(0)
+	switch _, err := v.lake.fs.Stat(path); {
+	case err == nil:
+		v.report.QuarantineFiles++
+		if d.quarantine, err = v.lake.fileDigest(path); err != nil {
+			return err
+		}
+		digest, _, err := v.lake.footerValue(path, p, digestKey)
+		if err == nil {
+			n, _, err = v.readAll(ctx, path, schemas.QuarantineColumns())
+		}
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		if err != nil {
+			f.Check, f.Detail = FoundDay, detail(err)
+			v.add(f)
+			return nil
+		}
+		if digest != d.footer.Digest {
+			f.Check, f.Detail = FoundStale, "it was not derived together with the day file"
+			v.add(f)
+		}
+		v.report.Quarantined += n
+	case !errors.Is(err, fs.ErrNotExist):
+		return err
+	}
+	if n != d.footer.Quarantined {
+		f.Check, f.Detail = FoundQuarantine, fmt.Sprintf("%d records are quarantined, the day file says %d", n, d.footer.Quarantined)
+		v.add(f)
+	}
+	return nil
+}
+
+// readAll reads every page of Parquet files, and returns their rows and a hash of them that doesn't depend on their order.
+func (v *verifier) readAll(ctx context.Context, path string, columns []schemas.Column) (rows int64, sum string, err error) {
+	err = v.d.conn.QueryRowContext(ctx, fmt.Sprintf("SELECT count(*), coalesce(sum(hash(%s)), 0)::VARCHAR FROM read_parquet(%s, hive_partitioning = false)",
+		schemas.SQLColumns(columns), schemas.SQLString(path))).Scan(&rows, &sum)
+	return rows, sum, err
+}
+
+func (v *verifier) balance(ctx context.Context, p schemas.Partition) error {
+	raws, err := v.lake.Balances(p)
+	if err != nil {
+		return err
+	}
+	path := v.lake.balancePath(p)
+	f := Finding{Path: path, Account: p.Account, Date: p.Date.String(), Hint: hintRebuild}
+	b, err := v.lake.fs.ReadFile(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		if len(raws) > 0 {
+			f.Check, f.Detail = FoundMissing, fmt.Sprintf("%d balances are sealed, and no rows were derived from them", len(raws))
+			v.add(f)
+		}
+		return nil
+	case err != nil:
+		return err
+	}
+	v.report.BalanceFiles++
+	fmt.Fprintf(v.balances, "%s %x\n", p, sha256.Sum256(b))
+	digest, _, err := v.lake.footerValue(path, p, digestKey)
+	if err == nil {
+		_, _, err = v.readAll(ctx, path, schemas.BalanceColumns())
+	}
+	switch {
+	case ctx.Err() != nil:
+		return ctx.Err()
+	case err != nil:
+		f.Check, f.Detail = FoundDay, detail(err)
+		v.balanceBad = true
+	case len(raws) == 0:
+		f.Check, f.Detail = FoundOrphan, "the day has no sealed balance"
+	case v.opts.TransformVersion != 0 && digest != DayDigest(v.opts.TransformVersion, raws):
+		f.Check, f.Detail = FoundStale, fmt.Sprintf("it was derived from other answers than the %d that are sealed, or by another version", len(raws))
+	}
+	if f.Check != "" {
+		v.add(f)
+	}
+	v.balanceFiles = append(v.balanceFiles, path)
+	return nil
+}
+
+// gaps looks for time between an account's first and last window that no window covers.
+func (v *verifier) gaps(account string, windows []schemas.Window) {
+	if len(windows) == 0 {
+		return
+	}
+	want := schemas.Window{Account: account,
+		Start: slices.MinFunc(windows, func(a, b schemas.Window) int { return a.Start.Compare(b.Start) }).Start,
+		End:   slices.MaxFunc(windows, func(a, b schemas.Window) int { return a.End.Compare(b.End) }).End,
+	}
+	for _, gap := range schemas.Uncovered(want, windows) {
+		v.add(Finding{Check: FoundGap, Account: account, Date: gap.Date().String(),
+			Detail: fmt.Sprintf("nothing was fetched from %s to %s", gap.Start.Format(time.RFC3339), gap.End.Format(time.RFC3339)), Hint: hintFetch(gap, false)})
+	}
+}
+
+// maxDuplicates is how many duplicate ids of an account are listed.
+const maxDuplicates = 20
+
+func (v *verifier) duplicates(ctx context.Context, account string, files []string) error {
+	if len(files) == 0 {
+		return nil
+	}
+	quoted := make([]string, len(files))
+	for i, f := range files {
+		quoted[i] = schemas.SQLString(f)
+	}
+	rows, err := v.d.conn.QueryContext(ctx, fmt.Sprintf(`
+		SELECT id, n, days, count(*) OVER () FROM (
+			SELECT id, count(*) AS n, string_agg(DISTINCT usage_date::VARCHAR, ', ' ORDER BY usage_date::VARCHAR) AS days
+			FROM read_parquet([%[1]s], hive_partitioning = false)
+			WHERE id IN (SELECT id FROM read_parquet([%[1]s], hive_partitioning = false) GROUP BY id HAVING count(*) > 1)
+			GROUP BY id
+		) ORDER BY id LIMIT %[2]d`, strings.Join(quoted, ", "), maxDuplicates))
+	if err != nil {
+		return fmt.Errorf("look for duplicate ids of %s: %w", account, err)
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var id, days string
+		var n, all int64
+		if err := rows.Scan(&id, &n, &days, &all); err != nil {
+			return err
+		}
+		v.add(Finding{Check: FoundDuplicate, Account: account, Date: days[:len(time.DateOnly)],
+			Detail: fmt.Sprintf("the id %q stands %d times, on %s (%d such ids in the account)", id, n, days, all), Hint: hintRebuild})
+	}
+	return rows.Err()
+}
+
+func (v *verifier) journal() error {
+	runs, bad, err := v.lake.journal()
+	if err != nil {
+		return err
+	}
+	v.report.Runs = len(runs)
+	if len(bad) > 0 {
+		v.add(Finding{Check: FoundJournal, Path: v.lake.journalPath(), Detail: fmt.Sprintf("lines %s can't be read; what they said of past runs is lost, no usage is", strings.Trim(fmt.Sprint(bad), "[]"))})
+	}
+	return nil
+}
+
+// database holds the published file against the files it was made from.
+func (v *verifier) database(ctx context.Context) error {
+	path := v.lake.Database()
+	found := func(check string, p schemas.Partition, format string, args ...any) {
+		f := Finding{Check: check, Path: path, Detail: fmt.Sprintf(format, args...), Hint: hintRebuild}
+		if p.Account != "" {
+			f.Account, f.Date = p.Account, p.Date.String()
+		}
+		v.add(f)
+	}
+	if _, err := v.lake.fs.Stat(path); errors.Is(err, fs.ErrNotExist) {
+		if len(v.days) > 0 {
+			found(FoundDatabase, schemas.Partition{}, "it isn't there")
+		}
+		return nil
+	}
+	err := v.checkDatabase(ctx, path, found)
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	if err != nil {
+		found(FoundDatabase, schemas.Partition{}, "%s", err)
+	}
+	return nil
+}
+
+func (v *verifier) checkDatabase(ctx context.Context, path string, found func(check string, p schemas.Partition, format string, args ...any)) error {
+	if err := v.d.exec(ctx, "ATTACH "+schemas.SQLString(path)+" AS "+catalog+" (READ_ONLY)", "USE "+catalog); err != nil {
+		return err
+	}
+	var version int
+	if err := v.d.conn.QueryRowContext(ctx, "SELECT schema_version FROM meta").Scan(&version); err != nil {
+		return err
+	}
+	if version != schemas.SQLVersion {
+		found(FoundVersion, schemas.Partition{}, "its tables have version %d, this program makes version %d", version, schemas.SQLVersion)
+		return nil
+	}
+
+	// Every block of every table is read, which checks DuckDB's checksums, and every view is asked.
+	relations, err := v.d.relations(ctx)
+	if err != nil {
+		return err
+	}
+	for _, name := range relations {
+		var n int64
+		var hash sql.NullString
+		if err := v.d.conn.QueryRowContext(ctx, fmt.Sprintf("SELECT count(*), sum(hash(r))::VARCHAR FROM %s r", name)).Scan(&n, &hash); err != nil {
+			return fmt.Errorf("%s: %w", name, err)
+		}
+	}
+
+	held, err := v.heldContent(ctx)
+	if err != nil {
+		return err
+	}
+	v.report.DatabaseDays = len(held)
+	all := slices.Collect(maps.Keys(held))
+	for p := range v.days {
+		if _, ok := held[p]; !ok {
+			all = append(all, p)
+		}
+	}
+	slices.SortFunc(all, schemas.Partition.Compare)
+	for _, p := range all {
+		day, inLake := v.days[p]
+		h, inFile := held[p]
+		v.report.DatabaseRows += h.rows
+		switch {
+		case !inFile:
+			found(FoundBehind, p, "it lacks the day")
+			continue
+		case !inLake:
+			found(FoundBehind, p, "it has the day, and the lake has no readable file of it")
+			continue
+		case h.digest != day.footer.Digest:
+			found(FoundBehind, p, "it has the day as it was before")
+			continue
+		}
+		if h.usageFile != day.usage {
+			v.add(Finding{Check: FoundChanged, Path: v.lake.usagePath(p), Account: p.Account, Date: p.Date.String(), Detail: "its bytes are not those it was published from", Hint: hintRebuild})
+		}
+		if h.quarantineFile != day.quarantine {
+			v.add(Finding{Check: FoundChanged, Path: v.lake.quarantinePath(p), Account: p.Account, Date: p.Date.String(), Detail: "its bytes are not those it was published from", Hint: hintRebuild})
+		}
+		if day.readable && h.content != day.content {
+			found(FoundDiffers, p, "usage holds %d rows with amount %s, the day file %d with %s; or other values", h.rows, h.amount, day.content.rows, day.content.amount)
+		}
+		if said, err := footerContent(day.footer); err == nil && h.daily != said {
+			found(FoundDiffers, p, "usage_daily holds %d records with amount %s, the day file %d with %s", h.daily.rows, h.daily.amount, said.rows, said.amount)
+		}
+		f := day.footer
+		if h.quarantined != f.Quarantined || h.windows != int64(len(f.Windows)) || h.issues != int64(len(f.Issues)) {
+			found(FoundDiffers, p, "it holds %d quarantined records, %d windows, %d issues; the day file says %d, %d, %d", h.quarantined, h.windows, h.issues, f.Quarantined, len(f.Windows), len(f.Issues))
+		}
+	}
+	return v.checkBalance(ctx, found)
+}
+
+// heldDay is what the published file holds of a day.
+type heldDay struct {
+	digest, usageFile, quarantineFile string
+	content
+	daily                        content
+	quarantined, windows, issues int64
+}
+
+func (v *verifier) heldContent(ctx context.Context) (map[schemas.Partition]heldDay, error) {
+	const sums = "count(*) AS n, coalesce(sum(total_amount), 0) AS t, coalesce(sum(discount_amount), 0) AS s, coalesce(sum(amount), 0) AS a"
+	rows, err := v.d.conn.QueryContext(ctx, `
+		SELECT account, usage_date, coalesce(digest, ''), coalesce(file_sha256, ''), coalesce(quarantine_sha256, ''),
+			coalesce(u.n, 0)::BIGINT, coalesce(u.t, 0)::DECIMAL(38,12)::VARCHAR, coalesce(u.s, 0)::DECIMAL(38,12)::VARCHAR, coalesce(u.a, 0)::DECIMAL(38,12)::VARCHAR, coalesce(u.h, 0)::VARCHAR,
+			coalesce(d.n, 0)::BIGINT, coalesce(d.t, 0)::DECIMAL(38,12)::VARCHAR, coalesce(d.s, 0)::DECIMAL(38,12)::VARCHAR, coalesce(d.a, 0)::DECIMAL(38,12)::VARCHAR,
+			coalesce(q.n, 0), coalesce(c.n, 0), coalesce(i.n, 0)
+		FROM partitions
+		FULL JOIN (SELECT account, usage_date, `+sums+`, sum(hash(`+schemas.SQLColumns(schemas.UsageColumns())+`)) AS h FROM usage GROUP BY ALL) u USING (account, usage_date)
+		FULL JOIN (SELECT account, usage_date, `+strings.Replace(sums, "count(*)", "sum(requests)", 1)+` FROM usage_daily GROUP BY ALL) d USING (account, usage_date)
+		FULL JOIN (SELECT account, window_start::DATE AS usage_date, count(*) AS n FROM quarantine GROUP BY ALL) q USING (account, usage_date)
+		FULL JOIN (SELECT account, usage_date, count(*) AS n FROM coverage GROUP BY ALL) c USING (account, usage_date)
+		FULL JOIN (SELECT account, usage_date, count(*) AS n FROM day_issues GROUP BY ALL) i USING (account, usage_date)`)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	held := map[schemas.Partition]heldDay{}
+	for rows.Next() {
+		var account string
+		var date time.Time
+		var h heldDay
+		err := rows.Scan(&account, &date, &h.digest, &h.usageFile, &h.quarantineFile,
+			&h.rows, &h.total, &h.discount, &h.amount, &h.hash,
+			&h.daily.rows, &h.daily.total, &h.daily.discount, &h.daily.amount,
+			&h.quarantined, &h.windows, &h.issues)
+		if err != nil {
+			return nil, err
+		}
+		held[schemas.Partition{Account: account, Date: schemas.DateOf(date)}] = h
+	}
+	return held, rows.Err()
+}
+
+func (v *verifier) checkBalance(ctx context.Context, found func(check string, p schemas.Partition, format string, args ...any)) error {
+	var digest string
+	if err := v.d.conn.QueryRowContext(ctx, "SELECT balance_digest FROM meta").Scan(&digest); err != nil {
+		return err
+	}
+	if digest != hex.EncodeToString(v.balances.Sum(nil)) {
+		found(FoundBehind, schemas.Partition{}, "its balances are not those of the balance files")
+		return nil
+	}
+	if v.balanceBad {
+		return nil
+	}
+	sum, n := new(big.Int), int64(0)
+	for _, path := range v.balanceFiles {
+		rows, hash, err := v.readAll(ctx, path, schemas.BalanceColumns())
+		if err != nil {
+			return err
+		}
+		h, ok := new(big.Int).SetString(hash, 10)
+		if !ok {
+			return fmt.Errorf("hash %q", hash)
+		}
+		sum.Add(sum, h)
+		n += rows
+	}
+	var rows int64
+	var hash string
+	err := v.d.conn.QueryRowContext(ctx, "SELECT count(*), coalesce(sum(hash("+schemas.SQLColumns(schemas.BalanceColumns())+")), 0)::VARCHAR FROM balance").Scan(&rows, &hash)
+	if err != nil {
+		return err
+	}
+	if rows != n || hash != sum.String() {
+		found(FoundDiffers, schemas.Partition{}, "balance holds %d rows, the balance files %d; or other values", rows, n)
+	}
+	return nil
+}
+
+// relations are the names of the tables and views of the attached file, in order.
+func (d *database) relations(ctx context.Context) ([]string, error) {
+	rows, err := d.conn.QueryContext(ctx, "SELECT table_name FROM information_schema.tables WHERE table_catalog = '"+catalog+"' ORDER BY ALL")
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var names []string
+	for rows.Next() {
+		var name string
+		if err := rows.Scan(&name); err != nil {
+			return nil, err
+		}
+		names = append(names, `"`+strings.ReplaceAll(name, `"`, `""`)+`"`)
+	}
+	return names, rows.Err()
+}

@@ -1,0 +1,43 @@
+-- Refreshes what is summed from usage, for the days in the temporary table changed. The rows of those days have been
+-- deleted before.
+
+INSERT INTO usage_daily
+SELECT
+    account, usage_date, token_id, user_id, model, model_type, record_kind, currency,
+    count(*), count(*) FILTER (amount IS NULL),
+    TRY_CAST(sum(input_tokens) AS BIGINT), TRY_CAST(sum(output_tokens) AS BIGINT),
+    TRY_CAST(sum(cached_tokens) AS BIGINT), TRY_CAST(sum(total_tokens) AS BIGINT),
+    sum(total_amount), sum(discount_amount), sum(amount)
+FROM usage SEMI JOIN changed USING (account, usage_date)
+GROUP BY ALL
+ORDER BY ALL;
+
+INSERT INTO unit_prices
+WITH prices AS (
+    SELECT account, usage_date, model, currency, input_price, output_price, cached_price, count(*) AS requests,
+        count(*) FILTER (input_tokens <> 0) AS inputs,
+        count(*) FILTER (output_tokens <> 0) AS outputs,
+        count(*) FILTER (cached_tokens <> 0) AS cacheds
+    FROM usage SEMI JOIN changed USING (account, usage_date)
+    GROUP BY ALL
+)
+SELECT account, usage_date, model, line, category, item, unit, price, currency, sum(requests)::BIGINT
+FROM (
+    SELECT account, usage_date, model, 'input' AS line, 'tokens' AS category, 'input' AS item, 'token' AS unit, input_price AS price, currency, inputs AS requests
+    FROM prices WHERE inputs > 0
+    UNION ALL
+    SELECT account, usage_date, model, 'output', 'tokens', 'output', 'token', output_price, currency, outputs FROM prices WHERE outputs > 0
+    UNION ALL
+    SELECT account, usage_date, model, 'cached', 'tokens', 'cached', 'token', cached_price, currency, cacheds FROM prices WHERE cacheds > 0
+    UNION ALL
+    SELECT account, usage_date, model, 'ext', e.category, e.item, e.unit, e.price, currency, count(*)
+    FROM (
+        SELECT account, usage_date, model, currency, unnest(ext_items) AS e
+        FROM usage SEMI JOIN changed USING (account, usage_date)
+        WHERE len(ext_items) > 0
+    )
+    GROUP BY ALL
+)
+WHERE price IS NOT NULL
+GROUP BY ALL
+ORDER BY ALL;

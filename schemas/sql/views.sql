@@ -1,0 +1,115 @@
+-- The views of usage.duckdb. They name nothing outside the file.
+--
+-- Money stays exact: DuckDB's / on decimals is a DOUBLE and is used nowhere. Tokens become millions by a product,
+-- DECIMAL(13,0) × 0.000001 = DECIMAL(18,6), and times a price DECIMAL(18,12) that is DECIMAL(36,18): no digit is lost
+-- before the one rounding to 12 places. A count of 10^13 tokens or more has no computed charge: TRY_CAST makes it NULL
+-- rather than an error, and the adjustment line carries the amount.
+
+CREATE VIEW usage_line_items AS
+WITH priced AS (
+    SELECT
+        account, usage_date, request_time, id, token_id, user_id, custom_user_id, model, model_type, record_kind, currency,
+        input_tokens, output_tokens, cached_tokens, total_tokens, input_price, output_price, cached_price,
+        discount_amount, amount, ext_items,
+        TRY_CAST(input_tokens AS DECIMAL(13,0)) * 0.000001::DECIMAL(7,6) * input_price AS input_cost,
+        TRY_CAST(output_tokens AS DECIMAL(13,0)) * 0.000001::DECIMAL(7,6) * output_price AS output_cost,
+        TRY_CAST(cached_tokens AS DECIMAL(13,0)) * 0.000001::DECIMAL(7,6) * cached_price AS cached_cost
+    FROM usage
+), lines AS (
+    SELECT *, 'input' AS line, 'tokens' AS category, 'input' AS item, 'token' AS unit, input_tokens::DECIMAL(38,12) AS quantity,
+        input_price AS price, 1000000 AS price_per, input_cost::DECIMAL(38,12) AS line_amount
+    FROM priced WHERE input_tokens <> 0
+    UNION ALL
+    SELECT *, 'cached', 'tokens', 'cached', 'token', cached_tokens::DECIMAL(38,12), cached_price, 1000000, cached_cost::DECIMAL(38,12)
+    FROM priced WHERE cached_tokens <> 0
+    UNION ALL
+    SELECT *, 'output', 'tokens', 'output', 'token', output_tokens::DECIMAL(38,12), output_price, 1000000, output_cost::DECIMAL(38,12)
+    FROM priced WHERE output_tokens <> 0
+    UNION ALL
+    SELECT *, 'tokens', 'tokens', 'tokens', 'token', total_tokens::DECIMAL(38,12), NULL, NULL, NULL
+    FROM priced WHERE record_kind = 'summary' AND total_tokens <> 0
+    UNION ALL
+    SELECT * EXCLUDE (e), 'ext', e.category, e.item, e.unit, e."usage"::DECIMAL(38,12), e.price, 1, coalesce(e.amount::DECIMAL(38,12), (e.price * e."usage")::DECIMAL(38,12))
+    FROM (SELECT *, unnest(ext_items) AS e FROM priced)
+    UNION ALL
+    SELECT *, 'discount', 'discount', NULL, NULL, NULL, NULL, NULL, -discount_amount::DECIMAL(38,12)
+    FROM priced WHERE discount_amount <> 0
+    UNION ALL
+    SELECT * FROM (
+        SELECT *, 'adjustment', 'adjustment', NULL, NULL, NULL, NULL, NULL,
+            amount::DECIMAL(38,12)
+            - CASE WHEN input_tokens <> 0 THEN coalesce(input_cost::DECIMAL(38,12), 0) ELSE 0 END
+            - CASE WHEN cached_tokens <> 0 THEN coalesce(cached_cost::DECIMAL(38,12), 0) ELSE 0 END
+            - CASE WHEN output_tokens <> 0 THEN coalesce(output_cost::DECIMAL(38,12), 0) ELSE 0 END
+            - coalesce(list_sum(list_transform(ext_items, lambda x: coalesce(x.amount::DECIMAL(38,12), (x.price * x."usage")::DECIMAL(38,12)))), 0)
+            + coalesce(discount_amount::DECIMAL(38,12), 0) AS rest
+        FROM priced
+    ) WHERE rest <> 0
+)
+SELECT
+    account, usage_date, request_time, id, token_id, user_id, custom_user_id, model, model_type, record_kind,
+    line, category, item, unit, quantity, price, price_per,
+    CASE WHEN amount IS NULL THEN NULL ELSE line_amount END AS amount,
+    currency
+FROM lines;
+COMMENT ON VIEW usage_line_items IS 'A row per charge: what each record''s amount is made of. The lines of a record sum exactly to its amount: what price × quantity leaves over is a line of its own, adjustment.';
+COMMENT ON COLUMN usage_line_items.account IS 'Name of the account in the config.';
+COMMENT ON COLUMN usage_line_items.usage_date IS 'UTC day of request_time.';
+COMMENT ON COLUMN usage_line_items.request_time IS 'When the request was made, UTC.';
+COMMENT ON COLUMN usage_line_items.id IS 'Id of the record in usage.';
+COMMENT ON COLUMN usage_line_items.token_id IS 'API token the request was made with.';
+COMMENT ON COLUMN usage_line_items.user_id IS 'Member of the organisation the token belongs to.';
+COMMENT ON COLUMN usage_line_items.custom_user_id IS 'What the calling application sent as its own user: free text, not to be trusted.';
+COMMENT ON COLUMN usage_line_items.model IS 'Model that was called.';
+COMMENT ON COLUMN usage_line_items.model_type IS 'Kind of model, such as text.';
+COMMENT ON COLUMN usage_line_items.record_kind IS 'request or summary, as in usage.';
+COMMENT ON COLUMN usage_line_items.line IS 'input, cached, output: tokens. tokens: those of a summary record. ext: a charge beyond the tokens. discount: what was taken off. adjustment: what the other lines leave of amount.';
+COMMENT ON COLUMN usage_line_items.category IS 'tokens, discount, adjustment, or the category of an ext charge.';
+COMMENT ON COLUMN usage_line_items.item IS 'Kind of token, or the item of an ext charge.';
+COMMENT ON COLUMN usage_line_items.unit IS 'What quantity counts: token, or the unit of an ext charge.';
+COMMENT ON COLUMN usage_line_items.quantity IS 'How much was used; NULL of discount and adjustment.';
+COMMENT ON COLUMN usage_line_items.price IS 'Price of price_per units.';
+COMMENT ON COLUMN usage_line_items.price_per IS 'Units the price is for: 1000000 for tokens, 1 for ext charges.';
+COMMENT ON COLUMN usage_line_items.amount IS 'The charge: quantity × price ÷ price_per rounded to 12 places; of an ext charge what the API says. NULL where the record has no amount.';
+COMMENT ON COLUMN usage_line_items.currency IS 'ISO 4217 code of amount.';
+
+CREATE VIEW quality_issues AS
+WITH days AS (
+    SELECT account, model, line, category, item, unit, currency, usage_date, list(price ORDER BY price) AS prices
+    FROM (SELECT DISTINCT account, model, line, category, item, unit, currency, usage_date, price FROM unit_prices)
+    GROUP BY ALL
+), steps AS (
+    SELECT *,
+        lag(prices) OVER w AS prices_before,
+        lag(usage_date) OVER w AS date_before
+    FROM days
+    WINDOW w AS (PARTITION BY account, model, line, category, item, unit, currency ORDER BY usage_date)
+)
+SELECT account, usage_date, check_name, severity, field, model, records, sample_id, detail
+FROM day_issues
+UNION ALL
+SELECT
+    s.account, s.usage_date, 'price_change_days', 'warning',
+    CASE s.line WHEN 'ext' THEN concat_ws('.', 'ext', s.category, s.item, 'price') ELSE s.line || '_price' END,
+    s.model,
+    sum(p.requests)::BIGINT,
+    NULL,
+    array_to_string(list_transform(s.prices_before, lambda x: rtrim(rtrim(x::VARCHAR, '0'), '.')), ', ') || ' on ' || s.date_before::VARCHAR
+        || ', then ' || array_to_string(list_transform(s.prices, lambda x: rtrim(rtrim(x::VARCHAR, '0'), '.')), ', ')
+FROM steps s
+JOIN unit_prices p ON p.account = s.account AND p.usage_date = s.usage_date AND p.line = s.line
+    AND p.model IS NOT DISTINCT FROM s.model AND p.category IS NOT DISTINCT FROM s.category AND p.item IS NOT DISTINCT FROM s.item
+    AND p.unit IS NOT DISTINCT FROM s.unit AND p.currency IS NOT DISTINCT FROM s.currency
+    AND NOT list_contains(s.prices_before, p.price)
+WHERE s.date_before IS NOT NULL AND NOT list_has_all(s.prices_before, s.prices)
+GROUP BY ALL;
+COMMENT ON VIEW quality_issues IS 'Findings of the quality checks: within a day (day_issues), and unit prices that differ from those of the last day they were charged.';
+COMMENT ON COLUMN quality_issues.account IS 'Name of the account in the config.';
+COMMENT ON COLUMN quality_issues.usage_date IS 'UTC day.';
+COMMENT ON COLUMN quality_issues.check_name IS 'Name of the check.';
+COMMENT ON COLUMN quality_issues.severity IS 'info, warning or error.';
+COMMENT ON COLUMN quality_issues.field IS 'The API''s name of the field; NULL if the record as a whole is meant.';
+COMMENT ON COLUMN quality_issues.model IS 'Model the finding is about; NULL if it is about none.';
+COMMENT ON COLUMN quality_issues.records IS 'Number of records.';
+COMMENT ON COLUMN quality_issues.sample_id IS 'Id of the first such record; NULL of a finding across days.';
+COMMENT ON COLUMN quality_issues.detail IS 'The figures.';

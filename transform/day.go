@@ -1,0 +1,206 @@
+package transform
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"iter"
+	"slices"
+
+	"github.com/apache/arrow-go/v18/arrow"
+	"github.com/apache/arrow-go/v18/arrow/memory"
+
+	"github.com/usagelake/usagelake/schemas"
+)
+
+// Options tune a Day. The zero value works.
+type Options struct {
+	Allocator memory.Allocator // of the Arrow buffers; nil is memory.DefaultAllocator
+	BatchRows int              // most rows of a batch; 0 is 16,384
+}
+
+// Batch is a stretch of a day's rows with the rejects that fall among them.
+type Batch struct {
+	Usage arrow.RecordBatch // schemas.UsageSchema; nil if there are no rows
+	// Rejects are ordered by time and id, those without a usable time first. They may be kept.
+	Rejects []schemas.Reject
+}
+
+// Day derives one partition from its sealed windows. It is used by one goroutine.
+type Day struct {
+	partition schemas.Partition
+	windows   []schemas.Sealed // in order of Seq
+	segments  []schemas.Segment
+	opts      Options
+
+	cache  [2]window
+	tick   int
+	report report
+}
+
+// NewDay prepares the day p from its sealed usage windows, in any order. Whatever part of them lies outside of the
+// day is left aside. Nothing is read yet.
+func NewDay(p schemas.Partition, windows []schemas.Sealed, opts Options) *Day {
+	if opts.Allocator == nil {
+		opts.Allocator = memory.DefaultAllocator
+	}
+	if opts.BatchRows <= 0 {
+		opts.BatchRows = 16_384
+	}
+	d := &Day{partition: p, windows: slices.Clone(windows), opts: opts}
+	slices.SortFunc(d.windows, func(a, b schemas.Sealed) int { return cmp.Compare(a.Seq, b.Seq) })
+	covers := make([]schemas.Window, len(d.windows))
+	seqs := make([]int, len(d.windows))
+	for i, w := range d.windows {
+		covers[i], seqs[i] = w.Seal.Window(), w.Seq
+	}
+	day := p.Window()
+	for _, s := range schemas.Own(covers, seqs) {
+		if s.Start.Before(day.Start) {
+			s.Start = day.Start
+		}
+		if s.End.After(day.End) {
+			s.End = day.End
+		}
+		if s.Start.Before(s.End) {
+			d.segments = append(d.segments, s)
+		}
+	}
+	for i := range d.cache {
+		d.cache[i].no = -1
+	}
+	d.report.reset(d)
+	return d
+}
+
+// Batches derives the day: its rows in order of time and id, its rejects. A batch and its rows are valid until the
+// next step, and are released by Batches; a consumer that keeps the rows retains them. The iteration ends with the
+// first error. It can be repeated, and gives the same.
+func (d *Day) Batches(ctx context.Context) iter.Seq2[Batch, error] {
+	return func(yield func(Batch, error) bool) {
+		d.report.reset(d)
+		rows := rowWriter{
+			mem: d.opts.Allocator, schema: schemas.UsageSchema(),
+			account: d.partition.Account, date: d.partition.Date,
+		}
+		seen := make([]bool, len(d.windows))
+		for no, seg := range d.segments {
+			w, err := d.window(ctx, seg.Index)
+			if err != nil {
+				yield(Batch{}, err)
+				return
+			}
+			first, end := w.within(seg.Start.UnixMicro(), seg.End.UnixMicro())
+			if !seen[seg.Index] {
+				seen[seg.Index] = true
+				d.report.window(d, seg.Index, w)
+				if w.unplaced > 0 && !d.emit(ctx, &rows, seg.Index, w, w.order[:w.unplaced], yield) {
+					return
+				}
+			}
+			if no == 0 && seg.Start.Equal(d.partition.Window().Start) {
+				d.report.before(w, first)
+			}
+			if no == len(d.segments)-1 && seg.End.Equal(d.partition.Window().End) {
+				d.report.after(w, end)
+			}
+			if !d.emit(ctx, &rows, seg.Index, w, w.order[first:end], yield) {
+				return
+			}
+		}
+		d.report.finish()
+	}
+}
+
+// window is the decoded window, read now if it isn't held. Two are held, so that a window with many owned stretches
+// between those of others is read once.
+func (d *Day) window(ctx context.Context, no int) (*window, error) {
+	d.tick++
+	oldest := &d.cache[0]
+	for i := range d.cache {
+		w := &d.cache[i]
+		if w.no == no {
+			w.used = d.tick
+			return w, nil
+		}
+		if w.used < oldest.used {
+			oldest = w
+		}
+	}
+	oldest.used = d.tick
+	return oldest, oldest.load(ctx, no, d.windows[no])
+}
+
+// Bounds of a batch besides its rows: the bytes of JSON behind its rows and its rejects.
+const (
+	maxBatchBytes  = 64 << 20
+	maxRejectBytes = 16 << 20
+)
+
+// emit yields the records of part of a window's order. It reports whether to go on.
+func (d *Day) emit(
+	ctx context.Context, rows *rowWriter, no int, w *window, order []uint32, yield func(Batch, error) bool,
+) bool {
+	seal := d.windows[no].Seal
+	s := &w.stage
+	var recs []uint32
+	for len(order) > 0 {
+		if err := ctx.Err(); err != nil {
+			yield(Batch{}, err)
+			return false
+		}
+		recs = recs[:0]
+		var batch Batch
+		size, rejected := 0, 0
+		n := 0
+		for n < len(order) && len(recs) < d.opts.BatchRows && size < maxBatchBytes && rejected < maxRejectBytes {
+			i := order[n]
+			r := &s.recs[i]
+			n++
+			if f := s.fault(r); f != nil {
+				raw := s.bytes(r, r.raw)
+				rejected += len(raw)
+				p := &s.pages[r.page]
+				batch.Rejects = append(batch.Rejects, schemas.Reject{
+					Window: seal.Window(), Reason: f.reason, Field: f.field, Raw: bytes.Clone(raw),
+					RequestID: p.requestID, FetchedAt: seal.FetchedAt, RunID: seal.RunID,
+				})
+				d.report.reject(s, r, f)
+				continue
+			}
+			recs = append(recs, i)
+			size += int(r.raw.n)
+		}
+		order = order[n:]
+		if len(recs) > 0 {
+			d.report.rows(s, recs, seal)
+			batch.Usage = rows.batch(s, recs, seal)
+		}
+		more := yield(batch, nil)
+		if batch.Usage != nil {
+			batch.Usage.Release()
+		}
+		if !more {
+			return false
+		}
+	}
+	return true
+}
+
+// Footer is what a day file says about itself, but for the digest. It is whole after a full iteration of Batches;
+// before that it lists the windows alone.
+func (d *Day) Footer() schemas.DayFooter {
+	f := schemas.DayFooter{
+		Schema: schemas.SchemaVersion, Transform: Version,
+		Windows: make([]schemas.DayWindow, len(d.windows)), DayStats: d.report.stats(), Issues: d.report.issues(),
+	}
+	for i, w := range d.windows {
+		s := w.Seal
+		f.Windows[i] = schemas.DayWindow{
+			Seq: w.Seq, Start: s.Start, End: s.End, Announced: s.Announced, Records: s.Records, Pages: s.Pages,
+			Requests: s.Requests, Proof: s.Proof, FetchedAt: s.FetchedAt, RunID: s.RunID,
+			Owns: slices.ContainsFunc(d.segments, func(g schemas.Segment) bool { return g.Index == i }),
+		}
+	}
+	return f
+}

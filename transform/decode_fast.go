@@ -1,0 +1,522 @@
+package transform
+
+import (
+	"bytes"
+	"slices"
+
+	"github.com/usagelake/usagelake/schemas"
+)
+
+// The fast decoder reads pages as the API really writes them, in one pass over their bytes. Each of its functions
+// either does exactly what the plain decoder would do, or returns -1 and leaves the record, or the page, to it. It
+// makes no rejects.
+
+// fastDecoder is what the decoder remembers between records.
+type fastDecoder struct {
+	// follows[f] is the field that came after field f last time, follows[numFields] the one that came first: records
+	// of one API mostly look alike.
+	follows [numFields + 1]uint8
+	unknown []member // of the current record, in order of key
+}
+
+// member is a member of an object that no column holds: key and value as they stand in the body.
+type member struct{ key, value text }
+
+// keys are the fields' names as they mostly stand in a record, quotes and colon included.
+var keys = func() (k [numFields]string) {
+	for i, f := range fields {
+		k[i] = `"` + f.name + `":`
+	}
+	return k
+}()
+
+// longestKey and the length of any other literal must not exceed the padding behind a body.
+var _ = [1]struct{}{}[len(`"discount_amount":`)/padding]
+
+// maxUnknown bounds the unknown members of a record that the fast decoder sorts by insertion.
+const maxUnknown = 16
+
+// fastPage stages the records of the last page. It returns false, having staged nothing, for an answer that it leaves
+// to the plain decoder.
+func (s *stage) fastPage() bool {
+	recs, items, bad, unknown, summary := len(s.recs), len(s.items), len(s.bad), len(s.unknown), s.summary
+	p := &s.pages[len(s.pages)-1]
+	b := p.buf[:p.body+padding]
+	i := s.fastTop(b, skipSpace(b, 0))
+	if i >= 0 && skipSpace(b, i) == p.body {
+		return true
+	}
+	s.recs, s.items, s.bad, s.unknown, s.summary = s.recs[:recs], s.items[:items], s.bad[:bad], s.unknown[:unknown], summary
+	return false
+}
+
+// fastTop reads the answer: an object with data.
+func (s *stage) fastTop(b []byte, i int) int {
+	found := false
+	i = eachMember(b, i, func(key []byte, i int) int {
+		if string(key) != "data" {
+			return skipValue(b, i, maxDepth)
+		}
+		if found {
+			return -1
+		}
+		found = true
+		return s.fastData(b, i)
+	})
+	if !found {
+		return -1
+	}
+	return i
+}
+
+// fastData reads data: an object with list. Summary answers are left to the plain decoder.
+func (s *stage) fastData(b []byte, i int) int {
+	found := false
+	i = eachMember(b, i, func(key []byte, i int) int {
+		switch string(key) {
+		case "records":
+			return -1
+		case "list":
+			if found {
+				return -1
+			}
+			found = true
+			return s.fastList(b, i)
+		}
+		return skipValue(b, i, maxDepth)
+	})
+	if !found {
+		return -1
+	}
+	return i
+}
+
+// eachMember reads the object at i. Keys are given to value as they stand; one with an escape ends it. value returns
+// the end of the value at i.
+func eachMember(b []byte, i int, value func(key []byte, i int) int) int {
+	if b[i] != '{' {
+		return -1
+	}
+	i = skipSpace(b, i+1)
+	if b[i] == '}' {
+		return i + 1
+	}
+	for {
+		if b[i] != '"' {
+			return -1
+		}
+		end, plain := scanString(b, i+1)
+		if !plain {
+			return -1
+		}
+		key := b[i+1 : end]
+		if i = skipSpace(b, end+1); b[i] != ':' {
+			return -1
+		}
+		if i = value(key, skipSpace(b, i+1)); i < 0 {
+			return -1
+		}
+		switch i = skipSpace(b, i); b[i] {
+		case ',':
+			i = skipSpace(b, i+1)
+		case '}':
+			return i + 1
+		default:
+			return -1
+		}
+	}
+}
+
+// fastList reads the records of a list, null being an empty one.
+func (s *stage) fastList(b []byte, i int) int {
+	if b[i] == 'n' {
+		return literal(b, i, "null")
+	}
+	if b[i] != '[' {
+		return -1
+	}
+	i = skipSpace(b, i+1)
+	if b[i] == ']' {
+		return i + 1
+	}
+	no := uint32(len(s.pages) - 1)
+	for {
+		n, items, unknown := len(s.recs), len(s.items), len(s.unknown)
+		if n == cap(s.recs) {
+			s.recs = slices.Grow(s.recs, n+1024)
+		}
+		s.recs = s.recs[:n+1]
+		r := &s.recs[n]
+		*r = record{page: no}
+		end := -1
+		if b[i] == '{' {
+			end = s.fastRecord(b, i+1, r)
+		}
+		if end >= 0 {
+			r.raw = text{uint32(i), uint32(end - i)}
+		} else {
+			s.recs, s.items, s.unknown = s.recs[:n], s.items[:items], s.unknown[:unknown]
+			if end = skipValue(b, i, maxDepth); end < 0 {
+				return -1
+			}
+			s.plainRecord(text{uint32(i), uint32(end - i)}, kindRequest)
+		}
+		if b[end] == ',' && b[end+1] == '{' {
+			i = end + 1
+			continue
+		}
+		switch i = skipSpace(b, end); b[i] {
+		case ',':
+			i = skipSpace(b, i+1)
+		case ']':
+			return i + 1
+		default:
+			return -1
+		}
+	}
+}
+
+// fastRecord decodes the record whose first member, if it has one, stands at i.
+func (s *stage) fastRecord(b []byte, i int, r *record) int {
+	d := &s.fast
+	d.unknown = d.unknown[:0]
+	came := uint32(0)
+	last := numFields
+	for {
+		f := int(d.follows[last])
+		if k := keys[f]; string(b[i:i+len(k)]) == k {
+			i += len(k)
+		} else {
+			i = skipSpace(b, i)
+			if b[i] != '"' {
+				return -1
+			}
+			end, plain := scanString(b, i+1)
+			if !plain {
+				return -1
+			}
+			key := text{uint32(i + 1), uint32(end - i - 1)}
+			f = fieldOf(b[i+1 : end])
+			if i = skipSpace(b, end+1); b[i] != ':' {
+				return -1
+			}
+			i++
+			if f < 0 {
+				if i = d.keepUnknown(b, key, skipSpace(b, i)); i < 0 {
+					return -1
+				}
+				goto next
+			}
+			d.follows[last] = uint8(f)
+		}
+		if came&(1<<f) != 0 {
+			return -1
+		}
+		came |= 1 << f
+		last = f
+		if b[i] <= ' ' {
+			i = skipSpace(b, i)
+		}
+		if b[i] == 'n' && string(b[i:i+4]) == "null" {
+			i += 4
+			goto next
+		}
+		r.have |= 1 << f
+		switch field := &fields[f]; field.kind {
+		case kindText:
+			i = s.fastText(b, i, &r.texts[field.slot])
+		case kindCount:
+			r.counts[field.slot], i = fastCount(b, i)
+		case kindMoney:
+			var rounded bool
+			r.money[field.slot], rounded, i = fastMoney(b, i)
+			if rounded && isAmount(f) {
+				r.rounded = true
+			}
+		case kindTime:
+			r.time, i = fastTime(b, i)
+		default:
+			i = s.fastExt(b, i, r)
+		}
+		if i < 0 {
+			return -1
+		}
+	next:
+		if b[i] == ',' {
+			i++
+			continue
+		}
+		switch i = skipSpace(b, i); b[i] {
+		case ',':
+			i++
+		case '}':
+			const needed = 1<<fID | 1<<fTime
+			if r.have&needed != needed || r.texts[tID].n == 0 || !r.totalFits() {
+				return -1
+			}
+			r.absent = (1<<numFields - 1) &^ came
+			r.setTotal()
+			if len(d.unknown) > 0 {
+				s.fastExtra(r)
+			}
+			return i + 1
+		default:
+			return -1
+		}
+	}
+}
+
+// fieldOf is the field with the name; -1 if there is none.
+func fieldOf(name []byte) int {
+	switch string(name) {
+	case "id":
+		return fID
+	case "request_time":
+		return fTime
+	case "user_id":
+		return fUser
+	case "custom_user_id":
+		return fCustomUser
+	case "token_id":
+		return fToken
+	case "model":
+		return fModel
+	case "model_type":
+		return fModelType
+	case "input_token":
+		return fInput
+	case "output_token":
+		return fOutput
+	case "input_price":
+		return fInputPrice
+	case "output_price":
+		return fOutputPrice
+	case "cached_token":
+		return fCached
+	case "cached_price":
+		return fCachedPrice
+	case "total_amount":
+		return fTotalAmount
+	case "discount_amount":
+		return fDiscount
+	case "amount":
+		return fAmount
+	case "channel_id":
+		return fChannel
+	case "ext":
+		return fExt
+	}
+	return -1
+}
+
+// fastText reads a string, or the digits of a number.
+func (s *stage) fastText(b []byte, i int, t *text) int {
+	if b[i] != '"' {
+		end := scanNumber(b, i)
+		*t = text{uint32(i), uint32(end - i)}
+		return end
+	}
+	end, plain := scanString(b, i+1)
+	switch {
+	case end < 0:
+		return -1
+	case plain:
+		*t = text{uint32(i + 1), uint32(end - i - 1)}
+	default:
+		p := &s.pages[len(s.pages)-1]
+		off := len(p.buf)
+		p.buf = appendUnquoted(p.buf, b[i+1:end])
+		*t = text{uint32(off), uint32(len(p.buf) - off)}
+	}
+	return end + 1
+}
+
+// closeQuote returns the end of a value whose number ends at end: a number may stand in quotes.
+func closeQuote(b []byte, end int, quoted bool) int {
+	if !quoted {
+		return end
+	}
+	if b[end] != '"' {
+		return -1
+	}
+	return end + 1
+}
+
+// goesOn reports whether c may belong to a number that was read so far.
+func goesOn(c byte) bool { return isDigit(c) || c == '.' || c|0x20 == 'e' }
+
+// fastCount reads a whole number.
+func fastCount(b []byte, i int) (v int64, end int) {
+	quoted := b[i] == '"'
+	if quoted {
+		i++
+	}
+	from := i
+	neg := b[i] == '-'
+	if neg {
+		i++
+	}
+	first := i
+	for isDigit(b[i]) && i-first < 18 {
+		v = v*10 + int64(b[i]-'0')
+		i++
+	}
+	if i == first || goesOn(b[i]) || b[first] == '0' && i-first > 1 {
+		if i = scanNumber(b, from); i < 0 {
+			return 0, -1
+		}
+		var reason string
+		if v, reason = parseCount(b[from:i]); reason != "" {
+			return 0, -1
+		}
+		return v, closeQuote(b, i, quoted)
+	}
+	if neg {
+		v = -v
+	}
+	return v, closeQuote(b, i, quoted)
+}
+
+// fastTime reads Unix seconds.
+func fastTime(b []byte, i int) (micros int64, end int) {
+	quoted := b[i] == '"'
+	if quoted {
+		i++
+	}
+	from := i
+	for isDigit(b[i]) && i-from < 12 {
+		micros = micros*10 + int64(b[i]-'0')
+		i++
+	}
+	if i == from || goesOn(b[i]) || b[from] == '0' || micros >= maxSeconds {
+		if i = scanNumber(b, from); i < 0 {
+			return 0, -1
+		}
+		var reason string
+		if micros, reason = parseTime(b[from:i]); reason != "" {
+			return 0, -1
+		}
+		return micros, closeQuote(b, i, quoted)
+	}
+	return micros * 1_000_000, closeQuote(b, i, quoted)
+}
+
+// pow10 scales a number with so many decimals to units of 10⁻¹².
+var pow10 = [schemas.DecimalScale + 1]int64{
+	1e12, 1e11, 1e10, 1e9, 1e8, 1e7, 1e6, 1e5, 1e4, 1e3, 1e2, 10, 1,
+}
+
+// fastMoney reads an amount: up to six digits before the point, decimals past the twelfth rounded half to even. Others
+// it reads by their digits. rounded says that digits were lost.
+func fastMoney(b []byte, i int) (d schemas.Decimal, rounded bool, end int) {
+	quoted := b[i] == '"'
+	if quoted {
+		i++
+	}
+	from := i
+	neg := b[i] == '-'
+	if neg {
+		i++
+	}
+	v := int64(0)
+	first := i
+	for isDigit(b[i]) && i-first < 6 {
+		v = v*10 + int64(b[i]-'0')
+		i++
+	}
+	ok := i > first && (b[first] != '0' || i-first == 1)
+	decimals := 0
+	if b[i] == '.' {
+		i++
+		point := i
+		for isDigit(b[i]) && i-point < schemas.DecimalScale {
+			v = v*10 + int64(b[i]-'0')
+			i++
+		}
+		decimals = i - point
+		ok = ok && decimals > 0
+		if isDigit(b[i]) && ok { // what arithmetic in floats leaves behind
+			next, rest := b[i], byte('0')
+			for i++; isDigit(b[i]); i++ {
+				rest |= b[i]
+			}
+			rounded = next|rest != '0'
+			if next > '5' || next == '5' && (rest != '0' || v&1 == 1) {
+				v++
+				ok = v < 1_000_000*1_000_000_000_000
+			}
+		}
+	}
+	if !ok || goesOn(b[i]) {
+		if i = scanNumber(b, from); i < 0 {
+			return 0, false, -1
+		}
+		var reason string
+		if d, rounded, reason = parseMoney(b[from:i]); reason != "" {
+			return 0, false, -1
+		}
+		return d, rounded, closeQuote(b, i, quoted)
+	}
+	v *= pow10[decimals]
+	if neg {
+		v = -v
+	}
+	return schemas.Decimal(v), rounded, closeQuote(b, i, quoted)
+}
+
+// keepUnknown notes a member that no column holds: a string, number, boolean or null.
+func (d *fastDecoder) keepUnknown(b []byte, key text, i int) int {
+	end := -1
+	switch b[i] {
+	case '{', '[':
+		return -1
+	case '"':
+		var plain bool
+		if end, plain = scanString(b, i+1); !plain {
+			return -1
+		}
+		end++
+	default:
+		end = skipValue(b, i, 0)
+	}
+	if end < 0 || len(d.unknown) == maxUnknown {
+		return -1
+	}
+	m := member{key, text{uint32(i), uint32(end - i)}}
+	name := b[key.off : key.off+key.n]
+	at := len(d.unknown)
+	for at > 0 {
+		k := d.unknown[at-1].key
+		c := bytes.Compare(b[k.off:k.off+k.n], name)
+		if c == 0 {
+			return -1
+		}
+		if c < 0 {
+			break
+		}
+		at--
+	}
+	d.unknown = slices.Insert(d.unknown, at, m)
+	return end
+}
+
+// fastExtra writes the unknown members into extra.
+func (s *stage) fastExtra(r *record) {
+	p := &s.pages[len(s.pages)-1]
+	off := len(p.buf)
+	p.buf = append(p.buf, '{')
+	for i, m := range s.fast.unknown {
+		if i > 0 {
+			p.buf = append(p.buf, ',')
+		}
+		key := p.buf[m.key.off : m.key.off+m.key.n]
+		p.buf = append(p.buf, '"')
+		p.buf = append(p.buf, key...)
+		p.buf = append(p.buf, '"', ':')
+		p.buf = append(p.buf, p.buf[m.value.off:m.value.off+m.value.n]...)
+		s.addName(r, key)
+	}
+	p.buf = append(p.buf, '}')
+	r.texts[tExtra] = text{uint32(off), uint32(len(p.buf) - off)}
+	r.have |= 1 << fExtra
+}

@@ -1,0 +1,22 @@
+// Package transform turns the pages of sealed windows into the rows of a day: Arrow record batches, rejects and the
+// findings of the quality checks.
+//
+// It owns the reading of the API's answers (both shapes), which record stands where two could, the order of a day's
+// rows, and the checks. It is pure: no disk, network, clock or log; the same windows give the same batches.
+//
+//	windows ──schemas.Own──▶ owned segments, in time order
+//	  per window:  page ──fast decoder, else plain decoder──▶ staged records ──an id once──▶ order by time, id
+//	  per segment: staged records within it ──▶ Batch (Arrow rows, rejects), checks, sums
+//	after the last: Footer
+//
+// The guarantee: every record of an owned instant becomes one row or one reject; amounts are exact; what no column
+// holds is kept in the column extra. The limit: two windows are held decoded at a time, so memory follows the largest
+// window, and a window with many owned stretches may be read more than once.
+//
+// The fast decoder never judges: what it does not know well it leaves to the plain one, which defines what is right
+// and against which it is fuzzed.
+package transform
+
+// Version counts the meanings of the transformation. It changes only when the same pages would give other rows; a day
+// file of an older one is derived anew.
+const Version = 1

@@ -1,0 +1,330 @@
+package transform
+
+import (
+	"encoding/binary"
+	"math/bits"
+
+	"github.com/apache/arrow-go/v18/arrow"
+	"github.com/apache/arrow-go/v18/arrow/array"
+	"github.com/apache/arrow-go/v18/arrow/memory"
+
+	"github.com/usagelake/usagelake/schemas"
+)
+
+// rowWriter gathers staged records into Arrow columns: buffers written directly, a column at a time.
+type rowWriter struct {
+	mem     memory.Allocator
+	schema  *arrow.Schema
+	account string
+	date    schemas.Date
+}
+
+// batch makes one record batch of the records recs of s, in that order.
+func (w *rowWriter) batch(s *stage, recs []uint32, seal schemas.Seal) arrow.RecordBatch {
+	g := gather{mem: w.mem, s: s, recs: recs}
+	g.all, g.any = ^uint32(0), 0
+	for _, i := range recs {
+		h := s.recs[i].have
+		g.all &= h
+		g.any |= h
+	}
+	cols := make([]arrow.Array, len(w.schema.Fields()))
+	typ := func(c int) arrow.DataType { return w.schema.Field(c).Type }
+	text := func(c, f, slot int) { cols[c] = g.texts(typ(c), f, slot) }
+	count := func(c, f, slot int) {
+		cols[c] = g.ints(typ(c), f, func(r *record) int64 { return r.counts[slot] })
+	}
+	money := func(c, f, slot int) {
+		cols[c] = g.ints(typ(c), f, func(r *record) int64 { return int64(r.money[slot]) })
+	}
+
+	cols[schemas.ColAccount] = g.constant(typ(schemas.ColAccount), w.account)
+	cols[schemas.ColUsageDate] = g.date(typ(schemas.ColUsageDate), w.date)
+	cols[schemas.ColRequestTime] = g.ints(typ(schemas.ColRequestTime), fTime, func(r *record) int64 { return r.time })
+	text(schemas.ColID, fID, tID)
+	cols[schemas.ColRecordKind] = g.kinds(typ(schemas.ColRecordKind))
+	text(schemas.ColTokenID, fToken, tToken)
+	text(schemas.ColUserID, fUser, tUser)
+	text(schemas.ColCustomUserID, fCustomUser, tCustomUser)
+	text(schemas.ColModel, fModel, tModel)
+	text(schemas.ColModelType, fModelType, tModelType)
+	count(schemas.ColChannelID, fChannel, cChannel)
+	count(schemas.ColInputTokens, fInput, cInput)
+	count(schemas.ColOutputTokens, fOutput, cOutput)
+	count(schemas.ColCachedTokens, fCached, cCached)
+	count(schemas.ColTotalTokens, fTotalTokens, cTotal)
+	money(schemas.ColInputPrice, fInputPrice, mInputPrice)
+	money(schemas.ColOutputPrice, fOutputPrice, mOutputPrice)
+	money(schemas.ColCachedPrice, fCachedPrice, mCachedPrice)
+	money(schemas.ColTotalAmount, fTotalAmount, mTotal)
+	money(schemas.ColDiscountAmount, fDiscount, mDiscount)
+	money(schemas.ColAmount, fAmount, mAmount)
+	if seal.Currency == "" {
+		cols[schemas.ColCurrency] = g.nulls(typ(schemas.ColCurrency))
+	} else {
+		cols[schemas.ColCurrency] = g.constant(typ(schemas.ColCurrency), seal.Currency)
+	}
+	cols[schemas.ColExtItems] = g.extItems(typ(schemas.ColExtItems))
+	text(schemas.ColExtra, fExtra, tExtra)
+	fetched := seal.FetchedAt.UnixMicro()
+	cols[schemas.ColFetchedAt] = g.ints(typ(schemas.ColFetchedAt), -1, func(*record) int64 { return fetched })
+	cols[schemas.ColRunID] = g.constant(typ(schemas.ColRunID), seal.RunID)
+
+	batch := array.NewRecordBatch(w.schema, cols, int64(len(recs)))
+	for _, c := range cols {
+		c.Release()
+	}
+	return batch
+}
+
+// gather is one batch in the making.
+type gather struct {
+	mem      memory.Allocator
+	s        *stage
+	recs     []uint32
+	all, any uint32 // have bits that all records share, that any has
+}
+
+func (g *gather) buffer(size int) *memory.Buffer {
+	b := memory.NewResizableBuffer(g.mem)
+	b.Resize(size)
+	return b
+}
+
+// finish makes an array of the buffers and lets go of them. valid is nil if nothing is NULL.
+func finish(typ arrow.DataType, n, nulls int, valid *memory.Buffer, rest ...*memory.Buffer) arrow.Array {
+	buffers := append([]*memory.Buffer{valid}, rest...)
+	data := array.NewData(typ, n, buffers, nil, nulls, 0)
+	for _, b := range buffers {
+		if b != nil {
+			b.Release()
+		}
+	}
+	defer data.Release()
+	return array.MakeFromData(data)
+}
+
+// valid is the validity bitmap of field f: nil if no record lacks it. f < 0 stands for what every record has.
+func (g *gather) valid(f int) (bitmap *memory.Buffer, nulls int) {
+	if f < 0 || g.all&(1<<f) != 0 {
+		return nil, 0
+	}
+	n := len(g.recs)
+	buf := g.buffer((n + 7) / 8)
+	b := buf.Bytes()
+	clear(b)
+	if g.any&(1<<f) == 0 {
+		return buf, n
+	}
+	set := 0
+	for at, i := range g.recs {
+		bit := g.s.recs[i].have >> f & 1
+		b[at>>3] |= byte(bit) << (at & 7)
+		set += int(bit)
+	}
+	return buf, n - set
+}
+
+// ints gathers a column of 64-bit values: integers, decimals, times.
+func (g *gather) ints(typ arrow.DataType, f int, value func(*record) int64) arrow.Array {
+	valid, nulls := g.valid(f)
+	buf := g.buffer(8 * len(g.recs))
+	out := arrow.Int64Traits.CastFromBytes(buf.Bytes())
+	for at, i := range g.recs {
+		out[at] = value(&g.s.recs[i])
+	}
+	return finish(typ, len(g.recs), nulls, valid, buf)
+}
+
+func (g *gather) date(typ arrow.DataType, d schemas.Date) arrow.Array {
+	buf := g.buffer(4 * len(g.recs))
+	out := arrow.Int32Traits.CastFromBytes(buf.Bytes())
+	for at := range out {
+		out[at] = int32(d)
+	}
+	return finish(typ, len(g.recs), 0, nil, buf)
+}
+
+// texts gathers a column of strings.
+func (g *gather) texts(typ arrow.DataType, f, slot int) arrow.Array {
+	valid, nulls := g.valid(f)
+	offsets := g.buffer(4 * (len(g.recs) + 1))
+	ends := arrow.Int32Traits.CastFromBytes(offsets.Bytes())
+	total := uint32(0)
+	ends[0] = 0
+	for at, i := range g.recs {
+		total += g.s.recs[i].texts[slot].n
+		ends[at+1] = int32(total)
+	}
+	data := g.buffer(int(total))
+	out := data.Bytes()
+	if total > 0 {
+		for at, i := range g.recs {
+			r := &g.s.recs[i]
+			t := r.texts[slot]
+			copy(out[ends[at]:], g.s.pages[r.page].buf[t.off:t.off+t.n])
+		}
+	}
+	return finish(typ, len(g.recs), nulls, valid, offsets, data)
+}
+
+// constant is a column of one string.
+func (g *gather) constant(typ arrow.DataType, v string) arrow.Array {
+	n := len(g.recs)
+	offsets := g.buffer(4 * (n + 1))
+	ends := arrow.Int32Traits.CastFromBytes(offsets.Bytes())
+	for at := range ends {
+		ends[at] = int32(at * len(v))
+	}
+	data := g.buffer(n * len(v))
+	for at, out := 0, data.Bytes(); at < len(out); {
+		if at == 0 {
+			at = copy(out, v)
+		} else {
+			at += copy(out[at:], out[:at])
+		}
+	}
+	return finish(typ, n, 0, nil, offsets, data)
+}
+
+// nulls is a column of strings with nothing in it.
+func (g *gather) nulls(typ arrow.DataType) arrow.Array {
+	n := len(g.recs)
+	valid, offsets := g.buffer((n+7)/8), g.buffer(4*(n+1))
+	clear(valid.Bytes())
+	clear(offsets.Bytes())
+	return finish(typ, n, n, valid, offsets, g.buffer(0))
+}
+
+// kinds is the column record_kind.
+func (g *gather) kinds(typ arrow.DataType) arrow.Array {
+	summaries := 0
+	for _, i := range g.recs {
+		summaries += int(g.s.recs[i].kind)
+	}
+	switch summaries {
+	case 0:
+		return g.constant(typ, schemas.RecordRequest)
+	case len(g.recs):
+		return g.constant(typ, schemas.RecordSummary)
+	}
+	b := array.NewStringBuilder(g.mem)
+	defer b.Release()
+	for _, i := range g.recs {
+		if g.s.recs[i].kind == kindSummary {
+			b.Append(schemas.RecordSummary)
+		} else {
+			b.Append(schemas.RecordRequest)
+		}
+	}
+	return b.NewArray()
+}
+
+// extItems is the column ext_items: a list of structs.
+func (g *gather) extItems(typ arrow.DataType) arrow.Array {
+	n := len(g.recs)
+	valid, nulls := g.valid(fExt)
+	offsets := g.buffer(4 * (n + 1))
+	ends := arrow.Int32Traits.CastFromBytes(offsets.Bytes())
+	total := int32(0)
+	ends[0] = 0
+	for at, i := range g.recs {
+		total += int32(g.s.recs[i].nItems)
+		ends[at+1] = total
+	}
+	list := typ.(*arrow.ListType)
+	struc := list.Elem().(*arrow.StructType)
+	children := []arrow.ArrayData{
+		g.itemTexts(struc.Field(0).Type, int(total), -1, func(it *item) text { return it.category }),
+		g.itemTexts(struc.Field(1).Type, int(total), -1, func(it *item) text { return it.name }),
+		g.itemTexts(struc.Field(2).Type, int(total), iUnit, func(it *item) text { return it.unit }),
+		g.itemMoney(struc.Field(3).Type, int(total), iPrice),
+		g.itemMoney(struc.Field(4).Type, int(total), iUsage),
+		g.itemMoney(struc.Field(5).Type, int(total), iAmount),
+	}
+	items := array.NewData(struc, int(total), []*memory.Buffer{nil}, children, 0, 0)
+	data := array.NewData(typ, n, []*memory.Buffer{valid, offsets}, []arrow.ArrayData{items}, nulls, 0)
+	defer data.Release()
+	for _, c := range children {
+		c.Release()
+	}
+	items.Release()
+	offsets.Release()
+	if valid != nil {
+		valid.Release()
+	}
+	return array.MakeFromData(data)
+}
+
+// eachItem walks the items of the batch in order.
+func (g *gather) eachItem(do func(at int, p *page, it *item)) {
+	at := 0
+	for _, i := range g.recs {
+		r := &g.s.recs[i]
+		for k := range g.s.items[r.items : r.items+r.nItems] {
+			do(at, &g.s.pages[r.page], &g.s.items[int(r.items)+k])
+			at++
+		}
+	}
+}
+
+// itemValid is the validity bitmap of a member of the items; member < 0 stands for what every item has.
+func (g *gather) itemValid(total, member int) (*memory.Buffer, int) {
+	if member < 0 {
+		return nil, 0
+	}
+	buf := g.buffer((total + 7) / 8)
+	b := buf.Bytes()
+	clear(b)
+	set := 0
+	g.eachItem(func(at int, _ *page, it *item) {
+		bit := it.have >> member & 1
+		b[at>>3] |= bit << (at & 7)
+		set += bits.OnesCount8(bit)
+	})
+	if set == total {
+		buf.Release()
+		return nil, 0
+	}
+	return buf, total - set
+}
+
+func (g *gather) itemMoney(typ arrow.DataType, total, member int) arrow.ArrayData {
+	valid, nulls := g.itemValid(total, member)
+	buf := g.buffer(8 * total)
+	out := buf.Bytes()
+	g.eachItem(func(at int, _ *page, it *item) {
+		binary.NativeEndian.PutUint64(out[8*at:], uint64(it.money[member-1]))
+	})
+	return itemData(typ, total, nulls, valid, buf)
+}
+
+func (g *gather) itemTexts(typ arrow.DataType, total, member int, value func(*item) text) arrow.ArrayData {
+	valid, nulls := g.itemValid(total, member)
+	offsets := g.buffer(4 * (total + 1))
+	ends := arrow.Int32Traits.CastFromBytes(offsets.Bytes())
+	ends[0] = 0
+	sum := int32(0)
+	g.eachItem(func(at int, _ *page, it *item) {
+		sum += int32(value(it).n)
+		ends[at+1] = sum
+	})
+	data := g.buffer(int(sum))
+	out := data.Bytes()
+	g.eachItem(func(at int, p *page, it *item) {
+		t := value(it)
+		copy(out[ends[at]:], p.buf[t.off:t.off+t.n])
+	})
+	return itemData(typ, total, nulls, valid, offsets, data)
+}
+
+func itemData(typ arrow.DataType, n, nulls int, valid *memory.Buffer, rest ...*memory.Buffer) arrow.ArrayData {
+	buffers := append([]*memory.Buffer{valid}, rest...)
+	data := array.NewData(typ, n, buffers, nil, nulls, 0)
+	for _, b := range buffers {
+		if b != nil {
+			b.Release()
+		}
+	}
+	return data
+}
