@@ -52,7 +52,8 @@ type Pacer struct {
 	stepped      bool // the gap shrank since the last 429
 }
 
-// NewPacer makes a Pacer of rate requests a second with at most inFlight under way. Values ≤ 0 mean the defaults.
+// NewPacer makes a Pacer of rate requests a second with at most inFlight under way. Values ≤ 0 mean the defaults. The
+// first request waits for a gap, too: another process may have used the key a moment ago.
 func NewPacer(rate float64, inFlight int) *Pacer {
 	if rate <= 0 {
 		rate = DefaultRate
@@ -61,7 +62,7 @@ func NewPacer(rate float64, inFlight int) *Pacer {
 		inFlight = DefaultMaxInFlight
 	}
 	gap := time.Duration(float64(time.Second) / rate)
-	return &Pacer{base: gap, gap: gap, most: inFlight, patience: firstPatient}
+	return &Pacer{base: gap, gap: gap, most: inFlight, patience: firstPatient, next: time.Now().Add(gap)}
 }
 
 // Rate is the current number of requests a second.

@@ -280,6 +280,7 @@ type exporter struct {
 	plan    Plan
 	fetcher *extract.Fetcher
 	refused error
+	stopped bool // by a signal, or by another account's failed disk
 	out     schemas.RunAccount
 	mu      sync.Mutex // guards the counts that sink raises
 }
@@ -293,6 +294,10 @@ func (x *exporter) run(ctx context.Context) error {
 			Hint: fmt.Sprintf("check the key of account %s in the Portal (Settings > API Keys > Management API Keys): is it active, not expired, with the scopes usage:read and balance:read?", x.account.Name)}
 		x.out.Error = err.Error()
 		x.log.Error("the key was refused", "error", err)
+	case context.Cause(ctx) != nil:
+		x.stopped = true
+		x.out.Error = context.Cause(ctx).Error()
+		return context.Cause(ctx)
 	case err != nil:
 		x.out.Error = err.Error()
 		return err
@@ -481,6 +486,8 @@ func (x *exporter) conclude() {
 	switch {
 	case x.refused != nil:
 		x.out.Status = schemas.StatusRefused
+	case x.stopped:
+		x.out.Status = schemas.StatusStopped
 	case x.out.Error != "":
 		x.out.Status = schemas.StatusFailed
 	case len(x.out.Failed) > 0 && x.out.Windows == 0:

@@ -11,7 +11,6 @@ import (
 	"strings"
 	"testing"
 	"time"
-
 )
 
 // lockEnv makes the test binary a process that locks the lake named by it, says so on stdout, and keeps it until its

@@ -14,8 +14,6 @@ import (
 	"github.com/apache/arrow-go/v18/arrow"
 	"github.com/apache/arrow-go/v18/arrow/array"
 	"github.com/apache/arrow-go/v18/arrow/memory"
-	"github.com/apache/arrow-go/v18/parquet"
-	"github.com/apache/arrow-go/v18/parquet/file"
 	"github.com/apache/arrow-go/v18/parquet/pqarrow"
 	_ "github.com/duckdb/duckdb-go/v2" // the reader that most people will use
 
@@ -209,9 +207,4 @@ func TestDayFileReadsBackInDuckDB(t *testing.T) {
 	if len(footer) != 1 || json.Unmarshal([]byte(footer[0]), &f) != nil || f.Rows != rec.NumRows() {
 		t.Errorf("the footer in DuckDB is %v", footer)
 	}
-}
-
-func TestDayFileHoldsExtremes(t *testing.T) {
-	var _ parquet.Type
-	var _ *file.Reader
 }

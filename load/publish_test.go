@@ -20,9 +20,10 @@ import (
 // dayWriter writes day files, quarantine and balances with DuckDB: a writer of another make than the lake's own, so
 // that the published file is held against files that nobody here derived.
 type dayWriter struct {
-	t    testing.TB
-	lake *Lake
-	db   *sql.DB
+	t      testing.TB
+	lake   *Lake
+	db     *sql.DB
+	digest string // what the next quarantine and balance files say they are derived from
 }
 
 func newDayWriter(t testing.TB, opts Options) *dayWriter {
@@ -139,8 +140,8 @@ func (w *dayWriter) quarantine(p schemas.Partition, n int) {
 		w.t.Fatal(err)
 	}
 	w.exec(fmt.Sprintf(`COPY (SELECT '%s' AS account, TIMESTAMPTZ '%s 00:00:00+00' AS window_start, TIMESTAMPTZ '%s 00:00:00+00' AS window_end, 'no_id' AS reason, NULL::VARCHAR AS field,
-		'{"i":' || i || '}' AS raw, 'req' AS request_id, TIMESTAMPTZ '2026-11-20 10:00:00+00' AS fetched_at, 'run-1' AS run_id FROM range(%d) t(i)) TO %s (FORMAT parquet)`,
-		p.Account, p.Date, p.Date+1, n, schemas.SQLString(filepath.Join(dir, "quarantine.parquet"))))
+		'{"i":' || i || '}' AS raw, 'req' AS request_id, TIMESTAMPTZ '2026-11-20 10:00:00+00' AS fetched_at, 'run-1' AS run_id FROM range(%d) t(i)) TO %s (FORMAT parquet, KV_METADATA {'%s': '%s'})`,
+		p.Account, p.Date, p.Date+1, n, schemas.SQLString(filepath.Join(dir, "quarantine.parquet")), digestKey, w.digest))
 }
 
 func (w *dayWriter) balance(p schemas.Partition, amounts ...string) {
@@ -154,7 +155,7 @@ func (w *dayWriter) balance(p schemas.Partition, amounts ...string) {
 		rows = append(rows, fmt.Sprintf(`SELECT '%s' AS account, TIMESTAMPTZ '%s 00:00:00+00' + INTERVAL %d HOUR AS observed_at, %s::DECIMAL(38,12) AS balance, NULL::DECIMAL(38,12) AS coupon_balance,
 			NULL::DECIMAL(38,12) AS credit_limit, NULL::DECIMAL(38,12) AS total_coupon_amount, 'USD' AS currency, NULL::VARCHAR AS extra, 'req' AS request_id, 'run-1' AS run_id`, p.Account, p.Date, i, a))
 	}
-	w.exec(fmt.Sprintf("COPY (%s) TO %s (FORMAT parquet)", strings.Join(rows, " UNION ALL "), schemas.SQLString(filepath.Join(dir, "balance.parquet"))))
+	w.exec(fmt.Sprintf("COPY (%s) TO %s (FORMAT parquet, KV_METADATA {'%s': '%s'})", strings.Join(rows, " UNION ALL "), schemas.SQLString(filepath.Join(dir, "balance.parquet")), digestKey, w.digest))
 }
 
 // days writes n days of two accounts and returns the partitions.

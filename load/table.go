@@ -35,8 +35,7 @@ const (
 	// columnsKey is the footer key with the columns' comments, a JSON object of name → text; Parquet has no place for
 	// them of its own.
 	columnsKey = "usagelake.columns"
-	// bodyKey is the footer key with the hex SHA-256 of all bytes before the page index and the footer: the magic
-	// number and the row groups.
+	// bodyKey is the footer key with the bodySum of the file: Parquet's pages have no checksums of their own here.
 	bodyKey = "usagelake.body"
 	// maxRowGroupBytes cuts a row group early when its values are large, so that memory stays bounded whatever the API
 	// sends. It is looked at every cutStep rows.
@@ -232,7 +231,11 @@ func (t *tableWriter) close(keys ...keyValue) error {
 	if err != nil {
 		return err
 	}
-	keys = append(keys, keyValue{columnsKey, string(text)}, keyValue{bodyKey, hex.EncodeToString(t.body.Sum(nil))})
+	body, err := json.Marshal(bodySum{Bytes: t.w.TotalBytesWritten(), SHA256: hex.EncodeToString(t.body.Sum(nil))})
+	if err != nil {
+		return err
+	}
+	keys = append(keys, keyValue{columnsKey, string(text)}, keyValue{bodyKey, string(body)})
 	for _, kv := range keys {
 		if err := t.w.AppendKeyValueMetadata(kv.key, kv.value); err != nil {
 			return err
@@ -245,6 +248,40 @@ func (t *tableWriter) close(keys ...keyValue) error {
 }
 
 type keyValue struct{ key, value string }
+
+// bodySum is the digest of what stands before the page index and the footer: the magic number and the row groups.
+type bodySum struct {
+	Bytes  int64  `json:"bytes"`
+	SHA256 string `json:"sha256"`
+}
+
+// checkBody holds the row groups of a Parquet file of the lake against the digest in its footer. It reads the whole
+// file, and returns a *DamagedError if they differ. Footer and page index are read, but only deriving the file anew and
+// comparing the bytes proves them.
+func (l *Lake) checkBody(path string) error {
+	f, err := l.fs.Open(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	meta, err := readFooter(f)
+	if err != nil {
+		return derivedDamage(path, "it can't be read as Parquet", err)
+	}
+	var want bodySum
+	if text := meta.KeyValueMetadata().FindValue(bodyKey); text == nil || json.Unmarshal([]byte(*text), &want) != nil {
+		return derivedDamage(path, "its footer has no "+bodyKey, nil)
+	}
+	sum := sha256.New()
+	n, err := io.Copy(sum, io.NewSectionReader(f, 0, max(0, want.Bytes)))
+	if err != nil {
+		return fmt.Errorf("read %s: %w", path, err)
+	}
+	if got := (bodySum{n, hex.EncodeToString(sum.Sum(nil))}); got != want {
+		return derivedDamage(path, fmt.Sprintf("its %d bytes of rows have the digest %s, its footer says %s", n, got.SHA256, want.SHA256), nil)
+	}
+	return nil
+}
 
 // column is a column of the table with the buffers of its leaves: one, or of a list of structs one a member.
 type column struct {

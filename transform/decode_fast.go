@@ -30,7 +30,7 @@ var keys = func() (k [numFields]string) {
 	return k
 }()
 
-// longestKey and the length of any other literal must not exceed the padding behind a body.
+// The longest of them must be shorter than the padding behind a body, which comparing may run into.
 var _ = [1]struct{}{}[len(`"discount_amount":`)/padding]
 
 // maxUnknown bounds the unknown members of a record that the fast decoder sorts by insertion.

@@ -146,6 +146,31 @@ func TestBothDecodersAgreeOnHostileRecords(t *testing.T) {
 	}
 }
 
+// The plain decoder writes an id behind the body; the fast one points into it.
+func TestTheFastDecoderReadsWhatTheAPISends(t *testing.T) {
+	for name, rec := range map[string]string{
+		"as documented":    detailed(1, noon),
+		"numbers as text":  detailed(1, noon, `"request_time":"1793534400"`, `"input_token":"5"`, `"input_price":"0.30"`, `"amount":"-1.5e-3"`),
+		"ids as numbers":   detailed(1, noon, `"id":17`, `"user_id":5`, `"channel_id":"7"`),
+		"nulls":            detailed(1, noon, `"user_id":null`, `"input_token":null`, `"amount":null`, `"ext":null`),
+		"missing fields":   detailed(1, noon, `-ext`, `-channel_id`, `-amount`),
+		"another order":    `{"ext":{},"request_time":1793534400,"model":"m","id":"1"}`,
+		"charges in ext":   detailed(1, noon, `"ext":{"tools":{"web_search":{"unit":"each","price":0.001,"usage":3,"amount":0.003}},"input_v2":{"image":{"unit":null}}}`),
+		"an unknown field": detailed(1, noon, `"region":"eu"`, `"latency":1.25`),
+		"escapes":          detailed(1, noon, `"custom_user_id":"a\"b\u00e9"`),
+		"float noise":      detailed(1, noon, `"amount":0.30000000000000004`),
+		"spaces":           "{ \"id\" : \"1\" ,\n\t\"request_time\" : 1793534400 }",
+	} {
+		s := &stage{}
+		if err := s.addPage(schemas.Page{Body: []byte(listing(rec))}); err != nil {
+			t.Fatal(err)
+		}
+		if len(s.recs) != 1 || int(s.recs[0].texts[tID].off) >= s.pages[0].body {
+			t.Errorf("%s: left to the plain decoder", name)
+		}
+	}
+}
+
 func FuzzDecode(f *testing.F) {
 	for _, h := range hostile {
 		f.Add([]byte(h))

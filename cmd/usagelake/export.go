@@ -56,7 +56,10 @@ and fills the gaps that failed windows have left.`,
 				return a.dryRun(c.Context(), cfg, opts)
 			}
 			res, err := a.export(c.Context(), cfg, a.env(), opts)
-			return a.ended(res, err, a.exportSummary)
+			return a.ended(res, err, func(res *jobs.Result) {
+				a.exportSummary(res)
+				a.next(res)
+			})
 		},
 	}
 	f := c.Flags()
@@ -174,17 +177,18 @@ func (a *app) exportSummary(res *jobs.Result) {
 	case res.Status == schemas.StatusDone:
 		fmt.Fprintf(w, "unchanged  %s is up to date\n", res.Database)
 	}
-	if res.Status == schemas.StatusDone {
-		fmt.Fprintf(w, "next       usagelake query%s \"SELECT model, sum(amount) AS net FROM usage GROUP BY ALL ORDER BY net DESC\"\n", a.lakeFlag(res.Lake))
-	}
 }
 
-// lakeFlag is what a next command needs to find the same lake.
-func (a *app) lakeFlag(lake string) string {
-	if a.overrides.Lake == "" {
-		return ""
+// next proposes what to do with what was exported.
+func (a *app) next(res *jobs.Result) {
+	if res.Status != schemas.StatusDone {
+		return
 	}
-	return " --lake " + lake
+	flag := ""
+	if a.overrides.Lake != "" { // the next command would not find the lake without
+		flag = " --lake " + a.overrides.Lake
+	}
+	fmt.Fprintf(a.Stdout, "next       usagelake query%s \"SELECT model, sum(amount) AS net FROM usage GROUP BY ALL ORDER BY net DESC\"\n", flag)
 }
 
 func (a *app) dryRun(ctx context.Context, cfg *jobs.Config, opts jobs.ExportOptions) error {

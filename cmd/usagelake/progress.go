@@ -3,9 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
-	"io"
 	"log/slog"
-	"strings"
 	"sync"
 	"time"
 
@@ -32,7 +30,6 @@ type watched struct {
 	plan     jobs.Plan
 	progress func() extract.Progress
 	started  time.Time
-	first    int64 // requests of the lookback and the balance, before the first page
 	bar      *mpb.Bar
 }
 
@@ -75,7 +72,7 @@ func (p *progress) logger() *slog.Logger {
 func (p *progress) watch(plan jobs.Plan, ask func() extract.Progress) {
 	w := &watched{plan: plan, progress: ask, started: time.Now()}
 	if p.bars != nil {
-		w.bar = p.bars.New(0, mpb.BarStyle().Lbound("").Rbound("").Filler("━").Tip("━").Padding("─"),
+		w.bar = p.bars.New(0, mpb.BarStyle().Lbound("").Rbound("").Filler("━").Tip("━").Padding("─"), mpb.BarWidth(24),
 			mpb.PrependDecorators(decor.Name(plan.Account, decor.WC{W: len(plan.Account) + 1})),
 			mpb.AppendDecorators(decor.Any(func(decor.Statistics) string { return w.line() })),
 		)
@@ -142,9 +139,13 @@ func (p *progress) close() {
 	p.update()
 	p.mu.Lock()
 	for _, w := range p.watched {
-		w.bar.SetTotal(-1, true) // as it stands
+		if g := w.progress(); g.WindowsLeft > 0 {
+			w.bar.Abort(false) // stopped midway: the bar stays as it stands
+		} else {
+			w.bar.SetTotal(-1, true)
+		}
 	}
 	p.mu.Unlock()
 	p.bars.Wait()
-	_, _ = io.WriteString(p.app.Stderr, strings.Repeat("\n", 1))
+	fmt.Fprintln(p.app.Stderr)
 }

@@ -1,0 +1,634 @@
+package load
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/apache/arrow-go/v18/arrow"
+	"github.com/apache/arrow-go/v18/arrow/array"
+	"github.com/apache/arrow-go/v18/arrow/decimal"
+	"github.com/apache/arrow-go/v18/arrow/memory"
+	"github.com/apache/arrow-go/v18/parquet/file"
+	"github.com/apache/arrow-go/v18/parquet/metadata"
+	"pgregory.net/rapid"
+
+	"github.com/usagelake/usagelake/schemas"
+)
+
+const maxDecimal = 999_999_999_999_999_999
+
+// rowMaker fills usage batches column by column; what isn't set is NULL, or of a required column a fixed value.
+type rowMaker struct {
+	b   *array.RecordBuilder
+	set [schemas.ColRunID + 1]bool
+}
+
+func newRowMaker(mem memory.Allocator) *rowMaker {
+	return &rowMaker{b: array.NewRecordBuilder(mem, schemas.UsageSchema())}
+}
+
+func (m *rowMaker) str(i int, s string) {
+	m.set[i] = true
+	m.b.Field(i).(*array.StringBuilder).Append(s)
+}
+
+func (m *rowMaker) num(i int, v int64) {
+	m.set[i] = true
+	switch b := m.b.Field(i).(type) {
+	case *array.Int64Builder:
+		b.Append(v)
+	case *array.Decimal64Builder:
+		b.Append(decimal.Decimal64(v))
+	case *array.TimestampBuilder:
+		b.Append(arrow.Timestamp(v))
+	case *array.Date32Builder:
+		b.Append(arrow.Date32(v))
+	}
+}
+
+// item is a member of ext_items; nil pointers are NULL.
+type item struct {
+	text    [3]*string
+	decimal [3]*int64
+}
+
+// items sets ext_items; a nil item is a NULL in the list.
+func (m *rowMaker) items(items []*item) {
+	m.set[schemas.ColExtItems] = true
+	list := m.b.Field(schemas.ColExtItems).(*array.ListBuilder)
+	list.Append(true)
+	st := list.ValueBuilder().(*array.StructBuilder)
+	for _, it := range items {
+		if it == nil {
+			st.AppendNull()
+			continue
+		}
+		st.Append(true)
+		for i, s := range it.text {
+			if s == nil {
+				st.FieldBuilder(i).AppendNull()
+			} else {
+				st.FieldBuilder(i).(*array.StringBuilder).Append(*s)
+			}
+		}
+		for i, d := range it.decimal {
+			if d == nil {
+				st.FieldBuilder(3 + i).AppendNull()
+			} else {
+				st.FieldBuilder(3 + i).(*array.Decimal64Builder).Append(decimal.Decimal64(*d))
+			}
+		}
+	}
+}
+
+// end ends the row.
+func (m *rowMaker) end() {
+	for i, c := range schemas.UsageColumns() {
+		switch {
+		case m.set[i]:
+		case c.Nullable:
+			m.b.Field(i).AppendNull()
+		case arrow.TypeEqual(c.Type, arrow.BinaryTypes.String):
+			m.str(i, c.Name)
+		default:
+			m.num(i, int64(testDay.Date))
+		}
+		m.set[i] = false
+	}
+}
+
+func (m *rowMaker) batch(t testing.TB) arrow.RecordBatch {
+	rec := m.b.NewRecordBatch()
+	t.Cleanup(rec.Release)
+	return rec
+}
+
+func TestDayFileHoldsExtremesInDuckDBAndArrow(t *testing.T) {
+	m := newRowMaker(memory.DefaultAllocator)
+	m.str(schemas.ColID, "")
+	m.str(schemas.ColModel, "")
+	m.num(schemas.ColInputTokens, math.MinInt64)
+	m.num(schemas.ColOutputTokens, math.MaxInt64)
+	m.num(schemas.ColTotalAmount, maxDecimal)
+	m.num(schemas.ColDiscountAmount, -maxDecimal)
+	m.num(schemas.ColAmount, 1)
+	m.items(nil)
+	m.end()
+	m.str(schemas.ColID, strings.Repeat("9", 10_000))
+	m.str(schemas.ColModel, "nul \x00, quote ' \", Ünïcode 日本 \U0001F680")
+	m.num(schemas.ColInputPrice, -1)
+	m.num(schemas.ColTotalAmount, 98765_432109876543)
+	one, text, empty := int64(1), "image", ""
+	m.items([]*item{nil, {}, {text: [3]*string{&text, &empty, nil}, decimal: [3]*int64{&one, nil, &one}}})
+	m.end()
+	m.str(schemas.ColExtra, `{"a":`+strings.Repeat("[", 1000)+strings.Repeat("]", 1000)+"}")
+	m.num(schemas.ColRequestTime, -1)
+	m.end()
+	rec := m.batch(t)
+	l := newTestLake(t, Options{})
+	writeDay(t, l, nil, rec)
+
+	want := rowsOf(rec)
+	if got := rowsOfTable(readPqarrow(t, l.usagePath(testDay))); !slices.Equal(got, want) {
+		t.Errorf("Arrow reads\n%.500q\nwant\n%.500q", got, want)
+	}
+	db := openDuckDB(t)
+	got := duckRows(t, db, fmt.Sprintf(`SELECT length(id), model, input_tokens, output_tokens, total_amount::VARCHAR, discount_amount::VARCHAR, amount::VARCHAR, input_price::VARCHAR, ext_items::VARCHAR, length(extra), epoch_us(request_time) FROM '%s/usage/**/*.parquet'`, l.Dir()))
+	wantRows := []string{
+		"0||-9223372036854775808|9223372036854775807|999999.999999999999|-999999.999999999999|0.000000000001|NULL|[]|NULL|20758",
+		"10000|nul \x00, quote ' \", Ünïcode 日本 \U0001F680|NULL|NULL|98765.432109876543|NULL|NULL|-0.000000000001|[NULL, {'category': NULL, 'item': NULL, 'unit': NULL, 'price': NULL, 'usage': NULL, 'amount': NULL}, {'category': image, 'item': '', 'unit': NULL, 'price': 0.000000000001, 'usage': NULL, 'amount': 0.000000000001}]|NULL|20758",
+		"2|NULL|NULL|NULL|NULL|NULL|NULL|NULL|NULL|2006|-1",
+	}
+	if !slices.Equal(got, wantRows) {
+		t.Errorf("DuckDB reads\n%q\nwant\n%q", got, wantRows)
+	}
+}
+
+func TestEmptyDayIsAValidFile(t *testing.T) {
+	l := newTestLake(t, Options{})
+	writeDay(t, l, nil)
+	f, ok, err := l.Day(testDay)
+	if err != nil || !ok || f.Rows != 0 {
+		t.Fatalf("Day = %+v, %v, %v", f, ok, err)
+	}
+	if table := readPqarrow(t, l.usagePath(testDay)); table.NumRows() != 0 || int(table.NumCols()) != len(schemas.UsageColumns()) {
+		t.Errorf("the table is %d × %d", table.NumRows(), table.NumCols())
+	}
+	if got := duckRows(t, openDuckDB(t), fmt.Sprintf(`SELECT count(*) FROM '%s/usage/**/*.parquet'`, l.Dir())); !slices.Equal(got, []string{"0"}) {
+		t.Errorf("DuckDB counts %v", got)
+	}
+}
+
+func TestDayFileCarriesCommentsAndNoVersion(t *testing.T) {
+	l := newTestLake(t, Options{})
+	writeDay(t, l, nil)
+	f, err := l.fs.Open(l.usagePath(testDay))
+	must(t, err)
+	defer f.Close()
+	meta, err := readFooter(f)
+	must(t, err)
+	var comments map[string]string
+	must(t, json.Unmarshal([]byte(*meta.KeyValueMetadata().FindValue(columnsKey)), &comments))
+	for _, c := range schemas.UsageColumns() {
+		if comments[c.Name] != c.Comment {
+			t.Errorf("the comment of %s is %q", c.Name, comments[c.Name])
+		}
+	}
+	if got := meta.GetCreatedBy(); got != "usagelake" {
+		t.Errorf("created by %q: a release would change every file", got)
+	}
+}
+
+// A file's bytes depend on its rows, and not on how they came in batches.
+func TestBatchesLeaveNoTraceInTheBytes(t *testing.T) {
+	rec := usageRows(memory.DefaultAllocator, 7000, 4)
+	defer rec.Release()
+	var first []byte
+	for _, size := range []int64{7000, 1, 999, 256, 4096} {
+		l := newTestLake(t, Options{})
+		var batches []arrow.RecordBatch
+		for at := int64(0); at < rec.NumRows(); at += size {
+			s := rec.NewSlice(at, min(rec.NumRows(), at+size))
+			defer s.Release()
+			batches = append(batches, s)
+		}
+		writeDay(t, l, nil, batches...)
+		b, err := os.ReadFile(l.usagePath(testDay))
+		must(t, err)
+		if first == nil {
+			first = b
+		}
+		if !bytes.Equal(b, first) {
+			t.Errorf("in batches of %d the file has other bytes", size)
+		}
+	}
+}
+
+func TestColumnsOfAnyCardinalityAndPages(t *testing.T) {
+	// Texts and numbers beyond any dictionary, many NULLs, and lists, over several pages and row groups.
+	m := newRowMaker(memory.DefaultAllocator)
+	const n = schemas.MaxRowGroup + 5000
+	for i := range n {
+		m.str(schemas.ColID, fmt.Sprintf("%x", i*2654435761))
+		m.num(schemas.ColRequestTime, int64(i)*1e6)
+		if i%3 > 0 {
+			m.str(schemas.ColCustomUserID, fmt.Sprintf("user-%08d", i*7919%n))
+		}
+		if i%5 > 0 {
+			m.num(schemas.ColInputTokens, int64(i)*2654435761)
+			m.num(schemas.ColAmount, int64(i)*104729%maxDecimal)
+		}
+		if i%1000 == 0 {
+			m.str(schemas.ColExtra, fmt.Sprintf(`{"n":%d}`, i))
+		}
+		switch i % 4 {
+		case 0:
+			text, price := fmt.Sprintf("item-%d", i), int64(i)
+			m.items([]*item{{text: [3]*string{&text, &text, nil}, decimal: [3]*int64{&price, nil, nil}}, {}, nil})
+		case 1:
+			m.items(nil)
+		}
+		m.end()
+	}
+	rec := m.batch(t)
+	l := newTestLake(t, Options{})
+	writeDay(t, l, nil, rec)
+	want := rowsOf(rec)
+	if got := rowsOfTable(readPqarrow(t, l.usagePath(testDay))); !slices.Equal(got, want) {
+		t.Error("Arrow reads other rows")
+	}
+	db := openDuckDB(t)
+	path := l.usagePath(testDay)
+	got := duckRows(t, db, fmt.Sprintf(`SELECT count(*), count(DISTINCT id), count(DISTINCT custom_user_id), count(custom_user_id), sum(input_tokens), sum(amount)::VARCHAR, count(extra), sum(len(ext_items)), sum(list_count([x.price FOR x IN ext_items])) FROM '%s'`, path))
+	var users, tokens, amount, extras, lens, prices int64
+	distinct := map[int]bool{}
+	for i := range n {
+		if i%3 > 0 {
+			users++
+			distinct[i*7919%n] = true
+		}
+		if i%5 > 0 {
+			tokens += int64(i) * 2654435761
+			amount += int64(i) * 104729 % maxDecimal
+		}
+		if i%1000 == 0 {
+			extras++
+		}
+		if i%4 == 0 {
+			lens += 3
+			prices++
+		}
+	}
+	if want := fmt.Sprintf("%d|%d|%d|%d|%d|%s|%d|%d|%d", n, n, len(distinct), users, tokens, padded(schemas.Decimal(amount)), extras, lens, prices); len(got) != 1 || got[0] != want {
+		t.Errorf("DuckDB says\n%v, want\n%s", got, want)
+	}
+	// Statistics and page index are right: a reader that prunes by them finds each row.
+	for _, i := range []int{0, 1, 4999, 100_000, n - 1} {
+		got := duckRows(t, db, fmt.Sprintf(`SELECT count(*) FROM '%s' WHERE id = '%x' AND request_time = make_timestamptz(%d) AND (custom_user_id = 'user-%08d') IS NOT FALSE`,
+			path, i*2654435761, int64(i)*1e6, i*7919%n))
+		if !slices.Equal(got, []string{"1"}) {
+			t.Errorf("row %d is found %v times", i, got)
+		}
+	}
+}
+
+func padded(d schemas.Decimal) string {
+	whole, frac, _ := strings.Cut(d.String(), ".")
+	return whole + "." + frac + strings.Repeat("0", 12-len(frac))
+}
+
+func TestDictionaryStatisticsAreExact(t *testing.T) {
+	m := newRowMaker(memory.DefaultAllocator)
+	for _, s := range []string{"m", "b", "z", "b"} {
+		m.str(schemas.ColModel, s)
+		m.end()
+	}
+	m.end()
+	l := newTestLake(t, Options{})
+	writeDay(t, l, nil, m.batch(t))
+	f, err := l.fs.Open(l.usagePath(testDay))
+	must(t, err)
+	defer f.Close()
+	r, err := file.NewParquetReader(f)
+	must(t, err)
+	chunk, err := r.RowGroup(0).MetaData().ColumnChunk(schemas.ColModel)
+	must(t, err)
+	stats, err := chunk.Statistics()
+	must(t, err)
+	s := stats.(*metadata.ByteArrayStatistics)
+	if string(s.Min()) != "b" || string(s.Max()) != "z" || s.NullCount() != 1 {
+		t.Errorf("min %q, max %q, nulls %d", s.Min(), s.Max(), s.NullCount())
+	}
+	index, err := r.GetPageIndexReader().RowGroup(0)
+	must(t, err)
+	column, err := index.GetColumnIndex(schemas.ColModel)
+	must(t, err)
+	if got := fmt.Sprintf("%s %s %v", column.GetMinValues(), column.GetMaxValues(), column.GetNullCounts()); got != "[b] [z] [1]" {
+		t.Errorf("the page index says %s", got)
+	}
+}
+
+func TestLargeValuesCutRowGroupsEarly(t *testing.T) {
+	m := newRowMaker(memory.DefaultAllocator)
+	for i := range 3 * cutStep {
+		m.str(schemas.ColExtra, fmt.Sprintf("%d%s", i, strings.Repeat("x", 400<<10)))
+		m.end()
+	}
+	rec := m.batch(t)
+	l := newTestLake(t, Options{})
+	writeDay(t, l, nil, rec)
+	f, err := l.fs.Open(l.usagePath(testDay))
+	must(t, err)
+	defer f.Close()
+	meta, err := readFooter(f)
+	must(t, err)
+	if meta.NumRowGroups() != 3 {
+		t.Errorf("%d row groups of 300 MiB", meta.NumRowGroups())
+	}
+	if table := readPqarrow(t, l.usagePath(testDay)); table.NumRows() != rec.NumRows() {
+		t.Errorf("%d rows", table.NumRows())
+	}
+}
+
+func TestDayWriterRefusesWhatTheContractDoesNotHold(t *testing.T) {
+	row := func(change func(m *rowMaker)) arrow.RecordBatch {
+		m := newRowMaker(memory.DefaultAllocator)
+		change(m)
+		m.end()
+		return m.batch(t)
+	}
+	wrong := array.NewRecordBatch(arrow.NewSchema([]arrow.Field{{Name: "account", Type: arrow.BinaryTypes.String}}, nil), nil, 0)
+	tests := []struct {
+		name string
+		rec  arrow.RecordBatch
+		want string
+	}{
+		{"another schema", wrong, "columns"},
+		{"another table", balanceRows(t)[0], "columns"},
+		{"a NULL in a required column", row(func(m *rowMaker) {
+			m.set[schemas.ColID] = true
+			m.b.Field(schemas.ColID).AppendNull()
+		}), "column id: a NULL"},
+		{"no UTF-8 in a plain column", row(func(m *rowMaker) { m.str(schemas.ColID, "\xff") }), "column id: a text that is not UTF-8"},
+		{"no UTF-8 in a dictionary", row(func(m *rowMaker) { m.str(schemas.ColModel, "a\xc3") }), "column model: a text that is not UTF-8"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			l := newTestLake(t, Options{})
+			w, err := l.CreateDay(testDay)
+			must(t, err)
+			defer w.Abort()
+			if err := w.Write(tt.rec); err == nil || !strings.Contains(err.Error(), tt.want) || !strings.Contains(err.Error(), testDay.String()) {
+				t.Errorf("Write = %v, want %q", err, tt.want)
+			}
+			if err := w.Commit(dayFooter(1, 0)); err == nil {
+				t.Error("it was committed all the same")
+			}
+			if left, _ := l.list(l.path(tempDir)); len(left) > 0 {
+				t.Errorf("left: %v", left)
+			}
+		})
+	}
+
+	// Two halves of a rune are valid together and wrong each.
+	m := newRowMaker(memory.DefaultAllocator)
+	for _, s := range []string{"\xc3", "\xa4"} {
+		m.str(schemas.ColID, s)
+		m.end()
+	}
+	l := newTestLake(t, Options{})
+	w, err := l.CreateDay(testDay)
+	must(t, err)
+	defer w.Abort()
+	if err := w.Write(m.batch(t)); !errors.Is(err, errText) {
+		t.Errorf("half runes: %v", err)
+	}
+
+	rec := row(func(*rowMaker) {})
+	for name, f := range map[string]schemas.DayFooter{
+		"other rows": dayFooter(2, 0), "other rejects": dayFooter(1, 1), "no digest": {DayStats: schemas.DayStats{Rows: 1}},
+	} {
+		w, err := l.CreateDay(testDay)
+		must(t, err)
+		must(t, w.Write(rec))
+		if err := w.Commit(f); err == nil {
+			t.Errorf("%s: committed", name)
+		}
+	}
+	if _, ok, err := l.Day(testDay); ok || err != nil {
+		t.Errorf("Day = %v, %v", ok, err)
+	}
+}
+
+func TestQuarantineKeepsTheRecordAndItsReason(t *testing.T) {
+	l := newTestLake(t, Options{})
+	at := testDay.Date.End()
+	var rejects []schemas.Reject
+	for range 700 {
+		rejects = append(rejects,
+			schemas.Reject{Window: schemas.Window{Account: "acme", Start: testDay.Date.Start(), End: at}, Reason: schemas.ReasonNotNumber, Field: "amount",
+				Raw: []byte(`{"amount":"a\u0000b"}` + "\x00"), RequestID: "req-1", FetchedAt: at, RunID: "run"},
+			schemas.Reject{Window: testDay.Window(), Reason: schemas.ReasonUnreadable, Raw: []byte("\xff\xfeä"), FetchedAt: at, RunID: "run"})
+	}
+	writeDay(t, l, rejects)
+	db := openDuckDB(t)
+	got := duckRows(t, db, fmt.Sprintf(`SELECT account, epoch(window_start)::BIGINT, epoch(window_end)::BIGINT, reason, field, raw, request_id, run_id, count(*) FROM '%s/quarantine/**/*.parquet' GROUP BY ALL ORDER BY reason`, l.Dir()))
+	want := []string{
+		"acme|1793491200|1793577600|not_a_number|amount|{\"amount\":\"a\\u0000b\"}\x00|req-1|run|700",
+		"acme|1793491200|1793577600|unreadable|NULL|\uFFFDä|NULL|run|700",
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("DuckDB reads\n%q\nwant\n%q", got, want)
+	}
+	if got := duckRows(t, db, fmt.Sprintf(`SELECT column_name, column_type FROM (DESCRIBE SELECT * FROM read_parquet('%s/quarantine/**/*.parquet', hive_partitioning = false))`, l.Dir())); len(got) != len(schemas.QuarantineColumns()) {
+		t.Errorf("columns %v", got)
+	}
+	must(t, l.checkBody(l.quarantinePath(testDay)))
+	writeDay(t, l, nil)
+	if _, err := os.Stat(l.quarantinePath(testDay)); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("a day without rejects keeps its old quarantine: %v", err)
+	}
+}
+
+func TestStaleIsWhateverIsNotDerivedFromTheWindows(t *testing.T) {
+	reject := schemas.Reject{Window: testDay.Window(), Reason: schemas.ReasonNoID, Raw: []byte("{}"), FetchedAt: testDay.Date.End(), RunID: "r"}
+	derive := func(t *testing.T, l *Lake, rejects ...schemas.Reject) {
+		raws, err := l.Windows(testDay)
+		must(t, err)
+		w, err := l.CreateDay(testDay)
+		must(t, err)
+		must(t, w.WriteRejects(rejects))
+		f := dayFooter(0, int64(len(rejects)))
+		f.Digest = DayDigest(1, raws)
+		must(t, w.Commit(f))
+	}
+	tests := []struct {
+		name  string
+		do    func(t *testing.T, l *Lake)
+		stale bool
+	}{
+		{"nothing", func(t *testing.T, l *Lake) {}, false},
+		{"a window", func(t *testing.T, l *Lake) { sealWindow(t, l, 0, time.Hour) }, true},
+		{"derived", func(t *testing.T, l *Lake) { sealWindow(t, l, 0, time.Hour); derive(t, l) }, false},
+		{"derived with rejects", func(t *testing.T, l *Lake) { sealWindow(t, l, 0, time.Hour); derive(t, l, reject) }, false},
+		{"one window more", func(t *testing.T, l *Lake) {
+			sealWindow(t, l, 0, time.Hour)
+			derive(t, l)
+			sealWindow(t, l, 0, time.Hour)
+		}, true},
+		{"a window less", func(t *testing.T, l *Lake) {
+			r := sealWindow(t, l, 0, time.Hour)
+			derive(t, l)
+			must(t, os.Remove(filepath.Join(l.partition(rawDir, testDay), r.Name)))
+		}, true},
+		{"quarantine gone", func(t *testing.T, l *Lake) {
+			sealWindow(t, l, 0, time.Hour)
+			derive(t, l, reject)
+			must(t, os.Remove(l.quarantinePath(testDay)))
+		}, true},
+		{"quarantine of before", func(t *testing.T, l *Lake) {
+			sealWindow(t, l, 0, time.Hour)
+			derive(t, l, reject)
+			b, err := os.ReadFile(l.quarantinePath(testDay))
+			must(t, err)
+			sealWindow(t, l, 0, time.Hour)
+			derive(t, l, reject)
+			must(t, os.WriteFile(l.quarantinePath(testDay), b, fileMode))
+		}, true},
+		{"quarantine left behind", func(t *testing.T, l *Lake) {
+			sealWindow(t, l, 0, time.Hour)
+			derive(t, l, reject)
+			b, err := os.ReadFile(l.quarantinePath(testDay))
+			must(t, err)
+			derive(t, l)
+			must(t, os.WriteFile(l.quarantinePath(testDay), b, fileMode))
+		}, true},
+		{"day file damaged", func(t *testing.T, l *Lake) {
+			sealWindow(t, l, 0, time.Hour)
+			derive(t, l)
+			must(t, os.WriteFile(l.usagePath(testDay), []byte("PAR1 no PAR1"), fileMode))
+		}, true},
+		{"quarantine damaged", func(t *testing.T, l *Lake) {
+			sealWindow(t, l, 0, time.Hour)
+			derive(t, l, reject)
+			must(t, os.WriteFile(l.quarantinePath(testDay), nil, fileMode))
+		}, true},
+		{"removed", func(t *testing.T, l *Lake) {
+			derive(t, l, reject)
+			must(t, l.RemoveDay(testDay))
+			must(t, l.RemoveDay(testDay))
+		}, false},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			l := newTestLake(t, Options{})
+			tt.do(t, l)
+			if stale, err := l.Stale(testDay, 1); err != nil || stale != tt.stale {
+				t.Errorf("Stale = %v, %v; want %v", stale, err, tt.stale)
+			}
+			if tt.name == "derived" {
+				if stale, err := l.Stale(testDay, 2); err != nil || !stale {
+					t.Errorf("by another transformation Stale = %v, %v", stale, err)
+				}
+			}
+		})
+	}
+}
+
+func TestDamagedDayFilesAreNamedAndHarmless(t *testing.T) {
+	l := newTestLake(t, Options{})
+	rec := usageRows(memory.DefaultAllocator, 200, 5)
+	defer rec.Release()
+	writeDay(t, l, nil, rec)
+	path := l.usagePath(testDay)
+	must(t, l.checkBody(path))
+	good, err := os.ReadFile(path)
+	must(t, err)
+	check := func(name string, b []byte, always bool) {
+		must(t, os.WriteFile(path, b, fileMode))
+		_, _, err := l.Day(testDay)
+		if err == nil {
+			err = l.checkBody(path)
+		}
+		var damaged *DamagedError
+		if err != nil && (!errors.As(err, &damaged) || damaged.Path != path || !strings.Contains(damaged.Hint, "rebuild")) || err == nil && always {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	for n := 0; n < len(good); n += 7 {
+		check(fmt.Sprintf("cut to %d bytes", n), good[:n], true)
+	}
+	f, err := os.Open(path)
+	must(t, err)
+	must(t, f.Close())
+	footer := len(good) - 8 - int(uint32(good[len(good)-8])|uint32(good[len(good)-7])<<8|uint32(good[len(good)-6])<<16)
+	for i := range good {
+		b := bytes.Clone(good)
+		b[i] ^= 0x55
+		check(fmt.Sprintf("byte %d of %d (footer at %d) flipped", i, len(good), footer), b, i < footer-3000)
+	}
+}
+
+func TestDayRowsComeBackWhateverTheyAre(t *testing.T) {
+	dir := t.TempDir()
+	n := 0
+	rapid.Check(t, func(rt *rapid.T) {
+		n++
+		l, err := Create(filepath.Join(dir, fmt.Sprint(n)), Options{})
+		if err != nil {
+			rt.Fatal(err)
+		}
+		mem := memory.NewCheckedAllocator(memory.DefaultAllocator)
+		defer mem.AssertSize(rt, 0)
+		m := newRowMaker(mem)
+		defer m.b.Release()
+		w, err := l.CreateDay(testDay)
+		if err != nil {
+			rt.Fatal(err)
+		}
+		defer w.Abort()
+		var want []string
+		maybe := func() bool { return rapid.Bool().Draw(rt, "null") }
+		for range rapid.IntRange(0, 4).Draw(rt, "batches") {
+			for range rapid.IntRange(0, 20).Draw(rt, "rows") {
+				for i, c := range schemas.UsageColumns() {
+					if c.Nullable && maybe() {
+						continue
+					}
+					switch c.Type.(type) {
+					case *arrow.StringType:
+						m.str(i, rapid.String().Draw(rt, c.Name))
+					case *arrow.ListType:
+						var items []*item
+						for range rapid.IntRange(0, 3).Draw(rt, "items") {
+							it := &item{}
+							for k := range 3 {
+								if !maybe() {
+									s := rapid.String().Draw(rt, "text")
+									it.text[k] = &s
+								}
+								if !maybe() {
+									d := rapid.Int64Range(-maxDecimal, maxDecimal).Draw(rt, "decimal")
+									it.decimal[k] = &d
+								}
+							}
+							items = append(items, it)
+						}
+						m.items(items)
+					case *arrow.Date32Type:
+						m.num(i, int64(rapid.Int32().Draw(rt, c.Name)))
+					case *arrow.Decimal64Type:
+						m.num(i, rapid.Int64Range(-maxDecimal, maxDecimal).Draw(rt, c.Name))
+					case *arrow.TimestampType:
+						m.num(i, rapid.Int64Range(-1<<55, 1<<55).Draw(rt, c.Name))
+					default:
+						m.num(i, rapid.Int64().Draw(rt, c.Name))
+					}
+				}
+				m.end()
+			}
+			rec := m.b.NewRecordBatch()
+			want = append(want, rowsOf(rec)...)
+			err := w.Write(rec)
+			rec.Release()
+			if err != nil {
+				rt.Fatal(err)
+			}
+		}
+		if err := w.Commit(dayFooter(int64(len(want)), 0)); err != nil {
+			rt.Fatal(err)
+		}
+		if got := rowsOfTable(readPqarrow(t, l.usagePath(testDay))); !slices.Equal(got, want) {
+			rt.Fatalf("rows came back as\n%q\nwant\n%q", got, want)
+		}
+	})
+}
