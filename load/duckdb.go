@@ -171,7 +171,7 @@ func wideDecimal(text string) (duckdb.Decimal, error) {
 	}
 	digits := whole + frac + strings.Repeat("0", schemas.DecimalScale-len(frac))
 	v, ok := new(big.Int).SetString(digits, 10)
-	if !ok || len(digits) > 38+1 {
+	if !ok || len(strings.TrimPrefix(digits, "-")) > 38 {
 		return duckdb.Decimal{}, fmt.Errorf("%q is not a sum", text)
 	}
 	return duckdb.Decimal{Width: 38, Scale: schemas.DecimalScale, Value: v}, nil

@@ -124,7 +124,7 @@ func runDocument(res *jobs.Result, err error) any {
 	}
 	d := document{Status: schemas.StatusFailed, ExitCode: exitCode(err), Accounts: []accountDocument{}}
 	if err != nil {
-		d.Error, d.Hints = err.Error(), hints(err)
+		d.Error, d.Hints = explain(err)
 	}
 	if res != nil {
 		d.RunID, d.Status, d.RunCounts = res.RunID, res.Status, res.RunCounts

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -113,32 +114,38 @@ func exitCode(err error) int {
 
 // report tells a person what happened and what to do next.
 func (a *app) report(err error) {
-	fmt.Fprintf(a.Stderr, "usagelake: %s\n", printable(err.Error()))
-	for _, h := range hints(err) {
+	message, hints := explain(err)
+	fmt.Fprintf(a.Stderr, "usagelake: %s\n", printable(message))
+	for _, h := range hints {
 		fmt.Fprintf(a.Stderr, "hint: %s\n", printable(h))
 	}
 }
 
-// hints collects the next steps from everything an error is made of.
-func hints(err error) []string {
-	var out []string
+// hintLine begins a line of an error's text that says what to do next.
+const hintLine = "hint: "
+
+// explain parts an error into what happened and what to do next: the hint lines of its text, and the *jobs.Hint in it.
+func explain(err error) (message string, hints []string) {
 	add := func(h string) {
-		for _, have := range out {
-			if have == h {
-				return
-			}
+		if !slices.Contains(hints, h) {
+			hints = append(hints, h)
 		}
-		out = append(out, h)
+	}
+	var lines []string
+	for line := range strings.Lines(err.Error()) {
+		line = strings.TrimRight(line, "\n")
+		if h, ok := strings.CutPrefix(line, hintLine); ok {
+			add(h)
+			continue
+		}
+		lines = append(lines, line)
 	}
 	var walk func(error)
 	walk = func(err error) {
-		if err == nil {
-			return
-		}
-		if h, ok := err.(*jobs.Hint); ok { //nolint:errorlint // each level is looked at by itself
+		if h, ok := err.(*jobs.Hint); ok { // each level is looked at by itself
 			add(h.Hint)
 		}
-		switch u := err.(type) { //nolint:errorlint
+		switch u := err.(type) {
 		case interface{ Unwrap() error }:
 			walk(u.Unwrap())
 		case interface{ Unwrap() []error }:
@@ -148,11 +155,7 @@ func hints(err error) []string {
 		}
 	}
 	walk(err)
-	var damaged *load.DamagedError
-	if errors.As(err, &damaged) {
-		add("usagelake verify   (tells everything that is damaged and what can be made anew)")
-	}
-	return out
+	return strings.Join(lines, "\n"), hints
 }
 
 // printable keeps text from outside from moving the cursor or colouring the screen: control characters show as escapes.
@@ -214,7 +217,7 @@ allows, archives the answers as they came, and writes Parquet files and a DuckDB
 		return nil
 	}
 	for _, c := range []*cobra.Command{
-		a.demoCommand(), a.exportCommand(), a.rebuildCommand(), a.statusCommand(), a.queryCommand(),
+		a.demoCommand(), a.exportCommand(), a.rebuildCommand(), a.verifyCommand(), a.statusCommand(), a.queryCommand(),
 		a.balanceCommand(), a.simulateCommand(), a.initCommand(), a.doctorCommand(), a.versionCommand(),
 	} {
 		// A wrong argument is bad usage, with the command's help named.

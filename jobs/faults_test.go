@@ -1,0 +1,244 @@
+package jobs
+
+import (
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/usagelake/usagelake/extract"
+	"github.com/usagelake/usagelake/extract/portal"
+	"github.com/usagelake/usagelake/schemas"
+)
+
+// oddities are what the Portal may do to data, paging and shape. A run copes with each by itself.
+var oddities = []struct {
+	faults string
+	// anew: the announced total is of no use, so the lookback fetches its days anew on every run.
+	anew bool
+}{
+	{"", false},
+	{"order=newest", false}, {"order=random", false}, {"order=shaky", false},
+	{"inclusive-end=true", false}, {"exclusive-start=true", false}, {"inclusive-end=true,exclusive-start=true", false},
+	{"page-clamp=7", false}, {"page-clamp=7,page-clamp-after=5", false}, {"page-max=10,page-over=refuse", false},
+	{"page-max=10,page-over=default", false}, {"page-max=10,page-over=clamp", false},
+	{"total=absent", true}, {"total=null", true}, {"total=string", false}, {"total=page", true}, {"total-delta=3", true}, {"total-delta=-3", true},
+	{"total=absent,order=newest", true}, {"total=page,page-clamp=7", true},
+	{"past-end=last", false}, {"past-end=null", false}, {"past-end=last,total=absent", true},
+	{"deep-page=3", false}, {"deep-page=1", false}, {"deep-page=3,total=absent", true}, {"deep-page=3,past-end=last", false},
+	{"max-range=6h", false}, {"max-range=1h", false}, {"page-ignored=true", false},
+	{"duplicate=0.2", false}, {"null-list=true", false}, {"code-200=true", false},
+	{"strings=true", false}, {"float-noise=true", false}, {"strings=true,float-noise=true", false},
+	{"unknown-fields=true", false}, {"ext=absent", false}, {"ext=null", false}, {"ext=string", false}, {"ext=string,unknown-fields=true", false},
+	{"missing=0.3", false}, {"hostile=0.1", false}, {"bad=0.05", false},
+	{"bad=0.1,bad-kinds=no-id", false}, {"bad=0.1,bad-kinds=null-id", false}, {"bad=0.1,bad-kinds=ms-time", false},
+	{"bad=0.1,bad-kinds=fraction", false}, {"bad=0.1,bad-kinds=nan", false}, {"bad=0.1,bad-kinds=huge", false},
+	{"bad=0.1,bad-kinds=text", false}, {"bad=0.1,bad-kinds=number", false},
+	{"skew=45m", false}, {"skew=-45m", false}, {"gzip=off", false},
+	// A storm of them.
+	{"order=shaky,page-clamp=7,past-end=last,inclusive-end=true,exclusive-start=true,duplicate=0.1,strings=true,float-noise=true," +
+		"unknown-fields=true,ext=string,missing=0.2,bad=0.03,hostile=0.03,code-200=true,null-list=true", false},
+}
+
+func TestWhateverThePortalDoesToDataAndPagingTheLakeEqualsTheTruth(t *testing.T) {
+	for _, c := range oddities {
+		bubble(t, c.faults, func(t *testing.T) {
+			w := newWorld(t, settings{faults: c.faults})
+			w.export(span(17, 20))
+			w.equal(day(17), day(20))
+			before := w.files()
+			w.requests()
+
+			res := w.export(span(17, 20))
+			if c.anew {
+				w.equal(day(17), day(20))
+				return
+			}
+			if res.Requests != 3 || len(w.requests()) != 3 {
+				t.Errorf("the second run sent %d requests, want one for each of the 3 days", res.Requests)
+			}
+			for _, f := range changed(before, w.files()) {
+				if !strings.HasPrefix(f, "journal/") {
+					t.Errorf("the second run changed %s", f)
+				}
+			}
+		})
+	}
+}
+
+func TestRecordsThatComeAndGoDuringPagingEndUpAsTheyAreThen(t *testing.T) {
+	for _, faults := range []string{
+		"arrive-every=3,arrive-max=5", "arrive-every=3,arrive-max=5,order=newest", "drop-every=3,drop-max=5", "drop-every=3,drop-max=5,order=newest",
+		"arrive-every=2,drop-every=3", "arrive-every=4,drop-every=5,order=shaky,page-clamp=7", "arrive-every=3,total=absent", "drop-every=3,total=absent",
+	} {
+		bubble(t, faults, func(t *testing.T) {
+			w := newWorld(t, settings{faults: faults})
+			w.export(span(17, 20))
+			// What moved after its window was sealed is found by the next lookback.
+			w.faults(strings.ReplaceAll(strings.ReplaceAll(faults, "arrive-every", "arrive-max"), "drop-every", "drop-max"))
+			w.pass(time.Hour)
+			w.export(span(17, 20))
+			w.equal(day(17), day(20))
+		})
+	}
+}
+
+// failures are what may go wrong with a request and pass. A run asks again, and is whole.
+func TestWhatMayPassIsAskedAgainAndTheLakeEqualsTheTruth(t *testing.T) {
+	for _, faults := range []string{
+		"status-429=0.1", "status-429=0.1,retry-after=3s", "status-429=0.1,retry-after=70s,retry-after-date=true", "status-429=1,from=5,to=60",
+		"status-408=0.15", "status-500=0.15", "status-502=0.15", "status-503=0.15", "status-503=0.15,retry-after=4s", "status-504=0.15", "status-500=1,run=3,from=4,to=9",
+		"html=0.15", "html=0.15,html-status=200", "html=0.15,html-status=503", "empty=0.15", "content-type=1",
+		"code-inside=0.15", "code-inside=0.15,inside-code=429", "code-inside=0.15,inside-code=503",
+		"malformed=0.15", "cut=0.15", "truncate=0.15", "reset=0.15", "reset-body=0.15", "hang=0.1",
+		"latency=300ms,jitter=2s", "drip=20s,drip-bytes=2000", "latency=59s",
+		"status-429=0.05,status-500=0.05,html=0.05,html-status=200,cut=0.05,reset=0.05,reset-body=0.05,truncate=0.05,empty=0.05,latency=2s,jitter=1s",
+		"status-503=0.1,reset=0.1,duplicate=0.1,order=newest,page-clamp=7,strings=true,bad=0.02,inclusive-end=true,past-end=last",
+	} {
+		bubble(t, faults, func(t *testing.T) {
+			w := newWorld(t, settings{faults: faults})
+			res := w.export(span(17, 20))
+			w.equal(day(17), day(20))
+			sent := w.requests()
+			if int(res.Requests) != len(sent) {
+				t.Errorf("the run says %d requests, the Portal had %d", res.Requests, len(sent))
+			}
+			throttled := 0
+			for _, r := range sent {
+				if r.Status == 429 {
+					throttled++
+				}
+			}
+			if !strings.Contains(faults, "inside-code=429") && int(res.Throttled) != throttled {
+				t.Errorf("the run says %d × 429, the Portal sent %d", res.Throttled, throttled)
+			}
+			if s := w.portal.Stats(); len(s.Faults) == 0 && !strings.HasPrefix(faults, "latency") && !strings.HasPrefix(faults, "drip") {
+				t.Error("the fault never struck")
+			}
+		})
+	}
+}
+
+// outages last for a whole run.
+var outages = []struct {
+	faults string
+	status string // of the first run
+	kind   error
+	says   string
+	hint   string
+}{
+	{"status-500=1", schemas.StatusFailed, nil, "HTTP 500", "usagelake doctor"},
+	{"status-502=1", schemas.StatusFailed, nil, "HTTP 502", "usagelake doctor"},
+	{"status-503=1,retry-after=20m", schemas.StatusFailed, nil, "HTTP 503", "usagelake doctor"},
+	{"status-504=1", schemas.StatusFailed, nil, "HTTP 504", "usagelake doctor"},
+	{"status-408=1", schemas.StatusFailed, nil, "HTTP 408", "usagelake doctor"},
+	{"status-429=1", schemas.StatusFailed, nil, "HTTP 429", "usagelake doctor"},
+	{"status-429=1,retry-after=30m", schemas.StatusFailed, nil, "HTTP 429", "usagelake doctor"},
+	{"html=1", schemas.StatusFailed, nil, "HTML", "usagelake doctor"},
+	{"html=1,html-status=200", schemas.StatusFailed, nil, "HTML", "usagelake doctor"},
+	{"html=1,html-status=404", schemas.StatusFailed, nil, "HTTP 404", "usagelake doctor"},
+	{"empty=1", schemas.StatusFailed, nil, "empty", "usagelake doctor"},
+	{"code-inside=1", schemas.StatusFailed, nil, "error code 500", "usagelake doctor"},
+	{"code-inside=1,inside-code=400", schemas.StatusFailed, nil, "error code 400", "usagelake doctor"},
+	{"malformed=1", schemas.StatusFailed, nil, "can't be read", "usagelake doctor"},
+	{"cut=1", schemas.StatusFailed, nil, "can't be read", "usagelake doctor"},
+	{"truncate=1", schemas.StatusFailed, nil, "broke off", "usagelake doctor"},
+	{"reset=1", schemas.StatusFailed, nil, "reset", "usagelake doctor"},
+	{"reset-body=1", schemas.StatusFailed, nil, "reset", "usagelake doctor"}, // a recorder has no socket to reset: before the headers
+	{"hang=1", schemas.StatusFailed, nil, "no whole answer within", "usagelake doctor"},
+	{"latency=61s", schemas.StatusFailed, nil, "no whole answer within", "usagelake doctor"},
+	{"redirect=1", schemas.StatusFailed, nil, "portal.invalid", "usagelake doctor"},
+	{"code-inside=1,inside-code=401", schemas.StatusRefused, extract.ErrRefused, "401", ""},
+	{"code-inside=1,inside-code=403,only=usage", schemas.StatusRefused, extract.ErrRefused, "403", ""},
+	// It begins when part of the work is done: a lookback and a balance, and some pages.
+	{"status-500=1,from=20", schemas.StatusPartial, nil, "HTTP 500", "run the same command again"},
+	{"reset=1,from=20", schemas.StatusPartial, nil, "reset", "run the same command again"},
+	{"redirect=1,from=20", schemas.StatusPartial, nil, "portal.invalid", "run the same command again"},
+	{"hang=1,from=20", schemas.StatusPartial, nil, "no whole answer within", "run the same command again"},
+	{"code-inside=1,inside-code=401,from=20", schemas.StatusRefused, extract.ErrRefused, "401", ""},
+}
+
+func TestAnOutageLeavesWhatWasSealedAndTheNextRunFetchesTheRestAlone(t *testing.T) {
+	for _, c := range outages {
+		bubble(t, c.faults, func(t *testing.T) {
+			w := newWorld(t, settings{faults: c.faults})
+			res, err := w.try(t.Context(), span(14, 20))
+			if err == nil || res == nil || res.Status != c.status {
+				t.Fatalf("the first run: %+v, %v", res, err)
+			}
+			if !strings.Contains(err.Error(), c.says) {
+				t.Errorf("%q doesn't say %q", err, c.says)
+			}
+			if !strings.Contains(hintOf(err), c.hint) || (c.hint == "" && hintOf(err) == "") {
+				t.Errorf("the hint is %q, want %q", hintOf(err), c.hint)
+			}
+			var partial *PartialError
+			var refused *RefusedError
+			if got := errors.As(err, &partial); got != (c.status == schemas.StatusPartial) {
+				t.Errorf("it is a PartialError: %t", got)
+			}
+			if got := errors.As(err, &refused); got != (c.status == schemas.StatusRefused) {
+				t.Errorf("it is a RefusedError: %t", got)
+			}
+			if c.kind != nil && !errors.Is(err, c.kind) {
+				t.Errorf("%v is not %v", err, c.kind)
+			}
+			if res.Error != err.Error() {
+				t.Errorf("the journal says %q", res.Error)
+			}
+			before := w.files()
+			if c.status == schemas.StatusPartial && res.Windows == 0 {
+				t.Error("nothing was sealed")
+			}
+			if strings.Contains(c.faults, "from=20") {
+				w.published(res)
+			}
+
+			w.faults("")
+			w.requests()
+			again := w.export(span(14, 20))
+			w.equal(day(14), day(20))
+			w.kept(before)
+			w.notAskedAgain(w.requests(), res, again)
+		})
+	}
+}
+
+// published fails unless all that a run sealed can be read in the published file.
+func (w *world) published(res *Result) {
+	w.Helper()
+	r := w.read()
+	defer r.close()
+	if got := r.one("SELECT count(*)::VARCHAR FROM coverage"); got != itoa(res.Windows) {
+		w.Errorf("%s windows are published, %d were sealed", got, res.Windows)
+	}
+	if res.Windows > 0 {
+		w.whole()
+	}
+}
+
+// notAskedAgain fails if more than the lookback's first page of a window that was sealed before is asked for.
+func (w *world) notAskedAgain(sent []portal.RequestInfo, before, after *Result) {
+	w.Helper()
+	missing := map[string]bool{}
+	for _, p := range after.Plans {
+		for _, m := range p.Missing {
+			missing[itoa(m.Start.Unix()-1)] = true
+		}
+	}
+	for _, r := range sent {
+		if r.Endpoint != "usage" || strings.Contains(r.Query, "pagesize=1&") || strings.HasSuffix(r.Query, "pagesize=1") {
+			continue
+		}
+		found := false
+		for start := range missing {
+			found = found || strings.Contains(r.Query, "start_time="+start)
+		}
+		if !found {
+			w.Errorf("%s was not missing, and is asked for", r.Query)
+		}
+	}
+	if got := before.Windows + int64(len(after.Plans[0].Missing)); got != 6 {
+		w.Errorf("%d windows were sealed and %d were missing, of 6 days", before.Windows, len(after.Plans[0].Missing))
+	}
+}
