@@ -189,9 +189,10 @@ allows, archives the answers as they came, and writes Parquet files and a DuckDB
 		Example: `  usagelake demo                                  everything, on a simulated Portal: no key, no network
   USAGELAKE_API_KEY=sk_mg_… usagelake export      the last 30 days of your account into ./lake
   usagelake query "SELECT model, sum(amount) FROM usage GROUP BY ALL ORDER BY 2 DESC"`,
-		SilenceUsage:  true,
-		SilenceErrors: true,
-		Version:       version(),
+		SilenceUsage:               true,
+		SilenceErrors:              true,
+		SuggestionsMinimumDistance: 2,
+		Version:                    version(),
 	}
 	root.SetVersionTemplate("usagelake {{.Version}}\n")
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {

@@ -1,0 +1,143 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/usagelake/usagelake/extract/portal"
+	"github.com/usagelake/usagelake/load"
+)
+
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){"usagelake": main})
+}
+
+// The promises to whoever types commands are scripts: testdata/script. Beside testscript's own commands they have
+//
+//	portal [FAULT=VALUE,…]       start a simulated Portal without a limit; $BASE and $KEY lead to it
+//	faults [FAULT=VALUE,…]       other faults from now on
+//	key disable|revoke|restore|enable|no-balance
+//	requests N                   fails unless the Portal was asked N times since the last look
+//	exits CODE COMMAND…          runs a command, and fails unless it exits with CODE
+//	for_each_help COMMAND…       each has help with examples and the exit codes
+//	hold DIR                     holds the lake's lock until the script ends
+func TestScripts(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir:                 "../../testdata/script",
+		RequireExplicitExec: true,
+		Setup: func(e *testscript.Env) error {
+			e.Values["script"] = &script{}
+			e.Setenv("NO_COLOR", "1")
+			e.Setenv("HOME", e.WorkDir)
+			return nil
+		},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"portal": startPortal, "faults": setFaults, "key": changeKey, "requests": countRequests, "exits": exits, "hold": hold, "for_each_help": eachHelp,
+		},
+	})
+}
+
+// script is what one script has started.
+type script struct {
+	portal *portal.Portal
+}
+
+func state(ts *testscript.TestScript) *script { return ts.Value("script").(*script) }
+
+func parseFaults(ts *testscript.TestScript, args []string) portal.Faults {
+	f, err := portal.ParseFaults(strings.Join(args, ","))
+	ts.Check(err)
+	return f
+}
+
+func startPortal(ts *testscript.TestScript, _ bool, args []string) {
+	p, err := portal.New(portal.Options{Seed: 3, Limit: portal.LimitOptions{Kind: portal.Off}, Faults: parseFaults(ts, args),
+		Orgs: []portal.OrgOptions{{ID: "0", RecordsPerDay: 300}}})
+	ts.Check(err)
+	s, err := portal.Listen("127.0.0.1:0", p, false)
+	ts.Check(err)
+	ts.Defer(func() { _ = s.Close() })
+	state(ts).portal = p
+	ts.Setenv("BASE", s.BaseURL())
+	ts.Setenv("KEY", p.Key("0"))
+	ts.Setenv("USAGELAKE_API_KEY", p.Key("0"))
+	// Most scripts want an account without the real Portal's pace.
+	ts.Check(os.WriteFile(ts.MkAbs("usagelake.yaml"), fmt.Appendf(nil, "lake: ./lake\naccounts:\n  - name: acme\n    base_url: %s\n    key_env: USAGELAKE_API_KEY\n    rate: 900\n", s.BaseURL()), 0o600))
+}
+
+func setFaults(ts *testscript.TestScript, _ bool, args []string) {
+	state(ts).portal.SetFaults(parseFaults(ts, args))
+}
+
+func changeKey(ts *testscript.TestScript, _ bool, args []string) {
+	p, key := state(ts).portal, ts.Getenv("KEY")
+	switch args[0] {
+	case "disable":
+		ts.Check(p.DisableKey(key))
+	case "enable":
+		ts.Check(p.EnableKey(key))
+	case "revoke":
+		ts.Check(p.RevokeKey(key))
+	case "restore":
+		ts.Check(p.RestoreKey(key))
+	case "no-balance":
+		ts.Check(p.SetScopes(key, portal.ScopeUsage))
+	default:
+		ts.Fatalf("key %s?", args[0])
+	}
+}
+
+func countRequests(ts *testscript.TestScript, neg bool, args []string) {
+	want, err := strconv.Atoi(args[0])
+	ts.Check(err)
+	got := state(ts).portal.Stats().Requests
+	if (got == want) == neg {
+		ts.Fatalf("the Portal was asked %d times, want %d (not: %t)", got, want, neg)
+	}
+	state(ts).portal.ResetStats()
+}
+
+func exits(ts *testscript.TestScript, _ bool, args []string) {
+	want, err := strconv.Atoi(args[0])
+	ts.Check(err)
+	err = ts.Exec(args[1], args[2:]...)
+	got := 0
+	if err != nil {
+		var exit *exec.ExitError
+		if !errors.As(err, &exit) {
+			ts.Check(err)
+		}
+		got = exit.ExitCode()
+	}
+	if got != want {
+		ts.Fatalf("%s exits with %d, want %d", strings.Join(args[1:], " "), got, want)
+	}
+}
+
+func hold(ts *testscript.TestScript, _ bool, args []string) {
+	lake, err := load.Open(ts.MkAbs(args[0]), load.Options{})
+	ts.Check(err)
+	unlock, err := lake.Lock(context.Background(), "export", false)
+	ts.Check(err)
+	ts.Defer(func() { _ = unlock() })
+}
+
+func eachHelp(ts *testscript.TestScript, _ bool, args []string) {
+	for _, c := range args {
+		ts.Check(ts.Exec("usagelake", c, "--help"))
+		help := ts.ReadFile("stdout")
+		for _, want := range []string{"Examples:", "Exit codes:", "usagelake " + c} {
+			if !strings.Contains(help, want) {
+				ts.Fatalf("usagelake %s --help doesn't have %q", c, want)
+			}
+		}
+	}
+}
