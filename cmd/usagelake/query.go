@@ -2,9 +2,11 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"strings"
 
 	"github.com/jedib0t/go-pretty/v6/table"
@@ -29,7 +31,12 @@ stdin. The tables: usage, usage_line_items, usage_daily, balance, coverage, runs
   usagelake query "FROM usage_daily WHERE usage_date >= '2026-11-01'" --format csv --out november.csv
   usagelake query "FROM usage" --format parquet --out usage.parquet
   echo "SELECT sum(amount) FROM usage" | usagelake query -`,
-		Args: cobra.ExactArgs(1),
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) != 1 {
+				return fmt.Errorf("give one SQL statement, in quotes, or - to read it from stdin (%d arguments came)", len(args))
+			}
+			return nil
+		},
 		RunE: func(c *cobra.Command, args []string) error {
 			sql := args[0]
 			if sql == "-" {
@@ -44,6 +51,15 @@ stdin. The tables: usage, usage_line_items, usage_daily, balance, coverage, runs
 				if a.json() {
 					format = "json"
 				}
+			}
+			switch format {
+			case "table", "csv", "json":
+			case "parquet":
+				if out == "" || out == "-" {
+					return jobs.Usage(`usagelake query "…" --format parquet --out usage.parquet`, "parquet needs a file: --out")
+				}
+			default:
+				return jobs.Usage("", "--format %q is none of table, csv, json, parquet", format)
 			}
 			dir, err := a.lakeDir()
 			if err != nil {
@@ -64,21 +80,13 @@ stdin. The tables: usage, usage_line_items, usage_daily, balance, coverage, runs
 }
 
 func (a *app) query(ctx context.Context, lake *load.Lake, sql, format, out string, most int) (err error) {
-	toFile := out != "" && out != "-"
-	switch format {
-	case "table", "csv", "json":
-	case "parquet":
-		if !toFile {
-			return jobs.Usage(`usagelake query "…" --format parquet --out usage.parquet`, "parquet needs a file: --out")
-		}
+	if format == "parquet" {
 		n, err := lake.QueryParquet(ctx, sql, out)
 		if err != nil {
 			return err
 		}
 		a.log.Info("written", "file", out, "rows", n)
 		return nil
-	default:
-		return jobs.Usage("", "--format %q is none of table, csv, json, parquet", format)
 	}
 	rows, err := lake.Query(ctx, sql)
 	if err != nil {
@@ -86,14 +94,18 @@ func (a *app) query(ctx context.Context, lake *load.Lake, sql, format, out strin
 	}
 	defer rows.Close()
 	w := a.Stdout
-	if toFile {
-		f, err := os.OpenFile(out, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	if out != "" && out != "-" {
+		// Beside the target, so that a failure midway leaves no file, and none in place of an older one.
+		f, err := os.CreateTemp(filepath.Dir(out), ".usagelake-*")
 		if err != nil {
-			return err
+			return fmt.Errorf("write %s: %w", out, err)
 		}
 		defer func() {
-			if cerr := f.Close(); err == nil {
-				err = cerr
+			if err = errors.Join(err, f.Close()); err == nil {
+				err = os.Rename(f.Name(), out)
+			}
+			if err != nil {
+				_ = os.Remove(f.Name())
 			}
 		}()
 		w = f
