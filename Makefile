@@ -31,6 +31,10 @@ test: ## every test
 race: ## the tests of the packages with goroutines, under the race detector
 	$(GO) test -race -timeout 30m $(RACE)
 
+.PHONY: crash
+crash: ## kill the program some 500 times, at every write step and at random, and compare the lake with the truth
+	$(GO) test -v -timeout 60m -run TestNothingIsLostOrDoubled ./cmd/usagelake -crash.steps 0 -crash.random 280
+
 .PHONY: lint
 lint: ## gofmt, go vet, staticcheck
 	@test -z "$$(gofmt -l .)" || { echo "gofmt would change:"; gofmt -l .; exit 1; }

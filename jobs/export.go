@@ -25,6 +25,8 @@ type Env struct {
 	Getenv  func(string) string
 	Logger  *slog.Logger
 	Version string
+	// FS carries the lake's files; nil: the system's.
+	FS load.FS
 	// Transport carries the requests; nil: the system's, with its proxy settings.
 	Transport http.RoundTripper
 }
@@ -138,7 +140,7 @@ func makeClients(cfg *Config, env Env, retry extract.Retry) ([]*extract.Client, 
 // underLock runs a job that writes: it opens or makes the lake, holds its lock, and journals the run.
 func underLock(ctx context.Context, cfg *Config, env Env, command string, wait bool, job func(context.Context, *load.Lake, *Result) error) (*Result, error) {
 	started := env.Now()
-	lake, err := load.Create(cfg.Lake, load.Options{Logger: env.Logger})
+	lake, err := load.Create(cfg.Lake, load.Options{FS: env.FS, Logger: env.Logger})
 	if err != nil {
 		return nil, err
 	}

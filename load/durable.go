@@ -39,6 +39,9 @@ type File interface {
 	Truncate(size int64) error
 }
 
+// OS is the operating system's own, for whoever wraps it.
+func OS() FS { return osFS{} }
+
 type osFS struct{}
 
 func (osFS) CreateTemp(dir, pattern string) (File, error) { return os.CreateTemp(dir, pattern) }

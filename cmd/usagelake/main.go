@@ -26,12 +26,6 @@ func main() {
 		Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr,
 		Getenv: os.Getenv, Now: time.Now,
 		Terminal: term.IsTerminal(int(os.Stderr.Fd())),
-		Width: func() int {
-			if w, _, err := term.GetSize(int(os.Stdout.Fd())); err == nil {
-				return w
-			}
-			return 0
-		},
 	}))
 }
 

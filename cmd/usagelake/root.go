@@ -41,8 +41,8 @@ type streams struct {
 	Stdout, Stderr io.Writer
 	Getenv         func(string) string
 	Now            func() time.Time
-	Terminal       bool       // Stderr is one
-	Width          func() int // of the terminal on Stdout; 0 if it is none
+	Terminal       bool    // Stderr is one
+	FS             load.FS // the lake's files; nil is the system's
 }
 
 // app is the state of one invocation: the common flags and the streams.
@@ -266,7 +266,7 @@ func (a *app) logHandler(w io.Writer) slog.Handler {
 
 // env is what jobs get of the world.
 func (a *app) env() jobs.Env {
-	return jobs.Env{Now: a.Now, Getenv: a.Getenv, Logger: a.log, Version: version()}
+	return jobs.Env{Now: a.Now, Getenv: a.Getenv, Logger: a.log, Version: version(), FS: a.FS}
 }
 
 // config loads the set-up.

@@ -17,7 +17,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"usagelake": main})
+	testscript.Main(m, map[string]func(){"usagelake": main, "usagelake-killed": killedMain})
 }
 
 // The promises to whoever types commands are scripts: testdata/script. Beside testscript's own commands they have
