@@ -31,6 +31,11 @@ test: ## every test
 race: ## the tests of the packages with goroutines, under the race detector
 	$(GO) test -race -timeout 30m $(RACE)
 
+.PHONY: compat
+compat: build ## read a lake's Parquet with readers of other makes, in a module of their own
+	rm -rf bin/compat-lake && $(BIN) demo --quiet --lake bin/compat-lake
+	cd testdata/compat && USAGELAKE_COMPAT_LAKE=$(CURDIR)/bin/compat-lake USAGELAKE_COMPAT_BIN=$(CURDIR)/$(BIN) $(GO) test -count=1 -v ./...
+
 .PHONY: crash
 crash: ## kill the program some 500 times, at every write step and at random, and compare the lake with the truth
 	$(GO) test -v -timeout 60m -run TestNothingIsLostOrDoubled ./cmd/usagelake -crash.steps 0 -crash.random 280
