@@ -45,8 +45,9 @@ type AccountStatus struct {
 
 // Gap is [Start, End) that is not covered.
 type Gap struct {
-	Start time.Time `json:"start"`
-	End   time.Time `json:"end"`
+	Account string    `json:"account"`
+	Start   time.Time `json:"start"`
+	End     time.Time `json:"end"`
 }
 
 // Day is one day of coverage.
@@ -127,7 +128,7 @@ func accountStatus(lake *load.Lake, name string, now time.Time) (AccountStatus, 
 	}
 	a.Behind = now.Sub(a.To).Round(time.Second).String()
 	for _, g := range schemas.Uncovered(schemas.Window{Account: name, Start: a.From, End: a.To}, have) {
-		a.Gaps = append(a.Gaps, Gap{Start: g.Start, End: g.End})
+		a.Gaps = append(a.Gaps, Gap{Account: name, Start: g.Start, End: g.End})
 	}
 	for d := schemas.DateOf(a.From); d.Start().Before(a.To); d++ {
 		p := schemas.Partition{Account: name, Date: d}

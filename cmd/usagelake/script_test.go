@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
@@ -28,6 +29,8 @@ func TestMain(m *testing.M) {
 //	requests N                   fails unless the Portal was asked N times since the last look
 //	exits CODE COMMAND…          runs a command, and fails unless it exits with CODE
 //	for_each_help COMMAND…       each has help with examples and the exit codes
+//	flip FILE                    flips a bit in the middle of a file (of the first one, if it is a directory)
+//	copytree FROM TO             copies a directory
 //	hold DIR                     holds the lake's lock until the script ends
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
@@ -41,6 +44,7 @@ func TestScripts(t *testing.T) {
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"portal": startPortal, "faults": setFaults, "key": changeKey, "requests": countRequests, "exits": exits, "hold": hold, "for_each_help": eachHelp,
+			"flip": flip, "copytree": copyTree,
 		},
 	})
 }
@@ -140,4 +144,21 @@ func eachHelp(ts *testscript.TestScript, _ bool, args []string) {
 			}
 		}
 	}
+}
+
+func flip(ts *testscript.TestScript, _ bool, args []string) {
+	path := ts.MkAbs(args[0])
+	if info, err := os.Stat(path); err == nil && info.IsDir() {
+		entries, err := os.ReadDir(path)
+		ts.Check(err)
+		path = filepath.Join(path, entries[0].Name())
+	}
+	b, err := os.ReadFile(path)
+	ts.Check(err)
+	b[len(b)/2] ^= 1
+	ts.Check(os.WriteFile(path, b, 0o600))
+}
+
+func copyTree(ts *testscript.TestScript, _ bool, args []string) {
+	ts.Check(os.CopyFS(ts.MkAbs(args[1]), os.DirFS(ts.MkAbs(args[0]))))
 }

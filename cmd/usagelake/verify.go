@@ -1,9 +1,11 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -13,13 +15,20 @@ import (
 )
 
 func (a *app) verifyCommand() *cobra.Command {
+	var repair bool
 	c := &cobra.Command{
 		Use:   "verify",
 		Short: "Check a lake: digests, gaps, duplicates, totals",
 		Long: `verify reads the whole lake and says what is wrong with it: every page of the raw archive against its digests, each day
 file against its windows and its own footer, ids across days, gaps in the coverage, and usage.duckdb against the day
-files, row by row. It takes no lock, repairs nothing, and ends with 1 if it finds anything.`,
-		Example: "  usagelake verify\n  usagelake verify --output json | jq '.findings[]'",
+files, row by row. It takes no lock, repairs nothing, and ends with 1 if it finds anything.
+
+With --repair it makes anew what can be derived from the raw archive, moves raw files that can't be read to damaged/,
+says which windows must be fetched anew (the next export does, and asks for nothing else), and ends with 1 if anything
+is left.`,
+		Example: `  usagelake verify
+  usagelake verify --repair
+  usagelake verify --output json | jq '.findings[]'`,
 		RunE: func(c *cobra.Command, _ []string) error {
 			dir, err := a.lakeDir()
 			if err != nil {
@@ -39,6 +48,9 @@ files, row by row. It takes no lock, repairs nothing, and ends with 1 if it find
 			if err != nil {
 				return err
 			}
+			if repair && len(report.Findings) > 0 {
+				return a.repair(c.Context(), dir, report)
+			}
 			if a.json() {
 				err = a.printJSON(report)
 			} else {
@@ -50,19 +62,59 @@ files, row by row. It takes no lock, repairs nothing, and ends with 1 if it find
 			return err
 		},
 	}
+	c.Flags().BoolVar(&repair, "repair", false, "make anew what can be derived, and say what must be fetched")
 	return c
+}
+
+func (a *app) repair(ctx context.Context, dir string, before load.VerifyReport) error {
+	phase, done := a.phases()
+	_, repaired, after, err := jobs.Repair(ctx, &jobs.Config{Lake: dir}, a.env(), before, phase)
+	done()
+	if err != nil {
+		return err
+	}
+	if a.json() {
+		err = a.printJSON(map[string]any{"before": before, "repair": repaired, "after": after})
+	} else {
+		w := a.Stdout
+		fmt.Fprintf(w, "found %s:\n\n", plural(len(before.Findings), "thing wrong", "things wrong"))
+		a.printFindings(before.Findings)
+		fmt.Fprintln(w)
+		for _, s := range repaired.SetAside {
+			fmt.Fprintf(w, "set aside   %s\n            it can't be read; it is now %s\n", printable(s.From), printable(s.To))
+		}
+		for _, d := range repaired.Derived {
+			fmt.Fprintf(w, "derived     %s\n", d)
+		}
+		if repaired.Database {
+			fmt.Fprintln(w, "published   usage.duckdb, anew")
+		}
+		for _, g := range repaired.Gaps {
+			fmt.Fprintf(w, "to fetch    usagelake export --account %s --from %s --to %s\n", g.Account, g.Start.Format(time.RFC3339), g.End.Format(time.RFC3339))
+		}
+		fmt.Fprintln(w)
+		a.printVerify(after)
+	}
+	if err == nil && len(after.Findings) > 0 {
+		err = errFailed{exitFailed}
+	}
+	return err
+}
+
+func (a *app) printFindings(findings []load.Finding) {
+	for _, f := range findings {
+		where := []string{f.Check, f.Account, f.Date, f.Path}
+		where = slices.DeleteFunc(where, func(s string) bool { return s == "" })
+		fmt.Fprintf(a.Stdout, "%s\n  %s\n", printable(strings.Join(where, "  ")), printable(f.Detail))
+		if f.Hint != "" {
+			fmt.Fprintf(a.Stdout, "  hint: %s\n", f.Hint)
+		}
+	}
 }
 
 func (a *app) printVerify(r load.VerifyReport) {
 	w := a.Stdout
-	for _, f := range r.Findings {
-		where := []string{f.Check, f.Account, f.Date, f.Path}
-		where = slices.DeleteFunc(where, func(s string) bool { return s == "" })
-		fmt.Fprintf(w, "%s\n  %s\n", printable(strings.Join(where, "  ")), printable(f.Detail))
-		if f.Hint != "" {
-			fmt.Fprintf(w, "  hint: %s\n", f.Hint)
-		}
-	}
+	a.printFindings(r.Findings)
 	if a.quiet {
 		return
 	}

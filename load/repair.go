@@ -1,0 +1,51 @@
+package load
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"path/filepath"
+	"strings"
+
+	"github.com/usagelake/usagelake/schemas"
+)
+
+// damagedDir holds raw files that can't be read, for a person to look at: outside of everything that is read.
+const damagedDir = "damaged"
+
+// SetAside takes a damaged file of the raw archive, named by its path within the lake as a Finding has it, out of the
+// archive. It is moved to damaged/ and not deleted. Its window is no longer covered then, unless others cover it, and
+// is fetched anew by the next export. It returns what the file's name says it held, and where it is now. The caller
+// holds the lock.
+func (l *Lake) SetAside(path string) (r Raw, now string, err error) {
+	parts := strings.Split(path, "/")
+	if len(parts) != 4 || parts[0] != rawDir {
+		return r, "", fmt.Errorf("set aside %s: it is not in the raw archive", path)
+	}
+	account, okAccount := strings.CutPrefix(parts[1], "account=")
+	date, okDate := strings.CutPrefix(parts[2], "date=")
+	d, err := schemas.ParseDate(date)
+	if !okAccount || !okDate || err != nil || schemas.ValidateAccount(account) != nil {
+		return r, "", fmt.Errorf("set aside %s: it is not in the raw archive", path)
+	}
+	p := schemas.Partition{Account: account, Date: d}
+	r, ok := parseRaw(p, parts[3])
+	if !ok {
+		return r, "", fmt.Errorf("set aside %s: it is not a sealed file", path)
+	}
+	from := filepath.Join(l.partition(rawDir, p), r.Name)
+	to := filepath.Join(l.path(damagedDir), strings.Join(parts[1:3], "_")+"_"+r.Name)
+	if err := l.mkdirs(filepath.Dir(to)); err != nil {
+		return r, "", fmt.Errorf("set aside %s: %w", path, err)
+	}
+	if _, err := l.fs.Stat(to); !errors.Is(err, fs.ErrNotExist) {
+		return r, "", fmt.Errorf("set aside %s: %s is there already", path, to)
+	}
+	if err := l.fs.Rename(from, to); err != nil {
+		return r, "", fmt.Errorf("set aside %s: %w", path, err)
+	}
+	return r, to, errors.Join(l.fs.SyncDir(filepath.Dir(to)), l.fs.SyncDir(filepath.Dir(from)))
+}
+
+// RemoveBalance removes the derived balance file of p, to be written anew. The caller holds the lock.
+func (l *Lake) RemoveBalance(p schemas.Partition) error { return l.remove(l.balancePath(p)) }
