@@ -322,7 +322,12 @@ func (c *Client) classify(resp *http.Response, env envelope, envErr error, body 
 	}
 	e := fail(kind, status, message, nil)
 	e.RequestID = redact(env.Meta.RequestID, c.opts.Key)
-	e.retryAfter = retryAfter(resp.Header.Get("Retry-After"), time.Now())
+	// A date is meant by the server's clock, which may not be this machine's.
+	now := time.Now()
+	if date, err := http.ParseTime(resp.Header.Get("Date")); err == nil {
+		now = date
+	}
+	e.retryAfter = retryAfter(resp.Header.Get("Retry-After"), now)
 	return e
 }
 

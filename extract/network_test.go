@@ -1,0 +1,221 @@
+package extract
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/usagelake/usagelake/extract/portal"
+	"github.com/usagelake/usagelake/schemas"
+)
+
+// realClient asks a Portal over real connections, with little patience.
+func realClient(t *testing.T, base, key string) *Client {
+	t.Helper()
+	c, err := NewClient(Options{Account: "acme", BaseURL: base, Key: key, Pacer: NewPacer(500, 0), Timeout: 500 * time.Millisecond,
+		MaxBody: 4 << 20, Retry: Retry{Attempts: 2, Base: time.Millisecond, Cap: 2 * time.Millisecond, Throttled: time.Second}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(c.Close)
+	return c
+}
+
+func listen(t *testing.T, p *portal.Portal) *portal.Server {
+	t.Helper()
+	s, err := portal.Listen("127.0.0.1:0", p, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = s.Close() })
+	return s
+}
+
+func TestAFailureThatLastsSaysWhatHappenedAndIsOfTheRightKind(t *testing.T) {
+	for _, c := range []struct {
+		faults, want string
+		kind         error
+	}{
+		{"reset=1", "", ErrTemporary},
+		{"reset-body=1", "broke off", ErrTemporary},
+		{"truncate=1", "broke off", ErrTemporary},
+		{"cut=1", "can't be read", ErrTemporary},
+		{"malformed=1", "can't be read", ErrTemporary},
+		{"empty=1", "it is empty", ErrTemporary},
+		{"html=1", "HTML", ErrTemporary},
+		{"html=1,html-status=200", "HTML", ErrTemporary},
+		{"hang=1", "no whole answer within 500ms", ErrTemporary},
+		{"drip=200ms,drip-bytes=64", "no whole answer within 500ms", ErrTemporary},
+		{"gzip-bomb=1", "larger than 4194304 bytes", ErrPermanent},
+		{"redirect=1", "redirected to http://portal.invalid/", ErrPermanent},
+		{"redirect=1,redirect-to=https://evil.example", "redirected to https://evil.example/", ErrPermanent},
+		{"status-500=1", "HTTP 500", ErrTemporary},
+		{"status-503=1", "HTTP 503", ErrTemporary},
+		{"status-503=1,retry-after=900s", "HTTP 503", ErrTemporary},
+		{"status-429=1,retry-after=900s", "HTTP 429", ErrThrottled},
+		{"code-inside=1", "error code 500", ErrTemporary},
+		{"code-inside=1,inside-code=401", "error code 401", ErrRefused},
+		{"code-inside=1,inside-code=400", "error code 400", ErrPermanent},
+	} {
+		t.Run(c.faults, func(t *testing.T) {
+			f, err := portal.ParseFaults(c.faults)
+			if err != nil {
+				t.Fatal(err)
+			}
+			p := newPortal(t, portal.Options{Faults: f, Limit: portal.LimitOptions{Kind: portal.Off}})
+			client := realClient(t, listen(t, p).BaseURL(), p.Key(org))
+			_, _, _, err = client.usagePage(t.Context(), schemas.Window{Account: "acme", Start: day(3), End: day(4)}, day(3).Unix(), day(4).Unix(), 1, 100, 0)
+			var api *APIError
+			if !errors.As(err, &api) || !errors.Is(err, c.kind) || !strings.Contains(err.Error(), c.want) {
+				t.Fatalf("%v, want %v with %q", err, c.kind, c.want)
+			}
+			if !strings.HasPrefix(err.Error(), "account acme: GET /usage page 1 of 2026-11-03T00:00:00Z/2026-11-04T00:00:00Z: ") {
+				t.Errorf("%v doesn't name account, request and window", err)
+			}
+			if strings.Contains(c.faults, "status-") && !strings.Contains(err.Error(), "request_id ") {
+				t.Errorf("%v has no request_id", err)
+			}
+			if errors.Is(c.kind, ErrTemporary) != (client.Counts().Retries > 0) && !strings.Contains(c.faults, "retry-after") {
+				t.Errorf("%d retries of a failure that is: %v", client.Counts().Retries, c.kind)
+			}
+			if strings.Contains(err.Error(), p.Key(org)) {
+				t.Error("the key stands in the error")
+			}
+		})
+	}
+}
+
+func TestKeysInWhatTheServerSaysAreRedacted(t *testing.T) {
+	const key = "sk_mg_0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.WriteHeader(http.StatusUnauthorized)
+		_, _ = w.Write([]byte(`{"meta":{"code":401,"message":"unknown key ` + strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer ") + `\u001b[31m","request_id":"` + key + `"},"data":null}`))
+	}))
+	defer s.Close()
+	c := realClient(t, s.URL, key)
+	_, err := c.Balance(t.Context())
+	if !errors.Is(err, ErrRefused) {
+		t.Fatal(err)
+	}
+	if text := err.Error(); strings.Contains(text, "0123456789abcdef") || strings.Contains(text, "\x1b") || !strings.Contains(text, "[key]") {
+		t.Errorf("%q", text)
+	}
+}
+
+func TestAServerThatIsNotTrustedOrNotThereGetsNoKey(t *testing.T) {
+	asked := false
+	s := httptest.NewTLSServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { asked = true }))
+	defer s.Close()
+	for _, c := range []struct{ name, base, want string }{
+		{"untrusted certificate", s.URL, "certificate"},
+		{"no such host", "https://portal.invalid/api", "portal.invalid"},
+		{"nobody listens", "https://127.0.0.1:1/api", "refused"},
+		{"plain HTTP behind https", strings.Replace(httptest.NewServer(nil).URL, "http://", "https://", 1), "HTTP response to HTTPS client"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			_, err := realClient(t, c.base, "sk_mg_x").Balance(t.Context())
+			if !errors.Is(err, ErrTemporary) || !strings.Contains(err.Error(), c.want) {
+				t.Errorf("%v, want %q", err, c.want)
+			}
+		})
+	}
+	if asked {
+		t.Error("a server with an untrusted certificate was asked")
+	}
+}
+
+func TestBaseURLsThatWouldGiveTheKeyAwayAreRefused(t *testing.T) {
+	for _, c := range []struct{ url, want string }{
+		{"http://portal.example/api", "in the clear"},
+		{"http://192.168.0.1/api", "in the clear"},
+		{"http://localhost.example/api", "in the clear"},
+		{"http://127.0.0.1.example/api", "in the clear"},
+		{"https://user:secret@portal.example/api", "user name or password"},
+		{"https://portal.example/api?key=x", "a query"},
+		{"file:///etc/passwd", "no host"},
+		{"portal.example/api", "no host"},
+		{"", "no host"},
+		{"ftp://portal.example", "not http"},
+	} {
+		_, err := NewClient(Options{Account: "a", BaseURL: c.url, Key: "k"})
+		if err == nil || !strings.Contains(err.Error(), c.want) || strings.Contains(err.Error(), "secret") {
+			t.Errorf("%q: %v, want %q", c.url, err, c.want)
+		}
+	}
+	for _, good := range []string{"https://portal.example/api/", "http://127.0.0.1:80/x", "http://[::1]:80/x", "http://localhost/x"} {
+		if _, err := NewClient(Options{Account: "a", BaseURL: good, Key: "k"}); err != nil {
+			t.Error(err)
+		}
+	}
+	for _, key := range []string{"", "a b", "a\nb", "ä"} {
+		if _, err := NewClient(Options{Account: "a", BaseURL: "https://x/", Key: key}); err == nil || key != "" && strings.Contains(err.Error(), key) {
+			t.Errorf("key %q: %v", key, err)
+		}
+	}
+}
+
+func TestARequestThatIsGivenUpTellsWhy(t *testing.T) {
+	p := newPortal(t, portal.Options{Faults: portal.Faults{Latency: 10 * time.Second}, Limit: portal.LimitOptions{Kind: portal.Off}})
+	c := realClient(t, listen(t, p).BaseURL(), p.Key(org))
+	why := errors.New("enough")
+	ctx, cancel := context.WithCancelCause(t.Context())
+	time.AfterFunc(50*time.Millisecond, func() { cancel(why) })
+	if _, err := c.Balance(ctx); !errors.Is(err, why) {
+		t.Errorf("%v, want the cause", err)
+	}
+}
+
+func TestClockSkewIsReadOffTheDateHeader(t *testing.T) {
+	p := newPortal(t, portal.Options{Now: time.Now, Faults: portal.Faults{Skew: 5 * time.Minute}, Limit: portal.LimitOptions{Kind: portal.Off}})
+	c := realClient(t, listen(t, p).BaseURL(), p.Key(org))
+	if _, known := c.ClockSkew(); known {
+		t.Error("a skew is known before any answer")
+	}
+	if _, err := c.Balance(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if skew, known := c.ClockSkew(); !known || (skew-5*time.Minute).Abs() > 5*time.Second {
+		t.Errorf("skew %v, %t", skew, known)
+	}
+}
+
+func FuzzListing(f *testing.F) {
+	for _, s := range []string{
+		`{"meta":{"code":0},"data":{"list":[{"id":"1","request_time":1},{"id":2},{},7,null,"x"],"total":6}}`,
+		`{"data":{"records":[{"timestamp":1,"tokens":2,"model":"m"}],"total_tokens":"2"}}`,
+		`{"data":{"list":null}}`, `{"data":null}`, `{"data":{}}`, `{"data":{"list":{}}}`, `[]`, ``,
+	} {
+		f.Add([]byte(s))
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		l, err := readListing(b)
+		if (l == nil) == (err == nil) {
+			t.Fatalf("%v, %v", l, err)
+		}
+		if _, err := readEnvelope(b); err != nil && l != nil && !errors.Is(err, errNoEnvelope) && !strings.Contains(err.Error(), "json: cannot unmarshal") {
+			t.Fatalf("a listing without an envelope: %v", err)
+		}
+		if l != nil {
+			for _, k := range l.keys {
+				if k == "" {
+					t.Fatal("a record without a key")
+				}
+			}
+		}
+	})
+}
+
+func FuzzRetryAfter(f *testing.F) {
+	for _, s := range []string{"", "5", "-1", "99999999999999999999", "Wed, 21 Oct 2026 07:28:00 GMT", "soon"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		if d := retryAfter(s, clock); d < 0 {
+			t.Fatalf("%q: %v", s, d)
+		}
+	})
+}
