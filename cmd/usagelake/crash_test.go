@@ -30,14 +30,16 @@ var (
 	killTimes = flag.Int("crash.random", 6, "kills at random moments")
 )
 
-// killing counts the steps that change the disk and kills its own process at one of them: before the step, or after it
-// was done and before anybody hears of it.
+// killing counts the steps that change the disk and kills its own process at one of them, or makes it fail: before the
+// step, or after it was done and before anybody hears of it.
 type killing struct {
 	load.FS
 	steps *atomic.Int64
 	at    int64
 	after bool
 	log   string // steps are written there, if it isn't ""
+	fault error  // what the step ends with; nil: the process is killed
+	name  string // of the step at
 }
 
 // envKill is "STEP before" or "STEP after"; envSteps a file that lists the steps.
@@ -69,14 +71,25 @@ func (k *killing) step(name string, do func() error) error {
 			panic(err)
 		}
 	}
+	if n == k.at {
+		k.name = name
+	}
 	if n == k.at && !k.after {
-		die()
+		return k.hit()
 	}
 	err := do()
 	if n == k.at {
-		die()
+		return k.hit()
 	}
 	return err
+}
+
+// hit is what happens at the step.
+func (k *killing) hit() error {
+	if k.fault == nil {
+		die()
+	}
+	return k.fault
 }
 
 func die() {
@@ -272,12 +285,21 @@ func (w *crashWorld) readers() (stop func() (int, error)) {
 	}
 }
 
-// mend runs the program as it is and compares the lake with the truth.
+// mend runs the program as it is, and looks whether all is well.
 func (w *crashWorld) mend(what string) {
 	w.t.Helper()
 	if out, err := w.command(context.Background(), "", w.exportArgs()...).CombinedOutput(); err != nil {
 		w.t.Fatalf("%s: the next run: %v\n%s", what, err, out)
 	}
+	w.compare(what)
+	if out, err := w.command(context.Background(), "", "verify").CombinedOutput(); err != nil {
+		w.t.Fatalf("%s: verify: %v\n%s", what, err, out)
+	}
+}
+
+// compare compares the lake with the truth.
+func (w *crashWorld) compare(what string) {
+	w.t.Helper()
 	l, err := load.Open(w.lake(), load.Options{})
 	if err != nil {
 		w.t.Fatal(err)
@@ -295,9 +317,6 @@ func (w *crashWorld) mend(what string) {
 		if v[0].Text != want || v[1].Text != want || v[2].Text != "true" || v[3].Text != "true" {
 			w.t.Fatalf("%s: %s records, %s ids, net as the truth %s, line items tie out %s; want %s", what, v[0].Text, v[1].Text, v[2].Text, v[3].Text, want)
 		}
-	}
-	if out, err := w.command(context.Background(), "", "verify").CombinedOutput(); err != nil {
-		w.t.Fatalf("%s: verify: %v\n%s", what, err, out)
 	}
 }
 
