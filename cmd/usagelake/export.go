@@ -169,7 +169,7 @@ func (a *app) exportSummary(res *jobs.Result) {
 	}
 	fmt.Fprintln(w)
 	if res.Quarantined > 0 {
-		fmt.Fprintf(w, "%s records could not be normalised: they are kept in quarantine, with the reason\n", count(res.Quarantined))
+		fmt.Fprintf(w, "%s could not be normalised: kept in quarantine, with the reason\n", plural(int(res.Quarantined), "record", "records"))
 	}
 	switch {
 	case res.Published:

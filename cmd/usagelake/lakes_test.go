@@ -1,0 +1,91 @@
+package main
+
+import (
+	"archive/tar"
+	"bytes"
+	"compress/gzip"
+	"errors"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+// figuresOf is what is compared of a golden lake.
+const figuresOf = `SELECT (SELECT count(*) FROM usage) AS records, (SELECT count(*) FROM quarantine) AS quarantined,
+	(SELECT count(*) FROM balance) AS balances, (SELECT count(*) FROM coverage) AS windows, (SELECT sum(amount)::VARCHAR FROM usage) AS net,
+	(SELECT count(*) FROM usage WHERE extra IS NOT NULL) AS with_extra, (SELECT count(DISTINCT run_id) FROM usage) AS fetching_runs`
+
+// TestLakesOfEveryFormatOpenForEver opens a lake of each format that was ever released (testdata/lakes/NAME.tar.gz, with
+// what it holds in NAME.json): it can be read as it is, and rebuilt to the same.
+func TestLakesOfEveryFormatOpenForEver(t *testing.T) {
+	lakes, err := filepath.Glob("../../testdata/lakes/*.tar.gz")
+	if err != nil || len(lakes) == 0 {
+		t.Fatalf("no golden lakes: %v", err)
+	}
+	for _, archive := range lakes {
+		t.Run(strings.TrimSuffix(filepath.Base(archive), ".tar.gz"), func(t *testing.T) {
+			lake := filepath.Join(t.TempDir(), "lake")
+			untar(t, archive, lake)
+			want, err := os.ReadFile(strings.TrimSuffix(archive, ".tar.gz") + ".json")
+			if err != nil {
+				t.Fatal(err)
+			}
+			command := func(args ...string) string {
+				t.Helper()
+				var out, stderr bytes.Buffer
+				code := run(t.Context(), append(args, "--lake", lake), streams{Stdin: strings.NewReader(""), Stdout: &out, Stderr: &stderr,
+					Getenv: func(string) string { return "" }, Now: time.Now})
+				if code != exitDone {
+					t.Fatalf("%s: exit %d: %s%s", args[0], code, stderr.String(), out.String())
+				}
+				return out.String()
+			}
+			if got := command("query", "--format", "json", figuresOf); got != string(want) {
+				t.Errorf("as it is, it holds %swant %s", got, want)
+			}
+			command("status")
+			command("rebuild")
+			if got := command("query", "--format", "json", figuresOf); got != string(want) {
+				t.Errorf("rebuilt, it holds %swant %s", got, want)
+			}
+			command("verify")
+		})
+	}
+}
+
+func untar(t *testing.T, archive, dir string) {
+	t.Helper()
+	f, err := os.Open(archive)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	z, err := gzip.NewReader(f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for r := tar.NewReader(z); ; {
+		h, err := r.Next()
+		if errors.Is(err, io.EOF) {
+			return
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		path := filepath.Join(dir, filepath.FromSlash(h.Name))
+		if h.FileInfo().IsDir() {
+			err = os.MkdirAll(path, 0o700)
+		} else {
+			var b []byte
+			if b, err = io.ReadAll(r); err == nil {
+				err = os.WriteFile(path, b, 0o600)
+			}
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+}
