@@ -65,9 +65,11 @@ func Usage(hint, format string, args ...any) error {
 
 // Config is what a set-up is made of: a file, or the environment alone.
 type Config struct {
-	Lake     string       `yaml:"lake"`
-	Accounts []Account    `yaml:"accounts"`
-	Export   ExportConfig `yaml:"export"`
+	Lake string `yaml:"lake"`
+	// LakeAccess is who may read the lake beside its owner: AccessPrivate (nobody) or AccessGroup (its group).
+	LakeAccess string       `yaml:"lake_access"`
+	Accounts   []Account    `yaml:"accounts"`
+	Export     ExportConfig `yaml:"export"`
 
 	path string // the file, "" if there is none
 }
@@ -114,6 +116,12 @@ func ParseDuration(s string) (time.Duration, error) {
 	}
 	return time.ParseDuration(s)
 }
+
+// Values of lake_access.
+const (
+	AccessPrivate = "private"
+	AccessGroup   = "group"
+)
 
 // Overrides are the flags that stand above environment and config. "" means not given.
 type Overrides struct {
@@ -299,6 +307,9 @@ func editDistance(a, b string) int {
 
 func (c *Config) validate() error {
 	var errs []error
+	if c.LakeAccess != "" && c.LakeAccess != AccessPrivate && c.LakeAccess != AccessGroup {
+		errs = append(errs, fmt.Errorf("lake_access: %q is neither %s nor %s", c.LakeAccess, AccessPrivate, AccessGroup))
+	}
 	names := map[string]bool{}
 	for i, a := range c.Accounts {
 		where := fmt.Sprintf("accounts[%d] (%s)", i, a.Name)

@@ -140,7 +140,7 @@ func makeClients(cfg *Config, env Env, retry extract.Retry) ([]*extract.Client, 
 // underLock runs a job that writes: it opens or makes the lake, holds its lock, and journals the run.
 func underLock(ctx context.Context, cfg *Config, env Env, command string, wait bool, job func(context.Context, *load.Lake, *Result) error) (*Result, error) {
 	started := env.Now()
-	lake, err := load.Create(cfg.Lake, load.Options{FS: env.FS, Logger: env.Logger})
+	lake, err := load.Create(cfg.Lake, load.Options{FS: env.FS, Logger: env.Logger, Group: cfg.LakeAccess == AccessGroup})
 	if err != nil {
 		return nil, err
 	}
@@ -236,10 +236,11 @@ func (e *RefusedError) Unwrap() error { return e.Err }
 func verdict(accounts []*exporter, res *Result) error {
 	var refused []error
 	partial := PartialError{What: "windows"}
-	var sealed, asked int64
+	failed := 0
 	for _, x := range accounts {
-		sealed += x.out.Windows
-		asked += int64(len(x.plan.Missing)) + int64(len(x.plan.Check))
+		if x.out.Status == schemas.StatusFailed {
+			failed++
+		}
 		if x.refused != nil {
 			refused = append(refused, x.refused)
 		}
@@ -257,7 +258,7 @@ func verdict(accounts []*exporter, res *Result) error {
 		return &RefusedError{Err: errors.Join(refused...)}
 	case partial.Count == 0:
 		return nil
-	case sealed == 0:
+	case failed == len(accounts):
 		res.Status = schemas.StatusFailed
 		return &Hint{Err: fmt.Errorf("nothing could be fetched: %s", partial.First),
 			Hint: "usagelake doctor   (then run the same command again: what is covered is not asked for again)"}
@@ -282,6 +283,7 @@ type exporter struct {
 	plan    Plan
 	fetcher *extract.Fetcher
 	refused error
+	checked int  // days of the lookback that the API answered for
 	stopped bool // by a signal, or by another account's failed disk
 	out     schemas.RunAccount
 	mu      sync.Mutex // guards the counts that sink raises
@@ -369,10 +371,18 @@ func (x *exporter) check(ctx context.Context) error {
 		}
 		wg.Go(func() {
 			c, err := x.fetcher.Count(ctx, day.Window())
+			same := err == nil && ok && agrees(c, footer)
+			var api *extract.APIError
+			if errors.As(err, &api) && api.Status == http.StatusBadRequest && ok {
+				same, err = x.unchanged(ctx, footer)
+			}
 			mu.Lock()
 			defer mu.Unlock()
+			if err == nil {
+				x.checked++
+			}
 			switch {
-			case err == nil && ok && agrees(c, footer):
+			case same:
 				return
 			case err == nil:
 				x.log.Info("a day of the lookback differs, it is fetched anew", "day", day.Date.String(), "api", c, "lake", held(footer))
@@ -389,6 +399,21 @@ func (x *exporter) check(ctx context.Context) error {
 	slices.SortFunc(x.plan.Missing, func(a, b schemas.Window) int { return a.Start.Compare(b.Start) })
 	slices.SortFunc(x.out.Failed, func(a, b schemas.FailedWindow) int { return a.Start.Compare(b.Start) })
 	return stop
+}
+
+// unchanged asks window by window, of a server that takes no whole day as a range: is each announced as it was when it
+// was fetched?
+func (x *exporter) unchanged(ctx context.Context, f schemas.DayFooter) (bool, error) {
+	for _, w := range f.Windows {
+		if !w.Owns {
+			continue
+		}
+		c, err := x.fetcher.Count(ctx, schemas.Window{Account: x.account.Name, Start: w.Start, End: w.End})
+		if err != nil || c.Records == nil || w.Announced == nil || *c.Records != *w.Announced {
+			return false, err
+		}
+	}
+	return true, nil
 }
 
 // held is how many records the API would announce for the day, if it holds what the lake does.
@@ -492,7 +517,7 @@ func (x *exporter) conclude() {
 		x.out.Status = schemas.StatusStopped
 	case x.out.Error != "":
 		x.out.Status = schemas.StatusFailed
-	case len(x.out.Failed) > 0 && x.out.Windows == 0:
+	case len(x.out.Failed) > 0 && x.out.Windows == 0 && (len(x.plan.Missing) > 0 || x.checked == 0):
 		x.out.Status = schemas.StatusFailed
 	case len(x.out.Failed) > 0:
 		x.out.Status = schemas.StatusPartial

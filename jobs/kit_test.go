@@ -26,7 +26,6 @@ import (
 	"sync"
 	"syscall"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/duckdb/duckdb-go/v2"
@@ -193,14 +192,6 @@ func (w *world) rebuild() *Result {
 }
 
 func span(from, to int) Span { return Span{From: day(from), To: day(to)} }
-
-// bubble runs a test by a clock of its own: waits take no time.
-func bubble(t *testing.T, name string, f func(t *testing.T)) {
-	t.Run(name, func(t *testing.T) {
-		t.Parallel()
-		synctest.Test(t, f)
-	})
-}
 
 // ---- the wire
 
@@ -444,7 +435,9 @@ func expected(account, currency string, t portal.Record) record {
 	set("amount", "amount", dec(t.Amount))
 	if t.ExtSent {
 		items := slices.Clone(t.Ext)
-		slices.SortFunc(items, func(a, b portal.ExtItem) int { return cmp.Or(cmp.Compare(a.Group, b.Group), cmp.Compare(a.Item, b.Item)) })
+		slices.SortFunc(items, func(a, b portal.ExtItem) int {
+			return cmp.Or(cmp.Compare(a.Group, b.Group), cmp.Compare(a.Item, b.Item))
+		})
 		var parts []string
 		for _, e := range items {
 			parts = append(parts, strings.Join([]string{e.Group, e.Item, e.Unit, dec(e.Price), dec(e.Usage), dec(e.Amount)}, "|"))
@@ -477,21 +470,31 @@ func sameJSON(a, b string) bool {
 }
 
 // summaryKey is what tells summary records apart, which have no id.
-func summaryKey(r record) string { return r["request_time"] + "|" + r["model"] + "|" + r["total_tokens"] }
+func summaryKey(r record) string {
+	return r["request_time"] + "|" + r["model"] + "|" + r["total_tokens"]
+}
 
 // equal fails unless the lake holds exactly what the Portal holds now of [from, to), for each account.
 func (w *world) equal(from, to time.Time) {
 	w.Helper()
+	r := w.read()
+	defer r.close()
 	for _, a := range w.cfg.Accounts {
-		w.equalAccount(a.Name, "USD", from, to)
+		r.equal(w, a.Name, "USD", from, to)
 	}
-	w.whole()
+	r.whole(w)
 }
 
+// equalAccount is equal for one account, in the currency that is expected ("": none).
 func (w *world) equalAccount(account, currency string, from, to time.Time) {
 	w.Helper()
 	r := w.read()
 	defer r.close()
+	r.equal(w, account, currency, from, to)
+}
+
+func (r *reader) equal(w *world, account, currency string, from, to time.Time) {
+	r.Helper()
 	where := fmt.Sprintf("account = '%s' AND epoch(request_time) >= %d AND epoch(request_time) < %d", account, from.Unix(), to.Unix())
 	want := map[string][]record{}
 	bad, n := 0, 0
@@ -578,8 +581,13 @@ func (w *world) whole() {
 	w.Helper()
 	r := w.read()
 	defer r.close()
+	r.whole(w)
+}
+
+func (r *reader) whole(w *world) {
+	r.Helper()
 	for what, q := range map[string]string{
-		"ids that stand twice": "SELECT count(*) - count(DISTINCT (account, id)) FROM usage",
+		"ids that stand twice":                      "SELECT count(*) - count(DISTINCT (account, id)) FROM usage",
 		"ids that stand twice in the Parquet files": "SELECT count(*) - count(DISTINCT (account, id)) FROM " + w.parquet("usage"),
 		"records whose line items don't sum to their amount": `SELECT count(*) FROM usage u LEFT JOIN
 			(SELECT account, id, sum(amount) AS s FROM usage_line_items GROUP BY ALL) l USING (account, id)

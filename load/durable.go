@@ -21,6 +21,7 @@ type FS interface {
 	ReadDir(name string) ([]fs.DirEntry, error)
 	Stat(name string) (fs.FileInfo, error)
 	MkdirAll(name string, mode fs.FileMode) error
+	Chmod(name string, mode fs.FileMode) error
 	Rename(from, to string) error
 	Remove(name string) error
 	RemoveAll(name string) error
@@ -50,6 +51,7 @@ func (osFS) ReadFile(name string) ([]byte, error)         { return os.ReadFile(n
 func (osFS) ReadDir(name string) ([]fs.DirEntry, error)   { return os.ReadDir(name) }
 func (osFS) Stat(name string) (fs.FileInfo, error)        { return os.Stat(name) }
 func (osFS) MkdirAll(name string, mode fs.FileMode) error { return os.MkdirAll(name, mode) }
+func (osFS) Chmod(name string, mode fs.FileMode) error    { return os.Chmod(name, mode) }
 func (osFS) Rename(from, to string) error                 { return os.Rename(from, to) }
 func (osFS) Remove(name string) error                     { return os.Remove(name) }
 func (osFS) RemoveAll(name string) error                  { return os.RemoveAll(name) }
@@ -80,7 +82,12 @@ func (l *Lake) createTemp(pattern string) (*temp, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &temp{File: f, lake: l}, nil
+	t := &temp{File: f, lake: l}
+	if err := l.shareFile(f.Name()); err != nil {
+		t.abort()
+		return nil, err
+	}
+	return t, nil
 }
 
 // commit makes the file durable under the name target, in place of what stood there, by one rename. Every step is
@@ -177,7 +184,7 @@ func (l *Lake) mkdirsLocked(dir string) error {
 		return nil
 	}
 	delete(l.synced, parent)
-	if err := l.fs.MkdirAll(dir, dirMode); err != nil {
+	if err := l.makeDir(dir); err != nil {
 		return err
 	}
 	if err := l.fs.SyncDir(parent); err != nil {
@@ -185,4 +192,26 @@ func (l *Lake) mkdirsLocked(dir string) error {
 	}
 	l.synced[parent] = true
 	return nil
+}
+
+// shareFile lets the lake's group read a file that was made, where the lake is shared.
+func (l *Lake) shareFile(name string) error {
+	if !l.group {
+		return nil
+	}
+	return l.fs.Chmod(name, groupFileMode)
+}
+
+// makeDir makes a directory of the lake, or leaves the one that is there as it is.
+func (l *Lake) makeDir(dir string) error {
+	if _, err := l.fs.Stat(dir); err == nil {
+		return nil
+	}
+	if err := l.fs.MkdirAll(dir, dirMode); err != nil {
+		return err
+	}
+	if !l.group {
+		return nil
+	}
+	return l.fs.Chmod(dir, groupDirMode)
 }

@@ -50,6 +50,11 @@ func (l *Lake) appendRun(run schemas.Run) (err error) {
 		return err
 	}
 	size := info.Size()
+	if size == 0 {
+		if err := l.shareFile(path); err != nil {
+			return err
+		}
+	}
 	if size > 0 {
 		if size, err = mendTail(f, size); err != nil {
 			return err

@@ -40,14 +40,18 @@ var (
 type Options struct {
 	FS     FS           // nil: the operating system's
 	Logger *slog.Logger // nil: nothing is logged
+	// Group lets the members of the directory's group read what is written from now on: directories of mode 2750 and
+	// files of 0640 in place of 0700 and 0600.
+	Group bool
 }
 
 // Lake is a directory of one company's usage: the raw archive, what is derived from it, and the published file.
 // Reading needs no lock. Whoever writes holds the lock.
 type Lake struct {
-	dir string
-	fs  FS
-	log *slog.Logger
+	group bool // members of its group may read it
+	dir   string
+	fs    FS
+	log   *slog.Logger
 
 	seqMu sync.Mutex // held while a sequence number of the raw archive is chosen and taken
 
@@ -98,6 +102,9 @@ func Create(dir string, opts Options) (*Lake, error) {
 			return nil, fmt.Errorf("create lake %s: the directory is not empty and is no lake (it has %s)", dir, e.Name())
 		}
 	}
+	if err := l.makeDir(l.dir); err != nil {
+		return nil, fmt.Errorf("create lake %s: %w", dir, err)
+	}
 	if err := l.fs.MkdirAll(l.path(tempDir), dirMode); err != nil {
 		return nil, fmt.Errorf("create lake %s: %w", dir, err)
 	}
@@ -120,7 +127,7 @@ func Create(dir string, opts Options) (*Lake, error) {
 }
 
 func newLake(dir string, opts Options) *Lake {
-	l := &Lake{dir: filepath.Clean(dir), fs: opts.FS, log: opts.Logger, synced: map[string]bool{}}
+	l := &Lake{dir: filepath.Clean(dir), fs: opts.FS, log: opts.Logger, group: opts.Group, synced: map[string]bool{}}
 	if l.fs == nil {
 		l.fs = osFS{}
 	}
@@ -148,4 +155,8 @@ func (l *Lake) partition(tree string, p schemas.Partition) string {
 const (
 	dirMode  os.FileMode = 0o700
 	fileMode os.FileMode = 0o600
+
+	// Of a lake that is shared with its group. Set-group-id passes the group on to what is made below.
+	groupDirMode  = os.ModeSetgid | 0o750
+	groupFileMode = os.FileMode(0o640)
 )

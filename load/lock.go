@@ -45,6 +45,12 @@ func (l *Lake) lock(ctx context.Context, doing, runID string, wait bool) (func()
 	if err != nil {
 		return nil, err
 	}
+	if info, err := f.Stat(); err == nil && info.Size() == 0 {
+		if err := l.shareFile(f.Name()); err != nil { // so that others see who holds it
+			_ = f.Close()
+			return nil, err
+		}
+	}
 	if err := l.acquire(ctx, f, wait); err != nil {
 		_ = f.Close()
 		return nil, err

@@ -1,7 +1,6 @@
 package load
 
 import (
-	"cmp"
 	"context"
 	"crypto/sha256"
 	"database/sql"
@@ -16,6 +15,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/duckdb/duckdb-go/v2"
 
 	"github.com/usagelake/usagelake/schemas"
 )
@@ -59,7 +60,7 @@ const (
 
 	// A file is built anew once more than this share of it is dead space, and the dead space is worth the work.
 	maxDead     = 0.30
-	minDeadSize = 4 << 20
+	minDeadSize = 16 << 20
 )
 
 // Publish brings usage.duckdb up to date with the day files, the quarantine, the balances and the journal. The caller
@@ -147,7 +148,9 @@ func (p *publisher) publish(ctx context.Context) (Published, error) {
 	switch {
 	case err == nil:
 		return done, nil
-	case errors.Is(err, errInexact) || errors.Is(err, errUnreadable):
+	case ctx.Err() != nil:
+		return Published{}, err
+	case errors.Is(err, errInexact) || errors.As(err, new(*duckdb.Error)): // the file isn't as a publish left it
 		p.lake.log.Warn("the published file can't be brought up to date; building it anew", "err", err)
 		return p.build(ctx)
 	case errors.Is(err, errBloated):
@@ -282,10 +285,8 @@ func (p *publisher) unchanged(ctx context.Context) (Published, error) {
 	return done, nil
 }
 
-var (
-	errUnreadable = errors.New("the clone of the published file can't be worked with")
-	errBloated    = errors.New("the file has gathered too much dead space")
-)
+// errBloated says that a file that was brought up to date holds too much dead space.
+var errBloated = errors.New("the file has gathered too much dead space")
 
 // build makes the file from nothing.
 func (p *publisher) build(ctx context.Context) (Published, error) {
@@ -321,7 +322,7 @@ func (p *publisher) update(ctx context.Context, changed []schemas.Partition) (Pu
 	defer p.discard(name)
 	d, err := openDatabase(ctx, p.engine(), name, false)
 	if err != nil {
-		return Published{}, cmp.Or(ctx.Err(), fmt.Errorf("%w: %w", errUnreadable, err))
+		return Published{}, err
 	}
 	defer d.close()
 	if err := p.replaceDays(ctx, d, changed, false); err != nil {
@@ -739,7 +740,10 @@ func (p *publisher) install(ctx context.Context, d *database, name string, done 
 	if _, err := p.lake.fs.Stat(name + ".wal"); err == nil {
 		return done, errors.New("DuckDB left a log beside the finished file")
 	}
-	if err := os.Chmod(name, fileMode); err != nil {
+	if err := p.lake.fs.Chmod(name, fileMode); err != nil {
+		return done, err
+	}
+	if err := p.lake.shareFile(name); err != nil {
 		return done, err
 	}
 	f, err := p.lake.fs.Open(name)

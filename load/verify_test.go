@@ -240,6 +240,7 @@ func TestVerifyFindsEachKindOfDamage(t *testing.T) {
 		}, []string{FoundDatabase}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
 			w, days := soundLake(t)
 			c.damage(t, w, days)
 			var got []string
@@ -289,9 +290,9 @@ func TestVerifyFindsAFlippedByteInEachKindOfFile(t *testing.T) {
 		t.Fatal(err)
 	}
 	content := w.dump()
-	tries := 40
+	tries := 12
 	if testing.Short() {
-		tries = 8
+		tries = 3
 	}
 	rnd := rand.New(rand.NewPCG(1, 2))
 	for _, path := range []string{

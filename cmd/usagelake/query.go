@@ -61,11 +61,11 @@ stdin. The tables: usage, usage_line_items, usage_daily, balance, coverage, runs
 			default:
 				return jobs.Usage("", "--format %q is none of table, csv, json, parquet", format)
 			}
-			dir, err := a.lakeDir()
+			cfg, err := a.lakeConfig()
 			if err != nil {
 				return err
 			}
-			lake, err := load.Open(dir, load.Options{Logger: a.log})
+			lake, err := load.Open(cfg.Lake, load.Options{Logger: a.log})
 			if err != nil {
 				return jobs.NoLake(err)
 			}

@@ -19,12 +19,12 @@ func (a *app) rebuildCommand() *cobra.Command {
 The same version of the program gives the same Parquet files, byte for byte.`,
 		Example: "  usagelake rebuild --lake ./lake",
 		RunE: func(c *cobra.Command, _ []string) error {
-			dir, err := a.lakeDir()
+			cfg, err := a.lakeConfig()
 			if err != nil {
 				return err
 			}
 			phase, done := a.phases()
-			res, err := jobs.Rebuild(c.Context(), &jobs.Config{Lake: dir}, a.env(), jobs.RebuildOptions{Wait: wait, Phase: phase})
+			res, err := jobs.Rebuild(c.Context(), cfg, a.env(), jobs.RebuildOptions{Wait: wait, Phase: phase})
 			done()
 			return a.ended(res, err, a.rebuildSummary)
 		},

@@ -272,15 +272,11 @@ func (a *app) env() jobs.Env {
 // config loads the set-up.
 func (a *app) config() (*jobs.Config, error) { return jobs.LoadConfig(a.overrides, a.Getenv) }
 
-// lakeDir is the lake of commands that only read: they need no key and no account.
-func (a *app) lakeDir() (string, error) {
+// lakeConfig is the set-up for commands that need a lake, but no key and no account.
+func (a *app) lakeConfig() (*jobs.Config, error) {
 	o := a.overrides
 	o.Account = ""
-	cfg, err := jobs.LoadConfig(o, a.Getenv)
-	if err != nil {
-		return "", err
-	}
-	return cfg.Lake, nil
+	return jobs.LoadConfig(o, a.Getenv)
 }
 
 func (a *app) json() bool { return a.output == "json" }

@@ -30,6 +30,7 @@ func TestMain(m *testing.M) {
 //	exits CODE COMMAND…          runs a command, and fails unless it exits with CODE
 //	for_each_help COMMAND…       each has help with examples and the exit codes
 //	flip FILE                    flips a bit in the middle of a file (of the first one, if it is a directory)
+//	appendfile FILE LINE         adds a line to a file
 //	copytree FROM TO             copies a directory
 //	hold DIR                     holds the lake's lock until the script ends
 func TestScripts(t *testing.T) {
@@ -44,7 +45,7 @@ func TestScripts(t *testing.T) {
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"portal": startPortal, "faults": setFaults, "key": changeKey, "requests": countRequests, "exits": exits, "hold": hold, "for_each_help": eachHelp,
-			"flip": flip, "copytree": copyTree,
+			"flip": flip, "copytree": copyTree, "appendfile": appendFile,
 		},
 	})
 }
@@ -161,4 +162,11 @@ func flip(ts *testscript.TestScript, _ bool, args []string) {
 
 func copyTree(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Check(os.CopyFS(ts.MkAbs(args[1]), os.DirFS(ts.MkAbs(args[0]))))
+}
+
+func appendFile(ts *testscript.TestScript, _ bool, args []string) {
+	f, err := os.OpenFile(ts.MkAbs(args[0]), os.O_APPEND|os.O_WRONLY, 0)
+	ts.Check(err)
+	_, err = fmt.Fprintln(f, args[1])
+	ts.Check(errors.Join(err, f.Close()))
 }

@@ -25,11 +25,11 @@ fresh it is, who holds the lake, and what ran.`,
 			if days < 0 {
 				return jobs.Usage("", "--days %d is less than 0", days)
 			}
-			dir, err := a.lakeDir()
+			cfg, err := a.lakeConfig()
 			if err != nil {
 				return err
 			}
-			st, err := jobs.ReadStatus(c.Context(), dir, a.overrides.Account, a.Now())
+			st, err := jobs.ReadStatus(c.Context(), cfg.Lake, a.overrides.Account, a.Now())
 			if err != nil {
 				return err
 			}

@@ -30,11 +30,11 @@ is left.`,
   usagelake verify --repair
   usagelake verify --output json | jq '.findings[]'`,
 		RunE: func(c *cobra.Command, _ []string) error {
-			dir, err := a.lakeDir()
+			cfg, err := a.lakeConfig()
 			if err != nil {
 				return err
 			}
-			lake, err := load.Open(dir, load.Options{Logger: a.log})
+			lake, err := load.Open(cfg.Lake, load.Options{Logger: a.log})
 			if err != nil {
 				return jobs.NoLake(err)
 			}
@@ -49,7 +49,7 @@ is left.`,
 				return err
 			}
 			if repair && len(report.Findings) > 0 {
-				return a.repair(c.Context(), dir, report)
+				return a.repair(c.Context(), cfg, report)
 			}
 			if a.json() {
 				err = a.printJSON(report)
@@ -66,9 +66,9 @@ is left.`,
 	return c
 }
 
-func (a *app) repair(ctx context.Context, dir string, before load.VerifyReport) error {
+func (a *app) repair(ctx context.Context, cfg *jobs.Config, before load.VerifyReport) error {
 	phase, done := a.phases()
-	_, repaired, after, err := jobs.Repair(ctx, &jobs.Config{Lake: dir}, a.env(), before, phase)
+	_, repaired, after, err := jobs.Repair(ctx, cfg, a.env(), before, phase)
 	done()
 	if err != nil {
 		return err

@@ -1,0 +1,345 @@
+package jobs
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/usagelake/usagelake/extract/portal"
+	"github.com/usagelake/usagelake/schemas"
+)
+
+// nightly runs the default export half an hour after each of the next n midnights.
+func (w *world) nightly(n int) {
+	w.Helper()
+	for range n {
+		w.at(schemas.DateOf(w.now()).End().Add(30 * time.Minute))
+		w.export(Span{})
+	}
+}
+
+// settled is the last instant that an export of now covers.
+func (w *world) settled() time.Time { return w.now().Add(-DefaultSettle) }
+
+func TestNightlyExportsFindWhatComesLateAndWhatVanishes(t *testing.T) {
+	for _, faults := range []string{
+		"late=0.1", "late=0.2,late-by=3h,inclusive-end=true", "late=0.1,late-by=47h,order=newest", "vanish=0.1,exclusive-start=true",
+		"vanish=0.1,vanish-by=20h",
+	} {
+		bubble(t, faults, func(t *testing.T) {
+			w := newWorld(t, settings{faults: faults, perDay: 100})
+			w.export(span(18, 20))
+			w.nightly(4)
+			w.equal(day(18), day(24))
+			before := w.files()
+			w.faults(faults)
+			w.export(Span{})
+			for _, f := range changed(before, w.files()) {
+				if !strings.HasPrefix(f, "journal/") {
+					t.Errorf("with nothing new, a run changed %s", f)
+				}
+			}
+		})
+	}
+}
+
+func (w *world) readCount() int64 {
+	w.Helper()
+	r := w.read()
+	defer r.close()
+	return unix(w, r.one("SELECT count(*)::VARCHAR FROM usage")).Unix()
+}
+
+func TestCorrectionsThatLeaveTheCountAloneComeWithRefetchEvery(t *testing.T) {
+	bubble(t, "corrected", func(t *testing.T) {
+		w := newWorld(t, settings{faults: "corrected=0.2,corrected-by=20h", perDay: 100})
+		w.cfg.Export.RefetchEvery = Duration(24 * time.Hour)
+		w.export(span(17, 20))
+		w.nightly(3)
+		w.equal(day(19), day(22)) // the days that the last run's lookback held, and were a day old
+		corrected := 0
+		for r := range w.portal.Truth("0", day(19), day(22)) {
+			if r.Corrected {
+				corrected++
+			}
+		}
+		if corrected == 0 {
+			t.Error("nothing was corrected")
+		}
+	})
+	bubble(t, "never", func(t *testing.T) {
+		w := newWorld(t, settings{faults: "corrected=0.2,corrected-by=20h", perDay: 100})
+		w.cfg.Export.RefetchEvery = 0
+		w.export(span(18, 20))
+		w.nightly(1)
+		w.requests()
+		w.nightly(1)
+		for _, r := range w.requests() {
+			if strings.Contains(r.Query, "start_time="+itoa(day(19).Unix()-1)) && !strings.Contains(r.Query, "pagesize=1&") {
+				t.Errorf("%s: with refetch_every off a day is asked for again that has the same count", r.Query)
+			}
+		}
+		// A refetch by hand brings it right.
+		w.export(Span{From: day(18), To: day(21), Anew: true})
+		w.equal(day(18), day(21))
+	})
+}
+
+func TestRefetchReplacesTheRangeWhateverTheCounts(t *testing.T) {
+	bubble(t, "refetch", func(t *testing.T) {
+		w := newWorld(t, settings{faults: "corrected=0.2,vanish=0.2,vanish-by=30h,late=0.2"})
+		w.cfg.Export.Lookback = 0
+		w.export(span(17, 20))
+		w.pass(72 * time.Hour)
+		before := w.files()
+		w.requests()
+		w.export(span(17, 20))
+		if n := len(w.requests()); n != 0 {
+			t.Errorf("without a lookback, %d requests were sent for what is covered", n)
+		}
+		res := w.export(Span{From: day(17).Add(6 * time.Hour), To: day(19).Add(6 * time.Hour), Anew: true})
+		if res.Windows != 3 {
+			t.Errorf("%d windows, want 3: each in a day", res.Windows)
+		}
+		w.equal(day(17).Add(6*time.Hour), day(19).Add(6*time.Hour))
+		w.kept(before)
+		w.export(Span{From: day(17), To: day(20), Anew: true})
+		w.equal(day(17), day(20))
+	})
+}
+
+func TestNothingYoungerThanTheSettleTimeIsExported(t *testing.T) {
+	bubble(t, "settle", func(t *testing.T) {
+		// Records show up to nine minutes late; ten are waited for.
+		w := newWorld(t, settings{faults: "late=0.5,late-by=9m", perDay: 2000})
+		w.export(Span{From: now.Add(-3 * time.Hour)})
+		w.equal(now.Add(-3*time.Hour), w.settled())
+		r := w.read()
+		defer r.close()
+		if got := unix(t, r.one("SELECT epoch(max(window_end))::BIGINT::VARCHAR FROM coverage")); !got.Equal(w.settled()) {
+			t.Errorf("covered up to %s, want %s", got, w.settled())
+		}
+		for _, q := range w.requests() {
+			if end := "end_time=" + itoa(w.settled().Unix()); q.Endpoint == "usage" && !strings.Contains(q.Query, end) {
+				t.Errorf("%s asks beyond the settled end", q.Query)
+			}
+		}
+		w.requests()
+		w.export(Span{From: now.Add(-5 * time.Minute), To: now.Add(time.Hour)})
+		w.export(Span{})
+		if n := w.requests(); len(n) != 0 {
+			t.Errorf("%v: nothing is settled that isn't covered", n)
+		}
+	})
+}
+
+func TestHourlyExportsTileWithoutLossOrDouble(t *testing.T) {
+	for _, faults := range []string{"inclusive-end=true,exclusive-start=true"} {
+		bubble(t, faults, func(t *testing.T) {
+			w := newWorld(t, settings{faults: faults, at: day(17), perDay: 600})
+			w.export(Span{From: day(16), To: day(17)})
+			w.requests()
+			for range 72 {
+				w.pass(time.Hour)
+				w.export(Span{})
+			}
+			w.equal(day(16), w.settled())
+			// 72 windows of an hour (those over midnight in two parts) and as many balances, and the whole days of the lookback.
+			usage, checks := 0, 0
+			for _, r := range w.requests() {
+				switch {
+				case r.Endpoint != "usage":
+				case strings.Contains(r.Query, "pagesize=1&"):
+					checks++
+				default:
+					usage++
+				}
+			}
+			records := int(w.readCount())
+			if most := 75 + 72 + records/20; usage > most {
+				t.Errorf("%d requests for %d records, want at most %d", usage, records, most)
+			}
+			if want := 23*1 + 24*2 + 24*3 + 1*4; checks < want-24 || checks > want+24 {
+				t.Errorf("%d checks of whole days, want about %d", checks, want)
+			}
+			r := w.read()
+			defer r.close()
+			if got := r.one("SELECT count(*)::VARCHAR FROM coverage"); got != "76" {
+				t.Errorf("%s windows: a day was fetched again though nothing changed", got)
+			}
+		})
+	}
+}
+
+// At midnight, records lie on the border of two days: exactly on it, or a second before it.
+func TestTheLookbackIsRightAtTheBordersOfDays(t *testing.T) {
+	for _, c := range []struct {
+		faults string
+		step   time.Duration // of the exports that first covered the days
+	}{
+		{"", 24 * time.Hour}, {"inclusive-end", 24 * time.Hour}, {"exclusive-start", 24 * time.Hour}, {"inclusive-end,exclusive-start", 24 * time.Hour},
+		{"", 6 * time.Hour}, {"inclusive-end,exclusive-start", 6 * time.Hour},
+	} {
+		bubble(t, c.faults+"/"+c.step.String(), func(t *testing.T) {
+			w := newWorld(t, settings{})
+			api := &borders{Portal: w.portal, faults: c.faults, at: map[int64]int{}}
+			for d := 18; d <= 20; d++ {
+				api.at[day(d).Unix()] = 3
+				api.at[day(d).Unix()-1] = 2
+				api.at[day(d).Unix()+6*3600] = 2
+			}
+			w.env.Transport = &wire{api}
+			for at := day(18); at.Before(day(20)); at = at.Add(c.step) {
+				w.export(Span{From: at, To: at.Add(c.step)})
+			}
+			n := w.readCount()
+			if n != 2*3+2*2+2*2 {
+				t.Errorf("%d records", n)
+			}
+			quiet := func() {
+				t.Helper()
+				before := w.files()
+				if res := w.export(span(18, 20)); res.Requests != 2 || len(changed(seals(before), seals(w.files()))) > 0 {
+					t.Errorf("%d requests: a day is fetched anew though nothing changed", res.Requests)
+				}
+			}
+			quiet()
+			// One more at the border is of one day, and the margin of the other.
+			for _, at := range []time.Time{day(19), day(19).Add(-time.Second)} {
+				api.at[at.Unix()]++
+				w.export(span(18, 20))
+				n++
+				if got := w.readCount(); got != n {
+					t.Errorf("%d records after one was added at %s, want %d", got, at, n)
+				}
+			}
+			quiet()
+			w.whole()
+		})
+	}
+}
+
+func TestTheFirstExportTakesThirtyDays(t *testing.T) {
+	bubble(t, "first", func(t *testing.T) {
+		w := newWorld(t, settings{perDay: 30})
+		res := w.export(Span{})
+		from := day(20).AddDate(0, 0, -FirstDays)
+		if !res.Plans[0].Range.Start.Equal(from) || len(res.Plans[0].Missing) != 31 {
+			t.Errorf("%v", res.Plans[0].Range)
+		}
+		w.equal(from, w.settled())
+	})
+}
+
+func TestAGapIsFilledByTheNextDefaultRun(t *testing.T) {
+	for name, strike := range map[string]string{
+		"in the middle": "status-500=1,from=60,to=120", "at the start": "status-500=1,only=usage,from=1,to=40",
+	} {
+		bubble(t, name, func(t *testing.T) {
+			w := newWorld(t, settings{faults: strike, perDay: 60})
+			res, err := w.try(t.Context(), Span{})
+			if err == nil || res.Status != schemas.StatusPartial {
+				t.Fatalf("%s, %v", res.Status, err)
+			}
+			w.faults("")
+			w.pass(24 * time.Hour)
+			w.export(Span{})
+			w.equal(day(20).AddDate(0, 0, -FirstDays), w.settled())
+		})
+	}
+}
+
+func TestClocksThatAreWrongAreMadeGoodByTheLookback(t *testing.T) {
+	bubble(t, "set back", func(t *testing.T) {
+		w := newWorld(t, settings{perDay: 100})
+		w.export(Span{From: day(18)})
+		before := w.files()
+		w.pass(-36 * time.Hour)
+		w.export(Span{})
+		w.export(Span{From: day(18)})
+		w.pass(36*time.Hour + 4*time.Hour)
+		w.export(Span{})
+		w.kept(before)
+		w.equal(day(18), w.settled())
+	})
+	bubble(t, "ahead", func(t *testing.T) {
+		// This machine's clock is 30 hours ahead for one run: what is covered then has not happened yet.
+		w := newWorld(t, settings{perDay: 100})
+		w.export(Span{From: day(18)})
+		right := w.env.Now
+		w.env.Now = func() time.Time { return right().Add(30 * time.Hour) }
+		w.export(Span{})
+		w.env.Now = right
+		w.nightly(4)
+		w.equal(day(18), w.settled())
+	})
+}
+
+// zones have their change of time within the range, or lie far from UTC.
+func TestTheTimeZoneOfTheProcessMakesNoDifference(t *testing.T) {
+	local := time.Local
+	t.Cleanup(func() { time.Local = local })
+	for _, c := range []struct {
+		name string
+		last time.Time // midnight after the range
+	}{
+		{"summer time begins in Europe", time.Date(2026, 3, 31, 0, 0, 0, 0, time.UTC)},
+		{"summer time ends in America", time.Date(2026, 11, 3, 0, 0, 0, 0, time.UTC)},
+		{"leap day", time.Date(2028, 3, 2, 0, 0, 0, 0, time.UTC)},
+		{"year end", time.Date(2027, 1, 2, 0, 0, 0, 0, time.UTC)},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			var first map[string]string
+			for _, zone := range []string{"UTC", "Europe/Berlin", "America/New_York", "Australia/Lord_Howe", "Pacific/Kiritimati"} {
+				loc, err := time.LoadLocation(zone)
+				if err != nil {
+					t.Skipf("no time zones here: %v", err)
+				}
+				time.Local = loc
+				w := newWorld(t, settings{at: c.last.Add(time.Hour).In(loc), perDay: 60})
+				from := c.last.AddDate(0, 0, -3)
+				w.export(Span{From: from, To: c.last})
+				w.equal(from, c.last)
+				r := w.read()
+				got := map[string]string{}
+				for _, rec := range r.records("usage", "true") {
+					got[rec["id"]] = fmt.Sprint(rec)
+				}
+				r.close()
+				if first == nil {
+					first = got
+					continue
+				}
+				if d := changed(first, got); len(d) > 0 {
+					t.Errorf("%s: %d records differ from UTC's", zone, len(d))
+				}
+			}
+		})
+	}
+}
+
+func TestSummaryAnswersAreExportedAndCheckedByTheirTokens(t *testing.T) {
+	for _, faults := range []string{"", "page-clamp=7,past-end=last", "inclusive-end=true,exclusive-start=true,strings=true", "order=newest,unknown-fields=true,null-list=true"} {
+		bubble(t, faults, func(t *testing.T) {
+			w := newWorld(t, settings{faults: faults, orgs: []portal.OrgOptions{{ID: "0", RecordsPerDay: 150, Shape: portal.Summary}}})
+			w.export(span(17, 20))
+			w.equal(day(17), day(20))
+			before := w.files()
+			if res := w.export(span(17, 20)); res.Requests != 3 {
+				t.Errorf("%d requests, want one for each of the 3 days", res.Requests)
+			}
+			for _, f := range changed(before, w.files()) {
+				if !strings.HasPrefix(f, "journal/") {
+					t.Errorf("the second run changed %s", f)
+				}
+			}
+		})
+	}
+	bubble(t, "late", func(t *testing.T) {
+		w := newWorld(t, settings{faults: "late=0.2", orgs: []portal.OrgOptions{{ID: "0", RecordsPerDay: 100, Shape: portal.Summary}}})
+		w.export(span(17, 20))
+		w.nightly(3)
+		w.equal(day(17), day(21))
+	})
+}

@@ -1,0 +1,312 @@
+package load
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/usagelake/usagelake/schemas"
+)
+
+// Whichever step of a publish fails, and in whichever way, the old file or the new one is there, whole; and the next
+// publish brings the new one.
+func TestPublishSurvivesTheFailureOfEachStep(t *testing.T) {
+	fsys := &faultFS{at: -1}
+	w := newDayWriter(t, Options{FS: fsys})
+	days := w.days(2, 20)
+	w.publish(PublishOptions{})
+	older, err := os.ReadFile(w.lake.Database())
+	if err != nil {
+		t.Fatal(err)
+	}
+	before := w.dump()
+	w.day(days[1], 25, 77)
+	w.balance(days[0], "3")
+	reset := func() {
+		fsys.at, fsys.down, fsys.steps = -1, false, nil
+		entries, _ := os.ReadDir(w.lake.path(tempDir))
+		for _, e := range entries { // as whoever takes the lock does
+			if err := os.RemoveAll(w.lake.path(tempDir, e.Name())); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := os.WriteFile(w.lake.Database(), older, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, full := range []bool{false, true} {
+		reset()
+		w.publish(PublishOptions{Full: full})
+		steps := fsys.steps
+		after := w.dump()
+		if len(steps) < 5 || after == before {
+			t.Fatalf("steps %q", steps)
+		}
+		for at := range steps {
+			if steps[at] == "write" && steps[at-1] == "write" && steps[at+1] == "write" {
+				continue // of many in a row, the first and the last
+			}
+			for _, how := range []fault{notDone, lost, torn} {
+				for _, down := range []bool{false, true} {
+					if down && (how != notDone || testing.Short()) {
+						continue
+					}
+					if how == torn && steps[at] != "write" {
+						continue
+					}
+					name := fmt.Sprintf("full %t, %d %s %s, down %t", full, at, steps[at], how, down)
+					reset()
+					fsys.at, fsys.how, fsys.down = at, how, down
+					_, err := w.lake.Publish(context.Background(), PublishOptions{Full: full, Version: "test"})
+					fsys.at, fsys.down = -1, false
+					got := w.dump()
+					switch {
+					case got != before && got != after:
+						t.Errorf("%s: neither the old nor the new file: %s", name, firstDifference(got, after))
+					case err == nil && got != after:
+						t.Errorf("%s: no error, and the old file", name)
+					case err != nil && !strings.Contains(err.Error(), "publish "):
+						t.Errorf("%s: %v", name, err)
+					}
+					if _, err := w.lake.Publish(context.Background(), PublishOptions{Version: "test"}); err != nil {
+						t.Errorf("%s: the next publish: %v", name, err)
+					} else if got := w.dump(); got != after {
+						t.Errorf("%s: after the next publish: %s", name, firstDifference(got, after))
+					}
+				}
+			}
+		}
+	}
+}
+
+func TestPublishLeavesTheOldFileWhenItIsCancelled(t *testing.T) {
+	w := newDayWriter(t, Options{})
+	days := w.days(2, 20)
+	w.publish(PublishOptions{})
+	before := w.dump()
+	w.day(days[1], 25, 77)
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	if _, err := w.lake.Publish(ctx, PublishOptions{}); !errors.Is(err, context.Canceled) {
+		t.Error(err)
+	}
+	if w.dump() != before {
+		t.Error("the file was replaced")
+	}
+	w.noLeftovers()
+}
+
+func TestPublishRefusesSumsThatContradictTheDayFile(t *testing.T) {
+	w := newDayWriter(t, Options{})
+	days := w.days(2, 20)
+	w.publish(PublishOptions{})
+	before := w.dump()
+	for what, change := range map[string]func(*schemas.DayFooter){
+		"rows":        func(f *schemas.DayFooter) { f.Rows++ },
+		"amount":      func(f *schemas.DayFooter) { f.Amount = "0.000000000001" },
+		"quarantined": func(f *schemas.DayFooter) { f.Quarantined = 2 },
+	} {
+		w.quarantine(days[1], 1)
+		w.dayFrom(days[1], usageSQL(days[1], 10, 1), what, change)
+		for _, full := range []bool{false, true} {
+			_, err := w.lake.Publish(context.Background(), PublishOptions{Full: full})
+			if !errors.Is(err, errInexact) || !strings.Contains(err.Error(), days[1].String()) {
+				t.Errorf("%s, full %t: %v", what, full, err)
+			}
+		}
+		if w.dump() != before {
+			t.Errorf("%s: the file was replaced", what)
+		}
+		w.noLeftovers()
+	}
+}
+
+func TestPublishBuildsAnewWhatCannotBeBroughtUpToDate(t *testing.T) {
+	for name, spoil := range map[string]func(t *testing.T, w *dayWriter){
+		"missing": func(t *testing.T, w *dayWriter) { _ = os.Remove(w.lake.Database()) },
+		"no database": func(t *testing.T, w *dayWriter) {
+			_ = os.WriteFile(w.lake.Database(), bytes.Repeat([]byte("no database "), 5000), 0o600)
+		},
+		"empty":    func(t *testing.T, w *dayWriter) { _ = os.Truncate(w.lake.Database(), 0) },
+		"cut off":  func(t *testing.T, w *dayWriter) { _ = os.Truncate(w.lake.Database(), 600_000) },
+		"foreign":  func(t *testing.T, w *dayWriter) { w.tamper("DROP TABLE meta") },
+		"older":    func(t *testing.T, w *dayWriter) { w.tamper("UPDATE meta SET schema_version = 0") },
+		"edited":   func(t *testing.T, w *dayWriter) { w.tamper("UPDATE usage SET amount = 1 WHERE amount IS NOT NULL") },
+		"stripped": func(t *testing.T, w *dayWriter) { w.tamper("DROP TABLE unit_prices") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newDayWriter(t, Options{})
+			days := w.days(3, 20)
+			w.publish(PublishOptions{})
+			w.day(days[1], 25, 77)
+			spoil(t, w)
+			if got := w.publish(PublishOptions{}); !got.Full {
+				t.Errorf("%+v", got)
+			}
+			got := w.dump()
+			w.publish(PublishOptions{Full: true})
+			if want := w.dump(); got != want {
+				t.Error(firstDifference(got, want))
+			}
+		})
+	}
+}
+
+func TestPublishRefusesAFileOfANewerVersion(t *testing.T) {
+	w := newDayWriter(t, Options{})
+	days := w.days(2, 20)
+	w.publish(PublishOptions{})
+	w.tamper("UPDATE meta SET schema_version = 99")
+	before, err := os.ReadFile(w.lake.Database())
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.day(days[1], 25, 77)
+	for _, full := range []bool{false, true} {
+		if _, err := w.lake.Publish(context.Background(), PublishOptions{Full: full}); !errors.Is(err, ErrNewerDatabase) {
+			t.Errorf("full %t: %v", full, err)
+		}
+	}
+	after, err := os.ReadFile(w.lake.Database())
+	if err != nil || !bytes.Equal(before, after) {
+		t.Error("the file was touched", err)
+	}
+}
+
+func TestAReaderKeepsTheFileItOpened(t *testing.T) {
+	w := newDayWriter(t, Options{})
+	days := w.days(2, 20)
+	w.publish(PublishOptions{})
+	ctx := context.Background()
+	r, err := w.lake.Query(ctx, "SELECT count(*) FROM usage, (SELECT 1 FROM range(100000))")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	d, err := openDatabase(ctx, engine{}, w.lake.Database(), true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.close()
+	count := func() (n int) {
+		t.Helper()
+		if err := d.conn.QueryRowContext(ctx, "SELECT count(*) FROM usage").Scan(&n); err != nil {
+			t.Fatal(err)
+		}
+		return n
+	}
+	if n := count(); n != 82 {
+		t.Fatal(n)
+	}
+	for i := range 3 { // the reader's file is two publishes away, and still answers
+		w.day(days[1], 100+i, 77)
+		if got := w.publish(PublishOptions{Full: i == 1}); got.Rows != 82-21+int64(100+i) {
+			t.Errorf("%+v", got)
+		}
+		if n := count(); n != 82 {
+			t.Errorf("the reader sees %d rows", n)
+		}
+		if got := ask(t, w.lake, "SELECT count(*) AS n FROM usage"); got != fmt.Sprintf("n\n%d\n", 82-21+100+i) {
+			t.Errorf("a new reader sees %s", got)
+		}
+	}
+}
+
+func TestALogLeftByAnotherProgramIsNotTakenForTheNewFiles(t *testing.T) {
+	w := newDayWriter(t, Options{})
+	days := w.days(2, 20)
+	w.publish(PublishOptions{})
+	if err := os.WriteFile(w.lake.Database()+".wal", []byte("of the old file"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	w.day(days[1], 25, 77)
+	w.publish(PublishOptions{}) // checks that no log is left
+}
+
+// TestHelperHoldDatabase is no test: it is the other process of TestPublishWhileAnotherProcessHasTheFileOpenForWriting.
+func TestHelperHoldDatabase(t *testing.T) {
+	path := os.Getenv("USAGELAKE_TEST_HOLD")
+	if path == "" {
+		t.Skip("only as a process of its own")
+	}
+	d, err := openDatabase(context.Background(), engine{}, path, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.close()
+	fmt.Println("held")
+	_, _ = os.Stdin.Read(make([]byte, 1)) // until the parent closes it
+}
+
+// A client that opens the file the way clients do, for writing, locks it. That must not stop a publish.
+func TestPublishWhileAnotherProcessHasTheFileOpenForWriting(t *testing.T) {
+	w := newDayWriter(t, Options{})
+	days := w.days(3, 20)
+	w.publish(PublishOptions{})
+	cmd := exec.Command(os.Args[0], "-test.run=^TestHelperHoldDatabase$")
+	cmd.Env = append(os.Environ(), "USAGELAKE_TEST_HOLD="+w.lake.Database())
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = in.Close(); _ = cmd.Wait() }()
+	if _, err := out.Read(make([]byte, 5)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.lake.Query(context.Background(), "SELECT 1"); err == nil || !strings.Contains(err.Error(), "-readonly") {
+		t.Errorf("a query: %v", err)
+	}
+	if got := w.publish(PublishOptions{}); !got.Unchanged {
+		t.Errorf("%+v", got)
+	}
+	w.day(days[1], 25, 77)
+	wantPublished(t, w.publish(PublishOptions{}), Published{Changed: 1, Total: 6, Rows: 126 - 21 + 25})
+	if got := ask(t, w.lake, "SELECT count(*) AS n FROM usage"); got != "n\n130\n" { // the new file is nobody's
+		t.Error(got)
+	}
+}
+
+func TestPublishAndQueryOfAnEmptyLake(t *testing.T) {
+	w := newDayWriter(t, Options{})
+	wantPublished(t, w.publish(PublishOptions{}), Published{Full: true})
+	if got := ask(t, w.lake, "SELECT count(*) AS n, sum(amount) AS a FROM usage_line_items"); got != "n,a\n0,\n" {
+		t.Error(got)
+	}
+	wantPublished(t, w.publish(PublishOptions{}), Published{Unchanged: true})
+}
+
+func TestPublishInADirectoryWithAnyName(t *testing.T) {
+	for _, name := range []string{"it's", "[a-z]*", "50% off & more", "ü \"x\"", "a#b;c"} {
+		t.Run(name, func(t *testing.T) {
+			w := newDayWriter(t, Options{})
+			days := w.days(2, 20)
+			dir := filepath.Join(t.TempDir(), name)
+			if err := os.Rename(w.lake.Dir(), dir); err != nil {
+				t.Fatal(err)
+			}
+			var err error
+			if w.lake, err = Open(dir, Options{}); err != nil {
+				t.Fatal(err)
+			}
+			w.publish(PublishOptions{})
+			w.day(days[0], 30, 3)
+			w.publish(PublishOptions{})
+			if got := ask(t, w.lake, "SELECT count(*) AS n FROM usage"); got != "n\n92\n" {
+				t.Error(got)
+			}
+		})
+	}
+}
