@@ -62,14 +62,13 @@ type Fetcher struct {
 
 	currency string
 
-	mu       sync.Mutex
-	queue    []schemas.Window // in time order
-	active   map[int64]*progress
-	failed   []schemas.FailedWindow
-	inARow   int // windows that failed since one was sealed
-	lastFail error
-	density  float64 // records a second of the last sealed window
-	changed  *sync.Cond
+	mu      sync.Mutex
+	queue   []schemas.Window // in time order
+	active  map[int64]*progress
+	failed  []schemas.FailedWindow
+	inARow  int     // windows that failed since one was sealed
+	density float64 // records a second of the last sealed window
+	changed *sync.Cond
 
 	// What was learnt of the server.
 	pageSize   int   // to ask for

@@ -22,9 +22,8 @@ type report struct {
 	listed map[string]int // distinct issues of each check
 	more   int64          // records of issues beyond schemas.MaxIssues
 
-	models   map[string]*modelPrices
-	noAmount int64
-	sorted   []schemas.Issue
+	models map[string]*modelPrices
+	sorted []schemas.Issue
 }
 
 type issueKey struct{ check, field, model, detail string }

@@ -288,8 +288,3 @@ func (a *app) printJSON(v any) error {
 	enc.SetEscapeHTML(false)
 	return enc.Encode(v)
 }
-
-// color says whether output may be coloured.
-func (a *app) color() bool {
-	return a.Terminal && a.Getenv("NO_COLOR") == "" && a.Getenv("TERM") != "dumb"
-}
