@@ -9,6 +9,7 @@ import (
 	"net/http/httptest"
 	"net/http/httptrace"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -206,4 +207,25 @@ func TestEveryRecordComesWhateverThePortalDoes(t *testing.T) {
 			})
 		})
 	}
+}
+
+func TestASecondThatNeverStandsStillFailsAndIsNotSealed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPortal(t, portal.Options{Faults: portal.Faults{Order: "shaky", PageClamp: 2, Total: "absent"},
+			Orgs: []portal.OrgOptions{{ID: org, RecordsPerDay: 600_000}}})
+		c := newClient(t, p, time.Millisecond, 0)
+		v := &vault{ids: map[string]int{}}
+		at := day(4).Add(14 * time.Hour)
+		if n, _ := p.Total(org, at, at.Add(time.Second)); n < 5 {
+			t.Fatalf("only %d records in the second", n)
+		}
+		f := NewFetcher(FetchOptions{Client: c, RunID: "r"})
+		failed, err := f.Fetch(t.Context(), []schemas.Window{{Account: "acme", Start: at, End: at.Add(time.Second)}}, v.sink)
+		if err != nil || len(failed) != 1 || !strings.Contains(failed[0].Error, "did not agree") {
+			t.Errorf("%v, %v, want the window to fail", failed, err)
+		}
+		if len(v.seals) != 0 {
+			t.Errorf("a doubt was sealed: %+v", v.seals)
+		}
+	})
 }
