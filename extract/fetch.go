@@ -118,6 +118,7 @@ func (f *Fetcher) Fetch(ctx context.Context, windows []schemas.Window, sink Sink
 	f.queue = slices.Clone(windows)
 	slices.SortFunc(f.queue, func(a, b schemas.Window) int { return a.Start.Compare(b.Start) })
 	f.failed, f.inARow = nil, 0
+	clear(f.active)
 	f.mu.Unlock()
 
 	g, ctx := errgroup.WithContext(ctx)
@@ -219,11 +220,9 @@ func (f *Fetcher) handle(ctx context.Context, w schemas.Window, sink Sink) error
 			f.queue = append(parts, f.queue...)
 		})
 		return nil
-	case ctx.Err() != nil:
-		f.finish(w, nil)
+	case ctx.Err() != nil: // w stays among the active ones: it is left to do
 		return context.Cause(ctx)
 	case errors.Is(err, ErrRefused):
-		f.finish(w, nil)
 		return err
 	}
 	f.log.Warn("window failed", "window", w.String(), "error", err)
@@ -440,3 +439,14 @@ func (f *Fetcher) Count(ctx context.Context, w schemas.Window) (Counted, error) 
 // Counted is what the API announces for a window: records of the detailed shape or tokens of the summary shape. Nil
 // means that it doesn't say.
 type Counted struct{ Records, Tokens *int64 }
+
+// String is for a log: "4711 records".
+func (c Counted) String() string {
+	switch {
+	case c.Records != nil:
+		return fmt.Sprintf("%d records", *c.Records)
+	case c.Tokens != nil:
+		return fmt.Sprintf("%d tokens", *c.Tokens)
+	}
+	return "no count"
+}

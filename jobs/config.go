@@ -332,7 +332,7 @@ func (c *Config) validate() error {
 		case strings.HasPrefix(a.KeyEnv, "sk_mg_"):
 			errs = append(errs, fmt.Errorf("accounts[%d]: key_env holds a key: write the name of a variable there, and revoke that key if others could read the file", i))
 		}
-		if a.Rate < 0 || a.Rate > 1000 {
+		if !(a.Rate >= 0 && a.Rate <= 1000) { // NaN included
 			bad("rate: %v is not between 0 and 1000 requests a second", a.Rate)
 		}
 		if a.MaxInFlight < 0 || a.MaxInFlight > 1000 {
@@ -381,4 +381,29 @@ func (a Account) Key(getenv func(string) string) (string, error) {
 		return "", Usage("", "account %s: the key file %s is empty", a.Name, a.KeyFile)
 	}
 	return key, nil
+}
+
+// ConfigKeys lists every key a config may have, such as accounts.key_env, sorted.
+func ConfigKeys() []string {
+	var keys []string
+	var walk func(t reflect.Type, at string)
+	walk = func(t reflect.Type, at string) {
+		for i := range t.NumField() {
+			tag := t.Field(i).Tag.Get("yaml")
+			if tag == "" {
+				continue
+			}
+			keys = append(keys, at+tag)
+			ft := t.Field(i).Type
+			if ft.Kind() == reflect.Slice {
+				ft = ft.Elem()
+			}
+			if ft.Kind() == reflect.Struct {
+				walk(ft, at+tag+".")
+			}
+		}
+	}
+	walk(reflect.TypeFor[Config](), "")
+	slices.Sort(keys)
+	return keys
 }

@@ -154,7 +154,7 @@ func checkLake(dir string) []Check {
 	default:
 		add("format", CheckOK, "", "%s, format %d", dir, load.Format)
 		if h := lake.Holder(); h != nil {
-			add("lock", CheckWarning, "wait for it, or use --wait", "%v", h)
+			add("lock", CheckWarning, "wait for it, or use --wait", "held by %s", h.Holder())
 		} else {
 			add("lock", CheckOK, "", "free")
 		}

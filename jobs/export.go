@@ -76,10 +76,19 @@ func Export(ctx context.Context, cfg *Config, env Env, opts ExportOptions) (*Res
 		if err != nil {
 			return err
 		}
+		var mu sync.Mutex
+		announced := res.Run
+		announce := func(a schemas.RunAccount) error {
+			mu.Lock()
+			defer mu.Unlock()
+			announced.Accounts = append(announced.Accounts, a)
+			return lake.AppendRun(announced)
+		}
 		accounts := make([]*exporter, len(cfg.Accounts))
 		for i, a := range cfg.Accounts {
 			accounts[i] = &exporter{cfg: cfg, account: a, client: clients[i], lake: lake, env: env, opts: opts, runID: res.RunID,
-				log: env.Logger.With("account", a.Name), lastRefetch: lastRefetch(history, a.Name), out: schemas.RunAccount{Account: a.Name}}
+				log: env.Logger.With("account", a.Name), began: began(history, a.Name), lastRefetch: lastRefetch(history, a.Name),
+				announce: announce, out: schemas.RunAccount{Account: a.Name}}
 		}
 		// A failed disk or a signal stops all; a refused key stops its account alone.
 		var wg sync.WaitGroup
@@ -198,6 +207,19 @@ func lastRefetch(history []schemas.Run, account string) time.Time {
 	return t
 }
 
+// began is where the earliest export of an account that was not told a start began; zero if there was none.
+func began(history []schemas.Run, account string) time.Time {
+	var t time.Time
+	for _, r := range history {
+		for _, a := range r.Accounts {
+			if a.Account == account && !a.From.IsZero() && (t.IsZero() || a.From.Before(t)) {
+				t = a.From
+			}
+		}
+	}
+	return t
+}
+
 // finish publishes what the day files hold now. The run's status is what it will have come to, if publishing succeeds.
 func finish(ctx context.Context, lake *load.Lake, env Env, res *Result, phase func(string), full bool) error {
 	if phase != nil {
@@ -278,7 +300,9 @@ type exporter struct {
 	opts        ExportOptions
 	runID       string
 	log         *slog.Logger
+	began       time.Time
 	lastRefetch time.Time
+	announce    func(schemas.RunAccount) error // journals what an account sets out to do
 
 	plan    Plan
 	fetcher *extract.Fetcher
@@ -330,7 +354,7 @@ func (x *exporter) export(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	x.plan = plan(x.account.Name, x.opts.Span, s, x.cfg.Export, x.env.Now(), x.lastRefetch)
+	x.plan = plan(x.account.Name, x.opts.Span, s, x.cfg.Export, x.env.Now(), x.began, x.lastRefetch)
 	x.fetcher = extract.NewFetcher(extract.FetchOptions{Client: x.client, RunID: x.runID, Version: x.env.Version,
 		PageSize: x.account.PageSize, Logger: x.log})
 	if x.opts.Watch != nil {
@@ -341,6 +365,15 @@ func (x *exporter) export(ctx context.Context) error {
 		x.log.Info("the lookback is fetched anew, as every refetch_every")
 	}
 
+	if x.opts.Span.From.IsZero() && x.plan.Range.Start.Before(x.plan.Range.End) {
+		x.out.From = x.plan.Range.Start
+		if x.began.IsZero() && len(x.plan.Missing) > 0 {
+			// Windows are not sealed in order: a run that is killed may leave a gap at the start, which no window shows.
+			if err := x.announce(schemas.RunAccount{Account: x.account.Name, Status: schemas.StatusRunning, From: x.out.From}); err != nil {
+				return err
+			}
+		}
+	}
 	if err := x.check(ctx); err != nil {
 		return err
 	}
@@ -385,7 +418,7 @@ func (x *exporter) check(ctx context.Context) error {
 			case same:
 				return
 			case err == nil:
-				x.log.Info("a day of the lookback differs, it is fetched anew", "day", day.Date.String(), "api", c, "lake", held(footer))
+				x.log.Info("a day of the lookback differs, it is fetched anew", "day", day.Date.String(), "api", c.String(), "lake", held(footer))
 				x.plan.Missing = append(x.plan.Missing, day.Window())
 			case errors.Is(err, extract.ErrRefused) || ctx.Err() != nil:
 				stop = cmp.Or(stop, err)

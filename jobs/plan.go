@@ -75,9 +75,9 @@ func (s sealed) windows() []schemas.Window {
 	return out
 }
 
-// plan decides what an export asks for. lastRefetch is when the lookback was last fetched anew (or the account first
-// exported); zero if never.
-func plan(account string, span Span, s sealed, cfg ExportConfig, now, lastRefetch time.Time) Plan {
+// plan decides what an export asks for. began is where the earliest export that was not told a start began, lastRefetch
+// when the lookback was last fetched anew (or the account first exported); zero if there was none.
+func plan(account string, span Span, s sealed, cfg ExportConfig, now, began, lastRefetch time.Time) Plan {
 	now = now.UTC().Truncate(time.Second)
 	settled := now.Add(-time.Duration(cfg.Settle)).Truncate(time.Second)
 	have := s.windows()
@@ -94,6 +94,9 @@ func plan(account string, span Span, s sealed, cfg ExportConfig, now, lastRefetc
 		if len(have) > 0 {
 			// From the first instant covered, so that a gap that a failed window left behind is filled, too.
 			r.Start = have[0].Start
+		}
+		if !began.IsZero() && began.Before(r.Start) {
+			r.Start = began
 		}
 	}
 	p := Plan{Account: account, Range: r, Anew: span.Anew}
@@ -228,7 +231,7 @@ func DryRun(ctx context.Context, cfg *Config, env Env, opts ExportOptions) ([]Dr
 				return nil, err
 			}
 		}
-		p := plan(a.Name, opts.Span, s, cfg.Export, env.Now(), lastRefetch(history, a.Name))
+		p := plan(a.Name, opts.Span, s, cfg.Export, env.Now(), began(history, a.Name), lastRefetch(history, a.Name))
 		f := extract.NewFetcher(extract.FetchOptions{Client: clients[i], PageSize: a.PageSize})
 		rate := cmp.Or(a.Rate, extract.DefaultRate)
 		e, err := estimate(ctx, f, p, cmp.Or(a.PageSize, extract.DefaultPageSize), rate)

@@ -3,6 +3,8 @@ package jobs
 import (
 	"context"
 	"errors"
+	"slices"
+	"strings"
 
 	"github.com/usagelake/usagelake/load"
 	"github.com/usagelake/usagelake/schemas"
@@ -10,8 +12,9 @@ import (
 
 // RebuildOptions say how a rebuild is done.
 type RebuildOptions struct {
-	Wait  bool
-	Phase func(string) // told what is done: "derive acme 2026-11-01", "publish"
+	Account string // only this one's days; "" is every account
+	Wait    bool
+	Phase   func(string) // told what is done: "derive acme 2026-11-01", "publish"
 }
 
 // Rebuild derives everything anew from the raw archive: Parquet for every account the archive holds, in the config
@@ -24,6 +27,12 @@ func Rebuild(ctx context.Context, cfg *Config, env Env, opts RebuildOptions) (*R
 		accounts, err := lake.Accounts()
 		if err != nil {
 			return err
+		}
+		if opts.Account != "" {
+			if !slices.Contains(accounts, opts.Account) {
+				return Usage("usagelake status", "the lake %s holds no account %q: it has %s", lake.Dir(), opts.Account, strings.Join(accounts, ", "))
+			}
+			accounts = []string{opts.Account}
 		}
 		for _, account := range accounts {
 			out := schemas.RunAccount{Account: account, Status: schemas.StatusDone}

@@ -22,7 +22,7 @@ import (
 const catalog = "usage"
 
 // DefaultMemoryLimit is the memory DuckDB may use when nothing else is said; beyond it, it spills to disk.
-const DefaultMemoryLimit = "1GB"
+const DefaultMemoryLimit = "512MB"
 
 // engine sets up a DuckDB instance.
 type engine struct {

@@ -43,8 +43,12 @@ type HeldError struct {
 }
 
 func (e *HeldError) Error() string {
+	return fmt.Sprintf("the lake %s is held by %s\nhint: wait until it has ended, or pass --wait", e.Lake, e.Holder())
+}
+
+// Holder says who holds the lake: "process 4711 on etl-1, doing export, since 2026-11-01T02:00:00Z".
+func (e *HeldError) Holder() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "the lake %s is held by ", e.Lake)
 	if e.PID == 0 {
 		b.WriteString("another process")
 	} else {
@@ -59,7 +63,6 @@ func (e *HeldError) Error() string {
 	if !e.Since.IsZero() {
 		fmt.Fprintf(&b, ", since %s", e.Since.UTC().Format(time.RFC3339))
 	}
-	b.WriteString("\nhint: wait until it has ended, or pass --wait")
 	return b.String()
 }
 

@@ -171,9 +171,7 @@ func writings(t *testing.T) []writing {
 		if !ok {
 			return "none"
 		}
-		if table := readPqarrow(t, l.usagePath(testDay)); table.NumRows() != f.Rows {
-			t.Fatalf("the day file has %d rows, its footer says %d", table.NumRows(), f.Rows)
-		}
+		must(t, l.checkBody(l.usagePath(testDay)))
 		return f.Digest
 	}
 	day := func(name string, before, after []schemas.Reject) writing {
@@ -226,7 +224,7 @@ func writings(t *testing.T) []writing {
 				if err != nil || !ok {
 					t.Fatalf("balance: %v %v", ok, err)
 				}
-				readPqarrow(t, l.balancePath(testDay))
+				must(t, l.checkBody(l.balancePath(testDay)))
 				return digest
 			},
 		},

@@ -300,7 +300,7 @@ func (p *publisher) build(ctx context.Context) (Published, error) {
 		return Published{}, err
 	}
 	defer d.close()
-	if err := d.exec(ctx, schemas.SQLSchema()); err != nil {
+	if err := d.transaction(ctx, func() error { return d.exec(ctx, schemas.SQLSchema()) }); err != nil {
 		return Published{}, fmt.Errorf("make the tables: %w", err)
 	}
 	if err := p.replaceDays(ctx, d, p.days, true); err != nil {

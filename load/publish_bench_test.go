@@ -32,7 +32,7 @@ func benchLake(b *testing.B, days, rows int) (w *dayWriter, swap func()) {
 	n := 0
 	return w, func() {
 		n++
-		if err := os.WriteFile(path, versions[n%2], 0o600); err != nil {
+		if err := os.WriteFile(path, versions[(n+1)%2], 0o600); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -147,7 +147,7 @@ func (l *Lake) query(ctx context.Context, query string) (_ *Rows, err error) {
 		_ = stmt.Close()
 		return nil, err
 	}
-	if kind == duckdb.STATEMENT_TYPE_EXPLAIN {
+	if kind == duckdb.STATEMENT_TYPE_EXPLAIN || showsCatalog(query) {
 		if err := stmt.Close(); err != nil {
 			return nil, err
 		}
@@ -171,6 +171,13 @@ func (l *Lake) query(ctx context.Context, query string) (_ *Rows, err error) {
 	}
 	r.fetch = "SELECT " + strings.Join(cells, ", ") + " FROM temp." + answer + " WHERE rowid >= ? AND rowid < ?"
 	return r, nil
+}
+
+// showsCatalog says that a statement lists tables, among which the one that keeps answers must not stand. Such an answer
+// is short.
+func showsCatalog(query string) bool {
+	words := strings.Fields(query)
+	return len(words) > 0 && strings.EqualFold(words[0], "SHOW")
 }
 
 // answer is the temporary table that keeps an answer.
@@ -273,8 +280,10 @@ func (r *Rows) All(ctx context.Context) iter.Seq2[[]Value, error] {
 }
 
 // WriteCSV writes the answer with a header line, as RFC 4180 has it but for the line ends, which are line feeds. NULL is an empty
-// field, an empty string is "". It returns the number of rows.
-func (r *Rows) WriteCSV(ctx context.Context, w io.Writer) (int64, error) {
+// field, an empty string is "". Unless raw is set, text that a spreadsheet would take for a formula (it begins with =, +, -, @,
+// a tab or a carriage return) gets an apostrophe before it, which makes a spreadsheet show it as it is; numbers are left as they
+// are. It returns the number of rows.
+func (r *Rows) WriteCSV(ctx context.Context, w io.Writer, raw bool) (int64, error) {
 	b := bufio.NewWriterSize(w, 1<<16)
 	for i, c := range r.Columns {
 		writeField(b, i, c.Name)
@@ -286,9 +295,12 @@ func (r *Rows) WriteCSV(ctx context.Context, w io.Writer) (int64, error) {
 			return n, err
 		}
 		for i, v := range row {
-			if !v.Null {
+			switch {
+			case !v.Null && !raw && !r.Columns[i].Numeric:
+				writeField(b, i, noFormula(v.Text))
+			case !v.Null:
 				writeField(b, i, v.Text)
-			} else if i > 0 {
+			case i > 0:
 				_ = b.WriteByte(',')
 			}
 		}
@@ -298,6 +310,14 @@ func (r *Rows) WriteCSV(ctx context.Context, w io.Writer) (int64, error) {
 		n++
 	}
 	return n, b.Flush()
+}
+
+// noFormula keeps a spreadsheet from computing text that came from outside.
+func noFormula(s string) string {
+	if s != "" && strings.IndexByte("=+-@\t\r", s[0]) >= 0 {
+		return "'" + s
+	}
+	return s
 }
 
 func writeField(b *bufio.Writer, i int, s string) {

@@ -20,7 +20,7 @@ func ask(t testing.TB, l *Lake, query string) string {
 	}
 	defer r.Close()
 	var b bytes.Buffer
-	if _, err := r.WriteCSV(ctx, &b); err != nil {
+	if _, err := r.WriteCSV(ctx, &b, false); err != nil {
 		t.Fatalf("%s\n%v", query, err)
 	}
 	return b.String()

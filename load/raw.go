@@ -573,10 +573,9 @@ func (f *rawReader) damaged(detail string, err error) error {
 	w := f.raw.Window
 	hint := "restore the file from a backup"
 	if f.raw.Kind == schemas.KindUsage {
-		hint += fmt.Sprintf(", or remove it and fetch its window again: usagelake export --account %s --from %s --to %s",
-			w.Account, w.Start.Format(time.RFC3339), w.End.Format(time.RFC3339))
+		hint += fmt.Sprintf(", or set it aside with: usagelake verify --repair; then the next export fetches %s anew", w)
 	} else {
-		hint += ", or remove it: a balance can't be asked for a time that has passed"
+		hint += ", or set it aside with: usagelake verify --repair; a balance can't be asked for a time that has passed"
 	}
 	return &DamagedError{Path: f.path, Detail: detail, Hint: hint, Err: err}
 }

@@ -140,14 +140,11 @@ func (v *verifier) add(f Finding) {
 const (
 	hintRebuild = "usagelake rebuild"
 	hintLook    = "look at it, then move it out of the lake"
+	hintRepair  = "usagelake verify --repair   (sets it aside; then export fetches its window anew)"
 )
 
-func hintFetch(w schemas.Window, refetch bool) string {
-	h := fmt.Sprintf("usagelake export --account %s --from %s --to %s", w.Account, w.Start.UTC().Format(time.RFC3339), w.End.UTC().Format(time.RFC3339))
-	if refetch {
-		h += " --refetch"
-	}
-	return h
+func hintFetch(w schemas.Window) string {
+	return fmt.Sprintf("usagelake export --account %s --from %s --to %s", w.Account, w.Start.UTC().Format(time.RFC3339), w.End.UTC().Format(time.RFC3339))
 }
 
 func (v *verifier) verify(ctx context.Context) error {
@@ -294,9 +291,9 @@ func (v *verifier) raw(ctx context.Context, p schemas.Partition) ([]Raw, error) 
 	for _, r := range slices.Concat(windows, balances) {
 		v.report.RawFiles++
 		path := filepath.Join(v.lake.partition(rawDir, p), r.Name)
-		found := Finding{Check: FoundRaw, Path: path, Account: p.Account, Date: p.Date.String(), Hint: hintFetch(r.Window, true)}
+		found := Finding{Check: FoundRaw, Path: path, Account: p.Account, Date: p.Date.String(), Hint: hintRepair}
 		if r.Kind == schemas.KindBalance {
-			found.Hint = "a balance can't be asked for again for the past: move the file out of the lake, then: " + hintRebuild
+			found.Hint += " (a balance can't be asked for again for the past)"
 		}
 		seal, pages, size, err := v.readRaw(ctx, p, r)
 		if ctx.Err() != nil {
@@ -539,7 +536,7 @@ func (v *verifier) gaps(account string, windows []schemas.Window) {
 	}
 	for _, gap := range schemas.Uncovered(want, windows) {
 		v.add(Finding{Check: FoundGap, Account: account, Date: gap.Date().String(),
-			Detail: fmt.Sprintf("nothing was fetched from %s to %s", gap.Start.Format(time.RFC3339), gap.End.Format(time.RFC3339)), Hint: hintFetch(gap, false)})
+			Detail: fmt.Sprintf("nothing was fetched from %s to %s", gap.Start.Format(time.RFC3339), gap.End.Format(time.RFC3339)), Hint: hintFetch(gap)})
 	}
 }
 

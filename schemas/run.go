@@ -34,6 +34,9 @@ type RunAccount struct {
 	Status  string         `json:"status"`
 	Error   string         `json:"error,omitempty"`
 	Failed  []FailedWindow `json:"failed,omitempty"`
+	// From is where the range began, of an export that was not told where: what it could not fetch at its start is
+	// thereby known to the next one.
+	From time.Time `json:"from,omitzero"`
 	// Refetched says that the days of the lookback were fetched anew, whatever their counts.
 	Refetched bool `json:"refetched,omitempty"`
 	RunCounts

@@ -93,14 +93,14 @@ func (a *app) demoSummary(ctx context.Context, w io.Writer, dir string, teams []
 			FROM usage_daily GROUP BY 1 ORDER BY net DESC LIMIT 10`},
 	} {
 		fmt.Fprintf(w, "\n%s\n\n", q.title)
-		if err := a.query(ctx, lake, q.sql, "table", "", 0); err != nil {
+		if err := a.query(ctx, lake, q.sql, "table", "", false, 0); err != nil {
 			return err
 		}
 	}
 	fmt.Fprintf(w, `
 next       usagelake status --lake %[1]s
            usagelake query --lake %[1]s "SELECT usage_date, sum(amount) AS net FROM usage GROUP BY ALL ORDER BY 1"
-           usagelake demo   (once more: everything is covered, three small requests look for late records)
+           usagelake demo --lake %[1]s   (once more: everything is covered, three small requests look for late records)
 `, dir)
 	return nil
 }

@@ -20,13 +20,16 @@ import (
 func (a *app) queryCommand() *cobra.Command {
 	var format, out string
 	var rows int
+	var raw bool
 	c := &cobra.Command{
 		Use:   "query SQL",
 		Short: "Run SQL on the published file",
 		Long: `query runs one statement that reads on usage.duckdb and prints the answer exactly: decimals with all their digits,
 times in UTC. It needs no lock; a run that publishes meanwhile changes nothing for it. "-" reads the statement from
 stdin. The tables: usage, usage_line_items, usage_daily, balance, coverage, runs, quarantine, quality_issues;
-"SHOW TABLES" and "DESCRIBE usage" tell more.`,
+"SHOW TABLES" and "DESCRIBE usage" tell more.
+
+In CSV, text that a spreadsheet would take for a formula gets an apostrophe before it (--raw leaves it as it came).`,
 		Example: `  usagelake query "SELECT model, count(*) AS requests, sum(amount) AS net FROM usage GROUP BY ALL ORDER BY net DESC"
   usagelake query "FROM usage_daily WHERE usage_date >= '2026-11-01'" --format csv --out november.csv
   usagelake query "FROM usage" --format parquet --out usage.parquet
@@ -45,6 +48,9 @@ stdin. The tables: usage, usage_line_items, usage_daily, balance, coverage, runs
 					return fmt.Errorf("read the statement: %w", err)
 				}
 				sql = string(b)
+			}
+			if a.overrides.Account != "" {
+				return jobs.Usage("", "query runs on all of the lake; --account has no meaning here: write WHERE account = '%s'", a.overrides.Account)
 			}
 			if format == "" {
 				format = "table"
@@ -69,17 +75,18 @@ stdin. The tables: usage, usage_line_items, usage_daily, balance, coverage, runs
 			if err != nil {
 				return jobs.NoLake(err)
 			}
-			return a.query(c.Context(), lake, sql, format, out, rows)
+			return a.query(c.Context(), lake, sql, format, out, raw, rows)
 		},
 	}
 	f := c.Flags()
 	f.StringVar(&format, "format", "", "table, csv, json or parquet (default table; json with --output json)")
 	f.StringVar(&out, "out", "", "write to this `file` instead of stdout; parquet needs one")
+	f.BoolVar(&raw, "raw", false, "csv: leave text that a spreadsheet would take for a formula as it is")
 	f.IntVar(&rows, "rows", 1000, "print at most this many rows of a table; 0 for all")
 	return c
 }
 
-func (a *app) query(ctx context.Context, lake *load.Lake, sql, format, out string, most int) (err error) {
+func (a *app) query(ctx context.Context, lake *load.Lake, sql, format, out string, raw bool, most int) (err error) {
 	if format == "parquet" {
 		n, err := lake.QueryParquet(ctx, sql, out)
 		if err != nil {
@@ -93,6 +100,7 @@ func (a *app) query(ctx context.Context, lake *load.Lake, sql, format, out strin
 		return err
 	}
 	defer rows.Close()
+	a.printed = true
 	w := a.Stdout
 	if out != "" && out != "-" {
 		// Beside the target, so that a failure midway leaves no file, and none in place of an older one.
@@ -112,7 +120,7 @@ func (a *app) query(ctx context.Context, lake *load.Lake, sql, format, out strin
 	}
 	switch format {
 	case "csv":
-		_, err = rows.WriteCSV(ctx, w)
+		_, err = rows.WriteCSV(ctx, w, raw)
 	case "json":
 		_, err = rows.WriteJSON(ctx, w)
 	default:

@@ -17,14 +17,14 @@ func (a *app) rebuildCommand() *cobra.Command {
 		Short: "Parquet and DuckDB anew from the raw archive, without a request",
 		Long: `rebuild derives every day file and the DuckDB file anew from the raw archive. It sends no request and needs no key.
 The same version of the program gives the same Parquet files, byte for byte.`,
-		Example: "  usagelake rebuild --lake ./lake",
+		Example: "  usagelake rebuild --lake ./lake\n  usagelake rebuild --account acme",
 		RunE: func(c *cobra.Command, _ []string) error {
 			cfg, err := a.lakeConfig()
 			if err != nil {
 				return err
 			}
 			phase, done := a.phases()
-			res, err := jobs.Rebuild(c.Context(), cfg, a.env(), jobs.RebuildOptions{Wait: wait, Phase: phase})
+			res, err := jobs.Rebuild(c.Context(), cfg, a.env(), jobs.RebuildOptions{Wait: wait, Phase: phase, Account: a.overrides.Account})
 			done()
 			return a.ended(res, err, a.rebuildSummary)
 		},

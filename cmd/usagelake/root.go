@@ -52,6 +52,7 @@ type app struct {
 	output    string // text or json
 	quiet     bool
 	verbose   bool
+	printed   bool // the one document of --output json
 	log       *slog.Logger
 	logOut    io.Writer // where the log goes; progress bars put themselves in between
 }
@@ -76,6 +77,9 @@ func run(ctx context.Context, args []string, s streams) int {
 	var done errFailed
 	if errors.As(err, &done) {
 		return done.code
+	}
+	if !a.printed && (a.json() || slices.Contains(args, "--output=json") || slices.Contains(args, "json") && slices.Contains(args, "--output")) {
+		_ = a.printJSON(runDocument(nil, err)) // a command that failed before it had anything to say
 	}
 	a.report(err)
 	return exitCode(err)
@@ -272,7 +276,7 @@ func (a *app) env() jobs.Env {
 // config loads the set-up.
 func (a *app) config() (*jobs.Config, error) { return jobs.LoadConfig(a.overrides, a.Getenv) }
 
-// lakeConfig is the set-up for commands that need a lake, but no key and no account.
+// lakeConfig is the set-up for commands that need a lake, but no key and none of the config's accounts.
 func (a *app) lakeConfig() (*jobs.Config, error) {
 	o := a.overrides
 	o.Account = ""
@@ -283,6 +287,7 @@ func (a *app) json() bool { return a.output == "json" }
 
 // printJSON prints the one document of a command.
 func (a *app) printJSON(v any) error {
+	a.printed = true
 	enc := json.NewEncoder(a.Stdout)
 	enc.SetIndent("", "  ")
 	enc.SetEscapeHTML(false)

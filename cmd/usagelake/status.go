@@ -53,7 +53,7 @@ func (a *app) printStatus(st *jobs.Status, days int) {
 		fmt.Fprintf(w, "database  not published yet: usagelake export, or usagelake rebuild\n")
 	}
 	if st.Holder != nil {
-		fmt.Fprintf(w, "held by   %s\n", st.Holder.Error())
+		fmt.Fprintf(w, "held by   %s\n", st.Holder.Holder())
 	}
 	for _, acc := range st.Accounts {
 		fmt.Fprintf(w, "\naccount %s\n", acc.Account)
@@ -62,7 +62,7 @@ func (a *app) printStatus(st *jobs.Status, days int) {
 			continue
 		}
 		fmt.Fprintf(w, "  covered      %s to %s UTC, %s behind\n", stamp(acc.From), stamp(acc.To), acc.Behind)
-		fmt.Fprintf(w, "  records      %s, quarantined %s, quality issues %s\n", count(acc.Records), count(acc.Quarantined), count(acc.Issues))
+		fmt.Fprintf(w, "  records      %s, quarantined %s, quality issues within days %s\n", count(acc.Records), count(acc.Quarantined), count(acc.Issues))
 		if acc.Stale > 0 {
 			fmt.Fprintf(w, "  stale        %d days are sealed but not derived: usagelake rebuild, or the next export\n", acc.Stale)
 		}

@@ -30,6 +30,9 @@ is left.`,
   usagelake verify --repair
   usagelake verify --output json | jq '.findings[]'`,
 		RunE: func(c *cobra.Command, _ []string) error {
+			if a.overrides.Account != "" {
+				return jobs.Usage("", "verify looks at the whole lake: --account has no meaning here")
+			}
 			cfg, err := a.lakeConfig()
 			if err != nil {
 				return err

@@ -50,6 +50,7 @@ func (a *app) versionCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:     "version",
 		Short:   "Print the versions of the program and of what it writes",
+		Long:    "version prints the program's version, DuckDB's, and those of the formats: a lake of a newer one is refused, of an older one read or rebuilt.",
 		Example: "  usagelake version --output json",
 		RunE: func(*cobra.Command, []string) error {
 			v := map[string]any{

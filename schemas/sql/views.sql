@@ -6,7 +6,7 @@
 -- rather than an error, and the adjustment line carries the amount.
 
 CREATE VIEW usage_line_items AS
-WITH priced AS (
+WITH priced AS NOT MATERIALIZED (
     SELECT
         account, usage_date, request_time, id, token_id, user_id, custom_user_id, model, model_type, record_kind, currency,
         input_tokens, output_tokens, cached_tokens, total_tokens, input_price, output_price, cached_price,
@@ -15,7 +15,7 @@ WITH priced AS (
         TRY_CAST(output_tokens AS DECIMAL(13,0)) * 0.000001::DECIMAL(7,6) * output_price AS output_cost,
         TRY_CAST(cached_tokens AS DECIMAL(13,0)) * 0.000001::DECIMAL(7,6) * cached_price AS cached_cost
     FROM usage
-), lines AS (
+), lines AS NOT MATERIALIZED (
     SELECT *, 'input' AS line, 'tokens' AS category, 'input' AS item, 'token' AS unit, input_tokens::DECIMAL(38,12) AS quantity,
         input_price AS price, 1000000 AS price_per, input_cost::DECIMAL(38,12) AS line_amount
     FROM priced WHERE input_tokens <> 0
@@ -74,11 +74,11 @@ COMMENT ON COLUMN usage_line_items.amount IS 'The charge: quantity × price ÷ p
 COMMENT ON COLUMN usage_line_items.currency IS 'ISO 4217 code of amount.';
 
 CREATE VIEW quality_issues AS
-WITH days AS (
+WITH days AS NOT MATERIALIZED (
     SELECT account, model, line, category, item, unit, currency, usage_date, list(price ORDER BY price) AS prices
     FROM (SELECT DISTINCT account, model, line, category, item, unit, currency, usage_date, price FROM unit_prices)
     GROUP BY ALL
-), steps AS (
+), steps AS NOT MATERIALIZED (
     SELECT *,
         lag(prices) OVER w AS prices_before,
         lag(usage_date) OVER w AS date_before

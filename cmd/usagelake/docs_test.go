@@ -1,0 +1,123 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/usagelake/usagelake/extract/portal"
+	"github.com/usagelake/usagelake/jobs"
+)
+
+func read(t *testing.T, name string) string {
+	t.Helper()
+	b, err := os.ReadFile(filepath.Join("../..", name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
+}
+
+// TestEveryRowOfTheFaultTableNamesATestThatIsThere holds docs/faults.md to the tests: each row names one, by package
+// and name, by a short name that the page defines, or as a script.
+func TestEveryRowOfTheFaultTableNamesATestThatIsThere(t *testing.T) {
+	doc := read(t, "docs/faults.md")
+	var (
+		row    = regexp.MustCompile(`(?m)^\| ([0-9]+) \|.*\| ([^|]+) \|$`)
+		short  = regexp.MustCompile("(?m)^\\| ([A-Z]+) \\| (`[^|]+`) \\|$")
+		test   = regexp.MustCompile("`([a-z/]+): (Test[A-Za-z0-9_]+|Fuzz[A-Za-z0-9_]+)`")
+		script = regexp.MustCompile(`script ([a-z-]+)`)
+	)
+	exists := func(dir, name string) bool {
+		files, _ := filepath.Glob(filepath.Join("../..", dir, "*_test.go"))
+		for _, f := range files {
+			b, err := os.ReadFile(f)
+			if err == nil && strings.Contains(string(b), "func "+name+"(") {
+				return true
+			}
+		}
+		return false
+	}
+	check := func(where, text string) (found int) {
+		for _, m := range test.FindAllStringSubmatch(text, -1) {
+			found++
+			if !exists(m[1], m[2]) {
+				t.Errorf("%s names %s of %s, which isn't there", where, m[2], m[1])
+			}
+		}
+		for _, m := range script.FindAllStringSubmatch(text, -1) {
+			found++
+			if _, err := os.Stat(filepath.Join("../../testdata/script", m[1]+".txtar")); err != nil {
+				t.Errorf("%s names script %s, which isn't there", where, m[1])
+			}
+		}
+		return found
+	}
+	shorts := map[string]bool{}
+	for _, m := range short.FindAllStringSubmatch(doc, -1) {
+		shorts[m[1]] = true
+		check("the name "+m[1], m[2])
+	}
+	rows := row.FindAllStringSubmatch(doc, -1)
+	for _, m := range rows {
+		found := check("row "+m[1], m[2])
+		for _, word := range regexp.MustCompile(`\b[A-Z]{4,}\b`).FindAllString(m[2], -1) {
+			if !shorts[word] {
+				t.Errorf("row %s names %s, which the page doesn't define", m[1], word)
+			}
+			found++
+		}
+		if found == 0 {
+			t.Errorf("row %s names no test: %s", m[1], m[2])
+		}
+	}
+	if len(rows) < 25 {
+		t.Errorf("the table has %d rows", len(rows))
+	}
+}
+
+func TestTheDocsNameEveryFaultExitCodeAndConfigKey(t *testing.T) {
+	portalDoc := read(t, "docs/portal.md")
+	for _, f := range portal.FaultNames() {
+		if !strings.Contains(portalDoc, "`"+f.Name+"`") {
+			t.Errorf("docs/portal.md doesn't name the fault %s", f.Name)
+		}
+	}
+	operators := read(t, "docs/operators.md")
+	for _, code := range []string{"0", "1", "2", "3", "4", "5", "130", "143"} {
+		if !regexp.MustCompile(`(?m)^\| ([0-9]+, )?` + code + `\b`).MatchString(operators) {
+			t.Errorf("docs/operators.md doesn't explain exit code %s", code)
+		}
+	}
+	for _, key := range jobs.ConfigKeys() {
+		if !strings.Contains(operators, "`"+strings.Replace(key, "accounts.", "accounts[].", 1)+"`") {
+			t.Errorf("docs/operators.md doesn't explain the config key %s", key)
+		}
+		last := key[strings.LastIndex(key, ".")+1:]
+		if !strings.Contains(string(template), last+":") {
+			t.Errorf("the config that init writes doesn't show %s", key)
+		}
+	}
+}
+
+func TestTheConfigThatInitWritesIsTheDefault(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "usagelake.yaml")
+	if err := os.WriteFile(path, template, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	none := func(string) string { return "" }
+	written, err := jobs.LoadConfig(jobs.Overrides{ConfigFile: path}, none)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Chdir(t.TempDir())
+	byDefault, err := jobs.LoadConfig(jobs.Overrides{}, none)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if written.Export != byDefault.Export || len(written.Accounts) != 1 || written.Accounts[0] != byDefault.Accounts[0] {
+		t.Errorf("init writes %+v, the default is %+v", written, byDefault)
+	}
+}

@@ -1,0 +1,374 @@
+package jobs
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/usagelake/usagelake/extract"
+	"github.com/usagelake/usagelake/extract/portal"
+	"github.com/usagelake/usagelake/load"
+	"github.com/usagelake/usagelake/schemas"
+)
+
+func TestTwiceIsOnceButForTheJournal(t *testing.T) {
+	bubble(t, "twice", func(t *testing.T) {
+		w := newWorld(t, settings{})
+		w.export(Span{From: day(10)})
+		before := w.files()
+		w.requests()
+		for _, s := range []Span{{}, {From: day(10)}, {From: day(12), To: day(19)}} {
+			res := w.export(s)
+			want := int64(3) // days 17, 18, 19
+			if !s.To.IsZero() {
+				want = 2
+			}
+			if res.Requests != want || res.Windows != 0 || res.DaysWritten != 0 || res.Published {
+				t.Errorf("%d requests, %d windows, %d days, published: %t; want %d and nothing else", res.Requests, res.Windows, res.DaysWritten, res.Published, want)
+			}
+		}
+		for _, r := range w.requests() {
+			if !strings.Contains(r.Query, "pagesize=1&") {
+				t.Errorf("%s is no small request", r.Query)
+			}
+		}
+		for _, f := range changed(before, w.files()) {
+			if !strings.HasPrefix(f, "journal/") {
+				t.Errorf("%s changed", f)
+			}
+		}
+	})
+}
+
+// content is every row of every table of the published file, as text.
+func (w *world) content() map[string][]string {
+	w.Helper()
+	r := w.read()
+	defer r.close()
+	out := map[string][]string{}
+	for _, table := range r.ask("SELECT table_name FROM information_schema.tables WHERE table_catalog = 'lake'") {
+		if table[0] == "meta" || table[0] == "runs" || table[0] == "run_accounts" { // of when and by whom
+			continue
+		}
+		for _, row := range r.ask(`SELECT t::VARCHAR FROM "` + table[0] + `" t`) {
+			out[table[0]] = append(out[table[0]], row[0])
+		}
+		slices.Sort(out[table[0]])
+	}
+	return out
+}
+
+func TestARebuildFromTheRawArchiveAloneGivesTheSameBytesWithoutARequest(t *testing.T) {
+	for _, faults := range []string{"", "late=0.2,late-by=20h,vanish=0.1,bad=0.05,missing=0.2,unknown-fields=true,order=random"} {
+		bubble(t, faults, func(t *testing.T) {
+			w := newWorld(t, settings{faults: faults, perDay: 100, orgs: []portal.OrgOptions{
+				{ID: "0", RecordsPerDay: 100}, {ID: "sum", RecordsPerDay: 100, Shape: portal.Summary}}})
+			w.export(span(17, 20))
+			w.nightly(2)
+			w.export(Span{From: day(18).Add(time.Hour), To: day(19).Add(7 * time.Hour), Anew: true})
+			before, content := w.files(), w.content()
+			if len(content["usage"]) == 0 || len(content["coverage"]) == 0 || len(content["usage_line_items"]) == 0 {
+				t.Fatalf("there is nothing to compare: %d tables", len(content))
+			}
+			entries, err := os.ReadDir(w.cfg.Lake)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, e := range entries {
+				if e.Name() != "raw" {
+					if err := os.RemoveAll(filepath.Join(w.cfg.Lake, e.Name())); err != nil {
+						t.Fatal(err)
+					}
+				}
+			}
+			w.requests()
+			w.keys = nil
+			res := w.rebuild()
+			if n := len(w.requests()); n != 0 || res.Requests != 0 {
+				t.Errorf("%d requests", n)
+			}
+			if len(res.Accounts) != 2 || res.Records == 0 || res.DaysWritten == 0 {
+				t.Errorf("%+v", res.RunCounts)
+			}
+			for _, f := range changed(before, w.files()) {
+				if !strings.HasPrefix(f, "journal/") && f != "usage.duckdb" {
+					t.Errorf("%s has other bytes", f)
+				}
+			}
+			for table, rows := range w.content() {
+				if !slices.Equal(rows, content[table]) {
+					t.Errorf("%s has other rows: %d, were %d", table, len(rows), len(content[table]))
+				}
+				delete(content, table)
+			}
+			for table := range content {
+				t.Errorf("%s is empty", table)
+			}
+			w.whole()
+		})
+	}
+}
+
+func TestAnIncrementalFileHasTheRowsOfOneBuiltFromNothing(t *testing.T) {
+	bubble(t, "full", func(t *testing.T) {
+		w := newWorld(t, settings{faults: "late=0.2,corrected=0.2,bad=0.05", perDay: 100})
+		w.export(span(17, 20))
+		w.nightly(3)
+		before := w.content()
+		w.rebuild()
+		for table, rows := range w.content() {
+			if !slices.Equal(rows, before[table]) {
+				t.Errorf("%s differs", table)
+			}
+		}
+	})
+}
+
+func TestWhatIsSealedAndNotDerivedIsDerivedByTheNextRunThoughNothingIsToFetch(t *testing.T) {
+	bubble(t, "stale", func(t *testing.T) {
+		w := newWorld(t, settings{})
+		w.export(span(10, 13))
+		before, content := w.files(), w.content()
+		for _, gone := range []string{"usage/account=acme/date=2026-11-11", "usage.duckdb", "balance"} {
+			if err := os.RemoveAll(filepath.Join(w.cfg.Lake, gone)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		st, err := ReadStatus(t.Context(), w.cfg.Lake, "", w.now())
+		if err != nil || st.Accounts[0].Stale != 1 || !st.Accounts[0].Days[1].Stale {
+			t.Errorf("status: %+v, %v", st, err)
+		}
+		res := w.export(span(10, 13)) // beyond the lookback
+		if res.Requests != 0 || res.DaysWritten != 1 || !res.Published {
+			t.Errorf("%+v", res.RunCounts)
+		}
+		for _, f := range changed(before, w.files()) {
+			if !strings.HasPrefix(f, "journal/") && f != "usage.duckdb" {
+				t.Errorf("%s has other bytes", f)
+			}
+		}
+		for table, rows := range w.content() {
+			if !slices.Equal(rows, content[table]) {
+				t.Errorf("%s has other rows", table)
+			}
+		}
+	})
+}
+
+func TestWithoutItsJournalALakeLosesNoData(t *testing.T) {
+	bubble(t, "journal", func(t *testing.T) {
+		w := newWorld(t, settings{})
+		w.export(span(17, 20))
+		before := w.files()
+		if err := os.RemoveAll(filepath.Join(w.cfg.Lake, "journal")); err != nil {
+			t.Fatal(err)
+		}
+		if res := w.export(span(17, 20)); res.Requests != 3 {
+			t.Errorf("%d requests", res.Requests)
+		}
+		w.kept(before)
+		w.equal(day(17), day(20))
+	})
+}
+
+func TestALakeOfANewerVersionIsRefusedAndLeftAlone(t *testing.T) {
+	bubble(t, "newer", func(t *testing.T) {
+		w := newWorld(t, settings{})
+		w.export(span(17, 19))
+		if err := os.WriteFile(filepath.Join(w.cfg.Lake, "lake.json"), []byte(`{"format":99}`), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		before := w.files()
+		w.requests()
+		_, errExport := w.try(t.Context(), span(17, 20))
+		_, errRebuild := Rebuild(t.Context(), w.cfg, w.env, RebuildOptions{})
+		_, errStatus := ReadStatus(t.Context(), w.cfg.Lake, "", w.now())
+		_, _, errBalance := Balance(t.Context(), w.cfg, w.env, BalanceOptions{})
+		_, errDry := DryRun(t.Context(), w.cfg, w.env, ExportOptions{})
+		for i, err := range []error{errExport, errRebuild, errStatus, errBalance, errDry} {
+			if !errors.Is(err, load.ErrNewer) {
+				t.Errorf("%d: %v", i, err)
+			}
+		}
+		if d := changed(before, w.files()); len(d) > 0 || len(w.requests()) > 0 {
+			t.Errorf("%v changed, or a request was sent", d)
+		}
+	})
+}
+
+func TestALakeThatAnotherHoldsIsNotWrittenAndReadersDontMind(t *testing.T) {
+	w := newWorld(t, settings{})
+	w.export(span(17, 19))
+	lake, err := load.Open(w.cfg.Lake, load.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	unlock, err := lake.Lock(t.Context(), "export", false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	before := w.files()
+	w.requests()
+	_, errExport := w.try(t.Context(), span(17, 20))
+	_, errRebuild := Rebuild(t.Context(), w.cfg, w.env, RebuildOptions{})
+	_, _, errBalance := Balance(t.Context(), w.cfg, w.env, BalanceOptions{})
+	for i, err := range []error{errExport, errRebuild, errBalance} {
+		var held *load.HeldError
+		if !errors.As(err, &held) || held.PID != os.Getpid() || held.Doing != "export" {
+			t.Errorf("%d: %v", i, err)
+		}
+	}
+	if len(w.requests()) > 0 || len(changed(before, w.files())) > 0 {
+		t.Error("something was done without the lock")
+	}
+	st, err := ReadStatus(t.Context(), w.cfg.Lake, "", w.now())
+	if err != nil || st.Holder == nil || len(st.Accounts) != 1 {
+		t.Errorf("status of a held lake: %+v, %v", st, err)
+	}
+	// With --wait it goes on when the holder is done, or ends when the user has had enough.
+	ctx, cancel := context.WithCancelCause(t.Context())
+	enough := errors.New("enough")
+	cancel(enough)
+	if _, err := Export(ctx, w.cfg, w.env, ExportOptions{Span: span(17, 20), Wait: true, Retry: retry}); !errors.Is(err, enough) {
+		t.Errorf("stopped while waiting: %v", err)
+	}
+	done := make(chan error)
+	go func() {
+		_, err := Export(t.Context(), w.cfg, w.env, ExportOptions{Span: span(17, 20), Wait: true, Retry: retry})
+		done <- err
+	}()
+	if err := unlock(); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-done; err != nil {
+		t.Errorf("after the holder was done: %v", err)
+	}
+	w.equal(day(17), day(20))
+}
+
+func TestNoLakeIsSaidWithWhatToDo(t *testing.T) {
+	w := newWorld(t, settings{})
+	_, errStatus := ReadStatus(t.Context(), w.cfg.Lake, "", w.now())
+	_, errRebuild := Rebuild(t.Context(), w.cfg, w.env, RebuildOptions{})
+	for _, err := range []error{errStatus, errRebuild} {
+		if !errors.Is(err, load.ErrNoLake) || !strings.Contains(hintOf(err), "usagelake export") {
+			t.Errorf("%v (hint: %s)", err, hintOf(err))
+		}
+	}
+	if _, err := os.Stat(w.cfg.Lake); !errors.Is(err, fs.ErrNotExist) {
+		t.Error("a lake was made")
+	}
+}
+
+func TestADryRunWritesNothingAndSaysWhatAnExportWouldDo(t *testing.T) {
+	bubble(t, "dry", func(t *testing.T) {
+		w := newWorld(t, settings{})
+		dry := func(s Span) DryPlan {
+			t.Helper()
+			plans, err := DryRun(t.Context(), w.cfg, w.env, ExportOptions{Span: s, Retry: retry})
+			if err != nil || len(plans) != 1 {
+				t.Fatalf("%v, %v", plans, err)
+			}
+			return plans[0]
+		}
+		p := dry(span(10, 20))
+		if _, err := os.Stat(w.cfg.Lake); !errors.Is(err, fs.ErrNotExist) {
+			t.Error("a lake was made")
+		}
+		w.requests()
+		res := w.export(span(10, 20))
+		if p.Windows != 10 || p.Sampled || p.Unknown || p.Checks != 0 || !p.From.Equal(day(10)) || !p.To.Equal(day(20)) {
+			t.Errorf("%+v", p)
+		}
+		// The margins may count a record twice.
+		if d := p.Records - res.Records; d < -5 || d > 5 {
+			t.Errorf("%d records were foreseen, %d came", p.Records, res.Records)
+		}
+		if d := p.Requests - res.Requests; d < -11 || d > 11 {
+			t.Errorf("%d requests were foreseen, %d were sent", p.Requests, res.Requests)
+		}
+		before := w.files()
+		p = dry(Span{})
+		if p.Windows != 1 || p.Checks != 3 || !p.To.Equal(w.settled()) {
+			t.Errorf("%+v", p)
+		}
+		if d := changed(before, w.files()); len(d) > 0 {
+			t.Errorf("%v changed", d)
+		}
+		if p = dry(Span{From: day(10).AddDate(0, -3, 0), To: day(10)}); !p.Sampled || p.Windows != 92 {
+			t.Errorf("%+v", p)
+		}
+		w.faults("total=absent")
+		if p = dry(Span{}); !p.Unknown {
+			t.Errorf("%+v", p)
+		}
+		if _, err := DryRun(t.Context(), w.cfg, w.env, ExportOptions{Span: span(5, 4)}); !errors.Is(err, ErrUsage) {
+			t.Errorf("an empty range: %v", err)
+		}
+		w.faults("code-inside=1,inside-code=401")
+		if _, err := DryRun(t.Context(), w.cfg, w.env, ExportOptions{Retry: retry}); !errors.Is(err, extract.ErrRefused) {
+			t.Errorf("a refused key: %v", err)
+		}
+	})
+}
+
+func TestStatusShowsCoverageGapsAndRuns(t *testing.T) {
+	bubble(t, "status", func(t *testing.T) {
+		w := newWorld(t, settings{})
+		w.export(span(12, 14))
+		w.export(Span{From: day(15).Add(12 * time.Hour), To: day(17)})
+		w.faults("status-500=1")
+		_, _ = w.try(t.Context(), span(12, 18))
+		st, err := ReadStatus(t.Context(), w.cfg.Lake, "acme", w.now())
+		if err != nil {
+			t.Fatal(err)
+		}
+		a := st.Accounts[0]
+		if !a.From.Equal(day(12)) || !a.To.Equal(day(17)) || len(a.Gaps) != 1 || !a.Gaps[0].Start.Equal(day(14)) || !a.Gaps[0].End.Equal(day(15).Add(12*time.Hour)) {
+			t.Errorf("%+v", a)
+		}
+		if len(a.Days) != 5 || a.Days[0].Covered != 1 || a.Days[2].Covered != 0 || a.Days[3].Covered != 0.5 || a.Behind != "84h0m0s" || a.Stale != 0 {
+			t.Errorf("%+v", a)
+		}
+		if len(st.Runs) != 3 || st.Runs[0].Status != schemas.StatusFailed || st.Runs[1].Status != schemas.StatusDone || !st.Database.Exists {
+			t.Errorf("%+v", st.Runs)
+		}
+		if _, err := ReadStatus(t.Context(), w.cfg.Lake, "nobody", w.now()); !errors.Is(err, ErrUsage) {
+			t.Errorf("an account that isn't there: %v", err)
+		}
+	})
+}
+
+// The bytes of the lake's files are searched for the key, compressed ones as they are unpacked.
+func (w *world) secretIn(key string) []string {
+	w.Helper()
+	var found []string
+	hidden := []byte(strings.TrimPrefix(key, "sk_mg_"))
+	err := filepath.WalkDir(w.cfg.Lake, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		b, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		if strings.HasSuffix(path, ".zst") {
+			b = append(b, unpack(w, b)...)
+		}
+		if bytes.Contains(b, hidden) || strings.Contains(path, string(hidden)) {
+			found = append(found, path)
+		}
+		return nil
+	})
+	if err != nil {
+		w.Fatal(err)
+	}
+	return found
+}

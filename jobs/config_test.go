@@ -1,0 +1,276 @@
+package jobs
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"github.com/usagelake/usagelake/extract"
+)
+
+func configFile(t *testing.T, text string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "usagelake.yaml")
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+func noEnv(string) string { return "" }
+
+func TestEveryMistakeInAConfigIsNamed(t *testing.T) {
+	const account = "accounts:\n  - name: acme\n    key_env: K\n"
+	for _, c := range []struct{ name, text, want string }{
+		{"empty", "", "is empty"},
+		{"a comment alone", "# nothing\n", "is empty"},
+		{"no YAML", "accounts: [", "config "},
+		{"no mapping", "- a\n- b\n", "cannot unmarshal"},
+		{"no accounts", "lake: ./lake\n", "has no accounts"},
+		{"an empty list", "accounts: []\n", "has no accounts"},
+		{"two documents", account + "---\nlake: x\n", "more than one document"},
+		{"unknown at the top", account + "lakes: ./x\n", "line 4: unknown key lakes: did you mean lake?"},
+		{"unknown in an account", account + "    ratee: 1\n", "line 4: unknown key accounts[0].ratee: did you mean rate?"},
+		{"unknown in export", account + "export:\n  lookbak: 1h\n", "line 5: unknown key export.lookbak: did you mean lookback?"},
+		{"like nothing known", account + "    zzzzzzzz: 1\n", "(known here: base_url, currency,"},
+		{"a key where its name goes", account + "    key: sk_mg_x\n", "unknown key accounts[0].key"},
+		{"twice", account + "lake: a\nlake: b\n", "lake stands twice"},
+		{"twice in an account", account + "    name: b\n", "accounts[0].name stands twice"},
+		{"no name", "accounts:\n  - key_env: K\n", "is not an account name"},
+		{"a name that leaves the lake", "accounts:\n  - name: ../../etc\n    key_env: K\n", "is not an account name"},
+		{"one name for two", account + "  - name: acme\n    key_env: L\n", "another account has it too"},
+		{"a key in the clear", account + "    base_url: http://portal.example/x\n", "in the clear"},
+		{"no URL", account + "    base_url: portal\n", "has no host"},
+		{"another scheme", account + "    base_url: ftp://portal.example/\n", "is not http(s)"},
+		{"a password in the URL", account + "    base_url: https://u:p@portal.example/\n", "user name or password"},
+		{"a query in the URL", account + "    base_url: https://portal.example/?k=1\n", "query or a fragment"},
+		{"two sources of the key", account + "    key_file: k\n", "key_env or key_file, not both"},
+		{"no source of the key", account + "  - name: bee\n", "give key_env (a variable"},
+		{"the key as a variable's name", "accounts:\n  - name: acme\n    key_env: sk_mg_0123456789abcdef\n", "key_env holds a key"},
+		{"a negative rate", account + "    rate: -1\n", "between 0 and 1000 requests a second"},
+		{"a huge rate", account + "    rate: 1e9\n", "between 0 and 1000 requests a second"},
+		{"a rate that is no number", account + "    rate: .nan\n", "between 0 and 1000 requests a second"},
+		{"text for a rate", account + "    rate: fast\n", "cannot unmarshal"},
+		{"too many at once", account + "    max_in_flight: 2000\n", "between 1 and 1000"},
+		{"a negative number at once", account + "    max_in_flight: -1\n", "between 1 and 1000"},
+		{"a huge page", account + "    page_size: 200000\n", "between 1 and 100000"},
+		{"a currency", account + "    currency: Dollar\n", "is not an ISO 4217 code"},
+		{"a small currency", account + "    currency: usd\n", "is not an ISO 4217 code"},
+		{"a duration", account + "export:\n  settle: soon\n", `line 5: "soon" is not a duration`},
+		{"a negative duration", account + "export:\n  lookback: -72h\n", "is not a duration"},
+		{"lake_access", account + "lake_access: world\n", "lake_access"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			path := configFile(t, c.text)
+			_, err := LoadConfig(Overrides{ConfigFile: path}, noEnv)
+			if err == nil || !errors.Is(err, ErrUsage) || !strings.Contains(err.Error(), c.want) {
+				t.Errorf("%v doesn't say %q, or is no usage error", err, c.want)
+			}
+			if err != nil && (!strings.Contains(err.Error(), path) || strings.Contains(err.Error(), "0123456789abcdef")) {
+				t.Errorf("%v: it doesn't name the file, or shows the key", err)
+			}
+		})
+	}
+}
+
+func TestAllMistakesAreReportedAtOnce(t *testing.T) {
+	_, err := LoadConfig(Overrides{ConfigFile: configFile(t, "accounts:\n  - name: A\n    key_env: K\n    rate: -1\n  - name: b\n    key_env: K\n    page_size: -1\n")}, noEnv)
+	for _, want := range []string{"is not an account name", "accounts[0] (A): rate", "accounts[1] (b): page_size"} {
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%v doesn't say %q", err, want)
+		}
+	}
+	_, err = LoadConfig(Overrides{ConfigFile: configFile(t, "lak: x\naccounts:\n  - nam: a\nexport:\n  setle: 1m\n")}, noEnv)
+	for _, want := range []string{"lak: did you mean lake?", "accounts[0].nam: did you mean name?", "export.setle: did you mean settle?"} {
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%v doesn't say %q", err, want)
+		}
+	}
+}
+
+func TestFlagBeatsEnvironmentBeatsConfigBeatsDefault(t *testing.T) {
+	path := configFile(t, "lake: data\naccounts:\n  - name: acme\n    key_file: key\n    base_url: https://a.example/v1\n  - name: bee\n    key_env: B\nexport:\n  settle: 5m\n  lookback: 2d\n  refetch_every: 0s\n")
+	dir := filepath.Dir(path)
+	env := func(m map[string]string) func(string) string { return func(k string) string { return m[k] } }
+	for _, c := range []struct {
+		name      string
+		flags     Overrides
+		env       map[string]string
+		lake, url string
+	}{
+		{"config", Overrides{}, nil, filepath.Join(dir, "data"), "https://a.example/v1"},
+		{"environment", Overrides{}, map[string]string{EnvLake: "/e", EnvBaseURL: "https://e.example"}, "/e", "https://e.example"},
+		{"flag", Overrides{Lake: "/f", BaseURL: "https://f.example"}, map[string]string{EnvLake: "/e", EnvBaseURL: "https://e.example"}, "/f", "https://f.example"},
+	} {
+		c.flags.ConfigFile = path
+		cfg, err := LoadConfig(c.flags, env(c.env))
+		if err != nil {
+			t.Fatalf("%s: %v", c.name, err)
+		}
+		if cfg.Lake != c.lake || cfg.Accounts[0].BaseURL != c.url || cfg.Accounts[0].KeyFile != filepath.Join(dir, "key") || cfg.Path() != path {
+			t.Errorf("%s: %+v", c.name, cfg)
+		}
+		if c.name == "config" && cfg.Accounts[1].BaseURL != DefaultBaseURL {
+			t.Errorf("%s: %+v", c.name, cfg.Accounts[1])
+		}
+		if cfg.Export != (ExportConfig{Duration(5 * time.Minute), Duration(48 * time.Hour), 0}) {
+			t.Errorf("%s: %+v", c.name, cfg.Export)
+		}
+	}
+	cfg, err := LoadConfig(Overrides{ConfigFile: path, Account: "bee"}, noEnv)
+	if err != nil || len(cfg.Accounts) != 1 || cfg.Accounts[0].Name != "bee" {
+		t.Errorf("--account: %+v, %v", cfg, err)
+	}
+	if _, err := LoadConfig(Overrides{ConfigFile: path, Account: "be"}, noEnv); !errors.Is(err, ErrUsage) || !strings.Contains(err.Error(), "it has acme, bee") {
+		t.Errorf("an account that isn't there: %v", err)
+	}
+	if _, err := LoadConfig(Overrides{ConfigFile: filepath.Join(dir, "none.yaml")}, noEnv); !errors.Is(err, ErrUsage) || !errors.Is(err, fs.ErrNotExist) || !strings.Contains(hintOf(err), "usagelake init") {
+		t.Errorf("a file that isn't there: %v", err)
+	}
+}
+
+func TestWithoutAConfigTheEnvironmentIsEnough(t *testing.T) {
+	t.Chdir(t.TempDir())
+	cfg, err := LoadConfig(Overrides{}, noEnv)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := Account{Name: DefaultAccount, KeyEnv: EnvKey, BaseURL: DefaultBaseURL}
+	if len(cfg.Accounts) != 1 || cfg.Accounts[0] != want || cfg.Path() != "" || filepath.Clean(cfg.Lake) != "lake" ||
+		cfg.Export != (ExportConfig{Duration(DefaultSettle), Duration(DefaultLookback), Duration(DefaultRefetchEvery)}) {
+		t.Errorf("%+v", cfg)
+	}
+	if _, err := cfg.Accounts[0].Key(noEnv); !errors.Is(err, ErrUsage) || !strings.Contains(hintOf(err), "export "+EnvKey) {
+		t.Errorf("no key: %v", err)
+	}
+	if err := os.WriteFile(DefaultConfigFile, []byte("accounts:\n  - name: here\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if cfg, err = LoadConfig(Overrides{}, noEnv); err != nil || cfg.Accounts[0].Name != "here" || cfg.Accounts[0].KeyEnv != EnvKey {
+		t.Errorf("the file in the working directory: %+v, %v", cfg, err)
+	}
+}
+
+func TestAKeyFileIsReadByItsOwnerAlone(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		t.Skip("modes")
+	}
+	dir := t.TempDir()
+	path := filepath.Join(dir, "key")
+	key := "sk_mg_" + strings.Repeat("ab", 32)
+	for _, c := range []struct {
+		text string
+		mode os.FileMode
+		want string // "" is fine
+		hint string
+	}{
+		{key, 0o600, "", ""}, {key + "\r\n", 0o400, "", ""}, {"  " + key + "\n\n", 0o600, "", ""},
+		{key, 0o640, "others can read", "chmod 600 " + path}, {key, 0o604, "others can read", "chmod 600 " + path}, {key, 0o644, "0644", "chmod 600 " + path},
+		{" \n", 0o600, "is empty", ""},
+	} {
+		if err := errors.Join(os.RemoveAll(path), os.WriteFile(path, []byte(c.text), 0o600), os.Chmod(path, c.mode)); err != nil {
+			t.Fatal(err)
+		}
+		got, err := Account{Name: "a", KeyFile: path}.Key(noEnv)
+		switch {
+		case c.want == "" && (err != nil || got != key):
+			t.Errorf("%q, mode %o: %v", c.text, c.mode, err)
+		case c.want != "" && (!errors.Is(err, ErrUsage) || !strings.Contains(err.Error(), c.want) || hintOf(err) != c.hint || strings.Contains(err.Error(), key)):
+			t.Errorf("%q, mode %o: %v (hint %q)", c.text, c.mode, err, hintOf(err))
+		}
+	}
+	for _, bad := range []string{filepath.Join(dir, "none"), dir} {
+		if err := os.Chmod(dir, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := (Account{Name: "a", KeyFile: bad}).Key(noEnv); !errors.Is(err, ErrUsage) {
+			t.Errorf("%s: %v", bad, err)
+		}
+	}
+}
+
+func TestNoKeyOfAnyAccountIsMissingBeforeAnythingIsMade(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "lake")
+	secret := "sk_mg_ " + strings.Repeat("cd", 32) // a space: no key has one
+	cfg := &Config{Lake: dir, Accounts: []Account{
+		{Name: "a", KeyEnv: "A", BaseURL: DefaultBaseURL}, {Name: "b", KeyEnv: "B", BaseURL: DefaultBaseURL}, {Name: "c", KeyEnv: "C", BaseURL: DefaultBaseURL}}}
+	env := Env{Now: time.Now, Logger: slog.New(slog.DiscardHandler), Getenv: func(k string) string { return map[string]string{"B": secret}[k] }}
+	_, err := Export(t.Context(), cfg, env, ExportOptions{})
+	for _, want := range []string{"account a: no key", "account b: the key holds a space", "account c: no key"} {
+		if err == nil || !errors.Is(err, ErrUsage) || !strings.Contains(err.Error(), want) {
+			t.Errorf("%v doesn't say %q", err, want)
+		}
+	}
+	if err != nil && strings.Contains(err.Error(), "cdcd") {
+		t.Errorf("%v shows the key", err)
+	}
+	if _, err := os.Stat(dir); !errors.Is(err, fs.ErrNotExist) {
+		t.Error("a lake was made")
+	}
+	if _, err := Export(t.Context(), cfg, env, ExportOptions{Span: Span{Anew: true}}); !errors.Is(err, ErrUsage) || !strings.Contains(hintOf(err), "--refetch --from") {
+		t.Errorf("--refetch without --from: %v", err)
+	}
+}
+
+func TestTimesOfTheCommandLine(t *testing.T) {
+	at := time.Date(2026, 3, 1, 14, 30, 5, 999, time.FixedZone("X", 5*3600))
+	for in, want := range map[string]string{
+		"now": "2026-03-01T09:30:05Z", "today": "2026-03-01T00:00:00Z", "yesterday": "2026-02-28T00:00:00Z",
+		"-7d": "2026-02-22T00:00:00Z", "-0d": "2026-03-01T00:00:00Z", "-12h": "2026-02-28T21:30:05Z", "-90m": "2026-03-01T08:00:05Z",
+		"2026-11-01": "2026-11-01T00:00:00Z", "2028-02-29": "2028-02-29T00:00:00Z",
+		"2026-11-01T06:00:00Z": "2026-11-01T06:00:00Z", "2026-11-01T06:00:00.75+02:00": "2026-11-01T04:00:00Z",
+	} {
+		got, err := ParseTime(in, at)
+		if err != nil || got.Format(time.RFC3339Nano) != want || got.Location() != time.UTC {
+			t.Errorf("%s: %v, %v, want %s", in, got, err, want)
+		}
+	}
+	for _, in := range []string{"", "tomorrow", "7d", "-7", "-", "--7d", "-d", "2026-13-01", "2026-02-30", "2026-11-01 06:00", "1761955200", "-1.5d", "-999999999d", "-1e9h"} {
+		if got, err := ParseTime(in, at); err == nil || !errors.Is(err, ErrUsage) {
+			t.Errorf("%q is taken for %v (%v)", in, got, err)
+		}
+	}
+}
+
+func TestDurationsKnowDays(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		n := rapid.IntRange(0, 4000).Draw(t, "days")
+		if got, err := ParseDuration(fmt.Sprintf("%dd", n)); err != nil || got != time.Duration(n)*24*time.Hour {
+			t.Fatalf("%dd: %v, %v", n, got, err)
+		}
+		d := time.Duration(rapid.Int64Range(0, 1e15).Draw(t, "d"))
+		if got, err := ParseDuration(d.String()); err != nil || got != d {
+			t.Fatalf("%s: %v, %v", d, got, err)
+		}
+	})
+}
+
+func TestTheNearestKeyIsTheOneWithTheFewestEdits(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		word := rapid.StringMatching("[a-c_]{0,6}")
+		a, b, c := word.Draw(t, "a"), word.Draw(t, "b"), word.Draw(t, "c")
+		ab, ba, ac, cb := editDistance(a, b), editDistance(b, a), editDistance(a, c), editDistance(c, b)
+		if ab != ba || (ab == 0) != (a == b) || ab > ac+cb || ab > max(len(a), len(b)) {
+			t.Fatalf("%q %q: %d, %d; by way of %q: %d + %d", a, b, ab, ba, c, ac, cb)
+		}
+	})
+}
+
+func TestHintAndUsageErrorsCanBeToldApart(t *testing.T) {
+	err := fmt.Errorf("outer: %w", Usage("type this", "bad: %w", extract.ErrPermanent))
+	if !errors.Is(err, ErrUsage) || !errors.Is(err, extract.ErrPermanent) || hintOf(err) != "type this" {
+		t.Errorf("%v", err)
+	}
+	if errors.Is(errors.New("x"), ErrUsage) || hintOf(Usage("", "x")) != "" {
+		t.Error("what is no usage error is taken for one")
+	}
+}

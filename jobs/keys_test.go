@@ -1,0 +1,390 @@
+package jobs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/klauspost/compress/zstd"
+
+	"github.com/usagelake/usagelake/extract"
+	"github.com/usagelake/usagelake/extract/portal"
+	"github.com/usagelake/usagelake/schemas"
+)
+
+func unpack(t testing.TB, b []byte) []byte {
+	t.Helper()
+	d, err := zstd.NewReader(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.Close()
+	out, err := d.DecodeAll(b, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+func TestAKeyThatIsRefusedMidwayLosesNothingAndOnceItWorksTheRunCompletes(t *testing.T) {
+	for _, c := range []struct {
+		becomes string
+		status  int
+		restore func(p *portal.Portal, key string) error
+	}{
+		{"disabled", 401, (*portal.Portal).EnableKey},
+		{"revoked", 401, (*portal.Portal).RestoreKey},
+		{"expired", 401, func(p *portal.Portal, key string) error { return p.ExpireKey(key, time.Time{}) }},
+		{"stripped", 403, func(p *portal.Portal, key string) error {
+			return p.SetScopes(key, portal.ScopeUsage, portal.ScopeBalance)
+		}},
+		{"deleted", 401, nil}, // a new one is made
+	} {
+		bubble(t, c.becomes, func(t *testing.T) {
+			w := newWorld(t, settings{})
+			w.portal.SetFaults(portal.Faults{KeyAfter: 50, KeyBecomes: c.becomes})
+			res, err := w.try(t.Context(), span(12, 20))
+			var refused *RefusedError
+			var api *extract.APIError
+			if !errors.As(err, &refused) || !errors.Is(err, extract.ErrRefused) || !errors.As(err, &api) || api.Status != c.status {
+				t.Fatalf("%v", err)
+			}
+			if res.Status != schemas.StatusRefused || res.Accounts[0].Status != schemas.StatusRefused || !strings.Contains(hintOf(err), "scopes usage:read and balance:read") {
+				t.Errorf("%s, hint %q", res.Status, hintOf(err))
+			}
+			if res.Windows == 0 || res.Windows == 8 || !res.Published {
+				t.Fatalf("%d windows were sealed, published: %t", res.Windows, res.Published)
+			}
+			w.published(res)
+			// Refused again, nothing is lost and little is asked.
+			before := w.files()
+			w.requests()
+			again, err := w.try(t.Context(), span(12, 20))
+			if !errors.As(err, &refused) || again.Windows != 0 || again.Retries != 0 {
+				t.Errorf("%v: %+v", err, again.RunCounts)
+			}
+			w.kept(before)
+
+			w.faults("")
+			if c.restore != nil {
+				if err := c.restore(w.portal, w.keys["KEY_0"]); err != nil {
+					t.Fatal(err)
+				}
+			} else {
+				_, key, err := w.portal.AddKey(portal.KeySpec{Org: "0", Admin: true, Name: "next", Scopes: []string{portal.ScopeUsage, portal.ScopeBalance}})
+				if err != nil {
+					t.Fatal(err)
+				}
+				w.keys["KEY_0"] = key
+			}
+			done := w.export(span(12, 20))
+			if res.Windows+done.Windows != 8 {
+				t.Errorf("%d + %d windows, want 8", res.Windows, done.Windows)
+			}
+			w.kept(before)
+			w.equal(day(12), day(20))
+		})
+	}
+}
+
+func TestAKeyThatMayNotReadTheBalanceExportsAllTheSame(t *testing.T) {
+	for _, c := range []struct{ config, want string }{{"EUR", "EUR"}, {"", ""}} {
+		bubble(t, c.config, func(t *testing.T) {
+			w := newWorld(t, settings{})
+			w.cfg.Accounts[0].Currency = c.config
+			if err := w.portal.SetScopes(w.keys["KEY_0"], portal.ScopeUsage); err != nil {
+				t.Fatal(err)
+			}
+			w.export(span(17, 20))
+			w.equalAccount("acme", c.want, day(17), day(20))
+			r := w.read()
+			defer r.close()
+			issues := r.one("SELECT count(*)::VARCHAR FROM quality_issues WHERE check_name = 'unknown_currency'")
+			if (issues != "0") != (c.want == "") {
+				t.Errorf("%s issues of an unknown currency", issues)
+			}
+			if res, _, err := Balance(t.Context(), w.cfg, w.env, BalanceOptions{Retry: retry}); !errors.Is(err, extract.ErrRefused) || res.Status != schemas.StatusRefused {
+				t.Errorf("balance: %v", err)
+			}
+		})
+	}
+	bubble(t, "what it was last", func(t *testing.T) {
+		w := newWorld(t, settings{orgs: []portal.OrgOptions{{ID: "0", RecordsPerDay: 100, Currency: "CNY"}}})
+		w.export(span(17, 18))
+		w.faults("status-500=1,only=balance")
+		w.cfg.Accounts[0].Currency = "EUR"
+		w.export(span(18, 20))
+		w.equalAccount("acme", "CNY", day(17), day(20))
+	})
+}
+
+func TestBalanceIsKeptExactAndWarnsUnderTheThreshold(t *testing.T) {
+	bubble(t, "balance", func(t *testing.T) {
+		w := newWorld(t, settings{orgs: []portal.OrgOptions{{ID: "0", RecordsPerDay: 100}, {ID: "two", RecordsPerDay: 100, Currency: "EUR"}}})
+		least := schemas.Decimal(1)
+		most := schemas.Decimal(999_999_999_999_999_999)
+		for i, below := range []*schemas.Decimal{nil, &least, &most} {
+			res, got, err := Balance(t.Context(), w.cfg, w.env, BalanceOptions{Below: below, Retry: retry})
+			if err != nil || res.Status != schemas.StatusDone || len(got) != 2 {
+				t.Fatalf("%+v, %v", got, err)
+			}
+			for _, b := range got {
+				if b.Balance != w.portal.Balance(orgOf(b.Account)) || b.Below != (below == &most) || b.Error != "" {
+					t.Errorf("%+v, want %s", b, w.portal.Balance(orgOf(b.Account)))
+				}
+			}
+			if got[1].Currency != "EUR" {
+				t.Errorf("%+v", got[1])
+			}
+			r := w.read()
+			rows := r.ask("SELECT account, balance::VARCHAR, currency FROM balance ORDER BY observed_at, account")
+			if len(rows) != 2*(i+1) || rows[0][1] != dec(w.portal.Balance("0")) {
+				t.Errorf("%v", rows)
+			}
+			r.close()
+			time.Sleep(time.Second)
+		}
+		if err := w.portal.DisableKey(w.keys["KEY_two"]); err != nil {
+			t.Fatal(err)
+		}
+		res, got, err := Balance(t.Context(), w.cfg, w.env, BalanceOptions{Retry: retry})
+		var refused *RefusedError
+		if !errors.As(err, &refused) || res.Status != schemas.StatusRefused || got[0].Balance == "" || got[1].Error == "" {
+			t.Errorf("one refused: %+v, %v", got, err)
+		}
+	})
+}
+
+// by answers each organisation in its own way: none, a refusal, an outage.
+func (w *world) by(ways map[string]int) {
+	inner := w.env.Transport
+	keys := map[string]int{}
+	for account, status := range ways {
+		keys[w.keys["KEY_"+orgOf(account)]] = status
+	}
+	w.env.Transport = tripper(func(req *http.Request) (*http.Response, error) {
+		if status := keys[strings.TrimPrefix(req.Header.Get("Authorization"), "Bearer ")]; status != 0 {
+			return (&wire{http.HandlerFunc(func(rw http.ResponseWriter, _ *http.Request) {
+				rw.WriteHeader(status)
+				_, _ = fmt.Fprintf(rw, `{"meta":{"code":%d,"message":"no","request_id":"r"},"data":null}`, status)
+			})}).RoundTrip(req)
+		}
+		return inner.RoundTrip(req)
+	})
+}
+
+type tripper func(*http.Request) (*http.Response, error)
+
+func (f tripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
+
+func TestAccountsSideBySideDontHarmEachOther(t *testing.T) {
+	type ways = map[string]int
+	for name, c := range map[string]struct {
+		ways   ways
+		run    string
+		status [3]string // acme, bee, cee
+	}{
+		"all well":              {ways{}, schemas.StatusDone, [3]string{"done", "done", "done"}},
+		"one refused":           {ways{"bee": 401}, schemas.StatusRefused, [3]string{"done", "refused", "done"}},
+		"one down":              {ways{"bee": 500}, schemas.StatusPartial, [3]string{"done", "failed", "done"}},
+		"one refused, one down": {ways{"bee": 403, "cee": 502}, schemas.StatusRefused, [3]string{"done", "refused", "failed"}},
+		"all down":              {ways{"acme": 500, "bee": 503, "cee": 504}, schemas.StatusFailed, [3]string{"failed", "failed", "failed"}},
+	} {
+		bubble(t, name, func(t *testing.T) {
+			w := newWorld(t, settings{orgs: []portal.OrgOptions{{ID: "0", RecordsPerDay: 80}, {ID: "bee", RecordsPerDay: 80}, {ID: "cee", RecordsPerDay: 80, Shape: portal.Summary}}})
+			whole := w.env.Transport
+			w.by(c.ways)
+			res, err := w.try(t.Context(), span(15, 20))
+			if res.Status != c.run || (err == nil) != (c.run == schemas.StatusDone) {
+				t.Fatalf("%s: %v", res.Status, err)
+			}
+			var sum schemas.RunCounts
+			for i, a := range res.Accounts {
+				if a.Account != w.cfg.Accounts[i].Name || a.Status != c.status[i] {
+					t.Errorf("%s ended as %s, want %s", a.Account, a.Status, c.status[i])
+				}
+				if a.Status == "done" {
+					w.equalAccount(a.Account, "USD", day(15), day(20))
+				}
+				sum.Add(a.RunCounts)
+			}
+			if sum != res.RunCounts {
+				t.Errorf("the accounts sum to %+v, the run has %+v", sum, res.RunCounts)
+			}
+			w.env.Transport = whole
+			w.export(span(15, 20))
+			w.equal(day(15), day(20))
+			// Up to date, one being down is a part that failed; nothing is made worse.
+			if c.run == schemas.StatusPartial {
+				w.by(c.ways)
+				res, err := w.try(t.Context(), span(15, 20))
+				var partial *PartialError
+				if res.Status != schemas.StatusPartial || !errors.As(err, &partial) {
+					t.Errorf("%s: %v", res.Status, err)
+				}
+				w.equal(day(15), day(20))
+			}
+		})
+	}
+}
+
+func TestARunThatIsStoppedKeepsWhatIsSealedAndTheNextOneCompletesIt(t *testing.T) {
+	for _, after := range []int64{1, 3, 12, 40, 90} {
+		bubble(t, fmt.Sprint(after), func(t *testing.T) {
+			w := newWorld(t, settings{faults: "latency=100ms", perDay: 60})
+			ctx, cancel := context.WithCancelCause(t.Context())
+			signal := errors.New("a signal")
+			var n atomic.Int64
+			inner := w.env.Transport
+			w.env.Transport = tripper(func(req *http.Request) (*http.Response, error) {
+				if n.Add(1) == after {
+					cancel(signal)
+				}
+				return inner.RoundTrip(req)
+			})
+			res, err := w.try(ctx, Span{})
+			if !errors.Is(err, signal) || res.Status != schemas.StatusStopped {
+				t.Fatalf("%s: %v", res.Status, err)
+			}
+			if after >= 90 && res.Windows == 0 {
+				t.Error("nothing was sealed")
+			}
+			if after > 1 && res.Pending == 0 {
+				t.Error("nothing was left to do")
+			}
+			before := w.files()
+			w.env.Transport = inner
+			w.pass(24 * time.Hour)
+			w.requests()
+			done := w.export(Span{})
+			if sum := res.Windows + done.Windows; sum < 32 || sum > 33 { // 31 days, then one more; a part day is two windows
+				t.Errorf("%d + %d windows", res.Windows, done.Windows)
+			}
+			w.kept(before)
+			w.equal(day(20).AddDate(0, 0, -FirstDays), w.settled())
+		})
+	}
+}
+
+func TestTheKeyIsNowhereInWhatARunLeavesBehind(t *testing.T) {
+	for _, faults := range []string{
+		"", "status-500=0.2,reset=0.1,html=0.1,bad=0.05", "redirect=1", "code-inside=1,inside-code=401", "key-after=30", "hang=1", "status-429=0.2", "echo",
+	} {
+		bubble(t, faults, func(t *testing.T) {
+			f := faults
+			if f == "echo" {
+				f = ""
+			}
+			w := newWorld(t, settings{faults: f})
+			key := w.keys["KEY_0"]
+			if faults == "echo" { // the server's own messages hold the key
+				n := 0
+				inner := w.env.Transport
+				w.env.Transport = tripper(func(req *http.Request) (*http.Response, error) {
+					if n++; n%3 != 0 {
+						return inner.RoundTrip(req)
+					}
+					return (&wire{http.HandlerFunc(func(rw http.ResponseWriter, _ *http.Request) {
+						rw.Header().Set("Location", "https://elsewhere.test/?key="+key)
+						rw.WriteHeader([]int{500, 307, 400, 502}[n/3%4])
+						_, _ = fmt.Fprintf(rw, `{"meta":{"code":500,"message":"bad key %s","request_id":"%s"},"data":null}`, key, key)
+					})}).RoundTrip(req)
+				})
+			}
+			var said strings.Builder
+			res, err := w.try(t.Context(), span(17, 20))
+			fmt.Fprintln(&said, err, hintOf(err), fmt.Sprintf("%+v", res))
+			_, readings, err := Balance(t.Context(), w.cfg, w.env, BalanceOptions{Retry: retry})
+			fmt.Fprintln(&said, err, hintOf(err), fmt.Sprintf("%+v", readings))
+			_, err = DryRun(t.Context(), w.cfg, w.env, ExportOptions{Retry: retry})
+			fmt.Fprintln(&said, err, hintOf(err))
+			fmt.Fprintf(&said, "%+v %#v", Doctor(t.Context(), w.cfg, w.env), w.cfg)
+			st, err := ReadStatus(t.Context(), w.cfg.Lake, "", w.now())
+			fmt.Fprintf(&said, "%+v %v", st, err)
+			if _, err := os.Stat(filepath.Join(w.cfg.Lake, "usage.duckdb")); err == nil {
+				for table, rows := range w.content() {
+					fmt.Fprintln(&said, table, rows)
+				}
+				r := w.read()
+				fmt.Fprintln(&said, r.ask("SELECT r::VARCHAR FROM runs r"), r.ask("SELECT r::VARCHAR FROM run_accounts r"))
+				r.close()
+			}
+			hex := strings.TrimPrefix(key, "sk_mg_")
+			for what, text := range map[string]string{"the log": w.log.String(), "what it said": said.String()} {
+				if i := strings.Index(text, hex[:16]); i >= 0 {
+					t.Errorf("%s holds the key: …%.200s", what, text[max(0, i-100):])
+				}
+			}
+			if !regexp.MustCompile(`level=DEBUG`).MatchString(w.log.String()) && res.Windows > 0 {
+				t.Error("nothing was logged at debug level")
+			}
+			for _, f := range w.secretIn(key) {
+				t.Errorf("%s holds the key", f)
+			}
+		})
+	}
+}
+
+// Over real sockets, compressed, with connections that break as real ones do.
+func TestOverRealConnectionsTheLakeEqualsTheTruth(t *testing.T) {
+	for _, faults := range []string{
+		"", "gzip=always", "gzip=off", "reset=0.1,reset-body=0.1,truncate=0.1,gzip=always", "drip=1ms,drip-bytes=500",
+		"reset=0.05,truncate=0.05,status-503=0.05,cut=0.05,empty=0.05,html=0.05,html-status=200,order=newest,page-clamp=7,strings=true",
+	} {
+		t.Run(faults, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, settings{faults: faults})
+			w.listen()
+			w.export(span(17, 20))
+			w.equal(day(17), day(20))
+		})
+	}
+	for faults, says := range map[string]string{"gzip-bomb=1": "larger than", "redirect=1": "portal.invalid"} {
+		t.Run(faults, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, settings{faults: faults})
+			w.listen()
+			res, err := w.try(t.Context(), span(18, 20))
+			if err == nil || res.Status != schemas.StatusFailed || !strings.Contains(err.Error(), says) {
+				t.Fatalf("%v", err)
+			}
+			w.faults("")
+			w.export(span(18, 20))
+			w.equal(day(18), day(20))
+		})
+	}
+	t.Run("nobody listens", func(t *testing.T) {
+		w := newWorld(t, settings{})
+		s := w.listen()
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+		res, err := w.try(t.Context(), span(18, 20))
+		if err == nil || res.Status != schemas.StatusFailed || !strings.Contains(err.Error(), "refused") || errors.Is(err, extract.ErrRefused) {
+			t.Errorf("%v", err)
+		}
+	})
+}
+
+// listen makes the world's Portal a server, and its accounts ask it over TCP.
+func (w *world) listen() *portal.Server {
+	w.Helper()
+	s, err := portal.Listen("127.0.0.1:0", w.portal, false)
+	if err != nil {
+		w.Fatal(err)
+	}
+	w.Cleanup(func() { _ = s.Close() })
+	w.env.Transport = nil
+	for i := range w.cfg.Accounts {
+		w.cfg.Accounts[i].BaseURL = s.BaseURL()
+	}
+	return s
+}

@@ -1,0 +1,236 @@
+package jobs
+
+import (
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"github.com/usagelake/usagelake/extract"
+	"github.com/usagelake/usagelake/load"
+	"github.com/usagelake/usagelake/schemas"
+)
+
+func window(from, to time.Time) schemas.Window {
+	return schemas.Window{Account: "acme", Start: from, End: to}
+}
+
+// sealedAs makes what a lake lists of these windows.
+func sealedAs(windows ...schemas.Window) sealed {
+	s := sealed{}
+	for _, w := range windows {
+		for i, d := range w.Days() {
+			s[d.Date()] = append(s[d.Date()], load.Raw{Window: d, Seq: i + 1})
+		}
+	}
+	return s
+}
+
+func defaults() ExportConfig {
+	return ExportConfig{Settle: Duration(DefaultSettle), Lookback: Duration(DefaultLookback), RefetchEvery: Duration(DefaultRefetchEvery)}
+}
+
+func TestPlan(t *testing.T) {
+	settled := now.Add(-DefaultSettle)
+	thirty := day(20).AddDate(0, 0, -FirstDays)
+	for _, c := range []struct {
+		name        string
+		have        sealed
+		span        Span
+		cfg         func(*ExportConfig)
+		began, last time.Time
+		from, to    time.Time
+		missing     int // windows
+		first, end  time.Time
+		check       string
+		refetch     bool
+	}{
+		{name: "first", from: thirty, to: settled, missing: 31, first: thirty, end: settled},
+		{name: "the next day", have: sealedAs(window(day(1), day(20))), from: day(1), to: settled, missing: 1, first: day(20), end: settled, check: "17 18 19"},
+		{name: "from a part of a day", have: sealedAs(window(day(1), now.Add(-5*time.Hour))), from: day(1), to: settled, missing: 1, first: now.Add(-5 * time.Hour), end: settled, check: "17 18 19"},
+		{name: "covered whole", have: sealedAs(window(day(1), settled)), from: day(1), to: settled, check: "17 18 19"},
+		{name: "a gap", have: sealedAs(window(day(1), day(5)), window(day(7).Add(time.Hour), settled)), from: day(1), to: settled, missing: 3, first: day(5), end: day(7).Add(time.Hour), check: "17 18 19"},
+		{name: "a gap at the start", have: sealedAs(window(day(3), settled)), began: day(1), from: day(1), to: settled, missing: 2, first: day(1), end: day(3), check: "17 18 19"},
+		{name: "begun later than covered", have: sealedAs(window(day(3), settled)), began: day(5), from: day(3), to: settled, check: "17 18 19"},
+		{name: "a gap in the lookback", have: sealedAs(window(day(1), day(18)), window(day(19), settled)), from: day(1), to: settled, missing: 1, first: day(18), end: day(19), check: "17 19"},
+		{name: "an explicit range", have: sealedAs(window(day(10), day(12))), span: span(11, 14), from: day(11), to: day(14), missing: 2, first: day(12), end: day(14)},
+		{name: "an explicit range within the lookback", have: sealedAs(window(day(10), settled)), span: span(18, 20), from: day(18), to: day(20), check: "18 19"},
+		{name: "a range of parts of days", have: sealedAs(window(day(10), settled)), span: Span{From: day(18).Add(time.Second), To: day(19).Add(time.Hour)}, from: day(18).Add(time.Second), to: day(19).Add(time.Hour)},
+		{name: "to the future", span: Span{From: day(19), To: day(25)}, from: day(19), to: settled, missing: 2, first: day(19), end: settled},
+		{name: "from the future", span: Span{From: day(25)}, from: settled, to: settled},
+		{name: "nothing settled", span: Span{From: now.Add(-time.Minute)}, from: settled, to: settled},
+		{name: "an end in the past", span: Span{To: day(2)}, from: thirty, to: day(2), missing: 12, first: thirty, end: day(2)},
+		{name: "an end long past", span: Span{To: day(2).AddDate(-1, 0, 0)}, from: day(2).AddDate(-1, 0, -FirstDays), to: day(2).AddDate(-1, 0, 0), missing: 30, first: day(2).AddDate(-1, 0, -FirstDays), end: day(2).AddDate(-1, 0, 0)},
+		{name: "anew", have: sealedAs(window(day(1), settled)), span: Span{From: day(17), To: day(20), Anew: true}, from: day(17), to: day(20), missing: 3, first: day(17), end: day(20)},
+		{name: "no lookback", have: sealedAs(window(day(1), day(20))), cfg: func(c *ExportConfig) { c.Lookback = 0 }, from: day(1), to: settled, missing: 1, first: day(20), end: settled},
+		{name: "refetch is due", have: sealedAs(window(day(1), day(20))), last: now.Add(-168 * time.Hour), from: day(1), to: settled, missing: 4, first: day(17), end: settled, refetch: true},
+		{name: "refetch is not due", have: sealedAs(window(day(1), day(20))), last: now.Add(-167 * time.Hour), from: day(1), to: settled, missing: 1, first: day(20), end: settled, check: "17 18 19"},
+		{name: "refetch is off", have: sealedAs(window(day(1), day(20))), cfg: func(c *ExportConfig) { c.RefetchEvery = 0 }, last: day(1), from: day(1), to: settled, missing: 1, first: day(20), end: settled, check: "17 18 19"},
+		{name: "a clock set back", have: sealedAs(window(now.AddDate(0, 0, 2), now.AddDate(0, 0, 3))), from: settled, to: settled},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			cfg := defaults()
+			if c.cfg != nil {
+				c.cfg(&cfg)
+			}
+			p := plan("acme", c.span, c.have, cfg, now.Add(123), c.began, c.last)
+			if !p.Range.Start.Equal(c.from) || !p.Range.End.Equal(c.to) {
+				t.Errorf("range %s, want %s", p.Range, window(c.from, c.to))
+			}
+			if len(p.Missing) != c.missing {
+				t.Fatalf("missing %v, want %d", p.Missing, c.missing)
+			}
+			if c.missing > 0 && (!p.Missing[0].Start.Equal(c.first) || !p.Missing[c.missing-1].End.Equal(c.end)) {
+				t.Errorf("missing %v, want from %s to %s", p.Missing, c.first, c.end)
+			}
+			var check []string
+			for _, d := range p.Check {
+				check = append(check, d.Date.String()[8:])
+			}
+			if got := strings.Join(check, " "); got != c.check || p.Refetch != c.refetch || p.Anew != c.span.Anew {
+				t.Errorf("checks %q, want %q; refetch %t, anew %t", got, c.check, p.Refetch, p.Anew)
+			}
+		})
+	}
+}
+
+func TestAPlanAsksForWhatIsMissingAndNothingElse(t *testing.T) {
+	base := now.Unix()
+	instant := rapid.Int64Range(base-40*86400, base+2*86400)
+	draw := func(t *rapid.T, what string) time.Time { return time.Unix(instant.Draw(t, what), 0).UTC() }
+	rapid.Check(t, func(t *rapid.T) {
+		var have []schemas.Window
+		for range rapid.IntRange(0, 6).Draw(t, "windows") {
+			w := window(draw(t, "start"), draw(t, "end"))
+			if w.Start.Before(w.End) {
+				have = append(have, w)
+			}
+		}
+		var s Span
+		if rapid.Bool().Draw(t, "from?") {
+			s.From = draw(t, "from")
+			s.Anew = rapid.Bool().Draw(t, "anew")
+		}
+		if rapid.Bool().Draw(t, "to?") {
+			s.To = draw(t, "to")
+		}
+		if s.validate() != nil {
+			t.Skip("no range")
+		}
+		cfg := ExportConfig{Settle: Duration(rapid.Int64Range(0, 7200).Draw(t, "settle")) * Duration(time.Second),
+			Lookback: Duration(rapid.Int64Range(0, 240).Draw(t, "lookback")) * Duration(time.Hour), RefetchEvery: Duration(rapid.Int64Range(0, 200).Draw(t, "every")) * Duration(time.Hour)}
+		var began, last time.Time
+		if rapid.Bool().Draw(t, "began?") {
+			began = draw(t, "began")
+		}
+		if rapid.Bool().Draw(t, "refetched?") {
+			last = draw(t, "last")
+		}
+		p := plan("acme", s, sealedAs(have...), cfg, now, began, last)
+		settled := now.Add(-time.Duration(cfg.Settle))
+
+		if p.Range.End.After(settled) || p.Range.Start.After(p.Range.End) {
+			t.Fatalf("range %s goes beyond %s or backwards", p.Range, settled)
+		}
+		if !s.From.IsZero() && p.Range.Start.Before(s.From) || !s.To.IsZero() && p.Range.End.After(s.To) {
+			t.Fatalf("range %s goes beyond what was asked for", p.Range)
+		}
+		for i, m := range p.Missing {
+			if err := m.Validate(); err != nil {
+				t.Fatal(err)
+			}
+			if m.Start.Before(p.Range.Start) || m.End.After(p.Range.End) {
+				t.Fatalf("%s is outside of %s", m, p.Range)
+			}
+			if i > 0 && p.Missing[i-1].End.After(m.Start) {
+				t.Fatalf("%s and %s overlap", p.Missing[i-1], m)
+			}
+		}
+		// Missing and what is there cover the range; without a refetch, Missing is nothing but what isn't there.
+		if p.Range.Start.Before(p.Range.End) {
+			if left := schemas.Uncovered(p.Range, slices.Concat(have, p.Missing)); len(left) > 0 {
+				t.Fatalf("%v is neither there nor missing", left)
+			}
+			want := schemas.Uncovered(p.Range, have)
+			if p.Anew {
+				want = []schemas.Window{p.Range}
+			}
+			if !p.Refetch {
+				var days []schemas.Window
+				for _, w := range want {
+					days = append(days, w.Days()...)
+				}
+				if !slices.Equal(days, p.Missing) {
+					t.Fatalf("missing %v, want %v", p.Missing, days)
+				}
+			}
+		} else if len(p.Missing) > 0 || len(p.Check) > 0 {
+			t.Fatalf("an empty range asks for %v, %v", p.Missing, p.Check)
+		}
+		for _, d := range p.Check {
+			w := d.Window()
+			if w.Start.Before(p.Range.Start) || w.End.After(p.Range.End) || len(schemas.Uncovered(w, have)) > 0 {
+				t.Fatalf("%s can't be compared: it isn't covered, or not asked for", d)
+			}
+			if w.End.Before(settled.Add(-time.Duration(cfg.Lookback))) {
+				t.Fatalf("%s is older than the lookback", d)
+			}
+			if slices.ContainsFunc(p.Missing, func(m schemas.Window) bool { return m.Date() == d.Date }) {
+				t.Fatalf("%s is checked and fetched", d)
+			}
+		}
+		if p.Refetch && (len(p.Check) > 0 || cfg.RefetchEvery == 0 || last.IsZero() || now.Sub(last) < time.Duration(cfg.RefetchEvery)) {
+			t.Fatalf("a refetch that isn't due, or checks beside it")
+		}
+	})
+}
+
+func TestACountAgreesOnlyWithWhatIsHeld(t *testing.T) {
+	n := func(v int64) *int64 { return &v }
+	day := schemas.DayFooter{DayStats: schemas.DayStats{Rows: 10, Quarantined: 2, Before: 1, After: 3, Duplicates: 7, Ignored: 9}}
+	summary := schemas.DayFooter{DayStats: schemas.DayStats{Rows: 5, SummaryTokens: n(1000)}}
+	for _, c := range []struct {
+		name   string
+		count  extract.Counted
+		footer schemas.DayFooter
+		want   bool
+	}{
+		{"rows, quarantine and margins", extract.Counted{Records: n(16)}, day, true},
+		{"one more", extract.Counted{Records: n(17)}, day, false},
+		{"one less", extract.Counted{Records: n(15)}, day, false},
+		{"nothing said", extract.Counted{}, day, false},
+		{"an empty day", extract.Counted{Records: n(0)}, schemas.DayFooter{}, true},
+		{"tokens", extract.Counted{Tokens: n(1000)}, summary, true},
+		{"other tokens", extract.Counted{Tokens: n(1001)}, summary, false},
+		{"tokens of a day of the other shape", extract.Counted{Tokens: n(0)}, day, false},
+		{"the count of a day of the summary shape", extract.Counted{Records: n(5)}, summary, true},
+	} {
+		if got := agrees(c.count, c.footer); got != c.want {
+			t.Errorf("%s: %t", c.name, got)
+		}
+	}
+}
+
+func TestTheLastRefetchIsReadOffTheJournal(t *testing.T) {
+	run := func(d int, status string, refetched bool, windows int64) schemas.Run {
+		return schemas.Run{StartedAt: day(d), Accounts: []schemas.RunAccount{{Account: "acme", Status: status, Refetched: refetched, RunCounts: schemas.RunCounts{Windows: windows}}}}
+	}
+	for _, c := range []struct {
+		name string
+		runs []schemas.Run
+		want time.Time
+	}{
+		{"none", nil, time.Time{}},
+		{"nothing was fetched yet", []schemas.Run{run(1, "failed", false, 0)}, time.Time{}},
+		{"the first export", []schemas.Run{run(1, "done", false, 30), run(2, "done", false, 1)}, day(1)},
+		{"a refetch", []schemas.Run{run(1, "done", false, 30), run(8, "done", true, 4), run(9, "done", false, 1)}, day(8)},
+		{"a refetch in part is none", []schemas.Run{run(1, "done", false, 30), run(8, "partial", true, 2)}, day(1)},
+		{"another account's", []schemas.Run{{StartedAt: day(1), Accounts: []schemas.RunAccount{{Account: "bee", Status: "done", RunCounts: schemas.RunCounts{Windows: 3}}}}}, time.Time{}},
+	} {
+		if got := lastRefetch(c.runs, "acme"); !got.Equal(c.want) {
+			t.Errorf("%s: %s", c.name, got)
+		}
+	}
+}
