@@ -14,14 +14,17 @@ import (
 // listing is what the fetcher looks at in an answer of /usage: which records it holds, and how many the API says there
 // are. Everything else in it is transform's business.
 type listing struct {
-	// keys tells the records apart: the id, or for a record without one a hash of its bytes. Records of the summary
-	// shape have no identity: equal ones have equal keys.
+	// keys tells the records apart: the id, or for a record without one noID and a hash of its bytes. Equal records
+	// without an id, as all of the summary shape are, have equal keys.
 	keys    []string
 	summary bool
 	total   *int64 // data.total; nil if absent, null or no whole number
 	tokens  *int64 // data.total_tokens of the summary shape
 	sum     int64  // of the tokens of the summary records here
 }
+
+// noID begins the key of a record that has no id, and no id.
+const noID = '\x00'
 
 var errShape = errors.New(`the answer holds neither data.list nor data.records: the API may have changed`)
 
@@ -99,7 +102,7 @@ func (it *listed) UnmarshalJSON(b []byte) error {
 		}
 	}
 	h := sha256.Sum256(b)
-	it.key = "#" + hex.EncodeToString(h[:12])
+	it.key = string(noID) + hex.EncodeToString(h[:12])
 	return nil
 }
 

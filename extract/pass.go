@@ -25,7 +25,7 @@ type pass struct {
 	lastLen  int            // records on the highest page asked for
 	keys     map[string]int // how often each came
 	rows     int
-	distinct int   // records: rows less repeated ids
+	distinct int   // records: rows less those whose id had come before
 	tokens   int64 // of summary records
 	most     int64 // the largest total announced
 	known    bool  // a total was announced
@@ -100,11 +100,11 @@ func (p *pass) add(page schemas.Page, l *listing) {
 	p.rows += len(l.keys)
 	p.tokens += l.sum
 	for _, k := range l.keys {
+		// What has no id is one of its own each time it comes; an id counts once.
+		if p.keys[k] == 0 || l.summary || k[0] == noID {
+			p.distinct++
+		}
 		p.keys[k]++
-	}
-	p.distinct = len(p.keys)
-	if l.summary {
-		p.distinct = p.rows
 	}
 }
 

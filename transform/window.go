@@ -107,7 +107,8 @@ func (w *window) checkAsked(seal schemas.Seal) {
 	}
 }
 
-// dedupe keeps the last of the records that have one id. Records without an id are told apart by their bytes.
+// dedupe keeps the last of the records that have one id. A record without an id is one of its own, even if another has
+// the same bytes: that is how the API counts it.
 func (w *window) dedupe() {
 	s := &w.stage
 	size := 64
@@ -128,7 +129,10 @@ func (w *window) dedupe() {
 		if r.kind == kindPage {
 			continue
 		}
-		key, keyed := s.identity(r)
+		key := s.id(r)
+		if len(key) == 0 {
+			continue
+		}
 		at := maphash.Bytes(w.seed, key) & mask
 		for {
 			no := slots[at]
@@ -137,7 +141,7 @@ func (w *window) dedupe() {
 				break
 			}
 			other := &s.recs[no-1]
-			if k, ok := s.identity(other); ok == keyed && bytes.Equal(k, key) {
+			if bytes.Equal(s.id(other), key) {
 				same := bytes.Equal(s.bytes(r, r.raw), s.bytes(other, other.raw))
 				w.dups = append(w.dups, duplicate{no - 1, same})
 				slots[at] = uint32(i + 1)
@@ -158,14 +162,6 @@ func (w *window) dedupe() {
 		}
 		w.order = slices.DeleteFunc(w.order, func(i uint32) bool { return gone[i] })
 	}
-}
-
-// identity is what tells a record apart: its id, or its bytes if it has none.
-func (s *stage) identity(r *record) (key []byte, isID bool) {
-	if id := s.id(r); len(id) > 0 {
-		return id, true
-	}
-	return s.bytes(r, r.raw), false
 }
 
 // sort brings order and dups into the order of time and id, which the order of arrival has no part in.
