@@ -125,16 +125,19 @@ func Export(ctx context.Context, cfg *Config, env Env, opts ExportOptions) (*Res
 func makeClients(cfg *Config, env Env, retry extract.Retry) ([]*extract.Client, error) {
 	var errs []error
 	clients := make([]*extract.Client, len(cfg.Accounts))
+	pacers := map[string]*extract.Pacer{} // by key: the Portal counts by key, whatever the accounts are called
 	for i, a := range cfg.Accounts {
 		key, err := a.Key(env.Getenv)
 		if err != nil {
 			errs = append(errs, err)
 			continue
 		}
+		if pacers[key] == nil {
+			pacers[key] = extract.NewPacer(a.Rate, a.MaxInFlight)
+		}
 		clients[i], err = extract.NewClient(extract.Options{
 			Account: a.Name, BaseURL: a.BaseURL, Key: key, UserAgent: "usagelake/" + env.Version,
-			Pacer:     extract.NewPacer(a.Rate, a.MaxInFlight),
-			Transport: env.Transport, Retry: retry, Logger: env.Logger,
+			Pacer: pacers[key], Transport: env.Transport, Retry: retry, Logger: env.Logger,
 		})
 		if err != nil {
 			errs = append(errs, Usage("", "account %s: %w", a.Name, err))
