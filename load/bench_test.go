@@ -89,3 +89,24 @@ func BenchmarkSeal(b *testing.B) {
 	}
 	b.ReportMetric(float64(info.Size())/float64(id), "bytes/record")
 }
+
+// BenchmarkSmallDay is what a day costs however little it holds: most days of most accounts are small.
+func BenchmarkSmallDay(b *testing.B) {
+	const rows = 300
+	rec := usageRows(memory.DefaultAllocator, rows, 1)
+	defer rec.Release()
+	l := newTestLake(b, Options{})
+	b.ReportAllocs()
+	for b.Loop() {
+		w, err := l.CreateDay(testDay)
+		if err != nil {
+			b.Fatal(err)
+		}
+		if err := w.Write(rec); err != nil {
+			b.Fatal(err)
+		}
+		if err := w.Commit(dayFooter(rows, 0)); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

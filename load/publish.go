@@ -1,6 +1,7 @@
 package load
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"database/sql"
@@ -33,6 +34,8 @@ type PublishOptions struct {
 	// Current is the run that publishes, as it stands: it takes the place of the journal's row of the same id.
 	Current *schemas.Run
 	Now     func() time.Time // nil is time.Now
+
+	minDead int64 // for tests; 0 is minDeadSize
 }
 
 // Published is what Publish did.
@@ -638,7 +641,7 @@ func (p *publisher) finish(ctx context.Context, d *database, fresh bool) error {
 	err = d.conn.QueryRowContext(ctx, `
 		WITH s AS (SELECT block_size * total_blocks AS bytes, block_size * free_blocks AS free FROM pragma_database_size() WHERE database_name = '`+catalog+`'),
 		m AS (SELECT built_bytes * greatest(1.0, (SELECT sum("rows") FROM partitions) / greatest(built_rows, 1)) AS due FROM meta)
-		SELECT greatest(free, bytes - due) > ? * bytes AND greatest(free, bytes - due) > ? FROM s, m`, maxDead, float64(minDeadSize)).Scan(&bloated)
+		SELECT greatest(free, bytes - due) > ? * bytes AND greatest(free, bytes - due) > ? FROM s, m`, maxDead, float64(cmp.Or(p.opts.minDead, minDeadSize))).Scan(&bloated)
 	if err != nil {
 		return fmt.Errorf("look at the dead space: %w", err)
 	}

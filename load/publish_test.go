@@ -343,3 +343,42 @@ func TestPublishLeavesTheFileAloneIfNothingChanged(t *testing.T) {
 		t.Error("the next publish brought neither the run nor the balance")
 	}
 }
+
+// A file that is brought up to date night after night doesn't grow: dead space beyond its share is left behind by
+// building it anew.
+func TestPublishLeavesDeadSpaceBehind(t *testing.T) {
+	w := newDayWriter(t, Options{})
+	days := w.days(6, 500)
+	const minDead = 2 << 20
+	first := w.publish(PublishOptions{})
+	fulls := 0
+	for i := range 12 {
+		for _, d := range []int{2, 3, 4} {
+			w.day(days[d], 500+d, int64(100*i+d))
+		}
+		done := w.publish(PublishOptions{minDead: minDead})
+		if done.Full {
+			fulls++
+		}
+		d, err := openDatabase(t.Context(), engine{}, w.lake.Database(), true)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var free int64
+		err = d.conn.QueryRowContext(t.Context(), "SELECT free_blocks * block_size FROM pragma_database_size() WHERE database_name = '"+catalog+"'").Scan(&free)
+		if err != nil || d.close() != nil {
+			t.Fatal(err)
+		}
+		if free > minDead && float64(free) > maxDead*float64(done.Bytes) || done.Bytes > 2*first.Bytes+minDead {
+			t.Errorf("publish %d: %d bytes, first %d; %d of them free", i, done.Bytes, first.Bytes, free)
+		}
+	}
+	if fulls == 0 || fulls == 12 {
+		t.Errorf("built anew %d times of 12", fulls)
+	}
+	got := w.dump()
+	w.publish(PublishOptions{Full: true})
+	if want := w.dump(); got != want {
+		t.Error(firstDifference(got, want))
+	}
+}

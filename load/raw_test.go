@@ -280,7 +280,7 @@ func TestDamageIsFoundAndNamed(t *testing.T) {
 			if !errors.As(err, &damaged) || damaged.Path != path || !strings.Contains(err.Error(), tt.want) {
 				t.Fatalf("reading gives %v, want a DamagedError with %q", err, tt.want)
 			}
-			if !strings.Contains(damaged.Hint, "usagelake export --account acme --from 2026-11-01T00:00:00Z --to 2026-11-01T01:00:00Z") {
+			if !strings.Contains(damaged.Hint, "usagelake verify --repair; then the next export fetches acme 2026-11-01T00:00:00Z/2026-11-01T01:00:00Z") {
 				t.Errorf("the hint is %q", damaged.Hint)
 			}
 		})
