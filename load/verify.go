@@ -389,12 +389,14 @@ func (v *verifier) day(ctx context.Context, p schemas.Partition, raws []Raw) err
 		return err
 	}
 	var misplaced, unordered int64
-	d.content, misplaced, unordered, err = v.readDay(ctx, p, path)
+	if err = v.lake.checkBody(path); err == nil {
+		d.content, misplaced, unordered, err = v.readDay(ctx, p, path)
+	}
 	switch {
 	case ctx.Err() != nil:
 		return ctx.Err()
 	case err != nil:
-		found(FoundDay, path, "%s", err)
+		found(FoundDay, path, "%s", detail(err))
 	default:
 		d.readable = true
 		v.report.Rows += d.content.rows
@@ -451,6 +453,9 @@ func (v *verifier) quarantine(ctx context.Context, p schemas.Partition, d *verif
 		}
 		digest, _, err := v.lake.footerValue(path, p, digestKey)
 		if err == nil {
+			err = v.lake.checkBody(path)
+		}
+		if err == nil {
 			n, _, err = v.readAll(ctx, path, schemas.QuarantineColumns())
 		}
 		if ctx.Err() != nil {
@@ -504,6 +509,9 @@ func (v *verifier) balance(ctx context.Context, p schemas.Partition) error {
 	v.report.BalanceFiles++
 	fmt.Fprintf(v.balances, "%s %x\n", p, sha256.Sum256(b))
 	digest, _, err := v.lake.footerValue(path, p, digestKey)
+	if err == nil {
+		err = v.lake.checkBody(path)
+	}
 	if err == nil {
 		_, _, err = v.readAll(ctx, path, schemas.BalanceColumns())
 	}
