@@ -6,9 +6,6 @@ VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev
 LDFLAGS  := -s -w -X main.release=$(VERSION)
 FUZZTIME ?= 60s
 
-# Packages with goroutines of their own: these are tested under the race detector, too.
-RACE     := ./extract/... ./transform/... ./jobs/... ./load/...
-
 .DEFAULT_GOAL := help
 
 .PHONY: help
@@ -28,8 +25,10 @@ test: ## every test
 	$(GO) test -timeout 20m ./...
 
 .PHONY: race
-race: ## the tests of the packages with goroutines, under the race detector
-	$(GO) test -race -timeout 30m $(RACE)
+race: ## what has goroutines, under the race detector: the fetcher, the Portal, runs side by side, the lake's writers
+	$(GO) test -race -timeout 30m ./extract/... ./transform
+	$(GO) test -race -timeout 30m -run 'SideBySide|Stopped|RealConnections|Holds' ./jobs
+	$(GO) test -race -timeout 30m -run 'Lock|Seal|Publish|Reader' ./load
 
 .PHONY: compat
 compat: build ## read a lake's Parquet with readers of other makes, in a module of their own
