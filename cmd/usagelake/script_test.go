@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
 
@@ -30,6 +31,7 @@ func TestMain(m *testing.M) {
 //	exits CODE COMMAND…          runs a command, and fails unless it exits with CODE
 //	for_each_help COMMAND…       each has help with examples and the exit codes
 //	flip FILE                    flips a bit in the middle of a file (of the first one, if it is a directory)
+//	waitfor PATTERN              waits until a file of that pattern is there and not empty
 //	appendfile FILE LINE         adds a line to a file
 //	copytree FROM TO             copies a directory
 //	hold DIR                     holds the lake's lock until the script ends
@@ -45,7 +47,7 @@ func TestScripts(t *testing.T) {
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"portal": startPortal, "faults": setFaults, "key": changeKey, "requests": countRequests, "exits": exits, "hold": hold, "for_each_help": eachHelp,
-			"flip": flip, "copytree": copyTree, "appendfile": appendFile,
+			"flip": flip, "copytree": copyTree, "appendfile": appendFile, "waitfor": waitFor,
 		},
 	})
 }
@@ -169,4 +171,18 @@ func appendFile(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Check(err)
 	_, err = fmt.Fprintln(f, args[1])
 	ts.Check(errors.Join(err, f.Close()))
+}
+
+func waitFor(ts *testscript.TestScript, _ bool, args []string) {
+	for range 3000 {
+		files, err := filepath.Glob(ts.MkAbs(args[0]))
+		ts.Check(err)
+		for _, f := range files {
+			if info, err := os.Stat(f); err == nil && info.Size() > 0 {
+				return
+			}
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	ts.Fatalf("%s never came", args[0])
 }
