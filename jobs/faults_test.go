@@ -88,8 +88,8 @@ func TestRecordsThatComeAndGoDuringPagingEndUpAsTheyAreThen(t *testing.T) {
 	}
 }
 
-// A record that is no object and has no id is told apart by its bytes alone. Those that are alike count once, which
-// contradicts the announced total, so such days are fetched anew; no good record is lost by it.
+// What is no object has neither id nor time, so where two windows meet it may be quarantined with both, and its day is
+// fetched anew by the next lookback; no good record is lost by it.
 func TestBrokenRecordsThatAreAlikeCostNoGoodOne(t *testing.T) {
 	bubble(t, "text", func(t *testing.T) {
 		w := newWorld(t, settings{faults: "bad=0.1,bad-kinds=text"})
