@@ -1,0 +1,89 @@
+package jobs
+
+import (
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+
+	"github.com/usagelake/usagelake/load"
+	"github.com/usagelake/usagelake/transform"
+)
+
+// flipBit flips a bit in the middle of the first file of a pattern within the lake.
+func flipBit(t *testing.T, w *world, pattern string) {
+	t.Helper()
+	files, err := filepath.Glob(filepath.Join(w.cfg.Lake, pattern))
+	if err != nil || len(files) == 0 {
+		t.Fatalf("%s: %v", pattern, err)
+	}
+	b, err := os.ReadFile(files[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	b[len(b)/2] ^= 1
+	if err := os.WriteFile(files[0], b, 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func verified(t *testing.T, w *world) load.VerifyReport {
+	t.Helper()
+	lake, err := load.Open(w.cfg.Lake, load.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := lake.Verify(t.Context(), load.VerifyOptions{TransformVersion: transform.Version})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+func TestARepairDerivesWhatItCanAndNamesWhatMustBeFetched(t *testing.T) {
+	bubble(t, "repair", func(t *testing.T) {
+		w := newWorld(t, settings{faults: "bad=0.02"})
+		w.export(span(12, 16))
+		if r := verified(t, w); len(r.Findings) != 0 {
+			t.Fatalf("%+v", r.Findings)
+		}
+		flipBit(t, w, "usage/account=acme/date=2026-11-12/usage.parquet")
+		flipBit(t, w, "quarantine/account=acme/date=2026-11-1*/quarantine.parquet")
+		flipBit(t, w, "balance/account=acme/*/balance.parquet")
+		flipBit(t, w, "raw/account=acme/date=2026-11-14/*.pages.zst")
+		flipBit(t, w, "usage.duckdb")
+		before := verified(t, w)
+		res, done, after, err := Repair(t.Context(), w.cfg, w.env, before, func(string) {})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(done.SetAside) != 1 || len(done.Gaps) != 1 || !done.Gaps[0].Start.Equal(day(14)) || !done.Gaps[0].End.Equal(day(15)) || !done.Database {
+			t.Errorf("%+v", done)
+		}
+		if !slices.Contains(done.Derived, "acme 2026-11-12") || !slices.Contains(done.Derived, "acme 2026-11-14") || res.DaysWritten != int64(len(done.Derived)) {
+			t.Errorf("derived %v, days written %d", done.Derived, res.DaysWritten)
+		}
+		if len(after.Findings) != 1 || after.Findings[0].Check != load.FoundGap {
+			t.Errorf("after the repair: %+v", after.Findings)
+		}
+		if _, err := os.Stat(done.SetAside[0].To); err != nil {
+			t.Errorf("the damaged file is gone: %v", err)
+		}
+		if got := w.export(span(12, 16)); got.Windows != 1 {
+			t.Errorf("the export after it sealed %d windows, want 1", got.Windows)
+		}
+		w.equal(day(12), day(16))
+		if r := verified(t, w); len(r.Findings) != 0 {
+			t.Errorf("mended, and still %+v", r.Findings)
+		}
+	})
+}
+
+func TestConfigKeysAreThoseOfTheFile(t *testing.T) {
+	keys := ConfigKeys()
+	for _, want := range []string{"lake", "lake_access", "accounts", "accounts.key_env", "export.settle"} {
+		if !slices.Contains(keys, want) {
+			t.Errorf("%v has no %s", keys, want)
+		}
+	}
+}
