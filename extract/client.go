@@ -254,10 +254,12 @@ func (c *Client) once(ctx context.Context, op, path string, query url.Values, pr
 	defer resp.Body.Close()
 	c.noteDate(resp)
 	body, err := io.ReadAll(io.LimitReader(resp.Body, c.opts.MaxBody+1))
-	if resp.StatusCode != http.StatusTooManyRequests {
-		accepted = true
-		c.lastAccepted.Store(time.Now().UnixNano())
-	}
+	accepted = true // unless the answer turns out to be a 429, in its status or inside
+	defer func() {
+		if accepted {
+			c.lastAccepted.Store(time.Now().UnixNano())
+		}
+	}()
 	if err != nil && resp.StatusCode == http.StatusOK {
 		return answer{}, fail(ErrTemporary, resp.StatusCode, "the answer broke off: "+c.networkMessage(ctx, err), err)
 	}
@@ -279,7 +281,11 @@ func (c *Client) once(ctx context.Context, op, path string, query url.Values, pr
 	if errors.Is(e, ErrThrottled) {
 		accepted = false
 		c.throttled.Add(1)
-		slot.throttled(e.retryAfter)
+		wait := e.retryAfter
+		if wait > c.opts.Retry.Throttled {
+			wait = 0 // longer than a run waits: it is given up, and the rest of the run with it, not put to sleep
+		}
+		slot.throttled(wait)
 	}
 	return answer{}, e
 }

@@ -71,12 +71,16 @@ type Fetcher struct {
 	changed *sync.Cond
 
 	// What was learnt of the server.
-	pageSize   int   // to ask for
-	sizeProven bool  // it was answered with a page
-	longest    int   // records in the longest page so far
-	maxPages   int   // how deep it pages
-	maxSeconds int64 // how long a range it takes
-	totalLies  bool  // a window of one page had another total than records
+	pageSize   int      // to ask for
+	sizeProven bool     // it was answered with a page
+	longest    int      // records in the longest page so far
+	maxPages   int      // how deep it pages
+	maxSeconds int64    // how long a range it takes
+	split      struct { // the last window that was split for its total
+		window schemas.Window
+		total  int64
+	}
+	totalLies bool // a window of one page had another total than records
 
 	pages, records, windows atomic.Int64
 }
@@ -228,8 +232,11 @@ func (f *Fetcher) handle(ctx context.Context, w schemas.Window, sink Sink) error
 	f.log.Warn("window failed", "window", w.String(), "error", err)
 	f.finish(w, func() {
 		f.failed = append(f.failed, schemas.FailedWindow{Start: w.Start, End: w.End, Error: err.Error()})
+		if errors.Is(err, ErrPermanent) { // it says nothing of the others
+			return
+		}
 		f.inARow++
-		if f.inARow < hopeless || errors.Is(err, ErrPermanent) {
+		if f.inARow < hopeless {
 			return
 		}
 		for _, rest := range f.queue {
@@ -358,8 +365,40 @@ func (f *Fetcher) disbelieve(w schemas.Window, total int64, records int) {
 		return
 	}
 	f.totalLies = true
+	// What was split for such totals is put together again.
+	var whole []schemas.Window
+	for _, q := range f.queue {
+		if n := len(whole); n > 0 && whole[n-1].End.Equal(q.Start) && whole[n-1].Date() == q.Date() {
+			whole[n-1].End = q.End
+			continue
+		}
+		whole = append(whole, q)
+	}
+	f.queue = whole
 	f.log.Warn("the API's total can't be believed: windows are paged through twice", "window", w.String(),
 		"total", total, "records", records)
+}
+
+// noteSplit remembers that w is split because it announced so much.
+func (f *Fetcher) noteSplit(w schemas.Window, total int64) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.split.window, f.split.total = w, total
+}
+
+// repeats says that w, a part of a window that was split for its total, announces as much as the whole. Either all its
+// records lie in w, or the total counts something else: the rest of the window, which is returned, tells.
+func (f *Fetcher) repeats(w schemas.Window, total int64) (rest schemas.Window, ok bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	of := f.split.window
+	if total == 0 || total < f.split.total || w.Seconds() >= of.Seconds() || w.Start.Before(of.Start) || w.End.After(of.End) {
+		return rest, false
+	}
+	if w.End.Before(of.End) {
+		return schemas.Window{Account: w.Account, Start: w.End, End: of.End}, true
+	}
+	return schemas.Window{Account: w.Account, Start: of.Start, End: w.Start}, true
 }
 
 func (f *Fetcher) lies() bool {

@@ -89,6 +89,32 @@ func TestAFailureThatLastsSaysWhatHappenedAndIsOfTheRightKind(t *testing.T) {
 	}
 }
 
+func TestThrottlingThatLastsEndsTheRunAndDoesNotPutItToSleep(t *testing.T) {
+	for _, c := range []struct{ name, status, header, body string }{
+		{"a Retry-After of a day", "429", "86400", `{"meta":{"code":429,"message":"rate_limit_exceeded","request_id":"r"},"data":null}`},
+		{"a 429 inside a 200", "200", "", `{"meta":{"code":429,"message":"rate_limit_exceeded","request_id":"r"},"data":null}`},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				if c.header != "" {
+					w.Header().Set("Retry-After", c.header)
+				}
+				if c.status == "429" {
+					w.WriteHeader(http.StatusTooManyRequests)
+				}
+				_, _ = w.Write([]byte(c.body))
+			}))
+			defer s.Close()
+			client := realClient(t, s.URL, "sk_mg_x")
+			for range 2 {
+				if _, err := client.Balance(t.Context()); !errors.Is(err, ErrThrottled) {
+					t.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
 func TestKeysInWhatTheServerSaysAreRedacted(t *testing.T) {
 	const key = "sk_mg_0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

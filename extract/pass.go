@@ -149,6 +149,22 @@ func (f *Fetcher) pass(ctx context.Context, w schemas.Window) (*pass, error) {
 	if p.first.summary {
 		total = nil
 	}
+	if total != nil {
+		if other, ok := f.repeats(w, *total); ok {
+			start, end := bounds(other)
+			_, l, attempts, err := f.client.usagePage(ctx, other, start, end, 1, p.size, w.Start.Unix())
+			if err != nil {
+				return nil, err
+			}
+			p.requests += attempts
+			if l.total != nil && *l.total >= *total {
+				f.disbelieve(w, *total, n)
+			}
+		}
+	}
+	if f.lies() {
+		total = nil
+	}
 
 	f.mu.Lock()
 	// A page as long as the longest so far, but shorter than asked for, may be as long as this server's pages get.
@@ -161,6 +177,7 @@ func (f *Fetcher) pass(ctx context.Context, w schemas.Window) (*pass, error) {
 	most := f.maxPages
 	f.mu.Unlock()
 	if parts > 1 && w.Seconds() > 1 {
+		f.noteSplit(w, *total)
 		return nil, &errSplit{parts}
 	}
 
@@ -175,7 +192,11 @@ func (f *Fetcher) pass(ctx context.Context, w schemas.Window) (*pass, error) {
 	case total == nil:
 	case *total > int64(n):
 		// The announced pages, all at once: the pacer sends them in order.
-		pages := int((*total + int64(size) - 1) / int64(size))
+		// A second that holds more than a window may is asked for in turns, so that a total without sense costs little.
+		pages := int(min(*total/int64(size)+1, int64(2*max(most, f.opts.MaxPages))))
+		if *total%int64(size) == 0 {
+			pages = min(pages, int(*total/int64(size)))
+		}
 		f.expect(w, pages)
 		if err := f.turn(ctx, w, p, 2, pages); err != nil {
 			return nil, err
@@ -308,7 +329,7 @@ func (f *Fetcher) turn(ctx context.Context, w schemas.Window, p *pass, from, to 
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
-		return f.tooDeep(w, from, err)
+		return f.tooDeep(w, from, to, err)
 	}
 	for _, a := range pages {
 		p.requests += a.attempts
@@ -318,13 +339,13 @@ func (f *Fetcher) turn(ctx context.Context, w schemas.Window, p *pass, from, to 
 }
 
 // tooDeep turns a 400 to a later page, where the first was answered, into a split: the server doesn't page so deep.
-func (f *Fetcher) tooDeep(w schemas.Window, from int, err error) error {
+func (f *Fetcher) tooDeep(w schemas.Window, from, to int, err error) error {
 	if !badRequest(err) || w.Seconds() == 1 {
 		return err
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.maxPages = max(1, f.maxPages/2)
+	f.maxPages = max(1, min(f.maxPages, to/2)) // several windows may learn it at once
 	f.log.Warn("the API refused a later page: windows are kept shorter", "window", w.String(), "from_page", from,
 		"max_pages", f.maxPages, "error", err)
 	return &errSplit{4}

@@ -1,6 +1,7 @@
 package extract
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"io"
@@ -8,6 +9,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/http/httptrace"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -205,6 +207,41 @@ func TestEveryRecordComesWhateverThePortalDoes(t *testing.T) {
 				s := p.Stats()
 				t.Logf("%d records, %d requests, %d windows", n, s.Requests, len(v.seals))
 			})
+		})
+	}
+}
+
+// lifetime answers each query with a total that counts something else altogether.
+type lifetime struct {
+	next  http.RoundTripper
+	total string
+}
+
+func (l *lifetime) RoundTrip(r *http.Request) (*http.Response, error) {
+	resp, err := l.next.RoundTrip(r)
+	if err != nil || !strings.HasSuffix(r.URL.Path, "/usage") {
+		return resp, err
+	}
+	b, err := io.ReadAll(resp.Body)
+	if err != nil {
+		return nil, err
+	}
+	b = regexp.MustCompile(`"total":[0-9]+`).ReplaceAll(b, []byte(`"total":`+l.total))
+	resp.Body, resp.ContentLength = io.NopCloser(bytes.NewReader(b)), int64(len(b))
+	return resp, nil
+}
+
+func TestATotalThatCountsSomethingElseIsFoundOut(t *testing.T) {
+	for _, total := range []string{"50000000", "9000000000000000000"} {
+		synctest.Test(t, func(t *testing.T) {
+			p := newPortal(t, portal.Options{Limit: portal.LimitOptions{Kind: portal.Off}, Orgs: []portal.OrgOptions{{ID: org, RecordsPerDay: 1500}}})
+			c := newClient(t, p, time.Millisecond, 100)
+			c.http.Transport = &lifetime{c.http.Transport, total}
+			v := fetch(t, p, c, day(3), day(5))
+			n := v.check(t, p, day(3), day(5))
+			if asked := p.Stats().Requests; asked > 1000 {
+				t.Errorf("%d requests for %d records", asked, n)
+			}
 		})
 	}
 }

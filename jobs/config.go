@@ -332,8 +332,8 @@ func (c *Config) validate() error {
 		case strings.HasPrefix(a.KeyEnv, "sk_mg_"):
 			errs = append(errs, fmt.Errorf("accounts[%d]: key_env holds a key: write the name of a variable there, and revoke that key if others could read the file", i))
 		}
-		if !(a.Rate >= 0 && a.Rate <= 1000) { // NaN included
-			bad("rate: %v is not between 0 and 1000 requests a second", a.Rate)
+		if a.Rate != 0 && !(a.Rate >= 0.001 && a.Rate <= 1000) { // NaN included
+			bad("rate: %v is not between 0.001 and 1000 requests a second", a.Rate)
 		}
 		if a.MaxInFlight < 0 || a.MaxInFlight > 1000 {
 			bad("max_in_flight: %d is not between 1 and 1000", a.MaxInFlight)

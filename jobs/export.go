@@ -58,7 +58,7 @@ type Result struct {
 // returns a Result even with an error, of as much as happened. What the run came to is the Result's Status; the error
 // is nil if it is done, and else says why it isn't.
 func Export(ctx context.Context, cfg *Config, env Env, opts ExportOptions) (*Result, error) {
-	if err := opts.Span.validate(); err != nil {
+	if err := opts.Span.validate(env.Now()); err != nil {
 		return nil, err
 	}
 	// Everything that the user has to put right comes before anything is made.
@@ -125,19 +125,21 @@ func Export(ctx context.Context, cfg *Config, env Env, opts ExportOptions) (*Res
 func makeClients(cfg *Config, env Env, retry extract.Retry) ([]*extract.Client, error) {
 	var errs []error
 	clients := make([]*extract.Client, len(cfg.Accounts))
-	pacers := map[string]*extract.Pacer{} // by key: the Portal counts by key, whatever the accounts are called
+	owner := map[string]string{} // of a key at an address
 	for i, a := range cfg.Accounts {
 		key, err := a.Key(env.Getenv)
 		if err != nil {
 			errs = append(errs, err)
 			continue
 		}
-		if pacers[key] == nil {
-			pacers[key] = extract.NewPacer(a.Rate, a.MaxInFlight)
+		if other, ok := owner[a.BaseURL+" "+key]; ok {
+			errs = append(errs, Usage("", "accounts %s and %s have the same key: every record would count twice", other, a.Name))
+			continue
 		}
+		owner[a.BaseURL+" "+key] = a.Name
 		clients[i], err = extract.NewClient(extract.Options{
 			Account: a.Name, BaseURL: a.BaseURL, Key: key, UserAgent: "usagelake/" + env.Version,
-			Pacer: pacers[key], Transport: env.Transport, Retry: retry, Logger: env.Logger,
+			Pacer: extract.NewPacer(a.Rate, a.MaxInFlight), Transport: env.Transport, Retry: retry, Logger: env.Logger,
 		})
 		if err != nil {
 			errs = append(errs, Usage("", "account %s: %w", a.Name, err))
@@ -400,10 +402,21 @@ func (x *exporter) check(ctx context.Context) error {
 	var mu sync.Mutex
 	var wg sync.WaitGroup
 	var stop error
-	for _, day := range x.plan.Check {
+	footers := make([]*schemas.DayFooter, len(x.plan.Check))
+	for i, day := range x.plan.Check {
 		footer, ok, err := x.lake.Day(day)
 		if err != nil {
 			return err
+		}
+		if ok {
+			footers[i] = &footer
+		}
+	}
+	for i, day := range x.plan.Check {
+		var footer schemas.DayFooter
+		ok := footers[i] != nil
+		if ok {
+			footer = *footers[i]
 		}
 		wg.Go(func() {
 			c, err := x.fetcher.Count(ctx, day.Window())

@@ -32,7 +32,10 @@ type Span struct {
 }
 
 // validate checks the span as far as it is given.
-func (s Span) validate() error {
+func (s Span) validate(now time.Time) error {
+	if s.From.After(now) {
+		return Usage("", "--from %s lies in the future", s.From.Format(time.RFC3339))
+	}
 	if !s.From.IsZero() && !s.To.IsZero() && !s.From.Before(s.To) {
 		return Usage("", "the range is empty: --from %s is not before --to %s (--to is excluded)", s.From.Format(time.RFC3339), s.To.Format(time.RFC3339))
 	}
@@ -91,7 +94,7 @@ func plan(account string, span Span, s sealed, cfg ExportConfig, now, began, las
 		if !span.To.IsZero() && !r.Start.Before(r.End) {
 			r.Start = r.End.AddDate(0, 0, -FirstDays)
 		}
-		if len(have) > 0 {
+		if len(have) > 0 && have[0].Start.Before(r.End) {
 			// From the first instant covered, so that a gap that a failed window left behind is filled, too.
 			r.Start = have[0].Start
 		}
@@ -124,7 +127,8 @@ func plan(account string, span Span, s sealed, cfg ExportConfig, now, began, las
 			days = append(days, day)
 		}
 	}
-	if len(days) > 0 && cfg.RefetchEvery > 0 && !lastRefetch.IsZero() && now.Sub(lastRefetch) >= time.Duration(cfg.RefetchEvery) {
+	if len(days) > 0 && cfg.RefetchEvery > 0 && !lastRefetch.IsZero() &&
+		(now.Sub(lastRefetch) >= time.Duration(cfg.RefetchEvery) || lastRefetch.After(now)) { // after now: the clock was set back
 		p.Refetch = true
 		for _, d := range days {
 			p.Missing = append(p.Missing, d.Window())
@@ -203,7 +207,7 @@ type DryPlan struct {
 
 // DryRun plans an export without writing anything. It asks the API how much some of the windows hold.
 func DryRun(ctx context.Context, cfg *Config, env Env, opts ExportOptions) ([]DryPlan, error) {
-	if err := opts.Span.validate(); err != nil {
+	if err := opts.Span.validate(env.Now()); err != nil {
 		return nil, err
 	}
 	clients, err := makeClients(cfg, env, opts.Retry)

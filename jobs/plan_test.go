@@ -116,7 +116,7 @@ func TestAPlanAsksForWhatIsMissingAndNothingElse(t *testing.T) {
 		if rapid.Bool().Draw(t, "to?") {
 			s.To = draw(t, "to")
 		}
-		if s.validate() != nil {
+		if s.validate(now) != nil {
 			t.Skip("no range")
 		}
 		cfg := ExportConfig{Settle: Duration(rapid.Int64Range(0, 7200).Draw(t, "settle")) * Duration(time.Second),

@@ -51,6 +51,9 @@ func Repair(ctx context.Context, cfg *Config, env Env, before load.VerifyReport,
 				done.SetAside = append(done.SetAside, SetAside{From: f.Path, To: to, Window: raw.Window.String()})
 				if raw.Kind == schemas.KindUsage {
 					done.Fetch = append(done.Fetch, raw.Window)
+					if err := lake.SetAsideDay(p); err != nil {
+						return err
+					}
 				}
 				redo[p] = true
 			case load.FoundMissing, load.FoundStale, load.FoundOrphan, load.FoundDay, load.FoundTotals, load.FoundMisplaced, load.FoundOrder,

@@ -47,5 +47,19 @@ func (l *Lake) SetAside(path string) (r Raw, now string, err error) {
 	return r, to, errors.Join(l.fs.SyncDir(filepath.Dir(to)), l.fs.SyncDir(filepath.Dir(from)))
 }
 
+// SetAsideDay moves the day file of p to damaged/, for it may be the last readable copy of what its windows held. It
+// does nothing if there is none. The caller holds the lock.
+func (l *Lake) SetAsideDay(p schemas.Partition) error {
+	from := l.usagePath(p)
+	to := filepath.Join(l.path(damagedDir), fmt.Sprintf("account=%s_date=%s_%s", p.Account, p.Date, usageFile))
+	if _, err := l.fs.Stat(from); errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err := l.fs.Rename(from, to); err != nil {
+		return fmt.Errorf("set aside %s: %w", from, err)
+	}
+	return errors.Join(l.fs.SyncDir(filepath.Dir(to)), l.fs.SyncDir(filepath.Dir(from)))
+}
+
 // RemoveBalance removes the derived balance file of p, to be written anew. The caller holds the lock.
 func (l *Lake) RemoveBalance(p schemas.Partition) error { return l.remove(l.balancePath(p)) }

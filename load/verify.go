@@ -302,6 +302,8 @@ func (v *verifier) raw(ctx context.Context, p schemas.Partition) ([]Raw, error) 
 		v.report.RawPages += int64(pages)
 		v.report.RawBytes += size
 		switch {
+		case err != nil && !errors.As(err, new(*DamagedError)):
+			return nil, err // it may be whole: it can't be told, and nothing is to be made of that
 		case err != nil:
 			found.Detail = detail(err)
 		case pages != seal.Pages:

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -16,10 +17,11 @@ import (
 
 // The demo's Portal allows more than the real one does, so that a month takes seconds and not minutes.
 const (
-	demoLake  = "./usagelake-demo"
-	demoLimit = 200 // requests a second
-	demoRate  = 190
-	demoDays  = 30
+	demoLake    = "./usagelake-demo"
+	demoAccount = "demo"
+	demoLimit   = 200 // requests a second
+	demoRate    = 190
+	demoDays    = 30
 )
 
 func (a *app) demoCommand() *cobra.Command {
@@ -42,10 +44,13 @@ allows ` + fmt.Sprint(demoLimit) + ` requests a second where the real one allows
 			defer s.Close()
 			org := p.Orgs()[0]
 			today := schemas.DateOf(a.Now())
-			cfg := &jobs.Config{Lake: demoLake, Accounts: []jobs.Account{{Name: "demo", BaseURL: s.BaseURL(), KeyEnv: "USAGELAKE_DEMO_KEY", Rate: demoRate}},
+			cfg := &jobs.Config{Lake: demoLake, Accounts: []jobs.Account{{Name: demoAccount, BaseURL: s.BaseURL(), KeyEnv: "USAGELAKE_DEMO_KEY", Rate: demoRate}},
 				Export: jobs.ExportConfig{Settle: jobs.Duration(jobs.DefaultSettle), Lookback: jobs.Duration(jobs.DefaultLookback), RefetchEvery: jobs.Duration(jobs.DefaultRefetchEvery)}}
 			if a.overrides.Lake != "" {
 				cfg.Lake = a.overrides.Lake
+			}
+			if err := onlyDemo(cfg.Lake); err != nil {
+				return err
 			}
 			env := a.env()
 			env.Getenv = func(name string) string {
@@ -66,6 +71,27 @@ allows ` + fmt.Sprint(demoLimit) + ` requests a second where the real one allows
 			return a.demoSummary(c.Context(), a.Stdout, res.Lake, p.Teams(org))
 		},
 	}
+}
+
+// onlyDemo refuses a lake that holds anything else than a demo: made-up money has no place beside real money.
+func onlyDemo(dir string) error {
+	lake, err := load.Open(dir, load.Options{})
+	if errors.Is(err, load.ErrNoLake) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	accounts, err := lake.Accounts()
+	if err != nil {
+		return err
+	}
+	for _, name := range accounts {
+		if name != demoAccount {
+			return jobs.Usage("usagelake demo --lake ./usagelake-demo", "the lake %s holds the account %s: a demo's made-up usage does not go beside it", dir, name)
+		}
+	}
+	return nil
 }
 
 // demoSummary prints what teams and models cost. Which token is whose is the Portal's knowledge here, and the cost

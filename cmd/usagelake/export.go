@@ -46,6 +46,9 @@ and fills the gaps that failed windows have left.`,
 				to          *time.Time
 			}{{"--from", from, &opts.Span.From}, {"--to", to, &opts.Span.To}} {
 				if e.value == "" {
+					if c.Flags().Changed(e.flag[2:]) {
+						return jobs.Usage("", "%s is empty", e.flag)
+					}
 					continue
 				}
 				if *e.to, err = jobs.ParseTime(e.value, a.Now()); err != nil {

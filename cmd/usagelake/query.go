@@ -100,8 +100,7 @@ func (a *app) query(ctx context.Context, lake *load.Lake, sql, format, out strin
 		return err
 	}
 	defer rows.Close()
-	a.printed = true
-	w := a.Stdout
+	w := io.Writer(&answerWriter{app: a})
 	if out != "" && out != "-" {
 		// Beside the target, so that a failure midway leaves no file, and none in place of an older one.
 		f, err := os.CreateTemp(filepath.Dir(out), ".usagelake-*")
@@ -127,6 +126,14 @@ func (a *app) query(ctx context.Context, lake *load.Lake, sql, format, out strin
 		err = a.writeTable(ctx, w, rows, most)
 	}
 	return err
+}
+
+// answerWriter is stdout: once anything stands there, no other document may follow.
+type answerWriter struct{ app *app }
+
+func (w *answerWriter) Write(b []byte) (int, error) {
+	w.app.printed = true
+	return w.app.Stdout.Write(b)
 }
 
 // writeTable prints an aligned table. What comes from the data can't move the cursor: control characters show as escapes.

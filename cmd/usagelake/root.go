@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"regexp"
 	"slices"
 	"strings"
 	"syscall"
@@ -73,6 +74,9 @@ func run(ctx context.Context, args []string, s streams) int {
 	err := root.ExecuteContext(ctx)
 	if err == nil {
 		return exitDone
+	}
+	if stopped := (*signalError)(nil); errors.As(context.Cause(ctx), &stopped) && !errors.As(err, new(*signalError)) {
+		err = stopped // whatever it broke off is its doing
 	}
 	var done errFailed
 	if errors.As(err, &done) {
@@ -159,8 +163,15 @@ func explain(err error) (message string, hints []string) {
 		}
 	}
 	walk(err)
-	return strings.Join(lines, "\n"), hints
+	// A key that was given in place of something else must not come back.
+	for i := range hints {
+		hints[i] = keyShape.ReplaceAllString(hints[i], "[key]")
+	}
+	return keyShape.ReplaceAllString(strings.Join(lines, "\n"), "[key]"), hints
 }
+
+// keyShape is what a management key looks like.
+var keyShape = regexp.MustCompile(`sk_mg_[0-9A-Za-z]+`)
 
 // printable keeps text from outside from moving the cursor or colouring the screen: control characters show as escapes.
 func printable(s string) string {
