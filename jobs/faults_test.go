@@ -119,7 +119,7 @@ func TestWhatMayPassIsAskedAgainAndTheLakeEqualsTheTruth(t *testing.T) {
 		"html=0.15", "html=0.15,html-status=200", "html=0.15,html-status=503", "empty=0.15", "content-type=1",
 		"code-inside=0.15", "code-inside=0.15,inside-code=429", "code-inside=0.15,inside-code=503",
 		"malformed=0.15", "cut=0.15", "truncate=0.15", "reset=0.15", "reset-body=0.15", "hang=0.1",
-		"latency=300ms,jitter=2s", "drip=20s,drip-bytes=2000", "latency=59s",
+		"latency=300ms,jitter=2s", "drip=15s,drip-bytes=2000", "latency=59s",
 		"status-429=0.05,status-500=0.05,html=0.05,html-status=200,cut=0.05,reset=0.05,reset-body=0.05,truncate=0.05,empty=0.05,latency=2s,jitter=1s",
 		"status-503=0.1,reset=0.1,duplicate=0.1,order=newest,page-clamp=7,strings=true,bad=0.02,inclusive-end=true,past-end=last",
 	} {

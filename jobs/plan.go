@@ -94,7 +94,7 @@ func plan(account string, span Span, s sealed, cfg ExportConfig, now, began, las
 		if !span.To.IsZero() && !r.Start.Before(r.End) {
 			r.Start = r.End.AddDate(0, 0, -FirstDays)
 		}
-		if len(have) > 0 && have[0].Start.Before(r.End) {
+		if len(have) > 0 && (span.To.IsZero() || have[0].Start.Before(r.End)) {
 			// From the first instant covered, so that a gap that a failed window left behind is filled, too.
 			r.Start = have[0].Start
 		}
