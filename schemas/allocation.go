@@ -1,0 +1,198 @@
+package schemas
+
+import (
+	"fmt"
+	"math/big"
+	"regexp"
+	"strings"
+	"time"
+)
+
+// Unallocated is what stands in place of a cost centre where no rule matched. It is a row of every report, never a
+// missing one.
+const Unallocated = "(unallocated)"
+
+// AllocationKey is what an allocation rule may match on: the columns of usage of the same names. nil is NULL.
+type AllocationKey struct {
+	Account      string
+	TokenID      *string
+	UserID       *string
+	CustomUserID *string
+	Model        *string
+	ModelType    *string
+	ChannelID    *int64
+}
+
+// The fields of an AllocationKey beside the account, which is always part of it, as columns of usage.
+const (
+	FieldAccount      = "account"
+	FieldTokenID      = "token_id"
+	FieldUserID       = "user_id"
+	FieldCustomUserID = "custom_user_id"
+	FieldModel        = "model"
+	FieldModelType    = "model_type"
+	FieldChannelID    = "channel_id"
+)
+
+// Owner is who pays: what a rule or a split assigns. An empty field is not assigned (NULL in tables). It can be
+// compared.
+type Owner struct {
+	CostCenter  string
+	Team        string
+	Project     string
+	Environment string
+	GLCode      string
+	Tags        string // a flat JSON object, its keys sorted; "" if none
+}
+
+// Assignment is what the rules say of a record.
+type Assignment struct {
+	Owner
+	RuleID  string // "" if no rule matched: then Owner is empty too
+	Version int    // which of the rule's versions, from 1 in order of their validity
+	Source  string // where its words stand: "allocation.yaml:12", for a row of a table "allocation.yaml:12 tokens.csv:7"
+	Pool    string // the shared pool the cost goes to, to be split; "" if it goes to Owner directly
+}
+
+// AllocationRule is a rule as a row of the table allocation_rules.
+type AllocationRule struct {
+	Position  int // from 1, in the order of the file: the first that matches wins
+	RuleID    string
+	Version   int
+	ValidFrom *Date // nil: from ever
+	ValidTo   *Date // excluded; nil: for ever
+	Match     string
+	Assigns   string // in words: "cost_center=R&D, team from tokens.csv", "pool platform"
+	Pool      string
+	Source    string
+}
+
+// SharedPool is a pool as a row of the table shared_pools.
+type SharedPool struct {
+	Pool   string
+	Method string // fixed, even, usage or cost
+	Source string
+}
+
+// Measures are the sums that allocation carries. Money is in units of 1e-12 (DECIMAL(38,12)); nil is NULL: no record
+// of the group has the figure.
+type Measures struct {
+	Requests      int64
+	WithoutAmount int64 // of these, records without an amount
+	Input, Output *big.Int
+	Cached, Total *big.Int
+	List          *big.Int // total_amount
+	Discount      *big.Int // discount_amount
+	Net           *big.Int // amount
+}
+
+// PoolCost is a group of records of one UTC day that a rule sent to a shared pool.
+type PoolCost struct {
+	Pool       string
+	RuleID     string
+	Version    int
+	Date       Date
+	Account    string
+	Model      *string
+	ModelType  *string
+	RecordKind string
+	Currency   *string
+	Measures
+}
+
+// DirectCost is what one owner cost directly, without any share of a pool, in a month and a currency: what a split by
+// usage or cost goes by.
+type DirectCost struct {
+	Owner
+	Currency *string
+	Tokens   *big.Int // total_tokens; nil is none
+	Net      *big.Int // amount; nil is none
+}
+
+// PoolShare is one owner's part of a PoolCost. The shares of a PoolCost sum to it in every measure.
+type PoolShare struct {
+	PoolCost // the part's measures
+	Owner    Owner
+	Method   string  // how the split was made: fixed, even, usage, cost, or "even (no usage)" and "even (no cost)" where the basis was nil
+	Basis    string  // the owner's weight in words: "3 of 10", "12.5 of 40 USD"
+	Ratio    Decimal // the weight ÷ the sum of the weights, rounded to 12 places: for reading; the parts come from the weights
+}
+
+// MonthOf is the first day of the calendar month of d.
+func MonthOf(d Date) Date {
+	t := d.Start()
+	return DateOf(time.Date(t.Year(), t.Month(), 1, 0, 0, 0, 0, time.UTC))
+}
+
+// NextMonth is the first day of the month after that of d.
+func NextMonth(d Date) Date {
+	t := d.Start()
+	return DateOf(time.Date(t.Year(), t.Month()+1, 1, 0, 0, 0, 0, time.UTC))
+}
+
+// ParseMonth reads the form 2026-10 as the month's first day.
+func ParseMonth(s string) (Date, error) {
+	t, err := time.Parse("2006-01", s)
+	if err != nil {
+		return 0, fmt.Errorf("%q is not a month like 2026-10", s)
+	}
+	return DateOf(t), nil
+}
+
+// Month gives the form 2026-10.
+func (d Date) Month() string { return d.Start().Format("2006-01") }
+
+// Budget is an amount that a scope may cost in each period.
+type Budget struct {
+	Name       string
+	Scope      string   // cost_center, team, project, account or model; "" is everything
+	Value      string   // of the scope
+	Period     string   // month or quarter
+	Amount     *big.Int // in units of 1e-12
+	Currency   string
+	From       *Date     // the first period's first day; nil: from ever
+	To         *Date     // excluded; nil: for ever
+	Thresholds []Decimal // shares of Amount that are worth a word, such as 0.8 and 1, in order
+}
+
+// InvoiceLine is a line of an invoice. One without a model and day is the invoice's total of the period.
+type InvoiceLine struct {
+	Invoice  string // its number
+	Account  string // "" if it is for all
+	From     Date
+	To       Date // excluded
+	Date     *Date
+	Model    *string
+	Amount   *big.Int // in units of 1e-12
+	Currency string
+	Source   string // "invoices.csv:7"
+}
+
+// ParseMoney reads an exact decimal of at most 26 digits before the point and 12 behind it, as DECIMAL(38,12) holds
+// it, in units of 1e-12. Money of files that people write is read with it: amounts of budgets and invoices.
+func ParseMoney(s string) (*big.Int, error) {
+	m := moneyShape.FindStringSubmatch(s)
+	if m == nil {
+		return nil, fmt.Errorf("%q is not an amount like 1234.50 (no thousands separators, at most 12 decimals)", s)
+	}
+	v, _ := new(big.Int).SetString(m[1]+m[2]+(m[3] + "000000000000")[:DecimalScale], 10)
+	return v, nil
+}
+
+var moneyShape = regexp.MustCompile(`^([+-]?)([0-9]{1,26})(?:\.([0-9]{1,12}))?$`)
+
+// MoneyText is the exact decimal text of an amount in units of 1e-12, without trailing zeros.
+func MoneyText(v *big.Int) string {
+	s := new(big.Int).Abs(v).String()
+	if len(s) <= DecimalScale {
+		s = strings.Repeat("0", DecimalScale+1-len(s)) + s
+	}
+	whole, frac := s[:len(s)-DecimalScale], strings.TrimRight(s[len(s)-DecimalScale:], "0")
+	if frac != "" {
+		whole += "." + frac
+	}
+	if v.Sign() < 0 {
+		whole = "-" + whole
+	}
+	return whole
+}
