@@ -33,6 +33,8 @@ type PublishOptions struct {
 	Version     string // of the program
 	// Current is the run that publishes, as it stands: it takes the place of the journal's row of the same id.
 	Current *schemas.Run
+	// Finance is the allocation of cost, and what it is held against.
+	Finance Finance
 	Now     func() time.Time // nil is time.Now
 
 	minDead int64 // for tests; 0 is minDeadSize
@@ -70,10 +72,10 @@ const (
 // holds the lock. The file is built beside the published one and renamed over it:
 //
 //	read which days the published file has · clone it (or start an empty one) · delete and insert the days that differ
-//	· refresh their sums · compare totals with the day files · checkpoint · fsync · rename · fsync the directory
+//	· refresh their sums · ask the allocation rules · compare totals with the day files · checkpoint · fsync · rename · fsync the directory
 //
 // At any moment, a crash included, the old file or the new one stands there, whole. A reader that holds the old one open keeps reading
-// it. If no day and no balance changed, the file is left as it is: news of the journal alone waits for the next
+// it. If no day, no balance and no allocation rule changed, the file is left as it is: news of the journal alone waits for the next
 // change, for a run that changed nothing should change no file.
 //
 // A published file that is missing, damaged or of an older layout is built anew; one of a newer layout is refused
@@ -99,6 +101,7 @@ type publisher struct {
 	want    map[schemas.Partition]string // the digest of each day file
 	days    []schemas.Partition          // of want, in order
 	balance balances
+	finance *finance
 }
 
 // balances are the balance files and a digest of what they hold.
@@ -111,6 +114,7 @@ type balances struct {
 type published struct {
 	schema  int
 	balance string
+	finance string
 	days    map[schemas.Partition]string
 }
 
@@ -140,14 +144,15 @@ func (p *publisher) publish(ctx context.Context) (Published, error) {
 			changed = append(changed, d)
 		}
 	}
-	if len(changed) == 0 && have.balance == p.balance.digest {
+	reallocate := have.finance != p.finance.digest
+	if len(changed) == 0 && have.balance == p.balance.digest && !reallocate {
 		return p.unchanged(ctx)
 	}
 	slices.SortFunc(changed, schemas.Partition.Compare)
 	if len(changed) > len(p.days)/2 && len(changed) > 1 {
 		return p.build(ctx) // more is new than is not
 	}
-	done, err := p.update(ctx, changed)
+	done, err := p.update(ctx, changed, reallocate)
 	switch {
 	case err == nil:
 		return done, nil
@@ -199,7 +204,8 @@ func (p *publisher) scan(ctx context.Context) error {
 	}
 	p.days = slices.SortedFunc(maps.Keys(p.want), schemas.Partition.Compare)
 	p.balance.digest = hex.EncodeToString(sum.Sum(nil))
-	return nil
+	p.finance, err = p.lake.loadFinance(p.opts.Finance)
+	return err
 }
 
 // held reads what the published file holds; nil if there is none, or none that could be brought up to date. A file
@@ -247,7 +253,7 @@ func readPublished(ctx context.Context, e engine, path string) (published, error
 	if h.schema != schemas.SQLVersion {
 		return h, nil
 	}
-	if err := d.conn.QueryRowContext(ctx, "SELECT balance_digest FROM meta").Scan(&h.balance); err != nil {
+	if err := d.conn.QueryRowContext(ctx, "SELECT balance_digest, finance_digest FROM meta").Scan(&h.balance, &h.finance); err != nil {
 		return h, err
 	}
 	h.days, err = d.digests(ctx)
@@ -309,6 +315,9 @@ func (p *publisher) build(ctx context.Context) (Published, error) {
 	if err := p.replaceDays(ctx, d, p.days, true); err != nil {
 		return Published{}, err
 	}
+	if err := p.allocate(ctx, d, nil, true); err != nil {
+		return Published{}, err
+	}
 	if err := p.finish(ctx, d, true); err != nil {
 		return Published{}, err
 	}
@@ -317,7 +326,7 @@ func (p *publisher) build(ctx context.Context) (Published, error) {
 }
 
 // update brings a clone of the published file up to date.
-func (p *publisher) update(ctx context.Context, changed []schemas.Partition) (Published, error) {
+func (p *publisher) update(ctx context.Context, changed []schemas.Partition, reallocate bool) (Published, error) {
 	name, err := p.clone()
 	if err != nil {
 		return Published{}, err
@@ -329,6 +338,9 @@ func (p *publisher) update(ctx context.Context, changed []schemas.Partition) (Pu
 	}
 	defer d.close()
 	if err := p.replaceDays(ctx, d, changed, false); err != nil {
+		return Published{}, err
+	}
+	if err := p.allocate(ctx, d, changed, reallocate); err != nil {
 		return Published{}, err
 	}
 	if err := p.finish(ctx, d, false); err != nil {
@@ -718,10 +730,10 @@ func (p *publisher) replaceMeta(ctx context.Context, d *database, fresh bool) er
 	now := p.opts.Now().UTC()
 	var err error
 	if fresh {
-		_, err = d.conn.ExecContext(ctx, `INSERT INTO meta SELECT ?, ?, ?, ?, coalesce(sum("rows"), 0), 0, ? FROM partitions`,
-			int32(schemas.SQLVersion), p.opts.Version, now, now, p.balance.digest)
+		_, err = d.conn.ExecContext(ctx, `INSERT INTO meta SELECT ?, ?, ?, ?, coalesce(sum("rows"), 0), 0, ?, ? FROM partitions`,
+			int32(schemas.SQLVersion), p.opts.Version, now, now, p.balance.digest, p.finance.digest)
 	} else {
-		_, err = d.conn.ExecContext(ctx, `UPDATE meta SET version = ?, published_at = ?, balance_digest = ?`, p.opts.Version, now, p.balance.digest)
+		_, err = d.conn.ExecContext(ctx, `UPDATE meta SET version = ?, published_at = ?, balance_digest = ?, finance_digest = ?`, p.opts.Version, now, p.balance.digest, p.finance.digest)
 	}
 	if err != nil {
 		return fmt.Errorf("write meta: %w", err)

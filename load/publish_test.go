@@ -219,7 +219,7 @@ func dump(t testing.TB, path string) string {
 	defer d.close()
 	var b bytes.Buffer
 	for _, rel := range relations(t, d) {
-		if rel == "meta" {
+		if rel == "meta" || rel == "allocation_keys" { // the latter may hold more than usage asks for
 			continue
 		}
 		fmt.Fprintf(&b, "-- %s\n", rel)
@@ -349,7 +349,7 @@ func TestPublishLeavesTheFileAloneIfNothingChanged(t *testing.T) {
 func TestPublishLeavesDeadSpaceBehind(t *testing.T) {
 	w := newDayWriter(t, Options{})
 	days := w.days(6, 500)
-	const minDead = 2 << 20
+	const minDead = 4 << 20
 	first := w.publish(PublishOptions{})
 	fulls := 0
 	for i := range 12 {

@@ -8,10 +8,13 @@ import (
 
 // SQLVersion counts the layouts of the published file: its tables, views and what their rows mean. A file of an older
 // one is built anew; a file of a newer one is left alone.
-const SQLVersion = 1
+const SQLVersion = 2
 
 //go:embed sql/tables.sql
 var sqlTables string
+
+//go:embed sql/allocation.sql
+var sqlAllocation string
 
 //go:embed sql/views.sql
 var sqlViews string
@@ -24,6 +27,7 @@ var sqlRollups string
 func SQLSchema() string {
 	var b strings.Builder
 	b.WriteString(sqlTables)
+	b.WriteString(sqlAllocation)
 	for _, t := range []struct {
 		table   string
 		columns []Column

@@ -8,7 +8,8 @@ CREATE TABLE meta (
     built_at TIMESTAMPTZ NOT NULL,
     built_rows BIGINT NOT NULL,
     built_bytes BIGINT NOT NULL,
-    balance_digest VARCHAR NOT NULL
+    balance_digest VARCHAR NOT NULL,
+    finance_digest VARCHAR NOT NULL
 );
 COMMENT ON TABLE meta IS 'One row: what wrote this file and when.';
 COMMENT ON COLUMN meta.schema_version IS 'Version of these tables and views.';
@@ -18,6 +19,7 @@ COMMENT ON COLUMN meta.built_at IS 'When the file was last built from nothing, U
 COMMENT ON COLUMN meta.built_rows IS 'Rows of usage when it was last built from nothing.';
 COMMENT ON COLUMN meta.built_bytes IS 'Size of the file then; tells how much dead space it has gathered since.';
 COMMENT ON COLUMN meta.balance_digest IS 'Digest of the balance files the table balance was read from.';
+COMMENT ON COLUMN meta.finance_digest IS 'Digest of what cost was allocated by: the rules, the budgets, the invoices, the closed months.';
 
 CREATE TABLE partitions (
     account VARCHAR NOT NULL,

@@ -1,0 +1,867 @@
+package load
+
+import (
+	"cmp"
+	"context"
+	"crypto/sha256"
+	"database/sql"
+	"database/sql/driver"
+	"encoding/binary"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"math/big"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/duckdb/duckdb-go/v2"
+
+	"github.com/usagelake/usagelake/schemas"
+)
+
+// Allocator says who pays for what: the allocation rules, as publishing needs them.
+type Allocator interface {
+	// Digest is that of the rules, with everything they look up.
+	Digest() string
+	// Fields are those of a key that the rules look at, as schemas.Field has them. The account is always one.
+	Fields() []string
+	// Boundaries are the days at which the validity of some rule begins or ends, in order.
+	Boundaries() []schemas.Date
+	// Assign is what the rules say of the key on a UTC day. Fields that the rules don't look at may be nil.
+	Assign(schemas.AllocationKey, schemas.Date) schemas.Assignment
+	List() []schemas.AllocationRule
+	Pools() []schemas.SharedPool
+	// Split parts the costs of the shared pools in a month. The shares of each cost sum to it.
+	Split(month schemas.Date, costs []schemas.PoolCost, direct []schemas.DirectCost) ([]schemas.PoolShare, error)
+}
+
+// Finance is what goes into the published file beside usage: who pays for it, and what it is held against. The zero
+// value allocates nothing.
+type Finance struct {
+	Rules Allocator // nil: none
+	// Archived reads the rules that a month was closed with, from the files that were kept.
+	Archived func([]RuleFile) (Allocator, error)
+	Budgets  []schemas.Budget
+	Invoices []schemas.InvoiceLine
+}
+
+// noRules allocates nothing.
+type noRules struct{}
+
+func (noRules) Digest() string                 { return "none" }
+func (noRules) Fields() []string               { return nil }
+func (noRules) Boundaries() []schemas.Date     { return nil }
+func (noRules) List() []schemas.AllocationRule { return nil }
+func (noRules) Pools() []schemas.SharedPool    { return nil }
+func (noRules) Assign(schemas.AllocationKey, schemas.Date) schemas.Assignment {
+	return schemas.Assignment{}
+}
+func (noRules) Split(schemas.Date, []schemas.PoolCost, []schemas.DirectCost) ([]schemas.PoolShare, error) {
+	return nil, nil
+}
+
+// financeVersion changes when the same rules and the same usage would give other rows.
+const financeVersion = 1
+
+// finance is the allocation of one publish: the rules by month, for a closed month keeps those it was closed with.
+type finance struct {
+	Finance
+	current ruleset
+	closed  []ClosedMonth
+	rules   map[schemas.Date]ruleset // of the closed months, by their first day
+	digest  string                   // of all that the finance tables are derived from, besides usage
+}
+
+// ruleset is an Allocator by its short name.
+type ruleset struct {
+	Allocator
+	name string
+}
+
+func newRuleset(a Allocator) ruleset {
+	if a == nil {
+		a = noRules{}
+	}
+	digest := a.Digest()
+	return ruleset{a, digest[:min(12, len(digest))]}
+}
+
+// loadFinance reads the closed months and their rules.
+func (l *Lake) loadFinance(f Finance) (*finance, error) {
+	closed, err := l.Closed()
+	if err != nil {
+		return nil, err
+	}
+	out := &finance{Finance: f, current: newRuleset(f.Rules), closed: closed, rules: map[schemas.Date]ruleset{}}
+	sum := sha256.New()
+	fmt.Fprintf(sum, "%d\n%s\n", financeVersion, out.current.Digest())
+	if err := json.NewEncoder(sum).Encode([]any{f.Budgets, f.Invoices}); err != nil {
+		return nil, err
+	}
+	read := map[string]ruleset{}
+	for _, c := range closed {
+		fmt.Fprintln(sum, c.Digest)
+		r, ok := read[c.Rules.Digest]
+		switch {
+		case ok:
+		case len(c.Rules.Files) == 0:
+			r = newRuleset(nil)
+		case c.Rules.Digest == out.current.Digest():
+			r = out.current
+		case f.Archived == nil:
+			return nil, fmt.Errorf("closed month %s: nobody to read its allocation rules", c.Month)
+		default:
+			files, err := l.closedRules(c)
+			if err != nil {
+				return nil, err
+			}
+			a, err := f.Archived(files)
+			if err != nil {
+				return nil, fmt.Errorf("closed month %s: read its allocation rules: %w", c.Month, err)
+			}
+			r = newRuleset(a)
+		}
+		read[c.Rules.Digest] = r
+		out.rules[c.Start] = r
+	}
+	out.digest = hex.EncodeToString(sum.Sum(nil))
+	return out, nil
+}
+
+// at is the rules for a UTC day.
+func (f *finance) at(day schemas.Date) ruleset {
+	if r, ok := f.rules[schemas.MonthOf(day)]; ok {
+		return r
+	}
+	return f.current
+}
+
+// all lists each ruleset once, the current one first.
+func (f *finance) all() []ruleset {
+	out := []ruleset{f.current}
+	for _, c := range f.closed {
+		r := f.rules[c.Start]
+		if !slices.ContainsFunc(out, func(o ruleset) bool { return o.name == r.name }) {
+			out = append(out, r)
+		}
+	}
+	return out
+}
+
+// fields are those that any of the rules looks at, in the order of the table allocation_keys.
+func (f *finance) fields() []string {
+	used := map[string]bool{}
+	for _, r := range f.all() {
+		for _, field := range r.Fields() {
+			used[field] = true
+		}
+	}
+	var out []string
+	for _, field := range keyFields {
+		if used[field] {
+			out = append(out, field)
+		}
+	}
+	return out
+}
+
+var keyFields = []string{
+	schemas.FieldTokenID, schemas.FieldUserID, schemas.FieldCustomUserID, schemas.FieldModel, schemas.FieldModelType, schemas.FieldChannelID,
+}
+
+// openEnds stand for "from ever" and "for ever" in allocation_keys, whose validity is never NULL so that a join is a
+// plain comparison.
+var openStart, openEnd = mustParseDate("0001-01-01"), mustParseDate("9999-12-31")
+
+func mustParseDate(s string) schemas.Date {
+	d, err := schemas.ParseDate(s)
+	if err != nil {
+		panic(err)
+	}
+	return d
+}
+
+// segment is a stretch of days in which the rules say the same.
+type segment struct{ from, to schemas.Date }
+
+func (f *finance) segments() []segment {
+	days := []schemas.Date{openStart, openEnd}
+	for _, r := range f.all() {
+		days = append(days, r.Boundaries()...)
+	}
+	for _, c := range f.closed {
+		days = append(days, c.Start, schemas.NextMonth(c.Start))
+	}
+	slices.Sort(days)
+	days = slices.Compact(days)
+	out := make([]segment, 0, len(days))
+	for i := 1; i < len(days); i++ {
+		out = append(out, segment{days[i-1], days[i]})
+	}
+	return out
+}
+
+// nextOpen is the month that corrections of closed months go to: the one after the last that is closed.
+func (f *finance) nextOpen() schemas.Date {
+	return schemas.NextMonth(f.closed[len(f.closed)-1].Start)
+}
+
+// allocate derives the finance tables of the given days, or of all of them; the rows of usage are there already. It
+// is the last step before the totals are compared.
+func (p *publisher) allocate(ctx context.Context, d *database, days []schemas.Partition, all bool) error {
+	if err := d.transaction(ctx, func() error { return p.allocateDays(ctx, d, days, all) }); err != nil {
+		return fmt.Errorf("allocate: %w", err)
+	}
+	return nil
+}
+
+func (p *publisher) allocateDays(ctx context.Context, d *database, days []schemas.Partition, all bool) error {
+	a := &allocation{publisher: p, d: d, ids: map[allocated]int64{}}
+	var err error
+	if all {
+		err = a.reset(ctx)
+	} else {
+		err = a.known(ctx)
+	}
+	if err != nil {
+		return err
+	}
+	defer func() {
+		_ = d.exec(context.WithoutCancel(ctx), "DROP TABLE IF EXISTS temp.stale_days", "DROP TABLE IF EXISTS temp.segments", "DROP TABLE IF EXISTS temp.stale_months", "DROP VIEW IF EXISTS temp.chargeback_live")
+	}()
+	if err := a.mark(ctx, days, all); err != nil {
+		return err
+	}
+	for _, step := range []struct {
+		what string
+		do   func(context.Context) error
+	}{
+		{"ask the rules", a.keys}, {"sum up", a.sums}, {"split the shared pools", a.shares}, {"charge", a.charge},
+		{"correct closed months", a.correct}, {"compare", a.check},
+	} {
+		if err := step.do(ctx); err != nil {
+			return fmt.Errorf("%s: %w", step.what, err)
+		}
+	}
+	return nil
+}
+
+// allocation is one derivation of the finance tables.
+type allocation struct {
+	*publisher
+	d   *database
+	ids map[allocated]int64 // the rows of allocations
+}
+
+// allocated is a row of allocations, but for its number.
+type allocated struct {
+	schemas.Assignment
+	ruleset string
+}
+
+// id is a number that tells the row from others, and is the same on every run. It has 53 bits, which every reader of
+// numbers holds exactly.
+func (r allocated) id() int64 {
+	sum := sha256.Sum256(fmt.Appendf(nil, "%q %q %d %q %q %q", r.ruleset, r.RuleID, r.Version, r.Source, r.Pool,
+		[]string{r.CostCenter, r.Team, r.Project, r.Environment, r.GLCode, r.Tags}))
+	return int64(binary.BigEndian.Uint64(sum[:8]) >> 11)
+}
+
+// financeTables hold what is derived from usage and the rules; they are emptied when the rules change.
+var financeTables = []string{
+	"allocation_rules", "shared_pools", "allocations", "allocation_keys", "allocated_daily", "ext_daily", "shared_cost_shares",
+	"chargeback_daily", "closed_months", "budgets", "invoice_lines",
+}
+
+// reset empties the finance tables and fills those that hold what people wrote.
+func (a *allocation) reset(ctx context.Context) error {
+	for _, t := range financeTables {
+		if err := a.d.exec(ctx, "DELETE FROM "+t); err != nil {
+			return err
+		}
+	}
+	if err := a.d.exec(ctx, allocatedView(a.finance.fields())); err != nil {
+		return err
+	}
+	err := a.d.fill(catalog, "allocation_rules", func(add func(...driver.Value) error) error {
+		for _, set := range a.finance.all() {
+			for _, r := range set.List() {
+				err := add(set.name, int32(r.Position), r.RuleID, int32(r.Version), dateValue(r.ValidFrom), dateValue(r.ValidTo),
+					r.Match, r.Assigns, nullable(r.Pool), r.Source)
+				if err != nil {
+					return err
+				}
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	err = a.d.fill(catalog, "shared_pools", func(add func(...driver.Value) error) error {
+		for _, set := range a.finance.all() {
+			for _, s := range set.Pools() {
+				if err := add(set.name, s.Pool, s.Method, s.Source); err != nil {
+					return err
+				}
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	err = a.d.fill(catalog, "budgets", func(add func(...driver.Value) error) error {
+		for _, b := range a.finance.Budgets {
+			thresholds := make([]any, len(b.Thresholds))
+			for i, t := range b.Thresholds {
+				thresholds[i] = duckdb.Decimal{Width: schemas.DecimalPrecision, Scale: schemas.DecimalScale, Value: big.NewInt(int64(t))}
+			}
+			err := add(b.Name, cmp.Or(b.Scope, "all"), nullable(b.Value), b.Period, moneyValue(b.Amount), b.Currency,
+				dateValue(b.From), dateValue(b.To), thresholds)
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	return a.d.fill(catalog, "invoice_lines", func(add func(...driver.Value) error) error {
+		for _, l := range a.finance.Invoices {
+			err := add(l.Invoice, nullable(l.Account), l.From.Start(), l.To.Start(), dateValue(l.Date), textValue(l.Model),
+				moneyValue(l.Amount), l.Currency, l.Source)
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// allocatedView makes the view that says of each record who pays for it. Which fields it joins by is the rules' doing.
+func allocatedView(fields []string) string {
+	var b strings.Builder
+	b.WriteString(`CREATE OR REPLACE VIEW allocated_usage AS
+		SELECT u.*, a.allocation_id, a.ruleset, a.rule_id, a.rule_version, a.source, a.pool, a.cost_center, a.team, a.project, a.environment, a.gl_code, a.tags
+		FROM usage u
+		JOIN allocation_keys k ON k.account = u.account AND u.usage_date >= k.valid_from AND u.usage_date < k.valid_to`)
+	for _, f := range fields {
+		fmt.Fprintf(&b, " AND k.%[1]s IS NOT DISTINCT FROM u.%[1]s", f)
+	}
+	b.WriteString("\n\t\tJOIN allocations a ON a.allocation_id = k.allocation_id;\n")
+	b.WriteString("COMMENT ON VIEW allocated_usage IS 'usage with what the allocation rules say of each record: the rule, and the owner or the shared pool.';\n")
+	comment := func(column, text string) {
+		fmt.Fprintf(&b, "COMMENT ON COLUMN allocated_usage.%s IS %s;\n", column, schemas.SQLString(text))
+	}
+	for _, c := range schemas.UsageColumns() {
+		comment(c.Name, c.Comment)
+	}
+	for _, c := range [][2]string{
+		{"allocation_id", "Row of allocations."}, {"ruleset", "Rules that said it, as in allocation_rules."},
+		{"rule_id", "Rule that matched; NULL if none did."}, {"rule_version", "Its version."},
+		{"source", "File and line of the rule and of the rows of tables it looked up."},
+		{"pool", "Shared pool the cost goes to; NULL if it goes to the owner."}, {"cost_center", "Cost centre; NULL if none was assigned."},
+		{"team", "Team; NULL if none was assigned."}, {"project", "Project; NULL if none was assigned."},
+		{"environment", "Environment; NULL if none was assigned."}, {"gl_code", "General ledger code; NULL if none was assigned."},
+		{"tags", "Further tags, a flat JSON object; NULL if there are none."},
+	} {
+		comment(c[0], c[1])
+	}
+	return b.String()
+}
+
+// known reads the rows of allocations that the file has.
+func (a *allocation) known(ctx context.Context) error {
+	rows, err := a.d.conn.QueryContext(ctx, `SELECT allocation_id, ruleset, coalesce(rule_id, ''), coalesce(rule_version, 0), coalesce(source, ''), coalesce(pool, ''),
+		coalesce(cost_center, ''), coalesce(team, ''), coalesce(project, ''), coalesce(environment, ''), coalesce(gl_code, ''), coalesce(tags, '') FROM allocations`)
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var id int64
+		var r allocated
+		if err := rows.Scan(&id, &r.ruleset, &r.RuleID, &r.Version, &r.Source, &r.Pool, &r.CostCenter, &r.Team, &r.Project, &r.Environment, &r.GLCode, &r.Tags); err != nil {
+			return err
+		}
+		a.ids[r] = id
+	}
+	return rows.Err()
+}
+
+// mark notes which days and months are to be derived, and takes out what the file has of the days.
+func (a *allocation) mark(ctx context.Context, days []schemas.Partition, all bool) error {
+	err := a.d.exec(ctx,
+		"CREATE OR REPLACE TEMP TABLE stale_days (account VARCHAR, usage_date DATE)",
+		"CREATE OR REPLACE TEMP TABLE segments (valid_from DATE, valid_to DATE)")
+	if err != nil {
+		return err
+	}
+	if all {
+		if err := a.d.exec(ctx, "INSERT INTO temp.stale_days SELECT account, usage_date FROM partitions"); err != nil {
+			return err
+		}
+	} else {
+		err := a.d.fill("temp", "stale_days", func(add func(...driver.Value) error) error {
+			for _, p := range days {
+				if err := add(p.Account, p.Date.Start()); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+		for _, t := range []string{"allocated_daily", "ext_daily"} {
+			if err := a.d.exec(ctx, "DELETE FROM "+t+" WHERE (account, usage_date) IN (SELECT (account, usage_date) FROM temp.stale_days)"); err != nil {
+				return err
+			}
+		}
+	}
+	err = a.d.fill("temp", "segments", func(add func(...driver.Value) error) error {
+		for _, s := range a.finance.segments() {
+			if err := add(s.from.Start(), s.to.Start()); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	return a.d.exec(ctx, "CREATE OR REPLACE TEMP TABLE stale_months AS SELECT DISTINCT date_trunc('month', usage_date)::DATE AS billing_month FROM temp.stale_days")
+}
+
+// keys asks the rules of every combination of fields that they have not been asked of yet.
+func (a *allocation) keys(ctx context.Context) error {
+	columns := make([]string, len(keyFields))
+	var on strings.Builder
+	for i, f := range keyFields {
+		columns[i] = "NULL AS " + f
+		if slices.Contains(a.finance.fields(), f) {
+			columns[i] = "u." + f
+			fmt.Fprintf(&on, " AND k.%[1]s IS NOT DISTINCT FROM n.%[1]s", f)
+		}
+	}
+	// The answers are read whole before the first is written: one connection does both.
+	rows, err := a.d.conn.QueryContext(ctx, `
+		WITH n AS (
+			SELECT DISTINCT u.account, `+strings.Join(columns, ", ")+`, s.valid_from, s.valid_to
+			FROM usage u
+			JOIN (SELECT d.account, d.usage_date, g.valid_from, g.valid_to FROM temp.stale_days d JOIN temp.segments g ON d.usage_date >= g.valid_from AND d.usage_date < g.valid_to) s USING (account, usage_date)
+		)
+		SELECT n.account, n.token_id::VARCHAR, n.user_id::VARCHAR, n.custom_user_id::VARCHAR, n.model::VARCHAR, n.model_type::VARCHAR, n.channel_id::BIGINT, n.valid_from, n.valid_to
+		FROM n ANTI JOIN allocation_keys k ON k.account = n.account AND k.valid_from = n.valid_from AND k.valid_to = n.valid_to`+on.String())
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	type answer struct {
+		key      schemas.AllocationKey
+		from, to sql.NullTime
+		id       int64
+	}
+	taken := map[int64]bool{}
+	for _, id := range a.ids {
+		taken[id] = true
+	}
+	var answers []answer
+	var fresh []allocated
+	for rows.Next() {
+		var x answer
+		k := &x.key
+		if err := rows.Scan(&k.Account, &k.TokenID, &k.UserID, &k.CustomUserID, &k.Model, &k.ModelType, &k.ChannelID, &x.from, &x.to); err != nil {
+			return err
+		}
+		// Within a segment the rules say the same on each day. The first of a segment without beginning is as good as
+		// any, but that it lies in another month than its end.
+		day := schemas.DateOf(x.from.Time)
+		set := a.finance.at(day)
+		row := allocated{set.Assign(*k, day), set.name}
+		id, ok := a.ids[row]
+		if !ok {
+			for id = row.id(); taken[id]; id++ {
+			}
+			taken[id] = true
+			a.ids[row] = id
+			fresh = append(fresh, row)
+		}
+		x.id = id
+		answers = append(answers, x)
+	}
+	if err := errors.Join(rows.Err(), rows.Close()); err != nil {
+		return err
+	}
+	err = a.d.fill(catalog, "allocations", func(add func(...driver.Value) error) error {
+		for _, r := range fresh {
+			err := add(a.ids[r], r.ruleset, nullable(r.RuleID), nullable(int32(r.Version)), nullable(r.Source), nullable(r.Pool),
+				nullable(r.CostCenter), nullable(r.Team), nullable(r.Project), nullable(r.Environment), nullable(r.GLCode), nullable(r.Tags))
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	return a.d.fill(catalog, "allocation_keys", func(add func(...driver.Value) error) error {
+		for _, x := range answers {
+			k := x.key
+			var channel driver.Value
+			if k.ChannelID != nil {
+				channel = *k.ChannelID
+			}
+			err := add(x.id, k.Account, textValue(k.TokenID), textValue(k.UserID), textValue(k.CustomUserID), textValue(k.Model), textValue(k.ModelType),
+				channel, x.from.Time, x.to.Time)
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// sums fills allocated_daily and ext_daily for the stale days.
+func (a *allocation) sums(ctx context.Context) error {
+	return a.d.exec(ctx, `
+		INSERT INTO allocated_daily
+		SELECT account, usage_date, allocation_id, token_id, user_id, custom_user_id, model, model_type, record_kind, currency,
+			count(*), count(*) FILTER (amount IS NULL),
+			TRY_CAST(sum(input_tokens) AS BIGINT), TRY_CAST(sum(output_tokens) AS BIGINT), TRY_CAST(sum(cached_tokens) AS BIGINT), TRY_CAST(sum(total_tokens) AS BIGINT),
+			sum(total_amount), sum(discount_amount), sum(amount)
+		FROM allocated_usage SEMI JOIN temp.stale_days USING (account, usage_date)
+		GROUP BY ALL ORDER BY ALL`, `
+		INSERT INTO ext_daily
+		SELECT account, usage_date, allocation_id, model, currency, e.category, e.item, e.unit, count(*), sum(e."usage"),
+			sum(coalesce(e.amount::DECIMAL(38,12), (e.price * e."usage")::DECIMAL(38,12)))
+		FROM (SELECT account, usage_date, allocation_id, model, currency, unnest(ext_items) AS e FROM allocated_usage SEMI JOIN temp.stale_days USING (account, usage_date) WHERE len(ext_items) > 0)
+		GROUP BY ALL ORDER BY ALL`,
+		// What is said of no record any more goes, so that the file is the same however it came about; but for keys
+		// that only repeat what is said of others, which would cost a look at all of usage.
+		"DELETE FROM allocations WHERE allocation_id NOT IN (SELECT allocation_id FROM allocated_daily)",
+		"DELETE FROM allocation_keys WHERE allocation_id NOT IN (SELECT allocation_id FROM allocations)")
+}
+
+// shares splits the shared pools of the months in which a day is stale.
+func (a *allocation) shares(ctx context.Context) error {
+	if err := a.d.exec(ctx, "DELETE FROM shared_cost_shares WHERE date_trunc('month', usage_date) IN (SELECT billing_month FROM temp.stale_months)"); err != nil {
+		return err
+	}
+	months, err := a.months(ctx, "SELECT DISTINCT billing_month FROM temp.stale_months ORDER BY 1")
+	if err != nil {
+		return err
+	}
+	for _, month := range months {
+		shares, err := a.split(ctx, month)
+		if err != nil {
+			return fmt.Errorf("month %s: %w", month.Month(), err)
+		}
+		err = a.d.fill(catalog, "shared_cost_shares", func(add func(...driver.Value) error) error {
+			for _, s := range shares {
+				o := s.Owner
+				err := add(s.Date.Start(), s.Account, s.Pool, nullable(s.RuleID), nullable(int32(s.Version)), s.Method, s.Basis,
+					duckdb.Decimal{Width: schemas.DecimalPrecision, Scale: schemas.DecimalScale, Value: big.NewInt(int64(s.Ratio))},
+					nullable(o.CostCenter), nullable(o.Team), nullable(o.Project), nullable(o.Environment), nullable(o.GLCode), nullable(o.Tags),
+					textValue(s.Model), textValue(s.ModelType), s.RecordKind, textValue(s.Currency), s.Requests, s.WithoutAmount,
+					countValue(s.Input), countValue(s.Output), countValue(s.Cached), countValue(s.Total),
+					moneyValue(s.List), moneyValue(s.Discount), moneyValue(s.Net))
+				if err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (a *allocation) months(ctx context.Context, query string) ([]schemas.Date, error) {
+	rows, err := a.d.conn.QueryContext(ctx, query)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var out []schemas.Date
+	for rows.Next() {
+		var t sql.NullTime
+		if err := rows.Scan(&t); err != nil {
+			return nil, err
+		}
+		out = append(out, schemas.DateOf(t.Time))
+	}
+	return out, rows.Err()
+}
+
+// split asks the rules who bears the shared pools of a month.
+func (a *allocation) split(ctx context.Context, month schemas.Date) ([]schemas.PoolShare, error) {
+	between := fmt.Sprintf("usage_date >= DATE '%s' AND usage_date < DATE '%s'", month, schemas.NextMonth(month))
+	rows, err := a.d.conn.QueryContext(ctx, `
+		SELECT a.pool, coalesce(a.rule_id, ''), coalesce(a.rule_version, 0), u.usage_date, u.account, u.model, u.model_type, u.record_kind, u.currency,
+			sum(u.requests)::BIGINT, sum(u.without_amount)::BIGINT, sum(u.input_tokens), sum(u.output_tokens), sum(u.cached_tokens), sum(u.total_tokens),
+			sum(u.list_cost), sum(u.discount), sum(u.net_cost)
+		FROM allocated_daily u JOIN allocations a USING (allocation_id)
+		WHERE a.pool IS NOT NULL AND `+between+`
+		GROUP BY ALL ORDER BY ALL`)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var costs []schemas.PoolCost
+	for rows.Next() {
+		var c schemas.PoolCost
+		var date sql.NullTime
+		var in, out, cached, total, list, discount, net any
+		err := rows.Scan(&c.Pool, &c.RuleID, &c.Version, &date, &c.Account, &c.Model, &c.ModelType, &c.RecordKind, &c.Currency,
+			&c.Requests, &c.WithoutAmount, &in, &out, &cached, &total, &list, &discount, &net)
+		if err != nil {
+			return nil, err
+		}
+		c.Date = schemas.DateOf(date.Time)
+		c.Input, c.Output, c.Cached, c.Total = bigOf(in), bigOf(out), bigOf(cached), bigOf(total)
+		c.List, c.Discount, c.Net = bigOf(list), bigOf(discount), bigOf(net)
+		costs = append(costs, c)
+	}
+	if err := errors.Join(rows.Err(), rows.Close()); err != nil {
+		return nil, err
+	}
+	if len(costs) == 0 {
+		return nil, nil
+	}
+	rows, err = a.d.conn.QueryContext(ctx, `
+		SELECT coalesce(a.cost_center, ''), coalesce(a.team, ''), coalesce(a.project, ''), coalesce(a.environment, ''), coalesce(a.gl_code, ''), coalesce(a.tags, ''),
+			u.currency, sum(u.total_tokens), sum(u.net_cost)
+		FROM allocated_daily u JOIN allocations a USING (allocation_id)
+		WHERE a.pool IS NULL AND `+between+`
+		GROUP BY ALL ORDER BY ALL`)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var direct []schemas.DirectCost
+	for rows.Next() {
+		var c schemas.DirectCost
+		var tokens, net any
+		if err := rows.Scan(&c.CostCenter, &c.Team, &c.Project, &c.Environment, &c.GLCode, &c.Tags, &c.Currency, &tokens, &net); err != nil {
+			return nil, err
+		}
+		c.Tokens, c.Net = bigOf(tokens), bigOf(net)
+		direct = append(direct, c)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return a.finance.at(month).Split(month, costs, direct)
+}
+
+// The columns of chargeback_daily that tell charges apart, and those that are summed.
+const (
+	chargeDimensions = `usage_date, account, cost_center, team, project, environment, gl_code, tags, pool, rule_id, rule_version, model, model_type, record_kind, currency`
+	chargeMeasures   = `requests, without_amount, input_tokens, output_tokens, cached_tokens, total_tokens, list_cost, discount, net_cost`
+)
+
+// charge fills chargeback_daily for the stale months that are open, from what was spent directly and from the shares.
+func (a *allocation) charge(ctx context.Context) error {
+	err := a.d.exec(ctx, `CREATE OR REPLACE TEMP VIEW chargeback_live AS
+		SELECT usage_date, account, coalesce(a.cost_center, '`+schemas.Unallocated+`') AS cost_center, a.team, a.project, a.environment, a.gl_code, a.tags,
+			NULL::VARCHAR AS pool, a.rule_id, a.rule_version, model, model_type, record_kind, currency,
+			sum(requests)::BIGINT AS requests, sum(without_amount)::BIGINT AS without_amount,
+			TRY_CAST(sum(input_tokens) AS BIGINT) AS input_tokens, TRY_CAST(sum(output_tokens) AS BIGINT) AS output_tokens,
+			TRY_CAST(sum(cached_tokens) AS BIGINT) AS cached_tokens, TRY_CAST(sum(total_tokens) AS BIGINT) AS total_tokens,
+			sum(list_cost) AS list_cost, sum(discount) AS discount, sum(net_cost) AS net_cost
+		FROM allocated_daily JOIN allocations a USING (allocation_id) WHERE a.pool IS NULL GROUP BY ALL
+		UNION ALL
+		SELECT usage_date, account, coalesce(cost_center, '`+schemas.Unallocated+`'), team, project, environment, gl_code, tags,
+			pool, rule_id, rule_version, model, model_type, record_kind, currency, `+chargeMeasures+`
+		FROM shared_cost_shares`)
+	if err != nil {
+		return err
+	}
+	if err := a.fillClosed(ctx); err != nil {
+		return err
+	}
+	if err := a.d.exec(ctx, `DELETE FROM chargeback_daily WHERE billing_month IN (SELECT billing_month FROM temp.stale_months) AND billing_month NOT IN (SELECT "month" FROM closed_months) AND charge_class IS NULL`); err != nil {
+		return err
+	}
+	return a.d.exec(ctx, `INSERT INTO chargeback_daily BY NAME
+		SELECT date_trunc('month', usage_date)::DATE AS billing_month, NULL AS charge_class, *
+		FROM temp.chargeback_live
+		WHERE date_trunc('month', usage_date) IN (SELECT billing_month FROM temp.stale_months) AND date_trunc('month', usage_date) NOT IN (SELECT "month" FROM closed_months)
+		ORDER BY ALL`)
+}
+
+// fillClosed reads the ledgers of the closed months, unless the file has them, and notes whether their usage has
+// changed since they were closed.
+func (a *allocation) fillClosed(ctx context.Context) error {
+	if err := a.d.exec(ctx, "DELETE FROM closed_months"); err != nil {
+		return err
+	}
+	for _, c := range a.finance.closed {
+		for _, l := range ledgers {
+			var n int64
+			if err := a.d.conn.QueryRowContext(ctx, fmt.Sprintf("SELECT count(*) FROM (FROM %s WHERE billing_month = DATE '%s' LIMIT 1)", l.table, c.Start)).Scan(&n); err != nil {
+				return err
+			}
+			if n > 0 {
+				continue
+			}
+			file := filepath.Join(c.Dir, filepath.FromSlash(l.file))
+			err := a.d.exec(ctx, fmt.Sprintf("INSERT INTO %s BY NAME SELECT * FROM read_parquet(%s, hive_partitioning = false)", l.table, schemas.SQLString(file)))
+			if err != nil {
+				return fmt.Errorf("closed month %s: read %s: %w\nhint: restore %s from a backup", c.Month, l.file, err, c.Dir)
+			}
+		}
+		changed, err := a.changedSince(c)
+		if err != nil {
+			return err
+		}
+		set := a.finance.rules[c.Start].name
+		objections := make([]any, len(c.Objections))
+		for i, o := range c.Objections {
+			objections[i] = o
+		}
+		err = a.d.fill(catalog, "closed_months", func(add func(...driver.Value) error) error {
+			return add(c.Start.Start(), c.ClosedAt, c.RunID, c.Version, set, nullable(c.Reason), objections, c.Digest, changed)
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// changedSince says whether the day files of a closed month differ from those it was closed with.
+func (a *allocation) changedSince(c ClosedMonth) (bool, error) {
+	then := map[schemas.Partition]string{}
+	for _, in := range c.Partitions {
+		d, err := schemas.ParseDate(in.Date)
+		if err != nil {
+			return false, fmt.Errorf("closed month %s: its manifest is damaged: %w", c.Month, err)
+		}
+		then[schemas.Partition{Account: in.Account, Date: d}] = in.Digest
+	}
+	now := map[schemas.Partition]string{}
+	for day, digest := range a.want {
+		if schemas.MonthOf(day.Date) == c.Start {
+			now[day] = digest
+		}
+	}
+	return !maps.Equal(then, now), nil
+}
+
+// ledgers are the tables that hold what was charged in closed months, with what their rows are now.
+var ledgers = []struct{ table, live, file, dimensions, measures string }{
+	{"chargeback_daily", "temp.chargeback_live", ledgerChargeback, chargeDimensions, chargeMeasures},
+}
+
+// correct charges to the next open month what the usage of closed months has come to differ from what was charged for
+// it, in that month and in later ones. So all that was ever charged sums to what was used, whenever it came.
+func (a *allocation) correct(ctx context.Context) error {
+	if len(a.finance.closed) == 0 {
+		return nil
+	}
+	next := a.finance.nextOpen()
+	for _, l := range ledgers {
+		if err := a.d.exec(ctx, fmt.Sprintf("DELETE FROM %s WHERE billing_month = DATE '%s' AND charge_class = 'Correction'", l.table, next)); err != nil {
+			return err
+		}
+		var plus, minus, sums, having []string
+		for m := range strings.SplitSeq(l.measures, ", ") {
+			plus = append(plus, m)
+			minus = append(minus, "-"+m+" AS "+m)
+			sums = append(sums, "sum("+m+") AS "+m)
+			having = append(having, "coalesce(sum("+m+"), 0) <> 0")
+		}
+		const months = `date_trunc('month', usage_date) IN (SELECT "month" FROM closed_months WHERE corrected)`
+		err := a.d.exec(ctx, fmt.Sprintf(`INSERT INTO %[1]s BY NAME
+			SELECT DATE '%[2]s' AS billing_month, 'Correction' AS charge_class, %[3]s, %[4]s
+			FROM (
+				SELECT %[3]s, %[5]s FROM %[8]s WHERE %[9]s
+				UNION ALL
+				SELECT %[3]s, %[6]s FROM %[1]s WHERE billing_month IN (SELECT "month" FROM closed_months) AND %[9]s
+			)
+			GROUP BY %[3]s HAVING %[7]s ORDER BY ALL`,
+			l.table, next, l.dimensions, strings.Join(sums, ", "), strings.Join(plus, ", "), strings.Join(minus, ", "), strings.Join(having, " OR "), l.live, months))
+		if err != nil {
+			return fmt.Errorf("%s: %w", l.table, err)
+		}
+	}
+	return nil
+}
+
+// check compares what is charged with what was used, day by day and currency by currency, to the last digit.
+func (a *allocation) check(ctx context.Context) error {
+	var what sql.NullString
+	err := a.d.conn.QueryRowContext(ctx, `
+		WITH used AS (
+			SELECT account, usage_date, currency, sum(requests) AS n, sum(without_amount) AS w, coalesce(sum(total_amount), 0) AS l, coalesce(sum(discount_amount), 0) AS d, coalesce(sum(amount), 0) AS a
+			FROM usage_daily GROUP BY ALL
+		), charged AS (
+			SELECT account, usage_date, currency, sum(requests) AS n, sum(without_amount) AS w, coalesce(sum(list_cost), 0) AS l, coalesce(sum(discount), 0) AS d, coalesce(sum(net_cost), 0) AS a
+			FROM chargeback_daily GROUP BY ALL
+		)
+		SELECT format('{} {}: charged {} for {} records, used {} by {}', coalesce(u.account, c.account), coalesce(u.usage_date, c.usage_date), coalesce(c.a, 0), coalesce(c.n, 0), coalesce(u.a, 0), coalesce(u.n, 0))
+		FROM used u FULL JOIN charged c ON u.account = c.account AND u.usage_date = c.usage_date AND u.currency IS NOT DISTINCT FROM c.currency
+		WHERE (coalesce(u.n, 0), coalesce(u.w, 0), coalesce(u.l, 0), coalesce(u.d, 0), coalesce(u.a, 0))
+			IS DISTINCT FROM (coalesce(c.n, 0), coalesce(c.w, 0), coalesce(c.l, 0), coalesce(c.d, 0), coalesce(c.a, 0))
+		ORDER BY 1 LIMIT 1`).Scan(&what)
+	if errors.Is(err, sql.ErrNoRows) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return fmt.Errorf("%w: %s", errInexact, what.String)
+}
+
+// dateValue, textValue, moneyValue and countValue are what the driver's appender takes; nil is NULL.
+func dateValue(d *schemas.Date) driver.Value {
+	if d == nil {
+		return nil
+	}
+	return d.Start()
+}
+
+func textValue(s *string) driver.Value {
+	if s == nil {
+		return nil
+	}
+	return *s
+}
+
+func moneyValue(v *big.Int) driver.Value {
+	if v == nil {
+		return nil
+	}
+	return duckdb.Decimal{Width: 38, Scale: schemas.DecimalScale, Value: v}
+}
+
+// countValue is NULL too where the count is beyond 64 bits, as in the tables it was summed from.
+func countValue(v *big.Int) driver.Value {
+	if v == nil || !v.IsInt64() {
+		return nil
+	}
+	return v.Int64()
+}
+
+// bigOf is the value of a HUGEINT, or of a DECIMAL in units of its last place; nil is NULL.
+func bigOf(v any) *big.Int {
+	switch v := v.(type) {
+	case *big.Int:
+		return v
+	case duckdb.Decimal:
+		return v.Value
+	case int64:
+		return big.NewInt(v)
+	}
+	return nil
+}
