@@ -46,7 +46,17 @@ type Finance struct {
 	Archived func([]RuleFile) (Allocator, error)
 	Budgets  []schemas.Budget
 	Invoices []schemas.InvoiceLine
+	// The general ledger's codes of the journal: what is debited where no rule assigned one, and what is credited.
+	// "" is DefaultGLCode and DefaultCreditGLCode.
+	GLCode       string
+	CreditGLCode string
 }
+
+// What the journal says where the config names no codes of the general ledger.
+const (
+	DefaultGLCode       = "(no GL code)"
+	DefaultCreditGLCode = "(clearing)"
+)
 
 // noRules allocates nothing.
 type noRules struct{}
@@ -98,7 +108,7 @@ func (l *Lake) loadFinance(f Finance) (*finance, error) {
 	out := &finance{Finance: f, current: newRuleset(f.Rules), closed: closed, rules: map[schemas.Date]ruleset{}}
 	sum := sha256.New()
 	fmt.Fprintf(sum, "%d\n%s\n", financeVersion, out.current.Digest())
-	if err := json.NewEncoder(sum).Encode([]any{f.Budgets, f.Invoices}); err != nil {
+	if err := json.NewEncoder(sum).Encode([]any{f.Budgets, f.Invoices, f.GLCode, f.CreditGLCode}); err != nil {
 		return nil, err
 	}
 	read := map[string]ruleset{}
@@ -273,7 +283,7 @@ func (r allocated) id() int64 {
 // financeTables hold what is derived from usage and the rules; they are emptied when the rules change.
 var financeTables = []string{
 	"allocation_rules", "shared_pools", "allocations", "allocation_keys", "allocated_daily", "ext_daily", "shared_cost_shares",
-	"chargeback_daily", "closed_months", "budgets", "invoice_lines",
+	"chargeback_daily", "closed_months", "budgets", "invoice_lines", "finance_settings",
 }
 
 // reset empties the finance tables and fills those that hold what people wrote.
@@ -286,7 +296,12 @@ func (a *allocation) reset(ctx context.Context) error {
 	if err := a.d.exec(ctx, allocatedView(a.finance.fields())); err != nil {
 		return err
 	}
-	err := a.d.fill(catalog, "allocation_rules", func(add func(...driver.Value) error) error {
+	_, err := a.d.conn.ExecContext(ctx, "INSERT INTO finance_settings VALUES (?, ?)",
+		cmp.Or(a.finance.GLCode, DefaultGLCode), cmp.Or(a.finance.CreditGLCode, DefaultCreditGLCode))
+	if err != nil {
+		return err
+	}
+	err = a.d.fill(catalog, "allocation_rules", func(add func(...driver.Value) error) error {
 		for _, set := range a.finance.all() {
 			for _, r := range set.List() {
 				err := add(set.name, int32(r.Position), r.RuleID, int32(r.Version), dateValue(r.ValidFrom), dateValue(r.ValidTo),

@@ -337,3 +337,11 @@ COMMENT ON COLUMN invoice_lines.model IS 'Model the line is for; NULL: all.';
 COMMENT ON COLUMN invoice_lines.amount IS 'Amount.';
 COMMENT ON COLUMN invoice_lines.currency IS 'ISO 4217 code of amount.';
 COMMENT ON COLUMN invoice_lines.source IS 'File and line.';
+
+CREATE TABLE finance_settings (
+    default_gl_code VARCHAR NOT NULL,
+    credit_gl_code VARCHAR NOT NULL
+);
+COMMENT ON TABLE finance_settings IS 'One row: the accounts of the general ledger that the journal uses, from the config.';
+COMMENT ON COLUMN finance_settings.default_gl_code IS 'Debited where no rule assigned a code.';
+COMMENT ON COLUMN finance_settings.credit_gl_code IS 'Credited with the whole.';
