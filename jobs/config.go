@@ -70,6 +70,11 @@ type Config struct {
 	LakeAccess string       `yaml:"lake_access"`
 	Accounts   []Account    `yaml:"accounts"`
 	Export     ExportConfig `yaml:"export"`
+	// Who pays for what, and what it is held against.
+	Allocation AllocationConfig `yaml:"allocation"`
+	Journal    JournalConfig    `yaml:"journal"`
+	Budgets    []BudgetConfig   `yaml:"budgets"`
+	Invoices   []string         `yaml:"invoices"` // CSV files
 
 	path string // the file, "" if there is none
 }
@@ -162,6 +167,12 @@ func LoadConfig(o Overrides, getenv func(string) string) (*Config, error) {
 	case !filepath.IsAbs(c.Lake):
 		c.Lake = filepath.Join(dir, c.Lake)
 	}
+	beside := func(name string) string {
+		if name == "" || filepath.IsAbs(name) {
+			return name
+		}
+		return filepath.Join(dir, name)
+	}
 	for i := range c.Accounts {
 		a := &c.Accounts[i]
 		switch {
@@ -172,12 +183,14 @@ func LoadConfig(o Overrides, getenv func(string) string) (*Config, error) {
 		case a.BaseURL == "":
 			a.BaseURL = DefaultBaseURL
 		}
-		if a.KeyFile != "" && !filepath.IsAbs(a.KeyFile) {
-			a.KeyFile = filepath.Join(dir, a.KeyFile)
-		}
+		a.KeyFile = beside(a.KeyFile)
 		if a.KeyEnv == "" && a.KeyFile == "" && len(c.Accounts) == 1 {
 			a.KeyEnv = EnvKey
 		}
+	}
+	c.Allocation.Rules = beside(c.Allocation.Rules)
+	for i := range c.Invoices {
+		c.Invoices[i] = beside(c.Invoices[i])
 	}
 	if err := c.validate(); err != nil {
 		return nil, err
@@ -343,6 +356,14 @@ func (c *Config) validate() error {
 		}
 		if a.Currency != "" && (len(a.Currency) != 3 || strings.ToUpper(a.Currency) != a.Currency) {
 			bad("currency: %q is not an ISO 4217 code like USD", a.Currency)
+		}
+	}
+	for i, b := range c.Budgets {
+		if _, err := b.budget(); err != nil {
+			errs = append(errs, fmt.Errorf("budgets[%d] (%s): %w", i, b.Name, err))
+		}
+		if slices.ContainsFunc(c.Budgets[:i], func(o BudgetConfig) bool { return o.Name == b.Name }) {
+			errs = append(errs, fmt.Errorf("budgets[%d] (%s): name: another budget has it too", i, b.Name))
 		}
 	}
 	if len(errs) > 0 {

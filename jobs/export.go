@@ -52,6 +52,8 @@ type Result struct {
 	Plans    []Plan // in order of account
 	Pending  int64  // windows that were planned and not sealed
 	Publish  load.Published
+
+	finance load.Finance
 }
 
 // Export fetches what is missing in cfg's accounts, side by side and each at its own pace, derives and publishes. It
@@ -153,6 +155,10 @@ func makeClients(cfg *Config, env Env, retry extract.Retry) ([]*extract.Client, 
 
 // underLock runs a job that writes: it opens or makes the lake, holds its lock, and journals the run.
 func underLock(ctx context.Context, cfg *Config, env Env, command string, wait bool, job func(context.Context, *load.Lake, *Result) error) (*Result, error) {
+	finance, err := cfg.finance() // a mistake in it stops a run before it does anything
+	if err != nil {
+		return nil, err
+	}
 	started := env.Now()
 	lake, err := load.Create(cfg.Lake, load.Options{FS: env.FS, Logger: env.Logger, Group: cfg.LakeAccess == AccessGroup})
 	if err != nil {
@@ -164,7 +170,7 @@ func underLock(ctx context.Context, cfg *Config, env Env, command string, wait b
 	}
 	defer func() { _ = unlock() }()
 
-	res := &Result{Lake: lake.Dir(), Database: lake.Database(), Run: schemas.Run{RunID: newRunID(started), Command: command, Version: env.Version,
+	res := &Result{Lake: lake.Dir(), Database: lake.Database(), finance: finance, Run: schemas.Run{RunID: newRunID(started), Command: command, Version: env.Version,
 		PID: os.Getpid(), StartedAt: started.UTC(), Status: schemas.StatusRunning}}
 	if err := lake.AppendRun(res.Run); err != nil {
 		return nil, err
@@ -232,7 +238,7 @@ func finish(ctx context.Context, lake *load.Lake, env Env, res *Result, phase fu
 	}
 	current := res.Run
 	current.EndedAt = env.Now().UTC()
-	p, err := lake.Publish(ctx, load.PublishOptions{Version: env.Version, Full: full, Current: &current, Now: env.Now})
+	p, err := lake.Publish(ctx, load.PublishOptions{Version: env.Version, Full: full, Current: &current, Finance: res.finance, Now: env.Now})
 	if err != nil {
 		return err
 	}

@@ -115,6 +115,7 @@ type published struct {
 	schema  int
 	balance string
 	finance string
+	rules   int64 // allocation rules it was published with
 	days    map[schemas.Partition]string
 }
 
@@ -145,6 +146,9 @@ func (p *publisher) publish(ctx context.Context) (Published, error) {
 		}
 	}
 	reallocate := have.finance != p.finance.digest
+	if _, none := p.finance.current.Allocator.(noRules); none && have.rules > 0 && reallocate {
+		p.lake.log.Warn("the published file was allocated by rules, and the config names none: what is not closed becomes "+schemas.Unallocated, "hint", "name the config with --config")
+	}
 	if len(changed) == 0 && have.balance == p.balance.digest && !reallocate {
 		return p.unchanged(ctx)
 	}
@@ -253,7 +257,7 @@ func readPublished(ctx context.Context, e engine, path string) (published, error
 	if h.schema != schemas.SQLVersion {
 		return h, nil
 	}
-	if err := d.conn.QueryRowContext(ctx, "SELECT balance_digest, finance_digest FROM meta").Scan(&h.balance, &h.finance); err != nil {
+	if err := d.conn.QueryRowContext(ctx, "SELECT balance_digest, finance_digest, (SELECT count(*) FROM allocation_rules) FROM meta").Scan(&h.balance, &h.finance, &h.rules); err != nil {
 		return h, err
 	}
 	h.days, err = d.digests(ctx)

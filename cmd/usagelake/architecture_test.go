@@ -14,13 +14,15 @@ const module = "github.com/usagelake/usagelake/"
 
 // may says which packages of the project each one may import: stages meet in schemas, jobs composes them, cmd prints.
 var may = map[string][]string{
-	"schemas":        {},
-	"extract/portal": {},
-	"extract":        {"schemas"},
-	"transform":      {"schemas"},
-	"load":           {"schemas"},
-	"jobs":           {"schemas", "extract", "transform", "load"},
-	"cmd/usagelake":  {"schemas", "extract", "extract/portal", "transform", "load", "jobs"},
+	"schemas":            {},
+	"extract/portal":     {},
+	"extract":            {"schemas"},
+	"transform":          {"schemas"},
+	"transform/allocate": {"schemas"},
+	"load":               {"schemas"},
+	"load/report":        {"schemas", "load"},
+	"jobs":               {"schemas", "extract", "transform", "transform/allocate", "load", "load/report"},
+	"cmd/usagelake":      {"schemas", "extract", "extract/portal", "transform", "load", "load/report", "jobs"},
 }
 
 // never says which packages of others a stage must not reach, itself or through somebody else.

@@ -1,0 +1,396 @@
+// Package allocate says who pays for what: rules that people write, and the splitting of shared cost.
+//
+//	Parse: a rules file and the tables it names → Rules, or every mistake with its line
+//	Assign: a record's account, token, user, model … and day → the first rule that matches → an owner or a shared pool
+//	Split: the pools' cost of a month → each owner's part, to the last of twelve decimals
+//
+// It is pure: it reads no file and no clock. What no rule matches is assigned to nobody, and stays visible as that. A
+// split loses and makes nothing: the parts of a cost sum to it in every figure.
+package allocate
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"math/big"
+	"slices"
+	"strings"
+
+	"github.com/usagelake/usagelake/schemas"
+)
+
+// engineVersion changes when the same files would assign or split otherwise.
+const engineVersion = 1
+
+// File is a file's content under the name that messages call it by.
+type File struct {
+	Name    string
+	Content []byte
+}
+
+// Rules are allocation rules, ready to be asked. They don't change and can be used from several goroutines.
+type Rules struct {
+	rules  []*rule
+	tables []*table
+	pools  []*pool
+	files  []File
+	digest string
+	fields []string
+
+	byToken map[string][]int // rules that name token ids and only exact ones, by token id: positions in rules
+	general []int            // all others
+}
+
+// rule is one version of a rule.
+type rule struct {
+	position int // from 1, in the order of the file
+	id       string
+	version  int
+	line     int
+	source   string
+	from, to *schemas.Date
+	match    []condition
+	lookup   []*table
+	owner    schemas.Owner // without tags
+	tags     map[string]string
+	pool     *pool
+}
+
+// pool is a shared pool and how it is split.
+type pool struct {
+	name    string
+	line    int
+	source  string
+	method  string
+	all     bool
+	targets []target
+}
+
+// target bears a part of a pool.
+type target struct {
+	owner  schemas.Owner
+	weight schemas.Decimal // of a fixed split its share
+}
+
+// The ways to split a pool.
+const (
+	methodFixed = "fixed"
+	methodEven  = "even"
+	methodUsage = "usage"
+	methodCost  = "cost"
+)
+
+// Empty are no rules: everything is unallocated.
+func Empty() *Rules { return newRules(nil, nil, nil, nil) }
+
+// newRules makes the rules ready to be asked.
+func newRules(rules []*rule, tables []*table, pools []*pool, files []File) *Rules {
+	r := &Rules{rules: rules, tables: tables, pools: pools, files: files, byToken: map[string][]int{}}
+	sum := sha256.New()
+	fmt.Fprintf(sum, "%d\n", engineVersion)
+	for _, f := range files {
+		fmt.Fprintf(sum, "%q %x\n", f.Name, sha256.Sum256(f.Content))
+	}
+	r.digest = hex.EncodeToString(sum.Sum(nil))
+	used := map[string]bool{}
+	for i, x := range rules {
+		tokens := []string(nil)
+		for _, c := range x.match {
+			used[c.field] = true
+			if c.field == schemas.FieldTokenID && len(c.globs) == 0 && !c.empty {
+				tokens = c.names()
+			}
+		}
+		for _, t := range x.lookup {
+			for _, k := range t.key {
+				if !slices.Contains(attributes, k) {
+					used[k] = true
+				}
+			}
+		}
+		if tokens == nil {
+			r.general = append(r.general, i)
+			continue
+		}
+		for _, t := range tokens {
+			r.byToken[t] = append(r.byToken[t], i)
+		}
+	}
+	for f := range used {
+		if f != schemas.FieldAccount {
+			r.fields = append(r.fields, f)
+		}
+	}
+	slices.Sort(r.fields)
+	return r
+}
+
+// Digest is that of the rules with all they look up, and of this package's way to read them.
+func (r *Rules) Digest() string { return r.digest }
+
+// Files are the rules file and the tables it names, as they were read; none of Empty.
+func (r *Rules) Files() []File { return slices.Clone(r.files) }
+
+// Fields are the fields of a key that the rules look at, sorted, but for the account, which always counts.
+func (r *Rules) Fields() []string { return slices.Clone(r.fields) }
+
+// Boundaries are the UTC days at which the validity of a rule, or of a row of a table, begins or ends, in order. From
+// one to the next the rules say the same of a key.
+func (r *Rules) Boundaries() []schemas.Date {
+	var days []schemas.Date
+	add := func(from, to *schemas.Date) {
+		for _, d := range []*schemas.Date{from, to} {
+			if d != nil {
+				days = append(days, *d)
+			}
+		}
+	}
+	for _, x := range r.rules {
+		add(x.from, x.to)
+		for _, t := range x.lookup {
+			for _, row := range t.rows {
+				add(row.from, row.to)
+			}
+		}
+	}
+	slices.Sort(days)
+	return slices.Compact(days)
+}
+
+// List are the rules in the order of their file.
+func (r *Rules) List() []schemas.AllocationRule {
+	out := make([]schemas.AllocationRule, len(r.rules))
+	for i, x := range r.rules {
+		out[i] = schemas.AllocationRule{Position: x.position, RuleID: x.id, Version: x.version, ValidFrom: x.from, ValidTo: x.to,
+			Match: x.matches(), Assigns: x.assigns(), Source: x.source}
+		if x.pool != nil {
+			out[i].Pool = x.pool.name
+		}
+	}
+	return out
+}
+
+// Pools are the shared pools, by name.
+func (r *Rules) Pools() []schemas.SharedPool {
+	out := make([]schemas.SharedPool, len(r.pools))
+	for i, p := range r.pools {
+		out[i] = schemas.SharedPool{Pool: p.name, Method: p.method, Source: p.source}
+	}
+	return out
+}
+
+// Assign is what the rules say of a record with the key on a UTC day: the first that is valid and matches. The zero
+// Assignment says that none does. Fields that no rule looks at may be nil.
+func (r *Rules) Assign(k schemas.AllocationKey, day schemas.Date) schemas.Assignment {
+	var exact []int
+	if k.TokenID != nil {
+		exact = r.byToken[*k.TokenID]
+	}
+	general := r.general
+	for len(exact) > 0 || len(general) > 0 { // the two in the order of the file
+		var i int
+		if len(general) == 0 || len(exact) > 0 && exact[0] < general[0] {
+			i, exact = exact[0], exact[1:]
+		} else {
+			i, general = general[0], general[1:]
+		}
+		if a, why := r.rules[i].try(k, day); why == matched {
+			return a
+		}
+	}
+	return schemas.Assignment{}
+}
+
+// reason is why a rule matches a key or not.
+type reason int
+
+const (
+	matched reason = iota
+	notValid
+	otherValue
+	noRow
+)
+
+// try says what the rule assigns to the key on a day, if it matches.
+func (x *rule) try(k schemas.AllocationKey, day schemas.Date) (schemas.Assignment, reason) {
+	if x.from != nil && day < *x.from || x.to != nil && day >= *x.to {
+		return schemas.Assignment{}, notValid
+	}
+	for i := range x.match {
+		if !x.match[i].holds(k) {
+			return schemas.Assignment{}, otherValue
+		}
+	}
+	out := schemas.Assignment{RuleID: x.id, Version: x.version, Source: x.source}
+	if x.pool != nil {
+		out.Pool = x.pool.name
+		return out, matched
+	}
+	tags := x.tags
+	for i, t := range x.lookup {
+		row := t.find(k, out.Owner, day)
+		if row == nil {
+			if i == 0 {
+				return schemas.Assignment{}, noRow
+			}
+			continue
+		}
+		out.Source += fmt.Sprintf(" %s:%d", t.file, row.line)
+		out.Owner = merge(out.Owner, row.owner)
+		if len(row.tags) > 0 {
+			both := map[string]string{}
+			for _, m := range []map[string]string{tags, row.tags} {
+				for name, v := range m {
+					both[name] = v
+				}
+			}
+			tags = both
+		}
+	}
+	out.Owner = merge(out.Owner, x.owner)
+	out.Tags = tagsJSON(tags)
+	return out, matched
+}
+
+// merge fills what is empty in a from b.
+func merge(a, b schemas.Owner) schemas.Owner {
+	for _, f := range ownerFields(&a) {
+		if *f.value == "" {
+			*f.value = *field(&b, f.name)
+		}
+	}
+	return a
+}
+
+// The attributes that rules and tables assign, beside tags.
+const (
+	attrCostCenter  = "cost_center"
+	attrTeam        = "team"
+	attrProject     = "project"
+	attrEnvironment = "environment"
+	attrGLCode      = "gl_code"
+)
+
+var attributes = []string{attrCostCenter, attrTeam, attrProject, attrEnvironment, attrGLCode}
+
+type ownerField struct {
+	name  string
+	value *string
+}
+
+func ownerFields(o *schemas.Owner) []ownerField {
+	return []ownerField{{attrCostCenter, &o.CostCenter}, {attrTeam, &o.Team}, {attrProject, &o.Project}, {attrEnvironment, &o.Environment}, {attrGLCode, &o.GLCode}}
+}
+
+// field is the attribute of o of that name; nil if it has none of it.
+func field(o *schemas.Owner, name string) *string {
+	switch name {
+	case attrCostCenter:
+		return &o.CostCenter
+	case attrTeam:
+		return &o.Team
+	case attrProject:
+		return &o.Project
+	case attrEnvironment:
+		return &o.Environment
+	case attrGLCode:
+		return &o.GLCode
+	}
+	return nil
+}
+
+// tagsJSON is the flat JSON object of tags, its keys sorted; "" if there are none.
+func tagsJSON(tags map[string]string) string {
+	if len(tags) == 0 {
+		return ""
+	}
+	var b bytes.Buffer
+	for i, name := range sortedKeys(tags) {
+		b.WriteString([]string{"{", ","}[min(i, 1)])
+		writeJSONString(&b, name)
+		b.WriteByte(':')
+		writeJSONString(&b, tags[name])
+	}
+	b.WriteByte('}')
+	return b.String()
+}
+
+// matches says in words what the rule matches.
+func (x *rule) matches() string {
+	if len(x.match) == 0 && len(x.lookup) == 0 {
+		return "everything"
+	}
+	var words []string
+	for _, c := range x.match {
+		words = append(words, c.String())
+	}
+	for i, t := range x.lookup {
+		if i == 0 {
+			words = append(words, fmt.Sprintf("%s in %s", strings.Join(t.key, ", "), t.file))
+		}
+	}
+	return strings.Join(words, " and ")
+}
+
+// assigns says in words what the rule assigns.
+func (x *rule) assigns() string {
+	if x.pool != nil {
+		return "pool " + x.pool.name
+	}
+	var words []string
+	owner := x.owner
+	for _, f := range ownerFields(&owner) {
+		if *f.value != "" {
+			words = append(words, f.name+" "+*f.value)
+		}
+	}
+	for _, name := range sortedKeys(x.tags) {
+		words = append(words, "tag "+name+" "+x.tags[name])
+	}
+	for _, t := range x.lookup {
+		words = append(words, fmt.Sprintf("%s from %s", strings.Join(t.assigns, ", "), t.file))
+	}
+	return strings.Join(words, ", ")
+}
+
+// Apportion parts total in the proportion of the weights, which are not negative, by largest remainder: each part is
+// its exact share rounded down or up to a whole unit (towards or away from zero, if total is negative), the parts sum
+// to total, and of equal remainders the first gets the unit. If no weight is above 0, the parts are equal. No weights
+// give no parts.
+func Apportion(total *big.Int, weights []*big.Int) []*big.Int {
+	if len(weights) == 0 {
+		return nil
+	}
+	sum := new(big.Int)
+	for _, w := range weights {
+		sum.Add(sum, w)
+	}
+	if sum.Sign() <= 0 {
+		weights = slices.Repeat([]*big.Int{big.NewInt(1)}, len(weights))
+		sum.SetInt64(int64(len(weights)))
+	}
+	abs := new(big.Int).Abs(total)
+	parts := make([]*big.Int, len(weights))
+	rests := make([]*big.Int, len(weights))
+	left := new(big.Int).Set(abs)
+	for i, w := range weights {
+		parts[i], rests[i] = new(big.Int).QuoRem(new(big.Int).Mul(abs, w), sum, new(big.Int))
+		left.Sub(left, parts[i])
+	}
+	order := make([]int, len(weights))
+	for i := range order {
+		order[i] = i
+	}
+	slices.SortStableFunc(order, func(a, b int) int { return rests[b].Cmp(rests[a]) })
+	one := big.NewInt(1)
+	for i := range int(left.Int64()) { // fewer than there are parts
+		parts[order[i]].Add(parts[order[i]], one)
+	}
+	if total.Sign() < 0 {
+		for _, p := range parts {
+			p.Neg(p)
+		}
+	}
+	return parts
+}
