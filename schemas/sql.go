@@ -19,6 +19,9 @@ var sqlAllocation string
 //go:embed sql/views.sql
 var sqlViews string
 
+//go:embed sql/finance.sql
+var sqlFinance string
+
 //go:embed sql/rollups.sql
 var sqlRollups string
 
@@ -37,6 +40,7 @@ func SQLSchema() string {
 		}
 	}
 	b.WriteString(sqlViews)
+	b.WriteString(sqlFinance)
 	return b.String()
 }
 

@@ -1,0 +1,145 @@
+package load
+
+import (
+	"math/big"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/usagelake/usagelake/schemas"
+)
+
+func units(s string) *big.Int {
+	v, err := schemas.ParseMoney(s)
+	if err != nil {
+		panic(err)
+	}
+	return v
+}
+
+// financeLake is a lake with usage of two accounts in two months, rules, budgets, invoices and balances.
+func financeLake(t *testing.T) *dayWriter {
+	t.Helper()
+	w := newDayWriter(t, Options{})
+	for _, account := range []string{"acme", "zeta-2"} {
+		for i := range 40 {
+			w.day(schemas.Partition{Account: account, Date: testDate(t, "2026-09-20") + schemas.Date(i)}, 60+i%7*5, int64(i+1))
+		}
+	}
+	w.balance(schemas.Partition{Account: "acme", Date: testDate(t, "2026-10-15")}, "100", "90.5", "400.25")
+	f := testFinance
+	f.Budgets = []schemas.Budget{
+		{Name: "all", Period: "month", Amount: units("1000"), Currency: "USD", Thresholds: []schemas.Decimal{800_000_000_000, 1_000_000_000_000}},
+		{Name: "cc-0", Scope: "cost_center", Value: "cc-0", Period: "quarter", Amount: units("0.5"), Currency: "USD"},
+		{Name: "euros", Period: "month", Amount: units("10"), Currency: "EUR"},
+	}
+	day, model := testDate(t, "2026-10-02"), "model-2"
+	f.Invoices = []schemas.InvoiceLine{
+		{Invoice: "INV-1", From: testDate(t, "2026-10-01"), To: testDate(t, "2026-11-01"), Amount: units("12.34"), Currency: "USD", Source: "i.csv:2"},
+		{Invoice: "INV-1", From: testDate(t, "2026-10-01"), To: testDate(t, "2026-11-01"), Model: &model, Date: &day, Amount: units("0.01"), Currency: "USD", Source: "i.csv:3"},
+	}
+	w.publish(PublishOptions{Finance: f})
+	return w
+}
+
+// Every view whose figures are charges sums to the amount of usage, in each currency, to the last decimal.
+func TestEveryViewOfChargesTiesOut(t *testing.T) {
+	w := financeLake(t)
+	want := w.one("SELECT sum(amount) AS a FROM usage")
+	for view, query := range map[string]string{
+		"chargeback_daily":               "SELECT sum(net_cost) AS a FROM chargeback_daily",
+		"chargeback_monthly":             "SELECT sum(net_cost) AS a FROM chargeback_monthly",
+		"spend_by_cost_center_month":     "SELECT sum(net_cost) AS a FROM spend_by_cost_center_month",
+		"its parts":                      "SELECT sum(direct_cost) + sum(shared_cost) + coalesce(sum(correction), 0) AS a FROM spend_by_cost_center_month",
+		"chargeback_journal":             "SELECT sum(amount) AS a FROM chargeback_journal WHERE entry = 'debit'",
+		"allocation_coverage_trend":      "SELECT sum(net_cost) AS a FROM allocation_coverage_trend",
+		"the trend's parts":              "SELECT sum(direct_cost + shared_cost + unallocated_cost) AS a FROM allocation_coverage_trend",
+		"period_status_and_corrections":  "SELECT sum(net_cost) AS a FROM period_status_and_corrections",
+		"discount_realised":              "SELECT sum(net_cost) AS a FROM discount_realised",
+		"unit_cost, all":                 `SELECT sum(net_cost) AS a FROM unit_cost WHERE "scope" = 'all'`,
+		"unit_cost, by centre":           `SELECT sum(net_cost) AS a FROM unit_cost WHERE "scope" = 'cost_center'`,
+		"top_spenders, users":            `SELECT sum(net_cost) AS a FROM top_spenders WHERE "scope" = 'user'`,
+		"top_spenders, tokens":           `SELECT sum(net_cost) AS a FROM top_spenders WHERE "scope" = 'token'`,
+		"top_spenders, models":           `SELECT sum(net_cost) AS a FROM top_spenders WHERE "scope" = 'model'`,
+		"data_freshness_and_gaps":        "SELECT sum(net_cost) AS a FROM data_freshness_and_gaps",
+		"budget_status, all":             "SELECT sum(spent) AS a FROM budget_status WHERE budget = 'all'",
+		"forecast and what was before":   `SELECT (SELECT spent FROM forecast_month_end WHERE "scope" = 'all') + (SELECT sum(amount) FROM usage WHERE usage_date < '2026-10-01') AS a`,
+		"drivers and the month before":   "SELECT 2 * (SELECT sum(amount) FROM usage WHERE usage_date < '2026-10-01') + sum(volume + mix + cache + price) AS a FROM month_over_month_drivers",
+		"shares, direct and unallocated": "SELECT (SELECT sum(net_cost) FROM shared_cost_split) + (SELECT sum(net_cost) FROM unallocated_spend) + (SELECT sum(direct_cost) FROM allocation_coverage_trend) AS a",
+	} {
+		if got := w.one(query); got != want {
+			t.Errorf("%s: %s, usage has %s", view, got, want)
+		}
+	}
+	for what, query := range map[string]string{
+		"the journal":             `SELECT sum(amount) AS a, sum(posted) AS b FROM chargeback_journal GROUP BY "month", currency`,
+		"balance reconciliation":  "SELECT sum(opening + top_ups - used + unexplained - closing) AS a, 0.00 AS b FROM balance_reconciliation",
+		"posted and exact, cents": `SELECT round(sum(amount), 2) - sum(posted) AS a, 0.00 AS b FROM chargeback_journal WHERE entry = 'debit' GROUP BY "month"`,
+	} {
+		for _, got := range w.ask(query) {
+			if strings.Trim(got, "{'ab: }0.,") != "" {
+				t.Errorf("%s: %s, want 0", what, got)
+			}
+		}
+	}
+}
+
+func TestFinanceViewsByHand(t *testing.T) {
+	w := financeLake(t)
+	for query, want := range map[string]string{
+		"SELECT budget, period_start, status FROM budget_status WHERE budget = 'cc-0' ORDER BY ALL":                                                             "{'budget': cc-0, 'period_start': 2026-07-01, 'status': over}|{'budget': cc-0, 'period_start': 2026-10-01, 'status': over}",
+		"SELECT spent, status FROM budget_status WHERE budget = 'euros' AND period_start = '2026-10-01'":                                                        "{'spent': 0.000000000000, 'status': ok}",
+		"SELECT opening, closing, inferred FROM balance_reconciliation ORDER BY closed_at":                                                                      "{'opening': 100.000000000000, 'closing': 90.500000000000, 'inferred': false}|{'opening': 90.500000000000, 'closing': 400.250000000000, 'inferred': true}",
+		"SELECT as_of, current_month, complete_before FROM data_as_of":                                                                                          "{'as_of': '2026-10-30 00:00:00+00', 'current_month': 2026-10-01, 'complete_before': 2026-10-30}",
+		"SELECT days_over, days_left FROM budget_status WHERE budget = 'all' AND period_start = '2026-10-01'":                                                   "{'days_over': 29, 'days_left': 2}",
+		"SELECT rule_id, rule_version, cost_center, assigns FROM allocation_explain((SELECT min(id) FROM allocated_usage WHERE rule_id = 'team-4')) LIMIT 1":    "{'rule_id': team-4, 'rule_version': 1, 'cost_center': cc-4, 'assigns': NULL}",
+		"SELECT DISTINCT invoice, model, difference = exported - coalesce(invoiced, 0) AS ok FROM invoice_reconciliation WHERE invoiced IS NOT NULL ORDER BY 2": "{'invoice': INV-1, 'model': model-2, 'ok': true}|{'invoice': INV-1, 'model': NULL, 'ok': true}",
+		"SELECT count(*) > 5 AS others FROM invoice_reconciliation WHERE invoiced IS NULL AND likely_causes LIKE '%no line for this model%'":                    "{'others': true}",
+	} {
+		if got := strings.Join(w.ask(query), "|"); got != want {
+			t.Errorf("%s\n got %s\nwant %s", query, got, want)
+		}
+	}
+	for _, view := range []string{
+		"spend_by_cost_center_month", "chargeback_journal", "unallocated_spend", "allocation_coverage_trend", "shared_cost_split",
+		"invoice_reconciliation", "balance_reconciliation", "period_status_and_corrections", "budget_vs_actual", "forecast_month_end", "month_over_month_drivers",
+		"top_spenders", "unit_cost", "cache_savings", "discount_realised", "modality_and_tool_spend", "data_freshness_and_gaps", "unallocated", "chargeback_monthly",
+	} {
+		if got := w.ask("SELECT 1 AS one FROM " + view + " LIMIT 1"); len(got) != 1 {
+			t.Errorf("%s is empty", view)
+		}
+	}
+	if got := w.ask("SELECT view_name FROM duckdb_views() WHERE NOT internal AND comment IS NULL"); len(got) > 0 {
+		t.Errorf("views without a comment: %v", got)
+	}
+}
+
+// A day that stands out of its history is an anomaly, and so is a new token that spends; days like any other are not.
+func TestADayThatLeavesItsHistoryIsAnAnomaly(t *testing.T) {
+	w := newDayWriter(t, Options{})
+	for i := range 30 {
+		p := schemas.Partition{Account: "acme", Date: testDate(t, "2026-10-01") + schemas.Date(i)}
+		amount, token := "2.0", "tk_1"
+		if i == 20 {
+			amount = "9.0"
+		}
+		q := func(id, token, amount string) string {
+			return "SELECT * REPLACE ('" + id + "' AS id, '" + token + "' AS token_id, 'model-9' AS model, " + amount + "::DECIMAL(18,12) AS amount, " + amount + "::DECIMAL(18,12) AS total_amount, 0::DECIMAL(18,12) AS discount_amount, 'request' AS record_kind) FROM (" + usageSQL(p, 1, 3) + ")"
+		}
+		query := q("a", token, amount)
+		if i >= 25 {
+			query += " UNION ALL " + q("b", "tk_new", "0.5")
+		}
+		w.dayFrom(p, query, "d"+p.String(), nil)
+	}
+	w.publish(PublishOptions{})
+	got := w.ask(`SELECT usage_date, kind, "scope", scope_value, observed, expected FROM anomalous_days WHERE "scope" IN ('token', 'account') ORDER BY ALL`)
+	want := []string{
+		"{'usage_date': 2026-10-21, 'kind': spike, 'scope': account, 'scope_value': acme, 'observed': 9.000000000000, 'expected': 2.000000}",
+		"{'usage_date': 2026-10-21, 'kind': spike, 'scope': token, 'scope_value': tk_1, 'observed': 9.000000000000, 'expected': 2.000000}",
+		"{'usage_date': 2026-10-26, 'kind': new, 'scope': token, 'scope_value': tk_new, 'observed': 0.500000000000, 'expected': 0.000000}",
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("%s", strings.Join(got, "\n"))
+	}
+}

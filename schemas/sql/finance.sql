@@ -1,0 +1,690 @@
+-- The answers to finance's questions, a view for each. They name nothing outside the file, and go by its own clock (data_as_of) rather
+-- than by today's: the same file always gives the same answers.
+--
+-- Money that is charged stays exact: sums, differences and products of decimals. What is an estimate (a forecast, a
+-- unit cost, a share) may pass through a DOUBLE, is rounded, and its comment says that it is an estimate or a share.
+
+CREATE VIEW data_as_of AS
+SELECT as_of, date_trunc('month', as_of - INTERVAL 1 SECOND)::DATE AS current_month,
+    as_of::DATE AS complete_before
+FROM (SELECT coalesce(max(window_end), (SELECT max(usage_date) + 1 FROM usage_daily)::TIMESTAMPTZ) AS as_of FROM coverage);
+COMMENT ON VIEW data_as_of IS 'How far the data goes: what "now" is in the views of this file.';
+COMMENT ON COLUMN data_as_of.as_of IS 'End of the last window that was fetched, UTC.';
+COMMENT ON COLUMN data_as_of.current_month IS 'First day of the month that holds it.';
+COMMENT ON COLUMN data_as_of.complete_before IS 'UTC day before which all days are over.';
+
+CREATE VIEW chargeback_monthly AS
+SELECT billing_month, charge_class, account, cost_center, team, project, environment, gl_code, tags, pool, model, model_type, record_kind, currency,
+    sum(requests)::BIGINT AS requests, sum(without_amount)::BIGINT AS without_amount,
+    TRY_CAST(sum(input_tokens) AS BIGINT) AS input_tokens, TRY_CAST(sum(output_tokens) AS BIGINT) AS output_tokens,
+    TRY_CAST(sum(cached_tokens) AS BIGINT) AS cached_tokens, TRY_CAST(sum(total_tokens) AS BIGINT) AS total_tokens,
+    sum(list_cost) AS list_cost, sum(discount) AS discount, sum(net_cost) AS net_cost
+FROM chargeback_daily GROUP BY ALL;
+COMMENT ON VIEW chargeback_monthly IS 'chargeback_daily by month: what each owner is charged. Its net_cost sums exactly to the amount of usage.';
+COMMENT ON COLUMN chargeback_monthly.billing_month IS 'First day of the month it is charged in.';
+COMMENT ON COLUMN chargeback_monthly.charge_class IS 'Correction for usage of a month that was closed before it came or changed; else NULL.';
+COMMENT ON COLUMN chargeback_monthly.account IS 'Name of the account in the config.';
+COMMENT ON COLUMN chargeback_monthly.cost_center IS 'Cost centre; (unallocated) if none was assigned.';
+COMMENT ON COLUMN chargeback_monthly.team IS 'Team; NULL if none was assigned.';
+COMMENT ON COLUMN chargeback_monthly.project IS 'Project; NULL if none was assigned.';
+COMMENT ON COLUMN chargeback_monthly.environment IS 'Environment; NULL if none was assigned.';
+COMMENT ON COLUMN chargeback_monthly.gl_code IS 'General ledger code; NULL if none was assigned.';
+COMMENT ON COLUMN chargeback_monthly.tags IS 'Further tags, a flat JSON object; NULL if there are none.';
+COMMENT ON COLUMN chargeback_monthly.pool IS 'Shared pool it is a share of; NULL if it was charged directly.';
+COMMENT ON COLUMN chargeback_monthly.model IS 'Model that was called.';
+COMMENT ON COLUMN chargeback_monthly.model_type IS 'Kind of model.';
+COMMENT ON COLUMN chargeback_monthly.record_kind IS 'request or summary, as in usage.';
+COMMENT ON COLUMN chargeback_monthly.currency IS 'ISO 4217 code of the costs. Never sum across currencies.';
+COMMENT ON COLUMN chargeback_monthly.requests IS 'Number of records.';
+COMMENT ON COLUMN chargeback_monthly.without_amount IS 'Of these, records without an amount; the costs leave them out.';
+COMMENT ON COLUMN chargeback_monthly.input_tokens IS 'Input tokens, not counting the cached ones.';
+COMMENT ON COLUMN chargeback_monthly.output_tokens IS 'Output tokens.';
+COMMENT ON COLUMN chargeback_monthly.cached_tokens IS 'Input tokens read from the cache.';
+COMMENT ON COLUMN chargeback_monthly.total_tokens IS 'All tokens.';
+COMMENT ON COLUMN chargeback_monthly.list_cost IS 'Cost before the discount.';
+COMMENT ON COLUMN chargeback_monthly.discount IS 'What was taken off.';
+COMMENT ON COLUMN chargeback_monthly.net_cost IS 'What is charged.';
+
+CREATE VIEW spend_by_cost_center_month AS
+SELECT billing_month AS "month", cost_center, currency, sum(requests)::BIGINT AS requests, TRY_CAST(sum(total_tokens) AS BIGINT) AS total_tokens,
+    sum(list_cost) AS list_cost, sum(discount) AS discount, sum(net_cost) AS net_cost,
+    sum(net_cost) FILTER (pool IS NULL AND charge_class IS NULL) AS direct_cost,
+    sum(net_cost) FILTER (pool IS NOT NULL AND charge_class IS NULL) AS shared_cost,
+    sum(net_cost) FILTER (charge_class IS NOT NULL) AS correction
+FROM chargeback_daily GROUP BY ALL;
+COMMENT ON VIEW spend_by_cost_center_month IS '1. What does each cost centre owe? Sums exactly to the amount of usage.';
+COMMENT ON COLUMN spend_by_cost_center_month."month" IS 'First day of the month.';
+COMMENT ON COLUMN spend_by_cost_center_month.cost_center IS 'Cost centre; (unallocated) if none was assigned.';
+COMMENT ON COLUMN spend_by_cost_center_month.currency IS 'ISO 4217 code of the costs. Never sum across currencies.';
+COMMENT ON COLUMN spend_by_cost_center_month.requests IS 'Number of records.';
+COMMENT ON COLUMN spend_by_cost_center_month.total_tokens IS 'All tokens.';
+COMMENT ON COLUMN spend_by_cost_center_month.list_cost IS 'Cost before the discount.';
+COMMENT ON COLUMN spend_by_cost_center_month.discount IS 'What was taken off.';
+COMMENT ON COLUMN spend_by_cost_center_month.net_cost IS 'What is charged.';
+COMMENT ON COLUMN spend_by_cost_center_month.direct_cost IS 'Of net_cost, what was used directly.';
+COMMENT ON COLUMN spend_by_cost_center_month.shared_cost IS 'Of net_cost, shares of pools.';
+COMMENT ON COLUMN spend_by_cost_center_month.correction IS 'Of net_cost, corrections of closed months.';
+
+CREATE VIEW chargeback_journal AS
+WITH debits AS (
+    SELECT billing_month, currency, coalesce(gl_code, (SELECT default_gl_code FROM finance_settings)) AS gl_code, cost_center, sum(net_cost) AS amount
+    FROM chargeback_daily GROUP BY ALL HAVING sum(net_cost) IS NOT NULL
+), cents AS (
+    SELECT *, floor(amount * 100)::DECIMAL(38,0) AS down,
+        row_number() OVER (PARTITION BY billing_month, currency ORDER BY amount * 100 - floor(amount * 100) DESC, gl_code, cost_center) AS place,
+        round(sum(amount) OVER (PARTITION BY billing_month, currency) * 100)::DECIMAL(38,0)
+            - (sum(floor(amount * 100)) OVER (PARTITION BY billing_month, currency))::DECIMAL(38,0) AS left_over
+    FROM debits
+), posted AS (
+    SELECT billing_month, currency, gl_code, cost_center, amount, ((down + CASE WHEN place <= left_over THEN 1 ELSE 0 END) * 0.01::DECIMAL(3,2))::DECIMAL(38,2) AS posted
+    FROM cents
+)
+SELECT billing_month AS "month", currency, 'debit' AS entry, gl_code, cost_center, amount, posted FROM posted
+UNION ALL
+SELECT billing_month, currency, 'credit', (SELECT credit_gl_code FROM finance_settings), NULL, -sum(amount), -sum(posted)::DECIMAL(38,2) FROM posted GROUP BY billing_month, currency;
+COMMENT ON VIEW chargeback_journal IS '2. The journal: debits by general ledger code and cost centre, one credit a currency. amount sums to 0, and so does posted, exactly.';
+COMMENT ON COLUMN chargeback_journal."month" IS 'First day of the month.';
+COMMENT ON COLUMN chargeback_journal.currency IS 'ISO 4217 code of the costs. Never sum across currencies.';
+COMMENT ON COLUMN chargeback_journal.entry IS 'debit or credit.';
+COMMENT ON COLUMN chargeback_journal.gl_code IS 'Account of the general ledger; the config names the one for what no rule gave a code, and the one that is credited.';
+COMMENT ON COLUMN chargeback_journal.cost_center IS 'Cost centre that is debited; NULL of the credit.';
+COMMENT ON COLUMN chargeback_journal.amount IS 'Exact net cost; of the credit negative.';
+COMMENT ON COLUMN chargeback_journal.posted IS 'amount in whole cents, rounded by largest remainder so that the lines still sum to 0 and the debits to the rounded total.';
+
+CREATE VIEW unallocated AS
+SELECT * FROM chargeback_daily WHERE cost_center = '(unallocated)';
+COMMENT ON VIEW unallocated IS 'The part of chargeback_daily that no rule matched.';
+COMMENT ON COLUMN unallocated.billing_month IS 'First day of the month it is charged in.';
+COMMENT ON COLUMN unallocated.usage_date IS 'UTC day.';
+COMMENT ON COLUMN unallocated.charge_class IS 'Correction for usage of a month that was closed before it came or changed; else NULL.';
+COMMENT ON COLUMN unallocated.account IS 'Name of the account in the config.';
+COMMENT ON COLUMN unallocated.cost_center IS 'Always (unallocated).';
+COMMENT ON COLUMN unallocated.team IS 'Team; NULL if none was assigned.';
+COMMENT ON COLUMN unallocated.project IS 'Project; NULL if none was assigned.';
+COMMENT ON COLUMN unallocated.environment IS 'Environment; NULL if none was assigned.';
+COMMENT ON COLUMN unallocated.gl_code IS 'General ledger code; NULL if none was assigned.';
+COMMENT ON COLUMN unallocated.tags IS 'Further tags, a flat JSON object; NULL if there are none.';
+COMMENT ON COLUMN unallocated.pool IS 'Shared pool.';
+COMMENT ON COLUMN unallocated.rule_id IS 'Rule that matched; NULL if none did.';
+COMMENT ON COLUMN unallocated.rule_version IS 'Its version.';
+COMMENT ON COLUMN unallocated.model IS 'Model that was called.';
+COMMENT ON COLUMN unallocated.model_type IS 'Kind of model.';
+COMMENT ON COLUMN unallocated.record_kind IS 'request or summary, as in usage.';
+COMMENT ON COLUMN unallocated.currency IS 'ISO 4217 code of the costs. Never sum across currencies.';
+COMMENT ON COLUMN unallocated.requests IS 'Number of records.';
+COMMENT ON COLUMN unallocated.without_amount IS 'Of these, records without an amount; the costs leave them out.';
+COMMENT ON COLUMN unallocated.input_tokens IS 'Input tokens, not counting the cached ones.';
+COMMENT ON COLUMN unallocated.output_tokens IS 'Output tokens.';
+COMMENT ON COLUMN unallocated.cached_tokens IS 'Input tokens read from the cache.';
+COMMENT ON COLUMN unallocated.total_tokens IS 'All tokens.';
+COMMENT ON COLUMN unallocated.list_cost IS 'Cost before the discount.';
+COMMENT ON COLUMN unallocated.discount IS 'What was taken off.';
+COMMENT ON COLUMN unallocated.net_cost IS 'What is charged.';
+
+CREATE VIEW unallocated_spend AS
+SELECT date_trunc('month', usage_date)::DATE AS "month", account, token_id, user_id, currency, min(usage_date) AS first_day, max(usage_date) AS last_day,
+    sum(requests)::BIGINT AS requests, TRY_CAST(sum(total_tokens) AS BIGINT) AS total_tokens, sum(list_cost) AS list_cost, sum(discount) AS discount, sum(net_cost) AS net_cost
+FROM allocated_daily JOIN allocations a USING (allocation_id)
+WHERE a.cost_center IS NULL AND a.pool IS NULL
+GROUP BY ALL;
+COMMENT ON VIEW unallocated_spend IS '3. What has no owner, and which token or user causes it? By month of usage, before corrections.';
+COMMENT ON COLUMN unallocated_spend."month" IS 'First day of the month.';
+COMMENT ON COLUMN unallocated_spend.account IS 'Name of the account in the config.';
+COMMENT ON COLUMN unallocated_spend.token_id IS 'API token.';
+COMMENT ON COLUMN unallocated_spend.user_id IS 'Member of the organisation.';
+COMMENT ON COLUMN unallocated_spend.currency IS 'ISO 4217 code of the costs. Never sum across currencies.';
+COMMENT ON COLUMN unallocated_spend.first_day IS 'First UTC day in the month.';
+COMMENT ON COLUMN unallocated_spend.last_day IS 'Last UTC day in the month.';
+COMMENT ON COLUMN unallocated_spend.requests IS 'Number of records.';
+COMMENT ON COLUMN unallocated_spend.total_tokens IS 'All tokens.';
+COMMENT ON COLUMN unallocated_spend.list_cost IS 'Cost before the discount.';
+COMMENT ON COLUMN unallocated_spend.discount IS 'What was taken off.';
+COMMENT ON COLUMN unallocated_spend.net_cost IS 'What is charged.';
+
+CREATE VIEW allocation_coverage_trend AS
+SELECT usage_date, currency, sum(net_cost) AS net_cost,
+    coalesce(sum(net_cost) FILTER (cost_center <> '(unallocated)' AND pool IS NULL), 0) AS direct_cost,
+    coalesce(sum(net_cost) FILTER (cost_center <> '(unallocated)' AND pool IS NOT NULL), 0) AS shared_cost,
+    coalesce(sum(net_cost) FILTER (cost_center = '(unallocated)'), 0) AS unallocated_cost,
+    (1 - coalesce(sum(net_cost) FILTER (cost_center = '(unallocated)'), 0)::DOUBLE / nullif(sum(net_cost), 0)::DOUBLE)::DECIMAL(18,6) AS allocated_share
+FROM chargeback_daily GROUP BY ALL;
+COMMENT ON VIEW allocation_coverage_trend IS '4. How much is allocated, day by day? net_cost sums exactly to the amount of usage.';
+COMMENT ON COLUMN allocation_coverage_trend.usage_date IS 'UTC day.';
+COMMENT ON COLUMN allocation_coverage_trend.currency IS 'ISO 4217 code of the costs. Never sum across currencies.';
+COMMENT ON COLUMN allocation_coverage_trend.net_cost IS 'What is charged.';
+COMMENT ON COLUMN allocation_coverage_trend.direct_cost IS 'Of net_cost, allocated directly.';
+COMMENT ON COLUMN allocation_coverage_trend.shared_cost IS 'Of net_cost, allocated by splitting a pool.';
+COMMENT ON COLUMN allocation_coverage_trend.unallocated_cost IS 'Of net_cost, allocated to nobody.';
+COMMENT ON COLUMN allocation_coverage_trend.allocated_share IS 'Share of net_cost that is allocated; NULL where that is 0.';
+
+CREATE VIEW shared_cost_split AS
+SELECT date_trunc('month', usage_date)::DATE AS "month", pool, method, currency, coalesce(cost_center, '(unallocated)') AS cost_center, team, project, environment, gl_code, basis, ratio,
+    sum(requests)::BIGINT AS requests, TRY_CAST(sum(total_tokens) AS BIGINT) AS total_tokens, sum(list_cost) AS list_cost, sum(discount) AS discount, sum(net_cost) AS net_cost
+FROM shared_cost_shares GROUP BY ALL;
+COMMENT ON VIEW shared_cost_split IS '5. Who bears the shared pools, in what ratio? The parts of a pool sum exactly to its cost.';
+COMMENT ON COLUMN shared_cost_split."month" IS 'First day of the month.';
+COMMENT ON COLUMN shared_cost_split.pool IS 'Shared pool.';
+COMMENT ON COLUMN shared_cost_split.method IS 'How it was split.';
+COMMENT ON COLUMN shared_cost_split.currency IS 'ISO 4217 code of the costs. Never sum across currencies.';
+COMMENT ON COLUMN shared_cost_split.cost_center IS 'Cost centre; (unallocated) if none was assigned.';
+COMMENT ON COLUMN shared_cost_split.team IS 'Team; NULL if none was assigned.';
+COMMENT ON COLUMN shared_cost_split.project IS 'Project; NULL if none was assigned.';
+COMMENT ON COLUMN shared_cost_split.environment IS 'Environment; NULL if none was assigned.';
+COMMENT ON COLUMN shared_cost_split.gl_code IS 'General ledger code; NULL if none was assigned.';
+COMMENT ON COLUMN shared_cost_split.basis IS 'The owner''s weight, in words.';
+COMMENT ON COLUMN shared_cost_split.ratio IS 'The owner''s weight ÷ the sum of the weights, rounded.';
+COMMENT ON COLUMN shared_cost_split.requests IS 'Number of records.';
+COMMENT ON COLUMN shared_cost_split.total_tokens IS 'All tokens.';
+COMMENT ON COLUMN shared_cost_split.list_cost IS 'Cost before the discount.';
+COMMENT ON COLUMN shared_cost_split.discount IS 'What was taken off.';
+COMMENT ON COLUMN shared_cost_split.net_cost IS 'What is charged.';
+
+CREATE VIEW invoice_reconciliation AS
+WITH lines AS (
+    SELECT invoice, account, period_start, period_end, usage_date, model, currency, sum(amount) AS invoiced, string_agg(source, ', ' ORDER BY source) AS source
+    FROM invoice_lines GROUP BY ALL
+), used AS (
+    SELECT l.invoice, l.account, l.period_start, l.period_end, l.usage_date, l.model, l.currency, sum(u.amount) AS exported, sum(u.without_amount)::BIGINT AS without_amount
+    FROM lines l JOIN usage_daily u ON u.currency = l.currency AND u.usage_date >= coalesce(l.usage_date, l.period_start) AND u.usage_date < coalesce(l.usage_date + 1, l.period_end)
+        AND (l.account IS NULL OR u.account = l.account) AND (l.model IS NULL OR u.model = l.model)
+    GROUP BY ALL
+), missing AS (
+    SELECT i.invoice, i.account, i.period_start, i.period_end, NULL::DATE AS usage_date, u.model, i.currency, NULL::DECIMAL(38,12) AS invoiced, NULL::VARCHAR AS source, sum(u.amount) AS exported, sum(u.without_amount)::BIGINT AS without_amount
+    FROM (SELECT DISTINCT invoice, account, period_start, period_end, currency FROM lines WHERE model IS NOT NULL) i
+    JOIN usage_daily u ON u.currency = i.currency AND u.usage_date >= i.period_start AND u.usage_date < i.period_end AND (i.account IS NULL OR u.account = i.account)
+    ANTI JOIN lines l ON l.invoice = i.invoice AND l.model = u.model AND l.currency = i.currency
+    GROUP BY ALL
+), both_sides AS (
+    SELECT l.invoice, l.account, l.period_start, l.period_end, l.usage_date, l.model, l.currency, l.invoiced, coalesce(u.exported, 0) AS exported, coalesce(u.without_amount, 0) AS without_amount, l.source
+    FROM lines l LEFT JOIN used u ON (l.invoice, l.account, l.period_start, l.period_end, l.usage_date, l.model, l.currency) IS NOT DISTINCT FROM (u.invoice, u.account, u.period_start, u.period_end, u.usage_date, u.model, u.currency)
+    UNION ALL
+    SELECT invoice, account, period_start, period_end, usage_date, model, currency, invoiced, coalesce(exported, 0), without_amount, source FROM missing WHERE exported <> 0
+), periods AS (
+    SELECT DISTINCT invoice, account, period_start, period_end FROM lines
+), facts AS (
+    SELECT p.invoice, p.account, p.period_start, p.period_end,
+        (SELECT count(*) FROM coverage c WHERE c.owns AND c.usage_date >= p.period_start AND c.usage_date < p.period_end AND (p.account IS NULL OR c.account = p.account) AND c.fetched_at > p.period_end::TIMESTAMPTZ + INTERVAL 1 DAY) AS late,
+        (SELECT coalesce(sum(quarantined), 0) FROM partitions d WHERE d.usage_date >= p.period_start AND d.usage_date < p.period_end AND (p.account IS NULL OR d.account = p.account)) AS quarantined,
+        (SELECT count(*) FROM quality_issues i WHERE i.check_name = 'price_change_days' AND i.usage_date >= p.period_start AND i.usage_date < p.period_end AND (p.account IS NULL OR i.account = p.account)) AS price_changes,
+        (SELECT count(*) FROM usage_daily u WHERE u.currency IS NULL AND u.amount IS NOT NULL AND u.usage_date >= p.period_start AND u.usage_date < p.period_end AND (p.account IS NULL OR u.account = p.account)) AS no_currency,
+        (SELECT coalesce(sum(missing_seconds), 0) FROM (
+            SELECT a.account, date_diff('second', p.period_start::TIMESTAMPTZ, p.period_end::TIMESTAMPTZ) - coalesce((
+                SELECT sum(date_diff('second', greatest(g.window_start, g.reached), g.window_end)) FROM (
+                    SELECT c.window_start, c.window_end, coalesce(max(c.window_end) OVER (ORDER BY c.window_start, c.window_end ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), c.window_start) AS reached
+                    FROM coverage c WHERE c.account = a.account AND c.usage_date >= p.period_start AND c.usage_date < p.period_end
+                ) g WHERE g.window_end > g.reached), 0) AS missing_seconds
+            FROM (SELECT DISTINCT account FROM coverage) a WHERE p.account IS NULL OR a.account = p.account)) AS missing
+    FROM periods p
+)
+SELECT b.invoice, b.account, b.period_start, b.period_end, b.usage_date, b.model, b.currency, b.invoiced, b.exported, b.exported - coalesce(b.invoiced, 0) AS difference,
+    CASE WHEN b.exported = coalesce(b.invoiced, 0) THEN NULL ELSE nullif(concat_ws('; ',
+        CASE WHEN b.invoiced IS NULL THEN 'the invoice has no line for this model' END,
+        CASE WHEN f.missing > 0 THEN format('{} hours of the period were not exported', (f.missing / 3600.0)::DECIMAL(18,1)) END,
+        CASE WHEN f.quarantined > 0 THEN format('{} records are in quarantine', f.quarantined) END,
+        CASE WHEN b.without_amount > 0 THEN format('{} records have no amount', b.without_amount) END,
+        CASE WHEN f.no_currency > 0 THEN 'some usage has no currency' END,
+        CASE WHEN f.late > 0 THEN format('{} windows of the period were fetched after it ended: late records or corrections', f.late) END,
+        CASE WHEN f.price_changes > 0 THEN format('{} price changes in the period', f.price_changes) END,
+        CASE WHEN abs(b.exported - coalesce(b.invoiced, 0)) < 0.01 THEN 'rounding' END), '') END AS likely_causes,
+    b.source
+FROM both_sides b JOIN facts f ON (b.invoice, b.account, b.period_start, b.period_end) IS NOT DISTINCT FROM (f.invoice, f.account, f.period_start, f.period_end);
+COMMENT ON VIEW invoice_reconciliation IS '7. Invoice against usage: each line of an invoice, and each model that a detailed invoice leaves out.';
+COMMENT ON COLUMN invoice_reconciliation.invoice IS 'Number of the invoice.';
+COMMENT ON COLUMN invoice_reconciliation.account IS 'Account it is for; NULL: all.';
+COMMENT ON COLUMN invoice_reconciliation.period_start IS 'First UTC day of the period.';
+COMMENT ON COLUMN invoice_reconciliation.period_end IS 'UTC day before which the period ends.';
+COMMENT ON COLUMN invoice_reconciliation.usage_date IS 'UTC day of the line; NULL: the whole period.';
+COMMENT ON COLUMN invoice_reconciliation.model IS 'Model of the line; NULL: all.';
+COMMENT ON COLUMN invoice_reconciliation.currency IS 'ISO 4217 code of the costs. Never sum across currencies.';
+COMMENT ON COLUMN invoice_reconciliation.invoiced IS 'What the invoice says; NULL if it has no line for the model.';
+COMMENT ON COLUMN invoice_reconciliation.exported IS 'Sum of amount of the usage that the line is about.';
+COMMENT ON COLUMN invoice_reconciliation.difference IS 'exported − invoiced.';
+COMMENT ON COLUMN invoice_reconciliation.likely_causes IS 'What may explain the difference; NULL if there is none, or nothing is known that could.';
+COMMENT ON COLUMN invoice_reconciliation.source IS 'File and line.';
+
+CREATE VIEW balance_reconciliation AS
+WITH looks AS (
+    SELECT account, currency, observed_at, balance, row_number() OVER w AS n, lag(balance) OVER w AS opening, lag(observed_at) OVER w AS opened_at
+    FROM balance WHERE balance IS NOT NULL
+    WINDOW w AS (PARTITION BY account, currency ORDER BY observed_at)
+), used AS (
+    SELECT l.account, l.currency, l.observed_at, sum(u.amount) AS used, count(*) AS requests
+    FROM usage u ASOF JOIN looks l ON u.account = l.account AND u.currency = l.currency AND u.request_time < l.observed_at
+    GROUP BY ALL
+)
+SELECT l.account, l.currency, l.opened_at, l.observed_at AS closed_at, l.opening, 
+    CASE WHEN l.balance > l.opening THEN l.balance - l.opening + coalesce(u.used, 0) ELSE 0 END AS top_ups,
+    coalesce(u.used, 0) AS used,
+    CASE WHEN l.balance > l.opening THEN 0 ELSE l.balance - l.opening + coalesce(u.used, 0) END AS unexplained,
+    l.balance AS closing, l.balance > l.opening AS inferred, coalesce(u.requests, 0) AS requests
+FROM looks l LEFT JOIN used u USING (account, currency, observed_at)
+WHERE l.opening IS NOT NULL;
+COMMENT ON VIEW balance_reconciliation IS '8. opening + top_ups − used + unexplained = closing, exactly, from each look at the balance to the next.';
+COMMENT ON COLUMN balance_reconciliation.account IS 'Name of the account in the config.';
+COMMENT ON COLUMN balance_reconciliation.currency IS 'ISO 4217 code of the costs. Never sum across currencies.';
+COMMENT ON COLUMN balance_reconciliation.opened_at IS 'When the balance was looked at before.';
+COMMENT ON COLUMN balance_reconciliation.closed_at IS 'When it was looked at, UTC.';
+COMMENT ON COLUMN balance_reconciliation.opening IS 'Balance then.';
+COMMENT ON COLUMN balance_reconciliation.top_ups IS 'What was paid in. The API does not tell: inferred where the balance rose.';
+COMMENT ON COLUMN balance_reconciliation.used IS 'Sum of amount of the usage in between.';
+COMMENT ON COLUMN balance_reconciliation.unexplained IS 'What neither usage nor a rise explains: usage that is not exported, came late, or is charged later; refunds and fees.';
+COMMENT ON COLUMN balance_reconciliation.closing IS 'Balance.';
+COMMENT ON COLUMN balance_reconciliation.inferred IS 'Whether top_ups is inferred from a rise.';
+COMMENT ON COLUMN balance_reconciliation.requests IS 'Records in between.';
+
+CREATE VIEW balance_runway AS
+WITH latest AS (
+    SELECT account, currency, arg_max(balance, observed_at) AS balance, arg_max(coupon_balance, observed_at) AS coupon_balance, arg_max(credit_limit, observed_at) AS credit_limit, max(observed_at) AS observed_at FROM balance GROUP BY ALL
+), burn AS (
+    SELECT account, currency, sum(amount) FILTER (usage_date >= complete_before - 7) AS week, sum(amount) AS four_weeks,
+        least(7, date_diff('day', min(usage_date), any_value(complete_before))) AS week_days, least(28, date_diff('day', min(usage_date), any_value(complete_before))) AS days
+    FROM usage_daily, data_as_of WHERE usage_date >= complete_before - 28 AND usage_date < complete_before GROUP BY ALL
+)
+SELECT l.account, l.currency, l.observed_at, l.balance, l.coupon_balance, l.credit_limit,
+    (b.week::DOUBLE / b.week_days)::DECIMAL(38,6) AS burn_7_days, (b.four_weeks::DOUBLE / b.days)::DECIMAL(38,6) AS burn_28_days,
+    CASE WHEN b.week > 0 THEN (greatest(l.balance, 0)::DOUBLE / (b.week::DOUBLE / b.week_days))::DECIMAL(18,1) END AS days_left_7,
+    CASE WHEN b.four_weeks > 0 THEN (greatest(l.balance, 0)::DOUBLE / (b.four_weeks::DOUBLE / b.days))::DECIMAL(18,1) END AS days_left_28
+FROM latest l LEFT JOIN burn b ON b.account = l.account AND b.currency IS NOT DISTINCT FROM l.currency;
+COMMENT ON VIEW balance_runway IS 'How long the balance lasts at the burn of the last days. An estimate.';
+COMMENT ON COLUMN balance_runway.account IS 'Name of the account in the config.';
+COMMENT ON COLUMN balance_runway.currency IS 'ISO 4217 code of the costs. Never sum across currencies.';
+COMMENT ON COLUMN balance_runway.observed_at IS 'When the balance was looked at last, UTC.';
+COMMENT ON COLUMN balance_runway.balance IS 'Balance then.';
+COMMENT ON COLUMN balance_runway.coupon_balance IS 'What was left of coupons then.';
+COMMENT ON COLUMN balance_runway.credit_limit IS 'Credit line then.';
+COMMENT ON COLUMN balance_runway.burn_7_days IS 'Net cost a day over the last 7 complete days (as many as there are). Estimate.';
+COMMENT ON COLUMN balance_runway.burn_28_days IS 'The same over 28 days. Estimate.';
+COMMENT ON COLUMN balance_runway.days_left_7 IS 'balance ÷ burn_7_days; NULL if nothing burns. Estimate.';
+COMMENT ON COLUMN balance_runway.days_left_28 IS 'balance ÷ burn_28_days. Estimate.';
+
+CREATE VIEW period_status_and_corrections AS
+WITH billed AS (
+    SELECT billing_month, currency, sum(net_cost) AS net_cost, sum(requests)::BIGINT AS requests, sum(net_cost) FILTER (charge_class = 'Correction') AS corrections_in
+    FROM chargeback_daily GROUP BY ALL
+), since AS (
+    SELECT date_trunc('month', usage_date)::DATE AS billing_month, currency, sum(net_cost) AS corrections_out, sum(requests)::BIGINT AS records, min(billing_month) AS corrected_in
+    FROM chargeback_daily WHERE charge_class = 'Correction' GROUP BY ALL
+)
+SELECT coalesce(b.billing_month, s.billing_month) AS "month", coalesce(b.currency, s.currency) AS currency, CASE WHEN c."month" IS NOT NULL THEN 'closed' WHEN coalesce(b.billing_month, s.billing_month) >= d.current_month THEN 'current' ELSE 'open' END AS status,
+    c.closed_at, c.reason, b.requests, b.net_cost, b.corrections_in, s.corrections_out, s.records AS corrected_records, s.corrected_in
+FROM billed b FULL JOIN since s ON s.billing_month = b.billing_month AND s.currency IS NOT DISTINCT FROM b.currency
+LEFT JOIN closed_months c ON c."month" = coalesce(b.billing_month, s.billing_month), data_as_of d;
+COMMENT ON VIEW period_status_and_corrections IS '9. Which months are open or closed, and what was corrected since? net_cost sums exactly to the amount of usage.';
+COMMENT ON COLUMN period_status_and_corrections."month" IS 'First day of the month.';
+COMMENT ON COLUMN period_status_and_corrections.currency IS 'ISO 4217 code of the costs. Never sum across currencies.';
+COMMENT ON COLUMN period_status_and_corrections.status IS 'closed; open: over, and not closed; current.';
+COMMENT ON COLUMN period_status_and_corrections.closed_at IS 'When it was closed, UTC.';
+COMMENT ON COLUMN period_status_and_corrections.reason IS 'Why it was closed in spite of objections.';
+COMMENT ON COLUMN period_status_and_corrections.requests IS 'Records charged in the month.';
+COMMENT ON COLUMN period_status_and_corrections.net_cost IS 'Charged in the month, corrections of earlier ones included.';
+COMMENT ON COLUMN period_status_and_corrections.corrections_in IS 'Of net_cost, corrections of earlier months.';
+COMMENT ON COLUMN period_status_and_corrections.corrections_out IS 'Corrections of this month''s usage that are charged in later months.';
+COMMENT ON COLUMN period_status_and_corrections.corrected_records IS 'Records that came (or went, if negative) since it was closed.';
+COMMENT ON COLUMN period_status_and_corrections.corrected_in IS 'First month those corrections are charged in.';
+
+CREATE VIEW budget_status AS
+WITH periods AS (
+    SELECT b.*, p.period_start, CASE b.period WHEN 'quarter' THEN (p.period_start + INTERVAL 3 MONTH)::DATE ELSE (p.period_start + INTERVAL 1 MONTH)::DATE END AS period_end
+    FROM budgets b, (SELECT unnest(generate_series(date_trunc('month', least((SELECT min(billing_month) FROM chargeback_daily), current_month))::TIMESTAMP, current_month::TIMESTAMP, INTERVAL 1 MONTH))::DATE AS period_start FROM data_as_of) p
+    WHERE (b.period <> 'quarter' OR month(p.period_start) IN (1, 4, 7, 10) OR p.period_start = (SELECT min(billing_month) FROM chargeback_daily))
+        AND (b.valid_from IS NULL OR p.period_start >= b.valid_from) AND (b.valid_to IS NULL OR p.period_start < b.valid_to)
+), aligned AS (
+    SELECT DISTINCT * REPLACE (CASE period WHEN 'quarter' THEN date_trunc('quarter', period_start)::DATE ELSE period_start END AS period_start,
+        CASE period WHEN 'quarter' THEN (date_trunc('quarter', period_start) + INTERVAL 3 MONTH)::DATE ELSE period_end END AS period_end) FROM periods
+), costs AS (
+    SELECT b.budget, b.period_start, c.billing_month, c.usage_date, c.charge_class, c.net_cost
+    FROM aligned b JOIN chargeback_daily c ON c.currency = b.currency AND (b."scope" = 'all' OR b."scope" = 'cost_center' AND c.cost_center = b.scope_value OR b."scope" = 'team' AND c.team = b.scope_value
+        OR b."scope" = 'project' AND c.project = b.scope_value OR b."scope" = 'account' AND c.account = b.scope_value OR b."scope" = 'model' AND c.model = b.scope_value)
+), spent AS (
+    SELECT b.budget, b.period_start, coalesce(sum(c.net_cost), 0)::DECIMAL(38,12) AS spent
+    FROM aligned b LEFT JOIN costs c ON c.budget = b.budget AND c.period_start = b.period_start AND c.billing_month >= b.period_start AND c.billing_month < b.period_end
+    GROUP BY ALL
+), days AS (
+    SELECT budget, period_start, usage_date, sum(net_cost)::DOUBLE AS cost
+    FROM costs, data_as_of WHERE charge_class IS NULL AND usage_date >= complete_before - 28 AND usage_date < complete_before GROUP BY ALL
+), history AS ( -- days without cost count as 0, from the first day that has usage at all
+    SELECT d.budget, d.period_start, sum(d.cost) / any_value(n.days) AS mean, sqrt(greatest(sum(d.cost * d.cost) / any_value(n.days) - (sum(d.cost) / any_value(n.days)) ^ 2, 0)) AS deviation, any_value(n.days) AS days
+    FROM days d, (SELECT least(28, greatest(1, date_diff('day', (SELECT min(usage_date) FROM usage_daily), complete_before))) AS days FROM data_as_of) n
+    GROUP BY ALL
+), outlook AS (
+    SELECT b.*, s.spent, d.complete_before, date_diff('day', b.period_start, b.period_end) AS period_days,
+        greatest(0, least(date_diff('day', b.period_start, d.complete_before), date_diff('day', b.period_start, b.period_end))) AS days_over,
+        greatest(0, date_diff('day', greatest(d.complete_before, b.period_start), b.period_end)) AS days_left, h.mean, h.deviation, h.days AS history_days
+    FROM aligned b JOIN spent s USING (budget, period_start) LEFT JOIN history h USING (budget, period_start), data_as_of d
+), forecast AS (
+    SELECT *, (spent + (coalesce(mean, 0) * days_left)::DECIMAL(38,2))::DECIMAL(38,2) AS forecast,
+        CASE WHEN days_left = 0 THEN spent::DECIMAL(38,2) WHEN history_days >= 7 THEN (spent + greatest(coalesce(mean, 0) * days_left - 1.2816 * deviation * sqrt(days_left), 0)::DECIMAL(38,2))::DECIMAL(38,2) END AS forecast_low,
+        CASE WHEN days_left = 0 THEN spent::DECIMAL(38,2) WHEN history_days >= 7 THEN (spent + (coalesce(mean, 0) * days_left + 1.2816 * deviation * sqrt(days_left))::DECIMAL(38,2))::DECIMAL(38,2) END AS forecast_high,
+        list_max(list_filter(thresholds, lambda t: spent >= t * amount)) AS threshold_reached
+    FROM outlook
+)
+SELECT budget, "scope", scope_value, period, period_start, period_end, currency, amount, spent, amount - spent AS left_over,
+    (spent::DOUBLE / amount::DOUBLE)::DECIMAL(18,6) AS used_share, days_over, days_left,
+    CASE WHEN days_over > 0 THEN (spent::DOUBLE / days_over)::DECIMAL(38,6) END AS burn_rate, mean::DECIMAL(38,6) AS recent_rate,
+    forecast, forecast_low, forecast_high, threshold_reached,
+    CASE WHEN spent > amount THEN 'over' WHEN forecast > amount THEN 'forecast over' WHEN threshold_reached IS NOT NULL THEN 'warning' ELSE 'ok' END AS status
+FROM forecast;
+COMMENT ON VIEW budget_status IS 'Each budget in each of its periods: spent, left, burn rate, forecast and range, status.';
+COMMENT ON COLUMN budget_status.budget IS 'Name of the budget.';
+COMMENT ON COLUMN budget_status."scope" IS 'What it is for: cost_center, team, project, account, model, or all.';
+COMMENT ON COLUMN budget_status.scope_value IS 'Which of these; NULL of all.';
+COMMENT ON COLUMN budget_status.period IS 'month or quarter.';
+COMMENT ON COLUMN budget_status.period_start IS 'First day of the period.';
+COMMENT ON COLUMN budget_status.period_end IS 'Day before which it ends.';
+COMMENT ON COLUMN budget_status.currency IS 'ISO 4217 code of the costs. Never sum across currencies.';
+COMMENT ON COLUMN budget_status.amount IS 'The budget.';
+COMMENT ON COLUMN budget_status.spent IS 'Net cost charged in the period so far, exact.';
+COMMENT ON COLUMN budget_status.left_over IS 'amount − spent; negative if it is over.';
+COMMENT ON COLUMN budget_status.used_share IS 'spent ÷ amount.';
+COMMENT ON COLUMN budget_status.days_over IS 'Complete days of the period.';
+COMMENT ON COLUMN budget_status.days_left IS 'Days of the period that are still to come, the running one included.';
+COMMENT ON COLUMN budget_status.burn_rate IS 'spent a complete day. Estimate.';
+COMMENT ON COLUMN budget_status.recent_rate IS 'Net cost a day over the last 28 complete days, which the forecast goes by. Estimate.';
+COMMENT ON COLUMN budget_status.forecast IS 'spent + days_left × recent_rate. Estimate.';
+COMMENT ON COLUMN budget_status.forecast_low IS 'What 8 of 10 outcomes lie above, if days scatter as the last 28 did, each for itself: the forecast less 1.28 × their standard deviation × √days_left. NULL with fewer than 7 days of history. Estimate.';
+COMMENT ON COLUMN budget_status.forecast_high IS 'The same upwards: 8 of 10 outcomes lie between the two.';
+COMMENT ON COLUMN budget_status.threshold_reached IS 'Highest threshold that spent has reached; NULL if none.';
+COMMENT ON COLUMN budget_status.status IS 'over: spent is more than the budget. forecast over: the forecast is. warning: a threshold is reached. ok.';
+
+CREATE VIEW budget_vs_actual AS
+SELECT budget, "scope", scope_value, period_start, period_end, currency, amount, spent, left_over, used_share, burn_rate, status FROM budget_status;
+COMMENT ON VIEW budget_vs_actual IS '10. Spent, left and burn rate of each budget in each period.';
+COMMENT ON COLUMN budget_vs_actual.budget IS 'Name of the budget.';
+COMMENT ON COLUMN budget_vs_actual."scope" IS 'What the row is about.';
+COMMENT ON COLUMN budget_vs_actual.scope_value IS 'Which of these; NULL of all.';
+COMMENT ON COLUMN budget_vs_actual.period_start IS 'First day of the period.';
+COMMENT ON COLUMN budget_vs_actual.period_end IS 'Day before which it ends.';
+COMMENT ON COLUMN budget_vs_actual.currency IS 'ISO 4217 code of the costs. Never sum across currencies.';
+COMMENT ON COLUMN budget_vs_actual.amount IS 'The budget.';
+COMMENT ON COLUMN budget_vs_actual.spent IS 'Net cost charged in the period so far, exact.';
+COMMENT ON COLUMN budget_vs_actual.left_over IS 'amount − spent.';
+COMMENT ON COLUMN budget_vs_actual.used_share IS 'spent ÷ amount.';
+COMMENT ON COLUMN budget_vs_actual.burn_rate IS 'spent a complete day. Estimate.';
+COMMENT ON COLUMN budget_vs_actual.status IS 'As in budget_status.';
+
+CREATE VIEW forecast_month_end AS
+WITH scoped AS (
+    SELECT 'all' AS "scope", NULL AS scope_value, billing_month, usage_date, charge_class, currency, net_cost FROM chargeback_daily
+    UNION ALL SELECT 'account', account, billing_month, usage_date, charge_class, currency, net_cost FROM chargeback_daily
+    UNION ALL SELECT 'cost_center', cost_center, billing_month, usage_date, charge_class, currency, net_cost FROM chargeback_daily
+), clock AS (
+    SELECT *, date_diff('day', greatest(complete_before, current_month), (current_month + INTERVAL 1 MONTH)::DATE) AS days_left,
+        least(28, greatest(1, date_diff('day', (SELECT min(usage_date) FROM usage_daily), complete_before))) AS days FROM data_as_of
+), spent AS (
+    SELECT "scope", scope_value, currency, sum(net_cost) FILTER (billing_month = current_month) AS spent
+    FROM scoped, clock GROUP BY ALL
+), daily AS (
+    SELECT "scope", scope_value, currency, usage_date, sum(net_cost)::DOUBLE AS cost
+    FROM scoped, clock WHERE charge_class IS NULL AND usage_date >= complete_before - 28 AND usage_date < complete_before GROUP BY ALL
+), history AS (
+    SELECT "scope", scope_value, currency, sum(cost) / any_value(days) AS mean, sqrt(greatest(sum(cost * cost) / any_value(days) - (sum(cost) / any_value(days)) ^ 2, 0)) AS deviation
+    FROM daily, clock GROUP BY ALL
+)
+SELECT s."scope", s.scope_value, c.current_month AS "month", s.currency, coalesce(s.spent, 0)::DECIMAL(38,12) AS spent, c.days_left, h.mean::DECIMAL(38,6) AS recent_rate,
+    (coalesce(s.spent, 0) + (h.mean * c.days_left)::DECIMAL(38,2))::DECIMAL(38,2) AS forecast,
+    CASE WHEN c.days >= 7 THEN (coalesce(s.spent, 0) + greatest(h.mean * c.days_left - 1.2816 * h.deviation * sqrt(c.days_left), 0)::DECIMAL(38,2))::DECIMAL(38,2) END AS forecast_low,
+    CASE WHEN c.days >= 7 THEN (coalesce(s.spent, 0) + (h.mean * c.days_left + 1.2816 * h.deviation * sqrt(c.days_left))::DECIMAL(38,2))::DECIMAL(38,2) END AS forecast_high, c.days AS history_days
+FROM spent s JOIN history h ON h."scope" = s."scope" AND h.scope_value IS NOT DISTINCT FROM s.scope_value AND h.currency IS NOT DISTINCT FROM s.currency, clock c;
+COMMENT ON VIEW forecast_month_end IS '11. What will the current month come to? For everything, each account and each cost centre.';
+COMMENT ON COLUMN forecast_month_end."scope" IS 'all, account or cost_center.';
+COMMENT ON COLUMN forecast_month_end.scope_value IS 'Which of these; NULL of all.';
+COMMENT ON COLUMN forecast_month_end."month" IS 'The current month.';
+COMMENT ON COLUMN forecast_month_end.currency IS 'ISO 4217 code of the costs. Never sum across currencies.';
+COMMENT ON COLUMN forecast_month_end.spent IS 'Net cost charged in the month so far, exact.';
+COMMENT ON COLUMN forecast_month_end.days_left IS 'Days that are still to come, the running one included.';
+COMMENT ON COLUMN forecast_month_end.recent_rate IS 'Net cost a day over the last 28 complete days, or as many as there are. Estimate.';
+COMMENT ON COLUMN forecast_month_end.forecast IS 'spent + days_left × recent_rate. Estimate.';
+COMMENT ON COLUMN forecast_month_end.forecast_low IS 'As in budget_status: 8 of 10 outcomes lie between low and high. NULL with fewer than 7 days of history. Estimate.';
+COMMENT ON COLUMN forecast_month_end.forecast_high IS 'As forecast_low.';
+COMMENT ON COLUMN forecast_month_end.history_days IS 'Days that recent_rate is the mean of.';
+
+CREATE VIEW month_over_month_drivers AS
+WITH months AS (
+    SELECT date_trunc('month', usage_date)::DATE AS "month", model, currency, coalesce(sum(amount), 0) AS net, coalesce(sum(total_tokens), 0)::DOUBLE AS tokens,
+        coalesce(sum(input_tokens), 0)::DOUBLE + coalesce(sum(cached_tokens), 0)::DOUBLE AS inputs, coalesce(sum(cached_tokens), 0)::DOUBLE AS cached
+    FROM usage_daily GROUP BY ALL
+), prices AS (
+    SELECT date_trunc('month', usage_date)::DATE AS "month", model, currency,
+        sum(price::DOUBLE * requests) FILTER (line = 'input') / sum(requests) FILTER (line = 'input') AS input_price,
+        sum(price::DOUBLE * requests) FILTER (line = 'cached') / sum(requests) FILTER (line = 'cached') AS cached_price
+    FROM unit_prices GROUP BY ALL
+), pairs AS (
+    SELECT coalesce(n."month", (b."month" + INTERVAL 1 MONTH)::DATE) AS "month", coalesce(n.model, b.model) AS model, coalesce(n.currency, b.currency) AS currency,
+        coalesce(b.net, 0) AS net_before, coalesce(n.net, 0) AS net_now, coalesce(b.tokens, 0) AS tokens_before, coalesce(n.tokens, 0) AS tokens_now,
+        b.cached / nullif(b.inputs, 0) AS cached_before, n.cached / nullif(n.inputs, 0) AS cached_now, coalesce(n.inputs, 0) AS inputs_now
+    FROM months n FULL JOIN months b ON b."month" = (n."month" - INTERVAL 1 MONTH)::DATE AND b.model IS NOT DISTINCT FROM n.model AND b.currency IS NOT DISTINCT FROM n.currency
+    WHERE coalesce(n."month", (b."month" + INTERVAL 1 MONTH)::DATE) <= (SELECT max("month") FROM months) AND coalesce(n."month", (b."month" + INTERVAL 1 MONTH)::DATE) > (SELECT min("month") FROM months)
+), scaled AS (
+    SELECT p.*, sum(tokens_now) OVER w / nullif(sum(tokens_before) OVER w, 0) AS growth, r.input_price, r.cached_price
+    FROM pairs p LEFT JOIN prices r ON r."month" = (p."month" - INTERVAL 1 MONTH)::DATE AND r.model IS NOT DISTINCT FROM p.model AND r.currency IS NOT DISTINCT FROM p.currency
+    WINDOW w AS (PARTITION BY p."month", p.currency)
+), effects AS (
+    SELECT *, coalesce((net_before::DOUBLE * (growth - 1))::DECIMAL(38,12), 0) AS volume,
+        CASE WHEN tokens_before = 0 THEN net_now - net_before ELSE coalesce(((tokens_now - tokens_before * growth) * net_before::DOUBLE / tokens_before)::DECIMAL(38,12), 0) END AS mix,
+        CASE WHEN tokens_before = 0 OR tokens_now = 0 THEN 0 ELSE coalesce((-(cached_now - cached_before) * inputs_now * (input_price - cached_price) / 1e6)::DECIMAL(38,12), 0) END AS cache
+    FROM scaled
+)
+SELECT "month", model, currency, net_before, net_now, net_now - net_before AS change, CASE WHEN tokens_before = 0 THEN 0 ELSE volume END::DECIMAL(38,12) AS volume, mix::DECIMAL(38,12) AS mix, cache::DECIMAL(38,12) AS cache,
+    (net_now - net_before - CASE WHEN tokens_before = 0 THEN 0 ELSE volume END - mix - cache)::DECIMAL(38,12) AS price,
+    tokens_before::DECIMAL(38,0) AS tokens_before, tokens_now::DECIMAL(38,0) AS tokens_now
+FROM effects;
+COMMENT ON VIEW month_over_month_drivers IS '12. Why did the cost change from month to month? By model: volume + mix + cache + price = change, exactly.';
+COMMENT ON COLUMN month_over_month_drivers."month" IS 'First day of the later month.';
+COMMENT ON COLUMN month_over_month_drivers.model IS 'Model that was called.';
+COMMENT ON COLUMN month_over_month_drivers.currency IS 'ISO 4217 code of the costs. Never sum across currencies.';
+COMMENT ON COLUMN month_over_month_drivers.net_before IS 'Net cost in the month before.';
+COMMENT ON COLUMN month_over_month_drivers.net_now IS 'Net cost in the month.';
+COMMENT ON COLUMN month_over_month_drivers.change IS 'net_now − net_before.';
+COMMENT ON COLUMN month_over_month_drivers.volume IS 'What the model would have cost more if it had grown as all models together did. Estimate.';
+COMMENT ON COLUMN month_over_month_drivers.mix IS 'What it cost more because its tokens grew otherwise than all models together, at the month before''s net cost a token; all of the change of a model that had no tokens before. Estimate.';
+COMMENT ON COLUMN month_over_month_drivers.cache IS 'What a change of the share of cached input tokens did, at the month before''s mean prices. Estimate.';
+COMMENT ON COLUMN month_over_month_drivers.price IS 'The rest: prices, discounts, and the kind of tokens. The four sum to change.';
+COMMENT ON COLUMN month_over_month_drivers.tokens_before IS 'Tokens in the month before.';
+COMMENT ON COLUMN month_over_month_drivers.tokens_now IS 'Tokens in the month.';
+
+CREATE VIEW anomalous_days AS
+WITH scoped AS (
+    SELECT 'account' AS "scope", account AS scope_value, currency, usage_date, net_cost, requests FROM allocated_daily
+    UNION ALL SELECT 'model', model, currency, usage_date, net_cost, requests FROM allocated_daily
+    UNION ALL SELECT 'token', token_id, currency, usage_date, net_cost, requests FROM allocated_daily
+    UNION ALL SELECT 'cost_center', cost_center, currency, usage_date, net_cost, requests FROM chargeback_daily WHERE charge_class IS NULL
+), sums AS (
+    SELECT "scope", scope_value, currency, usage_date, sum(net_cost) AS cost, sum(requests)::BIGINT AS requests
+    FROM scoped, data_as_of WHERE usage_date < complete_before GROUP BY ALL
+), spans AS (
+    SELECT "scope", scope_value, currency, min(usage_date) AS first_day, max(cost) AS most, sum(cost) AS total FROM sums GROUP BY ALL
+), calendar AS (
+    SELECT unnest(generate_series((SELECT min(usage_date) FROM usage_daily)::TIMESTAMP, (complete_before - 1)::TIMESTAMP, INTERVAL 1 DAY))::DATE AS usage_date FROM data_as_of
+), series AS ( -- a day without usage counts as 0, from the scope's first day on
+    SELECT s."scope", s.scope_value, s.currency, s.first_day, c.usage_date, isodow(c.usage_date) > 5 AS weekend, coalesce(d.cost, 0) AS cost, coalesce(d.requests, 0) AS requests
+    FROM spans s JOIN calendar c ON c.usage_date >= s.first_day
+    LEFT JOIN sums d ON d."scope" = s."scope" AND d.scope_value IS NOT DISTINCT FROM s.scope_value AND d.currency IS NOT DISTINCT FROM s.currency AND d.usage_date = c.usage_date
+), history AS (
+    SELECT *, list(cost::DOUBLE) OVER (PARTITION BY "scope", scope_value, currency, weekend ORDER BY usage_date ROWS BETWEEN 20 PRECEDING AND 1 PRECEDING) AS past FROM series
+), middle AS (
+    SELECT *, list_median(past) AS median FROM history WHERE len(past) >= 5
+), judged AS (
+    SELECT *, greatest(1.4826 * list_median(list_transform(past, lambda x: abs(x - median))), 0.05 * abs(median)) AS spread FROM middle
+)
+SELECT usage_date, CASE WHEN cost::DOUBLE > median THEN 'spike' ELSE 'drop' END AS kind, "scope", scope_value, currency, cost AS observed, median::DECIMAL(38,6) AS expected, (cost::DOUBLE - median)::DECIMAL(38,6) AS deviation,
+    ((cost::DOUBLE - median) / nullif(spread, 0))::DECIMAL(18,2) AS score, requests,
+    format('the median of the {} {} before is {:.2f}, their spread {:.2f}', len(past), CASE WHEN weekend THEN 'weekend days' ELSE 'working days' END, median, spread) AS detail
+FROM judged WHERE abs(cost::DOUBLE - median) > 4 * spread AND abs(cost::DOUBLE - median) >= 1
+UNION ALL
+SELECT d.usage_date, 'new', s."scope", s.scope_value, s.currency, d.cost, 0, d.cost::DECIMAL(38,6), NULL, d.requests, format('a token that had not been seen before; {} in all since', s.total)
+FROM spans s JOIN sums d ON d."scope" = s."scope" AND d.scope_value IS NOT DISTINCT FROM s.scope_value AND d.currency IS NOT DISTINCT FROM s.currency AND d.usage_date = s.first_day
+WHERE s."scope" = 'token' AND s.total >= 1 AND s.first_day >= (SELECT min(usage_date) + 7 FROM usage_daily)
+UNION ALL
+SELECT usage_date, 'price change', 'model', model, NULL, NULL, NULL, NULL, NULL, records, concat_ws(' ', field, detail)
+FROM quality_issues WHERE check_name = 'price_change_days';
+COMMENT ON VIEW anomalous_days IS '13. Days that leave their own history: of accounts, cost centres, models, tokens; new tokens; price changes.';
+COMMENT ON COLUMN anomalous_days.usage_date IS 'UTC day.';
+COMMENT ON COLUMN anomalous_days.kind IS 'spike or drop: the day leaves its history. new: a token seen for the first time. price change.';
+COMMENT ON COLUMN anomalous_days."scope" IS 'account, cost_center, model or token.';
+COMMENT ON COLUMN anomalous_days.scope_value IS 'Which of these; NULL of all.';
+COMMENT ON COLUMN anomalous_days.currency IS 'ISO 4217 code of the costs. Never sum across currencies.';
+COMMENT ON COLUMN anomalous_days.observed IS 'Net cost of the day, exact.';
+COMMENT ON COLUMN anomalous_days.expected IS 'Median of the last 20 days of the same kind (working day or weekend) before it. Estimate.';
+COMMENT ON COLUMN anomalous_days.deviation IS 'observed − expected.';
+COMMENT ON COLUMN anomalous_days.score IS 'deviation ÷ spread; the spread is 1.4826 × the median absolute deviation of those days, and at least 5 % of the median. A day is listed from 4 on, and if the deviation is 1 or more.';
+COMMENT ON COLUMN anomalous_days.requests IS 'Records of the day.';
+COMMENT ON COLUMN anomalous_days.detail IS 'What it was held against.';
+
+CREATE VIEW top_spenders AS
+WITH scoped AS (
+    SELECT 'user' AS "scope", user_id AS scope_value, * FROM allocated_daily
+    UNION ALL SELECT 'token', token_id, * FROM allocated_daily
+    UNION ALL SELECT 'model', model, * FROM allocated_daily
+    UNION ALL SELECT 'custom_user', custom_user_id, * FROM allocated_daily
+)
+SELECT date_trunc('month', usage_date)::DATE AS "month", "scope", scope_value, currency, sum(requests)::BIGINT AS requests, TRY_CAST(sum(total_tokens) AS BIGINT) AS total_tokens, sum(net_cost) AS net_cost,
+    rank() OVER (PARTITION BY date_trunc('month', usage_date), "scope", currency ORDER BY sum(net_cost) DESC NULLS LAST) AS place,
+    (sum(net_cost)::DOUBLE / nullif(sum(sum(net_cost)) OVER (PARTITION BY date_trunc('month', usage_date), "scope", currency), 0)::DOUBLE)::DECIMAL(18,6) AS "share"
+FROM scoped GROUP BY date_trunc('month', usage_date), "scope", scope_value, currency;
+COMMENT ON VIEW top_spenders IS '14. Which users, tokens and models cost most? By month; each kind sums exactly to the amount of usage.';
+COMMENT ON COLUMN top_spenders."month" IS 'First day of the month.';
+COMMENT ON COLUMN top_spenders."scope" IS 'user, token, model or custom_user.';
+COMMENT ON COLUMN top_spenders.scope_value IS 'Which of these; NULL of all.';
+COMMENT ON COLUMN top_spenders.currency IS 'ISO 4217 code of the costs. Never sum across currencies.';
+COMMENT ON COLUMN top_spenders.requests IS 'Number of records.';
+COMMENT ON COLUMN top_spenders.total_tokens IS 'All tokens.';
+COMMENT ON COLUMN top_spenders.net_cost IS 'What is charged.';
+COMMENT ON COLUMN top_spenders.place IS 'Rank by net cost in the month, from 1.';
+COMMENT ON COLUMN top_spenders.share IS 'Share of the month''s net cost. NULL where that is 0.';
+
+CREATE VIEW unit_cost AS
+WITH scoped AS (
+    SELECT 'all' AS "scope", NULL AS scope_value, usage_date, currency, user_id, requests, total_tokens, net_cost FROM allocated_daily
+    UNION ALL SELECT 'model', model, usage_date, currency, user_id, requests, total_tokens, net_cost FROM allocated_daily
+    UNION ALL SELECT 'cost_center', coalesce(a.cost_center, CASE WHEN a.pool IS NULL THEN '(unallocated)' ELSE 'pool ' || a.pool END), usage_date, currency, user_id, requests, total_tokens, net_cost FROM allocated_daily JOIN allocations a USING (allocation_id)
+)
+SELECT date_trunc('month', usage_date)::DATE AS "month", "scope", scope_value, currency, sum(requests)::BIGINT AS requests, TRY_CAST(sum(total_tokens) AS BIGINT) AS total_tokens, count(DISTINCT user_id) AS active_users, sum(net_cost) AS net_cost,
+    (sum(net_cost)::DOUBLE / nullif(sum(requests), 0)::DOUBLE)::DECIMAL(38,6) AS per_request,
+    (sum(net_cost)::DOUBLE * 1e6 / nullif(sum(total_tokens), 0)::DOUBLE)::DECIMAL(38,6) AS per_million_tokens,
+    (sum(net_cost)::DOUBLE / nullif(count(DISTINCT user_id), 0))::DECIMAL(38,6) AS per_active_user
+FROM scoped GROUP BY ALL;
+COMMENT ON VIEW unit_cost IS '15. What does a request, a million tokens, an active user cost? By month, for everything, each model and each cost centre.';
+COMMENT ON COLUMN unit_cost."month" IS 'First day of the month.';
+COMMENT ON COLUMN unit_cost."scope" IS 'all, model or cost_center (before pools are split).';
+COMMENT ON COLUMN unit_cost.scope_value IS 'Which of these; NULL of all.';
+COMMENT ON COLUMN unit_cost.currency IS 'ISO 4217 code of the costs. Never sum across currencies.';
+COMMENT ON COLUMN unit_cost.requests IS 'Number of records.';
+COMMENT ON COLUMN unit_cost.total_tokens IS 'All tokens.';
+COMMENT ON COLUMN unit_cost.active_users IS 'Users with usage in the month.';
+COMMENT ON COLUMN unit_cost.net_cost IS 'What is charged.';
+COMMENT ON COLUMN unit_cost.per_request IS 'net_cost ÷ requests, rounded.';
+COMMENT ON COLUMN unit_cost.per_million_tokens IS 'net_cost ÷ million tokens, rounded.';
+COMMENT ON COLUMN unit_cost.per_active_user IS 'net_cost ÷ active_users, rounded.';
+
+CREATE VIEW cache_savings AS
+SELECT date_trunc('month', usage_date)::DATE AS "month", model, currency, TRY_CAST(sum(input_tokens) AS BIGINT) AS input_tokens, TRY_CAST(sum(cached_tokens) AS BIGINT) AS cached_tokens,
+    (sum(cached_tokens)::DOUBLE / nullif(coalesce(sum(input_tokens), 0) + coalesce(sum(cached_tokens), 0), 0)::DOUBLE)::DECIMAL(18,6) AS cached_share,
+    sum(TRY((cached_tokens::DECIMAL(13,0) * 0.000001::DECIMAL(7,6) * cached_price)::DECIMAL(18,12))) AS cached_cost,
+    sum(TRY((cached_tokens::DECIMAL(13,0) * 0.000001::DECIMAL(7,6) * (input_price - cached_price)::DECIMAL(18,12))::DECIMAL(18,12))) AS saved
+FROM usage WHERE input_tokens IS NOT NULL OR cached_tokens IS NOT NULL
+GROUP BY ALL;
+COMMENT ON VIEW cache_savings IS '16. How much input comes from the cache, and what does that save? By month and model.';
+COMMENT ON COLUMN cache_savings."month" IS 'First day of the month.';
+COMMENT ON COLUMN cache_savings.model IS 'Model that was called.';
+COMMENT ON COLUMN cache_savings.currency IS 'ISO 4217 code of the costs. Never sum across currencies.';
+COMMENT ON COLUMN cache_savings.input_tokens IS 'Input tokens, not counting the cached ones.';
+COMMENT ON COLUMN cache_savings.cached_tokens IS 'Input tokens read from the cache.';
+COMMENT ON COLUMN cache_savings.cached_share IS 'Cached ÷ all input tokens; NULL where there are none.';
+COMMENT ON COLUMN cache_savings.cached_cost IS 'List cost of the cached tokens at their own price.';
+COMMENT ON COLUMN cache_savings.saved IS 'What they would have cost more at the input price of the same record, before the discount. Records without one of the prices are left out.';
+
+CREATE VIEW discount_realised AS
+SELECT date_trunc('month', usage_date)::DATE AS "month", model, currency, sum(total_amount) AS list_cost, sum(discount_amount) AS discount, sum(amount) AS net_cost,
+    (sum(discount_amount)::DOUBLE / nullif(sum(total_amount), 0)::DOUBLE)::DECIMAL(18,6) AS discount_rate
+FROM usage_daily GROUP BY ALL;
+COMMENT ON VIEW discount_realised IS '17. List against net, by month and model.';
+COMMENT ON COLUMN discount_realised."month" IS 'First day of the month.';
+COMMENT ON COLUMN discount_realised.model IS 'Model that was called.';
+COMMENT ON COLUMN discount_realised.currency IS 'ISO 4217 code of the costs. Never sum across currencies.';
+COMMENT ON COLUMN discount_realised.list_cost IS 'Cost before the discount.';
+COMMENT ON COLUMN discount_realised.discount IS 'What was taken off.';
+COMMENT ON COLUMN discount_realised.net_cost IS 'What is charged.';
+COMMENT ON COLUMN discount_realised.discount_rate IS 'discount ÷ list_cost; NULL where that is 0.';
+
+CREATE VIEW price_changes AS
+WITH days AS (
+    SELECT account, model, line, category, item, unit, currency, usage_date, list(DISTINCT price ORDER BY price) AS prices, sum(requests)::BIGINT AS requests FROM unit_prices GROUP BY ALL
+), steps AS (
+    SELECT *, lag(prices) OVER w AS prices_before, lag(usage_date) OVER w AS day_before FROM days
+    WINDOW w AS (PARTITION BY account, model, line, category, item, unit, currency ORDER BY usage_date)
+)
+SELECT usage_date, account, model, line, category, item, unit, currency, day_before, prices_before, prices,
+    CASE WHEN len(prices) = 1 AND len(prices_before) = 1 THEN (prices[1]::DOUBLE / nullif(prices_before[1], 0)::DOUBLE - 1)::DECIMAL(18,6) END AS change, requests
+FROM steps WHERE prices_before IS NOT NULL AND prices <> prices_before;
+COMMENT ON VIEW price_changes IS '18. Which unit prices changed, and when? A row for each day on which a price differs from the last day before.';
+COMMENT ON COLUMN price_changes.usage_date IS 'UTC day.';
+COMMENT ON COLUMN price_changes.account IS 'Name of the account in the config.';
+COMMENT ON COLUMN price_changes.model IS 'Model that was called.';
+COMMENT ON COLUMN price_changes.line IS 'input, output or cached (price per million tokens), or ext (price per unit).';
+COMMENT ON COLUMN price_changes.category IS 'Category of an ext charge; tokens otherwise.';
+COMMENT ON COLUMN price_changes.item IS 'Item of an ext charge; otherwise the same as line.';
+COMMENT ON COLUMN price_changes.unit IS 'What is priced.';
+COMMENT ON COLUMN price_changes.currency IS 'ISO 4217 code of the costs. Never sum across currencies.';
+COMMENT ON COLUMN price_changes.day_before IS 'Last day before on which it was charged.';
+COMMENT ON COLUMN price_changes.prices_before IS 'Prices of that day.';
+COMMENT ON COLUMN price_changes.prices IS 'Prices of the day.';
+COMMENT ON COLUMN price_changes.change IS 'Relative change, if there was one price on each day.';
+COMMENT ON COLUMN price_changes.requests IS 'Charges on the day.';
+
+CREATE VIEW modality_and_tool_spend AS
+SELECT date_trunc('month', usage_date)::DATE AS "month", coalesce(a.cost_center, CASE WHEN a.pool IS NULL THEN '(unallocated)' END) AS cost_center, a.pool, a.team, model, category, item, unit, currency,
+    sum(charges)::BIGINT AS charges, sum(quantity) AS quantity, sum(list_cost) AS list_cost
+FROM ext_daily JOIN allocations a USING (allocation_id) GROUP BY ALL;
+COMMENT ON VIEW modality_and_tool_spend IS '19. What do images, audio, video and tools cost? By month, cost centre and model, before pools are split.';
+COMMENT ON COLUMN modality_and_tool_spend."month" IS 'First day of the month.';
+COMMENT ON COLUMN modality_and_tool_spend.cost_center IS 'Cost centre; (unallocated) if none was assigned; NULL of a shared pool.';
+COMMENT ON COLUMN modality_and_tool_spend.pool IS 'Shared pool the cost goes to; NULL if it goes to an owner.';
+COMMENT ON COLUMN modality_and_tool_spend.team IS 'Team; NULL if none was assigned.';
+COMMENT ON COLUMN modality_and_tool_spend.model IS 'Model that was called.';
+COMMENT ON COLUMN modality_and_tool_spend.category IS 'Category of the charge.';
+COMMENT ON COLUMN modality_and_tool_spend.item IS 'Item of the charge.';
+COMMENT ON COLUMN modality_and_tool_spend.unit IS 'What quantity counts.';
+COMMENT ON COLUMN modality_and_tool_spend.currency IS 'ISO 4217 code of the costs. Never sum across currencies.';
+COMMENT ON COLUMN modality_and_tool_spend.charges IS 'Number of charges.';
+COMMENT ON COLUMN modality_and_tool_spend.quantity IS 'How much was used.';
+COMMENT ON COLUMN modality_and_tool_spend.list_cost IS 'Cost before the discount.';
+
+CREATE VIEW data_freshness_and_gaps AS
+WITH owned AS (
+    SELECT account, usage_date, window_start, window_end, announced, records, owns,
+        max(window_end) OVER (PARTITION BY account ORDER BY window_start, window_end ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS reached
+    FROM coverage
+), covered AS (
+    SELECT account, min(window_start) AS covered_from, max(window_end) AS covered_to, sum(greatest(0, date_diff('second', reached, window_start))) AS missing,
+        count(*) FILTER (reached < window_start) AS gaps FROM owned GROUP BY ALL
+), counts AS (
+    SELECT account, sum("rows")::BIGINT AS records, sum(quarantined)::BIGINT AS quarantined, sum(duplicates)::BIGINT AS duplicates, sum(amount) AS net_cost FROM partitions GROUP BY ALL
+), proofs AS (
+    SELECT account, count(*) FILTER (owns) AS windows, count(*) FILTER (owns AND announced IS NOT NULL AND announced <> records) AS miscounted FROM coverage GROUP BY ALL
+), issues AS (
+    SELECT account, coalesce(sum(records) FILTER (severity = 'error'), 0)::BIGINT AS errors, coalesce(sum(records) FILTER (severity = 'warning'), 0)::BIGINT AS warnings FROM quality_issues GROUP BY ALL
+), last_run AS (
+    SELECT a.account, arg_max(r.run_id, r.started_at) AS run_id, arg_max(a.status, r.started_at) AS status, max(r.started_at) AS started_at, coalesce(len(arg_max(a.failed_windows, r.started_at)), 0) AS failed_windows
+    FROM run_accounts a JOIN runs r USING (run_id) WHERE r.command = 'export' GROUP BY ALL
+)
+SELECT c.account, covered_from, covered_to, gaps, (missing / 3600.0)::DECIMAL(18,2) AS missing_hours, n.records, n.net_cost, n.quarantined, n.duplicates, p.windows, p.miscounted,
+    coalesce(i.errors, 0) AS quality_errors, coalesce(i.warnings, 0) AS quality_warnings, r.run_id, r.status AS run_status, r.started_at AS run_started_at, coalesce(r.failed_windows, 0) AS failed_windows
+FROM covered c LEFT JOIN counts n USING (account) LEFT JOIN proofs p USING (account) LEFT JOIN issues i USING (account) LEFT JOIN last_run r USING (account);
+COMMENT ON VIEW data_freshness_and_gaps IS '20. How fresh and how complete is it? A row an account.';
+COMMENT ON COLUMN data_freshness_and_gaps.account IS 'Name of the account in the config.';
+COMMENT ON COLUMN data_freshness_and_gaps.covered_from IS 'Start of the first window that was fetched, UTC.';
+COMMENT ON COLUMN data_freshness_and_gaps.covered_to IS 'End of the last, UTC: how fresh it is.';
+COMMENT ON COLUMN data_freshness_and_gaps.gaps IS 'Stretches in between that were not fetched.';
+COMMENT ON COLUMN data_freshness_and_gaps.missing_hours IS 'Their length.';
+COMMENT ON COLUMN data_freshness_and_gaps.records IS 'Records in usage.';
+COMMENT ON COLUMN data_freshness_and_gaps.net_cost IS 'Sum of their amounts; mind that an account has one currency.';
+COMMENT ON COLUMN data_freshness_and_gaps.quarantined IS 'Records in quarantine.';
+COMMENT ON COLUMN data_freshness_and_gaps.duplicates IS 'Records left out because their id had come already in the window.';
+COMMENT ON COLUMN data_freshness_and_gaps.windows IS 'Windows that own some instant.';
+COMMENT ON COLUMN data_freshness_and_gaps.miscounted IS 'Of these, windows in which another number of records came than the API announced; they were proven complete by a second pass.';
+COMMENT ON COLUMN data_freshness_and_gaps.quality_errors IS 'Records with findings of severity error.';
+COMMENT ON COLUMN data_freshness_and_gaps.quality_warnings IS 'Records with findings of severity warning.';
+COMMENT ON COLUMN data_freshness_and_gaps.run_id IS 'Last export of the account.';
+COMMENT ON COLUMN data_freshness_and_gaps.run_status IS 'How it ended.';
+COMMENT ON COLUMN data_freshness_and_gaps.run_started_at IS 'When it began, UTC.';
+COMMENT ON COLUMN data_freshness_and_gaps.failed_windows IS 'Windows it could not fetch.';
