@@ -32,6 +32,7 @@ type Rows struct {
 
 	d      *database
 	conn   *duckdb.Conn
+	shared bool // conn is somebody else's to close
 	types  []duckdb.TypeInfo
 	fetch  string      // reads the stored answer from one row number to another; "" if the answer isn't stored
 	direct driver.Rows // the answer where it isn't stored
@@ -61,8 +62,39 @@ type Value struct {
 //
 // Errors of the statement are DuckDB's, with the names it suggests; besides, ErrNotPublished and ErrNotReading.
 func (l *Lake) Query(ctx context.Context, query string) (*Rows, error) {
-	return l.query(ctx, query)
+	d, conn, err := l.openPublished(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return answerTo(ctx, query, &Rows{d: d, conn: conn})
 }
+
+// Snapshot is the published file as it was when it was opened: several queries on one of it see the same, whatever is
+// published meanwhile. It is for one goroutine, and Close must be called.
+type Snapshot struct {
+	d    *database
+	conn *duckdb.Conn
+}
+
+// Snapshot opens the published file for several queries.
+func (l *Lake) Snapshot(ctx context.Context) (*Snapshot, error) {
+	d, conn, err := l.openPublished(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return &Snapshot{d, conn}, nil
+}
+
+// Query is as Lake.Query. It ends the answer before it.
+func (s *Snapshot) Query(ctx context.Context, query string) (*Rows, error) {
+	if _, err := s.conn.ExecContext(ctx, "DROP TABLE IF EXISTS temp."+answer, nil); err != nil {
+		return nil, err
+	}
+	return answerTo(ctx, query, &Rows{conn: s.conn, shared: true})
+}
+
+// Close lets go of the file.
+func (s *Snapshot) Close() error { return errors.Join(s.conn.Close(), s.d.close()) }
 
 // openPublished opens the published file to be read, and shuts off everything else but the paths in allowed.
 func (l *Lake) openPublished(ctx context.Context, allowed ...string) (*database, *duckdb.Conn, error) {
@@ -127,12 +159,8 @@ func prepare(ctx context.Context, conn *duckdb.Conn, query string) (*duckdb.Stmt
 	return stmt, kind, nil
 }
 
-func (l *Lake) query(ctx context.Context, query string) (_ *Rows, err error) {
-	d, conn, err := l.openPublished(ctx)
-	if err != nil {
-		return nil, err
-	}
-	r := &Rows{d: d, conn: conn}
+// answerTo runs a query on the connection of r.
+func answerTo(ctx context.Context, query string, r *Rows) (_ *Rows, err error) {
 	defer func() {
 		if err != nil {
 			err = errors.Join(ctx.Err(), err)
@@ -215,7 +243,7 @@ func (r *Rows) Close() error {
 		errs = append(errs, r.direct.Close())
 		r.direct = nil
 	}
-	if r.conn != nil {
+	if r.conn != nil && !r.shared {
 		errs = append(errs, r.conn.Close())
 		r.conn = nil
 	}
@@ -297,7 +325,7 @@ func (r *Rows) WriteCSV(ctx context.Context, w io.Writer, raw bool) (int64, erro
 		for i, v := range row {
 			switch {
 			case !v.Null && !raw && !r.Columns[i].Numeric:
-				writeField(b, i, noFormula(v.Text))
+				writeField(b, i, NoFormula(v.Text))
 			case !v.Null:
 				writeField(b, i, v.Text)
 			case i > 0:
@@ -312,8 +340,8 @@ func (r *Rows) WriteCSV(ctx context.Context, w io.Writer, raw bool) (int64, erro
 	return n, b.Flush()
 }
 
-// noFormula keeps a spreadsheet from computing text that came from outside.
-func noFormula(s string) string {
+// NoFormula keeps a spreadsheet from computing text that came from outside.
+func NoFormula(s string) string {
 	if s != "" && strings.IndexByte("=+-@\t\r", s[0]) >= 0 {
 		return "'" + s
 	}

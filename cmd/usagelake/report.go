@@ -1,0 +1,179 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"github.com/usagelake/usagelake/jobs"
+	"github.com/usagelake/usagelake/load"
+	"github.com/usagelake/usagelake/load/report"
+	"github.com/usagelake/usagelake/schemas"
+)
+
+func (a *app) reportCommand() *cobra.Command {
+	var opts report.Options
+	var month, from, to, format, out string
+	var b strings.Builder
+	for _, r := range report.Names() {
+		fmt.Fprintf(&b, "  %-15s %s\n", r[0], r[1])
+	}
+	c := &cobra.Command{
+		Use:   "report NAME",
+		Short: "A named report: chargeback, statement, budget …",
+		Long: `report answers a named report from the published file. It needs no key and no lock.
+
+Reports:
+` + b.String() + `
+By default it is about the last month that has charges. --month is a billing month: corrections of closed months count in
+it. --from and --to (excluded) are UTC days of usage.`,
+		Example: `  usagelake report chargeback                                  what each cost centre is charged this month
+  usagelake report chargeback --month 2026-10 --by team,model
+  usagelake report chargeback --format html --month 2026-10    a page to send: chargeback-2026-10.html
+  usagelake report statement --format xlsx --month 2026-10     a workbook, a sheet for each cost centre
+  usagelake report budget
+  usagelake report chargeback --by day --format csv --out -`,
+		Args: cobra.ExactArgs(1),
+		ValidArgsFunction: func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
+			var names []string
+			for _, r := range report.Names() {
+				names = append(names, r[0]+"\t"+r[1])
+			}
+			return names, cobra.ShellCompDirectiveNoFileComp
+		},
+		RunE: func(c *cobra.Command, args []string) error {
+			opts.Name = args[0]
+			if format == "" {
+				format = "table"
+				if a.json() {
+					format = "json"
+				}
+			}
+			if !slices.Contains([]string{"table", "csv", "json", "xlsx", "html", "parquet"}, format) {
+				return jobs.Usage("", "--format %q is none of table, csv, json, xlsx, html, parquet", format)
+			}
+			var err error
+			if month != "" {
+				m, err := a.month(month)
+				if err != nil {
+					return jobs.Usage("", "--month: %w", err)
+				}
+				opts.Month = &m
+			}
+			for _, x := range []struct {
+				flag, value string
+				to          **schemas.Date
+			}{{"--from", from, &opts.From}, {"--to", to, &opts.To}} {
+				if x.value == "" {
+					continue
+				}
+				t, err := jobs.ParseTime(x.value, a.Now())
+				if err != nil {
+					return jobs.Usage("", "%s: %w", x.flag, err)
+				}
+				d := schemas.DateOf(t)
+				if !d.Start().Equal(t) {
+					return jobs.Usage("", "%s: a report is about whole UTC days, and %s lies within one", x.flag, x.value)
+				}
+				*x.to = &d
+			}
+			if opts.From != nil && opts.To == nil {
+				d := schemas.DateOf(a.Now()) + 1
+				opts.To = &d
+			}
+			opts.Now, opts.Version, opts.Pictures = a.Now(), version(), format == "html"
+			cfg, err := a.lakeConfig()
+			if err != nil {
+				return err
+			}
+			lake, err := load.Open(cfg.Lake, load.Options{Logger: a.log})
+			if err != nil {
+				return jobs.NoLake(err)
+			}
+			doc, err := report.Build(c.Context(), lake, opts)
+			if wrong := (*report.OptionsError)(nil); errors.As(err, &wrong) {
+				return jobs.Usage("usagelake report --help", "%w", err)
+			}
+			if err != nil {
+				return err
+			}
+			if out == "" && (format == "xlsx" || format == "html" || format == "parquet") {
+				out = opts.Name + "-" + doc.Period + "." + format
+			}
+			return a.writeReport(doc, format, out)
+		},
+	}
+	f := c.Flags()
+	f.StringVar(&month, "month", "", "billing `month`: 2026-10, this or last")
+	f.StringVar(&from, "from", "", "first UTC `day` of usage: 2026-10-01, yesterday, -7d")
+	f.StringVar(&to, "to", "", "`day` before which it ends (default tomorrow, if --from is given)")
+	f.StringSliceVar(&opts.By, "by", nil, "chargeback: by these `dimensions`: "+strings.Join(report.Dimensions(), ", "))
+	f.IntVar(&opts.Top, "top", 20, "top: how many of each kind")
+	f.StringVar(&format, "format", "", "table, csv, json, xlsx, html or parquet (default table; json with --output json)")
+	f.StringVar(&out, "out", "", "write to this `file`, - for stdout (default stdout; xlsx, html and parquet: NAME-MONTH.ext here)")
+	return c
+}
+
+// month reads 2026-10, this, last.
+func (a *app) month(s string) (schemas.Date, error) {
+	this := schemas.MonthOf(schemas.DateOf(a.Now()))
+	switch s {
+	case "this":
+		return this, nil
+	case "last":
+		return schemas.MonthOf(this - 1), nil
+	}
+	return schemas.ParseMonth(s)
+}
+
+// writeReport writes a report to a file, or to stdout. A file is there whole or not at all.
+func (a *app) writeReport(doc *report.Document, format, out string) error {
+	write := map[string]func(io.Writer) error{"table": doc.Text, "csv": doc.CSV, "json": doc.JSON, "xlsx": doc.XLSX, "html": doc.HTML, "parquet": doc.Parquet}[format]
+	if out == "" || out == "-" {
+		if f, ok := a.Stdout.(*os.File); ok && (format == "xlsx" || format == "parquet") && term.IsTerminal(int(f.Fd())) {
+			return jobs.Usage("", "%s is not for a terminal: name a file with --out", format)
+		}
+		return write(&answerWriter{app: a})
+	}
+	var b bytes.Buffer
+	if err := write(&b); err != nil {
+		return err
+	}
+	if err := writeWhole(out, b.Bytes()); err != nil {
+		return err
+	}
+	if a.json() {
+		return a.printJSON(map[string]any{"report": doc.Name, "format": format, "out": out, "bytes": b.Len()})
+	}
+	if !a.quiet {
+		fmt.Fprintf(a.Stderr, "%s is written.\n", out)
+	}
+	return nil
+}
+
+// writeWhole replaces a file by one rename.
+func writeWhole(path string, b []byte) (err error) {
+	f, err := os.CreateTemp(filepath.Dir(path), ".usagelake-*")
+	if err != nil {
+		return fmt.Errorf("write %s: %w", path, err)
+	}
+	defer func() {
+		if err != nil {
+			_ = os.Remove(f.Name())
+			err = fmt.Errorf("write %s: %w", path, err)
+		}
+	}()
+	_, err = f.Write(b)
+	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
+		return err
+	}
+	return os.Rename(f.Name(), path)
+}

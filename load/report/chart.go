@@ -1,0 +1,402 @@
+package report
+
+import (
+	"fmt"
+	"html"
+	"html/template"
+	"math"
+	"strconv"
+	"strings"
+)
+
+// The pictures are drawn here, as SVG within the page: what they need (bands, heat maps, calendars, patterns beside
+// colours) is more than a charting library offers, and no script runs and nothing is loaded.
+//
+// Geometry is computed in float64; no figure of a picture is money that anybody is charged.
+
+// chart draws itself.
+type chart interface {
+	draw(title string) template.HTML
+}
+
+// palette is Okabe and Ito's, which people with any kind of colour vision can tell apart; the last is for the rest.
+var palette = []string{"#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#8C8C8C"}
+
+const (
+	ink   = "#1b2733"
+	faint = "#d7dde3"
+	muted = "#5b6875"
+)
+
+// svg builds a picture. Every text passes through label, which escapes it.
+type svg struct {
+	strings.Builder
+	w, h float64
+}
+
+func newSVG(w, h float64, title, description string) *svg {
+	s := &svg{w: w, h: h}
+	fmt.Fprintf(s, `<svg viewBox="0 0 %g %g" role="img" xmlns="http://www.w3.org/2000/svg"><title>%s</title><desc>%s</desc>`, w, h, html.EscapeString(title), html.EscapeString(description))
+	s.WriteString(`<defs><pattern id="hatch" width="6" height="6" patternUnits="userSpaceOnUse" patternTransform="rotate(45)"><rect width="2" height="6" fill="#ffffff" fill-opacity="0.45"/></pattern>` +
+		`<pattern id="dots" width="6" height="6" patternUnits="userSpaceOnUse"><circle cx="2" cy="2" r="1.2" fill="#ffffff" fill-opacity="0.6"/></pattern></defs>`)
+	return s
+}
+
+func (s *svg) rect(x, y, w, h float64, fill string) {
+	if w > 0 && h > 0 {
+		fmt.Fprintf(s, `<rect x="%.2f" y="%.2f" width="%.2f" height="%.2f" fill="%s"/>`, x, y, w, h, fill)
+	}
+}
+
+// bar is a rectangle in the colour and pattern of the i-th series.
+func (s *svg) bar(x, y, w, h float64, i int) {
+	s.rect(x, y, w, h, palette[i%len(palette)])
+	switch i % 3 {
+	case 1:
+		s.rect(x, y, w, h, "url(#hatch)")
+	case 2:
+		s.rect(x, y, w, h, "url(#dots)")
+	}
+}
+
+func (s *svg) line(x1, y1, x2, y2 float64, stroke string, width float64, dash string) {
+	fmt.Fprintf(s, `<line x1="%.2f" y1="%.2f" x2="%.2f" y2="%.2f" stroke="%s" stroke-width="%g"`, x1, y1, x2, y2, stroke, width)
+	if dash != "" {
+		fmt.Fprintf(s, ` stroke-dasharray="%s"`, dash)
+	}
+	s.WriteString("/>")
+}
+
+func (s *svg) label(x, y float64, anchor string, size float64, fill, text string) {
+	fmt.Fprintf(s, `<text x="%.2f" y="%.2f" text-anchor="%s" font-size="%g" fill="%s">%s</text>`, x, y, anchor, size, fill, html.EscapeString(printable(text)))
+}
+
+func (s *svg) end() template.HTML {
+	s.WriteString("</svg>")
+	return template.HTML(s.String())
+}
+
+// ticks are round numbers from 0 to at least most.
+func ticks(most float64) []float64 {
+	if most <= 0 || math.IsInf(most, 0) || math.IsNaN(most) {
+		return []float64{0, 1}
+	}
+	step := math.Pow(10, math.Floor(math.Log10(most/4)))
+	for _, m := range []float64{1, 2, 2.5, 5, 10} {
+		if most/(m*step) <= 5 {
+			step *= m
+			break
+		}
+	}
+	var out []float64
+	for v := 0.0; ; v += step {
+		out = append(out, v)
+		if v >= most {
+			return out
+		}
+	}
+}
+
+func short(v float64) string {
+	switch a := math.Abs(v); {
+	case a >= 1e9:
+		return trimZeros(v/1e9) + "G"
+	case a >= 1e6:
+		return trimZeros(v/1e6) + "M"
+	case a >= 1e4:
+		return trimZeros(v/1e3) + "k"
+	case a >= 10 || a == 0:
+		return group(strconv.FormatFloat(v, 'f', 0, 64))
+	}
+	return trimZeros(v)
+}
+
+func trimZeros(v float64) string {
+	return strings.TrimRight(strings.TrimRight(strconv.FormatFloat(v, 'f', 2, 64), "0"), ".")
+}
+
+// series are values by day, stacked.
+type series struct {
+	name   string
+	values []float64
+}
+
+// stacked shows what was spent each day, by what.
+type stacked struct {
+	days   []string // 2026-11-01
+	series []series // from the bottom up
+	unit   string
+}
+
+func (c stacked) draw(title string) template.HTML {
+	const w, h, left, right, top, bottom = 860, 320, 56, 190, 12, 34
+	s := newSVG(w, h, title, fmt.Sprintf("Bars for %d days, stacked by %d parts, in %s.", len(c.days), len(c.series), c.unit))
+	most := 0.0
+	for d := range c.days {
+		sum := 0.0
+		for _, x := range c.series {
+			sum += math.Max(x.values[d], 0)
+		}
+		most = math.Max(most, sum)
+	}
+	marks := ticks(most)
+	scale := (h - top - bottom) / marks[len(marks)-1]
+	for _, v := range marks {
+		y := h - bottom - v*scale
+		s.line(left, y, w-right, y, faint, 1, "")
+		s.label(left-8, y+4, "end", 11, muted, short(v))
+	}
+	slot := (w - left - right) / float64(max(len(c.days), 1))
+	for d, day := range c.days {
+		y := float64(h - bottom)
+		x := left + float64(d)*slot
+		for i, part := range c.series {
+			v := math.Max(part.values[d], 0) * scale
+			y -= v
+			s.bar(x+slot*0.12, y, slot*0.76, v-0.6, i)
+		}
+		if every := max(1, len(c.days)/8); d%every == 0 && len(day) == 10 {
+			s.label(x+slot/2, h-bottom+16, "middle", 11, muted, day[5:])
+		}
+	}
+	s.label(left, h-2, "start", 11, muted, c.unit+" a day, UTC")
+	for i := range c.series { // the legend stands in the order of the stack
+		part := c.series[len(c.series)-1-i]
+		y := top + 8 + float64(i)*20
+		s.bar(w-right+16, y-9, 12, 12, len(c.series)-1-i)
+		sum := 0.0
+		for _, v := range part.values {
+			sum += v
+		}
+		s.label(w-right+34, y+1, "start", 12, ink, shorten(part.name, 15))
+		s.label(w-2, y+1, "end", 11, muted, short(sum))
+	}
+	return s.end()
+}
+
+// bars compares values by name; negative ones go to the left.
+type bars struct {
+	items []barItem
+	unit  string
+}
+
+type barItem struct {
+	name  string
+	value float64
+	text  string
+}
+
+func (c bars) draw(title string) template.HTML {
+	const w, row, left, right = 860, 26, 220, 110
+	h := float64(len(c.items)*row + 12)
+	s := newSVG(w, h, title, fmt.Sprintf("%d bars, in %s.", len(c.items), c.unit))
+	low, high := 0.0, 0.0
+	for _, i := range c.items {
+		low, high = math.Min(low, i.value), math.Max(high, i.value)
+	}
+	if high-low == 0 {
+		high = 1
+	}
+	scale := (w - left - right) / (high - low)
+	zero := left - low*scale
+	for n, i := range c.items {
+		y := 6 + float64(n)*row
+		s.label(left-10, y+15, "end", 12, ink, shorten(i.name, 32))
+		x, width := zero, i.value*scale
+		if i.value < 0 {
+			x, width = zero+i.value*scale, -i.value*scale
+			s.bar(x, y+3, math.Max(width, 1), row-9, 5)
+		} else {
+			s.bar(x, y+3, math.Max(width, 1), row-9, 0)
+		}
+		s.label(math.Max(x+width, zero)+8, y+15, "start", 12, ink, i.text)
+	}
+	s.line(zero, 0, zero, h, muted, 1, "")
+	return s.end()
+}
+
+// budgetBars shows what was spent of budgets, and where it will end.
+type budgetBars struct{ items []budgetItem }
+
+type budgetItem struct {
+	name                               string
+	spent, amount, forecast, low, high float64
+	ranged                             bool
+	text                               string
+}
+
+func (c budgetBars) draw(title string) template.HTML {
+	const w, row, left, right = 860, 40, 220, 190
+	h := float64(len(c.items)*row + 26)
+	s := newSVG(w, h, title, "For each budget a bar of what was spent, a mark for the forecast with its range, and a line at the budget.")
+	most := 1.0
+	for _, i := range c.items {
+		if i.amount > 0 {
+			most = math.Max(most, math.Max(i.spent, math.Max(i.forecast, i.high))/i.amount)
+		}
+	}
+	most = math.Min(most*1.04, 3)
+	scale := (w - left - right) / most
+	for n, i := range c.items {
+		y := 6 + float64(n)*row
+		s.label(left-10, y+20, "end", 12, ink, shorten(i.name, 32))
+		s.rect(left, y+6, scale*most, row-18, "#eef1f4")
+		if i.amount <= 0 {
+			continue
+		}
+		at := func(v float64) float64 { return left + math.Min(math.Max(v/i.amount, 0), most)*scale }
+		series := 0
+		if i.spent > i.amount {
+			series = 5
+		}
+		s.bar(left, y+6, at(i.spent)-left, row-18, series)
+		if i.ranged {
+			s.line(at(i.low), y+17, at(i.high), y+17, ink, 3, "")
+		}
+		s.line(at(i.forecast), y+8, at(i.forecast), y+26, ink, 2, "")
+		s.label(w-right+12, y+20, "start", 12, ink, i.text)
+	}
+	x := left + scale
+	s.line(x, 0, x, h-22, "#a4262c", 1.5, "4 3")
+	s.label(x, h-8, "middle", 11, "#a4262c", "budget")
+	s.label(left, h-8, "start", 11, muted, "bar: spent · tick: forecast · stroke: its range")
+	return s.end()
+}
+
+// outlook shows how a month's cost adds up, and what it will come to.
+type outlook struct {
+	days                []string // of the month, all of them
+	actual              []float64
+	forecast, low, high float64
+	ranged              bool
+	unit                string
+}
+
+func (c outlook) draw(title string) template.HTML {
+	const w, h, left, right, top, bottom = 860, 280, 56, 150, 12, 34
+	s := newSVG(w, h, title, "The month's cost so far, added up by day, and a line to the forecast with its range.")
+	most := c.forecast
+	if c.ranged {
+		most = math.Max(most, c.high)
+	}
+	for _, v := range c.actual {
+		most = math.Max(most, v)
+	}
+	marks := ticks(most)
+	scale := (h - top - bottom) / marks[len(marks)-1]
+	x := func(day int) float64 { return left + (w-left-right)*float64(day)/float64(max(len(c.days), 1)) }
+	y := func(v float64) float64 { return h - bottom - math.Max(v, 0)*scale }
+	for _, v := range marks {
+		s.line(left, y(v), w-right, y(v), faint, 1, "")
+		s.label(left-8, y(v)+4, "end", 11, muted, short(v))
+	}
+	n, end := len(c.actual), len(c.days)
+	last := 0.0
+	var path strings.Builder
+	fmt.Fprintf(&path, "M%.2f %.2f", x(0), y(0))
+	for i, v := range c.actual {
+		fmt.Fprintf(&path, "L%.2f %.2f", x(i+1), y(v))
+		last = v
+	}
+	if n < end {
+		if c.ranged {
+			fmt.Fprintf(s, `<path d="M%.2f %.2fL%.2f %.2fL%.2f %.2fZ" fill="#56B4E9" fill-opacity="0.35"/>`, x(n), y(last), x(end), y(c.high), x(end), y(c.low))
+			s.label(x(end)+8, y(c.high)+1, "start", 11, muted, "high "+short(c.high))
+			s.label(x(end)+8, y(c.low)+9, "start", 11, muted, "low "+short(c.low))
+		}
+		s.line(x(n), y(last), x(end), y(c.forecast), "#0072B2", 2, "6 4")
+		s.label(x(end)+8, y(c.forecast)+5, "start", 12, ink, "forecast "+short(c.forecast))
+	}
+	fmt.Fprintf(s, `<path d="%s" fill="none" stroke="#0072B2" stroke-width="2.5"/>`, path.String())
+	for i, day := range c.days {
+		if i%5 == 0 && len(day) == 10 {
+			s.label(x(i)+2, h-bottom+16, "start", 11, muted, day[5:])
+		}
+	}
+	s.label(left, h-2, "start", 11, muted, c.unit+", added up")
+	return s.end()
+}
+
+// heat shows a value for each hour of each weekday.
+type heat struct {
+	values [7][24]float64 // from Monday; hours UTC
+	unit   string
+}
+
+func (c heat) draw(title string) template.HTML {
+	const w, left, top, cell = 860, 56, 24, 33
+	s := newSVG(w, top+7*24+26, title, "A field for each hour of each weekday, the darker the more; "+c.unit+".")
+	most := 0.0
+	for _, day := range c.values {
+		for _, v := range day {
+			most = math.Max(most, v)
+		}
+	}
+	for d, day := range c.values {
+		s.label(left-8, top+float64(d)*24+16, "end", 12, ink, []string{"Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"}[d])
+		for hour, v := range day {
+			x, y := left+float64(hour)*cell, top+float64(d)*24
+			share := 0.0
+			if most > 0 {
+				share = math.Max(v, 0) / most
+			}
+			// From near white to dark blue: lightness alone tells.
+			mix := func(a, b float64) int { return int(a + (b-a)*share) }
+			s.rect(x, y, cell-1.5, 22.5, fmt.Sprintf("#%02x%02x%02x", mix(238, 8), mix(243, 48), mix(248, 107)))
+			if v > 0 {
+				fill := ink
+				if share > 0.45 {
+					fill = "#ffffff"
+				}
+				s.label(x+(cell-1.5)/2, y+15, "middle", 10, fill, short(v))
+			}
+		}
+	}
+	for hour := range 24 {
+		s.label(left+float64(hour)*cell+cell/2, top-8, "middle", 10, muted, strconv.Itoa(hour))
+	}
+	s.label(left, top+7*24+18, "start", 11, muted, c.unit)
+	return s.end()
+}
+
+// calendar shows for each account which days are covered.
+type calendar struct {
+	days []string
+	rows []calendarRow
+}
+
+type calendarRow struct {
+	name  string
+	state []byte // by day: 'f' full, 'p' part, 'n' none
+}
+
+func (c calendar) draw(title string) template.HTML {
+	const w, left, top = 860, 150, 20
+	h := float64(top + len(c.rows)*22 + 26)
+	s := newSVG(w, h, title, "A field for each day of each account: full, in part, or not covered.")
+	cell := math.Min((w-left)/float64(max(len(c.days), 1)), 26)
+	for r, row := range c.rows {
+		y := top + float64(r)*22
+		s.label(left-8, y+14, "end", 12, ink, shorten(row.name, 20))
+		for d, state := range row.state {
+			x := left + float64(d)*cell
+			switch state {
+			case 'f':
+				s.rect(x, y, cell-1.5, 20, "#0072B2")
+			case 'p':
+				s.rect(x, y, cell-1.5, 20, "#E69F00")
+				s.rect(x, y, cell-1.5, 20, "url(#hatch)")
+			default:
+				s.rect(x, y, cell-1.5, 20, "#eef1f4")
+				s.label(x+(cell-1.5)/2, y+14, "middle", 11, "#a4262c", "×")
+			}
+		}
+	}
+	for d, day := range c.days {
+		if every := max(1, len(c.days)/10); d%every == 0 && len(day) == 10 {
+			s.label(left+float64(d)*cell, top-7, "start", 10, muted, day[5:])
+		}
+	}
+	s.label(left, h-8, "start", 11, muted, "blue: the whole day · hatched: a part of it · ×: not exported")
+	return s.end()
+}

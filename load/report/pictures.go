@@ -1,0 +1,225 @@
+package report
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/usagelake/usagelake/load"
+	"github.com/usagelake/usagelake/schemas"
+)
+
+// most series that a stack tells apart; what is beyond them is one.
+const mostSeries = 6
+
+// pictures draws those of a chargeback, in the currency that most is spent in.
+func (b *builder) pictures(ctx context.Context) error {
+	t, err := ask(ctx, b.Snapshot, "currency", "", "SELECT currency FROM chargeback_daily WHERE "+b.period("billing_month", "usage_date")+" GROUP BY ALL ORDER BY sum(net_cost) DESC NULLS LAST LIMIT 1")
+	if err != nil || len(t.Rows) == 0 {
+		return err
+	}
+	currency := t.Rows[0][0]
+	for _, x := range []struct{ title, column string }{{"Net cost a day, by cost centre", "cost_center"}, {"Net cost a day, by model", "model"}} {
+		if err := b.stackedPicture(ctx, x.title, x.column, currency); err != nil {
+			return err
+		}
+	}
+	budgets, err := ask(ctx, b.Snapshot, "budgets", "Budgets", fmt.Sprintf(`SELECT budget, currency, amount AS budget_amount, spent, left_over, used_share, forecast, forecast_low, forecast_high, status FROM budget_status WHERE period_start <= DATE '%[1]s' AND period_end > DATE '%[1]s' ORDER BY used_share DESC, budget`, b.monthOrFrom()))
+	if err != nil {
+		return err
+	}
+	if err := b.budgetPicture(budgets); err != nil {
+		return err
+	}
+	if b.Month != nil && *b.Month == b.current {
+		if err := b.outlookPicture(ctx); err != nil {
+			return err
+		}
+	}
+	for _, draw := range []func(context.Context, load.Value) error{b.moversPicture, b.heatPicture, b.calendarPicture} {
+		if err := draw(ctx, currency); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// allDays are the days of the period that the data reaches.
+func (b *builder) allDays() []string {
+	from, to := b.monthOrFrom(), b.end()
+	if last := schemas.DateOf(b.asOf) + 1; to > last {
+		to = max(last, from+1)
+	}
+	var out []string
+	for d := from; d < to && len(out) < 400; d++ {
+		out = append(out, d.String())
+	}
+	return out
+}
+
+func (b *builder) stackedPicture(ctx context.Context, title, column string, currency load.Value) error {
+	t, err := ask(ctx, b.Snapshot, column, title, fmt.Sprintf(`SELECT usage_date, coalesce(%[1]s, '(none)') AS %[1]s, sum(net_cost) AS net_cost FROM chargeback_daily WHERE %[2]s AND charge_class IS NULL AND currency IS NOT DISTINCT FROM %[3]s GROUP BY ALL ORDER BY ALL`,
+		column, b.period("billing_month", "usage_date"), literal(currency)))
+	if err != nil || len(t.Rows) == 0 {
+		return err
+	}
+	days := b.allDays()
+	sums := map[string]float64{}
+	for _, row := range t.Rows {
+		sums[row[1].Text] += float(row[2])
+	}
+	var parts []string
+	for name := range sums {
+		parts = append(parts, name)
+	}
+	slices.SortFunc(parts, func(x, y string) int {
+		if sums[x] != sums[y] {
+			if sums[x] > sums[y] {
+				return -1
+			}
+			return 1
+		}
+		return strings.Compare(x, y)
+	})
+	place := map[string]int{}
+	var stack []series
+	for i, name := range parts {
+		if i < mostSeries || len(parts) == mostSeries+1 {
+			stack = append(stack, series{name, make([]float64, len(days))})
+		} else if i == mostSeries {
+			stack = append(stack, series{fmt.Sprintf("%d others", len(parts)-mostSeries), make([]float64, len(days))})
+		}
+		place[name] = min(i, len(stack)-1)
+	}
+	for _, row := range t.Rows {
+		if d := slices.Index(days, row[0].Text); d >= 0 {
+			stack[place[row[1].Text]].values[d] += float(row[2])
+		}
+	}
+	caption := ""
+	if !currency.Null {
+		caption = "Before corrections of earlier months. Numbers beside the names are sums over the period."
+	}
+	b.doc.Pictures = append(b.doc.Pictures, Picture{title, caption, stacked{days, stack, currency.Text}, t})
+	return nil
+}
+
+func (b *builder) budgetPicture(t *Table) error {
+	var items []budgetItem
+	for _, row := range t.Rows {
+		v := func(name string) float64 { return float(t.value(row, name)) }
+		items = append(items, budgetItem{name: t.value(row, "budget").Text, spent: v("spent"), amount: v("budget_amount"), forecast: v("forecast"), low: v("forecast_low"), high: v("forecast_high"),
+			ranged: !t.value(row, "forecast_low").Null, text: show(Column{Kind: Share}, t.value(row, "used_share")) + " · " + t.value(row, "status").Text})
+	}
+	if len(items) > 0 {
+		b.doc.Pictures = append(b.doc.Pictures, Picture{"Budgets", "", budgetBars{items}, t})
+	}
+	return nil
+}
+
+func (b *builder) outlookPicture(ctx context.Context) error {
+	f, err := ask(ctx, b.Snapshot, "outlook", "", `SELECT currency, forecast, forecast_low, forecast_high FROM forecast_month_end WHERE "scope" = 'all' ORDER BY forecast DESC LIMIT 1`)
+	if err != nil || len(f.Rows) == 0 {
+		return err
+	}
+	row := f.Rows[0]
+	t, err := ask(ctx, b.Snapshot, "outlook", "Cost added up by day", fmt.Sprintf(`SELECT usage_date, sum(net_cost) AS net_cost FROM chargeback_daily WHERE billing_month = DATE '%s' AND charge_class IS NULL AND currency IS NOT DISTINCT FROM %s GROUP BY ALL ORDER BY ALL`, b.current, literal(row[0])))
+	if err != nil {
+		return err
+	}
+	o := outlook{forecast: float(row[1]), low: float(row[2]), high: float(row[3]), ranged: !row[2].Null, unit: row[0].Text}
+	for d := b.current; d < schemas.NextMonth(b.current); d++ {
+		o.days = append(o.days, d.String())
+	}
+	sum := 0.0
+	for _, day := range o.days {
+		if day >= b.complete.String() {
+			break
+		}
+		for _, r := range t.Rows {
+			if r[0].Text == day {
+				sum += float(r[1])
+			}
+		}
+		o.actual = append(o.actual, sum)
+	}
+	b.doc.Pictures = append(b.doc.Pictures, Picture{"What the month will come to", "The days left at the mean of the last 28 complete days; 8 of 10 outcomes lie in the band, if days scatter as those did.", o, t})
+	return nil
+}
+
+func (b *builder) moversPicture(ctx context.Context, currency load.Value) error {
+	if b.Month == nil {
+		return nil
+	}
+	t, err := ask(ctx, b.Snapshot, "movers", "Cost centres against the month before", fmt.Sprintf(`
+		SELECT cost_center, currency, coalesce(sum(net_cost) FILTER (billing_month = DATE '%[2]s'), 0) AS net_before, coalesce(sum(net_cost) FILTER (billing_month = DATE '%[1]s'), 0) AS net_now,
+			coalesce(sum(net_cost) FILTER (billing_month = DATE '%[1]s'), 0) - coalesce(sum(net_cost) FILTER (billing_month = DATE '%[2]s'), 0) AS change
+		FROM chargeback_daily WHERE billing_month IN (DATE '%[1]s', DATE '%[2]s') AND currency IS NOT DISTINCT FROM %[3]s GROUP BY ALL ORDER BY abs(change) DESC, cost_center LIMIT 10`, b.Month, schemas.MonthOf(*b.Month-1), literal(currency)))
+	if err != nil || len(t.Rows) == 0 {
+		return err
+	}
+	c := bars{unit: currency.Text}
+	before := 0.0
+	for _, row := range t.Rows {
+		before += float(row[2])
+		c.items = append(c.items, barItem{row[0].Text, float(row[4]), signed(show(Column{Kind: Money}, row[4]))})
+	}
+	if before == 0 {
+		return nil
+	}
+	b.doc.Pictures = append(b.doc.Pictures, Picture{"Top movers", "Net cost of the month less that of the month before, by cost centre.", c, t})
+	return nil
+}
+
+func (b *builder) heatPicture(ctx context.Context, currency load.Value) error {
+	t, err := ask(ctx, b.Snapshot, "hours", "Net cost by weekday and hour", fmt.Sprintf(`SELECT isodow(request_time) AS weekday, hour(request_time) AS "hour", count(*) AS requests, sum(amount) AS net_cost FROM usage WHERE %s AND currency IS NOT DISTINCT FROM %s AND record_kind = 'request' GROUP BY ALL ORDER BY ALL`, b.days(), literal(currency)))
+	if err != nil || len(t.Rows) == 0 {
+		return err
+	}
+	t.Columns[0].Title, t.Columns[0].Kind = "Weekday (1 is Monday)", Count
+	t.Columns[1].Title, t.Columns[1].Kind = "Hour", Count
+	c := heat{unit: currency.Text + " in each hour of the week, UTC, over the period"}
+	for _, row := range t.Rows {
+		day, hour := int(float(row[0])), int(float(row[1]))
+		if day >= 1 && day <= 7 && hour >= 0 && hour < 24 {
+			c.values[day-1][hour] += float(row[3])
+		}
+	}
+	b.doc.Pictures = append(b.doc.Pictures, Picture{"When it is used", "", c, t})
+	return nil
+}
+
+func (b *builder) calendarPicture(ctx context.Context, _ load.Value) error {
+	t, err := ask(ctx, b.Snapshot, "coverage", "Coverage by day", fmt.Sprintf(`
+		WITH parts AS (SELECT account, usage_date, window_start, window_end, max(window_end) OVER (PARTITION BY account, usage_date ORDER BY window_start, window_end ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS reached FROM coverage WHERE %s)
+		SELECT account, usage_date, (sum(greatest(0, date_diff('second', greatest(window_start, coalesce(reached, window_start)), window_end))) / 3600.0)::DECIMAL(18,2) AS covered_hours FROM parts GROUP BY ALL ORDER BY ALL`, b.days()))
+	if err != nil {
+		return err
+	}
+	days := b.allDays()
+	var rows []calendarRow
+	at := map[string]int{}
+	for _, row := range t.Rows {
+		i, ok := at[row[0].Text]
+		if !ok {
+			i = len(rows)
+			at[row[0].Text] = i
+			rows = append(rows, calendarRow{row[0].Text, []byte(strings.Repeat("n", len(days)))})
+		}
+		if d := slices.Index(days, row[1].Text); d >= 0 {
+			rows[i].state[d] = 'p'
+			if float(row[2]) >= 24 {
+				rows[i].state[d] = 'f'
+			}
+		}
+	}
+	if len(rows) == 0 {
+		return nil
+	}
+	if len(rows) > 40 {
+		rows = rows[:40]
+	}
+	b.doc.Pictures = append(b.doc.Pictures, Picture{"Coverage", "Which days these figures are made of.", calendar{days, rows}, t})
+	return nil
+}

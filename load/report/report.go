@@ -1,0 +1,210 @@
+// Package report turns questions to the published file into documents that people read and hand on.
+//
+//	Build: a named report and its period → queries on one snapshot of usage.duckdb → a Document
+//	Document: figures, pictures and tables → text for a terminal, CSV, JSON, XLSX, HTML
+//
+// Every amount is the exact text that the file has, and is rounded only where a person reads it; totals are sums of
+// the exact amounts, one a currency. Nothing of what comes from outside becomes a formula, markup or a control
+// character.
+package report
+
+import (
+	"context"
+	"fmt"
+	"math/big"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/usagelake/usagelake/load"
+	"github.com/usagelake/usagelake/schemas"
+)
+
+// Kind is what a column holds, and so how it is shown.
+type Kind int
+
+// The kinds of a column.
+const (
+	Text     Kind = iota
+	Count         // a whole number
+	Money         // an exact decimal, shown with 2 places
+	UnitCost      // a decimal, shown with 6 places
+	Quantity      // a decimal, shown as it is
+	Share         // a share of 1, shown in percent
+	Day           // 2026-11-01
+	Month         // the first day of a month, shown as 2026-11
+	Instant       // a time in UTC
+	Flag          // true or false
+)
+
+// Numeric says that values stand to the right.
+func (k Kind) Numeric() bool { return k >= Count && k <= Share }
+
+// Column is a column of a Table.
+type Column struct {
+	Name  string // stable, for machines
+	Title string // for people
+	Kind  Kind
+	Sum   bool // whether a total makes sense
+}
+
+// Table is the answer to one question. Cells are exact texts; of a table with a column "currency", totals are one a
+// currency.
+type Table struct {
+	Name    string
+	Title   string
+	Caption string
+	Columns []Column
+	Rows    [][]load.Value
+	// Group is the column whose values have a sheet of their own in a workbook; "" is none.
+	Group string
+}
+
+// column is the position of a column; -1 if there is none.
+func (t *Table) column(name string) int {
+	return slices.IndexFunc(t.Columns, func(c Column) bool { return c.Name == name })
+}
+
+// Total are the sums of the columns that have one, in a currency.
+type Total struct {
+	Currency string
+	Null     bool       // the rows have no currency
+	Sums     []*big.Int // by column, in units of 1e-12; nil where there is no sum or nothing to sum
+}
+
+// Totals sums the rows by currency, in order of the currency; one Total if the table has no such column.
+func (t *Table) Totals() []Total {
+	currency := t.column("currency")
+	var out []Total
+	for _, row := range t.Rows {
+		var c load.Value
+		if currency >= 0 {
+			c = row[currency]
+		}
+		i := slices.IndexFunc(out, func(x Total) bool { return x.Currency == c.Text && x.Null == c.Null })
+		if i < 0 {
+			i = len(out)
+			out = append(out, Total{c.Text, c.Null, make([]*big.Int, len(t.Columns))})
+		}
+		for j, col := range t.Columns {
+			if !col.Sum || row[j].Null {
+				continue
+			}
+			v, err := schemas.ParseMoney(row[j].Text)
+			if err != nil {
+				continue // it is no number of ours; the cell shows it
+			}
+			if out[i].Sums[j] == nil {
+				out[i].Sums[j] = new(big.Int)
+			}
+			out[i].Sums[j].Add(out[i].Sums[j], v)
+		}
+	}
+	slices.SortFunc(out, func(a, b Total) int { return strings.Compare(a.Currency, b.Currency) })
+	return out
+}
+
+// summed says whether any column has a total.
+func (t *Table) summed() bool {
+	return slices.ContainsFunc(t.Columns, func(c Column) bool { return c.Sum })
+}
+
+// Figure is one number that matters.
+type Figure struct {
+	Label, Value, Detail string
+	Alarm                bool
+}
+
+// Document is a report.
+type Document struct {
+	Name      string
+	Title     string
+	Subtitle  string
+	Period    string // for the name of a file: 2026-10
+	Freshness string // how far the data goes, and how complete it is
+	Warnings  []string
+	Figures   []Figure
+	Pictures  []Picture
+	Tables    []*Table
+	Notes     []string
+	Generated time.Time
+	Version   string
+}
+
+// Picture is a chart and the table behind it.
+type Picture struct {
+	Title   string
+	Caption string
+	chart   chart
+	Table   *Table
+}
+
+// names are the columns that queries give, with what they mean to a reader.
+var names = map[string]Column{
+	"billing_month": {Title: "Month", Kind: Month}, "month": {Title: "Month", Kind: Month}, "usage_date": {Title: "Day", Kind: Day}, "day": {Title: "Day", Kind: Day},
+	"charge_class": {Title: "Class"}, "cost_center": {Title: "Cost centre"}, "gl_code": {Title: "GL code"}, "token": {Title: "Token"}, "user": {Title: "User"}, "custom_user": {Title: "Custom user"},
+	"token_id": {Title: "Token"}, "user_id": {Title: "User"}, "custom_user_id": {Title: "Custom user"}, "model_type": {Title: "Model type"},
+	"requests": {Title: "Requests", Kind: Count, Sum: true}, "charges": {Title: "Charges", Kind: Count, Sum: true}, "records": {Title: "Records", Kind: Count, Sum: true},
+	"without_amount": {Title: "Without amount", Kind: Count, Sum: true},
+	"input_tokens":   {Title: "Input", Kind: Count, Sum: true}, "cached_tokens": {Title: "Cached", Kind: Count, Sum: true}, "output_tokens": {Title: "Output", Kind: Count, Sum: true}, "total_tokens": {Title: "Tokens", Kind: Count, Sum: true},
+	"tokens_before": {Title: "Tokens before", Kind: Count, Sum: true}, "tokens_now": {Title: "Tokens now", Kind: Count, Sum: true},
+	"list_cost": {Title: "List", Kind: Money, Sum: true}, "discount": {Title: "Discount", Kind: Money, Sum: true}, "net_cost": {Title: "Net", Kind: Money, Sum: true},
+	"direct_cost": {Title: "Direct", Kind: Money, Sum: true}, "shared_cost": {Title: "Shared", Kind: Money, Sum: true}, "unallocated_cost": {Title: "Unallocated", Kind: Money, Sum: true}, "correction": {Title: "Correction", Kind: Money, Sum: true},
+	"amount": {Title: "Amount", Kind: Money, Sum: true}, "posted": {Title: "Posted", Kind: Money, Sum: true}, "budget_amount": {Title: "Budget", Kind: Money}, "spent": {Title: "Spent", Kind: Money}, "left_over": {Title: "Left", Kind: Money},
+	"forecast": {Title: "Forecast", Kind: Money}, "forecast_low": {Title: "Low", Kind: Money}, "forecast_high": {Title: "High", Kind: Money}, "burn_rate": {Title: "A day", Kind: Money}, "recent_rate": {Title: "A day lately", Kind: Money},
+	"used_share": {Title: "Used", Kind: Share}, "share": {Title: "Share", Kind: Share}, "allocated_share": {Title: "Allocated", Kind: Share}, "cached_share": {Title: "Cached", Kind: Share}, "discount_rate": {Title: "Rate", Kind: Share}, "change_share": {Title: "Change", Kind: Share}, "threshold_reached": {Title: "Threshold", Kind: Share},
+	"period_start": {Title: "From", Kind: Day}, "period_end": {Title: "To (excluded)", Kind: Day}, "first_day": {Title: "First day", Kind: Day}, "last_day": {Title: "Last day", Kind: Day}, "day_before": {Title: "Day before", Kind: Day}, "corrected_in": {Title: "Corrected in", Kind: Month},
+	"days_over": {Title: "Days over", Kind: Count}, "days_left": {Title: "Days left", Kind: Count}, "place": {Title: "#", Kind: Count}, "active_users": {Title: "Users", Kind: Count}, "history_days": {Title: "Days of history", Kind: Count},
+	"observed": {Title: "Observed", Kind: Money}, "expected": {Title: "Expected", Kind: Money}, "deviation": {Title: "Deviation", Kind: Money}, "score": {Title: "Score", Kind: Quantity},
+	"net_before": {Title: "Before", Kind: Money, Sum: true}, "net_now": {Title: "Now", Kind: Money, Sum: true}, "change": {Title: "Change", Kind: Money, Sum: true}, "volume": {Title: "Volume", Kind: Money, Sum: true}, "mix": {Title: "Mix", Kind: Money, Sum: true}, "cache": {Title: "Cache", Kind: Money, Sum: true}, "price_effect": {Title: "Price", Kind: Money, Sum: true},
+	"per_request": {Title: "A request", Kind: UnitCost}, "per_million_tokens": {Title: "A million tokens", Kind: UnitCost}, "per_active_user": {Title: "A user", Kind: UnitCost},
+	"saved": {Title: "Saved", Kind: Money, Sum: true}, "cached_cost": {Title: "Cost of cached", Kind: Money, Sum: true}, "price": {Title: "Price", Kind: Quantity}, "quantity": {Title: "Quantity", Kind: Quantity}, "ratio": {Title: "Ratio", Kind: Share},
+	"opening": {Title: "Opening", Kind: Money}, "top_ups": {Title: "Top-ups", Kind: Money, Sum: true}, "used": {Title: "Used", Kind: Money, Sum: true}, "unexplained": {Title: "Unexplained", Kind: Money, Sum: true}, "closing": {Title: "Closing", Kind: Money}, "inferred": {Title: "Inferred", Kind: Flag}, "balance": {Title: "Balance", Kind: Money},
+	"opened_at": {Title: "From", Kind: Instant}, "closed_at": {Title: "To", Kind: Instant}, "observed_at": {Title: "Observed at", Kind: Instant}, "covered_from": {Title: "From", Kind: Instant}, "covered_to": {Title: "To", Kind: Instant}, "run_started_at": {Title: "Last run", Kind: Instant},
+	"invoiced": {Title: "Invoiced", Kind: Money, Sum: true}, "exported": {Title: "Exported", Kind: Money, Sum: true}, "difference": {Title: "Difference", Kind: Money, Sum: true},
+	"burn_7_days": {Title: "A day, 7 days", Kind: Money}, "burn_28_days": {Title: "A day, 28 days", Kind: Money}, "days_left_7": {Title: "Days left (7)", Kind: Quantity}, "days_left_28": {Title: "Days left (28)", Kind: Quantity},
+	"gaps": {Title: "Gaps", Kind: Count, Sum: true}, "missing_hours": {Title: "Missing hours", Kind: Quantity}, "quarantined": {Title: "Quarantined", Kind: Count, Sum: true}, "duplicates": {Title: "Duplicates", Kind: Count, Sum: true}, "windows": {Title: "Windows", Kind: Count, Sum: true}, "miscounted": {Title: "Miscounted", Kind: Count, Sum: true}, "quality_errors": {Title: "Errors", Kind: Count, Sum: true}, "quality_warnings": {Title: "Warnings", Kind: Count, Sum: true}, "failed_windows": {Title: "Failed windows", Kind: Count, Sum: true},
+	"corrections_in": {Title: "Corrections in", Kind: Money, Sum: true}, "corrections_out": {Title: "Corrections out", Kind: Money, Sum: true},
+	"rule_id": {Title: "Rule"}, "rule_version": {Title: "Version", Kind: Count}, "cost_center_spent": {Title: "Spent", Kind: Money},
+}
+
+// describe makes a Column of a column of an answer.
+func describe(c load.ResultColumn) Column {
+	out, ok := names[c.Name]
+	out.Name = c.Name
+	if out.Title == "" {
+		out.Title = strings.ToUpper(c.Name[:1]) + strings.ReplaceAll(c.Name[1:], "_", " ")
+	}
+	if !ok && c.Numeric {
+		out.Kind = Quantity
+	}
+	return out
+}
+
+// ask makes a Table of the answer to a query.
+func ask(ctx context.Context, s *load.Snapshot, name, title, query string) (*Table, error) {
+	rows, err := s.Query(ctx, query)
+	if err != nil {
+		return nil, fmt.Errorf("report: %s: %w", name, err)
+	}
+	defer rows.Close()
+	t := &Table{Name: name, Title: title}
+	for _, c := range rows.Columns {
+		t.Columns = append(t.Columns, describe(c))
+	}
+	for row, err := range rows.All(ctx) {
+		if err != nil {
+			return nil, fmt.Errorf("report: %s: %w", name, err)
+		}
+		t.Rows = append(t.Rows, slices.Clone(row))
+	}
+	return t, nil
+}
+
+// value is the cell of a named column of a row; NULL if the table has no such column.
+func (t *Table) value(row []load.Value, name string) load.Value {
+	if i := t.column(name); i >= 0 {
+		return row[i]
+	}
+	return load.Value{Null: true}
+}

@@ -1,0 +1,223 @@
+package report
+
+import (
+	"bufio"
+	"encoding/json"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/jedib0t/go-pretty/v6/table"
+	"github.com/jedib0t/go-pretty/v6/text"
+
+	"github.com/usagelake/usagelake/load"
+	"github.com/usagelake/usagelake/schemas"
+)
+
+// longest text of a cell in a terminal
+const maxCell = 60
+
+// Text writes the document for a terminal: figures, warnings, tables with their totals.
+func (d *Document) Text(w io.Writer) error {
+	b := bufio.NewWriter(w)
+	fmt.Fprintf(b, "%s\n", printable(d.Title))
+	if d.Subtitle != "" {
+		fmt.Fprintf(b, "%s\n", printable(d.Subtitle))
+	}
+	for _, f := range d.Figures {
+		fmt.Fprintf(b, "  %-24s %s", printable(f.Label), printable(f.Value))
+		if f.Detail != "" {
+			fmt.Fprintf(b, "   %s", printable(f.Detail))
+		}
+		fmt.Fprintln(b)
+	}
+	for _, t := range d.Tables {
+		fmt.Fprintf(b, "\n%s\n\n", printable(t.Title))
+		t.text(b)
+	}
+	fmt.Fprintln(b)
+	for _, s := range d.Warnings {
+		fmt.Fprintf(b, "warning: %s\n", printable(s))
+	}
+	if d.Freshness != "" {
+		fmt.Fprintf(b, "%s\n", printable(d.Freshness))
+	}
+	return b.Flush()
+}
+
+func (t *Table) text(w io.Writer) {
+	if len(t.Rows) == 0 {
+		fmt.Fprintln(w, "  (nothing)")
+		return
+	}
+	out := table.NewWriter()
+	style := table.StyleLight
+	style.Options = table.Options{SeparateHeader: true}
+	style.Format.Header = text.FormatDefault
+	style.Format.Footer = text.FormatDefault
+	style.Options.SeparateFooter = true
+	out.SetStyle(style)
+	header := make(table.Row, len(t.Columns))
+	configs := make([]table.ColumnConfig, len(t.Columns))
+	for i, c := range t.Columns {
+		header[i] = c.Title
+		configs[i] = table.ColumnConfig{Number: i + 1}
+		if c.Kind.Numeric() {
+			configs[i].Align, configs[i].AlignHeader, configs[i].AlignFooter = text.AlignRight, text.AlignRight, text.AlignRight
+		}
+	}
+	out.AppendHeader(header)
+	out.SetColumnConfigs(configs)
+	for _, row := range t.Rows {
+		cells := make(table.Row, len(row))
+		for i, v := range row {
+			cells[i] = shorten(printable(show(t.Columns[i], v)), maxCell)
+		}
+		out.AppendRow(cells)
+	}
+	if t.summed() {
+		for _, total := range t.Totals() {
+			out.AppendFooter(t.totalRow(total))
+		}
+	}
+	fmt.Fprintln(w, out.Render())
+}
+
+// totalRow is a total as a row of a table.
+func (t *Table) totalRow(total Total) table.Row {
+	cells := make(table.Row, len(t.Columns))
+	for i, s := range t.totalCells(total) {
+		cells[i] = s
+	}
+	return cells
+}
+
+// totalCells are the cells of a total: sums, and in the first column that has none the word.
+func (t *Table) totalCells(total Total) []string {
+	cells := make([]string, len(t.Columns))
+	named := false
+	for i, c := range t.Columns {
+		switch {
+		case total.Sums[i] != nil:
+			cells[i] = showNumber(c.Kind, total.Sums[i])
+		case c.Name == "currency":
+			cells[i] = printable(total.Currency)
+			if total.Null {
+				cells[i] = none
+			}
+		case !named:
+			cells[i], named = "Total", true
+		}
+	}
+	return cells
+}
+
+// CSV writes the first table: a header of the columns' stable names, and exact values. Text that a spreadsheet would
+// compute gets an apostrophe in front.
+func (d *Document) CSV(w io.Writer) error {
+	b := bufio.NewWriter(w)
+	if len(d.Tables) > 0 {
+		d.Tables[0].CSV(b)
+	}
+	return b.Flush()
+}
+
+// CSV writes the table, as Document.CSV does.
+func (t *Table) CSV(b *bufio.Writer) {
+	field := func(i int, s string) {
+		if i > 0 {
+			b.WriteByte(',')
+		}
+		if strings.ContainsAny(s, ",\"\r\n") {
+			s = `"` + strings.ReplaceAll(s, `"`, `""`) + `"`
+		}
+		b.WriteString(s)
+	}
+	for i, c := range t.Columns {
+		field(i, c.Name)
+	}
+	b.WriteByte('\n')
+	for _, row := range t.Rows {
+		for i, v := range row {
+			if s := v.Text; t.Columns[i].Kind == Text {
+				field(i, load.NoFormula(s))
+			} else {
+				field(i, s)
+			}
+		}
+		b.WriteByte('\n')
+	}
+}
+
+// JSON writes the document: amounts are texts with all their digits, NULL is null.
+func (d *Document) JSON(w io.Writer) error {
+	type jsonTable struct {
+		Name    string           `json:"name"`
+		Title   string           `json:"title"`
+		Columns []string         `json:"columns"`
+		Rows    []map[string]any `json:"rows"`
+		Totals  []map[string]any `json:"totals,omitempty"`
+	}
+	type jsonFigure struct {
+		Label  string `json:"label"`
+		Value  string `json:"value"`
+		Detail string `json:"detail,omitempty"`
+	}
+	out := struct {
+		Report    string       `json:"report"`
+		Title     string       `json:"title"`
+		Period    string       `json:"period"`
+		Freshness string       `json:"freshness"`
+		Warnings  []string     `json:"warnings"`
+		Figures   []jsonFigure `json:"figures"`
+		Tables    []jsonTable  `json:"tables"`
+		Notes     []string     `json:"notes"`
+	}{d.Name, d.Title, d.Subtitle, d.Freshness, append([]string{}, d.Warnings...), []jsonFigure{}, []jsonTable{}, append([]string{}, d.Notes...)}
+	for _, f := range d.Figures {
+		out.Figures = append(out.Figures, jsonFigure{f.Label, f.Value, f.Detail})
+	}
+	for _, t := range d.Tables {
+		x := jsonTable{Name: t.Name, Title: t.Title, Rows: []map[string]any{}}
+		for _, c := range t.Columns {
+			x.Columns = append(x.Columns, c.Name)
+		}
+		for _, row := range t.Rows {
+			r := map[string]any{}
+			for i, v := range row {
+				r[t.Columns[i].Name] = jsonValue(t.Columns[i].Kind, v)
+			}
+			x.Rows = append(x.Rows, r)
+		}
+		if t.summed() {
+			for _, total := range t.Totals() {
+				r := map[string]any{}
+				if t.column("currency") >= 0 {
+					r["currency"] = jsonValue(Text, load.Value{Null: total.Null, Text: total.Currency})
+				}
+				for i, s := range total.Sums {
+					if s != nil {
+						r[t.Columns[i].Name] = jsonValue(t.Columns[i].Kind, load.Value{Text: schemas.MoneyText(s)})
+					}
+				}
+				x.Totals = append(x.Totals, r)
+			}
+		}
+		out.Tables = append(out.Tables, x)
+	}
+	enc := json.NewEncoder(w)
+	enc.SetEscapeHTML(false)
+	enc.SetIndent("", "  ")
+	return enc.Encode(out)
+}
+
+func jsonValue(k Kind, v load.Value) any {
+	switch {
+	case v.Null:
+		return nil
+	case k == Count:
+		return json.Number(v.Text)
+	case k == Flag:
+		return v.Text == "true"
+	}
+	return v.Text
+}

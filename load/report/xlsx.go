@@ -1,0 +1,318 @@
+package report
+
+import (
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/xuri/excelize/v2"
+
+	"github.com/usagelake/usagelake/load"
+	"github.com/usagelake/usagelake/schemas"
+)
+
+// A cell's text and a sheet's rows, at the most, as Excel has it.
+const (
+	maxSheetText = 32_767
+	maxSheetRows = 1_048_576
+	maxSheetName = 31
+)
+
+// XLSX writes the document as a workbook: a sheet of figures, one a table, and one for each value of the column that a
+// table is grouped by. Numbers and dates are such; totals are formulas over the rows, one a currency. Text is text,
+// whatever it begins with.
+//
+// A spreadsheet counts with 15 digits. The cells hold all that there are; sums in a sheet are as exact as the
+// spreadsheet is.
+func (d *Document) XLSX(w io.Writer) error {
+	f := excelize.NewFile()
+	defer f.Close()
+	b := &book{File: f, used: map[string]bool{}}
+	if err := b.styles(); err != nil {
+		return err
+	}
+	if err := b.cover(d); err != nil {
+		return err
+	}
+	for _, t := range d.Tables {
+		if err := b.table(t.Title, t); err != nil {
+			return err
+		}
+		g := t.column(t.Group)
+		if g < 0 {
+			continue
+		}
+		var values []string
+		for _, row := range t.Rows {
+			if !slices.Contains(values, row[g].Text) {
+				values = append(values, row[g].Text)
+			}
+		}
+		slices.Sort(values)
+		for _, v := range values {
+			part := *t
+			part.Rows = nil
+			for _, row := range t.Rows {
+				if row[g].Text == v {
+					part.Rows = append(part.Rows, row)
+				}
+			}
+			if err := b.table(v, &part); err != nil {
+				return err
+			}
+		}
+	}
+	return f.Write(w)
+}
+
+type book struct {
+	*excelize.File
+	used  map[string]bool // names of sheets, in lower case
+	head  int
+	title int
+	wrap  int
+	kinds map[Kind]int
+	total map[Kind]int
+}
+
+func (b *book) styles() (err error) {
+	formats := map[Kind]string{Text: "@", Count: "#,##0", Money: `#,##0.00;[Red]-#,##0.00`, UnitCost: "#,##0.000000", Quantity: "#,##0.############", Share: "0.0%", Day: "yyyy-mm-dd", Month: "yyyy-mm", Instant: "yyyy-mm-dd hh:mm", Flag: "General"}
+	style := func(s excelize.Style) int {
+		id, e := b.NewStyle(&s)
+		if e != nil && err == nil {
+			err = e
+		}
+		return id
+	}
+	b.head = style(excelize.Style{Font: &excelize.Font{Bold: true, Color: "FFFFFF"}, Fill: excelize.Fill{Type: "pattern", Pattern: 1, Color: []string{"1F3A5F"}}, Alignment: &excelize.Alignment{Vertical: "center"}})
+	b.title = style(excelize.Style{Font: &excelize.Font{Bold: true, Size: 14}})
+	b.wrap = style(excelize.Style{Alignment: &excelize.Alignment{WrapText: true, Vertical: "top"}})
+	b.kinds, b.total = map[Kind]int{}, map[Kind]int{}
+	for k, format := range formats {
+		b.kinds[k] = style(excelize.Style{CustomNumFmt: &format})
+		b.total[k] = style(excelize.Style{CustomNumFmt: &format, Font: &excelize.Font{Bold: true}, Border: []excelize.Border{{Type: "top", Style: 1, Color: "000000"}}})
+	}
+	return err
+}
+
+// sheet makes a sheet of that name, or the nearest that a workbook takes.
+func (b *book) sheet(name string) (string, error) {
+	clean := strings.Map(func(r rune) rune {
+		if strings.ContainsRune(`:\/?*[]`, r) || r < ' ' {
+			return '_'
+		}
+		return r
+	}, name)
+	clean = strings.Trim(cut(strings.TrimSpace(clean), maxSheetName), "'")
+	if clean == "" {
+		clean = "Sheet"
+	}
+	base := clean
+	for i := 2; b.used[strings.ToLower(clean)] || strings.EqualFold(clean, "history"); i++ {
+		suffix := fmt.Sprintf(" (%d)", i)
+		clean = cut(base, maxSheetName-len(suffix)) + suffix
+	}
+	first := len(b.used) == 0
+	b.used[strings.ToLower(clean)] = true
+	if first {
+		return clean, b.SetSheetName("Sheet1", clean)
+	}
+	_, err := b.NewSheet(clean)
+	return clean, err
+}
+
+// cut cuts a text to n characters of UTF-16, which is how a workbook counts.
+func cut(s string, n int) string {
+	units := 0
+	for i, r := range s {
+		units++
+		if r > 0xffff {
+			units++
+		}
+		if units > n {
+			return s[:i]
+		}
+	}
+	return s
+}
+
+func (b *book) cover(d *Document) error {
+	sheet, err := b.sheet("Summary")
+	if err != nil {
+		return err
+	}
+	row := 1
+	put := func(style int, cells ...string) error {
+		for i, c := range cells {
+			at, err := excelize.CoordinatesToCellName(i+1, row)
+			if err != nil {
+				return err
+			}
+			if err := b.SetCellStr(sheet, at, sheetText(c)); err != nil {
+				return err
+			}
+			if style != 0 {
+				if err := b.SetCellStyle(sheet, at, at, style); err != nil {
+					return err
+				}
+			}
+		}
+		row++
+		return nil
+	}
+	lines := [][]string{{d.Subtitle}, {d.Freshness}, {""}}
+	for _, f := range d.Figures {
+		lines = append(lines, []string{f.Label, f.Value, f.Detail})
+	}
+	for _, s := range d.Warnings {
+		lines = append(lines, []string{"Warning", s})
+	}
+	lines = append(lines, []string{""})
+	for _, s := range d.Notes {
+		lines = append(lines, []string{"Note", s})
+	}
+	lines = append(lines, []string{"Note", "A spreadsheet counts with 15 digits. Amounts with all their twelve decimals are in the CSV and in usage.duckdb."})
+	if err := put(b.title, d.Title); err != nil {
+		return err
+	}
+	for _, l := range lines {
+		if err := put(0, l...); err != nil {
+			return err
+		}
+	}
+	return b.SetColWidth(sheet, "A", "B", 28)
+}
+
+// sheetText is a text that a cell can hold.
+func sheetText(s string) string {
+	s = strings.Map(func(r rune) rune {
+		if r == utf8.RuneError || r < ' ' && r != '\n' && r != '\t' || r == 0xfffe || r == 0xffff {
+			return '\ufffd'
+		}
+		return r
+	}, s)
+	if c := cut(s, maxSheetText); c != s {
+		return cut(s, maxSheetText-1) + "…"
+	}
+	return s
+}
+
+func (b *book) table(title string, t *Table) error {
+	if len(t.Rows)+10 > maxSheetRows {
+		return fmt.Errorf("%s has %d rows, more than a sheet holds: ask for fewer dimensions, or for --format csv or parquet", title, len(t.Rows))
+	}
+	sheet, err := b.sheet(title)
+	if err != nil {
+		return err
+	}
+	name := func(col, row int) string {
+		s, _ := excelize.CoordinatesToCellName(col+1, row)
+		return s
+	}
+	widths := make([]int, len(t.Columns))
+	for i, c := range t.Columns {
+		widths[i] = utf8.RuneCountInString(c.Title)
+		if err := b.SetCellStr(sheet, name(i, 1), c.Title); err != nil {
+			return err
+		}
+	}
+	for r, row := range t.Rows {
+		for i, v := range row {
+			if err := b.value(sheet, name(i, r+2), t.Columns[i].Kind, v); err != nil {
+				return err
+			}
+			widths[i] = max(widths[i], utf8.RuneCountInString(show(t.Columns[i], v)))
+		}
+	}
+	last := len(t.Rows) + 1
+	if err := b.SetCellStyle(sheet, name(0, 1), name(len(t.Columns)-1, 1), b.head); err != nil {
+		return err
+	}
+	for i, c := range t.Columns {
+		if last > 1 {
+			if err := b.SetCellStyle(sheet, name(i, 2), name(i, last), b.kinds[c.Kind]); err != nil {
+				return err
+			}
+		}
+		letter, _ := excelize.ColumnNumberToName(i + 1)
+		if err := b.SetColWidth(sheet, letter, letter, float64(min(max(widths[i]+3, 9), 50))); err != nil {
+			return err
+		}
+	}
+	if last > 1 {
+		if err := b.totals(sheet, t, last, name); err != nil {
+			return err
+		}
+		if err := b.AutoFilter(sheet, name(0, 1)+":"+name(len(t.Columns)-1, last), nil); err != nil {
+			return err
+		}
+	}
+	return b.SetPanes(sheet, &excelize.Panes{Freeze: true, YSplit: 1, TopLeftCell: "A2", ActivePane: "bottomLeft"})
+}
+
+// totals writes a row of formulas for each currency, below an empty row that keeps the filter off them.
+func (b *book) totals(sheet string, t *Table, last int, name func(col, row int) string) error {
+	if !t.summed() {
+		return nil
+	}
+	currency := t.column("currency")
+	for n, total := range t.Totals() {
+		row := last + 2 + n
+		for i, text := range t.totalCells(total) {
+			c := t.Columns[i]
+			at := name(i, row)
+			if total.Sums[i] == nil {
+				if err := b.SetCellStr(sheet, at, text); err != nil {
+					return err
+				}
+			} else {
+				cells := name(i, 2) + ":" + name(i, last)
+				formula := "SUM(" + cells + ")"
+				if currency >= 0 {
+					formula = fmt.Sprintf("SUMIFS(%s,%s:%s,%s)", cells, name(currency, 2), name(currency, last), name(currency, row))
+					if total.Null {
+						formula = fmt.Sprintf(`SUMIFS(%s,%s:%s,"")`, cells, name(currency, 2), name(currency, last))
+					}
+				}
+				// The value that a reader shows which doesn't compute.
+				if err := b.SetCellDefault(sheet, at, schemas.MoneyText(total.Sums[i])); err != nil {
+					return err
+				}
+				if err := b.SetCellFormula(sheet, at, formula); err != nil {
+					return err
+				}
+			}
+			if err := b.SetCellStyle(sheet, at, at, b.total[c.Kind]); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// value writes a cell. Numbers stand with all their digits; what isn't as its column says stands as text.
+func (b *book) value(sheet, at string, k Kind, v load.Value) error {
+	if v.Null {
+		return nil
+	}
+	switch {
+	case k.Numeric():
+		if n, err := schemas.ParseMoney(v.Text); err == nil {
+			return b.SetCellDefault(sheet, at, schemas.MoneyText(n))
+		}
+	case k == Day || k == Month:
+		if d, err := schemas.ParseDate(v.Text); err == nil {
+			return b.SetCellInt(sheet, at, int64(d)+25_569) // days from 1899-12-30, as a workbook counts
+		}
+	case k == Instant:
+		if t, err := time.Parse(time.RFC3339, v.Text); err == nil {
+			return b.SetCellValue(sheet, at, t.UTC().Truncate(time.Second))
+		}
+	case k == Flag:
+		return b.SetCellBool(sheet, at, v.Text == "true")
+	}
+	return b.SetCellStr(sheet, at, sheetText(v.Text))
+}
