@@ -74,53 +74,58 @@ func Export(ctx context.Context, cfg *Config, env Env, opts ExportOptions) (*Res
 		}
 	}()
 	return underLock(ctx, cfg, env, "export", opts.Wait, func(ctx context.Context, lake *load.Lake, res *Result) error {
-		history, err := lake.Runs()
-		if err != nil {
-			return err
-		}
-		var mu sync.Mutex
-		announced := res.Run
-		announce := func(a schemas.RunAccount) error {
-			mu.Lock()
-			defer mu.Unlock()
-			announced.Accounts = append(announced.Accounts, a)
-			return lake.AppendRun(announced)
-		}
-		accounts := make([]*exporter, len(cfg.Accounts))
-		for i, a := range cfg.Accounts {
-			accounts[i] = &exporter{cfg: cfg, account: a, client: clients[i], lake: lake, env: env, opts: opts, runID: res.RunID,
-				log: env.Logger.With("account", a.Name), began: began(history, a.Name), lastRefetch: lastRefetch(history, a.Name),
-				announce: announce, out: schemas.RunAccount{Account: a.Name}}
-		}
-		// A failed disk or a signal stops all; a refused key stops its account alone.
-		var wg sync.WaitGroup
-		ctx, stop := context.WithCancelCause(ctx)
-		defer stop(nil)
-		for _, x := range accounts {
-			wg.Go(func() {
-				if err := x.run(ctx); err != nil {
-					stop(err)
-				}
-			})
-		}
-		wg.Wait()
-		for _, x := range accounts {
-			x.conclude()
-			res.Accounts = append(res.Accounts, x.out)
-			res.Plans = append(res.Plans, x.plan)
-			res.RunCounts.Add(x.out.RunCounts)
-			res.Pending += x.pending()
-		}
-		if err := context.Cause(ctx); err != nil {
-			return err
-		}
-		outcome := verdict(accounts, res)
-		if err := finish(ctx, lake, env, res, opts.Phase, false); err != nil {
-			res.Status = schemas.StatusFailed
-			return err
-		}
-		return outcome
+		return fetch(ctx, lake, cfg, env, opts, clients, res)
 	})
+}
+
+// fetch fetches what opts ask for, derives and publishes. The error is nil if all of it was done.
+func fetch(ctx context.Context, lake *load.Lake, cfg *Config, env Env, opts ExportOptions, clients []*extract.Client, res *Result) error {
+	history, err := lake.Runs()
+	if err != nil {
+		return err
+	}
+	var mu sync.Mutex
+	announced := res.Run
+	announce := func(a schemas.RunAccount) error {
+		mu.Lock()
+		defer mu.Unlock()
+		announced.Accounts = append(announced.Accounts, a)
+		return lake.AppendRun(announced)
+	}
+	accounts := make([]*exporter, len(cfg.Accounts))
+	for i, a := range cfg.Accounts {
+		accounts[i] = &exporter{cfg: cfg, account: a, client: clients[i], lake: lake, env: env, opts: opts, runID: res.RunID,
+			log: env.Logger.With("account", a.Name), began: began(history, a.Name), lastRefetch: lastRefetch(history, a.Name),
+			announce: announce, out: schemas.RunAccount{Account: a.Name}}
+	}
+	// A failed disk or a signal stops all; a refused key stops its account alone.
+	var wg sync.WaitGroup
+	ctx, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
+	for _, x := range accounts {
+		wg.Go(func() {
+			if err := x.run(ctx); err != nil {
+				stop(err)
+			}
+		})
+	}
+	wg.Wait()
+	for _, x := range accounts {
+		x.conclude()
+		res.Accounts = append(res.Accounts, x.out)
+		res.Plans = append(res.Plans, x.plan)
+		res.RunCounts.Add(x.out.RunCounts)
+		res.Pending += x.pending()
+	}
+	if err := context.Cause(ctx); err != nil {
+		return err
+	}
+	outcome := verdict(accounts, res)
+	if err := finish(ctx, lake, env, res, opts.Phase, false); err != nil {
+		res.Status = schemas.StatusFailed
+		return err
+	}
+	return outcome
 }
 
 // makeClients reads the keys and makes a client for each account, or reports every account that can't have one.

@@ -780,9 +780,18 @@ func (a *allocation) changedSince(c ClosedMonth) (bool, error) {
 	return !maps.Equal(then, now), nil
 }
 
-// ledgers are the tables that hold what was charged in closed months, with what their rows are now.
-var ledgers = []struct{ table, live, file, dimensions, measures string }{
-	{"chargeback_daily", "temp.chargeback_live", ledgerChargeback, chargeDimensions, chargeMeasures},
+// ledger is a table that holds what was charged in closed months.
+type ledger struct {
+	table      string
+	live       string // what its rows are as usage is now
+	charged    string // what is charged in any month, closed or not
+	file       string // of a closed month
+	dimensions string
+	measures   string
+}
+
+var ledgers = []ledger{
+	{"chargeback_daily", "temp.chargeback_live", "chargeback_daily", ledgerChargeback, chargeDimensions, chargeMeasures},
 }
 
 // correct charges to the next open month what the usage of closed months has come to differ from what was charged for

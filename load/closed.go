@@ -19,6 +19,7 @@ import (
 const (
 	statementsDir = "statements"
 	manifestFile  = "manifest.json"
+	reopenedDir   = "reopened" // below statementsDir: what months were closed with that were opened again
 	// The ledger of a closed month: what was charged in it, as rows of chargeback_daily and of focus_closed.
 	ledgerChargeback = "ledger/chargeback.parquet"
 	ledgerFocus      = "ledger/focus.parquet"

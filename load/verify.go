@@ -692,6 +692,9 @@ func (v *verifier) checkDatabase(ctx context.Context, path string, found func(ch
 			found(FoundDiffers, p, "it holds %d quarantined records, %d windows, %d issues; the day file says %d, %d, %d", h.quarantined, h.windows, h.issues, f.Quarantined, len(f.Windows), len(f.Issues))
 		}
 	}
+	if err := v.closedMonths(ctx); err != nil {
+		return err
+	}
 	return v.checkBalance(ctx, found)
 }
 

@@ -234,7 +234,7 @@ allows, archives the answers as they came, and writes Parquet files and a DuckDB
 	}
 	for _, c := range []*cobra.Command{
 		a.demoCommand(), a.exportCommand(), a.rebuildCommand(), a.verifyCommand(), a.statusCommand(), a.queryCommand(),
-		a.balanceCommand(), a.reportCommand(), a.allocationCommand(), a.simulateCommand(), a.initCommand(), a.doctorCommand(), a.versionCommand(),
+		a.balanceCommand(), a.reportCommand(), a.allocationCommand(), a.closeCommand(), a.simulateCommand(), a.initCommand(), a.doctorCommand(), a.versionCommand(),
 	} {
 		// A wrong argument is bad usage, with the command's help named.
 		args := c.Args

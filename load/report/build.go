@@ -20,10 +20,13 @@ type Options struct {
 	Month    *schemas.Date
 	From, To *schemas.Date
 	By       []string // dimensions, of Dimensions; nil is the report's own
-	Top      int      // of report top: how many; 0 is 20
-	Pictures bool     // whether they will be shown
-	Version  string   // of the program
-	Now      time.Time
+	// CostCenter is the one that a statement is for; nil is all.
+	CostCenter *string
+	Closing    bool   // the month is being closed: the document says so
+	Top        int    // of report top: how many; 0 is 20
+	Pictures   bool   // whether they will be shown
+	Version    string // of the program
+	Now        time.Time
 }
 
 // ErrNothing says that there is nothing to report on.
@@ -91,7 +94,6 @@ type builder struct {
 	asOf     time.Time
 	complete schemas.Date // UTC day before which all days are over
 	current  schemas.Date // the month that is running
-	closed   bool         // Month is closed
 }
 
 // Build answers a named report from the published file. Errors in opts are an OptionsError; ErrNothing says that the
@@ -179,8 +181,9 @@ func (b *builder) clock(ctx context.Context) error {
 		return err
 	}
 	switch {
+	case b.Closing:
+		b.doc.Subtitle += ", closed on " + b.Now.UTC().Format(time.DateOnly)
 	case len(closed.Rows) > 0:
-		b.closed = true
 		b.doc.Subtitle += ", closed on " + closed.Rows[0][0].Text[:10]
 		if closed.Rows[0][1].Text == "true" {
 			b.doc.Notes = append(b.doc.Notes, "Usage of this month has changed since it was closed. The difference is charged as a correction in the next open month.")
@@ -248,6 +251,23 @@ func (b *builder) period(month, day string) string {
 	return fmt.Sprintf("%[1]s >= DATE '%[2]s' AND %[1]s < DATE '%[3]s'", day, b.From, b.To)
 }
 
+// charged is the condition on chargeback_daily.
+func (b *builder) charged() string {
+	where := b.period("billing_month", "usage_date")
+	if b.CostCenter != nil {
+		where += " AND cost_center = " + schemas.SQLString(*b.CostCenter)
+	}
+	return where
+}
+
+// ofOwner narrows a condition on a view with a column cost_center.
+func (b *builder) ofOwner(where string) string {
+	if b.CostCenter != nil {
+		where += " AND cost_center = " + schemas.SQLString(*b.CostCenter)
+	}
+	return where
+}
+
 // months is the condition for views that know months alone.
 func (b *builder) months() string {
 	if b.Month != nil {
@@ -313,7 +333,7 @@ func (b *builder) chargeback(ctx context.Context) error {
 	if byTime {
 		order = plain[0] + ", " + order
 	}
-	t, err := b.add(ctx, "chargeback", "By "+strings.ReplaceAll(strings.Join(b.By, ", "), "_", " "), fmt.Sprintf(`
+	t, err := b.add(ctx, "chargeback", "By "+strings.NewReplacer("cost_center", "cost centre", "_", " ").Replace(strings.Join(b.By, ", ")), fmt.Sprintf(`
 		SELECT *, (net_cost::DOUBLE / nullif(sum(net_cost) OVER (PARTITION BY currency), 0)::DOUBLE)::DECIMAL(18,6) AS "share"
 		FROM (SELECT %s, currency, %s FROM %s WHERE %s GROUP BY ALL) ORDER BY %s`,
 		strings.Join(columns, ", "), measures, source, b.period("billing_month", "usage_date"), order))
@@ -338,7 +358,7 @@ func (b *builder) moneyFigures(ctx context.Context) error {
 		SELECT currency, sum(net_cost) AS net_cost, sum(list_cost) AS list_cost, sum(discount) AS discount, sum(requests)::BIGINT AS requests,
 			sum(net_cost) FILTER (cost_center = '%s') AS unallocated_cost, sum(net_cost) FILTER (pool IS NOT NULL) AS shared_cost, sum(net_cost) FILTER (charge_class IS NOT NULL) AS correction,
 			(1 - coalesce(sum(net_cost) FILTER (cost_center = '%s'), 0)::DOUBLE / nullif(sum(net_cost), 0)::DOUBLE)::DECIMAL(18,6) AS allocated_share
-		FROM chargeback_daily WHERE %s GROUP BY ALL ORDER BY net_cost DESC NULLS LAST`, schemas.Unallocated, schemas.Unallocated, b.period("billing_month", "usage_date")))
+		FROM chargeback_daily WHERE %s GROUP BY ALL ORDER BY net_cost DESC NULLS LAST`, schemas.Unallocated, schemas.Unallocated, b.charged()))
 	if err != nil {
 		return err
 	}
@@ -351,8 +371,8 @@ func (b *builder) moneyFigures(ctx context.Context) error {
 		detail := ""
 		if b.Month != nil {
 			before, err := ask(ctx, b.Snapshot, "before", "", fmt.Sprintf(`SELECT sum(net_cost) AS net_cost,
-				((SELECT sum(net_cost) FROM chargeback_daily WHERE billing_month = DATE '%[1]s' AND currency IS NOT DISTINCT FROM %[3]s)::DOUBLE / nullif(sum(net_cost), 0)::DOUBLE - 1)::DECIMAL(18,6) AS change_share
-				FROM chargeback_daily WHERE billing_month = DATE '%[2]s' AND currency IS NOT DISTINCT FROM %[3]s`, b.Month, schemas.MonthOf(*b.Month-1), literal(currency)))
+				((SELECT sum(net_cost) FROM chargeback_daily WHERE billing_month = DATE '%[1]s' AND currency IS NOT DISTINCT FROM %[3]s%[4]s)::DOUBLE / nullif(sum(net_cost), 0)::DOUBLE - 1)::DECIMAL(18,6) AS change_share
+				FROM chargeback_daily WHERE billing_month = DATE '%[2]s' AND currency IS NOT DISTINCT FROM %[3]s%[4]s`, b.Month, schemas.MonthOf(*b.Month-1), literal(currency), b.ofOwner("")))
 			if err != nil {
 				return err
 			}
@@ -365,7 +385,9 @@ func (b *builder) moneyFigures(ctx context.Context) error {
 		}
 		b.figure("Net cost", cost("net_cost"), detail)
 		b.figure("List cost", cost("list_cost"), "discount "+cost("discount"))
-		b.figure("Allocated", show(Column{Kind: Share}, t.value(row, "allocated_share")), "unallocated "+cost("unallocated_cost"))
+		if b.CostCenter == nil {
+			b.figure("Allocated", show(Column{Kind: Share}, t.value(row, "allocated_share")), "unallocated "+cost("unallocated_cost"))
+		}
 		if v := t.value(row, "shared_cost"); !v.Null {
 			b.figure("Of it shared", cost("shared_cost"), "split between owners")
 		}
@@ -374,7 +396,7 @@ func (b *builder) moneyFigures(ctx context.Context) error {
 		}
 		b.figure("Requests", show(Column{Kind: Count}, t.value(row, "requests")), "")
 	}
-	if b.Month == nil || *b.Month != b.current {
+	if b.Month == nil || *b.Month != b.current || b.CostCenter != nil {
 		return nil
 	}
 	f, err := ask(ctx, b.Snapshot, "forecast", "", `SELECT currency, forecast, forecast_low, forecast_high FROM forecast_month_end WHERE "scope" = 'all' ORDER BY forecast DESC`)
@@ -413,30 +435,33 @@ func literal(v load.Value) string {
 // statement is each cost centre's charges, in detail.
 func (b *builder) statement(ctx context.Context) error {
 	b.doc.Title = "Chargeback statement"
+	if b.CostCenter != nil {
+		b.doc.Title += ": " + *b.CostCenter
+	}
 	if err := b.moneyFigures(ctx); err != nil {
 		return err
 	}
 	if _, err := b.add(ctx, "summary", "By cost centre", fmt.Sprintf(`
 		SELECT cost_center, currency, %s, sum(net_cost) FILTER (pool IS NULL AND charge_class IS NULL) AS direct_cost, sum(net_cost) FILTER (pool IS NOT NULL AND charge_class IS NULL) AS shared_cost, sum(net_cost) FILTER (charge_class IS NOT NULL) AS correction
-		FROM chargeback_daily WHERE %s GROUP BY ALL ORDER BY currency, net_cost DESC NULLS LAST, cost_center`, measures, b.period("billing_month", "usage_date"))); err != nil {
+		FROM chargeback_daily WHERE %s GROUP BY ALL ORDER BY currency, net_cost DESC NULLS LAST, cost_center`, measures, b.charged())); err != nil {
 		return err
 	}
 	lines, err := b.add(ctx, "lines", "Lines", fmt.Sprintf(`
 		SELECT cost_center, team, project, gl_code, account, model, CASE WHEN charge_class IS NOT NULL THEN 'correction of ' || strftime(usage_date, '%%Y-%%m') WHEN pool IS NOT NULL THEN 'share of ' || pool ELSE 'direct' END AS charge, currency, %s
-		FROM chargeback_daily WHERE %s GROUP BY ALL ORDER BY cost_center, currency, net_cost DESC NULLS LAST, team, project, gl_code, account, model, charge`, measures, b.period("billing_month", "usage_date")))
+		FROM chargeback_daily WHERE %s GROUP BY ALL ORDER BY cost_center, currency, net_cost DESC NULLS LAST, team, project, gl_code, account, model, charge`, measures, b.charged()))
 	if err != nil {
 		return err
 	}
 	lines.Group = "cost_center"
-	if _, err := b.add(ctx, "journal", "Journal", `SELECT "month", currency, entry, gl_code, cost_center, amount, posted FROM chargeback_journal WHERE `+b.months()+` ORDER BY "month", currency, entry DESC, gl_code, cost_center`); err != nil {
+	if _, err := b.add(ctx, "journal", "Journal", `SELECT "month", currency, entry, gl_code, cost_center, amount, posted FROM chargeback_journal WHERE `+b.ofOwner(b.months())+` ORDER BY "month", currency, entry DESC, gl_code, cost_center`); err != nil {
 		return err
 	}
-	ext, err := b.add(ctx, "ext", "Images, audio, tools", `SELECT coalesce(cost_center, 'pool ' || pool) AS cost_center, model, category, item, unit, currency, charges, quantity, list_cost FROM modality_and_tool_spend WHERE `+b.months()+` ORDER BY ALL`)
+	ext, err := b.add(ctx, "ext", "Images, audio, tools", `SELECT coalesce(cost_center, 'pool ' || pool) AS cost_center, model, category, item, unit, currency, charges, quantity, list_cost FROM modality_and_tool_spend WHERE `+b.ofOwner(b.months())+` ORDER BY ALL`)
 	if err != nil {
 		return err
 	}
 	ext.Caption = "Part of the list cost above; usage of the month as it is now, before pools are split."
-	if _, err := b.add(ctx, "pools", "Shared pools", `SELECT "month", pool, method, basis, ratio, cost_center, team, currency, list_cost, discount, net_cost FROM shared_cost_split WHERE `+b.months()+` ORDER BY ALL`); err != nil {
+	if _, err := b.add(ctx, "pools", "Shared pools", `SELECT "month", pool, method, basis, ratio, cost_center, team, currency, list_cost, discount, net_cost FROM shared_cost_split WHERE `+b.ofOwner(b.months())+` ORDER BY ALL`); err != nil {
 		return err
 	}
 	return nil

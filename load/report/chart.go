@@ -129,7 +129,7 @@ type stacked struct {
 }
 
 func (c stacked) draw(title string) template.HTML {
-	const w, h, left, right, top, bottom = 860, 320, 56, 190, 12, 34
+	const w, h, left, right, top, bottom = 860, 320, 56, 220, 12, 34
 	s := newSVG(w, h, title, fmt.Sprintf("Bars for %d days, stacked by %d parts, in %s.", len(c.days), len(c.series), c.unit))
 	most := 0.0
 	for d := range c.days {
@@ -168,7 +168,7 @@ func (c stacked) draw(title string) template.HTML {
 		for _, v := range part.values {
 			sum += v
 		}
-		s.label(w-right+34, y+1, "start", 12, ink, shorten(part.name, 15))
+		s.label(w-right+34, y+1, "start", 12, ink, shorten(part.name, 20))
 		s.label(w-2, y+1, "end", 11, muted, short(sum))
 	}
 	return s.end()

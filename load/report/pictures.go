@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/usagelake/usagelake/load"
 	"github.com/usagelake/usagelake/schemas"
@@ -48,7 +49,7 @@ func (b *builder) pictures(ctx context.Context) error {
 // allDays are the days of the period that the data reaches.
 func (b *builder) allDays() []string {
 	from, to := b.monthOrFrom(), b.end()
-	if last := schemas.DateOf(b.asOf) + 1; to > last {
+	if last := schemas.DateOf(b.asOf.Add(-time.Second)) + 1; to > last {
 		to = max(last, from+1)
 	}
 	var out []string

@@ -1,0 +1,143 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/usagelake/usagelake/jobs"
+	"github.com/usagelake/usagelake/load"
+)
+
+func (a *app) closeCommand() *cobra.Command {
+	var opts jobs.CloseOptions
+	var month string
+	var reopen, list bool
+	c := &cobra.Command{
+		Use:   "close --month MONTH",
+		Short: "Close a month: its charges are final, its statements written",
+		Long: `close asks the Portal once more for the month's totals and fetches what differs, publishes, and then makes what is
+charged in the month final. It writes LAKE/statements/MONTH: a statement for all and one for each cost centre (CSV, XLSX,
+HTML), the journal, the ledger, the allocation rules it was made by, and a manifest with the SHA-256 of everything.
+
+It refuses while hours are missing, records are in quarantine, quality errors are open, or an earlier month is; with
+--reason it closes in spite of that, and records the reason and what it overrode.
+
+What comes or changes after that is a correction, charged in the month after the last closed one. --reopen opens the month
+that was closed last.`,
+		Example: `  usagelake close --month 2026-10
+  usagelake close --month last --reason "two hours lost at the Portal, agreed with finance"
+  usagelake close --list
+  usagelake close --reopen --month 2026-10 --reason "wrong cost centre for tk_81"`,
+		RunE: func(c *cobra.Command, _ []string) error {
+			if list {
+				return a.closedMonths()
+			}
+			if month == "" {
+				return jobs.Usage("usagelake close --month last", "which month? Give --month")
+			}
+			var err error
+			if opts.Month, err = a.month(month); err != nil {
+				return jobs.Usage("", "--month: %w", err)
+			}
+			if reopen {
+				cfg, err := a.lakeConfig()
+				if err != nil {
+					return err
+				}
+				res, kept, err := jobs.Reopen(c.Context(), cfg, a.env(), opts.Month, opts.Reason, opts.Wait)
+				return a.ended(res, err, func(*jobs.Result) {
+					if err == nil {
+						fmt.Fprintf(a.Stdout, "reopened   %s; what it was closed with is kept in %s\n", opts.Month.Month(), kept)
+					}
+				})
+			}
+			o := a.overrides
+			o.Account = "" // a month is closed for all
+			cfg, err := jobs.LoadConfig(o, a.Getenv)
+			if err != nil {
+				return err
+			}
+			p := a.newProgress(c.Context(), cfg)
+			env := a.env()
+			env.Logger = p.logger()
+			opts.Watch, opts.Phase = p.watch, p.phase
+			res, closed, err := jobs.Close(c.Context(), cfg, env, opts)
+			p.close()
+			return a.ended(res, err, func(*jobs.Result) {
+				if closed != nil {
+					a.closedSummary(*closed)
+				}
+			})
+		},
+	}
+	f := c.Flags()
+	f.StringVar(&month, "month", "", "`month`: 2026-10, this or last")
+	f.StringVar(&opts.Reason, "reason", "", "`why` it is closed in spite of objections, or opened again; recorded")
+	f.BoolVar(&opts.NoFetch, "no-fetch", false, "don't ask the Portal once more; needs a --reason")
+	f.BoolVar(&opts.Wait, "wait", false, "wait for a lake that another process holds")
+	f.BoolVar(&reopen, "reopen", false, "open the month that was closed last")
+	f.BoolVar(&list, "list", false, "list the closed months")
+	return c
+}
+
+// closedSummary tells a person what a month was closed with.
+func (a *app) closedSummary(c load.ClosedMonth) {
+	for _, t := range c.Totals {
+		fmt.Fprintf(a.Stdout, "closed     %s: %s%s for %s records\n", c.Month, orWithout(t.Net), " "+orWithout(t.Currency), count(t.Requests))
+	}
+	if len(c.Totals) == 0 {
+		fmt.Fprintf(a.Stdout, "closed     %s: no usage\n", c.Month)
+	}
+	for _, o := range c.Objections {
+		fmt.Fprintf(a.Stdout, "overridden %s\n", printable(o))
+	}
+	fmt.Fprintf(a.Stdout, "written    %s: %d files\n", c.Dir, len(c.Files)+1)
+}
+
+func orWithout(s *string) string {
+	if s == nil {
+		return "without"
+	}
+	return printable(*s)
+}
+
+func (a *app) closedMonths() error {
+	cfg, err := a.lakeConfig()
+	if err != nil {
+		return err
+	}
+	lake, err := load.Open(cfg.Lake, load.Options{Logger: a.log})
+	if err != nil {
+		return jobs.NoLake(err)
+	}
+	closed, err := lake.Closed()
+	if err != nil {
+		return err
+	}
+	if a.json() {
+		docs := make([]load.Manifest, len(closed))
+		for i, c := range closed {
+			docs[i] = c.Manifest
+		}
+		return a.printJSON(map[string]any{"closed": docs})
+	}
+	if len(closed) == 0 {
+		fmt.Fprintln(a.Stdout, "no month is closed")
+		return nil
+	}
+	for _, c := range closed {
+		var totals []string
+		for _, t := range c.Totals {
+			totals = append(totals, orWithout(t.Net)+" "+orWithout(t.Currency))
+		}
+		line := fmt.Sprintf("%s   closed %s by run %s   %s", c.Month, c.ClosedAt.Format(time.DateTime), printable(c.RunID), strings.Join(totals, ", "))
+		if c.Reason != "" {
+			line += "   in spite of objections: " + printable(c.Reason)
+		}
+		fmt.Fprintln(a.Stdout, line)
+	}
+	return nil
+}

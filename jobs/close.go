@@ -1,0 +1,352 @@
+package jobs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/usagelake/usagelake/extract"
+	"github.com/usagelake/usagelake/load"
+	"github.com/usagelake/usagelake/load/report"
+	"github.com/usagelake/usagelake/schemas"
+)
+
+// CloseOptions say how a month is closed.
+type CloseOptions struct {
+	Month   schemas.Date // its first day
+	Reason  string       // overrides the objections, and is recorded; "" overrides none
+	NoFetch bool         // don't ask the Portal once more: an objection in itself
+	Wait    bool
+	Watch   func(p Plan, progress func() extract.Progress) // as in ExportOptions
+	Phase   func(string)
+	Retry   extract.Retry
+}
+
+// ObjectionsError says why a month isn't closed.
+type ObjectionsError struct {
+	Month      string
+	Objections []string
+}
+
+func (e *ObjectionsError) Error() string {
+	return fmt.Sprintf("%s is not closed:\n  - %s", e.Month, strings.Join(e.Objections, "\n  - "))
+}
+
+// Close closes a month: it asks the Portal once more for the month's totals and fetches what differs or is missing,
+// derives, publishes, looks for objections, and writes what is charged into statements/MONTH for good. An objection
+// that no reason overrides is an ObjectionsError, and nothing is closed.
+func Close(ctx context.Context, cfg *Config, env Env, opts CloseOptions) (*Result, *load.ClosedMonth, error) {
+	end := schemas.NextMonth(opts.Month)
+	if env.Now().Before(opts.Month.Start()) {
+		return nil, nil, Usage("", "--month %s has not begun", opts.Month.Month())
+	}
+	if err := needLake(cfg.Lake); err != nil {
+		return nil, nil, err
+	}
+	var clients []*extract.Client
+	if !opts.NoFetch {
+		var err error
+		if clients, err = makeClients(cfg, env, opts.Retry); err != nil {
+			return nil, nil, err
+		}
+		defer func() {
+			for _, c := range clients {
+				c.Close()
+			}
+		}()
+	}
+	rules, err := cfg.Rules()
+	if err != nil {
+		return nil, nil, err
+	}
+	var closed *load.ClosedMonth
+	res, err := underLock(ctx, cfg, env, "close", opts.Wait, func(ctx context.Context, lake *load.Lake, res *Result) error {
+		months, err := lake.Closed()
+		if err != nil {
+			return err
+		}
+		if i := slices.IndexFunc(months, func(c load.ClosedMonth) bool { return c.Start == opts.Month }); i >= 0 {
+			return &Hint{Err: fmt.Errorf("%w: %s, on %s by run %s", load.ErrClosed, months[i].Month, months[i].ClosedAt.Format(time.RFC3339), months[i].RunID),
+				Hint: "what came since is charged in the next open month. To close it anew: usagelake close --reopen --month " + months[i].Month + ` --reason "…"`}
+		}
+		var objections []string
+		if opts.NoFetch {
+			objections = append(objections, "the Portal was not asked once more (--no-fetch)")
+			if err := deriveAll(ctx, lake, env, opts.Phase); err != nil {
+				return err
+			}
+			res.Status = schemas.StatusDone
+			if err := finish(ctx, lake, env, res, opts.Phase, false); err != nil {
+				return err
+			}
+		} else {
+			// Every day of the month is asked for its count, as the lookback does.
+			month := *cfg
+			month.Export.Lookback = Duration(env.Now().Sub(opts.Month.Start()) + 24*time.Hour)
+			month.Export.RefetchEvery = 0
+			err := fetch(ctx, lake, &month, env, ExportOptions{Span: Span{From: opts.Month.Start(), To: end.Start()}, Watch: opts.Watch, Phase: opts.Phase}, clients, res)
+			var partial *PartialError
+			var refused *RefusedError
+			switch {
+			case errors.As(err, &partial), errors.As(err, &refused):
+				objections = append(objections, "the Portal could not be asked once more for all of it: "+err.Error())
+			case err != nil:
+				return err
+			}
+		}
+		more, err := objectionsTo(ctx, lake, cfg, env, opts.Month, months)
+		if err != nil {
+			return err
+		}
+		objections = append(objections, more...)
+		res.Status = schemas.StatusFailed
+		if len(objections) > 0 && opts.Reason == "" {
+			return &Hint{Err: &ObjectionsError{opts.Month.Month(), objections}, Hint: fmt.Sprintf(`mend them, or close it in spite of them: usagelake close --month %s --reason "…"   (the reason is recorded)`, opts.Month.Month())}
+		}
+		if opts.Phase != nil {
+			opts.Phase("write the statements")
+		}
+		reason := opts.Reason
+		if len(objections) == 0 {
+			reason = ""
+		}
+		var files []load.RuleFile
+		for _, f := range rules.Files() {
+			files = append(files, load.RuleFile{Name: f.Name, Content: f.Content})
+		}
+		digest := rules.Digest()
+		if len(files) == 0 {
+			digest = "none"
+		}
+		c, err := lake.CloseMonth(ctx, load.CloseOptions{Month: opts.Month, RunID: res.RunID, Version: env.Version, Reason: reason, Objections: objections,
+			Rules: files, RulesDigest: digest, Now: env.Now, Write: func(ctx context.Context, dir string) error {
+				return writeStatements(ctx, lake, env, opts.Month, dir)
+			}})
+		if err != nil {
+			return err
+		}
+		closed = &c
+		res.Status = schemas.StatusDone
+		if err := finish(ctx, lake, env, res, opts.Phase, false); err != nil {
+			res.Status = schemas.StatusFailed
+			return fmt.Errorf("%s is closed, but could not be published: %w", opts.Month.Month(), err)
+		}
+		return nil
+	})
+	return res, closed, err
+}
+
+// deriveAll brings the day files of every account up to their sealed windows.
+func deriveAll(ctx context.Context, lake *load.Lake, env Env, phase func(string)) error {
+	accounts, err := lake.Accounts()
+	if err != nil {
+		return err
+	}
+	for _, account := range accounts {
+		_, err := derive(ctx, lake, account, env.Logger, func(p schemas.Partition) {
+			if phase != nil {
+				phase("derive " + p.String())
+			}
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// objectionsTo lists what stands against closing a month.
+func objectionsTo(ctx context.Context, lake *load.Lake, cfg *Config, env Env, month schemas.Date, closed []load.ClosedMonth) ([]string, error) {
+	var out []string
+	end := schemas.NextMonth(month)
+	settled := env.Now().Add(-time.Duration(cfg.Export.Settle))
+	if settled.Before(end.Start()) {
+		out = append(out, fmt.Sprintf("the month is not over: its records can be complete from %s on", end.Start().Add(time.Duration(cfg.Export.Settle)).Format(time.RFC3339)))
+	}
+	accounts, err := lake.Accounts()
+	if err != nil {
+		return nil, err
+	}
+	for _, a := range cfg.Accounts {
+		if !slices.Contains(accounts, a.Name) {
+			accounts = append(accounts, a.Name)
+		}
+	}
+	for _, account := range accounts {
+		s, err := sealedOf(lake, account)
+		if err != nil {
+			return nil, err
+		}
+		whole := schemas.Window{Account: account, Start: month.Start(), End: end.Start()}
+		gaps := schemas.Uncovered(whole, s.windows())
+		missing := time.Duration(0)
+		for _, g := range gaps {
+			missing += g.End.Sub(g.Start)
+		}
+		configured := slices.ContainsFunc(cfg.Accounts, func(a Account) bool { return a.Name == account })
+		if missing == 0 || !configured && missing == whole.End.Sub(whole.Start) { // an account that is no more
+			continue
+		}
+		out = append(out, fmt.Sprintf("account %s: %.1f hours of the month are not exported, the first from %s to %s", account, missing.Hours(), gaps[0].Start.Format(time.RFC3339), gaps[0].End.Format(time.RFC3339)))
+	}
+	for _, q := range []string{
+		`SELECT format('account {}: {} of {} records', account, check_name, sum(records)) || coalesce(', ' || field, '') || ' (quality error)' FROM quality_issues WHERE severity = 'error' AND date_trunc('month', usage_date) = DATE '%[1]s' GROUP BY account, check_name, field ORDER BY ALL`,
+		`SELECT format('account {}: {} records are in quarantine and count in nothing', account, sum(quarantined)) FROM partitions WHERE quarantined > 0 AND date_trunc('month', usage_date) = DATE '%[1]s' GROUP BY account ORDER BY ALL`,
+		`SELECT format('account {}: {} has no currency: set accounts[].currency in the config', account, sum(amount)) FROM usage_daily WHERE currency IS NULL AND amount IS NOT NULL AND date_trunc('month', usage_date) = DATE '%[1]s' GROUP BY account ORDER BY ALL`,
+		`SELECT format('{} has usage and is still open: close months in their order', strftime(billing_month, '%%Y-%%m')) FROM chargeback_daily WHERE billing_month < DATE '%[1]s' AND billing_month NOT IN (SELECT "month" FROM closed_months) GROUP BY billing_month ORDER BY ALL`,
+	} {
+		lines, err := texts(ctx, lake, fmt.Sprintf(q, month))
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, lines...)
+	}
+	if len(closed) > 0 && closed[len(closed)-1].Start > month {
+		out = append(out, "a later month is closed: "+closed[len(closed)-1].Month)
+	}
+	return out, nil
+}
+
+// texts is the answer to a query of one column.
+func texts(ctx context.Context, lake *load.Lake, query string) ([]string, error) {
+	rows, err := lake.Query(ctx, query)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var out []string
+	for row, err := range rows.All(ctx) {
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, row[0].Text)
+	}
+	return out, nil
+}
+
+// writeStatements writes a month's documents: for all, and for each cost centre.
+func writeStatements(ctx context.Context, lake *load.Lake, env Env, month schemas.Date, dir string) error {
+	centers, err := texts(ctx, lake, fmt.Sprintf("SELECT DISTINCT cost_center FROM chargeback_daily WHERE billing_month = DATE '%s' ORDER BY 1", month))
+	if err != nil {
+		return err
+	}
+	write := func(path string, opts report.Options) error {
+		opts.Month, opts.Now, opts.Version, opts.Closing, opts.Pictures = &month, env.Now(), env.Version, true, true
+		doc, err := report.Build(ctx, lake, opts)
+		if errors.Is(err, report.ErrNothing) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+			return err
+		}
+		for ext, render := range map[string]func(f *os.File) error{
+			".csv": func(f *os.File) error { return doc.CSV(f) }, ".xlsx": func(f *os.File) error { return doc.XLSX(f) }, ".html": func(f *os.File) error { return doc.HTML(f) },
+		} {
+			f, err := os.OpenFile(path+ext, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+			if err != nil {
+				return err
+			}
+			if err := errors.Join(render(f), f.Close()); err != nil {
+				return fmt.Errorf("%s%s: %w", filepath.Base(path), ext, err)
+			}
+		}
+		return nil
+	}
+	if err := write(filepath.Join(dir, "chargeback"), report.Options{Name: "chargeback", By: []string{"cost_center", "team", "model"}}); err != nil {
+		return err
+	}
+	if err := write(filepath.Join(dir, "statement"), report.Options{Name: "statement"}); err != nil {
+		return err
+	}
+	used := map[string]bool{}
+	for _, c := range centers {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		name := fileName(c, used)
+		if err := write(filepath.Join(dir, "cost-centers", name), report.Options{Name: "statement", CostCenter: &c}); err != nil {
+			return err
+		}
+	}
+	return exportQuery(ctx, lake, filepath.Join(dir, "journal.csv"), fmt.Sprintf(`SELECT * FROM chargeback_journal WHERE "month" = DATE '%s' ORDER BY currency, entry DESC, gl_code, cost_center`, month))
+}
+
+// exportQuery writes the answer to a query as CSV.
+func exportQuery(ctx context.Context, lake *load.Lake, path, query string) error {
+	rows, err := lake.Query(ctx, query)
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = rows.WriteCSV(ctx, f, false)
+	return errors.Join(err, f.Close())
+}
+
+// fileName makes a file's name of what people call a cost centre: small letters, digits and dashes alone.
+func fileName(s string, used map[string]bool) string {
+	var b strings.Builder
+	for _, r := range strings.ToLower(s) {
+		switch {
+		case 'a' <= r && r <= 'z', '0' <= r && r <= '9':
+			b.WriteRune(r)
+		case b.Len() > 0 && !strings.HasSuffix(b.String(), "-"):
+			b.WriteByte('-')
+		}
+		if b.Len() >= 40 {
+			break
+		}
+	}
+	base := strings.Trim(b.String(), "-")
+	if base == "" {
+		base = "cost-center"
+	}
+	name := base
+	for i := 2; used[name]; i++ {
+		name = fmt.Sprintf("%s-%d", base, i)
+	}
+	used[name] = true
+	return name
+}
+
+// Reopen opens the month that was closed last, for a reason that is kept with what it was closed with.
+func Reopen(ctx context.Context, cfg *Config, env Env, month schemas.Date, reason string, wait bool) (res *Result, kept string, err error) {
+	if strings.TrimSpace(reason) == "" {
+		return nil, "", Usage(`usagelake close --reopen --month `+month.Month()+` --reason "…"`, "a closed month is opened for a reason, which is recorded: give --reason")
+	}
+	if err := needLake(cfg.Lake); err != nil {
+		return nil, "", err
+	}
+	res, err = underLock(ctx, cfg, env, "close --reopen", wait, func(ctx context.Context, lake *load.Lake, res *Result) error {
+		closed, err := lake.Closed()
+		if err != nil {
+			return err
+		}
+		if len(closed) > 0 && closed[len(closed)-1].Start > month && slices.ContainsFunc(closed, func(c load.ClosedMonth) bool { return c.Start == month }) {
+			last := closed[len(closed)-1].Month
+			return &Hint{Err: fmt.Errorf("%s was closed after %s, and may hold corrections of it: months are opened from the last on", last, month.Month()),
+				Hint: `usagelake close --reopen --month ` + last + ` --reason "…"`}
+		}
+		if kept, err = lake.ReopenMonth(month, res.RunID, env.Version, reason, env.Now()); err != nil {
+			return err
+		}
+		res.Status = schemas.StatusDone
+		if err := finish(ctx, lake, env, res, nil, false); err != nil {
+			res.Status = schemas.StatusFailed
+			return err
+		}
+		return nil
+	})
+	return res, kept, err
+}

@@ -1,0 +1,305 @@
+package load
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"database/sql"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/usagelake/usagelake/schemas"
+)
+
+// CloseOptions say how a month is closed.
+type CloseOptions struct {
+	Month       schemas.Date // its first day
+	RunID       string
+	Version     string // of the program
+	Reason      string // why it is closed in spite of Objections
+	Objections  []string
+	Rules       []RuleFile // the allocation rules of the published file, the rules file first
+	RulesDigest string
+	Now         func() time.Time
+	// Write writes the month's statements into a directory; nil writes none.
+	Write func(ctx context.Context, dir string) error
+}
+
+// ErrClosed says that the month is closed already, ErrNotClosed that it isn't.
+var (
+	ErrClosed    = errors.New("the month is closed")
+	ErrNotClosed = errors.New("the month is not closed")
+)
+
+// CloseMonth makes what is charged in a month final: it keeps the rows that the published file has of it, the rules
+// they were made by, the statements, and a manifest with the digest of each of these files and of every day file. The
+// published file must be up to date, and is to be published again afterwards. The caller holds the lock.
+//
+//	write everything into a directory beside · fsync each file and directory · rename the directory to statements/MONTH
+//
+// The rename is the commit point: a crash leaves the month closed or not.
+func (l *Lake) CloseMonth(ctx context.Context, opts CloseOptions) (ClosedMonth, error) {
+	c, err := l.closeMonth(ctx, opts)
+	if err != nil {
+		return c, fmt.Errorf("close %s: %w", opts.Month.Month(), err)
+	}
+	return c, nil
+}
+
+func (l *Lake) closeMonth(ctx context.Context, opts CloseOptions) (ClosedMonth, error) {
+	target := l.path(statementsDir, opts.Month.Month())
+	if _, err := l.fs.Stat(target); err == nil {
+		return ClosedMonth{}, ErrClosed
+	} else if !errors.Is(err, fs.ErrNotExist) {
+		return ClosedMonth{}, err
+	}
+	dir := l.path(tempDir, "close-"+opts.Month.Month())
+	if err := l.fs.RemoveAll(dir); err != nil {
+		return ClosedMonth{}, err
+	}
+	defer func() { _ = l.fs.RemoveAll(dir) }()
+	for _, d := range []string{dir, filepath.Join(dir, "ledger"), filepath.Join(dir, "rules")} {
+		if err := l.fs.MkdirAll(d, dirMode); err != nil {
+			return ClosedMonth{}, err
+		}
+	}
+	m := Manifest{Format: manifestFormat, Month: opts.Month.Month(), ClosedAt: opts.Now().UTC(), RunID: opts.RunID, Version: opts.Version,
+		Reason: opts.Reason, Objections: opts.Objections, Rules: ManifestRules{Digest: opts.RulesDigest}}
+	if err := l.writeLedger(ctx, dir, opts.Month, &m); err != nil {
+		return ClosedMonth{}, err
+	}
+	for i, f := range opts.Rules {
+		name := fmt.Sprintf("rules/%d%s", i, safeExt(f.Name))
+		if err := l.writeFile(filepath.Join(dir, filepath.FromSlash(name)), f.Content); err != nil {
+			return ClosedMonth{}, err
+		}
+		sum := sha256.Sum256(f.Content)
+		m.Rules.Files = append(m.Rules.Files, ManifestFile{Name: f.Name, Path: name, SHA256: hex.EncodeToString(sum[:]), Bytes: int64(len(f.Content))})
+	}
+	if opts.Write != nil {
+		if err := opts.Write(ctx, dir); err != nil {
+			return ClosedMonth{}, fmt.Errorf("write the statements: %w", err)
+		}
+	}
+	files, dirs, err := l.treeFiles(dir)
+	if err != nil {
+		return ClosedMonth{}, err
+	}
+	for _, f := range files {
+		if err := l.settle(filepath.Join(dir, filepath.FromSlash(f))); err != nil {
+			return ClosedMonth{}, err
+		}
+		entry, err := l.manifestFile(dir, f)
+		if err != nil {
+			return ClosedMonth{}, err
+		}
+		m.Files = append(m.Files, entry)
+	}
+	b, err := json.MarshalIndent(m, "", "  ")
+	if err != nil {
+		return ClosedMonth{}, err
+	}
+	if err := l.writeFile(filepath.Join(dir, manifestFile), append(b, '\n')); err != nil {
+		return ClosedMonth{}, err
+	}
+	if err := l.settle(filepath.Join(dir, manifestFile)); err != nil {
+		return ClosedMonth{}, err
+	}
+	for _, d := range slices.Backward(dirs) {
+		if l.group {
+			if err := l.fs.Chmod(d, groupDirMode); err != nil {
+				return ClosedMonth{}, err
+			}
+		}
+		if err := l.fs.SyncDir(d); err != nil {
+			return ClosedMonth{}, err
+		}
+	}
+	if err := ctx.Err(); err != nil {
+		return ClosedMonth{}, context.Cause(ctx)
+	}
+	if err := l.mkdirs(l.path(statementsDir)); err != nil {
+		return ClosedMonth{}, err
+	}
+	if err := l.fs.Rename(dir, target); err != nil {
+		return ClosedMonth{}, err
+	}
+	if err := l.fs.SyncDir(l.path(statementsDir)); err != nil {
+		return ClosedMonth{}, fmt.Errorf("%w\nhint: the month may be closed: usagelake close --list", err)
+	}
+	return l.closedMonth(opts.Month)
+}
+
+// safeExt is the extension that says how a rules file is read.
+func safeExt(name string) string {
+	if strings.EqualFold(path.Ext(name), ".csv") {
+		return ".csv"
+	}
+	return ".yaml"
+}
+
+// writeLedger keeps what is charged in the month, and its totals.
+func (l *Lake) writeLedger(ctx context.Context, dir string, month schemas.Date, m *Manifest) error {
+	d, err := openDatabase(ctx, engine{tempDir: l.path(tempDir, "spill")}, l.Database(), true)
+	if err != nil {
+		return err
+	}
+	defer d.close()
+	for _, x := range ledgers {
+		file := filepath.Join(dir, filepath.FromSlash(x.file))
+		query := fmt.Sprintf("SELECT * FROM %s WHERE billing_month = DATE '%s' ORDER BY ALL", x.charged, month)
+		if err := d.exec(ctx, fmt.Sprintf("COPY (%s) TO %s (FORMAT parquet, COMPRESSION zstd)", query, schemas.SQLString(file))); err != nil {
+			return fmt.Errorf("write %s: %w", x.file, err)
+		}
+	}
+	rows, err := d.conn.QueryContext(ctx, fmt.Sprintf(`
+		SELECT currency, sum(requests)::BIGINT, sum(list_cost)::VARCHAR, sum(discount)::VARCHAR, sum(net_cost)::VARCHAR
+		FROM chargeback_daily WHERE billing_month = DATE '%s' GROUP BY ALL ORDER BY ALL`, month))
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var t ManifestTotal
+		if err := rows.Scan(&t.Currency, &t.Requests, &t.List, &t.Discount, &t.Net); err != nil {
+			return err
+		}
+		m.Totals = append(m.Totals, t)
+	}
+	if err := errors.Join(rows.Err(), rows.Close()); err != nil {
+		return err
+	}
+	days, err := d.conn.QueryContext(ctx, fmt.Sprintf("SELECT account, usage_date, digest FROM partitions WHERE date_trunc('month', usage_date) = DATE '%s' ORDER BY ALL", month))
+	if err != nil {
+		return err
+	}
+	defer days.Close()
+	for days.Next() {
+		var in ManifestInput
+		var date sql.NullTime
+		if err := days.Scan(&in.Account, &date, &in.Digest); err != nil {
+			return err
+		}
+		in.Date = schemas.DateOf(date.Time).String()
+		m.Partitions = append(m.Partitions, in)
+	}
+	return days.Err()
+}
+
+// writeFile writes a file of a directory that nobody reads yet.
+func (l *Lake) writeFile(name string, content []byte) error {
+	t, err := l.createTemp(filepath.Base(name) + ".*")
+	if err != nil {
+		return err
+	}
+	defer t.abort()
+	if _, err := io.Copy(t, bytes.NewReader(content)); err != nil {
+		return err
+	}
+	if err := t.finish(); err != nil {
+		return err
+	}
+	return l.fs.Rename(t.Name(), name)
+}
+
+// settle gives a file the lake's mode and makes its content durable.
+func (l *Lake) settle(name string) error {
+	if err := l.fs.Chmod(name, fileMode); err != nil {
+		return err
+	}
+	if err := l.shareFile(name); err != nil {
+		return err
+	}
+	f, err := l.fs.Open(name)
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Sync(), f.Close())
+}
+
+// treeFiles lists the files below dir, with slashes and in order, and the directories, dir first.
+func (l *Lake) treeFiles(dir string) (files, dirs []string, err error) {
+	var walk func(rel string) error
+	walk = func(rel string) error {
+		at := filepath.Join(dir, filepath.FromSlash(rel))
+		dirs = append(dirs, at)
+		entries, err := l.fs.ReadDir(at)
+		if err != nil {
+			return err
+		}
+		for _, e := range entries {
+			name := path.Join(rel, e.Name())
+			if e.IsDir() {
+				if err := walk(name); err != nil {
+					return err
+				}
+				continue
+			}
+			files = append(files, name)
+		}
+		return nil
+	}
+	err = walk("")
+	slices.Sort(files)
+	return files, dirs, err
+}
+
+func (l *Lake) manifestFile(dir, name string) (ManifestFile, error) {
+	full := filepath.Join(dir, filepath.FromSlash(name))
+	info, err := l.fs.Stat(full)
+	if err != nil {
+		return ManifestFile{}, err
+	}
+	sum, err := l.fileDigest(full)
+	return ManifestFile{Path: name, SHA256: sum, Bytes: info.Size()}, err
+}
+
+// reopened is what is kept of a month that was opened again.
+type reopened struct {
+	Month      string    `json:"month"`
+	ReopenedAt time.Time `json:"reopened_at"`
+	RunID      string    `json:"run_id"`
+	Version    string    `json:"version"`
+	Reason     string    `json:"reason"`
+}
+
+// ReopenMonth opens the month that was closed last. What it was closed with is kept beside, with the reason. The
+// published file is to be published again afterwards. The caller holds the lock.
+func (l *Lake) ReopenMonth(month schemas.Date, runID, version, reason string, now time.Time) (kept string, err error) {
+	fail := func(err error) (string, error) { return "", fmt.Errorf("reopen %s: %w", month.Month(), err) }
+	from := l.path(statementsDir, month.Month())
+	if _, err := l.fs.Stat(from); errors.Is(err, fs.ErrNotExist) {
+		return fail(ErrNotClosed)
+	} else if err != nil {
+		return fail(err)
+	}
+	b, err := json.MarshalIndent(reopened{month.Month(), now.UTC(), runID, version, reason}, "", "  ")
+	if err != nil {
+		return fail(err)
+	}
+	base := month.Month() + "_" + now.UTC().Format("20060102T150405Z")
+	if err := l.mkdirs(l.path(statementsDir, reopenedDir)); err != nil {
+		return fail(err)
+	}
+	// The reason is on the disk before the month is open: a reason without a month beside it says that it was not.
+	if err := l.replace(l.path(statementsDir, reopenedDir, base+".json"), bytes.NewReader(append(b, '\n'))); err != nil {
+		return fail(err)
+	}
+	kept = l.path(statementsDir, reopenedDir, base)
+	if err := l.fs.Rename(from, kept); err != nil {
+		return fail(err)
+	}
+	if err := errors.Join(l.fs.SyncDir(l.path(statementsDir)), l.fs.SyncDir(l.path(statementsDir, reopenedDir))); err != nil {
+		return fail(err)
+	}
+	return kept, nil
+}
