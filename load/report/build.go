@@ -453,6 +453,7 @@ func (b *builder) statement(ctx context.Context) error {
 		return err
 	}
 	lines.Group = "cost_center"
+	b.doc.Data = lines
 	if _, err := b.add(ctx, "journal", "Journal", `SELECT "month", currency, entry, gl_code, cost_center, amount, posted FROM chargeback_journal WHERE `+b.ofOwner(b.months())+` ORDER BY "month", currency, entry DESC, gl_code, cost_center`); err != nil {
 		return err
 	}

@@ -17,12 +17,13 @@ import (
 	"github.com/usagelake/usagelake/schemas"
 )
 
-// Parquet writes the first table: amounts as DECIMAL(38,12), days as DATE, times in UTC.
+// Parquet writes the document's main table: amounts as DECIMAL(38,12), days as DATE, times in UTC.
 func (d *Document) Parquet(w io.Writer) error {
-	if len(d.Tables) == 0 {
+	t := d.data()
+	if t == nil {
 		return errors.New("the report has no table")
 	}
-	return d.Tables[0].Parquet(w)
+	return t.Parquet(w)
 }
 
 // Parquet writes the table, as Document.Parquet does.

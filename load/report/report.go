@@ -126,9 +126,18 @@ type Document struct {
 	Figures   []Figure
 	Pictures  []Picture
 	Tables    []*Table
+	Data      *Table // what CSV and Parquet hold; nil: the first of Tables
 	Notes     []string
 	Generated time.Time
 	Version   string
+}
+
+// data is the table that formats of one table hold; nil if there is none.
+func (d *Document) data() *Table {
+	if d.Data != nil || len(d.Tables) == 0 {
+		return d.Data
+	}
+	return d.Tables[0]
 }
 
 // Picture is a chart and the table behind it.

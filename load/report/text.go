@@ -112,12 +112,12 @@ func (t *Table) totalCells(total Total) []string {
 	return cells
 }
 
-// CSV writes the first table: a header of the columns' stable names, and exact values. Text that a spreadsheet would
+// CSV writes the document's main table: a header of the columns' stable names, and exact values. Text that a spreadsheet would
 // compute gets an apostrophe in front.
 func (d *Document) CSV(w io.Writer) error {
 	b := bufio.NewWriter(w)
-	if len(d.Tables) > 0 {
-		d.Tables[0].CSV(b)
+	if t := d.data(); t != nil {
+		t.CSV(b)
 	}
 	return b.Flush()
 }
