@@ -1,10 +1,15 @@
 package main
 
 import (
+	"bytes"
 	"context"
+	"embed"
 	"errors"
 	"fmt"
-	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -12,6 +17,7 @@ import (
 	"github.com/usagelake/usagelake/extract/portal"
 	"github.com/usagelake/usagelake/jobs"
 	"github.com/usagelake/usagelake/load"
+	"github.com/usagelake/usagelake/load/report"
 	"github.com/usagelake/usagelake/schemas"
 )
 
@@ -29,7 +35,8 @@ func (a *app) demoCommand() *cobra.Command {
 		Use:   "demo",
 		Short: "Everything, on a simulated Portal: no key, no config, no network",
 		Long: `demo starts the simulated Portal on a loopback address, exports the last 30 whole days of its usage into
-./usagelake-demo (--lake for another directory), publishes, and prints what teams and models cost. The simulated Portal
+./usagelake-demo (--lake for another directory), publishes, and prints a chargeback. It writes allocation rules and
+budgets into its config directory, and closes the month before. The simulated Portal
 allows ` + fmt.Sprint(demoLimit) + ` requests a second where the real one allows 2. A second demo finds everything covered.`,
 		Example: "  usagelake demo\n  usagelake demo --lake /tmp/try",
 		RunE: func(c *cobra.Command, _ []string) error {
@@ -52,6 +59,10 @@ allows ` + fmt.Sprint(demoLimit) + ` requests a second where the real one allows
 			if err := onlyDemo(cfg.Lake); err != nil {
 				return err
 			}
+			finance := demoFinance{dir: filepath.Join(cfg.Lake, "config"), teams: p.Teams(org)}
+			if err := finance.load(cfg); err != nil { // of an earlier demo
+				return err
+			}
 			env := a.env()
 			env.Getenv = func(name string) string {
 				if name == "USAGELAKE_DEMO_KEY" {
@@ -64,11 +75,14 @@ allows ` + fmt.Sprint(demoLimit) + ` requests a second where the real one allows
 			}
 			opts := jobs.ExportOptions{Span: jobs.Span{From: (today - demoDays).Start(), To: today.Start()}}
 			res, err := a.export(c.Context(), cfg, env, opts)
+			if err == nil {
+				err = a.demoBooks(c.Context(), cfg, env, finance, today)
+			}
 			if err != nil || a.json() || a.quiet {
 				return a.ended(res, err, a.exportSummary)
 			}
 			a.exportSummary(res)
-			return a.demoSummary(c.Context(), a.Stdout, res.Lake, p.Teams(org))
+			return a.demoSummary(c.Context(), res.Lake)
 		},
 	}
 }
@@ -94,38 +108,135 @@ func onlyDemo(dir string) error {
 	return nil
 }
 
-// demoSummary prints what teams and models cost. Which token is whose is the Portal's knowledge here, and the cost
-// allocation's elsewhere.
-func (a *app) demoSummary(ctx context.Context, w io.Writer, dir string, teams []portal.Team) error {
+// demoBooks allocates the demo's cost and closes the month before.
+func (a *app) demoBooks(ctx context.Context, cfg *jobs.Config, env jobs.Env, f demoFinance, today schemas.Date) error {
+	if cfg.Allocation.Rules == "" {
+		if err := f.write(); err != nil {
+			return err
+		}
+		if err := f.load(cfg); err != nil {
+			return err
+		}
+		if _, err := jobs.Allocate(ctx, cfg, env, false); err != nil {
+			return err
+		}
+	}
+	lake, err := load.Open(cfg.Lake, load.Options{Logger: a.log})
+	if err != nil {
+		return err
+	}
+	closed, err := lake.Closed()
+	if err != nil {
+		return err
+	}
+	last := schemas.MonthOf(schemas.MonthOf(today) - 1)
+	first := today - demoDays
+	if slices.ContainsFunc(closed, func(c load.ClosedMonth) bool { return c.Start >= last }) || schemas.NextMonth(last) <= first {
+		return nil
+	}
+	reason := ""
+	if first > last {
+		reason = "the demo begins on " + first.String()
+	}
+	opts := jobs.CloseOptions{Month: last, Reason: reason, NoFetch: true}
+	if reason == "" {
+		opts.Reason = "the demo has just been exported"
+	}
+	_, _, err = jobs.Close(ctx, cfg, env, opts)
+	return err
+}
+
+// demoFinance are the allocation rules and budgets of the demo.
+type demoFinance struct {
+	dir   string
+	teams []portal.Team
+}
+
+// load takes what an earlier demo wrote into cfg, if there is any.
+func (f demoFinance) load(cfg *jobs.Config) error {
+	file := filepath.Join(f.dir, jobs.DefaultConfigFile)
+	if _, err := os.Stat(file); errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	c, err := jobs.LoadConfig(jobs.Overrides{ConfigFile: file}, func(string) string { return "" })
+	if err != nil {
+		return err
+	}
+	cfg.Allocation, cfg.Journal, cfg.Budgets, cfg.Invoices = c.Allocation, c.Journal, c.Budgets, c.Invoices
+	return nil
+}
+
+//go:embed demo
+var demoFiles embed.FS
+
+// write writes the config that finance has of the demo: rules and budgets as they stand beside this file, and the
+// tables of the simulated Portal's teams. The Platform team's tokens are left to a shared pool, and one of Finance Ops'
+// to nobody.
+func (f demoFinance) write() error {
+	if err := os.MkdirAll(f.dir, 0o700); err != nil {
+		return err
+	}
+	tokens, centers := "token_id,team\n", "team,cost_center,gl_code\n"
+	for i, t := range f.teams {
+		centers += fmt.Sprintf("%s,%s,%d\n", t.Name, t.CostCentre, 6100+10*i)
+		if t.Name == "Platform" {
+			continue
+		}
+		for k, token := range t.Tokens {
+			if t.Name == "Finance Ops" && k == 0 {
+				continue
+			}
+			tokens += token + "," + t.Name + "\n"
+		}
+	}
+	var platform []string
+	for _, t := range f.teams {
+		if t.Name == "Platform" {
+			platform = t.Tokens
+		}
+	}
+	rules, err := demoFiles.ReadFile("demo/allocation.yaml")
+	if err != nil {
+		return err
+	}
+	config, err := demoFiles.ReadFile("demo/usagelake.yaml")
+	if err != nil {
+		return err
+	}
+	for _, file := range []struct {
+		name    string
+		content []byte
+	}{
+		{"tokens.csv", []byte(tokens)}, {"centers.csv", []byte(centers)},
+		{"allocation.yaml", bytes.ReplaceAll(rules, []byte("PLATFORM_TOKENS"), []byte(strings.Join(platform, ", ")))},
+		{jobs.DefaultConfigFile, config}, // last: what it names is there
+	} {
+		if err := writeWhole(filepath.Join(f.dir, file.name), file.content); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// demoSummary prints the chargeback, and what to try next.
+func (a *app) demoSummary(ctx context.Context, dir string) error {
 	lake, err := load.Open(dir, load.Options{Logger: a.log})
 	if err != nil {
 		return err
 	}
-	var owners []string
-	for _, t := range teams {
-		for _, token := range t.Tokens {
-			owners = append(owners, fmt.Sprintf("(%s, %s)", schemas.SQLString(token), schemas.SQLString(t.Name)))
-		}
+	doc, err := report.Build(ctx, lake, report.Options{Name: "chargeback", By: []string{"cost_center", "team"}, Now: a.Now(), Version: version()})
+	if err != nil {
+		return err
 	}
-	owner := "WITH owner(token_id, team) AS (VALUES " + strings.Join(owners, ", ") + ")"
-	for _, q := range []struct{ title, sql string }{
-		{"What each team costs", owner + `
-			SELECT coalesce(team, '(unallocated)') AS team, sum(requests) AS requests, sum(total_amount)::DECIMAL(18,2) AS list,
-			       sum(discount_amount)::DECIMAL(18,2) AS discount, sum(amount)::DECIMAL(18,2) AS net, any_value(currency) AS currency
-			FROM usage_daily LEFT JOIN owner USING (token_id) GROUP BY 1 ORDER BY net DESC`},
-		{"The ten models that cost most", `
-			SELECT model, sum(requests) AS requests, sum(input_tokens) AS input, sum(cached_tokens) AS cached, sum(output_tokens) AS output,
-			       sum(amount)::DECIMAL(18,2) AS net
-			FROM usage_daily GROUP BY 1 ORDER BY net DESC LIMIT 10`},
-	} {
-		fmt.Fprintf(w, "\n%s\n\n", q.title)
-		if err := a.query(ctx, lake, q.sql, "table", "", false, 0); err != nil {
-			return err
-		}
+	fmt.Fprintln(a.Stdout)
+	if err := doc.Text(a.Stdout); err != nil {
+		return err
 	}
-	fmt.Fprintf(w, `
-next       usagelake status --lake %[1]s
-           usagelake query --lake %[1]s "SELECT usage_date, sum(amount) AS net FROM usage GROUP BY ALL ORDER BY 1"
+	fmt.Fprintf(a.Stdout, `
+next       usagelake report chargeback --lake %[1]s --format html     (the same with pictures)
+           usagelake report budget --lake %[1]s
+           usagelake query --lake %[1]s "FROM spend_by_cost_center_month ORDER BY ALL"
+           ls %[1]s/statements/*      (the month before is closed)
            usagelake demo --lake %[1]s   (once more: everything is covered, three small requests look for late records)
 `, dir)
 	return nil
