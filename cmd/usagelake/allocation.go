@@ -2,10 +2,16 @@ package main
 
 import (
 	"fmt"
+	"maps"
+	"slices"
+	"strings"
 
+	"github.com/jedib0t/go-pretty/v6/table"
+	"github.com/jedib0t/go-pretty/v6/text"
 	"github.com/spf13/cobra"
 
 	"github.com/usagelake/usagelake/jobs"
+	"github.com/usagelake/usagelake/schemas"
 )
 
 func (a *app) allocationCommand() *cobra.Command {
@@ -22,7 +28,7 @@ each record's cost goes to. See docs/allocation.md.`,
 			return jobs.Usage("usagelake allocation --help", "allocation needs one of check, explain, apply")
 		},
 	}
-	c.AddCommand(a.allocationApply())
+	c.AddCommand(a.allocationCheck(), a.allocationExplain(), a.allocationApply())
 	return c
 }
 
@@ -54,4 +60,156 @@ needs no key. Closed months keep the rules they were closed with.
 	}
 	c.Flags().BoolVar(&wait, "wait", false, "wait for a lake that another process holds")
 	return c
+}
+
+func (a *app) allocationCheck() *cobra.Command {
+	var month string
+	c := &cobra.Command{
+		Use:   "check",
+		Short: "Is the rules file right, and what does each rule catch?",
+		Long: `check reads the allocation rules and their tables, and tells of mistakes with their lines. Against the published usage it
+says what each rule catches of the last month, which rules are shadowed by others or match nothing, and where versions
+leave gaps. It changes nothing. Findings don't make it fail; mistakes in the file end it with 2.
+
+` + exitHelp,
+		Example: "  usagelake allocation check\n  usagelake allocation check --month 2026-10",
+		Args:    cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			cfg, err := a.lakeConfig()
+			if err != nil {
+				return err
+			}
+			var m *schemas.Date
+			if month != "" {
+				d, err := a.month(month)
+				if err != nil {
+					return jobs.Usage("", "--month: %w", err)
+				}
+				m = &d
+			}
+			check, err := jobs.CheckAllocation(c.Context(), cfg, m)
+			if err != nil {
+				return err
+			}
+			if a.json() {
+				return a.printJSON(check)
+			}
+			a.printCheck(check)
+			return nil
+		},
+	}
+	c.Flags().StringVar(&month, "month", "", "`month` whose cost is looked at: 2026-10, this or last")
+	return c
+}
+
+func (a *app) printCheck(check *jobs.AllocationCheck) {
+	fmt.Fprintf(a.Stdout, "ok         %s   (digest %.12s)\n", check.Rules, check.Digest)
+	if check.Month == "" {
+		fmt.Fprintln(a.Stdout, "           nothing is published yet that the rules could be asked of")
+	} else {
+		t := a.newTable(table.Row{"rule", "version", "matches", "assigns", "requests", "net cost of " + check.Month})
+		t.SetColumnConfigs([]table.ColumnConfig{{Number: 5, Align: text.AlignRight, AlignHeader: text.AlignRight}, {Number: 6, Align: text.AlignRight, AlignHeader: text.AlignRight}})
+		for _, r := range check.Costs {
+			id, v := r.RuleID, fmt.Sprint(r.Version)
+			if id == "" {
+				id, v = schemas.Unallocated, ""
+			}
+			t.AppendRow(table.Row{cell(id), v, brief(r.Matches), brief(r.Assigns), count(r.Requests), costs(r.NetCost)})
+		}
+		fmt.Fprintf(a.Stdout, "\n%s\n\n", t.Render())
+	}
+	for _, f := range check.Findings {
+		rule := ""
+		if f.RuleID != "" {
+			rule = "rule " + f.RuleID + ": "
+		}
+		fmt.Fprintf(a.Stdout, "%-10s %s: %s%s\n", f.Severity, cell(f.Source), cell(rule), cell(f.Message))
+	}
+	if len(check.Findings) == 0 {
+		fmt.Fprintln(a.Stdout, "findings   none")
+	}
+}
+
+// brief makes a text fit a table.
+func brief(s string) string {
+	if r := []rune(s); len(r) > 60 {
+		s = string(r[:59]) + "…"
+	}
+	return cell(s)
+}
+
+// costs are amounts by currency.
+func costs(by map[string]string) string {
+	var out []string
+	for _, currency := range slices.Sorted(maps.Keys(by)) {
+		out = append(out, strings.TrimSpace(by[currency]+" "+cell(currency)))
+	}
+	if len(out) == 0 {
+		return "0"
+	}
+	return strings.Join(out, ", ")
+}
+
+func (a *app) allocationExplain() *cobra.Command {
+	return &cobra.Command{
+		Use:   "explain ID",
+		Short: "Which rule and version assigned this record, and why?",
+		Long: `explain shows a record by its id: who pays for it in the published file, by which rule, version and row of a table; and
+rule by rule what the file says of it now.
+
+` + exitHelp,
+		Example: "  usagelake allocation explain 7300000012",
+		Args:    cobra.ExactArgs(1),
+		RunE: func(c *cobra.Command, args []string) error {
+			cfg, err := a.lakeConfig()
+			if err != nil {
+				return err
+			}
+			found, err := jobs.Explain(c.Context(), cfg, args[0])
+			if err != nil {
+				return err
+			}
+			if a.json() {
+				return a.printJSON(map[string]any{"records": found})
+			}
+			for i, e := range found {
+				if i > 0 {
+					fmt.Fprintln(a.Stdout)
+				}
+				a.printExplanation(e)
+			}
+			return nil
+		},
+	}
+}
+
+func (a *app) printExplanation(e jobs.Explanation) {
+	out := a.Stdout
+	fmt.Fprintf(out, "record     %s of %s, %s, %s\n", cell(e.ID), cell(e.Account), e.Time, strings.TrimSpace(orWithout(e.Amount)+" "+orWithout(e.Currency)))
+	for _, f := range e.Fields[1:] {
+		fmt.Fprintf(out, "           %-15s %s\n", f[0], cell(f[1]))
+	}
+	p := e.Published
+	owner := func(pool, center, team, project string) string {
+		switch {
+		case pool != "":
+			return "shared pool " + cell(pool)
+		case center == "" && team == "" && project == "":
+			return schemas.Unallocated
+		}
+		return strings.Join(slices.DeleteFunc([]string{cell(center), cell(team), cell(project)}, func(s string) bool { return s == "" }), ", ")
+	}
+	if p.RuleID == "" {
+		fmt.Fprintf(out, "published  %s: no rule matched (rules %s)\n", owner(p.Pool, p.CostCenter, p.Team, p.Project), p.Ruleset)
+	} else {
+		fmt.Fprintf(out, "published  %s: rule %s, version %s, %s (rules %s)\n", owner(p.Pool, p.CostCenter, p.Team, p.Project), cell(p.RuleID), p.Version, cell(p.Source), p.Ruleset)
+	}
+	fmt.Fprintf(out, "now        %s\n", owner(e.Now.Pool, e.Now.CostCenter, e.Now.Team, e.Now.Project))
+	for _, s := range e.Steps {
+		mark := "no "
+		if s.Matches {
+			mark = "yes"
+		}
+		fmt.Fprintf(out, "           %s %s, version %d, %s: %s\n", mark, cell(s.RuleID), s.Version, cell(s.Source), cell(s.Why))
+	}
 }
