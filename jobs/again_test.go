@@ -54,7 +54,7 @@ func (w *world) content() map[string][]string {
 	defer r.close()
 	out := map[string][]string{}
 	for _, table := range r.ask("SELECT table_name FROM information_schema.tables WHERE table_catalog = 'lake'") {
-		if table[0] == "meta" || table[0] == "runs" || table[0] == "run_accounts" { // of when and by whom
+		if slices.Contains([]string{"meta", "runs", "run_accounts", "data_freshness_and_gaps"}, table[0]) { // of when and by whom
 			continue
 		}
 		for _, row := range r.ask(`SELECT t::VARCHAR FROM "` + table[0] + `" t`) {
