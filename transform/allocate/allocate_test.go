@@ -453,3 +453,8 @@ func BenchmarkAssign(b *testing.B) {
 		r.Assign(k, 0)
 	}
 }
+
+// key is that of a token.
+func key(token string) schemas.AllocationKey {
+	return schemas.AllocationKey{Account: "acme", TokenID: &token}
+}

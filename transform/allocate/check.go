@@ -41,13 +41,10 @@ func (r *Rules) Check(used []Used) []Finding {
 	}
 	caught, rows, taken := r.usage(used)
 	for i, x := range r.rules {
-		for _, earlier := range r.rules[:i] {
-			if earlier.covers(x) {
-				add(Warning, x, "it never applies: rule %s in line %d matches all that it matches, and stands before it", earlier.id, earlier.line)
-				break
-			}
-		}
+		shadow := slices.IndexFunc(r.rules[:i], func(earlier *rule) bool { return earlier.covers(x) })
 		switch by := taken[i]; {
+		case shadow >= 0:
+			add(Warning, x, "it never applies: rule %s in line %d matches all that it matches, and stands before it", r.rules[shadow].id, r.rules[shadow].line)
 		case caught[i]:
 		case len(by) > 0:
 			add(Warning, x, "everything that it matches is taken by rules before it: %s", strings.Join(by, ", "))
