@@ -93,7 +93,7 @@ func Close(ctx context.Context, cfg *Config, env Env, opts CloseOptions) (*Resul
 			var partial *PartialError
 			var refused *RefusedError
 			switch {
-			case errors.As(err, &partial), errors.As(err, &refused):
+			case errors.As(err, &partial), errors.As(err, &refused), errors.Is(err, errNothing):
 				objections = append(objections, "the Portal could not be asked once more for all of it: "+err.Error())
 			case err != nil:
 				return err

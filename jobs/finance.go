@@ -73,6 +73,13 @@ func (b BudgetConfig) budget() (schemas.Budget, error) {
 	if !currencyCode.MatchString(b.Currency) {
 		bad("currency: %q is not an ISO 4217 code like USD", b.Currency)
 	}
+	switch b.Period {
+	case "":
+		out.Period = "month"
+	case "month", "quarter":
+	default:
+		bad("period: %q is neither month nor quarter", b.Period)
+	}
 	first := func(what, s string) *schemas.Date {
 		if s == "" {
 			return nil
@@ -82,17 +89,10 @@ func (b BudgetConfig) budget() (schemas.Budget, error) {
 			bad("%s: %w", what, err)
 			return nil
 		}
-		if month := d.Start().Month(); schemas.MonthOf(d) != d || b.Period == "quarter" && month%3 != 1 {
-			bad("%s: %s is not the first day of a %s", what, s, b.Period)
+		if month := d.Start().Month(); schemas.MonthOf(d) != d || out.Period == "quarter" && month%3 != 1 {
+			bad("%s: %s is not the first day of a %s", what, s, out.Period)
 		}
 		return &d
-	}
-	switch b.Period {
-	case "":
-		out.Period = "month"
-	case "month", "quarter":
-	default:
-		bad("period: %q is neither month nor quarter", b.Period)
 	}
 	out.From, out.To = first("from", b.From), first("to", b.To)
 	if out.From != nil && out.To != nil && *out.From >= *out.To {

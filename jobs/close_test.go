@@ -1,0 +1,274 @@
+package jobs
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/usagelake/usagelake/extract/portal"
+	"github.com/usagelake/usagelake/load"
+	"github.com/usagelake/usagelake/schemas"
+)
+
+// october is the month that the tests close.
+var october = schemas.DateOf(time.Date(2026, 10, 1, 0, 0, 0, 0, time.UTC))
+
+func octoberSpan() Span {
+	return Span{From: october.Start(), To: schemas.NextMonth(october).Start()}
+}
+
+func (w *world) close(o CloseOptions) (*Result, *load.ClosedMonth, error) {
+	w.Helper()
+	if o.Month == 0 {
+		o.Month = october
+	}
+	o.Retry = retry
+	return Close(w.Context(), w.cfg, w.env, o)
+}
+
+// rules makes the config name allocation rules.
+func (w *world) rules(text string) {
+	w.Helper()
+	w.cfg.Allocation.Rules = filepath.Join(w.TempDir(), "allocation.yaml")
+	if err := os.WriteFile(w.cfg.Allocation.Rules, []byte(text), 0o600); err != nil {
+		w.Fatal(err)
+	}
+}
+
+const twoRules = "rules:\n- {id: gpt, match: {model: \"gpt-*\"}, assign: {cost_center: A}}\n- {id: shared, match: {model: \"claude-*\"}, pool: p}\npools: {p: {split: cost, to: [{cost_center: A}, {cost_center: \"=B/../<x>\"}]}}\n"
+
+// What came late is fetched when the month is closed, so that what is charged is what was used; and what the Portal
+// changes afterwards is charged as a correction in the next month, whatever runs then.
+func TestAClosedMonthHoldsWhatCameLateAndNeverChanges(t *testing.T) {
+	bubble(t, "", func(t *testing.T) {
+		w := newWorld(t, settings{perDay: 25, faults: "late=0.3,late-by=100h", at: time.Date(2026, 11, 1, 6, 0, 0, 0, time.UTC)})
+		w.rules(twoRules)
+		w.export(octoberSpan())
+		r := w.read()
+		early := r.one("SELECT count(*) FROM usage")
+		r.close()
+		w.at(day(7))
+		w.requests()
+		res, closed, err := w.close(CloseOptions{})
+		if err != nil || res.Status != schemas.StatusDone || closed == nil {
+			t.Fatalf("close: %v, %+v", err, res)
+		}
+		r = w.read()
+		defer r.close()
+		if late := r.one("SELECT count(*) FROM usage"); late == early {
+			t.Errorf("%s records before and after: nothing came late", late)
+		}
+		w.equalAccount("acme", "USD", october.Start(), day(1))
+		if got, want := *closed.Totals[0].Net, r.one("SELECT sum(amount)::VARCHAR FROM usage"); dec(got) != dec(want) {
+			t.Errorf("closed with %s, used %s", got, want)
+		}
+		for _, f := range []string{"manifest.json", "statement.xlsx", "statement.html", "chargeback.csv", "journal.csv", "ledger/chargeback.parquet", "rules/0.yaml", "cost-centers/a.html", "cost-centers/b-x.csv"} {
+			if _, err := os.Stat(filepath.Join(closed.Dir, filepath.FromSlash(f))); err != nil {
+				t.Error(err)
+			}
+		}
+		if b, err := os.ReadFile(filepath.Join(closed.Dir, "chargeback.csv")); err != nil || !strings.Contains(string(b), "\n'=B/../<x>,") {
+			t.Errorf("a cost centre became a formula: %.200s %v", b, err)
+		}
+		const frozen = "SELECT c::VARCHAR FROM chargeback_daily c WHERE billing_month = '2026-10-01' ORDER BY ALL"
+		before := r.ask(frozen)
+		same := func(after string) {
+			t.Helper()
+			r := w.read()
+			defer r.close()
+			now := r.ask(frozen)
+			if len(now) != len(before) {
+				t.Fatalf("after %s: %d rows in the closed month, were %d", after, len(now), len(before))
+			}
+			for i := range now {
+				if strings.Join(now[i], "|") != strings.Join(before[i], "|") {
+					t.Fatalf("after %s: %v, was %v", after, now[i], before[i])
+				}
+			}
+			if got, want := r.one("SELECT sum(net_cost)::VARCHAR FROM chargeback_daily"), r.one("SELECT sum(amount)::VARCHAR FROM usage"); dec(got) != dec(want) {
+				t.Errorf("after %s: charged %s, used %s", after, got, want)
+			}
+		}
+		w.faults("corrected=0.2,vanish=0.1")
+		s := octoberSpan()
+		s.Anew = true
+		w.export(s)
+		same("a refetch")
+		r2 := w.read()
+		if n := r2.one("SELECT count(*) FROM chargeback_daily WHERE charge_class = 'Correction' AND billing_month = '2026-11-01' AND usage_date < '2026-11-01'"); n == "0" {
+			t.Error("no correction in the next month")
+		}
+		r2.close()
+		w.rules("rules:\n- {id: all, assign: {cost_center: Z}}\n")
+		if _, err := Allocate(t.Context(), w.cfg, w.env, false); err != nil {
+			t.Fatal(err)
+		}
+		same("other rules")
+		w.rebuild()
+		same("a rebuild")
+
+		_, _, err = w.close(CloseOptions{})
+		if !errors.Is(err, load.ErrClosed) {
+			t.Errorf("closed twice: %v", err)
+		}
+		if _, _, err := Reopen(t.Context(), w.cfg, w.env, october, " ", false); !errors.Is(err, ErrUsage) {
+			t.Errorf("reopened without a reason: %v", err)
+		}
+		if _, kept, err := Reopen(t.Context(), w.cfg, w.env, october, "wrong owner", false); err != nil || kept == "" {
+			t.Errorf("reopen: %v", err)
+		}
+		r3 := w.read()
+		defer r3.close()
+		if n := r3.one("SELECT count(*) FROM chargeback_daily WHERE charge_class IS NOT NULL"); n != "0" {
+			t.Errorf("%s corrections of an open month", n)
+		}
+		if got, want := r3.one("SELECT sum(net_cost)::VARCHAR FROM chargeback_daily WHERE billing_month = '2026-10-01' AND cost_center = 'Z'"), r3.one("SELECT sum(amount)::VARCHAR FROM usage"); dec(got) != dec(want) {
+			t.Errorf("an open month is charged by the rules as they are: %s of %s", got, want)
+		}
+	})
+}
+
+// Each objection keeps a month open and changes nothing; a reason overrides it, and both are recorded.
+func TestAMonthIsNotClosedWhileSomethingStandsAgainstIt(t *testing.T) {
+	for name, c := range map[string]struct {
+		settings settings
+		prepare  func(w *world)
+		options  CloseOptions
+		want     string
+	}{
+		"not over":        {settings: settings{at: time.Date(2026, 10, 31, 12, 0, 0, 0, time.UTC)}, want: "the month is not over"},
+		"not settled":     {settings: settings{at: time.Date(2026, 11, 1, 0, 5, 0, 0, time.UTC)}, want: "the month is not over"},
+		"not asked":       {options: CloseOptions{NoFetch: true}, prepare: func(w *world) { w.export(octoberSpan()) }, want: "--no-fetch"},
+		"a gap":           {options: CloseOptions{NoFetch: true}, prepare: func(w *world) { w.export(Span{From: october.Start().Add(36 * time.Hour), To: day(1)}) }, want: "account acme: 36.0 hours of the month are not exported, the first from 2026-10-01T00:00:00Z to 2026-10-02T12:00:00Z"},
+		"the Portal down": {prepare: func(w *world) { w.export(octoberSpan()); w.faults("status-500=1") }, want: "the Portal could not be asked once more"},
+		"a refused key":   {prepare: func(w *world) { w.export(octoberSpan()); w.keys["KEY_0"] = "sk_mg_" + strings.Repeat("0", 48) }, want: "the Portal could not be asked once more"},
+		"quarantine":      {settings: settings{faults: "bad=0.05"}, want: "records are in quarantine and count in nothing"},
+		"no currency": {prepare: func(w *world) {
+			if err := w.portal.SetScopes(w.keys["KEY_0"], portal.ScopeUsage); err != nil {
+				w.Fatal(err)
+			}
+			w.export(octoberSpan())
+		}, want: "has no currency: set accounts[].currency"},
+		"earlier month":     {prepare: func(w *world) { w.export(Span{From: october.Start().AddDate(0, 0, -2), To: day(1)}) }, want: "2026-09 has usage and is still open: close months in their order"},
+		"an account behind": {settings: settings{orgs: []portal.OrgOptions{{ID: "0", RecordsPerDay: 8}, {ID: "b", RecordsPerDay: 8}}}, prepare: func(w *world) { w.export(octoberSpan()); w.keys["KEY_b"] = "sk_mg_" + strings.Repeat("1", 48) }, want: "the Portal could not be asked once more"},
+	} {
+		bubble(t, name, func(t *testing.T) {
+			if c.settings.perDay == 0 {
+				c.settings.perDay = 8
+			}
+			w := newWorld(t, c.settings)
+			if c.prepare == nil {
+				w.export(Span{From: october.Start(), To: w.now().Add(-time.Hour)})
+			} else {
+				c.prepare(w)
+			}
+			res, closed, err := w.close(c.options)
+			var objections *ObjectionsError
+			if !errors.As(err, &objections) || closed != nil || !strings.Contains(err.Error(), c.want) {
+				t.Fatalf("closed in spite of it: %v, want %s", err, c.want)
+			}
+			if res.Status != schemas.StatusFailed || !strings.Contains(hintOf(err), "--reason") {
+				t.Errorf("%s, hint %q", res.Status, hintOf(err))
+			}
+			if _, err := os.Stat(filepath.Join(w.cfg.Lake, "statements")); err == nil {
+				t.Error("statements are there")
+			}
+			c.options.Reason = "agreed with finance"
+			_, closed, err = w.close(c.options)
+			if err != nil || closed == nil {
+				t.Fatalf("with a reason: %v", err)
+			}
+			if closed.Reason != "agreed with finance" || !strings.Contains(strings.Join(closed.Objections, "\n"), c.want) {
+				t.Errorf("recorded: %q, %q", closed.Reason, closed.Objections)
+			}
+			r := w.read()
+			defer r.close()
+			if got := r.one("SELECT reason FROM closed_months"); got != "agreed with finance" {
+				t.Errorf("published: %s", got)
+			}
+		})
+	}
+}
+
+func TestAnEmptyMonthCanBeClosed(t *testing.T) {
+	bubble(t, "", func(t *testing.T) {
+		w := newWorld(t, settings{perDay: 0.0001})
+		w.export(octoberSpan())
+		_, closed, err := w.close(CloseOptions{})
+		if err != nil || len(closed.Totals) != 0 {
+			t.Fatalf("%+v %v", closed, err)
+		}
+		report, err := func() (load.VerifyReport, error) {
+			lake, err := load.Open(w.cfg.Lake, load.Options{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			return lake.Verify(t.Context(), load.VerifyOptions{})
+		}()
+		if err != nil || len(report.Findings) > 0 {
+			t.Errorf("%+v %v", report.Findings, err)
+		}
+	})
+}
+
+// Mistakes in what finance writes are found before anything is done, each with its place.
+func TestInvoicesAndBudgetsAreReadOrRefusedWithTheirPlace(t *testing.T) {
+	lines, err := parseInvoices("i.csv", []byte("\xef\xbb\xbfinvoice;period;amount;currency;model\nINV-1;2026-10;1234,50;USD;\n"))
+	if err == nil || !strings.Contains(err.Error(), `line 2: "1234,50" is not an amount like 1234.50`) {
+		t.Errorf("%v %v", lines, err)
+	}
+	lines, err = parseInvoices("i.csv", []byte("invoice,from,to,account,date,model,amount,currency\nINV-1,2026-10-01,2026-11-01,,,,1234.50,USD\nINV-1,2026-10-01,2026-11-01,acme,2026-10-03,m,-0.000000000001,USD\n"))
+	if err != nil || len(lines) != 2 || schemas.MoneyText(lines[0].Amount) != "1234.5" || schemas.MoneyText(lines[1].Amount) != "-0.000000000001" || *lines[1].Model != "m" || lines[1].Date.String() != "2026-10-03" || lines[1].Source != "i.csv:3" {
+		t.Errorf("%+v %v", lines, err)
+	}
+	for text, want := range map[string]string{
+		"":                                "line 1: no header",
+		"invoice,amount,currency\n":       "give the column period (2026-10), or from and to",
+		"invoice,period,amount,curency\n": `unknown column "curency"`,
+		"invoice,period,period,amount\n":  "the column period stands twice",
+		"invoice,period,amount,currency\n,2026-13,x,usd\n":                  "line 2: no invoice number\n\"2026-13\" is not a month",
+		"invoice,period,amount,currency\nA,2026-10,1\n":                     "line 2: 3 cells, the header has 4",
+		"invoice,period,date,amount,currency\nA,2026-10,2026-11-01,1,USD\n": "the date 2026-11-01 lies outside the period",
+		"invoice,from,to,amount,currency\nA,2026-10-02,2026-10-02,1,USD\n":  "from 2026-10-02 is not before to 2026-10-02",
+		"invoice,period,amount,currency\nA,2026-10,1,USD\xff\n":             "it is not UTF-8",
+	} {
+		if _, err := parseInvoices("i.csv", []byte(text)); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%q: %v, want %s", text, err, want)
+		}
+	}
+	for _, c := range []struct {
+		budget BudgetConfig
+		want   string
+	}{
+		{BudgetConfig{}, "name: give it one"},
+		{BudgetConfig{Name: "b", Amount: "1,000", Currency: "USD"}, `amount: "1,000" is not an amount`},
+		{BudgetConfig{Name: "b", Amount: "0", Currency: "USD"}, "amount: 0 is not more than 0"},
+		{BudgetConfig{Name: "b", Amount: "1", Currency: "usd"}, `currency: "usd" is not an ISO 4217 code`},
+		{BudgetConfig{Name: "b", Amount: "1", Currency: "USD", Team: "x", Model: "y"}, "it has both team and model"},
+		{BudgetConfig{Name: "b", Amount: "1", Currency: "USD", Period: "year"}, `period: "year" is neither month nor quarter`},
+		{BudgetConfig{Name: "b", Amount: "1", Currency: "USD", From: "2026-01-02"}, "from: 2026-01-02 is not the first day of a month"},
+		{BudgetConfig{Name: "b", Amount: "1", Currency: "USD", Period: "quarter", From: "2026-02-01"}, "is not the first day of a quarter"},
+		{BudgetConfig{Name: "b", Amount: "1", Currency: "USD", From: "2026-02-01", To: "2026-02-01"}, "from 2026-02-01 is not before to 2026-02-01"},
+		{BudgetConfig{Name: "b", Amount: "1", Currency: "USD", Thresholds: []string{"80%"}}, `thresholds: "80%" is not a share`},
+	} {
+		if _, err := c.budget.budget(); err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%+v: %v, want %s", c.budget, err, c.want)
+		}
+	}
+	ok, err := BudgetConfig{Name: "b", CostCenter: "R&D", Amount: "5000.01", Currency: "USD", Thresholds: []string{"1", "0.5"}}.budget()
+	if err != nil || ok.Scope != "cost_center" || ok.Value != "R&D" || ok.Period != "month" || schemas.MoneyText(ok.Amount) != "5000.01" || ok.Thresholds[0] != 500_000_000_000 {
+		t.Errorf("%+v %v", ok, err)
+	}
+}
+
+func TestFileNamesOfCostCentresAreTheirLettersAlone(t *testing.T) {
+	used := map[string]bool{}
+	for _, c := range [][2]string{{"R&D", "r-d"}, {"../../etc/passwd", "etc-passwd"}, {"r d", "r-d-2"}, {"(unallocated)", "unallocated"}, {"研究", "cost-center"}, {"", "cost-center-2"}, {strings.Repeat("x", 100), strings.Repeat("x", 40)}, {"CON", "con"}} {
+		if got := fileName(c[0], used); got != c[1] {
+			t.Errorf("%q becomes %q, want %q", c[0], got, c[1])
+		}
+	}
+}
