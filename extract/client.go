@@ -40,7 +40,8 @@ type Options struct {
 	Timeout   time.Duration     // 0: DefaultTimeout
 	MaxBody   int64             // 0: DefaultMaxBody
 	Retry     Retry
-	Logger    *slog.Logger // nil: nothing is logged
+	Now       func() time.Time // the clock that ClockSkew compares the server's with; nil: time.Now
+	Logger    *slog.Logger     // nil: nothing is logged
 }
 
 // Validate reports everything that is wrong with o, without showing the key.
@@ -101,7 +102,9 @@ type Client struct {
 
 	requests, retries, throttled atomic.Int64
 	lastAccepted                 atomic.Int64 // Unix nanoseconds of the last request that wasn't answered by a 429
-	skew                         atomic.Int64 // nanoseconds the server's clock is ahead, as of the last answer
+	answered                     atomic.Bool
+	lastSilence                  atomic.Pointer[string] // why the last request without an answer had none
+	skew                         atomic.Int64           // nanoseconds the server's clock is ahead, as of the last answer
 	skewKnown                    atomic.Bool
 }
 
@@ -124,6 +127,9 @@ func NewClient(opts Options) (*Client, error) {
 		opts.MaxBody = DefaultMaxBody
 	}
 	opts.Retry = opts.Retry.withDefaults()
+	if opts.Now == nil {
+		opts.Now = time.Now
+	}
 	if opts.Transport == nil {
 		opts.Transport = defaultTransport(opts.Pacer.most)
 	}
@@ -167,11 +173,18 @@ func (c *Client) Counts() Counts {
 	return Counts{Requests: c.requests.Load(), Retries: c.retries.Load(), Throttled: c.throttled.Load()}
 }
 
-// ClockSkew is how far the server's clock is ahead of this machine's, by the Date header of the last answer (whole
-// seconds); false if no answer had one.
+// ClockSkew is how far the server's clock is ahead of this machine's (negative: behind it) by the Date header of the last
+// answer: 0 where the two agree within the second that the header is exact to and the time the answer took, else the
+// least it can be, so that the server's time is never put too late. False if no answer had the header.
 func (c *Client) ClockSkew() (time.Duration, bool) {
 	return time.Duration(c.skew.Load()), c.skewKnown.Load()
 }
+
+// Answered reports whether any request has had an answer, of whatever kind.
+func (c *Client) Answered() bool { return c.answered.Load() }
+
+// errSilent is why a request ends that was tried long enough while no request of the client has had an answer.
+var errSilent = errors.New("nothing has answered")
 
 // answer is a 200 with an envelope that says success.
 type answer struct {
@@ -186,7 +199,7 @@ type answer struct {
 func (c *Client) get(ctx context.Context, op, path string, query url.Values, priority int64, valid func([]byte) error) (answer, error) {
 	budget := c.opts.Retry.start()
 	for {
-		a, err := c.once(ctx, op, path, query, priority, valid)
+		a, err := c.once(ctx, budget, op, path, query, priority, valid)
 		if err == nil {
 			a.attempts = budget.attempts + 1
 			return a, nil
@@ -199,6 +212,9 @@ func (c *Client) get(ctx context.Context, op, path string, query url.Values, pri
 			return answer{}, err
 		}
 		wait, again := budget.next(api, time.Unix(0, c.lastAccepted.Load()))
+		if !c.answered.Load() && budget.silent(wait) {
+			again = false
+		}
 		api.Attempts = budget.attempts
 		if !again {
 			return answer{}, api
@@ -219,8 +235,27 @@ func (c *Client) get(ctx context.Context, op, path string, query url.Values, pri
 }
 
 // once sends one request.
-func (c *Client) once(ctx context.Context, op, path string, query url.Values, priority int64, valid func([]byte) error) (a answer, err error) {
+func (c *Client) once(ctx context.Context, b *budget, op, path string, query url.Values, priority int64, valid func([]byte) error) (a answer, err error) {
+	fail := func(kind error, status int, message string, cause error) *APIError {
+		return &APIError{Account: c.opts.Account, Op: op, Status: status, Kind: kind, Cause: cause,
+			Message: redact(message, c.opts.Key), Attempts: 1}
+	}
+	if !c.answered.Load() {
+		// A host that drops packets holds up each connection for long, and with it the requests that wait for their
+		// turn behind: they all end when the patience does, and not one after the other.
+		var giveUp context.CancelCauseFunc
+		ctx, giveUp = context.WithCancelCause(ctx)
+		defer giveUp(nil)
+		defer time.AfterFunc(time.Until(b.began.Add(b.Silent)), func() {
+			if !c.answered.Load() {
+				giveUp(errSilent)
+			}
+		}).Stop()
+	}
 	slot, err := c.pacer.acquire(ctx, priority)
+	if errors.Is(err, errSilent) {
+		return answer{}, fail(ErrTemporary, 0, c.silence(), errSilent)
+	}
 	if err != nil {
 		return answer{}, err
 	}
@@ -229,10 +264,6 @@ func (c *Client) once(ctx context.Context, op, path string, query url.Values, pr
 
 	ctx, cancel := context.WithTimeout(ctx, c.opts.Timeout)
 	defer cancel()
-	fail := func(kind error, status int, message string, cause error) *APIError {
-		return &APIError{Account: c.opts.Account, Op: op, Status: status, Kind: kind, Cause: cause,
-			Message: redact(message, c.opts.Key), Attempts: 1}
-	}
 	u := c.base.JoinPath(path)
 	u.RawQuery = query.Encode()
 	trace := &httptrace.ClientTrace{WroteRequest: func(httptrace.WroteRequestInfo) { slot.written() }}
@@ -247,12 +278,19 @@ func (c *Client) once(ctx context.Context, op, path string, query url.Values, pr
 	}
 
 	c.requests.Add(1)
+	sent := c.opts.Now()
 	resp, err := c.http.Do(req)
 	if err != nil {
-		return answer{}, fail(ErrTemporary, 0, c.networkMessage(ctx, err), unwrapURL(err))
+		if errors.Is(context.Cause(ctx), errSilent) {
+			return answer{}, fail(ErrTemporary, 0, c.silence(), errSilent)
+		}
+		message := c.networkMessage(ctx, err)
+		c.lastSilence.Store(&message)
+		return answer{}, fail(ErrTemporary, 0, message, unwrapURL(err))
 	}
 	defer resp.Body.Close()
-	c.noteDate(resp)
+	c.answered.Store(true)
+	c.noteDate(resp, sent)
 	body, err := io.ReadAll(io.LimitReader(resp.Body, c.opts.MaxBody+1))
 	accepted = true // unless the answer turns out to be a 429, in its status or inside
 	defer func() {
@@ -370,11 +408,28 @@ func unwrapURL(err error) error {
 	return err
 }
 
-func (c *Client) noteDate(resp *http.Response) {
-	if t, err := http.ParseTime(resp.Header.Get("Date")); err == nil {
-		c.skew.Store(int64(time.Until(t).Truncate(time.Second)))
-		c.skewKnown.Store(true)
+// silence tells a person that the host has never answered.
+func (c *Client) silence() string {
+	message := fmt.Sprintf("nothing at %s has answered for %s", c.base.Host, c.opts.Retry.Silent)
+	if last := c.lastSilence.Load(); last != nil {
+		message += ": " + *last
 	}
+	return message
+}
+
+// noteDate reads the server's clock off an answer to a request that was sent at sent. The header was written between
+// then and now, and cuts off the fraction of its second.
+func (c *Client) noteDate(resp *http.Response, sent time.Time) {
+	date, err := http.ParseTime(resp.Header.Get("Date"))
+	if err != nil {
+		return
+	}
+	least, most := date.Sub(c.opts.Now()), date.Add(time.Second).Sub(sent)
+	if least <= 0 && most >= 0 {
+		least = 0
+	}
+	c.skew.Store(int64(least))
+	c.skewKnown.Store(true)
 }
 
 // retryAfter reads the header: seconds, or a date. 0 if it isn't there or can't be read.

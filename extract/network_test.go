@@ -6,7 +6,10 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/usagelake/usagelake/extract/portal"
@@ -207,6 +210,111 @@ func TestClockSkewIsReadOffTheDateHeader(t *testing.T) {
 	if skew, known := c.ClockSkew(); !known || (skew-5*time.Minute).Abs() > 5*time.Second {
 		t.Errorf("skew %v, %t", skew, known)
 	}
+}
+
+func TestTheTimeAnAnswerTakesIsNoClockSkew(t *testing.T) {
+	for _, c := range []struct {
+		name               string
+		ahead, latency     time.Duration // of this machine's clock; of the answer
+		leastSkew, maxSkew time.Duration
+	}{
+		{"right", 0, 0, 0, 0},
+		{"right, and a slow answer", 0, 50 * time.Second, 0, 0},
+		{"an hour ahead", time.Hour, 0, -time.Hour - time.Second, -time.Hour},
+		{"an hour ahead, and a slow answer", time.Hour, 50 * time.Second, -time.Hour - 51*time.Second, -time.Hour},
+		{"an hour behind", -time.Hour, 0, time.Hour - time.Second, time.Hour},
+		{"an hour behind, and a slow answer", -time.Hour, 50 * time.Second, time.Hour - 51*time.Second, time.Hour},
+		{"less behind than the answer took", -20 * time.Second, 50 * time.Second, 0, 0},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				time.Sleep(300 * time.Millisecond) // the header cuts off fractions
+				p := newPortal(t, portal.Options{Now: time.Now, Limit: portal.LimitOptions{Kind: portal.Off}})
+				client, err := NewClient(Options{Account: "acme", BaseURL: "https://portal.test" + p.BasePath(), Key: p.Key(org),
+					Transport: &wire{p, c.latency}, Now: func() time.Time { return time.Now().Add(c.ahead) }})
+				if err != nil {
+					t.Fatal(err)
+				}
+				if _, err := client.Balance(t.Context()); err != nil {
+					t.Fatal(err)
+				}
+				skew, known := client.ClockSkew()
+				if !known || skew < c.leastSkew || skew > c.maxSkew {
+					t.Errorf("skew %v (known: %t), want %v to %v", skew, known, c.leastSkew, c.maxSkew)
+				}
+			})
+		})
+	}
+}
+
+// blackhole drops each packet: a connection fails after timeout, unless the request is given up before. Once open, the
+// requests get through.
+type blackhole struct {
+	timeout time.Duration
+	open    atomic.Pointer[wire]
+}
+
+func (b *blackhole) RoundTrip(req *http.Request) (*http.Response, error) {
+	if w := b.open.Load(); w != nil {
+		return w.RoundTrip(req)
+	}
+	select {
+	case <-time.After(b.timeout):
+		return nil, errors.New("dial tcp 192.0.2.1:443: i/o timeout")
+	case <-req.Context().Done():
+		return nil, req.Context().Err()
+	}
+}
+
+func TestAHostThatHasNeverAnsweredIsGivenUpSoonByAllRequestsAtOnce(t *testing.T) {
+	for _, dial := range []time.Duration{15 * time.Second, time.Hour} {
+		synctest.Test(t, func(t *testing.T) {
+			c, err := NewClient(Options{Account: "acme", BaseURL: "https://portal.test/api", Key: "sk_mg_x", Transport: &blackhole{timeout: dial}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			began := time.Now()
+			var wg sync.WaitGroup
+			for range 40 {
+				wg.Go(func() {
+					_, err := c.Balance(t.Context())
+					if !errors.Is(err, ErrTemporary) || !strings.Contains(err.Error(), "nothing at portal.test has answered for 1m15s") {
+						t.Error(err)
+					}
+					if last := "i/o timeout"; dial == 15*time.Second && !strings.Contains(err.Error(), last) {
+						t.Errorf("%v doesn't say %q", err, last)
+					}
+				})
+			}
+			wg.Wait()
+			if took := time.Since(began); took > 80*time.Second {
+				t.Errorf("it took %v", took)
+			}
+			if c.Answered() {
+				t.Error("it is said to have answered")
+			}
+		})
+	}
+}
+
+func TestAHostThatHasAnsweredOnceIsWaitedForLonger(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPortal(t, portal.Options{Limit: portal.LimitOptions{Kind: portal.Off}})
+		hole := &blackhole{timeout: 15 * time.Second}
+		hole.open.Store(&wire{p, 0})
+		c, err := NewClient(Options{Account: "acme", BaseURL: "https://portal.test" + p.BasePath(), Key: p.Key(org), Transport: hole})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := c.Balance(t.Context()); err != nil || !c.Answered() {
+			t.Fatal(err)
+		}
+		hole.open.Store(nil)
+		time.AfterFunc(90*time.Second, func() { hole.open.Store(&wire{p, 0}) })
+		if _, err := c.Balance(t.Context()); err != nil {
+			t.Errorf("an outage of 90 s is not waited out: %v", err)
+		}
+	})
 }
 
 func FuzzListing(f *testing.F) {

@@ -15,6 +15,9 @@ type Retry struct {
 	// Throttled is how long 429s are put up with while no request of the client is accepted (default 10 minutes), or
 	// how long a Retry-After may be at the most.
 	Throttled time.Duration
+	// Silent is how long one request is tried while no request of the client has ever had an answer (default 75 s):
+	// then the host isn't there, rather than out of order for a while.
+	Silent time.Duration
 }
 
 func (r Retry) withDefaults() Retry {
@@ -30,18 +33,28 @@ func (r Retry) withDefaults() Retry {
 	if r.Throttled <= 0 {
 		r.Throttled = 10 * time.Minute
 	}
+	if r.Silent <= 0 {
+		r.Silent = 75 * time.Second
+	}
 	return r
 }
 
 // budget counts the attempts of one request.
 type budget struct {
 	Retry
-	attempts int // sent so far
-	failures int // of these, not 429
-	since    time.Time
+	began    time.Time
+	attempts int       // sent so far
+	failures int       // of these, not 429
+	since    time.Time // began, or when the client last had an answer that was no 429, if that is later
 }
 
-func (r Retry) start() *budget { return &budget{Retry: r, since: time.Now()} }
+func (r Retry) start() *budget {
+	now := time.Now()
+	return &budget{Retry: r, began: now, since: now}
+}
+
+// silent says that after a wait of so long no time is left to try a host that has never answered.
+func (b *budget) silent(wait time.Duration) bool { return time.Since(b.began)+wait >= b.Silent }
 
 // next decides whether a request that ended in e is sent again, and after what wait. After a 429 the pacer makes the
 // whole key wait, so the request itself doesn't; accepted is when the client last had an answer that was none.

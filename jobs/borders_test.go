@@ -1,6 +1,7 @@
 package jobs
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -19,6 +20,7 @@ type borders struct {
 	faults string // inclusive-end, exclusive-start
 	mu     sync.Mutex
 	at     map[int64]int
+	raw    map[int64][]string // and these, as they stand here
 }
 
 func (b *borders) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -46,15 +48,23 @@ func (b *borders) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		Input  int64  `json:"input_token"`
 		Amount int64  `json:"amount"`
 	}
-	all := []rec{}
+	all := []json.RawMessage{}
 	for at, n := range b.at {
 		for i := range n {
 			if at >= from && at <= to {
-				all = append(all, rec{fmt.Sprintf("%d%03d", at, i), at, "m", 1, 0})
+				one, _ := json.Marshal(rec{fmt.Sprintf("%d%03d", at, i), at, "m", 1, 0}) // it can be written
+				all = append(all, one)
 			}
 		}
 	}
-	slices.SortFunc(all, func(x, y rec) int { return strings.Compare(x.ID, y.ID) })
+	for at, recs := range b.raw {
+		for _, r := range recs {
+			if at >= from && at <= to {
+				all = append(all, json.RawMessage(r))
+			}
+		}
+	}
+	slices.SortFunc(all, func(x, y json.RawMessage) int { return bytes.Compare(x, y) })
 	total := len(all)
 	page, size := int(number("page")), int(number("pagesize"))
 	all = all[min((page-1)*size, total):min(page*size, total)]

@@ -1,11 +1,14 @@
 package jobs
 
 import (
+	"bytes"
 	"context"
+	"encoding/csv"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -14,6 +17,7 @@ import (
 	"github.com/usagelake/usagelake/load"
 	"github.com/usagelake/usagelake/load/report"
 	"github.com/usagelake/usagelake/schemas"
+	"github.com/usagelake/usagelake/transform/allocate"
 )
 
 // CloseOptions say how a month is closed.
@@ -60,10 +64,7 @@ func Close(ctx context.Context, cfg *Config, env Env, opts CloseOptions) (*Resul
 			}
 		}()
 	}
-	rules, err := cfg.Rules()
-	if err != nil {
-		return nil, nil, err
-	}
+	opts.Reason = strings.TrimSpace(opts.Reason)
 	var closed *load.ClosedMonth
 	res, err := underLock(ctx, cfg, env, "close", opts.Wait, func(ctx context.Context, lake *load.Lake, res *Result) error {
 		months, err := lake.Closed()
@@ -71,8 +72,15 @@ func Close(ctx context.Context, cfg *Config, env Env, opts CloseOptions) (*Resul
 			return err
 		}
 		if i := slices.IndexFunc(months, func(c load.ClosedMonth) bool { return c.Start == opts.Month }); i >= 0 {
+			// The run that closed it may have died before it published.
+			if err := finish(ctx, lake, env, res, opts.Phase, false); err != nil {
+				return err
+			}
 			return &Hint{Err: fmt.Errorf("%w: %s, on %s by run %s", load.ErrClosed, months[i].Month, months[i].ClosedAt.Format(time.RFC3339), months[i].RunID),
 				Hint: "what came since is charged in the next open month. To close it anew: usagelake close --reopen --month " + months[i].Month + ` --reason "…"`}
+		}
+		if err := sameSetup(ctx, lake, cfg, res.finance); err != nil {
+			return err
 		}
 		var objections []string
 		if opts.NoFetch {
@@ -108,6 +116,9 @@ func Close(ctx context.Context, cfg *Config, env Env, opts CloseOptions) (*Resul
 		if len(objections) > 0 && opts.Reason == "" {
 			return &Hint{Err: &ObjectionsError{opts.Month.Month(), objections}, Hint: fmt.Sprintf(`mend them, or close it in spite of them: usagelake close --month %s --reason "…"   (the reason is recorded)`, opts.Month.Month())}
 		}
+		if err := warnOf(ctx, lake, env, opts.Month); err != nil {
+			return err
+		}
 		if opts.Phase != nil {
 			opts.Phase("write the statements")
 		}
@@ -115,13 +126,14 @@ func Close(ctx context.Context, cfg *Config, env Env, opts CloseOptions) (*Resul
 		if len(objections) == 0 {
 			reason = ""
 		}
+		// The rules that the file was published with, and not what their files may have become since.
 		var files []load.RuleFile
-		for _, f := range rules.Files() {
-			files = append(files, load.RuleFile{Name: f.Name, Content: f.Content})
-		}
-		digest := rules.Digest()
-		if len(files) == 0 {
-			digest = "none"
+		digest := "none"
+		if rules, ok := res.finance.Rules.(*allocate.Rules); ok {
+			digest = rules.Digest()
+			for _, f := range rules.Files() {
+				files = append(files, load.RuleFile{Name: f.Name, Content: f.Content})
+			}
 		}
 		c, err := lake.CloseMonth(ctx, load.CloseOptions{Month: opts.Month, RunID: res.RunID, Version: env.Version, Reason: reason, Objections: objections,
 			Rules: files, RulesDigest: digest, Now: env.Now, Write: func(ctx context.Context, dir string) error {
@@ -139,6 +151,46 @@ func Close(ctx context.Context, cfg *Config, env Env, opts CloseOptions) (*Resul
 		return nil
 	})
 	return res, closed, err
+}
+
+// sameSetup refuses a set-up that is not the one the lake was made with: the month would be closed for good without
+// the rules, or with the usage of an account that was never asked for.
+func sameSetup(ctx context.Context, lake *load.Lake, cfg *Config, finance load.Finance) error {
+	const hint = "name the config of this lake with --config"
+	accounts, err := lake.Accounts()
+	if err != nil {
+		return err
+	}
+	known := slices.ContainsFunc(cfg.names(), func(name string) bool { return slices.Contains(accounts, name) })
+	if len(accounts) > 0 && !known {
+		return Usage(hint, "the lake has the accounts %s, the config has %s", strings.Join(accounts, ", "), strings.Join(cfg.names(), ", "))
+	}
+	if finance.Rules != nil {
+		return nil
+	}
+	rules, err := texts(ctx, lake, "SELECT rule_id FROM allocation_rules WHERE ruleset NOT IN (SELECT ruleset FROM closed_months) LIMIT 1")
+	switch {
+	case errors.Is(err, load.ErrNotPublished):
+		return nil
+	case err != nil:
+		return err
+	case len(rules) > 0:
+		return Usage(hint+"; if the rules are to be gone, usagelake allocation apply first", "what is published was allocated by rules, and the config names none")
+	}
+	return nil
+}
+
+// warnOf says what the month is closed with that is no objection, and that somebody may want to know.
+func warnOf(ctx context.Context, lake *load.Lake, env Env, month schemas.Date) error {
+	lines, err := texts(ctx, lake, fmt.Sprintf(`
+		SELECT format('{} {} of the month are charged to nobody (%[2]s)', sum(net_cost), coalesce(currency, 'without currency')) FROM chargeback_daily WHERE billing_month = DATE '%[1]s' AND cost_center = '%[2]s' GROUP BY currency HAVING sum(net_cost) <> 0
+		UNION ALL
+		SELECT format('{} requests of the month have no amount: they count in no cost', sum(without_amount)) FROM chargeback_daily WHERE billing_month = DATE '%[1]s' AND record_kind = '%[3]s' HAVING sum(without_amount) <> 0
+		ORDER BY ALL`, month, schemas.Unallocated, schemas.RecordRequest))
+	for _, line := range lines {
+		env.Logger.Warn(line)
+	}
+	return err
 }
 
 // deriveAll brings the day files of every account up to their sealed windows.
@@ -266,15 +318,23 @@ func writeStatements(ctx context.Context, lake *load.Lake, env Env, month schema
 	if err := write(filepath.Join(dir, "statement"), report.Options{Name: "statement"}); err != nil {
 		return err
 	}
-	used := map[string]bool{}
+	// Which file is whose: a name that is made safe may tell nobody.
+	index := bytes.NewBufferString("cost_center,files\n")
+	names := csv.NewWriter(index)
+	used := fileNames{}
 	for _, c := range centers {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		name := fileName(c, used)
+		name := used.of(c)
 		if err := write(filepath.Join(dir, "cost-centers", name), report.Options{Name: "statement", CostCenter: &c}); err != nil {
 			return err
 		}
+		_ = names.Write([]string{load.NoFormula(c), "cost-centers/" + name + ".*"}) // a buffer takes it
+	}
+	names.Flush()
+	if err := os.WriteFile(filepath.Join(dir, "cost-centers.csv"), index.Bytes(), 0o600); err != nil {
+		return err
 	}
 	return exportQuery(ctx, lake, filepath.Join(dir, "journal.csv"), fmt.Sprintf(`SELECT * FROM chargeback_journal WHERE "month" = DATE '%s' ORDER BY currency, entry DESC, gl_code, cost_center`, month))
 }
@@ -294,8 +354,14 @@ func exportQuery(ctx context.Context, lake *load.Lake, path, query string) error
 	return errors.Join(err, f.Close())
 }
 
-// fileName makes a file's name of what people call a cost centre: small letters, digits and dashes alone.
-func fileName(s string, used map[string]bool) string {
+// fileNames are the names of files that were made, and how often each was asked for. Windows has devices of some names,
+// whatever the extension.
+type fileNames map[string]int
+
+var deviceName = regexp.MustCompile(`^(con|prn|aux|nul|com[0-9]|lpt[0-9])$`)
+
+// of makes a file's name of what people call a cost centre: small letters, digits and dashes alone, and each name once.
+func (used fileNames) of(s string) string {
 	var b strings.Builder
 	for _, r := range strings.ToLower(s) {
 		switch {
@@ -309,14 +375,15 @@ func fileName(s string, used map[string]bool) string {
 		}
 	}
 	base := strings.Trim(b.String(), "-")
-	if base == "" {
-		base = "cost-center"
+	if base == "" || deviceName.MatchString(base) {
+		base = strings.TrimSuffix("cost-center-"+base, "-")
 	}
 	name := base
-	for i := 2; used[name]; i++ {
-		name = fmt.Sprintf("%s-%d", base, i)
+	for used[name] > 0 {
+		used[base]++
+		name = fmt.Sprintf("%s-%d", base, used[base])
 	}
-	used[name] = true
+	used[name]++
 	return name
 }
 
@@ -338,7 +405,10 @@ func Reopen(ctx context.Context, cfg *Config, env Env, month schemas.Date, reaso
 			return &Hint{Err: fmt.Errorf("%s was closed after %s, and may hold corrections of it: months are opened from the last on", last, month.Month()),
 				Hint: `usagelake close --reopen --month ` + last + ` --reason "…"`}
 		}
-		if kept, err = lake.ReopenMonth(month, res.RunID, env.Version, reason, env.Now()); err != nil {
+		if kept, err = lake.ReopenMonth(month, res.RunID, env.Version, reason, env.Now()); errors.Is(err, load.ErrNotClosed) {
+			// The run that opened it may have died before it published.
+			return errors.Join(err, finish(ctx, lake, env, res, nil, false))
+		} else if err != nil {
 			return err
 		}
 		res.Status = schemas.StatusDone

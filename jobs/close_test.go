@@ -265,9 +265,9 @@ func TestInvoicesAndBudgetsAreReadOrRefusedWithTheirPlace(t *testing.T) {
 }
 
 func TestFileNamesOfCostCentresAreTheirLettersAlone(t *testing.T) {
-	used := map[string]bool{}
-	for _, c := range [][2]string{{"R&D", "r-d"}, {"../../etc/passwd", "etc-passwd"}, {"r d", "r-d-2"}, {"(unallocated)", "unallocated"}, {"研究", "cost-center"}, {"", "cost-center-2"}, {strings.Repeat("x", 100), strings.Repeat("x", 40)}, {"CON", "con"}} {
-		if got := fileName(c[0], used); got != c[1] {
+	used := fileNames{}
+	for _, c := range [][2]string{{"R&D", "r-d"}, {"../../etc/passwd", "etc-passwd"}, {"r d", "r-d-2"}, {"(unallocated)", "unallocated"}, {"研究", "cost-center"}, {"", "cost-center-2"}, {strings.Repeat("x", 100), strings.Repeat("x", 40)}, {"CON", "cost-center-con"}, {"a-2", "a-2"}, {"a", "a"}, {"A", "a-3"}, {"研", "cost-center-3"}} {
+		if got := used.of(c[0]); got != c[1] {
 			t.Errorf("%q becomes %q, want %q", c[0], got, c[1])
 		}
 	}

@@ -33,7 +33,7 @@ type Check struct {
 
 // Limits that Doctor warns at.
 const (
-	mostSkew  = 30 * time.Second // beyond, the settle time no longer covers the clock
+	mostSkew  = 30 * time.Second
 	leastDisk = 1 << 30
 )
 
@@ -85,7 +85,7 @@ func checkAccount(ctx context.Context, a Account, env Env) []Check {
 	}
 	client, err := extract.NewClient(extract.Options{Account: a.Name, BaseURL: a.BaseURL, Key: key, UserAgent: "usagelake/" + env.Version,
 		Pacer: extract.NewPacer(a.Rate, a.MaxInFlight), Transport: env.Transport, Timeout: 15 * time.Second,
-		Retry: extract.Retry{Attempts: 2, Throttled: 10 * time.Second}, Logger: env.Logger})
+		Retry: extract.Retry{Attempts: 2, Throttled: 10 * time.Second}, Now: env.Now, Logger: env.Logger})
 	if err != nil {
 		add("base URL", CheckFailed, "", "%v", err)
 		return out
@@ -120,9 +120,13 @@ func checkAccount(ctx context.Context, a Account, env Env) []Check {
 		add("usage:read", CheckWarning, "exports page through each window twice, which takes twice as long", "answered, but without a total")
 	}
 	if skew, ok := client.ClockSkew(); ok {
-		if skew.Abs() > mostSkew {
-			add("clock", CheckWarning, "set this machine's clock (NTP): what is settled is reckoned by it", "the Portal's clock is %s ahead of this machine's", skew)
-		} else {
+		skew = skew.Round(time.Second)
+		switch {
+		case skew > mostSkew:
+			add("clock", CheckWarning, "set this machine's clock (NTP): an export ends so much earlier than it could", "%s behind the Portal's", skew)
+		case skew < -mostSkew:
+			add("clock", CheckWarning, "set this machine's clock (NTP): an export ends by the Portal's meanwhile", "%s ahead of the Portal's", -skew)
+		default:
 			add("clock", CheckOK, "", "within %s of the Portal's", max(skew.Abs(), time.Second))
 		}
 	}

@@ -50,8 +50,10 @@ type Result struct {
 	Lake     string // its directory
 	Database string // the path of the published file
 	Plans    []Plan // in order of account
-	Pending  int64  // windows that were planned and not sealed
-	Publish  load.Published
+	// Took is how long each account's part took, in order of account; nil for a job that does them together.
+	Took    []time.Duration
+	Pending int64 // windows that were planned and not sealed
+	Publish load.Published
 
 	finance load.Finance
 }
@@ -114,6 +116,7 @@ func fetch(ctx context.Context, lake *load.Lake, cfg *Config, env Env, opts Expo
 		x.conclude()
 		res.Accounts = append(res.Accounts, x.out)
 		res.Plans = append(res.Plans, x.plan)
+		res.Took = append(res.Took, x.took)
 		res.RunCounts.Add(x.out.RunCounts)
 		res.Pending += x.pending()
 	}
@@ -146,7 +149,7 @@ func makeClients(cfg *Config, env Env, retry extract.Retry) ([]*extract.Client, 
 		owner[a.BaseURL+" "+key] = a.Name
 		clients[i], err = extract.NewClient(extract.Options{
 			Account: a.Name, BaseURL: a.BaseURL, Key: key, UserAgent: "usagelake/" + env.Version,
-			Pacer: extract.NewPacer(a.Rate, a.MaxInFlight), Transport: env.Transport, Retry: retry, Logger: env.Logger,
+			Pacer: extract.NewPacer(a.Rate, a.MaxInFlight), Transport: env.Transport, Retry: retry, Now: env.Now, Logger: env.Logger,
 		})
 		if err != nil {
 			errs = append(errs, Usage("", "account %s: %w", a.Name, err))
@@ -270,14 +273,20 @@ type RefusedError struct{ Err error }
 func (e *RefusedError) Error() string { return e.Err.Error() }
 func (e *RefusedError) Unwrap() error { return e.Err }
 
+// errNothing says that an export fetched nothing; what was derived before is published.
+var errNothing = errors.New("nothing could be fetched")
+
 // verdict sums up what the accounts came to.
 func verdict(accounts []*exporter, res *Result) error {
 	var refused []error
 	partial := PartialError{What: "windows"}
-	failed := 0
+	failed, silent := 0, 0
 	for _, x := range accounts {
 		if x.out.Status == schemas.StatusFailed {
 			failed++
+			if !x.client.Answered() {
+				silent++
+			}
 		}
 		if x.refused != nil {
 			refused = append(refused, x.refused)
@@ -296,9 +305,13 @@ func verdict(accounts []*exporter, res *Result) error {
 		return &RefusedError{Err: errors.Join(refused...)}
 	case partial.Count == 0:
 		return nil
+	case silent == len(accounts):
+		res.Status = schemas.StatusFailed
+		return &Hint{Err: fmt.Errorf("%w, the Portal can't be reached: %s", errNothing, partial.First),
+			Hint: "is base_url right, and does a firewall or a proxy (HTTPS_PROXY) stand in between? usagelake doctor looks closer; then run the same command again"}
 	case failed == len(accounts):
 		res.Status = schemas.StatusFailed
-		return &Hint{Err: fmt.Errorf("nothing could be fetched: %s", partial.First),
+		return &Hint{Err: fmt.Errorf("%w: %s", errNothing, partial.First),
 			Hint: "usagelake doctor   (then run the same command again: what is covered is not asked for again)"}
 	default:
 		res.Status = schemas.StatusPartial
@@ -326,11 +339,14 @@ type exporter struct {
 	checked int  // days of the lookback that the API answered for
 	stopped bool // by a signal, or by another account's failed disk
 	out     schemas.RunAccount
+	took    time.Duration
 	mu      sync.Mutex // guards the counts that sink raises
 }
 
 // run does the account's part. It returns an error only for what must stop the other accounts, too.
 func (x *exporter) run(ctx context.Context) error {
+	started := x.env.Now()
+	defer func() { x.took = max(0, x.env.Now().Sub(started)) }() // not below 0: the clock may be set meanwhile
 	err := x.export(ctx)
 	switch {
 	case errors.Is(err, extract.ErrRefused) && context.Cause(ctx) == nil:
@@ -370,35 +386,55 @@ func (x *exporter) export(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	x.plan = plan(x.account.Name, x.opts.Span, s, x.cfg.Export, x.env.Now(), x.began, x.lastRefetch)
+	now := x.env.Now()
+	x.plan = plan(x.account.Name, x.opts.Span, s, x.cfg.Export, now, x.began, x.lastRefetch)
 	x.fetcher = extract.NewFetcher(extract.FetchOptions{Client: x.client, RunID: x.runID, Version: x.env.Version,
 		PageSize: x.account.PageSize, Logger: x.log})
 	if x.opts.Watch != nil {
 		x.opts.Watch(x.plan, x.fetcher.Progress)
 	}
 	x.log.Info("export begins", "from", x.plan.Range.Start, "to", x.plan.Range.End, "windows", len(x.plan.Missing), "checks", len(x.plan.Check))
-	if x.plan.Refetch {
-		x.log.Info("the lookback is fetched anew, as every refetch_every")
+	if err := x.announceStart(); err != nil {
+		return err
 	}
-
-	if x.opts.Span.From.IsZero() && x.plan.Range.Start.Before(x.plan.Range.End) {
-		x.out.From = x.plan.Range.Start
-		if x.began.IsZero() && len(x.plan.Missing) > 0 {
-			// Windows are not sealed in order: a run that is killed may leave a gap at the start, which no window shows.
-			if err := x.announce(schemas.RunAccount{Account: x.account.Name, Status: schemas.StatusRunning, From: x.out.From}); err != nil {
+	currency, asked := "", len(x.plan.Missing) > 0
+	if asked {
+		// It comes before all else, for its answer has the server's time on it, by which the plan may have to be made anew.
+		if currency, err = x.balance(ctx); err != nil {
+			return err
+		}
+		if !x.answers(ctx) {
+			return nil
+		}
+		if t, ahead := portalTime(now, x.client); ahead > 0 {
+			x.plan = plan(x.account.Name, x.opts.Span, s, x.cfg.Export, t, x.began, earlier(x.lastRefetch, ahead))
+			x.warnAhead(ahead)
+			if err := x.announceStart(); err != nil {
 				return err
 			}
 		}
 	}
+	if x.plan.Refetch {
+		x.log.Info("the lookback is fetched anew, as every refetch_every")
+	}
+
 	if err := x.check(ctx); err != nil {
 		return err
+	}
+	if !asked {
+		// The days that were compared are covered, but if a clock that ran ahead covered them, they may not be over yet.
+		if t, ahead := portalTime(now, x.client); ahead > 0 {
+			x.plan = x.plan.until(t.Add(-time.Duration(x.cfg.Export.Settle)))
+			x.warnAhead(ahead)
+		}
 	}
 	if len(x.plan.Missing) == 0 {
 		return nil
 	}
-	currency, err := x.balance(ctx)
-	if err != nil {
-		return err
+	if !asked {
+		if currency, err = x.balance(ctx); err != nil {
+			return err
+		}
 	}
 	x.fetcher.SetCurrency(currency)
 	failed, err := x.fetcher.Fetch(ctx, x.plan.Missing, x.sink)
@@ -407,86 +443,43 @@ func (x *exporter) export(ctx context.Context) error {
 	return err
 }
 
-// check asks of each day of the lookback whether the API still holds as much as the lake, and adds those that differ
-// to what is missing.
-func (x *exporter) check(ctx context.Context) error {
-	var mu sync.Mutex
-	var wg sync.WaitGroup
-	var stop error
-	footers := make([]*schemas.DayFooter, len(x.plan.Check))
-	for i, day := range x.plan.Check {
-		footer, ok, err := x.lake.Day(day)
-		if err != nil {
-			return err
-		}
-		if ok {
-			footers[i] = &footer
-		}
+// announceStart journals where an export that was not told a start begins, before anything is fetched: windows are not
+// sealed in order, and a run that is killed may leave a gap at the start, which no window shows.
+func (x *exporter) announceStart() error {
+	if !x.opts.Span.From.IsZero() || !x.plan.Range.Start.Before(x.plan.Range.End) {
+		return nil
 	}
-	for i, day := range x.plan.Check {
-		var footer schemas.DayFooter
-		ok := footers[i] != nil
-		if ok {
-			footer = *footers[i]
-		}
-		wg.Go(func() {
-			c, err := x.fetcher.Count(ctx, day.Window())
-			same := err == nil && ok && agrees(c, footer)
-			var api *extract.APIError
-			if errors.As(err, &api) && api.Status == http.StatusBadRequest && ok {
-				same, err = x.unchanged(ctx, footer)
-			}
-			mu.Lock()
-			defer mu.Unlock()
-			if err == nil {
-				x.checked++
-			}
-			switch {
-			case same:
-				return
-			case err == nil:
-				x.log.Info("a day of the lookback differs, it is fetched anew", "day", day.Date.String(), "api", c.String(), "lake", held(footer))
-				x.plan.Missing = append(x.plan.Missing, day.Window())
-			case errors.Is(err, extract.ErrRefused) || ctx.Err() != nil:
-				stop = cmp.Or(stop, err)
-			default: // the day stays as it is, and the run says that it could not be checked
-				w := day.Window()
-				x.out.Failed = append(x.out.Failed, schemas.FailedWindow{Start: w.Start, End: w.End, Error: "lookback: " + err.Error()})
-			}
-		})
+	x.out.From = x.plan.Range.Start
+	if !x.began.IsZero() || len(x.plan.Missing) == 0 {
+		return nil
 	}
-	wg.Wait()
-	slices.SortFunc(x.plan.Missing, func(a, b schemas.Window) int { return a.Start.Compare(b.Start) })
-	slices.SortFunc(x.out.Failed, func(a, b schemas.FailedWindow) int { return a.Start.Compare(b.Start) })
-	return stop
+	return x.announce(schemas.RunAccount{Account: x.account.Name, Status: schemas.StatusRunning, From: x.out.From})
 }
 
-// unchanged asks window by window, of a server that takes no whole day as a range: is each announced as it was when it
-// was fetched?
-func (x *exporter) unchanged(ctx context.Context, f schemas.DayFooter) (bool, error) {
-	for _, w := range f.Windows {
-		if !w.Owns {
-			continue
-		}
-		c, err := x.fetcher.Count(ctx, schemas.Window{Account: x.account.Name, Start: w.Start, End: w.End})
-		if err != nil || c.Records == nil || w.Announced == nil || *c.Records != *w.Announced {
-			return false, err
-		}
-	}
-	return true, nil
+func (x *exporter) warnAhead(ahead time.Duration) {
+	x.log.Warn("this machine's clock is ahead of the Portal's: the export ends by the Portal's; set this machine's (NTP)",
+		"ahead", ahead.Round(time.Second), "to", x.plan.Range.End)
 }
 
-// held is how many records the API would announce for the day, if it holds what the lake does.
-func held(f schemas.DayFooter) int64 { return f.Rows + f.Quarantined + f.Before + f.After }
-
-// agrees compares like with like: the day was fetched with the same margins as it is counted with. Where the API
-// announces nothing, nothing agrees, and the day is fetched anew.
-func agrees(c extract.Counted, f schemas.DayFooter) bool {
-	switch {
-	case c.Records != nil:
-		return *c.Records == held(f)
-	case c.Tokens != nil:
-		return f.SummaryTokens != nil && *c.Tokens == *f.SummaryTokens
+// answers reports whether the Portal can be reached at all, once /balance has been asked for. If it can't, every window
+// that is missing has failed.
+func (x *exporter) answers(ctx context.Context) bool {
+	if x.client.Answered() {
+		return true
+	}
+	// /balance alone may be out of order, and an export does without it.
+	_, err := x.fetcher.Count(ctx, x.plan.Missing[0])
+	if err == nil || x.client.Answered() {
+		return true
+	}
+	if ctx.Err() != nil {
+		return false
+	}
+	x.log.Warn("the Portal can't be reached", "error", err)
+	message := err.Error()
+	for _, w := range x.plan.Missing {
+		x.out.Failed = append(x.out.Failed, schemas.FailedWindow{Start: w.Start, End: w.End, Error: message})
+		message = "not tried: the Portal can't be reached"
 	}
 	return false
 }

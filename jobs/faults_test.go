@@ -2,7 +2,9 @@ package jobs
 
 import (
 	"errors"
+	"net/http"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -88,8 +90,8 @@ func TestRecordsThatComeAndGoDuringPagingEndUpAsTheyAreThen(t *testing.T) {
 	}
 }
 
-// What is no object has neither id nor time, so where two windows meet it may be quarantined with both, and its day is
-// fetched anew by the next lookback; no good record is lost by it.
+// What is no object has neither id nor time, so where two windows meet it may be quarantined with both; no good record is
+// lost by it.
 func TestBrokenRecordsThatAreAlikeCostNoGoodOne(t *testing.T) {
 	bubble(t, "text", func(t *testing.T) {
 		w := newWorld(t, settings{faults: "bad=0.1,bad-kinds=text"})
@@ -264,4 +266,125 @@ func (w *world) notAskedAgain(sent []portal.RequestInfo, before, after *Result) 
 	if got := before.Windows + int64(len(after.Plans[0].Missing)); got != 6 {
 		w.Errorf("%d windows were sealed and %d were missing, of 6 days", before.Windows, len(after.Plans[0].Missing))
 	}
+}
+
+// blackhole drops the packets while closed says so: a connection fails after a quarter of a minute.
+type blackhole struct {
+	wire   *wire
+	closed func() bool
+}
+
+func (b *blackhole) RoundTrip(req *http.Request) (*http.Response, error) {
+	if !b.closed() {
+		return b.wire.RoundTrip(req)
+	}
+	select {
+	case <-time.After(15 * time.Second):
+		return nil, errors.New("dial tcp 192.0.2.1:443: i/o timeout")
+	case <-req.Context().Done():
+		return nil, req.Context().Err()
+	}
+}
+
+func TestAPortalThatCanNotBeReachedEndsTheRunSoon(t *testing.T) {
+	for _, c := range []struct {
+		name      string
+		before    Span // exported while the Portal could be reached
+		transport func(w *world) http.RoundTripper
+		says      string
+	}{
+		{"packets are dropped", Span{}, func(*world) http.RoundTripper { return &blackhole{nil, func() bool { return true }} }, "dial tcp 192.0.2.1:443: i/o timeout"},
+		{"packets are dropped, all is covered", span(1, 19), func(*world) http.RoundTripper { return &blackhole{nil, func() bool { return true }} }, "dial tcp 192.0.2.1:443: i/o timeout"},
+		{"connected, and no answer", Span{}, func(w *world) http.RoundTripper { w.faults("hang=1"); return w.env.Transport }, "nothing at portal.test has answered"},
+		{"connections are reset", Span{}, func(w *world) http.RoundTripper { w.faults("reset=1"); return w.env.Transport }, "connection reset"},
+	} {
+		bubble(t, c.name, func(t *testing.T) {
+			w := newWorld(t, settings{perDay: 50})
+			w.cfg.Export.Lookback = Duration(14 * 24 * time.Hour)
+			if !c.before.From.IsZero() {
+				w.export(c.before)
+			}
+			reachable := w.env.Transport
+			w.env.Transport = c.transport(w)
+			began := time.Now()
+			res, err := Export(t.Context(), w.cfg, w.env, ExportOptions{Span: span(1, 19)})
+			if took := time.Since(began); took > 3*time.Minute {
+				t.Errorf("the run gave up after %v", took)
+			}
+			if err == nil || res.Status != schemas.StatusFailed || !strings.Contains(err.Error(), "the Portal can't be reached") || !strings.Contains(err.Error(), c.says) {
+				t.Errorf("%+v, %v", res, err)
+			}
+			if h := hintOf(err); !strings.Contains(h, "base_url") || !strings.Contains(h, "usagelake doctor") {
+				t.Errorf("the hint is %q", h)
+			}
+			if n := len(res.Accounts[0].Failed); n == 0 {
+				t.Error("no window is said to have failed")
+			}
+			w.faults("")
+			w.env.Transport = reachable
+			w.export(span(1, 19))
+			w.equal(day(1), day(19))
+		})
+	}
+}
+
+func TestAnAccountThatCanNotBeReachedHoldsUpNoOther(t *testing.T) {
+	bubble(t, "two", func(t *testing.T) {
+		w := newWorld(t, settings{orgs: []portal.OrgOptions{{ID: "0", RecordsPerDay: 50}, {ID: "lost", RecordsPerDay: 50}}})
+		w.cfg.Accounts[1].BaseURL = "https://lost.test" + portal.BasePath
+		both := w.env.Transport
+		w.env.Transport = roundTrip(func(req *http.Request) (*http.Response, error) {
+			if req.URL.Host == "lost.test" {
+				return (&blackhole{nil, func() bool { return true }}).RoundTrip(req)
+			}
+			return both.RoundTrip(req)
+		})
+		res, err := w.try(t.Context(), span(17, 20))
+		if res.Status != schemas.StatusPartial || res.Accounts[0].Status != schemas.StatusDone || res.Accounts[1].Status != schemas.StatusFailed {
+			t.Errorf("%+v, %v", res, err)
+		}
+		w.equalAccount("acme", "USD", day(17), day(20))
+	})
+}
+
+type roundTrip func(*http.Request) (*http.Response, error)
+
+func (f roundTrip) RoundTrip(req *http.Request) (*http.Response, error) { return f(req) }
+
+func TestAnExportDoesWithoutABalanceThatNeverAnswers(t *testing.T) {
+	bubble(t, "hang", func(t *testing.T) {
+		w := newWorld(t, settings{faults: "hang=1,only=balance"})
+		if _, err := Export(t.Context(), w.cfg, w.env, ExportOptions{Span: span(17, 20)}); err != nil {
+			t.Fatal(err)
+		}
+		w.equalAccount("acme", "", day(17), day(20))
+	})
+}
+
+func TestAnOutageOfMinutesInTheMiddleOfARunIsWaitedOut(t *testing.T) {
+	bubble(t, "three minutes", func(t *testing.T) {
+		w := newWorld(t, settings{})
+		began := time.Now()
+		var outage time.Time
+		hole := &blackhole{wire: w.env.Transport.(*wire)}
+		var mu sync.Mutex
+		n := 0
+		hole.closed = func() bool {
+			mu.Lock()
+			defer mu.Unlock()
+			if n++; n == 20 {
+				outage = time.Now()
+			}
+			return !outage.IsZero() && time.Since(outage) < 3*time.Minute
+		}
+		w.env.Transport = hole
+		res, err := Export(t.Context(), w.cfg, w.env, ExportOptions{Span: span(1, 20)})
+		if err != nil {
+			t.Fatalf("%+v, %v", res, err)
+		}
+		if time.Since(began) < 3*time.Minute {
+			t.Error("there was no outage")
+		}
+		w.equal(day(1), day(20))
+	})
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"slices"
 	"time"
 
@@ -140,12 +141,59 @@ func plan(account string, span Span, s sealed, cfg ExportConfig, now, began, las
 	return p
 }
 
+// until is p without what lies at end or after it.
+func (p Plan) until(end time.Time) Plan {
+	end = end.UTC().Truncate(time.Second)
+	if !p.Range.End.After(end) {
+		return p
+	}
+	p.Range.End = end
+	if p.Range.Start.After(end) {
+		p.Range.Start = end
+	}
+	var missing []schemas.Window
+	for _, w := range p.Missing {
+		if w.End.After(end) {
+			w.End = end
+		}
+		if w.Start.Before(w.End) {
+			missing = append(missing, w)
+		}
+	}
+	p.Missing = missing
+	return p
+}
+
 func windowsOf(raws []load.Raw) []schemas.Window {
 	out := make([]schemas.Window, len(raws))
 	for i, r := range raws {
 		out[i] = r.Window
 	}
 	return out
+}
+
+// portalTime is what an export takes for now: this machine's time, or the Portal's if that is known to be earlier. It
+// also tells by how much, 0 if it is this machine's.
+//
+// By a clock that runs ahead, time would count as settled for which records are still to come. One that is behind is
+// harmless: what it leaves out the next run fetches.
+func portalTime(now time.Time, c *extract.Client) (time.Time, time.Duration) {
+	skew, known := c.ClockSkew()
+	if !known || skew > -leastSkew {
+		return now, 0
+	}
+	return now.Add(skew), -skew
+}
+
+// leastSkew is what the settle time is trusted to cover.
+const leastSkew = 3 * time.Second
+
+// earlier puts an instant that was journaled by a clock that runs ahead so much earlier; a zero one stays zero.
+func earlier(t time.Time, ahead time.Duration) time.Time {
+	if t.IsZero() {
+		return t
+	}
+	return t.Add(-ahead)
 }
 
 // Estimate is what a plan costs.
@@ -155,7 +203,10 @@ type Estimate struct {
 	Requests int64   `json:"requests"` // about, the lookback's and /balance included
 	Seconds  float64 `json:"seconds"`  // at the configured rate
 	Sampled  bool    `json:"sampled"`  // Records was taken from some of the windows
-	Unknown  bool    `json:"unknown"`  // the API announces no totals: Records and Requests are a lower bound
+	// Unknown: of some of the windows, UnknownWindows of those asked about, the API tells no count, because it announces
+	// none or takes no range as long as they are. Records and Requests are a lower bound.
+	Unknown        bool `json:"unknown"`
+	UnknownWindows int  `json:"unknown_windows"`
 }
 
 // mostSamples is how many windows an estimate asks the API about.
@@ -175,6 +226,10 @@ func estimate(ctx context.Context, f *extract.Fetcher, p Plan, pageSize int, rat
 	var records, pages, asked int64
 	for i := 0; i < len(p.Missing); i += step {
 		c, err := f.Count(ctx, p.Missing[i])
+		var api *extract.APIError
+		if errors.As(err, &api) && api.Status == http.StatusBadRequest {
+			err = nil // the range may be too long for this server; the export finds out, and asks for it in parts
+		}
 		if err != nil {
 			return e, fmt.Errorf("estimate: %w", err)
 		}
@@ -182,6 +237,7 @@ func estimate(ctx context.Context, f *extract.Fetcher, p Plan, pageSize int, rat
 		pages++
 		if c.Records == nil {
 			e.Unknown = true
+			e.UnknownWindows++
 			continue
 		}
 		records += *c.Records
@@ -235,10 +291,20 @@ func DryRun(ctx context.Context, cfg *Config, env Env, opts ExportOptions) ([]Dr
 				return nil, err
 			}
 		}
-		p := plan(a.Name, opts.Span, s, cfg.Export, env.Now(), began(history, a.Name), lastRefetch(history, a.Name))
 		f := extract.NewFetcher(extract.FetchOptions{Client: clients[i], PageSize: a.PageSize})
 		rate := cmp.Or(a.Rate, extract.DefaultRate)
-		e, err := estimate(ctx, f, p, cmp.Or(a.PageSize, extract.DefaultPageSize), rate)
+		now := env.Now()
+		planned := func(now time.Time, ahead time.Duration) (Plan, Estimate, error) {
+			p := plan(a.Name, opts.Span, s, cfg.Export, now, began(history, a.Name), earlier(lastRefetch(history, a.Name), ahead))
+			e, err := estimate(ctx, f, p, cmp.Or(a.PageSize, extract.DefaultPageSize), rate)
+			return p, e, err
+		}
+		p, e, err := planned(now, 0)
+		if t, ahead := portalTime(now, clients[i]); err == nil && ahead > 0 { // known by the answers to the first
+			env.Logger.Warn("this machine's clock is ahead of the Portal's: the export would end by the Portal's; set this machine's (NTP)",
+				"account", a.Name, "ahead", ahead.Round(time.Second))
+			p, e, err = planned(t, ahead)
+		}
 		if err != nil {
 			return nil, err
 		}

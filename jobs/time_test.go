@@ -220,6 +220,60 @@ func TestTheLookbackIsRightAtTheBordersOfDays(t *testing.T) {
 	}
 }
 
+// A record that can't be read and has no usable time comes with both windows that are asked for its second.
+func TestABrokenRecordWhereTwoWindowsMeetIsNotFetchedAnewForEver(t *testing.T) {
+	const withID, without = `{"id":"x","request_time":"never"}`, `"no record"`
+	for _, c := range []struct {
+		name        string
+		raw         []string
+		quarantined int // after the exports by the quarter of a day; the whole day in one window shows each once
+		requests    int64
+	}{
+		{"with an id", []string{withID}, 1, 2},
+		{"without", []string{without}, 2, 2 + 4},
+		{"two without, alike", []string{without, without}, 4, 2 + 4},
+		{"all of them", []string{withID, without, without}, 5, 2 + 4},
+	} {
+		for _, faults := range []string{"", "inclusive-end,exclusive-start"} {
+			bubble(t, c.name+"/"+faults, func(t *testing.T) {
+				w := newWorld(t, settings{})
+				meet := day(18).Add(6 * time.Hour)
+				api := &borders{Portal: w.portal, faults: faults, at: map[int64]int{day(18).Unix(): 3, meet.Unix() - 1: 2, meet.Unix(): 2, day(19).Unix() + 5: 1}}
+				at := meet.Unix() - 1
+				if faults != "" {
+					at++ // what both windows are asked for there
+				}
+				api.raw = map[int64][]string{at: c.raw}
+				w.env.Transport = &wire{api}
+				for at := day(18); at.Before(day(20)); at = at.Add(6 * time.Hour) {
+					w.export(Span{From: at, To: at.Add(6 * time.Hour)})
+				}
+				check := func(quarantined int, requests int64) {
+					t.Helper()
+					r := w.read()
+					defer r.close()
+					if got := r.one("SELECT count(*)::VARCHAR FROM quarantine"); got != itoa(quarantined) {
+						t.Errorf("%s quarantined, want %d", got, quarantined)
+					}
+					before := w.files()
+					if res := w.export(span(18, 20)); res.Requests != requests || len(changed(seals(before), seals(w.files()))) > 0 {
+						t.Errorf("%d requests, want %d: a day is fetched anew though nothing changed", res.Requests, requests)
+					}
+				}
+				check(c.quarantined, c.requests)
+				check(c.quarantined, c.requests)
+				api.at[meet.Unix()]++ // a change is still seen, and the day is one window from then on
+				w.export(span(18, 20))
+				if got := w.readCount(); got != 9 {
+					t.Errorf("%d records, want 9", got)
+				}
+				check(len(c.raw), 2)
+				w.whole()
+			})
+		}
+	}
+}
+
 func TestTheFirstExportTakesThirtyDays(t *testing.T) {
 	bubble(t, "first", func(t *testing.T) {
 		w := newWorld(t, settings{perDay: 30})
@@ -273,6 +327,118 @@ func TestClocksThatAreWrongAreMadeGoodByTheLookback(t *testing.T) {
 		w.env.Now = right
 		w.nightly(4)
 		w.equal(day(18), w.settled())
+	})
+}
+
+// ahead makes this machine's clock run ahead of the Portal's by d, until it is put right.
+func (w *world) ahead(d time.Duration) (right func()) {
+	was := w.env.Now
+	w.env.Now = func() time.Time { return was().Add(d) }
+	return func() { w.env.Now = was }
+}
+
+func (w *world) coveredTo() time.Time {
+	w.Helper()
+	r := w.read()
+	defer r.close()
+	return unix(w, r.one("SELECT epoch(max(window_end))::BIGINT::VARCHAR FROM coverage"))
+}
+
+func TestNothingIsSealedThatHasNotSettledByThePortalsClock(t *testing.T) {
+	// Records show up to nine minutes late, and ten are waited for: by the clock of whoever makes the records.
+	const faults = "late=0.5,late-by=9m"
+	for _, c := range []struct {
+		name  string
+		ahead time.Duration
+		first Span
+	}{
+		{"an hour, the first export", time.Hour, Span{From: now.Add(-3 * time.Hour)}},
+		{"an hour, without a start", time.Hour, Span{}},
+		{"a little more than the settle time", 11 * time.Minute, Span{From: now.Add(-3 * time.Hour)}},
+		{"over midnight", 13 * time.Hour, Span{From: now.Add(-3 * time.Hour)}},
+		{"so far that the first thirty days are yet to come", 40 * 24 * time.Hour, Span{}},
+	} {
+		bubble(t, c.name, func(t *testing.T) {
+			w := newWorld(t, settings{faults: faults, perDay: 500})
+			w.cfg.Export.Lookback = 0 // or it would make good what was sealed too early
+			from := c.first.From
+			if from.IsZero() {
+				from = day(20).AddDate(0, 0, -FirstDays)
+			}
+			right := w.ahead(c.ahead)
+			first := w.export(c.first)
+			if got := w.coveredTo(); !got.Equal(w.settled()) {
+				t.Errorf("covered up to %s, want %s", got, w.settled())
+			}
+			if got := first.Plans[0].Range.End; !got.Equal(w.settled()) {
+				t.Errorf("the plan ends at %s, want %s", got, w.settled())
+			}
+			if !strings.Contains(w.log.String(), "ahead="+c.ahead.String()) {
+				t.Error("no warning says how far the clock is ahead")
+			}
+			w.equal(from, w.settled())
+			w.pass(30 * time.Minute)
+			w.export(Span{})
+			w.pass(30 * time.Minute)
+			right()
+			w.export(Span{})
+			w.equal(from, w.settled())
+			if got := w.coveredTo(); !got.Equal(w.settled()) {
+				t.Errorf("with the clock right, covered up to %s, want %s", got, w.settled())
+			}
+		})
+	}
+	bubble(t, "a day that was covered before it was over", func(t *testing.T) {
+		w := newWorld(t, settings{faults: "skew=13h", perDay: 500}) // the header agrees with this machine's clock
+		right := w.ahead(13 * time.Hour)
+		w.export(span(18, 21))
+		if !w.coveredTo().Equal(day(21)) {
+			t.Fatalf("covered up to %s", w.coveredTo())
+		}
+		w.faults("")
+		w.pass(time.Hour)
+		res := w.export(span(18, 21)) // day 20 has more records now
+		if m := res.Plans[0].Missing; len(m) != 1 || !m[0].End.Equal(w.settled()) {
+			t.Errorf("%v is fetched anew, want what of the day has settled", m)
+		}
+		right()
+		w.nightly(2)
+		w.equal(day(18), day(22))
+	})
+	bubble(t, "a clock that stays ahead is no reason for a refetch", func(t *testing.T) {
+		w := newWorld(t, settings{})
+		w.ahead(30 * time.Hour)
+		w.export(Span{From: day(17)})
+		for range 3 {
+			w.pass(time.Hour)
+			if p := w.export(Span{}).Plans[0]; p.Refetch || len(p.Missing) != 1 {
+				t.Errorf("%d windows, refetch %t", len(p.Missing), p.Refetch)
+			}
+		}
+		dry, err := DryRun(t.Context(), w.cfg, w.env, ExportOptions{})
+		if err != nil || dry[0].To.After(w.settled()) || dry[0].Windows > 1 {
+			t.Errorf("%+v, %v", dry, err)
+		}
+		w.equal(day(17), w.settled())
+	})
+	bubble(t, "a dry run of a first export", func(t *testing.T) {
+		w := newWorld(t, settings{})
+		w.ahead(30 * time.Hour)
+		dry, err := DryRun(t.Context(), w.cfg, w.env, ExportOptions{})
+		if err != nil || !dry[0].To.Equal(w.settled()) || !dry[0].From.Equal(day(20).AddDate(0, 0, -FirstDays)) {
+			t.Errorf("%+v, %v", dry, err)
+		}
+	})
+	bubble(t, "behind", func(t *testing.T) {
+		w := newWorld(t, settings{faults: faults, perDay: 500})
+		right := w.ahead(-time.Hour)
+		w.export(Span{From: now.Add(-3 * time.Hour)})
+		if want := w.settled().Add(-time.Hour); !w.coveredTo().Equal(want) {
+			t.Errorf("covered up to %s, want %s by this machine's clock", w.coveredTo(), want)
+		}
+		right()
+		w.export(Span{})
+		w.equal(now.Add(-3*time.Hour), w.settled())
 	})
 }
 

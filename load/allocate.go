@@ -283,7 +283,7 @@ func (r allocated) id() int64 {
 // financeTables hold what is derived from usage and the rules; they are emptied when the rules change.
 var financeTables = []string{
 	"allocation_rules", "shared_pools", "allocations", "allocation_keys", "allocated_daily", "ext_daily", "shared_cost_shares",
-	"chargeback_daily", "closed_months", "budgets", "invoice_lines", "finance_settings",
+	"chargeback_daily", "focus_closed", "closed_months", "budgets", "invoice_lines", "finance_settings",
 }
 
 // reset empties the finance tables and fills those that hold what people wrote.
@@ -293,7 +293,7 @@ func (a *allocation) reset(ctx context.Context) error {
 			return err
 		}
 	}
-	if err := a.d.exec(ctx, allocatedView(a.finance.fields())); err != nil {
+	if err := a.d.exec(ctx, allocatedView(a.finance.fields()), schemas.SQLFocus()); err != nil {
 		return err
 	}
 	_, err := a.d.conn.ExecContext(ctx, "INSERT INTO finance_settings VALUES (?, ?)",
@@ -792,6 +792,17 @@ type ledger struct {
 
 var ledgers = []ledger{
 	{"chargeback_daily", "temp.chargeback_live", "chargeback_daily", ledgerChargeback, chargeDimensions, chargeMeasures},
+	{"focus_closed", "focus_live", "focus_charges", ledgerFocus, focusColumns(false), focusColumns(true)},
+}
+
+func focusColumns(measures bool) string {
+	var names []string
+	for _, c := range schemas.FocusChargeColumns() {
+		if c.Measure == measures {
+			names = append(names, c.Name)
+		}
+	}
+	return strings.Join(names, ", ")
 }
 
 // correct charges to the next open month what the usage of closed months has come to differ from what was charged for
@@ -801,9 +812,21 @@ func (a *allocation) correct(ctx context.Context) error {
 		return nil
 	}
 	next := a.finance.nextOpen()
+	changed, err := a.months(ctx, `SELECT "month" FROM closed_months WHERE corrected ORDER BY 1`)
+	if err != nil {
+		return err
+	}
+	// Plain comparisons with a column are what DuckDB takes down to the scan of usage.
+	var during []string
+	for _, m := range changed {
+		during = append(during, fmt.Sprintf("usage_date >= DATE '%s' AND usage_date < DATE '%s'", m, schemas.NextMonth(m)))
+	}
 	for _, l := range ledgers {
 		if err := a.d.exec(ctx, fmt.Sprintf("DELETE FROM %s WHERE billing_month = DATE '%s' AND charge_class = 'Correction'", l.table, next)); err != nil {
 			return err
+		}
+		if len(during) == 0 {
+			continue
 		}
 		var plus, minus, sums, having []string
 		for m := range strings.SplitSeq(l.measures, ", ") {
@@ -812,7 +835,6 @@ func (a *allocation) correct(ctx context.Context) error {
 			sums = append(sums, "sum("+m+") AS "+m)
 			having = append(having, "coalesce(sum("+m+"), 0) <> 0")
 		}
-		const months = `date_trunc('month', usage_date) IN (SELECT "month" FROM closed_months WHERE corrected)`
 		err := a.d.exec(ctx, fmt.Sprintf(`INSERT INTO %[1]s BY NAME
 			SELECT DATE '%[2]s' AS billing_month, 'Correction' AS charge_class, %[3]s, %[4]s
 			FROM (
@@ -821,7 +843,7 @@ func (a *allocation) correct(ctx context.Context) error {
 				SELECT %[3]s, %[6]s FROM %[1]s WHERE billing_month IN (SELECT "month" FROM closed_months) AND %[9]s
 			)
 			GROUP BY %[3]s HAVING %[7]s ORDER BY ALL`,
-			l.table, next, l.dimensions, strings.Join(sums, ", "), strings.Join(plus, ", "), strings.Join(minus, ", "), strings.Join(having, " OR "), l.live, months))
+			l.table, next, l.dimensions, strings.Join(sums, ", "), strings.Join(plus, ", "), strings.Join(minus, ", "), strings.Join(having, " OR "), l.live, "("+strings.Join(during, " OR ")+")"))
 		if err != nil {
 			return fmt.Errorf("%s: %w", l.table, err)
 		}

@@ -635,12 +635,22 @@ func (v *verifier) checkDatabase(ctx context.Context, path string, found func(ch
 		return nil
 	}
 
-	// Every block of every table is read, which checks DuckDB's checksums, and every view is asked.
-	relations, err := v.d.relations(ctx)
+	// Every block of every table is read, which checks DuckDB's checksums. A view holds nothing: that it can still be
+	// asked is enough.
+	tables, views, err := v.d.relations(ctx)
 	if err != nil {
 		return err
 	}
-	for _, name := range relations {
+	for _, name := range views {
+		stmt, err := v.d.conn.PrepareContext(ctx, "SELECT * FROM "+name)
+		if err != nil {
+			return fmt.Errorf("%s: %w", name, err)
+		}
+		if err := stmt.Close(); err != nil {
+			return err
+		}
+	}
+	for _, name := range tables {
 		var n int64
 		var hash sql.NullString
 		if err := v.d.conn.QueryRowContext(ctx, fmt.Sprintf("SELECT count(*), sum(hash(r))::VARCHAR FROM %s r", name)).Scan(&n, &hash); err != nil {
@@ -778,19 +788,23 @@ func (v *verifier) checkBalance(ctx context.Context, found func(check string, p 
 }
 
 // relations are the names of the tables and views of the attached file, in order.
-func (d *database) relations(ctx context.Context) ([]string, error) {
-	rows, err := d.conn.QueryContext(ctx, "SELECT table_name FROM information_schema.tables WHERE table_catalog = '"+catalog+"' ORDER BY ALL")
+func (d *database) relations(ctx context.Context) (tables, views []string, err error) {
+	rows, err := d.conn.QueryContext(ctx, "SELECT table_name, table_type FROM information_schema.tables WHERE table_catalog = '"+catalog+"' ORDER BY ALL")
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	defer rows.Close()
-	var names []string
 	for rows.Next() {
-		var name string
-		if err := rows.Scan(&name); err != nil {
-			return nil, err
+		var name, kind string
+		if err := rows.Scan(&name, &kind); err != nil {
+			return nil, nil, err
 		}
-		names = append(names, `"`+strings.ReplaceAll(name, `"`, `""`)+`"`)
+		name = `"` + strings.ReplaceAll(name, `"`, `""`) + `"`
+		if kind == "VIEW" {
+			views = append(views, name)
+		} else {
+			tables = append(tables, name)
+		}
 	}
-	return names, rows.Err()
+	return tables, views, rows.Err()
 }

@@ -35,9 +35,13 @@ type DayStats struct {
 	Rows        int64 `json:"rows"`        // in usage.parquet
 	Quarantined int64 `json:"quarantined"` // in quarantine.parquet
 	Duplicates  int64 `json:"duplicates"`  // records left out because their id had come already in the window
-	Ignored     int64 `json:"ignored"`     // records outside the owned instants: margins, and what a later window owns
+	Ignored     int64 `json:"ignored"`     // records outside the owned instants: margins, what a later window owns, what came with two
+	// Of Quarantined, records without a usable time and without an id whose very bytes another window of the day brought, too:
+	// where two windows meet, they may be one record that came with both, and then the day holds more than the API.
+	MaybeTwice int64 `json:"maybe_twice,omitempty"`
 	// Records that the first and the last window of the day brought from the second before it and the second after
-	// it. rows + quarantined + before + after is what the API counts for the day when asked with the same margins.
+	// it. rows + quarantined + before + after is what the API counts for the day when asked with the same margins,
+	// if maybe_twice is 0.
 	Before int64 `json:"before"`
 	After  int64 `json:"after"`
 	// Summary holds the total_tokens of the day with both margins, for the summary answer, which announces tokens

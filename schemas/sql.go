@@ -8,7 +8,7 @@ import (
 
 // SQLVersion counts the layouts of the published file: its tables, views and what their rows mean. A file of an older
 // one is built anew; a file of a newer one is left alone.
-const SQLVersion = 2
+const SQLVersion = 3
 
 //go:embed sql/tables.sql
 var sqlTables string
@@ -26,11 +26,12 @@ var sqlFinance string
 var sqlRollups string
 
 // SQLSchema makes the tables and views of the published file in an empty one, each table, view and column commented.
-// It is several statements.
+// SQLFocus adds the views that need more than that. It is several statements.
 func SQLSchema() string {
 	var b strings.Builder
 	b.WriteString(sqlTables)
 	b.WriteString(sqlAllocation)
+	b.WriteString(sqlFocusTable())
 	for _, t := range []struct {
 		table   string
 		columns []Column

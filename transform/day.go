@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"crypto/sha256"
 	"iter"
 	"slices"
 
@@ -84,6 +85,7 @@ func (d *Day) Batches(ctx context.Context) iter.Seq2[Batch, error] {
 			account: d.partition.Account, date: d.partition.Date,
 		}
 		seen := make([]bool, len(d.windows))
+		unplaced := map[[sha256.Size]byte]int{}
 		for no, seg := range d.segments {
 			w, err := d.window(ctx, seg.Index)
 			if err != nil {
@@ -94,7 +96,7 @@ func (d *Day) Batches(ctx context.Context) iter.Seq2[Batch, error] {
 			if !seen[seg.Index] {
 				seen[seg.Index] = true
 				d.report.window(d, seg.Index, w)
-				if w.unplaced > 0 && !d.emit(ctx, &rows, seg.Index, w, w.order[:w.unplaced], yield) {
+				if w.unplaced > 0 && !d.emit(ctx, &rows, seg.Index, w, d.once(seg.Index, w, unplaced), yield) {
 					return
 				}
 			}
@@ -110,6 +112,38 @@ func (d *Day) Batches(ctx context.Context) iter.Seq2[Batch, error] {
 		}
 		d.report.finish()
 	}
+}
+
+// once lists the records of w that no time places, but for those that a window before it brought, too: where two windows
+// meet, both are asked for the same seconds. Which instant such a record is of can't be told, so only its id together
+// with its very bytes tells that it is the same one. Without an id nothing does: each is kept, and the report counts
+// those that may have come twice. seen holds which window brought such bytes first.
+func (d *Day) once(no int, w *window, seen map[[sha256.Size]byte]int) []uint32 {
+	all := w.order[:w.unplaced]
+	if len(d.segments) == 1 {
+		return all
+	}
+	s := &w.stage
+	out := make([]uint32, 0, len(all))
+	for _, i := range all {
+		r := &s.recs[i]
+		if r.kind == kindRequest && r.time == 0 {
+			sum := sha256.Sum256(s.bytes(r, r.raw))
+			first, came := seen[sum]
+			switch {
+			case !came:
+				seen[sum] = no
+			case first == no: // another one of the same window
+			case len(s.id(r)) > 0:
+				d.report.count.Ignored++
+				continue
+			default:
+				d.report.count.MaybeTwice++
+			}
+		}
+		out = append(out, i)
+	}
+	return out
 }
 
 // window is the decoded window, read now if it isn't held. Two are held, so that a window with many owned stretches

@@ -167,6 +167,38 @@ func TestAWindowOfSeveralStretchesRejectsTheUnplacedOnce(t *testing.T) {
 	equal(t, "quarantined", r.footer.Quarantined, 2)
 }
 
+func TestABrokenRecordThatTwoWindowsBroughtIsQuarantinedOnceIfItsIDTells(t *testing.T) {
+	const never = `{"id":"x","request_time":"never"}`
+	first := func(recs ...string) schemas.Sealed { return sealed(1, 0, 43200, listing(recs...)) }
+	second := func(recs ...string) schemas.Sealed { return sealed(2, 43200, 86400, listing(recs...)) }
+	for _, c := range []struct {
+		name             string
+		windows          []schemas.Sealed
+		rejects, ignored int
+		twice            int
+	}{
+		{"the same id and bytes", []schemas.Sealed{first(never), second(never)}, 1, 1, 0},
+		{"in three windows", []schemas.Sealed{first(never), sealed(2, 43200, 43201, listing(never)), sealed(3, 43201, 86400, listing(never))}, 1, 2, 0},
+		{"of a window that owns stretches on both sides", []schemas.Sealed{sealed(1, 0, 86400, listing(never)), sealed(2, 43200, 50000, listing(never))}, 1, 1, 0},
+		{"the same id with other bytes", []schemas.Sealed{first(never), second(`{"id":"x", "request_time":"never"}`)}, 2, 0, 0},
+		{"no id", []schemas.Sealed{first(`{"request_time":"never"}`, `7`), second(`{"request_time":"never"}`, `7`)}, 4, 0, 2},
+		{"no id, twice in a window", []schemas.Sealed{first(`7`, `7`), second()}, 2, 0, 0},
+		{"a window that owns nothing", []schemas.Sealed{first(never), sealed(2, 0, 86400, listing(never))}, 1, 0, 0},
+		{"not asked for", []schemas.Sealed{first(detailed(1, dayEnd+9)), second(detailed(1, dayEnd+9))}, 2, 0, 0},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			d := NewDay(part, c.windows, Options{})
+			for range 2 { // the iteration can be repeated
+				r := deriveWith(t, d)
+				equal(t, "rejects", len(r.rejects), c.rejects)
+				equal(t, "quarantined", r.footer.Quarantined, int64(c.rejects))
+				equal(t, "ignored", r.footer.Ignored, int64(c.ignored))
+				equal(t, "maybe twice", r.footer.MaybeTwice, int64(c.twice))
+			}
+		})
+	}
+}
+
 func TestAWindowBetweenManyOthersIsReadOnce(t *testing.T) {
 	reads := map[int]int{}
 	counted := func(s schemas.Sealed) schemas.Sealed {

@@ -11,7 +11,8 @@
 //
 // The guarantee: every record of an owned instant becomes one row or one reject; amounts are exact; what no column
 // holds is kept in the column extra. The limit: two windows are held decoded at a time, so memory follows the largest
-// window, and a window with many owned stretches may be read more than once.
+// window (and, by a few bytes each, the records of a day that no time places), and a window with many owned stretches may
+// be read more than once.
 //
 // The fast decoder never judges: what it does not know well it leaves to the plain one, which defines what is right
 // and against which it is fuzzed.
@@ -19,4 +20,6 @@ package transform
 
 // Version counts the meanings of the transformation. It changes only when the same pages would give other rows; a day
 // file of an older one is derived anew.
-const Version = 1
+//
+// 2: a record without a usable time that two windows of a day brought is quarantined once, if its id shows that it is one.
+const Version = 2

@@ -99,15 +99,17 @@ func (a *app) ended(res *jobs.Result, err error, summary func(*jobs.Result)) err
 	return err
 }
 
-// accountDocument is an account's part of a run, as JSON.
+// accountDocument is an account's part of a run, as JSON: the fields of the run's own document, and its windows.
 type accountDocument struct {
 	Account string `json:"account"`
+	RunID   string `json:"run_id"`
 	Status  string `json:"status"`
 	Error   string `json:"error,omitempty"`
 	schemas.RunCounts
-	From   *time.Time             `json:"from,omitempty"`
-	To     *time.Time             `json:"to,omitempty"`
-	Failed []schemas.FailedWindow `json:"failed,omitempty"`
+	ElapsedSeconds float64                `json:"elapsed_seconds"` // the run's, of a job that does its accounts together
+	From           *time.Time             `json:"from,omitempty"`
+	To             *time.Time             `json:"to,omitempty"`
+	Failed         []schemas.FailedWindow `json:"failed,omitempty"`
 }
 
 // runDocument is the JSON of a run; of one that failed before it began, its error.
@@ -134,7 +136,14 @@ func runDocument(res *jobs.Result, err error) any {
 		d.ElapsedSeconds = res.Elapsed.Seconds()
 		d.Lake, d.Database, d.Published = res.Lake, res.Database, res.Published
 		for i, acc := range res.Accounts {
-			ad := accountDocument{Account: acc.Account, Status: acc.Status, Error: acc.Error, RunCounts: acc.RunCounts, Failed: acc.Failed}
+			ad := accountDocument{Account: acc.Account, RunID: res.RunID, Status: acc.Status, Error: acc.Error, RunCounts: acc.RunCounts,
+				ElapsedSeconds: d.ElapsedSeconds, Failed: acc.Failed}
+			if ad.Error == "" && len(acc.Failed) > 0 {
+				ad.Error = fmt.Sprintf("%s could not be fetched; the first: %s", plural(len(acc.Failed), "window", "windows"), acc.Failed[0].Error)
+			}
+			if i < len(res.Took) {
+				ad.ElapsedSeconds = res.Took[i].Seconds()
+			}
 			if i < len(res.Plans) && !res.Plans[i].Range.End.IsZero() {
 				ad.From, ad.To = &res.Plans[i].Range.Start, &res.Plans[i].Range.End
 			}
@@ -215,7 +224,7 @@ func (a *app) dryRun(ctx context.Context, cfg *jobs.Config, opts jobs.ExportOpti
 	fmt.Fprintln(a.Stdout, t.Render())
 	for _, p := range plans {
 		if p.Unknown {
-			fmt.Fprintf(a.Stdout, "%s: the API announces no totals: the figures are a lower bound\n", p.Account)
+			fmt.Fprintf(a.Stdout, "%s: of %d of the windows asked about the API tells no count: the figures are a lower bound\n", p.Account, p.UnknownWindows)
 		}
 	}
 	fmt.Fprintln(a.Stdout, "\nnothing was written; the same command without --dry-run does it")

@@ -29,6 +29,8 @@ times in UTC. It needs no lock; a run that publishes meanwhile changes nothing f
 stdin. The tables: usage, usage_line_items, usage_daily, balance, coverage, runs, quarantine, quality_issues;
 "SHOW TABLES" and "DESCRIBE usage" tell more.
 
+With --out and --output json, stdout has a document with the number of rows and the file.
+
 In CSV, text that a spreadsheet would take for a formula gets an apostrophe before it (--raw leaves it as it came).`,
 		Example: `  usagelake query "SELECT model, count(*) AS requests, sum(amount) AS net FROM usage GROUP BY ALL ORDER BY net DESC"
   usagelake query "FROM usage_daily WHERE usage_date >= '2026-11-01'" --format csv --out november.csv
@@ -67,6 +69,11 @@ In CSV, text that a spreadsheet would take for a formula gets an apostrophe befo
 			default:
 				return jobs.Usage("", "--format %q is none of table, csv, json, parquet", format)
 			}
+			toFile := out != "" && out != "-"
+			if a.json() && format != "json" && !toFile {
+				return jobs.Usage("usagelake query \"…\" --format "+format+"   (or add --out FILE)",
+					"--output json is for one JSON document on stdout, --format %s would write something else there", format)
+			}
 			cfg, err := a.lakeConfig()
 			if err != nil {
 				return err
@@ -75,7 +82,11 @@ In CSV, text that a spreadsheet would take for a formula gets an apostrophe befo
 			if err != nil {
 				return jobs.NoLake(err)
 			}
-			return a.query(c.Context(), lake, sql, format, out, raw, rows)
+			n, err := a.query(c.Context(), lake, sql, format, out, raw, rows)
+			if err == nil && a.json() && toFile {
+				return a.printJSON(queryDocument{Rows: n, Out: out, Format: format})
+			}
+			return err
 		},
 	}
 	f := c.Flags()
@@ -86,18 +97,26 @@ In CSV, text that a spreadsheet would take for a formula gets an apostrophe befo
 	return c
 }
 
-func (a *app) query(ctx context.Context, lake *load.Lake, sql, format, out string, raw bool, most int) (err error) {
+// queryDocument is the JSON of a query whose answer went to a file.
+type queryDocument struct {
+	Rows   int64  `json:"rows"`
+	Out    string `json:"out"`
+	Format string `json:"format"`
+}
+
+// query writes the answer to stdout or to a file, and tells how many rows it has.
+func (a *app) query(ctx context.Context, lake *load.Lake, sql, format, out string, raw bool, most int) (n int64, err error) {
 	if format == "parquet" {
 		n, err := lake.QueryParquet(ctx, sql, out)
 		if err != nil {
-			return err
+			return n, err
 		}
 		a.log.Info("written", "file", out, "rows", n)
-		return nil
+		return n, nil
 	}
 	rows, err := lake.Query(ctx, sql)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	defer rows.Close()
 	w := io.Writer(&answerWriter{app: a})
@@ -105,7 +124,7 @@ func (a *app) query(ctx context.Context, lake *load.Lake, sql, format, out strin
 		// Beside the target, so that a failure midway leaves no file, and none in place of an older one.
 		f, err := os.CreateTemp(filepath.Dir(out), ".usagelake-*")
 		if err != nil {
-			return fmt.Errorf("write %s: %w", out, err)
+			return 0, fmt.Errorf("write %s: %w", out, err)
 		}
 		defer func() {
 			if err = errors.Join(err, f.Close()); err == nil {
@@ -119,13 +138,12 @@ func (a *app) query(ctx context.Context, lake *load.Lake, sql, format, out strin
 	}
 	switch format {
 	case "csv":
-		_, err = rows.WriteCSV(ctx, w, raw)
+		return rows.WriteCSV(ctx, w, raw)
 	case "json":
-		_, err = rows.WriteJSON(ctx, w)
+		return rows.WriteJSON(ctx, w)
 	default:
-		err = a.writeTable(ctx, w, rows, most)
+		return a.writeTable(ctx, w, rows, most)
 	}
-	return err
 }
 
 // answerWriter is stdout: once anything stands there, no other document may follow.
@@ -137,7 +155,7 @@ func (w *answerWriter) Write(b []byte) (int, error) {
 }
 
 // writeTable prints an aligned table. What comes from the data can't move the cursor: control characters show as escapes.
-func (a *app) writeTable(ctx context.Context, w io.Writer, rows *load.Rows, most int) error {
+func (a *app) writeTable(ctx context.Context, w io.Writer, rows *load.Rows, most int) (int64, error) {
 	header := make(table.Row, len(rows.Columns))
 	configs := make([]table.ColumnConfig, len(rows.Columns))
 	for i, c := range rows.Columns {
@@ -149,13 +167,13 @@ func (a *app) writeTable(ctx context.Context, w io.Writer, rows *load.Rows, most
 	}
 	t := a.newTable(header)
 	t.SetColumnConfigs(configs)
-	n := 0
+	n := int64(0)
 	for values, err := range rows.All(ctx) {
 		if err != nil {
-			return err
+			return n, err
 		}
 		n++
-		if most > 0 && n > most {
+		if most > 0 && n > int64(most) {
 			continue
 		}
 		row := make(table.Row, len(values))
@@ -168,15 +186,15 @@ func (a *app) writeTable(ctx context.Context, w io.Writer, rows *load.Rows, most
 		}
 		t.AppendRow(row)
 	}
-	note := fmt.Sprintf("%s rows", count(int64(n)))
+	note := fmt.Sprintf("%s rows", count(n))
 	switch {
 	case n == 1:
 		note = "1 row"
-	case most > 0 && n > most:
-		note = fmt.Sprintf("%s of %s rows (--rows 0 prints all)", count(int64(most)), count(int64(n)))
+	case most > 0 && n > int64(most):
+		note = fmt.Sprintf("%s of %s rows (--rows 0 prints all)", count(int64(most)), count(n))
 	}
 	_, err := fmt.Fprintf(w, "%s\n(%s)\n", t.Render(), note)
-	return err
+	return n, err
 }
 
 // cell makes a value one line of a table.

@@ -223,6 +223,9 @@ allows, archives the answers as they came, and writes Parquet files and a DuckDB
 	f.BoolVarP(&a.quiet, "quiet", "q", false, "errors only on stderr")
 	f.BoolVarP(&a.verbose, "verbose", "v", false, "a log of every window and retry on stderr")
 	root.PersistentPreRunE = func(c *cobra.Command, _ []string) error {
+		if err := emptyFlag(c); err != nil {
+			return err
+		}
 		switch {
 		case a.output != "text" && a.output != "json":
 			return jobs.Usage("", "--output %q is neither text nor json", a.output)
@@ -236,19 +239,14 @@ allows, archives the answers as they came, and writes Parquet files and a DuckDB
 		a.demoCommand(), a.exportCommand(), a.rebuildCommand(), a.verifyCommand(), a.statusCommand(), a.queryCommand(),
 		a.balanceCommand(), a.reportCommand(), a.allocationCommand(), a.closeCommand(), a.simulateCommand(), a.initCommand(), a.doctorCommand(), a.versionCommand(),
 	} {
-		// A wrong argument is bad usage, with the command's help named.
-		args := c.Args
-		if args == nil {
-			args = cobra.NoArgs
-		}
-		c.Args = func(c *cobra.Command, given []string) error {
-			if err := args(c, given); err != nil {
-				return jobs.Usage(c.CommandPath()+" --help", "%w", err)
-			}
-			return nil
-		}
 		c.Long += "\n\n" + exitHelp
 		root.AddCommand(c)
+	}
+	root.SetHelpCommand(helpCommand())
+	root.InitDefaultHelpCmd()
+	root.InitDefaultCompletionCmd()
+	for _, c := range root.Commands() {
+		checkArgs(c)
 	}
 	root.Args = func(c *cobra.Command, given []string) error {
 		if len(given) == 0 {
@@ -262,6 +260,70 @@ allows, archives the answers as they came, and writes Parquet files and a DuckDB
 	}
 	root.RunE = func(c *cobra.Command, _ []string) error { return c.Help() }
 	return root
+}
+
+// checkArgs makes a wrong argument of c, or of a command below it, bad usage, with the command's help named.
+func checkArgs(c *cobra.Command) {
+	args := c.Args
+	if args == nil {
+		args = cobra.NoArgs
+	}
+	c.Args = func(c *cobra.Command, given []string) error {
+		if err := args(c, given); err != nil {
+			return jobs.Usage(c.CommandPath()+" --help", "%w", err)
+		}
+		return nil
+	}
+	if c.HasSubCommands() && !c.Runnable() {
+		// Cobra shows help for whatever stands behind such a command, and calls it a success.
+		c.RunE = func(c *cobra.Command, _ []string) error { return c.Help() }
+	}
+	for _, sub := range c.Commands() {
+		checkArgs(sub)
+	}
+}
+
+// helpCommand is cobra's, but that a topic which isn't there is bad usage.
+func helpCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "help [COMMAND]",
+		Short: "Help about a command",
+		Args:  cobra.ArbitraryArgs,
+		ValidArgsFunction: func(c *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+			at, rest, err := c.Root().Find(args)
+			if err != nil || len(rest) > 0 {
+				return nil, cobra.ShellCompDirectiveNoFileComp
+			}
+			var names []string
+			for _, sub := range at.Commands() {
+				if sub.IsAvailableCommand() {
+					names = append(names, sub.Name()+"\t"+sub.Short)
+				}
+			}
+			return names, cobra.ShellCompDirectiveNoFileComp
+		},
+		RunE: func(c *cobra.Command, args []string) error {
+			at, rest, err := c.Root().Find(args)
+			if err != nil || len(rest) > 0 {
+				return jobs.Usage("usagelake --help", "no help about %q: there is no such command", strings.Join(args, " "))
+			}
+			at.InitDefaultHelpFlag()
+			return at.Help()
+		},
+	}
+}
+
+// emptyFlag refuses a common flag that is given and empty, as "$LAKE" is where LAKE isn't set: taken as not given, it
+// would have the command work on another lake or account than was meant.
+func emptyFlag(c *cobra.Command) error {
+	for _, f := range []struct{ name, what string }{
+		{"config", "a file"}, {"lake", "a directory"}, {"account", "a name"}, {"base-url", "a URL"},
+	} {
+		if flag := c.Flag(f.name); flag != nil && flag.Changed && strings.TrimSpace(flag.Value.String()) == "" {
+			return jobs.Usage(c.CommandPath()+" --help", "--%s is empty: give %s or leave it out", f.name, f.what)
+		}
+	}
+	return nil
 }
 
 // logHandler writes the log as text: everything with --verbose; on a terminal, where bars and summaries tell the

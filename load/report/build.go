@@ -591,6 +591,9 @@ func (b *builder) prices(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	for i := range t.Columns { // the same requests may stand in several lines
+		t.Columns[i].Sum = false
+	}
 	t.Caption = "A day's prices against those of the last day before on which the same was charged; tokens by the million."
 	_, err = b.add(ctx, "discounts", "List against net", `SELECT "month", model, currency, list_cost, discount, net_cost, discount_rate FROM discount_realised WHERE `+b.months()+` ORDER BY "month", currency, list_cost DESC NULLS LAST, model`)
 	return err

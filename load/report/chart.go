@@ -7,6 +7,7 @@ import (
 	"math"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 )
 
 // The pictures are drawn here, as SVG within the page: what they need (bands, heat maps, calendars, patterns beside
@@ -28,17 +29,17 @@ const (
 	muted = "#5b6875"
 )
 
+// patterns are what pictures fill with beside colours; the page holds them once.
+const patterns template.HTML = `<svg width="0" height="0" style="position:absolute" aria-hidden="true" xmlns="http://www.w3.org/2000/svg"><defs>` +
+	`<pattern id="hatch" width="6" height="6" patternUnits="userSpaceOnUse" patternTransform="rotate(45)"><rect width="2" height="6" fill="#ffffff" fill-opacity="0.45"/></pattern>` +
+	`<pattern id="dots" width="6" height="6" patternUnits="userSpaceOnUse"><circle cx="2" cy="2" r="1.2" fill="#ffffff" fill-opacity="0.6"/></pattern></defs></svg>`
+
 // svg builds a picture. Every text passes through label, which escapes it.
-type svg struct {
-	strings.Builder
-	w, h float64
-}
+type svg struct{ strings.Builder }
 
 func newSVG(w, h float64, title, description string) *svg {
-	s := &svg{w: w, h: h}
-	fmt.Fprintf(s, `<svg viewBox="0 0 %g %g" role="img" xmlns="http://www.w3.org/2000/svg"><title>%s</title><desc>%s</desc>`, w, h, html.EscapeString(title), html.EscapeString(description))
-	s.WriteString(`<defs><pattern id="hatch" width="6" height="6" patternUnits="userSpaceOnUse" patternTransform="rotate(45)"><rect width="2" height="6" fill="#ffffff" fill-opacity="0.45"/></pattern>` +
-		`<pattern id="dots" width="6" height="6" patternUnits="userSpaceOnUse"><circle cx="2" cy="2" r="1.2" fill="#ffffff" fill-opacity="0.6"/></pattern></defs>`)
+	s := &svg{}
+	fmt.Fprintf(s, `<svg viewBox="0 0 %g %g" role="img" xmlns="http://www.w3.org/2000/svg"><title>%s</title><desc>%s</desc>`, w, h, html.EscapeString(printable(title)), html.EscapeString(printable(description)))
 	return s
 }
 
@@ -107,9 +108,23 @@ func short(v float64) string {
 		return trimZeros(v/1e3) + "k"
 	case a >= 10 || a == 0:
 		return group(strconv.FormatFloat(v, 'f', 0, 64))
+	case a < 0.01:
+		return strconv.FormatFloat(v, 'g', 1, 64)
 	}
 	return trimZeros(v)
 }
+
+// gutter is the room that names need beside bars.
+func gutter(names []string) float64 {
+	most := 8
+	for _, n := range names {
+		most = max(most, utf8.RuneCountInString(shorten(printable(n), maxName)))
+	}
+	return 20 + 6.6*float64(most)
+}
+
+// maxName is how long a name beside a bar can be.
+const maxName = 32
 
 func trimZeros(v float64) string {
 	return strings.TrimRight(strings.TrimRight(strconv.FormatFloat(v, 'f', 2, 64), "0"), ".")
@@ -129,13 +144,17 @@ type stacked struct {
 }
 
 func (c stacked) draw(title string) template.HTML {
-	const w, h, left, right, top, bottom = 860, 320, 56, 220, 12, 34
+	const w, h, left, right, top, bottom = 640, 320, 56, 4, 12, 34
 	s := newSVG(w, h, title, fmt.Sprintf("Bars for %d days, stacked by %d parts, in %s.", len(c.days), len(c.series), c.unit))
 	most := 0.0
+	below := ""
 	for d := range c.days {
 		sum := 0.0
 		for _, x := range c.series {
 			sum += math.Max(x.values[d], 0)
+			if x.values[d] < 0 {
+				below = "; what is below zero isn't drawn"
+			}
 		}
 		most = math.Max(most, sum)
 	}
@@ -159,19 +178,26 @@ func (c stacked) draw(title string) template.HTML {
 			s.label(x+slot/2, h-bottom+16, "middle", 11, muted, day[5:])
 		}
 	}
-	s.label(left, h-2, "start", 11, muted, c.unit+" a day, UTC")
-	for i := range c.series { // the legend stands in the order of the stack
-		part := c.series[len(c.series)-1-i]
-		y := top + 8 + float64(i)*20
-		s.bar(w-right+16, y-9, 12, 12, len(c.series)-1-i)
+	s.label(left, h-2, "start", 11, muted, c.unit+" a day, UTC"+below)
+	return s.end()
+}
+
+// legend names the parts in the order of the stack, with their sums. It stands beside the picture or, on a narrow screen,
+// below it.
+func (c stacked) legend() template.HTML {
+	var b strings.Builder
+	b.WriteString(`<ul class="legend">`)
+	for i := len(c.series) - 1; i >= 0; i-- {
 		sum := 0.0
-		for _, v := range part.values {
+		for _, v := range c.series[i].values {
 			sum += v
 		}
-		s.label(w-right+34, y+1, "start", 12, ink, shorten(part.name, 20))
-		s.label(w-2, y+1, "end", 11, muted, short(sum))
+		var s svg
+		s.bar(0, 0, 12, 12, i)
+		fmt.Fprintf(&b, `<li><svg width="12" height="12" viewBox="0 0 12 12" aria-hidden="true" xmlns="http://www.w3.org/2000/svg">%s</svg><span>%s</span><b>%s</b></li>`, s.String(), html.EscapeString(shorten(printable(c.series[i].name), 60)), html.EscapeString(short(sum)))
 	}
-	return s.end()
+	b.WriteString("</ul>")
+	return template.HTML(b.String())
 }
 
 // bars compares values by name; negative ones go to the left.
@@ -187,7 +213,12 @@ type barItem struct {
 }
 
 func (c bars) draw(title string) template.HTML {
-	const w, row, left, right = 860, 26, 220, 110
+	const w, row, right = 860, 26, 110
+	var names []string
+	for _, i := range c.items {
+		names = append(names, i.name)
+	}
+	left := gutter(names)
 	h := float64(len(c.items)*row + 12)
 	s := newSVG(w, h, title, fmt.Sprintf("%d bars, in %s.", len(c.items), c.unit))
 	low, high := 0.0, 0.0
@@ -201,7 +232,7 @@ func (c bars) draw(title string) template.HTML {
 	zero := left - low*scale
 	for n, i := range c.items {
 		y := 6 + float64(n)*row
-		s.label(left-10, y+15, "end", 12, ink, shorten(i.name, 32))
+		s.label(left-10, y+15, "end", 12, ink, shorten(printable(i.name), maxName))
 		x, width := zero, i.value*scale
 		if i.value < 0 {
 			x, width = zero+i.value*scale, -i.value*scale
@@ -226,7 +257,12 @@ type budgetItem struct {
 }
 
 func (c budgetBars) draw(title string) template.HTML {
-	const w, row, left, right = 860, 40, 220, 190
+	const w, row, right = 860, 40, 170
+	var names []string
+	for _, i := range c.items {
+		names = append(names, i.name)
+	}
+	left := gutter(names)
 	h := float64(len(c.items)*row + 26)
 	s := newSVG(w, h, title, "For each budget a bar of what was spent, a mark for the forecast with its range, and a line at the budget.")
 	most := 1.0
@@ -239,10 +275,11 @@ func (c budgetBars) draw(title string) template.HTML {
 	scale := (w - left - right) / most
 	for n, i := range c.items {
 		y := 6 + float64(n)*row
-		s.label(left-10, y+20, "end", 12, ink, shorten(i.name, 32))
+		s.label(left-10, y+20, "end", 12, ink, shorten(printable(i.name), maxName))
+		s.label(w-right+12, y+20, "start", 12, ink, i.text)
 		s.rect(left, y+6, scale*most, row-18, "#eef1f4")
 		if i.amount <= 0 {
-			continue
+			continue // there is no scale for a budget of nothing
 		}
 		at := func(v float64) float64 { return left + math.Min(math.Max(v/i.amount, 0), most)*scale }
 		series := 0
@@ -254,7 +291,6 @@ func (c budgetBars) draw(title string) template.HTML {
 			s.line(at(i.low), y+17, at(i.high), y+17, ink, 3, "")
 		}
 		s.line(at(i.forecast), y+8, at(i.forecast), y+26, ink, 2, "")
-		s.label(w-right+12, y+20, "start", 12, ink, i.text)
 	}
 	x := left + scale
 	s.line(x, 0, x, h-22, "#a4262c", 1.5, "4 3")
@@ -273,7 +309,7 @@ type outlook struct {
 }
 
 func (c outlook) draw(title string) template.HTML {
-	const w, h, left, right, top, bottom = 860, 280, 56, 150, 12, 34
+	const w, h, left, right, top, bottom = 860, 280, 56, 110, 16, 34
 	s := newSVG(w, h, title, "The month's cost so far, added up by day, and a line to the forecast with its range.")
 	most := c.forecast
 	if c.ranged {
@@ -301,8 +337,9 @@ func (c outlook) draw(title string) template.HTML {
 	if n < end {
 		if c.ranged {
 			fmt.Fprintf(s, `<path d="M%.2f %.2fL%.2f %.2fL%.2f %.2fZ" fill="#56B4E9" fill-opacity="0.35"/>`, x(n), y(last), x(end), y(c.high), x(end), y(c.low))
-			s.label(x(end)+8, y(c.high)+1, "start", 11, muted, "high "+short(c.high))
-			s.label(x(end)+8, y(c.low)+9, "start", 11, muted, "low "+short(c.low))
+			// The names keep clear of that of the forecast, however narrow the band.
+			s.label(x(end)+8, math.Min(y(c.high)+1, y(c.forecast)-10), "start", 11, muted, "high "+short(c.high))
+			s.label(x(end)+8, math.Max(y(c.low)+9, y(c.forecast)+19), "start", 11, muted, "low "+short(c.low))
 		}
 		s.line(x(n), y(last), x(end), y(c.forecast), "#0072B2", 2, "6 4")
 		s.label(x(end)+8, y(c.forecast)+5, "start", 12, ink, "forecast "+short(c.forecast))
@@ -348,7 +385,11 @@ func (c heat) draw(title string) template.HTML {
 				if share > 0.45 {
 					fill = "#ffffff"
 				}
-				s.label(x+(cell-1.5)/2, y+15, "middle", 10, fill, short(v))
+				text := short(v)
+				if v >= 0.1 && v < 10 {
+					text = strconv.FormatFloat(v, 'f', 1, 64)
+				}
+				s.label(x+(cell-1.5)/2, y+15, "middle", 10, fill, text)
 			}
 		}
 	}
@@ -371,13 +412,18 @@ type calendarRow struct {
 }
 
 func (c calendar) draw(title string) template.HTML {
-	const w, left, top = 860, 150, 20
+	const w, top = 860, 20
+	var names []string
+	for _, r := range c.rows {
+		names = append(names, r.name)
+	}
+	left := gutter(names)
 	h := float64(top + len(c.rows)*22 + 26)
 	s := newSVG(w, h, title, "A field for each day of each account: full, in part, or not covered.")
 	cell := math.Min((w-left)/float64(max(len(c.days), 1)), 26)
 	for r, row := range c.rows {
 		y := top + float64(r)*22
-		s.label(left-8, y+14, "end", 12, ink, shorten(row.name, 20))
+		s.label(left-8, y+14, "end", 12, ink, shorten(printable(row.name), maxName))
 		for d, state := range row.state {
 			x := left + float64(d)*cell
 			switch state {

@@ -54,7 +54,7 @@ func showNumber(k Kind, v *big.Int) string {
 	case UnitCost:
 		return group(rounded(v, 6))
 	case Share:
-		return rounded(new(big.Int).Mul(v, big.NewInt(100)), 1) + " %"
+		return group(rounded(new(big.Int).Mul(v, big.NewInt(100)), 1)) + " %"
 	}
 	return group(rounded(v, 2))
 }
@@ -105,11 +105,10 @@ func money(v load.Value, currency load.Value) string {
 	return s + " " + printable(currency.Text)
 }
 
-// printable shows characters that steer a terminal or the direction of text as escapes, and line ends as \n.
+// printable shows characters that steer a terminal or the direction of text as escapes, and line ends as \n. It is always
+// UTF-8.
 func printable(s string) string {
-	steers := func(r rune) bool {
-		return r < ' ' || r >= 0x7f && r < 0xa0 || r >= 0x200e && r <= 0x200f || r >= 0x2028 && r <= 0x202e || r >= 0x2066 && r <= 0x2069
-	}
+	s = strings.ToValidUTF8(s, "\ufffd")
 	if !strings.ContainsFunc(s, steers) {
 		return s
 	}
@@ -125,6 +124,11 @@ func printable(s string) string {
 		}
 	}
 	return b.String()
+}
+
+// steers says that a character moves a cursor, turns the direction of the text after it, or is none.
+func steers(r rune) bool {
+	return r < ' ' || r >= 0x7f && r < 0xa0 || r == 0x061c || r >= 0x200e && r <= 0x200f || r >= 0x2028 && r <= 0x202e || r >= 0x2066 && r <= 0x2069 || r == 0xfffe || r == 0xffff
 }
 
 // shorten cuts a text to n characters.

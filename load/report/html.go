@@ -4,71 +4,167 @@ import (
 	_ "embed"
 	"html/template"
 	"io"
+	"slices"
 	"strings"
+	"unicode/utf8"
+
+	"github.com/usagelake/usagelake/load"
 )
 
 //go:embed report.html
 var pageText string
 
-var page = template.Must(template.New("report").Parse(pageText))
+var page = template.Must(template.New("report").Funcs(template.FuncMap{"printable": printable}).Parse(pageText))
+
+// What a page does with tables of many columns and cells of much text.
+const (
+	wideTable   = 690 // pixels from which a table is printed on paper turned to the side: as wide as A4 and Letter are
+	shortText   = 28  // characters up to which a text isn't broken into lines
+	longestText = 300 // characters of a text at the most
+)
+
+// htmlCell is a cell of a table.
+type htmlCell struct {
+	Text string
+	Num  bool
+	Neg  bool
+	Wrap bool // the text may be broken into lines
+}
+
+// htmlPart is the part of a table between two headings: all of it, or the rows of a group.
+type htmlPart struct {
+	Title        string
+	Rows, Totals [][]htmlCell
+}
+
+type htmlTable struct {
+	Title, Caption string
+	Empty          string // the titles of columns that are left out, as all of their cells are NULL
+	Wide           bool
+	Head           []htmlCell
+	Parts          []htmlPart
+	Totals         [][]htmlCell
+}
 
 // HTML writes the document as one page that needs nothing else: no script, no network. It prints on paper.
 func (d *Document) HTML(w io.Writer) error {
-	type cell struct {
-		Text string
-		Num  bool
-		Neg  bool
-	}
-	type tableView struct {
+	type picture struct {
 		Title, Caption string
-		Head           []cell
-		Rows, Totals   [][]cell
-	}
-	view := func(t *Table) tableView {
-		v := tableView{Title: printable(t.Title), Caption: t.Caption}
-		for _, c := range t.Columns {
-			v.Head = append(v.Head, cell{Text: c.Title, Num: c.Kind.Numeric()})
-		}
-		for _, row := range t.Rows {
-			cells := make([]cell, len(row))
-			for i, x := range row {
-				s := shorten(printable(show(t.Columns[i], x)), 300)
-				cells[i] = cell{s, t.Columns[i].Kind.Numeric(), t.Columns[i].Kind.Numeric() && strings.HasPrefix(s, "-")}
-			}
-			v.Rows = append(v.Rows, cells)
-		}
-		if t.summed() && len(t.Rows) > 0 {
-			for _, total := range t.Totals() {
-				var cells []cell
-				for i, s := range t.totalCells(total) {
-					cells = append(cells, cell{s, t.Columns[i].Kind.Numeric(), strings.HasPrefix(s, "-")})
-				}
-				v.Totals = append(v.Totals, cells)
-			}
-		}
-		return v
-	}
-	type pictureView struct {
-		Title, Caption string
-		SVG            template.HTML
-		Table          *tableView
+		SVG, Legend    template.HTML
+		Table          *htmlTable
 	}
 	data := struct {
 		*Document
 		Date     string
-		Pictures []pictureView
-		Tables   []tableView
-	}{Document: d, Date: d.Generated.UTC().Format("2006-01-02 15:04 UTC")}
+		Patterns template.HTML
+		Pictures []picture
+		Tables   []*htmlTable
+		Wide     bool // the last table is, and what follows stands on its page
+		Turned   bool // all of it is printed on paper turned to the side
+	}{Document: d, Date: d.Generated.UTC().Format("2006-01-02 15:04 UTC"), Patterns: patterns}
 	for _, p := range d.Pictures {
-		v := pictureView{Title: p.Title, Caption: p.Caption, SVG: p.chart.draw(p.Title)}
-		if p.Table != nil {
-			t := view(p.Table)
-			v.Table = &t
+		v := picture{Title: p.Title, Caption: p.Caption, SVG: p.chart.draw(p.Title)}
+		if c, ok := p.chart.(interface{ legend() template.HTML }); ok {
+			v.Legend = c.legend()
+		}
+		if p.Table != nil && !slices.Contains(d.Tables, p.Table) { // it may stand below by itself
+			v.Table = p.Table.html()
 		}
 		data.Pictures = append(data.Pictures, v)
 	}
 	for _, t := range d.Tables {
-		data.Tables = append(data.Tables, view(t))
+		v := t.html()
+		data.Tables, data.Wide = append(data.Tables, v), v.Wide
+		data.Turned = data.Turned || v.Wide && len(d.Pictures) == 0 // its head needs no page of its own then
 	}
 	return page.Execute(w, data)
+}
+
+// html is the table as a page shows it. The rows of a grouped table stand below headings, each group with its totals.
+func (t *Table) html() *htmlTable {
+	out := &htmlTable{Title: t.Title, Caption: t.Caption}
+	grouped := t.column(t.Group)
+	var shown []int
+	var empty []string
+	for i, c := range t.Columns {
+		filled := func() bool {
+			for _, row := range t.Rows {
+				if !row[i].Null {
+					return true
+				}
+			}
+			return len(t.Rows) == 0
+		}
+		switch {
+		case i == grouped:
+		case filled():
+			shown = append(shown, i)
+			out.Head = append(out.Head, htmlCell{Text: c.Title, Num: c.Kind.Numeric()})
+		default:
+			empty = append(empty, c.Title)
+		}
+	}
+	out.Empty = strings.Join(empty, ", ")
+	cells := func(text func(i int) string) []htmlCell {
+		var cells []htmlCell
+		for _, i := range shown {
+			s, number := text(i), t.Columns[i].Kind.Numeric()
+			cells = append(cells, htmlCell{s, number, number && strings.HasPrefix(s, "-"), !number && utf8.RuneCountInString(s) > shortText})
+		}
+		return cells
+	}
+	rows := func(rows [][]load.Value) (out [][]htmlCell) {
+		for _, row := range rows {
+			out = append(out, cells(func(i int) string { return shorten(printable(show(t.Columns[i], row[i])), longestText) }))
+		}
+		return out
+	}
+	totals := func(of *Table, word string) (out [][]htmlCell) {
+		if !t.summed() || len(of.Rows) == 0 {
+			return nil
+		}
+		for _, total := range of.Totals() {
+			texts := of.totalCells(total)
+			line := cells(func(i int) string { return texts[i] })
+			for i, c := range line { // where the column of the word is left out, the first that is free takes it
+				if c.Text == "" || c.Text == totalWord {
+					line[i].Text = word
+					break
+				}
+			}
+			out = append(out, line)
+		}
+		return out
+	}
+	if grouped < 0 {
+		out.Parts = []htmlPart{{Rows: rows(t.Rows)}}
+	}
+	parts := t.parts()
+	for _, part := range parts {
+		p := htmlPart{Title: shorten(printable(part.Title), longestText), Rows: rows(part.Rows)}
+		if len(parts) > 1 { // of one alone it would be the total
+			p.Totals = totals(part, "Sum")
+		}
+		out.Parts = append(out.Parts, p)
+	}
+	out.Totals = totals(t, totalWord)
+	longest := make([]int, len(shown))
+	look := func(rows [][]htmlCell) {
+		for _, row := range rows {
+			for i, c := range row {
+				longest[i] = max(longest[i], min(utf8.RuneCountInString(c.Text), shortText))
+			}
+		}
+	}
+	look([][]htmlCell{out.Head})
+	look(out.Totals)
+	for _, part := range out.Parts {
+		look(part.Rows)
+	}
+	width := 0.0
+	for _, n := range longest {
+		width += 12 + 5.2*float64(n) // in the print's letters
+	}
+	out.Wide = width > wideTable
+	return out
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	"github.com/apache/arrow-go/v18/arrow"
@@ -58,7 +59,7 @@ func (t *Table) Parquet(w io.Writer) error {
 			var err error
 			switch f := f.(type) {
 			case *array.StringBuilder:
-				f.Append(v.Text)
+				f.Append(strings.ToValidUTF8(v.Text, "\ufffd"))
 			case *array.Int64Builder:
 				err = f.AppendValueFromString(v.Text)
 			case *array.Decimal128Builder:

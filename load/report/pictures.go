@@ -46,14 +46,20 @@ func (b *builder) pictures(ctx context.Context) error {
 	return nil
 }
 
-// allDays are the days of the period that the data reaches.
+// What a picture has room for.
+const (
+	mostDays     = 400
+	mostAccounts = 40
+)
+
+// allDays are the days of the period that the data reaches, mostDays of them at the most.
 func (b *builder) allDays() []string {
 	from, to := b.monthOrFrom(), b.end()
 	if last := schemas.DateOf(b.asOf.Add(-time.Second)) + 1; to > last {
 		to = max(last, from+1)
 	}
 	var out []string
-	for d := from; d < to && len(out) < 400; d++ {
+	for d := from; d < to && len(out) < mostDays; d++ {
 		out = append(out, d.String())
 	}
 	return out
@@ -101,6 +107,9 @@ func (b *builder) stackedPicture(ctx context.Context, title, column string, curr
 	caption := ""
 	if !currency.Null {
 		caption = "Before corrections of earlier months. Numbers beside the names are sums over the period."
+	}
+	if len(days) == mostDays {
+		caption = strings.TrimSpace(fmt.Sprintf("%s The picture ends after %d days, the table doesn't.", caption, mostDays))
 	}
 	b.doc.Pictures = append(b.doc.Pictures, Picture{title, caption, stacked{days, stack, currency.Text}, t})
 	return nil
@@ -169,7 +178,11 @@ func (b *builder) moversPicture(ctx context.Context, currency load.Value) error 
 	if before == 0 {
 		return nil
 	}
-	b.doc.Pictures = append(b.doc.Pictures, Picture{"Top movers", "Net cost of the month less that of the month before, by cost centre.", c, t})
+	caption := "Net cost of the month less that of the month before, by cost centre."
+	if *b.Month >= b.current {
+		caption += " The month is still running."
+	}
+	b.doc.Pictures = append(b.doc.Pictures, Picture{"Top movers", caption, c, t})
 	return nil
 }
 
@@ -218,9 +231,11 @@ func (b *builder) calendarPicture(ctx context.Context, _ load.Value) error {
 	if len(rows) == 0 {
 		return nil
 	}
-	if len(rows) > 40 {
-		rows = rows[:40]
+	caption := "Which days these figures are made of."
+	if len(rows) > mostAccounts {
+		caption += fmt.Sprintf(" The picture has %d of %d accounts, the table all.", mostAccounts, len(rows))
+		rows = rows[:mostAccounts]
 	}
-	b.doc.Pictures = append(b.doc.Pictures, Picture{"Coverage", "Which days these figures are made of.", calendar{days, rows}, t})
+	b.doc.Pictures = append(b.doc.Pictures, Picture{"Coverage", caption, calendar{days, rows}, t})
 	return nil
 }

@@ -1,7 +1,7 @@
 // Package report turns questions to the published file into documents that people read and hand on.
 //
 //	Build: a named report and its period → queries on one snapshot of usage.duckdb → a Document
-//	Document: figures, pictures and tables → text for a terminal, CSV, JSON, XLSX, HTML
+//	Document: figures, pictures and tables → text for a terminal, CSV, JSON, XLSX, HTML, Parquet
 //
 // Every amount is the exact text that the file has, and is rounded only where a person reads it; totals are sums of
 // the exact amounts, one a currency. Nothing of what comes from outside becomes a formula, markup or a control
@@ -69,13 +69,15 @@ func (t *Table) column(name string) int {
 type Total struct {
 	Currency string
 	Null     bool       // the rows have no currency
-	Sums     []*big.Int // by column, in units of 1e-12; nil where there is no sum or nothing to sum
+	Sums     []*big.Int // by column, in units of 1e-12; nil where there is no sum, nothing to sum, or a cell that is no exact number
 }
 
 // Totals sums the rows by currency, in order of the currency; one Total if the table has no such column.
 func (t *Table) Totals() []Total {
 	currency := t.column("currency")
 	var out []Total
+	type cell struct{ total, column int }
+	unknown := map[cell]bool{}
 	for _, row := range t.Rows {
 		var c load.Value
 		if currency >= 0 {
@@ -92,7 +94,8 @@ func (t *Table) Totals() []Total {
 			}
 			v, err := schemas.ParseMoney(row[j].Text)
 			if err != nil {
-				continue // it is no number of ours; the cell shows it
+				unknown[cell{i, j}] = true
+				continue
 			}
 			if out[i].Sums[j] == nil {
 				out[i].Sums[j] = new(big.Int)
@@ -100,7 +103,44 @@ func (t *Table) Totals() []Total {
 			out[i].Sums[j].Add(out[i].Sums[j], v)
 		}
 	}
-	slices.SortFunc(out, func(a, b Total) int { return strings.Compare(a.Currency, b.Currency) })
+	for x := range unknown { // no total is better than one that lacks a row
+		out[x.total].Sums[x.column] = nil
+	}
+	slices.SortFunc(out, func(a, b Total) int {
+		if a.Null != b.Null {
+			if a.Null { // what has no currency comes last
+				return 1
+			}
+			return -1
+		}
+		return strings.Compare(a.Currency, b.Currency)
+	})
+	return out
+}
+
+// parts are the rows by the value of the column Group, in order of the values; nil if the table has no such column. The
+// title of a part is that value.
+func (t *Table) parts() []*Table {
+	g := t.column(t.Group)
+	if g < 0 {
+		return nil
+	}
+	var out []*Table
+	at := map[load.Value]*Table{}
+	for _, row := range t.Rows {
+		v := row[g]
+		part := at[v]
+		if part == nil {
+			part = &Table{Name: t.Name, Title: v.Text, Columns: t.Columns}
+			if v.Null {
+				part.Title = none
+			}
+			at[v] = part
+			out = append(out, part)
+		}
+		part.Rows = append(part.Rows, row)
+	}
+	slices.SortStableFunc(out, func(a, b *Table) int { return strings.Compare(a.Title, b.Title) })
 	return out
 }
 
@@ -161,7 +201,7 @@ var names = map[string]Column{
 	"direct_cost": {Title: "Direct", Kind: Money, Sum: true}, "shared_cost": {Title: "Shared", Kind: Money, Sum: true}, "unallocated_cost": {Title: "Unallocated", Kind: Money, Sum: true}, "correction": {Title: "Correction", Kind: Money, Sum: true},
 	"amount": {Title: "Amount", Kind: Money, Sum: true}, "posted": {Title: "Posted", Kind: Money, Sum: true}, "budget_amount": {Title: "Budget", Kind: Money}, "spent": {Title: "Spent", Kind: Money}, "left_over": {Title: "Left", Kind: Money},
 	"forecast": {Title: "Forecast", Kind: Money}, "forecast_low": {Title: "Low", Kind: Money}, "forecast_high": {Title: "High", Kind: Money}, "burn_rate": {Title: "A day", Kind: Money}, "recent_rate": {Title: "A day lately", Kind: Money},
-	"used_share": {Title: "Used", Kind: Share}, "share": {Title: "Share", Kind: Share}, "allocated_share": {Title: "Allocated", Kind: Share}, "cached_share": {Title: "Cached", Kind: Share}, "discount_rate": {Title: "Rate", Kind: Share}, "change_share": {Title: "Change", Kind: Share}, "threshold_reached": {Title: "Threshold", Kind: Share},
+	"used_share": {Title: "Used", Kind: Share}, "share": {Title: "Share", Kind: Share}, "allocated_share": {Title: "Allocated", Kind: Share}, "cached_share": {Title: "Cached share", Kind: Share}, "discount_rate": {Title: "Rate", Kind: Share}, "change_share": {Title: "Change", Kind: Share}, "threshold_reached": {Title: "Threshold", Kind: Share},
 	"period_start": {Title: "From", Kind: Day}, "period_end": {Title: "To (excluded)", Kind: Day}, "first_day": {Title: "First day", Kind: Day}, "last_day": {Title: "Last day", Kind: Day}, "day_before": {Title: "Day before", Kind: Day}, "corrected_in": {Title: "Corrected in", Kind: Month},
 	"days_over": {Title: "Days over", Kind: Count}, "days_left": {Title: "Days left", Kind: Count}, "place": {Title: "#", Kind: Count}, "active_users": {Title: "Users", Kind: Count}, "history_days": {Title: "Days of history", Kind: Count},
 	"observed": {Title: "Observed", Kind: Money}, "expected": {Title: "Expected", Kind: Money}, "deviation": {Title: "Deviation", Kind: Money}, "score": {Title: "Score", Kind: Quantity},

@@ -5,7 +5,9 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"math/big"
 	"strings"
+	"time"
 
 	"github.com/jedib0t/go-pretty/v6/table"
 	"github.com/jedib0t/go-pretty/v6/text"
@@ -92,6 +94,9 @@ func (t *Table) totalRow(total Total) table.Row {
 	return cells
 }
 
+// totalWord stands before a total.
+const totalWord = "Total"
+
 // totalCells are the cells of a total: sums, and in the first column that has none the word.
 func (t *Table) totalCells(total Total) []string {
 	cells := make([]string, len(t.Columns))
@@ -100,20 +105,23 @@ func (t *Table) totalCells(total Total) []string {
 		switch {
 		case total.Sums[i] != nil:
 			cells[i] = showNumber(c.Kind, total.Sums[i])
+		case c.Sum:
+			cells[i] = none
 		case c.Name == "currency":
-			cells[i] = printable(total.Currency)
+			cells[i] = shorten(printable(total.Currency), maxCell)
 			if total.Null {
 				cells[i] = none
 			}
 		case !named:
-			cells[i], named = "Total", true
+			cells[i], named = totalWord, true
 		}
 	}
 	return cells
 }
 
-// CSV writes the document's main table: a header of the columns' stable names, and exact values. Text that a spreadsheet would
-// compute gets an apostrophe in front.
+// CSV writes the document's main table: a header of the columns' stable names, and exact values, as load.Rows.WriteCSV does:
+// NULL is an empty field, an empty string is "", lines end with a line feed, text that a spreadsheet would compute gets an
+// apostrophe in front. There is no row of totals.
 func (d *Document) CSV(w io.Writer) error {
 	b := bufio.NewWriter(w)
 	if t := d.data(); t != nil {
@@ -128,7 +136,7 @@ func (t *Table) CSV(b *bufio.Writer) {
 		if i > 0 {
 			b.WriteByte(',')
 		}
-		if strings.ContainsAny(s, ",\"\r\n") {
+		if s == "" || strings.ContainsAny(s, ",\"\r\n") || s[0] == ' ' || s[len(s)-1] == ' ' {
 			s = `"` + strings.ReplaceAll(s, `"`, `""`) + `"`
 		}
 		b.WriteString(s)
@@ -139,10 +147,14 @@ func (t *Table) CSV(b *bufio.Writer) {
 	b.WriteByte('\n')
 	for _, row := range t.Rows {
 		for i, v := range row {
-			if s := v.Text; t.Columns[i].Kind == Text {
-				field(i, load.NoFormula(s))
-			} else {
-				field(i, s)
+			switch _, err := schemas.ParseMoney(v.Text); {
+			case v.Null && i > 0:
+				b.WriteByte(',')
+			case v.Null:
+			case t.Columns[i].Kind.Numeric() && err == nil:
+				field(i, v.Text)
+			default: // text, whatever the column says
+				field(i, load.NoFormula(v.Text))
 			}
 		}
 		b.WriteByte('\n')
@@ -166,13 +178,16 @@ func (d *Document) JSON(w io.Writer) error {
 	out := struct {
 		Report    string       `json:"report"`
 		Title     string       `json:"title"`
+		Subtitle  string       `json:"subtitle"`
 		Period    string       `json:"period"`
+		Generated time.Time    `json:"generated"`
+		Version   string       `json:"version"`
 		Freshness string       `json:"freshness"`
 		Warnings  []string     `json:"warnings"`
 		Figures   []jsonFigure `json:"figures"`
 		Tables    []jsonTable  `json:"tables"`
 		Notes     []string     `json:"notes"`
-	}{d.Name, d.Title, d.Subtitle, d.Freshness, append([]string{}, d.Warnings...), []jsonFigure{}, []jsonTable{}, append([]string{}, d.Notes...)}
+	}{d.Name, d.Title, d.Subtitle, d.Period, d.Generated.UTC().Truncate(time.Second), d.Version, d.Freshness, append([]string{}, d.Warnings...), []jsonFigure{}, []jsonTable{}, append([]string{}, d.Notes...)}
 	for _, f := range d.Figures {
 		out.Figures = append(out.Figures, jsonFigure{f.Label, f.Value, f.Detail})
 	}
@@ -215,7 +230,9 @@ func jsonValue(k Kind, v load.Value) any {
 	case v.Null:
 		return nil
 	case k == Count:
-		return json.Number(v.Text)
+		if n, ok := new(big.Int).SetString(v.Text, 10); ok {
+			return json.Number(n.String())
+		}
 	case k == Flag:
 		return v.Text == "true"
 	}

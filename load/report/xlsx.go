@@ -3,6 +3,7 @@ package report
 import (
 	"fmt"
 	"io"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -41,29 +42,16 @@ func (d *Document) XLSX(w io.Writer) error {
 		if err := b.table(t.Title, t); err != nil {
 			return err
 		}
-		g := t.column(t.Group)
-		if g < 0 {
-			continue
-		}
-		var values []string
-		for _, row := range t.Rows {
-			if !slices.Contains(values, row[g].Text) {
-				values = append(values, row[g].Text)
-			}
-		}
-		slices.Sort(values)
-		for _, v := range values {
-			part := *t
-			part.Rows = nil
-			for _, row := range t.Rows {
-				if row[g].Text == v {
-					part.Rows = append(part.Rows, row)
-				}
-			}
-			if err := b.table(v, &part); err != nil {
+		for _, part := range t.parts() {
+			if err := b.table(part.Title, part); err != nil {
 				return err
 			}
 		}
+	}
+	// excelize marks what a formula gave as text; a spreadsheet that computes all when it opens the file makes numbers of it.
+	always := true
+	if err := f.SetCalcProps(&excelize.CalcPropsOptions{FullCalcOnLoad: &always}); err != nil {
+		return err
 	}
 	return f.Write(w)
 }
@@ -73,7 +61,6 @@ type book struct {
 	used  map[string]bool // names of sheets, in lower case
 	head  int
 	title int
-	wrap  int
 	kinds map[Kind]int
 	total map[Kind]int
 }
@@ -89,7 +76,6 @@ func (b *book) styles() (err error) {
 	}
 	b.head = style(excelize.Style{Font: &excelize.Font{Bold: true, Color: "FFFFFF"}, Fill: excelize.Fill{Type: "pattern", Pattern: 1, Color: []string{"1F3A5F"}}, Alignment: &excelize.Alignment{Vertical: "center"}})
 	b.title = style(excelize.Style{Font: &excelize.Font{Bold: true, Size: 14}})
-	b.wrap = style(excelize.Style{Alignment: &excelize.Alignment{WrapText: true, Vertical: "top"}})
 	b.kinds, b.total = map[Kind]int{}, map[Kind]int{}
 	for k, format := range formats {
 		b.kinds[k] = style(excelize.Style{CustomNumFmt: &format})
@@ -101,7 +87,7 @@ func (b *book) styles() (err error) {
 // sheet makes a sheet of that name, or the nearest that a workbook takes.
 func (b *book) sheet(name string) (string, error) {
 	clean := strings.Map(func(r rune) rune {
-		if strings.ContainsRune(`:\/?*[]`, r) || r < ' ' {
+		if strings.ContainsRune(`:\/?*[]`, r) || steers(r) || notXML(r) {
 			return '_'
 		}
 		return r
@@ -151,7 +137,7 @@ func (b *book) cover(d *Document) error {
 			if err != nil {
 				return err
 			}
-			if err := b.SetCellStr(sheet, at, sheetText(c)); err != nil {
+			if err := b.text(sheet, at, c); err != nil {
 				return err
 			}
 			if style != 0 {
@@ -186,10 +172,13 @@ func (b *book) cover(d *Document) error {
 	return b.SetColWidth(sheet, "A", "B", 28)
 }
 
+// notXML says that a sheet can't hold a character.
+func notXML(r rune) bool { return r == utf8.RuneError || r < ' ' || r == 0xfffe || r == 0xffff }
+
 // sheetText is a text that a cell can hold.
 func sheetText(s string) string {
 	s = strings.Map(func(r rune) rune {
-		if r == utf8.RuneError || r < ' ' && r != '\n' && r != '\t' || r == 0xfffe || r == 0xffff {
+		if notXML(r) && r != '\n' && r != '\t' {
 			return '\ufffd'
 		}
 		return r
@@ -200,8 +189,39 @@ func sheetText(s string) string {
 	return s
 }
 
+// text writes a cell of text.
+func (b *book) text(sheet, at, s string) error {
+	s = sheetText(s)
+	escaped, n := escapes(s)
+	if n > 0 && cut(escaped, maxSheetText) != escaped {
+		escaped, _ = escapes(cut(s, maxSheetText-1-n*6) + "…")
+	}
+	return b.SetCellStr(sheet, at, escaped)
+}
+
+// escapes writes out what a workbook would read as a character: it has _x0041_ for A, and _x005F_ for an underscore that
+// begins no such thing. excelize reads them so, but doesn't write them in shared strings. n is how many there are.
+func escapes(s string) (escaped string, n int) {
+	if !strings.Contains(s, "_x") {
+		return s, 0
+	}
+	var b strings.Builder
+	for i := range len(s) {
+		if s[i] == '_' && escape.MatchString(s[i:min(i+7, len(s))]) {
+			b.WriteString("_x005F_")
+			n++
+			continue
+		}
+		b.WriteByte(s[i])
+	}
+	return b.String(), n
+}
+
+var escape = regexp.MustCompile(`^_x[0-9A-Fa-f]{4}_`)
+
 func (b *book) table(title string, t *Table) error {
-	if len(t.Rows)+10 > maxSheetRows {
+	totals := t.Totals()
+	if 2+len(t.Rows)+len(totals) > maxSheetRows {
 		return fmt.Errorf("%s has %d rows, more than a sheet holds: ask for fewer dimensions, or for --format csv or parquet", title, len(t.Rows))
 	}
 	sheet, err := b.sheet(title)
@@ -215,7 +235,7 @@ func (b *book) table(title string, t *Table) error {
 	widths := make([]int, len(t.Columns))
 	for i, c := range t.Columns {
 		widths[i] = utf8.RuneCountInString(c.Title)
-		if err := b.SetCellStr(sheet, name(i, 1), c.Title); err != nil {
+		if err := b.text(sheet, name(i, 1), c.Title); err != nil {
 			return err
 		}
 	}
@@ -243,7 +263,7 @@ func (b *book) table(title string, t *Table) error {
 		}
 	}
 	if last > 1 {
-		if err := b.totals(sheet, t, last, name); err != nil {
+		if err := b.totals(sheet, t, totals, last, name); err != nil {
 			return err
 		}
 		if err := b.AutoFilter(sheet, name(0, 1)+":"+name(len(t.Columns)-1, last), nil); err != nil {
@@ -253,28 +273,38 @@ func (b *book) table(title string, t *Table) error {
 	return b.SetPanes(sheet, &excelize.Panes{Freeze: true, YSplit: 1, TopLeftCell: "A2", ActivePane: "bottomLeft"})
 }
 
+// currencyCode is a code as ISO 4217 has it.
+var currencyCode = regexp.MustCompile(`^[A-Z]{3}$`)
+
 // totals writes a row of formulas for each currency, below an empty row that keeps the filter off them.
-func (b *book) totals(sheet string, t *Table, last int, name func(col, row int) string) error {
+func (b *book) totals(sheet string, t *Table, totals []Total, last int, name func(col, row int) string) error {
 	if !t.summed() {
 		return nil
 	}
 	currency := t.column("currency")
-	for n, total := range t.Totals() {
+	// SUMIFS takes "usd" for USD, and some texts for patterns.
+	codes := !slices.ContainsFunc(totals, func(t Total) bool { return !t.Null && !currencyCode.MatchString(t.Currency) })
+	for n, total := range totals {
 		row := last + 2 + n
 		for i, text := range t.totalCells(total) {
 			c := t.Columns[i]
 			at := name(i, row)
 			if total.Sums[i] == nil {
-				if err := b.SetCellStr(sheet, at, text); err != nil {
+				if err := b.text(sheet, at, text); err != nil {
 					return err
 				}
 			} else {
 				cells := name(i, 2) + ":" + name(i, last)
 				formula := "SUM(" + cells + ")"
 				if currency >= 0 {
-					formula = fmt.Sprintf("SUMIFS(%s,%s:%s,%s)", cells, name(currency, 2), name(currency, last), name(currency, row))
-					if total.Null {
-						formula = fmt.Sprintf(`SUMIFS(%s,%s:%s,"")`, cells, name(currency, 2), name(currency, last))
+					in := name(currency, 2) + ":" + name(currency, last)
+					switch {
+					case total.Null:
+						formula = fmt.Sprintf("SUMPRODUCT(--ISBLANK(%s),%s)", in, cells)
+					case codes:
+						formula = fmt.Sprintf("SUMIFS(%s,%s,%s)", cells, in, name(currency, row))
+					default:
+						formula = fmt.Sprintf("SUMPRODUCT(--NOT(ISBLANK(%s)),--EXACT(%s,%s),%s)", in, in, name(currency, row), cells)
 					}
 				}
 				// The value that a reader shows which doesn't compute.
@@ -304,8 +334,9 @@ func (b *book) value(sheet, at string, k Kind, v load.Value) error {
 			return b.SetCellDefault(sheet, at, schemas.MoneyText(n))
 		}
 	case k == Day || k == Month:
-		if d, err := schemas.ParseDate(v.Text); err == nil {
-			return b.SetCellInt(sheet, at, int64(d)+25_569) // days from 1899-12-30, as a workbook counts
+		// Days from 1899-12-30, as a workbook counts; before March 1900 it counts otherwise.
+		if d, err := schemas.ParseDate(v.Text); err == nil && int64(d)+25_569 > 60 {
+			return b.SetCellInt(sheet, at, int64(d)+25_569)
 		}
 	case k == Instant:
 		if t, err := time.Parse(time.RFC3339, v.Text); err == nil {
@@ -314,5 +345,5 @@ func (b *book) value(sheet, at string, k Kind, v load.Value) error {
 	case k == Flag:
 		return b.SetCellBool(sheet, at, v.Text == "true")
 	}
-	return b.SetCellStr(sheet, at, sheetText(v.Text))
+	return b.text(sheet, at, v.Text)
 }

@@ -1,0 +1,78 @@
+package load
+
+import (
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/usagelake/usagelake/schemas"
+)
+
+// financeBenchLake is a lake of 30 days with as many records as USAGELAKE_BENCH_RECORDS says, 3,000,000 if it says nothing.
+func financeBenchLake(b *testing.B) *dayWriter {
+	b.Helper()
+	n := 3_000_000
+	if s := os.Getenv("USAGELAKE_BENCH_RECORDS"); s != "" {
+		var err error
+		if n, err = strconv.Atoi(s); err != nil {
+			b.Fatal(err)
+		}
+	}
+	w := newDayWriter(b, Options{})
+	for i := range 30 {
+		w.day(schemas.Partition{Account: "acme", Date: mustDate("2026-10-01") + schemas.Date(i)}, n/30, int64(i+1))
+	}
+	return w
+}
+
+// BenchmarkFinance measures what finance waits for: a chargeback by month from the published file, publishing after a
+// change of rules, against building the file from nothing.
+func BenchmarkFinance(b *testing.B) {
+	w := financeBenchLake(b)
+	finance := testFinance
+	start := time.Now()
+	done := w.publish(PublishOptions{Finance: finance})
+	full := time.Since(start)
+	b.Run("rules", func(b *testing.B) {
+		for i := range b.N {
+			finance.Rules = testRules{name: strconv.Itoa(i), since: mustDate("2026-10-12"), pool: []string{"cc-0", "cc-2"}}
+			w.publish(PublishOptions{Finance: finance})
+		}
+		b.ReportMetric(float64(b.Elapsed())/float64(b.N)/float64(full), "of-full")
+		b.ReportMetric(float64(done.Rows), "records")
+	})
+	d, err := openDatabase(b.Context(), engine{}, w.lake.Database(), true)
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer d.close()
+	for name, query := range map[string]string{
+		"chargeback": "SELECT cost_center, sum(net_cost) FROM chargeback_daily WHERE billing_month = '2026-10-01' GROUP BY ALL",
+		"from-usage": "SELECT cost_center, sum(amount) FROM allocated_usage WHERE usage_date >= '2026-10-01' GROUP BY ALL",
+	} {
+		b.Run("query/"+name, func(b *testing.B) {
+			for b.Loop() {
+				if err := d.exec(b.Context(), "CREATE OR REPLACE TEMP TABLE answer AS "+query); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+	_, views, err := d.relations(b.Context())
+	if err != nil {
+		b.Fatal(err)
+	}
+	for _, v := range views {
+		b.Run("view/"+strings.Trim(v, `"`), func(b *testing.B) {
+			for b.Loop() {
+				var n int64
+				if err := d.conn.QueryRowContext(b.Context(), fmt.Sprintf("SELECT count(*) FROM (SELECT hash(r) FROM %s r)", v)).Scan(&n); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}

@@ -1,0 +1,310 @@
+package report
+
+import (
+	"archive/zip"
+	"bytes"
+	"encoding/xml"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"math/big"
+	"strconv"
+	"strings"
+	"testing"
+	"unicode/utf16"
+	"unicode/utf8"
+
+	"github.com/xuri/excelize/v2"
+
+	"github.com/usagelake/usagelake/load"
+	"github.com/usagelake/usagelake/schemas"
+)
+
+// workbook writes a document as a workbook, and opens it.
+func workbook(t testing.TB, d *Document) (*excelize.File, []byte) {
+	t.Helper()
+	b := []byte(render(t, d.XLSX))
+	f, err := excelize.OpenReader(bytes.NewReader(b))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = f.Close() })
+	return f, b
+}
+
+type cellOf struct {
+	*excelize.File
+	t     testing.TB
+	sheet string
+}
+
+func (c cellOf) raw(at string) string {
+	c.t.Helper()
+	s, err := c.GetCellValue(c.sheet, at, excelize.Options{RawCellValue: true})
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	return s
+}
+
+func (c cellOf) shown(at string) string {
+	c.t.Helper()
+	s, err := c.GetCellValue(c.sheet, at)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	return s
+}
+
+func (c cellOf) kind(at string) excelize.CellType {
+	c.t.Helper()
+	k, err := c.GetCellType(c.sheet, at)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	return k
+}
+
+func (c cellOf) formula(at string) string {
+	c.t.Helper()
+	s, err := c.GetCellFormula(c.sheet, at)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	return s
+}
+
+func TestAWorkbookHasASheetForEachTableAndGroup(t *testing.T) {
+	f, _ := workbook(t, sample())
+	want := []string{"Summary", "By cost centre", "(unallocated)", "CC-1", "CC-2", "cc-2 (2)", "Nothing here"}
+	if got := f.GetSheetList(); strings.Join(got, "|") != strings.Join(want, "|") {
+		t.Fatalf("sheets are %q, want %q", got, want)
+	}
+	for _, name := range want[1:6] {
+		panes, err := f.GetPanes(name)
+		if err != nil || !panes.Freeze || panes.YSplit != 1 {
+			t.Errorf("%s: panes %+v, %v", name, panes, err)
+		}
+	}
+	c := cellOf{f, t, "CC-1"}
+	if c.raw("A2") != "CC-1" || c.raw("A3") != "CC-1" || c.raw("A4") != "" {
+		t.Errorf("the sheet CC-1 has %s, %s, %s", c.raw("A2"), c.raw("A3"), c.raw("A4"))
+	}
+}
+
+func TestCellsOfAWorkbookAreNumbersDatesAndText(t *testing.T) {
+	f, b := workbook(t, sample())
+	c := cellOf{f, t, "By cost centre"}
+	for _, x := range []struct {
+		at, raw, shown string
+		kind           excelize.CellType
+	}{
+		{"D2", "1234567", "1,234,567", excelize.CellTypeUnset}, {"E2", "1234.565", "1,234.57", excelize.CellTypeUnset}, {"E5", "99999999999999999999999999.999999999999", "", excelize.CellTypeUnset},
+		{"E4", "0.000000000001", "0.00", excelize.CellTypeUnset}, {"E3", "-0.005", "", excelize.CellTypeUnset}, {"F4", "", "", excelize.CellTypeUnset}, {"H2", "0.25425", "25.4%", excelize.CellTypeUnset},
+		{"I2", "46327", "2026-11-01", excelize.CellTypeUnset}, {"I5", "1899-12-31", "1899-12-31", excelize.CellTypeSharedString}, {"J2", "46327", "2026-11", excelize.CellTypeUnset},
+		{"K2", "46350.43818287037", "2026-11-24 10:30", excelize.CellTypeUnset}, {"L2", "1", "TRUE", excelize.CellTypeBool}, {"A2", "CC-1", "CC-1", excelize.CellTypeSharedString}, {"L4", "", "", excelize.CellTypeUnset},
+	} {
+		if got := c.raw(x.at); got != x.raw {
+			t.Errorf("%s holds %q, want %q", x.at, got, x.raw)
+		}
+		if got := c.shown(x.at); x.shown != "" && got != x.shown {
+			t.Errorf("%s shows %q, want %q", x.at, got, x.shown)
+		}
+		if got := c.kind(x.at); got != x.kind {
+			t.Errorf("%s is of type %d, want %d", x.at, got, x.kind)
+		}
+	}
+	sheet := part(t, b, "xl/worksheets/sheet2.xml")
+	for _, want := range []string{`<autoFilter ref="$A$1:$L$6"`, `ySplit="1"`, `state="frozen"`} {
+		if !strings.Contains(sheet, want) {
+			t.Errorf("the sheet has no %s", want)
+		}
+	}
+	if !strings.Contains(part(t, b, "xl/workbook.xml"), `fullCalcOnLoad="true"`) {
+		t.Error("the workbook isn't computed anew when it is opened")
+	}
+}
+
+// part is a file of a workbook.
+func part(t testing.TB, b []byte, name string) string {
+	t.Helper()
+	z, err := zip.NewReader(bytes.NewReader(b), int64(len(b)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := z.Open(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	s, err := io.ReadAll(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(s)
+}
+
+func TestTotalsOfAWorkbookAreFormulasThatGiveTheExactSums(t *testing.T) {
+	table := &Table{Name: "x", Title: "X", Columns: []Column{{"model", "Model", Text, false}, {"currency", "Currency", Text, false}, {"requests", "Requests", Count, true}, {"net_cost", "Net", Money, true}}}
+	for i, c := range []string{"USD", "EUR", "USD", "NULL", "EUR"} {
+		table.Rows = append(table.Rows, row(fmt.Sprint(i), c, fmt.Sprint(i+1), fmt.Sprintf("%d.25", i*10)))
+	}
+	table.Rows = append(table.Rows, row("5", "USD", "NULL", "NULL"))
+	f, _ := workbook(t, &Document{Tables: []*Table{table}})
+	c := cellOf{f, t, "X"}
+	for i, want := range []struct{ currency, requests, formula, net string }{
+		{"EUR", "7", "SUMIFS(D2:D7,B2:B7,B9)", "50.5"}, {"USD", "4", "SUMIFS(D2:D7,B2:B7,B10)", "20.5"}, {none, "4", "SUMPRODUCT(--ISBLANK(B2:B7),D2:D7)", "30.25"},
+	} {
+		r := strconv.Itoa(9 + i)
+		if c.raw("A"+r) != "Total" || c.raw("B"+r) != want.currency || c.formula("D"+r) != want.formula {
+			t.Errorf("row %s is %s, %s, %s", r, c.raw("A"+r), c.raw("B"+r), c.formula("D"+r))
+		}
+		if c.raw("C"+r) != want.requests || c.raw("D"+r) != want.net { // what a reader shows that doesn't compute
+			t.Errorf("row %s holds %s and %s, want %s and %s", r, c.raw("C"+r), c.raw("D"+r), want.requests, want.net)
+		}
+		if want.currency == none {
+			continue // excelize doesn't compute ISBLANK of a range
+		}
+		if got, err := f.CalcCellValue("X", "D"+r, excelize.Options{RawCellValue: true}); err != nil || got != want.net {
+			t.Errorf("row %s computes to %s, want %s: %v", r, got, want.net, err)
+		}
+	}
+	if c.raw("A8") != "" {
+		t.Error("the filter would take the totals in")
+	}
+
+	// What SUMIFS would mix up, or take for a pattern.
+	table.Rows = [][]load.Value{row("a", "USD", "1", "1"), row("b", "usd", "2", "2"), row("c", "*", "4", "4"), row("d", "", "8", "8")}
+	f, _ = workbook(t, &Document{Tables: []*Table{table}})
+	c = cellOf{f, t, "X"}
+	for r := 7; r <= 10; r++ {
+		want := fmt.Sprintf("SUMPRODUCT(--NOT(ISBLANK(B2:B5)),--EXACT(B2:B5,B%d),D2:D5)", r)
+		if got := c.formula("D" + strconv.Itoa(r)); got != want {
+			t.Errorf("row %d is %s, want %s", r, got, want)
+		}
+	}
+
+	// Without currencies.
+	table = &Table{Title: "X", Columns: []Column{{"account", "Account", Text, false}, {"records", "Records", Count, true}}, Rows: [][]load.Value{row("a", "1"), row("b", "2")}}
+	f, _ = workbook(t, &Document{Tables: []*Table{table}})
+	if c = (cellOf{f, t, "X"}); c.formula("B5") != "SUM(B2:B3)" || c.raw("B5") != "3" || c.raw("A5") != "Total" {
+		t.Errorf("the total is %s = %s", c.formula("B5"), c.raw("B5"))
+	}
+}
+
+func TestNoTextOfAWorkbookIsAFormula(t *testing.T) {
+	d := hostileDocument()
+	f, b := workbook(t, d)
+	c := cellOf{f, t, "Lines"}
+	for i, r := range d.Tables[0].Rows {
+		for j, column := range []string{"A", "B"} {
+			at := column + strconv.Itoa(i+2)
+			if c.formula(at) != "" {
+				t.Errorf("%s is the formula %.40s", at, c.formula(at))
+			}
+			if k := c.kind(at); k != excelize.CellTypeSharedString {
+				t.Errorf("%s (%.20q) is of type %d", at, r[j].Text, k)
+			}
+			want := sheetText(r[j].Text)
+			if got := c.raw(at); got != want && got != strings.NewReplacer("\r\n", "\n", "\r", "\n").Replace(want) {
+				t.Errorf("%s is %.60q, want %.60q", at, got, want)
+			}
+		}
+	}
+	// Formulas stand below the data alone.
+	z, err := zip.NewReader(bytes.NewReader(b), int64(len(b)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range z.File {
+		if !strings.HasSuffix(file.Name, ".xml") && !strings.HasSuffix(file.Name, ".rels") {
+			t.Errorf("the workbook holds %s", file.Name)
+			continue
+		}
+		in, err := file.Open()
+		if err != nil {
+			t.Fatal(err)
+		}
+		x, at := xml.NewDecoder(in), ""
+		for {
+			token, err := x.Token()
+			if errors.Is(err, io.EOF) {
+				break
+			}
+			if err != nil {
+				t.Fatalf("%s: %v", file.Name, err)
+			}
+			if start, ok := token.(xml.StartElement); ok {
+				switch start.Name.Local {
+				case "c":
+					for _, a := range start.Attr {
+						if a.Name.Local == "r" {
+							at = a.Value
+						}
+					}
+				case "f":
+					if n, _ := strconv.Atoi(strings.TrimLeft(at, "ABCDEFGHIJKLMNOPQRSTUVWXYZ")); at[0] != 'D' || n < 3 {
+						t.Errorf("%s: a formula in %s", file.Name, at)
+					}
+				case "hyperlink", "externalReference", "oleObject":
+					t.Errorf("%s has a %s", file.Name, start.Name.Local)
+				}
+			}
+		}
+		_ = in.Close()
+	}
+}
+
+func TestNamesOfSheetsAreThoseThatAWorkbookTakesAndDiffer(t *testing.T) {
+	f, _ := workbook(t, hostileDocument())
+	seen := map[string]bool{}
+	for _, name := range f.GetSheetList() {
+		switch lower := strings.ToLower(name); {
+		case name == "" || len(utf16.Encode([]rune(name))) > maxSheetName,
+			strings.ContainsAny(name, `:\/?*[]`), strings.HasPrefix(name, "'"), strings.HasSuffix(name, "'"), strings.ContainsFunc(name, steers), lower == "history":
+			t.Errorf("a sheet is called %q", name)
+		case seen[lower]:
+			t.Errorf("two sheets are called %q", name)
+		default:
+			seen[lower] = true
+		}
+	}
+	if want := 2 + len(hostile); len(seen) != want {
+		t.Errorf("%d sheets, want %d", len(seen), want)
+	}
+}
+
+func TestALongTextIsCutAndSaysSo(t *testing.T) {
+	for _, s := range []string{strings.Repeat("x", maxSheetText), strings.Repeat("x", maxSheetText+1), strings.Repeat("𝄞", maxSheetText)} {
+		got := sheetText(s)
+		units := len(utf16.Encode([]rune(got)))
+		if units > maxSheetText || (got != s) != strings.HasSuffix(got, "…") || utf8.RuneCountInString(s) <= maxSheetText && !strings.ContainsRune(s, '𝄞') && got != s {
+			t.Errorf("%d characters became %d units that end with %q", utf8.RuneCountInString(s), units, got[len(got)-4:])
+		}
+	}
+}
+
+func TestWhatLooksLikeAnEscapeOfAWorkbookStaysText(t *testing.T) {
+	for _, s := range []string{"_x0041_", "_x005F_", "_x0041_x0042_", "a_x000D_b", "_x00_", "_x005f_x0041_", strings.Repeat("_x0041_", maxSheetText/7)} {
+		f, _ := workbook(t, &Document{Tables: []*Table{{Title: "X", Columns: []Column{{"a", "A", Text, false}}, Rows: [][]load.Value{row(s)}}}})
+		got := cellOf{f, t, "X"}.raw("A2")
+		if cutOff, ok := strings.CutSuffix(got, "…"); got != s && !(ok && len(s) > 1000 && strings.HasPrefix(s, cutOff) && len(cutOff) > 1000) {
+			t.Errorf("%.40q came back as %.40q", s, got)
+		}
+	}
+}
+
+func TestNumbersOfAWorkbookHaveAllTheirDigits(t *testing.T) {
+	for _, s := range []string{"0.1", "123456789012345678901234.123456789012", "-0.000000000001"} {
+		f, _ := workbook(t, &Document{Tables: []*Table{{Title: "X", Columns: []Column{{"net_cost", "Net", Money, false}}, Rows: [][]load.Value{row(s)}}}})
+		got, ok := new(big.Rat).SetString(cellOf{f, t, "X"}.raw("A2"))
+		n, _ := schemas.ParseMoney(s)
+		if want := new(big.Rat).SetFrac(n, big.NewInt(1_000_000_000_000)); !ok || got.Cmp(want) != 0 {
+			t.Errorf("%s stands as %s", s, cellOf{f, t, "X"}.raw("A2"))
+		}
+		if x, err := strconv.ParseFloat(cellOf{f, t, "X"}.raw("A2"), 64); err != nil || math.IsInf(x, 0) {
+			t.Errorf("%s isn't a number: %v", s, err)
+		}
+	}
+}

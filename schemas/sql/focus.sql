@@ -1,0 +1,117 @@
+-- The charges as FOCUS wants them: by meter, each with list cost, discount and net cost. They name allocated_usage, which
+-- is made when the allocation rules are known, and are made after it. The views focus and focus_1_4 themselves, with the
+-- names and formats of FOCUS, are made from the column tables in focus.go.
+--
+-- Money is exact here: tokens are millionths (six decimals), prices have twelve, so a product has eighteen, and that is
+-- what the costs have. No product is rounded and none goes through a DOUBLE. A product that eighteen decimals can't hold
+-- is no price at all: its meter costs 0, has no price, and the adjustment line carries the money.
+--
+-- A record's discount is spread over its priced meters by their list costs, by largest remainder in units of 1e-12: first
+-- each gets the whole units of its part (p), then those with the largest remainders (r) one more, earlier ones first if
+-- equal, until what is left over is gone. A product of two such numbers has at most 36 digits, which a HUGEINT holds.
+--
+-- It is one pass over usage, without a CTE: a CTE that a view names twice is computed into memory.
+
+CREATE OR REPLACE VIEW focus_lines AS
+SELECT account, usage_date, request_time, id, token_id, user_id, custom_user_id, model, model_type, record_kind, currency,
+    cost_center, team, project, environment, gl_code, tags, pool, rule_id, rule_version, closed,
+    CASE k WHEN 1 THEN 'input' WHEN 2 THEN 'cached' WHEN 3 THEN 'output' WHEN 4 THEN 'tokens' WHEN 5 THEN 'adjustment' ELSE 'ext' END AS line,
+    CASE WHEN k <= 4 THEN 'tokens' WHEN k = 5 THEN 'adjustment' ELSE e.category END AS category,
+    CASE WHEN k <= 4 THEN line WHEN k > 5 THEN e.item END AS item,
+    CASE WHEN k <= 4 THEN 'token' WHEN k > 5 THEN e.unit END AS unit,
+    CASE WHEN cost IS NULL THEN NULL WHEN k = 1 THEN input_price WHEN k = 2 THEN cached_price WHEN k = 3 THEN output_price ELSE e.price END AS price,
+    CASE WHEN k <= 4 THEN 1000000 WHEN k > 5 THEN 1 END AS price_per,
+    quantity,
+    CASE WHEN k = 5 THEN list_left ELSE coalesce(cost, 0)::DECIMAL(38,18) END AS list_cost,
+    CASE WHEN k = 5 THEN discount_left ELSE (sign(coalesce(discount_amount, 0)) * coalesce(CASE k WHEN 1 THEN s1 WHEN 2 THEN s2 WHEN 3 THEN s3 ELSE ss[k - 5] END, 0)::DECIMAL(18,0) * 0.000000000001::DECIMAL(13,12))::DECIMAL(38,18) END AS discount,
+    CASE WHEN k = 5 THEN net_left ELSE list_cost - discount END AS net_cost
+FROM (
+    SELECT *,
+        CASE WHEN k > 5 THEN ext_items[k - 5] END AS e,
+        CASE k WHEN 1 THEN input_cost WHEN 2 THEN cached_cost WHEN 3 THEN output_cost ELSE ext_costs[k - 5] END AS cost,
+        CASE k WHEN 1 THEN input_tokens::DECIMAL(38,12) WHEN 2 THEN cached_tokens::DECIMAL(38,12) WHEN 3 THEN output_tokens::DECIMAL(38,12)
+            WHEN 4 THEN CASE WHEN record_kind = 'summary' THEN total_tokens::DECIMAL(38,12) END WHEN 5 THEN NULL ELSE (ext_items[k - 5])."usage"::DECIMAL(38,12) END AS quantity
+    FROM (
+        SELECT *,
+            p1 + CASE WHEN (r2 > r1)::INTEGER + (r3 > r1)::INTEGER + coalesce(len(list_filter(rs, lambda r: r > r1)), 0) < left_over THEN 1 ELSE 0 END AS s1,
+            p2 + CASE WHEN (r1 >= r2)::INTEGER + (r3 > r2)::INTEGER + coalesce(len(list_filter(rs, lambda r: r > r2)), 0) < left_over THEN 1 ELSE 0 END AS s2,
+            p3 + CASE WHEN (r1 >= r3)::INTEGER + (r2 >= r3)::INTEGER + coalesce(len(list_filter(rs, lambda r: r > r3)), 0) < left_over THEN 1 ELSE 0 END AS s3,
+            list_transform(ps, lambda p, i: p + CASE WHEN (r1 >= rs[i])::INTEGER + (r2 >= rs[i])::INTEGER + (r3 >= rs[i])::INTEGER
+                + len(list_filter(rs, lambda r, j: r > rs[i] OR (r = rs[i] AND j < i))) < left_over THEN 1 ELSE 0 END) AS ss,
+            coalesce(total_amount::DECIMAL(38,18), amount::DECIMAL(38,18) + coalesce(discount_amount, 0)) - priced AS list_left,
+            coalesce(discount_amount, 0)::DECIMAL(38,18) - spread AS discount_left,
+            amount::DECIMAL(38,18) - priced + spread AS net_left,
+            unnest(range(1, 6 + coalesce(len(ext_items), 0))) AS k
+        FROM (
+            SELECT *, units - p1 - p2 - p3 - coalesce(list_sum(ps), 0)::HUGEINT AS left_over
+            FROM (
+                SELECT *,
+                    units * w1 // weight AS p1, units * w1 % weight AS r1,
+                    units * w2 // weight AS p2, units * w2 % weight AS r2,
+                    units * w3 // weight AS p3, units * w3 % weight AS r3,
+                    CASE WHEN weight > 0 THEN list_transform(ws, lambda w: units * w // weight) END AS ps,
+                    CASE WHEN weight > 0 THEN list_transform(ws, lambda w: units * w % weight) END AS rs,
+                    CASE WHEN weight > 0 THEN discount_amount ELSE 0 END::DECIMAL(38,18) AS spread
+                FROM (
+                    SELECT *, nullif(w1 + w2 + w3 + coalesce(list_sum(ws), 0)::HUGEINT, 0) AS weight
+                    FROM (
+                        SELECT *,
+                            coalesce(input_cost, 0) + coalesce(cached_cost, 0) + coalesce(output_cost, 0) + coalesce(list_sum(ext_costs), 0)::DECIMAL(30,18) AS priced,
+                            CASE WHEN discount_amount <> 0 THEN (coalesce(input_cost, 0) * 1000000000000::DECIMAL(13,0))::HUGEINT END AS w1,
+                            CASE WHEN discount_amount <> 0 THEN (coalesce(cached_cost, 0) * 1000000000000::DECIMAL(13,0))::HUGEINT END AS w2,
+                            CASE WHEN discount_amount <> 0 THEN (coalesce(output_cost, 0) * 1000000000000::DECIMAL(13,0))::HUGEINT END AS w3,
+                            CASE WHEN discount_amount <> 0 THEN list_transform(ext_costs, lambda c: (coalesce(c, 0) * 1000000000000::DECIMAL(13,0))::HUGEINT) END AS ws,
+                            CASE WHEN discount_amount <> 0 THEN abs((discount_amount::DECIMAL(38,12) * 1000000000000::DECIMAL(13,0))::HUGEINT) END AS units
+                        FROM (
+                            SELECT u.*, c."month" IS NOT NULL AS closed,
+                                CASE WHEN input_tokens > 0 AND input_price >= 0 THEN TRY((input_tokens::DECIMAL(13,0) * 0.000001::DECIMAL(7,6) * input_price)::DECIMAL(24,18)) END AS input_cost,
+                                CASE WHEN cached_tokens > 0 AND cached_price >= 0 THEN TRY((cached_tokens::DECIMAL(13,0) * 0.000001::DECIMAL(7,6) * cached_price)::DECIMAL(24,18)) END AS cached_cost,
+                                CASE WHEN output_tokens > 0 AND output_price >= 0 THEN TRY((output_tokens::DECIMAL(13,0) * 0.000001::DECIMAL(7,6) * output_price)::DECIMAL(24,18)) END AS output_cost,
+                                CASE WHEN len(ext_items) > 0 THEN list_transform(ext_items, lambda e:
+                                    CASE WHEN e."usage" > 0 AND e.price >= 0 AND TRY((e.price * e."usage")::DECIMAL(24,18))::DECIMAL(30,24) = (e.price * e."usage")::DECIMAL(38,24)
+                                        THEN TRY((e.price * e."usage")::DECIMAL(24,18)) END) END AS ext_costs
+                            FROM allocated_usage u LEFT JOIN closed_months c ON c."month" = date_trunc('month', u.usage_date)::DATE
+                            WHERE amount IS NOT NULL AND regexp_full_match(currency, '[A-Z]{3}')
+                        )
+                    )
+                )
+            )
+        )
+    )
+    WHERE CASE WHEN k = 5 THEN list_left <> 0 OR discount_left <> 0 OR net_left <> 0 ELSE quantity <> 0 END
+);
+COMMENT ON VIEW focus_lines IS 'A row per record and meter, for FOCUS: what each record''s amounts are made of, the discount spread over the meters. The lines of a record sum exactly to its total_amount, discount_amount and amount. Records without an amount or a currency are in focus_omitted.';
+
+CREATE OR REPLACE VIEW focus_live AS
+SELECT usage_date, account, token_id, user_id, custom_user_id, model, model_type, record_kind, currency,
+    cost_center, team, project, environment, gl_code, tags, pool, rule_id, rule_version, closed,
+    line, category, item, unit, price, price_per,
+    count(*) AS requests, sum(quantity) AS quantity, sum(list_cost) AS list_cost, sum(discount) AS discount, sum(net_cost) AS net_cost
+FROM focus_lines GROUP BY ALL;
+COMMENT ON VIEW focus_live IS 'focus_lines summed by UTC day, as usage is now, closed months included.';
+
+CREATE OR REPLACE VIEW focus_charges AS
+SELECT date_trunc('month', usage_date)::DATE AS billing_month, NULL::VARCHAR AS charge_class, * EXCLUDE (closed) FROM focus_live WHERE NOT closed
+UNION ALL
+FROM focus_closed;
+COMMENT ON VIEW focus_charges IS 'What the views of FOCUS show, in the names of this file: the charges of open months as usage is now, those of closed months as they were closed, and the corrections.';
+
+CREATE OR REPLACE VIEW focus_omitted AS
+SELECT date_trunc('month', usage_date)::DATE AS billing_month, usage_date, account, model, record_kind, currency,
+    CASE WHEN amount IS NULL THEN 'no amount' WHEN currency IS NULL THEN 'no currency' ELSE 'the currency is no ISO 4217 code' END AS reason,
+    count(*) AS requests, TRY_CAST(sum(total_tokens) AS BIGINT) AS total_tokens, sum(total_amount) AS list_cost, sum(amount) AS net_cost
+FROM usage
+WHERE amount IS NULL OR NOT coalesce(regexp_full_match(currency, '[A-Z]{3}'), false)
+GROUP BY ALL;
+COMMENT ON VIEW focus_omitted IS 'The records that FOCUS has no row for, summed by day: its costs and its currency are never NULL, and a cost that nobody knows is not 0.';
+COMMENT ON COLUMN focus_omitted.billing_month IS 'First day of the month.';
+COMMENT ON COLUMN focus_omitted.usage_date IS 'UTC day.';
+COMMENT ON COLUMN focus_omitted.account IS 'Name of the account in the config.';
+COMMENT ON COLUMN focus_omitted.model IS 'Model that was called.';
+COMMENT ON COLUMN focus_omitted.record_kind IS 'request or summary, as in usage; a summary has tokens only.';
+COMMENT ON COLUMN focus_omitted.currency IS 'ISO 4217 code of the amounts, as far as there is one.';
+COMMENT ON COLUMN focus_omitted.reason IS 'What they lack.';
+COMMENT ON COLUMN focus_omitted.requests IS 'Number of records.';
+COMMENT ON COLUMN focus_omitted.total_tokens IS 'Their tokens.';
+COMMENT ON COLUMN focus_omitted.list_cost IS 'Sum of total_amount; NULL if none has one.';
+COMMENT ON COLUMN focus_omitted.net_cost IS 'Sum of amount; NULL if none has one.';
