@@ -403,8 +403,13 @@ func (x *exporter) export(ctx context.Context) error {
 		if currency, err = x.balance(ctx); err != nil {
 			return err
 		}
-		if !x.answers(ctx) {
-			return nil
+		if !x.client.Answered() {
+			if !x.answers(ctx) {
+				return nil
+			}
+			if currency, err = x.balance(ctx); err != nil { // with more patience, now that the Portal is known to be there
+				return err
+			}
 		}
 		if t, ahead := portalTime(now, x.client); ahead > 0 {
 			x.plan = plan(x.account.Name, x.opts.Span, s, x.cfg.Export, t, x.began, earlier(x.lastRefetch, ahead))
@@ -461,13 +466,9 @@ func (x *exporter) warnAhead(ahead time.Duration) {
 		"ahead", ahead.Round(time.Second), "to", x.plan.Range.End)
 }
 
-// answers reports whether the Portal can be reached at all, once /balance has been asked for. If it can't, every window
-// that is missing has failed.
+// answers reports whether the Portal can be reached at all, after /balance had no answer: it alone may be out of order,
+// and an export does without it. If the Portal can't be reached, every window that is missing has failed.
 func (x *exporter) answers(ctx context.Context) bool {
-	if x.client.Answered() {
-		return true
-	}
-	// /balance alone may be out of order, and an export does without it.
 	_, err := x.fetcher.Count(ctx, x.plan.Missing[0])
 	if err == nil || x.client.Answered() {
 		return true

@@ -24,16 +24,20 @@ import (
 // with a vendor, without a name; refunds; other currencies, none, and one that is no code; text that is empty or a formula.
 func oddUsageSQL(p schemas.Partition, n int, seed int64) string {
 	r := func(k, m int) string { return fmt.Sprintf("(hash(id, %d, %d) %% %d)::BIGINT", seed, k, m) }
+	// Every tenth record has three meters of the same cost, so that the remainders of its discount are equal.
 	return fmt.Sprintf(`SELECT * REPLACE (
-		CASE %s WHEN 0 THEN NULL WHEN 1 THEN '' WHEN 2 THEN 'vendor-a/' || model ELSE model END AS model,
-		CASE %s WHEN 0 THEN NULL WHEN 1 THEN 'usd' WHEN 2 THEN 'EUR' ELSE 'USD' END AS currency,
-		CASE %s WHEN 0 THEN '=1+1' WHEN 1 THEN 'müller, "x"' ELSE custom_user_id END AS custom_user_id,
-		CASE %s WHEN 0 THEN '' ELSE user_id END AS user_id,
-		CASE %s WHEN 0 THEN 0 WHEN 1 THEN -12 WHEN 2 THEN 9000000000000000000 ELSE input_tokens END AS input_tokens,
-		CASE %s WHEN 0 THEN 0 WHEN 1 THEN 999999.999999999999 WHEN 2 THEN -1 ELSE output_price END::DECIMAL(18,12) AS output_price,
-		CASE %s WHEN 0 THEN NULL ELSE total_amount END AS total_amount,
-		CASE %s WHEN 0 THEN -0.000000000007 WHEN 1 THEN 0.000000000005 WHEN 2 THEN 0.1 ELSE discount_amount END::DECIMAL(18,12) AS discount_amount,
-		CASE %s WHEN 0 THEN [
+		CASE WHEN %[10]s = 0 THEN 1000 ELSE input_tokens END AS input_tokens, CASE WHEN %[10]s = 0 THEN 1000 ELSE output_tokens END AS output_tokens, CASE WHEN %[10]s = 0 THEN 1000 ELSE cached_tokens END AS cached_tokens,
+		CASE WHEN %[10]s = 0 THEN 3 ELSE input_price END::DECIMAL(18,12) AS input_price, CASE WHEN %[10]s = 0 THEN 3 ELSE output_price END::DECIMAL(18,12) AS output_price, CASE WHEN %[10]s = 0 THEN 3 ELSE cached_price END::DECIMAL(18,12) AS cached_price
+	) FROM (SELECT * REPLACE (
+		CASE %[1]s WHEN 0 THEN NULL WHEN 1 THEN '' WHEN 2 THEN 'vendor-a/' || model ELSE model END AS model,
+		CASE %[2]s WHEN 0 THEN NULL WHEN 1 THEN 'usd' WHEN 2 THEN 'EUR' ELSE 'USD' END AS currency,
+		CASE %[3]s WHEN 0 THEN '=1+1' WHEN 1 THEN 'müller, "x"' ELSE custom_user_id END AS custom_user_id,
+		CASE %[4]s WHEN 0 THEN '' ELSE user_id END AS user_id,
+		CASE %[5]s WHEN 0 THEN 0 WHEN 1 THEN -12 WHEN 2 THEN 9000000000000000000 ELSE input_tokens END AS input_tokens,
+		CASE %[6]s WHEN 0 THEN 0 WHEN 1 THEN 999999.999999999999 WHEN 2 THEN -1 ELSE output_price END::DECIMAL(18,12) AS output_price,
+		CASE %[7]s WHEN 0 THEN NULL ELSE total_amount END AS total_amount,
+		CASE %[8]s WHEN 0 THEN -0.000000000007 WHEN 1 THEN 0.000000000005 WHEN 2 THEN 0.1 ELSE discount_amount END::DECIMAL(18,12) AS discount_amount,
+		CASE %[9]s WHEN 0 THEN [
 				{category: 'input_v2', item: 'image', unit: 'mtoken', price: 2, "usage": 0.00108, amount: NULL},
 				{category: 'input_v2', item: 'audio', unit: 'M tokens', price: 6.123456789012, "usage": 0.000003, amount: 9},
 				{category: 'a-b', item: NULL, unit: 'k tokens', price: 0.5, "usage": 12.25, amount: NULL},
@@ -43,7 +47,7 @@ func oddUsageSQL(p schemas.Partition, n int, seed int64) string {
 				{category: 'tools', item: 'search', unit: 'each', price: 0.01, "usage": 0, amount: 0},
 				{category: 'output', item: 'video', unit: 'second', price: 999999.9, "usage": 999999.9, amount: NULL}] ELSE ext_items
 			END::STRUCT(category VARCHAR, item VARCHAR, unit VARCHAR, price DECIMAL(18,12), "usage" DECIMAL(18,12), amount DECIMAL(18,12))[] AS ext_items
-	) FROM (%s)`, r(1, 20), r(2, 25), r(3, 12), r(4, 12), r(5, 15), r(6, 18), r(7, 30), r(8, 6), r(9, 12), usageSQL(p, n, seed))
+	) FROM (%[11]s))`, r(1, 20), r(2, 25), r(3, 12), r(4, 12), r(5, 15), r(6, 18), r(7, 30), r(8, 6), r(9, 12), r(10, 10), usageSQL(p, n, seed))
 }
 
 // focusLake has odd usage of two accounts in three months. The first is closed, and some of its days came or changed since.

@@ -36,8 +36,8 @@ type DayStats struct {
 	Quarantined int64 `json:"quarantined"` // in quarantine.parquet
 	Duplicates  int64 `json:"duplicates"`  // records left out because their id had come already in the window
 	Ignored     int64 `json:"ignored"`     // records outside the owned instants: margins, what a later window owns, what came with two
-	// Of Quarantined, records without a usable time and without an id whose very bytes another window of the day brought, too:
-	// where two windows meet, they may be one record that came with both, and then the day holds more than the API.
+	// Of Quarantined, records without a usable time and without an id whose very bytes a window next to theirs brought, too: where
+	// the two meet, they may be one record that came with both, and then the day holds more than the API.
 	MaybeTwice int64 `json:"maybe_twice,omitempty"`
 	// Records that the first and the last window of the day brought from the second before it and the second after
 	// it. rows + quarantined + before + after is what the API counts for the day when asked with the same margins,

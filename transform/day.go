@@ -85,7 +85,7 @@ func (d *Day) Batches(ctx context.Context) iter.Seq2[Batch, error] {
 			account: d.partition.Account, date: d.partition.Date,
 		}
 		seen := make([]bool, len(d.windows))
-		unplaced := map[[sha256.Size]byte]int{}
+		unplaced := map[[sha256.Size]byte]int64{}
 		for no, seg := range d.segments {
 			w, err := d.window(ctx, seg.Index)
 			if err != nil {
@@ -117,31 +117,37 @@ func (d *Day) Batches(ctx context.Context) iter.Seq2[Batch, error] {
 // once lists the records of w that no time places, but for those that a window before it brought, too: where two windows
 // meet, both are asked for the same seconds. Which instant such a record is of can't be told, so only its id together
 // with its very bytes tells that it is the same one. Without an id nothing does: each is kept, and the report counts
-// those that may have come twice. seen holds which window brought such bytes first.
-func (d *Day) once(no int, w *window, seen map[[sha256.Size]byte]int) []uint32 {
+// those that may have come twice. seen holds up to when (Unix seconds) the windows before w were asked that brought such
+// bytes. Each of them owns an instant before w's first, so one that ends before w begins has no second in common with it.
+func (d *Day) once(no int, w *window, seen map[[sha256.Size]byte]int64) []uint32 {
 	all := w.order[:w.unplaced]
 	if len(d.segments) == 1 {
 		return all
 	}
 	s := &w.stage
+	from, to := asked(d.windows[no].Seal)
+	var brought [][sha256.Size]byte
 	out := make([]uint32, 0, len(all))
 	for _, i := range all {
 		r := &s.recs[i]
 		if r.kind == kindRequest && r.time == 0 {
 			sum := sha256.Sum256(s.bytes(r, r.raw))
-			first, came := seen[sum]
+			brought = append(brought, sum)
+			until, came := seen[sum]
 			switch {
-			case !came:
-				seen[sum] = no
-			case first == no: // another one of the same window
-			case len(s.id(r)) > 0:
+			case came && len(s.id(r)) > 0:
 				d.report.count.Ignored++
 				continue
-			default:
+			case came && until >= from:
 				d.report.count.MaybeTwice++
 			}
 		}
 		out = append(out, i)
+	}
+	for _, sum := range brought {
+		if until, came := seen[sum]; !came || until < to {
+			seen[sum] = to
+		}
 	}
 	return out
 }

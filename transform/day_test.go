@@ -182,6 +182,8 @@ func TestABrokenRecordThatTwoWindowsBroughtIsQuarantinedOnceIfItsIDTells(t *test
 		{"of a window that owns stretches on both sides", []schemas.Sealed{sealed(1, 0, 86400, listing(never)), sealed(2, 43200, 50000, listing(never))}, 1, 1, 0},
 		{"the same id with other bytes", []schemas.Sealed{first(never), second(`{"id":"x", "request_time":"never"}`)}, 2, 0, 0},
 		{"no id", []schemas.Sealed{first(`{"request_time":"never"}`, `7`), second(`{"request_time":"never"}`, `7`)}, 4, 0, 2},
+		{"no id, in windows that don't meet", []schemas.Sealed{first(`7`), sealed(2, 43200, 43300, listing()), sealed(3, 43300, 86400, listing(`7`))}, 2, 0, 0},
+		{"no id, next to a part that was fetched anew", []schemas.Sealed{sealed(1, 0, 43200, listing(`7`)), sealed(2, 43200, 86400, listing(`7`)), sealed(3, 100, 200, listing())}, 2, 0, 1},
 		{"no id, twice in a window", []schemas.Sealed{first(`7`, `7`), second()}, 2, 0, 0},
 		{"a window that owns nothing", []schemas.Sealed{first(never), sealed(2, 0, 86400, listing(never))}, 1, 0, 0},
 		{"not asked for", []schemas.Sealed{first(detailed(1, dayEnd+9)), second(detailed(1, dayEnd+9))}, 2, 0, 0},

@@ -92,12 +92,17 @@ func (s *stage) addPage(p schemas.Page) error {
 	return nil
 }
 
+// asked is the range that a window was asked for, in Unix seconds, both inclusive.
+func asked(seal schemas.Seal) (from, to int64) {
+	if seal.AskedStart == 0 && seal.AskedEnd == 0 { // not written down: what every window asks for
+		return seal.Start.Unix() - 1, seal.End.Unix()
+	}
+	return seal.AskedStart, seal.AskedEnd
+}
+
 // checkAsked rejects what is outside of what was asked for.
 func (w *window) checkAsked(seal schemas.Seal) {
-	from, to := seal.AskedStart, seal.AskedEnd
-	if from == 0 && to == 0 { // not written down: what every window asks for
-		from, to = seal.Start.Unix()-1, seal.End.Unix()
-	}
+	from, to := asked(seal)
 	first, last := from*1_000_000, to*1_000_000+999_999 // both seconds are inclusive
 	s := &w.stage
 	for i := range s.recs {

@@ -111,6 +111,10 @@ func onlyDemo(dir string) error {
 // demoBooks allocates the demo's cost and closes the month before.
 func (a *app) demoBooks(ctx context.Context, cfg *jobs.Config, env jobs.Env, f demoFinance, today schemas.Date) error {
 	if cfg.Allocation.Rules == "" {
+		// A second look at the balance, so that there is a course of it to reconcile.
+		if _, _, err := jobs.Balance(ctx, cfg, env, jobs.BalanceOptions{}); err != nil {
+			return err
+		}
 		if err := f.write(); err != nil {
 			return err
 		}

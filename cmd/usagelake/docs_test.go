@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -9,6 +10,7 @@ import (
 
 	"github.com/usagelake/usagelake/extract/portal"
 	"github.com/usagelake/usagelake/jobs"
+	"github.com/usagelake/usagelake/schemas"
 )
 
 func read(t *testing.T, name string) string {
@@ -119,5 +121,21 @@ func TestTheConfigThatInitWritesIsTheDefault(t *testing.T) {
 	}
 	if written.Export != byDefault.Export || len(written.Accounts) != 1 || written.Accounts[0] != byDefault.Accounts[0] {
 		t.Errorf("init writes %+v, the default is %+v", written, byDefault)
+	}
+}
+
+// The twenty questions have a view each, and docs/questions.md answers each by its name.
+func TestTheDocsAnswerTheTwentyQuestionsByTheirNames(t *testing.T) {
+	doc := read(t, "docs/questions.md")
+	sql := schemas.SQLSchema() + read(t, "load/allocate.go")
+	for i, name := range strings.Fields(`spend_by_cost_center_month chargeback_journal unallocated_spend allocation_coverage_trend shared_cost_split
+		allocation_explain invoice_reconciliation balance_reconciliation period_status_and_corrections budget_vs_actual forecast_month_end
+		month_over_month_drivers anomalous_days top_spenders unit_cost cache_savings discount_realised price_changes modality_and_tool_spend data_freshness_and_gaps`) {
+		if !strings.Contains(doc, fmt.Sprintf("\n## %d %s\n", i+1, name)) || !strings.Contains(doc, "FROM "+name) {
+			t.Errorf("docs/questions.md doesn't answer %d %s", i+1, name)
+		}
+		if !strings.Contains(sql, "VIEW "+name+" AS") && !strings.Contains(sql, "MACRO "+name+"(") {
+			t.Errorf("no view or macro %s", name)
+		}
 	}
 }
