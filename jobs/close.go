@@ -67,6 +67,9 @@ func Close(ctx context.Context, cfg *Config, env Env, opts CloseOptions) (*Resul
 	opts.Reason = strings.TrimSpace(opts.Reason)
 	var closed *load.ClosedMonth
 	res, err := underLock(ctx, cfg, env, "close", opts.Wait, func(ctx context.Context, lake *load.Lake, res *Result) error {
+		if err := sameSetup(ctx, lake, cfg, res.finance, opts.Month); err != nil {
+			return err
+		}
 		months, err := lake.Closed()
 		if err != nil {
 			return err
@@ -78,9 +81,6 @@ func Close(ctx context.Context, cfg *Config, env Env, opts CloseOptions) (*Resul
 			}
 			return &Hint{Err: fmt.Errorf("%w: %s, on %s by run %s", load.ErrClosed, months[i].Month, months[i].ClosedAt.Format(time.RFC3339), months[i].RunID),
 				Hint: "what came since is charged in the next open month. To close it anew: usagelake close --reopen --month " + months[i].Month + ` --reason "…"`}
-		}
-		if err := sameSetup(ctx, lake, cfg, res.finance); err != nil {
-			return err
 		}
 		var objections []string
 		if opts.NoFetch {
@@ -153,9 +153,9 @@ func Close(ctx context.Context, cfg *Config, env Env, opts CloseOptions) (*Resul
 	return res, closed, err
 }
 
-// sameSetup refuses a set-up that is not the one the lake was made with: the month would be closed for good without
-// the rules, or with the usage of an account that was never asked for.
-func sameSetup(ctx context.Context, lake *load.Lake, cfg *Config, finance load.Finance) error {
+// sameSetup refuses a set-up that is not the one the lake was made with, as where --config was forgotten: the month would
+// be closed without the rules, or with the usage of an account that nobody meant.
+func sameSetup(ctx context.Context, lake *load.Lake, cfg *Config, finance load.Finance, month schemas.Date) error {
 	const hint = "name the config of this lake with --config"
 	accounts, err := lake.Accounts()
 	if err != nil {
@@ -168,14 +168,14 @@ func sameSetup(ctx context.Context, lake *load.Lake, cfg *Config, finance load.F
 	if finance.Rules != nil {
 		return nil
 	}
-	rules, err := texts(ctx, lake, "SELECT rule_id FROM allocation_rules WHERE ruleset NOT IN (SELECT ruleset FROM closed_months) LIMIT 1")
+	rules, err := texts(ctx, lake, fmt.Sprintf("SELECT rule_id FROM chargeback_daily WHERE billing_month = DATE '%s' AND rule_id IS NOT NULL LIMIT 1", month))
 	switch {
 	case errors.Is(err, load.ErrNotPublished):
 		return nil
 	case err != nil:
 		return err
 	case len(rules) > 0:
-		return Usage(hint+"; if the rules are to be gone, usagelake allocation apply first", "what is published was allocated by rules, and the config names none")
+		return Usage(hint+"; if the rules are to be gone, usagelake allocation apply first", "%s was allocated by rules, and the config names none", month.Month())
 	}
 	return nil
 }
@@ -396,6 +396,9 @@ func Reopen(ctx context.Context, cfg *Config, env Env, month schemas.Date, reaso
 		return nil, "", err
 	}
 	res, err = underLock(ctx, cfg, env, "close --reopen", wait, func(ctx context.Context, lake *load.Lake, res *Result) error {
+		if err := sameSetup(ctx, lake, cfg, res.finance, month); err != nil {
+			return err
+		}
 		closed, err := lake.Closed()
 		if err != nil {
 			return err

@@ -2,6 +2,7 @@ package load
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"database/sql"
@@ -13,6 +14,7 @@ import (
 	"io/fs"
 	"path"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"time"
@@ -161,22 +163,15 @@ func (l *Lake) writeLedger(ctx context.Context, dir string, month schemas.Date, 
 			return fmt.Errorf("write %s: %w", x.file, err)
 		}
 	}
-	rows, err := d.conn.QueryContext(ctx, fmt.Sprintf(`
-		SELECT currency, sum(requests)::BIGINT, sum(list_cost)::VARCHAR, sum(discount)::VARCHAR, sum(net_cost)::VARCHAR
-		FROM chargeback_daily WHERE billing_month = DATE '%s' GROUP BY ALL ORDER BY ALL`, month))
+	rows, err := d.conn.QueryContext(ctx, ledgerTotals(fmt.Sprintf("chargeback_daily WHERE billing_month = DATE '%s'", month)))
 	if err != nil {
 		return err
 	}
-	defer rows.Close()
-	for rows.Next() {
-		var t ManifestTotal
-		if err := rows.Scan(&t.Currency, &t.Requests, &t.List, &t.Discount, &t.Net); err != nil {
-			return err
-		}
-		m.Totals = append(m.Totals, t)
-	}
-	if err := errors.Join(rows.Err(), rows.Close()); err != nil {
+	if m.Totals, err = scanTotals(rows); err != nil {
 		return err
+	}
+	if same, err := d.ledgerHolds(ctx, filepath.Join(dir, filepath.FromSlash(ledgerChargeback)), m.Totals); err != nil || !same {
+		return cmp.Or(err, fmt.Errorf("%w: %s doesn't hold what is charged", errInexact, ledgerChargeback))
 	}
 	days, err := d.conn.QueryContext(ctx, fmt.Sprintf("SELECT account, usage_date, digest FROM partitions WHERE date_trunc('month', usage_date) = DATE '%s' ORDER BY ALL", month))
 	if err != nil {
@@ -195,6 +190,34 @@ func (l *Lake) writeLedger(ctx context.Context, dir string, month schemas.Date, 
 	return days.Err()
 }
 
+// ledgerHolds says whether the charges in a ledger file sum to the totals, to the last digit.
+func (d *database) ledgerHolds(ctx context.Context, file string, totals []ManifestTotal) (bool, error) {
+	rows, err := d.conn.QueryContext(ctx, ledgerTotals("read_parquet("+schemas.SQLString(file)+", hive_partitioning = false)"))
+	if err != nil {
+		return false, err
+	}
+	held, err := scanTotals(rows)
+	return reflect.DeepEqual(held, totals), err
+}
+
+// ledgerTotals asks for the totals of charges.
+func ledgerTotals(charges string) string {
+	return "SELECT currency, sum(requests)::BIGINT, sum(list_cost)::VARCHAR, sum(discount)::VARCHAR, sum(net_cost)::VARCHAR FROM " + charges + " GROUP BY ALL ORDER BY ALL"
+}
+
+func scanTotals(rows *sql.Rows) ([]ManifestTotal, error) {
+	defer rows.Close()
+	var totals []ManifestTotal
+	for rows.Next() {
+		var t ManifestTotal
+		if err := rows.Scan(&t.Currency, &t.Requests, &t.List, &t.Discount, &t.Net); err != nil {
+			return nil, err
+		}
+		totals = append(totals, t)
+	}
+	return totals, rows.Err()
+}
+
 // writeFile writes a file of a directory that nobody reads yet.
 func (l *Lake) writeFile(name string, content []byte) error {
 	t, err := l.createTemp(filepath.Base(name) + ".*")
@@ -208,7 +231,11 @@ func (l *Lake) writeFile(name string, content []byte) error {
 	if err := t.finish(); err != nil {
 		return err
 	}
-	return l.fs.Rename(t.Name(), name)
+	if err := l.fs.Rename(t.Name(), name); err != nil {
+		_ = l.fs.Remove(t.Name())
+		return err
+	}
+	return nil
 }
 
 // settle gives a file the lake's mode and makes its content durable.

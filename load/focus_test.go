@@ -45,6 +45,9 @@ func oddUsageSQL(p schemas.Partition, n int, seed int64) string {
 				{category: '', item: NULL, unit: NULL, price: 0, "usage": 1, amount: 0},
 				{category: 'tools', item: 'search', unit: 'each', price: NULL, "usage": 4, amount: 0.04},
 				{category: 'tools', item: 'search', unit: 'each', price: 0.01, "usage": 0, amount: 0},
+				{category: 'tie', item: 'a', unit: 'each', price: 3, "usage": 3, amount: NULL},
+				{category: 'tie', item: 'b', unit: 'images', price: 3, "usage": 3, amount: NULL},
+				{category: 'tie', item: 'c', unit: 'calls', price: 3, "usage": 3, amount: NULL},
 				{category: 'output', item: 'video', unit: 'second', price: 999999.9, "usage": 999999.9, amount: NULL}] ELSE ext_items
 			END::STRUCT(category VARCHAR, item VARCHAR, unit VARCHAR, price DECIMAL(18,12), "usage" DECIMAL(18,12), amount DECIMAL(18,12))[] AS ext_items
 	) FROM (%[11]s))`, r(1, 20), r(2, 25), r(3, 12), r(4, 12), r(5, 15), r(6, 18), r(7, 30), r(8, 6), r(9, 12), r(10, 10), usageSQL(p, n, seed))

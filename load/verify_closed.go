@@ -3,7 +3,9 @@ package load
 import (
 	"context"
 	"fmt"
+	"maps"
 	"path/filepath"
+	"slices"
 
 	"github.com/usagelake/usagelake/schemas"
 )
@@ -19,7 +21,19 @@ func (v *verifier) closedMonths(ctx context.Context) error {
 		v.add(Finding{Check: FoundClosed, Path: v.lake.path(statementsDir), Detail: err.Error(), Hint: "restore it from a backup"})
 		return nil
 	}
+	published, err := v.publishedMonths(ctx)
+	if err != nil {
+		return err
+	}
 	for _, c := range closed {
+		switch was, ok := published[c.Month]; {
+		case !ok:
+			v.add(Finding{Check: FoundBehind, Path: v.lake.Database(), Detail: c.Month + " is closed, and published as open", Hint: "usagelake rebuild"})
+		case was != c.Digest:
+			v.add(Finding{Check: FoundClosed, Path: filepath.Join(c.Dir, manifestFile), Detail: "it is not the manifest the month was published with",
+				Hint: "restore statements/" + c.Month + " from a backup; if it was closed anew since, usagelake rebuild"})
+		}
+		delete(published, c.Month)
 		found := func(path, format string, args ...any) {
 			v.add(Finding{Check: FoundClosed, Path: filepath.Join(c.Dir, filepath.FromSlash(path)), Detail: fmt.Sprintf(format, args...),
 				Hint: "restore statements/" + c.Month + " from a backup, or usagelake close --reopen --month " + c.Month + " --reason …, and close it anew"})
@@ -48,13 +62,40 @@ func (v *verifier) closedMonths(ctx context.Context) error {
 				found(f, "the manifest doesn't name it")
 			}
 		}
+		if same, err := v.d.ledgerHolds(ctx, filepath.Join(c.Dir, filepath.FromSlash(ledgerChargeback)), c.Totals); ctx.Err() != nil {
+			return ctx.Err()
+		} else if err == nil && !same { // that it can't be read is found below
+			found(ledgerChargeback, "its charges don't sum to the totals of the manifest")
+		}
 		for _, l := range ledgers {
 			if err := v.ledger(ctx, c, l, found); err != nil {
 				return err
 			}
 		}
 	}
+	for _, month := range slices.Sorted(maps.Keys(published)) {
+		v.add(Finding{Check: FoundClosed, Path: v.lake.path(statementsDir, month), Detail: month + " is published as closed, and what it was closed with is gone",
+			Hint: "restore statements/" + month + " from a backup before anything publishes: without it the month is open"})
+	}
 	return nil
+}
+
+// publishedMonths are the closed months of the published file, each with the digest of its manifest.
+func (v *verifier) publishedMonths(ctx context.Context) (map[string]string, error) {
+	rows, err := v.d.conn.QueryContext(ctx, `SELECT strftime("month", '%Y-%m'), manifest_sha256 FROM closed_months`)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	months := map[string]string{}
+	for rows.Next() {
+		var month, digest string
+		if err := rows.Scan(&month, &digest); err != nil {
+			return nil, err
+		}
+		months[month] = digest
+	}
+	return months, rows.Err()
 }
 
 // ledger compares the rows of a ledger with those the published file has of the month, by a hash over them all.

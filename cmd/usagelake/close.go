@@ -1,7 +1,10 @@
 package main
 
 import (
+	"encoding/json"
+	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -22,7 +25,7 @@ func (a *app) closeCommand() *cobra.Command {
 charged in the month final. It writes LAKE/statements/MONTH: a statement for all and one for each cost centre (CSV, XLSX,
 HTML), the journal, the ledger, the allocation rules it was made by, and a manifest with the SHA-256 of everything.
 
-It refuses while hours are missing, records are in quarantine, quality errors are open, or an earlier month is; with
+It refuses, and ends with 1, while hours are missing, records are in quarantine, quality errors are open, or an earlier month is; with
 --reason it closes in spite of that, and records the reason and what it overrode.
 
 What comes or changes after that is a correction, charged in the month after the last closed one. --reopen opens the month
@@ -32,7 +35,14 @@ that was closed last.`,
   usagelake close --list
   usagelake close --reopen --month 2026-10 --reason "wrong cost centre for tk_81"`,
 		RunE: func(c *cobra.Command, _ []string) error {
-			if list {
+			switch {
+			case a.overrides.Account != "":
+				return jobs.Usage("", "a month is closed for all accounts: leave --account out")
+			case list && (reopen || month != ""):
+				return jobs.Usage("", "--list stands alone: it lists every closed month")
+			case reopen && opts.NoFetch:
+				return jobs.Usage("", "--no-fetch has no meaning with --reopen: it asks the Portal nothing")
+			case list:
 				return a.closedMonths()
 			}
 			if month == "" {
@@ -48,15 +58,16 @@ that was closed last.`,
 					return err
 				}
 				res, kept, err := jobs.Reopen(c.Context(), cfg, a.env(), opts.Month, opts.Reason, opts.Wait)
+				if a.json() {
+					return a.closeDocument(res, err, map[string]any{"month": opts.Month.Month(), "kept": kept})
+				}
 				return a.ended(res, err, func(*jobs.Result) {
-					if err == nil {
+					if kept != "" {
 						fmt.Fprintf(a.Stdout, "reopened   %s; what it was closed with is kept in %s\n", opts.Month.Month(), kept)
 					}
 				})
 			}
-			o := a.overrides
-			o.Account = "" // a month is closed for all
-			cfg, err := jobs.LoadConfig(o, a.Getenv)
+			cfg, err := a.config()
 			if err != nil {
 				return err
 			}
@@ -66,6 +77,17 @@ that was closed last.`,
 			opts.Watch, opts.Phase = p.watch, p.phase
 			res, closed, err := jobs.Close(c.Context(), cfg, env, opts)
 			p.close()
+			if a.json() {
+				more := map[string]any{"month": opts.Month.Month(), "closed": nil, "objections": []string{}}
+				var refused *jobs.ObjectionsError
+				switch {
+				case closed != nil:
+					more["closed"] = closed.Manifest
+				case errors.As(err, &refused):
+					more["objections"] = refused.Objections
+				}
+				return a.closeDocument(res, err, more)
+			}
 			return a.ended(res, err, func(*jobs.Result) {
 				if closed != nil {
 					a.closedSummary(*closed)
@@ -81,6 +103,18 @@ that was closed last.`,
 	f.BoolVar(&reopen, "reopen", false, "open the month that was closed last")
 	f.BoolVar(&list, "list", false, "list the closed months")
 	return c
+}
+
+// closeDocument prints a run's document with more members, and passes the run's error on.
+func (a *app) closeDocument(res *jobs.Result, err error, more map[string]any) error {
+	document, err1 := json.Marshal(runDocument(res, err))
+	members, err2 := json.Marshal(more)
+	if err := errors.Join(err1, err2); err != nil {
+		return err
+	}
+	// Both are objects with members.
+	joined := slices.Concat(document[:len(document)-1], []byte(","), members[1:])
+	return errors.Join(a.printJSON(json.RawMessage(joined)), err)
 }
 
 // closedSummary tells a person what a month was closed with.
