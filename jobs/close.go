@@ -336,6 +336,13 @@ func writeStatements(ctx context.Context, lake *load.Lake, env Env, month schema
 	if err := os.WriteFile(filepath.Join(dir, "cost-centers.csv"), index.Bytes(), 0o600); err != nil {
 		return err
 	}
+	end := schemas.NextMonth(month)
+	for _, format := range []string{load.FocusParquet, load.FocusCSV} {
+		_, err := lake.ExportFocus(ctx, load.FocusOptions{From: &month, To: &end, Path: filepath.Join(dir, "focus-"+schemas.Focus12+"."+format)})
+		if err != nil {
+			return err
+		}
+	}
 	return exportQuery(ctx, lake, filepath.Join(dir, "journal.csv"), fmt.Sprintf(`SELECT * FROM chargeback_journal WHERE "month" = DATE '%s' ORDER BY currency, entry DESC, gl_code, cost_center`, month))
 }
 

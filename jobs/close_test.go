@@ -1,9 +1,14 @@
 package jobs
 
 import (
+	"context"
+	"encoding/json"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -272,3 +277,242 @@ func TestFileNamesOfCostCentresAreTheirLettersAlone(t *testing.T) {
 		}
 	}
 }
+
+func (w *world) mustClose(month schemas.Date) *load.ClosedMonth {
+	w.Helper()
+	_, closed, err := w.close(CloseOptions{Month: month})
+	if err != nil {
+		w.Fatalf("close %s: %v", month.Month(), err)
+	}
+	return closed
+}
+
+// ask asks the published file once.
+func (w *world) ask(q string) string {
+	w.Helper()
+	r := w.read()
+	defer r.close()
+	return r.one(q)
+}
+
+// Months are opened from the last on, and closed again in their order.
+func TestMonthsAreOpenedFromTheLastOn(t *testing.T) {
+	bubble(t, "", func(t *testing.T) {
+		w := newWorld(t, settings{perDay: 4})
+		september := schemas.MonthOf(october - 1)
+		w.export(Span{From: september.Start(), To: day(1)})
+		w.mustClose(september)
+		first := w.mustClose(october)
+		reopen := func(m schemas.Date) error {
+			_, _, err := Reopen(t.Context(), w.cfg, w.env, m, "wrong owner", false)
+			w.pass(time.Minute)
+			return err
+		}
+		if err := reopen(september); err == nil || !strings.Contains(err.Error(), "2026-10 was closed after 2026-09") || !strings.Contains(hintOf(err), "--reopen --month 2026-10") {
+			t.Errorf("opened: %v, hint %q", err, hintOf(err))
+		}
+		if err := reopen(october); err != nil {
+			t.Fatal(err)
+		}
+		if got := w.ask("SELECT string_agg(month::VARCHAR) FROM closed_months"); got != "2026-09-01" {
+			t.Errorf("closed: %s", got)
+		}
+		if err := reopen(october); !errors.Is(err, load.ErrNotClosed) {
+			t.Errorf("opened twice: %v", err)
+		}
+		if again := w.mustClose(october); *again.Totals[0].Net != *first.Totals[0].Net {
+			t.Errorf("closed again with %s, was %s", *again.Totals[0].Net, *first.Totals[0].Net)
+		}
+		for _, m := range []schemas.Date{october, september} {
+			if err := reopen(m); err != nil {
+				t.Fatal(err)
+			}
+		}
+		kept, err := filepath.Glob(filepath.Join(w.cfg.Lake, "statements", "reopened", "*"))
+		if err != nil || len(kept) != 6 { // three months, each with its reason
+			t.Errorf("kept %q %v", kept, err)
+		}
+	})
+}
+
+// A process that dies after a month is closed, or opened, and before that is published: the next close says how it is,
+// and publishes.
+func TestWhatWasClosedAndNotPublishedIsPublishedByTheNextRun(t *testing.T) {
+	bubble(t, "", func(t *testing.T) {
+		w := newWorld(t, settings{perDay: 4})
+		w.rules(twoRules)
+		w.export(octoberSpan())
+		database := filepath.Join(w.cfg.Lake, "usage.duckdb")
+		copyOf := func() []byte {
+			b, err := os.ReadFile(database)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return b
+		}
+		restore := func(b []byte) {
+			if err := os.WriteFile(database, b, 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		const closed = "SELECT count(*) FROM closed_months"
+		open := copyOf()
+		w.mustClose(october)
+		restore(open)
+		if res, _, err := w.close(CloseOptions{}); !errors.Is(err, load.ErrClosed) || res.Status != schemas.StatusFailed || w.ask(closed) != "1" {
+			t.Errorf("closed twice: %v, published %s", err, w.ask(closed))
+		}
+		restore(open)
+		w.at(day(21))
+		w.export(Span{})
+		if got := w.ask(closed); got != "1" {
+			t.Errorf("after an export %s months are closed", got)
+		}
+		before := copyOf()
+		if _, _, err := Reopen(t.Context(), w.cfg, w.env, october, "why", false); err != nil {
+			t.Fatal(err)
+		}
+		restore(before)
+		if _, _, err := Reopen(t.Context(), w.cfg, w.env, october, "why", false); !errors.Is(err, load.ErrNotClosed) || w.ask(closed) != "0" {
+			t.Errorf("opened twice: %v, published %s", err, w.ask(closed))
+		}
+	})
+}
+
+// Where --config was forgotten nothing is fetched, published or closed.
+func TestAMonthIsNotClosedWithAnotherSetup(t *testing.T) {
+	bubble(t, "", func(t *testing.T) {
+		w := newWorld(t, settings{perDay: 4})
+		w.rules(twoRules)
+		w.export(octoberSpan())
+		before := w.files()
+		w.requests()
+		right := *w.cfg
+		without := right
+		without.Allocation = AllocationConfig{}
+		other := right
+		other.Accounts = slices.Clone(right.Accounts)
+		other.Accounts[0].Name = "default"
+		refused := func(what string, cfg *Config, want string, do func() error) {
+			t.Helper()
+			w.cfg = cfg
+			err := do()
+			w.cfg = &right
+			if !errors.Is(err, ErrUsage) || !strings.Contains(err.Error(), want) || !strings.Contains(hintOf(err), "--config") {
+				t.Errorf("%s: %v, hint %q", what, err, hintOf(err))
+			}
+			if n := len(w.requests()); n > 0 {
+				t.Errorf("%s: %d requests", what, n)
+			}
+		}
+		closing := func() error { _, _, err := w.close(CloseOptions{Reason: "because"}); return err }
+		refused("no rules", &without, "2026-10 was allocated by rules, and the config names none", closing)
+		refused("other accounts", &other, "the lake has the accounts acme, the config has default", closing)
+		for _, name := range changed(before, w.files()) {
+			if !strings.HasPrefix(name, "journal/") {
+				t.Errorf("%s changed", name)
+			}
+		}
+		w.mustClose(october)
+		w.requests()
+		refused("reopen without rules", &without, "allocated by rules", func() error {
+			_, _, err := Reopen(t.Context(), w.cfg, w.env, october, "why", false)
+			return err
+		})
+		// Rules that are to be gone are taken out first.
+		if _, _, err := Reopen(t.Context(), w.cfg, w.env, october, "why", false); err != nil {
+			t.Fatal(err)
+		}
+		w.cfg = &without
+		if _, err := Allocate(t.Context(), w.cfg, w.env, false); err != nil {
+			t.Fatal(err)
+		}
+		if c := w.mustClose(october); c.Rules.Digest != "none" || len(c.Rules.Files) > 0 {
+			t.Errorf("rules %+v", c.Rules)
+		}
+	})
+}
+
+// The rules that are kept are those that the month was charged by, whatever is done to their file meanwhile; and a stop
+// while the statements are written closes nothing.
+func TestAChangeOrAStopDuringACloseTearsNothing(t *testing.T) {
+	bubble(t, "", func(t *testing.T) {
+		w := newWorld(t, settings{perDay: 4})
+		w.rules(twoRules)
+		w.export(octoberSpan())
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		res, closed, err := Close(ctx, w.cfg, w.env, CloseOptions{Month: october, Retry: retry, Phase: func(s string) {
+			if s == "write the statements" {
+				cancel()
+			}
+		}})
+		if !errors.Is(err, context.Canceled) || closed != nil || res.Status != schemas.StatusStopped {
+			t.Errorf("stopped: %v, %s", err, res.Status)
+		}
+		if _, err := os.Stat(filepath.Join(w.cfg.Lake, "statements")); err == nil {
+			t.Error("statements are there")
+		}
+		_, closed, err = w.close(CloseOptions{Phase: func(s string) {
+			if s == "publish" {
+				if err := os.WriteFile(w.cfg.Allocation.Rules, []byte("rules:\n- {id: all, assign: {cost_center: Z}}\n"), 0o600); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if b, err := os.ReadFile(filepath.Join(closed.Dir, closed.Rules.Files[0].Path)); err != nil || string(b) != twoRules {
+			t.Errorf("kept rules: %s %v", b, err)
+		}
+		w.at(day(21))
+		w.export(Span{})
+		if got := w.ask("SELECT count(*) FROM chargeback_daily WHERE billing_month = '2026-10-01' AND cost_center = 'Z'"); got != "0" {
+			t.Errorf("%s charges by the new rules", got)
+		}
+	})
+}
+
+// However many cost centres there are and whatever they are called, each has its statement, within the month's directory.
+func TestEachCostCentreHasItsStatementWhateverItIsCalled(t *testing.T) {
+	bubble(t, "", func(t *testing.T) {
+		w := newWorld(t, settings{perDay: 4})
+		names := []string{"../../../escape", "..", ".", "CON", "nul", "=1+1", "<script>alert(1)</script>", `a"b'c`, "-rf", "研究", "開発", "a/b", "a\\b", "A B", "a%2fb", "x" + strings.Repeat(" long", 100)}
+		for i := range 600 {
+			names = append(names, fmt.Sprintf("cc %d", i))
+		}
+		var to []string
+		for _, n := range names {
+			quoted, err := json.Marshal(n) // YAML takes it, but for what HTML needs escaped
+			if err != nil {
+				t.Fatal(err)
+			}
+			to = append(to, `{cost_center: `+string(quoted)+`}`)
+		}
+		w.rules("rules:\n- {id: all, pool: p}\npools: {p: {split: even, to: [" + strings.Join(to, ", ") + "]}}\n")
+		w.export(octoberSpan())
+		closed := w.mustClose(october)
+		n := 0
+		for _, f := range closed.Files {
+			if strings.HasPrefix(f.Path, "cost-centers/") {
+				n++
+				if !statementName.MatchString(f.Path) {
+					t.Errorf("a file is called %q", f.Path)
+				}
+			}
+		}
+		if n != 3*len(names) {
+			t.Errorf("%d files for %d cost centres", n, len(names))
+		}
+		b, err := os.ReadFile(filepath.Join(closed.Dir, "cost-centers.csv"))
+		if err != nil || !strings.Contains(string(b), "\n開発,cost-centers/cost-center-") || !strings.Contains(string(b), "\n'=1+1,cost-centers/1-1.*\n") {
+			t.Errorf("the list of files: %s %v", b, err)
+		}
+		if n := strings.Count(string(b), "\n"); n != len(names)+1 {
+			t.Errorf("%d lines for %d cost centres", n, len(names))
+		}
+	})
+}
+
+var statementName = regexp.MustCompile(`^cost-centers/[a-z0-9][a-z0-9-]*\.(csv|xlsx|html)$`)

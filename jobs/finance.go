@@ -330,3 +330,15 @@ func Allocate(ctx context.Context, cfg *Config, env Env, wait bool) (*Result, er
 		return nil
 	})
 }
+
+// LastMonth is the last billing month that has charges.
+func LastMonth(ctx context.Context, lake *load.Lake) (schemas.Date, error) {
+	m, err := texts(ctx, lake, "SELECT max(billing_month)::VARCHAR FROM chargeback_daily HAVING count(*) > 0")
+	if err != nil {
+		return 0, err
+	}
+	if len(m) == 0 {
+		return 0, &Hint{Err: fmt.Errorf("%s has no usage yet", lake.Database()), Hint: "usagelake export"}
+	}
+	return schemas.ParseDate(m[0])
+}

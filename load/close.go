@@ -153,7 +153,7 @@ func safeExt(name string) string {
 func (l *Lake) writeLedger(ctx context.Context, dir string, month schemas.Date, m *Manifest) error {
 	d, err := openDatabase(ctx, engine{tempDir: l.path(tempDir, "spill")}, l.Database(), true)
 	if err != nil {
-		return err
+		return fmt.Errorf("%w\nhint: if another program has the file open for writing, open it there with -readonly", err)
 	}
 	defer d.close()
 	for _, x := range ledgers {

@@ -1,15 +1,19 @@
 package load
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"flag"
 	"fmt"
+	"io/fs"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -217,5 +221,205 @@ func TestAClosedMonthIsCheckedAndReopened(t *testing.T) {
 	}
 	if c2, err := w.closeMonth("2026-10", f); err != nil || *c2.Totals[0].Net != *c.Totals[0].Net {
 		t.Errorf("closed again: %+v %v", c2, err)
+	}
+}
+
+// closeFS is a faultFS that counts what closing a month does besides as steps, too.
+type closeFS struct{ *faultFS }
+
+func (f closeFS) Chmod(name string, mode fs.FileMode) error {
+	return f.step("chmod "+filepath.Base(name), func() error { return f.osFS.Chmod(name, mode) })
+}
+
+func (f closeFS) RemoveAll(name string) error {
+	return f.step("removeall "+filepath.Base(name), func() error { return f.osFS.RemoveAll(name) })
+}
+
+func (f closeFS) Open(name string) (file File, err error) {
+	err = f.step("open "+filepath.Base(name), func() (err error) {
+		file, err = f.osFS.Open(name)
+		return err
+	})
+	return f.wrap(file, err)
+}
+
+// Each step of closing and of opening a month again fails in each way, with the process living on and with it dead. The
+// month is closed then, with all its files as the manifest has them, or it is not; and done again it completes. What
+// DuckDB and Write write doesn't go through FS: that they fail is the error that they return.
+func TestAMonthIsClosedOrNotWhicheverStepFails(t *testing.T) {
+	w := newDayWriter(t, Options{})
+	w.days(1, 5)
+	f := testFinance
+	f.Archived = archived(f.Rules)
+	w.publish(PublishOptions{Finance: f})
+	month := mustDate("2026-10-01")
+	open := func(fsys *faultFS) *Lake {
+		l, err := Open(w.lake.Dir(), Options{FS: closeFS{fsys}, Group: true})
+		must(t, err)
+		fsys.steps = nil
+		return l
+	}
+	closeOn := func(l *Lake) error {
+		_, err := l.CloseMonth(t.Context(), CloseOptions{Month: month, RunID: "run-c", Version: "test", Now: tickingClock(), RulesDigest: f.Rules.Digest(),
+			Rules: []RuleFile{{Name: "rules.yaml", Content: []byte(f.Rules.Digest())}, {Name: "../../t.CSV", Content: []byte("a\n")}},
+			Write: func(_ context.Context, dir string) error {
+				return errors.Join(os.Mkdir(filepath.Join(dir, "sub"), 0o700), os.WriteFile(filepath.Join(dir, "sub", "s.csv"), []byte("x\n"), 0o644))
+			}})
+		return err
+	}
+	// look says whether the month is closed; whatever there is of it is whole.
+	look := func(name string) bool {
+		t.Helper()
+		closed, err := w.lake.Closed()
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		for _, c := range closed {
+			if len(c.Files) != 5 {
+				t.Errorf("%s: files %+v", name, c.Files)
+			}
+			for _, want := range c.Files {
+				if got, err := w.lake.manifestFile(c.Dir, want.Path); err != nil || got.SHA256 != want.SHA256 || got.Bytes != want.Bytes {
+					t.Errorf("%s: %s: %+v %v, want %+v", name, want.Path, got, err, want)
+				}
+			}
+		}
+		return len(closed) == 1
+	}
+	reset := func(closed bool) {
+		t.Helper()
+		must(t, os.RemoveAll(w.lake.path(statementsDir)))
+		must(t, w.lake.emptyTemp()) // as whoever takes the lock does
+		if closed {
+			must(t, closeOn(w.lake))
+		}
+	}
+	run := func(name string, before bool, write func(*Lake) error) {
+		reset(before)
+		probe := &faultFS{at: -1}
+		must(t, write(open(probe)))
+		if look(name) == before {
+			t.Fatalf("%s changes nothing", name)
+		}
+		t.Logf("%s: %d steps: %s", name, len(probe.steps), strings.Join(probe.steps, ", "))
+		for n, step := range probe.steps {
+			for _, how := range []fault{notDone, lost, torn} {
+				for _, down := range []bool{false, true} {
+					if how == torn && step != "write" || down && (how != notDone || testing.Short()) {
+						continue
+					}
+					name := fmt.Sprintf("%s: step %d (%s) %s, down %v", name, n, step, how, down)
+					reset(before)
+					err := write(open(&faultFS{at: n, how: how, down: down}))
+					after := look(name)
+					switch {
+					case err == nil && after == before:
+						t.Errorf("%s: no error, and nothing done", name)
+					case err != nil && !errors.Is(err, syscall.EIO):
+						t.Errorf("%s: the error hides its cause: %v", name, err)
+					}
+					if left, _ := w.lake.list(w.lake.path(tempDir)); !down && len(left) > 0 && !strings.HasPrefix(step, "remove") && !strings.HasPrefix(step, "create") && step != "close" {
+						t.Errorf("%s: half-done files are left: %v", name, left)
+					}
+					if after != before || !down {
+						continue
+					}
+					if err := write(w.lake); err != nil || look(name) == before {
+						t.Errorf("%s: done again: %v", name, err)
+					}
+				}
+			}
+		}
+	}
+	run("close", false, closeOn)
+	at := time.Date(2026, 11, 21, 0, 0, 0, 0, time.UTC)
+	run("reopen", true, func(l *Lake) error {
+		kept, err := l.ReopenMonth(month, "run-o", "test", "why", at)
+		if err != nil {
+			return err
+		}
+		_, err = os.Stat(filepath.Join(kept, manifestFile))
+		return errors.Join(err, func() error { _, err := os.Stat(kept + ".json"); return err }())
+	})
+
+	// Errors of what doesn't go through FS leave nothing either.
+	reset(false)
+	full := errors.New("no space left on device")
+	_, err := w.lake.CloseMonth(t.Context(), CloseOptions{Month: month, Now: tickingClock(), Write: func(_ context.Context, dir string) error { return full }})
+	if !errors.Is(err, full) || look("a failed statement") {
+		t.Errorf("a failed statement: %v", err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	_, err = w.lake.CloseMonth(ctx, CloseOptions{Month: month, Now: tickingClock(), Write: func(context.Context, string) error { cancel(); return nil }})
+	if !errors.Is(err, context.Canceled) || look("stopped") {
+		t.Errorf("stopped while it wrote: %v", err)
+	}
+	if left, _ := w.lake.list(w.lake.path(tempDir)); len(left) > 0 {
+		t.Errorf("left: %v", left)
+	}
+
+	// A process that dies between the commit and the publish leaves a closed month that the next publish knows.
+	must(t, closeOn(w.lake))
+	findings := func() (out []string) {
+		r, err := w.lake.Verify(t.Context(), VerifyOptions{})
+		must(t, err)
+		for _, f := range r.Findings {
+			if f.Check == FoundClosed || strings.Contains(f.Detail, "closed") {
+				out = append(out, f.Check+": "+f.Detail)
+			}
+		}
+		return out
+	}
+	if got := findings(); !slices.Contains(got, "database_behind: 2026-10 is closed, and published as open") {
+		t.Errorf("found %q", got)
+	}
+	if got := w.publish(PublishOptions{Finance: f}); got.Unchanged || w.one(`SELECT count(*) AS n FROM closed_months`) != "{'n': 1}" {
+		t.Errorf("the next publish: %+v", got)
+	}
+	if got := findings(); len(got) > 0 {
+		t.Errorf("found %q", got)
+	}
+
+	// A manifest that was edited, with the file it speaks of, still shows; and so does a month that is gone.
+	name := w.lake.path(statementsDir, "2026-10", manifestFile)
+	b, err := os.ReadFile(name)
+	must(t, err)
+	must(t, os.WriteFile(name, bytes.Replace(b, []byte(`"net_cost": "`), []byte(`"net_cost": "1`), 1), 0o600))
+	if got := strings.Join(findings(), "\n"); !strings.Contains(got, "not the manifest the month was published with") || !strings.Contains(got, "don't sum to the totals") {
+		t.Errorf("found %q", got)
+	}
+	must(t, os.RemoveAll(w.lake.path(statementsDir, "2026-10")))
+	if got := strings.Join(findings(), "\n"); !strings.Contains(got, "what it was closed with is gone") {
+		t.Errorf("found %q", got)
+	}
+}
+
+// Another program that has the published file open for writing keeps a month from being closed, and is named.
+func TestAMonthIsNotClosedWhileAnotherHasTheFileOpenForWriting(t *testing.T) {
+	w := newDayWriter(t, Options{})
+	w.days(1, 5)
+	w.publish(PublishOptions{})
+	cmd := exec.Command(os.Args[0], "-test.run=^TestHelperHoldDatabase$")
+	cmd.Env = append(os.Environ(), "USAGELAKE_TEST_HOLD="+w.lake.Database())
+	in, err := cmd.StdinPipe()
+	must(t, err)
+	out, err := cmd.StdoutPipe()
+	must(t, err)
+	must(t, cmd.Start())
+	defer func() { _ = in.Close(); _ = cmd.Wait() }()
+	_, err = out.Read(make([]byte, 5))
+	must(t, err)
+	opts := CloseOptions{Month: mustDate("2026-10-01"), Now: tickingClock(), RulesDigest: "none"}
+	if _, err := w.lake.CloseMonth(t.Context(), opts); err == nil || !strings.Contains(err.Error(), "-readonly") {
+		t.Errorf("closed: %v", err)
+	}
+	w.noLeftovers()
+	if closed, err := w.lake.Closed(); err != nil || len(closed) > 0 {
+		t.Errorf("%+v %v", closed, err)
+	}
+	must(t, in.Close())
+	_ = cmd.Wait()
+	if _, err := w.lake.CloseMonth(t.Context(), opts); err != nil {
+		t.Error(err)
 	}
 }

@@ -22,8 +22,9 @@ import (
 func (a *app) reportCommand() *cobra.Command {
 	var opts report.Options
 	var month, from, to, format, out string
+	var focus load.FocusOptions
 	var b strings.Builder
-	for _, r := range report.Names() {
+	for _, r := range append(report.Names(), [2]string{"focus", "FOCUS, the open cost and usage format, by day and meter; csv or parquet"}) {
 		fmt.Fprintf(&b, "  %-15s %s\n", r[0], r[1])
 	}
 	c := &cobra.Command{
@@ -40,7 +41,8 @@ it. --from and --to (excluded) are UTC days of usage.`,
   usagelake report chargeback --format html --month 2026-10    a page to send: chargeback-2026-10.html
   usagelake report statement --format xlsx --month 2026-10     a workbook, a sheet for each cost centre
   usagelake report budget
-  usagelake report chargeback --by day --format csv --out -`,
+  usagelake report chargeback --by day --format csv --out -
+  usagelake report focus --month 2026-10 --format csv          focus-2026-10.csv, FOCUS 1.2`,
 		Args: cobra.ExactArgs(1),
 		ValidArgsFunction: func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
 			var names []string
@@ -98,6 +100,9 @@ it. --from and --to (excluded) are UTC days of usage.`,
 			if err != nil {
 				return jobs.NoLake(err)
 			}
+			if opts.Name == "focus" {
+				return a.focus(c.Context(), lake, opts, focus, format, out)
+			}
 			doc, err := report.Build(c.Context(), lake, opts)
 			if wrong := (*report.OptionsError)(nil); errors.As(err, &wrong) {
 				return jobs.Usage("usagelake report --help", "%w", err)
@@ -117,6 +122,9 @@ it. --from and --to (excluded) are UTC days of usage.`,
 	f.StringVar(&to, "to", "", "`day` before which it ends (default tomorrow, if --from is given)")
 	f.StringSliceVar(&opts.By, "by", nil, "chargeback: by these `dimensions`: "+strings.Join(report.Dimensions(), ", "))
 	f.IntVar(&opts.Top, "top", 20, "top: how many of each kind")
+	f.StringVar(&focus.Version, "focus-version", schemas.Focus12, "focus: "+strings.Join(schemas.FocusVersions(), " or "))
+	f.BoolVar(&focus.Records, "records", false, "focus: a row per record and meter in place of a day's sums")
+	f.BoolVar(&focus.Raw, "raw", false, "focus: leave text of a CSV that a spreadsheet would take for a formula as it is")
 	f.StringVar(&format, "format", "", "table, csv, json, xlsx, html or parquet (default table; json with --output json)")
 	f.StringVar(&out, "out", "", "write to this `file`, - for stdout (default stdout; xlsx, html and parquet: NAME-MONTH.ext here)")
 	return c
