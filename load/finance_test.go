@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 
+	"pgregory.net/rapid"
+
 	"github.com/usagelake/usagelake/schemas"
 )
 
@@ -20,14 +22,19 @@ func units(s string) *big.Int {
 // financeLake is a lake with usage of two accounts in two months, rules, budgets, invoices and balances.
 func financeLake(t *testing.T) *dayWriter {
 	t.Helper()
+	return randomFinanceLake(t, 0, testFinance)
+}
+
+// randomFinanceLake is the same with other usage for each seed, and other rules.
+func randomFinanceLake(t *testing.T, seed int64, f Finance) *dayWriter {
+	t.Helper()
 	w := newDayWriter(t, Options{})
 	for _, account := range []string{"acme", "zeta-2"} {
 		for i := range 40 {
-			w.day(schemas.Partition{Account: account, Date: testDate(t, "2026-09-20") + schemas.Date(i)}, 60+i%7*5, int64(i+1))
+			w.day(schemas.Partition{Account: account, Date: testDate(t, "2026-09-20") + schemas.Date(i)}, 60+i%7*5, seed*1000+int64(i+1))
 		}
 	}
 	w.balance(schemas.Partition{Account: "acme", Date: testDate(t, "2026-10-15")}, "100", "90.5", "400.25")
-	f := testFinance
 	f.Budgets = []schemas.Budget{
 		{Name: "all", Period: "month", Amount: units("1000"), Currency: "USD", Thresholds: []schemas.Decimal{800_000_000_000, 1_000_000_000_000}},
 		{Name: "cc-0", Scope: "cost_center", Value: "cc-0", Period: "quarter", Amount: units("0.5"), Currency: "USD"},
@@ -44,13 +51,22 @@ func financeLake(t *testing.T) *dayWriter {
 
 // Every view whose figures are charges sums to the amount of usage, in each currency, to the last decimal.
 func TestEveryViewOfChargesTiesOut(t *testing.T) {
-	w := financeLake(t)
+	few(t, 3)
+	rapid.Check(t, func(rt *rapid.T) {
+		rules := testRules{name: "r", since: mustDate("2026-09-15") + schemas.Date(rapid.IntRange(0, 50).Draw(rt, "since")),
+			pool: rapid.SliceOfNDistinct(rapid.SampledFrom([]string{"cc-0", "cc-2", "cc-4", "cc-new"}), 0, 4, rapid.ID).Draw(rt, "pool")}
+		tiesOut(t, randomFinanceLake(t, rapid.Int64Range(0, 1_000_000).Draw(rt, "usage"), Finance{Rules: rules}))
+	})
+}
+
+func tiesOut(t *testing.T, w *dayWriter) {
+	t.Helper()
 	want := w.one("SELECT sum(amount) AS a FROM usage")
 	for view, query := range map[string]string{
 		"chargeback_daily":               "SELECT sum(net_cost) AS a FROM chargeback_daily",
 		"chargeback_monthly":             "SELECT sum(net_cost) AS a FROM chargeback_monthly",
 		"spend_by_cost_center_month":     "SELECT sum(net_cost) AS a FROM spend_by_cost_center_month",
-		"its parts":                      "SELECT sum(direct_cost) + sum(shared_cost) + coalesce(sum(correction), 0) AS a FROM spend_by_cost_center_month",
+		"its parts":                      "SELECT sum(direct_cost) + coalesce(sum(shared_cost), 0) + coalesce(sum(correction), 0) AS a FROM spend_by_cost_center_month",
 		"chargeback_journal":             "SELECT sum(amount) AS a FROM chargeback_journal WHERE entry = 'debit'",
 		"allocation_coverage_trend":      "SELECT sum(net_cost) AS a FROM allocation_coverage_trend",
 		"the trend's parts":              "SELECT sum(direct_cost + shared_cost + unallocated_cost) AS a FROM allocation_coverage_trend",
@@ -65,7 +81,7 @@ func TestEveryViewOfChargesTiesOut(t *testing.T) {
 		"budget_status, all":             "SELECT sum(spent) AS a FROM budget_status WHERE budget = 'all'",
 		"forecast and what was before":   `SELECT (SELECT spent FROM forecast_month_end WHERE "scope" = 'all') + (SELECT sum(amount) FROM usage WHERE usage_date < '2026-10-01') AS a`,
 		"drivers and the month before":   "SELECT 2 * (SELECT sum(amount) FROM usage WHERE usage_date < '2026-10-01') + sum(volume + mix + cache + price) AS a FROM month_over_month_drivers",
-		"shares, direct and unallocated": "SELECT (SELECT sum(net_cost) FROM shared_cost_split) + (SELECT sum(net_cost) FROM unallocated_spend) + (SELECT sum(direct_cost) FROM allocation_coverage_trend) AS a",
+		"shares, direct and unallocated": "SELECT coalesce((SELECT sum(net_cost) FROM shared_cost_split), 0) + (SELECT sum(net_cost) FROM unallocated_spend) + (SELECT sum(direct_cost) FROM allocation_coverage_trend) AS a",
 	} {
 		if got := w.one(query); got != want {
 			t.Errorf("%s: %s, usage has %s", view, got, want)

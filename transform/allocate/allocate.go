@@ -38,9 +38,13 @@ type Rules struct {
 	digest string
 	fields []string
 
-	byToken map[string][]int // rules that name token ids and only exact ones, by token id: positions in rules
-	general []int            // all others
+	// Where to look for the rules that may match a key: each stands in one of these, as its position in rules.
+	exact   [len(indexed)]map[string][]int // those that name values of a field and no patterns, by value
+	general []int                          // all others
 }
+
+// indexed are the fields that a file may have a rule for each value of.
+var indexed = [...]string{schemas.FieldTokenID, schemas.FieldCustomUserID, schemas.FieldUserID}
 
 // rule is one version of a rule.
 type rule struct {
@@ -54,39 +58,19 @@ type rule struct {
 	lookup   []*table
 	owner    schemas.Owner // without tags
 	tags     map[string]string
+	tagsText string // tags as Owner has them
 	pool     *pool
 }
-
-// pool is a shared pool and how it is split.
-type pool struct {
-	name    string
-	line    int
-	source  string
-	method  string
-	all     bool
-	targets []target
-}
-
-// target bears a part of a pool.
-type target struct {
-	owner  schemas.Owner
-	weight schemas.Decimal // of a fixed split its share
-}
-
-// The ways to split a pool.
-const (
-	methodFixed = "fixed"
-	methodEven  = "even"
-	methodUsage = "usage"
-	methodCost  = "cost"
-)
 
 // Empty are no rules: everything is unallocated.
 func Empty() *Rules { return newRules(nil, nil, nil, nil) }
 
 // newRules makes the rules ready to be asked.
 func newRules(rules []*rule, tables []*table, pools []*pool, files []File) *Rules {
-	r := &Rules{rules: rules, tables: tables, pools: pools, files: files, byToken: map[string][]int{}}
+	r := &Rules{rules: rules, tables: tables, pools: pools, files: files}
+	for i := range r.exact {
+		r.exact[i] = map[string][]int{}
+	}
 	sum := sha256.New()
 	fmt.Fprintf(sum, "%d\n", engineVersion)
 	for _, f := range files {
@@ -95,12 +79,9 @@ func newRules(rules []*rule, tables []*table, pools []*pool, files []File) *Rule
 	r.digest = hex.EncodeToString(sum.Sum(nil))
 	used := map[string]bool{}
 	for i, x := range rules {
-		tokens := []string(nil)
+		x.tagsText = tagsJSON(x.tags)
 		for _, c := range x.match {
 			used[c.field] = true
-			if c.field == schemas.FieldTokenID && len(c.globs) == 0 && !c.empty {
-				tokens = c.names()
-			}
 		}
 		for _, t := range x.lookup {
 			for _, k := range t.key {
@@ -109,13 +90,7 @@ func newRules(rules []*rule, tables []*table, pools []*pool, files []File) *Rule
 				}
 			}
 		}
-		if tokens == nil {
-			r.general = append(r.general, i)
-			continue
-		}
-		for _, t := range tokens {
-			r.byToken[t] = append(r.byToken[t], i)
-		}
+		r.index(i, x)
 	}
 	for f := range used {
 		if f != schemas.FieldAccount {
@@ -124,6 +99,50 @@ func newRules(rules []*rule, tables []*table, pools []*pool, files []File) *Rule
 	}
 	slices.Sort(r.fields)
 	return r
+}
+
+// index notes where the rule at i of rules is looked for.
+func (r *Rules) index(i int, x *rule) {
+	for n, field := range indexed {
+		for _, c := range x.match {
+			if c.field == field && len(c.globs) == 0 && !c.empty {
+				for v := range c.exact {
+					r.exact[n][v] = append(r.exact[n][v], i)
+				}
+				return
+			}
+		}
+	}
+	r.general = append(r.general, i)
+}
+
+// candidates are the positions of the rules that may match a key: no other does.
+type candidates [len(indexed) + 1][]int
+
+func (r *Rules) candidates(k schemas.AllocationKey) candidates {
+	c := candidates{r.general}
+	for n, field := range indexed {
+		if v, ok := value(k, field); ok {
+			c[n+1] = r.exact[n][v]
+		}
+	}
+	return c
+}
+
+// next takes the first position off, in the order of the file; -1 if there is none.
+func (c *candidates) next() int {
+	first := -1
+	for n := range c {
+		if len(c[n]) > 0 && (first < 0 || c[n][0] < c[first][0]) {
+			first = n
+		}
+	}
+	if first < 0 {
+		return -1
+	}
+	i := c[first][0]
+	c[first] = c[first][1:]
+	return i
 }
 
 // Digest is that of the rules with all they look up, and of this package's way to read them.
@@ -183,20 +202,11 @@ func (r *Rules) Pools() []schemas.SharedPool {
 // Assign is what the rules say of a record with the key on a UTC day: the first that is valid and matches. The zero
 // Assignment says that none does. Fields that no rule looks at may be nil.
 func (r *Rules) Assign(k schemas.AllocationKey, day schemas.Date) schemas.Assignment {
-	var exact []int
-	if k.TokenID != nil {
-		exact = r.byToken[*k.TokenID]
-	}
-	general := r.general
-	for len(exact) > 0 || len(general) > 0 { // the two in the order of the file
-		var i int
-		if len(general) == 0 || len(exact) > 0 && exact[0] < general[0] {
-			i, exact = exact[0], exact[1:]
-		} else {
-			i, general = general[0], general[1:]
-		}
-		if a, why := r.rules[i].try(k, day); why == matched {
-			return a
+	c := r.candidates(k)
+	var rows [4]*tableRow // room, so that none is allocated
+	for i := c.next(); i >= 0; i = c.next() {
+		if found, why := r.rules[i].applies(k, day, rows[:0]); why == matched {
+			return r.rules[i].assignment(found)
 		}
 	}
 	return schemas.Assignment{}
@@ -212,45 +222,67 @@ const (
 	noRow
 )
 
-// try says what the rule assigns to the key on a day, if it matches.
-func (x *rule) try(k schemas.AllocationKey, day schemas.Date) (schemas.Assignment, reason) {
+// applies says whether the rule matches the key on a day. To rows it adds those that are found: one for each table,
+// nil where a table after the first has none.
+func (x *rule) applies(k schemas.AllocationKey, day schemas.Date, rows []*tableRow) ([]*tableRow, reason) {
 	if x.from != nil && day < *x.from || x.to != nil && day >= *x.to {
-		return schemas.Assignment{}, notValid
+		return nil, notValid
 	}
 	for i := range x.match {
 		if !x.match[i].holds(k) {
-			return schemas.Assignment{}, otherValue
+			return nil, otherValue
 		}
 	}
+	var owner schemas.Owner // of the tables so far, which the next may be looked up by
+	for i, t := range x.lookup {
+		row := t.find(k, owner, day)
+		if row == nil && i == 0 {
+			return nil, noRow
+		}
+		if row != nil {
+			owner = merge(owner, row.owner)
+		}
+		rows = append(rows, row)
+	}
+	return rows, matched
+}
+
+// assignment is what the rule assigns with the rows that were found. What stands first in it counts: a table before
+// those after it, and all of them before what the rule itself says.
+func (x *rule) assignment(rows []*tableRow) schemas.Assignment {
 	out := schemas.Assignment{RuleID: x.id, Version: x.version, Source: x.source}
 	if x.pool != nil {
 		out.Pool = x.pool.name
-		return out, matched
+		return out
 	}
-	tags := x.tags
-	for i, t := range x.lookup {
-		row := t.find(k, out.Owner, day)
+	var tags map[string]string
+	for _, row := range rows {
 		if row == nil {
-			if i == 0 {
-				return schemas.Assignment{}, noRow
-			}
 			continue
 		}
-		out.Source += fmt.Sprintf(" %s:%d", t.file, row.line)
+		out.Source += row.source
 		out.Owner = merge(out.Owner, row.owner)
-		if len(row.tags) > 0 {
-			both := map[string]string{}
-			for _, m := range []map[string]string{tags, row.tags} {
-				for name, v := range m {
-					both[name] = v
-				}
-			}
-			tags = both
-		}
+		tags = mergeTags(tags, row.tags)
 	}
 	out.Owner = merge(out.Owner, x.owner)
-	out.Tags = tagsJSON(tags)
-	return out, matched
+	out.Tags = x.tagsText
+	if tags != nil {
+		out.Tags = tagsJSON(mergeTags(tags, x.tags))
+	}
+	return out
+}
+
+// mergeTags adds to a what only b has. a, once made, is changed; b never.
+func mergeTags(a, b map[string]string) map[string]string {
+	if a == nil && len(b) > 0 {
+		a = map[string]string{}
+	}
+	for name, v := range b {
+		if _, there := a[name]; !there {
+			a[name] = v
+		}
+	}
+	return a
 }
 
 // merge fills what is empty in a from b.
