@@ -536,6 +536,23 @@ func checkFocusCSV(t *testing.T, version string, b []byte, rows int64) {
 	}
 }
 
+func TestTheDocsNameEveryColumnOfFocus(t *testing.T) {
+	b, err := os.ReadFile("../docs/focus.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, v := range schemas.FocusVersions() {
+		for _, c := range append(schemas.FocusSpec(v), schemas.FocusColumns(v)...) {
+			if !strings.Contains(string(b), "`"+c.Name+"`") {
+				t.Errorf("docs/focus.md doesn't name %s", c.Name)
+			}
+			if c.Absent == "" && !strings.Contains(string(b), c.Comment) || c.Absent != "" && !strings.Contains(string(b), c.Absent) {
+				t.Errorf("docs/focus.md tells something else of %s", c.Name)
+			}
+		}
+	}
+}
+
 func TestFocusExportRefuses(t *testing.T) {
 	w := newDayWriter(t, Options{})
 	mid, first := testDate(t, "2026-10-15"), testDate(t, "2026-10-01")
