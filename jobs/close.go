@@ -137,7 +137,7 @@ func Close(ctx context.Context, cfg *Config, env Env, opts CloseOptions) (*Resul
 		}
 		c, err := lake.CloseMonth(ctx, load.CloseOptions{Month: opts.Month, RunID: res.RunID, Version: env.Version, Reason: reason, Objections: objections,
 			Rules: files, RulesDigest: digest, Now: env.Now, Write: func(ctx context.Context, dir string) error {
-				return writeStatements(ctx, lake, env, opts.Month, dir)
+				return writeStatements(ctx, lake, env, opts.Month, dir, opts.Phase)
 			}})
 		if err != nil {
 			return err
@@ -282,7 +282,7 @@ func texts(ctx context.Context, lake *load.Lake, query string) ([]string, error)
 }
 
 // writeStatements writes a month's documents: for all, and for each cost centre.
-func writeStatements(ctx context.Context, lake *load.Lake, env Env, month schemas.Date, dir string) error {
+func writeStatements(ctx context.Context, lake *load.Lake, env Env, month schemas.Date, dir string, phase func(string)) error {
 	centers, err := texts(ctx, lake, fmt.Sprintf("SELECT DISTINCT cost_center FROM chargeback_daily WHERE billing_month = DATE '%s' ORDER BY 1", month))
 	if err != nil {
 		return err
@@ -322,9 +322,12 @@ func writeStatements(ctx context.Context, lake *load.Lake, env Env, month schema
 	index := bytes.NewBufferString("cost_center,files\n")
 	names := csv.NewWriter(index)
 	used := fileNames{}
-	for _, c := range centers {
+	for i, c := range centers {
 		if err := ctx.Err(); err != nil {
 			return err
+		}
+		if phase != nil { // a fraction of a second each, and there may be thousands
+			phase(fmt.Sprintf("write statement %d of %d", i+1, len(centers)))
 		}
 		name := used.of(c)
 		if err := write(filepath.Join(dir, "cost-centers", name), report.Options{Name: "statement", CostCenter: &c}); err != nil {

@@ -178,6 +178,7 @@ func (l *Lake) writeLedger(ctx context.Context, dir string, month schemas.Date, 
 		return err
 	}
 	defer days.Close()
+	m.Partitions = []ManifestInput{}
 	for days.Next() {
 		var in ManifestInput
 		var date sql.NullTime
@@ -207,7 +208,7 @@ func ledgerTotals(charges string) string {
 
 func scanTotals(rows *sql.Rows) ([]ManifestTotal, error) {
 	defer rows.Close()
-	var totals []ManifestTotal
+	totals := []ManifestTotal{} // not null in the manifest
 	for rows.Next() {
 		var t ManifestTotal
 		if err := rows.Scan(&t.Currency, &t.Requests, &t.List, &t.Discount, &t.Net); err != nil {

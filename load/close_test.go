@@ -148,6 +148,35 @@ func few(t *testing.T, n int) {
 	}
 }
 
+// Statements that somebody deleted don't open the month behind everybody's back.
+func TestAClosedMonthThatIsGoneIsNotOpenedSilently(t *testing.T) {
+	w := newDayWriter(t, Options{})
+	days := w.days(3, 20)
+	f := testFinance
+	f.Archived = archived(f.Rules)
+	w.publish(PublishOptions{Finance: f})
+	c, err := w.closeMonth("2026-10", f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.RemoveAll(c.Dir); err != nil {
+		t.Fatal(err)
+	}
+	w.day(days[0], 21, 99)
+	before := w.dump()
+	_, err = w.lake.Publish(t.Context(), PublishOptions{Finance: f, Now: tickingClock()})
+	if err == nil || !strings.Contains(err.Error(), "2026-10 is closed, and") || !strings.Contains(err.Error(), "restore it from a backup") {
+		t.Fatalf("published: %v", err)
+	}
+	if after := w.dump(); after != before {
+		t.Error(firstDifference(after, before))
+	}
+	w.publish(PublishOptions{Finance: f, Full: true}) // the way out
+	if got := w.one("SELECT count(*) AS n FROM closed_months"); got != "{'n': 0}" {
+		t.Errorf("closed months: %s", got)
+	}
+}
+
 func TestAClosedMonthIsCheckedAndReopened(t *testing.T) {
 	w := newDayWriter(t, Options{})
 	w.days(4, 30)

@@ -116,6 +116,7 @@ type published struct {
 	balance string
 	finance string
 	rules   int64 // allocation rules it was published with
+	closed  []schemas.Date
 	days    map[schemas.Partition]string
 }
 
@@ -133,6 +134,9 @@ func (p *publisher) publish(ctx context.Context) (Published, error) {
 	}
 	if p.opts.Full || have == nil {
 		return p.build(ctx)
+	}
+	if err := p.stillClosed(have.closed); err != nil {
+		return Published{}, err
 	}
 	var changed []schemas.Partition
 	for _, d := range p.days {
@@ -169,6 +173,24 @@ func (p *publisher) publish(ctx context.Context) (Published, error) {
 		return p.build(ctx)
 	}
 	return Published{}, err
+}
+
+// stillClosed refuses to open months that were closed and that nobody has opened: their statements are gone.
+func (p *publisher) stillClosed(months []schemas.Date) error {
+	for _, m := range months {
+		if slices.ContainsFunc(p.finance.closed, func(c ClosedMonth) bool { return c.Start == m }) {
+			continue
+		}
+		kept, err := p.lake.entries(p.lake.path(statementsDir, reopenedDir))
+		if err != nil {
+			return err
+		}
+		if !slices.ContainsFunc(kept, func(e fs.DirEntry) bool { return e.IsDir() && strings.HasPrefix(e.Name(), m.Month()+"_") }) {
+			return fmt.Errorf("%s is closed, and %s is gone: what is charged in it would change\nhint: restore it from a backup; if it is to be given up, usagelake rebuild publishes without it",
+				m.Month(), p.lake.path(statementsDir, m.Month()))
+		}
+	}
+	return nil
 }
 
 // scan reads what the lake holds: the digest of every day file, and the balances.
@@ -260,8 +282,29 @@ func readPublished(ctx context.Context, e engine, path string) (published, error
 	if err := d.conn.QueryRowContext(ctx, "SELECT balance_digest, finance_digest, (SELECT count(*) FROM allocation_rules) FROM meta").Scan(&h.balance, &h.finance, &h.rules); err != nil {
 		return h, err
 	}
+	if h.closed, err = d.closed(ctx); err != nil {
+		return h, err
+	}
 	h.days, err = d.digests(ctx)
 	return h, err
+}
+
+// closed reads which months are published as closed.
+func (d *database) closed(ctx context.Context) ([]schemas.Date, error) {
+	rows, err := d.conn.QueryContext(ctx, `SELECT "month" FROM closed_months ORDER BY 1`)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var out []schemas.Date
+	for rows.Next() {
+		var t time.Time
+		if err := rows.Scan(&t); err != nil {
+			return nil, err
+		}
+		out = append(out, schemas.DateOf(t))
+	}
+	return out, rows.Err()
 }
 
 // digests reads the table partitions.
