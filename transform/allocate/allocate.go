@@ -371,17 +371,25 @@ func (x *rule) assigns() string {
 		return "pool " + x.pool.name
 	}
 	var words []string
-	owner := x.owner
-	for _, f := range ownerFields(&owner) {
-		if *f.value != "" {
-			words = append(words, f.name+" "+*f.value)
-		}
+	if x.owner != (schemas.Owner{}) {
+		words = append(words, ownerWords(x.owner))
 	}
 	for _, name := range sortedKeys(x.tags) {
 		words = append(words, "tag "+name+" "+x.tags[name])
 	}
 	for _, t := range x.lookup {
 		words = append(words, fmt.Sprintf("%s from %s", strings.Join(t.assigns, ", "), t.file))
+	}
+	return strings.Join(words, ", ")
+}
+
+// ownerWords names an owner's attributes.
+func ownerWords(o schemas.Owner) string {
+	var words []string
+	for _, f := range ownerFields(&o) {
+		if *f.value != "" {
+			words = append(words, f.name+" "+*f.value)
+		}
 	}
 	return strings.Join(words, ", ")
 }

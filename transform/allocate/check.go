@@ -3,6 +3,7 @@ package allocate
 import (
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/usagelake/usagelake/schemas"
@@ -29,7 +30,8 @@ type Used struct {
 }
 
 // Check looks for rules that match nothing of what was used and says why: an earlier rule takes everything that they
-// match, or nothing does; for gaps between the versions of a rule; for pools, tables and rows that nothing uses.
+// match, or nothing does; for gaps between the versions of a rule; for pools, tables and rows that nothing uses, or
+// that say nothing.
 func (r *Rules) Check(used []Used) []Finding {
 	var out []Finding
 	add := func(severity string, x *rule, format string, args ...any) {
@@ -41,10 +43,13 @@ func (r *Rules) Check(used []Used) []Finding {
 	}
 	caught, rows, taken := r.usage(used)
 	for i, x := range r.rules {
-		shadow := slices.IndexFunc(r.rules[:i], func(earlier *rule) bool { return earlier.covers(x) })
-		switch by := taken[i]; {
-		case shadow >= 0:
-			add(Warning, x, "it never applies: rule %s in line %d matches all that it matches, and stands before it", r.rules[shadow].id, r.rules[shadow].line)
+		by := taken[i]
+		if len(by) > 10 {
+			by = append(by[:10:10], fmt.Sprintf("and %d more", len(by)-10))
+		}
+		switch shadow := r.shadow(i); {
+		case shadow != nil:
+			add(Warning, x, "it never applies: rule %s in line %d matches all that it matches, and stands before it", shadow.id, shadow.line)
 		case caught[i]:
 		case len(by) > 0:
 			add(Warning, x, "everything that it matches is taken by rules before it: %s", strings.Join(by, ", "))
@@ -53,20 +58,25 @@ func (r *Rules) Check(used []Used) []Finding {
 		}
 	}
 	// Gaps: the versions of an id that don't follow each other.
-	byID := map[string][]*rule{}
+	type version struct {
+		id string
+		n  int
+	}
+	versions := map[version]*rule{}
 	for _, x := range r.rules {
-		byID[x.id] = append(byID[x.id], x)
+		versions[version{x.id, x.version}] = x
 	}
 	for _, x := range r.rules {
-		for _, y := range byID[x.id] {
-			if y.version == x.version+1 && x.to != nil && y.from != nil && *x.to < *y.from {
-				add(Warning, y, "between %s and %s no version of it is valid: the one before ends, in line %d, before this begins", x.to, y.from, x.line)
-			}
+		if y := versions[version{x.id, x.version + 1}]; y != nil && x.to != nil && y.from != nil && *x.to < *y.from {
+			add(Warning, y, "between %s and %s no version of it is valid: the one before ends, in line %d, before this begins", x.to, y.from, x.line)
 		}
 	}
 	for _, p := range r.pools {
 		if !slices.ContainsFunc(r.rules, func(x *rule) bool { return x.pool == p }) {
 			out = append(out, Finding{Info, "", p.source, "pool " + p.name + ": no rule sends cost to it"})
+		}
+		if a, b := p.overlap(); a != "" {
+			out = append(out, Finding{Warning, "", p.source, fmt.Sprintf("pool %s: %s is a part of %s, and what it used or cost counts for both", p.name, a, b)})
 		}
 	}
 	for _, t := range r.tables {
@@ -74,22 +84,36 @@ func (r *Rules) Check(used []Used) []Finding {
 			out = append(out, Finding{Info, "", fmt.Sprintf("%s:%d", r.files[0].Name, t.line), "table " + t.name + ": no rule looks it up"})
 			continue
 		}
-		var idle []string
+		var idle, empty []int
 		for _, row := range t.rows {
-			if !rows[row] {
-				idle = append(idle, fmt.Sprint(row.line))
+			switch {
+			case row.owner == (schemas.Owner{}) && len(row.tags) == 0:
+				empty = append(empty, row.line)
+			case !rows[row]:
+				idle = append(idle, row.line)
 			}
 		}
+		if len(empty) > 0 {
+			out = append(out, Finding{Warning, "", t.file, "what they are found by has no owner in lines " + some(empty)})
+		}
 		if len(idle) > 0 {
-			more := ""
-			if len(idle) > 10 {
-				more = fmt.Sprintf(" and %d more", len(idle)-10)
-				idle = idle[:10]
-			}
-			out = append(out, Finding{Info, "", t.file, "nothing that was used is in its lines " + strings.Join(idle, ", ") + more})
+			out = append(out, Finding{Info, "", t.file, "nothing that was used is in its lines " + some(idle)})
 		}
 	}
 	return out
+}
+
+// some names the first lines of many.
+func some(lines []int) string {
+	words := make([]string, 0, 10)
+	for _, n := range lines[:min(len(lines), 10)] {
+		words = append(words, strconv.Itoa(n))
+	}
+	text := strings.Join(words, ", ")
+	if len(lines) > 10 {
+		text += fmt.Sprintf(" and %d more", len(lines)-10)
+	}
+	return text
 }
 
 // usage asks the rules of all that was used, on each day at which they say something new: which rules applied, which
@@ -97,41 +121,62 @@ func (r *Rules) Check(used []Used) []Finding {
 func (r *Rules) usage(used []Used) (caught map[int]bool, rows map[*tableRow]bool, taken map[int][]string) {
 	caught, rows, taken = map[int]bool{}, map[*tableRow]bool{}, map[int][]string{}
 	bounds := r.Boundaries()
+	var room [4]*tableRow
 	for _, u := range used {
-		days := []schemas.Date{u.First}
-		for _, b := range bounds {
-			if b > u.First && b <= u.Last {
-				days = append(days, b)
-			}
-		}
-		for _, day := range days {
+		first, _ := slices.BinarySearch(bounds, u.First+1)
+		last, _ := slices.BinarySearch(bounds, u.Last+1)
+		for _, day := range append([]schemas.Date{u.First}, bounds[first:max(first, last)]...) {
 			winner := ""
-			for i, x := range r.rules {
-				a, why := x.try(u.Key, day)
+			c := r.candidates(u.Key)
+			for i := c.next(); i >= 0; i = c.next() {
+				if winner != "" && caught[i] {
+					continue
+				}
+				found, why := r.rules[i].applies(u.Key, day, room[:0])
 				if why != matched {
 					continue
 				}
 				if winner != "" {
-					if !caught[i] && !slices.Contains(taken[i], winner) {
+					if !slices.Contains(taken[i], winner) {
 						taken[i] = append(taken[i], winner)
 					}
 					continue
 				}
-				winner = x.id
+				winner = r.rules[i].id
 				caught[i] = true
-				for j, t := range x.lookup {
-					o := a.Owner
-					if j == 0 {
-						o = schemas.Owner{}
-					}
-					if row := t.find(u.Key, o, day); row != nil {
-						rows[row] = true
-					}
+				for _, row := range found {
+					rows[row] = true
 				}
 			}
 		}
 	}
 	return caught, rows, taken
+}
+
+// shadow is a rule before that at i of rules which surely matches all that it matches; nil if none is known.
+func (r *Rules) shadow(i int) *rule {
+	x := r.rules[i]
+	// Whatever covers x matches a key of x's own first values, too, so it is among the candidates for that.
+	var k schemas.AllocationKey
+	for _, c := range x.match {
+		if names := c.names(); len(names) > 0 {
+			switch c.field {
+			case schemas.FieldTokenID:
+				k.TokenID = &names[0]
+			case schemas.FieldCustomUserID:
+				k.CustomUserID = &names[0]
+			case schemas.FieldUserID:
+				k.UserID = &names[0]
+			}
+		}
+	}
+	c := r.candidates(k)
+	for j := c.next(); j >= 0 && j < i; j = c.next() {
+		if r.rules[j].covers(x) {
+			return r.rules[j]
+		}
+	}
+	return nil
 }
 
 // covers says whether x surely matches all that y matches, whenever y is valid.
@@ -161,13 +206,27 @@ func (c condition) covers(o condition) bool {
 			return false
 		}
 	}
-	for i := range o.source { // a pattern is covered by the same pattern; more is not asked
-		g := newGlob(o.source[i])
-		if o.source[i] != "" && !g.literal() && !slices.Contains(c.source, o.source[i]) {
+	for _, g := range o.globs {
+		if !slices.ContainsFunc(c.globs, func(wide glob) bool { return wide.covers(g) }) {
 			return false
 		}
 	}
 	return true
+}
+
+// overlap names two of who bears the pool of which the first is part of the second, if what they used or cost matters.
+func (p *pool) overlap() (part, whole string) {
+	if p.method != methodUsage && p.method != methodCost || len(p.targets) > 1000 {
+		return "", ""
+	}
+	for _, a := range p.targets {
+		for _, b := range p.targets {
+			if a.owner != b.owner && within(a.owner, b.owner) {
+				return ownerWords(a.owner), ownerWords(b.owner)
+			}
+		}
+	}
+	return "", ""
 }
 
 // Step is what one rule says of a record.
@@ -183,18 +242,18 @@ type Step struct {
 func (r *Rules) Explain(k schemas.AllocationKey, day schemas.Date) []Step {
 	var out []Step
 	for _, x := range r.rules {
-		a, why := x.try(k, day)
+		rows, why := x.applies(k, day, nil)
 		s := Step{RuleID: x.id, Version: x.version, Source: x.source, Matches: why == matched}
 		switch why {
 		case matched:
-			s.Source, s.Why = a.Source, x.matches()
+			s.Source, s.Why = x.assignment(rows).Source, x.matches()
 		case notValid:
-			s.Why = "not valid on " + day.String()
+			s.Why = "not valid on " + day.String() + ", but " + validWords(x.from, x.to)
 		case otherValue:
 			for _, c := range x.match {
 				if !c.holds(k) {
-					v, ok := value(k, c.field)
-					if !ok {
+					v, _ := value(k, c.field)
+					if v == "" {
 						v = "nothing"
 					}
 					s.Why = fmt.Sprintf("%s is %s, not %s", c.field, v, strings.TrimPrefix(c.String(), c.field+" "))
@@ -215,4 +274,14 @@ func (r *Rules) Explain(k schemas.AllocationKey, day schemas.Date) []Step {
 		}
 	}
 	return out
+}
+
+func validWords(from, to *schemas.Date) string {
+	switch {
+	case from == nil:
+		return "before " + to.String()
+	case to == nil:
+		return "from " + from.String()
+	}
+	return "from " + from.String() + " until before " + to.String()
 }

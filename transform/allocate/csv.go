@@ -2,6 +2,7 @@ package allocate
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/csv"
 	"errors"
 	"fmt"
@@ -9,6 +10,8 @@ import (
 	"maps"
 	"regexp"
 	"slices"
+	"sort"
+	"strconv"
 	"strings"
 	"unicode/utf8"
 
@@ -24,13 +27,14 @@ type table struct {
 	header  []string // the same as the file calls them
 	assigns []string // the attributes it has columns of, and "tags"
 	rows    []*tableRow
-	byKey   map[string][]*tableRow
-	used    bool // a rule looks it up
+	byKey   map[string][]*tableRow // those of a key in order of their validity, which don't overlap
+	used    bool                   // a rule looks it up
 }
 
 type tableRow struct {
 	line     int
 	key      string
+	source   string // " tokens.csv:7", to go behind that of the rule
 	from, to *schemas.Date
 	owner    schemas.Owner
 	tags     map[string]string
@@ -48,6 +52,7 @@ type sheet struct {
 	name    string
 	columns map[string]int
 	names   []string
+	line    int // of the header
 	r       *csv.Reader
 }
 
@@ -55,15 +60,15 @@ func openSheet(name string, content []byte, known func(column string) error) (*s
 	content = bytes.TrimPrefix(content, []byte("\xef\xbb\xbf"))
 	switch {
 	case len(content) > maxTableFile:
-		return nil, []error{fmt.Errorf("%s: larger than %d MiB", name, maxTableFile>>20)}
+		return nil, []error{fmt.Errorf("%s:1: it is larger than %d MiB", name, maxTableFile>>20)}
 	case !utf8.Valid(content):
 		return nil, []error{fmt.Errorf("%s:%d: the file is not UTF-8: save it as CSV UTF-8", name, 1+bytes.Count(content[:invalidAt(content)], []byte("\n")))}
 	case bytes.IndexByte(content, 0) >= 0:
-		return nil, []error{fmt.Errorf("%s: it has NUL bytes: it is no CSV file", name)}
+		return nil, []error{fmt.Errorf("%s:1: it has NUL bytes: it is no CSV file; save it as CSV UTF-8", name)}
 	}
 	s := &sheet{name: name, columns: map[string]int{}, r: csv.NewReader(bytes.NewReader(content))}
 	s.r.FieldsPerRecord = -1
-	header, _, _ := bytes.Cut(content, []byte("\n"))
+	header, _, _ := bytes.Cut(bytes.TrimLeft(content, "\r\n"), []byte("\n"))
 	for _, comma := range ";\t" {
 		if strings.Count(string(header), string(comma)) > strings.Count(string(header), string(s.r.Comma)) {
 			s.r.Comma = comma
@@ -74,17 +79,27 @@ func openSheet(name string, content []byte, known func(column string) error) (*s
 		if errors.Is(err, io.EOF) {
 			return nil, []error{fmt.Errorf("%s:1: the file is empty: its first line names the columns", name)}
 		}
-		return nil, []error{fmt.Errorf("%s: %w", name, err)}
+		return nil, []error{notCSV(name, err)}
 	}
 	var errs []error
+	s.line, _ = s.r.FieldPos(0)
 	for i, c := range row {
 		c = strings.TrimSpace(c)
-		if err := known(c); err != nil {
-			errs = append(errs, fmt.Errorf("%s:1: %w", name, err))
-			continue
+		_, twice := s.columns[c]
+		err := nameable(c)
+		switch {
+		case len(errs) >= maxMistakes:
+			return nil, append(errs, errors.New(andMore))
+		case c == "":
+			err = fmt.Errorf("column %d has no name: write one, or delete the column", i+1)
+		case err == nil && twice:
+			err = fmt.Errorf("the column %s stands twice: delete one", c)
+		case err == nil:
+			err = known(c)
 		}
-		if _, twice := s.columns[c]; twice {
-			errs = append(errs, fmt.Errorf("%s:1: the column %s stands twice", name, c))
+		if err != nil {
+			errs = append(errs, fmt.Errorf("%s:%d: %w", name, s.line, err))
+			continue
 		}
 		s.columns[c] = i
 	}
@@ -113,8 +128,11 @@ func (s *sheet) each(f func(line int, cell func(string) string) error) []error {
 		if errors.Is(err, io.EOF) {
 			return errs
 		}
+		if len(errs) >= maxMistakes {
+			return append(errs, errors.New(andMore))
+		}
 		if err != nil {
-			return append(errs, fmt.Errorf("%s: %w", s.name, err)) // it says which line
+			return append(errs, notCSV(s.name, err))
 		}
 		line, _ := s.r.FieldPos(0)
 		if !slices.ContainsFunc(row, func(c string) bool { return strings.TrimSpace(c) != "" }) {
@@ -125,9 +143,13 @@ func (s *sheet) each(f func(line int, cell func(string) string) error) []error {
 			continue
 		}
 		bad := error(nil)
-		for _, c := range row {
-			if err := nameable(c); err != nil {
-				bad = err
+		for i, c := range row {
+			err := nameable(c)
+			if err == nil {
+				err = failedFormula(strings.TrimSpace(c))
+			}
+			if err != nil && bad == nil {
+				bad = fmt.Errorf("%s: %w", strings.TrimSpace(s.names[i]), err)
 			}
 		}
 		if bad == nil {
@@ -143,6 +165,18 @@ func (s *sheet) each(f func(line int, cell func(string) string) error) []error {
 			errs = append(errs, fmt.Errorf("%s:%d: %w", s.name, line, bad))
 		}
 	}
+}
+
+// notCSV is what can't be read at all, with its line.
+func notCSV(name string, err error) error {
+	var at *csv.ParseError
+	switch {
+	case !errors.As(err, &at):
+		return fmt.Errorf("%s:1: %w", name, err)
+	case errors.Is(err, csv.ErrBareQuote), errors.Is(err, csv.ErrQuote):
+		return fmt.Errorf("%s:%d: a quote that opens or ends no cell: put the whole cell in quotes, and write those inside it twice", name, at.StartLine)
+	}
+	return fmt.Errorf("%s:%d: %w", name, at.StartLine, at.Err)
 }
 
 // tags are the cells of the columns tag.NAME.
@@ -188,8 +222,25 @@ func validity(cell func(string) string) (from, to *schemas.Date, err error) {
 	return from, to, nil
 }
 
-// scientific is what a spreadsheet makes of a long number: digits are lost then.
-var scientific = regexp.MustCompile(`^[0-9]+([.,][0-9]+)?[eE]\+[0-9]+$`)
+// What a spreadsheet makes of a long number, whose digits are lost then, and of a formula that fails.
+var (
+	scientific = regexp.MustCompile(`^[0-9]+([.,][0-9]+)?[eE]\+[0-9]+$`)
+	failed     = regexp.MustCompile(`^#(N/A|NV|[\pL\pN/]+[!?])$`)
+)
+
+func failedFormula(cell string) error {
+	if failed.MatchString(cell) {
+		return fmt.Errorf("%s is a formula that failed: mend it in the spreadsheet, or empty the cell", cell)
+	}
+	return nil
+}
+
+func rounded(cell string) error {
+	if scientific.MatchString(cell) {
+		return fmt.Errorf("%s is a rounded number: the spreadsheet has lost digits; format the column as text and enter it anew", cell)
+	}
+	return nil
+}
 
 // parse reads the file. Its cells are taken as they are: no patterns.
 func (t *table) parse(content []byte) []error {
@@ -205,7 +256,7 @@ func (t *table) parse(content []byte) []error {
 	}
 	for _, h := range t.header {
 		if _, ok := s.columns[h]; !ok {
-			errs = append(errs, fmt.Errorf("%s:1: no column %s, which table %s is looked up by", t.file, h, t.name))
+			errs = append(errs, fmt.Errorf("%s:%d: no column %s, which table %s is looked up by", t.file, s.line, h, t.name))
 		}
 	}
 	for _, a := range attributes {
@@ -217,22 +268,25 @@ func (t *table) parse(content []byte) []error {
 		t.assigns = append(t.assigns, "tags")
 	}
 	if len(t.assigns) == 0 {
-		errs = append(errs, fmt.Errorf("%s:1: it assigns nothing: it needs a column of %s or %sNAME", t.file, strings.Join(attributes, ", "), tagPrefix))
+		errs = append(errs, fmt.Errorf("%s:%d: it assigns nothing: it needs a column of %s or %sNAME", t.file, s.line, strings.Join(attributes, ", "), tagPrefix))
 	}
 	if len(errs) > 0 {
 		return errs
 	}
 	t.byKey = map[string][]*tableRow{}
-	return s.each(func(line int, cell func(string) string) error {
-		row := &tableRow{line: line, tags: s.tags(cell)}
+	errs = s.each(func(line int, cell func(string) string) error {
+		row := &tableRow{line: line, source: fmt.Sprintf(" %s:%d", t.file, line), tags: s.tags(cell)}
 		parts := make([]string, len(t.header))
 		for i, h := range t.header {
 			parts[i] = cell(h)
-			switch {
-			case parts[i] == "":
-				return fmt.Errorf("no %s", h)
-			case scientific.MatchString(parts[i]):
-				return fmt.Errorf("%s: %s is a rounded number: the spreadsheet has lost digits; format the column as text and enter it anew", h, parts[i])
+			if parts[i] == "" {
+				return fmt.Errorf("no %s: fill it, or delete the row", h)
+			}
+			if err := rounded(parts[i]); err != nil {
+				return fmt.Errorf("%s: %w", h, err)
+			}
+			if _, err := strconv.ParseInt(parts[i], 10, 64); err != nil && t.key[i] == schemas.FieldChannelID {
+				return fmt.Errorf("%s: %s is no channel: write a whole number such as 7", h, quote(parts[i]))
 			}
 		}
 		row.key = strings.Join(parts, "\x00")
@@ -248,15 +302,47 @@ func (t *table) parse(content []byte) []error {
 		if row.from, row.to, err = validity(cell); err != nil {
 			return err
 		}
-		for _, other := range t.byKey[row.key] {
-			if (other.to == nil || *other.to > start(row.from)) && (row.to == nil || *row.to > start(other.from)) {
-				return fmt.Errorf("%s is there already in line %d, for the same time", strings.Join(parts, ", "), other.line)
-			}
-		}
 		t.rows = append(t.rows, row)
 		t.byKey[row.key] = append(t.byKey[row.key], row)
 		return nil
 	})
+	return append(errs, t.overlaps()...)
+}
+
+// overlaps puts the rows of each key in order of their validity, and reports those that are valid at the same time.
+func (t *table) overlaps() []error {
+	var later []*tableRow // of each such two the one further down
+	other := map[*tableRow]*tableRow{}
+	for _, rows := range t.byKey {
+		slices.SortStableFunc(rows, func(a, b *tableRow) int { return cmp.Compare(start(a.from), start(b.from)) })
+		longest := rows[0] // that ends last of those so far
+		for _, row := range rows[1:] {
+			a, b := longest, row
+			if end(row.to) > end(longest.to) {
+				longest = row
+			}
+			if end(a.to) <= start(b.from) {
+				continue
+			}
+			if a.line > b.line {
+				a, b = b, a
+			}
+			if other[b] == nil {
+				later = append(later, b)
+			}
+			other[b] = a
+		}
+	}
+	slices.SortFunc(later, func(a, b *tableRow) int { return cmp.Compare(a.line, b.line) })
+	var errs []error
+	for _, row := range later {
+		if len(errs) == maxMistakes {
+			return append(errs, errors.New(andMore))
+		}
+		errs = append(errs, fmt.Errorf("%s:%d: %s is there already in line %d, for the same time: delete one, or give the rows from and to that don't overlap",
+			t.file, row.line, strings.ReplaceAll(row.key, "\x00", ", "), other[row].line))
+	}
+	return errs
 }
 
 // find is the row for a key, of which some attributes are known; nil if there is none on that day.
@@ -275,12 +361,12 @@ func (t *table) find(k schemas.AllocationKey, o schemas.Owner, day schemas.Date)
 		}
 		key += v
 	}
-	for _, row := range t.byKey[key] {
-		if (row.from == nil || day >= *row.from) && (row.to == nil || day < *row.to) {
-			return row
-		}
+	rows := t.byKey[key]
+	i := sort.Search(len(rows), func(i int) bool { return start(rows[i].from) > day }) - 1 // the last that has begun
+	if i < 0 || rows[i].to != nil && day >= *rows[i].to {
+		return nil
 	}
-	return nil
+	return rows[i]
 }
 
 // csv reads rules from a table: a row each.
@@ -298,13 +384,13 @@ func (p *parser) csv(content []byte) {
 		return
 	}
 	if _, ok := s.columns["id"]; !ok {
-		p.bad(1, "no column id: each rule has a name")
+		p.bad(s.line, "no column id: each rule has a name")
 		return
 	}
 	p.errs = append(p.errs, s.each(func(line int, cell func(string) string) error {
 		x := &rule{position: len(p.rules) + 1, id: cell("id"), line: line, source: fmt.Sprintf("%s:%d", p.name, line), tags: s.tags(cell)}
 		if x.id == "" {
-			return errors.New("no id: each rule has a name")
+			return errors.New("no id: each rule has a name; rows of one name are its versions")
 		}
 		var err error
 		if x.from, x.to, err = validity(cell); err != nil {
@@ -321,11 +407,16 @@ func (p *parser) csv(content []byte) {
 			if v == "" {
 				continue
 			}
-			patterns := strings.Split(v, "|")
-			for i := range patterns {
-				patterns[i] = strings.TrimSpace(patterns[i])
-				if scientific.MatchString(patterns[i]) {
-					return fmt.Errorf("rule %s: %s: %s is a rounded number: the spreadsheet has lost digits; format the column as text and enter it anew", x.id, f, patterns[i])
+			patterns := alternatives(v)
+			for _, pattern := range patterns {
+				if pattern == "" {
+					return fmt.Errorf("rule %s: %s: %s has nothing before, after or between its |: take the | out", x.id, f, quote(v))
+				}
+				if err := rounded(pattern); err != nil {
+					return fmt.Errorf("rule %s: %s: %w", x.id, f, err)
+				}
+				if err := possible(f, pattern); err != nil {
+					return fmt.Errorf("rule %s: %w", x.id, err)
 				}
 			}
 			x.match = append(x.match, newCondition(matchFields[f], patterns))
@@ -333,4 +424,22 @@ func (p *parser) csv(content []byte) {
 		p.rules = append(p.rules, x)
 		return nil
 	})...)
+}
+
+// alternatives are the patterns of a cell, which | separates; after a \ it is a character like others.
+func alternatives(cell string) []string {
+	var out []string
+	begin, escaped := 0, false
+	for i, c := range cell {
+		switch {
+		case escaped:
+			escaped = false
+		case c == '\\':
+			escaped = true
+		case c == '|':
+			out = append(out, strings.TrimSpace(cell[begin:i]))
+			begin = i + 1
+		}
+	}
+	return append(out, strings.TrimSpace(cell[begin:]))
 }

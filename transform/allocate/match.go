@@ -98,7 +98,11 @@ type globPart struct {
 	text []rune // anyRune is any one character
 }
 
-const anyRune = -1
+// Marks in place of a character.
+const (
+	anyRune = -1 // of a pattern: any one character
+	anyText = -2 // of a text that stands for many, see covers: any text
+)
 
 func newGlob(pattern string) glob {
 	g := glob{{}}
@@ -137,8 +141,9 @@ func (g glob) everything() bool {
 
 // match takes time in proportion to the text times the longest run of the pattern: after a *, the first place where
 // the next run fits is as good as any later one.
-func (g glob) match(s string) bool {
-	text := []rune(s)
+func (g glob) match(s string) bool { return g.matches([]rune(s)) }
+
+func (g glob) matches(text []rune) bool {
 	for i, p := range g {
 		switch {
 		case !p.many:
@@ -166,11 +171,24 @@ func fits(text, run []rune) bool {
 		return false
 	}
 	for i, r := range run {
-		if r != anyRune && r != text[i] {
+		if r == anyRune && text[i] == anyText || r != anyRune && r != text[i] {
 			return false
 		}
 	}
 	return true
+}
+
+// covers says whether g surely matches all that o matches: it matches o's own text, in which only a * of g takes what
+// a * or ? of o may stand for.
+func (g glob) covers(o glob) bool {
+	var text []rune
+	for _, p := range o {
+		if p.many {
+			text = append(text, anyText)
+		}
+		text = append(text, p.text...)
+	}
+	return g.matches(text)
 }
 
 func sortedKeys(m map[string]string) []string { return slices.Sorted(maps.Keys(m)) }

@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"math"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -22,6 +24,8 @@ import (
 const (
 	maxRulesFile = 8 << 20
 	maxText      = 1000 // characters of a name
+	maxTables    = 100
+	maxMistakes  = 100 // that are reported of a file
 )
 
 // The fields that a rule can match on, as they are called in a rules file.
@@ -41,20 +45,21 @@ var (
 )
 
 // Parse reads a rules file: CSV if its name ends in .csv, else YAML. open reads the tables it names; their names are
-// relative and stay below the file's directory. Every mistake is reported, with its file and line.
+// relative and stay below the file's directory. Of each file up to 100 mistakes are reported, a line each, with its file
+// and line.
 func Parse(file File, open func(name string) ([]byte, error)) (*Rules, error) {
 	p := &parser{name: file.Name, open: open, files: []File{file}}
 	switch {
 	case len(file.Content) > maxRulesFile:
-		return nil, fmt.Errorf("%s: %d bytes: rules of more than %d MiB are a mistake", file.Name, len(file.Content), maxRulesFile>>20)
+		return nil, fmt.Errorf("%s:1: %d bytes: rules of more than %d MiB are a mistake", file.Name, len(file.Content), maxRulesFile>>20)
 	case strings.EqualFold(filepath.Ext(file.Name), ".csv"):
 		p.csv(file.Content)
 	default:
 		p.yaml(file.Content)
 	}
 	p.versions()
-	if len(p.errs) > 0 {
-		return nil, errors.Join(p.errs...)
+	if err := p.all(); err != nil {
+		return nil, err
 	}
 	return newRules(p.rules, p.tables, p.pools, p.files), nil
 }
@@ -66,12 +71,38 @@ type parser struct {
 	rules  []*rule
 	tables []*table
 	pools  []*pool
-	errs   []error
+	errs   []error // in tables, or in a sheet of rules
+
+	mistakes []mistake
+	full     bool // there are more mistakes than are reported
 }
 
 func (p *parser) bad(line int, format string, args ...any) {
-	p.errs = append(p.errs, fmt.Errorf("%s:%d: "+format, append([]any{p.name, line}, args...)...))
+	if p.full = len(p.mistakes) >= maxMistakes; !p.full {
+		p.mistakes = append(p.mistakes, mistake{line, fmt.Errorf("%s:%d: "+format, append([]any{p.name, line}, args...)...)})
+	}
 }
+
+// mistake is one in the rules file itself.
+type mistake struct {
+	line int
+	err  error
+}
+
+// all are the mistakes: those in tables, then those in the rules file in order of their lines.
+func (p *parser) all() error {
+	slices.SortStableFunc(p.mistakes, func(a, b mistake) int { return a.line - b.line })
+	errs := p.errs
+	for _, m := range p.mistakes {
+		errs = append(errs, m.err)
+	}
+	if p.full {
+		errs = append(errs, errors.New(andMore))
+	}
+	return errors.Join(errs...)
+}
+
+const andMore = "… and more; these first"
 
 func (p *parser) yaml(content []byte) {
 	if !utf8.Valid(content) {
@@ -85,7 +116,7 @@ func (p *parser) yaml(content []byte) {
 			p.bad(1, "the file is empty: write rules: and below it a list, or take allocation.rules out of the config")
 			return
 		}
-		p.errs = append(p.errs, fmt.Errorf("%s: %w", p.name, err))
+		p.notYAML(content, err)
 		return
 	}
 	if err := dec.Decode(new(yaml.Node)); !errors.Is(err, io.EOF) {
@@ -98,13 +129,16 @@ func (p *parser) yaml(content []byte) {
 	}
 	top := p.mapping(root.Content[0], "the file", fileKeys)
 	if v := top["version"]; v != nil && v.Value != "1" {
-		p.bad(v.Line, "version %q: this program reads version 1", v.Value)
+		p.bad(v.Line, "version %s: this program reads version 1", quote(v.Value))
 	}
 	tables := map[string]*table{}
-	for _, name := range p.entries(top["tables"], "tables") {
-		if t := p.table(name.key, name.value); t != nil {
-			tables[name.key.Value] = t
-		}
+	named := p.entries(top["tables"], "tables")
+	if len(named) > maxTables {
+		p.bad(top["tables"].Line, "tables: %d of them: write at most %d", len(named), maxTables)
+		return
+	}
+	for _, name := range named {
+		tables[name.key.Value] = p.table(name.key, name.value) // nil if it has a mistake, which is enough to say of it
 	}
 	pools := map[string]*pool{}
 	for _, name := range p.entries(top["pools"], "pools") {
@@ -115,8 +149,38 @@ func (p *parser) yaml(content []byte) {
 		return
 	}
 	for _, n := range p.list(top["rules"], "rules") {
+		if p.full {
+			return // to look for words that are meant takes time
+		}
 		p.rule(n, tables, pools)
 	}
+}
+
+// yamlPlace is how the library begins what it says.
+var yamlPlace = regexp.MustCompile(`^yaml: (?:line ([0-9]+): )?`)
+
+// notYAML reports what can't be read at all, with the two mistakes that are most likely in a rules file.
+func (p *parser) notYAML(content []byte, err error) {
+	m := yamlPlace.FindStringSubmatch(err.Error())
+	line, text := 1, err.Error()
+	if m != nil {
+		text = text[len(m[0]):]
+		if n, err := strconv.Atoi(m[1]); err == nil {
+			line = n
+		}
+	}
+	hint := ""
+	switch {
+	case strings.HasPrefix(text, "unknown anchor '"): // its line is never told
+		name, _, _ := strings.Cut(strings.TrimPrefix(text, "unknown anchor '"), "'")
+		line = 1 + bytes.Count(content[:max(bytes.Index(content, []byte("*"+name)), 0)], []byte("\n"))
+		fallthrough
+	case strings.Contains(text, "alphabetic or numeric"):
+		hint = `: a value that begins with * needs quotes, like "*-prod"`
+	case strings.Contains(text, "tab character"), strings.Contains(text, "cannot start any token"):
+		hint = ": indent with spaces, and put values that begin with @ or % in quotes"
+	}
+	p.bad(line, "it is no YAML: %s%s", text, hint)
 }
 
 // alias is the first alias below n: they can make a small file huge.
@@ -148,11 +212,11 @@ func (p *parser) entries(n *yaml.Node, what string) []entry {
 	for i := 0; i+1 < len(n.Content); i += 2 {
 		k := n.Content[i]
 		if seen[k.Value] {
-			p.bad(k.Line, "%s: %s stands twice", what, k.Value)
+			p.bad(k.Line, "%s: %s stands twice: take one out", what, shown(k.Value))
 			continue
 		}
 		seen[k.Value] = true
-		if p.text(k, what) {
+		if p.named(k, what) {
 			out = append(out, entry{k, n.Content[i+1]})
 		}
 	}
@@ -170,9 +234,9 @@ func (p *parser) mapping(n *yaml.Node, what string, known []string) map[string]*
 		k := n.Content[i]
 		switch {
 		case !slices.Contains(known, k.Value):
-			p.bad(k.Line, "%s: unknown key %s%s", what, k.Value, nearest(k.Value, known))
+			p.bad(k.Line, "%s: unknown key %s%s", what, shown(k.Value), nearest(k.Value, known))
 		case out[k.Value] != nil:
-			p.bad(k.Line, "%s: %s stands twice", what, k.Value)
+			p.bad(k.Line, "%s: %s stands twice: take one out", what, k.Value)
 		default:
 			out[k.Value] = n.Content[i+1]
 		}
@@ -188,10 +252,23 @@ func (p *parser) list(n *yaml.Node, what string) []*yaml.Node {
 	return n.Content
 }
 
+// named is text that isn't empty: a name that people give.
+func (p *parser) named(n *yaml.Node, what string) bool {
+	if n.Kind == yaml.ScalarNode && (n.Value == "" || n.Tag == "!!null") {
+		p.bad(n.Line, "%s: an entry without a name: write one", what)
+		return false
+	}
+	return p.text(n, what)
+}
+
 // text says whether n is a plain value that can stand for a name in tables, statements and terminals.
 func (p *parser) text(n *yaml.Node, what string) bool {
 	if n.Kind != yaml.ScalarNode {
 		p.bad(n.Line, "%s: write one value", what)
+		return false
+	}
+	if n.Tag == "!!null" {
+		p.bad(n.Line, "%s: nothing: write a value, or take it out", what)
 		return false
 	}
 	if err := nameable(n.Value); err != nil {
@@ -205,10 +282,19 @@ func nameable(s string) error {
 	if utf8.RuneCountInString(s) > maxText {
 		return fmt.Errorf("a text of %d characters: write at most %d", utf8.RuneCountInString(s), maxText)
 	}
-	if i := strings.IndexFunc(s, unicode.IsControl); i >= 0 {
-		return fmt.Errorf("%q has a control character: take it out", s)
+	if strings.ContainsFunc(s, unicode.IsControl) {
+		return fmt.Errorf("%s has a control character: take it out", quote(s))
+	}
+	if strings.ContainsFunc(s, invisible) {
+		return fmt.Errorf("%s has a character that nobody sees: take it out", quote(s))
 	}
 	return nil
+}
+
+// invisible are characters that make two names look the same, or turn the text around them: they come along when
+// text is copied from a page. Joiners stay: scripts and emoji need them.
+func invisible(r rune) bool {
+	return unicode.In(r, unicode.Cf, unicode.Zl, unicode.Zp) && r != '\u200c' && r != '\u200d'
 }
 
 func (p *parser) date(n *yaml.Node, what string) *schemas.Date {
@@ -217,7 +303,7 @@ func (p *parser) date(n *yaml.Node, what string) *schemas.Date {
 	}
 	d, err := schemas.ParseDate(n.Value)
 	if err != nil {
-		p.bad(n.Line, "%s: %w", what, err)
+		p.bad(n.Line, "%s: %s is not a date like 2026-11-01", what, quote(n.Value))
 		return nil
 	}
 	return &d
@@ -251,28 +337,36 @@ func (p *parser) rule(n *yaml.Node, tables map[string]*table, pools map[string]*
 			names = l.Content
 		}
 		for _, name := range names {
-			if t := tables[name.Value]; t != nil {
+			switch t, there := tables[name.Value]; {
+			case t != nil:
 				x.lookup = append(x.lookup, t)
 				t.used = true
-			} else {
-				p.bad(name.Line, "%s: lookup: no table %q%s", what, name.Value, nearest(name.Value, slices.Sorted(maps.Keys(tables))))
+			case !there:
+				p.bad(name.Line, "%s: lookup: no table %s%s", what, quote(name.Value), nearest(name.Value, slices.Sorted(maps.Keys(tables))))
 			}
 		}
-		p.chain(x, l.Line, what)
+		if len(names) == 0 {
+			p.bad(l.Line, "%s: lookup: it is empty: write the name of a table, or take it out", what)
+		}
+		if len(x.lookup) == len(names) {
+			p.chain(x, l.Line, what)
+		}
 	}
+	before := len(p.mistakes)
 	if a := m["assign"]; a != nil {
 		x.owner, x.tags = p.assign(a, what+": assign", assignKeys)
 	}
+	good := len(p.mistakes) == before
 	if name := m["pool"]; name != nil {
 		x.pool = pools[name.Value]
 		if x.pool == nil {
-			p.bad(name.Line, "%s: no pool %q: define it below pools%s", what, name.Value, nearest(name.Value, slices.Sorted(maps.Keys(pools))))
+			p.bad(name.Line, "%s: no pool %s: define it below pools%s", what, quote(name.Value), nearest(name.Value, slices.Sorted(maps.Keys(pools))))
 		}
 	}
 	switch {
 	case m["pool"] != nil && (m["assign"] != nil || m["lookup"] != nil):
 		p.bad(n.Line, "%s: it has pool and assign or lookup: cost goes to a pool or to an owner", what)
-	case m["pool"] == nil && m["lookup"] == nil && x.owner == (schemas.Owner{}) && len(x.tags) == 0:
+	case m["pool"] == nil && m["lookup"] == nil && x.owner == (schemas.Owner{}) && len(x.tags) == 0 && good:
 		p.bad(n.Line, "%s: it assigns nothing: write assign: and below it cost_center, team, …, or pool: or lookup:", what)
 	}
 }
@@ -307,20 +401,40 @@ func (p *parser) condition(x *rule, name string, n *yaml.Node, what string) {
 	}
 	var patterns []string
 	for _, v := range values {
+		if v.Tag == "!!null" {
+			if v.Value == "" { // forgotten, or meant?
+				p.bad(v.Line, "%s: match: %s: no value: write \"\" for records that have none, or take it out", what, name)
+			} else {
+				patterns = append(patterns, "")
+			}
+			continue
+		}
 		if !p.text(v, what+": match: "+name) {
 			continue
 		}
 		if v.Tag == "!!float" {
-			p.bad(v.Line, "%s: match: %s: %s is read as a number: put it in quotes", what, name, v.Value)
+			p.bad(v.Line, "%s: match: %s: %s is read as a number: put it in quotes", what, name, shown(v.Value))
 			continue
 		}
-		s := v.Value
-		if v.Tag == "!!null" {
-			s = ""
+		if err := possible(name, v.Value); err != nil {
+			p.bad(v.Line, "%s: match: %w", what, err)
+			continue
 		}
-		patterns = append(patterns, s)
+		patterns = append(patterns, v.Value)
 	}
 	x.match = append(x.match, newCondition(matchFields[name], patterns))
+}
+
+// possible refuses a pattern that no value of the field is like.
+func possible(name, pattern string) error {
+	g := newGlob(pattern)
+	if matchFields[name] != schemas.FieldChannelID || pattern == "" || !g.literal() {
+		return nil
+	}
+	if n, err := strconv.ParseInt(g.text(), 10, 64); err != nil || strconv.FormatInt(n, 10) != g.text() {
+		return fmt.Errorf("%s: %s is no channel: write a whole number such as 7, or a pattern like 1*", name, quote(pattern))
+	}
+	return nil
 }
 
 // assign reads attributes and tags.
@@ -346,8 +460,11 @@ func (p *parser) assign(n *yaml.Node, what string, known []string) (schemas.Owne
 
 // assignable refuses what a report would take for something else.
 func assignable(s string) error {
-	if s == schemas.Unallocated {
+	if strings.EqualFold(s, schemas.Unallocated) {
 		return fmt.Errorf("%s is what no rule matches: give it another name", s)
+	}
+	if err := rounded(s); err != nil {
+		return err
 	}
 	if s != strings.TrimSpace(s) {
 		return fmt.Errorf("%q begins or ends with a space: take it out", s)
@@ -373,7 +490,7 @@ func (p *parser) table(name, n *yaml.Node) *table {
 			field, ok = k.Value, true
 		}
 		if !ok {
-			p.bad(k.Line, "%s: key: no field %q%s", what, k.Value, nearest(k.Value, append(slices.Sorted(maps.Keys(matchFields)), attributes...)))
+			p.bad(k.Line, "%s: key: no field %s%s", what, quote(k.Value), nearest(k.Value, append(slices.Sorted(maps.Keys(matchFields)), attributes...)))
 			return nil
 		}
 		t.key = append(t.key, field)
@@ -383,17 +500,18 @@ func (p *parser) table(name, n *yaml.Node) *table {
 		p.bad(m["key"].Line, "%s: key: write a field", what)
 		return nil
 	}
-	if !filepath.IsLocal(t.file) || strings.ContainsAny(t.file, `\:`) {
-		p.bad(m["file"].Line, "%s: file %q: write a path below the directory of %s, with slashes", what, t.file, p.name)
+	if err := nameable(t.file); err != nil {
+		p.bad(m["file"].Line, "%s: file: %w", what, err)
 		return nil
 	}
-	content, err := p.open(t.file)
+	if !filepath.IsLocal(t.file) || strings.ContainsAny(t.file, `\:`) {
+		p.bad(m["file"].Line, "%s: file %s: write a path below the directory of %s, with slashes", what, quote(t.file), p.name)
+		return nil
+	}
+	content, err := p.read(t.file)
 	if err != nil {
 		p.bad(m["file"].Line, "%s: %w", what, err)
 		return nil
-	}
-	if !slices.ContainsFunc(p.files[1:], func(f File) bool { return f.Name == t.file }) {
-		p.files = append(p.files, File{t.file, content})
 	}
 	if errs := t.parse(content); len(errs) > 0 {
 		p.errs = append(p.errs, errs...)
@@ -403,81 +521,18 @@ func (p *parser) table(name, n *yaml.Node) *table {
 	return t
 }
 
-func (p *parser) pool(name, n *yaml.Node) *pool {
-	what := "pool " + name.Value
-	out := &pool{name: name.Value, line: name.Line, source: fmt.Sprintf("%s:%d", p.name, name.Line)}
-	p.pools = append(p.pools, out)
-	m := p.mapping(n, what, poolKeys)
-	methods := []string{methodFixed, methodEven, methodUsage, methodCost}
-	if s := m["split"]; s == nil || !slices.Contains(methods, s.Value) {
-		given := ""
-		if s != nil {
-			given = s.Value
+// read is a file's content, once read for all tables that stand in it: it may change meanwhile.
+func (p *parser) read(name string) ([]byte, error) {
+	for _, f := range p.files[1:] {
+		if f.Name == name {
+			return f.Content, nil
 		}
-		p.bad(name.Line, "%s: split %q: write one of %s%s", what, given, strings.Join(methods, ", "), nearest(given, methods))
-	} else {
-		out.method = s.Value
 	}
-	to := m["to"]
-	switch {
-	case to == nil:
-		p.bad(name.Line, "%s: no to: write who bears it, as a list, or all", what)
-		return out
-	case to.Kind == yaml.ScalarNode && to.Value == "all":
-		if out.method == methodFixed {
-			p.bad(to.Line, "%s: a fixed split needs a list of who bears which share", what)
-		}
-		out.all = true
-		return out
+	content, err := p.open(name)
+	if err == nil {
+		p.files = append(p.files, File{name, content})
 	}
-	sum := schemas.Decimal(0)
-	for _, v := range p.list(to, what+": to") {
-		who := what + ": to"
-		known := targetKeys
-		t := target{weight: one}
-		got := p.mapping(v, who, known)
-		weight := got["weight"]
-		if out.method == methodFixed {
-			weight = got["share"]
-			if got["weight"] != nil || weight == nil {
-				p.bad(v.Line, "%s: a fixed split goes by share: write share: 0.3 or the like", who)
-			}
-		} else if got["share"] != nil {
-			p.bad(v.Line, "%s: share is for a fixed split: write weight", who)
-		}
-		for _, f := range ownerFields(&t.owner) {
-			if a := got[f.name]; a != nil && p.text(a, who) {
-				if err := assignable(a.Value); err != nil {
-					p.bad(a.Line, "%s: %s: %w", who, f.name, err)
-				}
-				*f.value = a.Value
-			}
-		}
-		if t.owner == (schemas.Owner{}) {
-			p.bad(v.Line, "%s: an entry without cost_center, team, project, environment or gl_code", who)
-		}
-		if slices.ContainsFunc(out.targets, func(o target) bool { return o.owner == t.owner }) {
-			p.bad(v.Line, "%s: it stands twice", who)
-		}
-		if weight != nil {
-			w, err := schemas.ParseDecimal([]byte(weight.Value))
-			if err != nil || w < 0 {
-				p.bad(weight.Line, "%s: %q is not a weight: write a number of 0 or more, such as 0.25 or 3", who, weight.Value)
-			}
-			t.weight = w
-		}
-		sum += min(t.weight, 1_000_000*one) // no overflow: it is only looked at for being 0
-		out.targets = append(out.targets, t)
-	}
-	switch {
-	case len(out.targets) == 0:
-		p.bad(to.Line, "%s: nobody bears it: write a list, or all", what)
-	case len(out.targets) > 10_000:
-		p.bad(to.Line, "%s: more than 10000 bear it", what)
-	case sum == 0:
-		p.bad(to.Line, "%s: every share or weight is 0: nobody would bear it", what)
-	}
-	return out
+	return content, err
 }
 
 // versions numbers the rules of one id in order of their validity, and refuses those that overlap.
@@ -491,29 +546,41 @@ func (p *parser) versions() {
 	for _, id := range slices.Sorted(maps.Keys(byID)) {
 		rules := byID[id]
 		slices.SortStableFunc(rules, func(a, b *rule) int { return int(start(a.from)) - int(start(b.from)) })
+		longest := rules[0] // that ends last of those so far
 		for i, x := range rules {
 			x.version = i + 1
-			if i > 0 && (rules[i-1].to == nil || *rules[i-1].to > start(x.from)) {
-				p.bad(x.line, "rule %s: it is valid at the same time as that of line %d: end that with to: %s, or give it another id",
-					id, rules[i-1].line, beginning(x.from))
+			if i > 0 && end(longest.to) > start(x.from) {
+				p.bad(x.line, "rule %s: it is valid at the same time as that of line %d: %s give it another id", id, longest.line, ending(longest, x))
+			}
+			if end(x.to) > end(longest.to) {
+				longest = x
 			}
 		}
 	}
 }
 
+// ending says how x can end before its successor, if it can.
+func ending(x, successor *rule) string {
+	if start(x.from) < start(successor.from) {
+		return fmt.Sprintf("end that with to: %s, or", successor.from)
+	}
+	return "begin one later and end the other there, or"
+}
+
 // start is the first day of a validity; a nil one begins before all.
 func start(d *schemas.Date) schemas.Date {
 	if d == nil {
-		return -1 << 30
+		return math.MinInt32
 	}
 	return *d
 }
 
-func beginning(d *schemas.Date) string {
+// end is the day at which a validity ends; a nil one ends after all.
+func end(d *schemas.Date) schemas.Date {
 	if d == nil {
-		return "a date"
+		return math.MaxInt32
 	}
-	return d.String()
+	return *d
 }
 
 // nearest proposes the known word that is closest to the given one, or lists them.
@@ -522,7 +589,7 @@ func nearest(given string, known []string) string {
 		return ""
 	}
 	best, bestAt := "", utf8.RuneCountInString(given)/2+2
-	if len(given) <= 100 {
+	if len(given) <= 100 && len(known) <= 1000 {
 		for _, k := range known {
 			if d := distance(given, k); d < bestAt {
 				best, bestAt = k, d
@@ -565,4 +632,12 @@ func quote(s string) string {
 		s = string(r[:60]) + "…"
 	}
 	return strconv.Quote(s)
+}
+
+// shown is s without quotes where it is a plain word.
+func shown(s string) string {
+	if q := quote(s); q != `"`+s+`"` || s == "" {
+		return q
+	}
+	return s
 }

@@ -5,6 +5,7 @@ import (
 	"maps"
 	"os"
 	"slices"
+	"strings"
 	"testing"
 )
 
@@ -50,48 +51,37 @@ func TestTheSchemaForEditorsKnowsTheSameKeys(t *testing.T) {
 	}
 }
 
-func TestCheckFindsRulesThatDoNothing(t *testing.T) {
-	r, err := parse(t, `tables: {t: {file: t.csv, key: token_id}, u: {file: t.csv, key: token_id}}
-rules:
-- {id: a, to: 2026-02-01, match: {token_id: x}, assign: {team: a}}
-- {id: a, from: 2026-03-01, match: {token_id: x}, assign: {team: b}}
-- {id: wide, match: {token_id: ["x", "y*"]}, assign: {team: c}}
-- {id: narrow, match: {token_id: "y1", model: m}, assign: {team: d}}
-- {id: taken, match: {token_id: "?", model: "*"}, assign: {team: f}}
-- {id: idle, match: {token_id: qq}, assign: {team: e}}
-- {id: table, lookup: t}
-pools: {p: {split: even, to: all}}
-`, map[string]string{"t.csv": "token_id,team\nz,zz\nnever,n\n"})
+// What docs/allocation.md shows is what there is: the example, and the words of the mistakes.
+func TestTheDocsShowTheExampleAndRealMistakes(t *testing.T) {
+	b, err := os.ReadFile("../../docs/allocation.md")
 	if err != nil {
 		t.Fatal(err)
 	}
-	used := func(token string) Used {
-		return Used{Key: key(token), First: day("2026-01-15"), Last: day("2026-03-15")}
+	rules, err := os.ReadFile("testdata/allocation.yaml")
+	if err != nil {
+		t.Fatal(err)
 	}
-	var got []string
-	for _, f := range r.Check([]Used{used("x"), used("y2"), used("zz"), used("z")}) {
-		got = append(got, f.Severity+" "+f.RuleID+" "+f.Source+" "+f.Message)
-	}
-	want := []string{
-		"warning narrow a.yaml:6 it never applies: rule wide in line 5 matches all that it matches, and stands before it",
-		"info idle a.yaml:8 it matches nothing of what was used",
-		"warning table a.yaml:9 everything that it matches is taken by rules before it: taken",
-		"warning a a.yaml:4 between 2026-02-01 and 2026-03-01 no version of it is valid: the one before ends, in line 3, before this begins",
-		"info  a.yaml:10 pool p: no rule sends cost to it",
-		"info  t.csv nothing that was used is in its lines 2, 3",
-		"info  a.yaml:1 table u: no rule looks it up",
-	}
-	if !slices.Equal(got, want) {
-		for _, g := range got {
-			t.Log(g)
+	_, mistakes := parse(`tables:
+  tokens: {file: tokens.csv, key: token_id}
+rules:
+  - id: research
+    match: {account: acme, token_id: *-prod}
+`, nil)
+	_, more := parse(`tables:
+  tokens: {file: tokens.csv, key: token_id}
+rules:
+  - {id: research, match: {modle: "claude-*"}, assign: {cost_centre: R&D}}
+  - {id: search, to: 2026-09-01, match: {channel: seven}, assign: {team: search}}
+  - {id: search, from: 2026-07-01, assign: {team: product}}
+  - {id: by-token, lookup: tokens}
+  - {id: rest, pool: platfrom}
+pools:
+  platform: {split: fixed, to: [{cost_center: R&D, weight: 2}]}
+`, map[string]string{"tokens.csv": "token_id,team\n1.23457E+18,research\ntk_7,#N/A\ntk_8,search\ntk_8,product\n"})
+	for name, want := range map[string]string{"the example": string(rules), "no YAML": mistakes.Error(), "mistakes": more.Error()} {
+		want = strings.TrimSpace(strings.ReplaceAll(want, "a.yaml:", "allocation.yaml:"))
+		if !strings.Contains(string(b), "```\n"+want+"\n```") && !strings.Contains(string(b), "```yaml\n"+want+"\n```") {
+			t.Errorf("%s: the docs don't show\n%s", name, want)
 		}
-		t.Errorf("want %q", want)
-	}
-	var why []string
-	for _, s := range r.Explain(key("y2"), day("2026-02-10")) {
-		why = append(why, s.Why)
-	}
-	if want := []string{"not valid on 2026-02-10", "not valid on 2026-02-10", "token_id x or y*"}; !slices.Equal(why, want) {
-		t.Errorf("explained %q", why)
 	}
 }

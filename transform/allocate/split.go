@@ -3,13 +3,127 @@ package allocate
 import (
 	"fmt"
 	"math/big"
+	"slices"
+	"strings"
+
+	"go.yaml.in/yaml/v3"
 
 	"github.com/usagelake/usagelake/schemas"
 )
 
+// pool is a shared pool and how it is split.
+type pool struct {
+	name    string
+	line    int
+	source  string
+	method  string
+	all     bool
+	targets []target
+}
+
+// target bears a part of a pool.
+type target struct {
+	owner  schemas.Owner
+	weight *big.Int // in units of 1e-12; of a fixed split its share
+}
+
+// The ways to split a pool.
+const (
+	methodFixed = "fixed"
+	methodEven  = "even"
+	methodUsage = "usage"
+	methodCost  = "cost"
+)
+
+// maxTargets bounds the list of who bears a pool.
+const maxTargets = 10_000
+
+// pool reads a pool of a rules file.
+func (p *parser) pool(name, n *yaml.Node) *pool {
+	what := "pool " + name.Value
+	out := &pool{name: name.Value, line: name.Line, source: fmt.Sprintf("%s:%d", p.name, name.Line)}
+	p.pools = append(p.pools, out)
+	m := p.mapping(n, what, poolKeys)
+	methods := []string{methodFixed, methodEven, methodUsage, methodCost}
+	if s := m["split"]; s == nil || !slices.Contains(methods, s.Value) {
+		given := ""
+		if s != nil {
+			given = s.Value
+		}
+		p.bad(name.Line, "%s: split %s: write one of %s%s", what, quote(given), strings.Join(methods, ", "), nearest(given, methods))
+	} else {
+		out.method = s.Value
+	}
+	to := m["to"]
+	switch {
+	case to == nil:
+		p.bad(name.Line, "%s: no to: write who bears it, as a list, or all", what)
+		return out
+	case to.Kind == yaml.ScalarNode && to.Value == "all":
+		if out.method == methodFixed {
+			p.bad(to.Line, "%s: a fixed split needs a list of who bears which share", what)
+		}
+		out.all = true
+		return out
+	}
+	entries := p.list(to, what+": to")
+	if len(entries) > maxTargets {
+		p.bad(to.Line, "%s: %d bear it: write at most %d", what, len(entries), maxTargets)
+		return out
+	}
+	nothing, seen := true, map[schemas.Owner]bool{}
+	for _, v := range entries {
+		who := what + ": to"
+		known := targetKeys
+		t := target{weight: one}
+		got := p.mapping(v, who, known)
+		weight := got["weight"]
+		if out.method == methodFixed {
+			weight = got["share"]
+			if got["weight"] != nil || weight == nil {
+				p.bad(v.Line, "%s: a fixed split goes by share: write share: 0.3 or the like", who)
+			}
+		} else if got["share"] != nil {
+			p.bad(v.Line, "%s: share is for a fixed split: write weight", who)
+		}
+		for _, f := range ownerFields(&t.owner) {
+			if a := got[f.name]; a != nil && p.text(a, who) {
+				if err := assignable(a.Value); err != nil {
+					p.bad(a.Line, "%s: %s: %w", who, f.name, err)
+				}
+				*f.value = a.Value
+			}
+		}
+		if t.owner == (schemas.Owner{}) {
+			p.bad(v.Line, "%s: an entry without cost_center, team, project, environment or gl_code", who)
+		}
+		if seen[t.owner] {
+			p.bad(v.Line, "%s: it stands twice: take one out", who)
+		}
+		seen[t.owner] = true
+		if weight != nil {
+			w, err := schemas.ParseMoney(weight.Value) // as exact as money, and as large
+			if err != nil || w.Sign() < 0 {
+				p.bad(weight.Line, "%s: %s is not a weight: write a number of 0 or more, such as 0.25 or 3, with at most 12 decimals", who, quote(weight.Value))
+				w = one
+			}
+			t.weight = w
+		}
+		nothing = nothing && t.weight.Sign() == 0
+		out.targets = append(out.targets, t)
+	}
+	switch {
+	case len(out.targets) == 0:
+		p.bad(to.Line, "%s: nobody bears it: write a list, or all", what)
+	case nothing:
+		p.bad(to.Line, "%s: every share or weight is 0: nobody would bear it", what)
+	}
+	return out
+}
+
 // Split parts the costs of shared pools, all of one month, among who bears them. What a split by usage or cost goes by
 // are the direct costs of the month in the currency of the cost: tokens, or net cost, negative ones as 0. Where there
-// is nothing to go by the parts are equal, and the method says so. The shares of each cost sum to it in every measure,
+// is nothing to go by the parts of all whose weight isn't 0 are equal, and the method says so. The shares of each cost sum to it in every measure,
 // and of each share the list cost less the discount differs from the net cost as much as the cost's does, in parts.
 func (r *Rules) Split(month schemas.Date, costs []schemas.PoolCost, direct []schemas.DirectCost) ([]schemas.PoolShare, error) {
 	type basis struct{ pool, currency string }
@@ -64,89 +178,127 @@ func (p *pool) divide(currency *string, direct []schemas.DirectCost) division {
 	d := division{method: p.method}
 	targets := p.targets
 	if p.all {
-		targets = nil
-		for _, c := range direct {
-			if c.Owner != (schemas.Owner{}) && currencyOf(c.Currency) == currencyOf(currency) {
-				targets = append(targets, target{owner: c.Owner, weight: one})
-			}
-		}
+		targets = owners(currency, direct)
 		if len(targets) == 0 { // nobody has cost of their own: it stays visible as nobody's
 			d.method += " (no owner)"
 			targets = []target{{weight: one}}
 		}
 	}
-	figures := make([]*big.Int, len(targets)) // what is gone by, without the weights
-	sum := new(big.Int)
+	figures := p.figures(targets, currency, direct) // what is gone by, without the weights
+	sum, bearing := new(big.Int), int64(0)
 	for i, t := range targets {
-		figures[i] = big.NewInt(1)
-		if p.method == methodUsage || p.method == methodCost {
-			figures[i] = p.figure(t.owner, currency, direct)
-		}
-		w := new(big.Int).Mul(figures[i], big.NewInt(int64(t.weight)))
+		w := new(big.Int).Mul(figures[i], t.weight)
 		d.owners = append(d.owners, t.owner)
 		d.weights = append(d.weights, w)
 		sum.Add(sum, w)
+		bearing += int64(t.weight.Sign())
 	}
 	if sum.Sign() == 0 {
 		if d.method == p.method {
 			d.method = methodEven + " (no " + p.method + ")"
 		}
-		for i := range d.weights {
-			figures[i], d.weights[i] = big.NewInt(1), big.NewInt(1)
+		for i, t := range targets { // who is meant to bear nothing doesn't bear it now
+			figures[i] = big.NewInt(int64(t.weight.Sign()))
+			d.weights[i] = figures[i]
 		}
-		sum.SetInt64(int64(len(d.weights)))
+		sum.SetInt64(bearing)
 	}
 	// The ratios are for people to read: rounded half up.
 	for i, w := range d.weights {
-		scaled := new(big.Int).Mul(w, big.NewInt(2*int64(one)))
+		scaled := new(big.Int).Mul(w, one)
+		scaled.Lsh(scaled, 1)
 		scaled.Add(scaled, sum).Quo(scaled, new(big.Int).Lsh(sum, 1))
 		d.ratios = append(d.ratios, schemas.Decimal(scaled.Int64()))
-		d.basis = append(d.basis, p.words(d.method, targets[i], figures[i], currency, len(targets)))
+		d.basis = append(d.basis, p.words(d.method, targets[i], figures[i], currency, bearing))
 	}
 	return d
 }
 
-// one is 1 as a Decimal.
-const one schemas.Decimal = 1_000_000_000_000
+// one is the weight 1.
+var one = big.NewInt(1_000_000_000_000)
+
+// owners are all who have cost of their own in the currency, in order of their attributes.
+func owners(currency *string, direct []schemas.DirectCost) []target {
+	var out []target
+	seen := map[schemas.Owner]bool{{}: true} // nobody is no owner
+	for _, c := range direct {
+		if currencyOf(c.Currency) == currencyOf(currency) && !seen[c.Owner] {
+			seen[c.Owner] = true
+			out = append(out, target{owner: c.Owner, weight: one})
+		}
+	}
+	slices.SortFunc(out, func(a, b target) int {
+		for _, f := range ownerFields(&a.owner) {
+			if order := strings.Compare(*f.value, *field(&b.owner, f.name)); order != 0 {
+				return order
+			}
+		}
+		return strings.Compare(a.owner.Tags, b.owner.Tags)
+	})
+	return out
+}
 
 // words says what an owner's part goes by.
-func (p *pool) words(method string, t target, figure *big.Int, currency *string, n int) string {
+func (p *pool) words(method string, t target, figure *big.Int, currency *string, n int64) string {
 	text := ""
 	switch {
 	case method == methodFixed:
-		return "share " + plain(t.weight)
+		return "share " + schemas.MoneyText(t.weight)
 	case method == methodUsage:
 		text = figure.String() + " tokens"
 	case method == methodCost:
-		text = schemas.MoneyText(figure) + " " + currencyOf(currency)
+		text = strings.TrimSpace(schemas.MoneyText(figure) + " " + currencyOf(currency))
 	default:
-		text = fmt.Sprintf("1 of %d", n)
+		text = fmt.Sprintf("%d of %d", figure, n)
 	}
-	if t.weight != one && method == p.method {
-		text += " × " + plain(t.weight)
+	if t.weight.Cmp(one) != 0 && method == p.method {
+		text += " × " + schemas.MoneyText(t.weight)
 	}
 	return text
 }
 
-// plain is d without trailing zeros.
-func plain(d schemas.Decimal) string { return schemas.MoneyText(big.NewInt(int64(d))) }
-
-// figure is what an owner used or cost directly; negative is 0.
-func (p *pool) figure(o schemas.Owner, currency *string, direct []schemas.DirectCost) *big.Int {
-	sum := new(big.Int)
-	for _, c := range direct {
-		v := c.Net
-		if p.method == methodUsage {
-			v = c.Tokens
-		}
-		if v != nil && currencyOf(c.Currency) == currencyOf(currency) && (p.all && c.Owner == o || !p.all && within(c.Owner, o)) {
-			sum.Add(sum, v)
+// figures are what each target used or cost directly, negative as 0; 1 of each where the split doesn't go by it.
+func (p *pool) figures(targets []target, currency *string, direct []schemas.DirectCost) []*big.Int {
+	out := make([]*big.Int, len(targets))
+	byOwner := map[schemas.Owner]*big.Int{} // what each owner has; many, where a target is each of them
+	if p.method == methodUsage || p.method == methodCost {
+		for _, c := range direct {
+			v := c.Net
+			if p.method == methodUsage {
+				v = c.Tokens
+			}
+			if v == nil || currencyOf(c.Currency) != currencyOf(currency) {
+				continue
+			}
+			if byOwner[c.Owner] == nil {
+				byOwner[c.Owner] = new(big.Int)
+			}
+			byOwner[c.Owner].Add(byOwner[c.Owner], v)
 		}
 	}
-	if sum.Sign() < 0 {
-		return new(big.Int)
+	for i, t := range targets {
+		switch {
+		case p.method != methodUsage && p.method != methodCost:
+			out[i] = big.NewInt(1)
+			continue
+		case p.all:
+			out[i] = new(big.Int)
+			if v := byOwner[t.owner]; v != nil {
+				out[i].Set(v)
+			}
+		default:
+			out[i] = new(big.Int)
+			for o, v := range byOwner {
+				if within(o, t.owner) {
+					out[i].Add(out[i], v)
+				}
+			}
+		}
+		if out[i].Sign() < 0 {
+			out[i] = new(big.Int)
+		}
 	}
-	return sum
+	return out
 }
 
 // within says whether c is o in every attribute that o names.
