@@ -1,17 +1,33 @@
 -- The answers to finance's questions, a view for each. They name nothing outside the file, and go by its own clock (data_as_of) rather
 -- than by today's: the same file always gives the same answers.
 --
+-- They answer the same in a session of any time zone: a TIMESTAMPTZ is cast to a day by way of make_timestamp(epoch_us(…)), which is UTC,
+-- and never by ::DATE, which is local.
+--
 -- Money that is charged stays exact: sums, differences and products of decimals. What is an estimate (a forecast, a
--- unit cost, a share) may pass through a DOUBLE, is rounded, and its comment says that it is an estimate or a share.
+-- unit cost, a share) may pass through a DOUBLE, is rounded, and its comment says that it is an estimate or a share. A ratio to
+-- next to nothing (refunds that cancel out a month) may be beyond any column: it is NULL then (TRY_CAST), not an error.
 
 CREATE VIEW data_as_of AS
-SELECT as_of, date_trunc('month', as_of - INTERVAL 1 SECOND)::DATE AS current_month,
-    as_of::DATE AS complete_before
-FROM (SELECT coalesce(max(window_end), (SELECT max(usage_date) + 1 FROM usage_daily)::TIMESTAMPTZ) AS as_of FROM coverage);
+SELECT as_of, date_trunc('month', make_timestamp(epoch_us(as_of)) - INTERVAL 1 SECOND)::DATE AS current_month,
+    make_timestamp(epoch_us(as_of))::DATE AS complete_before
+FROM (SELECT coalesce(max(window_end), to_timestamp((SELECT epoch(max(usage_date) + 1) FROM usage_daily))) AS as_of FROM coverage);
 COMMENT ON VIEW data_as_of IS 'How far the data goes: what "now" is in the views of this file.';
 COMMENT ON COLUMN data_as_of.as_of IS 'End of the last window that was fetched, UTC.';
 COMMENT ON COLUMN data_as_of.current_month IS 'First day of the month that holds it.';
 COMMENT ON COLUMN data_as_of.complete_before IS 'UTC day before which all days are over.';
+
+CREATE VIEW coverage_daily AS
+SELECT account, usage_date, 86400 - sum(greatest(0, date_diff('second', greatest(window_start, reached), window_end)))::BIGINT AS missing_seconds
+FROM (
+    SELECT account, usage_date, window_start, window_end, coalesce(max(window_end) OVER (
+        PARTITION BY account, usage_date ORDER BY window_start, window_end ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), window_start) AS reached
+    FROM coverage
+) GROUP BY ALL;
+COMMENT ON VIEW coverage_daily IS 'How much of each day was fetched. A day of which nothing was has no row.';
+COMMENT ON COLUMN coverage_daily.account IS 'Name of the account in the config.';
+COMMENT ON COLUMN coverage_daily.usage_date IS 'UTC day.';
+COMMENT ON COLUMN coverage_daily.missing_seconds IS 'Seconds of the day that no window covers.';
 
 CREATE VIEW chargeback_monthly AS
 SELECT billing_month, charge_class, account, cost_center, team, project, environment, gl_code, tags, pool, model, model_type, record_kind, currency,
@@ -93,7 +109,7 @@ COMMENT ON COLUMN chargeback_journal.posted IS 'amount in whole cents, rounded b
 
 CREATE VIEW unallocated AS
 SELECT * FROM chargeback_daily WHERE cost_center = '(unallocated)';
-COMMENT ON VIEW unallocated IS 'The part of chargeback_daily that no rule matched.';
+COMMENT ON VIEW unallocated IS 'The part of chargeback_daily without a cost centre: no rule matched, or none that assigns one.';
 COMMENT ON COLUMN unallocated.billing_month IS 'First day of the month it is charged in.';
 COMMENT ON COLUMN unallocated.usage_date IS 'UTC day.';
 COMMENT ON COLUMN unallocated.charge_class IS 'Correction for usage of a month that was closed before it came or changed; else NULL.';
@@ -146,7 +162,7 @@ SELECT usage_date, currency, sum(net_cost) AS net_cost,
     coalesce(sum(net_cost) FILTER (cost_center <> '(unallocated)' AND pool IS NULL), 0) AS direct_cost,
     coalesce(sum(net_cost) FILTER (cost_center <> '(unallocated)' AND pool IS NOT NULL), 0) AS shared_cost,
     coalesce(sum(net_cost) FILTER (cost_center = '(unallocated)'), 0) AS unallocated_cost,
-    (1 - coalesce(sum(net_cost) FILTER (cost_center = '(unallocated)'), 0)::DOUBLE / nullif(sum(net_cost), 0)::DOUBLE)::DECIMAL(18,6) AS allocated_share
+    TRY_CAST(1 - coalesce(sum(net_cost) FILTER (cost_center = '(unallocated)'), 0)::DOUBLE / nullif(sum(net_cost), 0)::DOUBLE AS DECIMAL(18,6)) AS allocated_share
 FROM chargeback_daily GROUP BY ALL;
 COMMENT ON VIEW allocation_coverage_trend IS '4. How much is allocated, day by day? net_cost sums exactly to the amount of usage.';
 COMMENT ON COLUMN allocation_coverage_trend.usage_date IS 'UTC day.';
@@ -158,7 +174,7 @@ COMMENT ON COLUMN allocation_coverage_trend.unallocated_cost IS 'Of net_cost, al
 COMMENT ON COLUMN allocation_coverage_trend.allocated_share IS 'Share of net_cost that is allocated; NULL where that is 0.';
 
 CREATE VIEW shared_cost_split AS
-SELECT date_trunc('month', usage_date)::DATE AS "month", pool, method, currency, coalesce(cost_center, '(unallocated)') AS cost_center, team, project, environment, gl_code, basis, ratio,
+SELECT date_trunc('month', usage_date)::DATE AS "month", pool, method, currency, coalesce(cost_center, '(unallocated)') AS cost_center, team, project, environment, gl_code, tags, basis, ratio,
     sum(requests)::BIGINT AS requests, TRY_CAST(sum(total_tokens) AS BIGINT) AS total_tokens, sum(list_cost) AS list_cost, sum(discount) AS discount, sum(net_cost) AS net_cost
 FROM shared_cost_shares GROUP BY ALL;
 COMMENT ON VIEW shared_cost_split IS '5. Who bears the shared pools, in what ratio? The parts of a pool sum exactly to its cost.';
@@ -171,6 +187,7 @@ COMMENT ON COLUMN shared_cost_split.team IS 'Team; NULL if none was assigned.';
 COMMENT ON COLUMN shared_cost_split.project IS 'Project; NULL if none was assigned.';
 COMMENT ON COLUMN shared_cost_split.environment IS 'Environment; NULL if none was assigned.';
 COMMENT ON COLUMN shared_cost_split.gl_code IS 'General ledger code; NULL if none was assigned.';
+COMMENT ON COLUMN shared_cost_split.tags IS 'Further tags, a flat JSON object.';
 COMMENT ON COLUMN shared_cost_split.basis IS 'The owner''s weight, in words.';
 COMMENT ON COLUMN shared_cost_split.ratio IS 'The owner''s weight ÷ the sum of the weights, rounded.';
 COMMENT ON COLUMN shared_cost_split.requests IS 'Number of records.';
@@ -183,42 +200,48 @@ CREATE VIEW invoice_reconciliation AS
 WITH lines AS (
     SELECT invoice, account, period_start, period_end, usage_date, model, currency, sum(amount) AS invoiced, string_agg(source, ', ' ORDER BY source) AS source
     FROM invoice_lines GROUP BY ALL
+), days AS (
+    SELECT account, usage_date, model, currency, sum(amount) AS amount, sum(without_amount)::BIGINT AS without_amount FROM usage_daily GROUP BY ALL
 ), used AS (
     SELECT l.invoice, l.account, l.period_start, l.period_end, l.usage_date, l.model, l.currency, sum(u.amount) AS exported, sum(u.without_amount)::BIGINT AS without_amount
-    FROM lines l JOIN usage_daily u ON u.currency = l.currency AND u.usage_date >= coalesce(l.usage_date, l.period_start) AND u.usage_date < coalesce(l.usage_date + 1, l.period_end)
+    FROM lines l JOIN days u ON u.currency = l.currency AND u.usage_date >= coalesce(l.usage_date, l.period_start) AND u.usage_date < coalesce(l.usage_date + 1, l.period_end)
         AND (l.account IS NULL OR u.account = l.account) AND (l.model IS NULL OR u.model = l.model)
     GROUP BY ALL
-), missing AS (
-    SELECT i.invoice, i.account, i.period_start, i.period_end, NULL::DATE AS usage_date, u.model, i.currency, NULL::DECIMAL(38,12) AS invoiced, NULL::VARCHAR AS source, sum(u.amount) AS exported, sum(u.without_amount)::BIGINT AS without_amount
+), missing AS ( -- models without a line in an invoice by model; days without one where all lines of a model, or of none, are by day
+    SELECT i.invoice, i.account, i.period_start, i.period_end, NULL::DATE AS usage_date, u.model, i.currency, sum(u.amount) AS exported, sum(u.without_amount)::BIGINT AS without_amount
     FROM (SELECT DISTINCT invoice, account, period_start, period_end, currency FROM lines WHERE model IS NOT NULL) i
-    JOIN usage_daily u ON u.currency = i.currency AND u.usage_date >= i.period_start AND u.usage_date < i.period_end AND (i.account IS NULL OR u.account = i.account)
-    ANTI JOIN lines l ON l.invoice = i.invoice AND l.model = u.model AND l.currency = i.currency
+    JOIN days u ON u.currency = i.currency AND u.usage_date >= i.period_start AND u.usage_date < i.period_end AND (i.account IS NULL OR u.account = i.account)
+    ANTI JOIN lines l ON (l.invoice, l.account, l.period_start, l.period_end, l.currency) IS NOT DISTINCT FROM (i.invoice, i.account, i.period_start, i.period_end, i.currency) AND l.model = u.model
+    GROUP BY ALL
+    UNION ALL
+    SELECT i.invoice, i.account, i.period_start, i.period_end, u.usage_date, i.model, i.currency, sum(u.amount), sum(u.without_amount)::BIGINT
+    FROM (SELECT invoice, account, period_start, period_end, currency, model FROM lines GROUP BY ALL HAVING bool_or(usage_date IS NOT NULL) AND (model IS NULL OR bool_and(usage_date IS NOT NULL))) i
+    JOIN days u ON u.currency = i.currency AND u.usage_date >= i.period_start AND u.usage_date < i.period_end AND (i.account IS NULL OR u.account = i.account) AND (i.model IS NULL OR u.model = i.model)
+    ANTI JOIN lines l ON (l.invoice, l.account, l.period_start, l.period_end, l.currency, l.model) IS NOT DISTINCT FROM (i.invoice, i.account, i.period_start, i.period_end, i.currency, i.model) AND l.usage_date = u.usage_date
     GROUP BY ALL
 ), both_sides AS (
     SELECT l.invoice, l.account, l.period_start, l.period_end, l.usage_date, l.model, l.currency, l.invoiced, coalesce(u.exported, 0) AS exported, coalesce(u.without_amount, 0) AS without_amount, l.source
     FROM lines l LEFT JOIN used u ON (l.invoice, l.account, l.period_start, l.period_end, l.usage_date, l.model, l.currency) IS NOT DISTINCT FROM (u.invoice, u.account, u.period_start, u.period_end, u.usage_date, u.model, u.currency)
     UNION ALL
-    SELECT invoice, account, period_start, period_end, usage_date, model, currency, invoiced, coalesce(exported, 0), without_amount, source FROM missing WHERE exported <> 0
+    SELECT invoice, account, period_start, period_end, usage_date, model, currency, NULL, exported, without_amount, NULL FROM missing WHERE exported <> 0
 ), periods AS (
     SELECT DISTINCT invoice, account, period_start, period_end FROM lines
-), facts AS (
+), counted AS (
     SELECT p.invoice, p.account, p.period_start, p.period_end,
-        (SELECT count(*) FROM coverage c WHERE c.owns AND c.usage_date >= p.period_start AND c.usage_date < p.period_end AND (p.account IS NULL OR c.account = p.account) AND c.fetched_at > p.period_end::TIMESTAMPTZ + INTERVAL 1 DAY) AS late,
+        (SELECT count(*) FROM coverage c WHERE c.owns AND c.usage_date >= p.period_start AND c.usage_date < p.period_end AND (p.account IS NULL OR c.account = p.account) AND make_timestamp(epoch_us(c.fetched_at)) > p.period_end + INTERVAL 1 DAY) AS late,
         (SELECT coalesce(sum(quarantined), 0) FROM partitions d WHERE d.usage_date >= p.period_start AND d.usage_date < p.period_end AND (p.account IS NULL OR d.account = p.account)) AS quarantined,
         (SELECT count(*) FROM quality_issues i WHERE i.check_name = 'price_change_days' AND i.usage_date >= p.period_start AND i.usage_date < p.period_end AND (p.account IS NULL OR i.account = p.account)) AS price_changes,
         (SELECT count(*) FROM usage_daily u WHERE u.currency IS NULL AND u.amount IS NOT NULL AND u.usage_date >= p.period_start AND u.usage_date < p.period_end AND (p.account IS NULL OR u.account = p.account)) AS no_currency,
-        (SELECT coalesce(sum(missing_seconds), 0) FROM (
-            SELECT a.account, date_diff('second', p.period_start::TIMESTAMPTZ, p.period_end::TIMESTAMPTZ) - coalesce((
-                SELECT sum(date_diff('second', greatest(g.window_start, g.reached), g.window_end)) FROM (
-                    SELECT c.window_start, c.window_end, coalesce(max(c.window_end) OVER (ORDER BY c.window_start, c.window_end ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), c.window_start) AS reached
-                    FROM coverage c WHERE c.account = a.account AND c.usage_date >= p.period_start AND c.usage_date < p.period_end
-                ) g WHERE g.window_end > g.reached), 0) AS missing_seconds
-            FROM (SELECT DISTINCT account FROM coverage) a WHERE p.account IS NULL OR a.account = p.account)) AS missing
+        (SELECT count(DISTINCT account) FROM coverage c WHERE p.account IS NULL OR c.account = p.account) AS accounts,
+        (SELECT coalesce(sum(86400 - missing_seconds), 0) FROM coverage_daily c WHERE c.usage_date >= p.period_start AND c.usage_date < p.period_end AND (p.account IS NULL OR c.account = p.account)) AS covered
     FROM periods p
+), facts AS (
+    SELECT *, accounts * date_diff('day', period_start, period_end) * 86400 - covered AS missing FROM counted
 )
 SELECT b.invoice, b.account, b.period_start, b.period_end, b.usage_date, b.model, b.currency, b.invoiced, b.exported, b.exported - coalesce(b.invoiced, 0) AS difference,
     CASE WHEN b.exported = coalesce(b.invoiced, 0) THEN NULL ELSE nullif(concat_ws('; ',
-        CASE WHEN b.invoiced IS NULL THEN 'the invoice has no line for this model' END,
+        CASE WHEN b.invoiced IS NULL THEN 'the invoice has no line for this ' || CASE WHEN b.usage_date IS NULL THEN 'model' WHEN b.model IS NULL THEN 'day' ELSE 'model and day' END END,
+        CASE WHEN f.accounts = 0 THEN 'nothing of this account was exported' END,
         CASE WHEN f.missing > 0 THEN format('{} hours of the period were not exported', (f.missing / 3600.0)::DECIMAL(18,1)) END,
         CASE WHEN f.quarantined > 0 THEN format('{} records are in quarantine', f.quarantined) END,
         CASE WHEN b.without_amount > 0 THEN format('{} records have no amount', b.without_amount) END,
@@ -228,7 +251,7 @@ SELECT b.invoice, b.account, b.period_start, b.period_end, b.usage_date, b.model
         CASE WHEN abs(b.exported - coalesce(b.invoiced, 0)) < 0.01 THEN 'rounding' END), '') END AS likely_causes,
     b.source
 FROM both_sides b JOIN facts f ON (b.invoice, b.account, b.period_start, b.period_end) IS NOT DISTINCT FROM (f.invoice, f.account, f.period_start, f.period_end);
-COMMENT ON VIEW invoice_reconciliation IS '7. Invoice against usage: each line of an invoice, and each model that a detailed invoice leaves out.';
+COMMENT ON VIEW invoice_reconciliation IS '7. Invoice against usage: each line of an invoice, and each model or day that a detailed invoice leaves out.';
 COMMENT ON COLUMN invoice_reconciliation.invoice IS 'Number of the invoice.';
 COMMENT ON COLUMN invoice_reconciliation.account IS 'Account it is for; NULL: all.';
 COMMENT ON COLUMN invoice_reconciliation.period_start IS 'First UTC day of the period.';
@@ -249,7 +272,7 @@ WITH looks AS (
     WINDOW w AS (PARTITION BY account, currency ORDER BY observed_at)
 ), used AS (
     SELECT l.account, l.currency, l.observed_at, sum(u.amount) AS used, count(*) AS requests
-    FROM usage u ASOF JOIN looks l ON u.account = l.account AND u.currency = l.currency AND u.request_time < l.observed_at
+    FROM usage u ASOF JOIN looks l ON u.account = l.account AND coalesce(u.currency, '') = coalesce(l.currency, '') AND u.request_time < l.observed_at
     GROUP BY ALL
 )
 SELECT l.account, l.currency, l.opened_at, l.observed_at AS closed_at, l.opening, 
@@ -257,7 +280,7 @@ SELECT l.account, l.currency, l.opened_at, l.observed_at AS closed_at, l.opening
     coalesce(u.used, 0) AS used,
     CASE WHEN l.balance > l.opening THEN 0 ELSE l.balance - l.opening + coalesce(u.used, 0) END AS unexplained,
     l.balance AS closing, l.balance > l.opening AS inferred, coalesce(u.requests, 0) AS requests
-FROM looks l LEFT JOIN used u USING (account, currency, observed_at)
+FROM looks l LEFT JOIN used u ON u.account = l.account AND u.currency IS NOT DISTINCT FROM l.currency AND u.observed_at = l.observed_at
 WHERE l.opening IS NOT NULL;
 COMMENT ON VIEW balance_reconciliation IS '8. opening + top_ups − used + unexplained = closing, exactly, from each look at the balance to the next.';
 COMMENT ON COLUMN balance_reconciliation.account IS 'Name of the account in the config.';
@@ -274,17 +297,21 @@ COMMENT ON COLUMN balance_reconciliation.requests IS 'Records in between.';
 
 CREATE VIEW balance_runway AS
 WITH latest AS (
-    SELECT account, currency, arg_max(balance, observed_at) AS balance, arg_max(coupon_balance, observed_at) AS coupon_balance, arg_max(credit_limit, observed_at) AS credit_limit, max(observed_at) AS observed_at FROM balance GROUP BY ALL
-), burn AS (
-    SELECT account, currency, sum(amount) FILTER (usage_date >= complete_before - 7) AS week, sum(amount) AS four_weeks,
-        least(7, date_diff('day', min(usage_date), any_value(complete_before))) AS week_days, least(28, date_diff('day', min(usage_date), any_value(complete_before))) AS days
+    SELECT account, currency, arg_max_null(balance, observed_at) AS balance, arg_max_null(coupon_balance, observed_at) AS coupon_balance, arg_max_null(credit_limit, observed_at) AS credit_limit, max(observed_at) AS observed_at FROM balance GROUP BY ALL
+), days AS ( -- a day that was exported and has no usage counts as 0; one that wasn't doesn't count
+    SELECT account, count(DISTINCT usage_date) FILTER (usage_date >= complete_before - 7) AS week, count(DISTINCT usage_date) AS four_weeks
+    FROM coverage, data_as_of WHERE usage_date >= complete_before - 28 AND usage_date < complete_before GROUP BY ALL
+), burnt AS (
+    SELECT account, currency, sum(amount) FILTER (usage_date >= complete_before - 7)::DOUBLE AS week, sum(amount)::DOUBLE AS four_weeks
     FROM usage_daily, data_as_of WHERE usage_date >= complete_before - 28 AND usage_date < complete_before GROUP BY ALL
+), burn AS (
+    SELECT l.*, coalesce(b.week, 0) / nullif(d.week, 0) AS week, coalesce(b.four_weeks, 0) / nullif(d.four_weeks, 0) AS four_weeks
+    FROM latest l LEFT JOIN days d ON d.account = l.account LEFT JOIN burnt b ON b.account = l.account AND b.currency IS NOT DISTINCT FROM l.currency
 )
-SELECT l.account, l.currency, l.observed_at, l.balance, l.coupon_balance, l.credit_limit,
-    (b.week::DOUBLE / b.week_days)::DECIMAL(38,6) AS burn_7_days, (b.four_weeks::DOUBLE / b.days)::DECIMAL(38,6) AS burn_28_days,
-    CASE WHEN b.week > 0 THEN (greatest(l.balance, 0)::DOUBLE / (b.week::DOUBLE / b.week_days))::DECIMAL(18,1) END AS days_left_7,
-    CASE WHEN b.four_weeks > 0 THEN (greatest(l.balance, 0)::DOUBLE / (b.four_weeks::DOUBLE / b.days))::DECIMAL(18,1) END AS days_left_28
-FROM latest l LEFT JOIN burn b ON b.account = l.account AND b.currency IS NOT DISTINCT FROM l.currency;
+SELECT account, currency, observed_at, balance, coupon_balance, credit_limit, week::DECIMAL(38,6) AS burn_7_days, four_weeks::DECIMAL(38,6) AS burn_28_days,
+    CASE WHEN week > 0 THEN TRY_CAST(greatest(balance, 0)::DOUBLE / week AS DECIMAL(18,1)) END AS days_left_7,
+    CASE WHEN four_weeks > 0 THEN TRY_CAST(greatest(balance, 0)::DOUBLE / four_weeks AS DECIMAL(18,1)) END AS days_left_28
+FROM burn;
 COMMENT ON VIEW balance_runway IS 'How long the balance lasts at the burn of the last days. An estimate.';
 COMMENT ON COLUMN balance_runway.account IS 'Name of the account in the config.';
 COMMENT ON COLUMN balance_runway.currency IS 'ISO 4217 code of the costs. Never sum across currencies.';
@@ -292,7 +319,7 @@ COMMENT ON COLUMN balance_runway.observed_at IS 'When the balance was looked at 
 COMMENT ON COLUMN balance_runway.balance IS 'Balance then.';
 COMMENT ON COLUMN balance_runway.coupon_balance IS 'What was left of coupons then.';
 COMMENT ON COLUMN balance_runway.credit_limit IS 'Credit line then.';
-COMMENT ON COLUMN balance_runway.burn_7_days IS 'Net cost a day over the last 7 complete days (as many as there are). Estimate.';
+COMMENT ON COLUMN balance_runway.burn_7_days IS 'Net cost a day over those of the last 7 complete days that were exported. Estimate.';
 COMMENT ON COLUMN balance_runway.burn_28_days IS 'The same over 28 days. Estimate.';
 COMMENT ON COLUMN balance_runway.days_left_7 IS 'balance ÷ burn_7_days; NULL if nothing burns. Estimate.';
 COMMENT ON COLUMN balance_runway.days_left_28 IS 'balance ÷ burn_28_days. Estimate.';
@@ -305,10 +332,10 @@ WITH billed AS (
     SELECT date_trunc('month', usage_date)::DATE AS billing_month, currency, sum(net_cost) AS corrections_out, sum(requests)::BIGINT AS records, min(billing_month) AS corrected_in
     FROM chargeback_daily WHERE charge_class = 'Correction' GROUP BY ALL
 )
-SELECT coalesce(b.billing_month, s.billing_month) AS "month", coalesce(b.currency, s.currency) AS currency, CASE WHEN c."month" IS NOT NULL THEN 'closed' WHEN coalesce(b.billing_month, s.billing_month) >= d.current_month THEN 'current' ELSE 'open' END AS status,
+SELECT coalesce(b.billing_month, s.billing_month, c."month") AS "month", coalesce(b.currency, s.currency) AS currency, CASE WHEN c."month" IS NOT NULL THEN 'closed' WHEN coalesce(b.billing_month, s.billing_month) >= d.current_month THEN 'current' ELSE 'open' END AS status,
     c.closed_at, c.reason, b.requests, b.net_cost, b.corrections_in, s.corrections_out, s.records AS corrected_records, s.corrected_in
 FROM billed b FULL JOIN since s ON s.billing_month = b.billing_month AND s.currency IS NOT DISTINCT FROM b.currency
-LEFT JOIN closed_months c ON c."month" = coalesce(b.billing_month, s.billing_month), data_as_of d;
+FULL JOIN closed_months c ON c."month" = coalesce(b.billing_month, s.billing_month), data_as_of d;
 COMMENT ON VIEW period_status_and_corrections IS '9. Which months are open or closed, and what was corrected since? net_cost sums exactly to the amount of usage.';
 COMMENT ON COLUMN period_status_and_corrections."month" IS 'First day of the month.';
 COMMENT ON COLUMN period_status_and_corrections.currency IS 'ISO 4217 code of the costs. Never sum across currencies.';
@@ -323,43 +350,46 @@ COMMENT ON COLUMN period_status_and_corrections.corrected_records IS 'Records th
 COMMENT ON COLUMN period_status_and_corrections.corrected_in IS 'First month those corrections are charged in.';
 
 CREATE VIEW budget_status AS
-WITH periods AS (
+WITH months AS ( -- corrections may be charged in a month that is still to come
+    SELECT unnest(generate_series(least((SELECT min(billing_month) FROM chargeback_daily), current_month)::TIMESTAMP, greatest((SELECT max(billing_month) FROM chargeback_daily), current_month)::TIMESTAMP, INTERVAL 1 MONTH))::DATE AS "month" FROM data_as_of
+), starts AS (
+    SELECT DISTINCT period, CASE period WHEN 'quarter' THEN date_trunc('quarter', "month")::DATE ELSE "month" END AS period_start FROM months, (SELECT DISTINCT period FROM budgets)
+), periods AS (
     SELECT b.*, p.period_start, CASE b.period WHEN 'quarter' THEN (p.period_start + INTERVAL 3 MONTH)::DATE ELSE (p.period_start + INTERVAL 1 MONTH)::DATE END AS period_end
-    FROM budgets b, (SELECT unnest(generate_series(date_trunc('month', least((SELECT min(billing_month) FROM chargeback_daily), current_month))::TIMESTAMP, current_month::TIMESTAMP, INTERVAL 1 MONTH))::DATE AS period_start FROM data_as_of) p
-    WHERE (b.period <> 'quarter' OR month(p.period_start) IN (1, 4, 7, 10) OR p.period_start = (SELECT min(billing_month) FROM chargeback_daily))
-        AND (b.valid_from IS NULL OR p.period_start >= b.valid_from) AND (b.valid_to IS NULL OR p.period_start < b.valid_to)
-), aligned AS (
-    SELECT DISTINCT * REPLACE (CASE period WHEN 'quarter' THEN date_trunc('quarter', period_start)::DATE ELSE period_start END AS period_start,
-        CASE period WHEN 'quarter' THEN (date_trunc('quarter', period_start) + INTERVAL 3 MONTH)::DATE ELSE period_end END AS period_end) FROM periods
+    FROM budgets b JOIN starts p USING (period) WHERE (b.valid_from IS NULL OR p.period_start >= b.valid_from) AND (b.valid_to IS NULL OR p.period_start < b.valid_to)
 ), costs AS (
-    SELECT b.budget, b.period_start, c.billing_month, c.usage_date, c.charge_class, c.net_cost
-    FROM aligned b JOIN chargeback_daily c ON c.currency = b.currency AND (b."scope" = 'all' OR b."scope" = 'cost_center' AND c.cost_center = b.scope_value OR b."scope" = 'team' AND c.team = b.scope_value
+    SELECT b.budget, c.billing_month, c.usage_date, c.charge_class, sum(c.net_cost) AS net_cost
+    FROM budgets b JOIN chargeback_daily c ON c.currency = b.currency AND (b."scope" = 'all' OR b."scope" = 'cost_center' AND c.cost_center = b.scope_value OR b."scope" = 'team' AND c.team = b.scope_value
         OR b."scope" = 'project' AND c.project = b.scope_value OR b."scope" = 'account' AND c.account = b.scope_value OR b."scope" = 'model' AND c.model = b.scope_value)
+    GROUP BY ALL
 ), spent AS (
-    SELECT b.budget, b.period_start, coalesce(sum(c.net_cost), 0)::DECIMAL(38,12) AS spent
-    FROM aligned b LEFT JOIN costs c ON c.budget = b.budget AND c.period_start = b.period_start AND c.billing_month >= b.period_start AND c.billing_month < b.period_end
+    SELECT p.budget, p.period_start, coalesce(sum(c.net_cost), 0)::DECIMAL(38,12) AS spent
+    FROM periods p LEFT JOIN costs c ON c.budget = p.budget AND c.billing_month >= p.period_start AND c.billing_month < p.period_end
     GROUP BY ALL
+), clock AS (
+    SELECT *, (SELECT count(DISTINCT usage_date) FROM coverage WHERE usage_date >= complete_before - 28 AND usage_date < complete_before) AS history_days FROM data_as_of
 ), days AS (
-    SELECT budget, period_start, usage_date, sum(net_cost)::DOUBLE AS cost
+    SELECT budget, usage_date, sum(net_cost)::DOUBLE AS cost
     FROM costs, data_as_of WHERE charge_class IS NULL AND usage_date >= complete_before - 28 AND usage_date < complete_before GROUP BY ALL
-), history AS ( -- days without cost count as 0, from the first day that has usage at all
-    SELECT d.budget, d.period_start, sum(d.cost) / any_value(n.days) AS mean, sqrt(greatest(sum(d.cost * d.cost) / any_value(n.days) - (sum(d.cost) / any_value(n.days)) ^ 2, 0)) AS deviation, any_value(n.days) AS days
-    FROM days d, (SELECT least(28, greatest(1, date_diff('day', (SELECT min(usage_date) FROM usage_daily), complete_before))) AS days FROM data_as_of) n
-    GROUP BY ALL
-), outlook AS (
-    SELECT b.*, s.spent, d.complete_before, date_diff('day', b.period_start, b.period_end) AS period_days,
-        greatest(0, least(date_diff('day', b.period_start, d.complete_before), date_diff('day', b.period_start, b.period_end))) AS days_over,
-        greatest(0, date_diff('day', greatest(d.complete_before, b.period_start), b.period_end)) AS days_left, h.mean, h.deviation, h.days AS history_days
-    FROM aligned b JOIN spent s USING (budget, period_start) LEFT JOIN history h USING (budget, period_start), data_as_of d
+), history AS (
+    SELECT budget, sum(cost) AS total, sum(cost * cost) AS squares FROM days GROUP BY ALL
+), outlook AS ( -- a day that was exported and has no cost counts as 0; one that wasn't doesn't count
+    SELECT p.*, s.spent, c.history_days, date_diff('day', p.period_start, p.period_end) AS period_days,
+        greatest(0, least(date_diff('day', p.period_start, c.complete_before), date_diff('day', p.period_start, p.period_end))) AS days_over,
+        greatest(0, date_diff('day', greatest(c.complete_before, p.period_start), p.period_end)) AS days_left,
+        greatest(0, epoch(p.period_end) - greatest(epoch(c.as_of), epoch(p.period_start))) / 86400 AS time_left,
+        coalesce(h.total, 0) / nullif(c.history_days, 0) AS mean,
+        sqrt(greatest(coalesce(h.squares, 0) / nullif(c.history_days, 0) - (coalesce(h.total, 0) / nullif(c.history_days, 0)) ^ 2, 0)) AS deviation
+    FROM periods p JOIN spent s USING (budget, period_start) LEFT JOIN history h USING (budget), clock c
 ), forecast AS (
-    SELECT *, (spent + (coalesce(mean, 0) * days_left)::DECIMAL(38,2))::DECIMAL(38,2) AS forecast,
-        CASE WHEN days_left = 0 THEN spent::DECIMAL(38,2) WHEN history_days >= 7 THEN (spent + greatest(coalesce(mean, 0) * days_left - 1.2816 * deviation * sqrt(days_left), 0)::DECIMAL(38,2))::DECIMAL(38,2) END AS forecast_low,
-        CASE WHEN days_left = 0 THEN spent::DECIMAL(38,2) WHEN history_days >= 7 THEN (spent + (coalesce(mean, 0) * days_left + 1.2816 * deviation * sqrt(days_left))::DECIMAL(38,2))::DECIMAL(38,2) END AS forecast_high,
+    SELECT *, CASE WHEN time_left = 0 THEN spent::DECIMAL(38,2) ELSE (spent + (mean * time_left)::DECIMAL(38,2))::DECIMAL(38,2) END AS forecast,
+        CASE WHEN time_left = 0 THEN spent::DECIMAL(38,2) WHEN history_days >= 7 THEN (spent + greatest(mean * time_left - 1.2816 * deviation * sqrt(time_left), 0)::DECIMAL(38,2))::DECIMAL(38,2) END AS forecast_low,
+        CASE WHEN time_left = 0 THEN spent::DECIMAL(38,2) WHEN history_days >= 7 THEN (spent + (mean * time_left + 1.2816 * deviation * sqrt(time_left))::DECIMAL(38,2))::DECIMAL(38,2) END AS forecast_high,
         list_max(list_filter(thresholds, lambda t: spent >= t * amount)) AS threshold_reached
     FROM outlook
 )
 SELECT budget, "scope", scope_value, period, period_start, period_end, currency, amount, spent, amount - spent AS left_over,
-    (spent::DOUBLE / amount::DOUBLE)::DECIMAL(18,6) AS used_share, days_over, days_left,
+    TRY_CAST(spent::DOUBLE / nullif(amount, 0)::DOUBLE AS DECIMAL(18,6)) AS used_share, days_over, days_left,
     CASE WHEN days_over > 0 THEN (spent::DOUBLE / days_over)::DECIMAL(38,6) END AS burn_rate, mean::DECIMAL(38,6) AS recent_rate,
     forecast, forecast_low, forecast_high, threshold_reached,
     CASE WHEN spent > amount THEN 'over' WHEN forecast > amount THEN 'forecast over' WHEN threshold_reached IS NOT NULL THEN 'warning' ELSE 'ok' END AS status
@@ -379,9 +409,9 @@ COMMENT ON COLUMN budget_status.used_share IS 'spent ÷ amount.';
 COMMENT ON COLUMN budget_status.days_over IS 'Complete days of the period.';
 COMMENT ON COLUMN budget_status.days_left IS 'Days of the period that are still to come, the running one included.';
 COMMENT ON COLUMN budget_status.burn_rate IS 'spent a complete day. Estimate.';
-COMMENT ON COLUMN budget_status.recent_rate IS 'Net cost a day over the last 28 complete days, which the forecast goes by. Estimate.';
-COMMENT ON COLUMN budget_status.forecast IS 'spent + days_left × recent_rate. Estimate.';
-COMMENT ON COLUMN budget_status.forecast_low IS 'What 8 of 10 outcomes lie above, if days scatter as the last 28 did, each for itself: the forecast less 1.28 × their standard deviation × √days_left. NULL with fewer than 7 days of history. Estimate.';
+COMMENT ON COLUMN budget_status.recent_rate IS 'Net cost a day over those of the last 28 complete days that were exported, which the forecast goes by. NULL if none was. Estimate.';
+COMMENT ON COLUMN budget_status.forecast IS 'spent + recent_rate × the time left, which is days_left less what of the running day is over. Estimate.';
+COMMENT ON COLUMN budget_status.forecast_low IS 'What 8 of 10 outcomes lie above, if days scatter as the last 28 did, each for itself: the forecast less 1.28 × their standard deviation × √ of the days left. NULL with fewer than 7 days of history. Estimate.';
 COMMENT ON COLUMN budget_status.forecast_high IS 'The same upwards: 8 of 10 outcomes lie between the two.';
 COMMENT ON COLUMN budget_status.threshold_reached IS 'Highest threshold that spent has reached; NULL if none.';
 COMMENT ON COLUMN budget_status.status IS 'over: spent is more than the budget. forecast over: the forecast is. warning: a threshold is reached. ok.';
@@ -409,22 +439,22 @@ WITH scoped AS (
     UNION ALL SELECT 'cost_center', cost_center, billing_month, usage_date, charge_class, currency, net_cost FROM chargeback_daily
 ), clock AS (
     SELECT *, date_diff('day', greatest(complete_before, current_month), (current_month + INTERVAL 1 MONTH)::DATE) AS days_left,
-        least(28, greatest(1, date_diff('day', (SELECT min(usage_date) FROM usage_daily), complete_before))) AS days FROM data_as_of
-), spent AS (
-    SELECT "scope", scope_value, currency, sum(net_cost) FILTER (billing_month = current_month) AS spent
-    FROM scoped, clock GROUP BY ALL
+        (epoch((current_month + INTERVAL 1 MONTH)::DATE) - epoch(as_of)) / 86400 AS time_left,
+        (SELECT count(DISTINCT usage_date) FROM coverage WHERE usage_date >= complete_before - 28 AND usage_date < complete_before) AS days FROM data_as_of
 ), daily AS (
-    SELECT "scope", scope_value, currency, usage_date, sum(net_cost)::DOUBLE AS cost
-    FROM scoped, clock WHERE charge_class IS NULL AND usage_date >= complete_before - 28 AND usage_date < complete_before GROUP BY ALL
-), history AS (
-    SELECT "scope", scope_value, currency, sum(cost) / any_value(days) AS mean, sqrt(greatest(sum(cost * cost) / any_value(days) - (sum(cost) / any_value(days)) ^ 2, 0)) AS deviation
+    SELECT "scope", scope_value, currency, usage_date, sum(net_cost) FILTER (billing_month = current_month) AS spent,
+        sum(net_cost) FILTER (charge_class IS NULL AND usage_date >= complete_before - 28 AND usage_date < complete_before)::DOUBLE AS cost
+    FROM scoped, clock WHERE billing_month = current_month OR usage_date >= complete_before - 28 GROUP BY ALL
+), history AS ( -- a day that was exported and has no cost counts as 0; one that wasn't doesn't count
+    SELECT "scope", scope_value, currency, coalesce(sum(spent), 0)::DECIMAL(38,12) AS spent, coalesce(sum(cost), 0) / nullif(any_value(days), 0) AS mean,
+        sqrt(greatest(coalesce(sum(cost * cost), 0) / nullif(any_value(days), 0) - (coalesce(sum(cost), 0) / nullif(any_value(days), 0)) ^ 2, 0)) AS deviation
     FROM daily, clock GROUP BY ALL
 )
-SELECT s."scope", s.scope_value, c.current_month AS "month", s.currency, coalesce(s.spent, 0)::DECIMAL(38,12) AS spent, c.days_left, h.mean::DECIMAL(38,6) AS recent_rate,
-    (coalesce(s.spent, 0) + (h.mean * c.days_left)::DECIMAL(38,2))::DECIMAL(38,2) AS forecast,
-    CASE WHEN c.days >= 7 THEN (coalesce(s.spent, 0) + greatest(h.mean * c.days_left - 1.2816 * h.deviation * sqrt(c.days_left), 0)::DECIMAL(38,2))::DECIMAL(38,2) END AS forecast_low,
-    CASE WHEN c.days >= 7 THEN (coalesce(s.spent, 0) + (h.mean * c.days_left + 1.2816 * h.deviation * sqrt(c.days_left))::DECIMAL(38,2))::DECIMAL(38,2) END AS forecast_high, c.days AS history_days
-FROM spent s JOIN history h ON h."scope" = s."scope" AND h.scope_value IS NOT DISTINCT FROM s.scope_value AND h.currency IS NOT DISTINCT FROM s.currency, clock c;
+SELECT h."scope", h.scope_value, c.current_month AS "month", h.currency, h.spent, c.days_left, h.mean::DECIMAL(38,6) AS recent_rate,
+    CASE WHEN c.time_left = 0 THEN h.spent::DECIMAL(38,2) ELSE (h.spent + (h.mean * c.time_left)::DECIMAL(38,2))::DECIMAL(38,2) END AS forecast,
+    CASE WHEN c.days >= 7 THEN (h.spent + greatest(h.mean * c.time_left - 1.2816 * h.deviation * sqrt(c.time_left), 0)::DECIMAL(38,2))::DECIMAL(38,2) END AS forecast_low,
+    CASE WHEN c.days >= 7 THEN (h.spent + (h.mean * c.time_left + 1.2816 * h.deviation * sqrt(c.time_left))::DECIMAL(38,2))::DECIMAL(38,2) END AS forecast_high, c.days AS history_days
+FROM history h, clock c;
 COMMENT ON VIEW forecast_month_end IS '11. What will the current month come to? For everything, each account and each cost centre.';
 COMMENT ON COLUMN forecast_month_end."scope" IS 'all, account or cost_center.';
 COMMENT ON COLUMN forecast_month_end.scope_value IS 'Which of these; NULL of all.';
@@ -432,8 +462,8 @@ COMMENT ON COLUMN forecast_month_end."month" IS 'The current month.';
 COMMENT ON COLUMN forecast_month_end.currency IS 'ISO 4217 code of the costs. Never sum across currencies.';
 COMMENT ON COLUMN forecast_month_end.spent IS 'Net cost charged in the month so far, exact.';
 COMMENT ON COLUMN forecast_month_end.days_left IS 'Days that are still to come, the running one included.';
-COMMENT ON COLUMN forecast_month_end.recent_rate IS 'Net cost a day over the last 28 complete days, or as many as there are. Estimate.';
-COMMENT ON COLUMN forecast_month_end.forecast IS 'spent + days_left × recent_rate. Estimate.';
+COMMENT ON COLUMN forecast_month_end.recent_rate IS 'Net cost a day over those of the last 28 complete days that were exported; NULL if none was. Estimate.';
+COMMENT ON COLUMN forecast_month_end.forecast IS 'spent + recent_rate × the time left, which is days_left less what of the running day is over. Estimate.';
 COMMENT ON COLUMN forecast_month_end.forecast_low IS 'As in budget_status: 8 of 10 outcomes lie between low and high. NULL with fewer than 7 days of history. Estimate.';
 COMMENT ON COLUMN forecast_month_end.forecast_high IS 'As forecast_low.';
 COMMENT ON COLUMN forecast_month_end.history_days IS 'Days that recent_rate is the mean of.';
@@ -459,9 +489,9 @@ WITH months AS (
     FROM pairs p LEFT JOIN prices r ON r."month" = (p."month" - INTERVAL 1 MONTH)::DATE AND r.model IS NOT DISTINCT FROM p.model AND r.currency IS NOT DISTINCT FROM p.currency
     WINDOW w AS (PARTITION BY p."month", p.currency)
 ), effects AS (
-    SELECT *, coalesce((net_before::DOUBLE * (growth - 1))::DECIMAL(38,12), 0) AS volume,
-        CASE WHEN tokens_before = 0 THEN net_now - net_before ELSE coalesce(((tokens_now - tokens_before * growth) * net_before::DOUBLE / tokens_before)::DECIMAL(38,12), 0) END AS mix,
-        CASE WHEN tokens_before = 0 OR tokens_now = 0 THEN 0 ELSE coalesce((-(cached_now - cached_before) * inputs_now * (input_price - cached_price) / 1e6)::DECIMAL(38,12), 0) END AS cache
+    SELECT *, coalesce(TRY_CAST(net_before::DOUBLE * (growth - 1) AS DECIMAL(38,12)), 0) AS volume,
+        CASE WHEN tokens_before = 0 THEN net_now - net_before ELSE coalesce(TRY_CAST((tokens_now - tokens_before * growth) * net_before::DOUBLE / tokens_before AS DECIMAL(38,12)), 0) END AS mix,
+        CASE WHEN tokens_before = 0 OR tokens_now = 0 THEN 0 ELSE coalesce(TRY_CAST(-(cached_now - cached_before) * inputs_now * (input_price - cached_price) / 1e6 AS DECIMAL(38,12)), 0) END AS cache
     FROM scaled
 )
 SELECT "month", model, currency, net_before, net_now, net_now - net_before AS change, CASE WHEN tokens_before = 0 THEN 0 ELSE volume END::DECIMAL(38,12) AS volume, mix::DECIMAL(38,12) AS mix, cache::DECIMAL(38,12) AS cache,
@@ -493,11 +523,12 @@ WITH scoped AS (
     FROM scoped, data_as_of WHERE usage_date < complete_before GROUP BY ALL
 ), spans AS (
     SELECT "scope", scope_value, currency, min(usage_date) AS first_day, max(cost) AS most, sum(cost) AS total FROM sums GROUP BY ALL
-), calendar AS (
-    SELECT unnest(generate_series((SELECT min(usage_date) FROM usage_daily)::TIMESTAMP, (complete_before - 1)::TIMESTAMP, INTERVAL 1 DAY))::DATE AS usage_date FROM data_as_of
+), calendar AS ( -- the days that were exported whole: of some account, and of each
+    SELECT DISTINCT NULL AS account, usage_date FROM coverage_daily, data_as_of WHERE missing_seconds = 0 AND usage_date < complete_before
+    UNION ALL SELECT account, usage_date FROM coverage_daily, data_as_of WHERE missing_seconds = 0 AND usage_date < complete_before
 ), series AS ( -- a day without usage counts as 0, from the scope's first day on
     SELECT s."scope", s.scope_value, s.currency, s.first_day, c.usage_date, isodow(c.usage_date) > 5 AS weekend, coalesce(d.cost, 0) AS cost, coalesce(d.requests, 0) AS requests
-    FROM spans s JOIN calendar c ON c.usage_date >= s.first_day
+    FROM spans s JOIN calendar c ON c.usage_date >= s.first_day AND c.account IS NOT DISTINCT FROM CASE WHEN s."scope" = 'account' THEN s.scope_value END
     LEFT JOIN sums d ON d."scope" = s."scope" AND d.scope_value IS NOT DISTINCT FROM s.scope_value AND d.currency IS NOT DISTINCT FROM s.currency AND d.usage_date = c.usage_date
 ), history AS (
     SELECT *, list(cost::DOUBLE) OVER (PARTITION BY "scope", scope_value, currency, weekend ORDER BY usage_date ROWS BETWEEN 20 PRECEDING AND 1 PRECEDING) AS past FROM series
@@ -507,7 +538,7 @@ WITH scoped AS (
     SELECT *, greatest(1.4826 * list_median(list_transform(past, lambda x: abs(x - median))), 0.05 * abs(median)) AS spread FROM middle
 )
 SELECT usage_date, CASE WHEN cost::DOUBLE > median THEN 'spike' ELSE 'drop' END AS kind, "scope", scope_value, currency, cost AS observed, median::DECIMAL(38,6) AS expected, (cost::DOUBLE - median)::DECIMAL(38,6) AS deviation,
-    ((cost::DOUBLE - median) / nullif(spread, 0))::DECIMAL(18,2) AS score, requests,
+    TRY_CAST((cost::DOUBLE - median) / nullif(spread, 0) AS DECIMAL(18,2)) AS score, requests,
     format('the median of the {} {} before is {:.2f}, their spread {:.2f}', len(past), CASE WHEN weekend THEN 'weekend days' ELSE 'working days' END, median, spread) AS detail
 FROM judged WHERE abs(cost::DOUBLE - median) > 4 * spread AND abs(cost::DOUBLE - median) >= 1
 UNION ALL
@@ -539,7 +570,7 @@ WITH scoped AS (
 )
 SELECT date_trunc('month', usage_date)::DATE AS "month", "scope", scope_value, currency, sum(requests)::BIGINT AS requests, TRY_CAST(sum(total_tokens) AS BIGINT) AS total_tokens, sum(net_cost) AS net_cost,
     rank() OVER (PARTITION BY date_trunc('month', usage_date), "scope", currency ORDER BY sum(net_cost) DESC NULLS LAST) AS place,
-    (sum(net_cost)::DOUBLE / nullif(sum(sum(net_cost)) OVER (PARTITION BY date_trunc('month', usage_date), "scope", currency), 0)::DOUBLE)::DECIMAL(18,6) AS "share"
+    TRY_CAST(sum(net_cost)::DOUBLE / nullif(sum(sum(net_cost)) OVER (PARTITION BY date_trunc('month', usage_date), "scope", currency), 0)::DOUBLE AS DECIMAL(18,6)) AS "share"
 FROM scoped GROUP BY date_trunc('month', usage_date), "scope", scope_value, currency;
 COMMENT ON VIEW top_spenders IS '14. Which users, tokens and models cost most? By month; each kind sums exactly to the amount of usage.';
 COMMENT ON COLUMN top_spenders."month" IS 'First day of the month.';
@@ -578,7 +609,7 @@ COMMENT ON COLUMN unit_cost.per_active_user IS 'net_cost ÷ active_users, rounde
 
 CREATE VIEW cache_savings AS
 SELECT date_trunc('month', usage_date)::DATE AS "month", model, currency, TRY_CAST(sum(input_tokens) AS BIGINT) AS input_tokens, TRY_CAST(sum(cached_tokens) AS BIGINT) AS cached_tokens,
-    (sum(cached_tokens)::DOUBLE / nullif(coalesce(sum(input_tokens), 0) + coalesce(sum(cached_tokens), 0), 0)::DOUBLE)::DECIMAL(18,6) AS cached_share,
+    TRY_CAST(sum(cached_tokens)::DOUBLE / nullif(coalesce(sum(input_tokens), 0) + coalesce(sum(cached_tokens), 0), 0)::DOUBLE AS DECIMAL(18,6)) AS cached_share,
     sum(TRY((cached_tokens::DECIMAL(13,0) * 0.000001::DECIMAL(7,6) * cached_price)::DECIMAL(18,12))) AS cached_cost,
     sum(TRY((cached_tokens::DECIMAL(13,0) * 0.000001::DECIMAL(7,6) * (input_price - cached_price)::DECIMAL(18,12))::DECIMAL(18,12))) AS saved
 FROM usage WHERE input_tokens IS NOT NULL OR cached_tokens IS NOT NULL
@@ -595,7 +626,7 @@ COMMENT ON COLUMN cache_savings.saved IS 'What they would have cost more at the 
 
 CREATE VIEW discount_realised AS
 SELECT date_trunc('month', usage_date)::DATE AS "month", model, currency, sum(total_amount) AS list_cost, sum(discount_amount) AS discount, sum(amount) AS net_cost,
-    (sum(discount_amount)::DOUBLE / nullif(sum(total_amount), 0)::DOUBLE)::DECIMAL(18,6) AS discount_rate
+    TRY_CAST(sum(discount_amount)::DOUBLE / nullif(sum(total_amount), 0)::DOUBLE AS DECIMAL(18,6)) AS discount_rate
 FROM usage_daily GROUP BY ALL;
 COMMENT ON VIEW discount_realised IS '17. List against net, by month and model.';
 COMMENT ON COLUMN discount_realised."month" IS 'First day of the month.';
@@ -614,7 +645,7 @@ WITH days AS (
     WINDOW w AS (PARTITION BY account, model, line, category, item, unit, currency ORDER BY usage_date)
 )
 SELECT usage_date, account, model, line, category, item, unit, currency, day_before, prices_before, prices,
-    CASE WHEN len(prices) = 1 AND len(prices_before) = 1 THEN (prices[1]::DOUBLE / nullif(prices_before[1], 0)::DOUBLE - 1)::DECIMAL(18,6) END AS change, requests
+    CASE WHEN len(prices) = 1 AND len(prices_before) = 1 THEN TRY_CAST(prices[1]::DOUBLE / nullif(prices_before[1], 0)::DOUBLE - 1 AS DECIMAL(18,6)) END AS change, requests
 FROM steps WHERE prices_before IS NOT NULL AND prices <> prices_before;
 COMMENT ON VIEW price_changes IS '18. Which unit prices changed, and when? A row for each day on which a price differs from the last day before.';
 COMMENT ON COLUMN price_changes.usage_date IS 'UTC day.';
@@ -664,15 +695,15 @@ WITH owned AS (
 ), issues AS (
     SELECT account, coalesce(sum(records) FILTER (severity = 'error'), 0)::BIGINT AS errors, coalesce(sum(records) FILTER (severity = 'warning'), 0)::BIGINT AS warnings FROM quality_issues GROUP BY ALL
 ), last_run AS (
-    SELECT a.account, arg_max(r.run_id, r.started_at) AS run_id, arg_max(a.status, r.started_at) AS status, max(r.started_at) AS started_at, coalesce(len(arg_max(a.failed_windows, r.started_at)), 0) AS failed_windows
+    SELECT a.account, arg_max(r.run_id, r.started_at) AS run_id, arg_max(a.status, r.started_at) AS status, max(r.started_at) AS started_at, coalesce(len(arg_max_null(a.failed_windows, r.started_at)), 0) AS failed_windows
     FROM run_accounts a JOIN runs r USING (run_id) WHERE r.command = 'export' GROUP BY ALL
 )
-SELECT c.account, covered_from, covered_to, gaps, (missing / 3600.0)::DECIMAL(18,2) AS missing_hours, n.records, n.net_cost, n.quarantined, n.duplicates, p.windows, p.miscounted,
+SELECT a.account, covered_from, covered_to, gaps, (missing / 3600.0)::DECIMAL(18,2) AS missing_hours, n.records, n.net_cost, n.quarantined, n.duplicates, p.windows, p.miscounted,
     coalesce(i.errors, 0) AS quality_errors, coalesce(i.warnings, 0) AS quality_warnings, r.run_id, r.status AS run_status, r.started_at AS run_started_at, coalesce(r.failed_windows, 0) AS failed_windows
-FROM covered c LEFT JOIN counts n USING (account) LEFT JOIN proofs p USING (account) LEFT JOIN issues i USING (account) LEFT JOIN last_run r USING (account);
+FROM (SELECT account FROM coverage UNION SELECT account FROM last_run) a LEFT JOIN covered c USING (account) LEFT JOIN counts n USING (account) LEFT JOIN proofs p USING (account) LEFT JOIN issues i USING (account) LEFT JOIN last_run r USING (account);
 COMMENT ON VIEW data_freshness_and_gaps IS '20. How fresh and how complete is it? A row an account.';
 COMMENT ON COLUMN data_freshness_and_gaps.account IS 'Name of the account in the config.';
-COMMENT ON COLUMN data_freshness_and_gaps.covered_from IS 'Start of the first window that was fetched, UTC.';
+COMMENT ON COLUMN data_freshness_and_gaps.covered_from IS 'Start of the first window that was fetched, UTC; NULL if none ever was.';
 COMMENT ON COLUMN data_freshness_and_gaps.covered_to IS 'End of the last, UTC: how fresh it is.';
 COMMENT ON COLUMN data_freshness_and_gaps.gaps IS 'Stretches in between that were not fetched.';
 COMMENT ON COLUMN data_freshness_and_gaps.missing_hours IS 'Their length.';

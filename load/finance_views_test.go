@@ -1,0 +1,287 @@
+package load
+
+import (
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/usagelake/usagelake/schemas"
+)
+
+// charge is a record as a query, of a day: an amount in the currency ("" is NULL) and nothing else, but for set, which
+// gives further columns.
+func charge(p schemas.Partition, id, token, model, amount, currency string, set ...string) string {
+	columns := map[string]string{
+		"id": schemas.SQLString(id), "token_id": schemas.SQLString(token), "model": schemas.SQLString(model), "record_kind": "'request'", "user_id": "'u1'",
+		"amount": amount + "::DECIMAL(18,12)", "total_amount": amount + "::DECIMAL(18,12)", "discount_amount": "0::DECIMAL(18,12)", "currency": "nullif(" + schemas.SQLString(currency) + ", '')",
+		"input_tokens": "NULL::BIGINT", "cached_tokens": "NULL::BIGINT", "output_tokens": "NULL::BIGINT", "total_tokens": "100::BIGINT",
+	}
+	for _, s := range set {
+		name, value, _ := strings.Cut(s, "=")
+		columns[name] = value
+	}
+	var replace []string
+	for name, value := range columns {
+		replace = append(replace, value+" AS "+name)
+	}
+	return "SELECT * REPLACE (" + strings.Join(replace, ", ") + ") FROM (" + usageSQL(p, 1, 3) + ")"
+}
+
+// charges writes a day file of charges.
+func (w *dayWriter) charges(p schemas.Partition, rows ...string) {
+	w.t.Helper()
+	w.dayFrom(p, strings.Join(rows, " UNION ALL "), fmt.Sprintf("d-%s-%d", p, len(strings.Join(rows, ""))), nil)
+}
+
+// answers compares the rows of each query.
+func (w *dayWriter) answers(cases map[string]string) {
+	w.t.Helper()
+	for query, want := range cases {
+		if got := strings.Join(w.ask(query), "|"); got != want {
+			w.t.Errorf("%s\n got %s\nwant %s", query, got, want)
+		}
+	}
+}
+
+// financeViews are those of finance's questions.
+func (w *dayWriter) financeViews() []string {
+	w.t.Helper()
+	return w.ask(`SELECT view_name FROM duckdb_views() WHERE database_name = 'usage' AND NOT internal AND view_name NOT LIKE 'focus%' ORDER BY 1`)
+}
+
+func viewName(row string) string {
+	return strings.TrimSuffix(strings.TrimPrefix(row, "{'view_name': "), "}")
+}
+
+// A session's time zone makes no difference: readers are where finance is, and days are UTC.
+func TestTheViewsAnswerTheSameInEveryTimeZone(t *testing.T) {
+	w := financeLake(t)
+	d, err := openDatabase(t.Context(), engine{}, w.lake.Database(), true)
+	must(t, err)
+	defer d.close()
+	want := map[string]string{}
+	for _, zone := range []string{"UTC", "America/Los_Angeles", "Asia/Tokyo", "Europe/Berlin"} {
+		must(t, d.exec(t.Context(), "SET TimeZone = '"+zone+"'"))
+		for _, v := range w.financeViews() {
+			var got string
+			must(t, d.conn.QueryRowContext(t.Context(), "SELECT count(*) || ' ' || coalesce(bit_xor(hash(r)), 0) FROM "+viewName(v)+" r").Scan(&got))
+			if zone == "UTC" {
+				want[v] = got
+			} else if got != want[v] {
+				t.Errorf("%s is another in %s", v, zone)
+			}
+		}
+	}
+}
+
+// Refunds may cancel out a month to next to nothing; shares of that are beyond any column, and no view fails of it.
+func TestSharesOfNextToNothingFailNoView(t *testing.T) {
+	w := newDayWriter(t, Options{})
+	for i := range 40 {
+		p := schemas.Partition{Account: "acme", Date: testDate(t, "2026-09-20") + schemas.Date(i)}
+		w.charges(p, charge(p, "a", "tk_2", "m1", "900000", "USD", "input_tokens=5::BIGINT", "cached_tokens=(-4)::BIGINT", "input_price=900000::DECIMAL(18,12)", "total_tokens=9000000000000000000::BIGINT"),
+			charge(p, "b", "tk_3", "m2", "-899999.999999999999", "USD", "input_tokens=1::BIGINT", fmt.Sprintf("input_price=%s::DECIMAL(18,12)", []string{"900000", "0.000000000001"}[i%2])),
+			charge(p, "c", "tk_4", "m3", []string{"0.000000000001", "900000"}[i/39], "USD"))
+	}
+	finance := testFinance
+	finance.Budgets = []schemas.Budget{{Name: "least", Period: "month", Amount: units("0.000000000001"), Currency: "USD"}}
+	w.balance(schemas.Partition{Account: "acme", Date: testDate(t, "2026-10-15")}, "99999999999999999999", "5")
+	w.publish(PublishOptions{Finance: finance})
+	for _, v := range w.financeViews() {
+		w.ask("SELECT hash(r) AS h FROM " + viewName(v) + " r")
+	}
+	w.answers(map[string]string{
+		`SELECT net_cost, "share" FROM top_spenders WHERE "month" = '2026-09-01' AND scope_value = 'm1'`: "{'net_cost': 9900000.000000000000, 'share': NULL}",
+	})
+}
+
+// A forecast goes by the days that were exported: a gap is no day without cost, the running day counts once, and an
+// account that was quiet for weeks burns little.
+func TestForecastsGoByTheDaysThatWereExported(t *testing.T) {
+	w := newDayWriter(t, Options{})
+	for i := range 20 {
+		p := schemas.Partition{Account: "acme", Date: testDate(t, "2026-10-01") + schemas.Date(i)}
+		quiet := schemas.Partition{Account: "quiet", Date: p.Date}
+		w.charges(quiet, charge(quiet, "q", "tk_9", "m2", []string{"0", "18"}[i/18], "USD"))
+		if i == 10 {
+			continue
+		}
+		w.dayFrom(p, charge(p, "a", "tk_2", "m1", "10", "USD"), "d"+p.String(), func(f *schemas.DayFooter) {
+			if i == 19 {
+				f.Windows = f.Windows[1:]
+				f.Windows[0].End = p.Date.Start().Add(18 * time.Hour)
+			}
+		})
+	}
+	// The day that acme lacks, and the end of the last, aren't there for anybody.
+	for _, i := range []int{10, 19} {
+		must(t, os.RemoveAll(w.lake.partition(usageDir, schemas.Partition{Account: "quiet", Date: testDate(t, "2026-10-01") + schemas.Date(i)})))
+	}
+	finance := testFinance
+	finance.Budgets = []schemas.Budget{
+		{Name: "all", Scope: "account", Value: "acme", Period: "month", Amount: units("300"), Currency: "USD", Thresholds: []schemas.Decimal{500_000_000_000, 800_000_000_000}},
+		{Name: "q", Scope: "account", Value: "acme", Period: "quarter", Amount: units("2000"), Currency: "USD"},
+	}
+	w.balance(schemas.Partition{Account: "quiet", Date: testDate(t, "2026-10-18")}, "180", "90")
+	w.publish(PublishOptions{Finance: finance})
+	w.answers(map[string]string{
+		"SELECT as_of, complete_before FROM data_as_of": "{'as_of': '2026-10-20 18:00:00+00', 'complete_before': 2026-10-20}",
+		// 18 days of 10 are complete, the running one has its 10 too, and 11 days and 6 hours are left.
+		"SELECT spent, days_left, recent_rate, forecast, forecast_low, forecast_high, history_days FROM forecast_month_end WHERE \"scope\" = 'account' AND scope_value = 'acme'": "{'spent': 190.000000000000, 'days_left': 12, 'recent_rate': 10.000000, 'forecast': 302.50, 'forecast_low': 302.50, 'forecast_high': 302.50, 'history_days': 18}",
+		"SELECT spent, forecast, days_over, days_left, threshold_reached, status FROM budget_status WHERE budget = 'all'":                                                        "{'spent': 190.000000000000, 'forecast': 302.50, 'days_over': 19, 'days_left': 12, 'threshold_reached': 0.500000000000, 'status': forecast over}",
+		"SELECT period_start, period_end, forecast, status FROM budget_status WHERE budget = 'q'":                                                                                "{'period_start': 2026-10-01, 'period_end': 2027-01-01, 'forecast': 912.50, 'status': ok}",
+		"SELECT count(*) AS n FROM anomalous_days WHERE \"scope\" = 'account' AND scope_value = 'acme'":                                                                          "{'n': 0}",
+		// 18 in 18 days, all of it in the last week.
+		"SELECT balance, burn_7_days, burn_28_days, days_left_7, days_left_28 FROM balance_runway WHERE account = 'quiet'": "{'balance': 90.000000000000, 'burn_7_days': 2.571429, 'burn_28_days': 1.000000, 'days_left_7': 35.0, 'days_left_28': 90.0}",
+		"SELECT gaps, missing_hours FROM data_freshness_and_gaps WHERE account = 'acme'":                                   "{'gaps': 1, 'missing_hours': 24.00}",
+	})
+}
+
+// On the first day there is nothing to forecast from: spent is there, and the forecast is NULL rather than what was spent.
+func TestWithoutACompleteDayThereIsNoForecast(t *testing.T) {
+	w := newDayWriter(t, Options{})
+	p := schemas.Partition{Account: "acme", Date: testDate(t, "2026-10-05")}
+	w.dayFrom(p, charge(p, "a", "tk_2", "m1", "10", "USD"), "d", func(f *schemas.DayFooter) {
+		f.Windows = f.Windows[1:]
+		f.Windows[0].End = p.Date.Start().Add(6 * time.Hour)
+	})
+	finance := testFinance
+	finance.Budgets = []schemas.Budget{{Name: "all", Period: "month", Amount: units("300"), Currency: "USD"}}
+	w.publish(PublishOptions{Finance: finance})
+	w.answers(map[string]string{
+		"SELECT spent, recent_rate, forecast FROM forecast_month_end WHERE \"scope\" = 'all'": "{'spent': 10.000000000000, 'recent_rate': NULL, 'forecast': NULL}",
+		"SELECT spent, forecast, status FROM budget_status":                                   "{'spent': 10.000000000000, 'forecast': NULL, 'status': ok}",
+	})
+}
+
+// A correction that is charged in a month still to come counts in that month's budget, and a closed month without a
+// charge is listed.
+func TestCorrectionsInAMonthToComeCountInItsBudget(t *testing.T) {
+	w := newDayWriter(t, Options{})
+	day := func(n int, amount string) {
+		p := schemas.Partition{Account: "acme", Date: testDate(t, "2026-10-01") + schemas.Date(n)}
+		w.charges(p, charge(p, "a", "tk_2", "m1", amount, "USD"))
+	}
+	for i := range 31 {
+		day(i, "10")
+	}
+	finance := testFinance
+	finance.Archived = archived(finance.Rules)
+	finance.Budgets = []schemas.Budget{{Name: "all", Period: "month", Amount: units("300"), Currency: "USD"}, {Name: "q", Period: "quarter", Amount: units("300"), Currency: "USD"}}
+	w.publish(PublishOptions{Finance: finance})
+	for _, month := range []string{"2026-08", "2026-10"} {
+		if _, err := w.closeMonth(month, finance); err != nil {
+			t.Fatal(err)
+		}
+	}
+	day(4, "12.5")
+	w.publish(PublishOptions{Finance: finance})
+	w.answers(map[string]string{
+		`SELECT budget, period_start, spent, status FROM budget_status WHERE period_start >= '2026-10-01' ORDER BY ALL`:                                "{'budget': all, 'period_start': 2026-10-01, 'spent': 310.000000000000, 'status': over}|{'budget': all, 'period_start': 2026-11-01, 'spent': 2.500000000000, 'status': forecast over}|{'budget': q, 'period_start': 2026-10-01, 'spent': 312.500000000000, 'status': over}",
+		`SELECT "month", status, net_cost, corrections_in AS c, corrections_out AS o, corrected_in AS i FROM period_status_and_corrections ORDER BY 1`: "{'month': 2026-08-01, 'status': closed, 'net_cost': NULL, 'c': NULL, 'o': NULL, 'i': NULL}|{'month': 2026-10-01, 'status': closed, 'net_cost': 310.000000000000, 'c': NULL, 'o': 2.500000000000, 'i': 2026-11-01}|{'month': 2026-11-01, 'status': current, 'net_cost': 2.500000000000, 'c': 2.500000000000, 'o': NULL, 'i': NULL}",
+	})
+}
+
+// An account that was never fetched is as unfresh as can be; the last run's failures are those of the last run.
+func TestFreshnessKnowsEveryAccountAndTheLastRun(t *testing.T) {
+	w := newDayWriter(t, Options{})
+	w.days(2, 5)
+	at := time.Date(2026, 10, 20, 0, 0, 0, 0, time.UTC)
+	run := func(id string, hours int, failed ...schemas.FailedWindow) {
+		started := at.Add(time.Duration(hours) * time.Hour)
+		must(t, w.lake.AppendRun(schemas.Run{RunID: id, Command: "export", StartedAt: started, EndedAt: started.Add(time.Minute), Status: schemas.StatusDone, Accounts: []schemas.RunAccount{
+			{Account: "acme", Status: schemas.StatusDone, Failed: failed}, {Account: "refused", Status: schemas.StatusRefused}}}))
+	}
+	run("r1", 0, schemas.FailedWindow{Start: at, End: at.Add(time.Hour), Error: "x"})
+	run("r2", 1)
+	w.balance(schemas.Partition{Account: "acme", Date: testDate(t, "2026-10-15")}, "7", "NULL")
+	w.publish(PublishOptions{})
+	w.answers(map[string]string{
+		"SELECT account, covered_to IS NULL AS never, run_id, run_status, failed_windows AS f FROM data_freshness_and_gaps ORDER BY account": "{'account': acme, 'never': false, 'run_id': r2, 'run_status': done, 'f': 0}|{'account': refused, 'never': true, 'run_id': r2, 'run_status': refused, 'f': 0}|{'account': zeta-2, 'never': false, 'run_id': NULL, 'run_status': NULL, 'f': 0}",
+		"SELECT balance, observed_at = (SELECT max(observed_at) FROM balance) AS last FROM balance_runway":                                   "{'balance': NULL, 'last': true}",
+	})
+}
+
+// An invoice that is detailed by account, model or day leaves out what it has no line for, and that is listed.
+func TestAnInvoiceIsHeldAgainstWhatItLeavesOut(t *testing.T) {
+	w := newDayWriter(t, Options{})
+	for _, account := range []string{"acme", "zeta-2"} {
+		for i := range 3 {
+			p := schemas.Partition{Account: account, Date: testDate(t, "2026-10-01") + schemas.Date(i)}
+			w.charges(p, charge(p, "a", "tk_2", "m1", "1.5", "USD"), charge(p, "b", "tk_2", "m2", "0.25", "USD"))
+		}
+	}
+	acme, zeta, nobody, m1, m2 := "acme", "zeta-2", "nobody", "m1", "m2"
+	from, to := testDate(t, "2026-10-01"), testDate(t, "2026-10-04")
+	first, second := from, from+1
+	line := func(invoice string, account string, model *string, date *schemas.Date, amount string) schemas.InvoiceLine {
+		return schemas.InvoiceLine{Invoice: invoice, Account: account, From: from, To: to, Model: model, Date: date, Amount: units(amount), Currency: "USD", Source: "i.csv:1"}
+	}
+	finance := testFinance
+	finance.Invoices = []schemas.InvoiceLine{
+		line("BY-ACCOUNT", acme, &m1, nil, "4.5"), line("BY-ACCOUNT", acme, &m2, nil, "0.75"), line("BY-ACCOUNT", zeta, &m1, nil, "4.5"),
+		line("BY-DAY", acme, &m1, &first, "1.5"), line("BY-DAY", acme, &m1, &second, "1.5"), line("BY-DAY", acme, &m2, nil, "0.76"),
+		line("DAYS", "", nil, &first, "3.5"),
+		line("WHO", nobody, nil, nil, "1"),
+	}
+	w.publish(PublishOptions{Finance: finance})
+	ask := func(invoice string) string {
+		return "SELECT account AS a, model AS m, day(usage_date) AS d, invoiced AS i, exported AS e, difference AS diff, likely_causes LIKE '%no line%' AS l FROM invoice_reconciliation WHERE difference <> 0 AND invoice = '" + invoice + "' ORDER BY ALL"
+	}
+	w.answers(map[string]string{
+		ask("BY-ACCOUNT"): "{'a': zeta-2, 'm': m2, 'd': NULL, 'i': NULL, 'e': 0.750000000000, 'diff': 0.750000000000, 'l': true}",
+		ask("BY-DAY"):     "{'a': acme, 'm': m1, 'd': 3, 'i': NULL, 'e': 1.500000000000, 'diff': 1.500000000000, 'l': true}|{'a': acme, 'm': m2, 'd': NULL, 'i': 0.760000000000, 'e': 0.750000000000, 'diff': -0.010000000000, 'l': NULL}",
+		ask("DAYS"):       "{'a': NULL, 'm': NULL, 'd': 2, 'i': NULL, 'e': 3.500000000000, 'diff': 3.500000000000, 'l': true}|{'a': NULL, 'm': NULL, 'd': 3, 'i': NULL, 'e': 3.500000000000, 'diff': 3.500000000000, 'l': true}",
+		"SELECT exported, likely_causes FROM invoice_reconciliation WHERE invoice = 'WHO'": "{'exported': 0.000000000000, 'likely_causes': nothing of this account was exported}",
+		// What is listed of an invoice without a total sums to what was used.
+		"SELECT sum(exported) AS e FROM invoice_reconciliation WHERE invoice = 'BY-DAY'": "{'e': 5.250000000000}",
+		"SELECT sum(exported) AS e FROM invoice_reconciliation WHERE invoice = 'DAYS'":   "{'e': 10.500000000000}",
+	})
+}
+
+// tagRules splits the pool between two owners that differ in their tags alone.
+type tagRules struct{ testRules }
+
+func (r tagRules) Split(month schemas.Date, costs []schemas.PoolCost, direct []schemas.DirectCost) ([]schemas.PoolShare, error) {
+	out, err := r.testRules.Split(month, costs, direct)
+	for i := range out {
+		out[i].Owner = schemas.Owner{CostCenter: "cc-0", Tags: fmt.Sprintf(`{"n":"%s"}`, out[i].Owner.CostCenter)}
+	}
+	return out, err
+}
+
+func TestOwnersThatDifferInTagsHaveSharesOfTheirOwn(t *testing.T) {
+	w := newDayWriter(t, Options{})
+	p := schemas.Partition{Account: "acme", Date: testDate(t, "2026-10-01")}
+	w.charges(p, charge(p, "a", "tk_2", "model-1", "4", "USD"))
+	w.publish(PublishOptions{Finance: Finance{Rules: tagRules{testRules{name: "t", since: p.Date, pool: []string{"a", "b"}}}}})
+	w.answers(map[string]string{
+		"SELECT tags, ratio, net_cost FROM shared_cost_split ORDER BY ALL": `{'tags': '{"n":"a"}', 'ratio': 0.500000000000, 'net_cost': 2.000000000000}|{'tags': '{"n":"b"}', 'ratio': 0.500000000000, 'net_cost': 2.000000000000}`,
+	})
+}
+
+// The journal, the drivers and what the cache saves, computed by hand.
+func TestJournalDriversAndCacheByHand(t *testing.T) {
+	w := newDayWriter(t, Options{})
+	tokens := func(p schemas.Partition, id, amount, input, cached, total string) string {
+		return charge(p, id, "tk_2", "m1", amount, "USD", "input_tokens="+input, "cached_tokens="+cached, "total_tokens="+total+"::BIGINT", "input_price=3::DECIMAL(18,12)", "cached_price=0.3::DECIMAL(18,12)")
+	}
+	september, october := schemas.Partition{Account: "acme", Date: testDate(t, "2026-09-30")}, schemas.Partition{Account: "acme", Date: testDate(t, "2026-10-01")}
+	w.charges(september, tokens(september, "a", "2.46", "800000::BIGINT", "200000::BIGINT", "1000000"))
+	w.charges(october, tokens(october, "a", "3.84", "1200000::BIGINT", "800000::BIGINT", "2000000"),
+		charge(october, "b", "tk_4", "m3", "0.334", "USD"), charge(october, "c", "tk_6", "m3", "0.333", "USD"), charge(october, "d", "tk_8", "m3", "0.333", "USD"), charge(october, "e", "tk_1", "m3", "-0.005", "EUR"), charge(october, "f", "tk_0", "m3", "-0.002", "EUR"), charge(october, "g", "tk_1", "m3", "7", ""))
+	w.publish(PublishOptions{Finance: Finance{Rules: testRules{name: "a", since: mustDate("2026-12-01")}, GLCode: "6999", CreditGLCode: "2100"}})
+	w.answers(map[string]string{
+		"SELECT entry AS e, currency AS c, gl_code AS g, cost_center AS o, amount AS a, posted AS p FROM chargeback_journal WHERE \"month\" = '2026-10-01' AND currency = 'USD' ORDER BY e DESC, o": "{'e': debit, 'c': USD, 'g': 6999, 'o': cc-2, 'a': 3.840000000000, 'p': 3.84}|{'e': debit, 'c': USD, 'g': 6100, 'o': cc-4, 'a': 0.334000000000, 'p': 0.34}|{'e': debit, 'c': USD, 'g': 6999, 'o': cc-6, 'a': 0.333000000000, 'p': 0.33}|{'e': debit, 'c': USD, 'g': 6999, 'o': cc-8, 'a': 0.333000000000, 'p': 0.33}|{'e': credit, 'c': USD, 'g': 2100, 'o': NULL, 'a': -4.840000000000, 'p': -4.84}",
+		// −0.005 and −0.002 are −0.007, a cent: it is −0.005's.
+		"SELECT entry AS e, cost_center AS o, amount AS a, posted AS p FROM chargeback_journal WHERE \"month\" = '2026-10-01' AND currency = 'EUR' ORDER BY e DESC, o": "{'e': debit, 'o': '(unallocated)', 'a': -0.005000000000, 'p': -0.01}|{'e': debit, 'o': cc-0, 'a': -0.002000000000, 'p': 0.00}|{'e': credit, 'o': NULL, 'a': 0.007000000000, 'p': 0.01}",
+		"SELECT entry AS e, amount AS a, posted AS p FROM chargeback_journal WHERE currency IS NULL ORDER BY e DESC":                                                   "{'e': debit, 'a': 7.000000000000, 'p': 7.00}|{'e': credit, 'a': -7.000000000000, 'p': -7.00}",
+		"SELECT change, volume, mix, cache, price FROM month_over_month_drivers WHERE model = 'm1'":                                                                    "{'change': 1.380000000000, 'volume': 2.460738000000, 'mix': -0.000738000000, 'cache': -1.080000000000, 'price': 0.000000000000}",
+		"SELECT currency, change, mix FROM month_over_month_drivers WHERE model = 'm3' ORDER BY ALL":                                                                   "{'currency': EUR, 'change': -0.007000000000, 'mix': -0.007000000000}|{'currency': USD, 'change': 1.000000000000, 'mix': 1.000000000000}|{'currency': NULL, 'change': 7.000000000000, 'mix': 7.000000000000}",
+		"SELECT cached_share, cached_cost, saved FROM cache_savings WHERE \"month\" = '2026-10-01' AND cached_tokens IS NOT NULL":                                      "{'cached_share': 0.400000, 'cached_cost': 0.240000000000, 'saved': 2.160000000000}",
+		"SELECT per_request, per_million_tokens, per_active_user FROM unit_cost WHERE \"scope\" = 'model' AND scope_value = 'm1' AND \"month\" = '2026-10-01'":         "{'per_request': 3.840000, 'per_million_tokens': 1.920000, 'per_active_user': 3.840000}",
+		"SELECT currency, net_cost, direct_cost FROM spend_by_cost_center_month WHERE cost_center = '(unallocated)' ORDER BY ALL":                                      "{'currency': EUR, 'net_cost': -0.005000000000, 'direct_cost': -0.005000000000}|{'currency': NULL, 'net_cost': 7.000000000000, 'direct_cost': 7.000000000000}",
+	})
+}
