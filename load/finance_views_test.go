@@ -285,3 +285,20 @@ func TestJournalDriversAndCacheByHand(t *testing.T) {
 		"SELECT currency, net_cost, direct_cost FROM spend_by_cost_center_month WHERE cost_center = '(unallocated)' ORDER BY ALL":                                      "{'currency': EUR, 'net_cost': -0.005000000000, 'direct_cost': -0.005000000000}|{'currency': NULL, 'net_cost': 7.000000000000, 'direct_cost': 7.000000000000}",
 	})
 }
+
+// What was used between two looks at the balance is what lies from the one to just before the other, to the microsecond.
+func TestBalancesAreReconciledToTheMicrosecond(t *testing.T) {
+	w := newDayWriter(t, Options{})
+	p := schemas.Partition{Account: "acme", Date: testDate(t, "2026-10-05")}
+	at := func(id, time, amount string) string {
+		return charge(p, id, "tk_2", "m1", amount, "USD", "request_time=TIMESTAMPTZ '2026-10-05 "+time+"+00'")
+	}
+	w.charges(p, at("a", "00:00:00", "4"), at("b", "00:59:59.999999", "5"), at("c", "01:00:00", "7"), at("d", "01:30:00", "1"), at("e", "02:00:00", "50"))
+	before := schemas.Partition{Account: "acme", Date: p.Date - 1}
+	w.charges(before, charge(before, "z", "tk_2", "m1", "1000", "USD"))
+	w.balance(p, "100", "90", "120")
+	w.publish(PublishOptions{})
+	w.answers(map[string]string{
+		"SELECT opening::INT AS o, top_ups::INT AS t, used::INT AS u, unexplained::INT AS x, closing::INT AS c, inferred AS i, requests AS n FROM balance_reconciliation ORDER BY closed_at": "{'o': 100, 't': 0, 'u': 9, 'x': -1, 'c': 90, 'i': false, 'n': 2}|{'o': 90, 't': 38, 'u': 8, 'x': 0, 'c': 120, 'i': true, 'n': 2}",
+	})
+}

@@ -334,7 +334,7 @@ func (b *builder) chargeback(ctx context.Context) error {
 		order = plain[0] + ", " + order
 	}
 	t, err := b.add(ctx, "chargeback", "By "+strings.NewReplacer("cost_center", "cost centre", "_", " ").Replace(strings.Join(b.By, ", ")), fmt.Sprintf(`
-		SELECT *, (net_cost::DOUBLE / nullif(sum(net_cost) OVER (PARTITION BY currency), 0)::DOUBLE)::DECIMAL(18,6) AS "share"
+		SELECT *, TRY_CAST(net_cost::DOUBLE / nullif(sum(net_cost) OVER (PARTITION BY currency), 0)::DOUBLE AS DECIMAL(18,6)) AS "share"
 		FROM (SELECT %s, currency, %s FROM %s WHERE %s GROUP BY ALL) ORDER BY %s`,
 		strings.Join(columns, ", "), measures, source, b.period("billing_month", "usage_date"), order))
 	if err != nil {
@@ -357,7 +357,7 @@ func (b *builder) moneyFigures(ctx context.Context) error {
 	t, err := ask(ctx, b.Snapshot, "figures", "", fmt.Sprintf(`
 		SELECT currency, sum(net_cost) AS net_cost, sum(list_cost) AS list_cost, sum(discount) AS discount, sum(requests)::BIGINT AS requests,
 			sum(net_cost) FILTER (cost_center = '%s') AS unallocated_cost, sum(net_cost) FILTER (pool IS NOT NULL) AS shared_cost, sum(net_cost) FILTER (charge_class IS NOT NULL) AS correction,
-			(1 - coalesce(sum(net_cost) FILTER (cost_center = '%s'), 0)::DOUBLE / nullif(sum(net_cost), 0)::DOUBLE)::DECIMAL(18,6) AS allocated_share
+			TRY_CAST(1 - coalesce(sum(net_cost) FILTER (cost_center = '%s'), 0)::DOUBLE / nullif(sum(net_cost), 0)::DOUBLE AS DECIMAL(18,6)) AS allocated_share
 		FROM chargeback_daily WHERE %s GROUP BY ALL ORDER BY net_cost DESC NULLS LAST`, schemas.Unallocated, schemas.Unallocated, b.charged()))
 	if err != nil {
 		return err
@@ -371,7 +371,7 @@ func (b *builder) moneyFigures(ctx context.Context) error {
 		detail := ""
 		if b.Month != nil {
 			before, err := ask(ctx, b.Snapshot, "before", "", fmt.Sprintf(`SELECT sum(net_cost) AS net_cost,
-				((SELECT sum(net_cost) FROM chargeback_daily WHERE billing_month = DATE '%[1]s' AND currency IS NOT DISTINCT FROM %[3]s%[4]s)::DOUBLE / nullif(sum(net_cost), 0)::DOUBLE - 1)::DECIMAL(18,6) AS change_share
+				TRY_CAST((SELECT sum(net_cost) FROM chargeback_daily WHERE billing_month = DATE '%[1]s' AND currency IS NOT DISTINCT FROM %[3]s%[4]s)::DOUBLE / nullif(sum(net_cost), 0)::DOUBLE - 1 AS DECIMAL(18,6)) AS change_share
 				FROM chargeback_daily WHERE billing_month = DATE '%[2]s' AND currency IS NOT DISTINCT FROM %[3]s%[4]s`, b.Month, schemas.MonthOf(*b.Month-1), literal(currency), b.ofOwner("")))
 			if err != nil {
 				return err
