@@ -287,7 +287,7 @@ func nearest(key string, known map[string]reflect.Type) string {
 	slices.Sort(names)
 	best, bestAt := "", len(key)/2+2
 	for _, k := range names {
-		if d := editDistance(key, k); d < bestAt {
+		if d := schemas.EditDistance(key, k); d < bestAt {
 			best, bestAt = k, d
 		}
 	}
@@ -295,27 +295,6 @@ func nearest(key string, known map[string]reflect.Type) string {
 		return fmt.Sprintf(" (known here: %s)", strings.Join(names, ", "))
 	}
 	return fmt.Sprintf(": did you mean %s?", best)
-}
-
-// editDistance is Levenshtein's, in bytes.
-func editDistance(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			cost := diagonal
-			if a[i] != b[j] {
-				cost++
-			}
-			diagonal = row[j+1]
-			row[j+1] = min(cost, row[j]+1, row[j+1]+1)
-		}
-	}
-	return row[len(b)]
 }
 
 func (c *Config) validate() error {

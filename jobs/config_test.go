@@ -15,6 +15,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/usagelake/usagelake/extract"
+	"github.com/usagelake/usagelake/schemas"
 )
 
 func configFile(t *testing.T, text string) string {
@@ -258,7 +259,7 @@ func TestTheNearestKeyIsTheOneWithTheFewestEdits(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		word := rapid.StringMatching("[a-c_]{0,6}")
 		a, b, c := word.Draw(t, "a"), word.Draw(t, "b"), word.Draw(t, "c")
-		ab, ba, ac, cb := editDistance(a, b), editDistance(b, a), editDistance(a, c), editDistance(c, b)
+		ab, ba, ac, cb := schemas.EditDistance(a, b), schemas.EditDistance(b, a), schemas.EditDistance(a, c), schemas.EditDistance(c, b)
 		if ab != ba || (ab == 0) != (a == b) || ab > ac+cb || ab > max(len(a), len(b)) {
 			t.Fatalf("%q %q: %d, %d; by way of %q: %d + %d", a, b, ab, ba, c, ac, cb)
 		}

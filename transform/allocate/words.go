@@ -4,6 +4,8 @@ import (
 	"strconv"
 	"strings"
 	"unicode/utf8"
+
+	"github.com/usagelake/usagelake/schemas"
 )
 
 // nearest proposes the known word that is closest to the given one, or lists them.
@@ -14,7 +16,7 @@ func nearest(given string, known []string) string {
 	best, bestAt := "", utf8.RuneCountInString(given)/2+2
 	if len(given) <= 100 && len(known) <= 1000 {
 		for _, k := range known {
-			if d := distance(given, k); d < bestAt {
+			if d := schemas.EditDistance(given, k); d < bestAt {
 				best, bestAt = k, d
 			}
 		}
@@ -26,27 +28,6 @@ func nearest(given string, known []string) string {
 		return ""
 	}
 	return " (known here: " + strings.Join(known, ", ") + ")"
-}
-
-// distance is Levenshtein's, in bytes.
-func distance(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			cost := diagonal
-			if a[i] != b[j] {
-				cost++
-			}
-			diagonal = row[j+1]
-			row[j+1] = min(cost, row[j]+1, row[j+1]+1)
-		}
-	}
-	return row[len(b)]
 }
 
 // quote is s as a message shows it.
