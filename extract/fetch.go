@@ -133,7 +133,8 @@ func (f *Fetcher) Fetch(ctx context.Context, windows []schemas.Window, sink Sink
 	})
 	defer stop()
 	for range f.client.pacer.most {
-		g.Go(func() error {
+		g.Go(func() (err error) {
+			defer schemas.Guard(&err)
 			for {
 				w, ok := f.take(ctx)
 				if !ok {

@@ -317,6 +317,7 @@ func (f *Fetcher) turn(ctx context.Context, w schemas.Window, p *pass, from, to 
 	g, gctx := errgroup.WithContext(ctx)
 	for i := range pages {
 		g.Go(func() (err error) {
+			defer schemas.Guard(&err)
 			a := &pages[i]
 			a.page, a.listing, a.attempts, err = f.client.usagePage(gctx, w, p.start, p.end, from+i, p.size, w.Start.Unix())
 			if err == nil {

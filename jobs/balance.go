@@ -43,6 +43,7 @@ func Balance(ctx context.Context, cfg *Config, env Env, opts BalanceOptions) (*R
 		for i, c := range clients {
 			wg.Go(func() {
 				defer c.Close()
+				defer schemas.Guard(&errs[i])
 				readings[i], errs[i] = readBalance(ctx, lake, c, cfg.Accounts[i], res.RunID, env, opts.Below)
 			})
 		}

@@ -75,6 +75,8 @@ type Config struct {
 	Journal    JournalConfig    `yaml:"journal"`
 	Budgets    []BudgetConfig   `yaml:"budgets"`
 	Invoices   []string         `yaml:"invoices"` // CSV files
+	// What runs by itself: docs/operators.md.
+	Schedule ScheduleConfig `yaml:"schedule"`
 
 	path string // the file, "" if there is none
 }
@@ -189,6 +191,10 @@ func LoadConfig(o Overrides, getenv func(string) string) (*Config, error) {
 		}
 	}
 	c.Allocation.Rules = beside(c.Allocation.Rules)
+	c.Schedule.TokenFile = beside(c.Schedule.TokenFile)
+	for i := range c.Schedule.Jobs {
+		c.Schedule.Jobs[i].Out = beside(c.Schedule.Jobs[i].Out)
+	}
 	for i := range c.Invoices {
 		c.Invoices[i] = beside(c.Invoices[i])
 	}
@@ -337,6 +343,7 @@ func (c *Config) validate() error {
 			bad("currency: %q is not an ISO 4217 code like USD", a.Currency)
 		}
 	}
+	errs = append(errs, c.Schedule.validate(c.names())...)
 	for i, b := range c.Budgets {
 		if _, err := b.budget(); err != nil {
 			errs = append(errs, fmt.Errorf("budgets[%d] (%s): %w", i, b.Name, err))
@@ -365,22 +372,39 @@ func (a Account) Key(getenv func(string) string) (string, error) {
 		}
 		return key, nil
 	}
-	info, err := os.Stat(a.KeyFile)
+	return secretFile("account "+a.Name, "key", a.KeyFile)
+}
+
+// secretFile reads a secret from a file that nobody but its owner can read. whose and what name it for errors.
+func secretFile(whose, what, path string) (string, error) {
+	info, err := os.Stat(path)
 	if err != nil {
-		return "", Usage("", "account %s: read the key: %w", a.Name, err)
+		return "", Usage("", "%s: read the %s: %w", whose, what, err)
 	}
 	if info.Mode().Perm()&0o077 != 0 {
-		return "", Usage("chmod 600 "+a.KeyFile, "account %s: others can read the key file %s (its mode is %04o)", a.Name, a.KeyFile, info.Mode().Perm())
+		return "", Usage("chmod 600 "+path, "%s: others can read the %s file %s (its mode is %04o)", whose, what, path, info.Mode().Perm())
 	}
-	b, err := os.ReadFile(a.KeyFile)
+	b, err := os.ReadFile(path)
 	if err != nil {
-		return "", Usage("", "account %s: read the key: %w", a.Name, err)
+		return "", Usage("", "%s: read the %s: %w", whose, what, err)
 	}
-	key := strings.TrimSpace(string(b))
-	if key == "" {
-		return "", Usage("", "account %s: the key file %s is empty", a.Name, a.KeyFile)
+	s := strings.TrimSpace(string(b))
+	if s == "" {
+		return "", Usage("", "%s: the %s file %s is empty", whose, what, path)
 	}
-	return key, nil
+	return s, nil
+}
+
+// secret reads a secret from the environment variable env, or from file.
+func secret(whose, what, env, file string, getenv func(string) string) (string, error) {
+	if env == "" {
+		return secretFile(whose, what, file)
+	}
+	s := strings.TrimSpace(getenv(env))
+	if s == "" {
+		return "", Usage("", "%s: no %s: the environment variable %s is not set", whose, what, env)
+	}
+	return s, nil
 }
 
 // ConfigKeys lists every key a config may have, such as accounts.key_env, sorted.

@@ -29,6 +29,8 @@ type Env struct {
 	FS load.FS
 	// Transport carries the requests; nil: the system's, with its proxy settings.
 	Transport http.RoundTripper
+	// Job is what the schedule runs; zero if it is no job of a schedule.
+	Job JobRun
 }
 
 // ExportOptions say what an export fetches. The zero value is the nightly run.
@@ -75,7 +77,11 @@ func Export(ctx context.Context, cfg *Config, env Env, opts ExportOptions) (*Res
 			c.Close()
 		}
 	}()
-	return underLock(ctx, cfg, env, "export", opts.Wait, func(ctx context.Context, lake *load.Lake, res *Result) error {
+	command := "export"
+	if opts.Span.Covered {
+		command = "lookback"
+	}
+	return underLock(ctx, cfg, env, command, opts.Wait, func(ctx context.Context, lake *load.Lake, res *Result) error {
 		return fetch(ctx, lake, cfg, env, opts, clients, res)
 	})
 }
@@ -106,7 +112,7 @@ func fetch(ctx context.Context, lake *load.Lake, cfg *Config, env Env, opts Expo
 	defer stop(nil)
 	for _, x := range accounts {
 		wg.Go(func() {
-			if err := x.run(ctx); err != nil {
+			if err := x.guarded(ctx); err != nil {
 				stop(err)
 			}
 		})
@@ -178,15 +184,22 @@ func underLock(ctx context.Context, cfg *Config, env Env, command string, wait b
 	}
 	defer func() { _ = unlock() }()
 
-	res := &Result{Lake: lake.Dir(), Database: lake.Database(), finance: finance, Run: schemas.Run{RunID: newRunID(started), Command: command, Version: env.Version,
+	res := &Result{Lake: lake.Dir(), Database: lake.Database(), finance: finance, Run: schemas.Run{RunID: newRunID(started), Command: command, Job: env.Job.Name, Logical: env.Job.Logical.UTC(), Version: env.Version,
 		PID: os.Getpid(), StartedAt: started.UTC(), Status: schemas.StatusRunning}}
 	if err := lake.AppendRun(res.Run); err != nil {
 		return nil, err
 	}
-	err = job(ctx, lake, res)
-	if stopped := context.Cause(ctx); stopped != nil {
-		err = stopped
-		res.Status = schemas.StatusStopped
+	err = guarded(func() error { return job(ctx, lake, res) })
+	var late *TimeoutError
+	var wrong *schemas.PanicError
+	switch stopped := context.Cause(ctx); {
+	case errors.As(err, &wrong):
+		res.Status = schemas.StatusFailed
+		env.Logger.Error("a mistake in the program", "panic", fmt.Sprint(wrong.Value), "stack", string(wrong.Stack))
+	case errors.As(stopped, &late):
+		err, res.Status = stopped, schemas.StatusFailed
+	case stopped != nil:
+		err, res.Status = stopped, schemas.StatusStopped
 	}
 	if res.Status == schemas.StatusRunning {
 		res.Status = schemas.StatusDone
@@ -204,6 +217,12 @@ func underLock(ctx context.Context, cfg *Config, env Env, command string, wait b
 		err = jerr
 	}
 	return res, err
+}
+
+// guarded calls f; a panic in it is its error.
+func guarded(f func() error) (err error) {
+	defer schemas.Guard(&err)
+	return f()
 }
 
 // newRunID names a run: sortable by time, unique by chance.
@@ -343,6 +362,15 @@ type exporter struct {
 	mu      sync.Mutex // guards the counts that sink raises
 }
 
+// guarded is run, in which a panic is an error.
+func (x *exporter) guarded(ctx context.Context) error {
+	err := guarded(func() error { return x.run(ctx) })
+	if wrong := (*schemas.PanicError)(nil); errors.As(err, &wrong) {
+		x.out.Error = wrong.Error()
+	}
+	return err
+}
+
 // run does the account's part. It returns an error only for what must stop the other accounts, too.
 func (x *exporter) run(ctx context.Context) error {
 	started := x.env.Now()
@@ -355,7 +383,7 @@ func (x *exporter) run(ctx context.Context) error {
 		x.out.Error = err.Error()
 		x.log.Error("the key was refused", "error", err)
 	case context.Cause(ctx) != nil:
-		x.stopped = true
+		x.stopped = !errors.As(context.Cause(ctx), new(*TimeoutError))
 		x.out.Error = context.Cause(ctx).Error()
 		return context.Cause(ctx)
 	case err != nil:
@@ -451,7 +479,7 @@ func (x *exporter) export(ctx context.Context) error {
 // announceStart journals where an export that was not told a start begins, before anything is fetched: windows are not
 // sealed in order, and a run that is killed may leave a gap at the start, which no window shows.
 func (x *exporter) announceStart() error {
-	if !x.opts.Span.From.IsZero() || !x.plan.Range.Start.Before(x.plan.Range.End) {
+	if x.opts.Span.Covered || !x.opts.Span.From.IsZero() || !x.plan.Range.Start.Before(x.plan.Range.End) {
 		return nil
 	}
 	x.out.From = x.plan.Range.Start

@@ -35,7 +35,7 @@ func (x *exporter) check(ctx context.Context) error {
 			footer = *footers[i]
 		}
 		wg.Go(func() {
-			c, err := x.fetcher.Count(ctx, day.Window())
+			c, err := x.count(ctx, day.Window())
 			same := err == nil && ok && agrees(c, footer)
 			var api *extract.APIError
 			refusesDays := errors.As(err, &api) && api.Status == http.StatusBadRequest
@@ -53,7 +53,7 @@ func (x *exporter) check(ctx context.Context) error {
 			case err == nil:
 				x.log.Info("a day of the lookback differs, it is fetched anew", "day", day.Date.String(), "api", c.String(), "lake", held(footer))
 				x.plan.Missing = append(x.plan.Missing, day.Window())
-			case errors.Is(err, extract.ErrRefused) || ctx.Err() != nil:
+			case errors.Is(err, extract.ErrRefused) || ctx.Err() != nil || errors.As(err, new(*schemas.PanicError)):
 				stop = cmp.Or(stop, err)
 			default: // the day stays as it is, and the run says that it could not be checked
 				w := day.Window()
@@ -67,13 +67,19 @@ func (x *exporter) check(ctx context.Context) error {
 	return stop
 }
 
+// count is the fetcher's, in which a panic is an error.
+func (x *exporter) count(ctx context.Context, w schemas.Window) (c extract.Counted, err error) {
+	defer schemas.Guard(&err)
+	return x.fetcher.Count(ctx, w)
+}
+
 // unchanged asks window by window, where the day's count tells nothing: is each announced as it was when it was fetched?
 func (x *exporter) unchanged(ctx context.Context, f schemas.DayFooter) (bool, error) {
 	for _, w := range f.Windows {
 		if !w.Owns {
 			continue
 		}
-		c, err := x.fetcher.Count(ctx, schemas.Window{Account: x.account.Name, Start: w.Start, End: w.End})
+		c, err := x.count(ctx, schemas.Window{Account: x.account.Name, Start: w.Start, End: w.End})
 		if err != nil || c.Records == nil || w.Announced == nil || *c.Records != *w.Announced {
 			return false, err
 		}

@@ -30,6 +30,7 @@ type Plan struct {
 type Span struct {
 	From, To time.Time // UTC, whole seconds; zero if not given
 	Anew     bool      // fetch what is covered, too
+	Covered  bool      // ask for nothing that isn't covered: the lookback alone
 }
 
 // validate checks the span as far as it is given.
@@ -112,8 +113,10 @@ func plan(account string, span Span, s sealed, cfg ExportConfig, now, began, las
 		p.Missing = r.Days()
 		return p
 	}
-	for _, gap := range schemas.Uncovered(r, have) {
-		p.Missing = append(p.Missing, gap.Days()...)
+	if !span.Covered {
+		for _, gap := range schemas.Uncovered(r, have) {
+			p.Missing = append(p.Missing, gap.Days()...)
+		}
 	}
 
 	// The lookback: days of the range that are covered whole.

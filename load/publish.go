@@ -724,11 +724,14 @@ func (p *publisher) replaceRuns(ctx context.Context, d *database) error {
 	}
 	err = d.fill(catalog, "runs", func(add func(...driver.Value) error) error {
 		for _, r := range runs {
-			var ended driver.Value
+			var ended, logical driver.Value
 			if !r.EndedAt.IsZero() {
 				ended = r.EndedAt
 			}
-			err := add(r.RunID, r.Command, r.Version, int64(r.PID), r.StartedAt, ended, r.Status, nullable(r.Error),
+			if !r.Logical.IsZero() {
+				logical = r.Logical
+			}
+			err := add(r.RunID, r.Command, nullable(r.Job), logical, r.Version, int64(r.PID), r.StartedAt, ended, r.Status, nullable(r.Error),
 				r.Records, r.Quarantined, r.Requests, r.Retries, r.Throttled, r.Windows, r.DaysWritten)
 			if err != nil {
 				return err

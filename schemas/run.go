@@ -15,8 +15,12 @@ const (
 
 // Run is what the journal says of a run. It is history: nothing is derived from it.
 type Run struct {
-	RunID     string       `json:"run_id"`
-	Command   string       `json:"command"` // export, rebuild, …
+	RunID   string `json:"run_id"`
+	Command string `json:"command"` // export, rebuild, …
+	// Job and Logical are of a run that the schedule began: the job's name, and the occurrence it is for (UTC). The run
+	// stands for the occurrences before it that had been missed, too.
+	Job       string       `json:"job,omitempty"`
+	Logical   time.Time    `json:"logical,omitzero"`
 	Version   string       `json:"version"`
 	PID       int          `json:"pid"`
 	StartedAt time.Time    `json:"started_at"`          // UTC

@@ -16,12 +16,13 @@ const module = "github.com/usagelake/usagelake/"
 var may = map[string][]string{
 	"schemas":            {},
 	"extract/portal":     {},
+	"jobs/calendar":      {},
 	"extract":            {"schemas"},
 	"transform":          {"schemas"},
 	"transform/allocate": {"schemas"},
 	"load":               {"schemas"},
 	"load/report":        {"schemas", "load"},
-	"jobs":               {"schemas", "extract", "transform", "transform/allocate", "load", "load/report"},
+	"jobs":               {"schemas", "extract", "transform", "transform/allocate", "load", "load/report", "jobs/calendar"},
 	"cmd/usagelake":      {"schemas", "extract", "extract/portal", "transform", "load", "load/report", "jobs"},
 }
 

@@ -4,9 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"io"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 
@@ -59,7 +57,7 @@ it. --from and --to (excluded) are UTC days of usage.`,
 					format = "json"
 				}
 			}
-			if !slices.Contains([]string{"table", "csv", "json", "xlsx", "html", "parquet"}, format) {
+			if !slices.Contains(report.Formats(), format) {
 				return jobs.Usage("", "--format %q is none of table, csv, json, xlsx, html, parquet", format)
 			}
 			var err error
@@ -144,18 +142,17 @@ func (a *app) month(s string) (schemas.Date, error) {
 
 // writeReport writes a report to a file, or to stdout. A file is there whole or not at all.
 func (a *app) writeReport(doc *report.Document, format, out string) error {
-	write := map[string]func(io.Writer) error{"table": doc.Text, "csv": doc.CSV, "json": doc.JSON, "xlsx": doc.XLSX, "html": doc.HTML, "parquet": doc.Parquet}[format]
 	if out == "" || out == "-" {
 		if f, ok := a.Stdout.(*os.File); ok && (format == "xlsx" || format == "parquet") && term.IsTerminal(int(f.Fd())) {
 			return jobs.Usage("", "%s is not for a terminal: name a file with --out", format)
 		}
-		return write(&answerWriter{app: a})
+		return doc.Render(&answerWriter{app: a}, format)
 	}
 	var b bytes.Buffer
-	if err := write(&b); err != nil {
+	if err := doc.Render(&b, format); err != nil {
 		return err
 	}
-	if err := writeWhole(out, b.Bytes()); err != nil {
+	if err := jobs.WriteWhole(out, b.Bytes()); err != nil {
 		return err
 	}
 	if a.json() {
@@ -165,23 +162,4 @@ func (a *app) writeReport(doc *report.Document, format, out string) error {
 		fmt.Fprintf(a.Stderr, "%s is written.\n", out)
 	}
 	return nil
-}
-
-// writeWhole replaces a file by one rename.
-func writeWhole(path string, b []byte) (err error) {
-	f, err := os.CreateTemp(filepath.Dir(path), ".usagelake-*")
-	if err != nil {
-		return fmt.Errorf("write %s: %w", path, err)
-	}
-	defer func() {
-		if err != nil {
-			_ = os.Remove(f.Name())
-			err = fmt.Errorf("write %s: %w", path, err)
-		}
-	}()
-	_, err = f.Write(b)
-	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
-		return err
-	}
-	return os.Rename(f.Name(), path)
 }

@@ -104,6 +104,25 @@ const margin = 26 * time.Hour
 // Next is the first occurrence after t, in the calendar's zone. Zero if there is none within the five years that the
 // expression is searched for.
 func (c *Calendar) Next(t time.Time) time.Time {
+	// Far from any change of the clocks the wall clock tells all; near one it has to be asked what it showed when.
+	local := t.In(c.zone)
+	from, to := local.ZoneBounds()
+	if from.IsZero() || local.Sub(from) > margin {
+		wall := c.times.Next(wallOf(local))
+		_, offset := local.Zone()
+		at := wall.Add(-time.Duration(offset) * time.Second).In(c.zone)
+		switch {
+		case wall.IsZero():
+			return wall
+		case to.IsZero(), at.Before(to):
+			return at
+		}
+	}
+	return c.nextNearChange(t)
+}
+
+// nextNearChange is Next where the clocks may be changed between t and the occurrence, or were not long before.
+func (c *Calendar) nextNearChange(t time.Time) time.Time {
 	var best time.Time
 	// wall is a time of the wall clock, held as if the clock were UTC's.
 	for wall := c.times.Next(wallOf(t.In(c.zone)).Add(-margin)); !wall.IsZero(); wall = c.times.Next(wall) {

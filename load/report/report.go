@@ -11,6 +11,7 @@ package report
 import (
 	"context"
 	"fmt"
+	"io"
 	"math/big"
 	"slices"
 	"strings"
@@ -256,4 +257,26 @@ func (t *Table) value(row []load.Value, name string) load.Value {
 		return row[i]
 	}
 	return load.Value{Null: true}
+}
+
+// Formats are the names that Render knows.
+func Formats() []string { return []string{"table", "csv", "json", "xlsx", "html", "parquet"} }
+
+// Render writes the document in one of Formats.
+func (d *Document) Render(w io.Writer, format string) error {
+	switch format {
+	case "table":
+		return d.Text(w)
+	case "csv":
+		return d.CSV(w)
+	case "json":
+		return d.JSON(w)
+	case "xlsx":
+		return d.XLSX(w)
+	case "html":
+		return d.HTML(w)
+	case "parquet":
+		return d.Parquet(w)
+	}
+	return &OptionsError{fmt.Sprintf("format %q is none of %s", format, strings.Join(Formats(), ", "))}
 }

@@ -225,6 +225,8 @@ COMMENT ON TABLE balance IS 'A row each time the balance was asked for.';
 CREATE TABLE runs (
     run_id VARCHAR NOT NULL,
     command VARCHAR NOT NULL,
+    job VARCHAR,
+    logical_time TIMESTAMPTZ,
     version VARCHAR NOT NULL,
     pid BIGINT NOT NULL,
     started_at TIMESTAMPTZ NOT NULL,
@@ -242,6 +244,8 @@ CREATE TABLE runs (
 COMMENT ON TABLE runs IS 'A row per run of the journal, as of published_at. The run that published the file stands as it was then; a run that changed no data publishes no file and appears with the next that does.';
 COMMENT ON COLUMN runs.run_id IS 'Id of the run.';
 COMMENT ON COLUMN runs.command IS 'The command: export, rebuild, …';
+COMMENT ON COLUMN runs.job IS 'Name of the job of the schedule that began it; NULL if it was begun by hand or by another program.';
+COMMENT ON COLUMN runs.logical_time IS 'The time of the schedule that it was for, UTC; those before it that had been missed are done with it. NULL as job.';
 COMMENT ON COLUMN runs.version IS 'Version of the program.';
 COMMENT ON COLUMN runs.pid IS 'Its process id.';
 COMMENT ON COLUMN runs.started_at IS 'Start, UTC.';

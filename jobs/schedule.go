@@ -1,0 +1,294 @@
+package jobs
+
+import (
+	"errors"
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/usagelake/usagelake/jobs/calendar"
+	"github.com/usagelake/usagelake/load"
+	"github.com/usagelake/usagelake/load/report"
+	"github.com/usagelake/usagelake/schemas"
+)
+
+// Kinds of jobs.
+const (
+	KindExport   = "export"   // fetch what is missing, and the lookback
+	KindLookback = "lookback" // ask again for days that are covered; fetch nothing that isn't
+	KindBalance  = "balance"  // ask for the balance
+	KindReport   = "report"   // write a report to a file
+	KindClose    = "close"    // close the months that are over
+	KindVerify   = "verify"   // check the whole lake
+	KindPrune    = "prune"    // delete what retention allows
+)
+
+// Kinds lists them.
+func Kinds() []string {
+	return []string{KindExport, KindLookback, KindBalance, KindReport, KindClose, KindVerify, KindPrune}
+}
+
+// Defaults of a ScheduleConfig.
+const (
+	DefaultListen  = "127.0.0.1:9464"
+	DefaultGrace   = 30 * time.Second
+	DefaultTimeout = 12 * time.Hour
+	// A job that failed is tried again after this, then after twice as long, and so on up to the second.
+	DefaultRetryAfter = time.Minute
+	DefaultRetryMost  = time.Hour
+
+	ListenNone = "none" // serves nothing
+)
+
+// ScheduleConfig says what runs when.
+type ScheduleConfig struct {
+	Zone       string      `yaml:"zone"`        // IANA, of jobs that name none; UTC
+	Listen     string      `yaml:"listen"`      // host:port, unix:/path, or ListenNone
+	TokenEnv   string      `yaml:"token_env"`   // the variable that holds the bearer token of who asks
+	TokenFile  string      `yaml:"token_file"`  // or the file
+	Grace      Duration    `yaml:"grace"`       // how long a run may take to end when it is told to
+	RetryAfter Duration    `yaml:"retry_after"` // first pause after a failure
+	RetryMost  Duration    `yaml:"retry_most"`  // longest
+	Jobs       []JobConfig `yaml:"jobs"`
+}
+
+// JobConfig is a job: what it does, when, and within what.
+type JobConfig struct {
+	Name     string   `yaml:"name"`
+	Kind     string   `yaml:"kind"`
+	Cron     string   `yaml:"cron"`
+	Zone     string   `yaml:"zone"`     // "": the schedule's
+	Jitter   Duration `yaml:"jitter"`   // it begins up to this much later, always as much for one time
+	Timeout  Duration `yaml:"timeout"`  // then it is stopped, and has failed
+	Accounts []string `yaml:"accounts"` // of export, lookback, balance; nil: all
+
+	Lookback Duration `yaml:"lookback"` // of export and lookback; 0: the export's own
+	// Of report.
+	Report string   `yaml:"report"` // its name
+	By     []string `yaml:"by"`
+	Format string   `yaml:"format"`
+	Month  string   `yaml:"month"` // this or last, as seen from the time the job is for
+	Out    string   `yaml:"out"`   // directory
+	// Of close: the first month that it may close, 2026-11.
+	From string `yaml:"from"`
+
+	calendar *calendar.Calendar
+}
+
+// jobName is what a job's name may be: it stands in metrics, logs and the journal.
+var jobName = regexp.MustCompile(`^[a-z0-9][a-z0-9_-]{0,62}$`)
+
+// validate checks the schedule, fills in defaults, and lists every mistake.
+func (s *ScheduleConfig) validate(accounts []string) []error {
+	var errs []error
+	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf("schedule."+format, args...)) }
+	if _, err := calendar.Zone(s.Zone); err != nil {
+		bad("%w", err)
+	}
+	if s.TokenEnv != "" && s.TokenFile != "" {
+		bad("token_env, token_file: give one of them, not both")
+	}
+	if s.Listen == "" {
+		s.Listen = DefaultListen
+	}
+	for _, d := range []struct {
+		to    *Duration
+		value time.Duration
+	}{{&s.Grace, DefaultGrace}, {&s.RetryAfter, DefaultRetryAfter}, {&s.RetryMost, DefaultRetryMost}} {
+		if *d.to == 0 {
+			*d.to = Duration(d.value)
+		}
+	}
+	if s.RetryMost < s.RetryAfter {
+		bad("retry_most: it is shorter than retry_after")
+	}
+	names := map[string]bool{}
+	for i := range s.Jobs {
+		j := &s.Jobs[i]
+		for _, err := range j.validate(s.Zone, accounts) {
+			bad("jobs[%d] (%s): %w", i, j.Name, err)
+		}
+		if names[j.Name] {
+			bad("jobs[%d] (%s): name: another job has it too", i, j.Name)
+		}
+		names[j.Name] = true
+	}
+	return errs
+}
+
+func (j *JobConfig) validate(zone string, accounts []string) []error {
+	var errs []error
+	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
+	if !jobName.MatchString(j.Name) {
+		bad("name: %q is not made of a-z, 0-9, _ and -", j.Name)
+	}
+	if !slices.Contains(Kinds(), j.Kind) {
+		bad("kind: %q is none of %s", j.Kind, strings.Join(Kinds(), ", "))
+		return errs
+	}
+	if j.Zone == "" {
+		j.Zone = zone
+	}
+	if j.Zone == "" {
+		j.Zone = "UTC"
+	}
+	var err error
+	if j.calendar, err = calendar.Parse(j.Cron, j.Zone); err != nil {
+		errs = append(errs, err)
+	}
+	if j.Timeout == 0 {
+		j.Timeout = Duration(DefaultTimeout)
+	}
+	asks := j.Kind == KindExport || j.Kind == KindLookback || j.Kind == KindBalance
+	for _, a := range j.Accounts {
+		if !slices.Contains(accounts, a) {
+			bad("accounts: no account %q in the config: it has %s", a, strings.Join(accounts, ", "))
+		}
+	}
+	for _, own := range []struct {
+		key   string
+		given bool
+		of    bool
+	}{
+		{"accounts", j.Accounts != nil, asks},
+		{"lookback", j.Lookback != 0, j.Kind == KindExport || j.Kind == KindLookback},
+		{"report", j.Report != "", j.Kind == KindReport}, {"by", j.By != nil, j.Kind == KindReport}, {"format", j.Format != "", j.Kind == KindReport},
+		{"month", j.Month != "", j.Kind == KindReport}, {"out", j.Out != "", j.Kind == KindReport},
+		{"from", j.From != "", j.Kind == KindClose},
+	} {
+		if own.given && !own.of {
+			bad("%s: a job of kind %s has no use for it", own.key, j.Kind)
+		}
+	}
+	switch j.Kind {
+	case KindReport:
+		errs = append(errs, j.validateReport()...)
+	case KindClose:
+		if _, err := schemas.ParseMonth(j.From); err != nil {
+			bad("from: name the first month that the job closes, such as from: 2026-11; earlier ones are closed by hand")
+		}
+	}
+	return errs
+}
+
+func (j *JobConfig) validateReport() []error {
+	var errs []error
+	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
+	focus := j.Report == reportFocus
+	known := slices.ContainsFunc(report.Names(), func(r [2]string) bool { return r[0] == j.Report })
+	if !known && !focus {
+		bad("report: %q is no report: usagelake report --help lists them", j.Report)
+	}
+	if j.Format == "" {
+		j.Format = "html"
+		if focus {
+			j.Format = load.FocusParquet
+		}
+	}
+	formats := report.Formats()
+	if focus {
+		formats = []string{load.FocusCSV, load.FocusParquet}
+	}
+	if !slices.Contains(formats, j.Format) {
+		bad("format: %q is none of %s", j.Format, strings.Join(formats, ", "))
+	}
+	for _, by := range j.By {
+		if !slices.Contains(report.Dimensions(), by) {
+			bad("by: %q is none of %s", by, strings.Join(report.Dimensions(), ", "))
+		}
+	}
+	if j.Month == "" {
+		j.Month = "this"
+	}
+	if j.Month != "this" && j.Month != "last" {
+		bad("month: %q is neither this nor last", j.Month)
+	}
+	if j.Out == "" {
+		bad("out: name the directory that the report is written to")
+	}
+	return errs
+}
+
+// Job is the job of a name.
+func (s *ScheduleConfig) Job(name string) (JobConfig, error) {
+	i := slices.IndexFunc(s.Jobs, func(j JobConfig) bool { return j.Name == name })
+	if i < 0 {
+		var names []string
+		for _, j := range s.Jobs {
+			names = append(names, j.Name)
+		}
+		if len(names) == 0 {
+			return JobConfig{}, Usage(noJobsHint, "no job %q: the config has no jobs", name)
+		}
+		return JobConfig{}, Usage("usagelake schedule --list", "no job %q in the config: it has %s", name, strings.Join(names, ", "))
+	}
+	return s.Jobs[i], nil
+}
+
+const noJobsHint = "write schedule: jobs: into the config: usagelake init prints an example"
+
+// Next lists the next n times the job is for after t, in its zone, without jitter.
+func (j JobConfig) Next(t time.Time, n int) []time.Time {
+	var out []time.Time
+	for range n {
+		if t = j.calendar.Next(t); t.IsZero() {
+			break
+		}
+		out = append(out, t)
+	}
+	return out
+}
+
+// of is cfg for the job: its accounts alone, its lookback.
+func (j JobConfig) of(cfg *Config) *Config {
+	c := *cfg
+	if j.Accounts != nil {
+		c.Accounts = slices.DeleteFunc(slices.Clone(cfg.Accounts), func(a Account) bool { return !slices.Contains(j.Accounts, a.Name) })
+	}
+	if j.Lookback != 0 {
+		c.Export.Lookback = j.Lookback
+	}
+	return &c
+}
+
+// JobRun is what a run of the schedule is for.
+type JobRun struct {
+	Name    string
+	Logical time.Time // the time of the schedule, the latest of those that had been missed
+}
+
+// TimeoutError is why a run was stopped that took longer than its job may.
+type TimeoutError struct {
+	Job   string
+	After time.Duration
+}
+
+func (e *TimeoutError) Error() string {
+	return fmt.Sprintf("job %s did not end within its timeout of %s; what was fetched is kept, and the next try goes on from there", e.Job, e.After)
+}
+
+// Schedulable refuses a config without jobs.
+func (c *Config) Schedulable() error {
+	if len(c.Schedule.Jobs) == 0 {
+		where := "the config " + c.path
+		if c.path == "" {
+			return Usage("usagelake init", "there is no config file, and jobs stand in one")
+		}
+		return Usage(noJobsHint, "%s has no jobs", where)
+	}
+	return nil
+}
+
+// Token reads the bearer token that whoever asks the daemon must have; "" if none is set. It is read anew each time.
+func (s ScheduleConfig) Token(getenv func(string) string) (string, error) {
+	if s.TokenEnv == "" && s.TokenFile == "" {
+		return "", nil
+	}
+	token, err := secret("schedule", "token", s.TokenEnv, s.TokenFile, getenv)
+	if err == nil && len(token) < 16 {
+		err = errors.New("schedule: the token is shorter than 16 characters: openssl rand -hex 32 makes a good one")
+	}
+	return token, err
+}

@@ -1,0 +1,553 @@
+package jobs
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"hash/fnv"
+	"log/slog"
+	"os"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/usagelake/usagelake/load"
+	"github.com/usagelake/usagelake/schemas"
+)
+
+// defaultTick is how often the scheduler looks at the clock and at the config file: a clock that is set, and a machine
+// that slept, are noticed by then.
+const defaultTick = 15 * time.Second
+
+// Scheduler runs the jobs of a config when they are due, one after the other: one lake has one writer.
+//
+// What is due is not remembered but read off the lake: off its coverage, its closed months, and the runs of its
+// journal. A job that missed some of its times, because the program or the machine was down or another job took long,
+// runs once for all of them. Without a journal every job runs once more, which changes nothing that was right.
+type Scheduler struct {
+	opts SchedulerOptions
+	env  Env
+	log  *slog.Logger
+
+	mu             sync.Mutex // guards what follows
+	cfg            *Config
+	startedAt      time.Time
+	configLoadedAt time.Time
+	configError    string
+	configFile     os.FileInfo // as it was when it was read last; nil if it could not be looked at
+	stopping       bool
+	jobs           []*scheduled
+
+	wake chan struct{} // a reload is asked for
+}
+
+// SchedulerOptions say how a scheduler works with the world. Load is needed.
+type SchedulerOptions struct {
+	// Load reads the config; it is called at the start and for each reload.
+	Load func() (*Config, error)
+	// Tell is told of each run, as it begins (Result and Err nil, Elapsed 0) and when it has ended; of runs in turn.
+	Began func(JobState)
+	Ended func(RunEvent)
+	// Reloaded is told of each reload, with the error of one that was refused.
+	Reloaded func(error)
+	// Check is called every minute and after each run, one call at a time, while runs go on: it sends alerts.
+	Check func(ctx context.Context, cfg *Config, configError string)
+
+	tick time.Duration                                                                                      // 0: defaultTick
+	run  func(ctx context.Context, cfg *Config, env Env, job JobConfig, logical time.Time) (*Result, error) // nil: RunJob
+	read func(cfg *Config, env Env) (lakeState, error)                                                      // nil: readLakeState
+}
+
+// scheduled is a job as the scheduler knows it.
+type scheduled struct {
+	JobConfig
+	done     time.Time    // its times up to here are done
+	first    time.Time    // the earliest time that is due; zero if none is
+	logical  time.Time    // the latest time that is due
+	missed   int          // how many are due before it
+	tried    time.Time    // the latest time that a run was for, of those since done
+	attempts int          // failed runs since done
+	failedAt time.Time    // when the last of them ended
+	nextAt   time.Time    // when it is run next
+	planned  time.Time    // when that was worked out
+	until    time.Time    // and how long it holds: to the next time of the calendar
+	running  bool         //
+	began    time.Time    // the run that is under way
+	last     *schemas.Run // the last run that ended
+	lastDone time.Time    // when the last one that was done ended
+}
+
+// NewScheduler makes a scheduler, or reports what is wrong with the config.
+func NewScheduler(env Env, opts SchedulerOptions) (*Scheduler, error) {
+	if opts.tick == 0 {
+		opts.tick = defaultTick
+	}
+	if opts.run == nil {
+		opts.run = RunJob
+	}
+	if opts.read == nil {
+		opts.read = readLakeState
+	}
+	s := &Scheduler{opts: opts, env: env, log: env.Logger, wake: make(chan struct{}, 1)}
+	cfg, err := s.load()
+	if err != nil {
+		return nil, err
+	}
+	if err := cfg.Schedulable(); err != nil {
+		return nil, err
+	}
+	now := env.Now()
+	s.cfg, s.startedAt, s.configLoadedAt = cfg, now, now
+	s.take(cfg)
+	return s, s.look()
+}
+
+// take makes cfg's jobs the scheduler's. What is known of a job of the same name stays.
+func (s *Scheduler) take(cfg *Config) {
+	known := s.jobs
+	s.jobs = nil
+	for _, c := range cfg.Schedule.Jobs {
+		j := &scheduled{}
+		if i := slices.IndexFunc(known, func(k *scheduled) bool { return k.Name == c.Name }); i >= 0 {
+			j = known[i]
+		}
+		j.JobConfig = c
+		s.jobs = append(s.jobs, j)
+	}
+}
+
+// Config is the one in force.
+func (s *Scheduler) Config() *Config {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.cfg
+}
+
+// State is the scheduler as it stands.
+func (s *Scheduler) State() SchedulerState {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	st := SchedulerState{StartedAt: s.startedAt, ConfigLoadedAt: s.configLoadedAt, ConfigError: s.configError, Stopping: s.stopping}
+	for _, j := range s.jobs {
+		st.Jobs = append(st.Jobs, j.state())
+	}
+	return st
+}
+
+func (j *scheduled) state() JobState {
+	return JobState{Name: j.Name, Kind: j.Kind, Cron: j.Cron, Zone: j.Zone, Accounts: j.Accounts, Running: j.running, StartedAt: j.began,
+		Logical: j.logical, Missed: j.missed, Attempts: j.attempts, NextAt: j.nextAt, Last: j.last, LastDone: j.lastDone}
+}
+
+// Reload has the config read anew, soon.
+func (s *Scheduler) Reload() {
+	select {
+	case s.wake <- struct{}{}:
+	default: // one is on its way
+	}
+}
+
+// Run runs jobs until ctx ends; it returns the cause. A run that is under way is told to end with it, and is given the
+// config's grace for that: what it has sealed is kept in either case.
+func (s *Scheduler) Run(ctx context.Context) error {
+	s.logPlan()
+	var ended chan struct{} // of the run that is under way; nil if none is
+	checks := newChecker(ctx, s)
+	defer checks.wait()
+	for {
+		if ended == nil {
+			if j, ok := s.due(); ok {
+				ended = make(chan struct{})
+				go func() {
+					defer close(ended)
+					s.execute(ctx, j)
+				}()
+			}
+		}
+		checks.every(s.env.Now())
+		timer := time.NewTimer(s.pause(ended != nil))
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return s.stop(ctx, ended)
+		case <-ended:
+			ended = nil
+			checks.now()
+		case <-s.wake:
+			s.reload(true)
+		case <-timer.C:
+			s.reload(false)
+		}
+		timer.Stop()
+	}
+}
+
+func (s *Scheduler) stop(ctx context.Context, ended <-chan struct{}) error {
+	s.mu.Lock()
+	s.stopping = true
+	grace := time.Duration(s.cfg.Schedule.Grace)
+	s.mu.Unlock()
+	cause := context.Cause(ctx)
+	if ended == nil {
+		return cause
+	}
+	s.log.Info("stopping: the run that is under way is ended", "grace", grace)
+	timer := time.NewTimer(grace)
+	defer timer.Stop()
+	select {
+	case <-ended:
+		return cause
+	case <-timer.C:
+		s.log.Error("the run did not end within the grace period; what it has sealed is kept, and the next run goes on from there", "grace", grace)
+		return cause
+	}
+}
+
+// pause is how long there is nothing to do.
+func (s *Scheduler) pause(busy bool) time.Duration {
+	d := s.opts.tick
+	if busy {
+		return d
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, j := range s.jobs {
+		if !j.nextAt.IsZero() {
+			d = min(d, j.nextAt.Sub(s.env.Now()))
+		}
+	}
+	return max(d, 0)
+}
+
+// due picks the job to run now: of those whose time has come, the one that has waited longest. It looks at the lake
+// again before it says so, for another process may have done what is due.
+func (s *Scheduler) due() (*scheduled, bool) {
+	now := s.env.Now()
+	ready := func() []*scheduled {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		var out []*scheduled
+		for _, j := range s.jobs {
+			if now.Before(j.planned) || !now.Before(j.until) {
+				j.plan(now, s.cfg)
+			}
+			if !j.first.IsZero() && !j.nextAt.After(now) {
+				out = append(out, j)
+			}
+		}
+		return out
+	}
+	if len(ready()) == 0 {
+		return nil, false
+	}
+	if err := s.look(); err != nil {
+		s.log.Error("the lake can't be looked at", "error", err)
+	}
+	still := ready()
+	if len(still) == 0 {
+		return nil, false
+	}
+	return slices.MinFunc(still, func(a, b *scheduled) int { return a.nextAt.Compare(b.nextAt) }), true
+}
+
+// plan works out what is due at now and when the job is run next.
+func (j *scheduled) plan(now time.Time, cfg *Config) {
+	j.first, j.logical, j.missed = time.Time{}, time.Time{}, 0
+	j.planned, j.until = now, j.calendar.Next(now)
+	if j.done.IsZero() {
+		j.first = j.calendar.Last(now) // of a job that never ran, the latest time is due
+		j.logical = j.first
+	} else {
+		const most = 10_000 // more aren't counted
+		for at := j.calendar.Next(j.done); !at.IsZero() && !at.After(now); at = j.calendar.Next(at) {
+			if j.first.IsZero() {
+				j.first = at
+			} else {
+				j.missed++
+			}
+			j.logical = at
+			if j.missed == most {
+				j.logical = j.calendar.Last(now)
+				break
+			}
+		}
+	}
+	if j.first.IsZero() {
+		j.nextAt = j.until.Add(j.jitter(j.until))
+		return
+	}
+	j.nextAt = j.first.Add(j.jitter(j.first))
+	if j.attempts > 0 {
+		retry := j.failedAt.Add(j.backoff(cfg))
+		// The job's next time comes all the same.
+		if next := j.calendar.Next(j.tried); !next.IsZero() && next.Add(j.jitter(next)).Before(retry) {
+			retry = next.Add(j.jitter(next))
+		}
+		if retry.After(j.nextAt) {
+			j.nextAt = retry
+		}
+	}
+}
+
+// jitter is how much later than at the job begins: always the same for the same time, job and machine, so that a
+// restart doesn't change it.
+func (j *scheduled) jitter(at time.Time) time.Duration {
+	if j.Jitter <= 0 {
+		return 0
+	}
+	host, _ := os.Hostname() // unknown is as good as any
+	return time.Duration(spread(fmt.Sprintf("%s %s %d", host, j.Name, at.Unix())) * float64(j.Jitter)).Truncate(time.Second)
+}
+
+// backoff is the pause after the last failure: doubled for each, and spread by a fifth.
+func (j *scheduled) backoff(cfg *Config) time.Duration {
+	d, most := time.Duration(cfg.Schedule.RetryAfter), time.Duration(cfg.Schedule.RetryMost)
+	for n := 1; n < j.attempts && d < most; n++ {
+		d *= 2
+	}
+	d = min(d, most)
+	return d - time.Duration(0.2*spread(fmt.Sprintf("%s %d", j.Name, j.failedAt.UnixNano()))*float64(d))
+}
+
+// spread makes a number in [0, 1) of text.
+func spread(text string) float64 {
+	h := fnv.New64a()
+	_, _ = h.Write([]byte(text))
+	sum := h.Sum64()
+	sum ^= sum >> 33 // FNV's high bits hardly change with the last letters
+	sum *= 0xff51afd7ed558ccd
+	return float64((sum^sum>>33)>>11) / (1 << 53)
+}
+
+// execute runs a job for what is due of it.
+func (s *Scheduler) execute(ctx context.Context, j *scheduled) {
+	s.mu.Lock()
+	now := s.env.Now()
+	cfg, job, logical := s.cfg, j.JobConfig, j.logical
+	j.running, j.began, j.tried = true, now, logical
+	state := j.state()
+	s.mu.Unlock()
+	log := s.log.With("job", job.Name, "logical", logical.Format(time.RFC3339))
+	log.Info("a job begins", "kind", job.Kind, "missed", state.Missed, "attempt", state.Attempts+1)
+	if s.opts.Began != nil {
+		s.opts.Began(state)
+	}
+
+	res, err := s.attempt(ctx, cfg, job, logical)
+	stopped := ctx.Err() != nil
+	if res == nil && err != nil && !stopped {
+		s.journal(cfg, job, logical, now, err)
+	}
+
+	s.mu.Lock()
+	ended := s.env.Now()
+	j.running, j.began = false, time.Time{}
+	run := schemas.Run{Command: job.Kind, Job: job.Name, Logical: logical, StartedAt: now, EndedAt: ended, Status: schemas.StatusDone}
+	switch {
+	case res != nil:
+		run = res.Run
+	case err != nil:
+		run.Status, run.Error = schemas.StatusFailed, err.Error()
+	}
+	j.last = &run
+	switch {
+	case err == nil:
+		j.done, j.lastDone = later(j.done, logical), ended
+		j.attempts, j.failedAt = 0, time.Time{}
+	case !stopped:
+		j.attempts++
+		j.failedAt = ended
+	}
+	j.plan(ended, s.cfg)
+	next := j.nextAt
+	s.mu.Unlock()
+
+	switch {
+	case err == nil:
+		log.Info("a job is done", "elapsed", ended.Sub(now), "records", run.Records, "requests", run.Requests, "next", next)
+	case stopped:
+		log.Info("a job was stopped", "elapsed", ended.Sub(now), "records", run.Records)
+	default:
+		message, hint := err.Error(), ""
+		if h := (*Hint)(nil); errors.As(err, &h) {
+			hint = h.Hint
+		}
+		log.Error("a job failed, and is tried again", "error", message, "hint", hint, "attempt", state.Attempts+1, "next", next)
+	}
+	if s.opts.Ended != nil {
+		s.opts.Ended(RunEvent{Job: state, Result: res, Err: err, Started: now, Elapsed: ended.Sub(now)})
+	}
+}
+
+func later(a, b time.Time) time.Time {
+	if b.After(a) {
+		return b
+	}
+	return a
+}
+
+// attempt runs the job; a panic in it is its error.
+func (s *Scheduler) attempt(ctx context.Context, cfg *Config, job JobConfig, logical time.Time) (res *Result, err error) {
+	defer func() {
+		if wrong := (*schemas.PanicError)(nil); errors.As(err, &wrong) && res == nil {
+			s.log.Error("a mistake in the program", "job", job.Name, "panic", fmt.Sprint(wrong.Value), "stack", string(wrong.Stack))
+		}
+	}()
+	defer schemas.Guard(&err)
+	return s.opts.run(ctx, cfg, s.env, job, logical)
+}
+
+// journal writes down a run that failed before it began: without a key, say. That it can't be written fails nothing.
+func (s *Scheduler) journal(cfg *Config, job JobConfig, logical, began time.Time, failure error) {
+	run := schemas.Run{RunID: newRunID(began), Command: job.Kind, Job: job.Name, Logical: logical.UTC(), Version: s.env.Version, PID: os.Getpid(),
+		StartedAt: began.UTC(), EndedAt: s.env.Now().UTC(), Status: schemas.StatusFailed, Error: failure.Error()}
+	lake, err := load.Open(cfg.Lake, load.Options{FS: s.env.FS, Logger: s.log, Group: cfg.LakeAccess == AccessGroup})
+	if err == nil {
+		var unlock func() error
+		if unlock, err = lake.Lock(context.Background(), "schedule", false); err == nil {
+			err = errors.Join(lake.AppendRun(run), unlock())
+		}
+	}
+	if err != nil && !errors.Is(err, load.ErrNoLake) {
+		s.log.Warn("a failed run can't be journaled", "job", job.Name, "error", err)
+	}
+}
+
+// logPlan says what is planned, as the scheduler starts and after each reload.
+func (s *Scheduler) logPlan() {
+	st := s.State()
+	s.log.Info("schedule", "lake", s.Config().Lake, "jobs", len(st.Jobs), "version", s.env.Version)
+	for _, j := range st.Jobs {
+		s.log.Info("job", "job", j.Name, "kind", j.Kind, "cron", j.Cron, "zone", j.Zone, "next", j.NextAt, "missed", j.Missed, "attempts", j.Attempts)
+	}
+}
+
+// reload takes a changed config, or one that it is told to take. A bad one is refused, and the one before goes on.
+func (s *Scheduler) reload(told bool) {
+	if !told && !s.configChanged() {
+		return
+	}
+	path, now := s.Config().path, s.env.Now()
+	cfg, err := s.load()
+	if err == nil {
+		err = cmp.Or(cfg.Schedulable(), s.fixed(cfg))
+	}
+	if err == nil {
+		_, err = cfg.finance()
+	}
+	s.mu.Lock()
+	if err != nil {
+		s.configError = err.Error()
+	} else {
+		s.cfg, s.configLoadedAt, s.configError = cfg, now, ""
+		s.take(cfg)
+	}
+	s.mu.Unlock()
+	if err != nil {
+		s.log.Error("the new config is refused, the one before goes on", "path", path, "error", err)
+	} else {
+		if err := s.look(); err != nil {
+			s.log.Error("the lake can't be looked at", "error", err)
+		}
+		s.log.Info("the config is loaded anew", "path", path)
+		s.logPlan()
+	}
+	if s.opts.Reloaded != nil {
+		s.opts.Reloaded(err)
+	}
+}
+
+// fixed refuses what can't change while the program runs.
+func (s *Scheduler) fixed(cfg *Config) error {
+	have := s.Config()
+	for _, f := range []struct{ key, have, want string }{
+		{"lake", have.Lake, cfg.Lake}, {"lake_access", have.LakeAccess, cfg.LakeAccess}, {"schedule.listen", have.Schedule.Listen, cfg.Schedule.Listen},
+	} {
+		if f.have != f.want {
+			return Usage("start the program anew", "%s changes from %q to %q, which takes a restart", f.key, f.have, f.want)
+		}
+	}
+	return nil
+}
+
+// load reads the config, and remembers which file it read.
+func (s *Scheduler) load() (*Config, error) {
+	path := ""
+	if s.cfg != nil {
+		path = s.cfg.path
+	}
+	info, _ := os.Stat(path) // before it is read: a change meanwhile is noticed next time
+	cfg, err := s.opts.Load()
+	if err == nil && path == "" {
+		info, _ = os.Stat(cfg.path)
+	}
+	s.configFile = info
+	return cfg, err
+}
+
+// configChanged reports whether the file isn't the one that was read last.
+func (s *Scheduler) configChanged() bool {
+	info, err := os.Stat(s.cfg.path)
+	have := s.configFile
+	if err != nil || have == nil {
+		return err == nil // a file that is gone is no change yet: editors replace it
+	}
+	return !os.SameFile(info, have) || !info.ModTime().Equal(have.ModTime()) || info.Size() != have.Size()
+}
+
+// checker calls SchedulerOptions.Check, one call at a time, in the background.
+type checker struct {
+	ctx  context.Context
+	s    *Scheduler
+	ask  chan struct{}
+	last time.Time
+	wg   sync.WaitGroup
+}
+
+func newChecker(ctx context.Context, s *Scheduler) *checker {
+	c := &checker{ctx: ctx, s: s, ask: make(chan struct{}, 1)}
+	if s.opts.Check == nil {
+		return c
+	}
+	c.wg.Go(func() {
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-c.ask:
+				c.check()
+			}
+		}
+	})
+	return c
+}
+
+func (c *checker) check() {
+	err := guarded(func() error {
+		st := c.s.State()
+		c.s.opts.Check(c.ctx, c.s.Config(), st.ConfigError)
+		return nil
+	})
+	if wrong := (*schemas.PanicError)(nil); errors.As(err, &wrong) {
+		c.s.log.Error("a mistake in the program", "panic", fmt.Sprint(wrong.Value), "stack", string(wrong.Stack))
+	}
+}
+
+// now has a check made; one that waits already is enough.
+func (c *checker) now() {
+	c.last = c.s.env.Now()
+	select {
+	case c.ask <- struct{}{}:
+	default:
+	}
+}
+
+// every has one made if a minute has passed.
+func (c *checker) every(now time.Time) {
+	if now.Sub(c.last).Abs() >= time.Minute {
+		c.now()
+	}
+}
+
+func (c *checker) wait() { c.wg.Wait() }

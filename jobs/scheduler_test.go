@@ -1,0 +1,484 @@
+package jobs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/usagelake/usagelake/jobs/calendar"
+	"github.com/usagelake/usagelake/schemas"
+)
+
+// stage is a world of a scheduler without a lake: runs take time and fail as a test has it, and are journaled in memory.
+type stage struct {
+	t       *testing.T
+	dir     string
+	runs    []schemas.Run
+	covers  map[string]time.Time
+	closed  schemas.Date
+	running string
+	// Does a run of a job at a logical time fail, and how long does it take?
+	outcome func(job JobConfig, logical time.Time, try int) (time.Duration, error)
+	tries   map[string]int
+	log     strings.Builder
+}
+
+func newStage(t *testing.T) *stage {
+	return &stage{t: t, dir: t.TempDir(), tries: map[string]int{}, covers: map[string]time.Time{}}
+}
+
+func (w *stage) write(schedule string) {
+	w.t.Helper()
+	yaml := "lake: ./lake\naccounts:\n  - name: acme\n    key_env: K\nschedule:\n" + schedule
+	if err := os.WriteFile(filepath.Join(w.dir, "usagelake.yaml"), []byte(yaml), 0o600); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+func (w *stage) options() SchedulerOptions {
+	return SchedulerOptions{
+		tick: 5 * time.Minute,
+		Load: func() (*Config, error) {
+			return LoadConfig(Overrides{ConfigFile: filepath.Join(w.dir, "usagelake.yaml")}, func(string) string { return "" })
+		},
+		read: func(*Config, Env) (lakeState, error) {
+			return lakeState{runs: slices.Clone(w.runs), covers: w.covers, closed: w.closed}, nil
+		},
+		run: w.run,
+	}
+}
+
+func (w *stage) run(ctx context.Context, cfg *Config, env Env, job JobConfig, logical time.Time) (*Result, error) {
+	if w.running != "" {
+		w.t.Errorf("%s begins while %s runs", job.Name, w.running)
+	}
+	w.running = job.Name
+	defer func() { w.running = "" }()
+	key := fmt.Sprint(job.Name, logical.Unix())
+	w.tries[key]++
+	run := schemas.Run{RunID: newRunID(time.Now()), Job: job.Name, Logical: logical, Command: job.Kind, StartedAt: time.Now(), Status: schemas.StatusRunning}
+	w.runs = append(w.runs, run)
+	took, err := time.Second, error(nil)
+	if w.outcome != nil {
+		took, err = w.outcome(job, logical, w.tries[key])
+	}
+	select {
+	case <-time.After(took):
+	case <-ctx.Done():
+		err = context.Cause(ctx)
+		run.Status = schemas.StatusStopped
+	}
+	run.EndedAt = time.Now()
+	if run.Status == schemas.StatusRunning {
+		run.Status = schemas.StatusDone
+		if err != nil {
+			run.Status, run.Error = schemas.StatusFailed, err.Error()
+		}
+	}
+	w.runs[len(w.runs)-1] = run
+	return &Result{Run: run}, err
+}
+
+// live runs a scheduler for d.
+func (w *stage) live(d time.Duration) {
+	w.t.Helper()
+	w.liveWith(d, w.options())
+}
+
+func (w *stage) liveWith(d time.Duration, opts SchedulerOptions) {
+	w.t.Helper()
+	s, err := NewScheduler(Env{Now: time.Now, Logger: slog.New(slog.NewTextHandler(&w.log, nil))}, opts)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeoutCause(w.t.Context(), d, errors.New("the power is off"))
+	defer cancel()
+	if err := s.Run(ctx); err == nil || err.Error() != "the power is off" {
+		w.t.Fatal(err)
+	}
+}
+
+// inTime runs f in a bubble of fake time, which begins at the given time.
+func inTime(t *testing.T, from string, f func(t *testing.T)) {
+	t.Helper()
+	at, err := time.Parse(time.RFC3339, from)
+	if err != nil {
+		t.Fatal(err)
+	}
+	synctest.Test(t, func(t *testing.T) {
+		time.Sleep(time.Until(at))
+		f(t)
+	})
+}
+
+// times lists the logical times of the done runs of a job.
+func (w *stage) times(job string) []time.Time {
+	var out []time.Time
+	for _, r := range w.runs {
+		if r.Job == job && r.Status == schemas.StatusDone {
+			out = append(out, r.Logical)
+		}
+	}
+	return out
+}
+
+// exactlyOnce checks that each time of the job's calendar in (from, to] is done by exactly one run: its own, or that of
+// a later time which caught up with it.
+func (w *stage) exactlyOnce(job, expr, zone string, from, to time.Time) (runs, occurrences int) {
+	w.t.Helper()
+	c, err := calendar.Parse(expr, zone)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	done := w.times(job)
+	for i := 1; i < len(done); i++ {
+		if !done[i].After(done[i-1]) {
+			w.t.Errorf("%s: %s is done after %s", job, done[i], done[i-1])
+		}
+	}
+	i := 0
+	for at := c.Next(from); !at.After(to); at = c.Next(at) {
+		occurrences++
+		for i < len(done) && done[i].Before(at) {
+			i++
+		}
+		if i == len(done) {
+			w.t.Errorf("%s: %s is never done", job, at)
+			break
+		}
+		if own := c.Last(done[i]); !own.Equal(done[i]) {
+			w.t.Errorf("%s: %s is no time of %s", job, done[i], expr)
+		}
+	}
+	done = slices.DeleteFunc(done, func(at time.Time) bool { return !at.After(from) || at.After(to) })
+	return len(done), occurrences
+}
+
+func TestAYearOfSchedules(t *testing.T) {
+	jobs := []struct{ name, kind, cron, zone, more string }{
+		{"nightly", "export", "30 2 * * *", "Europe/Berlin", ""},
+		{"midnight-ny", "export", "30 1 * * *", "America/New_York", ", jitter: 10m"},
+		{"lord-howe", "balance", "45 1 * * *", "Australia/Lord_Howe", ""},
+		{"skipped-ny", "verify", "15 2 * * *", "America/New_York", ""},
+		{"hourly", "lookback", "5 * * * *", "Europe/Berlin", ", jitter: 3m"},
+		{"weekly", "verify", "0 4 * * 0", "America/New_York", ""},
+		{"monthly", "report", "0 6 1 * *", "Europe/Berlin", ", report: chargeback, out: reports, month: last"},
+		{"close", "close", "0 7 5 * *", "Europe/Berlin", ", from: 2025-12"},
+	}
+	var yaml strings.Builder
+	yaml.WriteString("  jobs:\n")
+	for _, j := range jobs {
+		fmt.Fprintf(&yaml, "    - {name: %s, kind: %s, cron: \"%s\", zone: %s%s}\n", j.name, j.kind, j.cron, j.zone, j.more)
+	}
+	for _, tt := range []struct {
+		name      string
+		downtimes bool
+		failures  float64
+		long      float64
+	}{
+		{"nothing happens", false, 0, 0},
+		{"runs fail", false, 0.2, 0},
+		{"runs take long", false, 0, 0.02},
+		{"the program is down now and then", true, 0, 0},
+		{"everything at once", true, 0.1, 0.02},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			inTime(t, "2025-12-31T12:00:00Z", func(t *testing.T) {
+				w := newStage(t)
+				w.write(yaml.String())
+				rnd := rand.New(rand.NewPCG(1, 2))
+				failed := 0
+				w.outcome = func(job JobConfig, _ time.Time, _ int) (time.Duration, error) {
+					took := time.Duration(1+rnd.IntN(60)) * time.Second
+					if rnd.Float64() < tt.long {
+						took = time.Duration(rnd.IntN(20)) * time.Hour // past the timeout, too, which is the run's own matter
+					}
+					if rnd.Float64() < tt.failures {
+						failed++
+						return took, errors.New("no luck")
+					}
+					return took, nil
+				}
+				// Of a job that never ran the last time is done at once; the year begins with that.
+				w.live(12 * time.Hour)
+				begin, end := time.Now(), time.Now().AddDate(1, 0, 0)
+				for time.Now().Before(end) {
+					if !tt.downtimes {
+						w.live(time.Until(end))
+						break
+					}
+					w.live(min(time.Until(end), time.Duration(rnd.IntN(240))*time.Hour+time.Duration(rnd.IntN(3600))*time.Second))
+					time.Sleep(time.Duration(rnd.IntN(50)) * time.Hour)
+				}
+				w.outcome = nil
+				w.live(48 * time.Hour) // whatever is still open is caught up with
+				total := 0
+				for _, j := range jobs {
+					runs, occurrences := w.exactlyOnce(j.name, j.cron, j.zone, begin, end)
+					if tt.name == "nothing happens" && runs != occurrences {
+						t.Errorf("%s: %d runs for %d times", j.name, runs, occurrences)
+					}
+					total += runs
+				}
+				t.Logf("%d runs done, %d failed", total, failed)
+				if tt.failures > 0 && failed == 0 {
+					t.Error("nothing failed: the test shows nothing")
+				}
+			})
+		})
+	}
+}
+
+func TestAFailingJobIsTriedAgainAndStopsNoOther(t *testing.T) {
+	inTime(t, "2026-11-24T00:00:00Z", func(t *testing.T) {
+		w := newStage(t)
+		w.write("  jobs:\n    - {name: nightly, kind: export, cron: \"0 2 * * *\"}\n    - {name: hourly, kind: balance, cron: \"0 * * * *\"}\n")
+		broken := true
+		w.outcome = func(job JobConfig, logical time.Time, _ int) (time.Duration, error) {
+			if job.Name == "nightly" && broken && logical.Day() == 24 {
+				return 0, errors.New("no luck")
+			}
+			return 0, nil
+		}
+		w.live(11*time.Hour + 30*time.Minute)
+		var starts []time.Time
+		for _, r := range w.runs {
+			if r.Job == "nightly" && r.Logical.Hour() == 2 && r.Logical.Day() == 24 {
+				starts = append(starts, r.StartedAt)
+			}
+		}
+		if n := len(w.times("hourly")); n != 12 { // from 00:00 on
+			t.Errorf("hourly ran %d times in twelve hours", n)
+		}
+		for i := 1; i < len(starts); i++ {
+			pause, most := starts[i].Sub(starts[i-1]), min(time.Minute<<(i-1), time.Hour)
+			if pause < most*8/10-time.Second || pause > most+time.Second {
+				t.Errorf("pause %d was %s, want a little less than %s", i, pause, most)
+			}
+		}
+		if len(starts) < 14 || len(starts) > 18 {
+			t.Errorf("%d tries in ten hours", len(starts))
+		}
+		// A restart forgets nothing of that, and what was mended is done soon.
+		before := len(w.runs)
+		broken = false
+		w.live(5 * time.Minute)
+		for _, r := range w.runs[before:] {
+			if r.Job == "nightly" && r.StartedAt.Sub(starts[len(starts)-1]) < 40*time.Minute {
+				t.Error("the restart forgot the backoff")
+			}
+		}
+		w.live(time.Hour)
+		if got := w.times("nightly"); len(got) != 2 || got[1].Day() != 24 {
+			t.Errorf("done: %v", got)
+		}
+	})
+}
+
+func TestAPanicIsAFailedRun(t *testing.T) {
+	inTime(t, "2026-11-24T00:30:00Z", func(t *testing.T) {
+		w := newStage(t)
+		w.write("  jobs:\n    - {name: nightly, kind: export, cron: \"0 2 * * *\"}\n    - {name: hourly, kind: balance, cron: \"0 * * * *\"}\n")
+		opts := w.options()
+		inner := opts.run
+		opts.run = func(ctx context.Context, cfg *Config, env Env, job JobConfig, logical time.Time) (*Result, error) {
+			if job.Name == "nightly" {
+				panic("index out of range")
+			}
+			return inner(ctx, cfg, env, job, logical)
+		}
+		var events []RunEvent
+		opts.Ended = func(e RunEvent) { events = append(events, e) }
+		w.liveWith(5*time.Hour, opts)
+		if n := len(w.times("hourly")); n != 6 {
+			t.Errorf("hourly ran %d times", n)
+		}
+		wrong := 0
+		for _, e := range events {
+			if e.Job.Name == "nightly" {
+				wrong++
+				if e.Err == nil || !strings.Contains(e.Err.Error(), "index out of range") {
+					t.Errorf("the run ended with %v", e.Err)
+				}
+			}
+		}
+		if wrong < 5 {
+			t.Errorf("%d tries of what panics", wrong)
+		}
+		if !strings.Contains(w.log.String(), "scheduler_test.go") {
+			t.Error("the log has no stack")
+		}
+	})
+}
+
+func TestTheConfigIsReloaded(t *testing.T) {
+	inTime(t, "2026-11-24T00:30:00Z", func(t *testing.T) {
+		w := newStage(t)
+		nightly := "  jobs:\n    - {name: nightly, kind: export, cron: \"0 2 * * *\"}\n"
+		w.write(nightly)
+		opts := w.options()
+		var reloads []error
+		opts.Reloaded = func(err error) { reloads = append(reloads, err) }
+		s, err := NewScheduler(Env{Now: time.Now, Logger: slog.New(slog.NewTextHandler(&w.log, nil))}, opts)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan error)
+		go func() { ended <- s.Run(ctx) }()
+		change := func(schedule string, want string) {
+			t.Helper()
+			reloads = nil
+			w.write(schedule)
+			time.Sleep(6 * time.Minute) // longer than a tick
+			synctest.Wait()
+			switch {
+			case len(reloads) != 1:
+				t.Errorf("%d reloads of a file that changed once", len(reloads))
+			case want == "" && (reloads[0] != nil || s.State().ConfigError != ""):
+				t.Errorf("a good config is refused: %v", reloads[0])
+			case want != "" && (reloads[0] == nil || !strings.Contains(reloads[0].Error(), want) || s.State().ConfigError == ""):
+				t.Errorf("reload: %v, want %q", reloads[0], want)
+			}
+		}
+		change(nightly+"    - {name: hourly, kind: balance, cron: \"0 * * * *\"}\n", "")
+		change(nightly+"    - {name: hourly, kind: balance, cron: \"0 * * * * *\"}\n", "6 fields")
+		change("  jobs: []\n", "has no jobs")
+		change("  listen: 127.0.0.1:1\n"+nightly, "takes a restart")
+		if got := len(s.State().Jobs); got != 2 {
+			t.Errorf("%d jobs after refused reloads", got)
+		}
+		change(nightly, "")
+		if got := len(s.State().Jobs); got != 1 {
+			t.Errorf("%d jobs", got)
+		}
+		reloads = nil
+		s.Reload() // SIGHUP, without a change
+		time.Sleep(time.Second)
+		synctest.Wait()
+		if len(reloads) != 1 || reloads[0] != nil {
+			t.Errorf("told to reload: %v", reloads)
+		}
+		cancel()
+		if err := <-ended; !errors.Is(err, context.Canceled) {
+			t.Error(err)
+		}
+	})
+}
+
+func TestARunThatDoesNotEndIsLeftAfterTheGrace(t *testing.T) {
+	inTime(t, "2026-11-24T03:00:00Z", func(t *testing.T) {
+		w := newStage(t)
+		w.write("  grace: 20s\n  jobs:\n    - {name: nightly, kind: export, cron: \"0 2 * * *\"}\n")
+		for _, tt := range []struct{ takes, want time.Duration }{{5 * time.Second, 5 * time.Second}, {time.Hour, 20 * time.Second}} {
+			opts := w.options()
+			opts.run = func(ctx context.Context, _ *Config, _ Env, _ JobConfig, _ time.Time) (*Result, error) {
+				<-ctx.Done()
+				time.Sleep(tt.takes)
+				return nil, context.Cause(ctx)
+			}
+			s, err := NewScheduler(Env{Now: time.Now, Logger: slog.New(slog.DiscardHandler)}, opts)
+			if err != nil {
+				t.Fatal(err)
+			}
+			ctx, cancel := context.WithCancel(t.Context())
+			ended := make(chan error)
+			go func() { ended <- s.Run(ctx) }()
+			time.Sleep(time.Second)
+			told := time.Now()
+			cancel()
+			<-ended
+			if took := time.Since(told); took != tt.want {
+				t.Errorf("it stopped after %s, want %s", took, tt.want)
+			}
+			time.Sleep(time.Hour)
+		}
+	})
+}
+
+func TestWhatIsDueIsReadOffTheLake(t *testing.T) {
+	at := func(s string) time.Time {
+		t, err := time.Parse(time.RFC3339, s)
+		if err != nil {
+			panic(err)
+		}
+		return t
+	}
+	run := func(job, logical, status string) schemas.Run {
+		return schemas.Run{RunID: job + logical + status, Job: job, Logical: at(logical), StartedAt: at(logical), EndedAt: at(logical).Add(time.Minute), Status: status}
+	}
+	reopened := schemas.Run{RunID: "r", Command: "close --reopen", Status: schemas.StatusDone, StartedAt: at("2026-11-20T00:00:00Z"), EndedAt: at("2026-11-20T00:00:01Z")}
+	november, _ := schemas.ParseMonth("2026-11")
+	for _, tt := range []struct {
+		name, job string
+		lake      lakeState
+		logical   string // "": nothing is due
+		missed    int
+		next      string
+	}{
+		{"an empty lake", "kind: export, cron: \"0 2 * * *\"", lakeState{}, "2026-11-24T02:00:00Z", 0, "2026-11-24T02:00:00Z"},
+		{"it was done", "kind: export, cron: \"0 2 * * *\"", lakeState{runs: []schemas.Run{run("j", "2026-11-24T02:00:00Z", "done")}}, "", 0, "2026-11-25T02:00:00Z"},
+		{"three were missed", "kind: export, cron: \"0 2 * * *\"", lakeState{runs: []schemas.Run{run("j", "2026-11-21T02:00:00Z", "done")}}, "2026-11-24T02:00:00Z", 2, "2026-11-22T02:00:00Z"},
+		{"another job's run is not its own", "kind: balance, cron: \"0 2 * * *\"", lakeState{runs: []schemas.Run{run("k", "2026-11-24T02:00:00Z", "done")}}, "2026-11-24T02:00:00Z", 0, "2026-11-24T02:00:00Z"},
+		{"somebody exported by hand", "kind: export, cron: \"0 2 * * *\"", lakeState{covers: map[string]time.Time{"acme": at("2026-11-24T01:50:00Z")}}, "", 0, "2026-11-25T02:00:00Z"},
+		{"but not far enough", "kind: export, cron: \"0 2 * * *\"", lakeState{covers: map[string]time.Time{"acme": at("2026-11-24T01:49:59Z")}}, "2026-11-24T02:00:00Z", 0, "2026-11-24T02:00:00Z"},
+		{"it was killed", "kind: balance, cron: \"0 2 * * *\"", lakeState{runs: []schemas.Run{run("j", "2026-11-24T02:00:00Z", "running")}}, "2026-11-24T02:00:00Z", 0, "2026-11-24T02:00:00Z+"},
+		{"it was stopped, which is no failure", "kind: balance, cron: \"0 2 * * *\"", lakeState{runs: []schemas.Run{run("j", "2026-11-24T02:00:00Z", "stopped")}}, "2026-11-24T02:00:00Z", 0, "2026-11-24T02:00:00Z"},
+		{"a clock that ran ahead", "kind: balance, cron: \"0 2 * * *\"", lakeState{runs: []schemas.Run{run("j", "2036-11-24T02:00:00Z", "done")}}, "2026-11-24T02:00:00Z", 0, "2026-11-24T02:00:00Z"},
+		{"October is closed", "kind: close, from: 2026-09, cron: \"0 6 5 * *\"", lakeState{closed: november}, "", 0, "2026-12-05T06:00:00Z"},
+		{"September is open", "kind: close, from: 2026-09, cron: \"0 6 5 * *\"", lakeState{}, "2026-11-05T06:00:00Z", 1, "2026-10-05T06:00:00Z"},
+		{"the first month isn't over", "kind: close, from: 2026-11, cron: \"0 6 5 * *\"", lakeState{}, "", 0, "2026-12-05T06:00:00Z"},
+		{"a person has opened it again", "kind: close, from: 2026-09, cron: \"0 6 5 * *\"", lakeState{runs: []schemas.Run{reopened}}, "", 0, "2026-12-05T06:00:00Z"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			inTime(t, "2026-11-24T12:00:00Z", func(t *testing.T) {
+				w := newStage(t)
+				w.write("  jobs:\n    - {name: j, " + tt.job + "}\n")
+				opts := w.options()
+				opts.read = func(*Config, Env) (lakeState, error) { return tt.lake, nil }
+				s, err := NewScheduler(Env{Now: time.Now, Logger: slog.New(slog.DiscardHandler)}, opts)
+				if err != nil {
+					t.Fatal(err)
+				}
+				got := s.State().Jobs[0]
+				logical := ""
+				if !got.Logical.IsZero() {
+					logical = got.Logical.UTC().Format(time.RFC3339)
+				}
+				next := got.NextAt.UTC().Format(time.RFC3339)
+				if later, ok := strings.CutSuffix(tt.next, "+"); ok && got.NextAt.After(at(later)) {
+					next = tt.next
+				}
+				if logical != tt.logical || got.Missed != tt.missed || next != tt.next {
+					t.Errorf("due %q with %d missed, next %s; want %q, %d, %s", logical, got.Missed, next, tt.logical, tt.missed, tt.next)
+				}
+			})
+		})
+	}
+}
+
+func TestJitterIsTheSameForTheSameTime(t *testing.T) {
+	j := &scheduled{JobConfig: JobConfig{Name: "nightly", Jitter: Duration(10 * time.Minute)}}
+	at := time.Date(2026, 11, 24, 2, 0, 0, 0, time.UTC)
+	var sum time.Duration
+	for d := range 1000 {
+		day := at.AddDate(0, 0, d)
+		one := j.jitter(day)
+		if one != j.jitter(day) || one < 0 || one >= 10*time.Minute {
+			t.Fatalf("jitter %s, then %s", one, j.jitter(day))
+		}
+		sum += one
+	}
+	if mean := sum / 1000; mean < 4*time.Minute || mean > 6*time.Minute {
+		t.Errorf("the mean of a jitter of 10m is %s", mean)
+	}
+}

@@ -1,0 +1,183 @@
+package jobs
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/usagelake/usagelake/load"
+	"github.com/usagelake/usagelake/load/report"
+	"github.com/usagelake/usagelake/schemas"
+	"github.com/usagelake/usagelake/transform"
+)
+
+// reportFocus is the report that is a dataset and no document.
+const reportFocus = "focus"
+
+// RunJob does what a job of the schedule is there to do, for the logical time. It waits for a lake that another process
+// holds. Like Export it returns a Result even with an error, unless the run could not begin.
+func RunJob(ctx context.Context, cfg *Config, env Env, job JobConfig, logical time.Time) (*Result, error) {
+	env.Job = JobRun{Name: job.Name, Logical: logical}
+	env.Logger = env.Logger.With("job", job.Name)
+	if job.Timeout > 0 {
+		late := &TimeoutError{Job: job.Name, After: time.Duration(job.Timeout)}
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeoutCause(ctx, time.Duration(job.Timeout), late)
+		defer cancel()
+	}
+	cfg = job.of(cfg)
+	switch job.Kind {
+	case KindExport, KindLookback:
+		return Export(ctx, cfg, env, ExportOptions{Wait: true, Span: Span{Covered: job.Kind == KindLookback}})
+	case KindBalance:
+		res, _, err := Balance(ctx, cfg, env, BalanceOptions{Wait: true})
+		return res, err
+	case KindReport:
+		return writeReport(ctx, cfg, env, job, logical)
+	case KindClose:
+		return closeDue(ctx, cfg, env, job, logical)
+	case KindVerify:
+		return verifyLake(ctx, cfg, env)
+	}
+	return nil, Usage("", "job %s: kind %q is none that runs", job.Name, job.Kind)
+}
+
+// previousMonth is the month before the one that t lies in, by its own clock.
+func previousMonth(t time.Time) schemas.Date {
+	return schemas.MonthOf(schemas.MonthOf(dateOf(t)) - 1)
+}
+
+// dateOf is the day of t by its own clock, as the UTC day of that name.
+func dateOf(t time.Time) schemas.Date {
+	return schemas.DateOf(time.Date(t.Year(), t.Month(), t.Day(), 0, 0, 0, 0, time.UTC))
+}
+
+// closeDue closes every month from the job's first to the one before logical that is still open, in order. A month that
+// can't be closed is in the way of those after it.
+func closeDue(ctx context.Context, cfg *Config, env Env, job JobConfig, logical time.Time) (*Result, error) {
+	first, err := schemas.ParseMonth(job.From)
+	if err != nil {
+		return nil, Usage("", "job %s: from: %w", job.Name, err)
+	}
+	lake, err := load.Open(cfg.Lake, load.Options{FS: env.FS, Logger: env.Logger})
+	if err != nil {
+		return nil, NoLake(err)
+	}
+	closed, err := lake.Closed()
+	if err != nil {
+		return nil, err
+	}
+	for _, c := range closed {
+		first = max(first, schemas.NextMonth(c.Start))
+	}
+	last := previousMonth(logical.In(job.calendar.Location()))
+	var res *Result
+	for month := first; month <= last; month = schemas.NextMonth(month) {
+		if res, _, err = Close(ctx, cfg, env, CloseOptions{Month: month, Wait: true}); err != nil {
+			return res, err
+		}
+	}
+	if res != nil {
+		return res, nil
+	}
+	return underLock(ctx, cfg, env, "close", true, func(context.Context, *load.Lake, *Result) error {
+		env.Logger.Info("there is no month to close", "closed_to", schemas.MonthOf(first-1).Month())
+		return nil
+	})
+}
+
+// verifyLake checks the lake; findings fail the run.
+func verifyLake(ctx context.Context, cfg *Config, env Env) (*Result, error) {
+	if err := needLake(cfg.Lake); err != nil {
+		return nil, err
+	}
+	return underLock(ctx, cfg, env, "verify", true, func(ctx context.Context, lake *load.Lake, _ *Result) error {
+		report, err := lake.Verify(ctx, load.VerifyOptions{TransformVersion: transform.Version})
+		if err != nil {
+			return err
+		}
+		for i, f := range report.Findings {
+			if i == 20 {
+				env.Logger.Error("and more", "findings", len(report.Findings)-i)
+				break
+			}
+			env.Logger.Error("verify", "check", f.Check, "account", f.Account, "date", f.Date, "path", f.Path, "detail", f.Detail, "hint", f.Hint)
+		}
+		if n := len(report.Findings); n > 0 {
+			return &Hint{Err: fmt.Errorf("verify found %d things wrong with the lake, the first: %s: %s", n, report.Findings[0].Check, report.Findings[0].Detail),
+				Hint: "usagelake verify lists them, usagelake verify --repair mends what can be mended"}
+		}
+		return nil
+	})
+}
+
+// writeReport writes a job's report of the month that logical lies in, or of the one before, to OUT/NAME-MONTH.FORMAT.
+// The file is replaced whole.
+func writeReport(ctx context.Context, cfg *Config, env Env, job JobConfig, logical time.Time) (*Result, error) {
+	if err := needLake(cfg.Lake); err != nil {
+		return nil, err
+	}
+	local := logical.In(job.calendar.Location())
+	month := schemas.MonthOf(dateOf(local))
+	if job.Month == "last" {
+		month = previousMonth(local)
+	}
+	path := filepath.Join(job.Out, job.Report+"-"+month.Month()+"."+extension(job.Format))
+	return underLock(ctx, cfg, env, "report", true, func(ctx context.Context, lake *load.Lake, _ *Result) error {
+		if err := os.MkdirAll(job.Out, 0o700); err != nil {
+			return fmt.Errorf("report %s: %w", job.Report, err)
+		}
+		if job.Report == reportFocus {
+			end := schemas.NextMonth(month)
+			_, err := lake.ExportFocus(ctx, load.FocusOptions{Version: schemas.Focus12, From: &month, To: &end, Format: job.Format, Path: path})
+			return err
+		}
+		doc, err := report.Build(ctx, lake, report.Options{Name: job.Report, By: job.By, Month: &month, Now: env.Now(), Version: env.Version, Pictures: job.Format == "html"})
+		if errors.Is(err, report.ErrNothing) {
+			env.Logger.Info("there is nothing to report on", "report", job.Report, "month", month.Month())
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		var b bytes.Buffer
+		if err := doc.Render(&b, job.Format); err != nil {
+			return err
+		}
+		if err := WriteWhole(path, b.Bytes()); err != nil {
+			return err
+		}
+		env.Logger.Info("a report is written", "report", job.Report, "month", month.Month(), "path", path, "bytes", b.Len())
+		return nil
+	})
+}
+
+func extension(format string) string {
+	if format == "table" {
+		return "txt"
+	}
+	return format
+}
+
+// WriteWhole replaces a file by one rename.
+func WriteWhole(path string, b []byte) (err error) {
+	f, err := os.CreateTemp(filepath.Dir(path), ".usagelake-*")
+	if err != nil {
+		return fmt.Errorf("write %s: %w", path, err)
+	}
+	defer func() {
+		if err != nil {
+			_ = os.Remove(f.Name())
+			err = fmt.Errorf("write %s: %w", path, err)
+		}
+	}()
+	_, err = f.Write(b)
+	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
+		return err
+	}
+	return os.Rename(f.Name(), path)
+}
