@@ -39,6 +39,10 @@ compat: build ## read a lake's Parquet with readers of other makes, in a module 
 crash: ## kill the program some 500 times, at every write step and at random, and compare the lake with the truth
 	$(GO) test -v -timeout 60m -run TestNothingIsLostOrDoubled ./cmd/usagelake -crash.steps 0 -crash.random 280
 
+.PHONY: soak
+soak: ## thirty days of the daemon against a Portal that fails now and then, by a clock of their own
+	$(GO) test -v -timeout 60m -run TestSoak ./jobs -soak.days 30
+
 .PHONY: lint
 lint: ## gofmt, go vet, staticcheck
 	@test -z "$$(gofmt -l .)" || { echo "gofmt would change:"; gofmt -l .; exit 1; }
@@ -60,6 +64,14 @@ fuzz: ## every fuzzer for FUZZTIME (default 60s) each
 .PHONY: update
 update: ## write the golden files anew, to be read in review
 	$(GO) test ./transform ./cmd/... -update
+
+.PHONY: man
+man: build ## write the manual pages into bin/man
+	rm -rf bin/man && $(BIN) man bin/man
+
+.PHONY: release
+release: ## archive, SBOM and checksums of this commit, into dist; RELEASE="-arch amd64,arm64" for more
+	$(GO) run ./deploy/release $(RELEASE)
 
 .PHONY: clean
 clean: ## remove what was built

@@ -113,3 +113,41 @@ func readBalance(ctx context.Context, lake *load.Lake, c *extract.Client, a Acco
 	}
 	return r, nil
 }
+
+// LastBalance is the last known balance of an account in a currency, and how long it lasts.
+type LastBalance struct {
+	Account, Currency string
+	ObservedAt        time.Time
+	Balance, DaysLeft string // exact decimals; DaysLeft, at the burn of the last 7 days, is "" if nothing burns or it isn't known
+}
+
+// LastBalances reads them from the published file of the lake in dir; none if nothing is published yet.
+func LastBalances(ctx context.Context, dir string) ([]LastBalance, error) {
+	lake, err := load.Open(dir, load.Options{})
+	if errors.Is(err, load.ErrNoLake) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	rows, err := lake.Query(ctx, "SELECT account, currency, observed_at, balance, days_left_7 FROM balance_runway ORDER BY ALL")
+	if errors.Is(err, load.ErrNotPublished) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var out []LastBalance
+	for row, err := range rows.All(ctx) {
+		if err != nil {
+			return nil, err
+		}
+		at, err := time.Parse(time.RFC3339Nano, row[2].Text)
+		if err != nil {
+			return nil, fmt.Errorf("a balance of account %s: %w", row[0].Text, err)
+		}
+		out = append(out, LastBalance{Account: row[0].Text, Currency: row[1].Text, ObservedAt: at, Balance: row[3].Text, DaysLeft: row[4].Text})
+	}
+	return out, nil
+}

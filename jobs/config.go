@@ -77,6 +77,8 @@ type Config struct {
 	Invoices   []string         `yaml:"invoices"` // CSV files
 	// What runs by itself: docs/operators.md.
 	Schedule ScheduleConfig `yaml:"schedule"`
+	Prune    PruneConfig    `yaml:"prune"`
+	Alerts   AlertsConfig   `yaml:"alerts"`
 
 	path string // the file, "" if there is none
 }
@@ -90,7 +92,8 @@ type Account struct {
 	Rate        float64 `yaml:"rate"`     // requests a second at the most
 	MaxInFlight int     `yaml:"max_in_flight"`
 	PageSize    int     `yaml:"page_size"`
-	Currency    string  `yaml:"currency"` // where /balance can't be asked
+	Currency    string  `yaml:"currency"`    // where /balance can't be asked
+	KeyExpires  string  `yaml:"key_expires"` // the day on which the key expires, UTC; the API doesn't tell
 }
 
 // ExportConfig says how far an export goes.
@@ -139,7 +142,8 @@ type Overrides struct {
 // or without one a single account of the environment's key. Relative paths in the file are relative to the file.
 // Every mistake is reported at once, as ErrUsage.
 func LoadConfig(o Overrides, getenv func(string) string) (*Config, error) {
-	c := &Config{Export: ExportConfig{Settle: Duration(DefaultSettle), Lookback: Duration(DefaultLookback), RefetchEvery: Duration(DefaultRefetchEvery)}}
+	c := &Config{Export: ExportConfig{Settle: Duration(DefaultSettle), Lookback: Duration(DefaultLookback), RefetchEvery: Duration(DefaultRefetchEvery)},
+		Alerts: AlertsConfig{Repeat: Duration(DefaultRepeat)}}
 	path := o.ConfigFile
 	if path == "" {
 		path = DefaultConfigFile
@@ -192,6 +196,7 @@ func LoadConfig(o Overrides, getenv func(string) string) (*Config, error) {
 	}
 	c.Allocation.Rules = beside(c.Allocation.Rules)
 	c.Schedule.TokenFile = beside(c.Schedule.TokenFile)
+	c.Alerts.beside(beside)
 	for i := range c.Schedule.Jobs {
 		c.Schedule.Jobs[i].Out = beside(c.Schedule.Jobs[i].Out)
 	}
@@ -342,8 +347,15 @@ func (c *Config) validate() error {
 		if a.Currency != "" && (len(a.Currency) != 3 || strings.ToUpper(a.Currency) != a.Currency) {
 			bad("currency: %q is not an ISO 4217 code like USD", a.Currency)
 		}
+		if _, err := schemas.ParseDate(a.KeyExpires); a.KeyExpires != "" && err != nil {
+			bad("key_expires: %w", err)
+		}
 	}
 	errs = append(errs, c.Schedule.validate(c.names())...)
+	if err := c.Prune.validate(); err != nil {
+		errs = append(errs, err)
+	}
+	errs = append(errs, c.Alerts.validate(c.names(), c.Budgets)...)
 	for i, b := range c.Budgets {
 		if _, err := b.budget(); err != nil {
 			errs = append(errs, fmt.Errorf("budgets[%d] (%s): %w", i, b.Name, err))

@@ -52,26 +52,39 @@ func derive(ctx context.Context, lake *load.Lake, account string, log *slog.Logg
 	return out, nil
 }
 
-// deriveDay replaces the day file of p by what its sealed windows give.
+// deriveDay replaces the day file of p by what its sealed windows give. That of a frozen day stays, for it is the source.
 func deriveDay(ctx context.Context, lake *load.Lake, p schemas.Partition) (footer schemas.DayFooter, err error) {
 	raws, err := lake.Windows(p)
 	if err != nil {
 		return footer, err
 	}
-	if len(raws) == 0 {
+	switch {
+	case len(raws) == 0:
 		return footer, lake.RemoveDay(p)
+	case load.Frozen(raws):
+		return lake.FrozenDay(p)
 	}
-	windows := make([]schemas.Sealed, len(raws))
-	for i, r := range raws {
-		if windows[i], err = lake.OpenRaw(ctx, p, r); err != nil {
-			return footer, fmt.Errorf("derive %s: %w", p, err)
-		}
+	if _, err := lake.KeepPruned(p); err != nil {
+		return footer, err
 	}
 	w, err := lake.CreateDay(p)
 	if err != nil {
 		return footer, fmt.Errorf("derive %s: %w", p, err)
 	}
+	return deriveTo(ctx, lake, p, raws, w)
+}
+
+// deriveTo writes what the windows of p, a day that isn't frozen, give, and commits it. Windows that were pruned own
+// nothing any more; the day's coverage still lists them.
+func deriveTo(ctx context.Context, lake *load.Lake, p schemas.Partition, raws []load.Raw, w *load.DayWriter) (footer schemas.DayFooter, err error) {
 	defer w.Abort()
+	live := load.Live(raws)
+	windows := make([]schemas.Sealed, len(live))
+	for i, r := range live {
+		if windows[i], err = lake.OpenRaw(ctx, p, r); err != nil {
+			return footer, fmt.Errorf("derive %s: %w", p, err)
+		}
+	}
 	day := transform.NewDay(p, windows, transform.Options{})
 	for batch, err := range day.Batches(ctx) {
 		if err != nil {
@@ -87,6 +100,13 @@ func deriveDay(ctx context.Context, lake *load.Lake, p schemas.Partition) (foote
 		}
 	}
 	footer = day.Footer()
+	if len(live) < len(raws) {
+		t, err := lake.Pruned(p)
+		if err != nil {
+			return footer, fmt.Errorf("derive %s: %w", p, err)
+		}
+		footer.Windows = append(t.Silent(), footer.Windows...) // which came later
+	}
 	footer.Digest = load.DayDigest(transform.Version, raws)
 	return footer, w.Commit(footer)
 }

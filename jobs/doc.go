@@ -1,10 +1,15 @@
 // Package jobs owns time and order: it composes the stages, and nothing else does.
 //
-//	Export   finish what is sealed but not derived · plan · fetch and seal · derive · publish
-//	Rebuild  the same without the network: derive · publish
-//	Balance  ask for the balance and keep it · derive · publish
-//	Status   what is covered, how fresh it is, what ran, what is missing
+//	Export     finish what is sealed but not derived · plan · fetch and seal · derive · publish
+//	Rebuild    the same without the network: derive · publish
+//	Balance    ask for the balance and keep it · derive · publish
+//	Close      ask once more · objections · statements, for good
+//	Prune      delete what retention allows of closed months
+//	Status     what is covered, how fresh it is, what ran, what is missing
+//	Scheduler  runs these when they are due: RunJob
+//	CheckAlerts  tells people what they should know
 //
 // What is left to do is read off the lake's files, so every run starts by finishing what one before it left, and
-// running twice is running once. Where a run ends early, what was sealed stays sealed.
+// running twice is running once. Where a run ends early, what was sealed stays sealed. So it is with the scheduler: what
+// is due is read off the lake, too.
 package jobs

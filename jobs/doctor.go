@@ -1,18 +1,15 @@
 package jobs
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
+	"slices"
 	"strings"
+	"sync"
 	"time"
 
-	"github.com/usagelake/usagelake/extract"
 	"github.com/usagelake/usagelake/load"
-	"github.com/usagelake/usagelake/schemas"
 )
 
 // Verdicts of a Check.
@@ -22,175 +19,172 @@ const (
 	CheckFailed  = "FAILED"
 )
 
+// Sections of a doctor's report, in order. Those of an account are SectionAccount and its name.
+const (
+	SectionConfig  = "config"
+	SectionAccount = "account "
+	SectionLake    = "lake"
+	SectionFresh   = "freshness"
+	SectionMachine = "machine"
+)
+
 // Check is one line of a doctor's report.
 type Check struct {
-	Name    string `json:"name"`
-	Verdict string `json:"verdict"`
+	Section string `json:"section"` // what it is about; the checks of a section stand together
+	Name    string `json:"name"`    // "time zone"; of an account "acme: key", of the lake "lake: disk"
+	Verdict string `json:"verdict"` // one of the Check constants
 	Detail  string `json:"detail"`
 	Hint    string `json:"hint,omitempty"` // what to do
 	Refused bool   `json:"refused,omitempty"`
 }
 
-// Limits that Doctor warns at.
-const (
-	mostSkew  = 30 * time.Second
-	leastDisk = 1 << 30
-)
+// DoctorOptions say what Examine looks at. The zero value is everything.
+type DoctorOptions struct {
+	Account string // only this account of the config; "" is all
+	Offline bool   // ask the API nothing
+}
 
-// Doctor checks a set-up. It asks the API two small questions per account and changes nothing but a probe file in the
-// lake's directory, which it removes.
+// Doctor is Examine with everything.
 func Doctor(ctx context.Context, cfg *Config, env Env) []Check {
-	var out []Check
-	add := func(name, verdict, hint, format string, args ...any) {
-		out = append(out, Check{Name: name, Verdict: verdict, Hint: hint, Detail: fmt.Sprintf(format, args...)})
+	return Examine(ctx, cfg, env, DoctorOptions{})
+}
+
+// Examine checks a set-up: every line says whether a thing is right and, if not, what to do about it. It asks the API a
+// handful of small questions per account and changes nothing but a probe file in the lake's directory, which it removes.
+// cfg is the whole config, whatever the account that is looked at. No check holds a key.
+func Examine(ctx context.Context, cfg *Config, env Env, opts DoctorOptions) []Check {
+	d := &doctor{cfg: cfg, env: env, opts: opts, now: env.Now()}
+	if d.lake, d.lakeErr = load.Open(cfg.Lake, load.Options{Logger: env.Logger}); d.lakeErr == nil {
+		d.status, d.statusErr = ReadStatus(ctx, cfg.Lake, "", d.now)
 	}
-	if cfg.Path() != "" {
-		add("config", CheckOK, "", "%s, %d accounts", cfg.Path(), len(cfg.Accounts))
-	} else {
-		add("config", CheckOK, "", "no file: one account from the environment (usagelake init writes one)")
+	d.checkConfig(ctx)
+	d.checkAccounts(ctx)
+	d.checkLake(ctx)
+	d.checkFreshness()
+	d.checkSchedule()
+	d.checkMachine()
+	out := d.out
+	at := map[string]int{}
+	for _, c := range out {
+		if _, ok := at[c.Section]; !ok {
+			at[c.Section] = len(at)
+		}
 	}
-	for _, a := range cfg.Accounts {
-		out = append(out, checkAccount(ctx, a, env)...)
-	}
-	out = append(out, checkLake(cfg.Lake)...)
-	if zone, offset := env.Now().Zone(); offset != 0 {
-		add("time zone", CheckOK, "", "this machine is in %s; days, windows and reports are UTC", zone)
-	} else {
-		add("time zone", CheckOK, "", "UTC")
-	}
-	add("versions", CheckOK, "", "usagelake %s, DuckDB %s", env.Version, load.DuckDBVersion())
+	slices.SortStableFunc(out, func(a, b Check) int { return at[a.Section] - at[b.Section] })
 	return out
 }
 
-func checkAccount(ctx context.Context, a Account, env Env) []Check {
-	var out []Check
-	add := func(name, verdict, hint, format string, args ...any) *Check {
-		out = append(out, Check{Name: a.Name + ": " + name, Verdict: verdict, Hint: hint, Detail: fmt.Sprintf(format, args...)})
-		return &out[len(out)-1]
-	}
-	key, err := a.Key(env.Getenv)
-	if err != nil {
-		hint := ""
-		var h *Hint
-		if errors.As(err, &h) {
-			hint = h.Hint
-		}
-		add("key", CheckFailed, hint, "%v", err)
-		return out
-	}
-	if !wellFormed(key) {
-		add("key", CheckWarning, "copy it again from the Portal: Settings > API Keys > Management API Keys", "it doesn't look like sk_mg_ and 64 hex digits")
-	} else {
-		add("key", CheckOK, "", "set, and well formed")
-	}
-	client, err := extract.NewClient(extract.Options{Account: a.Name, BaseURL: a.BaseURL, Key: key, UserAgent: "usagelake/" + env.Version,
-		Pacer: extract.NewPacer(a.Rate, a.MaxInFlight), Transport: env.Transport, Timeout: 15 * time.Second,
-		Retry: extract.Retry{Attempts: 2, Throttled: 10 * time.Second}, Now: env.Now, Logger: env.Logger})
-	if err != nil {
-		add("base URL", CheckFailed, "", "%v", err)
-		return out
-	}
-	defer client.Close()
-	refusal := func(scope string, err error) {
-		hint := "is the address right, and does a proxy stand in between (HTTPS_PROXY)?"
-		refused := errors.Is(err, extract.ErrRefused)
-		if refused {
-			hint = "in the Portal, is the key active and not expired, and has it the scope " + scope + "?"
-		}
-		add(scope, CheckFailed, hint, "%v", err).Refused = refused
-	}
-	if b, err := client.Balance(ctx); err != nil {
-		refusal("balance:read", err)
-		out[len(out)-1].Verdict = CheckWarning // an export does without
-		var api *extract.APIError
-		if errors.As(err, &api) && api.Status == 401 {
-			out[len(out)-1].Verdict = CheckFailed
-		}
-	} else {
-		add("balance:read", CheckOK, "", "balance %s %s", b.Amount, b.Currency)
-	}
-	f := extract.NewFetcher(extract.FetchOptions{Client: client})
-	end := env.Now().UTC().Add(-DefaultSettle).Truncate(time.Second)
-	hour := schemas.Window{Account: a.Name, Start: end.Add(-time.Hour), End: end}
-	if c, err := f.Count(ctx, hour); err != nil {
-		refusal("usage:read", err)
-	} else if c.Records != nil {
-		add("usage:read", CheckOK, "", "%d records in the hour before %s", *c.Records, end.Format(time.RFC3339))
-	} else {
-		add("usage:read", CheckWarning, "exports page through each window twice, which takes twice as long", "answered, but without a total")
-	}
-	if skew, ok := client.ClockSkew(); ok {
-		skew = skew.Round(time.Second)
-		switch {
-		case skew > mostSkew:
-			add("clock", CheckWarning, "set this machine's clock (NTP): an export ends so much earlier than it could", "%s behind the Portal's", skew)
-		case skew < -mostSkew:
-			add("clock", CheckWarning, "set this machine's clock (NTP): an export ends by the Portal's meanwhile", "%s ahead of the Portal's", -skew)
-		default:
-			add("clock", CheckOK, "", "within %s of the Portal's", max(skew.Abs(), time.Second))
-		}
-	}
-	n := client.Counts()
-	if n.Throttled > 0 {
-		add("rate limit", CheckWarning, "another program may be using this key; give usagelake one of its own", "%d of %d requests were answered by 429", n.Throttled, n.Requests)
-	} else {
-		add("rate limit", CheckOK, "", "%.2f requests a second, none refused", cmp.Or(a.Rate, extract.DefaultRate))
-	}
-	return out
+// doctor is one examination.
+type doctor struct {
+	cfg  *Config
+	env  Env
+	opts DoctorOptions
+	now  time.Time
+	checklist
+
+	lake      *load.Lake // nil where lakeErr isn't
+	lakeErr   error
+	status    *Status // nil where statusErr isn't, or there is no lake
+	statusErr error
 }
 
-func wellFormed(key string) bool {
-	hex, ok := strings.CutPrefix(key, "sk_mg_")
-	return ok && len(hex) == 64 && strings.Trim(hex, "0123456789abcdef") == ""
+// accounts are those that are looked at.
+func (d *doctor) accounts() []Account {
+	if d.opts.Account == "" {
+		return d.cfg.Accounts
+	}
+	return slices.DeleteFunc(slices.Clone(d.cfg.Accounts), func(a Account) bool { return a.Name != d.opts.Account })
 }
 
-func checkLake(dir string) []Check {
-	var out []Check
-	add := func(name, verdict, hint, format string, args ...any) {
-		out = append(out, Check{Name: "lake: " + name, Verdict: verdict, Hint: hint, Detail: fmt.Sprintf(format, args...)})
+// checklist gathers the checks of a section.
+type checklist struct {
+	section, prefix string
+	out             []Check
+}
+
+func (l *checklist) add(verdict, name, hint, format string, args ...any) *Check {
+	l.out = append(l.out, Check{Section: l.section, Name: l.prefix + name, Verdict: verdict, Hint: hint, Detail: fmt.Sprintf(format, args...)})
+	return &l.out[len(l.out)-1]
+}
+
+func (l *checklist) ok(name, format string, args ...any) { l.add(CheckOK, name, "", format, args...) }
+
+func (l *checklist) warn(name, hint, format string, args ...any) {
+	l.add(CheckWarning, name, hint, format, args...)
+}
+
+func (l *checklist) fail(name, hint, format string, args ...any) {
+	l.add(CheckFailed, name, hint, format, args...)
+}
+
+// failure adds a failed check of an error, with the hint that it carries, or hint if it carries none.
+func (l *checklist) failure(name, hint string, err error) {
+	var h *Hint
+	if errors.As(err, &h) {
+		hint = h.Hint
 	}
-	lake, err := load.Open(dir, load.Options{})
+	var lines []string
+	account, _ := strings.CutPrefix(l.section, SectionAccount)
+	for line := range strings.Lines(strings.TrimPrefix(err.Error(), "account "+account+": ")) {
+		line = strings.TrimRight(line, "\n")
+		if after, ok := strings.CutPrefix(line, "hint: "); ok {
+			hint = after
+			continue
+		}
+		lines = append(lines, line)
+	}
+	l.fail(name, hint, "%s", strings.Join(lines, "\n"))
+}
+
+// mostAsked is how many accounts are asked side by side. Each has a key, and so a rate limit, of its own.
+const mostAsked = 16
+
+// checkAccounts looks at the accounts side by side; what it found comes in the order of the config.
+func (d *doctor) checkAccounts(ctx context.Context) {
+	keys := d.readKeys()
+	accounts := d.accounts()
+	found := make([][]Check, len(accounts))
+	turn := make(chan struct{}, mostAsked)
+	var wg sync.WaitGroup
+	for i, a := range accounts {
+		wg.Go(func() {
+			turn <- struct{}{}
+			defer func() { <-turn }()
+			found[i] = d.checkAccount(ctx, a, keys[a.Name])
+		})
+	}
+	wg.Wait()
+	for _, f := range found {
+		d.out = append(d.out, f...)
+	}
+}
+
+// lasting writes a span as a person would: 42s, 12m, 3h05m, 4 days.
+func lasting(t time.Duration) string {
 	switch {
-	case errors.Is(err, load.ErrNoLake):
-		add("format", CheckOK, "", "%s: not made yet, the first export makes it", dir)
-	case err != nil:
-		add("format", CheckFailed, "", "%v", err)
-	default:
-		add("format", CheckOK, "", "%s, format %d", dir, load.Format)
-		if h := lake.Holder(); h != nil {
-			add("lock", CheckWarning, "wait for it, or use --wait", "held by %s", h.Holder())
-		} else {
-			add("lock", CheckOK, "", "free")
-		}
+	case t < time.Minute:
+		return fmt.Sprintf("%ds", int(t.Seconds()))
+	case t < time.Hour:
+		return fmt.Sprintf("%dm", int(t.Minutes()))
+	case t < 48*time.Hour:
+		return fmt.Sprintf("%dh%02dm", int(t.Hours()), int(t.Minutes())%60)
 	}
-	at := existing(dir)
-	if probe, err := os.CreateTemp(at, ".usagelake-doctor-*"); err != nil {
-		add("permissions", CheckFailed, "let this user write to "+at, "%v", err)
-	} else {
-		_ = probe.Close()
-		_ = os.Remove(probe.Name())
-		add("permissions", CheckOK, "", "%s can be written to", at)
-	}
-	if free, err := load.DiskFree(at); err == nil {
-		if free < leastDisk {
-			add("disk", CheckWarning, "make room: a run needs space for a second copy of usage.duckdb", "%.2f GiB free", float64(free)/(1<<30))
-		} else {
-			add("disk", CheckOK, "", "%.1f GiB free", float64(free)/(1<<30))
-		}
-	}
-	return out
+	return fmt.Sprintf("%d days", int(t.Hours()/24))
 }
 
-// existing is dir or its nearest parent that is there.
-func existing(dir string) string {
-	for {
-		if _, err := os.Stat(dir); err == nil {
-			return dir
-		}
-		parent := filepath.Dir(dir)
-		if parent == dir {
-			return dir
-		}
-		dir = parent
+// plural writes "1 account", "2 accounts".
+func plural[T int | int64](n T, what string) string {
+	if n == 1 {
+		return "1 " + what
 	}
+	return fmt.Sprintf("%d %ss", n, what)
+}
+
+// some lists the first few names: "a, b, c and 4 more".
+func some(names []string) string {
+	const most = 5
+	if len(names) <= most {
+		return strings.Join(names, ", ")
+	}
+	return fmt.Sprintf("%s and %d more", strings.Join(names[:most], ", "), len(names)-most)
 }

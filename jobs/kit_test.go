@@ -49,6 +49,7 @@ type world struct {
 	env    Env
 	log    *syncBuffer
 	keys   map[string]string // by account
+	live   bool              // the clock is the bubble's
 
 	mu    sync.Mutex
 	clock time.Time
@@ -61,6 +62,7 @@ type settings struct {
 	orgs    []portal.OrgOptions // nil: one of 200 records a day
 	at      time.Time           // zero: now
 	perDay  float64
+	live    bool // in a bubble: by its clock, which at is the beginning of
 	limited bool // the Portal's documented limit, and the client's default rate
 }
 
@@ -74,6 +76,10 @@ func newWorld(t testing.TB, s settings) *world {
 	w := &world{TB: t, clock: s.at, keys: map[string]string{}, log: &syncBuffer{}}
 	if s.at.IsZero() {
 		w.clock = now
+	}
+	if s.live {
+		time.Sleep(time.Until(w.clock))
+		w.live = true
 	}
 	if s.perDay == 0 {
 		s.perDay = 200
@@ -124,6 +130,9 @@ func orgOf(account string) string {
 }
 
 func (w *world) now() time.Time {
+	if w.live {
+		return time.Now().UTC()
+	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.clock

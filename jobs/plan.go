@@ -18,7 +18,7 @@ import (
 type Plan struct {
 	Account string
 	Range   schemas.Window   // [Start, End) of the export; Start = End if there is nothing settled yet
-	Missing []schemas.Window // not covered, or to be fetched anew; each within a day, in time order
+	Missing []schemas.Window // not covered, or to be fetched anew; each within a day, in time order; of pruned days whole
 	Anew    bool             // Missing holds the whole range, covered or not
 	// Check are covered days of the lookback: one small request each tells whether they still hold what the API has.
 	Check []schemas.Partition
@@ -50,7 +50,7 @@ func (s Span) validate(now time.Time) error {
 // sealed are the sealed windows of an account, by day.
 type sealed map[schemas.Date][]load.Raw
 
-// sealedOf lists an account's sealed windows: directory listings alone, no file is opened.
+// sealedOf lists an account's sealed windows: directory listings, and of the files the tombstones of pruned days alone.
 func sealedOf(lake *load.Lake, account string) (sealed, error) {
 	partitions, err := lake.Partitions(account)
 	if err != nil {
@@ -78,6 +78,17 @@ func (s sealed) windows() []schemas.Window {
 	}
 	slices.SortFunc(out, func(a, b schemas.Window) int { return a.Start.Compare(b.Start) })
 	return out
+}
+
+// whole widens the windows that are to be fetched anew, one a day, to the whole of their day where the rest of it can't
+// be derived any more: its raw files were pruned.
+func (s sealed) whole(days []schemas.Window) []schemas.Window {
+	for i, w := range days {
+		if load.Frozen(s[w.Date()]) {
+			days[i] = w.Partition().Window()
+		}
+	}
+	return days
 }
 
 // plan decides what an export asks for. began is where the earliest export that was not told a start began, lastRefetch
@@ -110,7 +121,7 @@ func plan(account string, span Span, s sealed, cfg ExportConfig, now, began, las
 		return p
 	}
 	if span.Anew {
-		p.Missing = r.Days()
+		p.Missing = s.whole(r.Days())
 		return p
 	}
 	if !span.Covered {
@@ -119,13 +130,23 @@ func plan(account string, span Span, s sealed, cfg ExportConfig, now, began, las
 		}
 	}
 
+	// Pruned days that were begun to be fetched anew, and not to the end.
+	half := map[schemas.Date]bool{}
+	for d, raws := range s {
+		if live := load.Live(raws); load.Frozen(raws) && len(live) > 0 && d.Start().Before(r.End) && r.Start.Before(d.End()) {
+			half[d] = true
+			p.Missing = append(p.Missing, schemas.Uncovered(schemas.Partition{Account: account, Date: d}.Window(), windowsOf(live))...)
+		}
+	}
+	slices.SortFunc(p.Missing, func(a, b schemas.Window) int { return a.Start.Compare(b.Start) })
+
 	// The lookback: days of the range that are covered whole.
 	back := settled.Add(-time.Duration(cfg.Lookback))
 	var days []schemas.Partition
 	if cfg.Lookback > 0 {
 		for d := schemas.DateOf(back); d.Start().Before(r.End); d++ {
 			day := schemas.Partition{Account: account, Date: d}
-			if d.Start().Before(r.Start) || d.End().After(r.End) || len(schemas.Uncovered(day.Window(), windowsOf(s[d]))) > 0 {
+			if half[d] || d.Start().Before(r.Start) || d.End().After(r.End) || len(schemas.Uncovered(day.Window(), windowsOf(s[d]))) > 0 {
 				continue
 			}
 			days = append(days, day)

@@ -18,7 +18,8 @@ type RebuildOptions struct {
 }
 
 // Rebuild derives everything anew from the raw archive: Parquet for every account the archive holds, in the config
-// or not, and the DuckDB file from nothing. It sends no request and needs no key.
+// or not, and the DuckDB file from nothing. It sends no request and needs no key. The day files of days whose raw files were
+// pruned are held against what they were then, and taken as they are; if one isn't, nothing is published.
 func Rebuild(ctx context.Context, cfg *Config, env Env, opts RebuildOptions) (*Result, error) {
 	if err := needLake(cfg.Lake); err != nil {
 		return nil, err
@@ -34,6 +35,7 @@ func Rebuild(ctx context.Context, cfg *Config, env Env, opts RebuildOptions) (*R
 			}
 			accounts = []string{opts.Account}
 		}
+		pruned := 0
 		for _, account := range accounts {
 			out := schemas.RunAccount{Account: account, Status: schemas.StatusDone}
 			partitions, err := lake.Partitions(account)
@@ -47,11 +49,21 @@ func Rebuild(ctx context.Context, cfg *Config, env Env, opts RebuildOptions) (*R
 				if opts.Phase != nil {
 					opts.Phase("derive " + p.String())
 				}
+				raws, err := lake.Windows(p)
+				if err != nil {
+					return err
+				}
 				footer, err := deriveDay(ctx, lake, p)
 				if err != nil {
 					return err
 				}
-				if footer.Digest != "" {
+				switch {
+				case load.Frozen(raws):
+					if err := lake.CheckFrozen(p); err != nil {
+						return err
+					}
+					pruned++
+				case footer.Digest != "":
 					out.DaysWritten++
 				}
 				out.Records += footer.Rows
@@ -62,6 +74,9 @@ func Rebuild(ctx context.Context, cfg *Config, env Env, opts RebuildOptions) (*R
 			}
 			res.Accounts = append(res.Accounts, out)
 			res.RunCounts.Add(out.RunCounts)
+		}
+		if pruned > 0 {
+			env.Logger.Info("days are taken from their day files: their raw files were pruned", "days", pruned)
 		}
 		res.Status = schemas.StatusDone
 		if err := finish(ctx, lake, env, res, opts.Phase, true); err != nil {

@@ -2,7 +2,9 @@ package jobs
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"log/slog"
 
 	"github.com/usagelake/usagelake/load"
 	"github.com/usagelake/usagelake/schemas"
@@ -57,12 +59,13 @@ func Repair(ctx context.Context, cfg *Config, env Env, before load.VerifyReport,
 				}
 				redo[p] = true
 			case load.FoundMissing, load.FoundStale, load.FoundOrphan, load.FoundDay, load.FoundTotals, load.FoundMisplaced, load.FoundOrder,
-				load.FoundQuarantine, load.FoundChanged:
+				load.FoundQuarantine, load.FoundChanged, load.FoundPruned:
 				redo[p] = true
 			case load.FoundDatabase, load.FoundVersion, load.FoundBehind, load.FoundDiffers:
 				done.Database = true
 			}
 		}
+		lost := 0
 		accounts, err := lake.Accounts()
 		if err != nil {
 			return err
@@ -79,7 +82,8 @@ func Repair(ctx context.Context, cfg *Config, env Env, before load.VerifyReport,
 				if phase != nil {
 					phase("derive " + p.String())
 				}
-				if _, err := deriveDay(ctx, lake, p); err != nil {
+				whole, err := redoDay(ctx, lake, p, env.Logger)
+				if err != nil {
 					return err
 				}
 				if err := lake.RemoveBalance(p); err != nil {
@@ -87,6 +91,10 @@ func Repair(ctx context.Context, cfg *Config, env Env, before load.VerifyReport,
 				}
 				if err := deriveBalance(ctx, lake, p, env.Logger); err != nil {
 					return err
+				}
+				if !whole {
+					lost++
+					continue
 				}
 				done.Derived = append(done.Derived, p.String())
 				res.DaysWritten++
@@ -101,7 +109,7 @@ func Repair(ctx context.Context, cfg *Config, env Env, before load.VerifyReport,
 		}
 		done.Database = done.Database || len(redo) > 0
 		res.Status = schemas.StatusDone
-		if done.Database {
+		if done.Database = done.Database && lost == 0; done.Database { // without them, their usage would count in nothing
 			if err := finish(ctx, lake, env, res, phase, true); err != nil {
 				res.Status = schemas.StatusFailed
 				return err
@@ -115,6 +123,23 @@ func Repair(ctx context.Context, cfg *Config, env Env, before load.VerifyReport,
 		return nil
 	})
 	return res, done, after, err
+}
+
+// redoDay derives a day anew, or says that it can't: its raw files were pruned, and its day file isn't what it was.
+func redoDay(ctx context.Context, lake *load.Lake, p schemas.Partition, log *slog.Logger) (bool, error) {
+	raws, err := lake.Windows(p)
+	frozen := err != nil || load.Frozen(raws) // an error: its tombstone can't be read
+	if err == nil {
+		_, err = deriveDay(ctx, lake, p)
+	}
+	if err == nil && frozen {
+		err = lake.CheckFrozen(p)
+	}
+	if damaged := (*load.DamagedError)(nil); frozen && errors.As(err, &damaged) {
+		log.Error("a pruned day can't be derived anew", "day", p.String(), "detail", damaged.Detail, "hint", damaged.Hint)
+		return false, nil
+	}
+	return err == nil, err
 }
 
 // uncovered is what of the windows no sealed window covers.

@@ -307,7 +307,7 @@ func (j *scheduled) backoff(cfg *Config) time.Duration {
 		d *= 2
 	}
 	d = min(d, most)
-	return d - time.Duration(0.2*spread(fmt.Sprintf("%s %d", j.Name, j.failedAt.UnixNano()))*float64(d))
+	return (d - time.Duration(0.2*spread(fmt.Sprintf("%s %d", j.Name, j.failedAt.UnixNano()))*float64(d))).Truncate(time.Second)
 }
 
 // spread makes a number in [0, 1) of text.
@@ -365,9 +365,9 @@ func (s *Scheduler) execute(ctx context.Context, j *scheduled) {
 
 	switch {
 	case err == nil:
-		log.Info("a job is done", "elapsed", ended.Sub(now), "records", run.Records, "requests", run.Requests, "next", next)
+		log.Info("a job is done", "elapsed_seconds", ended.Sub(now).Round(time.Millisecond).Seconds(), "records", run.Records, "requests", run.Requests, "next", next)
 	case stopped:
-		log.Info("a job was stopped", "elapsed", ended.Sub(now), "records", run.Records)
+		log.Info("a job was stopped", "elapsed_seconds", ended.Sub(now).Round(time.Millisecond).Seconds(), "records", run.Records)
 	default:
 		message, hint := err.Error(), ""
 		if h := (*Hint)(nil); errors.As(err, &h) {
@@ -551,3 +551,19 @@ func (c *checker) every(now time.Time) {
 }
 
 func (c *checker) wait() { c.wg.Wait() }
+
+// RunOnce runs a job of the config now, whether it is due or not: for its latest time.
+func RunOnce(ctx context.Context, cfg *Config, env Env, name string) (*Result, error) {
+	job, err := cfg.Schedule.Job(name)
+	if err != nil {
+		return nil, err
+	}
+	s := &Scheduler{env: env, log: env.Logger, opts: SchedulerOptions{run: RunJob}}
+	began := env.Now()
+	logical := job.calendar.Last(began)
+	res, err := s.attempt(ctx, cfg, job, logical)
+	if res == nil && err != nil && ctx.Err() == nil {
+		s.journal(cfg, job, logical, began, err)
+	}
+	return res, err
+}

@@ -41,6 +41,7 @@ type AccountStatus struct {
 	Quarantined int64     `json:"quarantined"`
 	Issues      int64     `json:"issues"` // warnings and errors of the quality checks
 	Stale       int       `json:"stale"`  // days that are sealed and not derived yet
+	Pruned      int       `json:"pruned"` // days whose raw files were deleted by retention
 }
 
 // Gap is [Start, End) that is not covered.
@@ -58,7 +59,8 @@ type Day struct {
 	Quarantined int64   `json:"quarantined"`
 	Windows     int     `json:"windows"`
 	Stale       bool    `json:"stale"`
-	Error       string  `json:"error,omitempty"` // the day file can't be read
+	Pruned      bool    `json:"pruned,omitempty"` // its raw files were deleted by retention; the day file is the source
+	Error       string  `json:"error,omitempty"`  // the day file can't be read
 }
 
 // lastRuns is how many runs a status shows.
@@ -70,7 +72,7 @@ func ReadStatus(ctx context.Context, dir, account string, now time.Time) (*Statu
 	if err != nil {
 		return nil, NoLake(err)
 	}
-	st := &Status{Lake: dir, Format: load.Format, CheckedAt: now.UTC(), Accounts: []AccountStatus{}, Runs: []schemas.Run{}}
+	st := &Status{Lake: dir, Format: lake.Format(), CheckedAt: now.UTC(), Accounts: []AccountStatus{}, Runs: []schemas.Run{}}
 	st.Database.Path = lake.Database()
 	if info, err := lake.DatabaseInfo(); err == nil {
 		st.Database.Exists, st.Database.Bytes, st.Database.PublishedAt = true, info.Size(), info.ModTime().UTC()
@@ -152,7 +154,18 @@ func accountStatus(lake *load.Lake, name string, now time.Time) (AccountStatus, 
 				}
 			}
 		}
-		if len(s[d]) > 0 && (!ok || footer.Digest != load.DayDigest(transform.Version, s[d])) {
+		want := load.DayDigest(transform.Version, s[d])
+		if day.Pruned = load.Frozen(s[d]); day.Pruned {
+			a.Pruned++
+			t, err := lake.Pruned(p)
+			if err != nil {
+				return a, err
+			}
+			if len(load.Live(s[d])) == 0 { // else it is being fetched anew, and stale until all of it is there
+				want = t.Digest
+			}
+		}
+		if len(s[d]) > 0 && (!ok || footer.Digest != want) {
 			day.Stale = true
 			a.Stale++
 		}

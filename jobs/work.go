@@ -42,6 +42,9 @@ func RunJob(ctx context.Context, cfg *Config, env Env, job JobConfig, logical ti
 		return closeDue(ctx, cfg, env, job, logical)
 	case KindVerify:
 		return verifyLake(ctx, cfg, env)
+	case KindPrune:
+		res, _, err := Prune(ctx, cfg, env, PruneOptions{Wait: true})
+		return res, err
 	}
 	return nil, Usage("", "job %s: kind %q is none that runs", job.Name, job.Kind)
 }

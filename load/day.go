@@ -2,9 +2,14 @@ package load
 
 import (
 	"bytes"
+	"cmp"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"hash"
+	"io"
 	"io/fs"
 	"path/filepath"
 	"unicode/utf8"
@@ -58,11 +63,14 @@ func (l *Lake) Day(p schemas.Partition) (schemas.DayFooter, bool, error) {
 // Stale reports whether the derived files of p are to be derived anew: the day file isn't there, or was derived from
 // other windows or by another transformation, or can't be read; or the quarantine isn't the one that belongs to it. A
 // day without windows and without derived files is not stale; one without windows and with a day file is, and RemoveDay
-// is due.
+// is due. A frozen day can't be derived: it is stale if FrozenDay has something to put in its place.
 func (l *Lake) Stale(p schemas.Partition, transformVersion int) (bool, error) {
 	raws, err := l.Windows(p)
 	if err != nil {
 		return false, err
+	}
+	if Frozen(raws) {
+		return l.frozenStale(p)
 	}
 	var damaged *DamagedError
 	footer, ok, err := l.Day(p)
@@ -137,12 +145,14 @@ func derivedDamage(path, detail string, err error) error {
 type DayWriter struct {
 	lake      *Lake
 	partition schemas.Partition
+	// A writer that compares writes nothing: usageSum and rejectSum see what the files would hold.
+	usageSum, rejectSum hash.Hash
 
-	usageTemp *temp
+	usageTemp *temp // nil of one that compares
 	usage     *tableWriter
 
-	rejectTemp *temp // nil until there is a reject
-	rejects    *tableWriter
+	rejectTemp *temp        // nil until there is a reject
+	rejects    *tableWriter // the same
 	rejected   int64
 	builder    *array.RecordBuilder
 
@@ -160,6 +170,20 @@ func (l *Lake) CreateDay(p schemas.Partition) (*DayWriter, error) {
 	if w.usage, err = newTableWriter(w.usageTemp, schemas.UsageColumns(), usageEncodings()...); err != nil {
 		w.usageTemp.abort()
 		return nil, fmt.Errorf("write day %s: %w", p, err)
+	}
+	return w, nil
+}
+
+// ErrDiffers says that a day gives other files than those that stand in the lake.
+var ErrDiffers = errors.New("the derived files are not what the day's windows give")
+
+// CompareDay is CreateDay without a change to the lake: Commit returns ErrDiffers unless the files of p are, byte for
+// byte, what was written. It needs no lock.
+func (l *Lake) CompareDay(p schemas.Partition) (*DayWriter, error) {
+	w := &DayWriter{lake: l, partition: p, usageSum: sha256.New(), rejectSum: sha256.New()}
+	var err error
+	if w.usage, err = newTableWriter(w.usageSum, schemas.UsageColumns(), usageEncodings()...); err != nil {
+		return nil, fmt.Errorf("compare day %s: %w", p, err)
 	}
 	return w, nil
 }
@@ -206,10 +230,14 @@ func (w *DayWriter) wrap(err error) error {
 
 func (w *DayWriter) writeRejects(rejects []schemas.Reject) (err error) {
 	if w.rejects == nil {
-		if w.rejectTemp, err = w.lake.createTemp(quarantineFile + ".*"); err != nil {
-			return err
+		var out io.Writer = w.rejectSum
+		if w.rejectSum == nil {
+			if w.rejectTemp, err = w.lake.createTemp(quarantineFile + ".*"); err != nil {
+				return err
+			}
+			out = w.rejectTemp
 		}
-		if w.rejects, err = newTableWriter(w.rejectTemp, schemas.QuarantineColumns(),
+		if w.rejects, err = newTableWriter(out, schemas.QuarantineColumns(),
 			parquet.WithDictionaryFor("raw", false)); err != nil {
 			return err
 		}
@@ -307,6 +335,11 @@ func (w *DayWriter) commit(footer schemas.DayFooter) error {
 		if err := w.rejects.close(keyValue{digestKey, footer.Digest}); err != nil {
 			return err
 		}
+	}
+	if w.usageSum != nil {
+		return w.compare()
+	}
+	if w.rejects != nil {
 		if err := w.rejectTemp.commit(quarantine); err != nil {
 			return err
 		}
@@ -320,13 +353,37 @@ func (w *DayWriter) commit(footer schemas.DayFooter) error {
 	return nil
 }
 
+// compare holds what was written against the files of the day.
+func (w *DayWriter) compare() error {
+	same := func(path string, sum hash.Hash) error {
+		got, err := w.lake.fileDigest(path)
+		if errors.Is(err, fs.ErrNotExist) || err == nil && got != hex.EncodeToString(sum.Sum(nil)) {
+			return fmt.Errorf("%w: %s", ErrDiffers, filepath.Base(path))
+		}
+		return err
+	}
+	if err := same(w.lake.usagePath(w.partition), w.usageSum); err != nil {
+		return err
+	}
+	quarantine := w.lake.quarantinePath(w.partition)
+	if w.rejects != nil {
+		return same(quarantine, w.rejectSum)
+	}
+	if _, err := w.lake.fs.Stat(quarantine); !errors.Is(err, fs.ErrNotExist) {
+		return cmp.Or(err, fmt.Errorf("%w: %s", ErrDiffers, quarantineFile))
+	}
+	return nil
+}
+
 // Abort drops what isn't committed. After Commit it does nothing.
 func (w *DayWriter) Abort() {
 	if w.done {
 		return
 	}
 	w.done = true
-	w.usageTemp.abort()
+	if w.usageTemp != nil {
+		w.usageTemp.abort()
+	}
 	if w.rejectTemp != nil {
 		w.rejectTemp.abort()
 	}
@@ -336,8 +393,14 @@ func (w *DayWriter) Abort() {
 }
 
 // RemoveDay removes the derived files of a day that has no windows left. None is no error. The quarantine goes first:
-// after a crash between the two, the day file without windows says that the work isn't done.
+// after a crash between the two, the day file without windows says that the work isn't done. In a lake that has pruned
+// days the day file may be the last of its day, were a tombstone lost: it is moved to damaged/ there.
 func (l *Lake) RemoveDay(p schemas.Partition) error {
+	if l.format >= prunedLake {
+		if err := l.SetAsideDay(p); err != nil {
+			return err
+		}
+	}
 	for _, path := range []string{l.quarantinePath(p), l.usagePath(p)} {
 		if err := l.remove(path); err != nil {
 			return fmt.Errorf("remove day %s: %w", p, err)

@@ -14,8 +14,12 @@ import (
 	"github.com/usagelake/usagelake/schemas"
 )
 
-// Format is the version of the lake's layout that this program writes. It reads this and all older ones.
-const Format = 1
+// Format is the newest version of the lake's layout that this program knows. It reads this and all older ones. A lake is
+// made with format 1, and has 2 from its first pruned day on: see prunedLake.
+const Format = 2
+
+// plainLake is the format that a lake is made with.
+const plainLake = 1
 
 // The names within a lake. Readers glob the first three and open the database; the rest is ours.
 const (
@@ -48,10 +52,11 @@ type Options struct {
 // Lake is a directory of one company's usage: the raw archive, what is derived from it, and the published file.
 // Reading needs no lock. Whoever writes holds the lock.
 type Lake struct {
-	group bool // members of its group may read it
-	dir   string
-	fs    FS
-	log   *slog.Logger
+	group  bool // members of its group may read it
+	dir    string
+	format int
+	fs     FS
+	log    *slog.Logger
 
 	seqMu sync.Mutex // held while a sequence number of the raw archive is chosen and taken
 
@@ -81,6 +86,7 @@ func Open(dir string, opts Options) (*Lake, error) {
 	if m.Format > Format {
 		return nil, fmt.Errorf("open lake %s: %w (its format is %d, this version knows %d)", dir, ErrNewer, m.Format, Format)
 	}
+	l.format = m.Format
 	return l, nil
 }
 
@@ -108,11 +114,10 @@ func Create(dir string, opts Options) (*Lake, error) {
 	if err := l.fs.MkdirAll(l.path(tempDir), dirMode); err != nil {
 		return nil, fmt.Errorf("create lake %s: %w", dir, err)
 	}
-	b, err := json.Marshal(marker{Format: Format})
-	if err != nil {
-		return nil, err
+	if l.format, err = l.formatOf(); err != nil {
+		return nil, fmt.Errorf("create lake %s: %w", dir, err)
 	}
-	if err := l.replace(l.path(markerFile), bytes.NewReader(append(b, '\n'))); err != nil {
+	if err := l.writeMarker(); err != nil {
 		// Another process may have made the lake meanwhile, and emptied the temp directory.
 		if other, openErr := Open(dir, opts); openErr == nil {
 			return other, nil
@@ -126,6 +131,51 @@ func Create(dir string, opts Options) (*Lake, error) {
 	return l, nil
 }
 
+// formatOf is the format that what stands in the raw archive asks for.
+func (l *Lake) formatOf() (int, error) {
+	accounts, err := l.Accounts()
+	if err != nil {
+		return 0, err
+	}
+	for _, a := range accounts {
+		days, err := l.Partitions(a)
+		if err != nil {
+			return 0, err
+		}
+		for _, p := range days {
+			switch _, err := l.fs.Stat(l.prunedPath(p)); {
+			case err == nil:
+				return prunedLake, nil
+			case !errors.Is(err, fs.ErrNotExist):
+				return 0, err
+			}
+		}
+	}
+	return plainLake, nil
+}
+
+func (l *Lake) writeMarker() error {
+	b, err := json.Marshal(marker{Format: l.format})
+	if err != nil {
+		return err
+	}
+	return l.replace(l.path(markerFile), bytes.NewReader(append(b, '\n')))
+}
+
+// raiseFormat makes it known, before the first day is pruned, that the lake has pruned days.
+func (l *Lake) raiseFormat() error {
+	if l.format >= prunedLake {
+		return nil
+	}
+	was := l.format
+	l.format = prunedLake
+	if err := l.writeMarker(); err != nil {
+		l.format = was
+		return err
+	}
+	return nil
+}
+
 func newLake(dir string, opts Options) *Lake {
 	l := &Lake{dir: filepath.Clean(dir), fs: opts.FS, log: opts.Logger, group: opts.Group, synced: map[string]bool{}}
 	if l.fs == nil {
@@ -136,6 +186,9 @@ func newLake(dir string, opts Options) *Lake {
 	}
 	return l
 }
+
+// Format is the version of the lake's layout, as it was when it was opened.
+func (l *Lake) Format() int { return l.format }
 
 // Dir is the lake's directory.
 func (l *Lake) Dir() string { return l.dir }

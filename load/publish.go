@@ -98,8 +98,9 @@ type publisher struct {
 	lake *Lake
 	opts PublishOptions
 
-	want    map[schemas.Partition]string // the digest of each day file
-	days    []schemas.Partition          // of want, in order
+	want    map[schemas.Partition]string  // the digest of each day file
+	pruned  map[schemas.Partition]*Pruned // of frozen days
+	days    []schemas.Partition           // of want, in order
 	balance balances
 	finance *finance
 }
@@ -118,6 +119,7 @@ type published struct {
 	rules   int64 // allocation rules it was published with
 	closed  []schemas.Date
 	days    map[schemas.Partition]string
+	bad     map[schemas.Partition]bool // days with quarantined records
 }
 
 func (p *publisher) engine() engine {
@@ -140,7 +142,7 @@ func (p *publisher) publish(ctx context.Context) (Published, error) {
 	}
 	var changed []schemas.Partition
 	for _, d := range p.days {
-		if have.days[d] != p.want[d] {
+		if have.days[d] != p.want[d] || have.bad[d] && p.quarantineGone(d) {
 			changed = append(changed, d)
 		}
 	}
@@ -200,6 +202,7 @@ func (p *publisher) scan(ctx context.Context) error {
 		return err
 	}
 	p.want = map[schemas.Partition]string{}
+	p.pruned = map[schemas.Partition]*Pruned{}
 	sum := sha256.New()
 	for _, account := range accounts {
 		days, err := p.lake.Partitions(account)
@@ -213,6 +216,9 @@ func (p *publisher) scan(ctx context.Context) error {
 			footer, ok, err := p.lake.Day(d)
 			if err != nil {
 				return fmt.Errorf("day %s: %w", d, err)
+			}
+			if err := p.frozen(d, footer); err != nil {
+				return err
 			}
 			if ok {
 				p.want[d] = footer.Digest
@@ -232,6 +238,29 @@ func (p *publisher) scan(ctx context.Context) error {
 	p.balance.digest = hex.EncodeToString(sum.Sum(nil))
 	p.finance, err = p.lake.loadFinance(p.opts.Finance)
 	return err
+}
+
+// frozen refuses to publish without the usage of a pruned day whose day file is lost, and notes its tombstone.
+func (p *publisher) frozen(d schemas.Partition, footer schemas.DayFooter) error {
+	raws, err := p.lake.Windows(d)
+	if err != nil || !Frozen(raws) {
+		return err
+	}
+	t, err := p.lake.Pruned(d)
+	if err != nil {
+		return err
+	}
+	if footer.Digest != t.Digest {
+		return p.lake.lostDay(d)
+	}
+	p.pruned[d] = t
+	return nil
+}
+
+// quarantineGone says whether retention deleted the quarantine of a day.
+func (p *publisher) quarantineGone(d schemas.Partition) bool {
+	t := p.pruned[d]
+	return t != nil && t.QuarantineGone()
 }
 
 // held reads what the published file holds; nil if there is none, or none that could be brought up to date. A file
@@ -285,7 +314,7 @@ func readPublished(ctx context.Context, e engine, path string) (published, error
 	if h.closed, err = d.closed(ctx); err != nil {
 		return h, err
 	}
-	h.days, err = d.digests(ctx)
+	h.days, h.bad, err = d.digests(ctx)
 	return h, err
 }
 
@@ -307,23 +336,25 @@ func (d *database) closed(ctx context.Context) ([]schemas.Date, error) {
 	return out, rows.Err()
 }
 
-// digests reads the table partitions.
-func (d *database) digests(ctx context.Context) (map[schemas.Partition]string, error) {
-	rows, err := d.conn.QueryContext(ctx, "SELECT account, usage_date, digest FROM partitions")
+// digests reads the table partitions: the digest of each day, and which have quarantined records.
+func (d *database) digests(ctx context.Context) (days map[schemas.Partition]string, bad map[schemas.Partition]bool, err error) {
+	rows, err := d.conn.QueryContext(ctx, "SELECT account, usage_date, digest, quarantine_sha256 IS NOT NULL FROM partitions")
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	defer rows.Close()
-	days := map[schemas.Partition]string{}
+	days, bad = map[schemas.Partition]string{}, map[schemas.Partition]bool{}
 	for rows.Next() {
 		var account, digest string
 		var date time.Time
-		if err := rows.Scan(&account, &date, &digest); err != nil {
-			return nil, err
+		var quarantine bool
+		if err := rows.Scan(&account, &date, &digest, &quarantine); err != nil {
+			return nil, nil, err
 		}
-		days[schemas.Partition{Account: account, Date: schemas.DateOf(date)}] = digest
+		p := schemas.Partition{Account: account, Date: schemas.DateOf(date)}
+		days[p], bad[p] = digest, quarantine
 	}
-	return days, rows.Err()
+	return days, bad, rows.Err()
 }
 
 func (p *publisher) unchanged(ctx context.Context) (Published, error) {
@@ -531,10 +562,13 @@ func (p *publisher) replaceGroup(ctx context.Context, d *database, group []day, 
 		if group[i].usage, err = p.lake.fileDigest(p.lake.usagePath(g.Partition)); err != nil {
 			return err
 		}
+		if t := p.pruned[g.Partition]; t != nil && group[i].usage != t.Usage.SHA256 {
+			return p.lake.lostDay(g.Partition) // nothing can derive it anew, should it be damaged
+		}
 		if g.footer.Rows > 0 {
 			usage = append(usage, p.lake.usagePath(g.Partition))
 		}
-		if g.footer.Quarantined > 0 {
+		if g.footer.Quarantined > 0 && !p.quarantineGone(g.Partition) {
 			quarantine = append(quarantine, p.lake.quarantinePath(g.Partition))
 			if group[i].quarantine, err = p.lake.fileDigest(p.lake.quarantinePath(g.Partition)); err != nil {
 				return err
@@ -651,7 +685,7 @@ func (p *publisher) checkGroup(ctx context.Context, d *database) error {
 		FULL JOIN bad b USING (account, usage_date)
 		WHERE (coalesce(h.n, 0), coalesce(h.t, 0), coalesce(h.s, 0), coalesce(h.a, 0)) IS DISTINCT FROM (p."rows", p.total_amount, p.discount_amount, p.amount)
 			OR (coalesce(s.n, 0), coalesce(s.t, 0), coalesce(s.s, 0), coalesce(s.a, 0)) IS DISTINCT FROM (p."rows", p.total_amount, p.discount_amount, p.amount)
-			OR coalesce(b.n, 0) IS DISTINCT FROM p.quarantined
+			OR coalesce(b.n, 0) IS DISTINCT FROM CASE WHEN p.quarantine_sha256 IS NULL THEN 0 ELSE p.quarantined END -- NULL: retention deleted the file
 		ORDER BY ALL LIMIT 1`).Scan(&account, &date, &what)
 	switch {
 	case errors.Is(err, sql.ErrNoRows):

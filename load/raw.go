@@ -77,6 +77,7 @@ type Raw struct {
 	Window schemas.Window // of a balance: the second it was asked for
 	Seq    int            // from 1, unique in the partition over both kinds
 	Name   string         // of the file, without directory
+	Pruned bool           // it was deleted: the tombstone of its day names it, see Pruned
 }
 
 var (
@@ -201,27 +202,43 @@ func (l *Lake) list(dir string) ([]string, error) {
 	return names, nil
 }
 
-// Windows returns the sealed usage windows of p in order of Seq, from the file names alone. None is no error.
-func (l *Lake) Windows(p schemas.Partition) ([]Raw, error) { return l.raws(p, schemas.KindUsage) }
+// Windows returns the sealed usage windows of p in order of Seq, from the file names alone; of a pruned day, those that
+// its tombstone names are among them. None is no error.
+func (l *Lake) Windows(p schemas.Partition) ([]Raw, error) {
+	all, err := l.allRaws(p)
+	if err != nil {
+		return nil, err
+	}
+	return slices.DeleteFunc(all, func(r Raw) bool { return r.Kind != schemas.KindUsage }), nil
+}
 
 // Balances returns the sealed balance answers of p in order of Seq, from the file names alone.
-func (l *Lake) Balances(p schemas.Partition) ([]Raw, error) { return l.raws(p, schemas.KindBalance) }
-
-func (l *Lake) raws(p schemas.Partition, kind string) ([]Raw, error) {
+func (l *Lake) Balances(p schemas.Partition) ([]Raw, error) {
 	all, _, err := l.readRaws(p)
 	if err != nil {
 		return nil, err
 	}
-	return slices.DeleteFunc(all, func(r Raw) bool { return r.Kind != kind }), nil
+	return slices.DeleteFunc(all, func(r Raw) bool { return r.Kind != schemas.KindBalance }), nil
+}
+
+// allRaws are the sealed files of p of both kinds in order of Seq, those of a tombstone included.
+func (l *Lake) allRaws(p schemas.Partition) ([]Raw, error) {
+	raws, others, err := l.readRaws(p)
+	if err != nil || !slices.Contains(others, prunedFile) {
+		return raws, err
+	}
+	return l.withPruned(p, raws)
 }
 
 // Strays returns what stands in the raw archive's directory of p and is no sealed file: names Seal would not have
-// given, and files that share a sequence number with one before them. Readers pass over the former.
+// given, and files that share a sequence number with one before them. Readers pass over the former. What is kept of a
+// pruned day is no stray.
 func (l *Lake) Strays(p schemas.Partition) ([]string, error) {
 	all, strays, err := l.readRaws(p)
 	if err != nil {
 		return nil, err
 	}
+	strays = slices.DeleteFunc(strays, func(name string) bool { return name == prunedFile || name == keptUsage || name == keptQuarantine })
 	for i := 1; i < len(all); i++ {
 		if all[i].Seq == all[i-1].Seq {
 			strays = append(strays, all[i].Name)
@@ -246,9 +263,11 @@ func (l *Lake) readRaws(p schemas.Partition) (raws []Raw, strays []string, err e
 	}
 	// Two files of one number can't come from one lake; should two have been copied together, the order is at least
 	// always the same.
-	slices.SortFunc(raws, func(a, b Raw) int { return cmp.Or(cmp.Compare(a.Seq, b.Seq), cmp.Compare(a.Name, b.Name)) })
+	slices.SortFunc(raws, compareRaw)
 	return raws, strays, nil
 }
+
+func compareRaw(a, b Raw) int { return cmp.Or(cmp.Compare(a.Seq, b.Seq), cmp.Compare(a.Name, b.Name)) }
 
 // DayDigest is what a day derived from raws with that version of the transformation has in its footer: the hex
 // SHA-256 over schemas.SchemaVersion, the version, and the names in order, which hold sequence number, interval and
@@ -362,7 +381,7 @@ func (l *Lake) seal(ctx context.Context, seal schemas.Seal, pages []schemas.Page
 func (l *Lake) place(p schemas.Partition, seal schemas.Seal, temp string, r *Raw) error {
 	l.seqMu.Lock()
 	defer l.seqMu.Unlock()
-	all, _, err := l.readRaws(p)
+	all, err := l.allRaws(p) // a number is never taken twice, were its file pruned
 	if err != nil {
 		_ = l.fs.Remove(temp)
 		return err
@@ -461,6 +480,9 @@ func (l *Lake) OpenRaw(ctx context.Context, p schemas.Partition, r Raw) (schemas
 	var sealed schemas.Sealed
 	if err := context.Cause(ctx); err != nil {
 		return sealed, err
+	}
+	if r.Pruned {
+		return sealed, fmt.Errorf("open raw file %s of %s: it was pruned", r.Name, p)
 	}
 	f, err := l.openRaw(p, r)
 	if err != nil {

@@ -48,12 +48,22 @@ func (l *Lake) SetAside(path string) (r Raw, now string, err error) {
 }
 
 // SetAsideDay moves the day file of p to damaged/, for it may be the last readable copy of what its windows held. It
-// does nothing if there is none. The caller holds the lock.
+// does nothing if there is none, or if it is the source of a pruned day. The caller holds the lock.
 func (l *Lake) SetAsideDay(p schemas.Partition) error {
 	from := l.usagePath(p)
 	to := filepath.Join(l.path(damagedDir), fmt.Sprintf("account=%s_date=%s_%s", p.Account, p.Date, usageFile))
 	if _, err := l.fs.Stat(from); errors.Is(err, fs.ErrNotExist) {
 		return nil
+	}
+	if t, err := l.Pruned(p); err != nil {
+		return fmt.Errorf("set aside %s: %w", from, err)
+	} else if t != nil {
+		if _, sound, err := l.frozenAs(p, t); err != nil || sound {
+			return err
+		}
+	}
+	if err := l.mkdirs(filepath.Dir(to)); err != nil {
+		return fmt.Errorf("set aside %s: %w", from, err)
 	}
 	if err := l.fs.Rename(from, to); err != nil {
 		return fmt.Errorf("set aside %s: %w", from, err)

@@ -73,7 +73,11 @@ type VerifyReport struct {
 	Windows         int   `json:"windows"`   // sealed, of usage
 	RawFiles        int   `json:"raw_files"` // of usage and balance
 	RawPages        int64 `json:"raw_pages"`
-	RawBytes        int64 `json:"raw_bytes"` // of the pages, decompressed
+	RawBytes        int64 `json:"raw_bytes"`         // of the pages, decompressed
+	PrunedDays      int   `json:"pruned_days"`       // whose raw files retention deleted: the day file is the source
+	PrunedWindows   int   `json:"pruned_windows"`    // of Windows, those whose files are gone
+	PrunedLeft      int   `json:"pruned_left"`       // raw files of these that stand there still, for the next prune
+	PrunedRejects   int64 `json:"pruned_quarantine"` // quarantined records whose file retention deleted
 	DayFiles        int   `json:"day_files"`
 	Rows            int64 `json:"rows"`
 	QuarantineFiles int   `json:"quarantine_files"`
@@ -121,6 +125,7 @@ type verifiedDay struct {
 	usage, quarantine string // digests of the files
 	readable          bool
 	content           content
+	pruned            *Pruned // nil if the day isn't frozen
 }
 
 // content is what is compared of a day's rows.
@@ -184,6 +189,14 @@ func (v *verifier) verify(ctx context.Context) error {
 				return err
 			}
 			raws, err := v.raw(ctx, p)
+			if damaged := (*DamagedError)(nil); errors.As(err, &damaged) { // the tombstone
+				v.add(Finding{Check: FoundPruned, Path: damaged.Path, Account: p.Account, Date: p.Date.String(), Detail: detail(err), Hint: damaged.Hint})
+				windows = append(windows, p.Window())
+				if err := v.balance(ctx, p); err != nil {
+					return err
+				}
+				continue
+			}
 			if err != nil {
 				return err
 			}
@@ -288,7 +301,9 @@ func (v *verifier) raw(ctx context.Context, p schemas.Partition) ([]Raw, error) 
 		return nil, err
 	}
 	v.report.Windows += len(windows)
-	for _, r := range slices.Concat(windows, balances) {
+	live := Live(windows)
+	v.report.PrunedWindows += len(windows) - len(live)
+	for _, r := range slices.Concat(live, balances) {
 		v.report.RawFiles++
 		path := filepath.Join(v.lake.partition(rawDir, p), r.Name)
 		found := Finding{Check: FoundRaw, Path: path, Account: p.Account, Date: p.Date.String(), Hint: hintRepair}
@@ -356,8 +371,16 @@ func detail(err error) string {
 // day holds the derived files of a day against its windows and against themselves.
 func (v *verifier) day(ctx context.Context, p schemas.Partition, raws []Raw) error {
 	path := v.lake.usagePath(p)
+	hint := hintRebuild
 	found := func(check, path, format string, args ...any) {
-		v.add(Finding{Check: check, Path: path, Account: p.Account, Date: p.Date.String(), Detail: fmt.Sprintf(format, args...), Hint: hintRebuild})
+		v.add(Finding{Check: check, Path: path, Account: p.Account, Date: p.Date.String(), Detail: fmt.Sprintf(format, args...), Hint: hint})
+	}
+	t, err := v.pruned(p, raws)
+	if err != nil {
+		return err
+	}
+	if t != nil {
+		hint = hintLost(p)
 	}
 	footer, ok, err := v.lake.Day(p)
 	var damaged *DamagedError
@@ -368,6 +391,9 @@ func (v *verifier) day(ctx context.Context, p schemas.Partition, raws []Raw) err
 		return nil
 	case err != nil:
 		return err
+	case !ok && t != nil:
+		found(FoundPruned, path, "%s", detail(v.lake.lostFile(p, path, true)))
+		return nil
 	case !ok && len(raws) > 0:
 		found(FoundMissing, path, "%d windows are sealed, and no rows were derived from them", len(raws))
 		return nil
@@ -380,15 +406,19 @@ func (v *verifier) day(ctx context.Context, p schemas.Partition, raws []Raw) err
 	v.report.DayFiles++
 	version := cmp.Or(v.opts.TransformVersion, footer.Transform)
 	switch {
+	case t != nil: // held against its tombstone, below
 	case len(raws) == 0:
 		found(FoundOrphan, path, "the day has no windows")
 	case footer.Digest != DayDigest(version, raws):
 		found(FoundStale, path, "it was derived from other windows than the %d that are sealed, or by another version", len(raws))
 	}
-	d := &verifiedDay{footer: footer}
+	d := &verifiedDay{footer: footer, pruned: t}
 	v.days[p] = d
 	if d.usage, err = v.lake.fileDigest(path); err != nil {
 		return err
+	}
+	if t != nil && d.usage != t.Usage.SHA256 {
+		found(FoundPruned, path, "%s", detail(v.lake.lostDay(p)))
 	}
 	var misplaced, unordered int64
 	if err = v.lake.checkBody(path); err == nil {
@@ -446,7 +476,14 @@ func footerContent(f schemas.DayFooter) (content, error) {
 func (v *verifier) quarantine(ctx context.Context, p schemas.Partition, d *verifiedDay) error {
 	path := v.lake.quarantinePath(p)
 	f := Finding{Path: path, Account: p.Account, Date: p.Date.String(), Hint: hintRebuild}
-	n := int64(0)
+	n, want := int64(0), d.footer.Quarantined
+	if d.pruned != nil {
+		f.Hint = hintLost(p)
+		if d.pruned.QuarantineGone() { // a file that a prune is yet to delete is no part of the lake any more
+			v.report.PrunedRejects += want
+			return nil
+		}
+	}
 	switch _, err := v.lake.fs.Stat(path); {
 	case err == nil:
 		v.report.QuarantineFiles++
@@ -468,7 +505,11 @@ func (v *verifier) quarantine(ctx context.Context, p schemas.Partition, d *verif
 			v.add(f)
 			return nil
 		}
-		if digest != d.footer.Digest {
+		switch {
+		case d.pruned != nil && d.pruned.Quarantine != nil && d.quarantine != d.pruned.Quarantine.SHA256:
+			f.Check, f.Detail = FoundPruned, detail(v.lake.lostFile(p, path, false))
+			v.add(f)
+		case digest != d.footer.Digest:
 			f.Check, f.Detail = FoundStale, "it was not derived together with the day file"
 			v.add(f)
 		}
@@ -476,8 +517,8 @@ func (v *verifier) quarantine(ctx context.Context, p schemas.Partition, d *verif
 	case !errors.Is(err, fs.ErrNotExist):
 		return err
 	}
-	if n != d.footer.Quarantined {
-		f.Check, f.Detail = FoundQuarantine, fmt.Sprintf("%d records are quarantined, the day file says %d", n, d.footer.Quarantined)
+	if n != want {
+		f.Check, f.Detail = FoundQuarantine, fmt.Sprintf("%d records are quarantined, the day file says %d", n, want)
 		v.add(f)
 	}
 	return nil
@@ -688,6 +729,10 @@ func (v *verifier) checkDatabase(ctx context.Context, path string, found func(ch
 		if h.usageFile != day.usage {
 			v.add(Finding{Check: FoundChanged, Path: v.lake.usagePath(p), Account: p.Account, Date: p.Date.String(), Detail: "its bytes are not those it was published from", Hint: hintRebuild})
 		}
+		if h.quarantineFile != day.quarantine && day.pruned != nil && day.pruned.QuarantineGone() {
+			found(FoundBehind, p, "it has quarantined records that were pruned since")
+			continue
+		}
 		if h.quarantineFile != day.quarantine {
 			v.add(Finding{Check: FoundChanged, Path: v.lake.quarantinePath(p), Account: p.Account, Date: p.Date.String(), Detail: "its bytes are not those it was published from", Hint: hintRebuild})
 		}
@@ -698,6 +743,9 @@ func (v *verifier) checkDatabase(ctx context.Context, path string, found func(ch
 			found(FoundDiffers, p, "usage_daily holds %d records with amount %s, the day file %d with %s", h.daily.rows, h.daily.amount, said.rows, said.amount)
 		}
 		f := day.footer
+		if day.pruned != nil && day.pruned.QuarantineGone() {
+			f.Quarantined = 0
+		}
 		if h.quarantined != f.Quarantined || h.windows != int64(len(f.Windows)) || h.issues != int64(len(f.Issues)) {
 			found(FoundDiffers, p, "it holds %d quarantined records, %d windows, %d issues; the day file says %d, %d, %d", h.quarantined, h.windows, h.issues, f.Quarantined, len(f.Windows), len(f.Issues))
 		}

@@ -185,3 +185,20 @@ func TestEveryQueryOfTheDocsRuns(t *testing.T) {
 		}
 	}
 }
+
+// Whoever takes the comment signs away has a config that works.
+func TestTheExamplesOfTheConfigThatInitWritesAreValid(t *testing.T) {
+	text := regexp.MustCompile(`(?m)^# (  |[a-z_]+:)`).ReplaceAllString(string(template), "$1")
+	dir := t.TempDir()
+	path := filepath.Join(dir, "usagelake.yaml")
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	c, err := jobs.LoadConfig(jobs.Overrides{ConfigFile: path}, func(string) string { return "" })
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(c.Schedule.Jobs) != len(jobs.Kinds()) || len(c.Alerts.Rules) != 11 || len(c.Budgets) != 1 {
+		t.Errorf("of the examples there are %d jobs, %d rules of alerts, %d budgets", len(c.Schedule.Jobs), len(c.Alerts.Rules), len(c.Budgets))
+	}
+}

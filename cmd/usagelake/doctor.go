@@ -1,7 +1,9 @@
 package main
 
 import (
+	"context"
 	"fmt"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -9,44 +11,83 @@ import (
 )
 
 func (a *app) doctorCommand() *cobra.Command {
-	return &cobra.Command{
+	var offline bool
+	c := &cobra.Command{
 		Use:   "doctor",
 		Short: "Check key, clock, disk and limits",
-		Long: `doctor checks the set-up and says what to do about each thing that is wrong: the config, the keys and what they may do
-(two small requests an account), the clock, the lake, its disk and who holds it. It changes nothing.`,
-		Example: "  usagelake doctor\n  usagelake doctor --account acme --output json",
+		Long: `doctor checks the set-up and says what to do about each thing that is wrong: the config and what it may not mean, the
+keys and what they may do, the clock and the rate limit (six small requests an account), the lake, who holds it, who may
+read it, for how long there is room, how fresh it is, and the time zone. It changes nothing.
+
+Each line is ok, a warning, or FAILED: something can't work. The exit code is that of the failures: 0 if there are none,
+warnings or not.`,
+		Example: `  usagelake doctor
+  usagelake doctor --offline                       without asking the API
+  usagelake doctor --account acme --output json | jq '.checks[] | select(.verdict != "ok")'`,
 		RunE: func(c *cobra.Command, _ []string) error {
-			cfg, err := a.config()
+			if _, err := a.config(); err != nil { // the account that is asked for, too
+				return err
+			}
+			cfg, err := a.lakeConfig()
 			if err != nil {
 				return err
 			}
-			checks := jobs.Doctor(c.Context(), cfg, a.env())
-			failed, refused := 0, false
-			for _, k := range checks {
-				if k.Verdict == jobs.CheckFailed {
-					failed++
-					refused = refused || k.Refused
-				}
+			checks := jobs.Examine(c.Context(), cfg, a.env(), jobs.DoctorOptions{Account: a.overrides.Account, Offline: offline})
+			if c.Context().Err() != nil {
+				return context.Cause(c.Context())
+			}
+			n, refused := map[string]int{}, false
+			for i, k := range checks {
+				n[k.Verdict]++
+				refused = refused || k.Refused && k.Verdict == jobs.CheckFailed
+				// Details quote errors, the config and other people's files.
+				checks[i].Detail = keyShape.ReplaceAllString(k.Detail, "[key]")
+				checks[i].Hint = keyShape.ReplaceAllString(k.Hint, "[key]")
 			}
 			if a.json() {
-				if err := a.printJSON(map[string]any{"checks": checks, "failed": failed}); err != nil {
+				if err := a.printJSON(map[string]any{"checks": checks, "ok": n[jobs.CheckOK], "warnings": n[jobs.CheckWarning], "failed": n[jobs.CheckFailed]}); err != nil {
 					return err
 				}
 			} else {
-				for _, k := range checks {
-					fmt.Fprintf(a.Stdout, "%-8s %-24s %s\n", k.Verdict, k.Name, printable(k.Detail))
-					if k.Hint != "" {
-						fmt.Fprintf(a.Stdout, "%-8s %-24s → %s\n", "", "", printable(k.Hint))
-					}
-				}
+				a.printChecks(checks, n)
 			}
 			switch {
 			case refused:
 				return errFailed{exitRefused}
-			case failed > 0:
+			case n[jobs.CheckFailed] > 0:
 				return errFailed{exitFailed}
 			}
 			return nil
 		},
 	}
+	c.Flags().BoolVar(&offline, "offline", false, "ask the API nothing")
+	return c
+}
+
+// printChecks prints the checks by section, and what they come to.
+func (a *app) printChecks(checks []jobs.Check, n map[string]int) {
+	names, width := make([]string, len(checks)), 0
+	for i, k := range checks {
+		names[i] = printable(k.Name)
+		if subject, rest, ok := strings.Cut(names[i], ": "); ok && (subject == k.Section || jobs.SectionAccount+subject == k.Section) {
+			names[i] = rest // the heading says it
+		}
+		width = max(width, len(names[i]))
+	}
+	indent := strings.Repeat(" ", len("  warning  ")+width+1) // of the details
+	section := ""
+	for i, k := range checks {
+		if k.Section != section {
+			if section != "" {
+				fmt.Fprintln(a.Stdout)
+			}
+			section = k.Section
+			fmt.Fprintln(a.Stdout, printable(section))
+		}
+		fmt.Fprintf(a.Stdout, "  %-8s %-*s %s\n", k.Verdict, width, names[i], strings.ReplaceAll(printable(k.Detail), "\n", "\n"+indent))
+		if k.Hint != "" {
+			fmt.Fprintf(a.Stdout, "%s→ %s\n", indent, strings.ReplaceAll(printable(k.Hint), "\n", "\n"+indent+"  "))
+		}
+	}
+	fmt.Fprintf(a.Stdout, "\n%s: %d failed, %s, %d ok\n", plural(len(checks), "check", "checks"), n[jobs.CheckFailed], plural(n[jobs.CheckWarning], "warning", "warnings"), n[jobs.CheckOK])
 }

@@ -9,6 +9,7 @@ import (
 	"os/signal"
 	"syscall"
 	"time"
+	_ "time/tzdata" // zones are known on a machine without a database of them
 
 	"golang.org/x/term"
 )

@@ -51,6 +51,7 @@ type app struct {
 	streams
 	overrides jobs.Overrides
 	output    string // text or json
+	logFormat string // text or json
 	quiet     bool
 	verbose   bool
 	printed   bool // the one document of --output json
@@ -114,7 +115,7 @@ func exitCode(err error) int {
 		return exitRefused
 	case errors.As(err, &partial):
 		return exitPartial
-	case errors.As(err, &held):
+	case errors.As(err, &held), errors.Is(err, load.ErrStateHeld):
 		return exitHeld
 	}
 	return exitFailed
@@ -220,6 +221,7 @@ allows, archives the answers as they came, and writes Parquet files and a DuckDB
 	f.StringVar(&a.overrides.Account, "account", "", "only this account of the config")
 	f.StringVar(&a.overrides.BaseURL, "base-url", "", "the Manager API's `URL` (default $USAGELAKE_BASE_URL, the config's, or the Portal's)")
 	f.StringVar(&a.output, "output", "text", "text or json: with json, one JSON document on stdout")
+	f.StringVar(&a.logFormat, "log-format", "text", "text or json: how the log on stderr is written")
 	f.BoolVarP(&a.quiet, "quiet", "q", false, "errors only on stderr")
 	f.BoolVarP(&a.verbose, "verbose", "v", false, "a log of every window and retry on stderr")
 	root.PersistentPreRunE = func(c *cobra.Command, _ []string) error {
@@ -229,6 +231,8 @@ allows, archives the answers as they came, and writes Parquet files and a DuckDB
 		switch {
 		case a.output != "text" && a.output != "json":
 			return jobs.Usage("", "--output %q is neither text nor json", a.output)
+		case a.logFormat != "text" && a.logFormat != "json":
+			return jobs.Usage("", "--log-format %q is neither text nor json", a.logFormat)
 		case a.quiet && a.verbose:
 			return jobs.Usage("", "--quiet and --verbose exclude each other")
 		}
@@ -237,7 +241,7 @@ allows, archives the answers as they came, and writes Parquet files and a DuckDB
 	}
 	for _, c := range []*cobra.Command{
 		a.demoCommand(), a.exportCommand(), a.rebuildCommand(), a.verifyCommand(), a.statusCommand(), a.queryCommand(),
-		a.balanceCommand(), a.reportCommand(), a.allocationCommand(), a.closeCommand(), a.simulateCommand(), a.initCommand(), a.doctorCommand(), a.versionCommand(),
+		a.balanceCommand(), a.reportCommand(), a.allocationCommand(), a.closeCommand(), a.scheduleCommand(), a.alertCommand(), a.pruneCommand(), a.simulateCommand(), a.initCommand(), a.doctorCommand(), a.versionCommand(),
 	} {
 		c.Long += "\n\n" + exitHelp
 		root.AddCommand(c)
@@ -326,7 +330,7 @@ func emptyFlag(c *cobra.Command) error {
 	return nil
 }
 
-// logHandler writes the log as text: everything with --verbose; on a terminal, where bars and summaries tell the
+// logHandler writes the log, as text or JSON: everything with --verbose; on a terminal, where bars and summaries tell the
 // course, warnings only.
 func (a *app) logHandler(w io.Writer) slog.Handler {
 	level := slog.LevelInfo
@@ -338,7 +342,11 @@ func (a *app) logHandler(w io.Writer) slog.Handler {
 	case a.Terminal:
 		level = slog.LevelWarn
 	}
-	return slog.NewTextHandler(w, &slog.HandlerOptions{Level: level})
+	opts := &slog.HandlerOptions{Level: level}
+	if a.logFormat == "json" {
+		return slog.NewJSONHandler(w, opts)
+	}
+	return slog.NewTextHandler(w, opts)
 }
 
 // env is what jobs get of the world.

@@ -4,6 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -35,6 +38,7 @@ func TestMain(m *testing.M) {
 //	appendfile FILE LINE         adds a line to a file
 //	copytree FROM TO             copies a directory
 //	hold DIR                     holds the lake's lock until the script ends
+//	get SOCKET PATH TEXT         asks a daemon until its answer has the text
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir:                 "../../testdata/script",
@@ -47,7 +51,7 @@ func TestScripts(t *testing.T) {
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"portal": startPortal, "faults": setFaults, "key": changeKey, "requests": countRequests, "exits": exits, "hold": hold, "for_each_help": eachHelp,
-			"flip": flip, "copytree": copyTree, "appendfile": appendFile, "waitfor": waitFor,
+			"flip": flip, "copytree": copyTree, "appendfile": appendFile, "waitfor": waitFor, "get": get,
 		},
 	})
 }
@@ -185,4 +189,29 @@ func waitFor(ts *testscript.TestScript, _ bool, args []string) {
 		time.Sleep(10 * time.Millisecond)
 	}
 	ts.Fatalf("%s never came", args[0])
+}
+
+// get asks the daemon that listens on a unix socket, until it answers with what is wanted.
+func get(ts *testscript.TestScript, _ bool, args []string) {
+	socket := ts.MkAbs(args[0])
+	client := http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{DisableKeepAlives: true,
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return (&net.Dialer{}).DialContext(ctx, "unix", socket)
+		}}}
+	last := ""
+	for range 600 {
+		resp, err := client.Get("http://localhost" + args[1])
+		if err != nil {
+			last = err.Error()
+		} else {
+			b, err := io.ReadAll(resp.Body)
+			ts.Check(errors.Join(err, resp.Body.Close()))
+			last = fmt.Sprintf("%d\n%s", resp.StatusCode, b)
+			if strings.Contains(last, args[2]) {
+				return
+			}
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+	ts.Fatalf("%s never had %q; last:\n%s", args[1], args[2], last)
 }

@@ -66,6 +66,9 @@ func (a *app) printStatus(st *jobs.Status, days int) {
 		if acc.Stale > 0 {
 			fmt.Fprintf(w, "  stale        %d days are sealed but not derived: usagelake rebuild, or the next export\n", acc.Stale)
 		}
+		if acc.Pruned > 0 {
+			fmt.Fprintf(w, "  pruned       %d days: retention deleted their raw files, the day files are their source\n", acc.Pruned)
+		}
 		if len(acc.Gaps) == 0 {
 			fmt.Fprintln(w, "  gaps         none")
 		}
@@ -79,13 +82,13 @@ func (a *app) printStatus(st *jobs.Status, days int) {
 		return
 	}
 	fmt.Fprintln(w, "\nlast runs")
-	t := a.newTable(table.Row{"started (UTC)", "command", "status", "took", "records", "windows", "requests", "429s", "error"})
+	t := a.newTable(table.Row{"started (UTC)", "command (job)", "status", "took", "records", "windows", "requests", "429s", "error"})
 	for _, r := range st.Runs {
 		took := ""
 		if !r.EndedAt.IsZero() {
 			took = human(r.EndedAt.Sub(r.StartedAt))
 		}
-		t.AppendRow(table.Row{stamp(r.StartedAt.Truncate(time.Second)), r.Command, r.Status, took, count(r.Records), count(r.Windows), count(r.Requests), count(r.Throttled), short(printable(r.Error), 60)})
+		t.AppendRow(table.Row{stamp(r.StartedAt.Truncate(time.Second)), jobColumn(r), r.Status, took, count(r.Records), count(r.Windows), count(r.Requests), count(r.Throttled), short(printable(r.Error), 60)})
 	}
 	rightAlign(t, 4, 8)
 	fmt.Fprintln(w, t.Render())

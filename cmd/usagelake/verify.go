@@ -127,6 +127,15 @@ func (a *app) printVerify(r load.VerifyReport) {
 	fmt.Fprintf(w, "checked  %s accounts, %s windows (%s raw files, %s pages, %s), %s day files with %s rows, %s quarantined records,\n         %s balance files, %s runs; usage.duckdb: %s days, %s rows\n",
 		count(int64(r.Accounts)), count(int64(r.Windows)), count(int64(r.RawFiles)), count(r.RawPages), size(r.RawBytes), count(int64(r.DayFiles)),
 		count(r.Rows), count(r.Quarantined), count(int64(r.BalanceFiles)), count(int64(r.Runs)), count(int64(r.DatabaseDays)), count(r.DatabaseRows))
+	if r.PrunedDays > 0 {
+		fmt.Fprintf(w, "pruned   of %s retention deleted the raw files: the day files are held against their SHA-256\n", plural(r.PrunedDays, "day", "days"))
+	}
+	if r.PrunedRejects > 0 {
+		fmt.Fprintf(w, "pruned   of %s in quarantine retention deleted the file: they are counted and not listed\n", plural(int(r.PrunedRejects), "record", "records"))
+	}
+	if r.PrunedLeft > 0 {
+		fmt.Fprintf(w, "pruned   %s of these raw files stand there still: the next usagelake prune deletes them\n", count(int64(r.PrunedLeft)))
+	}
 	if len(r.Findings) == 0 {
 		fmt.Fprintln(w, "found    nothing wrong")
 	} else {

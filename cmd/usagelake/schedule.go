@@ -1,0 +1,336 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/signal"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/usagelake/usagelake/jobs"
+	"github.com/usagelake/usagelake/jobs/serve"
+	"github.com/usagelake/usagelake/load"
+	"github.com/usagelake/usagelake/schemas"
+)
+
+func (a *app) scheduleCommand() *cobra.Command {
+	var list bool
+	var once string
+	c := &cobra.Command{
+		Use:   "schedule",
+		Short: "The daemon: run the config's jobs when they are due",
+		Long: `schedule runs the jobs of the config (schedule: jobs:) when they are due, one after the other, until it is told to stop.
+What is due it reads off the lake: a job that missed some of its times, because the program was down or another job took
+long, runs once for all of them. A job that fails is tried again, after pauses that grow, and stands in nobody's way.
+
+SIGTERM and Ctrl-C end the run that is under way, cleanly. SIGHUP has the config read anew, and so does a change of the
+file; a bad one is refused, and the one before goes on. Key files are read for each run: keys can be replaced at any time.
+
+Meanwhile it answers on schedule: listen: (127.0.0.1:9464 by default): / is a status page, /metrics for Prometheus,
+/healthz and /readyz. See docs/monitoring.md. Alerts are checked each minute and after each run: docs/alerts.md.`,
+		Example: `  usagelake schedule
+  usagelake schedule --list                 the next five runs of each job, in its zone and in UTC
+  usagelake schedule --once nightly         run a job now, and end
+  usagelake schedule --log-format json      for whatever collects logs`,
+		RunE: func(c *cobra.Command, _ []string) error {
+			switch {
+			case a.overrides.Account != "":
+				return jobs.Usage("", "the jobs of the config name their accounts: leave --account out")
+			case list && once != "":
+				return jobs.Usage("", "give --list or --once, not both")
+			case c.Flags().Changed("once") && once == "":
+				return jobs.Usage("usagelake schedule --list", "--once: which job?")
+			case list:
+				return a.listSchedule()
+			case once != "":
+				return a.scheduleOnce(c.Context(), once)
+			}
+			return a.daemon(c.Context())
+		},
+	}
+	c.Flags().BoolVar(&list, "list", false, "list the jobs, how they last ended, and their next five runs")
+	c.Flags().StringVar(&once, "once", "", "run the `job` of this name now, and end with its exit code")
+	return c
+}
+
+// scheduleConfig is the set-up of a daemon, with its address checked.
+func (a *app) scheduleConfig() (*jobs.Config, error) {
+	cfg, err := a.config()
+	if err != nil {
+		return nil, err
+	}
+	if err := cfg.Schedulable(); err != nil {
+		return nil, err
+	}
+	if s := cfg.Schedule; s.Listen != jobs.ListenNone {
+		if err := serve.CheckAddress(s.Listen, s.TokenEnv != "" || s.TokenFile != ""); err != nil {
+			return nil, jobs.Usage("", "config %s: schedule.%w", cfg.Path(), err)
+		}
+	}
+	return cfg, nil
+}
+
+// scheduleLog is the daemon's log: on a terminal, too, it tells what happens.
+func (a *app) scheduleLog() *slog.Logger {
+	quieter := *a
+	quieter.Terminal = false
+	return slog.New(quieter.logHandler(a.logOut))
+}
+
+func (a *app) daemon(ctx context.Context) error {
+	env := a.env()
+	env.Logger = a.scheduleLog()
+	cfg, err := a.scheduleConfig()
+	if err != nil {
+		return err
+	}
+	lake, err := load.Create(cfg.Lake, load.Options{Logger: env.Logger, Group: cfg.LakeAccess == jobs.AccessGroup})
+	if err != nil {
+		return err
+	}
+	unlock, err := lake.LockState(ctx, "schedule")
+	if errors.Is(err, load.ErrStateHeld) {
+		return &jobs.Hint{Err: fmt.Errorf("another usagelake schedule runs for the lake %s: %w", cfg.Lake, err), Hint: "one is enough: stop that one first. usagelake status shows what runs"}
+	}
+	if err != nil {
+		return err
+	}
+	defer func() { _ = unlock() }()
+
+	var server *serve.Server
+	var memory jobs.AlertMemory
+	var failures unbegun
+	scheduler, err := jobs.NewScheduler(env, jobs.SchedulerOptions{
+		Load:  a.scheduleConfig,
+		Began: func(j jobs.JobState) { server.RunStarted(j) },
+		Ended: func(e jobs.RunEvent) {
+			failures.note(e)
+			server.RunEnded(e)
+		},
+		Reloaded: func(err error) { server.ConfigReloaded(err == nil) },
+		Check: func(ctx context.Context, cfg *jobs.Config, configError string) {
+			_, err := jobs.CheckAlerts(ctx, cfg, env, jobs.AlertInput{ConfigError: configError, Failures: failures.list(), Memory: &memory})
+			if err != nil && ctx.Err() == nil {
+				env.Logger.Error("alerts could not be checked", "error", err)
+			}
+		},
+	})
+	if err != nil {
+		return err
+	}
+	server = serve.New(a.serveOptions(scheduler, env.Logger))
+
+	if s := cfg.Schedule; s.Listen != jobs.ListenNone {
+		if _, err := s.Token(a.Getenv); err != nil {
+			return err
+		}
+		listener, err := serve.Listen(s.Listen, s.TokenEnv != "" || s.TokenFile != "")
+		if err != nil {
+			return &jobs.Hint{Err: err, Hint: "is another program there? Set schedule: listen: in the config to another address, or to none"}
+		}
+		env.Logger.Info("answering", "address", s.Listen)
+		serving, stopServing := context.WithCancel(context.WithoutCancel(ctx)) // it answers while a run ends
+		var wg sync.WaitGroup
+		wg.Go(func() {
+			if err := server.Serve(serving, listener); err != nil {
+				env.Logger.Error("the status page has ended", "error", err)
+			}
+		})
+		defer wg.Wait()
+		defer stopServing()
+	}
+
+	hup := make(chan os.Signal, 1)
+	signal.Notify(hup, syscall.SIGHUP)
+	defer signal.Stop(hup)
+	watched, stopWatching := context.WithCancel(ctx)
+	defer stopWatching()
+	go func() {
+		for {
+			select {
+			case <-watched.Done():
+				return
+			case <-hup:
+				scheduler.Reload()
+			}
+		}
+	}()
+	return scheduler.Run(ctx)
+}
+
+// unbegun are the jobs whose last run could not begin, which no journal shows.
+type unbegun struct {
+	mu   sync.Mutex
+	jobs []jobs.JobFailure
+}
+
+func (u *unbegun) note(e jobs.RunEvent) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.jobs = slices.DeleteFunc(u.jobs, func(f jobs.JobFailure) bool { return f.Job == e.Job.Name })
+	if e.Result == nil && e.Err != nil {
+		u.jobs = append(u.jobs, jobs.JobFailure{Job: e.Job.Name, Attempts: e.Job.Attempts + 1, Error: e.Err.Error(), At: e.Started.Add(e.Elapsed)})
+	}
+}
+
+func (u *unbegun) list() []jobs.JobFailure {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return slices.Clone(u.jobs)
+}
+
+// serveOptions is what the status page and the metrics ask of a scheduler and its lake.
+func (a *app) serveOptions(s *jobs.Scheduler, log *slog.Logger) serve.Options {
+	o := serve.Options{
+		State: s.State, Version: version(), Now: a.Now, Logger: log,
+		Status: func(ctx context.Context) (*jobs.Status, error) {
+			return jobs.ReadStatus(ctx, s.Config().Lake, "", a.Now())
+		},
+		Balances: func(ctx context.Context) ([]serve.Balance, error) {
+			last, err := jobs.LastBalances(ctx, s.Config().Lake)
+			var out []serve.Balance
+			for _, b := range last {
+				out = append(out, serve.Balance{Account: b.Account, Currency: b.Currency, ObservedAt: b.ObservedAt, Balance: b.Balance, DaysLeft: b.DaysLeft})
+			}
+			return out, err
+		},
+		Alerts: func() ([]serve.Alert, error) {
+			active, err := jobs.ActiveAlerts(s.Config())
+			var out []serve.Alert
+			for _, f := range active {
+				var undelivered []string
+				for receiver, why := range f.Undelivered {
+					undelivered = append(undelivered, receiver+": "+why)
+				}
+				slices.Sort(undelivered)
+				out = append(out, serve.Alert{Rule: f.Rule, Severity: f.Severity, Subject: f.Subject, Summary: f.Summary, Since: f.Since, Undelivered: strings.Join(undelivered, "; ")})
+			}
+			return out, err
+		},
+		Accounts: func() []string {
+			var names []string
+			for _, acc := range s.Config().Accounts {
+				names = append(names, acc.Name)
+			}
+			return names
+		},
+		Every: func(j jobs.JobState) time.Duration {
+			job, err := s.Config().Schedule.Job(j.Name)
+			if err != nil {
+				return 0
+			}
+			var longest time.Duration
+			next := job.Next(a.Now(), 8)
+			for i := 1; i < len(next); i++ {
+				longest = max(longest, next[i].Sub(next[i-1]))
+			}
+			return longest
+		},
+	}
+	if c := s.Config().Schedule; c.TokenEnv != "" || c.TokenFile != "" {
+		o.Token = func() (string, error) { return s.Config().Schedule.Token(a.Getenv) }
+	}
+	return o
+}
+
+func (a *app) scheduleOnce(ctx context.Context, name string) error {
+	cfg, err := a.scheduleConfig()
+	if err != nil {
+		return err
+	}
+	env := a.env()
+	env.Logger = a.scheduleLog()
+	res, err := jobs.RunOnce(ctx, cfg, env, name)
+	return a.ended(res, err, func(res *jobs.Result) {
+		if len(res.Plans) > 0 {
+			a.exportSummary(res)
+			return
+		}
+		fmt.Fprintf(a.Stdout, "job %s (%s) %s in %s   run %s\n", name, res.Command, res.Status, human(res.Elapsed), res.RunID)
+	})
+}
+
+// upcoming is a time that a job runs for.
+type upcoming struct {
+	Local time.Time `json:"local"` // with its zone's offset
+	UTC   time.Time `json:"utc"`
+}
+
+func (a *app) listSchedule() error {
+	cfg, err := a.scheduleConfig()
+	if err != nil {
+		return err
+	}
+	env := a.env()
+	scheduler, err := jobs.NewScheduler(env, jobs.SchedulerOptions{Load: func() (*jobs.Config, error) { return cfg, nil }})
+	if err != nil {
+		return err
+	}
+	type listed struct {
+		jobs.JobState
+		Next []upcoming `json:"next"`
+	}
+	var out []listed
+	for i, st := range scheduler.State().Jobs {
+		l := listed{JobState: st}
+		for _, t := range cfg.Schedule.Jobs[i].Next(a.Now(), 5) {
+			l.Next = append(l.Next, upcoming{Local: t, UTC: t.UTC()})
+		}
+		out = append(out, l)
+	}
+	if a.json() {
+		return a.printJSON(map[string]any{"jobs": out})
+	}
+	w := a.Stdout
+	for i, l := range out {
+		if i > 0 {
+			fmt.Fprintln(w)
+		}
+		accounts := ""
+		if len(l.Accounts) > 0 {
+			accounts = "   accounts " + strings.Join(l.Accounts, ", ")
+		}
+		fmt.Fprintf(w, "%s   %s   %s   %s%s\n", l.Name, l.Kind, l.Cron, l.Zone, accounts)
+		switch {
+		case l.Last == nil:
+			fmt.Fprintln(w, "  last  never ran")
+		default:
+			fmt.Fprintf(w, "  last  %s   %s UTC, %s   %s\n", l.Last.Status, stamp(l.Last.StartedAt.Truncate(time.Second)), human(max(0, l.Last.EndedAt.Sub(l.Last.StartedAt))), short(printable(l.Last.Error), 80))
+		}
+		if !l.Logical.IsZero() {
+			also := ""
+			if l.Missed > 0 {
+				also = fmt.Sprintf(", and %s before it", plural(l.Missed, "time", "times"))
+			}
+			tries := ""
+			if l.Attempts > 0 {
+				tries = fmt.Sprintf(", after %s, at %s UTC", plural(l.Attempts, "failure", "failures"), stamp(l.NextAt.Truncate(time.Second)))
+			}
+			fmt.Fprintf(w, "  due   for %s%s%s\n", l.Logical.Format("Mon 2006-01-02 15:04 MST"), also, tries)
+		}
+		for k, u := range l.Next {
+			label := "     "
+			if k == 0 {
+				label = "next "
+			}
+			fmt.Fprintf(w, "  %s %s   %s UTC\n", label, u.Local.Format("Mon 2006-01-02 15:04 MST"), u.UTC.Format("2006-01-02 15:04"))
+		}
+	}
+	return nil
+}
+
+// jobColumn names a run as people know it: the job of the schedule, or the command.
+func jobColumn(r schemas.Run) string {
+	if r.Job == "" {
+		return r.Command
+	}
+	return fmt.Sprintf("%s (%s)", r.Command, r.Job)
+}

@@ -1,0 +1,110 @@
+package alert
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+	"time"
+	"unicode/utf8"
+)
+
+// Formats of a webhook's body.
+const (
+	FormatJSON  = "json"
+	FormatSlack = "slack"
+)
+
+// payload is the JSON that receivers get; docs/alerts.md describes it. Fields are added, and never changed.
+type payload struct {
+	Version       int            `json:"version"`
+	ID            string         `json:"id"`
+	SentBy        string         `json:"sent_by"`
+	Lake          string         `json:"lake"`
+	At            time.Time      `json:"at"`
+	Notifications []payloadEntry `json:"notifications"`
+}
+
+type payloadEntry struct {
+	ID       string            `json:"id"`
+	State    string            `json:"state"`
+	Rule     string            `json:"rule"`
+	Kind     string            `json:"kind"`
+	Severity string            `json:"severity"`
+	Subject  string            `json:"subject"`
+	Summary  string            `json:"summary"`
+	Since    time.Time         `json:"since"`
+	At       time.Time         `json:"at"`
+	Details  map[string]string `json:"details"`
+}
+
+// JSON is the message as receivers get it: the same bytes however often it is sent.
+func (m Message) JSON() ([]byte, error) {
+	p := payload{Version: 1, ID: m.ID, SentBy: "usagelake", Lake: m.Lake, At: m.At}
+	for _, n := range m.Notifications {
+		e := payloadEntry{ID: n.ID, State: n.State, Rule: n.Rule, Kind: n.Kind, Severity: n.Severity, Subject: n.Subject, Summary: n.Summary,
+			Since: n.Since, At: n.At, Details: n.Details}
+		if e.Details == nil {
+			e.Details = map[string]string{}
+		}
+		p.Notifications = append(p.Notifications, e)
+	}
+	return json.Marshal(p)
+}
+
+// Limits of a Slack text, which Slack cuts at 40,000 characters.
+const (
+	slackLines = 20
+	slackText  = 300 // characters of a summary
+)
+
+// Slack is the message as Slack's incoming webhooks take it, and what is compatible with them. A summary stands in a code
+// span, where neither a link nor a mention is made of text that came from outside.
+func (m Message) Slack() ([]byte, error) {
+	var b strings.Builder
+	for i, n := range m.Notifications {
+		if i == slackLines {
+			fmt.Fprintf(&b, "… and %d more: usagelake alert list", len(m.Notifications)-i)
+			break
+		}
+		fmt.Fprintf(&b, "*%s* %s (%s): `%s`\n", slackState(n), slackEscape(n.Rule), slackEscape(n.Severity), slackSpan(n.Summary))
+	}
+	return json.Marshal(map[string]string{"text": strings.TrimSuffix(b.String(), "\n")})
+}
+
+func slackState(n Notification) string {
+	switch n.State {
+	case StillFiring:
+		return "still firing since " + n.Since.Format("2006-01-02 15:04 UTC")
+	case Over:
+		return "over"
+	case Test:
+		return "test"
+	}
+	return "firing"
+}
+
+func slackEscape(s string) string {
+	return strings.NewReplacer("&", "&amp;", "<", "&lt;", ">", "&gt;").Replace(s)
+}
+
+// slackSpan makes text stay within a code span.
+func slackSpan(s string) string {
+	s = strings.ReplaceAll(Line(s), "`", "'")
+	if utf8.RuneCountInString(s) > slackText {
+		s = string([]rune(s)[:slackText-1]) + "…"
+	}
+	return slackEscape(s)
+}
+
+// Line makes text from outside one line that moves no cursor and changes no direction of writing.
+func Line(s string) string {
+	return strings.Map(func(r rune) rune {
+		switch {
+		case r == '\n' || r == '\r' || r == '\t' || r == '\u2028' || r == '\u2029':
+			return ' '
+		case r < ' ' || r >= 0x7f && r < 0xa0 || r >= '\u200b' && r <= '\u200f' || r >= '\u202a' && r <= '\u202e' || r >= '\u2066' && r <= '\u2069':
+			return '\ufffd'
+		}
+		return r
+	}, strings.ToValidUTF8(s, "\ufffd"))
+}

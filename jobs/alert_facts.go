@@ -1,0 +1,699 @@
+package jobs
+
+import (
+	"cmp"
+	"context"
+	"crypto/sha256"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"math/big"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/usagelake/usagelake/jobs/alert"
+	"github.com/usagelake/usagelake/load"
+	"github.com/usagelake/usagelake/schemas"
+)
+
+// gatherer asks what the rules ask, of what the lake's files say, without a lock.
+type gatherer struct {
+	cfg   *Config
+	lake  *load.Lake
+	now   time.Time
+	today schemas.Date
+	found []alert.Finding
+}
+
+// gather finds what the rules are there to find. unknown are the rules whose facts can't be had; if that is because
+// something is broken there is a finding of it. The error is ctx's.
+func gather(ctx context.Context, cfg *Config, env Env, lake *load.Lake, now time.Time, in AlertInput, memory *alertMemory) (_ []alert.Finding, unknown map[string]bool, _ error) {
+	g := &gatherer{cfg: cfg, lake: lake, now: now, today: schemas.DateOf(now)}
+	unknown = map[string]bool{}
+	bySource := map[string][]AlertRule{}
+	for _, r := range cfg.Alerts.Rules {
+		i := slices.IndexFunc(alertKinds, func(k alertKind) bool { return k.name == r.Kind })
+		bySource[alertKinds[i].source] = append(bySource[alertKinds[i].source], r)
+	}
+	if in.ConfigError != "" {
+		g.builtIn(ruleConfig, "reload", "the config was changed and can't be used, what was loaded before goes on: "+brief(in.ConfigError), map[string]string{"error": clip(in.ConfigError, mostDetail)})
+	}
+	for _, s := range []struct {
+		source string
+		ask    func([]AlertRule) map[string]error
+	}{
+		{sourceDatabase, func(rules []AlertRule) map[string]error { return g.published(ctx, env, rules, memory) }},
+		{sourceRaw, func(rules []AlertRule) map[string]error { return all(rules, g.raw(rules, unknown)) }},
+		{sourceJournal, func(rules []AlertRule) map[string]error { return all(rules, g.journal(rules, in.Failures)) }},
+	} {
+		rules := bySource[s.source]
+		if len(rules) == 0 {
+			continue
+		}
+		failed := s.ask(rules)
+		if ctx.Err() != nil {
+			return nil, nil, context.Cause(ctx)
+		}
+		var names []string
+		var first error
+		for _, r := range rules {
+			err := failed[r.Name]
+			if err == nil {
+				continue
+			}
+			unknown[r.Name] = true
+			if errors.Is(err, load.ErrNotPublished) {
+				continue // as in every new lake; a freshness rule tells if it stays so
+			}
+			names = append(names, r.Name)
+			first = cmp.Or(first, err)
+		}
+		if first != nil {
+			g.builtIn(ruleFacts, s.source, fmt.Sprintf("the %s can't be read, so nothing is known of %s: %s", s.source, strings.Join(names, ", "), brief(first.Error())),
+				map[string]string{"error": clip(first.Error(), mostDetail), "rules": strings.Join(names, ", ")})
+		}
+	}
+	return g.found, unknown, nil
+}
+
+// all is an error of every rule.
+func all(rules []AlertRule, err error) map[string]error {
+	out := map[string]error{}
+	for _, r := range rules {
+		out[r.Name] = err
+	}
+	return out
+}
+
+// brief is the beginning of a text, on a line, for a sentence; clip is more of it, for details. Hints are left out.
+func brief(s string) string { return clip(s, 300) }
+
+func clip(s string, most int) string {
+	s, _, _ = strings.Cut(s, "\nhint: ")
+	s = strings.TrimSpace(alert.Line(s))
+	if r := []rune(s); len(r) > most {
+		s = string(r[:most-1]) + "…"
+	}
+	return s
+}
+
+// mostDetail is how much of an error stands in an alert's details.
+const mostDetail = 2000
+
+func (g *gatherer) builtIn(rule, subject, summary string, details map[string]string) {
+	g.found = append(g.found, alert.Finding{Rule: rule, Kind: strings.Trim(rule, "()"), Severity: alert.Warning, Subject: subject, Summary: summary, Details: details})
+}
+
+// add adds a finding of a rule.
+func (g *gatherer) add(r AlertRule, f alert.Finding) {
+	f.Rule, f.Kind, f.Severity = r.Name, r.Kind, cmp.Or(r.Severity, alert.Warning)
+	g.found = append(g.found, f)
+}
+
+// covers says whether a rule is about an account. Accounts that aren't in the config any more are nobody's concern.
+func (g *gatherer) covers(r AlertRule, account string) bool {
+	return slices.Contains(g.cfg.names(), account) && (r.Accounts == nil || slices.Contains(r.Accounts, account))
+}
+
+// since is the first instant of a rule's window: whole days back from today.
+func (g *gatherer) since(within time.Duration) time.Time { return g.today.Start().Add(-within) }
+
+// passes is when something of the instant t leaves the window.
+func passes(t time.Time, within time.Duration) time.Time {
+	return (schemas.DateOf(t.Add(within)) + 1).Start()
+}
+
+// ---- the raw archive
+
+func (g *gatherer) raw(rules []AlertRule, unknown map[string]bool) error {
+	running := g.lake.Holder() != nil
+	windows := map[string][]schemas.Window{}
+	for _, a := range g.cfg.names() {
+		s, err := sealedOf(g.lake, a)
+		if err != nil {
+			return err
+		}
+		windows[a] = s.windows()
+	}
+	var began time.Time // the first run; zero if there was none
+	runs, err := g.lake.Runs()
+	if err != nil {
+		return err
+	}
+	if len(runs) > 0 {
+		began = runs[0].StartedAt
+	}
+	for _, r := range rules {
+		if r.Kind == AlertGap && (running || g.lake.Holder() != nil) {
+			unknown[r.Name] = true // a run seals its windows as they come; what lies between is no gap before it has ended
+			continue
+		}
+		for _, a := range g.cfg.names() {
+			if !g.covers(r, a) {
+				continue
+			}
+			if r.Kind == AlertGap {
+				g.gaps(r, a, windows[a])
+			} else {
+				g.freshness(r, a, windows[a], began)
+			}
+		}
+	}
+	return nil
+}
+
+func (g *gatherer) freshness(r AlertRule, account string, have []schemas.Window, began time.Time) {
+	limit := cmp.Or(time.Duration(r.OlderThan), defaultOlderThan)
+	var to time.Time
+	for _, w := range have {
+		if w.End.After(to) {
+			to = w.End
+		}
+	}
+	since, what := to, "exported to "+minute(to)
+	if to.IsZero() {
+		if began.IsZero() {
+			return // nothing ever ran
+		}
+		since, what = began, "never exported, the first run was "+minute(began)
+	}
+	if age := g.now.Sub(since); age > limit {
+		g.add(r, alert.Finding{Subject: account, Summary: fmt.Sprintf("account %s is %s, %s ago (more than %s)", account, what, length(age), length(limit)),
+			Details: map[string]string{"account": account, "covered_to": instant(to), "older_than": limit.String()}})
+	}
+}
+
+func (g *gatherer) gaps(r AlertRule, account string, have []schemas.Window) {
+	if len(have) == 0 {
+		return
+	}
+	all := schemas.Window{Account: account, Start: have[0].Start}
+	for _, w := range have {
+		if w.End.After(all.End) {
+			all.End = w.End
+		}
+	}
+	if r.Within != 0 {
+		if from := g.since(time.Duration(r.Within)); from.After(all.Start) {
+			all.Start = from
+		}
+	}
+	if !all.Start.Before(all.End) {
+		return
+	}
+	missing := schemas.Uncovered(all, have)
+	if len(missing) == 0 {
+		return
+	}
+	var missed time.Duration
+	for _, m := range missing {
+		missed += m.End.Sub(m.Start)
+	}
+	first := missing[0]
+	f := alert.Finding{Subject: account, Details: map[string]string{"account": account, "gaps": strconv.Itoa(len(missing)), "missing_seconds": strconv.FormatInt(int64(missed/time.Second), 10),
+		"first_start": instant(first.Start), "first_end": instant(first.End)}}
+	f.Summary = fmt.Sprintf("account %s has a gap: nothing was fetched from %s to %s", account, minute(first.Start), minute(first.End))
+	if len(missing) > 1 {
+		f.Summary += fmt.Sprintf("; it is the first of %d, %s in all", len(missing), length(missed))
+	}
+	g.add(r, f)
+}
+
+// ---- the journal
+
+func (g *gatherer) journal(rules []AlertRule, unbegun []JobFailure) error {
+	before := g.lake.Holder()
+	runs, err := g.lake.Runs()
+	if err != nil {
+		return err
+	}
+	after := g.lake.Holder()
+	for i, run := range runs {
+		if run.Status == schemas.StatusRunning && (before == nil || before.PID != run.PID) && (after == nil || after.PID != run.PID) {
+			runs[i].Status, runs[i].Error = schemas.StatusInterrupted, "it never ended: it was killed, or the machine went down"
+		}
+	}
+	for _, r := range rules {
+		if r.Kind == AlertFailed {
+			g.failed(r, runs, unbegun)
+			continue
+		}
+		g.refused(r, runs)
+		g.expiring(r)
+	}
+	return nil
+}
+
+// jobOf is what a run's failures count for: its job of the schedule, or else its command. "" is nothing: a job that is no
+// longer in the schedule, or a command that somebody typed and saw the end of.
+func (g *gatherer) jobOf(run schemas.Run) string {
+	if run.Job != "" {
+		if slices.ContainsFunc(g.cfg.Schedule.Jobs, func(j JobConfig) bool { return j.Name == run.Job }) {
+			return "job " + run.Job
+		}
+		return ""
+	}
+	if run.Command == "export" || run.Command == "balance" {
+		return run.Command
+	}
+	return ""
+}
+
+// forgotten is how long after its last run a command that no schedule repeats counts as failing.
+const forgotten = 7 * 24 * time.Hour
+
+func (g *gatherer) failed(r AlertRule, runs []schemas.Run, unbegun []JobFailure) {
+	after := max(1, r.After)
+	for _, f := range unbegun {
+		if f.Attempts >= after {
+			g.add(r, alert.Finding{Subject: "job " + f.Job, Summary: fmt.Sprintf("job %s could not begin: %s", f.Job, brief(f.Error)),
+				Details: map[string]string{"job": f.Job, "status": schemas.StatusFailed, "error": clip(f.Error, mostDetail), "in_a_row": strconv.Itoa(f.Attempts), "at": instant(f.At)}})
+		}
+	}
+	type tally struct {
+		last  schemas.Run
+		times int
+	}
+	var order []string
+	tallies := map[string]*tally{}
+	for _, run := range runs {
+		job := g.jobOf(run)
+		if job == "" || run.Status == schemas.StatusRunning || run.Status == schemas.StatusStopped {
+			continue
+		}
+		if tallies[job] == nil {
+			tallies[job] = &tally{}
+			order = append(order, job)
+		}
+		t := tallies[job]
+		t.last = run
+		if t.times++; run.Status == schemas.StatusDone {
+			t.times = 0
+		}
+	}
+	for _, job := range order {
+		t := tallies[job]
+		if t.times < after {
+			continue
+		}
+		f := alert.Finding{Subject: job, Details: map[string]string{"run_id": t.last.RunID, "command": t.last.Command, "job": t.last.Job, "status": t.last.Status, "error": clip(t.last.Error, mostDetail),
+			"in_a_row": strconv.Itoa(t.times), "started_at": instant(t.last.StartedAt)}}
+		if t.last.Job == "" {
+			f.Until = t.last.StartedAt.Add(forgotten)
+			if !g.now.Before(f.Until) {
+				continue
+			}
+		}
+		times := "the last run"
+		if t.times > 1 {
+			times = fmt.Sprintf("the last %d runs, the last one of them", t.times)
+		}
+		f.Summary = fmt.Sprintf("%s: %s ended as %s at %s: %s", job, times, t.last.Status, minute(cmp.Or(t.last.EndedAt, t.last.StartedAt)), brief(t.last.Error))
+		g.add(r, f)
+	}
+}
+
+func (g *gatherer) refused(r AlertRule, runs []schemas.Run) {
+	last := map[[2]string]schemas.RunAccount{}
+	at := map[[2]string]time.Time{}
+	var order [][2]string
+	for _, run := range runs {
+		for _, a := range run.Accounts {
+			switch a.Status {
+			case schemas.StatusDone, schemas.StatusPartial, schemas.StatusFailed, schemas.StatusRefused:
+			default:
+				continue // it did not get so far as to tell
+			}
+			key := [2]string{a.Account, run.Command}
+			if _, ok := last[key]; !ok {
+				order = append(order, key)
+			}
+			last[key], at[key] = a, run.StartedAt
+		}
+	}
+	for _, key := range order {
+		if a := last[key]; a.Status == schemas.StatusRefused && g.covers(r, a.Account) {
+			g.add(r, alert.Finding{Subject: a.Account + " refused by " + key[1], Summary: fmt.Sprintf("the key of account %s was refused (%s, %s): %s", a.Account, key[1], minute(at[key]), brief(a.Error)),
+				Details: map[string]string{"account": a.Account, "command": key[1], "started_at": instant(at[key]), "error": clip(a.Error, mostDetail)}})
+		}
+	}
+}
+
+func (g *gatherer) expiring(r AlertRule) {
+	within := cmp.Or(time.Duration(r.Within), defaultExpiry)
+	for _, a := range g.cfg.Accounts {
+		if a.KeyExpires == "" || !g.covers(r, a.Name) {
+			continue
+		}
+		day, err := schemas.ParseDate(a.KeyExpires)
+		if err != nil {
+			continue // the config was checked
+		}
+		left := day.Start().Sub(g.now)
+		f := alert.Finding{Subject: a.Name + " expires " + a.KeyExpires, Details: map[string]string{"account": a.Name, "key_expires": a.KeyExpires}}
+		switch {
+		case left > within:
+			continue
+		case left <= 0:
+			f.Level = 2
+			f.Summary = fmt.Sprintf("the key of account %s expired on %s", a.Name, a.KeyExpires)
+		default:
+			if left <= 2*24*time.Hour {
+				f.Level = 1
+			}
+			f.Summary = fmt.Sprintf("the key of account %s expires on %s, in %s: make another in the Portal, put it in its place, and key_expires with it", a.Name, a.KeyExpires, length(left))
+		}
+		g.add(r, f)
+	}
+}
+
+// ---- the published file
+
+// published asks the published file, unless it was asked already: it is the same file, and so are the rules and the day.
+// It returns the rules that it could not ask for.
+func (g *gatherer) published(ctx context.Context, env Env, rules []AlertRule, memory *alertMemory) map[string]error {
+	key, err := g.publishedKey(env, rules)
+	if err != nil {
+		return all(rules, err)
+	}
+	if key == memory.Published.Key {
+		g.found = append(g.found, memory.Published.Findings...)
+		return nil
+	}
+	had := len(g.found)
+	failed := g.ask(ctx, rules)
+	if len(failed) == 0 {
+		memory.Published.Key = key
+		memory.Published.Findings = slices.Clone(g.found[had:])
+	}
+	return failed
+}
+
+func (g *gatherer) publishedKey(env Env, rules []AlertRule) (string, error) {
+	info, err := g.lake.DatabaseInfo()
+	if errors.Is(err, fs.ErrNotExist) {
+		return "", load.ErrNotPublished
+	}
+	if err != nil {
+		return "", err
+	}
+	asked, err := json.Marshal([]any{rules, g.cfg.names(), g.cfg.Budgets, env.Version})
+	if err != nil {
+		return "", err
+	}
+	return fmt.Sprintf("%d %d %s %x", info.ModTime().UnixNano(), info.Size(), g.today, sha256.Sum256(asked)), nil
+}
+
+func (g *gatherer) ask(ctx context.Context, rules []AlertRule) map[string]error {
+	snap, err := g.lake.Snapshot(ctx)
+	if err != nil {
+		return all(rules, err)
+	}
+	defer snap.Close()
+	failed := map[string]error{}
+	for _, r := range rules {
+		had := len(g.found)
+		var err error
+		switch r.Kind {
+		case AlertBalance, AlertRunway:
+			err = g.balance(ctx, snap, r)
+		case AlertBudget, AlertForecast:
+			err = g.budget(ctx, snap, r)
+		case AlertQuality:
+			err = g.quality(ctx, snap, r)
+		case AlertQuarantine:
+			err = g.quarantine(ctx, snap, r)
+		case AlertAnomaly:
+			err = g.anomaly(ctx, snap, r)
+		}
+		if err != nil {
+			g.found = g.found[:had]
+			failed[r.Name] = err
+		}
+	}
+	return failed
+}
+
+// row is a row of an answer, by column.
+type row map[string]load.Value
+
+func (r row) text(column string) string { return r[column].Text }
+
+// money is a decimal of a row, exactly; nil for NULL.
+func (r row) money(column string) (*big.Int, error) {
+	if r[column].Null {
+		return nil, nil
+	}
+	v, err := schemas.ParseMoney(r[column].Text)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", column, err)
+	}
+	return v, nil
+}
+
+func each(ctx context.Context, snap *load.Snapshot, query string, do func(row) error) error {
+	rows, err := snap.Query(ctx, query)
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	for values, err := range rows.All(ctx) {
+		if err != nil {
+			return err
+		}
+		r := row{}
+		for i, c := range rows.Columns {
+			r[c.Name] = values[i]
+		}
+		if err := do(r); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (g *gatherer) balance(ctx context.Context, snap *load.Snapshot, r AlertRule) error {
+	return each(ctx, snap, `SELECT account, currency, observed_at, balance, burn_7_days, days_left_7, days_left_28, least(days_left_7, days_left_28) AS days_left
+		FROM balance_runway QUALIFY row_number() OVER (PARTITION BY account ORDER BY observed_at DESC) = 1 ORDER BY account`, func(v row) error {
+		account := v.text("account")
+		if !g.covers(r, account) {
+			return nil
+		}
+		balance, err := v.money("balance")
+		if err != nil || balance == nil {
+			return err
+		}
+		amount := strings.TrimSpace(schemas.MoneyText(balance) + " " + v.text("currency"))
+		details := map[string]string{"account": account, "balance": schemas.MoneyText(balance), "currency": v.text("currency"), "observed_at": v.text("observed_at")}
+		if r.Kind == AlertBalance {
+			below, err := schemas.ParseMoney(r.Below)
+			if err != nil {
+				return err
+			}
+			if balance.Cmp(below) < 0 {
+				details["below"] = schemas.MoneyText(below)
+				g.add(r, alert.Finding{Subject: account, Details: details, Summary: fmt.Sprintf("the balance of account %s is %s, below %s", account, amount, schemas.MoneyText(below))})
+			}
+			return nil
+		}
+		left, err := v.money("days_left")
+		if err != nil || left == nil { // nothing burns
+			return err
+		}
+		days := cmp.Or(r.Days, defaultRunway)
+		limit, err := schemas.ParseMoney(strconv.Itoa(days))
+		if err != nil {
+			return err
+		}
+		if left.Cmp(limit) < 0 {
+			details["days_left"], details["days"], details["burn_7_days"] = v.text("days_left"), strconv.Itoa(days), v.text("burn_7_days")
+			g.add(r, alert.Finding{Subject: account, Details: details, Summary: fmt.Sprintf("the balance of account %s, %s, lasts for about %s days (fewer than %d)", account, amount, schemas.MoneyText(left), days)})
+		}
+		return nil
+	})
+}
+
+func (g *gatherer) budget(ctx context.Context, snap *load.Snapshot, r AlertRule) error {
+	thresholds := map[string][]schemas.Decimal{}
+	for _, b := range g.cfg.Budgets {
+		if r.Budgets != nil && !slices.Contains(r.Budgets, b.Name) {
+			continue
+		}
+		own, err := b.budget()
+		if err != nil {
+			return err
+		}
+		thresholds[b.Name] = own.Thresholds
+		if r.Thresholds != nil {
+			if thresholds[b.Name], err = parseThresholds(r.Thresholds); err != nil {
+				return err
+			}
+		}
+	}
+	// A period's last days come after it has ended.
+	return each(ctx, snap, fmt.Sprintf(`SELECT budget, period_start, period_end, currency, amount, spent, forecast, forecast_low, forecast_high FROM budget_status
+		WHERE period_start <= DATE '%s' AND period_end > DATE '%s' ORDER BY ALL`, g.today, g.today-schemas.Date(defaultRecent/(24*time.Hour))), func(v row) error {
+		name := v.text("budget")
+		shares, ok := thresholds[name]
+		if !ok {
+			return nil
+		}
+		amount, err := v.money("amount")
+		if err != nil {
+			return err
+		}
+		spent, err := v.money("spent")
+		if err != nil {
+			return err
+		}
+		forecast, err := v.money("forecast")
+		if err != nil {
+			return err
+		}
+		end, err := schemas.ParseDate(v.text("period_end"))
+		if err != nil {
+			return err
+		}
+		f := alert.Finding{Subject: name + " " + v.text("period_start"), Until: passes((end - 1).Start(), defaultRecent), Details: map[string]string{
+			"budget": name, "period_start": v.text("period_start"), "period_end": v.text("period_end"), "currency": v.text("currency"),
+			"amount": schemas.MoneyText(amount), "spent": schemas.MoneyText(spent)}}
+		what := fmt.Sprintf("budget %s from %s: %s %s of %s", name, v.text("period_start"), cents(spent), v.text("currency"), schemas.MoneyText(amount))
+		if r.Kind == AlertForecast {
+			if forecast == nil || forecast.Cmp(amount) <= 0 || end <= g.today {
+				return nil
+			}
+			for _, c := range []string{"forecast", "forecast_low", "forecast_high"} {
+				f.Details[c] = v.text(c)
+			}
+			f.Summary = fmt.Sprintf("%s spent, about %s expected by %s", what, v.text("forecast"), v.text("period_end"))
+			g.add(r, f)
+			return nil
+		}
+		for _, t := range shares {
+			if reached(spent, amount, t) {
+				f.Level++
+				f.Details["threshold"] = t.String()
+			}
+		}
+		if f.Level == 0 {
+			return nil
+		}
+		f.Summary = fmt.Sprintf("%s spent, the threshold %s is reached", what, f.Details["threshold"])
+		g.add(r, f)
+		return nil
+	})
+}
+
+// reached says whether spent is at least the share t of amount, exactly.
+func reached(spent, amount *big.Int, t schemas.Decimal) bool {
+	one, _ := schemas.ParseDecimal([]byte("1"))
+	left := new(big.Int).Mul(spent, big.NewInt(int64(one)))
+	return left.Cmp(new(big.Int).Mul(amount, big.NewInt(int64(t)))) >= 0
+}
+
+// cents is an amount for a sentence: cut to two places, towards 0. The details have it exactly.
+func cents(v *big.Int) string {
+	unit := big.NewInt(10_000_000_000)
+	return schemas.MoneyText(new(big.Int).Mul(new(big.Int).Quo(v, unit), unit))
+}
+
+// mostTold is how many findings a rule makes of the published file: after a great backfill there may be any number,
+// and the latest ones do.
+const mostTold = 500
+
+func (g *gatherer) quality(ctx context.Context, snap *load.Snapshot, r AlertRule) error {
+	within := cmp.Or(time.Duration(r.Within), defaultRecent)
+	return each(ctx, snap, fmt.Sprintf(`SELECT account, usage_date, check_name, sum(records)::BIGINT AS records, fetched_at, min(detail) AS detail, min(sample_id) AS sample_id
+		FROM quality_issues JOIN (SELECT account, usage_date, max(fetched_at) AS fetched_at FROM coverage WHERE owns GROUP BY ALL) USING (account, usage_date)
+		WHERE severity = '%s' AND check_name <> '%s' AND fetched_at >= TIMESTAMPTZ '%s'
+		GROUP BY ALL ORDER BY usage_date DESC, account, check_name LIMIT %d`, schemas.Failure, schemas.CheckQuarantine, instant(g.since(within)), mostTold), func(v row) error {
+		account, day, check := v.text("account"), v.text("usage_date"), v.text("check_name")
+		if !g.covers(r, account) {
+			return nil
+		}
+		fetched, err := time.Parse(time.RFC3339, v.text("fetched_at"))
+		if err != nil {
+			return err
+		}
+		g.add(r, alert.Finding{Subject: account + " " + day + " " + check, Once: true, Until: passes(fetched, within),
+			Summary: fmt.Sprintf("account %s, %s: the check %s failed for %s records, such as %s", account, day, check, v.text("records"), brief(v.text("sample_id")+" "+v.text("detail"))),
+			Details: map[string]string{"account": account, "usage_date": day, "check": check, "records": v.text("records"), "sample_id": v.text("sample_id"), "detail": v.text("detail")}})
+		return nil
+	})
+}
+
+func (g *gatherer) quarantine(ctx context.Context, snap *load.Snapshot, r AlertRule) error {
+	within := cmp.Or(time.Duration(r.Within), defaultRecent)
+	return each(ctx, snap, fmt.Sprintf(`SELECT account, make_timestamp(epoch_us(window_start))::DATE AS usage_date, count(*) AS records, max(fetched_at) AS fetched_at, string_agg(DISTINCT reason, ', ' ORDER BY reason) AS reasons
+		FROM quarantine GROUP BY ALL HAVING max(fetched_at) >= TIMESTAMPTZ '%s'
+		ORDER BY usage_date DESC, account LIMIT %d`, instant(g.since(within)), mostTold), func(v row) error {
+		account, day := v.text("account"), v.text("usage_date")
+		if !g.covers(r, account) {
+			return nil
+		}
+		fetched, err := time.Parse(time.RFC3339, v.text("fetched_at"))
+		if err != nil {
+			return err
+		}
+		g.add(r, alert.Finding{Subject: account + " " + day, Once: true, Until: passes(fetched, within),
+			Summary: fmt.Sprintf("account %s, %s: %s records are in quarantine and count in no sum: %s", account, day, v.text("records"), brief(v.text("reasons"))),
+			Details: map[string]string{"account": account, "usage_date": day, "records": v.text("records"), "reasons": v.text("reasons")}})
+		return nil
+	})
+}
+
+func (g *gatherer) anomaly(ctx context.Context, snap *load.Snapshot, r AlertRule) error {
+	within := cmp.Or(time.Duration(r.Within), defaultRecent)
+	return each(ctx, snap, fmt.Sprintf(`SELECT usage_date, kind, "scope", scope_value, currency, observed, expected, deviation, detail
+		FROM anomalous_days WHERE usage_date >= DATE '%s' ORDER BY usage_date DESC, abs(deviation) DESC NULLS LAST, "scope", scope_value, kind, currency, detail LIMIT %d`, schemas.DateOf(g.since(within)), mostTold), func(v row) error {
+		scope, value := v.text("scope"), v.text("scope_value")
+		if r.Scopes != nil && !slices.Contains(r.Scopes, scope) || r.Accounts != nil && (scope != "account" || !slices.Contains(r.Accounts, value)) {
+			return nil
+		}
+		day, err := schemas.ParseDate(v.text("usage_date"))
+		if err != nil {
+			return err
+		}
+		f := alert.Finding{Once: true, Until: passes(day.Start(), within), Details: map[string]string{}}
+		for c, cell := range v {
+			if !cell.Null {
+				f.Details[c] = cell.Text
+			}
+		}
+		f.Subject = strings.Join([]string{day.String(), v.text("kind"), scope, value, v.text("currency")}, " ")
+		f.Summary = fmt.Sprintf("%s of %s %s on %s: %s", v.text("kind"), scope, brief(value), day, brief(v.text("detail")))
+		if observed, err := v.money("observed"); err == nil && observed != nil {
+			f.Summary = fmt.Sprintf("%s of %s %s on %s: %s %s, %s expected (%s)", v.text("kind"), scope, brief(value), day, cents(observed), v.text("currency"), v.text("expected"), brief(v.text("detail")))
+		}
+		g.add(r, f)
+		return nil
+	})
+}
+
+// ---- words
+
+// instant is a time as details have it; "" if it is zero.
+func instant(t time.Time) string {
+	if t.IsZero() {
+		return ""
+	}
+	return t.UTC().Format(time.RFC3339)
+}
+
+// minute is a time as a sentence has it.
+func minute(t time.Time) string { return t.UTC().Format("2006-01-02 15:04 UTC") }
+
+// length is a length of time as a sentence has it.
+func length(d time.Duration) string {
+	switch hours := int(d.Hours()); {
+	case d < time.Hour:
+		return fmt.Sprintf("%d min", int(d.Minutes()))
+	case hours < 72:
+		return fmt.Sprintf("%d h", hours)
+	default:
+		return fmt.Sprintf("%d days", hours/24)
+	}
+}

@@ -1,0 +1,593 @@
+package jobs
+
+import (
+	"context"
+	"database/sql"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/duckdb/duckdb-go/v2"
+
+	"github.com/usagelake/usagelake/jobs/alert"
+	"github.com/usagelake/usagelake/load"
+	"github.com/usagelake/usagelake/schemas"
+)
+
+func TestEveryMistakeInAlertsIsNamed(t *testing.T) {
+	for _, c := range []struct{ receivers, rules, want string }{
+		{"{name: A, log: true}", "", "alerts.receivers[0] (A): name: "},
+		{"{name: a}", "", "give one of webhook_env"},
+		{"{name: a, log: true, command: [x]}", "", "give one of webhook_env"},
+		{"{name: a, log: true}, {name: a, log: true}", "", "another receiver has it too"},
+		{"{name: a, webhook_env: U, webhook_file: u}", "", "webhook_env or webhook_file, not both"},
+		{"{name: a, webhook_env: U, hmac_env: H, hmac_file: h}", "", "hmac_env or hmac_file, not both"},
+		{"{name: a, webhook_env: 'https://hooks.example/secret'}", "", "webhook_env holds a URL"},
+		{"{name: a, log: true, format: slack}", "", "for webhooks alone"},
+		{"{name: a, webhook_env: U, format: xml}", "", `format: "xml" is neither json nor slack`},
+		{"{name: a, command: ['']}", "", "the program's name is empty"},
+		{"{name: a, log: true, timeout: 2m}", "", "timeout: 2m0s is more than a minute"},
+		{"{name: a, log: true, url: x}", "", "unknown key alerts.receivers[0].url"},
+		{"", "{name: r, kind: gap}", "there is nobody to tell"},
+		{"{name: a, log: true}", "{name: '', kind: gap}", `alerts.rules[0] (): name: "" is not a name`},
+		{"{name: a, log: true}", "{name: r, kind: gap}, {name: r, kind: gap}", "another rule has it too"},
+		{"{name: a, log: true}", "{name: r, kind: gaps}", `kind: "gaps" is not one of balance, runway, budget,`},
+		{"{name: a, log: true}", "{name: r, kind: gap, to: [b]}", `to: no receiver "b": there is a`},
+		{"{name: a, log: true}", "{name: r, kind: gap, severity: bad}", `severity: "bad" is neither`},
+		{"{name: a, log: true}", "{name: r, kind: gap, accounts: [bee]}", `accounts: no account "bee": there is acme`},
+		{"{name: a, log: true}", "{name: r, kind: gap, below: '3'}", "below: a rule of kind gap doesn't take it, but within, accounts"},
+		{"{name: a, log: true}", "{name: r, kind: balance}", `below: "" is not an amount`},
+		{"{name: a, log: true}", "{name: r, kind: balance, below: 1e3}", "is not an amount"},
+		{"{name: a, log: true}", "{name: r, kind: runway, days: -1}", "days: -1 is not between"},
+		{"{name: a, log: true}", "{name: r, kind: failed, after: 1001}", "after: 1001 is not between"},
+		{"{name: a, log: true}", "{name: r, kind: budget}", "needs budgets, and the config has none"},
+		{"{name: a, log: true}", "{name: r, kind: budget, budgets: [x]}", `budgets: no budget "x": there is none`},
+		{"{name: a, log: true}", "{name: r, kind: budget, thresholds: ['80%']}", `thresholds: "80%" is not a share`},
+		{"{name: a, log: true}", "{name: r, kind: anomaly, scopes: [user]}", `scopes: no scope "user"`},
+		{"{name: a, log: true}", "{name: r, kind: freshness, older_than: soon}", "is not a duration"},
+	} {
+		_, err := LoadConfig(Overrides{ConfigFile: configFile(t, fmt.Sprintf("accounts: [{name: acme, key_env: K}]\nalerts:\n  receivers: [%s]\n  rules: [%s]\n", c.receivers, c.rules))}, noEnv)
+		if !errors.Is(err, ErrUsage) || !strings.Contains(err.Error(), c.want) || strings.Contains(err.Error(), "secret") {
+			t.Errorf("%s | %s: %v, want %q", c.receivers, c.rules, err, c.want)
+		}
+	}
+	if _, err := LoadConfig(Overrides{ConfigFile: configFile(t, "accounts: [{name: acme, key_env: K, key_expires: soon}]\n")}, noEnv); !errors.Is(err, ErrUsage) || !strings.Contains(err.Error(), "key_expires") {
+		t.Errorf("%v", err)
+	}
+}
+
+func TestPathsAndDefaultsOfAlerts(t *testing.T) {
+	path := configFile(t, "accounts: [{name: acme, key_env: K}]\nalerts:\n  receivers: [{name: a, webhook_file: u, hmac_file: h}, {name: b, command: [./notify, ./x]}, {name: c, command: [mail]}]\n  rules: [{name: r, kind: gap, repeat: 0s}]\n")
+	cfg, err := LoadConfig(Overrides{ConfigFile: path}, noEnv)
+	if err != nil {
+		t.Fatal(err)
+	}
+	a, dir := cfg.Alerts, filepath.Dir(path)
+	if a.Repeat != Duration(DefaultRepeat) || *a.Rules[0].Repeat != 0 || a.Receivers[0].WebhookFile != filepath.Join(dir, "u") || a.Receivers[0].HMACFile != filepath.Join(dir, "h") ||
+		a.Receivers[1].Command[0] != filepath.Join(dir, "notify") || a.Receivers[1].Command[1] != "./x" || a.Receivers[2].Command[0] != "mail" {
+		t.Errorf("%+v", a)
+	}
+	t.Chdir(dir)
+	if cfg, err = LoadConfig(Overrides{}, noEnv); err != nil || cfg.Alerts.Receivers[1].Command[0] != "./notify" {
+		t.Errorf("%+v, %v", cfg, err)
+	}
+}
+
+// hook is a webhook that keeps what it gets, and the Portal for all else.
+type hook struct {
+	http.RoundTripper
+	mu     sync.Mutex
+	status int
+	bodies []string
+}
+
+func (h *hook) RoundTrip(r *http.Request) (*http.Response, error) {
+	if r.URL.Host != "hooks.test" {
+		return h.RoundTripper.RoundTrip(r)
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	b, err := io.ReadAll(r.Body)
+	if err != nil {
+		return nil, err
+	}
+	h.bodies = append(h.bodies, string(b))
+	return &http.Response{StatusCode: h.status, Body: io.NopCloser(strings.NewReader("")), Header: http.Header{}, Request: r}, nil
+}
+
+// told are the notifications it got since it was last asked.
+func (h *hook) told(t testing.TB) (out []string) {
+	t.Helper()
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, b := range h.bodies {
+		var p struct {
+			Notifications []struct{ State, Rule, Subject, Summary string }
+		}
+		if err := json.Unmarshal([]byte(b), &p); err != nil {
+			t.Fatal(err)
+		}
+		for _, n := range p.Notifications {
+			out = append(out, n.State+" "+n.Rule+" | "+n.Subject)
+		}
+	}
+	h.bodies = nil
+	return out
+}
+
+// alerted makes the world one with rules, and a webhook that is told.
+func (w *world) alerted(rules ...AlertRule) *hook {
+	w.keys["HOOK"] = "https://hooks.test/secret"
+	w.cfg.Alerts = AlertsConfig{Repeat: Duration(DefaultRepeat), Receivers: []ReceiverConfig{{Name: "ops", WebhookEnv: "HOOK"}}, Rules: rules}
+	var budgets []BudgetConfig = w.cfg.Budgets
+	for _, err := range w.cfg.Alerts.validate(w.cfg.names(), budgets) {
+		w.Fatal(err)
+	}
+	h := &hook{RoundTripper: w.env.Transport, status: 200}
+	w.env.Transport = h
+	return h
+}
+
+func (w *world) check(in AlertInput) AlertReport {
+	w.Helper()
+	r, err := CheckAlerts(w.Context(), w.cfg, w.env, in)
+	if err != nil {
+		w.Fatalf("check: %v", err)
+	}
+	return r
+}
+
+func wantTold(t testing.TB, h *hook, want ...string) {
+	t.Helper()
+	if got := h.told(t); !slices.Equal(got, want) {
+		t.Errorf("told\n %s\nwant\n %s", strings.Join(got, "\n "), strings.Join(want, "\n "))
+	}
+}
+
+func TestALateExportAGapAFailedRunAndARefusedKeyAreTold(t *testing.T) {
+	w := newWorld(t, settings{perDay: 40})
+	h := w.alerted(AlertRule{Name: "late", Kind: AlertFreshness, OlderThan: Duration(time.Hour)}, AlertRule{Name: "gap", Kind: AlertGap},
+		AlertRule{Name: "failed", Kind: AlertFailed, After: 2}, AlertRule{Name: "key", Kind: AlertKey})
+	if _, err := CheckAlerts(t.Context(), w.cfg, w.env, AlertInput{}); !errors.Is(err, load.ErrNoLake) {
+		t.Errorf("no lake: %v", err)
+	}
+	w.export(span(15, 16))
+	w.check(AlertInput{})
+	wantTold(t, h, "firing late | acme")
+	w.export(span(18, 19))
+	w.check(AlertInput{})
+	wantTold(t, h, "firing gap | acme")
+
+	if err := w.portal.DisableKey(w.keys["KEY_0"]); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		w.pass(time.Minute)
+		if _, err := w.try(t.Context(), Span{}); err == nil {
+			t.Fatal("a disabled key exports")
+		}
+		w.check(AlertInput{})
+	}
+	wantTold(t, h, "firing key | acme refused by export", "firing failed | export")
+	if err := w.portal.EnableKey(w.keys["KEY_0"]); err != nil {
+		t.Fatal(err)
+	}
+
+	// While a run goes on its windows may lie apart: that is no gap, nor is a gap over.
+	lake, err := load.Open(w.cfg.Lake, load.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	unlock, err := lake.Lock(t.Context(), "export", false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.check(AlertInput{})
+	wantTold(t, h)
+	if err := unlock(); err != nil {
+		t.Fatal(err)
+	}
+
+	w.export(Span{})
+	w.check(AlertInput{})
+	wantTold(t, h, "over failed | export", "over gap | acme", "over key | acme refused by export", "over late | acme")
+
+	// A run that was killed is a failed one; one under way is none.
+	for i := range 2 {
+		if err := lake.AppendRun(schemas.Run{RunID: fmt.Sprint("killed-", i), Command: "export", PID: 1 << 30, StartedAt: w.now(), Status: schemas.StatusRunning}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	w.check(AlertInput{})
+	wantTold(t, h, "firing failed | export")
+	w.pass(forgotten)
+	w.cfg.Alerts.Rules = w.cfg.Alerts.Rules[2:]
+	w.check(AlertInput{})
+	wantTold(t, h) // nobody runs it any more: it passes without a word
+}
+
+func TestJobsOfTheScheduleFailByName(t *testing.T) {
+	w := newWorld(t, settings{perDay: 20})
+	w.cfg.Schedule.Jobs = []JobConfig{{Name: "nightly"}, {Name: "hourly"}}
+	h := w.alerted(AlertRule{Name: "failed", Kind: AlertFailed})
+	w.export(span(18, 19))
+	lake, err := load.Open(w.cfg.Lake, load.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	run := func(job, command, status string) {
+		if err := lake.AppendRun(schemas.Run{RunID: newRunID(w.now()), Job: job, Command: command, StartedAt: w.now(), EndedAt: w.now(), Status: status, Error: "why"}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	run("nightly", "export", schemas.StatusPartial)
+	run("gone", "export", schemas.StatusFailed)    // no longer in the schedule
+	run("hourly", "export", schemas.StatusStopped) // no failure
+	run("", "close", schemas.StatusFailed)         // somebody saw it
+	w.check(AlertInput{Failures: []JobFailure{{Job: "hourly", Attempts: 1, Error: "no key", At: w.now()}}, ConfigError: "line 3: unknown key"})
+	wantTold(t, h, "firing (config) | reload", "firing failed | job hourly", "firing failed | job nightly")
+	run("nightly", "export", schemas.StatusStopped)
+	w.check(AlertInput{})
+	wantTold(t, h, "over (config) | reload", "over failed | job hourly")
+	run("nightly", "export", schemas.StatusDone)
+	w.check(AlertInput{})
+	wantTold(t, h, "over failed | job nightly")
+}
+
+func TestAKeyThatExpiresIsToldAheadAtTheEndAndAfterIt(t *testing.T) {
+	w := newWorld(t, settings{perDay: 20})
+	w.cfg.Accounts[0].KeyExpires = "2026-12-10"
+	h := w.alerted(AlertRule{Name: "key", Kind: AlertKey, Within: Duration(10 * 24 * time.Hour), Repeat: new(Duration)})
+	w.export(span(18, 19))
+	for _, c := range []struct {
+		at   string
+		want []string
+	}{
+		{"2026-11-29T23:00:00Z", nil},
+		{"2026-11-30T01:00:00Z", []string{"firing key | acme expires 2026-12-10"}},
+		{"2026-12-07T23:00:00Z", nil},
+		{"2026-12-08T01:00:00Z", []string{"firing key | acme expires 2026-12-10"}},
+		{"2026-12-09T23:00:00Z", nil},
+		{"2026-12-10T00:00:00Z", []string{"firing key | acme expires 2026-12-10"}},
+		{"2027-01-10T00:00:00Z", nil},
+	} {
+		at, err := time.Parse(time.RFC3339, c.at)
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.at(at)
+		w.check(AlertInput{})
+		wantTold(t, h, c.want...)
+	}
+	w.cfg.Accounts[0].KeyExpires = "2027-12-10"
+	w.check(AlertInput{})
+	wantTold(t, h, "over key | acme expires 2026-12-10")
+}
+
+// publishFacts puts a published file into the lake that holds the figures of views as they are given, so that rules can be
+// asked about any.
+func (w *world) publishFacts(statements ...string) {
+	w.Helper()
+	path := filepath.Join(w.cfg.Lake, "usage.duckdb")
+	_ = os.Remove(path)
+	c, err := duckdb.NewConnector(path, nil)
+	if err != nil {
+		w.Fatal(err)
+	}
+	db := sql.OpenDB(c)
+	for _, s := range append([]string{
+		"SET TimeZone = 'UTC'",
+		"CREATE TABLE balance_runway (account VARCHAR, currency VARCHAR, observed_at TIMESTAMPTZ, balance DECIMAL(38,12), burn_7_days DECIMAL(38,6), days_left_7 DECIMAL(18,1), days_left_28 DECIMAL(18,1))",
+		"CREATE TABLE budget_status (budget VARCHAR, period_start DATE, period_end DATE, currency VARCHAR, amount DECIMAL(38,12), spent DECIMAL(38,12), forecast DECIMAL(38,2), forecast_low DECIMAL(38,2), forecast_high DECIMAL(38,2))",
+		"CREATE TABLE quality_issues (account VARCHAR, usage_date DATE, check_name VARCHAR, severity VARCHAR, field VARCHAR, model VARCHAR, records BIGINT, sample_id VARCHAR, detail VARCHAR)",
+		"CREATE TABLE coverage (account VARCHAR, usage_date DATE, fetched_at TIMESTAMPTZ, owns BOOLEAN)",
+		"CREATE TABLE quarantine (account VARCHAR, window_start TIMESTAMPTZ, reason VARCHAR, fetched_at TIMESTAMPTZ)",
+		`CREATE TABLE anomalous_days (usage_date DATE, kind VARCHAR, "scope" VARCHAR, scope_value VARCHAR, currency VARCHAR, observed DECIMAL(38,12), expected DECIMAL(38,6), deviation DECIMAL(38,6), detail VARCHAR)`,
+	}, statements...) {
+		if _, err := db.ExecContext(w.Context(), s); err != nil {
+			w.Fatalf("%s: %v", s, err)
+		}
+	}
+	if err := db.Close(); err != nil {
+		w.Fatal(err)
+	}
+}
+
+func TestWhatThePublishedFileSaysIsTold(t *testing.T) {
+	const k = "INSERT INTO balance_runway VALUES "
+	const q = "INSERT INTO quality_issues VALUES "
+	const c = "INSERT INTO coverage VALUES "
+	for _, x := range []struct {
+		name  string
+		rule  AlertRule
+		facts []string
+		want  []string
+	}{
+		{"a balance below, by the last digit", AlertRule{Kind: AlertBalance, Below: "100"}, []string{k + "('acme', 'USD', '2026-11-20 11:00:00+00', 99.999999999999, NULL, NULL, NULL)"},
+			[]string{"acme: the balance of account acme is 99.999999999999 USD, below 100"}},
+		{"a balance that is the threshold", AlertRule{Kind: AlertBalance, Below: "100.0"}, []string{k + "('acme', 'USD', '2026-11-20 11:00:00+00', 100, NULL, NULL, NULL)"}, nil},
+		{"a negative balance, greater than any column of 18 digits", AlertRule{Kind: AlertBalance, Below: "-12345678901234567890.5"}, []string{k + "('acme', NULL, '2026-11-20 11:00:00+00', -12345678901234567890.500000000001, NULL, NULL, NULL)"},
+			[]string{"acme: the balance of account acme is -12345678901234567890.500000000001, below -12345678901234567890.5"}},
+		{"no balance", AlertRule{Kind: AlertBalance, Below: "100"}, []string{k + "('acme', 'USD', '2026-11-20 11:00:00+00', NULL, NULL, NULL, NULL)"}, nil},
+		{"a balance in the currency before", AlertRule{Kind: AlertBalance, Below: "100"}, []string{k + "('acme', NULL, '2026-11-01 11:00:00+00', 1, NULL, NULL, NULL), ('acme', 'USD', '2026-11-20 11:00:00+00', 500, NULL, NULL, NULL)"}, nil},
+		{"an account that is not in the config", AlertRule{Kind: AlertBalance, Below: "100"}, []string{k + "('gone', 'USD', '2026-11-20 11:00:00+00', 1, NULL, NULL, NULL)"}, nil},
+		{"another account than the rule's", AlertRule{Kind: AlertBalance, Below: "100", Accounts: []string{"bee"}}, []string{k + "('acme', 'USD', '2026-11-20 11:00:00+00', 1, NULL, NULL, NULL)"}, nil},
+		{"a short runway", AlertRule{Kind: AlertRunway, Days: 10}, []string{k + "('acme', 'USD', '2026-11-20 11:00:00+00', 50, 5.1, 9.8, 20)"},
+			[]string{"acme: the balance of account acme, 50 USD, lasts for about 9.8 days (fewer than 10)"}},
+		{"a runway of the default", AlertRule{Kind: AlertRunway}, []string{k + "('acme', 'USD', '2026-11-20 11:00:00+00', 50, 5.1, 14, 20)"}, nil},
+		{"nothing burns", AlertRule{Kind: AlertRunway}, []string{k + "('acme', 'USD', '2026-11-20 11:00:00+00', 0, NULL, NULL, NULL)"}, nil},
+
+		{"a threshold by the last digit", AlertRule{Kind: AlertBudget}, []string{"INSERT INTO budget_status VALUES ('r', '2026-11-01', '2026-12-01', 'USD', 1000, 800, 1100, NULL, NULL)"},
+			[]string{"r 2026-11-01: budget r from 2026-11-01: 800 USD of 1000 spent, the threshold 0.8 is reached"}},
+		{"just below it", AlertRule{Kind: AlertBudget}, []string{"INSERT INTO budget_status VALUES ('r', '2026-11-01', '2026-12-01', 'USD', 1000, 799.999999999999, 1100, NULL, NULL)"}, nil},
+		{"the rule's own", AlertRule{Kind: AlertBudget, Thresholds: []string{"0.5", "0.25"}}, []string{"INSERT INTO budget_status VALUES ('r', '2026-11-01', '2026-12-01', 'USD', 1000, 600.129, 1100, NULL, NULL)"},
+			[]string{"r 2026-11-01: budget r from 2026-11-01: 600.12 USD of 1000 spent, the threshold 0.5 is reached"}},
+		{"a period whose last days came late", AlertRule{Kind: AlertBudget}, []string{"INSERT INTO budget_status VALUES ('r', '2026-11-01', '2026-11-18', 'USD', 1000, 1000, 1000, NULL, NULL)"},
+			[]string{"r 2026-11-01: budget r from 2026-11-01: 1000 USD of 1000 spent, the threshold 1 is reached"}},
+		{"past and coming periods, and a budget of another config", AlertRule{Kind: AlertBudget}, []string{"INSERT INTO budget_status VALUES ('r', '2026-10-01', '2026-11-01', 'USD', 1, 2, 2, NULL, NULL), ('r', '2026-12-01', '2027-01-01', 'USD', 1, 2, 2, NULL, NULL), ('old', '2026-11-01', '2026-12-01', 'USD', 1, 2, 2, NULL, NULL)"}, nil},
+		{"a forecast", AlertRule{Kind: AlertForecast}, []string{"INSERT INTO budget_status VALUES ('r', '2026-11-01', '2026-12-01', 'USD', 1000, 600, 1000.01, 900, 1100)"},
+			[]string{"r 2026-11-01: budget r from 2026-11-01: 600 USD of 1000 spent, about 1000.01 expected by 2026-12-01"}},
+		{"a forecast that fits, and one of a period that is over", AlertRule{Kind: AlertForecast}, []string{"INSERT INTO budget_status VALUES ('r', '2026-11-01', '2026-12-01', 'USD', 1000, 600, 1000, 900, 1100), ('r', '2026-11-01', '2026-11-19', 'USD', 1, 2, 2, 2, 2)"}, nil},
+
+		{"quality errors of days that were fetched lately", AlertRule{Kind: AlertQuality}, []string{
+			q + "('acme', '2026-01-05', 'net_mismatch', 'error', 'amount', 'm`<a>', 3, 'id-1', 'amount 1, expected 2'), ('acme', '2026-01-05', 'net_mismatch', 'error', 'amount', 'n', 4, 'id-2', NULL), ('acme', '2026-01-05', 'price_change', 'warning', NULL, NULL, 1, NULL, NULL), ('acme', '2026-01-05', 'quarantined', 'error', NULL, NULL, 1, NULL, NULL), ('acme', '2026-01-06', 'net_mismatch', 'error', NULL, NULL, 1, NULL, NULL)",
+			c + "('acme', '2026-01-05', '2026-11-17 00:00:00+00', true), ('acme', '2026-01-06', '2026-11-16 23:59:59+00', true), ('acme', '2026-01-06', '2026-11-20 00:00:00+00', false)"},
+			[]string{"acme 2026-01-05 net_mismatch: account acme, 2026-01-05: the check net_mismatch failed for 7 records, such as id-1 amount 1, expected 2"}},
+		{"quarantined records", AlertRule{Kind: AlertQuarantine, Within: Duration(24 * time.Hour)}, []string{"INSERT INTO quarantine VALUES ('acme', '2026-11-18 23:00:00+00', 'no id', '2026-11-19 00:00:00+00'), ('acme', '2026-11-18 01:00:00+00', 'no time', '2026-11-19 00:00:00+00'), ('acme', '2026-11-17 01:00:00+00', 'no time', '2026-11-18 00:00:00+00')"},
+			[]string{"acme 2026-11-18: account acme, 2026-11-18: 2 records are in quarantine and count in no sum: no id, no time"}},
+		{"anomalies", AlertRule{Kind: AlertAnomaly, Scopes: []string{"token", "model"}}, []string{"INSERT INTO anomalous_days VALUES ('2026-11-19', 'spike', 'token', E'tk\\n1', 'USD', 9.129, 2, 7.129, 'x'), ('2026-11-19', 'spike', 'account', 'acme', 'USD', 9, 2, 7, 'x'), ('2026-11-16', 'spike', 'token', 'tk_2', 'USD', 9, 2, 7, 'x'), ('2026-11-18', 'price change', 'model', 'm', NULL, NULL, NULL, NULL, '1, then 2')"},
+			[]string{"2026-11-19 spike token tk\n1 USD: spike of token tk 1 on 2026-11-19: 9.12 USD, 2.000000 expected (x)", "2026-11-18 price change model m : price change of model m on 2026-11-18: 1, then 2"}},
+		{"anomalies of an account", AlertRule{Kind: AlertAnomaly, Accounts: []string{"acme"}}, []string{"INSERT INTO anomalous_days VALUES ('2026-11-19', 'spike', 'account', 'bee', 'USD', 9, 2, 7, 'x'), ('2026-11-19', 'spike', 'token', 'acme', 'USD', 9, 2, 7, 'x')"}, nil},
+	} {
+		t.Run(x.name, func(t *testing.T) {
+			w := &world{TB: t, clock: now}
+			w.cfg = &Config{Lake: t.TempDir(), Accounts: []Account{{Name: "acme"}, {Name: "bee"}}, Budgets: []BudgetConfig{{Name: "r", Amount: "1000", Currency: "USD"}}}
+			lake, err := load.Create(w.cfg.Lake, load.Options{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			w.publishFacts(x.facts...)
+			x.rule.Name = "rule"
+			w.cfg.Alerts = AlertsConfig{Receivers: []ReceiverConfig{{Name: "log", Log: true}}, Rules: []AlertRule{x.rule}}
+			for _, err := range w.cfg.Alerts.validate(w.cfg.names(), w.cfg.Budgets) {
+				t.Fatal(err)
+			}
+			found, unknown, err := gather(t.Context(), w.cfg, w.env, lake, now, AlertInput{}, &alertMemory{})
+			if err != nil || len(unknown) > 0 {
+				t.Fatalf("%v, %v, %+v", err, unknown, found)
+			}
+			var got []string
+			for _, f := range found {
+				got = append(got, f.Subject+": "+f.Summary)
+				if f.Severity != alert.Warning || f.Rule != "rule" || f.Kind != x.rule.Kind {
+					t.Errorf("%+v", f)
+				}
+			}
+			if !slices.Equal(got, x.want) {
+				t.Errorf("\n got %q\nwant %q", got, x.want)
+			}
+		})
+	}
+}
+
+// Every kind of rule asks a lake as it is published, and finds there what the views have.
+func TestRulesAskTheViewsOfARealLake(t *testing.T) {
+	w := newWorld(t, settings{perDay: 60, faults: "bad=0.05"})
+	w.cfg.Budgets = []BudgetConfig{{Name: "all", Amount: "0.01", Currency: "USD"}}
+	long := Duration(60 * 24 * time.Hour)
+	h := w.alerted(AlertRule{Name: "low", Kind: AlertBalance, Below: "99999999"}, AlertRule{Name: "runway", Kind: AlertRunway, Days: 3650}, AlertRule{Name: "budget", Kind: AlertBudget},
+		AlertRule{Name: "forecast", Kind: AlertForecast}, AlertRule{Name: "quality", Kind: AlertQuality, Within: long}, AlertRule{Name: "quarantine", Kind: AlertQuarantine, Within: long},
+		AlertRule{Name: "anomaly", Kind: AlertAnomaly, Within: long})
+	w.export(span(1, 20))
+	r := w.check(AlertInput{})
+	told := h.told(t)
+	for _, want := range []string{"firing low | acme", "firing runway | acme", "firing budget | all 2026-11-01", "firing forecast | all 2026-11-01"} {
+		if !slices.Contains(told, want) {
+			t.Errorf("not told of %s, but of %q", want, told)
+		}
+	}
+	read := w.read()
+	defer read.close()
+	count := func(rule string) (n int) {
+		for _, a := range r.Firing {
+			if a.Rule == rule {
+				n++
+			}
+		}
+		return n
+	}
+	for rule, query := range map[string]string{
+		"quarantine": "SELECT count(DISTINCT make_timestamp(epoch_us(window_start))::DATE) FROM quarantine",
+		"quality":    "SELECT count(*) FROM (SELECT DISTINCT usage_date, check_name FROM quality_issues WHERE severity = 'error' AND check_name <> 'quarantined')",
+		"anomaly":    `SELECT count(*) FROM (SELECT DISTINCT usage_date, kind, "scope", scope_value, currency FROM anomalous_days)`,
+	} {
+		if want := read.ask(query)[0][0]; fmt.Sprint(count(rule)) != want || rule == "quarantine" && want == "0" {
+			t.Errorf("%s: %d alerts, the view has %s", rule, count(rule), want)
+		}
+	}
+	if count("(facts)") > 0 {
+		t.Errorf("%+v", r.Firing)
+	}
+}
+
+func TestFactsThatCantBeReadAreToldAndNothingIsOver(t *testing.T) {
+	w := newWorld(t, settings{perDay: 20})
+	h := w.alerted(AlertRule{Name: "low", Kind: AlertBalance, Below: "99999999"}, AlertRule{Name: "late", Kind: AlertFreshness})
+	w.export(span(19, 20))
+	w.check(AlertInput{})
+	wantTold(t, h, "firing low | acme")
+	db := filepath.Join(w.cfg.Lake, "usage.duckdb")
+	whole, err := os.ReadFile(db)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(db, []byte("not a database"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	w.pass(30 * time.Hour)
+	w.check(AlertInput{})
+	wantTold(t, h, "firing (facts) | published file", "firing late | acme")
+	if err := os.WriteFile(db, whole, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	w.check(AlertInput{})
+	wantTold(t, h, "still_firing low | acme", "over (facts) | published file")
+	if err := os.Remove(db); err != nil { // as before the first publish
+		t.Fatal(err)
+	}
+	w.check(AlertInput{})
+	wantTold(t, h)
+}
+
+// The published file is opened when it or the day changed, and not every minute.
+func TestThePublishedFileIsAskedOnceAnew(t *testing.T) {
+	w := newWorld(t, settings{perDay: 20})
+	h := w.alerted(AlertRule{Name: "low", Kind: AlertBalance, Below: "100"})
+	w.export(span(19, 20))
+	w.publishFacts("INSERT INTO balance_runway VALUES ('acme', 'USD', '2026-11-20 11:00:00+00', 1, NULL, NULL, NULL)")
+	db := filepath.Join(w.cfg.Lake, "usage.duckdb")
+	w.check(AlertInput{})
+	info, err := os.Stat(db)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(db, make([]byte, info.Size()), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chtimes(db, info.ModTime(), info.ModTime()); err != nil {
+		t.Fatal(err)
+	}
+	w.check(AlertInput{})
+	wantTold(t, h, "firing low | acme")
+	w.cfg.Alerts.Rules[0].Below = "0.5"
+	w.check(AlertInput{})
+	wantTold(t, h, "firing (facts) | published file")
+}
+
+func TestWhatIsNotDeliveredWaitsAndIsToldOnce(t *testing.T) {
+	w := newWorld(t, settings{perDay: 20})
+	h := w.alerted(AlertRule{Name: "late", Kind: AlertFreshness, OlderThan: Duration(time.Hour)})
+	w.cfg.Alerts.Receivers = append(w.cfg.Alerts.Receivers, ReceiverConfig{Name: "none", WebhookEnv: "UNSET"}, ReceiverConfig{Name: "log", Log: true})
+	w.export(span(18, 19))
+	h.status = 404
+	r := w.check(AlertInput{})
+	h.bodies = nil
+	if !r.Failed() || len(r.Deliveries) != 3 || r.Deliveries[1].Error != "receiver none: its webhook: no URL: the environment variable UNSET is not set" || r.Deliveries[2].Sent != 1 {
+		t.Errorf("%+v", r.Deliveries)
+	}
+	active, err := ActiveAlerts(w.cfg)
+	if err != nil || len(active) != 1 || active[0].Undelivered["ops"] != "receiver ops: it answered 404" || active[0].Undelivered["log"] != "" {
+		t.Errorf("%+v, %v", active, err)
+	}
+	h.status = 200
+	w.check(AlertInput{})
+	wantTold(t, h) // it rests for a minute
+	w.pass(time.Minute)
+	w.check(AlertInput{})
+	wantTold(t, h, "firing late | acme")
+	w.pass(time.Hour)
+	w.check(AlertInput{})
+	wantTold(t, h)
+	if strings.Contains(w.log.String(), "hooks.test") {
+		t.Error("the log shows the webhook's URL")
+	}
+}
+
+// fullDisk refuses whatever makes a file, once it is full.
+type fullDisk struct {
+	load.FS
+	full bool
+}
+
+func (f *fullDisk) CreateTemp(dir, pattern string) (load.File, error) {
+	if f.full {
+		return nil, &os.PathError{Op: "open", Path: dir, Err: syscall.ENOSPC}
+	}
+	return f.FS.CreateTemp(dir, pattern)
+}
+
+func TestAFullDiskKeepsNobodyFromBeingToldOnce(t *testing.T) {
+	w := newWorld(t, settings{perDay: 20})
+	h := w.alerted(AlertRule{Name: "late", Kind: AlertFreshness, OlderThan: Duration(time.Hour)})
+	w.export(span(18, 19))
+	w.check(AlertInput{})
+	wantTold(t, h, "firing late | acme")
+	disk := &fullDisk{FS: load.OS(), full: true}
+	w.env.FS = disk
+	in := AlertInput{Memory: &AlertMemory{}, ConfigError: "line 1"}
+	for range 3 {
+		if _, err := CheckAlerts(t.Context(), w.cfg, w.env, in); !errors.Is(err, syscall.ENOSPC) {
+			t.Errorf("%v", err)
+		}
+	}
+	wantTold(t, h, "firing (config) | reload")
+	disk.full = false
+	w.check(in)
+	wantTold(t, h)
+	if active, err := ActiveAlerts(w.cfg); err != nil || len(active) != 2 {
+		t.Errorf("what was told is not written down: %+v, %v", active, err)
+	}
+}
+
+func TestOneChecksAtATimeAndADamagedMemoryTellsAnew(t *testing.T) {
+	w := newWorld(t, settings{perDay: 20})
+	h := w.alerted(AlertRule{Name: "late", Kind: AlertFreshness, OlderThan: Duration(time.Hour)})
+	w.export(span(18, 19))
+	lake, err := load.Open(w.cfg.Lake, load.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	unlock, err := lake.LockState(t.Context(), alertsState)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r := w.check(AlertInput{}); !r.Held {
+		t.Error("two check at once")
+	}
+	wantTold(t, h)
+	if err := unlock(); err != nil {
+		t.Fatal(err)
+	}
+	w.check(AlertInput{})
+	wantTold(t, h, "firing late | acme")
+	path := filepath.Join(w.cfg.Lake, "journal", "alerts.json")
+	for _, damage := range []string{"", "{", "[]", `{"version":99}`, "\x00\x00"} {
+		if err := os.WriteFile(path, []byte(damage), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		w.check(AlertInput{})
+		wantTold(t, h, "firing late | acme")
+		w.check(AlertInput{})
+		wantTold(t, h)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := CheckAlerts(ctx, w.cfg, w.env, AlertInput{}); !errors.Is(err, context.Canceled) {
+		t.Errorf("stopped: %v", err)
+	}
+}
+
+func TestReceiversAreTriedWithoutALake(t *testing.T) {
+	w := newWorld(t, settings{})
+	h := w.alerted()
+	w.cfg.Alerts.Receivers = append(w.cfg.Alerts.Receivers, ReceiverConfig{Name: "clear", WebhookEnv: "CLEAR"})
+	w.keys["CLEAR"] = "http://hooks.example/secret"
+	d, err := TryReceivers(t.Context(), w.cfg, w.env, "")
+	if err != nil || len(d) != 2 || d[0].Sent != 1 || !strings.Contains(d[1].Error, "CLEAR: the URL is http://") || strings.Contains(d[1].Error, "secret") {
+		t.Errorf("%+v, %v", d, err)
+	}
+	wantTold(t, h, "test test | ops")
+	if _, err := TryReceivers(t.Context(), w.cfg, w.env, "nobody"); !errors.Is(err, ErrUsage) {
+		t.Errorf("%v", err)
+	}
+}

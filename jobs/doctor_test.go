@@ -1,0 +1,486 @@
+package jobs
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/usagelake/usagelake/extract/portal"
+	"github.com/usagelake/usagelake/load"
+	"github.com/usagelake/usagelake/schemas"
+)
+
+// named gives the checks of a name.
+func named(checks []Check, name string) []Check {
+	return slices.DeleteFunc(slices.Clone(checks), func(c Check) bool { return c.Name != name })
+}
+
+// oneOf wants a check of that name, verdict and text, with a hint that holds hint.
+func oneOf(t *testing.T, checks []Check, name, verdict, say, hint string) {
+	t.Helper()
+	found := named(checks, name)
+	for _, c := range found {
+		if c.Verdict == verdict && strings.Contains(c.Detail, say) && strings.Contains(c.Hint, hint) {
+			return
+		}
+	}
+	t.Errorf("want %s %s: %q → %q\nhave %+v of %d checks", verdict, name, say, hint, found, len(checks))
+}
+
+func write(t testing.TB, path, text string, mode os.FileMode) string {
+	t.Helper()
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chmod(path, mode); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+func TestDoctorFindsMistakesOfAKey(t *testing.T) {
+	two := []portal.OrgOptions{{ID: "0", RecordsPerDay: 50}, {ID: "beta", RecordsPerDay: 50}}
+	for _, c := range []struct {
+		name                string
+		set                 func(w *world)
+		check, verdict, say string
+		hint                string
+	}{
+		{"accepted", nil, "acme: accepted", CheckOK, "active", ""},
+		{"from where", nil, "acme: key", CheckOK, "the variable KEY_0", ""},
+		{"key file", func(w *world) {
+			a := &w.cfg.Accounts[0]
+			a.KeyFile, a.KeyEnv = write(w, filepath.Join(w.TempDir(), "key"), w.keys["KEY_0"]+"\n", 0o600), ""
+		}, "acme: key", CheckOK, "/key", ""},
+		{"key file that others read", func(w *world) {
+			a := &w.cfg.Accounts[0]
+			a.KeyFile, a.KeyEnv = write(w, filepath.Join(w.TempDir(), "key"), w.keys["KEY_0"], 0o644), ""
+		}, "acme: key", CheckFailed, "others can read", "chmod 600"},
+		{"twins", func(w *world) { w.keys["KEY_beta"] = w.keys["KEY_0"] }, "beta: key", CheckFailed, "account acme", "a key of its own"},
+		{"one key, two addresses", func(w *world) {
+			w.keys["KEY_beta"] = w.keys["KEY_0"]
+			w.cfg.Accounts[1].BaseURL = "https://other.test" + portal.BasePath
+		}, "beta: key", CheckWarning, "another address", "base_url"},
+		{"disabled", func(w *world) { _ = w.portal.DisableKey(w.keys["KEY_0"]) }, "acme: usage:read", CheckFailed, "doesn't accept", "Enable it"},
+		{"expired", func(w *world) { _ = w.portal.ExpireKey(w.keys["KEY_0"], w.now().Add(-time.Hour)) }, "acme: usage:read", CheckFailed, "401", "expired"},
+		{"no scope for usage", func(w *world) { _ = w.portal.SetScopes(w.keys["KEY_0"], portal.ScopeBalance) }, "acme: usage:read", CheckFailed, "nothing can be exported", "the scope usage:read"},
+		{"no scope for the balance", func(w *world) { _ = w.portal.SetScopes(w.keys["KEY_0"], portal.ScopeUsage) }, "acme: balance:read", CheckWarning, "do without", "set currency:"},
+		{"no scope, but known all the same", func(w *world) { _ = w.portal.SetScopes(w.keys["KEY_0"], portal.ScopeBalance) }, "acme: accepted", CheckOK, "", ""},
+		{"another currency", func(w *world) { w.cfg.Accounts[0].Currency = "EUR" }, "acme: balance:read", CheckWarning, "the config says EUR", "correct currency"},
+		{"a line break within", func(w *world) { w.keys["KEY_0"] = "sk_mg_a b" }, "acme: key", CheckFailed, "a space", "copy"},
+		{"ahead", func(w *world) { w.faults("skew=-10m") }, "acme: clock", CheckWarning, "10m0s ahead", "NTP"},
+		{"behind", func(w *world) { w.faults("skew=10m") }, "acme: clock", CheckWarning, "behind", "NTP"},
+		{"no answer", func(w *world) { w.faults("reset=1") }, "acme: API", CheckFailed, "reset", "HTTPS_PROXY"},
+	} {
+		bubble(t, c.name, func(t *testing.T) {
+			w := newWorld(t, settings{orgs: two})
+			if c.set != nil {
+				c.set(w)
+			}
+			checks := Doctor(t.Context(), w.cfg, w.env)
+			oneOf(t, checks, c.check, c.verdict, c.say, c.hint)
+			for _, key := range w.keys {
+				if strings.Contains(fmt.Sprintf("%+v", checks), key) {
+					t.Error("a key is shown")
+				}
+			}
+			for _, k := range checks {
+				if k.Verdict != CheckOK && k.Hint == "" {
+					t.Errorf("it isn't said what to do: %+v", k)
+				}
+			}
+		})
+	}
+}
+
+func TestDoctorHoldsTheRateLimit(t *testing.T) {
+	bubble(t, "alone", func(t *testing.T) {
+		w := newWorld(t, settings{limited: true})
+		began := time.Now()
+		checks := Doctor(t.Context(), w.cfg, w.env)
+		oneOf(t, checks, "acme: rate limit", CheckOK, "6 requests at 1.95 a second, none refused", "")
+		if n := len(w.requests()); n != 6 {
+			t.Errorf("%d requests", n)
+		}
+		if took := time.Since(began); took > 4*time.Second {
+			t.Errorf("it took %s", took)
+		}
+	})
+	bubble(t, "another on the key", func(t *testing.T) {
+		w := newWorld(t, settings{faults: "status-429=1,from=3,to=4"})
+		w.cfg.Accounts[0].Rate = 0
+		oneOf(t, Doctor(t.Context(), w.cfg, w.env), "acme: rate limit", CheckWarning, "answered by 429", "another program uses this key")
+		if n := len(w.requests()); n > 8 {
+			t.Errorf("%d requests", n)
+		}
+	})
+	bubble(t, "too fast", func(t *testing.T) {
+		w := newWorld(t, settings{faults: "status-429=1,from=3,to=4"})
+		w.cfg.Accounts[0].Rate = 20
+		oneOf(t, Doctor(t.Context(), w.cfg, w.env), "acme: rate limit", CheckWarning, "the config has 20 a second", "rate: 1.95")
+	})
+	bubble(t, "429 without end", func(t *testing.T) {
+		w := newWorld(t, settings{faults: "status-429=1"})
+		w.cfg.Accounts[0].Rate = 0
+		began := time.Now()
+		oneOf(t, Doctor(t.Context(), w.cfg, w.env), "acme: rate limit", CheckWarning, "429", "another program")
+		if took := time.Since(began); took > 2*time.Minute {
+			t.Errorf("it took %s", took)
+		}
+	})
+}
+
+func TestDoctorOfflineAsksNothing(t *testing.T) {
+	w := newWorld(t, settings{})
+	checks := Examine(t.Context(), w.cfg, w.env, DoctorOptions{Offline: true})
+	oneOf(t, checks, "acme: API", CheckOK, "--offline", "")
+	if n := len(w.requests()); n != 0 {
+		t.Errorf("%d requests", n)
+	}
+}
+
+func TestDoctorLooksAtOneAccountOnly(t *testing.T) {
+	w := newWorld(t, settings{orgs: []portal.OrgOptions{{ID: "0"}, {ID: "beta"}}})
+	w.keys["KEY_beta"] = w.keys["KEY_0"]
+	checks := Examine(t.Context(), w.cfg, w.env, DoctorOptions{Offline: true, Account: "beta"})
+	oneOf(t, checks, "beta: key", CheckFailed, "account acme", "")
+	if c := named(checks, "acme: key"); len(c) > 0 {
+		t.Errorf("%+v", c)
+	}
+}
+
+func TestDoctorLooksAtTheSchedule(t *testing.T) {
+	w := newWorld(t, settings{perDay: 20})
+	w.export(span(19, 20))
+	w.cfg.Schedule.Jobs = []JobConfig{{Name: "nightly", Kind: KindExport, Cron: "30 2 * * *", Zone: "Europe/Berlin"}, {Name: "soon", Kind: KindVerify, Cron: "45 11 * * *"}}
+	if err := errors.Join(w.cfg.Schedule.validate(w.cfg.names())...); err != nil {
+		t.Fatal(err)
+	}
+	checks := Examine(t.Context(), w.cfg, w.env, DoctorOptions{Offline: true})
+	oneOf(t, checks, "nightly", CheckWarning, "due for 2026-11-20 02:30 CET", "usagelake schedule")
+	oneOf(t, checks, "soon", CheckOK, "verify, next at 2026-11-20 11:45 UTC", "")
+	oneOf(t, checks, "listen", CheckOK, "no token", "")
+	oneOf(t, checks, "alerts", CheckWarning, "nobody is told", "alerts:")
+	w.cfg.Schedule.TokenEnv = "TOKEN"
+	w.keys["TOKEN"] = "short"
+	oneOf(t, Examine(t.Context(), w.cfg, w.env, DoctorOptions{Offline: true}), "token", CheckFailed, "shorter than 16", "openssl")
+}
+
+func TestDoctorFindsMistakesOfTheConfig(t *testing.T) {
+	w := newWorld(t, settings{perDay: 20})
+	w.export(span(19, 20))
+	dir := t.TempDir()
+	for _, c := range []struct {
+		name                string
+		set                 func(cfg *Config)
+		check, verdict, say string
+		hint                string
+	}{
+		{"well", func(*Config) {}, "export", CheckOK, "settle 10m", ""},
+		{"well", func(*Config) {}, "accounts", CheckOK, "the same", ""},
+		{"anybody writes it", func(c *Config) { c.path = write(t, filepath.Join(dir, "open.yaml"), "", 0o666) }, "config", CheckWarning, "anybody", "chmod o-w"},
+		{"rate", func(c *Config) { c.Accounts[0].Rate = 5 }, "acme: rate", CheckWarning, "5 requests a second", "1.95"},
+		{"in flight", func(c *Config) { c.Accounts[0].MaxInFlight = 50 }, "acme: max_in_flight", CheckWarning, "50", "20"},
+		{"large pages", func(c *Config) { c.Accounts[0].PageSize = 500 }, "acme: page_size", CheckWarning, "100 at the most", "100"},
+		{"small pages", func(c *Config) { c.Accounts[0].PageSize = 10 }, "acme: page_size", CheckWarning, "10 times", "100"},
+		{"loopback", func(c *Config) { c.Accounts[0].BaseURL = "http://127.0.0.1:1" + portal.BasePath }, "acme: base_url", CheckWarning, "simulated", "leave base_url out"},
+		{"path", func(c *Config) { c.Accounts[0].BaseURL = "https://portal.test/api" }, "acme: base_url", CheckWarning, "/management", DefaultBaseURL},
+		{"settle", func(c *Config) { c.Export.Settle = 0 }, "export.settle", CheckWarning, "0s", "10m"},
+		{"long settle", func(c *Config) { c.Export.Settle = Duration(48 * time.Hour) }, "export.settle", CheckWarning, "that old", "10m"},
+		{"lookback", func(c *Config) { c.Export.Lookback = 0 }, "export.lookback", CheckWarning, "never noticed", "72h"},
+		{"refetch", func(c *Config) { c.Export.RefetchEvery = 0 }, "export.refetch_every", CheckWarning, "count alone", "168h"},
+		{"a new account", func(c *Config) { c.Accounts = append(c.Accounts, Account{Name: "newer", KeyEnv: "K"}) }, "accounts", CheckWarning, "nothing of newer", "--account newer"},
+		{"a renamed account", func(c *Config) { c.path = "c.yaml"; c.Accounts[0].Name = "other" }, "accounts", CheckWarning, "holds acme", "old name"},
+		{"rules that aren't there", func(c *Config) { c.Allocation.Rules = filepath.Join(dir, "none.yaml") }, "allocation rules", CheckFailed, "none.yaml", "ends with 2"},
+		{"rules that can't be read", func(c *Config) {
+			c.Allocation.Rules = write(t, filepath.Join(dir, "bad.yaml"), "version: 1\nrulez: []\n", 0o600)
+		}, "allocation rules", CheckFailed, "rulez", "allocation check"},
+		{"rules that never match", func(c *Config) {
+			c.Allocation.Rules = write(t, filepath.Join(dir, "idle.yaml"), "version: 1\nrules:\n  - {id: idle, match: {model: nosuch}, assign: {cost_center: X}}\n", 0o600)
+		}, "allocation rules", CheckWarning, "idle", "allocation check"},
+		{"a budget to come", func(c *Config) {
+			c.Budgets = []BudgetConfig{{Name: "b", Amount: "1", Currency: "USD", From: "2030-01-01"}}
+		}, "budgets", CheckWarning, "begins on 2030-01-01", "budgets:"},
+		{"budgets that are over", func(c *Config) {
+			c.Budgets = []BudgetConfig{{Name: "b", Amount: "1", Currency: "USD", To: "2026-01-01"}}
+		}, "budgets", CheckWarning, "none is in force", "to:"},
+		{"a budget for nobody", func(c *Config) {
+			c.Budgets = []BudgetConfig{{Name: "b", Amount: "1", Currency: "USD", Model: "nosuch"}}
+		}, "budgets", CheckWarning, "nothing was ever charged", "report"},
+		{"a budget in other money", func(c *Config) { c.Budgets = []BudgetConfig{{Name: "b", Amount: "1", Currency: "CHF"}} }, "budgets", CheckWarning, "in CHF", "report"},
+		{"a good budget", func(c *Config) {
+			c.Budgets = []BudgetConfig{{Name: "b", Amount: "1", Currency: "USD", Account: "acme"}}
+		}, "budgets", CheckOK, "1 in force", ""},
+		{"an invoice that isn't there", func(c *Config) { c.Invoices = []string{filepath.Join(dir, "none.csv")} }, "invoices", CheckFailed, "none.csv", "ends with 2"},
+		{"an invoice that can't be read", func(c *Config) {
+			c.Invoices = []string{write(t, filepath.Join(dir, "bad.csv"), "invoice,what\n", 0o600)}
+		}, "invoices", CheckFailed, "unknown column", "correct the file"},
+		{"an invoice of somebody else", func(c *Config) {
+			c.Invoices = []string{write(t, filepath.Join(dir, "other.csv"), "invoice,period,account,amount,currency\n1,2026-10,nobody,1,USD\n", 0o600)}
+		}, "invoices", CheckWarning, "nobody", "as in the config"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			cfg := *w.cfg
+			cfg.Accounts = slices.Clone(cfg.Accounts)
+			cfg.Accounts[0].PageSize = 0
+			c.set(&cfg)
+			oneOf(t, Examine(t.Context(), &cfg, w.env, DoctorOptions{Offline: true}), c.check, c.verdict, c.say, c.hint)
+		})
+	}
+}
+
+func TestDoctorTellsOfVariablesThatSurprise(t *testing.T) {
+	w := newWorld(t, settings{})
+	w.cfg.path = write(t, filepath.Join(t.TempDir(), "c.yaml"), "", 0o600)
+	w.keys[EnvKey], w.keys[EnvLake] = "sk_mg_x", "elsewhere"
+	checks := Examine(t.Context(), w.cfg, w.env, DoctorOptions{Offline: true})
+	oneOf(t, checks, "environment", CheckWarning, "no account of the config reads it", "unset")
+	oneOf(t, checks, "environment", CheckOK, EnvLake+" stands above", "")
+}
+
+func TestDoctorLooksAtTheLake(t *testing.T) {
+	w := newWorld(t, settings{perDay: 20, at: time.Now().UTC()})
+	today := schemas.DateOf(w.now())
+	w.export(Span{From: (today - 2).Start()})
+	lake, err := load.Open(w.cfg.Lake, load.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	look := func() []Check { return Examine(t.Context(), w.cfg, w.env, DoctorOptions{Offline: true}) }
+	checks := look()
+	oneOf(t, checks, "lake: lock", CheckOK, "free", "")
+	oneOf(t, checks, "lake: access", CheckOK, "private", "")
+	oneOf(t, checks, "lake: disk", CheckOK, "a day (last 2 days)", "")
+	oneOf(t, checks, "lake: published", CheckOK, "by usagelake test", "")
+	oneOf(t, checks, "acme", CheckOK, "without a gap", "")
+	oneOf(t, checks, "last export", CheckOK, "done", "")
+	oneOf(t, checks, "versions", CheckOK, "Parquet by arrow-go v18", "")
+	for _, c := range checks {
+		if c.Verdict == CheckFailed || c.Section != SectionConfig && c.Verdict != CheckOK {
+			t.Errorf("%+v", c)
+		}
+	}
+
+	unlock, err := lake.Lock(t.Context(), "export", false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	oneOf(t, look(), "lake: lock", CheckOK, "doing export", "--wait")
+	oneOf(t, look(), "lake: lock", CheckOK, "alive", "")
+	w.pass(15*time.Hour + time.Minute)
+	oneOf(t, look(), "lake: lock", CheckWarning, "(15h0", "ps -fp")
+	oneOf(t, look(), "lake: lock", CheckWarning, "), alive", "ps -fp")
+	if err := unlock(); err != nil {
+		t.Fatal(err)
+	}
+
+	w.pass(15 * time.Hour)
+	oneOf(t, look(), "acme", CheckWarning, "30h", "usagelake export --account acme")
+	w.pass(-48 * time.Hour)
+	oneOf(t, look(), "clock", CheckWarning, "was set back", "NTP")
+	w.pass(18 * time.Hour)
+
+	day, _ := filepath.Glob(filepath.Join(w.cfg.Lake, "raw/account=acme", "date="+(today-1).String()))
+	if len(day) != 1 {
+		t.Fatal(day)
+	}
+	file := filepath.Join(w.cfg.Lake, "lake.json")
+	for _, c := range []struct {
+		group     bool
+		dir, file os.FileMode
+		say, hint string
+		verdict   string
+	}{
+		{false, 0o755, 0o600, "raw/", "chmod -R go=", CheckWarning},
+		{false, 0o700, 0o640, "lake.json", "lake_access: group", CheckWarning},
+		{true, 0o777, 0o640, "open to more", "chmod -R g-w,o=", CheckWarning},
+		{true, 0o750, 0o600, "the group can't read", "chmod -R g+rX", CheckWarning},
+	} {
+		for path, mode := range map[string]os.FileMode{day[0]: c.dir, file: c.file} {
+			if err := os.Chmod(path, mode); err != nil {
+				t.Fatal(err)
+			}
+		}
+		w.cfg.LakeAccess = AccessPrivate
+		if c.group {
+			w.cfg.LakeAccess = AccessGroup
+		}
+		oneOf(t, look(), "lake: access", c.verdict, c.say, c.hint)
+	}
+	w.cfg.LakeAccess = ""
+	for path, mode := range map[string]os.FileMode{day[0]: 0o700, file: 0o600} {
+		if err := os.Chmod(path, mode); err != nil {
+			t.Fatal(err)
+		}
+	}
+
+	write(t, filepath.Join(w.cfg.Lake, ".tmp", "half"), "half", 0o600)
+	oneOf(t, look(), "lake: half-done files", CheckOK, "4 B", "")
+
+	if err := os.Rename(day[0], filepath.Join(t.TempDir(), "away")); err != nil {
+		t.Fatal(err)
+	}
+	oneOf(t, look(), "acme", CheckWarning, "1 gap, 24h00m in all", "usagelake export --account acme")
+	if err := os.Truncate(lake.Database(), 100); err != nil {
+		t.Fatal(err)
+	}
+	oneOf(t, look(), "lake: published", CheckFailed, "can't be read", "usagelake rebuild")
+	if err := os.Remove(lake.Database()); err != nil {
+		t.Fatal(err)
+	}
+	oneOf(t, look(), "lake: published", CheckWarning, "no usage.duckdb", "usagelake rebuild")
+	write(t, file, `{"format":99}`, 0o600)
+	oneOf(t, look(), "lake: format", CheckFailed, "newer", "newest")
+	if err := os.Remove(file); err != nil {
+		t.Fatal(err)
+	}
+	oneOf(t, look(), "lake: format", CheckWarning, "without lake.json", "usagelake rebuild")
+	w.cfg.Lake = filepath.Dir(day[0])
+	oneOf(t, look(), "lake: format", CheckFailed, "no lake, and not empty", "--lake")
+}
+
+func TestDoctorTellsHowRunsEnded(t *testing.T) {
+	at := func(hours int) time.Time { return now.Add(-time.Duration(hours) * time.Hour) }
+	run := func(command, status, err string, hours int) schemas.Run {
+		r := schemas.Run{Command: command, Status: status, Error: err, StartedAt: at(hours), EndedAt: at(hours), PID: 7}
+		if status == schemas.StatusRunning {
+			r.EndedAt = time.Time{}
+		}
+		return r
+	}
+	for _, c := range []struct {
+		name               string
+		runs               []schemas.Run
+		holder             *load.HeldError
+		verdict, say, hint string
+	}{
+		{"done after a failure", []schemas.Run{run("export", schemas.StatusFailed, "x", 9), run("export", schemas.StatusDone, "", 3)}, nil, CheckOK, "done 3h00m ago", ""},
+		{"failures in a row", []schemas.Run{run("export", schemas.StatusDone, "", 50), run("export", schemas.StatusFailed, "x", 9), run("export", schemas.StatusPartial, "three windows\nmore", 3)}, nil,
+			CheckWarning, "the last 2 failed; partial 3h00m ago: three windows (the last that was done: 2 days ago)", "usagelake export"},
+		{"refused", []schemas.Run{run("export", schemas.StatusRefused, "401", 3)}, nil, CheckWarning, "401", "above"},
+		{"killed", []schemas.Run{run("export", schemas.StatusRunning, "", 3)}, nil, CheckWarning, "interrupted 3h00m ago: it never ended", "usagelake export"},
+		{"under way", []schemas.Run{run("export", schemas.StatusDone, "", 3), run("export", schemas.StatusRunning, "", 0)}, &load.HeldError{PID: 7}, CheckOK, "done 3h00m ago", ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			d := &doctor{now: now, status: &Status{Holder: c.holder}}
+			d.checkRuns(c.runs)
+			oneOf(t, d.out, "last export", c.verdict, c.say, c.hint)
+		})
+	}
+}
+
+func TestTheRoomOfADiskIsHeldAgainstGrowth(t *testing.T) {
+	inodes := func(n uint64) *uint64 { return &n }
+	const mib, gib = 1 << 20, 1 << 30
+	for _, c := range []struct {
+		name         string
+		use          diskUse
+		verdict, say string
+	}{
+		{"nothing known, much room", diskUse{free: 5 * gib}, CheckOK, "5.0 GiB free"},
+		{"nothing known, little room", diskUse{free: gib - 1}, CheckWarning, "1024.0 MiB free"},
+		{"full", diskUse{free: 15 * mib}, CheckFailed, "no run gets through"},
+		{"little room, but it lasts", diskUse{free: 500 * mib, bytes: 30 * mib, files: 60, days: 30, allBytes: 30 * mib}, CheckOK, "grows by 1.0 MiB a day (last 30 days): room for 500 days"},
+		{"the published file grows, too", diskUse{free: 500 * mib, bytes: 30 * mib, days: 30, allBytes: 60 * mib, database: 60 * mib}, CheckOK, "grows by 2.0 MiB a day (last 30 days): room for 220 days"},
+		{"the day before the last", diskUse{free: 30 * gib, bytes: 30 * gib, days: 30, allBytes: 30 * gib}, CheckOK, "room for 30 days"},
+		{"less than a month", diskUse{free: 30*gib - 1, bytes: 30 * gib, days: 30, allBytes: 30 * gib}, CheckWarning, "room for 29 days"},
+		{"no room for a publish", diskUse{free: 9 * gib, bytes: gib, days: 30, allBytes: gib, database: 10 * gib}, CheckWarning, "10.0 GiB for a second copy"},
+		{"no inodes", diskUse{free: 500 * gib, freeFiles: inodes(100), bytes: 30 * mib, files: 300, days: 30, allBytes: gib}, CheckWarning, "room for 100 files only: enough for 10 days"},
+		{"inodes enough", diskUse{free: 500 * gib, freeFiles: inodes(1e6), bytes: 30 * mib, files: 300, days: 30, allBytes: 30 * mib}, CheckOK, "more than ten years"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			got := c.use.check()
+			if got.Verdict != c.verdict || !strings.Contains(got.Detail, c.say) || (got.Hint == "") != (c.verdict == CheckOK) {
+				t.Errorf("%+v", got)
+			}
+		})
+	}
+}
+
+func TestGrowthIsOfTheLastDaysThatAreOver(t *testing.T) {
+	today := schemas.DateOf(now)
+	s := survey{days: map[schemas.Date]dayFiles{}, database: 7}
+	for back := range schemas.Date(100) {
+		s.days[today-back] = dayFiles{bytes: 10, files: 2}
+	}
+	s.days[today] = dayFiles{bytes: 1e9, files: 1}
+	if u := s.use(today); u.days != 30 || u.bytes != 300 || u.files != 60 || u.allBytes != 1e9+990 || u.database != 7 {
+		t.Errorf("%+v", u)
+	}
+	s.days = map[schemas.Date]dayFiles{today - 50: {bytes: 10}, today - 41: {bytes: 10}}
+	if u := s.use(today); u.days != 10 || u.bytes != 20 {
+		t.Errorf("after a pause: %+v", u)
+	}
+	s.days = map[schemas.Date]dayFiles{today: {bytes: 10}}
+	if u := s.use(today); u.days != 0 || u.perDay() != 0 {
+		t.Errorf("of today alone: %+v", u)
+	}
+}
+
+func TestZonesThatSurprise(t *testing.T) {
+	zone := func(name string) *time.Location {
+		l, err := time.LoadLocation(name)
+		if err != nil {
+			t.Skip("no time zone database here")
+		}
+		return l
+	}
+	for _, c := range []struct {
+		tz                 string
+		now                time.Time
+		verdict, say, hint string
+	}{
+		{"", now, CheckOK, "UTC", ""},
+		{"Europe/Berlin", now.In(zone("Europe/Berlin")), CheckOK, "On 2027-03-28 the times from 02:00 to 03:00 don't exist", "OnCalendar"},
+		{":America/New_York", day(1).AddDate(0, -2, 0).In(zone("America/New_York")), CheckOK, "On 2026-11-01 the times from 01:00 to 02:00 come twice", "OnCalendar"},
+		{"Australia/Lord_Howe", now.In(zone("Australia/Lord_Howe")), CheckOK, "On 2027-04-04 the times from 01:30 to 02:00 come twice", "OnCalendar"},
+		{"Asia/Kolkata", now.In(zone("Asia/Kolkata")), CheckOK, "midnight is 05:30 here", ""},
+		{"Mars/Olympus", now, CheckWarning, "Mars/Olympus", "unset"},
+		{"/no/such/zone", now, CheckWarning, "takes UTC", "unset"},
+	} {
+		t.Run(c.tz, func(t *testing.T) {
+			l := &checklist{}
+			checkZone(l, c.now, c.tz)
+			oneOf(t, l.out, "time zone", c.verdict, c.say, c.hint)
+		})
+	}
+}
+
+func TestAKeyIsDescribedAndNotShown(t *testing.T) {
+	hex := strings.Repeat("0123456789abcdef", 4)
+	for key, say := range map[string]string{
+		"sk_mg_" + hex:        "",
+		"Bearer sk_mg_" + hex: "Bearer",
+		`"sk_mg_` + hex + `"`: "quotes",
+		"sk-" + hex:           "for models",
+		hex:                   "otherwise",
+		"sk_mg_" + hex[:63]:   "69 characters",
+		"sk_mg_" + strings.ToUpper(hex[:63]) + "g": "hex",
+	} {
+		got := misshapen(key)
+		if (say == "") != (got == "") || !strings.Contains(got, say) || strings.Contains(got, hex[:16]) {
+			t.Errorf("%s: %q", key, got)
+		}
+	}
+}
+
+func TestAKeyIsReplacedInTime(t *testing.T) {
+	for _, c := range []struct{ expires, verdict, say string }{
+		{"2026-11-17", CheckWarning, "expired on 2026-11-17, 3 days ago"},
+		{"2026-11-25", CheckWarning, "expires on 2026-11-25, in 4 days"},
+		{"2027-01-09", CheckOK, "on 2027-01-09, in 49 days"},
+	} {
+		l := &checklist{}
+		checkExpiry(l, Account{KeyExpires: c.expires}, now)
+		oneOf(t, l.out, "key expiry", c.verdict, c.say, "")
+	}
+	l := &checklist{}
+	if checkExpiry(l, Account{}, now); len(l.out) > 0 {
+		t.Errorf("of a key whose end isn't known: %+v", l.out)
+	}
+}

@@ -1,0 +1,677 @@
+package jobs
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"github.com/usagelake/usagelake/extract/portal"
+	"github.com/usagelake/usagelake/load"
+	"github.com/usagelake/usagelake/schemas"
+)
+
+const days = 24 * time.Hour
+
+// prune must succeed.
+func (w *world) prune(o PruneOptions) *PruneReport {
+	w.Helper()
+	o.Raw = cmp.Or(o.Raw, 7*days)
+	_, report, err := Prune(w.Context(), w.cfg, w.env, o)
+	if err != nil {
+		w.Fatalf("prune: %v", err)
+	}
+	return report
+}
+
+// tables is what the published file holds, but for its history.
+func (w *world) tables() string {
+	w.Helper()
+	r := w.read()
+	defer r.close()
+	var b strings.Builder
+	for _, t := range r.ask("SELECT table_name FROM information_schema.tables WHERE table_catalog = 'lake' AND table_name NOT IN ('runs', 'run_accounts', 'meta') ORDER BY 1") {
+		for _, row := range r.ask(fmt.Sprintf(`SELECT t::VARCHAR FROM "%s" t ORDER BY ALL`, t[0])) {
+			fmt.Fprintln(&b, t[0], row[0])
+		}
+	}
+	return b.String()
+}
+
+// below are the files of a tree, as files has them.
+func below(files map[string]string, prefix string) map[string]string {
+	out := map[string]string{}
+	for k, v := range files {
+		if strings.HasPrefix(k, prefix) {
+			out[k] = v
+		}
+	}
+	return out
+}
+
+// prunedWorld has October, closed and pruned, and some days of November.
+func prunedWorld(t *testing.T, s settings) *world {
+	t.Helper()
+	s.perDay = cmp.Or(s.perDay, 25)
+	w := newWorld(t, s)
+	w.export(Span{From: october.Start(), To: day(3)})
+	if _, _, err := w.close(CloseOptions{Reason: "a test"}); err != nil {
+		t.Fatal(err)
+	}
+	w.prune(PruneOptions{})
+	return w
+}
+
+// A pruned lake holds what it held: the same tables, coverage and statements, nothing for verify to find, no request more
+// than without, and a rebuild that gives the same files.
+func TestAPrunedLakeIsTheLakeItWas(t *testing.T) {
+	bubble(t, "", func(t *testing.T) {
+		w := newWorld(t, settings{perDay: 25, faults: "bad=0.05", orgs: []portal.OrgOptions{{ID: "0", RecordsPerDay: 25}, {ID: "b", RecordsPerDay: 8}}})
+		w.export(Span{From: october.Start().Add(12 * time.Hour), To: day(3)})
+		if _, _, err := w.close(CloseOptions{Reason: "a test", NoFetch: true}); err != nil {
+			t.Fatal(err)
+		}
+		lake, err := load.Open(w.cfg.Lake, load.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		coverage := func() string {
+			st, err := ReadStatus(t.Context(), w.cfg.Lake, "", w.now())
+			if err != nil {
+				t.Fatal(err)
+			}
+			var b strings.Builder
+			for i, a := range st.Accounts {
+				fmt.Fprintln(&b, a.Account, a.From, a.To, a.Gaps, a.Records, a.Quarantined, a.Issues, a.Stale)
+				for _, d := range a.Days {
+					d.Pruned = false
+					fmt.Fprintln(&b, i, d)
+				}
+			}
+			return b.String()
+		}
+		tables, files, covered := w.tables(), w.files(), coverage()
+
+		dry := w.prune(PruneOptions{DryRun: true})
+		if c := changed(files, w.files()); len(c) != 0 {
+			t.Fatalf("a dry run changed %v", c)
+		}
+		if lake.Format() != 1 {
+			t.Errorf("format %d", lake.Format())
+		}
+		report := w.prune(PruneOptions{})
+		// The first day isn't covered whole; the last is next to November.
+		if report.Days != 58 || report.Files != 58 || report.Bytes == 0 || report.QuarantineFiles != 0 || dry.Freed != report.Freed || dry.Days != report.Days {
+			t.Errorf("%+v, foretold %+v", report, dry)
+		}
+		for _, m := range report.Months {
+			var why []string
+			for _, k := range m.Kept {
+				why = append(why, fmt.Sprint(k.Reason, " ", k.Days, " ", k.First))
+			}
+			want := "the day is not covered whole 1 2026-10-01; the day next to it is of 2026-11, which is open 1 2026-10-31"
+			if m.Month == "2026-11" {
+				want = "the month is open 2 2026-11-01"
+			}
+			if got := strings.Join(why, "; "); got != want {
+				t.Errorf("%s %s keeps: %s", m.Account, m.Month, got)
+			}
+		}
+		pruned := w.files()
+		gone := 0
+		for _, name := range changed(files, pruned) {
+			switch {
+			case strings.HasSuffix(name, "/pruned.jsonl"), name == "lake.json", name == "journal/runs.jsonl":
+			case strings.HasPrefix(name, "raw/") && strings.HasSuffix(name, ".pages.zst") && pruned[name] == "":
+				gone++
+			default:
+				t.Errorf("%s has changed", name)
+			}
+		}
+		if gone != report.Files {
+			t.Errorf("%d raw files are gone, %d were reported", gone, report.Files)
+		}
+		same := func(after string) {
+			t.Helper()
+			if got := w.tables(); got != tables {
+				t.Errorf("after %s the tables differ", after)
+			}
+			if got := coverage(); got != covered {
+				t.Errorf("after %s: %s\nwant %s", after, got, covered)
+			}
+			r := verified(t, w)
+			if len(r.Findings) != 0 || r.PrunedDays != 58 || r.PrunedLeft != 0 {
+				t.Errorf("after %s: %+v", after, r)
+			}
+		}
+		same("the prune")
+		w.rebuild()
+		same("a rebuild")
+		for _, tree := range []string{"usage/", "quarantine/", "statements/", "balance/"} {
+			if c := changed(below(files, tree), below(w.files(), tree)); len(c) != 0 {
+				t.Errorf("a rebuild changed %v", c)
+			}
+		}
+		if !strings.Contains(w.log.String(), "taken from their day files") {
+			t.Error("the rebuild doesn't say that it takes days from their day files")
+		}
+		if again := w.prune(PruneOptions{}); again.Days != 0 || again.Months[0].Pruned != 29 {
+			t.Errorf("twice: %+v", again)
+		}
+		w.requests()
+		w.export(Span{From: october.Start().Add(12 * time.Hour), To: day(3)})
+		if n := len(w.requests()); n != 0 {
+			t.Errorf("%d requests for what is covered", n)
+		}
+		same("an export")
+	})
+}
+
+// What a lookback or a refetch finds in a pruned day fetches the whole day anew, whatever part of it was asked for. What
+// the day was is kept until it is pruned again.
+func TestLateRecordsOfAPrunedDayFetchTheWholeDay(t *testing.T) {
+	bubble(t, "", func(t *testing.T) {
+		w := prunedWorld(t, settings{at: day(12)})
+		w.faults("corrected=0.5")
+		tenth := october.Start().AddDate(0, 0, 9)
+		before := w.files()
+		res := w.export(Span{From: tenth.Add(6 * time.Hour), To: tenth.Add(30 * time.Hour), Anew: true})
+		if res.Windows != 2 || res.DaysWritten != 2 {
+			t.Errorf("%d windows, %d days", res.Windows, res.DaysWritten)
+		}
+		w.equalAccount("acme", "USD", tenth, tenth.AddDate(0, 0, 2))
+		r := verified(t, w)
+		if len(r.Findings) != 0 || r.PrunedDays != 28 {
+			t.Errorf("%+v", r)
+		}
+		const tree = "usage/account=acme/date=2026-10-10/usage.parquet"
+		if kept := w.files()["raw/account=acme/date=2026-10-10/pruned.usage.parquet"]; kept != before[tree] || w.files()[tree] == kept {
+			t.Errorf("kept %q, it was %q", kept, before[tree])
+		}
+		if n := w.ask("SELECT count(*) FROM coverage WHERE usage_date = '2026-10-10'"); n != "2" {
+			t.Errorf("the coverage has %s windows", n)
+		}
+		if n := w.ask("SELECT count(*) FROM chargeback_daily WHERE charge_class = 'Correction'"); n == "0" {
+			t.Error("no correction is charged")
+		}
+		tables, files := w.tables(), below(w.files(), "usage/")
+		w.rebuild()
+		if c := changed(files, below(w.files(), "usage/")); len(c) != 0 || w.tables() != tables {
+			t.Errorf("a rebuild changed %v", c)
+		}
+		if p := w.prune(PruneOptions{}); p.Days != 2 || p.Files != 4 {
+			t.Errorf("pruned again: %+v", p)
+		}
+		if r := verified(t, w); len(r.Findings) != 0 || r.PrunedDays != 30 || w.tables() != tables {
+			t.Errorf("pruned again: %+v", r)
+		}
+		w.rebuild()
+		if c := changed(files, below(w.files(), "usage/")); len(c) != 0 || w.tables() != tables {
+			t.Errorf("a rebuild changed %v", c)
+		}
+	})
+	bubble(t, "the lookback", func(t *testing.T) {
+		w := newWorld(t, settings{perDay: 25, at: day(1).Add(12 * time.Hour), faults: "late=0.3,late-by=40h"})
+		w.export(Span{From: october.Start().AddDate(0, 0, 20), To: day(1)})
+		if _, _, err := w.close(CloseOptions{Reason: "a test", NoFetch: true}); err != nil {
+			t.Fatal(err)
+		}
+		w.at(day(2).Add(12 * time.Hour))
+		if p := w.prune(PruneOptions{Raw: days}); p.Days == 0 {
+			t.Fatalf("%+v", p)
+		}
+		w.requests()
+		w.at(day(2).Add(20 * time.Hour))
+		w.export(Span{})
+		back := day(-1) // the lookback's first whole day
+		w.equalAccount("acme", "USD", back, day(2))
+		if r := verified(t, w); len(r.Findings) != 0 {
+			t.Errorf("%+v", r.Findings)
+		}
+	})
+}
+
+// A day of which only a part came anew stays as it was, through whatever runs; the next export asks for the rest.
+func TestAPrunedDayIsNeverMixed(t *testing.T) {
+	bubble(t, "", func(t *testing.T) {
+		w := prunedWorld(t, settings{at: day(12)})
+		tenth := october.Start().AddDate(0, 0, 9)
+		lake, err := load.Create(w.cfg.Lake, load.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		seal := func(from, to int) {
+			one := int64(0)
+			start, end := tenth.Add(time.Duration(from)*time.Hour), tenth.Add(time.Duration(to)*time.Hour)
+			_, err := lake.Seal(t.Context(), schemas.Seal{Kind: schemas.KindUsage, Account: "acme", Start: start, End: end, AskedStart: start.Unix() - 1, AskedEnd: end.Unix(),
+				PageSize: 20, Announced: &one, Proof: schemas.ProofTotal, Requests: 1, FetchedAt: w.now(), RunID: "r", Version: "test", Currency: "USD"},
+				[]schemas.Page{{Number: 1, FetchedAt: w.now(), Body: []byte(`{"meta":{"code":0},"data":{"list":[],"total":0}}`)}})
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		seal(0, 6) // as a refetch does that is stopped after its first window
+		tables, files := w.tables(), below(w.files(), "usage/")
+		w.rebuild()
+		if _, err := Allocate(t.Context(), w.cfg, w.env, false); err != nil {
+			t.Fatal(err)
+		}
+		if c := changed(files, below(w.files(), "usage/")); len(c) != 0 || w.tables() != tables {
+			t.Errorf("half of a day came, and %v changed", c)
+		}
+		if r := verified(t, w); len(r.Findings) != 1 || r.Findings[0].Check != load.FoundStale || !strings.Contains(r.Findings[0].Hint, "usagelake export") {
+			t.Errorf("%+v", r.Findings)
+		}
+		if st, err := ReadStatus(t.Context(), w.cfg.Lake, "", w.now()); err != nil || st.Accounts[0].Stale != 1 || st.Accounts[0].Pruned != 30 || len(st.Accounts[0].Gaps) != 0 {
+			t.Errorf("%+v %v", st.Accounts[0], err)
+		}
+		if p := w.prune(PruneOptions{}); p.Days != 0 || !slices.ContainsFunc(p.Months[0].Kept, func(k KeptDays) bool { return k.Reason == keptFetching }) {
+			t.Errorf("%+v", p)
+		}
+		if res := w.export(Span{From: october.Start(), To: day(3)}); res.Windows != 1 {
+			t.Errorf("%d windows", res.Windows)
+		}
+		raws, err := lake.Windows(schemas.Partition{Account: "acme", Date: schemas.DateOf(tenth)})
+		if err != nil || len(raws) != 3 || !raws[2].Window.Start.Equal(tenth.Add(6*time.Hour)) || !raws[2].Window.End.Equal(tenth.AddDate(0, 0, 1)) {
+			t.Errorf("sealed %+v %v", raws, err)
+		}
+		if r := verified(t, w); len(r.Findings) != 0 {
+			t.Errorf("%+v", r.Findings)
+		}
+		w.equalAccount("acme", "USD", tenth.Add(6*time.Hour), tenth.AddDate(0, 0, 1))
+		w.export(Span{From: tenth.Add(3 * time.Hour), To: tenth.Add(4 * time.Hour), Anew: true}) // of a thawed day a part is enough
+		if n := w.ask("SELECT count(*) FROM usage WHERE usage_date = '2026-10-10' AND request_time < '2026-10-10 03:00:00+00'"); n != "0" {
+			t.Errorf("%s records of what was not asked for", n)
+		}
+	})
+}
+
+// A pruned day whose file is lost stops whatever would publish without it, and is mended by a backup or by a refetch; a
+// run that doesn't publish without it keeps what it fetched.
+func TestALostPrunedDayIsNeverPublishedAway(t *testing.T) {
+	const lost = "usage/account=acme/date=2026-10-10/usage.parquet"
+	bubble(t, "gone", func(t *testing.T) {
+		w := prunedWorld(t, settings{at: day(12)})
+		tables := w.tables()
+		file := filepath.Join(w.cfg.Lake, filepath.FromSlash(lost))
+		was, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Remove(file); err != nil {
+			t.Fatal(err)
+		}
+		unpublished := func(what string, err error) {
+			t.Helper()
+			var damaged *load.DamagedError
+			if !errors.As(err, &damaged) || !strings.HasSuffix(damaged.Path, filepath.FromSlash(lost)) || !strings.Contains(damaged.Hint, "usagelake export --refetch --account acme --from 2026-10-10 --to 2026-10-11") {
+				t.Errorf("%s: %v", what, err)
+			}
+			if w.tables() != tables {
+				t.Errorf("%s published without it", what)
+			}
+		}
+		_, err = Rebuild(t.Context(), w.cfg, w.env, RebuildOptions{})
+		unpublished("a rebuild", err)
+		res, err := w.try(t.Context(), Span{To: day(4)})
+		unpublished("an export", err)
+		if res.Windows != 1 {
+			t.Errorf("%d windows were sealed", res.Windows)
+		}
+		_, done, after, err := Repair(t.Context(), w.cfg, w.env, verified(t, w), nil)
+		if err != nil || len(done.Derived) != 0 || done.Database || !slices.ContainsFunc(after.Findings, func(f load.Finding) bool { return f.Check == load.FoundPruned && f.Path == lost }) {
+			t.Errorf("repair: %+v %+v %v", done, after.Findings, err)
+		}
+		if w.tables() != tables {
+			t.Error("a repair published without it")
+		}
+		_, report, err := Prune(t.Context(), w.cfg, w.env, PruneOptions{Raw: 7 * days})
+		var partial *PartialError
+		if !errors.As(err, new(*KeptError)) || !errors.As(err, &partial) || report.Days != 0 || !strings.Contains(err.Error(), "acme 2026-10-10: "+keptLost) {
+			t.Errorf("prune: %+v %v", report, err)
+		}
+		if err := os.WriteFile(file, was, 0o600); err != nil { // a backup
+			t.Fatal(err)
+		}
+		w.rebuild()
+		if r := verified(t, w); len(r.Findings) != 0 {
+			t.Errorf("restored: %+v", r.Findings)
+		}
+		if err := os.Remove(file); err != nil {
+			t.Fatal(err)
+		}
+		tenth := october.Start().AddDate(0, 0, 9)
+		w.export(Span{From: tenth, To: tenth.AddDate(0, 0, 1), Anew: true})
+		w.equalAccount("acme", "USD", october.Start(), day(4))
+		if r := verified(t, w); len(r.Findings) != 0 {
+			t.Errorf("fetched anew: %+v", r.Findings)
+		}
+	})
+	bubble(t, "the windows that came later damaged", func(t *testing.T) {
+		w := prunedWorld(t, settings{at: day(12)})
+		before := w.files()[lost]
+		tenth := october.Start().AddDate(0, 0, 9)
+		w.faults("corrected=0.5")
+		w.export(Span{From: tenth, To: tenth.AddDate(0, 0, 1), Anew: true})
+		flipBit(t, w, "raw/account=acme/date=2026-10-10/*.pages.zst")
+		_, done, after, err := Repair(t.Context(), w.cfg, w.env, verified(t, w), nil)
+		if err != nil || len(done.SetAside) != 1 || len(after.Findings) != 0 {
+			t.Errorf("repair: %+v %+v %v", done, after.Findings, err)
+		}
+		if w.files()[lost] != before {
+			t.Error("the day is not what it was before it was fetched anew")
+		}
+	})
+}
+
+// A month whose raw files are pruned is opened again and closed anew from its day files.
+func TestAPrunedMonthIsReopenedFromItsDayFiles(t *testing.T) {
+	bubble(t, "", func(t *testing.T) {
+		w := newWorld(t, settings{perDay: 25, at: day(12)})
+		w.rules(twoRules)
+		w.export(Span{From: october.Start(), To: day(3)})
+		first := w.mustClose(october)
+		w.prune(PruneOptions{})
+		if _, _, err := Reopen(t.Context(), w.cfg, w.env, october, "wrong owner", false); err != nil {
+			t.Fatal(err)
+		}
+		w.rules("rules:\n- {id: all, assign: {cost_center: Z}}\n")
+		w.rebuild()
+		if got := w.ask("SELECT count(*) FROM chargeback_daily WHERE billing_month = '2026-10-01' AND cost_center <> 'Z'"); got != "0" {
+			t.Errorf("%s charges by the old rules", got)
+		}
+		if p := w.prune(PruneOptions{}); p.Days != 0 || p.Months[0].Kept[0].Reason != keptOpen {
+			t.Errorf("%+v", p)
+		}
+		again := w.mustClose(october)
+		if *again.Totals[0].Net != *first.Totals[0].Net || again.Totals[0].Requests != first.Totals[0].Requests {
+			t.Errorf("closed with %+v, were %+v", again.Totals, first.Totals)
+		}
+		if r := verified(t, w); len(r.Findings) != 0 || r.PrunedDays != 30 {
+			t.Errorf("%+v", r)
+		}
+	})
+}
+
+// The quarantine of pruned days goes by its own age, and is no damage then; a rebuild doesn't bring it back.
+func TestOldQuarantineGoesWithItsOwnAge(t *testing.T) {
+	bubble(t, "", func(t *testing.T) {
+		w := prunedWorld(t, settings{at: day(12), faults: "bad=0.3"})
+		total := w.ask("SELECT sum(quarantined)::BIGINT FROM partitions WHERE usage_date BETWEEN '2026-10-01' AND '2026-10-30'")
+		quarantine := "SELECT count(*) FROM quarantine WHERE window_start < '2026-10-31 00:00:00+00'"
+		if got := w.ask(quarantine); got != total || total == "0" {
+			t.Fatalf("%s of %s", got, total)
+		}
+		if p := w.prune(PruneOptions{Quarantine: 20 * days}); p.QuarantineFiles != 0 {
+			t.Errorf("too young: %+v", p)
+		}
+		w.at(day(22))
+		dry := w.prune(PruneOptions{Quarantine: 20 * days, DryRun: true})
+		before := below(w.files(), "quarantine/")
+		w.cfg.Prune = PruneConfig{Quarantine: Duration(20 * days)}
+		_, p, err := Prune(t.Context(), w.cfg, w.env, PruneOptions{})
+		if err != nil || p.Files != 0 || p.QuarantineFiles == 0 || dry.QuarantineFiles != p.QuarantineFiles || p.Raw != "" || p.Quarantine != "20d" {
+			t.Errorf("%+v %v, foretold %+v", p, err, dry)
+		}
+		check := func(after string) {
+			t.Helper()
+			if got := w.ask(quarantine); got != "0" {
+				t.Errorf("after %s: %s records", after, got)
+			}
+			if got := w.ask("SELECT sum(quarantined)::BIGINT FROM partitions WHERE usage_date BETWEEN '2026-10-01' AND '2026-10-30'"); got != total {
+				t.Errorf("after %s: %s counted, were %s", after, got, total)
+			}
+			if r := verified(t, w); len(r.Findings) != 0 || itoa(r.PrunedRejects) != total {
+				t.Errorf("after %s: %+v", after, r)
+			}
+		}
+		check("the prune")
+		w.rebuild()
+		check("a rebuild")
+		w.export(Span{From: october.Start(), To: day(5)})
+		check("an export")
+		if n := len(before) - len(below(w.files(), "quarantine/")); n < p.QuarantineFiles-2 { // two days of November came
+			t.Errorf("%d quarantine files are gone", n)
+		}
+		tenth := october.Start().AddDate(0, 0, 9)
+		w.export(Span{From: tenth, To: tenth.AddDate(0, 0, 1), Anew: true}) // a day that is fetched anew has its own
+		if r := verified(t, w); len(r.Findings) != 0 {
+			t.Errorf("%+v", r)
+		}
+		w.equalAccount("acme", "USD", tenth, tenth.AddDate(0, 0, 1))
+	})
+}
+
+// dyingDisk is a disk on which the process dies at a step: that step and all later ones fail.
+type dyingDisk struct {
+	load.FS
+	at, steps int
+}
+
+func (d *dyingDisk) step(do func() error) error {
+	if d.steps++; d.steps > d.at && d.at > 0 {
+		return syscall.EIO
+	}
+	return do()
+}
+
+func (d *dyingDisk) Rename(from, to string) error {
+	return d.step(func() error { return d.FS.Rename(from, to) })
+}
+func (d *dyingDisk) Remove(name string) error {
+	return d.step(func() error { return d.FS.Remove(name) })
+}
+func (d *dyingDisk) SyncDir(name string) error { return d.step(func() error { return nil }) }
+func (d *dyingDisk) CreateTemp(dir, pattern string) (f load.File, err error) {
+	err = d.step(func() error { f, err = d.FS.CreateTemp(dir, pattern); return err })
+	return f, err
+}
+
+// A prune that dies anywhere between the first file and the publish leaves a lake of which nothing is missing, and the
+// next one completes it. Every step within a day fails in load's tests; here, some of the whole run.
+func TestAPruneThatDiesIsFinishedByTheNext(t *testing.T) {
+	w := newWorld(t, settings{perDay: 25, faults: "bad=0.3"})
+	w.cfg.Accounts[0].Rate = 900
+	w.export(Span{From: october.Start().AddDate(0, 0, 27), To: day(2)})
+	if _, _, err := w.close(CloseOptions{Reason: "a test", NoFetch: true}); err != nil {
+		t.Fatal(err)
+	}
+	prune := func(disk *dyingDisk) (*PruneReport, error) {
+		env := w.env
+		env.FS = disk
+		_, report, err := Prune(t.Context(), w.cfg, env, PruneOptions{Raw: days, Quarantine: days})
+		return report, err
+	}
+	backup := filepath.Join(t.TempDir(), "lake")
+	if err := os.CopyFS(backup, os.DirFS(w.cfg.Lake)); err != nil {
+		t.Fatal(err)
+	}
+	sums := "SELECT (SELECT sum(amount)::VARCHAR FROM usage) || ' ' || (SELECT sum(quarantined)::BIGINT FROM partitions) || ' ' || (SELECT count(*) FROM coverage) || ' ' || (SELECT sum(net_cost)::VARCHAR FROM chargeback_daily)"
+	want, usage := w.ask(sums), below(w.files(), "usage/")
+	total := 0
+	for at := 0; at == 0 || at < total; at += 9 {
+		if err := errors.Join(os.RemoveAll(w.cfg.Lake), os.CopyFS(w.cfg.Lake, os.DirFS(backup))); err != nil {
+			t.Fatal(err)
+		}
+		disk := &dyingDisk{FS: load.OS(), at: at}
+		report, err := prune(disk)
+		if at == 0 {
+			if total = disk.steps; err != nil || report.Days != 3 || report.QuarantineFiles == 0 {
+				t.Fatalf("%+v %v", report, err)
+			}
+		} else if !errors.Is(err, syscall.EIO) {
+			t.Errorf("step %d of %d: %v", at, total, err)
+		}
+		if c := changed(usage, below(w.files(), "usage/")); len(c) != 0 || w.ask(sums) != want {
+			t.Errorf("step %d of %d: %v changed", at, total, c)
+		}
+		if _, err := prune(&dyingDisk{FS: load.OS()}); err != nil {
+			t.Errorf("step %d of %d, again: %v", at, total, err)
+		}
+		w.export(Span{From: october.Start().AddDate(0, 0, 27), To: day(2)}) // which publishes, were that left
+		if r := verified(t, w); len(r.Findings) != 0 || r.PrunedDays != 3 || r.PrunedLeft != 0 || w.ask(sums) != want {
+			t.Errorf("step %d of %d, again: %+v", at, total, r)
+		}
+	}
+	t.Logf("%d steps", total)
+}
+
+func TestPruneWithoutAPolicyOrALakeIsRefused(t *testing.T) {
+	w := newWorld(t, settings{})
+	for _, c := range []struct {
+		policy PruneConfig
+		opts   PruneOptions
+		want   string
+	}{
+		{want: "there is no policy to prune by"},
+		{policy: PruneConfig{Raw: Duration(time.Hour)}, want: "prune.raw: 1h0m0s is less than 1d"},
+		{opts: PruneOptions{Quarantine: time.Hour}, want: "prune.quarantine: 1h0m0s is less than 1d"},
+	} {
+		w.cfg.Prune = c.policy
+		_, report, err := Prune(t.Context(), w.cfg, w.env, c.opts)
+		if !errors.Is(err, ErrUsage) || report != nil || !strings.Contains(err.Error(), c.want) || !strings.Contains(hintOf(err), "--dry-run") {
+			t.Errorf("%+v: %v", c, err)
+		}
+	}
+	w.cfg.Prune = PruneConfig{}
+	if _, _, err := Prune(t.Context(), w.cfg, w.env, PruneOptions{Raw: days}); !errors.Is(err, load.ErrNoLake) {
+		t.Errorf("%v", err)
+	}
+	if _, err := os.Stat(w.cfg.Lake); err == nil {
+		t.Error("a lake was made")
+	}
+}
+
+// Whatever is sealed, closed and pruned when, in whatever order: nothing of an open month is deleted or changed, every
+// day derives to the bytes it had, what is covered stays covered, and a day goes only by the policy.
+func TestPruneKeepsWhateverIsNotClosedAndOld(t *testing.T) {
+	rapid.Check(t, func(rt *rapid.T) { pruneProperty(t, rt) })
+}
+
+func pruneProperty(t *testing.T, rt *rapid.T) {
+	dir, err := os.MkdirTemp("", "prune")
+	if err != nil {
+		rt.Fatal(err)
+	}
+	defer os.RemoveAll(dir)
+	w := &world{TB: t, cfg: &Config{Lake: filepath.Join(dir, "lake")}, log: &syncBuffer{}}
+	w.env = Env{Now: w.now, Getenv: func(string) string { return "" }, Version: "test", Logger: slog.New(slog.DiscardHandler)}
+	w.at(now)
+	lake, err := load.Create(w.cfg.Lake, load.Options{})
+	if err != nil {
+		rt.Fatal(err)
+	}
+	june := schemas.DateOf(time.Date(2026, 6, 1, 0, 0, 0, 0, time.UTC))
+	months := []schemas.Date{june, schemas.NextMonth(june), schemas.NextMonth(schemas.NextMonth(june))}
+	borders := []schemas.Date{months[0], months[0] + 14, months[1] - 1, months[1], months[1] + 14, months[2] - 1, months[2], months[2] + 14}
+	seal := func(d schemas.Date, from, to int) {
+		start, end := d.Start().Add(time.Duration(from)*time.Hour), d.Start().Add(time.Duration(to)*time.Hour)
+		n := int64(1)
+		body := fmt.Sprintf(`{"meta":{"code":0},"data":{"list":[{"id":"%d-%d-%d","request_time":%d,"model":"m","amount":%d.5}],"total":1}}`, d, from, to, start.Unix()+5, to)
+		if rapid.IntRange(0, 4).Draw(rt, "bad") == 0 {
+			body = `{"meta":{"code":0},"data":{"list":[{"model":"no id"}],"total":1}}`
+		}
+		_, err := lake.Seal(context.Background(), schemas.Seal{Kind: schemas.KindUsage, Account: "acme", Start: start, End: end, AskedStart: start.Unix() - 1, AskedEnd: end.Unix(),
+			PageSize: 20, Announced: &n, Records: 1, Proof: schemas.ProofTotal, Requests: 1, FetchedAt: end, RunID: "r", Version: "test", Currency: "USD"},
+			[]schemas.Page{{Number: 1, FetchedAt: end, Body: []byte(body)}})
+		if err != nil {
+			rt.Fatal(err)
+		}
+	}
+	for _, d := range borders {
+		switch rapid.IntRange(0, 3).Draw(rt, "day") {
+		case 0:
+		case 1:
+			seal(d, 0, 12)
+		default:
+			seal(d, 0, 24)
+			if rapid.Bool().Draw(rt, "twice") {
+				seal(d, rapid.IntRange(0, 11).Draw(rt, "from"), rapid.IntRange(12, 24).Draw(rt, "to"))
+			}
+		}
+	}
+	derived := func() {
+		if _, err := derive(context.Background(), lake, "acme", w.env.Logger, nil); err != nil {
+			rt.Fatal(err)
+		}
+	}
+	derived()
+	covered := func() string {
+		s, err := sealedOf(lake, "acme")
+		if err != nil {
+			rt.Fatal(err)
+		}
+		return fmt.Sprint(s.windows())
+	}
+	ends := map[schemas.Date]bool{}
+	for _, m := range months {
+		if rapid.IntRange(0, 3).Draw(rt, "close") == 0 {
+			continue
+		}
+		ends[m] = true
+		at := filepath.Join(w.cfg.Lake, "statements", m.Month())
+		if err := errors.Join(os.MkdirAll(at, 0o700), os.WriteFile(filepath.Join(at, "manifest.json"), fmt.Appendf(nil, `{"format":1,"month":%q}`, m.Month()), 0o600)); err != nil {
+			rt.Fatal(err)
+		}
+	}
+	was, cover := w.files(), covered()
+	for range rapid.IntRange(1, 3).Draw(rt, "prunes") {
+		w.at(june.Start().AddDate(0, 0, rapid.IntRange(20, 130).Draw(rt, "now")))
+		age := time.Duration(rapid.IntRange(1, 60).Draw(rt, "age")) * days
+		before := w.files()
+		report := &PruneReport{}
+		if _, report, err = Prune(context.Background(), w.cfg, w.env, PruneOptions{Raw: age, DryRun: rapid.Bool().Draw(rt, "dry")}); err != nil {
+			rt.Fatal(err)
+		}
+		gone := 0
+		for _, name := range changed(before, w.files()) {
+			if strings.HasSuffix(name, "/pruned.jsonl") || name == "lake.json" || strings.HasPrefix(name, "journal/") {
+				continue
+			}
+			d, err := schemas.ParseDate(strings.TrimPrefix(filepath.Base(filepath.Dir(name)), "date="))
+			if err != nil || !strings.HasPrefix(name, "raw/") || report.DryRun {
+				rt.Fatalf("%s has changed (%v)", name, err)
+			}
+			month := schemas.MonthOf(d)
+			if !ends[month] || w.now().Before(schemas.NextMonth(month).Start().Add(age)) {
+				rt.Fatalf("%s is gone at %s by an age of %s; closed: %v", name, w.now(), age, ends)
+			}
+			gone++
+		}
+		if !report.DryRun && gone != report.Files {
+			rt.Fatalf("%d files are gone, %d were reported", gone, report.Files)
+		}
+	}
+	derived()
+	partitions, err := lake.Partitions("acme")
+	if err != nil {
+		rt.Fatal(err)
+	}
+	for _, p := range partitions { // as a rebuild does
+		if _, err := deriveDay(context.Background(), lake, p); err != nil {
+			rt.Fatal(err)
+		}
+		if err := lake.CheckFrozen(p); err != nil {
+			rt.Fatal(err)
+		}
+	}
+	after := w.files()
+	for _, tree := range []string{"usage/", "quarantine/", "statements/"} {
+		if c := changed(below(was, tree), below(after, tree)); len(c) != 0 {
+			rt.Fatalf("%v changed", c)
+		}
+	}
+	if got := covered(); got != cover {
+		rt.Fatalf("covered is %s, was %s", got, cover)
+	}
+}

@@ -1,0 +1,374 @@
+package serve
+
+import (
+	"bytes"
+	"crypto/sha256"
+	_ "embed"
+	"encoding/base64"
+	"fmt"
+	"html/template"
+	"math/big"
+	"net/http"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/usagelake/usagelake/jobs"
+	"github.com/usagelake/usagelake/schemas"
+)
+
+//go:embed page.html
+var pageText string
+
+//go:embed page.css
+var pageStyle string
+
+var pageTemplate = template.Must(template.New("page").Funcs(template.FuncMap{"printable": printable, "count": count}).Parse(pageText))
+
+// contentPolicy lets the page have its own style and nothing else: no script, no frame, no other host.
+var contentPolicy = func() string {
+	digest := sha256.Sum256([]byte(pageStyle))
+	return "default-src 'none'; style-src 'sha256-" + base64.StdEncoding.EncodeToString(digest[:]) +
+		"'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+}()
+
+const (
+	mostCalendars = 20 // on one page
+	mostProblems  = 15
+	longestText   = 600 // characters of a text at the most
+)
+
+// pageData is what the page shows, in words.
+type pageData struct {
+	Version, Lake, Checked string
+	Style                  template.CSS
+	Headline               string
+	Well                   bool
+	Problems               []Problem
+	MoreProblems           int // that the page doesn't list
+	Figures                []figure
+	Only                   string // the account that the page is about; "": all
+	Accounts               []accountRow
+	Calendars              []calendar
+	More                   []string // accounts without a calendar here
+	Jobs                   []jobRow
+	Runs                   []runRow
+	Alerts                 []alertRow
+	Notes                  []string
+}
+
+type figure struct {
+	Label, Value, Detail string
+	Alarm                bool
+}
+
+type accountRow struct {
+	Name, Fresh, Behind string
+	Late, Departed      bool
+	Records             int64
+	Quarantined, Issues int64
+	Gaps                int
+	GapTitle            string
+	Balances            []balanceText
+}
+
+type balanceText struct{ Text, Exact, DaysLeft string }
+
+type jobRow struct {
+	Name, Kind, Cron, Accounts string
+	Next, NextUTC, In          string
+	Now                        string // what it does at the moment, "" if it waits
+	Last, LastAt, Done         string
+	Bad                        bool
+}
+
+type runRow struct {
+	Started, Job, Command, Status, Took, Error string
+	Bad                                        bool
+	Records, Requests, Throttled               int64
+}
+
+type alertRow struct {
+	Rule, Severity, Subject, Summary, Since, Undelivered string
+	Critical                                             bool
+}
+
+// page answers the status page, with ?account=NAME of one account.
+func (s *Server) page(w http.ResponseWriter, r *http.Request) {
+	v := s.look(r.Context())
+	data, ok := v.page(r.URL.Query().Get("account"))
+	if !ok {
+		http.Error(w, "there is no such account", http.StatusNotFound)
+		return
+	}
+	var b bytes.Buffer
+	if err := pageTemplate.Execute(&b, data); err != nil {
+		s.log.Error("the status page can't be made", "error", err)
+		http.Error(w, "the status page can't be made: see the log", http.StatusInternalServerError)
+		return
+	}
+	w.Header().Set("Content-Type", "text/html; charset=utf-8")
+	_, _ = b.WriteTo(w)
+}
+
+// statusJSON answers the same for programs.
+func (s *Server) statusJSON(w http.ResponseWriter, r *http.Request) {
+	v := s.look(r.Context())
+	problems := v.problems()
+	writeJSON(w, http.StatusOK, struct {
+		Version   string              `json:"version"`
+		At        time.Time           `json:"at"`
+		Headline  string              `json:"headline"`
+		Problems  []Problem           `json:"problems"`
+		Scheduler jobs.SchedulerState `json:"scheduler"`
+		Lake      *jobs.Status        `json:"lake"` // null: not read yet
+		LakeBytes map[string]int64    `json:"lake_bytes,omitempty"`
+		Balances  []Balance           `json:"balances"`
+		Alerts    []Alert             `json:"alerts"`
+	}{v.version, v.now, headline(problems), problems, v.state.Value, v.status.Value, v.bytes.Value, append([]Balance{}, v.balances.Value...), append([]Alert{}, v.alerts.Value...)})
+}
+
+// page puts the view in words. false: there is no account of that name.
+func (v *view) page(only string) (*pageData, bool) {
+	d := &pageData{Version: v.version, Style: template.CSS(pageStyle), Checked: stamp(v.now), Only: only}
+	d.Problems = v.problems()
+	d.Headline, d.Well = headline(d.Problems), len(d.Problems) == 0
+	if n := len(d.Problems); n > mostProblems {
+		d.Problems, d.MoreProblems = d.Problems[:mostProblems], n-mostProblems
+	}
+	known := only == ""
+	if st := v.status.Value; st != nil {
+		d.Lake = st.Lake
+		if abs, err := filepath.Abs(st.Lake); err == nil {
+			d.Lake = abs
+		}
+		for _, a := range st.Accounts {
+			if only != "" && a.Account != only {
+				continue
+			}
+			known = true
+			d.Accounts = append(d.Accounts, v.accountRow(a))
+			switch {
+			case a.From.IsZero():
+			case len(d.Calendars) < mostCalendars:
+				until := v.now
+				if !v.isConfigured(a.Account) {
+					until = a.To.Add(-time.Second)
+				}
+				d.Calendars = append(d.Calendars, drawCalendar(a, until))
+			default:
+				d.More = append(d.More, a.Account)
+			}
+		}
+		for _, r := range st.Runs {
+			d.Runs = append(d.Runs, runRowOf(r, v.now))
+		}
+	}
+	for _, name := range v.configured {
+		if !slices.ContainsFunc(d.Accounts, func(a accountRow) bool { return a.Name == name }) && (only == "" || only == name) {
+			known = true
+			d.Accounts = append(d.Accounts, accountRow{Name: name, Behind: "nothing yet"})
+		}
+	}
+	for _, j := range v.state.Value.Jobs {
+		d.Jobs = append(d.Jobs, jobRowOf(j, v.now))
+	}
+	for _, a := range v.alerts.Value {
+		d.Alerts = append(d.Alerts, alertRow{a.Rule, a.Severity, a.Subject, a.Summary, stamp(a.Since), a.Undelivered, a.Severity == "critical"})
+	}
+	d.Figures = v.figures()
+	d.Notes = v.notes()
+	return d, known
+}
+
+func (v *view) figures() []figure {
+	var out []figure
+	if st := v.status.Value; st != nil {
+		fresh := figure{Label: "Furthest behind", Value: "nothing yet"}
+		var oldest time.Time
+		var records int64
+		for _, a := range st.Accounts {
+			records += a.Records
+			if v.isConfigured(a.Account) && !a.To.IsZero() && (oldest.IsZero() || a.To.Before(oldest)) {
+				oldest = a.To
+				fresh.Value, fresh.Detail = short(v.now.Sub(a.To)), a.Account+", fresh to "+stamp(a.To)
+				fresh.Alarm, _ = v.late(a)
+			}
+		}
+		out = append(out, fresh, figure{Label: "Records", Value: count(records), Detail: plural(len(st.Accounts), "account", "accounts")})
+		file := figure{Label: "Published file", Value: "none yet", Detail: "usagelake export, or usagelake rebuild"}
+		if st.Database.Exists {
+			file.Value, file.Detail = size(st.Database.Bytes), "published "+stamp(st.Database.PublishedAt)
+		}
+		out = append(out, file)
+	}
+	next := figure{Label: "Next run", Value: "none"}
+	var soonest time.Time
+	for _, j := range v.state.Value.Jobs {
+		switch {
+		case j.Running:
+			return append(out, figure{Label: "Running now", Value: j.Name, Detail: "since " + stamp(j.StartedAt)})
+		case !j.NextAt.IsZero() && (soonest.IsZero() || j.NextAt.Before(soonest)):
+			soonest = j.NextAt
+			next.Value, next.Detail = "in "+short(j.NextAt.Sub(v.now)), j.Name+", "+stamp(j.NextAt)
+		}
+	}
+	return append(out, next)
+}
+
+// notes say how old what is shown is.
+func (v *view) notes() []string {
+	var out []string
+	if !v.status.At.IsZero() {
+		out = append(out, fmt.Sprintf("The lake was read %s ago.", short(v.now.Sub(v.status.At))))
+	}
+	if st := v.state.Value; !st.StartedAt.IsZero() {
+		out = append(out, fmt.Sprintf("The scheduler runs since %s; its config was read %s.", stamp(st.StartedAt), stamp(st.ConfigLoadedAt)))
+	}
+	if st := v.status.Value; st != nil && st.Holder != nil {
+		out = append(out, "The lake is held by "+st.Holder.Holder()+".")
+	}
+	if n := v.bytes.Value; n != nil {
+		out = append(out, fmt.Sprintf("On the disk: raw archive %s, Parquet %s, database %s.", size(n["raw"]), size(n["usage"]+n["balance"]+n["quarantine"]), size(n["database"])))
+	}
+	return out
+}
+
+func (v *view) accountRow(a jobs.AccountStatus) accountRow {
+	row := accountRow{Name: a.Account, Fresh: stamp(a.To), Behind: "nothing yet", Departed: !v.isConfigured(a.Account),
+		Records: a.Records, Quarantined: a.Quarantined, Issues: a.Issues, Gaps: len(a.Gaps)}
+	if !a.To.IsZero() {
+		row.Behind = short(v.now.Sub(a.To))
+		row.Late, _ = v.late(a)
+		row.Late = row.Late && !row.Departed
+	}
+	if len(a.Gaps) > 0 {
+		row.GapTitle = stamp(a.Gaps[0].Start) + " to " + stamp(a.Gaps[0].End)
+	}
+	for _, b := range v.balances.Value {
+		if b.Account == a.Account {
+			row.Balances = append(row.Balances, balanceText{amount(b.Balance) + " " + b.Currency, b.Balance + " " + b.Currency + ", " + stamp(b.ObservedAt), days(b.DaysLeft)})
+		}
+	}
+	return row
+}
+
+func jobRowOf(j jobs.JobState, now time.Time) jobRow {
+	row := jobRow{Name: j.Name, Kind: j.Kind, Cron: j.Cron, Accounts: strings.Join(j.Accounts, ", ")}
+	if kind := j.Kind; j.Accounts == nil && (kind == jobs.KindExport || kind == jobs.KindLookback || kind == jobs.KindBalance) {
+		row.Accounts = "all accounts"
+	}
+	if zone, err := time.LoadLocation(j.Zone); err == nil && zone != time.UTC && !j.NextAt.IsZero() {
+		row.Next = j.NextAt.In(zone).Format("Mon 2 Jan 15:04") + " " + j.Zone
+	}
+	row.NextUTC = stamp(j.NextAt)
+	switch {
+	case j.Running:
+		row.Now = "running for " + short(now.Sub(j.StartedAt))
+	case j.Attempts > 0:
+		row.Now = "failed " + times(j.Attempts) + ", tried again"
+		row.In = "in " + short(j.NextAt.Sub(now))
+	case !j.NextAt.IsZero():
+		row.In = "in " + short(j.NextAt.Sub(now))
+	}
+	if j.Missed > 0 {
+		row.Now = strings.TrimPrefix(row.Now+", "+plural(j.Missed, "missed run", "missed runs")+" with it", ", ")
+	}
+	if j.Last != nil {
+		row.Last, row.LastAt = j.Last.Status, stamp(j.Last.EndedAt)
+		row.Bad = bad(j.Last.Status)
+		if row.Bad && !j.LastDone.IsZero() {
+			row.Done = "done last " + stamp(j.LastDone)
+		}
+	}
+	return row
+}
+
+func runRowOf(r schemas.Run, now time.Time) runRow {
+	row := runRow{Started: stamp(r.StartedAt), Job: r.Job, Command: r.Command, Status: r.Status, Error: r.Error, Bad: bad(r.Status),
+		Records: r.Records, Requests: r.Requests, Throttled: r.Throttled}
+	switch {
+	case !r.EndedAt.IsZero():
+		took := r.EndedAt.Sub(r.StartedAt)
+		if row.Took = short(took); took < 10*time.Second {
+			row.Took = fmt.Sprintf("%.1fs", max(took, 0).Seconds())
+		}
+	case r.Status == schemas.StatusRunning:
+		row.Took = short(now.Sub(r.StartedAt)) + " so far"
+	}
+	return row
+}
+
+// bad says that a run of that status didn't do all it should have.
+func bad(status string) bool {
+	switch status {
+	case schemas.StatusDone, schemas.StatusRunning, schemas.StatusStopped:
+		return false
+	}
+	return true
+}
+
+// amount rounds an exact decimal to two places, for reading.
+func amount(s string) string {
+	r, ok := new(big.Rat).SetString(s)
+	if !ok {
+		return s
+	}
+	whole, cents, _ := strings.Cut(r.FloatString(2), ".")
+	n, err := strconv.ParseInt(whole, 10, 64)
+	if err != nil || n == 0 {
+		return whole + "." + cents
+	}
+	return count(n) + "." + cents
+}
+
+// days rounds how long a balance lasts.
+func days(s string) string {
+	r, ok := new(big.Rat).SetString(s)
+	if !ok {
+		return ""
+	}
+	return r.FloatString(0)
+}
+
+// count writes 1234567 as 1,234,567.
+func count(n int64) string {
+	s := strconv.FormatInt(n, 10)
+	for i := len(s) - 3; i > 0 && s[i-1] != '-'; i -= 3 {
+		s = s[:i] + "," + s[i:]
+	}
+	return s
+}
+
+// size writes bytes in the unit that fits.
+func size(n int64) string {
+	f, unit := float64(n), 0
+	units := []string{"B", "KiB", "MiB", "GiB", "TiB"}
+	for f >= 1024 && unit < len(units)-1 {
+		f, unit = f/1024, unit+1
+	}
+	if unit == 0 {
+		return fmt.Sprintf("%d B", n)
+	}
+	return fmt.Sprintf("%.1f %s", f, units[unit])
+}
+
+// printable replaces the characters of a text from outside that steer a terminal or turn the direction of what follows,
+// and cuts it.
+func printable(s string) string {
+	s = strings.Map(func(r rune) rune {
+		switch {
+		case r == '\n' || r == '\t':
+			return ' '
+		case r < ' ' || r >= 0x7f && r < 0xa0 || r == 0x061c || r >= 0x200e && r <= 0x200f || r >= 0x2028 && r <= 0x202e || r >= 0x2066 && r <= 0x2069:
+			return '\ufffd'
+		}
+		return r
+	}, strings.ToValidUTF8(s, "\ufffd"))
+	if runes := []rune(s); len(runes) > longestText {
+		return string(runes[:longestText]) + "…"
+	}
+	return s
+}

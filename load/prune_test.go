@@ -1,0 +1,630 @@
+package load
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/apache/arrow-go/v18/arrow/memory"
+
+	"github.com/usagelake/usagelake/schemas"
+)
+
+// deriveTestDay derives the test day from what is sealed: n rows and one quarantined record.
+func deriveTestDay(t testing.TB, l *Lake, n int, seed uint64) {
+	t.Helper()
+	raws, err := l.Windows(testDay)
+	must(t, err)
+	rows := usageRows(memory.DefaultAllocator, n, seed)
+	defer rows.Release()
+	_, err = l.KeepPruned(testDay)
+	must(t, err)
+	w, err := l.CreateDay(testDay)
+	must(t, err)
+	defer w.Abort()
+	must(t, w.Write(rows))
+	must(t, w.WriteRejects([]schemas.Reject{{Window: testDay.Window(), Reason: schemas.ReasonNoID, Raw: fmt.Appendf(nil, `{"seed":%d}`, seed), FetchedAt: testDay.Date.End(), RunID: "r"}}))
+	must(t, w.Commit(footerOf(raws, int64(n), 1)))
+}
+
+// footerOf is a footer of a day of these windows.
+func footerOf(raws []Raw, rows, rejects int64) schemas.DayFooter {
+	f := dayFooter(rows, rejects)
+	f.Digest = DayDigest(1, raws)
+	for _, r := range raws {
+		f.Windows = append(f.Windows, schemas.DayWindow{Seq: r.Seq, Start: r.Window.Start, End: r.Window.End, FetchedAt: testDay.Date.End(), RunID: "r", Owns: !r.Pruned})
+	}
+	return f
+}
+
+func sealHours(t testing.TB, l *Lake, from, to int) {
+	t.Helper()
+	start := testDay.Date.Start()
+	_, err := l.Seal(context.Background(), testSeal(start.Add(time.Duration(from)*time.Hour), start.Add(time.Duration(to)*time.Hour)), testPages(start))
+	must(t, err)
+}
+
+// prunableLake holds the test day: two windows, a balance, a day file and its quarantine.
+func prunableLake(t testing.TB) *Lake {
+	t.Helper()
+	l := newTestLake(t, Options{FS: &faultFS{at: -1}})
+	sealHours(t, l, 0, 24)
+	sealHours(t, l, 6, 12)
+	s := testSeal(testDay.Date.Start(), testDay.Date.Start().Add(time.Second))
+	s.Kind, s.Announced, s.Proof, s.RequestIDs = schemas.KindBalance, nil, "", s.RequestIDs[:1]
+	_, err := l.Seal(t.Context(), s, testPages(s.Start)[:1])
+	must(t, err)
+	deriveTestDay(t, l, 50, 1)
+	return l
+}
+
+func pruning(quarantine bool) PruneOptions {
+	return PruneOptions{RunID: "run-p", Version: "test", Policy: "raw files 400d after the end of the closed month",
+		Now: time.Date(2027, 12, 30, 0, 0, 0, 0, time.UTC), Quarantine: quarantine}
+}
+
+func names(raws []Raw) string {
+	var b strings.Builder
+	for _, r := range raws {
+		b.WriteString(r.Name + " ")
+	}
+	return b.String()
+}
+
+// mustRead is what a file holds, "" if there is none.
+func (l *Lake) mustRead(t testing.TB, path string) string {
+	t.Helper()
+	b, err := os.ReadFile(path)
+	if errors.Is(err, os.ErrNotExist) {
+		return ""
+	}
+	must(t, err)
+	return string(b)
+}
+
+// Each step of a prune fails in each way, with the process living on and with it dead. The day file stays what it was
+// through all of it, the windows are known, a raw file is gone only when the tombstone is there and the lake says that it
+// has one, and done again the prune completes.
+func TestADayIsWholeWhicheverStepOfAPruneFails(t *testing.T) {
+	for _, quarantine := range []bool{false, true} {
+		t.Run(fmt.Sprintf("quarantine %v", quarantine), func(t *testing.T) {
+			t.Parallel()
+			prune := func(l *Lake, ffs *faultFS) error {
+				broken, err := Open(l.Dir(), Options{FS: ffs})
+				must(t, err)
+				ffs.steps = nil
+				_, err = broken.PruneDay(testDay, pruning(quarantine))
+				return err
+			}
+			// look fails on anything that is not whole, and says whether the day is pruned.
+			look := func(t *testing.T, name string, l *Lake, all, day string) bool {
+				t.Helper()
+				l, err := Open(l.Dir(), Options{FS: &faultFS{at: -1}})
+				must(t, err)
+				raws, err := l.Windows(testDay)
+				if err != nil || names(raws) != all {
+					t.Fatalf("%s: windows %s %v, want %s", name, names(raws), err, all)
+				}
+				if got := l.mustRead(t, l.usagePath(testDay)); got != day {
+					t.Fatalf("%s: the day file has changed", name)
+				}
+				frozen := Frozen(raws)
+				if frozen && l.Format() != prunedLake {
+					t.Errorf("%s: the day is pruned, and the lake's format is %d", name, l.Format())
+				}
+				gone := 0
+				for _, r := range raws {
+					if _, err := os.Stat(filepath.Join(l.partition(rawDir, testDay), r.Name)); err != nil {
+						gone++
+					} else {
+						r.Pruned = false // whatever stands there is whole
+						must(t, readRaw(t, l, r))
+					}
+				}
+				_, err = os.Stat(l.quarantinePath(testDay))
+				if !frozen && (gone > 0 || err != nil) {
+					t.Errorf("%s: %d raw files are gone, the quarantine %v, and there is no tombstone", name, gone, err)
+				}
+				if frozen {
+					must(t, l.CheckFrozen(testDay))
+					if _, err := l.FrozenDay(testDay); err != nil {
+						t.Errorf("%s: %v", name, err)
+					}
+				}
+				if stale, err := l.Stale(testDay, 1); stale || err != nil {
+					t.Errorf("%s: stale %v %v", name, stale, err)
+				}
+				// Another version of the transformation makes a pruned day no more stale than it can derive it.
+				if stale, err := l.Stale(testDay, 2); stale == frozen || err != nil {
+					t.Errorf("%s: stale by a newer version %v %v", name, stale, err)
+				}
+				if b, err := l.Balances(testDay); len(b) != 1 || err != nil {
+					t.Errorf("%s: %d balances, %v", name, len(b), err)
+				}
+				if s, err := l.Strays(testDay); len(s) != 0 || err != nil {
+					t.Errorf("%s: strays %v %v", name, s, err)
+				}
+				return frozen && gone == 2 && quarantine == (l.mustRead(t, l.quarantinePath(testDay)) == "")
+			}
+			state := func() (*Lake, string, string) {
+				l := prunableLake(t)
+				raws, err := l.Windows(testDay)
+				must(t, err)
+				return l, names(raws), l.mustRead(t, l.usagePath(testDay))
+			}
+			probe := &faultFS{at: -1}
+			l, all, day := state()
+			must(t, prune(l, probe))
+			if !look(t, "whole", l, all, day) {
+				t.Fatal("nothing is pruned")
+			}
+			t.Logf("%d steps: %s", len(probe.steps), strings.Join(probe.steps, ", "))
+			for n, step := range probe.steps {
+				for _, how := range []fault{notDone, lost, torn} {
+					if how == torn && step != "write" {
+						continue
+					}
+					for _, down := range []bool{false, true} {
+						name := fmt.Sprintf("step %d (%s) %s, down %v", n, step, how, down)
+						l, all, day := state()
+						err := prune(l, &faultFS{at: n, how: how, down: down})
+						done := look(t, name, l, all, day)
+						switch {
+						case err == nil && !done:
+							t.Errorf("%s: no error, and the day is not pruned", name)
+						case err != nil && !errors.Is(err, syscall.EIO):
+							t.Errorf("%s: the error hides its cause: %v", name, err)
+						}
+						must(t, prune(l, &faultFS{at: -1}))
+						if !look(t, name+", again", l, all, day) {
+							t.Errorf("%s: done again, the day is not pruned", name)
+						}
+					}
+				}
+			}
+		})
+	}
+}
+
+// A dry run says what the prune deletes then, and changes nothing. Twice prunes nothing more.
+func TestADryPruneSaysWhatThePruneDeletes(t *testing.T) {
+	l := prunableLake(t)
+	o := pruning(true)
+	o.DryRun = true
+	before := treeText(t, l.Dir())
+	dry, err := l.PruneDay(testDay, o)
+	must(t, err)
+	if got := treeText(t, l.Dir()); got != before {
+		t.Error(firstDifference(got, before))
+	}
+	o.DryRun = false
+	got, err := l.PruneDay(testDay, o)
+	must(t, err)
+	if got != dry || got.Files != 2 || got.QuarantineFiles != 1 || got.Bytes == 0 || got.QuarantineBytes == 0 {
+		t.Errorf("deleted %+v, said %+v", got, dry)
+	}
+	if again, err := l.PruneDay(testDay, o); again != (Freed{}) || err != nil {
+		t.Errorf("twice: %+v %v", again, err)
+	}
+	if dry, err = l.PruneDay(testDay, PruneOptions{DryRun: true}); dry != (Freed{}) || err != nil {
+		t.Errorf("twice: %+v %v", dry, err)
+	}
+}
+
+// Raw files that come back from a backup are a day as before, once the tombstone is gone.
+func TestAPrunedDayGoesBackToItsRawFiles(t *testing.T) {
+	l := prunableLake(t)
+	raws, err := l.Windows(testDay)
+	must(t, err)
+	backup := filepath.Join(t.TempDir(), "raw")
+	must(t, os.CopyFS(backup, os.DirFS(l.path(rawDir))))
+	_, err = l.PruneDay(testDay, pruning(false))
+	must(t, err)
+	must(t, os.RemoveAll(l.path(rawDir)))
+	must(t, os.CopyFS(l.path(rawDir), os.DirFS(backup)))
+	again, err := l.Windows(testDay)
+	must(t, err)
+	if names(again) != names(raws) || Frozen(again) {
+		t.Errorf("%+v", again)
+	}
+	if stale, err := l.Stale(testDay, 1); stale || err != nil {
+		t.Errorf("stale %v %v", stale, err)
+	}
+	if stale, err := l.Stale(testDay, 2); !stale || err != nil {
+		t.Errorf("by a newer version: stale %v %v", stale, err)
+	}
+}
+
+func treeText(t testing.TB, dir string) string {
+	t.Helper()
+	var b strings.Builder
+	must(t, filepath.WalkDir(dir, func(path string, d os.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		content, err := os.ReadFile(path)
+		fmt.Fprintf(&b, "%s %x\n", path, content)
+		return err
+	}))
+	return b.String()
+}
+
+// A day that isn't derived from what is sealed, isn't covered whole or is half fetched anew is refused.
+func TestADayThatIsNotInOrderIsNotPruned(t *testing.T) {
+	for name, change := range map[string]func(t *testing.T, l *Lake){
+		"not derived from its windows": func(t *testing.T, l *Lake) { sealHours(t, l, 3, 4) },
+		"no such file":                 func(t *testing.T, l *Lake) { must(t, os.Remove(l.quarantinePath(testDay))) },
+		"not covered whole": func(t *testing.T, l *Lake) {
+			raws, err := l.Windows(testDay)
+			must(t, err)
+			must(t, os.Remove(filepath.Join(l.partition(rawDir, testDay), raws[0].Name)))
+			deriveTestDay(t, l, 50, 1)
+		},
+		"being fetched anew": func(t *testing.T, l *Lake) {
+			_, err := l.PruneDay(testDay, pruning(false))
+			must(t, err)
+			sealHours(t, l, 3, 4)
+		},
+		"not the file that the raw files of its day were pruned for": func(t *testing.T, l *Lake) {
+			_, err := l.PruneDay(testDay, pruning(false))
+			must(t, err)
+			must(t, os.WriteFile(l.usagePath(testDay), []byte("x"), 0o600))
+		},
+	} {
+		l := prunableLake(t)
+		change(t, l)
+		before := treeText(t, l.Dir())
+		if _, err := l.PruneDay(testDay, pruning(true)); err == nil || !strings.Contains(err.Error(), name) {
+			t.Errorf("%s: %v", name, err)
+		}
+		if got := treeText(t, l.Dir()); got != before {
+			t.Errorf("%s: %s", name, firstDifference(got, before))
+		}
+	}
+}
+
+// Later windows thaw a pruned day once they cover the whole of it. The file it was is kept, and taken again if they are
+// set aside; pruned again, the day needs it no more.
+func TestAPrunedDayThawsWhenAllOfItIsFetchedAnew(t *testing.T) {
+	l := prunableLake(t)
+	day, bad := l.mustRead(t, l.usagePath(testDay)), l.mustRead(t, l.quarantinePath(testDay))
+	_, err := l.PruneDay(testDay, pruning(false))
+	must(t, err)
+	frozen := func(want bool) []Raw {
+		t.Helper()
+		raws, err := l.Windows(testDay)
+		must(t, err)
+		if Frozen(raws) != want {
+			t.Fatalf("frozen: %v; %+v", !want, raws)
+		}
+		return raws
+	}
+	sealHours(t, l, 0, 13)
+	raws := frozen(true)
+	if len(raws) != 3 || raws[2].Seq != 4 { // the balance has 3
+		t.Fatalf("%+v", raws)
+	}
+	if stale, err := l.Stale(testDay, 1); stale || err != nil {
+		t.Errorf("half fetched: stale %v, %v", stale, err)
+	}
+	must(t, l.SetAsideDay(testDay))
+	if l.mustRead(t, l.usagePath(testDay)) != day {
+		t.Fatal("the source of a frozen day was set aside")
+	}
+	sealHours(t, l, 12, 24)
+	frozen(false)
+	if stale, err := l.Stale(testDay, 1); !stale || err != nil {
+		t.Errorf("fetched anew: stale %v, %v", stale, err)
+	}
+	deriveTestDay(t, l, 60, 2)
+	if stale, err := l.Stale(testDay, 1); stale || err != nil {
+		t.Errorf("derived: stale %v, %v", stale, err)
+	}
+	kept := func(name string) string { return l.mustRead(t, filepath.Join(l.partition(rawDir, testDay), name)) }
+	if kept(keptUsage) != day || kept(keptQuarantine) != bad {
+		t.Fatal("what was replaced is not kept")
+	}
+	deriveTestDay(t, l, 60, 3) // once more: it stays what it was
+	if kept(keptUsage) != day || kept(keptQuarantine) != bad {
+		t.Fatal("what was kept is replaced")
+	}
+	if s, err := l.Strays(testDay); len(s) != 0 || err != nil {
+		t.Errorf("strays %v %v", s, err)
+	}
+
+	again, err := Open(l.Dir(), Options{}) // a lake to go on with, in which the day is pruned again
+	must(t, err)
+	freed, err := again.PruneDay(testDay, pruning(false))
+	must(t, err)
+	if freed.Files != 4 || kept(keptUsage)+kept(keptQuarantine) != "" {
+		t.Errorf("pruned again: %+v", freed)
+	}
+	frozen(true)
+	if tomb, err := l.Pruned(testDay); err != nil || len(tomb.Files) != 4 || tomb.Files[0].SHA256 == "" {
+		t.Errorf("%+v %v", tomb, err)
+	}
+
+	// The other way: a window that is set aside freezes it as it was.
+	l = prunableLake(t)
+	day = l.mustRead(t, l.usagePath(testDay))
+	_, err = l.PruneDay(testDay, pruning(false))
+	must(t, err)
+	sealHours(t, l, 0, 24)
+	deriveTestDay(t, l, 60, 2)
+	raws = frozen(false)
+	_, _, err = l.SetAside("raw/account=acme/date=2026-11-01/" + raws[2].Name)
+	must(t, err)
+	frozen(true)
+	if stale, err := l.Stale(testDay, 1); !stale || err != nil {
+		t.Errorf("frozen again: stale %v, %v", stale, err)
+	}
+	if f, err := l.FrozenDay(testDay); err != nil || f.Rows != 50 {
+		t.Errorf("frozen again: %+v %v", f, err)
+	}
+	must(t, l.CheckFrozen(testDay))
+	if l.mustRead(t, l.usagePath(testDay)) != day {
+		t.Error("the day is not what it was")
+	}
+}
+
+// CompareDay tells any difference, and changes nothing.
+func TestComparingADayFindsAnyDifference(t *testing.T) {
+	l := prunableLake(t)
+	raws, err := l.Windows(testDay)
+	must(t, err)
+	compare := func(rows int, seed uint64, rejects int) error {
+		w, err := l.CompareDay(testDay)
+		must(t, err)
+		defer w.Abort()
+		rec := usageRows(memory.DefaultAllocator, rows, seed)
+		defer rec.Release()
+		must(t, w.Write(rec))
+		for range rejects {
+			must(t, w.WriteRejects([]schemas.Reject{{Window: testDay.Window(), Reason: schemas.ReasonNoID, Raw: []byte(`{"seed":1}`), FetchedAt: testDay.Date.End(), RunID: "r"}}))
+		}
+		return w.Commit(footerOf(raws, int64(rows), int64(rejects)))
+	}
+	before := treeText(t, l.Dir())
+	must(t, compare(50, 1, 1))
+	for _, c := range []struct {
+		rows    int
+		seed    uint64
+		rejects int
+	}{{51, 1, 1}, {50, 2, 1}, {50, 1, 2}, {50, 1, 0}} {
+		if err := compare(c.rows, c.seed, c.rejects); !errors.Is(err, ErrDiffers) {
+			t.Errorf("%+v: %v", c, err)
+		}
+	}
+	if got := treeText(t, l.Dir()); got != before {
+		t.Error(firstDifference(got, before))
+	}
+	must(t, os.Remove(l.quarantinePath(testDay)))
+	if err := compare(50, 1, 1); !errors.Is(err, ErrDiffers) {
+		t.Errorf("no quarantine: %v", err)
+	}
+}
+
+// A tombstone with any bit flipped, cut anywhere, or of another day is damage; nothing is listed or derived by it.
+func TestEveryChangeOfATombstoneIsFound(t *testing.T) {
+	l := prunableLake(t)
+	_, err := l.PruneDay(testDay, pruning(true))
+	must(t, err)
+	whole := l.mustRead(t, l.prunedPath(testDay))
+	write := func(b string) { must(t, os.WriteFile(l.prunedPath(testDay), []byte(b), 0o600)) }
+	check := func(name string) {
+		t.Helper()
+		var damaged *DamagedError
+		if _, err := l.Windows(testDay); !errors.As(err, &damaged) || damaged.Hint == "" {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	for i := range whole {
+		b := []byte(whole)
+		b[i] ^= 1
+		write(string(b))
+		check(fmt.Sprint("byte ", i))
+	}
+	for _, n := range []int{0, 1, len(whole) / 2, len(whole) - 1} {
+		write(whole[:n])
+		check(fmt.Sprint("cut at ", n))
+	}
+	head, _, _ := strings.Cut(whole, "\n")
+	reseal := func(old, changed string) {
+		h := strings.Replace(head, old, changed, 1)
+		if h == head {
+			t.Fatalf("no %s in %s", old, head)
+		}
+		write(h + "\n" + string(prunedSum([]byte(h))))
+	}
+	for _, c := range [][2]string{
+		{`"date":"2026-11-01"`, `"date":"2026-11-02"`}, {`"account":"acme"`, `"account":"b"`}, {`"format":1`, `"format":0`},
+		{`_000000-240000_`, `_000000-230000_`}, {`"000001_`, `"000007_`}, {`"000001_`, `"../../x_`}, {`"windows":[{`, `"windows":[{},{`},
+	} {
+		reseal(c[0], c[1])
+		check(c[1])
+	}
+	reseal(`"format":1`, `"format":2`)
+	if _, err := l.Windows(testDay); !errors.Is(err, ErrNewer) {
+		t.Errorf("a newer format: %v", err)
+	}
+	if _, err := l.Seal(t.Context(), testSeal(testDay.Date.Start(), testDay.Date.End()), testPages(testDay.Date.Start())); err == nil {
+		t.Error("a window was sealed beside a tombstone that can't be read")
+	}
+	if bal, err := l.Balances(testDay); err != nil || len(bal) != 1 {
+		t.Errorf("balances %v %v", bal, err)
+	}
+	write(whole)
+	if raws, err := l.Windows(testDay); err != nil || len(raws) != 2 || !Frozen(raws) {
+		t.Errorf("whole: %v %v", raws, err)
+	}
+}
+
+func FuzzTombstone(f *testing.F) {
+	l := prunableLake(f)
+	_, err := l.PruneDay(testDay, pruning(true))
+	must(f, err)
+	b, err := os.ReadFile(l.prunedPath(testDay))
+	must(f, err)
+	head, _, _ := bytes.Cut(b, lineFeed)
+	f.Add(head)
+	f.Add([]byte(`{}`))
+	f.Fuzz(func(t *testing.T, head []byte) {
+		if bytes.Contains(head, lineFeed) {
+			return
+		}
+		tomb := &Pruned{}
+		if tomb.parse(testDay, slices.Concat(head, lineFeed, prunedSum(head))) != nil {
+			return
+		}
+		raws, err := tomb.raws(testDay)
+		if err != nil || !Frozen(raws) || len(Live(raws)) != 0 {
+			t.Errorf("%v: %+v", err, raws)
+		}
+	})
+}
+
+// A lake has format 2 from its first pruned day on, and not before; one that is made of a raw archive with a tombstone, too.
+func TestOnlyAPrunedLakeHasTheNewFormat(t *testing.T) {
+	l := prunableLake(t)
+	if got := l.mustRead(t, l.path(markerFile)); got != "{\"format\":1}\n" || l.Format() != 1 {
+		t.Errorf("before: %s", got)
+	}
+	_, err := l.PruneDay(testDay, pruning(false))
+	must(t, err)
+	if got := l.mustRead(t, l.path(markerFile)); got != "{\"format\":2}\n" || l.Format() != 2 {
+		t.Errorf("after: %s", got)
+	}
+	for _, pruned := range []bool{false, true} {
+		dir := t.TempDir()
+		from := prunableLake(t)
+		if pruned {
+			from = l
+		}
+		must(t, os.CopyFS(filepath.Join(dir, "raw"), os.DirFS(from.path(rawDir))))
+		made, err := Create(dir, Options{})
+		must(t, err)
+		if (made.Format() == 2) != pruned {
+			t.Errorf("pruned %v: format %d", pruned, made.Format())
+		}
+		if again, err := Open(dir, Options{}); err != nil || again.Format() != made.Format() {
+			t.Errorf("%+v %v", again, err)
+		}
+	}
+	// In such a lake a day file without windows may be the last of its day: it is moved, not deleted.
+	must(t, os.RemoveAll(l.partition(rawDir, testDay)))
+	must(t, l.RemoveDay(testDay))
+	if moved, err := l.list(l.path(damagedDir)); err != nil || len(moved) != 1 {
+		t.Errorf("moved %v %v", moved, err)
+	}
+}
+
+// A pruned lake publishes and verifies as before; its quarantine is gone from the published file, and no damage. What
+// is lost of it is found, and nothing is published without it.
+func TestVerifyAndPublishKnowPrunedDays(t *testing.T) {
+	lake := func(t *testing.T) (*dayWriter, []schemas.Partition) {
+		w, days := soundLake(t)
+		w.derived(days[1], usageSQL(days[1], 201, 1), 1, nil) // the footer names both windows
+		w.publish(PublishOptions{})
+		_, err := w.lake.PruneDay(days[1], pruning(false))
+		must(t, err)
+		return w, days
+	}
+	found := func(t *testing.T, w *dayWriter) ([]Finding, VerifyReport) {
+		t.Helper()
+		r, err := w.lake.Verify(t.Context(), VerifyOptions{TransformVersion: 1})
+		must(t, err)
+		return r.Findings, r
+	}
+	t.Run("sound", func(t *testing.T) {
+		t.Parallel()
+		w, days := lake(t)
+		before := w.dump()
+		if f, r := found(t, w); len(f) != 0 || r.PrunedDays != 1 || r.PrunedWindows != 2 || r.Windows != 8 || r.RawFiles != 7 || r.PrunedLeft != 0 {
+			t.Errorf("%+v", r)
+		}
+		// A version of the transformation that is newer can't derive it anew: it stays as it is.
+		r, err := w.lake.Verify(t.Context(), VerifyOptions{TransformVersion: 2})
+		must(t, err)
+		if slices.ContainsFunc(r.Findings, func(f Finding) bool {
+			return strings.HasPrefix(f.Path, "usage/account=acme/date="+days[1].Date.String())
+		}) {
+			t.Errorf("%+v", r.Findings)
+		}
+		p, err := w.lake.Publish(t.Context(), PublishOptions{Now: tickingClock()})
+		must(t, err)
+		if !p.Unchanged {
+			t.Errorf("published: %+v", p)
+		}
+		w.publish(PublishOptions{Full: true})
+		if got := w.dump(); got != before {
+			t.Error(firstDifference(got, before))
+		}
+
+		_, err = w.lake.PruneDay(days[1], pruning(true))
+		must(t, err)
+		if f, _ := found(t, w); len(f) != 1 || f[0].Check != FoundBehind {
+			t.Errorf("before it is published: %+v", f)
+		}
+		w.publish(PublishOptions{})
+		if f, r := found(t, w); len(f) != 0 || r.PrunedRejects != 1 {
+			t.Errorf("%+v", r)
+		}
+		ask := fmt.Sprintf("SELECT (SELECT count(*) FROM quarantine WHERE account = 'acme' AND window_start::DATE = '%[1]s') AS rows, (SELECT quarantined FROM partitions WHERE account = 'acme' AND usage_date = '%[1]s') AS n", days[1].Date)
+		if got := w.one(ask); got != "{'rows': 0, 'n': 1}" {
+			t.Errorf("published: %s", got)
+		}
+		after := w.dump()
+		w.publish(PublishOptions{Full: true})
+		if got := w.dump(); got != after {
+			t.Error(firstDifference(got, after))
+		}
+	})
+	for name, c := range map[string]struct {
+		damage  func(t *testing.T, w *dayWriter, p schemas.Partition)
+		check   string
+		publish string // what a publish says; "" is that it succeeds
+	}{
+		"a day file gone":   {func(t *testing.T, w *dayWriter, p schemas.Partition) { must(t, os.Remove(w.lake.usagePath(p))) }, FoundPruned, "it is not the file"},
+		"a day file older":  {func(t *testing.T, w *dayWriter, p schemas.Partition) { w.day(p, 5, 9) }, FoundPruned, "it is not the file"},
+		"a quarantine gone": {func(t *testing.T, w *dayWriter, p schemas.Partition) { must(t, os.Remove(w.lake.quarantinePath(p))) }, FoundQuarantine, ""},
+		"a quarantine changed": {func(t *testing.T, w *dayWriter, p schemas.Partition) {
+			w.digest = "x"
+			w.quarantine(p, 1)
+		}, FoundPruned, ""},
+		"a tombstone damaged": {func(t *testing.T, w *dayWriter, p schemas.Partition) {
+			must(t, os.WriteFile(w.lake.prunedPath(p), []byte("{}\n"), 0o600))
+		}, FoundPruned, "is damaged"},
+		"a tombstone gone":  {func(t *testing.T, w *dayWriter, p schemas.Partition) { must(t, os.Remove(w.lake.prunedPath(p))) }, FoundOrphan, ""},
+		"half fetched anew": {func(t *testing.T, w *dayWriter, p schemas.Partition) { w.seal(p, 0, 1) }, FoundStale, ""},
+		"what is kept damaged": {func(t *testing.T, w *dayWriter, p schemas.Partition) {
+			must(t, os.WriteFile(filepath.Join(w.lake.partition(rawDir, p), keptUsage), []byte("x"), 0o600))
+		}, FoundPruned, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w, days := lake(t)
+			c.damage(t, w, days[1])
+			f, _ := found(t, w)
+			i := slices.IndexFunc(f, func(f Finding) bool { return f.Check == c.check })
+			if i < 0 || f[i].Date != days[1].Date.String() || f[i].Hint == "" {
+				t.Errorf("found %+v, want %s", f, c.check)
+			}
+			before := w.dump()
+			_, err := w.lake.Publish(t.Context(), PublishOptions{Now: tickingClock()})
+			if c.publish == "" && err != nil || c.publish != "" && (err == nil || !strings.Contains(err.Error(), c.publish)) {
+				t.Errorf("published: %v", err)
+			}
+			if got := w.dump(); c.publish != "" && got != before {
+				t.Error(firstDifference(got, before))
+			}
+		})
+	}
+}
