@@ -461,8 +461,15 @@ func (s *Scheduler) reload(told bool) {
 // fixed refuses what can't change while the program runs.
 func (s *Scheduler) fixed(cfg *Config) error {
 	have := s.Config()
+	token := func(c *Config) string {
+		if c.Schedule.TokenEnv == "" && c.Schedule.TokenFile == "" {
+			return "no token"
+		}
+		return "a token"
+	}
 	for _, f := range []struct{ key, have, want string }{
 		{"lake", have.Lake, cfg.Lake}, {"lake_access", have.LakeAccess, cfg.LakeAccess}, {"schedule.listen", have.Schedule.Listen, cfg.Schedule.Listen},
+		{"schedule", token(have), token(cfg)},
 	} {
 		if f.have != f.want {
 			return Usage("start the program anew", "%s changes from %q to %q, which takes a restart", f.key, f.have, f.want)

@@ -228,7 +228,7 @@ func (a *app) serveOptions(s *jobs.Scheduler, log *slog.Logger) serve.Options {
 				return 0
 			}
 			var longest time.Duration
-			next := job.Next(a.Now(), 8)
+			next := job.Next(a.Now(), 200) // over a weekend, of a job that runs every few minutes of working days
 			for i := 1; i < len(next); i++ {
 				longest = max(longest, next[i].Sub(next[i-1]))
 			}

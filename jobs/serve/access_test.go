@@ -274,6 +274,40 @@ func TestARequestNeverHangsOnALargeLake(t *testing.T) {
 	})
 }
 
+func TestWhatCouldNotBeReadIsTriedAgainSoon(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		asked := 0
+		l := latest[int]{now: time.Now, every: time.Hour, limit: time.Minute, ask: func(context.Context) (int, error) {
+			if asked++; asked < 3 {
+				return 0, errors.New("not yet")
+			}
+			return asked, nil
+		}}
+		var got reading[int]
+		for range 8 {
+			got = l.get(t.Context())
+			time.Sleep(retryEvery / 2)
+		}
+		if got.Value != 3 || got.Err != nil || asked != 3 {
+			t.Errorf("%+v after %d questions", got, asked)
+		}
+		// A question that takes longer than it may is given up, and what was known stays.
+		l.ask = func(ctx context.Context) (int, error) { <-ctx.Done(); return 0, ctx.Err() }
+		l.expire()
+		if got := l.get(t.Context()); got.Value != 3 || !errors.Is(got.Err, context.DeadlineExceeded) {
+			t.Errorf("%+v", got)
+		}
+		// After the end nothing is asked.
+		l.expire()
+		l.start(t.Context())
+		l.stop(t.Context())
+		l.expire()
+		if got := l.get(t.Context()); got.Value != 3 || !errors.Is(got.Err, context.Canceled) {
+			t.Errorf("%+v", got)
+		}
+	})
+}
+
 func TestALakeIsReadOnceForManyRequests(t *testing.T) {
 	w := well()
 	s := w.server()

@@ -8,6 +8,9 @@ import (
 	"github.com/usagelake/usagelake/schemas"
 )
 
+// retryEvery is how soon a question is asked again that had no answer.
+const retryEvery = 15 * time.Second
+
 // latest is the last answer to a question that may take long. It is asked in the background, once at a time, and only
 // when somebody wants to know.
 type latest[T any] struct {
@@ -40,6 +43,9 @@ func (l *latest[T]) start(ctx context.Context) {
 	defer l.mu.Unlock()
 	age := l.now().Sub(l.ended).Abs() // a clock that is set back makes no answer young
 	good := l.every
+	if l.last.Err != nil {
+		good = min(good, retryEvery)
+	}
 	if good > 0 {
 		good = max(good, 10*l.took)
 	}

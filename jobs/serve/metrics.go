@@ -150,8 +150,10 @@ func (s snapshot) Collect(out chan<- prometheus.Metric) {
 			}
 		}
 	}
-	for part, n := range v.bytes.Value {
-		set(lakeBytes, float64(n), part)
+	if v.bytes.Err == nil { // else what stands there is old
+		for part, n := range v.bytes.Value {
+			set(lakeBytes, float64(n), part)
+		}
 	}
 	v.collectBalances(set, at)
 	v.collectAlerts(set)

@@ -2,6 +2,7 @@ package serve
 
 import (
 	"bytes"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
@@ -223,6 +224,87 @@ func TestEveryMetricThatIsUsedExistsAndEachIsDocumented(t *testing.T) {
 	}
 	if len(used) < 20 {
 		t.Errorf("only %d metrics are used: %v", len(used), slices.Sorted(maps.Keys(used)))
+	}
+}
+
+func TestTheDashboardCanBeImported(t *testing.T) {
+	b, err := os.ReadFile(filepath.Join("..", "..", "deploy", "grafana", "usagelake.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	type source struct{ Type, UID string }
+	var d struct {
+		UID, Title    string
+		SchemaVersion int
+		Panels        []struct {
+			ID         int
+			Type       string
+			Title      string
+			Datasource source
+			GridPos    struct{ X, Y, W, H int }
+			Targets    []struct {
+				Datasource source
+				Expr       string
+			}
+		}
+		Templating struct{ List []struct{ Name, Type string } }
+	}
+	if err := json.Unmarshal(b, &d); err != nil {
+		t.Fatal(err)
+	}
+	if d.SchemaVersion < 39 || d.UID == "" || d.Templating.List[0].Name != "datasource" || d.Templating.List[0].Type != "datasource" {
+		t.Errorf("%d %q %+v", d.SchemaVersion, d.UID, d.Templating.List)
+	}
+	ids, taken := map[int]bool{}, map[[2]int]string{}
+	for _, p := range d.Panels {
+		if ids[p.ID] {
+			t.Errorf("panel %d is there twice", p.ID)
+		}
+		ids[p.ID] = true
+		for x := p.GridPos.X; x < p.GridPos.X+p.GridPos.W; x++ {
+			for y := p.GridPos.Y; y < p.GridPos.Y+p.GridPos.H; y++ {
+				if other := taken[[2]int{x, y}]; other != "" || x >= 24 {
+					t.Fatalf("panel %q lies on %q, or past the edge", p.Title, other)
+				}
+				taken[[2]int{x, y}] = p.Title
+			}
+		}
+		if p.Type == "row" {
+			continue
+		}
+		if len(p.Targets) == 0 || p.Datasource.UID != "${datasource}" {
+			t.Errorf("panel %q asks nothing, or of a data source that others don't have", p.Title)
+		}
+		for _, q := range p.Targets {
+			if q.Datasource.UID != "${datasource}" || !strings.Contains(q.Expr, "$instance") {
+				t.Errorf("panel %q: %s", p.Title, q.Expr)
+			}
+		}
+	}
+}
+
+func TestEachAlertRuleIsTestedToFireAndToBeSilent(t *testing.T) {
+	read := func(name string) string {
+		b, err := os.ReadFile(filepath.Join("..", "..", "deploy", "prometheus", name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(b)
+	}
+	rules := regexp.MustCompile(`- alert: (\w+)`).FindAllStringSubmatch(read("usagelake.rules.yml"), -1)
+	tests, docs := read("usagelake.rules.test.yml"), read(filepath.Join("..", "..", "docs", "monitoring.md"))
+	for _, r := range rules {
+		for _, want := range []string{"exp_alerts:\n", "exp_alerts: []\n"} {
+			if !strings.Contains(tests, "alertname: "+r[1]+"\n        "+want) {
+				t.Errorf("%s: no test with %q", r[1], want)
+			}
+		}
+		if !strings.Contains(docs, "`"+r[1]+"`") {
+			t.Errorf("docs/monitoring.md doesn't tell of %s", r[1])
+		}
+	}
+	if len(rules) < 10 {
+		t.Errorf("%d rules", len(rules))
 	}
 }
 

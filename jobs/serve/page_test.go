@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/http"
 	"regexp"
 	"strings"
@@ -162,6 +163,29 @@ func TestAPageOfOneAccount(t *testing.T) {
 	}
 	if r := ask(s, "/?account=new"); r.Code != http.StatusOK {
 		t.Error("an account of the config without data has no page", r.Code)
+	}
+}
+
+func TestAPageOfManyAccountsStaysAPage(t *testing.T) {
+	w := well()
+	w.accounts, w.status.Accounts = nil, nil
+	for i := range 100 {
+		name := fmt.Sprintf("team-%03d", i)
+		w.accounts = append(w.accounts, name)
+		w.status.Accounts = append(w.status.Accounts, account(name, noon.AddDate(-1, 0, 0), noon.AddDate(0, 0, -5), nil))
+	}
+	body := ask(w.server(), "/").Body.String()
+	if n := strings.Count(body, "<article>"); n != mostCalendars {
+		t.Errorf("%d calendars", n)
+	}
+	if n := strings.Count(body, `<li class="warn">`); n != mostProblems+1 || !strings.Contains(body, "and 85 more") || !strings.Contains(body, "100 things need attention") {
+		t.Errorf("%d problems", n)
+	}
+	if !strings.Contains(body, `<a href="/?account=team-099">team-099</a>.</p>`) {
+		t.Error("the others have no link")
+	}
+	if len(body) > 3<<20 {
+		t.Errorf("%d bytes", len(body))
 	}
 }
 
