@@ -49,8 +49,26 @@ lint: ## gofmt, go vet, staticcheck
 	$(GO) vet ./...
 	$(GO) tool staticcheck ./...
 
+BENCHRUN = cd bench && ../bin/bench-run $(if $(filter full,$(BENCH)),-full)
+
 .PHONY: bench
-bench: ## the Go benchmarks of every stage
+bench: build bench-build ## compare with other ways of doing the same, in some 15 minutes; ONLY=parquet,publish for parts, BENCH=full for ten times the size
+	$(BENCHRUN) $(if $(ONLY),-only $(ONLY))
+
+.PHONY: bench-docs
+bench-docs: bench-build ## write the tables of the last `make bench` into docs/performance.md
+	$(BENCHRUN) -docs ../docs/performance.md
+
+.PHONY: bench-build
+bench-build:
+	cd bench && $(GO) build -o ../bin/bench-run . && $(GO) build -o ../bin/bench-empty ./empty
+
+.PHONY: bench-smoke
+bench-smoke: ## see that `make bench` works, at a size that measures nothing
+	cd bench && $(GO) test -count=1 ./...
+
+.PHONY: gobench
+gobench: ## the Go benchmarks of every stage, for benchstat
 	$(GO) test -run '^$$' -bench . -benchmem ./...
 
 .PHONY: fuzz

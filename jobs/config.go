@@ -352,6 +352,9 @@ func (c *Config) validate() error {
 		}
 	}
 	errs = append(errs, c.Schedule.validate(c.names())...)
+	if c.Prune.Raw == 0 && slices.ContainsFunc(c.Schedule.Jobs, func(j JobConfig) bool { return j.Kind == KindPrune }) {
+		errs = append(errs, errors.New("schedule: a job of kind prune has nothing to go by: set prune: raw: to how long raw files of closed months are kept"))
+	}
 	if err := c.Prune.validate(); err != nil {
 		errs = append(errs, err)
 	}
@@ -384,16 +387,22 @@ func (a Account) Key(getenv func(string) string) (string, error) {
 		}
 		return key, nil
 	}
-	return secretFile("account "+a.Name, "key", a.KeyFile)
+	return secretFile("account "+a.Name, "key", a.KeyFile, getenv)
 }
 
-// secretFile reads a secret from a file that nobody but its owner can read. whose and what name it for errors.
-func secretFile(whose, what, path string) (string, error) {
+// secretFile reads a secret from a file that nobody but its owner can read. whose and what name it for errors. Files of
+// systemd's credentials are handed over by an access list, which shows as a right of the group: from version 254 on their
+// mode is 0440, in a directory that nobody else can enter.
+func secretFile(whose, what, path string, getenv func(string) string) (string, error) {
 	info, err := os.Stat(path)
 	if err != nil {
 		return "", Usage("", "%s: read the %s: %w", whose, what, err)
 	}
-	if info.Mode().Perm()&0o077 != 0 {
+	others := os.FileMode(0o077)
+	if dir := getenv("CREDENTIALS_DIRECTORY"); dir != "" && filepath.Dir(path) == filepath.Clean(dir) {
+		others = 0o037
+	}
+	if info.Mode().Perm()&others != 0 {
 		return "", Usage("chmod 600 "+path, "%s: others can read the %s file %s (its mode is %04o)", whose, what, path, info.Mode().Perm())
 	}
 	b, err := os.ReadFile(path)
@@ -410,7 +419,7 @@ func secretFile(whose, what, path string) (string, error) {
 // secret reads a secret from the environment variable env, or from file.
 func secret(whose, what, env, file string, getenv func(string) string) (string, error) {
 	if env == "" {
-		return secretFile(whose, what, file)
+		return secretFile(whose, what, file, getenv)
 	}
 	s := strings.TrimSpace(getenv(env))
 	if s == "" {

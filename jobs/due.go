@@ -116,6 +116,9 @@ func (j *scheduled) look(lake lakeState, cfg *Config, now time.Time) {
 		case r.Status != schemas.StatusStopped:
 			attempts++
 			failedAt, tried = r.EndedAt, r.Logical
+			if tried.IsZero() { // a month before the last of those to close
+				tried = j.calendar.Last(r.StartedAt)
+			}
 		}
 	}
 	if !tried.After(done) { // somebody else has done it since
@@ -126,7 +129,7 @@ func (j *scheduled) look(lake lakeState, cfg *Config, now time.Time) {
 		attempts, failedAt, tried = max(attempts, j.attempts), j.failedAt, j.tried
 	}
 	if failedAt.After(now) {
-		failedAt = now
+		failedAt = tried
 	}
 	j.done, j.attempts, j.failedAt, j.tried = done, attempts, failedAt, tried
 	if last != nil && (j.last == nil || last.StartedAt.After(j.last.StartedAt)) {
@@ -140,6 +143,9 @@ func (j *scheduled) look(lake lakeState, cfg *Config, now time.Time) {
 func (j *scheduled) doneBy(lake lakeState, cfg *Config) time.Time {
 	switch j.Kind {
 	case KindExport:
+		if j.Lookback != 0 {
+			return time.Time{} // how far another export looked back, coverage doesn't show
+		}
 		// An export at a time covers everything up to the settle time before it.
 		var done time.Time
 		for i, a := range j.of(cfg).Accounts {

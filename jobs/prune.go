@@ -76,6 +76,7 @@ const (
 	keptYoung    = "the month ended less than %s ago"
 	keptBorder   = "the day next to it is of %s, which is open"
 	keptPart     = "the day is not covered whole"
+	keptEmptied  = "the day was fetched anew and holds nothing since: what it held before is the last copy, should the Portal have forgotten it"
 	keptNoPolicy = "no policy for raw files: they and their quarantine stay"
 	keptFetching = "the day is being fetched anew, and not all of it is there: the next export goes on"
 	keptStale    = "its day file is not up to date: usagelake rebuild"
@@ -330,8 +331,10 @@ func (p *pruner) rawStays(ctx context.Context, day schemas.Partition, raws []loa
 	if err != nil {
 		return "", false, err
 	}
-	_, err = deriveTo(ctx, p.lake, day, raws, w)
+	footer, err := deriveTo(ctx, p.lake, day, raws, w)
 	switch {
+	case err == nil && emptied(footer):
+		return keptEmptied, false, nil
 	case err == nil:
 		return "", false, nil
 	case context.Cause(ctx) != nil:
@@ -342,6 +345,11 @@ func (p *pruner) rawStays(ctx context.Context, day schemas.Partition, raws []loa
 		return keptLost, true, nil
 	}
 	return "", false, err
+}
+
+// emptied says whether a day holds nothing, of which an earlier window brought something.
+func emptied(f schemas.DayFooter) bool {
+	return f.Rows+f.Quarantined == 0 && slices.ContainsFunc(f.Windows, func(w schemas.DayWindow) bool { return !w.Owns && w.Records > 0 })
 }
 
 // old says whether a month ended so long ago that a policy of that age applies.

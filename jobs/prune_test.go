@@ -374,6 +374,34 @@ func TestALostPrunedDayIsNeverPublishedAway(t *testing.T) {
 	})
 }
 
+// A Portal that has forgotten what it once told empties a day that is fetched anew. What the day held before stays then.
+func TestTheLastCopyOfAnEmptiedDayStays(t *testing.T) {
+	bubble(t, "", func(t *testing.T) {
+		w := prunedWorld(t, settings{at: day(12)})
+		tenth := october.Start().AddDate(0, 0, 9)
+		before := w.files()["usage/account=acme/date=2026-10-10/usage.parquet"]
+		w.faults("vanish=1")
+		w.export(Span{From: tenth, To: tenth.AddDate(0, 0, 1), Anew: true})
+		if n := w.ask("SELECT count(*) FROM usage WHERE usage_date = '2026-10-10'"); n != "0" {
+			t.Fatalf("%s records", n)
+		}
+		if p := w.prune(PruneOptions{}); p.Days != 0 || !slices.ContainsFunc(p.Months[0].Kept, func(k KeptDays) bool { return k.Reason == keptEmptied && k.First == "2026-10-10" }) {
+			t.Errorf("%+v", p)
+		}
+		if w.files()["raw/account=acme/date=2026-10-10/pruned.usage.parquet"] != before {
+			t.Error("the last copy is gone")
+		}
+		w.faults("")
+		w.export(Span{From: tenth, To: tenth.AddDate(0, 0, 1), Anew: true})
+		if p := w.prune(PruneOptions{}); p.Days != 1 || p.Files != 3 {
+			t.Errorf("%+v", p)
+		}
+		if r := verified(t, w); len(r.Findings) != 0 || r.PrunedDays != 30 {
+			t.Errorf("%+v", r)
+		}
+	})
+}
+
 // A month whose raw files are pruned is opened again and closed anew from its day files.
 func TestAPrunedMonthIsReopenedFromItsDayFiles(t *testing.T) {
 	bubble(t, "", func(t *testing.T) {

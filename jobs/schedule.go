@@ -104,7 +104,7 @@ func (s *ScheduleConfig) validate(accounts []string) []error {
 	if s.RetryMost < s.RetryAfter {
 		bad("retry_most: it is shorter than retry_after")
 	}
-	names := map[string]bool{}
+	names, files := map[string]bool{}, map[string]string{}
 	for i := range s.Jobs {
 		j := &s.Jobs[i]
 		for _, err := range j.validate(s.Zone, accounts) {
@@ -112,6 +112,13 @@ func (s *ScheduleConfig) validate(accounts []string) []error {
 		}
 		if names[j.Name] {
 			bad("jobs[%d] (%s): name: another job has it too", i, j.Name)
+		}
+		if j.Kind == KindReport {
+			file := strings.Join([]string{j.Out, j.Report, j.Format, j.Month}, " ")
+			if other, ok := files[file]; ok {
+				bad("jobs[%d] (%s): job %s writes the same file: give it another out, format or month", i, j.Name, other)
+			}
+			files[file] = j.Name
 		}
 		names[j.Name] = true
 	}
@@ -142,6 +149,9 @@ func (j *JobConfig) validate(zone string, accounts []string) []error {
 		j.Timeout = Duration(DefaultTimeout)
 	}
 	asks := j.Kind == KindExport || j.Kind == KindLookback || j.Kind == KindBalance
+	if j.Accounts != nil && len(j.Accounts) == 0 {
+		bad("accounts: the list is empty: name some, or leave it out for all")
+	}
 	for _, a := range j.Accounts {
 		if !slices.Contains(accounts, a) {
 			bad("accounts: no account %q in the config: it has %s", a, strings.Join(accounts, ", "))

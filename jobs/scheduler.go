@@ -40,6 +40,7 @@ type Scheduler struct {
 	jobs           []*scheduled
 
 	wake chan struct{} // a reload is asked for
+	home os.FileInfo   // the directory of the lake as the program began; nil if there was none
 }
 
 // SchedulerOptions say how a scheduler works with the world. Load is needed.
@@ -69,6 +70,7 @@ type scheduled struct {
 	tried    time.Time    // the latest time that a run was for, of those since done
 	attempts int          // failed runs since done
 	failedAt time.Time    // when the last of them ended
+	lasting  bool         // it failed for a reason that doesn't pass by itself
 	nextAt   time.Time    // when it is run next
 	planned  time.Time    // when that was worked out
 	until    time.Time    // and how long it holds: to the next time of the calendar
@@ -89,6 +91,8 @@ func NewScheduler(env Env, opts SchedulerOptions) (*Scheduler, error) {
 	if opts.read == nil {
 		opts.read = readLakeState
 	}
+	clock := env.Now
+	env.Now = func() time.Time { return clock().Round(0) } // the wall clock alone: the monotonic one hides that it was set
 	s := &Scheduler{opts: opts, env: env, log: env.Logger, wake: make(chan struct{}, 1)}
 	cfg, err := s.load()
 	if err != nil {
@@ -100,6 +104,7 @@ func NewScheduler(env Env, opts SchedulerOptions) (*Scheduler, error) {
 	now := env.Now()
 	s.cfg, s.startedAt, s.configLoadedAt = cfg, now, now
 	s.take(cfg)
+	s.home, _ = os.Stat(cfg.Lake) // none yet is none to lose
 	return s, s.look()
 }
 
@@ -154,7 +159,6 @@ func (s *Scheduler) Run(ctx context.Context) error {
 	s.logPlan()
 	var ended chan struct{} // of the run that is under way; nil if none is
 	checks := newChecker(ctx, s)
-	defer checks.wait()
 	for {
 		if ended == nil {
 			if j, ok := s.due(); ok {
@@ -170,7 +174,7 @@ func (s *Scheduler) Run(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			timer.Stop()
-			return s.stop(ctx, ended)
+			return s.stop(ctx, ended, checks.ended)
 		case <-ended:
 			ended = nil
 			checks.now()
@@ -183,25 +187,29 @@ func (s *Scheduler) Run(ctx context.Context) error {
 	}
 }
 
-func (s *Scheduler) stop(ctx context.Context, ended <-chan struct{}) error {
+// stop waits for the run that is under way, and for a check of alerts, for the grace period at the most.
+func (s *Scheduler) stop(ctx context.Context, run, check <-chan struct{}) error {
 	s.mu.Lock()
 	s.stopping = true
 	grace := time.Duration(s.cfg.Schedule.Grace)
 	s.mu.Unlock()
-	cause := context.Cause(ctx)
-	if ended == nil {
-		return cause
+	if run != nil {
+		s.log.Info("stopping: the run that is under way is ended", "grace", grace)
 	}
-	s.log.Info("stopping: the run that is under way is ended", "grace", grace)
 	timer := time.NewTimer(grace)
 	defer timer.Stop()
-	select {
-	case <-ended:
-		return cause
-	case <-timer.C:
-		s.log.Error("the run did not end within the grace period; what it has sealed is kept, and the next run goes on from there", "grace", grace)
-		return cause
+	for _, ended := range []<-chan struct{}{run, check} {
+		if ended == nil {
+			continue
+		}
+		select {
+		case <-ended:
+		case <-timer.C:
+			s.log.Error("what is under way did not end within the grace period; what is sealed is kept, and the next run goes on from there", "grace", grace)
+			return context.Cause(ctx)
+		}
 	}
+	return context.Cause(ctx)
 }
 
 // pause is how long there is nothing to do.
@@ -223,12 +231,13 @@ func (s *Scheduler) pause(busy bool) time.Duration {
 // due picks the job to run now: of those whose time has come, the one that has waited longest. It looks at the lake
 // again before it says so, for another process may have done what is due.
 func (s *Scheduler) due() (*scheduled, bool) {
-	now := s.env.Now()
+	now, setBack := s.env.Now(), false
 	ready := func() []*scheduled {
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		var out []*scheduled
 		for _, j := range s.jobs {
+			setBack = setBack || now.Before(j.planned)
 			if now.Before(j.planned) || !now.Before(j.until) {
 				j.plan(now, s.cfg)
 			}
@@ -238,7 +247,7 @@ func (s *Scheduler) due() (*scheduled, bool) {
 		}
 		return out
 	}
-	if len(ready()) == 0 {
+	if len(ready()) == 0 && !setBack { // what was done by a clock that ran ahead is looked at anew
 		return nil, false
 	}
 	if err := s.look(); err != nil {
@@ -278,6 +287,9 @@ func (j *scheduled) plan(now time.Time, cfg *Config) {
 		return
 	}
 	j.nextAt = j.first.Add(j.jitter(j.first))
+	if j.Kind == KindClose { // its months are UTC
+		j.nextAt = later(j.nextAt, schemas.MonthOf(dateOf(j.first)).Start().Add(time.Duration(cfg.Export.Settle)))
+	}
 	if j.attempts > 0 {
 		retry := j.failedAt.Add(j.backoff(cfg))
 		// The job's next time comes all the same.
@@ -305,6 +317,9 @@ func (j *scheduled) backoff(cfg *Config) time.Duration {
 	d, most := time.Duration(cfg.Schedule.RetryAfter), time.Duration(cfg.Schedule.RetryMost)
 	for n := 1; n < j.attempts && d < most; n++ {
 		d *= 2
+	}
+	if j.lasting {
+		d = most
 	}
 	d = min(d, most)
 	return (d - time.Duration(0.2*spread(fmt.Sprintf("%s %d", j.Name, j.failedAt.UnixNano()))*float64(d))).Truncate(time.Second)
@@ -354,10 +369,10 @@ func (s *Scheduler) execute(ctx context.Context, j *scheduled) {
 	switch {
 	case err == nil:
 		j.done, j.lastDone = later(j.done, logical), ended
-		j.attempts, j.failedAt = 0, time.Time{}
+		j.attempts, j.failedAt, j.lasting = 0, time.Time{}, false
 	case !stopped:
 		j.attempts++
-		j.failedAt = ended
+		j.failedAt, j.lasting = ended, needsPerson(err)
 	}
 	j.plan(ended, s.cfg)
 	next := j.nextAt
@@ -387,6 +402,14 @@ func later(a, b time.Time) time.Time {
 	return a
 }
 
+// needsPerson says that a failure needs a person: trying again soon would only cost.
+func needsPerson(err error) bool {
+	var objections *ObjectionsError
+	var findings *FindingsError
+	var kept *KeptError
+	return errors.As(err, &objections) || errors.As(err, &findings) || errors.As(err, &kept)
+}
+
 // attempt runs the job; a panic in it is its error.
 func (s *Scheduler) attempt(ctx context.Context, cfg *Config, job JobConfig, logical time.Time) (res *Result, err error) {
 	defer func() {
@@ -395,6 +418,12 @@ func (s *Scheduler) attempt(ctx context.Context, cfg *Config, job JobConfig, log
 		}
 	}()
 	defer schemas.Guard(&err)
+	if s.home != nil {
+		if here, err := os.Stat(cfg.Lake); err != nil || !os.SameFile(here, s.home) {
+			return nil, &Hint{Err: fmt.Errorf("job %s: the lake %s is not the one that was there when the program began", job.Name, cfg.Lake),
+				Hint: "is its disk mounted? If another lake is meant, start the program anew"}
+		}
+	}
 	return s.opts.run(ctx, cfg, s.env, job, logical)
 }
 
@@ -425,7 +454,10 @@ func (s *Scheduler) logPlan() {
 
 // reload takes a changed config, or one that it is told to take. A bad one is refused, and the one before goes on.
 func (s *Scheduler) reload(told bool) {
-	if !told && !s.configChanged() {
+	s.mu.Lock()
+	before := s.configError
+	s.mu.Unlock()
+	if !told && before == "" && !s.configChanged() { // one that was refused may lack a file that comes later
 		return
 	}
 	path, now := s.Config().path, s.env.Now()
@@ -444,6 +476,9 @@ func (s *Scheduler) reload(told bool) {
 		s.take(cfg)
 	}
 	s.mu.Unlock()
+	if err != nil && !told && err.Error() == before {
+		return // as was said already
+	}
 	if err != nil {
 		s.log.Error("the new config is refused, the one before goes on", "path", path, "error", err)
 	} else {
@@ -505,11 +540,11 @@ func (s *Scheduler) configChanged() bool {
 
 // checker calls SchedulerOptions.Check, one call at a time, in the background.
 type checker struct {
-	ctx  context.Context
-	s    *Scheduler
-	ask  chan struct{}
-	last time.Time
-	wg   sync.WaitGroup
+	ctx   context.Context
+	s     *Scheduler
+	ask   chan struct{}
+	last  time.Time
+	ended chan struct{} // closed when the last check has ended; nil if there are none
 }
 
 func newChecker(ctx context.Context, s *Scheduler) *checker {
@@ -517,7 +552,9 @@ func newChecker(ctx context.Context, s *Scheduler) *checker {
 	if s.opts.Check == nil {
 		return c
 	}
-	c.wg.Go(func() {
+	c.ended = make(chan struct{})
+	go func() {
+		defer close(c.ended)
 		for {
 			select {
 			case <-ctx.Done():
@@ -526,7 +563,7 @@ func newChecker(ctx context.Context, s *Scheduler) *checker {
 				c.check()
 			}
 		}
-	})
+	}()
 	return c
 }
 
@@ -557,8 +594,6 @@ func (c *checker) every(now time.Time) {
 	}
 }
 
-func (c *checker) wait() { c.wg.Wait() }
-
 // RunOnce runs a job of the config now, whether it is due or not: for its latest time.
 func RunOnce(ctx context.Context, cfg *Config, env Env, name string) (*Result, error) {
 	job, err := cfg.Schedule.Job(name)
@@ -566,6 +601,9 @@ func RunOnce(ctx context.Context, cfg *Config, env Env, name string) (*Result, e
 		return nil, err
 	}
 	s := &Scheduler{env: env, log: env.Logger, opts: SchedulerOptions{run: RunJob}}
+	if _, err := load.Create(cfg.Lake, load.Options{FS: env.FS, Logger: env.Logger, Group: cfg.LakeAccess == AccessGroup}); err != nil {
+		return nil, err
+	}
 	began := env.Now()
 	logical := job.calendar.Last(began)
 	res, err := s.attempt(ctx, cfg, job, logical)

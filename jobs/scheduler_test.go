@@ -482,3 +482,226 @@ func TestJitterIsTheSameForTheSameTime(t *testing.T) {
 		t.Errorf("the mean of a jitter of 10m is %s", mean)
 	}
 }
+
+func TestAClockThatIsSetBackStopsNothing(t *testing.T) {
+	inTime(t, "2026-11-24T10:30:00Z", func(t *testing.T) {
+		w := newStage(t)
+		w.write("  jobs:\n    - {name: hourly, kind: balance, cron: \"0 * * * *\"}\n    - {name: nightly, kind: verify, cron: \"0 2 * * *\"}\n")
+		ahead := 7 * 24 * time.Hour
+		s, err := NewScheduler(Env{Now: func() time.Time { return time.Now().Add(ahead) }, Logger: slog.New(slog.DiscardHandler)}, w.options())
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan error)
+		go func() { ended <- s.Run(ctx) }()
+		time.Sleep(time.Hour) // by a clock that is a week ahead
+		synctest.Wait()
+		ahead = 0
+		right := time.Now()
+		time.Sleep(24 * time.Hour)
+		cancel()
+		<-ended
+		hourly, nightly := 0, 0
+		for _, r := range w.runs {
+			if r.StartedAt.After(right) && !r.Logical.After(r.StartedAt) {
+				if r.Job == "hourly" {
+					hourly++
+				} else {
+					nightly++
+				}
+			}
+		}
+		if hourly < 24 || nightly != 2 { // the last night's, which the clock that was ahead had not done, and the next
+			t.Errorf("in the day since the clock is right hourly ran %d times, nightly %d times", hourly, nightly)
+		}
+	})
+}
+
+func TestAFailureInTheFutureDelaysNoRetry(t *testing.T) {
+	inTime(t, "2026-11-24T10:00:00Z", func(t *testing.T) {
+		w := newStage(t)
+		w.write("  jobs:\n    - {name: weekly, kind: verify, cron: \"0 4 * * 0\"}\n")
+		start := time.Now()
+		w.runs = append(w.runs, schemas.Run{RunID: "a", Job: "weekly", Logical: time.Date(2026, 11, 22, 4, 0, 0, 0, time.UTC), Status: schemas.StatusFailed,
+			StartedAt: start.Add(48 * time.Hour), EndedAt: start.Add(49 * time.Hour)}) // the clock was two days ahead then
+		w.live(time.Hour)
+		if len(w.runs) < 2 || w.runs[1].StartedAt.Sub(start) > time.Minute {
+			t.Errorf("runs: %+v", w.runs)
+		}
+	})
+}
+
+func TestAnExportOfItsOwnLookbackIsNotDoneByAnother(t *testing.T) {
+	inTime(t, "2026-11-24T10:30:00Z", func(t *testing.T) {
+		w := newStage(t)
+		w.write("  jobs:\n    - {name: hourly, kind: export, cron: \"0 * * * *\"}\n    - {name: nightly, kind: export, cron: \"0 2 * * *\", lookback: 14d}\n")
+		w.outcome = func(JobConfig, time.Time, int) (time.Duration, error) {
+			w.covers["acme"] = time.Now().Add(-DefaultSettle)
+			return time.Minute, nil
+		}
+		w.live(72 * time.Hour)
+		if n := len(w.times("nightly")); n != 4 {
+			t.Errorf("nightly ran %d times in three nights, and once at the start", n)
+		}
+	})
+}
+
+func TestEachMonthToCloseIsTriedAgainUntilAllAreClosed(t *testing.T) {
+	w := newWorld(t, settings{at: time.Date(2026, 10, 30, 12, 0, 0, 0, time.UTC), perDay: 20})
+	w.export(Span{From: time.Date(2026, 10, 30, 0, 0, 0, 0, time.UTC)})
+	w.at(time.Date(2027, 1, 5, 8, 0, 0, 0, time.UTC))
+	w.export(Span{})
+	w.faults("")
+	w.cfg.Schedule.Jobs = []JobConfig{{Name: "close", Kind: KindClose, Cron: "0 7 5 * *", From: "2026-11"}}
+	if err := errors.Join(w.cfg.Schedule.validate(w.cfg.names())...); err != nil {
+		t.Fatal(err)
+	}
+	job := w.cfg.Schedule.Jobs[0]
+	logical := job.calendar.Last(w.now())
+	// October is open, and of November nothing can be closed before it.
+	_, err := RunJob(t.Context(), w.cfg, w.env, job, logical)
+	if objections := (*ObjectionsError)(nil); !errors.As(err, &objections) {
+		t.Fatalf("%v", err)
+	}
+	due := func() JobState {
+		t.Helper()
+		s, err := NewScheduler(w.env, SchedulerOptions{Load: func() (*Config, error) { return w.cfg, nil }})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s.State().Jobs[0]
+	}
+	if j := due(); !j.Logical.Equal(logical) || j.Attempts != 1 {
+		t.Errorf("after a failure: due for %s after %d attempts", j.Logical, j.Attempts)
+	}
+	w.cfg.Schedule.Jobs[0].From = "2026-10"
+	job = w.cfg.Schedule.Jobs[0]
+	// October has hours that were never exported; a person closes it. November closes, and December is stopped on the way.
+	if _, _, err := Close(t.Context(), w.cfg, w.env, CloseOptions{Month: schemas.MonthOf(schemas.DateOf(time.Date(2026, 10, 1, 0, 0, 0, 0, time.UTC))), Reason: "it began late", Retry: retry}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := RunJob(t.Context(), w.cfg, w.env, job, logical.AddDate(0, -1, 0)); err != nil { // as on 5 December
+		t.Fatal(err)
+	}
+	if j := due(); !j.Logical.Equal(logical) {
+		t.Errorf("November is closed and December open, and what is due is %s", j.Logical)
+	}
+	if _, err := RunJob(t.Context(), w.cfg, w.env, job, logical); err != nil {
+		t.Fatal(err)
+	}
+	if j := due(); !j.Logical.IsZero() {
+		t.Errorf("all is closed, and due is %s", j.Logical)
+	}
+}
+
+func TestAJobMakesNoLakeInPlaceOfOneThatWasLost(t *testing.T) {
+	w := newWorld(t, settings{perDay: 20})
+	w.export(span(19, 20))
+	w.cfg.Schedule.Jobs = []JobConfig{{Name: "nightly", Kind: KindExport, Cron: "0 2 * * *"}}
+	if err := errors.Join(w.cfg.Schedule.validate(w.cfg.names())...); err != nil {
+		t.Fatal(err)
+	}
+	s, err := NewScheduler(w.env, SchedulerOptions{Load: func() (*Config, error) { return w.cfg, nil }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.requests()
+	for _, lose := range []func() error{
+		func() error { return os.Rename(w.cfg.Lake, w.cfg.Lake+".gone") },
+		func() error { return os.Mkdir(w.cfg.Lake, 0o700) }, // what is there when a disk isn't mounted
+	} {
+		if err := lose(); err != nil {
+			t.Fatal(err)
+		}
+		j := w.cfg.Schedule.Jobs[0]
+		if _, err := s.attempt(t.Context(), w.cfg, j, w.now()); err == nil || !strings.Contains(err.Error(), "not the one that was there") {
+			t.Errorf("%v", err)
+		}
+		if _, err := RunJob(t.Context(), w.cfg, w.env, j, w.now()); err == nil {
+			t.Error("a job made a lake")
+		}
+	}
+	if n := len(w.requests()); n != 0 {
+		t.Errorf("%d requests", n)
+	}
+}
+
+func TestACheckThatHangsIsLeftAfterTheGrace(t *testing.T) {
+	inTime(t, "2026-11-24T12:30:00Z", func(t *testing.T) {
+		w := newStage(t)
+		w.write("  grace: 20s\n  jobs:\n    - {name: nightly, kind: export, cron: \"0 2 * * *\"}\n")
+		opts := w.options()
+		hang := make(chan struct{})
+		opts.Check = func(context.Context, *Config, string) { <-hang }
+		s, err := NewScheduler(Env{Now: time.Now, Logger: slog.New(slog.DiscardHandler)}, opts)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan error)
+		go func() { ended <- s.Run(ctx) }()
+		time.Sleep(10 * time.Minute)
+		told := time.Now()
+		cancel()
+		<-ended
+		if took := time.Since(told); took != 20*time.Second {
+			t.Errorf("it stopped after %s", took)
+		}
+		close(hang)
+	})
+}
+
+func TestARefusedConfigIsTakenWhenWhatItLackedComes(t *testing.T) {
+	inTime(t, "2026-11-24T00:30:00Z", func(t *testing.T) {
+		w := newStage(t)
+		jobs := "  jobs:\n    - {name: nightly, kind: export, cron: \"0 2 * * *\"}\n"
+		w.write(jobs)
+		opts := w.options()
+		var reloads []error
+		opts.Reloaded = func(err error) { reloads = append(reloads, err) }
+		s, err := NewScheduler(Env{Now: time.Now, Logger: slog.New(slog.DiscardHandler)}, opts)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan error)
+		go func() { ended <- s.Run(ctx) }()
+		w.write(jobs + "allocation: {rules: rules.yaml}\n")
+		time.Sleep(time.Hour)
+		synctest.Wait()
+		if len(reloads) != 1 || reloads[0] == nil {
+			t.Errorf("without the rules: %v", reloads)
+		}
+		if err := os.WriteFile(filepath.Join(w.dir, "rules.yaml"), []byte("rules:\n  - id: all\n    assign: {cost_center: CC-1}\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Hour)
+		synctest.Wait()
+		if len(reloads) != 2 || reloads[1] != nil || s.State().ConfigError != "" {
+			t.Errorf("with the rules: %v", reloads)
+		}
+		cancel()
+		<-ended
+	})
+}
+
+func TestScheduleRefuses(t *testing.T) {
+	report := "    - {name: a, kind: report, cron: \"@daily\", report: chargeback, by: [team], out: r}\n"
+	for _, tt := range []struct{ schedule, want string }{
+		{report + strings.Replace(report, "name: a", "name: b", 1), "job a writes the same file"},
+		{"    - {name: a, kind: export, cron: \"@daily\", accounts: []}\n", "the list is empty"},
+		{"    - {name: a, kind: prune, cron: \"@daily\"}\n", "nothing to go by"},
+		{"    - {name: a, kind: export, cron: \"@daily\", accounts: [nobody]}\n", `no account "nobody"`},
+		{"    - {name: A, kind: export, cron: \"@daily\"}\n", "is not made of"},
+		{"    - {name: a, kind: balance, cron: \"@daily\", lookback: 24h}\n", "has no use for it"},
+		{"    - {name: a, kind: report, cron: \"@daily\", report: chargeback, by: [planet], out: r}\n", `"planet" is none of`},
+		{"    - {name: a, kind: report, cron: \"@daily\", report: chargeback, month: next, out: r}\n", "neither this nor last"},
+	} {
+		w := newStage(t)
+		w.write("  jobs:\n" + tt.schedule)
+		if _, err := w.options().Load(); err == nil || !strings.Contains(err.Error(), tt.want) || !errors.Is(err, ErrUsage) {
+			t.Errorf("%s: %v, want %q", tt.schedule, err, tt.want)
+		}
+	}
+}

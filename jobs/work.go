@@ -30,6 +30,10 @@ func RunJob(ctx context.Context, cfg *Config, env Env, job JobConfig, logical ti
 		defer cancel()
 	}
 	cfg = job.of(cfg)
+	// A job makes no lake: one that isn't there was lost, and an empty one in its place would hide that.
+	if err := needLake(cfg.Lake); err != nil {
+		return nil, err
+	}
 	switch job.Kind {
 	case KindExport, KindLookback:
 		return Export(ctx, cfg, env, ExportOptions{Wait: true, Span: Span{Covered: job.Kind == KindLookback}})
@@ -80,7 +84,11 @@ func closeDue(ctx context.Context, cfg *Config, env Env, job JobConfig, logical 
 	last := previousMonth(logical.In(job.calendar.Location()))
 	var res *Result
 	for month := first; month <= last; month = schemas.NextMonth(month) {
-		if res, _, err = Close(ctx, cfg, env, CloseOptions{Month: month, Wait: true}); err != nil {
+		each := env
+		if month < last { // the time is done when its last month is
+			each.Job.Logical = time.Time{}
+		}
+		if res, _, err = Close(ctx, cfg, each, CloseOptions{Month: month, Wait: true}); err != nil {
 			return res, err
 		}
 	}
@@ -93,11 +101,18 @@ func closeDue(ctx context.Context, cfg *Config, env Env, job JobConfig, logical 
 	})
 }
 
+// FindingsError says that a check of the lake found something.
+type FindingsError struct {
+	Count int
+	First load.Finding
+}
+
+func (e *FindingsError) Error() string {
+	return fmt.Sprintf("verify found %d things wrong with the lake, the first: %s: %s", e.Count, e.First.Check, e.First.Detail)
+}
+
 // verifyLake checks the lake; findings fail the run.
 func verifyLake(ctx context.Context, cfg *Config, env Env) (*Result, error) {
-	if err := needLake(cfg.Lake); err != nil {
-		return nil, err
-	}
 	return underLock(ctx, cfg, env, "verify", true, func(ctx context.Context, lake *load.Lake, _ *Result) error {
 		report, err := lake.Verify(ctx, load.VerifyOptions{TransformVersion: transform.Version})
 		if err != nil {
@@ -111,7 +126,7 @@ func verifyLake(ctx context.Context, cfg *Config, env Env) (*Result, error) {
 			env.Logger.Error("verify", "check", f.Check, "account", f.Account, "date", f.Date, "path", f.Path, "detail", f.Detail, "hint", f.Hint)
 		}
 		if n := len(report.Findings); n > 0 {
-			return &Hint{Err: fmt.Errorf("verify found %d things wrong with the lake, the first: %s: %s", n, report.Findings[0].Check, report.Findings[0].Detail),
+			return &Hint{Err: &FindingsError{Count: n, First: report.Findings[0]},
 				Hint: "usagelake verify lists them, usagelake verify --repair mends what can be mended"}
 		}
 		return nil
@@ -121,9 +136,6 @@ func verifyLake(ctx context.Context, cfg *Config, env Env) (*Result, error) {
 // writeReport writes a job's report of the month that logical lies in, or of the one before, to OUT/NAME-MONTH.FORMAT.
 // The file is replaced whole.
 func writeReport(ctx context.Context, cfg *Config, env Env, job JobConfig, logical time.Time) (*Result, error) {
-	if err := needLake(cfg.Lake); err != nil {
-		return nil, err
-	}
 	local := logical.In(job.calendar.Location())
 	month := schemas.MonthOf(dateOf(local))
 	if job.Month == "last" {

@@ -25,6 +25,7 @@ var may = map[string][]string{
 	"jobs/alert":         {"schemas"},
 	"jobs":               {"schemas", "extract", "transform", "transform/allocate", "load", "load/report", "jobs/calendar", "jobs/alert"},
 	"jobs/serve":         {"schemas", "load", "jobs"},
+	"deploy/release":     {},
 	"cmd/usagelake":      {"schemas", "extract", "extract/portal", "transform", "load", "load/report", "jobs", "jobs/alert", "jobs/serve"},
 }
 

@@ -241,7 +241,7 @@ allows, archives the answers as they came, and writes Parquet files and a DuckDB
 	}
 	for _, c := range []*cobra.Command{
 		a.demoCommand(), a.exportCommand(), a.rebuildCommand(), a.verifyCommand(), a.statusCommand(), a.queryCommand(),
-		a.balanceCommand(), a.reportCommand(), a.allocationCommand(), a.closeCommand(), a.scheduleCommand(), a.alertCommand(), a.pruneCommand(), a.simulateCommand(), a.initCommand(), a.doctorCommand(), a.versionCommand(),
+		a.balanceCommand(), a.reportCommand(), a.allocationCommand(), a.closeCommand(), a.scheduleCommand(), a.alertCommand(), a.pruneCommand(), a.simulateCommand(), a.initCommand(), a.doctorCommand(), a.versionCommand(), a.manCommand(),
 	} {
 		c.Long += "\n\n" + exitHelp
 		root.AddCommand(c)

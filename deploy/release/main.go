@@ -214,12 +214,17 @@ func (b *build) architecture(ctx context.Context, arch, program, native string, 
 	for _, f := range []string{"LICENSE", "README.md", "CHANGELOG.md", "SECURITY.md"} {
 		files[f] = f
 	}
-	for _, dir := range []string{"docs", "deploy/systemd", "deploy/kubernetes"} {
+	for _, dir := range []string{"docs", "deploy"} {
 		err := filepath.WalkDir(dir, func(path string, d os.DirEntry, err error) error {
-			if err == nil && d.Type().IsRegular() {
+			switch {
+			case err != nil:
+				return err
+			case path == filepath.Join("deploy", "release"): // this program
+				return filepath.SkipDir
+			case d.Type().IsRegular():
 				files[filepath.ToSlash(path)] = path
 			}
-			return err
+			return nil
 		})
 		if err != nil {
 			return nil, err
