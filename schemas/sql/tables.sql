@@ -49,7 +49,7 @@ COMMENT ON COLUMN partitions.total_amount IS 'Sum of total_amount over the day''
 COMMENT ON COLUMN partitions.discount_amount IS 'Sum of discount_amount over the day''s records; NULLs left out.';
 COMMENT ON COLUMN partitions.amount IS 'Sum of amount over the day''s records; NULLs left out.';
 COMMENT ON COLUMN partitions.file_sha256 IS 'SHA-256 of the Parquet file the rows were read from.';
-COMMENT ON COLUMN partitions.quarantine_sha256 IS 'SHA-256 of the quarantine''s Parquet file; NULL if nothing is quarantined.';
+COMMENT ON COLUMN partitions.quarantine_sha256 IS 'SHA-256 of the quarantine''s Parquet file; NULL if nothing is quarantined, or retention deleted the file.';
 
 CREATE TABLE usage (
     account VARCHAR NOT NULL,
