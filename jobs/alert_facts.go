@@ -22,15 +22,16 @@ import (
 // gatherer asks what the rules ask, of what the lake's files say, without a lock.
 type gatherer struct {
 	cfg   *Config
-	lake  *load.Lake
+	lake  *load.Lake // nil if it can't be opened
 	now   time.Time
 	today schemas.Date
 	found []alert.Finding
 }
 
-// gather finds what the rules are there to find. unknown are the rules whose facts can't be had; if that is because
-// something is broken there is a finding of it. The error is ctx's.
-func gather(ctx context.Context, cfg *Config, env Env, lake *load.Lake, now time.Time, in AlertInput, memory *alertMemory) (_ []alert.Finding, unknown map[string]bool, _ error) {
+// gather finds what the rules are there to find. unknown are the rules whose facts can't be had, or not all of them; if
+// that is because something is broken there is a finding of it. broken is why there is no lake, nil if there is one. The
+// error is ctx's.
+func gather(ctx context.Context, cfg *Config, env Env, lake *load.Lake, broken error, now time.Time, in AlertInput, memory *alertMemory) (_ []alert.Finding, unknown map[string]bool, _ error) {
 	g := &gatherer{cfg: cfg, lake: lake, now: now, today: schemas.DateOf(now)}
 	unknown = map[string]bool{}
 	bySource := map[string][]AlertRule{}
@@ -40,6 +41,10 @@ func gather(ctx context.Context, cfg *Config, env Env, lake *load.Lake, now time
 	}
 	if in.ConfigError != "" {
 		g.builtIn(ruleConfig, "reload", "the config was changed and can't be used, what was loaded before goes on: "+brief(in.ConfigError), map[string]string{"error": clip(in.ConfigError, mostDetail)})
+	}
+	if broken != nil {
+		g.withoutLake(broken, bySource[sourceJournal], in.Failures, unknown)
+		return g.found, unknown, nil
 	}
 	for _, s := range []struct {
 		source string
@@ -77,6 +82,20 @@ func gather(ctx context.Context, cfg *Config, env Env, lake *load.Lake, now time
 		}
 	}
 	return g.found, unknown, nil
+}
+
+// withoutLake finds what can be told without one: that it is gone, which jobs could not begin, and which keys expire.
+// Nothing else is known, nor whether what was told of files that can't be read is over.
+func (g *gatherer) withoutLake(broken error, ofJournal []AlertRule, unbegun []JobFailure, unknown map[string]bool) {
+	var names []string
+	for _, r := range g.cfg.Alerts.Rules {
+		unknown[r.Name] = true
+		names = append(names, r.Name)
+	}
+	unknown[ruleFacts] = true
+	g.ofJournal(ofJournal, nil, unbegun)
+	g.builtIn(ruleFacts, "lake", fmt.Sprintf("the lake can't be opened, so nothing is known of %s: %s", orNone(names), brief(broken.Error())),
+		map[string]string{"error": clip(broken.Error(), mostDetail), "rules": strings.Join(names, ", ")})
 }
 
 // all is an error of every rule.
@@ -224,27 +243,30 @@ func (g *gatherer) gaps(r AlertRule, account string, have []schemas.Window) {
 
 // ---- the journal
 
+// journal asks the journal. If it can't be read there are the findings that need no journal.
 func (g *gatherer) journal(rules []AlertRule, unbegun []JobFailure) error {
 	before := g.lake.Holder()
 	runs, err := g.lake.Runs()
-	if err != nil {
-		return err
-	}
 	after := g.lake.Holder()
-	for i, run := range runs {
-		if run.Status == schemas.StatusRunning && (before == nil || before.PID != run.PID) && (after == nil || after.PID != run.PID) {
-			runs[i].Status, runs[i].Error = schemas.StatusInterrupted, "it never ended: it was killed, or the machine went down"
+	for i := range runs {
+		if run := &runs[i]; !underWay(runs, i, before) && !underWay(runs, i, after) && run.Status == schemas.StatusRunning {
+			run.Status, run.Error = schemas.StatusInterrupted, "it never ended: it was killed, or the machine went down"
 		}
 	}
+	g.ofJournal(rules, runs, unbegun)
+	return err
+}
+
+func (g *gatherer) ofJournal(rules []AlertRule, runs []schemas.Run, unbegun []JobFailure) {
 	for _, r := range rules {
 		if r.Kind == AlertFailed {
-			g.failed(r, runs, unbegun)
+			g.unbegun(r, runs, unbegun)
+			g.failed(r, runs)
 			continue
 		}
 		g.refused(r, runs)
 		g.expiring(r)
 	}
-	return nil
 }
 
 // jobOf is what a run's failures count for: its job of the schedule, or else its command. "" is nothing: a job that is no
@@ -265,14 +287,44 @@ func (g *gatherer) jobOf(run schemas.Run) string {
 // forgotten is how long after its last run a command that no schedule repeats counts as failing.
 const forgotten = 7 * 24 * time.Hour
 
-func (g *gatherer) failed(r AlertRule, runs []schemas.Run, unbegun []JobFailure) {
-	after := max(1, r.After)
-	for _, f := range unbegun {
-		if f.Attempts >= after {
-			g.add(r, alert.Finding{Subject: "job " + f.Job, Summary: fmt.Sprintf("job %s could not begin: %s", f.Job, brief(f.Error)),
-				Details: map[string]string{"job": f.Job, "status": schemas.StatusFailed, "error": clip(f.Error, mostDetail), "in_a_row": strconv.Itoa(f.Attempts), "at": instant(f.At)}})
+// unbegun finds the jobs that could not begin, and neither did begin since nor were done by hand.
+func (g *gatherer) unbegun(r AlertRule, runs []schemas.Run, failures []JobFailure) {
+	for _, f := range failures {
+		i := slices.IndexFunc(g.cfg.Schedule.Jobs, func(j JobConfig) bool { return j.Name == f.Job })
+		if i < 0 || f.Attempts < max(1, r.After) {
+			continue
+		}
+		failed := schemas.Run{Job: f.Job, Command: g.cfg.Schedule.Jobs[i].Kind}
+		if slices.ContainsFunc(runs, func(run schemas.Run) bool { return run.EndedAt.After(f.At) && g.mends(run, failed) }) {
+			continue
+		}
+		g.add(r, alert.Finding{Subject: "job " + f.Job, Summary: fmt.Sprintf("job %s could not begin: %s", f.Job, brief(f.Error)),
+			Details: map[string]string{"job": f.Job, "status": schemas.StatusFailed, "error": clip(f.Error, mostDetail), "in_a_row": strconv.Itoa(f.Attempts), "at": instant(f.At)}})
+	}
+}
+
+// mends says that a run makes good one that failed before it: it is done, and of the same job, or one of them was by hand
+// and did the same for each account that the other had failed for.
+func (g *gatherer) mends(run, failed schemas.Run) bool {
+	switch {
+	case run.Status != schemas.StatusDone:
+		return false
+	case run.Job != "" && failed.Job != "":
+		return run.Job == failed.Job
+	case run.Command != failed.Command:
+		return false
+	}
+	for _, a := range failed.Accounts {
+		if a.Status != schemas.StatusDone && slices.Contains(g.cfg.names(), a.Account) &&
+			!slices.ContainsFunc(run.Accounts, func(m schemas.RunAccount) bool { return m.Account == a.Account && m.Status == schemas.StatusDone }) {
+			return false
 		}
 	}
+	return true
+}
+
+func (g *gatherer) failed(r AlertRule, runs []schemas.Run) {
+	after := max(1, r.After)
 	type tally struct {
 		last  schemas.Run
 		times int
@@ -280,6 +332,11 @@ func (g *gatherer) failed(r AlertRule, runs []schemas.Run, unbegun []JobFailure)
 	var order []string
 	tallies := map[string]*tally{}
 	for _, run := range runs {
+		for _, t := range tallies {
+			if t.times > 0 && g.mends(run, t.last) {
+				t.times = 0
+			}
+		}
 		job := g.jobOf(run)
 		if job == "" || run.Status == schemas.StatusRunning || run.Status == schemas.StatusStopped {
 			continue
@@ -316,14 +373,25 @@ func (g *gatherer) failed(r AlertRule, runs []schemas.Run, unbegun []JobFailure)
 	}
 }
 
+// refused finds the keys that were refused, by command: a key may do for one and not for another. A command that no job
+// runs may never be asked again, so a job whose requests were answered since shows that the account's key is good, and
+// else the refusal is forgotten.
 func (g *gatherer) refused(r AlertRule, runs []schemas.Run) {
-	last := map[[2]string]schemas.RunAccount{}
-	at := map[[2]string]time.Time{}
+	type answer struct {
+		schemas.RunAccount
+		run int // its place in runs
+	}
+	last := map[[2]string]answer{}
+	accepted := map[string]int{} // by account, the last run of a job whose requests were answered
 	var order [][2]string
-	for _, run := range runs {
+	for i, run := range runs {
 		for _, a := range run.Accounts {
 			switch a.Status {
-			case schemas.StatusDone, schemas.StatusPartial, schemas.StatusFailed, schemas.StatusRefused:
+			case schemas.StatusDone, schemas.StatusPartial:
+				if run.Job != "" && a.Requests > 0 {
+					accepted[a.Account] = i
+				}
+			case schemas.StatusFailed, schemas.StatusRefused:
 			default:
 				continue // it did not get so far as to tell
 			}
@@ -331,15 +399,32 @@ func (g *gatherer) refused(r AlertRule, runs []schemas.Run) {
 			if _, ok := last[key]; !ok {
 				order = append(order, key)
 			}
-			last[key], at[key] = a, run.StartedAt
+			last[key] = answer{a, i}
 		}
 	}
 	for _, key := range order {
-		if a := last[key]; a.Status == schemas.StatusRefused && g.covers(r, a.Account) {
-			g.add(r, alert.Finding{Subject: a.Account + " refused by " + key[1], Summary: fmt.Sprintf("the key of account %s was refused (%s, %s): %s", a.Account, key[1], minute(at[key]), brief(a.Error)),
-				Details: map[string]string{"account": a.Account, "command": key[1], "started_at": instant(at[key]), "error": clip(a.Error, mostDetail)}})
+		a, command := last[key], key[1]
+		if a.Status != schemas.StatusRefused || !g.covers(r, a.Account) {
+			continue
 		}
+		at := runs[a.run].StartedAt
+		f := alert.Finding{Subject: a.Account + " refused by " + command, Summary: fmt.Sprintf("the key of account %s was refused (%s, %s): %s", a.Account, command, minute(at), brief(a.Error)),
+			Details: map[string]string{"account": a.Account, "command": command, "started_at": instant(at), "error": clip(a.Error, mostDetail)}}
+		if !g.scheduled(command, a.Account) {
+			f.Until = at.Add(forgotten)
+			if accepted[a.Account] > a.run || !g.now.Before(f.Until) {
+				continue
+			}
+		}
+		g.add(r, f)
 	}
+}
+
+// scheduled says whether a job runs a command for an account.
+func (g *gatherer) scheduled(command, account string) bool {
+	return slices.ContainsFunc(g.cfg.Schedule.Jobs, func(j JobConfig) bool {
+		return j.Kind == command && (j.Accounts == nil || slices.Contains(j.Accounts, account))
+	})
 }
 
 func (g *gatherer) expiring(r AlertRule) {

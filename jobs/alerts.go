@@ -202,8 +202,8 @@ func (r ReceiverConfig) validate() []error {
 	if r.Format != "" && r.Format != alert.FormatJSON && r.Format != alert.FormatSlack {
 		bad("format: %q is neither %s nor %s", r.Format, alert.FormatJSON, alert.FormatSlack)
 	}
-	if len(r.Command) > 0 && r.Command[0] == "" {
-		bad("command: the program's name is empty")
+	if r.Command != nil && (len(r.Command) == 0 || r.Command[0] == "") {
+		bad("command: the program's name is empty: write [/usr/local/bin/notify], or leave the key out")
 	}
 	if r.Timeout > Duration(time.Minute) {
 		bad("timeout: %s is more than a minute", time.Duration(r.Timeout))
@@ -226,6 +226,16 @@ func (r AlertRule) validate(receivers, accounts, budgets []string) []error {
 	}
 	if r.Severity != "" && r.Severity != alert.Warning && r.Severity != alert.Critical {
 		bad("severity: %q is neither %s nor %s", r.Severity, alert.Warning, alert.Critical)
+	}
+	for _, list := range []struct {
+		key   string
+		given []string
+		all   string
+	}{{"to", r.To, "every receiver"}, {"accounts", r.Accounts, "every account"}, {"budgets", r.Budgets, "every budget"},
+		{"thresholds", r.Thresholds, "the budget's own"}, {"scopes", r.Scopes, "every scope"}} {
+		if list.given != nil && len(list.given) == 0 {
+			bad("%s: the list is empty, so that nobody would ever be told: name one, or leave the key out for %s", list.key, list.all)
+		}
 	}
 	among("to", r.To, receivers, "receiver")
 	i := slices.IndexFunc(alertKinds, func(k alertKind) bool { return k.name == r.Kind })
@@ -331,8 +341,9 @@ type AlertInput struct {
 	ConfigError string
 	// Failures are jobs whose last run failed before the journal could say so, because it could not begin.
 	Failures []JobFailure
-	// Memory keeps what could not be written to the lake, of a daemon that checks again and again; nil: nothing does, and
-	// while the lake can't be written to each check tells everything anew.
+	// Memory keeps what is remembered of alerts, of a daemon that checks again and again; with it a check goes on without a
+	// lake. nil: nothing does, a lake that can't be opened is an error, and while one can't be written to each check tells
+	// everything anew.
 	Memory *AlertMemory
 }
 
@@ -344,10 +355,11 @@ type JobFailure struct {
 	At       time.Time
 }
 
-// AlertMemory is what a daemon remembers of alerts while it can't write to the lake. The zero value is ready.
+// AlertMemory is what a daemon remembers of alerts when the lake can't be read or written to. The zero value is ready.
 type AlertMemory struct {
-	mu   sync.Mutex
-	kept *alertMemory
+	mu        sync.Mutex
+	last      *alertMemory // as the last check left it; nil before the first
+	unwritten bool         // the lake doesn't have it so
 }
 
 // AlertReport is what came of a check.
@@ -370,7 +382,8 @@ const deliverWithin = 90 * time.Second
 
 // CheckAlerts finds out what the rules say now, and tells the receivers of what began, goes on or is over. It takes no
 // lock that a run needs. The report is there even with an error, which is of the lake or of ctx: what a receiver didn't
-// take is in the report, and is tried again by later checks.
+// take is in the report, and is tried again by later checks. That the lake can't be written to keeps nothing from being
+// told, and in a daemon nor does it that the lake can't be opened: that is told, too.
 func CheckAlerts(ctx context.Context, cfg *Config, env Env, in AlertInput) (report AlertReport, err error) {
 	defer schemas.Guard(&err)
 	now := env.Now().UTC()
@@ -378,19 +391,24 @@ func CheckAlerts(ctx context.Context, cfg *Config, env Env, in AlertInput) (repo
 	if !cfg.Alerts.Set() {
 		return report, nil
 	}
-	lake, err := openAlerts(cfg, env)
-	if err != nil {
-		return report, err
+	lake, broken := openAlerts(cfg, env)
+	if broken != nil && in.Memory == nil {
+		return report, broken
 	}
-	unlock, err := lake.LockState(ctx, alertsState)
-	if errors.Is(err, load.ErrStateHeld) {
-		report.Held = true
-		return report, nil
+	unwritable := broken
+	if lake != nil {
+		var unlock func() error
+		switch unlock, unwritable = lake.LockState(ctx, alertsState); {
+		case errors.Is(unwritable, load.ErrStateHeld):
+			report.Held = true
+			return report, nil
+		case unwritable == nil:
+			defer func() { _ = unlock() }()
+		}
 	}
-	if err != nil {
-		return report, err
+	if stopped := context.Cause(ctx); stopped != nil {
+		return report, stopped
 	}
-	defer func() { _ = unlock() }()
 	memory, written := readAlerts(lake, env, in.Memory)
 	var before []byte // what is on the disk, if that is known
 	if written {
@@ -399,7 +417,7 @@ func CheckAlerts(ctx context.Context, cfg *Config, env Env, in AlertInput) (repo
 		}
 	}
 
-	findings, unknown, err := gather(ctx, cfg, env, lake, now, in, &memory)
+	findings, unknown, err := gather(ctx, cfg, env, lake, broken, now, in, &memory)
 	if err != nil {
 		return report, err
 	}
@@ -407,7 +425,7 @@ func CheckAlerts(ctx context.Context, cfg *Config, env Env, in AlertInput) (repo
 	if report.Notifications == nil {
 		report.Notifications = []alert.Notification{}
 	}
-	dir, err := filepath.Abs(lake.Dir())
+	dir, err := filepath.Abs(cfg.Lake)
 	if err != nil {
 		return report, err
 	}
@@ -416,16 +434,16 @@ func CheckAlerts(ctx context.Context, cfg *Config, env Env, in AlertInput) (repo
 		env.Logger.Error("an alert message is given up", "receiver", m.To, "message", m.ID, "of", m.At, "notifications", len(m.Notifications), "error", m.Error)
 	}
 	// What is to be sent is written down before it is sent. If it can't be, it is sent all the same: a full disk is what
-	// people must hear of.
-	var errs []error
+	// people must hear of, and a lake that became read-only, or is gone. Without the lock nothing is written.
+	errs := []error{unwritable}
 	write := func() {
 		after, err := json.Marshal(memory)
-		if err == nil && !slices.Equal(before, after) {
+		if err == nil && unwritable == nil && !slices.Equal(before, after) {
 			if err = lake.WriteState(alertsState, memory); err == nil {
 				before = after
 			}
 		}
-		in.Memory.keep(memory, err)
+		in.Memory.keep(memory, err != nil || !slices.Equal(before, after))
 		errs = append(errs, err)
 	}
 	write()
@@ -443,43 +461,48 @@ func CheckAlerts(ctx context.Context, cfg *Config, env Env, in AlertInput) (repo
 }
 
 func openAlerts(cfg *Config, env Env) (*load.Lake, error) {
-	lake, err := load.Open(cfg.Lake, load.Options{FS: env.FS, Logger: env.Logger, Group: cfg.LakeAccess == AccessGroup})
+	lake, err := load.Open(cfg.Lake, cfg.LakeOptions(env))
 	return lake, NoLake(err)
 }
 
-// readAlerts reads what is remembered; written says that it stands so in the lake. If it can't be read everything is told
-// anew, rather than anything lost.
+// readAlerts reads what is remembered; written says that it stands so in the lake, which is nil if it can't be opened. If
+// nothing can be read everything is told anew, rather than anything lost.
 func readAlerts(lake *load.Lake, env Env, kept *AlertMemory) (_ alertMemory, written bool) {
+	var last *alertMemory
 	if kept != nil {
 		kept.mu.Lock()
 		defer kept.mu.Unlock()
-		if kept.kept != nil {
-			return *kept.kept, false
+		if last = kept.last; last != nil && (kept.unwritten || lake == nil) {
+			return *last, false
 		}
+	}
+	if lake == nil {
+		return alertMemory{}, false
 	}
 	var m alertMemory
 	_, err := lake.ReadState(alertsState, &m)
 	if err == nil && m.Version > alert.StateVersion {
 		err = fmt.Errorf("its version is %d, this program knows %d", m.Version, alert.StateVersion)
 	}
-	if err != nil {
-		env.Logger.Warn("what was told of alerts can't be read; all that is found now is told anew", "error", err)
-		return alertMemory{}, false
+	switch {
+	case err == nil:
+		return m, true
+	case last != nil:
+		env.Logger.Warn("what was told of alerts can't be read; it is remembered, and written anew", "error", err)
+		return *last, false
 	}
-	return m, true
+	env.Logger.Warn("what was told of alerts can't be read; all that is found now is told anew", "error", err)
+	return alertMemory{}, false
 }
 
-// keep remembers what could not be written, and forgets it once it could.
-func (k *AlertMemory) keep(m alertMemory, err error) {
+// keep remembers what a check left.
+func (k *AlertMemory) keep(m alertMemory, unwritten bool) {
 	if k == nil {
 		return
 	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	k.kept = nil
-	if err != nil {
-		k.kept = &m
-	}
+	k.last, k.unwritten = &m, unwritten
 }
 
 // ActiveAlerts lists the alerts that fire, as the last check left them. It needs no lock.

@@ -36,6 +36,8 @@ func TestEveryMistakeInAlertsIsNamed(t *testing.T) {
 		{"{name: a, log: true, format: slack}", "", "for webhooks alone"},
 		{"{name: a, webhook_env: U, format: xml}", "", `format: "xml" is neither json nor slack`},
 		{"{name: a, command: ['']}", "", "the program's name is empty"},
+		{"{name: a, command: []}", "", "the program's name is empty"},
+		{"{name: a, log: true, command: []}", "", "the program's name is empty"},
 		{"{name: a, log: true, timeout: 2m}", "", "timeout: 2m0s is more than a minute"},
 		{"{name: a, log: true, url: x}", "", "unknown key alerts.receivers[0].url"},
 		{"", "{name: r, kind: gap}", "there is nobody to tell"},
@@ -43,6 +45,11 @@ func TestEveryMistakeInAlertsIsNamed(t *testing.T) {
 		{"{name: a, log: true}", "{name: r, kind: gap}, {name: r, kind: gap}", "another rule has it too"},
 		{"{name: a, log: true}", "{name: r, kind: gaps}", `kind: "gaps" is not one of balance, runway, budget,`},
 		{"{name: a, log: true}", "{name: r, kind: gap, to: [b]}", `to: no receiver "b": there is a`},
+		{"{name: a, log: true}", "{name: r, kind: gap, to: []}", "to: the list is empty"},
+		{"{name: a, log: true}", "{name: r, kind: gap, accounts: []}", "accounts: the list is empty"},
+		{"{name: a, log: true}", "{name: r, kind: budget, budgets: []}", "budgets: the list is empty"},
+		{"{name: a, log: true}", "{name: r, kind: budget, thresholds: []}", "thresholds: the list is empty"},
+		{"{name: a, log: true}", "{name: r, kind: anomaly, scopes: []}", "scopes: the list is empty"},
 		{"{name: a, log: true}", "{name: r, kind: gap, severity: bad}", `severity: "bad" is neither`},
 		{"{name: a, log: true}", "{name: r, kind: gap, accounts: [bee]}", `accounts: no account "bee": there is acme`},
 		{"{name: a, log: true}", "{name: r, kind: gap, below: '3'}", "below: a rule of kind gap doesn't take it, but within, accounts"},
@@ -362,7 +369,7 @@ func TestWhatThePublishedFileSaysIsTold(t *testing.T) {
 			for _, err := range w.cfg.Alerts.validate(w.cfg.names(), w.cfg.Budgets) {
 				t.Fatal(err)
 			}
-			found, unknown, err := gather(t.Context(), w.cfg, w.env, lake, now, AlertInput{}, &alertMemory{})
+			found, unknown, err := gather(t.Context(), w.cfg, w.env, lake, nil, now, AlertInput{}, &alertMemory{})
 			if err != nil || len(unknown) > 0 {
 				t.Fatalf("%v, %v, %+v", err, unknown, found)
 			}
@@ -536,6 +543,272 @@ func TestAFullDiskKeepsNobodyFromBeingToldOnce(t *testing.T) {
 	wantTold(t, h)
 	if active, err := ActiveAlerts(w.cfg); err != nil || len(active) != 2 {
 		t.Errorf("what was told is not written down: %+v, %v", active, err)
+	}
+}
+
+// A lake that became read-only, or belongs to somebody else, has no lock to take.
+func TestALakeThatCantBeLockedKeepsNobodyFromBeingToldOnce(t *testing.T) {
+	w := newWorld(t, settings{perDay: 20})
+	h := w.alerted(AlertRule{Name: "late", Kind: AlertFreshness, OlderThan: Duration(time.Hour)})
+	w.export(span(18, 19))
+	lock := filepath.Join(w.cfg.Lake, "journal", "alerts.lock")
+	if err := os.Mkdir(lock, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	check := func(in AlertInput) {
+		t.Helper()
+		if _, err := CheckAlerts(t.Context(), w.cfg, w.env, in); !errors.Is(err, syscall.EISDIR) {
+			t.Errorf("%v", err)
+		}
+	}
+	check(AlertInput{})
+	wantTold(t, h, "firing late | acme")
+	daemon := AlertInput{Memory: &AlertMemory{}}
+	for range 3 {
+		check(daemon)
+	}
+	wantTold(t, h, "firing late | acme")
+	if active, err := ActiveAlerts(w.cfg); err != nil || len(active) > 0 {
+		t.Errorf("it was written without the lock: %+v, %v", active, err)
+	}
+	if err := os.Remove(lock); err != nil {
+		t.Fatal(err)
+	}
+	w.check(daemon)
+	wantTold(t, h)
+	if active, err := ActiveAlerts(w.cfg); err != nil || len(active) != 1 {
+		t.Errorf("what was told is not written down: %+v, %v", active, err)
+	}
+}
+
+func TestADaemonTellsThatItsLakeIsGoneAndNothingElseIsOver(t *testing.T) {
+	w := newWorld(t, settings{perDay: 20})
+	w.cfg.Schedule.Jobs = []JobConfig{{Name: "nightly", Kind: KindExport}}
+	h := w.alerted(AlertRule{Name: "late", Kind: AlertFreshness, OlderThan: Duration(time.Hour)}, AlertRule{Name: "failed", Kind: AlertFailed}, AlertRule{Name: "key", Kind: AlertKey})
+	w.export(span(18, 19))
+	db := filepath.Join(w.cfg.Lake, "usage.duckdb")
+	if err := os.WriteFile(db, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	w.cfg.Alerts.Rules = append(w.cfg.Alerts.Rules, AlertRule{Name: "low", Kind: AlertBalance, Below: "1"})
+	in := AlertInput{Memory: &AlertMemory{}}
+	w.check(in)
+	wantTold(t, h, "firing (facts) | published file", "firing late | acme")
+
+	away := w.cfg.Lake + "-away"
+	if err := os.Rename(w.cfg.Lake, away); err != nil {
+		t.Fatal(err)
+	}
+	w.cfg.Accounts[0].KeyExpires = w.now().Format(time.DateOnly)
+	in.Failures = []JobFailure{{Job: "nightly", Attempts: 1, Error: "no lake", At: w.now()}}
+	for range 2 {
+		report, err := CheckAlerts(t.Context(), w.cfg, w.env, in)
+		if !errors.Is(err, load.ErrNoLake) || len(report.Firing) != 5 {
+			t.Errorf("%v, %+v", err, report.Firing)
+		}
+	}
+	wantTold(t, h, "firing (facts) | lake", "firing failed | job nightly", "firing key | acme expires "+w.cfg.Accounts[0].KeyExpires)
+	if _, err := os.Stat(w.cfg.Lake); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("a check made the lake: %v", err)
+	}
+	if _, err := CheckAlerts(t.Context(), w.cfg, w.env, AlertInput{}); !errors.Is(err, load.ErrNoLake) {
+		t.Errorf("%v", err)
+	}
+	wantTold(t, h) // who typed it sees it
+
+	if err := os.Rename(away, w.cfg.Lake); err != nil {
+		t.Fatal(err)
+	}
+	in.Failures = nil
+	w.check(in)
+	wantTold(t, h, "over (facts) | lake", "over failed | job nightly")
+	if active, err := ActiveAlerts(w.cfg); err != nil || len(active) != 3 {
+		t.Errorf("what was told is not written down: %+v, %v", active, err)
+	}
+}
+
+// What a daemon told stands in the lake; if that can't be read any more, the daemon knows it still.
+func TestADaemonRemembersWhatADamagedLakeForgets(t *testing.T) {
+	w := newWorld(t, settings{perDay: 20})
+	h := w.alerted(AlertRule{Name: "late", Kind: AlertFreshness, OlderThan: Duration(time.Hour)})
+	w.export(span(18, 19))
+	in := AlertInput{Memory: &AlertMemory{}}
+	w.check(in)
+	wantTold(t, h, "firing late | acme")
+	if err := os.WriteFile(filepath.Join(w.cfg.Lake, "journal", "alerts.json"), []byte("{"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	w.check(in)
+	wantTold(t, h)
+	if active, err := ActiveAlerts(w.cfg); err != nil || len(active) != 1 {
+		t.Errorf("it is not written anew: %+v, %v", active, err)
+	}
+}
+
+// The journal's rules say what needs no journal, even if it can't be read.
+func TestAJobThatCantBeginIsToldWithoutAJournal(t *testing.T) {
+	w := newWorld(t, settings{perDay: 20})
+	w.cfg.Schedule.Jobs = []JobConfig{{Name: "nightly", Kind: KindExport}, {Name: "hourly", Kind: KindLookback}}
+	h := w.alerted(AlertRule{Name: "failed", Kind: AlertFailed})
+	w.export(span(18, 19))
+	lake, err := load.Open(w.cfg.Lake, load.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := lake.AppendRun(schemas.Run{RunID: "r", Job: "hourly", Command: "lookback", StartedAt: w.now(), EndedAt: w.now(), Status: schemas.StatusFailed}); err != nil {
+		t.Fatal(err)
+	}
+	w.check(AlertInput{})
+	wantTold(t, h, "firing failed | job hourly")
+	path := filepath.Join(w.cfg.Lake, "journal", "runs.jsonl")
+	if err := errors.Join(os.Remove(path), os.Mkdir(path, 0o700)); err != nil {
+		t.Fatal(err)
+	}
+	w.check(AlertInput{Failures: []JobFailure{{Job: "nightly", Attempts: 1, Error: "the journal can't be written", At: w.now()}}})
+	wantTold(t, h, "firing (facts) | journal", "firing failed | job nightly")
+}
+
+func TestAFailureThatWasMadeGoodIsOver(t *testing.T) {
+	now := time.Date(2026, 12, 20, 0, 0, 0, 0, time.UTC)
+	cfg := &Config{Accounts: []Account{{Name: "acme"}, {Name: "bee"}}}
+	cfg.Schedule.Jobs = []JobConfig{{Name: "close", Kind: KindClose}, {Name: "nightly", Kind: KindExport}, {Name: "hourly", Kind: KindExport}}
+	run := func(hour int, job, command, status string, accounts ...string) schemas.Run {
+		r := schemas.Run{Job: job, Command: command, Status: status, StartedAt: now.Add(time.Duration(hour-24) * time.Hour)}
+		r.EndedAt = r.StartedAt.Add(time.Minute)
+		for _, a := range accounts {
+			name, how, _ := strings.Cut(a, " ")
+			r.Accounts = append(r.Accounts, schemas.RunAccount{Account: name, Status: how})
+		}
+		return r
+	}
+	failure := func(hour int, job string) []JobFailure {
+		return []JobFailure{{Job: job, Attempts: 1, Error: "no key", At: now.Add(time.Duration(hour-24) * time.Hour)}}
+	}
+	for _, x := range []struct {
+		name    string
+		runs    []schemas.Run
+		unbegun []JobFailure
+		want    []string
+	}{
+		{"a job could not begin", nil, failure(1, "nightly"), []string{"job nightly"}},
+		{"its job was removed", nil, failure(1, "gone"), nil},
+		{"it was done since, by usagelake schedule --once", []schemas.Run{run(2, "nightly", "export", "done")}, failure(1, "nightly"), nil},
+		{"or by hand", []schemas.Run{run(2, "", "export", "done", "acme done")}, failure(1, "nightly"), nil},
+		{"it was done before", []schemas.Run{run(0, "nightly", "export", "done")}, failure(1, "nightly"), []string{"job nightly"}},
+		{"another job of the kind was done", []schemas.Run{run(2, "hourly", "export", "done")}, failure(1, "nightly"), []string{"job nightly"}},
+		{"another command was", []schemas.Run{run(2, "", "rebuild", "done")}, failure(1, "nightly"), []string{"job nightly"}},
+		{"it was stopped since", []schemas.Run{run(2, "nightly", "export", "stopped")}, failure(1, "nightly"), []string{"job nightly"}},
+		{"a job failed", []schemas.Run{run(1, "close", "close", "failed")}, nil, []string{"job close"}},
+		{"somebody did it by hand", []schemas.Run{run(1, "close", "close", "failed"), run(2, "", "close", "done")}, nil, nil},
+		{"somebody did it before", []schemas.Run{run(1, "", "close", "done"), run(2, "close", "close", "failed")}, nil, []string{"job close"}},
+		{"somebody tried it", []schemas.Run{run(1, "close", "close", "failed"), run(2, "", "close", "failed")}, nil, []string{"job close"}},
+		{"somebody did another thing", []schemas.Run{run(1, "close", "close", "failed"), run(2, "", "close --reopen", "done")}, nil, []string{"job close"}},
+		{"by hand for the account that had failed", []schemas.Run{run(1, "nightly", "export", "partial", "acme failed", "bee done"), run(2, "", "export", "done", "acme done")}, nil, nil},
+		{"by hand for another one", []schemas.Run{run(1, "nightly", "export", "partial", "acme failed", "bee done"), run(2, "", "export", "done", "bee done")}, nil, []string{"job nightly"}},
+		{"the account that had failed is gone", []schemas.Run{run(1, "nightly", "export", "partial", "gone failed", "bee done"), run(2, "", "export", "done", "bee done")}, nil, nil},
+		{"a job made good what was tried by hand", []schemas.Run{run(1, "", "export", "failed", "acme failed"), run(2, "nightly", "export", "done", "acme done")}, nil, nil},
+		{"it failed again", []schemas.Run{run(1, "nightly", "export", "failed"), run(2, "", "export", "done"), run(3, "nightly", "export", "failed")}, nil, []string{"job nightly"}},
+	} {
+		g := &gatherer{cfg: cfg, now: now, today: schemas.DateOf(now)}
+		g.ofJournal([]AlertRule{{Name: "failed", Kind: AlertFailed}}, x.runs, x.unbegun)
+		var got []string
+		for _, f := range g.found {
+			got = append(got, f.Subject)
+		}
+		if !slices.Equal(got, x.want) {
+			t.Errorf("%s: %q, want %q", x.name, got, x.want)
+		}
+	}
+}
+
+func TestARefusedKeyIsForgottenWhereNobodyAsksAgain(t *testing.T) {
+	now := time.Date(2026, 12, 20, 0, 0, 0, 0, time.UTC)
+	run := func(daysAgo int, job, command, account, status string, requests int64) schemas.Run {
+		return schemas.Run{Job: job, Command: command, StartedAt: now.AddDate(0, 0, -daysAgo), Accounts: []schemas.RunAccount{{Account: account, Status: status, RunCounts: schemas.RunCounts{Requests: requests}}}}
+	}
+	for _, x := range []struct {
+		name string
+		runs []schemas.Run
+		want []string
+	}{
+		{"refused by hand", []schemas.Run{run(6, "", "balance", "acme", "refused", 1)}, []string{"acme refused by balance"}},
+		{"a week ago", []schemas.Run{run(7, "", "balance", "acme", "refused", 1)}, nil},
+		{"accepted since", []schemas.Run{run(6, "", "balance", "acme", "refused", 1), run(5, "", "balance", "acme", "done", 1)}, nil},
+		{"a job's export was accepted since", []schemas.Run{run(6, "", "balance", "acme", "refused", 1), run(5, "nightly", "export", "acme", "done", 9)}, nil},
+		{"or part of it", []schemas.Run{run(6, "", "balance", "acme", "refused", 1), run(5, "nightly", "export", "acme", "partial", 9)}, nil},
+		{"before", []schemas.Run{run(6, "nightly", "export", "acme", "done", 9), run(5, "", "balance", "acme", "refused", 1)}, []string{"acme refused by balance"}},
+		{"another account's", []schemas.Run{run(6, "", "balance", "acme", "refused", 1), run(5, "nightly", "export", "bee", "done", 9)}, []string{"acme refused by balance"}},
+		{"without a request", []schemas.Run{run(6, "", "balance", "acme", "refused", 1), run(5, "nightly", "prune", "acme", "done", 0)}, []string{"acme refused by balance"}},
+		// Timers that ask both again and again, with a key that isn't let see the balance: it must not be over and fire in turn.
+		{"an export that no schedule runs", []schemas.Run{run(2, "", "balance", "acme", "refused", 1), run(1, "", "export", "acme", "done", 9)}, []string{"acme refused by balance"}},
+		{"a job asks again, however late", []schemas.Run{run(90, "monthly", "lookback", "acme", "refused", 1), run(5, "nightly", "export", "acme", "done", 9)}, []string{"acme refused by lookback"}},
+		{"a job of other accounts does not", []schemas.Run{run(90, "monthly", "lookback", "bee", "refused", 1)}, nil},
+	} {
+		cfg := &Config{Accounts: []Account{{Name: "acme"}, {Name: "bee"}}}
+		cfg.Schedule.Jobs = []JobConfig{{Name: "nightly", Kind: KindExport}, {Name: "monthly", Kind: KindLookback, Accounts: []string{"acme"}}}
+		g := &gatherer{cfg: cfg, now: now, today: schemas.DateOf(now)}
+		g.ofJournal([]AlertRule{{Name: "key", Kind: AlertKey}}, x.runs, nil)
+		var got []string
+		for _, f := range g.found {
+			got = append(got, f.Subject)
+		}
+		if !slices.Equal(got, x.want) {
+			t.Errorf("%s: %q, want %q", x.name, got, x.want)
+		}
+	}
+}
+
+// In a container each process has the PID 1, so the one that holds the lake seems to be the one that was killed.
+func TestARunThatWasKilledIsNotUnderWayForItsPID(t *testing.T) {
+	w := newWorld(t, settings{})
+	w.cfg.Schedule.Jobs = []JobConfig{{Name: "nightly", Kind: KindExport}}
+	h := w.alerted(AlertRule{Name: "failed", Kind: AlertFailed})
+	lake, err := load.Create(w.cfg.Lake, load.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	begin := func(id string) (unlock func() error) {
+		t.Helper()
+		unlock, err := lake.Lock(t.Context(), "export", true)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := lake.AppendRun(schemas.Run{RunID: id, Job: "nightly", Command: "export", PID: os.Getpid(), StartedAt: w.now(), Status: schemas.StatusRunning}); err != nil {
+			t.Fatal(err)
+		}
+		return unlock
+	}
+	statuses := func() (out []string) {
+		t.Helper()
+		st, err := ReadStatus(t.Context(), w.cfg.Lake, "", w.now())
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, r := range st.Runs {
+			out = append(out, r.Status)
+		}
+		return out
+	}
+	unlock := begin("a")
+	w.check(AlertInput{})
+	wantTold(t, h)
+	if got := statuses(); !slices.Equal(got, []string{schemas.StatusRunning}) {
+		t.Errorf("%q", got)
+	}
+	for _, id := range []string{"b", "c"} {
+		if err := unlock(); err != nil { // killed
+			t.Fatal(err)
+		}
+		w.check(AlertInput{})
+		unlock = begin(id)
+		w.check(AlertInput{})
+	}
+	wantTold(t, h, "firing failed | job nightly")
+	if got := statuses(); !slices.Equal(got, []string{schemas.StatusRunning, schemas.StatusInterrupted, schemas.StatusInterrupted}) {
+		t.Errorf("%q", got)
+	}
+	if err := unlock(); err != nil {
+		t.Fatal(err)
 	}
 }
 

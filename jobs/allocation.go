@@ -45,7 +45,7 @@ func CheckAllocation(ctx context.Context, cfg *Config, month *schemas.Date) (*Al
 		return nil, err
 	}
 	out := &AllocationCheck{Rules: cfg.Allocation.Rules, Digest: rules.Digest(), Costs: []RuleCost{}}
-	lake, err := load.Open(cfg.Lake, load.Options{})
+	lake, err := load.Open(cfg.Lake, cfg.LakeOptions(Env{}))
 	if err != nil && !errors.Is(err, load.ErrNoLake) {
 		return nil, err
 	}
@@ -228,7 +228,7 @@ func Explain(ctx context.Context, cfg *Config, id string) ([]Explanation, error)
 	if err != nil {
 		return nil, err
 	}
-	lake, err := load.Open(cfg.Lake, load.Options{})
+	lake, err := load.Open(cfg.Lake, cfg.LakeOptions(Env{}))
 	if err != nil {
 		return nil, NoLake(err)
 	}

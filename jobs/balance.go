@@ -121,9 +121,9 @@ type LastBalance struct {
 	Balance, DaysLeft string // exact decimals; DaysLeft, at the burn of the last 7 days, is "" if nothing burns or it isn't known
 }
 
-// LastBalances reads them from the published file of the lake in dir; none if nothing is published yet.
-func LastBalances(ctx context.Context, dir string) ([]LastBalance, error) {
-	lake, err := load.Open(dir, load.Options{})
+// LastBalances reads them from the published file of cfg's lake; none if nothing is published yet.
+func LastBalances(ctx context.Context, cfg *Config) ([]LastBalance, error) {
+	lake, err := load.Open(cfg.Lake, cfg.LakeOptions(Env{}))
 	if errors.Is(err, load.ErrNoLake) {
 		return nil, nil
 	}

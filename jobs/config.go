@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -16,6 +17,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"github.com/usagelake/usagelake/extract"
+	"github.com/usagelake/usagelake/load"
 	"github.com/usagelake/usagelake/schemas"
 )
 
@@ -75,6 +77,8 @@ type Config struct {
 	Journal    JournalConfig    `yaml:"journal"`
 	Budgets    []BudgetConfig   `yaml:"budgets"`
 	Invoices   []string         `yaml:"invoices"` // CSV files
+	// What DuckDB may use.
+	DuckDB DuckDBConfig `yaml:"duckdb"`
 	// What runs by itself: docs/operators.md.
 	Schedule ScheduleConfig `yaml:"schedule"`
 	Prune    PruneConfig    `yaml:"prune"`
@@ -101,6 +105,29 @@ type ExportConfig struct {
 	Settle       Duration `yaml:"settle"`        // nothing younger is exported
 	Lookback     Duration `yaml:"lookback"`      // so far back days are asked again
 	RefetchEvery Duration `yaml:"refetch_every"` // so often the days of the lookback are fetched anew
+}
+
+// DuckDBConfig is what the engine that builds and asks usage.duckdb may use.
+type DuckDBConfig struct {
+	Memory  string `yaml:"memory"`  // beyond it, it spills to disk; "" is load.DefaultMemoryLimit
+	Threads int    `yaml:"threads"` // 0: as many as there are processors
+}
+
+var memorySize = regexp.MustCompile(`^[1-9][0-9]*(MB|MiB|GB|GiB)$`)
+
+func (c DuckDBConfig) validate() error {
+	switch {
+	case c.Memory != "" && !memorySize.MatchString(c.Memory):
+		return fmt.Errorf("duckdb.memory: %q is not a size such as 512MB or 4GB", c.Memory)
+	case c.Threads < 0 || c.Threads > 1024:
+		return fmt.Errorf("duckdb.threads: %d is not between 0 and 1024", c.Threads)
+	}
+	return nil
+}
+
+// LakeOptions are how the config's lake is opened.
+func (c *Config) LakeOptions(env Env) load.Options {
+	return load.Options{FS: env.FS, Logger: env.Logger, Group: c.LakeAccess == AccessGroup, Memory: c.DuckDB.Memory, Threads: c.DuckDB.Threads}
 }
 
 // Duration is a time.Duration that YAML spells as 10m, 72h or 7d. Negative ones are refused.
@@ -354,6 +381,9 @@ func (c *Config) validate() error {
 	errs = append(errs, c.Schedule.validate(c.names())...)
 	if c.Prune.Raw == 0 && slices.ContainsFunc(c.Schedule.Jobs, func(j JobConfig) bool { return j.Kind == KindPrune }) {
 		errs = append(errs, errors.New("schedule: a job of kind prune has nothing to go by: set prune: raw: to how long raw files of closed months are kept"))
+	}
+	if err := c.DuckDB.validate(); err != nil {
+		errs = append(errs, err)
 	}
 	if err := c.Prune.validate(); err != nil {
 		errs = append(errs, err)

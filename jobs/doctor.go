@@ -54,7 +54,7 @@ func Doctor(ctx context.Context, cfg *Config, env Env) []Check {
 // cfg is the whole config, whatever the account that is looked at. No check holds a key.
 func Examine(ctx context.Context, cfg *Config, env Env, opts DoctorOptions) []Check {
 	d := &doctor{cfg: cfg, env: env, opts: opts, now: env.Now()}
-	if d.lake, d.lakeErr = load.Open(cfg.Lake, load.Options{Logger: env.Logger}); d.lakeErr == nil {
+	if d.lake, d.lakeErr = load.Open(cfg.Lake, cfg.LakeOptions(env)); d.lakeErr == nil {
 		d.status, d.statusErr = ReadStatus(ctx, cfg.Lake, "", d.now)
 	}
 	d.checkConfig(ctx)

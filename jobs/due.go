@@ -19,7 +19,7 @@ type lakeState struct {
 // readLakeState reads it; no lake is an empty one.
 func readLakeState(cfg *Config, env Env) (lakeState, error) {
 	st := lakeState{covers: map[string]time.Time{}}
-	lake, err := load.Open(cfg.Lake, load.Options{FS: env.FS, Logger: env.Logger})
+	lake, err := load.Open(cfg.Lake, cfg.LakeOptions(env))
 	if errors.Is(err, load.ErrNoLake) {
 		return st, nil
 	}

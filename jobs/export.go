@@ -174,7 +174,7 @@ func underLock(ctx context.Context, cfg *Config, env Env, command string, wait b
 		return nil, err
 	}
 	started := env.Now()
-	lake, err := load.Create(cfg.Lake, load.Options{FS: env.FS, Logger: env.Logger, Group: cfg.LakeAccess == AccessGroup})
+	lake, err := load.Create(cfg.Lake, cfg.LakeOptions(env))
 	if err != nil {
 		return nil, err
 	}

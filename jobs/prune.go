@@ -121,7 +121,7 @@ func Prune(ctx context.Context, cfg *Config, env Env, opts PruneOptions) (*Resul
 	if p.policy == (PruneConfig{}) {
 		return nil, nil, Usage(hint, "there is no policy to prune by: everything is kept for ever")
 	}
-	lake, err := load.Open(cfg.Lake, load.Options{FS: env.FS, Logger: env.Logger}) // prune makes no lake
+	lake, err := load.Open(cfg.Lake, cfg.LakeOptions(env)) // prune makes no lake
 	if err != nil {
 		return nil, nil, NoLake(err)
 	}

@@ -431,7 +431,7 @@ func (s *Scheduler) attempt(ctx context.Context, cfg *Config, job JobConfig, log
 func (s *Scheduler) journal(cfg *Config, job JobConfig, logical, began time.Time, failure error) {
 	run := schemas.Run{RunID: newRunID(began), Command: job.Kind, Job: job.Name, Logical: logical.UTC(), Version: s.env.Version, PID: os.Getpid(),
 		StartedAt: began.UTC(), EndedAt: s.env.Now().UTC(), Status: schemas.StatusFailed, Error: failure.Error()}
-	lake, err := load.Open(cfg.Lake, load.Options{FS: s.env.FS, Logger: s.log, Group: cfg.LakeAccess == AccessGroup})
+	lake, err := load.Open(cfg.Lake, cfg.LakeOptions(s.env))
 	if err == nil {
 		var unlock func() error
 		if unlock, err = lake.Lock(context.Background(), "schedule", false); err == nil {
@@ -601,7 +601,7 @@ func RunOnce(ctx context.Context, cfg *Config, env Env, name string) (*Result, e
 		return nil, err
 	}
 	s := &Scheduler{env: env, log: env.Logger, opts: SchedulerOptions{run: RunJob}}
-	if _, err := load.Create(cfg.Lake, load.Options{FS: env.FS, Logger: env.Logger, Group: cfg.LakeAccess == AccessGroup}); err != nil {
+	if _, err := load.Create(cfg.Lake, cfg.LakeOptions(env)); err != nil {
 		return nil, err
 	}
 	began := env.Now()

@@ -104,12 +104,18 @@ func ReadStatus(ctx context.Context, dir, account string, now time.Time) (*Statu
 	}
 	for i := len(runs) - 1; i >= 0 && len(st.Runs) < lastRuns; i-- {
 		r := runs[i]
-		if r.Status == schemas.StatusRunning && (st.Holder == nil || st.Holder.PID != r.PID) {
+		if r.Status == schemas.StatusRunning && !underWay(runs, i, st.Holder) {
 			r.Status = schemas.StatusInterrupted
 		}
 		st.Runs = append(st.Runs, r)
 	}
 	return st, nil
+}
+
+// underWay says whether the i-th run of a journal may go on still, in the process that holds the lake. Only the last one
+// can, for a run begins under the lock. A PID alone tells little: in a container it is 1 each time.
+func underWay(runs []schemas.Run, i int, holder *load.HeldError) bool {
+	return i == len(runs)-1 && holder != nil && holder.PID == runs[i].PID
 }
 
 func accountStatus(lake *load.Lake, name string, now time.Time) (AccountStatus, error) {

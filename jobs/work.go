@@ -70,7 +70,7 @@ func closeDue(ctx context.Context, cfg *Config, env Env, job JobConfig, logical 
 	if err != nil {
 		return nil, Usage("", "job %s: from: %w", job.Name, err)
 	}
-	lake, err := load.Open(cfg.Lake, load.Options{FS: env.FS, Logger: env.Logger})
+	lake, err := load.Open(cfg.Lake, cfg.LakeOptions(env))
 	if err != nil {
 		return nil, NoLake(err)
 	}

@@ -185,3 +185,10 @@ func nullable[T comparable](v T) driver.Value {
 	}
 	return v
 }
+
+// engine is how the lake's DuckDB is set up, to spill into a directory.
+func (l *Lake) engine(spill string) engine {
+	e := l.duck
+	e.tempDir = spill
+	return e
+}

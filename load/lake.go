@@ -47,11 +47,15 @@ type Options struct {
 	// Group lets the members of the directory's group read what is written from now on: directories of mode 2750 and
 	// files of 0640 in place of 0700 and 0600.
 	Group bool
+	// Memory is what DuckDB may use, such as "512MB"; "" is DefaultMemoryLimit. Beyond it, it spills to disk.
+	Memory  string
+	Threads int // of DuckDB; 0 is GOMAXPROCS
 }
 
 // Lake is a directory of one company's usage: the raw archive, what is derived from it, and the published file.
 // Reading needs no lock. Whoever writes holds the lock.
 type Lake struct {
+	duck   engine
 	group  bool // members of its group may read it
 	dir    string
 	format int
@@ -177,7 +181,7 @@ func (l *Lake) raiseFormat() error {
 }
 
 func newLake(dir string, opts Options) *Lake {
-	l := &Lake{dir: filepath.Clean(dir), fs: opts.FS, log: opts.Logger, group: opts.Group, synced: map[string]bool{}}
+	l := &Lake{dir: filepath.Clean(dir), fs: opts.FS, log: opts.Logger, group: opts.Group, duck: engine{memoryLimit: opts.Memory, threads: opts.Threads}, synced: map[string]bool{}}
 	if l.fs == nil {
 		l.fs = osFS{}
 	}

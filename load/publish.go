@@ -25,12 +25,8 @@ import (
 // PublishOptions of Publish. The zero value works.
 type PublishOptions struct {
 	// Full builds the file from nothing, even if the published one could be brought up to date.
-	Full bool
-	// MemoryLimit is what DuckDB may use, such as "512MB"; "" is DefaultMemoryLimit. Beyond it, it spills into the
-	// lake's temp directory.
-	MemoryLimit string
-	Threads     int    // of DuckDB; 0 is GOMAXPROCS
-	Version     string // of the program
+	Full    bool
+	Version string // of the program
 	// Current is the run that publishes, as it stands: it takes the place of the journal's row of the same id.
 	Current *schemas.Run
 	// Finance is the allocation of cost, and what it is held against.
@@ -123,7 +119,7 @@ type published struct {
 }
 
 func (p *publisher) engine() engine {
-	return engine{memoryLimit: p.opts.MemoryLimit, threads: p.opts.Threads, tempDir: p.lake.path(tempDir, "spill")}
+	return p.lake.engine(p.lake.path(tempDir, "spill"))
 }
 
 func (p *publisher) publish(ctx context.Context) (Published, error) {

@@ -103,7 +103,7 @@ func (l *Lake) openPublished(ctx context.Context, allowed ...string) (*database,
 	}
 	// The lake may be on a file system that can only be read: what spills goes where the system keeps temporary files.
 	spill := filepath.Join(os.TempDir(), fmt.Sprintf("usagelake-query-%d", os.Getpid()))
-	d, err := openDatabase(ctx, engine{tempDir: spill}, l.Database(), true)
+	d, err := openDatabase(ctx, l.engine(spill), l.Database(), true)
 	if err != nil {
 		if ctx.Err() != nil {
 			return nil, nil, ctx.Err()

@@ -27,9 +27,7 @@ type VerifyOptions struct {
 	// version each file names.
 	TransformVersion int
 	// Progress is told what is looked at, and how many of all days are done; nil: nobody is.
-	Progress    func(what string, done, total int)
-	MemoryLimit string // of DuckDB, as in PublishOptions
-	Threads     int    // of DuckDB; 0 is GOMAXPROCS
+	Progress func(what string, done, total int)
 }
 
 // The checks of Verify, the names a Finding goes by.
@@ -166,7 +164,7 @@ func (v *verifier) verify(ctx context.Context) error {
 		total += len(partitions[a])
 	}
 	spill := filepath.Join(os.TempDir(), fmt.Sprintf("usagelake-verify-%d", os.Getpid()))
-	v.d, err = openDatabase(ctx, engine{memoryLimit: v.opts.MemoryLimit, threads: v.opts.Threads, tempDir: spill}, "", false)
+	v.d, err = openDatabase(ctx, v.lake.engine(spill), "", false)
 	if err != nil {
 		return err
 	}

@@ -143,7 +143,7 @@ func (a *app) closedMonths() error {
 	if err != nil {
 		return err
 	}
-	lake, err := load.Open(cfg.Lake, load.Options{Logger: a.log})
+	lake, err := load.Open(cfg.Lake, cfg.LakeOptions(a.env()))
 	if err != nil {
 		return jobs.NoLake(err)
 	}

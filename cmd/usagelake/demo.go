@@ -125,7 +125,7 @@ func (a *app) demoBooks(ctx context.Context, cfg *jobs.Config, env jobs.Env, f d
 			return err
 		}
 	}
-	lake, err := load.Open(cfg.Lake, load.Options{Logger: a.log})
+	lake, err := load.Open(cfg.Lake, cfg.LakeOptions(a.env()))
 	if err != nil {
 		return err
 	}

@@ -78,7 +78,7 @@ In CSV, text that a spreadsheet would take for a formula gets an apostrophe befo
 			if err != nil {
 				return err
 			}
-			lake, err := load.Open(cfg.Lake, load.Options{Logger: a.log})
+			lake, err := load.Open(cfg.Lake, cfg.LakeOptions(a.env()))
 			if err != nil {
 				return jobs.NoLake(err)
 			}

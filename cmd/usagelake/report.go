@@ -94,7 +94,7 @@ it. --from and --to (excluded) are UTC days of usage.`,
 			if err != nil {
 				return err
 			}
-			lake, err := load.Open(cfg.Lake, load.Options{Logger: a.log})
+			lake, err := load.Open(cfg.Lake, cfg.LakeOptions(a.env()))
 			if err != nil {
 				return jobs.NoLake(err)
 			}

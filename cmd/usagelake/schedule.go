@@ -92,7 +92,7 @@ func (a *app) daemon(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	lake, err := load.Create(cfg.Lake, load.Options{Logger: env.Logger, Group: cfg.LakeAccess == jobs.AccessGroup})
+	lake, err := load.Create(cfg.Lake, cfg.LakeOptions(env))
 	if err != nil {
 		return err
 	}
@@ -119,7 +119,7 @@ func (a *app) daemon(ctx context.Context) error {
 		Check: func(ctx context.Context, cfg *jobs.Config, configError string) {
 			_, err := jobs.CheckAlerts(ctx, cfg, env, jobs.AlertInput{ConfigError: configError, Failures: failures.list(), Memory: &memory})
 			if err != nil && ctx.Err() == nil {
-				env.Logger.Error("alerts could not be checked", "error", err)
+				env.Logger.Error("alerts: the lake can't be used as it should", "error", err)
 			}
 		},
 	})
@@ -195,7 +195,7 @@ func (a *app) serveOptions(s *jobs.Scheduler, log *slog.Logger) serve.Options {
 			return jobs.ReadStatus(ctx, s.Config().Lake, "", a.Now())
 		},
 		Balances: func(ctx context.Context) ([]serve.Balance, error) {
-			last, err := jobs.LastBalances(ctx, s.Config().Lake)
+			last, err := jobs.LastBalances(ctx, s.Config())
 			var out []serve.Balance
 			for _, b := range last {
 				out = append(out, serve.Balance{Account: b.Account, Currency: b.Currency, ObservedAt: b.ObservedAt, Balance: b.Balance, DaysLeft: b.DaysLeft})

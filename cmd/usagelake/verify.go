@@ -37,7 +37,7 @@ is left.`,
 			if err != nil {
 				return err
 			}
-			lake, err := load.Open(cfg.Lake, load.Options{Logger: a.log})
+			lake, err := load.Open(cfg.Lake, cfg.LakeOptions(a.env()))
 			if err != nil {
 				return jobs.NoLake(err)
 			}

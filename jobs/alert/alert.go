@@ -99,7 +99,8 @@ type Input struct {
 	// Rules are all there are, by name. An alert of a rule that isn't among them is over.
 	Rules    map[string]Rule
 	Findings []Finding
-	// Unknown are the rules whose facts could not be had: their alerts stay as they are, and nothing is said of them.
+	// Unknown are the rules whose facts could not be had, or not all of them: an alert of theirs that isn't found stays as it
+	// is, and nothing is said of it. What is found counts.
 	Unknown map[string]bool
 }
 
@@ -113,7 +114,7 @@ func Step(now time.Time, before State, in Input) (State, []Notification) {
 		if other, ok := found[f.key()]; ok && other.Level >= f.Level {
 			continue
 		}
-		if _, ok := in.Rules[f.Rule]; ok && !in.Unknown[f.Rule] {
+		if _, ok := in.Rules[f.Rule]; ok {
 			found[f.key()] = f
 		}
 	}

@@ -128,7 +128,8 @@ type Delivery struct {
 // Deliver sends what is due, to the receivers side by side and to each in order, and takes what was sent out of the
 // outbox. A receiver that doesn't answer is left alone until the next check, and what waits behind the message waits with
 // it; a message that was refused lets the others pass. What waits is tried again after a pause that doubles from a minute
-// to an hour, or as long as the receiver asked for. If ctx ends, what is left waits as it is.
+// to an hour, or as long as the receiver asked for. If ctx is cancelled, what is left waits as it is; if its deadline
+// passes, so does what was not begun, and a receiver that was being waited for has failed.
 func (s *State) Deliver(ctx context.Context, now time.Time, receivers []Receiver) []Delivery {
 	now = now.UTC().Round(0)
 	deliveries := make([]Delivery, len(receivers))
@@ -167,7 +168,10 @@ func deliverTo(ctx context.Context, now time.Time, r Receiver, messages []Messag
 			d.Sent++
 			continue
 		}
-		if ctx.Err() == nil { // else it was broken off, and is no failure of the receiver's
+		if errors.Is(ctx.Err(), context.DeadlineExceeded) && errors.Is(err, context.DeadlineExceeded) {
+			err = &SendError{Receiver: r.Name(), Detail: "no answer within the time of a check"}
+		}
+		if !errors.Is(ctx.Err(), context.Canceled) { // else it was broken off, and is no failure of the receiver's
 			m = m.failed(now, err)
 			d.Failed++
 		}

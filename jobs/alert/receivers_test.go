@@ -202,6 +202,43 @@ func TestAWebhookThatHangsIsGivenUpAfterItsTimeout(t *testing.T) {
 	})
 }
 
+// Three attempts of half a minute take longer than a check may: the receiver has failed all the same, and rests.
+func TestAReceiverThatHangsForAWholeCheckHasFailed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		hook := []Receiver{&Webhook{Receiver: "ops", URL: "https://hooks.example/secret", Transport: hangs{}, Now: time.Now, Timeout: 30 * time.Second}}
+		s := State{Outbox: []Message{message("acme"), message("bee")}}
+		deliver := func() Delivery {
+			ctx, cancel := context.WithTimeout(t.Context(), 90*time.Second)
+			defer cancel()
+			return s.Deliver(ctx, time.Now(), hook)[0]
+		}
+		for attempts := 1; attempts <= 2; attempts++ {
+			began := time.Now()
+			d := deliver()
+			if d.Failed != 1 || d.Waiting != 2 || d.Error != "receiver ops: no answer within the time of a check" || time.Since(began) != 90*time.Second {
+				t.Errorf("%+v after %s", d, time.Since(began))
+			}
+			if m := s.Outbox[0]; m.Attempts != attempts || m.NextAt.Before(began.Add(30*time.Second)) || s.Outbox[1].Attempts != 0 {
+				t.Errorf("%+v", s.Outbox)
+			}
+		}
+		time.Sleep(30 * time.Second)
+		if d := deliver(); d.Failed != 1 || s.Outbox[0].Attempts != 3 {
+			t.Errorf("%+v", d)
+		}
+		if d := deliver(); d.Failed != 0 || d.Waiting != 2 || s.Outbox[0].Attempts != 3 {
+			t.Errorf("it is asked without a pause: %+v", d)
+		}
+		time.Sleep(time.Hour)
+		before := s.Outbox[0]
+		ctx, cancel := context.WithCancel(t.Context())
+		time.AfterFunc(time.Second, cancel)
+		if d := s.Deliver(ctx, time.Now(), hook)[0]; d.Failed != 0 || d.Waiting != 2 || s.Outbox[0].Attempts != 3 || s.Outbox[0].NextAt != before.NextAt {
+			t.Errorf("the program was stopped, and the receiver has failed: %+v", d)
+		}
+	})
+}
+
 func TestAWebhookThatCantBeReachedTellsNothingOfItsURL(t *testing.T) {
 	for _, url := range []string{"http://127.0.0.1:1/secret", "https://127.0.0.1:1/secret/path?k=secret"} {
 		w := &Webhook{Receiver: "ops", URL: url, Now: time.Now, Base: time.Millisecond}

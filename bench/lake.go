@@ -1,0 +1,290 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"net/http/httptrace"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/usagelake/usagelake/extract"
+	"github.com/usagelake/usagelake/extract/portal"
+	"github.com/usagelake/usagelake/load"
+	"github.com/usagelake/usagelake/schemas"
+)
+
+// account is the one whose usage the lakes hold, and org its organisation at the simulated Portal.
+const (
+	account = "bench"
+	org     = "0"
+)
+
+// clock is the Portal's in every part that doesn't measure time itself; the lakes' records are of the days before it.
+var clock = time.Date(2026, 11, 20, 12, 0, 0, 0, time.UTC)
+
+func lastDay() time.Time { return clock.Truncate(24 * time.Hour) }
+
+// wire carries requests to a Portal in the same process, without a socket.
+type wire struct{ portal http.Handler }
+
+func (w *wire) RoundTrip(req *http.Request) (*http.Response, error) {
+	if t := httptrace.ContextClientTrace(req.Context()); t != nil && t.WroteRequest != nil {
+		t.WroteRequest(httptrace.WroteRequestInfo{})
+	}
+	rec := httptest.NewRecorder()
+	r := req.Clone(req.Context())
+	r.RemoteAddr = "127.0.0.1:1"
+	w.portal.ServeHTTP(rec, r)
+	return rec.Result(), nil
+}
+
+// newPortal simulates a Portal without a limit whose account has about so many records in the days before the clock's.
+func newPortal(records, days int, now func() time.Time, f portal.Faults) (*portal.Portal, error) {
+	const sample = 200 // a day: volume grows, and weekends are quieter, so what comes is not what is asked for
+	f.Gzip = "off"
+	o := portal.Options{Seed: 11, Now: now, Limit: portal.LimitOptions{Kind: portal.Off}, Faults: f, Orgs: []portal.OrgOptions{{ID: org, RecordsPerDay: sample}}}
+	p, err := portal.New(o)
+	if err != nil {
+		return nil, err
+	}
+	n, _ := p.Total(org, lastDay().AddDate(0, 0, -days), lastDay())
+	o.Orgs[0].RecordsPerDay = sample * float64(records) / float64(max(n, 1))
+	return portal.New(o)
+}
+
+// truth is what the Portal says a lake must hold.
+type truth struct {
+	Records int
+	Net     string // exact
+	Days    int
+}
+
+func readTruth(lake string) (t truth, err error) {
+	b, err := os.ReadFile(lake + ".truth.json")
+	if err != nil {
+		return t, err
+	}
+	return t, json.Unmarshal(b, &t)
+}
+
+// childGenerate makes the raw archive of a lake: pages of the simulated Portal, fetched and sealed as an export does it,
+// at a rate no Portal allows. Nothing is derived from it.
+func childGenerate(ctx context.Context, args []string, out *answer) error {
+	dir := args[0]
+	records, days := atoi(args[1]), atoi(args[2])
+	p, err := newPortal(records, days, func() time.Time { return clock }, portal.Faults{})
+	if err != nil {
+		return err
+	}
+	lake, err := load.Create(dir, load.Options{})
+	if err != nil {
+		return err
+	}
+	c, err := extract.NewClient(extract.Options{Account: account, BaseURL: "https://portal.test" + p.BasePath(), Key: p.Key(org),
+		Transport: &wire{p}, Pacer: extract.NewPacer(1e6, 4)})
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	f := extract.NewFetcher(extract.FetchOptions{Client: c, RunID: "bench-1", Version: "bench"})
+	f.SetCurrency("USD")
+	from := lastDay().AddDate(0, 0, -days)
+	failed, err := f.Fetch(ctx, schemas.Window{Account: account, Start: from, End: lastDay()}.Days(),
+		func(ctx context.Context, s schemas.Seal, pages []schemas.Page) error {
+			_, err := lake.Seal(ctx, s, pages)
+			return err
+		})
+	if err != nil {
+		return err
+	}
+	if len(failed) > 0 {
+		return fmt.Errorf("window failed: %s", failed[0].Error)
+	}
+	t := truth{Days: days}
+	t.Records, t.Net = p.Total(org, from, lastDay())
+	b, err := json.Marshal(t)
+	if err != nil {
+		return err
+	}
+	if err := writeFinance(p, dir+".finance"); err != nil {
+		return err
+	}
+	out.V["records"] = float64(t.Records)
+	return os.WriteFile(dir+".truth.json", b, 0o600)
+}
+
+// writeFinance writes who pays for what: each token's team and its cost centre, and one team shared by all.
+func writeFinance(p *portal.Portal, dir string) error {
+	tokens, centers := "token_id,team\n", "team,cost_center,gl_code\n"
+	var shared string
+	for i, t := range p.Teams(org) {
+		centers += fmt.Sprintf("%s,%s,6%03d\n", t.Name, t.CostCentre, i)
+		for _, token := range t.Tokens {
+			tokens += token + "," + t.Name + "\n"
+		}
+		shared = strings.Join(t.Tokens, ", ")
+	}
+	rules := `version: 1
+tables:
+  tokens: {file: tokens.csv, key: token_id}
+  centers: {file: centers.csv, key: team}
+rules:
+  - id: platform
+    match: {token_id: [` + shared + `]}
+    pool: platform
+  - id: by-token
+    lookup: [tokens, centers]
+pools:
+  platform: {split: cost, to: all}
+`
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	for name, text := range map[string]string{"tokens.csv": tokens, "centers.csv": centers, "allocation.yaml": rules} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// childPages writes the archived pages as DuckDB and the other libraries read them, uncompressed: a page a line in pages/,
+// and a record a line in flat/. A file for each day, and no more than so many records in all, if that isn't 0.
+func childPages(ctx context.Context, args []string, out *answer) error {
+	most := atoi(args[2])
+	n := 0
+	err := eachDay(ctx, args[0], func(p schemas.Partition, windows []schemas.Sealed) error {
+		if most > 0 && n >= most {
+			return nil
+		}
+		pages, err := create(filepath.Join(args[1], "pages", p.Date.String()+".ndjson"))
+		if err != nil {
+			return err
+		}
+		defer pages.Close()
+		flat, err := create(filepath.Join(args[1], "flat", p.Date.String()+".ndjson"))
+		if err != nil {
+			return err
+		}
+		defer flat.Close()
+		for _, w := range windows {
+			for page, err := range w.Pages(ctx) {
+				if err != nil {
+					return err
+				}
+				var doc struct {
+					Data struct {
+						List []json.RawMessage `json:"list"`
+					} `json:"data"`
+				}
+				if err := json.Unmarshal(page.Body, &doc); err != nil {
+					return err
+				}
+				pages.Write(bytes.ReplaceAll(page.Body, []byte("\n"), []byte(" "))) // a line feed in a string is escaped
+				pages.WriteByte('\n')
+				for _, r := range doc.Data.List {
+					flat.Write(r)
+					flat.WriteByte('\n')
+					n++
+				}
+			}
+		}
+		if err := pages.Flush(); err != nil {
+			return err
+		}
+		return flat.Flush()
+	})
+	out.V["records"] = float64(n)
+	return err
+}
+
+type bufferedFile struct {
+	*bufio.Writer
+	io.Closer
+}
+
+func create(path string) (*bufferedFile, error) {
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return nil, err
+	}
+	f, err := os.Create(path)
+	if err != nil {
+		return nil, err
+	}
+	return &bufferedFile{bufio.NewWriterSize(f, 1<<20), f}, nil
+}
+
+// eachDay reads the raw archive of a lake day by day.
+func eachDay(ctx context.Context, dir string, do func(schemas.Partition, []schemas.Sealed) error) error {
+	lake, err := load.Open(dir, load.Options{})
+	if err != nil {
+		return err
+	}
+	days, err := lake.Partitions(account)
+	if err != nil {
+		return err
+	}
+	for _, p := range days {
+		raws, err := lake.Windows(p)
+		if err != nil {
+			return err
+		}
+		var windows []schemas.Sealed
+		for _, r := range raws {
+			s, err := lake.OpenRaw(ctx, p, r)
+			if err != nil {
+				return err
+			}
+			windows = append(windows, s)
+		}
+		if err := do(p, windows); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// treeSize is the sum of the sizes of the files under dir.
+func treeSize(dir string) (n float64, err error) {
+	err = filepath.Walk(dir, func(_ string, info os.FileInfo, err error) error {
+		if err == nil && info.Mode().IsRegular() {
+			n += float64(info.Size())
+		}
+		return err
+	})
+	return n, err
+}
+
+func atoi(s string) int {
+	n, err := strconv.Atoi(s)
+	if err != nil {
+		panic(fmt.Sprintf("%q is no number", s)) // arguments are our own
+	}
+	return n
+}
+
+// generated is the lake of so many records over so many days, made if it isn't there.
+func (b *bench) generated(records, days int) (string, truth, error) {
+	dir := filepath.Join(b.dir, fmt.Sprintf("lake-%d-%d", records, days))
+	if t, err := readTruth(dir); err == nil {
+		return dir, t, nil
+	}
+	if err := os.RemoveAll(dir); err != nil { // half of one
+		return "", truth{}, err
+	}
+	b.say("generate %s records over %d days", thousands(float64(records)), days)
+	if _, err := b.child("generate", dir, strconv.Itoa(records), strconv.Itoa(days)); err != nil {
+		return "", truth{}, err
+	}
+	t, err := readTruth(dir)
+	return dir, t, err
+}
