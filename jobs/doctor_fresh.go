@@ -94,9 +94,9 @@ func (d *doctor) checkRuns(runs []schemas.Run) {
 	last := map[string]schemas.Run{}
 	good := map[string]time.Time{} // when the last one that was done ended
 	bad := map[string]int{}        // how many have failed since
-	for _, r := range runs {
+	for i, r := range runs {
 		running := r.Status == schemas.StatusRunning
-		if running && d.status.Holder != nil && d.status.Holder.PID == r.PID {
+		if running && underWay(runs, i, d.status.Holder) {
 			continue // under way: the lock says so
 		}
 		name := r.Command

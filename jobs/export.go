@@ -88,6 +88,7 @@ func Export(ctx context.Context, cfg *Config, env Env, opts ExportOptions) (*Res
 
 // fetch fetches what opts ask for, derives and publishes. The error is nil if all of it was done.
 func fetch(ctx context.Context, lake *load.Lake, cfg *Config, env Env, opts ExportOptions, clients []*extract.Client, res *Result) error {
+	defer boundHeap(len(cfg.Accounts))()
 	history, err := lake.Runs()
 	if err != nil {
 		return err

@@ -3,8 +3,11 @@ package jobs
 import (
 	"context"
 	"errors"
+	"runtime"
 	"slices"
 	"strings"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/usagelake/usagelake/load"
 	"github.com/usagelake/usagelake/schemas"
@@ -29,6 +32,7 @@ func Rebuild(ctx context.Context, cfg *Config, env Env, opts RebuildOptions) (*R
 		if err != nil {
 			return err
 		}
+		defer boundHeap(len(accounts))()
 		if opts.Account != "" {
 			if !slices.Contains(accounts, opts.Account) {
 				return Usage("usagelake status", "the lake %s holds no account %q: it has %s", lake.Dir(), opts.Account, strings.Join(accounts, ", "))
@@ -42,35 +46,19 @@ func Rebuild(ctx context.Context, cfg *Config, env Env, opts RebuildOptions) (*R
 			if err != nil {
 				return err
 			}
-			for _, p := range partitions {
-				if err := context.Cause(ctx); err != nil {
-					return err
-				}
-				if opts.Phase != nil {
-					opts.Phase("derive " + p.String())
-				}
-				raws, err := lake.Windows(p)
-				if err != nil {
-					return err
-				}
-				footer, err := deriveDay(ctx, lake, p)
-				if err != nil {
-					return err
-				}
+			days, err := rebuildDays(ctx, lake, env, partitions, opts.Phase)
+			if err != nil {
+				return err
+			}
+			for _, d := range days {
 				switch {
-				case load.Frozen(raws):
-					if err := lake.CheckFrozen(p); err != nil {
-						return err
-					}
+				case d.frozen:
 					pruned++
-				case footer.Digest != "":
+				case d.footer.Digest != "":
 					out.DaysWritten++
 				}
-				out.Records += footer.Rows
-				out.Quarantined += footer.Quarantined
-				if err := deriveBalance(ctx, lake, p, env.Logger); err != nil {
-					return err
-				}
+				out.Records += d.footer.Rows
+				out.Quarantined += d.footer.Quarantined
 			}
 			res.Accounts = append(res.Accounts, out)
 			res.RunCounts.Add(out.RunCounts)
@@ -85,6 +73,47 @@ func Rebuild(ctx context.Context, cfg *Config, env Env, opts RebuildOptions) (*R
 		}
 		return nil
 	})
+}
+
+// daysAtOnce is how many days a rebuild derives side by side. Each holds a row group and two windows.
+const daysAtOnce = 2
+
+// rebuilt is a day as it was derived anew. A frozen one is held against what it was when it was pruned.
+type rebuilt struct {
+	footer schemas.DayFooter
+	frozen bool
+}
+
+// rebuildDays derives days anew, some side by side. What it returns is in their order.
+func rebuildDays(ctx context.Context, lake *load.Lake, env Env, days []schemas.Partition, phase func(string)) ([]rebuilt, error) {
+	out := make([]rebuilt, len(days))
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(min(daysAtOnce, runtime.GOMAXPROCS(0)))
+	for i, p := range days {
+		g.Go(func() (err error) {
+			defer schemas.Guard(&err)
+			if err := context.Cause(ctx); err != nil {
+				return err
+			}
+			if phase != nil {
+				phase("derive " + p.String())
+			}
+			raws, err := lake.Windows(p)
+			if err != nil {
+				return err
+			}
+			if out[i].footer, err = deriveDay(ctx, lake, p); err != nil {
+				return err
+			}
+			if out[i].frozen = load.Frozen(raws); out[i].frozen {
+				if err := lake.CheckFrozen(p); err != nil {
+					return err
+				}
+			}
+			return deriveBalance(ctx, lake, p, env.Logger)
+		})
+	}
+	return out, g.Wait()
 }
 
 // needLake says in a helpful way that there is no lake. A raw archive alone will do: a rebuild makes the rest.

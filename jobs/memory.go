@@ -1,0 +1,23 @@
+package jobs
+
+import (
+	"math"
+	"runtime/debug"
+)
+
+// What a run's heap is kept to: the windows and row groups of the days it derives, and what each account has under way. The
+// collector works harder near it rather than let the heap grow to twice what is in use; a run that needs more gets more.
+const (
+	heapOfRun     = 180 << 20
+	heapOfAccount = 4 << 20
+)
+
+// boundHeap keeps the process small while a run of so many accounts goes on, unless GOMEMLIMIT says otherwise. The process
+// has one limit; where runs go on side by side the first one's holds.
+func boundHeap(accounts int) (restore func()) {
+	if debug.SetMemoryLimit(-1) != math.MaxInt64 {
+		return func() {}
+	}
+	debug.SetMemoryLimit(heapOfRun + heapOfAccount*int64(accounts))
+	return func() { debug.SetMemoryLimit(math.MaxInt64) }
+}
