@@ -77,7 +77,7 @@ func drawCalendar(a jobs.AccountStatus, now time.Time) calendar {
 		from = max(first, schemas.DateOf(a.From))
 	}
 	first = from - schemas.Date((int(from.Start().Weekday())+6)%7)
-	c := calendar{Account: a.Account, Height: gridTop + 7*cellStep, Width: gridLeft + (int(monday-first)/7+1)*cellStep}
+	c := calendar{Account: a.Account, Height: gridTop + 7*cellStep, Width: gridLeft + max(2, int(monday-first)/7+1)*cellStep} // a month's name takes two weeks
 	counts := map[string]int{}
 	month := time.Month(0)
 	for d := from; d <= today; d++ {
