@@ -61,6 +61,7 @@ type Lake struct {
 	format int
 	fs     FS
 	log    *slog.Logger
+	coders coders
 
 	seqMu sync.Mutex // held while a sequence number of the raw archive is chosen and taken
 

@@ -726,6 +726,8 @@ func (p *publisher) finish(ctx context.Context, d *database, fresh bool) error {
 		// What the file measures now is what it is held against when it has gathered dead space.
 		return d.exec(ctx, "UPDATE meta SET built_bytes = (SELECT total_blocks * block_size FROM pragma_database_size() WHERE database_name = '"+catalog+"')")
 	}
+	// The instance that wrote the file knows: DuckDB cuts free blocks off the file's end after it wrote how many there
+	// are, so that whoever opens the file later is told of blocks that it hasn't.
 	var bloated bool
 	err = d.conn.QueryRowContext(ctx, `
 		WITH s AS (SELECT block_size * total_blocks AS bytes, block_size * free_blocks AS free FROM pragma_database_size() WHERE database_name = '`+catalog+`'),

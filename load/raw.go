@@ -66,9 +66,6 @@ const (
 	// trailerMagic is the little-endian magic number of a skippable frame.
 	trailerMagic = 0x184D2A5A
 	trailerSize  = 8 + sha256.Size
-
-	// maxDecoder bounds what a compressed frame may ask for; our frames stay at 8 MiB or below.
-	maxDecoder = 64 << 20
 )
 
 // Raw is a sealed file of the raw archive, as its name tells.
@@ -352,7 +349,7 @@ func (l *Lake) seal(ctx context.Context, seal schemas.Seal, pages []schemas.Page
 		return Raw{}, err
 	}
 	defer t.abort()
-	if err := writeRaw(ctx, t, head, lines, pages); err != nil {
+	if err := writeRaw(ctx, &l.coders, t, head, lines, pages); err != nil {
 		return Raw{}, err
 	}
 	if err := t.finish(); err != nil {
@@ -430,11 +427,10 @@ func checkSeal(s schemas.Seal) error {
 }
 
 // writeRaw writes the content of a raw file: the compressed data, then the trailer over it.
-func writeRaw(ctx context.Context, w io.Writer, head []byte, lines [][]byte, pages []schemas.Page) error {
+func writeRaw(ctx context.Context, c *coders, w io.Writer, head []byte, lines [][]byte, pages []schemas.Page) error {
 	sum := sha256.New()
 	buffered := bufio.NewWriterSize(io.MultiWriter(w, sum), 1<<16)
-	// One goroutine: the same input gives the same blocks then, and a seal isn't worth starting more.
-	z, err := zstd.NewWriter(buffered, zstd.WithEncoderConcurrency(1), zstd.WithEncoderLevel(zstd.SpeedDefault), zstd.WithEncoderCRC(true))
+	z, err := c.encoder(buffered)
 	if err != nil {
 		return err
 	}
@@ -453,12 +449,12 @@ func writeRaw(ctx context.Context, w io.Writer, head []byte, lines [][]byte, pag
 		put(lineFeed)
 	}
 	if err != nil {
-		_ = z.Close()
 		return err
 	}
 	if err := z.Close(); err != nil {
 		return err
 	}
+	c.putEncoder(z)
 	if err := buffered.Flush(); err != nil {
 		return err
 	}
@@ -550,14 +546,17 @@ type rawReader struct {
 	raw  Raw
 	size int64     // of the compressed data, without the trailer
 	sum  hash.Hash // of the compressed data so far
-	zstd *zstd.Decoder
-	in   *bufio.Reader
 	line []byte
 	body []byte
+
+	coders *coders
+	zstd   *zstd.Decoder
+	in     *bufio.Reader
+	failed bool // the decoder, or the disk beneath it
 }
 
 func (l *Lake) openRaw(p schemas.Partition, r Raw) (*rawReader, error) {
-	f := &rawReader{path: filepath.Join(l.partition(rawDir, p), r.Name), raw: r, sum: sha256.New()}
+	f := &rawReader{path: filepath.Join(l.partition(rawDir, p), r.Name), raw: r, sum: sha256.New(), coders: &l.coders}
 	file, err := l.fs.Open(f.path)
 	if err != nil {
 		return nil, fmt.Errorf("open raw file: %w", err)
@@ -574,8 +573,7 @@ func (l *Lake) openRaw(p schemas.Partition, r Raw) (*rawReader, error) {
 		return nil, f.damaged("it is cut off", nil)
 	}
 	compressed := io.TeeReader(io.LimitReader(file, f.size), f.sum)
-	f.zstd, err = zstd.NewReader(compressed, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxMemory(maxDecoder), zstd.WithDecoderMaxWindow(maxDecoder))
-	if err != nil {
+	if f.zstd, err = l.coders.decoder(compressed); err != nil {
 		f.close()
 		return nil, fmt.Errorf("open raw file %s: %w", f.path, err)
 	}
@@ -583,10 +581,12 @@ func (l *Lake) openRaw(p schemas.Partition, r Raw) (*rawReader, error) {
 	return f, nil
 }
 
+// close ends the reading. Nothing can be read from f after it; what was read before it stays valid.
 func (f *rawReader) close() {
-	if f.zstd != nil {
-		f.zstd.Close()
+	if f.zstd != nil && !f.failed {
+		f.coders.putDecoder(f.zstd)
 	}
+	f.zstd, f.in = nil, nil
 	_ = f.file.Close()
 }
 
@@ -623,6 +623,7 @@ func (f *rawReader) readLine() ([]byte, error) {
 
 // unreadable tells damage from a disk that failed to answer.
 func (f *rawReader) unreadable(err error) error {
+	f.failed = true
 	var path *fs.PathError
 	switch {
 	case errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF):

@@ -230,7 +230,7 @@ func rewrite(t testing.TB, path string, change func(content []byte) []byte) {
 	_, err = content.ReadFrom(dec) // the trailer is passed over
 	must(t, err)
 	var out bytes.Buffer
-	must(t, writeRaw(t.Context(), &out, change(content.Bytes()), nil, nil))
+	must(t, writeRaw(t.Context(), new(coders), &out, change(content.Bytes()), nil, nil))
 	must(t, os.WriteFile(path, out.Bytes(), fileMode))
 }
 
@@ -428,7 +428,7 @@ func FuzzRaw(f *testing.F) {
 		same := !wrap && bytes.Equal(b, good) || wrap && bytes.Equal(b, content.Bytes())
 		if wrap {
 			var out bytes.Buffer
-			must(t, writeRaw(t.Context(), &out, b, nil, nil))
+			must(t, writeRaw(t.Context(), new(coders), &out, b, nil, nil))
 			b = out.Bytes()
 		}
 		must(t, os.WriteFile(path, b, fileMode))

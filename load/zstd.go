@@ -1,0 +1,52 @@
+package load
+
+import (
+	"io"
+	"sync"
+
+	"github.com/klauspost/compress/zstd"
+)
+
+// maxDecoder bounds what a compressed frame may ask for; our frames stay at 8 MiB or below.
+const maxDecoder = 64 << 20
+
+// coders are the Zstandard coders of the raw archive that wait to be used again: a new decoder clears 8 MiB for its
+// window, a new encoder 16 MiB, and most windows hold less than that. The garbage collector takes those that nobody
+// uses. A coder that met an error isn't given back.
+//
+// Each lake has its own. A coder has a channel inside, and one that was made within a testing/synctest bubble can't be
+// used in another.
+type coders struct {
+	decoders, encoders sync.Pool
+}
+
+// decoder reads what r has compressed, in the goroutine that calls it.
+func (c *coders) decoder(r io.Reader) (*zstd.Decoder, error) {
+	if d, ok := c.decoders.Get().(*zstd.Decoder); ok {
+		return d, d.Reset(r)
+	}
+	return zstd.NewReader(r, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxMemory(maxDecoder), zstd.WithDecoderMaxWindow(maxDecoder))
+}
+
+// putDecoder gives back a decoder, which may stand anywhere in its stream. It must not be used after.
+func (c *coders) putDecoder(d *zstd.Decoder) {
+	if d.Reset(nil) == nil { // lets go of the reader
+		c.decoders.Put(d)
+	}
+}
+
+// encoder compresses into w, in the goroutine that calls it: the same input gives the same blocks then, and a seal isn't
+// worth starting more. An encoder that was used before writes the same bytes as a new one.
+func (c *coders) encoder(w io.Writer) (*zstd.Encoder, error) {
+	if e, ok := c.encoders.Get().(*zstd.Encoder); ok {
+		e.Reset(w)
+		return e, nil
+	}
+	return zstd.NewWriter(w, zstd.WithEncoderConcurrency(1), zstd.WithEncoderLevel(zstd.SpeedDefault), zstd.WithEncoderCRC(true))
+}
+
+// putEncoder gives back an encoder that was closed. It must not be used after.
+func (c *coders) putEncoder(e *zstd.Encoder) {
+	e.Reset(nil) // lets go of the writer
+	c.encoders.Put(e)
+}
