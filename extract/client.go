@@ -1,6 +1,7 @@
 package extract
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"encoding/json"
@@ -194,12 +195,24 @@ type answer struct {
 	attempts  int
 }
 
-// get asks for path once the pacer lets it, and again while that may help. valid, if it isn't nil, looks at an answer
-// whose envelope is good: an error from it makes the answer one that can't be read.
-func (c *Client) get(ctx context.Context, op, path string, query url.Values, priority int64, valid func([]byte) error) (answer, error) {
+// question is a request that may be sent several times.
+type question struct {
+	op       string // for messages
+	path     string
+	query    url.Values
+	priority int64 // lower goes first
+	// valid, if it isn't nil, looks at an answer whose envelope is good: an error from it makes the answer one that can't
+	// be read.
+	valid func([]byte) error
+	// sending, if it isn't nil, is called each time the pacer has let the request through.
+	sending func()
+}
+
+// get asks q once the pacer lets it, and again while that may help.
+func (c *Client) get(ctx context.Context, q question) (answer, error) {
 	budget := c.opts.Retry.start()
 	for {
-		a, err := c.once(ctx, budget, op, path, query, priority, valid)
+		a, err := c.once(ctx, budget, q)
 		if err == nil {
 			a.attempts = budget.attempts + 1
 			return a, nil
@@ -220,7 +233,7 @@ func (c *Client) get(ctx context.Context, op, path string, query url.Values, pri
 			return answer{}, api
 		}
 		c.retries.Add(1)
-		c.log.Debug("asking again", "account", c.opts.Account, "op", op, "attempt", budget.attempts,
+		c.log.Debug("asking again", "account", c.opts.Account, "op", q.op, "attempt", budget.attempts,
 			"status", api.Status, "reason", api.Message, "request_id", api.RequestID, "wait", wait.Round(time.Millisecond))
 		if wait > 0 {
 			timer := time.NewTimer(wait)
@@ -235,9 +248,9 @@ func (c *Client) get(ctx context.Context, op, path string, query url.Values, pri
 }
 
 // once sends one request.
-func (c *Client) once(ctx context.Context, b *budget, op, path string, query url.Values, priority int64, valid func([]byte) error) (a answer, err error) {
+func (c *Client) once(ctx context.Context, b *budget, q question) (a answer, err error) {
 	fail := func(kind error, status int, message string, cause error) *APIError {
-		return &APIError{Account: c.opts.Account, Op: op, Status: status, Kind: kind, Cause: cause,
+		return &APIError{Account: c.opts.Account, Op: q.op, Status: status, Kind: kind, Cause: cause,
 			Message: redact(message, c.opts.Key), Attempts: 1}
 	}
 	if !c.answered.Load() {
@@ -252,7 +265,7 @@ func (c *Client) once(ctx context.Context, b *budget, op, path string, query url
 			}
 		}).Stop()
 	}
-	slot, err := c.pacer.acquire(ctx, priority)
+	slot, err := c.pacer.acquire(ctx, q.priority)
 	if errors.Is(err, errSilent) {
 		return answer{}, fail(ErrTemporary, 0, c.silence(), errSilent)
 	}
@@ -261,11 +274,14 @@ func (c *Client) once(ctx context.Context, b *budget, op, path string, query url
 	}
 	accepted := false
 	defer func() { slot.release(accepted) }()
+	if q.sending != nil {
+		q.sending()
+	}
 
 	ctx, cancel := context.WithTimeout(ctx, c.opts.Timeout)
 	defer cancel()
-	u := c.base.JoinPath(path)
-	u.RawQuery = query.Encode()
+	u := c.base.JoinPath(q.path)
+	u.RawQuery = q.query.Encode()
 	trace := &httptrace.ClientTrace{WroteRequest: func(httptrace.WroteRequestInfo) { slot.written() }}
 	req, err := http.NewRequestWithContext(httptrace.WithClientTrace(ctx, trace), http.MethodGet, u.String(), nil)
 	if err != nil {
@@ -291,7 +307,7 @@ func (c *Client) once(ctx context.Context, b *budget, op, path string, query url
 	defer resp.Body.Close()
 	c.answered.Store(true)
 	c.noteDate(resp, sent)
-	body, err := io.ReadAll(io.LimitReader(resp.Body, c.opts.MaxBody+1))
+	body, err := readBody(resp, c.opts.MaxBody+1)
 	accepted = true // unless the answer turns out to be a 429, in its status or inside
 	defer func() {
 		if accepted {
@@ -306,8 +322,8 @@ func (c *Client) once(ctx context.Context, b *budget, op, path string, query url
 	}
 	env, envErr := readEnvelope(body)
 	if resp.StatusCode == http.StatusOK && envErr == nil && env.ok() {
-		if valid != nil {
-			if err := valid(body); err != nil {
+		if q.valid != nil {
+			if err := q.valid(body); err != nil {
 				e := fail(ErrTemporary, resp.StatusCode, err.Error(), nil)
 				e.RequestID = redact(env.Meta.RequestID, c.opts.Key)
 				return answer{}, e
@@ -326,6 +342,15 @@ func (c *Client) once(ctx context.Context, b *budget, op, path string, query url
 		slot.throttled(wait)
 	}
 	return answer{}, e
+}
+
+// readBody reads an answer, and no more than limit bytes of it.
+func readBody(resp *http.Response, limit int64) ([]byte, error) {
+	var b bytes.Buffer
+	// What a header promises is set aside up to a point only.
+	b.Grow(int(min(max(resp.ContentLength, 0), limit, 1<<20)) + bytes.MinRead)
+	_, err := b.ReadFrom(io.LimitReader(resp.Body, limit))
+	return b.Bytes(), err
 }
 
 // classify makes the error of an answer that isn't a success: by HTTP status, or by meta.code where a 200 holds one.
@@ -482,8 +507,8 @@ func (e envelope) code() int {
 }
 
 // usagePage asks for one page of the records in [start, end], Unix seconds as sent. It also tells what the page lists
-// and how many requests it took.
-func (c *Client) usagePage(ctx context.Context, w schemas.Window, start, end int64, page, size int, priority int64) (schemas.Page, *listing, int, error) {
+// and how many requests it took. sending, if it isn't nil, is called each time the pacer has let the request through.
+func (c *Client) usagePage(ctx context.Context, w schemas.Window, start, end int64, page, size int, priority int64, sending func()) (schemas.Page, *listing, int, error) {
 	q := url.Values{
 		"start_time": {strconv.FormatInt(start, 10)},
 		"end_time":   {strconv.FormatInt(end, 10)},
@@ -492,10 +517,10 @@ func (c *Client) usagePage(ctx context.Context, w schemas.Window, start, end int
 	}
 	op := fmt.Sprintf("GET /usage page %d of %s/%s", page, w.Start.Format(time.RFC3339), w.End.Format(time.RFC3339))
 	var l *listing
-	a, err := c.get(ctx, op, "usage", q, priority, func(body []byte) (err error) {
+	a, err := c.get(ctx, question{op: op, path: "usage", query: q, priority: priority, sending: sending, valid: func(body []byte) (err error) {
 		l, err = readListing(body)
 		return err
-	})
+	}})
 	if err != nil {
 		return schemas.Page{}, nil, 0, err
 	}
@@ -513,7 +538,7 @@ type Balance struct {
 // Balance asks for the balance.
 func (c *Client) Balance(ctx context.Context) (Balance, error) {
 	var b Balance
-	a, err := c.get(ctx, "GET /balance", "balance", nil, 0, func(body []byte) error {
+	a, err := c.get(ctx, question{op: "GET /balance", path: "balance", valid: func(body []byte) error {
 		var doc struct {
 			Data *struct {
 				Balance    json.RawMessage `json:"balance"`
@@ -530,7 +555,7 @@ func (c *Client) Balance(ctx context.Context) (Balance, error) {
 		b.Amount = cmp.Or(plainText(doc.Data.BalanceStr), plainText(doc.Data.Balance))
 		b.Currency = redact(plainText(doc.Data.Currency), c.opts.Key)
 		return nil
-	})
+	}})
 	if err != nil {
 		return Balance{}, err
 	}

@@ -39,6 +39,9 @@ type FetchOptions struct {
 	PageSize int    // 0: DefaultPageSize
 	MaxPages int    // 0: DefaultMaxPages
 	Logger   *slog.Logger
+	// Sealing, if it isn't nil, is how many sinks may be at work at once, of all the Fetchers that share it: a channel with
+	// so much room. A window that waits for its sink is compressed.
+	Sealing chan struct{}
 }
 
 // Fetcher fetches windows of one account, several at a time, each proven complete.
@@ -89,6 +92,7 @@ type progress struct {
 	window   schemas.Window
 	expected int // pages, 0 while unknown
 	done     int
+	asked    int // pages of this pass that the pacer has let through
 }
 
 // NewFetcher makes a Fetcher.
@@ -132,32 +136,34 @@ func (f *Fetcher) Fetch(ctx context.Context, windows []schemas.Window, sink Sink
 		f.changed.Broadcast()
 	})
 	defer stop()
-	for range f.client.pacer.most {
+	for {
+		w, ok := f.take(ctx)
+		if !ok {
+			break
+		}
 		g.Go(func() (err error) {
 			defer schemas.Guard(&err)
-			for {
-				w, ok := f.take(ctx)
-				if !ok {
-					return context.Cause(ctx)
-				}
-				if err := f.handle(ctx, w, sink); err != nil {
-					return err
-				}
-			}
+			return f.handle(ctx, w, sink)
 		})
 	}
+	stopped := context.Cause(ctx)
 	err := g.Wait()
+	if err == nil {
+		err = stopped
+	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	slices.SortFunc(f.failed, func(a, b schemas.FailedWindow) int { return a.Start.Compare(b.Start) })
 	return f.failed, err
 }
 
-// take gives the next window, or false when there is nothing left to do and nobody who might add to it.
+// take gives the next window once it is time for it: when the pacer has let through every page that could be asked for,
+// so that it always has one to send and no more windows are in memory than that takes. It returns false when there is
+// nothing left to do and nobody who might add to it.
 func (f *Fetcher) take(ctx context.Context) (schemas.Window, bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	for len(f.queue) == 0 && len(f.active) > 0 && ctx.Err() == nil {
+	for ctx.Err() == nil && len(f.active) > 0 && (len(f.queue) == 0 || len(f.active) >= f.client.pacer.most || f.waiting()) {
 		f.changed.Wait()
 	}
 	if len(f.queue) == 0 || ctx.Err() != nil {
@@ -171,6 +177,17 @@ func (f *Fetcher) take(ctx context.Context) (schemas.Window, bool) {
 	}
 	f.active[w.Start.Unix()] = &progress{window: w}
 	return w, true
+}
+
+// waiting says that an active window has a page that the pacer hasn't let through. The first page of a window is one;
+// the others are from when the first has told of them. The lock is held.
+func (f *Fetcher) waiting() bool {
+	for _, a := range f.active {
+		if a.asked < max(1, a.expected) {
+			return true
+		}
+	}
+	return false
 }
 
 // foresee splits a window that would hold too much if it is as dense as the last one, or is longer than the server takes.
@@ -205,7 +222,7 @@ func (e *errSplit) Error() string { return fmt.Sprintf("must be split in %d", e.
 func (f *Fetcher) handle(ctx context.Context, w schemas.Window, sink Sink) error {
 	seal, pages, err := f.window(ctx, w)
 	if err == nil {
-		err = sink(ctx, seal, pages)
+		err = f.deliver(ctx, seal, pages, sink)
 		if err == nil {
 			f.records.Add(seal.Records)
 			f.windows.Add(1)
@@ -249,6 +266,18 @@ func (f *Fetcher) handle(ctx context.Context, w schemas.Window, sink Sink) error
 	return nil
 }
 
+// deliver hands a complete window to sink once that may be at work.
+func (f *Fetcher) deliver(ctx context.Context, seal schemas.Seal, pages []schemas.Page, sink Sink) error {
+	if f.opts.Sealing != nil {
+		f.opts.Sealing <- struct{}{} // what is complete is kept, even if the context has ended
+		defer func() { <-f.opts.Sealing }()
+	}
+	if err := unpack(pages); err != nil {
+		return fmt.Errorf("window %s: %w", seal.Window(), err)
+	}
+	return sink(ctx, seal, pages)
+}
+
 // finish takes w off the active ones after change was made, and wakes who waits for work.
 func (f *Fetcher) finish(w schemas.Window, change func()) {
 	f.mu.Lock()
@@ -290,6 +319,7 @@ func (f *Fetcher) window(ctx context.Context, w schemas.Window) (schemas.Seal, [
 			return schemas.Seal{}, nil, fmt.Errorf("window %s: %d passes did not agree on what it holds (the last found %s): %w", w, n, p.describe(), ErrTemporary)
 		}
 		f.log.Debug("window not proven complete, paging through it again", "window", w.String(), "pass", n, "found", p.describe())
+		p.pages = nil // only what they held is compared
 		before = p
 	}
 }
@@ -329,7 +359,7 @@ func (f *Fetcher) whyShort(ctx context.Context, w schemas.Window, p, before *pas
 	small := parts[len(parts)/2]
 	start, end := bounds(small)
 	for try := 1; ; try++ {
-		_, l, _, err := f.client.usagePage(ctx, small, start, end, 1, p.size, w.Start.Unix())
+		_, l, _, err := f.client.usagePage(ctx, small, start, end, 1, p.size, w.Start.Unix(), nil)
 		if err != nil {
 			return err
 		}
@@ -453,6 +483,25 @@ func (f *Fetcher) expect(w schemas.Window, pages int) {
 	}
 }
 
+// begin starts a pass of an active window: nothing of it has been asked for.
+func (f *Fetcher) begin(w schemas.Window) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if a := f.active[w.Start.Unix()]; a != nil {
+		a.expected, a.done, a.asked = 0, 0, 0
+	}
+}
+
+// asking notes that the pacer has let the request for a page of an active window through.
+func (f *Fetcher) asking(w schemas.Window, page int) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if a := f.active[w.Start.Unix()]; a != nil {
+		a.asked = max(a.asked, page)
+		f.changed.Broadcast()
+	}
+}
+
 // arrived counts a page of an active window.
 func (f *Fetcher) arrived(w schemas.Window) {
 	f.pages.Add(1)
@@ -466,7 +515,7 @@ func (f *Fetcher) arrived(w schemas.Window) {
 // Count asks with one small request how much the API holds for the window p's day, with the margins a fetch has.
 func (f *Fetcher) Count(ctx context.Context, w schemas.Window) (Counted, error) {
 	start, end := bounds(w)
-	_, l, _, err := f.client.usagePage(ctx, w, start, end, 1, 1, w.Start.Unix())
+	_, l, _, err := f.client.usagePage(ctx, w, start, end, 1, 1, w.Start.Unix(), nil)
 	if err != nil {
 		return Counted{}, err
 	}

@@ -1,13 +1,16 @@
 package extract
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"maps"
 	"net/http"
+	"sync"
 	"time"
 
+	"github.com/klauspost/compress/s2"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/usagelake/usagelake/schemas"
@@ -19,7 +22,7 @@ type pass struct {
 	size       int   // as asked
 	requests   int   // retries included
 
-	pages    []schemas.Page // the first, and those that brought something new
+	pages    []schemas.Page // packed: the first, and those that brought something new
 	first    *listing
 	last     *listing       // of the last of pages
 	lastLen  int            // records on the highest page asked for
@@ -141,6 +144,7 @@ func same(a, b *int64) bool {
 func (f *Fetcher) pass(ctx context.Context, w schemas.Window) (*pass, error) {
 	p := &pass{keys: map[string]int{}, steady: true}
 	p.start, p.end = bounds(w)
+	f.begin(w)
 	if err := f.firstPage(ctx, w, p); err != nil {
 		return nil, err
 	}
@@ -152,7 +156,7 @@ func (f *Fetcher) pass(ctx context.Context, w schemas.Window) (*pass, error) {
 	if total != nil {
 		if other, ok := f.repeats(w, *total); ok {
 			start, end := bounds(other)
-			_, l, attempts, err := f.client.usagePage(ctx, other, start, end, 1, p.size, w.Start.Unix())
+			_, l, attempts, err := f.client.usagePage(ctx, other, start, end, 1, p.size, w.Start.Unix(), nil)
 			if err != nil {
 				return nil, err
 			}
@@ -239,7 +243,7 @@ func (f *Fetcher) firstPage(ctx context.Context, w schemas.Window, p *pass) erro
 		f.mu.Lock()
 		size := f.pageSize
 		f.mu.Unlock()
-		page, l, attempts, err := f.client.usagePage(ctx, w, p.start, p.end, 1, size, w.Start.Unix())
+		page, l, attempts, err := f.client.usagePage(ctx, w, p.start, p.end, 1, size, w.Start.Unix(), func() { f.asking(w, 1) })
 		p.requests += attempts
 		if err == nil {
 			f.mu.Lock()
@@ -247,6 +251,7 @@ func (f *Fetcher) firstPage(ctx context.Context, w schemas.Window, p *pass) erro
 			f.mu.Unlock()
 			p.size = size
 			f.arrived(w)
+			page.Body = pack(page.Body)
 			p.add(page, l)
 			return nil
 		}
@@ -255,7 +260,7 @@ func (f *Fetcher) firstPage(ctx context.Context, w schemas.Window, p *pass) erro
 		}
 		if probe := (schemas.Window{Account: w.Account, Start: w.Start, End: w.Start.Add(shortRange)}); w.Seconds() > 2*probe.Seconds() {
 			start, end := bounds(probe)
-			_, _, _, probeErr := f.client.usagePage(ctx, probe, start, end, 1, size, w.Start.Unix())
+			_, _, _, probeErr := f.client.usagePage(ctx, probe, start, end, 1, size, w.Start.Unix(), nil)
 			if probeErr == nil {
 				f.mu.Lock()
 				defer f.mu.Unlock()
@@ -306,7 +311,8 @@ func (f *Fetcher) smallerPages(refused int) bool {
 	return false
 }
 
-// turn asks for the pages from to to at once and adds them in order.
+// turn asks for the pages from to to, as many at once as the pacer lets through, and adds them in order. A page that
+// has not been let through is a number: the one after it gets its goroutine when it has.
 func (f *Fetcher) turn(ctx context.Context, w schemas.Window, p *pass, from, to int) error {
 	type got struct {
 		page     schemas.Page
@@ -316,15 +322,26 @@ func (f *Fetcher) turn(ctx context.Context, w schemas.Window, p *pass, from, to 
 	pages := make([]got, to-from+1)
 	g, gctx := errgroup.WithContext(ctx)
 	for i := range pages {
+		if gctx.Err() != nil {
+			break
+		}
+		next := make(chan struct{})
+		sending := sync.OnceFunc(func() {
+			f.asking(w, from+i)
+			close(next)
+		})
 		g.Go(func() (err error) {
+			defer sending()
 			defer schemas.Guard(&err)
 			a := &pages[i]
-			a.page, a.listing, a.attempts, err = f.client.usagePage(gctx, w, p.start, p.end, from+i, p.size, w.Start.Unix())
+			a.page, a.listing, a.attempts, err = f.client.usagePage(gctx, w, p.start, p.end, from+i, p.size, w.Start.Unix(), sending)
 			if err == nil {
 				f.arrived(w)
+				a.page.Body = pack(a.page.Body)
 			}
 			return err
 		})
+		<-next
 	}
 	if err := g.Wait(); err != nil {
 		if ctx.Err() != nil {
@@ -335,6 +352,21 @@ func (f *Fetcher) turn(ctx context.Context, w schemas.Window, p *pass, from, to 
 	for _, a := range pages {
 		p.requests += a.attempts
 		p.add(a.page, a.listing)
+	}
+	return nil
+}
+
+// pack compresses a page for the time that the rest of its window takes: with many accounts it is most of what is in memory.
+func pack(body []byte) []byte { return bytes.Clone(s2.EncodeBetter(nil, body)) }
+
+// unpack undoes pack for all pages of a window.
+func unpack(pages []schemas.Page) error {
+	for i := range pages {
+		body, err := s2.Decode(nil, pages[i].Body)
+		if err != nil {
+			return fmt.Errorf("page %d can't be decompressed: %w", pages[i].Number, err)
+		}
+		pages[i].Body = body
 	}
 	return nil
 }

@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -263,6 +264,38 @@ func TestASecondThatNeverStandsStillFailsAndIsNotSealed(t *testing.T) {
 		}
 		if len(v.seals) != 0 {
 			t.Errorf("a doubt was sealed: %+v", v.seals)
+		}
+	})
+}
+
+func TestSinksThatShareABoundAreNotMoreAtWork(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPortal(t, portal.Options{Limit: portal.LimitOptions{Kind: portal.Off}, Orgs: []portal.OrgOptions{{ID: org, RecordsPerDay: 300}}})
+		sealing := make(chan struct{}, 2)
+		var atWork, most, windows atomic.Int64
+		var wg sync.WaitGroup
+		for range 3 {
+			wg.Go(func() {
+				f := NewFetcher(FetchOptions{Client: newClient(t, p, time.Millisecond, 100), RunID: "r", Sealing: sealing})
+				failed, err := f.Fetch(t.Context(), schemas.Window{Account: "acme", Start: day(1), End: day(11)}.Days(),
+					func(_ context.Context, _ schemas.Seal, pages []schemas.Page) error {
+						if n := atWork.Add(1); n > most.Load() {
+							most.Store(n)
+						}
+						defer atWork.Add(-1)
+						time.Sleep(time.Second)
+						windows.Add(1)
+						_, err := readListing(pages[0].Body)
+						return err
+					})
+				if err != nil || len(failed) > 0 {
+					t.Error(err, failed)
+				}
+			})
+		}
+		wg.Wait()
+		if most.Load() != 2 || windows.Load() != 30 {
+			t.Errorf("%d at once, %d windows; want 2 and 30", most.Load(), windows.Load())
 		}
 	})
 }

@@ -86,6 +86,9 @@ func Export(ctx context.Context, cfg *Config, env Env, opts ExportOptions) (*Res
 	})
 }
 
+// sealsAtOnce is how many windows a run seals at once, of all its accounts: an encoder takes 16 MiB.
+const sealsAtOnce = 4
+
 // fetch fetches what opts ask for, derives and publishes. The error is nil if all of it was done.
 func fetch(ctx context.Context, lake *load.Lake, cfg *Config, env Env, opts ExportOptions, clients []*extract.Client, res *Result) error {
 	defer boundHeap(len(cfg.Accounts))()
@@ -101,10 +104,11 @@ func fetch(ctx context.Context, lake *load.Lake, cfg *Config, env Env, opts Expo
 		announced.Accounts = append(announced.Accounts, a)
 		return lake.AppendRun(announced)
 	}
+	sealing := make(chan struct{}, sealsAtOnce)
 	accounts := make([]*exporter, len(cfg.Accounts))
 	for i, a := range cfg.Accounts {
 		accounts[i] = &exporter{cfg: cfg, account: a, client: clients[i], lake: lake, env: env, opts: opts, runID: res.RunID,
-			log: env.Logger.With("account", a.Name), began: began(history, a.Name), lastRefetch: lastRefetch(history, a.Name),
+			sealing: sealing, log: env.Logger.With("account", a.Name), began: began(history, a.Name), lastRefetch: lastRefetch(history, a.Name),
 			announce: announce, out: schemas.RunAccount{Account: a.Name}}
 	}
 	// A failed disk or a signal stops all; a refused key stops its account alone.
@@ -352,6 +356,7 @@ type exporter struct {
 	began       time.Time
 	lastRefetch time.Time
 	announce    func(schemas.RunAccount) error // journals what an account sets out to do
+	sealing     chan struct{}                  // bounds how many accounts seal at once
 
 	plan    Plan
 	fetcher *extract.Fetcher
@@ -417,7 +422,7 @@ func (x *exporter) export(ctx context.Context) error {
 	}
 	now := x.env.Now()
 	x.plan = plan(x.account.Name, x.opts.Span, s, x.cfg.Export, now, x.began, x.lastRefetch)
-	x.fetcher = extract.NewFetcher(extract.FetchOptions{Client: x.client, RunID: x.runID, Version: x.env.Version,
+	x.fetcher = extract.NewFetcher(extract.FetchOptions{Client: x.client, Sealing: x.sealing, RunID: x.runID, Version: x.env.Version,
 		PageSize: x.account.PageSize, Logger: x.log})
 	if x.opts.Watch != nil {
 		x.opts.Watch(x.plan, x.fetcher.Progress)

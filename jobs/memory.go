@@ -9,7 +9,7 @@ import (
 // collector works harder near it rather than let the heap grow to twice what is in use; a run that needs more gets more.
 const (
 	heapOfRun     = 180 << 20
-	heapOfAccount = 4 << 20
+	heapOfAccount = 1 << 20
 )
 
 // boundHeap keeps the process small while a run of so many accounts goes on, unless GOMEMLIMIT says otherwise. The process
