@@ -76,7 +76,7 @@ func (s sealed) windows() []schemas.Window {
 			out = append(out, r.Window)
 		}
 	}
-	slices.SortFunc(out, func(a, b schemas.Window) int { return a.Start.Compare(b.Start) })
+	slices.SortFunc(out, func(a, b schemas.Window) int { return cmp.Or(a.Start.Compare(b.Start), a.End.Compare(b.End)) })
 	return out
 }
 
