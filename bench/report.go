@@ -169,7 +169,7 @@ func (b *bench) machine() (*report, error) {
 	}
 	r.Memory = fmt.Sprintf("%.0f GiB", procValue("/proc/meminfo", "MemTotal")/(1<<30))
 	if text, err := os.ReadFile("/proc/sys/kernel/osrelease"); err == nil {
-		r.Kernel = strings.TrimSpace(string(text))
+		r.Kernel, _, _ = strings.Cut(strings.TrimSpace(string(text)), "-") // what follows is the distributor's
 	}
 	r.Disk = b.fileSystem()
 	if info, ok := debug.ReadBuildInfo(); ok {
