@@ -200,7 +200,7 @@ func underLock(ctx context.Context, cfg *Config, env Env, command string, wait b
 	switch stopped := context.Cause(ctx); {
 	case errors.As(err, &wrong):
 		res.Status = schemas.StatusFailed
-		env.Logger.Error("a mistake in the program", "panic", fmt.Sprint(wrong.Value), "stack", string(wrong.Stack))
+		logPanic(env.Logger, err)
 	case errors.As(stopped, &late):
 		err, res.Status = stopped, schemas.StatusFailed
 	case stopped != nil:
@@ -228,6 +228,13 @@ func underLock(ctx context.Context, cfg *Config, env Env, command string, wait b
 func guarded(f func() error) (err error) {
 	defer schemas.Guard(&err)
 	return f()
+}
+
+// logPanic logs the stack of a panic that err holds, if it does.
+func logPanic(log *slog.Logger, err error) {
+	if wrong := (*schemas.PanicError)(nil); errors.As(err, &wrong) {
+		log.Error("a mistake in the program", "panic", fmt.Sprint(wrong.Value), "stack", string(wrong.Stack))
+	}
 }
 
 // newRunID names a run: sortable by time, unique by chance.

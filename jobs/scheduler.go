@@ -47,7 +47,7 @@ type Scheduler struct {
 type SchedulerOptions struct {
 	// Load reads the config; it is called at the start and for each reload.
 	Load func() (*Config, error)
-	// Tell is told of each run, as it begins (Result and Err nil, Elapsed 0) and when it has ended; of runs in turn.
+	// Began is told of each run as it begins, Ended when it has ended; of one run after the other.
 	Began func(JobState)
 	Ended func(RunEvent)
 	// Reloaded is told of each reload, with the error of one that was refused.
@@ -63,18 +63,18 @@ type SchedulerOptions struct {
 // scheduled is a job as the scheduler knows it.
 type scheduled struct {
 	JobConfig
-	done     time.Time    // its times up to here are done
-	first    time.Time    // the earliest time that is due; zero if none is
-	logical  time.Time    // the latest time that is due
-	missed   int          // how many are due before it
-	tried    time.Time    // the latest time that a run was for, of those since done
-	attempts int          // failed runs since done
-	failedAt time.Time    // when the last of them ended
-	lasting  bool         // it failed for a reason that doesn't pass by itself
-	nextAt   time.Time    // when it is run next
-	planned  time.Time    // when that was worked out
-	until    time.Time    // and how long it holds: to the next time of the calendar
-	running  bool         //
+	done     time.Time // its times up to here are done
+	first    time.Time // the earliest time that is due; zero if none is
+	logical  time.Time // the latest time that is due
+	missed   int       // how many are due before it
+	tried    time.Time // the latest time that a run was for, of those since done
+	attempts int       // failed runs since done
+	failedAt time.Time // when the last of them ended
+	lasting  bool      // it failed for a reason that doesn't pass by itself
+	nextAt   time.Time // when it is run next
+	planned  time.Time // when that was worked out
+	until    time.Time // and how long it holds: to the next time of the calendar
+	running  bool
 	began    time.Time    // the run that is under way
 	last     *schemas.Run // the last run that ended
 	lastDone time.Time    // when the last one that was done ended
@@ -413,8 +413,8 @@ func needsPerson(err error) bool {
 // attempt runs the job; a panic in it is its error.
 func (s *Scheduler) attempt(ctx context.Context, cfg *Config, job JobConfig, logical time.Time) (res *Result, err error) {
 	defer func() {
-		if wrong := (*schemas.PanicError)(nil); errors.As(err, &wrong) && res == nil {
-			s.log.Error("a mistake in the program", "job", job.Name, "panic", fmt.Sprint(wrong.Value), "stack", string(wrong.Stack))
+		if res == nil { // a run that began has logged it
+			logPanic(s.log.With("job", job.Name), err)
 		}
 	}()
 	defer schemas.Guard(&err)
@@ -568,14 +568,11 @@ func newChecker(ctx context.Context, s *Scheduler) *checker {
 }
 
 func (c *checker) check() {
-	err := guarded(func() error {
+	logPanic(c.s.log, guarded(func() error {
 		st := c.s.State()
 		c.s.opts.Check(c.ctx, c.s.Config(), st.ConfigError)
 		return nil
-	})
-	if wrong := (*schemas.PanicError)(nil); errors.As(err, &wrong) {
-		c.s.log.Error("a mistake in the program", "panic", fmt.Sprint(wrong.Value), "stack", string(wrong.Stack))
-	}
+	}))
 }
 
 // now has a check made; one that waits already is enough.
