@@ -28,13 +28,13 @@ func (d *doctor) checkSchedule() {
 		late := d.now.Sub(j.NextAt)
 		switch {
 		case j.Attempts > 0:
-			d.warn(j.Name, "usagelake status shows why; usagelake schedule --once "+j.Name+" tries it now", "failed %d times in a row, tried again at %s", j.Attempts, stampUTC(j.NextAt))
+			d.warn(j.Name, "usagelake status shows why; usagelake schedule --once "+j.Name+" tries it now", "failed %d times in a row, tried again at %s", j.Attempts, minute(j.NextAt))
 		case late > mostOverdue && j.Last == nil:
 			d.warn(j.Name, "start the daemon: usagelake schedule (systemctl status usagelake)", "never ran; it was due for %s", j.Logical.Format("2006-01-02 15:04 MST"))
 		case late > mostOverdue:
-			d.warn(j.Name, "does the daemon run? usagelake schedule (systemctl status usagelake)", "due since %s and not begun", stampUTC(j.NextAt))
+			d.warn(j.Name, "does the daemon run? usagelake schedule (systemctl status usagelake)", "due since %s and not begun", minute(j.NextAt))
 		default:
-			d.ok(j.Name, "%s, next at %s (%s)", j.Kind, stampUTC(j.NextAt), j.NextAt.In(d.cfg.jobZone(j.Name)).Format("15:04 MST"))
+			d.ok(j.Name, "%s, next at %s (%s)", j.Kind, minute(j.NextAt), j.NextAt.In(d.cfg.jobZone(j.Name)).Format("15:04 MST"))
 		}
 	}
 	if !slices.ContainsFunc(s.Jobs, func(j JobConfig) bool { return j.Kind == KindExport }) {
@@ -59,5 +59,3 @@ func (c *Config) jobZone(name string) *time.Location {
 	}
 	return time.UTC
 }
-
-func stampUTC(t time.Time) string { return t.UTC().Format("2006-01-02 15:04 UTC") }
