@@ -321,10 +321,12 @@ func (f *Fetcher) turn(ctx context.Context, w schemas.Window, p *pass, from, to 
 	}
 	pages := make([]got, to-from+1)
 	g, gctx := errgroup.WithContext(ctx)
+	asked := 0
 	for i := range pages {
 		if gctx.Err() != nil {
 			break
 		}
+		asked++
 		next := make(chan struct{})
 		sending := sync.OnceFunc(func() {
 			f.asking(w, from+i)
@@ -343,10 +345,11 @@ func (f *Fetcher) turn(ctx context.Context, w schemas.Window, p *pass, from, to 
 		})
 		<-next
 	}
-	if err := g.Wait(); err != nil {
-		if ctx.Err() != nil {
-			return context.Cause(ctx)
-		}
+	err := g.Wait()
+	if ctx.Err() != nil && (err != nil || asked < len(pages)) { // all that were asked for may have come, and the rest was not
+		return context.Cause(ctx)
+	}
+	if err != nil {
 		return f.tooDeep(w, from, to, err)
 	}
 	for _, a := range pages {
