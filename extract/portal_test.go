@@ -3,6 +3,7 @@ package extract
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -298,4 +299,41 @@ func TestSinksThatShareABoundAreNotMoreAtWork(t *testing.T) {
 			t.Errorf("%d at once, %d windows; want 2 and 30", most.Load(), windows.Load())
 		}
 	})
+}
+
+// stopper ends a context as a request for a page is sent, and answers it all the same.
+type stopper struct {
+	portal *portal.Portal
+	page   string
+	stop   context.CancelFunc
+}
+
+func (s *stopper) RoundTrip(req *http.Request) (*http.Response, error) {
+	if req.URL.Query().Get("page") == s.page {
+		s.stop()
+	}
+	rec := httptest.NewRecorder()
+	r := req.Clone(context.WithoutCancel(req.Context()))
+	r.RemoteAddr = "127.0.0.1:1"
+	s.portal.ServeHTTP(rec, r)
+	return rec.Result(), nil
+}
+
+// Whenever it is stopped, a window is whole or it isn't yielded.
+func TestAWindowThatIsStoppedBetweenTwoPagesIsNotSealed(t *testing.T) {
+	p := newPortal(t, portal.Options{Orgs: []portal.OrgOptions{{ID: org, RecordsPerDay: 600}}, Limit: portal.LimitOptions{Kind: portal.Off}})
+	for range 200 {
+		ctx, stop := context.WithCancel(t.Context())
+		c, err := NewClient(Options{Account: "acme", BaseURL: "https://portal.test" + p.BasePath(), Key: p.Key(org),
+			Transport: &stopper{p, "3", stop}, Pacer: NewPacer(1000, 0)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		v := &vault{ids: map[string]int{}}
+		_, err = NewFetcher(FetchOptions{Client: c, PageSize: 100}).Fetch(ctx, []schemas.Window{{Account: "acme", Start: day(3), End: day(4)}}, v.sink)
+		if !errors.Is(err, context.Canceled) || len(v.seals) > 0 {
+			t.Fatalf("%v, and %d windows", err, len(v.seals))
+		}
+		stop()
+	}
 }
