@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"github.com/usagelake/usagelake/schemas"
+	"github.com/usagelake/usagelake/schemas/scan"
 )
 
 // Bounds of an answer.
@@ -348,9 +349,10 @@ func (c *Client) once(ctx context.Context, b *budget, q question) (a answer, err
 func readBody(resp *http.Response, limit int64) ([]byte, error) {
 	var b bytes.Buffer
 	// What a header promises is set aside up to a point only.
-	b.Grow(int(min(max(resp.ContentLength, 0), limit, 1<<20)) + bytes.MinRead)
+	b.Grow(int(min(max(resp.ContentLength, 0), limit, 1<<20)) + bytes.MinRead + scan.Padding)
 	_, err := b.ReadFrom(io.LimitReader(resp.Body, limit))
-	return b.Bytes(), err
+	body := b.Bytes()
+	return scan.Pad(body)[:len(body)], err // which those that scan it are glad of
 }
 
 // classify makes the error of an answer that isn't a success: by HTTP status, or by meta.code where a 200 holds one.
@@ -485,10 +487,22 @@ var errNoEnvelope = errors.New("no meta.code in it")
 
 func readEnvelope(body []byte) (envelope, error) {
 	var e envelope
-	if err := json.Unmarshal(body, &e); err != nil {
-		return envelope{}, err
-	}
-	if len(e.Meta.Code) == 0 {
+	var wrong error
+	b := scan.Padded(body)
+	ok := eachOf(b, func(key []byte, i int) int {
+		end := scan.Value(b, i, maxNesting)
+		if end >= 0 && string(key) == "meta" {
+			e = envelope{}
+			wrong = json.Unmarshal(b[i:end], &e.Meta)
+		}
+		return end
+	})
+	switch {
+	case !ok:
+		return envelope{}, errJSON(body)
+	case wrong != nil:
+		return envelope{}, wrong
+	case len(e.Meta.Code) == 0:
 		return e, errNoEnvelope
 	}
 	return e, nil

@@ -327,32 +327,6 @@ func TestAHostThatHasAnsweredOnceIsWaitedForLonger(t *testing.T) {
 	})
 }
 
-func FuzzListing(f *testing.F) {
-	for _, s := range []string{
-		`{"meta":{"code":0},"data":{"list":[{"id":"1","request_time":1},{"id":2},{},7,null,"x"],"total":6}}`,
-		`{"data":{"records":[{"timestamp":1,"tokens":2,"model":"m"}],"total_tokens":"2"}}`,
-		`{"data":{"list":null}}`, `{"data":null}`, `{"data":{}}`, `{"data":{"list":{}}}`, `[]`, ``,
-	} {
-		f.Add([]byte(s))
-	}
-	f.Fuzz(func(t *testing.T, b []byte) {
-		l, err := readListing(b)
-		if (l == nil) == (err == nil) {
-			t.Fatalf("%v, %v", l, err)
-		}
-		if _, err := readEnvelope(b); err != nil && l != nil && !errors.Is(err, errNoEnvelope) && !strings.Contains(err.Error(), "json: cannot unmarshal") {
-			t.Fatalf("a listing without an envelope: %v", err)
-		}
-		if l != nil {
-			for _, k := range l.keys {
-				if k == "" {
-					t.Fatal("a record without a key")
-				}
-			}
-		}
-	})
-}
-
 func FuzzRetryAfter(f *testing.F) {
 	for _, s := range []string{"", "5", "-1", "99999999999999999999", "Wed, 21 Oct 2026 07:28:00 GMT", "soon"} {
 		f.Add(s)

@@ -24,9 +24,9 @@ type pass struct {
 
 	pages    []schemas.Page // packed: the first, and those that brought something new
 	first    *listing
-	last     *listing       // of the last of pages
-	lastLen  int            // records on the highest page asked for
-	keys     map[string]int // how often each came
+	last     *listing            // of the last of pages
+	lastLen  int                 // records on the highest page asked for
+	keys     map[recordKey]int32 // how often each came
 	rows     int
 	distinct int   // records: rows less those whose id had come before
 	tokens   int64 // of summary records
@@ -104,7 +104,7 @@ func (p *pass) add(page schemas.Page, l *listing) {
 	p.tokens += l.sum
 	for _, k := range l.keys {
 		// What has no id is one of its own each time it comes; an id counts once.
-		if p.keys[k] == 0 || l.summary || k[0] == noID {
+		if p.keys[k] == 0 || l.summary || !k.hasID() {
 			p.distinct++
 		}
 		p.keys[k]++
@@ -142,7 +142,7 @@ func same(a, b *int64) bool {
 
 // pass pages through w once.
 func (f *Fetcher) pass(ctx context.Context, w schemas.Window) (*pass, error) {
-	p := &pass{keys: map[string]int{}, steady: true}
+	p := &pass{keys: map[recordKey]int32{}, steady: true}
 	p.start, p.end = bounds(w)
 	f.begin(w)
 	if err := f.firstPage(ctx, w, p); err != nil {

@@ -77,14 +77,14 @@ func newClient(t *testing.T, p *portal.Portal, latency time.Duration, rate float
 type vault struct {
 	mu    sync.Mutex
 	seals []schemas.Seal
-	ids   map[string]int // of records within their windows
+	ids   map[recordKey]int // of records within their windows
 }
 
 func (v *vault) sink(_ context.Context, s schemas.Seal, pages []schemas.Page) error {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	v.seals = append(v.seals, s)
-	got := map[string]bool{}
+	got := map[recordKey]bool{}
 	for _, p := range pages {
 		l, err := readListing(p.Body)
 		if err != nil {
@@ -106,7 +106,7 @@ func (v *vault) check(t *testing.T, p *portal.Portal, from, to time.Time) int {
 	missing, n := 0, 0
 	for r := range p.Truth(org, from, to) {
 		n++
-		if r.Bad == "" && v.ids[r.ID] == 0 {
+		if r.Bad == "" && v.ids[keyOf([]byte(r.ID), true)] == 0 {
 			missing++
 		}
 	}
@@ -133,7 +133,7 @@ func (v *vault) check(t *testing.T, p *portal.Portal, from, to time.Time) int {
 
 func fetch(t *testing.T, p *portal.Portal, c *Client, from, to time.Time) *vault {
 	t.Helper()
-	v := &vault{ids: map[string]int{}}
+	v := &vault{ids: map[recordKey]int{}}
 	log := slog.New(slog.NewTextHandler(io.Discard, nil))
 	if testing.Verbose() {
 		log = slog.New(slog.NewTextHandler(t.Output(), nil))
@@ -253,7 +253,7 @@ func TestASecondThatNeverStandsStillFailsAndIsNotSealed(t *testing.T) {
 		p := newPortal(t, portal.Options{Faults: portal.Faults{Order: "shaky", PageClamp: 2, Total: "absent"},
 			Orgs: []portal.OrgOptions{{ID: org, RecordsPerDay: 600_000}}})
 		c := newClient(t, p, time.Millisecond, 0)
-		v := &vault{ids: map[string]int{}}
+		v := &vault{ids: map[recordKey]int{}}
 		at := day(4).Add(14 * time.Hour)
 		if n, _ := p.Total(org, at, at.Add(time.Second)); n < 5 {
 			t.Fatalf("only %d records in the second", n)
@@ -329,7 +329,7 @@ func TestAWindowThatIsStoppedBetweenTwoPagesIsNotSealed(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		v := &vault{ids: map[string]int{}}
+		v := &vault{ids: map[recordKey]int{}}
 		_, err = NewFetcher(FetchOptions{Client: c, PageSize: 100}).Fetch(ctx, []schemas.Window{{Account: "acme", Start: day(3), End: day(4)}}, v.sink)
 		if !errors.Is(err, context.Canceled) || len(v.seals) > 0 {
 			t.Fatalf("%v, and %d windows", err, len(v.seals))

@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"github.com/usagelake/usagelake/schemas"
+	"github.com/usagelake/usagelake/schemas/scan"
 )
 
 // The fast decoder reads pages as the API really writes them, in one pass over their bytes. Each of its functions
@@ -31,7 +32,7 @@ var keys = func() (k [numFields]string) {
 }()
 
 // The longest of them must be shorter than the padding behind a body, which comparing may run into.
-var _ = [1]struct{}{}[len(`"discount_amount":`)/padding]
+var _ = [1]struct{}{}[len(`"discount_amount":`)/scan.Padding]
 
 // maxUnknown bounds the unknown members of a record that the fast decoder sorts by insertion.
 const maxUnknown = 16
@@ -41,9 +42,9 @@ const maxUnknown = 16
 func (s *stage) fastPage() bool {
 	recs, items, bad, unknown, summary := len(s.recs), len(s.items), len(s.bad), len(s.unknown), s.summary
 	p := &s.pages[len(s.pages)-1]
-	b := p.buf[:p.body+padding]
-	i := s.fastTop(b, skipSpace(b, 0))
-	if i >= 0 && skipSpace(b, i) == p.body {
+	b := p.buf[:p.body+scan.Padding]
+	i := s.fastTop(b, scan.Space(b, 0))
+	if i >= 0 && scan.Space(b, i) == p.body {
 		return true
 	}
 	s.recs, s.items, s.bad, s.unknown, s.summary = s.recs[:recs], s.items[:items], s.bad[:bad], s.unknown[:unknown], summary
@@ -53,9 +54,9 @@ func (s *stage) fastPage() bool {
 // fastTop reads the answer: an object with data.
 func (s *stage) fastTop(b []byte, i int) int {
 	found := false
-	i = eachMember(b, i, func(key []byte, i int) int {
+	i = scan.Members(b, i, func(key []byte, i int) int {
 		if string(key) != "data" {
-			return skipValue(b, i, maxDepth)
+			return scan.Value(b, i, maxDepth)
 		}
 		if found {
 			return -1
@@ -72,7 +73,7 @@ func (s *stage) fastTop(b []byte, i int) int {
 // fastData reads data: an object with list. Summary answers are left to the plain decoder.
 func (s *stage) fastData(b []byte, i int) int {
 	found := false
-	i = eachMember(b, i, func(key []byte, i int) int {
+	i = scan.Members(b, i, func(key []byte, i int) int {
 		switch string(key) {
 		case "records":
 			return -1
@@ -83,7 +84,7 @@ func (s *stage) fastData(b []byte, i int) int {
 			found = true
 			return s.fastList(b, i)
 		}
-		return skipValue(b, i, maxDepth)
+		return scan.Value(b, i, maxDepth)
 	})
 	if !found {
 		return -1
@@ -91,51 +92,15 @@ func (s *stage) fastData(b []byte, i int) int {
 	return i
 }
 
-// eachMember reads the object at i. Keys are given to value as they stand; one with an escape ends it. value returns
-// the end of the value at i.
-func eachMember(b []byte, i int, value func(key []byte, i int) int) int {
-	if b[i] != '{' {
-		return -1
-	}
-	i = skipSpace(b, i+1)
-	if b[i] == '}' {
-		return i + 1
-	}
-	for {
-		if b[i] != '"' {
-			return -1
-		}
-		end, plain := scanString(b, i+1)
-		if !plain {
-			return -1
-		}
-		key := b[i+1 : end]
-		if i = skipSpace(b, end+1); b[i] != ':' {
-			return -1
-		}
-		if i = value(key, skipSpace(b, i+1)); i < 0 {
-			return -1
-		}
-		switch i = skipSpace(b, i); b[i] {
-		case ',':
-			i = skipSpace(b, i+1)
-		case '}':
-			return i + 1
-		default:
-			return -1
-		}
-	}
-}
-
 // fastList reads the records of a list, null being an empty one.
 func (s *stage) fastList(b []byte, i int) int {
 	if b[i] == 'n' {
-		return literal(b, i, "null")
+		return scan.Literal(b, i, "null")
 	}
 	if b[i] != '[' {
 		return -1
 	}
-	i = skipSpace(b, i+1)
+	i = scan.Space(b, i+1)
 	if b[i] == ']' {
 		return i + 1
 	}
@@ -156,7 +121,7 @@ func (s *stage) fastList(b []byte, i int) int {
 			r.raw = text{uint32(i), uint32(end - i)}
 		} else {
 			s.recs, s.items, s.unknown = s.recs[:n], s.items[:items], s.unknown[:unknown]
-			if end = skipValue(b, i, maxDepth); end < 0 {
+			if end = scan.Value(b, i, maxDepth); end < 0 {
 				return -1
 			}
 			s.plainRecord(text{uint32(i), uint32(end - i)}, kindRequest)
@@ -165,9 +130,9 @@ func (s *stage) fastList(b []byte, i int) int {
 			i = end + 1
 			continue
 		}
-		switch i = skipSpace(b, end); b[i] {
+		switch i = scan.Space(b, end); b[i] {
 		case ',':
-			i = skipSpace(b, i+1)
+			i = scan.Space(b, i+1)
 		case ']':
 			return i + 1
 		default:
@@ -187,22 +152,22 @@ func (s *stage) fastRecord(b []byte, i int, r *record) int {
 		if k := keys[f]; string(b[i:i+len(k)]) == k {
 			i += len(k)
 		} else {
-			i = skipSpace(b, i)
+			i = scan.Space(b, i)
 			if b[i] != '"' {
 				return -1
 			}
-			end, plain := scanString(b, i+1)
+			end, plain := scan.String(b, i+1)
 			if !plain {
 				return -1
 			}
 			key := text{uint32(i + 1), uint32(end - i - 1)}
 			f = fieldOf(b[i+1 : end])
-			if i = skipSpace(b, end+1); b[i] != ':' {
+			if i = scan.Space(b, end+1); b[i] != ':' {
 				return -1
 			}
 			i++
 			if f < 0 {
-				if i = d.keepUnknown(b, key, skipSpace(b, i)); i < 0 {
+				if i = d.keepUnknown(b, key, scan.Space(b, i)); i < 0 {
 					return -1
 				}
 				goto next
@@ -215,7 +180,7 @@ func (s *stage) fastRecord(b []byte, i int, r *record) int {
 		came |= 1 << f
 		last = f
 		if b[i] <= ' ' {
-			i = skipSpace(b, i)
+			i = scan.Space(b, i)
 		}
 		if b[i] == 'n' && string(b[i:i+4]) == "null" {
 			i += 4
@@ -246,7 +211,7 @@ func (s *stage) fastRecord(b []byte, i int, r *record) int {
 			i++
 			continue
 		}
-		switch i = skipSpace(b, i); b[i] {
+		switch i = scan.Space(b, i); b[i] {
 		case ',':
 			i++
 		case '}':
@@ -312,11 +277,11 @@ func fieldOf(name []byte) int {
 // fastText reads a string, or the digits of a number.
 func (s *stage) fastText(b []byte, i int, t *text) int {
 	if b[i] != '"' {
-		end := scanNumber(b, i)
+		end := scan.Number(b, i)
 		*t = text{uint32(i), uint32(end - i)}
 		return end
 	}
-	end, plain := scanString(b, i+1)
+	end, plain := scan.String(b, i+1)
 	switch {
 	case end < 0:
 		return -1
@@ -325,7 +290,7 @@ func (s *stage) fastText(b []byte, i int, t *text) int {
 	default:
 		p := &s.pages[len(s.pages)-1]
 		off := len(p.buf)
-		p.buf = appendUnquoted(p.buf, b[i+1:end])
+		p.buf = scan.AppendUnquoted(p.buf, b[i+1:end])
 		*t = text{uint32(off), uint32(len(p.buf) - off)}
 	}
 	return end + 1
@@ -362,7 +327,7 @@ func fastCount(b []byte, i int) (v int64, end int) {
 		i++
 	}
 	if i == first || goesOn(b[i]) || b[first] == '0' && i-first > 1 {
-		if i = scanNumber(b, from); i < 0 {
+		if i = scan.Number(b, from); i < 0 {
 			return 0, -1
 		}
 		var reason string
@@ -389,7 +354,7 @@ func fastTime(b []byte, i int) (micros int64, end int) {
 		i++
 	}
 	if i == from || goesOn(b[i]) || b[from] == '0' || micros >= maxSeconds {
-		if i = scanNumber(b, from); i < 0 {
+		if i = scan.Number(b, from); i < 0 {
 			return 0, -1
 		}
 		var reason string
@@ -448,7 +413,7 @@ func fastMoney(b []byte, i int) (d schemas.Decimal, rounded bool, end int) {
 		}
 	}
 	if !ok || goesOn(b[i]) {
-		if i = scanNumber(b, from); i < 0 {
+		if i = scan.Number(b, from); i < 0 {
 			return 0, false, -1
 		}
 		var reason string
@@ -472,12 +437,12 @@ func (d *fastDecoder) keepUnknown(b []byte, key text, i int) int {
 		return -1
 	case '"':
 		var plain bool
-		if end, plain = scanString(b, i+1); !plain {
+		if end, plain = scan.String(b, i+1); !plain {
 			return -1
 		}
 		end++
 	default:
-		end = skipValue(b, i, 0)
+		end = scan.Value(b, i, 0)
 	}
 	if end < 0 || len(d.unknown) == maxUnknown {
 		return -1

@@ -3,6 +3,8 @@ package transform
 import (
 	"bytes"
 	"slices"
+
+	"github.com/usagelake/usagelake/schemas/scan"
 )
 
 // Bounds of the fast decoder's ext, which searches and sorts by walking.
@@ -16,23 +18,23 @@ func fastKey(b []byte, i int) (key text, next int) {
 	if b[i] != '"' {
 		return text{}, -1
 	}
-	end, plain := scanString(b, i+1)
+	end, plain := scan.String(b, i+1)
 	if !plain {
 		return text{}, -1
 	}
 	key = text{uint32(i + 1), uint32(end - i - 1)}
-	if i = skipSpace(b, end+1); b[i] != ':' {
+	if i = scan.Space(b, end+1); b[i] != ':' {
 		return text{}, -1
 	}
-	return key, skipSpace(b, i+1)
+	return key, scan.Space(b, i+1)
 }
 
 // nextMember returns where the next member of an object starts, after a value that ended at i; done says that there
 // is none, and that the object ended there.
 func nextMember(b []byte, i int) (next int, done bool) {
-	switch i = skipSpace(b, i); b[i] {
+	switch i = scan.Space(b, i); b[i] {
 	case ',':
-		return skipSpace(b, i+1), false
+		return scan.Space(b, i+1), false
 	case '}':
 		return i + 1, true
 	}
@@ -45,7 +47,7 @@ func (s *stage) fastExt(b []byte, i int, r *record) int {
 	if b[i] != '{' {
 		return -1
 	}
-	if i = skipSpace(b, i+1); b[i] == '}' {
+	if i = scan.Space(b, i+1); b[i] == '}' {
 		return i + 1
 	}
 	var groups [fastGroups]text
@@ -62,7 +64,7 @@ func (s *stage) fastExt(b []byte, i int, r *record) int {
 		}
 		groups[n] = category
 		if b[i] == 'n' {
-			i = literal(b, i, "null")
+			i = scan.Literal(b, i, "null")
 		} else {
 			i = s.fastGroup(b, i, r, category)
 		}
@@ -79,7 +81,7 @@ func (s *stage) fastGroup(b []byte, i int, r *record, category text) int {
 	if b[i] != '{' {
 		return -1
 	}
-	if i = skipSpace(b, i+1); b[i] == '}' {
+	if i = scan.Space(b, i+1); b[i] == '}' {
 		return i + 1
 	}
 	for done := false; !done; {
@@ -121,7 +123,7 @@ func (s *stage) fastItem(b []byte, i int, it *item) int {
 	if b[i] != '{' {
 		return -1
 	}
-	i = skipSpace(b, i+1)
+	i = scan.Space(b, i+1)
 	came := uint8(0)
 	for done := false; !done; {
 		var key text
@@ -145,7 +147,7 @@ func (s *stage) fastItem(b []byte, i int, it *item) int {
 		came |= 1 << m
 		switch {
 		case b[i] == 'n':
-			i = literal(b, i, "null")
+			i = scan.Literal(b, i, "null")
 		case m == iUnit:
 			i = s.fastText(b, i, &it.unit)
 			it.have |= 1 << m

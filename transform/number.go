@@ -8,6 +8,7 @@ import (
 	"github.com/apache/arrow-go/v18/arrow/decimal128"
 
 	"github.com/usagelake/usagelake/schemas"
+	"github.com/usagelake/usagelake/schemas/scan"
 )
 
 // number is the anatomy of a number as JSON spells one.
@@ -22,7 +23,7 @@ type number struct {
 // splitNumber takes a JSON number apart; spelledOK is false if s isn't exactly one.
 func splitNumber(s []byte) number {
 	var n number
-	end := scanNumber(s, 0)
+	end := scan.Number(s, 0)
 	if end != len(s) || end <= 0 {
 		return n
 	}

@@ -182,11 +182,6 @@ type page struct {
 	fetchedAt time.Time
 }
 
-// padding is longer than any load or literal the scanner compares beyond the byte it looks at.
-const padding = 32
-
-var zeros [padding]byte
-
 // add writes b behind the body and says where.
 func (p *page) add(b []byte) text {
 	off := len(p.buf)

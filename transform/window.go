@@ -9,6 +9,7 @@ import (
 	"slices"
 
 	"github.com/usagelake/usagelake/schemas"
+	"github.com/usagelake/usagelake/schemas/scan"
 )
 
 // window is one sealed window, decoded: which of its records stand, in what order.
@@ -81,10 +82,10 @@ func (s *stage) addPage(p schemas.Page) error {
 		s.pages = append(s.pages, page{})
 		pg = &s.pages[n]
 	}
-	if need := len(p.Body) + padding; cap(pg.buf) < need {
+	if need := len(p.Body) + scan.Padding; cap(pg.buf) < need {
 		pg.buf = make([]byte, 0, need+need/16)
 	}
-	pg.buf = append(append(pg.buf[:0], p.Body...), zeros[:]...)
+	pg.buf = scan.Pad(append(pg.buf[:0], p.Body...))
 	pg.body, pg.requestID, pg.fetchedAt = len(p.Body), p.RequestID, p.FetchedAt
 	if s.plainOnly || !s.fastPage() {
 		s.plainPage()

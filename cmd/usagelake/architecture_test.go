@@ -15,10 +15,11 @@ const module = "github.com/usagelake/usagelake/"
 // may says which packages of the project each one may import: stages meet in schemas, jobs composes them, cmd prints.
 var may = map[string][]string{
 	"schemas":            {},
+	"schemas/scan":       {},
 	"extract/portal":     {},
 	"jobs/calendar":      {},
-	"extract":            {"schemas"},
-	"transform":          {"schemas"},
+	"extract":            {"schemas", "schemas/scan"},
+	"transform":          {"schemas", "schemas/scan"},
 	"transform/allocate": {"schemas"},
 	"load":               {"schemas"},
 	"load/report":        {"schemas", "load"},

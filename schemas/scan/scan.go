@@ -1,4 +1,7 @@
-package transform
+// Package scan reads JSON where it lies. Every text must be followed by Padding zeros (see Pad): a zero is no byte of JSON
+// outside of a string nor a plain one within it, so that no loop has to look for the end. Functions take the position of
+// what they read and return the one behind it; -1 says that the bytes are not JSON, or nest too deeply.
+package scan
 
 import (
 	"encoding/binary"
@@ -8,12 +11,27 @@ import (
 	"unicode/utf8"
 )
 
-// The scanner reads JSON where it lies, followed by padding zeros: a zero is no byte of JSON outside of a string nor a
-// plain one within it, so that no loop has to look for the end. Positions are returned; -1 says that the bytes are
-// not JSON, or not of the kind the scanner knows.
+// Padding is longer than any load or literal that is compared beyond the byte that is looked at.
+const Padding = 32
 
-// scanNumber returns the end of the number at i. Unlike the others it also works without padding.
-func scanNumber(b []byte, i int) int {
+var zeros [Padding]byte
+
+// Pad appends the padding to b, whose bytes behind its length are overwritten.
+func Pad(b []byte) []byte { return append(b, zeros[:]...) }
+
+// Padded is b with its padding: b itself where zeros lie behind its length, as with one that was padded before, else a
+// copy.
+func Padded(b []byte) []byte {
+	if n := len(b) + Padding; n <= cap(b) && [Padding]byte(b[len(b):n]) == zeros {
+		return b[:n]
+	}
+	return Pad(append(make([]byte, 0, len(b)+Padding), b...))
+}
+
+func isDigit(c byte) bool { return '0' <= c && c <= '9' }
+
+// Number returns the end of the number at i. Unlike the others it also works without padding.
+func Number(b []byte, i int) int {
 	n := len(b)
 	if i < n && b[i] == '-' {
 		i++
@@ -75,9 +93,9 @@ func scanPlain(b []byte, i int) int {
 	}
 }
 
-// scanString returns the end of the string whose first byte after the quote stands at i: the position of the closing
+// String returns the end of the string whose first byte after the quote stands at i: the position of the closing
 // quote. plain says that the bytes between are its value: no escapes, valid UTF-8.
-func scanString(b []byte, i int) (end int, plain bool) {
+func String(b []byte, i int) (end int, plain bool) {
 	from, ascii := i, true
 	plain = true
 	for {
@@ -125,9 +143,9 @@ func hexValue(c byte) int {
 	return -1
 }
 
-// appendUnquoted appends the value of the inside of a string that scanString found valid: escapes resolved, what is
+// AppendUnquoted appends the value of the inside of a string that String found valid: escapes resolved, what is
 // no UTF-8 and lone surrogates made U+FFFD.
-func appendUnquoted(dst, s []byte) []byte {
+func AppendUnquoted(dst, s []byte) []byte {
 	for i := 0; i < len(s); {
 		c := s[i]
 		switch {
@@ -178,19 +196,19 @@ func hex4(s []byte) int {
 	return hexValue(s[0])<<12 | hexValue(s[1])<<8 | hexValue(s[2])<<4 | hexValue(s[3])
 }
 
-// skipSpace returns the position of the first byte from i on that is no white space.
-func skipSpace(b []byte, i int) int {
+// Space returns the position of the first byte from i on that is no white space.
+func Space(b []byte, i int) int {
 	for b[i] == ' ' || b[i] == '\n' || b[i] == '\t' || b[i] == '\r' {
 		i++
 	}
 	return i
 }
 
-// skipValue returns the end of the value at i, every byte of it checked; -1 also for one that nests deeper than depth.
-func skipValue(b []byte, i, depth int) int {
+// Value returns the end of the value at i, every byte of it checked; -1 also for one that nests deeper than depth.
+func Value(b []byte, i, depth int) int {
 	switch b[i] {
 	case '"':
-		if i, _ = scanString(b, i+1); i < 0 {
+		if i, _ = String(b, i+1); i < 0 {
 			return -1
 		}
 		return i + 1
@@ -198,7 +216,7 @@ func skipValue(b []byte, i, depth int) int {
 		if depth == 0 {
 			return -1
 		}
-		i = skipSpace(b, i+1)
+		i = Space(b, i+1)
 		if b[i] == '}' {
 			return i + 1
 		}
@@ -206,18 +224,18 @@ func skipValue(b []byte, i, depth int) int {
 			if b[i] != '"' {
 				return -1
 			}
-			if i, _ = scanString(b, i+1); i < 0 {
+			if i, _ = String(b, i+1); i < 0 {
 				return -1
 			}
-			if i = skipSpace(b, i+1); b[i] != ':' {
+			if i = Space(b, i+1); b[i] != ':' {
 				return -1
 			}
-			if i = skipValue(b, skipSpace(b, i+1), depth-1); i < 0 {
+			if i = Value(b, Space(b, i+1), depth-1); i < 0 {
 				return -1
 			}
-			switch i = skipSpace(b, i); b[i] {
+			switch i = Space(b, i); b[i] {
 			case ',':
-				i = skipSpace(b, i+1)
+				i = Space(b, i+1)
 			case '}':
 				return i + 1
 			default:
@@ -228,17 +246,17 @@ func skipValue(b []byte, i, depth int) int {
 		if depth == 0 {
 			return -1
 		}
-		i = skipSpace(b, i+1)
+		i = Space(b, i+1)
 		if b[i] == ']' {
 			return i + 1
 		}
 		for {
-			if i = skipValue(b, i, depth-1); i < 0 {
+			if i = Value(b, i, depth-1); i < 0 {
 				return -1
 			}
-			switch i = skipSpace(b, i); b[i] {
+			switch i = Space(b, i); b[i] {
 			case ',':
-				i = skipSpace(b, i+1)
+				i = Space(b, i+1)
 			case ']':
 				return i + 1
 			default:
@@ -246,19 +264,83 @@ func skipValue(b []byte, i, depth int) int {
 			}
 		}
 	case 't':
-		return literal(b, i, "true")
+		return Literal(b, i, "true")
 	case 'f':
-		return literal(b, i, "false")
+		return Literal(b, i, "false")
 	case 'n':
-		return literal(b, i, "null")
+		return Literal(b, i, "null")
 	}
-	return scanNumber(b, i)
+	return Number(b, i)
 }
 
-// literal returns the end of the word at i.
-func literal(b []byte, i int, word string) int {
+// Literal returns the end of the word at i.
+func Literal(b []byte, i int, word string) int {
 	if string(b[i:i+len(word)]) != word {
 		return -1
 	}
 	return i + len(word)
+}
+
+// Members reads the object at i, and calls value with the key of each member, escapes resolved, and where its value
+// begins. value returns the end of the value; -1 ends it all. The key is good until value returns.
+func Members(b []byte, i int, value func(key []byte, i int) int) int {
+	if b[i] != '{' {
+		return -1
+	}
+	i = Space(b, i+1)
+	if b[i] == '}' {
+		return i + 1
+	}
+	for {
+		if b[i] != '"' {
+			return -1
+		}
+		end, plain := String(b, i+1)
+		if end < 0 {
+			return -1
+		}
+		key := b[i+1 : end]
+		if !plain {
+			key = AppendUnquoted(nil, key)
+		}
+		if i = Space(b, end+1); b[i] != ':' {
+			return -1
+		}
+		if i = value(key, Space(b, i+1)); i < 0 {
+			return -1
+		}
+		switch i = Space(b, i); b[i] {
+		case ',':
+			i = Space(b, i+1)
+		case '}':
+			return i + 1
+		default:
+			return -1
+		}
+	}
+}
+
+// Elements reads the array at i, and calls value with where each element begins. value returns the end of the element;
+// -1 ends it all.
+func Elements(b []byte, i int, value func(i int) int) int {
+	if b[i] != '[' {
+		return -1
+	}
+	i = Space(b, i+1)
+	if b[i] == ']' {
+		return i + 1
+	}
+	for {
+		if i = value(i); i < 0 {
+			return -1
+		}
+		switch i = Space(b, i); b[i] {
+		case ',':
+			i = Space(b, i+1)
+		case ']':
+			return i + 1
+		default:
+			return -1
+		}
+	}
 }
