@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -40,7 +41,7 @@ func childAccounts(ctx context.Context, args []string, _ *answer) error {
 		o := portal.Options{Seed: uint64(100 + i), Start: time.Now().AddDate(0, 0, -5).Truncate(24 * time.Hour),
 			Faults: portal.Faults{Gzip: "off", Latency: 200 * time.Millisecond, Jitter: 20 * time.Millisecond}}
 		for k := i; k < min(i+perPortal, n); k++ {
-			o.Orgs = append(o.Orgs, portal.OrgOptions{ID: strconv.Itoa(k), RecordsPerDay: 20_000})
+			o.Orgs = append(o.Orgs, portal.OrgOptions{ID: strconv.Itoa(k), RecordsPerDay: 5_000})
 		}
 		p, err := portal.New(o)
 		if err != nil {
@@ -57,6 +58,16 @@ func childAccounts(ctx context.Context, args []string, _ *answer) error {
 			fmt.Fprintf(&config, "  - {name: org-%s, base_url: \"http://%s%s%s\", key_file: %s, page_size: %d}\n", id, l.Addr(), prefix, portal.BasePath, key, pageSize)
 		}
 	}
+	// A balance is the sum of all charges, which the simulated Portal has to add up the first time. No real one would.
+	var balances sync.WaitGroup
+	for _, p := range portals {
+		balances.Go(func() {
+			for _, id := range p.Orgs() {
+				p.Balance(id)
+			}
+		})
+	}
+	balances.Wait()
 	if err := os.WriteFile(filepath.Join(dir, "usagelake.yaml"), []byte(config.String()), 0o600); err != nil {
 		return err
 	}

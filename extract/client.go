@@ -155,6 +155,7 @@ func defaultTransport(inFlight int) *http.Transport {
 	t.MaxIdleConns = inFlight
 	t.MaxIdleConnsPerHost = inFlight
 	t.MaxConnsPerHost = inFlight
+	t.IdleConnTimeout = 15 * time.Second // the one used last is used first: those that only a burst needed go
 	t.DialContext = (&net.Dialer{Timeout: 15 * time.Second, KeepAlive: 30 * time.Second}).DialContext
 	t.MaxResponseHeaderBytes = 64 << 10
 	return t
@@ -345,14 +346,14 @@ func (c *Client) once(ctx context.Context, b *budget, q question) (a answer, err
 	return answer{}, e
 }
 
-// readBody reads an answer, and no more than limit bytes of it.
+// readBody reads an answer, and no more than limit bytes of it. Once the answer is packed its memory takes another.
 func readBody(resp *http.Response, limit int64) ([]byte, error) {
-	var b bytes.Buffer
+	b := bytes.NewBuffer((*bodies.Get().(*[]byte))[:0])
 	// What a header promises is set aside up to a point only.
 	b.Grow(int(min(max(resp.ContentLength, 0), limit, 1<<20)) + bytes.MinRead + scan.Padding)
 	_, err := b.ReadFrom(io.LimitReader(resp.Body, limit))
 	body := b.Bytes()
-	return scan.Pad(body)[:len(body)], err // which those that scan it are glad of
+	return scan.Pad(body)[:len(body)], err
 }
 
 // classify makes the error of an answer that isn't a success: by HTTP status, or by meta.code where a 200 holds one.

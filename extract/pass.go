@@ -197,7 +197,7 @@ func (f *Fetcher) pass(ctx context.Context, w schemas.Window) (*pass, error) {
 	case *total > int64(n):
 		// The announced pages, all at once: the pacer sends them in order.
 		// A second that holds more than a window may is asked for in turns, so that a total without sense costs little.
-		pages := int(min(*total/int64(size)+1, int64(2*max(most, f.opts.MaxPages))))
+		pages := int(min(*total/int64(size)+1, int64(2*max(most, f.opts.MaxPages, DefaultMaxPages))))
 		if *total%int64(size) == 0 {
 			pages = min(pages, int(*total/int64(size)))
 		}
@@ -221,7 +221,7 @@ func (f *Fetcher) pass(ctx context.Context, w schemas.Window) (*pass, error) {
 		if next > 2*most && w.Seconds() > 1 {
 			return nil, &errSplit{4}
 		}
-		if next > 2*max(most, f.opts.MaxPages) {
+		if next > 2*max(most, f.opts.MaxPages, DefaultMaxPages) {
 			return nil, fmt.Errorf("window %s: %d pages did not end it (%s): %w", w, next-1, p.describe(), ErrPermanent)
 		}
 		if total == nil {
@@ -359,8 +359,27 @@ func (f *Fetcher) turn(ctx context.Context, w schemas.Window, p *pass, from, to 
 	return nil
 }
 
-// pack compresses a page for the time that the rest of its window takes: with many accounts it is most of what is in memory.
-func pack(body []byte) []byte { return bytes.Clone(s2.EncodeBetter(nil, body)) }
+// pack compresses a page for the time that the rest of its window takes: with many accounts it is most of what is in
+// memory. It takes body over, whose memory the next answer is read into.
+func pack(body []byte) []byte {
+	buf := packed.Get().(*[]byte)
+	*buf = s2.EncodeBetter((*buf)[:cap(*buf)], body)
+	p := bytes.Clone(*buf)
+	packed.Put(buf)
+	if cap(body) <= keptBody {
+		bodies.Put(&body)
+	}
+	return p
+}
+
+// packed holds what pages are compressed into, bodies what answers are read into: together they were most of the garbage.
+var (
+	packed = sync.Pool{New: func() any { return new([]byte) }}
+	bodies = sync.Pool{New: func() any { return new([]byte) }}
+)
+
+// keptBody bounds the memory that waits for the next answer.
+const keptBody = 1 << 20
 
 // unpack undoes pack for all pages of a window.
 func unpack(pages []schemas.Page) error {

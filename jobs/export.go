@@ -430,7 +430,7 @@ func (x *exporter) export(ctx context.Context) error {
 	now := x.env.Now()
 	x.plan = plan(x.account.Name, x.opts.Span, s, x.cfg.Export, now, x.began, x.lastRefetch)
 	x.fetcher = extract.NewFetcher(extract.FetchOptions{Client: x.client, Sealing: x.sealing, RunID: x.runID, Version: x.env.Version,
-		PageSize: x.account.PageSize, Logger: x.log})
+		PageSize: x.account.PageSize, MaxPages: windowPages(len(x.cfg.Accounts)), Logger: x.log})
 	if x.opts.Watch != nil {
 		x.opts.Watch(x.plan, x.fetcher.Progress)
 	}

@@ -3,13 +3,15 @@ package jobs
 import (
 	"math"
 	"runtime/debug"
+
+	"github.com/usagelake/usagelake/extract"
 )
 
 // What a run's heap is kept to: the windows and row groups of the days it derives, and what each account has under way. The
 // collector works harder near it rather than let the heap grow to twice what is in use; a run that needs more gets more.
 const (
 	heapOfRun     = 180 << 20
-	heapOfAccount = 1 << 20
+	heapOfAccount = 768 << 10
 )
 
 // boundHeap keeps the process small while a run of so many accounts goes on, unless GOMEMLIMIT says otherwise. The process
@@ -20,4 +22,16 @@ func boundHeap(accounts int) (restore func()) {
 	}
 	debug.SetMemoryLimit(heapOfRun + heapOfAccount*int64(accounts))
 	return func() { debug.SetMemoryLimit(math.MaxInt64) }
+}
+
+// How many pages the windows under way may have together, and how few are too few for one: the last page of a window is
+// half empty on average, so that a window of 50 costs one request in a hundred.
+const (
+	pagesOfRun  = 50_000
+	fewestPages = 50
+)
+
+// windowPages bounds a window of a run of so many accounts.
+func windowPages(accounts int) int {
+	return min(extract.DefaultMaxPages, max(fewestPages, pagesOfRun/accounts))
 }
