@@ -39,12 +39,13 @@ func readLakeState(cfg *Config, env Env) (lakeState, error) {
 	if !slices.ContainsFunc(cfg.Schedule.Jobs, func(j JobConfig) bool { return j.Kind == KindExport }) {
 		return st, nil
 	}
+	past := pasts(st.runs)
 	for _, a := range cfg.Accounts {
 		s, err := sealedOf(lake, a.Name)
 		if err != nil {
 			return st, err
 		}
-		st.covers[a.Name] = coveredTo(a.Name, s.windows(), began(st.runs, a.Name))
+		st.covers[a.Name] = coveredTo(a.Name, s.windows(), past[a.Name].began)
 	}
 	return st, nil
 }

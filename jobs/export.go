@@ -96,19 +96,13 @@ func fetch(ctx context.Context, lake *load.Lake, cfg *Config, env Env, opts Expo
 	if err != nil {
 		return err
 	}
-	var mu sync.Mutex
-	announced := res.Run
-	announce := func(a schemas.RunAccount) error {
-		mu.Lock()
-		defer mu.Unlock()
-		announced.Accounts = append(announced.Accounts, a)
-		return lake.AppendRun(announced)
-	}
+	past := pasts(history)
+	announce := announcer(lake, res.Run)
 	sealing := make(chan struct{}, sealsAtOnce)
 	accounts := make([]*exporter, len(cfg.Accounts))
 	for i, a := range cfg.Accounts {
 		accounts[i] = &exporter{cfg: cfg, account: a, client: clients[i], lake: lake, env: env, opts: opts, runID: res.RunID,
-			sealing: sealing, log: env.Logger.With("account", a.Name), began: began(history, a.Name), lastRefetch: lastRefetch(history, a.Name),
+			sealing: sealing, log: env.Logger.With("account", a.Name), past: past[a.Name],
 			announce: announce, out: schemas.RunAccount{Account: a.Name}}
 	}
 	// A failed disk or a signal stops all; a refused key stops its account alone.
@@ -244,30 +238,55 @@ func newRunID(t time.Time) string {
 	return t.UTC().Format("20060102T150405Z") + "-" + hex.EncodeToString(b[:])
 }
 
-// lastRefetch is when a run last fetched an account's lookback anew, or the account was first exported.
-func lastRefetch(history []schemas.Run, account string) time.Time {
-	var t time.Time
-	for _, r := range history {
-		for _, a := range r.Accounts {
-			if a.Account == account && a.Windows > 0 && (t.IsZero() || a.Refetched && a.Status == schemas.StatusDone) {
-				t = r.StartedAt
-			}
-		}
-	}
-	return t
+// past is what the journal tells of an account.
+type past struct {
+	began       time.Time // where its earliest export that was not told a start began; zero if there was none
+	lastRefetch time.Time // when a run last fetched its lookback anew, or it was first exported; zero if neither was
 }
 
-// began is where the earliest export of an account that was not told a start began; zero if there was none.
-func began(history []schemas.Run, account string) time.Time {
-	var t time.Time
+// pasts reads the journal once for all accounts.
+func pasts(history []schemas.Run) map[string]past {
+	all := map[string]past{}
 	for _, r := range history {
 		for _, a := range r.Accounts {
-			if a.Account == account && !a.From.IsZero() && (t.IsZero() || a.From.Before(t)) {
-				t = a.From
+			p := all[a.Account]
+			if !a.From.IsZero() && (p.began.IsZero() || a.From.Before(p.began)) {
+				p.began = a.From
 			}
+			if a.Windows > 0 && (p.lastRefetch.IsZero() || a.Refetched && a.Status == schemas.StatusDone) {
+				p.lastRefetch = r.StartedAt
+			}
+			all[a.Account] = p
 		}
 	}
-	return t
+	return all
+}
+
+// announcer gives a function that journals that an account is under way in run. Of accounts that begin at the same time one
+// writes for all that wait.
+func announcer(lake *load.Lake, run schemas.Run) func(schemas.RunAccount) error {
+	var accounts, writing sync.Mutex
+	written := 0
+	return func(a schemas.RunAccount) error {
+		accounts.Lock()
+		run.Accounts = append(run.Accounts, a)
+		n := len(run.Accounts)
+		accounts.Unlock()
+
+		writing.Lock()
+		defer writing.Unlock()
+		if written >= n {
+			return nil
+		}
+		accounts.Lock()
+		all := run
+		accounts.Unlock()
+		if err := lake.AppendRun(all); err != nil {
+			return err
+		}
+		written = len(all.Accounts)
+		return nil
+	}
 }
 
 // finish publishes what the day files hold now. The run's status is what it will have come to, if publishing succeeds.
@@ -352,18 +371,17 @@ func verdict(accounts []*exporter, res *Result) error {
 
 // exporter exports one account within a run.
 type exporter struct {
-	cfg         *Config
-	account     Account
-	client      *extract.Client
-	lake        *load.Lake
-	env         Env
-	opts        ExportOptions
-	runID       string
-	log         *slog.Logger
-	began       time.Time
-	lastRefetch time.Time
-	announce    func(schemas.RunAccount) error // journals what an account sets out to do
-	sealing     chan struct{}                  // bounds how many accounts seal at once
+	cfg      *Config
+	account  Account
+	client   *extract.Client
+	lake     *load.Lake
+	env      Env
+	opts     ExportOptions
+	runID    string
+	past     past
+	log      *slog.Logger
+	announce func(schemas.RunAccount) error // journals what an account sets out to do
+	sealing  chan struct{}                  // bounds how many accounts seal at once
 
 	plan    Plan
 	fetcher *extract.Fetcher
@@ -428,7 +446,7 @@ func (x *exporter) export(ctx context.Context) error {
 		return err
 	}
 	now := x.env.Now()
-	x.plan = plan(x.account.Name, x.opts.Span, s, x.cfg.Export, now, x.began, x.lastRefetch)
+	x.plan = plan(x.account.Name, x.opts.Span, s, x.cfg.Export, now, x.past.began, x.past.lastRefetch)
 	x.fetcher = extract.NewFetcher(extract.FetchOptions{Client: x.client, Sealing: x.sealing, RunID: x.runID, Version: x.env.Version,
 		PageSize: x.account.PageSize, MaxPages: windowPages(len(x.cfg.Accounts)), Logger: x.log})
 	if x.opts.Watch != nil {
@@ -453,7 +471,7 @@ func (x *exporter) export(ctx context.Context) error {
 			}
 		}
 		if t, ahead := portalTime(now, x.client); ahead > 0 {
-			x.plan = plan(x.account.Name, x.opts.Span, s, x.cfg.Export, t, x.began, earlier(x.lastRefetch, ahead))
+			x.plan = plan(x.account.Name, x.opts.Span, s, x.cfg.Export, t, x.past.began, earlier(x.past.lastRefetch, ahead))
 			x.warnAhead(ahead)
 			if err := x.announceStart(); err != nil {
 				return err
@@ -496,7 +514,7 @@ func (x *exporter) announceStart() error {
 		return nil
 	}
 	x.out.From = x.plan.Range.Start
-	if !x.began.IsZero() || len(x.plan.Missing) == 0 {
+	if !x.past.began.IsZero() || len(x.plan.Missing) == 0 {
 		return nil
 	}
 	return x.announce(schemas.RunAccount{Account: x.account.Name, Status: schemas.StatusRunning, From: x.out.From})

@@ -306,6 +306,7 @@ func DryRun(ctx context.Context, cfg *Config, env Env, opts ExportOptions) ([]Dr
 			return nil, err
 		}
 	}
+	past := pasts(history)
 	plans := make([]DryPlan, len(clients))
 	for i, a := range cfg.Accounts {
 		defer clients[i].Close()
@@ -319,7 +320,7 @@ func DryRun(ctx context.Context, cfg *Config, env Env, opts ExportOptions) ([]Dr
 		rate := cmp.Or(a.Rate, extract.DefaultRate)
 		now := env.Now()
 		planned := func(now time.Time, ahead time.Duration) (Plan, Estimate, error) {
-			p := plan(a.Name, opts.Span, s, cfg.Export, now, began(history, a.Name), earlier(lastRefetch(history, a.Name), ahead))
+			p := plan(a.Name, opts.Span, s, cfg.Export, now, past[a.Name].began, earlier(past[a.Name].lastRefetch, ahead))
 			e, err := estimate(ctx, f, p, cmp.Or(a.PageSize, extract.DefaultPageSize), rate)
 			return p, e, err
 		}

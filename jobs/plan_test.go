@@ -229,7 +229,7 @@ func TestTheLastRefetchIsReadOffTheJournal(t *testing.T) {
 		{"a refetch in part is none", []schemas.Run{run(1, "done", false, 30), run(8, "partial", true, 2)}, day(1)},
 		{"another account's", []schemas.Run{{StartedAt: day(1), Accounts: []schemas.RunAccount{{Account: "bee", Status: "done", RunCounts: schemas.RunCounts{Windows: 3}}}}}, time.Time{}},
 	} {
-		if got := lastRefetch(c.runs, "acme"); !got.Equal(c.want) {
+		if got := pasts(c.runs)["acme"].lastRefetch; !got.Equal(c.want) {
 			t.Errorf("%s: %s", c.name, got)
 		}
 	}

@@ -1,0 +1,47 @@
+package jobs
+
+import (
+	"fmt"
+	"sync"
+	"testing"
+
+	"github.com/usagelake/usagelake/load"
+	"github.com/usagelake/usagelake/schemas"
+)
+
+func TestWindowsAreShorterWhereManyAreUnderWay(t *testing.T) {
+	for accounts, want := range map[int]int{1: 200, 250: 200, 251: 199, 500: 100, 1000: 50, 5000: 50} {
+		if got := windowPages(accounts); got != want {
+			t.Errorf("%d accounts: %d pages, want %d", accounts, got, want)
+		}
+	}
+}
+
+func TestAThousandAccountsThatBeginAtOnceAreJournaledTogether(t *testing.T) {
+	lake, err := load.Create(t.TempDir(), load.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	const accounts = 1000
+	announce := announcer(lake, schemas.Run{RunID: "r", Status: schemas.StatusRunning})
+	var wg sync.WaitGroup
+	for i := range accounts {
+		wg.Go(func() {
+			name := fmt.Sprintf("org-%d", i)
+			if err := announce(schemas.RunAccount{Account: name, Status: schemas.StatusRunning, From: day(10)}); err != nil {
+				t.Error(err)
+				return
+			}
+			if i%100 == 0 { // it stands there before its first request goes out
+				if runs, err := lake.Runs(); err != nil || len(runs) != 1 || pasts(runs)[name].began.IsZero() {
+					t.Errorf("%s isn't in the journal: %v", name, err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	runs, err := lake.Runs()
+	if err != nil || len(runs) != 1 || len(runs[0].Accounts) != accounts {
+		t.Fatalf("%d runs: %v", len(runs), err)
+	}
+}
