@@ -7,6 +7,7 @@ import (
 	"crypto/sha256"
 	"iter"
 	"slices"
+	"sync"
 
 	"github.com/apache/arrow-go/v18/arrow"
 	"github.com/apache/arrow-go/v18/arrow/memory"
@@ -34,7 +35,7 @@ type Day struct {
 	segments  []schemas.Segment
 	opts      Options
 
-	cache  [2]window
+	cache  [2]*window // while Batches goes on
 	tick   int
 	report report
 }
@@ -67,18 +68,23 @@ func NewDay(p schemas.Partition, windows []schemas.Sealed, opts Options) *Day {
 			d.segments = append(d.segments, s)
 		}
 	}
-	for i := range d.cache {
-		d.cache[i].no = -1
-	}
 	d.report.reset(d)
 	return d
 }
+
+// windows holds the memory of windows, which is most of what decoding takes, for the next day.
+var windows = sync.Pool{New: func() any { return new(window) }}
 
 // Batches derives the day: its rows in order of time and id, its rejects. A batch and its rows are valid until the
 // next step, and are released by Batches; a consumer that keeps the rows retains them. The iteration ends with the
 // first error. It can be repeated, and gives the same.
 func (d *Day) Batches(ctx context.Context) iter.Seq2[Batch, error] {
 	return func(yield func(Batch, error) bool) {
+		for i := range d.cache {
+			d.cache[i] = windows.Get().(*window)
+			d.cache[i].no, d.cache[i].used = -1, 0
+			defer windows.Put(d.cache[i])
+		}
 		d.report.reset(d)
 		rows := rowWriter{
 			mem: d.opts.Allocator, schema: schemas.UsageSchema(),
@@ -156,9 +162,8 @@ func (d *Day) once(no int, w *window, seen map[[sha256.Size]byte]int64) []uint32
 // between those of others is read once.
 func (d *Day) window(ctx context.Context, no int) (*window, error) {
 	d.tick++
-	oldest := &d.cache[0]
-	for i := range d.cache {
-		w := &d.cache[i]
+	oldest := d.cache[0]
+	for _, w := range d.cache {
 		if w.no == no {
 			w.used = d.tick
 			return w, nil
