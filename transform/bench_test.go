@@ -68,21 +68,6 @@ func BenchmarkDay(b *testing.B) {
 	const records = 10_000
 	bodies, size := benchPages(records)
 	b.Run("fast", func(b *testing.B) { benchDay(b, bodies, size, records) })
-	b.Run("new_day", func(b *testing.B) {
-		whole := wholeDay(bodies...)
-		whole.Seal.Records = records
-		b.SetBytes(int64(size))
-		b.ReportAllocs()
-		for b.Loop() {
-			for _, err := range NewDay(part, []schemas.Sealed{whole}, Options{}).Batches(context.Background()) {
-				if err != nil {
-					b.Fatal(err)
-				}
-			}
-		}
-		b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/records, "ns/record")
-		b.ReportMetric(0, "ns/op")
-	})
 	noise := make([]string, len(bodies))
 	for i := range bodies {
 		noise[i] = strings.ReplaceAll(bodies[i], `,"channel_id"`, `00000000000004,"channel_id"`)
