@@ -188,20 +188,42 @@ func (l *Lake) CompareDay(p schemas.Partition) (*DayWriter, error) {
 	return w, nil
 }
 
-// usageEncodings are the encodings of the day file's columns that came out smallest; see BenchmarkDayWriter. What isn't
-// named has a dictionary, and Zstandard over it. BYTE_STREAM_SPLIT is left alone: not every reader takes it for INT64.
+// usageEncodings are the encodings of the day file's columns that came out smallest, and the levels of Zstandard that
+// paid; see BenchmarkDayWriter. What isn't named has a dictionary, and the default level. BYTE_STREAM_SPLIT is left
+// alone: not every reader takes it for INT64.
 func usageEncodings() []parquet.WriterProperty {
 	var props []parquet.WriterProperty
-	plain := func(column string, e parquet.Encoding) {
+	level := func(column string, n int) { props = append(props, parquet.WithCompressionLevelFor(column, n)) }
+	plain := func(column string, e parquet.Encoding, n int) {
 		props = append(props, parquet.WithDictionaryFor(column, false), parquet.WithEncodingFor(column, e))
+		level(column, n)
 	}
-	// Ids and times grow from row to row, amounts and counts of tokens differ in nearly every one: a dictionary would be
-	// the column again. Of a day of some thousand records, the counts are a quarter smaller so.
-	plain("id", parquet.Encodings.DeltaByteArray)
-	for _, column := range []string{"request_time", "input_tokens", "output_tokens", "total_tokens", "total_amount", "amount"} {
-		plain(column, parquet.Encodings.DeltaBinaryPacked)
+	const (
+		// The fastest level looks for few repetitions and leaves the rest to the entropy coder. Of digits and counts,
+		// which repeat by chance alone, that comes out smaller: a match costs more than the bytes it stands for.
+		fastest = 1
+		better  = 7
+	)
+	// Ids grow from row to row: what they share with the one before is left out.
+	plain("id", parquet.Encodings.DeltaByteArray, fastest)
+	plain("request_time", parquet.Encodings.DeltaBinaryPacked, better)
+	// Counts differ in nearly every row, so a dictionary would be the column again. Whole bytes, most of them 0, are coded
+	// smaller than bits packed across their borders.
+	for _, column := range []string{"channel_id", "input_tokens", "output_tokens", "cached_tokens", "total_tokens"} {
+		plain(column, parquet.Encodings.Plain, fastest)
 	}
-	plain("discount_amount", parquet.Encodings.Plain) // mostly 0
+	// List costs come again with the same request, discounts are often 0; net costs have more digits, and next to no
+	// repetitions.
+	plain("total_amount", parquet.Encodings.Plain, better)
+	plain("discount_amount", parquet.Encodings.Plain, better)
+	plain("amount", parquet.Encodings.DeltaBinaryPacked, fastest)
+	for _, column := range []string{"input_price", "output_price", "cached_price"} {
+		level(column, fastest)
+	}
+	// Quantities are either few or all different, by what is charged: a dictionary where it is smaller than the values.
+	for _, member := range []string{"usage", "amount"} {
+		props = append(props, parquet.WithDictionaryCostFallbackFor("ext_items.list.element."+member, true))
+	}
 	return props
 }
 

@@ -2,8 +2,11 @@ package load
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
 	"hash/maphash"
+	"maps"
+	"slices"
 	"unicode/utf8"
 
 	"github.com/apache/arrow-go/v18/arrow"
@@ -47,6 +50,7 @@ func (d *dictionary) add(a *array.String, from, to int) error {
 	offsets := a.ValueOffsets()
 	first := offsets[0]
 	data := a.ValueBytes()
+	d.rows = grow(d.rows, to-from)
 	for i := from; i < to; i++ {
 		v := data[offsets[i]-first : offsets[i+1]-first]
 		// Most often it is the text of the row before.
@@ -101,7 +105,7 @@ func (d *dictionary) grow() {
 // writeDictionary writes a flat text column, with its dictionary or plain.
 func (t *tableWriter) writeDictionary(w *file.ByteArrayColumnChunkWriter, l *leaf) error {
 	d := l.dict
-	def := l.definition()
+	def := t.definition(l)
 	if len(d.data)+4*len(d.hash) >= maxDictionary {
 		w.FallbackToPlain()
 		if !w.SupportsArrowOffsets() {
@@ -122,8 +126,9 @@ func (t *tableWriter) writeDictionary(w *file.ByteArrayColumnChunkWriter, l *lea
 	if !ok {
 		return fmt.Errorf("no way to write a dictionary by %T", w.CurrentEncoder())
 	}
+	t.byFrequency(l)
 	texts := array.NewData(arrow.BinaryTypes.LargeString, len(d.hash),
-		[]*memory.Buffer{nil, memory.NewBufferBytes(arrow.Int64Traits.CastToBytes(d.ends)), memory.NewBufferBytes(d.data)}, nil, 0, 0)
+		[]*memory.Buffer{nil, memory.NewBufferBytes(arrow.Int64Traits.CastToBytes(t.ends)), memory.NewBufferBytes(t.data)}, nil, 0, 0)
 	defer texts.Release()
 	entries := array.NewLargeStringData(texts)
 	defer entries.Release()
@@ -150,4 +155,64 @@ func (t *tableWriter) writeDictionary(w *file.ByteArrayColumnChunkWriter, l *lea
 	numbers := array.NewInt32Data(rows)
 	defer numbers.Release()
 	return w.WriteDictIndices(numbers, def, nil)
+}
+
+// byFrequency puts the distinct texts into t.data and t.ends with the most frequent first, and numbers the rows of the
+// dictionary of l by that. Rows have as many bits as the largest number needs: if most numbers are small, most of these
+// bits are 0, and compress.
+func (t *tableWriter) byFrequency(l *leaf) {
+	d := l.dict
+	count := make([]int, len(d.hash))
+	for i, n := range d.rows {
+		if len(l.def) == 0 || l.def[i] == l.maxDef {
+			count[n]++
+		}
+	}
+	order := make([]int32, len(count))
+	for n := range order {
+		order[n] = int32(n)
+	}
+	slices.SortStableFunc(order, func(a, b int32) int { return count[b] - count[a] })
+	to := make([]int32, max(1, len(order)))
+	t.data, t.ends = t.data[:0], append(t.ends[:0], 0)
+	for i, n := range order {
+		to[n] = int32(i)
+		t.data = append(t.data, d.text(n)...)
+		t.ends = append(t.ends, int64(len(t.data)))
+	}
+	for i, n := range d.rows {
+		d.rows[i] = to[n]
+	}
+}
+
+// maxFrequent is how many distinct integers byFrequency's order is worth the counting for.
+const maxFrequent = 256
+
+// presetIntegers gives the encoder of a column its dictionary beforehand, ordered as byFrequency does it, if the
+// distinct values are few. Otherwise, and without a dictionary, it does nothing.
+func presetIntegers(w *file.Int64ColumnChunkWriter, values []int64) error {
+	encoder, ok := w.CurrentEncoder().(interface{ PutDictionary(arrow.Array) error })
+	if !ok {
+		return nil
+	}
+	count := map[int64]int{}
+	for i := 0; i < len(values); {
+		run := i + 1
+		for run < len(values) && values[run] == values[i] {
+			run++
+		}
+		count[values[i]] += run - i
+		if i = run; len(count) > maxFrequent {
+			return nil
+		}
+	}
+	order := slices.SortedFunc(maps.Keys(count), func(a, b int64) int {
+		return cmp.Or(count[b]-count[a], cmp.Compare(a, b))
+	})
+	data := array.NewData(arrow.PrimitiveTypes.Int64, len(order),
+		[]*memory.Buffer{nil, memory.NewBufferBytes(arrow.Int64Traits.CastToBytes(order))}, nil, 0, 0)
+	defer data.Release()
+	entries := array.NewInt64Data(data)
+	defer entries.Release()
+	return encoder.PutDictionary(entries)
 }

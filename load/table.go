@@ -56,10 +56,11 @@ type tableWriter struct {
 	rows  int   // in the buffers
 	total int64 // written and buffered
 
-	// Scratch of writeLeaf.
-	slots []parquet.ByteArray
-	data  []byte
-	ends  []int64
+	// Scratch of writeLeaf and what it calls.
+	slots   []parquet.ByteArray
+	present []int16 // definition levels of values that are all there
+	data    []byte
+	ends    []int64
 }
 
 // newTableWriter starts a file of these columns on w. props say how columns are encoded, beyond what all share.
@@ -183,12 +184,15 @@ func (t *tableWriter) writeRowGroup() error {
 }
 
 func (t *tableWriter) writeLeaf(cw file.ColumnChunkWriter, l *leaf) error {
-	def, rep := l.definition(), *l.rep
+	def, rep := t.definition(l), *l.rep
 	var err error
 	switch w := cw.(type) {
 	case *file.Int32ColumnChunkWriter:
 		_, err = w.WriteBatch(l.i32, def, rep)
 	case *file.Int64ColumnChunkWriter:
+		if err := presetIntegers(w, l.i64); err != nil {
+			return err
+		}
 		_, err = w.WriteBatch(l.i64, def, rep)
 	case *file.FixedLenByteArrayColumnChunkWriter:
 		values := make([]parquet.FixedLenByteArray, len(l.data)/16)
@@ -516,13 +520,13 @@ func (l *leaf) values(arr arrow.Array, from, to int) error {
 		}
 		return l.texts(a, from, to)
 	case *array.Int64:
-		l.i64 = append(l.i64, a.Int64Values()[from:to]...)
+		l.i64 = append(grow(l.i64, to-from), a.Int64Values()[from:to]...)
 	case *array.Timestamp:
-		l.i64 = append(l.i64, arrow.Int64Traits.CastFromBytes(arrow.TimestampTraits.CastToBytes(a.TimestampValues()[from:to]))...)
+		l.i64 = append(grow(l.i64, to-from), arrow.Int64Traits.CastFromBytes(arrow.TimestampTraits.CastToBytes(a.TimestampValues()[from:to]))...)
 	case *array.Decimal64:
-		l.i64 = append(l.i64, arrow.Int64Traits.CastFromBytes(arrow.Decimal64Traits.CastToBytes(a.Values()[from:to]))...)
+		l.i64 = append(grow(l.i64, to-from), arrow.Int64Traits.CastFromBytes(arrow.Decimal64Traits.CastToBytes(a.Values()[from:to]))...)
 	case *array.Date32:
-		l.i32 = append(l.i32, arrow.Int32Traits.CastFromBytes(arrow.Date32Traits.CastToBytes(a.Date32Values()[from:to]))...)
+		l.i32 = append(grow(l.i32, to-from), arrow.Int32Traits.CastFromBytes(arrow.Date32Traits.CastToBytes(a.Date32Values()[from:to]))...)
 	case *array.Decimal128:
 		for _, v := range a.Values()[from:to] {
 			hi, lo := uint64(v.HighBits()), v.LowBits()
@@ -540,6 +544,7 @@ func (l *leaf) texts(a *array.String, from, to int) error {
 	base := int64(len(l.data))
 	offsets := a.ValueOffsets()[from : to+1]
 	start, end := int64(offsets[0]), int64(offsets[to-from])
+	l.ends = grow(l.ends, to-from)
 	for _, at := range offsets[1:] {
 		l.ends = append(l.ends, base+int64(at)-start)
 	}
@@ -562,6 +567,7 @@ func (l *leaf) texts(a *array.String, from, to int) error {
 // present counts n values that are there.
 func (l *leaf) present(n int) {
 	if len(l.def) > 0 {
+		l.def = grow(l.def, n)
 		for range n {
 			l.def = append(l.def, l.maxDef)
 		}
@@ -571,6 +577,7 @@ func (l *leaf) present(n int) {
 
 // missing counts a value that isn't there, because of what stands at level def.
 func (l *leaf) missing(def int16) {
+	l.def = grow(l.def, l.levels+1-len(l.def))
 	for len(l.def) < l.levels { // so far all were there
 		l.def = append(l.def, l.maxDef)
 	}
@@ -582,13 +589,29 @@ func (l *leaf) missing(def int16) {
 	}
 }
 
-// definition returns the definition levels; of a column that can't be NULL nil.
-func (l *leaf) definition() []int16 {
-	if l.maxDef == 0 {
+// definition returns the definition levels of l; of a column that can't be NULL nil. They are not to be changed.
+func (t *tableWriter) definition(l *leaf) []int16 {
+	switch {
+	case l.maxDef == 0:
 		return nil
+	case len(l.def) > 0 || l.maxDef != 1:
+		for len(l.def) < l.levels {
+			l.def = append(l.def, l.maxDef)
+		}
+		return l.def
 	}
-	for len(l.def) < l.levels {
-		l.def = append(l.def, l.maxDef)
+	// Most columns have all their values: they share the levels.
+	for len(t.present) < l.levels {
+		t.present = append(t.present, 1)
 	}
-	return l.def
+	return t.present[:l.levels]
+}
+
+// grow makes room for n more: as much again as there is, up to a row group. By append alone a column would be copied
+// five times over until it is as long.
+func grow[T any](s []T, n int) []T {
+	if cap(s)-len(s) >= n {
+		return s
+	}
+	return slices.Grow(s, max(n, min(len(s), schemas.MaxRowGroup-len(s))))
 }

@@ -4,6 +4,7 @@ import (
 	"io"
 	"sync"
 
+	"github.com/apache/arrow-go/v18/parquet/compress"
 	"github.com/klauspost/compress/zstd"
 )
 
@@ -49,4 +50,41 @@ func (c *coders) encoder(w io.Writer) (*zstd.Encoder, error) {
 func (c *coders) putEncoder(e *zstd.Encoder) {
 	e.Reset(nil) // lets go of the writer
 	c.encoders.Put(e)
+}
+
+// pageCodec is arrow-go's Zstandard with other encoders. Its own keep the history of a stream, 16 MiB that are cleared
+// whenever one is made, and the garbage collector lets go of them all the time; a page is one call and 1 MiB.
+type pageCodec struct {
+	compress.ErrorCodec
+	encoders [zstd.SpeedBestCompression + 1]sync.Pool // by level
+}
+
+// pageWindow holds a page of the default size whole. In a larger one, repetitions are looked for as far back as this.
+const pageWindow = 1 << 20
+
+// EncodeLevel compresses a page; level is that of the reference implementation.
+func (c *pageCodec) EncodeLevel(dst, src []byte, level int) []byte {
+	l := zstd.SpeedDefault
+	if level != compress.DefaultCompressionLevel {
+		l = zstd.EncoderLevelFromZstd(level)
+	}
+	e, ok := c.encoders[l].Get().(*zstd.Encoder)
+	if !ok {
+		var err error
+		if e, err = zstd.NewWriter(nil, zstd.WithEncoderLevel(l), zstd.WithEncoderConcurrency(1), zstd.WithWindowSize(pageWindow),
+			zstd.WithZeroFrames(true), zstd.WithAllLitEntropyCompression(true)); err != nil {
+			panic(err) // of options that contradict each other
+		}
+	}
+	defer c.encoders[l].Put(e)
+	return e.EncodeAll(src, dst[:0])
+}
+
+// arrow-go knows codecs by number alone, for the whole program.
+func init() {
+	codec, err := compress.GetCodec(compress.Codecs.Zstd)
+	if err != nil {
+		panic(err)
+	}
+	compress.RegisterCodec(compress.Codecs.Zstd, &pageCodec{ErrorCodec: codec.(compress.ErrorCodec)})
 }

@@ -6,6 +6,7 @@ import (
 	"compress/gzip"
 	"errors"
 	"io"
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
@@ -47,13 +48,42 @@ func TestLakesOfEveryFormatOpenForEver(t *testing.T) {
 				t.Errorf("as it is, it holds %swant %s", got, want)
 			}
 			command("status")
+			pruned := prunedDays(t, lake)
 			command("rebuild")
+			if !maps.Equal(prunedDays(t, lake), pruned) {
+				t.Error("a pruned day, which nothing can derive, has other bytes")
+			}
 			if got := command("query", "--format", "json", figuresOf); got != string(want) {
 				t.Errorf("rebuilt, it holds %swant %s", got, want)
 			}
 			command("verify")
 		})
 	}
+}
+
+// prunedDays are the day files that are the source of their days, for the raw files were pruned: by directory.
+func prunedDays(t *testing.T, lake string) map[string]string {
+	t.Helper()
+	tombstones, err := filepath.Glob(filepath.Join(lake, "raw", "*", "*", "pruned.jsonl"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	days := map[string]string{}
+	for _, name := range tombstones {
+		if _, err := os.Stat(strings.TrimSuffix(name, ".jsonl") + ".usage.parquet"); err == nil {
+			continue // it was fetched anew since
+		}
+		day, err := filepath.Rel(filepath.Join(lake, "raw"), filepath.Dir(name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		b, err := os.ReadFile(filepath.Join(lake, "usage", day, "usage.parquet"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		days[day] = string(b)
+	}
+	return days
 }
 
 func untar(t *testing.T, archive, dir string) {
