@@ -45,9 +45,8 @@ const (
 
 // tableWriter writes one Parquet file, row group by row group. Memory is that of one row group.
 type tableWriter struct {
-	schema   *arrow.Schema // fields by name and type; metadata aside
-	columns  []*column
-	leaves   []*leaf
+	buffers
+	schema   *arrow.Schema     // fields by name and type; metadata aside
 	comments map[string]string // by column
 	out      *bufio.Writer
 	body     hash.Hash
@@ -55,6 +54,12 @@ type tableWriter struct {
 
 	rows  int   // in the buffers
 	total int64 // written and buffered
+}
+
+// buffers are what a tableWriter keeps rows in until they are a row group: its columns, and their leaves in one list.
+type buffers struct {
+	columns []*column
+	leaves  []*leaf
 
 	// Scratch of writeLeaf and what it calls.
 	slots   []parquet.ByteArray
