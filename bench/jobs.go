@@ -17,6 +17,7 @@ import (
 
 	"github.com/usagelake/usagelake/extract/portal"
 	"github.com/usagelake/usagelake/jobs"
+	"github.com/usagelake/usagelake/load"
 	"github.com/usagelake/usagelake/schemas"
 )
 
@@ -146,7 +147,6 @@ func childNights(ctx context.Context, args []string, out *answer) error {
 		return err
 	}
 	cfg, env := config(args[0], "https://portal.test"+p.BasePath()), environment(now, p.Key(org), &wire{p})
-	began := time.Now()
 	for range nights {
 		at = at.AddDate(0, 0, 1)
 		span := jobs.Span{}
@@ -171,15 +171,40 @@ func childNights(ctx context.Context, args []string, out *answer) error {
 		}
 		out.V["dead.most"] = max(out.V["dead.most"], dead)
 		out.V["size"], out.V["rows"] = size, float64(res.Publish.Rows)
-		if dead > 16<<20 { // less isn't worth the work of building the file anew
+		if size > 16<<20 { // a smaller file isn't worth the work of building it anew
 			out.V["dead.share"] = max(out.V["dead.share"], dead/size)
 		}
 		out.V["dead.share.any"] = max(out.V["dead.share.any"], dead/size)
+		out.V["wall"] += time.Since(start).Seconds()
 		out.V["slowest"] = max(out.V["slowest"], time.Since(start).Seconds())
 		out.V["written"] += written() - before
+		if int(out.V["nights"])%30 == 0 {
+			anew, err := builtAnew(ctx, args[0], res.Database)
+			if err != nil {
+				return err
+			}
+			if size > 16<<20 {
+				out.V["grown.most"] = max(out.V["grown.most"], size/anew)
+			}
+		}
 	}
-	out.V["wall"] = time.Since(began).Seconds()
-	return nil
+	anew, err := builtAnew(ctx, args[0], filepath.Join(args[0], "usage.duckdb"))
+	out.V["anew"] = anew
+	return err
+}
+
+// builtAnew is the size that a published file has if it is built from nothing. The file is left as it was.
+func builtAnew(ctx context.Context, lake, path string) (float64, error) {
+	aside := path + ".aside"
+	if err := os.Rename(path, aside); err != nil {
+		return 0, err
+	}
+	l, err := load.Open(lake, load.Options{})
+	if err != nil {
+		return 0, err
+	}
+	done, err := l.Publish(ctx, load.PublishOptions{Version: "bench"})
+	return float64(done.Bytes), errors.Join(err, os.Rename(aside, path))
 }
 
 // deadSpace is how many bytes of a DuckDB file hold nothing, and its size.

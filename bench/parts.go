@@ -283,8 +283,9 @@ func (b *bench) publishing(s *section) error {
 	}
 	s.fact("%.0f nights of some %s new records each, with late and corrected ones: %.0f days written, %.0f publishes from nothing, %.2f s a night, the slowest %.2f s, %s written in all; at the end %s rows in %s.",
 		y.V["nights"], thousands(float64(b.size.perNight)), y.V["days"], y.V["fulls"], y.V["wall"]/y.V["nights"], y.V["slowest"], mib(y.V["written"]), thousands(y.V["rows"]), mib(y.V["size"]))
-	s.fact("Dead space after a publish: at most %s. Under 16 MiB it is left, however small the file (at most %.0f %% of one); of more than that, at most %.0f %% of the file.",
+	s.fact("Dead space after a publish, in free blocks: at most %s. A file under 16 MiB is left, whatever its share (at most %.0f %% of one); of a larger one, at most %.0f %%.",
 		mib(y.V["dead.most"]), y.V["dead.share.any"]*100, y.V["dead.share"]*100)
+	s.fact("Built anew, the last of these files has %s. Every thirtieth night that was looked at: a file over 16 MiB had at most %.2f times the bytes.", mib(y.V["anew"]), y.V["grown.most"])
 	s.atMost("dead space over a year of nights, % of the file where it is over 16 MiB", 30, y.V["dead.share"]*100, "%.0f")
 	return nil
 }

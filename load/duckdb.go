@@ -40,8 +40,15 @@ type database struct {
 	conn      *sql.Conn
 }
 
+// wholeCheckpoint is how much may be written before DuckDB checkpoints of its own accord. Each checkpoint writes the unfinished row groups
+// anew and leaves holes where they were; so a publish should come out with the one at its end, and the file without holes. What waits
+// for it can be spilled.
+const wholeCheckpoint = "256MB"
+
 // openDatabase starts an instance and attaches path, or nothing if it is "". Extensions are neither installed nor loaded, so that nothing is
 // ever downloaded. The session's time zone is UTC.
+//
+// A file that is opened to be written has no log: what a crash leaves of it is thrown away, and until detach it is no whole file.
 func openDatabase(ctx context.Context, e engine, path string, readOnly bool) (_ *database, err error) {
 	if strings.Contains(path, "?") {
 		return nil, fmt.Errorf("open %s: DuckDB can't work with a path that has a question mark", path)
@@ -60,6 +67,9 @@ func openDatabase(ctx context.Context, e engine, path string, readOnly bool) (_ 
 	}
 	if e.tempDir != "" {
 		settings.Set("temp_directory", e.tempDir)
+	}
+	if path != "" && !readOnly {
+		settings.Set("checkpoint_threshold", wholeCheckpoint)
 	}
 	connector, err := duckdb.NewConnector(":memory:?"+settings.Encode(), nil)
 	if err != nil {
@@ -83,6 +93,8 @@ func openDatabase(ctx context.Context, e engine, path string, readOnly bool) (_ 
 	attach := "ATTACH " + schemas.SQLString(path) + " AS " + catalog
 	if readOnly {
 		attach += " (READ_ONLY)"
+	} else {
+		attach += " (RECOVERY_MODE no_wal_writes)"
 	}
 	if err := d.exec(ctx, attach, "USE "+catalog); err != nil {
 		return nil, fmt.Errorf("open %s: %w", path, err)

@@ -33,7 +33,7 @@ type PublishOptions struct {
 	Finance Finance
 	Now     func() time.Time // nil is time.Now
 
-	minDead int64 // for tests; 0 is minDeadSize
+	small int64 // for tests; 0 is smallSize
 }
 
 // Published is what Publish did.
@@ -59,9 +59,15 @@ const (
 	groupDays = 64
 	groupRows = 2_000_000
 
-	// A file is built anew once more than this share of it is dead space, and the dead space is worth the work.
-	maxDead     = 0.30
-	minDeadSize = 16 << 20
+	// A file is built anew once more than this share of it is dead space, unless it is small: then a publish writes most of it anew, and
+	// nearly as much is dead after each.
+	maxDead   = 0.30
+	smallSize = 16 << 20
+
+	// What a file without usage measures, about: some blocks a table. And what may be lost in blocks that are half empty, whatever the size
+	// of the file: one that was built anew and brought up to date once has gained some 4 MiB.
+	emptySize = 5 << 20
+	looseSize = 8 << 20
 )
 
 // Publish brings usage.duckdb up to date with the day files, the quarantine, the balances and the journal. The caller
@@ -726,20 +732,34 @@ func (p *publisher) finish(ctx context.Context, d *database, fresh bool) error {
 		// What the file measures now is what it is held against when it has gathered dead space.
 		return d.exec(ctx, "UPDATE meta SET built_bytes = (SELECT total_blocks * block_size FROM pragma_database_size() WHERE database_name = '"+catalog+"')")
 	}
-	// The instance that wrote the file knows: DuckDB cuts free blocks off the file's end after it wrote how many there
-	// are, so that whoever opens the file later is told of blocks that it hasn't.
-	var bloated bool
-	err = d.conn.QueryRowContext(ctx, `
-		WITH s AS (SELECT block_size * total_blocks AS bytes, block_size * free_blocks AS free FROM pragma_database_size() WHERE database_name = '`+catalog+`'),
-		m AS (SELECT built_bytes * greatest(1.0, (SELECT sum("rows") FROM partitions) / greatest(built_rows, 1)) AS due FROM meta)
-		SELECT greatest(free, bytes - due) > ? * bytes AND greatest(free, bytes - due) > ? FROM s, m`, maxDead, float64(cmp.Or(p.opts.minDead, minDeadSize))).Scan(&bloated)
+	size, dead, err := d.deadSpace(ctx)
 	if err != nil {
 		return fmt.Errorf("look at the dead space: %w", err)
 	}
-	if bloated {
+	if size >= cmp.Or(p.opts.small, smallSize) && float64(dead) > maxDead*float64(size) {
 		return errBloated
 	}
 	return nil
+}
+
+// deadSpace is the size of the file, right after a checkpoint, and how much of it is dead. That is the larger of two figures:
+//
+//   - what surely holds nothing: the free blocks, and the share of deleted rows in the others. DuckDB drops these rows only when it can merge
+//     or drop whole row groups.
+//   - what is more than the file would measure if it were built anew, and looseSize. That is reckoned from what it measured when it was,
+//     and by the rows it has got since; but never at more than twice of that, for such a reckoning carries only so far.
+//
+// The instance that wrote the file must be asked: DuckDB cuts free blocks off the file's end after it wrote how many there are, so that
+// whoever opens the file later is told of blocks that it hasn't.
+func (d *database) deadSpace(ctx context.Context) (size, dead int64, err error) {
+	err = d.conn.QueryRowContext(ctx, `
+		WITH file AS (SELECT block_size * total_blocks AS size, block_size * free_blocks AS free FROM pragma_database_size() WHERE database_name = '`+catalog+`'),
+		live AS (SELECT count(*) AS n FROM usage),
+		stored AS (SELECT coalesce(sum("count"), 0) AS n FROM pragma_storage_info('usage') WHERE column_name = 'usage_date' AND segment_type <> 'VALIDITY'),
+		due AS (SELECT least(2 * built_bytes, built_bytes + (live.n - built_rows)::HUGEINT * greatest(0, built_bytes - ?) // greatest(built_rows, 1)) + ? AS size FROM meta, live)
+		SELECT file.size, greatest(file.free + (file.size - file.free) * greatest(0, stored.n - live.n) // greatest(stored.n, 1), file.size - due.size)::BIGINT
+		FROM file, live, stored, due`, emptySize, looseSize).Scan(&size, &dead)
+	return size, dead, err
 }
 
 func (p *publisher) replaceRuns(ctx context.Context, d *database) error {
