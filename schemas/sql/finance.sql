@@ -625,7 +625,7 @@ SELECT date_trunc('month', usage_date)::DATE AS "month", model, currency, TRY_CA
         ELSE TRY((cached_tokens::DECIMAL(13,0) * 0.000001::DECIMAL(7,6) * cached_price)::DECIMAL(18,12)) END) AS cached_cost,
     sum(CASE WHEN cached_tokens = 0 AND cached_price IS NOT NULL AND input_price IS NOT NULL THEN 0::DECIMAL(18,12)
         WHEN cached_price::DECIMAL(18,6) = cached_price AND input_price::DECIMAL(18,6) = input_price
-        THEN TRY(cached_tokens::DECIMAL(13,0) * 0.000001::DECIMAL(7,6) * (input_price::DECIMAL(18,6) - cached_price::DECIMAL(18,6))::DECIMAL(18,6))
+        THEN TRY(cached_tokens::DECIMAL(13,0) * 0.000001::DECIMAL(7,6) * (input_price - cached_price)::DECIMAL(18,6))
         ELSE TRY((cached_tokens::DECIMAL(13,0) * 0.000001::DECIMAL(7,6) * (input_price - cached_price)::DECIMAL(18,12))::DECIMAL(18,12)) END) AS saved
 FROM usage WHERE input_tokens IS NOT NULL OR cached_tokens IS NOT NULL
 GROUP BY ALL;
