@@ -1,8 +1,10 @@
 package load
 
 import (
+	"encoding/json"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -301,4 +303,41 @@ func TestBalancesAreReconciledToTheMicrosecond(t *testing.T) {
 	w.answers(map[string]string{
 		"SELECT opening::INT AS o, top_ups::INT AS t, used::INT AS u, unexplained::INT AS x, closing::INT AS c, inferred AS i, requests AS n FROM balance_reconciliation ORDER BY closed_at": "{'o': 100, 't': 0, 'u': 9, 'x': -1, 'c': 90, 'i': false, 'n': 2}|{'o': 90, 't': 38, 'u': 8, 'x': 0, 'c': 120, 'i': true, 'n': 2}",
 	})
+}
+
+// A question about a month looks for it in the records, and not in what was summed of all of them.
+func TestAConditionOnAMonthIsMetBeforeAnythingIsSummed(t *testing.T) {
+	w := financeLake(t)
+	d, err := openDatabase(t.Context(), engine{}, w.lake.Database(), true)
+	must(t, err)
+	defer d.close()
+	type node struct {
+		Name     string         `json:"name"`
+		Children []node         `json:"children"`
+		More     map[string]any `json:"extra_info"`
+	}
+	for view, column := range map[string]string{
+		"focus_charges": "billing_month", "top_spenders": `"month"`, "unit_cost": `"month"`, "cache_savings": `"month"`, "discount_realised": `"month"`,
+	} {
+		var what, plan string
+		must(t, d.conn.QueryRowContext(t.Context(), "EXPLAIN (FORMAT json) FROM "+view+" WHERE "+column+" = DATE '2026-10-01'").Scan(&what, &plan))
+		var roots []node
+		must(t, json.Unmarshal([]byte(plan), &roots))
+		var gathers func(node) bool
+		gathers = func(n node) bool {
+			return strings.Contains(n.Name, "GROUP_BY") || n.Name == "UNION" || slices.ContainsFunc(n.Children, gathers)
+		}
+		var look func(node)
+		look = func(n node) {
+			if text := fmt.Sprint(n.More); n.Name == "FILTER" && strings.Contains(text, "date_trunc") && gathers(n) {
+				t.Errorf("%s: the month is looked for in all that was gathered: %s", view, text)
+			}
+			for _, c := range n.Children {
+				look(c)
+			}
+		}
+		for _, n := range roots {
+			look(n)
+		}
+	}
 }

@@ -20,6 +20,9 @@ const (
 	FocusCSV     = "csv"
 )
 
+// focusSince is the first layout of the published file whose views ExportFocus can read.
+const focusSince = 4
+
 // FocusOptions say which part of the FOCUS dataset is exported, and to where.
 type FocusOptions struct {
 	Version string // of FOCUS: schemas.Focus12 or schemas.Focus14; "" is the former
@@ -138,7 +141,7 @@ func (l *Lake) exportFocus(ctx context.Context, opts FocusOptions) (done FocusEx
 	if err != nil {
 		return done, err
 	}
-	if layout < schemas.SQLVersion {
+	if layout < focusSince {
 		return done, fmt.Errorf("the published file has no FOCUS views: an older version made it\nhint: usagelake rebuild --lake %s", l.dir)
 	}
 	if done.Omitted, err = s.number(ctx, "SELECT coalesce(sum(requests), 0)::BIGINT FROM focus_omitted WHERE "+opts.between("billing_month")); err != nil {

@@ -291,17 +291,18 @@ func commentFocusCharges(b *strings.Builder, view string, columns []FocusChargeC
 func SQLFocus() string {
 	var b strings.Builder
 	b.WriteString(sqlFocus)
-	closed := FocusChargeColumn{Name: "closed", comment: "Whether its month is closed, so that what is charged for it stands in focus_closed."}
-	lines := []FocusChargeColumn{
-		{Name: "request_time", comment: "When the request was made, UTC."}, {Name: "id", comment: "Id of the record in usage."}, closed,
+	more := []FocusChargeColumn{
+		{Name: "usage_month", comment: "First day of the month of usage_date."},
+		{Name: "closed", comment: "Whether its month is closed, so that what is charged for it stands in focus_closed."},
 	}
+	lines := append(more, FocusChargeColumn{Name: "request_time", comment: "When the request was made, UTC."}, FocusChargeColumn{Name: "id", comment: "Id of the record in usage."})
 	for _, c := range focusCharges[2:] {
 		if c.Name != "requests" {
 			lines = append(lines, c)
 		}
 	}
 	commentFocusCharges(&b, "focus_lines", lines)
-	commentFocusCharges(&b, "focus_live", append(slices.Clone(focusCharges[2:]), closed))
+	commentFocusCharges(&b, "focus_live", append(more, focusCharges[2:]...))
 	commentFocusCharges(&b, "focus_charges", focusCharges)
 	for _, v := range FocusVersions() {
 		view := FocusView(v)
@@ -309,7 +310,7 @@ func SQLFocus() string {
 		fmt.Fprintf(&b, "COMMENT ON VIEW %s IS %s;\n", view, SQLString("The Cost and Usage dataset of FOCUS "+v+", by UTC day. BilledCost sums exactly to amount, per currency, but for the records in focus_omitted."))
 		commentFocus(&b, view, FocusColumns(v))
 	}
-	records := "SELECT date_trunc('month', usage_date)::DATE AS billing_month, NULL::VARCHAR AS charge_class, *, 1 AS requests FROM focus_lines WHERE NOT closed"
+	records := "SELECT usage_month AS billing_month, NULL::VARCHAR AS charge_class, *, 1 AS requests FROM focus_lines WHERE NOT closed"
 	fmt.Fprintf(&b, "CREATE OR REPLACE VIEW focus_records AS %s;\n", focusSelect(Focus12, "("+records+")", "to_timestamp(floor(epoch(request_time) / 3600) * 3600)", 3600, ", id AS \"x_RequestId\""))
 	b.WriteString("COMMENT ON VIEW focus_records IS 'The same as focus, but a row per record and meter. Months that are not closed only: a closed one is kept by day.';\n")
 	commentFocus(&b, "focus_records", append(FocusColumns(Focus12), FocusColumn{Name: "x_RequestId", Comment: "Id of the record in usage."}))

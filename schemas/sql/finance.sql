@@ -201,7 +201,9 @@ WITH lines AS (
     SELECT invoice, account, period_start, period_end, usage_date, model, currency, sum(amount) AS invoiced, string_agg(source, ', ' ORDER BY source) AS source
     FROM invoice_lines GROUP BY ALL
 ), days AS (
-    SELECT account, usage_date, model, currency, sum(amount) AS amount, sum(without_amount)::BIGINT AS without_amount FROM usage_daily GROUP BY ALL
+    SELECT account, usage_date, model, currency, sum(amount) AS amount, sum(without_amount)::BIGINT AS without_amount
+    FROM usage_daily WHERE usage_date >= (SELECT min(least(period_start, usage_date)) FROM lines) AND usage_date < (SELECT max(greatest(period_end, usage_date + 1)) FROM lines)
+    GROUP BY ALL
 ), used AS (
     SELECT l.invoice, l.account, l.period_start, l.period_end, l.usage_date, l.model, l.currency, sum(u.amount) AS exported, sum(u.without_amount)::BIGINT AS without_amount
     FROM lines l JOIN days u ON u.currency = l.currency AND u.usage_date >= coalesce(l.usage_date, l.period_start) AND u.usage_date < coalesce(l.usage_date + 1, l.period_end)
@@ -517,34 +519,37 @@ COMMENT ON COLUMN month_over_month_drivers.tokens_before IS 'Tokens in the month
 COMMENT ON COLUMN month_over_month_drivers.tokens_now IS 'Tokens in the month.';
 
 CREATE VIEW anomalous_days AS
-WITH scoped AS (
-    SELECT 'account' AS "scope", account AS scope_value, currency, usage_date, net_cost, requests FROM allocated_daily
-    UNION ALL SELECT 'model', model, currency, usage_date, net_cost, requests FROM allocated_daily
-    UNION ALL SELECT 'token', token_id, currency, usage_date, net_cost, requests FROM allocated_daily
-    UNION ALL SELECT 'cost_center', cost_center, currency, usage_date, net_cost, requests FROM chargeback_daily WHERE charge_class IS NULL
-), sums AS (
-    SELECT "scope", scope_value, currency, usage_date, sum(net_cost) AS cost, sum(requests)::BIGINT AS requests
-    FROM scoped, data_as_of WHERE usage_date < complete_before GROUP BY ALL
+WITH sums AS (
+    SELECT CASE WHEN by_account THEN 'account' WHEN by_model THEN 'model' ELSE 'token' END AS "scope", CASE WHEN by_account THEN account WHEN by_model THEN model ELSE token_id END AS scope_value, currency, usage_date, cost, requests
+    FROM (
+        SELECT account, model, token_id, grouping(account) = 0 AS by_account, grouping(model) = 0 AS by_model, currency, usage_date, sum(amount) AS cost, sum(requests)::BIGINT AS requests
+        FROM usage_daily, data_as_of WHERE usage_date < complete_before
+        GROUP BY GROUPING SETS ((account, currency, usage_date), (model, currency, usage_date), (token_id, currency, usage_date))
+    )
+    UNION ALL
+    SELECT 'cost_center', cost_center, currency, usage_date, sum(net_cost), sum(requests)::BIGINT
+    FROM chargeback_daily, data_as_of WHERE charge_class IS NULL AND usage_date < complete_before GROUP BY ALL
 ), spans AS (
-    SELECT "scope", scope_value, currency, min(usage_date) AS first_day, max(cost) AS most, sum(cost) AS total FROM sums GROUP BY ALL
+    SELECT "scope", scope_value, currency, row_number() OVER () AS n, min(usage_date) AS first_day, sum(cost) AS total FROM sums GROUP BY "scope", scope_value, currency
 ), calendar AS ( -- the days that were exported whole: of some account, and of each
     SELECT DISTINCT NULL AS account, usage_date FROM coverage_daily, data_as_of WHERE missing_seconds = 0 AND usage_date < complete_before
     UNION ALL SELECT account, usage_date FROM coverage_daily, data_as_of WHERE missing_seconds = 0 AND usage_date < complete_before
 ), series AS ( -- a day without usage counts as 0, from the scope's first day on
-    SELECT s."scope", s.scope_value, s.currency, s.first_day, c.usage_date, isodow(c.usage_date) > 5 AS weekend, coalesce(d.cost, 0) AS cost, coalesce(d.requests, 0) AS requests
+    SELECT s."scope", s.scope_value, s.currency, s.n, c.usage_date, isodow(c.usage_date) > 5 AS weekend, coalesce(d.cost, 0) AS cost, coalesce(d.requests, 0) AS requests
     FROM spans s JOIN calendar c ON c.usage_date >= s.first_day AND c.account IS NOT DISTINCT FROM CASE WHEN s."scope" = 'account' THEN s.scope_value END
     LEFT JOIN sums d ON d."scope" = s."scope" AND d.scope_value IS NOT DISTINCT FROM s.scope_value AND d.currency IS NOT DISTINCT FROM s.currency AND d.usage_date = c.usage_date
 ), history AS (
-    SELECT *, list(cost::DOUBLE) OVER (PARTITION BY "scope", scope_value, currency, weekend ORDER BY usage_date ROWS BETWEEN 20 PRECEDING AND 1 PRECEDING) AS past FROM series
-), middle AS (
-    SELECT *, list_median(past) AS median FROM history WHERE len(past) >= 5
+    SELECT *, list(cost::DOUBLE) OVER past AS past, median(cost::DOUBLE) OVER past AS median FROM series
+    WINDOW past AS (PARTITION BY n, weekend ORDER BY usage_date ROWS BETWEEN 20 PRECEDING AND 1 PRECEDING)
+), far AS ( -- what can pass at the end, by the least that the spread is: few
+    SELECT * FROM history WHERE len(past) >= 5 AND abs(cost::DOUBLE - median) >= 1 AND abs(cost::DOUBLE - median) > 4 * (0.05 * abs(median))
 ), judged AS (
-    SELECT *, greatest(1.4826 * list_median(list_transform(past, lambda x: abs(x - median))), 0.05 * abs(median)) AS spread FROM middle
+    SELECT *, greatest(1.4826 * list_median(list_transform(past, lambda x: abs(x - median))), 0.05 * abs(median)) AS spread FROM far
 )
 SELECT usage_date, CASE WHEN cost::DOUBLE > median THEN 'spike' ELSE 'drop' END AS kind, "scope", scope_value, currency, cost AS observed, median::DECIMAL(38,6) AS expected, (cost::DOUBLE - median)::DECIMAL(38,6) AS deviation,
     TRY_CAST((cost::DOUBLE - median) / nullif(spread, 0) AS DECIMAL(18,2)) AS score, requests,
     format('the median of the {} {} before is {:.2f}, their spread {:.2f}', len(past), CASE WHEN weekend THEN 'weekend days' ELSE 'working days' END, median, spread) AS detail
-FROM judged WHERE abs(cost::DOUBLE - median) > 4 * spread AND abs(cost::DOUBLE - median) >= 1
+FROM judged WHERE abs(cost::DOUBLE - median) > 4 * spread
 UNION ALL
 SELECT d.usage_date, 'new', s."scope", s.scope_value, s.currency, d.cost, 0, d.cost::DECIMAL(38,6), NULL, d.requests, format('a token that had not been seen before; {} in all since', s.total)
 FROM spans s JOIN sums d ON d."scope" = s."scope" AND d.scope_value IS NOT DISTINCT FROM s.scope_value AND d.currency IS NOT DISTINCT FROM s.currency AND d.usage_date = s.first_day
@@ -566,16 +571,16 @@ COMMENT ON COLUMN anomalous_days.requests IS 'Records of the day.';
 COMMENT ON COLUMN anomalous_days.detail IS 'What it was held against.';
 
 CREATE VIEW top_spenders AS
-WITH scoped AS (
-    SELECT 'user' AS "scope", user_id AS scope_value, * FROM allocated_daily
-    UNION ALL SELECT 'token', token_id, * FROM allocated_daily
-    UNION ALL SELECT 'model', model, * FROM allocated_daily
-    UNION ALL SELECT 'custom_user', custom_user_id, * FROM allocated_daily
+WITH scoped AS ( -- the month stands in each branch, so that a condition on it reaches each scan
+    SELECT 'user' AS "scope", user_id AS scope_value, date_trunc('month', usage_date)::DATE AS "month", currency, requests, total_tokens, net_cost FROM allocated_daily
+    UNION ALL SELECT 'token', token_id, date_trunc('month', usage_date)::DATE, currency, requests, total_tokens, net_cost FROM allocated_daily
+    UNION ALL SELECT 'model', model, date_trunc('month', usage_date)::DATE, currency, requests, total_tokens, net_cost FROM allocated_daily
+    UNION ALL SELECT 'custom_user', custom_user_id, date_trunc('month', usage_date)::DATE, currency, requests, total_tokens, net_cost FROM allocated_daily
 )
-SELECT date_trunc('month', usage_date)::DATE AS "month", "scope", scope_value, currency, sum(requests)::BIGINT AS requests, TRY_CAST(sum(total_tokens) AS BIGINT) AS total_tokens, sum(net_cost) AS net_cost,
-    rank() OVER (PARTITION BY date_trunc('month', usage_date), "scope", currency ORDER BY sum(net_cost) DESC NULLS LAST) AS place,
-    TRY_CAST(sum(net_cost)::DOUBLE / nullif(sum(sum(net_cost)) OVER (PARTITION BY date_trunc('month', usage_date), "scope", currency), 0)::DOUBLE AS DECIMAL(18,6)) AS "share"
-FROM scoped GROUP BY date_trunc('month', usage_date), "scope", scope_value, currency;
+SELECT "month", "scope", scope_value, currency, sum(requests)::BIGINT AS requests, TRY_CAST(sum(total_tokens) AS BIGINT) AS total_tokens, sum(net_cost) AS net_cost,
+    rank() OVER (PARTITION BY "month", "scope", currency ORDER BY sum(net_cost) DESC NULLS LAST) AS place,
+    TRY_CAST(sum(net_cost)::DOUBLE / nullif(sum(sum(net_cost)) OVER (PARTITION BY "month", "scope", currency), 0)::DOUBLE AS DECIMAL(18,6)) AS "share"
+FROM scoped GROUP BY "month", "scope", scope_value, currency;
 COMMENT ON VIEW top_spenders IS '14. Which users, tokens and models cost most? By month; each kind sums exactly to the amount of usage.';
 COMMENT ON COLUMN top_spenders."month" IS 'First day of the month.';
 COMMENT ON COLUMN top_spenders."scope" IS 'user, token, model or custom_user.';
@@ -589,11 +594,11 @@ COMMENT ON COLUMN top_spenders.share IS 'Share of the month''s net cost. NULL wh
 
 CREATE VIEW unit_cost AS
 WITH scoped AS (
-    SELECT 'all' AS "scope", NULL AS scope_value, usage_date, currency, user_id, requests, total_tokens, net_cost FROM allocated_daily
-    UNION ALL SELECT 'model', model, usage_date, currency, user_id, requests, total_tokens, net_cost FROM allocated_daily
-    UNION ALL SELECT 'cost_center', coalesce(a.cost_center, CASE WHEN a.pool IS NULL THEN '(unallocated)' ELSE 'pool ' || a.pool END), usage_date, currency, user_id, requests, total_tokens, net_cost FROM allocated_daily JOIN allocations a USING (allocation_id)
+    SELECT 'all' AS "scope", NULL AS scope_value, date_trunc('month', usage_date)::DATE AS "month", currency, user_id, requests, total_tokens, net_cost FROM allocated_daily
+    UNION ALL SELECT 'model', model, date_trunc('month', usage_date)::DATE, currency, user_id, requests, total_tokens, net_cost FROM allocated_daily
+    UNION ALL SELECT 'cost_center', coalesce(a.cost_center, CASE WHEN a.pool IS NULL THEN '(unallocated)' ELSE 'pool ' || a.pool END), date_trunc('month', usage_date)::DATE, currency, user_id, requests, total_tokens, net_cost FROM allocated_daily JOIN allocations a USING (allocation_id)
 )
-SELECT date_trunc('month', usage_date)::DATE AS "month", "scope", scope_value, currency, sum(requests)::BIGINT AS requests, TRY_CAST(sum(total_tokens) AS BIGINT) AS total_tokens, count(DISTINCT user_id) AS active_users, sum(net_cost) AS net_cost,
+SELECT "month", "scope", scope_value, currency, sum(requests)::BIGINT AS requests, TRY_CAST(sum(total_tokens) AS BIGINT) AS total_tokens, count(DISTINCT user_id) AS active_users, sum(net_cost) AS net_cost,
     (sum(net_cost)::DOUBLE / nullif(sum(requests), 0)::DOUBLE)::DECIMAL(38,6) AS per_request,
     (sum(net_cost)::DOUBLE * 1e6 / nullif(sum(total_tokens), 0)::DOUBLE)::DECIMAL(38,6) AS per_million_tokens,
     (sum(net_cost)::DOUBLE / nullif(count(DISTINCT user_id), 0))::DECIMAL(38,6) AS per_active_user
@@ -614,8 +619,14 @@ COMMENT ON COLUMN unit_cost.per_active_user IS 'net_cost ÷ active_users, rounde
 CREATE VIEW cache_savings AS
 SELECT date_trunc('month', usage_date)::DATE AS "month", model, currency, TRY_CAST(sum(input_tokens) AS BIGINT) AS input_tokens, TRY_CAST(sum(cached_tokens) AS BIGINT) AS cached_tokens,
     TRY_CAST(sum(cached_tokens)::DOUBLE / nullif(coalesce(sum(input_tokens), 0) + coalesce(sum(cached_tokens), 0), 0)::DOUBLE AS DECIMAL(18,6)) AS cached_share,
-    sum(TRY((cached_tokens::DECIMAL(13,0) * 0.000001::DECIMAL(7,6) * cached_price)::DECIMAL(18,12))) AS cached_cost,
-    sum(TRY((cached_tokens::DECIMAL(13,0) * 0.000001::DECIMAL(7,6) * (input_price - cached_price)::DECIMAL(18,12))::DECIMAL(18,12))) AS saved
+    sum(CASE WHEN cached_tokens = 0 AND cached_price IS NOT NULL THEN 0::DECIMAL(18,12)
+        WHEN cached_price::DECIMAL(18,6) = cached_price
+        THEN TRY(cached_tokens::DECIMAL(13,0) * 0.000001::DECIMAL(7,6) * cached_price::DECIMAL(18,6))
+        ELSE TRY((cached_tokens::DECIMAL(13,0) * 0.000001::DECIMAL(7,6) * cached_price)::DECIMAL(18,12)) END) AS cached_cost,
+    sum(CASE WHEN cached_tokens = 0 AND cached_price IS NOT NULL AND input_price IS NOT NULL THEN 0::DECIMAL(18,12)
+        WHEN cached_price::DECIMAL(18,6) = cached_price AND input_price::DECIMAL(18,6) = input_price
+        THEN TRY(cached_tokens::DECIMAL(13,0) * 0.000001::DECIMAL(7,6) * (input_price - cached_price)::DECIMAL(18,6))
+        ELSE TRY((cached_tokens::DECIMAL(13,0) * 0.000001::DECIMAL(7,6) * (input_price - cached_price)::DECIMAL(18,12))::DECIMAL(18,12)) END) AS saved
 FROM usage WHERE input_tokens IS NOT NULL OR cached_tokens IS NOT NULL
 GROUP BY ALL;
 COMMENT ON VIEW cache_savings IS '16. How much input comes from the cache, and what does that save? By month and model.';
@@ -642,15 +653,9 @@ COMMENT ON COLUMN discount_realised.net_cost IS 'What is charged.';
 COMMENT ON COLUMN discount_realised.discount_rate IS 'discount ÷ list_cost; NULL where that is 0.';
 
 CREATE VIEW price_changes AS
-WITH days AS (
-    SELECT account, model, line, category, item, unit, currency, usage_date, list(DISTINCT price ORDER BY price) AS prices, sum(requests)::BIGINT AS requests FROM unit_prices GROUP BY ALL
-), steps AS (
-    SELECT *, lag(prices) OVER w AS prices_before, lag(usage_date) OVER w AS day_before FROM days
-    WINDOW w AS (PARTITION BY account, model, line, category, item, unit, currency ORDER BY usage_date)
-)
 SELECT usage_date, account, model, line, category, item, unit, currency, day_before, prices_before, prices,
     CASE WHEN len(prices) = 1 AND len(prices_before) = 1 THEN TRY_CAST(prices[1]::DOUBLE / nullif(prices_before[1], 0)::DOUBLE - 1 AS DECIMAL(18,6)) END AS change, requests
-FROM steps WHERE prices_before IS NOT NULL AND prices <> prices_before;
+FROM price_steps;
 COMMENT ON VIEW price_changes IS '18. Which unit prices changed, and when? A row for each day on which a price differs from the last day before.';
 COMMENT ON COLUMN price_changes.usage_date IS 'UTC day.';
 COMMENT ON COLUMN price_changes.account IS 'Name of the account in the config.';

@@ -9,11 +9,15 @@
 -- A record's discount is spread over its priced meters by their list costs, by largest remainder in units of 1e-12: first
 -- each gets the whole units of its part (p), then those with the largest remainders (r) one more, earlier ones first if
 -- equal, until what is left over is gone. A product of two such numbers has at most 36 digits, which a HUGEINT holds.
+-- DuckDB divides a HUGEINT, and so a DECIMAL of more than 18 digits that loses scale, bit by bit: what fits into 64 bits, as
+-- nearly everything does, is therefore multiplied and divided there. The numbers are the same.
 --
 -- It is one pass over usage, without a CTE: a CTE that a view names twice is computed into memory.
+-- usage_month is what the rows are grouped by, too, for DuckDB takes a condition on a month down to the scan of usage only if
+-- the month is a column that is grouped by, and not an expression over one.
 
 CREATE OR REPLACE VIEW focus_lines AS
-SELECT account, usage_date, request_time, id, token_id, user_id, custom_user_id, model, model_type, record_kind, currency,
+SELECT account, usage_month, usage_date, request_time, id, token_id, user_id, custom_user_id, model, model_type, record_kind, currency,
     cost_center, team, project, environment, gl_code, tags, pool, rule_id, rule_version, closed,
     CASE k WHEN 1 THEN 'input' WHEN 2 THEN 'cached' WHEN 3 THEN 'output' WHEN 4 THEN 'tokens' WHEN 5 THEN 'adjustment' ELSE 'ext' END AS line,
     CASE WHEN k <= 4 THEN 'tokens' WHEN k = 5 THEN 'adjustment' ELSE e.category END AS category,
@@ -43,27 +47,39 @@ FROM (
             amount::DECIMAL(38,18) - priced + spread AS net_left,
             unnest(range(1, 6 + coalesce(len(ext_items), 0))) AS k
         FROM (
-            SELECT *, units - p1 - p2 - p3 - coalesce(list_sum(ps), 0)::HUGEINT AS left_over
+            SELECT *, units - p1 - p2 - p3 - coalesce(list_sum(ps), 0)::HUGEINT AS left_over,
+                units * w1 - p1 * weight AS r1, units * w2 - p2 * weight AS r2, units * w3 - p3 * weight AS r3,
+                CASE WHEN weight > 0 THEN list_transform(ws, lambda w, i: units * w - ps[i] * weight) END AS rs
             FROM (
                 SELECT *,
-                    units * w1 // weight AS p1, units * w1 % weight AS r1,
-                    units * w2 // weight AS p2, units * w2 % weight AS r2,
-                    units * w3 // weight AS p3, units * w3 % weight AS r3,
+                    CASE WHEN units * w1 < 9000000000000000000 AND weight < 9000000000000000000 THEN (units * w1)::BIGINT // weight::BIGINT ELSE units * w1 // weight END::HUGEINT AS p1,
+                    CASE WHEN units * w2 < 9000000000000000000 AND weight < 9000000000000000000 THEN (units * w2)::BIGINT // weight::BIGINT ELSE units * w2 // weight END::HUGEINT AS p2,
+                    CASE WHEN units * w3 < 9000000000000000000 AND weight < 9000000000000000000 THEN (units * w3)::BIGINT // weight::BIGINT ELSE units * w3 // weight END::HUGEINT AS p3,
                     CASE WHEN weight > 0 THEN list_transform(ws, lambda w: units * w // weight) END AS ps,
-                    CASE WHEN weight > 0 THEN list_transform(ws, lambda w: units * w % weight) END AS rs,
                     CASE WHEN weight > 0 THEN discount_amount ELSE 0 END::DECIMAL(38,18) AS spread
                 FROM (
                     SELECT *, nullif(w1 + w2 + w3 + coalesce(list_sum(ws), 0)::HUGEINT, 0) AS weight
                     FROM (
                         SELECT *,
                             coalesce(input_cost, 0) + coalesce(cached_cost, 0) + coalesce(output_cost, 0) + coalesce(list_sum(ext_costs), 0)::DECIMAL(30,18) AS priced,
-                            CASE WHEN discount_amount <> 0 THEN (coalesce(input_cost, 0) * 1000000000000::DECIMAL(13,0))::HUGEINT END AS w1,
-                            CASE WHEN discount_amount <> 0 THEN (coalesce(cached_cost, 0) * 1000000000000::DECIMAL(13,0))::HUGEINT END AS w2,
-                            CASE WHEN discount_amount <> 0 THEN (coalesce(output_cost, 0) * 1000000000000::DECIMAL(13,0))::HUGEINT END AS w3,
+                            CASE WHEN discount_amount <> 0 THEN CASE
+                                WHEN input_cost IS NULL THEN 0
+                                WHEN input_price::DECIMAL(18,6) = input_price THEN input_tokens * (input_price::DECIMAL(18,6) * 1000000::DECIMAL(7,0))::BIGINT
+                                ELSE (input_cost * 1000000000000::DECIMAL(13,0))::HUGEINT END END AS w1,
+                            CASE WHEN discount_amount <> 0 THEN CASE
+                                WHEN cached_cost IS NULL THEN 0
+                                WHEN cached_price::DECIMAL(18,6) = cached_price THEN cached_tokens * (cached_price::DECIMAL(18,6) * 1000000::DECIMAL(7,0))::BIGINT
+                                ELSE (cached_cost * 1000000000000::DECIMAL(13,0))::HUGEINT END END AS w2,
+                            CASE WHEN discount_amount <> 0 THEN CASE
+                                WHEN output_cost IS NULL THEN 0
+                                WHEN output_price::DECIMAL(18,6) = output_price THEN output_tokens * (output_price::DECIMAL(18,6) * 1000000::DECIMAL(7,0))::BIGINT
+                                ELSE (output_cost * 1000000000000::DECIMAL(13,0))::HUGEINT END END AS w3,
                             CASE WHEN discount_amount <> 0 THEN list_transform(ext_costs, lambda c: (coalesce(c, 0) * 1000000000000::DECIMAL(13,0))::HUGEINT) END AS ws,
-                            CASE WHEN discount_amount <> 0 THEN abs((discount_amount::DECIMAL(38,12) * 1000000000000::DECIMAL(13,0))::HUGEINT) END AS units
+                            CASE WHEN discount_amount <> 0 THEN CASE
+                                WHEN abs(discount_amount) < 1 THEN ((abs(discount_amount) * 1000000::DECIMAL(7,0))::DECIMAL(18,6) * 1000000::DECIMAL(7,0))::BIGINT
+                                ELSE abs((discount_amount::DECIMAL(38,12) * 1000000000000::DECIMAL(13,0))::HUGEINT) END END AS units
                         FROM (
-                            SELECT u.*, c."month" IS NOT NULL AS closed,
+                            SELECT u.*, date_trunc('month', u.usage_date)::DATE AS usage_month, c."month" IS NOT NULL AS closed,
                                 CASE WHEN input_tokens > 0 AND input_price >= 0 THEN TRY((input_tokens::DECIMAL(13,0) * 0.000001::DECIMAL(7,6) * input_price)::DECIMAL(24,18)) END AS input_cost,
                                 CASE WHEN cached_tokens > 0 AND cached_price >= 0 THEN TRY((cached_tokens::DECIMAL(13,0) * 0.000001::DECIMAL(7,6) * cached_price)::DECIMAL(24,18)) END AS cached_cost,
                                 CASE WHEN output_tokens > 0 AND output_price >= 0 THEN TRY((output_tokens::DECIMAL(13,0) * 0.000001::DECIMAL(7,6) * output_price)::DECIMAL(24,18)) END AS output_cost,
@@ -83,7 +99,7 @@ FROM (
 COMMENT ON VIEW focus_lines IS 'A row per record and meter, for FOCUS: what each record''s amounts are made of, the discount spread over the meters. The lines of a record sum exactly to its total_amount, discount_amount and amount. Records without an amount or a currency are in focus_omitted.';
 
 CREATE OR REPLACE VIEW focus_live AS
-SELECT usage_date, account, token_id, user_id, custom_user_id, model, model_type, record_kind, currency,
+SELECT usage_month, usage_date, account, token_id, user_id, custom_user_id, model, model_type, record_kind, currency,
     cost_center, team, project, environment, gl_code, tags, pool, rule_id, rule_version, closed,
     line, category, item, unit, price, price_per,
     count(*) AS requests, sum(quantity) AS quantity, sum(list_cost) AS list_cost, sum(discount) AS discount, sum(net_cost) AS net_cost
@@ -91,7 +107,7 @@ FROM focus_lines GROUP BY ALL;
 COMMENT ON VIEW focus_live IS 'focus_lines summed by UTC day, as usage is now, closed months included.';
 
 CREATE OR REPLACE VIEW focus_charges AS
-SELECT date_trunc('month', usage_date)::DATE AS billing_month, NULL::VARCHAR AS charge_class, * EXCLUDE (closed) FROM focus_live WHERE NOT closed
+SELECT usage_month AS billing_month, NULL::VARCHAR AS charge_class, * EXCLUDE (usage_month, closed) FROM focus_live WHERE NOT closed
 UNION ALL
 FROM focus_closed;
 COMMENT ON VIEW focus_charges IS 'What the views of FOCUS show, in the names of this file: the charges of open months as usage is now, those of closed months as they were closed, and the corrections.';
