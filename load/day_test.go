@@ -128,7 +128,7 @@ func TestDayFileHoldsExtremesInDuckDBAndArrow(t *testing.T) {
 	m.num(schemas.ColInputPrice, -1)
 	m.num(schemas.ColTotalAmount, 98765_432109876543)
 	one, text, empty := int64(1), "image", ""
-	m.items([]*item{nil, {}, {text: [3]*string{&text, &empty, nil}, decimal: [3]*int64{&one, nil, &one}}})
+	m.items([]*item{{}, {text: [3]*string{&text, &empty, nil}, decimal: [3]*int64{&one, nil, &one}}})
 	m.end()
 	m.str(schemas.ColExtra, `{"a":`+strings.Repeat("[", 1000)+strings.Repeat("]", 1000)+"}")
 	m.num(schemas.ColRequestTime, -1)
@@ -145,7 +145,7 @@ func TestDayFileHoldsExtremesInDuckDBAndArrow(t *testing.T) {
 	got := duckRows(t, db, fmt.Sprintf(`SELECT length(id), model, input_tokens, output_tokens, total_amount::VARCHAR, discount_amount::VARCHAR, amount::VARCHAR, input_price::VARCHAR, ext_items::VARCHAR, length(extra), epoch_us(request_time) FROM '%s/usage/**/*.parquet'`, l.Dir()))
 	wantRows := []string{
 		"0||-9223372036854775808|9223372036854775807|999999.999999999999|-999999.999999999999|0.000000000001|NULL|[]|NULL|20758",
-		"10000|nul \x00, quote ' \", Ünïcode 日本 \U0001F680|NULL|NULL|98765.432109876543|NULL|NULL|-0.000000000001|[NULL, {'category': NULL, 'item': NULL, 'unit': NULL, 'price': NULL, 'usage': NULL, 'amount': NULL}, {'category': image, 'item': '', 'unit': NULL, 'price': 0.000000000001, 'usage': NULL, 'amount': 0.000000000001}]|NULL|20758",
+		"10000|nul \x00, quote ' \", Ünïcode 日本 \U0001F680|NULL|NULL|98765.432109876543|NULL|NULL|-0.000000000001|[{'category': NULL, 'item': NULL, 'unit': NULL, 'price': NULL, 'usage': NULL, 'amount': NULL}, {'category': image, 'item': '', 'unit': NULL, 'price': 0.000000000001, 'usage': NULL, 'amount': 0.000000000001}]|NULL|20758",
 		"2|NULL|NULL|NULL|NULL|NULL|NULL|NULL|NULL|2006|-1",
 	}
 	if !slices.Equal(got, wantRows) {
@@ -233,7 +233,7 @@ func TestColumnsOfAnyCardinalityAndPages(t *testing.T) {
 		switch i % 4 {
 		case 0:
 			text, price := fmt.Sprintf("item-%d", i), int64(i)
-			m.items([]*item{{text: [3]*string{&text, &text, nil}, decimal: [3]*int64{&price, nil, nil}}, {}, nil})
+			m.items([]*item{{text: [3]*string{&text, &text, nil}, decimal: [3]*int64{&price, nil, nil}}, {}})
 		case 1:
 			m.items(nil)
 		}
@@ -428,6 +428,7 @@ func TestDayWriterRefusesWhatTheContractDoesNotHold(t *testing.T) {
 			m.set[schemas.ColID] = true
 			m.b.Field(schemas.ColID).AppendNull()
 		}), "column id: a NULL"},
+		{"a NULL among the items", row(func(m *rowMaker) { m.items([]*item{nil}) }), "column ext_items: a NULL"},
 		{"no UTF-8 in a plain column", row(func(m *rowMaker) { m.str(schemas.ColID, "\xff") }), "column id: a text that is not UTF-8"},
 		{"no UTF-8 in a dictionary", row(func(m *rowMaker) { m.str(schemas.ColModel, "a\xc3") }), "column model: a text that is not UTF-8"},
 	}

@@ -343,10 +343,10 @@ func newColumn(f arrow.Field) (*column, schema.Node, error) {
 		return c, node, nil
 	}
 
-	// The standard three levels: optional group NAME (LIST) { repeated group list { optional group element { … } } }
+	// The standard three levels: optional group NAME (LIST) { repeated group list { required group element { … } } }
 	item, ok := list.Elem().(*arrow.StructType)
-	if !ok || !f.Nullable || !list.ElemField().Nullable {
-		return nil, nil, fmt.Errorf("a list is written of nullable structs only, not as %s", f.Type)
+	if !ok || !f.Nullable || list.ElemField().Nullable {
+		return nil, nil, fmt.Errorf("a list is written of structs that are there only, not as %s", f.Type)
 	}
 	c.items = true
 	members := make(schema.FieldList, item.NumFields())
@@ -362,7 +362,7 @@ func newColumn(f arrow.Field) (*column, schema.Node, error) {
 		c.leaves = append(c.leaves, l)
 		members[i] = node
 	}
-	element, err := schema.NewGroupNode("element", parquet.Repetitions.Optional, members, -1)
+	element, err := schema.NewGroupNode("element", parquet.Repetitions.Required, members, -1)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -378,8 +378,7 @@ func newColumn(f arrow.Field) (*column, schema.Node, error) {
 const (
 	defNull    = 0 // no list
 	defEmpty   = 1 // a list without items
-	defNoItem  = 2 // an item that is NULL
-	defElement = 3 // an item whose member is NULL; its members are one deeper
+	defElement = 2 // an item whose member is NULL; its members are one deeper
 )
 
 // newLeaf makes the buffer and the Parquet node of a flat field; above is the definition level of what holds it.
@@ -446,16 +445,14 @@ func (c *column) appendItems(lists *array.List, from, to int) error {
 				repeats = 0
 			}
 			if items.IsNull(j) {
-				c.appendNone(defNoItem)
-			} else {
-				for k, l := range c.leaves {
-					if err := l.append(items.Field(k), j, j+1, true); err != nil {
-						return fmt.Errorf("member %s: %w", l.path, err)
-					}
-				}
-				c.rep = append(c.rep, 0)
+				return errNull
 			}
-			c.rep[len(c.rep)-1] = repeats
+			for k, l := range c.leaves {
+				if err := l.append(items.Field(k), j, j+1, true); err != nil {
+					return fmt.Errorf("member %s: %w", l.path, err)
+				}
+			}
+			c.rep = append(c.rep, repeats)
 		}
 	}
 	return nil

@@ -7,7 +7,7 @@ import (
 // SchemaVersion counts the layouts of the day files: their columns, and how these are encoded. A file of an older one is
 // derived anew from the raw archive. Whatever makes the same rows other bytes raises it, since prune compares bytes.
 //
-// 2: smaller encodings of the same columns.
+// 2: smaller encodings of the same columns, and items of ext_items that can't be NULL.
 const SchemaVersion = 2
 
 // MaxRowGroup is the largest row group of a day file, in rows: DuckDB's own, beyond which its tables double in size.
@@ -43,7 +43,7 @@ var (
 		{Name: "usage", Type: decimalType, Nullable: true},
 		{Name: "amount", Type: decimalType, Nullable: true},
 	}
-	extItemsType = arrow.ListOf(arrow.StructOf(extItemFields...))
+	extItemsType = arrow.ListOfNonNullable(arrow.StructOf(extItemFields...))
 )
 
 // Positions of the columns of UsageColumns.
