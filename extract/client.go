@@ -575,6 +575,6 @@ func (c *Client) Balance(ctx context.Context) (Balance, error) {
 		return Balance{}, err
 	}
 	b.At = a.at
-	b.Page = schemas.Page{Number: 1, RequestID: a.requestID, FetchedAt: a.at, Body: a.body}
+	b.Page = schemas.Page{Number: 1, RequestID: a.requestID, FetchedAt: a.at, Body: bytes.Clone(a.body)} // which was read into more than it needs
 	return b, nil
 }

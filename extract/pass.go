@@ -365,9 +365,9 @@ func pack(body []byte) []byte {
 	buf := packed.Get().(*[]byte)
 	*buf = s2.EncodeBetter((*buf)[:cap(*buf)], body)
 	p := bytes.Clone(*buf)
-	packed.Put(buf)
 	if cap(body) <= keptBody {
 		bodies.Put(&body)
+		packed.Put(buf)
 	}
 	return p
 }
@@ -378,7 +378,7 @@ var (
 	bodies = sync.Pool{New: func() any { return new([]byte) }}
 )
 
-// keptBody bounds the memory that waits for the next answer.
+// keptBody bounds the memory that waits for the next answer; what it is compressed into is hardly larger.
 const keptBody = 1 << 20
 
 // unpack undoes pack for all pages of a window.

@@ -230,10 +230,6 @@ func usageEncodings() []parquet.WriterProperty {
 		"input_price", "output_price", "cached_price"} {
 		props = append(props, parquet.WithCompressionLevelFor(column, 1))
 	}
-	// Quantities are either few or all different, by what is charged: a dictionary where it is smaller than the values.
-	for _, member := range []string{"usage", "amount"} {
-		props = append(props, parquet.WithDictionaryCostFallbackFor("ext_items.list.element."+member, true))
-	}
 	return props
 }
 

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"hash/maphash"
 	"maps"
+	"math/bits"
 	"slices"
 	"unicode/utf8"
 
@@ -34,7 +35,7 @@ type dictionary struct {
 }
 
 func newDictionary() *dictionary {
-	return &dictionary{seed: maphash.MakeSeed(), ends: []int64{0}, slot: make([]int32, 256), last: -1}
+	return &dictionary{seed: maphash.MakeSeed(), data: []byte{}, ends: []int64{0}, slot: make([]int32, 256), last: -1}
 }
 
 func (d *dictionary) reset() {
@@ -185,11 +186,8 @@ func (t *tableWriter) byFrequency(l *leaf) {
 	}
 }
 
-// maxFrequent is how many distinct integers byFrequency's order is worth the counting for.
-const maxFrequent = 256
-
-// presetIntegers gives the encoder of a column its dictionary beforehand, ordered as byFrequency does it, if the
-// distinct values are few. Otherwise, and without a dictionary, it does nothing.
+// presetIntegers decides whether a column of integers that may have a dictionary has one, by the whole row group: if it makes
+// the values smaller. The encoder gets it beforehand, ordered as byFrequency does it. Without a dictionary it does nothing.
 func presetIntegers(w *file.Int64ColumnChunkWriter, values []int64) error {
 	encoder, ok := w.CurrentEncoder().(interface{ PutDictionary(arrow.Array) error })
 	if !ok {
@@ -202,9 +200,11 @@ func presetIntegers(w *file.Int64ColumnChunkWriter, values []int64) error {
 			run++
 		}
 		count[values[i]] += run - i
-		if i = run; len(count) > maxFrequent {
-			return nil
-		}
+		i = run
+	}
+	if entries, n := len(count), len(values); n > 0 && 8*entries+n*bits.Len(uint(entries-1))/8 >= 8*n {
+		w.FallbackToPlain()
+		return nil
 	}
 	order := slices.SortedFunc(maps.Keys(count), func(a, b int64) int {
 		return cmp.Or(count[b]-count[a], cmp.Compare(a, b))

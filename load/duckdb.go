@@ -131,7 +131,7 @@ func (d *database) close() error {
 	return errors.Join(err, d.db.Close())
 }
 
-// detach writes what is left in memory or in the log into the file, and lets go of it.
+// detach writes what is left in memory into the file, and lets go of it.
 func (d *database) detach(ctx context.Context) error {
 	return d.exec(ctx, "CHECKPOINT "+catalog, "USE memory", "DETACH "+catalog)
 }

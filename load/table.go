@@ -70,7 +70,7 @@ type buffers struct {
 
 // newTableWriter starts a file of these columns on w. props say how columns are encoded, beyond what all share.
 func newTableWriter(w io.Writer, columns []schemas.Column, props ...parquet.WriterProperty) (*tableWriter, error) {
-	t := &tableWriter{body: sha256.New(), comments: map[string]string{}}
+	t := &tableWriter{buffers: buffers{data: []byte{}}, body: sha256.New(), comments: map[string]string{}}
 	fields := make([]arrow.Field, len(columns))
 	nodes := make(schema.FieldList, len(columns))
 	for i, c := range columns {
@@ -398,6 +398,7 @@ func newLeaf(f arrow.Field, path string, above int16) (*leaf, schema.Node, error
 	case *arrow.StringType:
 		l.kind, typ, logical = leafText, parquet.Types.ByteArray, schema.StringLogicalType{}
 		l.ends = []int64{0}
+		l.data = []byte{} // an empty text that is nil has other statistics
 	case *arrow.Int64Type:
 		l.kind, typ = leafInt64, parquet.Types.Int64
 	case *arrow.Date32Type:

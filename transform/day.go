@@ -72,19 +72,27 @@ func NewDay(p schemas.Partition, windows []schemas.Sealed, opts Options) *Day {
 	return d
 }
 
-// windows holds the memory of windows, which is most of what decoding takes, for the next day.
-var windows = sync.Pool{New: func() any { return new(window) }}
+// windowPool holds the memory of windows, which is most of what decoding takes, for the next day.
+var windowPool = sync.Pool{New: func() any { return new(window) }}
 
 // Batches derives the day: its rows in order of time and id, its rejects. A batch and its rows are valid until the
 // next step, and are released by Batches; a consumer that keeps the rows retains them. The iteration ends with the
 // first error. It can be repeated, and gives the same.
 func (d *Day) Batches(ctx context.Context) iter.Seq2[Batch, error] {
 	return func(yield func(Batch, error) bool) {
-		for i := range d.cache {
-			d.cache[i] = windows.Get().(*window)
-			d.cache[i].no, d.cache[i].used = -1, 0
-			defer windows.Put(d.cache[i])
+		if d.cache[0] != nil {
+			panic("transform: a Day is iterated over twice at the same time")
 		}
+		for i := range d.cache {
+			d.cache[i] = windowPool.Get().(*window)
+			d.cache[i].no, d.cache[i].used = -1, 0
+		}
+		defer func() {
+			for i, w := range d.cache {
+				windowPool.Put(w)
+				d.cache[i] = nil
+			}
+		}()
 		d.report.reset(d)
 		rows := rowWriter{
 			mem: d.opts.Allocator, schema: schemas.UsageSchema(),
