@@ -52,7 +52,7 @@ lint: ## gofmt, go vet, staticcheck
 BENCHRUN = cd bench && ../bin/bench-run $(if $(filter full,$(BENCH)),-full)
 
 .PHONY: bench
-bench: build bench-build ## compare with other ways of doing the same, in some 15 minutes; ONLY=parquet,publish for parts, BENCH=full for ten times the size
+bench: build bench-build ## compare with other ways of doing the same, in some 10 minutes; ONLY=parquet,publish for parts, BENCH=full for ten times the size
 	$(BENCHRUN) $(if $(ONLY),-only $(ONLY))
 
 .PHONY: bench-docs

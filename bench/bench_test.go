@@ -76,7 +76,7 @@ func TestEveryPartRunsAndFillsTheDocument(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, s := range r.Sections {
-		if n := strings.Count(string(got), s.markdown()); n != 1 {
+		if n := strings.Count(string(got), s.markdown(r.Size)); n != 1 {
 			t.Errorf("the tables of %s stand %d times in the document", s.Name, n)
 		}
 	}

@@ -197,7 +197,7 @@ func measureAll(args []string) error {
 			return fmt.Errorf("%s: %w", p.name, err)
 		}
 		s.Seconds = time.Since(start).Seconds()
-		fmt.Println(s.markdown())
+		fmt.Println(s.markdown(b.size.name))
 		r.put(s)
 		if err := r.save(results); err != nil { // after each part, so that a run that is stopped leaves what it had
 			return err

@@ -96,7 +96,7 @@ func (s *section) atLeast(what string, least, got float64, format string) {
 	s.Bounds = append(s.Bounds, bound{what, "≥ " + fmt.Sprintf(format, least), fmt.Sprintf(format, got), got >= least})
 }
 
-func (s *section) markdown() string {
+func (s *section) markdown(size string) string {
 	var b strings.Builder
 	for _, t := range s.Tables {
 		t.markdown(&b)
@@ -108,7 +108,11 @@ func (s *section) markdown() string {
 	if len(s.Facts) > 0 {
 		b.WriteByte('\n')
 	}
-	fmt.Fprintf(&b, "`make bench ONLY=%s`, %.0f s.\n", s.Name, s.Seconds)
+	option := ""
+	if size == full.name {
+		option = " BENCH=full"
+	}
+	fmt.Fprintf(&b, "`make bench%s ONLY=%s`, %.0f s.\n", option, s.Name, s.Seconds)
 	return b.String()
 }
 
@@ -152,7 +156,7 @@ func (r *report) machine() string {
 	for _, v := range r.Versions {
 		fmt.Fprintf(&b, ", %s", strings.TrimSpace(v[0]+" "+v[1]))
 	}
-	fmt.Fprintf(&b, ". All parts together took %.0f minutes.\n", r.minutes())
+	fmt.Fprintf(&b, ". The parts below took %.0f minutes together.\n", r.minutes())
 	return b.String()
 }
 
@@ -200,7 +204,7 @@ func (r *report) save(path string) error {
 	var b strings.Builder
 	fmt.Fprintf(&b, "# Benchmark\n\n%s\n%s\n", r.machine(), r.verdicts())
 	for _, s := range r.Sections {
-		fmt.Fprintf(&b, "## %s\n\n%s\n", s.Title, s.markdown())
+		fmt.Fprintf(&b, "## %s\n\n%s\n", s.Title, s.markdown(r.Size))
 	}
 	return os.WriteFile(strings.TrimSuffix(path, filepath.Ext(path))+".md", []byte(b.String()), 0o600)
 }
@@ -221,9 +225,19 @@ func writeDocs(document, results string) error {
 	if err != nil {
 		return err
 	}
-	fill := map[string]string{"machine": r.machine(), "bounds": r.verdicts()}
-	for _, s := range r.Sections {
-		fill[s.Name] = s.markdown()
+	fill := map[string]string{}
+	if r.Size == full.name { // has a place of its own
+		var b strings.Builder
+		fmt.Fprintf(&b, "%s\n%s", r.machine(), r.verdicts())
+		for _, s := range r.Sections {
+			fmt.Fprintf(&b, "\n### %s, of the full size\n\n%s", s.Title, s.markdown(r.Size))
+		}
+		fill["full"] = b.String()
+	} else {
+		fill["machine"], fill["bounds"] = r.machine(), r.verdicts()
+		for _, s := range r.Sections {
+			fill[s.Name] = s.markdown(r.Size)
+		}
 	}
 	for name, content := range fill {
 		begin, end := []byte("<!-- bench:"+name+" -->\n"), []byte("<!-- /bench -->")
