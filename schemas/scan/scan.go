@@ -216,53 +216,12 @@ func Value(b []byte, i, depth int) int {
 		if depth == 0 {
 			return -1
 		}
-		i = Space(b, i+1)
-		if b[i] == '}' {
-			return i + 1
-		}
-		for {
-			if b[i] != '"' {
-				return -1
-			}
-			if i, _ = String(b, i+1); i < 0 {
-				return -1
-			}
-			if i = Space(b, i+1); b[i] != ':' {
-				return -1
-			}
-			if i = Value(b, Space(b, i+1), depth-1); i < 0 {
-				return -1
-			}
-			switch i = Space(b, i); b[i] {
-			case ',':
-				i = Space(b, i+1)
-			case '}':
-				return i + 1
-			default:
-				return -1
-			}
-		}
+		return Members(b, i, func(_ []byte, i int) int { return Value(b, i, depth-1) })
 	case '[':
 		if depth == 0 {
 			return -1
 		}
-		i = Space(b, i+1)
-		if b[i] == ']' {
-			return i + 1
-		}
-		for {
-			if i = Value(b, i, depth-1); i < 0 {
-				return -1
-			}
-			switch i = Space(b, i); b[i] {
-			case ',':
-				i = Space(b, i+1)
-			case ']':
-				return i + 1
-			default:
-				return -1
-			}
-		}
+		return Elements(b, i, func(i int) int { return Value(b, i, depth-1) })
 	case 't':
 		return Literal(b, i, "true")
 	case 'f':
