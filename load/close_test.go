@@ -149,6 +149,32 @@ func few(t *testing.T, n int) {
 }
 
 // Statements that somebody deleted don't open the month behind everybody's back.
+func TestAClosedMonthIsCorrectedIfItsRecordsChangedAndNotIfTheirFileDid(t *testing.T) {
+	w := newDayWriter(t, Options{})
+	p := schemas.Partition{Account: "acme", Date: mustDate("2026-08-03")}
+	f := testFinance
+	f.Archived = archived(f.Rules)
+	w.day(p, 5, 1)
+	w.publish(PublishOptions{Finance: f})
+	if _, err := w.closeMonth("2026-08", f); err != nil {
+		t.Fatal(err)
+	}
+	const question = `SELECT corrected, (SELECT count(*) > 0 FROM chargeback_daily WHERE charge_class = 'Correction') AS charged FROM closed_months`
+	for _, step := range []struct {
+		what, rows string
+		want       string
+	}{
+		{"derived anew by another version", usageSQL(p, 5, 1), "{'corrected': false, 'charged': false}"},
+		{"with other records", usageSQL(p, 6, 2), "{'corrected': true, 'charged': true}"},
+	} {
+		w.dayFrom(p, step.rows, "digest of a day "+step.what, nil)
+		w.publish(PublishOptions{Finance: f})
+		if got := w.ask(question); !slices.Equal(got, []string{step.want}) {
+			t.Errorf("%s: %v, want %s", step.what, got, step.want)
+		}
+	}
+}
+
 func TestAClosedMonthThatIsGoneIsNotOpenedSilently(t *testing.T) {
 	w := newDayWriter(t, Options{})
 	days := w.days(3, 20)

@@ -138,5 +138,8 @@ func (a *allocation) correct(ctx context.Context) error {
 			return fmt.Errorf("%s: %w", l.table, err)
 		}
 	}
-	return nil
+	// A day may be derived anew, by a newer version say, and come out with the same records: nothing was corrected then.
+	return a.d.exec(ctx, `UPDATE closed_months SET corrected = EXISTS (
+		FROM (SELECT usage_date, charge_class FROM chargeback_daily UNION ALL SELECT usage_date, charge_class FROM focus_closed) c
+		WHERE c.charge_class = 'Correction' AND date_trunc('month', c.usage_date) = closed_months."month") WHERE corrected`)
 }
