@@ -21,13 +21,21 @@ type DayWindow struct {
 	Start     time.Time `json:"start"` // [Start, End), UTC
 	End       time.Time `json:"end"`
 	Announced *int64    `json:"announced"` // as in Seal
-	Records   int64     `json:"records"`
-	Pages     int       `json:"pages"`
-	Requests  int       `json:"requests"`
-	Proof     string    `json:"proof"`
-	FetchedAt time.Time `json:"fetched_at"`
-	RunID     string    `json:"run_id"`
-	Owns      bool      `json:"owns"` // some instant of the day is still this window's
+	// Records are those within [start, end); of a window that owns nothing, Listed.
+	Records int64 `json:"records"`
+	// As in Seal, where Listed is called Records: what came for what was asked, margins included.
+	Listed      int64     `json:"listed,omitempty"`
+	AskedStart  int64     `json:"asked_start,omitempty"`
+	AskedEnd    int64     `json:"asked_end,omitempty"`
+	PageSize    int       `json:"page_size,omitempty"`
+	PageRecords int       `json:"page_records,omitempty"`
+	Lacking     int64     `json:"lacking,omitempty"`
+	Pages       int       `json:"pages"`
+	Requests    int       `json:"requests"`
+	Proof       string    `json:"proof"`
+	FetchedAt   time.Time `json:"fetched_at"`
+	RunID       string    `json:"run_id"`
+	Owns        bool      `json:"owns"` // some instant of the day is still this window's
 }
 
 // DayStats are the counts of a day, of owned instants only but for Before and After.
