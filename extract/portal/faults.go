@@ -16,8 +16,10 @@ import (
 // and in JSON stands in its fault tag, what it does in its help tag; [FaultNames] lists both.
 //
 // A probability (0 to 1) is rolled per request from the seed and the request's number since the faults were last set, so
-// a run can be repeated; for records, from the seed and the record's id. Failures (status, body, connection) are bounded
-// by Only, From, To and For and lengthened by Run; what concerns time, paging, shape and data is not.
+// a run can be repeated; for records, from the seed and the record's number. Failures (status, body, connection, blank
+// answers) are bounded by Only, From, To and For and lengthened by Run; what concerns time, paging, shape and data is not.
+//
+// Any values that [Faults.Validate] accepts may stand together.
 type Faults struct {
 	Only string        `fault:"only" one:"usage|balance" help:"failures hit this endpoint only"`
 	From int           `fault:"from" help:"failures begin with this request, counted from 1 since the faults were set"`
@@ -44,6 +46,7 @@ type Faults struct {
 	HTMLStatus  int     `fault:"html-status" help:"status of that page (default 502; 200 is the nasty one)"`
 	Empty       float64 `fault:"empty" prob:"1" help:"200 without a body"`
 	ContentType float64 `fault:"content-type" prob:"1" help:"the right body labelled text/html"`
+	Blank       float64 `fault:"blank" prob:"1" help:"a usage answer that is right but for its list, which is empty, and its total, which is 0"`
 	CodeInside  float64 `fault:"code-inside" prob:"1" help:"an error's envelope under status 200"`
 	InsideCode  int     `fault:"inside-code" help:"its meta.code (default 500)"`
 	Malformed   float64 `fault:"malformed" prob:"1" help:"a body that is no JSON, of the right length"`
@@ -58,14 +61,23 @@ type Faults struct {
 
 	PageMax        int           `fault:"page-max" help:"largest page size honoured (default 100)"`
 	PageOver       string        `fault:"page-over" one:"clamp|refuse|default" help:"a larger pagesize is clamped (as without fault), refused with 400, or ignored for the default of 20"`
+	PageDefault    int           `fault:"page-default" help:"what a request without pagesize gets (default 20)"`
+	SizeIgnored    bool          `fault:"pagesize-ignored" help:"every request gets that, whatever pagesize it asks for"`
 	PageClamp      int           `fault:"page-clamp" help:"pages hold at most this many"`
 	PageClampAfter int           `fault:"page-clamp-after" help:"but only after this many requests"`
+	PageClampFrom  int           `fault:"page-clamp-from" help:"but only from this page number on; they continue where the larger ones end"`
+	PageClampBack  bool          `fault:"page-clamp-back" help:"no, they begin at (page-1) × page-clamp: records come twice, none is lost"`
 	Order          string        `fault:"order" one:"oldest|newest|random|shaky" help:"random: one order per query; shaky: another for each request"`
+	Ties           string        `fault:"ties" one:"request|page" help:"oldest and newest order by time alone: equals are in another order in each request, or on each page though the same in each pass"`
+	TieSpan        time.Duration `fault:"tie-span" help:"times are equal within spans of this, in whole seconds (default 1s)"`
 	InclusiveEnd   bool          `fault:"inclusive-end" help:"a record at end_time belongs to the answer"`
 	ExclusiveStart bool          `fault:"exclusive-start" help:"a record at start_time doesn't"`
-	Total          string        `fault:"total" one:"page|absent|null|string" help:"total counts the page's own list, is absent, null, or a string"`
-	TotalDelta     int           `fault:"total-delta" help:"total is wrong by this many"`
-	PastEnd        string        `fault:"past-end" one:"empty|last|null" help:"a page past the end is empty, repeats the last page, or has list null"`
+	Total          string        `fault:"total" one:"page|absent|null|string|random|huge" help:"total counts the page's own list, is absent, null, a string, another number in each answer, or 2^63-1"`
+	TotalDelta     int           `fault:"total-delta" signed:"1" help:"total is wrong by this many"`
+	TotalCap       int           `fault:"total-cap" help:"total is never above this many, and records after them are past the end"`
+	TotalCapOnly   int           `fault:"total-cap-only" help:"total is never above this many; the listing goes on"`
+	PastEnd        string        `fault:"past-end" one:"empty|last|null|400|404" help:"a page past the end is empty, repeats the last page, has list null, or is refused with that status"`
+	BlankPage      float64       `fault:"blank-page" prob:"1" help:"a page after the first is empty, though the total is right (bounded like a failure)"`
 	PageIgnored    bool          `fault:"page-ignored" help:"every page is the first one"`
 	DeepPage       int           `fault:"deep-page" help:"pages beyond this one come back empty"`
 	MaxRange       time.Duration `fault:"max-range" help:"a longer range is refused with 400"`
@@ -143,6 +155,12 @@ func (f *Faults) Set(name, value string) error {
 	return fmt.Errorf("no fault named %q", name)
 }
 
+// The largest values of faults: sums and products of them stay inside 64 bits.
+const (
+	largest = 1_000_000_000
+	longest = 10 * 365 * 24 * time.Hour
+)
+
 func setField(v reflect.Value, tag reflect.StructTag, value string) error {
 	switch p := v.Addr().Interface().(type) {
 	case *time.Duration:
@@ -152,6 +170,9 @@ func setField(v reflect.Value, tag reflect.StructTag, value string) error {
 		}
 		if d < 0 && tag.Get("signed") == "" {
 			return fmt.Errorf("%q is negative", value)
+		}
+		if d.Abs() > longest {
+			return fmt.Errorf("%q is beyond %v", value, longest)
 		}
 		*p = d
 	case *float64:
@@ -165,8 +186,11 @@ func setField(v reflect.Value, tag reflect.StructTag, value string) error {
 		if err != nil {
 			return fmt.Errorf("%q is no whole number", value)
 		}
-		if x < 0 && tag.Get("fault") != "total-delta" {
+		if x < 0 && tag.Get("signed") == "" {
 			return fmt.Errorf("%q is negative", value)
+		}
+		if x > largest || x < -largest {
+			return fmt.Errorf("%q is beyond %d", value, largest)
 		}
 		*p = x
 	case *bool:

@@ -163,7 +163,7 @@ func (p *Portal) listKeys(c claims, v url.Values) answer {
 	default:
 		return invalid(errKey("status is none of active, disabled, revoked"))
 	}
-	page, size, err := paging(v)
+	page, size, err := paging(v, defaultPage)
 	if err != nil {
 		return invalid(err)
 	}
@@ -179,9 +179,9 @@ func (p *Portal) listKeys(c claims, v url.Values) answer {
 // maxPage keeps page × pagesize inside an int.
 const maxPage = 1 << 30
 
-// paging reads page (default 1) and pagesize (default 20).
-func paging(v url.Values) (page, size int, err error) {
-	page, size = 1, defaultPage
+// paging reads page (default 1) and pagesize.
+func paging(v url.Values, usual int) (page, size int, err error) {
+	page, size = 1, usual
 	for _, x := range []struct {
 		name string
 		into *int

@@ -128,7 +128,7 @@ func (x *exchange) answer(k use) answer {
 	if x.info.Endpoint == "balance" {
 		return x.p.balanceAPI(w, x.s)
 	}
-	return x.p.usageAPI(w, k, x.r.URL.Query(), x.s, x.n)
+	return x.usage(w, k)
 }
 
 // plain answers without any fault of the wire.

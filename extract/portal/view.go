@@ -2,6 +2,7 @@ package portal
 
 import (
 	"container/list"
+	"math"
 	"math/big"
 	"math/bits"
 	"slices"
@@ -228,6 +229,19 @@ func (v *view) at(i int) (row, bool) {
 		return row{}, false
 	}
 	return rows[i], true
+}
+
+// equals says which records [lo, hi) have the same time as the i-th, in spans of so many seconds, and which span that is.
+func (v *view) equals(i int, span int64) (lo, hi int, key int64) {
+	at := func(i int) int64 {
+		if r, ok := v.at(i); ok {
+			return r.sec / span
+		}
+		return math.MaxInt64
+	}
+	key = at(i)
+	lo = sort.Search(i, func(j int) bool { return at(j) >= key })
+	return lo, i + 1 + sort.Search(v.n-i-1, func(j int) bool { return at(i+1+j) > key }), key
 }
 
 // net is the sum of the amounts in picos, tokens that of the tokens.
