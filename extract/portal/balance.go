@@ -115,7 +115,11 @@ func (p *Portal) balanceAPI(w *world, s *faultState) answer {
 	}
 	e.str("balance_str", exact)
 	e.num("coupon_balance", 0, 0)
-	e.str("currency_code", w.currency)
+	currency := w.currency
+	if s.Currency != "" && !p.now().Before(s.began.Add(s.CurrencyAfter)) {
+		currency = s.Currency
+	}
+	e.str("currency_code", currency)
 	e.num("credit_limit", 0, 0)
 	e.num("total_coupon_amount", 0, 0)
 	if s.UnknownFields {

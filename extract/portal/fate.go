@@ -11,6 +11,7 @@ type faultState struct {
 	Faults
 	seed     uint64
 	requests atomic.Int64 // accepted since set
+	began    time.Time    // when set, by the Portal's clock
 	until    int64        // when failures end, Unix seconds; 0 is never
 	matched  atomic.Int64 // those of the endpoint that failures hit
 	keyDone  atomic.Bool  // KeyAfter has struck
@@ -18,7 +19,7 @@ type faultState struct {
 }
 
 func newFaultState(f Faults, seed uint64, generation uint64, now time.Time) *faultState {
-	s := &faultState{Faults: f, seed: seed}
+	s := &faultState{Faults: f, seed: seed, began: now}
 	if f.For > 0 {
 		s.until = now.Add(f.For + time.Second - 1).Unix()
 	}

@@ -89,6 +89,7 @@ type Faults struct {
 	UnknownFields bool   `fault:"unknown-fields" help:"fields, ext groups (free of charge) and item fields that nobody documented"`
 	Ext           string `fault:"ext" one:"absent|null|string" help:"an empty ext is absent or null; string: every ext is JSON in a string"`
 	Code200       bool   `fault:"code-200" help:"meta.code of a success is 200 rather than 0"`
+	Bare          bool   `fault:"bare" help:"a success has no meta, only data"`
 	NullList      bool   `fault:"null-list" help:"an empty list is null"`
 
 	SharedID     float64       `fault:"shared-id" prob:"1" help:"this share of records bears the id of another: calls tried again over another channel, charges given back, calls settled up to hours later"`
@@ -123,7 +124,11 @@ type Faults struct {
 	Hostile     float64       `fault:"hostile" prob:"1" help:"this share of records is valid but odd: a custom_user_id of NULs, escape sequences or 64 KiB, a deeply nested field, a price of 10,000 digits, an id that is no number"`
 
 	KeyAfter   int    `fault:"key-after" help:"after this many requests the key in use ceases to work"`
+	EchoKey    string `fault:"echo-key" one:"upper|lower" help:"error messages end with the key, in another case"`
 	KeyBecomes string `fault:"key-becomes" one:"disabled|revoked|expired|deleted|stripped" help:"in this way (default disabled; stripped is of its scopes, a 403)"`
+
+	Currency      string        `fault:"currency" help:"what the balance says instead of the organisation's: EUR, €"`
+	CurrencyAfter time.Duration `fault:"currency-after" help:"but only this long after the faults were set, by the Portal's clock"`
 
 	Skew time.Duration `fault:"skew" signed:"1" help:"the Date header is off by this much"`
 }
