@@ -130,6 +130,14 @@ func TestEachFailureDoesWhatItSays(t *testing.T) {
 			return err == nil && n == 100<<20
 		}},
 		{"drip=1ms,drip-bytes=5000", func(w wire) bool { return w.err == nil && w.metaCode() == 0 }},
+		{"bare", func(w wire) bool {
+			return w.status == 200 && bytes.HasPrefix(w.body, []byte(`{"data":{"list":[{"id":`)) && bytes.HasSuffix(w.body, []byte("}}"))
+		}},
+		{"bare,code-200", func(w wire) bool { return w.status == 200 && w.metaCode() == -1 && json.Valid(w.body) }},
+		{"bare,status-500=1", status(500)},
+		{"echo-key=upper,status-500=1", func(w wire) bool {
+			return status(500)(w) && bytes.Contains(w.body, []byte("internal_error: "+strings.ToUpper(p.Key("0"))))
+		}},
 		{"skew=-26h", func(w wire) bool { return w.header.Get("Date") == httpDate(noon.Add(-26*time.Hour)) }},
 		{"", func(w wire) bool { return w.header.Get("Date") == httpDate(noon) && w.metaCode() == 0 }},
 	} {
@@ -193,6 +201,40 @@ func TestFailuresKeepToTheirBounds(t *testing.T) {
 		}
 		if b.String() != want {
 			t.Errorf("%s: %s, want %s", s, b.String(), want)
+		}
+	}
+}
+
+func TestErrorsEchoTheKeyInAnotherCase(t *testing.T) {
+	p := open(t, Options{Limit: unlimited, Faults: faults(t, "echo-key=lower")})
+	key := keyPrefix + strings.Repeat("AB", 32)
+	for _, path := range []string{"/usage", "/balance"} {
+		if a := do(t, p, "GET", BasePath+path, key, ""); a.status != 401 || a.Meta.Message != "API key not found: "+strings.ToLower(key) {
+			t.Errorf("%s: %d %s", path, a.status, a.raw)
+		}
+	}
+	if a := do(t, p, "GET", BasePath+"/balance", p.Key("0"), ""); a.Meta.Message != "" {
+		t.Errorf("a success says %q", a.Meta.Message)
+	}
+}
+
+func TestTheBalanceNamesAnotherCurrency(t *testing.T) {
+	c := &clock{noon}
+	p := open(t, Options{Limit: unlimited, Now: c.now})
+	currency := func() string {
+		var d struct {
+			Currency string `json:"currency_code"`
+		}
+		json.Unmarshal(do(t, p, "GET", BasePath+"/balance", p.Key("0"), "").Data, &d)
+		return d.Currency
+	}
+	for s, want := range map[string][2]string{"": {"USD", "USD"}, "currency=EUR": {"EUR", "EUR"}, "currency=€,currency-after=5h": {"USD", "€"}, "currency-after=1h": {"USD", "USD"}} {
+		c.t = noon
+		p.SetFaults(faults(t, s))
+		first := currency()
+		c.t = noon.Add(5 * time.Hour)
+		if got := [2]string{first, currency()}; got != want {
+			t.Errorf("%s: %q, want %q", s, got, want)
 		}
 	}
 }
@@ -448,7 +490,8 @@ func TestRecordsArriveAndVanishDuringPaging(t *testing.T) {
 	if want := []int{0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 5, 5}; !slices.Equal(totals, want) {
 		t.Errorf("arrived %v, want %v", totals, want)
 	}
-	if got := truthIDs(p, from, to); len(got) != n+5 || !slices.IsSorted(got) || len(slices.Compact(got)) != n+5 {
+	inOrder := slices.IsSortedFunc(slices.Collect(p.Truth("0", from, to)), func(a, b Record) int { return a.RequestTime.Compare(b.RequestTime) })
+	if got := slices.Sorted(slices.Values(truthIDs(p, from, to))); len(got) != n+5 || !inOrder || len(slices.Compact(got)) != n+5 {
 		t.Errorf("truth has %d, want %d", len(got), n+5)
 	}
 	p.SetFaults(faults(t, "drop-every=1,drop-max=9"))
@@ -488,7 +531,8 @@ func TestFaultsAreReadAndWritten(t *testing.T) {
 	if err := fs.Parse([]string{"--fault", "latency=fast"}); err == nil {
 		t.Error("a bad flag was accepted")
 	}
-	for _, s := range []string{"nothing=1", "latency=5", "latency=-1s", "bad=1.5", "bad=NaN", "order=sideways", "from=-1", "from=x", "strings=maybe", "bad-kinds=odd", "html-status=99"} {
+	for _, s := range []string{"nothing=1", "latency=5", "latency=-1s", "bad=1.5", "bad=NaN", "order=sideways", "from=-1", "from=x", "strings=maybe", "bad-kinds=odd", "html-status=99",
+		"burst=10001", "burst-every=59s", "settle-by=25h", "latency=90000h", "from=2000000000", "total-delta=-2000000000", "past-end=500"} {
 		if _, err := ParseFaults(s); err == nil {
 			t.Errorf("%s: accepted", s)
 		}

@@ -121,6 +121,10 @@ func (x *exchange) usage(w *world, k use) answer {
 	win = s.clamped(win, x.n)
 	q := &win.q
 	q.token, q.user, q.at = -1, -1, p.now().Unix()
+	if s.FilterIgnored {
+		v.Del("token_id")
+		v.Del("user_id")
+	}
 	if id := v.Get("token_id"); id != "" {
 		if q.token = w.tokenIndex(id); q.token < 0 {
 			q.token = -2
@@ -134,7 +138,19 @@ func (x *exchange) usage(w *world, k use) answer {
 			return failure(http.StatusForbidden, "forbidden: not a member of this organization")
 		}
 	}
-	vw := p.view(w, *q, &s.fate)
+	kept := *q
+	if s.Keep > 0 {
+		oldest := q.at - int64(s.Keep/time.Second)
+		switch {
+		case q.lo >= oldest:
+		case s.KeepAnswer == "400":
+			return invalid(errKey("start_time is before the oldest record kept"))
+		case s.KeepAnswer == "404":
+			return failure(http.StatusNotFound, "not found: start_time is before the oldest record kept")
+		}
+		kept.lo = max(q.lo, oldest)
+	}
+	vw := p.view(w, kept, &s.fate)
 	a := x.page(vw, win)
 	p.afterUsage(vw, win, s, x.n)
 	return a
@@ -290,36 +306,38 @@ func (e *encoder) summary(w *world, r row) {
 }
 
 // afterUsage lets happen what happens while a window is being paged.
-func (p *Portal) afterUsage(vw *view, x window, s *faultState, n int64) {
-	if s.ArriveEvery == 0 && s.DropEvery == 0 {
+func (p *Portal) afterUsage(vw *view, win window, s *faultState, n int64) {
+	if s.ArriveEvery == 0 && s.DropEvery == 0 && s.SwapEvery == 0 {
 		return
 	}
-	or := func(n, instead int) int {
-		if n == 0 {
-			return instead
-		}
-		return n
-	}
+	q := win.q
+	name := fmt.Sprint(vw.w.org, q.lo, q.hi, q.token, q.user)
 	p.mu.Lock()
-	name := fmt.Sprint(vw.w.org, x.q.lo, x.q.hi, x.q.token, x.q.user)
 	p.windows[name]++
 	k := p.windows[name]
-	arrive := s.ArriveEvery > 0 && k%s.ArriveEvery == 0 && p.arrived < or(s.ArriveMax, 8) && vw.q.hi > vw.q.lo
-	drop := s.DropEvery > 0 && k%s.DropEvery == 0 && p.dropped < or(s.DropMax, 8) && vw.n > 0
-	if arrive {
-		p.arrived++
+	due := func(every, most int, done *int, possible bool) bool {
+		if most == 0 {
+			most = 8
+		}
+		if every == 0 || k%every != 0 || *done >= most || !possible {
+			return false
+		}
+		*done++
+		return true
 	}
-	if drop {
-		p.dropped++
-	}
+	swap := due(s.SwapEvery, s.SwapMax, &p.swapped, vw.n > 0)
+	arrive := due(s.ArriveEvery, s.ArriveMax, &p.arrived, vw.q.hi > vw.q.lo)
+	drop := due(s.DropEvery, s.DropMax, &p.dropped, vw.n > 0)
 	p.mu.Unlock()
 	r := rng(hash(s.seed, 99, hashString(name), uint64(k)))
-	if drop {
-		if r, ok := vw.at(r.n(vw.n)); ok {
-			vw.w.drop(r.rec, vw.q.at)
+	for _, x := range []struct{ drop, arrive bool }{{swap, swap}, {drop, arrive}} {
+		if x.drop {
+			if gone, ok := vw.at(r.n(vw.n)); ok {
+				vw.w.drop(gone.rec, vw.q.at)
+			}
 		}
-	}
-	if arrive {
-		vw.w.arrive(&r, vw.q.lo, vw.q.hi, vw.q.at)
+		if x.arrive {
+			vw.w.arrive(&r, vw.q, &s.fate)
+		}
 	}
 }
