@@ -96,8 +96,8 @@ type Faults struct {
 	IDText       string        `fault:"id-text" help:"and this is the id they bear: None, 0"`
 	IDModulo     int           `fault:"id-modulo" help:"ids are modulo this, so that records which have nothing to do with each other share them"`
 	Twice        float64       `fault:"twice" prob:"1" help:"this share of records is listed twice, byte for byte, and counted twice"`
-	Burst        int           `fault:"burst" max:"10000" help:"so many records more in one single second now and then"`
-	BurstEvery   time.Duration `fault:"burst-every" min:"1m" help:"one such second in each span of this (default 6h)"`
+	Burst        int           `fault:"burst" max:"5000" help:"so many records more in one single second now and then"`
+	BurstEvery   time.Duration `fault:"burst-every" min:"10m" help:"one such second in each span of this (default 6h)"`
 	FilterBy     string        `fault:"filter-by" one:"settled" help:"the filter and the order go by the settlement of a call, before which it doesn't show, rather than by its request_time"`
 	SettleBy     time.Duration `fault:"settle-by" max:"24h" help:"it comes this long after the request (default 35s)"`
 	SettleJitter time.Duration `fault:"settle-jitter" max:"24h" help:"and up to this much later"`

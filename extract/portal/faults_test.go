@@ -532,7 +532,7 @@ func TestFaultsAreReadAndWritten(t *testing.T) {
 		t.Error("a bad flag was accepted")
 	}
 	for _, s := range []string{"nothing=1", "latency=5", "latency=-1s", "bad=1.5", "bad=NaN", "order=sideways", "from=-1", "from=x", "strings=maybe", "bad-kinds=odd", "html-status=99",
-		"burst=10001", "burst-every=59s", "settle-by=25h", "latency=90000h", "from=2000000000", "total-delta=-2000000000", "past-end=500"} {
+		"burst=5001", "burst-every=9m", "settle-by=25h", "latency=90000h", "from=2000000000", "total-delta=-2000000000", "past-end=500"} {
 		if _, err := ParseFaults(s); err == nil {
 			t.Errorf("%s: accepted", s)
 		}
