@@ -193,7 +193,7 @@ func TestDoctorFindsMistakesOfTheConfig(t *testing.T) {
 		{"settle", func(c *Config) { c.Export.Settle = 0 }, "export.settle", CheckWarning, "0s", "10m"},
 		{"long settle", func(c *Config) { c.Export.Settle = Duration(48 * time.Hour) }, "export.settle", CheckWarning, "that old", "10m"},
 		{"lookback", func(c *Config) { c.Export.Lookback = 0 }, "export.lookback", CheckWarning, "never noticed", "72h"},
-		{"refetch", func(c *Config) { c.Export.RefetchEvery = 0 }, "export.refetch_every", CheckWarning, "count alone", "168h"},
+		{"refetch", func(c *Config) { c.Export.RefetchAt = nil }, "export.refetch_at", CheckWarning, "count alone", "48h"},
 		{"a new account", func(c *Config) { c.Accounts = append(c.Accounts, Account{Name: "newer", KeyEnv: "K"}) }, "accounts", CheckWarning, "nothing of newer", "--account newer"},
 		{"a renamed account", func(c *Config) { c.path = "c.yaml"; c.Accounts[0].Name = "other" }, "accounts", CheckWarning, "holds acme", "old name"},
 		{"rules that aren't there", func(c *Config) { c.Allocation.Rules = filepath.Join(dir, "none.yaml") }, "allocation rules", CheckFailed, "none.yaml", "ends with 2"},

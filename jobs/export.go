@@ -241,6 +241,7 @@ func newRunID(t time.Time) string {
 // past is what the journal tells of an account.
 type past struct {
 	began       time.Time // where its earliest export that was not told a start began; zero if there was none
+	horizon     time.Time // where the Portal's records began when it last refused to answer for what lies before; zero if it never did
 	lastRefetch time.Time // when a run last fetched its lookback anew, or it was first exported; zero if neither was
 }
 
@@ -255,6 +256,9 @@ func pasts(history []schemas.Run) map[string]past {
 			}
 			if a.Windows > 0 && (p.lastRefetch.IsZero() || a.Refetched && a.Status == schemas.StatusDone) {
 				p.lastRefetch = r.StartedAt
+			}
+			if !a.Horizon.IsZero() {
+				p.horizon = a.Horizon
 			}
 			all[a.Account] = p
 		}
@@ -384,6 +388,8 @@ type exporter struct {
 	sealing  chan struct{}                  // bounds how many accounts seal at once
 
 	plan    Plan
+	sealed  sealed
+	days    map[schemas.Date]schemas.DayFooter // of the last weeks
 	fetcher *extract.Fetcher
 	refused error
 	checked int  // days of the lookback that the API answered for
@@ -441,14 +447,17 @@ func (x *exporter) export(ctx context.Context) error {
 	if err := x.derive(ctx); err != nil {
 		return err
 	}
-	s, err := sealedOf(x.lake, x.account.Name)
-	if err != nil {
+	now := x.env.Now()
+	var err error
+	if x.sealed, err = sealedOf(x.lake, x.account.Name); err != nil {
 		return err
 	}
-	now := x.env.Now()
-	x.plan = plan(x.account.Name, x.opts.Span, s, x.cfg.Export, now, x.past.began, x.past.lastRefetch)
+	if x.days, err = recentDays(x.lake, x.account.Name, x.sealed, x.cfg.Export, now); err != nil {
+		return err
+	}
+	x.plan = plan(x.account.Name, x.opts.Span, x.sealed, x.days, x.cfg.Export, now, x.past)
 	x.fetcher = extract.NewFetcher(extract.FetchOptions{Client: x.client, Sealing: x.sealing, RunID: x.runID, Version: x.env.Version,
-		PageSize: x.account.PageSize, MaxPages: windowPages(len(x.cfg.Accounts)), Logger: x.log})
+		PageSize: x.account.PageSize, MaxRecords: windowRecords(len(x.cfg.Accounts)), Known: learnt(x.days), Held: x.held, Logger: x.log})
 	if x.opts.Watch != nil {
 		x.opts.Watch(x.plan, x.fetcher.Progress)
 	}
@@ -471,7 +480,7 @@ func (x *exporter) export(ctx context.Context) error {
 			}
 		}
 		if t, ahead := portalTime(now, x.client); ahead > 0 {
-			x.plan = plan(x.account.Name, x.opts.Span, s, x.cfg.Export, t, x.past.began, earlier(x.past.lastRefetch, ahead))
+			x.plan = plan(x.account.Name, x.opts.Span, x.sealed, x.days, x.cfg.Export, t, x.past.by(ahead))
 			x.warnAhead(ahead)
 			if err := x.announceStart(); err != nil {
 				return err
@@ -501,10 +510,11 @@ func (x *exporter) export(ctx context.Context) error {
 		}
 	}
 	x.fetcher.SetCurrency(currency)
-	failed, err := x.fetcher.Fetch(ctx, x.plan.Missing, x.sink)
-	x.out.Failed = append(x.out.Failed, failed...)
+	out, err := x.fetcher.Fetch(ctx, x.plan.Missing, x.sink)
+	x.out.Failed = append(x.out.Failed, out.Failed...)
 	x.out.Refetched = x.plan.Refetch
-	return err
+	x.out.Horizon = out.Horizon
+	return cmp.Or(err, x.doubt(out.Doubts))
 }
 
 // announceStart journals where an export that was not told a start begins, before anything is fetched: windows are not
@@ -550,9 +560,12 @@ func (x *exporter) sink(ctx context.Context, s schemas.Seal, pages []schemas.Pag
 		return fmt.Errorf("seal window %s: %w", s.Window(), err)
 	}
 	x.mu.Lock()
+	defer x.mu.Unlock()
+	if err := x.settleDoubts(s.Window()); err != nil {
+		return err
+	}
 	x.out.Windows++
-	x.out.Records += s.Records
-	x.mu.Unlock()
+	x.out.Records += s.Kept
 	x.log.Debug("window sealed", "window", s.Window().String(), "records", s.Records, "requests", s.Requests, "proof", s.Proof)
 	return nil
 }

@@ -95,8 +95,7 @@ func newWorld(t testing.TB, s settings) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w.cfg = &Config{Lake: filepath.Join(t.TempDir(), "lake"), Export: ExportConfig{
-		Settle: Duration(DefaultSettle), Lookback: Duration(DefaultLookback), RefetchEvery: Duration(DefaultRefetchEvery)}}
+	w.cfg = &Config{Lake: filepath.Join(t.TempDir(), "lake"), Export: DefaultExport()}
 	for _, o := range s.orgs {
 		a := Account{Name: accountOf(o.ID), BaseURL: "https://portal.test" + portal.BasePath, KeyEnv: "KEY_" + o.ID, PageSize: 20}
 		if !s.limited {
