@@ -331,7 +331,7 @@ func (c *Client) once(ctx context.Context, b *budget, q question) (a answer, err
 				return answer{}, e
 			}
 		}
-		return answer{body: body, requestID: redact(env.Meta.RequestID, c.opts.Key), at: time.Now().UTC()}, nil
+		return answer{body: body, requestID: redact(env.Meta.RequestID, c.opts.Key), at: c.opts.Now().UTC()}, nil
 	}
 	e := c.classify(resp, env, envErr, body, fail)
 	if errors.Is(e, ErrThrottled) {

@@ -69,6 +69,7 @@ type Fetcher struct {
 
 	// For the end of a run, see finish.
 	empties  []*look
+	blanks   bool // the server has answered empty where there was something
 	refusals []refused
 	borders  []border
 	ends     []int64   // of windows that no other follows, until they were looked beyond
@@ -137,7 +138,11 @@ type task struct {
 }
 
 // budgetOf bounds the requests that a planned window and its parts may take.
-type budgetOf struct{ used, pages atomic.Int64 }
+type budgetOf struct {
+	used, pages atomic.Int64
+	listed      atomic.Bool // a pass through it had records
+	kept        atomic.Bool // one of its windows that has records was kept
+}
 
 // grow makes room for a window of so many pages.
 func (b *budgetOf) grow(pages int) {
@@ -157,6 +162,9 @@ func (t *task) spend(p *pass, err error) error {
 	t.budget.used.Add(int64(p.requests - p.spent))
 	p.spent = p.requests
 	t.budget.grow(len(p.pages))
+	if p.rows > 0 {
+		t.budget.listed.Store(true)
+	}
 	return err
 }
 
@@ -165,7 +173,7 @@ func (t *task) spend(p *pass, err error) error {
 func (f *Fetcher) Fetch(ctx context.Context, windows []schemas.Window, sink Sink) (Outcome, error) {
 	f.mu.Lock()
 	f.queue, f.out, f.inARow = nil, Outcome{}, 0
-	f.empties, f.refusals, f.borders, f.first = nil, nil, nil, time.Time{}
+	f.empties, f.refusals, f.borders, f.blanks, f.first = nil, nil, nil, false, time.Time{}
 	for _, w := range windows {
 		f.queue = append(f.queue, &task{window: w, budget: &budgetOf{}})
 	}
@@ -264,7 +272,7 @@ func (t *task) cut(windows []schemas.Window) []*task {
 	for _, w := range windows {
 		part := &task{window: w, budget: t.budget}
 		for _, e := range t.must {
-			if e.at >= w.Start.Unix() && e.at < w.End.Unix() {
+			if e.key.hasID() && e.at >= w.Start.Unix() && e.at < w.End.Unix() {
 				part.must = append(part.must, e)
 			}
 		}
@@ -388,6 +396,10 @@ func (f *Fetcher) keep(ctx context.Context, t *task, p *pass, proof string, sink
 	if err := f.deliver(ctx, seal, p.pages, sink); err != nil {
 		return err
 	}
+	if p.rows > 0 {
+		t.budget.kept.Store(true)
+	}
+	f.log.Debug("window kept", "window", t.window.String(), "proof", proof, "found", p.describe())
 	f.records.Add(seal.Kept)
 	f.windows.Add(1)
 	return nil

@@ -20,6 +20,9 @@ type look struct {
 	at   time.Time
 }
 
+// manyLooks is how many looks have to agree that there is nothing, once the server has answered empty where there was something.
+const manyLooks = 10
+
 // apart is how long after the first look at an empty window the second is taken at the earliest.
 const apart = 2 * time.Second
 
@@ -34,6 +37,7 @@ type border struct {
 	start, end int64
 	early      []entry // records that it listed, but that show an earlier time than it begins
 	tail       map[recordKey]struct{}
+	edge       bool // of no window: a part of what lies behind one, so that there may be more than the early ones
 }
 
 // border notes what is to be held against the window before t's and the one behind it. The lock is held.
@@ -45,7 +49,7 @@ func (f *Fetcher) border(t *task, p *pass) {
 	for _, e := range p.entries {
 		switch {
 		case e.at == noTime || !e.key.hasID():
-		case e.at < b.start-Margin && e.at >= b.start-maxMargin:
+		case e.at < b.start && e.at >= b.start-maxMargin:
 			b.early = append(b.early, e)
 		case e.at >= b.end-maxMargin && e.at < b.end:
 			b.tail[e.key] = struct{}{}
@@ -76,36 +80,64 @@ func (f *Fetcher) finish(ctx context.Context, sink Sink) (bool, error) {
 	return len(f.queue) > 0, nil
 }
 
-// lookAgain asks once more for each stretch of time that came back empty, in one request. Where there is something now,
-// its windows are fetched again; one that was so before has failed.
+// lookAgain asks once more for each stretch of time that came back empty, in one request; and many times, if the server is known
+// to answer empty where there is something. Where there is something now, its windows are fetched again.
 func (f *Fetcher) lookAgain(ctx context.Context, sink Sink) error {
 	f.mu.Lock()
 	looks := f.empties
 	f.empties = nil
 	f.mu.Unlock()
 	slices.SortFunc(looks, func(a, b *look) int { return a.task.window.Start.Compare(b.task.window.Start) })
+	var stretches [][]*look
 	for len(looks) > 0 {
 		n := 1
 		for n < len(looks) && looks[n-1].task.window.End.Equal(looks[n].task.window.Start) &&
 			looks[n].task.window.End.Unix()-looks[0].task.window.Start.Unix() <= f.server.longestRange() {
 			n++
 		}
-		if err := f.lookAt(ctx, looks[:n], sink); err != nil {
+		stretches, looks = append(stretches, looks[:n]), looks[n:]
+	}
+	for n := 1; n == 1 || n < manyLooks && f.knowsBlanks(); n++ {
+		var empty [][]*look
+		for _, s := range stretches {
+			left, err := f.lookAt(ctx, s)
+			if err != nil {
+				return err
+			}
+			empty = append(empty, left...)
+		}
+		stretches = empty
+	}
+	for _, l := range slices.Concat(stretches...) {
+		if err := f.keep(ctx, l.task, l.pass, schemas.ProofTotal, sink); err != nil {
 			return err
 		}
-		looks = looks[n:]
 	}
 	return nil
 }
 
-func (f *Fetcher) lookAt(ctx context.Context, looks []*look, sink Sink) error {
+// blank notes that the server has answered empty where there was something.
+func (f *Fetcher) blank() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.blanks = true
+}
+
+func (f *Fetcher) knowsBlanks() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.blanks
+}
+
+// lookAt asks for a stretch of time once more, and returns it if there is nothing still, or what is left of it to be kept.
+func (f *Fetcher) lookAt(ctx context.Context, looks []*look) ([][]*look, error) {
 	last := slices.MaxFunc(looks, func(a, b *look) int { return a.at.Compare(b.at) })
 	if wait := apart - time.Since(last.at); wait > 0 {
 		timer := time.NewTimer(wait)
 		defer timer.Stop()
 		select {
 		case <-ctx.Done():
-			return context.Cause(ctx)
+			return nil, context.Cause(ctx)
 		case <-timer.C:
 		}
 	}
@@ -114,40 +146,42 @@ func (f *Fetcher) lookAt(ctx context.Context, looks []*look, sink Sink) error {
 	c, err := f.count(ctx, looks[0].task, a)
 	switch {
 	case refusal(err) && len(looks) > 1: // too long a range, perhaps
-		half := len(looks) / 2
-		if err := f.lookAt(ctx, looks[:half], sink); err != nil {
-			return err
+		var out [][]*look
+		for _, half := range [][]*look{looks[:len(looks)/2], looks[len(looks)/2:]} {
+			left, err := f.lookAt(ctx, half)
+			if err != nil {
+				return nil, err
+			}
+			out = append(out, left...)
 		}
-		return f.lookAt(ctx, looks[half:], sink)
+		return out, nil
 	case ctx.Err() != nil:
-		return context.Cause(ctx)
+		return nil, context.Cause(ctx)
 	case err != nil:
 		f.mu.Lock()
 		defer f.mu.Unlock()
 		for _, l := range looks {
 			f.fail(l.task.window, fmt.Errorf("it came back empty, and the second look failed: %w", err))
 		}
-		return nil
+		return nil, nil
 	}
-	if !c.Some && (c.Records == nil || *c.Records == 0) && (c.Tokens == nil || *c.Tokens == 0) {
-		for _, l := range looks {
-			if err := f.keep(ctx, l.task, l.pass, schemas.ProofTotal, sink); err != nil {
-				return err
-			}
-		}
-		return nil
+	// A window that had records before it came back empty is none that is empty.
+	contradicted := slices.ContainsFunc(looks, func(l *look) bool { return l.task.budget.listed.Load() && !l.task.budget.kept.Load() })
+	if !contradicted && !c.Some && (c.Records == nil || *c.Records == 0) && (c.Tokens == nil || *c.Tokens == 0) {
+		return [][]*look{looks}, nil
 	}
 	f.log.Warn("a stretch of time came back empty and isn't: it is fetched again", "from", looks[0].task.window.Start, "to", looks[len(looks)-1].task.window.End)
+	f.blank()
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for _, l := range looks {
-		if l.task.looks++; l.task.looks > 2 {
+		if l.task.looks++; l.task.looks > manyLooks {
 			f.fail(l.task.window, fmt.Errorf("it comes back empty, and a look at its stretch of time doesn't: %w", ErrTemporary))
 			continue
 		}
 		f.queue = append(f.queue, l.task)
 	}
-	return nil
+	return nil, nil
 }
 
 // holdBorders sees that what a window has shown of the time before its start is held by the window that the time belongs
@@ -157,12 +191,15 @@ func (f *Fetcher) holdBorders(ctx context.Context) error {
 	borders := f.borders
 	f.borders = nil
 	f.mu.Unlock()
+	_, behind := f.server.margins()
 	for _, b := range borders {
 		var lacking, elsewhere []entry
 		for _, e := range b.early {
 			i := slices.IndexFunc(borders, func(o border) bool { return o.end <= b.start && o.start <= e.at && e.at < o.end })
 			if i < 0 {
-				elsewhere = append(elsewhere, e)
+				if e.at < b.start-Margin || behind > 0 { // else it came with the margin, and says nothing
+					elsewhere = append(elsewhere, e)
+				}
 			} else if _, ok := borders[i].tail[e.key]; !ok {
 				lacking = append(lacking, e)
 			}
@@ -178,6 +215,9 @@ func (f *Fetcher) holdBorders(ctx context.Context) error {
 				}
 			}
 		}
+		if b.edge && len(lacking) > 0 {
+			lacking = append(lacking, entry{at: b.start - behind}, entry{at: b.start - 1})
+		}
 		for _, t := range f.taskFor(lacking) {
 			f.log.Info("records that began before a window was over and were settled after it are fetched", "window", t.window.String(), "records", len(t.must))
 			f.mu.Lock()
@@ -188,7 +228,8 @@ func (f *Fetcher) holdBorders(ctx context.Context) error {
 	return nil
 }
 
-// taskFor makes a task for each day of the stretch of time that records lie in; none for none.
+// taskFor makes a task for each day of the stretch of time that records lie in; none for none. Those without a key only
+// widen it.
 func (f *Fetcher) taskFor(records []entry) []*task {
 	if len(records) == 0 {
 		return nil
@@ -215,20 +256,24 @@ func (f *Fetcher) heldOf(ctx context.Context, w schemas.Window) (*Held, error) {
 // edge looks at what is listed right behind a window that no other one follows, in one request: what began before its end and
 // was settled after it shows there alone.
 func (f *Fetcher) edge(ctx context.Context, end int64) error {
-	if _, behind := f.server.margins(); behind > 0 {
-		return nil // it was asked for with more behind it
+	_, behind := f.server.margins()
+	from, to := end+behind+Margin, end+2*behind+shortRange
+	if f.client.opts.Now().Unix()-to < int64(time.Hour/time.Second) {
+		return nil // the next run's window begins here
 	}
-	w := schemas.Window{Account: f.client.opts.Account, Start: time.Unix(end, 0).UTC(), End: time.Unix(end+shortRange, 0).UTC()}
-	p := &pass{ask: ask{window: w, start: end + Margin, end: end + shortRange}, seen: map[recordKey]mark{}}
+	w := schemas.Window{Account: f.client.opts.Account, Start: time.Unix(end, 0).UTC(), End: time.Unix(to, 0).UTC()}
+	p := &pass{ask: ask{window: w, start: from, end: to}, seen: map[recordKey]mark{}}
 	if err := f.firstPage(ctx, p); err != nil { // it was no window's, so none has failed
 		return context.Cause(ctx)
 	}
-	early, late := p.strays()
-	f.server.strays(w, early, late)
+	if early, _ := p.strays(); early > behind {
+		f.server.strays(w, early, 0)
+	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.border(&task{window: w}, p)
-	f.borders[len(f.borders)-1].tail = nil
+	b := &f.borders[len(f.borders)-1]
+	b.edge, b.tail = true, nil
 	return nil
 }
 

@@ -82,7 +82,7 @@ type Doubt struct {
 
 // few is how many records may go without a second look, and what share of a window, one in so many; replaced is the share that
 // may go of one that is to be replaced.
-const few, share, replaced = 5, 10, 2
+const few, share, replaced = 5, 4, 2
 
 // doubt says what is doubted of p; nil if nothing is.
 func (h *Held) doubt(w schemas.Window, p *pass) *Doubt {

@@ -46,9 +46,11 @@ type pass struct {
 	longest  int   // records in the longest page
 	repeats  int   // records that another page had brought: as many may be lacking
 	twice    int   // records that stood twice on one page
+	alike    int   // records without an id that equal one of another page: they may be it
 	unsteady bool  // pages announced different totals
 	moved    bool  // records came after a page without any
 	ended    bool  // the paging has ended: with an empty page, one that brought nothing new, a refused or a short one
+	blankEnd bool  // it was ended by a page without any
 	refused  error // what a page past the end was answered with, if that was an error
 }
 
@@ -124,6 +126,7 @@ func (p *pass) add(page schemas.Page, l *listing) {
 		}
 	case !p.brings(l):
 		p.ended = true
+		p.blankEnd = len(l.entries) == 0
 		return
 	default:
 		p.moved = p.moved || p.ended
@@ -139,6 +142,9 @@ func (p *pass) add(page schemas.Page, l *listing) {
 		switch {
 		case !came || l.summary || !e.key.hasID(): // what has no id is one of its own each time it comes
 			p.entries = append(p.entries, e)
+			if came && !l.summary && m.page != int32(page.Number) {
+				p.alike++
+			}
 		case m.page == int32(page.Number):
 			p.twice++
 		default:
@@ -146,6 +152,7 @@ func (p *pass) add(page schemas.Page, l *listing) {
 		}
 		p.seen[e.key] = mark{int32(page.Number), m.count + 1}
 	}
+	p.blankEnd = false
 	if len(l.entries) == 0 || page.Number > 1 && len(l.entries) < p.step {
 		p.ended = true
 	}
@@ -214,7 +221,33 @@ func (f *Fetcher) exhaust(ctx context.Context, p *pass, most int) error {
 		if err := f.turn(ctx, p, to); err != nil {
 			return err
 		}
+		if a := p.announced(); p.blankEnd && a != nil && *a > p.held() && !p.first.summary { // there should be more
+			if err := f.endAgain(ctx, p); err != nil {
+				return err
+			}
+		}
 	}
+	return nil
+}
+
+// endAgain asks once more for the page that ended a pass with nothing on it, and goes on if there is something.
+func (f *Fetcher) endAgain(ctx context.Context, p *pass) error {
+	rest := p.ask
+	rest.size = p.step
+	number := len(p.pages) + 1
+	page, l, attempts, err := f.client.usagePage(ctx, rest, number, rest.size, nil)
+	p.requests += max(1, attempts)
+	if refusal(err) || err == nil && len(l.entries) == 0 {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	f.blank()
+	page.Body = pack(page.Body)
+	p.ended, p.blankEnd = false, false
+	p.add(page, l)
+	p.next = number + 1
 	return nil
 }
 

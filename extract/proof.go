@@ -41,6 +41,9 @@ func (f *Fetcher) window(ctx context.Context, t *task) (*pass, string, error) {
 		if err != nil {
 			return nil, "", err
 		}
+		if p.empty() && n > 1 {
+			f.blank() // the pass before it had something
+		}
 		if p.empty() && t.must == nil {
 			return p, "", nil
 		}
@@ -60,7 +63,7 @@ func (f *Fetcher) window(ctx context.Context, t *task) (*pass, string, error) {
 			return nil, "", fmt.Errorf("window %s: %d requests did not show what it holds (the last pass found %s): %w", t.window, t.budget.used.Load(), p.describe(), ErrTemporary)
 		}
 		if sum = p.addTo(sum); sum != nil && sum.complete() {
-			halves, err := f.halves(ctx, t, p, p.middle())
+			halves, err := f.sumOfHalves(ctx, t, p)
 			if err != nil {
 				return nil, "", err
 			}
@@ -124,11 +127,11 @@ func (f *Fetcher) whole(ctx context.Context, t *task) (*pass, error) {
 		most := f.server.most(f.opts.MaxRecords)
 		pages := max(1, int(most)/p.step)
 		if total := p.first.total; total != nil && !p.first.summary && w.Seconds() > 1 && *total > int64(len(p.first.entries)) && float64(*total) > most {
-			sum, err := f.halves(ctx, t, p, (p.start+p.end)/2)
+			first, second, err := f.halves(ctx, t, p, (p.start+p.end)/2)
 			if err != nil {
 				return nil, t.spend(p, err)
 			}
-			if p.isSum(sum, *total) {
+			if first != nil && second != nil && *first+*second == *total {
 				t.budget.grow(pagesFor(*total, p.step))
 				return nil, t.spend(p, &errSplit{parts(float64(*total), most)})
 			}
@@ -172,10 +175,18 @@ func (f *Fetcher) judge(ctx context.Context, t *task, p *pass) (string, error) {
 	a := p.announced()
 	single := t.window.Seconds() == 1
 	switch {
+	case p.agrees() && p.alike > 0 && !single: // as many, but perhaps not the same
+		return f.parts(ctx, t, p)
 	case p.agrees():
 		if !f.server.doubts(p) && !t.held.shrinks(p) {
 			f.server.agreed(*a, *a > int64(len(p.first.entries)))
 			return schemas.ProofTotal, nil
+		}
+		if p.lopsided() { // a limit would be the same on the one side that holds all
+			if single {
+				return "", errAgain
+			}
+			return "", &errSplit{2}
 		}
 		ok, err := f.farHalf(ctx, t, p)
 		if err != nil {
@@ -183,7 +194,7 @@ func (f *Fetcher) judge(ctx context.Context, t *task, p *pass) (string, error) {
 		}
 		var sum *int64
 		if !ok {
-			if sum, err = f.halves(ctx, t, p, p.middle()); err != nil {
+			if sum, err = f.sumOfHalves(ctx, t, p); err != nil {
 				return "", err
 			}
 		}
@@ -202,7 +213,7 @@ func (f *Fetcher) judge(ctx context.Context, t *task, p *pass) (string, error) {
 	case p.unsteady && !f.server.isUseless():
 		return "", errAgain
 	case !p.unsteady:
-		sum, err := f.halves(ctx, t, p, p.middle())
+		sum, err := f.sumOfHalves(ctx, t, p)
 		if err != nil {
 			return "", err
 		}
@@ -315,30 +326,52 @@ func (f *Fetcher) farHalf(ctx context.Context, t *task, p *pass) (bool, error) {
 	return err == nil && c.Records != nil && *c.Records == held && held > 0, nil
 }
 
-// halves asks with two small requests how much lies on each side of a second of what p asked for, and gives the sum; nil if
-// the server doesn't say.
-func (f *Fetcher) halves(ctx context.Context, t *task, p *pass, middle int64) (*int64, error) {
-	var sum int64
-	for _, half := range [][2]int64{{p.start, middle}, {middle, p.end}} {
+// sumOfHalves asks how much the two halves of what p asked for hold together; nil if the server doesn't say, or if one of them
+// holds it all, and so would end at the same limit as the whole.
+func (f *Fetcher) sumOfHalves(ctx context.Context, t *task, p *pass) (*int64, error) {
+	first, second, err := f.halves(ctx, t, p, p.middle())
+	if err != nil || first == nil || second == nil {
+		return nil, err
+	}
+	if a := p.announced(); int64(len(p.entries)) >= fewest && (*first >= *a || *second >= *a) && *first+*second == *a {
+		return nil, nil
+	}
+	sum := *first + *second
+	return &sum, nil
+}
+
+// halves asks with two small requests how much lies on each side of a second of what p asked for; nil where the server doesn't
+// say.
+func (f *Fetcher) halves(ctx context.Context, t *task, p *pass, middle int64) (first, second *int64, err error) {
+	for i, half := range [][2]int64{{p.start, middle}, {middle, p.end}} {
 		a := p.ask
 		a.start, a.end = half[0], half[1]
 		c, err := f.count(ctx, t, a)
 		if refusal(err) {
-			return nil, nil
+			return nil, nil, nil
 		}
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		n := c.Records
 		if p.first.summary {
 			n = c.Tokens
 		}
-		if n == nil || *n > 1<<62-sum {
-			return nil, nil
+		if n == nil || *n > 1<<61 {
+			return nil, nil, nil
 		}
-		sum += *n
+		if *n == 0 && p.within(half[0]+Margin, half[1]) > 0 {
+			if _, behind := f.server.margins(); behind == 0 {
+				f.blank()
+			}
+		}
+		if i == 0 {
+			first = n
+		} else {
+			second = n
+		}
 	}
-	return &sum, nil
+	return first, second, nil
 }
 
 // count asks with one small request how much there is of what a asks for.
@@ -376,6 +409,13 @@ func (f *Fetcher) PageSize(ctx context.Context, w schemas.Window) (int, error) {
 // fewest is the smallest number of records that a server might limit a listing to.
 const fewest = 10
 
+// lopsided says that no cut in time divides what p holds, so that one half would list it all, and end at the same limit as p
+// if there is one. A handful of records is no limit's doing.
+func (p *pass) lopsided() bool {
+	middle, n := p.middle(), int64(len(p.entries))
+	return n >= fewest && (p.within(middle+1, math.MaxInt64) == 0 || p.within(noTime, middle-Margin) == 0)
+}
+
 // parts holds p, to its end, against the listings of its two halves.
 func (f *Fetcher) parts(ctx context.Context, t *task, p *pass) (string, error) {
 	most := 2 * max(1, int(f.server.most(f.opts.MaxRecords))/p.step)
@@ -385,10 +425,10 @@ func (f *Fetcher) parts(ctx context.Context, t *task, p *pass) (string, error) {
 	if p.repeats > 0 || p.moved || !p.ended {
 		return "", f.split(p)
 	}
-	middle := p.middle()
-	if n := p.within(noTime, middle); len(p.entries) >= fewest && (n == 0 || n == int64(len(p.entries))) {
-		return "", &errSplit{2} // all in one second: a limit would show in one half only, and alike
+	if p.lopsided() { // a limit would be the same on the one side that holds all
+		return "", &errSplit{2}
 	}
+	middle := p.middle()
 	var halves [2]*pass
 	for i, half := range [2][2]int64{{p.start, middle}, {middle - Margin, p.end}} {
 		a := ask{window: p.window, start: half[0], end: half[1], size: p.step}
@@ -405,7 +445,23 @@ func (f *Fetcher) parts(ctx context.Context, t *task, p *pass) (string, error) {
 		}
 		halves[i] = h
 	}
-	if !p.isUnion(halves, middle) {
+	union := p.isUnion(halves, middle)
+	if !union && (halves[0].rows == 0 || halves[1].rows == 0) && p.rows >= fewest {
+		f.blank() // each holds some, by p
+	}
+	if union && f.knowsBlanks() { // an answer that was empty ends a listing early: another one tells
+		h, err := f.open(ctx, p.ask)
+		if err == nil {
+			err = f.exhaust(ctx, h, most)
+		}
+		if t.spend(h, err) != nil {
+			return "", err
+		}
+		if union = len(h.entries) == len(p.entries) && !slices.ContainsFunc(h.entries, func(e entry) bool { _, ok := p.seen[e.key]; return !ok }); !union {
+			return "", errAgain
+		}
+	}
+	if !union {
 		f.log.Info("a window and its halves don't hold the same: it is cut", "window", t.window.String(), "found", p.describe(),
 			"halves", fmt.Sprintf("%d and %d", halves[0].rows, halves[1].rows))
 		if p.full() && halves[0].held()+halves[1].held() > p.held() {
@@ -419,7 +475,7 @@ func (f *Fetcher) parts(ctx context.Context, t *task, p *pass) (string, error) {
 // isUnion says that p holds exactly what its halves do, which overlap by a second or two.
 func (p *pass) isUnion(halves [2]*pass, middle int64) bool {
 	for _, h := range halves {
-		if h.repeats > 0 || h.moved || !h.ended {
+		if h.repeats > 0 || h.moved || !h.ended || len(h.entries) == len(p.entries) && len(p.entries) >= fewest {
 			return false
 		}
 		for k := range h.seen {

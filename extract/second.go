@@ -28,7 +28,7 @@ func (f *Fetcher) second(ctx context.Context, t *task, p *pass) (*pass, string, 
 			return nil, "", err
 		case done && sum.announced() == nil:
 			return sum, schemas.ProofRepeat, nil
-		case done || sum.complete():
+		case done || f.complete(sum):
 			return sum, schemas.ProofTotal, nil
 		}
 	}
@@ -72,6 +72,9 @@ func (p *pass) complete() bool {
 	return a != nil && !p.first.summary && !p.unsteady && *a == int64(len(p.entries))
 }
 
+// complete says so of a second, whose total must not be the doing of a limit, for it can't be cut to find that out.
+func (f *Fetcher) complete(sum *pass) bool { return sum.complete() && !f.server.doubts(sum) }
+
 // largerPages asks for the second in pages that might hold all of it.
 func (f *Fetcher) largerPages(ctx context.Context, t *task, sum *pass) (bool, error) {
 	for _, size := range []int{200, 500, LargePage, 5000} {
@@ -89,7 +92,7 @@ func (f *Fetcher) largerPages(ctx context.Context, t *task, sum *pass) (bool, er
 		a := p.announced()
 		sum.take(p)
 		switch {
-		case a != nil && p.agrees() && n > sum.longest:
+		case a != nil && p.agrees() && n > sum.longest && !f.server.doubts(p):
 			return true, nil // one page, longer than any before, and as many as announced
 		case n <= sum.longest: // no larger pages are given
 			return false, nil
@@ -127,7 +130,7 @@ func (f *Fetcher) byField(field string) func(context.Context, *task, *pass) (boo
 			if a != nil && *a >= *of {
 				return false, nil // the filter is ignored
 			}
-			whole = whole && a != nil && p.agrees()
+			whole = whole && a != nil && p.agrees() && !f.server.doubts(p)
 			if a != nil {
 				total += *a
 			}
@@ -171,7 +174,7 @@ func (p *pass) values(field string) ([]string, error) {
 func (f *Fetcher) again(ctx context.Context, t *task, sum *pass) (bool, error) {
 	same := 0
 	for n := range secondPasses {
-		if sum.complete() || t.spent() {
+		if f.complete(sum) || t.spent() {
 			return false, nil
 		}
 		size := max(1, sum.step-n*max(1, sum.step/7))
@@ -182,7 +185,7 @@ func (f *Fetcher) again(ctx context.Context, t *task, sum *pass) (bool, error) {
 		if t.spend(p, err) != nil {
 			return false, err
 		}
-		if p.repeats == 0 && p.agrees() {
+		if p.repeats == 0 && p.agrees() && !f.server.doubts(p) {
 			sum.take(p)
 			return true, nil
 		}

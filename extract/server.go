@@ -40,6 +40,7 @@ type server struct {
 	settled    bool  // what comes for a large page is known
 	longest    int   // records in the longest page so far
 	maxPages   int   // how deep it pages, as far as it has shown
+	endedAt    int   // the pages of the last window that seemed to end for its depth
 	maxTotal   int64 // beyond which its totals don't count; 0 if they do
 	maxSeconds int64 // how long a range it takes
 	useless    bool  // the last window whose total was held against its listing did not agree
@@ -164,11 +165,12 @@ func (s *server) capped(w schemas.Window, total int64) {
 	}
 }
 
-// shallow learns that it pages no deeper than so many pages.
+// shallow learns that it pages no deeper than so many pages, once two windows have ended there.
 func (s *server) shallow(w schemas.Window, pages int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if pages = max(1, pages); pages < s.maxPages {
+	before := s.endedAt
+	if s.endedAt = max(1, pages); pages == before && pages < s.maxPages {
 		s.maxPages = pages
 		s.log.Warn("the API pages less deep than it has records: windows are kept shorter", "window", w.String(), "max_pages", pages)
 	}
@@ -196,16 +198,15 @@ const maxMargin = int64(schemas.MaxLag / time.Second)
 
 // strays learns from the records of a pass that lie outside of what was asked for, early before and late behind it (in
 // seconds, 0 for none): the filter goes by another time than they show. A call that was under way as a window began shows a
-// part of what its time can be off by, so several times as much is asked for. It reports whether more is to be asked for
-// than the pass was.
+// part of what its time can be off by, so more than that is asked for. It reports whether that is more than the pass asked for.
 func (s *server) strays(w schemas.Window, early, late int64) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	widen := func(margin *int64, off int64) bool {
-		if off == 0 || *margin >= min(4*off, maxMargin) {
+		if off == 0 || *margin >= off {
 			return false
 		}
-		*margin = min(max(4*off, 60), maxMargin)
+		*margin = min(off+max(off/4, 60), maxMargin)
 		return true
 	}
 	lag, lead := widen(&s.Lag, early), widen(&s.Lead, late)

@@ -50,7 +50,7 @@ func TestPlan(t *testing.T) {
 		{name: "a gap", have: sealedAs(window(day(1), day(5)), window(day(7).Add(time.Hour), settled)), from: day(1), to: settled, missing: 3, first: day(5), end: day(7).Add(time.Hour), check: "17 18 19 20"},
 		{name: "a gap at the start", have: sealedAs(window(day(3), settled)), began: day(1), from: day(1), to: settled, missing: 2, first: day(1), end: day(3), check: "17 18 19 20"},
 		{name: "begun later than covered", have: sealedAs(window(day(3), settled)), began: day(5), from: day(3), to: settled, check: "17 18 19 20"},
-		{name: "a gap in the lookback", have: sealedAs(window(day(1), day(18)), window(day(19), settled)), from: day(1), to: settled, missing: 1, first: day(18), end: day(19), check: "17 19"},
+		{name: "a gap in the lookback", have: sealedAs(window(day(1), day(18)), window(day(19), settled)), from: day(1), to: settled, missing: 1, first: day(18), end: day(19), check: "17 19 20"},
 		{name: "an explicit range", have: sealedAs(window(day(10), day(12))), span: span(11, 14), from: day(11), to: day(14), missing: 2, first: day(12), end: day(14)},
 		{name: "an explicit range within the lookback", have: sealedAs(window(day(10), settled)), span: span(18, 20), from: day(18), to: day(20), check: "18 19"},
 		{name: "a range of parts of days", have: sealedAs(window(day(10), settled)), span: Span{From: day(18).Add(time.Second), To: day(19).Add(time.Hour)}, from: day(18).Add(time.Second), to: day(19).Add(time.Hour)},
