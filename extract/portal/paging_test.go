@@ -182,6 +182,8 @@ func TestCapsSizesAndEnds(t *testing.T) {
 		{"total=huge", 400, 2, "200:400/9223372036854775807 200:37/9223372036854775807"},
 		{"total=huge,total-delta=7", 400, 1, "200:400/9223372036854775807"},
 		{"page-max=1000,total=page", 1000, 2, "200:437/437 200:0/0"},
+		{"page-max=5000", 5000, 1, "200:437/437"},
+		{"page-max=1000,page-over=refuse", 1001, 1, "400:0/"},
 		{"page-max=50,page-over=refuse", 100, 1, "400:0/"},
 		{"page-max=50,page-over=default", 100, 1, "200:20/437"},
 		{"page-max=50", 100, 1, "200:50/437"},

@@ -158,7 +158,7 @@ func (x *exchange) usage(w *world, k use) answer {
 
 // order maps the i-th place of an answer to the i-th record, oldest first.
 func (s *faultState) order(vw *view, win window, request int64) func(int) int {
-	q := vw.q
+	q := win.q
 	place := func(i int) int { return i }
 	switch s.Order {
 	case "newest":
