@@ -17,7 +17,7 @@ const lockPoll = 100 * time.Millisecond
 const lockTries = 4
 
 // Lock makes the caller the only writer of the lake until unlock is called, and drops what half-done files an earlier
-// one left. doing names the command, for a *HeldError elsewhere. If another holds the lake, Lock waits for it until ctx
+// one left. A lake whose raw archive is gone is refused with ErrNoRaw. doing names the command, for a *HeldError elsewhere. If another holds the lake, Lock waits for it until ctx
 // is done, or without wait returns a *HeldError at once. Two callers in one process exclude each other too.
 //
 // The lock is flock(2) on the file .lock: the kernel drops it with the process, however that ends, so a dead process is
@@ -29,6 +29,9 @@ func (l *Lake) Lock(ctx context.Context, doing string, wait bool) (unlock func()
 
 // LockRun is Lock for a run that has an id.
 func (l *Lake) LockRun(ctx context.Context, doing, runID string, wait bool) (unlock func() error, err error) {
+	if err := l.CheckRaw(); err != nil {
+		return nil, err
+	}
 	unlock, err = l.lock(ctx, doing, runID, wait)
 	if err != nil {
 		return nil, fmt.Errorf("lock lake: %w", err)

@@ -270,8 +270,13 @@ func compareRaw(a, b Raw) int { return cmp.Or(cmp.Compare(a.Seq, b.Seq), cmp.Com
 // SHA-256 over schemas.SchemaVersion, the version, and the names in order, which hold sequence number, interval and
 // content digest.
 func DayDigest(transformVersion int, raws []Raw) string {
+	return dayDigest(schemas.SchemaVersion, transformVersion, raws)
+}
+
+// dayDigest is the DayDigest that a version of the program gave whose schema had that number.
+func dayDigest(schemaVersion, transformVersion int, raws []Raw) string {
 	h := sha256.New()
-	fmt.Fprintf(h, "schema %d\ntransform %d\n", schemas.SchemaVersion, transformVersion)
+	fmt.Fprintf(h, "schema %d\ntransform %d\n", schemaVersion, transformVersion)
 	for _, r := range raws {
 		fmt.Fprintf(h, "%s\n", r.Name)
 	}
@@ -386,6 +391,16 @@ func (l *Lake) place(p schemas.Partition, seal schemas.Seal, temp string, r *Raw
 	r.Seq = 1
 	if n := len(all); n > 0 {
 		r.Seq = all[n-1].Seq + 1
+	}
+	// Nor if its file is missing: should it come back, each of the two is what its name says, and the day file is held
+	// against the numbers (Orphan). One that can't be read tells none.
+	footer, _, err := l.Day(p)
+	if err != nil && !errors.As(err, new(*DamagedError)) {
+		_ = l.fs.Remove(temp)
+		return err
+	}
+	for _, w := range footer.Windows {
+		r.Seq = max(r.Seq, w.Seq+1)
 	}
 	if r.Seq > maxSeq {
 		_ = l.fs.Remove(temp)
