@@ -471,9 +471,9 @@ func (v *verifier) readDay(ctx context.Context, p schemas.Partition, path string
 	err = v.d.conn.QueryRowContext(ctx, fmt.Sprintf(`
 		SELECT count(*), coalesce(sum(total_amount), 0)::DECIMAL(38,12)::VARCHAR, coalesce(sum(discount_amount), 0)::DECIMAL(38,12)::VARCHAR, coalesce(sum(amount), 0)::DECIMAL(38,12)::VARCHAR, coalesce(sum(h), 0)::VARCHAR,
 			count(*) FILTER (account IS DISTINCT FROM ? OR usage_date IS DISTINCT FROM ?::DATE OR request_time < ?::TIMESTAMPTZ OR request_time >= ?::TIMESTAMPTZ OR request_time IS NULL),
-			count(*) FILTER (time_before > request_time OR time_before = request_time AND id_before > id)
+			count(*) FILTER (time_before > request_time OR time_before = request_time AND %s > %s)
 		FROM (SELECT *, hash(%s) AS h, lag(request_time) OVER () AS time_before, lag(id) OVER () AS id_before FROM read_parquet(%s, hive_partitioning = false))`,
-		names, schemas.SQLString(path)),
+		schemas.SQLOrderKey("id_before"), schemas.SQLOrderKey("id"), names, schemas.SQLString(path)),
 		p.Account, p.Date.String(), p.Date.Start(), p.Date.End()).
 		Scan(&c.rows, &c.total, &c.discount, &c.amount, &c.hash, &misplaced, &unordered)
 	return c, misplaced, unordered, err
