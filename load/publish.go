@@ -112,14 +112,14 @@ type publisher struct {
 
 	want    map[schemas.Partition]string // the digest of each day file, and of the days that the published file alone has
 	orphans []Orphan
-	last    []Orphan                      // what the published file alone has
+	last    []Orphan // what the published file alone has
 	// underived are days of the published file whose day files are gone, and not their raw files: whoever derives them brings
 	// them back.
 	underived []schemas.Partition
-	pruned  map[schemas.Partition]*Pruned // of frozen days
-	days    []schemas.Partition           // of want, in order
-	balance balances
-	finance *finance
+	pruned    map[schemas.Partition]*Pruned // of frozen days
+	days      []schemas.Partition           // of want, in order
+	balance   balances
+	finance   *finance
 }
 
 // balances are the balance files and a digest of what they hold.
