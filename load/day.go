@@ -460,13 +460,16 @@ func (l *Lake) RemoveDay(p schemas.Partition) error {
 
 // remove removes a file, if it is there, and makes that durable.
 func (l *Lake) remove(path string) error {
+	if err := l.checkHeld(); err != nil {
+		return err
+	}
 	switch err := l.fs.Remove(path); {
 	case errors.Is(err, fs.ErrNotExist):
 		return nil
 	case err != nil:
 		return err
 	}
-	return l.fs.SyncDir(filepath.Dir(path))
+	return l.syncDir(filepath.Dir(path))
 }
 
 // WriteBalance replaces the balance file of p by these rows, batches of schemas.BalanceSchema, derived from what digest

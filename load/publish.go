@@ -982,7 +982,7 @@ func (p *publisher) install(ctx context.Context, d *database, name string, done 
 	if _, err := p.lake.fs.Stat(name + ".wal"); err == nil {
 		return done, errors.New("DuckDB left a log beside the finished file")
 	}
-	if err := p.lake.fs.Chmod(name, fileMode); err != nil {
+	if err := p.lake.chmod(name, fileMode); err != nil {
 		return done, err
 	}
 	if err := p.lake.shareFile(name); err != nil {

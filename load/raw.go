@@ -372,7 +372,7 @@ func (l *Lake) seal(ctx context.Context, seal schemas.Seal, pages []schemas.Page
 	if err := l.place(p, seal, t.Name(), &r); err != nil {
 		return Raw{}, err
 	}
-	if err := l.fs.SyncDir(dir); err != nil {
+	if err := l.syncDir(dir); err != nil {
 		return Raw{}, fmt.Errorf("commit %s: %w", filepath.Join(dir, r.Name), err)
 	}
 	return r, nil
@@ -383,6 +383,10 @@ func (l *Lake) seal(ctx context.Context, seal schemas.Seal, pages []schemas.Page
 func (l *Lake) place(p schemas.Partition, seal schemas.Seal, temp string, r *Raw) error {
 	l.seqMu.Lock()
 	defer l.seqMu.Unlock()
+	if err := l.checkHeld(); err != nil {
+		_ = l.fs.Remove(temp)
+		return err
+	}
 	all, err := l.allRaws(p) // a number is never taken twice, were its file pruned
 	if err != nil {
 		_ = l.fs.Remove(temp)

@@ -42,10 +42,13 @@ func (l *Lake) SetAside(path string) (r Raw, now string, err error) {
 	if _, err := l.fs.Stat(to); !errors.Is(err, fs.ErrNotExist) {
 		return r, "", fmt.Errorf("set aside %s: %s is there already", path, to)
 	}
+	if err := l.checkHeld(); err != nil {
+		return r, "", fmt.Errorf("set aside %s: %w", path, err)
+	}
 	if err := l.fs.Rename(from, to); err != nil {
 		return r, "", fmt.Errorf("set aside %s: %w", path, err)
 	}
-	return r, to, errors.Join(l.fs.SyncDir(filepath.Dir(to)), l.fs.SyncDir(filepath.Dir(from)))
+	return r, to, errors.Join(l.syncDir(filepath.Dir(to)), l.syncDir(filepath.Dir(from)))
 }
 
 // SetAsideDay moves the day file of p to damaged/, for it may be the last readable copy of what its windows held. It
@@ -71,6 +74,7 @@ func (l *Lake) moveAside(p schemas.Partition, from string) error {
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
+	err = errors.Join(err, l.checkHeld())
 	if err == nil {
 		err = l.mkdirs(filepath.Dir(to))
 	}
@@ -80,7 +84,7 @@ func (l *Lake) moveAside(p schemas.Partition, from string) error {
 	if err != nil {
 		return fmt.Errorf("set aside %s: %w", from, err)
 	}
-	return errors.Join(l.fs.SyncDir(filepath.Dir(to)), l.fs.SyncDir(filepath.Dir(from)))
+	return errors.Join(l.syncDir(filepath.Dir(to)), l.syncDir(filepath.Dir(from)))
 }
 
 // asideName is where a derived file of p goes in damaged/. Its digest is in the name, so that a later one of the same day

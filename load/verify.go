@@ -12,7 +12,6 @@ import (
 	"io/fs"
 	"maps"
 	"math/big"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -166,8 +165,7 @@ func (v *verifier) verify(ctx context.Context) error {
 		}
 		total += len(partitions[a])
 	}
-	spill := filepath.Join(os.TempDir(), fmt.Sprintf("usagelake-verify-%d", os.Getpid()))
-	v.d, err = openDatabase(ctx, v.lake.engine(spill), "", false)
+	v.d, err = v.lake.openScratch(ctx, "")
 	if err != nil {
 		return err
 	}
