@@ -176,6 +176,9 @@ func (g *gatherer) raw(rules []AlertRule, unknown map[string]bool) error {
 			}
 			if r.Kind == AlertGap {
 				g.gaps(r, a, windows[a])
+				if err := g.orphans(r, a); err != nil {
+					return err
+				}
 			} else {
 				g.freshness(r, a, windows[a], began)
 			}
@@ -239,6 +242,33 @@ func (g *gatherer) gaps(r AlertRule, account string, have []schemas.Window) {
 		f.Summary += fmt.Sprintf("; it is the first of %d, %s in all", len(missing), length(missed))
 	}
 	g.add(r, f)
+}
+
+// orphans finds days that can't be derived again, for raw files that they were made from are gone: a gap in the raw archive
+// that its windows alone don't show.
+func (g *gatherer) orphans(r AlertRule, account string) error {
+	days, err := g.lake.Partitions(account)
+	if err != nil {
+		return err
+	}
+	var found []load.Orphan
+	for _, d := range days {
+		if r.Within != 0 && !d.Date.End().After(g.since(time.Duration(r.Within))) {
+			continue
+		}
+		o, err := g.lake.Orphans(d)
+		if err != nil {
+			return err
+		}
+		found = append(found, o...)
+	}
+	if len(found) == 0 {
+		return nil
+	}
+	first := found[0]
+	g.add(r, alert.Finding{Subject: account + " (raw files)", Summary: fmt.Sprintf("account %s has %s whose raw files are gone, kept as it was derived; the first: %s %s", account, plural(len(found), "file"), first.Date, brief(first.Why)),
+		Details: map[string]string{"account": account, "files": strconv.Itoa(len(found)), "first_date": first.Date.String(), "first_why": clip(first.Why, mostDetail), "hint": first.Hint()}})
+	return nil
 }
 
 // ---- the journal

@@ -56,8 +56,10 @@ type Result struct {
 	Took    []time.Duration
 	Pending int64 // windows that were planned and not sealed
 	Publish load.Published
+	Orphans []load.Orphan // what is kept though it can't be derived again
 
 	finance load.Finance
+	drop    drops // what a repair was told to give up
 }
 
 // Export fetches what is missing in cfg's accounts, side by side and each at its own pace, derives and publishes. It
@@ -206,6 +208,9 @@ func underLock(ctx context.Context, cfg *Config, env Env, command string, wait b
 			res.Status = schemas.StatusFailed
 		}
 	}
+	if err == nil && len(res.Orphans) > 0 {
+		res.Status, err = schemas.StatusPartial, &OrphanError{Orphans: res.Orphans}
+	}
 	if err != nil {
 		res.Error = err.Error()
 	}
@@ -300,7 +305,8 @@ func finish(ctx context.Context, lake *load.Lake, env Env, res *Result, phase fu
 	}
 	current := res.Run
 	current.EndedAt = env.Now().UTC()
-	p, err := lake.Publish(ctx, load.PublishOptions{Version: env.Version, Full: full, Current: &current, Finance: res.finance, Now: env.Now})
+	p, err := lake.Publish(ctx, load.PublishOptions{Version: env.Version, Full: full, Current: &current, Finance: res.finance, Now: env.Now,
+		Drop: res.drop.days, DropMonths: res.drop.months, Orphans: func(found []load.Orphan) { res.keepOrphans(&current, found, env) }})
 	if err != nil {
 		return err
 	}

@@ -160,17 +160,11 @@ func (l *Lake) exportFocus(ctx context.Context, opts FocusOptions) (done FocusEx
 		done.Rows, err = rows.writeFocusCSV(ctx, opts.Out, opts.Raw)
 		return done, err
 	}
-	// Beside the target, so that a failure midway leaves no file, and none in place of an older one.
-	f, err := os.CreateTemp(filepath.Dir(opts.Path), ".usagelake-*.csv")
-	if err != nil {
-		return done, fmt.Errorf("write %s: %w", opts.Path, err)
-	}
-	defer os.Remove(f.Name())
-	done.Rows, err = rows.writeFocusCSV(ctx, f, opts.Raw)
-	if err = errors.Join(err, f.Sync(), f.Chmod(0o644), f.Close()); err != nil {
-		return done, fmt.Errorf("write %s: %w", opts.Path, err)
-	}
-	return done, os.Rename(f.Name(), opts.Path)
+	err = WriteOut(opts.Path, l.Out(), func(w io.Writer) error {
+		done.Rows, err = rows.writeFocusCSV(ctx, w, opts.Raw)
+		return err
+	})
+	return done, err
 }
 
 // number is the single whole number that a query gives.
@@ -195,11 +189,11 @@ func (l *Lake) focusParquet(ctx context.Context, opts FocusOptions) (int64, erro
 	if opts.Path != "" {
 		return l.QueryParquet(ctx, opts.query(), opts.Path)
 	}
-	dir, err := os.MkdirTemp("", "usagelake-focus-*")
+	dir, done, err := l.scratch()
 	if err != nil {
 		return 0, err
 	}
-	defer os.RemoveAll(dir)
+	defer done()
 	name := filepath.Join(dir, "focus.parquet")
 	n, err := l.QueryParquet(ctx, opts.query(), name)
 	if err != nil {

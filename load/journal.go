@@ -67,7 +67,7 @@ func (l *Lake) appendRun(run schemas.Run) (err error) {
 	if err := f.Sync(); err != nil {
 		return err
 	}
-	return l.fs.SyncDir(l.path(journalDir)) // the file may be new
+	return l.syncDir(l.path(journalDir)) // the file may be new
 }
 
 // mendTail cuts off what a crash left behind the last line feed: a line whose write was never answered. It returns

@@ -12,7 +12,6 @@ import (
 	"io/fs"
 	"maps"
 	"math/big"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -38,7 +37,8 @@ const (
 	FoundGap        = "gap"                 // time between the account's first and last window that no window covers
 	FoundMissing    = "day_missing"         // windows are sealed, and there is no day file
 	FoundStale      = "day_stale"           // the derived file is not of these windows, or of another version of the transformation
-	FoundOrphan     = "day_orphan"          // a derived file of a day without windows
+	FoundOrphan     = "day_orphan"          // derived rows that can't be derived again, because raw files are gone: they are kept
+	FoundNoRaw      = "raw_missing"         // the raw archive is empty, and there are days that were derived from one
 	FoundDay        = "day_damaged"         // a derived file can't be read whole
 	FoundTotals     = "totals_mismatch"     // a day file's rows are not what its footer says
 	FoundMisplaced  = "misplaced_rows"      // rows of another account or day
@@ -112,8 +112,9 @@ type verifier struct {
 	d      *database
 
 	days         map[schemas.Partition]*verifiedDay
-	balances     hash.Hash // over the balance files, as Publish makes it
-	balanceFiles []string  // that can be read
+	balances     hash.Hash           // over the balance files, as Publish makes it
+	balanceFiles []string            // that are there
+	balanceDays  []schemas.Partition // of them
 	balanceBad   bool
 }
 
@@ -124,6 +125,7 @@ type verifiedDay struct {
 	readable          bool
 	content           content
 	pruned            *Pruned // nil if the day isn't frozen
+	hint              string  // what mends its files
 }
 
 // content is what is compared of a day's rows.
@@ -163,14 +165,20 @@ func (v *verifier) verify(ctx context.Context) error {
 		}
 		total += len(partitions[a])
 	}
-	spill := filepath.Join(os.TempDir(), fmt.Sprintf("usagelake-verify-%d", os.Getpid()))
-	v.d, err = openDatabase(ctx, v.lake.engine(spill), "", false)
+	v.d, err = v.lake.openScratch(ctx, "")
 	if err != nil {
 		return err
 	}
 	defer v.d.close()
 
 	if err := v.strays(); err != nil {
+		return err
+	}
+	switch err := v.lake.CheckRaw(); {
+	case errors.Is(err, ErrNoRaw):
+		v.add(Finding{Check: FoundNoRaw, Path: v.lake.path(rawDir), Detail: ErrNoRaw.Error(),
+			Hint: "is its volume mounted? Else restore it from a backup; if it is lost for good: usagelake verify --repair --raw-lost"})
+	case err != nil:
 		return err
 	}
 	v.report.Accounts = len(accounts)
@@ -382,9 +390,22 @@ func (v *verifier) day(ctx context.Context, p schemas.Partition, raws []Raw) err
 	}
 	footer, ok, err := v.lake.Day(p)
 	var damaged *DamagedError
+	if err != nil && !errors.As(err, &damaged) {
+		return err
+	}
+	orphan, errOrphan := v.lake.orphanedDay(p, raws, footer, ok, err)
+	if errOrphan != nil && !errors.As(errOrphan, new(*DamagedError)) { // a raw file, which is found by itself
+		return errOrphan
+	}
+	if orphan != nil {
+		v.orphan(*orphan)
+		hint = orphan.Hint()
+	}
 	switch {
-	case errors.As(err, &damaged):
-		found(FoundDay, path, "%s", detail(err))
+	case damaged != nil:
+		if orphan == nil {
+			found(FoundDay, path, "%s", detail(err))
+		}
 		v.report.DayFiles++
 		return nil
 	case err != nil:
@@ -396,21 +417,17 @@ func (v *verifier) day(ctx context.Context, p schemas.Partition, raws []Raw) err
 		found(FoundMissing, path, "%d windows are sealed, and no rows were derived from them", len(raws))
 		return nil
 	case !ok:
-		if _, err := v.lake.fs.Stat(v.lake.quarantinePath(p)); err == nil {
-			found(FoundOrphan, v.lake.quarantinePath(p), "the day has no windows")
-		}
 		return nil
 	}
 	v.report.DayFiles++
 	version := cmp.Or(v.opts.TransformVersion, footer.Transform)
 	switch {
 	case t != nil: // held against its tombstone, below
-	case len(raws) == 0:
-		found(FoundOrphan, path, "the day has no windows")
+	case orphan != nil: // held against itself and the published file
 	case footer.Digest != DayDigest(version, raws):
 		found(FoundStale, path, "it was derived from other windows than the %d that are sealed, or by another version", len(raws))
 	}
-	d := &verifiedDay{footer: footer, pruned: t}
+	d := &verifiedDay{footer: footer, pruned: t, hint: hint}
 	v.days[p] = d
 	if d.usage, err = v.lake.fileDigest(path); err != nil {
 		return err
@@ -452,9 +469,9 @@ func (v *verifier) readDay(ctx context.Context, p schemas.Partition, path string
 	err = v.d.conn.QueryRowContext(ctx, fmt.Sprintf(`
 		SELECT count(*), coalesce(sum(total_amount), 0)::DECIMAL(38,12)::VARCHAR, coalesce(sum(discount_amount), 0)::DECIMAL(38,12)::VARCHAR, coalesce(sum(amount), 0)::DECIMAL(38,12)::VARCHAR, coalesce(sum(h), 0)::VARCHAR,
 			count(*) FILTER (account IS DISTINCT FROM ? OR usage_date IS DISTINCT FROM ?::DATE OR request_time < ?::TIMESTAMPTZ OR request_time >= ?::TIMESTAMPTZ OR request_time IS NULL),
-			count(*) FILTER (time_before > request_time OR time_before = request_time AND id_before > id)
+			count(*) FILTER (time_before > request_time OR time_before = request_time AND %s > %s)
 		FROM (SELECT *, hash(%s) AS h, lag(request_time) OVER () AS time_before, lag(id) OVER () AS id_before FROM read_parquet(%s, hive_partitioning = false))`,
-		names, schemas.SQLString(path)),
+		schemas.SQLOrderKey("id_before"), schemas.SQLOrderKey("id"), names, schemas.SQLString(path)),
 		p.Account, p.Date.String(), p.Date.Start(), p.Date.End()).
 		Scan(&c.rows, &c.total, &c.discount, &c.amount, &c.hash, &misplaced, &unordered)
 	return c, misplaced, unordered, err
@@ -473,10 +490,9 @@ func footerContent(f schemas.DayFooter) (content, error) {
 
 func (v *verifier) quarantine(ctx context.Context, p schemas.Partition, d *verifiedDay) error {
 	path := v.lake.quarantinePath(p)
-	f := Finding{Path: path, Account: p.Account, Date: p.Date.String(), Hint: hintRebuild}
+	f := Finding{Path: path, Account: p.Account, Date: p.Date.String(), Hint: d.hint}
 	n, want := int64(0), d.footer.Quarantined
 	if d.pruned != nil {
-		f.Hint = hintLost(p)
 		if d.pruned.QuarantineGone() { // a file that a prune is yet to delete is no part of the lake any more
 			v.report.PrunedRejects += want
 			return nil
@@ -562,8 +578,7 @@ func (v *verifier) balance(ctx context.Context, p schemas.Partition) error {
 	case err != nil:
 		f.Check, f.Detail = FoundDay, detail(err)
 		v.balanceBad = true
-	case len(raws) == 0:
-		f.Check, f.Detail = FoundOrphan, "the day has no sealed balance"
+	case len(raws) == 0: // an orphan, below
 	case v.opts.TransformVersion != 0 && digest != DayDigest(v.opts.TransformVersion, raws):
 		f.Check, f.Detail = FoundStale, fmt.Sprintf("it was derived from other answers than the %d that are sealed, or by another version", len(raws))
 	}
@@ -571,7 +586,18 @@ func (v *verifier) balance(ctx context.Context, p schemas.Partition) error {
 		v.add(f)
 	}
 	v.balanceFiles = append(v.balanceFiles, path)
+	v.balanceDays = append(v.balanceDays, p)
+	if orphan, err := v.lake.orphanedBalance(p, raws); err != nil && !errors.As(err, new(*DamagedError)) {
+		return err
+	} else if orphan != nil {
+		v.orphan(*orphan)
+	}
 	return nil
+}
+
+// orphan tells what is kept though it can't be derived again.
+func (v *verifier) orphan(o Orphan) {
+	v.add(Finding{Check: FoundOrphan, Path: o.Path, Account: o.Account, Date: o.Date.String(), Detail: o.Why, Hint: o.Hint()})
 }
 
 // gaps looks for time between an account's first and last window that no window covers.
@@ -718,7 +744,12 @@ func (v *verifier) checkDatabase(ctx context.Context, path string, found func(ch
 			found(FoundBehind, p, "it lacks the day")
 			continue
 		case !inLake:
-			found(FoundBehind, p, "it has the day, and the lake has no readable file of it")
+			raws, err := v.lake.Windows(p)
+			if err != nil || len(raws) > 0 {
+				found(FoundBehind, p, "it has the day, and the lake has no readable file of it")
+			} else if _, err := v.lake.fs.Stat(v.lake.usagePath(p)); errors.Is(err, fs.ErrNotExist) {
+				v.orphan(Orphan{Partition: p, What: OrphanPublished, Path: path, Why: fmt.Sprintf("neither its day file nor its raw files are there; usage.duckdb has %d rows of it", h.rows)})
+			}
 			continue
 		case h.digest != day.footer.Digest:
 			found(FoundBehind, p, "it has the day as it was before")
@@ -821,9 +852,26 @@ func (v *verifier) checkBalance(ctx context.Context, found func(check string, p 
 		sum.Add(sum, h)
 		n += rows
 	}
+	held, err := v.d.balanceDays(ctx)
+	if err != nil {
+		return err
+	}
+	own := "true"
+	for _, p := range held {
+		if slices.Contains(v.balanceDays, p) {
+			continue
+		}
+		if raws, err := v.lake.Balances(p); err != nil {
+			return err
+		} else if len(raws) > 0 {
+			continue
+		}
+		v.orphan(Orphan{Partition: p, What: OrphanPublished, Path: v.lake.Database(), Why: "neither its balance file nor its raw files are there; usage.duckdb has balances of it"})
+		own += fmt.Sprintf(" AND (account, observed_at::DATE) <> (%s, DATE '%s')", schemas.SQLString(p.Account), p.Date)
+	}
 	var rows int64
 	var hash string
-	err := v.d.conn.QueryRowContext(ctx, "SELECT count(*), coalesce(sum(hash("+schemas.SQLColumns(schemas.BalanceColumns())+")), 0)::VARCHAR FROM balance").Scan(&rows, &hash)
+	err = v.d.conn.QueryRowContext(ctx, "SELECT count(*), coalesce(sum(hash("+schemas.SQLColumns(schemas.BalanceColumns())+")), 0)::VARCHAR FROM balance WHERE "+own).Scan(&rows, &hash)
 	if err != nil {
 		return err
 	}

@@ -1,7 +1,6 @@
 package transform
 
 import (
-	"bytes"
 	"time"
 
 	"github.com/usagelake/usagelake/schemas"
@@ -301,30 +300,4 @@ func (r *record) totalFits() bool {
 		return true
 	}
 	return add3Fits(a, b, c)
-}
-
-// compareIDs orders ids: digit-only ones first, by value (shorter first, then by their digits), then all others by
-// their bytes.
-func compareIDs(a, b []byte) int {
-	da, db := digitsOnly(a), digitsOnly(b)
-	switch {
-	case da && db:
-		if len(a) != len(b) {
-			return len(a) - len(b)
-		}
-	case da:
-		return -1
-	case db:
-		return 1
-	}
-	return bytes.Compare(a, b)
-}
-
-func digitsOnly(b []byte) bool {
-	for _, c := range b {
-		if c < '0' || c > '9' {
-			return false
-		}
-	}
-	return len(b) > 0
 }

@@ -203,7 +203,7 @@ func (w *window) compare(a, b sortKey) int {
 	}
 	s := &w.stage
 	ra, rb := &s.recs[a.rec], &s.recs[b.rec]
-	if c := compareIDs(s.id(ra), s.id(rb)); c != 0 {
+	if c := schemas.CompareIDs(s.id(ra), s.id(rb)); c != 0 {
 		return c
 	}
 	if a.rec == b.rec {

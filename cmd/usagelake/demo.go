@@ -215,7 +215,7 @@ func (f demoFinance) write() error {
 		{"allocation.yaml", bytes.ReplaceAll(rules, []byte("PLATFORM_TOKENS"), []byte(strings.Join(platform, ", ")))},
 		{jobs.DefaultConfigFile, config}, // last: what it names is there
 	} {
-		if err := jobs.WriteWhole(filepath.Join(f.dir, file.name), file.content); err != nil {
+		if err := (load.Out{}).Bytes(filepath.Join(f.dir, file.name), file.content); err != nil {
 			return err
 		}
 	}
