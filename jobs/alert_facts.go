@@ -158,7 +158,7 @@ func (g *gatherer) raw(rules []AlertRule, unknown map[string]bool) error {
 		windows[a] = s.windows()
 	}
 	var began time.Time // the first run; zero if there was none
-	runs, err := g.lake.Runs()
+	runs, err := history(g.lake, g.cfg)
 	if err != nil {
 		return err
 	}
@@ -246,7 +246,7 @@ func (g *gatherer) gaps(r AlertRule, account string, have []schemas.Window) {
 // journal asks the journal. If it can't be read there are the findings that need no journal.
 func (g *gatherer) journal(rules []AlertRule, unbegun []JobFailure) error {
 	before := g.lake.Holder()
-	runs, err := g.lake.Runs()
+	runs, err := history(g.lake, g.cfg)
 	after := g.lake.Holder()
 	for i := range runs {
 		if run := &runs[i]; !underWay(runs, i, before) && !underWay(runs, i, after) && run.Status == schemas.StatusRunning {
@@ -303,9 +303,13 @@ func (g *gatherer) unbegun(r AlertRule, runs []schemas.Run, failures []JobFailur
 	}
 }
 
-// mends says that a run makes good one that failed before it: it is done, and of the same job, or one of them was by hand
-// and did the same for each account that the other had failed for.
 func (g *gatherer) mends(run, failed schemas.Run) bool {
+	return mends(run, failed, func(account string) bool { return slices.Contains(g.cfg.names(), account) })
+}
+
+// mends says that a run makes good one that failed before it: it is done, and of the same job, or one of them was by hand
+// and did the same for each account that the other had failed for, if it counts.
+func mends(run, failed schemas.Run, counts func(account string) bool) bool {
 	switch {
 	case run.Status != schemas.StatusDone:
 		return false
@@ -315,7 +319,7 @@ func (g *gatherer) mends(run, failed schemas.Run) bool {
 		return false
 	}
 	for _, a := range failed.Accounts {
-		if a.Status != schemas.StatusDone && slices.Contains(g.cfg.names(), a.Account) &&
+		if a.Status != schemas.StatusDone && counts(a.Account) &&
 			!slices.ContainsFunc(run.Accounts, func(m schemas.RunAccount) bool { return m.Account == a.Account && m.Status == schemas.StatusDone }) {
 			return false
 		}
@@ -347,7 +351,7 @@ func (g *gatherer) failed(r AlertRule, runs []schemas.Run) {
 		}
 		t := tallies[job]
 		t.last = run
-		if t.times++; run.Status == schemas.StatusDone {
+		if t.times += 1 + run.Repeats; run.Status == schemas.StatusDone {
 			t.times = 0
 		}
 	}
