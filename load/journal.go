@@ -186,6 +186,7 @@ type liveJournal struct {
 	bad  []lineAt
 
 	closer io.Closer
+	lazy   bool
 }
 
 // lineAt is where a line stands.
@@ -201,8 +202,9 @@ type lineAt struct {
 const wholeJournal = 4 << 20
 
 // live opens the live journal; no journal is an empty one. A last line without line feed is one that is being written, or
-// was when its process died, and is left out.
-func (l *Lake) live() (*liveJournal, error) {
+// was when its process died, and is left out. Of a journal that was never compacted, lines without a checksum are known
+// to be damaged when they are read, unless strict is set.
+func (l *Lake) live(strict bool) (*liveJournal, error) {
 	f, err := l.fs.Open(l.journalPath())
 	if errors.Is(err, fs.ErrNotExist) {
 		return &liveJournal{}, nil
@@ -210,7 +212,7 @@ func (l *Lake) live() (*liveJournal, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read journal: %w", err)
 	}
-	j, err := indexJournal(f)
+	j, err := indexJournal(f, strict)
 	if err != nil {
 		return nil, fmt.Errorf("read journal: %w", errors.Join(err, f.Close()))
 	}
@@ -222,12 +224,12 @@ func (l *Lake) live() (*liveJournal, error) {
 	return j, nil
 }
 
-func indexJournal(f File) (*liveJournal, error) {
+func indexJournal(f File, strict bool) (*liveJournal, error) {
 	info, err := f.Stat()
 	if err != nil {
 		return nil, err
 	}
-	j := &liveJournal{from: f, closer: f}
+	j := &liveJournal{from: f, closer: f, lazy: !strict && info.Size() > wholeJournal}
 	var in io.Reader = f
 	if info.Size() <= wholeJournal {
 		b, err := io.ReadAll(f)
@@ -270,7 +272,7 @@ func (j *liveJournal) index(from io.Reader) error {
 		}
 		here := lineAt{at: pos, size: len(line) - 1, line: n}
 		pos += int64(len(line))
-		if here.run, here.kept, err = identify(line[:here.size]); err != nil {
+		if here.run, here.kept, err = identify(line[:here.size], j.lazy); err != nil {
 			j.bad = append(j.bad, here)
 			continue
 		}
@@ -286,11 +288,13 @@ func (j *liveJournal) index(from io.Reader) error {
 }
 
 // identify checks a line and says whose it is.
-func identify(line []byte) (run string, kept bool, err error) {
+func identify(line []byte, lazy bool) (run string, kept bool, err error) {
 	const begin = `{"run_id":"`
-	if n := summed(line); n > 0 && bytes.HasPrefix(line, []byte(begin)) {
-		if err := checkLine(line, n); err != nil {
-			return "", false, err
+	if n := summed(line); (n > 0 || lazy) && bytes.HasPrefix(line, []byte(begin)) {
+		if n > 0 {
+			if err := checkLine(line, n); err != nil {
+				return "", false, err
+			}
 		}
 		id, _, ok := bytes.Cut(line[len(begin):], []byte(`"`))
 		if ok && len(id) > 0 && bytes.IndexByte(id, '\\') < 0 {
@@ -339,7 +343,7 @@ func (l *Lake) Runs() ([]schemas.Run, error) {
 
 // EachRun calls f with what Runs returns, one run after the other.
 func (l *Lake) EachRun(f func(schemas.Run)) error {
-	j, err := l.live()
+	j, err := l.live(false)
 	if err != nil {
 		return err
 	}

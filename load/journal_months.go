@@ -11,7 +11,7 @@ import (
 	"io"
 	"io/fs"
 	"iter"
-	"maps"
+
 	"slices"
 	"strings"
 	"time"
@@ -206,7 +206,7 @@ func (l *Lake) monthRuns(month string) iter.Seq2[schemas.Run, error] {
 // can't be read are passed over with a warning.
 func (l *Lake) AllRuns(ctx context.Context) iter.Seq2[schemas.Run, error] {
 	return func(yield func(schemas.Run, error) bool) {
-		j, err := l.live()
+		j, err := l.live(false)
 		if err != nil {
 			yield(schemas.Run{}, err)
 			return
@@ -289,7 +289,7 @@ func (l *Lake) CompactJournal(ctx context.Context, keep Keep) (moved int, err er
 }
 
 func (l *Lake) compactJournal(ctx context.Context, keep Keep, from, least int) (int, error) {
-	j, err := l.live()
+	j, err := l.live(false)
 	if err != nil {
 		return 0, err
 	}
@@ -314,114 +314,136 @@ func (l *Lake) compactJournal(ctx context.Context, keep Keep, from, least int) (
 		}
 	}
 	old, stay := j.runs[:split], j.runs[split:]
-	old, unknown, err := l.archive(ctx, j, old)
-	if err != nil {
-		return 0, err
+	a := &archiver{lake: l, ids: map[string]bool{}}
+	defer a.abort()
+	for _, r := range old {
+		a.ids[r.run] = !r.kept
 	}
-	kept, err := j.keep(ctx, keep, old)
-	if err != nil {
-		return 0, err
+	var unknown []lineAt
+	var failed error
+	done, more := 0, true
+	kept := keep(func(yield func(schemas.Run) bool) {
+		for _, r := range old[done:] {
+			done++
+			text, err := j.bytes(r)
+			var line journalLine
+			if err == nil {
+				if line, err = decodeLine(text); err != nil {
+					unknown = append(unknown, r)
+					continue
+				}
+			}
+			if err == nil && !r.kept {
+				err = a.add(line.Run, text)
+			}
+			if err = errors.Join(err, ctx.Err()); err != nil {
+				failed = err
+				return
+			}
+			more = more && yield(line.Run) // whoever has seen enough: all are moved
+		}
+	})
+	if failed == nil && done < len(old) {
+		failed = fmt.Errorf("%d runs were not looked at", len(old)-done)
+	}
+	if failed == nil {
+		failed = a.commit()
+	}
+	if failed != nil {
+		return 0, failed
 	}
 	return plain - least - len(unknown), l.rewriteJournal(j, append(j.bad, unknown...), kept, stay)
 }
 
-// archive adds runs to the months they started in. It returns those that it could read, and those that it couldn't.
-func (l *Lake) archive(ctx context.Context, j *liveJournal, old []lineAt) (read, unknown []lineAt, err error) {
-	byMonth := map[string][]lineAt{}
-	for _, a := range old {
-		line, err := j.run(a)
-		if errors.Is(err, errUnknownLine) {
-			unknown = append(unknown, a)
-			continue
-		}
-		if err != nil {
-			return nil, nil, err
-		}
-		read = append(read, a)
-		if a.kept {
-			continue
-		}
-		month := line.StartedAt.UTC().Format("2006-01")
-		byMonth[month] = append(byMonth[month], a)
-	}
-	for _, month := range slices.Sorted(maps.Keys(byMonth)) {
-		if err := ctx.Err(); err != nil {
-			return nil, nil, err
-		}
-		added := func(yield func([]byte, error) bool) {
-			for _, a := range byMonth[month] {
-				b, err := j.bytes(a)
-				if err == nil && summed(b) == 0 {
-					b = sumLine(b)
-				}
-				if !yield(b, err) {
-					return
-				}
-			}
-		}
-		ids := map[string]bool{}
-		for _, a := range byMonth[month] {
-			ids[a.run] = true
-		}
-		if err := l.writeMonth(month, ids, added); err != nil {
-			return nil, nil, fmt.Errorf("month %s: %w", month, err)
-		}
-	}
-	return read, unknown, nil
+// archiver adds runs to the months they started in, one month after the other.
+type archiver struct {
+	lake  *Lake
+	ids   map[string]bool // the runs that are still to be added: what a month has of them already is left out of it
+	month string
+	temp  *temp
+	w     *monthWriter
 }
 
-// writeMonth writes a month: what it has, but for the runs that are added, and these.
-func (l *Lake) writeMonth(month string, ids map[string]bool, added iter.Seq2[[]byte, error]) error {
-	path := l.monthPath(month)
-	t, err := l.createTemp(month + ".*")
-	if err != nil {
-		return err
-	}
-	defer t.abort()
-	w, err := newMonthWriter(t)
-	if err != nil {
-		return err
-	}
-	defer w.rows.Release()
-	switch _, err := l.fs.Stat(path); {
-	case err == nil:
-		if err := l.checkMonth(month); err != nil { // what is wrong in it is mended, and not written anew
+// add adds a run and its line.
+func (a *archiver) add(run schemas.Run, line []byte) error {
+	month := run.StartedAt.UTC().Format("2006-01")
+	if a.w == nil || month != a.month {
+		if err := a.commit(); err != nil {
 			return err
 		}
-		for line, err := range l.monthLines(month) {
-			if err != nil {
-				return err
-			}
-			run, err := decodeLine(line)
-			if err != nil {
-				return monthDamage(path, "a line can't be read", err)
-			}
-			if ids[run.RunID] {
-				continue
-			}
-			if err := w.add(run.Run, line); err != nil {
-				return err
-			}
+		if err := a.open(month); err != nil {
+			return fmt.Errorf("month %s: %w", month, err)
 		}
-	case !errors.Is(err, fs.ErrNotExist):
+	}
+	if summed(line) == 0 {
+		line = sumLine(line)
+	}
+	delete(a.ids, run.RunID)
+	return a.w.add(run, line)
+}
+
+// open begins a month anew with what it has.
+func (a *archiver) open(month string) (err error) {
+	a.month = month
+	if a.temp, err = a.lake.createTemp(month + ".*"); err != nil {
 		return err
 	}
-	for line, err := range added {
+	if a.w, err = newMonthWriter(a.temp); err != nil {
+		return err
+	}
+	path := a.lake.monthPath(month)
+	switch _, err := a.lake.fs.Stat(path); {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil
+	case err != nil:
+		return err
+	}
+	if err := a.lake.checkMonth(month); err != nil { // what is wrong in it is mended, and not written anew
+		return err
+	}
+	for line, err := range a.lake.monthLines(month) {
 		if err != nil {
 			return err
 		}
 		run, err := decodeLine(line)
 		if err != nil {
-			return err
+			return monthDamage(path, "a line can't be read", err)
 		}
-		if err := w.add(run.Run, line); err != nil {
+		if a.ids[run.RunID] {
+			continue
+		}
+		if err := a.w.add(run.Run, line); err != nil {
 			return err
 		}
 	}
-	if err := w.close(); err != nil {
-		return err
+	return nil
+}
+
+// commit puts the month in its place.
+func (a *archiver) commit() error {
+	if a.w == nil {
+		return nil
 	}
-	return t.commit(path)
+	defer a.abort()
+	err := a.w.close()
+	if err == nil {
+		err = a.temp.commit(a.lake.monthPath(a.month))
+	}
+	if err != nil {
+		return fmt.Errorf("month %s: %w", a.month, err)
+	}
+	return nil
+}
+
+func (a *archiver) abort() {
+	if a.w != nil {
+		a.w.rows.Release()
+		a.w = nil
+	}
+	if a.temp != nil {
+		a.temp.abort()
+		a.temp = nil
+	}
 }
 
 // checkMonth holds a month's rows against the digest in its footer.
@@ -492,27 +514,6 @@ func (w *monthWriter) close() error {
 		return err
 	}
 	return w.out.close()
-}
-
-// keep has keep pick of old.
-func (j *liveJournal) keep(ctx context.Context, keep Keep, old []lineAt) ([]schemas.Run, error) {
-	var failed error
-	kept := keep(func(yield func(schemas.Run) bool) {
-		for _, a := range old {
-			line, err := j.run(a)
-			if err == nil {
-				err = ctx.Err()
-			}
-			if err != nil {
-				failed = err
-				return
-			}
-			if !yield(line.Run) {
-				return
-			}
-		}
-	})
-	return kept, failed
 }
 
 // rewriteJournal replaces the live journal: lines that can't be read first, as they are; what is kept; and the runs that
@@ -593,7 +594,7 @@ func (l *Lake) mendJournal(ctx context.Context, keep Keep) (done JournalMended, 
 		}
 	}
 
-	j, err := l.live()
+	j, err := l.live(true)
 	if err != nil {
 		return done, err
 	}

@@ -21,7 +21,7 @@ func statuses(runs []schemas.Run) string {
 
 // journal reads the live journal, and which of its lines can't be read.
 func (l *Lake) journal() (runs []schemas.Run, bad []int, err error) {
-	j, err := l.live()
+	j, err := l.live(false)
 	if err != nil {
 		return nil, nil, err
 	}

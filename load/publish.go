@@ -800,7 +800,7 @@ func (p *publisher) replaceRuns(ctx context.Context, d *database, fresh bool) er
 
 // liveRuns are the runs of the live journal and the one that publishes, by their ids.
 func (p *publisher) liveRuns() (map[string]schemas.Run, error) {
-	j, err := p.lake.live()
+	j, err := p.lake.live(false)
 	if err != nil {
 		return nil, err
 	}

@@ -625,7 +625,7 @@ func (v *verifier) duplicates(ctx context.Context, account string, files []strin
 
 func (v *verifier) journal(ctx context.Context) error {
 	const lost = "what they said of past runs is lost, no usage is"
-	j, err := v.lake.live()
+	j, err := v.lake.live(true)
 	if err != nil {
 		return err
 	}
