@@ -142,7 +142,10 @@ func TestARunReadsTheTailOfALongJournal(t *testing.T) {
 		run  func(env Env) error
 	}{
 		{"balance", func(env Env) error { _, _, err := Balance(t.Context(), w.cfg, env, BalanceOptions{}); return err }},
-		{"export", func(env Env) error { _, err := Export(t.Context(), w.cfg, env, ExportOptions{Span: span(15, 19)}); return err }},
+		{"export", func(env Env) error {
+			_, err := Export(t.Context(), w.cfg, env, ExportOptions{Span: span(15, 19)})
+			return err
+		}},
 		{"a look at what is due", func(env Env) error { _, err := readLakeState(w.cfg, env); return err }},
 	} {
 		c := &readFS{FS: load.OS()}
