@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/usagelake/usagelake/jobs/alert"
@@ -26,13 +27,65 @@ type gatherer struct {
 	now   time.Time
 	today schemas.Date
 	found []alert.Finding
+	seen  *seenLake // what an earlier check of this process saw; nil: nothing is remembered
+}
+
+// seenLake is what a check saw of the lake's files, for those after it: while nobody wrote to the journal nothing has run, and what a
+// run writes is as it was. A daemon that waits for the next night then looks at one file a minute.
+type seenLake struct {
+	mu      sync.Mutex
+	journal load.Stamp
+	lake    string
+	at      time.Time
+	windows map[string][]schemas.Window // by account, in order
+	runs    []schemas.Run
+	known   bool // runs and windows are as of journal
+}
+
+// seenFor is how long that holds: somebody may put raw files there by hand.
+const seenFor = 15 * time.Minute
+
+// look reads what the lake's files say of runs and windows, or remembers it.
+func (g *gatherer) look(accounts []string) (map[string][]schemas.Window, []schemas.Run, error) {
+	s := g.seen
+	if s == nil {
+		s = &seenLake{}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	held := g.lake.Holder() != nil
+	stamp := g.lake.JournalStamp()
+	fresh := s.known && !held && s.lake == g.lake.Dir() && stamp.Size() > 0 && stamp.Same(s.journal) && g.now.Sub(s.at).Abs() < seenFor
+	if !fresh {
+		runs, err := history(g.lake, g.cfg)
+		if err != nil {
+			s.known = false
+			return nil, nil, err
+		}
+		s.journal, s.lake, s.at, s.known = stamp, g.lake.Dir(), g.now, !held
+		s.runs, s.windows = runs, map[string][]schemas.Window{}
+	}
+	for _, a := range accounts {
+		if _, ok := s.windows[a]; ok {
+			continue
+		}
+		have, err := sealedOf(g.lake, a)
+		if err != nil {
+			return nil, nil, err
+		}
+		s.windows[a] = have.windows()
+	}
+	if s.known && g.lake.Holder() != nil { // it may seal what we have not seen
+		s.known = false
+	}
+	return s.windows, slices.Clone(s.runs), nil
 }
 
 // gather finds what the rules are there to find. unknown are the rules whose facts can't be had, or not all of them; if
 // that is because something is broken there is a finding of it. broken is why there is no lake, nil if there is one. The
 // error is ctx's.
 func gather(ctx context.Context, cfg *Config, env Env, lake *load.Lake, broken error, now time.Time, in AlertInput, memory *alertMemory) (_ []alert.Finding, unknown map[string]bool, _ error) {
-	g := &gatherer{cfg: cfg, lake: lake, now: now, today: schemas.DateOf(now)}
+	g := &gatherer{cfg: cfg, lake: lake, now: now, today: schemas.DateOf(now), seen: in.Memory.lakeSeen()}
 	unknown = map[string]bool{}
 	bySource := map[string][]AlertRule{}
 	for _, r := range cfg.Alerts.Rules {
@@ -149,19 +202,11 @@ func passes(t time.Time, within time.Duration) time.Time {
 
 func (g *gatherer) raw(rules []AlertRule, unknown map[string]bool) error {
 	running := g.lake.Holder() != nil
-	windows := map[string][]schemas.Window{}
-	for _, a := range g.cfg.names() {
-		s, err := sealedOf(g.lake, a)
-		if err != nil {
-			return err
-		}
-		windows[a] = s.windows()
-	}
-	var began time.Time // the first run; zero if there was none
-	runs, err := g.lake.Runs()
+	windows, runs, err := g.look(g.cfg.names())
 	if err != nil {
 		return err
 	}
+	var began time.Time // the first run; zero if there was none
 	if len(runs) > 0 {
 		began = runs[0].StartedAt
 	}
@@ -276,7 +321,7 @@ func (g *gatherer) orphans(r AlertRule, account string) error {
 // journal asks the journal. If it can't be read there are the findings that need no journal.
 func (g *gatherer) journal(rules []AlertRule, unbegun []JobFailure) error {
 	before := g.lake.Holder()
-	runs, err := g.lake.Runs()
+	_, runs, err := g.look(nil)
 	after := g.lake.Holder()
 	for i := range runs {
 		if run := &runs[i]; !underWay(runs, i, before) && !underWay(runs, i, after) && run.Status == schemas.StatusRunning {
@@ -333,9 +378,13 @@ func (g *gatherer) unbegun(r AlertRule, runs []schemas.Run, failures []JobFailur
 	}
 }
 
-// mends says that a run makes good one that failed before it: it is done, and of the same job, or one of them was by hand
-// and did the same for each account that the other had failed for.
 func (g *gatherer) mends(run, failed schemas.Run) bool {
+	return mends(run, failed, func(account string) bool { return slices.Contains(g.cfg.names(), account) })
+}
+
+// mends says that a run makes good one that failed before it: it is done, and of the same job, or one of them was by hand
+// and did the same for each account that the other had failed for, if it counts.
+func mends(run, failed schemas.Run, counts func(account string) bool) bool {
 	switch {
 	case run.Status != schemas.StatusDone:
 		return false
@@ -345,7 +394,7 @@ func (g *gatherer) mends(run, failed schemas.Run) bool {
 		return false
 	}
 	for _, a := range failed.Accounts {
-		if a.Status != schemas.StatusDone && slices.Contains(g.cfg.names(), a.Account) &&
+		if a.Status != schemas.StatusDone && counts(a.Account) &&
 			!slices.ContainsFunc(run.Accounts, func(m schemas.RunAccount) bool { return m.Account == a.Account && m.Status == schemas.StatusDone }) {
 			return false
 		}
@@ -377,7 +426,7 @@ func (g *gatherer) failed(r AlertRule, runs []schemas.Run) {
 		}
 		t := tallies[job]
 		t.last = run
-		if t.times++; run.Status == schemas.StatusDone {
+		if t.times += 1 + run.Repeats; run.Status == schemas.StatusDone {
 			t.times = 0
 		}
 	}

@@ -94,11 +94,11 @@ const sealsAtOnce = 4
 // fetch fetches what opts ask for, derives and publishes. The error is nil if all of it was done.
 func fetch(ctx context.Context, lake *load.Lake, cfg *Config, env Env, opts ExportOptions, clients []*extract.Client, res *Result) error {
 	defer boundHeap(len(cfg.Accounts))()
-	history, err := lake.Runs()
+	runs, err := history(lake, cfg)
 	if err != nil {
 		return err
 	}
-	past := pasts(history)
+	past := pasts(runs)
 	announce := announcer(lake, res.Run)
 	sealing := make(chan struct{}, sealsAtOnce)
 	accounts := make([]*exporter, len(cfg.Accounts))
@@ -187,6 +187,7 @@ func underLock(ctx context.Context, cfg *Config, env Env, command string, wait b
 
 	res := &Result{Lake: lake.Dir(), Database: lake.Database(), finance: finance, Run: schemas.Run{RunID: newRunID(started), Command: command, Job: env.Job.Name, Logical: env.Job.Logical.UTC(), Version: env.Version,
 		PID: os.Getpid(), StartedAt: started.UTC(), Status: schemas.StatusRunning}}
+	compactJournal(ctx, lake, cfg, env)
 	if err := lake.AppendRun(res.Run); err != nil {
 		return nil, err
 	}

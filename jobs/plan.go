@@ -408,7 +408,7 @@ func DryRun(ctx context.Context, cfg *Config, env Env, opts ExportOptions) ([]Dr
 	if err != nil {
 		return nil, err
 	}
-	var history []schemas.Run
+	var runs []schemas.Run
 	lake, err := load.Open(cfg.Lake, load.Options{})
 	switch {
 	case errors.Is(err, load.ErrNoLake):
@@ -416,11 +416,11 @@ func DryRun(ctx context.Context, cfg *Config, env Env, opts ExportOptions) ([]Dr
 	case err != nil:
 		return nil, err
 	default:
-		if history, err = lake.Runs(); err != nil {
+		if runs, err = history(lake, cfg); err != nil {
 			return nil, err
 		}
 	}
-	past := pasts(history)
+	past := pasts(runs)
 	plans := make([]DryPlan, len(clients))
 	for i, a := range cfg.Accounts {
 		defer clients[i].Close()

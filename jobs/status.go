@@ -11,13 +11,15 @@ import (
 
 // Status is the state of a lake, read off its files without a lock.
 type Status struct {
-	Lake      string          `json:"lake"`
-	Format    int             `json:"format"`
-	Database  DatabaseStatus  `json:"database"`
-	Accounts  []AccountStatus `json:"accounts"`
-	Runs      []schemas.Run   `json:"runs"` // the last ones, newest first
-	Holder    *load.HeldError `json:"holder,omitempty"`
-	CheckedAt time.Time       `json:"checked_at"`
+	Lake     string          `json:"lake"`
+	Format   int             `json:"format"`
+	Database DatabaseStatus  `json:"database"`
+	Accounts []AccountStatus `json:"accounts"`
+	Runs     []schemas.Run   `json:"runs"` // the last ones, newest first
+	// JournalDamaged is how many lines can't be read of the part of the journal that was.
+	JournalDamaged int             `json:"journal_damaged,omitempty"`
+	Holder         *load.HeldError `json:"holder,omitempty"`
+	CheckedAt      time.Time       `json:"checked_at"`
 }
 
 // DatabaseStatus is the published file.
@@ -109,10 +111,11 @@ func ReadStatus(ctx context.Context, dir, account string, now time.Time) (*Statu
 	if account != "" && len(st.Accounts) == 0 {
 		return nil, Usage("usagelake status", "the lake %s holds no account %q", dir, account)
 	}
-	runs, err := lake.Runs()
+	runs, damaged, err := lake.LastRuns(lastRuns)
 	if err != nil {
 		return nil, err
 	}
+	st.JournalDamaged = damaged
 	for i := len(runs) - 1; i >= 0 && len(st.Runs) < lastRuns; i-- {
 		r := runs[i]
 		if r.Status == schemas.StatusRunning && !underWay(runs, i, st.Holder) {

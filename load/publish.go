@@ -818,7 +818,7 @@ func (p *publisher) checkGroup(ctx context.Context, d *database) error {
 // finish replaces what is not kept by day, compares the grand totals, and looks at the dead space.
 func (p *publisher) finish(ctx context.Context, d *database, fresh bool) error {
 	err := d.transaction(ctx, func() error {
-		if err := p.replaceRuns(ctx, d); err != nil {
+		if err := p.replaceRuns(ctx, d, fresh); err != nil {
 			return err
 		}
 		if err := p.replaceBalance(ctx, d); err != nil {
@@ -879,19 +879,216 @@ func (d *database) deadSpace(ctx context.Context) (size, dead int64, err error) 
 	return size, dead, err
 }
 
-func (p *publisher) replaceRuns(ctx context.Context, d *database) error {
-	runs, err := p.lake.Runs()
+// replaceRuns brings the tables of the runs up to date with the journal: months that the file has otherwise, and what of
+// the live journal it has otherwise or not at all. If the number of rows isn't the journal's then, as when somebody took
+// a month away, the tables are filled anew.
+func (p *publisher) replaceRuns(ctx context.Context, d *database, fresh bool) error {
+	live, err := p.liveRuns()
 	if err != nil {
 		return err
 	}
-	if c := p.opts.Current; c != nil {
-		runs = append(slices.DeleteFunc(slices.Clone(runs), func(r schemas.Run) bool { return r.RunID == c.RunID }), *c)
-	}
-	slices.SortStableFunc(runs, func(a, b schemas.Run) int { return a.StartedAt.Compare(b.StartedAt) })
-	if err := d.exec(ctx, "DELETE FROM runs", "DELETE FROM run_accounts"); err != nil {
+	months, archived, err := p.runMonths()
+	if err != nil {
 		return err
 	}
-	err = d.fill(catalog, "runs", func(add func(...driver.Value) error) error {
+	if err := d.exec(ctx, "CREATE TEMP TABLE changed_runs (run_id VARCHAR)"); err != nil {
+		return err
+	}
+	if !fresh {
+		if err := p.updateRuns(ctx, d, live, months); err != nil {
+			return err
+		}
+		var have int64
+		if err := d.conn.QueryRowContext(ctx, "SELECT count(*) FROM runs").Scan(&have); err != nil {
+			return err
+		}
+		fresh = have != archived+int64(len(live)) // after a crash in a compaction, too: then some stand in both
+	}
+	if fresh {
+		if err := d.exec(ctx, "DELETE FROM runs", "DELETE FROM run_accounts", "DELETE FROM journal_months"); err != nil {
+			return err
+		}
+		if err := p.updateRuns(ctx, d, live, months); err != nil {
+			return err
+		}
+	}
+	return d.exec(ctx, "DROP TABLE temp.changed_runs")
+}
+
+// liveRuns are the runs of the live journal and the one that publishes, by their ids.
+func (p *publisher) liveRuns() (map[string]schemas.Run, error) {
+	j, err := p.lake.live(false)
+	if err != nil {
+		return nil, err
+	}
+	defer j.close()
+	p.lake.warnBad(j.bad)
+	live := map[string]schemas.Run{}
+	for _, a := range j.runs {
+		if a.kept {
+			continue
+		}
+		line, err := j.run(a)
+		if errors.Is(err, errUnknownLine) {
+			p.lake.warnBad([]lineAt{a})
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		live[a.run] = line.Run
+	}
+	if c := p.opts.Current; c != nil {
+		live[c.RunID] = *c
+	}
+	return live, nil
+}
+
+// runMonths are the digests of the journal's months, and how many runs there are in them. A month that can't be read is
+// left out, with a warning: verify finds it.
+func (p *publisher) runMonths() (digests map[string]string, runs int64, err error) {
+	months, err := p.lake.JournalMonths()
+	if err != nil {
+		return nil, 0, err
+	}
+	digests = map[string]string{}
+	for _, month := range months {
+		digest, n, err := p.lake.monthDigest(month)
+		if errors.As(err, new(*DamagedError)) {
+			p.lake.log.Warn("a month of the journal can't be read: the table runs lacks it", "error", err, "hint", hintJournal)
+			continue
+		}
+		if err != nil {
+			return nil, 0, err
+		}
+		digests[month] = digest
+		runs += n
+	}
+	return digests, runs, nil
+}
+
+// updateRuns makes the rows of changed months and runs those of the journal.
+func (p *publisher) updateRuns(ctx context.Context, d *database, live map[string]schemas.Run, months map[string]string) error {
+	have := map[string]string{}
+	rows, err := d.conn.QueryContext(ctx, `SELECT "month", digest FROM journal_months`)
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var month, digest string
+		if err := rows.Scan(&month, &digest); err != nil {
+			return err
+		}
+		have[month] = digest
+	}
+	if err := rows.Err(); err != nil {
+		return err
+	}
+	for _, month := range slices.Sorted(maps.Keys(months)) {
+		if have[month] == months[month] {
+			continue
+		}
+		var runs []schemas.Run
+		for run, err := range p.lake.monthRuns(month) {
+			switch _, newer := live[run.RunID]; {
+			case errors.Is(err, errUnknownLine), errors.As(err, new(*DamagedError)):
+				p.lake.log.Warn("a month of the journal can't be read whole: the table runs lacks some of it", "month", month, "error", err, "hint", hintJournal)
+				continue
+			case err != nil:
+				return err
+			case newer:
+				continue
+			}
+			if runs = append(runs, run); len(runs) == runsAtOnce {
+				if err := p.putRuns(ctx, d, runs); err != nil {
+					return err
+				}
+				runs = runs[:0]
+			}
+		}
+		if err := p.putRuns(ctx, d, runs); err != nil {
+			return err
+		}
+		if _, err := d.conn.ExecContext(ctx, `DELETE FROM journal_months WHERE "month" = ?`, month); err != nil {
+			return err
+		}
+		if _, err := d.conn.ExecContext(ctx, `INSERT INTO journal_months VALUES (?, ?)`, month, months[month]); err != nil {
+			return err
+		}
+	}
+	changed, err := p.changedRuns(ctx, d, live)
+	if err != nil {
+		return err
+	}
+	return p.putRuns(ctx, d, changed)
+}
+
+// runsAtOnce is how many runs are put at once: each may have hundreds of accounts.
+const runsAtOnce = 2000
+
+// changedRuns are those of live that the table has otherwise or not at all, in order of their start.
+func (p *publisher) changedRuns(ctx context.Context, d *database, live map[string]schemas.Run) ([]schemas.Run, error) {
+	rows, err := d.conn.QueryContext(ctx, "SELECT run_id, status, ended_at FROM runs WHERE started_at >= ?", earliest(live))
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	changed := maps.Clone(live)
+	for rows.Next() {
+		var id, status string
+		var ended sql.NullTime
+		if err := rows.Scan(&id, &status, &ended); err != nil {
+			return nil, err
+		}
+		if r, ok := live[id]; ok && r.Status == status && r.EndedAt.Truncate(time.Microsecond).Equal(ended.Time) {
+			delete(changed, id)
+		}
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return slices.SortedStableFunc(maps.Values(changed), func(a, b schemas.Run) int {
+		return cmp.Or(a.StartedAt.Compare(b.StartedAt), strings.Compare(a.RunID, b.RunID))
+	}), nil
+}
+
+func earliest(runs map[string]schemas.Run) time.Time {
+	var first time.Time
+	for _, r := range runs {
+		if first.IsZero() || r.StartedAt.Before(first) {
+			first = r.StartedAt
+		}
+	}
+	return first.UTC().Truncate(time.Microsecond)
+}
+
+// putRuns puts runs in the place of those of the same ids.
+func (p *publisher) putRuns(ctx context.Context, d *database, runs []schemas.Run) error {
+	if len(runs) == 0 {
+		return nil
+	}
+	err := d.fill("temp", "changed_runs", func(add func(...driver.Value) error) error {
+		for _, r := range runs {
+			if err := add(r.RunID); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	err = d.exec(ctx, "DELETE FROM runs WHERE run_id IN (SELECT run_id FROM temp.changed_runs)",
+		"DELETE FROM run_accounts WHERE run_id IN (SELECT run_id FROM temp.changed_runs)", "DELETE FROM temp.changed_runs")
+	if err != nil {
+		return err
+	}
+	return fillRuns(d, runs)
+}
+
+func fillRuns(d *database, runs []schemas.Run) error {
+	err := d.fill(catalog, "runs", func(add func(...driver.Value) error) error {
 		for _, r := range runs {
 			var ended, logical driver.Value
 			if !r.EndedAt.IsZero() {

@@ -224,7 +224,7 @@ func (v *verifier) verify(ctx context.Context) error {
 			return err
 		}
 	}
-	if err := v.journal(); err != nil {
+	if err := v.journal(ctx); err != nil {
 		return err
 	}
 	if v.opts.Progress != nil {
@@ -649,15 +649,72 @@ func (v *verifier) duplicates(ctx context.Context, account string, files []strin
 	return rows.Err()
 }
 
-func (v *verifier) journal() error {
-	runs, bad, err := v.lake.journal()
+func (v *verifier) journal(ctx context.Context) error {
+	const lost = "what they said of past runs is lost, no usage is"
+	j, err := v.lake.live(true)
 	if err != nil {
 		return err
 	}
-	v.report.Runs = len(runs)
-	if len(bad) > 0 {
-		v.add(Finding{Check: FoundJournal, Path: v.lake.journalPath(), Detail: fmt.Sprintf("lines %s can't be read; what they said of past runs is lost, no usage is", strings.Trim(fmt.Sprint(bad), "[]"))})
+	defer j.close()
+	var bad []int
+	seen := map[string]bool{}
+	for _, a := range j.bad {
+		bad = append(bad, a.line)
 	}
+	for _, a := range j.runs {
+		switch _, err := j.run(a); {
+		case errors.Is(err, errUnknownLine):
+			bad = append(bad, a.line)
+		case err != nil:
+			return fmt.Errorf("read journal: %w", err)
+		case !a.kept:
+			seen[a.run] = true
+		}
+	}
+	if len(bad) > 0 {
+		slices.Sort(bad)
+		v.add(Finding{Check: FoundJournal, Path: v.lake.journalPath(), Detail: fmt.Sprintf("lines %s can't be read; %s", strings.Trim(fmt.Sprint(bad), "[]"), lost), Hint: hintJournal})
+	}
+	months, err := v.lake.JournalMonths()
+	if err != nil {
+		return err
+	}
+	for _, month := range months {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		found := func(detail string) {
+			v.add(Finding{Check: FoundJournal, Path: v.lake.monthPath(month), Detail: detail, Hint: hintJournal})
+		}
+		damaged := (*DamagedError)(nil)
+		whole := true
+		if err := v.lake.checkMonth(month); errors.As(err, &damaged) {
+			found(damaged.Detail)
+			whole = false
+		} else if err != nil {
+			return err
+		}
+		lines := 0
+		for run, err := range v.lake.monthRuns(month) {
+			switch {
+			case errors.Is(err, errUnknownLine):
+				lines++
+			case errors.As(err, &damaged):
+				if whole {
+					found(damaged.Detail)
+				}
+				whole = false
+			case err != nil:
+				return err
+			default:
+				seen[run.RunID] = true
+			}
+		}
+		if lines > 0 && whole {
+			found(fmt.Sprintf("%d lines can't be read; %s", lines, lost))
+		}
+	}
+	v.report.Runs = len(seen)
 	return nil
 }
 

@@ -80,6 +80,9 @@ func (a *app) printStatus(st *jobs.Status, days int) {
 		fmt.Fprintln(w)
 		a.printDays(acc.Days, days)
 	}
+	if n := st.JournalDamaged; n > 0 {
+		fmt.Fprintf(w, "\njournal        %s can't be read, and what they said of past runs is lost: usagelake verify --repair sets them aside\n", plural(n, "line", "lines"))
+	}
 	if len(st.Runs) == 0 {
 		return
 	}

@@ -101,6 +101,9 @@ func (a *app) repair(ctx context.Context, cfg *jobs.Config, before load.VerifyRe
 		for _, s := range repaired.SetAside {
 			fmt.Fprintf(w, "set aside   %s\n            it can't be read; it is now %s\n", printable(s.From), printable(s.To))
 		}
+		for _, path := range repaired.Journal {
+			fmt.Fprintf(w, "set aside   what can't be read of the journal; it is now %s\n", printable(path))
+		}
 		for _, d := range repaired.Derived {
 			fmt.Fprintf(w, "derived     %s\n", d)
 		}

@@ -287,3 +287,11 @@ COMMENT ON COLUMN run_accounts.throttled IS 'Of these, answered by 429.';
 COMMENT ON COLUMN run_accounts.windows IS 'Windows sealed.';
 COMMENT ON COLUMN run_accounts.days_written IS 'Day files replaced.';
 COMMENT ON COLUMN run_accounts.failed_windows IS 'Windows that could not be fetched, UTC, start inclusive, end exclusive.';
+
+CREATE TABLE journal_months (
+    "month" VARCHAR NOT NULL,
+    digest VARCHAR NOT NULL
+);
+COMMENT ON TABLE journal_months IS 'A row per month of the journal that runs was filled from.';
+COMMENT ON COLUMN journal_months."month" IS 'UTC month in which its runs started, 2026-11.';
+COMMENT ON COLUMN journal_months.digest IS 'SHA-256 of the rows of its file, journal/runs/MONTH.parquet.';
