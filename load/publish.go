@@ -673,7 +673,8 @@ func (p *publisher) replaceGroup(ctx context.Context, d *database, group []day, 
 		}
 	}
 
-	var usage, quarantine []string
+	var quarantine []string
+	var usage []dayFiles // in the order of the days
 	for i, g := range group {
 		if g.footer == nil {
 			continue
@@ -685,7 +686,11 @@ func (p *publisher) replaceGroup(ctx context.Context, d *database, group []day, 
 			return p.lake.lostDay(g.Partition) // nothing can derive it anew, should it be damaged
 		}
 		if g.footer.Rows > 0 {
-			usage = append(usage, p.lake.usagePath(g.Partition))
+			if n := len(usage); n == 0 || usage[n-1].schema != g.footer.Schema {
+				usage = append(usage, dayFiles{schema: g.footer.Schema})
+			}
+			last := &usage[len(usage)-1]
+			last.files = append(last.files, p.lake.usagePath(g.Partition))
 		}
 		if g.footer.Quarantined > 0 && !p.quarantineGone(g.Partition) {
 			quarantine = append(quarantine, p.lake.quarantinePath(g.Partition))
@@ -694,10 +699,13 @@ func (p *publisher) replaceGroup(ctx context.Context, d *database, group []day, 
 			}
 		}
 	}
-	if err := d.insertParquet(ctx, "usage", schemas.UsageColumns(), usage); err != nil {
-		return err
+	for _, u := range usage {
+		if err := d.insertParquet(ctx, "usage", schemas.UsageColumns(), schemas.SQLUsageColumns(u.schema), u.files); err != nil {
+			return err
+		}
 	}
-	if err := d.insertParquet(ctx, "quarantine", schemas.QuarantineColumns(), quarantine); err != nil {
+	rejects := schemas.QuarantineColumns()
+	if err := d.insertParquet(ctx, "quarantine", rejects, schemas.SQLColumns(rejects), quarantine); err != nil {
 		return err
 	}
 	if err := p.fillFooters(d, group); err != nil {
@@ -709,8 +717,14 @@ func (p *publisher) replaceGroup(ctx context.Context, d *database, group []day, 
 	return p.checkGroup(ctx, d)
 }
 
-// insertParquet inserts the rows of files, file by file in their order.
-func (d *database) insertParquet(ctx context.Context, table string, columns []schemas.Column, files []string) error {
+// dayFiles are day files of one schemas.SchemaVersion: those of pruned days stay as they were.
+type dayFiles struct {
+	schema int
+	files  []string
+}
+
+// insertParquet inserts the rows of files, file by file in their order. selected are the columns as the files give them.
+func (d *database) insertParquet(ctx context.Context, table string, columns []schemas.Column, selected string, files []string) error {
 	if len(files) == 0 {
 		return nil
 	}
@@ -718,9 +732,8 @@ func (d *database) insertParquet(ctx context.Context, table string, columns []sc
 	for i, f := range files {
 		quoted[i] = schemas.SQLString(f)
 	}
-	names := schemas.SQLColumns(columns)
 	err := d.exec(ctx, fmt.Sprintf("INSERT INTO %s (%s) SELECT %s FROM read_parquet([%s], hive_partitioning = false)",
-		table, names, names, strings.Join(quoted, ", ")))
+		table, schemas.SQLColumns(columns), selected, strings.Join(quoted, ", ")))
 	if err != nil {
 		return fmt.Errorf("insert into %s: %w", table, err)
 	}
@@ -760,7 +773,11 @@ func (p *publisher) fillFooters(d *database, group []day) error {
 				if w.Announced != nil {
 					announced = *w.Announced
 				}
-				err := add(g.Account, g.Date.Start(), w.Start, w.End, int32(w.Seq), announced, w.Records, int64(w.Pages),
+				listed := w.Listed
+				if g.footer.Schema < schemas.SchemaOrdinal { // Records was that
+					listed = w.Records
+				}
+				err := add(g.Account, g.Date.Start(), w.Start, w.End, int32(w.Seq), announced, listed, w.Lacking, w.Records, int64(w.Pages),
 					int64(w.Requests), nullable(w.Proof), w.FetchedAt, w.RunID, w.Owns)
 				if err != nil {
 					return err
@@ -1143,7 +1160,8 @@ func (p *publisher) replaceBalance(ctx context.Context, d *database) error {
 		return err
 	}
 	for files := range slices.Chunk(p.balance.files, 1000) {
-		if err := d.insertParquet(ctx, "balance", schemas.BalanceColumns(), files); err != nil {
+		columns := schemas.BalanceColumns()
+		if err := d.insertParquet(ctx, "balance", columns, schemas.SQLColumns(columns), files); err != nil {
 			return err
 		}
 	}

@@ -106,7 +106,7 @@ const (
 	ReasonNotObject   = "not_an_object"  // the list holds something that is no record
 	ReasonNoTime      = "no_time"        // no request_time, or one that can't be read as Unix seconds
 	ReasonTimeUnit    = "time_unit"      // a request_time in milliseconds or finer
-	ReasonNotAsked    = "not_asked"      // outside the bounds that were asked for
+	ReasonNotAsked    = "not_asked"      // outside the bounds that were asked for, by more than MaxLag
 	ReasonNoID        = "no_id"          // no id, or an empty one
 	ReasonNotInteger  = "not_an_integer" // a count that isn't a whole number of 64 bits
 	ReasonNotNumber   = "not_a_number"   // an amount that isn't a number
