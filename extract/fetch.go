@@ -134,6 +134,7 @@ type task struct {
 	passes int
 	held   *Held
 	must   []entry // what another window has shown to belong to this one
+	tail   bool    // the end of a window that was kept, once more
 	looks  int     // how often it came back empty and was not
 }
 

@@ -219,7 +219,9 @@ func TestAWindowSaysWhatTheSealDoes(t *testing.T) {
 
 // A record in milliseconds at the second between two windows, or two days, is quarantined once.
 func TestATimeInAFinerUnitPlacesTheReject(t *testing.T) {
-	at := func(id int, second int64, unit string) string { return detailed(id, second, fmt.Sprintf(`"request_time":%d%s`, second, unit)) }
+	at := func(id int, second int64, unit string) string {
+		return detailed(id, second, fmt.Sprintf(`"request_time":%d%s`, second, unit))
+	}
 	for _, unit := range []string{"000", "123", "000000", "123456", "000000000", "123456789", "000.5"} {
 		border := at(1, noon, unit)
 		r := derive(t, Options{}, sealed(1, 0, 43200, listing(border, at(2, dayStart-1, unit))), sealed(2, 43200, 86400, listing(border, at(3, dayEnd, unit))))
