@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"go.yaml.in/yaml/v3"
 
@@ -405,8 +406,8 @@ func (c *Config) validate() error {
 		if a.PageSize < 0 || a.PageSize > 100_000 {
 			bad("page_size: %d is not between 1 and 100000", a.PageSize)
 		}
-		if a.Currency != "" && (len(a.Currency) != 3 || strings.ToUpper(a.Currency) != a.Currency) {
-			bad("currency: %q is not an ISO 4217 code like USD", a.Currency)
+		if a.Currency != "" && !schemas.IsCurrency(a.Currency) {
+			bad("currency: %q is not an ISO 4217 code like USD: three capital letters", a.Currency)
 		}
 		if _, err := schemas.ParseDate(a.KeyExpires); a.KeyExpires != "" && err != nil {
 			bad("key_expires: %w", err)
@@ -448,6 +449,9 @@ func (c *Config) validate() error {
 func (a Account) Key(getenv func(string) string) (string, error) {
 	if a.KeyEnv != "" {
 		key := strings.TrimSpace(getenv(a.KeyEnv))
+		if err := soundSecret("account "+a.Name, "key", "the environment variable "+a.KeyEnv, key); err != nil {
+			return "", err
+		}
 		if key == "" {
 			return "", Usage(fmt.Sprintf("export %s=sk_mg_…   (the Portal: Settings > API Keys > Management API Keys), or try it without a key: usagelake demo", a.KeyEnv),
 				"account %s: no key: the environment variable %s is not set", a.Name, a.KeyEnv)
@@ -476,11 +480,46 @@ func secretFile(whose, what, path string, getenv func(string) string) (string, e
 	if err != nil {
 		return "", Usage("", "%s: read the %s: %w", whose, what, err)
 	}
-	s := strings.TrimSpace(string(b))
+	s := strings.TrimSpace(string(b)) // line ends of any system are no part of it
 	if s == "" {
 		return "", Usage("", "%s: the %s file %s is empty", whose, what, path)
 	}
+	if err := soundSecret(whose, what, "the file "+path, s); err != nil {
+		return "", err
+	}
 	return s, nil
+}
+
+// assigned is a secret with the name of its variable before it, as in a file of the environment. The equals signs at the
+// end of Base64 are none of these.
+var assigned = regexp.MustCompile(`^(?:export\s+)?[A-Za-z_][A-Za-z0-9_]*\s*=[^=]{8}`)
+
+// soundSecret refuses what is more than a secret, without showing it. An empty one is for the caller to tell of.
+func soundSecret(whose, what, where, s string) error {
+	const quotes = `"'` + "`“”‘’„«»"
+	first, _ := utf8.DecodeRuneInString(s)
+	last, _ := utf8.DecodeLastRuneInString(s)
+	begins, ends := strings.ContainsRune(quotes, first), strings.ContainsRune(quotes, last)
+	says := ""
+	switch {
+	case s == "":
+		return nil
+	case strings.HasPrefix(s, "\ufeff"):
+		says = "begins with a byte order mark, as some editors write it: save it as UTF-8 without one"
+	case strings.HasPrefix(s, "\xff\xfe"), strings.HasPrefix(s, "\xfe\xff"), strings.ContainsRune(s, 0):
+		says = "is in UTF-16: save it as UTF-8 without a byte order mark"
+	case strings.ContainsAny(s, "\r\n"):
+		says = "has more than one line"
+	case assigned.MatchString(s):
+		says = "has the name of a variable before it, as NAME=…"
+	case begins && ends, what == "key" && (begins || ends):
+		says = "stands in quotes"
+	case len(s) > 7 && strings.EqualFold(s[:7], "bearer "):
+		says = `begins with "Bearer"`
+	default:
+		return nil
+	}
+	return Usage("write the "+what+" alone there, and nothing around it", "%s: the %s in %s %s", whose, what, where, says)
 }
 
 // secret reads a secret from the environment variable env, or from file.
@@ -489,6 +528,9 @@ func secret(whose, what, env, file string, getenv func(string) string) (string, 
 		return secretFile(whose, what, file, getenv)
 	}
 	s := strings.TrimSpace(getenv(env))
+	if err := soundSecret(whose, what, "the environment variable "+env, s); err != nil {
+		return "", err
+	}
 	if s == "" {
 		return "", Usage("", "%s: no %s: the environment variable %s is not set", whose, what, env)
 	}
