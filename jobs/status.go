@@ -11,11 +11,13 @@ import (
 
 // Status is the state of a lake, read off its files without a lock.
 type Status struct {
-	Lake      string          `json:"lake"`
-	Format    int             `json:"format"`
-	Database  DatabaseStatus  `json:"database"`
-	Accounts  []AccountStatus `json:"accounts"`
-	Runs      []schemas.Run   `json:"runs"` // the last ones, newest first
+	Lake     string          `json:"lake"`
+	Format   int             `json:"format"`
+	Database DatabaseStatus  `json:"database"`
+	Accounts []AccountStatus `json:"accounts"`
+	Runs     []schemas.Run   `json:"runs"` // the last ones, newest first
+	// Overlaps says which accounts hold the same records, as the published file has it; nil if none do, or ReadOverlaps wasn't asked.
+	Overlaps  []OverlapStatus `json:"overlaps,omitempty"`
 	Holder    *load.HeldError `json:"holder,omitempty"`
 	CheckedAt time.Time       `json:"checked_at"`
 }
@@ -42,6 +44,16 @@ type AccountStatus struct {
 	Issues      int64     `json:"issues"` // warnings and errors of the quality checks
 	Stale       int       `json:"stale"`  // days that are sealed and not derived yet
 	Pruned      int       `json:"pruned"` // days whose raw files were deleted by retention
+}
+
+// OverlapStatus is a pair of accounts that hold the same records.
+type OverlapStatus struct {
+	Accounts [2]string `json:"accounts"`
+	Records  int64     `json:"records"`
+	Days     int       `json:"days"`
+	From     string    `json:"from"` // the first and the last of them
+	To       string    `json:"to"`
+	Sample   string    `json:"sample_id"`
 }
 
 // Gap is [Start, End) that is not covered.
@@ -110,6 +122,26 @@ func ReadStatus(ctx context.Context, dir, account string, now time.Time) (*Statu
 		st.Runs = append(st.Runs, r)
 	}
 	return st, nil
+}
+
+// ReadOverlaps adds to st which accounts hold the same records; account is as in ReadStatus. It opens the published file,
+// which reading a status does not.
+func ReadOverlaps(ctx context.Context, st *Status, account string) error {
+	if account == "" && len(st.Accounts) < 2 {
+		return nil
+	}
+	lake, err := load.Open(st.Lake, load.Options{})
+	if err != nil {
+		return NoLake(err)
+	}
+	found, err := lake.Overlaps(ctx)
+	for _, o := range found {
+		if account != "" && account != o.Account && account != o.Other {
+			continue
+		}
+		st.Overlaps = append(st.Overlaps, OverlapStatus{[2]string{o.Account, o.Other}, o.Records, o.Days, o.From.String(), o.To.String(), o.Sample})
+	}
+	return err
 }
 
 // underWay says whether the i-th run of a journal may go on still, in the process that holds the lake. Only the last one

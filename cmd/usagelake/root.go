@@ -113,7 +113,7 @@ func exitCode(err error) int {
 		return exitUsage
 	case errors.As(err, &refused), errors.Is(err, extract.ErrRefused):
 		return exitRefused
-	case errors.As(err, &partial):
+	case errors.As(err, &partial), errors.As(err, new(*load.OverlapError)):
 		return exitPartial
 	case errors.As(err, &held), errors.Is(err, load.ErrStateHeld):
 		return exitHeld

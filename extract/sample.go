@@ -1,0 +1,14 @@
+package extract
+
+import (
+	"context"
+
+	"github.com/usagelake/usagelake/schemas"
+)
+
+// Sample asks once for the first page of w, as it comes: to look at what the API holds, not to fetch it. w may span days.
+func (c *Client) Sample(ctx context.Context, w schemas.Window, size int) (schemas.Page, error) {
+	start, end := bounds(w)
+	page, _, _, err := c.usagePage(ctx, w, start, end, 1, size, w.Start.Unix(), nil)
+	return page, err
+}
