@@ -60,3 +60,34 @@ func TestTwoKeysOfOneOrganisationAreFound(t *testing.T) {
 		t.Error("accounts that have data are asked again")
 	}
 }
+
+func TestTheSecondAtABorderCountsOnce(t *testing.T) {
+	w := newWorld(t, settings{})
+	from := w.now().Add(-72 * time.Hour).Truncate(24 * time.Hour)
+	to := from.Add(48 * time.Hour)
+	// Cut at records and behind them: whatever the ends mean, two windows bring some of these.
+	var cuts []time.Time
+	n := 0
+	for r := range w.portal.Truth("0", from, to) {
+		if n++; n%60 == 0 && r.RequestTime.After(from) {
+			cuts = append(cuts, r.RequestTime.Truncate(time.Second).Add(time.Duration(len(cuts)%2)*time.Second))
+		}
+	}
+	records, start := int64(0), from
+	for _, end := range append(cuts, to) {
+		res, err := Export(t.Context(), w.cfg, w.env, ExportOptions{Span: Span{From: start, To: end}, Retry: retry})
+		if err != nil {
+			t.Fatal(err)
+		}
+		records += res.Records
+		start = end
+	}
+	if len(cuts) < 3 || records != int64(n) {
+		t.Errorf("%d records in %d runs, the truth has %d", records, len(cuts)+1, n)
+	}
+	r := w.read()
+	defer r.close()
+	if got := r.one("SELECT (sum(records) = (SELECT count(*) FROM usage))::VARCHAR || ' ' || (sum(listed) > sum(records))::VARCHAR || ' ' || bool_and(announced = listed)::VARCHAR FROM coverage WHERE owns"); got != "true true true" {
+		t.Errorf("coverage: %s", got)
+	}
+}
