@@ -104,6 +104,7 @@ func Close(ctx context.Context, cfg *Config, env Env, opts CloseOptions) (*Resul
 			switch {
 			case errors.As(err, &partial), errors.As(err, &refused), errors.Is(err, errNothing):
 				objections = append(objections, "the Portal could not be asked once more for all of it: "+err.Error())
+			case errors.As(err, new(*load.OverlapError)): // a quality error, and so an objection
 			case err != nil:
 				return err
 			}
@@ -201,7 +202,7 @@ func deriveAll(ctx context.Context, lake *load.Lake, env Env, phase func(string)
 		return err
 	}
 	for _, account := range accounts {
-		_, err := derive(ctx, lake, account, env.Logger, func(p schemas.Partition) {
+		_, err := derive(ctx, lake, account, "", env.Logger, func(p schemas.Partition) {
 			if phase != nil {
 				phase("derive " + p.String())
 			}

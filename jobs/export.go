@@ -135,7 +135,20 @@ func fetch(ctx context.Context, lake *load.Lake, cfg *Config, env Env, opts Expo
 		res.Status = schemas.StatusFailed
 		return err
 	}
+	if outcome == nil {
+		outcome = overlapping(res)
+	}
 	return outcome
+}
+
+// overlapping is what a run comes to whose accounts hold the same records: all is fetched, and costs count twice.
+func overlapping(res *Result) error {
+	if len(res.Publish.Overlaps) == 0 {
+		return nil
+	}
+	err := &load.OverlapError{Overlaps: res.Publish.Overlaps}
+	res.Status = schemas.StatusPartial
+	return &Hint{Err: err, Hint: err.Hint()}
 }
 
 // makeClients reads the keys and makes a client for each account, or reports every account that can't have one.
@@ -307,11 +320,16 @@ func finish(ctx context.Context, lake *load.Lake, env Env, res *Result, phase fu
 	current := res.Run
 	current.EndedAt = env.Now().UTC()
 	p, err := lake.Publish(ctx, load.PublishOptions{Version: env.Version, Full: full, Current: &current, Finance: res.finance, Now: env.Now,
-		Drop: res.drop.days, DropMonths: res.drop.months, Orphans: func(found []load.Orphan) { res.keepOrphans(&current, found, env) }})
+		Drop: res.drop.days, DropMonths: res.drop.months, Orphans: func(found []load.Orphan) { res.keepOrphans(&current, found, env) },
+		OverlapIsPartial: res.Command == "export" || res.Command == "lookback"})
 	if err != nil {
 		return err
 	}
 	res.Publish = p
+	if len(p.Overlaps) > 0 {
+		wrong := &load.OverlapError{Overlaps: p.Overlaps}
+		env.Logger.Warn(wrong.Error(), "hint", wrong.Hint())
+	}
 	res.Published = !p.Unchanged
 	env.Logger.Debug("published", "changed_days", p.Changed, "days", p.Total, "rows", p.Rows, "bytes", p.Bytes, "elapsed", p.Elapsed)
 	return nil
@@ -439,11 +457,12 @@ func (x *exporter) run(ctx context.Context) error {
 }
 
 func (x *exporter) derive(ctx context.Context) error {
-	d, err := derive(ctx, x.lake, x.account.Name, x.log, func(p schemas.Partition) {
+	d, err := derive(ctx, x.lake, x.account.Name, x.runID, x.log, func(p schemas.Partition) {
 		if x.opts.Phase != nil {
 			x.opts.Phase("derive " + p.String())
 		}
 	})
+	x.out.Records -= d.margins
 	x.out.DaysWritten += d.days
 	x.out.Quarantined += d.quarantined
 	return err

@@ -29,6 +29,8 @@ type PublishOptions struct {
 	Version string // of the program
 	// Current is the run that publishes, as it stands: it takes the place of the journal's row of the same id.
 	Current *schemas.Run
+	// OverlapIsPartial: if accounts hold the same records, Current will have come to schemas.StatusPartial, where it says done.
+	OverlapIsPartial bool
 	// Finance is the allocation of cost, and what it is held against.
 	Finance Finance
 	Now     func() time.Time // nil is time.Now
@@ -52,6 +54,8 @@ type Published struct {
 	Full      bool  // built from nothing
 	Unchanged bool  // nothing to do: the file was left alone
 	Elapsed   time.Duration
+	// Overlaps are the accounts that hold the same records; none is nil.
+	Overlaps []Overlap
 }
 
 // ErrLastCopy says that the published file can't be built anew, because it alone has something.
@@ -84,7 +88,7 @@ const (
 // holds the lock. The file is built beside the published one and renamed over it:
 //
 //	read which days the published file has · clone it (or start an empty one) · delete and insert the days that differ
-//	· refresh their sums · ask the allocation rules · compare totals with the day files · checkpoint · fsync · rename · fsync the directory
+//	· refresh their sums · hold accounts against each other · ask the allocation rules · compare totals with the day files · checkpoint · fsync · rename · fsync the directory
 //
 // At any moment, a crash included, the old file or the new one stands there, whole. A reader that holds the old one open keeps reading
 // it. If no day, no balance and no allocation rule changed, the file is left as it is: news of the journal alone waits for the next
@@ -120,6 +124,8 @@ type publisher struct {
 	days      []schemas.Partition           // of want, in order
 	balance   balances
 	finance   *finance
+
+	overlap []Overlap // that were found, or stand
 }
 
 // balances are the balance files and a digest of what they hold.
@@ -474,6 +480,7 @@ func (p *publisher) unchanged(ctx context.Context) (Published, error) {
 	done := Published{Total: len(p.days), Unchanged: true}
 	if err == nil { // it may be locked by a writer of another make: then the figures are left out
 		_ = d.conn.QueryRowContext(ctx, "SELECT coalesce(sum(\"rows\"), 0)::BIGINT FROM partitions").Scan(&done.Rows)
+		done.Overlaps, _ = d.readOverlaps(ctx)
 		_ = d.close()
 	}
 	info, err := p.lake.fs.Stat(p.lake.Database())
@@ -512,6 +519,9 @@ func (p *publisher) build(ctx context.Context) (Published, error) {
 	if err := p.replaceDays(ctx, d, p.days, true); err != nil {
 		return Published{}, err
 	}
+	if err := p.overlaps(ctx, d, p.days); err != nil {
+		return Published{}, err
+	}
 	if err := p.allocate(ctx, d, nil, true); err != nil {
 		return Published{}, err
 	}
@@ -535,6 +545,9 @@ func (p *publisher) update(ctx context.Context, changed []schemas.Partition, rea
 	}
 	defer d.close()
 	if err := p.replaceDays(ctx, d, changed, false); err != nil {
+		return Published{}, err
+	}
+	if err := p.overlaps(ctx, d, changed); err != nil {
 		return Published{}, err
 	}
 	if err := p.allocate(ctx, d, changed, reallocate); err != nil {
@@ -956,7 +969,11 @@ func (p *publisher) liveRuns() (map[string]schemas.Run, error) {
 		live[a.run] = line.Run
 	}
 	if c := p.opts.Current; c != nil {
-		live[c.RunID] = *c
+		run := *c
+		if len(p.overlap) > 0 && p.opts.OverlapIsPartial && run.Status == schemas.StatusDone {
+			run.Status, run.Error = schemas.StatusPartial, (&OverlapError{p.overlap}).Error()
+		}
+		live[c.RunID] = run
 	}
 	return live, nil
 }
@@ -1188,6 +1205,7 @@ func (p *publisher) install(ctx context.Context, d *database, name string, done 
 	if err := d.conn.QueryRowContext(ctx, "SELECT count(*) FROM usage").Scan(&done.Rows); err != nil {
 		return done, err
 	}
+	done.Overlaps = p.overlap
 	if err := d.detach(ctx); err != nil {
 		return done, err
 	}
