@@ -110,7 +110,7 @@ func (f *Fetcher) lookAgain(ctx context.Context, sink Sink) error {
 		stretches = empty
 	}
 	for _, l := range slices.Concat(stretches...) {
-		if err := f.keep(ctx, l.task, l.pass, schemas.ProofTotal, sink); err != nil {
+		if err := f.keep(ctx, l.task, l.pass, schemas.ProofEmpty, sink); err != nil {
 			return err
 		}
 	}

@@ -64,7 +64,7 @@ func Balance(ctx context.Context, cfg *Config, env Env, opts BalanceOptions) (*R
 			}
 			res.Accounts = append(res.Accounts, out)
 			res.RunCounts.Add(out.RunCounts)
-			if _, err := derive(ctx, lake, a.Name, "", env.Logger, nil); err != nil {
+			if _, err := derive(ctx, lake, a.Name, env.Logger, nil); err != nil {
 				return err
 			}
 		}

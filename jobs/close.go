@@ -202,7 +202,7 @@ func deriveAll(ctx context.Context, lake *load.Lake, env Env, phase func(string)
 		return err
 	}
 	for _, account := range accounts {
-		_, err := derive(ctx, lake, account, "", env.Logger, func(p schemas.Partition) {
+		_, err := derive(ctx, lake, account, env.Logger, func(p schemas.Partition) {
 			if phase != nil {
 				phase("derive " + p.String())
 			}

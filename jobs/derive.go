@@ -21,14 +21,10 @@ import (
 type derived struct {
 	days        int64 // usage day files written
 	quarantined int64 // records in them
-	// margins are how many records the run's windows were sealed with that lie outside of them: those of the second that two
-	// windows are both asked for are among both's.
-	margins int64
 }
 
-// derive brings an account's day files up to its sealed windows: whatever is stale, and nothing else. runID is of the run
-// whose margins are counted.
-func derive(ctx context.Context, lake *load.Lake, account, runID string, log *slog.Logger, each func(schemas.Partition)) (derived, error) {
+// derive brings an account's day files up to its sealed windows: whatever is stale, and nothing else.
+func derive(ctx context.Context, lake *load.Lake, account string, log *slog.Logger, each func(schemas.Partition)) (derived, error) {
 	var out derived
 	partitions, err := lake.Partitions(account)
 	if err != nil {
@@ -52,11 +48,6 @@ func derive(ctx context.Context, lake *load.Lake, account, runID string, log *sl
 			}
 			out.days++
 			out.quarantined += footer.Quarantined
-			for _, w := range footer.Windows {
-				if w.RunID == runID {
-					out.margins += w.Listed - w.Records
-				}
-			}
 		}
 		if err := deriveBalance(ctx, lake, p, log); err != nil {
 			return out, err

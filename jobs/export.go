@@ -457,12 +457,11 @@ func (x *exporter) run(ctx context.Context) error {
 }
 
 func (x *exporter) derive(ctx context.Context) error {
-	d, err := derive(ctx, x.lake, x.account.Name, x.runID, x.log, func(p schemas.Partition) {
+	d, err := derive(ctx, x.lake, x.account.Name, x.log, func(p schemas.Partition) {
 		if x.opts.Phase != nil {
 			x.opts.Phase("derive " + p.String())
 		}
 	})
-	x.out.Records -= d.margins
 	x.out.DaysWritten += d.days
 	x.out.Quarantined += d.quarantined
 	return err
