@@ -100,7 +100,8 @@ func (l *Lake) Publish(ctx context.Context, opts PublishOptions) (Published, err
 	p := &publisher{lake: l, opts: opts}
 	done, err := p.publish(ctx)
 	if err != nil {
-		return Published{}, fmt.Errorf("publish %s: %w", l.Database(), err)
+		d := &database{spill: l.path(tempDir)}
+		return Published{}, fmt.Errorf("publish %s: %w", l.Database(), d.spilled(err))
 	}
 	done.Elapsed = opts.Now().Sub(start)
 	return done, nil
@@ -695,10 +696,10 @@ func (p *publisher) replaceGroup(ctx context.Context, d *database, group []day, 
 		}
 	}
 	if err := d.insertParquet(ctx, "usage", schemas.UsageColumns(), usage); err != nil {
-		return err
+		return p.blame(err, usage)
 	}
 	if err := d.insertParquet(ctx, "quarantine", schemas.QuarantineColumns(), quarantine); err != nil {
-		return err
+		return p.blame(err, quarantine)
 	}
 	if err := p.fillFooters(d, group); err != nil {
 		return err
@@ -709,6 +710,19 @@ func (p *publisher) replaceGroup(ctx context.Context, d *database, group []day, 
 	return p.checkGroup(ctx, d)
 }
 
+// blame names the file that is at fault, of those that DuckDB could not read: it says what it stumbled over, and not where.
+func (p *publisher) blame(err error, files []string) error {
+	for _, f := range files {
+		if wrong := p.lake.checkBody(f); wrong != nil {
+			if damaged := (*DamagedError)(nil); errors.As(wrong, &damaged) {
+				damaged.Hint = "usagelake verify --repair   (derives it anew from the raw archive)"
+			}
+			return wrong
+		}
+	}
+	return err
+}
+
 // insertParquet inserts the rows of files, file by file in their order.
 func (d *database) insertParquet(ctx context.Context, table string, columns []schemas.Column, files []string) error {
 	if len(files) == 0 {
@@ -716,7 +730,7 @@ func (d *database) insertParquet(ctx context.Context, table string, columns []sc
 	}
 	quoted := make([]string, len(files))
 	for i, f := range files {
-		quoted[i] = schemas.SQLString(f)
+		quoted[i] = sqlGlob(f)
 	}
 	names := schemas.SQLColumns(columns)
 	err := d.exec(ctx, fmt.Sprintf("INSERT INTO %s (%s) SELECT %s FROM read_parquet([%s], hive_partitioning = false)",
@@ -893,6 +907,9 @@ func (p *publisher) replaceRuns(ctx context.Context, d *database) error {
 	}
 	err = d.fill(catalog, "runs", func(add func(...driver.Value) error) error {
 		for _, r := range runs {
+			if r.Status == schemas.StatusRunning && (p.opts.Current == nil || r.RunID != p.opts.Current.RunID) {
+				r.Status = schemas.StatusInterrupted // whoever publishes holds the lock: no other goes on
+			}
 			var ended, logical driver.Value
 			if !r.EndedAt.IsZero() {
 				ended = r.EndedAt
@@ -914,6 +931,9 @@ func (p *publisher) replaceRuns(ctx context.Context, d *database) error {
 	return d.fill(catalog, "run_accounts", func(add func(...driver.Value) error) error {
 		for _, r := range runs {
 			for _, a := range r.Accounts {
+				if a.Status == schemas.StatusRunning && (p.opts.Current == nil || r.RunID != p.opts.Current.RunID) {
+					a.Status = schemas.StatusInterrupted
+				}
 				var failed driver.Value
 				if len(a.Failed) > 0 {
 					list := make([]any, len(a.Failed))
@@ -947,7 +967,7 @@ func (p *publisher) replaceBalance(ctx context.Context, d *database) error {
 	}
 	for files := range slices.Chunk(p.balance.files, 1000) {
 		if err := d.insertParquet(ctx, "balance", schemas.BalanceColumns(), files); err != nil {
-			return err
+			return p.blame(err, files)
 		}
 	}
 	return nil

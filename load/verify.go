@@ -471,7 +471,7 @@ func (v *verifier) readDay(ctx context.Context, p schemas.Partition, path string
 			count(*) FILTER (account IS DISTINCT FROM ? OR usage_date IS DISTINCT FROM ?::DATE OR request_time < ?::TIMESTAMPTZ OR request_time >= ?::TIMESTAMPTZ OR request_time IS NULL),
 			count(*) FILTER (time_before > request_time OR time_before = request_time AND %s > %s)
 		FROM (SELECT *, hash(%s) AS h, lag(request_time) OVER () AS time_before, lag(id) OVER () AS id_before FROM read_parquet(%s, hive_partitioning = false))`,
-		schemas.SQLOrderKey("id_before"), schemas.SQLOrderKey("id"), names, schemas.SQLString(path)),
+		schemas.SQLOrderKey("id_before"), schemas.SQLOrderKey("id"), names, sqlGlob(path)),
 		p.Account, p.Date.String(), p.Date.Start(), p.Date.End()).
 		Scan(&c.rows, &c.total, &c.discount, &c.amount, &c.hash, &misplaced, &unordered)
 	return c, misplaced, unordered, err
@@ -541,7 +541,7 @@ func (v *verifier) quarantine(ctx context.Context, p schemas.Partition, d *verif
 // readAll reads every page of Parquet files, and returns their rows and a hash of them that doesn't depend on their order.
 func (v *verifier) readAll(ctx context.Context, path string, columns []schemas.Column) (rows int64, sum string, err error) {
 	err = v.d.conn.QueryRowContext(ctx, fmt.Sprintf("SELECT count(*), coalesce(sum(hash(%s)), 0)::VARCHAR FROM read_parquet(%s, hive_partitioning = false)",
-		schemas.SQLColumns(columns), schemas.SQLString(path))).Scan(&rows, &sum)
+		schemas.SQLColumns(columns), sqlGlob(path))).Scan(&rows, &sum)
 	return rows, sum, err
 }
 
@@ -624,7 +624,7 @@ func (v *verifier) duplicates(ctx context.Context, account string, files []strin
 	}
 	quoted := make([]string, len(files))
 	for i, f := range files {
-		quoted[i] = schemas.SQLString(f)
+		quoted[i] = sqlGlob(f)
 	}
 	rows, err := v.d.conn.QueryContext(ctx, fmt.Sprintf(`
 		SELECT id, n, days, count(*) OVER () FROM (
@@ -688,7 +688,7 @@ func (v *verifier) database(ctx context.Context) error {
 }
 
 func (v *verifier) checkDatabase(ctx context.Context, path string, found func(check string, p schemas.Partition, format string, args ...any)) error {
-	if err := v.d.exec(ctx, "ATTACH "+schemas.SQLString(path)+" AS "+catalog+" (READ_ONLY)", "USE "+catalog); err != nil {
+	if err := v.d.exec(ctx, "ATTACH "+sqlPath(path)+" AS "+catalog+" (READ_ONLY)", "USE "+catalog); err != nil {
 		return err
 	}
 	var version int
