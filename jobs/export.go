@@ -204,7 +204,7 @@ func underLock(ctx context.Context, cfg *Config, env Env, command string, wait b
 	if err := lake.AppendRun(res.Run); err != nil {
 		return nil, err
 	}
-	err = guarded(func() error { return job(ctx, lake, res) })
+	err = load.Full(guarded(func() error { return job(ctx, lake, res) }), lake.Dir())
 	var late *TimeoutError
 	var wrong *schemas.PanicError
 	switch stopped := context.Cause(ctx); {
@@ -383,7 +383,7 @@ func verdict(accounts []*exporter, res *Result) error {
 		res.Status = schemas.StatusRefused
 		return &RefusedError{Err: errors.Join(refused...)}
 	case partial.Count == 0:
-		return nil
+		return quarantineVerdict(accounts, res)
 	case silent == len(accounts):
 		res.Status = schemas.StatusFailed
 		return &Hint{Err: fmt.Errorf("%w, the Portal can't be reached: %s", errNothing, partial.First),
@@ -412,6 +412,7 @@ type exporter struct {
 	announce func(schemas.RunAccount) error // journals what an account sets out to do
 	sealing  chan struct{}                  // bounds how many accounts seal at once
 
+	rows    int64 // of the days that were derived
 	plan    Plan
 	sealed  sealed
 	days    map[schemas.Date]schemas.DayFooter // of the last weeks
@@ -464,6 +465,7 @@ func (x *exporter) derive(ctx context.Context) error {
 	})
 	x.out.DaysWritten += d.days
 	x.out.Quarantined += d.quarantined
+	x.rows += d.rows
 	return err
 }
 
@@ -670,7 +672,7 @@ func (x *exporter) conclude() {
 		x.out.Status = schemas.StatusFailed
 	case len(x.out.Failed) > 0 && x.out.Windows == 0 && (len(x.plan.Missing) > 0 || x.checked == 0):
 		x.out.Status = schemas.StatusFailed
-	case len(x.out.Failed) > 0:
+	case len(x.out.Failed) > 0, x.mostlyQuarantined():
 		x.out.Status = schemas.StatusPartial
 	default:
 		x.out.Status = schemas.StatusDone

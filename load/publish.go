@@ -104,7 +104,8 @@ func (l *Lake) Publish(ctx context.Context, opts PublishOptions) (Published, err
 	p := &publisher{lake: l, opts: opts}
 	done, err := p.publish(ctx)
 	if err != nil {
-		return Published{}, fmt.Errorf("publish %s: %w", l.Database(), err)
+		d := &database{spill: l.path(tempDir)}
+		return Published{}, fmt.Errorf("publish %s: %w", l.Database(), d.spilled(err))
 	}
 	done.Elapsed = opts.Now().Sub(start)
 	return done, nil
@@ -714,12 +715,12 @@ func (p *publisher) replaceGroup(ctx context.Context, d *database, group []day, 
 	}
 	for _, u := range usage {
 		if err := d.insertParquet(ctx, "usage", schemas.UsageColumns(), schemas.SQLUsageColumns(u.schema), u.files); err != nil {
-			return err
+			return p.blame(err, u.files)
 		}
 	}
 	rejects := schemas.QuarantineColumns()
 	if err := d.insertParquet(ctx, "quarantine", rejects, schemas.SQLColumns(rejects), quarantine); err != nil {
-		return err
+		return p.blame(err, quarantine)
 	}
 	if err := p.fillFooters(d, group); err != nil {
 		return err
@@ -736,6 +737,19 @@ type dayFiles struct {
 	files  []string
 }
 
+// blame names the file that is at fault, of those that DuckDB could not read: it says what it stumbled over, and not where.
+func (p *publisher) blame(err error, files []string) error {
+	for _, f := range files {
+		if wrong := p.lake.checkBody(f); wrong != nil {
+			if damaged := (*DamagedError)(nil); errors.As(wrong, &damaged) {
+				damaged.Hint = "usagelake verify --repair   (derives it anew from the raw archive)"
+			}
+			return wrong
+		}
+	}
+	return err
+}
+
 // insertParquet inserts the rows of files, file by file in their order. selected are the columns as the files give them.
 func (d *database) insertParquet(ctx context.Context, table string, columns []schemas.Column, selected string, files []string) error {
 	if len(files) == 0 {
@@ -743,7 +757,7 @@ func (d *database) insertParquet(ctx context.Context, table string, columns []sc
 	}
 	quoted := make([]string, len(files))
 	for i, f := range files {
-		quoted[i] = schemas.SQLString(f)
+		quoted[i] = sqlGlob(f)
 	}
 	err := d.exec(ctx, fmt.Sprintf("INSERT INTO %s (%s) SELECT %s FROM read_parquet([%s], hive_partitioning = false)",
 		table, schemas.SQLColumns(columns), selected, strings.Join(quoted, ", ")))
@@ -966,7 +980,7 @@ func (p *publisher) liveRuns() (map[string]schemas.Run, error) {
 		if err != nil {
 			return nil, err
 		}
-		live[a.run] = line.Run
+		live[a.run] = interrupted(line.Run)
 	}
 	if c := p.opts.Current; c != nil {
 		run := *c
@@ -976,6 +990,20 @@ func (p *publisher) liveRuns() (map[string]schemas.Run, error) {
 		live[c.RunID] = run
 	}
 	return live, nil
+}
+
+// interrupted is a run of the journal as the table runs has it: whoever publishes holds the lock, so none that has no end goes on.
+func interrupted(r schemas.Run) schemas.Run {
+	if r.Status == schemas.StatusRunning {
+		r.Status = schemas.StatusInterrupted
+	}
+	r.Accounts = slices.Clone(r.Accounts)
+	for i := range r.Accounts {
+		if r.Accounts[i].Status == schemas.StatusRunning {
+			r.Accounts[i].Status = schemas.StatusInterrupted
+		}
+	}
+	return r
 }
 
 // runMonths are the digests of the journal's months, and how many runs there are in them. A month that can't be read is
@@ -1034,7 +1062,7 @@ func (p *publisher) updateRuns(ctx context.Context, d *database, live map[string
 			case newer:
 				continue
 			}
-			if runs = append(runs, run); len(runs) == runsAtOnce {
+			if runs = append(runs, interrupted(run)); len(runs) == runsAtOnce {
 				if err := p.putRuns(ctx, d, runs); err != nil {
 					return err
 				}
@@ -1179,7 +1207,7 @@ func (p *publisher) replaceBalance(ctx context.Context, d *database) error {
 	for files := range slices.Chunk(p.balance.files, 1000) {
 		columns := schemas.BalanceColumns()
 		if err := d.insertParquet(ctx, "balance", columns, schemas.SQLColumns(columns), files); err != nil {
-			return err
+			return p.blame(err, files)
 		}
 	}
 	return nil

@@ -487,7 +487,7 @@ func (v *verifier) readDay(ctx context.Context, p schemas.Partition, path string
 			count(*) FILTER (time_before > request_time OR time_before = request_time AND (%[1]s > %[2]s OR id_before = id AND ordinal_before >= ordinal))
 		FROM (SELECT *, hash(%[3]s) AS h, lag(request_time) OVER () AS time_before, lag(id) OVER () AS id_before, lag(ordinal) OVER () AS ordinal_before
 			FROM (SELECT %[4]s FROM read_parquet(%[5]s, hive_partitioning = false)))`,
-		schemas.SQLOrderKey("id_before"), schemas.SQLOrderKey("id"), schemas.SQLColumns(schemas.UsageColumns()), schemas.SQLUsageColumns(schema), schemas.SQLString(path)),
+		schemas.SQLOrderKey("id_before"), schemas.SQLOrderKey("id"), schemas.SQLColumns(schemas.UsageColumns()), schemas.SQLUsageColumns(schema), sqlGlob(path)),
 		p.Account, p.Date.String(), p.Date.Start(), p.Date.End()).
 		Scan(&c.rows, &c.total, &c.discount, &c.amount, &c.hash, &misplaced, &unordered)
 	return c, misplaced, unordered, err
@@ -557,7 +557,7 @@ func (v *verifier) quarantine(ctx context.Context, p schemas.Partition, d *verif
 // readAll reads every page of Parquet files, and returns their rows and a hash of them that doesn't depend on their order.
 func (v *verifier) readAll(ctx context.Context, path string, columns []schemas.Column) (rows int64, sum string, err error) {
 	err = v.d.conn.QueryRowContext(ctx, fmt.Sprintf("SELECT count(*), coalesce(sum(hash(%s)), 0)::VARCHAR FROM read_parquet(%s, hive_partitioning = false)",
-		schemas.SQLColumns(columns), schemas.SQLString(path))).Scan(&rows, &sum)
+		schemas.SQLColumns(columns), sqlGlob(path))).Scan(&rows, &sum)
 	return rows, sum, err
 }
 
@@ -643,7 +643,7 @@ func (v *verifier) duplicates(ctx context.Context, account string, files []dayFi
 	for i, f := range files {
 		quoted := make([]string, len(f.files))
 		for k, name := range f.files {
-			quoted[k] = schemas.SQLString(name)
+			quoted[k] = sqlGlob(name)
 		}
 		all[i] = fmt.Sprintf("SELECT usage_date, request_time, id, ordinal FROM (SELECT %s FROM read_parquet([%s], hive_partitioning = false))",
 			schemas.SQLUsageColumns(f.schema), strings.Join(quoted, ", "))
@@ -767,7 +767,7 @@ func (v *verifier) database(ctx context.Context) error {
 }
 
 func (v *verifier) checkDatabase(ctx context.Context, path string, found func(check string, p schemas.Partition, format string, args ...any)) error {
-	if err := v.d.exec(ctx, "ATTACH "+schemas.SQLString(path)+" AS "+catalog+" (READ_ONLY)", "USE "+catalog); err != nil {
+	if err := v.d.exec(ctx, "ATTACH "+sqlPath(path)+" AS "+catalog+" (READ_ONLY)", "USE "+catalog); err != nil {
 		return err
 	}
 	var version int
