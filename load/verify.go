@@ -89,7 +89,7 @@ type VerifyReport struct {
 // Verify reads a lake whole and says what is wrong with it. It needs no lock, writes nothing into the lake and repairs nothing. An error
 // means that it could not go on (the context, a directory that can't be listed), not that something is wrong.
 //
-// It checks every digest and every page of the raw archive, each day file against its windows and its own footer, ids across days, gaps
+// It checks every digest and every page of the raw archive, each day file against its windows and its own footer, records that stand twice, gaps
 // in the coverage, and the published file against the day files, row for row by a hash. A flipped byte is found wherever it matters:
 // in the raw archive by its digests, in derived files by the digests the published file keeps of them, in the published file by
 // DuckDB's checksums. What is fetched or derived while it runs may show as missing or stale.
