@@ -333,7 +333,7 @@ func (c *Client) once(ctx context.Context, b *budget, q question) (a answer, err
 		return answer{}, fail(ErrTemporary, resp.StatusCode, "the answer broke off: "+c.networkMessage(ctx, err), err)
 	}
 	if int64(len(body)) > c.opts.MaxBody {
-		return answer{}, fail(ErrPermanent, resp.StatusCode, fmt.Sprintf("the answer is larger than %d bytes", c.opts.MaxBody), nil)
+		return answer{}, fail(ErrPermanent, resp.StatusCode, fmt.Sprintf("the answer is larger than %d bytes", c.opts.MaxBody), errTooLarge)
 	}
 	env, envErr := readEnvelope(body)
 	if resp.StatusCode == http.StatusOK && envErr == nil && env.ok() {
@@ -344,7 +344,7 @@ func (c *Client) once(ctx context.Context, b *budget, q question) (a answer, err
 				return answer{}, e
 			}
 		}
-		return answer{body: body, requestID: redact(env.Meta.RequestID, c.keys), at: time.Now().UTC()}, nil
+		return answer{body: body, requestID: redact(env.Meta.RequestID, c.keys), at: c.opts.Now().UTC()}, nil
 	}
 	e := c.classify(resp, env, envErr, body, fail)
 	if errors.Is(e, ErrThrottled) {
@@ -358,6 +358,9 @@ func (c *Client) once(ctx context.Context, b *budget, q question) (a answer, err
 	}
 	return answer{}, e
 }
+
+// errTooLarge is why an answer is no answer: more of it came than is read.
+var errTooLarge = errors.New("too large")
 
 // readBody reads an answer, and no more than limit bytes of it. Once the answer is packed its memory takes another.
 func readBody(resp *http.Response, limit int64) ([]byte, error) {
@@ -548,27 +551,6 @@ func (e envelope) code() int {
 		return -1
 	}
 	return n
-}
-
-// usagePage asks for one page of the records in [start, end], Unix seconds as sent. It also tells what the page lists
-// and how many requests it took. sending, if it isn't nil, is called each time the pacer has let the request through.
-func (c *Client) usagePage(ctx context.Context, w schemas.Window, start, end int64, page, size int, priority int64, sending func()) (schemas.Page, *listing, int, error) {
-	q := url.Values{
-		"start_time": {strconv.FormatInt(start, 10)},
-		"end_time":   {strconv.FormatInt(end, 10)},
-		"page":       {strconv.Itoa(page)},
-		"pagesize":   {strconv.Itoa(size)},
-	}
-	op := fmt.Sprintf("GET /usage page %d of %s/%s", page, w.Start.Format(time.RFC3339), w.End.Format(time.RFC3339))
-	var l *listing
-	a, err := c.get(ctx, question{op: op, path: "usage", query: q, priority: priority, sending: sending, valid: func(body []byte) (err error) {
-		l, err = readListing(body)
-		return err
-	}})
-	if err != nil {
-		return schemas.Page{}, nil, 0, err
-	}
-	return schemas.Page{Number: page, RequestID: a.requestID, FetchedAt: a.at, Body: a.body}, l, a.attempts, nil
 }
 
 // Balance is an answer of /balance.

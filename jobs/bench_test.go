@@ -45,7 +45,7 @@ func BenchmarkDerive(b *testing.B) {
 	var records int64
 	for b.Loop() {
 		for _, p := range partitions {
-			footer, err := deriveDay(b.Context(), lake, p)
+			footer, _, err := deriveDay(b.Context(), lake, p)
 			if err != nil {
 				b.Fatal(err)
 			}

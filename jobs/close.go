@@ -6,6 +6,7 @@ import (
 	"encoding/csv"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -287,6 +288,8 @@ func writeStatements(ctx context.Context, lake *load.Lake, env Env, month schema
 	if err != nil {
 		return err
 	}
+	out := lake.Out()
+	out.New = true
 	write := func(path string, opts report.Options) error {
 		opts.Month, opts.Now, opts.Version, opts.Closing, opts.Pictures = &month, env.Now(), env.Version, true, true
 		doc, err := report.Build(ctx, lake, opts)
@@ -299,14 +302,8 @@ func writeStatements(ctx context.Context, lake *load.Lake, env Env, month schema
 		if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 			return err
 		}
-		for ext, render := range map[string]func(f *os.File) error{
-			".csv": func(f *os.File) error { return doc.CSV(f) }, ".xlsx": func(f *os.File) error { return doc.XLSX(f) }, ".html": func(f *os.File) error { return doc.HTML(f) },
-		} {
-			f, err := os.OpenFile(path+ext, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-			if err != nil {
-				return err
-			}
-			if err := errors.Join(render(f), f.Close()); err != nil {
+		for ext, render := range map[string]func(io.Writer) error{".csv": doc.CSV, ".xlsx": doc.XLSX, ".html": doc.HTML} {
+			if err := load.WriteOut(path+ext, out, render); err != nil {
 				return fmt.Errorf("%s%s: %w", filepath.Base(path), ext, err)
 			}
 		}
@@ -336,7 +333,8 @@ func writeStatements(ctx context.Context, lake *load.Lake, env Env, month schema
 		_ = names.Write([]string{load.NoFormula(c), "cost-centers/" + name + ".*"}) // a buffer takes it
 	}
 	names.Flush()
-	if err := os.WriteFile(filepath.Join(dir, "cost-centers.csv"), index.Bytes(), 0o600); err != nil {
+	err = out.Bytes(filepath.Join(dir, "cost-centers.csv"), index.Bytes())
+	if err != nil {
 		return err
 	}
 	end := schemas.NextMonth(month)
@@ -356,12 +354,12 @@ func exportQuery(ctx context.Context, lake *load.Lake, path, query string) error
 		return err
 	}
 	defer rows.Close()
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-	if err != nil {
+	out := lake.Out()
+	out.New = true
+	return load.WriteOut(path, out, func(w io.Writer) error {
+		_, err := rows.WriteCSV(ctx, w, false)
 		return err
-	}
-	_, err = rows.WriteCSV(ctx, f, false)
-	return errors.Join(err, f.Close())
+	})
 }
 
 // fileNames are the names of files that were made, and how often each was asked for. Windows has devices of some names,

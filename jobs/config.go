@@ -24,13 +24,12 @@ import (
 
 // Defaults of a Config, and the environment that a set-up without a file uses.
 const (
-	DefaultConfigFile   = "usagelake.yaml"
-	DefaultLake         = "./lake"
-	DefaultAccount      = "default"
-	DefaultBaseURL      = "https://portal-api.r9s.ai/api/v1/portal/management"
-	DefaultSettle       = 10 * time.Minute
-	DefaultLookback     = 72 * time.Hour
-	DefaultRefetchEvery = 168 * time.Hour
+	DefaultConfigFile = "usagelake.yaml"
+	DefaultLake       = "./lake"
+	DefaultAccount    = "default"
+	DefaultBaseURL    = "https://portal-api.r9s.ai/api/v1/portal/management"
+	DefaultSettle     = 10 * time.Minute
+	DefaultLookback   = 72 * time.Hour
 	// FirstDays is how far back the first export of an account goes.
 	FirstDays = 30
 
@@ -103,9 +102,44 @@ type Account struct {
 
 // ExportConfig says how far an export goes.
 type ExportConfig struct {
-	Settle       Duration `yaml:"settle"`        // nothing younger is exported
-	Lookback     Duration `yaml:"lookback"`      // so far back days are asked again
-	RefetchEvery Duration `yaml:"refetch_every"` // so often the days of the lookback are fetched anew
+	Settle   Duration `yaml:"settle"`   // nothing younger is exported
+	Lookback Duration `yaml:"lookback"` // so far back days are asked again
+	// RefetchAt are the ages at which a day is fetched whole once more, for corrections that leave its count alone.
+	RefetchAt    []Duration `yaml:"refetch_at"`
+	RefetchEvery Duration   `yaml:"refetch_every"` // so often the days of the lookback are fetched anew besides; 0: never
+	NotBefore    Instant    `yaml:"not_before"`    // an export that isn't told a start begins no earlier; zero: anywhere
+}
+
+// DefaultExport is what holds where the config says nothing. A day is fetched whole once more before it leaves the lookback,
+// and again after a week and after a month: corrections that leave its count alone are found by nothing else.
+func DefaultExport() ExportConfig {
+	const day = 24 * time.Hour
+	return ExportConfig{Settle: Duration(DefaultSettle), Lookback: Duration(DefaultLookback),
+		RefetchAt: []Duration{Duration(DefaultLookback - day), Duration(7 * day), Duration(30 * day)}}
+}
+
+// validate reports what can't be meant.
+func (c ExportConfig) validate() error {
+	for _, age := range c.RefetchAt {
+		if age <= 0 {
+			return errors.New("export.refetch_at: an age is more than 0: write [48h, 7d, 30d], or [] to fetch no day anew")
+		}
+	}
+	return nil
+}
+
+// Instant is a time that YAML spells as 2026-11-01 or 2026-11-01T06:00:00Z, UTC.
+type Instant time.Time
+
+// UnmarshalYAML reads the text form.
+func (i *Instant) UnmarshalYAML(n *yaml.Node) error {
+	for _, form := range []string{time.DateOnly, time.RFC3339} {
+		if t, err := time.Parse(form, n.Value); err == nil {
+			*i = Instant(t.UTC().Truncate(time.Second))
+			return nil
+		}
+	}
+	return fmt.Errorf("line %d: %q is not a time like 2026-11-01 or 2026-11-01T06:00:00Z", n.Line, n.Value)
 }
 
 // DuckDBConfig is what the engine that builds and asks usage.duckdb may use.
@@ -170,7 +204,7 @@ type Overrides struct {
 // or without one a single account of the environment's key. Relative paths in the file are relative to the file.
 // Every mistake is reported at once, as ErrUsage.
 func LoadConfig(o Overrides, getenv func(string) string) (*Config, error) {
-	c := &Config{Export: ExportConfig{Settle: Duration(DefaultSettle), Lookback: Duration(DefaultLookback), RefetchEvery: Duration(DefaultRefetchEvery)},
+	c := &Config{Export: DefaultExport(),
 		Alerts: AlertsConfig{Repeat: Duration(DefaultRepeat)}}
 	path := o.ConfigFile
 	if path == "" {
@@ -378,6 +412,9 @@ func (c *Config) validate() error {
 		if _, err := schemas.ParseDate(a.KeyExpires); a.KeyExpires != "" && err != nil {
 			bad("key_expires: %w", err)
 		}
+	}
+	if err := c.Export.validate(); err != nil {
+		errs = append(errs, err)
 	}
 	errs = append(errs, c.Schedule.validate(c.names())...)
 	if c.Prune.Raw == 0 && slices.ContainsFunc(c.Schedule.Jobs, func(j JobConfig) bool { return j.Kind == KindPrune }) {

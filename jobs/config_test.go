@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"reflect"
 	"runtime"
 	"strings"
 	"testing"
@@ -130,7 +131,7 @@ func TestFlagBeatsEnvironmentBeatsConfigBeatsDefault(t *testing.T) {
 		if c.name == "config" && cfg.Accounts[1].BaseURL != DefaultBaseURL {
 			t.Errorf("%s: %+v", c.name, cfg.Accounts[1])
 		}
-		if cfg.Export != (ExportConfig{Duration(5 * time.Minute), Duration(48 * time.Hour), 0}) {
+		if !reflect.DeepEqual(cfg.Export, ExportConfig{Settle: Duration(5 * time.Minute), Lookback: Duration(48 * time.Hour), RefetchAt: DefaultExport().RefetchAt}) {
 			t.Errorf("%s: %+v", c.name, cfg.Export)
 		}
 	}
@@ -154,7 +155,7 @@ func TestWithoutAConfigTheEnvironmentIsEnough(t *testing.T) {
 	}
 	want := Account{Name: DefaultAccount, KeyEnv: EnvKey, BaseURL: DefaultBaseURL}
 	if len(cfg.Accounts) != 1 || cfg.Accounts[0] != want || cfg.Path() != "" || filepath.Clean(cfg.Lake) != "lake" ||
-		cfg.Export != (ExportConfig{Duration(DefaultSettle), Duration(DefaultLookback), Duration(DefaultRefetchEvery)}) {
+		!reflect.DeepEqual(cfg.Export, DefaultExport()) {
 		t.Errorf("%+v", cfg)
 	}
 	if _, err := cfg.Accounts[0].Key(noEnv); !errors.Is(err, ErrUsage) || !strings.Contains(hintOf(err), "export "+EnvKey) {

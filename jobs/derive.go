@@ -1,12 +1,16 @@
 package jobs
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"slices"
+	"time"
 
 	"github.com/apache/arrow-go/v18/arrow"
+	"github.com/apache/arrow-go/v18/arrow/array"
 
 	"github.com/usagelake/usagelake/load"
 	"github.com/usagelake/usagelake/schemas"
@@ -38,7 +42,7 @@ func derive(ctx context.Context, lake *load.Lake, account string, log *slog.Logg
 			if each != nil {
 				each(p)
 			}
-			footer, err := deriveDay(ctx, lake, p)
+			footer, _, err := deriveDay(ctx, lake, p)
 			if err != nil {
 				return out, err
 			}
@@ -52,26 +56,40 @@ func derive(ctx context.Context, lake *load.Lake, account string, log *slog.Logg
 	return out, nil
 }
 
-// deriveDay replaces the day file of p by what its sealed windows give. That of a frozen day stays, for it is the source.
-func deriveDay(ctx context.Context, lake *load.Lake, p schemas.Partition) (footer schemas.DayFooter, err error) {
+// deriveDay replaces the day file of p by what its sealed windows give. That of a frozen day stays, for it is the source,
+// and so does one that was made from windows that are missing (load.Orphan): then wrote is false, and footer what stands there.
+func deriveDay(ctx context.Context, lake *load.Lake, p schemas.Partition) (footer schemas.DayFooter, wrote bool, err error) {
 	raws, err := lake.Windows(p)
 	if err != nil {
-		return footer, err
+		return footer, false, err
 	}
-	switch {
-	case len(raws) == 0:
-		return footer, lake.RemoveDay(p)
-	case load.Frozen(raws):
-		return lake.FrozenDay(p)
+	if load.Frozen(raws) {
+		footer, err = lake.FrozenDay(p)
+		return footer, false, err
+	}
+	orphan, err := lake.Orphaned(p, raws)
+	if err != nil {
+		return footer, false, err
+	}
+	if orphan != nil || len(raws) == 0 {
+		footer, _, err = lake.Day(p)
+		if errors.As(err, new(*load.DamagedError)) {
+			return schemas.DayFooter{}, false, nil // whoever publishes says so
+		}
+		return footer, false, err
 	}
 	if _, err := lake.KeepPruned(p); err != nil {
-		return footer, err
+		return footer, false, err
+	}
+	if err := lake.KeepOrphan(p, raws); err != nil {
+		return footer, false, err
 	}
 	w, err := lake.CreateDay(p)
 	if err != nil {
-		return footer, fmt.Errorf("derive %s: %w", p, err)
+		return footer, false, fmt.Errorf("derive %s: %w", p, err)
 	}
-	return deriveTo(ctx, lake, p, raws, w)
+	footer, err = deriveTo(ctx, lake, p, raws, w)
+	return footer, err == nil, err
 }
 
 // deriveTo writes what the windows of p, a day that isn't frozen, give, and commits it. Windows that were pruned own
@@ -111,7 +129,8 @@ func deriveTo(ctx context.Context, lake *load.Lake, p schemas.Partition, raws []
 	return footer, w.Commit(footer)
 }
 
-// deriveBalance replaces the balance file of p if the sealed balances of its day have changed.
+// deriveBalance replaces the balance file of p if the sealed balances of its day have changed. Rows whose answers are missing
+// stay.
 func deriveBalance(ctx context.Context, lake *load.Lake, p schemas.Partition, log *slog.Logger) error {
 	raws, err := lake.Balances(p)
 	if err != nil || len(raws) == 0 {
@@ -125,6 +144,8 @@ func deriveBalance(ctx context.Context, lake *load.Lake, p schemas.Partition, lo
 	if ok && have == digest {
 		return nil
 	}
+	var names []string
+	asked := map[int64]bool{}
 	var rows []arrow.RecordBatch
 	defer func() {
 		for _, r := range rows {
@@ -136,6 +157,8 @@ func deriveBalance(ctx context.Context, lake *load.Lake, p schemas.Partition, lo
 		if err != nil {
 			return fmt.Errorf("derive balance %s: %w", p, err)
 		}
+		names = append(names, r.Name)
+		asked[s.Seal.FetchedAt.UnixMicro()] = true
 		for page, err := range s.Pages(ctx) {
 			if err != nil {
 				return fmt.Errorf("derive balance %s: %w", p, err)
@@ -148,5 +171,15 @@ func deriveBalance(ctx context.Context, lake *load.Lake, p schemas.Partition, lo
 			rows = append(rows, row)
 		}
 	}
-	return lake.WriteBalance(p, digest, slices.Clone(rows))
+	// Rows of answers whose raw files are gone can't be had again.
+	gone, kept, err := lake.OrphanedBalances(ctx, p, raws, func(at time.Time) bool { return asked[at.UnixMicro()] })
+	if err != nil {
+		return err
+	}
+	if len(kept) > 0 {
+		rows = append(kept, rows...)
+		at := func(r arrow.RecordBatch) arrow.Timestamp { return r.Column(1).(*array.Timestamp).Value(0) }
+		slices.SortStableFunc(rows, func(a, b arrow.RecordBatch) int { return cmp.Compare(at(a), at(b)) })
+	}
+	return lake.WriteBalance(p, digest, append(gone, names...), slices.Clone(rows))
 }

@@ -49,13 +49,17 @@ func (d *doctor) checkFreshness() {
 // checkCoverage is about one account; a is zero if the lake has nothing of it.
 func (d *doctor) checkCoverage(name string, a AccountStatus) {
 	export := "usagelake export --account " + name
+	if n := len(a.Orphans); n > 0 {
+		o := a.Orphans[0]
+		d.fail(name, o.Hint, "%s can't be derived again and %s kept, the first: %s (%s): %s", plural(n, "derived file"), map[bool]string{true: "is", false: "are"}[n == 1], o.Date, o.What, o.Detail)
+	}
 	if a.To.IsZero() {
 		d.warn(name, export, "nothing is fetched yet")
 		return
 	}
 	behind := max(d.now.Sub(a.To), 0)
 	stamp := func(t time.Time) string { return t.UTC().Format("2006-01-02 15:04") }
-	fine := true
+	fine := len(a.Orphans) == 0
 	warn := func(hint, format string, args ...any) {
 		fine = false
 		d.warn(name, hint, format, args...)

@@ -36,6 +36,9 @@ func (d *doctor) checkLake(ctx context.Context) {
 	d.checkFormat(dir)
 	if d.lake != nil {
 		d.checkLock()
+		if err := d.lake.CheckRaw(); err != nil {
+			d.failure("raw archive", "restore raw/ from a backup", err)
+		}
 	}
 	at := existing(dir)
 	d.checkWriting(at)

@@ -56,8 +56,10 @@ type Result struct {
 	Took    []time.Duration
 	Pending int64 // windows that were planned and not sealed
 	Publish load.Published
+	Orphans []load.Orphan // what is kept though it can't be derived again
 
 	finance load.Finance
+	drop    drops // what a repair was told to give up
 }
 
 // Export fetches what is missing in cfg's accounts, side by side and each at its own pace, derives and publishes. It
@@ -207,6 +209,9 @@ func underLock(ctx context.Context, cfg *Config, env Env, command string, wait b
 			res.Status = schemas.StatusFailed
 		}
 	}
+	if err == nil && len(res.Orphans) > 0 {
+		res.Status, err = schemas.StatusPartial, &OrphanError{Orphans: res.Orphans}
+	}
 	if err != nil {
 		res.Error = err.Error()
 	}
@@ -242,6 +247,7 @@ func newRunID(t time.Time) string {
 // past is what the journal tells of an account.
 type past struct {
 	began       time.Time // where its earliest export that was not told a start began; zero if there was none
+	horizon     time.Time // where the Portal's records began when it last refused to answer for what lies before; zero if it never did
 	lastRefetch time.Time // when a run last fetched its lookback anew, or it was first exported; zero if neither was
 }
 
@@ -256,6 +262,9 @@ func pasts(history []schemas.Run) map[string]past {
 			}
 			if a.Windows > 0 && (p.lastRefetch.IsZero() || a.Refetched && a.Status == schemas.StatusDone) {
 				p.lastRefetch = r.StartedAt
+			}
+			if !a.Horizon.IsZero() {
+				p.horizon = a.Horizon
 			}
 			all[a.Account] = p
 		}
@@ -297,7 +306,8 @@ func finish(ctx context.Context, lake *load.Lake, env Env, res *Result, phase fu
 	}
 	current := res.Run
 	current.EndedAt = env.Now().UTC()
-	p, err := lake.Publish(ctx, load.PublishOptions{Version: env.Version, Full: full, Current: &current, Finance: res.finance, Now: env.Now})
+	p, err := lake.Publish(ctx, load.PublishOptions{Version: env.Version, Full: full, Current: &current, Finance: res.finance, Now: env.Now,
+		Drop: res.drop.days, DropMonths: res.drop.months, Orphans: func(found []load.Orphan) { res.keepOrphans(&current, found, env) }})
 	if err != nil {
 		return err
 	}
@@ -385,6 +395,8 @@ type exporter struct {
 	sealing  chan struct{}                  // bounds how many accounts seal at once
 
 	plan    Plan
+	sealed  sealed
+	days    map[schemas.Date]schemas.DayFooter // of the last weeks
 	fetcher *extract.Fetcher
 	refused error
 	checked int  // days of the lookback that the API answered for
@@ -442,14 +454,17 @@ func (x *exporter) export(ctx context.Context) error {
 	if err := x.derive(ctx); err != nil {
 		return err
 	}
-	s, err := sealedOf(x.lake, x.account.Name)
-	if err != nil {
+	now := x.env.Now()
+	var err error
+	if x.sealed, err = sealedOf(x.lake, x.account.Name); err != nil {
 		return err
 	}
-	now := x.env.Now()
-	x.plan = plan(x.account.Name, x.opts.Span, s, x.cfg.Export, now, x.past.began, x.past.lastRefetch)
+	if x.days, err = recentDays(x.lake, x.account.Name, x.sealed, x.cfg.Export, now); err != nil {
+		return err
+	}
+	x.plan = plan(x.account.Name, x.opts.Span, x.sealed, x.days, x.cfg.Export, now, x.past)
 	x.fetcher = extract.NewFetcher(extract.FetchOptions{Client: x.client, Sealing: x.sealing, RunID: x.runID, Version: x.env.Version,
-		PageSize: x.account.PageSize, MaxPages: windowPages(len(x.cfg.Accounts)), Logger: x.log})
+		PageSize: x.account.PageSize, MaxRecords: windowRecords(len(x.cfg.Accounts)), Known: learnt(x.days), Held: x.held, Logger: x.log})
 	if x.opts.Watch != nil {
 		x.opts.Watch(x.plan, x.fetcher.Progress)
 	}
@@ -472,7 +487,7 @@ func (x *exporter) export(ctx context.Context) error {
 			}
 		}
 		if t, ahead := portalTime(now, x.client); ahead > 0 {
-			x.plan = plan(x.account.Name, x.opts.Span, s, x.cfg.Export, t, x.past.began, earlier(x.past.lastRefetch, ahead))
+			x.plan = plan(x.account.Name, x.opts.Span, x.sealed, x.days, x.cfg.Export, t, x.past.by(ahead))
 			x.warnAhead(ahead)
 			if err := x.announceStart(); err != nil {
 				return err
@@ -502,10 +517,11 @@ func (x *exporter) export(ctx context.Context) error {
 		}
 	}
 	x.fetcher.SetCurrency(currency)
-	failed, err := x.fetcher.Fetch(ctx, x.plan.Missing, x.sink)
-	x.out.Failed = append(x.out.Failed, failed...)
+	out, err := x.fetcher.Fetch(ctx, x.plan.Missing, x.sink)
+	x.out.Failed = append(x.out.Failed, out.Failed...)
 	x.out.Refetched = x.plan.Refetch
-	return err
+	x.out.Horizon = out.Horizon
+	return cmp.Or(err, x.doubt(out.Doubts))
 }
 
 // announceStart journals where an export that was not told a start begins, before anything is fetched: windows are not
@@ -551,9 +567,12 @@ func (x *exporter) sink(ctx context.Context, s schemas.Seal, pages []schemas.Pag
 		return fmt.Errorf("seal window %s: %w", s.Window(), err)
 	}
 	x.mu.Lock()
+	defer x.mu.Unlock()
+	if err := x.settleDoubts(s.Window()); err != nil {
+		return err
+	}
 	x.out.Windows++
-	x.out.Records += s.Records
-	x.mu.Unlock()
+	x.out.Records += s.Kept
 	x.log.Debug("window sealed", "window", s.Window().String(), "records", s.Records, "requests", s.Requests, "proof", s.Proof)
 	return nil
 }

@@ -328,7 +328,7 @@ func TestALostPrunedDayIsNeverPublishedAway(t *testing.T) {
 		if res.Windows != 1 {
 			t.Errorf("%d windows were sealed", res.Windows)
 		}
-		_, done, after, err := Repair(t.Context(), w.cfg, w.env, verified(t, w), nil)
+		_, done, after, err := Repair(t.Context(), w.cfg, w.env, verified(t, w), RepairOptions{})
 		if err != nil || len(done.Derived) != 0 || done.Database || !slices.ContainsFunc(after.Findings, func(f load.Finding) bool { return f.Check == load.FoundPruned && f.Path == lost }) {
 			t.Errorf("repair: %+v %+v %v", done, after.Findings, err)
 		}
@@ -364,7 +364,7 @@ func TestALostPrunedDayIsNeverPublishedAway(t *testing.T) {
 		w.faults("corrected=0.5")
 		w.export(Span{From: tenth, To: tenth.AddDate(0, 0, 1), Anew: true})
 		flipBit(t, w, "raw/account=acme/date=2026-10-10/*.pages.zst")
-		_, done, after, err := Repair(t.Context(), w.cfg, w.env, verified(t, w), nil)
+		_, done, after, err := Repair(t.Context(), w.cfg, w.env, verified(t, w), RepairOptions{})
 		if err != nil || len(done.SetAside) != 1 || len(after.Findings) != 0 {
 			t.Errorf("repair: %+v %+v %v", done, after.Findings, err)
 		}
@@ -686,7 +686,7 @@ func pruneProperty(t *testing.T, rt *rapid.T) {
 		rt.Fatal(err)
 	}
 	for _, p := range partitions { // as a rebuild does
-		if _, err := deriveDay(context.Background(), lake, p); err != nil {
+		if _, _, err := deriveDay(context.Background(), lake, p); err != nil {
 			rt.Fatal(err)
 		}
 		if err := lake.CheckFrozen(p); err != nil {

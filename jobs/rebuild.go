@@ -22,7 +22,8 @@ type RebuildOptions struct {
 
 // Rebuild derives everything anew from the raw archive: Parquet for every account the archive holds, in the config
 // or not, and the DuckDB file from nothing. It sends no request and needs no key. The day files of days whose raw files were
-// pruned are held against what they were then, and taken as they are; if one isn't, nothing is published.
+// pruned are held against what they were then, and taken as they are; if one isn't, nothing is published. Those whose raw files
+// are missing are kept (load.Orphan), and the run is done in part.
 func Rebuild(ctx context.Context, cfg *Config, env Env, opts RebuildOptions) (*Result, error) {
 	if err := needLake(cfg.Lake); err != nil {
 		return nil, err
@@ -54,7 +55,7 @@ func Rebuild(ctx context.Context, cfg *Config, env Env, opts RebuildOptions) (*R
 				switch {
 				case d.frozen:
 					pruned++
-				case d.footer.Digest != "":
+				case d.wrote:
 					out.DaysWritten++
 				}
 				out.Records += d.footer.Rows
@@ -81,6 +82,7 @@ const daysAtOnce = 2
 // rebuilt is a day as it was derived anew. A frozen one is held against what it was when it was pruned.
 type rebuilt struct {
 	footer schemas.DayFooter
+	wrote  bool // false of one that is kept as it is
 	frozen bool
 }
 
@@ -102,7 +104,7 @@ func rebuildDays(ctx context.Context, lake *load.Lake, env Env, days []schemas.P
 			if err != nil {
 				return err
 			}
-			if out[i].footer, err = deriveDay(ctx, lake, p); err != nil {
+			if out[i].footer, out[i].wrote, err = deriveDay(ctx, lake, p); err != nil {
 				return err
 			}
 			if out[i].frozen = load.Frozen(raws); out[i].frozen {

@@ -15,6 +15,8 @@ import (
 type Repaired struct {
 	Derived  []string         `json:"derived"`           // days that were derived anew, "acme 2026-11-01"
 	SetAside []SetAside       `json:"set_aside"`         // raw files that could not be read
+	Kept     []string         `json:"kept"`              // days that can't be derived anew, for raw files are gone: left as they are
+	Dropped  []string         `json:"dropped"`           // what was given up, as it was told to be by name
 	Fetch    []schemas.Window `json:"-"`                 // what they covered and nothing else does: the next export asks for it
 	Gaps     []Gap            `json:"fetch"`             // the same, for a document
 	Database bool             `json:"database"`          // usage.duckdb was built anew
@@ -28,13 +30,54 @@ type SetAside struct {
 	Window string `json:"window"`
 }
 
+// RepairOptions say what a repair may do beyond what can be undone.
+type RepairOptions struct {
+	// Drop names what is to be given up that can't be derived again: days, as acme/2026-11-20, and closed months whose
+	// statements are gone, as 2026-10.
+	Drop []string
+	// RawLost says that the raw archive is empty because it is lost, and not because it isn't mounted.
+	RawLost bool
+	Phase   func(string)
+}
+
 // Repair makes anew what can be derived, and takes raw files that can't be read out of the archive, so that the next
-// export fetches what they held. It returns what verify finds after it.
-func Repair(ctx context.Context, cfg *Config, env Env, before load.VerifyReport, phase func(string)) (*Result, *Repaired, load.VerifyReport, error) {
-	done := &Repaired{Derived: []string{}, SetAside: []SetAside{}, Gaps: []Gap{}}
+// export fetches what they held. Day files that were made from raw files which are gone stay as they are, but for those
+// that opts names. It returns what verify finds after it.
+func Repair(ctx context.Context, cfg *Config, env Env, before load.VerifyReport, opts RepairOptions) (*Result, *Repaired, load.VerifyReport, error) {
+	done := &Repaired{Derived: []string{}, SetAside: []SetAside{}, Kept: []string{}, Dropped: []string{}, Gaps: []Gap{}}
 	var after load.VerifyReport
+	phase := opts.Phase
+	drop, err := parseDrops(opts.Drop)
+	if err != nil {
+		return nil, nil, after, err
+	}
+	if opts.RawLost {
+		lake, err := load.Open(cfg.Lake, cfg.LakeOptions(env))
+		if err != nil {
+			return nil, nil, after, err
+		}
+		if err := lake.AcceptNoRaw(); err != nil {
+			return nil, nil, after, err
+		}
+	}
 	res, err := underLock(ctx, cfg, env, "verify --repair", false, func(ctx context.Context, lake *load.Lake, res *Result) error {
 		redo := map[schemas.Partition]bool{}
+		unreadable := map[schemas.Partition]bool{}
+		res.drop = drop
+		for _, p := range drop.days {
+			gone, err := lake.Drop(p)
+			if err != nil {
+				return err
+			}
+			redo[p] = true
+			for _, o := range gone {
+				done.Dropped = append(done.Dropped, p.String()+" ("+o.What+")")
+			}
+		}
+		for _, m := range drop.months {
+			done.Database = true
+			done.Dropped = append(done.Dropped, m.Month())
+		}
 		journal := false
 		for _, f := range before.Findings {
 			p := schemas.Partition{Account: f.Account}
@@ -55,12 +98,11 @@ func Repair(ctx context.Context, cfg *Config, env Env, before load.VerifyReport,
 				done.SetAside = append(done.SetAside, SetAside{From: f.Path, To: to, Window: raw.Window.String()})
 				if raw.Kind == schemas.KindUsage {
 					done.Fetch = append(done.Fetch, raw.Window)
-					if err := lake.SetAsideDay(p); err != nil {
-						return err
-					}
 				}
 				redo[p] = true
-			case load.FoundMissing, load.FoundStale, load.FoundOrphan, load.FoundDay, load.FoundTotals, load.FoundMisplaced, load.FoundOrder,
+			case load.FoundDay:
+				redo[p], unreadable[p] = true, true
+			case load.FoundMissing, load.FoundStale, load.FoundOrphan, load.FoundTotals, load.FoundMisplaced, load.FoundOrder,
 				load.FoundQuarantine, load.FoundChanged, load.FoundPruned:
 				redo[p] = true
 			case load.FoundJournal:
@@ -96,22 +138,27 @@ func Repair(ctx context.Context, cfg *Config, env Env, before load.VerifyReport,
 				if phase != nil {
 					phase("derive " + p.String())
 				}
-				whole, err := redoDay(ctx, lake, p, env.Logger)
-				if err != nil {
-					return err
+				if unreadable[p] {
+					if err := setAsideUnreadable(ctx, lake, p); err != nil {
+						return err
+					}
 				}
-				if err := lake.RemoveBalance(p); err != nil {
+				how, err := redoDay(ctx, lake, p, env.Logger)
+				if err != nil {
 					return err
 				}
 				if err := deriveBalance(ctx, lake, p, env.Logger); err != nil {
 					return err
 				}
-				if !whole {
+				switch how {
+				case lostDay:
 					lost++
-					continue
+				case keptDay:
+					done.Kept = append(done.Kept, p.String())
+				case madeDay:
+					done.Derived = append(done.Derived, p.String())
+					res.DaysWritten++
 				}
-				done.Derived = append(done.Derived, p.String())
-				res.DaysWritten++
 			}
 		}
 		done.Fetch, err = uncovered(lake, done.Fetch)
@@ -124,7 +171,11 @@ func Repair(ctx context.Context, cfg *Config, env Env, before load.VerifyReport,
 		done.Database = done.Database || len(redo) > 0
 		res.Status = schemas.StatusDone
 		if done.Database = done.Database && lost == 0; done.Database { // without them, their usage would count in nothing
-			if err := finish(ctx, lake, env, res, phase, true); err != nil {
+			err := finish(ctx, lake, env, res, phase, true)
+			if errors.Is(err, load.ErrLastCopy) { // it is brought up to date, and keeps what it alone has
+				err = finish(ctx, lake, env, res, phase, false)
+			}
+			if err != nil {
 				res.Status = schemas.StatusFailed
 				return err
 			}
@@ -139,21 +190,62 @@ func Repair(ctx context.Context, cfg *Config, env Env, before load.VerifyReport,
 	return res, done, after, err
 }
 
-// redoDay derives a day anew, or says that it can't: its raw files were pruned, and its day file isn't what it was.
-func redoDay(ctx context.Context, lake *load.Lake, p schemas.Partition, log *slog.Logger) (bool, error) {
+// setAsideUnreadable moves derived files of p that can't be read out of the way of those that are derived next: a balance file,
+// and a day file that was made from raw files which are gone, for else it would be kept. What is left of the day is derived
+// then.
+func setAsideUnreadable(ctx context.Context, lake *load.Lake, p schemas.Partition) error {
+	if err := lake.CheckBalance(ctx, p); errors.As(err, new(*load.DamagedError)) {
+		if err := lake.SetAsideBalance(p); err != nil {
+			return err
+		}
+	} else if err != nil {
+		return err
+	}
+	orphans, err := lake.Orphans(p)
+	if err != nil {
+		return err
+	}
+	for _, o := range orphans {
+		if o.What != load.OrphanUsage {
+			continue
+		}
+		if err := lake.CheckDay(p); errors.As(err, new(*load.DamagedError)) {
+			return lake.SetAsideDay(p)
+		} else if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// What came of a day that was to be derived anew.
+const (
+	lostDay = iota // it was pruned, and its day file isn't what it was
+	keptDay        // raw files that it was made from are gone: it stays as it is
+	madeDay
+)
+
+// redoDay derives a day anew, if it can.
+func redoDay(ctx context.Context, lake *load.Lake, p schemas.Partition, log *slog.Logger) (int, error) {
 	raws, err := lake.Windows(p)
 	frozen := err != nil || load.Frozen(raws) // an error: its tombstone can't be read
+	wrote := false
 	if err == nil {
-		_, err = deriveDay(ctx, lake, p)
+		_, wrote, err = deriveDay(ctx, lake, p)
 	}
 	if err == nil && frozen {
 		err = lake.CheckFrozen(p)
 	}
-	if damaged := (*load.DamagedError)(nil); frozen && errors.As(err, &damaged) {
+	switch damaged := (*load.DamagedError)(nil); {
+	case frozen && errors.As(err, &damaged):
 		log.Error("a pruned day can't be derived anew", "day", p.String(), "detail", damaged.Detail, "hint", damaged.Hint)
-		return false, nil
+		return lostDay, nil
+	case err != nil:
+		return lostDay, err
+	case wrote || frozen:
+		return madeDay, nil
 	}
-	return err == nil, err
+	return keptDay, nil
 }
 
 // uncovered is what of the windows no sealed window covers.

@@ -1,6 +1,7 @@
 package jobs
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"slices"
@@ -53,17 +54,18 @@ func TestARepairDerivesWhatItCanAndNamesWhatMustBeFetched(t *testing.T) {
 		flipBit(t, w, "raw/account=acme/date=2026-11-14/*.pages.zst")
 		flipBit(t, w, "usage.duckdb")
 		before := verified(t, w)
-		res, done, after, err := Repair(t.Context(), w.cfg, w.env, before, func(string) {})
-		if err != nil {
+		res, done, after, err := Repair(t.Context(), w.cfg, w.env, before, RepairOptions{Phase: func(string) {}})
+		if !errors.As(err, new(*OrphanError)) { // until it is fetched, the day stays as it was
 			t.Fatal(err)
 		}
+		w.equal(day(12), day(16))
 		if len(done.SetAside) != 1 || len(done.Gaps) != 1 || !done.Gaps[0].Start.Equal(day(14)) || !done.Gaps[0].End.Equal(day(15)) || !done.Database {
 			t.Errorf("%+v", done)
 		}
-		if !slices.Contains(done.Derived, "acme 2026-11-12") || !slices.Contains(done.Derived, "acme 2026-11-14") || res.DaysWritten != int64(len(done.Derived)) {
+		if !slices.Contains(done.Derived, "acme 2026-11-12") || !slices.Equal(done.Kept, []string{"acme 2026-11-14"}) || res.DaysWritten != int64(len(done.Derived)) {
 			t.Errorf("derived %v, days written %d", done.Derived, res.DaysWritten)
 		}
-		if len(after.Findings) != 1 || after.Findings[0].Check != load.FoundGap {
+		if len(after.Findings) != 2 || after.Findings[0].Check != load.FoundOrphan || after.Findings[1].Check != load.FoundGap {
 			t.Errorf("after the repair: %+v", after.Findings)
 		}
 		if _, err := os.Stat(done.SetAside[0].To); err != nil {

@@ -183,7 +183,7 @@ func (w *world) checkRuns(begin time.Time) {
 
 func (w *world) putKey(path, key string) {
 	w.Helper()
-	if err := WriteWhole(path, []byte(key+"\n")); err != nil {
+	if err := (load.Out{}).Bytes(path, []byte(key+"\n")); err != nil {
 		w.Fatal(err)
 	}
 }

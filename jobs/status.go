@@ -41,9 +41,19 @@ type AccountStatus struct {
 	Days        []Day     `json:"days"`
 	Records     int64     `json:"records"`
 	Quarantined int64     `json:"quarantined"`
-	Issues      int64     `json:"issues"` // warnings and errors of the quality checks
-	Stale       int       `json:"stale"`  // days that are sealed and not derived yet
-	Pruned      int       `json:"pruned"` // days whose raw files were deleted by retention
+	Issues      int64     `json:"issues"`            // warnings and errors of the quality checks
+	Stale       int       `json:"stale"`             // days that are sealed and not derived yet
+	Pruned      int       `json:"pruned"`            // days whose raw files were deleted by retention
+	Orphans     []Orphan  `json:"orphans,omitempty"` // what is kept though it can't be derived again, for raw files are gone
+}
+
+// Orphan is a load.Orphan for a document.
+type Orphan struct {
+	Date   string `json:"date"`
+	What   string `json:"what"`
+	Rows   int64  `json:"rows"` // that are kept
+	Detail string `json:"detail"`
+	Hint   string `json:"hint"`
 }
 
 // Gap is [Start, End) that is not covered.
@@ -62,6 +72,7 @@ type Day struct {
 	Windows     int     `json:"windows"`
 	Stale       bool    `json:"stale"`
 	Pruned      bool    `json:"pruned,omitempty"` // its raw files were deleted by retention; the day file is the source
+	Orphan      bool    `json:"orphan,omitempty"` // raw files that it was made from are gone: it is kept as it is
 	Error       string  `json:"error,omitempty"`  // the day file can't be read
 }
 
@@ -127,6 +138,21 @@ func accountStatus(lake *load.Lake, name string, now time.Time) (AccountStatus, 
 	if err != nil {
 		return a, err
 	}
+	partitions, err := lake.Partitions(name)
+	if err != nil {
+		return a, err
+	}
+	states := map[schemas.Date]load.DayState{}
+	for _, p := range partitions {
+		st, err := lake.State(p)
+		if err != nil {
+			return a, err
+		}
+		states[p.Date] = st
+		for _, o := range st.Orphans {
+			a.Orphans = append(a.Orphans, Orphan{Date: p.Date.String(), What: o.What, Rows: o.Rows, Detail: o.Why, Hint: o.Hint()})
+		}
+	}
 	have := s.windows()
 	if len(have) == 0 {
 		return a, nil
@@ -149,10 +175,11 @@ func accountStatus(lake *load.Lake, name string, now time.Time) (AccountStatus, 
 			missing += g.Seconds()
 		}
 		day.Covered = 1 - float64(missing)/float64(p.Window().Seconds())
-		footer, ok, err := lake.Day(p)
+		st := states[d]
+		footer, ok := st.Footer, st.Derived
 		switch {
-		case err != nil:
-			day.Error = err.Error()
+		case st.Damage != nil:
+			day.Error = st.Damage.Error()
 		case ok:
 			day.Records, day.Quarantined = footer.Rows, footer.Quarantined
 			a.Records += footer.Rows
@@ -174,7 +201,9 @@ func accountStatus(lake *load.Lake, name string, now time.Time) (AccountStatus, 
 				want = t.Digest
 			}
 		}
-		if len(s[d]) > 0 && (!ok || footer.Digest != want) {
+		if day.Orphan = len(st.Orphans) > 0; day.Orphan {
+			// It stays as it is.
+		} else if len(s[d]) > 0 && (!ok || footer.Digest != want) {
 			day.Stale = true
 			a.Stale++
 		}

@@ -1,10 +1,10 @@
 package jobs
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"time"
@@ -159,14 +159,10 @@ func writeReport(ctx context.Context, cfg *Config, env Env, job JobConfig, logic
 		if err != nil {
 			return err
 		}
-		var b bytes.Buffer
-		if err := doc.Render(&b, job.Format); err != nil {
+		if err := load.WriteOut(path, lake.Out(), func(w io.Writer) error { return doc.Render(w, job.Format) }); err != nil {
 			return err
 		}
-		if err := WriteWhole(path, b.Bytes()); err != nil {
-			return err
-		}
-		env.Logger.Info("a report is written", "report", job.Report, "month", month.Month(), "path", path, "bytes", b.Len())
+		env.Logger.Info("a report is written", "report", job.Report, "month", month.Month(), "path", path)
 		return nil
 	})
 }
@@ -176,23 +172,4 @@ func extension(format string) string {
 		return "txt"
 	}
 	return format
-}
-
-// WriteWhole replaces a file by one rename.
-func WriteWhole(path string, b []byte) (err error) {
-	f, err := os.CreateTemp(filepath.Dir(path), ".usagelake-*")
-	if err != nil {
-		return fmt.Errorf("write %s: %w", path, err)
-	}
-	defer func() {
-		if err != nil {
-			_ = os.Remove(f.Name())
-			err = fmt.Errorf("write %s: %w", path, err)
-		}
-	}()
-	_, err = f.Write(b)
-	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
-		return err
-	}
-	return os.Rename(f.Name(), path)
 }

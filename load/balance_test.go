@@ -52,7 +52,7 @@ func balanceRows(t testing.TB) []arrow.RecordBatch {
 
 func TestBalanceFileIsExactInDuckDBAndArrow(t *testing.T) {
 	l := newTestLake(t, Options{})
-	must(t, l.WriteBalance(testDay, "abc", balanceRows(t)))
+	must(t, l.WriteBalance(testDay, "abc", nil, balanceRows(t)))
 	digest, ok, err := l.BalanceDigest(testDay)
 	if digest != "abc" || !ok || err != nil {
 		t.Fatalf("BalanceDigest = %q, %v, %v", digest, ok, err)

@@ -118,24 +118,24 @@ func (l *Lake) closeMonth(ctx context.Context, opts CloseOptions) (ClosedMonth, 
 	}
 	for _, d := range slices.Backward(dirs) {
 		if l.group {
-			if err := l.fs.Chmod(d, groupDirMode); err != nil {
+			if err := l.chmod(d, groupDirMode); err != nil {
 				return ClosedMonth{}, err
 			}
 		}
-		if err := l.fs.SyncDir(d); err != nil {
+		if err := l.syncDir(d); err != nil {
 			return ClosedMonth{}, err
 		}
 	}
 	if err := ctx.Err(); err != nil {
 		return ClosedMonth{}, context.Cause(ctx)
 	}
-	if err := l.mkdirs(l.path(statementsDir)); err != nil {
+	if err := errors.Join(l.checkHeld(), l.mkdirs(l.path(statementsDir))); err != nil {
 		return ClosedMonth{}, err
 	}
 	if err := l.fs.Rename(dir, target); err != nil {
 		return ClosedMonth{}, err
 	}
-	if err := l.fs.SyncDir(l.path(statementsDir)); err != nil {
+	if err := l.syncDir(l.path(statementsDir)); err != nil {
 		return ClosedMonth{}, fmt.Errorf("%w\nhint: the month may be closed: usagelake close --list", err)
 	}
 	return l.closedMonth(opts.Month)
@@ -241,7 +241,7 @@ func (l *Lake) writeFile(name string, content []byte) error {
 
 // settle gives a file the lake's mode and makes its content durable.
 func (l *Lake) settle(name string) error {
-	if err := l.fs.Chmod(name, fileMode); err != nil {
+	if err := l.chmod(name, fileMode); err != nil {
 		return err
 	}
 	if err := l.shareFile(name); err != nil {
@@ -326,7 +326,7 @@ func (l *Lake) ReopenMonth(month schemas.Date, runID, version, reason string, no
 	if err := l.fs.Rename(from, kept); err != nil {
 		return fail(err)
 	}
-	if err := errors.Join(l.fs.SyncDir(l.path(statementsDir)), l.fs.SyncDir(l.path(statementsDir, reopenedDir))); err != nil {
+	if err := errors.Join(l.syncDir(l.path(statementsDir)), l.syncDir(l.path(statementsDir, reopenedDir))); err != nil {
 		return fail(err)
 	}
 	return kept, nil

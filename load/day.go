@@ -3,6 +3,7 @@ package load
 import (
 	"bytes"
 	"cmp"
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -12,7 +13,9 @@ import (
 	"io"
 	"io/fs"
 	"path/filepath"
+	"slices"
 	"sync"
+	"time"
 	"unicode/utf8"
 
 	"github.com/apache/arrow-go/v18/arrow"
@@ -21,6 +24,7 @@ import (
 	"github.com/apache/arrow-go/v18/parquet"
 	"github.com/apache/arrow-go/v18/parquet/file"
 	"github.com/apache/arrow-go/v18/parquet/metadata"
+	"github.com/apache/arrow-go/v18/parquet/pqarrow"
 
 	"github.com/usagelake/usagelake/schemas"
 )
@@ -63,8 +67,8 @@ func (l *Lake) Day(p schemas.Partition) (schemas.DayFooter, bool, error) {
 
 // Stale reports whether the derived files of p are to be derived anew: the day file isn't there, or was derived from
 // other windows or by another transformation, or can't be read; or the quarantine isn't the one that belongs to it. A
-// day without windows and without derived files is not stale; one without windows and with a day file is, and RemoveDay
-// is due. A frozen day can't be derived: it is stale if FrozenDay has something to put in its place.
+// day without windows is not stale, whatever is derived of it, and neither is one whose day file was made from windows that
+// are missing: see Orphan. A frozen day can't be derived: it is stale if FrozenDay has something to put in its place.
 func (l *Lake) Stale(p schemas.Partition, transformVersion int) (bool, error) {
 	raws, err := l.Windows(p)
 	if err != nil {
@@ -75,6 +79,11 @@ func (l *Lake) Stale(p schemas.Partition, transformVersion int) (bool, error) {
 	}
 	var damaged *DamagedError
 	footer, ok, err := l.Day(p)
+	if err == nil || errors.As(err, &damaged) {
+		if o, err := l.orphanedDay(p, raws, footer, ok, err); o != nil || err != nil {
+			return false, err
+		}
+	}
 	switch {
 	case errors.As(err, &damaged):
 		l.log.Warn("a day file is damaged and will be derived anew", "path", damaged.Path, "detail", damaged.Detail)
@@ -98,23 +107,32 @@ func (l *Lake) Stale(p schemas.Partition, transformVersion int) (bool, error) {
 	return ok != (footer.Quarantined > 0) || ok && digest != footer.Digest, nil
 }
 
-// footerValue reads a key of a Parquet file's footer, and false if the file doesn't exist.
-func (l *Lake) footerValue(path string, p schemas.Partition, key string) (string, bool, error) {
+// footer reads the footer of a Parquet file of p; nil if the file doesn't exist.
+func (l *Lake) footer(path string, p schemas.Partition) (*metadata.FileMetaData, error) {
 	f, err := l.fs.Open(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		return "", false, nil
+		return nil, nil
 	}
 	if err != nil {
-		return "", false, fmt.Errorf("read day %s: %w", p, err)
+		return nil, fmt.Errorf("read day %s: %w", p, err)
 	}
 	defer f.Close()
 	meta, err := readFooter(f)
 	if err != nil {
 		var pathErr *fs.PathError
 		if errors.As(err, &pathErr) {
-			return "", false, fmt.Errorf("read day %s: %w", p, err)
+			return nil, fmt.Errorf("read day %s: %w", p, err)
 		}
-		return "", false, derivedDamage(path, "it can't be read as Parquet", err)
+		return nil, derivedDamage(path, "it can't be read as Parquet", err)
+	}
+	return meta, nil
+}
+
+// footerValue reads a key of a Parquet file's footer, and false if the file doesn't exist.
+func (l *Lake) footerValue(path string, p schemas.Partition, key string) (string, bool, error) {
+	meta, err := l.footer(path, p)
+	if err != nil || meta == nil {
+		return "", false, err
 	}
 	value := meta.KeyValueMetadata().FindValue(key)
 	if value == nil {
@@ -423,8 +441,8 @@ func (w *DayWriter) Abort() {
 	}
 }
 
-// RemoveDay removes the derived files of a day that has no windows left. None is no error. The quarantine goes first:
-// after a crash between the two, the day file without windows says that the work isn't done. In a lake that has pruned
+// RemoveDay removes the derived files of a day that somebody named (Drop): nothing else does. None is no error. The quarantine
+// goes first: after a crash between the two, the day file says that the work isn't done. In a lake that has pruned
 // days the day file may be the last of its day, were a tombstone lost: it is moved to damaged/ there.
 func (l *Lake) RemoveDay(p schemas.Partition) error {
 	if l.format >= prunedLake {
@@ -442,25 +460,32 @@ func (l *Lake) RemoveDay(p schemas.Partition) error {
 
 // remove removes a file, if it is there, and makes that durable.
 func (l *Lake) remove(path string) error {
+	if err := l.checkHeld(); err != nil {
+		return err
+	}
 	switch err := l.fs.Remove(path); {
 	case errors.Is(err, fs.ErrNotExist):
 		return nil
 	case err != nil:
 		return err
 	}
-	return l.fs.SyncDir(filepath.Dir(path))
+	return l.syncDir(filepath.Dir(path))
 }
 
 // WriteBalance replaces the balance file of p by these rows, batches of schemas.BalanceSchema, derived from what digest
-// says (DayDigest over Balances).
-func (l *Lake) WriteBalance(p schemas.Partition, digest string, rows []arrow.RecordBatch) error {
-	if err := l.writeBalance(p, digest, rows); err != nil {
+// says (DayDigest over Balances): the answers of those names, in order.
+func (l *Lake) WriteBalance(p schemas.Partition, digest string, sealed []string, rows []arrow.RecordBatch) error {
+	if err := l.writeBalance(p, digest, sealed, rows); err != nil {
 		return fmt.Errorf("write balance %s: %w", p, err)
 	}
 	return nil
 }
 
-func (l *Lake) writeBalance(p schemas.Partition, digest string, rows []arrow.RecordBatch) error {
+func (l *Lake) writeBalance(p schemas.Partition, digest string, sealed []string, rows []arrow.RecordBatch) error {
+	names, err := json.Marshal(sealed)
+	if err != nil {
+		return err
+	}
 	t, err := l.createTemp(balanceFile + ".*")
 	if err != nil {
 		return err
@@ -475,10 +500,91 @@ func (l *Lake) writeBalance(p schemas.Partition, digest string, rows []arrow.Rec
 			return err
 		}
 	}
-	if err := w.close(keyValue{digestKey, digest}); err != nil {
+	if err := w.close(keyValue{digestKey, digest}, keyValue{sealedKey, string(names)}); err != nil {
 		return err
 	}
 	return t.commit(l.balancePath(p))
+}
+
+// OrphanedBalances are the rows of the balance file of p whose sealed answers are gone: those of raws were asked for at
+// the times that have says true of. names are what the answers were called; of a file that doesn't say, when they were asked
+// for. The caller releases the rows. A file that can't be read has none.
+func (l *Lake) OrphanedBalances(ctx context.Context, p schemas.Partition, raws []Raw, have func(time.Time) bool) (names []string, rows []arrow.RecordBatch, err error) {
+	sealed, ok, err := l.balanceNames(p)
+	if errors.As(err, new(*DamagedError)) || err == nil && !ok {
+		return nil, nil, nil
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	for _, name := range sealed {
+		if !slices.ContainsFunc(raws, func(r Raw) bool { return r.Name == name }) {
+			names = append(names, name)
+		}
+	}
+	if sealed != nil && len(names) == 0 {
+		return nil, nil, nil
+	}
+	all, err := l.readBalance(ctx, p)
+	if err != nil {
+		return nil, nil, fmt.Errorf("read balance %s: %w", p, err)
+	}
+	for _, rec := range all {
+		at := rec.Column(1).(*array.Timestamp)
+		for i := range int(rec.NumRows()) {
+			if t := time.UnixMicro(int64(at.Value(i))).UTC(); !have(t) {
+				rows = append(rows, rec.NewSlice(int64(i), int64(i)+1))
+				if sealed == nil {
+					names = append(names, "asked for at "+t.Format(time.RFC3339Nano))
+				}
+			}
+		}
+		rec.Release()
+	}
+	return names, rows, nil
+}
+
+// readBalance reads the balance file of p.
+func (l *Lake) readBalance(ctx context.Context, p schemas.Partition) (out []arrow.RecordBatch, err error) {
+	path := l.balancePath(p)
+	f, err := l.fs.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	defer func() {
+		if r := recover(); r != nil {
+			err = derivedDamage(path, fmt.Sprintf("it can't be read: %v", r), nil)
+		}
+	}()
+	table, err := pqarrow.ReadTable(ctx, f, nil, pqarrow.ArrowReadProperties{}, memory.DefaultAllocator)
+	if err != nil {
+		return nil, derivedDamage(path, "it can't be read as Parquet", err)
+	}
+	defer table.Release()
+	columns := make([]arrow.Column, 0, len(schemas.BalanceColumns()))
+	for i, c := range schemas.BalanceColumns() {
+		at := table.Schema().FieldIndices(c.Name)
+		if len(at) != 1 || !arrow.TypeEqual(table.Column(at[0]).DataType(), c.Type) {
+			return nil, derivedDamage(path, "it has no column "+c.Name+" as a balance file has it", nil)
+		}
+		columns = append(columns, *arrow.NewColumn(schemas.BalanceSchema().Field(i), table.Column(at[0]).Data()))
+	}
+	defer func() {
+		for i := range columns {
+			columns[i].Release()
+		}
+	}()
+	same := array.NewTable(schemas.BalanceSchema(), columns, table.NumRows())
+	defer same.Release()
+	r := array.NewTableReader(same, 0)
+	defer r.Release()
+	for r.Next() {
+		rec := r.RecordBatch()
+		rec.Retain()
+		out = append(out, rec)
+	}
+	return out, r.Err()
 }
 
 // BalanceDigest returns what the balance file of p was derived from, and false if there is none or it can't be read as

@@ -38,6 +38,7 @@ type database struct {
 	connector *duckdb.Connector
 	db        *sql.DB
 	conn      *sql.Conn
+	after     func() // what close does at the end; nil: nothing
 }
 
 // wholeCheckpoint is how much may be written before DuckDB checkpoints of its own accord. Each checkpoint writes the unfinished row groups
@@ -128,7 +129,27 @@ func (d *database) close() error {
 			err = nil
 		}
 	}
-	return errors.Join(err, d.db.Close())
+	err = errors.Join(err, d.db.Close())
+	if d.after != nil {
+		d.after()
+		d.after = nil
+	}
+	return err
+}
+
+// openScratch is openDatabase to read path, or for an instance without a file, in a scratch of its own.
+func (l *Lake) openScratch(ctx context.Context, path string) (*database, error) {
+	spill, done, err := l.scratch()
+	if err != nil {
+		return nil, fmt.Errorf("make a directory for DuckDB: %w", err)
+	}
+	d, err := openDatabase(ctx, l.engine(spill), path, true)
+	if err != nil {
+		done()
+		return nil, err
+	}
+	d.after = done
+	return d, nil
 }
 
 // detach writes what is left in memory into the file, and lets go of it.

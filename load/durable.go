@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"syscall"
 )
 
 // FS is the part of the operating system that the lake writes and reads through, so that tests can make any step
@@ -15,7 +16,7 @@ type FS interface {
 	// CreateTemp makes a new file of mode 0600 in dir; pattern as in os.CreateTemp.
 	CreateTemp(dir, pattern string) (File, error)
 	Open(name string) (File, error)
-	// OpenAppend opens name for appending, and makes it with mode 0600 if it isn't there.
+	// OpenAppend opens name for appending, and makes it with mode 0600 if it isn't there. It follows no link.
 	OpenAppend(name string) (File, error)
 	ReadFile(name string) ([]byte, error)
 	ReadDir(name string) ([]fs.DirEntry, error)
@@ -56,7 +57,11 @@ func (osFS) Rename(from, to string) error                 { return os.Rename(fro
 func (osFS) Remove(name string) error                     { return os.Remove(name) }
 func (osFS) RemoveAll(name string) error                  { return os.RemoveAll(name) }
 func (osFS) OpenAppend(name string) (File, error) {
-	return os.OpenFile(name, os.O_RDWR|os.O_APPEND|os.O_CREATE, fileMode)
+	f, err := openNoLink(name, os.O_RDWR|os.O_APPEND|os.O_CREATE, fileMode)
+	if err != nil { // not a *os.File that is nil
+		return nil, err
+	}
+	return f, nil
 }
 func (osFS) SyncDir(name string) error {
 	d, err := os.Open(name)
@@ -125,6 +130,10 @@ func (t *temp) finish() error {
 // install renames a durable temp file to target and makes the name durable.
 func (l *Lake) install(name, target string) error {
 	dir := filepath.Dir(target)
+	if err := l.checkHeld(); err != nil {
+		_ = l.fs.Remove(name)
+		return fmt.Errorf("commit %s: %w", target, err)
+	}
 	if err := l.mkdirs(dir); err != nil {
 		_ = l.fs.Remove(name)
 		return fmt.Errorf("commit %s: %w", target, err)
@@ -133,7 +142,7 @@ func (l *Lake) install(name, target string) error {
 		_ = l.fs.Remove(name)
 		return fmt.Errorf("commit %s: %w", target, err)
 	}
-	if err := l.fs.SyncDir(dir); err != nil {
+	if err := l.syncDir(dir); err != nil {
 		return fmt.Errorf("commit %s: %w", target, err)
 	}
 	return nil
@@ -187,11 +196,36 @@ func (l *Lake) mkdirsLocked(dir string) error {
 	if err := l.makeDir(dir); err != nil {
 		return err
 	}
-	if err := l.fs.SyncDir(parent); err != nil {
+	if err := l.syncDir(parent); err != nil {
 		return err
 	}
 	l.synced[parent] = true
 	return nil
+}
+
+// syncDir makes the names in a directory durable, where the file system can.
+func (l *Lake) syncDir(name string) error { return tolerate(l.fs.SyncDir(name)) }
+
+// tolerate passes over what file systems say that have no fsync of a directory (some of networks and of FUSE): they keep
+// names as they see fit, whatever is asked.
+func tolerate(err error) error {
+	if errors.Is(err, syscall.EINVAL) || errors.Is(err, syscall.ENOTSUP) || errors.Is(err, syscall.EOPNOTSUPP) || errors.Is(err, syscall.ENOSYS) || errors.Is(err, errors.ErrUnsupported) {
+		return nil
+	}
+	return err
+}
+
+// chmod gives a file its mode. A file system that refuses is no matter where the mode is right already.
+func (l *Lake) chmod(name string, mode fs.FileMode) error {
+	err := l.fs.Chmod(name, mode)
+	if err == nil {
+		return nil
+	}
+	const bits = fs.ModePerm | fs.ModeSetgid
+	if info, errStat := l.fs.Stat(name); errStat == nil && info.Mode()&bits == mode&bits {
+		return nil
+	}
+	return err
 }
 
 // shareFile lets the lake's group read a file that was made, where the lake is shared.
@@ -199,7 +233,7 @@ func (l *Lake) shareFile(name string) error {
 	if !l.group {
 		return nil
 	}
-	return l.fs.Chmod(name, groupFileMode)
+	return l.chmod(name, groupFileMode)
 }
 
 // makeDir makes a directory of the lake, or leaves the one that is there as it is.
@@ -213,5 +247,5 @@ func (l *Lake) makeDir(dir string) error {
 	if !l.group {
 		return nil
 	}
-	return l.fs.Chmod(dir, groupDirMode)
+	return l.chmod(dir, groupDirMode)
 }

@@ -217,8 +217,8 @@ func writings(t *testing.T) []writing {
 		day("day whose quarantine changes", reject, append(slices.Clone(reject), reject...)),
 		{
 			name:    "WriteBalance",
-			prepare: func(t *testing.T, l *Lake) { must(t, l.WriteBalance(testDay, "old", nil)) },
-			write:   func(t *testing.T, l *Lake) error { return l.WriteBalance(testDay, "new", balance) },
+			prepare: func(t *testing.T, l *Lake) { must(t, l.WriteBalance(testDay, "old", nil, nil)) },
+			write:   func(t *testing.T, l *Lake) error { return l.WriteBalance(testDay, "new", nil, balance) },
 			look: func(t *testing.T, l *Lake) string {
 				digest, ok, err := l.BalanceDigest(testDay)
 				if err != nil || !ok {

@@ -20,8 +20,12 @@ const (
 	FocusCSV     = "csv"
 )
 
-// focusSince is the first layout of the published file whose views ExportFocus can read.
-const focusSince = 4
+// focusSince is the first layout of the published file whose views ExportFocus can read, and recordsSince the first whose
+// rows by record name their record.
+const (
+	focusSince   = 4
+	recordsSince = 6
+)
 
 // FocusOptions say which part of the FOCUS dataset is exported, and to where.
 type FocusOptions struct {
@@ -101,7 +105,7 @@ func (o FocusOptions) query() string {
 		by = append(by, `"`+c.Name+`"`)
 	}
 	if o.Records {
-		by = append(by[:5:5], append([]string{`"x_RequestId"`}, by[5:]...)...)
+		by = append(by[:5:5], append([]string{`"x_RequestTime"`, `"x_RequestId"`, `"x_RequestOrdinal"`}, by[5:]...)...)
 	}
 	return "FROM (" + query + ") ORDER BY " + strings.Join(by, ", ")
 }
@@ -141,8 +145,8 @@ func (l *Lake) exportFocus(ctx context.Context, opts FocusOptions) (done FocusEx
 	if err != nil {
 		return done, err
 	}
-	if layout < focusSince {
-		return done, fmt.Errorf("the published file has no FOCUS views: an older version made it\nhint: usagelake rebuild --lake %s", l.dir)
+	if layout < focusSince || opts.Records && layout < recordsSince {
+		return done, fmt.Errorf("the published file has no such FOCUS views: an older version made it\nhint: usagelake rebuild --lake %s", l.dir)
 	}
 	if done.Omitted, err = s.number(ctx, "SELECT coalesce(sum(requests), 0)::BIGINT FROM focus_omitted WHERE "+opts.between("billing_month")); err != nil {
 		return done, err
@@ -160,17 +164,11 @@ func (l *Lake) exportFocus(ctx context.Context, opts FocusOptions) (done FocusEx
 		done.Rows, err = rows.writeFocusCSV(ctx, opts.Out, opts.Raw)
 		return done, err
 	}
-	// Beside the target, so that a failure midway leaves no file, and none in place of an older one.
-	f, err := os.CreateTemp(filepath.Dir(opts.Path), ".usagelake-*.csv")
-	if err != nil {
-		return done, fmt.Errorf("write %s: %w", opts.Path, err)
-	}
-	defer os.Remove(f.Name())
-	done.Rows, err = rows.writeFocusCSV(ctx, f, opts.Raw)
-	if err = errors.Join(err, f.Sync(), f.Chmod(0o644), f.Close()); err != nil {
-		return done, fmt.Errorf("write %s: %w", opts.Path, err)
-	}
-	return done, os.Rename(f.Name(), opts.Path)
+	err = WriteOut(opts.Path, l.Out(), func(w io.Writer) error {
+		done.Rows, err = rows.writeFocusCSV(ctx, w, opts.Raw)
+		return err
+	})
+	return done, err
 }
 
 // number is the single whole number that a query gives.
@@ -195,11 +193,11 @@ func (l *Lake) focusParquet(ctx context.Context, opts FocusOptions) (int64, erro
 	if opts.Path != "" {
 		return l.QueryParquet(ctx, opts.query(), opts.Path)
 	}
-	dir, err := os.MkdirTemp("", "usagelake-focus-*")
+	dir, done, err := l.scratch()
 	if err != nil {
 		return 0, err
 	}
-	defer os.RemoveAll(dir)
+	defer done()
 	name := filepath.Join(dir, "focus.parquet")
 	n, err := l.QueryParquet(ctx, opts.query(), name)
 	if err != nil {

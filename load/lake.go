@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 
 	"github.com/usagelake/usagelake/schemas"
 )
@@ -63,6 +64,8 @@ type Lake struct {
 	log    *slog.Logger
 	coders coders
 
+	held atomic.Pointer[os.File] // the lock file, while the lock is held
+
 	seqMu sync.Mutex // held while a sequence number of the raw archive is chosen and taken
 
 	dirMu  sync.Mutex
@@ -74,7 +77,8 @@ type marker struct {
 	Format int `json:"format"`
 }
 
-// Open opens an existing lake for reading, or for writing under Lock. It returns ErrNoLake or ErrNewer.
+// Open opens an existing lake for reading, or for writing under Lock. It returns ErrNoLake or ErrNewer, or ErrForeign if one of
+// its directories is a link.
 func Open(dir string, opts Options) (*Lake, error) {
 	l := newLake(dir, opts)
 	b, err := l.fs.ReadFile(l.path(markerFile))
@@ -90,6 +94,9 @@ func Open(dir string, opts Options) (*Lake, error) {
 	}
 	if m.Format > Format {
 		return nil, fmt.Errorf("open lake %s: %w (its format is %d, this version knows %d)", dir, ErrNewer, m.Format, Format)
+	}
+	if err := l.checkFolders(false); err != nil {
+		return nil, fmt.Errorf("open lake %s: %w", dir, err)
 	}
 	l.format = m.Format
 	return l, nil
@@ -131,7 +138,7 @@ func Create(dir string, opts Options) (*Lake, error) {
 	}
 	// The lake's own name, where its parent may be read; who makes a lake in a directory of others' can't do more.
 	if abs, err := filepath.Abs(dir); err == nil {
-		_ = l.fs.SyncDir(filepath.Dir(abs))
+		_ = l.syncDir(filepath.Dir(abs))
 	}
 	return l, nil
 }

@@ -6,7 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
+	"strings"
 	"time"
 )
 
@@ -17,7 +19,7 @@ const lockPoll = 100 * time.Millisecond
 const lockTries = 4
 
 // Lock makes the caller the only writer of the lake until unlock is called, and drops what half-done files an earlier
-// one left. doing names the command, for a *HeldError elsewhere. If another holds the lake, Lock waits for it until ctx
+// one left. A lake whose raw archive is gone is refused with ErrNoRaw. doing names the command, for a *HeldError elsewhere. If another holds the lake, Lock waits for it until ctx
 // is done, or without wait returns a *HeldError at once. Two callers in one process exclude each other too.
 //
 // The lock is flock(2) on the file .lock: the kernel drops it with the process, however that ends, so a dead process is
@@ -29,6 +31,9 @@ func (l *Lake) Lock(ctx context.Context, doing string, wait bool) (unlock func()
 
 // LockRun is Lock for a run that has an id.
 func (l *Lake) LockRun(ctx context.Context, doing, runID string, wait bool) (unlock func() error, err error) {
+	if err := l.CheckRaw(); err != nil {
+		return nil, err
+	}
 	unlock, err = l.lock(ctx, doing, runID, wait)
 	if err != nil {
 		return nil, fmt.Errorf("lock lake: %w", err)
@@ -40,22 +45,34 @@ func (l *Lake) lock(ctx context.Context, doing, runID string, wait bool) (func()
 	if err := context.Cause(ctx); err != nil {
 		return nil, err
 	}
-	// Not through l.fs: locking needs the kernel's own file.
-	f, err := os.OpenFile(l.path(lockFile), os.O_RDWR|os.O_CREATE, fileMode)
-	if err != nil {
+	if err := l.checkFolders(true); err != nil {
 		return nil, err
 	}
-	if info, err := f.Stat(); err == nil && info.Size() == 0 {
-		if err := l.shareFile(f.Name()); err != nil { // so that others see who holds it
+	// Not through l.fs: locking needs the kernel's own file.
+	var f *os.File
+	for {
+		var err error
+		if f, err = openLock(l.path(lockFile)); err != nil {
+			return nil, err
+		}
+		if info, err := f.Stat(); err == nil && info.Size() == 0 {
+			if err := l.shareFile(f.Name()); err != nil { // so that others see who holds it
+				_ = f.Close()
+				return nil, err
+			}
+		}
+		if err := l.acquire(ctx, f, wait); err != nil {
 			_ = f.Close()
 			return nil, err
 		}
+		if l.isLockFile(f) {
+			break
+		}
+		_ = f.Close() // it was removed meanwhile: whoever comes now locks another
 	}
-	if err := l.acquire(ctx, f, wait); err != nil {
-		_ = f.Close()
-		return nil, err
-	}
+	l.held.Store(f)
 	unlock := func() error {
+		l.held.CompareAndSwap(f, nil)
 		// The file stays: removing it would let two processes lock two files of one name.
 		return errors.Join(f.Truncate(0), f.Close())
 	}
@@ -92,9 +109,31 @@ func (l *Lake) acquire(ctx context.Context, f *os.File, wait bool) error {
 	}
 }
 
+// ErrLockLost says that the lock file was removed or replaced while this process held it, so that another process may hold the
+// lake, too.
+var ErrLockLost = errors.New("the lake's lock file was removed or replaced while this run held it, so another run may be writing: nothing more is committed")
+
+// checkHeld returns ErrLockLost if the lock is held in vain. Whoever holds none answers for it himself.
+func (l *Lake) checkHeld() error {
+	if f := l.held.Load(); f != nil && !l.isLockFile(f) {
+		return fmt.Errorf("%s: %w\nhint: leave that file alone; what is committed stays, and the same command goes on from there", l.path(lockFile), ErrLockLost)
+	}
+	return nil
+}
+
+// isLockFile says whether f is the file that stands under the lock's name.
+func (l *Lake) isLockFile(f *os.File) bool {
+	mine, err := f.Stat()
+	if err != nil {
+		return false
+	}
+	there, err := os.Lstat(l.path(lockFile))
+	return err == nil && os.SameFile(mine, there)
+}
+
 // Holder tells who holds the lake, nil if nobody does or it can't be told.
 func (l *Lake) Holder() *HeldError {
-	f, err := os.Open(l.path(lockFile))
+	f, err := openNoLink(l.path(lockFile), os.O_RDONLY, 0)
 	if err != nil {
 		return nil
 	}
@@ -132,13 +171,22 @@ func writeHolder(f *os.File, doing, runID string) error {
 	return err
 }
 
-// emptyTemp drops the files that earlier holders began and never committed.
+// emptyTemp drops the files that earlier holders began and never committed, but not what readers use. It goes through no
+// link.
 func (l *Lake) emptyTemp() error {
+	if err := l.checkFolder(tempDir); errors.Is(err, fs.ErrNotExist) {
+		return nil
+	} else if err != nil {
+		return err
+	}
 	names, err := l.list(l.path(tempDir))
 	if err != nil {
 		return err
 	}
 	for _, name := range names {
+		if strings.HasPrefix(name, scratchPrefix) && usedScratch(l.path(tempDir, name)) {
+			continue
+		}
 		l.log.Debug("dropping a half-done file", "name", name)
 		if err := l.fs.RemoveAll(l.path(tempDir, name)); err != nil {
 			return err

@@ -164,7 +164,7 @@ func (l *Lake) settleDay(p schemas.Partition) error {
 			return err
 		}
 		for dir := filepath.Dir(path); ; dir = filepath.Dir(dir) {
-			if err := l.fs.SyncDir(dir); err != nil {
+			if err := l.syncDir(dir); err != nil {
 				return err
 			}
 			if dir == l.dir {
@@ -195,6 +195,9 @@ func (l *Lake) deletePruned(p schemas.Partition, t *Pruned, dry bool) (Freed, er
 
 // deleteFiles removes the files of one directory that are there, and makes that durable.
 func (l *Lake) deleteFiles(paths []string, dry bool) (files int, size int64, err error) {
+	if err := l.checkHeld(); err != nil {
+		return 0, 0, err
+	}
 	for _, path := range paths {
 		info, err := l.fs.Stat(path)
 		if errors.Is(err, fs.ErrNotExist) {
@@ -214,5 +217,5 @@ func (l *Lake) deleteFiles(paths []string, dry bool) (files int, size int64, err
 	if files == 0 || dry {
 		return files, size, nil
 	}
-	return files, size, l.fs.SyncDir(filepath.Dir(paths[0]))
+	return files, size, l.syncDir(filepath.Dir(paths[0]))
 }

@@ -32,6 +32,13 @@ type PublishOptions struct {
 	// Finance is the allocation of cost, and what it is held against.
 	Finance Finance
 	Now     func() time.Time // nil is time.Now
+	// Orphans is told, before anything is written, what is kept in the lake though it can't be derived again; nil: nobody
+	// is. Current may be changed by it.
+	Orphans func([]Orphan)
+	// Drop are days and closed months that somebody named to be given up, though the published file is the last to have
+	// them: see Orphan.
+	Drop       []schemas.Partition
+	DropMonths []schemas.Date
 
 	small int64 // for tests; 0 is smallSize
 }
@@ -46,6 +53,9 @@ type Published struct {
 	Unchanged bool  // nothing to do: the file was left alone
 	Elapsed   time.Duration
 }
+
+// ErrLastCopy says that the published file can't be built anew, because it alone has something.
+var ErrLastCopy = errors.New("usage.duckdb is the last to have it")
 
 // ErrNewerDatabase says that a newer version of the program published the file.
 var ErrNewerDatabase = errors.New("usage.duckdb was published by a newer version of usagelake")
@@ -100,17 +110,24 @@ type publisher struct {
 	lake *Lake
 	opts PublishOptions
 
-	want    map[schemas.Partition]string  // the digest of each day file
-	pruned  map[schemas.Partition]*Pruned // of frozen days
-	days    []schemas.Partition           // of want, in order
-	balance balances
-	finance *finance
+	want    map[schemas.Partition]string // the digest of each day file, and of the days that the published file alone has
+	orphans []Orphan
+	last    []Orphan // what the published file alone has
+	// underived are days of the published file whose day files are gone, and not their raw files: whoever derives them brings
+	// them back.
+	underived []schemas.Partition
+	pruned    map[schemas.Partition]*Pruned // of frozen days
+	days      []schemas.Partition           // of want, in order
+	balance   balances
+	finance   *finance
 }
 
 // balances are the balance files and a digest of what they hold.
 type balances struct {
 	files  []string
+	days   []schemas.Partition // of files
 	digest string
+	kept   []schemas.Partition // days that the published file alone has balances of
 }
 
 // published is what a database file says it holds.
@@ -121,7 +138,10 @@ type published struct {
 	rules   int64 // allocation rules it was published with
 	closed  []schemas.Date
 	days    map[schemas.Partition]string
+	rows    map[schemas.Partition]int64
 	bad     map[schemas.Partition]bool // days with quarantined records
+	// balances are the days that it has balances of.
+	balances []schemas.Partition
 }
 
 func (p *publisher) engine() engine {
@@ -136,11 +156,21 @@ func (p *publisher) publish(ctx context.Context) (Published, error) {
 	if err != nil {
 		return Published{}, err
 	}
-	if p.opts.Full || have == nil {
-		return p.build(ctx)
+	if have != nil {
+		if err := p.keepLast(have); err != nil {
+			return Published{}, err
+		}
 	}
-	if err := p.stillClosed(have.closed); err != nil {
-		return Published{}, err
+	if p.opts.Orphans != nil {
+		p.opts.Orphans(p.orphans)
+	}
+	if have != nil {
+		if err := p.stillClosed(have.closed); err != nil {
+			return Published{}, err
+		}
+	}
+	if p.opts.Full || have == nil || have.schema < schemas.SQLVersion {
+		return p.build(ctx)
 	}
 	var changed []schemas.Partition
 	for _, d := range p.days {
@@ -161,7 +191,7 @@ func (p *publisher) publish(ctx context.Context) (Published, error) {
 		return p.unchanged(ctx)
 	}
 	slices.SortFunc(changed, schemas.Partition.Compare)
-	if len(changed) > len(p.days)/2 && len(changed) > 1 {
+	if len(changed) > len(p.days)/2 && len(changed) > 1 && len(p.last) == 0 {
 		return p.build(ctx) // more is new than is not
 	}
 	done, err := p.update(ctx, changed, reallocate)
@@ -179,10 +209,63 @@ func (p *publisher) publish(ctx context.Context) (Published, error) {
 	return Published{}, err
 }
 
+// keepLast keeps the days that the published file has and no day file is of: what is gone from the disk is no news of the
+// usage. Nothing but their names in Drop takes them out.
+func (p *publisher) keepLast(have *published) error {
+	keep := func(d schemas.Partition, rows int64, why string) {
+		o := Orphan{Partition: d, What: OrphanPublished, Path: p.lake.Database(), Lost: []schemas.Window{d.Window()}, Rows: rows, Why: why}
+		p.last = append(p.last, o)
+		if !slices.ContainsFunc(p.orphans, func(o Orphan) bool { return o.Partition == d && o.What != OrphanBalance }) { // which can't be read
+			p.orphans = append(p.orphans, o)
+		}
+	}
+	for _, d := range slices.SortedFunc(maps.Keys(have.days), schemas.Partition.Compare) {
+		if _, ok := p.want[d]; ok || slices.Contains(p.opts.Drop, d) {
+			continue
+		}
+		raws, err := p.lake.Windows(d)
+		if err != nil {
+			return err
+		}
+		p.want[d] = have.days[d]
+		if len(Live(raws)) > 0 {
+			p.underived = append(p.underived, d)
+			continue
+		}
+		keep(d, have.rows[d], fmt.Sprintf("its day file is gone, and usage.duckdb has %d rows of it; they are kept there", have.rows[d]))
+	}
+	p.days = slices.SortedFunc(maps.Keys(p.want), schemas.Partition.Compare)
+	if len(p.underived) > 0 {
+		p.lake.log.Warn("day files are gone whose raw files are there; usage.duckdb keeps their rows", "days", len(p.underived), "first", p.underived[0].String(), "hint", "usagelake rebuild")
+	}
+	for _, d := range have.balances {
+		if slices.Contains(p.balance.days, d) || slices.Contains(p.opts.Drop, d) {
+			continue
+		}
+		if raws, err := p.lake.Balances(d); err != nil {
+			return err
+		} else if len(raws) > 0 {
+			continue
+		}
+		p.balance.kept = append(p.balance.kept, d)
+		keep(d, 0, "its balance file is gone, and usage.duckdb has balances of it; they are kept there")
+	}
+	return nil
+}
+
+// lastCopy refuses to build the file from nothing while it is the last to have something.
+func (p *publisher) lastCopy() error {
+	if len(p.last) == 0 {
+		return nil
+	}
+	o := p.last[0]
+	return fmt.Errorf("%w: %s\nhint: %s", ErrLastCopy, o, o.Hint())
+}
+
 // stillClosed refuses to open months that were closed and that nobody has opened: their statements are gone.
 func (p *publisher) stillClosed(months []schemas.Date) error {
 	for _, m := range months {
-		if slices.ContainsFunc(p.finance.closed, func(c ClosedMonth) bool { return c.Start == m }) {
+		if slices.ContainsFunc(p.finance.closed, func(c ClosedMonth) bool { return c.Start == m }) || slices.Contains(p.opts.DropMonths, m) {
 			continue
 		}
 		kept, err := p.lake.entries(p.lake.path(statementsDir, reopenedDir))
@@ -190,7 +273,7 @@ func (p *publisher) stillClosed(months []schemas.Date) error {
 			return err
 		}
 		if !slices.ContainsFunc(kept, func(e fs.DirEntry) bool { return e.IsDir() && strings.HasPrefix(e.Name(), m.Month()+"_") }) {
-			return fmt.Errorf("%s is closed, and %s is gone: what is charged in it would change\nhint: restore it from a backup; if it is to be given up, usagelake rebuild publishes without it",
+			return fmt.Errorf("%s is closed, and %s is gone: what is charged in it would change\nhint: restore it from a backup; if it is to be given up: usagelake verify --repair --drop-orphans %[1]s",
 				m.Month(), p.lake.path(statementsDir, m.Month()))
 		}
 	}
@@ -215,15 +298,19 @@ func (p *publisher) scan(ctx context.Context) error {
 			if err := ctx.Err(); err != nil {
 				return err
 			}
-			footer, ok, err := p.lake.Day(d)
+			st, err := p.lake.State(d)
 			if err != nil {
 				return fmt.Errorf("day %s: %w", d, err)
 			}
-			if err := p.frozen(d, footer); err != nil {
+			p.orphans = append(p.orphans, st.Orphans...)
+			if st.Damage != nil && !slices.ContainsFunc(st.Orphans, func(o Orphan) bool { return o.What == OrphanUsage }) {
+				return fmt.Errorf("day %s: %w", d, st.Damage)
+			}
+			if err := p.frozen(d, st.Windows, st.Footer); err != nil {
 				return err
 			}
-			if ok {
-				p.want[d] = footer.Digest
+			if st.Derived {
+				p.want[d] = st.Footer.Digest
 			}
 			name := p.lake.balancePath(d)
 			switch content, err := p.lake.fs.ReadFile(name); {
@@ -233,6 +320,7 @@ func (p *publisher) scan(ctx context.Context) error {
 			default:
 				fmt.Fprintf(sum, "%s %x\n", d, sha256.Sum256(content))
 				p.balance.files = append(p.balance.files, name)
+				p.balance.days = append(p.balance.days, d)
 			}
 		}
 	}
@@ -243,10 +331,9 @@ func (p *publisher) scan(ctx context.Context) error {
 }
 
 // frozen refuses to publish without the usage of a pruned day whose day file is lost, and notes its tombstone.
-func (p *publisher) frozen(d schemas.Partition, footer schemas.DayFooter) error {
-	raws, err := p.lake.Windows(d)
-	if err != nil || !Frozen(raws) {
-		return err
+func (p *publisher) frozen(d schemas.Partition, raws []Raw, footer schemas.DayFooter) error {
+	if !Frozen(raws) {
+		return nil
 	}
 	t, err := p.lake.Pruned(d)
 	if err != nil {
@@ -291,8 +378,6 @@ func (p *publisher) held(ctx context.Context) (*published, error) {
 		return nil, nil
 	case have.schema > schemas.SQLVersion:
 		return nil, fmt.Errorf("%w (its tables have version %d, this version knows %d)", ErrNewerDatabase, have.schema, schemas.SQLVersion)
-	case have.schema < schemas.SQLVersion:
-		return nil, nil
 	}
 	return &have, nil
 }
@@ -304,19 +389,24 @@ func readPublished(ctx context.Context, e engine, path string) (published, error
 	}
 	defer d.close()
 	var h published
-	if err := d.conn.QueryRowContext(ctx, "SELECT schema_version FROM meta").Scan(&h.schema); err != nil {
+	if err = d.conn.QueryRowContext(ctx, "SELECT schema_version FROM meta").Scan(&h.schema); err != nil {
 		return h, err
 	}
-	if h.schema != schemas.SQLVersion {
+	if h.schema > schemas.SQLVersion {
 		return h, nil
 	}
-	if err := d.conn.QueryRowContext(ctx, "SELECT balance_digest, finance_digest, (SELECT count(*) FROM allocation_rules) FROM meta").Scan(&h.balance, &h.finance, &h.rules); err != nil {
+	// Which days and months are held: of an older version as far as its tables tell.
+	err = d.digests(ctx, &h)
+	var errClosed, errBalances error
+	h.closed, errClosed = d.closed(ctx)
+	h.balances, errBalances = d.balanceDays(ctx)
+	if h.schema < schemas.SQLVersion {
+		return h, ctx.Err()
+	}
+	if err = errors.Join(err, errClosed, errBalances); err != nil {
 		return h, err
 	}
-	if h.closed, err = d.closed(ctx); err != nil {
-		return h, err
-	}
-	h.days, h.bad, err = d.digests(ctx)
+	err = d.conn.QueryRowContext(ctx, "SELECT balance_digest, finance_digest, (SELECT count(*) FROM allocation_rules) FROM meta").Scan(&h.balance, &h.finance, &h.rules)
 	return h, err
 }
 
@@ -338,25 +428,45 @@ func (d *database) closed(ctx context.Context) ([]schemas.Date, error) {
 	return out, rows.Err()
 }
 
-// digests reads the table partitions: the digest of each day, and which have quarantined records.
-func (d *database) digests(ctx context.Context) (days map[schemas.Partition]string, bad map[schemas.Partition]bool, err error) {
-	rows, err := d.conn.QueryContext(ctx, "SELECT account, usage_date, digest, quarantine_sha256 IS NOT NULL FROM partitions")
+// digests reads the table partitions: the digest of each day, its rows, and which have quarantined records.
+func (d *database) digests(ctx context.Context, h *published) error {
+	rows, err := d.conn.QueryContext(ctx, `SELECT account, usage_date, digest, "rows", quarantine_sha256 IS NOT NULL FROM partitions`)
 	if err != nil {
-		return nil, nil, err
+		return err
 	}
 	defer rows.Close()
-	days, bad = map[schemas.Partition]string{}, map[schemas.Partition]bool{}
+	h.days, h.rows, h.bad = map[schemas.Partition]string{}, map[schemas.Partition]int64{}, map[schemas.Partition]bool{}
 	for rows.Next() {
 		var account, digest string
 		var date time.Time
+		var n int64
 		var quarantine bool
-		if err := rows.Scan(&account, &date, &digest, &quarantine); err != nil {
-			return nil, nil, err
+		if err := rows.Scan(&account, &date, &digest, &n, &quarantine); err != nil {
+			return err
 		}
 		p := schemas.Partition{Account: account, Date: schemas.DateOf(date)}
-		days[p], bad[p] = digest, quarantine
+		h.days[p], h.rows[p], h.bad[p] = digest, n, quarantine
 	}
-	return days, bad, rows.Err()
+	return rows.Err()
+}
+
+// balanceDays reads of which days there are balances.
+func (d *database) balanceDays(ctx context.Context) ([]schemas.Partition, error) {
+	rows, err := d.conn.QueryContext(ctx, `SELECT DISTINCT account, observed_at::DATE FROM balance ORDER BY ALL`)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var out []schemas.Partition
+	for rows.Next() {
+		var account string
+		var date time.Time
+		if err := rows.Scan(&account, &date); err != nil {
+			return nil, err
+		}
+		out = append(out, schemas.Partition{Account: account, Date: schemas.DateOf(date)})
+	}
+	return out, rows.Err()
 }
 
 func (p *publisher) unchanged(ctx context.Context) (Published, error) {
@@ -379,6 +489,13 @@ var errBloated = errors.New("the file has gathered too much dead space")
 
 // build makes the file from nothing.
 func (p *publisher) build(ctx context.Context) (Published, error) {
+	if err := p.lastCopy(); err != nil {
+		return Published{}, err
+	}
+	for _, d := range p.underived {
+		delete(p.want, d)
+	}
+	p.days = slices.DeleteFunc(p.days, func(d schemas.Partition) bool { return slices.Contains(p.underived, d) })
 	name, err := p.reserve()
 	if err != nil {
 		return Published{}, err
@@ -556,7 +673,8 @@ func (p *publisher) replaceGroup(ctx context.Context, d *database, group []day, 
 		}
 	}
 
-	var usage, quarantine []string
+	var quarantine []string
+	var usage []dayFiles // in the order of the days
 	for i, g := range group {
 		if g.footer == nil {
 			continue
@@ -568,7 +686,11 @@ func (p *publisher) replaceGroup(ctx context.Context, d *database, group []day, 
 			return p.lake.lostDay(g.Partition) // nothing can derive it anew, should it be damaged
 		}
 		if g.footer.Rows > 0 {
-			usage = append(usage, p.lake.usagePath(g.Partition))
+			if n := len(usage); n == 0 || usage[n-1].schema != g.footer.Schema {
+				usage = append(usage, dayFiles{schema: g.footer.Schema})
+			}
+			last := &usage[len(usage)-1]
+			last.files = append(last.files, p.lake.usagePath(g.Partition))
 		}
 		if g.footer.Quarantined > 0 && !p.quarantineGone(g.Partition) {
 			quarantine = append(quarantine, p.lake.quarantinePath(g.Partition))
@@ -577,10 +699,13 @@ func (p *publisher) replaceGroup(ctx context.Context, d *database, group []day, 
 			}
 		}
 	}
-	if err := d.insertParquet(ctx, "usage", schemas.UsageColumns(), usage); err != nil {
-		return err
+	for _, u := range usage {
+		if err := d.insertParquet(ctx, "usage", schemas.UsageColumns(), schemas.SQLUsageColumns(u.schema), u.files); err != nil {
+			return err
+		}
 	}
-	if err := d.insertParquet(ctx, "quarantine", schemas.QuarantineColumns(), quarantine); err != nil {
+	rejects := schemas.QuarantineColumns()
+	if err := d.insertParquet(ctx, "quarantine", rejects, schemas.SQLColumns(rejects), quarantine); err != nil {
 		return err
 	}
 	if err := p.fillFooters(d, group); err != nil {
@@ -592,8 +717,14 @@ func (p *publisher) replaceGroup(ctx context.Context, d *database, group []day, 
 	return p.checkGroup(ctx, d)
 }
 
-// insertParquet inserts the rows of files, file by file in their order.
-func (d *database) insertParquet(ctx context.Context, table string, columns []schemas.Column, files []string) error {
+// dayFiles are day files of one schemas.SchemaVersion: those of pruned days stay as they were.
+type dayFiles struct {
+	schema int
+	files  []string
+}
+
+// insertParquet inserts the rows of files, file by file in their order. selected are the columns as the files give them.
+func (d *database) insertParquet(ctx context.Context, table string, columns []schemas.Column, selected string, files []string) error {
 	if len(files) == 0 {
 		return nil
 	}
@@ -601,9 +732,8 @@ func (d *database) insertParquet(ctx context.Context, table string, columns []sc
 	for i, f := range files {
 		quoted[i] = schemas.SQLString(f)
 	}
-	names := schemas.SQLColumns(columns)
 	err := d.exec(ctx, fmt.Sprintf("INSERT INTO %s (%s) SELECT %s FROM read_parquet([%s], hive_partitioning = false)",
-		table, names, names, strings.Join(quoted, ", ")))
+		table, schemas.SQLColumns(columns), selected, strings.Join(quoted, ", ")))
 	if err != nil {
 		return fmt.Errorf("insert into %s: %w", table, err)
 	}
@@ -643,7 +773,11 @@ func (p *publisher) fillFooters(d *database, group []day) error {
 				if w.Announced != nil {
 					announced = *w.Announced
 				}
-				err := add(g.Account, g.Date.Start(), w.Start, w.End, int32(w.Seq), announced, w.Records, int64(w.Pages),
+				listed := w.Listed
+				if g.footer.Schema < schemas.SchemaOrdinal { // Records was that
+					listed = w.Records
+				}
+				err := add(g.Account, g.Date.Start(), w.Start, w.End, int32(w.Seq), announced, listed, w.Lacking, w.Records, int64(w.Pages),
 					int64(w.Requests), nullable(w.Proof), w.FetchedAt, w.RunID, w.Owns)
 				if err != nil {
 					return err
@@ -1014,11 +1148,20 @@ func fillRuns(d *database, runs []schemas.Run) error {
 }
 
 func (p *publisher) replaceBalance(ctx context.Context, d *database) error {
-	if err := d.exec(ctx, "DELETE FROM balance"); err != nil {
+	kept := make([]string, len(p.balance.kept))
+	for i, k := range p.balance.kept {
+		kept[i] = fmt.Sprintf("(%s, DATE '%s')", schemas.SQLString(k.Account), k.Date)
+	}
+	remove := "DELETE FROM balance"
+	if len(kept) > 0 {
+		remove += " WHERE (account, observed_at::DATE) NOT IN (" + strings.Join(kept, ", ") + ")"
+	}
+	if err := d.exec(ctx, remove); err != nil {
 		return err
 	}
 	for files := range slices.Chunk(p.balance.files, 1000) {
-		if err := d.insertParquet(ctx, "balance", schemas.BalanceColumns(), files); err != nil {
+		columns := schemas.BalanceColumns()
+		if err := d.insertParquet(ctx, "balance", columns, schemas.SQLColumns(columns), files); err != nil {
 			return err
 		}
 	}
@@ -1054,7 +1197,7 @@ func (p *publisher) install(ctx context.Context, d *database, name string, done 
 	if _, err := p.lake.fs.Stat(name + ".wal"); err == nil {
 		return done, errors.New("DuckDB left a log beside the finished file")
 	}
-	if err := p.lake.fs.Chmod(name, fileMode); err != nil {
+	if err := p.lake.chmod(name, fileMode); err != nil {
 		return done, err
 	}
 	if err := p.lake.shareFile(name); err != nil {

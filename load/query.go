@@ -9,7 +9,6 @@ import (
 	"io"
 	"io/fs"
 	"iter"
-	"os"
 	"path/filepath"
 	"strings"
 	"unicode"
@@ -102,9 +101,7 @@ func (l *Lake) openPublished(ctx context.Context, allowed ...string) (*database,
 	if _, err := l.fs.Stat(l.Database()); errors.Is(err, fs.ErrNotExist) {
 		return nil, nil, fmt.Errorf("open %s: %w\nhint: usagelake export --lake %s", l.Database(), ErrNotPublished, l.dir)
 	}
-	// The lake may be on a file system that can only be read: what spills goes where the system keeps temporary files.
-	spill := filepath.Join(os.TempDir(), fmt.Sprintf("usagelake-query-%d", os.Getpid()))
-	d, err := openDatabase(ctx, l.engine(spill), l.Database(), true)
+	d, err := l.openScratch(ctx, l.Database())
 	if err != nil {
 		if ctx.Err() != nil {
 			return nil, nil, ctx.Err()
@@ -456,16 +453,15 @@ func appendJSONString(b []byte, s string) []byte {
 // QueryParquet writes the answer to a Parquet file, compressed with zstd, in place of what stood there; decimals are decimals there.
 // If it fails, there is no new file. It returns the number of rows.
 func (l *Lake) QueryParquet(ctx context.Context, query, path string) (rows int64, err error) {
-	t, err := os.CreateTemp(filepath.Dir(path), ".usagelake-*.parquet")
+	f, err := l.Out().create(path)
 	if err != nil {
-		return 0, fmt.Errorf("write %s: %w", path, err)
+		return 0, err
 	}
-	name := t.Name()
-	defer os.Remove(name)
-	if err := t.Close(); err != nil {
-		return 0, fmt.Errorf("write %s: %w", path, err)
+	defer f.abort()
+	if f.target == "" {
+		return 0, fmt.Errorf("write %s: Parquet goes into a file, and this is none", path)
 	}
-	abs, err := filepath.Abs(name)
+	abs, err := filepath.Abs(f.Name())
 	if err != nil {
 		return 0, err
 	}
@@ -492,15 +488,5 @@ func (l *Lake) QueryParquet(ctx context.Context, query, path string) (rows int64
 	if rows, err = res.RowsAffected(); err != nil {
 		return 0, err
 	}
-	f, err := os.Open(name)
-	if err != nil {
-		return 0, err
-	}
-	if err := errors.Join(f.Sync(), f.Close()); err != nil {
-		return 0, fmt.Errorf("write %s: %w", path, err)
-	}
-	if err := os.Chmod(name, 0o644); err != nil { // a file for others, unlike those of the lake
-		return 0, err
-	}
-	return rows, os.Rename(name, path)
+	return rows, f.commit()
 }

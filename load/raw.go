@@ -270,8 +270,13 @@ func compareRaw(a, b Raw) int { return cmp.Or(cmp.Compare(a.Seq, b.Seq), cmp.Com
 // SHA-256 over schemas.SchemaVersion, the version, and the names in order, which hold sequence number, interval and
 // content digest.
 func DayDigest(transformVersion int, raws []Raw) string {
+	return dayDigest(schemas.SchemaVersion, transformVersion, raws)
+}
+
+// dayDigest is the DayDigest that a version of the program gave whose schema had that number.
+func dayDigest(schemaVersion, transformVersion int, raws []Raw) string {
 	h := sha256.New()
-	fmt.Fprintf(h, "schema %d\ntransform %d\n", schemas.SchemaVersion, transformVersion)
+	fmt.Fprintf(h, "schema %d\ntransform %d\n", schemaVersion, transformVersion)
 	for _, r := range raws {
 		fmt.Fprintf(h, "%s\n", r.Name)
 	}
@@ -367,7 +372,7 @@ func (l *Lake) seal(ctx context.Context, seal schemas.Seal, pages []schemas.Page
 	if err := l.place(p, seal, t.Name(), &r); err != nil {
 		return Raw{}, err
 	}
-	if err := l.fs.SyncDir(dir); err != nil {
+	if err := l.syncDir(dir); err != nil {
 		return Raw{}, fmt.Errorf("commit %s: %w", filepath.Join(dir, r.Name), err)
 	}
 	return r, nil
@@ -378,6 +383,10 @@ func (l *Lake) seal(ctx context.Context, seal schemas.Seal, pages []schemas.Page
 func (l *Lake) place(p schemas.Partition, seal schemas.Seal, temp string, r *Raw) error {
 	l.seqMu.Lock()
 	defer l.seqMu.Unlock()
+	if err := l.checkHeld(); err != nil {
+		_ = l.fs.Remove(temp)
+		return err
+	}
 	all, err := l.allRaws(p) // a number is never taken twice, were its file pruned
 	if err != nil {
 		_ = l.fs.Remove(temp)
@@ -386,6 +395,16 @@ func (l *Lake) place(p schemas.Partition, seal schemas.Seal, temp string, r *Raw
 	r.Seq = 1
 	if n := len(all); n > 0 {
 		r.Seq = all[n-1].Seq + 1
+	}
+	// Nor if its file is missing: should it come back, each of the two is what its name says, and the day file is held
+	// against the numbers (Orphan). One that can't be read tells none.
+	footer, _, err := l.Day(p)
+	if err != nil && !errors.As(err, new(*DamagedError)) {
+		_ = l.fs.Remove(temp)
+		return err
+	}
+	for _, w := range footer.Windows {
+		r.Seq = max(r.Seq, w.Seq+1)
 	}
 	if r.Seq > maxSeq {
 		_ = l.fs.Remove(temp)

@@ -1,6 +1,7 @@
 package load
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -41,17 +42,19 @@ func (l *Lake) SetAside(path string) (r Raw, now string, err error) {
 	if _, err := l.fs.Stat(to); !errors.Is(err, fs.ErrNotExist) {
 		return r, "", fmt.Errorf("set aside %s: %s is there already", path, to)
 	}
+	if err := l.checkHeld(); err != nil {
+		return r, "", fmt.Errorf("set aside %s: %w", path, err)
+	}
 	if err := l.fs.Rename(from, to); err != nil {
 		return r, "", fmt.Errorf("set aside %s: %w", path, err)
 	}
-	return r, to, errors.Join(l.fs.SyncDir(filepath.Dir(to)), l.fs.SyncDir(filepath.Dir(from)))
+	return r, to, errors.Join(l.syncDir(filepath.Dir(to)), l.syncDir(filepath.Dir(from)))
 }
 
 // SetAsideDay moves the day file of p to damaged/, for it may be the last readable copy of what its windows held. It
 // does nothing if there is none, or if it is the source of a pruned day. The caller holds the lock.
 func (l *Lake) SetAsideDay(p schemas.Partition) error {
 	from := l.usagePath(p)
-	to := filepath.Join(l.path(damagedDir), fmt.Sprintf("account=%s_date=%s_%s", p.Account, p.Date, usageFile))
 	if _, err := l.fs.Stat(from); errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
@@ -62,14 +65,67 @@ func (l *Lake) SetAsideDay(p schemas.Partition) error {
 			return err
 		}
 	}
-	if err := l.mkdirs(filepath.Dir(to)); err != nil {
-		return fmt.Errorf("set aside %s: %w", from, err)
-	}
-	if err := l.fs.Rename(from, to); err != nil {
-		return fmt.Errorf("set aside %s: %w", from, err)
-	}
-	return errors.Join(l.fs.SyncDir(filepath.Dir(to)), l.fs.SyncDir(filepath.Dir(from)))
+	return l.moveAside(p, from)
 }
 
-// RemoveBalance removes the derived balance file of p, to be written anew. The caller holds the lock.
-func (l *Lake) RemoveBalance(p schemas.Partition) error { return l.remove(l.balancePath(p)) }
+// moveAside moves a derived file of p to damaged/. None is no error.
+func (l *Lake) moveAside(p schemas.Partition, from string) error {
+	to, err := l.asideName(p, from)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	err = errors.Join(err, l.checkHeld())
+	if err == nil {
+		err = l.mkdirs(filepath.Dir(to))
+	}
+	if err == nil {
+		err = l.fs.Rename(from, to)
+	}
+	if err != nil {
+		return fmt.Errorf("set aside %s: %w", from, err)
+	}
+	return errors.Join(l.syncDir(filepath.Dir(to)), l.syncDir(filepath.Dir(from)))
+}
+
+// asideName is where a derived file of p goes in damaged/. Its digest is in the name, so that a later one of the same day
+// takes no earlier one's place, and the same one is kept once.
+func (l *Lake) asideName(p schemas.Partition, path string) (string, error) {
+	sum, err := l.fileDigest(path)
+	if err != nil {
+		return "", err
+	}
+	return l.path(damagedDir, fmt.Sprintf("account=%s_date=%s_%s_%s", p.Account, p.Date, sum[:digestPrefix], filepath.Base(path))), nil
+}
+
+// SetAsideBalance moves the balance file of p to damaged/, for it can't be read. The caller holds the lock.
+func (l *Lake) SetAsideBalance(p schemas.Partition) error { return l.moveAside(p, l.balancePath(p)) }
+
+// CheckDay reads the day file of p and its quarantine whole, and returns a *DamagedError if either isn't what was written. None is
+// no error.
+func (l *Lake) CheckDay(p schemas.Partition) error {
+	if _, _, err := l.Day(p); err != nil {
+		return err
+	}
+	for _, path := range []string{l.usagePath(p), l.quarantinePath(p)} {
+		if err := l.checkBody(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	return nil
+}
+
+// CheckBalance does the same for the balance file of p.
+func (l *Lake) CheckBalance(ctx context.Context, p schemas.Partition) error {
+	path := l.balancePath(p)
+	if err := l.checkBody(path); err != nil {
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
+		return err
+	}
+	rows, err := l.readBalance(ctx, p)
+	for _, r := range rows {
+		r.Release()
+	}
+	return err
+}

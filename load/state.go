@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"regexp"
 	"strings"
 	"time"
@@ -90,7 +89,7 @@ func (l *Lake) lockState(ctx context.Context, name string) (func() error, error)
 	if err := l.mkdirs(l.path(journalDir)); err != nil {
 		return nil, err
 	}
-	f, err := os.OpenFile(l.statePath(name, ".lock"), os.O_RDWR|os.O_CREATE, fileMode)
+	f, err := openLock(l.statePath(name, ".lock"))
 	if err != nil {
 		return nil, err
 	}

@@ -12,7 +12,6 @@ import (
 	"io/fs"
 	"maps"
 	"math/big"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -38,12 +37,13 @@ const (
 	FoundGap        = "gap"                 // time between the account's first and last window that no window covers
 	FoundMissing    = "day_missing"         // windows are sealed, and there is no day file
 	FoundStale      = "day_stale"           // the derived file is not of these windows, or of another version of the transformation
-	FoundOrphan     = "day_orphan"          // a derived file of a day without windows
+	FoundOrphan     = "day_orphan"          // derived rows that can't be derived again, because raw files are gone: they are kept
+	FoundNoRaw      = "raw_missing"         // the raw archive is empty, and there are days that were derived from one
 	FoundDay        = "day_damaged"         // a derived file can't be read whole
 	FoundTotals     = "totals_mismatch"     // a day file's rows are not what its footer says
 	FoundMisplaced  = "misplaced_rows"      // rows of another account or day
-	FoundOrder      = "order"               // rows that aren't in order of time and id
-	FoundDuplicate  = "duplicate_id"        // an id that stands more than once in an account
+	FoundOrder      = "order"               // rows that aren't in order of time, id and ordinal
+	FoundDuplicate  = "duplicate_id"        // a time, id and ordinal that stand more than once in an account
 	FoundQuarantine = "quarantine_mismatch" // quarantined records are not as many as the day file says
 	FoundJournal    = "journal_damaged"     // lines of the journal that can't be read
 	FoundDatabase   = "database_damaged"    // usage.duckdb can't be read whole, or isn't there though there are days
@@ -112,8 +112,9 @@ type verifier struct {
 	d      *database
 
 	days         map[schemas.Partition]*verifiedDay
-	balances     hash.Hash // over the balance files, as Publish makes it
-	balanceFiles []string  // that can be read
+	balances     hash.Hash           // over the balance files, as Publish makes it
+	balanceFiles []string            // that are there
+	balanceDays  []schemas.Partition // of them
 	balanceBad   bool
 }
 
@@ -124,6 +125,7 @@ type verifiedDay struct {
 	readable          bool
 	content           content
 	pruned            *Pruned // nil if the day isn't frozen
+	hint              string  // what mends its files
 }
 
 // content is what is compared of a day's rows.
@@ -163,8 +165,7 @@ func (v *verifier) verify(ctx context.Context) error {
 		}
 		total += len(partitions[a])
 	}
-	spill := filepath.Join(os.TempDir(), fmt.Sprintf("usagelake-verify-%d", os.Getpid()))
-	v.d, err = openDatabase(ctx, v.lake.engine(spill), "", false)
+	v.d, err = v.lake.openScratch(ctx, "")
 	if err != nil {
 		return err
 	}
@@ -173,11 +174,18 @@ func (v *verifier) verify(ctx context.Context) error {
 	if err := v.strays(); err != nil {
 		return err
 	}
+	switch err := v.lake.CheckRaw(); {
+	case errors.Is(err, ErrNoRaw):
+		v.add(Finding{Check: FoundNoRaw, Path: v.lake.path(rawDir), Detail: ErrNoRaw.Error(),
+			Hint: "is its volume mounted? Else restore it from a backup; if it is lost for good: usagelake verify --repair --raw-lost"})
+	case err != nil:
+		return err
+	}
 	v.report.Accounts = len(accounts)
 	done := 0
 	for _, a := range accounts {
 		var windows []schemas.Window
-		var files []string
+		var files []dayFiles
 		for _, p := range partitions[a] {
 			if v.opts.Progress != nil {
 				v.opts.Progress(p.String(), done, total)
@@ -208,7 +216,11 @@ func (v *verifier) verify(ctx context.Context) error {
 				return err
 			}
 			if d := v.days[p]; d != nil && d.readable {
-				files = append(files, v.lake.usagePath(p))
+				if n := len(files); n == 0 || files[n-1].schema != d.footer.Schema {
+					files = append(files, dayFiles{schema: d.footer.Schema})
+				}
+				last := &files[len(files)-1]
+				last.files = append(last.files, v.lake.usagePath(p))
 			}
 		}
 		v.gaps(a, windows)
@@ -382,9 +394,22 @@ func (v *verifier) day(ctx context.Context, p schemas.Partition, raws []Raw) err
 	}
 	footer, ok, err := v.lake.Day(p)
 	var damaged *DamagedError
+	if err != nil && !errors.As(err, &damaged) {
+		return err
+	}
+	orphan, errOrphan := v.lake.orphanedDay(p, raws, footer, ok, err)
+	if errOrphan != nil && !errors.As(errOrphan, new(*DamagedError)) { // a raw file, which is found by itself
+		return errOrphan
+	}
+	if orphan != nil {
+		v.orphan(*orphan)
+		hint = orphan.Hint()
+	}
 	switch {
-	case errors.As(err, &damaged):
-		found(FoundDay, path, "%s", detail(err))
+	case damaged != nil:
+		if orphan == nil {
+			found(FoundDay, path, "%s", detail(err))
+		}
 		v.report.DayFiles++
 		return nil
 	case err != nil:
@@ -396,21 +421,17 @@ func (v *verifier) day(ctx context.Context, p schemas.Partition, raws []Raw) err
 		found(FoundMissing, path, "%d windows are sealed, and no rows were derived from them", len(raws))
 		return nil
 	case !ok:
-		if _, err := v.lake.fs.Stat(v.lake.quarantinePath(p)); err == nil {
-			found(FoundOrphan, v.lake.quarantinePath(p), "the day has no windows")
-		}
 		return nil
 	}
 	v.report.DayFiles++
 	version := cmp.Or(v.opts.TransformVersion, footer.Transform)
 	switch {
 	case t != nil: // held against its tombstone, below
-	case len(raws) == 0:
-		found(FoundOrphan, path, "the day has no windows")
+	case orphan != nil: // held against itself and the published file
 	case footer.Digest != DayDigest(version, raws):
 		found(FoundStale, path, "it was derived from other windows than the %d that are sealed, or by another version", len(raws))
 	}
-	d := &verifiedDay{footer: footer, pruned: t}
+	d := &verifiedDay{footer: footer, pruned: t, hint: hint}
 	v.days[p] = d
 	if d.usage, err = v.lake.fileDigest(path); err != nil {
 		return err
@@ -420,7 +441,7 @@ func (v *verifier) day(ctx context.Context, p schemas.Partition, raws []Raw) err
 	}
 	var misplaced, unordered int64
 	if err = v.lake.checkBody(path); err == nil {
-		d.content, misplaced, unordered, err = v.readDay(ctx, p, path)
+		d.content, misplaced, unordered, err = v.readDay(ctx, p, path, footer.Schema)
 	}
 	switch {
 	case ctx.Err() != nil:
@@ -440,21 +461,21 @@ func (v *verifier) day(ctx context.Context, p schemas.Partition, raws []Raw) err
 			found(FoundMisplaced, path, "%d rows are of another account or day", misplaced)
 		}
 		if unordered > 0 {
-			found(FoundOrder, path, "%d rows aren't in order of time and id", unordered)
+			found(FoundOrder, path, "%d rows aren't in order of time, id and ordinal", unordered)
 		}
 	}
 	return v.quarantine(ctx, p, d)
 }
 
 // readDay reads every page of a day file, and sums it up.
-func (v *verifier) readDay(ctx context.Context, p schemas.Partition, path string) (c content, misplaced, unordered int64, err error) {
-	names := schemas.SQLColumns(schemas.UsageColumns())
+func (v *verifier) readDay(ctx context.Context, p schemas.Partition, path string, schema int) (c content, misplaced, unordered int64, err error) {
 	err = v.d.conn.QueryRowContext(ctx, fmt.Sprintf(`
 		SELECT count(*), coalesce(sum(total_amount), 0)::DECIMAL(38,12)::VARCHAR, coalesce(sum(discount_amount), 0)::DECIMAL(38,12)::VARCHAR, coalesce(sum(amount), 0)::DECIMAL(38,12)::VARCHAR, coalesce(sum(h), 0)::VARCHAR,
 			count(*) FILTER (account IS DISTINCT FROM ? OR usage_date IS DISTINCT FROM ?::DATE OR request_time < ?::TIMESTAMPTZ OR request_time >= ?::TIMESTAMPTZ OR request_time IS NULL),
-			count(*) FILTER (time_before > request_time OR time_before = request_time AND id_before > id)
-		FROM (SELECT *, hash(%s) AS h, lag(request_time) OVER () AS time_before, lag(id) OVER () AS id_before FROM read_parquet(%s, hive_partitioning = false))`,
-		names, schemas.SQLString(path)),
+			count(*) FILTER (time_before > request_time OR time_before = request_time AND (%[1]s > %[2]s OR id_before = id AND ordinal_before >= ordinal))
+		FROM (SELECT *, hash(%[3]s) AS h, lag(request_time) OVER () AS time_before, lag(id) OVER () AS id_before, lag(ordinal) OVER () AS ordinal_before
+			FROM (SELECT %[4]s FROM read_parquet(%[5]s, hive_partitioning = false)))`,
+		schemas.SQLOrderKey("id_before"), schemas.SQLOrderKey("id"), schemas.SQLColumns(schemas.UsageColumns()), schemas.SQLUsageColumns(schema), schemas.SQLString(path)),
 		p.Account, p.Date.String(), p.Date.Start(), p.Date.End()).
 		Scan(&c.rows, &c.total, &c.discount, &c.amount, &c.hash, &misplaced, &unordered)
 	return c, misplaced, unordered, err
@@ -473,10 +494,9 @@ func footerContent(f schemas.DayFooter) (content, error) {
 
 func (v *verifier) quarantine(ctx context.Context, p schemas.Partition, d *verifiedDay) error {
 	path := v.lake.quarantinePath(p)
-	f := Finding{Path: path, Account: p.Account, Date: p.Date.String(), Hint: hintRebuild}
+	f := Finding{Path: path, Account: p.Account, Date: p.Date.String(), Hint: d.hint}
 	n, want := int64(0), d.footer.Quarantined
 	if d.pruned != nil {
-		f.Hint = hintLost(p)
 		if d.pruned.QuarantineGone() { // a file that a prune is yet to delete is no part of the lake any more
 			v.report.PrunedRejects += want
 			return nil
@@ -562,8 +582,7 @@ func (v *verifier) balance(ctx context.Context, p schemas.Partition) error {
 	case err != nil:
 		f.Check, f.Detail = FoundDay, detail(err)
 		v.balanceBad = true
-	case len(raws) == 0:
-		f.Check, f.Detail = FoundOrphan, "the day has no sealed balance"
+	case len(raws) == 0: // an orphan, below
 	case v.opts.TransformVersion != 0 && digest != DayDigest(v.opts.TransformVersion, raws):
 		f.Check, f.Detail = FoundStale, fmt.Sprintf("it was derived from other answers than the %d that are sealed, or by another version", len(raws))
 	}
@@ -571,7 +590,18 @@ func (v *verifier) balance(ctx context.Context, p schemas.Partition) error {
 		v.add(f)
 	}
 	v.balanceFiles = append(v.balanceFiles, path)
+	v.balanceDays = append(v.balanceDays, p)
+	if orphan, err := v.lake.orphanedBalance(p, raws); err != nil && !errors.As(err, new(*DamagedError)) {
+		return err
+	} else if orphan != nil {
+		v.orphan(*orphan)
+	}
 	return nil
+}
+
+// orphan tells what is kept though it can't be derived again.
+func (v *verifier) orphan(o Orphan) {
+	v.add(Finding{Check: FoundOrphan, Path: o.Path, Account: o.Account, Date: o.Date.String(), Detail: o.Why, Hint: o.Hint()})
 }
 
 // gaps looks for time between an account's first and last window that no window covers.
@@ -589,36 +619,42 @@ func (v *verifier) gaps(account string, windows []schemas.Window) {
 	}
 }
 
-// maxDuplicates is how many duplicate ids of an account are listed.
+// maxDuplicates is how many records of an account that stand twice are listed.
 const maxDuplicates = 20
 
-func (v *verifier) duplicates(ctx context.Context, account string, files []string) error {
+// duplicates looks for records that stand twice: days aside, for a file in the place of another has its records, too.
+func (v *verifier) duplicates(ctx context.Context, account string, files []dayFiles) error {
 	if len(files) == 0 {
 		return nil
 	}
-	quoted := make([]string, len(files))
+	all := make([]string, len(files))
 	for i, f := range files {
-		quoted[i] = schemas.SQLString(f)
+		quoted := make([]string, len(f.files))
+		for k, name := range f.files {
+			quoted[k] = schemas.SQLString(name)
+		}
+		all[i] = fmt.Sprintf("SELECT usage_date, request_time, id, ordinal FROM (SELECT %s FROM read_parquet([%s], hive_partitioning = false))",
+			schemas.SQLUsageColumns(f.schema), strings.Join(quoted, ", "))
 	}
 	rows, err := v.d.conn.QueryContext(ctx, fmt.Sprintf(`
-		SELECT id, n, days, count(*) OVER () FROM (
-			SELECT id, count(*) AS n, string_agg(DISTINCT usage_date::VARCHAR, ', ' ORDER BY usage_date::VARCHAR) AS days
-			FROM read_parquet([%[1]s], hive_partitioning = false)
-			WHERE id IN (SELECT id FROM read_parquet([%[1]s], hive_partitioning = false) GROUP BY id HAVING count(*) > 1)
-			GROUP BY id
-		) ORDER BY id LIMIT %[2]d`, strings.Join(quoted, ", "), maxDuplicates))
+		SELECT id, ordinal, n, days, count(*) OVER () FROM (
+			SELECT request_time, id, ordinal, count(*) AS n, string_agg(DISTINCT usage_date::VARCHAR, ', ' ORDER BY usage_date::VARCHAR) AS days
+			FROM (%[1]s)
+			WHERE (request_time, id, ordinal) IN (SELECT (request_time, id, ordinal) FROM (%[1]s) GROUP BY request_time, id, ordinal HAVING count(*) > 1)
+			GROUP BY request_time, id, ordinal
+		) ORDER BY request_time, id, ordinal LIMIT %[2]d`, strings.Join(all, " UNION ALL "), maxDuplicates))
 	if err != nil {
-		return fmt.Errorf("look for duplicate ids of %s: %w", account, err)
+		return fmt.Errorf("look for records of %s that stand twice: %w", account, err)
 	}
 	defer rows.Close()
 	for rows.Next() {
 		var id, days string
-		var n, all int64
-		if err := rows.Scan(&id, &n, &days, &all); err != nil {
+		var ordinal, n, all int64
+		if err := rows.Scan(&id, &ordinal, &n, &days, &all); err != nil {
 			return err
 		}
 		v.add(Finding{Check: FoundDuplicate, Account: account, Date: days[:len(time.DateOnly)],
-			Detail: fmt.Sprintf("the id %q stands %d times, on %s (%d such ids in the account)", id, n, days, all), Hint: hintRebuild})
+			Detail: fmt.Sprintf("the record of id %q and ordinal %d stands %d times, on %s (%d such records in the account)", id, ordinal, n, days, all), Hint: hintRebuild})
 	}
 	return rows.Err()
 }
@@ -775,7 +811,12 @@ func (v *verifier) checkDatabase(ctx context.Context, path string, found func(ch
 			found(FoundBehind, p, "it lacks the day")
 			continue
 		case !inLake:
-			found(FoundBehind, p, "it has the day, and the lake has no readable file of it")
+			raws, err := v.lake.Windows(p)
+			if err != nil || len(raws) > 0 {
+				found(FoundBehind, p, "it has the day, and the lake has no readable file of it")
+			} else if _, err := v.lake.fs.Stat(v.lake.usagePath(p)); errors.Is(err, fs.ErrNotExist) {
+				v.orphan(Orphan{Partition: p, What: OrphanPublished, Path: path, Why: fmt.Sprintf("neither its day file nor its raw files are there; usage.duckdb has %d rows of it", h.rows)})
+			}
 			continue
 		case h.digest != day.footer.Digest:
 			found(FoundBehind, p, "it has the day as it was before")
@@ -878,9 +919,26 @@ func (v *verifier) checkBalance(ctx context.Context, found func(check string, p 
 		sum.Add(sum, h)
 		n += rows
 	}
+	held, err := v.d.balanceDays(ctx)
+	if err != nil {
+		return err
+	}
+	own := "true"
+	for _, p := range held {
+		if slices.Contains(v.balanceDays, p) {
+			continue
+		}
+		if raws, err := v.lake.Balances(p); err != nil {
+			return err
+		} else if len(raws) > 0 {
+			continue
+		}
+		v.orphan(Orphan{Partition: p, What: OrphanPublished, Path: v.lake.Database(), Why: "neither its balance file nor its raw files are there; usage.duckdb has balances of it"})
+		own += fmt.Sprintf(" AND (account, observed_at::DATE) <> (%s, DATE '%s')", schemas.SQLString(p.Account), p.Date)
+	}
 	var rows int64
 	var hash string
-	err := v.d.conn.QueryRowContext(ctx, "SELECT count(*), coalesce(sum(hash("+schemas.SQLColumns(schemas.BalanceColumns())+")), 0)::VARCHAR FROM balance").Scan(&rows, &hash)
+	err = v.d.conn.QueryRowContext(ctx, "SELECT count(*), coalesce(sum(hash("+schemas.SQLColumns(schemas.BalanceColumns())+")), 0)::VARCHAR FROM balance WHERE "+own).Scan(&rows, &hash)
 	if err != nil {
 		return err
 	}

@@ -55,6 +55,12 @@ func (w *dayWriter) derived(p schemas.Partition, query string, quarantined int, 
 	w.digest = DayDigest(1, raws)
 	w.dayFrom(p, query, w.digest, func(f *schemas.DayFooter) {
 		f.Quarantined = int64(quarantined)
+		f.Windows = nil
+		for _, r := range raws {
+			announced := f.Rows
+			f.Windows = append(f.Windows, schemas.DayWindow{Seq: r.Seq, Start: r.Window.Start, End: r.Window.End, Announced: &announced, Records: f.Rows, Pages: 3, Requests: 4,
+				Proof: schemas.ProofTotal, FetchedAt: p.Date.End(), RunID: "run-1", Owns: true})
+		}
 		if change != nil {
 			change(f)
 		}
@@ -134,7 +140,7 @@ func TestVerifyFindsEachKindOfDamage(t *testing.T) {
 			raws, err := w.lake.Windows(days[1])
 			must(t, err)
 			must(t, os.Remove(filepath.Join(w.lake.partition(rawDir, days[1]), raws[0].Name)))
-		}, []string{FoundStale, FoundGap, FoundGap}},
+		}, []string{FoundOrphan, FoundGap, FoundGap}},
 		{"a day without windows", func(t *testing.T, w *dayWriter, days []schemas.Partition) {
 			must(t, os.RemoveAll(w.lake.partition(rawDir, days[0])))
 		}, []string{FoundOrphan}},

@@ -47,6 +47,8 @@ type RunAccount struct {
 	// From is where the range began, of an export that was not told where: what it could not fetch at its start is
 	// thereby known to the next one.
 	From time.Time `json:"from,omitzero"`
+	// Horizon is where the Portal's records begin: it refused to answer for what lies before. Zero if it didn't.
+	Horizon time.Time `json:"horizon,omitzero"`
 	// Refetched says that the days of the lookback were fetched anew, whatever their counts.
 	Refetched bool `json:"refetched,omitempty"`
 	RunCounts

@@ -49,6 +49,16 @@ func SQLSchema() string {
 // (account, usage_date). It is several statements.
 func SQLRollups() string { return sqlRollups }
 
+// SQLUsageColumns lists the columns of usage as they are read from a day file of a SchemaVersion: a column that the file
+// doesn't have yet has the value it stands for.
+func SQLUsageColumns(schema int) string {
+	names := SQLColumns(UsageColumns())
+	if schema < SchemaOrdinal {
+		names = strings.Replace(names, `"ordinal"`, `1::BIGINT AS "ordinal"`, 1)
+	}
+	return names
+}
+
 // SQLString quotes s as a string of SQL.
 func SQLString(s string) string { return "'" + strings.ReplaceAll(s, "'", "''") + "'" }
 

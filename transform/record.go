@@ -1,7 +1,6 @@
 package transform
 
 import (
-	"bytes"
 	"time"
 
 	"github.com/usagelake/usagelake/schemas"
@@ -134,8 +133,12 @@ type record struct {
 	nItems uint32
 	names  uint32 // first in stage.unknown: fields that no column holds
 	nNames uint32
-	kind   uint8
-	badExt bool // ext could not be read
+	// ordinal is how many rows of the same time and id stand before it.
+	ordinal uint32
+	kind    uint8
+	badExt  bool // ext could not be read
+	shared  bool // another row of the window has its id
+	alike   bool // another row of its time and id has the same columns, extra aside
 	// rounded: digits past the twelfth decimal of an amount were lost (prices and ext aside).
 	rounded bool
 	raw     text // the JSON as it came
@@ -301,30 +304,4 @@ func (r *record) totalFits() bool {
 		return true
 	}
 	return add3Fits(a, b, c)
-}
-
-// compareIDs orders ids: digit-only ones first, by value (shorter first, then by their digits), then all others by
-// their bytes.
-func compareIDs(a, b []byte) int {
-	da, db := digitsOnly(a), digitsOnly(b)
-	switch {
-	case da && db:
-		if len(a) != len(b) {
-			return len(a) - len(b)
-		}
-	case da:
-		return -1
-	case db:
-		return 1
-	}
-	return bytes.Compare(a, b)
-}
-
-func digitsOnly(b []byte) bool {
-	for _, c := range b {
-		if c < '0' || c > '9' {
-			return false
-		}
-	}
-	return len(b) > 0
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"reflect"
 	"regexp"
 	"strings"
 	"testing"
@@ -121,7 +122,7 @@ func TestTheConfigThatInitWritesIsTheDefault(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if written.Export != byDefault.Export || len(written.Accounts) != 1 || written.Accounts[0] != byDefault.Accounts[0] {
+	if !reflect.DeepEqual(written.Export, byDefault.Export) || len(written.Accounts) != 1 || written.Accounts[0] != byDefault.Accounts[0] {
 		t.Errorf("init writes %+v, the default is %+v", written, byDefault)
 	}
 }

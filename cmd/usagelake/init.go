@@ -5,11 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 
 	"github.com/spf13/cobra"
 
 	"github.com/usagelake/usagelake/jobs"
+	"github.com/usagelake/usagelake/load"
 )
 
 // template is the commented config that init writes.
@@ -28,16 +28,12 @@ func (a *app) initCommand() *cobra.Command {
 			if path == "" {
 				path = jobs.DefaultConfigFile
 			}
-			f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+			err := load.Out{New: true}.Bytes(path, template)
 			if errors.Is(err, fs.ErrExist) {
 				return jobs.Usage("usagelake doctor   (checks it)", "%s is there already, and init never overwrites", path)
 			}
 			if err != nil {
 				return fmt.Errorf("init: %w", err)
-			}
-			_, err = f.Write(template)
-			if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
-				return errors.Join(fmt.Errorf("init: write %s: %w", path, err), os.Remove(path))
 			}
 			if a.json() {
 				return a.printJSON(map[string]string{"config": path})

@@ -2,11 +2,8 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
-	"os"
-	"path/filepath"
 	"strings"
 
 	"github.com/jedib0t/go-pretty/v6/table"
@@ -119,31 +116,23 @@ func (a *app) query(ctx context.Context, lake *load.Lake, sql, format, out strin
 		return 0, err
 	}
 	defer rows.Close()
-	w := io.Writer(&answerWriter{app: a})
-	if out != "" && out != "-" {
-		// Beside the target, so that a failure midway leaves no file, and none in place of an older one.
-		f, err := os.CreateTemp(filepath.Dir(out), ".usagelake-*")
-		if err != nil {
-			return 0, fmt.Errorf("write %s: %w", out, err)
+	write := func(w io.Writer) error {
+		switch format {
+		case "csv":
+			n, err = rows.WriteCSV(ctx, w, raw)
+		case "json":
+			n, err = rows.WriteJSON(ctx, w)
+		default:
+			n, err = a.writeTable(ctx, w, rows, most)
 		}
-		defer func() {
-			if err = errors.Join(err, f.Close()); err == nil {
-				err = os.Rename(f.Name(), out)
-			}
-			if err != nil {
-				_ = os.Remove(f.Name())
-			}
-		}()
-		w = f
+		return err
 	}
-	switch format {
-	case "csv":
-		return rows.WriteCSV(ctx, w, raw)
-	case "json":
-		return rows.WriteJSON(ctx, w)
-	default:
-		return a.writeTable(ctx, w, rows, most)
+	if out == "" || out == "-" {
+		err = write(&answerWriter{app: a})
+	} else {
+		err = load.WriteOut(out, lake.Out(), write)
 	}
+	return n, err
 }
 
 // answerWriter is stdout: once anything stands there, no other document may follow.

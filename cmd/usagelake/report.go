@@ -1,9 +1,9 @@
 package main
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"slices"
 	"strings"
@@ -111,7 +111,7 @@ it. --from and --to (excluded) are UTC days of usage.`,
 			if out == "" && (format == "xlsx" || format == "html" || format == "parquet") {
 				out = opts.Name + "-" + doc.Period + "." + format
 			}
-			return a.writeReport(doc, format, out)
+			return a.writeReport(lake, doc, format, out)
 		},
 	}
 	f := c.Flags()
@@ -141,25 +141,30 @@ func (a *app) month(s string) (schemas.Date, error) {
 }
 
 // writeReport writes a report to a file, or to stdout. A file is there whole or not at all.
-func (a *app) writeReport(doc *report.Document, format, out string) error {
+func (a *app) writeReport(lake *load.Lake, doc *report.Document, format, out string) error {
 	if out == "" || out == "-" {
 		if f, ok := a.Stdout.(*os.File); ok && (format == "xlsx" || format == "parquet") && term.IsTerminal(int(f.Fd())) {
 			return jobs.Usage("", "%s is not for a terminal: name a file with --out", format)
 		}
 		return doc.Render(&answerWriter{app: a}, format)
 	}
-	var b bytes.Buffer
-	if err := doc.Render(&b, format); err != nil {
-		return err
-	}
-	if err := jobs.WriteWhole(out, b.Bytes()); err != nil {
+	size := counter{}
+	if err := load.WriteOut(out, lake.Out(), func(w io.Writer) error { return doc.Render(io.MultiWriter(w, &size), format) }); err != nil {
 		return err
 	}
 	if a.json() {
-		return a.printJSON(map[string]any{"report": doc.Name, "format": format, "out": out, "bytes": b.Len()})
+		return a.printJSON(map[string]any{"report": doc.Name, "format": format, "out": out, "bytes": size.n})
 	}
 	if !a.quiet {
 		fmt.Fprintf(a.Stderr, "%s is written.\n", out)
 	}
 	return nil
+}
+
+// counter counts the bytes that are written to it.
+type counter struct{ n int64 }
+
+func (c *counter) Write(b []byte) (int, error) {
+	c.n += int64(len(b))
+	return len(b), nil
 }

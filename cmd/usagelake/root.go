@@ -97,6 +97,7 @@ func exitCode(err error) int {
 		stopped *signalError
 		refused *jobs.RefusedError
 		partial *jobs.PartialError
+		orphans *jobs.OrphanError
 		held    *load.HeldError
 		done    errFailed
 	)
@@ -114,7 +115,7 @@ func exitCode(err error) int {
 		return exitUsage
 	case errors.As(err, &refused), errors.Is(err, extract.ErrRefused):
 		return exitRefused
-	case errors.As(err, &partial):
+	case errors.As(err, &partial), errors.As(err, &orphans):
 		return exitPartial
 	case errors.As(err, &held), errors.Is(err, load.ErrStateHeld):
 		return exitHeld

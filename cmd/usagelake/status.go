@@ -59,6 +59,7 @@ func (a *app) printStatus(st *jobs.Status, days int) {
 		fmt.Fprintf(w, "\naccount %s\n", acc.Account)
 		if acc.From.IsZero() {
 			fmt.Fprintln(w, "  nothing is covered yet")
+			a.printOrphans(acc.Orphans)
 			continue
 		}
 		fmt.Fprintf(w, "  covered      %s to %s UTC, %s behind\n", stamp(acc.From), stamp(acc.To), acc.Behind)
@@ -69,6 +70,7 @@ func (a *app) printStatus(st *jobs.Status, days int) {
 		if acc.Pruned > 0 {
 			fmt.Fprintf(w, "  pruned       %d days: retention deleted their raw files, the day files are their source\n", acc.Pruned)
 		}
+		a.printOrphans(acc.Orphans)
 		if len(acc.Gaps) == 0 {
 			fmt.Fprintln(w, "  gaps         none")
 		}
@@ -97,6 +99,21 @@ func (a *app) printStatus(st *jobs.Status, days int) {
 	fmt.Fprintln(w, t.Render())
 }
 
+// printOrphans lists the days that can't be derived again.
+func (a *app) printOrphans(orphans []jobs.Orphan) {
+	const most = 5
+	for i, o := range orphans {
+		if i == most {
+			fmt.Fprintf(a.Stdout, "  KEPT         … and %d more: usagelake verify lists them\n", len(orphans)-most)
+			break
+		}
+		fmt.Fprintf(a.Stdout, "  KEPT         %s (%s): %s\n", o.Date, o.What, printable(o.Detail))
+	}
+	if len(orphans) > 0 {
+		fmt.Fprintf(a.Stdout, "               %s\n", orphans[0].Hint)
+	}
+}
+
 // printDays draws a bar a day: its length is the day's records, and a day that isn't covered whole stands out.
 func (a *app) printDays(days []jobs.Day, most int) {
 	if most > 0 && len(days) > most {
@@ -117,6 +134,9 @@ func (a *app) printDays(days []jobs.Day, most int) {
 			mark, note = "!", "  GAP: nothing covered"
 		case d.Covered < 1:
 			mark, note = "~", fmt.Sprintf("  %.0f %% covered", 100*d.Covered)
+		}
+		if d.Orphan {
+			note += "  kept: raw files are gone"
 		}
 		if d.Stale {
 			note += "  stale"

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -16,6 +17,7 @@ import (
 
 func (a *app) verifyCommand() *cobra.Command {
 	var repair bool
+	var opts jobs.RepairOptions
 	c := &cobra.Command{
 		Use:   "verify",
 		Short: "Check a lake: digests, gaps, duplicates, totals",
@@ -25,9 +27,15 @@ files, row by row. It takes no lock, repairs nothing, and ends with 1 if it find
 
 With --repair it makes anew what can be derived from the raw archive, moves raw files that can't be read to damaged/,
 says which windows must be fetched anew (the next export does, and asks for nothing else), and ends with 1 if anything
-is left.`,
+is left.
+
+A day whose raw files are gone can't be derived: its files stay as they are, and every run says so and ends with 4, until
+the raw files are back or the day is fetched anew. --drop-orphans gives such days up, by name, and closed months whose
+statements are gone. A raw archive that is empty beside days is refused by every run, for its volume may not be mounted:
+--raw-lost says that it is lost for good.`,
 		Example: `  usagelake verify
   usagelake verify --repair
+  usagelake verify --repair --drop-orphans acme/2026-11-20,acme/2026-11-21
   usagelake verify --output json | jq '.findings[]'`,
 		RunE: func(c *cobra.Command, _ []string) error {
 			if a.overrides.Account != "" {
@@ -41,18 +49,21 @@ is left.`,
 			if err != nil {
 				return jobs.NoLake(err)
 			}
-			phase, done := a.phases()
-			opts := load.VerifyOptions{TransformVersion: transform.Version}
-			if phase != nil {
-				opts.Progress = func(what string, done, total int) { phase(fmt.Sprintf("verify %d of %d: %s", done, total, what)) }
+			if !repair && (len(opts.Drop) > 0 || opts.RawLost) {
+				return jobs.Usage("usagelake verify --help", "--drop-orphans and --raw-lost go with --repair")
 			}
-			report, err := lake.Verify(c.Context(), opts)
+			phase, done := a.phases()
+			look := load.VerifyOptions{TransformVersion: transform.Version}
+			if phase != nil {
+				look.Progress = func(what string, done, total int) { phase(fmt.Sprintf("verify %d of %d: %s", done, total, what)) }
+			}
+			report, err := lake.Verify(c.Context(), look)
 			done()
 			if err != nil {
 				return err
 			}
-			if repair && len(report.Findings) > 0 {
-				return a.repair(c.Context(), cfg, report)
+			if repair && (len(report.Findings) > 0 || len(opts.Drop) > 0) {
+				return a.repair(c.Context(), cfg, report, opts)
 			}
 			if a.json() {
 				err = a.printJSON(report)
@@ -66,16 +77,20 @@ is left.`,
 		},
 	}
 	c.Flags().BoolVar(&repair, "repair", false, "make anew what can be derived, and say what must be fetched")
+	c.Flags().StringSliceVar(&opts.Drop, "drop-orphans", nil, "give up `days` whose raw files are gone, as acme/2026-11-20, or closed months, as 2026-10")
+	c.Flags().BoolVar(&opts.RawLost, "raw-lost", false, "the raw archive is empty because it is lost, and not because it isn't mounted")
 	return c
 }
 
-func (a *app) repair(ctx context.Context, cfg *jobs.Config, before load.VerifyReport) error {
+func (a *app) repair(ctx context.Context, cfg *jobs.Config, before load.VerifyReport, opts jobs.RepairOptions) error {
 	phase, done := a.phases()
-	_, repaired, after, err := jobs.Repair(ctx, cfg, a.env(), before, phase)
+	opts.Phase = phase
+	_, repaired, after, err := jobs.Repair(ctx, cfg, a.env(), before, opts)
 	done()
-	if err != nil {
+	if err != nil && !errors.As(err, new(*jobs.OrphanError)) { // what verify finds says it, too
 		return err
 	}
+	err = nil
 	if a.json() {
 		err = a.printJSON(map[string]any{"before": before, "repair": repaired, "after": after})
 	} else {
@@ -91,6 +106,12 @@ func (a *app) repair(ctx context.Context, cfg *jobs.Config, before load.VerifyRe
 		}
 		for _, d := range repaired.Derived {
 			fmt.Fprintf(w, "derived     %s\n", d)
+		}
+		for _, d := range repaired.Kept {
+			fmt.Fprintf(w, "kept        %s, as it is: raw files that it was made from are gone\n", d)
+		}
+		for _, d := range repaired.Dropped {
+			fmt.Fprintf(w, "dropped     %s, as you said\n", d)
 		}
 		if repaired.Database {
 			fmt.Fprintln(w, "published   usage.duckdb, anew")

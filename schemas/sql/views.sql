@@ -8,7 +8,7 @@
 CREATE VIEW usage_line_items AS
 WITH priced AS NOT MATERIALIZED (
     SELECT
-        account, usage_date, request_time, id, token_id, user_id, custom_user_id, model, model_type, record_kind, currency,
+        account, usage_date, request_time, id, ordinal, token_id, user_id, custom_user_id, model, model_type, record_kind, currency,
         input_tokens, output_tokens, cached_tokens, total_tokens, input_price, output_price, cached_price,
         discount_amount, amount, ext_items,
         CASE WHEN input_price::DECIMAL(18,6) = input_price
@@ -53,7 +53,7 @@ WITH priced AS NOT MATERIALIZED (
     ) WHERE rest <> 0
 )
 SELECT
-    account, usage_date, request_time, id, token_id, user_id, custom_user_id, model, model_type, record_kind,
+    account, usage_date, request_time, id, ordinal, token_id, user_id, custom_user_id, model, model_type, record_kind,
     line, category, item, unit, quantity, price, price_per,
     CASE WHEN amount IS NULL THEN NULL ELSE line_amount END AS amount,
     currency
@@ -63,6 +63,7 @@ COMMENT ON COLUMN usage_line_items.account IS 'Name of the account in the config
 COMMENT ON COLUMN usage_line_items.usage_date IS 'UTC day of request_time.';
 COMMENT ON COLUMN usage_line_items.request_time IS 'When the request was made, UTC.';
 COMMENT ON COLUMN usage_line_items.id IS 'Id of the record in usage.';
+COMMENT ON COLUMN usage_line_items.ordinal IS 'Ordinal of the record in usage: account, request_time, id and ordinal name a record.';
 COMMENT ON COLUMN usage_line_items.token_id IS 'API token the request was made with.';
 COMMENT ON COLUMN usage_line_items.user_id IS 'Member of the organisation the token belongs to.';
 COMMENT ON COLUMN usage_line_items.custom_user_id IS 'What the calling application sent as its own user: free text, not to be trusted.';

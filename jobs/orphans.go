@@ -1,0 +1,83 @@
+package jobs
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/usagelake/usagelake/load"
+	"github.com/usagelake/usagelake/schemas"
+)
+
+// OrphanError says that a run did what it was to do, and that the lake keeps what can't be derived again (load.Orphan). Until
+// that is mended or given up, every run is done in part.
+type OrphanError struct {
+	Orphans []load.Orphan // one at least
+}
+
+func (e *OrphanError) Error() string {
+	first := e.Orphans[0]
+	return fmt.Sprintf("%s can't be derived again, for raw files are gone; what was derived is kept as it is. The first: %s\nhint: %s\nhint: usagelake verify lists all of them",
+		plural(len(daysOf(e.Orphans)), "day"), first, first.Hint())
+}
+
+// daysOf are the days that orphans are of, each once, in order.
+func daysOf(orphans []load.Orphan) []schemas.Partition {
+	var out []schemas.Partition
+	for _, o := range orphans {
+		out = append(out, o.Partition)
+	}
+	slices.SortFunc(out, schemas.Partition.Compare)
+	return slices.Compact(out)
+}
+
+// mostOrphans is how many orphans a run logs.
+const mostOrphans = 10
+
+// keepOrphans notes what a publish found, in the run as it is published, too.
+func (r *Result) keepOrphans(current *schemas.Run, found []load.Orphan, env Env) {
+	r.Orphans = found
+	if len(found) == 0 {
+		return
+	}
+	if current.Status == schemas.StatusDone {
+		current.Status, current.Error = schemas.StatusPartial, strings.Split((&OrphanError{Orphans: found}).Error(), "\n")[0]
+	}
+	for i, o := range found {
+		if i == mostOrphans {
+			env.Logger.Error("and more days that can't be derived again", "more", len(found)-i)
+			break
+		}
+		env.Logger.Error("it can't be derived again and is kept as it is", "day", o.Partition.String(), "what", o.What, "why", o.Why)
+	}
+}
+
+// drops are what somebody said is to be given up, by name: days, and closed months whose statements are gone.
+type drops struct {
+	days   []schemas.Partition
+	months []schemas.Date
+}
+
+// parseDrops reads names such as "acme/2026-11-20" and "2026-10".
+func parseDrops(names []string) (drops, error) {
+	var d drops
+	for _, name := range names {
+		if account, date, ok := strings.Cut(name, "/"); ok {
+			day, err := schemas.ParseDate(date)
+			if err == nil {
+				err = schemas.ValidateAccount(account)
+			}
+			if err != nil {
+				return d, Usage("", "--drop-orphans %q: %w", name, err)
+			}
+			d.days = append(d.days, schemas.Partition{Account: account, Date: day})
+			continue
+		}
+		month, err := schemas.ParseMonth(name)
+		if err != nil {
+			return d, Usage("", "--drop-orphans %q names neither a day, as acme/2026-11-20 does, nor a closed month, as 2026-10", name)
+		}
+		d.months = append(d.months, month)
+	}
+	return d, nil
+}

@@ -1,0 +1,101 @@
+package load
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+)
+
+// A scratch is a directory for what DuckDB spills while the lake is read: of mode 0700, under a name that nobody can foresee,
+// in the lake's temp directory, or where the lake can't be written, in the system's. A file in it is locked as long as its process
+// lives, so that whoever comes later can tell one that is left from one that is used, and removes it.
+//
+//	LAKE/.tmp/usagelake-scratch-123456/lock      held
+//	                                  /spill/    DuckDB's
+const (
+	scratchPrefix = "usagelake-scratch-"
+	scratchLock   = "lock"
+	// scratchAge is how old a scratch without a lock must be to be left over, and not one that is being made.
+	scratchAge = time.Minute
+)
+
+// scratch makes one. done removes it.
+func (l *Lake) scratch() (dir string, done func(), err error) {
+	base := l.path(tempDir)
+	if err := l.checkFolder(tempDir); err == nil {
+		sweepScratch(base)
+		if dir, done, err := makeScratch(base); err == nil {
+			return dir, done, nil
+		}
+	}
+	base = os.TempDir()
+	sweepScratch(base)
+	return makeScratch(base)
+}
+
+func makeScratch(base string) (dir string, done func(), err error) {
+	top, err := os.MkdirTemp(base, scratchPrefix+"*") // of mode 0700
+	if err != nil {
+		return "", nil, err
+	}
+	drop := func() { _ = os.RemoveAll(top) }
+	f, err := os.OpenFile(filepath.Join(top, scratchLock), os.O_RDWR|os.O_CREATE|os.O_EXCL, fileMode)
+	if err == nil {
+		if err = tryLock(f, true); errors.Is(err, ErrNoLocks) {
+			err = nil // nobody can tell whether it is left, and nobody removes it
+		}
+		if err != nil {
+			_ = f.Close()
+		}
+	}
+	dir = filepath.Join(top, "spill")
+	if err == nil {
+		if err = os.Mkdir(dir, dirMode); err != nil {
+			_ = f.Close()
+		}
+	}
+	if err != nil {
+		drop()
+		return "", nil, err
+	}
+	return dir, func() {
+		drop()
+		_ = f.Close()
+	}, nil
+}
+
+// sweepScratch removes the scratches in base that were left. What belongs to another user can't be, and stays.
+func sweepScratch(base string) {
+	entries, err := os.ReadDir(base)
+	if err != nil {
+		return
+	}
+	for _, e := range entries {
+		if name := filepath.Join(base, e.Name()); strings.HasPrefix(e.Name(), scratchPrefix) && e.IsDir() && !usedScratch(name) {
+			_ = os.RemoveAll(name)
+		}
+	}
+}
+
+// usedScratch says whether a process still uses a scratch, or may.
+func usedScratch(top string) bool {
+	info, err := os.Lstat(top)
+	if err != nil || !info.IsDir() {
+		return false
+	}
+	if owner, known := ownerOf(info); known && owner != os.Geteuid() {
+		return true
+	}
+	f, err := openNoLink(filepath.Join(top, scratchLock), os.O_RDWR, 0)
+	if errors.Is(err, fs.ErrNotExist) {
+		return time.Since(info.ModTime()) < scratchAge
+	}
+	if err != nil {
+		return true
+	}
+	defer f.Close()
+	return tryLock(f, true) != nil
+}
