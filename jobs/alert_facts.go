@@ -37,13 +37,44 @@ type seenLake struct {
 	journal load.Stamp
 	lake    string
 	at      time.Time
+	raw     map[string]load.Stamp       // by account
 	windows map[string][]schemas.Window // by account, in order
+	orphans map[string][]load.Orphan    // by account
 	runs    []schemas.Run
 	known   bool // runs and windows are as of journal
 }
 
-// seenFor is how long that holds: somebody may put raw files there by hand.
-const seenFor = 15 * time.Minute
+// seenFor is how long that holds at the most: somebody may put a file into a day, or take one out, by hand.
+const seenFor = time.Hour
+
+// orphansOf is what is kept of an account though it can't be derived again; look was asked for it just now.
+func (g *gatherer) orphansOf(account string) ([]load.Orphan, error) {
+	s := g.seen
+	if s == nil {
+		s = &seenLake{}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if found, ok := s.orphans[account]; ok && s.known {
+		return found, nil
+	}
+	days, err := g.lake.Partitions(account)
+	if err != nil {
+		return nil, err
+	}
+	var found []load.Orphan
+	for _, d := range days {
+		o, err := g.lake.Orphans(d)
+		if err != nil {
+			return nil, err
+		}
+		found = append(found, o...)
+	}
+	if s.orphans != nil {
+		s.orphans[account] = found
+	}
+	return found, nil
+}
 
 // look reads what the lake's files say of runs and windows, or remembers it.
 func (g *gatherer) look(accounts []string) (map[string][]schemas.Window, []schemas.Run, error) {
@@ -63,17 +94,19 @@ func (g *gatherer) look(accounts []string) (map[string][]schemas.Window, []schem
 			return nil, nil, err
 		}
 		s.journal, s.lake, s.at, s.known = stamp, g.lake.Dir(), g.now, !held
-		s.runs, s.windows = runs, map[string][]schemas.Window{}
+		s.runs, s.raw, s.windows, s.orphans = runs, map[string]load.Stamp{}, map[string][]schemas.Window{}, map[string][]load.Orphan{}
 	}
 	for _, a := range accounts {
-		if _, ok := s.windows[a]; ok {
+		stamp := g.lake.RawStamp(a)
+		if _, ok := s.windows[a]; ok && stamp.Same(s.raw[a]) {
 			continue
 		}
 		have, err := sealedOf(g.lake, a)
 		if err != nil {
 			return nil, nil, err
 		}
-		s.windows[a] = have.windows()
+		s.windows[a], s.raw[a] = have.windows(), stamp
+		delete(s.orphans, a)
 	}
 	if s.known && g.lake.Holder() != nil { // it may seal what we have not seen
 		s.known = false
@@ -292,20 +325,15 @@ func (g *gatherer) gaps(r AlertRule, account string, have []schemas.Window) {
 // orphans finds days that can't be derived again, for raw files that they were made from are gone: a gap in the raw archive
 // that its windows alone don't show.
 func (g *gatherer) orphans(r AlertRule, account string) error {
-	days, err := g.lake.Partitions(account)
+	all, err := g.orphansOf(account)
 	if err != nil {
 		return err
 	}
 	var found []load.Orphan
-	for _, d := range days {
-		if r.Within != 0 && !d.Date.End().After(g.since(time.Duration(r.Within))) {
-			continue
+	for _, o := range all {
+		if r.Within == 0 || o.Date.End().After(g.since(time.Duration(r.Within))) {
+			found = append(found, o)
 		}
-		o, err := g.lake.Orphans(d)
-		if err != nil {
-			return err
-		}
-		found = append(found, o...)
 	}
 	if len(found) == 0 {
 		return nil

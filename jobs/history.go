@@ -55,6 +55,7 @@ type remembering struct {
 	uses  map[int]int          // how many reasons there are to remember it
 
 	began    map[string]int // by account: the run whose From is the earliest
+	horizon  map[string]int // the last that the Portal told where its records begin
 	sealed   map[string]int // the first that sealed windows
 	refetch  map[string]int // the last that fetched the lookback anew
 	accepted map[string]int // the last of a job whose requests were answered
@@ -77,7 +78,7 @@ func remember(names []string) load.Keep {
 
 func rememberOf(names []string, runs iter.Seq[schemas.Run]) []schemas.Run {
 	m := &remembering{names: names, runs: map[int]*schemas.Run{}, uses: map[int]int{},
-		began: map[string]int{}, sealed: map[string]int{}, refetch: map[string]int{}, accepted: map[string]int{}, answers: map[[2]string]int{}, tracks: map[string]*track{}}
+		began: map[string]int{}, horizon: map[string]int{}, sealed: map[string]int{}, refetch: map[string]int{}, accepted: map[string]int{}, answers: map[[2]string]int{}, tracks: map[string]*track{}}
 	for r := range runs {
 		m.add(r)
 	}
@@ -133,6 +134,9 @@ func (m *remembering) add(r schemas.Run) {
 	for _, a := range r.Accounts {
 		if j, ok := m.began[a.Account]; !a.From.IsZero() && (!ok || a.From.Before(m.account(j, a.Account).From)) {
 			take(m, m.began, a.Account, i)
+		}
+		if !a.Horizon.IsZero() {
+			take(m, m.horizon, a.Account, i)
 		}
 		if _, ok := m.sealed[a.Account]; !ok && a.Windows > 0 {
 			take(m, m.sealed, a.Account, i)
@@ -242,7 +246,7 @@ func (m *remembering) shortened(i int) schemas.Run {
 	var accounts []schemas.RunAccount
 	for _, a := range r.Accounts {
 		asked := whole
-		for _, at := range []map[string]int{m.began, m.sealed, m.refetch, m.accepted} {
+		for _, at := range []map[string]int{m.began, m.horizon, m.sealed, m.refetch, m.accepted} {
 			j, ok := at[a.Account]
 			asked = asked || ok && j == i
 		}

@@ -214,7 +214,13 @@ func TestAnIdleCheckReadsNothingOfTheLake(t *testing.T) {
 	if read := check(); read != "" {
 		t.Errorf("the next reads %s", read)
 	}
-	w.pass(time.Hour) // somebody may have put files there
+	if err := os.RemoveAll(filepath.Join(w.cfg.Lake, "raw", "account=acme", "date=2026-11-16")); err != nil {
+		t.Fatal(err)
+	}
+	if read := check(); !strings.Contains(read, "raw") {
+		t.Errorf("when a day was taken away a check reads %s", read)
+	}
+	w.pass(2 * time.Hour) // somebody may have put files there
 	if read := check(); !strings.Contains(read, "raw") {
 		t.Errorf("an hour later a check reads %s", read)
 	}

@@ -22,8 +22,8 @@ func answersOf(t *testing.T, cfg *Config, runs []schemas.Run, now time.Time) str
 		say("first run %s", runs[0].StartedAt)
 	}
 	for account, p := range pasts(runs) {
-		if !p.began.IsZero() || !p.lastRefetch.IsZero() {
-			say("past of %s: %s %s", account, p.began, p.lastRefetch)
+		if p != (past{}) {
+			say("past of %s: %+v", account, p)
 		}
 	}
 	for _, c := range cfg.Schedule.Jobs {
@@ -157,6 +157,9 @@ func randomRuns(rnd *rand.Rand, cfg *Config, n int) ([]schemas.Run, time.Time) {
 			a.Refetched = rnd.IntN(4) == 0
 			if rnd.IntN(3) == 0 {
 				a.From = at.AddDate(0, 0, -rnd.IntN(40))
+			}
+			if rnd.IntN(9) == 0 {
+				a.Horizon = at.AddDate(0, 0, -90)
 			}
 			r.Accounts = append(r.Accounts, a)
 		}

@@ -629,7 +629,7 @@ func pruneProperty(t *testing.T, rt *rapid.T) {
 		}
 	}
 	derived := func() {
-		if _, err := derive(context.Background(), lake, "acme", "", w.env.Logger, nil); err != nil {
+		if _, err := derive(context.Background(), lake, "acme", w.env.Logger, nil); err != nil {
 			rt.Fatal(err)
 		}
 	}

@@ -374,8 +374,13 @@ func (l *Lake) warnBad(bad []lineAt) {
 type Stamp struct{ info fs.FileInfo }
 
 // JournalStamp looks at the live journal, and reads nothing of it.
-func (l *Lake) JournalStamp() Stamp {
-	info, err := l.fs.Stat(l.journalPath())
+func (l *Lake) JournalStamp() Stamp { return l.stamp(l.journalPath()) }
+
+// RawStamp looks at an account's directory in the raw archive: whether days were added or taken away.
+func (l *Lake) RawStamp(account string) Stamp { return l.stamp(l.path(rawDir, "account="+account)) }
+
+func (l *Lake) stamp(path string) Stamp {
+	info, err := l.fs.Stat(path)
 	if err != nil {
 		return Stamp{}
 	}
