@@ -419,6 +419,7 @@ type exporter struct {
 	fetcher *extract.Fetcher
 	refused error
 	checked int  // days of the lookback that the API answered for
+	doubts  int  // windows that lacked much of what is held
 	stopped bool // by a signal, or by another account's failed disk
 	out     schemas.RunAccount
 	took    time.Duration
@@ -541,6 +542,7 @@ func (x *exporter) export(ctx context.Context) error {
 	x.out.Failed = append(x.out.Failed, out.Failed...)
 	x.out.Refetched = x.plan.Refetch
 	x.out.Horizon = out.Horizon
+	x.doubts = len(out.Doubts)
 	return cmp.Or(err, x.doubt(out.Doubts))
 }
 
@@ -670,7 +672,7 @@ func (x *exporter) conclude() {
 		x.out.Status = schemas.StatusStopped
 	case x.out.Error != "":
 		x.out.Status = schemas.StatusFailed
-	case len(x.out.Failed) > 0 && x.out.Windows == 0 && (len(x.plan.Missing) > 0 || x.checked == 0):
+	case len(x.out.Failed) > 0 && x.out.Windows == 0 && x.doubts == 0 && (len(x.plan.Missing) > 0 || x.checked == 0):
 		x.out.Status = schemas.StatusFailed
 	case len(x.out.Failed) > 0, x.mostlyQuarantined():
 		x.out.Status = schemas.StatusPartial
