@@ -29,7 +29,7 @@ func environment(now func() time.Time, key string, t http.RoundTripper) jobs.Env
 // config is a set-up of one account without a limit.
 func config(lake, base string) *jobs.Config {
 	c := &jobs.Config{Lake: lake,
-		Export:   jobs.ExportConfig{Settle: jobs.Duration(jobs.DefaultSettle), Lookback: jobs.Duration(jobs.DefaultLookback), RefetchEvery: jobs.Duration(jobs.DefaultRefetchEvery)},
+		Export:   jobs.DefaultExport(),
 		Accounts: []jobs.Account{{Name: account, BaseURL: base, KeyEnv: "KEY", Rate: 1000}}}
 	if rules := filepath.Join(lake+".finance", "allocation.yaml"); fileExists(rules) {
 		c.Allocation.Rules = rules

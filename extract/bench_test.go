@@ -19,9 +19,9 @@ func benchFetch(tb testing.TB, p *portal.Portal, sink Sink) {
 	}
 	defer c.Close()
 	f := NewFetcher(FetchOptions{Client: c, RunID: "r", Version: "test"})
-	failed, err := f.Fetch(tb.Context(), []schemas.Window{{Account: "acme", Start: day(3), End: day(4)}}, sink)
-	if err != nil || len(failed) > 0 {
-		tb.Fatal(err, failed)
+	out, err := f.Fetch(tb.Context(), []schemas.Window{{Account: "acme", Start: day(3), End: day(4)}}, sink)
+	if err != nil || len(out.Failed) > 0 {
+		tb.Fatal(err, out)
 	}
 }
 
@@ -75,7 +75,7 @@ func BenchmarkReadListing(b *testing.B) {
 			if err != nil {
 				b.Fatal(err)
 			}
-			records += len(l.keys)
+			records += len(l.entries)
 		}
 	}
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(records), "ns/record")

@@ -14,6 +14,8 @@ import (
 	"net/http/httptrace"
 	"net/netip"
 	"net/url"
+	"path"
+	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -83,8 +85,17 @@ func parseBaseURL(raw string) (*url.URL, error) {
 		return nil, fmt.Errorf("base URL %q is not http(s)", raw)
 	}
 	u.Path = strings.TrimRight(u.Path, "/")
+	switch {
+	case u.Path == "" && !isLoopback(u.Hostname()): // what is tried out on one's own machine may stand where it likes
+		return nil, fmt.Errorf("base URL %q is only a host: the Manager API is below it, as in %s/api/v1/portal/management", raw, strings.TrimRight(raw, "/"))
+	case lastOf(u.Path, "usage"), lastOf(u.Path, "balance"):
+		return nil, fmt.Errorf("base URL %q names an endpoint: leave /%s away", raw, path.Base(u.Path))
+	}
 	return u, nil
 }
+
+// lastOf says that a path ends in a part of that name.
+func lastOf(p, name string) bool { return strings.EqualFold(path.Base(p), name) }
 
 func isLoopback(host string) bool {
 	if host == "localhost" {
@@ -97,6 +108,7 @@ func isLoopback(host string) bool {
 // Client asks the Manager API with one key. It is safe for concurrent use.
 type Client struct {
 	opts  Options
+	keys  schemas.Secrets
 	base  *url.URL
 	http  *http.Client
 	pacer *Pacer
@@ -140,7 +152,7 @@ func NewClient(opts Options) (*Client, error) {
 		log = slog.New(slog.DiscardHandler)
 	}
 	c := &Client{
-		opts: opts, base: base, pacer: opts.Pacer, log: log,
+		opts: opts, keys: schemas.NewSecrets(opts.Key), base: base, pacer: opts.Pacer, log: log,
 		http: &http.Client{
 			Transport:     opts.Transport,
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
@@ -253,7 +265,7 @@ func (c *Client) get(ctx context.Context, q question) (answer, error) {
 func (c *Client) once(ctx context.Context, b *budget, q question) (a answer, err error) {
 	fail := func(kind error, status int, message string, cause error) *APIError {
 		return &APIError{Account: c.opts.Account, Op: q.op, Status: status, Kind: kind, Cause: cause,
-			Message: redact(message, c.opts.Key), Attempts: 1}
+			Message: redact(message, c.keys), Attempts: 1}
 	}
 	if !c.answered.Load() {
 		// A host that drops packets holds up each connection for long, and with it the requests that wait for their
@@ -291,6 +303,7 @@ func (c *Client) once(ctx context.Context, b *budget, q question) (a answer, err
 	}
 	req.Header.Set("Authorization", "Bearer "+c.opts.Key)
 	req.Header.Set("Accept", "application/json")
+	req.Header.Set("Cache-Control", "no-cache") // of what was asked before, a cache in between would know an answer
 	if c.opts.UserAgent != "" {
 		req.Header.Set("User-Agent", c.opts.UserAgent)
 	}
@@ -320,18 +333,18 @@ func (c *Client) once(ctx context.Context, b *budget, q question) (a answer, err
 		return answer{}, fail(ErrTemporary, resp.StatusCode, "the answer broke off: "+c.networkMessage(ctx, err), err)
 	}
 	if int64(len(body)) > c.opts.MaxBody {
-		return answer{}, fail(ErrPermanent, resp.StatusCode, fmt.Sprintf("the answer is larger than %d bytes", c.opts.MaxBody), nil)
+		return answer{}, fail(ErrPermanent, resp.StatusCode, fmt.Sprintf("the answer is larger than %d bytes", c.opts.MaxBody), errTooLarge)
 	}
 	env, envErr := readEnvelope(body)
 	if resp.StatusCode == http.StatusOK && envErr == nil && env.ok() {
 		if q.valid != nil {
 			if err := q.valid(body); err != nil {
 				e := fail(ErrTemporary, resp.StatusCode, err.Error(), nil)
-				e.RequestID = redact(env.Meta.RequestID, c.opts.Key)
+				e.RequestID = redact(env.Meta.RequestID, c.keys)
 				return answer{}, e
 			}
 		}
-		return answer{body: body, requestID: redact(env.Meta.RequestID, c.opts.Key), at: time.Now().UTC()}, nil
+		return answer{body: body, requestID: redact(env.Meta.RequestID, c.keys), at: c.opts.Now().UTC()}, nil
 	}
 	e := c.classify(resp, env, envErr, body, fail)
 	if errors.Is(e, ErrThrottled) {
@@ -345,6 +358,9 @@ func (c *Client) once(ctx context.Context, b *budget, q question) (a answer, err
 	}
 	return answer{}, e
 }
+
+// errTooLarge is why an answer is no answer: more of it came than is read.
+var errTooLarge = errors.New("too large")
 
 // readBody reads an answer, and no more than limit bytes of it. Once the answer is packed its memory takes another.
 func readBody(resp *http.Response, limit int64) ([]byte, error) {
@@ -393,7 +409,7 @@ func (c *Client) classify(resp *http.Response, env envelope, envErr error, body 
 		kind = ErrPermanent
 	}
 	e := fail(kind, status, message, nil)
-	e.RequestID = redact(env.Meta.RequestID, c.opts.Key)
+	e.RequestID = redact(env.Meta.RequestID, c.keys)
 	// A date is meant by the server's clock, which may not be this machine's.
 	now := time.Now()
 	if date, err := http.ParseTime(resp.Header.Get("Date")); err == nil {
@@ -405,9 +421,12 @@ func (c *Client) classify(resp *http.Response, env envelope, envErr error, body 
 
 // describeBody says what stands in place of the JSON that was expected, without quoting much of it.
 func describeBody(resp *http.Response, body []byte, err error) string {
+	coding := strings.TrimSpace(resp.Header.Get("Content-Encoding")) // the transport takes away the one that it asked for
 	switch trimmed := strings.TrimSpace(string(body[:min(len(body), 64)])); {
 	case trimmed == "":
 		return "it is empty"
+	case coding != "" && !strings.EqualFold(coding, "identity"):
+		return fmt.Sprintf("its Content-Encoding is %q, which was not asked for (a proxy in between?)", coding)
 	case strings.HasPrefix(trimmed, "<"):
 		return "it is HTML or XML, not JSON (a proxy or a login page in between?)"
 	default:
@@ -484,15 +503,25 @@ type envelope struct {
 	} `json:"meta"`
 }
 
+// errorMembers are how others than this API tell of an error, beside data.
+var errorMembers = []string{"error", "errors", "code", "message", "msg", "detail", "status", "success", "ok"}
+
 var errNoEnvelope = errors.New("no meta.code in it")
 
 func readEnvelope(body []byte) (envelope, error) {
 	var e envelope
 	var wrong error
+	meta, data, telling := false, false, false // came
 	b := scan.Padded(body)
 	ok := eachOf(b, func(key []byte, i int) int {
 		end := scan.Value(b, i, maxNesting)
-		if end >= 0 && string(key) == "meta" {
+		switch {
+		case string(key) == "data":
+			data = b[i] == '{'
+		case string(key) != "meta":
+			telling = telling || slices.Contains(errorMembers, string(key))
+		case end >= 0:
+			meta = true
 			e = envelope{}
 			wrong = json.Unmarshal(b[i:end], &e.Meta)
 		}
@@ -503,6 +532,9 @@ func readEnvelope(body []byte) (envelope, error) {
 		return envelope{}, errJSON(body)
 	case wrong != nil:
 		return envelope{}, wrong
+	case !meta && data && !telling:
+		// As the vendor's reference shows an answer of the summary. What its data is whoever asked looks at.
+		e.Meta.Code = json.RawMessage("0")
 	case len(e.Meta.Code) == 0:
 		return e, errNoEnvelope
 	}
@@ -519,27 +551,6 @@ func (e envelope) code() int {
 		return -1
 	}
 	return n
-}
-
-// usagePage asks for one page of the records in [start, end], Unix seconds as sent. It also tells what the page lists
-// and how many requests it took. sending, if it isn't nil, is called each time the pacer has let the request through.
-func (c *Client) usagePage(ctx context.Context, w schemas.Window, start, end int64, page, size int, priority int64, sending func()) (schemas.Page, *listing, int, error) {
-	q := url.Values{
-		"start_time": {strconv.FormatInt(start, 10)},
-		"end_time":   {strconv.FormatInt(end, 10)},
-		"page":       {strconv.Itoa(page)},
-		"pagesize":   {strconv.Itoa(size)},
-	}
-	op := fmt.Sprintf("GET /usage page %d of %s/%s", page, w.Start.Format(time.RFC3339), w.End.Format(time.RFC3339))
-	var l *listing
-	a, err := c.get(ctx, question{op: op, path: "usage", query: q, priority: priority, sending: sending, valid: func(body []byte) (err error) {
-		l, err = readListing(body)
-		return err
-	}})
-	if err != nil {
-		return schemas.Page{}, nil, 0, err
-	}
-	return schemas.Page{Number: page, RequestID: a.requestID, FetchedAt: a.at, Body: a.body}, l, a.attempts, nil
 }
 
 // Balance is an answer of /balance.
@@ -568,7 +579,7 @@ func (c *Client) Balance(ctx context.Context) (Balance, error) {
 			return errors.New("the answer holds no balance")
 		}
 		b.Amount = cmp.Or(plainText(doc.Data.BalanceStr), plainText(doc.Data.Balance))
-		b.Currency = redact(plainText(doc.Data.Currency), c.opts.Key)
+		b.Currency = redact(plainText(doc.Data.Currency), c.keys)
 		return nil
 	}})
 	if err != nil {

@@ -3,9 +3,10 @@ package extract
 import (
 	"errors"
 	"fmt"
-	"regexp"
 	"strings"
 	"time"
+
+	"github.com/usagelake/usagelake/schemas"
 )
 
 // Sentinels that an *APIError wraps, to be asked for with errors.Is. They say what can be done about it.
@@ -65,25 +66,15 @@ func (e *APIError) Unwrap() []error {
 	return []error{e.Kind, e.Cause}
 }
 
-// keyShape is what a management key looks like, wherever it turns up.
-var keyShape = regexp.MustCompile(`sk_mg_[0-9A-Za-z]+`)
-
 const longestMessage = 300
 
 // redact makes text from outside fit for a message: no key, no control characters, not long.
-func redact(text, key string) string {
-	if len(key) >= 8 {
-		text = strings.ReplaceAll(text, key, "[key]")
-	}
-	text = keyShape.ReplaceAllString(text, "[key]")
-	text = strings.Map(func(r rune) rune {
-		if r < ' ' || r == 0x7f || (r >= 0x80 && r < 0xa0) || r == '\u2028' || r == '\u2029' {
-			return ' '
-		}
-		return r
-	}, text)
+func redact(text string, keys schemas.Secrets) string {
+	text = schemas.Printable(blanks.Replace(keys.Blank(text)))
 	if len(text) > longestMessage {
 		text = strings.ToValidUTF8(text[:longestMessage], "") + "…"
 	}
 	return text
 }
+
+var blanks = strings.NewReplacer("\n", " ", "\r", " ", "\t", " ")

@@ -5,11 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"maps"
-	"math"
 	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -18,11 +17,10 @@ import (
 
 // Defaults of a Fetcher.
 const (
-	DefaultPageSize = 100
-	// DefaultMaxPages bounds a window, and with it what an interruption costs and the memory a window takes.
-	DefaultMaxPages = 200
-	// maxPasses is how often a window is paged through before it is split or given up.
-	maxPasses = 4
+	// DefaultMaxRecords bounds a window, and with it what an interruption costs and the memory a window takes.
+	DefaultMaxRecords = 20_000
+	// maxPages bounds a window of a server whose pages are small.
+	maxPages = 200
 	// hopeless is how many windows may fail in a row before the rest isn't tried in this run.
 	hopeless = 3
 )
@@ -33,59 +31,61 @@ const Margin = 1
 
 // FetchOptions make a Fetcher. Client and RunID are required.
 type FetchOptions struct {
-	Client   *Client
-	RunID    string
-	Version  string // of the program, for the seal
-	PageSize int    // 0: DefaultPageSize
-	MaxPages int    // 0: DefaultMaxPages
-	Logger   *slog.Logger
+	Client     *Client
+	RunID      string
+	Version    string // of the program, for the seal
+	PageSize   int    // 0: as the server shows to take, LargePage at the most
+	MaxRecords int    // 0: DefaultMaxRecords
+	Known      Learnt // of the server, by earlier runs
+	Logger     *slog.Logger
 	// Sealing, if it isn't nil, is how many sinks may be at work at once, of all the Fetchers that share it: a channel with
 	// so much room. A window that waits for its sink is compressed.
 	Sealing chan struct{}
+	// Held, if it isn't nil, tells what is held of a window already; nil if nothing is.
+	Held func(context.Context, schemas.Window) (*Held, error)
 }
 
-// Fetcher fetches windows of one account, several at a time, each proven complete.
+// Fetcher fetches windows of one account, several at a time, each proven complete (see proof.go) or reported.
 //
-// A window is complete when its paging has ended (with an empty page, or one shorter than the server's own page size,
-// which is learnt from what it sends), and
-//
-//   - the number of distinct records equals the announced total, which stayed the same on every page; or
-//   - two whole passes gave the same records, and no more were announced than came, unless the total of a window
-//     that fits in one page has shown that it can't be believed.
-//
-// Where fewer records come than were announced the server may not page that deep: the window is split in time, as is
-// one that is longer than MaxPages. A window that keeps moving is paged through anew, then split; a window of one
-// second that keeps moving has failed.
+// A window that would hold too much, that keeps moving, or whose pages and totals contradict each other is split in time.
+// One of a single second that can't be proven is yielded with what came of it, marked as such, and reported.
 //
 // A Fetcher is for one run of one account; its methods are safe for concurrent use.
 type Fetcher struct {
 	opts   FetchOptions
 	client *Client
 	log    *slog.Logger
+	server *server
 
 	currency string
 
-	mu      sync.Mutex
-	queue   []schemas.Window // in time order
+	mu      sync.Mutex // guards all below
+	changed *sync.Cond
+	queue   []*task // in time order
 	active  map[int64]*progress
-	failed  []schemas.FailedWindow
+	out     Outcome
 	inARow  int     // windows that failed since one was sealed
 	density float64 // records a second of the last sealed window
-	changed *sync.Cond
 
-	// What was learnt of the server.
-	pageSize   int      // to ask for
-	sizeProven bool     // it was answered with a page
-	longest    int      // records in the longest page so far
-	maxPages   int      // how deep it pages
-	maxSeconds int64    // how long a range it takes
-	split      struct { // the last window that was split for its total
-		window schemas.Window
-		total  int64
-	}
-	totalLies bool // a window of one page had another total than records
+	// For the end of a run, see finish.
+	empties  []*look
+	blanks   bool // the server has answered empty where there was something
+	refusals []refused
+	borders  []border
+	ends     []int64   // of windows that no other follows, until they were looked beyond
+	first    time.Time // start of the earliest window that was answered; zero if none was
 
 	pages, records, windows atomic.Int64
+}
+
+// Outcome is what became of the windows of a Fetch that were not yielded as complete.
+type Outcome struct {
+	// Failed are the windows that could not be fetched, or not proven, in time order.
+	Failed []schemas.FailedWindow
+	// Horizon is where the Portal's records begin: it refused all windows before and none after. Zero if it refused none.
+	Horizon time.Time
+	// Doubts are windows of which much of what is held didn't come.
+	Doubts []Doubt
 }
 
 type progress struct {
@@ -97,17 +97,15 @@ type progress struct {
 
 // NewFetcher makes a Fetcher.
 func NewFetcher(opts FetchOptions) *Fetcher {
-	if opts.PageSize <= 0 {
-		opts.PageSize = DefaultPageSize
+	if opts.MaxRecords <= 0 {
+		opts.MaxRecords = DefaultMaxRecords
 	}
-	if opts.MaxPages <= 0 {
-		opts.MaxPages = DefaultMaxPages
+	log := opts.Logger
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
 	}
-	f := &Fetcher{opts: opts, client: opts.Client, log: opts.Logger, active: map[int64]*progress{},
-		pageSize: opts.PageSize, maxPages: opts.MaxPages, maxSeconds: math.MaxInt64 / 2}
-	if f.log == nil {
-		f.log = slog.New(slog.DiscardHandler)
-	}
+	f := &Fetcher{opts: opts, client: opts.Client, log: log, active: map[int64]*progress{},
+		server: newServer(opts.Known, opts.PageSize, maxPages, log)}
 	f.changed = sync.NewCond(&f.mu)
 	return f
 }
@@ -115,20 +113,96 @@ func NewFetcher(opts FetchOptions) *Fetcher {
 // SetCurrency sets the account's currency for the seals of the next Fetch; "" if it isn't known.
 func (f *Fetcher) SetCurrency(code string) { f.currency = code }
 
-// Sink takes a complete window. It is called from several goroutines; its pages are its own from then on.
+// Learnt is what the server has shown of itself so far.
+func (f *Fetcher) Learnt() Learnt {
+	f.server.mu.Lock()
+	defer f.server.mu.Unlock()
+	l := f.server.Learnt
+	if f.server.settled {
+		l.PageSize = f.server.size
+	}
+	return l
+}
+
+// Sink takes a window. It is called from several goroutines; its pages are its own from then on.
 type Sink func(ctx context.Context, s schemas.Seal, pages []schemas.Page) error
 
-// Fetch fetches windows, earliest first, and hands each complete one (or the parts it was split into) to sink. It
-// returns the windows that could not be fetched, in time order, and an error only where the account had to stop:
-// the key was refused (ErrRefused), the context ended, or sink failed.
-func (f *Fetcher) Fetch(ctx context.Context, windows []schemas.Window, sink Sink) ([]schemas.FailedWindow, error) {
+// task is a window to be fetched.
+type task struct {
+	window schemas.Window
+	budget *budgetOf // of the window it is a part of
+	passes int
+	held   *Held
+	must   []entry // what another window has shown to belong to this one
+	tail   bool    // the end of a window that was kept, once more
+	looks  int     // how often it came back empty and was not
+}
+
+// budgetOf bounds the requests that a planned window and its parts may take.
+type budgetOf struct {
+	used, pages atomic.Int64
+	listed      atomic.Bool // a pass through it had records
+	kept        atomic.Bool // one of its windows that has records was kept
+}
+
+// grow makes room for a window of so many pages.
+func (b *budgetOf) grow(pages int) {
+	for {
+		n := b.pages.Load()
+		if int64(pages) <= n || b.pages.CompareAndSwap(n, int64(pages)) {
+			return
+		}
+	}
+}
+
+// spent says that the task has taken more requests than any proof is worth.
+func (t *task) spent() bool { return t.budget.used.Load() > 128+16*t.budget.pages.Load() }
+
+// spend charges the task with what a pass took since it was last called, and returns err.
+func (t *task) spend(p *pass, err error) error {
+	t.budget.used.Add(int64(p.requests - p.spent))
+	p.spent = p.requests
+	t.budget.grow(len(p.pages))
+	if p.rows > 0 {
+		t.budget.listed.Store(true)
+	}
+	return err
+}
+
+// Fetch fetches windows, earliest first, and hands each complete one (or the parts it was split into) to sink. It returns an
+// error only where the account had to stop: the key was refused (ErrRefused), the context ended, or sink failed.
+func (f *Fetcher) Fetch(ctx context.Context, windows []schemas.Window, sink Sink) (Outcome, error) {
 	f.mu.Lock()
-	f.queue = slices.Clone(windows)
-	slices.SortFunc(f.queue, func(a, b schemas.Window) int { return a.Start.Compare(b.Start) })
-	f.failed, f.inARow = nil, 0
+	f.queue, f.out, f.inARow = nil, Outcome{}, 0
+	f.empties, f.refusals, f.borders, f.blanks, f.first = nil, nil, nil, false, time.Time{}
+	for _, w := range windows {
+		f.queue = append(f.queue, &task{window: w, budget: &budgetOf{}})
+	}
+	f.ends = nil
+	for _, w := range windows {
+		if !slices.ContainsFunc(windows, func(o schemas.Window) bool { return !o.Start.After(w.End) && o.End.After(w.End) }) {
+			f.ends = append(f.ends, w.End.Unix())
+		}
+	}
 	clear(f.active)
 	f.mu.Unlock()
+	var err error
+	for again := true; again && err == nil; {
+		if err = f.run(ctx, sink); err == nil {
+			again, err = f.finish(ctx, sink)
+		}
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	slices.SortFunc(f.out.Failed, func(a, b schemas.FailedWindow) int { return a.Start.Compare(b.Start) })
+	return f.out, err
+}
 
+// run works off the queue.
+func (f *Fetcher) run(ctx context.Context, sink Sink) error {
+	f.mu.Lock()
+	slices.SortFunc(f.queue, func(a, b *task) int { return a.window.Start.Compare(b.window.Start) })
+	f.mu.Unlock()
 	g, ctx := errgroup.WithContext(ctx)
 	stop := context.AfterFunc(ctx, func() {
 		f.mu.Lock()
@@ -137,46 +211,75 @@ func (f *Fetcher) Fetch(ctx context.Context, windows []schemas.Window, sink Sink
 	})
 	defer stop()
 	for {
-		w, ok := f.take(ctx)
+		t, ok := f.take(ctx)
 		if !ok {
 			break
 		}
 		g.Go(func() (err error) {
 			defer schemas.Guard(&err)
-			return f.handle(ctx, w, sink)
+			return f.handle(ctx, t, sink)
 		})
+		for _, end := range f.due() {
+			g.Go(func() (err error) {
+				defer schemas.Guard(&err)
+				return f.edge(ctx, end)
+			})
+		}
 	}
 	stopped := context.Cause(ctx)
-	err := g.Wait()
-	if err == nil {
-		err = stopped
+	if err := g.Wait(); err != nil {
+		return err
 	}
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	slices.SortFunc(f.failed, func(a, b schemas.FailedWindow) int { return a.Start.Compare(b.Start) })
-	return f.failed, err
+	return stopped
 }
 
-// take gives the next window once it is time for it: when the pacer has let through every page that could be asked for,
-// so that it always has one to send and no more windows are in memory than that takes. It returns false when there is
-// nothing left to do and nobody who might add to it.
-func (f *Fetcher) take(ctx context.Context) (schemas.Window, bool) {
+// take gives the next task once it is time for it: when the pacer has let through every page that could be asked for,
+// so that it always has one to send and no more windows are in memory than that takes. The first goes alone, for it shows
+// what pages the server gives. It returns false when there is nothing left to do and nobody who might add to it.
+func (f *Fetcher) take(ctx context.Context) (*task, bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	for ctx.Err() == nil && len(f.active) > 0 && (len(f.queue) == 0 || len(f.active) >= f.client.pacer.most || f.waiting()) {
+	for ctx.Err() == nil && len(f.active) > 0 && (len(f.queue) == 0 || len(f.active) >= f.client.pacer.most || f.waiting() || !f.server.isAnswered()) {
 		f.changed.Wait()
 	}
 	if len(f.queue) == 0 || ctx.Err() != nil {
-		return schemas.Window{}, false
+		return nil, false
 	}
-	w := f.queue[0]
+	t := f.queue[0]
 	f.queue = f.queue[1:]
-	if parts := f.foresee(w); len(parts) > 1 {
-		w = parts[0]
-		f.queue = append(parts[1:], f.queue...)
+	if windows := f.foresee(t.window); len(windows) > 1 {
+		f.queue = append(t.cut(windows[1:]), f.queue...)
+		t = t.cut(windows[:1])[0]
 	}
-	f.active[w.Start.Unix()] = &progress{window: w}
-	return w, true
+	f.active[t.window.Start.Unix()] = &progress{window: t.window}
+	return t, true
+}
+
+// due are the ends to be looked beyond, once the last window is under way.
+func (f *Fetcher) due() []int64 {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if len(f.queue) > 0 {
+		return nil
+	}
+	ends := f.ends
+	f.ends = nil
+	return ends
+}
+
+// cut makes tasks of the parts of one.
+func (t *task) cut(windows []schemas.Window) []*task {
+	var out []*task
+	for _, w := range windows {
+		part := &task{window: w, budget: t.budget}
+		for _, e := range t.must {
+			if e.key.hasID() && e.at >= w.Start.Unix() && e.at < w.End.Unix() {
+				part.must = append(part.must, e)
+			}
+		}
+		out = append(out, part)
+	}
+	return out
 }
 
 // waiting says that an active window has a page that the pacer hasn't let through. The first page of a window is one;
@@ -192,64 +295,58 @@ func (f *Fetcher) waiting() bool {
 
 // foresee splits a window that would hold too much if it is as dense as the last one, or is longer than the server takes.
 func (f *Fetcher) foresee(w schemas.Window) []schemas.Window {
-	parts := f.parts(f.density * float64(w.Seconds()))
-	return w.Split(max(parts, int((w.Seconds()+f.maxSeconds-1)/f.maxSeconds)))
+	n := parts(f.density*float64(w.Seconds()), f.server.most(f.opts.MaxRecords))
+	return w.Split(max(n, int(min(1000, (w.Seconds()-1)/f.server.longestRange()+1))))
 }
 
-// parts is into how many windows so many records are to be split: into one if they fit.
-func (f *Fetcher) parts(records float64) int {
-	most := float64(f.maxPages) * float64(f.size())
-	if records <= most {
-		return 1
-	}
-	return int(records/(0.75*most)) + 1
-}
-
-// size is how many records a page is expected to hold.
-func (f *Fetcher) size() int {
-	if f.longest > 0 && f.longest < f.pageSize {
-		return f.longest
-	}
-	return f.pageSize
-}
-
-// errSplit says that a window must be fetched in parts.
-type errSplit struct{ parts int }
-
-func (e *errSplit) Error() string { return fmt.Sprintf("must be split in %d", e.parts) }
-
-// handle fetches w and decides what becomes of it. An error stops the account.
-func (f *Fetcher) handle(ctx context.Context, w schemas.Window, sink Sink) error {
-	seal, pages, err := f.window(ctx, w)
-	if err == nil {
-		err = f.deliver(ctx, seal, pages, sink)
-		if err == nil {
-			f.records.Add(seal.Records)
-			f.windows.Add(1)
-		}
-		f.finish(w, func() {
-			f.inARow = 0
-			f.density = float64(seal.Records) / float64(w.Seconds())
-		})
+// handle fetches t and decides what becomes of it. An error stops the account.
+func (f *Fetcher) handle(ctx context.Context, t *task, sink Sink) error {
+	w := t.window
+	var err error
+	if t.held, err = f.heldOf(ctx, w); err != nil {
 		return err
+	}
+	p, proof, err := f.window(ctx, t)
+	if err == nil && proof == "" {
+		f.finished(w, func() {
+			f.answered(w)
+			f.inARow = 0
+			f.empties = append(f.empties, &look{task: t, pass: p, at: time.Now()})
+		})
+		return nil
+	}
+	if err == nil {
+		if err = f.keep(ctx, t, p, proof, sink); err != nil {
+			return err
+		}
+		f.finished(w, func() {
+			f.answered(w)
+			f.inARow = 0
+			f.density = float64(p.rows) / float64(w.Seconds())
+			f.border(t, p)
+		})
+		return nil
 	}
 	var split *errSplit
 	switch {
 	case errors.As(err, &split):
-		parts := w.Split(max(2, split.parts))
-		f.log.Debug("window split", "window", w.String(), "parts", len(parts))
-		f.finish(w, func() {
-			f.queue = append(parts, f.queue...)
+		windows := w.Split(max(2, split.parts))
+		f.log.Debug("window split", "window", w.String(), "parts", len(windows))
+		f.finished(w, func() {
+			f.queue = append(t.cut(windows), f.queue...)
 		})
 		return nil
 	case ctx.Err() != nil: // w stays among the active ones: it is left to do
 		return context.Cause(ctx)
 	case errors.Is(err, ErrRefused):
 		return err
+	case refusal(err):
+		f.finished(w, func() { f.refusals = append(f.refusals, refused{t, err}) })
+		return nil
 	}
 	f.log.Warn("window failed", "window", w.String(), "error", err)
-	f.finish(w, func() {
-		f.failed = append(f.failed, schemas.FailedWindow{Start: w.Start, End: w.End, Error: err.Error()})
+	f.finished(w, func() {
+		f.fail(w, err)
 		if errors.Is(err, ErrPermanent) { // it says nothing of the others
 			return
 		}
@@ -258,15 +355,58 @@ func (f *Fetcher) handle(ctx context.Context, w schemas.Window, sink Sink) error
 			return
 		}
 		for _, rest := range f.queue {
-			f.failed = append(f.failed, schemas.FailedWindow{Start: rest.Start, End: rest.End,
-				Error: fmt.Sprintf("not tried: %d windows in a row had failed", f.inARow)})
+			f.fail(rest.window, fmt.Errorf("not tried: %d windows in a row had failed", f.inARow))
 		}
 		f.queue = nil
 	})
 	return nil
 }
 
-// deliver hands a complete window to sink once that may be at work.
+// fail reports a window. The lock is held.
+func (f *Fetcher) fail(w schemas.Window, err error) {
+	f.out.Failed = append(f.out.Failed, schemas.FailedWindow{Start: w.Start, End: w.End, Error: err.Error()})
+}
+
+// answered notes that a window was. The lock is held.
+func (f *Fetcher) answered(w schemas.Window) {
+	if f.first.IsZero() || w.Start.Before(f.first) {
+		f.first = w.Start
+	}
+}
+
+// keep hands a window to sink, unless much of what is held of it is lacking.
+func (f *Fetcher) keep(ctx context.Context, t *task, p *pass, proof string, sink Sink) error {
+	if d := t.held.doubt(t.window, p); d != nil {
+		f.log.Error("much of what is held of a window did not come: it stays until another look agrees", "window", t.window.String(),
+			"held", d.Held, "lacking", d.Gone, "came", d.Came)
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		f.out.Doubts = append(f.out.Doubts, *d)
+		return nil
+	}
+	seal := f.seal(t, p, proof)
+	if proof == schemas.ProofNone {
+		f.mu.Lock()
+		message := fmt.Sprintf("window %s: %d records came and are kept, but they can't be shown to be all (%s)", t.window, len(p.entries), p.describe())
+		if seal.Lacking > 0 {
+			message = fmt.Sprintf("window %s: %d records came and are kept, %d are lacking by what the API announces", t.window, len(p.entries), seal.Lacking)
+		}
+		f.fail(t.window, errors.New(message))
+		f.mu.Unlock()
+	}
+	if err := f.deliver(ctx, seal, p.pages, sink); err != nil {
+		return err
+	}
+	if p.rows > 0 {
+		t.budget.kept.Store(true)
+	}
+	f.log.Debug("window kept", "window", t.window.String(), "proof", proof, "found", p.describe())
+	f.records.Add(seal.Kept)
+	f.windows.Add(1)
+	return nil
+}
+
+// deliver hands a window to sink once that may be at work.
 func (f *Fetcher) deliver(ctx context.Context, seal schemas.Seal, pages []schemas.Page, sink Sink) error {
 	if f.opts.Sealing != nil {
 		f.opts.Sealing <- struct{}{} // what is complete is kept, even if the context has ended
@@ -278,8 +418,8 @@ func (f *Fetcher) deliver(ctx context.Context, seal schemas.Seal, pages []schema
 	return sink(ctx, seal, pages)
 }
 
-// finish takes w off the active ones after change was made, and wakes who waits for work.
-func (f *Fetcher) finish(w schemas.Window, change func()) {
+// finished takes w off the active ones after change was made, and wakes who waits for work.
+func (f *Fetcher) finished(w schemas.Window, change func()) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if change != nil {
@@ -289,49 +429,19 @@ func (f *Fetcher) finish(w schemas.Window, change func()) {
 	f.changed.Broadcast()
 }
 
-// window pages through w until it is proven complete, or returns *errSplit or why it failed.
-func (f *Fetcher) window(ctx context.Context, w schemas.Window) (schemas.Seal, []schemas.Page, error) {
-	var before *pass
-	requests := 0
-	for n := 1; ; n++ {
-		p, err := f.pass(ctx, w)
-		if err != nil {
-			return schemas.Seal{}, nil, err
-		}
-		requests += p.requests
-		if proof := p.proof(before, f.lies()); proof != "" {
-			if proof == schemas.ProofRepeat && p.cut() && w.Seconds() > 1 {
-				// No total vouches for the end, so its halves must show that nothing lies beyond the last full page.
-				f.keepShorter(len(p.pages))
-				return schemas.Seal{}, nil, &errSplit{2}
-			}
-			return f.seal(w, p, requests, proof), p.pages, nil
-		}
-		if p.short() && p.steady && !f.lies() {
-			if err := f.whyShort(ctx, w, p, before); err != nil {
-				return schemas.Seal{}, nil, err
-			}
-		}
-		if n == maxPasses {
-			if w.Seconds() > 1 {
-				return schemas.Seal{}, nil, &errSplit{2}
-			}
-			return schemas.Seal{}, nil, fmt.Errorf("window %s: %d passes did not agree on what it holds (the last found %s): %w", w, n, p.describe(), ErrTemporary)
-		}
-		f.log.Debug("window not proven complete, paging through it again", "window", w.String(), "pass", n, "found", p.describe())
-		p.pages = nil // only what they held is compared
-		before = p
-	}
-}
-
-// seal describes a complete window.
-func (f *Fetcher) seal(w schemas.Window, p *pass, requests int, proof string) schemas.Seal {
+// seal describes a window.
+func (f *Fetcher) seal(t *task, p *pass, proof string) schemas.Seal {
+	w := t.window
 	s := schemas.Seal{
 		Format: schemas.RawFormat, Kind: schemas.KindUsage, Account: w.Account, Start: w.Start, End: w.End,
-		AskedStart: p.start, AskedEnd: p.end, PageSize: p.size,
-		Announced: p.first.total, Records: int64(p.distinct), Proof: proof,
-		Pages: len(p.pages), Requests: requests,
+		AskedStart: p.start, AskedEnd: p.end, PageSize: p.size, PageRecords: p.longest,
+		Announced: p.first.total, Records: int64(len(p.entries)), Twice: int64(p.twice), Proof: proof,
+		Kept:  p.within(noTime, noTime+1) + p.within(w.Start.Unix(), w.End.Unix()),
+		Pages: len(p.pages), Requests: p.requests,
 		RunID: f.opts.RunID, Version: f.opts.Version, Currency: f.currency,
+	}
+	if proof == schemas.ProofNone && s.Announced != nil {
+		s.Lacking = max(0, *s.Announced-s.Records)
 	}
 	for _, page := range p.pages {
 		s.RequestIDs = append(s.RequestIDs, page.RequestID)
@@ -342,110 +452,11 @@ func (f *Fetcher) seal(w schemas.Window, p *pass, requests int, proof string) sc
 	return s
 }
 
-// whyShort finds out why fewer records came than were announced while nothing moved. A window whose single, short page
-// twice has another total than records shows that the total can't be believed: nil is returned. Else the server
-// doesn't page deep enough, which is remembered, and w is to be split.
-func (f *Fetcher) whyShort(ctx context.Context, w schemas.Window, p, before *pass) error {
-	if p.onePage {
-		if before != nil && before.onePage && before.most == p.most && maps.Equal(before.keys, p.keys) {
-			f.disbelieve(w, p.most, p.distinct)
-		}
-		return nil
-	}
-	if w.Seconds() == 1 {
-		return nil // it can't be split; unless a later pass is whole, it fails
-	}
-	parts := w.Split(4 * len(p.pages))
-	small := parts[len(parts)/2]
-	start, end := bounds(small)
-	for try := 1; ; try++ {
-		_, l, _, err := f.client.usagePage(ctx, small, start, end, 1, p.size, w.Start.Unix(), nil)
-		if err != nil {
-			return err
-		}
-		f.mu.Lock()
-		short := len(l.keys) < f.size()
-		f.mu.Unlock()
-		if l.total == nil || !short || *l.total == int64(len(l.keys)) {
-			break
-		}
-		if try == 2 {
-			f.disbelieve(small, *l.total, len(l.keys))
-			return nil
-		}
-	}
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.maxPages = max(1, min(f.maxPages, p.distinct/max(1, f.size())))
-	f.log.Warn("the API pages less deep than it announces records: windows are kept shorter", "window", w.String(),
-		"total", p.most, "records", p.distinct, "max_pages", f.maxPages)
-	return &errSplit{f.parts(float64(p.most))}
-}
-
-// keepShorter remembers that windows of so many pages are long enough.
-func (f *Fetcher) keepShorter(pages int) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.maxPages = max(1, min(f.maxPages, pages))
-}
-
-func (f *Fetcher) disbelieve(w schemas.Window, total int64, records int) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if f.totalLies {
-		return
-	}
-	f.totalLies = true
-	// What was split for such totals is put together again.
-	var whole []schemas.Window
-	for _, q := range f.queue {
-		if n := len(whole); n > 0 && whole[n-1].End.Equal(q.Start) && whole[n-1].Date() == q.Date() {
-			whole[n-1].End = q.End
-			continue
-		}
-		whole = append(whole, q)
-	}
-	f.queue = whole
-	f.log.Warn("the API's total can't be believed: windows are paged through twice", "window", w.String(),
-		"total", total, "records", records)
-}
-
-// noteSplit remembers that w is split because it announced so much.
-func (f *Fetcher) noteSplit(w schemas.Window, total int64) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.split.window, f.split.total = w, total
-}
-
-// repeats says that w, a part of a window that was split for its total, announces as much as the whole. Either all its
-// records lie in w, or the total counts something else: the rest of the window, which is returned, tells.
-func (f *Fetcher) repeats(w schemas.Window, total int64) (rest schemas.Window, ok bool) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	of := f.split.window
-	if total == 0 || total < f.split.total || w.Seconds() >= of.Seconds() || w.Start.Before(of.Start) || w.End.After(of.End) {
-		return rest, false
-	}
-	if w.End.Before(of.End) {
-		return schemas.Window{Account: w.Account, Start: w.End, End: of.End}, true
-	}
-	return schemas.Window{Account: w.Account, Start: of.Start, End: w.Start}, true
-}
-
-func (f *Fetcher) lies() bool {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return f.totalLies
-}
-
-// bounds are the Unix seconds to ask for, so that [Start, End) comes whatever the API's ends mean.
-func bounds(w schemas.Window) (start, end int64) { return w.Start.Unix() - Margin, w.End.Unix() }
-
 // Progress is how far a Fetcher is.
 type Progress struct {
 	Windows, WindowsLeft int64 // sealed; waiting or under way
 	Pages, PagesLeft     int64 // answered; expected still, an estimate from the announced totals and the density so far
-	Records              int64 // in sealed windows
+	Records              int64 // of sealed windows
 	Requests, Throttled  int64
 	Rate                 float64 // requests a second the pacer allows now
 }
@@ -458,7 +469,7 @@ func (f *Fetcher) Progress() Progress {
 	p := Progress{Windows: f.windows.Load(), Pages: f.pages.Load(), Records: f.records.Load(),
 		Requests: counts.Requests, Throttled: counts.Throttled, Rate: f.client.pacer.Rate()}
 	guess := func(w schemas.Window) int64 {
-		return int64(f.density*float64(w.Seconds()))/int64(max(1, f.size())) + 1
+		return int64(f.density*float64(w.Seconds()))/int64(max(1, f.server.pageSize())) + 1
 	}
 	for _, a := range f.active {
 		expected := int64(a.expected)
@@ -467,8 +478,8 @@ func (f *Fetcher) Progress() Progress {
 		}
 		p.PagesLeft += max(0, expected-int64(a.done))
 	}
-	for _, w := range f.queue {
-		p.PagesLeft += guess(w)
+	for _, t := range f.queue {
+		p.PagesLeft += guess(t.window)
 	}
 	p.WindowsLeft = int64(len(f.queue) + len(f.active))
 	return p
@@ -512,22 +523,23 @@ func (f *Fetcher) arrived(w schemas.Window) {
 	}
 }
 
-// Count asks with one small request how much the API holds for the window p's day, with the margins a fetch has.
+// Count asks with one small request how much the API holds for a window, with the margins a fetch has.
 func (f *Fetcher) Count(ctx context.Context, w schemas.Window) (Counted, error) {
-	start, end := bounds(w)
-	_, l, _, err := f.client.usagePage(ctx, w, start, end, 1, 1, w.Start.Unix(), nil)
-	if err != nil {
-		return Counted{}, err
-	}
-	if l.summary {
-		return Counted{Tokens: l.tokens}, nil
-	}
-	return Counted{Records: l.total}, nil
+	before, behind := f.server.margins()
+	return f.CountAs(ctx, w, w.Start.Unix()-before, w.End.Unix()+behind)
+}
+
+// CountAs asks how much it holds for what a window was asked for, Unix seconds as they were sent.
+func (f *Fetcher) CountAs(ctx context.Context, w schemas.Window, start, end int64) (Counted, error) {
+	return f.count(ctx, nil, ask{window: w, start: start, end: end})
 }
 
 // Counted is what the API announces for a window: records of the detailed shape or tokens of the summary shape. Nil
 // means that it doesn't say.
-type Counted struct{ Records, Tokens *int64 }
+type Counted struct {
+	Records, Tokens *int64
+	Some            bool // a record came with the answer
+}
 
 // String is for a log: "4711 records".
 func (c Counted) String() string {

@@ -1,7 +1,6 @@
 package extract
 
 import (
-	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -9,13 +8,15 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/zeebo/xxh3"
+
 	"github.com/usagelake/usagelake/schemas/scan"
 )
 
-// listing is what the fetcher looks at in an answer of /usage: which records it holds, and how many the API says there
-// are. Everything else in it is transform's business.
+// listing is what the fetcher looks at in an answer of /usage: which records it holds, of which second, and how many the
+// API says there are. Everything else in it is transform's business.
 type listing struct {
-	keys     []recordKey
+	entries  []entry
 	summary  bool
 	total    *int64 // data.total; nil if absent, null or no whole number
 	tokens   *int64 // data.total_tokens of the summary shape
@@ -23,24 +24,26 @@ type listing struct {
 	overflow bool   // of sum: it can't be compared
 }
 
-// recordKey tells records apart: a digest of the id, or of the bytes of a record without one. Equal records without an
-// id, as all of the summary shape are, have equal keys. A window is many of them, so they are kept small.
-type recordKey [16]byte
-
-// noID is the bit of a key's first byte that says that the record has no id.
-const noID = 0x80
-
-func keyOf(b []byte, id bool) (k recordKey) {
-	sum := sha256.Sum256(b)
-	copy(k[:], sum[:])
-	if k[0] &^= noID; !id {
-		k[0] |= noID
-	}
-	return k
+// entry is a record of a listing.
+type entry struct {
+	key recordKey
+	at  int64 // the second the record shows, Unix; noTime if it shows none
 }
 
-// hasID reports whether the record had an id.
-func (k recordKey) hasID() bool { return k[0]&noID == 0 }
+// noTime stands for the time of a record that shows none that can be read.
+const noTime = math.MinInt64
+
+// recordKey tells records apart: a hash of the id, and one of the content, in which the order of the fields and the space
+// between them have no part. One id may stand on several records: a charge and its refund, a retry over another channel.
+// A window is many keys, so they are kept small; that two records have the same by chance is as likely as one in 2⁶⁴ for
+// each pair of one id.
+type recordKey struct{ id, content uint64 }
+
+// hasID reports whether the record has an id. Equal records without one, as all of the summary shape are, have equal keys.
+func (k recordKey) hasID() bool { return k.id != 0 }
+
+// hashID is never 0, which stands for no id.
+func hashID(id []byte) uint64 { return max(1, xxh3.Hash(id)) }
 
 // maxNesting is how deep an answer may nest, as encoding/json has it.
 const maxNesting = 10_000
@@ -103,7 +106,7 @@ func readListing(body []byte) (*listing, error) {
 		return nil, fmt.Errorf("the answer can't be read: %w", errJSON(body))
 	case !data || !list && !records:
 		return nil, errShape
-	case !list, detailed.keys == nil && records && summary.keys != nil:
+	case !list, detailed.entries == nil && records && summary.entries != nil:
 		l = &summary
 		l.summary = true
 	}
@@ -114,23 +117,19 @@ func readListing(body []byte) (*listing, error) {
 	return l, nil
 }
 
-// read reads the records of a list. That of null has no keys, not even none.
+// read reads the records of a list. That of null has no entries, not even none.
 func (l *listing) read(b []byte, i int) int {
 	*l = listing{}
 	if b[i] == 'n' {
 		return scan.Literal(b, i, "null")
 	}
-	l.keys = make([]recordKey, 0, DefaultPageSize)
+	l.entries = make([]entry, 0, smallPage)
 	return scan.Elements(b, i, func(i int) int {
-		id, tokens, end := readRecord(b, i)
+		e, tokens, end := readRecord(b, i)
 		if end < 0 {
 			return -1
 		}
-		if len(id) > 0 {
-			l.keys = append(l.keys, keyOf(id, true))
-		} else {
-			l.keys = append(l.keys, keyOf(b[i:end], false))
-		}
+		l.entries = append(l.entries, e)
 		if tokens != nil {
 			l.overflow = l.overflow || l.sum > math.MaxInt64-*tokens
 			l.sum += *tokens
@@ -139,23 +138,50 @@ func (l *listing) read(b []byte, i int) int {
 	})
 }
 
-// readRecord reads an entry of a list as far as its identity goes. One that is no object has no id.
-func readRecord(b []byte, i int) (id []byte, tokens *int64, end int) {
+// readRecord reads an entry of a list as far as its identity and its time go. One that is no object has neither.
+func readRecord(b []byte, i int) (e entry, tokens *int64, end int) {
+	e.at = noTime
 	if b[i] != '{' {
-		return nil, nil, scan.Value(b, i, maxNesting)
+		if end = scan.Value(b, i, maxNesting); end >= 0 {
+			e.key.content = xxh3.Hash(b[i:end])
+		}
+		return e, nil, end
 	}
 	end = scan.Members(b, i, func(key []byte, i int) (end int) {
 		switch string(key) {
 		case "id":
-			id, end = readText(b, i)
+			var id []byte
+			if id, end = readText(b, i); len(id) > 0 {
+				e.key.id = hashID(id)
+			} else {
+				e.key.id = 0
+			}
 		case "tokens":
 			tokens, end = readCount(b, i)
+		case "request_time", "timestamp":
+			e.at, end = readTime(b, i)
 		default:
 			end = scan.Value(b, i, maxNesting)
 		}
+		if end >= 0 { // a sum, so that the order of the members has no part in it
+			e.key.content += xxh3.HashSeed(b[i:end], xxh3.Hash(key))
+		}
 		return end
 	})
-	return id, tokens, end
+	return e, tokens, end
+}
+
+// readTime reads the Unix second of a time; one in milliseconds or finer is taken for the second that it obviously means.
+func readTime(b []byte, i int) (at int64, end int) {
+	n, end := readCount(b, i)
+	if n == nil {
+		return noTime, end
+	}
+	const farthest = 100_000_000_000 // the year 5138, in seconds
+	for at = *n; at >= farthest; {
+		at /= 1000
+	}
+	return at, end
 }
 
 // readText reads the text of a string or number; nil for anything else.

@@ -81,7 +81,7 @@ func TestAFailureThatLastsSaysWhatHappenedAndIsOfTheRightKind(t *testing.T) {
 				timeout = 500 * time.Millisecond
 			}
 			client := clientWithTimeout(t, listen(t, p).BaseURL(), p.Key(org), timeout)
-			_, _, _, err = client.usagePage(t.Context(), schemas.Window{Account: "acme", Start: day(3), End: day(4)}, day(3).Unix(), day(4).Unix(), 1, 100, 0, nil)
+			_, _, _, err = client.usagePage(t.Context(), ask{window: schemas.Window{Account: "acme", Start: day(3), End: day(4)}, start: day(3).Unix(), end: day(4).Unix()}, 1, 100, nil)
 			var api *APIError
 			if !errors.As(err, &api) || !errors.Is(err, c.kind) || !strings.Contains(err.Error(), c.want) {
 				t.Fatalf("%v, want %v with %q", err, c.kind, c.want)
@@ -179,13 +179,18 @@ func TestBaseURLsThatWouldGiveTheKeyAwayAreRefused(t *testing.T) {
 		{"portal.example/api", "no host"},
 		{"", "no host"},
 		{"ftp://portal.example", "not http"},
+		{"https://portal.example", "only a host"},
+		{"https://portal.example/", "only a host"},
+		{"https://portal.example/api/usage", "leave /usage away"},
+		{"https://portal.example/api/balance/", "leave /balance away"},
+		{"http://127.0.0.1:80/x/usage", "leave /usage away"},
 	} {
 		_, err := NewClient(Options{Account: "a", BaseURL: c.url, Key: "k"})
 		if err == nil || !strings.Contains(err.Error(), c.want) || strings.Contains(err.Error(), "secret") {
 			t.Errorf("%q: %v, want %q", c.url, err, c.want)
 		}
 	}
-	for _, good := range []string{"https://portal.example/api/", "http://127.0.0.1:80/x", "http://[::1]:80/x", "http://localhost/x"} {
+	for _, good := range []string{"https://portal.example/api/", "http://127.0.0.1:80/x", "http://127.0.0.1:80", "https://portal.example/usage/v1", "http://[::1]:80/x", "http://localhost/x"} {
 		if _, err := NewClient(Options{Account: "a", BaseURL: good, Key: "k"}); err != nil {
 			t.Error(err)
 		}

@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/usagelake/usagelake/jobs/alert"
@@ -26,13 +27,98 @@ type gatherer struct {
 	now   time.Time
 	today schemas.Date
 	found []alert.Finding
+	seen  *seenLake // what an earlier check of this process saw; nil: nothing is remembered
+}
+
+// seenLake is what a check saw of the lake's files, for those after it: while nobody wrote to the journal nothing has run, and what a
+// run writes is as it was. A daemon that waits for the next night then looks at one file a minute.
+type seenLake struct {
+	mu      sync.Mutex
+	journal load.Stamp
+	lake    string
+	at      time.Time
+	raw     map[string]load.Stamp       // by account
+	windows map[string][]schemas.Window // by account, in order
+	orphans map[string][]load.Orphan    // by account
+	runs    []schemas.Run
+	known   bool // runs and windows are as of journal
+}
+
+// seenFor is how long that holds at the most: somebody may put a file into a day, or take one out, by hand.
+const seenFor = time.Hour
+
+// orphansOf is what is kept of an account though it can't be derived again; look was asked for it just now.
+func (g *gatherer) orphansOf(account string) ([]load.Orphan, error) {
+	s := g.seen
+	if s == nil {
+		s = &seenLake{}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if found, ok := s.orphans[account]; ok && s.known {
+		return found, nil
+	}
+	days, err := g.lake.Partitions(account)
+	if err != nil {
+		return nil, err
+	}
+	var found []load.Orphan
+	for _, d := range days {
+		o, err := g.lake.Orphans(d)
+		if err != nil {
+			return nil, err
+		}
+		found = append(found, o...)
+	}
+	if s.orphans != nil {
+		s.orphans[account] = found
+	}
+	return found, nil
+}
+
+// look reads what the lake's files say of runs and windows, or remembers it.
+func (g *gatherer) look(accounts []string) (map[string][]schemas.Window, []schemas.Run, error) {
+	s := g.seen
+	if s == nil {
+		s = &seenLake{}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	held := g.lake.Holder() != nil
+	stamp := g.lake.JournalStamp()
+	fresh := s.known && !held && s.lake == g.lake.Dir() && stamp.Size() > 0 && stamp.Same(s.journal) && g.now.Sub(s.at).Abs() < seenFor
+	if !fresh {
+		runs, err := history(g.lake, g.cfg)
+		if err != nil {
+			s.known = false
+			return nil, nil, err
+		}
+		s.journal, s.lake, s.at, s.known = stamp, g.lake.Dir(), g.now, !held
+		s.runs, s.raw, s.windows, s.orphans = runs, map[string]load.Stamp{}, map[string][]schemas.Window{}, map[string][]load.Orphan{}
+	}
+	for _, a := range accounts {
+		stamp := g.lake.RawStamp(a)
+		if _, ok := s.windows[a]; ok && stamp.Same(s.raw[a]) {
+			continue
+		}
+		have, err := sealedOf(g.lake, a)
+		if err != nil {
+			return nil, nil, err
+		}
+		s.windows[a], s.raw[a] = have.windows(), stamp
+		delete(s.orphans, a)
+	}
+	if s.known && g.lake.Holder() != nil { // it may seal what we have not seen
+		s.known = false
+	}
+	return s.windows, slices.Clone(s.runs), nil
 }
 
 // gather finds what the rules are there to find. unknown are the rules whose facts can't be had, or not all of them; if
 // that is because something is broken there is a finding of it. broken is why there is no lake, nil if there is one. The
 // error is ctx's.
 func gather(ctx context.Context, cfg *Config, env Env, lake *load.Lake, broken error, now time.Time, in AlertInput, memory *alertMemory) (_ []alert.Finding, unknown map[string]bool, _ error) {
-	g := &gatherer{cfg: cfg, lake: lake, now: now, today: schemas.DateOf(now)}
+	g := &gatherer{cfg: cfg, lake: lake, now: now, today: schemas.DateOf(now), seen: in.Memory.lakeSeen()}
 	unknown = map[string]bool{}
 	bySource := map[string][]AlertRule{}
 	for _, r := range cfg.Alerts.Rules {
@@ -149,19 +235,11 @@ func passes(t time.Time, within time.Duration) time.Time {
 
 func (g *gatherer) raw(rules []AlertRule, unknown map[string]bool) error {
 	running := g.lake.Holder() != nil
-	windows := map[string][]schemas.Window{}
-	for _, a := range g.cfg.names() {
-		s, err := sealedOf(g.lake, a)
-		if err != nil {
-			return err
-		}
-		windows[a] = s.windows()
-	}
-	var began time.Time // the first run; zero if there was none
-	runs, err := g.lake.Runs()
+	windows, runs, err := g.look(g.cfg.names())
 	if err != nil {
 		return err
 	}
+	var began time.Time // the first run; zero if there was none
 	if len(runs) > 0 {
 		began = runs[0].StartedAt
 	}
@@ -247,20 +325,15 @@ func (g *gatherer) gaps(r AlertRule, account string, have []schemas.Window) {
 // orphans finds days that can't be derived again, for raw files that they were made from are gone: a gap in the raw archive
 // that its windows alone don't show.
 func (g *gatherer) orphans(r AlertRule, account string) error {
-	days, err := g.lake.Partitions(account)
+	all, err := g.orphansOf(account)
 	if err != nil {
 		return err
 	}
 	var found []load.Orphan
-	for _, d := range days {
-		if r.Within != 0 && !d.Date.End().After(g.since(time.Duration(r.Within))) {
-			continue
+	for _, o := range all {
+		if r.Within == 0 || o.Date.End().After(g.since(time.Duration(r.Within))) {
+			found = append(found, o)
 		}
-		o, err := g.lake.Orphans(d)
-		if err != nil {
-			return err
-		}
-		found = append(found, o...)
 	}
 	if len(found) == 0 {
 		return nil
@@ -276,7 +349,7 @@ func (g *gatherer) orphans(r AlertRule, account string) error {
 // journal asks the journal. If it can't be read there are the findings that need no journal.
 func (g *gatherer) journal(rules []AlertRule, unbegun []JobFailure) error {
 	before := g.lake.Holder()
-	runs, err := g.lake.Runs()
+	_, runs, err := g.look(nil)
 	after := g.lake.Holder()
 	for i := range runs {
 		if run := &runs[i]; !underWay(runs, i, before) && !underWay(runs, i, after) && run.Status == schemas.StatusRunning {
@@ -333,9 +406,13 @@ func (g *gatherer) unbegun(r AlertRule, runs []schemas.Run, failures []JobFailur
 	}
 }
 
-// mends says that a run makes good one that failed before it: it is done, and of the same job, or one of them was by hand
-// and did the same for each account that the other had failed for.
 func (g *gatherer) mends(run, failed schemas.Run) bool {
+	return mends(run, failed, func(account string) bool { return slices.Contains(g.cfg.names(), account) })
+}
+
+// mends says that a run makes good one that failed before it: it is done, and of the same job, or one of them was by hand
+// and did the same for each account that the other had failed for, if it counts.
+func mends(run, failed schemas.Run, counts func(account string) bool) bool {
 	switch {
 	case run.Status != schemas.StatusDone:
 		return false
@@ -345,7 +422,7 @@ func (g *gatherer) mends(run, failed schemas.Run) bool {
 		return false
 	}
 	for _, a := range failed.Accounts {
-		if a.Status != schemas.StatusDone && slices.Contains(g.cfg.names(), a.Account) &&
+		if a.Status != schemas.StatusDone && counts(a.Account) &&
 			!slices.ContainsFunc(run.Accounts, func(m schemas.RunAccount) bool { return m.Account == a.Account && m.Status == schemas.StatusDone }) {
 			return false
 		}
@@ -377,7 +454,7 @@ func (g *gatherer) failed(r AlertRule, runs []schemas.Run) {
 		}
 		t := tallies[job]
 		t.last = run
-		if t.times++; run.Status == schemas.StatusDone {
+		if t.times += 1 + run.Repeats; run.Status == schemas.StatusDone {
 			t.times = 0
 		}
 	}

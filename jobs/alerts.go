@@ -360,6 +360,15 @@ type AlertMemory struct {
 	mu        sync.Mutex
 	last      *alertMemory // as the last check left it; nil before the first
 	unwritten bool         // the lake doesn't have it so
+	seen      seenLake
+}
+
+// lakeSeen is what earlier checks saw of the lake; nil without a memory.
+func (k *AlertMemory) lakeSeen() *seenLake {
+	if k == nil {
+		return nil
+	}
+	return &k.seen
 }
 
 // AlertReport is what came of a check.

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"math/big"
-	"slices"
 	"strconv"
 	"strings"
 
@@ -221,7 +220,7 @@ type PublishedOwner struct {
 	Project    string `json:"project,omitempty"`
 }
 
-// Explain says which rule and version assigned the records of an id (one in each account that has it), in the
+// Explain says which rule and version assigned the records of an id (which several may have, in several accounts), in the
 // published file, and what the rules of the config say of it now.
 func Explain(ctx context.Context, cfg *Config, id string) ([]Explanation, error) {
 	rules, err := cfg.Rules()
@@ -232,7 +231,7 @@ func Explain(ctx context.Context, cfg *Config, id string) ([]Explanation, error)
 	if err != nil {
 		return nil, NoLake(err)
 	}
-	rows, err := lake.Query(ctx, "SELECT "+keyColumns+", usage_date, id, request_time, amount, currency, rule_id, rule_version, ruleset, source, pool, cost_center, team, project FROM allocated_usage WHERE id = "+schemas.SQLString(id)+" ORDER BY account")
+	rows, err := lake.Query(ctx, "SELECT "+keyColumns+", usage_date, id, request_time, amount, currency, rule_id, rule_version, ruleset, source, pool, cost_center, team, project FROM allocated_usage WHERE id = "+schemas.SQLString(id)+" ORDER BY account, request_time, ordinal")
 	if err != nil {
 		return nil, err
 	}
@@ -274,6 +273,5 @@ func Explain(ctx context.Context, cfg *Config, id string) ([]Explanation, error)
 	if len(out) == 0 {
 		return nil, &Hint{Err: fmt.Errorf("no record %q in %s", id, lake.Database()), Hint: `usagelake query "SELECT id FROM usage LIMIT 5"`}
 	}
-	slices.SortFunc(out, func(a, b Explanation) int { return strings.Compare(a.Account, b.Account) })
 	return out, nil
 }

@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"go.yaml.in/yaml/v3"
 
@@ -23,13 +24,12 @@ import (
 
 // Defaults of a Config, and the environment that a set-up without a file uses.
 const (
-	DefaultConfigFile   = "usagelake.yaml"
-	DefaultLake         = "./lake"
-	DefaultAccount      = "default"
-	DefaultBaseURL      = "https://portal-api.r9s.ai/api/v1/portal/management"
-	DefaultSettle       = 10 * time.Minute
-	DefaultLookback     = 72 * time.Hour
-	DefaultRefetchEvery = 168 * time.Hour
+	DefaultConfigFile = "usagelake.yaml"
+	DefaultLake       = "./lake"
+	DefaultAccount    = "default"
+	DefaultBaseURL    = "https://portal-api.r9s.ai/api/v1/portal/management"
+	DefaultSettle     = 10 * time.Minute
+	DefaultLookback   = 72 * time.Hour
 	// FirstDays is how far back the first export of an account goes.
 	FirstDays = 30
 
@@ -102,9 +102,44 @@ type Account struct {
 
 // ExportConfig says how far an export goes.
 type ExportConfig struct {
-	Settle       Duration `yaml:"settle"`        // nothing younger is exported
-	Lookback     Duration `yaml:"lookback"`      // so far back days are asked again
-	RefetchEvery Duration `yaml:"refetch_every"` // so often the days of the lookback are fetched anew
+	Settle   Duration `yaml:"settle"`   // nothing younger is exported
+	Lookback Duration `yaml:"lookback"` // so far back days are asked again
+	// RefetchAt are the ages at which a day is fetched whole once more, for corrections that leave its count alone.
+	RefetchAt    []Duration `yaml:"refetch_at"`
+	RefetchEvery Duration   `yaml:"refetch_every"` // so often the days of the lookback are fetched anew besides; 0: never
+	NotBefore    Instant    `yaml:"not_before"`    // an export that isn't told a start begins no earlier; zero: anywhere
+}
+
+// DefaultExport is what holds where the config says nothing. A day is fetched whole once more before it leaves the lookback,
+// and again after a week and after a month: corrections that leave its count alone are found by nothing else.
+func DefaultExport() ExportConfig {
+	const day = 24 * time.Hour
+	return ExportConfig{Settle: Duration(DefaultSettle), Lookback: Duration(DefaultLookback),
+		RefetchAt: []Duration{Duration(DefaultLookback - day), Duration(7 * day), Duration(30 * day)}}
+}
+
+// validate reports what can't be meant.
+func (c ExportConfig) validate() error {
+	for _, age := range c.RefetchAt {
+		if age <= 0 {
+			return errors.New("export.refetch_at: an age is more than 0: write [48h, 7d, 30d], or [] to fetch no day anew")
+		}
+	}
+	return nil
+}
+
+// Instant is a time that YAML spells as 2026-11-01 or 2026-11-01T06:00:00Z, UTC.
+type Instant time.Time
+
+// UnmarshalYAML reads the text form.
+func (i *Instant) UnmarshalYAML(n *yaml.Node) error {
+	for _, form := range []string{time.DateOnly, time.RFC3339} {
+		if t, err := time.Parse(form, n.Value); err == nil {
+			*i = Instant(t.UTC().Truncate(time.Second))
+			return nil
+		}
+	}
+	return fmt.Errorf("line %d: %q is not a time like 2026-11-01 or 2026-11-01T06:00:00Z", n.Line, n.Value)
 }
 
 // DuckDBConfig is what the engine that builds and asks usage.duckdb may use.
@@ -169,7 +204,7 @@ type Overrides struct {
 // or without one a single account of the environment's key. Relative paths in the file are relative to the file.
 // Every mistake is reported at once, as ErrUsage.
 func LoadConfig(o Overrides, getenv func(string) string) (*Config, error) {
-	c := &Config{Export: ExportConfig{Settle: Duration(DefaultSettle), Lookback: Duration(DefaultLookback), RefetchEvery: Duration(DefaultRefetchEvery)},
+	c := &Config{Export: DefaultExport(),
 		Alerts: AlertsConfig{Repeat: Duration(DefaultRepeat)}}
 	path := o.ConfigFile
 	if path == "" {
@@ -371,12 +406,15 @@ func (c *Config) validate() error {
 		if a.PageSize < 0 || a.PageSize > 100_000 {
 			bad("page_size: %d is not between 1 and 100000", a.PageSize)
 		}
-		if a.Currency != "" && (len(a.Currency) != 3 || strings.ToUpper(a.Currency) != a.Currency) {
-			bad("currency: %q is not an ISO 4217 code like USD", a.Currency)
+		if a.Currency != "" && !schemas.IsCurrency(a.Currency) {
+			bad("currency: %q is not an ISO 4217 code like USD: three capital letters", a.Currency)
 		}
 		if _, err := schemas.ParseDate(a.KeyExpires); a.KeyExpires != "" && err != nil {
 			bad("key_expires: %w", err)
 		}
+	}
+	if err := c.Export.validate(); err != nil {
+		errs = append(errs, err)
 	}
 	errs = append(errs, c.Schedule.validate(c.names())...)
 	if c.Prune.Raw == 0 && slices.ContainsFunc(c.Schedule.Jobs, func(j JobConfig) bool { return j.Kind == KindPrune }) {
@@ -411,6 +449,9 @@ func (c *Config) validate() error {
 func (a Account) Key(getenv func(string) string) (string, error) {
 	if a.KeyEnv != "" {
 		key := strings.TrimSpace(getenv(a.KeyEnv))
+		if err := soundSecret("account "+a.Name, "key", "the environment variable "+a.KeyEnv, key); err != nil {
+			return "", err
+		}
 		if key == "" {
 			return "", Usage(fmt.Sprintf("export %s=sk_mg_…   (the Portal: Settings > API Keys > Management API Keys), or try it without a key: usagelake demo", a.KeyEnv),
 				"account %s: no key: the environment variable %s is not set", a.Name, a.KeyEnv)
@@ -439,11 +480,46 @@ func secretFile(whose, what, path string, getenv func(string) string) (string, e
 	if err != nil {
 		return "", Usage("", "%s: read the %s: %w", whose, what, err)
 	}
-	s := strings.TrimSpace(string(b))
+	s := strings.TrimSpace(string(b)) // line ends of any system are no part of it
 	if s == "" {
 		return "", Usage("", "%s: the %s file %s is empty", whose, what, path)
 	}
+	if err := soundSecret(whose, what, "the file "+path, s); err != nil {
+		return "", err
+	}
 	return s, nil
+}
+
+// assigned is a secret with the name of its variable before it, as in a file of the environment. The equals signs at the
+// end of Base64 are none of these.
+var assigned = regexp.MustCompile(`^(?:export\s+)?[A-Za-z_][A-Za-z0-9_]*\s*=[^=]{8}`)
+
+// soundSecret refuses what is more than a secret, without showing it. An empty one is for the caller to tell of.
+func soundSecret(whose, what, where, s string) error {
+	const quotes = `"'` + "`“”‘’„«»"
+	first, _ := utf8.DecodeRuneInString(s)
+	last, _ := utf8.DecodeLastRuneInString(s)
+	begins, ends := strings.ContainsRune(quotes, first), strings.ContainsRune(quotes, last)
+	says := ""
+	switch {
+	case s == "":
+		return nil
+	case strings.HasPrefix(s, "\ufeff"):
+		says = "begins with a byte order mark, as some editors write it: save it as UTF-8 without one"
+	case strings.HasPrefix(s, "\xff\xfe"), strings.HasPrefix(s, "\xfe\xff"), strings.ContainsRune(s, 0):
+		says = "is in UTF-16: save it as UTF-8 without a byte order mark"
+	case strings.ContainsAny(s, "\r\n"):
+		says = "has more than one line"
+	case assigned.MatchString(s):
+		says = "has the name of a variable before it, as NAME=…"
+	case begins && ends, what == "key" && (begins || ends):
+		says = "stands in quotes"
+	case len(s) > 7 && strings.EqualFold(s[:7], "bearer "):
+		says = `begins with "Bearer"`
+	default:
+		return nil
+	}
+	return Usage("write the "+what+" alone there, and nothing around it", "%s: the %s in %s %s", whose, what, where, says)
 }
 
 // secret reads a secret from the environment variable env, or from file.
@@ -452,6 +528,9 @@ func secret(whose, what, env, file string, getenv func(string) string) (string, 
 		return secretFile(whose, what, file, getenv)
 	}
 	s := strings.TrimSpace(getenv(env))
+	if err := soundSecret(whose, what, "the environment variable "+env, s); err != nil {
+		return "", err
+	}
 	if s == "" {
 		return "", Usage("", "%s: no %s: the environment variable %s is not set", whose, what, env)
 	}

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"reflect"
 	"runtime"
 	"strings"
 	"testing"
@@ -50,6 +51,13 @@ func TestEveryMistakeInAConfigIsNamed(t *testing.T) {
 		{"a name that leaves the lake", "accounts:\n  - name: ../../etc\n    key_env: K\n", "is not an account name"},
 		{"one name for two", account + "  - name: acme\n    key_env: L\n", "another account has it too"},
 		{"a key in the clear", account + "    base_url: http://portal.example/x\n", "in the clear"},
+		{"a host alone", account + "    base_url: https://portal.example\n", "is only a host"},
+		{"a host with a slash", account + "    base_url: https://portal.example//\n", "is only a host"},
+		{"an endpoint", account + "    base_url: https://portal.example/api/v1/portal/management/usage\n", "leave /usage away"},
+		{"another, with a slash", account + "    base_url: https://portal.example/management/Balance/\n", "leave /Balance away"},
+		{"a sign for a currency", account + "    currency: €\n", "three capital letters"},
+		{"a currency in small letters", account + "    currency: usd\n", "three capital letters"},
+		{"letters of another script", account + "    currency: ÄÖÜ\n", "three capital letters"},
 		{"no URL", account + "    base_url: portal\n", "has no host"},
 		{"another scheme", account + "    base_url: ftp://portal.example/\n", "is not http(s)"},
 		{"a password in the URL", account + "    base_url: https://u:p@portal.example/\n", "user name or password"},
@@ -109,8 +117,8 @@ func TestFlagBeatsEnvironmentBeatsConfigBeatsDefault(t *testing.T) {
 		lake, url string
 	}{
 		{"config", Overrides{}, nil, filepath.Join(dir, "data"), "https://a.example/v1"},
-		{"environment", Overrides{}, map[string]string{EnvLake: "/e", EnvBaseURL: "https://e.example"}, "/e", "https://e.example"},
-		{"flag", Overrides{Lake: "/f", BaseURL: "https://f.example"}, map[string]string{EnvLake: "/e", EnvBaseURL: "https://e.example"}, "/f", "https://f.example"},
+		{"environment", Overrides{}, map[string]string{EnvLake: "/e", EnvBaseURL: "https://e.example/v1"}, "/e", "https://e.example/v1"},
+		{"flag", Overrides{Lake: "/f", BaseURL: "https://f.example/v1"}, map[string]string{EnvLake: "/e", EnvBaseURL: "https://e.example/v1"}, "/f", "https://f.example/v1"},
 	} {
 		c.flags.ConfigFile = path
 		cfg, err := LoadConfig(c.flags, env(c.env))
@@ -123,7 +131,7 @@ func TestFlagBeatsEnvironmentBeatsConfigBeatsDefault(t *testing.T) {
 		if c.name == "config" && cfg.Accounts[1].BaseURL != DefaultBaseURL {
 			t.Errorf("%s: %+v", c.name, cfg.Accounts[1])
 		}
-		if cfg.Export != (ExportConfig{Duration(5 * time.Minute), Duration(48 * time.Hour), 0}) {
+		if !reflect.DeepEqual(cfg.Export, ExportConfig{Settle: Duration(5 * time.Minute), Lookback: Duration(48 * time.Hour), RefetchAt: DefaultExport().RefetchAt}) {
 			t.Errorf("%s: %+v", c.name, cfg.Export)
 		}
 	}
@@ -147,7 +155,7 @@ func TestWithoutAConfigTheEnvironmentIsEnough(t *testing.T) {
 	}
 	want := Account{Name: DefaultAccount, KeyEnv: EnvKey, BaseURL: DefaultBaseURL}
 	if len(cfg.Accounts) != 1 || cfg.Accounts[0] != want || cfg.Path() != "" || filepath.Clean(cfg.Lake) != "lake" ||
-		cfg.Export != (ExportConfig{Duration(DefaultSettle), Duration(DefaultLookback), Duration(DefaultRefetchEvery)}) {
+		!reflect.DeepEqual(cfg.Export, DefaultExport()) {
 		t.Errorf("%+v", cfg)
 	}
 	if _, err := cfg.Accounts[0].Key(noEnv); !errors.Is(err, ErrUsage) || !strings.Contains(hintOf(err), "export "+EnvKey) {
@@ -220,6 +228,45 @@ func TestNoKeyOfAnyAccountIsMissingBeforeAnythingIsMade(t *testing.T) {
 	if _, err := Export(t.Context(), cfg, env, ExportOptions{Span: Span{Anew: true}}); !errors.Is(err, ErrUsage) || !strings.Contains(hintOf(err), "--refetch --from") {
 		t.Errorf("--refetch without --from: %v", err)
 	}
+}
+
+// What stands around a key is said before anything is sent, and the key is not.
+func TestWhatStandsAroundAKeyIsSaid(t *testing.T) {
+	const key = "sk_mg_0123456789abcdef"
+	path := filepath.Join(t.TempDir(), "key")
+	for _, x := range []struct{ text, want string }{
+		{key, ""}, {key + "\n", ""}, {" " + key + "\r\n", ""}, {"\n" + key + "\n\n", ""},
+		{`"` + key + `"`, "in quotes"}, {"'" + key + "'\r\n", "in quotes"}, {"“" + key + "”", "in quotes"}, {key + `"`, "in quotes"},
+		{"ACME_KEY=" + key, "NAME="}, {"export ACME_KEY = " + key + "\n", "NAME="}, {`KEY="` + key + `"`, "NAME="},
+		{"# the key\r\n" + key + "\r\n", "more than one line"}, {key + "\n" + key, "more than one line"},
+		{"\ufeff" + key, "byte order mark"}, {"\xff\xfes\x00k\x00", "UTF-16"}, {"Bearer " + key, "Bearer"}, {"\r\n", "is empty"},
+	} {
+		if err := os.WriteFile(path, []byte(x.text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		for where, a := range map[string]Account{"file": {Name: "acme", KeyFile: path}, "environment": {Name: "acme", KeyEnv: "K"}} {
+			if x.want == "is empty" && where == "environment" {
+				continue
+			}
+			got, err := a.Key(func(string) string { return x.text })
+			switch {
+			case x.want == "" && (err != nil || got != key):
+				t.Errorf("%q in the %s: %q, %v", x.text, where, got, err)
+			case x.want != "" && (!errors.Is(err, ErrUsage) || !strings.Contains(err.Error(), x.want) || strings.Contains(err.Error(), "0123")):
+				t.Errorf("%q in the %s: %v, want %q", x.text, where, err, x.want)
+			}
+		}
+	}
+	for _, secret := range []string{"c2VjcmV0Cg==", "aGVsbG8=", "https://hooks.example/x?a=12345678901&b=2", `it"s`} {
+		if got, err := hmacSecret("K", secret); err != nil || got != secret {
+			t.Errorf("%q: %q, %v", secret, got, err)
+		}
+	}
+}
+
+// hmacSecret is a secret of the environment.
+func hmacSecret(name, value string) (string, error) {
+	return secret("its webhook", "HMAC secret", name, "", func(string) string { return value })
 }
 
 func TestTimesOfTheCommandLine(t *testing.T) {

@@ -10,9 +10,9 @@ import (
 )
 
 func TestWindowsAreShorterWhereManyAreUnderWay(t *testing.T) {
-	for accounts, want := range map[int]int{1: 200, 250: 200, 251: 199, 500: 100, 1000: 50, 5000: 50} {
-		if got := windowPages(accounts); got != want {
-			t.Errorf("%d accounts: %d pages, want %d", accounts, got, want)
+	for accounts, want := range map[int]int{1: 20000, 250: 20000, 251: 19920, 500: 10000, 1000: 5000, 5000: 5000} {
+		if got := windowRecords(accounts); got != want {
+			t.Errorf("%d accounts: %d records, want %d", accounts, got, want)
 		}
 	}
 }

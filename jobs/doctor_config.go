@@ -1,7 +1,6 @@
 package jobs
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -12,7 +11,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/usagelake/usagelake/extract"
 	"github.com/usagelake/usagelake/load"
 	"github.com/usagelake/usagelake/schemas"
 	"github.com/usagelake/usagelake/transform/allocate"
@@ -82,11 +80,8 @@ func (d *doctor) checkSettings(a Account) {
 	if a.MaxInFlight > portalInFlight {
 		d.warn(name("max_in_flight"), "set max_in_flight: 20, or leave it out", "%d requests at once, and the Portal allows %d", a.MaxInFlight, portalInFlight)
 	}
-	switch size := cmp.Or(a.PageSize, extract.DefaultPageSize); {
-	case size > portalPage:
-		d.warn(name("page_size"), "set page_size: 100, or leave it out", "%d records a page, and the Portal gives %d at the most", size, portalPage)
-	case size < portalPage/2:
-		d.warn(name("page_size"), "set page_size: 100, or leave it out", "%d records a page: an export takes %d times the requests that it needs", size, portalPage/size)
+	if size := a.PageSize; size > 0 && size < portalPage/2 {
+		d.warn(name("page_size"), "leave it out", "%d records a page: an export takes %d times the requests that it needs", size, portalPage/size)
 	}
 }
 
@@ -110,11 +105,15 @@ func (d *doctor) checkExport() {
 	case lookback < 24*time.Hour:
 		warn("lookback", "set lookback: 72h", "%s: it checks whole days, and that is less than one", lookback)
 	}
-	if d.cfg.Export.RefetchEvery == 0 {
-		warn("refetch_every", "set refetch_every: 168h", "0s: corrections that leave a day's count alone are never noticed")
+	ages := make([]string, len(d.cfg.Export.RefetchAt))
+	for i, age := range d.cfg.Export.RefetchAt {
+		ages[i] = lasting(time.Duration(age))
+	}
+	if len(ages) == 0 && d.cfg.Export.RefetchEvery == 0 {
+		warn("refetch_at", "set refetch_at: [48h, 7d, 30d], or leave it out", "[]: corrections that leave a day's count alone are never noticed")
 	}
 	if fine {
-		d.ok("export", "settle %s, lookback %s, refetched every %s", lasting(settle), lasting(lookback), lasting(time.Duration(d.cfg.Export.RefetchEvery)))
+		d.ok("export", "settle %s, lookback %s, each day anew at an age of %s", lasting(settle), lasting(lookback), strings.Join(ages, ", "))
 	}
 }
 

@@ -35,12 +35,15 @@ func (d *doctor) checkFreshness() {
 	for _, a := range d.accounts() {
 		d.checkCoverage(a.Name, held[a.Name])
 	}
-	runs, err := d.lake.Runs()
+	runs, err := history(d.lake, d.cfg)
 	if err != nil {
 		d.failure("runs", "usagelake verify", err)
 		return
 	}
 	d.checkRuns(runs)
+	if n := d.status.JournalDamaged; n > 0 {
+		d.warn("journal", "usagelake verify --repair   (sets them aside)", "%s of the journal can't be read; what they said of past runs is lost, no usage is", plural(n, "line"))
+	}
 }
 
 // checkCoverage is about one account; a is zero if the lake has nothing of it.
@@ -114,8 +117,12 @@ func (d *doctor) checkRuns(runs []schemas.Run) {
 			r.Status, r.Error = schemas.StatusInterrupted, "it never ended: killed, or the machine went down"
 		}
 		last[name] = r
-		if bad[name]++; r.Status == schemas.StatusDone {
+		switch r.Status {
+		case schemas.StatusDone:
 			bad[name], good[name] = 0, r.EndedAt
+		case schemas.StatusStopped:
+		default:
+			bad[name] += 1 + r.Repeats
 		}
 	}
 	for _, which := range names {

@@ -50,6 +50,7 @@ func (d *doctor) checkLake(ctx context.Context) {
 	d.checkDisk(at, &s)
 	if d.lake != nil {
 		d.checkPublished(ctx)
+		d.checkOverlaps(ctx)
 	}
 }
 
@@ -456,6 +457,22 @@ func existing(dir string) string {
 			return dir
 		}
 		dir = parent
+	}
+}
+
+// checkOverlaps tells which accounts hold the same records.
+func (d *doctor) checkOverlaps(ctx context.Context) {
+	if d.status == nil || len(d.status.Accounts) < 2 {
+		return
+	}
+	const name = "accounts"
+	switch found, err := d.lake.Overlaps(ctx); {
+	case err != nil: // the published file says why
+	case len(found) > 0:
+		wrong := &load.OverlapError{Overlaps: found}
+		d.fail(name, wrong.Hint(), "%s", wrong)
+	default:
+		d.ok(name, "no two hold the same records")
 	}
 }
 

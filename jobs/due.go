@@ -26,7 +26,7 @@ func readLakeState(cfg *Config, env Env) (lakeState, error) {
 	if err != nil {
 		return st, err
 	}
-	if st.runs, err = lake.Runs(); err != nil {
+	if st.runs, err = history(lake, cfg); err != nil {
 		return st, err
 	}
 	closed, err := lake.Closed()
@@ -115,7 +115,7 @@ func (j *scheduled) look(lake lakeState, cfg *Config, now time.Time) {
 			done, lastDone = later(done, r.Logical), r.EndedAt
 			attempts, failedAt, tried = 0, time.Time{}, time.Time{}
 		case r.Status != schemas.StatusStopped:
-			attempts++
+			attempts += 1 + r.Repeats
 			failedAt, tried = r.EndedAt, r.Logical
 			if tried.IsZero() { // a month before the last of those to close
 				tried = j.calendar.Last(r.StartedAt)

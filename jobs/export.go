@@ -94,11 +94,11 @@ const sealsAtOnce = 4
 // fetch fetches what opts ask for, derives and publishes. The error is nil if all of it was done.
 func fetch(ctx context.Context, lake *load.Lake, cfg *Config, env Env, opts ExportOptions, clients []*extract.Client, res *Result) error {
 	defer boundHeap(len(cfg.Accounts))()
-	history, err := lake.Runs()
+	runs, err := history(lake, cfg)
 	if err != nil {
 		return err
 	}
-	past := pasts(history)
+	past := pasts(runs)
 	announce := announcer(lake, res.Run)
 	sealing := make(chan struct{}, sealsAtOnce)
 	accounts := make([]*exporter, len(cfg.Accounts))
@@ -135,7 +135,20 @@ func fetch(ctx context.Context, lake *load.Lake, cfg *Config, env Env, opts Expo
 		res.Status = schemas.StatusFailed
 		return err
 	}
+	if outcome == nil {
+		outcome = overlapping(res)
+	}
 	return outcome
+}
+
+// overlapping is what a run comes to whose accounts hold the same records: all is fetched, and costs count twice.
+func overlapping(res *Result) error {
+	if len(res.Publish.Overlaps) == 0 {
+		return nil
+	}
+	err := &load.OverlapError{Overlaps: res.Publish.Overlaps}
+	res.Status = schemas.StatusPartial
+	return &Hint{Err: err, Hint: err.Hint()}
 }
 
 // makeClients reads the keys and makes a client for each account, or reports every account that can't have one.
@@ -187,6 +200,7 @@ func underLock(ctx context.Context, cfg *Config, env Env, command string, wait b
 
 	res := &Result{Lake: lake.Dir(), Database: lake.Database(), finance: finance, Run: schemas.Run{RunID: newRunID(started), Command: command, Job: env.Job.Name, Logical: env.Job.Logical.UTC(), Version: env.Version,
 		PID: os.Getpid(), StartedAt: started.UTC(), Status: schemas.StatusRunning}}
+	compactJournal(ctx, lake, cfg, env)
 	if err := lake.AppendRun(res.Run); err != nil {
 		return nil, err
 	}
@@ -246,6 +260,7 @@ func newRunID(t time.Time) string {
 // past is what the journal tells of an account.
 type past struct {
 	began       time.Time // where its earliest export that was not told a start began; zero if there was none
+	horizon     time.Time // where the Portal's records began when it last refused to answer for what lies before; zero if it never did
 	lastRefetch time.Time // when a run last fetched its lookback anew, or it was first exported; zero if neither was
 }
 
@@ -260,6 +275,9 @@ func pasts(history []schemas.Run) map[string]past {
 			}
 			if a.Windows > 0 && (p.lastRefetch.IsZero() || a.Refetched && a.Status == schemas.StatusDone) {
 				p.lastRefetch = r.StartedAt
+			}
+			if !a.Horizon.IsZero() {
+				p.horizon = a.Horizon
 			}
 			all[a.Account] = p
 		}
@@ -302,11 +320,16 @@ func finish(ctx context.Context, lake *load.Lake, env Env, res *Result, phase fu
 	current := res.Run
 	current.EndedAt = env.Now().UTC()
 	p, err := lake.Publish(ctx, load.PublishOptions{Version: env.Version, Full: full, Current: &current, Finance: res.finance, Now: env.Now,
-		Drop: res.drop.days, DropMonths: res.drop.months, Orphans: func(found []load.Orphan) { res.keepOrphans(&current, found, env) }})
+		Drop: res.drop.days, DropMonths: res.drop.months, Orphans: func(found []load.Orphan) { res.keepOrphans(&current, found, env) },
+		OverlapIsPartial: res.Command == "export" || res.Command == "lookback"})
 	if err != nil {
 		return err
 	}
 	res.Publish = p
+	if len(p.Overlaps) > 0 {
+		wrong := &load.OverlapError{Overlaps: p.Overlaps}
+		env.Logger.Warn(wrong.Error(), "hint", wrong.Hint())
+	}
 	res.Published = !p.Unchanged
 	env.Logger.Debug("published", "changed_days", p.Changed, "days", p.Total, "rows", p.Rows, "bytes", p.Bytes, "elapsed", p.Elapsed)
 	return nil
@@ -391,6 +414,8 @@ type exporter struct {
 
 	rows    int64 // of the days that were derived
 	plan    Plan
+	sealed  sealed
+	days    map[schemas.Date]schemas.DayFooter // of the last weeks
 	fetcher *extract.Fetcher
 	refused error
 	checked int  // days of the lookback that the API answered for
@@ -449,14 +474,17 @@ func (x *exporter) export(ctx context.Context) error {
 	if err := x.derive(ctx); err != nil {
 		return err
 	}
-	s, err := sealedOf(x.lake, x.account.Name)
-	if err != nil {
+	now := x.env.Now()
+	var err error
+	if x.sealed, err = sealedOf(x.lake, x.account.Name); err != nil {
 		return err
 	}
-	now := x.env.Now()
-	x.plan = plan(x.account.Name, x.opts.Span, s, x.cfg.Export, now, x.past.began, x.past.lastRefetch)
+	if x.days, err = recentDays(x.lake, x.account.Name, x.sealed, x.cfg.Export, now); err != nil {
+		return err
+	}
+	x.plan = plan(x.account.Name, x.opts.Span, x.sealed, x.days, x.cfg.Export, now, x.past)
 	x.fetcher = extract.NewFetcher(extract.FetchOptions{Client: x.client, Sealing: x.sealing, RunID: x.runID, Version: x.env.Version,
-		PageSize: x.account.PageSize, MaxPages: windowPages(len(x.cfg.Accounts)), Logger: x.log})
+		PageSize: x.account.PageSize, MaxRecords: windowRecords(len(x.cfg.Accounts)), Known: learnt(x.days), Held: x.held, Logger: x.log})
 	if x.opts.Watch != nil {
 		x.opts.Watch(x.plan, x.fetcher.Progress)
 	}
@@ -479,7 +507,7 @@ func (x *exporter) export(ctx context.Context) error {
 			}
 		}
 		if t, ahead := portalTime(now, x.client); ahead > 0 {
-			x.plan = plan(x.account.Name, x.opts.Span, s, x.cfg.Export, t, x.past.began, earlier(x.past.lastRefetch, ahead))
+			x.plan = plan(x.account.Name, x.opts.Span, x.sealed, x.days, x.cfg.Export, t, x.past.by(ahead))
 			x.warnAhead(ahead)
 			if err := x.announceStart(); err != nil {
 				return err
@@ -509,10 +537,11 @@ func (x *exporter) export(ctx context.Context) error {
 		}
 	}
 	x.fetcher.SetCurrency(currency)
-	failed, err := x.fetcher.Fetch(ctx, x.plan.Missing, x.sink)
-	x.out.Failed = append(x.out.Failed, failed...)
+	out, err := x.fetcher.Fetch(ctx, x.plan.Missing, x.sink)
+	x.out.Failed = append(x.out.Failed, out.Failed...)
 	x.out.Refetched = x.plan.Refetch
-	return err
+	x.out.Horizon = out.Horizon
+	return cmp.Or(err, x.doubt(out.Doubts))
 }
 
 // announceStart journals where an export that was not told a start begins, before anything is fetched: windows are not
@@ -558,9 +587,12 @@ func (x *exporter) sink(ctx context.Context, s schemas.Seal, pages []schemas.Pag
 		return fmt.Errorf("seal window %s: %w", s.Window(), err)
 	}
 	x.mu.Lock()
+	defer x.mu.Unlock()
+	if err := x.settleDoubts(s.Window()); err != nil {
+		return err
+	}
 	x.out.Windows++
-	x.out.Records += s.Records
-	x.mu.Unlock()
+	x.out.Records += s.Kept
 	x.log.Debug("window sealed", "window", s.Window().String(), "records", s.Records, "requests", s.Requests, "proof", s.Proof)
 	return nil
 }

@@ -250,6 +250,7 @@ func (w *world) notAskedAgain(sent []portal.RequestInfo, before, after *Result) 
 	for _, p := range after.Plans {
 		for _, m := range p.Missing {
 			missing[itoa(m.Start.Unix()-1)] = true
+			missing[itoa(m.End.Unix()+1)] = true // what was under way as the last one ended
 		}
 	}
 	for _, r := range sent {

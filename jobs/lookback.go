@@ -4,43 +4,31 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/usagelake/usagelake/extract"
+	"github.com/usagelake/usagelake/load"
 	"github.com/usagelake/usagelake/schemas"
 )
 
-// check asks of each day of the lookback whether the API still holds as much as the lake, and adds those that differ
-// to what is missing.
+// check asks of each day of the lookback whether the API still announces what it did when the day was fetched, and adds
+// those that differ to what is missing. Today is a day as far as it is covered.
 func (x *exporter) check(ctx context.Context) error {
 	var mu sync.Mutex
 	var wg sync.WaitGroup
 	var stop error
-	footers := make([]*schemas.DayFooter, len(x.plan.Check))
-	for i, day := range x.plan.Check {
-		footer, ok, err := x.lake.Day(day)
-		if err != nil {
-			return err
-		}
-		if ok {
-			footers[i] = &footer
-		}
-	}
-	for i, day := range x.plan.Check {
-		var footer schemas.DayFooter
-		ok := footers[i] != nil
-		if ok {
-			footer = *footers[i]
-		}
+	for _, w := range x.plan.Check {
+		footer, ok := x.days[w.Date()]
 		wg.Go(func() {
-			c, err := x.count(ctx, day.Window())
-			same := err == nil && ok && agrees(c, footer)
-			var api *extract.APIError
-			refusesDays := errors.As(err, &api) && api.Status == http.StatusBadRequest
-			if ok && (refusesDays || err == nil && footer.MaybeTwice > 0) {
-				same, err = x.unchanged(ctx, footer)
+			var same bool
+			var err error
+			var c extract.Counted
+			if ok {
+				c, same, err = x.unchanged(ctx, w, footer)
 			}
 			mu.Lock()
 			defer mu.Unlock()
@@ -51,12 +39,11 @@ func (x *exporter) check(ctx context.Context) error {
 			case same:
 				return
 			case err == nil:
-				x.log.Info("a day of the lookback differs, it is fetched anew", "day", day.Date.String(), "api", c.String(), "lake", held(footer))
-				x.plan.Missing = append(x.plan.Missing, day.Window())
+				x.log.Info("a day of the lookback differs, it is fetched anew", "day", w.Date().String(), "api", c.String(), "lake", held(footer))
+				x.refetch(w)
 			case errors.Is(err, extract.ErrRefused) || ctx.Err() != nil || errors.As(err, new(*schemas.PanicError)):
 				stop = cmp.Or(stop, err)
 			default: // the day stays as it is, and the run says that it could not be checked
-				w := day.Window()
 				x.out.Failed = append(x.out.Failed, schemas.FailedWindow{Start: w.Start, End: w.End, Error: "lookback: " + err.Error()})
 			}
 		})
@@ -67,37 +54,213 @@ func (x *exporter) check(ctx context.Context) error {
 	return stop
 }
 
-// count is the fetcher's, in which a panic is an error.
-func (x *exporter) count(ctx context.Context, w schemas.Window) (c extract.Counted, err error) {
-	defer schemas.Guard(&err)
-	return x.fetcher.Count(ctx, w)
+// refetch adds a covered stretch from the start of a day on to what is missing, in place of parts of it, and as one with what is
+// missing behind it.
+func (x *exporter) refetch(w schemas.Window) {
+	x.plan.Missing = slices.DeleteFunc(x.plan.Missing, func(m schemas.Window) bool {
+		within := m.Date() == w.Date() && !m.Start.After(w.End)
+		if within && m.End.After(w.End) {
+			w.End = m.End
+		}
+		return within
+	})
+	x.plan.Missing = append(x.plan.Missing, w)
 }
 
-// unchanged asks window by window, where the day's count tells nothing: is each announced as it was when it was fetched?
-func (x *exporter) unchanged(ctx context.Context, f schemas.DayFooter) (bool, error) {
-	for _, w := range f.Windows {
-		if !w.Owns {
-			continue
-		}
-		c, err := x.count(ctx, schemas.Window{Account: x.account.Name, Start: w.Start, End: w.End})
-		if err != nil || c.Records == nil || w.Announced == nil || *c.Records != *w.Announced {
-			return false, err
+// unchanged asks whether the API announces for w, the covered part of a day, what it did when its windows were fetched: in
+// one request for all of them, and where that tells nothing or something else, in one for each.
+func (x *exporter) unchanged(ctx context.Context, w schemas.Window, f schemas.DayFooter) (c extract.Counted, same bool, err error) {
+	var owning []schemas.DayWindow
+	for _, part := range f.Windows {
+		if part.Owns {
+			owning = append(owning, part)
 		}
 	}
-	return true, nil
+	if len(owning) == 0 {
+		return c, false, nil
+	}
+	slices.SortFunc(owning, func(a, b schemas.DayWindow) int { return cmp.Or(a.Start.Compare(b.Start), cmp.Compare(b.Seq, a.Seq)) })
+	first, last := owning[0], slices.MaxFunc(owning, func(a, b schemas.DayWindow) int { return cmp.Or(a.End.Compare(b.End), cmp.Compare(a.Seq, b.Seq)) })
+	start, _ := x.asked(first)
+	_, end := x.asked(last)
+	c, err = x.count(ctx, w, start, end)
+	var api *extract.APIError
+	refusesDays := errors.As(err, &api) && api.Status == http.StatusBadRequest
+	switch {
+	case err != nil && (!refusesDays || len(owning) == 1):
+		return c, false, err
+	case err == nil && f.MaybeTwice == 0 && agrees(c, f, owning):
+		return c, true, nil
+	case err == nil && (len(owning) == 1 || c.Records == nil):
+		return c, false, nil
+	}
+	for _, part := range owning {
+		start, end := x.asked(part)
+		n, err := x.count(ctx, schemas.Window{Account: w.Account, Start: part.Start, End: part.End}, start, end)
+		if err != nil || n.Records == nil || part.Announced == nil || *n.Records != *part.Announced {
+			return c, false, err
+		}
+	}
+	return c, true, nil
 }
 
-// held is how many records the API would announce for the day, if it holds what the lake does.
+// asked are the bounds that a window was asked for with, Unix seconds as they were sent.
+func (x *exporter) asked(w schemas.DayWindow) (start, end int64) {
+	if w.AskedStart == 0 && w.AskedEnd == 0 { // of a program that did not keep them
+		return w.Start.Unix() - extract.Margin, w.End.Unix()
+	}
+	return w.AskedStart, w.AskedEnd
+}
+
+// count is the fetcher's, in which a panic is an error.
+func (x *exporter) count(ctx context.Context, w schemas.Window, start, end int64) (c extract.Counted, err error) {
+	defer schemas.Guard(&err)
+	return x.fetcher.CountAs(ctx, w, start, end)
+}
+
+// held is how many records came for a day with its margins, each once.
 func held(f schemas.DayFooter) int64 { return f.Rows + f.Quarantined + f.Before + f.After }
 
-// agrees compares like with like: the day was fetched with the same margins as it is counted with. Where the API
-// announces nothing, nothing agrees, and the day is fetched anew.
-func agrees(c extract.Counted, f schemas.DayFooter) bool {
+// agrees compares like with like: what is announced now with what would have been when the day was fetched. Where the total
+// of its windows was off by as much in each, it is off by as much now. Where the API announces nothing, nothing agrees.
+func agrees(c extract.Counted, f schemas.DayFooter, owning []schemas.DayWindow) bool {
 	switch {
+	case c.Records != nil && len(owning) == 1 && owning[0].Announced != nil:
+		return *c.Records == *owning[0].Announced
 	case c.Records != nil:
-		return *c.Records == held(f)
+		off := int64(0)
+		for i, w := range owning {
+			if w.Announced == nil || w.Listed == 0 && w.Records > 0 {
+				continue
+			}
+			if n := *w.Announced - w.Listed; i > 0 && n != off {
+				return false
+			} else {
+				off = n
+			}
+		}
+		return *c.Records == held(f)+off
 	case c.Tokens != nil:
 		return f.SummaryTokens != nil && *c.Tokens == *f.SummaryTokens
 	}
 	return false
+}
+
+// secondLook is how long after the first look at a day that lacks much of what is held the second is taken at the earliest.
+const secondLook = time.Hour
+
+// held tells what the lake holds of a window: of each instant what its owner brought. Raw files that were pruned tell nothing.
+func (x *exporter) held(ctx context.Context, w schemas.Window) (*extract.Held, error) {
+	p := w.Partition()
+	live := load.Live(x.sealed[p.Date])
+	seqs := make([]int, len(live))
+	for i, r := range live {
+		seqs[i] = r.Seq
+	}
+	var h *extract.Held
+	for _, s := range schemas.Own(windowsOf(live), seqs) {
+		from, to := s.Start, s.End
+		if from.Before(w.Start) {
+			from = w.Start
+		}
+		if to.After(w.End) {
+			to = w.End
+		}
+		if !from.Before(to) {
+			continue
+		}
+		if h == nil {
+			h = &extract.Held{Replace: x.opts.Span.Anew}
+		}
+		raw, err := x.lake.OpenRaw(ctx, p, live[s.Index])
+		if err != nil {
+			return nil, err
+		}
+		for page, err := range raw.Pages(ctx) {
+			if err != nil {
+				return nil, err
+			}
+			if err := h.Add(page.Body, from, to); err != nil {
+				return nil, err
+			}
+		}
+	}
+	if h == nil {
+		return nil, nil
+	}
+	doubts, err := x.lake.Doubts(p)
+	if err != nil {
+		return nil, err
+	}
+	for _, d := range doubts {
+		if d.Start.Equal(w.Start) && d.End.Equal(w.End) && x.env.Now().Sub(d.SeenAt) >= secondLook {
+			h.Before = &extract.Doubt{Window: w, Held: d.Held, Gone: d.Gone, Came: d.Came, Digest: d.Digest}
+		}
+	}
+	if h.Before != nil && h.Before.Came == 0 {
+		forgotten, err := x.forgotten(ctx, w)
+		if err != nil {
+			return nil, err
+		}
+		if forgotten {
+			h.Before = nil
+		}
+	}
+	return h, nil
+}
+
+// forgotten says that the Portal lists nothing of the time before w, either, of which the lake has records, or w is the
+// first that it has: then the Portal doesn't keep records for so long, rather than that they were deleted.
+func (x *exporter) forgotten(ctx context.Context, w schemas.Window) (bool, error) {
+	first := w
+	for _, h := range x.sealed.windows() {
+		if h.Start.Before(first.Start) {
+			first = h
+		}
+	}
+	if first == w || !first.Start.Before(w.Start) {
+		return true, nil
+	}
+	before := schemas.Window{Account: w.Account, Start: first.Start, End: w.Start}
+	c, err := x.fetcher.Count(ctx, before)
+	if err != nil {
+		return true, nil // the range may be too long for it; what is held stays
+	}
+	return !c.Some && (c.Records == nil || *c.Records == 0), nil
+}
+
+// doubt notes the windows of which much of what is held did not come, and reports them as failed.
+func (x *exporter) doubt(doubts []extract.Doubt) error {
+	for _, d := range doubts {
+		p := d.Window.Partition()
+		all, err := x.lake.Doubts(p)
+		if err != nil {
+			return err
+		}
+		now := load.Doubt{Start: d.Window.Start, End: d.Window.End, Held: d.Held, Gone: d.Gone, Came: d.Came, Digest: d.Digest,
+			SeenAt: x.env.Now().UTC().Truncate(time.Second), RunID: x.runID}
+		all = slices.DeleteFunc(all, func(o load.Doubt) bool {
+			if o.Start.Equal(now.Start) && o.End.Equal(now.End) && o.Digest == now.Digest {
+				now.SeenAt, now.RunID = o.SeenAt, o.RunID // the first look counts
+			}
+			return o.Start.Before(now.End) && now.Start.Before(o.End)
+		})
+		if err := x.lake.SetDoubts(p, append(all, now)); err != nil {
+			return err
+		}
+		x.out.Failed = append(x.out.Failed, schemas.FailedWindow{Start: now.Start, End: now.End, Error: fmt.Sprintf(
+			"window %s: the Portal lists %d records, and %d of the %d that the lake holds are not among them: they stay until a look at another time, an hour later or more, finds the same",
+			d.Window, d.Came, d.Gone, d.Held)})
+	}
+	return nil
+}
+
+// settleDoubts takes back what was doubted of a window that has been sealed.
+func (x *exporter) settleDoubts(w schemas.Window) error {
+	p := w.Partition()
+	doubts, err := x.lake.Doubts(p)
+	if err != nil || len(doubts) == 0 {
+		return err
+	}
+	return x.lake.SetDoubts(p, slices.DeleteFunc(doubts, func(d load.Doubt) bool { return d.Start.Before(w.End) && w.Start.Before(d.End) }))
 }

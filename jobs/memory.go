@@ -24,14 +24,14 @@ func boundHeap(accounts int) (restore func()) {
 	return func() { debug.SetMemoryLimit(math.MaxInt64) }
 }
 
-// How many pages the windows under way may have together, and how few are too few for one: the last page of a window is
-// half empty on average, so that a window of 50 costs one request in a hundred.
+// How many records the windows under way may have together, and how few are too few for one: the last page of a window is
+// half empty on average, so that a window of 50 pages costs one request in a hundred.
 const (
-	pagesOfRun  = 50_000
-	fewestPages = 50
+	recordsOfRun  = 5_000_000
+	fewestRecords = 5_000
 )
 
-// windowPages bounds a window of a run of so many accounts.
-func windowPages(accounts int) int {
-	return min(extract.DefaultMaxPages, max(fewestPages, pagesOfRun/accounts))
+// windowRecords bounds a window of a run of so many accounts.
+func windowRecords(accounts int) int {
+	return min(extract.DefaultMaxRecords, max(fewestRecords, recordsOfRun/accounts))
 }

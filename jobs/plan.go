@@ -20,8 +20,13 @@ type Plan struct {
 	Range   schemas.Window   // [Start, End) of the export; Start = End if there is nothing settled yet
 	Missing []schemas.Window // not covered, or to be fetched anew; each within a day, in time order; of pruned days whole
 	Anew    bool             // Missing holds the whole range, covered or not
-	// Check are covered days of the lookback: one small request each tells whether they still hold what the API has.
-	Check []schemas.Partition
+	// Check are the covered days of the lookback, of today as far as it is covered: one small request each tells whether they
+	// still hold what the API has.
+	Check []schemas.Window
+	// Aged are the days that are fetched whole once more because of their age (refetch_at), Lacking the windows that could not be
+	// shown to be complete. Both are in Missing, too.
+	Aged    []schemas.Partition
+	Lacking []schemas.Window
 	// Refetch says that the days of the lookback are in Missing because refetch_every has passed.
 	Refetch bool
 }
@@ -91,9 +96,8 @@ func (s sealed) whole(days []schemas.Window) []schemas.Window {
 	return days
 }
 
-// plan decides what an export asks for. began is where the earliest export that was not told a start began, lastRefetch
-// when the lookback was last fetched anew (or the account first exported); zero if there was none.
-func plan(account string, span Span, s sealed, cfg ExportConfig, now, began, lastRefetch time.Time) Plan {
+// plan decides what an export asks for. days are the footers of the days of the last weeks (see recentDays).
+func plan(account string, span Span, s sealed, days map[schemas.Date]schemas.DayFooter, cfg ExportConfig, now time.Time, past past) Plan {
 	now = now.UTC().Truncate(time.Second)
 	settled := now.Add(-time.Duration(cfg.Settle)).Truncate(time.Second)
 	have := s.windows()
@@ -111,8 +115,13 @@ func plan(account string, span Span, s sealed, cfg ExportConfig, now, began, las
 			// From the first instant covered, so that a gap that a failed window left behind is filled, too.
 			r.Start = have[0].Start
 		}
-		if !began.IsZero() && began.Before(r.Start) {
-			r.Start = began
+		if !past.began.IsZero() && past.began.Before(r.Start) {
+			r.Start = past.began
+		}
+		for _, begins := range []time.Time{past.horizon, time.Time(cfg.NotBefore)} {
+			if begins.After(r.Start) {
+				r.Start = begins
+			}
 		}
 	}
 	p := Plan{Account: account, Range: r, Anew: span.Anew}
@@ -131,38 +140,129 @@ func plan(account string, span Span, s sealed, cfg ExportConfig, now, began, las
 	}
 
 	// Pruned days that were begun to be fetched anew, and not to the end.
-	half := map[schemas.Date]bool{}
+	anew := map[schemas.Date]bool{}
 	for d, raws := range s {
 		if live := load.Live(raws); load.Frozen(raws) && len(live) > 0 && d.Start().Before(r.End) && r.Start.Before(d.End()) {
-			half[d] = true
+			anew[d] = true
 			p.Missing = append(p.Missing, schemas.Uncovered(schemas.Partition{Account: account, Date: d}.Window(), windowsOf(live))...)
 		}
 	}
-	slices.SortFunc(p.Missing, func(a, b schemas.Window) int { return a.Start.Compare(b.Start) })
 
-	// The lookback: days of the range that are covered whole.
 	back := settled.Add(-time.Duration(cfg.Lookback))
-	var days []schemas.Partition
+	within := func(d schemas.Date) (w schemas.Window, ok bool) { // the day as far as it is covered from its start on
+		w = schemas.Partition{Account: account, Date: d}.Window()
+		if gaps := schemas.Uncovered(w, windowsOf(s[d])); len(gaps) > 0 {
+			w.End = gaps[0].Start
+			if !gaps[0].End.Equal(d.End()) || schemas.DateOf(settled) != d { // a gap, which is fetched anyway
+				return w, false
+			}
+		}
+		return w, !anew[d] && !w.Start.Before(r.Start) && !w.End.After(r.End) && w.Start.Before(w.End)
+	}
+	for d, day := range days {
+		if w, ok := within(d); ok && w.End.Equal(d.End()) && !load.Frozen(s[d]) && !d.Start().Before(past.horizon) && aged(day, d, cfg.RefetchAt, settled) {
+			anew[d] = true
+			p.Aged = append(p.Aged, w.Partition())
+			p.Missing = append(p.Missing, w)
+		}
+	}
+	slices.SortFunc(p.Aged, schemas.Partition.Compare)
+
+	// The lookback.
+	var looked []schemas.Window
 	if cfg.Lookback > 0 {
 		for d := schemas.DateOf(back); d.Start().Before(r.End); d++ {
-			day := schemas.Partition{Account: account, Date: d}
-			if half[d] || d.Start().Before(r.Start) || d.End().After(r.End) || len(schemas.Uncovered(day.Window(), windowsOf(s[d]))) > 0 {
+			if w, ok := within(d); ok {
+				looked = append(looked, w)
+			}
+		}
+	}
+	if len(looked) > 0 && cfg.RefetchEvery > 0 && !past.lastRefetch.IsZero() &&
+		(now.Sub(past.lastRefetch) >= time.Duration(cfg.RefetchEvery) || past.lastRefetch.After(now)) { // after now: the clock was set back
+		p.Refetch = true
+		p.Missing = append(p.Missing, looked...)
+	} else {
+		p.Check = looked
+		for _, w := range looked {
+			for _, part := range days[w.Date()].Windows {
+				if part.Owns && part.Proof == schemas.ProofNone {
+					p.Lacking = append(p.Lacking, schemas.Window{Account: account, Start: part.Start, End: part.End})
+				}
+			}
+		}
+		p.Missing = append(p.Missing, p.Lacking...)
+	}
+	slices.SortFunc(p.Missing, func(a, b schemas.Window) int { return a.Start.Compare(b.Start) })
+	return p
+}
+
+// aged says that a day is due to be fetched whole once more: an age has passed since it ended, and what it holds was fetched
+// before. What is much older than the last age isn't looked at any more.
+func aged(day schemas.DayFooter, d schemas.Date, ages []Duration, now time.Time) bool {
+	var fetched time.Time // the oldest of what it holds
+	for _, w := range day.Windows {
+		if w.Owns && (fetched.IsZero() || w.FetchedAt.Before(fetched)) {
+			fetched = w.FetchedAt
+		}
+	}
+	for _, age := range ages {
+		due := d.End().Add(time.Duration(age))
+		if !fetched.IsZero() && !now.Before(due) && now.Before(due.Add(refetchGrace)) && fetched.Before(due) {
+			return true
+		}
+	}
+	return false
+}
+
+// refetchGrace is how long after its time a refetch is still made up for: a lake that was left alone for a year, or is older
+// than refetch_at, is not fetched anew as a whole.
+const refetchGrace = 7 * 24 * time.Hour
+
+// recentDays are the footers of an account's days that a plan looks at: those of the lookback and of refetch_at. A day file
+// that is missing or can't be read is none.
+func recentDays(lake *load.Lake, account string, s sealed, cfg ExportConfig, now time.Time) (map[schemas.Date]schemas.DayFooter, error) {
+	oldest := time.Duration(cfg.Lookback)
+	for _, age := range cfg.RefetchAt {
+		oldest = max(oldest, time.Duration(age)+refetchGrace)
+	}
+	out := map[schemas.Date]schemas.DayFooter{}
+	for d := schemas.DateOf(now.Add(-oldest)) - 1; d <= schemas.DateOf(now); d++ {
+		if len(s[d]) == 0 {
+			continue
+		}
+		footer, ok, err := lake.Day(schemas.Partition{Account: account, Date: d})
+		if damaged := (*load.DamagedError)(nil); err != nil && !errors.As(err, &damaged) {
+			return nil, err
+		}
+		if ok {
+			out[d] = footer
+		}
+	}
+	return out, nil
+}
+
+// learnt is what the sealed windows of the last days tell of the server.
+func learnt(days map[schemas.Date]schemas.DayFooter) extract.Learnt {
+	var l extract.Learnt
+	var newest time.Time
+	for _, day := range days {
+		for _, w := range day.Windows {
+			if w.PageRecords == 0 { // of a program that did not write it down
 				continue
 			}
-			days = append(days, day)
+			if w.Pages > 1 && w.FetchedAt.After(newest) {
+				newest = w.FetchedAt
+				l.PageSize = w.PageRecords
+			}
+			if w.Proof == schemas.ProofTotal && w.Announced != nil {
+				l.Most = max(l.Most, *w.Announced)
+				l.Beyond = l.Beyond || w.Pages > 1 && *w.Announced > int64(w.PageRecords)
+			}
+			l.Lag = max(l.Lag, w.AskedEnd-w.End.Unix())
+			l.Lead = max(l.Lead, w.Start.Unix()-extract.Margin-w.AskedStart)
 		}
 	}
-	if len(days) > 0 && cfg.RefetchEvery > 0 && !lastRefetch.IsZero() &&
-		(now.Sub(lastRefetch) >= time.Duration(cfg.RefetchEvery) || lastRefetch.After(now)) { // after now: the clock was set back
-		p.Refetch = true
-		for _, d := range days {
-			p.Missing = append(p.Missing, d.Window())
-		}
-		slices.SortFunc(p.Missing, func(a, b schemas.Window) int { return a.Start.Compare(b.Start) })
-	} else {
-		p.Check = days
-	}
-	return p
+	return l
 }
 
 // until is p without what lies at end or after it.
@@ -212,12 +312,12 @@ func portalTime(now time.Time, c *extract.Client) (time.Time, time.Duration) {
 // leastSkew is what the settle time is trusted to cover.
 const leastSkew = 3 * time.Second
 
-// earlier puts an instant that was journaled by a clock that runs ahead so much earlier; a zero one stays zero.
-func earlier(t time.Time, ahead time.Duration) time.Time {
-	if t.IsZero() {
-		return t
+// by is p by a clock that is so much behind the one that the journal was written by.
+func (p past) by(ahead time.Duration) past {
+	if !p.lastRefetch.IsZero() {
+		p.lastRefetch = p.lastRefetch.Add(-ahead)
 	}
-	return t.Add(-ahead)
+	return p
 }
 
 // Estimate is what a plan costs.
@@ -236,8 +336,8 @@ type Estimate struct {
 // mostSamples is how many windows an estimate asks the API about.
 const mostSamples = 40
 
-// estimate asks the API how much some or all of a plan's windows hold.
-func estimate(ctx context.Context, f *extract.Fetcher, p Plan, pageSize int, rate float64) (Estimate, error) {
+// estimate asks the API how much some or all of a plan's windows hold, and how much it gives on a page.
+func estimate(ctx context.Context, f *extract.Fetcher, p Plan, rate float64) (Estimate, error) {
 	e := Estimate{Windows: len(p.Missing), Requests: int64(len(p.Check))}
 	if len(p.Missing) > 0 {
 		e.Requests++ // the balance
@@ -247,9 +347,12 @@ func estimate(ctx context.Context, f *extract.Fetcher, p Plan, pageSize int, rat
 		step = (len(p.Missing) + mostSamples - 1) / mostSamples
 		e.Sampled = true
 	}
-	var records, pages, asked int64
+	var counts []int64
+	var records, asked int64
+	fullest := schemas.Window{}
 	for i := 0; i < len(p.Missing); i += step {
-		c, err := f.Count(ctx, p.Missing[i])
+		w := p.Missing[i]
+		c, err := f.Count(ctx, w)
 		var api *extract.APIError
 		if errors.As(err, &api) && api.Status == http.StatusBadRequest {
 			err = nil // the range may be too long for this server; the export finds out, and asks for it in parts
@@ -258,14 +361,25 @@ func estimate(ctx context.Context, f *extract.Fetcher, p Plan, pageSize int, rat
 			return e, fmt.Errorf("estimate: %w", err)
 		}
 		asked++
-		pages++
 		if c.Records == nil {
 			e.Unknown = true
 			e.UnknownWindows++
 			continue
 		}
+		if counts = append(counts, *c.Records); *c.Records == slices.Max(counts) {
+			fullest = w
+		}
 		records += *c.Records
-		pages += max(0, *c.Records-1) / int64(pageSize)
+	}
+	pages := asked
+	if records > 0 {
+		size, err := f.PageSize(ctx, fullest)
+		if err != nil {
+			return e, fmt.Errorf("estimate: %w", err)
+		}
+		for _, n := range counts {
+			pages += max(0, n-1) / int64(size)
+		}
 	}
 	if asked > 0 {
 		e.Records = records * int64(len(p.Missing)) / asked
@@ -294,7 +408,7 @@ func DryRun(ctx context.Context, cfg *Config, env Env, opts ExportOptions) ([]Dr
 	if err != nil {
 		return nil, err
 	}
-	var history []schemas.Run
+	var runs []schemas.Run
 	lake, err := load.Open(cfg.Lake, load.Options{})
 	switch {
 	case errors.Is(err, load.ErrNoLake):
@@ -302,26 +416,29 @@ func DryRun(ctx context.Context, cfg *Config, env Env, opts ExportOptions) ([]Dr
 	case err != nil:
 		return nil, err
 	default:
-		if history, err = lake.Runs(); err != nil {
+		if runs, err = history(lake, cfg); err != nil {
 			return nil, err
 		}
 	}
-	past := pasts(history)
+	past := pasts(runs)
 	plans := make([]DryPlan, len(clients))
 	for i, a := range cfg.Accounts {
 		defer clients[i].Close()
-		s := sealed{}
+		s, days := sealed{}, map[schemas.Date]schemas.DayFooter{}
+		now := env.Now()
 		if lake != nil {
 			if s, err = sealedOf(lake, a.Name); err != nil {
 				return nil, err
 			}
+			if days, err = recentDays(lake, a.Name, s, cfg.Export, now); err != nil {
+				return nil, err
+			}
 		}
-		f := extract.NewFetcher(extract.FetchOptions{Client: clients[i], PageSize: a.PageSize})
+		f := extract.NewFetcher(extract.FetchOptions{Client: clients[i], PageSize: a.PageSize, Known: learnt(days)})
 		rate := cmp.Or(a.Rate, extract.DefaultRate)
-		now := env.Now()
 		planned := func(now time.Time, ahead time.Duration) (Plan, Estimate, error) {
-			p := plan(a.Name, opts.Span, s, cfg.Export, now, past[a.Name].began, earlier(past[a.Name].lastRefetch, ahead))
-			e, err := estimate(ctx, f, p, cmp.Or(a.PageSize, extract.DefaultPageSize), rate)
+			p := plan(a.Name, opts.Span, s, days, cfg.Export, now, past[a.Name].by(ahead))
+			e, err := estimate(ctx, f, p, rate)
 			return p, e, err
 		}
 		p, e, err := planned(now, 0)

@@ -13,13 +13,14 @@ import (
 
 // Repaired is what a repair did and what it leaves to be done.
 type Repaired struct {
-	Derived  []string         `json:"derived"`   // days that were derived anew, "acme 2026-11-01"
-	SetAside []SetAside       `json:"set_aside"` // raw files that could not be read
-	Kept     []string         `json:"kept"`      // days that can't be derived anew, for raw files are gone: left as they are
-	Dropped  []string         `json:"dropped"`   // what was given up, as it was told to be by name
-	Fetch    []schemas.Window `json:"-"`         // what they covered and nothing else does: the next export asks for it
-	Gaps     []Gap            `json:"fetch"`     // the same, for a document
-	Database bool             `json:"database"`  // usage.duckdb was built anew
+	Derived  []string         `json:"derived"`           // days that were derived anew, "acme 2026-11-01"
+	SetAside []SetAside       `json:"set_aside"`         // raw files that could not be read
+	Kept     []string         `json:"kept"`              // days that can't be derived anew, for raw files are gone: left as they are
+	Dropped  []string         `json:"dropped"`           // what was given up, as it was told to be by name
+	Fetch    []schemas.Window `json:"-"`                 // what they covered and nothing else does: the next export asks for it
+	Gaps     []Gap            `json:"fetch"`             // the same, for a document
+	Database bool             `json:"database"`          // usage.duckdb was built anew
+	Journal  []string         `json:"journal,omitempty"` // files in damaged/ with what could not be read of the journal
 }
 
 // SetAside is a damaged raw file that was taken out of the archive.
@@ -77,6 +78,7 @@ func Repair(ctx context.Context, cfg *Config, env Env, before load.VerifyReport,
 			done.Database = true
 			done.Dropped = append(done.Dropped, m.Month())
 		}
+		journal := false
 		for _, f := range before.Findings {
 			p := schemas.Partition{Account: f.Account}
 			if f.Date != "" {
@@ -103,8 +105,20 @@ func Repair(ctx context.Context, cfg *Config, env Env, before load.VerifyReport,
 			case load.FoundMissing, load.FoundStale, load.FoundOrphan, load.FoundTotals, load.FoundMisplaced, load.FoundOrder,
 				load.FoundQuarantine, load.FoundChanged, load.FoundPruned:
 				redo[p] = true
+			case load.FoundJournal:
+				journal = true
 			case load.FoundDatabase, load.FoundVersion, load.FoundBehind, load.FoundDiffers:
 				done.Database = true
+			}
+		}
+		if journal {
+			mended, err := lake.MendJournal(ctx, remember(cfg.names()))
+			for _, path := range mended.Kept {
+				env.Logger.Warn("what can't be read of the journal is set aside", "now", path)
+			}
+			done.Journal = append(done.Journal, mended.Kept...)
+			if err != nil {
+				return err
 			}
 		}
 		lost := 0

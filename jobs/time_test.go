@@ -70,14 +70,14 @@ func TestCorrectionsThatLeaveTheCountAloneComeWithRefetchEvery(t *testing.T) {
 	})
 	bubble(t, "never", func(t *testing.T) {
 		w := newWorld(t, settings{faults: "corrected=0.2,corrected-by=20h", perDay: 100})
-		w.cfg.Export.RefetchEvery = 0
+		w.cfg.Export.RefetchAt = nil
 		w.export(span(18, 20))
 		w.nightly(1)
 		w.requests()
 		w.nightly(1)
 		for _, r := range w.requests() {
 			if strings.Contains(r.Query, "start_time="+itoa(day(19).Unix()-1)) && !strings.Contains(r.Query, "pagesize=1&") {
-				t.Errorf("%s: with refetch_every off a day is asked for again that has the same count", r.Query)
+				t.Errorf("%s: with refetch_at off a day is asked for again that has the same count", r.Query)
 			}
 		}
 		// A refetch by hand brings it right.
@@ -89,7 +89,7 @@ func TestCorrectionsThatLeaveTheCountAloneComeWithRefetchEvery(t *testing.T) {
 func TestRefetchReplacesTheRangeWhateverTheCounts(t *testing.T) {
 	bubble(t, "refetch", func(t *testing.T) {
 		w := newWorld(t, settings{faults: "corrected=0.2,vanish=0.2,vanish-by=30h,late=0.2"})
-		w.cfg.Export.Lookback = 0
+		w.cfg.Export.Lookback, w.cfg.Export.RefetchAt = 0, nil
 		w.export(span(17, 20))
 		w.pass(72 * time.Hour)
 		before := w.files()
@@ -156,7 +156,7 @@ func TestHourlyExportsTileWithoutLossOrDouble(t *testing.T) {
 				usage++
 			}
 		}
-		windows := 1 + hours + 2 // those over midnight in two parts
+		windows := 1 + hours + 2 + 1 // those over midnight in two parts, and a day that is two days old anew
 		if most := 2*windows + int(w.readCount())/20; usage > most {
 			t.Errorf("%d requests, want at most %d", usage, most)
 		}
@@ -288,7 +288,7 @@ func TestTheFirstExportTakesThirtyDays(t *testing.T) {
 
 func TestAGapIsFilledByTheNextDefaultRun(t *testing.T) {
 	for name, strike := range map[string]string{
-		"in the middle": "status-500=1,from=60,to=120", "at the start": "status-500=1,only=usage,from=1,to=40",
+		"in the middle": "status-500=1,from=60,to=120", "at the start": "status-500=1,only=usage,from=1,to=18",
 	} {
 		bubble(t, name, func(t *testing.T) {
 			w := newWorld(t, settings{faults: strike, perDay: 60})

@@ -187,11 +187,11 @@ func allocatedView(fields []string) string {
 		comment(c[0], c[1])
 	}
 	b.WriteString(`CREATE OR REPLACE MACRO allocation_explain(record_id) AS TABLE
-		SELECT u.account, u.id, u.request_time, u.token_id, u.user_id, u.custom_user_id, u.model, u.channel_id, u.amount, u.currency,
+		SELECT u.account, u.id, u.request_time, u.ordinal, u.token_id, u.user_id, u.custom_user_id, u.model, u.channel_id, u.amount, u.currency,
 			u.ruleset, u.rule_id, u.rule_version, r.valid_from, r.valid_to, r.matches, r.assigns, u.source, u.pool, u.cost_center, u.team, u.project, u.environment, u.gl_code, u.tags
 		FROM allocated_usage u LEFT JOIN allocation_rules r ON r.ruleset = u.ruleset AND r.rule_id = u.rule_id AND r.rule_version = u.rule_version
 		WHERE u.id = record_id;
-	COMMENT ON MACRO TABLE allocation_explain IS '6. Which rule and version assigned the record of this id, and to whom? FROM allocation_explain(''…'').';
+	COMMENT ON MACRO TABLE allocation_explain IS '6. Which rule and version assigned the records of this id, and to whom? FROM allocation_explain(''…'').';
 	`)
 	return b.String()
 }

@@ -132,7 +132,7 @@ func TestLineItemsSumExactlyToTheAmount(t *testing.T) {
 	w.day(p, 5000, 1)
 	extreme := schemas.Partition{Account: "acme", Date: p.Date + 1}
 	// Every combination of the extremes that the columns can hold.
-	w.dayFrom(extreme, `SELECT 'acme' AS account, DATE '2026-10-16' AS usage_date, TIMESTAMPTZ '2026-10-16 10:00:00+00' AS request_time, 'x' || row_number() OVER () AS id, 'request' AS record_kind,
+	w.dayFrom(extreme, `SELECT 'acme' AS account, DATE '2026-10-16' AS usage_date, TIMESTAMPTZ '2026-10-16 10:00:00+00' AS request_time, 'x' || row_number() OVER () AS id, 1::BIGINT AS ordinal, 'request' AS record_kind,
 		't' AS token_id, 'u' AS user_id, NULL::VARCHAR AS custom_user_id, 'm' AS model, 'text' AS model_type, 1::BIGINT AS channel_id, i AS input_tokens, o AS output_tokens, i AS cached_tokens, NULL::BIGINT AS total_tokens,
 		ip AS input_price, ip AS output_price, -ip AS cached_price, a AS total_amount, d AS discount_amount, a AS amount, 'USD' AS currency,
 		e::STRUCT(category VARCHAR, item VARCHAR, unit VARCHAR, price DECIMAL(18,12), "usage" DECIMAL(18,12), amount DECIMAL(18,12))[] AS ext_items, NULL::VARCHAR AS extra, TIMESTAMPTZ '2026-10-17 10:00:00+00' AS fetched_at, 'r' AS run_id
@@ -161,7 +161,7 @@ func TestLineItemsSumExactlyToTheAmount(t *testing.T) {
 func TestLineItemsShowEachCharge(t *testing.T) {
 	w := newDayWriter(t, Options{})
 	p := schemas.Partition{Account: "acme", Date: testDate(t, "2026-10-15")}
-	w.dayFrom(p, `SELECT 'acme' AS account, DATE '2026-10-15' AS usage_date, TIMESTAMPTZ '2026-10-15 10:00:00+00' AS request_time, 'x' AS id, 'request' AS record_kind,
+	w.dayFrom(p, `SELECT 'acme' AS account, DATE '2026-10-15' AS usage_date, TIMESTAMPTZ '2026-10-15 10:00:00+00' AS request_time, 'x' AS id, 1::BIGINT AS ordinal, 'request' AS record_kind,
 		't' AS token_id, 'u' AS user_id, '' AS custom_user_id, 'm' AS model, 'text' AS model_type, 1::BIGINT AS channel_id, 1234 AS input_tokens, 567 AS output_tokens, 100 AS cached_tokens, 1901 AS total_tokens,
 		3::DECIMAL(18,12) AS input_price, 15::DECIMAL(18,12) AS output_price, 0.3::DECIMAL(18,12) AS cached_price, 0.017367::DECIMAL(18,12) AS total_amount, 0.001::DECIMAL(18,12) AS discount_amount, 0.0164::DECIMAL(18,12) AS amount, 'USD' AS currency,
 		[{category: 'tools', item: 'web_search', unit: 'each', price: 0.001::DECIMAL(18,12), "usage": 3::DECIMAL(18,12), amount: 0.003::DECIMAL(18,12)}] AS ext_items, NULL::VARCHAR AS extra, TIMESTAMPTZ '2026-10-17 10:00:00+00' AS fetched_at, 'r' AS run_id`, "one", nil)

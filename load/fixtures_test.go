@@ -61,6 +61,7 @@ func usageRows(mem memory.Allocator, n int, seed uint64) arrow.RecordBatch {
 		b.Field(schemas.ColUsageDate).(*array.Date32Builder).Append(arrow.Date32(testDay.Date))
 		b.Field(schemas.ColRequestTime).(*array.TimestampBuilder).Append(arrow.Timestamp(at))
 		str(schemas.ColID, strconv.FormatInt(id, 10))
+		num(schemas.ColOrdinal, 1)
 		str(schemas.ColRecordKind, schemas.RecordRequest)
 		token := rnd.IntN(200)
 		str(schemas.ColTokenID, strconv.Itoa(1000+token))

@@ -20,8 +20,12 @@ const (
 	FocusCSV     = "csv"
 )
 
-// focusSince is the first layout of the published file whose views ExportFocus can read.
-const focusSince = 4
+// focusSince is the first layout of the published file whose views ExportFocus can read, and recordsSince the first whose
+// rows by record name their record.
+const (
+	focusSince   = 4
+	recordsSince = 6
+)
 
 // FocusOptions say which part of the FOCUS dataset is exported, and to where.
 type FocusOptions struct {
@@ -101,7 +105,7 @@ func (o FocusOptions) query() string {
 		by = append(by, `"`+c.Name+`"`)
 	}
 	if o.Records {
-		by = append(by[:5:5], append([]string{`"x_RequestId"`}, by[5:]...)...)
+		by = append(by[:5:5], append([]string{`"x_RequestTime"`, `"x_RequestId"`, `"x_RequestOrdinal"`}, by[5:]...)...)
 	}
 	return "FROM (" + query + ") ORDER BY " + strings.Join(by, ", ")
 }
@@ -141,8 +145,8 @@ func (l *Lake) exportFocus(ctx context.Context, opts FocusOptions) (done FocusEx
 	if err != nil {
 		return done, err
 	}
-	if layout < focusSince {
-		return done, fmt.Errorf("the published file has no FOCUS views: an older version made it\nhint: usagelake rebuild --lake %s", l.dir)
+	if layout < focusSince || opts.Records && layout < recordsSince {
+		return done, fmt.Errorf("the published file has no such FOCUS views: an older version made it\nhint: usagelake rebuild --lake %s", l.dir)
 	}
 	if done.Omitted, err = s.number(ctx, "SELECT coalesce(sum(requests), 0)::BIGINT FROM focus_omitted WHERE "+opts.between("billing_month")); err != nil {
 		return done, err

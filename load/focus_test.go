@@ -456,7 +456,7 @@ func focusExports(t *testing.T, w *dayWriter) {
 		t.Errorf("the same again differs: %v", err)
 	}
 	var records, parquet bytes.Buffer
-	if done, err := w.lake.ExportFocus(t.Context(), FocusOptions{Format: FocusCSV, Out: &records, Records: true, From: &november}); err != nil || done.Rows < 300 || !strings.Contains(records.String(), ",x_RequestId\n") || strings.Contains(records.String(), ",2026-10-") {
+	if done, err := w.lake.ExportFocus(t.Context(), FocusOptions{Format: FocusCSV, Out: &records, Records: true, From: &november}); err != nil || done.Rows < 300 || !strings.Contains(records.String(), ",x_RequestId,x_RequestTime,x_RequestOrdinal\n") || strings.Contains(records.String(), ",2026-10-") {
 		t.Errorf("records: %+v %v", done, err)
 	}
 	if _, err := w.lake.ExportFocus(t.Context(), FocusOptions{Format: FocusParquet, Out: &parquet}); err != nil || !bytes.HasPrefix(parquet.Bytes(), []byte("PAR1")) {

@@ -112,7 +112,7 @@ func TestDayFileHasTheContractsColumnsInDuckDB(t *testing.T) {
 	db := openDuckDB(t)
 	glob := filepath.Join(l.Dir(), "usage/**/*.parquet")
 	want := []string{
-		"account|VARCHAR", "usage_date|DATE", "request_time|TIMESTAMP WITH TIME ZONE", "id|VARCHAR", "record_kind|VARCHAR",
+		"account|VARCHAR", "usage_date|DATE", "request_time|TIMESTAMP WITH TIME ZONE", "id|VARCHAR", "ordinal|BIGINT", "record_kind|VARCHAR",
 		"token_id|VARCHAR", "user_id|VARCHAR", "custom_user_id|VARCHAR", "model|VARCHAR", "model_type|VARCHAR",
 		"channel_id|BIGINT", "input_tokens|BIGINT", "output_tokens|BIGINT", "cached_tokens|BIGINT", "total_tokens|BIGINT",
 		"input_price|DECIMAL(18,12)", "output_price|DECIMAL(18,12)", "cached_price|DECIMAL(18,12)",

@@ -92,7 +92,10 @@ func (t *Pruned) QuarantineGone() bool { return t.Quarantine != nil && t.Quarant
 func (t *Pruned) Silent() []schemas.DayWindow {
 	out := slices.Clone(t.Windows)
 	for i := range out {
-		out[i].Owns = false
+		if t.Schema < schemas.SchemaOrdinal { // Records was that
+			out[i].Listed = out[i].Records
+		}
+		out[i].Records, out[i].Owns = out[i].Listed, false
 	}
 	return out
 }

@@ -29,6 +29,8 @@ type PublishOptions struct {
 	Version string // of the program
 	// Current is the run that publishes, as it stands: it takes the place of the journal's row of the same id.
 	Current *schemas.Run
+	// OverlapIsPartial: if accounts hold the same records, Current will have come to schemas.StatusPartial, where it says done.
+	OverlapIsPartial bool
 	// Finance is the allocation of cost, and what it is held against.
 	Finance Finance
 	Now     func() time.Time // nil is time.Now
@@ -52,6 +54,8 @@ type Published struct {
 	Full      bool  // built from nothing
 	Unchanged bool  // nothing to do: the file was left alone
 	Elapsed   time.Duration
+	// Overlaps are the accounts that hold the same records; none is nil.
+	Overlaps []Overlap
 }
 
 // ErrLastCopy says that the published file can't be built anew, because it alone has something.
@@ -84,7 +88,7 @@ const (
 // holds the lock. The file is built beside the published one and renamed over it:
 //
 //	read which days the published file has · clone it (or start an empty one) · delete and insert the days that differ
-//	· refresh their sums · ask the allocation rules · compare totals with the day files · checkpoint · fsync · rename · fsync the directory
+//	· refresh their sums · hold accounts against each other · ask the allocation rules · compare totals with the day files · checkpoint · fsync · rename · fsync the directory
 //
 // At any moment, a crash included, the old file or the new one stands there, whole. A reader that holds the old one open keeps reading
 // it. If no day, no balance and no allocation rule changed, the file is left as it is: news of the journal alone waits for the next
@@ -121,6 +125,8 @@ type publisher struct {
 	days      []schemas.Partition           // of want, in order
 	balance   balances
 	finance   *finance
+
+	overlap []Overlap // that were found, or stand
 }
 
 // balances are the balance files and a digest of what they hold.
@@ -475,6 +481,7 @@ func (p *publisher) unchanged(ctx context.Context) (Published, error) {
 	done := Published{Total: len(p.days), Unchanged: true}
 	if err == nil { // it may be locked by a writer of another make: then the figures are left out
 		_ = d.conn.QueryRowContext(ctx, "SELECT coalesce(sum(\"rows\"), 0)::BIGINT FROM partitions").Scan(&done.Rows)
+		done.Overlaps, _ = d.readOverlaps(ctx)
 		_ = d.close()
 	}
 	info, err := p.lake.fs.Stat(p.lake.Database())
@@ -513,6 +520,9 @@ func (p *publisher) build(ctx context.Context) (Published, error) {
 	if err := p.replaceDays(ctx, d, p.days, true); err != nil {
 		return Published{}, err
 	}
+	if err := p.overlaps(ctx, d, p.days); err != nil {
+		return Published{}, err
+	}
 	if err := p.allocate(ctx, d, nil, true); err != nil {
 		return Published{}, err
 	}
@@ -536,6 +546,9 @@ func (p *publisher) update(ctx context.Context, changed []schemas.Partition, rea
 	}
 	defer d.close()
 	if err := p.replaceDays(ctx, d, changed, false); err != nil {
+		return Published{}, err
+	}
+	if err := p.overlaps(ctx, d, changed); err != nil {
 		return Published{}, err
 	}
 	if err := p.allocate(ctx, d, changed, reallocate); err != nil {
@@ -674,7 +687,8 @@ func (p *publisher) replaceGroup(ctx context.Context, d *database, group []day, 
 		}
 	}
 
-	var usage, quarantine []string
+	var quarantine []string
+	var usage []dayFiles // in the order of the days
 	for i, g := range group {
 		if g.footer == nil {
 			continue
@@ -686,7 +700,11 @@ func (p *publisher) replaceGroup(ctx context.Context, d *database, group []day, 
 			return p.lake.lostDay(g.Partition) // nothing can derive it anew, should it be damaged
 		}
 		if g.footer.Rows > 0 {
-			usage = append(usage, p.lake.usagePath(g.Partition))
+			if n := len(usage); n == 0 || usage[n-1].schema != g.footer.Schema {
+				usage = append(usage, dayFiles{schema: g.footer.Schema})
+			}
+			last := &usage[len(usage)-1]
+			last.files = append(last.files, p.lake.usagePath(g.Partition))
 		}
 		if g.footer.Quarantined > 0 && !p.quarantineGone(g.Partition) {
 			quarantine = append(quarantine, p.lake.quarantinePath(g.Partition))
@@ -695,10 +713,13 @@ func (p *publisher) replaceGroup(ctx context.Context, d *database, group []day, 
 			}
 		}
 	}
-	if err := d.insertParquet(ctx, "usage", schemas.UsageColumns(), usage); err != nil {
-		return p.blame(err, usage)
+	for _, u := range usage {
+		if err := d.insertParquet(ctx, "usage", schemas.UsageColumns(), schemas.SQLUsageColumns(u.schema), u.files); err != nil {
+			return p.blame(err, u.files)
+		}
 	}
-	if err := d.insertParquet(ctx, "quarantine", schemas.QuarantineColumns(), quarantine); err != nil {
+	rejects := schemas.QuarantineColumns()
+	if err := d.insertParquet(ctx, "quarantine", rejects, schemas.SQLColumns(rejects), quarantine); err != nil {
 		return p.blame(err, quarantine)
 	}
 	if err := p.fillFooters(d, group); err != nil {
@@ -708,6 +729,12 @@ func (p *publisher) replaceGroup(ctx context.Context, d *database, group []day, 
 		return fmt.Errorf("sum up: %w", err)
 	}
 	return p.checkGroup(ctx, d)
+}
+
+// dayFiles are day files of one schemas.SchemaVersion: those of pruned days stay as they were.
+type dayFiles struct {
+	schema int
+	files  []string
 }
 
 // blame names the file that is at fault, of those that DuckDB could not read: it says what it stumbled over, and not where.
@@ -723,8 +750,8 @@ func (p *publisher) blame(err error, files []string) error {
 	return err
 }
 
-// insertParquet inserts the rows of files, file by file in their order.
-func (d *database) insertParquet(ctx context.Context, table string, columns []schemas.Column, files []string) error {
+// insertParquet inserts the rows of files, file by file in their order. selected are the columns as the files give them.
+func (d *database) insertParquet(ctx context.Context, table string, columns []schemas.Column, selected string, files []string) error {
 	if len(files) == 0 {
 		return nil
 	}
@@ -732,9 +759,8 @@ func (d *database) insertParquet(ctx context.Context, table string, columns []sc
 	for i, f := range files {
 		quoted[i] = sqlGlob(f)
 	}
-	names := schemas.SQLColumns(columns)
 	err := d.exec(ctx, fmt.Sprintf("INSERT INTO %s (%s) SELECT %s FROM read_parquet([%s], hive_partitioning = false)",
-		table, names, names, strings.Join(quoted, ", ")))
+		table, schemas.SQLColumns(columns), selected, strings.Join(quoted, ", ")))
 	if err != nil {
 		return fmt.Errorf("insert into %s: %w", table, err)
 	}
@@ -774,7 +800,11 @@ func (p *publisher) fillFooters(d *database, group []day) error {
 				if w.Announced != nil {
 					announced = *w.Announced
 				}
-				err := add(g.Account, g.Date.Start(), w.Start, w.End, int32(w.Seq), announced, w.Records, int64(w.Pages),
+				listed := w.Listed
+				if g.footer.Schema < schemas.SchemaOrdinal { // Records was that
+					listed = w.Records
+				}
+				err := add(g.Account, g.Date.Start(), w.Start, w.End, int32(w.Seq), announced, listed, w.Lacking, w.Records, int64(w.Pages),
 					int64(w.Requests), nullable(w.Proof), w.FetchedAt, w.RunID, w.Owns)
 				if err != nil {
 					return err
@@ -832,7 +862,7 @@ func (p *publisher) checkGroup(ctx context.Context, d *database) error {
 // finish replaces what is not kept by day, compares the grand totals, and looks at the dead space.
 func (p *publisher) finish(ctx context.Context, d *database, fresh bool) error {
 	err := d.transaction(ctx, func() error {
-		if err := p.replaceRuns(ctx, d); err != nil {
+		if err := p.replaceRuns(ctx, d, fresh); err != nil {
 			return err
 		}
 		if err := p.replaceBalance(ctx, d); err != nil {
@@ -893,23 +923,235 @@ func (d *database) deadSpace(ctx context.Context) (size, dead int64, err error) 
 	return size, dead, err
 }
 
-func (p *publisher) replaceRuns(ctx context.Context, d *database) error {
-	runs, err := p.lake.Runs()
+// replaceRuns brings the tables of the runs up to date with the journal: months that the file has otherwise, and what of
+// the live journal it has otherwise or not at all. If the number of rows isn't the journal's then, as when somebody took
+// a month away, the tables are filled anew.
+func (p *publisher) replaceRuns(ctx context.Context, d *database, fresh bool) error {
+	live, err := p.liveRuns()
 	if err != nil {
 		return err
 	}
-	if c := p.opts.Current; c != nil {
-		runs = append(slices.DeleteFunc(slices.Clone(runs), func(r schemas.Run) bool { return r.RunID == c.RunID }), *c)
-	}
-	slices.SortStableFunc(runs, func(a, b schemas.Run) int { return a.StartedAt.Compare(b.StartedAt) })
-	if err := d.exec(ctx, "DELETE FROM runs", "DELETE FROM run_accounts"); err != nil {
+	months, archived, err := p.runMonths()
+	if err != nil {
 		return err
 	}
-	err = d.fill(catalog, "runs", func(add func(...driver.Value) error) error {
-		for _, r := range runs {
-			if r.Status == schemas.StatusRunning && (p.opts.Current == nil || r.RunID != p.opts.Current.RunID) {
-				r.Status = schemas.StatusInterrupted // whoever publishes holds the lock: no other goes on
+	if err := d.exec(ctx, "CREATE TEMP TABLE changed_runs (run_id VARCHAR)"); err != nil {
+		return err
+	}
+	if !fresh {
+		if err := p.updateRuns(ctx, d, live, months); err != nil {
+			return err
+		}
+		var have int64
+		if err := d.conn.QueryRowContext(ctx, "SELECT count(*) FROM runs").Scan(&have); err != nil {
+			return err
+		}
+		fresh = have != archived+int64(len(live)) // after a crash in a compaction, too: then some stand in both
+	}
+	if fresh {
+		if err := d.exec(ctx, "DELETE FROM runs", "DELETE FROM run_accounts", "DELETE FROM journal_months"); err != nil {
+			return err
+		}
+		if err := p.updateRuns(ctx, d, live, months); err != nil {
+			return err
+		}
+	}
+	return d.exec(ctx, "DROP TABLE temp.changed_runs")
+}
+
+// liveRuns are the runs of the live journal and the one that publishes, by their ids.
+func (p *publisher) liveRuns() (map[string]schemas.Run, error) {
+	j, err := p.lake.live(false)
+	if err != nil {
+		return nil, err
+	}
+	defer j.close()
+	p.lake.warnBad(j.bad)
+	live := map[string]schemas.Run{}
+	for _, a := range j.runs {
+		if a.kept {
+			continue
+		}
+		line, err := j.run(a)
+		if errors.Is(err, errUnknownLine) {
+			p.lake.warnBad([]lineAt{a})
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		live[a.run] = interrupted(line.Run)
+	}
+	if c := p.opts.Current; c != nil {
+		run := *c
+		if len(p.overlap) > 0 && p.opts.OverlapIsPartial && run.Status == schemas.StatusDone {
+			run.Status, run.Error = schemas.StatusPartial, (&OverlapError{p.overlap}).Error()
+		}
+		live[c.RunID] = run
+	}
+	return live, nil
+}
+
+// interrupted is a run of the journal as the table runs has it: whoever publishes holds the lock, so none that has no end goes on.
+func interrupted(r schemas.Run) schemas.Run {
+	if r.Status == schemas.StatusRunning {
+		r.Status = schemas.StatusInterrupted
+	}
+	r.Accounts = slices.Clone(r.Accounts)
+	for i := range r.Accounts {
+		if r.Accounts[i].Status == schemas.StatusRunning {
+			r.Accounts[i].Status = schemas.StatusInterrupted
+		}
+	}
+	return r
+}
+
+// runMonths are the digests of the journal's months, and how many runs there are in them. A month that can't be read is
+// left out, with a warning: verify finds it.
+func (p *publisher) runMonths() (digests map[string]string, runs int64, err error) {
+	months, err := p.lake.JournalMonths()
+	if err != nil {
+		return nil, 0, err
+	}
+	digests = map[string]string{}
+	for _, month := range months {
+		digest, n, err := p.lake.monthDigest(month)
+		if errors.As(err, new(*DamagedError)) {
+			p.lake.log.Warn("a month of the journal can't be read: the table runs lacks it", "error", err, "hint", hintJournal)
+			continue
+		}
+		if err != nil {
+			return nil, 0, err
+		}
+		digests[month] = digest
+		runs += n
+	}
+	return digests, runs, nil
+}
+
+// updateRuns makes the rows of changed months and runs those of the journal.
+func (p *publisher) updateRuns(ctx context.Context, d *database, live map[string]schemas.Run, months map[string]string) error {
+	have := map[string]string{}
+	rows, err := d.conn.QueryContext(ctx, `SELECT "month", digest FROM journal_months`)
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var month, digest string
+		if err := rows.Scan(&month, &digest); err != nil {
+			return err
+		}
+		have[month] = digest
+	}
+	if err := rows.Err(); err != nil {
+		return err
+	}
+	for _, month := range slices.Sorted(maps.Keys(months)) {
+		if have[month] == months[month] {
+			continue
+		}
+		var runs []schemas.Run
+		for run, err := range p.lake.monthRuns(month) {
+			switch _, newer := live[run.RunID]; {
+			case errors.Is(err, errUnknownLine), errors.As(err, new(*DamagedError)):
+				p.lake.log.Warn("a month of the journal can't be read whole: the table runs lacks some of it", "month", month, "error", err, "hint", hintJournal)
+				continue
+			case err != nil:
+				return err
+			case newer:
+				continue
 			}
+			if runs = append(runs, interrupted(run)); len(runs) == runsAtOnce {
+				if err := p.putRuns(ctx, d, runs); err != nil {
+					return err
+				}
+				runs = runs[:0]
+			}
+		}
+		if err := p.putRuns(ctx, d, runs); err != nil {
+			return err
+		}
+		if _, err := d.conn.ExecContext(ctx, `DELETE FROM journal_months WHERE "month" = ?`, month); err != nil {
+			return err
+		}
+		if _, err := d.conn.ExecContext(ctx, `INSERT INTO journal_months VALUES (?, ?)`, month, months[month]); err != nil {
+			return err
+		}
+	}
+	changed, err := p.changedRuns(ctx, d, live)
+	if err != nil {
+		return err
+	}
+	return p.putRuns(ctx, d, changed)
+}
+
+// runsAtOnce is how many runs are put at once: each may have hundreds of accounts.
+const runsAtOnce = 2000
+
+// changedRuns are those of live that the table has otherwise or not at all, in order of their start.
+func (p *publisher) changedRuns(ctx context.Context, d *database, live map[string]schemas.Run) ([]schemas.Run, error) {
+	rows, err := d.conn.QueryContext(ctx, "SELECT run_id, status, ended_at FROM runs WHERE started_at >= ?", earliest(live))
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	changed := maps.Clone(live)
+	for rows.Next() {
+		var id, status string
+		var ended sql.NullTime
+		if err := rows.Scan(&id, &status, &ended); err != nil {
+			return nil, err
+		}
+		if r, ok := live[id]; ok && r.Status == status && r.EndedAt.Truncate(time.Microsecond).Equal(ended.Time) {
+			delete(changed, id)
+		}
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return slices.SortedStableFunc(maps.Values(changed), func(a, b schemas.Run) int {
+		return cmp.Or(a.StartedAt.Compare(b.StartedAt), strings.Compare(a.RunID, b.RunID))
+	}), nil
+}
+
+func earliest(runs map[string]schemas.Run) time.Time {
+	var first time.Time
+	for _, r := range runs {
+		if first.IsZero() || r.StartedAt.Before(first) {
+			first = r.StartedAt
+		}
+	}
+	return first.UTC().Truncate(time.Microsecond)
+}
+
+// putRuns puts runs in the place of those of the same ids.
+func (p *publisher) putRuns(ctx context.Context, d *database, runs []schemas.Run) error {
+	if len(runs) == 0 {
+		return nil
+	}
+	err := d.fill("temp", "changed_runs", func(add func(...driver.Value) error) error {
+		for _, r := range runs {
+			if err := add(r.RunID); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	err = d.exec(ctx, "DELETE FROM runs WHERE run_id IN (SELECT run_id FROM temp.changed_runs)",
+		"DELETE FROM run_accounts WHERE run_id IN (SELECT run_id FROM temp.changed_runs)", "DELETE FROM temp.changed_runs")
+	if err != nil {
+		return err
+	}
+	return fillRuns(d, runs)
+}
+
+func fillRuns(d *database, runs []schemas.Run) error {
+	err := d.fill(catalog, "runs", func(add func(...driver.Value) error) error {
+		for _, r := range runs {
 			var ended, logical driver.Value
 			if !r.EndedAt.IsZero() {
 				ended = r.EndedAt
@@ -931,9 +1173,6 @@ func (p *publisher) replaceRuns(ctx context.Context, d *database) error {
 	return d.fill(catalog, "run_accounts", func(add func(...driver.Value) error) error {
 		for _, r := range runs {
 			for _, a := range r.Accounts {
-				if a.Status == schemas.StatusRunning && (p.opts.Current == nil || r.RunID != p.opts.Current.RunID) {
-					a.Status = schemas.StatusInterrupted
-				}
 				var failed driver.Value
 				if len(a.Failed) > 0 {
 					list := make([]any, len(a.Failed))
@@ -966,7 +1205,8 @@ func (p *publisher) replaceBalance(ctx context.Context, d *database) error {
 		return err
 	}
 	for files := range slices.Chunk(p.balance.files, 1000) {
-		if err := d.insertParquet(ctx, "balance", schemas.BalanceColumns(), files); err != nil {
+		columns := schemas.BalanceColumns()
+		if err := d.insertParquet(ctx, "balance", columns, schemas.SQLColumns(columns), files); err != nil {
 			return p.blame(err, files)
 		}
 	}
@@ -993,6 +1233,7 @@ func (p *publisher) install(ctx context.Context, d *database, name string, done 
 	if err := d.conn.QueryRowContext(ctx, "SELECT count(*) FROM usage").Scan(&done.Rows); err != nil {
 		return done, err
 	}
+	done.Overlaps = p.overlap
 	if err := d.detach(ctx); err != nil {
 		return done, err
 	}

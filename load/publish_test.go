@@ -63,7 +63,7 @@ func testDate(t testing.TB, s string) schemas.Date {
 func usageSQL(p schemas.Partition, n int, seed int64) string {
 	r := func(k, m int) string { return fmt.Sprintf("(hash(i, %d, %d) %% %d)::BIGINT", seed, k, m) }
 	return fmt.Sprintf(`
-SELECT %s AS account, DATE '%s' AS usage_date, request_time, id, record_kind, token_id, user_id, custom_user_id, model, model_type, channel_id,
+SELECT %s AS account, DATE '%s' AS usage_date, request_time, id, 1::BIGINT AS ordinal, record_kind, token_id, user_id, custom_user_id, model, model_type, channel_id,
 	input_tokens, output_tokens, cached_tokens, total_tokens, input_price, output_price, cached_price, total_amount, discount_amount,
 	CASE WHEN record_kind = 'summary' OR %s = 0 THEN NULL
 		WHEN %s = 0 THEN -(total_amount - coalesce(discount_amount, 0))::DECIMAL(18,12)
@@ -273,7 +273,8 @@ func (w *dayWriter) dump() string {
 func wantPublished(t testing.TB, got, want Published) {
 	t.Helper()
 	got.Elapsed, got.Bytes = 0, 0
-	if got != want {
+	got.Overlaps = nil // usageSQL gives accounts the same rows
+	if fmt.Sprintf("%+v", got) != fmt.Sprintf("%+v", want) {
 		t.Errorf("published %+v, want %+v", got, want)
 	}
 }

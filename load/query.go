@@ -11,6 +11,7 @@ import (
 	"iter"
 	"path/filepath"
 	"strings"
+	"unicode"
 	"unicode/utf8"
 
 	"github.com/duckdb/duckdb-go/v2"
@@ -306,13 +307,16 @@ func (r *Rows) All(ctx context.Context) iter.Seq2[[]Value, error] {
 }
 
 // WriteCSV writes the answer with a header line, as RFC 4180 has it but for the line ends, which are line feeds. NULL is an empty
-// field, an empty string is "". Unless raw is set, text that a spreadsheet would take for a formula (it begins with =, +, -, @,
-// a tab or a carriage return) gets an apostrophe before it, which makes a spreadsheet show it as it is; numbers are left as they
-// are. It returns the number of rows.
+// field, an empty string is "". Unless raw is set, text that a spreadsheet would take for a formula (NoFormula) gets an apostrophe
+// before it, which makes a spreadsheet show it as it is; numbers are left as they are. It returns the number of rows.
 func (r *Rows) WriteCSV(ctx context.Context, w io.Writer, raw bool) (int64, error) {
 	b := bufio.NewWriterSize(w, 1<<16)
 	for i, c := range r.Columns {
-		writeField(b, i, c.Name)
+		if raw {
+			writeField(b, i, c.Name)
+		} else {
+			writeField(b, i, NoFormula(c.Name))
+		}
 	}
 	_ = b.WriteByte('\n')
 	n := int64(0)
@@ -338,9 +342,11 @@ func (r *Rows) WriteCSV(ctx context.Context, w io.Writer, raw bool) (int64, erro
 	return n, b.Flush()
 }
 
-// NoFormula keeps a spreadsheet from computing text that came from outside.
+// NoFormula keeps a spreadsheet from computing text that came from outside: text that begins with =, +, - or @, in full width or
+// small as well, also behind blanks and characters that nobody sees, which spreadsheets pass over.
 func NoFormula(s string) string {
-	if s != "" && strings.IndexByte("=+-@\t\r", s[0]) >= 0 {
+	begins := strings.TrimLeftFunc(s, func(r rune) bool { return unicode.IsSpace(r) || schemas.Steers(r) })
+	if r, _ := utf8.DecodeRuneInString(begins); begins != "" && strings.ContainsRune("=+-@＝＋－＠﹦﹢﹣﹫", r) || s != "" && (s[0] == '\t' || s[0] == '\r') {
 		return "'" + s
 	}
 	return s

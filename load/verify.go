@@ -42,8 +42,8 @@ const (
 	FoundDay        = "day_damaged"         // a derived file can't be read whole
 	FoundTotals     = "totals_mismatch"     // a day file's rows are not what its footer says
 	FoundMisplaced  = "misplaced_rows"      // rows of another account or day
-	FoundOrder      = "order"               // rows that aren't in order of time and id
-	FoundDuplicate  = "duplicate_id"        // an id that stands more than once in an account
+	FoundOrder      = "order"               // rows that aren't in order of time, id and ordinal
+	FoundDuplicate  = "duplicate_id"        // a time, id and ordinal that stand more than once in an account
 	FoundQuarantine = "quarantine_mismatch" // quarantined records are not as many as the day file says
 	FoundJournal    = "journal_damaged"     // lines of the journal that can't be read
 	FoundDatabase   = "database_damaged"    // usage.duckdb can't be read whole, or isn't there though there are days
@@ -89,7 +89,7 @@ type VerifyReport struct {
 // Verify reads a lake whole and says what is wrong with it. It needs no lock, writes nothing into the lake and repairs nothing. An error
 // means that it could not go on (the context, a directory that can't be listed), not that something is wrong.
 //
-// It checks every digest and every page of the raw archive, each day file against its windows and its own footer, ids across days, gaps
+// It checks every digest and every page of the raw archive, each day file against its windows and its own footer, records that stand twice, gaps
 // in the coverage, and the published file against the day files, row for row by a hash. A flipped byte is found wherever it matters:
 // in the raw archive by its digests, in derived files by the digests the published file keeps of them, in the published file by
 // DuckDB's checksums. What is fetched or derived while it runs may show as missing or stale.
@@ -185,7 +185,7 @@ func (v *verifier) verify(ctx context.Context) error {
 	done := 0
 	for _, a := range accounts {
 		var windows []schemas.Window
-		var files []string
+		var files []dayFiles
 		for _, p := range partitions[a] {
 			if v.opts.Progress != nil {
 				v.opts.Progress(p.String(), done, total)
@@ -216,7 +216,11 @@ func (v *verifier) verify(ctx context.Context) error {
 				return err
 			}
 			if d := v.days[p]; d != nil && d.readable {
-				files = append(files, v.lake.usagePath(p))
+				if n := len(files); n == 0 || files[n-1].schema != d.footer.Schema {
+					files = append(files, dayFiles{schema: d.footer.Schema})
+				}
+				last := &files[len(files)-1]
+				last.files = append(last.files, v.lake.usagePath(p))
 			}
 		}
 		v.gaps(a, windows)
@@ -224,7 +228,7 @@ func (v *verifier) verify(ctx context.Context) error {
 			return err
 		}
 	}
-	if err := v.journal(); err != nil {
+	if err := v.journal(ctx); err != nil {
 		return err
 	}
 	if v.opts.Progress != nil {
@@ -329,7 +333,7 @@ func (v *verifier) raw(ctx context.Context, p schemas.Partition) ([]Raw, error) 
 			found.Detail = detail(err)
 		case pages != seal.Pages:
 			found.Detail = fmt.Sprintf("it holds %d pages, its first line says %d", pages, seal.Pages)
-		case r.Kind == schemas.KindUsage && seal.Proof == schemas.ProofTotal && (seal.Announced == nil || *seal.Announced != seal.Records):
+		case r.Kind == schemas.KindUsage && !vouched(seal):
 			found.Check = FoundAnnounced
 			found.Detail = fmt.Sprintf("%d records came, and the API announced %s", seal.Records, announced(seal.Announced))
 		default:
@@ -437,7 +441,7 @@ func (v *verifier) day(ctx context.Context, p schemas.Partition, raws []Raw) err
 	}
 	var misplaced, unordered int64
 	if err = v.lake.checkBody(path); err == nil {
-		d.content, misplaced, unordered, err = v.readDay(ctx, p, path)
+		d.content, misplaced, unordered, err = v.readDay(ctx, p, path, footer.Schema)
 	}
 	switch {
 	case ctx.Err() != nil:
@@ -457,21 +461,33 @@ func (v *verifier) day(ctx context.Context, p schemas.Partition, raws []Raw) err
 			found(FoundMisplaced, path, "%d rows are of another account or day", misplaced)
 		}
 		if unordered > 0 {
-			found(FoundOrder, path, "%d rows aren't in order of time and id", unordered)
+			found(FoundOrder, path, "%d rows aren't in order of time, id and ordinal", unordered)
 		}
 	}
 	return v.quarantine(ctx, p, d)
 }
 
+// vouched says that a window that was proven by the API's count holds as many records: one that stands twice on a page may count
+// twice. An empty one holds none.
+func vouched(s schemas.Seal) bool {
+	switch s.Proof {
+	case schemas.ProofEmpty:
+		return s.Records == 0
+	case schemas.ProofTotal:
+		return s.Announced != nil && (*s.Announced == s.Records || *s.Announced == s.Records+s.Twice)
+	}
+	return true
+}
+
 // readDay reads every page of a day file, and sums it up.
-func (v *verifier) readDay(ctx context.Context, p schemas.Partition, path string) (c content, misplaced, unordered int64, err error) {
-	names := schemas.SQLColumns(schemas.UsageColumns())
+func (v *verifier) readDay(ctx context.Context, p schemas.Partition, path string, schema int) (c content, misplaced, unordered int64, err error) {
 	err = v.d.conn.QueryRowContext(ctx, fmt.Sprintf(`
 		SELECT count(*), coalesce(sum(total_amount), 0)::DECIMAL(38,12)::VARCHAR, coalesce(sum(discount_amount), 0)::DECIMAL(38,12)::VARCHAR, coalesce(sum(amount), 0)::DECIMAL(38,12)::VARCHAR, coalesce(sum(h), 0)::VARCHAR,
 			count(*) FILTER (account IS DISTINCT FROM ? OR usage_date IS DISTINCT FROM ?::DATE OR request_time < ?::TIMESTAMPTZ OR request_time >= ?::TIMESTAMPTZ OR request_time IS NULL),
-			count(*) FILTER (time_before > request_time OR time_before = request_time AND %s > %s)
-		FROM (SELECT *, hash(%s) AS h, lag(request_time) OVER () AS time_before, lag(id) OVER () AS id_before FROM read_parquet(%s, hive_partitioning = false))`,
-		schemas.SQLOrderKey("id_before"), schemas.SQLOrderKey("id"), names, sqlGlob(path)),
+			count(*) FILTER (time_before > request_time OR time_before = request_time AND (%[1]s > %[2]s OR id_before = id AND ordinal_before >= ordinal))
+		FROM (SELECT *, hash(%[3]s) AS h, lag(request_time) OVER () AS time_before, lag(id) OVER () AS id_before, lag(ordinal) OVER () AS ordinal_before
+			FROM (SELECT %[4]s FROM read_parquet(%[5]s, hive_partitioning = false)))`,
+		schemas.SQLOrderKey("id_before"), schemas.SQLOrderKey("id"), schemas.SQLColumns(schemas.UsageColumns()), schemas.SQLUsageColumns(schema), sqlGlob(path)),
 		p.Account, p.Date.String(), p.Date.Start(), p.Date.End()).
 		Scan(&c.rows, &c.total, &c.discount, &c.amount, &c.hash, &misplaced, &unordered)
 	return c, misplaced, unordered, err
@@ -615,49 +631,112 @@ func (v *verifier) gaps(account string, windows []schemas.Window) {
 	}
 }
 
-// maxDuplicates is how many duplicate ids of an account are listed.
+// maxDuplicates is how many records of an account that stand twice are listed.
 const maxDuplicates = 20
 
-func (v *verifier) duplicates(ctx context.Context, account string, files []string) error {
+// duplicates looks for records that stand twice: days aside, for a file in the place of another has its records, too.
+func (v *verifier) duplicates(ctx context.Context, account string, files []dayFiles) error {
 	if len(files) == 0 {
 		return nil
 	}
-	quoted := make([]string, len(files))
+	all := make([]string, len(files))
 	for i, f := range files {
-		quoted[i] = sqlGlob(f)
+		quoted := make([]string, len(f.files))
+		for k, name := range f.files {
+			quoted[k] = sqlGlob(name)
+		}
+		all[i] = fmt.Sprintf("SELECT usage_date, request_time, id, ordinal FROM (SELECT %s FROM read_parquet([%s], hive_partitioning = false))",
+			schemas.SQLUsageColumns(f.schema), strings.Join(quoted, ", "))
 	}
 	rows, err := v.d.conn.QueryContext(ctx, fmt.Sprintf(`
-		SELECT id, n, days, count(*) OVER () FROM (
-			SELECT id, count(*) AS n, string_agg(DISTINCT usage_date::VARCHAR, ', ' ORDER BY usage_date::VARCHAR) AS days
-			FROM read_parquet([%[1]s], hive_partitioning = false)
-			WHERE id IN (SELECT id FROM read_parquet([%[1]s], hive_partitioning = false) GROUP BY id HAVING count(*) > 1)
-			GROUP BY id
-		) ORDER BY id LIMIT %[2]d`, strings.Join(quoted, ", "), maxDuplicates))
+		SELECT id, ordinal, n, days, count(*) OVER () FROM (
+			SELECT request_time, id, ordinal, count(*) AS n, string_agg(DISTINCT usage_date::VARCHAR, ', ' ORDER BY usage_date::VARCHAR) AS days
+			FROM (%[1]s)
+			WHERE (request_time, id, ordinal) IN (SELECT (request_time, id, ordinal) FROM (%[1]s) GROUP BY request_time, id, ordinal HAVING count(*) > 1)
+			GROUP BY request_time, id, ordinal
+		) ORDER BY request_time, id, ordinal LIMIT %[2]d`, strings.Join(all, " UNION ALL "), maxDuplicates))
 	if err != nil {
-		return fmt.Errorf("look for duplicate ids of %s: %w", account, err)
+		return fmt.Errorf("look for records of %s that stand twice: %w", account, err)
 	}
 	defer rows.Close()
 	for rows.Next() {
 		var id, days string
-		var n, all int64
-		if err := rows.Scan(&id, &n, &days, &all); err != nil {
+		var ordinal, n, all int64
+		if err := rows.Scan(&id, &ordinal, &n, &days, &all); err != nil {
 			return err
 		}
 		v.add(Finding{Check: FoundDuplicate, Account: account, Date: days[:len(time.DateOnly)],
-			Detail: fmt.Sprintf("the id %q stands %d times, on %s (%d such ids in the account)", id, n, days, all), Hint: hintRebuild})
+			Detail: fmt.Sprintf("the record of id %q and ordinal %d stands %d times, on %s (%d such records in the account)", id, ordinal, n, days, all), Hint: hintRebuild})
 	}
 	return rows.Err()
 }
 
-func (v *verifier) journal() error {
-	runs, bad, err := v.lake.journal()
+func (v *verifier) journal(ctx context.Context) error {
+	const lost = "what they said of past runs is lost, no usage is"
+	j, err := v.lake.live(true)
 	if err != nil {
 		return err
 	}
-	v.report.Runs = len(runs)
-	if len(bad) > 0 {
-		v.add(Finding{Check: FoundJournal, Path: v.lake.journalPath(), Detail: fmt.Sprintf("lines %s can't be read; what they said of past runs is lost, no usage is", strings.Trim(fmt.Sprint(bad), "[]"))})
+	defer j.close()
+	var bad []int
+	seen := map[string]bool{}
+	for _, a := range j.bad {
+		bad = append(bad, a.line)
 	}
+	for _, a := range j.runs {
+		switch _, err := j.run(a); {
+		case errors.Is(err, errUnknownLine):
+			bad = append(bad, a.line)
+		case err != nil:
+			return fmt.Errorf("read journal: %w", err)
+		case !a.kept:
+			seen[a.run] = true
+		}
+	}
+	if len(bad) > 0 {
+		slices.Sort(bad)
+		v.add(Finding{Check: FoundJournal, Path: v.lake.journalPath(), Detail: fmt.Sprintf("lines %s can't be read; %s", strings.Trim(fmt.Sprint(bad), "[]"), lost), Hint: hintJournal})
+	}
+	months, err := v.lake.JournalMonths()
+	if err != nil {
+		return err
+	}
+	for _, month := range months {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		found := func(detail string) {
+			v.add(Finding{Check: FoundJournal, Path: v.lake.monthPath(month), Detail: detail, Hint: hintJournal})
+		}
+		damaged := (*DamagedError)(nil)
+		whole := true
+		if err := v.lake.checkMonth(month); errors.As(err, &damaged) {
+			found(damaged.Detail)
+			whole = false
+		} else if err != nil {
+			return err
+		}
+		lines := 0
+		for run, err := range v.lake.monthRuns(month) {
+			switch {
+			case errors.Is(err, errUnknownLine):
+				lines++
+			case errors.As(err, &damaged):
+				if whole {
+					found(damaged.Detail)
+				}
+				whole = false
+			case err != nil:
+				return err
+			default:
+				seen[run.RunID] = true
+			}
+		}
+		if lines > 0 && whole {
+			found(fmt.Sprintf("%d lines can't be read; %s", lines, lost))
+		}
+	}
+	v.report.Runs = len(seen)
 	return nil
 }
 

@@ -8,7 +8,12 @@ import (
 // derived anew from the raw archive. Whatever makes the same rows other bytes raises it, since prune compares bytes.
 //
 // 2: smaller encodings of the same columns, and items of ext_items that can't be NULL.
-const SchemaVersion = 2
+//
+// 3: the column ordinal. In a file of before an id stands once, so that it is 1 of each row (SchemaOrdinal).
+const SchemaVersion = 3
+
+// SchemaOrdinal is the first SchemaVersion whose day files have the column ordinal.
+const SchemaOrdinal = 3
 
 // MaxRowGroup is the largest row group of a day file, in rows: DuckDB's own, beyond which its tables double in size.
 const MaxRowGroup = 122_880
@@ -52,6 +57,7 @@ const (
 	ColUsageDate
 	ColRequestTime
 	ColID
+	ColOrdinal
 	ColRecordKind
 	ColTokenID
 	ColUserID
@@ -83,7 +89,8 @@ func UsageColumns() []Column {
 		{"account", str, false, "Name of the account in the config whose key fetched the record."},
 		{"usage_date", arrow.FixedWidthTypes.Date32, false, "UTC day of request_time; the partition."},
 		{"request_time", timeType, false, "When the request was made, UTC."},
-		{"id", str, false, "The API's id of the record. Of a summary record, which has none: made up from its content, the same on every run."},
+		{"id", str, false, "The API's id of the record; several records may have one. Of a summary record, which has none: made up from its content, the same on every run."},
+		{"ordinal", i64, false, "1, and of further records with the same account, request_time and id 2, 3, …: in the order of their content, the same on every run. These four columns together name a record."},
 		{"record_kind", str, false, "request: one call to a model. summary: tokens of a model at a time, without id and money."},
 		{"token_id", str, true, "API token the request was made with."},
 		{"user_id", str, true, "Member of the organisation the token belongs to."},

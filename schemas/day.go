@@ -21,26 +21,34 @@ type DayWindow struct {
 	Start     time.Time `json:"start"` // [Start, End), UTC
 	End       time.Time `json:"end"`
 	Announced *int64    `json:"announced"` // as in Seal
-	Records   int64     `json:"records"`
-	Pages     int       `json:"pages"`
-	Requests  int       `json:"requests"`
-	Proof     string    `json:"proof"`
-	FetchedAt time.Time `json:"fetched_at"`
-	RunID     string    `json:"run_id"`
-	Owns      bool      `json:"owns"` // some instant of the day is still this window's
+	// Records are those within [start, end); of a window that owns nothing, Listed.
+	Records int64 `json:"records"`
+	// As in Seal, where Listed is called Records: what came for what was asked, margins included.
+	Listed      int64     `json:"listed,omitempty"`
+	AskedStart  int64     `json:"asked_start,omitempty"`
+	AskedEnd    int64     `json:"asked_end,omitempty"`
+	PageSize    int       `json:"page_size,omitempty"`
+	PageRecords int       `json:"page_records,omitempty"`
+	Lacking     int64     `json:"lacking,omitempty"`
+	Pages       int       `json:"pages"`
+	Requests    int       `json:"requests"`
+	Proof       string    `json:"proof"`
+	FetchedAt   time.Time `json:"fetched_at"`
+	RunID       string    `json:"run_id"`
+	Owns        bool      `json:"owns"` // some instant of the day is still this window's
 }
 
 // DayStats are the counts of a day, of owned instants only but for Before and After.
 type DayStats struct {
 	Rows        int64 `json:"rows"`        // in usage.parquet
 	Quarantined int64 `json:"quarantined"` // in quarantine.parquet
-	Duplicates  int64 `json:"duplicates"`  // records left out because their id had come already in the window
+	Duplicates  int64 `json:"duplicates"`  // records left out because the same one (id and content) had come already in the window
 	Ignored     int64 `json:"ignored"`     // records outside the owned instants: margins, what a later window owns, what came with two
 	// Of Quarantined, records without a usable time and without an id whose very bytes a window next to theirs brought, too: where
 	// the two meet, they may be one record that came with both, and then the day holds more than the API.
 	MaybeTwice int64 `json:"maybe_twice,omitempty"`
-	// Records that the first and the last window of the day brought from the second before it and the second after
-	// it. rows + quarantined + before + after is what the API counts for the day when asked with the same margins,
+	// Records that the day's windows brought from before it and from after it: its margins, and what the API lists by
+	// another clock than request_time. Each counts once, whichever windows brought it. rows + quarantined + before + after is what the API counts for the day when asked with the same margins,
 	// if maybe_twice is 0.
 	Before int64 `json:"before"`
 	After  int64 `json:"after"`
@@ -70,8 +78,13 @@ const (
 const (
 	CheckGross       = "gross_mismatch"    // total_amount is not Σ price × tokens + ext amounts
 	CheckNet         = "net_mismatch"      // amount is not total_amount − discount_amount
-	CheckDuplicate   = "duplicate_id"      // an id came more than once in a window
-	CheckNotAsked    = "outside_window"    // records outside of what was asked for (quarantined)
+	CheckDuplicate   = "duplicate_id"      // the same record, by id and content, came more than once in a window
+	CheckShared      = "shared_id"         // records of a window have one id and other content: each counts
+	CheckAlike       = "alike_records"     // records of one id and second differ in nothing that a column of its own holds: each counts
+	CheckUnlisted    = "unlisted_record"   // a record that a window lists from the time of another, which does not
+	CheckIncomplete  = "incomplete_window" // a window is not proven to be all that the API has
+	CheckOverlap     = "account_overlap"   // two accounts hold the same records
+	CheckNotAsked    = "outside_window"    // records outside of what was asked for by more than MaxLag (quarantined)
 	CheckQuarantine  = "quarantined"       // records quarantined, by reason and field
 	CheckNegative    = "negative_count"    // a count of tokens below 0
 	CheckPrice       = "price_change"      // a model had more than one price
@@ -80,7 +93,7 @@ const (
 	CheckExt         = "unreadable_ext"    // ext could not be read as groups of items; kept in extra
 	CheckCurrency    = "unknown_currency"  // neither /balance nor the config named one
 	CheckNoAmount    = "no_amount"         // records without an amount (summary records have none)
-	CheckTotal       = "unreliable_total"  // the API's total disagreed with what two whole passes gave
+	CheckTotal       = "unreliable_total"  // the API's total disagreed with what was proven without it
 	CheckMore        = "more"              // issues beyond MaxIssues
 	CheckAcrossPrice = "price_change_days" // a model's price differs from that of the last day it was used
 )

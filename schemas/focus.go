@@ -295,7 +295,7 @@ func SQLFocus() string {
 		{Name: "usage_month", comment: "First day of the month of usage_date."},
 		{Name: "closed", comment: "Whether its month is closed, so that what is charged for it stands in focus_closed."},
 	}
-	lines := append(more, FocusChargeColumn{Name: "request_time", comment: "When the request was made, UTC."}, FocusChargeColumn{Name: "id", comment: "Id of the record in usage."})
+	lines := append(more, FocusChargeColumn{Name: "request_time", comment: "When the request was made, UTC."}, FocusChargeColumn{Name: "id", comment: "Id of the record in usage."}, FocusChargeColumn{Name: "ordinal", comment: "Ordinal of the record in usage."})
 	for _, c := range focusCharges[2:] {
 		if c.Name != "requests" {
 			lines = append(lines, c)
@@ -311,9 +311,10 @@ func SQLFocus() string {
 		commentFocus(&b, view, FocusColumns(v))
 	}
 	records := "SELECT usage_month AS billing_month, NULL::VARCHAR AS charge_class, *, 1 AS requests FROM focus_lines WHERE NOT closed"
-	fmt.Fprintf(&b, "CREATE OR REPLACE VIEW focus_records AS %s;\n", focusSelect(Focus12, "("+records+")", "to_timestamp(floor(epoch(request_time) / 3600) * 3600)", 3600, ", id AS \"x_RequestId\""))
+	fmt.Fprintf(&b, "CREATE OR REPLACE VIEW focus_records AS %s;\n", focusSelect(Focus12, "("+records+")", "to_timestamp(floor(epoch(request_time) / 3600) * 3600)", 3600, `, id AS "x_RequestId", request_time AS "x_RequestTime", ordinal AS "x_RequestOrdinal"`))
 	b.WriteString("COMMENT ON VIEW focus_records IS 'The same as focus, but a row per record and meter. Months that are not closed only: a closed one is kept by day.';\n")
-	commentFocus(&b, "focus_records", append(FocusColumns(Focus12), FocusColumn{Name: "x_RequestId", Comment: "Id of the record in usage."}))
+	commentFocus(&b, "focus_records", append(FocusColumns(Focus12), FocusColumn{Name: "x_RequestId", Comment: "Id of the record in usage; several records may have one."},
+		FocusColumn{Name: "x_RequestTime", Comment: "When the request was made, UTC."}, FocusColumn{Name: "x_RequestOrdinal", Comment: "Ordinal of the record in usage: with BillingAccountId, x_RequestTime and x_RequestId it names a record."}))
 	return b.String()
 }
 

@@ -24,8 +24,15 @@ const (
 const (
 	// ProofTotal: the paging ended and the count of distinct records agreed with the announced total.
 	ProofTotal = "total"
-	// ProofRepeat: the total could not be believed (or there was none), and two whole passes gave the same records.
+	// ProofParts: the total could not be believed (or there was none), and the window fetched whole and in parts of time
+	// gave the same records.
+	ProofParts = "parts"
+	// ProofRepeat: two whole passes gave the same records: seconds, which have no parts, and windows of before ProofParts.
 	ProofRepeat = "repeat"
+	// ProofEmpty: nothing came, and a second look at another time found nothing, either.
+	ProofEmpty = "empty"
+	// ProofNone: what could be had of a window that can't be cut any further, and isn't proven to be all.
+	ProofNone = "none"
 )
 
 // Seal is what the raw archive says of a fetched window: the first line of its file. It is written once, when the
@@ -43,10 +50,17 @@ type Seal struct {
 	AskedStart int64 `json:"asked_start,omitempty"`
 	AskedEnd   int64 `json:"asked_end,omitempty"`
 	PageSize   int   `json:"page_size,omitempty"` // as asked for
+	// PageRecords is how many records the longest page held: what the server gives for such a size, if there was more
+	// than one page.
+	PageRecords int `json:"page_records,omitempty"`
 
 	Announced *int64 `json:"announced"`       // the API's own count for what was asked; null if it gave none
-	Records   int64  `json:"records"`         // distinct records that came for what was asked
-	Proof     string `json:"proof,omitempty"` // ProofTotal or ProofRepeat
+	Records   int64  `json:"records"`         // distinct records (id and content) that came for what was asked
+	Kept      int64  `json:"kept,omitempty"`  // of Records, those that show no time outside of [Start, End)
+	Twice     int64  `json:"twice,omitempty"` // records that stood twice on one page, which the API may count twice
+	Proof     string `json:"proof,omitempty"` // one of the Proof constants
+	// Lacking is how many more records the API announces than could be had, where Proof is ProofNone; 0 if it is not known.
+	Lacking int64 `json:"lacking,omitempty"`
 
 	Pages      int       `json:"pages"`
 	Requests   int       `json:"requests"` // it took, retries included
@@ -95,7 +109,7 @@ const (
 	ReasonNotObject   = "not_an_object"  // the list holds something that is no record
 	ReasonNoTime      = "no_time"        // no request_time, or one that can't be read as Unix seconds
 	ReasonTimeUnit    = "time_unit"      // a request_time in milliseconds or finer
-	ReasonNotAsked    = "not_asked"      // outside the bounds that were asked for
+	ReasonNotAsked    = "not_asked"      // outside the bounds that were asked for, by more than MaxLag
 	ReasonNoID        = "no_id"          // no id, or an empty one
 	ReasonNotInteger  = "not_an_integer" // a count that isn't a whole number of 64 bits
 	ReasonNotNumber   = "not_a_number"   // an amount that isn't a number

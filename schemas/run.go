@@ -29,8 +29,14 @@ type Run struct {
 	Error     string       `json:"error,omitempty"`     // why it did not end as done
 	Accounts  []RunAccount `json:"accounts,omitempty"`  // in order of name
 	Published bool         `json:"published,omitempty"` // usage.duckdb was replaced
+	// Repeats is how many runs of the same job or command failed before it and are left out of where it stands: of a failed
+	// run that is remembered when those before it are archived. Counted: it is among those that a later one stands for.
+	Repeats int `json:"repeats,omitempty"`
 	RunCounts
 }
+
+// Counted is the Repeats of a failed run that another one's Repeats counts.
+const Counted = -1
 
 // RunAccount is an account's part of a run.
 type RunAccount struct {
@@ -41,6 +47,8 @@ type RunAccount struct {
 	// From is where the range began, of an export that was not told where: what it could not fetch at its start is
 	// thereby known to the next one.
 	From time.Time `json:"from,omitzero"`
+	// Horizon is where the Portal's records begin: it refused to answer for what lies before. Zero if it didn't.
+	Horizon time.Time `json:"horizon,omitzero"`
 	// Refetched says that the days of the lookback were fetched anew, whatever their counts.
 	Refetched bool `json:"refetched,omitempty"`
 	RunCounts

@@ -8,7 +8,7 @@ import (
 
 // SQLVersion counts the layouts of the published file: its tables, views and what their rows mean. A file of an older
 // one is built anew; a file of a newer one is left alone.
-const SQLVersion = 5
+const SQLVersion = 6
 
 //go:embed sql/tables.sql
 var sqlTables string
@@ -48,6 +48,16 @@ func SQLSchema() string {
 // SQLRollups inserts into usage_daily and unit_prices what usage has for the days in the temporary table changed
 // (account, usage_date). It is several statements.
 func SQLRollups() string { return sqlRollups }
+
+// SQLUsageColumns lists the columns of usage as they are read from a day file of a SchemaVersion: a column that the file
+// doesn't have yet has the value it stands for.
+func SQLUsageColumns(schema int) string {
+	names := SQLColumns(UsageColumns())
+	if schema < SchemaOrdinal {
+		names = strings.Replace(names, `"ordinal"`, `1::BIGINT AS "ordinal"`, 1)
+	}
+	return names
+}
 
 // SQLString quotes s as a string of SQL.
 func SQLString(s string) string { return "'" + strings.ReplaceAll(s, "'", "''") + "'" }

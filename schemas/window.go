@@ -117,6 +117,12 @@ func (w Window) Days() []Window {
 	return out
 }
 
+// MaxLag is how far a record's request_time may lie outside of what was asked for without being at fault. Gateways
+// filter by when a call was settled and show when it began, so a window also lists what began before it. Such a record
+// is of another window, which owns its instant. No call to a model is known to take as long; what lies further off
+// answers another question than the one that was asked.
+const MaxLag = 6 * time.Hour
+
 // Uncovered returns the parts of want that no window of have covers, in time order and as long as can be. Accounts
 // are not compared: have is taken to be of want's account.
 func Uncovered(want Window, have []Window) []Window {

@@ -13,19 +13,48 @@ import (
 
 // seal checks what is known of a window as a whole.
 func (p *report) seal(seal schemas.Seal) {
-	if seal.Proof != schemas.ProofRepeat {
+	by := ""
+	switch seal.Proof {
+	case schemas.ProofNone:
+		p.incomplete(seal)
+		return
+	case schemas.ProofRepeat:
+		by = "two whole passes"
+	case schemas.ProofParts:
+		by = "the window fetched whole and in parts of time"
+	default:
 		return
 	}
 	if seal.Announced == nil {
 		if i := p.issue(schemas.CheckTotal, schemas.Info, "total", "", "none", 1, nil); i != nil {
-			i.Detail = "the API gave no total; two whole passes agreed"
+			i.Detail = "the API gave no total; " + by + " agreed"
 		}
 		return
 	}
-	if i := p.issue(schemas.CheckTotal, schemas.Warning, "total", "", "other", 1, nil); i != nil {
-		i.Detail = fmt.Sprintf("the API announced %d, two whole passes gave %d (window %s)",
-			*seal.Announced, seal.Records, seal.Window())
+	if *seal.Announced == seal.Records {
+		return
 	}
+	if i := p.issue(schemas.CheckTotal, schemas.Warning, "total", "", "other", 1, nil); i != nil {
+		i.Detail = fmt.Sprintf("the API announced %d, %s gave %d (window %s)", *seal.Announced, by, seal.Records, seal.Window())
+	}
+}
+
+// incomplete reports a window that isn't proven to be all, each by itself.
+func (p *report) incomplete(seal schemas.Seal) {
+	window := seal.Window().String()
+	severity, detail := schemas.Warning, "it is not known whether any lack"
+	if seal.Lacking > 0 {
+		severity, detail = schemas.Failure, fmt.Sprintf("%d lack", seal.Lacking)
+	}
+	i := p.issue(schemas.CheckIncomplete, severity, "total", "", window, max(1, seal.Lacking), nil)
+	if i == nil {
+		return
+	}
+	announced := "no count"
+	if seal.Announced != nil {
+		announced = fmt.Sprint(*seal.Announced)
+	}
+	i.Detail = fmt.Sprintf("window %s: the API announced %s, %d could be had: %s", window, announced, seal.Records, detail)
 }
 
 // check looks at one row.
@@ -50,6 +79,16 @@ func (p *report) check(s *stage, r *record) {
 	}
 	for _, no := range s.unknown[r.names : r.names+r.nNames] {
 		p.issue(schemas.CheckUnknown, schemas.Info, s.names[no], "", "", 1, s.id(r))
+	}
+	if r.shared {
+		if i := p.issue(schemas.CheckShared, schemas.Info, "id", "", "", 1, s.id(r)); i != nil {
+			i.Detail = "records of one id with other content: each counts"
+		}
+	}
+	if r.alike {
+		if i := p.issue(schemas.CheckAlike, schemas.Failure, "id", "", "", 1, s.id(r)); i != nil {
+			i.Detail = "records of one id and time differ only in what no column of its own holds, or in how it is written: each counts, and whether they are one can't be told"
+		}
 	}
 	if r.badExt {
 		p.issue(schemas.CheckExt, schemas.Warning, "ext", "", "", 1, s.id(r))

@@ -35,6 +35,10 @@ type Day struct {
 	segments  []schemas.Segment
 	opts      Options
 
+	// records are how many each window holds within its own [start, end), of those that own something: what no time
+	// places included. -1 until it was read.
+	records []int64
+
 	cache  [2]*window // while Batches goes on
 	tick   int
 	report report
@@ -68,14 +72,19 @@ func NewDay(p schemas.Partition, windows []schemas.Sealed, opts Options) *Day {
 			d.segments = append(d.segments, s)
 		}
 	}
-	d.report.reset(d)
+	d.reset()
 	return d
+}
+
+func (d *Day) reset() {
+	d.report.reset()
+	d.records = slices.Repeat([]int64{-1}, len(d.windows))
 }
 
 // windowPool holds the memory of windows, which is most of what decoding takes, for the next day.
 var windowPool = sync.Pool{New: func() any { return new(window) }}
 
-// Batches derives the day: its rows in order of time and id, its rejects. A batch and its rows are valid until the
+// Batches derives the day: its rows in order of time, id and ordinal, its rejects. A batch and its rows are valid until the
 // next step, and are released by Batches; a consumer that keeps the rows retains them. The iteration ends with the
 // first error. It can be repeated, and gives the same.
 func (d *Day) Batches(ctx context.Context) iter.Seq2[Batch, error] {
@@ -93,14 +102,14 @@ func (d *Day) Batches(ctx context.Context) iter.Seq2[Batch, error] {
 				d.cache[i] = nil
 			}
 		}()
-		d.report.reset(d)
+		d.reset()
 		rows := rowWriter{
 			mem: d.opts.Allocator, schema: schemas.UsageSchema(),
 			account: d.partition.Account, date: d.partition.Date,
 		}
 		seen := make([]bool, len(d.windows))
 		unplaced := map[[sha256.Size]byte]int64{}
-		for no, seg := range d.segments {
+		for _, seg := range d.segments {
 			w, err := d.window(ctx, seg.Index)
 			if err != nil {
 				yield(Batch{}, err)
@@ -110,15 +119,17 @@ func (d *Day) Batches(ctx context.Context) iter.Seq2[Batch, error] {
 			if !seen[seg.Index] {
 				seen[seg.Index] = true
 				d.report.window(d, seg.Index, w)
-				if w.unplaced > 0 && !d.emit(ctx, &rows, seg.Index, w, d.once(seg.Index, w, unplaced), yield) {
+				all := d.once(seg.Index, w, unplaced)
+				of := d.windows[seg.Index].Seal
+				from, to := w.within(of.Start.UnixMicro(), of.End.UnixMicro())
+				d.records[seg.Index] = int64(len(all) + to - from)
+				if len(all) > 0 && !d.emit(ctx, &rows, seg.Index, w, all, yield) {
 					return
 				}
-			}
-			if no == 0 && seg.Start.Equal(d.partition.Window().Start) {
-				d.report.before(w, first)
-			}
-			if no == len(d.segments)-1 && seg.End.Equal(d.partition.Window().End) {
-				d.report.after(w, end)
+				if err := d.unlisted(ctx, seg.Index, w); err != nil {
+					yield(Batch{}, err)
+					return
+				}
 			}
 			if !d.emit(ctx, &rows, seg.Index, w, w.order[first:end], yield) {
 				return
@@ -130,9 +141,9 @@ func (d *Day) Batches(ctx context.Context) iter.Seq2[Batch, error] {
 
 // once lists the records of w that no time places, but for those that a window before it brought, too: where two windows
 // meet, both are asked for the same seconds. Which instant such a record is of can't be told, so only its id together
-// with its very bytes tells that it is the same one. Without an id nothing does: each is kept, and the report counts
+// with its content tells that it is the same one. Without an id nothing does: each is kept, and the report counts
 // those that may have come twice. seen holds up to when (Unix seconds) the windows before w were asked that brought such
-// bytes. Each of them owns an instant before w's first, so one that ends before w begins has no second in common with it.
+// a content. Each of them owns an instant before w's first, so one that ends before w begins has no second in common with it.
 func (d *Day) once(no int, w *window, seen map[[sha256.Size]byte]int64) []uint32 {
 	all := w.order[:w.unplaced]
 	if len(d.segments) == 1 {
@@ -144,8 +155,8 @@ func (d *Day) once(no int, w *window, seen map[[sha256.Size]byte]int64) []uint32
 	out := make([]uint32, 0, len(all))
 	for _, i := range all {
 		r := &s.recs[i]
-		if r.kind == kindRequest && r.time == 0 {
-			sum := sha256.Sum256(s.bytes(r, r.raw))
+		if r.kind == kindRequest {
+			sum := sha256.Sum256(canonical(s.bytes(r, r.raw)))
 			brought = append(brought, sum)
 			until, came := seen[sum]
 			switch {
@@ -164,6 +175,34 @@ func (d *Day) once(no int, w *window, seen map[[sha256.Size]byte]int64) []uint32
 		}
 	}
 	return out
+}
+
+// unlisted reports the records that w lists from outside of what it was asked for, and that the window which owns their
+// instant doesn't list: they are in no table. That other window is held still, if it is the one before w.
+func (d *Day) unlisted(ctx context.Context, no int, w *window) error {
+	s := &w.stage
+	from, to := asked(d.windows[no].Seal)
+	first, end := w.within(from*1_000_000, (to+1)*1_000_000)
+	at := 0
+	for _, i := range slices.Concat(w.order[w.unplaced:first], w.order[end:]) {
+		r := &s.recs[i]
+		for at < len(d.segments) && r.time >= d.segments[at].End.UnixMicro() {
+			at++
+		}
+		if at == len(d.segments) || r.time < d.segments[at].Start.UnixMicro() || d.segments[at].Index == no || len(s.id(r)) == 0 {
+			continue
+		}
+		d.tick++
+		w.used = d.tick // of the two that are held, the other makes room
+		owner, err := d.window(ctx, d.segments[at].Index)
+		if err != nil {
+			return err
+		}
+		if !owner.lists(r.time, s.id(r)) {
+			d.report.unlisted(s.id(r), r.time)
+		}
+	}
+	return nil
 }
 
 // window is the decoded window, read now if it isn't held. Two are held, so that a window with many owned stretches
@@ -250,9 +289,13 @@ func (d *Day) Footer() schemas.DayFooter {
 	for i, w := range d.windows {
 		s := w.Seal
 		f.Windows[i] = schemas.DayWindow{
-			Seq: w.Seq, Start: s.Start, End: s.End, Announced: s.Announced, Records: s.Records, Pages: s.Pages,
-			Requests: s.Requests, Proof: s.Proof, FetchedAt: s.FetchedAt, RunID: s.RunID,
+			Seq: w.Seq, Start: s.Start, End: s.End, Announced: s.Announced, Records: s.Records, Listed: s.Records,
+			AskedStart: s.AskedStart, AskedEnd: s.AskedEnd, PageSize: s.PageSize, PageRecords: s.PageRecords, Lacking: s.Lacking,
+			Pages: s.Pages, Requests: s.Requests, Proof: s.Proof, FetchedAt: s.FetchedAt, RunID: s.RunID,
 			Owns: slices.ContainsFunc(d.segments, func(g schemas.Segment) bool { return g.Index == i }),
+		}
+		if d.records[i] >= 0 {
+			f.Windows[i].Records = d.records[i]
 		}
 	}
 	return f

@@ -130,7 +130,8 @@ func parseCount(s []byte) (v int64, reason string) {
 const maxSeconds = 100_000_000_000
 
 // parseTime reads Unix seconds, whole or with a fraction, into microseconds; finer digits are cut. The reason is ""
-// if it can be used.
+// if it can be used. A time in milliseconds or finer is not one that is used, but is told all the same: it places the
+// reject.
 func parseTime(s []byte) (micros int64, reason string) {
 	n := splitNumber(s)
 	if !n.spelledOK {
@@ -141,11 +142,22 @@ func parseTime(s []byte) (micros int64, reason string) {
 	case n.neg:
 		return 0, schemas.ReasonNoTime
 	case !fits || v >= maxSeconds*1_000_000:
-		return 0, schemas.ReasonTimeUnit
+		return unitTime(n), schemas.ReasonTimeUnit
 	case v <= 0:
 		return 0, schemas.ReasonNoTime
 	}
 	return v, ""
+}
+
+// unitTime is the instant that a time beyond maxSeconds means: milliseconds, microseconds or nanoseconds, whichever
+// gives one before the year 5138; 0 if none does.
+func unitTime(n number) (micros int64) {
+	for _, scale := range [...]int{3, 0, -3} {
+		if v, _, fits := n.scaled(scale); fits && v < maxSeconds*1_000_000 {
+			return v
+		}
+	}
+	return 0
 }
 
 // parseMoney reads a DECIMAL(18,12). rounded says that digits past the twelfth decimal were lost. The reason is "" if

@@ -133,8 +133,12 @@ type record struct {
 	nItems uint32
 	names  uint32 // first in stage.unknown: fields that no column holds
 	nNames uint32
-	kind   uint8
-	badExt bool // ext could not be read
+	// ordinal is how many rows of the same time and id stand before it.
+	ordinal uint32
+	kind    uint8
+	badExt  bool // ext could not be read
+	shared  bool // another row of the window has its id
+	alike   bool // another row of its time and id has the same columns, extra aside
 	// rounded: digits past the twelfth decimal of an amount were lost (prices and ext aside).
 	rounded bool
 	raw     text // the JSON as it came

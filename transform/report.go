@@ -2,7 +2,9 @@ package transform
 
 import (
 	"cmp"
+	"crypto/sha256"
 	"slices"
+	"time"
 
 	"github.com/usagelake/usagelake/schemas"
 )
@@ -24,12 +26,14 @@ type report struct {
 
 	models map[string]*modelPrices
 	sorted []schemas.Issue
+
+	strays map[[sha256.Size]byte]bool // contents of the records outside of the day that were counted
 }
 
 type issueKey struct{ check, field, model, detail string }
 
-func (p *report) reset(d *Day) {
-	*p = report{found: map[issueKey]*schemas.Issue{}, listed: map[string]int{}, models: map[string]*modelPrices{}}
+func (p *report) reset() {
+	*p = report{found: map[issueKey]*schemas.Issue{}, listed: map[string]int{}, models: map[string]*modelPrices{}, strays: map[[sha256.Size]byte]bool{}}
 }
 
 // maxNames bounds the issues of one check of drift: names the API makes up must not crowd out those about money.
@@ -77,38 +81,48 @@ func (p *report) window(d *Day, no int, w *window) {
 		}
 	}
 	at = 0
-	for _, dup := range w.dups {
-		r := &s.recs[dup.dropped]
+	for _, i := range w.dups {
+		r := &s.recs[i]
 		if !s.unplaced(r) && !holds(r.time) {
 			continue
 		}
 		p.count.Duplicates++
-		if dup.same {
-			if i := p.issue(schemas.CheckDuplicate, schemas.Info, "id", "", "same", 1, s.id(r)); i != nil {
-				i.Detail = "the same record came again, byte for byte"
-			}
-		} else if i := p.issue(schemas.CheckDuplicate, schemas.Warning, "id", "", "other", 1, s.id(r)); i != nil {
-			i.Detail = "an id came again with another content: the last one counts"
+		if i := p.issue(schemas.CheckDuplicate, schemas.Warning, "id", "", "", 1, s.id(r)); i != nil {
+			i.Detail = "the same record came again, its content included: it counts once"
 		}
 	}
+	p.outside(d, w)
 	p.summary = p.summary || s.summary
 	p.seal(d.windows[no].Seal)
 }
 
-// before takes the margin ahead of the day: the records of its first window in front of order[end].
-func (p *report) before(w *window, end int) {
-	for _, i := range w.order[w.unplaced:end] {
-		p.count.Before++
-		p.summaryTokens(&w.stage.recs[i])
+// unlisted takes down a record that its instant's owner doesn't list.
+func (p *report) unlisted(id []byte, at int64) {
+	if i := p.issue(schemas.CheckUnlisted, schemas.Failure, "request_time", "", "", 1, id); i != nil {
+		i.Detail = "a window lists records of before or after what it was asked for, and the window whose time they lie in does not: they are in no table. The first is of " +
+			time.UnixMicro(at).UTC().Format(time.RFC3339)
 	}
 }
 
-// after takes the margin behind the day: the records of its last window from order[first] on.
-func (p *report) after(w *window, first int) {
-	for _, i := range w.order[first:] {
-		p.count.After++
-		p.summaryTokens(&w.stage.recs[i])
+// outside counts the records that a window brought from before the day and from after it. Windows next to each other may
+// bring the same ones, where the API lists by another clock than it shows.
+func (p *report) outside(d *Day, w *window) {
+	day := d.partition.Window()
+	first, end := w.within(day.Start.UnixMicro(), day.End.UnixMicro())
+	count := func(records []uint32, n *int64) {
+		for _, i := range records {
+			r := &w.stage.recs[i]
+			sum := sha256.Sum256(canonical(w.stage.bytes(r, r.raw)))
+			if p.strays[sum] && len(w.stage.id(r)) > 0 {
+				continue
+			}
+			p.strays[sum] = true
+			*n++
+			p.summaryTokens(r)
+		}
 	}
+	count(w.order[w.unplaced:first], &p.count.Before)
+	count(w.order[end:], &p.count.After)
 }
 
 func (p *report) summaryTokens(r *record) {

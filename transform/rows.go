@@ -42,6 +42,7 @@ func (w *rowWriter) batch(s *stage, recs []uint32, seal schemas.Seal) arrow.Reco
 	cols[schemas.ColUsageDate] = g.date(typ(schemas.ColUsageDate), w.date)
 	cols[schemas.ColRequestTime] = g.ints(typ(schemas.ColRequestTime), fTime, func(r *record) int64 { return r.time })
 	text(schemas.ColID, fID, tID)
+	cols[schemas.ColOrdinal] = g.ints(typ(schemas.ColOrdinal), -1, func(r *record) int64 { return 1 + int64(r.ordinal) })
 	cols[schemas.ColRecordKind] = g.kinds(typ(schemas.ColRecordKind))
 	text(schemas.ColTokenID, fToken, tToken)
 	text(schemas.ColUserID, fUser, tUser)

@@ -17,21 +17,16 @@ type window struct {
 	no    int // index in Day.windows; -1 if it holds none
 	used  int // when it was last asked for, to choose which to give up
 	stage stage
-	// order lists the records that stand: first those that no time places, then by time and id.
+	// order lists the records that stand: first those that no time places, then by time, id and content.
 	order []uint32
 	// unplaced is how many of order no time places.
 	unplaced int
-	dups     []duplicate
+	// dups are the records left out because the same one stands, in that order.
+	dups []uint32
 
 	keys  []sortKey
 	slots []uint32 // hash table of ids: 1 + index in stage.recs
 	seed  maphash.Seed
-}
-
-// duplicate is a record left out because a later one of the window has its id.
-type duplicate struct {
-	dropped uint32
-	same    bool // byte for byte what stands
 }
 
 type sortKey struct {
@@ -60,8 +55,8 @@ func (w *window) load(ctx context.Context, no int, sealed schemas.Sealed) error 
 		}
 	}
 	w.checkAsked(sealed.Seal)
-	w.dedupe()
 	w.sort()
+	w.share()
 	w.no = no
 	return nil
 }
@@ -101,102 +96,62 @@ func asked(seal schemas.Seal) (from, to int64) {
 	return seal.AskedStart, seal.AskedEnd
 }
 
-// checkAsked rejects what is outside of what was asked for.
+// checkAsked rejects what is outside of what was asked for by more than schemas.MaxLag. What is outside by less belongs
+// to another window, which owns its instant.
 func (w *window) checkAsked(seal schemas.Seal) {
 	from, to := asked(seal)
-	first, last := from*1_000_000, to*1_000_000+999_999 // both seconds are inclusive
+	lag := int64(schemas.MaxLag.Seconds())
+	first, last := (from-lag)*1_000_000, (to+lag)*1_000_000+999_999 // both seconds are inclusive
 	s := &w.stage
-	for i := range s.recs {
-		if r := &s.recs[i]; r.time != 0 && (r.time < first || r.time > last) {
-			s.reject(r, schemas.ReasonNotAsked, "request_time", true)
-		}
-	}
-}
-
-// dedupe keeps the last of the records that have one id. A record without an id is one of its own, even if another has
-// the same bytes: that is how the API counts it.
-func (w *window) dedupe() {
-	s := &w.stage
-	size := 64
-	for size < 2*len(s.recs) {
-		size *= 2
-	}
-	if len(w.slots) < size {
-		w.slots = make([]uint32, size)
-		w.seed = maphash.MakeSeed()
-	} else {
-		clear(w.slots)
-	}
-	slots := w.slots
-	mask := uint64(len(slots) - 1)
-	dropped := false
 	for i := range s.recs {
 		r := &s.recs[i]
-		if r.kind == kindPage {
+		if r.time == 0 || r.time >= first && r.time <= last {
 			continue
 		}
-		key := s.id(r)
-		if len(key) == 0 {
+		if f := s.fault(r); f != nil && f.reason == schemas.ReasonTimeUnit { // it means nothing, after all
+			f.unplaced, r.time = true, 0
 			continue
 		}
-		at := maphash.Bytes(w.seed, key) & mask
-		for {
-			no := slots[at]
-			if no == 0 {
-				slots[at] = uint32(i + 1)
-				break
-			}
-			other := &s.recs[no-1]
-			if bytes.Equal(s.id(other), key) {
-				same := bytes.Equal(s.bytes(r, r.raw), s.bytes(other, other.raw))
-				w.dups = append(w.dups, duplicate{no - 1, same})
-				slots[at] = uint32(i + 1)
-				dropped = true
-				break
-			}
-			at = (at + 1) & mask
-		}
-	}
-	w.order = slices.Grow(w.order, len(s.recs))[:len(s.recs)]
-	for i := range w.order {
-		w.order[i] = uint32(i)
-	}
-	if dropped {
-		gone := make([]bool, len(s.recs))
-		for _, d := range w.dups {
-			gone[d.dropped] = true
-		}
-		w.order = slices.DeleteFunc(w.order, func(i uint32) bool { return gone[i] })
+		s.reject(r, schemas.ReasonNotAsked, "request_time", true)
 	}
 }
 
-// sort brings order and dups into the order of time and id, which the order of arrival has no part in.
+// sort brings the records into the order of time, id and content, which the order of arrival has no part in. Of those that
+// are the same, by id and content, one stands. Records of one time and id with other content are several, and numbered.
+// A record without an id is one of its own, even if another has the same bytes: that is how the API counts it.
 func (w *window) sort() {
 	s := &w.stage
-	key := func(i uint32) int64 {
-		r := &s.recs[i]
-		if s.unplaced(r) {
-			return 0
-		}
-		return r.time
-	}
-	w.keys = slices.Grow(w.keys[:0], len(w.order))
-	for _, i := range w.order {
-		k := sortKey{key(i), i}
-		if k.time == 0 {
-			w.unplaced++
+	w.keys = slices.Grow(w.keys[:0], len(s.recs))
+	for i := range s.recs {
+		k := sortKey{s.recs[i].time, uint32(i)}
+		if s.unplaced(&s.recs[i]) {
+			k.time = 0
 		}
 		w.keys = append(w.keys, k)
 	}
 	slices.SortFunc(w.keys, w.compare)
-	for n, k := range w.keys {
-		w.order[n] = k.rec
+	w.order = slices.Grow(w.order, len(w.keys))
+	for i := 0; i < len(w.keys); {
+		k := w.keys[i]
+		id := s.id(&s.recs[k.rec])
+		end := i + 1
+		for len(id) > 0 && end < len(w.keys) && w.keys[end].time == k.time && bytes.Equal(s.id(&s.recs[w.keys[end].rec]), id) {
+			end++
+		}
+		stand := len(w.order)
+		if end == i+1 {
+			w.order = append(w.order, k.rec)
+		} else {
+			w.tell(w.keys[i:end])
+		}
+		if k.time == 0 {
+			w.unplaced += len(w.order) - stand
+		}
+		i = end
 	}
-	slices.SortFunc(w.dups, func(a, b duplicate) int {
-		return w.compare(sortKey{key(a.dropped), a.dropped}, sortKey{key(b.dropped), b.dropped})
-	})
 }
 
+// compare orders by time, id and bytes. Of the same bytes the last to arrive comes first.
 func (w *window) compare(a, b sortKey) int {
 	if a.time != b.time {
 		return cmp.Compare(a.time, b.time)
@@ -206,10 +161,121 @@ func (w *window) compare(a, b sortKey) int {
 	if c := schemas.CompareIDs(s.id(ra), s.id(rb)); c != 0 {
 		return c
 	}
-	if a.rec == b.rec {
-		return 0
+	if c := bytes.Compare(s.bytes(ra, ra.raw), s.bytes(rb, rb.raw)); c != 0 {
+		return c
 	}
-	return bytes.Compare(s.bytes(ra, ra.raw), s.bytes(rb, rb.raw))
+	return cmp.Compare(b.rec, a.rec)
+}
+
+// tell tells the records of one time and id apart, which are in the order of their bytes: repeats go to dups, what
+// stands goes to order, in the order of its content, and its rows are numbered. Content, not bytes, so that keys in
+// another order the next time give no other numbers.
+func (w *window) tell(group []sortKey) {
+	type content struct {
+		rec  uint32
+		raw  []byte
+		text []byte // in canonical form
+	}
+	s := &w.stage
+	var all []content
+	for i, k := range group {
+		r := &s.recs[k.rec]
+		raw := s.bytes(r, r.raw)
+		if i > 0 && bytes.Equal(raw, s.bytes(&s.recs[group[i-1].rec], s.recs[group[i-1].rec].raw)) {
+			w.dups = append(w.dups, k.rec)
+			continue
+		}
+		all = append(all, content{rec: k.rec, raw: raw})
+	}
+	if len(all) == 1 {
+		w.order = append(w.order, all[0].rec)
+		return
+	}
+	for i := range all {
+		all[i].text = canonical(all[i].raw)
+	}
+	slices.SortStableFunc(all, func(a, b content) int { return bytes.Compare(a.text, b.text) }) // they are sorted by raw
+	rows := map[string]uint32{}
+	number := uint32(0)
+	for i, c := range all {
+		if i > 0 && bytes.Equal(c.text, all[i-1].text) && readsExactly(c.text) {
+			w.dups = append(w.dups, c.rec)
+			continue
+		}
+		w.order = append(w.order, c.rec)
+		r := &s.recs[c.rec]
+		if r.bad != 0 {
+			continue
+		}
+		r.ordinal = number
+		number++
+		key := s.columns(r)
+		if twin, ok := rows[key]; ok {
+			r.alike, s.recs[twin].alike = true, true
+		}
+		rows[key] = c.rec
+	}
+}
+
+// canonical is the content of a record, the same whatever the order of its keys and its spacing.
+func canonical(raw []byte) []byte {
+	v, ok := readAny(raw)
+	if !ok {
+		return raw
+	}
+	return appendCanonical(nil, v)
+}
+
+// readsExactly says whether only one content reads as this canonical text: bytes that are no UTF-8, and halves of
+// surrogate pairs, all become the same sign.
+func readsExactly(text []byte) bool { return !bytes.Contains(text, []byte("\uFFFD")) }
+
+// columns is what the columns of a row hold that have a field of the API to themselves, as text to compare.
+func (s *stage) columns(r *record) string {
+	b := fmt.Appendf(nil, "%d %x %v %v", r.time, r.have&^(1<<fExtra), r.counts, r.money)
+	part := func(t text) { b = fmt.Appendf(b, " %q", s.bytes(r, t)) }
+	for _, t := range r.texts[:tExtra] {
+		part(t)
+	}
+	for _, it := range s.items[r.items : r.items+r.nItems] {
+		part(it.category)
+		part(it.name)
+		part(it.unit)
+		b = fmt.Appendf(b, " %x %v", it.have, it.money)
+	}
+	return string(b)
+}
+
+// share marks the rows whose id another row of the window has, too.
+func (w *window) share() {
+	s := &w.stage
+	size := 64
+	for size < 2*len(w.order) {
+		size *= 2
+	}
+	if len(w.slots) < size {
+		w.slots = make([]uint32, size)
+		w.seed = maphash.MakeSeed()
+	} else {
+		clear(w.slots)
+	}
+	mask := uint64(len(w.slots) - 1)
+	for _, i := range w.order[w.unplaced:] {
+		r := &s.recs[i]
+		if r.bad != 0 {
+			continue
+		}
+		id := s.id(r)
+		at := maphash.Bytes(w.seed, id) & mask
+		for w.slots[at] != 0 && !bytes.Equal(s.id(&s.recs[w.slots[at]-1]), id) {
+			at = (at + 1) & mask
+		}
+		if no := w.slots[at]; no != 0 {
+			r.shared, s.recs[no-1].shared = true, true
+			continue
+		}
+		w.slots[at] = i + 1
+	}
 }
 
 // within is the part of order that a stretch of time holds: [from, to) in microseconds.
@@ -221,4 +287,10 @@ func (w *window) within(from, to int64) (first, end int) {
 		return w.unplaced + n
 	}
 	return at(from), at(to)
+}
+
+// lists says whether the window has a record of that time and id.
+func (w *window) lists(time int64, id []byte) bool {
+	first, end := w.within(time, time+1)
+	return slices.ContainsFunc(w.order[first:end], func(i uint32) bool { return bytes.Equal(w.stage.id(&w.stage.recs[i]), id) })
 }

@@ -52,7 +52,7 @@ allows ` + fmt.Sprint(demoLimit) + ` requests a second where the real one allows
 			org := p.Orgs()[0]
 			today := schemas.DateOf(a.Now())
 			cfg := &jobs.Config{Lake: demoLake, Accounts: []jobs.Account{{Name: demoAccount, BaseURL: s.BaseURL(), KeyEnv: "USAGELAKE_DEMO_KEY", Rate: demoRate}},
-				Export: jobs.ExportConfig{Settle: jobs.Duration(jobs.DefaultSettle), Lookback: jobs.Duration(jobs.DefaultLookback), RefetchEvery: jobs.Duration(jobs.DefaultRefetchEvery)}}
+				Export: jobs.DefaultExport()}
 			if a.overrides.Lake != "" {
 				cfg.Lake = a.overrides.Lake
 			}

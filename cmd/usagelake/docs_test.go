@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"reflect"
 	"regexp"
 	"strings"
 	"testing"
@@ -90,7 +91,7 @@ func TestTheDocsNameEveryFaultExitCodeAndConfigKey(t *testing.T) {
 		}
 	}
 	operators := read(t, "docs/operators.md")
-	for _, code := range []string{"0", "1", "2", "3", "4", "5", "130", "143"} {
+	for _, code := range []string{"0", "1", "2", "3", "4", "5", "130", "134", "143"} {
 		if !regexp.MustCompile(`(?m)^\| ([0-9]+, )?` + code + `\b`).MatchString(operators) {
 			t.Errorf("docs/operators.md doesn't explain exit code %s", code)
 		}
@@ -121,7 +122,7 @@ func TestTheConfigThatInitWritesIsTheDefault(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if written.Export != byDefault.Export || len(written.Accounts) != 1 || written.Accounts[0] != byDefault.Accounts[0] {
+	if !reflect.DeepEqual(written.Export, byDefault.Export) || len(written.Accounts) != 1 || written.Accounts[0] != byDefault.Accounts[0] {
 		t.Errorf("init writes %+v, the default is %+v", written, byDefault)
 	}
 }

@@ -41,8 +41,8 @@ warnings or not.`,
 				n[k.Verdict]++
 				refused = refused || k.Refused && k.Verdict == jobs.CheckFailed
 				// Details quote errors, the config and other people's files.
-				checks[i].Detail = keyShape.ReplaceAllString(k.Detail, "[key]")
-				checks[i].Hint = keyShape.ReplaceAllString(k.Hint, "[key]")
+				checks[i].Detail = keys.Blank(k.Detail)
+				checks[i].Hint = keys.Blank(k.Hint)
 			}
 			if a.json() {
 				if err := a.printJSON(map[string]any{"checks": checks, "ok": n[jobs.CheckOK], "warnings": n[jobs.CheckWarning], "failed": n[jobs.CheckFailed]}); err != nil {

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"regexp"
 	"slices"
 	"strings"
 	"syscall"
@@ -18,6 +17,7 @@ import (
 	"github.com/usagelake/usagelake/extract"
 	"github.com/usagelake/usagelake/jobs"
 	"github.com/usagelake/usagelake/load"
+	"github.com/usagelake/usagelake/schemas"
 )
 
 // The exit codes. Scripts rely on them.
@@ -34,7 +34,8 @@ const (
 
 const exitHelp = `Exit codes:
   0 done   1 failed   2 bad usage or config   3 the key was refused   4 done in part
-  5 another process holds the lake   130, 143 stopped by a signal, cleanly`
+  5 another process holds the lake   130, 143 stopped by a signal, cleanly
+  134, or ended by SIGABRT: the program crashed`
 
 // streams is what a command has of the process.
 type streams struct {
@@ -115,7 +116,7 @@ func exitCode(err error) int {
 		return exitUsage
 	case errors.As(err, &refused), errors.Is(err, extract.ErrRefused):
 		return exitRefused
-	case errors.As(err, &partial), errors.As(err, &orphans), errors.As(err, &rejects):
+	case errors.As(err, &partial), errors.As(err, &orphans), errors.As(err, &rejects), errors.As(err, new(*load.OverlapError)):
 		return exitPartial
 	case errors.As(err, &held), errors.Is(err, load.ErrStateHeld):
 		return exitHeld
@@ -168,33 +169,16 @@ func explain(err error) (message string, hints []string) {
 	walk(err)
 	// A key that was given in place of something else must not come back.
 	for i := range hints {
-		hints[i] = keyShape.ReplaceAllString(hints[i], "[key]")
+		hints[i] = keys.Blank(hints[i])
 	}
-	return keyShape.ReplaceAllString(strings.Join(lines, "\n"), "[key]"), hints
+	return keys.Blank(strings.Join(lines, "\n")), hints
 }
 
-// keyShape is what a management key looks like.
-var keyShape = regexp.MustCompile(`sk_mg_[0-9A-Za-z]+`)
+// keys finds management keys.
+var keys = schemas.NewSecrets()
 
-// printable keeps text from outside from moving the cursor or colouring the screen: control characters show as escapes.
-func printable(s string) string {
-	if !strings.ContainsFunc(s, control) {
-		return s
-	}
-	var b strings.Builder
-	for _, r := range s {
-		if control(r) && r != '\n' {
-			fmt.Fprintf(&b, `\u%04x`, r)
-			continue
-		}
-		b.WriteRune(r)
-	}
-	return b.String()
-}
-
-func control(r rune) bool {
-	return r < ' ' || r >= 0x7f && r < 0xa0 || r == '\u2028' || r == '\u2029' || r >= '\u202a' && r <= '\u202e' || r >= '\u2066' && r <= '\u2069'
-}
+// printable is text from outside as it may be printed.
+func printable(s string) string { return schemas.Printable(s) }
 
 func (a *app) root() *cobra.Command {
 	root := &cobra.Command{
@@ -346,6 +330,15 @@ func (a *app) logHandler(w io.Writer) slog.Handler {
 	}
 	opts := &slog.HandlerOptions{Level: level}
 	if a.logFormat == "json" {
+		opts.ReplaceAttr = func(_ []string, at slog.Attr) slog.Attr { // the text's own quotes do it
+			switch v := at.Value.Any().(type) {
+			case string:
+				at.Value = slog.StringValue(printable(v))
+			case error:
+				at.Value = slog.StringValue(printable(v.Error()))
+			}
+			return at
+		}
 		return slog.NewJSONHandler(w, opts)
 	}
 	return slog.NewTextHandler(w, opts)

@@ -22,7 +22,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"usagelake": main, "usagelake-killed": killedMain})
+	testscript.Main(m, map[string]func(){"usagelake": main, "usagelake-killed": killedMain, "usagelake-crashed": crashedMain, "usagelake-supervised": supervisedMain})
 }
 
 // The promises to whoever types commands are scripts: testdata/script. Beside testscript's own commands they have

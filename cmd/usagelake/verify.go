@@ -22,7 +22,7 @@ func (a *app) verifyCommand() *cobra.Command {
 		Use:   "verify",
 		Short: "Check a lake: digests, gaps, duplicates, totals",
 		Long: `verify reads the whole lake and says what is wrong with it: every page of the raw archive against its digests, each day
-file against its windows and its own footer, ids across days, gaps in the coverage, and usage.duckdb against the day
+file against its windows and its own footer, records that stand twice, gaps in the coverage, and usage.duckdb against the day
 files, row by row. It takes no lock, repairs nothing, and ends with 1 if it finds anything.
 
 With --repair it makes anew what can be derived from the raw archive, moves raw files that can't be read to damaged/,
@@ -100,6 +100,9 @@ func (a *app) repair(ctx context.Context, cfg *jobs.Config, before load.VerifyRe
 		fmt.Fprintln(w)
 		for _, s := range repaired.SetAside {
 			fmt.Fprintf(w, "set aside   %s\n            it can't be read; it is now %s\n", printable(s.From), printable(s.To))
+		}
+		for _, path := range repaired.Journal {
+			fmt.Fprintf(w, "set aside   what can't be read of the journal; it is now %s\n", printable(path))
 		}
 		for _, d := range repaired.Derived {
 			fmt.Fprintf(w, "derived     %s\n", d)

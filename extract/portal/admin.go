@@ -160,21 +160,17 @@ func (p *Portal) adminKey(w http.ResponseWriter, r *http.Request, path string) {
 }
 
 func (p *Portal) adminKeys() any {
-	type whole struct {
-		KeyInfo
-		Key string `json:"key"`
-	}
 	out := struct {
-		Keys       []whole           `json:"keys"`
+		Keys       []wholeKey        `json:"keys"`
 		UserTokens map[string]string `json:"user_tokens"` // organisation → its administrator's
-	}{Keys: []whole{}, UserTokens: map[string]string{}}
+	}{Keys: []wholeKey{}, UserTokens: map[string]string{}}
 	for _, w := range p.worlds {
 		out.UserTokens[w.org] = p.UserToken(w.org, "")
 	}
 	p.keys.mu.Lock()
 	defer p.keys.mu.Unlock()
 	for _, n := range p.keys.list {
-		out.Keys = append(out.Keys, whole{n.info(), n.whole})
+		out.Keys = append(out.Keys, wholeKey{n.whole, n.info()})
 	}
 	return out
 }

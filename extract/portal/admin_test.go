@@ -141,7 +141,7 @@ func TestManyAtOnce(t *testing.T) {
 		wg.Go(func() {
 			for k := range 20 {
 				do(t, p, "GET", query(noon.Add(-time.Duration(i+2)*time.Hour), noon.Add(-time.Hour), "page", fmt.Sprint(k+1)), key, "")
-				do(t, p, "GET", BasePath+"/keys", p.UserToken("0", ""), "")
+				do(t, p, "GET", BasePath+"/api-keys", p.UserToken("0", ""), "")
 			}
 		})
 	}

@@ -85,10 +85,9 @@ func (p *Portal) balance(w *world, at int64) *big.Int {
 func (p *Portal) booked(w *world, from, to int64) *big.Int {
 	f := &p.faults.Load().fate
 	sum := new(big.Int)
-	first := (from - f.settle) / 3600
+	first := (from - f.still) / 3600
 	add := func(h int64) {
-		q := question{lo: h * 3600, hi: h*3600 + 3600, token: -1, user: -1}
-		q.at = to
+		q := wholeTruth(h*3600, h*3600+3600, to)
 		sum.Add(sum, big.NewInt(p.stat(w, h, q, f).amount))
 		if h*3600 <= from {
 			q.at = from
@@ -116,7 +115,11 @@ func (p *Portal) balanceAPI(w *world, s *faultState) answer {
 	}
 	e.str("balance_str", exact)
 	e.num("coupon_balance", 0, 0)
-	e.str("currency_code", w.currency)
+	currency := w.currency
+	if s.Currency != "" && !p.now().Before(s.began.Add(s.CurrencyAfter)) {
+		currency = s.Currency
+	}
+	e.str("currency_code", currency)
 	e.num("credit_limit", 0, 0)
 	e.num("total_coupon_amount", 0, 0)
 	if s.UnknownFields {

@@ -1,7 +1,6 @@
 package portal
 
 import (
-	"cmp"
 	"fmt"
 	"slices"
 	"sort"
@@ -79,7 +78,8 @@ type extItem struct {
 
 // rec is one record as generated, before anything that happens to it later.
 type rec struct {
-	id, sec                        int64
+	no, sec                        int64 // no is the Portal's own number of it, which no other has
+	bears                          int64 // the number whose id it bears; 0 is its own
 	token, user                    int32
 	channel                        int32
 	model                          uint8
@@ -133,7 +133,7 @@ type world struct {
 
 	mu      sync.RWMutex
 	extra   map[int64][]*rec // hour → records that arrived during paging
-	gone    map[int64]int64  // id → when it vanished during paging
+	gone    map[int64]int64  // no → when it vanished during paging
 	touched map[int64]bool   // hours with either
 	moved   atomic.Bool      // any hour touched
 }
@@ -243,15 +243,21 @@ func (w *world) count(hour int64) int {
 	return int(n)
 }
 
-// Ids are like a snowflake's: milliseconds since 1990 above twelve bits, which keeps them at 16 digits from 1998 to 2067.
-// The twelve: four for the organisation, eight for the order within the millisecond.
-const idEpoch = 631152000
+// Numbers are like a snowflake's: milliseconds since 1990 above twelve bits, four for the organisation and eight for the
+// order within the millisecond. Below bit 61 they rise with time.
+const numberEpoch = 631152000
 
-func (w *world) id(ms int64, seq int) int64 {
-	return (ms-idEpoch*1000)<<12 | int64(w.index&15)<<8 | int64(seq)
+// What marks the numbers of records that a fault makes.
+const (
+	ofBurst   = 1 << 61
+	swappedIn = 1 << 62
+)
+
+func (w *world) number(ms int64, seq int) int64 {
+	return (ms-numberEpoch*1000)<<12 | int64(w.index&15)<<8 | int64(seq)
 }
 
-// hour makes the records of an hour, oldest first, ids rising.
+// hour makes the records of an hour, oldest first, numbers rising.
 func (w *world) hour(hour int64) []rec {
 	n := w.count(hour)
 	r := rng(hash(w.seed, 4, uint64(hour)))
@@ -269,12 +275,12 @@ func (w *world) hour(hour int64) []rec {
 			seq = r.n(64)
 		}
 		recs[i] = w.record(&r, ms/1000)
-		recs[i].id = w.id(ms, seq)
+		recs[i].no = w.number(ms, seq)
 	}
 	return recs
 }
 
-// record draws one record. The caller gives it its id.
+// record draws one record. The caller gives it its number.
 func (w *world) record(r *rng, sec int64) rec {
 	pick := r.n(w.tokens[len(w.tokens)-1].cum)
 	t := sort.Search(len(w.tokens), func(i int) bool { return w.tokens[i].cum > pick })
@@ -364,23 +370,28 @@ var nasty = [...]string{
 	"e\u0301", "\u2028", "${jndi:ldap://x}", "%s%n", "{{7*7}}", "tk_5f2a", "0x1F", "1e9",
 }
 
-// arrive adds a record made during paging, somewhere in [lo, hi), first visible at an instant.
-func (w *world) arrive(r *rng, lo, hi, at int64) {
-	sec := lo + int64(r.n(int(hi-lo)))
+// arrive adds a record made during paging to what a question is about, first visible when it was asked.
+func (w *world) arrive(r *rng, q question, f *fate) {
+	sec := max(q.lo+int64(r.n(int(q.hi-q.lo)))-f.settleBy, w.start)
 	x := w.record(r, sec)
-	x.seen = at
+	x.seen = q.at
+	if q.token >= 0 {
+		x.token = int32(q.token)
+	}
+	if q.user >= 0 {
+		x.user = int32(q.user)
+	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	hour := sec / 3600
 	ms := sec*1000 + int64(r.n(1000))
 	for seq := 160; ; seq++ { // above what the hour's own records use
-		x.id = w.id(ms, seq)
-		if !slices.ContainsFunc(w.extra[hour], func(y *rec) bool { return y.id == x.id }) {
+		x.no = w.number(ms, seq)
+		if !slices.ContainsFunc(w.extra[hour], func(y *rec) bool { return y.no == x.no }) {
 			break
 		}
 	}
 	w.extra[hour] = append(w.extra[hour], &x)
-	slices.SortFunc(w.extra[hour], func(a, b *rec) int { return cmp.Compare(a.id, b.id) })
 	w.touched[hour] = true
 	w.moved.Store(true)
 }
@@ -389,8 +400,8 @@ func (w *world) arrive(r *rng, lo, hi, at int64) {
 func (w *world) drop(x *rec, at int64) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if _, ok := w.gone[x.id]; !ok {
-		w.gone[x.id] = at
+	if _, ok := w.gone[x.no]; !ok {
+		w.gone[x.no] = at
 	}
 	w.touched[x.sec/3600] = true
 	w.moved.Store(true)

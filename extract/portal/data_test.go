@@ -95,7 +95,8 @@ func TestEveryRecordAddsUp(t *testing.T) {
 
 // TestWhatIsServedIsTheTruth compares every field of every record, under each way of writing them.
 func TestWhatIsServedIsTheTruth(t *testing.T) {
-	for _, faults := range []string{"", "strings", "ext=string", "ext=null", "ext=absent", "unknown-fields", "float-noise", "float-noise,strings,ext=string,unknown-fields", "hostile=0.5", "code-200", "missing=0.5", "missing=1,strings,float-noise,hostile=0.5"} {
+	for _, faults := range []string{"", "strings", "ext=string", "ext=null", "ext=absent", "unknown-fields", "float-noise", "float-noise,strings,ext=string,unknown-fields", "hostile=0.5", "code-200", "missing=0.5", "missing=1,strings,float-noise,hostile=0.5",
+		"shared-id=0.5,id-modulo=9", "shared-id=0.5,id-text=None,burst=30,burst-every=10m", "swap=0.5,swap-by=1m"} {
 		f, err := ParseFaults(faults)
 		if err != nil {
 			t.Fatal(err)
@@ -268,7 +269,8 @@ func TestShuffleIsAPermutation(t *testing.T) {
 }
 
 func TestTheBalanceReconciles(t *testing.T) {
-	for _, faults := range []string{"", "late=0.1,late-by=20h,corrected=0.1,corrected-by=40h,vanish=0.05,vanish-by=60h"} {
+	for _, faults := range []string{"", "late=0.1,late-by=20h,corrected=0.1,corrected-by=40h,vanish=0.05,vanish-by=60h",
+		"swap=0.3,swap-by=30h,twice=0.2,burst=20,burst-every=5h,shared-id=0.2", "filter-by=settled,settle-by=20h,settle-jitter=9h,swap=0.2,swap-by=25h,keep=10h"} {
 		f, _ := ParseFaults(faults)
 		c := &clock{noon.AddDate(0, 0, -40)}
 		p := open(t, Options{Limit: unlimited, Now: c.now, Faults: f, Start: noon.AddDate(0, 0, -60), Orgs: []OrgOptions{{RecordsPerDay: 500, RefillDays: 7}}})

@@ -16,8 +16,10 @@ import (
 // and in JSON stands in its fault tag, what it does in its help tag; [FaultNames] lists both.
 //
 // A probability (0 to 1) is rolled per request from the seed and the request's number since the faults were last set, so
-// a run can be repeated; for records, from the seed and the record's id. Failures (status, body, connection) are bounded
-// by Only, From, To and For and lengthened by Run; what concerns time, paging, shape and data is not.
+// a run can be repeated; for records, from the seed and the record's number. Failures (status, body, connection, blank
+// answers) are bounded by Only, From, To and For and lengthened by Run; what concerns time, paging, shape and data is not.
+//
+// Any values that [Faults.Validate] accepts may stand together.
 type Faults struct {
 	Only string        `fault:"only" one:"usage|balance" help:"failures hit this endpoint only"`
 	From int           `fault:"from" help:"failures begin with this request, counted from 1 since the faults were set"`
@@ -44,6 +46,7 @@ type Faults struct {
 	HTMLStatus  int     `fault:"html-status" help:"status of that page (default 502; 200 is the nasty one)"`
 	Empty       float64 `fault:"empty" prob:"1" help:"200 without a body"`
 	ContentType float64 `fault:"content-type" prob:"1" help:"the right body labelled text/html"`
+	Blank       float64 `fault:"blank" prob:"1" help:"a usage answer that is right but for its list, which is empty, and its total, which is 0"`
 	CodeInside  float64 `fault:"code-inside" prob:"1" help:"an error's envelope under status 200"`
 	InsideCode  int     `fault:"inside-code" help:"its meta.code (default 500)"`
 	Malformed   float64 `fault:"malformed" prob:"1" help:"a body that is no JSON, of the right length"`
@@ -58,16 +61,26 @@ type Faults struct {
 
 	PageMax        int           `fault:"page-max" help:"largest page size honoured (default 100)"`
 	PageOver       string        `fault:"page-over" one:"clamp|refuse|default" help:"a larger pagesize is clamped (as without fault), refused with 400, or ignored for the default of 20"`
+	PageDefault    int           `fault:"page-default" help:"what a request without pagesize gets (default 20)"`
+	SizeIgnored    bool          `fault:"pagesize-ignored" help:"every request gets that, whatever pagesize it asks for"`
 	PageClamp      int           `fault:"page-clamp" help:"pages hold at most this many"`
 	PageClampAfter int           `fault:"page-clamp-after" help:"but only after this many requests"`
+	PageClampFrom  int           `fault:"page-clamp-from" help:"but only from this page number on; they continue where the larger ones end"`
+	PageClampBack  bool          `fault:"page-clamp-back" help:"no, they begin at (page-1) × page-clamp: records come twice, none is lost"`
 	Order          string        `fault:"order" one:"oldest|newest|random|shaky" help:"random: one order per query; shaky: another for each request"`
+	Ties           string        `fault:"ties" one:"request|page" help:"oldest and newest order by time alone: equals are in another order in each request, or on each page though the same in each pass"`
+	TieSpan        time.Duration `fault:"tie-span" help:"times are equal within spans of this, in whole seconds (default 1s)"`
 	InclusiveEnd   bool          `fault:"inclusive-end" help:"a record at end_time belongs to the answer"`
 	ExclusiveStart bool          `fault:"exclusive-start" help:"a record at start_time doesn't"`
-	Total          string        `fault:"total" one:"page|absent|null|string" help:"total counts the page's own list, is absent, null, or a string"`
-	TotalDelta     int           `fault:"total-delta" help:"total is wrong by this many"`
-	PastEnd        string        `fault:"past-end" one:"empty|last|null" help:"a page past the end is empty, repeats the last page, or has list null"`
+	Total          string        `fault:"total" one:"page|absent|null|string|random|huge" help:"total counts the page's own list, is absent, null, a string, another number in each answer, or 2^63-1"`
+	TotalDelta     int           `fault:"total-delta" signed:"1" help:"total is wrong by this many"`
+	TotalCap       int           `fault:"total-cap" help:"total is never above this many, and records after them are past the end"`
+	TotalCapOnly   int           `fault:"total-cap-only" help:"total is never above this many; the listing goes on"`
+	PastEnd        string        `fault:"past-end" one:"empty|last|null|400|404" help:"a page past the end is empty, repeats the last page, has list null, or is refused with that status"`
+	BlankPage      float64       `fault:"blank-page" prob:"1" help:"a page after the first is empty, though the total is right (bounded like a failure)"`
 	PageIgnored    bool          `fault:"page-ignored" help:"every page is the first one"`
 	DeepPage       int           `fault:"deep-page" help:"pages beyond this one come back empty"`
+	FilterIgnored  bool          `fault:"filter-ignored" help:"token_id and user_id are ignored"`
 	MaxRange       time.Duration `fault:"max-range" help:"a longer range is refused with 400"`
 	Duplicate      float64       `fault:"duplicate" prob:"1" help:"a page repeats the last record of the page before it, on top of its own"`
 
@@ -76,7 +89,20 @@ type Faults struct {
 	UnknownFields bool   `fault:"unknown-fields" help:"fields, ext groups (free of charge) and item fields that nobody documented"`
 	Ext           string `fault:"ext" one:"absent|null|string" help:"an empty ext is absent or null; string: every ext is JSON in a string"`
 	Code200       bool   `fault:"code-200" help:"meta.code of a success is 200 rather than 0"`
+	Bare          bool   `fault:"bare" help:"a success has no meta, only data"`
 	NullList      bool   `fault:"null-list" help:"an empty list is null"`
+
+	SharedID     float64       `fault:"shared-id" prob:"1" help:"this share of records bears the id of another: calls tried again over another channel, charges given back, calls settled up to hours later"`
+	IDText       string        `fault:"id-text" help:"and this is the id they bear: None, 0"`
+	IDModulo     int           `fault:"id-modulo" help:"ids are modulo this, so that records which have nothing to do with each other share them"`
+	Twice        float64       `fault:"twice" prob:"1" help:"this share of records is listed twice, byte for byte, and counted twice"`
+	Burst        int           `fault:"burst" max:"5000" help:"so many records more in one single second now and then"`
+	BurstEvery   time.Duration `fault:"burst-every" min:"10m" help:"one such second in each span of this (default 6h)"`
+	FilterBy     string        `fault:"filter-by" one:"settled" help:"the filter and the order go by the settlement of a call, before which it doesn't show, rather than by its request_time"`
+	SettleBy     time.Duration `fault:"settle-by" max:"24h" help:"it comes this long after the request (default 35s)"`
+	SettleJitter time.Duration `fault:"settle-jitter" max:"24h" help:"and up to this much later"`
+	Keep         time.Duration `fault:"keep" help:"older records aren't listed any more"`
+	KeepAnswer   string        `fault:"keep-answer" one:"empty|400|404" help:"a window that begins before them lacks them (as without fault), or is refused with that status"`
 
 	Late        float64       `fault:"late" prob:"1" help:"this share of records shows late"`
 	LateBy      time.Duration `fault:"late-by" help:"by this much (default 30h)"`
@@ -84,17 +110,25 @@ type Faults struct {
 	CorrectedBy time.Duration `fault:"corrected-by" help:"this long after the request (default 36h)"`
 	Vanish      float64       `fault:"vanish" prob:"1" help:"this share of records vanishes"`
 	VanishBy    time.Duration `fault:"vanish-by" help:"this long after the request (default 48h)"`
+	Swap        float64       `fault:"swap" prob:"1" help:"this share of records gives way to another of the same hour, so that the count stays"`
+	SwapBy      time.Duration `fault:"swap-by" help:"this long after the request (default 48h)"`
 	ArriveEvery int           `fault:"arrive-every" help:"after every k-th request of a window one more record shows inside it"`
 	ArriveMax   int           `fault:"arrive-max" help:"so many in all (default 8)"`
 	DropEvery   int           `fault:"drop-every" help:"after every k-th request of a window one of its records vanishes"`
 	DropMax     int           `fault:"drop-max" help:"so many in all (default 8)"`
+	SwapEvery   int           `fault:"swap-every" help:"after every k-th request of a window one of its records vanishes and another shows, so that the total stays"`
+	SwapMax     int           `fault:"swap-max" help:"so many in all (default 8)"`
 	Bad         float64       `fault:"bad" prob:"1" help:"this share of records can't be read"`
 	BadKinds    string        `fault:"bad-kinds" help:"in these ways, joined by + (default all): no-id null-id ms-time fraction nan huge text number"`
 	Missing     float64       `fault:"missing" prob:"1" help:"this share of records lacks some fields or has null in them"`
 	Hostile     float64       `fault:"hostile" prob:"1" help:"this share of records is valid but odd: a custom_user_id of NULs, escape sequences or 64 KiB, a deeply nested field, a price of 10,000 digits, an id that is no number"`
 
 	KeyAfter   int    `fault:"key-after" help:"after this many requests the key in use ceases to work"`
+	EchoKey    string `fault:"echo-key" one:"upper|lower" help:"error messages end with the key, in another case"`
 	KeyBecomes string `fault:"key-becomes" one:"disabled|revoked|expired|deleted|stripped" help:"in this way (default disabled; stripped is of its scopes, a 403)"`
+
+	Currency      string        `fault:"currency" help:"what the balance says instead of the organisation's: EUR, €"`
+	CurrencyAfter time.Duration `fault:"currency-after" help:"but only this long after the faults were set, by the Portal's clock"`
 
 	Skew time.Duration `fault:"skew" signed:"1" help:"the Date header is off by this much"`
 }
@@ -143,6 +177,27 @@ func (f *Faults) Set(name, value string) error {
 	return fmt.Errorf("no fault named %q", name)
 }
 
+// The largest values of faults: sums and products of them stay inside 64 bits.
+const (
+	largest = 1_000_000_000
+	longest = 10 * 365 * 24 * time.Hour
+)
+
+// inRange checks a number that is on against its min and max tags, without which the most in either direction holds.
+func inRange[T int | time.Duration](tag reflect.StructTag, x, most T, parse func(string) (T, error)) error {
+	least := -most
+	if s := tag.Get("min"); s != "" {
+		least, _ = parse(s) // a tag of ours
+	}
+	if s := tag.Get("max"); s != "" {
+		most, _ = parse(s)
+	}
+	if x != 0 && (x < least || x > most) {
+		return fmt.Errorf("%v is not between %v and %v", x, least, most)
+	}
+	return nil
+}
+
 func setField(v reflect.Value, tag reflect.StructTag, value string) error {
 	switch p := v.Addr().Interface().(type) {
 	case *time.Duration:
@@ -152,6 +207,9 @@ func setField(v reflect.Value, tag reflect.StructTag, value string) error {
 		}
 		if d < 0 && tag.Get("signed") == "" {
 			return fmt.Errorf("%q is negative", value)
+		}
+		if err := inRange(tag, d, longest, time.ParseDuration); err != nil {
+			return err
 		}
 		*p = d
 	case *float64:
@@ -165,8 +223,11 @@ func setField(v reflect.Value, tag reflect.StructTag, value string) error {
 		if err != nil {
 			return fmt.Errorf("%q is no whole number", value)
 		}
-		if x < 0 && tag.Get("fault") != "total-delta" {
+		if x < 0 && tag.Get("signed") == "" {
 			return fmt.Errorf("%q is negative", value)
+		}
+		if err := inRange(tag, x, largest, strconv.Atoi); err != nil {
+			return err
 		}
 		*p = x
 	case *bool:

@@ -130,6 +130,14 @@ func TestEachFailureDoesWhatItSays(t *testing.T) {
 			return err == nil && n == 100<<20
 		}},
 		{"drip=1ms,drip-bytes=5000", func(w wire) bool { return w.err == nil && w.metaCode() == 0 }},
+		{"bare", func(w wire) bool {
+			return w.status == 200 && bytes.HasPrefix(w.body, []byte(`{"data":{"list":[{"id":`)) && bytes.HasSuffix(w.body, []byte("}}"))
+		}},
+		{"bare,code-200", func(w wire) bool { return w.status == 200 && w.metaCode() == -1 && json.Valid(w.body) }},
+		{"bare,status-500=1", status(500)},
+		{"echo-key=upper,status-500=1", func(w wire) bool {
+			return status(500)(w) && bytes.Contains(w.body, []byte("internal_error: "+strings.ToUpper(p.Key("0"))))
+		}},
 		{"skew=-26h", func(w wire) bool { return w.header.Get("Date") == httpDate(noon.Add(-26*time.Hour)) }},
 		{"", func(w wire) bool { return w.header.Get("Date") == httpDate(noon) && w.metaCode() == 0 }},
 	} {
@@ -193,6 +201,40 @@ func TestFailuresKeepToTheirBounds(t *testing.T) {
 		}
 		if b.String() != want {
 			t.Errorf("%s: %s, want %s", s, b.String(), want)
+		}
+	}
+}
+
+func TestErrorsEchoTheKeyInAnotherCase(t *testing.T) {
+	p := open(t, Options{Limit: unlimited, Faults: faults(t, "echo-key=lower")})
+	key := keyPrefix + strings.Repeat("AB", 32)
+	for _, path := range []string{"/usage", "/balance"} {
+		if a := do(t, p, "GET", BasePath+path, key, ""); a.status != 401 || a.Meta.Message != "API key not found: "+strings.ToLower(key) {
+			t.Errorf("%s: %d %s", path, a.status, a.raw)
+		}
+	}
+	if a := do(t, p, "GET", BasePath+"/balance", p.Key("0"), ""); a.Meta.Message != "" {
+		t.Errorf("a success says %q", a.Meta.Message)
+	}
+}
+
+func TestTheBalanceNamesAnotherCurrency(t *testing.T) {
+	c := &clock{noon}
+	p := open(t, Options{Limit: unlimited, Now: c.now})
+	currency := func() string {
+		var d struct {
+			Currency string `json:"currency_code"`
+		}
+		json.Unmarshal(do(t, p, "GET", BasePath+"/balance", p.Key("0"), "").Data, &d)
+		return d.Currency
+	}
+	for s, want := range map[string][2]string{"": {"USD", "USD"}, "currency=EUR": {"EUR", "EUR"}, "currency=€,currency-after=5h": {"USD", "€"}, "currency-after=1h": {"USD", "USD"}} {
+		c.t = noon
+		p.SetFaults(faults(t, s))
+		first := currency()
+		c.t = noon.Add(5 * time.Hour)
+		if got := [2]string{first, currency()}; got != want {
+			t.Errorf("%s: %q, want %q", s, got, want)
 		}
 	}
 }
@@ -286,126 +328,6 @@ func TestAKeyFailsInTheWayAskedFor(t *testing.T) {
 		if a := do(t, p, "GET", BasePath+"/balance", key, ""); err != nil || a.status != 200 {
 			t.Errorf("%s, mended: %v %s", how, err, a.raw)
 		}
-	}
-}
-
-func TestPagingFaults(t *testing.T) {
-	p := open(t, Options{Limit: unlimited})
-	from, to := noon.Add(-4*time.Hour), noon.Add(-time.Hour)
-	all := truthIDs(p, from, to)
-	n := len(all)
-	page := func(k, size int) listed {
-		return usage(t, p, from, to, "page", fmt.Sprint(k), "pagesize", fmt.Sprint(size))
-	}
-	set := func(s string) { p.SetFaults(faults(t, s)) }
-
-	set("page-over=refuse")
-	if a := do(t, p, "GET", query(from, to, "pagesize", "101"), p.Key("0"), ""); a.status != 400 {
-		t.Errorf("page-over=refuse: %d", a.status)
-	}
-	if len(page(1, 100).List) != 100 {
-		t.Error("page-over=refuse: 100 refused")
-	}
-	set("page-over=default")
-	if got := len(page(1, 101).List); got != 20 {
-		t.Errorf("page-over=default: %d", got)
-	}
-	set("page-max=500")
-	if got := len(page(1, 500).List); got != 500 {
-		t.Errorf("page-max=500: %d", got)
-	}
-	set("page-clamp=50,page-clamp-after=2")
-	for i, want := range []int{100, 100, 50, 50} {
-		if got := len(page(1, 100).List); got != want {
-			t.Errorf("page-clamp, request %d: %d", i+1, got)
-		}
-	}
-	set("order=newest")
-	if page(1, 1).List[0]["id"] != all[n-1] {
-		t.Error("order=newest: not the newest")
-	}
-	set("order=shaky")
-	if slices.Equal(ids(page(1, 100).List), ids(page(1, 100).List)) {
-		t.Error("order=shaky: the same twice")
-	}
-	set("past-end=last")
-	if got := ids(page(n, 100).List); !slices.Equal(got, all[n/100*100:]) {
-		t.Errorf("past-end=last: %d records", len(got))
-	}
-	for s, want := range map[string]string{"past-end=null": `{"list":null`, "": `{"list":[]`, "null-list": `{"list":null`} {
-		set(s)
-		if a := do(t, p, "GET", query(from, to, "page", "9999"), p.Key("0"), ""); !bytes.HasPrefix(a.Data, []byte(want)) {
-			t.Errorf("%s: %s", s, a.Data)
-		}
-	}
-	set("deep-page=2")
-	if len(page(2, 100).List) != 100 || len(page(3, 100).List) != 0 {
-		t.Error("deep-page=2")
-	}
-	set("page-ignored")
-	if !slices.Equal(ids(page(7, 100).List), all[:100]) {
-		t.Error("page-ignored")
-	}
-	set("max-range=1h")
-	if a := do(t, p, "GET", query(from, to), p.Key("0"), ""); a.status != 400 {
-		t.Errorf("max-range: %d", a.status)
-	}
-	for s, want := range map[string]string{
-		"": fmt.Sprintf(`"total":%d}`, n), "total=page": `"total":20}`, "total=absent": `}]}`, "total=null": `"total":null}`,
-		"total=string": fmt.Sprintf(`"total":"%d"}`, n), "total-delta=-3": fmt.Sprintf(`"total":%d}`, n-3), "total-delta=7": fmt.Sprintf(`"total":%d}`, n+7),
-	} {
-		set(s)
-		a := do(t, p, "GET", query(from, to), p.Key("0"), "")
-		if !bytes.HasSuffix(a.Data, []byte(want)) && !(s == "total=absent" && !bytes.Contains(a.Data, []byte(`"total":`))) {
-			t.Errorf("%s: …%s", s, a.Data[len(a.Data)-40:])
-		}
-	}
-	set("duplicate=1")
-	var got []string
-	for k := 1; ; k++ {
-		l := ids(page(k, 100).List)
-		if len(l) == 0 {
-			break
-		}
-		if k > 1 && l[0] != got[len(got)-1] {
-			t.Fatal("duplicate: page doesn't begin with the last record of the one before")
-		}
-		got = append(got, l...)
-	}
-	if slices.Sort(got); len(got) <= n || !slices.Equal(slices.Compact(got), all) {
-		t.Errorf("duplicate: %d records of %d", len(got), n)
-	}
-}
-
-func TestTheEndsOfAWindow(t *testing.T) {
-	p := open(t, Options{Limit: unlimited})
-	var at []time.Time
-	for r := range p.Truth("0", noon.Add(-2*time.Hour), noon) {
-		at = append(at, r.RequestTime)
-	}
-	from, to := at[5], at[len(at)-5]
-	count := func(lo, hi time.Time) (n int) {
-		for _, x := range at {
-			if !x.Before(lo) && x.Before(hi) {
-				n++
-			}
-		}
-		return n
-	}
-	for s, want := range map[string]int{
-		"":                              count(from, to),
-		"inclusive-end":                 count(from, to.Add(time.Second)),
-		"exclusive-start":               count(from.Add(time.Second), to),
-		"inclusive-end,exclusive-start": count(from.Add(time.Second), to.Add(time.Second)),
-	} {
-		p.SetFaults(faults(t, s))
-		if got := *usage(t, p, from, to).Total; got != want {
-			t.Errorf("%q: %d, want %d", s, got, want)
-		}
-	}
-	p.SetFaults(Faults{})
-	if *usage(t, p, from, from).Total != 0 {
-		t.Error("an empty window holds something")
 	}
 }
 
@@ -568,7 +490,8 @@ func TestRecordsArriveAndVanishDuringPaging(t *testing.T) {
 	if want := []int{0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 5, 5}; !slices.Equal(totals, want) {
 		t.Errorf("arrived %v, want %v", totals, want)
 	}
-	if got := truthIDs(p, from, to); len(got) != n+5 || !slices.IsSorted(got) || len(slices.Compact(got)) != n+5 {
+	inOrder := slices.IsSortedFunc(slices.Collect(p.Truth("0", from, to)), func(a, b Record) int { return a.RequestTime.Compare(b.RequestTime) })
+	if got := slices.Sorted(slices.Values(truthIDs(p, from, to))); len(got) != n+5 || !inOrder || len(slices.Compact(got)) != n+5 {
 		t.Errorf("truth has %d, want %d", len(got), n+5)
 	}
 	p.SetFaults(faults(t, "drop-every=1,drop-max=9"))
@@ -608,7 +531,8 @@ func TestFaultsAreReadAndWritten(t *testing.T) {
 	if err := fs.Parse([]string{"--fault", "latency=fast"}); err == nil {
 		t.Error("a bad flag was accepted")
 	}
-	for _, s := range []string{"nothing=1", "latency=5", "latency=-1s", "bad=1.5", "bad=NaN", "order=sideways", "from=-1", "from=x", "strings=maybe", "bad-kinds=odd", "html-status=99"} {
+	for _, s := range []string{"nothing=1", "latency=5", "latency=-1s", "bad=1.5", "bad=NaN", "order=sideways", "from=-1", "from=x", "strings=maybe", "bad-kinds=odd", "html-status=99",
+		"burst=5001", "burst-every=9m", "settle-by=25h", "latency=90000h", "from=2000000000", "total-delta=-2000000000", "past-end=500"} {
 		if _, err := ParseFaults(s); err == nil {
 			t.Errorf("%s: accepted", s)
 		}

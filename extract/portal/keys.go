@@ -1,7 +1,6 @@
 package portal
 
 import (
-	"cmp"
 	"crypto/hmac"
 	"crypto/rand"
 	"crypto/sha256"
@@ -37,6 +36,7 @@ const (
 	maxName        = 100 // characters
 	maxDescription = 500
 	maxScopes      = 10
+	maxScope       = 50 // characters of one
 	maxActive      = 10 // per user and organisation
 )
 
@@ -53,12 +53,12 @@ type KeySpec struct {
 
 // KeyInfo is a management key as it is listed: never whole.
 type KeyInfo struct {
-	ID          string   `json:"id"`
+	ID          string   `json:"id"` // a uuid
 	Org         string   `json:"org_id"`
-	User        string   `json:"user_id"`
+	User        string   `json:"-"`
 	Name        string   `json:"name"`
 	Description string   `json:"description"`
-	Display     string   `json:"display_key"` // sk_mg_a1b2...5678
+	Display     string   `json:"display"` // sk_mg_a1b2c3d4...5678abcd
 	Status      Status   `json:"status"`
 	Scopes      []string `json:"scopes"`
 	LastUsed    int64    `json:"last_used_at"` // Unix seconds; 0 is never
@@ -89,7 +89,6 @@ type keyring struct {
 
 	mu   sync.Mutex
 	list []*key // as made
-	made int    // keys ever, deleted ones too
 }
 
 func newKeyring(seed uint64) *keyring { return &keyring{seed: seed} }
@@ -111,7 +110,14 @@ func wellFormed(s string) bool {
 	return err == nil
 }
 
-func mask(whole string) string { return whole[:len(keyPrefix)+4] + "..." + whole[len(whole)-4:] }
+func mask(whole string) string { return whole[:len(keyPrefix)+8] + "..." + whole[len(whole)-8:] }
+
+// uuid is a key's id. It follows from the key, so that those the seed gives keep theirs.
+func uuid(whole string) string {
+	b := sha256.Sum256([]byte("id of " + whole))
+	b[6], b[8] = b[6]&0x0f|0x40, b[8]&0x3f|0x80 // version 4
+	return fmt.Sprintf("%x-%x-%x-%x-%x", b[:4], b[4:6], b[6:8], b[8:10], b[10:16])
+}
 
 func checkText(name, description string) error {
 	if n := utf8.RuneCountInString(name); n < 1 || n > maxName {
@@ -128,8 +134,8 @@ func checkScopes(scopes []string) error {
 		return errKey(fmt.Sprintf("at most %d scopes", maxScopes))
 	}
 	for _, s := range scopes {
-		if s != ScopeBalance && s != ScopeUsage {
-			return errKey(fmt.Sprintf("unknown scope %q", s))
+		if n := utf8.RuneCountInString(s); n < 1 || n > maxScope {
+			return errKey(fmt.Sprintf("a scope must have 1 to %d characters", maxScope))
 		}
 	}
 	return nil
@@ -165,8 +171,7 @@ func (k *keyring) add(s KeySpec, whole string, created time.Time) (*key, error) 
 		}
 	}
 	n.Display = mask(n.whole)
-	k.made++
-	n.ID = fmt.Sprintf("mk_%06d", k.made)
+	n.ID = uuid(n.whole)
 	k.list = append(k.list, n)
 	return n, nil
 }
@@ -272,13 +277,12 @@ func (k *keyring) owned(org, user, status, search string) []KeyInfo {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	list := []KeyInfo{}
-	for _, n := range k.list {
+	for _, n := range slices.Backward(k.list) {
 		if n.Org == org && n.User == user && (status == "" || string(n.Status) == status) &&
 			strings.Contains(strings.ToLower(n.Name), strings.ToLower(search)) {
 			list = append(list, n.info())
 		}
 	}
-	slices.SortFunc(list, func(a, b KeyInfo) int { return cmp.Compare(b.ID, a.ID) })
 	return list
 }
 

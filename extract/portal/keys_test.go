@@ -3,6 +3,8 @@ package portal
 import (
 	"encoding/json"
 	"fmt"
+	"reflect"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -10,7 +12,7 @@ import (
 
 type made struct {
 	KeyInfo
-	Key string
+	Key string `json:"api_key"`
 }
 
 func TestTheLifeOfAKey(t *testing.T) {
@@ -19,7 +21,7 @@ func TestTheLifeOfAKey(t *testing.T) {
 	user := p.UserToken("0", "")
 	call := func(method, path, body string, want int) answered {
 		t.Helper()
-		a := do(t, p, method, BasePath+"/keys"+path, user, body)
+		a := do(t, p, method, BasePath+"/api-keys"+path, user, body)
 		if a.status != want {
 			t.Fatalf("%s %s %s: %d %s", method, path, body, a.status, a.raw)
 		}
@@ -37,7 +39,7 @@ func TestTheLifeOfAKey(t *testing.T) {
 	if err := json.Unmarshal(a.Data, &k); err != nil {
 		t.Fatal(err)
 	}
-	if !wellFormed(k.Key) || k.Display != k.Key[:10]+"..."+k.Key[66:] || k.Status != Active || k.Created != noon.Unix() || k.LastUsed != 0 {
+	if !wellFormed(k.Key) || k.Display != k.Key[:14]+"..."+k.Key[62:] || k.Status != Active || k.Created != noon.Unix() || k.LastUsed != 0 {
 		t.Errorf("made %+v", k)
 	}
 	works(k.Key, 200)
@@ -72,7 +74,7 @@ func TestTheLifeOfAKey(t *testing.T) {
 	call("DELETE", "/"+k.ID, `{"name":"Weekly"}`, 200)
 	works(k.Key, 401)
 	call("GET", "/"+k.ID, "", 404)
-	call("POST", "/mk_999999/revoke", "", 404)
+	call("POST", "/00000000-0000-4000-8000-000000000000/revoke", "", 404)
 	call("PATCH", "", "", 405)
 
 	a = call("POST", "", fmt.Sprintf(`{"name":"short","expires_at":%d,"scopes":["balance:read"]}`, c.t.Unix()+60), 200)
@@ -97,7 +99,9 @@ func TestKeysAreMadeByTheRules(t *testing.T) {
 		"501 of description":   {`{"name":"x","description":"` + strings.Repeat("é", 501) + `"}`, 400},
 		"10 scopes":            {`{"name":"x","scopes":[` + scopes(10) + `]}`, 200},
 		"11 scopes":            {`{"name":"x","scopes":[` + scopes(11) + `]}`, 400},
-		"unknown scope":        {`{"name":"x","scopes":["root"]}`, 400},
+		"50 letters of scope":  {`{"name":"x","scopes":["` + strings.Repeat("é", 50) + `"]}`, 200},
+		"51 letters of scope":  {`{"name":"x","scopes":["` + strings.Repeat("é", 51) + `"]}`, 400},
+		"an empty scope":       {`{"name":"x","scopes":[""]}`, 400},
 		"expires in the past":  {fmt.Sprintf(`{"name":"x","expires_at":%d}`, noon.Unix()), 400},
 		"expires before 1970":  {`{"name":"x","expires_at":-1}`, 400},
 		"unknown field":        {`{"name":"x","admin":true}`, 400},
@@ -106,17 +110,76 @@ func TestKeysAreMadeByTheRules(t *testing.T) {
 		"without scopes":       {`{"name":"x","scopes":[]}`, 200},
 		"same name once again": {`{"name":"x"}`, 200},
 	} {
-		if a := do(t, p, "POST", BasePath+"/keys", p.UserToken("0", p.worlds[0].users[1]), c.body); a.status != c.status {
+		if a := do(t, p, "POST", BasePath+"/api-keys", p.UserToken("0", p.worlds[0].users[1]), c.body); a.status != c.status {
 			t.Errorf("%s: %d %s", name, a.status, a.raw)
 		}
 	}
 }
 
+// TestKeysHaveTheDocumentedNames reads the answers as a client does that has read the documentation.
+func TestKeysHaveTheDocumentedNames(t *testing.T) {
+	p := open(t, Options{Limit: unlimited})
+	user := p.UserToken("0", "77")
+	fields := func(raw json.RawMessage) map[string]any {
+		t.Helper()
+		var m map[string]any
+		if err := json.Unmarshal(raw, &m); err != nil {
+			t.Fatalf("%s: %v", raw, err)
+		}
+		return m
+	}
+	expires := noon.Unix() + 60
+	created := fields(do(t, p, "POST", BasePath+"/api-keys", user,
+		fmt.Sprintf(`{"org_id":"0","name":"n","description":"d","expires_at":%d,"scopes":["usage:read"]}`, expires)).Data)
+	var listed struct{ List []json.RawMessage }
+	if err := json.Unmarshal(do(t, p, "GET", BasePath+"/api-keys", user, "").Data, &listed); err != nil || len(listed.List) != 1 {
+		t.Fatal(listed, err)
+	}
+	again := fields(listed.List[0])
+	key, _ := created["api_key"].(string)
+	if !wellFormed(key) || again["api_key"] != nil {
+		t.Errorf("api_key is %v, then %v", created["api_key"], again["api_key"])
+	}
+	delete(created, "api_key")
+	want := map[string]any{"org_id": "0", "name": "n", "description": "d", "status": "active", "display": key[:14] + "..." + key[62:],
+		"last_used_at": 0.0, "expires_at": float64(expires), "created_at": float64(noon.Unix()), "scopes": []any{"usage:read"}}
+	id, _ := created["id"].(string)
+	if !regexp.MustCompile(`^[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$`).MatchString(id) || id != again["id"] {
+		t.Errorf("id %v, then %v", created["id"], again["id"])
+	}
+	delete(created, "id")
+	delete(again, "id")
+	if !reflect.DeepEqual(created, want) || !reflect.DeepEqual(again, want) {
+		t.Errorf("created %v\nlisted %v\nwant %v", created, again, want)
+	}
+}
+
+func TestKeysOfAnOrganisationAreItsAdministrators(t *testing.T) {
+	p := open(t, Options{Limit: unlimited, Orgs: []OrgOptions{{ID: "0"}, {ID: "acme"}}})
+	admin, member, own := p.UserToken("acme", ""), p.UserToken("acme", "55"), p.UserToken("0", "55")
+	for _, c := range []struct {
+		name, token, org string
+		status           int
+	}{
+		{"administrator", admin, `"org_id":"acme",`, 200}, {"administrator, the personal account", admin, "", 403}, {"member", member, `"org_id":"acme",`, 403},
+		{"of no organisation", own, `"org_id":"acme",`, 403}, {"the personal account", own, "", 200}, {"by its id", own, `"org_id":"0",`, 200},
+	} {
+		if a := do(t, p, "POST", BasePath+"/api-keys", c.token, `{`+c.org+`"name":"k"}`); a.status != c.status {
+			t.Errorf("%s: %d %s", c.name, a.status, a.raw)
+		}
+	}
+	for query, status := range map[string]int{"?org_id=acme": 200, "": 403, "?org_id=0": 403} {
+		if a := do(t, p, "GET", BasePath+"/api-keys"+query, admin, ""); a.status != status {
+			t.Errorf("list %q: %d", query, a.status)
+		}
+	}
+}
+
 func TestAtMostTenActiveKeysOfAUser(t *testing.T) {
-	p := open(t, Options{Limit: unlimited, Orgs: []OrgOptions{{ID: "a"}, {ID: "b"}}})
-	user := p.UserToken("a", "55")
+	p := open(t, Options{Limit: unlimited, Orgs: []OrgOptions{{ID: "0"}, {ID: "b"}}})
+	user := p.UserToken("0", "55")
 	create := func(user string) (made, int) {
-		a := do(t, p, "POST", BasePath+"/keys", user, `{"name":"k"}`)
+		a := do(t, p, "POST", BasePath+"/api-keys", user, `{"name":"k"}`)
 		var k made
 		json.Unmarshal(a.Data, &k)
 		return k, a.status
@@ -132,11 +195,11 @@ func TestAtMostTenActiveKeysOfAUser(t *testing.T) {
 	if _, status := create(user); status != 400 {
 		t.Errorf("the eleventh: %d", status)
 	}
-	if _, status := create(p.UserToken("a", "56")); status != 200 {
+	if _, status := create(p.UserToken("0", "56")); status != 200 {
 		t.Errorf("somebody else's first: %d", status)
 	}
-	if _, status := create(p.UserToken("b", "55")); status != 200 {
-		t.Errorf("the same user's first elsewhere: %d", status)
+	if _, _, err := p.AddKey(KeySpec{Org: "b", User: "55", Name: "k"}); err != nil {
+		t.Errorf("the same user's first elsewhere: %v", err)
 	}
 	if err := p.RevokeKey(ks[0].ID); err != nil {
 		t.Fatal(err)
@@ -190,7 +253,7 @@ func TestKeysAreListedBySearchStatusAndPage(t *testing.T) {
 		"?pagesize=2&page=9":               "5 ",
 		"?pagesize=1000000&page=100000000": "5 ",
 	} {
-		a := do(t, p, "GET", BasePath+"/keys"+query, user, "")
+		a := do(t, p, "GET", BasePath+"/api-keys"+query, user, "")
 		var d struct {
 			List  []KeyInfo
 			Total int
@@ -206,7 +269,7 @@ func TestKeysAreListedBySearchStatusAndPage(t *testing.T) {
 			t.Errorf("%q: %s, want %s", query, got, want)
 		}
 	}
-	if a := do(t, p, "GET", BasePath+"/keys?status=gone", user, ""); a.status != 400 {
+	if a := do(t, p, "GET", BasePath+"/api-keys?status=gone", user, ""); a.status != 400 {
 		t.Errorf("unknown status: %d", a.status)
 	}
 }
@@ -217,11 +280,11 @@ func TestOnlyALoggedInUserManagesKeysAndOnlyTheirOwn(t *testing.T) {
 	id, _, _ := p.AddKey(KeySpec{Org: "0", User: "77", Name: "mine"})
 	token := p.UserToken("0", "77")
 	for name, bearer := range map[string]string{"none": "", "management key": p.Key("0"), "of another Portal": other.UserToken("0", "77"), "tampered": token[:len(token)-3] + "AAA", "no token": "a.b.c"} {
-		if a := do(t, p, "GET", BasePath+"/keys", bearer, ""); a.status != 401 || a.Meta.Code != 401 {
+		if a := do(t, p, "GET", BasePath+"/api-keys", bearer, ""); a.status != 401 || a.Meta.Code != 401 {
 			t.Errorf("%s: %d", name, a.status)
 		}
 	}
-	if a := do(t, p, "GET", BasePath+"/keys/"+id, p.UserToken("0", "78"), ""); a.status != 404 {
+	if a := do(t, p, "GET", BasePath+"/api-keys/"+id, p.UserToken("0", "78"), ""); a.status != 404 {
 		t.Errorf("somebody else's key: %d", a.status)
 	}
 	if a := do(t, p, "GET", BasePath+"/usage", token, ""); a.status != 401 {

@@ -14,20 +14,21 @@ import (
 
 // keysAPI serves the Portal's own side of management keys to a logged-in user:
 //
-//	POST   /keys                 {name, description, expires_at, scopes} → the key, whole this once
-//	GET    /keys                 ?status=active|disabled|revoked &search= &page= &pagesize= → {list, total}
-//	GET    /keys/{id}
-//	PUT    /keys/{id}            {name, description}
-//	DELETE /keys/{id}            {name}, which must be the key's
-//	POST   /keys/{id}/{disable|enable|revoke|restore}
+//	POST   /api-keys                 {org_id, name, description, expires_at, scopes} → the key, whole this once as api_key
+//	GET    /api-keys                 ?org_id= &status=active|disabled|revoked &search= &page= &pagesize= → {list, total}
+//	GET    /api-keys/{id}
+//	PUT    /api-keys/{id}            {name, description}
+//	DELETE /api-keys/{id}            {name}, which must be the key's
+//	POST   /api-keys/{id}/{disable|enable|revoke|restore}
 //
-// Another user's key is not found. The Portal documents what can be done, not these paths, which are this simulation's.
+// Without org_id it is the personal account, "0"; an organisation's keys are its administrator's. Another user's key is not
+// found. Of the paths the Portal documents the first two; what the others do it describes, and the paths are this simulation's.
 func (p *Portal) keysAPI(r *http.Request) answer {
 	c, ok := p.user(r.Header.Get("Authorization"))
 	if !ok {
 		return failure(http.StatusUnauthorized, "unauthorized: invalid user token")
 	}
-	rest := strings.Trim(strings.TrimPrefix(r.URL.Path, BasePath+"/keys"), "/")
+	rest := strings.Trim(strings.TrimPrefix(r.URL.Path, BasePath+"/api-keys"), "/")
 	id, verb, _ := strings.Cut(rest, "/")
 	if id == "" {
 		switch r.Method {
@@ -101,8 +102,23 @@ func decode(r *http.Request, into any) error {
 	return nil
 }
 
+// personal is the id of a personal account, which is what no org_id stands for.
+const personal = "0"
+
+// refused says why a user may not manage keys of an organisation, if they may not; without one it fills in the personal account.
+func (c claims) refused(org *string) (a answer, refused bool) {
+	if *org == "" {
+		*org = personal
+	}
+	if *org != c.Org || (*org != personal && !c.Admin) {
+		return failure(http.StatusForbidden, "forbidden: only an administrator of the organization may manage its keys"), true
+	}
+	return answer{}, false
+}
+
 func (p *Portal) createKey(c claims, r *http.Request) answer {
 	var in struct {
+		Org         string   `json:"org_id"`
 		Name        string   `json:"name"`
 		Description string   `json:"description"`
 		Expires     int64    `json:"expires_at"`
@@ -111,7 +127,10 @@ func (p *Portal) createKey(c claims, r *http.Request) answer {
 	if err := decode(r, &in); err != nil {
 		return invalid(err)
 	}
-	s := KeySpec{Org: c.Org, User: c.Sub, Admin: c.Admin, Name: in.Name, Description: in.Description, Scopes: in.Scopes}
+	if a, refused := c.refused(&in.Org); refused {
+		return a
+	}
+	s := KeySpec{Org: in.Org, User: c.Sub, Admin: c.Admin, Name: in.Name, Description: in.Description, Scopes: in.Scopes}
 	if in.Expires < 0 {
 		return invalid(errKey("expires_at is negative"))
 	}
@@ -126,10 +145,13 @@ func (p *Portal) createKey(c claims, r *http.Request) answer {
 	if err != nil {
 		return failure(http.StatusNotFound, err.Error())
 	}
-	return success(struct {
-		KeyInfo
-		Key string `json:"key"`
-	}{info, whole})
+	return success(wholeKey{whole, info})
+}
+
+// wholeKey is a key as it is shown once, at its creation.
+type wholeKey struct {
+	Key string `json:"api_key"`
+	KeyInfo
 }
 
 func (p *Portal) updateKey(info KeyInfo, r *http.Request) answer {
@@ -163,12 +185,16 @@ func (p *Portal) listKeys(c claims, v url.Values) answer {
 	default:
 		return invalid(errKey("status is none of active, disabled, revoked"))
 	}
-	page, size, err := paging(v)
+	page, size, err := paging(v, defaultPage)
 	if err != nil {
 		return invalid(err)
 	}
+	org := v.Get("org_id")
+	if a, refused := c.refused(&org); refused {
+		return a
+	}
 	size = min(size, 100)
-	all := p.keys.owned(c.Org, c.Sub, status, v.Get("search"))
+	all := p.keys.owned(org, c.Sub, status, v.Get("search"))
 	from := min((page-1)*size, len(all))
 	return success(struct {
 		List  []KeyInfo `json:"list"`
@@ -179,9 +205,9 @@ func (p *Portal) listKeys(c claims, v url.Values) answer {
 // maxPage keeps page × pagesize inside an int.
 const maxPage = 1 << 30
 
-// paging reads page (default 1) and pagesize (default 20).
-func paging(v url.Values) (page, size int, err error) {
-	page, size = 1, defaultPage
+// paging reads page (default 1) and pagesize.
+func paging(v url.Values, usual int) (page, size int, err error) {
+	page, size = 1, usual
 	for _, x := range []struct {
 		name string
 		into *int

@@ -82,6 +82,7 @@ type Portal struct {
 	windows map[string]int // requests per window, for what happens during paging
 	arrived int
 	dropped int
+	swapped int
 }
 
 // New makes a Portal. It reports every option that is wrong.
@@ -187,7 +188,7 @@ func (p *Portal) SetFaults(f Faults) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	clear(p.windows)
-	p.arrived, p.dropped = 0, 0
+	p.arrived, p.dropped, p.swapped = 0, 0, 0
 }
 
 // Faults are those in force.
@@ -219,8 +220,9 @@ func (p *Portal) world(org string) *world {
 	return nil
 }
 
-// Truth is every record that a perfect export of [from, to) taken now would hold, oldest first, ids rising: corrections
-// applied, vanished ones gone, late ones there if they show by now, and those that can't be read marked Bad.
+// Truth is every record that a perfect export of [from, to) taken now would hold, oldest first: corrections applied,
+// vanished ones gone, late ones there if they show by now, those that can't be read marked Bad, those listed twice once.
+// It goes by request_time and reaches back beyond what fault keep leaves to be listed.
 func (p *Portal) Truth(org string, from, to time.Time) iter.Seq[Record] {
 	return func(yield func(Record) bool) {
 		w := p.world(org)
@@ -228,7 +230,7 @@ func (p *Portal) Truth(org string, from, to time.Time) iter.Seq[Record] {
 			return
 		}
 		s := p.faults.Load()
-		q := question{lo: ceilUnix(from), hi: ceilUnix(to), at: p.now().Unix(), token: -1, user: -1}.clamp(w)
+		q := wholeTruth(ceilUnix(from), ceilUnix(to), p.now().Unix()).clamp(w)
 		for h := q.lo / 3600; h*3600 < q.hi; h++ {
 			for _, r := range p.rows(w, h, q, &s.fate) {
 				if !yield(p.truth(w, s, r)) {
@@ -245,7 +247,7 @@ func (p *Portal) Total(org string, from, to time.Time) (n int, net string) {
 	if w == nil {
 		return 0, "0"
 	}
-	v := p.view(w, question{lo: ceilUnix(from), hi: ceilUnix(to), at: p.now().Unix(), token: -1, user: -1}, &p.faults.Load().fate)
+	v := p.view(w, wholeTruth(ceilUnix(from), ceilUnix(to), p.now().Unix()), &p.faults.Load().fate)
 	return v.n, bigDecimal(v.net(), pico)
 }
 

@@ -12,10 +12,12 @@ import (
 // Record is one usage record as the Portal would give it now. Prices and amounts are exact decimals in plain notation
 // without trailing zeros ("0.012237", "-3", "0"); prices are per million tokens.
 //
-// Of an organisation of [Summary] shape only Kind, Org, RequestTime, Model and Tokens are filled: nothing else is served.
+// Of an organisation of [Summary] shape only Kind, Org, Number, RequestTime, Model and Tokens are filled: nothing else is
+// served.
 type Record struct {
 	Kind           string            `json:"kind"` // "request" or "summary"
 	Org            string            `json:"org"`
+	Number         int64             `json:"number"` // the Portal's own, which no other record has; the API doesn't give it
 	ID             string            `json:"id,omitempty"`
 	RequestTime    time.Time         `json:"request_time"` // UTC, whole seconds
 	UserID         string            `json:"user_id,omitempty"`
@@ -44,6 +46,11 @@ type Record struct {
 	Bad       string `json:"bad,omitempty"`
 	Late      bool   `json:"late,omitempty"`      // it showed later than its request_time
 	Corrected bool   `json:"corrected,omitempty"` // its amounts aren't those it was first served with
+	Shared    bool   `json:"shared,omitempty"`    // it bears the id of another, by fault shared-id
+	Twice     bool   `json:"twice,omitempty"`     // it is listed and counted twice
+
+	// Served is the record as the API lists it now, byte for byte: what tells two of one id apart.
+	Served []byte `json:"-"`
 }
 
 // ExtItem is one charge beside the tokens: ext.<Group>.<Item>.
@@ -63,13 +70,13 @@ type row struct {
 }
 
 // extraFields are the undocumented fields a record carries under the faults in force.
-func (s *faultState) extraFields(id int64) [][2]string {
+func (s *faultState) extraFields(no int64) [][2]string {
 	var extra [][2]string
 	if s.UnknownFields {
-		region := [...]string{"eu-1", "us-2", "ap-3"}[hash(9, uint64(id))%3]
+		region := [...]string{"eu-1", "us-2", "ap-3"}[hash(9, uint64(no))%3]
 		extra = append(extra, [2]string{"region", strconv.Quote(region)}, [2]string{"usage_detail", `{"reasoning_token":7,"cache":{"hit":true}}`})
 	}
-	if s.fate.hostileKind(id) == hostileNested {
+	if s.fate.hostileKind(no) == hostileNested {
 		extra = append(extra, [2]string{"trace", strings.Repeat("[", 500) + strings.Repeat("]", 500)})
 	}
 	return extra
@@ -83,17 +90,8 @@ const (
 	hostileKinds  = 6
 )
 
-// idText is the id as it is served.
-func (s *faultState) idText(id int64) string {
-	t := strconv.FormatInt(id, 10)
-	if s.fate.hostileKind(id) == hostileID {
-		return `../'` + t + `"<b>`
-	}
-	return t
-}
-
 func (s *faultState) custom(x *rec) string {
-	switch s.fate.hostileKind(x.id) {
+	switch s.fate.hostileKind(x.no) {
 	case 1:
 		return "a\x00b\x00"
 	case 2:
@@ -106,7 +104,7 @@ func (s *faultState) custom(x *rec) string {
 
 // extItems are a record's ext items with those an undocumented group adds.
 func (s *faultState) extItems(x *rec) []extItem {
-	if !s.UnknownFields || x.id&(1<<14) == 0 {
+	if !s.UnknownFields || x.no&(1<<14) == 0 {
 		return x.ext
 	}
 	return append(x.ext[:len(x.ext):len(x.ext)], extItem{group: "output_v3", item: "avatar", unit: "each", usage: 1_500_000})
@@ -115,24 +113,29 @@ func (s *faultState) extItems(x *rec) []extItem {
 func (p *Portal) truth(w *world, s *faultState, r row) Record {
 	at := time.Unix(r.sec, 0).UTC()
 	m := &w.models[r.model]
+	e := encoder{s: s}
 	if w.shape == Summary {
-		return Record{Kind: "summary", Org: w.org, RequestTime: at, Model: m.name, Tokens: r.tokens(), Late: s.fate.isLate(r.id) || r.seen > 0, Corrected: r.corrected}
+		e.summary(w, r)
+		return Record{Kind: "summary", Org: w.org, Number: r.no, RequestTime: at, Model: m.name, Tokens: r.tokens(),
+			Late: s.fate.isLate(r.no) || r.seen > 0, Corrected: r.corrected, Twice: s.fate.isTwice(r.no), Served: e.b}
 	}
+	e.record(w, r)
 	t := Record{
-		Kind: "request", Org: w.org, ID: s.idText(r.id), RequestTime: at,
+		Kind: "request", Org: w.org, Number: r.no, ID: s.idText(r.rec), RequestTime: at,
 		UserID: w.users[r.user], CustomUserID: s.custom(r.rec), TokenID: w.tokens[r.token].id, Team: w.teams[w.tokens[r.token].team].Name,
 		Model: m.name, ModelType: m.kind,
 		InputTokens: r.in, OutputTokens: r.out, CachedTokens: r.cached, Tokens: r.tokens(),
 		InputPrice: decimal(r.inPrice, nano), OutputPrice: decimal(r.outPrice, nano), CachedPrice: decimal(r.cachedPrice, nano),
 		TotalAmount: decimal(r.total, pico), DiscountAmount: decimal(r.discount, pico), Amount: decimal(r.total-r.discount, pico),
 		ChannelID: int64(r.channel),
-		Bad:       s.fate.badKind(r.id), Late: s.fate.isLate(r.id) || r.seen > 0, Corrected: r.corrected,
+		Bad:       s.fate.badKind(r.no), Late: s.fate.isLate(r.no) || r.seen > 0, Corrected: r.corrected,
+		Shared: r.bears != 0, Twice: s.fate.isTwice(r.no), Served: e.b,
 	}
 	for _, e := range s.extItems(r.rec) {
 		t.Ext = append(t.Ext, ExtItem{e.group, e.item, e.unit, decimal(e.price, nano), decimal(e.usage, micro), decimal(e.amount, pico)})
 	}
 	t.ExtSent = s.extForm(r) != "absent" && s.extForm(r) != "null"
-	for _, e := range s.extraFields(r.id) {
+	for _, e := range s.extraFields(r.no) {
 		if t.Extra == nil {
 			t.Extra = map[string]string{}
 		}
@@ -149,7 +152,7 @@ func (p *Portal) truth(w *world, s *faultState, r row) Record {
 		b, _ := json.Marshal(below) // maps of strings
 		t.Extra["ext"] = string(b)
 	}
-	lost, _ := s.fate.lacks(r.id)
+	lost, _ := s.fate.lacks(r.no)
 	for i, field := range optional {
 		if lost>>i&1 == 0 {
 			continue
@@ -272,17 +275,17 @@ func (e *encoder) digits(k, d string) {
 }
 
 func (e *encoder) record(w *world, r row) {
-	bad := e.s.fate.badKind(r.id)
+	bad := e.s.fate.badKind(r.no)
 	switch bad {
 	case "text":
 		e.b = append(e.b, `"usage record unavailable"`...)
 		return
 	case "number":
-		e.b = strconv.AppendInt(e.b, r.id, 10)
+		e.b = strconv.AppendInt(e.b, r.no, 10)
 		return
 	}
 	m := &w.models[r.model]
-	e.lost, e.null = e.s.fate.lacks(r.id)
+	e.lost, e.null = e.s.fate.lacks(r.no)
 	defer func() { e.lost, e.null = 0, 0 }()
 	e.b = append(e.b, '{')
 	switch bad {
@@ -290,7 +293,7 @@ func (e *encoder) record(w *world, r row) {
 	case "null-id":
 		e.raw("id", "null")
 	default:
-		e.str("id", e.s.idText(r.id))
+		e.str("id", e.s.idText(r.rec))
 	}
 	if bad == "ms-time" {
 		e.num("request_time", r.sec*1000, 0)
@@ -311,7 +314,7 @@ func (e *encoder) record(w *world, r row) {
 	e.price("input_price", r.inPrice)
 	e.price("output_price", r.outPrice)
 	e.num("cached_token", r.cached, 0)
-	if e.s.fate.hostileKind(r.id) == hostileDigits {
+	if e.s.fate.hostileKind(r.no) == hostileDigits {
 		whole, frac, _ := strings.Cut(decimal(r.cachedPrice, nano), ".")
 		e.digits("cached_price", whole+"."+frac+strings.Repeat("0", 10_000)+"1")
 	} else {
@@ -328,7 +331,7 @@ func (e *encoder) record(w *world, r row) {
 	e.num("discount_amount", r.discount, pico)
 	e.num("amount", r.total-r.discount, pico)
 	e.num("channel_id", int64(r.channel), 0)
-	for _, x := range e.s.extraFields(r.id) {
+	for _, x := range e.s.extraFields(r.no) {
 		e.raw(x[0], x[1])
 	}
 	e.ext(r)

@@ -70,7 +70,7 @@ func (x *exchange) serve() {
 	switch {
 	case ok && (path == "/usage" || path == "/balance"):
 		x.info.Endpoint = path[1:]
-	case ok && (path == "/keys" || strings.HasPrefix(path, "/keys/")):
+	case ok && (path == "/api-keys" || strings.HasPrefix(path, "/api-keys/")):
 		x.info.Endpoint = "keys"
 		x.plain(p.keysAPI(r))
 		return
@@ -128,7 +128,7 @@ func (x *exchange) answer(k use) answer {
 	if x.info.Endpoint == "balance" {
 		return x.p.balanceAPI(w, x.s)
 	}
-	return x.p.usageAPI(w, k, x.r.URL.Query(), x.s, x.n)
+	return x.usage(w, k)
 }
 
 // plain answers without any fault of the wire.
@@ -145,15 +145,26 @@ func (a answer) code() int {
 
 // envelope wraps an answer as every answer of the API is wrapped.
 func (x *exchange) envelope(a answer) []byte {
-	code := a.status
+	if x.s.Bare && a.status == 0 {
+		return slices.Concat([]byte(`{"data":`), a.data, []byte("}"))
+	}
+	code, message := a.status, a.message
 	if code == 0 && x.s.Code200 {
 		code = http.StatusOK
+	}
+	if _, bearer, ok := strings.Cut(x.r.Header.Get("Authorization"), " "); ok && code >= 400 && x.info.Endpoint != "keys" {
+		switch x.s.EchoKey {
+		case "upper":
+			message += ": " + strings.ToUpper(bearer)
+		case "lower":
+			message += ": " + strings.ToLower(bearer)
+		}
 	}
 	b := make([]byte, 0, len(a.data)+160)
 	b = append(b, `{"meta":{"code":`...)
 	b = strconv.AppendInt(b, int64(code), 10)
 	b = append(b, `,"message":`...)
-	b = appendString(b, a.message)
+	b = appendString(b, message)
 	b = append(b, `,"request_id":"`...)
 	b = append(b, x.p.requestID()...)
 	b = append(b, '"')

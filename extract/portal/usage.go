@@ -3,6 +3,7 @@ package portal
 import (
 	"errors"
 	"fmt"
+	"math"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -19,6 +20,24 @@ const (
 type window struct {
 	q          question
 	page, size int
+	clamp      int // the size of pages from number clampFrom on; 0 is that of all others
+	clampFrom  int
+}
+
+// offset is where a page begins in the listing, and how many records it holds at most.
+func (w window) offset(page int) (from, size int) {
+	if w.clamp == 0 || page < w.clampFrom {
+		return (page - 1) * w.size, w.size
+	}
+	return (w.clampFrom-1)*w.size + (page-w.clampFrom)*w.clamp, w.clamp
+}
+
+// last is the number of the page that ends a listing of n records, of which there is at least one.
+func (w window) last(n int) int {
+	if large := (w.clampFrom - 1) * w.size; w.clamp > 0 && n > large {
+		return w.clampFrom + (n-large-1)/w.clamp
+	}
+	return (n-1)/w.size + 1
 }
 
 // parseWindow reads the parameters of /usage and reports all that is wrong with them.
@@ -40,7 +59,15 @@ func parseWindow(v url.Values, s *faultState) (window, error) {
 		}
 		*f.into = n
 	}
-	page, size, err := paging(v)
+	most := largestPage
+	if s.PageMax > 0 {
+		most = s.PageMax
+	}
+	usual := min(defaultPage, most)
+	if s.PageDefault > 0 {
+		usual = s.PageDefault
+	}
+	page, size, err := paging(v, usual)
 	errs = append(errs, err)
 	if err := errors.Join(errs...); err != nil {
 		return x, err
@@ -57,59 +84,85 @@ func parseWindow(v url.Values, s *faultState) (window, error) {
 	if s.ExclusiveStart {
 		x.q.lo++
 	}
-	most := largestPage
-	if s.PageMax > 0 {
-		most = s.PageMax
-	}
-	if size > most {
-		switch s.PageOver {
-		case "refuse":
-			return x, errKey(fmt.Sprintf("pagesize must be at most %d", most))
-		case "default":
-			size = min(defaultPage, most)
-		default:
-			size = most
-		}
+	switch {
+	case s.SizeIgnored:
+		size = usual
+	case size <= most || v.Get("pagesize") == "":
+	case s.PageOver == "refuse":
+		return x, errKey(fmt.Sprintf("pagesize must be at most %d", most))
+	case s.PageOver == "default":
+		size = usual
+	default:
+		size = most
 	}
 	x.page, x.size = page, size
 	return x, nil
 }
 
-// usageAPI answers GET /usage; n is the number of the request since the faults were set.
-func (p *Portal) usageAPI(w *world, k use, v url.Values, s *faultState, n int64) answer {
-	x, err := parseWindow(v, s)
+// clamped makes a window's pages smaller as the faults want it.
+func (s *faultState) clamped(w window, request int64) window {
+	switch {
+	case s.PageClamp == 0 || s.PageClamp >= w.size || request <= int64(s.PageClampAfter):
+	case s.PageClampFrom > 1 && !s.PageClampBack:
+		w.clamp, w.clampFrom = s.PageClamp, s.PageClampFrom
+	case w.page >= s.PageClampFrom:
+		w.size = s.PageClamp
+	}
+	return w
+}
+
+// usage answers GET /usage.
+func (x *exchange) usage(w *world, k use) answer {
+	p, s, v := x.p, x.s, x.r.URL.Query()
+	win, err := parseWindow(v, s)
 	if err != nil {
 		return invalid(err)
 	}
-	if s.PageClamp > 0 && n > int64(s.PageClampAfter) {
-		x.size = min(x.size, s.PageClamp)
+	win = s.clamped(win, x.n)
+	q := &win.q
+	q.token, q.user, q.at = -1, -1, p.now().Unix()
+	if s.FilterIgnored {
+		v.Del("token_id")
+		v.Del("user_id")
 	}
-	x.q.token, x.q.user, x.q.at = -1, -1, p.now().Unix()
 	if id := v.Get("token_id"); id != "" {
-		if x.q.token = w.tokenIndex(id); x.q.token < 0 {
-			x.q.token = -2
+		if q.token = w.tokenIndex(id); q.token < 0 {
+			q.token = -2
 		}
 	}
 	if id := v.Get("user_id"); id != "" {
 		if !k.admin && id != k.user {
 			return failure(http.StatusForbidden, "forbidden: only an administrator may ask for another member")
 		}
-		if x.q.user = w.userIndex(id); x.q.user < 0 {
+		if q.user = w.userIndex(id); q.user < 0 {
 			return failure(http.StatusForbidden, "forbidden: not a member of this organization")
 		}
 	}
-	vw := p.view(w, x.q, &s.fate)
-	a := p.page(vw, x, s, n)
-	p.afterUsage(vw, x, s, n)
+	kept := *q
+	if s.Keep > 0 {
+		oldest := q.at - int64(s.Keep/time.Second)
+		switch {
+		case q.lo >= oldest:
+		case s.KeepAnswer == "400":
+			return invalid(errKey("start_time is before the oldest record kept"))
+		case s.KeepAnswer == "404":
+			return failure(http.StatusNotFound, "not found: start_time is before the oldest record kept")
+		}
+		kept.lo = max(q.lo, oldest)
+	}
+	vw := p.view(w, kept, &s.fate)
+	a := x.page(vw, win)
+	p.afterUsage(vw, win, s, x.n)
 	return a
 }
 
 // order maps the i-th place of an answer to the i-th record, oldest first.
-func (s *faultState) order(vw *view, request int64) func(int) int {
-	q := vw.q
+func (s *faultState) order(vw *view, win window, request int64) func(int) int {
+	q := win.q
+	place := func(i int) int { return i }
 	switch s.Order {
 	case "newest":
-		return func(i int) int { return vw.n - 1 - i }
+		place = func(i int) int { return vw.n - 1 - i }
 	case "random", "shaky":
 		seed := hash(s.seed, uint64(q.lo), uint64(q.hi), uint64(int64(q.token)), uint64(int64(q.user)))
 		if s.Order == "shaky" {
@@ -117,41 +170,79 @@ func (s *faultState) order(vw *view, request int64) func(int) int {
 		}
 		return func(i int) int { return shuffle(i, vw.n, seed) }
 	}
-	return func(i int) int { return i }
+	if s.Ties == "" {
+		return place
+	}
+	seed := hash(s.seed, hashString("ties"), uint64(win.page), uint64(win.size))
+	if s.Ties == "request" {
+		seed = hash(seed, uint64(request))
+	}
+	span := max(int64((s.TieSpan+time.Second-1)/time.Second), 1)
+	var lo, hi int // where the equals of the record before stand
+	var key int64
+	return func(i int) int {
+		if i = place(i); i < lo || i >= hi {
+			lo, hi, key = vw.equals(i, span)
+		}
+		return lo + shuffle(i-lo, hi-lo, hash(seed, uint64(key)))
+	}
 }
 
-// page writes one page of a view.
-func (p *Portal) page(vw *view, x window, s *faultState, n int64) answer {
+// page writes the page of a view that was asked for.
+func (x *exchange) page(vw *view, win window) answer {
+	s := x.s
+	if x.fails("blank", s.Blank) {
+		return x.listing(&view{w: vw.w}, nil, win.page, 0)
+	}
 	if s.PageIgnored {
-		x.page = 1
+		win.page = 1
 	}
-	from := (x.page - 1) * x.size
-	if from >= vw.n && s.PastEnd == "last" && vw.n > 0 {
-		from = (vw.n - 1) / x.size * x.size
+	n := vw.n
+	if s.TotalCap > 0 {
+		n = min(n, s.TotalCap)
 	}
-	if s.DeepPage > 0 && x.page > s.DeepPage {
-		from = vw.n
-	}
-	to := min(from+x.size, vw.n)
-	order := s.order(vw, n)
-	var rows []row
-	if from > 0 && from < to && s.roll("duplicate", n, s.Duplicate) {
-		if r, ok := vw.at(order(from - 1)); ok {
-			rows = append(rows, r)
+	from, size := win.offset(win.page)
+	if from >= n && win.page > 1 {
+		switch s.PastEnd {
+		case "400":
+			return invalid(errKey("page is past the end"))
+		case "404":
+			return failure(http.StatusNotFound, "not found: page is past the end")
+		case "last":
+			if n > 0 {
+				from, size = win.offset(win.last(n))
+			}
 		}
 	}
-	for i := from; i < to; i++ {
+	if (s.DeepPage > 0 && win.page > s.DeepPage) || (win.page > 1 && from < n && x.fails("blank-page", s.BlankPage)) {
+		from = n
+	}
+	order := s.order(vw, win, x.n)
+	var rows []row
+	take := func(i int) {
 		if r, ok := vw.at(order(i)); ok {
 			rows = append(rows, r)
 		}
 	}
+	if from > 0 && from < n && s.roll("duplicate", x.n, s.Duplicate) {
+		take(from - 1)
+	}
+	for i := from; i < min(from+size, n); i++ {
+		take(i)
+	}
+	return x.listing(vw, rows, win.page, n)
+}
+
+// listing answers with the rows of a page and the total n.
+func (x *exchange) listing(vw *view, rows []row, page, n int) answer {
+	s := x.s
 	e := encoder{s: s, b: make([]byte, 0, 256+420*len(rows))}
 	e.b = append(e.b, '{')
 	name := "list"
 	if vw.w.shape == Summary {
 		name = "records"
 	}
-	if len(rows) == 0 && (s.NullList || (s.PastEnd == "null" && x.page > 1)) {
+	if len(rows) == 0 && (s.NullList || (s.PastEnd == "null" && page > 1)) {
 		e.raw(name, "null")
 	} else {
 		e.raw(name, "[")
@@ -169,29 +260,38 @@ func (p *Portal) page(vw *view, x window, s *faultState, n int64) answer {
 	}
 	if vw.w.shape == Summary {
 		e.num("total_tokens", vw.tokens(), 0)
-	} else {
-		e.total(vw.n, len(rows))
+	} else if t := s.total(n, len(rows), x.n); t != "" {
+		e.raw("total", t)
 	}
 	if s.UnknownFields {
-		e.raw("next_cursor", `"c_`+strconv.Itoa(to)+`"`)
+		e.raw("next_cursor", `"c_`+strconv.FormatInt(x.n, 10)+`"`)
 	}
 	e.b = append(e.b, '}')
 	return answer{data: e.b}
 }
 
-func (e *encoder) total(n, here int) {
-	n += e.s.TotalDelta
-	switch e.s.Total {
-	case "page":
-		e.raw("total", strconv.Itoa(here))
-	case "absent":
-	case "null":
-		e.raw("total", "null")
-	case "string":
-		e.raw("total", `"`+strconv.Itoa(n)+`"`)
-	default:
-		e.raw("total", strconv.Itoa(n))
+// total is the JSON of total for n records, here of them on this page; empty if it is left out.
+func (s *faultState) total(n, here int, request int64) string {
+	if s.TotalCapOnly > 0 {
+		n = min(n, s.TotalCapOnly)
 	}
+	switch s.Total {
+	case "page":
+		n = here
+	case "absent":
+		return ""
+	case "null":
+		return "null"
+	case "string":
+		return `"` + strconv.Itoa(n+s.TotalDelta) + `"`
+	case "random":
+		n = int(hash(s.seed, hashString("total"), uint64(request)) % uint64(2*n+100))
+	case "huge":
+		return strconv.Itoa(math.MaxInt64)
+	default:
+		n += s.TotalDelta
+	}
+	return strconv.Itoa(n)
 }
 
 func (e *encoder) summary(w *world, r row) {
@@ -206,36 +306,38 @@ func (e *encoder) summary(w *world, r row) {
 }
 
 // afterUsage lets happen what happens while a window is being paged.
-func (p *Portal) afterUsage(vw *view, x window, s *faultState, n int64) {
-	if s.ArriveEvery == 0 && s.DropEvery == 0 {
+func (p *Portal) afterUsage(vw *view, win window, s *faultState, n int64) {
+	if s.ArriveEvery == 0 && s.DropEvery == 0 && s.SwapEvery == 0 {
 		return
 	}
-	or := func(n, instead int) int {
-		if n == 0 {
-			return instead
-		}
-		return n
-	}
+	q := win.q
+	name := fmt.Sprint(vw.w.org, q.lo, q.hi, q.token, q.user)
 	p.mu.Lock()
-	name := fmt.Sprint(vw.w.org, x.q.lo, x.q.hi, x.q.token, x.q.user)
 	p.windows[name]++
 	k := p.windows[name]
-	arrive := s.ArriveEvery > 0 && k%s.ArriveEvery == 0 && p.arrived < or(s.ArriveMax, 8) && vw.q.hi > vw.q.lo
-	drop := s.DropEvery > 0 && k%s.DropEvery == 0 && p.dropped < or(s.DropMax, 8) && vw.n > 0
-	if arrive {
-		p.arrived++
+	due := func(every, most int, done *int, possible bool) bool {
+		if most == 0 {
+			most = 8
+		}
+		if every == 0 || k%every != 0 || *done >= most || !possible {
+			return false
+		}
+		*done++
+		return true
 	}
-	if drop {
-		p.dropped++
-	}
+	swap := due(s.SwapEvery, s.SwapMax, &p.swapped, vw.n > 0)
+	arrive := due(s.ArriveEvery, s.ArriveMax, &p.arrived, vw.q.hi > vw.q.lo)
+	drop := due(s.DropEvery, s.DropMax, &p.dropped, vw.n > 0)
 	p.mu.Unlock()
 	r := rng(hash(s.seed, 99, hashString(name), uint64(k)))
-	if drop {
-		if r, ok := vw.at(r.n(vw.n)); ok {
-			vw.w.drop(r.rec, vw.q.at)
+	for _, x := range []struct{ drop, arrive bool }{{swap, swap}, {drop, arrive}} {
+		if x.drop {
+			if gone, ok := vw.at(r.n(vw.n)); ok {
+				vw.w.drop(gone.rec, vw.q.at)
+			}
 		}
-	}
-	if arrive {
-		vw.w.arrive(&r, vw.q.lo, vw.q.hi, vw.q.at)
+		if x.arrive {
+			vw.w.arrive(&r, vw.q, &s.fate)
+		}
 	}
 }

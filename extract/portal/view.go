@@ -1,7 +1,9 @@
 package portal
 
 import (
+	"cmp"
 	"container/list"
+	"math"
 	"math/big"
 	"math/bits"
 	"slices"
@@ -14,21 +16,47 @@ import (
 type question struct {
 	lo, hi, at  int64
 	token, user int
+	truth       bool // asked by request_time and each record once, whatever the listing does
 }
 
-func (q question) wants(x *rec) bool {
-	return x.sec >= q.lo && x.sec < q.hi && (q.token == -1 || int(x.token) == q.token) && (q.user == -1 || int(x.user) == q.user)
+// wholeTruth asks for the truth about [lo, hi).
+func wholeTruth(lo, hi, at int64) question {
+	return question{lo: lo, hi: hi, at: at, token: -1, user: -1, truth: true}
+}
+
+func (q question) wants(x *rec, f *fate) bool {
+	t := q.time(x, f)
+	return t >= q.lo && t < q.hi && (q.token == -1 || int(x.token) == q.token) && (q.user == -1 || int(x.user) == q.user)
+}
+
+// time is the time of a record that a question goes by.
+func (q question) time(x *rec, f *fate) int64 {
+	if q.truth {
+		return x.sec
+	}
+	return f.settlement(x)
+}
+
+// requestHours are the hours whose records may answer a question about an hour.
+func (q question) requestHours(hour int64, f *fate) (first, last int64) {
+	if q.truth {
+		return hour, hour
+	}
+	return f.requestHours(hour)
 }
 
 // hourKey names a cached hour; statKey what was counted in it.
 type hourKey struct {
-	w    *world
-	hour int64
+	w      *world
+	hour   int64
+	making making
 }
 
 type statKey struct {
-	hourKey
+	w           *world
+	hour        int64
 	token, user int
+	truth       bool
 	generation  uint64
 }
 
@@ -62,8 +90,8 @@ func newHours() *hours {
 	return &hours{order: list.New(), byKey: map[hourKey]*list.Element{}, stats: map[statKey]stat{}}
 }
 
-func (c *hours) get(w *world, hour int64) []rec {
-	key := hourKey{w, hour}
+func (c *hours) get(w *world, hour int64, m making) []rec {
+	key := hourKey{w, hour, m}
 	c.mu.Lock()
 	if e, ok := c.byKey[key]; ok {
 		c.order.MoveToFront(e)
@@ -72,7 +100,8 @@ func (c *hours) get(w *world, hour int64) []rec {
 		return recs
 	}
 	c.mu.Unlock()
-	recs := w.hour(hour) // outside the lock: two callers may make the same hour, which costs but doesn't harm
+	// Outside the lock: two callers may make the same hour, which costs but doesn't harm.
+	recs := m.make(w, hour, func(hour int64) []rec { return c.get(w, hour, making{}) })
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if e, ok := c.byKey[key]; ok {
@@ -94,35 +123,49 @@ func (p *Portal) rows(w *world, hour int64, q question, f *fate) []row {
 	if hour*3600 < w.start/3600*3600 || hour*3600 > q.at || q.token == -2 || q.user == -2 {
 		return nil
 	}
-	recs := p.hours.get(w, hour)
-	out := make([]row, 0, len(recs))
+	q.lo, q.hi = max(q.lo, hour*3600), min(q.hi, hour*3600+3600)
+	var out []row
+	gone := func(no int64) bool { return false }
+	moved := w.moved.Load()
+	if moved {
+		w.mu.RLock()
+		defer w.mu.RUnlock()
+		gone = func(no int64) bool {
+			at, ok := w.gone[no]
+			return ok && q.at >= at
+		}
+	}
 	add := func(x *rec) {
-		if q.wants(x) && f.visible(x, q.at) {
-			y, corrected := f.final(x, q.at)
+		if !f.visible(x, q.at) || gone(x.no) {
+			return
+		}
+		if x = f.instead(w, x, q.at); !q.wants(x, f) || gone(x.no) {
+			return
+		}
+		y, corrected := f.final(x, q.at)
+		out = append(out, row{y, corrected})
+		if !q.truth && f.isTwice(y.no) {
 			out = append(out, row{y, corrected})
 		}
 	}
-	if !w.moved.Load() {
+	sorted := f.swap == 0 && (q.truth || !f.settled)
+	for h, last := q.requestHours(hour, f); h <= last; h++ {
+		recs := p.hours.get(w, h, f.making)
+		out = slices.Grow(out, len(recs))
 		for i := range recs {
 			add(&recs[i])
 		}
-		return out
-	}
-	w.mu.RLock()
-	defer w.mu.RUnlock()
-	alive := func(x *rec) {
-		if gone, ok := w.gone[x.id]; !ok || q.at < gone {
-			add(x)
+		if moved {
+			for _, x := range w.extra[h] {
+				add(x)
+				sorted = false
+			}
 		}
 	}
-	for i := range recs {
-		alive(&recs[i])
-	}
-	if extra := w.extra[hour]; len(extra) > 0 {
-		for _, x := range extra {
-			alive(x)
-		}
-		sort.SliceStable(out, func(i, j int) bool { return out[i].id < out[j].id })
+	if !sorted {
+		slices.SortStableFunc(out, func(a, b row) int {
+			return cmp.Or(cmp.Compare(q.time(a.rec, f), q.time(b.rec, f)), cmp.Compare(a.no, b.no))
+		})
 	}
 	return out
 }
@@ -130,8 +173,8 @@ func (p *Portal) rows(w *world, hour int64, q question, f *fate) []row {
 // stat sums up an hour; what can't change any more is remembered.
 func (p *Portal) stat(w *world, hour int64, q question, f *fate) stat {
 	whole := q.lo <= hour*3600 && q.hi >= hour*3600+3600
-	settled := whole && q.at >= hour*3600+3599+f.settle && !w.isTouched(hour)
-	key := statKey{hourKey{w, hour}, q.token, q.user, f.generation}
+	settled := whole && q.at >= hour*3600+3599+f.still && !w.isTouched(q.requestHours(hour, f))
+	key := statKey{w, hour, q.token, q.user, q.truth, f.generation}
 	if settled {
 		p.hours.mu.Lock()
 		s, ok := p.hours.stats[key]
@@ -157,13 +200,19 @@ func (p *Portal) stat(w *world, hour int64, q question, f *fate) stat {
 	return s
 }
 
-func (w *world) isTouched(hour int64) bool {
+// isTouched says whether something happened during paging in any of some hours.
+func (w *world) isTouched(first, last int64) bool {
 	if !w.moved.Load() {
 		return false
 	}
 	w.mu.RLock()
 	defer w.mu.RUnlock()
-	return w.touched[hour]
+	for h := first; h <= last; h++ {
+		if w.touched[h] {
+			return true
+		}
+	}
+	return false
 }
 
 // count is how many records of an hour a question is answered with, by arithmetic where that is enough.
@@ -172,8 +221,9 @@ func (p *Portal) count(w *world, hour int64, q question, f *fate) int {
 		return 0
 	}
 	whole := q.lo <= hour*3600 && q.hi >= hour*3600+3600
-	if whole && q.token == -1 && q.user == -1 && f.vanish == 0 && q.at >= hour*3600+3599+f.settle && !w.isTouched(hour) {
-		return w.count(hour)
+	plain := f.vanish == 0 && (q.truth || (f.twice == 0 && !f.settled))
+	if whole && plain && q.token == -1 && q.user == -1 && q.at >= hour*3600+3599+f.still && !w.isTouched(hour, hour) {
+		return w.count(hour) + f.making.burst*len(f.making.bursts(w, hour))
 	}
 	return p.stat(w, hour, q, f).n
 }
@@ -228,6 +278,19 @@ func (v *view) at(i int) (row, bool) {
 		return row{}, false
 	}
 	return rows[i], true
+}
+
+// equals says which records [lo, hi) have the same time as the i-th, in spans of so many seconds, and which span that is.
+func (v *view) equals(i int, span int64) (lo, hi int, key int64) {
+	at := func(i int) int64 {
+		if r, ok := v.at(i); ok {
+			return v.q.time(r.rec, v.f) / span
+		}
+		return math.MaxInt64
+	}
+	key = at(i)
+	lo = sort.Search(i, func(j int) bool { return at(j) >= key })
+	return lo, i + 1 + sort.Search(v.n-i-1, func(j int) bool { return at(i+1+j) > key }), key
 }
 
 // net is the sum of the amounts in picos, tokens that of the tokens.

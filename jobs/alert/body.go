@@ -6,6 +6,8 @@ import (
 	"strings"
 	"time"
 	"unicode/utf8"
+
+	"github.com/usagelake/usagelake/schemas"
 )
 
 // Formats of a webhook's body.
@@ -97,14 +99,6 @@ func slackSpan(s string) string {
 }
 
 // Line makes text from outside one line that moves no cursor and changes no direction of writing.
-func Line(s string) string {
-	return strings.Map(func(r rune) rune {
-		switch {
-		case r == '\n' || r == '\r' || r == '\t' || r == '\u2028' || r == '\u2029':
-			return ' '
-		case r < ' ' || r >= 0x7f && r < 0xa0 || r >= '\u200b' && r <= '\u200f' || r >= '\u202a' && r <= '\u202e' || r >= '\u2066' && r <= '\u2069':
-			return '\ufffd'
-		}
-		return r
-	}, strings.ToValidUTF8(s, "\ufffd"))
-}
+func Line(s string) string { return schemas.Printable(blanks.Replace(s)) }
+
+var blanks = strings.NewReplacer("\n", " ", "\r", " ", "\t", " ", "\u2028", " ", "\u2029", " ")

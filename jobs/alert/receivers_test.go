@@ -344,7 +344,7 @@ func TestSlackMakesNothingOfTextFromOutside(t *testing.T) {
 	m := message("<!channel> & <https://evil.example|click>", "`*@here*`\n# x\u2028y\u202e\x00", "plain")
 	want := []string{
 		"*firing* low (warning): `low of &lt;!channel&gt; &amp; &lt;https://evil.example|click&gt;`",
-		"*firing* low (warning): `low of '*@here*' # x y\ufffd\ufffd`",
+		"*firing* low (warning): `low of '*@here*' # x y\\u202e\\u0000`",
 		"*firing* low (warning): `low of plain`",
 	}
 	if got := slackText(t, m); !slices.Equal(got, want) {

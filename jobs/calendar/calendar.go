@@ -12,6 +12,8 @@ package calendar
 import (
 	"errors"
 	"fmt"
+	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -34,7 +36,7 @@ var macros = map[string]string{
 }
 
 // Parse reads an expression of five fields (minute, hour, day of month, month, day of week) or one of @hourly, @daily,
-// @weekly, @monthly, @yearly. Where both day fields are restricted, a day that fits either is meant, as cron has it.
+// @weekly, @monthly, @yearly. Sunday is 0 or 7. Where both day fields are restricted, a day that fits either is meant, as cron has it.
 // zone is an IANA name; "" is UTC.
 func Parse(expr, zone string) (c *Calendar, err error) {
 	defer func() {
@@ -61,7 +63,8 @@ func Parse(expr, zone string) (c *Calendar, err error) {
 	if len(fields) != 5 {
 		return nil, fmt.Errorf("cron %q has %d fields, not five: minute, hour, day of month, month, day of week, such as \"30 2 * * *\"", expr, len(fields))
 	}
-	times, err := cron.NewParser(cron.Minute | cron.Hour | cron.Dom | cron.Month | cron.Dow).Parse(text)
+	fields[4] = sundays(fields[4])
+	times, err := cron.NewParser(cron.Minute | cron.Hour | cron.Dom | cron.Month | cron.Dow).Parse(strings.Join(fields, " "))
 	if err != nil {
 		return nil, fmt.Errorf("cron %q: %w", expr, err)
 	}
@@ -71,6 +74,44 @@ func Parse(expr, zone string) (c *Calendar, err error) {
 	}
 	return c, nil
 }
+
+// sundays writes days of the week without the 7, which cron daemons take for Sunday as they do 0, and the parser doesn't: a list
+// of 7, and of ranges up to it. What is wrong with a field is left to the parser to say.
+func sundays(field string) string {
+	parts := strings.Split(field, ",")
+	for i, part := range parts {
+		span, every, stepped := strings.Cut(part, "/")
+		from, to, ranged := strings.Cut(span, "-")
+		if !ranged {
+			if part == "7" {
+				parts[i] = "0"
+			}
+			continue
+		}
+		first, step := slices.Index(weekdays, strings.ToLower(from)), 1
+		if n, err := strconv.Atoi(from); err == nil {
+			first = n
+		}
+		if stepped {
+			n, err := strconv.Atoi(every)
+			if err != nil || n < 1 {
+				continue
+			}
+			step = n
+		}
+		if to != "7" || first < 0 || first > 7 {
+			continue
+		}
+		var days []string
+		for d := first; d <= 7; d += step {
+			days = append(days, strconv.Itoa(d%7))
+		}
+		parts[i] = strings.Join(days, ",")
+	}
+	return strings.Join(parts, ",")
+}
+
+var weekdays = []string{"sun", "mon", "tue", "wed", "thu", "fri", "sat"}
 
 // zoneOf is the zone of a prefix such as TZ=Europe/Berlin.
 func zoneOf(text string) string {

@@ -355,18 +355,9 @@ func size(n int64) string {
 	return fmt.Sprintf("%.1f %s", f, units[unit])
 }
 
-// printable replaces the characters of a text from outside that steer a terminal or turn the direction of what follows,
-// and cuts it.
+// printable is text from outside on one line, cut.
 func printable(s string) string {
-	s = strings.Map(func(r rune) rune {
-		switch {
-		case r == '\n' || r == '\t':
-			return ' '
-		case r < ' ' || r >= 0x7f && r < 0xa0 || r == 0x061c || r >= 0x200e && r <= 0x200f || r >= 0x2028 && r <= 0x202e || r >= 0x2066 && r <= 0x2069:
-			return '\ufffd'
-		}
-		return r
-	}, strings.ToValidUTF8(s, "\ufffd"))
+	s = schemas.Printable(strings.NewReplacer("\n", " ", "\t", " ").Replace(s))
 	if runes := []rune(s); len(runes) > longestText {
 		return string(runes[:longestText]) + "…"
 	}

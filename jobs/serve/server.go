@@ -25,6 +25,10 @@ const (
 	bytesEvery  = 10 * time.Minute
 	patience    = 2 * time.Second
 
+	// How many connections are open at once, and how long one is that asks nothing: pages and monitoring need a handful.
+	mostConnections = 64
+	idleFor         = 15 * time.Second
+
 	statusLimit = 10 * time.Minute
 	bytesLimit  = 2 * time.Minute
 	shortLimit  = time.Minute
@@ -236,10 +240,11 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 		ReadHeaderTimeout: 5 * time.Second,
 		ReadTimeout:       10 * time.Second,
 		WriteTimeout:      60 * time.Second,
-		IdleTimeout:       2 * time.Minute,
+		IdleTimeout:       idleFor,
 		MaxHeaderBytes:    16 << 10,
 		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
 	}
+	server.ConnState = (&connections{most: mostConnections, open: map[net.Conn]bool{}}).state
 	ended := make(chan error, 1)
 	go func() { ended <- server.Serve(l) }()
 	var err error

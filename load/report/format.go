@@ -1,7 +1,6 @@
 package report
 
 import (
-	"fmt"
 	"math/big"
 	"strings"
 	"unicode/utf8"
@@ -105,31 +104,8 @@ func money(v load.Value, currency load.Value) string {
 	return s + " " + printable(currency.Text)
 }
 
-// printable shows characters that steer a terminal or the direction of text as escapes, and line ends as \n. It is always
-// UTF-8.
-func printable(s string) string {
-	s = strings.ToValidUTF8(s, "\ufffd")
-	if !strings.ContainsFunc(s, steers) {
-		return s
-	}
-	var b strings.Builder
-	for _, r := range s {
-		switch {
-		case r == '\n':
-			b.WriteString(`\n`)
-		case steers(r):
-			fmt.Fprintf(&b, `\u%04x`, r)
-		default:
-			b.WriteRune(r)
-		}
-	}
-	return b.String()
-}
-
-// steers says that a character moves a cursor, turns the direction of the text after it, or is none.
-func steers(r rune) bool {
-	return r < ' ' || r >= 0x7f && r < 0xa0 || r == 0x061c || r >= 0x200e && r <= 0x200f || r >= 0x2028 && r <= 0x202e || r >= 0x2066 && r <= 0x2069 || r == 0xfffe || r == 0xffff
-}
+// printable is text from outside on a line of its own.
+func printable(s string) string { return strings.ReplaceAll(schemas.Printable(s), "\n", `\n`) }
 
 // shorten cuts a text to n characters.
 func shorten(s string, n int) string {

@@ -142,7 +142,7 @@ func (t *Table) CSV(b *bufio.Writer) {
 		b.WriteString(s)
 	}
 	for i, c := range t.Columns {
-		field(i, c.Name)
+		field(i, load.NoFormula(c.Name))
 	}
 	b.WriteByte('\n')
 	for _, row := range t.Rows {

@@ -87,7 +87,7 @@ func (b *book) styles() (err error) {
 // sheet makes a sheet of that name, or the nearest that a workbook takes.
 func (b *book) sheet(name string) (string, error) {
 	clean := strings.Map(func(r rune) rune {
-		if strings.ContainsRune(`:\/?*[]`, r) || steers(r) || notXML(r) {
+		if strings.ContainsRune(`:\/?*[]`, r) || schemas.Steers(r) || notXML(r) {
 			return '_'
 		}
 		return r

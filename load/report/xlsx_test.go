@@ -262,7 +262,7 @@ func TestNamesOfSheetsAreThoseThatAWorkbookTakesAndDiffer(t *testing.T) {
 	for _, name := range f.GetSheetList() {
 		switch lower := strings.ToLower(name); {
 		case name == "" || len(utf16.Encode([]rune(name))) > maxSheetName,
-			strings.ContainsAny(name, `:\/?*[]`), strings.HasPrefix(name, "'"), strings.HasSuffix(name, "'"), strings.ContainsFunc(name, steers), lower == "history":
+			strings.ContainsAny(name, `:\/?*[]`), strings.HasPrefix(name, "'"), strings.HasSuffix(name, "'"), strings.ContainsFunc(name, schemas.Steers), lower == "history":
 			t.Errorf("a sheet is called %q", name)
 		case seen[lower]:
 			t.Errorf("two sheets are called %q", name)

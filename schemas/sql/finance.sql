@@ -700,7 +700,7 @@ WITH owned AS (
 ), counts AS (
     SELECT account, sum("rows")::BIGINT AS records, sum(quarantined)::BIGINT AS quarantined, sum(duplicates)::BIGINT AS duplicates, sum(amount) AS net_cost FROM partitions GROUP BY ALL
 ), proofs AS (
-    SELECT account, count(*) FILTER (owns) AS windows, count(*) FILTER (owns AND announced IS NOT NULL AND announced <> records) AS miscounted FROM coverage GROUP BY ALL
+    SELECT account, count(*) FILTER (owns) AS windows, count(*) FILTER (owns AND announced IS NOT NULL AND announced <> listed) AS miscounted FROM coverage GROUP BY ALL
 ), issues AS (
     SELECT account, coalesce(sum(records) FILTER (severity = 'error'), 0)::BIGINT AS errors, coalesce(sum(records) FILTER (severity = 'warning'), 0)::BIGINT AS warnings FROM quality_issues GROUP BY ALL
 ), last_run AS (
@@ -719,9 +719,9 @@ COMMENT ON COLUMN data_freshness_and_gaps.missing_hours IS 'Their length.';
 COMMENT ON COLUMN data_freshness_and_gaps.records IS 'Records in usage.';
 COMMENT ON COLUMN data_freshness_and_gaps.net_cost IS 'Sum of their amounts; mind that an account has one currency.';
 COMMENT ON COLUMN data_freshness_and_gaps.quarantined IS 'Records in quarantine.';
-COMMENT ON COLUMN data_freshness_and_gaps.duplicates IS 'Records left out because their id had come already in the window.';
+COMMENT ON COLUMN data_freshness_and_gaps.duplicates IS 'Records left out because the same one, by id and content, had come already in the window.';
 COMMENT ON COLUMN data_freshness_and_gaps.windows IS 'Windows that own some instant.';
-COMMENT ON COLUMN data_freshness_and_gaps.miscounted IS 'Of these, windows in which another number of records came than the API announced; they were proven complete by a second pass.';
+COMMENT ON COLUMN data_freshness_and_gaps.miscounted IS 'Of these, windows in which another number of records came than the API announced: they were proven complete otherwise, or have the proof none.';
 COMMENT ON COLUMN data_freshness_and_gaps.quality_errors IS 'Records with findings of severity error.';
 COMMENT ON COLUMN data_freshness_and_gaps.quality_warnings IS 'Records with findings of severity warning.';
 COMMENT ON COLUMN data_freshness_and_gaps.run_id IS 'Last export of the account.';

@@ -17,7 +17,7 @@
 -- the month is a column that is grouped by, and not an expression over one.
 
 CREATE OR REPLACE VIEW focus_lines AS
-SELECT account, usage_month, usage_date, request_time, id, token_id, user_id, custom_user_id, model, model_type, record_kind, currency,
+SELECT account, usage_month, usage_date, request_time, id, ordinal, token_id, user_id, custom_user_id, model, model_type, record_kind, currency,
     cost_center, team, project, environment, gl_code, tags, pool, rule_id, rule_version, closed,
     CASE k WHEN 1 THEN 'input' WHEN 2 THEN 'cached' WHEN 3 THEN 'output' WHEN 4 THEN 'tokens' WHEN 5 THEN 'adjustment' ELSE 'ext' END AS line,
     CASE WHEN k <= 4 THEN 'tokens' WHEN k = 5 THEN 'adjustment' ELSE e.category END AS category,

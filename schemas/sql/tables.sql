@@ -43,7 +43,7 @@ COMMENT ON COLUMN partitions.digest IS 'Digest of what the day file was derived 
 COMMENT ON COLUMN partitions.transform_version IS 'Version of the normalisation that made the day file.';
 COMMENT ON COLUMN partitions."rows" IS 'Records of the day in usage.';
 COMMENT ON COLUMN partitions.quarantined IS 'Records of the day in quarantine.';
-COMMENT ON COLUMN partitions.duplicates IS 'Records left out because their id had come already in the window.';
+COMMENT ON COLUMN partitions.duplicates IS 'Records left out because the same one, by id and content, had come already in the window.';
 COMMENT ON COLUMN partitions.ignored IS 'Records left out because they lie in a margin or a later fetch owns their instant.';
 COMMENT ON COLUMN partitions.total_amount IS 'Sum of total_amount over the day''s records; NULLs left out.';
 COMMENT ON COLUMN partitions.discount_amount IS 'Sum of discount_amount over the day''s records; NULLs left out.';
@@ -56,6 +56,7 @@ CREATE TABLE usage (
     usage_date DATE NOT NULL,
     request_time TIMESTAMPTZ NOT NULL,
     id VARCHAR NOT NULL,
+    ordinal BIGINT NOT NULL,
     record_kind VARCHAR NOT NULL,
     token_id VARCHAR,
     user_id VARCHAR,
@@ -150,6 +151,8 @@ CREATE TABLE coverage (
     window_end TIMESTAMPTZ NOT NULL,
     seq INTEGER NOT NULL,
     announced BIGINT,
+    listed BIGINT NOT NULL,
+    lacking BIGINT NOT NULL,
     records BIGINT NOT NULL,
     pages BIGINT NOT NULL,
     requests BIGINT NOT NULL,
@@ -164,11 +167,13 @@ COMMENT ON COLUMN coverage.usage_date IS 'UTC day the window lies in.';
 COMMENT ON COLUMN coverage.window_start IS 'Start of the window, UTC, inclusive.';
 COMMENT ON COLUMN coverage.window_end IS 'End of the window, UTC, exclusive.';
 COMMENT ON COLUMN coverage.seq IS 'Order in which the day''s windows were sealed; of those that cover an instant the last one owns it.';
-COMMENT ON COLUMN coverage.announced IS 'Records the API said there were for what was asked, which is a second wider on both sides; NULL if it said nothing.';
-COMMENT ON COLUMN coverage.records IS 'Distinct records that came for what was asked.';
+COMMENT ON COLUMN coverage.announced IS 'Records the API said there were for what was asked, which is a second or more wider on both sides; NULL if it said nothing. Compare it with listed.';
+COMMENT ON COLUMN coverage.listed IS 'Distinct records, by id and content, that came for what was asked.';
+COMMENT ON COLUMN coverage.lacking IS 'Records the API announced that could not be had, of a window with the proof none; 0 otherwise, or if it is not known.';
+COMMENT ON COLUMN coverage.records IS 'Of listed, those within the window: the second that two windows are both asked for counts once. Of a window that owns nothing any more: listed.';
 COMMENT ON COLUMN coverage.pages IS 'Pages that were archived.';
 COMMENT ON COLUMN coverage.requests IS 'Requests it took, retries included.';
-COMMENT ON COLUMN coverage.proof IS 'How the window was proven complete. total: the count agreed with what the API announced. repeat: two whole passes gave the same records.';
+COMMENT ON COLUMN coverage.proof IS 'How the window was proven complete. total: the count agreed with what the API announced. parts: fetched whole and in parts of time it gave the same records. repeat: two whole passes gave the same records. none: it is not proven to be all.';
 COMMENT ON COLUMN coverage.fetched_at IS 'When the window was complete, UTC.';
 COMMENT ON COLUMN coverage.run_id IS 'Run that fetched it.';
 COMMENT ON COLUMN coverage.owns IS 'Whether some instant of the day is still this window''s; false if later windows replaced all of it.';
@@ -194,6 +199,20 @@ COMMENT ON COLUMN day_issues.model IS 'Model the finding is about; NULL if it is
 COMMENT ON COLUMN day_issues.records IS 'Number of records.';
 COMMENT ON COLUMN day_issues.sample_id IS 'Id of the first such record.';
 COMMENT ON COLUMN day_issues.detail IS 'The figures.';
+
+CREATE TABLE account_overlaps (
+    account VARCHAR NOT NULL,
+    other VARCHAR NOT NULL,
+    usage_date DATE NOT NULL,
+    records BIGINT NOT NULL,
+    sample_id VARCHAR NOT NULL
+);
+COMMENT ON TABLE account_overlaps IS 'The days on which two accounts hold the same records: what they cost counts twice. Two keys of one organisation do that.';
+COMMENT ON COLUMN account_overlaps.account IS 'Name of one account in the config.';
+COMMENT ON COLUMN account_overlaps.other IS 'Name of the other; each pair stands once.';
+COMMENT ON COLUMN account_overlaps.usage_date IS 'UTC day.';
+COMMENT ON COLUMN account_overlaps.records IS 'Records that both hold, by id, time and content.';
+COMMENT ON COLUMN account_overlaps.sample_id IS 'Id of one of them.';
 
 CREATE TABLE quarantine (
     account VARCHAR NOT NULL,
@@ -287,3 +306,11 @@ COMMENT ON COLUMN run_accounts.throttled IS 'Of these, answered by 429.';
 COMMENT ON COLUMN run_accounts.windows IS 'Windows sealed.';
 COMMENT ON COLUMN run_accounts.days_written IS 'Day files replaced.';
 COMMENT ON COLUMN run_accounts.failed_windows IS 'Windows that could not be fetched, UTC, start inclusive, end exclusive.';
+
+CREATE TABLE journal_months (
+    "month" VARCHAR NOT NULL,
+    digest VARCHAR NOT NULL
+);
+COMMENT ON TABLE journal_months IS 'A row per month of the journal that runs was filled from.';
+COMMENT ON COLUMN journal_months."month" IS 'UTC month in which its runs started, 2026-11.';
+COMMENT ON COLUMN journal_months.digest IS 'SHA-256 of the rows of its file, journal/runs/MONTH.parquet.';

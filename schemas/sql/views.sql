@@ -8,7 +8,7 @@
 CREATE VIEW usage_line_items AS
 WITH priced AS NOT MATERIALIZED (
     SELECT
-        account, usage_date, request_time, id, token_id, user_id, custom_user_id, model, model_type, record_kind, currency,
+        account, usage_date, request_time, id, ordinal, token_id, user_id, custom_user_id, model, model_type, record_kind, currency,
         input_tokens, output_tokens, cached_tokens, total_tokens, input_price, output_price, cached_price,
         discount_amount, amount, ext_items,
         CASE WHEN input_price::DECIMAL(18,6) = input_price
@@ -53,7 +53,7 @@ WITH priced AS NOT MATERIALIZED (
     ) WHERE rest <> 0
 )
 SELECT
-    account, usage_date, request_time, id, token_id, user_id, custom_user_id, model, model_type, record_kind,
+    account, usage_date, request_time, id, ordinal, token_id, user_id, custom_user_id, model, model_type, record_kind,
     line, category, item, unit, quantity, price, price_per,
     CASE WHEN amount IS NULL THEN NULL ELSE line_amount END AS amount,
     currency
@@ -63,6 +63,7 @@ COMMENT ON COLUMN usage_line_items.account IS 'Name of the account in the config
 COMMENT ON COLUMN usage_line_items.usage_date IS 'UTC day of request_time.';
 COMMENT ON COLUMN usage_line_items.request_time IS 'When the request was made, UTC.';
 COMMENT ON COLUMN usage_line_items.id IS 'Id of the record in usage.';
+COMMENT ON COLUMN usage_line_items.ordinal IS 'Ordinal of the record in usage: account, request_time, id and ordinal name a record.';
 COMMENT ON COLUMN usage_line_items.token_id IS 'API token the request was made with.';
 COMMENT ON COLUMN usage_line_items.user_id IS 'Member of the organisation the token belongs to.';
 COMMENT ON COLUMN usage_line_items.custom_user_id IS 'What the calling application sent as its own user: free text, not to be trusted.';
@@ -114,6 +115,9 @@ CREATE VIEW quality_issues AS
 SELECT account, usage_date, check_name, severity, field, model, records, sample_id, detail
 FROM day_issues
 UNION ALL
+SELECT account, usage_date, 'account_overlap', 'error', NULL, NULL, records, sample_id, 'account ' || other || ' holds the same records: they count twice'
+FROM (SELECT * FROM account_overlaps UNION ALL SELECT other AS account, account AS other, * EXCLUDE (account, other) FROM account_overlaps)
+UNION ALL
 SELECT
     s.account, s.usage_date, 'price_change_days', 'warning',
     CASE s.line WHEN 'ext' THEN concat_ws('.', 'ext', s.category, s.item, 'price') ELSE s.line || '_price' END,
@@ -129,7 +133,7 @@ JOIN unit_prices p ON p.account = s.account AND p.usage_date = s.usage_date AND 
     AND NOT list_contains(s.prices_before, p.price)
 WHERE NOT list_has_all(s.prices_before, s.prices)
 GROUP BY ALL;
-COMMENT ON VIEW quality_issues IS 'Findings of the quality checks: within a day (day_issues), and unit prices that differ from those of the last day they were charged.';
+COMMENT ON VIEW quality_issues IS 'Findings of the quality checks: within a day (day_issues), records that two accounts hold (account_overlaps), and unit prices that differ from those of the last day they were charged.';
 COMMENT ON COLUMN quality_issues.account IS 'Name of the account in the config.';
 COMMENT ON COLUMN quality_issues.usage_date IS 'UTC day.';
 COMMENT ON COLUMN quality_issues.check_name IS 'Name of the check.';

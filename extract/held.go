@@ -1,0 +1,113 @@
+package extract
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/usagelake/usagelake/schemas"
+)
+
+// Held is what is held already of a window that is fetched anew.
+type Held struct {
+	// Replace: it is to be replaced, whatever comes, so that more has to be lacking to be doubted.
+	Replace bool
+	// Before is an earlier look that found much of it lacking; nil if there was none, or it was taken too short a time ago.
+	Before *Doubt
+
+	spans   [][2]int64 // [from, to) of what was added, Unix seconds
+	records map[recordKey]int
+	ids     map[uint64]int
+	n       int64
+}
+
+// Add adds the records of a page's body that show a time of [from, to).
+func (h *Held) Add(body []byte, from, to time.Time) error {
+	l, err := readListing(body)
+	if err != nil {
+		return err
+	}
+	if h.records == nil {
+		h.records, h.ids = map[recordKey]int{}, map[uint64]int{}
+	}
+	if span := [2]int64{from.Unix(), to.Unix()}; !slices.Contains(h.spans, span) {
+		h.spans = append(h.spans, span)
+	}
+	for _, e := range l.entries {
+		if e.at < from.Unix() || e.at >= to.Unix() {
+			continue
+		}
+		if h.records[e.key] > 0 && e.key.hasID() && !l.summary {
+			continue
+		}
+		h.records[e.key]++
+		h.ids[e.key.id]++
+		h.n++
+	}
+	return nil
+}
+
+// lacks says that e is of a time that is held, and isn't held itself.
+func (h *Held) lacks(e entry) bool {
+	return h != nil && h.records[e.key] == 0 && slices.ContainsFunc(h.spans, func(s [2]int64) bool { return s[0] <= e.at && e.at < s[1] })
+}
+
+// gone counts what is held and did not come with p: a record that was corrected has its id on another.
+func (h *Held) gone(p *pass) (n int64) {
+	if h == nil || h.n == 0 {
+		return 0
+	}
+	came := map[uint64]int{}
+	for _, e := range p.entries {
+		came[e.key.id]++
+	}
+	for id, count := range h.ids {
+		n += int64(max(0, count-came[id]))
+	}
+	return n
+}
+
+// shrinks says that p lacks something that is held, so that its proof is looked at once more.
+func (h *Held) shrinks(p *pass) bool { return h.gone(p) > 0 }
+
+// Doubt is a proven listing of a window that lacks much of what is held of it. It is not believed until a second look, at
+// another time, finds the same.
+type Doubt struct {
+	Window schemas.Window
+	Held   int64  // records that are held
+	Gone   int64  // of these, those that did not come
+	Came   int64  // records that came, within the window
+	Digest string // of what came
+}
+
+// few is how many records may go without a second look, and what share of a window, one in so many; replaced is the share that
+// may go of one that is to be replaced.
+const few, share, replaced = 5, 4, 2
+
+// doubt says what is doubted of p; nil if nothing is.
+func (h *Held) doubt(w schemas.Window, p *pass) *Doubt {
+	gone := h.gone(p)
+	if gone == 0 {
+		return nil
+	}
+	most := max(few, h.n/share)
+	if h.Replace {
+		most = max(few, h.n/replaced)
+	}
+	if gone <= most && gone < h.n {
+		return nil
+	}
+	d := &Doubt{Window: w, Held: h.n, Gone: gone}
+	var ids, contents uint64
+	for _, e := range p.entries {
+		if e.at >= w.Start.Unix() && e.at < w.End.Unix() {
+			d.Came++
+			ids, contents = ids+e.key.id, contents+e.key.content*(e.key.id|1)
+		}
+	}
+	d.Digest = fmt.Sprintf("%016x%016x", ids, contents)
+	if h.Before != nil && h.Before.Digest == d.Digest && h.Before.Came == d.Came {
+		return nil
+	}
+	return d
+}

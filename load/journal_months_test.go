@@ -1,0 +1,431 @@
+package load
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"iter"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/usagelake/usagelake/schemas"
+)
+
+// pastRun is the n-th of runs that start an hour after the other, from a day of October on.
+func pastRun(n int) schemas.Run {
+	at := time.Date(2026, 10, 30, 0, 0, 0, 0, time.UTC).Add(time.Duration(n) * time.Hour)
+	return schemas.Run{RunID: fmt.Sprintf("run-%05d", n), Command: "export", Job: "hourly", Version: "test", StartedAt: at, EndedAt: at.Add(time.Minute), Status: schemas.StatusDone,
+		Accounts: []schemas.RunAccount{{Account: "acme", Status: schemas.StatusDone, RunCounts: schemas.RunCounts{Records: int64(n)}}}}
+}
+
+// keepFirst keeps the first run, shortened.
+func keepFirst(runs iter.Seq[schemas.Run]) []schemas.Run {
+	for r := range runs {
+		r.Accounts = nil
+		return []schemas.Run{r}
+	}
+	return nil
+}
+
+// allRuns is every run of the journal, in words.
+func allRuns(t testing.TB, l *Lake) string {
+	t.Helper()
+	var out []string
+	for r, err := range l.AllRuns(t.Context()) {
+		must(t, err)
+		out = append(out, fmt.Sprint(r.RunID, " ", r.Status, " ", len(r.Accounts)))
+	}
+	return strings.Join(out, "\n")
+}
+
+func appendRuns(t testing.TB, l *Lake, from, to int) {
+	t.Helper()
+	for n := from; n < to; n++ {
+		r := pastRun(n)
+		r.Status = schemas.StatusRunning
+		must(t, l.AppendRun(r))
+		must(t, l.AppendRun(pastRun(n)))
+	}
+}
+
+func TestCompactionMovesOldRunsAndLosesNone(t *testing.T) {
+	l := newTestLake(t, Options{})
+	total := 0
+	for _, n := range []int{100, 30, 7, 60, 1} {
+		appendRuns(t, l, total, total+n)
+		total += n
+		before := allRuns(t, l)
+		if _, err := l.compactJournal(t.Context(), keepFirst, 50, 20); err != nil {
+			t.Fatal(err)
+		}
+		if after := allRuns(t, l); after != before || strings.Count(after, "\n") != total-1 {
+			t.Fatalf("after %d runs:\n%s\nbefore:\n%s", total, after, before)
+		}
+		runs, err := l.Runs()
+		must(t, err)
+		if runs[0].RunID != "run-00000" || len(runs) > 52 {
+			t.Errorf("%d runs are live, the first is %s", len(runs), runs[0].RunID)
+		}
+		last, bad, err := l.LastRuns(10)
+		must(t, err)
+		if want := pastRun(total - 1).RunID; len(last) != 10 || bad > 0 || last[9].RunID != want {
+			t.Errorf("the last runs are %s, want %s last", statuses(last), want)
+		}
+	}
+	if months, err := l.JournalMonths(); err != nil || !slices.Equal(months, []string{"2026-10", "2026-11"}) {
+		t.Errorf("months %v, %v", months, err)
+	}
+	if done, err := l.compactJournal(t.Context(), keepFirst, 50, 20); err != nil || done != 0 {
+		t.Errorf("again: %d moved, %v", done, err)
+	}
+}
+
+// A run that stands in a month and in the live journal counts once, as the live journal has it.
+func TestARunInBothPartsCountsOnce(t *testing.T) {
+	l := newTestLake(t, Options{})
+	appendRuns(t, l, 0, 100)
+	live, err := os.ReadFile(l.journalPath())
+	must(t, err)
+	want := allRuns(t, l)
+	_, err = l.compactJournal(t.Context(), keepFirst, 50, 20)
+	must(t, err)
+	must(t, os.WriteFile(l.journalPath(), live, fileMode)) // as a crash before the second step leaves it
+	if got := allRuns(t, l); sortedLines(got) != sortedLines(want) {
+		t.Errorf("got\n%s\nwant\n%s", got, want)
+	}
+	_, err = l.compactJournal(t.Context(), keepFirst, 50, 20)
+	must(t, err)
+	if got := allRuns(t, l); got != want {
+		t.Errorf("compacted again: got\n%s\nwant\n%s", got, want)
+	}
+}
+
+func sortedLines(s string) string {
+	lines := strings.Split(s, "\n")
+	slices.Sort(lines)
+	return strings.Join(lines, "\n")
+}
+
+// Each step of a compaction fails in each way: every run is there once before, after, and when it is done again.
+func TestEveryStepOfACompactionMayFail(t *testing.T) {
+	seed := newTestLake(t, Options{})
+	appendRuns(t, seed, 0, 40)
+	_, err := seed.compactJournal(t.Context(), keepFirst, 20, 10)
+	must(t, err)
+	appendRuns(t, seed, 40, 80)
+	want := allRuns(t, seed)
+	run := func(ffs *faultFS) (*Lake, error) {
+		l := newTestLake(t, Options{})
+		must(t, os.CopyFS(filepath.Join(l.Dir(), journalDir), os.DirFS(seed.path(journalDir))))
+		broken, err := Open(l.Dir(), Options{FS: ffs})
+		must(t, err)
+		_, err = broken.compactJournal(t.Context(), keepFirst, 20, 10)
+		return l, err
+	}
+	probe := &faultFS{at: -1}
+	_, err = run(probe)
+	must(t, err)
+	t.Logf("%d steps: %s", len(probe.steps), strings.Join(probe.steps, ", "))
+	for n, step := range probe.steps {
+		for _, how := range []fault{notDone, lost, torn} {
+			if how == torn && step != "write" {
+				continue
+			}
+			for _, down := range []bool{false, true} {
+				name := fmt.Sprintf("step %d (%s) %s, down %v", n, step, how, down)
+				l, err := run(&faultFS{at: n, how: how, down: down})
+				if err != nil && !errors.Is(err, syscall.EIO) {
+					t.Errorf("%s: the error hides its cause: %v", name, err)
+				}
+				if got := allRuns(t, l); sortedLines(got) != sortedLines(want) {
+					t.Errorf("%s: the journal has %d runs, not %d", name, strings.Count(got, "\n")+1, strings.Count(want, "\n")+1)
+				}
+				appendRuns(t, l, 80, 81)
+				if _, err := l.compactJournal(t.Context(), keepFirst, 20, 10); err != nil {
+					t.Errorf("%s: done again: %v", name, err)
+				}
+				if got := allRuns(t, l); !strings.HasPrefix(got, want) {
+					t.Errorf("%s: done again, the journal has\n%s", name, got)
+				}
+			}
+		}
+	}
+}
+
+// Any bit that flips in a line is found; and the line costs its run alone, whatever command reads it.
+func TestEveryFlippedBitOfTheJournalIsFound(t *testing.T) {
+	l := newTestLake(t, Options{})
+	appendRuns(t, l, 0, 3)
+	good, err := os.ReadFile(l.journalPath())
+	must(t, err)
+	for i := range good {
+		for bit := range 8 {
+			b := slices.Clone(good)
+			b[i] ^= 1 << bit
+			if good[i] == '\n' && i == len(good)-1 {
+				continue // a last line without its end is one that is being written
+			}
+			j := &liveJournal{from: bytes.NewReader(b)}
+			must(t, j.index(bytes.NewReader(b)))
+			if len(j.bad) == 0 {
+				t.Fatalf("byte %d (%q), bit %d: nothing is found", i, good[i], bit)
+			}
+			if len(j.runs) < 2 {
+				t.Fatalf("byte %d (%q), bit %d: %d runs are left", i, good[i], bit, len(j.runs))
+			}
+		}
+	}
+}
+
+func TestVerifyFindsAndRepairMendsTheJournal(t *testing.T) {
+	prepare := func(t *testing.T) (*Lake, string) {
+		l := newTestLake(t, Options{})
+		appendRuns(t, l, 0, 100)
+		_, err := l.compactJournal(t.Context(), keepFirst, 50, 20)
+		must(t, err)
+		return l, allRuns(t, l)
+	}
+	flip := func(t *testing.T, path string, at func(b []byte) int) {
+		b, err := os.ReadFile(path)
+		must(t, err)
+		b[at(b)] ^= 4
+		must(t, os.WriteFile(path, b, fileMode))
+	}
+	middle := func(b []byte) int { return len(b) / 2 }
+	for _, x := range []struct {
+		name   string
+		damage func(t *testing.T, l *Lake)
+		paths  []string // of the findings
+		lines  int      // set aside
+		months []string
+		least  int // runs that are left
+	}{
+		{"nothing", func(*testing.T, *Lake) {}, nil, 0, nil, 100},
+		{"a line in the middle", func(t *testing.T, l *Lake) { flip(t, l.journalPath(), middle) }, []string{"journal/runs.jsonl"}, 1, nil, 99},
+		{"what is kept of an archived run", func(t *testing.T, l *Lake) { flip(t, l.journalPath(), func([]byte) int { return 20 }) }, []string{"journal/runs.jsonl"}, 1, nil, 100},
+		{"a line of no JSON", func(t *testing.T, l *Lake) {
+			b, err := os.ReadFile(l.journalPath())
+			must(t, err)
+			must(t, os.WriteFile(l.journalPath(), append([]byte("no json\n\x00\x00\n"), b...), fileMode))
+		}, []string{"journal/runs.jsonl"}, 2, nil, 100},
+		{"the rows of a month", func(t *testing.T, l *Lake) { flip(t, l.monthPath("2026-11"), middle) }, []string{"journal/runs/2026-11.parquet"}, 0, []string{"2026-11"}, 50},
+		{"the footer of a month", func(t *testing.T, l *Lake) {
+			flip(t, l.monthPath("2026-10"), func(b []byte) int { return len(b) - 6 })
+		}, []string{"journal/runs/2026-10.parquet"}, 0, []string{"2026-10"}, 50},
+		{"a month that is empty", func(t *testing.T, l *Lake) { must(t, os.Truncate(l.monthPath("2026-10"), 0)) }, []string{"journal/runs/2026-10.parquet"}, 0, []string{"2026-10"}, 50},
+		{"both", func(t *testing.T, l *Lake) {
+			flip(t, l.journalPath(), middle)
+			must(t, os.Truncate(l.monthPath("2026-10"), 9))
+		}, []string{"journal/runs.jsonl", "journal/runs/2026-10.parquet"}, 1, []string{"2026-10"}, 49},
+	} {
+		t.Run(x.name, func(t *testing.T) {
+			l, want := prepare(t)
+			x.damage(t, l)
+			report, err := l.Verify(t.Context(), VerifyOptions{})
+			must(t, err)
+			var paths []string
+			for _, f := range report.Findings {
+				if f.Check != FoundJournal || f.Hint == "" {
+					t.Errorf("finding %+v", f)
+				}
+				paths = append(paths, f.Path)
+			}
+			if !slices.Equal(paths, x.paths) {
+				t.Errorf("found %q, want %q", paths, x.paths)
+			}
+			// Nothing that reads runs fails over it.
+			_, err = l.Runs()
+			must(t, err)
+			_, _, err = l.LastRuns(10)
+			must(t, err)
+			must(t, l.AppendRun(pastRun(99)))
+
+			done, err := l.MendJournal(t.Context(), keepFirst)
+			must(t, err)
+			if done.Lines != x.lines || !slices.Equal(done.Months, x.months) {
+				t.Errorf("mended %+v", done)
+			}
+			for _, f := range done.Kept {
+				if info, err := os.Stat(f); err != nil || !strings.HasPrefix(f, l.path(damagedDir)) {
+					t.Errorf("set aside: %v, %v", info, err)
+				}
+			}
+			report, err = l.Verify(t.Context(), VerifyOptions{})
+			must(t, err)
+			if len(report.Findings) > 0 {
+				t.Errorf("after it: %+v", report.Findings)
+			}
+			got := allRuns(t, l)
+			if n := strings.Count(got, "\n") + 1; n < x.least || n != report.Runs {
+				t.Errorf("%d runs are left, verify counts %d", n, report.Runs)
+			}
+			for line := range strings.SplitSeq(got, "\n") {
+				if !strings.Contains(want, line) {
+					t.Errorf("a run that never was: %s", line)
+				}
+			}
+			runs, err := l.Runs()
+			must(t, err)
+			if len(x.months) == 0 && runs[0].RunID != "run-00000" {
+				t.Errorf("what is kept begins with %s", runs[0].RunID)
+			}
+			if again, err := l.MendJournal(t.Context(), keepFirst); err != nil || again.Lines > 0 || len(again.Kept) > 0 {
+				t.Errorf("again: %+v, %v", again, err)
+			}
+		})
+	}
+}
+
+// What a newer version writes, and lines of one that wrote no checksums, stay readable and are compacted as they are.
+func TestLinesOfOtherVersionsAreKept(t *testing.T) {
+	l := newTestLake(t, Options{})
+	must(t, os.MkdirAll(l.path(journalDir), dirMode))
+	var b []byte
+	for n := range 60 {
+		b = fmt.Appendf(b, `{"run_id":"old-%d","command":"export","version":"0.1","pid":1,"started_at":"2026-10-01T00:00:00Z","status":"done","records":0,"quarantined":0,"requests":0,"retries":0,"throttled":0,"windows":0,"days_written":0}`+"\n", n)
+		b = append(append(b, sumLine(fmt.Appendf(nil, `{"run_id":"new-%d","started_at":"2026-10-01T00:00:00Z","status":"done","mood":"good"}`, n))...), '\n')
+	}
+	must(t, os.WriteFile(l.journalPath(), b, fileMode))
+	want := allRuns(t, l)
+	if _, err := l.compactJournal(t.Context(), keepFirst, 20, 10); err != nil {
+		t.Fatal(err)
+	}
+	if got := allRuns(t, l); got != want || strings.Count(got, "\n") != 119 {
+		t.Errorf("got\n%s\nwant\n%s", got, want)
+	}
+	found := 0
+	for line, err := range l.monthLines("2026-10") {
+		must(t, err)
+		if strings.Contains(string(line), `"mood":"good"`) {
+			found++
+		}
+	}
+	if found < 50 {
+		t.Errorf("%d lines have kept what this version doesn't know", found)
+	}
+}
+
+// countingFS counts what is read of the journal.
+type countingFS struct {
+	osFS
+	read int64
+}
+
+func (c *countingFS) Open(name string) (File, error) {
+	f, err := c.osFS.Open(name)
+	if err != nil || !strings.Contains(name, journalDir) {
+		return f, err
+	}
+	return &countingFile{f, c}, nil
+}
+
+type countingFile struct {
+	File
+	fs *countingFS
+}
+
+func (c *countingFile) Read(b []byte) (int, error) {
+	n, err := c.File.Read(b)
+	c.fs.read += int64(n)
+	return n, err
+}
+
+func (c *countingFile) ReadAt(b []byte, at int64) (int, error) {
+	n, err := c.File.ReadAt(b, at)
+	c.fs.read += int64(n)
+	return n, err
+}
+
+// However long the lake has run, what is read of its journal is bounded, once it is compacted; and the end of one that
+// never was is read without the rest.
+func TestWhatIsReadOfALongJournalIsBounded(t *testing.T) {
+	l := newTestLake(t, Options{})
+	must(t, os.MkdirAll(l.path(journalDir), dirMode))
+	var b []byte
+	for n := range 20_000 {
+		line, err := encodeLine(pastRun(n), false)
+		must(t, err)
+		b = append(append(b, line...), '\n')
+	}
+	must(t, os.WriteFile(l.journalPath(), b, fileMode))
+	read := func(what string, most int64, f func(l *Lake) error) {
+		t.Helper()
+		c := &countingFS{}
+		counted, err := Open(l.Dir(), Options{FS: c})
+		must(t, err)
+		must(t, f(counted))
+		if c.read > most || c.read == 0 {
+			t.Errorf("%s: %d bytes of the journal are read, at most %d should be", what, c.read, most)
+		}
+	}
+	last := func(l *Lake) error { _, _, err := l.LastRuns(10); return err }
+	read("the last runs of a journal that was never compacted", 600<<10, last)
+	moved, err := l.CompactJournal(t.Context(), keepFirst)
+	must(t, err)
+	if moved != 20_000-leastRuns {
+		t.Errorf("%d runs were moved", moved)
+	}
+	read("the last runs", compactBytes, last)
+	read("the runs", compactBytes, func(l *Lake) error { _, err := l.Runs(); return err })
+	read("an append", 64<<10, func(l *Lake) error { _, err := l.Runs(); return errors.Join(err, l.AppendRun(pastRun(20_000))) })
+}
+
+// The published table has every run, archived or not, whatever happened to the journal between two publishes.
+func TestThePublishedRunsAreThoseOfTheJournal(t *testing.T) {
+	w := newDayWriter(t, Options{})
+	days := w.days(1, 30)
+	check := func(what string, full bool) {
+		t.Helper()
+		w.balance(days[0], fmt.Sprint(time.Now().UnixNano())) // so that there is something to publish
+		w.publish(PublishOptions{Full: full})
+		want := sortedLines(allRuns(t, w.lake))
+		rows, err := w.lake.Query(context.Background(), "SELECT run_id || ' ' || status || ' ' || (SELECT count(*) FROM run_accounts a WHERE a.run_id = r.run_id) FROM runs r ORDER BY ALL")
+		must(t, err)
+		defer rows.Close()
+		var got []string
+		for row, err := range rows.All(t.Context()) {
+			must(t, err)
+			got = append(got, row[0].Text)
+		}
+		if strings.Join(got, "\n") != want {
+			t.Errorf("%s: the table has %d runs, the journal %d", what, len(got), strings.Count(want, "\n")+1)
+		}
+	}
+	compact := func() {
+		t.Helper()
+		_, err := w.lake.compactJournal(t.Context(), keepFirst, 50, 20)
+		must(t, err)
+	}
+	appendRuns(t, w.lake, 0, 100)
+	check("a first publish", false)
+	compact()
+	check("compacted since", false)
+	appendRuns(t, w.lake, 100, 180)
+	check("runs since", false)
+	live, err := os.ReadFile(w.lake.journalPath())
+	must(t, err)
+	compact()
+	appendRuns(t, w.lake, 180, 181)
+	check("both since", false)
+	must(t, os.WriteFile(w.lake.journalPath(), live, fileMode))
+	check("as after a crash in a compaction", false)
+	compact()
+	check("compacted again", false)
+	must(t, w.lake.AppendRun(schemas.Run{RunID: "run-00179", Status: schemas.StatusFailed, StartedAt: pastRun(179).StartedAt, EndedAt: pastRun(179).EndedAt}))
+	check("a run that ended otherwise", false)
+	must(t, os.Remove(w.lake.monthPath("2026-10")))
+	check("a month that is gone", false)
+	check("a rebuild", true)
+	must(t, os.RemoveAll(w.lake.path(journalDir)))
+	check("without a journal", false)
+	if _, err := os.Stat(w.lake.path(journalDir)); !errors.Is(err, fs.ErrNotExist) {
+		t.Error("the journal is back")
+	}
+}
