@@ -29,13 +29,16 @@ func Full(err error, dir string) error {
 	if err == nil || strings.Contains(err.Error(), fullHint) {
 		return err
 	}
-	quota := errors.Is(err, syscall.EDQUOT)
-	if !quota && !errors.Is(err, syscall.ENOSPC) {
+	if !errors.Is(err, syscall.EDQUOT) && !errors.Is(err, syscall.ENOSPC) {
 		return err
 	}
 	left, errRoom := diskRoom(dir)
+	return full(err, dir, left, errRoom)
+}
+
+func full(err error, dir string, left room, errRoom error) error {
 	switch {
-	case quota:
+	case errors.Is(err, syscall.EDQUOT):
 		return fmt.Errorf("%w\n%sthe quota of this user on the file system of %s is used up: raise it, or make room", err, fullHint, dir)
 	case errRoom == nil && left.files != nil && *left.files < fullFiles && left.bytes > fullBytes:
 		return fmt.Errorf("%w: the file system of %s has %d MiB free and no inodes for another file\n%sremove small files from it, or make one with more inodes (mkfs -N)", err, dir, left.bytes>>20, fullHint)
