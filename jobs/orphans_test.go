@@ -107,7 +107,7 @@ func TestMissingRawFilesDeleteNoDay(t *testing.T) {
 		}
 
 		// By name it goes, and nothing else.
-		res, done, _, err = Repair(t.Context(), w.cfg, w.env, verified(t, w), RepairOptions{Drop: []string{"acme/2026-11-15"}})
+		_, done, _, err = Repair(t.Context(), w.cfg, w.env, verified(t, w), RepairOptions{Drop: []string{"acme/2026-11-15"}})
 		if !errors.As(err, new(*OrphanError)) || len(done.Dropped) != 1 || len(days()) != len(all)-1 {
 			t.Errorf("%v %+v %v", err, done, days())
 		}
