@@ -342,7 +342,11 @@ func verdict(accounts []*exporter, res *Result) error {
 	var refused []error
 	partial := PartialError{What: "windows"}
 	failed, silent := 0, 0
+	var changed []error
 	for _, x := range accounts {
+		if x.currency != nil {
+			changed = append(changed, x.currency)
+		}
 		if x.out.Status == schemas.StatusFailed {
 			failed++
 			if !x.client.Answered() {
@@ -364,6 +368,9 @@ func verdict(accounts []*exporter, res *Result) error {
 	case len(refused) > 0:
 		res.Status = schemas.StatusRefused
 		return &RefusedError{Err: errors.Join(refused...)}
+	case partial.Count == 0 && len(changed) > 0:
+		res.Status = schemas.StatusPartial
+		return &Hint{Err: errors.Join(changed...), Hint: "ask whoever runs the Portal which currency the amounts are in; if what is sealed has the wrong one: usagelake export --refetch --from …"}
 	case partial.Count == 0:
 		return nil
 	case silent == len(accounts):
@@ -376,7 +383,7 @@ func verdict(accounts []*exporter, res *Result) error {
 			Hint: "usagelake doctor   (then run the same command again: what is covered is not asked for again)"}
 	default:
 		res.Status = schemas.StatusPartial
-		return &Hint{Err: &partial, Hint: "run the same command again: it asks for what is missing alone"}
+		return &Hint{Err: errors.Join(append([]error{&partial}, changed...)...), Hint: "run the same command again: it asks for what is missing alone"}
 	}
 }
 
@@ -394,16 +401,17 @@ type exporter struct {
 	announce func(schemas.RunAccount) error // journals what an account sets out to do
 	sealing  chan struct{}                  // bounds how many accounts seal at once
 
-	plan    Plan
-	sealed  sealed
-	days    map[schemas.Date]schemas.DayFooter // of the last weeks
-	fetcher *extract.Fetcher
-	refused error
-	checked int  // days of the lookback that the API answered for
-	stopped bool // by a signal, or by another account's failed disk
-	out     schemas.RunAccount
-	took    time.Duration
-	mu      sync.Mutex // guards the counts that sink raises
+	plan     Plan
+	sealed   sealed
+	days     map[schemas.Date]schemas.DayFooter // of the last weeks
+	fetcher  *extract.Fetcher
+	refused  error
+	currency *CurrencyError // nil if it is what it was
+	checked  int            // days of the lookback that the API answered for
+	stopped  bool           // by a signal, or by another account's failed disk
+	out      schemas.RunAccount
+	took     time.Duration
+	mu       sync.Mutex // guards the counts that sink raises
 }
 
 // guarded is run, in which a panic is an error.
@@ -563,6 +571,10 @@ func (x *exporter) answers(ctx context.Context) bool {
 
 // sink seals a window: the commit point.
 func (x *exporter) sink(ctx context.Context, s schemas.Seal, pages []schemas.Page) error {
+	var err error
+	if s.Currency, err = x.keptCurrency(ctx, s); err != nil {
+		return err
+	}
 	if _, err := x.lake.Seal(ctx, s, pages); err != nil {
 		return fmt.Errorf("seal window %s: %w", s.Window(), err)
 	}
@@ -585,7 +597,9 @@ func (x *exporter) balance(ctx context.Context) (string, error) {
 	var api *extract.APIError
 	switch {
 	case err == nil && b.Currency != "":
-		return b.Currency, nil
+		return b.Currency, x.checkCurrency(ctx, b.Currency)
+	case err == nil && b.NoCurrency != "":
+		x.log.Warn("/balance names a currency that is no code of three capital letters; it isn't taken", "currency_code", b.NoCurrency)
 	case err == nil:
 		x.log.Warn("/balance names no currency")
 	case errors.As(err, &api) && api.Status != http.StatusUnauthorized && ctx.Err() == nil:
@@ -631,7 +645,7 @@ func lastCurrency(ctx context.Context, lake *load.Lake, account string) (string,
 			if err != nil {
 				return "", err
 			}
-			if s.Seal.Currency != "" {
+			if schemas.IsCurrency(s.Seal.Currency) {
 				return s.Seal.Currency, nil
 			}
 		}
@@ -654,6 +668,8 @@ func (x *exporter) conclude() {
 		x.out.Status = schemas.StatusFailed
 	case len(x.out.Failed) > 0:
 		x.out.Status = schemas.StatusPartial
+	case x.currency != nil:
+		x.out.Status, x.out.Error = schemas.StatusPartial, x.currency.Error()
 	default:
 		x.out.Status = schemas.StatusDone
 	}
