@@ -143,6 +143,9 @@ func makeClients(cfg *Config, env Env, retry extract.Retry) ([]*extract.Client, 
 	var errs []error
 	clients := make([]*extract.Client, len(cfg.Accounts))
 	owner := map[string]string{} // of a key at an address
+	if _, err := connections(len(cfg.Accounts), 0, mostFiles()); err != nil {
+		return nil, err
+	}
 	for i, a := range cfg.Accounts {
 		key, err := a.Key(env.Getenv)
 		if err != nil {
@@ -154,9 +157,13 @@ func makeClients(cfg *Config, env Env, retry extract.Retry) ([]*extract.Client, 
 			continue
 		}
 		owner[a.BaseURL+" "+key] = a.Name
+		flight, err := connections(len(cfg.Accounts), a.MaxInFlight, mostFiles())
+		if err != nil {
+			return nil, err
+		}
 		clients[i], err = extract.NewClient(extract.Options{
 			Account: a.Name, BaseURL: a.BaseURL, Key: key, UserAgent: "usagelake/" + env.Version,
-			Pacer: extract.NewPacer(a.Rate, a.MaxInFlight), Transport: env.Transport, Retry: retry, Now: env.Now, Logger: env.Logger,
+			Pacer: extract.NewPacer(a.Rate, flight), Transport: env.Transport, Retry: retry, Now: env.Now, Logger: env.Logger,
 		})
 		if err != nil {
 			errs = append(errs, Usage("", "account %s: %w", a.Name, err))
