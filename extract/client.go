@@ -558,7 +558,9 @@ type Balance struct {
 	Page     schemas.Page // as it came
 	At       time.Time    // UTC
 	Amount   string       // balance_str, else the digits of balance; "" if the answer holds neither
-	Currency string       // currency_code, "" if it names none
+	Currency string       // currency_code, "" if it names none, or something that is no code
+	// NoCurrency is a currency_code that is none.
+	NoCurrency string
 }
 
 // Balance asks for the balance.
@@ -579,7 +581,10 @@ func (c *Client) Balance(ctx context.Context) (Balance, error) {
 			return errors.New("the answer holds no balance")
 		}
 		b.Amount = cmp.Or(plainText(doc.Data.BalanceStr), plainText(doc.Data.Balance))
-		b.Currency = redact(plainText(doc.Data.Currency), c.keys)
+		b.Currency, b.NoCurrency = plainText(doc.Data.Currency), ""
+		if !schemas.IsCurrency(b.Currency) {
+			b.Currency, b.NoCurrency = "", redact(b.Currency, c.keys)
+		}
 		return nil
 	}})
 	if err != nil {

@@ -12,3 +12,6 @@ func diskRoom(string) (room, error) { return room{}, errors.ErrUnsupported }
 
 // ownerOf is not known here.
 func ownerOf(fs.FileInfo) (int, bool) { return 0, false }
+
+// mostFiles is not known here.
+func mostFiles() uint64 { return 0 }

@@ -156,6 +156,9 @@ func makeClients(cfg *Config, env Env, retry extract.Retry) ([]*extract.Client, 
 	var errs []error
 	clients := make([]*extract.Client, len(cfg.Accounts))
 	owner := map[string]string{} // of a key at an address
+	if _, err := connections(len(cfg.Accounts), 0, mostFiles()); err != nil {
+		return nil, err
+	}
 	for i, a := range cfg.Accounts {
 		key, err := a.Key(env.Getenv)
 		if err != nil {
@@ -167,9 +170,13 @@ func makeClients(cfg *Config, env Env, retry extract.Retry) ([]*extract.Client, 
 			continue
 		}
 		owner[a.BaseURL+" "+key] = a.Name
+		flight, err := connections(len(cfg.Accounts), a.MaxInFlight, mostFiles())
+		if err != nil {
+			return nil, err
+		}
 		clients[i], err = extract.NewClient(extract.Options{
 			Account: a.Name, BaseURL: a.BaseURL, Key: key, UserAgent: "usagelake/" + env.Version,
-			Pacer: extract.NewPacer(a.Rate, a.MaxInFlight), Transport: env.Transport, Retry: retry, Now: env.Now, Logger: env.Logger,
+			Pacer: extract.NewPacer(a.Rate, flight), Transport: env.Transport, Retry: retry, Now: env.Now, Logger: env.Logger,
 		})
 		if err != nil {
 			errs = append(errs, Usage("", "account %s: %w", a.Name, err))
@@ -360,7 +367,11 @@ func verdict(accounts []*exporter, res *Result) error {
 	var refused []error
 	partial := PartialError{What: "windows"}
 	failed, silent := 0, 0
+	var changed []error
 	for _, x := range accounts {
+		if x.currency != nil {
+			changed = append(changed, x.currency)
+		}
 		if x.out.Status == schemas.StatusFailed {
 			failed++
 			if !x.client.Answered() {
@@ -382,6 +393,9 @@ func verdict(accounts []*exporter, res *Result) error {
 	case len(refused) > 0:
 		res.Status = schemas.StatusRefused
 		return &RefusedError{Err: errors.Join(refused...)}
+	case partial.Count == 0 && len(changed) > 0:
+		res.Status = schemas.StatusPartial
+		return &Hint{Err: errors.Join(changed...), Hint: "ask whoever runs the Portal which currency the amounts are in; if what is sealed has the wrong one: usagelake export --refetch --from …"}
 	case partial.Count == 0:
 		return quarantineVerdict(accounts, res)
 	case silent == len(accounts):
@@ -394,7 +408,7 @@ func verdict(accounts []*exporter, res *Result) error {
 			Hint: "usagelake doctor   (then run the same command again: what is covered is not asked for again)"}
 	default:
 		res.Status = schemas.StatusPartial
-		return &Hint{Err: &partial, Hint: "run the same command again: it asks for what is missing alone"}
+		return &Hint{Err: errors.Join(append([]error{&partial}, changed...)...), Hint: "run the same command again: it asks for what is missing alone"}
 	}
 }
 
@@ -412,18 +426,19 @@ type exporter struct {
 	announce func(schemas.RunAccount) error // journals what an account sets out to do
 	sealing  chan struct{}                  // bounds how many accounts seal at once
 
-	rows    int64 // of the days that were derived
-	plan    Plan
-	sealed  sealed
-	days    map[schemas.Date]schemas.DayFooter // of the last weeks
-	fetcher *extract.Fetcher
-	refused error
-	checked int  // days of the lookback that the API answered for
-	doubts  int  // windows that lacked much of what is held
-	stopped bool // by a signal, or by another account's failed disk
-	out     schemas.RunAccount
-	took    time.Duration
-	mu      sync.Mutex // guards the counts that sink raises
+	rows     int64 // of the days that were derived
+	plan     Plan
+	sealed   sealed
+	days     map[schemas.Date]schemas.DayFooter // of the last weeks
+	fetcher  *extract.Fetcher
+	refused  error
+	currency *CurrencyError // nil if it is what it was
+	checked  int            // days of the lookback that the API answered for
+	doubts   int            // windows that lacked much of what is held
+	stopped  bool           // by a signal, or by another account's failed disk
+	out      schemas.RunAccount
+	took     time.Duration
+	mu       sync.Mutex // guards the counts that sink raises
 }
 
 // guarded is run, in which a panic is an error.
@@ -585,6 +600,10 @@ func (x *exporter) answers(ctx context.Context) bool {
 
 // sink seals a window: the commit point.
 func (x *exporter) sink(ctx context.Context, s schemas.Seal, pages []schemas.Page) error {
+	var err error
+	if s.Currency, err = x.keptCurrency(ctx, s); err != nil {
+		return err
+	}
 	if _, err := x.lake.Seal(ctx, s, pages); err != nil {
 		return fmt.Errorf("seal window %s: %w", s.Window(), err)
 	}
@@ -607,7 +626,9 @@ func (x *exporter) balance(ctx context.Context) (string, error) {
 	var api *extract.APIError
 	switch {
 	case err == nil && b.Currency != "":
-		return b.Currency, nil
+		return b.Currency, x.checkCurrency(ctx, b.Currency)
+	case err == nil && b.NoCurrency != "":
+		x.log.Warn("/balance names a currency that is no code of three capital letters; it isn't taken", "currency_code", b.NoCurrency)
 	case err == nil:
 		x.log.Warn("/balance names no currency")
 	case errors.As(err, &api) && api.Status != http.StatusUnauthorized && ctx.Err() == nil:
@@ -653,7 +674,7 @@ func lastCurrency(ctx context.Context, lake *load.Lake, account string) (string,
 			if err != nil {
 				return "", err
 			}
-			if s.Seal.Currency != "" {
+			if schemas.IsCurrency(s.Seal.Currency) {
 				return s.Seal.Currency, nil
 			}
 		}
@@ -676,6 +697,8 @@ func (x *exporter) conclude() {
 		x.out.Status = schemas.StatusFailed
 	case len(x.out.Failed) > 0, x.mostlyQuarantined():
 		x.out.Status = schemas.StatusPartial
+	case x.currency != nil:
+		x.out.Status, x.out.Error = schemas.StatusPartial, x.currency.Error()
 	default:
 		x.out.Status = schemas.StatusDone
 	}

@@ -132,6 +132,9 @@ func prepare(ctx context.Context, conn *duckdb.Conn, query string) (*duckdb.Stmt
 	if strings.TrimSpace(query) == "" {
 		return nil, 0, errors.New("the query is empty")
 	}
+	if err := refuseFunctions(query); err != nil {
+		return nil, 0, err
+	}
 	s, err := conn.Prepare(query)
 	if err != nil {
 		if e := (*duckdb.Error)(nil); errors.As(err, &e) {

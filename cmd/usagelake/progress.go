@@ -31,7 +31,22 @@ type watched struct {
 	progress func() extract.Progress
 	started  time.Time
 	bar      *mpb.Bar
+
+	mu  sync.Mutex
+	eta eta
 }
+
+// look asks how far it is, and what to show of that.
+func (w *watched) look() (extract.Progress, eta) {
+	g := w.progress()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.eta.note(g, time.Now())
+	return g, w.eta
+}
+
+// barLength is how many steps a bar has.
+const barLength = 10_000
 
 const (
 	redraw   = 200 * time.Millisecond
@@ -84,25 +99,20 @@ func (p *progress) watch(plan jobs.Plan, ask func() extract.Progress) {
 
 // line is what a bar says: pages of pages, records, the rate that was reached, the time left.
 func (w *watched) line() string {
-	g := w.progress()
+	g, e := w.look()
 	elapsed := time.Since(w.started).Seconds()
 	rate := 0.0
 	if elapsed > 0 {
 		rate = float64(g.Requests) / elapsed
 	}
-	s := fmt.Sprintf(" page %s of %s · %s records · %.2f/s", count(g.Pages), count(g.Pages+g.PagesLeft), count(g.Records), rate)
+	s := fmt.Sprintf(" page %s of %s · %s records · %.2f/s", count(g.Pages), count(max(g.Pages, int64(e.total))), count(g.Records), rate)
 	if g.Throttled > 0 {
 		s += fmt.Sprintf(" · %s × 429", count(g.Throttled))
 	}
 	if g.PagesLeft > 0 {
-		s += " · " + human(left(g)) + " left"
+		s += " · " + human(e.left) + " left"
 	}
 	return s
-}
-
-// left is how long the rate limit makes the rest take.
-func left(g extract.Progress) time.Duration {
-	return time.Duration(float64(g.PagesLeft) / g.Rate * float64(time.Second))
 }
 
 // phase shows what is done after the fetching.
@@ -117,15 +127,15 @@ func (p *progress) update() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for _, w := range p.watched {
-		g := w.progress()
+		g, e := w.look()
 		if w.bar != nil {
-			w.bar.SetTotal(g.Pages+g.PagesLeft+1, false)
-			w.bar.SetCurrent(g.Pages)
+			w.bar.SetTotal(barLength+1, false)
+			w.bar.SetCurrent(int64(e.share * barLength))
 			continue
 		}
 		if g.WindowsLeft > 0 {
-			p.app.log.Info("progress", "account", w.plan.Account, "pages", g.Pages, "of_about", g.Pages+g.PagesLeft, "records", g.Records,
-				"windows_left", g.WindowsLeft, "left", left(g).Round(time.Second))
+			p.app.log.Info("progress", "account", w.plan.Account, "pages", g.Pages, "of_about", max(g.Pages, int64(e.total)), "records", g.Records,
+				"windows_left", g.WindowsLeft, "left", e.left.Round(time.Second))
 		}
 	}
 }
