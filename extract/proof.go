@@ -175,7 +175,10 @@ func (f *Fetcher) judge(ctx context.Context, t *task, p *pass) (string, error) {
 	a := p.announced()
 	single := t.window.Seconds() == 1
 	switch {
-	case p.agrees() && p.alike > 0 && !single: // as many, but perhaps not the same
+	case p.agrees() && p.alike > 0: // as many, but perhaps not the same
+		if single {
+			return "", errAgain
+		}
 		return f.parts(ctx, t, p)
 	case p.agrees():
 		if !f.server.doubts(p) && !t.held.shrinks(p) {

@@ -39,7 +39,7 @@ func (f *Fetcher) second(ctx context.Context, t *task, p *pass) (*pass, string, 
 // gather makes p a sum of passes: of what it holds already, and of what take adds.
 func (p *pass) gather() *pass {
 	sum := &pass{ask: p.ask, requests: p.requests, spent: p.spent, first: p.first, last: p.last, step: p.step, longest: p.longest,
-		rows: p.rows, tokens: p.tokens, unsteady: p.unsteady, seen: p.seen, entries: p.entries, ended: true}
+		rows: p.rows, tokens: p.tokens, unsteady: p.unsteady, alike: p.alike, seen: p.seen, entries: p.entries, ended: true}
 	sum.pages = slices.Clone(p.pages)
 	for i := range sum.pages {
 		sum.pages[i].Number = i + 1
@@ -51,6 +51,7 @@ func (p *pass) gather() *pass {
 func (p *pass) take(q *pass) {
 	p.requests += q.requests
 	p.spent += q.spent
+	p.alike += q.alike
 	for _, page := range q.pages {
 		page.Number = len(p.pages) + 1
 		p.pages = append(p.pages, page)
@@ -66,10 +67,10 @@ func (p *pass) take(q *pass) {
 }
 
 // complete says that as much has come as was announced. Where records stand twice on a page it isn't known which of the two
-// the total counts.
+// the total counts, nor of those without an id which are the same.
 func (p *pass) complete() bool {
 	a := p.announced()
-	return a != nil && !p.first.summary && !p.unsteady && *a == int64(len(p.entries))
+	return a != nil && !p.first.summary && !p.unsteady && p.alike == 0 && *a == int64(len(p.entries))
 }
 
 // complete says so of a second, whose total must not be the doing of a limit, for it can't be cut to find that out.
@@ -130,7 +131,7 @@ func (f *Fetcher) byField(field string) func(context.Context, *task, *pass) (boo
 			if a != nil && *a >= *of {
 				return false, nil // the filter is ignored
 			}
-			whole = whole && a != nil && p.agrees()
+			whole = whole && a != nil && p.agrees() && p.alike == 0
 			if a != nil {
 				total += *a
 			}
@@ -185,7 +186,7 @@ func (f *Fetcher) again(ctx context.Context, t *task, sum *pass) (bool, error) {
 		if t.spend(p, err) != nil {
 			return false, err
 		}
-		if p.repeats == 0 && p.agrees() && !f.server.doubts(p) {
+		if p.repeats == 0 && p.alike == 0 && p.agrees() && !f.server.doubts(p) {
 			sum.take(p)
 			return true, nil
 		}
