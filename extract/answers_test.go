@@ -13,8 +13,8 @@ import (
 	"github.com/usagelake/usagelake/schemas"
 )
 
-// askOnce asks a server that answers in one way for the first page of an hour, and for the balance.
-func askOnce(t *testing.T, answer http.HandlerFunc) (l *listing, balance Balance, errUsage, errBalance error) {
+// answerTo asks a server that answers in one way for the first page of an hour, and for the balance.
+func answerTo(t *testing.T, answer http.HandlerFunc) (l *listing, balance Balance, errUsage, errBalance error) {
 	t.Helper()
 	s := httptest.NewServer(answer)
 	t.Cleanup(s.Close)
@@ -39,7 +39,7 @@ func TestAnAnswerWithoutMetaIsTakenIfItsDataIsWellFormed(t *testing.T) {
 		{`{"data":{"list":[],"total":0},"error":"overloaded"}`, -1}, {`{"success":false,"message":"no","data":{"list":[]}}`, -1}, {`{"code":500,"data":{"list":[]}}`, -1},
 		{`{"meta":{},"data":{"list":[]}}`, -1}, {`{"meta":null,"data":{"list":[]}}`, -1},
 	} {
-		l, _, err, _ := askOnce(t, func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, x.body) })
+		l, _, err, _ := answerTo(t, func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, x.body) })
 		switch {
 		case x.records < 0 && !errors.Is(err, ErrTemporary):
 			t.Errorf("%s: %v", x.body, err)
@@ -47,7 +47,7 @@ func TestAnAnswerWithoutMetaIsTakenIfItsDataIsWellFormed(t *testing.T) {
 			t.Errorf("%s: %v", x.body, err)
 		}
 	}
-	_, b, _, err := askOnce(t, func(w http.ResponseWriter, _ *http.Request) {
+	_, b, _, err := answerTo(t, func(w http.ResponseWriter, _ *http.Request) {
 		fmt.Fprint(w, `{"data":{"balance_str":"12.5","currency_code":"USD"}}`)
 	})
 	if err != nil || b.Amount != "12.5" || b.Currency != "USD" {
@@ -58,7 +58,7 @@ func TestAnAnswerWithoutMetaIsTakenIfItsDataIsWellFormed(t *testing.T) {
 func TestAnEncodingThatNobodyAskedForIsNamed(t *testing.T) {
 	for _, coding := range []string{"br", "zstd", "deflate", "aws-chunked"} {
 		for _, status := range []int{200, 500, 401} {
-			_, _, err, _ := askOnce(t, func(w http.ResponseWriter, _ *http.Request) {
+			_, _, err, _ := answerTo(t, func(w http.ResponseWriter, _ *http.Request) {
 				w.Header().Set("Content-Encoding", coding)
 				w.WriteHeader(status)
 				_, _ = w.Write([]byte("\x8b\x07\x80\x03\x00\x01\x02"))
@@ -68,7 +68,7 @@ func TestAnEncodingThatNobodyAskedForIsNamed(t *testing.T) {
 			}
 		}
 	}
-	if _, _, err, _ := askOnce(t, func(w http.ResponseWriter, _ *http.Request) {
+	if _, _, err, _ := answerTo(t, func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Encoding", "identity")
 		fmt.Fprint(w, `{"meta":{"code":0},"data":{"list":[]}}`)
 	}); err != nil {
@@ -78,7 +78,7 @@ func TestAnEncodingThatNobodyAskedForIsNamed(t *testing.T) {
 
 func TestRequestsAskForAnAnswerOfNow(t *testing.T) {
 	var asked []string
-	_, _, _, _ = askOnce(t, func(w http.ResponseWriter, r *http.Request) {
+	_, _, _, _ = answerTo(t, func(w http.ResponseWriter, r *http.Request) {
 		asked = append(asked, r.Header.Get("Cache-Control"))
 		fmt.Fprint(w, `{"meta":{"code":0},"data":{"list":[],"balance":1}}`)
 	})
@@ -92,7 +92,7 @@ func TestNoMessageShowsAKeyHoweverItIsSpelled(t *testing.T) {
 	const key = "sk_mg_AbCdEf0123456789"
 	for _, echo := range []string{key, strings.ToUpper(key), strings.ToLower(key), "Bearer " + strings.ToUpper(key), url.QueryEscape("Bearer " + key), strings.ReplaceAll(key, "_", "%5f"), strings.ReplaceAll(key, "k", `\u006b`)} {
 		for _, status := range []int{200, 400, 401} {
-			_, _, err, _ := askOnce(t, func(w http.ResponseWriter, _ *http.Request) {
+			_, _, err, _ := answerTo(t, func(w http.ResponseWriter, _ *http.Request) {
 				w.WriteHeader(status)
 				fmt.Fprintf(w, `{"meta":{"code":%d,"message":"invalid key %s","request_id":"%[2]s"}}`, 400, echo)
 			})

@@ -134,6 +134,7 @@ type task struct {
 	passes int
 	held   *Held
 	must   []entry // what another window has shown to belong to this one
+	tail   bool    // the end of a window that was kept, once more
 	looks  int     // how often it came back empty and was not
 }
 
@@ -434,7 +435,7 @@ func (f *Fetcher) seal(t *task, p *pass, proof string) schemas.Seal {
 	s := schemas.Seal{
 		Format: schemas.RawFormat, Kind: schemas.KindUsage, Account: w.Account, Start: w.Start, End: w.End,
 		AskedStart: p.start, AskedEnd: p.end, PageSize: p.size, PageRecords: p.longest,
-		Announced: p.first.total, Records: int64(len(p.entries)), Proof: proof,
+		Announced: p.first.total, Records: int64(len(p.entries)), Twice: int64(p.twice), Proof: proof,
 		Kept:  p.within(noTime, noTime+1) + p.within(w.Start.Unix(), w.End.Unix()),
 		Pages: len(p.pages), Requests: p.requests,
 		RunID: f.opts.RunID, Version: f.opts.Version, Currency: f.currency,

@@ -37,15 +37,16 @@ type border struct {
 	start, end int64
 	early      []entry // records that it listed, but that show an earlier time than it begins
 	tail       map[recordKey]struct{}
-	edge       bool // of no window: a part of what lies behind one, so that there may be more than the early ones
+	asked      int64 // up to where it was asked for
+	edge       bool  // of no window: a part of what lies behind one, so that there may be more than the early ones
 }
 
 // border notes what is to be held against the window before t's and the one behind it. The lock is held.
 func (f *Fetcher) border(t *task, p *pass) {
-	if t.must != nil {
+	if t.must != nil || t.tail {
 		return
 	}
-	b := border{start: t.window.Start.Unix(), end: t.window.End.Unix(), tail: map[recordKey]struct{}{}}
+	b := border{start: t.window.Start.Unix(), end: t.window.End.Unix(), asked: p.end, tail: map[recordKey]struct{}{}}
 	for _, e := range p.entries {
 		switch {
 		case e.at == noTime || !e.key.hasID():
@@ -109,7 +110,7 @@ func (f *Fetcher) lookAgain(ctx context.Context, sink Sink) error {
 		stretches = empty
 	}
 	for _, l := range slices.Concat(stretches...) {
-		if err := f.keep(ctx, l.task, l.pass, schemas.ProofTotal, sink); err != nil {
+		if err := f.keep(ctx, l.task, l.pass, schemas.ProofEmpty, sink); err != nil {
 			return err
 		}
 	}
@@ -193,6 +194,13 @@ func (f *Fetcher) holdBorders(ctx context.Context) error {
 	f.mu.Unlock()
 	_, behind := f.server.margins()
 	for _, b := range borders {
+		if !b.edge && b.asked < b.end+behind && !slices.ContainsFunc(borders, func(o border) bool { return !o.edge && o.start <= b.end && o.end > b.end }) {
+			// Nothing behind it would show what it lacks, since the margin was learnt.
+			tail := schemas.Window{Account: f.client.opts.Account, Start: time.Unix(max(b.start, b.end-behind), 0).UTC(), End: time.Unix(b.end, 0).UTC()}
+			f.mu.Lock()
+			f.queue = append(f.queue, &task{window: tail, budget: &budgetOf{}, tail: true})
+			f.mu.Unlock()
+		}
 		var lacking, elsewhere []entry
 		for _, e := range b.early {
 			i := slices.IndexFunc(borders, func(o border) bool { return o.end <= b.start && o.start <= e.at && e.at < o.end })
@@ -262,8 +270,12 @@ func (f *Fetcher) edge(ctx context.Context, end int64) error {
 		return nil // the next run's window begins here
 	}
 	w := schemas.Window{Account: f.client.opts.Account, Start: time.Unix(end, 0).UTC(), End: time.Unix(to, 0).UTC()}
-	p := &pass{ask: ask{window: w, start: from, end: to}, seen: map[recordKey]mark{}}
-	if err := f.firstPage(ctx, p); err != nil { // it was no window's, so none has failed
+	p := &pass{ask: ask{window: w, start: from, end: to}, seen: map[recordKey]mark{}, next: 2}
+	err := f.firstPage(ctx, p)
+	if err == nil {
+		err = f.announcedPages(ctx, p, 20)
+	}
+	if err != nil { // it was no window's, so none has failed
 		return context.Cause(ctx)
 	}
 	if early, _ := p.strays(); early > behind {

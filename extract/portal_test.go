@@ -100,7 +100,7 @@ func (v *vault) sink(_ context.Context, s schemas.Seal, pages []schemas.Page) er
 	return nil
 }
 
-// check compares what was kept with the truth: each record of [from, to), and the windows tile it.
+// check compares what was kept with the truth: each record of [from, to), and the windows cover it.
 func (v *vault) check(t *testing.T, p *portal.Portal, from, to time.Time) int {
 	t.Helper()
 	missing, n := 0, 0
@@ -120,10 +120,12 @@ func (v *vault) check(t *testing.T, p *portal.Portal, from, to time.Time) int {
 	slices.SortFunc(windows, func(a, b schemas.Window) int { return a.Start.Compare(b.Start) })
 	at := from
 	for _, w := range windows {
-		if !w.Start.Equal(at) {
+		if w.Start.After(at) {
 			t.Errorf("window %s doesn't begin at %s", w, at)
 		}
-		at = w.End
+		if w.End.After(at) { // the end of one may have been fetched again
+			at = w.End
+		}
 	}
 	if !at.Equal(to) {
 		t.Errorf("the windows end at %s, not %s", at, to)
@@ -195,6 +197,10 @@ func TestEveryRecordComesWhateverThePortalDoes(t *testing.T) {
 		"status-500=0.1", "status-502=0.1", "status-503=0.1,retry-after=3s", "status-504=0.1", "status-408=0.1", "status-429=0.1", "status-429=0.1,retry-after=2s",
 		"status-429=0.05,retry-after=70s,retry-after-date=true", "html=0.1", "html=0.1,html-status=200", "empty=0.1", "content-type=1", "code-inside=0.1", "code-inside=0.1,inside-code=429",
 		"malformed=0.1", "cut=0.1", "bad=0.01", "hostile=0.01",
+		"ties=page,tie-span=1h,total=absent", "ties=request,tie-span=1m", "ties=page,tie-span=1h,order=newest", "total-cap=400", "total-cap=400,past-end=last", "total-cap-only=400,order=newest",
+		"total=random", "total=huge", "total=absent,past-end=400", "past-end=404,page-clamp=50", "page-clamp=50,page-clamp-from=3,total=absent", "page-max=1000", "page-max=5000,order=newest",
+		"blank=1,from=8,to=9", "blank-page=1,from=4,to=4,total=page", "filter-by=settled,settle-by=35s", "filter-by=settled,settle-by=20m,order=newest", "burst=230,burst-every=24h", "burst=230,burst-every=24h,ties=request",
+		"shared-id=0.1", "id-modulo=1024", "twice=0.05", "swap=0.1",
 	} {
 		t.Run(faults, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

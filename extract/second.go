@@ -130,7 +130,7 @@ func (f *Fetcher) byField(field string) func(context.Context, *task, *pass) (boo
 			if a != nil && *a >= *of {
 				return false, nil // the filter is ignored
 			}
-			whole = whole && a != nil && p.agrees() && !f.server.doubts(p)
+			whole = whole && a != nil && p.agrees()
 			if a != nil {
 				total += *a
 			}

@@ -20,7 +20,8 @@ import (
 // derived is what a derivation changed.
 type derived struct {
 	days        int64 // usage day files written
-	quarantined int64 // records in them
+	rows        int64 // records in them
+	quarantined int64 // the same, in quarantine
 }
 
 // derive brings an account's day files up to its sealed windows: whatever is stale, and nothing else.
@@ -47,6 +48,7 @@ func derive(ctx context.Context, lake *load.Lake, account string, log *slog.Logg
 				return out, err
 			}
 			out.days++
+			out.rows += footer.Rows
 			out.quarantined += footer.Quarantined
 		}
 		if err := deriveBalance(ctx, lake, p, log); err != nil {

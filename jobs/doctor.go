@@ -157,6 +157,7 @@ func (d *doctor) checkAccounts(ctx context.Context) {
 	for _, f := range found {
 		d.out = append(d.out, f...)
 	}
+	d.checkPairs(ctx, keys)
 }
 
 // lasting writes a span as a person would: 42s, 12m, 3h05m, 4 days.

@@ -50,6 +50,7 @@ func (d *doctor) checkLake(ctx context.Context) {
 	d.checkDisk(at, &s)
 	if d.lake != nil {
 		d.checkPublished(ctx)
+		d.checkOverlaps(ctx)
 	}
 }
 
@@ -140,6 +141,10 @@ func (d *doctor) checkWriting(at string) {
 	info, errStat := probe.Stat()
 	_ = probe.Close()
 	_ = os.Remove(probe.Name())
+	if err := load.TryCommit(d.env.FS, at, d.cfg.LakeAccess == AccessGroup); err != nil {
+		d.failure("permissions", "every run ends at this step: keep the lake on a local disk that can do it", load.Full(fmt.Errorf("a file can't be committed there: %w", err), at))
+		return
+	}
 	if errStat == nil && info.Mode().Perm() != 0o600 {
 		d.warn("permissions", "keep the lake on a file system with Unix permissions, and the umask at 022 or 077",
 			"%s can be written to, but a file made with mode 0600 has %04o there: the umask or the file system changes it", at, info.Mode().Perm())
@@ -452,6 +457,22 @@ func existing(dir string) string {
 			return dir
 		}
 		dir = parent
+	}
+}
+
+// checkOverlaps tells which accounts hold the same records.
+func (d *doctor) checkOverlaps(ctx context.Context) {
+	if d.status == nil || len(d.status.Accounts) < 2 {
+		return
+	}
+	const name = "accounts"
+	switch found, err := d.lake.Overlaps(ctx); {
+	case err != nil: // the published file says why
+	case len(found) > 0:
+		wrong := &load.OverlapError{Overlaps: found}
+		d.fail(name, wrong.Hint(), "%s", wrong)
+	default:
+		d.ok(name, "no two hold the same records")
 	}
 }
 

@@ -135,7 +135,20 @@ func fetch(ctx context.Context, lake *load.Lake, cfg *Config, env Env, opts Expo
 		res.Status = schemas.StatusFailed
 		return err
 	}
+	if outcome == nil {
+		outcome = overlapping(res)
+	}
 	return outcome
+}
+
+// overlapping is what a run comes to whose accounts hold the same records: all is fetched, and costs count twice.
+func overlapping(res *Result) error {
+	if len(res.Publish.Overlaps) == 0 {
+		return nil
+	}
+	err := &load.OverlapError{Overlaps: res.Publish.Overlaps}
+	res.Status = schemas.StatusPartial
+	return &Hint{Err: err, Hint: err.Hint()}
 }
 
 // makeClients reads the keys and makes a client for each account, or reports every account that can't have one.
@@ -198,7 +211,7 @@ func underLock(ctx context.Context, cfg *Config, env Env, command string, wait b
 	if err := lake.AppendRun(res.Run); err != nil {
 		return nil, err
 	}
-	err = guarded(func() error { return job(ctx, lake, res) })
+	err = load.Full(guarded(func() error { return job(ctx, lake, res) }), lake.Dir())
 	var late *TimeoutError
 	var wrong *schemas.PanicError
 	switch stopped := context.Cause(ctx); {
@@ -314,11 +327,16 @@ func finish(ctx context.Context, lake *load.Lake, env Env, res *Result, phase fu
 	current := res.Run
 	current.EndedAt = env.Now().UTC()
 	p, err := lake.Publish(ctx, load.PublishOptions{Version: env.Version, Full: full, Current: &current, Finance: res.finance, Now: env.Now,
-		Drop: res.drop.days, DropMonths: res.drop.months, Orphans: func(found []load.Orphan) { res.keepOrphans(&current, found, env) }})
+		Drop: res.drop.days, DropMonths: res.drop.months, Orphans: func(found []load.Orphan) { res.keepOrphans(&current, found, env) },
+		OverlapIsPartial: res.Command == "export" || res.Command == "lookback"})
 	if err != nil {
 		return err
 	}
 	res.Publish = p
+	if len(p.Overlaps) > 0 {
+		wrong := &load.OverlapError{Overlaps: p.Overlaps}
+		env.Logger.Warn(wrong.Error(), "hint", wrong.Hint())
+	}
 	res.Published = !p.Unchanged
 	env.Logger.Debug("published", "changed_days", p.Changed, "days", p.Total, "rows", p.Rows, "bytes", p.Bytes, "elapsed", p.Elapsed)
 	return nil
@@ -379,7 +397,7 @@ func verdict(accounts []*exporter, res *Result) error {
 		res.Status = schemas.StatusPartial
 		return &Hint{Err: errors.Join(changed...), Hint: "ask whoever runs the Portal which currency the amounts are in; if what is sealed has the wrong one: usagelake export --refetch --from …"}
 	case partial.Count == 0:
-		return nil
+		return quarantineVerdict(accounts, res)
 	case silent == len(accounts):
 		res.Status = schemas.StatusFailed
 		return &Hint{Err: fmt.Errorf("%w, the Portal can't be reached: %s", errNothing, partial.First),
@@ -408,6 +426,7 @@ type exporter struct {
 	announce func(schemas.RunAccount) error // journals what an account sets out to do
 	sealing  chan struct{}                  // bounds how many accounts seal at once
 
+	rows     int64 // of the days that were derived
 	plan     Plan
 	sealed   sealed
 	days     map[schemas.Date]schemas.DayFooter // of the last weeks
@@ -415,6 +434,7 @@ type exporter struct {
 	refused  error
 	currency *CurrencyError // nil if it is what it was
 	checked  int            // days of the lookback that the API answered for
+	doubts   int            // windows that lacked much of what is held
 	stopped  bool           // by a signal, or by another account's failed disk
 	out      schemas.RunAccount
 	took     time.Duration
@@ -461,6 +481,7 @@ func (x *exporter) derive(ctx context.Context) error {
 	})
 	x.out.DaysWritten += d.days
 	x.out.Quarantined += d.quarantined
+	x.rows += d.rows
 	return err
 }
 
@@ -536,6 +557,7 @@ func (x *exporter) export(ctx context.Context) error {
 	x.out.Failed = append(x.out.Failed, out.Failed...)
 	x.out.Refetched = x.plan.Refetch
 	x.out.Horizon = out.Horizon
+	x.doubts = len(out.Doubts)
 	return cmp.Or(err, x.doubt(out.Doubts))
 }
 
@@ -671,9 +693,9 @@ func (x *exporter) conclude() {
 		x.out.Status = schemas.StatusStopped
 	case x.out.Error != "":
 		x.out.Status = schemas.StatusFailed
-	case len(x.out.Failed) > 0 && x.out.Windows == 0 && (len(x.plan.Missing) > 0 || x.checked == 0):
+	case len(x.out.Failed) > 0 && x.out.Windows == 0 && x.doubts == 0 && (len(x.plan.Missing) > 0 || x.checked == 0):
 		x.out.Status = schemas.StatusFailed
-	case len(x.out.Failed) > 0:
+	case len(x.out.Failed) > 0, x.mostlyQuarantined():
 		x.out.Status = schemas.StatusPartial
 	case x.currency != nil:
 		x.out.Status, x.out.Error = schemas.StatusPartial, x.currency.Error()

@@ -81,3 +81,43 @@ func parseDrops(names []string) (drops, error) {
 	}
 	return d, nil
 }
+
+// QuarantineError says that half or more of what an account's export brought could not be normalised: it counts in no figure,
+// and something is wrong with the Portal or with this program.
+type QuarantineError struct {
+	Account           string
+	Rows, Quarantined int64 // of the days that were derived
+	Others            int   // accounts besides
+}
+
+func (e *QuarantineError) Error() string {
+	others := ""
+	if e.Others > 0 {
+		others = fmt.Sprintf(" (and so of %s more)", plural(e.Others, "account"))
+	}
+	return fmt.Sprintf("account %s: %d of %d records could not be normalised and are in quarantine%s: they count in no figure", e.Account, e.Quarantined, e.Rows+e.Quarantined, others)
+}
+
+// mostlyQuarantined says whether an export brought as much into quarantine as into the tables, or more.
+func (x *exporter) mostlyQuarantined() bool {
+	return x.out.Quarantined > 0 && x.out.Quarantined >= x.rows
+}
+
+// quarantineVerdict is the outcome of an export in which nothing else went wrong.
+func quarantineVerdict(accounts []*exporter, res *Result) error {
+	var first *QuarantineError
+	for _, x := range accounts {
+		switch {
+		case !x.mostlyQuarantined():
+		case first == nil:
+			first = &QuarantineError{Account: x.account.Name, Rows: x.rows, Quarantined: x.out.Quarantined}
+		default:
+			first.Others++
+		}
+	}
+	if first == nil {
+		return nil
+	}
+	res.Status = schemas.StatusPartial
+	return &Hint{Err: first, Hint: "usagelake query \"SELECT reason, field, count(*) FROM quarantine GROUP BY ALL ORDER BY 3 DESC\""}
+}

@@ -195,3 +195,25 @@ func TestThePublishedFileKeepsWhatItAloneHas(t *testing.T) {
 		}
 	})
 }
+
+// An export half of whose records can't be normalised has not done what was asked.
+func TestAnExportMostlyQuarantinedIsDoneInPart(t *testing.T) {
+	for share, want := range map[string]bool{"bad=0.97": true, "bad=0.02": false} {
+		bubble(t, "quarantine "+share, func(t *testing.T) {
+			w := newWorld(t, settings{faults: share})
+			res, err := w.try(t.Context(), span(12, 13))
+			var rejects *QuarantineError
+			if errors.As(err, &rejects) != want || (res.Status == schemas.StatusPartial) != want || res.Accounts[0].Status != res.Status {
+				t.Fatalf("%s: %v, %s, account %s", share, err, res.Status, res.Accounts[0].Status)
+			}
+			if want && (rejects.Quarantined < rejects.Rows || rejects.Quarantined == 0) {
+				t.Errorf("%+v", rejects)
+			}
+			if want { // nothing new, nothing to say
+				if res, err := w.try(t.Context(), span(12, 13)); err != nil {
+					t.Errorf("again: %v %s", err, res.Status)
+				}
+			}
+		})
+	}
+}

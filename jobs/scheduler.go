@@ -407,7 +407,8 @@ func needsPerson(err error) bool {
 	var objections *ObjectionsError
 	var findings *FindingsError
 	var kept *KeptError
-	return errors.As(err, &objections) || errors.As(err, &findings) || errors.As(err, &kept)
+	var overlap *load.OverlapError
+	return errors.As(err, &objections) || errors.As(err, &findings) || errors.As(err, &kept) || errors.As(err, &overlap)
 }
 
 // attempt runs the job; a panic in it is its error.

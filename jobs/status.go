@@ -16,6 +16,8 @@ type Status struct {
 	Database DatabaseStatus  `json:"database"`
 	Accounts []AccountStatus `json:"accounts"`
 	Runs     []schemas.Run   `json:"runs"` // the last ones, newest first
+	// Overlaps says which accounts hold the same records, as the published file has it; nil if none do, or ReadOverlaps wasn't asked.
+	Overlaps []OverlapStatus `json:"overlaps,omitempty"`
 	// JournalDamaged is how many lines can't be read of the part of the journal that was.
 	JournalDamaged int             `json:"journal_damaged,omitempty"`
 	Holder         *load.HeldError `json:"holder,omitempty"`
@@ -54,6 +56,16 @@ type Orphan struct {
 	Rows   int64  `json:"rows"` // that are kept
 	Detail string `json:"detail"`
 	Hint   string `json:"hint"`
+}
+
+// OverlapStatus is a pair of accounts that hold the same records.
+type OverlapStatus struct {
+	Accounts [2]string `json:"accounts"`
+	Records  int64     `json:"records"`
+	Days     int       `json:"days"`
+	From     string    `json:"from"` // the first and the last of them
+	To       string    `json:"to"`
+	Sample   string    `json:"sample_id"`
 }
 
 // Gap is [Start, End) that is not covered.
@@ -124,6 +136,26 @@ func ReadStatus(ctx context.Context, dir, account string, now time.Time) (*Statu
 		st.Runs = append(st.Runs, r)
 	}
 	return st, nil
+}
+
+// ReadOverlaps adds to st which accounts hold the same records; account is as in ReadStatus. It opens the published file,
+// which reading a status does not.
+func ReadOverlaps(ctx context.Context, st *Status, account string) error {
+	if account == "" && len(st.Accounts) < 2 {
+		return nil
+	}
+	lake, err := load.Open(st.Lake, load.Options{})
+	if err != nil {
+		return NoLake(err)
+	}
+	found, err := lake.Overlaps(ctx)
+	for _, o := range found {
+		if account != "" && account != o.Account && account != o.Other {
+			continue
+		}
+		st.Overlaps = append(st.Overlaps, OverlapStatus{[2]string{o.Account, o.Other}, o.Records, o.Days, o.From.String(), o.To.String(), o.Sample})
+	}
+	return err
 }
 
 // underWay says whether the i-th run of a journal may go on still, in the process that holds the lake. Only the last one

@@ -159,7 +159,7 @@ func (l *Lake) writeLedger(ctx context.Context, dir string, month schemas.Date, 
 	for _, x := range ledgers {
 		file := filepath.Join(dir, filepath.FromSlash(x.file))
 		query := fmt.Sprintf("SELECT * FROM %s WHERE billing_month = DATE '%s' ORDER BY ALL", x.charged, month)
-		if err := d.exec(ctx, fmt.Sprintf("COPY (%s) TO %s (FORMAT parquet, COMPRESSION zstd)", query, schemas.SQLString(file))); err != nil {
+		if err := d.exec(ctx, fmt.Sprintf("COPY (%s) TO %s (FORMAT parquet, COMPRESSION zstd)", query, sqlPath(file))); err != nil {
 			return fmt.Errorf("write %s: %w", x.file, err)
 		}
 	}
@@ -193,7 +193,7 @@ func (l *Lake) writeLedger(ctx context.Context, dir string, month schemas.Date, 
 
 // ledgerHolds says whether the charges in a ledger file sum to the totals, to the last digit.
 func (d *database) ledgerHolds(ctx context.Context, file string, totals []ManifestTotal) (bool, error) {
-	rows, err := d.conn.QueryContext(ctx, ledgerTotals("read_parquet("+schemas.SQLString(file)+", hive_partitioning = false)"))
+	rows, err := d.conn.QueryContext(ctx, ledgerTotals("read_parquet("+sqlGlob(file)+", hive_partitioning = false)"))
 	if err != nil {
 		return false, err
 	}

@@ -27,7 +27,7 @@ func (a *allocation) fillClosed(ctx context.Context) error {
 				continue
 			}
 			file := filepath.Join(c.Dir, filepath.FromSlash(l.file))
-			err := a.d.exec(ctx, fmt.Sprintf("INSERT INTO %s BY NAME SELECT * FROM read_parquet(%s, hive_partitioning = false)", l.table, schemas.SQLString(file)))
+			err := a.d.exec(ctx, fmt.Sprintf("INSERT INTO %s BY NAME SELECT * FROM read_parquet(%s, hive_partitioning = false)", l.table, sqlGlob(file)))
 			if err != nil {
 				return fmt.Errorf("closed month %s: read %s: %w\nhint: restore %s from a backup", c.Month, l.file, err, c.Dir)
 			}

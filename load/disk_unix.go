@@ -12,3 +12,16 @@ func DiskFree(dir string) (uint64, error) {
 	}
 	return uint64(s.Bavail) * uint64(s.Bsize), nil
 }
+
+func diskRoom(dir string) (room, error) {
+	var s unix.Statfs_t
+	if err := unix.Statfs(dir, &s); err != nil {
+		return room{}, err
+	}
+	r := room{bytes: uint64(s.Bavail) * uint64(s.Bsize)}
+	if s.Files > 0 { // Btrfs makes them as it needs them, and counts none
+		free := uint64(s.Ffree)
+		r.files = &free
+	}
+	return r, nil
+}

@@ -38,6 +38,7 @@ type database struct {
 	connector *duckdb.Connector
 	db        *sql.DB
 	conn      *sql.Conn
+	spill     string // where it spills; "" if it doesn't
 	after     func() // what close does at the end; nil: nothing
 }
 
@@ -51,9 +52,6 @@ const wholeCheckpoint = "256MB"
 //
 // A file that is opened to be written has no log: what a crash leaves of it is thrown away, and until detach it is no whole file.
 func openDatabase(ctx context.Context, e engine, path string, readOnly bool) (_ *database, err error) {
-	if strings.Contains(path, "?") {
-		return nil, fmt.Errorf("open %s: DuckDB can't work with a path that has a question mark", path)
-	}
 	if e.memoryLimit == "" {
 		e.memoryLimit = DefaultMemoryLimit
 	}
@@ -76,7 +74,7 @@ func openDatabase(ctx context.Context, e engine, path string, readOnly bool) (_ 
 	if err != nil {
 		return nil, fmt.Errorf("start DuckDB: %w", err)
 	}
-	d := &database{connector: connector, db: sql.OpenDB(connector)}
+	d := &database{connector: connector, db: sql.OpenDB(connector), spill: e.tempDir}
 	defer func() {
 		if err != nil {
 			_ = d.close()
@@ -91,7 +89,7 @@ func openDatabase(ctx context.Context, e engine, path string, readOnly bool) (_ 
 	if path == "" {
 		return d, nil
 	}
-	attach := "ATTACH " + schemas.SQLString(path) + " AS " + catalog
+	attach := "ATTACH " + sqlPath(path) + " AS " + catalog
 	if readOnly {
 		attach += " (READ_ONLY)"
 	} else {

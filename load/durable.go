@@ -228,6 +228,45 @@ func (l *Lake) chmod(name string, mode fs.FileMode) error {
 	return err
 }
 
+// TryCommit does in a directory what a commit does, each step of it, with a file that it removes again: it tells whether a run
+// would come through. fs is nil for the operating system's; group is as in Options.
+func TryCommit(fs FS, dir string, group bool) error {
+	if fs == nil {
+		fs = osFS{}
+	}
+	l := &Lake{dir: dir, fs: fs, group: group}
+	f, err := fs.CreateTemp(dir, ".usagelake-doctor-*")
+	if err != nil {
+		return err
+	}
+	name, target := f.Name(), f.Name()+".renamed"
+	defer func() {
+		_ = fs.Remove(name)
+		_ = fs.Remove(target)
+	}()
+	_, err = f.Write([]byte("a file that usagelake doctor made, and removes\n"))
+	if err == nil {
+		err = f.Sync()
+	}
+	if err = errors.Join(err, f.Close()); err != nil {
+		return err
+	}
+	mode := fileMode
+	if group {
+		mode = groupFileMode
+	}
+	if err := l.chmod(name, mode); err != nil {
+		return err
+	}
+	if err := fs.Rename(name, target); err != nil {
+		return err
+	}
+	if err := l.syncDir(dir); err != nil {
+		return err
+	}
+	return fs.Remove(target)
+}
+
 // shareFile lets the lake's group read a file that was made, where the lake is shared.
 func (l *Lake) shareFile(name string) error {
 	if !l.group {

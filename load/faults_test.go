@@ -246,6 +246,59 @@ func writings(t *testing.T) []writing {
 			},
 		},
 		{
+			name: "KeepOrphan",
+			prepare: func(t *testing.T, l *Lake) {
+				first := sealRecords(t, l, 0, 24, 300)
+				deriveRows(t, l, 300, reject...)
+				removeRaw(t, l, first)
+				sealRecords(t, l, 0, 24, 300)
+			},
+			write: func(t *testing.T, l *Lake) error {
+				raws, err := l.Windows(testDay)
+				must(t, err)
+				return l.KeepOrphan(testDay, raws)
+			},
+			look: func(t *testing.T, l *Lake) string {
+				must(t, l.checkBody(l.usagePath(testDay)))
+				names, err := l.list(l.path(damagedDir))
+				must(t, err)
+				for _, n := range names {
+					must(t, l.checkBody(l.path(damagedDir, n)))
+				}
+				if len(names) == 1 { // the quarantine first
+					return "one (stale)"
+				}
+				return fmt.Sprint(len(names), " kept")
+			},
+		},
+		{
+			name: "Drop",
+			prepare: func(t *testing.T, l *Lake) {
+				first := sealRecords(t, l, 0, 24, 300)
+				deriveRows(t, l, 300)
+				removeRaw(t, l, first)
+			},
+			write: func(t *testing.T, l *Lake) error {
+				_, err := l.Drop(testDay)
+				return err
+			},
+			look: lookDay,
+		},
+		{
+			name:    "SetAsideBalance",
+			prepare: func(t *testing.T, l *Lake) { must(t, l.WriteBalance(testDay, "old", nil, balance)) },
+			write:   func(t *testing.T, l *Lake) error { return l.SetAsideBalance(testDay) },
+			look: func(t *testing.T, l *Lake) string {
+				_, errThere := os.Stat(l.balancePath(testDay))
+				names, err := l.list(l.path(damagedDir))
+				must(t, err)
+				if (errThere == nil) == (len(names) == 1) {
+					t.Fatalf("there %v, aside %v", errThere, names)
+				}
+				return fmt.Sprint(len(names), " aside")
+			},
+		},
+		{
 			name:    "RemoveDay",
 			prepare: func(t *testing.T, l *Lake) { must(t, commit(t, l, "old", old, reject)) },
 			write:   func(t *testing.T, l *Lake) error { return l.RemoveDay(testDay) },

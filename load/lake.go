@@ -80,6 +80,9 @@ type marker struct {
 // Open opens an existing lake for reading, or for writing under Lock. It returns ErrNoLake or ErrNewer, or ErrForeign if one of
 // its directories is a link.
 func Open(dir string, opts Options) (*Lake, error) {
+	if err := checkPath(dir); err != nil {
+		return nil, fmt.Errorf("open lake: %w", err)
+	}
 	l := newLake(dir, opts)
 	b, err := l.fs.ReadFile(l.path(markerFile))
 	switch {

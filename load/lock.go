@@ -36,7 +36,7 @@ func (l *Lake) LockRun(ctx context.Context, doing, runID string, wait bool) (unl
 	}
 	unlock, err = l.lock(ctx, doing, runID, wait)
 	if err != nil {
-		return nil, fmt.Errorf("lock lake: %w", err)
+		return nil, Full(fmt.Errorf("lock lake: %w", err), l.dir)
 	}
 	return unlock, nil
 }

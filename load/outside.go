@@ -42,10 +42,10 @@ func WriteOut(path string, o Out, write func(io.Writer) error) error {
 	defer f.abort()
 	b := bufio.NewWriterSize(f.File, 1<<16)
 	if err := write(b); err != nil {
-		return err
+		return Full(err, filepath.Dir(path))
 	}
 	if err := b.Flush(); err != nil {
-		return fmt.Errorf("write %s: %w", path, err)
+		return Full(fmt.Errorf("write %s: %w", path, err), filepath.Dir(path))
 	}
 	return f.commit()
 }
@@ -70,7 +70,7 @@ type outFile struct {
 func (o Out) create(path string) (_ *outFile, err error) {
 	defer func() {
 		if err != nil {
-			err = fmt.Errorf("write %s: %w", path, err)
+			err = Full(fmt.Errorf("write %s: %w", path, err), filepath.Dir(path))
 		}
 	}()
 	f := &outFile{path: path, target: path, isNew: o.New}
@@ -121,7 +121,7 @@ func (f *outFile) commit() (err error) {
 			if f.target != "" {
 				_ = os.Remove(f.Name())
 			}
-			err = fmt.Errorf("write %s: %w", f.path, err)
+			err = Full(fmt.Errorf("write %s: %w", f.path, err), filepath.Dir(f.path))
 		}
 	}()
 	if f.target == "" {

@@ -29,6 +29,8 @@ type PublishOptions struct {
 	Version string // of the program
 	// Current is the run that publishes, as it stands: it takes the place of the journal's row of the same id.
 	Current *schemas.Run
+	// OverlapIsPartial: if accounts hold the same records, Current will have come to schemas.StatusPartial, where it says done.
+	OverlapIsPartial bool
 	// Finance is the allocation of cost, and what it is held against.
 	Finance Finance
 	Now     func() time.Time // nil is time.Now
@@ -52,6 +54,8 @@ type Published struct {
 	Full      bool  // built from nothing
 	Unchanged bool  // nothing to do: the file was left alone
 	Elapsed   time.Duration
+	// Overlaps are the accounts that hold the same records; none is nil.
+	Overlaps []Overlap
 }
 
 // ErrLastCopy says that the published file can't be built anew, because it alone has something.
@@ -84,7 +88,7 @@ const (
 // holds the lock. The file is built beside the published one and renamed over it:
 //
 //	read which days the published file has · clone it (or start an empty one) · delete and insert the days that differ
-//	· refresh their sums · ask the allocation rules · compare totals with the day files · checkpoint · fsync · rename · fsync the directory
+//	· refresh their sums · hold accounts against each other · ask the allocation rules · compare totals with the day files · checkpoint · fsync · rename · fsync the directory
 //
 // At any moment, a crash included, the old file or the new one stands there, whole. A reader that holds the old one open keeps reading
 // it. If no day, no balance and no allocation rule changed, the file is left as it is: news of the journal alone waits for the next
@@ -100,7 +104,8 @@ func (l *Lake) Publish(ctx context.Context, opts PublishOptions) (Published, err
 	p := &publisher{lake: l, opts: opts}
 	done, err := p.publish(ctx)
 	if err != nil {
-		return Published{}, fmt.Errorf("publish %s: %w", l.Database(), err)
+		d := &database{spill: l.path(tempDir)}
+		return Published{}, fmt.Errorf("publish %s: %w", l.Database(), d.spilled(err))
 	}
 	done.Elapsed = opts.Now().Sub(start)
 	return done, nil
@@ -120,6 +125,8 @@ type publisher struct {
 	days      []schemas.Partition           // of want, in order
 	balance   balances
 	finance   *finance
+
+	overlap []Overlap // that were found, or stand
 }
 
 // balances are the balance files and a digest of what they hold.
@@ -474,6 +481,7 @@ func (p *publisher) unchanged(ctx context.Context) (Published, error) {
 	done := Published{Total: len(p.days), Unchanged: true}
 	if err == nil { // it may be locked by a writer of another make: then the figures are left out
 		_ = d.conn.QueryRowContext(ctx, "SELECT coalesce(sum(\"rows\"), 0)::BIGINT FROM partitions").Scan(&done.Rows)
+		done.Overlaps, _ = d.readOverlaps(ctx)
 		_ = d.close()
 	}
 	info, err := p.lake.fs.Stat(p.lake.Database())
@@ -512,6 +520,9 @@ func (p *publisher) build(ctx context.Context) (Published, error) {
 	if err := p.replaceDays(ctx, d, p.days, true); err != nil {
 		return Published{}, err
 	}
+	if err := p.overlaps(ctx, d, p.days); err != nil {
+		return Published{}, err
+	}
 	if err := p.allocate(ctx, d, nil, true); err != nil {
 		return Published{}, err
 	}
@@ -535,6 +546,9 @@ func (p *publisher) update(ctx context.Context, changed []schemas.Partition, rea
 	}
 	defer d.close()
 	if err := p.replaceDays(ctx, d, changed, false); err != nil {
+		return Published{}, err
+	}
+	if err := p.overlaps(ctx, d, changed); err != nil {
 		return Published{}, err
 	}
 	if err := p.allocate(ctx, d, changed, reallocate); err != nil {
@@ -701,12 +715,12 @@ func (p *publisher) replaceGroup(ctx context.Context, d *database, group []day, 
 	}
 	for _, u := range usage {
 		if err := d.insertParquet(ctx, "usage", schemas.UsageColumns(), schemas.SQLUsageColumns(u.schema), u.files); err != nil {
-			return err
+			return p.blame(err, u.files)
 		}
 	}
 	rejects := schemas.QuarantineColumns()
 	if err := d.insertParquet(ctx, "quarantine", rejects, schemas.SQLColumns(rejects), quarantine); err != nil {
-		return err
+		return p.blame(err, quarantine)
 	}
 	if err := p.fillFooters(d, group); err != nil {
 		return err
@@ -723,6 +737,19 @@ type dayFiles struct {
 	files  []string
 }
 
+// blame names the file that is at fault, of those that DuckDB could not read: it says what it stumbled over, and not where.
+func (p *publisher) blame(err error, files []string) error {
+	for _, f := range files {
+		if wrong := p.lake.checkBody(f); wrong != nil {
+			if damaged := (*DamagedError)(nil); errors.As(wrong, &damaged) {
+				damaged.Hint = "usagelake verify --repair   (derives it anew from the raw archive)"
+			}
+			return wrong
+		}
+	}
+	return err
+}
+
 // insertParquet inserts the rows of files, file by file in their order. selected are the columns as the files give them.
 func (d *database) insertParquet(ctx context.Context, table string, columns []schemas.Column, selected string, files []string) error {
 	if len(files) == 0 {
@@ -730,7 +757,7 @@ func (d *database) insertParquet(ctx context.Context, table string, columns []sc
 	}
 	quoted := make([]string, len(files))
 	for i, f := range files {
-		quoted[i] = schemas.SQLString(f)
+		quoted[i] = sqlGlob(f)
 	}
 	err := d.exec(ctx, fmt.Sprintf("INSERT INTO %s (%s) SELECT %s FROM read_parquet([%s], hive_partitioning = false)",
 		table, schemas.SQLColumns(columns), selected, strings.Join(quoted, ", ")))
@@ -953,12 +980,30 @@ func (p *publisher) liveRuns() (map[string]schemas.Run, error) {
 		if err != nil {
 			return nil, err
 		}
-		live[a.run] = line.Run
+		live[a.run] = interrupted(line.Run)
 	}
 	if c := p.opts.Current; c != nil {
-		live[c.RunID] = *c
+		run := *c
+		if len(p.overlap) > 0 && p.opts.OverlapIsPartial && run.Status == schemas.StatusDone {
+			run.Status, run.Error = schemas.StatusPartial, (&OverlapError{p.overlap}).Error()
+		}
+		live[c.RunID] = run
 	}
 	return live, nil
+}
+
+// interrupted is a run of the journal as the table runs has it: whoever publishes holds the lock, so none that has no end goes on.
+func interrupted(r schemas.Run) schemas.Run {
+	if r.Status == schemas.StatusRunning {
+		r.Status = schemas.StatusInterrupted
+	}
+	r.Accounts = slices.Clone(r.Accounts)
+	for i := range r.Accounts {
+		if r.Accounts[i].Status == schemas.StatusRunning {
+			r.Accounts[i].Status = schemas.StatusInterrupted
+		}
+	}
+	return r
 }
 
 // runMonths are the digests of the journal's months, and how many runs there are in them. A month that can't be read is
@@ -1017,7 +1062,7 @@ func (p *publisher) updateRuns(ctx context.Context, d *database, live map[string
 			case newer:
 				continue
 			}
-			if runs = append(runs, run); len(runs) == runsAtOnce {
+			if runs = append(runs, interrupted(run)); len(runs) == runsAtOnce {
 				if err := p.putRuns(ctx, d, runs); err != nil {
 					return err
 				}
@@ -1162,7 +1207,7 @@ func (p *publisher) replaceBalance(ctx context.Context, d *database) error {
 	for files := range slices.Chunk(p.balance.files, 1000) {
 		columns := schemas.BalanceColumns()
 		if err := d.insertParquet(ctx, "balance", columns, schemas.SQLColumns(columns), files); err != nil {
-			return err
+			return p.blame(err, files)
 		}
 	}
 	return nil
@@ -1188,6 +1233,7 @@ func (p *publisher) install(ctx context.Context, d *database, name string, done 
 	if err := d.conn.QueryRowContext(ctx, "SELECT count(*) FROM usage").Scan(&done.Rows); err != nil {
 		return done, err
 	}
+	done.Overlaps = p.overlap
 	if err := d.detach(ctx); err != nil {
 		return done, err
 	}

@@ -90,7 +90,8 @@ func (s *Snapshot) Query(ctx context.Context, query string) (*Rows, error) {
 	if _, err := s.conn.ExecContext(ctx, "DROP TABLE IF EXISTS temp."+answer, nil); err != nil {
 		return nil, err
 	}
-	return answerTo(ctx, query, &Rows{conn: s.conn, shared: true})
+	rows, err := answerTo(ctx, query, &Rows{conn: s.conn, shared: true})
+	return rows, s.d.spilled(err)
 }
 
 // Close lets go of the file.
@@ -164,7 +165,7 @@ func prepare(ctx context.Context, conn *duckdb.Conn, query string) (*duckdb.Stmt
 func answerTo(ctx context.Context, query string, r *Rows) (_ *Rows, err error) {
 	defer func() {
 		if err != nil {
-			err = errors.Join(ctx.Err(), err)
+			err = errors.Join(ctx.Err(), r.d.spilled(err))
 			_ = r.Close()
 		}
 	}()
@@ -484,9 +485,9 @@ func (l *Lake) QueryParquet(ctx context.Context, query, path string) (rows int64
 	if kind != duckdb.STATEMENT_TYPE_SELECT {
 		return 0, errors.New("only the answer to a SELECT can be written as Parquet")
 	}
-	res, err := conn.ExecContext(ctx, fmt.Sprintf("COPY (%s) TO %s (FORMAT parquet, COMPRESSION zstd, USE_TMP_FILE false)", subquery(query), schemas.SQLString(abs)), nil)
+	res, err := conn.ExecContext(ctx, fmt.Sprintf("COPY (%s) TO %s (FORMAT parquet, COMPRESSION zstd, USE_TMP_FILE false)", subquery(query), sqlPath(abs)), nil)
 	if err != nil {
-		return 0, errors.Join(ctx.Err(), err)
+		return 0, errors.Join(ctx.Err(), Full(d.spilled(err), filepath.Dir(abs)))
 	}
 	if rows, err = res.RowsAffected(); err != nil {
 		return 0, err

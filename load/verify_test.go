@@ -187,7 +187,15 @@ func TestVerifyFindsEachKindOfDamage(t *testing.T) {
 		{"an id on two days", func(t *testing.T, w *dayWriter, days []schemas.Partition) {
 			w.derived(days[0], "SELECT * REPLACE (CASE WHEN row_number() OVER () = 200 THEN (SELECT min(id) FROM ("+usageSQL(days[1], 3, 1)+")) ELSE id END AS id) FROM ("+usageSQL(days[0], 200, 0)+")", 0, nil)
 			w.publish(PublishOptions{Full: true})
-		}, []string{FoundDuplicate}},
+		}, nil},
+		{"several of one id and second", func(t *testing.T, w *dayWriter, days []schemas.Partition) {
+			w.derived(days[0], "SELECT * REPLACE (TIMESTAMPTZ '"+days[0].Date.String()+" 10:00:00+00' AS request_time, 'None' AS id, row_number() OVER () AS ordinal) FROM ("+usageSQL(days[0], 200, 0)+")", 0, nil)
+			w.publish(PublishOptions{Full: true})
+		}, nil},
+		{"a record twice", func(t *testing.T, w *dayWriter, days []schemas.Partition) {
+			w.derived(days[0], "SELECT * FROM ("+usageSQL(days[0], 200, 0)+" UNION ALL SELECT * FROM ("+usageSQL(days[0], 200, 0)+") WHERE id LIKE '%7') ORDER BY request_time, id", 0, nil)
+			w.publish(PublishOptions{Full: true})
+		}, slices.Concat([]string{FoundOrder}, slices.Repeat([]string{FoundDuplicate}, 20))},
 		{"a quarantined record gone", func(t *testing.T, w *dayWriter, days []schemas.Partition) {
 			w.digest = DayDigest(1, mustWindows(t, w.lake, days[2]))
 			w.quarantine(days[2], 1)

@@ -81,6 +81,7 @@ const (
 	CheckDuplicate   = "duplicate_id"      // the same record, by id and content, came more than once in a window
 	CheckShared      = "shared_id"         // records of a window have one id and other content: each counts
 	CheckAlike       = "alike_records"     // records of one id and second differ in nothing that a column of its own holds: each counts
+	CheckUnlisted    = "unlisted_record"   // a record that a window lists from the time of another, which does not
 	CheckIncomplete  = "incomplete_window" // a window is not proven to be all that the API has
 	CheckOverlap     = "account_overlap"   // two accounts hold the same records
 	CheckNotAsked    = "outside_window"    // records outside of what was asked for by more than MaxLag (quarantined)

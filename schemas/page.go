@@ -29,6 +29,8 @@ const (
 	ProofParts = "parts"
 	// ProofRepeat: two whole passes gave the same records: seconds, which have no parts, and windows of before ProofParts.
 	ProofRepeat = "repeat"
+	// ProofEmpty: nothing came, and a second look at another time found nothing, either.
+	ProofEmpty = "empty"
 	// ProofNone: what could be had of a window that can't be cut any further, and isn't proven to be all.
 	ProofNone = "none"
 )
@@ -55,6 +57,7 @@ type Seal struct {
 	Announced *int64 `json:"announced"`       // the API's own count for what was asked; null if it gave none
 	Records   int64  `json:"records"`         // distinct records (id and content) that came for what was asked
 	Kept      int64  `json:"kept,omitempty"`  // of Records, those that show no time outside of [Start, End)
+	Twice     int64  `json:"twice,omitempty"` // records that stood twice on one page, which the API may count twice
 	Proof     string `json:"proof,omitempty"` // one of the Proof constants
 	// Lacking is how many more records the API announces than could be had, where Proof is ProofNone; 0 if it is not known.
 	Lacking int64 `json:"lacking,omitempty"`

@@ -126,6 +126,10 @@ func (d *Day) Batches(ctx context.Context) iter.Seq2[Batch, error] {
 				if len(all) > 0 && !d.emit(ctx, &rows, seg.Index, w, all, yield) {
 					return
 				}
+				if err := d.unlisted(ctx, seg.Index, w); err != nil {
+					yield(Batch{}, err)
+					return
+				}
 			}
 			if !d.emit(ctx, &rows, seg.Index, w, w.order[first:end], yield) {
 				return
@@ -171,6 +175,34 @@ func (d *Day) once(no int, w *window, seen map[[sha256.Size]byte]int64) []uint32
 		}
 	}
 	return out
+}
+
+// unlisted reports the records that w lists from outside of what it was asked for, and that the window which owns their
+// instant doesn't list: they are in no table. That other window is held still, if it is the one before w.
+func (d *Day) unlisted(ctx context.Context, no int, w *window) error {
+	s := &w.stage
+	from, to := asked(d.windows[no].Seal)
+	first, end := w.within(from*1_000_000, (to+1)*1_000_000)
+	at := 0
+	for _, i := range slices.Concat(w.order[w.unplaced:first], w.order[end:]) {
+		r := &s.recs[i]
+		for at < len(d.segments) && r.time >= d.segments[at].End.UnixMicro() {
+			at++
+		}
+		if at == len(d.segments) || r.time < d.segments[at].Start.UnixMicro() || d.segments[at].Index == no || len(s.id(r)) == 0 {
+			continue
+		}
+		d.tick++
+		w.used = d.tick // of the two that are held, the other makes room
+		owner, err := d.window(ctx, d.segments[at].Index)
+		if err != nil {
+			return err
+		}
+		if !owner.lists(r.time, s.id(r)) {
+			d.report.unlisted(s.id(r), r.time)
+		}
+	}
+	return nil
 }
 
 // window is the decoded window, read now if it isn't held. Two are held, so that a window with many owned stretches

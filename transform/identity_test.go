@@ -219,7 +219,9 @@ func TestAWindowSaysWhatTheSealDoes(t *testing.T) {
 
 // A record in milliseconds at the second between two windows, or two days, is quarantined once.
 func TestATimeInAFinerUnitPlacesTheReject(t *testing.T) {
-	at := func(id int, second int64, unit string) string { return detailed(id, second, fmt.Sprintf(`"request_time":%d%s`, second, unit)) }
+	at := func(id int, second int64, unit string) string {
+		return detailed(id, second, fmt.Sprintf(`"request_time":%d%s`, second, unit))
+	}
 	for _, unit := range []string{"000", "123", "000000", "123456", "000000000", "123456789", "000.5"} {
 		border := at(1, noon, unit)
 		r := derive(t, Options{}, sealed(1, 0, 43200, listing(border, at(2, dayStart-1, unit))), sealed(2, 43200, 86400, listing(border, at(3, dayEnd, unit))))
@@ -266,4 +268,25 @@ func TestWhatAnotherClockListsIsItsOwnersAndCountsOnceOutsideTheDay(t *testing.T
 	equal(t, "rows", r.footer.Rows, 86400/50)
 	equal(t, "rejects", r.reasons(), "")
 	equal(t, "held", r.footer.Rows+r.footer.Before+r.footer.After, held)
+}
+
+func TestWhatTheOwnerDoesNotListIsAnError(t *testing.T) {
+	early := func(more ...string) schemas.Sealed {
+		return sealed(1, 0, 43200, listing(append(more, detailed(1, noon-100))...))
+	}
+	late := sealed(2, 43200, 86400, listing(detailed(2, noon-50), detailed(3, noon-1), detailed(4, noon+1)))
+	r := derive(t, Options{}, early(detailed(2, noon-50)), late)
+	equal(t, "issues", r.issues(), "")
+	r = derive(t, Options{}, early(), late)
+	i := r.issue(t, schemas.CheckUnlisted)
+	equal(t, "issue", fmt.Sprint(i.Severity, " ", i.Count, " ", i.SampleID), "error 1 2")
+	equal(t, "rows", r.ids(), "1 4")
+	// The time of several windows, none of which has them.
+	r = derive(t, Options{}, sealed(1, 0, 43150, listing()), sealed(2, 43150, 43170, listing()), sealed(3, 43170, 43200, listing()), sealed(4, 43200, 86400, listing(detailed(1, noon-90), detailed(2, noon-45), detailed(3, noon-20), detailed(4, noon+1))))
+	equal(t, "of several", fmt.Sprint(r.issues(), r.ids()), schemas.CheckUnlisted+"[request_time,]x3"+"4")
+	// Of a later window that took the time over, and has it, or not.
+	r = derive(t, Options{}, early(), late, sealed(3, 43100, 43200, listing(detailed(2, noon-50), detailed(3, noon-1))))
+	equal(t, "issues", r.issues(), "")
+	r = derive(t, Options{}, early(detailed(2, noon-50)), late, sealed(3, 43100, 43200, listing(detailed(3, noon-1))))
+	equal(t, "issues", r.issues(), schemas.CheckUnlisted+"[request_time,]x1")
 }

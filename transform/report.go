@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"crypto/sha256"
 	"slices"
+	"time"
 
 	"github.com/usagelake/usagelake/schemas"
 )
@@ -93,6 +94,14 @@ func (p *report) window(d *Day, no int, w *window) {
 	p.outside(d, w)
 	p.summary = p.summary || s.summary
 	p.seal(d.windows[no].Seal)
+}
+
+// unlisted takes down a record that its instant's owner doesn't list.
+func (p *report) unlisted(id []byte, at int64) {
+	if i := p.issue(schemas.CheckUnlisted, schemas.Failure, "request_time", "", "", 1, id); i != nil {
+		i.Detail = "a window lists records of before or after what it was asked for, and the window whose time they lie in does not: they are in no table. The first is of " +
+			time.UnixMicro(at).UTC().Format(time.RFC3339)
+	}
 }
 
 // outside counts the records that a window brought from before the day and from after it. Windows next to each other may

@@ -288,3 +288,9 @@ func (w *window) within(from, to int64) (first, end int) {
 	}
 	return at(from), at(to)
 }
+
+// lists says whether the window has a record of that time and id.
+func (w *window) lists(time int64, id []byte) bool {
+	first, end := w.within(time, time+1)
+	return slices.ContainsFunc(w.order[first:end], func(i uint32) bool { return bytes.Equal(w.stage.id(&w.stage.recs[i]), id) })
+}

@@ -16,7 +16,8 @@ func (a *app) rebuildCommand() *cobra.Command {
 		Use:   "rebuild",
 		Short: "Parquet and DuckDB anew from the raw archive, without a request",
 		Long: `rebuild derives every day file and the DuckDB file anew from the raw archive. It sends no request and needs no key.
-The same version of the program gives the same Parquet files, byte for byte.`,
+The same version of the program gives the same Parquet files, byte for byte. A day whose raw files are gone can't be
+derived: it stays as it is, and the rebuild ends with 4.`,
 		Example: "  usagelake rebuild --lake ./lake\n  usagelake rebuild --account acme",
 		RunE: func(c *cobra.Command, _ []string) error {
 			cfg, err := a.lakeConfig()
@@ -41,7 +42,7 @@ func (a *app) rebuildSummary(res *jobs.Result) {
 	}
 	rightAlign(t, 2, 4)
 	fmt.Fprintln(a.Stdout, t.Render())
-	if res.Status == schemas.StatusDone {
+	if res.Status == schemas.StatusDone || res.Published {
 		fmt.Fprintf(a.Stdout, "\npublished  %s (%s rows of usage, %s)\n", res.Database, count(res.Publish.Rows), size(res.Publish.Bytes))
 	}
 }

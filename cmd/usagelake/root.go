@@ -98,6 +98,7 @@ func exitCode(err error) int {
 		refused *jobs.RefusedError
 		partial *jobs.PartialError
 		orphans *jobs.OrphanError
+		rejects *jobs.QuarantineError
 		held    *load.HeldError
 		done    errFailed
 	)
@@ -111,11 +112,11 @@ func exitCode(err error) int {
 			return exitTerm
 		}
 		return exitInt
-	case errors.Is(err, jobs.ErrUsage):
+	case errors.Is(err, jobs.ErrUsage), errors.Is(err, load.ErrPath):
 		return exitUsage
 	case errors.As(err, &refused), errors.Is(err, extract.ErrRefused):
 		return exitRefused
-	case errors.As(err, &partial), errors.As(err, &orphans), errors.As(err, new(*jobs.CurrencyError)):
+	case errors.As(err, &partial), errors.As(err, &orphans), errors.As(err, &rejects), errors.As(err, new(*load.OverlapError)), errors.As(err, new(*jobs.CurrencyError)):
 		return exitPartial
 	case errors.As(err, &held), errors.Is(err, load.ErrStateHeld):
 		return exitHeld

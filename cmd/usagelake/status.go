@@ -33,6 +33,10 @@ fresh it is, who holds the lake, and what ran.`,
 			if err != nil {
 				return err
 			}
+			// A published file that can't be read is none of a status: doctor and verify say what is wrong with it.
+			if err := jobs.ReadOverlaps(c.Context(), st, a.overrides.Account); err != nil && c.Context().Err() != nil {
+				return err
+			}
 			if a.json() {
 				return a.printJSON(st)
 			}
@@ -82,6 +86,10 @@ func (a *app) printStatus(st *jobs.Status, days int) {
 	}
 	if n := st.JournalDamaged; n > 0 {
 		fmt.Fprintf(w, "\njournal        %s can't be read, and what they said of past runs is lost: usagelake verify --repair sets them aside\n", plural(n, "line", "lines"))
+	}
+	for _, o := range st.Overlaps {
+		fmt.Fprintf(w, "\nOVERLAP   accounts %s and %s hold the same records, %s of them on %d days from %s to %s: what they cost counts twice (usagelake doctor says what to do)\n",
+			o.Accounts[0], o.Accounts[1], count(o.Records), o.Days, o.From, o.To)
 	}
 	if len(st.Runs) == 0 {
 		return

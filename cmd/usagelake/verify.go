@@ -22,7 +22,7 @@ func (a *app) verifyCommand() *cobra.Command {
 		Use:   "verify",
 		Short: "Check a lake: digests, gaps, duplicates, totals",
 		Long: `verify reads the whole lake and says what is wrong with it: every page of the raw archive against its digests, each day
-file against its windows and its own footer, ids across days, gaps in the coverage, and usage.duckdb against the day
+file against its windows and its own footer, records that stand twice, gaps in the coverage, and usage.duckdb against the day
 files, row by row. It takes no lock, repairs nothing, and ends with 1 if it finds anything.
 
 With --repair it makes anew what can be derived from the raw archive, moves raw files that can't be read to damaged/,

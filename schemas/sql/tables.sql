@@ -200,6 +200,20 @@ COMMENT ON COLUMN day_issues.records IS 'Number of records.';
 COMMENT ON COLUMN day_issues.sample_id IS 'Id of the first such record.';
 COMMENT ON COLUMN day_issues.detail IS 'The figures.';
 
+CREATE TABLE account_overlaps (
+    account VARCHAR NOT NULL,
+    other VARCHAR NOT NULL,
+    usage_date DATE NOT NULL,
+    records BIGINT NOT NULL,
+    sample_id VARCHAR NOT NULL
+);
+COMMENT ON TABLE account_overlaps IS 'The days on which two accounts hold the same records: what they cost counts twice. Two keys of one organisation do that.';
+COMMENT ON COLUMN account_overlaps.account IS 'Name of one account in the config.';
+COMMENT ON COLUMN account_overlaps.other IS 'Name of the other; each pair stands once.';
+COMMENT ON COLUMN account_overlaps.usage_date IS 'UTC day.';
+COMMENT ON COLUMN account_overlaps.records IS 'Records that both hold, by id, time and content.';
+COMMENT ON COLUMN account_overlaps.sample_id IS 'Id of one of them.';
+
 CREATE TABLE quarantine (
     account VARCHAR NOT NULL,
     window_start TIMESTAMPTZ NOT NULL,

@@ -115,6 +115,9 @@ CREATE VIEW quality_issues AS
 SELECT account, usage_date, check_name, severity, field, model, records, sample_id, detail
 FROM day_issues
 UNION ALL
+SELECT account, usage_date, 'account_overlap', 'error', NULL, NULL, records, sample_id, 'account ' || other || ' holds the same records: they count twice'
+FROM (SELECT * FROM account_overlaps UNION ALL SELECT other AS account, account AS other, * EXCLUDE (account, other) FROM account_overlaps)
+UNION ALL
 SELECT
     s.account, s.usage_date, 'price_change_days', 'warning',
     CASE s.line WHEN 'ext' THEN concat_ws('.', 'ext', s.category, s.item, 'price') ELSE s.line || '_price' END,
@@ -130,7 +133,7 @@ JOIN unit_prices p ON p.account = s.account AND p.usage_date = s.usage_date AND 
     AND NOT list_contains(s.prices_before, p.price)
 WHERE NOT list_has_all(s.prices_before, s.prices)
 GROUP BY ALL;
-COMMENT ON VIEW quality_issues IS 'Findings of the quality checks: within a day (day_issues), and unit prices that differ from those of the last day they were charged.';
+COMMENT ON VIEW quality_issues IS 'Findings of the quality checks: within a day (day_issues), records that two accounts hold (account_overlaps), and unit prices that differ from those of the last day they were charged.';
 COMMENT ON COLUMN quality_issues.account IS 'Name of the account in the config.';
 COMMENT ON COLUMN quality_issues.usage_date IS 'UTC day.';
 COMMENT ON COLUMN quality_issues.check_name IS 'Name of the check.';

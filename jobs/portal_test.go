@@ -1,0 +1,181 @@
+package jobs
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/usagelake/usagelake/schemas"
+)
+
+// partial must end as a run that lacks something, and say so.
+func (w *world) partial(s Span, says string) *Result {
+	w.Helper()
+	res, err := w.try(w.Context(), s)
+	var partial *PartialError
+	if err == nil || !errors.As(err, &partial) || res.Status != schemas.StatusPartial || !strings.Contains(err.Error(), says) {
+		w.Fatalf("%+v, %v; want a partial run that says %q", res, err, says)
+	}
+	return res
+}
+
+func (w *world) rows() string {
+	w.Helper()
+	r := w.read()
+	defer r.close()
+	return r.one("SELECT format('{} {}', count(*), sum(amount)) FROM usage")
+}
+
+// A back end that answers as if there were nothing takes nothing away: not within a run, not the night after, and not where it
+// forgot. What is really gone goes once two looks at different times agree.
+func TestAnOutageThatAnswersEmptyReplacesNoGoodDay(t *testing.T) {
+	bubble(t, "a night", func(t *testing.T) {
+		w := newWorld(t, settings{})
+		w.export(span(17, 20))
+		before := w.rows()
+		w.faults("blank=1,only=usage")
+		w.pass(time.Hour)
+		w.partial(span(17, 20), "are not among them")
+		if got := w.rows(); got != before {
+			t.Errorf("%s after the outage, %s before", got, before)
+		}
+		w.faults("")
+		w.pass(24 * time.Hour)
+		w.export(span(17, 20))
+		w.equal(day(17), day(20))
+	})
+	bubble(t, "half a day is gone, and stays so", func(t *testing.T) {
+		w := newWorld(t, settings{})
+		w.export(span(17, 20))
+		before := w.rows()
+		w.faults("vanish=0.5,vanish-by=1h")
+		w.pass(time.Hour)
+		w.partial(span(17, 20), "at another time")
+		w.pass(10 * time.Minute) // too soon for a second look
+		w.partial(span(17, 20), "at another time")
+		if got := w.rows(); got != before {
+			t.Errorf("%s after the first looks, %s before", got, before)
+		}
+		w.pass(time.Hour)
+		w.export(span(17, 20))
+		w.equal(day(17), day(20))
+	})
+	bubble(t, "the Portal forgets", func(t *testing.T) {
+		w := newWorld(t, settings{})
+		w.export(span(17, 20))
+		before := w.rows()
+		w.faults("keep=1h")
+		for range 3 {
+			w.pass(2 * time.Hour)
+			w.partial(span(17, 20), "are not among them")
+		}
+		if got := w.rows(); got != before {
+			t.Errorf("%s after it forgot, %s before", got, before)
+		}
+	})
+}
+
+func TestCorrectionsThatLeaveTheCountAloneAreFoundAtTheDefaults(t *testing.T) {
+	bubble(t, "corrected", func(t *testing.T) {
+		w := newWorld(t, settings{faults: "corrected=0.2,corrected-by=20h", perDay: 60})
+		w.export(span(18, 20))
+		w.nightly(5)
+		corrected := 0
+		for r := range w.portal.Truth("0", day(18), day(22)) {
+			if r.Corrected {
+				corrected++
+			}
+		}
+		if corrected == 0 {
+			t.Fatal("nothing was corrected")
+		}
+		w.equal(day(18), day(22)) // each of these is two days old at least
+	})
+}
+
+func TestWhatComesLateTodayIsFoundToday(t *testing.T) {
+	bubble(t, "today", func(t *testing.T) {
+		w := newWorld(t, settings{faults: "late=0.3,late-by=2h"})
+		w.export(Span{From: day(20)})
+		w.pass(3 * time.Hour)
+		w.export(Span{})
+		w.equal(day(20), now.Add(-DefaultSettle))
+	})
+}
+
+// A total that is always off hides nothing that changes.
+func TestTheLookbackComparesAnAnnouncementWithTheOneOfThen(t *testing.T) {
+	for _, off := range []string{"total-delta=-1", "total-delta=1", "total-delta=3"} {
+		bubble(t, off, func(t *testing.T) {
+			w := newWorld(t, settings{faults: off})
+			w.export(span(17, 20))
+			w.requests()
+			if res := w.export(span(17, 20)); res.Requests != 3 {
+				t.Errorf("%d requests where nothing changed, want 3", res.Requests)
+			}
+			w.faults(off + ",late=0.01,late-by=240h") // of all that lies in the past, a few are not there yet
+			w.pass(time.Hour)
+			w.export(span(17, 20))
+			w.equal(day(17), day(20))
+		})
+	}
+}
+
+func TestThePortalsHorizonIsSaidOnceAndIsNoFailure(t *testing.T) {
+	for _, answer := range []string{"400", "404"} {
+		bubble(t, answer, func(t *testing.T) {
+			w := newWorld(t, settings{faults: "keep=340h,keep-answer=" + answer, perDay: 60})
+			res := w.export(Span{})
+			begins := now.Add(-340 * time.Hour)
+			horizon := res.Accounts[0].Horizon
+			if horizon.Before(begins) || horizon.Sub(begins) > 2*time.Minute {
+				t.Errorf("the horizon is said to be %s, it is %s", horizon, begins)
+			}
+			w.equal(horizon, w.settled())
+			w.requests()
+			w.pass(time.Hour)
+			w.export(Span{})
+			for _, r := range w.requests() {
+				if r.Status != 200 {
+					t.Errorf("%s was answered by %d: what lies before the horizon is asked for again", r.Query, r.Status)
+				}
+			}
+		})
+	}
+}
+
+// A second that no request can show whole is kept as far as it came, and is no secret.
+func TestASecondThatCanNotBeShownToBeWholeIsKeptAndSaid(t *testing.T) {
+	bubble(t, "burst", func(t *testing.T) {
+		w := newWorld(t, settings{faults: "burst=60,burst-every=24h,total-cap=40,past-end=empty,filter-ignored=true", perDay: 30})
+		res := w.partial(span(18, 20), "can't be shown to be all")
+		if res.Records == 0 {
+			t.Error("nothing was kept")
+		}
+		r := w.read()
+		if got := r.one("SELECT count(*)::VARCHAR FROM quality_issues WHERE check_name = 'incomplete_window'"); got == "0" {
+			t.Error("no quality issue says so")
+		}
+		r.close()
+		w.requests()
+		again := w.partial(span(18, 20), "can't be shown to be all")
+		if again.Requests > res.Requests {
+			t.Errorf("%d requests the second time, %d the first", again.Requests, res.Requests)
+		}
+	})
+}
+
+// Portals that go by the moment of settlement and show the start of a call: from one run to the next, too.
+func TestWhatSettlesAfterItsWindowIsFoundByTheNextRun(t *testing.T) {
+	for _, by := range []string{"35s", "20m"} {
+		bubble(t, by, func(t *testing.T) {
+			w := newWorld(t, settings{faults: fmt.Sprintf("filter-by=settled,settle-by=%s", by), perDay: 400})
+			for d := 16; d < 20; d++ {
+				w.export(span(d, d+1))
+			}
+			w.equal(day(16), day(19))
+		})
+	}
+}
