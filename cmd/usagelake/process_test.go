@@ -68,7 +68,7 @@ func crash(how string) {
 		if err := unix.Setrlimit(unix.RLIMIT_AS, &most); err != nil {
 			os.Exit(99)
 		}
-		for {
+		for len(kept) < 1<<20 {
 			kept = append(kept, bytes.Repeat([]byte{1}, 64<<20))
 		}
 	case "core":
