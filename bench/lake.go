@@ -98,7 +98,7 @@ func childGenerate(ctx context.Context, args []string, out *answer) error {
 	f := extract.NewFetcher(extract.FetchOptions{Client: c, RunID: "bench-1", Version: "bench"})
 	f.SetCurrency("USD")
 	from := lastDay().AddDate(0, 0, -days)
-	failed, err := f.Fetch(ctx, schemas.Window{Account: account, Start: from, End: lastDay()}.Days(),
+	fetched, err := f.Fetch(ctx, schemas.Window{Account: account, Start: from, End: lastDay()}.Days(),
 		func(ctx context.Context, s schemas.Seal, pages []schemas.Page) error {
 			_, err := lake.Seal(ctx, s, pages)
 			return err
@@ -106,8 +106,8 @@ func childGenerate(ctx context.Context, args []string, out *answer) error {
 	if err != nil {
 		return err
 	}
-	if len(failed) > 0 {
-		return fmt.Errorf("window failed: %s", failed[0].Error)
+	if len(fetched.Failed) > 0 {
+		return fmt.Errorf("window failed: %s", fetched.Failed[0].Error)
 	}
 	t := truth{Days: days}
 	t.Records, t.Net = p.Total(org, from, lastDay())

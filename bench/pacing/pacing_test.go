@@ -143,7 +143,7 @@ func export(t *testing.T, p *portal.Portal, w *wire, from, to time.Time) int {
 	f := extract.NewFetcher(extract.FetchOptions{Client: c, RunID: "r", PageSize: pageSize})
 	var mu sync.Mutex
 	ids := map[string]bool{} // of the range: a window is asked for with a second more
-	failed, err := f.Fetch(t.Context(), schemas.Window{Account: "acme", Start: from, End: to}.Days(),
+	out, err := f.Fetch(t.Context(), schemas.Window{Account: "acme", Start: from, End: to}.Days(),
 		func(_ context.Context, _ schemas.Seal, pages []schemas.Page) error {
 			mu.Lock()
 			defer mu.Unlock()
@@ -154,8 +154,8 @@ func export(t *testing.T, p *portal.Portal, w *wire, from, to time.Time) int {
 			}
 			return nil
 		})
-	if err != nil || len(failed) > 0 {
-		t.Fatal(err, failed)
+	if err != nil || len(out.Failed) > 0 {
+		t.Fatal(err, out)
 	}
 	return len(ids)
 }
