@@ -64,8 +64,10 @@ type Fetcher struct {
 	queue   []*task // in time order
 	active  map[int64]*progress
 	out     Outcome
-	inARow  int     // windows that failed since one was sealed
-	density float64 // records a second of the last sealed window
+	inARow  int // windows that failed since one was sealed
+	// density is records a second of the last windows, each of which counts half as much as the one after it: that of a second
+	// alone says nothing of the day around it.
+	density struct{ rows, seconds float64 }
 
 	// For the end of a run, see finish.
 	empties  []*look
@@ -293,9 +295,14 @@ func (f *Fetcher) waiting() bool {
 	return false
 }
 
-// foresee splits a window that would hold too much if it is as dense as the last one, or is longer than the server takes.
+// expected is how many records a window holds if it is as dense as the last ones. The lock is held.
+func (f *Fetcher) expected(w schemas.Window) float64 {
+	return f.density.rows / max(1, f.density.seconds) * float64(w.Seconds())
+}
+
+// foresee splits a window that would hold too much if it is as dense as the last ones, or is longer than the server takes.
 func (f *Fetcher) foresee(w schemas.Window) []schemas.Window {
-	n := parts(f.density*float64(w.Seconds()), f.server.most(f.opts.MaxRecords))
+	n := parts(f.expected(w), f.server.most(f.opts.MaxRecords))
 	return w.Split(max(n, int(min(1000, (w.Seconds()-1)/f.server.longestRange()+1))))
 }
 
@@ -309,8 +316,7 @@ func (f *Fetcher) handle(ctx context.Context, t *task, sink Sink) error {
 	p, proof, err := f.window(ctx, t)
 	if err == nil && proof == "" {
 		f.finished(w, func() {
-			f.answered(w)
-			f.inARow = 0
+			f.answered(w, 0)
 			f.empties = append(f.empties, &look{task: t, pass: p, at: time.Now()})
 		})
 		return nil
@@ -320,9 +326,7 @@ func (f *Fetcher) handle(ctx context.Context, t *task, sink Sink) error {
 			return err
 		}
 		f.finished(w, func() {
-			f.answered(w)
-			f.inARow = 0
-			f.density = float64(p.rows) / float64(w.Seconds())
+			f.answered(w, p.rows)
 			f.border(t, p)
 		})
 		return nil
@@ -367,8 +371,11 @@ func (f *Fetcher) fail(w schemas.Window, err error) {
 	f.out.Failed = append(f.out.Failed, schemas.FailedWindow{Start: w.Start, End: w.End, Error: err.Error()})
 }
 
-// answered notes that a window was. The lock is held.
-func (f *Fetcher) answered(w schemas.Window) {
+// answered notes that a window was, with so many records. The lock is held.
+func (f *Fetcher) answered(w schemas.Window, rows int) {
+	f.inARow = 0
+	f.density.rows = f.density.rows/2 + float64(rows)
+	f.density.seconds = f.density.seconds/2 + float64(w.Seconds())
 	if f.first.IsZero() || w.Start.Before(f.first) {
 		f.first = w.Start
 	}
@@ -469,7 +476,7 @@ func (f *Fetcher) Progress() Progress {
 	p := Progress{Windows: f.windows.Load(), Pages: f.pages.Load(), Records: f.records.Load(),
 		Requests: counts.Requests, Throttled: counts.Throttled, Rate: f.client.pacer.Rate()}
 	guess := func(w schemas.Window) int64 {
-		return int64(f.density*float64(w.Seconds()))/int64(max(1, f.server.pageSize())) + 1
+		return int64(f.expected(w))/int64(max(1, f.server.pageSize())) + 1
 	}
 	for _, a := range f.active {
 		expected := int64(a.expected)

@@ -50,7 +50,7 @@ func (e *OverlapError) Error() string {
 
 // Hint is what to do about it.
 func (e *OverlapError) Hint() string {
-	return fmt.Sprintf("two keys of one organisation? Take one of the two accounts, say %[1]s, out of the config, move its directories below raw, usage, quarantine and balance out of the lake, then usagelake rebuild",
+	return fmt.Sprintf("two keys of one organisation? Take one of the two accounts, say %[1]s, out of the config, move its directories below raw, usage, quarantine and balance, and usage.duckdb, out of the lake, then usagelake rebuild",
 		e.Overlaps[0].Other)
 }
 

@@ -345,6 +345,7 @@ func TestVerifyFindsAFlippedByteInEachKindOfFile(t *testing.T) {
 	}
 }
 
+// But for what DuckDB spills, of which nothing is left.
 func TestVerifyWritesNothingIntoTheLake(t *testing.T) {
 	w, _ := soundLake(t)
 	list := func() string {
@@ -354,6 +355,10 @@ func TestVerifyWritesNothingIntoTheLake(t *testing.T) {
 				return err
 			}
 			info, err := e.Info()
+			if path == w.lake.path(tempDir) {
+				fmt.Fprintln(&b, path)
+				return err
+			}
 			fmt.Fprintln(&b, path, info.Size(), info.ModTime())
 			return err
 		})
