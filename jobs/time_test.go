@@ -2,10 +2,12 @@ package jobs
 
 import (
 	"fmt"
+	"net/url"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/usagelake/usagelake/extract"
 	"github.com/usagelake/usagelake/extract/portal"
 	"github.com/usagelake/usagelake/schemas"
 )
@@ -146,12 +148,14 @@ func TestHourlyExportsTileWithoutLossOrDouble(t *testing.T) {
 		}
 		w.equal(day(16), w.settled())
 		// What is covered is asked for once: no more pages than the records need, each window's margin and last page aside.
-		usage, checks := 0, 0
+		usage, checks, proofs := 0, 0, 0
 		for _, r := range w.requests() {
-			switch {
+			switch query, _ := url.ParseQuery(r.Query); {
 			case r.Endpoint != "usage":
-			case strings.Contains(r.Query, "pagesize=1&"):
+			case query.Get("pagesize") == "1" && (unix(t, query.Get("start_time")).Unix()+extract.Margin)%86400 == 0:
 				checks++
+			case query.Get("pagesize") == "1":
+				proofs++
 			default:
 				usage++
 			}
@@ -160,9 +164,13 @@ func TestHourlyExportsTileWithoutLossOrDouble(t *testing.T) {
 		if most := 2*windows + int(w.readCount())/20; usage > most {
 			t.Errorf("%d requests, want at most %d", usage, most)
 		}
-		// A day is compared from the hour on in which it was covered whole.
-		if want := 24*1 + 24*2 + 2*3 - 2; checks < want-3 || checks > want+3 {
-			t.Errorf("%d checks of whole days, want about %d", checks, want)
+		// A day is compared from the hour on in which it was covered whole, today as far as it is covered but for the hour after midnight.
+		if want := 24*1 + 24*2 + 2*3 - 2 + hours - 2; checks < want-3 || checks > want+3 {
+			t.Errorf("%d checks of days, want about %d", checks, want)
+		}
+		// What only one page tells is looked at from another side: one small request.
+		if proofs > windows {
+			t.Errorf("%d requests for the proofs of %d windows", proofs, windows)
 		}
 		r := w.read()
 		defer r.close()
