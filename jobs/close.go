@@ -42,7 +42,7 @@ func (e *ObjectionsError) Error() string {
 	return fmt.Sprintf("%s is not closed:\n  - %s", e.Month, strings.Join(e.Objections, "\n  - "))
 }
 
-// Close closes a month: it asks the Portal once more for the month's totals and fetches what differs or is missing,
+// Close closes a month: it fetches the days that were not fetched whole since the month ended, what differs or is missing,
 // derives, publishes, looks for objections, and writes what is charged into statements/MONTH for good. An objection
 // that no reason overrides is an ObjectionsError, and nothing is closed.
 func Close(ctx context.Context, cfg *Config, env Env, opts CloseOptions) (*Result, *load.ClosedMonth, error) {
@@ -94,11 +94,16 @@ func Close(ctx context.Context, cfg *Config, env Env, opts CloseOptions) (*Resul
 				return err
 			}
 		} else {
-			// Every day of the month is asked for its count, as the lookback does.
+			// Every day of the month is asked for its count, as the lookback does, and fetched whole if that wasn't done since the
+			// month ended: corrections leave the count as it is.
+			span := Span{From: opts.Month.Start(), To: end.Start()}
+			if len(cfg.Export.RefetchAt) > 0 {
+				span.Since = end.Start()
+			}
 			month := *cfg
 			month.Export.Lookback = Duration(env.Now().Sub(opts.Month.Start()) + 24*time.Hour)
 			month.Export.RefetchEvery = 0
-			err := fetch(ctx, lake, &month, env, ExportOptions{Span: Span{From: opts.Month.Start(), To: end.Start()}, Watch: opts.Watch, Phase: opts.Phase}, clients, res)
+			err := fetch(ctx, lake, &month, env, ExportOptions{Span: span, Watch: opts.Watch, Phase: opts.Phase}, clients, res)
 			var partial *PartialError
 			var refused *RefusedError
 			switch {

@@ -137,6 +137,44 @@ func TestAClosedMonthHoldsWhatCameLateAndNeverChanges(t *testing.T) {
 }
 
 // Each objection keeps a month open and changes nothing; a reason overrides it, and both are recorded.
+// Corrections leave the count as it is, so a close fetches what was fetched before the month had ended, and that alone.
+func TestACloseFetchesWhatWasFetchedBeforeTheMonthsEnd(t *testing.T) {
+	for name, off := range map[string]bool{"as it ships": false, "refetch_at off": true} {
+		bubble(t, name, func(t *testing.T) {
+			w := newWorld(t, settings{perDay: 20, at: time.Date(2026, 10, 31, 6, 0, 0, 0, time.UTC)})
+			if off {
+				w.cfg.Export.RefetchAt = nil
+			}
+			w.export(octoberSpan()) // all but the last day
+			w.at(day(1).Add(6 * time.Hour))
+			w.export(octoberSpan())
+			before := w.files()
+			w.faults("corrected=0.5")
+			w.at(day(1).Add(8 * time.Hour))
+			if _, _, err := w.close(CloseOptions{}); err != nil {
+				t.Fatal(err)
+			}
+			var days []string // that were fetched anew
+			for _, f := range changed(before, w.files()) {
+				if strings.HasPrefix(f, "raw/") && strings.HasSuffix(f, ".pages.zst") {
+					days = append(days, f[len("raw/account=acme/date=2026-10-"):][:2])
+				}
+			}
+			want := 0
+			if !off {
+				want = 28 // all but those that had been at an age of 2, 7 and 30 days: the 29th, the 24th and the 1st
+			}
+			if len(days) != want || slices.Contains(days, "29") || slices.Contains(days, "24") || slices.Contains(days, "01") {
+				t.Errorf("the days %v were fetched anew, want %d", days, want)
+			}
+			if !off {
+				w.equalAccount("acme", "USD", october.Start().AddDate(0, 0, 1), october.Start().AddDate(0, 0, 23))
+				w.equalAccount("acme", "USD", october.Start().AddDate(0, 0, 29), october.Start().AddDate(0, 0, 31))
+			}
+		})
+	}
+}
+
 func TestAMonthIsNotClosedWhileSomethingStandsAgainstIt(t *testing.T) {
 	for name, c := range map[string]struct {
 		settings settings

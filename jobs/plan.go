@@ -23,7 +23,7 @@ type Plan struct {
 	// Check are the covered days of the lookback, of today as far as it is covered: one small request each tells whether they
 	// still hold what the API has.
 	Check []schemas.Window
-	// Aged are the days that are fetched whole once more because of their age (refetch_at), Lacking the windows that could not be
+	// Aged are the days that are fetched whole once more because of their age (refetch_at) or before a close, Lacking the windows that could not be
 	// shown to be complete. Both are in Missing, too.
 	Aged    []schemas.Partition
 	Lacking []schemas.Window
@@ -36,6 +36,8 @@ type Span struct {
 	From, To time.Time // UTC, whole seconds; zero if not given
 	Anew     bool      // fetch what is covered, too
 	Covered  bool      // ask for nothing that isn't covered: the lookback alone
+	// Since, if it isn't zero: covered days that hold anything that was fetched earlier are fetched whole once more.
+	Since time.Time
 }
 
 // validate checks the span as far as it is given.
@@ -160,7 +162,8 @@ func plan(account string, span Span, s sealed, days map[schemas.Date]schemas.Day
 		return w, !anew[d] && !w.Start.Before(r.Start) && !w.End.After(r.End) && w.Start.Before(w.End)
 	}
 	for d, day := range days {
-		if w, ok := within(d); ok && w.End.Equal(d.End()) && !load.Frozen(s[d]) && !d.Start().Before(past.horizon) && aged(day, d, cfg.RefetchAt, settled) {
+		due := aged(day, d, cfg.RefetchAt, settled) || oldest(day).Before(span.Since)
+		if w, ok := within(d); ok && due && w.End.Equal(d.End()) && !load.Frozen(s[d]) && !d.Start().Before(past.horizon) {
 			anew[d] = true
 			p.Aged = append(p.Aged, w.Partition())
 			p.Missing = append(p.Missing, w)
@@ -199,12 +202,7 @@ func plan(account string, span Span, s sealed, days map[schemas.Date]schemas.Day
 // aged says that a day is due to be fetched whole once more: an age has passed since it ended, and what it holds was fetched
 // before. What is much older than the last age isn't looked at any more.
 func aged(day schemas.DayFooter, d schemas.Date, ages []Duration, now time.Time) bool {
-	var fetched time.Time // the oldest of what it holds
-	for _, w := range day.Windows {
-		if w.Owns && (fetched.IsZero() || w.FetchedAt.Before(fetched)) {
-			fetched = w.FetchedAt
-		}
-	}
+	fetched := oldest(day)
 	for _, age := range ages {
 		due := d.End().Add(time.Duration(age))
 		if !fetched.IsZero() && !now.Before(due) && now.Before(due.Add(refetchGrace)) && fetched.Before(due) {
@@ -212,6 +210,16 @@ func aged(day schemas.DayFooter, d schemas.Date, ages []Duration, now time.Time)
 		}
 	}
 	return false
+}
+
+// oldest is when the oldest of what a day holds was fetched; zero if it holds nothing.
+func oldest(day schemas.DayFooter) (fetched time.Time) {
+	for _, w := range day.Windows {
+		if w.Owns && (fetched.IsZero() || w.FetchedAt.Before(fetched)) {
+			fetched = w.FetchedAt
+		}
+	}
+	return fetched
 }
 
 // refetchGrace is how long after its time a refetch is still made up for: a lake that was left alone for a year, or is older

@@ -21,7 +21,7 @@ func (a *app) closeCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "close --month MONTH",
 		Short: "Close a month: its charges are final, its statements written",
-		Long: `close asks the Portal once more for the month's totals and fetches what differs, publishes, and then makes what is
+		Long: `close fetches the days of the month that were not fetched since it ended and what differs, publishes, and then makes what is
 charged in the month final. It writes LAKE/statements/MONTH: a statement for all and one for each cost centre (CSV, XLSX,
 HTML), the journal, the ledger, the allocation rules it was made by, and a manifest with the SHA-256 of everything.
 
