@@ -109,7 +109,7 @@ func Close(ctx context.Context, cfg *Config, env Env, opts CloseOptions) (*Resul
 			switch {
 			case errors.As(err, &partial), errors.As(err, &refused), errors.Is(err, errNothing):
 				objections = append(objections, "the Portal could not be asked once more for all of it: "+err.Error())
-			case errors.As(err, new(*load.OverlapError)): // a quality error, and so an objection
+			case errors.As(err, new(*load.OverlapError)), errors.As(err, new(*load.UnprovenError)): // a quality error, and so an objection
 			case err != nil:
 				return err
 			}

@@ -74,6 +74,10 @@ func (d *doctor) checkCoverage(name string, a AccountStatus) {
 		}
 		warn(export+"   (any export without --from fills them)", "%s, %s in all, the first from %s UTC", plural(n, "gap"), lasting(missing), stamp(a.Gaps[0].Start))
 	}
+	if n := len(a.Unproven); n > 0 {
+		warn(a.Unproven[0].Hint, "%s not shown to be whole, the first from %s UTC: %s", map[bool]string{true: "a window is", false: fmt.Sprintf("%d windows are", n)}[n == 1],
+			a.Unproven[0].Start.UTC().Format(time.DateTime), a.Unproven[0].Detail)
+	}
 	if a.Stale > 0 {
 		warn("usagelake rebuild, or the next export", "%s sealed and not derived yet", plural(a.Stale, "day"))
 	}

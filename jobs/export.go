@@ -136,19 +136,27 @@ func fetch(ctx context.Context, lake *load.Lake, cfg *Config, env Env, opts Expo
 		return err
 	}
 	if outcome == nil {
-		outcome = overlapping(res)
+		outcome = wrong(res)
 	}
 	return outcome
 }
 
-// overlapping is what a run comes to whose accounts hold the same records: all is fetched, and costs count twice.
-func overlapping(res *Result) error {
-	if len(res.Publish.Overlaps) == 0 {
-		return nil
+// wrong is what a run comes to that did all it was to do, in a lake whose accounts hold the same records, so that costs count
+// twice, or which may lack some.
+func wrong(res *Result) error {
+	var errs []error
+	if len(res.Publish.Overlaps) > 0 {
+		err := &load.OverlapError{Overlaps: res.Publish.Overlaps}
+		errs = append(errs, &Hint{Err: err, Hint: err.Hint()})
 	}
-	err := &load.OverlapError{Overlaps: res.Publish.Overlaps}
-	res.Status = schemas.StatusPartial
-	return &Hint{Err: err, Hint: err.Hint()}
+	if len(res.Publish.Unproven) > 0 {
+		err := &load.UnprovenError{Windows: res.Publish.Unproven}
+		errs = append(errs, &Hint{Err: err, Hint: err.Hint()})
+	}
+	if len(errs) > 0 {
+		res.Status = schemas.StatusPartial
+	}
+	return errors.Join(errs...)
 }
 
 // makeClients reads the keys and makes a client for each account, or reports every account that can't have one.
@@ -264,11 +272,12 @@ func newRunID(t time.Time) string {
 	return t.UTC().Format("20060102T150405Z") + "-" + hex.EncodeToString(b[:])
 }
 
-// past is what the journal tells of an account.
+// past is what earlier runs left of an account: in the journal, and as doubts.
 type past struct {
 	began       time.Time // where its earliest export that was not told a start began; zero if there was none
 	horizon     time.Time // where the Portal's records began when it last refused to answer for what lies before; zero if it never did
 	lastRefetch time.Time // when a run last fetched its lookback anew, or it was first exported; zero if neither was
+	doubted     []schemas.Window
 }
 
 // pasts reads the journal once for all accounts.
@@ -328,7 +337,7 @@ func finish(ctx context.Context, lake *load.Lake, env Env, res *Result, phase fu
 	current.EndedAt = env.Now().UTC()
 	p, err := lake.Publish(ctx, load.PublishOptions{Version: env.Version, Full: full, Current: &current, Finance: res.finance, Now: env.Now,
 		Drop: res.drop.days, DropMonths: res.drop.months, Orphans: func(found []load.Orphan) { res.keepOrphans(&current, found, env) },
-		OverlapIsPartial: res.Command == "export" || res.Command == "lookback"})
+		WrongIsPartial: res.Command == "export" || res.Command == "lookback"})
 	if err != nil {
 		return err
 	}
@@ -496,6 +505,9 @@ func (x *exporter) export(ctx context.Context) error {
 		return err
 	}
 	if x.days, err = recentDays(x.lake, x.account.Name, x.sealed, x.cfg.Export, now); err != nil {
+		return err
+	}
+	if x.past.doubted, err = doubted(x.lake, x.account.Name); err != nil {
 		return err
 	}
 	x.plan = plan(x.account.Name, x.opts.Span, x.sealed, x.days, x.cfg.Export, now, x.past)

@@ -255,6 +255,25 @@ func (x *exporter) doubt(doubts []extract.Doubt) error {
 	return nil
 }
 
+// doubted are the windows of an account that are doubted.
+func doubted(lake *load.Lake, account string) ([]schemas.Window, error) {
+	days, err := lake.Doubted(account)
+	if err != nil {
+		return nil, err
+	}
+	var out []schemas.Window
+	for _, p := range days {
+		doubts, err := lake.Doubts(p)
+		if err != nil {
+			return nil, err
+		}
+		for _, d := range doubts {
+			out = append(out, schemas.Window{Account: account, Start: d.Start, End: d.End})
+		}
+	}
+	return out, nil
+}
+
 // settleDoubts takes back what was doubted of a window that has been sealed.
 func (x *exporter) settleDoubts(w schemas.Window) error {
 	p := w.Partition()

@@ -7,7 +7,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/usagelake/usagelake/extract"
+	"github.com/usagelake/usagelake/load"
 	"github.com/usagelake/usagelake/schemas"
+	"github.com/usagelake/usagelake/transform"
 )
 
 // partial must end as a run that lacks something, and say so.
@@ -41,9 +44,16 @@ func TestAnOutageThatAnswersEmptyReplacesNoGoodDay(t *testing.T) {
 		if got := w.rows(); got != before {
 			t.Errorf("%s after the outage, %s before", got, before)
 		}
+		for _, u := range w.unproven(3) {
+			if !u.Doubted || u.Lacking != u.Records || u.Lacking == 0 {
+				t.Errorf("%+v", u)
+			}
+		}
 		w.faults("")
 		w.pass(24 * time.Hour)
-		w.export(span(17, 20))
+		w.cfg.Export.Lookback, w.cfg.Export.RefetchAt = 0, nil // what is doubted is looked at all the same
+		w.export(Span{})
+		w.unproven(0)
 		w.equal(day(17), day(20))
 	})
 	bubble(t, "half a day is gone, and stays so", func(t *testing.T) {
@@ -146,7 +156,8 @@ func TestThePortalsHorizonIsSaidOnceAndIsNoFailure(t *testing.T) {
 	}
 }
 
-// A second that no request can show whole is kept as far as it came, and is no secret.
+// A second that no request can show whole is kept as far as it came, and is no secret: the exit code, status, doctor and verify
+// say so for as long as it stands, whether it is asked for again or not.
 func TestASecondThatCanNotBeShownToBeWholeIsKeptAndSaid(t *testing.T) {
 	bubble(t, "burst", func(t *testing.T) {
 		w := newWorld(t, settings{faults: "burst=60,burst-every=24h,total-cap=40,past-end=empty,filter-ignored=true", perDay: 30})
@@ -164,7 +175,80 @@ func TestASecondThatCanNotBeShownToBeWholeIsKeptAndSaid(t *testing.T) {
 		if again.Requests > res.Requests {
 			t.Errorf("%d requests the second time, %d the first", again.Requests, res.Requests)
 		}
+		standing := w.unproven(4) // of two days the second, and the one after it, whose margin holds it
+		if standing[0].Doubted {
+			t.Errorf("%+v", standing)
+		}
+		w.cfg.Export.RefetchAt = nil
+		w.faults("burst=60,burst-every=24h")
+		w.pass(30 * 24 * time.Hour)
+		w.requests()
+		w.wrong() // it has left the lookback, and stands
+		for _, q := range w.requests() {
+			if strings.Contains(q.Query, itoa(standing[0].Start.Unix()-extract.Margin)) {
+				t.Errorf("%s asks for it again", q.Query)
+			}
+		}
+		w.unproven(4)
+		w.export(Span{From: day(18), To: day(20), Anew: true})
+		w.unproven(0)
+		w.equal(day(18), day(20))
 	})
+	bubble(t, "a month that is closed in spite of it", func(t *testing.T) {
+		w := newWorld(t, settings{faults: "burst=60,burst-every=24h,total-cap=40,past-end=empty,filter-ignored=true", perDay: 10, at: day(1).Add(6 * time.Hour)})
+		w.partial(Span{From: day(0), To: day(1)}, "can't be shown to be all")
+		w.cfg.Export.RefetchAt, w.cfg.Export.Lookback = nil, 0
+		w.pass(time.Hour)
+		w.faults("burst=60,burst-every=24h")
+		w.wrong()
+		if _, _, err := w.close(CloseOptions{NoFetch: true, Reason: "agreed with finance"}); err != nil {
+			t.Fatal(err)
+		}
+		w.pass(time.Hour)
+		w.export(Span{})
+		w.unproven(0)
+	})
+}
+
+// wrong is an export that did all it was to do, in a lake that may lack something.
+func (w *world) wrong() {
+	w.Helper()
+	res, err := w.try(w.Context(), Span{})
+	if err == nil || !errors.As(err, new(*load.UnprovenError)) || res.Status != schemas.StatusPartial {
+		w.Fatalf("%+v, %v; want a run that says what isn't shown to be whole", res, err)
+	}
+}
+
+// unproven are the windows that status, verify and doctor say are not shown to be whole: n of them.
+func (w *world) unproven(n int) []Unproven {
+	w.Helper()
+	st, err := ReadStatus(w.Context(), w.cfg.Lake, "acme", w.now())
+	if err != nil {
+		w.Fatal(err)
+	}
+	lake, err := load.Open(w.cfg.Lake, load.Options{})
+	if err != nil {
+		w.Fatal(err)
+	}
+	report, err := lake.Verify(w.Context(), load.VerifyOptions{TransformVersion: transform.Version})
+	if err != nil {
+		w.Fatal(err)
+	}
+	found, findings, checks := st.Accounts[0].Unproven, 0, 0
+	for _, f := range report.Findings {
+		if f.Check == load.FoundUnproven {
+			findings++
+		}
+	}
+	for _, c := range Examine(w.Context(), w.cfg, w.env, DoctorOptions{Offline: true}) {
+		if strings.Contains(c.Detail, "not shown to be whole, the first from") {
+			checks++
+		}
+	}
+	if len(found) != n || findings != n || checks != min(n, 1) {
+		w.Fatalf("status has %d, verify %d, doctor %d; want %d", len(found), findings, checks, n)
+	}
+	return found
 }
 
 // Portals that go by the moment of settlement and show the start of a call: from one run to the next, too.

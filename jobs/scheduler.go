@@ -408,7 +408,8 @@ func needsPerson(err error) bool {
 	var findings *FindingsError
 	var kept *KeptError
 	var overlap *load.OverlapError
-	return errors.As(err, &objections) || errors.As(err, &findings) || errors.As(err, &kept) || errors.As(err, &overlap)
+	var unproven *load.UnprovenError
+	return errors.As(err, &objections) || errors.As(err, &findings) || errors.As(err, &kept) || errors.As(err, &overlap) || errors.As(err, &unproven)
 }
 
 // attempt runs the job; a panic in it is its error.

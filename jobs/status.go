@@ -43,10 +43,23 @@ type AccountStatus struct {
 	Days        []Day     `json:"days"`
 	Records     int64     `json:"records"`
 	Quarantined int64     `json:"quarantined"`
-	Issues      int64     `json:"issues"`            // warnings and errors of the quality checks
-	Stale       int       `json:"stale"`             // days that are sealed and not derived yet
-	Pruned      int       `json:"pruned"`            // days whose raw files were deleted by retention
-	Orphans     []Orphan  `json:"orphans,omitempty"` // what is kept though it can't be derived again, for raw files are gone
+	Issues      int64     `json:"issues"` // warnings and errors of the quality checks
+	Stale       int       `json:"stale"`  // days that are sealed and not derived yet
+	Pruned      int       `json:"pruned"` // days whose raw files were deleted by retention
+	// Unproven are windows that are not shown to be whole.
+	Unproven []Unproven `json:"unproven,omitempty"`
+	Orphans  []Orphan   `json:"orphans,omitempty"` // what is kept though it can't be derived again, for raw files are gone
+}
+
+// Unproven is a load.Unproven for a document.
+type Unproven struct {
+	Start   time.Time `json:"start"` // [Start, End), UTC
+	End     time.Time `json:"end"`
+	Records int64     `json:"records"`
+	Lacking int64     `json:"lacking"`
+	Doubted bool      `json:"doubted"` // much of what is held did not come
+	Detail  string    `json:"detail"`
+	Hint    string    `json:"hint"`
 }
 
 // Orphan is a load.Orphan for a document.
@@ -107,6 +120,10 @@ func ReadStatus(ctx context.Context, dir, account string, now time.Time) (*Statu
 	if err != nil {
 		return nil, err
 	}
+	closed, err := lake.Closed()
+	if err != nil {
+		return nil, err
+	}
 	for _, name := range accounts {
 		if account != "" && account != name {
 			continue
@@ -114,7 +131,7 @@ func ReadStatus(ctx context.Context, dir, account string, now time.Time) (*Statu
 		if err := context.Cause(ctx); err != nil {
 			return nil, err
 		}
-		a, err := accountStatus(lake, name, now)
+		a, err := accountStatus(lake, name, closed, now)
 		if err != nil {
 			return nil, err
 		}
@@ -164,7 +181,7 @@ func underWay(runs []schemas.Run, i int, holder *load.HeldError) bool {
 	return i == len(runs)-1 && holder != nil && holder.PID == runs[i].PID
 }
 
-func accountStatus(lake *load.Lake, name string, now time.Time) (AccountStatus, error) {
+func accountStatus(lake *load.Lake, name string, closed []load.ClosedMonth, now time.Time) (AccountStatus, error) {
 	a := AccountStatus{Account: name, Gaps: []Gap{}, Days: []Day{}}
 	s, err := sealedOf(lake, name)
 	if err != nil {
@@ -181,6 +198,13 @@ func accountStatus(lake *load.Lake, name string, now time.Time) (AccountStatus, 
 			return a, err
 		}
 		states[p.Date] = st
+		unproven, err := lake.Unproven(p, st.Footer, closed)
+		if err != nil {
+			return a, err
+		}
+		for _, u := range unproven {
+			a.Unproven = append(a.Unproven, Unproven{u.Window.Start, u.Window.End, u.Records, u.Lacking, u.Doubt != nil, u.Why(), u.Hint()})
+		}
 		for _, o := range st.Orphans {
 			a.Orphans = append(a.Orphans, Orphan{Date: p.Date.String(), What: o.What, Rows: o.Rows, Detail: o.Why, Hint: o.Hint()})
 		}

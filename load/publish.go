@@ -29,8 +29,9 @@ type PublishOptions struct {
 	Version string // of the program
 	// Current is the run that publishes, as it stands: it takes the place of the journal's row of the same id.
 	Current *schemas.Run
-	// OverlapIsPartial: if accounts hold the same records, Current will have come to schemas.StatusPartial, where it says done.
-	OverlapIsPartial bool
+	// WrongIsPartial: if accounts hold the same records, or windows are not shown to be whole, Current will have come to
+	// schemas.StatusPartial, where it says done.
+	WrongIsPartial bool
 	// Finance is the allocation of cost, and what it is held against.
 	Finance Finance
 	Now     func() time.Time // nil is time.Now
@@ -56,6 +57,8 @@ type Published struct {
 	Elapsed   time.Duration
 	// Overlaps are the accounts that hold the same records; none is nil.
 	Overlaps []Overlap
+	// Unproven are the windows of all accounts that are not shown to be whole; none is nil.
+	Unproven []Unproven
 }
 
 // ErrLastCopy says that the published file can't be built anew, because it alone has something.
@@ -107,7 +110,7 @@ func (l *Lake) Publish(ctx context.Context, opts PublishOptions) (Published, err
 		d := &database{spill: l.path(tempDir)}
 		return Published{}, fmt.Errorf("publish %s: %w", l.Database(), d.spilled(err))
 	}
-	done.Elapsed = opts.Now().Sub(start)
+	done.Elapsed, done.Unproven = opts.Now().Sub(start), p.unproven
 	return done, nil
 }
 
@@ -126,7 +129,8 @@ type publisher struct {
 	balance   balances
 	finance   *finance
 
-	overlap []Overlap // that were found, or stand
+	overlap  []Overlap // that were found, or stand
+	unproven []Unproven
 }
 
 // balances are the balance files and a digest of what they hold.
@@ -293,6 +297,9 @@ func (p *publisher) scan(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if p.finance, err = p.lake.loadFinance(p.opts.Finance); err != nil {
+		return err
+	}
 	p.want = map[schemas.Partition]string{}
 	p.pruned = map[schemas.Partition]*Pruned{}
 	sum := sha256.New()
@@ -319,6 +326,11 @@ func (p *publisher) scan(ctx context.Context) error {
 			if st.Derived {
 				p.want[d] = st.Footer.Digest
 			}
+			unproven, err := p.lake.Unproven(d, st.Footer, p.finance.closed)
+			if err != nil {
+				return err
+			}
+			p.unproven = append(p.unproven, unproven...)
 			name := p.lake.balancePath(d)
 			switch content, err := p.lake.fs.ReadFile(name); {
 			case errors.Is(err, fs.ErrNotExist):
@@ -333,8 +345,7 @@ func (p *publisher) scan(ctx context.Context) error {
 	}
 	p.days = slices.SortedFunc(maps.Keys(p.want), schemas.Partition.Compare)
 	p.balance.digest = hex.EncodeToString(sum.Sum(nil))
-	p.finance, err = p.lake.loadFinance(p.opts.Finance)
-	return err
+	return nil
 }
 
 // frozen refuses to publish without the usage of a pruned day whose day file is lost, and notes its tombstone.
@@ -984,8 +995,13 @@ func (p *publisher) liveRuns() (map[string]schemas.Run, error) {
 	}
 	if c := p.opts.Current; c != nil {
 		run := *c
-		if len(p.overlap) > 0 && p.opts.OverlapIsPartial && run.Status == schemas.StatusDone {
-			run.Status, run.Error = schemas.StatusPartial, (&OverlapError{p.overlap}).Error()
+		if p.opts.WrongIsPartial && run.Status == schemas.StatusDone {
+			switch {
+			case len(p.overlap) > 0:
+				run.Status, run.Error = schemas.StatusPartial, (&OverlapError{p.overlap}).Error()
+			case len(p.unproven) > 0:
+				run.Status, run.Error = schemas.StatusPartial, (&UnprovenError{p.unproven}).Error()
+			}
 		}
 		live[c.RunID] = run
 	}

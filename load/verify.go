@@ -34,6 +34,7 @@ const (
 	FoundRaw        = "raw_damaged"         // a sealed window or balance can't be read whole, or contradicts itself
 	FoundStray      = "stray_file"          // a file where none of that name belongs; readers that glob may take it for data
 	FoundAnnounced  = "announced_mismatch"  // a window proven by the API's count holds another number of records
+	FoundUnproven   = "unproven"            // a window that is not shown to be whole, of a month that isn't closed
 	FoundGap        = "gap"                 // time between the account's first and last window that no window covers
 	FoundMissing    = "day_missing"         // windows are sealed, and there is no day file
 	FoundStale      = "day_stale"           // the derived file is not of these windows, or of another version of the transformation
@@ -110,6 +111,7 @@ type verifier struct {
 	opts   VerifyOptions
 	report VerifyReport
 	d      *database
+	closed []ClosedMonth
 
 	days         map[schemas.Partition]*verifiedDay
 	balances     hash.Hash           // over the balance files, as Publish makes it
@@ -165,6 +167,9 @@ func (v *verifier) verify(ctx context.Context) error {
 		}
 		total += len(partitions[a])
 	}
+	if v.closed, err = v.lake.Closed(); err != nil {
+		return err
+	}
 	v.d, err = v.lake.openScratch(ctx, "")
 	if err != nil {
 		return err
@@ -216,6 +221,9 @@ func (v *verifier) verify(ctx context.Context) error {
 				return err
 			}
 			if d := v.days[p]; d != nil && d.readable {
+				if err := v.unproven(p, d.footer); err != nil {
+					return err
+				}
 				if n := len(files); n == 0 || files[n-1].schema != d.footer.Schema {
 					files = append(files, dayFiles{schema: d.footer.Schema})
 				}
@@ -235,6 +243,15 @@ func (v *verifier) verify(ctx context.Context) error {
 		v.opts.Progress(databaseFile, total, total)
 	}
 	return v.database(ctx)
+}
+
+// unproven tells which windows of a day are not shown to be whole.
+func (v *verifier) unproven(p schemas.Partition, f schemas.DayFooter) error {
+	found, err := v.lake.Unproven(p, f, v.closed)
+	for _, u := range found {
+		v.add(Finding{Check: FoundUnproven, Path: v.lake.usagePath(p), Account: p.Account, Date: p.Date.String(), Detail: u.String(), Hint: u.Hint()})
+	}
+	return err
 }
 
 // strays looks for files that don't belong where they stand: in the trees that readers glob, and in the raw archive.

@@ -116,7 +116,7 @@ func exitCode(err error) int {
 		return exitUsage
 	case errors.As(err, &refused), errors.Is(err, extract.ErrRefused):
 		return exitRefused
-	case errors.As(err, &partial), errors.As(err, &orphans), errors.As(err, &rejects), errors.As(err, new(*load.OverlapError)), errors.As(err, new(*jobs.CurrencyError)):
+	case errors.As(err, &partial), errors.As(err, &orphans), errors.As(err, &rejects), errors.As(err, new(*load.OverlapError)), errors.As(err, new(*load.UnprovenError)), errors.As(err, new(*jobs.CurrencyError)):
 		return exitPartial
 	case errors.As(err, &held), errors.Is(err, load.ErrStateHeld):
 		return exitHeld

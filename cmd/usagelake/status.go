@@ -75,6 +75,7 @@ func (a *app) printStatus(st *jobs.Status, days int) {
 			fmt.Fprintf(w, "  pruned       %d days: retention deleted their raw files, the day files are their source\n", acc.Pruned)
 		}
 		a.printOrphans(acc.Orphans)
+		a.printUnproven(acc.Unproven)
 		if len(acc.Gaps) == 0 {
 			fmt.Fprintln(w, "  gaps         none")
 		}
@@ -119,6 +120,21 @@ func (a *app) printOrphans(orphans []jobs.Orphan) {
 	}
 	if len(orphans) > 0 {
 		fmt.Fprintf(a.Stdout, "               %s\n", orphans[0].Hint)
+	}
+}
+
+// printUnproven lists the windows that are not shown to be whole.
+func (a *app) printUnproven(windows []jobs.Unproven) {
+	const most = 5
+	for i, u := range windows {
+		if i == most {
+			fmt.Fprintf(a.Stdout, "  UNPROVEN     … and %d more: usagelake verify lists them\n", len(windows)-most)
+			break
+		}
+		fmt.Fprintf(a.Stdout, "  UNPROVEN     %s to %s UTC: %s\n", stamp(u.Start), stamp(u.End), u.Detail)
+	}
+	if len(windows) > 0 {
+		fmt.Fprintf(a.Stdout, "               %s\n", windows[0].Hint)
 	}
 }
 

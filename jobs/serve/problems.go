@@ -148,7 +148,7 @@ func jobProblem(j jobs.JobState, unbegun string) (Problem, bool) {
 			}
 		}
 	case schemas.StatusPartial:
-		p.Summary = fmt.Sprintf("Job %s was done in part; what is missing is fetched next time", j.Name)
+		p.Summary = fmt.Sprintf("Job %s was done in part", j.Name)
 		p.Command = "usagelake export"
 	case schemas.StatusFailed:
 		p.Summary = fmt.Sprintf("Job %s failed", j.Name)
@@ -185,6 +185,11 @@ func (v *view) accountProblems(name string) (out []Problem) {
 			p.Command = fmt.Sprintf("usagelake export --account %s --from %s --to %s", name, instant(g.Start), instant(last.End))
 		}
 		out = append(out, p)
+	}
+	if n := len(a.Unproven); n > 0 {
+		u := a.Unproven[0]
+		out = append(out, Problem{Summary: fmt.Sprintf("Account %s: %s not shown to be whole, the first from %s UTC", name, plural(n, "window is", "windows are"), stamp(u.Start)),
+			Detail: u.Detail, Command: "usagelake status", Account: name})
 	}
 	for _, d := range a.Days {
 		if d.Error != "" {
