@@ -94,7 +94,7 @@ func (a *app) ended(res *jobs.Result, err error, summary func(*jobs.Result)) err
 	}
 	var stopped *signalError
 	if errors.As(err, &stopped) && res != nil {
-		err = &jobs.Hint{Err: err, Hint: "what was fetched is kept; run the same command again to go on"}
+		err = &jobs.Hint{Err: err, Hint: "windows that were complete are kept; the pages of those under way are asked for again. Run the same command again to go on"}
 	}
 	return err
 }
