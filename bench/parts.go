@@ -79,14 +79,18 @@ func (b *bench) pacing(s *section) error {
 	if err != nil {
 		return err
 	}
-	var results []struct {
-		Kind, Client                                  string
-		Latency, Jitter, Share, Best, Waste           float64
-		Records, Requests, Limited, InFlight, Seconds float64
+	var simulated struct {
+		Pacing []struct {
+			Kind, Client                                  string
+			Latency, Jitter, Share, Best, Waste           float64
+			Records, Requests, Limited, InFlight, Seconds float64
+		}
+		Pages []struct{ PerDay, Max, Days, Records, Requests, Least, Seconds float64 }
 	}
-	if err := json.Unmarshal(text, &results); err != nil {
+	if err := json.Unmarshal(text, &simulated); err != nil {
 		return err
 	}
+	results := simulated.Pacing
 	t := s.table("limit counted by", "latency s", "jitter ms", "of the allowed rate", "fastest that is sure of no 429", "429s", "requests", "requests ÷ pages", "most in flight")
 	least, most429, waste, waited := 1.0, 0.0, 0.0, 0.0
 	toBest := 1.0
@@ -111,6 +115,13 @@ func (b *bench) pacing(s *section) error {
 			t.row(fmt.Sprint(r.Latency), fmt.Sprintf("%.3f", r.Share), fmt.Sprintf("%.3f", alone[r.Latency]), fmt.Sprintf("%.1f", r.Share/alone[r.Latency]))
 		}
 	}
+	t = s.table("records a day", "largest page the Portal gives", "days", "requests", "pages they fit in", "requests ÷ pages", "minutes at the limit", "in pages of 100")
+	proofs := 0.0
+	for _, r := range simulated.Pages {
+		t.row(thousands(r.PerDay), thousands(r.Max), fmt.Sprint(r.Days), thousands(r.Requests), thousands(r.Least), fmt.Sprintf("%.3f", r.Requests/r.Least),
+			fmt.Sprintf("%.1f", r.Seconds/60), fmt.Sprintf("%.1f", max(r.Days, r.Records/100)/2/60))
+		proofs = max(proofs, r.Requests/r.Least)
+	}
 	settled, err := b.child("settled", b.fresh("settled"))
 	if err != nil {
 		return err
@@ -120,6 +131,7 @@ func (b *bench) pacing(s *section) error {
 	s.atLeast("of the allowed rate, no jitter, the worst", 0.95, least, "%.3f")
 	s.atMost("429s, no jitter", 0, most429, "%.0f")
 	s.atMost("requests ÷ (records ÷ page size) of a backfill, no jitter", 1.02, waste, "%.3f")
+	s.atMost("requests ÷ the least that the pages hold, whatever their size", 1.03, proofs, "%.3f")
 	s.atMost("requests for a settled day", 1, settled.V["requests"]/settled.V["days"], "%.2f")
 	return nil
 }

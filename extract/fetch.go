@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -17,7 +18,8 @@ import (
 
 // Defaults of a Fetcher.
 const (
-	// DefaultMaxRecords bounds a window, and with it what an interruption costs and the memory a window takes.
+	// DefaultMaxRecords is what a window is planned to hold at the most, and twice that bounds it, and with it what an
+	// interruption costs and the memory a window takes.
 	DefaultMaxRecords = 20_000
 	// maxPages bounds a window of a server whose pages are small.
 	maxPages = 200
@@ -65,8 +67,8 @@ type Fetcher struct {
 	active  map[int64]*progress
 	out     Outcome
 	inARow  int // windows that failed since one was sealed
-	// density is records a second of the last windows, each of which counts half as much as the one after it: that of a second
-	// alone says nothing of the day around it.
+	// density is records a second over the last day or so of what was fetched: that of a second, or of a night, alone says nothing
+	// of the day around it.
 	density struct{ rows, seconds float64 }
 
 	// For the end of a run, see finish.
@@ -300,9 +302,14 @@ func (f *Fetcher) expected(w schemas.Window) float64 {
 	return f.density.rows / max(1, f.density.seconds) * float64(w.Seconds())
 }
 
+// most is how many records a window is fetched with at the most. It is more than windows are planned for, so that one of the busy
+// hours is not split for being busier than the day.
+func (f *Fetcher) most() float64 { return f.server.most(2 * f.opts.MaxRecords) }
+
 // foresee splits a window that would hold too much if it is as dense as the last ones, or is longer than the server takes.
 func (f *Fetcher) foresee(w schemas.Window) []schemas.Window {
-	n := parts(f.expected(w), f.server.most(f.opts.MaxRecords))
+	records := f.expected(w)
+	n := max(parts(records, f.most()), int(math.Ceil(min(48, records/float64(f.opts.MaxRecords)))))
 	return w.Split(max(n, int(min(1000, (w.Seconds()-1)/f.server.longestRange()+1))))
 }
 
@@ -374,8 +381,10 @@ func (f *Fetcher) fail(w schemas.Window, err error) {
 // answered notes that a window was, with so many records. The lock is held.
 func (f *Fetcher) answered(w schemas.Window, rows int) {
 	f.inARow = 0
-	f.density.rows = f.density.rows/2 + float64(rows)
-	f.density.seconds = f.density.seconds/2 + float64(w.Seconds())
+	const day = 24 * 60 * 60
+	stays := max(0, 1-float64(w.Seconds())/day)
+	f.density.rows = f.density.rows*stays + float64(rows)
+	f.density.seconds = f.density.seconds*stays + float64(w.Seconds())
 	if f.first.IsZero() || w.Start.Before(f.first) {
 		f.first = w.Start
 	}

@@ -124,7 +124,7 @@ func (f *Fetcher) whole(ctx context.Context, t *task) (*pass, error) {
 		if err != nil {
 			return nil, t.spend(p, err)
 		}
-		most := f.server.most(f.opts.MaxRecords)
+		most := f.most()
 		pages := max(1, int(most)/p.step)
 		if total := p.first.total; total != nil && !p.first.summary && w.Seconds() > 1 && *total > int64(len(p.first.entries)) && float64(*total) > most {
 			first, second, err := f.halves(ctx, t, p, (p.start+p.end)/2)
@@ -227,7 +227,7 @@ func (f *Fetcher) judge(ctx context.Context, t *task, p *pass) (string, error) {
 				return "", errAgain
 			}
 			f.server.shallow(t.window, len(p.pages))
-			return "", &errSplit{max(2, parts(float64(*a), f.server.most(f.opts.MaxRecords)))}
+			return "", &errSplit{max(2, parts(float64(*a), f.most()))}
 		case p.isSum(sum, p.held()) && *sum > *a: // the total ends at a limit, the listing doesn't
 			return "", f.limited(ctx, t, p, *sum)
 		}
@@ -421,7 +421,7 @@ func (p *pass) lopsided() bool {
 
 // parts holds p, to its end, against the listings of its two halves.
 func (f *Fetcher) parts(ctx context.Context, t *task, p *pass) (string, error) {
-	most := 2 * max(1, int(f.server.most(f.opts.MaxRecords))/p.step)
+	most := 2 * max(1, int(f.most())/p.step)
 	if err := t.spend(p, f.exhaust(ctx, p, most)); err != nil {
 		return "", err
 	}

@@ -181,7 +181,7 @@ func (f *Fetcher) again(ctx context.Context, t *task, sum *pass) (bool, error) {
 		size := max(1, sum.step-n*max(1, sum.step/7))
 		p, err := f.open(ctx, ask{window: sum.window, start: sum.start, end: sum.end, size: size})
 		if err == nil {
-			err = f.exhaust(ctx, p, 2*max(1, f.opts.MaxRecords/size))
+			err = f.exhaust(ctx, p, 2*max(1, 2*f.opts.MaxRecords/size))
 		}
 		if t.spend(p, err) != nil {
 			return false, err

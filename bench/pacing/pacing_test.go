@@ -104,21 +104,27 @@ func Best(kind portal.LimitKind, jitter time.Duration) float64 {
 	return 1 / (1 + j)
 }
 
+// open makes a Portal, and what leads to it.
+func open(t *testing.T, kind portal.LimitKind, latency, jitter time.Duration, perDay float64, faults portal.Faults) (*portal.Portal, *wire) {
+	faults.Gzip = "off"
+	p, err := portal.New(portal.Options{Seed: 7, Now: func() time.Time { return clock }, Limit: portal.LimitOptions{Kind: kind}, Faults: faults,
+		Orgs: []portal.OrgOptions{{ID: "0", RecordsPerDay: perDay}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p, &wire{portal: p, latency: latency, jitter: jitter, random: rand.New(rand.NewPCG(1, uint64(jitter)))}
+}
+
 func simulate(t *testing.T, kind portal.LimitKind, latency, jitter time.Duration, days int, client string) (r Result) {
 	synctest.Test(t, func(t *testing.T) {
-		p, err := portal.New(portal.Options{Seed: 7, Now: func() time.Time { return clock }, Limit: portal.LimitOptions{Kind: kind}, Faults: portal.Faults{Gzip: "off"},
-			Orgs: []portal.OrgOptions{{ID: "0", RecordsPerDay: 40 * pageSize}}})
-		if err != nil {
-			t.Fatal(err)
-		}
-		w := &wire{portal: p, latency: latency, jitter: jitter, random: rand.New(rand.NewPCG(1, uint64(jitter)))}
+		p, w := open(t, kind, latency, jitter, 40*pageSize, portal.Faults{})
 		end := clock.Truncate(24 * time.Hour)
 		start := end.AddDate(0, 0, -days)
 		began := time.Now()
 		records := 0
 		switch client {
 		case "usagelake":
-			records = export(t, p, w, start, end)
+			records = export(t, p, w, pageSize, start, end)
 		case "one at a time":
 			records = onePageAtATime(t, p, w, start, end)
 		}
@@ -133,8 +139,36 @@ func simulate(t *testing.T, kind portal.LimitKind, latency, jitter time.Duration
 	return r
 }
 
-// export fetches as usagelake does, at its defaults.
-func export(t *testing.T, p *portal.Portal, w *wire, from, to time.Time) int {
+// Pages is how many requests it takes to fetch and prove days of a Portal that gives pages of at most Max records.
+type Pages struct {
+	PerDay, Max, Days int
+	Records, Requests int
+	Least             int     // the pages that hold the days, each as full as they are given
+	Seconds           float64 // simulated
+}
+
+// fetchPages fetches days at the default page size, from a Portal that gives fewer where it gives no more.
+func fetchPages(t *testing.T, perDay, most, days int) (r Pages) {
+	synctest.Test(t, func(t *testing.T) {
+		p, w := open(t, portal.Sliding, 500*time.Millisecond, 0, float64(perDay), portal.Faults{PageMax: most})
+		end := clock.Truncate(24 * time.Hour)
+		start := end.AddDate(0, 0, -days)
+		began := time.Now()
+		r = Pages{PerDay: perDay, Max: most, Days: days, Records: export(t, p, w, 0, start, end)}
+		r.Requests, r.Seconds = p.Stats().Requests, time.Since(began).Seconds()
+		for d := start; d.Before(end); d = d.AddDate(0, 0, 1) {
+			n, _ := p.Total("0", d, d.AddDate(0, 0, 1))
+			r.Least += max(1, (n+most-1)/most)
+		}
+		if n, _ := p.Total("0", start, end); n != r.Records {
+			t.Errorf("%d records of %d", r.Records, n)
+		}
+	})
+	return r
+}
+
+// export fetches as usagelake does, at its defaults but for the page size.
+func export(t *testing.T, p *portal.Portal, w *wire, pageSize int, from, to time.Time) int {
 	c, err := extract.NewClient(extract.Options{Account: "acme", BaseURL: "https://portal.test" + p.BasePath(), Key: p.Key("0"), Transport: w})
 	if err != nil {
 		t.Fatal(err)
@@ -243,6 +277,7 @@ func TestPacing(t *testing.T) {
 	}
 	var mu sync.Mutex
 	var results []Result
+	var pages []Pages
 	t.Run("each", func(t *testing.T) {
 		try := func(kind portal.LimitKind, latency, jitter time.Duration, days int, client string) {
 			t.Run(fmt.Sprintf("%s/%s/%s/%s", kind, latency, jitter, client), func(t *testing.T) {
@@ -261,15 +296,28 @@ func TestPacing(t *testing.T) {
 			}
 			try(portal.Sliding, latency, 0, min(days, 3), "one at a time")
 		}
+		for _, c := range []struct{ perDay, most int }{{400, 100}, {4_000, 100}, {4_000, 1_000}, {40_000, 1_000}} {
+			t.Run(fmt.Sprintf("%d a day in pages of %d", c.perDay, c.most), func(t *testing.T) {
+				t.Parallel()
+				r := fetchPages(t, c.perDay, c.most, days)
+				mu.Lock()
+				defer mu.Unlock()
+				pages = append(pages, r)
+			})
+		}
 	})
+	slices.SortFunc(pages, func(a, b Pages) int { return cmp.Or(cmp.Compare(a.PerDay, b.PerDay), cmp.Compare(a.Max, b.Max)) })
 	slices.SortFunc(results, func(a, b Result) int {
 		return cmp.Or(cmp.Compare(b.Client, a.Client), cmp.Compare(a.Latency, b.Latency), cmp.Compare(b.Kind, a.Kind), cmp.Compare(a.Jitter, b.Jitter))
 	})
 	for _, r := range results {
 		t.Logf("%+v", r)
 	}
+	for _, r := range pages {
+		t.Logf("%+v", r)
+	}
 	if name := os.Getenv("BENCH_PACING"); name != "" {
-		b, err := json.Marshal(results)
+		b, err := json.Marshal(map[string]any{"pacing": results, "pages": pages})
 		if err != nil {
 			t.Fatal(err)
 		}
