@@ -142,8 +142,9 @@ func (f *Fetcher) lookAt(ctx context.Context, looks []*look) ([][]*look, error) 
 		case <-timer.C:
 		}
 	}
+	before, behind := f.server.margins() // those of now: more may have been learnt since the first look
 	a := looks[0].pass.ask
-	a.end = looks[len(looks)-1].pass.end
+	a.start, a.end = looks[0].task.window.Start.Unix()-before, looks[len(looks)-1].task.window.End.Unix()+behind
 	c, err := f.count(ctx, looks[0].task, a)
 	switch {
 	case refusal(err) && len(looks) > 1: // too long a range, perhaps

@@ -144,6 +144,9 @@ func (f *Fetcher) whole(ctx context.Context, t *task) (*pass, error) {
 		if early, late := p.strays(); f.server.strays(w, early, late) {
 			continue
 		}
+		if _, now := f.server.margins(); now > behind && (t.tail || t.must != nil) { // it may be the last word on these seconds
+			continue
+		}
 		if !p.ended && p.next > 2*pages && w.Seconds() > 1 {
 			t.budget.grow(4 * len(p.pages))
 			return nil, &errSplit{4}
