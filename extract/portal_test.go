@@ -186,6 +186,37 @@ func TestAtTheRealLimitThereIsNo429AndNoRequestIsWasted(t *testing.T) {
 	}
 }
 
+// A total that is too low by one ends the paging a record early where the last page is full, and is too low for a half, as well.
+func TestATotalThatIsOneTooLowLosesNothingWhereItEndsAFullPage(t *testing.T) {
+	for _, order := range []string{"oldest", "newest"} {
+		t.Run(order, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				p := newPortal(t, portal.Options{Faults: portal.Faults{TotalDelta: -1, Order: order}, Limit: portal.LimitOptions{Kind: portal.Off},
+					Orgs: []portal.OrgOptions{{RecordsPerDay: 400}}})
+				full := 0
+				for d := 2; d < 19; d++ {
+					n, _ := p.Total(org, day(d).Add(-time.Second), day(d+1))
+					for size := 5; size < 40; size++ {
+						if n%size != 1 {
+							continue
+						}
+						full++
+						v := &vault{ids: map[uint64]int{}}
+						f := NewFetcher(FetchOptions{Client: newClient(t, p, 0, 1000), RunID: "r", Version: "test", PageSize: size})
+						if _, err := f.Fetch(t.Context(), []schemas.Window{{Account: "acme", Start: day(d), End: day(d + 1)}}, v.sink); err != nil {
+							t.Fatal(err)
+						}
+						v.check(t, p, day(d), day(d+1))
+					}
+				}
+				if full == 0 {
+					t.Error("no page was full")
+				}
+			})
+		})
+	}
+}
+
 func TestEveryRecordComesWhateverThePortalDoes(t *testing.T) {
 	for _, faults := range []string{
 		"order=newest", "order=random", "order=shaky", "inclusive-end=true", "exclusive-start=true",
