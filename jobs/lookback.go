@@ -89,6 +89,8 @@ func (x *exporter) unchanged(ctx context.Context, w schemas.Window, f schemas.Da
 	switch {
 	case err != nil && (!refusesDays || len(owning) == 1):
 		return c, false, err
+	case err == nil && (c.Some && c.Records != nil && *c.Records == 0 || slices.ContainsFunc(owning, func(part schemas.DayWindow) bool { return !x.counts(part) })):
+		return c, false, nil
 	case err == nil && f.MaybeTwice == 0 && agrees(c, f, owning):
 		return c, true, nil
 	case err == nil && (len(owning) == 1 || c.Records == nil):
@@ -102,6 +104,25 @@ func (x *exporter) unchanged(ctx context.Context, w schemas.Window, f schemas.Da
 		}
 	}
 	return c, true, nil
+}
+
+// counts says that what the API announced for a window goes by what it has: as many as came, or off by as many as for another
+// window that had another number. What it announces alike whatever it has would agree for ever.
+func (x *exporter) counts(w schemas.DayWindow) bool {
+	switch {
+	case w.Announced == nil, w.Proof == schemas.ProofTotal, w.Proof == schemas.ProofEmpty:
+		return true
+	case w.Proof == schemas.ProofNone: // it is fetched anew by itself
+		return true
+	}
+	for _, day := range x.days {
+		for _, o := range day.Windows {
+			if o.Announced != nil && *o.Announced != *w.Announced && *o.Announced-o.Listed == *w.Announced-w.Listed {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // asked are the bounds that a window was asked for with, Unix seconds as they were sent.

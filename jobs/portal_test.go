@@ -123,6 +123,22 @@ func TestTheLookbackComparesAnAnnouncementWithTheOneOfThen(t *testing.T) {
 	}
 }
 
+// A total that says the same whatever there is agrees with itself for ever, and tells nothing of a change.
+func TestATotalThatDoesNotCountHidesNoChange(t *testing.T) {
+	for _, faults := range []string{"total=huge", "total=page"} {
+		bubble(t, faults, func(t *testing.T) {
+			w := newWorld(t, settings{faults: faults + ",late=0.1,late-by=30h", perDay: 60})
+			w.export(span(18, 20))
+			w.pass(20 * time.Hour)
+			w.export(Span{})
+			w.equal(day(18), w.settled())
+			w.pass(20 * time.Hour)
+			w.export(Span{})
+			w.equal(day(20), w.settled())
+		})
+	}
+}
+
 func TestThePortalsHorizonIsSaidOnceAndIsNoFailure(t *testing.T) {
 	for _, answer := range []string{"400", "404"} {
 		bubble(t, answer, func(t *testing.T) {
