@@ -74,8 +74,9 @@ type Fetcher struct {
 	blanks   bool // the server has answered empty where there was something
 	refusals []refused
 	borders  []border
-	ends     []int64   // of windows that no other follows, until they were looked beyond
-	first    time.Time // start of the earliest window that was answered; zero if none was
+	ends     []int64     // of windows that no other follows, until they were looked beyond
+	first    time.Time   // start of the earliest window that was answered; zero if none was
+	some     []time.Time // starts of windows that had records
 
 	pages, records, windows atomic.Int64
 }
@@ -176,7 +177,7 @@ func (t *task) spend(p *pass, err error) error {
 func (f *Fetcher) Fetch(ctx context.Context, windows []schemas.Window, sink Sink) (Outcome, error) {
 	f.mu.Lock()
 	f.queue, f.out, f.inARow = nil, Outcome{}, 0
-	f.empties, f.refusals, f.borders, f.blanks, f.first = nil, nil, nil, false, time.Time{}
+	f.empties, f.refusals, f.borders, f.blanks, f.first, f.some = nil, nil, nil, false, time.Time{}, nil
 	for _, w := range windows {
 		f.queue = append(f.queue, &task{window: w, budget: &budgetOf{}})
 	}
@@ -374,6 +375,9 @@ func (f *Fetcher) fail(w schemas.Window, err error) {
 // answered notes that a window was, with so many records. The lock is held.
 func (f *Fetcher) answered(w schemas.Window, rows int) {
 	f.inARow = 0
+	if rows > 0 {
+		f.some = append(f.some, w.Start)
+	}
 	f.density.rows = f.density.rows/2 + float64(rows)
 	f.density.seconds = f.density.seconds/2 + float64(w.Seconds())
 	if f.first.IsZero() || w.Start.Before(f.first) {

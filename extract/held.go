@@ -47,6 +47,14 @@ func (h *Held) Add(body []byte, from, to time.Time) error {
 	return nil
 }
 
+// size is how many records are held.
+func (h *Held) size() int64 {
+	if h == nil {
+		return 0
+	}
+	return h.n
+}
+
 // lacks says that e is of a time that is held, and isn't held itself.
 func (h *Held) lacks(e entry) bool {
 	return h != nil && h.records[e.key] == 0 && slices.ContainsFunc(h.spans, func(s [2]int64) bool { return s[0] <= e.at && e.at < s[1] })

@@ -3,6 +3,7 @@ package jobs
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -45,6 +46,20 @@ func TestAnOutageThatAnswersEmptyReplacesNoGoodDay(t *testing.T) {
 		w.pass(24 * time.Hour)
 		w.export(span(17, 20))
 		w.equal(day(17), day(20))
+	})
+	bubble(t, "what is new is no better than what is held", func(t *testing.T) {
+		w := newWorld(t, settings{})
+		w.export(span(17, 20))
+		w.faults("blank=1,only=usage")
+		w.pass(13 * time.Hour)
+		res := w.partial(Span{}, "came back empty")
+		if !slices.ContainsFunc(res.Accounts[0].Failed, func(f schemas.FailedWindow) bool { return f.Start.Equal(day(20)) && strings.Contains(f.Error, "came back empty") }) {
+			t.Errorf("nobody says of 20 November that it is taken for empty: %v", res.Accounts[0].Failed)
+		}
+		w.faults("")
+		w.pass(5 * 24 * time.Hour) // the day has left the lookback
+		w.export(Span{})
+		w.equal(day(17), w.settled())
 	})
 	bubble(t, "half a day is gone, and stays so", func(t *testing.T) {
 		w := newWorld(t, settings{})
