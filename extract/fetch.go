@@ -85,7 +85,8 @@ type Fetcher struct {
 type Outcome struct {
 	// Failed are the windows that could not be fetched, or not proven, in time order.
 	Failed []schemas.FailedWindow
-	// Horizon is where the Portal's records begin: it refused all windows before and none after. Zero if it refused none.
+	// Horizon is where the Portal's records begin: it refused all windows before and none after, or lists nothing any more of what
+	// is held of the time before. Zero if neither was.
 	Horizon time.Time
 	// Doubts are windows of which much of what is held didn't come.
 	Doubts []Doubt
@@ -387,6 +388,25 @@ func (f *Fetcher) answered(w schemas.Window, rows int) {
 
 // keep hands a window to sink, unless much of what is held of it is lacking.
 func (f *Fetcher) keep(ctx context.Context, t *task, p *pass, proof string, sink Sink) error {
+	if first, later := t.held.begins(t.window, p); later {
+		begins := time.Unix(first, 0).UTC()
+		forgotten, err := t.held.Forgotten(ctx, begins)
+		if err != nil {
+			return err
+		}
+		if forgotten { // what is held of the time before stays
+			f.log.Warn("the API lists no records any more of what lies before: those that are held stay", "window", t.window.String(), "at", begins)
+			rest := *t
+			rest.window.Start = begins
+			t = &rest
+			t.held.cut(first)
+			f.mu.Lock()
+			if f.out.Horizon.Before(begins) {
+				f.out.Horizon = begins
+			}
+			f.mu.Unlock()
+		}
+	}
 	if d := t.held.doubt(t.window, p); d != nil {
 		f.log.Error("much of what is held of a window did not come: it stays until another look agrees", "window", t.window.String(),
 			"held", d.Held, "lacking", d.Gone, "came", d.Came)

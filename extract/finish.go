@@ -332,7 +332,9 @@ func (f *Fetcher) horizon() {
 		f.queue = append(f.queue, halves[1])
 		return
 	}
-	f.out.Horizon = last.task.window.End
+	if f.out.Horizon.Before(last.task.window.End) {
+		f.out.Horizon = last.task.window.End
+	}
 	f.log.Warn("the API refuses to answer for what lies before: its records begin here", "at", f.out.Horizon, "error", last.err)
 	f.refusals = nil
 }

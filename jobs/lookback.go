@@ -191,7 +191,7 @@ func (x *exporter) held(ctx context.Context, w schemas.Window) (*extract.Held, e
 			continue
 		}
 		if h == nil {
-			h = &extract.Held{Replace: x.opts.Span.Anew}
+			h = &extract.Held{Replace: x.opts.Span.Anew, Forgotten: func(ctx context.Context, begins time.Time) (bool, error) { return x.begins(ctx, w, begins) }}
 		}
 		raw, err := x.lake.OpenRaw(ctx, p, live[s.Index])
 		if err != nil {
@@ -248,6 +248,24 @@ func (x *exporter) forgotten(ctx context.Context, w schemas.Window) (bool, error
 		return true, nil // the range may be too long for it; what is held stays
 	}
 	return !c.Some && (c.Records == nil || *c.Records == 0), nil
+}
+
+// begins says that the Portal lists nothing of the time before begins, an instant of w: neither of as long a time as w before it,
+// nor, where that may have been a quiet one, of the month before.
+func (x *exporter) begins(ctx context.Context, w schemas.Window, begins time.Time) (bool, error) {
+	for _, long := range []time.Duration{w.End.Sub(w.Start), FirstDays * 24 * time.Hour} {
+		c, err := x.fetcher.CountAs(ctx, w, begins.Add(-long).Unix(), begins.Unix()-extract.Margin)
+		var api *extract.APIError
+		switch {
+		case errors.As(err, &api) && ctx.Err() == nil && !errors.Is(err, extract.ErrRefused):
+			return long > w.End.Sub(w.Start), nil // a month may be too long for it; what is held stays
+		case err != nil:
+			return false, err
+		case c.Some || c.Records != nil && *c.Records > 0:
+			return false, nil
+		}
+	}
+	return true, nil
 }
 
 // doubt notes the windows of which much of what is held did not come, and reports them as failed.
