@@ -21,6 +21,7 @@ import (
 
 	"github.com/usagelake/usagelake/extract/portal"
 	"github.com/usagelake/usagelake/schemas"
+	"github.com/usagelake/usagelake/schemas/scan"
 )
 
 // wire carries requests to a Portal without a socket, so that time can be a bubble's. The answer takes latency.
@@ -215,6 +216,32 @@ func TestATotalThatIsOneTooLowLosesNothingWhereItEndsAFullPage(t *testing.T) {
 			})
 		})
 	}
+}
+
+// What an earlier run learnt of totals proves nothing of this run's: a full page whose total is its own length is looked at again,
+// however short it was asked to be.
+func TestATotalThatHasCeasedToCountIsNoProof(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPortal(t, portal.Options{Faults: portal.Faults{Total: "page", Order: "newest", Burst: 219, BurstEvery: 3 * time.Hour}, Limit: portal.LimitOptions{Kind: portal.Off},
+			Orgs: []portal.OrgOptions{{RecordsPerDay: 100}}})
+		s := &shelf{}
+		f := NewFetcher(FetchOptions{Client: newClient(t, p, 0, 1000), RunID: "r", Version: "test", PageSize: 20, Known: Learnt{Most: 500, Beyond: true}})
+		out, err := f.Fetch(t.Context(), []schemas.Window{{Account: "acme", Start: day(3), End: day(4)}}, s.sink)
+		if err != nil {
+			t.Fatal(err)
+		}
+		held, lacking := s.holds(), 0
+		for r := range p.Truth(org, day(3), day(4)) {
+			e, _, _ := readRecord(scan.Padded(r.Served), 0)
+			_, ok := held[e.key]
+			if !ok && !slices.ContainsFunc(out.Failed, func(w schemas.FailedWindow) bool { return !r.RequestTime.Before(w.Start) && r.RequestTime.Before(w.End) }) {
+				lacking++
+			}
+		}
+		if lacking > 0 {
+			t.Errorf("%d records are lacking, and nobody says so", lacking)
+		}
+	})
 }
 
 func TestEveryRecordComesWhateverThePortalDoes(t *testing.T) {

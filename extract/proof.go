@@ -273,7 +273,7 @@ func (s *server) doubts(p *pass) bool {
 	if s.maxTotal > 0 && a >= s.maxTotal {
 		return true
 	}
-	if a > s.Most || p.full() && a%int64(p.longest) == 0 && (len(p.pages) > 1 || p.longest >= s.longest) {
+	if a > s.Most || a%int64(max(1, p.longest)) == 0 && p.brimful(s.longest) {
 		return true
 	}
 	return len(p.pages) == 1 && (!s.Beyond || a%10 == 0) // limits are round numbers
@@ -320,7 +320,7 @@ func (f *Fetcher) farHalf(ctx context.Context, t *task, p *pass) (bool, error) {
 	older, newer := slices.IsSortedFunc(p.entries, func(a, b entry) int { return cmp.Compare(b.at, a.at) }), slices.IsSortedFunc(p.entries, func(a, b entry) int { return cmp.Compare(a.at, b.at) })
 	size := 1
 	middle := p.middle()
-	if p.full() && (len(p.pages) > 1 || p.longest >= f.server.longestPage()) {
+	if p.brimful(f.server.longestPage()) {
 		size = p.step
 		last := max(1, p.longest/2)
 		middle = p.gap(func(n int) int {
