@@ -76,8 +76,9 @@ type Fetcher struct {
 	blanks   bool // the server has answered empty where there was something
 	refusals []refused
 	borders  []border
-	ends     []int64   // of windows that no other follows, until they were looked beyond
-	first    time.Time // start of the earliest window that was answered; zero if none was
+	ends     []int64     // of windows that no other follows, until they were looked beyond
+	first    time.Time   // start of the earliest window that was answered; zero if none was
+	some     []time.Time // starts of windows that had records
 
 	pages, records, windows atomic.Int64
 }
@@ -86,7 +87,8 @@ type Fetcher struct {
 type Outcome struct {
 	// Failed are the windows that could not be fetched, or not proven, in time order.
 	Failed []schemas.FailedWindow
-	// Horizon is where the Portal's records begin: it refused all windows before and none after. Zero if it refused none.
+	// Horizon is where the Portal's records begin: it refused all windows before and none after, or lists nothing any more of what
+	// is held of the time before. Zero if neither was.
 	Horizon time.Time
 	// Doubts are windows of which much of what is held didn't come.
 	Doubts []Doubt
@@ -178,7 +180,7 @@ func (t *task) spend(p *pass, err error) error {
 func (f *Fetcher) Fetch(ctx context.Context, windows []schemas.Window, sink Sink) (Outcome, error) {
 	f.mu.Lock()
 	f.queue, f.out, f.inARow = nil, Outcome{}, 0
-	f.empties, f.refusals, f.borders, f.blanks, f.first = nil, nil, nil, false, time.Time{}
+	f.empties, f.refusals, f.borders, f.blanks, f.first, f.some = nil, nil, nil, false, time.Time{}, nil
 	for _, w := range windows {
 		f.queue = append(f.queue, &task{window: w, budget: &budgetOf{}})
 	}
@@ -381,6 +383,9 @@ func (f *Fetcher) fail(w schemas.Window, err error) {
 // answered notes that a window was, with so many records. The lock is held.
 func (f *Fetcher) answered(w schemas.Window, rows int) {
 	f.inARow = 0
+	if rows > 0 {
+		f.some = append(f.some, w.Start)
+	}
 	const day = 24 * 60 * 60
 	stays := max(0, 1-float64(w.Seconds())/day)
 	f.density.rows = f.density.rows*stays + float64(rows)
@@ -392,6 +397,25 @@ func (f *Fetcher) answered(w schemas.Window, rows int) {
 
 // keep hands a window to sink, unless much of what is held of it is lacking.
 func (f *Fetcher) keep(ctx context.Context, t *task, p *pass, proof string, sink Sink) error {
+	if first, later := t.held.begins(t.window, p); later {
+		begins := time.Unix(first, 0).UTC()
+		forgotten, err := t.held.Forgotten(ctx, begins)
+		if err != nil {
+			return err
+		}
+		if forgotten { // what is held of the time before stays
+			f.log.Warn("the API lists no records any more of what lies before: those that are held stay", "window", t.window.String(), "at", begins)
+			rest := *t
+			rest.window.Start = begins
+			t = &rest
+			t.held.cut(first)
+			f.mu.Lock()
+			if f.out.Horizon.Before(begins) {
+				f.out.Horizon = begins
+			}
+			f.mu.Unlock()
+		}
+	}
 	if d := t.held.doubt(t.window, p); d != nil {
 		f.log.Error("much of what is held of a window did not come: it stays until another look agrees", "window", t.window.String(),
 			"held", d.Held, "lacking", d.Gone, "came", d.Came)

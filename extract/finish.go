@@ -109,12 +109,31 @@ func (f *Fetcher) lookAgain(ctx context.Context, sink Sink) error {
 		}
 		stretches = empty
 	}
-	for _, l := range slices.Concat(stretches...) {
+	empty := slices.Concat(stretches...)
+	// What is held is looked at first: where that came back empty, too, the other windows may be as little so.
+	slices.SortStableFunc(empty, func(a, b *look) int { return cmp.Compare(b.task.held.size(), a.task.held.size()) })
+	for _, l := range empty {
+		if l.task.held.size() == 0 && f.silent(l.task.window) {
+			f.mu.Lock()
+			f.fail(l.task.window, fmt.Errorf("window %s came back empty, and so did one of which records are held: %w", l.task.window, ErrTemporary))
+			f.mu.Unlock()
+			continue
+		}
 		if err := f.keep(ctx, l.task, l.pass, schemas.ProofEmpty, sink); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// silent says that nothing came of an earlier window of which records are held, nor of any between the two: it isn't only that the
+// Portal has forgotten the earlier one.
+func (f *Fetcher) silent(w schemas.Window) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return slices.ContainsFunc(f.out.Doubts, func(d Doubt) bool {
+		return d.Came == 0 && !slices.ContainsFunc(f.some, func(at time.Time) bool { return d.Window.Start.Before(at) && at.Before(w.Start) })
+	})
 }
 
 // blank notes that the server has answered empty where there was something.
@@ -314,7 +333,9 @@ func (f *Fetcher) horizon() {
 		f.queue = append(f.queue, halves[1])
 		return
 	}
-	f.out.Horizon = last.task.window.End
+	if f.out.Horizon.Before(last.task.window.End) {
+		f.out.Horizon = last.task.window.End
+	}
 	f.log.Warn("the API refuses to answer for what lies before: its records begin here", "at", f.out.Horizon, "error", last.err)
 	f.refusals = nil
 }

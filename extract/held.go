@@ -1,6 +1,7 @@
 package extract
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"time"
@@ -14,8 +15,11 @@ type Held struct {
 	Replace bool
 	// Before is an earlier look that found much of it lacking; nil if there was none, or it was taken too short a time ago.
 	Before *Doubt
+	// Forgotten, if it isn't nil, reports whether the Portal lists nothing before a time, from which on it lists what is held.
+	Forgotten func(context.Context, time.Time) (bool, error)
 
 	spans   [][2]int64 // [from, to) of what was added, Unix seconds
+	entries []entry
 	records map[recordKey]int
 	ids     map[uint64]int
 	n       int64
@@ -40,11 +44,49 @@ func (h *Held) Add(body []byte, from, to time.Time) error {
 		if h.records[e.key] > 0 && e.key.hasID() && !l.summary {
 			continue
 		}
-		h.records[e.key]++
-		h.ids[e.key.id]++
-		h.n++
+		h.entries = append(h.entries, e)
+		h.count(e, 1)
 	}
 	return nil
+}
+
+func (h *Held) count(e entry, by int) {
+	h.records[e.key] += by
+	h.ids[e.key.id] += by
+	h.n += int64(by)
+}
+
+// begins is the time of the first record of w that came with p, if some are held of a time before it.
+func (h *Held) begins(w schemas.Window, p *pass) (first int64, later bool) {
+	if h == nil || h.Forgotten == nil {
+		return 0, false
+	}
+	first = w.End.Unix()
+	for _, e := range p.entries {
+		if e.at >= w.Start.Unix() {
+			first = min(first, e.at)
+		}
+	}
+	return first, first < w.End.Unix() && slices.ContainsFunc(h.entries, func(e entry) bool { return e.at < first })
+}
+
+// cut leaves what shows a time before first to the windows that hold it.
+func (h *Held) cut(first int64) {
+	h.entries = slices.DeleteFunc(h.entries, func(e entry) bool {
+		if e.at >= first {
+			return false
+		}
+		h.count(e, -1)
+		return true
+	})
+}
+
+// size is how many records are held.
+func (h *Held) size() int64 {
+	if h == nil {
+		return 0
+	}
+	return h.n
 }
 
 // lacks says that e is of a time that is held, and isn't held itself.

@@ -89,6 +89,11 @@ func (p *pass) empty() bool {
 // full says that the last page was: the records may end there by a limit.
 func (p *pass) full() bool { return len(p.last.entries) >= p.longest && p.rows > 0 }
 
+// brimful says so, too, and that a single page was as long as it was asked to be, or as the longest that came so far.
+func (p *pass) brimful(longest int) bool {
+	return p.full() && (len(p.pages) > 1 || p.longest >= longest || p.longest >= p.size)
+}
+
 func (p *pass) describe() string {
 	total := "no total"
 	if a := p.announced(); a != nil {

@@ -21,6 +21,7 @@ import (
 
 	"github.com/usagelake/usagelake/extract/portal"
 	"github.com/usagelake/usagelake/schemas"
+	"github.com/usagelake/usagelake/schemas/scan"
 )
 
 // wire carries requests to a Portal without a socket, so that time can be a bubble's. The answer takes latency.
@@ -184,6 +185,63 @@ func TestAtTheRealLimitThereIsNo429AndNoRequestIsWasted(t *testing.T) {
 			})
 		}
 	}
+}
+
+// A total that is too low by one ends the paging a record early where the last page is full, and is too low for a half, as well.
+func TestATotalThatIsOneTooLowLosesNothingWhereItEndsAFullPage(t *testing.T) {
+	for _, order := range []string{"oldest", "newest"} {
+		t.Run(order, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				p := newPortal(t, portal.Options{Faults: portal.Faults{TotalDelta: -1, Order: order}, Limit: portal.LimitOptions{Kind: portal.Off},
+					Orgs: []portal.OrgOptions{{RecordsPerDay: 400}}})
+				full := 0
+				for d := 2; d < 19; d++ {
+					n, _ := p.Total(org, day(d).Add(-time.Second), day(d+1))
+					for size := 5; size < 40; size++ {
+						if n%size != 1 {
+							continue
+						}
+						full++
+						v := &vault{ids: map[uint64]int{}}
+						f := NewFetcher(FetchOptions{Client: newClient(t, p, 0, 1000), RunID: "r", Version: "test", PageSize: size})
+						if _, err := f.Fetch(t.Context(), []schemas.Window{{Account: "acme", Start: day(d), End: day(d + 1)}}, v.sink); err != nil {
+							t.Fatal(err)
+						}
+						v.check(t, p, day(d), day(d+1))
+					}
+				}
+				if full == 0 {
+					t.Error("no page was full")
+				}
+			})
+		})
+	}
+}
+
+// What an earlier run learnt of totals proves nothing of this run's: a full page whose total is its own length is looked at again,
+// however short it was asked to be.
+func TestATotalThatHasCeasedToCountIsNoProof(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPortal(t, portal.Options{Faults: portal.Faults{Total: "page", Order: "newest", Burst: 219, BurstEvery: 3 * time.Hour}, Limit: portal.LimitOptions{Kind: portal.Off},
+			Orgs: []portal.OrgOptions{{RecordsPerDay: 100}}})
+		s := &shelf{}
+		f := NewFetcher(FetchOptions{Client: newClient(t, p, 0, 1000), RunID: "r", Version: "test", PageSize: 20, Known: Learnt{Most: 500, Beyond: true}})
+		out, err := f.Fetch(t.Context(), []schemas.Window{{Account: "acme", Start: day(3), End: day(4)}}, s.sink)
+		if err != nil {
+			t.Fatal(err)
+		}
+		held, lacking := s.holds(), 0
+		for r := range p.Truth(org, day(3), day(4)) {
+			e, _, _ := readRecord(scan.Padded(r.Served), 0)
+			_, ok := held[e.key]
+			if !ok && !slices.ContainsFunc(out.Failed, func(w schemas.FailedWindow) bool { return !r.RequestTime.Before(w.Start) && r.RequestTime.Before(w.End) }) {
+				lacking++
+			}
+		}
+		if lacking > 0 {
+			t.Errorf("%d records are lacking, and nobody says so", lacking)
+		}
+	})
 }
 
 func TestEveryRecordComesWhateverThePortalDoes(t *testing.T) {

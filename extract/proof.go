@@ -276,7 +276,7 @@ func (s *server) doubts(p *pass) bool {
 	if s.maxTotal > 0 && a >= s.maxTotal {
 		return true
 	}
-	if a > s.Most || p.full() && a%int64(p.longest) == 0 && (len(p.pages) > 1 || p.longest >= s.longest) {
+	if a > s.Most || a%int64(max(1, p.longest)) == 0 && p.brimful(s.longest) {
 		return true
 	}
 	return len(p.pages) == 1 && (!s.Beyond || a%10 == 0) // limits are round numbers
@@ -290,7 +290,10 @@ func (s *server) isUseless() bool {
 
 // middle is a second of the range that p asked for with half of its records on each side, and if it can be none in it, so
 // that it makes no difference whether the server takes the ends as inclusive or exclusive.
-func (p *pass) middle() int64 {
+func (p *pass) middle() int64 { return p.gap(func(n int) int { return n / 2 }) }
+
+// gap is such a second with as many records before it as before says of all of them, or nearly so.
+func (p *pass) gap(before func(n int) int) int64 {
 	at := make([]int64, 0, len(p.entries))
 	for _, e := range p.entries {
 		if e.at > p.start && e.at < p.end {
@@ -301,21 +304,38 @@ func (p *pass) middle() int64 {
 		return (p.start + p.end) / 2
 	}
 	slices.Sort(at)
-	best, distance := at[len(at)/2], len(at)+1
+	half := min(before(len(at)), len(at)-1)
+	best, distance := at[half], len(at)+1
 	for i := range at {
 		gap := i+1 == len(at) && at[i]+1 < p.end || i+1 < len(at) && at[i]+1 < at[i+1]
-		if d := max(i+1-len(at)/2, len(at)/2-i-1); gap && d < distance {
+		if d := max(i+1-half, half-i-1); gap && d < distance {
 			best, distance = at[i]+1, d
 		}
 	}
 	return best
 }
 
-// farHalf asks with one small request how much lies in the half of what p asked for that its listing ended with, where it has an
-// order: what a limit cut off would lie there. It reports whether that is as much as p has of it.
+// farHalf asks how much lies in the half of what p asked for that its listing ended with, where it has an order: what a limit cut
+// off would lie there. It reports whether that is as much as p has of it. One small request tells, but where the listing ended
+// with a full page: it may have ended where a total did that is too low, and so would the count of the half. There the last
+// records are listed, half a page of them.
 func (f *Fetcher) farHalf(ctx context.Context, t *task, p *pass) (bool, error) {
 	older, newer := slices.IsSortedFunc(p.entries, func(a, b entry) int { return cmp.Compare(b.at, a.at) }), slices.IsSortedFunc(p.entries, func(a, b entry) int { return cmp.Compare(a.at, b.at) })
+	size := 1
 	middle := p.middle()
+	if p.brimful(f.server.longestPage()) {
+		size = p.step
+		last := max(1, p.longest/2)
+		middle = p.gap(func(n int) int {
+			switch {
+			case 2*last >= n:
+				return n / 2
+			case older:
+				return last
+			}
+			return n - last
+		})
+	}
 	if older == newer || p.first.summary || p.twice > 0 || p.within(middle, middle+1) > 0 || p.within(noTime, noTime+1) > 0 {
 		return false, nil
 	}
@@ -325,11 +345,15 @@ func (f *Fetcher) farHalf(ctx context.Context, t *task, p *pass) (bool, error) {
 	} else {
 		a.start, held = middle, p.within(middle, math.MaxInt64)
 	}
-	c, err := f.count(ctx, t, a)
+	c, l, err := f.list(ctx, t, a, size)
 	if err != nil && !refusal(err) {
 		return false, err
 	}
-	return err == nil && c.Records != nil && *c.Records == held && held > 0, nil
+	same := err == nil && c.Records != nil && *c.Records == held && held > 0
+	if !same || size == 1 {
+		return same, nil
+	}
+	return int64(len(l.entries)) == held && !slices.ContainsFunc(l.entries, func(e entry) bool { _, ok := p.seen[e.key]; return !ok }), nil
 }
 
 // sumOfHalves asks how much the two halves of what p asked for hold together; nil if the server doesn't say, or if one of them
@@ -382,12 +406,18 @@ func (f *Fetcher) halves(ctx context.Context, t *task, p *pass, middle int64) (f
 
 // count asks with one small request how much there is of what a asks for.
 func (f *Fetcher) count(ctx context.Context, t *task, a ask) (Counted, error) {
-	_, l, attempts, err := f.client.usagePage(ctx, a, 1, 1, nil)
+	c, _, err := f.list(ctx, t, a, 1)
+	return c, err
+}
+
+// list asks for the first page of what a asks for, of so many records.
+func (f *Fetcher) list(ctx context.Context, t *task, a ask, size int) (Counted, *listing, error) {
+	_, l, attempts, err := f.client.usagePage(ctx, a, 1, size, nil)
 	if t != nil {
 		t.budget.used.Add(int64(max(1, attempts)))
 	}
 	if err != nil {
-		return Counted{}, err
+		return Counted{}, nil, err
 	}
 	c := Counted{Some: len(l.entries) > 0}
 	if l.summary {
@@ -395,7 +425,7 @@ func (f *Fetcher) count(ctx context.Context, t *task, a ask) (Counted, error) {
 	} else {
 		c.Records = l.total
 	}
-	return c, nil
+	return c, l, nil
 }
 
 // PageSize is how many records the server gives on a page, as a window that holds many shows; where it holds fewer, what would be

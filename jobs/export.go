@@ -94,9 +94,25 @@ const sealsAtOnce = 4
 // fetch fetches what opts ask for, derives and publishes. The error is nil if all of it was done.
 func fetch(ctx context.Context, lake *load.Lake, cfg *Config, env Env, opts ExportOptions, clients []*extract.Client, res *Result) error {
 	defer boundHeap(len(cfg.Accounts))()
-	runs, err := history(lake, cfg)
+	outcome, err := fetchAndDerive(ctx, lake, cfg, env, opts, clients, res)
 	if err != nil {
 		return err
+	}
+	if err := finish(ctx, lake, env, res, opts.Phase, false); err != nil {
+		res.Status = schemas.StatusFailed
+		return err
+	}
+	if outcome == nil {
+		outcome = wrong(res)
+	}
+	return outcome
+}
+
+// fetchAndDerive does all of a run but the publishing. outcome says what was not done; the error is what stopped the run.
+func fetchAndDerive(ctx context.Context, lake *load.Lake, cfg *Config, env Env, opts ExportOptions, clients []*extract.Client, res *Result) (outcome, err error) {
+	runs, err := history(lake, cfg)
+	if err != nil {
+		return nil, err
 	}
 	past := pasts(runs)
 	announce := announcer(lake, res.Run)
@@ -128,17 +144,9 @@ func fetch(ctx context.Context, lake *load.Lake, cfg *Config, env Env, opts Expo
 		res.Pending += x.pending()
 	}
 	if err := context.Cause(ctx); err != nil {
-		return err
+		return nil, err
 	}
-	outcome := verdict(accounts, res)
-	if err := finish(ctx, lake, env, res, opts.Phase, false); err != nil {
-		res.Status = schemas.StatusFailed
-		return err
-	}
-	if outcome == nil {
-		outcome = wrong(res)
-	}
-	return outcome
+	return verdict(accounts, res), nil
 }
 
 // wrong is what a run comes to that did all it was to do, in a lake whose accounts hold the same records, so that costs count

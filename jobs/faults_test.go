@@ -36,6 +36,8 @@ var oddities = []struct {
 	{"bad=0.1,bad-kinds=no-id", false}, {"bad=0.1,bad-kinds=null-id", false}, {"bad=0.1,bad-kinds=ms-time", false},
 	{"bad=0.1,bad-kinds=fraction", false}, {"bad=0.1,bad-kinds=nan", false}, {"bad=0.1,bad-kinds=huge", false},
 	{"bad=0.1,bad-kinds=number", false},
+	{"shared-id=0.1", false}, {"shared-id=0.5,id-text=None", false}, {"shared-id=0.1,id-text=0", false}, {"id-modulo=1", false}, {"id-modulo=64", false},
+	{"shared-id=0.2,id-modulo=1024,order=shaky", false}, {"shared-id=0.2,total=absent", true},
 	{"skew=45m", false}, {"skew=-45m", false},
 	// A storm of them. What has no id can't be told from its like where pages repeat records, so its kinds are left out.
 	{"order=shaky,page-clamp=7,past-end=last,inclusive-end=true,exclusive-start=true,duplicate=0.1,strings=true,float-noise=true," +

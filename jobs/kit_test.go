@@ -64,6 +64,7 @@ type settings struct {
 	perDay  float64
 	live    bool // in a bubble: by its clock, which at is the beginning of
 	limited bool // the Portal's documented limit, and the client's default rate
+	seed    uint64
 }
 
 // newWorld makes a Portal with an account for each organisation, named after it ("0" is acme).
@@ -91,7 +92,7 @@ func newWorld(t testing.TB, s settings) *world {
 	if s.limited {
 		limit = portal.LimitOptions{}
 	}
-	w.portal, err = portal.New(portal.Options{Seed: 7, Now: w.now, Orgs: s.orgs, Limit: limit, Faults: f, OnRequest: w.heard})
+	w.portal, err = portal.New(portal.Options{Seed: cmp.Or(s.seed, 7), Now: w.now, Orgs: s.orgs, Limit: limit, Faults: f, OnRequest: w.heard})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -314,8 +315,8 @@ type reader struct {
 	db *sql.DB
 }
 
-// read opens the published file.
-func (w *world) read() *reader {
+// engine is a reader without the published file.
+func (w *world) engine() *reader {
 	w.Helper()
 	c, err := duckdb.NewConnector("", nil)
 	if err != nil {
@@ -324,6 +325,13 @@ func (w *world) read() *reader {
 	r := &reader{w.TB, sql.OpenDB(c)}
 	r.exec("SET TimeZone = 'UTC'")
 	r.exec("SET threads = 1")
+	return r
+}
+
+// read opens the published file.
+func (w *world) read() *reader {
+	w.Helper()
+	r := w.engine()
 	r.exec("ATTACH " + schemas.SQLString(filepath.Join(w.cfg.Lake, "usage.duckdb")) + " AS lake (READ_ONLY)")
 	r.exec("USE lake")
 	return r

@@ -89,6 +89,8 @@ func (x *exporter) unchanged(ctx context.Context, w schemas.Window, f schemas.Da
 	switch {
 	case err != nil && (!refusesDays || len(owning) == 1):
 		return c, false, err
+	case err == nil && (c.Some && c.Records != nil && *c.Records == 0 || slices.ContainsFunc(owning, func(part schemas.DayWindow) bool { return !x.counts(part) })):
+		return c, false, nil
 	case err == nil && f.MaybeTwice == 0 && agrees(c, f, owning):
 		return c, true, nil
 	case err == nil && (len(owning) == 1 || c.Records == nil):
@@ -102,6 +104,25 @@ func (x *exporter) unchanged(ctx context.Context, w schemas.Window, f schemas.Da
 		}
 	}
 	return c, true, nil
+}
+
+// counts says that what the API announced for a window goes by what it has: as many as came, or off by as many as for another
+// window that had another number. What it announces alike whatever it has would agree for ever.
+func (x *exporter) counts(w schemas.DayWindow) bool {
+	switch {
+	case w.Announced == nil, w.Proof == schemas.ProofTotal, w.Proof == schemas.ProofEmpty:
+		return true
+	case w.Proof == schemas.ProofNone: // it is fetched anew by itself
+		return true
+	}
+	for _, day := range x.days {
+		for _, o := range day.Windows {
+			if o.Announced != nil && *o.Announced != *w.Announced && *o.Announced-o.Listed == *w.Announced-w.Listed {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // asked are the bounds that a window was asked for with, Unix seconds as they were sent.
@@ -170,7 +191,7 @@ func (x *exporter) held(ctx context.Context, w schemas.Window) (*extract.Held, e
 			continue
 		}
 		if h == nil {
-			h = &extract.Held{Replace: x.opts.Span.Anew}
+			h = &extract.Held{Replace: x.opts.Span.Anew, Forgotten: func(ctx context.Context, begins time.Time) (bool, error) { return x.begins(ctx, w, begins) }}
 		}
 		raw, err := x.lake.OpenRaw(ctx, p, live[s.Index])
 		if err != nil {
@@ -227,6 +248,24 @@ func (x *exporter) forgotten(ctx context.Context, w schemas.Window) (bool, error
 		return true, nil // the range may be too long for it; what is held stays
 	}
 	return !c.Some && (c.Records == nil || *c.Records == 0), nil
+}
+
+// begins says that the Portal lists nothing of the time before begins, an instant of w: neither of as long a time as w before it,
+// nor, where that may have been a quiet one, of the month before.
+func (x *exporter) begins(ctx context.Context, w schemas.Window, begins time.Time) (bool, error) {
+	for _, long := range []time.Duration{w.End.Sub(w.Start), FirstDays * 24 * time.Hour} {
+		c, err := x.fetcher.CountAs(ctx, w, begins.Add(-long).Unix(), begins.Unix()-extract.Margin)
+		var api *extract.APIError
+		switch {
+		case errors.As(err, &api) && ctx.Err() == nil && !errors.Is(err, extract.ErrRefused):
+			return long > w.End.Sub(w.Start), nil // a month may be too long for it; what is held stays
+		case err != nil:
+			return false, err
+		case c.Some || c.Records != nil && *c.Records > 0:
+			return false, nil
+		}
+	}
+	return true, nil
 }
 
 // doubt notes the windows of which much of what is held did not come, and reports them as failed.

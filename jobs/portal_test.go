@@ -3,6 +3,7 @@ package jobs
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -56,6 +57,22 @@ func TestAnOutageThatAnswersEmptyReplacesNoGoodDay(t *testing.T) {
 		w.unproven(0)
 		w.equal(day(17), day(20))
 	})
+	bubble(t, "what is new is no better than what is held", func(t *testing.T) {
+		w := newWorld(t, settings{})
+		w.export(span(17, 20))
+		w.faults("blank=1,only=usage")
+		w.pass(13 * time.Hour)
+		res := w.partial(Span{}, "came back empty")
+		if !slices.ContainsFunc(res.Accounts[0].Failed, func(f schemas.FailedWindow) bool {
+			return f.Start.Equal(day(20)) && strings.Contains(f.Error, "came back empty")
+		}) {
+			t.Errorf("nobody says of 20 November that it is taken for empty: %v", res.Accounts[0].Failed)
+		}
+		w.faults("")
+		w.pass(5 * 24 * time.Hour) // the day has left the lookback
+		w.export(Span{})
+		w.equal(day(17), w.settled())
+	})
 	bubble(t, "half a day is gone, and stays so", func(t *testing.T) {
 		w := newWorld(t, settings{})
 		w.export(span(17, 20))
@@ -84,6 +101,34 @@ func TestAnOutageThatAnswersEmptyReplacesNoGoodDay(t *testing.T) {
 		if got := w.rows(); got != before {
 			t.Errorf("%s after it forgot, %s before", got, before)
 		}
+	})
+}
+
+// What a Portal keeps ends in the middle of a day, in which much more comes than is lacking: it has forgotten that, and nobody has
+// deleted it. What really is deleted at the start of a day goes.
+func TestADayThatThePortalForgetsInPartStaysWhole(t *testing.T) {
+	for _, from := range []int{16, 18} { // with days before it in the lake, and without
+		bubble(t, fmt.Sprint(from), func(t *testing.T) {
+			w := newWorld(t, settings{})
+			w.export(span(from, 20))
+			before := w.rows()
+			w.faults("keep=56h")
+			res := w.export(span(18, 20))
+			if got := w.rows(); got != before {
+				t.Errorf("%s after the Portal forgot, %s before", got, before)
+			}
+			if h := res.Accounts[0].Horizon; h.Before(day(18).Add(4*time.Hour)) || h.After(day(18).Add(5*time.Hour)) {
+				t.Errorf("its records are said to begin at %s, they do at %s", h, day(18).Add(4*time.Hour))
+			}
+			w.equal(day(18), day(20))
+		})
+	}
+	bubble(t, "deleted", func(t *testing.T) {
+		w := newWorld(t, settings{})
+		w.export(span(18, 20))
+		w.faults("vanish=0.1,vanish-by=1h")
+		w.export(span(18, 20))
+		w.equal(day(18), day(20))
 	})
 }
 
@@ -129,6 +174,22 @@ func TestTheLookbackComparesAnAnnouncementWithTheOneOfThen(t *testing.T) {
 			w.pass(time.Hour)
 			w.export(span(17, 20))
 			w.equal(day(17), day(20))
+		})
+	}
+}
+
+// A total that says the same whatever there is agrees with itself for ever, and tells nothing of a change.
+func TestATotalThatDoesNotCountHidesNoChange(t *testing.T) {
+	for _, faults := range []string{"total=huge", "total=page"} {
+		bubble(t, faults, func(t *testing.T) {
+			w := newWorld(t, settings{faults: faults + ",late=0.1,late-by=30h", perDay: 60})
+			w.export(span(18, 20))
+			w.pass(20 * time.Hour)
+			w.export(Span{})
+			w.equal(day(18), w.settled())
+			w.pass(20 * time.Hour)
+			w.export(Span{})
+			w.equal(day(20), w.settled())
 		})
 	}
 }
