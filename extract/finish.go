@@ -23,6 +23,9 @@ type look struct {
 // manyLooks is how many looks have to agree that there is nothing, once the server has answered empty where there was something.
 const manyLooks = 10
 
+// fewLooks have to agree where it is not known to.
+const fewLooks = 3
+
 // apart is how long after the first look at an empty window the second is taken at the earliest.
 const apart = 2 * time.Second
 
@@ -98,7 +101,7 @@ func (f *Fetcher) lookAgain(ctx context.Context, sink Sink) error {
 		}
 		stretches, looks = append(stretches, looks[:n]), looks[n:]
 	}
-	for n := 1; n == 1 || n < manyLooks && f.knowsBlanks(); n++ {
+	for n := 1; n < fewLooks || n < manyLooks && f.knowsBlanks(); n++ {
 		var empty [][]*look
 		for _, s := range stretches {
 			left, err := f.lookAt(ctx, s)

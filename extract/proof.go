@@ -73,7 +73,12 @@ func (f *Fetcher) window(ctx context.Context, t *task) (*pass, string, error) {
 		}
 		if t.window.Seconds() == 1 {
 			if n > 1 || p.repeats > 0 {
-				return f.second(ctx, t, p)
+				p, proof, err := f.second(ctx, t, p)
+				if err == nil && !t.hasAll(p) && f.server.widen() {
+					n = 0
+					continue
+				}
+				return p, proof, err
 			}
 		} else if n == maxPasses {
 			return nil, "", f.split(p)
@@ -276,7 +281,7 @@ func (s *server) doubts(p *pass) bool {
 	if s.maxTotal > 0 && a >= s.maxTotal {
 		return true
 	}
-	if a > s.Most || a%int64(max(1, p.longest)) == 0 && p.brimful(s.longest) {
+	if a > s.Most || a == s.Most && a >= fewest || a%int64(max(1, p.longest)) == 0 && p.brimful(s.longest) {
 		return true
 	}
 	return len(p.pages) == 1 && (!s.Beyond || a%10 == 0) // limits are round numbers
@@ -465,6 +470,9 @@ func (f *Fetcher) parts(ctx context.Context, t *task, p *pass) (string, error) {
 		return "", &errSplit{2}
 	}
 	middle := p.middle()
+	if p.within(middle, middle+2) == 0 && middle+1 < p.end {
+		middle++ // so that the second half begins, with its margin, behind what the first holds
+	}
 	var halves [2]*pass
 	for i, half := range [2][2]int64{{p.start, middle}, {middle - Margin, p.end}} {
 		a := ask{window: p.window, start: half[0], end: half[1], size: p.step}
