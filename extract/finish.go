@@ -218,8 +218,8 @@ func (f *Fetcher) holdBorders(ctx context.Context) error {
 	_, behind := f.server.margins()
 	for _, b := range borders {
 		if !b.edge && b.asked < b.end+behind && !slices.ContainsFunc(borders, func(o border) bool { return !o.edge && o.start <= b.end && o.end > b.end }) {
-			// Nothing behind it would show what it lacks, since the margin was learnt.
-			tail := schemas.Window{Account: f.client.opts.Account, Start: time.Unix(max(b.start, b.end-behind), 0).UTC(), End: time.Unix(b.end, 0).UTC()}
+			// Nothing behind it would show what it lacks, since the margin was learnt; and some may be later than what it was learnt from.
+			tail := schemas.Window{Account: f.client.opts.Account, Start: time.Unix(max(b.start, b.end-2*behind), 0).UTC(), End: time.Unix(b.end, 0).UTC()}
 			f.mu.Lock()
 			f.queue = append(f.queue, &task{window: tail, budget: &budgetOf{}, tail: true})
 			f.mu.Unlock()
@@ -247,7 +247,7 @@ func (f *Fetcher) holdBorders(ctx context.Context) error {
 			}
 		}
 		if b.edge && len(lacking) > 0 {
-			lacking = append(lacking, entry{at: b.start - behind}, entry{at: b.start - 1})
+			lacking = append(lacking, entry{at: b.start - 2*behind}, entry{at: b.start - 1})
 		}
 		for _, t := range f.taskFor(lacking) {
 			f.log.Info("records that began before a window was over and were settled after it are fetched", "window", t.window.String(), "records", len(t.must))

@@ -226,7 +226,10 @@ func (f *Fetcher) exhaust(ctx context.Context, p *pass, most int) error {
 		if err := f.turn(ctx, p, to); err != nil {
 			return err
 		}
-		if a := p.announced(); p.blankEnd && a != nil && *a > p.held() && !p.first.summary { // there should be more
+		if p.moved {
+			f.blank()
+		}
+		if a := p.announced(); p.blankEnd && (f.knowsBlanks() || a != nil && *a > p.held() && !p.first.summary) { // there may be more
 			if err := f.endAgain(ctx, p); err != nil {
 				return err
 			}

@@ -14,7 +14,7 @@ import (
 // is as many as were announced, or as the totals of the tokens sum to.
 
 // secondPasses is how often a second is paged through in the end.
-const secondPasses = 6
+const secondPasses = 8
 
 // second gathers what a second holds. p is a pass that did not prove it. What can't be proven is returned all the same, with
 // schemas.ProofNone.
@@ -191,11 +191,12 @@ func (f *Fetcher) again(ctx context.Context, t *task, sum *pass) (bool, error) {
 			return true, nil
 		}
 		sum.unsteady = sum.unsteady || p.unsteady || !equalCounts(p.announced(), sum.announced())
+		before := len(sum.entries)
 		sum.take(p)
-		if sum.announced() != nil || p.repeats > 0 || p.moved || !p.ended || len(p.entries) < len(sum.entries) {
+		if sum.announced() != nil || p.repeats > 0 || p.moved || !p.ended || len(p.entries) < len(sum.entries) || len(sum.entries) > before {
 			same = 0
-		} else if same++; same == 2 {
-			return true, nil // two passes whose pages end at other places
+		} else if same++; same == 2 && !f.knowsBlanks() || same == 4 {
+			return true, nil // passes whose pages end at other places
 		}
 	}
 	return false, nil
