@@ -247,7 +247,7 @@ func (x *exporter) forgotten(ctx context.Context, w schemas.Window) (bool, error
 	if err != nil {
 		return true, nil // the range may be too long for it; what is held stays
 	}
-	return !c.Some && (c.Records == nil || *c.Records == 0), nil
+	return !c.Some, nil // whatever is announced
 }
 
 // begins says that the Portal lists nothing of the time before begins, an instant of w: neither of as long a time as w before it,
@@ -261,7 +261,7 @@ func (x *exporter) begins(ctx context.Context, w schemas.Window, begins time.Tim
 			return long > w.End.Sub(w.Start), nil // a month may be too long for it; what is held stays
 		case err != nil:
 			return false, err
-		case c.Some || c.Records != nil && *c.Records > 0:
+		case c.Some:
 			return false, nil
 		}
 	}
