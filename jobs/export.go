@@ -442,7 +442,7 @@ type exporter struct {
 	refused  error
 	currency *CurrencyError // nil if it is what it was
 	checked  int            // days of the lookback that the API answered for
-	doubts   int            // windows that lacked much of what is held
+	doubts   int            // windows that lacked some of what is held, which stays
 	stopped  bool           // by a signal, or by another account's failed disk
 	out      schemas.RunAccount
 	took     time.Duration
@@ -565,7 +565,7 @@ func (x *exporter) export(ctx context.Context) error {
 	x.out.Failed = append(x.out.Failed, out.Failed...)
 	x.out.Refetched = x.plan.Refetch
 	x.out.Horizon = out.Horizon
-	x.doubts = len(out.Doubts)
+	x.doubts = len(out.Doubts) + out.Kept
 	return cmp.Or(err, x.doubt(out.Doubts))
 }
 
