@@ -545,6 +545,9 @@ func (x *exporter) export(ctx context.Context) error {
 	if err := x.check(ctx); err != nil {
 		return err
 	}
+	if err := x.doubted(ctx); err != nil {
+		return err
+	}
 	if !asked {
 		// The days that were compared are covered, but if a clock that ran ahead covered them, they may not be over yet.
 		if t, ahead := portalTime(now, x.client); ahead > 0 {

@@ -67,6 +67,40 @@ func (x *exporter) refetch(w schemas.Window) {
 	x.plan.Missing = append(x.plan.Missing, w)
 }
 
+// doubted adds to what is missing the windows that an earlier run doubted, and that nothing else has looked at since: a day may
+// have left the lookback with its second look still to come. What the Portal has forgotten needs none.
+func (x *exporter) doubted(ctx context.Context) error {
+	days, err := x.lake.Doubted(x.account.Name)
+	if err != nil {
+		return err
+	}
+	for _, p := range days {
+		doubts, err := x.lake.Doubts(p)
+		if err != nil {
+			return err
+		}
+		for _, d := range doubts {
+			w := schemas.Window{Account: x.account.Name, Start: d.Start, End: d.End}
+			if w.Start.Before(x.plan.Range.Start) || w.End.After(x.plan.Range.End) || load.Frozen(x.sealed[p.Date]) ||
+				slices.ContainsFunc(x.plan.Missing, func(m schemas.Window) bool { return m.Start.Before(w.End) && w.Start.Before(m.End) }) {
+				continue
+			}
+			if d.Came == 0 {
+				forgotten, err := x.forgotten(ctx, w)
+				if err != nil {
+					return err
+				}
+				if forgotten {
+					continue
+				}
+			}
+			x.plan.Missing = append(x.plan.Missing, w)
+		}
+	}
+	slices.SortFunc(x.plan.Missing, func(a, b schemas.Window) int { return a.Start.Compare(b.Start) })
+	return nil
+}
+
 // unchanged asks whether the API announces for w, the covered part of a day, what it did when its windows were fetched: in
 // one request for all of them, and where that tells nothing or something else, in one for each.
 func (x *exporter) unchanged(ctx context.Context, w schemas.Window, f schemas.DayFooter) (c extract.Counted, same bool, err error) {

@@ -81,6 +81,16 @@ func TestAnOutageThatAnswersEmptyReplacesNoGoodDay(t *testing.T) {
 		w.export(span(17, 20))
 		w.equal(day(17), day(20))
 	})
+	bubble(t, "half a day is gone, seen last as it left the lookback", func(t *testing.T) {
+		w := newWorld(t, settings{at: day(20).Add(20 * time.Hour)})
+		w.export(span(17, 20))
+		w.faults("vanish=0.5,vanish-by=48h")
+		w.pass(time.Hour)
+		w.partial(Span{}, "are not among them")
+		w.pass(4 * time.Hour)
+		w.try(t.Context(), Span{})
+		w.equal(day(17), day(18))
+	})
 	for _, total := range []string{"", "total=random"} {
 		bubble(t, "the Portal forgets "+total, func(t *testing.T) {
 			w := newWorld(t, settings{})
