@@ -92,6 +92,8 @@ type Outcome struct {
 	Horizon time.Time
 	// Doubts are windows of which much of what is held didn't come.
 	Doubts []Doubt
+	// Kept is how many of Failed were answered, and are held as they were because what came is no better.
+	Kept int
 }
 
 type progress struct {
@@ -323,10 +325,10 @@ func (f *Fetcher) handle(ctx context.Context, t *task, sink Sink) error {
 		return err
 	}
 	p, proof, err := f.window(ctx, t)
-	if err == nil && proof == "" {
+	if err == nil && p.rows == 0 {
 		f.finished(w, func() {
 			f.answered(w, 0)
-			f.empties = append(f.empties, &look{task: t, pass: p, at: time.Now()})
+			f.empties = append(f.empties, &look{task: t, pass: p, proof: proof, at: time.Now()})
 		})
 		return nil
 	}
@@ -426,6 +428,13 @@ func (f *Fetcher) keep(ctx context.Context, t *task, p *pass, proof string, sink
 	}
 	seal := f.seal(t, p, proof)
 	if proof == schemas.ProofNone {
+		if gone := t.held.gone(p); gone > 0 { // it is no better than what is held
+			f.mu.Lock()
+			defer f.mu.Unlock()
+			f.out.Kept++
+			f.fail(t.window, fmt.Errorf("window %s: %d records came, which can't be shown to be all (%s), and lack %d of the %d that are held: these stay", t.window, len(p.entries), p.describe(), gone, t.held.n))
+			return nil
+		}
 		f.mu.Lock()
 		message := fmt.Sprintf("window %s: %d records came and are kept, but they can't be shown to be all (%s)", t.window, len(p.entries), p.describe())
 		if seal.Lacking > 0 {

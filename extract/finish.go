@@ -15,9 +15,10 @@ import (
 
 // look is a window that came back empty.
 type look struct {
-	task *task
-	pass *pass
-	at   time.Time
+	task  *task
+	pass  *pass
+	proof string // that nothing is listed, where a total said otherwise; "" if that is still to be looked at
+	at    time.Time
 }
 
 // manyLooks is how many looks have to agree that there is nothing, once the server has answered empty where there was something.
@@ -91,6 +92,15 @@ func (f *Fetcher) lookAgain(ctx context.Context, sink Sink) error {
 	looks := f.empties
 	f.empties = nil
 	f.mu.Unlock()
+	var empty, proven []*look
+	for _, l := range looks {
+		if l.proof != "" {
+			proven = append(proven, l)
+		} else {
+			empty = append(empty, l)
+		}
+	}
+	looks = empty
 	slices.SortFunc(looks, func(a, b *look) int { return a.task.window.Start.Compare(b.task.window.Start) })
 	var stretches [][]*look
 	for len(looks) > 0 {
@@ -102,17 +112,17 @@ func (f *Fetcher) lookAgain(ctx context.Context, sink Sink) error {
 		stretches, looks = append(stretches, looks[:n]), looks[n:]
 	}
 	for n := 1; n < fewLooks || n < manyLooks && f.knowsBlanks(); n++ {
-		var empty [][]*look
+		var still [][]*look
 		for _, s := range stretches {
 			left, err := f.lookAt(ctx, s)
 			if err != nil {
 				return err
 			}
-			empty = append(empty, left...)
+			still = append(still, left...)
 		}
-		stretches = empty
+		stretches = still
 	}
-	empty := slices.Concat(stretches...)
+	empty = append(slices.Concat(stretches...), proven...)
 	// What is held is looked at first: where that came back empty, too, the other windows may be as little so.
 	slices.SortStableFunc(empty, func(a, b *look) int { return cmp.Compare(b.task.held.size(), a.task.held.size()) })
 	for _, l := range empty {
@@ -122,7 +132,7 @@ func (f *Fetcher) lookAgain(ctx context.Context, sink Sink) error {
 			f.mu.Unlock()
 			continue
 		}
-		if err := f.keep(ctx, l.task, l.pass, schemas.ProofEmpty, sink); err != nil {
+		if err := f.keep(ctx, l.task, l.pass, cmp.Or(l.proof, schemas.ProofEmpty), sink); err != nil {
 			return err
 		}
 	}

@@ -280,12 +280,11 @@ func newRunID(t time.Time) string {
 	return t.UTC().Format("20060102T150405Z") + "-" + hex.EncodeToString(b[:])
 }
 
-// past is what earlier runs left of an account: in the journal, and as doubts.
+// past is what the journal tells of an account.
 type past struct {
 	began       time.Time // where its earliest export that was not told a start began; zero if there was none
 	horizon     time.Time // where the Portal's records began when it last refused to answer for what lies before; zero if it never did
 	lastRefetch time.Time // when a run last fetched its lookback anew, or it was first exported; zero if neither was
-	doubted     []schemas.Window
 }
 
 // pasts reads the journal once for all accounts.
@@ -451,7 +450,7 @@ type exporter struct {
 	refused  error
 	currency *CurrencyError // nil if it is what it was
 	checked  int            // days of the lookback that the API answered for
-	doubts   int            // windows that lacked much of what is held
+	doubts   int            // windows that lacked some of what is held, which stays
 	stopped  bool           // by a signal, or by another account's failed disk
 	out      schemas.RunAccount
 	took     time.Duration
@@ -515,9 +514,6 @@ func (x *exporter) export(ctx context.Context) error {
 	if x.days, err = recentDays(x.lake, x.account.Name, x.sealed, x.cfg.Export, now); err != nil {
 		return err
 	}
-	if x.past.doubted, err = doubted(x.lake, x.account.Name); err != nil {
-		return err
-	}
 	x.plan = plan(x.account.Name, x.opts.Span, x.sealed, x.days, x.cfg.Export, now, x.past)
 	x.fetcher = extract.NewFetcher(extract.FetchOptions{Client: x.client, Sealing: x.sealing, RunID: x.runID, Version: x.env.Version,
 		PageSize: x.account.PageSize, MaxRecords: windowRecords(len(x.cfg.Accounts)), Known: learnt(x.days), Held: x.held, Logger: x.log})
@@ -557,6 +553,9 @@ func (x *exporter) export(ctx context.Context) error {
 	if err := x.check(ctx); err != nil {
 		return err
 	}
+	if err := x.doubted(ctx); err != nil {
+		return err
+	}
 	if !asked {
 		// The days that were compared are covered, but if a clock that ran ahead covered them, they may not be over yet.
 		if t, ahead := portalTime(now, x.client); ahead > 0 {
@@ -577,7 +576,7 @@ func (x *exporter) export(ctx context.Context) error {
 	x.out.Failed = append(x.out.Failed, out.Failed...)
 	x.out.Refetched = x.plan.Refetch
 	x.out.Horizon = out.Horizon
-	x.doubts = len(out.Doubts)
+	x.doubts = len(out.Doubts) + out.Kept
 	return cmp.Or(err, x.doubt(out.Doubts))
 }
 

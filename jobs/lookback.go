@@ -67,6 +67,43 @@ func (x *exporter) refetch(w schemas.Window) {
 	x.plan.Missing = append(x.plan.Missing, w)
 }
 
+// doubted adds to what is missing the windows that an earlier run doubted, and that nothing else has looked at since: a day may
+// have left the lookback with its second look still to come. What the Portal has forgotten needs none, and is no doubt any more.
+func (x *exporter) doubted(ctx context.Context) error {
+	days, err := x.lake.Doubted(x.account.Name)
+	if err != nil {
+		return err
+	}
+	for _, p := range days {
+		doubts, err := x.lake.Doubts(p)
+		if err != nil {
+			return err
+		}
+		for _, d := range doubts {
+			w := schemas.Window{Account: x.account.Name, Start: d.Start, End: d.End}
+			if w.Start.Before(x.plan.Range.Start) || w.End.After(x.plan.Range.End) || load.Frozen(x.sealed[p.Date]) ||
+				slices.ContainsFunc(x.plan.Missing, func(m schemas.Window) bool { return m.Start.Before(w.End) && w.Start.Before(m.End) }) {
+				continue
+			}
+			if d.Came == 0 {
+				forgotten, err := x.forgotten(ctx, w)
+				if err != nil {
+					return err
+				}
+				if forgotten {
+					if err := x.settleDoubts(w); err != nil {
+						return err
+					}
+					continue
+				}
+			}
+			x.plan.Missing = append(x.plan.Missing, w)
+		}
+	}
+	slices.SortFunc(x.plan.Missing, func(a, b schemas.Window) int { return a.Start.Compare(b.Start) })
+	return nil
+}
+
 // unchanged asks whether the API announces for w, the covered part of a day, what it did when its windows were fetched: in
 // one request for all of them, and where that tells nothing or something else, in one for each.
 func (x *exporter) unchanged(ctx context.Context, w schemas.Window, f schemas.DayFooter) (c extract.Counted, same bool, err error) {
@@ -247,7 +284,7 @@ func (x *exporter) forgotten(ctx context.Context, w schemas.Window) (bool, error
 	if err != nil {
 		return true, nil // the range may be too long for it; what is held stays
 	}
-	return !c.Some && (c.Records == nil || *c.Records == 0), nil
+	return !c.Some, nil // whatever is announced
 }
 
 // begins says that the Portal lists nothing of the time before begins, an instant of w: neither of as long a time as w before it,
@@ -261,7 +298,7 @@ func (x *exporter) begins(ctx context.Context, w schemas.Window, begins time.Tim
 			return long > w.End.Sub(w.Start), nil // a month may be too long for it; what is held stays
 		case err != nil:
 			return false, err
-		case c.Some || c.Records != nil && *c.Records > 0:
+		case c.Some:
 			return false, nil
 		}
 	}
@@ -292,25 +329,6 @@ func (x *exporter) doubt(doubts []extract.Doubt) error {
 			d.Window, d.Came, d.Gone, d.Held)})
 	}
 	return nil
-}
-
-// doubted are the windows of an account that are doubted.
-func doubted(lake *load.Lake, account string) ([]schemas.Window, error) {
-	days, err := lake.Doubted(account)
-	if err != nil {
-		return nil, err
-	}
-	var out []schemas.Window
-	for _, p := range days {
-		doubts, err := lake.Doubts(p)
-		if err != nil {
-			return nil, err
-		}
-		for _, d := range doubts {
-			out = append(out, schemas.Window{Account: account, Start: d.Start, End: d.End})
-		}
-	}
-	return out, nil
 }
 
 // settleDoubts takes back what was doubted of a window that has been sealed.

@@ -195,12 +195,6 @@ func plan(account string, span Span, s sealed, days map[schemas.Date]schemas.Day
 		}
 		p.Missing = append(p.Missing, p.Lacking...)
 	}
-	for _, w := range past.doubted { // whatever their age: they are decided by another look
-		overlaps := func(m schemas.Window) bool { return m.Start.Before(w.End) && w.Start.Before(m.End) }
-		if !w.Start.Before(r.Start) && !w.End.After(r.End) && !slices.ContainsFunc(p.Missing, overlaps) {
-			p.Missing = append(p.Missing, w)
-		}
-	}
 	slices.SortFunc(p.Missing, func(a, b schemas.Window) int { return a.Start.Compare(b.Start) })
 	return p
 }
@@ -439,11 +433,8 @@ func DryRun(ctx context.Context, cfg *Config, env Env, opts ExportOptions) ([]Dr
 	for i, a := range cfg.Accounts {
 		defer clients[i].Close()
 		s, days := sealed{}, map[schemas.Date]schemas.DayFooter{}
-		now, past := env.Now(), past[a.Name]
+		now := env.Now()
 		if lake != nil {
-			if past.doubted, err = doubted(lake, a.Name); err != nil {
-				return nil, err
-			}
 			if s, err = sealedOf(lake, a.Name); err != nil {
 				return nil, err
 			}
@@ -454,7 +445,7 @@ func DryRun(ctx context.Context, cfg *Config, env Env, opts ExportOptions) ([]Dr
 		f := extract.NewFetcher(extract.FetchOptions{Client: clients[i], PageSize: a.PageSize, Known: learnt(days)})
 		rate := cmp.Or(a.Rate, extract.DefaultRate)
 		planned := func(now time.Time, ahead time.Duration) (Plan, Estimate, error) {
-			p := plan(a.Name, opts.Span, s, days, cfg.Export, now, past.by(ahead))
+			p := plan(a.Name, opts.Span, s, days, cfg.Export, now, past[a.Name].by(ahead))
 			e, err := estimate(ctx, f, p, rate)
 			return p, e, err
 		}

@@ -57,22 +57,24 @@ func TestAnOutageThatAnswersEmptyReplacesNoGoodDay(t *testing.T) {
 		w.unproven(0)
 		w.equal(day(17), day(20))
 	})
-	bubble(t, "what is new is no better than what is held", func(t *testing.T) {
-		w := newWorld(t, settings{})
-		w.export(span(17, 20))
-		w.faults("blank=1,only=usage")
-		w.pass(13 * time.Hour)
-		res := w.partial(Span{}, "came back empty")
-		if !slices.ContainsFunc(res.Accounts[0].Failed, func(f schemas.FailedWindow) bool {
-			return f.Start.Equal(day(20)) && strings.Contains(f.Error, "came back empty")
-		}) {
-			t.Errorf("nobody says of 20 November that it is taken for empty: %v", res.Accounts[0].Failed)
-		}
-		w.faults("")
-		w.pass(5 * 24 * time.Hour) // the day has left the lookback
-		w.export(Span{})
-		w.equal(day(17), w.settled())
-	})
+	for _, total := range []string{"", "total-delta=2"} {
+		bubble(t, "what is new is no better than what is held "+total, func(t *testing.T) {
+			w := newWorld(t, settings{faults: total})
+			w.export(span(17, 20))
+			w.faults("blank=1,only=usage," + total)
+			w.pass(13 * time.Hour)
+			res := w.partial(Span{}, "came back empty")
+			if !slices.ContainsFunc(res.Accounts[0].Failed, func(f schemas.FailedWindow) bool {
+				return f.Start.Equal(day(20)) && strings.Contains(f.Error, "came back empty")
+			}) {
+				t.Errorf("nobody says of 20 November that it is taken for empty: %v", res.Accounts[0].Failed)
+			}
+			w.faults(total)
+			w.pass(5 * 24 * time.Hour) // the day has left the lookback
+			w.export(Span{})
+			w.equal(day(17), w.settled())
+		})
+	}
 	bubble(t, "half a day is gone, and stays so", func(t *testing.T) {
 		w := newWorld(t, settings{})
 		w.export(span(17, 20))
@@ -89,19 +91,31 @@ func TestAnOutageThatAnswersEmptyReplacesNoGoodDay(t *testing.T) {
 		w.export(span(17, 20))
 		w.equal(day(17), day(20))
 	})
-	bubble(t, "the Portal forgets", func(t *testing.T) {
-		w := newWorld(t, settings{})
+	bubble(t, "half a day is gone, seen last as it left the lookback", func(t *testing.T) {
+		w := newWorld(t, settings{at: day(20).Add(20 * time.Hour)})
 		w.export(span(17, 20))
-		before := w.rows()
-		w.faults("keep=1h")
-		for range 3 {
-			w.pass(2 * time.Hour)
-			w.partial(span(17, 20), "are not among them")
-		}
-		if got := w.rows(); got != before {
-			t.Errorf("%s after it forgot, %s before", got, before)
-		}
+		w.faults("vanish=0.5,vanish-by=48h")
+		w.pass(time.Hour)
+		w.partial(Span{}, "are not among them")
+		w.pass(4 * time.Hour)
+		w.try(t.Context(), Span{})
+		w.equal(day(17), day(18))
 	})
+	for _, total := range []string{"", "total=random"} {
+		bubble(t, "the Portal forgets "+total, func(t *testing.T) {
+			w := newWorld(t, settings{})
+			w.export(span(17, 20))
+			before := w.rows()
+			w.faults("keep=1h," + total)
+			for range 3 {
+				w.pass(2 * time.Hour)
+				w.partial(span(17, 20), "are not among them")
+			}
+			if got := w.rows(); got != before {
+				t.Errorf("%s after it forgot, %s before", got, before)
+			}
+		})
+	}
 }
 
 // What a Portal keeps ends in the middle of a day, in which much more comes than is lacking: it has forgotten that, and nobody has
@@ -310,6 +324,21 @@ func (w *world) unproven(n int) []Unproven {
 		w.Fatalf("status has %d, verify %d, doctor %d; want %d", len(found), findings, checks, n)
 	}
 	return found
+}
+
+// What is held of such a second gives way to nothing that can't be shown to be more.
+func TestASecondThatCanNotBeShownToBeWholeReplacesNone(t *testing.T) {
+	bubble(t, "burst", func(t *testing.T) {
+		const burst = "burst=60,burst-every=24h,filter-ignored=true"
+		w := newWorld(t, settings{faults: burst, perDay: 30})
+		w.export(span(18, 20))
+		before := w.rows()
+		w.faults(burst + ",total-cap=50,past-end=empty")
+		w.partial(Span{From: day(18), To: day(20), Anew: true}, "these stay")
+		if got := w.rows(); got != before {
+			t.Errorf("%s after a listing that a limit cut off, %s before", got, before)
+		}
+	})
 }
 
 // Portals that go by the moment of settlement and show the start of a call: from one run to the next, too.
