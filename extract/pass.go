@@ -51,6 +51,8 @@ type pass struct {
 	moved    bool  // records came after a page without any
 	ended    bool  // the paging has ended: with an empty page, one that brought nothing new, a refused or a short one
 	blankEnd bool  // it was ended by a page without any
+	most     int   // of a sum of passes, records in the longest of them
+	divided  bool  // of a sum: its parts by a field brought nothing new
 	refused  error // what a page past the end was answered with, if that was an error
 }
 

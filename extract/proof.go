@@ -146,6 +146,7 @@ func (f *Fetcher) whole(ctx context.Context, t *task) (*pass, error) {
 		} else if err := t.spend(p, f.announcedPages(ctx, p, 2*pages)); err != nil {
 			return nil, err
 		}
+		f.server.lists(len(p.entries))
 		if early, late := p.strays(); f.server.strays(w, early, late) {
 			continue
 		}

@@ -26,8 +26,9 @@ func (f *Fetcher) second(ctx context.Context, t *task, p *pass) (*pass, string, 
 		switch {
 		case err != nil:
 			return nil, "", err
-		case done && sum.announced() == nil:
+		case done && sum.announced() == nil && (f.server.listsMore(sum.most) || sum.divided):
 			return sum, schemas.ProofRepeat, nil
+		case done && sum.announced() == nil: // each pass may end at one limit
 		case done || f.complete(sum):
 			return sum, schemas.ProofTotal, nil
 		}
@@ -38,7 +39,7 @@ func (f *Fetcher) second(ctx context.Context, t *task, p *pass) (*pass, string, 
 
 // gather makes p a sum of passes: of what it holds already, and of what take adds.
 func (p *pass) gather() *pass {
-	sum := &pass{ask: p.ask, requests: p.requests, spent: p.spent, first: p.first, last: p.last, step: p.step, longest: p.longest,
+	sum := &pass{most: len(p.entries), ask: p.ask, requests: p.requests, spent: p.spent, first: p.first, last: p.last, step: p.step, longest: p.longest,
 		rows: p.rows, tokens: p.tokens, unsteady: p.unsteady, alike: p.alike, seen: p.seen, entries: p.entries, ended: true}
 	sum.pages = slices.Clone(p.pages)
 	for i := range sum.pages {
@@ -52,6 +53,7 @@ func (p *pass) take(q *pass) {
 	p.requests += q.requests
 	p.spent += q.spent
 	p.alike += q.alike
+	p.most = max(p.most, len(q.entries))
 	for _, page := range q.pages {
 		page.Number = len(p.pages) + 1
 		p.pages = append(p.pages, page)
@@ -105,12 +107,15 @@ func (f *Fetcher) largerPages(ctx context.Context, t *task, sum *pass) (bool, er
 }
 
 // byField asks for the second by each token or user that has come so far. It is complete if each part is, and the parts are
-// as many as the whole.
+// as many as the whole. Where nothing is announced, parts that are smaller than the whole and bring nothing new show that it does not end at
+// a limit.
 func (f *Fetcher) byField(field string) func(context.Context, *task, *pass) (bool, error) {
 	return func(ctx context.Context, t *task, sum *pass) (bool, error) {
-		if sum.first.summary || sum.announced() == nil {
+		of := sum.announced()
+		if sum.first.summary || of == nil && f.server.listsMore(sum.most) {
 			return false, nil
 		}
+		before := len(sum.entries)
 		values, err := sum.values(field)
 		if err != nil || len(values) < 2 || len(values) > 200 {
 			return false, err
@@ -127,9 +132,14 @@ func (f *Fetcher) byField(field string) func(context.Context, *task, *pass) (boo
 			if t.spend(p, err) != nil {
 				return false, err
 			}
-			a, of := p.announced(), sum.announced()
-			if a != nil && *a >= *of {
+			a := p.announced()
+			if of == nil && len(p.entries) >= sum.most || of != nil && a != nil && *a >= *of {
 				return false, nil // the filter is ignored
+			}
+			if of == nil {
+				whole = whole && p.ended && p.repeats == 0 && !p.moved
+				sum.take(p)
+				continue
 			}
 			whole = whole && a != nil && p.agrees() && p.alike == 0
 			if a != nil {
@@ -137,7 +147,11 @@ func (f *Fetcher) byField(field string) func(context.Context, *task, *pass) (boo
 			}
 			sum.take(p)
 		}
-		return whole && total == *sum.announced(), nil
+		if of == nil {
+			sum.divided = sum.divided || whole && len(sum.entries) == before
+			return false, nil
+		}
+		return whole && total == *of, nil
 	}
 }
 

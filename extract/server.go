@@ -39,6 +39,7 @@ type server struct {
 	answered   bool  // a size was answered with a page
 	settled    bool  // what comes for a large page is known
 	longest    int   // records in the longest page so far
+	listed     int   // records in the longest listing so far
 	maxPages   int   // how deep it pages, as far as it has shown
 	endedAt    int   // the pages of the last window that seemed to end for its depth
 	maxTotal   int64 // beyond which its totals don't count; 0 if they do
@@ -137,6 +138,20 @@ func (s *server) longestRange() int64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return max(1, s.maxSeconds)
+}
+
+// lists learns that a listing had so many records.
+func (s *server) lists(records int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.listed = max(s.listed, records)
+}
+
+// listsMore says that a listing had more than so many records, so that none ends there by a limit.
+func (s *server) listsMore(records int) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.listed > records
 }
 
 // agreed learns that a total agreed with its listing: that of a window of so many pages, or of the halves of one.
