@@ -106,6 +106,7 @@ func drawNights(t *testing.T, seed uint64) *nights {
 	base.SwapEvery, base.SwapMax = 0, 0
 	base.Blank, base.BlankPage = min(base.Blank, 0.1), min(base.BlankPage, 0.1)
 	base.From, base.To = 0, 0
+	base.Burst = min(base.Burst, 150) // each such second may take hundreds of requests
 	changes(r, &base)
 	perDay := min(o.Orgs[0].RecordsPerDay, 30*math.Pow(10, r.Float64()))
 	start := day(20).Add(time.Duration(r.IntN(24)) * time.Hour)
@@ -115,7 +116,7 @@ func drawNights(t *testing.T, seed uint64) *nights {
 	}
 	first := Span{From: from}
 	if r.IntN(6) == 0 {
-		first, perDay = Span{}, min(perDay, 40)
+		first, perDay, base.Burst = Span{}, min(perDay, 40), 0
 	}
 	w := newWorld(t, settings{seed: o.Seed, at: start, perDay: perDay})
 	w.log = &syncBuffer{}
