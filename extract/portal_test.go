@@ -234,7 +234,9 @@ func TestATotalThatHasCeasedToCountIsNoProof(t *testing.T) {
 		for r := range p.Truth(org, day(3), day(4)) {
 			e, _, _ := readRecord(scan.Padded(r.Served), 0)
 			_, ok := held[e.key]
-			if !ok && !slices.ContainsFunc(out.Failed, func(w schemas.FailedWindow) bool { return !r.RequestTime.Before(w.Start) && r.RequestTime.Before(w.End) }) {
+			if !ok && !slices.ContainsFunc(out.Failed, func(w schemas.FailedWindow) bool {
+				return !r.RequestTime.Before(w.Start) && r.RequestTime.Before(w.End)
+			}) {
 				lacking++
 			}
 		}

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/usagelake/usagelake/load"
 	"github.com/usagelake/usagelake/schemas"
 )
 
@@ -90,6 +91,18 @@ func TestAnOutageThatAnswersEmptyReplacesNoGoodDay(t *testing.T) {
 		w.pass(4 * time.Hour)
 		w.try(t.Context(), Span{})
 		w.equal(day(17), day(18))
+	})
+	bubble(t, "half of today is gone, and the day ends", func(t *testing.T) {
+		w := newWorld(t, settings{at: day(20).Add(19 * time.Hour)})
+		w.export(Span{From: day(20)})
+		w.faults("late=0.4,late-by=49h")
+		w.pass(time.Hour)
+		w.partial(Span{}, "are not among them")
+		w.at(day(21).Add(30 * time.Minute))
+		w.partial(Span{}, "are not among them") // another stretch of time, so a first look
+		w.pass(time.Hour)
+		w.export(Span{})
+		w.equal(day(20), w.settled())
 	})
 	for _, total := range []string{"", "total=random"} {
 		bubble(t, "the Portal forgets "+total, func(t *testing.T) {
@@ -238,6 +251,21 @@ func TestASecondThatCanNotBeShownToBeWholeIsKeptAndSaid(t *testing.T) {
 		again := w.partial(span(18, 20), "can't be shown to be all")
 		if again.Requests > res.Requests {
 			t.Errorf("%d requests the second time, %d the first", again.Requests, res.Requests)
+		}
+	})
+}
+
+// Records that are listed and counted twice are one each, in a second that is asked for by its tokens as well: verify knows.
+func TestASecondWhoseRecordsAreCountedTwiceIsVouchedFor(t *testing.T) {
+	bubble(t, "burst", func(t *testing.T) {
+		w := newWorld(t, settings{faults: "burst=150,burst-every=6h,twice=0.1,filter-by=settled,settle-by=35s", perDay: 30})
+		if res, err := w.try(t.Context(), span(18, 20)); res.Windows == 0 { // some seconds never stand still
+			t.Fatal(err)
+		}
+		for _, f := range verified(t, w).Findings {
+			if f.Check == load.FoundAnnounced {
+				t.Errorf("%+v", f)
+			}
 		}
 	})
 }
