@@ -366,10 +366,8 @@ func (n *nights) due(k int) []look {
 	// By the Portal's clock or this machine's, whichever makes it sure.
 	early, late := n.clocks(x)
 	byDay := map[schemas.Date][]stretch{}
-	first := schemas.DateOf(late)
 	for _, s := range n.stretches() {
 		byDay[s.Date()] = append(byDay[s.Date()], s)
-		first = min(first, s.Date())
 	}
 	var out []look
 	for d, parts := range byDay {
@@ -388,7 +386,7 @@ func (n *nights) due(k int) []look {
 		for _, age := range n.cfg.Export.RefetchAt {
 			due := d.End().Add(time.Duration(age))
 			if whole && !early.Before(due) && late.Before(due.Add(refetchGrace)) &&
-				slices.ContainsFunc(parts, func(s stretch) bool { return n.plan[s.run].at.Before(due) }) {
+				slices.ContainsFunc(parts, func(s stretch) bool { return n.plan[s.run].at.Add(max(0, n.plan[s.run].ahead)).Before(due) }) { // a clock that ran ahead has stamped what was fetched
 				out = append(out, look{covered, "its age"})
 			}
 		}
