@@ -40,7 +40,7 @@ func (f *Fetcher) second(ctx context.Context, t *task, p *pass) (*pass, string, 
 // gather makes p a sum of passes: of what it holds already, and of what take adds.
 func (p *pass) gather() *pass {
 	sum := &pass{most: len(p.entries), ask: p.ask, requests: p.requests, spent: p.spent, first: p.first, last: p.last, step: p.step, longest: p.longest,
-		rows: p.rows, tokens: p.tokens, unsteady: p.unsteady, alike: p.alike, seen: p.seen, entries: p.entries, ended: true}
+		rows: p.rows, tokens: p.tokens, twice: p.twice, unsteady: p.unsteady, alike: p.alike, seen: p.seen, entries: p.entries, ended: true}
 	sum.pages = slices.Clone(p.pages)
 	for i := range sum.pages {
 		sum.pages[i].Number = i + 1
@@ -54,6 +54,7 @@ func (p *pass) take(q *pass) {
 	p.spent += q.spent
 	p.alike += q.alike
 	p.most = max(p.most, len(q.entries))
+	p.twice = max(p.twice, q.twice)
 	for _, page := range q.pages {
 		page.Number = len(p.pages) + 1
 		p.pages = append(p.pages, page)
@@ -120,7 +121,7 @@ func (f *Fetcher) byField(field string) func(context.Context, *task, *pass) (boo
 		if err != nil || len(values) < 2 || len(values) > 200 {
 			return false, err
 		}
-		total, whole := int64(0), true
+		total, twice, whole := int64(0), 0, true
 		for _, v := range values {
 			p, err := f.open(ctx, ask{window: sum.window, start: sum.start, end: sum.end, size: sum.step, field: field, value: v})
 			if refusal(err) {
@@ -145,12 +146,14 @@ func (f *Fetcher) byField(field string) func(context.Context, *task, *pass) (boo
 			if a != nil {
 				total += *a
 			}
+			twice += p.twice
 			sum.take(p)
 		}
 		if of == nil {
 			sum.divided = sum.divided || whole && len(sum.entries) == before
 			return false, nil
 		}
+		sum.twice = max(sum.twice, twice)
 		return whole && total == *of, nil
 	}
 }

@@ -283,6 +283,7 @@ func newRunID(t time.Time) string {
 // past is what the journal tells of an account.
 type past struct {
 	began       time.Time // where its earliest export that was not told a start began; zero if there was none
+	lacking     time.Time // start of the earliest window that an export could not fetch; zero if there was none
 	horizon     time.Time // where the Portal's records began when it last refused to answer for what lies before; zero if it never did
 	lastRefetch time.Time // when a run last fetched its lookback anew, or it was first exported; zero if neither was
 }
@@ -295,6 +296,11 @@ func pasts(history []schemas.Run) map[string]past {
 			p := all[a.Account]
 			if !a.From.IsZero() && (p.began.IsZero() || a.From.Before(p.began)) {
 				p.began = a.From
+			}
+			for _, f := range a.Failed {
+				if p.lacking.IsZero() || f.Start.Before(p.lacking) {
+					p.lacking = f.Start
+				}
 			}
 			if a.Windows > 0 && (p.lastRefetch.IsZero() || a.Refetched && a.Status == schemas.StatusDone) {
 				p.lastRefetch = r.StartedAt

@@ -81,8 +81,8 @@ func (x *exporter) doubted(ctx context.Context) error {
 		}
 		for _, d := range doubts {
 			w := schemas.Window{Account: x.account.Name, Start: d.Start, End: d.End}
-			if w.Start.Before(x.plan.Range.Start) || w.End.After(x.plan.Range.End) || load.Frozen(x.sealed[p.Date]) ||
-				slices.ContainsFunc(x.plan.Missing, func(m schemas.Window) bool { return m.Start.Before(w.End) && w.Start.Before(m.End) }) {
+			within := func(m schemas.Window) bool { return !w.Start.Before(m.Start) && !w.End.After(m.End) }
+			if w.Start.Before(x.plan.Range.Start) || w.End.After(x.plan.Range.End) || load.Frozen(x.sealed[p.Date]) || slices.ContainsFunc(x.plan.Missing, within) {
 				continue
 			}
 			if d.Came == 0 {
@@ -97,6 +97,16 @@ func (x *exporter) doubted(ctx context.Context) error {
 					continue
 				}
 			}
+			x.plan.Missing = slices.DeleteFunc(x.plan.Missing, func(m schemas.Window) bool { // what is missing of it, too, is fetched as one with it
+				overlaps := m.Start.Before(w.End) && w.Start.Before(m.End)
+				if overlaps && m.Start.Before(w.Start) {
+					w.Start = m.Start
+				}
+				if overlaps && m.End.After(w.End) {
+					w.End = m.End
+				}
+				return overlaps
+			})
 			x.plan.Missing = append(x.plan.Missing, w)
 		}
 	}

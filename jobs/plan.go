@@ -117,8 +117,10 @@ func plan(account string, span Span, s sealed, days map[schemas.Date]schemas.Day
 			// From the first instant covered, so that a gap that a failed window left behind is filled, too.
 			r.Start = have[0].Start
 		}
-		if !past.began.IsZero() && past.began.Before(r.Start) {
-			r.Start = past.began
+		for _, begins := range []time.Time{past.began, past.lacking} {
+			if !begins.IsZero() && begins.Before(r.Start) {
+				r.Start = begins
+			}
 		}
 		for _, begins := range []time.Time{past.horizon, time.Time(cfg.NotBefore)} {
 			if begins.After(r.Start) {

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/usagelake/usagelake/extract"
+
 	"github.com/usagelake/usagelake/load"
 	"github.com/usagelake/usagelake/schemas"
 	"github.com/usagelake/usagelake/transform"
@@ -100,6 +101,18 @@ func TestAnOutageThatAnswersEmptyReplacesNoGoodDay(t *testing.T) {
 		w.pass(4 * time.Hour)
 		w.try(t.Context(), Span{})
 		w.equal(day(17), day(18))
+	})
+	bubble(t, "half of today is gone, and the day ends", func(t *testing.T) {
+		w := newWorld(t, settings{at: day(20).Add(19 * time.Hour)})
+		w.export(Span{From: day(20)})
+		w.faults("late=0.4,late-by=49h")
+		w.pass(time.Hour)
+		w.partial(Span{}, "are not among them")
+		w.at(day(21).Add(30 * time.Minute))
+		w.partial(Span{}, "are not among them") // another stretch of time, so a first look
+		w.pass(time.Hour)
+		w.export(Span{})
+		w.equal(day(20), w.settled())
 	})
 	for _, total := range []string{"", "total=random"} {
 		bubble(t, "the Portal forgets "+total, func(t *testing.T) {
@@ -324,6 +337,21 @@ func (w *world) unproven(n int) []Unproven {
 		w.Fatalf("status has %d, verify %d, doctor %d; want %d", len(found), findings, checks, n)
 	}
 	return found
+}
+
+// Records that are listed and counted twice are one each, in a second that is asked for by its tokens as well: verify knows.
+func TestASecondWhoseRecordsAreCountedTwiceIsVouchedFor(t *testing.T) {
+	bubble(t, "burst", func(t *testing.T) {
+		w := newWorld(t, settings{faults: "burst=150,burst-every=6h,twice=0.1,filter-by=settled,settle-by=35s", perDay: 30})
+		if res, err := w.try(t.Context(), span(18, 20)); res.Windows == 0 { // some seconds never stand still
+			t.Fatal(err)
+		}
+		for _, f := range verified(t, w).Findings {
+			if f.Check == load.FoundAnnounced {
+				t.Errorf("%+v", f)
+			}
+		}
+	})
 }
 
 // What is held of such a second gives way to nothing that can't be shown to be more.

@@ -312,6 +312,20 @@ func TestAGapIsFilledByTheNextDefaultRun(t *testing.T) {
 	}
 }
 
+// A gap at the start shows in no window; one that was asked for by its dates is no other.
+func TestAGapAtTheStartOfAGivenRangeIsFilledByTheNextDefaultRun(t *testing.T) {
+	bubble(t, "given", func(t *testing.T) {
+		w := newWorld(t, settings{faults: "status-500=1,only=usage,from=1,to=8", perDay: 60})
+		if res, err := w.try(t.Context(), Span{From: day(16)}); err == nil || res.Status != schemas.StatusPartial {
+			t.Fatalf("%s, %v", res.Status, err)
+		}
+		w.faults("")
+		w.pass(24 * time.Hour)
+		w.export(Span{})
+		w.equal(day(16), w.settled())
+	})
+}
+
 func TestClocksThatAreWrongAreMadeGoodByTheLookback(t *testing.T) {
 	bubble(t, "set back", func(t *testing.T) {
 		w := newWorld(t, settings{perDay: 100})
