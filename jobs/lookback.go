@@ -161,6 +161,8 @@ func (x *exporter) counts(w schemas.DayWindow) bool {
 		return true
 	case w.Proof == schemas.ProofNone: // it is fetched anew by itself
 		return true
+	case w.Pages > 1 && *w.Announced == w.Listed: // more than a page counts
+		return true
 	}
 	for _, day := range x.days {
 		for _, o := range day.Windows {
