@@ -583,7 +583,7 @@ func (x *exporter) export(ctx context.Context) error {
 	x.out.Refetched = x.plan.Refetch
 	x.out.Horizon = out.Horizon
 	x.doubts = len(out.Doubts) + out.Kept
-	return cmp.Or(err, x.doubt(out.Doubts))
+	return cmp.Or(err, x.doubt(ctx, out.Doubts))
 }
 
 // announceStart journals where an export that was not told a start begins, before anything is fetched: windows are not

@@ -317,10 +317,46 @@ func (x *exporter) begins(ctx context.Context, w schemas.Window, begins time.Tim
 	return true, nil
 }
 
-// doubt notes the windows of which much of what is held did not come, and reports them as failed.
-func (x *exporter) doubt(doubts []extract.Doubt) error {
+// lists says that the Portal still lists something of the newest day behind w that the lake has records of: that it is no outage if
+// nothing came of w.
+func (x *exporter) lists(ctx context.Context, w schemas.Window) (bool, error) {
+	var newest schemas.Date
+	for date, day := range x.days {
+		if day.Rows > 0 && date > w.Date() {
+			newest = max(newest, date)
+		}
+	}
+	if newest == 0 {
+		return false, nil
+	}
+	c, err := x.fetcher.Count(ctx, schemas.Partition{Account: w.Account, Date: newest}.Window())
+	return c.Some, err
+}
+
+// doubt notes the windows of which much of what is held did not come, and reports them as failed. Of a window and all before it
+// that nothing comes of, while something comes of later days, nothing is doubted: the Portal has forgotten it.
+func (x *exporter) doubt(ctx context.Context, doubts []extract.Doubt) error {
 	for _, d := range doubts {
 		p := d.Window.Partition()
+		if d.Came == 0 {
+			forgotten, err := x.forgotten(ctx, d.Window)
+			if forgotten && err == nil {
+				forgotten, err = x.lists(ctx, d.Window)
+			}
+			switch {
+			case errors.Is(err, extract.ErrRefused) || ctx.Err() != nil:
+				return cmp.Or(context.Cause(ctx), err)
+			case err == nil && forgotten:
+				x.log.Warn("the API lists no records any more of what lies before: those that are held stay", "window", d.Window.String(), "at", d.Window.End)
+				if x.out.Horizon.Before(d.Window.End) {
+					x.out.Horizon = d.Window.End
+				}
+				if err := x.settleDoubts(d.Window); err != nil {
+					return err
+				}
+				continue
+			}
+		}
 		all, err := x.lake.Doubts(p)
 		if err != nil {
 			return err

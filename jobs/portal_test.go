@@ -244,6 +244,40 @@ func TestThePortalsHorizonIsSaidOnceAndIsNoFailure(t *testing.T) {
 	}
 }
 
+// A Portal that forgets, and answers with empty lists, ends no night in part: what is held stays, and is not asked for again and again.
+func TestWhatThePortalForgotIsNoDoubt(t *testing.T) {
+	bubble(t, "days that come to an age of refetch_at", func(t *testing.T) {
+		w := newWorld(t, settings{perDay: 40, at: day(10).Add(2 * time.Hour)})
+		w.export(span(1, 10))
+		w.faults("keep=120h,keep-answer=empty")
+		w.requests()
+		for range 4 {
+			w.pass(24 * time.Hour)
+			w.export(Span{})
+			w.unproven(0)
+		}
+		if n := len(w.requests()); n > 4*25 {
+			t.Errorf("%d requests in 4 nights", n)
+		}
+		w.faults("")
+		w.equal(day(1), day(14))
+	})
+	bubble(t, "an outage looks otherwise", func(t *testing.T) {
+		w := newWorld(t, settings{perDay: 40, at: day(10).Add(2 * time.Hour)})
+		w.export(span(1, 10))
+		w.faults("blank=1,only=usage")
+		w.pass(24 * time.Hour)
+		if res, err := w.try(w.Context(), Span{}); err == nil || !res.Accounts[0].Horizon.IsZero() {
+			t.Errorf("%+v %v", res, err)
+		}
+		w.faults("")
+		w.pass(24 * time.Hour)
+		w.export(Span{})
+		w.unproven(0)
+		w.equal(day(1), day(12))
+	})
+}
+
 // A second that no request can show whole is kept as far as it came, and is no secret: the exit code, status, doctor and verify
 // say so for as long as it stands, whether it is asked for again or not.
 func TestASecondThatCanNotBeShownToBeWholeIsKeptAndSaid(t *testing.T) {
