@@ -153,8 +153,11 @@ func plan(account string, span Span, s sealed, days map[schemas.Date]schemas.Day
 	}
 
 	back := settled.Add(-time.Duration(cfg.Lookback))
-	within := func(d schemas.Date) (w schemas.Window, ok bool) { // the day as far as it is covered from its start on
+	within := func(d schemas.Date) (w schemas.Window, ok bool) { // the day as far as it is covered from its start on, or from where the lake begins
 		w = schemas.Partition{Account: account, Date: d}.Window()
+		if len(have) > 0 && w.Start.Before(have[0].Start) && have[0].Start.Before(w.End) {
+			w.Start = have[0].Start
+		}
 		if gaps := schemas.Uncovered(w, windowsOf(s[d])); len(gaps) > 0 {
 			w.End = gaps[0].Start
 			if !gaps[0].End.Equal(d.End()) || schemas.DateOf(settled) != d { // a gap, which is fetched anyway

@@ -187,6 +187,30 @@ func TestWhatComesLateTodayIsFoundToday(t *testing.T) {
 	})
 }
 
+// A lake that begins within a day has that day compared, and fetched anew, from there on.
+func TestTheFirstDayIsLookedAtFromWhereTheLakeBegins(t *testing.T) {
+	bubble(t, "late", func(t *testing.T) {
+		w := newWorld(t, settings{faults: "late=0.3,late-by=30h", at: day(18).Add(20 * time.Hour)})
+		begins := day(18).Add(9*time.Hour + 30*time.Minute)
+		w.export(Span{From: begins})
+		w.pass(6 * time.Hour)
+		w.export(Span{})
+		w.pass(40 * time.Hour)
+		w.export(Span{})
+		w.equal(begins, day(19))
+	})
+	bubble(t, "corrected", func(t *testing.T) {
+		w := newWorld(t, settings{faults: "corrected=0.3,corrected-by=30h", at: day(18).Add(20 * time.Hour)})
+		begins := day(18).Add(9*time.Hour + 30*time.Minute)
+		w.export(Span{From: begins})
+		w.pass(6 * time.Hour)
+		w.export(Span{})
+		w.pass(80 * time.Hour)
+		w.export(Span{})
+		w.equal(begins, day(19))
+	})
+}
+
 // A total that is always off hides nothing that changes.
 func TestTheLookbackComparesAnAnnouncementWithTheOneOfThen(t *testing.T) {
 	for _, off := range []string{"total-delta=-1", "total-delta=1", "total-delta=3"} {
