@@ -32,8 +32,20 @@ func (e *errSplit) Error() string { return fmt.Sprintf("must be split in %d", e.
 const maxPasses = 3
 
 // window pages through a task's window until it is proven complete, or returns *errSplit or why it failed. An empty one is
-// returned with an empty proof.
+// returned with an empty proof. What another window has shown to belong to it is there, however it was proven.
 func (f *Fetcher) window(ctx context.Context, t *task) (*pass, string, error) {
+	for {
+		p, proof, err := f.prove(ctx, t)
+		if err != nil || t.hasAll(p) {
+			return p, proof, err
+		}
+		if !f.server.widen() { // it lists them with its neighbour's margin, not with its own
+			return nil, "", fmt.Errorf("window %s: another window lists records that belong to it, which it doesn't: %w", t.window, ErrTemporary)
+		}
+	}
+}
+
+func (f *Fetcher) prove(ctx context.Context, t *task) (*pass, string, error) {
 	var sum *pass
 	for n := 1; ; n++ {
 		t.passes = n
@@ -44,18 +56,10 @@ func (f *Fetcher) window(ctx context.Context, t *task) (*pass, string, error) {
 		if p.empty() && n > 1 {
 			f.blank() // the pass before it had something
 		}
-		if p.empty() && t.must == nil {
+		if p.empty() {
 			return p, "", nil
 		}
 		proof, err := f.judge(ctx, t, p)
-		if proof != "" && !t.hasAll(p) {
-			// The window lists them with its neighbour's margin, not with its own.
-			if !f.server.widen() {
-				return nil, "", fmt.Errorf("window %s: another window lists records that belong to it, which it doesn't: %w", t.window, ErrTemporary)
-			}
-			n--
-			continue
-		}
 		if proof != "" || err != nil && !errors.Is(err, errAgain) {
 			return p, proof, err
 		}
@@ -73,12 +77,7 @@ func (f *Fetcher) window(ctx context.Context, t *task) (*pass, string, error) {
 		}
 		if t.window.Seconds() == 1 {
 			if n > 1 || p.repeats > 0 {
-				p, proof, err := f.second(ctx, t, p)
-				if err == nil && !t.hasAll(p) && f.server.widen() {
-					n = 0
-					continue
-				}
-				return p, proof, err
+				return f.second(ctx, t, p)
 			}
 		} else if n == maxPasses {
 			return nil, "", f.split(p)
@@ -184,10 +183,9 @@ func (f *Fetcher) judge(ctx context.Context, t *task, p *pass) (string, error) {
 	a := p.announced()
 	single := t.window.Seconds() == 1
 	switch {
-	case p.agrees() && p.alike > 0: // as many, but perhaps not the same
-		if single {
-			return "", errAgain
-		}
+	case p.agrees() && p.alike > 0 && single: // as many, but perhaps not the same
+		return "", errAgain
+	case p.agrees() && p.alike > 0:
 		return f.parts(ctx, t, p)
 	case p.agrees():
 		if !f.server.doubts(p) && !t.held.shrinks(p) {
