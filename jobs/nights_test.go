@@ -642,7 +642,7 @@ func (n *nights) published(done bool) {
 	if got, want := r.one(sums+"usage"), n.files.one(sums+n.parquet("usage")); got != want {
 		n.Errorf("the published sums are %s, those of the day files %s", got, want)
 	}
-	for _, f := range verified(n.TB.(*testing.T), n.world).Findings {
+	for _, f := range verified(n, n.world).Findings {
 		switch {
 		case f.Check == load.FoundUnproven: // what lacks has been said
 		case f.Check != load.FoundGap || done && n.horizon.IsZero():

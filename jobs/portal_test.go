@@ -12,7 +12,6 @@ import (
 
 	"github.com/usagelake/usagelake/load"
 	"github.com/usagelake/usagelake/schemas"
-	"github.com/usagelake/usagelake/transform"
 )
 
 // partial must end as a run that lacks something, and say so.
@@ -189,26 +188,18 @@ func TestWhatComesLateTodayIsFoundToday(t *testing.T) {
 
 // A lake that begins within a day has that day compared, and fetched anew, from there on.
 func TestTheFirstDayIsLookedAtFromWhereTheLakeBegins(t *testing.T) {
-	bubble(t, "late", func(t *testing.T) {
-		w := newWorld(t, settings{faults: "late=0.3,late-by=30h", at: day(18).Add(20 * time.Hour)})
-		begins := day(18).Add(9*time.Hour + 30*time.Minute)
-		w.export(Span{From: begins})
-		w.pass(6 * time.Hour)
-		w.export(Span{})
-		w.pass(40 * time.Hour)
-		w.export(Span{})
-		w.equal(begins, day(19))
-	})
-	bubble(t, "corrected", func(t *testing.T) {
-		w := newWorld(t, settings{faults: "corrected=0.3,corrected-by=30h", at: day(18).Add(20 * time.Hour)})
-		begins := day(18).Add(9*time.Hour + 30*time.Minute)
-		w.export(Span{From: begins})
-		w.pass(6 * time.Hour)
-		w.export(Span{})
-		w.pass(80 * time.Hour)
-		w.export(Span{})
-		w.equal(begins, day(19))
-	})
+	for faults, after := range map[string]time.Duration{"late=0.3,late-by=30h": 40 * time.Hour, "corrected=0.3,corrected-by=30h": 80 * time.Hour} {
+		bubble(t, faults, func(t *testing.T) {
+			w := newWorld(t, settings{faults: faults, at: day(18).Add(20 * time.Hour)})
+			begins := day(18).Add(9*time.Hour + 30*time.Minute)
+			w.export(Span{From: begins})
+			w.pass(6 * time.Hour)
+			w.export(Span{})
+			w.pass(after)
+			w.export(Span{})
+			w.equal(begins, day(19))
+		})
+	}
 }
 
 // A total that is always off hides nothing that changes.
@@ -372,16 +363,8 @@ func (w *world) unproven(n int) []Unproven {
 	if err != nil {
 		w.Fatal(err)
 	}
-	lake, err := load.Open(w.cfg.Lake, load.Options{})
-	if err != nil {
-		w.Fatal(err)
-	}
-	report, err := lake.Verify(w.Context(), load.VerifyOptions{TransformVersion: transform.Version})
-	if err != nil {
-		w.Fatal(err)
-	}
 	found, findings, checks := st.Accounts[0].Unproven, 0, 0
-	for _, f := range report.Findings {
+	for _, f := range verified(w, w).Findings {
 		if f.Check == load.FoundUnproven {
 			findings++
 		}

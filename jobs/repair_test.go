@@ -28,7 +28,7 @@ func flipBit(t *testing.T, w *world, pattern string) {
 	}
 }
 
-func verified(t *testing.T, w *world) load.VerifyReport {
+func verified(t testing.TB, w *world) load.VerifyReport {
 	t.Helper()
 	lake, err := load.Open(w.cfg.Lake, load.Options{})
 	if err != nil {

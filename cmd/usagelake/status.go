@@ -110,31 +110,33 @@ func (a *app) printStatus(st *jobs.Status, days int) {
 
 // printOrphans lists the days that can't be derived again.
 func (a *app) printOrphans(orphans []jobs.Orphan) {
-	const most = 5
-	for i, o := range orphans {
-		if i == most {
-			fmt.Fprintf(a.Stdout, "  KEPT         … and %d more: usagelake verify lists them\n", len(orphans)-most)
-			break
-		}
-		fmt.Fprintf(a.Stdout, "  KEPT         %s (%s): %s\n", o.Date, o.What, printable(o.Detail))
-	}
-	if len(orphans) > 0 {
-		fmt.Fprintf(a.Stdout, "               %s\n", orphans[0].Hint)
-	}
+	a.printFew("KEPT", len(orphans), func(i int) (line, hint string) {
+		o := orphans[i]
+		return fmt.Sprintf("%s (%s): %s", o.Date, o.What, printable(o.Detail)), o.Hint
+	})
 }
 
 // printUnproven lists the windows that are not shown to be whole.
 func (a *app) printUnproven(windows []jobs.Unproven) {
+	a.printFew("UNPROVEN", len(windows), func(i int) (line, hint string) {
+		u := windows[i]
+		return fmt.Sprintf("%s to %s UTC: %s", stamp(u.Start), stamp(u.End), u.Detail), u.Hint
+	})
+}
+
+// printFew prints the first of n things that are wrong, and what to do about the first.
+func (a *app) printFew(what string, n int, line func(i int) (line, hint string)) {
 	const most = 5
-	for i, u := range windows {
-		if i == most {
-			fmt.Fprintf(a.Stdout, "  UNPROVEN     … and %d more: usagelake verify lists them\n", len(windows)-most)
-			break
-		}
-		fmt.Fprintf(a.Stdout, "  UNPROVEN     %s to %s UTC: %s\n", stamp(u.Start), stamp(u.End), u.Detail)
+	for i := range min(n, most) {
+		text, _ := line(i)
+		fmt.Fprintf(a.Stdout, "  %-12s %s\n", what, text)
 	}
-	if len(windows) > 0 {
-		fmt.Fprintf(a.Stdout, "               %s\n", windows[0].Hint)
+	if n > most {
+		fmt.Fprintf(a.Stdout, "  %-12s … and %d more: usagelake verify lists them\n", what, n-most)
+	}
+	if n > 0 {
+		_, hint := line(0)
+		fmt.Fprintf(a.Stdout, "  %-12s %s\n", "", hint)
 	}
 }
 

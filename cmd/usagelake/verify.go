@@ -22,8 +22,8 @@ func (a *app) verifyCommand() *cobra.Command {
 		Use:   "verify",
 		Short: "Check a lake: digests, gaps, duplicates, totals",
 		Long: `verify reads the whole lake and says what is wrong with it: every page of the raw archive against its digests, each day
-file against its windows and its own footer, records that stand twice, gaps in the coverage, and usage.duckdb against the day
-files, row by row. It takes no lock, repairs nothing, and ends with 1 if it finds anything.
+file against its windows and its own footer, records that stand twice, gaps in the coverage, windows that are not shown to be
+whole, and usage.duckdb against the day files, row by row. It takes no lock, repairs nothing, and ends with 1 if it finds anything.
 
 With --repair it makes anew what can be derived from the raw archive, moves raw files that can't be read to damaged/,
 says which windows must be fetched anew (the next export does, and asks for nothing else), and ends with 1 if anything
