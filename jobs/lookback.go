@@ -86,11 +86,11 @@ func (x *exporter) doubted(ctx context.Context) error {
 				continue
 			}
 			if d.Came == 0 {
-				forgotten, err := x.forgotten(ctx, w)
+				forgot, err := x.forgot(ctx, w)
 				if err != nil {
 					return err
 				}
-				if forgotten {
+				if forgot {
 					if err := x.settleDoubts(w); err != nil {
 						return err
 					}
@@ -317,9 +317,9 @@ func (x *exporter) begins(ctx context.Context, w schemas.Window, begins time.Tim
 	return true, nil
 }
 
-// lists says that the Portal still lists something of the newest day behind w that the lake has records of: that it is no outage if
-// nothing came of w.
-func (x *exporter) lists(ctx context.Context, w schemas.Window) (bool, error) {
+// forgot says that the Portal has forgotten w, of which nothing came, and that it is no outage: something comes still of the newest
+// day behind w that the lake has records of. An error stops the account; where the Portal can't be asked, w isn't known to be forgotten.
+func (x *exporter) forgot(ctx context.Context, w schemas.Window) (bool, error) {
 	var newest schemas.Date
 	for date, day := range x.days {
 		if day.Rows > 0 && date > w.Date() {
@@ -330,7 +330,15 @@ func (x *exporter) lists(ctx context.Context, w schemas.Window) (bool, error) {
 		return false, nil
 	}
 	c, err := x.fetcher.Count(ctx, schemas.Partition{Account: w.Account, Date: newest}.Window())
-	return c.Some, err
+	switch {
+	case ctx.Err() != nil:
+		return false, context.Cause(ctx)
+	case errors.Is(err, extract.ErrRefused):
+		return false, err
+	case err != nil || !c.Some:
+		return false, nil
+	}
+	return x.forgotten(ctx, w)
 }
 
 // doubt notes the windows of which much of what is held did not come, and reports them as failed. Of a window and all before it
@@ -339,14 +347,11 @@ func (x *exporter) doubt(ctx context.Context, doubts []extract.Doubt) error {
 	for _, d := range doubts {
 		p := d.Window.Partition()
 		if d.Came == 0 {
-			forgotten, err := x.forgotten(ctx, d.Window)
-			if forgotten && err == nil {
-				forgotten, err = x.lists(ctx, d.Window)
+			forgot, err := x.forgot(ctx, d.Window)
+			if err != nil {
+				return err
 			}
-			switch {
-			case errors.Is(err, extract.ErrRefused) || ctx.Err() != nil:
-				return cmp.Or(context.Cause(ctx), err)
-			case err == nil && forgotten:
+			if forgot {
 				x.log.Warn("the API lists no records any more of what lies before: those that are held stay", "window", d.Window.String(), "at", d.Window.End)
 				if x.out.Horizon.Before(d.Window.End) {
 					x.out.Horizon = d.Window.End

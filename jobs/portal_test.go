@@ -285,6 +285,16 @@ func TestWhatThePortalForgotIsNoDoubt(t *testing.T) {
 		if res, err := w.try(w.Context(), Span{}); err == nil || !res.Accounts[0].Horizon.IsZero() {
 			t.Errorf("%+v %v", res, err)
 		}
+		st, err := ReadStatus(w.Context(), w.cfg.Lake, "acme", w.now())
+		if err != nil || len(st.Accounts[0].Unproven) == 0 {
+			t.Fatalf("%+v %v", st, err)
+		}
+		w.cfg.Export.Lookback, w.cfg.Export.RefetchAt = 0, nil
+		w.pass(24 * time.Hour)
+		if _, err := w.try(w.Context(), Span{}); err == nil { // it lasts: what was doubted is, whatever else is looked at
+			t.Error("the second night is done")
+		}
+		w.unproven(len(st.Accounts[0].Unproven))
 		w.faults("")
 		w.pass(24 * time.Hour)
 		w.export(Span{})
