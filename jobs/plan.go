@@ -23,10 +23,6 @@ type Plan struct {
 	// Check are the covered days of the lookback, of today as far as it is covered: one small request each tells whether they
 	// still hold what the API has.
 	Check []schemas.Window
-	// Aged are the days that are fetched whole once more because of their age (refetch_at) or before a close, Lacking the windows that could not be
-	// shown to be complete. Both are in Missing, too.
-	Aged    []schemas.Partition
-	Lacking []schemas.Window
 	// Refetch says that the days of the lookback are in Missing because refetch_every has passed.
 	Refetch bool
 }
@@ -170,11 +166,9 @@ func plan(account string, span Span, s sealed, days map[schemas.Date]schemas.Day
 		due := aged(day, d, cfg.RefetchAt, settled) || oldest(day).Before(span.Since)
 		if w, ok := within(d); ok && due && w.End.Equal(d.End()) && !load.Frozen(s[d]) && !d.Start().Before(past.horizon) {
 			anew[d] = true
-			p.Aged = append(p.Aged, w.Partition())
 			p.Missing = append(p.Missing, w)
 		}
 	}
-	slices.SortFunc(p.Aged, schemas.Partition.Compare)
 
 	// The lookback.
 	var looked []schemas.Window
@@ -194,11 +188,10 @@ func plan(account string, span Span, s sealed, days map[schemas.Date]schemas.Day
 		for _, w := range looked {
 			for _, part := range days[w.Date()].Windows {
 				if part.Owns && part.Proof == schemas.ProofNone {
-					p.Lacking = append(p.Lacking, schemas.Window{Account: account, Start: part.Start, End: part.End})
+					p.Missing = append(p.Missing, schemas.Window{Account: account, Start: part.Start, End: part.End})
 				}
 			}
 		}
-		p.Missing = append(p.Missing, p.Lacking...)
 	}
 	slices.SortFunc(p.Missing, func(a, b schemas.Window) int { return a.Start.Compare(b.Start) })
 	return p
