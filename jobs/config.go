@@ -84,7 +84,8 @@ type Config struct {
 	Prune    PruneConfig    `yaml:"prune"`
 	Alerts   AlertsConfig   `yaml:"alerts"`
 
-	path string // the file, "" if there is none
+	path string   // the file, "" if there is none
+	all  []string // the names of all accounts, also where one was asked for alone; nil is those of Accounts
 }
 
 // Account is one management key and what it may do.
@@ -268,12 +269,13 @@ func LoadConfig(o Overrides, getenv func(string) string) (*Config, error) {
 	if err := c.validate(); err != nil {
 		return nil, err
 	}
+	c.all = c.names()
 	if o.Account != "" {
 		i := slices.IndexFunc(c.Accounts, func(a Account) bool { return a.Name == o.Account })
 		if i < 0 {
 			return nil, Usage("", "no account %q in the config: it has %s", o.Account, strings.Join(c.names(), ", "))
 		}
-		c.Accounts = c.Accounts[i : i+1]
+		c.Accounts = c.Accounts[i : i+1 : i+1]
 	}
 	return c, nil
 }

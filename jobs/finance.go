@@ -156,7 +156,10 @@ func readFinanceFile(name string) ([]byte, error) {
 // finance reads all that the published file gets beside usage. A mistake in any of the files is ErrUsage, and is found
 // before a run does anything.
 func (c *Config) finance() (load.Finance, error) {
-	out := load.Finance{Archived: archivedRules, GLCode: c.Journal.GLCode, CreditGLCode: c.Journal.CreditGLCode}
+	out := load.Finance{Accounts: c.all, Archived: archivedRules, GLCode: c.Journal.GLCode, CreditGLCode: c.Journal.CreditGLCode}
+	if out.Accounts == nil {
+		out.Accounts = c.names()
+	}
 	rules, err := c.Rules()
 	if err != nil {
 		return out, err

@@ -32,6 +32,9 @@ type Finance struct {
 	Rules Allocator // nil: none
 	// Archived reads the rules that a month was closed with, from the files that were kept.
 	Archived func([]RuleFile) (Allocator, error)
+	// Accounts are those of the config: what is to be there. If none of them is in the lake, the config is of another lake or
+	// none, and every account of the lake is.
+	Accounts []string
 	Budgets  []schemas.Budget
 	Invoices []schemas.InvoiceLine
 	// The general ledger's codes of the journal: what is debited where no rule assigned one, and what is credited.
@@ -96,7 +99,7 @@ func (l *Lake) loadFinance(f Finance) (*finance, error) {
 	out := &finance{Finance: f, current: newRuleset(f.Rules), closed: closed, rules: map[schemas.Date]ruleset{}}
 	sum := sha256.New()
 	fmt.Fprintf(sum, "%d\n%s\n", financeVersion, out.current.Digest())
-	if err := json.NewEncoder(sum).Encode([]any{f.Budgets, f.Invoices, f.GLCode, f.CreditGLCode}); err != nil {
+	if err := json.NewEncoder(sum).Encode([]any{slices.Sorted(slices.Values(f.Accounts)), f.Budgets, f.Invoices, f.GLCode, f.CreditGLCode}); err != nil {
 		return nil, err
 	}
 	read := map[string]ruleset{}

@@ -671,6 +671,7 @@ var dayTables = []struct{ table, date string }{
 	{"usage_daily", "usage_date"},
 	{"unit_prices", "usage_date"},
 	{"coverage", "usage_date"},
+	{"coverage_daily", "usage_date"},
 	{"day_issues", "usage_date"},
 	{"quarantine", "window_start::DATE"},
 }
@@ -877,6 +878,9 @@ func (p *publisher) finish(ctx context.Context, d *database, fresh bool) error {
 			return err
 		}
 		if err := p.replaceBalance(ctx, d); err != nil {
+			return err
+		}
+		if err := p.replaceAccounts(ctx, d); err != nil {
 			return err
 		}
 		return p.replaceMeta(ctx, d, fresh)
@@ -1225,6 +1229,36 @@ func (p *publisher) replaceBalance(ctx context.Context, d *database) error {
 		if err := d.insertParquet(ctx, "balance", columns, schemas.SQLColumns(columns), files); err != nil {
 			return p.blame(err, files)
 		}
+	}
+	return nil
+}
+
+// replaceAccounts says from when to when each account was fetched, and which are expected to be there.
+func (p *publisher) replaceAccounts(ctx context.Context, d *database) error {
+	err := d.exec(ctx, "DELETE FROM accounts",
+		"INSERT INTO accounts SELECT account, true, min(window_start), max(window_end) FROM coverage GROUP BY account ORDER BY account")
+	if err != nil {
+		return fmt.Errorf("accounts: %w", err)
+	}
+	names := make([]string, len(p.finance.Accounts))
+	for i, a := range p.finance.Accounts {
+		names[i] = schemas.SQLString(a)
+	}
+	if len(names) == 0 {
+		return nil
+	}
+	list := strings.Join(names, ", ")
+	var known int64
+	if err := d.conn.QueryRowContext(ctx, "SELECT count(*) FROM accounts WHERE account IN ("+list+")").Scan(&known); err != nil {
+		return fmt.Errorf("accounts: %w", err)
+	}
+	if known == 0 {
+		return nil
+	}
+	err = d.exec(ctx, "UPDATE accounts SET configured = false WHERE account NOT IN ("+list+")",
+		"INSERT INTO accounts SELECT account, true, NULL, NULL FROM (SELECT unnest(["+list+"]) AS account) ANTI JOIN accounts USING (account) ORDER BY account")
+	if err != nil {
+		return fmt.Errorf("accounts: %w", err)
 	}
 	return nil
 }

@@ -8,7 +8,7 @@ import (
 
 // SQLVersion counts the layouts of the published file: its tables, views and what their rows mean. A file of an older
 // one is built anew; a file of a newer one is left alone.
-const SQLVersion = 6
+const SQLVersion = 7
 
 //go:embed sql/tables.sql
 var sqlTables string
@@ -18,6 +18,9 @@ var sqlAllocation string
 
 //go:embed sql/views.sql
 var sqlViews string
+
+//go:embed sql/completeness.sql
+var sqlCompleteness string
 
 //go:embed sql/finance.sql
 var sqlFinance string
@@ -41,12 +44,13 @@ func SQLSchema() string {
 		}
 	}
 	b.WriteString(sqlViews)
+	b.WriteString(sqlCompleteness)
 	b.WriteString(sqlFinance)
 	return b.String()
 }
 
-// SQLRollups inserts into usage_daily and unit_prices what usage has for the days in the temporary table changed
-// (account, usage_date). It is several statements.
+// SQLRollups inserts into usage_daily, unit_prices and coverage_daily what usage and coverage have for the days in the
+// temporary table changed (account, usage_date). It is several statements.
 func SQLRollups() string { return sqlRollups }
 
 // SQLUsageColumns lists the columns of usage as they are read from a day file of a SchemaVersion: a column that the file

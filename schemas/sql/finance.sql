@@ -8,34 +8,15 @@
 -- unit cost, a share) may pass through a DOUBLE, is rounded, and its comment says that it is an estimate or a share. A ratio to
 -- next to nothing (refunds that cancel out a month) may be beyond any column: it is NULL then (TRY_CAST), not an error.
 
-CREATE VIEW data_as_of AS
-SELECT as_of, date_trunc('month', make_timestamp(epoch_us(as_of)) - INTERVAL 1 SECOND)::DATE AS current_month,
-    make_timestamp(epoch_us(as_of))::DATE AS complete_before
-FROM (SELECT coalesce(max(window_end), to_timestamp((SELECT epoch(max(usage_date) + 1) FROM usage_daily))) AS as_of FROM coverage);
-COMMENT ON VIEW data_as_of IS 'How far the data goes: what "now" is in the views of this file.';
-COMMENT ON COLUMN data_as_of.as_of IS 'End of the last window that was fetched, UTC.';
-COMMENT ON COLUMN data_as_of.current_month IS 'First day of the month that holds it.';
-COMMENT ON COLUMN data_as_of.complete_before IS 'UTC day before which all days are over.';
-
-CREATE VIEW coverage_daily AS
-SELECT account, usage_date, 86400 - sum(greatest(0, date_diff('second', greatest(window_start, reached), window_end)))::BIGINT AS missing_seconds
-FROM (
-    SELECT account, usage_date, window_start, window_end, coalesce(max(window_end) OVER (
-        PARTITION BY account, usage_date ORDER BY window_start, window_end ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), window_start) AS reached
-    FROM coverage
-) GROUP BY ALL;
-COMMENT ON VIEW coverage_daily IS 'How much of each day was fetched. A day of which nothing was has no row.';
-COMMENT ON COLUMN coverage_daily.account IS 'Name of the account in the config.';
-COMMENT ON COLUMN coverage_daily.usage_date IS 'UTC day.';
-COMMENT ON COLUMN coverage_daily.missing_seconds IS 'Seconds of the day that no window covers.';
-
 CREATE VIEW chargeback_monthly AS
-SELECT billing_month, charge_class, account, cost_center, team, project, environment, gl_code, tags, pool, model, model_type, record_kind, currency,
-    sum(requests)::BIGINT AS requests, sum(without_amount)::BIGINT AS without_amount,
-    TRY_CAST(sum(input_tokens) AS BIGINT) AS input_tokens, TRY_CAST(sum(output_tokens) AS BIGINT) AS output_tokens,
-    TRY_CAST(sum(cached_tokens) AS BIGINT) AS cached_tokens, TRY_CAST(sum(total_tokens) AS BIGINT) AS total_tokens,
-    sum(list_cost) AS list_cost, sum(discount) AS discount, sum(net_cost) AS net_cost
-FROM chargeback_daily GROUP BY ALL;
+SELECT x.*, m.completeness FROM (
+    SELECT billing_month, charge_class, account, cost_center, team, project, environment, gl_code, tags, pool, model, model_type, record_kind, currency,
+        sum(requests)::BIGINT AS requests, sum(without_amount)::BIGINT AS without_amount,
+        TRY_CAST(sum(input_tokens) AS BIGINT) AS input_tokens, TRY_CAST(sum(output_tokens) AS BIGINT) AS output_tokens,
+        TRY_CAST(sum(cached_tokens) AS BIGINT) AS cached_tokens, TRY_CAST(sum(total_tokens) AS BIGINT) AS total_tokens,
+        sum(list_cost) AS list_cost, sum(discount) AS discount, sum(net_cost) AS net_cost
+    FROM chargeback_daily GROUP BY ALL
+) x LEFT JOIN completeness_monthly m ON m."month" = x.billing_month AND m.account = x.account;
 COMMENT ON VIEW chargeback_monthly IS 'chargeback_daily by month: what each owner is charged. Its net_cost sums exactly to the amount of usage.';
 COMMENT ON COLUMN chargeback_monthly.billing_month IS 'First day of the month it is charged in.';
 COMMENT ON COLUMN chargeback_monthly.charge_class IS 'Correction for usage of a month that was closed before it came or changed; else NULL.';
@@ -60,14 +41,17 @@ COMMENT ON COLUMN chargeback_monthly.total_tokens IS 'All tokens.';
 COMMENT ON COLUMN chargeback_monthly.list_cost IS 'Cost before the discount.';
 COMMENT ON COLUMN chargeback_monthly.discount IS 'What was taken off.';
 COMMENT ON COLUMN chargeback_monthly.net_cost IS 'What is charged.';
+COMMENT ON COLUMN chargeback_monthly.completeness IS 'How complete the month is, of the account: what is missing of it is missing here.';
 
 CREATE VIEW spend_by_cost_center_month AS
-SELECT billing_month AS "month", cost_center, currency, sum(requests)::BIGINT AS requests, TRY_CAST(sum(total_tokens) AS BIGINT) AS total_tokens,
-    sum(list_cost) AS list_cost, sum(discount) AS discount, sum(net_cost) AS net_cost,
-    sum(net_cost) FILTER (pool IS NULL AND charge_class IS NULL) AS direct_cost,
-    sum(net_cost) FILTER (pool IS NOT NULL AND charge_class IS NULL) AS shared_cost,
-    sum(net_cost) FILTER (charge_class IS NOT NULL) AS correction
-FROM chargeback_daily GROUP BY ALL;
+SELECT x.*, m.completeness FROM (
+    SELECT billing_month AS "month", cost_center, currency, sum(requests)::BIGINT AS requests, TRY_CAST(sum(total_tokens) AS BIGINT) AS total_tokens,
+        sum(list_cost) AS list_cost, sum(discount) AS discount, sum(net_cost) AS net_cost,
+        sum(net_cost) FILTER (pool IS NULL AND charge_class IS NULL) AS direct_cost,
+        sum(net_cost) FILTER (pool IS NOT NULL AND charge_class IS NULL) AS shared_cost,
+        sum(net_cost) FILTER (charge_class IS NOT NULL) AS correction
+    FROM chargeback_daily GROUP BY ALL
+) x LEFT JOIN month_completeness m ON m."month" = x."month";
 COMMENT ON VIEW spend_by_cost_center_month IS '1. What does each cost centre owe? Sums exactly to the amount of usage.';
 COMMENT ON COLUMN spend_by_cost_center_month."month" IS 'First day of the month.';
 COMMENT ON COLUMN spend_by_cost_center_month.cost_center IS 'Cost centre; (unallocated) if none was assigned.';
@@ -80,24 +64,27 @@ COMMENT ON COLUMN spend_by_cost_center_month.net_cost IS 'What is charged.';
 COMMENT ON COLUMN spend_by_cost_center_month.direct_cost IS 'Of net_cost, what was used directly.';
 COMMENT ON COLUMN spend_by_cost_center_month.shared_cost IS 'Of net_cost, shares of pools.';
 COMMENT ON COLUMN spend_by_cost_center_month.correction IS 'Of net_cost, corrections of closed months.';
+COMMENT ON COLUMN spend_by_cost_center_month.completeness IS 'How complete the month is: what is missing of it is missing here.';
 
 CREATE VIEW chargeback_journal AS
-WITH debits AS (
-    SELECT billing_month, currency, coalesce(gl_code, (SELECT default_gl_code FROM finance_settings)) AS gl_code, cost_center, sum(net_cost) AS amount
-    FROM chargeback_daily GROUP BY ALL HAVING sum(net_cost) IS NOT NULL
-), cents AS (
-    SELECT *, floor(amount * 100)::DECIMAL(38,0) AS down,
-        row_number() OVER (PARTITION BY billing_month, currency ORDER BY amount * 100 - floor(amount * 100) DESC, gl_code, cost_center) AS place,
-        round(sum(amount) OVER (PARTITION BY billing_month, currency) * 100)::DECIMAL(38,0)
-            - (sum(floor(amount * 100)) OVER (PARTITION BY billing_month, currency))::DECIMAL(38,0) AS left_over
-    FROM debits
-), posted AS (
-    SELECT billing_month, currency, gl_code, cost_center, amount, ((down + CASE WHEN place <= left_over THEN 1 ELSE 0 END) * 0.01::DECIMAL(3,2))::DECIMAL(38,2) AS posted
-    FROM cents
-)
-SELECT billing_month AS "month", currency, 'debit' AS entry, gl_code, cost_center, amount, posted FROM posted
-UNION ALL
-SELECT billing_month, currency, 'credit', (SELECT credit_gl_code FROM finance_settings), NULL, -sum(amount), -sum(posted)::DECIMAL(38,2) FROM posted GROUP BY billing_month, currency;
+SELECT x.*, m.completeness FROM (
+    WITH debits AS (
+        SELECT billing_month, currency, coalesce(gl_code, (SELECT default_gl_code FROM finance_settings)) AS gl_code, cost_center, sum(net_cost) AS amount
+        FROM chargeback_daily GROUP BY ALL HAVING sum(net_cost) IS NOT NULL
+    ), cents AS (
+        SELECT *, floor(amount * 100)::DECIMAL(38,0) AS down,
+            row_number() OVER (PARTITION BY billing_month, currency ORDER BY amount * 100 - floor(amount * 100) DESC, gl_code, cost_center) AS place,
+            round(sum(amount) OVER (PARTITION BY billing_month, currency) * 100)::DECIMAL(38,0)
+                - (sum(floor(amount * 100)) OVER (PARTITION BY billing_month, currency))::DECIMAL(38,0) AS left_over
+        FROM debits
+    ), posted AS (
+        SELECT billing_month, currency, gl_code, cost_center, amount, ((down + CASE WHEN place <= left_over THEN 1 ELSE 0 END) * 0.01::DECIMAL(3,2))::DECIMAL(38,2) AS posted
+        FROM cents
+    )
+    SELECT billing_month AS "month", currency, 'debit' AS entry, gl_code, cost_center, amount, posted FROM posted
+    UNION ALL
+    SELECT billing_month, currency, 'credit', (SELECT credit_gl_code FROM finance_settings), NULL, -sum(amount), -sum(posted)::DECIMAL(38,2) FROM posted GROUP BY billing_month, currency
+) x LEFT JOIN month_completeness m ON m."month" = x."month";
 COMMENT ON VIEW chargeback_journal IS '2. The journal: debits by general ledger code and cost centre, one credit a currency. amount sums to 0, and so does posted, exactly.';
 COMMENT ON COLUMN chargeback_journal."month" IS 'First day of the month.';
 COMMENT ON COLUMN chargeback_journal.currency IS 'ISO 4217 code of the costs. Never sum across currencies.';
@@ -106,6 +93,7 @@ COMMENT ON COLUMN chargeback_journal.gl_code IS 'Account of the general ledger; 
 COMMENT ON COLUMN chargeback_journal.cost_center IS 'Cost centre that is debited; NULL of the credit.';
 COMMENT ON COLUMN chargeback_journal.amount IS 'Exact net cost; of the credit negative.';
 COMMENT ON COLUMN chargeback_journal.posted IS 'amount in whole cents, rounded by largest remainder so that the lines still sum to 0 and the debits to the rounded total.';
+COMMENT ON COLUMN chargeback_journal.completeness IS 'How complete the month is: what is missing of it is missing here.';
 
 CREATE VIEW unallocated AS
 SELECT * FROM chargeback_daily WHERE cost_center = '(unallocated)';
@@ -138,11 +126,13 @@ COMMENT ON COLUMN unallocated.discount IS 'What was taken off.';
 COMMENT ON COLUMN unallocated.net_cost IS 'What is charged.';
 
 CREATE VIEW unallocated_spend AS
-SELECT date_trunc('month', usage_date)::DATE AS "month", account, token_id, user_id, currency, min(usage_date) AS first_day, max(usage_date) AS last_day,
-    sum(requests)::BIGINT AS requests, TRY_CAST(sum(total_tokens) AS BIGINT) AS total_tokens, sum(list_cost) AS list_cost, sum(discount) AS discount, sum(net_cost) AS net_cost
-FROM allocated_daily JOIN allocations a USING (allocation_id)
-WHERE a.cost_center IS NULL AND a.pool IS NULL
-GROUP BY ALL;
+SELECT x.*, m.completeness FROM (
+    SELECT date_trunc('month', usage_date)::DATE AS "month", account, token_id, user_id, currency, min(usage_date) AS first_day, max(usage_date) AS last_day,
+        sum(requests)::BIGINT AS requests, TRY_CAST(sum(total_tokens) AS BIGINT) AS total_tokens, sum(list_cost) AS list_cost, sum(discount) AS discount, sum(net_cost) AS net_cost
+    FROM allocated_daily JOIN allocations a USING (allocation_id)
+    WHERE a.cost_center IS NULL AND a.pool IS NULL
+    GROUP BY ALL
+) x LEFT JOIN completeness_monthly m ON m."month" = x."month" AND m.account = x.account;
 COMMENT ON VIEW unallocated_spend IS '3. What has no owner, and which token or user causes it? By month of usage, before corrections.';
 COMMENT ON COLUMN unallocated_spend."month" IS 'First day of the month.';
 COMMENT ON COLUMN unallocated_spend.account IS 'Name of the account in the config.';
@@ -156,6 +146,7 @@ COMMENT ON COLUMN unallocated_spend.total_tokens IS 'All tokens.';
 COMMENT ON COLUMN unallocated_spend.list_cost IS 'Cost before the discount.';
 COMMENT ON COLUMN unallocated_spend.discount IS 'What was taken off.';
 COMMENT ON COLUMN unallocated_spend.net_cost IS 'What is charged.';
+COMMENT ON COLUMN unallocated_spend.completeness IS 'How complete the month is, of the account: what is missing of it is missing here.';
 
 CREATE VIEW allocation_coverage_trend AS
 SELECT usage_date, currency, sum(net_cost) AS net_cost,
@@ -174,9 +165,11 @@ COMMENT ON COLUMN allocation_coverage_trend.unallocated_cost IS 'Of net_cost, al
 COMMENT ON COLUMN allocation_coverage_trend.allocated_share IS 'Share of net_cost that is allocated; NULL where that is 0.';
 
 CREATE VIEW shared_cost_split AS
-SELECT date_trunc('month', usage_date)::DATE AS "month", pool, method, currency, coalesce(cost_center, '(unallocated)') AS cost_center, team, project, environment, gl_code, tags, basis, ratio,
-    sum(requests)::BIGINT AS requests, TRY_CAST(sum(total_tokens) AS BIGINT) AS total_tokens, sum(list_cost) AS list_cost, sum(discount) AS discount, sum(net_cost) AS net_cost
-FROM shared_cost_shares GROUP BY ALL;
+SELECT x.*, m.completeness FROM (
+    SELECT date_trunc('month', usage_date)::DATE AS "month", pool, method, currency, coalesce(cost_center, '(unallocated)') AS cost_center, team, project, environment, gl_code, tags, basis, ratio,
+        sum(requests)::BIGINT AS requests, TRY_CAST(sum(total_tokens) AS BIGINT) AS total_tokens, sum(list_cost) AS list_cost, sum(discount) AS discount, sum(net_cost) AS net_cost
+    FROM shared_cost_shares GROUP BY ALL
+) x LEFT JOIN month_completeness m ON m."month" = x."month";
 COMMENT ON VIEW shared_cost_split IS '5. Who bears the shared pools, in what ratio? The parts of a pool sum exactly to its cost.';
 COMMENT ON COLUMN shared_cost_split."month" IS 'First day of the month.';
 COMMENT ON COLUMN shared_cost_split.pool IS 'Shared pool.';
@@ -195,6 +188,7 @@ COMMENT ON COLUMN shared_cost_split.total_tokens IS 'All tokens.';
 COMMENT ON COLUMN shared_cost_split.list_cost IS 'Cost before the discount.';
 COMMENT ON COLUMN shared_cost_split.discount IS 'What was taken off.';
 COMMENT ON COLUMN shared_cost_split.net_cost IS 'What is charged.';
+COMMENT ON COLUMN shared_cost_split.completeness IS 'How complete the month is: what is missing of it is missing here.';
 
 CREATE VIEW invoice_reconciliation AS
 WITH lines AS (
@@ -304,12 +298,12 @@ COMMENT ON COLUMN balance_reconciliation.requests IS 'Records in between.';
 CREATE VIEW balance_runway AS
 WITH latest AS (
     SELECT account, currency, arg_max_null(balance, observed_at) AS balance, arg_max_null(coupon_balance, observed_at) AS coupon_balance, arg_max_null(credit_limit, observed_at) AS credit_limit, max(observed_at) AS observed_at FROM balance GROUP BY ALL
-), days AS ( -- a day that was exported and has no usage counts as 0; one that wasn't doesn't count
-    SELECT account, count(DISTINCT usage_date) FILTER (usage_date >= complete_before - 7) AS week, count(DISTINCT usage_date) AS four_weeks
-    FROM coverage, data_as_of WHERE usage_date >= complete_before - 28 AND usage_date < complete_before GROUP BY ALL
+), whole AS ( -- by each account's own clock; a whole day without usage counts as 0, one that wasn't fetched whole doesn't count
+    SELECT account, usage_date, usage_date >= make_timestamp(epoch_us(covered_to))::DATE - 7 AS lately FROM recent_days JOIN accounts USING (account)
+), days AS (
+    SELECT account, count(*) FILTER (lately) AS week, count(*) AS four_weeks FROM whole GROUP BY ALL
 ), burnt AS (
-    SELECT account, currency, sum(amount) FILTER (usage_date >= complete_before - 7)::DOUBLE AS week, sum(amount)::DOUBLE AS four_weeks
-    FROM usage_daily, data_as_of WHERE usage_date >= complete_before - 28 AND usage_date < complete_before GROUP BY ALL
+    SELECT account, currency, sum(amount) FILTER (lately)::DOUBLE AS week, sum(amount)::DOUBLE AS four_weeks FROM usage_daily JOIN whole USING (account, usage_date) GROUP BY ALL
 ), burn AS (
     SELECT l.*, coalesce(b.week, 0) / nullif(d.week, 0) AS week, coalesce(b.four_weeks, 0) / nullif(d.four_weeks, 0) AS four_weeks
     FROM latest l LEFT JOIN days d ON d.account = l.account LEFT JOIN burnt b ON b.account = l.account AND b.currency IS NOT DISTINCT FROM l.currency
@@ -331,17 +325,19 @@ COMMENT ON COLUMN balance_runway.days_left_7 IS 'balance ÷ burn_7_days; NULL if
 COMMENT ON COLUMN balance_runway.days_left_28 IS 'balance ÷ burn_28_days. Estimate.';
 
 CREATE VIEW period_status_and_corrections AS
-WITH billed AS (
-    SELECT billing_month, currency, sum(net_cost) AS net_cost, sum(requests)::BIGINT AS requests, sum(net_cost) FILTER (charge_class = 'Correction') AS corrections_in
-    FROM chargeback_daily GROUP BY ALL
-), since AS (
-    SELECT date_trunc('month', usage_date)::DATE AS billing_month, currency, sum(net_cost) AS corrections_out, sum(requests)::BIGINT AS records, min(billing_month) AS corrected_in
-    FROM chargeback_daily WHERE charge_class = 'Correction' GROUP BY ALL
-)
-SELECT coalesce(b.billing_month, s.billing_month, c."month") AS "month", coalesce(b.currency, s.currency) AS currency, CASE WHEN c."month" IS NOT NULL THEN 'closed' WHEN coalesce(b.billing_month, s.billing_month) >= d.current_month THEN 'current' ELSE 'open' END AS status,
-    c.closed_at, c.reason, b.requests, b.net_cost, b.corrections_in, s.corrections_out, s.records AS corrected_records, s.corrected_in
-FROM billed b FULL JOIN since s ON s.billing_month = b.billing_month AND s.currency IS NOT DISTINCT FROM b.currency
-FULL JOIN closed_months c ON c."month" = coalesce(b.billing_month, s.billing_month), data_as_of d;
+SELECT x.*, m.completeness FROM (
+    WITH billed AS (
+        SELECT billing_month, currency, sum(net_cost) AS net_cost, sum(requests)::BIGINT AS requests, sum(net_cost) FILTER (charge_class = 'Correction') AS corrections_in
+        FROM chargeback_daily GROUP BY ALL
+    ), since AS (
+        SELECT date_trunc('month', usage_date)::DATE AS billing_month, currency, sum(net_cost) AS corrections_out, sum(requests)::BIGINT AS records, min(billing_month) AS corrected_in
+        FROM chargeback_daily WHERE charge_class = 'Correction' GROUP BY ALL
+    )
+    SELECT coalesce(b.billing_month, s.billing_month, c."month") AS "month", coalesce(b.currency, s.currency) AS currency, CASE WHEN c."month" IS NOT NULL THEN 'closed' WHEN coalesce(b.billing_month, s.billing_month) >= d.current_month THEN 'current' ELSE 'open' END AS status,
+        c.closed_at, c.reason, b.requests, b.net_cost, b.corrections_in, s.corrections_out, s.records AS corrected_records, s.corrected_in
+    FROM billed b FULL JOIN since s ON s.billing_month = b.billing_month AND s.currency IS NOT DISTINCT FROM b.currency
+    FULL JOIN closed_months c ON c."month" = coalesce(b.billing_month, s.billing_month), data_as_of d
+) x LEFT JOIN month_completeness m ON m."month" = x."month";
 COMMENT ON VIEW period_status_and_corrections IS '9. Which months are open or closed, and what was corrected since? net_cost sums exactly to the amount of usage.';
 COMMENT ON COLUMN period_status_and_corrections."month" IS 'First day of the month.';
 COMMENT ON COLUMN period_status_and_corrections.currency IS 'ISO 4217 code of the costs. Never sum across currencies.';
@@ -354,6 +350,40 @@ COMMENT ON COLUMN period_status_and_corrections.corrections_in IS 'Of net_cost, 
 COMMENT ON COLUMN period_status_and_corrections.corrections_out IS 'Corrections of this month''s usage that are charged in later months.';
 COMMENT ON COLUMN period_status_and_corrections.corrected_records IS 'Records that came (or went, if negative) since it was closed.';
 COMMENT ON COLUMN period_status_and_corrections.corrected_in IS 'First month those corrections are charged in.';
+COMMENT ON COLUMN period_status_and_corrections.completeness IS 'How complete the month is: what is missing of it is missing here.';
+
+-- The ends of the range that holds 8 of 10 outcomes: what is yet to be charged may be more or less, and doesn't change its sign.
+CREATE MACRO outlook_low(more, spread) AS CASE WHEN more < 0 THEN more - 1.2816 * spread ELSE greatest(more - 1.2816 * spread, 0) END;
+CREATE MACRO outlook_high(more, spread) AS CASE WHEN more < 0 THEN least(more + 1.2816 * spread, 0) ELSE more + 1.2816 * spread END;
+
+CREATE VIEW scope_rates AS
+WITH costs AS ( -- of an account without a whole day: NULL, for nobody knows
+    SELECT account, usage_date, cost_center, team, project, model, currency, sum(net_cost) AS cost, days
+    FROM chargeback_daily JOIN recent_days USING (account, usage_date) WHERE charge_class IS NULL GROUP BY ALL
+    UNION ALL
+    SELECT DISTINCT account, NULL::DATE, cost_center, team, project, model, currency, NULL, NULL
+    FROM chargeback_daily ANTI JOIN recent_days USING (account) WHERE charge_class IS NULL
+), scoped AS (
+    SELECT 'all' AS "scope", NULL AS scope_value, account, usage_date, currency, cost, days FROM costs
+    UNION ALL SELECT 'account', account, account, usage_date, currency, cost, days FROM costs
+    UNION ALL SELECT 'cost_center', cost_center, account, usage_date, currency, cost, days FROM costs
+    UNION ALL SELECT 'team', team, account, usage_date, currency, cost, days FROM costs WHERE team IS NOT NULL
+    UNION ALL SELECT 'project', project, account, usage_date, currency, cost, days FROM costs WHERE project IS NOT NULL
+    UNION ALL SELECT 'model', model, account, usage_date, currency, cost, days FROM costs WHERE model IS NOT NULL
+), daily AS (
+    SELECT "scope", scope_value, account, usage_date, currency, days, sum(cost)::DOUBLE AS cost FROM scoped GROUP BY ALL
+)
+SELECT "scope", scope_value, currency, account, days, sum(cost ORDER BY usage_date) / days AS rate,
+    greatest(sum(cost * cost ORDER BY usage_date) / days - (sum(cost ORDER BY usage_date) / days) ^ 2, 0) AS variance
+FROM daily GROUP BY "scope", scope_value, currency, account, days;
+COMMENT ON VIEW scope_rates IS 'What everything, each account, cost centre, team, project and model costs a day in each account: the mean of recent_days, in which a day without cost is 0. Estimate.';
+COMMENT ON COLUMN scope_rates."scope" IS 'all, account, cost_center, team, project or model.';
+COMMENT ON COLUMN scope_rates.scope_value IS 'Which of these; NULL of all.';
+COMMENT ON COLUMN scope_rates.currency IS 'ISO 4217 code of the costs. Never sum across currencies.';
+COMMENT ON COLUMN scope_rates.account IS 'Name of the account in the config.';
+COMMENT ON COLUMN scope_rates.days IS 'Days it is the mean of; NULL if the account has no whole day yet.';
+COMMENT ON COLUMN scope_rates.rate IS 'Net cost a day, corrections of closed months apart. NULL as days.';
+COMMENT ON COLUMN scope_rates.variance IS 'Its variance from day to day, the whole of the days taken for all there is.';
 
 CREATE VIEW budget_status AS
 WITH months AS ( -- corrections may be charged in a month that is still to come
@@ -364,7 +394,7 @@ WITH months AS ( -- corrections may be charged in a month that is still to come
     SELECT b.*, p.period_start, CASE b.period WHEN 'quarter' THEN (p.period_start + INTERVAL 3 MONTH)::DATE ELSE (p.period_start + INTERVAL 1 MONTH)::DATE END AS period_end
     FROM budgets b JOIN starts p USING (period) WHERE (b.valid_from IS NULL OR p.period_start >= b.valid_from) AND (b.valid_to IS NULL OR p.period_start < b.valid_to)
 ), costs AS (
-    SELECT b.budget, c.billing_month, c.usage_date, c.charge_class, sum(c.net_cost) AS net_cost
+    SELECT b.budget, c.account, c.billing_month, c.usage_date, c.charge_class, sum(c.net_cost) AS net_cost
     FROM budgets b JOIN chargeback_daily c ON c.currency = b.currency AND (b."scope" = 'all' OR b."scope" = 'cost_center' AND c.cost_center = b.scope_value OR b."scope" = 'team' AND c.team = b.scope_value
         OR b."scope" = 'project' AND c.project = b.scope_value OR b."scope" = 'account' AND c.account = b.scope_value OR b."scope" = 'model' AND c.model = b.scope_value)
     GROUP BY ALL
@@ -372,31 +402,51 @@ WITH months AS ( -- corrections may be charged in a month that is still to come
     SELECT p.budget, p.period_start, coalesce(sum(c.net_cost), 0)::DECIMAL(38,12) AS spent
     FROM periods p LEFT JOIN costs c ON c.budget = p.budget AND c.billing_month >= p.period_start AND c.billing_month < p.period_end
     GROUP BY ALL
-), clock AS (
-    SELECT *, (SELECT count(DISTINCT usage_date) FROM coverage WHERE usage_date >= complete_before - 28 AND usage_date < complete_before) AS history_days FROM data_as_of
-), days AS (
-    SELECT budget, usage_date, sum(net_cost)::DOUBLE AS cost
-    FROM costs, data_as_of WHERE charge_class IS NULL AND usage_date >= complete_before - 28 AND usage_date < complete_before GROUP BY ALL
-), history AS (
-    SELECT budget, sum(cost) AS total, sum(cost * cost) AS squares FROM days GROUP BY ALL
-), outlook AS ( -- a day that was exported and has no cost counts as 0; one that wasn't doesn't count
-    SELECT p.*, s.spent, c.history_days, date_diff('day', p.period_start, p.period_end) AS period_days,
-        greatest(0, least(date_diff('day', p.period_start, c.complete_before), date_diff('day', p.period_start, p.period_end))) AS days_over,
-        greatest(0, date_diff('day', greatest(c.complete_before, p.period_start), p.period_end)) AS days_left,
-        greatest(0, epoch(p.period_end) - greatest(epoch(c.as_of), epoch(p.period_start))) / 86400 AS time_left,
-        coalesce(h.total, 0) / nullif(c.history_days, 0) AS mean,
-        sqrt(greatest(coalesce(h.squares, 0) / nullif(c.history_days, 0) - (coalesce(h.total, 0) / nullif(c.history_days, 0)) ^ 2, 0)) AS deviation
-    FROM periods p JOIN spent s USING (budget, period_start) LEFT JOIN history h USING (budget), clock c
+), spans AS (
+    SELECT DISTINCT period_start, period_end FROM periods
+), time_of AS (
+    SELECT s.period_start, s.period_end, m.account, sum(m.period_seconds)::BIGINT AS period_seconds, sum(m.expected_seconds)::BIGINT AS expected_seconds,
+        sum(m.missing_seconds)::BIGINT AS missing_seconds, sum(m.ahead_seconds)::BIGINT AS ahead_seconds
+    FROM spans s JOIN completeness_monthly m ON m."month" >= s.period_start AND m."month" < s.period_end GROUP BY ALL
+), complete AS (
+    SELECT period_start, period_end, completeness_text((epoch(period_end) - epoch(period_start))::BIGINT, expected_seconds, (SELECT as_of FROM data_as_of), lacks) AS completeness
+    FROM (
+        SELECT s.period_start, s.period_end, coalesce(max(t.expected_seconds), 0)::BIGINT AS expected_seconds,
+            list({'account': t.account, 'missing': t.missing_seconds} ORDER BY t.missing_seconds DESC, t.account) FILTER (t.missing_seconds > 0) AS lacks
+        FROM spans s LEFT JOIN time_of t USING (period_start, period_end) GROUP BY ALL
+    )
+), ahead AS ( -- what each account's own rate makes of the time that isn't there yet
+    SELECT p.budget, p.period_start, min(r.days) AS history_days, CASE WHEN bool_and(r.rate IS NOT NULL) THEN sum(r.rate) END AS rate,
+        CASE WHEN NOT bool_or(r.rate IS NULL AND t.ahead_seconds > 0) THEN sum(coalesce(r.rate, 0) * t.ahead_seconds) / 86400 END AS more,
+        sqrt(sum(coalesce(r.variance, 0) * t.ahead_seconds) / 86400) AS spread
+    FROM periods p JOIN scope_rates r ON r."scope" = p."scope" AND r.scope_value IS NOT DISTINCT FROM p.scope_value AND r.currency = p.currency
+    JOIN time_of t ON t.account = r.account AND t.period_start = p.period_start AND t.period_end = p.period_end
+    GROUP BY ALL
+), whole AS (
+    SELECT s.period_start, s.period_end, c.account, c.usage_date, count(*) OVER (PARTITION BY s.period_start, s.period_end, c.account) AS days
+    FROM spans s JOIN coverage_daily c ON c.missing_seconds = 0 AND c.usage_date >= s.period_start AND c.usage_date < s.period_end
+), burnt AS (
+    SELECT p.budget, p.period_start, sum(c.net_cost::DOUBLE / w.days) AS burn_rate
+    FROM periods p JOIN costs c ON c.budget = p.budget AND c.charge_class IS NULL
+    JOIN whole w ON w.period_start = p.period_start AND w.period_end = p.period_end AND w.account = c.account AND w.usage_date = c.usage_date
+    GROUP BY ALL
+), outlook AS (
+    SELECT p.*, s.spent, x.completeness, coalesce(h.history_days, c.history_days) AS history_days, CASE WHEN h.budget IS NULL THEN 0 ELSE h.rate END AS rate,
+        CASE WHEN h.budget IS NULL THEN 0 ELSE h.more END AS more, coalesce(h.spread, 0) AS spread, b.burn_rate,
+        greatest(0, least(date_diff('day', p.period_start, d.complete_before), date_diff('day', p.period_start, p.period_end))) AS days_over,
+        greatest(0, date_diff('day', greatest(d.complete_before, p.period_start), p.period_end)) AS days_left
+    FROM periods p JOIN spent s USING (budget, period_start) JOIN complete x USING (period_start, period_end)
+    LEFT JOIN ahead h USING (budget, period_start) LEFT JOIN burnt b USING (budget, period_start), data_as_of d, (SELECT min(days) AS history_days FROM recent_days) c
 ), forecast AS (
-    SELECT *, CASE WHEN time_left = 0 THEN spent::DECIMAL(38,2) ELSE (spent + (mean * time_left)::DECIMAL(38,2))::DECIMAL(38,2) END AS forecast,
-        CASE WHEN time_left = 0 THEN spent::DECIMAL(38,2) WHEN history_days >= 7 THEN (spent + greatest(mean * time_left - 1.2816 * deviation * sqrt(time_left), 0)::DECIMAL(38,2))::DECIMAL(38,2) END AS forecast_low,
-        CASE WHEN time_left = 0 THEN spent::DECIMAL(38,2) WHEN history_days >= 7 THEN (spent + (mean * time_left + 1.2816 * deviation * sqrt(time_left))::DECIMAL(38,2))::DECIMAL(38,2) END AS forecast_high,
+    SELECT *, (spent + more::DECIMAL(38,12))::DECIMAL(38,2) AS forecast,
+        CASE WHEN more = 0 AND spread = 0 OR history_days >= 7 THEN (spent + outlook_low(more, spread)::DECIMAL(38,12))::DECIMAL(38,2) END AS forecast_low,
+        CASE WHEN more = 0 AND spread = 0 OR history_days >= 7 THEN (spent + outlook_high(more, spread)::DECIMAL(38,12))::DECIMAL(38,2) END AS forecast_high,
         list_max(list_filter(thresholds, lambda t: spent >= t * amount)) AS threshold_reached
     FROM outlook
 )
 SELECT budget, "scope", scope_value, period, period_start, period_end, currency, amount, spent, amount - spent AS left_over,
     TRY_CAST(spent::DOUBLE / nullif(amount, 0)::DOUBLE AS DECIMAL(18,6)) AS used_share, days_over, days_left,
-    CASE WHEN days_over > 0 THEN (spent::DOUBLE / days_over)::DECIMAL(38,6) END AS burn_rate, mean::DECIMAL(38,6) AS recent_rate,
+    burn_rate::DECIMAL(38,6) AS burn_rate, rate::DECIMAL(38,6) AS recent_rate, completeness,
     forecast, forecast_low, forecast_high, threshold_reached,
     CASE WHEN spent > amount THEN 'over' WHEN forecast > amount THEN 'forecast over' WHEN threshold_reached IS NOT NULL THEN 'warning' ELSE 'ok' END AS status
 FROM forecast;
@@ -414,16 +464,17 @@ COMMENT ON COLUMN budget_status.left_over IS 'amount − spent; negative if it i
 COMMENT ON COLUMN budget_status.used_share IS 'spent ÷ amount.';
 COMMENT ON COLUMN budget_status.days_over IS 'Complete days of the period.';
 COMMENT ON COLUMN budget_status.days_left IS 'Days of the period that are still to come, the running one included.';
-COMMENT ON COLUMN budget_status.burn_rate IS 'spent a complete day. Estimate.';
-COMMENT ON COLUMN budget_status.recent_rate IS 'Net cost a day over those of the last 28 complete days that were exported, which the forecast goes by. NULL if none was. Estimate.';
-COMMENT ON COLUMN budget_status.forecast IS 'spent + recent_rate × the time left, which is days_left less what of the running day is over. Estimate.';
-COMMENT ON COLUMN budget_status.forecast_low IS 'What 8 of 10 outcomes lie above, if days scatter as the last 28 did, each for itself: the forecast less 1.28 × their standard deviation × √ of the days left. NULL with fewer than 7 days of history. Estimate.';
-COMMENT ON COLUMN budget_status.forecast_high IS 'The same upwards: 8 of 10 outcomes lie between the two.';
+COMMENT ON COLUMN budget_status.burn_rate IS 'Net cost a day: of each account the mean of its whole days in the period, summed. NULL if there is none. Estimate.';
+COMMENT ON COLUMN budget_status.recent_rate IS 'Net cost a day, which the forecast goes by: of each account the mean of its recent_days, summed. NULL if an account has none. Estimate.';
+COMMENT ON COLUMN budget_status.completeness IS 'How complete the period is: what is missing of it is missing in spent.';
+COMMENT ON COLUMN budget_status.forecast IS 'spent + of each account its rate × the time of the period that isn''t there yet, from its first window on: still to come, or not exported. NULL if an account with cost has no whole day yet. Estimate.';
+COMMENT ON COLUMN budget_status.forecast_low IS 'Lower end of the range that holds 8 of 10 outcomes, if days scatter as recent_days did, each for itself: the forecast less 1.28 × √ of the sum over accounts of variance × days ahead. NULL where an account has fewer than 7 such days. Estimate.';
+COMMENT ON COLUMN budget_status.forecast_high IS 'Its upper end.';
 COMMENT ON COLUMN budget_status.threshold_reached IS 'Highest threshold that spent has reached; NULL if none.';
 COMMENT ON COLUMN budget_status.status IS 'over: spent is more than the budget. forecast over: the forecast is. warning: a threshold is reached. ok.';
 
 CREATE VIEW budget_vs_actual AS
-SELECT budget, "scope", scope_value, period_start, period_end, currency, amount, spent, left_over, used_share, burn_rate, status FROM budget_status;
+SELECT budget, "scope", scope_value, period_start, period_end, currency, amount, spent, left_over, used_share, burn_rate, status, completeness FROM budget_status;
 COMMENT ON VIEW budget_vs_actual IS '10. Spent, left and burn rate of each budget in each period.';
 COMMENT ON COLUMN budget_vs_actual.budget IS 'Name of the budget.';
 COMMENT ON COLUMN budget_vs_actual."scope" IS 'What the row is about.';
@@ -435,32 +486,38 @@ COMMENT ON COLUMN budget_vs_actual.amount IS 'The budget.';
 COMMENT ON COLUMN budget_vs_actual.spent IS 'Net cost charged in the period so far, exact.';
 COMMENT ON COLUMN budget_vs_actual.left_over IS 'amount − spent.';
 COMMENT ON COLUMN budget_vs_actual.used_share IS 'spent ÷ amount.';
-COMMENT ON COLUMN budget_vs_actual.burn_rate IS 'spent a complete day. Estimate.';
+COMMENT ON COLUMN budget_vs_actual.burn_rate IS 'As in budget_status. Estimate.';
 COMMENT ON COLUMN budget_vs_actual.status IS 'As in budget_status.';
+COMMENT ON COLUMN budget_vs_actual.completeness IS 'As in budget_status.';
 
 CREATE VIEW forecast_month_end AS
 WITH scoped AS (
-    SELECT 'all' AS "scope", NULL AS scope_value, billing_month, usage_date, charge_class, currency, net_cost FROM chargeback_daily
-    UNION ALL SELECT 'account', account, billing_month, usage_date, charge_class, currency, net_cost FROM chargeback_daily
-    UNION ALL SELECT 'cost_center', cost_center, billing_month, usage_date, charge_class, currency, net_cost FROM chargeback_daily
-), clock AS (
-    SELECT *, date_diff('day', greatest(complete_before, current_month), (current_month + INTERVAL 1 MONTH)::DATE) AS days_left,
-        (epoch((current_month + INTERVAL 1 MONTH)::DATE) - epoch(as_of)) / 86400 AS time_left,
-        (SELECT count(DISTINCT usage_date) FROM coverage WHERE usage_date >= complete_before - 28 AND usage_date < complete_before) AS days FROM data_as_of
-), daily AS (
-    SELECT "scope", scope_value, currency, usage_date, sum(net_cost) FILTER (billing_month = current_month) AS spent,
-        sum(net_cost) FILTER (charge_class IS NULL AND usage_date >= complete_before - 28 AND usage_date < complete_before)::DOUBLE AS cost
-    FROM scoped, clock WHERE billing_month = current_month OR usage_date >= complete_before - 28 GROUP BY ALL
-), history AS ( -- a day that was exported and has no cost counts as 0; one that wasn't doesn't count
-    SELECT "scope", scope_value, currency, coalesce(sum(spent), 0)::DECIMAL(38,12) AS spent, coalesce(sum(cost), 0) / nullif(any_value(days), 0) AS mean,
-        sqrt(greatest(coalesce(sum(cost * cost), 0) / nullif(any_value(days), 0) - (coalesce(sum(cost), 0) / nullif(any_value(days), 0)) ^ 2, 0)) AS deviation
-    FROM daily, clock GROUP BY ALL
+    SELECT 'all' AS "scope", NULL AS scope_value, billing_month, currency, net_cost FROM chargeback_daily
+    UNION ALL SELECT 'account', account, billing_month, currency, net_cost FROM chargeback_daily
+    UNION ALL SELECT 'cost_center', cost_center, billing_month, currency, net_cost FROM chargeback_daily
+), rates AS (
+    FROM scope_rates WHERE "scope" IN ('all', 'account', 'cost_center')
+), time_of AS (
+    SELECT m.* FROM completeness_monthly m JOIN data_as_of d ON m."month" = d.current_month
+), spent AS (
+    SELECT "scope", scope_value, currency, sum(net_cost) AS spent FROM scoped JOIN data_as_of ON billing_month = current_month GROUP BY ALL
+), ahead AS ( -- what each account's own rate makes of the time that isn't there yet
+    SELECT r."scope", r.scope_value, r.currency, min(r.days) AS history_days, CASE WHEN bool_and(r.rate IS NOT NULL) THEN sum(r.rate) END AS rate,
+        CASE WHEN NOT bool_or(r.rate IS NULL AND t.ahead_seconds > 0) THEN sum(coalesce(r.rate, 0) * t.ahead_seconds) / 86400 END AS more,
+        sqrt(sum(coalesce(r.variance, 0) * t.ahead_seconds) / 86400) AS spread
+    FROM rates r JOIN time_of t USING (account) GROUP BY ALL
+), outlook AS (
+    SELECT coalesce(s."scope", h."scope") AS "scope", coalesce(s.scope_value, h.scope_value) AS scope_value, coalesce(s.currency, h.currency) AS currency, coalesce(s.spent, 0)::DECIMAL(38,12) AS spent,
+        CASE WHEN h."scope" IS NULL THEN 0 ELSE h.rate END AS rate, CASE WHEN h."scope" IS NULL THEN 0 ELSE h.more END AS more, coalesce(h.spread, 0) AS spread, coalesce(h.history_days, c.history_days, 0) AS history_days
+    FROM spent s FULL JOIN ahead h ON (h."scope", h.scope_value, h.currency) IS NOT DISTINCT FROM (s."scope", s.scope_value, s.currency), (SELECT min(days) AS history_days FROM recent_days) c
 )
-SELECT h."scope", h.scope_value, c.current_month AS "month", h.currency, h.spent, c.days_left, h.mean::DECIMAL(38,6) AS recent_rate,
-    CASE WHEN c.time_left = 0 THEN h.spent::DECIMAL(38,2) ELSE (h.spent + (h.mean * c.time_left)::DECIMAL(38,2))::DECIMAL(38,2) END AS forecast,
-    CASE WHEN c.days >= 7 THEN (h.spent + greatest(h.mean * c.time_left - 1.2816 * h.deviation * sqrt(c.time_left), 0)::DECIMAL(38,2))::DECIMAL(38,2) END AS forecast_low,
-    CASE WHEN c.days >= 7 THEN (h.spent + (h.mean * c.time_left + 1.2816 * h.deviation * sqrt(c.time_left))::DECIMAL(38,2))::DECIMAL(38,2) END AS forecast_high, c.days AS history_days
-FROM history h, clock c;
+SELECT o."scope", o.scope_value, d.current_month AS "month", o.currency, o.spent, date_diff('day', greatest(d.complete_before, d.current_month), (d.current_month + INTERVAL 1 MONTH)::DATE) AS days_left,
+    o.rate::DECIMAL(38,6) AS recent_rate, (o.spent + o.more::DECIMAL(38,12))::DECIMAL(38,2) AS forecast,
+    CASE WHEN o.more = 0 AND o.spread = 0 OR o.history_days >= 7 THEN (o.spent + outlook_low(o.more, o.spread)::DECIMAL(38,12))::DECIMAL(38,2) END AS forecast_low,
+    CASE WHEN o.more = 0 AND o.spread = 0 OR o.history_days >= 7 THEN (o.spent + outlook_high(o.more, o.spread)::DECIMAL(38,12))::DECIMAL(38,2) END AS forecast_high,
+    o.history_days, coalesce(t.completeness, m.completeness) AS completeness
+FROM outlook o JOIN data_as_of d ON true JOIN month_completeness m ON m."month" = d.current_month
+LEFT JOIN time_of t ON o."scope" = 'account' AND t.account = o.scope_value;
 COMMENT ON VIEW forecast_month_end IS '11. What will the current month come to? For everything, each account and each cost centre.';
 COMMENT ON COLUMN forecast_month_end."scope" IS 'all, account or cost_center.';
 COMMENT ON COLUMN forecast_month_end.scope_value IS 'Which of these; NULL of all.';
@@ -468,31 +525,46 @@ COMMENT ON COLUMN forecast_month_end."month" IS 'The current month.';
 COMMENT ON COLUMN forecast_month_end.currency IS 'ISO 4217 code of the costs. Never sum across currencies.';
 COMMENT ON COLUMN forecast_month_end.spent IS 'Net cost charged in the month so far, exact.';
 COMMENT ON COLUMN forecast_month_end.days_left IS 'Days that are still to come, the running one included.';
-COMMENT ON COLUMN forecast_month_end.recent_rate IS 'Net cost a day over those of the last 28 complete days that were exported; NULL if none was. Estimate.';
-COMMENT ON COLUMN forecast_month_end.forecast IS 'spent + recent_rate × the time left, which is days_left less what of the running day is over. Estimate.';
-COMMENT ON COLUMN forecast_month_end.forecast_low IS 'As in budget_status: 8 of 10 outcomes lie between low and high. NULL with fewer than 7 days of history. Estimate.';
+COMMENT ON COLUMN forecast_month_end.recent_rate IS 'Net cost a day: of each account the mean of its recent_days, summed. NULL if an account has none. Estimate.';
+COMMENT ON COLUMN forecast_month_end.forecast IS 'As in budget_status: spent + of each account its rate × the time of the month that isn''t there yet. Estimate.';
+COMMENT ON COLUMN forecast_month_end.forecast_low IS 'As in budget_status: 8 of 10 outcomes lie between low and high. NULL where an account has fewer than 7 whole days. Estimate.';
 COMMENT ON COLUMN forecast_month_end.forecast_high IS 'As forecast_low.';
-COMMENT ON COLUMN forecast_month_end.history_days IS 'Days that recent_rate is the mean of.';
+COMMENT ON COLUMN forecast_month_end.history_days IS 'Days that recent_rate is the mean of: of the account that has fewest.';
+COMMENT ON COLUMN forecast_month_end.completeness IS 'How complete the month is: what is missing of it is missing in spent.';
+
+CREATE VIEW comparison_basis AS
+SELECT "month", accounts, CASE WHEN bool_and(whole) THEN 'whole months'
+        ELSE 'days ' || array_to_string(list(DISTINCT span ORDER BY span), '; ') || ' of both months' END
+    || CASE WHEN accounts < (SELECT count(*) FROM accounts) THEN ', ' || accounts || ' of ' || (SELECT count(*) FROM accounts) || ' accounts' ELSE '' END AS basis
+FROM (
+    SELECT "month", account, bool_and("full") AS whole, count(*) OVER (PARTITION BY "month") AS accounts,
+        min(day(usage_date)) || CASE WHEN count(*) > 1 THEN CASE WHEN max(day(usage_date)) - min(day(usage_date)) = count(*) - 1 THEN ' to ' ELSE ' … ' END || max(day(usage_date)) ELSE '' END AS span
+    FROM comparable_days WHERE side = 'now' GROUP BY "month", account
+) GROUP BY "month", accounts;
+COMMENT ON VIEW comparison_basis IS 'What a month is compared with the one before by, in words. A month that isn''t there can''t be compared.';
+COMMENT ON COLUMN comparison_basis."month" IS 'First day of the later month.';
+COMMENT ON COLUMN comparison_basis.accounts IS 'Accounts that have days to compare.';
+COMMENT ON COLUMN comparison_basis.basis IS 'whole months, or which days of both, and of how many accounts if not of all.';
 
 CREATE VIEW month_over_month_drivers AS
 WITH months AS (
-    SELECT date_trunc('month', usage_date)::DATE AS "month", model, currency, coalesce(sum(amount), 0) AS net, coalesce(sum(total_tokens), 0)::DOUBLE AS tokens,
+    SELECT c."month", side, model, currency, coalesce(sum(amount), 0) AS net, coalesce(sum(total_tokens), 0)::DOUBLE AS tokens,
         coalesce(sum(input_tokens), 0)::DOUBLE + coalesce(sum(cached_tokens), 0)::DOUBLE AS inputs, coalesce(sum(cached_tokens), 0)::DOUBLE AS cached
-    FROM usage_daily GROUP BY ALL
+    FROM usage_daily JOIN comparable_days c USING (account, usage_date) GROUP BY ALL
 ), prices AS (
-    SELECT date_trunc('month', usage_date)::DATE AS "month", model, currency,
+    SELECT c."month", model, currency,
         sum(price::DOUBLE * requests) FILTER (line = 'input') / sum(requests) FILTER (line = 'input') AS input_price,
         sum(price::DOUBLE * requests) FILTER (line = 'cached') / sum(requests) FILTER (line = 'cached') AS cached_price
-    FROM unit_prices GROUP BY ALL
+    FROM unit_prices JOIN comparable_days c USING (account, usage_date) WHERE side = 'before' GROUP BY ALL
 ), pairs AS (
-    SELECT coalesce(n."month", (b."month" + INTERVAL 1 MONTH)::DATE) AS "month", coalesce(n.model, b.model) AS model, coalesce(n.currency, b.currency) AS currency,
+    SELECT coalesce(n."month", b."month") AS "month", coalesce(n.model, b.model) AS model, coalesce(n.currency, b.currency) AS currency,
         coalesce(b.net, 0) AS net_before, coalesce(n.net, 0) AS net_now, coalesce(b.tokens, 0) AS tokens_before, coalesce(n.tokens, 0) AS tokens_now,
         b.cached / nullif(b.inputs, 0) AS cached_before, n.cached / nullif(n.inputs, 0) AS cached_now, coalesce(n.inputs, 0) AS inputs_now
-    FROM months n FULL JOIN months b ON b."month" = (n."month" - INTERVAL 1 MONTH)::DATE AND b.model IS NOT DISTINCT FROM n.model AND b.currency IS NOT DISTINCT FROM n.currency
-    WHERE coalesce(n."month", (b."month" + INTERVAL 1 MONTH)::DATE) <= (SELECT max("month") FROM months) AND coalesce(n."month", (b."month" + INTERVAL 1 MONTH)::DATE) > (SELECT min("month") FROM months)
+    FROM (FROM months WHERE side = 'now') n FULL JOIN (FROM months WHERE side = 'before') b
+        ON b."month" = n."month" AND b.model IS NOT DISTINCT FROM n.model AND b.currency IS NOT DISTINCT FROM n.currency
 ), scaled AS (
     SELECT p.*, sum(tokens_now) OVER w / nullif(sum(tokens_before) OVER w, 0) AS growth, r.input_price, r.cached_price
-    FROM pairs p LEFT JOIN prices r ON r."month" = (p."month" - INTERVAL 1 MONTH)::DATE AND r.model IS NOT DISTINCT FROM p.model AND r.currency IS NOT DISTINCT FROM p.currency
+    FROM pairs p LEFT JOIN prices r ON r."month" = p."month" AND r.model IS NOT DISTINCT FROM p.model AND r.currency IS NOT DISTINCT FROM p.currency
     WINDOW w AS (PARTITION BY p."month", p.currency)
 ), effects AS (
     SELECT *, coalesce(TRY_CAST(net_before::DOUBLE * (growth - 1) AS DECIMAL(38,12)), 0) AS volume,
@@ -502,41 +574,53 @@ WITH months AS (
 )
 SELECT "month", model, currency, net_before, net_now, net_now - net_before AS change, CASE WHEN tokens_before = 0 THEN 0 ELSE volume END::DECIMAL(38,12) AS volume, mix::DECIMAL(38,12) AS mix, cache::DECIMAL(38,12) AS cache,
     (net_now - net_before - CASE WHEN tokens_before = 0 THEN 0 ELSE volume END - mix - cache)::DECIMAL(38,12) AS price,
-    tokens_before::DECIMAL(38,0) AS tokens_before, tokens_now::DECIMAL(38,0) AS tokens_now
-FROM effects;
+    tokens_before::DECIMAL(38,0) AS tokens_before, tokens_now::DECIMAL(38,0) AS tokens_now, basis AS compared
+FROM effects JOIN comparison_basis USING ("month");
 COMMENT ON VIEW month_over_month_drivers IS '12. Why did the cost change from month to month? By model: volume + mix + cache + price = change, exactly.';
 COMMENT ON COLUMN month_over_month_drivers."month" IS 'First day of the later month.';
 COMMENT ON COLUMN month_over_month_drivers.model IS 'Model that was called.';
 COMMENT ON COLUMN month_over_month_drivers.currency IS 'ISO 4217 code of the costs. Never sum across currencies.';
-COMMENT ON COLUMN month_over_month_drivers.net_before IS 'Net cost in the month before.';
-COMMENT ON COLUMN month_over_month_drivers.net_now IS 'Net cost in the month.';
+COMMENT ON COLUMN month_over_month_drivers.net_before IS 'Net cost in what is compared of the month before.';
+COMMENT ON COLUMN month_over_month_drivers.net_now IS 'Net cost in what is compared of the month.';
 COMMENT ON COLUMN month_over_month_drivers.change IS 'net_now − net_before.';
 COMMENT ON COLUMN month_over_month_drivers.volume IS 'What the model would have cost more if it had grown as all models together did. Estimate.';
 COMMENT ON COLUMN month_over_month_drivers.mix IS 'What it cost more because its tokens grew otherwise than all models together, at the month before''s net cost a token; all of the change of a model that had no tokens before. Estimate.';
 COMMENT ON COLUMN month_over_month_drivers.cache IS 'What a change of the share of cached input tokens did, at the month before''s mean prices. Estimate.';
 COMMENT ON COLUMN month_over_month_drivers.price IS 'The rest: prices, discounts, and the kind of tokens. The four sum to change.';
-COMMENT ON COLUMN month_over_month_drivers.tokens_before IS 'Tokens in the month before.';
-COMMENT ON COLUMN month_over_month_drivers.tokens_now IS 'Tokens in the month.';
+COMMENT ON COLUMN month_over_month_drivers.tokens_before IS 'Tokens in what is compared of the month before.';
+COMMENT ON COLUMN month_over_month_drivers.tokens_now IS 'Tokens in what is compared of the month.';
+COMMENT ON COLUMN month_over_month_drivers.compared IS 'By what the months are compared, as in comparison_basis: whole months, or the days that both have.';
 
 CREATE VIEW anomalous_days AS
-WITH sums AS (
-    SELECT CASE WHEN by_account THEN 'account' WHEN by_model THEN 'model' ELSE 'token' END AS "scope", CASE WHEN by_account THEN account WHEN by_model THEN model ELSE token_id END AS scope_value, currency, usage_date, cost, requests
+WITH parts AS ( -- by account, so that a day is known to be whole for all that have a part in it
+    SELECT CASE WHEN by_model THEN 'model' WHEN by_token THEN 'token' ELSE 'account' END AS "scope", CASE WHEN by_model THEN model WHEN by_token THEN token_id ELSE account END AS scope_value, account, currency, usage_date, cost, requests
     FROM (
-        SELECT account, model, token_id, grouping(account) = 0 AS by_account, grouping(model) = 0 AS by_model, currency, usage_date, sum(amount) AS cost, sum(requests)::BIGINT AS requests
+        SELECT account, model, token_id, grouping(model) = 0 AS by_model, grouping(token_id) = 0 AS by_token, currency, usage_date, sum(amount) AS cost, sum(requests)::BIGINT AS requests
         FROM usage_daily, data_as_of WHERE usage_date < complete_before
-        GROUP BY GROUPING SETS ((account, currency, usage_date), (model, currency, usage_date), (token_id, currency, usage_date))
+        GROUP BY GROUPING SETS ((account, currency, usage_date), (account, model, currency, usage_date), (account, token_id, currency, usage_date))
     )
     UNION ALL
-    SELECT 'cost_center', cost_center, currency, usage_date, sum(net_cost), sum(requests)::BIGINT
+    SELECT 'cost_center', cost_center, account, currency, usage_date, sum(net_cost), sum(requests)::BIGINT
     FROM chargeback_daily, data_as_of WHERE charge_class IS NULL AND usage_date < complete_before GROUP BY ALL
+), sums AS (
+    SELECT "scope", scope_value, currency, usage_date, sum(cost) AS cost, sum(requests)::BIGINT AS requests FROM parts GROUP BY ALL
 ), spans AS (
     SELECT "scope", scope_value, currency, row_number() OVER () AS n, min(usage_date) AS first_day, sum(cost) AS total FROM sums GROUP BY "scope", scope_value, currency
-), calendar AS ( -- the days that were exported whole: of some account, and of each
-    SELECT DISTINCT NULL AS account, usage_date FROM coverage_daily, data_as_of WHERE missing_seconds = 0 AND usage_date < complete_before
-    UNION ALL SELECT account, usage_date FROM coverage_daily, data_as_of WHERE missing_seconds = 0 AND usage_date < complete_before
+), members AS (
+    SELECT DISTINCT s.n, s.first_day, p.account FROM spans s JOIN parts p ON (p."scope", p.scope_value, p.currency) IS NOT DISTINCT FROM (s."scope", s.scope_value, s.currency)
+), whole AS (
+    SELECT account, usage_date FROM coverage_daily, data_as_of WHERE missing_seconds = 0 AND usage_date < complete_before
+), torn AS ( -- the days from an account's first to the last that is over, or to its own last if it is no more, that aren't whole
+    SELECT account, usage_date FROM (
+        SELECT account, unnest(generate_series(make_timestamp(epoch_us(covered_from))::DATE, CASE WHEN configured THEN complete_before::TIMESTAMP ELSE make_timestamp(epoch_us(covered_to)) END - INTERVAL 1 DAY, INTERVAL 1 DAY))::DATE AS usage_date
+        FROM accounts, data_as_of WHERE covered_from IS NOT NULL
+    ) ANTI JOIN whole USING (account, usage_date)
+), calendar AS ( -- a day counts if some account of the scope has it whole, and none has a part of it
+    SELECT DISTINCT m.n, w.usage_date FROM members m JOIN whole w ON w.account = m.account AND w.usage_date >= m.first_day
+    ANTI JOIN (SELECT m.n, t.usage_date FROM members m JOIN torn t USING (account)) x ON x.n = m.n AND x.usage_date = w.usage_date
 ), series AS ( -- a day without usage counts as 0, from the scope's first day on
     SELECT s."scope", s.scope_value, s.currency, s.n, c.usage_date, isodow(c.usage_date) > 5 AS weekend, coalesce(d.cost, 0) AS cost, coalesce(d.requests, 0) AS requests
-    FROM spans s JOIN calendar c ON c.usage_date >= s.first_day AND c.account IS NOT DISTINCT FROM CASE WHEN s."scope" = 'account' THEN s.scope_value END
+    FROM spans s JOIN calendar c USING (n)
     LEFT JOIN sums d ON d."scope" = s."scope" AND d.scope_value IS NOT DISTINCT FROM s.scope_value AND d.currency IS NOT DISTINCT FROM s.currency AND d.usage_date = c.usage_date
 ), history AS (
     SELECT *, list(cost::DOUBLE) OVER past AS past, median(cost::DOUBLE) OVER past AS median FROM series
@@ -553,7 +637,7 @@ FROM judged WHERE abs(cost::DOUBLE - median) > 4 * spread
 UNION ALL
 SELECT d.usage_date, 'new', s."scope", s.scope_value, s.currency, d.cost, 0, d.cost::DECIMAL(38,6), NULL, d.requests, format('a token that had not been seen before; {} in all since', s.total)
 FROM spans s JOIN sums d ON d."scope" = s."scope" AND d.scope_value IS NOT DISTINCT FROM s.scope_value AND d.currency IS NOT DISTINCT FROM s.currency AND d.usage_date = s.first_day
-WHERE s."scope" = 'token' AND s.total >= 1 AND s.first_day >= (SELECT min(usage_date) + 7 FROM usage_daily)
+WHERE s."scope" = 'token' AND s.total >= 1 AND NOT EXISTS (FROM members m JOIN accounts a USING (account) WHERE m.n = s.n AND s.first_day < make_timestamp(epoch_us(a.covered_from))::DATE + 7)
 UNION ALL
 SELECT usage_date, 'price change', 'model', model, NULL, NULL, NULL, NULL, NULL, records, concat_ws(' ', field, detail)
 FROM quality_issues WHERE check_name = 'price_change_days';
@@ -571,16 +655,18 @@ COMMENT ON COLUMN anomalous_days.requests IS 'Records of the day.';
 COMMENT ON COLUMN anomalous_days.detail IS 'What it was held against.';
 
 CREATE VIEW top_spenders AS
-WITH scoped AS ( -- the month stands in each branch, so that a condition on it reaches each scan
-    SELECT 'user' AS "scope", user_id AS scope_value, date_trunc('month', usage_date)::DATE AS "month", currency, requests, total_tokens, net_cost FROM allocated_daily
-    UNION ALL SELECT 'token', token_id, date_trunc('month', usage_date)::DATE, currency, requests, total_tokens, net_cost FROM allocated_daily
-    UNION ALL SELECT 'model', model, date_trunc('month', usage_date)::DATE, currency, requests, total_tokens, net_cost FROM allocated_daily
-    UNION ALL SELECT 'custom_user', custom_user_id, date_trunc('month', usage_date)::DATE, currency, requests, total_tokens, net_cost FROM allocated_daily
-)
-SELECT "month", "scope", scope_value, currency, sum(requests)::BIGINT AS requests, TRY_CAST(sum(total_tokens) AS BIGINT) AS total_tokens, sum(net_cost) AS net_cost,
-    rank() OVER (PARTITION BY "month", "scope", currency ORDER BY sum(net_cost) DESC NULLS LAST) AS place,
-    TRY_CAST(sum(net_cost)::DOUBLE / nullif(sum(sum(net_cost)) OVER (PARTITION BY "month", "scope", currency), 0)::DOUBLE AS DECIMAL(18,6)) AS "share"
-FROM scoped GROUP BY "month", "scope", scope_value, currency;
+SELECT x.*, m.completeness FROM (
+    WITH scoped AS ( -- the month stands in each branch, so that a condition on it reaches each scan
+        SELECT 'user' AS "scope", user_id AS scope_value, date_trunc('month', usage_date)::DATE AS "month", currency, requests, total_tokens, net_cost FROM allocated_daily
+        UNION ALL SELECT 'token', token_id, date_trunc('month', usage_date)::DATE, currency, requests, total_tokens, net_cost FROM allocated_daily
+        UNION ALL SELECT 'model', model, date_trunc('month', usage_date)::DATE, currency, requests, total_tokens, net_cost FROM allocated_daily
+        UNION ALL SELECT 'custom_user', custom_user_id, date_trunc('month', usage_date)::DATE, currency, requests, total_tokens, net_cost FROM allocated_daily
+    )
+    SELECT "month", "scope", scope_value, currency, sum(requests)::BIGINT AS requests, TRY_CAST(sum(total_tokens) AS BIGINT) AS total_tokens, sum(net_cost) AS net_cost,
+        rank() OVER (PARTITION BY "month", "scope", currency ORDER BY sum(net_cost) DESC NULLS LAST) AS place,
+        TRY_CAST(sum(net_cost)::DOUBLE / nullif(sum(sum(net_cost)) OVER (PARTITION BY "month", "scope", currency), 0)::DOUBLE AS DECIMAL(18,6)) AS "share"
+    FROM scoped GROUP BY "month", "scope", scope_value, currency
+) x LEFT JOIN month_completeness m ON m."month" = x."month";
 COMMENT ON VIEW top_spenders IS '14. Which users, tokens and models cost most? By month; each kind sums exactly to the amount of usage.';
 COMMENT ON COLUMN top_spenders."month" IS 'First day of the month.';
 COMMENT ON COLUMN top_spenders."scope" IS 'user, token, model or custom_user.';
@@ -591,18 +677,21 @@ COMMENT ON COLUMN top_spenders.total_tokens IS 'All tokens.';
 COMMENT ON COLUMN top_spenders.net_cost IS 'What is charged.';
 COMMENT ON COLUMN top_spenders.place IS 'Rank by net cost in the month, from 1.';
 COMMENT ON COLUMN top_spenders.share IS 'Share of the month''s net cost. NULL where that is 0.';
+COMMENT ON COLUMN top_spenders.completeness IS 'How complete the month is: what is missing of it is missing here.';
 
 CREATE VIEW unit_cost AS
-WITH scoped AS (
-    SELECT 'all' AS "scope", NULL AS scope_value, date_trunc('month', usage_date)::DATE AS "month", currency, user_id, requests, total_tokens, net_cost FROM allocated_daily
-    UNION ALL SELECT 'model', model, date_trunc('month', usage_date)::DATE, currency, user_id, requests, total_tokens, net_cost FROM allocated_daily
-    UNION ALL SELECT 'cost_center', coalesce(a.cost_center, CASE WHEN a.pool IS NULL THEN '(unallocated)' ELSE 'pool ' || a.pool END), date_trunc('month', usage_date)::DATE, currency, user_id, requests, total_tokens, net_cost FROM allocated_daily JOIN allocations a USING (allocation_id)
-)
-SELECT "month", "scope", scope_value, currency, sum(requests)::BIGINT AS requests, TRY_CAST(sum(total_tokens) AS BIGINT) AS total_tokens, count(DISTINCT user_id) AS active_users, sum(net_cost) AS net_cost,
-    (sum(net_cost)::DOUBLE / nullif(sum(requests), 0)::DOUBLE)::DECIMAL(38,6) AS per_request,
-    (sum(net_cost)::DOUBLE * 1e6 / nullif(sum(total_tokens), 0)::DOUBLE)::DECIMAL(38,6) AS per_million_tokens,
-    (sum(net_cost)::DOUBLE / nullif(count(DISTINCT user_id), 0))::DECIMAL(38,6) AS per_active_user
-FROM scoped GROUP BY ALL;
+SELECT x.*, m.completeness FROM (
+    WITH scoped AS (
+        SELECT 'all' AS "scope", NULL AS scope_value, date_trunc('month', usage_date)::DATE AS "month", currency, user_id, requests, total_tokens, net_cost FROM allocated_daily
+        UNION ALL SELECT 'model', model, date_trunc('month', usage_date)::DATE, currency, user_id, requests, total_tokens, net_cost FROM allocated_daily
+        UNION ALL SELECT 'cost_center', coalesce(a.cost_center, CASE WHEN a.pool IS NULL THEN '(unallocated)' ELSE 'pool ' || a.pool END), date_trunc('month', usage_date)::DATE, currency, user_id, requests, total_tokens, net_cost FROM allocated_daily JOIN allocations a USING (allocation_id)
+    )
+    SELECT "month", "scope", scope_value, currency, sum(requests)::BIGINT AS requests, TRY_CAST(sum(total_tokens) AS BIGINT) AS total_tokens, count(DISTINCT user_id) AS active_users, sum(net_cost) AS net_cost,
+        (sum(net_cost)::DOUBLE / nullif(sum(requests), 0)::DOUBLE)::DECIMAL(38,6) AS per_request,
+        (sum(net_cost)::DOUBLE * 1e6 / nullif(sum(total_tokens), 0)::DOUBLE)::DECIMAL(38,6) AS per_million_tokens,
+        (sum(net_cost)::DOUBLE / nullif(count(DISTINCT user_id), 0))::DECIMAL(38,6) AS per_active_user
+    FROM scoped GROUP BY ALL
+) x LEFT JOIN month_completeness m ON m."month" = x."month";
 COMMENT ON VIEW unit_cost IS '15. What does a request, a million tokens, an active user cost? By month, for everything, each model and each cost centre.';
 COMMENT ON COLUMN unit_cost."month" IS 'First day of the month.';
 COMMENT ON COLUMN unit_cost."scope" IS 'all, model or cost_center (before pools are split).';
@@ -615,20 +704,23 @@ COMMENT ON COLUMN unit_cost.net_cost IS 'What is charged.';
 COMMENT ON COLUMN unit_cost.per_request IS 'net_cost ÷ requests, rounded.';
 COMMENT ON COLUMN unit_cost.per_million_tokens IS 'net_cost ÷ million tokens, rounded.';
 COMMENT ON COLUMN unit_cost.per_active_user IS 'net_cost ÷ active_users, rounded.';
+COMMENT ON COLUMN unit_cost.completeness IS 'How complete the month is: what is missing of it is missing here.';
 
 CREATE VIEW cache_savings AS
-SELECT date_trunc('month', usage_date)::DATE AS "month", model, currency, TRY_CAST(sum(input_tokens) AS BIGINT) AS input_tokens, TRY_CAST(sum(cached_tokens) AS BIGINT) AS cached_tokens,
-    TRY_CAST(sum(cached_tokens)::DOUBLE / nullif(coalesce(sum(input_tokens), 0) + coalesce(sum(cached_tokens), 0), 0)::DOUBLE AS DECIMAL(18,6)) AS cached_share,
-    sum(CASE WHEN cached_tokens = 0 AND cached_price IS NOT NULL THEN 0::DECIMAL(18,12)
-        WHEN cached_price::DECIMAL(18,6) = cached_price
-        THEN TRY(cached_tokens::DECIMAL(13,0) * 0.000001::DECIMAL(7,6) * cached_price::DECIMAL(18,6))
-        ELSE TRY((cached_tokens::DECIMAL(13,0) * 0.000001::DECIMAL(7,6) * cached_price)::DECIMAL(18,12)) END) AS cached_cost,
-    sum(CASE WHEN cached_tokens = 0 AND cached_price IS NOT NULL AND input_price IS NOT NULL THEN 0::DECIMAL(18,12)
-        WHEN cached_price::DECIMAL(18,6) = cached_price AND input_price::DECIMAL(18,6) = input_price
-        THEN TRY(cached_tokens::DECIMAL(13,0) * 0.000001::DECIMAL(7,6) * (input_price - cached_price)::DECIMAL(18,6))
-        ELSE TRY((cached_tokens::DECIMAL(13,0) * 0.000001::DECIMAL(7,6) * (input_price - cached_price)::DECIMAL(18,12))::DECIMAL(18,12)) END) AS saved
-FROM usage WHERE input_tokens IS NOT NULL OR cached_tokens IS NOT NULL
-GROUP BY ALL;
+SELECT x.*, m.completeness FROM (
+    SELECT date_trunc('month', usage_date)::DATE AS "month", model, currency, TRY_CAST(sum(input_tokens) AS BIGINT) AS input_tokens, TRY_CAST(sum(cached_tokens) AS BIGINT) AS cached_tokens,
+        TRY_CAST(sum(cached_tokens)::DOUBLE / nullif(coalesce(sum(input_tokens), 0) + coalesce(sum(cached_tokens), 0), 0)::DOUBLE AS DECIMAL(18,6)) AS cached_share,
+        sum(CASE WHEN cached_tokens = 0 AND cached_price IS NOT NULL THEN 0::DECIMAL(18,12)
+            WHEN cached_price::DECIMAL(18,6) = cached_price
+            THEN TRY(cached_tokens::DECIMAL(13,0) * 0.000001::DECIMAL(7,6) * cached_price::DECIMAL(18,6))
+            ELSE TRY((cached_tokens::DECIMAL(13,0) * 0.000001::DECIMAL(7,6) * cached_price)::DECIMAL(18,12)) END) AS cached_cost,
+        sum(CASE WHEN cached_tokens = 0 AND cached_price IS NOT NULL AND input_price IS NOT NULL THEN 0::DECIMAL(18,12)
+            WHEN cached_price::DECIMAL(18,6) = cached_price AND input_price::DECIMAL(18,6) = input_price
+            THEN TRY(cached_tokens::DECIMAL(13,0) * 0.000001::DECIMAL(7,6) * (input_price - cached_price)::DECIMAL(18,6))
+            ELSE TRY((cached_tokens::DECIMAL(13,0) * 0.000001::DECIMAL(7,6) * (input_price - cached_price)::DECIMAL(18,12))::DECIMAL(18,12)) END) AS saved
+    FROM usage WHERE input_tokens IS NOT NULL OR cached_tokens IS NOT NULL
+    GROUP BY ALL
+) x LEFT JOIN month_completeness m ON m."month" = x."month";
 COMMENT ON VIEW cache_savings IS '16. How much input comes from the cache, and what does that save? By month and model.';
 COMMENT ON COLUMN cache_savings."month" IS 'First day of the month.';
 COMMENT ON COLUMN cache_savings.model IS 'Model that was called.';
@@ -638,11 +730,14 @@ COMMENT ON COLUMN cache_savings.cached_tokens IS 'Input tokens read from the cac
 COMMENT ON COLUMN cache_savings.cached_share IS 'Cached ÷ all input tokens; NULL where there are none.';
 COMMENT ON COLUMN cache_savings.cached_cost IS 'List cost of the cached tokens at their own price.';
 COMMENT ON COLUMN cache_savings.saved IS 'What they would have cost more at the input price of the same record, before the discount. Records without one of the prices are left out.';
+COMMENT ON COLUMN cache_savings.completeness IS 'How complete the month is: what is missing of it is missing here.';
 
 CREATE VIEW discount_realised AS
-SELECT date_trunc('month', usage_date)::DATE AS "month", model, currency, sum(total_amount) AS list_cost, sum(discount_amount) AS discount, sum(amount) AS net_cost,
-    TRY_CAST(sum(discount_amount)::DOUBLE / nullif(sum(total_amount), 0)::DOUBLE AS DECIMAL(18,6)) AS discount_rate
-FROM usage_daily GROUP BY ALL;
+SELECT x.*, m.completeness FROM (
+    SELECT date_trunc('month', usage_date)::DATE AS "month", model, currency, sum(total_amount) AS list_cost, sum(discount_amount) AS discount, sum(amount) AS net_cost,
+        TRY_CAST(sum(discount_amount)::DOUBLE / nullif(sum(total_amount), 0)::DOUBLE AS DECIMAL(18,6)) AS discount_rate
+    FROM usage_daily GROUP BY ALL
+) x LEFT JOIN month_completeness m ON m."month" = x."month";
 COMMENT ON VIEW discount_realised IS '17. List against net, by month and model.';
 COMMENT ON COLUMN discount_realised."month" IS 'First day of the month.';
 COMMENT ON COLUMN discount_realised.model IS 'Model that was called.';
@@ -651,6 +746,7 @@ COMMENT ON COLUMN discount_realised.list_cost IS 'Cost before the discount.';
 COMMENT ON COLUMN discount_realised.discount IS 'What was taken off.';
 COMMENT ON COLUMN discount_realised.net_cost IS 'What is charged.';
 COMMENT ON COLUMN discount_realised.discount_rate IS 'discount ÷ list_cost; NULL where that is 0.';
+COMMENT ON COLUMN discount_realised.completeness IS 'How complete the month is: what is missing of it is missing here.';
 
 CREATE VIEW price_changes AS
 SELECT usage_date, account, model, line, category, item, unit, currency, day_before, prices_before, prices,
@@ -672,9 +768,11 @@ COMMENT ON COLUMN price_changes.change IS 'Relative change, if there was one pri
 COMMENT ON COLUMN price_changes.requests IS 'Charges on the day.';
 
 CREATE VIEW modality_and_tool_spend AS
-SELECT date_trunc('month', usage_date)::DATE AS "month", coalesce(a.cost_center, CASE WHEN a.pool IS NULL THEN '(unallocated)' END) AS cost_center, a.pool, a.team, model, category, item, unit, currency,
-    sum(charges)::BIGINT AS charges, sum(quantity) AS quantity, sum(list_cost) AS list_cost
-FROM ext_daily JOIN allocations a USING (allocation_id) GROUP BY ALL;
+SELECT x.*, m.completeness FROM (
+    SELECT date_trunc('month', usage_date)::DATE AS "month", coalesce(a.cost_center, CASE WHEN a.pool IS NULL THEN '(unallocated)' END) AS cost_center, a.pool, a.team, model, category, item, unit, currency,
+        sum(charges)::BIGINT AS charges, sum(quantity) AS quantity, sum(list_cost) AS list_cost
+    FROM ext_daily JOIN allocations a USING (allocation_id) GROUP BY ALL
+) x LEFT JOIN month_completeness m ON m."month" = x."month";
 COMMENT ON VIEW modality_and_tool_spend IS '19. What do images, audio, video and tools cost? By month, cost centre and model, before pools are split.';
 COMMENT ON COLUMN modality_and_tool_spend."month" IS 'First day of the month.';
 COMMENT ON COLUMN modality_and_tool_spend.cost_center IS 'Cost centre; (unallocated) if none was assigned; NULL of a shared pool.';
@@ -688,6 +786,7 @@ COMMENT ON COLUMN modality_and_tool_spend.currency IS 'ISO 4217 code of the cost
 COMMENT ON COLUMN modality_and_tool_spend.charges IS 'Number of charges.';
 COMMENT ON COLUMN modality_and_tool_spend.quantity IS 'How much was used.';
 COMMENT ON COLUMN modality_and_tool_spend.list_cost IS 'Cost before the discount.';
+COMMENT ON COLUMN modality_and_tool_spend.completeness IS 'How complete the month is: what is missing of it is missing here.';
 
 CREATE VIEW data_freshness_and_gaps AS
 WITH owned AS (

@@ -1,4 +1,4 @@
--- Refreshes what is summed from usage, for the days in the temporary table changed. The rows of those days have been
+-- Refreshes what is summed from usage and coverage, for the days in the temporary table changed. The rows of those days have been
 -- deleted before.
 
 INSERT INTO usage_daily
@@ -40,4 +40,16 @@ FROM (
 )
 WHERE price IS NOT NULL
 GROUP BY ALL
+ORDER BY ALL;
+
+INSERT INTO coverage_daily
+SELECT account, usage_date, covered, 86400 - covered
+FROM (
+    SELECT account, usage_date, sum(greatest(0, date_diff('second', greatest(window_start, reached), window_end)))::INTEGER AS covered
+    FROM (
+        SELECT account, usage_date, window_start, window_end, coalesce(max(window_end) OVER (
+            PARTITION BY account, usage_date ORDER BY window_start, window_end ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), window_start) AS reached
+        FROM coverage SEMI JOIN changed USING (account, usage_date)
+    ) GROUP BY ALL
+)
 ORDER BY ALL;

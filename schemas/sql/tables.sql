@@ -178,6 +178,30 @@ COMMENT ON COLUMN coverage.fetched_at IS 'When the window was complete, UTC.';
 COMMENT ON COLUMN coverage.run_id IS 'Run that fetched it.';
 COMMENT ON COLUMN coverage.owns IS 'Whether some instant of the day is still this window''s; false if later windows replaced all of it.';
 
+CREATE TABLE accounts (
+    account VARCHAR NOT NULL,
+    configured BOOLEAN NOT NULL,
+    covered_from TIMESTAMPTZ,
+    covered_to TIMESTAMPTZ
+);
+COMMENT ON TABLE accounts IS 'A row per account of the config or with anything fetched.';
+COMMENT ON COLUMN accounts.account IS 'Name of the account in the config.';
+COMMENT ON COLUMN accounts.configured IS 'Whether it was in the config when the file was published; true of all if the config names none of the lake''s accounts.';
+COMMENT ON COLUMN accounts.covered_from IS 'Start of its first window, UTC; NULL if nothing was ever fetched.';
+COMMENT ON COLUMN accounts.covered_to IS 'End of its last window, UTC: how fresh it is.';
+
+CREATE TABLE coverage_daily (
+    account VARCHAR NOT NULL,
+    usage_date DATE NOT NULL,
+    covered_seconds INTEGER NOT NULL,
+    missing_seconds INTEGER NOT NULL
+);
+COMMENT ON TABLE coverage_daily IS 'How much of each day was fetched. A day of which nothing was has no row.';
+COMMENT ON COLUMN coverage_daily.account IS 'Name of the account in the config.';
+COMMENT ON COLUMN coverage_daily.usage_date IS 'UTC day.';
+COMMENT ON COLUMN coverage_daily.covered_seconds IS 'Seconds of the day that some window covers.';
+COMMENT ON COLUMN coverage_daily.missing_seconds IS 'The others: 86400 less these, of a day that isn''t over as well.';
+
 CREATE TABLE day_issues (
     account VARCHAR NOT NULL,
     usage_date DATE NOT NULL,

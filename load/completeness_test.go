@@ -1,0 +1,151 @@
+package load
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/usagelake/usagelake/schemas"
+)
+
+// span writes days of an account from a day on, a charge of an amount on each; days that skip names are not fetched.
+func (w *dayWriter) span(account, from string, days int, amount string, skip ...int) {
+	w.t.Helper()
+	skipped := map[int]bool{}
+	for _, n := range skip {
+		skipped[n] = true
+	}
+	for i := range days {
+		if skipped[i] {
+			continue
+		}
+		p := schemas.Partition{Account: account, Date: testDate(w.t, from) + schemas.Date(i)}
+		w.charges(p, charge(p, "r-"+account, "tk_"+account, "m-"+account, amount, "USD"))
+	}
+}
+
+// budgetOf is a budget of a month, on a cost centre or an account.
+func budgetOf(scope, value, amount string) schemas.Budget {
+	return schemas.Budget{Name: "b", Scope: scope, Value: value, Period: "month", Amount: units(amount), Currency: "USD"}
+}
+
+// An account that began two days ago is forecast by its own two days, and so is the sum of all.
+func TestANewAccountIsForecastByItsOwnDays(t *testing.T) {
+	w := newDayWriter(t, Options{})
+	w.span("old", "2026-10-01", 45, "5")
+	w.span("new", "2026-11-13", 2, "10")
+	w.publish(PublishOptions{Finance: Finance{Accounts: []string{"old", "new"}, Budgets: []schemas.Budget{budgetOf("account", "new", "150")}}})
+	w.answers(map[string]string{
+		`SELECT "scope" AS s, scope_value AS v, spent::INT AS spent, forecast AS f, history_days AS h FROM forecast_month_end WHERE "scope" IN ('all', 'account') ORDER BY ALL`: "{'s': account, 'v': new, 'spent': 20, 'f': 180.00, 'h': 2}|{'s': account, 'v': old, 'spent': 70, 'f': 150.00, 'h': 28}|{'s': all, 'v': NULL, 'spent': 90, 'f': 330.00, 'h': 2}",
+		`SELECT forecast AS f, status AS s, completeness AS c FROM budget_status WHERE period_start = '2026-11-01'`:                                                             "{'f': 180.00, 's': forecast over, 'c': '48 of 720 hours (account new lacks 288), as of 2026-11-15 00:00 UTC'}",
+		`SELECT completeness AS c FROM month_completeness WHERE "month" = '2026-11-01'`:                                                                                         "{'c': '48 of 720 hours (account new lacks 288), as of 2026-11-15 00:00 UTC'}",
+	})
+}
+
+// An account that is behind is forecast from where it is, and its days that weren't fetched are no drops.
+func TestAnAccountThatIsBehindIsForecastFromWhereItIs(t *testing.T) {
+	w := newDayWriter(t, Options{})
+	w.span("a", "2026-10-01", 55, "10")
+	w.span("b", "2026-10-01", 50, "20")
+	w.publish(PublishOptions{Finance: Finance{Rules: testRules{name: "a"}, Accounts: []string{"a", "b"}, Budgets: []schemas.Budget{budgetOf("account", "b", "550")}}})
+	w.answers(map[string]string{
+		`SELECT forecast AS f, status AS s FROM budget_status WHERE period_start = '2026-11-01'`:                       "{'f': 600.00, 's': forecast over}",
+		`SELECT forecast AS f, completeness AS c FROM forecast_month_end WHERE "scope" = 'all'`:                        "{'f': 900.00, 'c': '456 of 720 hours (account b lacks 120), as of 2026-11-25 00:00 UTC'}",
+		`SELECT forecast AS f FROM forecast_month_end WHERE "scope" = 'account' AND scope_value = 'b'`:                 "{'f': 600.00}",
+		`SELECT count(*) AS n FROM anomalous_days WHERE kind = 'drop'`:                                                 "{'n': 0}",
+		`SELECT days_left_28 AS d, burn_28_days AS b FROM balance_runway`:                                              "",
+		`SELECT completeness AS c FROM spend_by_cost_center_month WHERE "month" = '2026-10-01' GROUP BY ALL`:           "{'c': complete}",
+		`SELECT "month" AS m, compared AS c, change::INT AS d FROM month_over_month_drivers ORDER BY ALL`:              "{'m': 2026-11-01, 'c': days 1 to 19; 1 to 24 of both months, 'd': 0}|{'m': 2026-11-01, 'c': days 1 to 19; 1 to 24 of both months, 'd': 0}",
+		`SELECT completeness AS c, account AS a FROM chargeback_monthly WHERE billing_month = '2026-11-01' ORDER BY 2`: "{'c': '576 of 720 hours, complete to 2026-11-25 00:00 UTC', 'a': a}|{'c': '456 of 720 hours (account b lacks 120), as of 2026-11-25 00:00 UTC', 'a': b}",
+	})
+}
+
+// A month that is over and lacks something says so, and a gap in the running one lowers no forecast.
+func TestAMonthThatLacksHoursSaysSo(t *testing.T) {
+	for _, c := range []struct {
+		name     string
+		skip     []int
+		partly   bool
+		forecast string
+		words    string
+	}{
+		{"whole", nil, false, "300.00", "600 of 720 hours, complete to 2026-11-26 00:00 UTC"},
+		{"a day", []int{40}, false, "300.00", "576 of 720 hours (account a lacks 24), as of 2026-11-26 00:00 UTC"},
+		{"five days", []int{35, 36, 37, 44, 50}, false, "300.00", "480 of 720 hours (account a lacks 120), as of 2026-11-26 00:00 UTC"},
+		{"half a day", nil, true, "300.00", "588 of 720 hours (account a lacks 12), as of 2026-11-26 00:00 UTC"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			w := newDayWriter(t, Options{})
+			w.span("a", "2026-10-01", 56, "10", c.skip...)
+			if c.partly {
+				p := schemas.Partition{Account: "a", Date: testDate(t, "2026-11-11")}
+				w.dayFrom(p, charge(p, "half", "tk_a", "m-a", "5", "USD"), "half", func(f *schemas.DayFooter) {
+					f.Windows = f.Windows[1:]
+					f.Windows[0].Start, f.Windows[0].End = p.Date.Start(), p.Date.Start().Add(12*time.Hour)
+				})
+			}
+			w.publish(PublishOptions{Finance: Finance{Accounts: []string{"a"}, Budgets: []schemas.Budget{budgetOf("account", "a", "295")}}})
+			w.answers(map[string]string{
+				`SELECT forecast AS f, completeness AS c FROM forecast_month_end WHERE "scope" = 'all'`:                  fmt.Sprintf("{'f': %s, 'c': '%s'}", c.forecast, c.words),
+				`SELECT forecast AS f, burn_rate AS b, status AS s FROM budget_status WHERE period_start = '2026-11-01'`: fmt.Sprintf("{'f': %s, 'b': 10.000000, 's': forecast over}", c.forecast),
+				`SELECT completeness AS c FROM period_status_and_corrections WHERE "month" = '2026-11-01'`:               fmt.Sprintf("{'c': '%s'}", c.words),
+				`SELECT complete AS c, completeness AS w FROM completeness(DATE '2026-10-01', DATE '2026-11-01')`:        "{'c': true, 'w': complete}",
+				`SELECT complete AS c, completeness AS w FROM completeness(DATE '2026-11-27', DATE '2026-11-29')`:        "{'c': false, 'w': 0 of 48 hours}",
+				`SELECT complete AS c, completeness AS w FROM completeness(DATE '2026-09-29', DATE '2026-10-03')`:        "{'c': false, 'w': '48 of 96 hours (account a lacks 48)'}",
+				`SELECT count(*) AS n FROM anomalous_days`:                                                               "{'n': 0}",
+			})
+		})
+	}
+}
+
+// What is expected of an account: of one of the config everything, of one that is no more its own months, and of none
+// what a closed month was closed without.
+func TestWhatIsExpectedOfAnAccount(t *testing.T) {
+	w := newDayWriter(t, Options{})
+	w.span("a", "2026-08-01", 92, "1")
+	w.span("gone", "2026-08-01", 40, "1")
+	w.span("late", "2026-10-01", 31, "1")
+	finance := Finance{Rules: testRules{name: "a"}, Accounts: []string{"a", "late", "never"}}
+	finance.Archived = archived(finance.Rules)
+	w.publish(PublishOptions{Finance: finance})
+	months := `SELECT "month" AS m, completeness AS c FROM month_completeness WHERE "month" <= '2026-10-01' ORDER BY 1`
+	w.answers(map[string]string{months: "{'m': 2026-08-01, 'c': '0 of 744 hours (account late lacks 744, account never lacks 744)'}|" +
+		"{'m': 2026-09-01, 'c': '0 of 720 hours (account late lacks 720, account never lacks 720, account gone lacks 504)'}|" +
+		"{'m': 2026-10-01, 'c': '0 of 744 hours (account never lacks 744)'}",
+		`SELECT account AS a, configured AS c, covered_to IS NULL AS n FROM accounts ORDER BY 1`: "{'a': a, 'c': true, 'n': false}|{'a': gone, 'c': false, 'n': false}|{'a': late, 'c': true, 'n': false}|{'a': never, 'c': true, 'n': true}",
+		// What is no more has nothing ahead.
+		`SELECT forecast::INT AS f FROM forecast_month_end WHERE "scope" = 'all'`: "{'f': 62}",
+	})
+	for _, month := range []string{"2026-08", "2026-09"} {
+		if _, err := w.closeMonth(month, finance); err != nil {
+			t.Fatal(err)
+		}
+	}
+	w.answers(map[string]string{months: "{'m': 2026-08-01, 'c': complete}|{'m': 2026-09-01, 'c': '216 of 720 hours (account gone lacks 504)'}|{'m': 2026-10-01, 'c': '0 of 744 hours (account never lacks 744)'}"})
+	// A config of another lake says nothing of this one.
+	w.publish(PublishOptions{Finance: Finance{Rules: finance.Rules, Archived: finance.Archived, Accounts: []string{"default"}}})
+	w.answers(map[string]string{`SELECT account AS a, configured AS c FROM accounts ORDER BY 1`: "{'a': a, 'c': true}|{'a': gone, 'c': true}|{'a': late, 'c': true}"})
+}
+
+// Months are compared by what both have, and by nothing where that is nothing.
+func TestMonthsAreComparedByWhatBothHave(t *testing.T) {
+	ask := `SELECT compared AS c, sum(net_before)::INT AS b, sum(net_now)::INT AS n FROM month_over_month_drivers GROUP BY ALL`
+	for _, c := range []struct {
+		name, from string
+		days       int
+		skip       []int
+		want       string
+	}{
+		{"three days of the month before", "2026-10-29", 31, nil, ""},
+		{"the whole month before, and some of this", "2026-10-01", 40, nil, "{'c': days 1 to 9 of both months, 'b': 9, 'n': 9}"},
+		{"two whole months", "2026-09-01", 61, nil, "{'c': whole months, 'b': 30, 'n': 31}"},
+		{"a day that is lacking", "2026-09-01", 61, []int{10}, "{'c': days 1 … 30 of both months, 'b': 29, 'n': 29}"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			w := newDayWriter(t, Options{})
+			w.span("a", c.from, c.days, "1", c.skip...)
+			w.publish(PublishOptions{})
+			w.answers(map[string]string{ask: c.want})
+		})
+	}
+}

@@ -1,0 +1,130 @@
+-- How complete the figures are. Completeness belongs to an account and a day (coverage_daily); whatever is summed over accounts or days is
+-- as complete as the least of them. Every view, forecast, budget, comparison and report takes it from here.
+--
+-- Of a month, an account of the config is expected to be there whole, from the month's first second up to what as_of says, whether or not
+-- anything was ever fetched of it: that a key had no usage is known when the Portal was asked, and not before. Two kinds of accounts are
+-- expected in fewer months: one that is in the config no more, in those from its first to its last; and none in a closed month of which
+-- nothing of it was fetched, for such a month was closed without it.
+
+CREATE VIEW data_as_of AS
+SELECT as_of, date_trunc('month', make_timestamp(epoch_us(as_of)) - INTERVAL 1 SECOND)::DATE AS current_month,
+    make_timestamp(epoch_us(as_of))::DATE AS complete_before
+FROM (SELECT coalesce(max(covered_to), to_timestamp((SELECT epoch(max(usage_date) + 1) FROM usage_daily))) AS as_of FROM accounts);
+COMMENT ON VIEW data_as_of IS 'How far the data goes: what "now" is in the views of this file.';
+COMMENT ON COLUMN data_as_of.as_of IS 'End of the last window that was fetched, of any account, UTC. accounts has each one''s own.';
+COMMENT ON COLUMN data_as_of.current_month IS 'First day of the month that holds it.';
+COMMENT ON COLUMN data_as_of.complete_before IS 'UTC day before which all days are over.';
+
+-- Seconds as hours, with four places at the most.
+CREATE MACRO hours_text(seconds) AS regexp_replace(regexp_replace((seconds / 3600)::DECIMAL(18,4)::VARCHAR, '0+$', ''), '\.$', '');
+
+-- The words for it: lacks are the accounts that lack something, {account, missing in seconds}, the one that lacks most first.
+CREATE MACRO completeness_text(period, expected, as_of, lacks) AS
+    CASE WHEN coalesce(len(lacks), 0) = 0 AND expected = period THEN 'complete'
+        WHEN coalesce(len(lacks), 0) = 0 THEN hours_text(expected) || ' of ' || hours_text(period) || ' hours'
+            || CASE WHEN expected > 0 THEN ', complete to ' || strftime(make_timestamp(epoch_us(as_of)), '%Y-%m-%d %H:%M') || ' UTC' ELSE '' END
+        ELSE hours_text(expected - lacks[1].missing) || ' of ' || hours_text(period) || ' hours ('
+            || array_to_string(list_transform(lacks[1:3], lambda x: 'account ' || x.account || ' lacks ' || hours_text(x.missing)), ', ')
+            || CASE WHEN len(lacks) > 3 THEN ', ' || (len(lacks) - 3) || ' more lack some' ELSE '' END || ')'
+            || CASE WHEN expected < period THEN ', as of ' || strftime(make_timestamp(epoch_us(as_of)), '%Y-%m-%d %H:%M') || ' UTC' ELSE '' END END;
+
+CREATE MACRO completeness_by_account(first_day, end_day) AS TABLE
+WITH months AS (
+    SELECT m::DATE AS "month", greatest(m::DATE, first_day) AS from_day, least((m + INTERVAL 1 MONTH)::DATE, end_day) AS to_day
+    FROM (SELECT unnest(generate_series(date_trunc('month', first_day)::TIMESTAMP, end_day::TIMESTAMP - INTERVAL 1 DAY, INTERVAL 1 MONTH)) AS m)
+), covered AS (
+    SELECT m."month", c.account, sum(c.covered_seconds)::BIGINT AS of_month,
+        coalesce(sum(c.covered_seconds) FILTER (c.usage_date >= m.from_day AND c.usage_date < m.to_day), 0)::BIGINT AS seconds
+    FROM months m JOIN (SELECT *, date_trunc('month', usage_date)::DATE AS "month" FROM coverage_daily) c USING ("month") GROUP BY ALL
+)
+SELECT m."month", a.account, (epoch(m.to_day) - epoch(m.from_day))::BIGINT AS period_seconds,
+    greatest(0, least(epoch(m.to_day), epoch(d.as_of)) - epoch(m.from_day))::BIGINT AS expected_seconds, coalesce(c.seconds, 0) AS covered_seconds,
+    greatest(0, expected_seconds - coalesce(c.seconds, 0)) AS missing_seconds,
+    CASE WHEN a.configured THEN greatest(0, epoch(m.to_day) - greatest(epoch(m.from_day), epoch(a.covered_from)) - coalesce(c.seconds, 0))::BIGINT ELSE 0 END AS ahead_seconds
+FROM months m CROSS JOIN data_as_of d CROSS JOIN accounts a LEFT JOIN covered c ON c."month" = m."month" AND c.account = a.account
+WHERE CASE WHEN m."month" IN (SELECT "month" FROM closed_months) THEN c.of_month > 0
+    WHEN a.configured THEN true
+    ELSE m."month" >= date_trunc('month', make_timestamp(epoch_us(a.covered_from))) AND m."month" < make_timestamp(epoch_us(a.covered_to)) END;
+COMMENT ON MACRO TABLE completeness_by_account IS 'How much of the UTC days from first_day to end_day (excluded) was fetched, by month and account.';
+
+CREATE MACRO completeness(first_day, end_day) AS TABLE
+SELECT (epoch(end_day) - epoch(first_day))::BIGINT AS period_seconds, e.expected_seconds, e.missing_seconds,
+    e.missing_seconds = 0 AND e.expected_seconds = period_seconds AS complete,
+    completeness_text(period_seconds, e.expected_seconds, d.as_of, e.lacks) AS completeness
+FROM data_as_of d, (
+    SELECT coalesce(max(expected), 0)::BIGINT AS expected_seconds, coalesce(sum(missing), 0)::BIGINT AS missing_seconds,
+        list({'account': account, 'missing': missing} ORDER BY missing DESC, account) FILTER (missing > 0) AS lacks
+    FROM (
+        SELECT account, sum(expected_seconds)::BIGINT AS expected, sum(missing_seconds)::BIGINT AS missing FROM completeness_by_account(first_day, end_day) GROUP BY account
+    )
+) e;
+COMMENT ON MACRO TABLE completeness IS 'How complete the UTC days from first_day to end_day (excluded) are, over all accounts: FROM completeness(DATE ''2026-10-01'', DATE ''2026-11-01'').';
+
+CREATE VIEW completeness_monthly AS
+SELECT "month", account, period_seconds, expected_seconds, covered_seconds, missing_seconds, ahead_seconds,
+    completeness_text(period_seconds, expected_seconds, (SELECT as_of FROM data_as_of),
+        CASE WHEN missing_seconds > 0 THEN [{'account': account, 'missing': missing_seconds}] END) AS completeness
+FROM completeness_by_account(
+    (SELECT least(current_month, (SELECT min(usage_date) FROM coverage_daily), (SELECT min(billing_month) FROM chargeback_daily)) FROM data_as_of),
+    (SELECT (date_trunc('quarter', greatest(current_month, (SELECT max(billing_month) FROM chargeback_daily))) + INTERVAL 3 MONTH)::DATE FROM data_as_of));
+COMMENT ON VIEW completeness_monthly IS 'How much of each month was fetched of each account that is expected to be there, up to the end of the running quarter.';
+COMMENT ON COLUMN completeness_monthly."month" IS 'First day of the month.';
+COMMENT ON COLUMN completeness_monthly.account IS 'Name of the account in the config.';
+COMMENT ON COLUMN completeness_monthly.period_seconds IS 'Seconds of the month.';
+COMMENT ON COLUMN completeness_monthly.expected_seconds IS 'Of these, seconds that are over, by data_as_of.';
+COMMENT ON COLUMN completeness_monthly.covered_seconds IS 'Seconds that were fetched.';
+COMMENT ON COLUMN completeness_monthly.missing_seconds IS 'Seconds that are over and were not fetched.';
+COMMENT ON COLUMN completeness_monthly.ahead_seconds IS 'Seconds from the account''s first window on that aren''t there yet: still to come, or missing. 0 of an account that is in the config no more.';
+COMMENT ON COLUMN completeness_monthly.completeness IS 'complete; or how many hours are there, and what is lacking.';
+
+CREATE VIEW month_completeness AS
+SELECT "month", period_seconds, expected_seconds, missing_seconds, complete, completeness_text(period_seconds, expected_seconds, (SELECT as_of FROM data_as_of), lacks) AS completeness
+FROM (
+    SELECT "month", any_value(period_seconds) AS period_seconds, max(expected_seconds) AS expected_seconds, sum(missing_seconds)::BIGINT AS missing_seconds,
+        bool_and(missing_seconds = 0 AND expected_seconds = period_seconds) AS complete,
+        list({'account': account, 'missing': missing_seconds} ORDER BY missing_seconds DESC, account) FILTER (missing_seconds > 0) AS lacks
+    FROM completeness_monthly GROUP BY "month"
+);
+COMMENT ON VIEW month_completeness IS 'How complete each month is, over all accounts: as the account that lacks most.';
+COMMENT ON COLUMN month_completeness."month" IS 'First day of the month.';
+COMMENT ON COLUMN month_completeness.period_seconds IS 'Seconds of the month.';
+COMMENT ON COLUMN month_completeness.expected_seconds IS 'Of these, seconds that are over, by data_as_of.';
+COMMENT ON COLUMN month_completeness.missing_seconds IS 'Seconds that are over and were not fetched, summed over the accounts.';
+COMMENT ON COLUMN month_completeness.complete IS 'Whether the month is over and nothing is missing.';
+COMMENT ON COLUMN month_completeness.completeness IS 'complete; or how many hours are there, and which accounts lack how many.';
+
+-- The days that tell what an account costs a day: the last 28 of its own that were fetched whole.
+CREATE VIEW recent_days AS
+SELECT account, usage_date, count(*) OVER (PARTITION BY account) AS days
+FROM coverage_daily JOIN accounts USING (account)
+WHERE missing_seconds = 0 AND usage_date < make_timestamp(epoch_us(covered_to))::DATE AND usage_date >= make_timestamp(epoch_us(covered_to))::DATE - 28;
+COMMENT ON VIEW recent_days IS 'The whole days among the last 28 of each account, by its own clock: what rates and forecasts are means over.';
+COMMENT ON COLUMN recent_days.account IS 'Name of the account in the config.';
+COMMENT ON COLUMN recent_days.usage_date IS 'UTC day that was fetched whole.';
+COMMENT ON COLUMN recent_days.days IS 'How many of them the account has.';
+
+-- Two months are compared by what both have: whole months where the account has both whole, else the days that it has whole in both.
+CREATE VIEW comparable_days AS
+WITH whole AS (
+    SELECT account, usage_date, date_trunc('month', usage_date)::DATE AS "month" FROM coverage_daily WHERE missing_seconds = 0
+), months AS (
+    SELECT account, "month", count(*) = day(last_day("month")) AS full FROM whole GROUP BY account, "month"
+), pairs AS (
+    SELECT n.account, n."month", b."month" AS before, n.full AND b.full AS full
+    FROM months n JOIN months b ON b.account = n.account AND b."month" = (n."month" - INTERVAL 1 MONTH)::DATE
+), now_days AS (
+    SELECT p.account, p."month", p.before, p.full, w.usage_date, day(w.usage_date) AS n FROM pairs p JOIN whole w ON w.account = p.account AND w."month" = p."month"
+), before_days AS (
+    SELECT p.account, p."month", p.full, w.usage_date, day(w.usage_date) AS n FROM pairs p JOIN whole w ON w.account = p.account AND w."month" = p.before
+)
+SELECT n.account, n."month", n.usage_date, 'now' AS side, n.full FROM now_days n
+WHERE n.full OR EXISTS (FROM before_days b WHERE b.account = n.account AND b."month" = n."month" AND b.n = n.n)
+UNION ALL
+SELECT b.account, b."month", b.usage_date, 'before', b.full FROM before_days b
+WHERE b.full OR EXISTS (FROM now_days n WHERE n.account = b.account AND n."month" = b."month" AND n.n = b.n);
+COMMENT ON VIEW comparable_days IS 'The days by which a month is compared with the one before, for each account that has such.';
+COMMENT ON COLUMN comparable_days.account IS 'Name of the account in the config.';
+COMMENT ON COLUMN comparable_days."month" IS 'First day of the later month.';
+COMMENT ON COLUMN comparable_days.usage_date IS 'UTC day of either.';
+COMMENT ON COLUMN comparable_days.side IS 'now: of the later month; before: of the earlier one.';
+COMMENT ON COLUMN comparable_days.full IS 'Whether both months are compared whole; else by the days of the same number that both have whole.';
