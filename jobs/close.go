@@ -297,7 +297,8 @@ func writeStatements(ctx context.Context, lake *load.Lake, env Env, month schema
 	out := lake.Out()
 	out.New = true
 	write := func(path string, opts report.Options) error {
-		opts.Month, opts.Now, opts.Version, opts.Closing, opts.Pictures = &month, env.Now(), env.Version, true, true
+		period := report.MonthPeriod(month)
+		opts.Period, opts.Now, opts.Version, opts.Closing, opts.Pictures = &period, env.Now(), env.Version, true, true
 		doc, err := report.Build(ctx, lake, opts)
 		if errors.Is(err, report.ErrNothing) {
 			return nil
@@ -333,7 +334,7 @@ func writeStatements(ctx context.Context, lake *load.Lake, env Env, month schema
 			phase(fmt.Sprintf("write statement %d of %d", i+1, len(centers)))
 		}
 		name := used.of(c)
-		if err := write(filepath.Join(dir, "cost-centers", name), report.Options{Name: "statement", CostCenter: &c}); err != nil {
+		if err := write(filepath.Join(dir, "cost-centers", name), report.Options{Name: "statement", Scope: load.Scope{CostCenters: []string{c}}}); err != nil {
 			return err
 		}
 		_ = names.Write([]string{load.NoFormula(c), "cost-centers/" + name + ".*"}) // a buffer takes it

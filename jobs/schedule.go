@@ -187,7 +187,7 @@ func (j *JobConfig) validateReport() []error {
 	var errs []error
 	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
 	focus := j.Report == reportFocus
-	known := slices.ContainsFunc(report.Names(), func(r [2]string) bool { return r[0] == j.Report })
+	named, known := report.Find(j.Report)
 	if !known && !focus {
 		bad("report: %q is no report: usagelake report --help lists them", j.Report)
 	}
@@ -204,9 +204,15 @@ func (j *JobConfig) validateReport() []error {
 	if !slices.Contains(formats, j.Format) {
 		bad("format: %q is none of %s", j.Format, strings.Join(formats, ", "))
 	}
-	for _, by := range j.By {
-		if !slices.Contains(report.Dimensions(), by) {
-			bad("by: %q is none of %s", by, strings.Join(report.Dimensions(), ", "))
+	switch {
+	case focus && j.By != nil:
+		bad("by: FOCUS is by day and meter")
+	case known:
+		if err := named.Check(report.Options{By: j.By}); err != nil {
+			bad("by: %w", err)
+		}
+		if named.Spans == report.Running && j.Month != "" {
+			bad("month: the report %s is about the running month", j.Report)
 		}
 	}
 	if j.Month == "" {

@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/usagelake/usagelake/load"
@@ -151,7 +152,12 @@ func writeReport(ctx context.Context, cfg *Config, env Env, job JobConfig, logic
 			_, err := lake.ExportFocus(ctx, load.FocusOptions{Version: schemas.Focus12, From: &month, To: &end, Format: job.Format, Path: path})
 			return err
 		}
-		doc, err := report.Build(ctx, lake, report.Options{Name: job.Report, By: job.By, Month: &month, Now: env.Now(), Version: env.Version, Pictures: job.Format == "html"})
+		opts := report.Options{Name: job.Report, By: job.By, Now: env.Now(), Version: env.Version, Pictures: job.Format == "html"}
+		if named, _ := report.Find(job.Report); named.Spans != report.Running {
+			period := report.MonthPeriod(month)
+			opts.Period = &period
+		}
+		doc, err := report.Build(ctx, lake, opts)
 		if errors.Is(err, report.ErrNothing) {
 			env.Logger.Info("there is nothing to report on", "report", job.Report, "month", month.Month())
 			return nil
@@ -159,10 +165,25 @@ func writeReport(ctx context.Context, cfg *Config, env Env, job JobConfig, logic
 		if err != nil {
 			return err
 		}
-		if err := load.WriteOut(path, lake.Out(), func(w io.Writer) error { return doc.Render(w, job.Format) }); err != nil {
+		write := func(path string, doc *report.Document) error {
+			return load.WriteOut(path, lake.Out(), func(w io.Writer) error { return doc.Render(w, job.Format) })
+		}
+		if err := write(path, doc); err != nil {
 			return err
 		}
-		env.Logger.Info("a report is written", "report", job.Report, "month", month.Month(), "path", path)
+		if report.OneTable(job.Format) { // the main table stands there; each of the others in a file of its own
+			main := doc.Main()
+			err := doc.Each(func(one *report.Document, table string) error {
+				if table == main {
+					return nil
+				}
+				return write(strings.TrimSuffix(path, "."+job.Format)+"-"+table+"."+job.Format, one)
+			})
+			if err != nil {
+				return err
+			}
+		}
+		env.Logger.Info("a report is written", "report", job.Report, "month", month.Month(), "path", path, "completeness", doc.Completeness.Text)
 		return nil
 	})
 }

@@ -33,6 +33,7 @@ type FocusOptions struct {
 	// From and To are the first days of billing months, To excluded; nil leaves the side open. A correction belongs to
 	// the month it is charged in, whenever the usage was.
 	From, To *schemas.Date
+	Scope    Scope  // whose charges; its time is From and To
 	Format   string // FocusParquet or FocusCSV; "" goes by the extension of Path
 	// Path is the file, which is replaced by one rename. Else the bytes go to Out.
 	Path string
@@ -84,7 +85,7 @@ func (o FocusOptions) format() string {
 
 // between is the condition that a month, an expression of SQL, lies in what is asked for.
 func (o FocusOptions) between(month string) string {
-	cond := "true"
+	cond := o.Scope.Where()
 	if o.From != nil {
 		cond += fmt.Sprintf(" AND %s >= DATE '%s'", month, *o.From)
 	}
@@ -94,11 +95,17 @@ func (o FocusOptions) between(month string) string {
 	return cond
 }
 
+// omitted is the condition on focus_omitted, which knows accounts and models alone.
+func (o FocusOptions) omitted() string {
+	o.Scope = Scope{Accounts: o.Scope.Accounts, Models: o.Scope.Models}
+	return o.between("billing_month")
+}
+
 // query gives the rows in an order that is the same every time.
 func (o FocusOptions) query() string {
 	query := schemas.FocusSelect(o.version(), "(FROM focus_charges WHERE "+o.between("billing_month")+")")
 	if o.Records {
-		query = `SELECT * FROM focus_records WHERE ` + o.between(`timezone('UTC', "BillingPeriodStart")::DATE`)
+		query = schemas.FocusSelectRecords("(FROM focus_lines WHERE NOT closed AND " + o.between("usage_month") + ")")
 	}
 	by := []string{`"BillingPeriodStart"`, `"ChargePeriodStart"`, `"BillingAccountId"`, `"BillingCurrency"`, `"SkuId"`}
 	for _, c := range schemas.FocusColumns(o.version()) {
@@ -148,7 +155,7 @@ func (l *Lake) exportFocus(ctx context.Context, opts FocusOptions) (done FocusEx
 	if layout < focusSince || opts.Records && layout < recordsSince {
 		return done, fmt.Errorf("the published file has no such FOCUS views: an older version made it\nhint: usagelake rebuild --lake %s", l.dir)
 	}
-	if done.Omitted, err = s.number(ctx, "SELECT coalesce(sum(requests), 0)::BIGINT FROM focus_omitted WHERE "+opts.between("billing_month")); err != nil {
+	if done.Omitted, err = s.number(ctx, "SELECT coalesce(sum(requests), 0)::BIGINT FROM focus_omitted WHERE "+opts.omitted()); err != nil {
 		return done, err
 	}
 	if opts.format() == FocusParquet {

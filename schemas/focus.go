@@ -194,6 +194,7 @@ func custom(name, kind string, nullable bool, expr, comment string) focusColumn 
 }
 
 var focusCustom = []focusColumn{
+	custom("x_MissingHours", FocusDecimal, false, "missing_hours", "Hours of the billing period that are over and were not fetched of the account: what was used in them is in no row."),
 	custom("x_CredentialId", FocusString, true, "nullif(token_id, '')", "API token the requests were made with."),
 	custom("x_ConsumerId", FocusString, true, "nullif(custom_user_id, '')", "What the calling application sent as its own user: free text, not to be trusted."),
 	custom("x_Model", FocusString, true, "model_name", "Model that was called."),
@@ -310,8 +311,7 @@ func SQLFocus() string {
 		fmt.Fprintf(&b, "COMMENT ON VIEW %s IS %s;\n", view, SQLString("The Cost and Usage dataset of FOCUS "+v+", by UTC day. BilledCost sums exactly to amount, per currency, but for the records in focus_omitted."))
 		commentFocus(&b, view, FocusColumns(v))
 	}
-	records := "SELECT usage_month AS billing_month, NULL::VARCHAR AS charge_class, *, 1 AS requests FROM focus_lines WHERE NOT closed"
-	fmt.Fprintf(&b, "CREATE OR REPLACE VIEW focus_records AS %s;\n", focusSelect(Focus12, "("+records+")", "to_timestamp(floor(epoch(request_time) / 3600) * 3600)", 3600, `, id AS "x_RequestId", request_time AS "x_RequestTime", ordinal AS "x_RequestOrdinal"`))
+	fmt.Fprintf(&b, "CREATE OR REPLACE VIEW focus_records AS %s;\n", FocusSelectRecords("(FROM focus_lines WHERE NOT closed)"))
 	b.WriteString("COMMENT ON VIEW focus_records IS 'The same as focus, but a row per record and meter. Months that are not closed only: a closed one is kept by day.';\n")
 	commentFocus(&b, "focus_records", append(FocusColumns(Focus12), FocusColumn{Name: "x_RequestId", Comment: "Id of the record in usage; several records may have one."},
 		FocusColumn{Name: "x_RequestTime", Comment: "When the request was made, UTC."}, FocusColumn{Name: "x_RequestOrdinal", Comment: "Ordinal of the record in usage: with BillingAccountId, x_RequestTime and x_RequestId it names a record."}))
@@ -328,6 +328,13 @@ func commentFocus(b *strings.Builder, view string, columns []FocusColumn) {
 // the view, or is a query of it in parentheses.
 func FocusSelect(version, from string) string {
 	return focusSelect(version, from, "to_timestamp(epoch(usage_date))", 86400, "")
+}
+
+// FocusSelectRecords is the query that gives the columns of FOCUS 1.2 for each record and meter, from rows of focus_lines: from names a
+// query of it in parentheses.
+func FocusSelectRecords(from string) string {
+	records := "(SELECT usage_month AS billing_month, NULL::VARCHAR AS charge_class, *, 1 AS requests FROM " + from + ")"
+	return focusSelect(Focus12, records, "to_timestamp(floor(epoch(request_time) / 3600) * 3600)", 3600, `, id AS "x_RequestId", request_time AS "x_RequestTime", ordinal AS "x_RequestOrdinal"`)
 }
 
 // focusSelect takes besides when a charge begins, a TIMESTAMPTZ that doesn't depend on the session's time zone, and how
@@ -354,8 +361,9 @@ func focusSelect(version, from, start string, seconds int, more string) string {
 			CASE scale WHEN 6 THEN 1000000 WHEN 3 THEN 1000 ELSE 1 END AS consumed_per_unit,
 			CASE scale WHEN 6 THEN '1000000 ' WHEN 3 THEN '1000 ' ELSE '' END || consumed_unit AS pricing_unit
 		FROM (
-			SELECT *, nullif(model, '') AS model_name, %s AS charge_start, %s
-			FROM %s
+			SELECT *, nullif(model, '') AS model_name, %s AS charge_start, %s,
+				coalesce((SELECT (m.missing_seconds / 3600)::DECIMAL(18,4) FROM completeness_monthly m WHERE m."month" = f.billing_month AND m.account = f.account), 0)::DECIMAL(18,4) AS missing_hours
+			FROM %s f
 		)
 	)`, more, seconds, start, focusUnits, from)
 	return b.String()

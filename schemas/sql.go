@@ -49,6 +49,25 @@ func SQLSchema() string {
 	return b.String()
 }
 
+// SQLScopedViews makes the views of finance and completeness once more, as those of a session, over whatever the names of tables stand
+// for in it. It is several statements.
+func SQLScopedViews() string {
+	var b strings.Builder
+	_, completeness, _ := strings.Cut(sqlCompleteness, "-- Seconds as hours") // data_as_of is the whole file's
+	for line := range strings.Lines(sqlViews[strings.Index(sqlViews, "CREATE VIEW price_steps"):] + "--" + completeness + sqlFinance) {
+		if strings.HasPrefix(line, "COMMENT ON ") {
+			continue
+		}
+		for _, what := range []string{"VIEW", "MACRO"} {
+			if rest, ok := strings.CutPrefix(line, "CREATE "+what+" "); ok {
+				line = "CREATE TEMP " + what + " " + rest
+			}
+		}
+		b.WriteString(line)
+	}
+	return b.String()
+}
+
 // SQLRollups inserts into usage_daily, unit_prices and coverage_daily what usage and coverage have for the days in the
 // temporary table changed (account, usage_date). It is several statements.
 func SQLRollups() string { return sqlRollups }

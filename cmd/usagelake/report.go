@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -17,115 +18,277 @@ import (
 	"github.com/usagelake/usagelake/schemas"
 )
 
+// reportCommand has a command for each report, made of what the report says of itself: it has the flags that the report takes, and
+// cobra refuses the others.
 func (a *app) reportCommand() *cobra.Command {
-	var opts report.Options
-	var month, from, to, format, out string
-	var focus load.FocusOptions
-	var b strings.Builder
-	for _, r := range append(report.Names(), [2]string{"focus", "FOCUS, the open cost and usage format, by day and meter; csv or parquet"}) {
-		fmt.Fprintf(&b, "  %-15s %s\n", r[0], r[1])
-	}
 	c := &cobra.Command{
 		Use:   "report NAME",
 		Short: "A named report: chargeback, statement, budget …",
-		Long: `report answers a named report from the published file. It needs no key and no lock.
+		Long: `report answers a named report from the published file. It needs no key and no lock. "usagelake report NAME --help" says what
+the report answers and takes.
 
-Reports:
-` + b.String() + `
-By default it is about the last month that has charges. --month is a billing month: corrections of closed months count in
-it. --from and --to (excluded) are UTC days of usage.`,
+By default a report is about the last month that has charges. --month is a billing month: corrections of closed months count
+in it; several that follow one another are --month 2026-09,2026-10, a quarter is --month 2026-Q3. --from and --to
+(excluded) are UTC days of usage. --account, --cost-center, --team, --project, --environment and --model narrow it to those;
+repeat one for several.
+
+Each says how complete its period is: "complete", or "480 of 744 hours (account acme lacks 264)". With --strict it ends with 6
+where it isn't complete.`,
 		Example: `  usagelake report chargeback                                  what each cost centre is charged this month
   usagelake report chargeback --month 2026-10 --by team,model
   usagelake report chargeback --format html --month 2026-10    a page to send: chargeback-2026-10.html
-  usagelake report statement --format xlsx --month 2026-10     a workbook, a sheet for each cost centre
-  usagelake report budget
+  usagelake report statement --cost-center CC-1010 --out search.xlsx
+  usagelake report top --month 2026-Q3 --out top.zip           a CSV for each of its tables
   usagelake report chargeback --by day --format csv --out -
   usagelake report focus --month 2026-10 --format csv          focus-2026-10.csv, FOCUS 1.2`,
-		Args: cobra.ExactArgs(1),
-		ValidArgsFunction: func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
-			var names []string
-			for _, r := range report.Names() {
-				names = append(names, r[0]+"\t"+r[1])
+		Args: func(c *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				return errors.New("name a report: usagelake report --help lists them")
 			}
-			return names, cobra.ShellCompDirectiveNoFileComp
+			hint := ""
+			if near := c.SuggestionsFor(args[0]); len(near) > 0 {
+				hint = "; did you mean " + near[0] + "?"
+			}
+			return fmt.Errorf("no report %q%s", args[0], hint)
 		},
-		RunE: func(c *cobra.Command, args []string) error {
-			opts.Name = args[0]
-			if format == "" {
-				format = "table"
-				if a.json() {
-					format = "json"
+		RunE: func(*cobra.Command, []string) error { return nil }, // Args has refused
+	}
+	for _, r := range report.Reports() {
+		c.AddCommand(a.oneReport(r))
+	}
+	c.AddCommand(a.focusReport())
+	return c
+}
+
+// reportFlags are those of a report, as they were given.
+type reportFlags struct {
+	months      []string
+	from, to    string
+	scope       load.Scope
+	format, out string
+	strict      bool
+}
+
+// add adds the flags that a report of the spans and dimensions takes.
+func (f *reportFlags) add(a *app, c *cobra.Command, spans report.Spans, dimensions, formats []string) {
+	flags := c.Flags()
+	if spans >= report.Months {
+		flags.StringSliceVar(&f.months, "month", nil, "billing `month`: 2026-10, this, last, 2026-Q3, or several that follow one another (default the last that has charges)")
+		a.complete(c, "month", "SELECT DISTINCT strftime(billing_month, '%Y-%m') FROM chargeback_daily ORDER BY 1 DESC", "this", "last")
+	}
+	if spans >= report.AnyDays {
+		flags.StringVar(&f.from, "from", "", "first UTC `day` of usage: 2026-10-01, yesterday, -7d")
+		flags.StringVar(&f.to, "to", "", "`day` before which it ends (default tomorrow, if --from is given)")
+	}
+	for _, d := range dimensions {
+		name := strings.TrimPrefix(report.FlagName(d), "--")
+		flags.StringArrayVar(f.scope.Values(d), name, nil, "only this `"+name+"`; repeat it for several")
+		query := "SELECT DISTINCT " + d + " FROM chargeback_daily WHERE " + d + " IS NOT NULL ORDER BY 1"
+		if d == "account" {
+			query = "SELECT account FROM accounts ORDER BY 1"
+		}
+		a.complete(c, name, query)
+	}
+	flags.StringVar(&f.format, "format", "", strings.Join(formats, ", ")+" (default by the ending of --out; else "+formats[0]+")")
+	_ = c.RegisterFlagCompletionFunc("format", cobra.FixedCompletions(formats, cobra.ShellCompDirectiveNoFileComp))
+	flags.StringVar(&f.out, "out", "", "write to this `file`, - for stdout (default stdout; xlsx, html and parquet: NAME-MONTH.ext here)")
+	flags.BoolVar(&f.strict, "strict", false, "end with 6 if the period isn't complete; what was asked for is written nevertheless")
+}
+
+// complete offers what a query of the published file gives as values of a flag.
+func (a *app) complete(c *cobra.Command, name, query string, more ...string) {
+	_ = c.RegisterFlagCompletionFunc(name, func(c *cobra.Command, _ []string, _ string) ([]string, cobra.ShellCompDirective) {
+		out := more
+		if cfg, err := a.lakeConfig(); err == nil {
+			if lake, err := load.Open(cfg.Lake, cfg.LakeOptions(a.env())); err == nil {
+				if rows, err := lake.Query(c.Context(), query); err == nil {
+					defer rows.Close()
+					for row, err := range rows.All(c.Context()) {
+						if err != nil {
+							break
+						}
+						out = append(out, printable(row[0].Text))
+					}
 				}
 			}
-			if !slices.Contains(report.Formats(), format) {
-				return jobs.Usage("", "--format %q is none of table, csv, json, xlsx, html, parquet", format)
+		}
+		return out, cobra.ShellCompDirectiveNoFileComp
+	})
+}
+
+// period is what --month, --from and --to say; nil if they say nothing.
+func (f *reportFlags) period(a *app) (*report.Period, error) {
+	if len(f.months) > 0 {
+		if f.from != "" || f.to != "" {
+			return nil, jobs.Usage("", "give --month, or --from and --to, not both")
+		}
+		p, err := report.ParseMonths(f.months, schemas.DateOf(a.Now()))
+		if err != nil {
+			return nil, jobs.Usage("", "--month: %w", err)
+		}
+		return &p, nil
+	}
+	if f.from == "" && f.to == "" {
+		return nil, nil
+	}
+	if f.from == "" {
+		return nil, jobs.Usage("", "give both --from and --to")
+	}
+	p := report.Period{To: schemas.DateOf(a.Now()) + 1}
+	for _, x := range []struct {
+		flag, value string
+		to          *schemas.Date
+	}{{"--from", f.from, &p.From}, {"--to", f.to, &p.To}} {
+		if x.value == "" {
+			continue
+		}
+		t, err := jobs.ParseTime(x.value, a.Now())
+		if err != nil {
+			return nil, jobs.Usage("", "%s: %w", x.flag, err)
+		}
+		*x.to = schemas.DateOf(t)
+		if !x.to.Start().Equal(t) {
+			return nil, jobs.Usage("", "%s: a report is about whole UTC days, and %s lies within one", x.flag, x.value)
+		}
+	}
+	return &p, nil
+}
+
+// outFormat is the format of an answer: what --format says, or the ending of the file, and no contradiction between the two. fallback is
+// for where neither says anything. Of a zip it is that of the files in it.
+func outFormat(format, out, fallback string, formats []string) (string, error) {
+	ending := strings.ToLower(strings.TrimPrefix(filepath.Ext(out), "."))
+	if ending == "htm" {
+		ending = "html"
+	}
+	known := slices.Contains(formats, ending) && ending != "table"
+	switch {
+	case format != "" && !slices.Contains(formats, format):
+		return "", jobs.Usage("", "--format %q is none of %s", format, strings.Join(formats, ", "))
+	case out == "" || out == "-":
+	case ending == "zip" && slices.ContainsFunc(formats, report.OneTable):
+		if format == "" {
+			format = "csv"
+		}
+		if !report.OneTable(format) {
+			return "", jobs.Usage("", "--out %s: a zip holds a file for each table, as csv or parquet; %s has them all in one", out, format)
+		}
+	case known && format == "":
+		format = ending
+	case known && format != ending:
+		return "", jobs.Usage("", "--out %s says %s, and --format says %s: leave one out", out, ending, format)
+	case !known && slices.Contains([]string{"csv", "json", "xlsx", "html", "parquet", "zip"}, ending):
+		return "", jobs.Usage("", "--out %s: this is written as %s", out, strings.Join(formats, ", "))
+	case !known && ending != "" && ending != "txt" && format == "":
+		return "", jobs.Usage("", "--out %s: the ending says no format: add --format, one of %s", out, strings.Join(formats, ", "))
+	case ending == "txt" && format != "" && format != "table":
+		return "", jobs.Usage("", "--out %s says text, and --format says %s: leave one out", out, format)
+	}
+	if format == "" {
+		format = fallback
+	}
+	return format, nil
+}
+
+func (a *app) oneReport(r report.Report) *cobra.Command {
+	var f reportFlags
+	var by []string
+	var top int
+	var table string
+	c := &cobra.Command{
+		Use:     r.Name,
+		Short:   r.About,
+		Long:    r.Long,
+		Example: "  usagelake report " + r.Example,
+		Args:    cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			fallback := "table"
+			if a.json() {
+				fallback = "json"
 			}
-			var err error
-			if month != "" {
-				m, err := a.month(month)
-				if err != nil {
-					return jobs.Usage("", "--month: %w", err)
-				}
-				opts.Month = &m
-			}
-			for _, x := range []struct {
-				flag, value string
-				to          **schemas.Date
-			}{{"--from", from, &opts.From}, {"--to", to, &opts.To}} {
-				if x.value == "" {
-					continue
-				}
-				t, err := jobs.ParseTime(x.value, a.Now())
-				if err != nil {
-					return jobs.Usage("", "%s: %w", x.flag, err)
-				}
-				d := schemas.DateOf(t)
-				if !d.Start().Equal(t) {
-					return jobs.Usage("", "%s: a report is about whole UTC days, and %s lies within one", x.flag, x.value)
-				}
-				*x.to = &d
-			}
-			if opts.From != nil && opts.To == nil {
-				d := schemas.DateOf(a.Now()) + 1
-				opts.To = &d
-			}
-			opts.Now, opts.Version, opts.Pictures = a.Now(), version(), format == "html"
-			cfg, err := a.lakeConfig()
+			format, err := outFormat(f.format, f.out, fallback, report.Formats())
 			if err != nil {
 				return err
 			}
-			lake, err := load.Open(cfg.Lake, cfg.LakeOptions(a.env()))
-			if err != nil {
-				return jobs.NoLake(err)
+			opts := report.Options{Name: r.Name, Scope: f.scope, By: by, Now: a.Now(), Version: version(), Pictures: format == "html"}
+			if c.Flags().Changed("top") {
+				if opts.Top = top; top <= 0 {
+					return jobs.Usage("", "--top %d: give how many of each kind", top)
+				}
 			}
-			if opts.Name == "focus" {
-				return a.focus(c.Context(), lake, opts, focus, format, out)
+			if opts.Period, err = f.period(a); err != nil {
+				return err
+			}
+			stdout := f.out == "-" || f.out == "" && (format == "table" || format == "csv" || format == "json")
+			switch {
+			case table != "" && !report.OneTable(format):
+				return jobs.Usage("", "--table is for csv and parquet, which hold one table; %s has them all", format)
+			case table != "" && isZip(f.out):
+				return jobs.Usage("", "--table is for a file of one table; %s holds them all", f.out)
+			case a.json() && format != "json" && stdout:
+				return jobs.Usage("", "--output json is for one JSON document on stdout, --format %s would write something else there: add --out FILE", format)
+			}
+			if err := r.Check(opts); err != nil {
+				return jobs.Usage(c.CommandPath()+" --help", "%w", err)
+			}
+			lake, err := a.openLake()
+			if err != nil {
+				return err
 			}
 			doc, err := report.Build(c.Context(), lake, opts)
+			if err == nil && table != "" {
+				err = doc.Choose(table)
+			}
 			if wrong := (*report.OptionsError)(nil); errors.As(err, &wrong) {
-				return jobs.Usage("usagelake report --help", "%w", err)
+				return jobs.Usage(c.CommandPath()+" --help", "%w", err)
 			}
 			if err != nil {
 				return err
 			}
-			if out == "" && (format == "xlsx" || format == "html" || format == "parquet") {
-				out = opts.Name + "-" + doc.Period + "." + format
+			if f.out == "" && !stdout {
+				f.out = r.Name + "-" + doc.Period + "." + format
 			}
-			return a.writeReport(lake, doc, format, out)
+			if err := a.writeReport(lake, doc, format, f.out, table == ""); err != nil {
+				return err
+			}
+			return f.whole(a, doc.Completeness)
 		},
 	}
-	f := c.Flags()
-	f.StringVar(&month, "month", "", "billing `month`: 2026-10, this or last")
-	f.StringVar(&from, "from", "", "first UTC `day` of usage: 2026-10-01, yesterday, -7d")
-	f.StringVar(&to, "to", "", "`day` before which it ends (default tomorrow, if --from is given)")
-	f.StringSliceVar(&opts.By, "by", nil, "chargeback: by these `dimensions`: "+strings.Join(report.Dimensions(), ", "))
-	f.IntVar(&opts.Top, "top", 20, "top: how many of each kind")
-	f.StringVar(&focus.Version, "focus-version", schemas.Focus12, "focus: "+strings.Join(schemas.FocusVersions(), " or "))
-	f.BoolVar(&focus.Records, "records", false, "focus: a row per record and meter in place of a day's sums")
-	f.BoolVar(&focus.Raw, "raw", false, "focus: leave text of a CSV that a spreadsheet would take for a formula as it is")
-	f.StringVar(&format, "format", "", "table, csv, json, xlsx, html or parquet (default table; json with --output json)")
-	f.StringVar(&out, "out", "", "write to this `file`, - for stdout (default stdout; xlsx, html and parquet: NAME-MONTH.ext here)")
+	f.add(a, c, r.Spans, r.Dimensions, report.Formats())
+	flags := c.Flags()
+	flags.StringVar(&table, "table", "", "csv and parquet hold one table: this `name`")
+	if r.By != nil {
+		flags.StringSliceVar(&by, "by", nil, "by these `dimensions`: "+strings.Join(report.Dimensions(), ", ")+" (default "+strings.Join(r.By, ", ")+")")
+		_ = c.RegisterFlagCompletionFunc("by", cobra.FixedCompletions(report.Dimensions(), cobra.ShellCompDirectiveNoFileComp))
+	}
+	if r.Top {
+		flags.IntVar(&top, "top", 20, "how many of each kind")
+	}
 	return c
+}
+
+func isZip(path string) bool { return strings.EqualFold(filepath.Ext(path), ".zip") }
+
+// openLake opens the lake to be read.
+func (a *app) openLake() (*load.Lake, error) {
+	cfg, err := a.lakeConfig()
+	if err != nil {
+		return nil, err
+	}
+	lake, err := load.Open(cfg.Lake, cfg.LakeOptions(a.env()))
+	if err != nil {
+		return nil, jobs.NoLake(err)
+	}
+	return lake, nil
+}
+
+// whole ends a --strict report of a period that isn't complete with the exit code for that.
+func (f *reportFlags) whole(a *app, c report.Completeness) error {
+	if !f.strict || c.Complete {
+		return nil
+	}
+	a.report(fmt.Errorf("the period is not complete: %s", c.Text))
+	return errFailed{exitIncomplete}
 }
 
 // month reads 2026-10, this, last.
@@ -140,25 +303,50 @@ func (a *app) month(s string) (schemas.Date, error) {
 	return schemas.ParseMonth(s)
 }
 
-// writeReport writes a report to a file, or to stdout. A file is there whole or not at all.
-func (a *app) writeReport(lake *load.Lake, doc *report.Document, format, out string) error {
+// writeReport writes a report to a file, or to stdout. A file is there whole or not at all. tell says on stderr which tables a file of
+// one leaves out.
+func (a *app) writeReport(lake *load.Lake, doc *report.Document, format, out string, tell bool) error {
+	left := doc.Others()
+	if !report.OneTable(format) || isZip(out) || !tell {
+		left = nil
+	}
 	if out == "" || out == "-" {
-		if f, ok := a.Stdout.(*os.File); ok && (format == "xlsx" || format == "parquet") && term.IsTerminal(int(f.Fd())) {
-			return jobs.Usage("", "%s is not for a terminal: name a file with --out", format)
+		if f, ok := a.Stdout.(*os.File); ok {
+			fd := int(f.Fd())
+			if (format == "xlsx" || format == "parquet") && term.IsTerminal(fd) {
+				return jobs.Usage("", "%s is not for a terminal: name a file with --out", format)
+			}
+			if width, _, err := term.GetSize(fd); err == nil {
+				doc.Width = width
+			}
 		}
-		return doc.Render(&answerWriter{app: a}, format)
+		err := doc.Render(&answerWriter{app: a}, format)
+		a.tellLeft(left, format)
+		return err
 	}
 	size := counter{}
-	if err := load.WriteOut(out, lake.Out(), func(w io.Writer) error { return doc.Render(io.MultiWriter(w, &size), format) }); err != nil {
+	if err := load.WriteOut(out, lake.Out(), func(w io.Writer) error {
+		if isZip(out) {
+			return doc.Zip(io.MultiWriter(w, &size), format)
+		}
+		return doc.Render(io.MultiWriter(w, &size), format)
+	}); err != nil {
 		return err
 	}
 	if a.json() {
-		return a.printJSON(map[string]any{"report": doc.Name, "format": format, "out": out, "bytes": size.n})
+		return a.printJSON(map[string]any{"report": doc.Name, "format": format, "out": out, "bytes": size.n, "completeness": doc.Completeness.Text, "complete": doc.Completeness.Complete, "tables_left_out": append([]string{}, left...)})
 	}
 	if !a.quiet {
 		fmt.Fprintf(a.Stderr, "%s is written.\n", out)
 	}
+	a.tellLeft(left, format)
 	return nil
+}
+
+func (a *app) tellLeft(left []string, format string) {
+	if len(left) > 0 && !a.quiet {
+		fmt.Fprintf(a.Stderr, "A %s holds one table. Left out: %s. --table NAME gives one of them, --out NAME.zip all.\n", format, strings.Join(left, ", "))
+	}
 }
 
 // counter counts the bytes that are written to it.

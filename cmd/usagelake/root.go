@@ -23,18 +23,20 @@ import (
 // The exit codes. Scripts rely on them.
 const (
 	exitDone    = 0
-	exitFailed  = 1   // the disk, the lake, or nothing could be fetched
-	exitUsage   = 2   // bad usage or config
-	exitRefused = 3   // the key was refused
-	exitPartial = 4   // some windows failed, the rest is committed
-	exitHeld    = 5   // another process holds the lake
-	exitInt     = 130 // stopped by SIGINT
-	exitTerm    = 143 // stopped by SIGTERM
+	exitFailed  = 1 // the disk, the lake, or nothing could be fetched
+	exitUsage   = 2 // bad usage or config
+	exitRefused = 3 // the key was refused
+	exitPartial = 4 // some windows failed, the rest is committed
+	exitHeld    = 5 // another process holds the lake
+	// exitIncomplete is that of report --strict where the period isn't whole.
+	exitIncomplete = 6
+	exitInt        = 130 // stopped by SIGINT
+	exitTerm       = 143 // stopped by SIGTERM
 )
 
 const exitHelp = `Exit codes:
   0 done   1 failed   2 bad usage or config   3 the key was refused   4 done in part
-  5 another process holds the lake   130, 143 stopped by a signal, cleanly
+  5 another process holds the lake   6 report --strict: the period isn't complete   130, 143 stopped by a signal, cleanly
   134, or ended by SIGABRT: the program crashed`
 
 // streams is what a command has of the process.

@@ -68,12 +68,12 @@ func (d *Document) HTML(w io.Writer) error {
 			v.Legend = c.legend()
 		}
 		if p.Table != nil && !slices.Contains(d.Tables, p.Table) { // it may stand below by itself
-			v.Table = p.Table.html()
+			v.Table = p.Table.plain(d).html()
 		}
 		data.Pictures = append(data.Pictures, v)
 	}
 	for _, t := range d.Tables {
-		v := t.html()
+		v := t.plain(d).html()
 		data.Tables, data.Wide = append(data.Tables, v), v.Wide
 		data.Turned = data.Turned || v.Wide && len(d.Pictures) == 0 // its head needs no page of its own then
 	}
@@ -82,7 +82,7 @@ func (d *Document) HTML(w io.Writer) error {
 
 // html is the table as a page shows it. The rows of a grouped table stand below headings, each group with its totals.
 func (t *Table) html() *htmlTable {
-	out := &htmlTable{Title: t.Title, Caption: t.Caption}
+	out := &htmlTable{Title: t.heading(), Caption: t.Caption}
 	grouped := t.column(t.Group)
 	var shown []int
 	var empty []string

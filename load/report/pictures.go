@@ -16,7 +16,7 @@ const mostSeries = 6
 
 // pictures draws those of a chargeback, in the currency that most is spent in.
 func (b *builder) pictures(ctx context.Context) error {
-	t, err := ask(ctx, b.Snapshot, "currency", "", "SELECT currency FROM chargeback_daily WHERE "+b.period("billing_month", "usage_date")+" GROUP BY ALL ORDER BY sum(net_cost) DESC NULLS LAST LIMIT 1")
+	t, err := ask(ctx, b.Snapshot, "currency", "", "SELECT currency FROM chargeback_daily GROUP BY ALL ORDER BY sum(net_cost) DESC NULLS LAST LIMIT 1")
 	if err != nil || len(t.Rows) == 0 {
 		return err
 	}
@@ -26,14 +26,14 @@ func (b *builder) pictures(ctx context.Context) error {
 			return err
 		}
 	}
-	budgets, err := ask(ctx, b.Snapshot, "budgets", "Budgets", fmt.Sprintf(`SELECT budget, currency, amount AS budget_amount, spent, left_over, used_share, forecast, forecast_low, forecast_high, status FROM budget_status WHERE period_start <= DATE '%[1]s' AND period_end > DATE '%[1]s' ORDER BY used_share DESC, budget`, b.monthOrFrom()))
+	budgets, err := ask(ctx, b.Snapshot, "budgets", "Budgets", fmt.Sprintf(`SELECT budget, currency, amount AS budget_amount, spent, left_over, used_share, forecast, forecast_low, forecast_high, status FROM whole_budget_status WHERE period_start < DATE '%s' AND period_end > DATE '%s' AND (budget, "scope", scope_value) IN (SELECT (budget, "scope", scope_value) FROM budgets) ORDER BY period_start, used_share DESC, budget`, b.period.To, b.period.From))
 	if err != nil {
 		return err
 	}
 	if err := b.budgetPicture(budgets); err != nil {
 		return err
 	}
-	if b.Month != nil && *b.Month == b.current {
+	if month, ok := b.period.Month(); ok && month == b.current && !b.closed {
 		if err := b.outlookPicture(ctx); err != nil {
 			return err
 		}
@@ -54,7 +54,7 @@ const (
 
 // allDays are the days of the period that the data reaches, mostDays of them at the most.
 func (b *builder) allDays() []string {
-	from, to := b.monthOrFrom(), b.end()
+	from, to := b.period.From, b.period.To
 	if last := schemas.DateOf(b.asOf.Add(-time.Second)) + 1; to > last {
 		to = max(last, from+1)
 	}
@@ -66,8 +66,8 @@ func (b *builder) allDays() []string {
 }
 
 func (b *builder) stackedPicture(ctx context.Context, title, column string, currency load.Value) error {
-	t, err := ask(ctx, b.Snapshot, column, title, fmt.Sprintf(`SELECT usage_date, coalesce(%[1]s, '(none)') AS %[1]s, sum(net_cost) AS net_cost FROM chargeback_daily WHERE %[2]s AND charge_class IS NULL AND currency IS NOT DISTINCT FROM %[3]s GROUP BY ALL ORDER BY ALL`,
-		column, b.period("billing_month", "usage_date"), literal(currency)))
+	t, err := ask(ctx, b.Snapshot, column, title, fmt.Sprintf(`SELECT usage_date, coalesce(%[1]s, '(none)') AS %[1]s, sum(net_cost) AS net_cost FROM chargeback_daily WHERE charge_class IS NULL AND currency IS NOT DISTINCT FROM %[2]s GROUP BY ALL ORDER BY ALL`,
+		column, literal(currency)))
 	if err != nil || len(t.Rows) == 0 {
 		return err
 	}
@@ -144,7 +144,7 @@ func (b *builder) outlookPicture(ctx context.Context) error {
 	}
 	sum := 0.0
 	for _, day := range o.days {
-		if day >= b.complete.String() {
+		if day >= schemas.DateOf(b.asOf).String() {
 			break
 		}
 		for _, r := range t.Rows {
@@ -154,40 +154,34 @@ func (b *builder) outlookPicture(ctx context.Context) error {
 		}
 		o.actual = append(o.actual, sum)
 	}
-	b.doc.Pictures = append(b.doc.Pictures, Picture{"What the month will come to", "The days left at the mean of the last 28 complete days; 8 of 10 outcomes lie in the band, if days scatter as those did.", o, t})
+	b.doc.Pictures = append(b.doc.Pictures, Picture{"What the month will come to", "What isn't there yet at the mean of each account's last 28 whole days; 8 of 10 outcomes lie in the band, if days scatter as those did.", o, t})
 	return nil
 }
 
 func (b *builder) moversPicture(ctx context.Context, currency load.Value) error {
-	if b.Month == nil {
+	month, ok := b.period.Month()
+	if !ok {
 		return nil
 	}
 	t, err := ask(ctx, b.Snapshot, "movers", "Cost centres against the month before", fmt.Sprintf(`
-		SELECT cost_center, currency, coalesce(sum(net_cost) FILTER (billing_month = DATE '%[2]s'), 0) AS net_before, coalesce(sum(net_cost) FILTER (billing_month = DATE '%[1]s'), 0) AS net_now,
-			coalesce(sum(net_cost) FILTER (billing_month = DATE '%[1]s'), 0) - coalesce(sum(net_cost) FILTER (billing_month = DATE '%[2]s'), 0) AS change
-		FROM chargeback_daily WHERE billing_month IN (DATE '%[1]s', DATE '%[2]s') AND currency IS NOT DISTINCT FROM %[3]s GROUP BY ALL ORDER BY abs(change) DESC, cost_center LIMIT 10`, b.Month, schemas.MonthOf(*b.Month-1), literal(currency)))
+		SELECT cost_center, currency, coalesce(sum(net_cost) FILTER (side = 'before'), 0) AS net_before, coalesce(sum(net_cost) FILTER (side = 'now'), 0) AS net_now,
+			coalesce(sum(net_cost) FILTER (side = 'now'), 0) - coalesce(sum(net_cost) FILTER (side = 'before'), 0) AS change, any_value(basis) AS compared
+		FROM chargeback_ever JOIN (FROM comparable_days JOIN comparison_basis USING ("month") WHERE "month" = DATE '%s') USING (account, usage_date)
+		WHERE charge_class IS NULL AND currency IS NOT DISTINCT FROM %s GROUP BY cost_center, currency ORDER BY abs(change) DESC, cost_center LIMIT 10`, month, literal(currency)))
 	if err != nil || len(t.Rows) == 0 {
 		return err
 	}
 	c := bars{unit: currency.Text}
-	before := 0.0
 	for _, row := range t.Rows {
-		before += float(row[2])
 		c.items = append(c.items, barItem{row[0].Text, float(row[4]), signed(show(Column{Kind: Money}, row[4]))})
 	}
-	if before == 0 {
-		return nil
-	}
-	caption := "Net cost of the month less that of the month before, by cost centre."
-	if *b.Month >= b.current {
-		caption += " The month is still running."
-	}
+	caption := "Net cost less that of the month before, by cost centre, corrections apart. Of like with like: " + t.value(t.Rows[0], "compared").Text + "."
 	b.doc.Pictures = append(b.doc.Pictures, Picture{"Top movers", caption, c, t})
 	return nil
 }
 
 func (b *builder) heatPicture(ctx context.Context, currency load.Value) error {
-	t, err := ask(ctx, b.Snapshot, "hours", "Net cost by weekday and hour", fmt.Sprintf(`SELECT isodow(request_time) AS weekday, hour(request_time) AS "hour", count(*) AS requests, sum(amount) AS net_cost FROM usage WHERE %s AND currency IS NOT DISTINCT FROM %s AND record_kind = 'request' GROUP BY ALL ORDER BY ALL`, b.days(), literal(currency)))
+	t, err := ask(ctx, b.Snapshot, "hours", "Net cost by weekday and hour", fmt.Sprintf(`SELECT isodow(request_time) AS weekday, hour(request_time) AS "hour", count(*) AS requests, sum(amount) AS net_cost FROM usage WHERE currency IS NOT DISTINCT FROM %s AND record_kind = 'request' GROUP BY ALL ORDER BY ALL`, literal(currency)))
 	if err != nil || len(t.Rows) == 0 {
 		return err
 	}
@@ -205,9 +199,7 @@ func (b *builder) heatPicture(ctx context.Context, currency load.Value) error {
 }
 
 func (b *builder) calendarPicture(ctx context.Context, _ load.Value) error {
-	t, err := ask(ctx, b.Snapshot, "coverage", "Coverage by day", fmt.Sprintf(`
-		WITH parts AS (SELECT account, usage_date, window_start, window_end, max(window_end) OVER (PARTITION BY account, usage_date ORDER BY window_start, window_end ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS reached FROM coverage WHERE %s)
-		SELECT account, usage_date, (sum(greatest(0, date_diff('second', greatest(window_start, coalesce(reached, window_start)), window_end))) / 3600.0)::DECIMAL(18,2) AS covered_hours FROM parts GROUP BY ALL ORDER BY ALL`, b.days()))
+	t, err := ask(ctx, b.Snapshot, "coverage", "Coverage by day", `SELECT account, usage_date, (covered_seconds / 3600.0)::DECIMAL(18,4) AS covered_hours FROM coverage_daily WHERE `+b.period.within("usage_date")+` ORDER BY ALL`)
 	if err != nil {
 		return err
 	}

@@ -11,7 +11,6 @@ package report
 import (
 	"context"
 	"fmt"
-	"io"
 	"math/big"
 	"slices"
 	"strings"
@@ -55,10 +54,49 @@ type Table struct {
 	Name    string
 	Title   string
 	Caption string
+	// Basis says of a closed month which of its figures these are; "" where there is but one.
+	Basis   Basis
 	Columns []Column
 	Rows    [][]load.Value
 	// Group is the column whose values have a sheet of their own in a workbook; "" is none.
 	Group string
+}
+
+// completeness is the column that says how complete a row's period is.
+const completeness = "completeness"
+
+// complete adds the column completeness with the text to a table whose rows don't say it themselves.
+func (t *Table) complete(text string) {
+	if t.column(completeness) >= 0 || text == "" {
+		return
+	}
+	t.Columns = append(t.Columns, describe(load.ResultColumn{Name: completeness}))
+	for i := range t.Rows {
+		t.Rows[i] = append(t.Rows[i], load.Value{Text: text})
+	}
+}
+
+// plain is the table for people, who read at the head how complete all of it is: without that column, unless its rows differ.
+func (t *Table) plain(d *Document) *Table {
+	at := t.column(completeness)
+	if at < 0 || slices.ContainsFunc(t.Rows, func(row []load.Value) bool { return row[at].Text != d.Completeness.Text }) {
+		return t
+	}
+	out := *t
+	out.Columns = slices.Delete(slices.Clone(t.Columns), at, at+1)
+	out.Rows = make([][]load.Value, len(t.Rows))
+	for i, row := range t.Rows {
+		out.Rows[i] = slices.Delete(slices.Clone(row), at, at+1)
+	}
+	return &out
+}
+
+// heading is the title of the table and what its figures of closed months are.
+func (t *Table) heading() string {
+	if t.Basis == "" {
+		return t.Title
+	}
+	return t.Title + ", " + string(t.Basis)
 }
 
 // column is the position of a column; -1 if there is none.
@@ -158,19 +196,23 @@ type Figure struct {
 
 // Document is a report.
 type Document struct {
-	Name      string
-	Title     string
-	Subtitle  string
-	Period    string // for the name of a file: 2026-10
-	Freshness string // how far the data goes, and how complete it is
-	Warnings  []string
-	Figures   []Figure
-	Pictures  []Picture
-	Tables    []*Table
-	Data      *Table // what CSV and Parquet hold; nil: the first of Tables
-	Notes     []string
-	Generated time.Time
-	Version   string
+	Name     string
+	Title    string
+	Subtitle string
+	Period   string   // for the name of a file: 2026-10
+	Scope    []string // whose it is, where that isn't everybody: "Account acme"
+	// Completeness of the period, of the accounts that the document is about.
+	Completeness Completeness
+	Freshness    string // how far the data goes
+	Warnings     []string
+	Figures      []Figure
+	Pictures     []Picture
+	Tables       []*Table
+	Data         *Table // what CSV and Parquet hold; nil: the first of Tables
+	Notes        []string
+	Generated    time.Time
+	Version      string
+	Width        int // of a line of prose in a terminal; 0 is 120
 }
 
 // data is the table that formats of one table hold; nil if there is none.
@@ -179,6 +221,14 @@ func (d *Document) data() *Table {
 		return d.Data
 	}
 	return d.Tables[0]
+}
+
+// Completeness is how much of a period was fetched: as much as of the account that lacks most.
+type Completeness struct {
+	Complete bool   // the period is over and nothing is missing
+	Text     string // complete; or how many hours are there, and which accounts lack how many
+	// Of the period, what of it is over, and what of that lacks, summed over the accounts. In seconds.
+	PeriodSeconds, ExpectedSeconds, MissingSeconds int64
 }
 
 // Picture is a chart and the table behind it.
@@ -215,6 +265,7 @@ var names = map[string]Column{
 	"burn_7_days": {Title: "A day, 7 days", Kind: Money}, "burn_28_days": {Title: "A day, 28 days", Kind: Money}, "days_left_7": {Title: "Days left (7)", Kind: Quantity}, "days_left_28": {Title: "Days left (28)", Kind: Quantity},
 	"gaps": {Title: "Gaps", Kind: Count, Sum: true}, "missing_hours": {Title: "Missing hours", Kind: Quantity}, "quarantined": {Title: "Quarantined", Kind: Count, Sum: true}, "duplicates": {Title: "Duplicates", Kind: Count, Sum: true}, "windows": {Title: "Windows", Kind: Count, Sum: true}, "miscounted": {Title: "Miscounted", Kind: Count, Sum: true}, "quality_errors": {Title: "Errors", Kind: Count, Sum: true}, "quality_warnings": {Title: "Warnings", Kind: Count, Sum: true}, "failed_windows": {Title: "Failed windows", Kind: Count, Sum: true},
 	"corrections_in": {Title: "Corrections in", Kind: Money, Sum: true}, "corrections_out": {Title: "Corrections out", Kind: Money, Sum: true},
+	completeness: {Title: "Completeness"}, "compared": {Title: "Compared"},
 	"rule_id": {Title: "Rule"}, "rule_version": {Title: "Version", Kind: Count}, "cost_center_spent": {Title: "Spent", Kind: Money},
 }
 
@@ -257,26 +308,4 @@ func (t *Table) value(row []load.Value, name string) load.Value {
 		return row[i]
 	}
 	return load.Value{Null: true}
-}
-
-// Formats are the names that Render knows.
-func Formats() []string { return []string{"table", "csv", "json", "xlsx", "html", "parquet"} }
-
-// Render writes the document in one of Formats.
-func (d *Document) Render(w io.Writer, format string) error {
-	switch format {
-	case "table":
-		return d.Text(w)
-	case "csv":
-		return d.CSV(w)
-	case "json":
-		return d.JSON(w)
-	case "xlsx":
-		return d.XLSX(w)
-	case "html":
-		return d.HTML(w)
-	case "parquet":
-		return d.Parquet(w)
-	}
-	return &OptionsError{fmt.Sprintf("format %q is none of %s", format, strings.Join(Formats(), ", "))}
 }

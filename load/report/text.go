@@ -26,6 +26,9 @@ func (d *Document) Text(w io.Writer) error {
 	if d.Subtitle != "" {
 		fmt.Fprintf(b, "%s\n", printable(d.Subtitle))
 	}
+	if d.Completeness.Text != "" {
+		fmt.Fprintf(b, "Completeness: %s\n", printable(d.Completeness.Text))
+	}
 	for _, f := range d.Figures {
 		fmt.Fprintf(b, "  %-24s %s", printable(f.Label), printable(f.Value))
 		if f.Detail != "" {
@@ -34,17 +37,31 @@ func (d *Document) Text(w io.Writer) error {
 		fmt.Fprintln(b)
 	}
 	for _, t := range d.Tables {
-		fmt.Fprintf(b, "\n%s\n\n", printable(t.Title))
-		t.text(b)
+		fmt.Fprintf(b, "\n%s\n\n", printable(t.heading()))
+		t.plain(d).text(b)
+		if t.Caption != "" {
+			fmt.Fprintln(b, text.WrapSoft(printable(t.Caption), d.width()))
+		}
 	}
 	fmt.Fprintln(b)
 	for _, s := range d.Warnings {
-		fmt.Fprintf(b, "warning: %s\n", printable(s))
+		fmt.Fprintln(b, text.WrapSoft("warning: "+printable(s), d.width()))
+	}
+	for _, s := range d.Notes {
+		fmt.Fprintln(b, text.WrapSoft("note: "+printable(s), d.width()))
 	}
 	if d.Freshness != "" {
 		fmt.Fprintf(b, "%s\n", printable(d.Freshness))
 	}
 	return b.Flush()
+}
+
+// width is how long a line of prose may be.
+func (d *Document) width() int {
+	if d.Width > 0 {
+		return d.Width
+	}
+	return 120
 }
 
 func (t *Table) text(w io.Writer) {
@@ -163,9 +180,17 @@ func (t *Table) CSV(b *bufio.Writer) {
 
 // JSON writes the document: amounts are texts with all their digits, NULL is null.
 func (d *Document) JSON(w io.Writer) error {
+	type jsonComplete struct {
+		Complete        bool   `json:"complete"`
+		Text            string `json:"text"`
+		PeriodSeconds   int64  `json:"period_seconds"`
+		ExpectedSeconds int64  `json:"expected_seconds"`
+		MissingSeconds  int64  `json:"missing_seconds"`
+	}
 	type jsonTable struct {
 		Name    string           `json:"name"`
 		Title   string           `json:"title"`
+		Basis   Basis            `json:"basis,omitempty"`
 		Columns []string         `json:"columns"`
 		Rows    []map[string]any `json:"rows"`
 		Totals  []map[string]any `json:"totals,omitempty"`
@@ -180,6 +205,8 @@ func (d *Document) JSON(w io.Writer) error {
 		Title     string       `json:"title"`
 		Subtitle  string       `json:"subtitle"`
 		Period    string       `json:"period"`
+		Scope     []string     `json:"scope"`
+		Complete  jsonComplete `json:"completeness"`
 		Generated time.Time    `json:"generated"`
 		Version   string       `json:"version"`
 		Freshness string       `json:"freshness"`
@@ -187,12 +214,12 @@ func (d *Document) JSON(w io.Writer) error {
 		Figures   []jsonFigure `json:"figures"`
 		Tables    []jsonTable  `json:"tables"`
 		Notes     []string     `json:"notes"`
-	}{d.Name, d.Title, d.Subtitle, d.Period, d.Generated.UTC().Truncate(time.Second), d.Version, d.Freshness, append([]string{}, d.Warnings...), []jsonFigure{}, []jsonTable{}, append([]string{}, d.Notes...)}
+	}{d.Name, d.Title, d.Subtitle, d.Period, append([]string{}, d.Scope...), jsonComplete(d.Completeness), d.Generated.UTC().Truncate(time.Second), d.Version, d.Freshness, append([]string{}, d.Warnings...), []jsonFigure{}, []jsonTable{}, append([]string{}, d.Notes...)}
 	for _, f := range d.Figures {
 		out.Figures = append(out.Figures, jsonFigure{f.Label, f.Value, f.Detail})
 	}
 	for _, t := range d.Tables {
-		x := jsonTable{Name: t.Name, Title: t.Title, Rows: []map[string]any{}}
+		x := jsonTable{Name: t.Name, Title: t.Title, Basis: t.Basis, Rows: []map[string]any{}}
 		for _, c := range t.Columns {
 			x.Columns = append(x.Columns, c.Name)
 		}

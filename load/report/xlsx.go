@@ -149,7 +149,13 @@ func (b *book) cover(d *Document) error {
 		row++
 		return nil
 	}
-	lines := [][]string{{d.Subtitle}, {d.Freshness}, {""}}
+	lines := [][]string{{d.Subtitle}, {"Completeness", d.Completeness.Text}, {d.Freshness}, {""}}
+	for _, t := range d.Tables {
+		if t.Basis != "" {
+			lines = append(lines, []string{t.Title, string(t.Basis)})
+		}
+	}
+	lines = append(lines, []string{""})
 	for _, f := range d.Figures {
 		lines = append(lines, []string{f.Label, f.Value, f.Detail})
 	}

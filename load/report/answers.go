@@ -1,0 +1,443 @@
+package report
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/usagelake/usagelake/load"
+	"github.com/usagelake/usagelake/schemas"
+)
+
+const measures = `sum(requests)::BIGINT AS requests, TRY_CAST(sum(input_tokens) AS BIGINT) AS input_tokens, TRY_CAST(sum(cached_tokens) AS BIGINT) AS cached_tokens, TRY_CAST(sum(output_tokens) AS BIGINT) AS output_tokens,
+	sum(list_cost) AS list_cost, sum(discount) AS discount, sum(net_cost) AS net_cost`
+
+// The parts that a charge is made of; they sum to net_cost.
+const parts = `sum(net_cost) FILTER (pool IS NULL AND charge_class IS NULL) AS direct_cost, sum(net_cost) FILTER (pool IS NOT NULL AND charge_class IS NULL) AS shared_cost, sum(net_cost) FILTER (charge_class IS NOT NULL) AS correction`
+
+// owned says whether the scope is narrowed by what the allocation rules say.
+func (b *builder) owned() bool {
+	return len(b.Scope.CostCenters)+len(b.Scope.Teams)+len(b.Scope.Projects)+len(b.Scope.Environments) > 0
+}
+
+// chargeback is what each owner is charged.
+func (b *builder) chargeback(ctx context.Context) error {
+	b.doc.Title = "Chargeback"
+	source, basis := "chargeback_daily", AsCharged
+	users := slices.ContainsFunc(b.By, func(d string) bool { return d == "token" || d == "user" || d == "custom_user" })
+	owners := b.owned() || slices.ContainsFunc(b.By, func(d string) bool {
+		return slices.Contains([]string{"cost_center", "team", "project", "environment", "gl_code"}, d)
+	})
+	switch {
+	case users && owners:
+		source = `(SELECT date_trunc('month', usage_date)::DATE AS billing_month, u.*, coalesce(a.cost_center, '` + schemas.Unallocated + `') AS cost_center, a.team, a.project, a.environment, a.gl_code
+			FROM allocated_daily u JOIN allocations a USING (allocation_id) WHERE a.pool IS NULL
+			UNION ALL BY NAME
+			SELECT date_trunc('month', usage_date)::DATE AS billing_month, * REPLACE (coalesce(cost_center, '` + schemas.Unallocated + `') AS cost_center), '(shared)' AS token_id, '(shared)' AS user_id, '(shared)' AS custom_user_id FROM shared_cost_shares)`
+		b.note("What comes from a shared pool has no user or token of its own here, and stands as (shared).")
+	case users:
+		source = "(SELECT date_trunc('month', usage_date)::DATE AS billing_month, * FROM allocated_daily)"
+	}
+	if users {
+		basis = AsItIsNow
+		b.note("By token or user, usage counts in its own month: corrections of closed months are not set apart.")
+	}
+	columns, plain := make([]string, len(b.By)), make([]string, len(b.By))
+	byTime := false
+	for i, by := range b.By {
+		for _, d := range dimensions {
+			if d.name == by {
+				columns[i] = d.sql
+			}
+		}
+		plain[i] = `"` + by + `"`
+		byTime = byTime || i == 0 && (by == "day" || by == "month")
+	}
+	order := "currency, net_cost DESC NULLS LAST, " + strings.Join(plain, ", ")
+	if byTime {
+		order = plain[0] + ", " + order
+	}
+	// A share of a whole whose parts have both signs says nothing.
+	t, err := b.add(ctx, basis, "chargeback", "By "+strings.NewReplacer("cost_center", "cost centre", "_", " ").Replace(strings.Join(b.By, ", ")), fmt.Sprintf(`
+		SELECT *, CASE WHEN min(net_cost) OVER (PARTITION BY currency) >= 0 OR max(net_cost) OVER (PARTITION BY currency) <= 0
+			THEN TRY_CAST(net_cost::DOUBLE / nullif(sum(net_cost) OVER (PARTITION BY currency), 0)::DOUBLE AS DECIMAL(18,6)) END AS "share"
+		FROM (SELECT %s, currency, %s FROM %s GROUP BY ALL) ORDER BY %s`,
+		strings.Join(columns, ", "), measures, source, order))
+	if err != nil {
+		return err
+	}
+	if len(t.Rows) == 0 {
+		b.warn("no usage and no charge in this period")
+	}
+	if err := b.moneyFigures(ctx); err != nil {
+		return err
+	}
+	if users {
+		if err := b.bridge(ctx, owners); err != nil {
+			return err
+		}
+	}
+	if b.Pictures {
+		return b.pictures(ctx)
+	}
+	return nil
+}
+
+// bridge adds a table of what leads from what is charged in the period to what was used in it, where that isn't the same. shared
+// says that shares of pools are in the latter.
+func (b *builder) bridge(ctx context.Context, shared bool) error {
+	pools := "false"
+	if b.owned() && !shared {
+		pools = "pool IS NOT NULL"
+	}
+	t, err := ask(ctx, b.Snapshot, "bridge", "From what is charged to what was used", fmt.Sprintf(`
+		WITH charged AS (
+			SELECT currency, sum(net_cost) AS net_cost, sum(net_cost) FILTER (charge_class IS NULL AND (%[1]s)) AS shares, sum(net_cost) FILTER (charge_class IS NOT NULL) AS corrections FROM chargeback_daily GROUP BY ALL
+		), since AS (
+			SELECT currency, sum(net_cost) AS net_cost FROM chargeback_ever WHERE charge_class IS NOT NULL AND NOT (%[1]s) AND %[2]s GROUP BY ALL
+		), lines AS (
+			SELECT 1 AS n, 'charged in the period' AS line, currency, net_cost FROM charged
+			UNION ALL SELECT 2, 'less shares of pools', currency, -shares FROM charged WHERE shares <> 0
+			UNION ALL SELECT 3, 'less corrections that are charged in it', currency, -corrections FROM charged WHERE corrections <> 0
+			UNION ALL SELECT 4, 'and corrections of its usage, wherever they are charged', currency, net_cost FROM since WHERE net_cost <> 0
+		)
+		SELECT line, currency, net_cost FROM lines l WHERE EXISTS (FROM lines o WHERE o.n > 1 AND o.currency IS NOT DISTINCT FROM l.currency) ORDER BY currency, n`, pools, b.period.within("usage_date")))
+	if err != nil || len(t.Rows) == 0 {
+		return err
+	}
+	t.Caption = "The total is the usage of the period as it is now, which the other tables are about."
+	b.doc.Tables = append(b.doc.Tables, t)
+	return nil
+}
+
+// asNow ends a report on usage as it is now: by the bridge from what is charged for it, and by what isn't in it.
+func (b *builder) asNow(ctx context.Context) error {
+	if b.owned() {
+		b.note("Shares of pools aren't in these figures: a pool's cost is no owner's before it is split.")
+	}
+	return b.bridge(ctx, false)
+}
+
+// moneyFigures are the figures of a chargeback: net cost, what it was before, how much is allocated.
+func (b *builder) moneyFigures(ctx context.Context) error {
+	t, err := ask(ctx, b.Snapshot, "figures", "", fmt.Sprintf(`
+		SELECT currency, sum(net_cost) AS net_cost, sum(list_cost) AS list_cost, sum(discount) AS discount, sum(requests)::BIGINT AS requests, %s,
+			sum(net_cost) FILTER (cost_center = '%[2]s') AS unallocated_cost,
+			CASE WHEN min(net_cost) >= 0 OR max(net_cost) <= 0 THEN TRY_CAST(1 - coalesce(sum(net_cost) FILTER (cost_center = '%[2]s'), 0)::DOUBLE / nullif(sum(net_cost), 0)::DOUBLE AS DECIMAL(18,6)) END AS allocated_share
+		FROM (SELECT currency, cost_center, pool, charge_class, sum(net_cost) AS net_cost, sum(list_cost) AS list_cost, sum(discount) AS discount, sum(requests) AS requests FROM chargeback_daily GROUP BY ALL)
+		GROUP BY ALL ORDER BY net_cost DESC NULLS LAST`, parts, schemas.Unallocated))
+	if err != nil {
+		return err
+	}
+	if len(t.Rows) > 1 {
+		b.warn("there are amounts in %d currencies: nothing is summed across them", len(t.Rows))
+	}
+	for _, row := range t.Rows {
+		currency := t.value(row, "currency")
+		cost := func(name string) string { return money(t.value(row, name), currency) }
+		change, err := b.change(ctx, currency)
+		if err != nil {
+			return err
+		}
+		b.figure("Net cost", cost("net_cost"), change)
+		b.figure("List cost", cost("list_cost"), "discount "+cost("discount"))
+		if !b.owned() {
+			b.figure("Allocated", show(Column{Kind: Share}, t.value(row, "allocated_share")), "unallocated "+cost("unallocated_cost"))
+		}
+		if v := t.value(row, "shared_cost"); !v.Null {
+			b.figure("Of it shared", cost("shared_cost"), "split between owners")
+		}
+		if v := t.value(row, "correction"); !v.Null {
+			b.figure("Of it corrections", cost("correction"), "of months closed before")
+		}
+		b.figure("Requests", show(Column{Kind: Count}, t.value(row, "requests")), "")
+	}
+	month, ok := b.period.Month()
+	if !ok || month != b.current || b.closed { // what is closed can't become more
+		return nil
+	}
+	f, err := ask(ctx, b.Snapshot, "forecast", "", `SELECT currency, sum(forecast) AS forecast, sum(forecast_low) AS forecast_low, sum(forecast_high) AS forecast_high FROM forecast_month_end WHERE "scope" = 'all' GROUP BY currency ORDER BY forecast DESC NULLS LAST`)
+	if err != nil {
+		return err
+	}
+	for _, row := range f.Rows {
+		detail := ""
+		if !row[2].Null {
+			detail = "8 of 10 outcomes: " + money(row[2], load.Value{Null: true}) + " to " + money(row[3], load.Value{Null: true})
+		}
+		b.figure("Forecast for the month", money(row[1], row[0]), detail)
+	}
+	return nil
+}
+
+// change says how the cost of a month compares with that of the month before, by what both have: of like with like, or why not.
+func (b *builder) change(ctx context.Context, currency load.Value) (string, error) {
+	month, ok := b.period.Month()
+	if !ok {
+		return "", nil
+	}
+	before := schemas.MonthOf(month - 1)
+	t, err := ask(ctx, b.Snapshot, "change", "", fmt.Sprintf(`
+		SELECT (SELECT basis FROM comparison_basis WHERE "month" = DATE '%[1]s') AS basis,
+			(SELECT any_value(completeness) FROM completeness(DATE '%[2]s', DATE '%[1]s')) AS completeness,
+			sum(net_cost) FILTER (side = 'before') AS net_before, TRY_CAST(sum(net_cost) FILTER (side = 'now')::DOUBLE / nullif(sum(net_cost) FILTER (side = 'before'), 0)::DOUBLE - 1 AS DECIMAL(18,6)) AS change_share
+		FROM chargeback_ever JOIN (FROM comparable_days WHERE "month" = DATE '%[1]s') USING (account, usage_date)
+		WHERE charge_class IS NULL AND currency IS NOT DISTINCT FROM %[3]s`, month, before, literal(currency)))
+	if err != nil {
+		return "", err
+	}
+	row := t.Rows[0]
+	basis, change, was := t.value(row, "basis"), t.value(row, "change_share"), t.value(row, "net_before")
+	switch {
+	case basis.Null:
+		return "not compared with the month before: that has " + t.value(row, "completeness").Text, nil
+	case change.Null || float(was) <= 0: // from nothing, or from what was paid back, nothing grows by a share
+		return money(was, currency) + " in the month before (" + basis.Text + ")", nil
+	}
+	return signed(show(Column{Kind: Share}, change)) + " on the month before (" + basis.Text + ")", nil
+}
+
+func (b *builder) figure(label, value, detail string) {
+	b.doc.Figures = append(b.doc.Figures, Figure{Label: label, Value: value, Detail: detail})
+}
+
+func signed(s string) string {
+	if strings.HasPrefix(s, "-") {
+		return s
+	}
+	return "+" + s
+}
+
+// literal is a value as SQL has it.
+func literal(v load.Value) string {
+	if v.Null {
+		return "NULL"
+	}
+	return schemas.SQLString(v.Text)
+}
+
+// statement is each cost centre's charges, in detail.
+func (b *builder) statement(ctx context.Context) error {
+	b.doc.Title = "Chargeback statement"
+	if len(b.doc.Scope) > 0 {
+		b.doc.Title += ": " + strings.Join(slices.Concat(b.Scope.CostCenters, b.Scope.Accounts, b.Scope.Teams, b.Scope.Projects, b.Scope.Environments, b.Scope.Models), ", ")
+	}
+	if err := b.moneyFigures(ctx); err != nil {
+		return err
+	}
+	if _, err := b.add(ctx, AsCharged, "summary", "By cost centre", fmt.Sprintf(`
+		SELECT cost_center, currency, %s, %s
+		FROM chargeback_daily GROUP BY ALL ORDER BY currency, net_cost DESC NULLS LAST, cost_center`, measures, parts)); err != nil {
+		return err
+	}
+	lines, err := b.add(ctx, AsCharged, "lines", "Lines", fmt.Sprintf(`
+		SELECT cost_center, team, project, gl_code, account, model, CASE WHEN charge_class IS NOT NULL THEN 'correction of ' || strftime(usage_date, '%%Y-%%m') WHEN pool IS NOT NULL THEN 'share of ' || pool ELSE 'direct' END AS charge, currency, %s
+		FROM chargeback_daily GROUP BY ALL ORDER BY cost_center, currency, net_cost DESC NULLS LAST, team, project, gl_code, account, model, charge`, measures))
+	if err != nil {
+		return err
+	}
+	lines.Group = "cost_center"
+	b.doc.Data = lines
+	if err := b.journal(ctx); err != nil {
+		return err
+	}
+	// What a closed month was charged by meter is kept with it; of an open one it is what the usage has.
+	ext := `SELECT coalesce(cost_center, 'pool ' || pool) AS cost_center, model, category, item, unit, currency, charges, quantity, list_cost FROM modality_and_tool_spend ORDER BY ALL`
+	if b.closed {
+		ext = `SELECT coalesce(cost_center, CASE WHEN pool IS NULL THEN '` + schemas.Unallocated + `' ELSE 'pool ' || pool END) AS cost_center, model, category, item, unit, currency, sum(requests)::BIGINT AS charges, sum(quantity)::DECIMAL(38,12) AS quantity, sum(list_cost)::DECIMAL(38,12) AS list_cost
+			FROM focus_closed WHERE line = 'ext' AND ` + b.period.within("billing_month") + " AND " + b.Scope.Where() + ` GROUP BY ALL ORDER BY ALL`
+	}
+	if b.Closing { // it isn't kept yet
+		ext = strings.Replace(ext, "FROM focus_closed", "FROM focus_charges", 1)
+	}
+	table, err := b.add(ctx, AsCharged, "ext", "Images, audio, tools", ext)
+	if err != nil {
+		return err
+	}
+	table.Caption = "Part of the list cost above, before pools are split."
+	pools, err := b.add(ctx, AsCharged, "pools", "Shared pools", `
+		SELECT billing_month AS "month", pool, cost_center, team, currency, sum(list_cost) AS list_cost, sum(discount) AS discount, sum(net_cost) AS net_cost
+		FROM chargeback_daily WHERE pool IS NOT NULL AND charge_class IS NULL GROUP BY ALL ORDER BY ALL`)
+	if err != nil {
+		return err
+	}
+	pools.Caption = "Corrections of shares stand with the corrections. What the shares go by: FROM shared_cost_split."
+	return nil
+}
+
+// journal adds the journal of the months. Its cents are rounded so that the lines of a whole month sum to it, so it can be shown of cost
+// centres, and of nothing else.
+func (b *builder) journal(ctx context.Context) error {
+	if !b.period.Billing || len(b.Scope.Accounts)+len(b.Scope.Teams)+len(b.Scope.Projects)+len(b.Scope.Environments)+len(b.Scope.Models) > 0 {
+		b.note("There is no journal here: it is made of whole months and whole cost centres.")
+		return nil
+	}
+	where := b.period.within(`"month"`)
+	if len(b.Scope.CostCenters) > 0 {
+		where += " AND " + b.Scope.Where()
+		where = strings.Replace(where, "coalesce(cost_center, '"+schemas.Unallocated+"')", "cost_center", 1) // the credit has none
+	}
+	_, err := b.add(ctx, AsCharged, "journal", "Journal", `SELECT "month", currency, entry, gl_code, cost_center, amount, posted FROM whole_chargeback_journal WHERE `+where+` ORDER BY "month", currency, entry DESC, gl_code, cost_center`)
+	return err
+}
+
+// How a forecast is made, for those who read one.
+const forecastNote = "The forecast is what was spent, and for each account the mean of its last 28 whole days times the time that isn't there yet: still to come, or not exported. The range holds 8 of 10 outcomes, if days scatter as those did."
+
+// budget shows the budgets of the period.
+func (b *builder) budget(ctx context.Context) error {
+	b.doc.Title = "Budgets"
+	t, err := b.add(ctx, AsCharged, "budget", "Budgets", fmt.Sprintf(`SELECT budget, "scope", scope_value, period_start, period_end, currency, amount AS budget_amount, spent, left_over, used_share, burn_rate, forecast, forecast_low, forecast_high, threshold_reached, status, completeness
+		FROM whole_budget_status WHERE period_start < DATE '%s' AND period_end > DATE '%s' AND (budget, "scope", scope_value) IN (SELECT (budget, "scope", scope_value) FROM budgets) ORDER BY period_start, used_share DESC, budget`, b.period.To, b.period.From))
+	if err != nil {
+		return err
+	}
+	if len(t.Rows) == 0 {
+		b.warn("no budgets for this: write them below budgets: in the config")
+	}
+	for _, row := range t.Rows {
+		if s := t.value(row, "status").Text; s != "ok" {
+			b.doc.Figures = append(b.doc.Figures, Figure{Label: t.value(row, "budget").Text, Value: s, Detail: money(t.value(row, "spent"), t.value(row, "currency")) + " of " + money(t.value(row, "budget_amount"), t.value(row, "currency")), Alarm: s == "over"})
+		}
+	}
+	b.note(forecastNote)
+	if b.Pictures {
+		return b.budgetPicture(t)
+	}
+	return nil
+}
+
+func (b *builder) reconciliation(ctx context.Context) error {
+	b.doc.Title = "Reconciliation"
+	t, err := b.add(ctx, AsItIsNow, "invoices", "Invoices against usage", fmt.Sprintf(`SELECT invoice, account, period_start, period_end, usage_date, model, currency, invoiced, exported, difference, likely_causes, source FROM invoice_reconciliation
+		WHERE period_start < DATE '%s' AND period_end > DATE '%s' ORDER BY invoice, account NULLS FIRST, usage_date NULLS FIRST, model NULLS FIRST`, b.period.To, b.period.From))
+	if err != nil {
+		return err
+	}
+	if len(t.Rows) == 0 {
+		b.note("There is no invoice for this period: name invoice files below invoices: in the config.")
+	}
+	for i := range t.Columns { // the lines of an invoice repeat its total: a sum of them all would count twice
+		t.Columns[i].Sum = false
+	}
+	balance, err := b.add(ctx, AsItIsNow, "balance", "Course of the balance", fmt.Sprintf(`SELECT account, currency, opened_at, closed_at, opening, top_ups, used, unexplained, closing, inferred FROM balance_reconciliation WHERE closed_at >= TIMESTAMPTZ '%s 00:00:00Z' AND opened_at < TIMESTAMPTZ '%s 00:00:00Z' ORDER BY account, currency, closed_at`, b.period.From, b.period.To))
+	if err != nil {
+		return err
+	}
+	balance.Caption = "opening + top-ups − used + unexplained = closing. Top-ups are inferred from rises of the balance."
+	if b.period.To > b.current { // how long it lasts is about now
+		if _, err := b.add(ctx, "", "runway", "How long the balance lasts", `SELECT account, currency, observed_at, balance, burn_7_days, burn_28_days, days_left_7, days_left_28 FROM balance_runway ORDER BY ALL`); err != nil {
+			return err
+		}
+	}
+	_, err = b.add(ctx, AsCharged, "months", "Months", `SELECT "month", currency, status, requests, net_cost, corrections_in, corrections_out, corrected_in, reason, completeness FROM period_status_and_corrections WHERE `+b.period.within(`"month"`)+` ORDER BY ALL`)
+	return err
+}
+
+func (b *builder) anomalies(ctx context.Context) error {
+	b.doc.Title = "Anomalies"
+	t, err := b.add(ctx, AsItIsNow, "anomalies", "What left its history", `SELECT usage_date, kind, "scope", scope_value, currency, observed, expected, deviation, score, requests, detail FROM anomalous_days WHERE `+b.period.within("usage_date")+` ORDER BY usage_date DESC, abs(deviation) DESC NULLS LAST, "scope", scope_value`)
+	if err != nil {
+		return err
+	}
+	for i := range t.Columns {
+		t.Columns[i].Sum = false
+	}
+	b.figure("Findings", group(fmt.Sprint(len(t.Rows))), "")
+	b.note("A day is held against the median of up to 20 days of its kind (working day or weekend) before it, of those that were fetched whole. It is listed from 4 times their spread on (1.4826 × the median absolute deviation, at least 5 %% of the median), and from 1 currency unit on. The rows behind it: usagelake query \"FROM usage WHERE usage_date = '…' AND token_id = '…'\".")
+	return nil
+}
+
+func (b *builder) forecast(ctx context.Context) error {
+	b.doc.Title = "Forecast"
+	if _, err := b.add(ctx, AsCharged, "forecast", "What the running month will come to", `SELECT "scope", scope_value, "month", currency, spent, days_left, recent_rate, forecast, forecast_low, forecast_high, history_days, completeness FROM forecast_month_end ORDER BY CASE "scope" WHEN 'all' THEN 0 WHEN 'account' THEN 1 ELSE 2 END, forecast DESC NULLS LAST, scope_value, currency`); err != nil {
+		return err
+	}
+	drivers, err := b.add(ctx, AsItIsNow, "drivers", "Why cost differs from the month before", `SELECT "month", model, currency, net_before, net_now, change, volume, mix, cache, price AS price_effect, compared FROM month_over_month_drivers WHERE `+b.period.within(`"month"`)+` ORDER BY abs(change) DESC, model, currency`)
+	if err != nil {
+		return err
+	}
+	if len(drivers.Rows) == 0 {
+		before, err := ask(ctx, b.Snapshot, "before", "", fmt.Sprintf(`SELECT completeness FROM completeness(DATE '%s', DATE '%s')`, schemas.MonthOf(b.current-1), b.current))
+		if err != nil {
+			return err
+		}
+		b.note("The month isn't compared with the one before: no day of the same number is there whole in both. The month before has %s.", before.Rows[0][0].Text)
+	} else {
+		drivers.Caption = "Of like with like: " + drivers.value(drivers.Rows[0], "compared").Text + "."
+	}
+	b.note(forecastNote)
+	b.note("Volume: as if all models had grown alike. Mix: the model's own growth beyond that. Cache: the share of cached tokens. Price: the rest. They sum to the change.")
+	if b.Pictures {
+		return b.outlookPicture(ctx)
+	}
+	return nil
+}
+
+func (b *builder) top(ctx context.Context) error {
+	b.doc.Title = "Top spenders"
+	n := b.Top
+	if n == 0 {
+		n = 20
+	}
+	for _, s := range []string{"user", "token", "model"} {
+		t, err := b.add(ctx, AsItIsNow, s, "By "+s, fmt.Sprintf(`SELECT place, scope_value AS "%s", "month", currency, requests, total_tokens, net_cost, "share" FROM top_spenders WHERE "scope" = '%s' AND place <= %d ORDER BY "month", currency, place, scope_value`, s, s, n))
+		if err != nil {
+			return err
+		}
+		for i := range t.Columns { // a sum of the first few would be taken for the total
+			t.Columns[i].Sum = false
+		}
+	}
+	return b.asNow(ctx)
+}
+
+func (b *builder) prices(ctx context.Context) error {
+	b.doc.Title = "Prices and discounts"
+	t, err := b.add(ctx, AsItIsNow, "price_changes", "Prices that changed", `SELECT usage_date, account, model, line, category, item, unit, currency, day_before, array_to_string(list_transform(prices_before, lambda p: rtrim(rtrim(p::VARCHAR, '0'), '.')), ', ') AS price_before, array_to_string(list_transform(prices, lambda p: rtrim(rtrim(p::VARCHAR, '0'), '.')), ', ') AS price_now, change AS change_share, requests FROM price_changes WHERE `+b.period.within("usage_date")+` ORDER BY ALL`)
+	if err != nil {
+		return err
+	}
+	for i := range t.Columns { // the same requests may stand in several lines
+		t.Columns[i].Sum = false
+	}
+	t.Caption = "A day's prices against those of the last day before on which the same was charged; tokens by the million."
+	if _, err = b.add(ctx, AsItIsNow, "discounts", "List against net", `SELECT "month", model, currency, list_cost, discount, net_cost, discount_rate FROM discount_realised ORDER BY "month", currency, list_cost DESC NULLS LAST, model`); err != nil {
+		return err
+	}
+	return b.asNow(ctx)
+}
+
+func (b *builder) unitCost(ctx context.Context) error {
+	b.doc.Title = "Unit cost"
+	t, err := b.add(ctx, AsItIsNow, "unit_cost", "Unit cost", `SELECT "month", "scope", scope_value, currency, requests, total_tokens, active_users, net_cost, per_request, per_million_tokens, per_active_user FROM unit_cost ORDER BY "month", currency, CASE "scope" WHEN 'all' THEN 0 WHEN 'cost_center' THEN 1 ELSE 2 END, net_cost DESC NULLS LAST, scope_value`)
+	if err != nil {
+		return err
+	}
+	for i := range t.Columns { // each scope sums to the whole by itself
+		t.Columns[i].Sum = false
+	}
+	return b.asNow(ctx)
+}
+
+func (b *builder) cacheSavings(ctx context.Context) error {
+	b.doc.Title = "Cache savings"
+	if _, err := b.add(ctx, AsItIsNow, "cache_savings", "By model", `SELECT "month", model, currency, input_tokens, cached_tokens, cached_share, cached_cost, saved FROM cache_savings ORDER BY "month", currency, saved DESC NULLS LAST, model`); err != nil {
+		return err
+	}
+	b.note("Saved is what the cached tokens would have cost more at the input price of the same record, before discounts.")
+	return b.asNow(ctx)
+}
+
+func (b *builder) quality(ctx context.Context) error {
+	b.doc.Title = "Data quality"
+	if _, err := b.add(ctx, "", "accounts", "Accounts", `SELECT account, covered_from, covered_to, gaps, missing_hours, records, quarantined, duplicates, windows, miscounted, quality_errors, quality_warnings, failed_windows, run_status, run_started_at FROM data_freshness_and_gaps ORDER BY account`); err != nil {
+		return err
+	}
+	if _, err := b.add(ctx, "", "issues", "Findings", `SELECT usage_date, account, check_name, severity, field, model, records, sample_id, detail FROM quality_issues WHERE `+b.period.within("usage_date")+` ORDER BY CASE severity WHEN 'error' THEN 0 WHEN 'warning' THEN 1 ELSE 2 END, usage_date DESC, account, check_name, model`); err != nil {
+		return err
+	}
+	_, err := b.add(ctx, "", "quarantine", "Quarantine", `SELECT account, make_timestamp(epoch_us(window_start))::DATE AS usage_date, reason, field, count(*) AS records, min(raw) AS sample FROM quarantine GROUP BY ALL ORDER BY ALL`)
+	return err
+}
