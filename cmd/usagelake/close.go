@@ -36,8 +36,6 @@ that was closed last.`,
   usagelake close --reopen --month 2026-10 --reason "wrong cost centre for tk_81"`,
 		RunE: func(c *cobra.Command, _ []string) error {
 			switch {
-			case a.overrides.Account != "":
-				return jobs.Usage("", "a month is closed for all accounts: leave --account out")
 			case list && (reopen || month != ""):
 				return jobs.Usage("", "--list stands alone: it lists every closed month")
 			case reopen && opts.NoFetch:

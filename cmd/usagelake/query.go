@@ -48,23 +48,22 @@ In CSV, text that a spreadsheet would take for a formula gets an apostrophe befo
 				}
 				sql = string(b)
 			}
-			if a.overrides.Account != "" {
-				return jobs.Usage("", "query runs on all of the lake; --account has no meaning here: write WHERE account = '%s'", a.overrides.Account)
+			fallback := "table"
+			if a.json() {
+				fallback = "json"
 			}
-			if format == "" {
-				format = "table"
-				if a.json() {
-					format = "json"
-				}
-			}
-			switch format {
-			case "table", "csv", "json":
-			case "parquet":
-				if out == "" || out == "-" {
-					return jobs.Usage(`usagelake query "…" --format parquet --out usage.parquet`, "parquet needs a file: --out")
-				}
-			default:
-				return jobs.Usage("", "--format %q is none of table, csv, json, parquet", format)
+			format, err := outFormat(format, out, fallback, []string{"table", "csv", "json", "parquet"})
+			switch {
+			case err != nil:
+				return err
+			case isZip(out):
+				return jobs.Usage("", "--out %s: an answer is one table: name a csv, json or parquet file", out)
+			case format == "parquet" && (out == "" || out == "-"):
+				return jobs.Usage(`usagelake query "…" --format parquet --out usage.parquet`, "parquet needs a file: --out")
+			case raw && format != "csv":
+				return jobs.Usage("", "--raw is for csv: %s has text as it is", format)
+			case c.Flags().Changed("rows") && format != "table":
+				return jobs.Usage("", "--rows is for a table: %s has every row; write LIMIT into the statement", format)
 			}
 			toFile := out != "" && out != "-"
 			if a.json() && format != "json" && !toFile {
@@ -87,7 +86,7 @@ In CSV, text that a spreadsheet would take for a formula gets an apostrophe befo
 		},
 	}
 	f := c.Flags()
-	f.StringVar(&format, "format", "", "table, csv, json or parquet (default table; json with --output json)")
+	f.StringVar(&format, "format", "", "table, csv, json or parquet (default by the ending of --out; else table, or json with --output json)")
 	f.StringVar(&out, "out", "", "write to this `file` instead of stdout; parquet needs one")
 	f.BoolVar(&raw, "raw", false, "csv: leave text that a spreadsheet would take for a formula as it is")
 	f.IntVar(&rows, "rows", 1000, "print at most this many rows of a table; 0 for all")

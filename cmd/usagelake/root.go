@@ -200,14 +200,13 @@ allows, archives the answers as they came, and writes Parquet files and a DuckDB
 	}
 	root.SetVersionTemplate("usagelake {{.Version}}\n")
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
+		if name, ok := strings.CutPrefix(err.Error(), "unknown flag: --"); ok && slices.Contains(setupFlags[""], name) {
+			return jobs.Usage(c.CommandPath()+" --help", "%s has no use for --%s", strings.TrimPrefix(c.CommandPath(), "usagelake "), name)
+		}
 		return jobs.Usage(c.CommandPath()+" --help", "%w", err)
 	})
 	root.CompletionOptions.HiddenDefaultCmd = false
 	f := root.PersistentFlags()
-	f.StringVar(&a.overrides.ConfigFile, "config", "", "config `file` (default usagelake.yaml, if it stands here)")
-	f.StringVar(&a.overrides.Lake, "lake", "", "lake `directory` (default $USAGELAKE_LAKE, the config's, or ./lake)")
-	f.StringVar(&a.overrides.Account, "account", "", "only this account of the config")
-	f.StringVar(&a.overrides.BaseURL, "base-url", "", "the Manager API's `URL` (default $USAGELAKE_BASE_URL, the config's, or the Portal's)")
 	f.StringVar(&a.output, "output", "text", "text or json: with json, one JSON document on stdout")
 	f.StringVar(&a.logFormat, "log-format", "text", "text or json: how the log on stderr is written")
 	f.BoolVarP(&a.quiet, "quiet", "q", false, "errors only on stderr")
@@ -232,6 +231,7 @@ allows, archives the answers as they came, and writes Parquet files and a DuckDB
 		a.balanceCommand(), a.reportCommand(), a.allocationCommand(), a.closeCommand(), a.scheduleCommand(), a.alertCommand(), a.pruneCommand(), a.simulateCommand(), a.initCommand(), a.doctorCommand(), a.versionCommand(), a.manCommand(),
 	} {
 		c.Long += "\n\n" + exitHelp
+		a.setup(c)
 		root.AddCommand(c)
 	}
 	root.SetHelpCommand(helpCommand())
@@ -252,6 +252,34 @@ allows, archives the answers as they came, and writes Parquet files and a DuckDB
 	}
 	root.RunE = func(c *cobra.Command, _ []string) error { return c.Help() }
 	return root
+}
+
+// setupFlags are the flags of the set-up that each command takes, by its name; cobra refuses the others. Those of "" are all there are.
+var setupFlags = map[string][]string{
+	"":       {"config", "lake", "account", "base-url"},
+	"demo":   {"lake"},
+	"export": {"config", "lake", "account", "base-url"}, "balance": {"config", "lake", "account", "base-url"}, "doctor": {"config", "lake", "account", "base-url"},
+	"close": {"config", "lake", "base-url"}, "schedule": {"config", "lake", "base-url"},
+	"rebuild": {"config", "lake", "account"}, "status": {"config", "lake", "account"}, "prune": {"config", "lake", "account"},
+	"verify": {"config", "lake"}, "query": {"config", "lake"}, "report": {"config", "lake"}, "allocation": {"config", "lake"}, "alert": {"config", "lake"},
+	"init": {"config"},
+}
+
+// setup adds the flags of the set-up that a command takes, for it and those below it.
+func (a *app) setup(c *cobra.Command) {
+	f := c.PersistentFlags()
+	for _, name := range setupFlags[c.Name()] {
+		switch name {
+		case "config":
+			f.StringVar(&a.overrides.ConfigFile, name, "", "config `file` (default usagelake.yaml, if it stands here)")
+		case "lake":
+			f.StringVar(&a.overrides.Lake, name, "", "lake `directory` (default $USAGELAKE_LAKE, the config's, or ./lake)")
+		case "account":
+			f.StringVar(&a.overrides.Account, name, "", "only this account of the config")
+		case "base-url":
+			f.StringVar(&a.overrides.BaseURL, name, "", "the Manager API's `URL` (default $USAGELAKE_BASE_URL, the config's, or the Portal's)")
+		}
+	}
 }
 
 // checkArgs makes a wrong argument of c, or of a command below it, bad usage, with the command's help named.

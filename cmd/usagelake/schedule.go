@@ -42,8 +42,6 @@ Meanwhile it answers on schedule: listen: (127.0.0.1:9464 by default): / is a st
   usagelake schedule --log-format json      for whatever collects logs`,
 		RunE: func(c *cobra.Command, _ []string) error {
 			switch {
-			case a.overrides.Account != "":
-				return jobs.Usage("", "the jobs of the config name their accounts: leave --account out")
 			case list && once != "":
 				return jobs.Usage("", "give --list or --once, not both")
 			case c.Flags().Changed("once") && once == "":

@@ -38,9 +38,6 @@ statements are gone. A raw archive that is empty beside days is refused by every
   usagelake verify --repair --drop-orphans acme/2026-11-20,acme/2026-11-21
   usagelake verify --output json | jq '.findings[]'`,
 		RunE: func(c *cobra.Command, _ []string) error {
-			if a.overrides.Account != "" {
-				return jobs.Usage("", "verify looks at the whole lake: --account has no meaning here")
-			}
 			cfg, err := a.lakeConfig()
 			if err != nil {
 				return err
