@@ -2,14 +2,15 @@ package jobs
 
 import (
 	"bytes"
+	"cmp"
 	"context"
+	"crypto/sha256"
 	"encoding/csv"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -321,10 +322,9 @@ func writeStatements(ctx context.Context, lake *load.Lake, env Env, month schema
 	if err := write(filepath.Join(dir, "statement"), report.Options{Name: "statement"}); err != nil {
 		return err
 	}
-	// Which file is whose: a name that is made safe may tell nobody.
+	// Which file is whose: the letters of a name that a file's name can have may tell nobody.
 	index := bytes.NewBufferString("cost_center,files\n")
 	names := csv.NewWriter(index)
-	used := fileNames{}
 	for i, c := range centers {
 		if err := ctx.Err(); err != nil {
 			return err
@@ -332,7 +332,7 @@ func writeStatements(ctx context.Context, lake *load.Lake, env Env, month schema
 		if phase != nil { // a fraction of a second each, and there may be thousands
 			phase(fmt.Sprintf("write statement %d of %d", i+1, len(centers)))
 		}
-		name := used.of(c)
+		name := statementFile(c)
 		if err := write(filepath.Join(dir, "cost-centers", name), report.Options{Name: "statement", CostCenter: &c}); err != nil {
 			return err
 		}
@@ -368,16 +368,12 @@ func exportQuery(ctx context.Context, lake *load.Lake, path, query string) error
 	})
 }
 
-// fileNames are the names of files that were made, and how often each was asked for. Windows has devices of some names,
-// whatever the extension.
-type fileNames map[string]int
-
-var deviceName = regexp.MustCompile(`^(con|prn|aux|nul|com[0-9]|lpt[0-9])$`)
-
-// of makes a file's name of what people call a cost centre: small letters, digits and dashes alone, and each name once.
-func (used fileNames) of(s string) string {
+// statementFile is the name of the files of a cost centre's statement: of its name the small letters, digits and dashes,
+// and a digest of all of it. It is the same in every month, whoever else is charged then, and on every file system, of
+// which some know no case, some normalise, and some read a device into "con".
+func statementFile(costCenter string) string {
 	var b strings.Builder
-	for _, r := range strings.ToLower(s) {
+	for _, r := range strings.ToLower(costCenter) {
 		switch {
 		case 'a' <= r && r <= 'z', '0' <= r && r <= '9':
 			b.WriteRune(r)
@@ -388,17 +384,8 @@ func (used fileNames) of(s string) string {
 			break
 		}
 	}
-	base := strings.Trim(b.String(), "-")
-	if base == "" || deviceName.MatchString(base) {
-		base = strings.TrimSuffix("cost-center-"+base, "-")
-	}
-	name := base
-	for used[name] > 0 {
-		used[base]++
-		name = fmt.Sprintf("%s-%d", base, used[base])
-	}
-	used[name]++
-	return name
+	sum := sha256.Sum256([]byte(costCenter))
+	return fmt.Sprintf("%s-%x", cmp.Or(strings.Trim(b.String(), "-"), "cost-center"), sum[:6])
 }
 
 // Reopen opens the month that was closed last, for a reason that is kept with what it was closed with.

@@ -66,34 +66,34 @@ func (b *builder) allDays() []string {
 }
 
 func (b *builder) stackedPicture(ctx context.Context, title, column string, currency load.Value) error {
-	t, err := ask(ctx, b.Snapshot, column, title, fmt.Sprintf(`SELECT usage_date, coalesce(%[1]s, '(none)') AS %[1]s, sum(net_cost) AS net_cost FROM chargeback_daily WHERE %[2]s AND charge_class IS NULL AND currency IS NOT DISTINCT FROM %[3]s GROUP BY ALL ORDER BY ALL`,
+	t, err := ask(ctx, b.Snapshot, column, title, fmt.Sprintf(`SELECT usage_date, %[1]s, sum(net_cost) AS net_cost FROM chargeback_daily WHERE %[2]s AND charge_class IS NULL AND currency IS NOT DISTINCT FROM %[3]s GROUP BY ALL ORDER BY ALL`,
 		column, b.period("billing_month", "usage_date"), literal(currency)))
 	if err != nil || len(t.Rows) == 0 {
 		return err
 	}
 	days := b.allDays()
-	sums := map[string]float64{}
+	sums := map[load.Value]float64{}
 	for _, row := range t.Rows {
-		sums[row[1].Text] += float(row[2])
+		sums[row[1]] += float(row[2])
 	}
-	var parts []string
+	var parts []load.Value
 	for name := range sums {
 		parts = append(parts, name)
 	}
-	slices.SortFunc(parts, func(x, y string) int {
+	slices.SortFunc(parts, func(x, y load.Value) int {
 		if sums[x] != sums[y] {
 			if sums[x] > sums[y] {
 				return -1
 			}
 			return 1
 		}
-		return strings.Compare(x, y)
+		return strings.Compare(x.Text, y.Text)
 	})
-	place := map[string]int{}
+	place := map[load.Value]int{}
 	var stack []series
 	for i, name := range parts {
 		if i < mostSeries || len(parts) == mostSeries+1 {
-			stack = append(stack, series{name, make([]float64, len(days))})
+			stack = append(stack, series{show(t.Columns[1], name), make([]float64, len(days))})
 		} else if i == mostSeries {
 			stack = append(stack, series{fmt.Sprintf("%d others", len(parts)-mostSeries), make([]float64, len(days))})
 		}
@@ -101,7 +101,7 @@ func (b *builder) stackedPicture(ctx context.Context, title, column string, curr
 	}
 	for _, row := range t.Rows {
 		if d := slices.Index(days, row[0].Text); d >= 0 {
-			stack[place[row[1].Text]].values[d] += float(row[2])
+			stack[place[row[1]]].values[d] += float(row[2])
 		}
 	}
 	caption := ""

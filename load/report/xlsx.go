@@ -1,8 +1,11 @@
 package report
 
 import (
+	"cmp"
+	"crypto/sha256"
 	"fmt"
 	"io"
+	"io/fs"
 	"regexp"
 	"slices"
 	"strings"
@@ -38,12 +41,20 @@ func (d *Document) XLSX(w io.Writer) error {
 	if err := b.cover(d); err != nil {
 		return err
 	}
-	for _, t := range d.Tables {
-		if err := b.table(t.Title, t); err != nil {
+	sheets := make([]string, len(d.Tables)) // named first: no owner's name takes that of a table
+	for i, t := range d.Tables {
+		sheets[i] = b.named(t.Title)
+	}
+	for i, t := range d.Tables {
+		if err := b.table(sheets[i], t); err != nil {
 			return err
 		}
 		for _, part := range t.parts() {
-			if err := b.table(part.Title, part); err != nil {
+			name, err := b.ownName(part.Title)
+			if err != nil {
+				return err
+			}
+			if err := b.table(name, part); err != nil {
 				return err
 			}
 		}
@@ -58,7 +69,8 @@ func (d *Document) XLSX(w io.Writer) error {
 
 type book struct {
 	*excelize.File
-	used  map[string]bool // names of sheets, in lower case
+	used  map[string]bool // names of sheets, folded
+	begun bool            // the first sheet has its name
 	head  int
 	title int
 	kinds map[Kind]int
@@ -84,30 +96,63 @@ func (b *book) styles() (err error) {
 	return err
 }
 
-// sheet makes a sheet of that name, or the nearest that a workbook takes.
-func (b *book) sheet(name string) (string, error) {
+// sheetName is the name, or the nearest that a workbook takes.
+func sheetName(name string) string {
 	clean := strings.Map(func(r rune) rune {
 		if strings.ContainsRune(`:\/?*[]`, r) || schemas.Steers(r) || notXML(r) {
 			return '_'
 		}
 		return r
 	}, name)
-	clean = strings.Trim(cut(strings.TrimSpace(clean), maxSheetName), "'")
-	if clean == "" {
-		clean = "Sheet"
-	}
-	base := clean
-	for i := 2; b.used[strings.ToLower(clean)] || strings.EqualFold(clean, "history"); i++ {
+	return strings.Trim(cut(clean, maxSheetName), "' ")
+}
+
+// taken says that a sheet can't have the name: one has it, or one of which somebody may say that it is the same. A
+// workbook has a use of its own for History.
+func (b *book) taken(name string) bool {
+	fold := schemas.Fold(name)
+	return name == "" || b.used[fold] || fold == schemas.Fold("history")
+}
+
+// named is the name of a sheet with a fixed title, or the nearest that is free.
+func (b *book) named(title string) string {
+	name := sheetName(title)
+	for i := 2; b.taken(name); i++ {
 		suffix := fmt.Sprintf(" (%d)", i)
-		clean = cut(base, maxSheetName-len(suffix)) + suffix
+		name = cut(cmp.Or(sheetName(title), "Sheet"), maxSheetName-len(suffix)) + suffix
 	}
-	first := len(b.used) == 0
-	b.used[strings.ToLower(clean)] = true
-	if first {
-		return clean, b.SetSheetName("Sheet1", clean)
+	b.used[schemas.Fold(name)] = true
+	return name
+}
+
+// ownName is the name of a sheet for what is called so in the data. It is that name where a workbook takes it, and else
+// has a digest of it, so that no sheet is one owner's this month and another's in the next.
+func (b *book) ownName(owner string) (string, error) {
+	base, sum := sheetName(owner), sha256.Sum256([]byte(owner))
+	name, free := base, base == owner && !b.taken(base)
+	for n := 3; !free; n++ {
+		suffix := fmt.Sprintf(" (%x)", sum[:n])
+		if len(suffix) > maxSheetName {
+			return "", fmt.Errorf("no name is left for a sheet of %q", owner)
+		}
+		name = strings.TrimSpace(cut(base, maxSheetName-len(suffix)) + suffix)
+		free = !b.taken(name)
 	}
-	_, err := b.NewSheet(clean)
-	return clean, err
+	b.used[schemas.Fold(name)] = true
+	return name, nil
+}
+
+// sheet makes a sheet. One that is there already is an error: whoever wrote to it would overwrite somebody's rows.
+func (b *book) sheet(name string) error {
+	if !b.begun {
+		b.begun = true
+		return b.SetSheetName("Sheet1", name)
+	}
+	if i, err := b.GetSheetIndex(name); err != nil || i >= 0 {
+		return fmt.Errorf("the workbook has a sheet %q already: %w", name, cmp.Or(err, fs.ErrExist))
+	}
+	_, err := b.NewSheet(name)
+	return err
 }
 
 // cut cuts a text to n characters of UTF-16, which is how a workbook counts.
@@ -126,8 +171,8 @@ func cut(s string, n int) string {
 }
 
 func (b *book) cover(d *Document) error {
-	sheet, err := b.sheet("Summary")
-	if err != nil {
+	sheet := b.named("Summary")
+	if err := b.sheet(sheet); err != nil {
 		return err
 	}
 	row := 1
@@ -219,13 +264,12 @@ func escapes(s string) (escaped string, n int) {
 
 var escape = regexp.MustCompile(`^_x[0-9A-Fa-f]{4}_`)
 
-func (b *book) table(title string, t *Table) error {
+func (b *book) table(sheet string, t *Table) error {
 	totals := t.Totals()
 	if 2+len(t.Rows)+len(totals) > maxSheetRows {
-		return fmt.Errorf("%s has %d rows, more than a sheet holds: ask for fewer dimensions, or for --format csv or parquet", title, len(t.Rows))
+		return fmt.Errorf("%s has %d rows, more than a sheet holds: ask for fewer dimensions, or for --format csv or parquet", sheet, len(t.Rows))
 	}
-	sheet, err := b.sheet(title)
-	if err != nil {
+	if err := b.sheet(sheet); err != nil {
 		return err
 	}
 	name := func(col, row int) string {
