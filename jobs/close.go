@@ -191,7 +191,7 @@ func sameSetup(ctx context.Context, lake *load.Lake, cfg *Config, finance load.F
 // warnOf says what the month is closed with that is no objection, and that somebody may want to know.
 func warnOf(ctx context.Context, lake *load.Lake, env Env, month schemas.Date) error {
 	lines, err := texts(ctx, lake, fmt.Sprintf(`
-		SELECT format('{} {} of the month are charged to nobody (%[2]s)', sum(net_cost), coalesce(currency, 'without currency')) FROM chargeback_daily WHERE billing_month = DATE '%[1]s' AND cost_center = '%[2]s' GROUP BY currency HAVING sum(net_cost) <> 0
+		SELECT format('{} {} of the month are charged to nobody: %[2]s', money_text(sum(net_cost), currency), coalesce(currency, 'without currency')) FROM chargeback_daily WHERE billing_month = DATE '%[1]s' AND cost_center = '%[2]s' GROUP BY currency HAVING sum(net_cost) <> 0
 		UNION ALL
 		SELECT format('{} requests of the month have no amount: they count in no cost', sum(without_amount)) FROM chargeback_daily WHERE billing_month = DATE '%[1]s' AND record_kind = '%[3]s' HAVING sum(without_amount) <> 0
 		ORDER BY ALL`, month, schemas.Unallocated, schemas.RecordRequest))
@@ -257,7 +257,7 @@ func objectionsTo(ctx context.Context, lake *load.Lake, cfg *Config, env Env, mo
 	for _, q := range []string{
 		`SELECT format('account {}: {} of {} records', account, check_name, sum(records)) || coalesce(', ' || field, '') || ' (quality error)' FROM quality_issues WHERE severity = 'error' AND date_trunc('month', usage_date) = DATE '%[1]s' GROUP BY account, check_name, field ORDER BY ALL`,
 		`SELECT format('account {}: {} records are in quarantine and count in nothing', account, sum(quarantined)) FROM partitions WHERE quarantined > 0 AND date_trunc('month', usage_date) = DATE '%[1]s' GROUP BY account ORDER BY ALL`,
-		`SELECT format('account {}: {} has no currency: set accounts[].currency in the config', account, sum(amount)) FROM usage_daily WHERE currency IS NULL AND amount IS NOT NULL AND date_trunc('month', usage_date) = DATE '%[1]s' GROUP BY account ORDER BY ALL`,
+		`SELECT format('account {}: {} has no currency: set accounts[].currency in the config', account, money_text(sum(amount), NULL)) FROM usage_daily WHERE currency IS NULL AND amount IS NOT NULL AND date_trunc('month', usage_date) = DATE '%[1]s' GROUP BY account ORDER BY ALL`,
 		`SELECT format('{} has usage and is still open: close months in their order', strftime(billing_month, '%%Y-%%m')) FROM chargeback_daily WHERE billing_month < DATE '%[1]s' AND billing_month NOT IN (SELECT "month" FROM closed_months) GROUP BY billing_month ORDER BY ALL`,
 	} {
 		lines, err := texts(ctx, lake, fmt.Sprintf(q, month))
@@ -353,19 +353,20 @@ func writeStatements(ctx context.Context, lake *load.Lake, env Env, month schema
 	return exportQuery(ctx, lake, filepath.Join(dir, "journal.csv"), fmt.Sprintf(`SELECT * FROM chargeback_journal WHERE "month" = DATE '%s' ORDER BY currency, entry DESC, gl_code, cost_center`, month))
 }
 
-// exportQuery writes the answer to a query as CSV.
+// exportQuery writes the answer to a query as CSV, as a report has it.
 func exportQuery(ctx context.Context, lake *load.Lake, path, query string) error {
-	rows, err := lake.Query(ctx, query)
+	s, err := lake.Snapshot(ctx)
 	if err != nil {
 		return err
 	}
-	defer rows.Close()
+	defer s.Close()
+	t, err := report.Ask(ctx, s, query)
+	if err != nil {
+		return err
+	}
 	out := lake.Out()
 	out.New = true
-	return load.WriteOut(path, out, func(w io.Writer) error {
-		_, err := rows.WriteCSV(ctx, w, false)
-		return err
-	})
+	return load.WriteOut(path, out, (&report.Document{Tables: []*report.Table{t}}).CSV)
 }
 
 // statementFile is the name of the files of a cost centre's statement: of its name the small letters, digits and dashes,

@@ -205,7 +205,7 @@ func (b *builder) freshness(ctx context.Context) error {
 		return err
 	}
 	row := t.Rows[0]
-	cell := func(name string) string { return show(t.Columns[t.column(name)], t.value(row, name)) }
+	cell := func(name string) string { return show(t.Columns[t.column(name)], t.value(row, name), "") }
 	positive := func(name string) bool { return float(t.value(row, name)) > 0 }
 	accounts := "1 account"
 	if cell("accounts") != "1" {
@@ -334,8 +334,8 @@ func (b *builder) chargeback(ctx context.Context) error {
 		order = plain[0] + ", " + order
 	}
 	t, err := b.add(ctx, "chargeback", "By "+strings.NewReplacer("cost_center", "cost centre", "_", " ").Replace(strings.Join(b.By, ", ")), fmt.Sprintf(`
-		SELECT *, TRY_CAST(net_cost::DOUBLE / nullif(sum(net_cost) OVER (PARTITION BY currency), 0)::DOUBLE AS DECIMAL(18,6)) AS "share"
-		FROM (SELECT %s, currency, %s FROM %s WHERE %s GROUP BY ALL) ORDER BY %s`,
+		SELECT *, CASE WHEN min(net_cost) OVER parts >= 0 OR max(net_cost) OVER parts <= 0 THEN TRY_CAST(net_cost::DOUBLE / nullif(sum(net_cost) OVER parts, 0)::DOUBLE AS DECIMAL(18,6)) END AS "share"
+		FROM (SELECT %s, currency, %s FROM %s WHERE %s GROUP BY ALL) WINDOW parts AS (PARTITION BY currency) ORDER BY %s`,
 		strings.Join(columns, ", "), measures, source, b.period("billing_month", "usage_date"), order))
 	if err != nil {
 		return err
@@ -357,8 +357,9 @@ func (b *builder) moneyFigures(ctx context.Context) error {
 	t, err := ask(ctx, b.Snapshot, "figures", "", fmt.Sprintf(`
 		SELECT currency, sum(net_cost) AS net_cost, sum(list_cost) AS list_cost, sum(discount) AS discount, sum(requests)::BIGINT AS requests,
 			sum(net_cost) FILTER (cost_center = '%s') AS unallocated_cost, sum(net_cost) FILTER (pool IS NOT NULL) AS shared_cost, sum(net_cost) FILTER (charge_class IS NOT NULL) AS correction,
-			TRY_CAST(1 - coalesce(sum(net_cost) FILTER (cost_center = '%s'), 0)::DOUBLE / nullif(sum(net_cost), 0)::DOUBLE AS DECIMAL(18,6)) AS allocated_share
-		FROM chargeback_daily WHERE %s GROUP BY ALL ORDER BY net_cost DESC NULLS LAST`, schemas.Unallocated, schemas.Unallocated, b.charged()))
+			CASE WHEN sign(coalesce(unallocated_cost, 0)) * sign(sum(net_cost) - coalesce(unallocated_cost, 0)) >= 0
+				THEN TRY_CAST(1 - coalesce(unallocated_cost, 0)::DOUBLE / nullif(sum(net_cost), 0)::DOUBLE AS DECIMAL(18,6)) END AS allocated_share
+		FROM chargeback_daily WHERE %s GROUP BY ALL ORDER BY net_cost DESC NULLS LAST`, schemas.Unallocated, b.charged()))
 	if err != nil {
 		return err
 	}
@@ -371,30 +372,35 @@ func (b *builder) moneyFigures(ctx context.Context) error {
 		detail := ""
 		if b.Month != nil {
 			before, err := ask(ctx, b.Snapshot, "before", "", fmt.Sprintf(`SELECT sum(net_cost) AS net_cost,
-				TRY_CAST((SELECT sum(net_cost) FROM chargeback_daily WHERE billing_month = DATE '%[1]s' AND currency IS NOT DISTINCT FROM %[3]s%[4]s)::DOUBLE / nullif(sum(net_cost), 0)::DOUBLE - 1 AS DECIMAL(18,6)) AS change_share
+				TRY_CAST((SELECT sum(net_cost) FROM chargeback_daily WHERE billing_month = DATE '%[1]s' AND currency IS NOT DISTINCT FROM %[3]s%[4]s)::DOUBLE / CASE WHEN sum(net_cost) > 0 THEN sum(net_cost) END::DOUBLE - 1 AS DECIMAL(18,6)) AS change_share
 				FROM chargeback_daily WHERE billing_month = DATE '%[2]s' AND currency IS NOT DISTINCT FROM %[3]s%[4]s`, b.Month, schemas.MonthOf(*b.Month-1), literal(currency), b.ofOwner("")))
 			if err != nil {
 				return err
 			}
-			if change := before.value(before.Rows[0], "change_share"); !change.Null {
-				detail = signed(show(Column{Kind: Share}, change)) + " on the month before"
-				if *b.Month >= b.current {
-					detail = money(before.value(before.Rows[0], "net_cost"), currency) + " in the month before"
-				}
+			change, was := before.value(before.Rows[0], "change_share"), before.value(before.Rows[0], "net_cost")
+			switch {
+			case was.Null:
+			case change.Null, *b.Month >= b.current: // of nothing, or of a refund, there is no share; a month that runs isn't over
+				detail = money(was, currency) + " in the month before"
+			default:
+				detail = signed(show(Column{Kind: Share}, change, "")) + " on the month before"
 			}
 		}
-		b.figure("Net cost", cost("net_cost"), detail)
-		b.figure("List cost", cost("list_cost"), "discount "+cost("discount"))
+		number := func(label, name string, kind Kind, detail string) {
+			b.number(label, kind, t.value(row, name), currency, detail)
+		}
+		number("Net cost", "net_cost", Money, detail)
+		number("List cost", "list_cost", Money, "discount "+cost("discount"))
 		if b.CostCenter == nil {
-			b.figure("Allocated", show(Column{Kind: Share}, t.value(row, "allocated_share")), "unallocated "+cost("unallocated_cost"))
+			number("Allocated", "allocated_share", Share, "unallocated "+cost("unallocated_cost"))
 		}
 		if v := t.value(row, "shared_cost"); !v.Null {
-			b.figure("Of it shared", cost("shared_cost"), "split between owners")
+			number("Of it shared", "shared_cost", Money, "split between owners")
 		}
 		if v := t.value(row, "correction"); !v.Null {
-			b.figure("Of it corrections", cost("correction"), "of months closed before")
+			number("Of it corrections", "correction", Money, "of months closed before")
 		}
-		b.figure("Requests", show(Column{Kind: Count}, t.value(row, "requests")), "")
+		number("Requests", "requests", Count, "")
 	}
 	if b.Month == nil || *b.Month != b.current || b.CostCenter != nil {
 		return nil
@@ -406,15 +412,24 @@ func (b *builder) moneyFigures(ctx context.Context) error {
 	for _, row := range f.Rows {
 		detail := ""
 		if !row[2].Null {
-			detail = "8 of 10 outcomes: " + money(row[2], load.Value{Null: true}) + " to " + money(row[3], load.Value{Null: true})
+			detail = "8 of 10 outcomes: " + show(f.Columns[2], row[2], row[0].Text) + " to " + show(f.Columns[3], row[3], row[0].Text)
 		}
-		b.figure("Forecast for the month", money(row[1], row[0]), detail)
+		b.number("Forecast for the month", Money, row[1], row[0], detail)
 	}
 	return nil
 }
 
 func (b *builder) figure(label, value, detail string) {
 	b.doc.Figures = append(b.doc.Figures, Figure{Label: label, Value: value, Detail: detail})
+}
+
+// number is a figure that is a number; an amount is in the currency.
+func (b *builder) number(label string, kind Kind, v, currency load.Value, detail string) {
+	f := Figure{Label: label, Value: show(Column{Kind: kind}, v, currency.Text), Detail: detail, Number: v, Kind: kind}
+	if kind == Money {
+		f.Value, f.Currency = money(v, currency), currency.Text
+	}
+	b.doc.Figures = append(b.doc.Figures, f)
 }
 
 func signed(s string) string {
@@ -543,7 +558,7 @@ func (b *builder) anomalies(ctx context.Context) error {
 	for i := range t.Columns {
 		t.Columns[i].Sum = false
 	}
-	b.figure("Findings", group(fmt.Sprint(len(t.Rows))), "")
+	b.figure("Findings", schemas.Grouped(fmt.Sprint(len(t.Rows))), "")
 	b.doc.Notes = append(b.doc.Notes, "A day is held against the median of up to 20 days of its kind (working day or weekend) before it. It is listed from 4 times their spread on (1.4826 × the median absolute deviation, at least 5 % of the median), and from 1 currency unit on. The rows behind it: usagelake query \"FROM usage WHERE usage_date = '…' AND token_id = '…'\".")
 	return nil
 }

@@ -115,7 +115,7 @@ func (t *Table) html() *htmlTable {
 	}
 	rows := func(rows [][]load.Value) (out [][]htmlCell) {
 		for _, row := range rows {
-			out = append(out, cells(func(i int) string { return shorten(printable(show(t.Columns[i], row[i])), longestText) }))
+			out = append(out, cells(func(i int) string { return shorten(printable(t.show(row, i)), longestText) }))
 		}
 		return out
 	}

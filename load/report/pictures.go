@@ -93,7 +93,7 @@ func (b *builder) stackedPicture(ctx context.Context, title, column string, curr
 	var stack []series
 	for i, name := range parts {
 		if i < mostSeries || len(parts) == mostSeries+1 {
-			stack = append(stack, series{show(t.Columns[1], name), make([]float64, len(days))})
+			stack = append(stack, series{show(t.Columns[1], name, ""), make([]float64, len(days))})
 		} else if i == mostSeries {
 			stack = append(stack, series{fmt.Sprintf("%d others", len(parts)-mostSeries), make([]float64, len(days))})
 		}
@@ -120,7 +120,7 @@ func (b *builder) budgetPicture(t *Table) error {
 	for _, row := range t.Rows {
 		v := func(name string) float64 { return float(t.value(row, name)) }
 		items = append(items, budgetItem{name: t.value(row, "budget").Text, spent: v("spent"), amount: v("budget_amount"), forecast: v("forecast"), low: v("forecast_low"), high: v("forecast_high"),
-			ranged: !t.value(row, "forecast_low").Null, text: show(Column{Kind: Share}, t.value(row, "used_share")) + " · " + t.value(row, "status").Text})
+			ranged: !t.value(row, "forecast_low").Null, text: show(Column{Kind: Share}, t.value(row, "used_share"), "") + " · " + t.value(row, "status").Text})
 	}
 	if len(items) > 0 {
 		b.doc.Pictures = append(b.doc.Pictures, Picture{"Budgets", "", budgetBars{items}, t})
@@ -173,7 +173,7 @@ func (b *builder) moversPicture(ctx context.Context, currency load.Value) error 
 	before := 0.0
 	for _, row := range t.Rows {
 		before += float(row[2])
-		c.items = append(c.items, barItem{row[0].Text, float(row[4]), signed(show(Column{Kind: Money}, row[4]))})
+		c.items = append(c.items, barItem{row[0].Text, float(row[4]), signed(show(Column{Kind: Money}, row[4], currency.Text))})
 	}
 	if before == 0 {
 		return nil

@@ -72,8 +72,8 @@ func (t *Table) text(w io.Writer) {
 	out.SetColumnConfigs(configs)
 	for _, row := range t.Rows {
 		cells := make(table.Row, len(row))
-		for i, v := range row {
-			cells[i] = shorten(printable(show(t.Columns[i], v)), maxCell)
+		for i := range row {
+			cells[i] = shorten(printable(t.show(row, i)), maxCell)
 		}
 		out.AppendRow(cells)
 	}
@@ -104,7 +104,7 @@ func (t *Table) totalCells(total Total) []string {
 	for i, c := range t.Columns {
 		switch {
 		case total.Sums[i] != nil:
-			cells[i] = showNumber(c.Kind, total.Sums[i])
+			cells[i] = showNumber(c.Kind, total.Sums[i], total.Currency)
 		case c.Sum:
 			cells[i] = none
 		case c.Name == "currency":

@@ -85,19 +85,22 @@ CREATE VIEW chargeback_journal AS
 WITH debits AS (
     SELECT billing_month, currency, coalesce(gl_code, (SELECT default_gl_code FROM finance_settings)) AS gl_code, cost_center, sum(net_cost) AS amount
     FROM chargeback_daily GROUP BY ALL HAVING sum(net_cost) IS NOT NULL
-), cents AS (
-    SELECT *, floor(amount * 100)::DECIMAL(38,0) AS down,
-        row_number() OVER (PARTITION BY billing_month, currency ORDER BY amount * 100 - floor(amount * 100) DESC, gl_code, cost_center) AS place,
-        round(sum(amount) OVER (PARTITION BY billing_month, currency) * 100)::DECIMAL(38,0)
-            - (sum(floor(amount * 100)) OVER (PARTITION BY billing_month, currency))::DECIMAL(38,0) AS left_over
-    FROM debits
+), units AS (
+    SELECT d.*, amount * (10 ** coalesce(c.minor_unit, 2))::DECIMAL(5,0) AS units, (10 ** (4 - coalesce(c.minor_unit, 2)))::DECIMAL(5,0) AS unit
+    FROM debits d LEFT JOIN currencies c ON c.currency = d.currency
+), parts AS (
+    SELECT *, floor(units)::DECIMAL(38,0) AS down,
+        row_number() OVER (PARTITION BY billing_month, currency ORDER BY units - floor(units) DESC, gl_code, cost_center) AS place,
+        round(sum(units) OVER (PARTITION BY billing_month, currency))::DECIMAL(38,0)
+            - (sum(floor(units)) OVER (PARTITION BY billing_month, currency))::DECIMAL(38,0) AS left_over
+    FROM units
 ), posted AS (
-    SELECT billing_month, currency, gl_code, cost_center, amount, ((down + CASE WHEN place <= left_over THEN 1 ELSE 0 END) * 0.01::DECIMAL(3,2))::DECIMAL(38,2) AS posted
-    FROM cents
+    SELECT billing_month, currency, gl_code, cost_center, amount, ((down + CASE WHEN place <= left_over THEN 1 ELSE 0 END) * unit * 0.0001::DECIMAL(5,4))::DECIMAL(38,4) AS posted
+    FROM parts
 )
 SELECT billing_month AS "month", currency, 'debit' AS entry, gl_code, cost_center, amount, posted FROM posted
 UNION ALL
-SELECT billing_month, currency, 'credit', (SELECT credit_gl_code FROM finance_settings), NULL, -sum(amount), -sum(posted)::DECIMAL(38,2) FROM posted GROUP BY billing_month, currency;
+SELECT billing_month, currency, 'credit', (SELECT credit_gl_code FROM finance_settings), NULL, -sum(amount), -sum(posted)::DECIMAL(38,4) FROM posted GROUP BY billing_month, currency;
 COMMENT ON VIEW chargeback_journal IS '2. The journal: debits by general ledger code and cost centre, one credit a currency. amount sums to 0, and so does posted, exactly.';
 COMMENT ON COLUMN chargeback_journal."month" IS 'First day of the month.';
 COMMENT ON COLUMN chargeback_journal.currency IS 'ISO 4217 code of the costs. Never sum across currencies.';
@@ -105,7 +108,7 @@ COMMENT ON COLUMN chargeback_journal.entry IS 'debit or credit.';
 COMMENT ON COLUMN chargeback_journal.gl_code IS 'Account of the general ledger; the config names the one for what no rule gave a code, and the one that is credited.';
 COMMENT ON COLUMN chargeback_journal.cost_center IS 'Cost centre that is debited; NULL of the credit.';
 COMMENT ON COLUMN chargeback_journal.amount IS 'Exact net cost; of the credit negative.';
-COMMENT ON COLUMN chargeback_journal.posted IS 'amount in whole cents, rounded by largest remainder so that the lines still sum to 0 and the debits to the rounded total.';
+COMMENT ON COLUMN chargeback_journal.posted IS 'amount in whole minor units of its currency (cents of USD, whole JPY, see currencies), rounded by largest remainder so that the lines still sum to 0 and the debits to the rounded total.';
 
 CREATE VIEW unallocated AS
 SELECT * FROM chargeback_daily WHERE cost_center = '(unallocated)';
@@ -162,7 +165,8 @@ SELECT usage_date, currency, sum(net_cost) AS net_cost,
     coalesce(sum(net_cost) FILTER (cost_center <> '(unallocated)' AND pool IS NULL), 0) AS direct_cost,
     coalesce(sum(net_cost) FILTER (cost_center <> '(unallocated)' AND pool IS NOT NULL), 0) AS shared_cost,
     coalesce(sum(net_cost) FILTER (cost_center = '(unallocated)'), 0) AS unallocated_cost,
-    TRY_CAST(1 - coalesce(sum(net_cost) FILTER (cost_center = '(unallocated)'), 0)::DOUBLE / nullif(sum(net_cost), 0)::DOUBLE AS DECIMAL(18,6)) AS allocated_share
+    CASE WHEN sign(unallocated_cost) * sign(sum(net_cost) - unallocated_cost) >= 0
+        THEN TRY_CAST(1 - unallocated_cost::DOUBLE / nullif(sum(net_cost), 0)::DOUBLE AS DECIMAL(18,6)) END AS allocated_share
 FROM chargeback_daily GROUP BY ALL;
 COMMENT ON VIEW allocation_coverage_trend IS '4. How much is allocated, day by day? net_cost sums exactly to the amount of usage.';
 COMMENT ON COLUMN allocation_coverage_trend.usage_date IS 'UTC day.';
@@ -171,7 +175,7 @@ COMMENT ON COLUMN allocation_coverage_trend.net_cost IS 'What is charged.';
 COMMENT ON COLUMN allocation_coverage_trend.direct_cost IS 'Of net_cost, allocated directly.';
 COMMENT ON COLUMN allocation_coverage_trend.shared_cost IS 'Of net_cost, allocated by splitting a pool.';
 COMMENT ON COLUMN allocation_coverage_trend.unallocated_cost IS 'Of net_cost, allocated to nobody.';
-COMMENT ON COLUMN allocation_coverage_trend.allocated_share IS 'Share of net_cost that is allocated; NULL where that is 0.';
+COMMENT ON COLUMN allocation_coverage_trend.allocated_share IS 'Share of net_cost that is allocated; NULL where that is 0, or one of its parts is below 0 and the other above.';
 
 CREATE VIEW shared_cost_split AS
 SELECT date_trunc('month', usage_date)::DATE AS "month", pool, method, currency, coalesce(cost_center, '(unallocated)') AS cost_center, team, project, environment, gl_code, tags, basis, ratio,
@@ -389,7 +393,7 @@ WITH months AS ( -- corrections may be charged in a month that is still to come
     FROM periods p JOIN spent s USING (budget, period_start) LEFT JOIN history h USING (budget), clock c
 ), forecast AS (
     SELECT *, CASE WHEN time_left = 0 THEN spent::DECIMAL(38,2) ELSE (spent + (mean * time_left)::DECIMAL(38,2))::DECIMAL(38,2) END AS forecast,
-        CASE WHEN time_left = 0 THEN spent::DECIMAL(38,2) WHEN history_days >= 7 THEN (spent + greatest(mean * time_left - 1.2816 * deviation * sqrt(time_left), 0)::DECIMAL(38,2))::DECIMAL(38,2) END AS forecast_low,
+        CASE WHEN time_left = 0 THEN spent::DECIMAL(38,2) WHEN history_days >= 7 THEN (spent + greatest(mean * time_left - 1.2816 * deviation * sqrt(time_left), CASE WHEN mean >= 0 THEN 0 END)::DECIMAL(38,2))::DECIMAL(38,2) END AS forecast_low,
         CASE WHEN time_left = 0 THEN spent::DECIMAL(38,2) WHEN history_days >= 7 THEN (spent + (mean * time_left + 1.2816 * deviation * sqrt(time_left))::DECIMAL(38,2))::DECIMAL(38,2) END AS forecast_high,
         list_max(list_filter(thresholds, lambda t: spent >= t * amount)) AS threshold_reached
     FROM outlook
@@ -458,7 +462,7 @@ WITH scoped AS (
 )
 SELECT h."scope", h.scope_value, c.current_month AS "month", h.currency, h.spent, c.days_left, h.mean::DECIMAL(38,6) AS recent_rate,
     CASE WHEN c.time_left = 0 THEN h.spent::DECIMAL(38,2) ELSE (h.spent + (h.mean * c.time_left)::DECIMAL(38,2))::DECIMAL(38,2) END AS forecast,
-    CASE WHEN c.days >= 7 THEN (h.spent + greatest(h.mean * c.time_left - 1.2816 * h.deviation * sqrt(c.time_left), 0)::DECIMAL(38,2))::DECIMAL(38,2) END AS forecast_low,
+    CASE WHEN c.days >= 7 THEN (h.spent + greatest(h.mean * c.time_left - 1.2816 * h.deviation * sqrt(c.time_left), CASE WHEN h.mean >= 0 THEN 0 END)::DECIMAL(38,2))::DECIMAL(38,2) END AS forecast_low,
     CASE WHEN c.days >= 7 THEN (h.spent + (h.mean * c.time_left + 1.2816 * h.deviation * sqrt(c.time_left))::DECIMAL(38,2))::DECIMAL(38,2) END AS forecast_high, c.days AS history_days
 FROM history h, clock c;
 COMMENT ON VIEW forecast_month_end IS '11. What will the current month come to? For everything, each account and each cost centre.';
@@ -548,10 +552,10 @@ WITH sums AS (
 )
 SELECT usage_date, CASE WHEN cost::DOUBLE > median THEN 'spike' ELSE 'drop' END AS kind, "scope", scope_value, currency, cost AS observed, median::DECIMAL(38,6) AS expected, (cost::DOUBLE - median)::DECIMAL(38,6) AS deviation,
     TRY_CAST((cost::DOUBLE - median) / nullif(spread, 0) AS DECIMAL(18,2)) AS score, requests,
-    format('the median of the {} {} before is {:.2f}, their spread {:.2f}', len(past), CASE WHEN weekend THEN 'weekend days' ELSE 'working days' END, median, spread) AS detail
+    format('the median of the {} {} before is {}, their spread {}', len(past), CASE WHEN weekend THEN 'weekend days' ELSE 'working days' END, money_text(median, currency), money_text(spread, currency)) AS detail
 FROM judged WHERE abs(cost::DOUBLE - median) > 4 * spread
 UNION ALL
-SELECT d.usage_date, 'new', s."scope", s.scope_value, s.currency, d.cost, 0, d.cost::DECIMAL(38,6), NULL, d.requests, format('a token that had not been seen before; {} in all since', s.total)
+SELECT d.usage_date, 'new', s."scope", s.scope_value, s.currency, d.cost, 0, d.cost::DECIMAL(38,6), NULL, d.requests, format('a token that had not been seen before; {} in all since', concat_ws(' ', money_text(s.total, s.currency), s.currency))
 FROM spans s JOIN sums d ON d."scope" = s."scope" AND d.scope_value IS NOT DISTINCT FROM s.scope_value AND d.currency IS NOT DISTINCT FROM s.currency AND d.usage_date = s.first_day
 WHERE s."scope" = 'token' AND s.total >= 1 AND s.first_day >= (SELECT min(usage_date) + 7 FROM usage_daily)
 UNION ALL
@@ -579,8 +583,10 @@ WITH scoped AS ( -- the month stands in each branch, so that a condition on it r
 )
 SELECT "month", "scope", scope_value, currency, sum(requests)::BIGINT AS requests, TRY_CAST(sum(total_tokens) AS BIGINT) AS total_tokens, sum(net_cost) AS net_cost,
     rank() OVER (PARTITION BY "month", "scope", currency ORDER BY sum(net_cost) DESC NULLS LAST) AS place,
-    TRY_CAST(sum(net_cost)::DOUBLE / nullif(sum(sum(net_cost)) OVER (PARTITION BY "month", "scope", currency), 0)::DOUBLE AS DECIMAL(18,6)) AS "share"
-FROM scoped GROUP BY "month", "scope", scope_value, currency;
+    CASE WHEN min(sum(net_cost)) OVER parts >= 0 OR max(sum(net_cost)) OVER parts <= 0
+        THEN TRY_CAST(sum(net_cost)::DOUBLE / nullif(sum(sum(net_cost)) OVER parts, 0)::DOUBLE AS DECIMAL(18,6)) END AS "share"
+FROM scoped GROUP BY "month", "scope", scope_value, currency
+WINDOW parts AS (PARTITION BY "month", "scope", currency);
 COMMENT ON VIEW top_spenders IS '14. Which users, tokens and models cost most? By month; each kind sums exactly to the amount of usage.';
 COMMENT ON COLUMN top_spenders."month" IS 'First day of the month.';
 COMMENT ON COLUMN top_spenders."scope" IS 'user, token, model or custom_user.';
@@ -590,7 +596,7 @@ COMMENT ON COLUMN top_spenders.requests IS 'Number of records.';
 COMMENT ON COLUMN top_spenders.total_tokens IS 'All tokens.';
 COMMENT ON COLUMN top_spenders.net_cost IS 'What is charged.';
 COMMENT ON COLUMN top_spenders.place IS 'Rank by net cost in the month, from 1.';
-COMMENT ON COLUMN top_spenders.share IS 'Share of the month''s net cost. NULL where that is 0.';
+COMMENT ON COLUMN top_spenders.share IS 'Share of the month''s net cost. NULL where that is 0, or some of its parts are below 0 and others above.';
 
 CREATE VIEW unit_cost AS
 WITH scoped AS (
@@ -641,7 +647,8 @@ COMMENT ON COLUMN cache_savings.saved IS 'What they would have cost more at the 
 
 CREATE VIEW discount_realised AS
 SELECT date_trunc('month', usage_date)::DATE AS "month", model, currency, sum(total_amount) AS list_cost, sum(discount_amount) AS discount, sum(amount) AS net_cost,
-    TRY_CAST(sum(discount_amount)::DOUBLE / nullif(sum(total_amount), 0)::DOUBLE AS DECIMAL(18,6)) AS discount_rate
+    CASE WHEN sign(sum(discount_amount)) * sign(sum(total_amount) - sum(discount_amount)) >= 0
+        THEN TRY_CAST(sum(discount_amount)::DOUBLE / nullif(sum(total_amount), 0)::DOUBLE AS DECIMAL(18,6)) END AS discount_rate
 FROM usage_daily GROUP BY ALL;
 COMMENT ON VIEW discount_realised IS '17. List against net, by month and model.';
 COMMENT ON COLUMN discount_realised."month" IS 'First day of the month.';
@@ -650,11 +657,11 @@ COMMENT ON COLUMN discount_realised.currency IS 'ISO 4217 code of the costs. Nev
 COMMENT ON COLUMN discount_realised.list_cost IS 'Cost before the discount.';
 COMMENT ON COLUMN discount_realised.discount IS 'What was taken off.';
 COMMENT ON COLUMN discount_realised.net_cost IS 'What is charged.';
-COMMENT ON COLUMN discount_realised.discount_rate IS 'discount ÷ list_cost; NULL where that is 0.';
+COMMENT ON COLUMN discount_realised.discount_rate IS 'discount ÷ list_cost; NULL where that is 0, or the discount is more than it.';
 
 CREATE VIEW price_changes AS
 SELECT usage_date, account, model, line, category, item, unit, currency, day_before, prices_before, prices,
-    CASE WHEN len(prices) = 1 AND len(prices_before) = 1 THEN TRY_CAST(prices[1]::DOUBLE / nullif(prices_before[1], 0)::DOUBLE - 1 AS DECIMAL(18,6)) END AS change, requests
+    CASE WHEN len(prices) = 1 AND len(prices_before) = 1 THEN TRY_CAST(prices[1]::DOUBLE / CASE WHEN prices_before[1] > 0 THEN prices_before[1] END::DOUBLE - 1 AS DECIMAL(18,6)) END AS change, requests
 FROM price_steps;
 COMMENT ON VIEW price_changes IS '18. Which unit prices changed, and when? A row for each day on which a price differs from the last day before.';
 COMMENT ON COLUMN price_changes.usage_date IS 'UTC day.';
@@ -668,7 +675,7 @@ COMMENT ON COLUMN price_changes.currency IS 'ISO 4217 code of the costs. Never s
 COMMENT ON COLUMN price_changes.day_before IS 'Last day before on which it was charged.';
 COMMENT ON COLUMN price_changes.prices_before IS 'Prices of that day.';
 COMMENT ON COLUMN price_changes.prices IS 'Prices of the day.';
-COMMENT ON COLUMN price_changes.change IS 'Relative change, if there was one price on each day.';
+COMMENT ON COLUMN price_changes.change IS 'Relative change, if there was one price on each day, and one above 0 before.';
 COMMENT ON COLUMN price_changes.requests IS 'Charges on the day.';
 
 CREATE VIEW modality_and_tool_spend AS
