@@ -19,7 +19,7 @@ import (
 
 func (a *app) reportCommand() *cobra.Command {
 	var opts report.Options
-	var month, from, to, format, out string
+	var month, from, to, format, out, decimals string
 	var focus load.FocusOptions
 	var b strings.Builder
 	for _, r := range append(report.Names(), [2]string{"focus", "FOCUS, the open cost and usage format, by day and meter; csv or parquet"}) {
@@ -60,7 +60,10 @@ it. --from and --to (excluded) are UTC days of usage.`,
 			if !slices.Contains(report.Formats(), format) {
 				return jobs.Usage("", "--format %q is none of table, csv, json, xlsx, html, parquet", format)
 			}
-			var err error
+			err := checkDecimals(decimals, format)
+			if err != nil {
+				return err
+			}
 			if month != "" {
 				m, err := a.month(month)
 				if err != nil {
@@ -108,6 +111,7 @@ it. --from and --to (excluded) are UTC days of usage.`,
 			if err != nil {
 				return err
 			}
+			doc.DecimalNumbers = decimals == decimalNumbers
 			if out == "" && (format == "xlsx" || format == "html" || format == "parquet") {
 				out = opts.Name + "-" + doc.Period + "." + format
 			}
@@ -124,6 +128,7 @@ it. --from and --to (excluded) are UTC days of usage.`,
 	f.BoolVar(&focus.Records, "records", false, "focus: a row per record and meter in place of a day's sums")
 	f.BoolVar(&focus.Raw, "raw", false, "focus: leave text of a CSV that a spreadsheet would take for a formula as it is")
 	f.StringVar(&format, "format", "", "table, csv, json, xlsx, html or parquet (default table; json with --output json)")
+	f.StringVar(&decimals, "decimals", "", "json: decimals as `number or string` (default string)")
 	f.StringVar(&out, "out", "", "write to this `file`, - for stdout (default stdout; xlsx, html and parquet: NAME-MONTH.ext here)")
 	return c
 }

@@ -94,6 +94,7 @@ type builder struct {
 	asOf     time.Time
 	complete schemas.Date // UTC day before which all days are over
 	current  schemas.Date // the month that is running
+	called   calledNames
 }
 
 // Build answers a named report from the published file. Errors in opts are an OptionsError; ErrNothing says that the
@@ -141,9 +142,13 @@ func Build(ctx context.Context, lake *load.Lake, opts Options) (*Document, error
 	if err := b.freshness(ctx); err != nil {
 		return nil, err
 	}
+	if err := b.callNames(ctx); err != nil {
+		return nil, err
+	}
 	if err := r.build(b, ctx); err != nil {
 		return nil, err
 	}
+	b.nameTables()
 	return b.doc, nil
 }
 
@@ -451,7 +456,7 @@ func literal(v load.Value) string {
 func (b *builder) statement(ctx context.Context) error {
 	b.doc.Title = "Chargeback statement"
 	if b.CostCenter != nil {
-		b.doc.Title += ": " + *b.CostCenter
+		b.doc.Title += ": " + b.called.label("cost_center", *b.CostCenter)
 	}
 	if err := b.moneyFigures(ctx); err != nil {
 		return err

@@ -93,7 +93,7 @@ func (b *builder) stackedPicture(ctx context.Context, title, column string, curr
 	var stack []series
 	for i, name := range parts {
 		if i < mostSeries || len(parts) == mostSeries+1 {
-			stack = append(stack, series{show(t.Columns[1], name, ""), make([]float64, len(days))})
+			stack = append(stack, series{b.called.label(column, show(t.Columns[1], name, "")), make([]float64, len(days))})
 		} else if i == mostSeries {
 			stack = append(stack, series{fmt.Sprintf("%d others", len(parts)-mostSeries), make([]float64, len(days))})
 		}
@@ -173,7 +173,7 @@ func (b *builder) moversPicture(ctx context.Context, currency load.Value) error 
 	before := 0.0
 	for _, row := range t.Rows {
 		before += float(row[2])
-		c.items = append(c.items, barItem{row[0].Text, float(row[4]), signed(show(Column{Kind: Money}, row[4], currency.Text))})
+		c.items = append(c.items, barItem{b.called.label("cost_center", row[0].Text), float(row[4]), signed(show(Column{Kind: Money}, row[4], currency.Text))})
 	}
 	if before == 0 {
 		return nil
@@ -219,7 +219,7 @@ func (b *builder) calendarPicture(ctx context.Context, _ load.Value) error {
 		if !ok {
 			i = len(rows)
 			at[row[0].Text] = i
-			rows = append(rows, calendarRow{row[0].Text, []byte(strings.Repeat("n", len(days)))})
+			rows = append(rows, calendarRow{b.called.label("account", row[0].Text), []byte(strings.Repeat("n", len(days)))})
 		}
 		if d := slices.Index(days, row[1].Text); d >= 0 {
 			rows[i].state[d] = 'p'

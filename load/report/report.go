@@ -176,8 +176,10 @@ type Document struct {
 	Tables    []*Table
 	Data      *Table // what CSV and Parquet hold; nil: the first of Tables
 	Notes     []string
-	Generated time.Time
-	Version   string
+	// DecimalNumbers says that JSON has decimals as numbers, with all their digits; as texts else.
+	DecimalNumbers bool
+	Generated      time.Time
+	Version        string
 }
 
 // data is the table that formats of one table hold; nil if there is none.

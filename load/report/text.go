@@ -161,7 +161,7 @@ func (t *Table) CSV(b *bufio.Writer) {
 	}
 }
 
-// JSON writes the document: amounts are texts with all their digits, NULL is null.
+// JSON writes the document: amounts are texts with all their digits, or numbers with DecimalNumbers; NULL is null.
 func (d *Document) JSON(w io.Writer) error {
 	type jsonTable struct {
 		Name    string           `json:"name"`
@@ -199,7 +199,7 @@ func (d *Document) JSON(w io.Writer) error {
 		for _, row := range t.Rows {
 			r := map[string]any{}
 			for i, v := range row {
-				r[t.Columns[i].Name] = jsonValue(t.Columns[i].Kind, v)
+				r[t.Columns[i].Name] = d.jsonValue(t.Columns[i].Kind, v)
 			}
 			x.Rows = append(x.Rows, r)
 		}
@@ -207,11 +207,11 @@ func (d *Document) JSON(w io.Writer) error {
 			for _, total := range t.Totals() {
 				r := map[string]any{}
 				if t.column("currency") >= 0 {
-					r["currency"] = jsonValue(Text, load.Value{Null: total.Null, Text: total.Currency})
+					r["currency"] = d.jsonValue(Text, load.Value{Null: total.Null, Text: total.Currency})
 				}
 				for i, s := range total.Sums {
 					if s != nil {
-						r[t.Columns[i].Name] = jsonValue(t.Columns[i].Kind, load.Value{Text: schemas.MoneyText(s)})
+						r[t.Columns[i].Name] = d.jsonValue(t.Columns[i].Kind, load.Value{Text: schemas.MoneyText(s)})
 					}
 				}
 				x.Totals = append(x.Totals, r)
@@ -225,7 +225,7 @@ func (d *Document) JSON(w io.Writer) error {
 	return enc.Encode(out)
 }
 
-func jsonValue(k Kind, v load.Value) any {
+func (d *Document) jsonValue(k Kind, v load.Value) any {
 	switch {
 	case v.Null:
 		return nil
@@ -235,6 +235,10 @@ func jsonValue(k Kind, v load.Value) any {
 		}
 	case k == Flag:
 		return v.Text == "true"
+	case k.Numeric() && d.DecimalNumbers:
+		if n, err := schemas.ParseMoney(v.Text); err == nil {
+			return json.Number(schemas.MoneyText(n))
+		}
 	}
 	return v.Text
 }

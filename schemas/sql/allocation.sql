@@ -364,3 +364,16 @@ CREATE MACRO money_text(amount, code) AS (
         WHEN 4 THEN amount::DECIMAL(38,12)::DECIMAL(38,4)::VARCHAR
         ELSE amount::DECIMAL(38,12)::DECIMAL(38,2)::VARCHAR END AS t));
 COMMENT ON MACRO money_text IS 'An amount as people read it: in the minor unit of its currency, rounded half away from zero, with commas between thousands. money_text(net_cost, currency)';
+
+CREATE TABLE names (
+    kind VARCHAR NOT NULL,
+    id VARCHAR NOT NULL,
+    name VARCHAR NOT NULL
+);
+COMMENT ON TABLE names IS 'What tokens, users, models, cost centres and accounts are called, from the file that the config names. An id that isn''t listed has no name.';
+COMMENT ON COLUMN names.kind IS 'token, user, model, cost_center or account.';
+COMMENT ON COLUMN names.id IS 'As in usage, or as the rules assign it; each once a kind.';
+COMMENT ON COLUMN names.name IS 'What people call it.';
+
+CREATE MACRO name_of(of_kind, of_id) AS (SELECT n.name FROM names n WHERE n.kind = of_kind AND n.id = of_id);
+COMMENT ON MACRO name_of IS 'What people call it; NULL if it has no name. name_of(''token'', token_id)';

@@ -141,15 +141,17 @@ COMMENT ON COLUMN unallocated.discount IS 'What was taken off.';
 COMMENT ON COLUMN unallocated.net_cost IS 'What is charged.';
 
 CREATE VIEW unallocated_spend AS
-SELECT date_trunc('month', usage_date)::DATE AS "month", account, token_id, user_id, currency, min(usage_date) AS first_day, max(usage_date) AS last_day,
+SELECT date_trunc('month', usage_date)::DATE AS "month", account, token_id, name_of('token', token_id) AS token_name, user_id, name_of('user', user_id) AS user_name, currency, min(usage_date) AS first_day, max(usage_date) AS last_day,
     sum(requests)::BIGINT AS requests, TRY_CAST(sum(total_tokens) AS BIGINT) AS total_tokens, sum(list_cost) AS list_cost, sum(discount) AS discount, sum(net_cost) AS net_cost
 FROM allocated_daily JOIN allocations a USING (allocation_id)
 WHERE a.cost_center IS NULL AND a.pool IS NULL
-GROUP BY ALL;
+GROUP BY date_trunc('month', usage_date)::DATE, account, token_id, user_id, currency;
 COMMENT ON VIEW unallocated_spend IS '3. What has no owner, and which token or user causes it? By month of usage, before corrections.';
 COMMENT ON COLUMN unallocated_spend."month" IS 'First day of the month.';
 COMMENT ON COLUMN unallocated_spend.account IS 'Name of the account in the config.';
 COMMENT ON COLUMN unallocated_spend.token_id IS 'API token.';
+COMMENT ON COLUMN unallocated_spend.token_name IS 'What the token is called, from names; NULL if it has no name.';
+COMMENT ON COLUMN unallocated_spend.user_name IS 'What the user is called, likewise.';
 COMMENT ON COLUMN unallocated_spend.user_id IS 'Member of the organisation.';
 COMMENT ON COLUMN unallocated_spend.currency IS 'ISO 4217 code of the costs. Never sum across currencies.';
 COMMENT ON COLUMN unallocated_spend.first_day IS 'First UTC day in the month.';
@@ -581,7 +583,7 @@ WITH scoped AS ( -- the month stands in each branch, so that a condition on it r
     UNION ALL SELECT 'model', model, date_trunc('month', usage_date)::DATE, currency, requests, total_tokens, net_cost FROM allocated_daily
     UNION ALL SELECT 'custom_user', custom_user_id, date_trunc('month', usage_date)::DATE, currency, requests, total_tokens, net_cost FROM allocated_daily
 )
-SELECT "month", "scope", scope_value, currency, sum(requests)::BIGINT AS requests, TRY_CAST(sum(total_tokens) AS BIGINT) AS total_tokens, sum(net_cost) AS net_cost,
+SELECT "month", "scope", scope_value, name_of("scope", scope_value) AS scope_name, currency, sum(requests)::BIGINT AS requests, TRY_CAST(sum(total_tokens) AS BIGINT) AS total_tokens, sum(net_cost) AS net_cost,
     rank() OVER (PARTITION BY "month", "scope", currency ORDER BY sum(net_cost) DESC NULLS LAST) AS place,
     CASE WHEN min(sum(net_cost)) OVER parts >= 0 OR max(sum(net_cost)) OVER parts <= 0
         THEN TRY_CAST(sum(net_cost)::DOUBLE / nullif(sum(sum(net_cost)) OVER parts, 0)::DOUBLE AS DECIMAL(18,6)) END AS "share"
@@ -591,6 +593,7 @@ COMMENT ON VIEW top_spenders IS '14. Which users, tokens and models cost most? B
 COMMENT ON COLUMN top_spenders."month" IS 'First day of the month.';
 COMMENT ON COLUMN top_spenders."scope" IS 'user, token, model or custom_user.';
 COMMENT ON COLUMN top_spenders.scope_value IS 'Which of these; NULL of all.';
+COMMENT ON COLUMN top_spenders.scope_name IS 'What it is called, from names; NULL if it has no name.';
 COMMENT ON COLUMN top_spenders.currency IS 'ISO 4217 code of the costs. Never sum across currencies.';
 COMMENT ON COLUMN top_spenders.requests IS 'Number of records.';
 COMMENT ON COLUMN top_spenders.total_tokens IS 'All tokens.';
@@ -604,15 +607,16 @@ WITH scoped AS (
     UNION ALL SELECT 'model', model, date_trunc('month', usage_date)::DATE, currency, user_id, requests, total_tokens, net_cost FROM allocated_daily
     UNION ALL SELECT 'cost_center', coalesce(a.cost_center, CASE WHEN a.pool IS NULL THEN '(unallocated)' ELSE 'pool ' || a.pool END), date_trunc('month', usage_date)::DATE, currency, user_id, requests, total_tokens, net_cost FROM allocated_daily JOIN allocations a USING (allocation_id)
 )
-SELECT "month", "scope", scope_value, currency, sum(requests)::BIGINT AS requests, TRY_CAST(sum(total_tokens) AS BIGINT) AS total_tokens, count(DISTINCT user_id) AS active_users, sum(net_cost) AS net_cost,
+SELECT "month", "scope", scope_value, name_of("scope", scope_value) AS scope_name, currency, sum(requests)::BIGINT AS requests, TRY_CAST(sum(total_tokens) AS BIGINT) AS total_tokens, count(DISTINCT user_id) AS active_users, sum(net_cost) AS net_cost,
     (sum(net_cost)::DOUBLE / nullif(sum(requests), 0)::DOUBLE)::DECIMAL(38,6) AS per_request,
     (sum(net_cost)::DOUBLE * 1e6 / nullif(sum(total_tokens), 0)::DOUBLE)::DECIMAL(38,6) AS per_million_tokens,
     (sum(net_cost)::DOUBLE / nullif(count(DISTINCT user_id), 0))::DECIMAL(38,6) AS per_active_user
-FROM scoped GROUP BY ALL;
+FROM scoped GROUP BY "month", "scope", scope_value, currency;
 COMMENT ON VIEW unit_cost IS '15. What does a request, a million tokens, an active user cost? By month, for everything, each model and each cost centre.';
 COMMENT ON COLUMN unit_cost."month" IS 'First day of the month.';
 COMMENT ON COLUMN unit_cost."scope" IS 'all, model or cost_center (before pools are split).';
 COMMENT ON COLUMN unit_cost.scope_value IS 'Which of these; NULL of all.';
+COMMENT ON COLUMN unit_cost.scope_name IS 'What it is called, from names; NULL if it has no name.';
 COMMENT ON COLUMN unit_cost.currency IS 'ISO 4217 code of the costs. Never sum across currencies.';
 COMMENT ON COLUMN unit_cost.requests IS 'Number of records.';
 COMMENT ON COLUMN unit_cost.total_tokens IS 'All tokens.';
