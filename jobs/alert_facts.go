@@ -678,7 +678,7 @@ func (g *gatherer) balance(ctx context.Context, snap *load.Snapshot, r AlertRule
 		if err != nil || balance == nil {
 			return err
 		}
-		amount := strings.TrimSpace(schemas.MoneyText(balance) + " " + v.text("currency"))
+		amount := schemas.MoneyIn(balance, v.text("currency"))
 		details := map[string]string{"account": account, "balance": schemas.MoneyText(balance), "currency": v.text("currency"), "observed_at": v.text("observed_at")}
 		if r.Kind == AlertBalance {
 			below, err := schemas.ParseMoney(r.Below)
@@ -687,7 +687,7 @@ func (g *gatherer) balance(ctx context.Context, snap *load.Snapshot, r AlertRule
 			}
 			if balance.Cmp(below) < 0 {
 				details["below"] = schemas.MoneyText(below)
-				g.add(r, alert.Finding{Subject: account, Details: details, Summary: fmt.Sprintf("the balance of account %s is %s, below %s", account, amount, schemas.MoneyText(below))})
+				g.add(r, alert.Finding{Subject: account, Details: details, Summary: fmt.Sprintf("the balance of account %s is %s, below %s", account, amount, schemas.AmountText(below, v.text("currency")))})
 			}
 			return nil
 		}
@@ -752,7 +752,8 @@ func (g *gatherer) budget(ctx context.Context, snap *load.Snapshot, r AlertRule)
 		f := alert.Finding{Subject: name + " " + v.text("period_start"), Until: passes((end - 1).Start(), defaultRecent), Details: map[string]string{
 			"budget": name, "period_start": v.text("period_start"), "period_end": v.text("period_end"), "currency": v.text("currency"),
 			"amount": schemas.MoneyText(amount), "spent": schemas.MoneyText(spent)}}
-		what := fmt.Sprintf("budget %s from %s: %s %s of %s", name, v.text("period_start"), cents(spent), v.text("currency"), schemas.MoneyText(amount))
+		currency := v.text("currency")
+		what := fmt.Sprintf("budget %s from %s: %s of %s", name, v.text("period_start"), schemas.MoneyIn(spent, currency), schemas.AmountText(amount, currency))
 		if r.Kind == AlertForecast {
 			if forecast == nil || forecast.Cmp(amount) <= 0 || end <= g.today {
 				return nil
@@ -760,7 +761,7 @@ func (g *gatherer) budget(ctx context.Context, snap *load.Snapshot, r AlertRule)
 			for _, c := range []string{"forecast", "forecast_low", "forecast_high"} {
 				f.Details[c] = v.text(c)
 			}
-			f.Summary = fmt.Sprintf("%s spent, about %s expected by %s", what, v.text("forecast"), v.text("period_end"))
+			f.Summary = fmt.Sprintf("%s spent, about %s expected by %s", what, schemas.AmountText(forecast, currency), v.text("period_end"))
 			g.add(r, f)
 			return nil
 		}
@@ -784,12 +785,6 @@ func reached(spent, amount *big.Int, t schemas.Decimal) bool {
 	one, _ := schemas.ParseDecimal([]byte("1"))
 	left := new(big.Int).Mul(spent, big.NewInt(int64(one)))
 	return left.Cmp(new(big.Int).Mul(amount, big.NewInt(int64(t)))) >= 0
-}
-
-// cents is an amount for a sentence: cut to two places, towards 0. The details have it exactly.
-func cents(v *big.Int) string {
-	unit := big.NewInt(10_000_000_000)
-	return schemas.MoneyText(new(big.Int).Mul(new(big.Int).Quo(v, unit), unit))
 }
 
 // mostTold is how many findings a rule makes of the published file: after a great backfill there may be any number,
@@ -858,7 +853,12 @@ func (g *gatherer) anomaly(ctx context.Context, snap *load.Snapshot, r AlertRule
 		f.Subject = strings.Join([]string{day.String(), v.text("kind"), scope, value, v.text("currency")}, " ")
 		f.Summary = fmt.Sprintf("%s of %s %s on %s: %s", v.text("kind"), scope, brief(value), day, brief(v.text("detail")))
 		if observed, err := v.money("observed"); err == nil && observed != nil {
-			f.Summary = fmt.Sprintf("%s of %s %s on %s: %s %s, %s expected (%s)", v.text("kind"), scope, brief(value), day, cents(observed), v.text("currency"), v.text("expected"), brief(v.text("detail")))
+			expected, err := v.money("expected")
+			if err != nil {
+				return err
+			}
+			currency := v.text("currency")
+			f.Summary = fmt.Sprintf("%s of %s %s on %s: %s, %s expected (%s)", v.text("kind"), scope, brief(value), day, schemas.MoneyIn(observed, currency), schemas.AmountText(expected, currency), brief(v.text("detail")))
 		}
 		g.add(r, f)
 		return nil

@@ -2,14 +2,15 @@ package jobs
 
 import (
 	"bytes"
+	"cmp"
 	"context"
+	"crypto/sha256"
 	"encoding/csv"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -190,7 +191,7 @@ func sameSetup(ctx context.Context, lake *load.Lake, cfg *Config, finance load.F
 // warnOf says what the month is closed with that is no objection, and that somebody may want to know.
 func warnOf(ctx context.Context, lake *load.Lake, env Env, month schemas.Date) error {
 	lines, err := texts(ctx, lake, fmt.Sprintf(`
-		SELECT format('{} {} of the month are charged to nobody (%[2]s)', sum(net_cost), coalesce(currency, 'without currency')) FROM chargeback_daily WHERE billing_month = DATE '%[1]s' AND cost_center = '%[2]s' GROUP BY currency HAVING sum(net_cost) <> 0
+		SELECT format('{} {} of the month are charged to nobody: %[2]s', money_text(sum(net_cost), currency), coalesce(currency, 'without currency')) FROM chargeback_daily WHERE billing_month = DATE '%[1]s' AND cost_center = '%[2]s' GROUP BY currency HAVING sum(net_cost) <> 0
 		UNION ALL
 		SELECT format('{} requests of the month have no amount: they count in no cost', sum(without_amount)) FROM chargeback_daily WHERE billing_month = DATE '%[1]s' AND record_kind = '%[3]s' HAVING sum(without_amount) <> 0
 		ORDER BY ALL`, month, schemas.Unallocated, schemas.RecordRequest))
@@ -256,7 +257,7 @@ func objectionsTo(ctx context.Context, lake *load.Lake, cfg *Config, env Env, mo
 	for _, q := range []string{
 		`SELECT format('account {}: {} of {} records', account, check_name, sum(records)) || coalesce(', ' || field, '') || ' (quality error)' FROM quality_issues WHERE severity = 'error' AND date_trunc('month', usage_date) = DATE '%[1]s' GROUP BY account, check_name, field ORDER BY ALL`,
 		`SELECT format('account {}: {} records are in quarantine and count in nothing', account, sum(quarantined)) FROM partitions WHERE quarantined > 0 AND date_trunc('month', usage_date) = DATE '%[1]s' GROUP BY account ORDER BY ALL`,
-		`SELECT format('account {}: {} has no currency: set accounts[].currency in the config', account, sum(amount)) FROM usage_daily WHERE currency IS NULL AND amount IS NOT NULL AND date_trunc('month', usage_date) = DATE '%[1]s' GROUP BY account ORDER BY ALL`,
+		`SELECT format('account {}: {} has no currency: set accounts[].currency in the config', account, money_text(sum(amount), NULL)) FROM usage_daily WHERE currency IS NULL AND amount IS NOT NULL AND date_trunc('month', usage_date) = DATE '%[1]s' GROUP BY account ORDER BY ALL`,
 		`SELECT format('{} has usage and is still open: close months in their order', strftime(billing_month, '%%Y-%%m')) FROM chargeback_daily WHERE billing_month < DATE '%[1]s' AND billing_month NOT IN (SELECT "month" FROM closed_months) GROUP BY billing_month ORDER BY ALL`,
 	} {
 		lines, err := texts(ctx, lake, fmt.Sprintf(q, month))
@@ -322,10 +323,9 @@ func writeStatements(ctx context.Context, lake *load.Lake, env Env, month schema
 	if err := write(filepath.Join(dir, "statement"), report.Options{Name: "statement"}); err != nil {
 		return err
 	}
-	// Which file is whose: a name that is made safe may tell nobody.
+	// Which file is whose: the letters of a name that a file's name can have may tell nobody.
 	index := bytes.NewBufferString("cost_center,files\n")
 	names := csv.NewWriter(index)
-	used := fileNames{}
 	for i, c := range centers {
 		if err := ctx.Err(); err != nil {
 			return err
@@ -333,7 +333,7 @@ func writeStatements(ctx context.Context, lake *load.Lake, env Env, month schema
 		if phase != nil { // a fraction of a second each, and there may be thousands
 			phase(fmt.Sprintf("write statement %d of %d", i+1, len(centers)))
 		}
-		name := used.of(c)
+		name := statementFile(c)
 		if err := write(filepath.Join(dir, "cost-centers", name), report.Options{Name: "statement", Scope: load.Scope{CostCenters: []string{c}}}); err != nil {
 			return err
 		}
@@ -354,31 +354,28 @@ func writeStatements(ctx context.Context, lake *load.Lake, env Env, month schema
 	return exportQuery(ctx, lake, filepath.Join(dir, "journal.csv"), fmt.Sprintf(`SELECT * FROM chargeback_journal WHERE "month" = DATE '%s' ORDER BY currency, entry DESC, gl_code, cost_center`, month))
 }
 
-// exportQuery writes the answer to a query as CSV.
+// exportQuery writes the answer to a query as CSV, as a report has it.
 func exportQuery(ctx context.Context, lake *load.Lake, path, query string) error {
-	rows, err := lake.Query(ctx, query)
+	s, err := lake.Snapshot(ctx)
 	if err != nil {
 		return err
 	}
-	defer rows.Close()
+	defer s.Close()
+	t, err := report.Ask(ctx, s, query)
+	if err != nil {
+		return err
+	}
 	out := lake.Out()
 	out.New = true
-	return load.WriteOut(path, out, func(w io.Writer) error {
-		_, err := rows.WriteCSV(ctx, w, false)
-		return err
-	})
+	return load.WriteOut(path, out, (&report.Document{Tables: []*report.Table{t}}).CSV)
 }
 
-// fileNames are the names of files that were made, and how often each was asked for. Windows has devices of some names,
-// whatever the extension.
-type fileNames map[string]int
-
-var deviceName = regexp.MustCompile(`^(con|prn|aux|nul|com[0-9]|lpt[0-9])$`)
-
-// of makes a file's name of what people call a cost centre: small letters, digits and dashes alone, and each name once.
-func (used fileNames) of(s string) string {
+// statementFile is the name of the files of a cost centre's statement: of its name the small letters, digits and dashes,
+// and a digest of all of it. It is the same in every month, whoever else is charged then, and on every file system, of
+// which some know no case, some normalise, and some read a device into "con".
+func statementFile(costCenter string) string {
 	var b strings.Builder
-	for _, r := range strings.ToLower(s) {
+	for _, r := range strings.ToLower(costCenter) {
 		switch {
 		case 'a' <= r && r <= 'z', '0' <= r && r <= '9':
 			b.WriteRune(r)
@@ -389,17 +386,8 @@ func (used fileNames) of(s string) string {
 			break
 		}
 	}
-	base := strings.Trim(b.String(), "-")
-	if base == "" || deviceName.MatchString(base) {
-		base = strings.TrimSuffix("cost-center-"+base, "-")
-	}
-	name := base
-	for used[name] > 0 {
-		used[base]++
-		name = fmt.Sprintf("%s-%d", base, used[base])
-	}
-	used[name]++
-	return name
+	sum := sha256.Sum256([]byte(costCenter))
+	return fmt.Sprintf("%s-%x", cmp.Or(strings.Trim(b.String(), "-"), "cost-center"), sum[:6])
 }
 
 // Reopen opens the month that was closed last, for a reason that is kept with what it was closed with.

@@ -1,7 +1,9 @@
 package jobs
 
 import (
+	"bytes"
 	"context"
+	"encoding/csv"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -70,7 +72,7 @@ func TestAClosedMonthHoldsWhatCameLateAndNeverChanges(t *testing.T) {
 		if got, want := *closed.Totals[0].Net, r.one("SELECT sum(amount)::VARCHAR FROM usage"); dec(got) != dec(want) {
 			t.Errorf("closed with %s, used %s", got, want)
 		}
-		for _, f := range []string{"manifest.json", "statement.xlsx", "statement.html", "chargeback.csv", "journal.csv", "ledger/chargeback.parquet", "rules/0.yaml", "cost-centers/a.html", "cost-centers/b-x.csv"} {
+		for _, f := range []string{"manifest.json", "statement.xlsx", "statement.html", "chargeback.csv", "journal.csv", "ledger/chargeback.parquet", "rules/0.yaml", "cost-centers/" + statementFile("A") + ".html", "cost-centers/" + statementFile("=B/../<x>") + ".csv"} {
 			if _, err := os.Stat(filepath.Join(closed.Dir, filepath.FromSlash(f))); err != nil {
 				t.Error(err)
 			}
@@ -310,12 +312,24 @@ func TestInvoicesAndBudgetsAreReadOrRefusedWithTheirPlace(t *testing.T) {
 	}
 }
 
-func TestFileNamesOfCostCentresAreTheirLettersAlone(t *testing.T) {
-	used := fileNames{}
-	for _, c := range [][2]string{{"R&D", "r-d"}, {"../../etc/passwd", "etc-passwd"}, {"r d", "r-d-2"}, {"(unallocated)", "unallocated"}, {"研究", "cost-center"}, {"", "cost-center-2"}, {strings.Repeat("x", 100), strings.Repeat("x", 40)}, {"CON", "cost-center-con"}, {"a-2", "a-2"}, {"a", "a"}, {"A", "a-3"}, {"研", "cost-center-3"}} {
-		if got := used.of(c[0]); got != c[1] {
-			t.Errorf("%q becomes %q, want %q", c[0], got, c[1])
+// The file of a cost centre is called by its letters, and by a digest of its name: it is the same whoever else there is.
+func TestFileNamesOfCostCentresAreTheirLettersAndADigest(t *testing.T) {
+	name := regexp.MustCompile(`^(.*)-[0-9a-f]{12}$`)
+	seen := map[string]string{}
+	for _, c := range [][2]string{{"R&D", "r-d"}, {"../../etc/passwd", "etc-passwd"}, {"r d", "r-d"}, {"(unallocated)", "unallocated"}, {"研发部", "cost-center"}, {"市场部", "cost-center"}, {"", "cost-center"}, {strings.Repeat("x", 100), strings.Repeat("x", 40)}, {"CON", "con"}, {"a-2", "a-2"}, {"a", "a"}, {"A", "a"},
+		{"µ-services", "services"}, {"μ-services", "services"}, {"Sales", "sales"}, {"ſales", "ales"}, {"Café", "caf"}, {"Cafe\u0301", "cafe"}, {"\u212bngström", "ngstr-m"}, {"Ångström", "ngstr-m"}, {"A\u030angström", "a-ngstr-m"}, {strings.Repeat("x", 101), strings.Repeat("x", 40)}} {
+		got := statementFile(c[0])
+		m := name.FindStringSubmatch(got)
+		if m == nil || m[1] != c[1] {
+			t.Errorf("%q becomes %q, want %q and a digest", c[0], got, c[1])
 		}
+		if other, ok := seen[got]; ok {
+			t.Errorf("%q and %q are both in %s", other, c[0], got)
+		}
+		seen[got] = c[0]
+	}
+	if statementFile("研发部") != "cost-center-f706f416b41f" { // in another month, by another release
+		t.Errorf("研发部 became %s", statementFile("研发部"))
 	}
 }
 
@@ -519,7 +533,8 @@ func TestAChangeOrAStopDuringACloseTearsNothing(t *testing.T) {
 func TestEachCostCentreHasItsStatementWhateverItIsCalled(t *testing.T) {
 	bubble(t, "", func(t *testing.T) {
 		w := newWorld(t, settings{perDay: 4})
-		names := []string{"../../../escape", "..", ".", "CON", "nul", "=1+1", "<script>alert(1)</script>", `a"b'c`, "-rf", "研究", "開発", "a/b", "a\\b", "A B", "a%2fb", "x" + strings.Repeat(" long", 100)}
+		names := []string{"../../../escape", "..", ".", "CON", "nul", "=1+1", "<script>alert(1)</script>", `a"b'c`, "-rf", "研究", "開発", "a/b", "a\\b", "A B", "a%2fb", "x" + strings.Repeat(" long", 100),
+			"µ-services", "μ-services", "ſales", "Sales", "sales", "ΟΔΟΣ", "οδος", "Café", "Cafe\u0301", "\u212bngström", "Ångström", "Straße", "STRASSE", "Summary", "journal"}
 		for i := range 60 {
 			names = append(names, fmt.Sprintf("cc %d", i))
 		}
@@ -543,11 +558,26 @@ func TestEachCostCentreHasItsStatementWhateverItIsCalled(t *testing.T) {
 				}
 			}
 		}
+		for _, name := range names {
+			b, err := os.ReadFile(filepath.Join(closed.Dir, "cost-centers", statementFile(name)+".csv"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			lines, err := csv.NewReader(bytes.NewReader(b)).ReadAll()
+			if err != nil || len(lines) < 2 {
+				t.Fatalf("%q: %d lines, %v", name, len(lines), err)
+			}
+			for _, l := range lines[1:] {
+				if l[0] != load.NoFormula(name) {
+					t.Errorf("the statement of %q has a line of %q", name, l[0])
+				}
+			}
+		}
 		if n != 3*len(names) {
 			t.Errorf("%d files for %d cost centres", n, len(names))
 		}
 		b, err := os.ReadFile(filepath.Join(closed.Dir, "cost-centers.csv"))
-		if err != nil || !strings.Contains(string(b), "\n開発,cost-centers/cost-center-") || !strings.Contains(string(b), "\n'=1+1,cost-centers/1-1.*\n") {
+		if err != nil || !strings.Contains(string(b), "\n開発,cost-centers/cost-center-") || !strings.Contains(string(b), "\n'=1+1,cost-centers/"+statementFile("=1+1")+".*\n") {
 			t.Errorf("the list of files: %s %v", b, err)
 		}
 		if n := strings.Count(string(b), "\n"); n != len(names)+1 {

@@ -77,6 +77,7 @@ type Config struct {
 	Journal    JournalConfig    `yaml:"journal"`
 	Budgets    []BudgetConfig   `yaml:"budgets"`
 	Invoices   []string         `yaml:"invoices"` // CSV files
+	Names      string           `yaml:"names"`    // a CSV file: what tokens, users, models, cost centres and accounts are called
 	// What DuckDB may use.
 	DuckDB DuckDBConfig `yaml:"duckdb"`
 	// What runs by itself: docs/operators.md.
@@ -258,6 +259,7 @@ func LoadConfig(o Overrides, getenv func(string) string) (*Config, error) {
 		}
 	}
 	c.Allocation.Rules = beside(c.Allocation.Rules)
+	c.Names = beside(c.Names)
 	c.Schedule.TokenFile = beside(c.Schedule.TokenFile)
 	c.Alerts.beside(beside)
 	for i := range c.Schedule.Jobs {

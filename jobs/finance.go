@@ -174,6 +174,15 @@ func (c *Config) finance() (load.Finance, error) {
 		}
 		out.Budgets = append(out.Budgets, budget)
 	}
+	if c.Names != "" {
+		b, err := readFinanceFile(c.Names)
+		if err != nil {
+			return out, Usage("", "read the names: %w", err)
+		}
+		if out.Names, err = allocate.Names(allocate.File{Name: filepath.Base(c.Names), Content: b}); err != nil {
+			return out, Usage("", "names %s: %w", c.Names, err)
+		}
+	}
 	for _, name := range c.Invoices {
 		b, err := readFinanceFile(name)
 		if err != nil {

@@ -3,6 +3,7 @@ package jobs
 import (
 	"errors"
 	"fmt"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -114,7 +115,7 @@ func (s *ScheduleConfig) validate(accounts []string) []error {
 			bad("jobs[%d] (%s): name: another job has it too", i, j.Name)
 		}
 		if j.Kind == KindReport {
-			file := strings.Join([]string{j.Out, j.Report, j.Format, j.Month}, " ")
+			file := schemas.Fold(strings.Join([]string{filepath.Clean(j.Out), j.Report, j.Format, j.Month}, " "))
 			if other, ok := files[file]; ok {
 				bad("jobs[%d] (%s): job %s writes the same file: give it another out, format or month", i, j.Name, other)
 			}

@@ -690,6 +690,7 @@ func TestScheduleRefuses(t *testing.T) {
 	report := "    - {name: a, kind: report, cron: \"@daily\", report: chargeback, by: [team], out: r}\n"
 	for _, tt := range []struct{ schedule, want string }{
 		{report + strings.Replace(report, "name: a", "name: b", 1), "job a writes the same file"},
+		{report + strings.NewReplacer("name: a", "name: b", "out: r", "out: ./R/").Replace(report), "job a writes the same file"},
 		{"    - {name: a, kind: export, cron: \"@daily\", accounts: []}\n", "the list is empty"},
 		{"    - {name: a, kind: prune, cron: \"@daily\"}\n", "nothing to go by"},
 		{"    - {name: a, kind: export, cron: \"@daily\", accounts: [nobody]}\n", `no account "nobody"`},

@@ -82,7 +82,7 @@ func (r allocated) id() int64 {
 // financeTables hold what is derived from usage and the rules; they are emptied when the rules change.
 var financeTables = []string{
 	"allocation_rules", "shared_pools", "allocations", "allocation_keys", "allocated_daily", "ext_daily", "shared_cost_shares",
-	"chargeback_daily", "focus_closed", "closed_months", "budgets", "invoice_lines", "finance_settings",
+	"chargeback_daily", "focus_closed", "closed_months", "budgets", "invoice_lines", "finance_settings", "currencies", "names",
 }
 
 // reset empties the finance tables and fills those that hold what people wrote.
@@ -97,6 +97,28 @@ func (a *allocation) reset(ctx context.Context) error {
 	}
 	_, err := a.d.conn.ExecContext(ctx, "INSERT INTO finance_settings VALUES (?, ?)",
 		cmp.Or(a.finance.GLCode, DefaultGLCode), cmp.Or(a.finance.CreditGLCode, DefaultCreditGLCode))
+	if err != nil {
+		return err
+	}
+	err = a.d.fill(catalog, "currencies", func(add func(...driver.Value) error) error {
+		for _, c := range schemas.OddCurrencies() {
+			if err := add(c.Code, int32(c.MinorUnit)); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	err = a.d.fill(catalog, "names", func(add func(...driver.Value) error) error {
+		for _, n := range a.finance.Names {
+			if err := add(n.Kind, n.ID, n.Name); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
 	if err != nil {
 		return err
 	}

@@ -105,8 +105,8 @@ func numeric(t duckdb.TypeInfo) bool {
 	return false
 }
 
-// render makes the exact text of a value as the driver gives it.
-func render(t duckdb.TypeInfo, v driver.Value) (Value, error) {
+// render makes the exact text of a value as the driver gives it. With quoted, JSON has decimals as strings.
+func render(t duckdb.TypeInfo, v driver.Value, quoted bool) (Value, error) {
 	if v == nil {
 		return Value{Null: true}, nil
 	}
@@ -143,7 +143,7 @@ func render(t duckdb.TypeInfo, v driver.Value) (Value, error) {
 	case float64:
 		return float(v, 64), nil
 	case duckdb.Decimal:
-		return number(decimalText(v)), nil
+		return Value{Text: decimalText(v), Bare: !quoted}, nil
 	case time.Time:
 		return Value{Text: timeText(t.InternalType(), v)}, nil
 	case duckdb.Interval:
@@ -160,23 +160,23 @@ func render(t duckdb.TypeInfo, v driver.Value) (Value, error) {
 		if u, ok := v.(duckdb.Union); ok {
 			for _, m := range d.Members {
 				if m.Name == u.Tag {
-					return render(m.Type, u.Value)
+					return render(m.Type, u.Value, quoted)
 				}
 			}
 		}
 	case *duckdb.ListDetails:
 		if list, ok := v.([]any); ok {
-			return renderList(d.Child, list)
+			return renderList(d.Child, list, quoted)
 		}
 	case *duckdb.ArrayDetails:
 		if list, ok := v.([]any); ok {
-			return renderList(d.Child, list)
+			return renderList(d.Child, list, quoted)
 		}
 	case *duckdb.StructDetails:
 		if m, ok := v.(map[string]any); ok {
 			b := []byte{'{'}
 			for i, e := range d.Entries {
-				f, err := render(e.Info(), m[e.Name()])
+				f, err := render(e.Info(), m[e.Name()], quoted)
 				if err != nil {
 					return Value{}, err
 				}
@@ -193,11 +193,11 @@ func render(t duckdb.TypeInfo, v driver.Value) (Value, error) {
 			b := []byte{'{'}
 			values := m.Values()
 			for i, k := range m.Keys() {
-				key, err := render(d.Key, k)
+				key, err := render(d.Key, k, quoted)
 				if err != nil {
 					return Value{}, err
 				}
-				value, err := render(d.Value, values[i])
+				value, err := render(d.Value, values[i], quoted)
 				if err != nil {
 					return Value{}, err
 				}
@@ -213,10 +213,10 @@ func render(t duckdb.TypeInfo, v driver.Value) (Value, error) {
 	return Value{}, fmt.Errorf("a value of type %s can't be shown: cast it to VARCHAR in the query", typeName(t, false))
 }
 
-func renderList(t duckdb.TypeInfo, list []any) (Value, error) {
+func renderList(t duckdb.TypeInfo, list []any, quoted bool) (Value, error) {
 	b := []byte{'['}
 	for i, e := range list {
-		v, err := render(t, e)
+		v, err := render(t, e, quoted)
 		if err != nil {
 			return Value{}, err
 		}

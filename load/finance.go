@@ -37,6 +37,7 @@ type Finance struct {
 	Accounts []string
 	Budgets  []schemas.Budget
 	Invoices []schemas.InvoiceLine
+	Names    []schemas.Name
 	// The general ledger's codes of the journal: what is debited where no rule assigned one, and what is credited.
 	// "" is DefaultGLCode and DefaultCreditGLCode.
 	GLCode       string
@@ -65,7 +66,7 @@ func (noRules) Split(schemas.Date, []schemas.PoolCost, []schemas.DirectCost) ([]
 }
 
 // financeVersion changes when the same rules and the same usage would give other rows.
-const financeVersion = 1
+const financeVersion = 2
 
 // finance is the allocation of one publish: the rules by month, for a closed month keeps those it was closed with.
 type finance struct {
@@ -99,7 +100,7 @@ func (l *Lake) loadFinance(f Finance) (*finance, error) {
 	out := &finance{Finance: f, current: newRuleset(f.Rules), closed: closed, rules: map[schemas.Date]ruleset{}}
 	sum := sha256.New()
 	fmt.Fprintf(sum, "%d\n%s\n", financeVersion, out.current.Digest())
-	if err := json.NewEncoder(sum).Encode([]any{slices.Sorted(slices.Values(f.Accounts)), f.Budgets, f.Invoices, f.GLCode, f.CreditGLCode}); err != nil {
+	if err := json.NewEncoder(sum).Encode([]any{slices.Sorted(slices.Values(f.Accounts)), f.Budgets, f.Invoices, f.Names, f.GLCode, f.CreditGLCode}); err != nil {
 		return nil, err
 	}
 	read := map[string]ruleset{}

@@ -29,6 +29,9 @@ var ErrNotReading = errors.New("a query is one statement that reads, such as SEL
 type Rows struct {
 	// Columns are those of the answer, in order. Two may have the same name.
 	Columns []ResultColumn
+	// QuoteDecimals says that JSON has decimals as strings, those within lists and structs too: a reader that makes doubles of
+	// numbers loses digits after the fifteenth. Nothing else changes.
+	QuoteDecimals bool
 
 	d      *database
 	conn   *duckdb.Conn
@@ -275,7 +278,7 @@ func (r *Rows) All(ctx context.Context) iter.Seq2[[]Value, error] {
 					err = ctx.Err()
 				}
 				for i := 0; err == nil && i < len(cells); i++ {
-					values[i], err = render(r.types[i], cells[i])
+					values[i], err = render(r.types[i], cells[i], r.QuoteDecimals)
 				}
 				if err != nil {
 					yield(nil, err)

@@ -54,6 +54,17 @@ type Assignment struct {
 	Pool    string // the shared pool the cost goes to, to be split; "" if it goes to Owner directly
 }
 
+// Name is what people call something that the API, or a rule, has an id of.
+type Name struct {
+	Kind string // one of NameKinds
+	ID   string
+	Name string
+}
+
+// NameKinds are what can have a Name, as columns of reports are called: a token of the API, a user, a model, a cost centre,
+// an account.
+func NameKinds() []string { return []string{"token", "user", "model", "cost_center", "account"} }
+
 // AllocationRule is a rule as a row of the table allocation_rules.
 type AllocationRule struct {
 	Position  int // from 1, in the order of the file: the first that matches wins

@@ -6,7 +6,30 @@ import (
 	"strings"
 	"unicode"
 	"unicode/utf8"
+
+	"golang.org/x/text/cases"
+	"golang.org/x/text/unicode/norm"
 )
+
+// Fold is what names have in common that some keeper of names takes for one: a workbook, whose library has a folding of
+// its own; a file system that knows no case, or that normalises. It is Unicode's compatibility caseless match (D146),
+// which tells fewer apart than any of them: "µ-services" and "Μ-SERVICES", "Straße" and "STRASSE", "ﬁ" and "fi" are alike.
+// It is for comparing and not for keeping: owners are told apart by each byte of their names.
+func Fold(s string) string {
+	full := cases.Fold()
+	fold := func(s string) string { return strings.Map(leastOfCases, full.String(s)) }
+	return norm.NFKD.String(fold(norm.NFKD.String(fold(norm.NFD.String(s)))))
+}
+
+// leastOfCases is the first of the letters that differ from r by their case alone, as strings.EqualFold has it: the
+// folding of golang.org/x/text leaves Cherokee as it is.
+func leastOfCases(r rune) rune {
+	least := r
+	for f := unicode.SimpleFold(r); f != r; f = unicode.SimpleFold(f) {
+		least = min(least, f)
+	}
+	return least
+}
 
 // Printable is text from outside as a terminal, a log, a page or a message may show it: what moves a cursor, colours a
 // screen, turns the direction of writing, or is there and not seen, stands as an escape (\u200f, \x9b for a byte that is

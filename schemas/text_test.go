@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 	"unicode"
+
+	"golang.org/x/text/unicode/norm"
 )
 
 func TestPrintableShowsWhatSteersAsEscapes(t *testing.T) {
@@ -66,5 +68,29 @@ func TestAKeyIsBlankedHoweverItIsSpelled(t *testing.T) {
 	}
 	if got := NewSecrets("a-plain-token").Blank("A-PLAIN-TOKEN, a%2Dplain%2dtoken"); got != "[key], [key]" {
 		t.Errorf("%q", got)
+	}
+}
+
+func TestNamesThatSomebodyTakesForOneFoldAlike(t *testing.T) {
+	for r := range rune(unicode.MaxRune + 1) {
+		if unicode.SimpleFold(r) == r && norm.NFKD.IsNormalString(string(r)) {
+			continue
+		}
+		for f := unicode.SimpleFold(r); f != r; f = unicode.SimpleFold(f) { // strings.EqualFold's notion
+			if Fold(string(r)) != Fold(string(f)) {
+				t.Errorf("%U and %U are equal but for their case, and fold to %q and %q", r, f, Fold(string(r)), Fold(string(f)))
+			}
+		}
+		if s := string(r); Fold(s) != Fold(norm.NFC.String(s)) || Fold(s) != Fold(norm.NFKD.String(s)) || Fold(s) != Fold(Fold(s)) || Fold(s) != Fold(strings.ToUpper(s)) && r != 'ı' {
+			t.Errorf("%U folds to %q", r, Fold(s))
+		}
+	}
+	for _, alike := range [][2]string{{"µ-services", "Μ-SERVICES"}, {"ΟΔΟΣ", "οδος"}, {"ſales", "Sales"}, {"Straße", "STRASSE"}, {"é", "E\u0301"}, {"ﬁ", "FI"}, {"\u212b", "å"}, {"Ａ", "a"}, {"ᾳ\u0301", "\u03b1\u0301\u03b9"}} {
+		if Fold(alike[0]) != Fold(alike[1]) {
+			t.Errorf("%q and %q fold to %q and %q", alike[0], alike[1], Fold(alike[0]), Fold(alike[1]))
+		}
+	}
+	if Fold("a") == Fold("á") || Fold("1") == Fold("l") {
+		t.Error("what differs by more than its case folds alike")
 	}
 }

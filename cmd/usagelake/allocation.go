@@ -142,7 +142,7 @@ func brief(s string) string {
 func costs(by map[string]string) string {
 	var out []string
 	for _, currency := range slices.Sorted(maps.Keys(by)) {
-		out = append(out, strings.TrimSpace(by[currency]+" "+cell(currency)))
+		out = append(out, money(by[currency], currency))
 	}
 	if len(out) == 0 {
 		return "0"

@@ -12,6 +12,7 @@ import (
 
 	"github.com/usagelake/usagelake/jobs"
 	"github.com/usagelake/usagelake/load"
+	"github.com/usagelake/usagelake/schemas"
 )
 
 func (a *app) closeCommand() *cobra.Command {
@@ -118,7 +119,7 @@ func (a *app) closeDocument(res *jobs.Result, err error, more map[string]any) er
 // closedSummary tells a person what a month was closed with.
 func (a *app) closedSummary(c load.ClosedMonth) {
 	for _, t := range c.Totals {
-		fmt.Fprintf(a.Stdout, "closed     %s: %s%s for %s records\n", c.Month, orWithout(t.Net), " "+orWithout(t.Currency), count(t.Requests))
+		fmt.Fprintf(a.Stdout, "closed     %s: %s for %s records\n", c.Month, charged(t), count(t.Requests))
 	}
 	if len(c.Totals) == 0 {
 		fmt.Fprintf(a.Stdout, "closed     %s: no usage\n", c.Month)
@@ -134,6 +135,23 @@ func orWithout(s *string) string {
 		return "without"
 	}
 	return printable(*s)
+}
+
+// charged is what was charged in a currency, as people read it.
+func charged(t load.ManifestTotal) string {
+	if t.Net == nil {
+		return "without " + orWithout(t.Currency)
+	}
+	return money(*t.Net, orWithout(t.Currency))
+}
+
+// money is an exact amount as people read it, with its currency.
+func money(exact, currency string) string {
+	v, err := schemas.ParseMoney(exact)
+	if err != nil {
+		return strings.TrimSpace(printable(exact + " " + currency))
+	}
+	return schemas.MoneyIn(v, currency)
 }
 
 func (a *app) closedMonths() error {
@@ -163,7 +181,7 @@ func (a *app) closedMonths() error {
 	for _, c := range closed {
 		var totals []string
 		for _, t := range c.Totals {
-			totals = append(totals, orWithout(t.Net)+" "+orWithout(t.Currency))
+			totals = append(totals, charged(t))
 		}
 		line := fmt.Sprintf("%s   closed %s by run %s   %s", c.Month, c.ClosedAt.Format(time.DateTime), printable(c.RunID), strings.Join(totals, ", "))
 		if c.Reason != "" {

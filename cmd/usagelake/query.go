@@ -15,7 +15,7 @@ import (
 )
 
 func (a *app) queryCommand() *cobra.Command {
-	var format, out string
+	var format, out, decimals string
 	var rows int
 	var raw bool
 	c := &cobra.Command{
@@ -65,6 +65,9 @@ In CSV, text that a spreadsheet would take for a formula gets an apostrophe befo
 			case c.Flags().Changed("rows") && format != "table":
 				return jobs.Usage("", "--rows is for a table: %s has every row; write LIMIT into the statement", format)
 			}
+			if err := checkDecimals(decimals, format); err != nil {
+				return err
+			}
 			toFile := out != "" && out != "-"
 			if a.json() && format != "json" && !toFile {
 				return jobs.Usage("usagelake query \"…\" --format "+format+"   (or add --out FILE)",
@@ -78,7 +81,7 @@ In CSV, text that a spreadsheet would take for a formula gets an apostrophe befo
 			if err != nil {
 				return jobs.NoLake(err)
 			}
-			n, err := a.query(c.Context(), lake, sql, format, out, raw, rows)
+			n, err := a.query(c.Context(), lake, sql, format, out, decimals, raw, rows)
 			if err == nil && a.json() && toFile {
 				return a.printJSON(queryDocument{Rows: n, Out: out, Format: format})
 			}
@@ -88,9 +91,28 @@ In CSV, text that a spreadsheet would take for a formula gets an apostrophe befo
 	f := c.Flags()
 	f.StringVar(&format, "format", "", "table, csv, json or parquet (default by the ending of --out; else table, or json with --output json)")
 	f.StringVar(&out, "out", "", "write to this `file` instead of stdout; parquet needs one")
+	f.StringVar(&decimals, "decimals", "", "json: decimals as `number or string`, for readers that make doubles of numbers (default number)")
 	f.BoolVar(&raw, "raw", false, "csv: leave text that a spreadsheet would take for a formula as it is")
 	f.IntVar(&rows, "rows", 1000, "print at most this many rows of a table; 0 for all")
 	return c
+}
+
+// What --decimals can be: how JSON has decimals.
+const (
+	decimalNumbers = "number"
+	decimalStrings = "string"
+)
+
+// checkDecimals refuses a --decimals that would have no effect.
+func checkDecimals(decimals, format string) error {
+	switch {
+	case decimals == "":
+	case decimals != decimalNumbers && decimals != decimalStrings:
+		return jobs.Usage("", "--decimals %q is neither number nor string", decimals)
+	case format != "json":
+		return jobs.Usage("", "--decimals is for --format json: %s has decimals in one way", format)
+	}
+	return nil
 }
 
 // queryDocument is the JSON of a query whose answer went to a file.
@@ -101,7 +123,7 @@ type queryDocument struct {
 }
 
 // query writes the answer to stdout or to a file, and tells how many rows it has.
-func (a *app) query(ctx context.Context, lake *load.Lake, sql, format, out string, raw bool, most int) (n int64, err error) {
+func (a *app) query(ctx context.Context, lake *load.Lake, sql, format, out, decimals string, raw bool, most int) (n int64, err error) {
 	if format == "parquet" {
 		n, err := lake.QueryParquet(ctx, sql, out)
 		if err != nil {
@@ -115,6 +137,7 @@ func (a *app) query(ctx context.Context, lake *load.Lake, sql, format, out strin
 		return 0, err
 	}
 	defer rows.Close()
+	rows.QuoteDecimals = decimals == decimalStrings
 	write := func(w io.Writer) error {
 		switch format {
 		case "csv":

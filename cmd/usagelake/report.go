@@ -194,7 +194,7 @@ func (a *app) oneReport(r report.Report) *cobra.Command {
 	var f reportFlags
 	var by []string
 	var top int
-	var table string
+	var table, decimals string
 	c := &cobra.Command{
 		Use:     r.Name,
 		Short:   r.About,
@@ -208,6 +208,9 @@ func (a *app) oneReport(r report.Report) *cobra.Command {
 			}
 			format, err := outFormat(f.format, f.out, fallback, report.Formats())
 			if err != nil {
+				return err
+			}
+			if err := checkDecimals(decimals, format); err != nil {
 				return err
 			}
 			opts := report.Options{Name: r.Name, Scope: f.scope, By: by, Now: a.Now(), Version: version(), Pictures: format == "html"}
@@ -245,6 +248,7 @@ func (a *app) oneReport(r report.Report) *cobra.Command {
 			if err != nil {
 				return err
 			}
+			doc.DecimalNumbers = decimals == decimalNumbers
 			if f.out == "" && !stdout {
 				f.out = r.Name + "-" + doc.Period + "." + format
 			}
@@ -256,6 +260,7 @@ func (a *app) oneReport(r report.Report) *cobra.Command {
 	}
 	f.add(a, c, r.Spans, r.Dimensions, report.Formats())
 	flags := c.Flags()
+	flags.StringVar(&decimals, "decimals", "", "json: decimals as `number or string` (default string)")
 	flags.StringVar(&table, "table", "", "csv and parquet hold one table: this `name`")
 	if r.By != nil {
 		flags.StringSliceVar(&by, "by", nil, "by these `dimensions`: "+strings.Join(report.Dimensions(), ", ")+" (default "+strings.Join(r.By, ", ")+")")

@@ -60,9 +60,8 @@ func (b *builder) chargeback(ctx context.Context) error {
 	}
 	// A share of a whole whose parts have both signs says nothing.
 	t, err := b.add(ctx, basis, "chargeback", "By "+strings.NewReplacer("cost_center", "cost centre", "_", " ").Replace(strings.Join(b.By, ", ")), fmt.Sprintf(`
-		SELECT *, CASE WHEN min(net_cost) OVER (PARTITION BY currency) >= 0 OR max(net_cost) OVER (PARTITION BY currency) <= 0
-			THEN TRY_CAST(net_cost::DOUBLE / nullif(sum(net_cost) OVER (PARTITION BY currency), 0)::DOUBLE AS DECIMAL(18,6)) END AS "share"
-		FROM (SELECT %s, currency, %s FROM %s GROUP BY ALL) ORDER BY %s`,
+		SELECT *, CASE WHEN min(net_cost) OVER parts >= 0 OR max(net_cost) OVER parts <= 0 THEN TRY_CAST(net_cost::DOUBLE / nullif(sum(net_cost) OVER parts, 0)::DOUBLE AS DECIMAL(18,6)) END AS "share"
+		FROM (SELECT %s, currency, %s FROM %s GROUP BY ALL) WINDOW parts AS (PARTITION BY currency) ORDER BY %s`,
 		strings.Join(columns, ", "), measures, source, order))
 	if err != nil {
 		return err
@@ -124,9 +123,9 @@ func (b *builder) moneyFigures(ctx context.Context) error {
 	t, err := ask(ctx, b.Snapshot, "figures", "", fmt.Sprintf(`
 		SELECT currency, sum(net_cost) AS net_cost, sum(list_cost) AS list_cost, sum(discount) AS discount, sum(requests)::BIGINT AS requests, %s,
 			sum(net_cost) FILTER (cost_center = '%[2]s') AS unallocated_cost,
-			CASE WHEN min(net_cost) >= 0 OR max(net_cost) <= 0 THEN TRY_CAST(1 - coalesce(sum(net_cost) FILTER (cost_center = '%[2]s'), 0)::DOUBLE / nullif(sum(net_cost), 0)::DOUBLE AS DECIMAL(18,6)) END AS allocated_share
-		FROM (SELECT currency, cost_center, pool, charge_class, sum(net_cost) AS net_cost, sum(list_cost) AS list_cost, sum(discount) AS discount, sum(requests) AS requests FROM chargeback_daily GROUP BY ALL)
-		GROUP BY ALL ORDER BY net_cost DESC NULLS LAST`, parts, schemas.Unallocated))
+			CASE WHEN sign(coalesce(unallocated_cost, 0)) * sign(sum(net_cost) - coalesce(unallocated_cost, 0)) >= 0
+				THEN TRY_CAST(1 - coalesce(unallocated_cost, 0)::DOUBLE / nullif(sum(net_cost), 0)::DOUBLE AS DECIMAL(18,6)) END AS allocated_share
+		FROM chargeback_daily GROUP BY currency ORDER BY net_cost DESC NULLS LAST`, parts, schemas.Unallocated))
 	if err != nil {
 		return err
 	}
@@ -136,22 +135,25 @@ func (b *builder) moneyFigures(ctx context.Context) error {
 	for _, row := range t.Rows {
 		currency := t.value(row, "currency")
 		cost := func(name string) string { return money(t.value(row, name), currency) }
+		number := func(label, name string, kind Kind, detail string) {
+			b.number(label, kind, t.value(row, name), currency, detail)
+		}
 		change, err := b.change(ctx, currency)
 		if err != nil {
 			return err
 		}
-		b.figure("Net cost", cost("net_cost"), change)
-		b.figure("List cost", cost("list_cost"), "discount "+cost("discount"))
+		number("Net cost", "net_cost", Money, change)
+		number("List cost", "list_cost", Money, "discount "+cost("discount"))
 		if !b.owned() {
-			b.figure("Allocated", show(Column{Kind: Share}, t.value(row, "allocated_share")), "unallocated "+cost("unallocated_cost"))
+			number("Allocated", "allocated_share", Share, "unallocated "+cost("unallocated_cost"))
 		}
 		if v := t.value(row, "shared_cost"); !v.Null {
-			b.figure("Of it shared", cost("shared_cost"), "split between owners")
+			number("Of it shared", "shared_cost", Money, "split between owners")
 		}
 		if v := t.value(row, "correction"); !v.Null {
-			b.figure("Of it corrections", cost("correction"), "of months closed before")
+			number("Of it corrections", "correction", Money, "of months closed before")
 		}
-		b.figure("Requests", show(Column{Kind: Count}, t.value(row, "requests")), "")
+		number("Requests", "requests", Count, "")
 	}
 	month, ok := b.period.Month()
 	if !ok || month != b.current || b.closed { // what is closed can't become more
@@ -164,9 +166,9 @@ func (b *builder) moneyFigures(ctx context.Context) error {
 	for _, row := range f.Rows {
 		detail := ""
 		if !row[2].Null {
-			detail = "8 of 10 outcomes: " + money(row[2], load.Value{Null: true}) + " to " + money(row[3], load.Value{Null: true})
+			detail = "8 of 10 outcomes: " + show(f.Columns[2], row[2], row[0].Text) + " to " + show(f.Columns[3], row[3], row[0].Text)
 		}
-		b.figure("Forecast for the month", money(row[1], row[0]), detail)
+		b.number("Forecast for the month", Money, row[1], row[0], detail)
 	}
 	return nil
 }
@@ -195,11 +197,20 @@ func (b *builder) change(ctx context.Context, currency load.Value) (string, erro
 	case change.Null || float(was) <= 0: // from nothing, or from what was paid back, nothing grows by a share
 		return money(was, currency) + " in the month before (" + basis.Text + ")", nil
 	}
-	return signed(show(Column{Kind: Share}, change)) + " on the month before (" + basis.Text + ")", nil
+	return signed(show(Column{Kind: Share}, change, "")) + " on the month before (" + basis.Text + ")", nil
 }
 
 func (b *builder) figure(label, value, detail string) {
 	b.doc.Figures = append(b.doc.Figures, Figure{Label: label, Value: value, Detail: detail})
+}
+
+// number is a figure that is a number; an amount is in the currency.
+func (b *builder) number(label string, kind Kind, v, currency load.Value, detail string) {
+	f := Figure{Label: label, Value: show(Column{Kind: kind}, v, currency.Text), Detail: detail, Number: v, Kind: kind}
+	if kind == Money {
+		f.Value, f.Currency = money(v, currency), currency.Text
+	}
+	b.doc.Figures = append(b.doc.Figures, f)
 }
 
 func signed(s string) string {
@@ -221,7 +232,7 @@ func literal(v load.Value) string {
 func (b *builder) statement(ctx context.Context) error {
 	b.doc.Title = "Chargeback statement"
 	if len(b.doc.Scope) > 0 {
-		b.doc.Title += ": " + strings.Join(slices.Concat(b.Scope.CostCenters, b.Scope.Accounts, b.Scope.Teams, b.Scope.Projects, b.Scope.Environments, b.Scope.Models), ", ")
+		b.doc.Title += ": " + b.owners()
 	}
 	if err := b.moneyFigures(ctx); err != nil {
 		return err
@@ -264,6 +275,17 @@ func (b *builder) statement(ctx context.Context) error {
 	}
 	pools.Caption = "Corrections of shares stand with the corrections. What the shares go by: FROM shared_cost_split."
 	return nil
+}
+
+// owners are those that the document is about.
+func (b *builder) owners() string {
+	var out []string
+	for _, d := range load.ScopeDimensions {
+		for _, v := range *b.Scope.Values(d) {
+			out = append(out, b.called.label(d, v))
+		}
+	}
+	return strings.Join(out, ", ")
 }
 
 // journal adds the journal of the months. Its cents are rounded so that the lines of a whole month sum to it, so it can be shown of cost
@@ -344,7 +366,7 @@ func (b *builder) anomalies(ctx context.Context) error {
 	for i := range t.Columns {
 		t.Columns[i].Sum = false
 	}
-	b.figure("Findings", group(fmt.Sprint(len(t.Rows))), "")
+	b.figure("Findings", schemas.Grouped(fmt.Sprint(len(t.Rows))), "")
 	b.note("A day is held against the median of up to 20 days of its kind (working day or weekend) before it, of those that were fetched whole. It is listed from 4 times their spread on (1.4826 × the median absolute deviation, at least 5 %% of the median), and from 1 currency unit on. The rows behind it: usagelake query \"FROM usage WHERE usage_date = '…' AND token_id = '…'\".")
 	return nil
 }

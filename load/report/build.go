@@ -44,6 +44,7 @@ type builder struct {
 	asOf    time.Time
 	current schemas.Date // the month that is running
 	closed  bool         // the period is a month that is closed, or is being closed
+	called  calledNames
 }
 
 // Build answers a named report from the published file. Errors in opts are an OptionsError; ErrNothing says that the
@@ -88,9 +89,13 @@ func Build(ctx context.Context, lake *load.Lake, opts Options) (*Document, error
 	if err := b.freshness(ctx); err != nil {
 		return nil, err
 	}
+	if err := b.callNames(ctx); err != nil {
+		return nil, err
+	}
 	if err := r.build(b, ctx); err != nil {
 		return nil, err
 	}
+	b.nameTables()
 	for _, t := range b.doc.Tables {
 		t.complete(b.doc.Completeness.Text)
 	}
@@ -243,7 +248,7 @@ func (b *builder) freshness(ctx context.Context) error {
 		return err
 	}
 	row := t.Rows[0]
-	cell := func(name string) string { return show(t.Columns[t.column(name)], t.value(row, name)) }
+	cell := func(name string) string { return show(t.Columns[t.column(name)], t.value(row, name), "") }
 	positive := func(name string) bool { return float(t.value(row, name)) > 0 }
 	accounts := "1 account"
 	if cell("accounts") != "1" {

@@ -8,6 +8,8 @@ import (
 	"strconv"
 	"strings"
 	"unicode/utf8"
+
+	"github.com/usagelake/usagelake/schemas"
 )
 
 // The pictures are drawn here, as SVG within the page: what they need (bands, heat maps, calendars, patterns beside
@@ -77,22 +79,24 @@ func (s *svg) end() template.HTML {
 	return template.HTML(s.String())
 }
 
-// ticks are round numbers from 0 to at least most.
-func ticks(most float64) []float64 {
-	if most <= 0 || math.IsInf(most, 0) || math.IsNaN(most) {
+// ticks are round numbers from low or below, which is 0 where nothing is below it, to high or above. One is 0.
+func ticks(low, high float64) []float64 {
+	low, high = math.Min(low, 0), math.Max(high, 0)
+	span := high - low
+	if span <= 0 || math.IsInf(span, 0) || math.IsNaN(span) {
 		return []float64{0, 1}
 	}
-	step := math.Pow(10, math.Floor(math.Log10(most/4)))
+	step := math.Pow(10, math.Floor(math.Log10(span/4)))
 	for _, m := range []float64{1, 2, 2.5, 5, 10} {
-		if most/(m*step) <= 5 {
+		if span/(m*step) <= 5 {
 			step *= m
 			break
 		}
 	}
 	var out []float64
-	for v := 0.0; ; v += step {
-		out = append(out, v)
-		if v >= most {
+	for n := math.Floor(low / step); ; n++ {
+		out = append(out, n*step)
+		if n*step >= high {
 			return out
 		}
 	}
@@ -107,7 +111,7 @@ func short(v float64) string {
 	case a >= 1e4:
 		return trimZeros(v/1e3) + "k"
 	case a >= 10 || a == 0:
-		return group(strconv.FormatFloat(v, 'f', 0, 64))
+		return schemas.Grouped(strconv.FormatFloat(v, 'f', 0, 64))
 	case a < 0.01:
 		return strconv.FormatFloat(v, 'g', 1, 64)
 	}
@@ -146,39 +150,43 @@ type stacked struct {
 func (c stacked) draw(title string) template.HTML {
 	const w, h, left, right, top, bottom = 640, 320, 56, 4, 12, 34
 	s := newSVG(w, h, title, fmt.Sprintf("Bars for %d days, stacked by %d parts, in %s.", len(c.days), len(c.series), c.unit))
-	most := 0.0
-	below := ""
+	low, high := 0.0, 0.0
 	for d := range c.days {
-		sum := 0.0
+		up, down := 0.0, 0.0
 		for _, x := range c.series {
-			sum += math.Max(x.values[d], 0)
-			if x.values[d] < 0 {
-				below = "; what is below zero isn't drawn"
-			}
+			up, down = up+math.Max(x.values[d], 0), down+math.Min(x.values[d], 0)
 		}
-		most = math.Max(most, sum)
+		low, high = math.Min(low, down), math.Max(high, up)
 	}
-	marks := ticks(most)
-	scale := (h - top - bottom) / marks[len(marks)-1]
+	marks := ticks(low, high)
+	scale := (h - top - bottom) / (marks[len(marks)-1] - marks[0])
+	at := func(v float64) float64 { return h - bottom - (v-marks[0])*scale }
 	for _, v := range marks {
-		y := h - bottom - v*scale
-		s.line(left, y, w-right, y, faint, 1, "")
-		s.label(left-8, y+4, "end", 11, muted, short(v))
+		s.line(left, at(v), w-right, at(v), faint, 1, "")
+		s.label(left-8, at(v)+4, "end", 11, muted, short(v))
 	}
 	slot := (w - left - right) / float64(max(len(c.days), 1))
 	for d, day := range c.days {
-		y := float64(h - bottom)
+		up, down := at(0), at(0) // what is below zero hangs from the line
 		x := left + float64(d)*slot
 		for i, part := range c.series {
-			v := math.Max(part.values[d], 0) * scale
-			y -= v
-			s.bar(x+slot*0.12, y, slot*0.76, v-0.6, i)
+			v := math.Abs(part.values[d]) * scale
+			if part.values[d] < 0 {
+				s.bar(x+slot*0.12, down+0.6, slot*0.76, v-0.6, i)
+				down += v
+			} else {
+				up -= v
+				s.bar(x+slot*0.12, up, slot*0.76, v-0.6, i)
+			}
 		}
 		if every := max(1, len(c.days)/8); d%every == 0 && len(day) == 10 {
 			s.label(x+slot/2, h-bottom+16, "middle", 11, muted, day[5:])
 		}
 	}
-	s.label(left, h-2, "start", 11, muted, c.unit+" a day, UTC"+below)
+	if low < 0 {
+		s.line(left, at(0), w-right, at(0), muted, 1, "")
+	}
+	s.label(left, h-2, "start", 11, muted, c.unit+" a day, UTC")
 	return s.end()
 }
 
@@ -265,34 +273,39 @@ func (c budgetBars) draw(title string) template.HTML {
 	left := gutter(names)
 	h := float64(len(c.items)*row + 26)
 	s := newSVG(w, h, title, "For each budget a bar of what was spent, a mark for the forecast with its range, and a line at the budget.")
-	most := 1.0
+	least, most := 0.0, 1.0
 	for _, i := range c.items {
 		if i.amount > 0 {
-			most = math.Max(most, math.Max(i.spent, math.Max(i.forecast, i.high))/i.amount)
+			most = math.Max(most, max(i.spent, i.forecast, i.high)/i.amount)
+			least = math.Min(least, min(i.spent, i.forecast, i.low)/i.amount)
 		}
 	}
-	most = math.Min(most*1.04, 3)
-	scale := (w - left - right) / most
+	least, most = math.Max(least*1.04, -3), math.Min(most*1.04, 3)
+	scale := (w - left - right) / (most - least)
+	zero := left - least*scale
 	for n, i := range c.items {
 		y := 6 + float64(n)*row
 		s.label(left-10, y+20, "end", 12, ink, shorten(printable(i.name), maxName))
 		s.label(w-right+12, y+20, "start", 12, ink, i.text)
-		s.rect(left, y+6, scale*most, row-18, "#eef1f4")
+		s.rect(left, y+6, scale*(most-least), row-18, "#eef1f4")
 		if i.amount <= 0 {
 			continue // there is no scale for a budget of nothing
 		}
-		at := func(v float64) float64 { return left + math.Min(math.Max(v/i.amount, 0), most)*scale }
+		at := func(v float64) float64 { return zero + math.Min(math.Max(v/i.amount, least), most)*scale }
 		series := 0
 		if i.spent > i.amount {
 			series = 5
 		}
-		s.bar(left, y+6, at(i.spent)-left, row-18, series)
+		s.bar(math.Min(zero, at(i.spent)), y+6, math.Abs(at(i.spent)-zero), row-18, series)
 		if i.ranged {
 			s.line(at(i.low), y+17, at(i.high), y+17, ink, 3, "")
 		}
 		s.line(at(i.forecast), y+8, at(i.forecast), y+26, ink, 2, "")
 	}
-	x := left + scale
+	if least < 0 {
+		s.line(zero, 0, zero, h-22, muted, 1, "")
+	}
+	x := zero + scale
 	s.line(x, 0, x, h-22, "#a4262c", 1.5, "4 3")
 	s.label(x, h-8, "middle", 11, "#a4262c", "budget")
 	s.label(left, h-8, "start", 11, muted, "bar: spent · tick: forecast · stroke: its range")
@@ -311,19 +324,23 @@ type outlook struct {
 func (c outlook) draw(title string) template.HTML {
 	const w, h, left, right, top, bottom = 860, 280, 56, 110, 16, 34
 	s := newSVG(w, h, title, "The month's cost so far, added up by day, and a line to the forecast with its range.")
-	most := c.forecast
+	low, high := c.forecast, c.forecast
 	if c.ranged {
-		most = math.Max(most, c.high)
+		low, high = math.Min(low, c.low), math.Max(high, c.high)
 	}
 	for _, v := range c.actual {
-		most = math.Max(most, v)
+		low, high = math.Min(low, v), math.Max(high, v)
 	}
-	marks := ticks(most)
-	scale := (h - top - bottom) / marks[len(marks)-1]
+	marks := ticks(low, high)
+	scale := (h - top - bottom) / (marks[len(marks)-1] - marks[0])
 	x := func(day int) float64 { return left + (w-left-right)*float64(day)/float64(max(len(c.days), 1)) }
-	y := func(v float64) float64 { return h - bottom - math.Max(v, 0)*scale }
+	y := func(v float64) float64 { return h - bottom - (v-marks[0])*scale }
 	for _, v := range marks {
-		s.line(left, y(v), w-right, y(v), faint, 1, "")
+		color := faint
+		if v == 0 && low < 0 {
+			color = muted
+		}
+		s.line(left, y(v), w-right, y(v), color, 1, "")
 		s.label(left-8, y(v)+4, "end", 11, muted, short(v))
 	}
 	n, end := len(c.actual), len(c.days)
@@ -366,7 +383,7 @@ func (c heat) draw(title string) template.HTML {
 	most := 0.0
 	for _, day := range c.values {
 		for _, v := range day {
-			most = math.Max(most, v)
+			most = math.Max(most, math.Abs(v))
 		}
 	}
 	for d, day := range c.values {
@@ -375,18 +392,22 @@ func (c heat) draw(title string) template.HTML {
 			x, y := left+float64(hour)*cell, top+float64(d)*24
 			share := 0.0
 			if most > 0 {
-				share = math.Max(v, 0) / most
+				share = math.Abs(v) / most
 			}
-			// From near white to dark blue: lightness alone tells.
+			// From near white to dark blue: lightness alone tells. What is below zero goes to red, and has a minus.
 			mix := func(a, b float64) int { return int(a + (b-a)*share) }
-			s.rect(x, y, cell-1.5, 22.5, fmt.Sprintf("#%02x%02x%02x", mix(238, 8), mix(243, 48), mix(248, 107)))
-			if v > 0 {
+			color := fmt.Sprintf("#%02x%02x%02x", mix(238, 8), mix(243, 48), mix(248, 107))
+			if v < 0 {
+				color = fmt.Sprintf("#%02x%02x%02x", mix(248, 127), mix(240, 28), mix(238, 20))
+			}
+			s.rect(x, y, cell-1.5, 22.5, color)
+			if v != 0 {
 				fill := ink
 				if share > 0.45 {
 					fill = "#ffffff"
 				}
 				text := short(v)
-				if v >= 0.1 && v < 10 {
+				if a := math.Abs(v); a >= 0.1 && a < 10 {
 					text = strconv.FormatFloat(v, 'f', 1, 64)
 				}
 				s.label(x+(cell-1.5)/2, y+15, "middle", 10, fill, text)

@@ -12,21 +12,21 @@ import (
 // none stands for NULL where a person reads.
 const none = "–"
 
-// show is a cell as a person reads it.
-func show(c Column, v load.Value) string {
+// show is a cell as a person reads it; an amount is in the currency, "" is one that isn't known.
+func show(c Column, v load.Value, currency string) string {
 	if v.Null {
 		return none
 	}
 	switch c.Kind {
-	case Count, Money, UnitCost, Share:
+	case Count, Money, Posted, UnitCost, Share:
 		n, err := schemas.ParseMoney(v.Text)
 		if err != nil {
 			return v.Text
 		}
-		return showNumber(c.Kind, n)
+		return showNumber(c.Kind, n, currency)
 	case Quantity:
 		if n, err := schemas.ParseMoney(v.Text); err == nil {
-			return group(schemas.MoneyText(n))
+			return schemas.Grouped(schemas.MoneyText(n))
 		}
 	case Month:
 		if len(v.Text) >= 7 {
@@ -45,59 +45,39 @@ func show(c Column, v load.Value) string {
 	return v.Text
 }
 
-// showNumber is a number, in units of 1e-12, as a person reads it: rounded half to even.
-func showNumber(k Kind, v *big.Int) string {
+// show is a cell of a row as a person reads it.
+func (t *Table) show(row []load.Value, i int) string {
+	return show(t.Columns[i], row[i], t.value(row, "currency").Text)
+}
+
+// showNumber is a number, in units of 1e-12, as a person reads it: rounded half away from zero.
+func showNumber(k Kind, v *big.Int, currency string) string {
+	if k == Share {
+		v = new(big.Int).Mul(v, big.NewInt(100))
+	}
+	s := schemas.Grouped(schemas.Rounded(v, k.places(currency)))
+	if k == Share {
+		s += " %"
+	}
+	return s
+}
+
+// places are the decimals that a number is shown with; a share's are those of its percent.
+func (k Kind) places(currency string) int {
 	switch k {
 	case Count:
-		return group(rounded(v, 0))
+		return 0
 	case UnitCost:
-		return group(rounded(v, 6))
+		return 6
 	case Share:
-		return group(rounded(new(big.Int).Mul(v, big.NewInt(100)), 1)) + " %"
+		return 1
 	}
-	return group(rounded(v, 2))
-}
-
-// rounded is v, in units of 1e-12, with so many places, rounded half to even.
-func rounded(v *big.Int, places int) string {
-	unit := new(big.Int).Exp(big.NewInt(10), big.NewInt(int64(schemas.DecimalScale-places)), nil)
-	q, r := new(big.Int).QuoRem(new(big.Int).Abs(v), unit, new(big.Int))
-	switch c := r.Lsh(r, 1).Cmp(unit); {
-	case c > 0, c == 0 && q.Bit(0) == 1:
-		q.Add(q, big.NewInt(1))
-	}
-	digits := q.String()
-	if places > 0 {
-		if len(digits) <= places {
-			digits = strings.Repeat("0", places+1-len(digits)) + digits
-		}
-		digits = digits[:len(digits)-places] + "." + digits[len(digits)-places:]
-	}
-	if v.Sign() < 0 && q.Sign() != 0 {
-		digits = "-" + digits
-	}
-	return digits
-}
-
-// group sets commas between thousands.
-func group(s string) string {
-	sign := ""
-	if strings.HasPrefix(s, "-") {
-		sign, s = "-", s[1:]
-	}
-	whole, frac, dot := strings.Cut(s, ".")
-	for i := len(whole) - 3; i > 0; i -= 3 {
-		whole = whole[:i] + "," + whole[i:]
-	}
-	if dot {
-		whole += "." + frac
-	}
-	return sign + whole
+	return schemas.MinorUnit(currency)
 }
 
 // money is an amount with its currency.
 func money(v load.Value, currency load.Value) string {
-	s := show(Column{Kind: Money}, v)
+	s := show(Column{Kind: Money}, v, currency.Text)
 	if currency.Null || v.Null {
 		return s
 	}

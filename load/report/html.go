@@ -26,6 +26,7 @@ const (
 // htmlCell is a cell of a table.
 type htmlCell struct {
 	Text string
+	ID   string // of what Text is the name of
 	Num  bool
 	Neg  bool
 	Wrap bool // the text may be broken into lines
@@ -96,7 +97,7 @@ func (t *Table) html() *htmlTable {
 			return len(t.Rows) == 0
 		}
 		switch {
-		case i == grouped:
+		case i == grouped || i > 0 && t.nameOf(i-1) == i: // a name stands in the cell of its id
 		case filled():
 			shown = append(shown, i)
 			out.Head = append(out.Head, htmlCell{Text: c.Title, Num: c.Kind.Numeric()})
@@ -109,13 +110,19 @@ func (t *Table) html() *htmlTable {
 		var cells []htmlCell
 		for _, i := range shown {
 			s, number := text(i), t.Columns[i].Kind.Numeric()
-			cells = append(cells, htmlCell{s, number, number && strings.HasPrefix(s, "-"), !number && utf8.RuneCountInString(s) > shortText})
+			cells = append(cells, htmlCell{Text: s, Num: number, Neg: number && strings.HasPrefix(s, "-"), Wrap: !number && utf8.RuneCountInString(s) > shortText})
 		}
 		return cells
 	}
 	rows := func(rows [][]load.Value) (out [][]htmlCell) {
 		for _, row := range rows {
-			out = append(out, cells(func(i int) string { return shorten(printable(show(t.Columns[i], row[i])), longestText) }))
+			line := cells(func(i int) string { return shorten(printable(t.show(row, i)), longestText) })
+			for at, i := range shown {
+				if n := t.nameOf(i); n >= 0 && !row[n].Null {
+					line[at].ID, line[at].Text = line[at].Text, shorten(printable(row[n].Text), longestText)
+				}
+			}
+			out = append(out, line)
 		}
 		return out
 	}
@@ -142,6 +149,9 @@ func (t *Table) html() *htmlTable {
 	parts := t.parts()
 	for _, part := range parts {
 		p := htmlPart{Title: shorten(printable(part.Title), longestText), Rows: rows(part.Rows)}
+		if n := t.nameOf(grouped); n >= 0 && !part.Rows[0][n].Null {
+			p.Title = shorten(printable(part.Rows[0][n].Text), longestText) + " (" + p.Title + ")"
+		}
 		if len(parts) > 1 { // of one alone it would be the total
 			p.Totals = totals(part, "Sum")
 		}

@@ -8,6 +8,7 @@ import (
 	"io"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -123,7 +124,7 @@ func TestAPageTellsFiguresTotalsAndWhatItLeavesOut(t *testing.T) {
 	for _, c := range table.Parts[1].Totals[1] {
 		line = append(line, c.Text)
 	}
-	if got := strings.Join(line, "|"); got != "Sum|USD|1,234,567|1,234.56||||||" {
+	if got := strings.Join(line, "|"); got != "Sum|USD|1,234,567|1,234.57||||||" {
 		t.Errorf("the totals of CC-1 are %s", got)
 	}
 }
@@ -188,17 +189,39 @@ func TestPicturesTakeAnyNumber(t *testing.T) {
 	}
 }
 
-func TestAnAxisHasAFewRoundMarksThatReachTheHighest(t *testing.T) {
+func TestAnAxisHasAFewRoundMarksThatReachTheLowestAndTheHighest(t *testing.T) {
 	for _, x := range []struct {
-		most float64
-		want []string
-	}{{97, []string{"0", "20", "40", "60", "80", "100"}}, {2341, []string{"0", "500", "1,000", "1,500", "2,000", "2,500"}}, {1, []string{"0", "0.2", "0.4", "0.6", "0.8", "1"}}, {0, []string{"0", "1"}}, {-5, []string{"0", "1"}}, {0.004, []string{"0", "0.001", "0.002", "0.003", "0.004"}}, {45_000, []string{"0", "10k", "20k", "30k", "40k", "50k"}}} {
+		low, most float64
+		want      []string
+	}{{-62.9, 12, []string{"-80", "-60", "-40", "-20", "0", "20"}}, {-5, -1, []string{"-5", "-4", "-3", "-2", "-1", "0"}}, {-0.3, 97, []string{"-20", "0", "20", "40", "60", "80", "100"}}, {0, 97, []string{"0", "20", "40", "60", "80", "100"}}, {0, 2341, []string{"0", "500", "1,000", "1,500", "2,000", "2,500"}}, {0, 1, []string{"0", "0.2", "0.4", "0.6", "0.8", "1"}}, {0, 0, []string{"0", "1"}}, {0, -5, []string{"0", "1"}}, {0, 0.004, []string{"0", "0.001", "0.002", "0.003", "0.004"}}, {0, 45_000, []string{"0", "10k", "20k", "30k", "40k", "50k"}}} {
 		var got []string
-		for _, m := range ticks(x.most) {
+		for _, m := range ticks(x.low, x.most) {
 			got = append(got, short(m))
 		}
 		if !slices.Equal(got, x.want) {
-			t.Errorf("the axis to %g is marked %q, want %q", x.most, got, x.want)
+			t.Errorf("the axis from %g to %g is marked %q, want %q", x.low, x.most, got, x.want)
+		}
+	}
+}
+
+// Every picture shows what is below zero, on its side of a line at zero and within its frame.
+func TestPicturesDrawWhatIsBelowZero(t *testing.T) {
+	days := []string{"2026-11-01", "2026-11-02"}
+	for name, c := range map[string][2]chart{
+		"stacked": {stacked{days, []series{{"a", []float64{3, -2}}, {"b", []float64{1, -1}}}, "USD"}, stacked{days, []series{{"a", []float64{3, 0}}, {"b", []float64{1, 0}}}, "USD"}},
+		"outlook": {outlook{days, []float64{-20}, -57.9, -62.9, -53, true, "USD"}, outlook{days, []float64{0}, 0, 0, 0, true, "USD"}},
+		"budgets": {budgetBars{[]budgetItem{{"a", -5, 10, -6, -7, -5, true, ""}}}, budgetBars{[]budgetItem{{"a", 0, 10, 0, 0, 0, true, ""}}}},
+		"hours":   {heat{values: [7][24]float64{{-3}}}, heat{values: [7][24]float64{{0}}}},
+		"bars":    {bars{[]barItem{{"a", -3, ""}}, "USD"}, bars{[]barItem{{"a", 0, ""}}, "USD"}},
+	} {
+		below, none := string(c[0].draw("x")), string(c[1].draw("x"))
+		if below == none {
+			t.Errorf("%s draws -3 as 0", name)
+		}
+		for _, m := range regexp.MustCompile(` (?:x|y|width|height|x1|x2|y1|y2)="(-?[0-9.]+)"`).FindAllStringSubmatch(below, -1) {
+			if v, err := strconv.ParseFloat(m[1], 64); err != nil || v < 0 || v > 900 {
+				t.Errorf("%s has %s", name, m[0])
+			}
 		}
 	}
 }
@@ -218,7 +241,7 @@ func FuzzDocument(f *testing.F) {
 			table := &Table{Name: "t", Title: a, Caption: b, Group: "g", Columns: []Column{{"g", "G", Text, false}, {"currency", "C", Text, false}, {"x", "X", kind, kind.Numeric()}},
 				Rows: [][]load.Value{{{Text: a}, {Text: b}, number}, {{Text: b}, {Null: true}, {Null: true}}}}
 			x := float(number)
-			return &Document{Title: a, Subtitle: b, Freshness: a, Warnings: []string{a}, Notes: []string{b}, Figures: []Figure{{a, b, a, true}}, Tables: []*Table{table},
+			return &Document{Title: a, Subtitle: b, Freshness: a, Warnings: []string{a}, Notes: []string{b}, Figures: []Figure{{Label: a, Value: b, Detail: a, Alarm: true, Number: number, Kind: kind, Currency: b}}, Tables: []*Table{table},
 				Pictures: []Picture{{a, b, stacked{[]string{a}, []series{{b, []float64{x}}}, a}, nil}, {a, b, bars{[]barItem{{a, x, b}}, b}, nil}, {a, b, budgetBars{[]budgetItem{{a, x, x, x, x, x, true, b}}}, nil},
 					{a, b, outlook{[]string{a}, []float64{x}, x, x, x, true, b}, nil}, {a, b, heat{[7][24]float64{{x}}, a}, nil}, {a, b, calendar{[]string{a}, []calendarRow{{b, []byte("p")}}}, nil}}}
 		}

@@ -36,7 +36,7 @@ func (t *Table) Parquet(w io.Writer) error {
 		switch c.Kind {
 		case Count:
 			fields[i].Type = arrow.PrimitiveTypes.Int64
-		case Money, UnitCost, Quantity, Share:
+		case Money, Posted, UnitCost, Quantity, Share:
 			fields[i].Type = money
 		case Day, Month:
 			fields[i].Type = arrow.FixedWidthTypes.Date32

@@ -66,34 +66,34 @@ func (b *builder) allDays() []string {
 }
 
 func (b *builder) stackedPicture(ctx context.Context, title, column string, currency load.Value) error {
-	t, err := ask(ctx, b.Snapshot, column, title, fmt.Sprintf(`SELECT usage_date, coalesce(%[1]s, '(none)') AS %[1]s, sum(net_cost) AS net_cost FROM chargeback_daily WHERE charge_class IS NULL AND currency IS NOT DISTINCT FROM %[2]s GROUP BY ALL ORDER BY ALL`,
+	t, err := ask(ctx, b.Snapshot, column, title, fmt.Sprintf(`SELECT usage_date, %[1]s, sum(net_cost) AS net_cost FROM chargeback_daily WHERE charge_class IS NULL AND currency IS NOT DISTINCT FROM %[2]s GROUP BY ALL ORDER BY ALL`,
 		column, literal(currency)))
 	if err != nil || len(t.Rows) == 0 {
 		return err
 	}
 	days := b.allDays()
-	sums := map[string]float64{}
+	sums := map[load.Value]float64{}
 	for _, row := range t.Rows {
-		sums[row[1].Text] += float(row[2])
+		sums[row[1]] += float(row[2])
 	}
-	var parts []string
+	var parts []load.Value
 	for name := range sums {
 		parts = append(parts, name)
 	}
-	slices.SortFunc(parts, func(x, y string) int {
+	slices.SortFunc(parts, func(x, y load.Value) int {
 		if sums[x] != sums[y] {
 			if sums[x] > sums[y] {
 				return -1
 			}
 			return 1
 		}
-		return strings.Compare(x, y)
+		return strings.Compare(x.Text, y.Text)
 	})
-	place := map[string]int{}
+	place := map[load.Value]int{}
 	var stack []series
 	for i, name := range parts {
 		if i < mostSeries || len(parts) == mostSeries+1 {
-			stack = append(stack, series{name, make([]float64, len(days))})
+			stack = append(stack, series{b.called.label(column, show(t.Columns[1], name, "")), make([]float64, len(days))})
 		} else if i == mostSeries {
 			stack = append(stack, series{fmt.Sprintf("%d others", len(parts)-mostSeries), make([]float64, len(days))})
 		}
@@ -101,7 +101,7 @@ func (b *builder) stackedPicture(ctx context.Context, title, column string, curr
 	}
 	for _, row := range t.Rows {
 		if d := slices.Index(days, row[0].Text); d >= 0 {
-			stack[place[row[1].Text]].values[d] += float(row[2])
+			stack[place[row[1]]].values[d] += float(row[2])
 		}
 	}
 	caption := ""
@@ -120,7 +120,7 @@ func (b *builder) budgetPicture(t *Table) error {
 	for _, row := range t.Rows {
 		v := func(name string) float64 { return float(t.value(row, name)) }
 		items = append(items, budgetItem{name: t.value(row, "budget").Text, spent: v("spent"), amount: v("budget_amount"), forecast: v("forecast"), low: v("forecast_low"), high: v("forecast_high"),
-			ranged: !t.value(row, "forecast_low").Null, text: show(Column{Kind: Share}, t.value(row, "used_share")) + " · " + t.value(row, "status").Text})
+			ranged: !t.value(row, "forecast_low").Null, text: show(Column{Kind: Share}, t.value(row, "used_share"), "") + " · " + t.value(row, "status").Text})
 	}
 	if len(items) > 0 {
 		b.doc.Pictures = append(b.doc.Pictures, Picture{"Budgets", "", budgetBars{items}, t})
@@ -173,7 +173,7 @@ func (b *builder) moversPicture(ctx context.Context, currency load.Value) error 
 	}
 	c := bars{unit: currency.Text}
 	for _, row := range t.Rows {
-		c.items = append(c.items, barItem{row[0].Text, float(row[4]), signed(show(Column{Kind: Money}, row[4]))})
+		c.items = append(c.items, barItem{b.called.label("cost_center", row[0].Text), float(row[4]), signed(show(Column{Kind: Money}, row[4], currency.Text))})
 	}
 	caption := "Net cost less that of the month before, by cost centre, corrections apart. Of like with like: " + t.value(t.Rows[0], "compared").Text + "."
 	b.doc.Pictures = append(b.doc.Pictures, Picture{"Top movers", caption, c, t})
@@ -211,7 +211,7 @@ func (b *builder) calendarPicture(ctx context.Context, _ load.Value) error {
 		if !ok {
 			i = len(rows)
 			at[row[0].Text] = i
-			rows = append(rows, calendarRow{row[0].Text, []byte(strings.Repeat("n", len(days)))})
+			rows = append(rows, calendarRow{b.called.label("account", row[0].Text), []byte(strings.Repeat("n", len(days)))})
 		}
 		if d := slices.Index(days, row[1].Text); d >= 0 {
 			rows[i].state[d] = 'p'

@@ -27,7 +27,8 @@ type Kind int
 const (
 	Text     Kind = iota
 	Count         // a whole number
-	Money         // an exact decimal, shown with 2 places
+	Money         // an exact decimal, shown in the minor unit of its currency
+	Posted        // an amount in whole minor units of its currency
 	UnitCost      // a decimal, shown with 6 places
 	Quantity      // a decimal, shown as it is
 	Share         // a share of 1, shown in percent
@@ -192,7 +193,13 @@ func (t *Table) summed() bool {
 type Figure struct {
 	Label, Value, Detail string
 	Alarm                bool
+	// What Value is exactly, where it is a number: a workbook has it as such.
+	Number   load.Value
+	Kind     Kind
+	Currency string
 }
+
+func (f Figure) isNumber() bool { return f.Kind.Numeric() && !f.Number.Null }
 
 // Document is a report.
 type Document struct {
@@ -210,9 +217,11 @@ type Document struct {
 	Tables       []*Table
 	Data         *Table // what CSV and Parquet hold; nil: the first of Tables
 	Notes        []string
-	Generated    time.Time
-	Version      string
-	Width        int // of a line of prose in a terminal; 0 is 120
+	// DecimalNumbers says that JSON has decimals as numbers, with all their digits; as texts else.
+	DecimalNumbers bool
+	Generated      time.Time
+	Version        string
+	Width          int // of a line of prose in a terminal; 0 is 120
 }
 
 // data is the table that formats of one table hold; nil if there is none.
@@ -250,7 +259,7 @@ var names = map[string]Column{
 	"tokens_before": {Title: "Tokens before", Kind: Count, Sum: true}, "tokens_now": {Title: "Tokens now", Kind: Count, Sum: true},
 	"list_cost": {Title: "List", Kind: Money, Sum: true}, "discount": {Title: "Discount", Kind: Money, Sum: true}, "net_cost": {Title: "Net", Kind: Money, Sum: true},
 	"direct_cost": {Title: "Direct", Kind: Money, Sum: true}, "shared_cost": {Title: "Shared", Kind: Money, Sum: true}, "unallocated_cost": {Title: "Unallocated", Kind: Money, Sum: true}, "correction": {Title: "Correction", Kind: Money, Sum: true},
-	"amount": {Title: "Amount", Kind: Money, Sum: true}, "posted": {Title: "Posted", Kind: Money, Sum: true}, "budget_amount": {Title: "Budget", Kind: Money}, "spent": {Title: "Spent", Kind: Money}, "left_over": {Title: "Left", Kind: Money},
+	"amount": {Title: "Amount", Kind: Money, Sum: true}, "posted": {Title: "Posted", Kind: Posted, Sum: true}, "budget_amount": {Title: "Budget", Kind: Money}, "spent": {Title: "Spent", Kind: Money}, "left_over": {Title: "Left", Kind: Money},
 	"forecast": {Title: "Forecast", Kind: Money}, "forecast_low": {Title: "Low", Kind: Money}, "forecast_high": {Title: "High", Kind: Money}, "burn_rate": {Title: "A day", Kind: Money}, "recent_rate": {Title: "A day lately", Kind: Money},
 	"used_share": {Title: "Used", Kind: Share}, "share": {Title: "Share", Kind: Share}, "allocated_share": {Title: "Allocated", Kind: Share}, "cached_share": {Title: "Cached share", Kind: Share}, "discount_rate": {Title: "Rate", Kind: Share}, "change_share": {Title: "Change", Kind: Share}, "threshold_reached": {Title: "Threshold", Kind: Share},
 	"period_start": {Title: "From", Kind: Day}, "period_end": {Title: "To (excluded)", Kind: Day}, "first_day": {Title: "First day", Kind: Day}, "last_day": {Title: "Last day", Kind: Day}, "day_before": {Title: "Day before", Kind: Day}, "corrected_in": {Title: "Corrected in", Kind: Month},
@@ -282,6 +291,11 @@ func describe(c load.ResultColumn) Column {
 	return out
 }
 
+// Ask makes a Table of the answer to a query: its columns are described by their names.
+func Ask(ctx context.Context, s *load.Snapshot, query string) (*Table, error) {
+	return ask(ctx, s, "query", "", query)
+}
+
 // ask makes a Table of the answer to a query.
 func ask(ctx context.Context, s *load.Snapshot, name, title, query string) (*Table, error) {
 	rows, err := s.Query(ctx, query)
@@ -299,7 +313,22 @@ func ask(ctx context.Context, s *load.Snapshot, name, title, query string) (*Tab
 		}
 		t.Rows = append(t.Rows, slices.Clone(row))
 	}
+	t.post()
 	return t, nil
+}
+
+// post gives what is posted the decimals of its currency's minor unit, for who reads texts: SQL has a type for all of them.
+func (t *Table) post() {
+	for i, c := range t.Columns {
+		if c.Kind != Posted {
+			continue
+		}
+		for _, row := range t.Rows {
+			if n, err := schemas.ParseMoney(row[i].Text); err == nil && !row[i].Null {
+				row[i].Text = schemas.Rounded(n, schemas.MinorUnit(t.value(row, "currency").Text))
+			}
+		}
+	}
 }
 
 // value is the cell of a named column of a row; NULL if the table has no such column.

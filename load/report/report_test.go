@@ -58,7 +58,8 @@ func sample() *Document {
 		row("(unallocated)", "o3", "NULL", "3", "0.015", "1", "1", "1", "2026-11-30", "2026-11-01", "2026-11-24T10:30:00Z", "false"),
 	}}
 	empty := &Table{Name: "empty", Title: "Nothing here", Columns: []Column{{"x", "X", Text, false}, {"net_cost", "Net", Money, true}}}
-	return &Document{Name: "chargeback", Title: "Chargeback", Subtitle: "November 2026, running", Period: "2026-11", Freshness: "Usage of 1 account up to 2026-11-24 00:00 UTC; no gaps.",
+	return &Document{Name: "chargeback", Title: "Chargeback", Subtitle: "November 2026, running", Period: "2026-11", Freshness: "Usage of 1 account up to 2026-11-24 00:00 UTC; 0 records in quarantine.",
+		Completeness: Completeness{Text: "552 of 720 hours, complete to 2026-11-24 00:00 UTC", PeriodSeconds: 2592000, ExpectedSeconds: 1987200},
 		Warnings: []string{"3 records could not be read"}, Figures: []Figure{{Label: "Net cost", Value: "1,234.56 USD", Detail: "532.54 USD in the month before"}, {Label: "Left", Value: "-10.00 USD", Alarm: true}},
 		Pictures: []Picture{
 			{"Net cost a day", "Before corrections.", stacked{[]string{"2026-11-01", "2026-11-02"}, []series{{"CC-1", []float64{1, 2}}, {"CC-2", []float64{3, -1}}}, "USD"}, owners},
@@ -104,25 +105,44 @@ func TestGoldens(t *testing.T) {
 	}
 }
 
-func TestNumbersAreRoundedHalfToEvenWhereAPersonReadsThem(t *testing.T) {
+func TestNumbersAreRoundedHalfAwayFromZeroWhereAPersonReadsThem(t *testing.T) {
 	for _, c := range []struct {
 		kind Kind
 		text string
 		want string
 	}{
-		{Money, "0", "0.00"}, {Money, "0.005", "0.00"}, {Money, "0.015", "0.02"}, {Money, "0.025", "0.02"}, {Money, "0.025000000001", "0.03"}, {Money, "0.024999999999", "0.02"},
-		{Money, "-0.005", "0.00"}, {Money, "-0.015", "-0.02"}, {Money, "-0.000000000001", "0.00"}, {Money, "999.995", "1,000.00"}, {Money, "999999.99", "999,999.99"}, {Money, "-1234567.891", "-1,234,567.89"},
+		{Money, "0", "0.00"}, {Money, "0.005", "0.01"}, {Money, "0.015", "0.02"}, {Money, "0.025", "0.03"}, {Money, "0.025000000001", "0.03"}, {Money, "0.024999999999", "0.02"},
+		{Money, "-0.005", "-0.01"}, {Money, "49.625", "49.63"}, {Money, "-49.625", "-49.63"}, {Posted, "49.6300", "49.63"}, {Money, "-0.015", "-0.02"}, {Money, "-0.000000000001", "0.00"}, {Money, "999.995", "1,000.00"}, {Money, "999999.99", "999,999.99"}, {Money, "-1234567.891", "-1,234,567.89"},
 		{Money, "99999999999999999999999999.999999999999", "100,000,000,000,000,000,000,000,000.00"}, {Money, "12.500000000000", "12.50"},
 		{Money, "n/a", "n/a"}, {Money, "1e3", "1e3"}, {Money, "NULL", none},
 		{Count, "0", "0"}, {Count, "999", "999"}, {Count, "1000", "1,000"}, {Count, "-1000", "-1,000"}, {Count, "9223372036854775807", "9,223,372,036,854,775,807"},
-		{UnitCost, "0.0189578", "0.018958"}, {UnitCost, "0.0000005", "0.000000"}, {UnitCost, "0.0000015", "0.000002"},
+		{UnitCost, "0.0189578", "0.018958"}, {UnitCost, "0.0000005", "0.000001"}, {UnitCost, "0.0000015", "0.000002"},
 		{Quantity, "1234.250000000000", "1,234.25"}, {Quantity, "3", "3"}, {Quantity, "1e-13", "1e-13"},
-		{Share, "0.2543", "25.4 %"}, {Share, "0.0005", "0.0 %"}, {Share, "0.0015", "0.2 %"}, {Share, "-0.6667", "-66.7 %"}, {Share, "12.5", "1,250.0 %"},
+		{Share, "0.2543", "25.4 %"}, {Share, "0.0005", "0.1 %"}, {Share, "0.0015", "0.2 %"}, {Share, "-0.6667", "-66.7 %"}, {Share, "12.5", "1,250.0 %"},
 		{Month, "2026-11-01", "2026-11"}, {Day, "2026-11-01", "2026-11-01"}, {Instant, "2026-11-24T10:30:59.25Z", "2026-11-24 10:30"}, {Instant, "NULL", none},
 		{Flag, "true", "yes"}, {Flag, "false", "no"}, {Flag, "NULL", none}, {Text, "", ""}, {Text, "007", "007"},
 	} {
-		if got := show(Column{Kind: c.kind}, v(c.text)); got != c.want {
+		if got := show(Column{Kind: c.kind}, v(c.text), "USD"); got != c.want {
 			t.Errorf("kind %d: %s is shown as %q, want %q", c.kind, c.text, got, c.want)
+		}
+	}
+}
+
+func TestAmountsAreInTheMinorUnitOfTheirCurrency(t *testing.T) {
+	for _, c := range [][3]string{{"1234.5", "JPY", "1,235"}, {"-0.5", "KRW", "-1"}, {"0.4999", "JPY", "0"}, {"1.0005", "KWD", "1.001"}, {"1234.5", "TND", "1,234.500"}, {"0.00005", "CLF", "0.0001"}, {"49.625", "", "49.63"}, {"49.625", "jpy", "49.63"}, {"49.625", "???", "49.63"}} {
+		table := &Table{Title: "T", Columns: []Column{{"currency", "Currency", Text, false}, {"net_cost", "Net", Money, true}}, Rows: [][]load.Value{row(c[1], c[0])}}
+		d := &Document{Tables: []*Table{table}, Figures: []Figure{{Label: "Net", Value: money(v(c[0]), v(c[1])), Kind: Money, Number: v(c[0]), Currency: c[1]}}}
+		f, _ := workbook(t, d)
+		for what, got := range map[string]string{"the cell": table.show(table.Rows[0], 1), "its total": table.totalCells(table.Totals()[0])[1], "the sheet": cellOf{f, t, "T"}.shown("B2"), "the figure of the sheet": cellOf{f, t, "Summary"}.shown("B5"),
+			"the figure": strings.TrimSpace(strings.TrimSuffix(d.Figures[0].Value, c[1]))} {
+			if got != c[2] {
+				t.Errorf("%s of %s %s is %q, want %q", what, c[0], c[1], got, c[2])
+			}
+		}
+		for _, format := range []func(io.Writer) error{d.Text, d.HTML} {
+			if s := render(t, format); strings.Count(s, c[2]) < 3 {
+				t.Errorf("%s %s doesn't stand as %s in\n%s", c[0], c[1], c[2], s)
+			}
 		}
 	}
 }
@@ -131,17 +151,18 @@ func TestRoundingIsThatOfRationals(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		n := big.NewInt(rapid.Int64().Draw(t, "units"))
 		places := rapid.IntRange(0, schemas.DecimalScale).Draw(t, "places")
-		got, ok := new(big.Rat).SetString(rounded(n, places))
+		got, ok := new(big.Rat).SetString(schemas.Rounded(n, places))
 		if !ok {
-			t.Fatalf("%s is no number", rounded(n, places))
+			t.Fatalf("%s is no number", schemas.Rounded(n, places))
 		}
-		// Half a last place off at the most, and exactly half only to an even digit.
+		// Half a last place off at the most, and exactly half only away from zero.
 		unit := new(big.Rat).SetFrac(big.NewInt(1), new(big.Int).Exp(big.NewInt(10), big.NewInt(int64(places)), nil))
 		off := new(big.Rat).Sub(got, new(big.Rat).SetFrac(n, big.NewInt(1_000_000_000_000)))
+		away := off.Sign() == n.Sign()
 		twice := new(big.Rat).Mul(off.Abs(off), big.NewRat(2, 1))
 		last := new(big.Rat).Quo(got, unit)
-		if c := twice.Cmp(unit); c > 0 || c == 0 && last.Num().Bit(0) == 1 || !last.IsInt() {
-			t.Fatalf("%s at %d places is %s", schemas.MoneyText(n), places, rounded(n, places))
+		if c := twice.Cmp(unit); c > 0 || c == 0 && !away || !last.IsInt() {
+			t.Fatalf("%s at %d places is %s", schemas.MoneyText(n), places, schemas.Rounded(n, places))
 		}
 	})
 }
@@ -227,7 +248,7 @@ func hostileDocument() *Document {
 	for i, s := range hostile {
 		x := hostile[(i+1)%len(hostile)]
 		t.Rows = append(t.Rows, []load.Value{{Text: s}, {Text: x}, {Text: hostile[(i+2)%len(hostile)]}, {Text: "1.000000000001"}})
-		d.Figures = append(d.Figures, Figure{s, x, s, i%2 == 0})
+		d.Figures = append(d.Figures, Figure{Label: s, Value: x, Detail: s, Alarm: i%2 == 0})
 		d.Warnings = append(d.Warnings, s)
 		d.Notes = append(d.Notes, s)
 		stack.series = append(stack.series, series{s, []float64{1}})

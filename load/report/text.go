@@ -89,8 +89,8 @@ func (t *Table) text(w io.Writer) {
 	out.SetColumnConfigs(configs)
 	for _, row := range t.Rows {
 		cells := make(table.Row, len(row))
-		for i, v := range row {
-			cells[i] = shorten(printable(show(t.Columns[i], v)), maxCell)
+		for i := range row {
+			cells[i] = shorten(printable(t.show(row, i)), maxCell)
 		}
 		out.AppendRow(cells)
 	}
@@ -121,7 +121,7 @@ func (t *Table) totalCells(total Total) []string {
 	for i, c := range t.Columns {
 		switch {
 		case total.Sums[i] != nil:
-			cells[i] = showNumber(c.Kind, total.Sums[i])
+			cells[i] = showNumber(c.Kind, total.Sums[i], total.Currency)
 		case c.Sum:
 			cells[i] = none
 		case c.Name == "currency":
@@ -178,7 +178,7 @@ func (t *Table) CSV(b *bufio.Writer) {
 	}
 }
 
-// JSON writes the document: amounts are texts with all their digits, NULL is null.
+// JSON writes the document: amounts are texts with all their digits, or numbers with DecimalNumbers; NULL is null.
 func (d *Document) JSON(w io.Writer) error {
 	type jsonComplete struct {
 		Complete        bool   `json:"complete"`
@@ -226,7 +226,7 @@ func (d *Document) JSON(w io.Writer) error {
 		for _, row := range t.Rows {
 			r := map[string]any{}
 			for i, v := range row {
-				r[t.Columns[i].Name] = jsonValue(t.Columns[i].Kind, v)
+				r[t.Columns[i].Name] = d.jsonValue(t.Columns[i].Kind, v)
 			}
 			x.Rows = append(x.Rows, r)
 		}
@@ -234,11 +234,11 @@ func (d *Document) JSON(w io.Writer) error {
 			for _, total := range t.Totals() {
 				r := map[string]any{}
 				if t.column("currency") >= 0 {
-					r["currency"] = jsonValue(Text, load.Value{Null: total.Null, Text: total.Currency})
+					r["currency"] = d.jsonValue(Text, load.Value{Null: total.Null, Text: total.Currency})
 				}
 				for i, s := range total.Sums {
 					if s != nil {
-						r[t.Columns[i].Name] = jsonValue(t.Columns[i].Kind, load.Value{Text: schemas.MoneyText(s)})
+						r[t.Columns[i].Name] = d.jsonValue(t.Columns[i].Kind, load.Value{Text: schemas.MoneyText(s)})
 					}
 				}
 				x.Totals = append(x.Totals, r)
@@ -252,7 +252,7 @@ func (d *Document) JSON(w io.Writer) error {
 	return enc.Encode(out)
 }
 
-func jsonValue(k Kind, v load.Value) any {
+func (d *Document) jsonValue(k Kind, v load.Value) any {
 	switch {
 	case v.Null:
 		return nil
@@ -262,6 +262,10 @@ func jsonValue(k Kind, v load.Value) any {
 		}
 	case k == Flag:
 		return v.Text == "true"
+	case k.Numeric() && d.DecimalNumbers:
+		if n, err := schemas.ParseMoney(v.Text); err == nil {
+			return json.Number(schemas.MoneyText(n))
+		}
 	}
 	return v.Text
 }

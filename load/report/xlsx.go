@@ -1,10 +1,18 @@
 package report
 
 import (
+	"archive/zip"
+	"bytes"
+	"cmp"
+	"crypto/sha256"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
+	"math/big"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -31,24 +39,32 @@ const (
 func (d *Document) XLSX(w io.Writer) error {
 	f := excelize.NewFile()
 	defer f.Close()
-	b := &book{File: f, used: map[string]bool{}}
-	if err := b.styles(); err != nil {
+	f.SetZipWriter(func(w io.Writer) excelize.ZipWriter { return numericFormulas{zip.NewWriter(w)} })
+	b := &book{File: f, used: map[string]bool{}, styles: map[cellStyle]int{}}
+	if err := b.begin(d); err != nil {
 		return err
 	}
 	if err := b.cover(d); err != nil {
 		return err
 	}
-	for _, t := range d.Tables {
-		if err := b.table(t.Title, t); err != nil {
+	sheets := make([]string, len(d.Tables)) // named first: no owner's name takes that of a table
+	for i, t := range d.Tables {
+		sheets[i] = b.named(t.Title)
+	}
+	for i, t := range d.Tables {
+		if err := b.table(sheets[i], t); err != nil {
 			return err
 		}
 		for _, part := range t.parts() {
-			if err := b.table(part.Title, part); err != nil {
+			name, err := b.ownName(part.Title)
+			if err != nil {
+				return err
+			}
+			if err := b.table(name, part); err != nil {
 				return err
 			}
 		}
 	}
-	// excelize marks what a formula gave as text; a spreadsheet that computes all when it opens the file makes numbers of it.
 	always := true
 	if err := f.SetCalcProps(&excelize.CalcPropsOptions{FullCalcOnLoad: &always}); err != nil {
 		return err
@@ -58,56 +74,164 @@ func (d *Document) XLSX(w io.Writer) error {
 
 type book struct {
 	*excelize.File
-	used  map[string]bool // names of sheets, in lower case
-	head  int
-	title int
-	kinds map[Kind]int
-	total map[Kind]int
+	used   map[string]bool // names of sheets, folded
+	begun  bool            // the first sheet has its name
+	head   int
+	title  int
+	styles map[cellStyle]int
 }
 
-func (b *book) styles() (err error) {
-	formats := map[Kind]string{Text: "@", Count: "#,##0", Money: `#,##0.00;[Red]-#,##0.00`, UnitCost: "#,##0.000000", Quantity: "#,##0.############", Share: "0.0%", Day: "yyyy-mm-dd", Month: "yyyy-mm", Instant: "yyyy-mm-dd hh:mm", Flag: "General"}
-	style := func(s excelize.Style) int {
-		id, e := b.NewStyle(&s)
-		if e != nil && err == nil {
-			err = e
-		}
-		return id
+// cellStyle tells the styles of cells apart.
+type cellStyle struct {
+	kind   Kind
+	places int // of an amount: those of its currency
+	total  bool
+}
+
+// begin gives the workbook its author and its first styles.
+func (b *book) begin(d *Document) (err error) {
+	made := d.Generated.UTC().Format(time.RFC3339)
+	if err := b.SetDocProps(&excelize.DocProperties{Creator: program, LastModifiedBy: program, Title: sheetText(d.Title), Subject: sheetText(d.Subtitle), Created: made, Modified: made}); err != nil {
+		return err
 	}
-	b.head = style(excelize.Style{Font: &excelize.Font{Bold: true, Color: "FFFFFF"}, Fill: excelize.Fill{Type: "pattern", Pattern: 1, Color: []string{"1F3A5F"}}, Alignment: &excelize.Alignment{Vertical: "center"}})
-	b.title = style(excelize.Style{Font: &excelize.Font{Bold: true, Size: 14}})
-	b.kinds, b.total = map[Kind]int{}, map[Kind]int{}
-	for k, format := range formats {
-		b.kinds[k] = style(excelize.Style{CustomNumFmt: &format})
-		b.total[k] = style(excelize.Style{CustomNumFmt: &format, Font: &excelize.Font{Bold: true}, Border: []excelize.Border{{Type: "top", Style: 1, Color: "000000"}}})
+	b.head, err = b.NewStyle(&excelize.Style{Font: &excelize.Font{Bold: true, Color: "FFFFFF"}, Fill: excelize.Fill{Type: "pattern", Pattern: 1, Color: []string{"1F3A5F"}}, Alignment: &excelize.Alignment{Vertical: "center"}})
+	if err != nil {
+		return err
 	}
+	b.title, err = b.NewStyle(&excelize.Style{Font: &excelize.Font{Bold: true, Size: 14}})
 	return err
 }
 
-// sheet makes a sheet of that name, or the nearest that a workbook takes.
-func (b *book) sheet(name string) (string, error) {
+// program is the author of a workbook.
+const program = "usagelake"
+
+// style is that of a cell of the kind, in the currency if it is an amount.
+func (b *book) style(k Kind, currency string, total bool) (int, error) {
+	key := cellStyle{kind: k, total: total}
+	if k == Money || k == Posted {
+		key.places = k.places(currency)
+	}
+	if id, ok := b.styles[key]; ok {
+		return id, nil
+	}
+	format := map[Kind]string{Text: "@", Count: "#,##0", UnitCost: "#,##0.000000", Quantity: "#,##0.############", Share: "0.0%", Day: "yyyy-mm-dd", Month: "yyyy-mm", Instant: "yyyy-mm-dd hh:mm", Flag: "General"}[k]
+	if format == "" {
+		format = strings.TrimSuffix("#,##0."+strings.Repeat("0", key.places), ".")
+		format += ";[Red]-" + format
+	}
+	style := excelize.Style{CustomNumFmt: &format}
+	if total {
+		style.Font = &excelize.Font{Bold: true}
+		style.Border = []excelize.Border{{Type: "top", Style: 1, Color: "000000"}}
+	}
+	id, err := b.NewStyle(&style)
+	b.styles[key] = id
+	return id, err
+}
+
+// setStyle styles a cell.
+func (b *book) setStyle(sheet, at string, k Kind, currency string, total bool) error {
+	style, err := b.style(k, currency, total)
+	if err != nil {
+		return err
+	}
+	return b.SetCellStyle(sheet, at, at, style)
+}
+
+// numericFormulas writes the files of a workbook. excelize marks what a formula gave as text, whatever stands there; the
+// formulas of a report are sums, so what they gave is a number, for readers that don't compute, too.
+type numericFormulas struct{ *zip.Writer }
+
+func (z numericFormulas) Create(name string) (io.Writer, error) {
+	w, err := z.Writer.Create(name)
+	if err == nil && strings.HasPrefix(name, "xl/worksheets/sheet") {
+		return untyped{w}, nil
+	}
+	return w, err
+}
+
+// untyped takes the mark off. A sheet comes in one piece, and no text in it holds a quote that isn't escaped.
+type untyped struct{ io.Writer }
+
+func (u untyped) Write(p []byte) (int, error) {
+	if _, err := u.Writer.Write(bytes.ReplaceAll(p, []byte(` t="str"><f>`), []byte(`><f>`))); err != nil {
+		return 0, err
+	}
+	return len(p), nil
+}
+
+// onPaper sets a sheet up for print: turned to the side, one page wide, with its head on every page.
+func (b *book) onPaper(sheet string, head bool) error {
+	one, any, a4, fit, landscape := 1, 0, 9, true, "landscape"
+	if err := b.SetSheetProps(sheet, &excelize.SheetPropsOptions{FitToPage: &fit}); err != nil {
+		return err
+	}
+	if err := b.SetPageLayout(sheet, &excelize.PageLayoutOptions{Orientation: &landscape, Size: &a4, FitToWidth: &one, FitToHeight: &any}); err != nil {
+		return err
+	}
+	if err := b.SetHeaderFooter(sheet, &excelize.HeaderFooterOptions{OddFooter: "&L&A&R&P / &N"}); err != nil || !head {
+		return err
+	}
+	return b.SetDefinedName(&excelize.DefinedName{Name: "_xlnm.Print_Titles", Scope: sheet, RefersTo: "'" + strings.ReplaceAll(sheet, "'", "''") + "'!$1:$1"})
+}
+
+// sheetName is the name, or the nearest that a workbook takes.
+func sheetName(name string) string {
 	clean := strings.Map(func(r rune) rune {
 		if strings.ContainsRune(`:\/?*[]`, r) || schemas.Steers(r) || notXML(r) {
 			return '_'
 		}
 		return r
 	}, name)
-	clean = strings.Trim(cut(strings.TrimSpace(clean), maxSheetName), "'")
-	if clean == "" {
-		clean = "Sheet"
-	}
-	base := clean
-	for i := 2; b.used[strings.ToLower(clean)] || strings.EqualFold(clean, "history"); i++ {
+	return strings.Trim(cut(clean, maxSheetName), "' ")
+}
+
+// taken says that a sheet can't have the name: one has it, or one of which somebody may say that it is the same. A
+// workbook has a use of its own for History.
+func (b *book) taken(name string) bool {
+	fold := schemas.Fold(name)
+	return name == "" || b.used[fold] || fold == schemas.Fold("history")
+}
+
+// named is the name of a sheet with a fixed title, or the nearest that is free.
+func (b *book) named(title string) string {
+	name := sheetName(title)
+	for i := 2; b.taken(name); i++ {
 		suffix := fmt.Sprintf(" (%d)", i)
-		clean = cut(base, maxSheetName-len(suffix)) + suffix
+		name = cut(cmp.Or(sheetName(title), "Sheet"), maxSheetName-len(suffix)) + suffix
 	}
-	first := len(b.used) == 0
-	b.used[strings.ToLower(clean)] = true
-	if first {
-		return clean, b.SetSheetName("Sheet1", clean)
+	b.used[schemas.Fold(name)] = true
+	return name
+}
+
+// ownName is the name of a sheet for what is called so in the data. It is that name where a workbook takes it, and else
+// has a digest of it, so that no sheet is one owner's this month and another's in the next.
+func (b *book) ownName(owner string) (string, error) {
+	base, sum := sheetName(owner), sha256.Sum256([]byte(owner))
+	name, free := base, base == owner && !b.taken(base)
+	for n := 3; !free; n++ {
+		suffix := fmt.Sprintf(" (%x)", sum[:n])
+		if len(suffix) > maxSheetName {
+			return "", fmt.Errorf("no name is left for a sheet of %q", owner)
+		}
+		name = strings.TrimSpace(cut(base, maxSheetName-len(suffix)) + suffix)
+		free = !b.taken(name)
 	}
-	_, err := b.NewSheet(clean)
-	return clean, err
+	b.used[schemas.Fold(name)] = true
+	return name, nil
+}
+
+// sheet makes a sheet. One that is there already is an error: whoever wrote to it would overwrite somebody's rows.
+func (b *book) sheet(name string) error {
+	if !b.begun {
+		b.begun = true
+		return b.SetSheetName("Sheet1", name)
+	}
+	if i, err := b.GetSheetIndex(name); err != nil || i >= 0 {
+		return fmt.Errorf("the workbook has a sheet %q already: %w", name, cmp.Or(err, fs.ErrExist))
+	}
+	_, err := b.NewSheet(name)
+	return err
 }
 
 // cut cuts a text to n characters of UTF-16, which is how a workbook counts.
@@ -126,38 +250,47 @@ func cut(s string, n int) string {
 }
 
 func (b *book) cover(d *Document) error {
-	sheet, err := b.sheet("Summary")
-	if err != nil {
+	sheet := b.named("Summary")
+	if err := b.sheet(sheet); err != nil {
 		return err
 	}
 	row := 1
-	put := func(style int, cells ...string) error {
+	put := func(cells ...string) error {
 		for i, c := range cells {
-			at, err := excelize.CoordinatesToCellName(i+1, row)
-			if err != nil {
+			if err := b.text(sheet, cellName(i, row), c); err != nil {
 				return err
-			}
-			if err := b.text(sheet, at, c); err != nil {
-				return err
-			}
-			if style != 0 {
-				if err := b.SetCellStyle(sheet, at, at, style); err != nil {
-					return err
-				}
 			}
 		}
 		row++
 		return nil
 	}
-	lines := [][]string{{d.Subtitle}, {"Completeness", d.Completeness.Text}, {d.Freshness}, {""}}
+	if err := errors.Join(put(d.Title), b.SetCellStyle(sheet, "A1", "A1", b.title), put(d.Subtitle), put("Completeness", d.Completeness.Text), put(d.Freshness), put("")); err != nil {
+		return err
+	}
+	for _, f := range d.Figures { // the number, what it is in, what it is held against
+		value, unit := f.Value, ""
+		if f.isNumber() {
+			value, unit = "", f.Currency
+			if err := errors.Join(b.value(sheet, cellName(1, row), f.Kind, f.Number, f.Currency), b.setStyle(sheet, cellName(1, row), f.Kind, f.Currency, false)); err != nil {
+				return err
+			}
+		}
+		cells := []string{f.Label, value, unit, f.Detail}
+		for i, c := range cells {
+			if c == "" {
+				continue
+			}
+			if err := b.text(sheet, cellName(i, row), c); err != nil {
+				return err
+			}
+		}
+		row++
+	}
+	var lines [][]string
 	for _, t := range d.Tables {
 		if t.Basis != "" {
 			lines = append(lines, []string{t.Title, string(t.Basis)})
 		}
-	}
-	lines = append(lines, []string{""})
-	for _, f := range d.Figures {
-		lines = append(lines, []string{f.Label, f.Value, f.Detail})
 	}
 	for _, s := range d.Warnings {
 		lines = append(lines, []string{"Warning", s})
@@ -167,15 +300,18 @@ func (b *book) cover(d *Document) error {
 		lines = append(lines, []string{"Note", s})
 	}
 	lines = append(lines, []string{"Note", "A spreadsheet counts with 15 digits. Amounts with all their twelve decimals are in the CSV and in usage.duckdb."})
-	if err := put(b.title, d.Title); err != nil {
-		return err
-	}
 	for _, l := range lines {
-		if err := put(0, l...); err != nil {
+		if err := put(l...); err != nil {
 			return err
 		}
 	}
-	return b.SetColWidth(sheet, "A", "B", 28)
+	return errors.Join(b.SetColWidth(sheet, "A", "B", 28), b.SetColWidth(sheet, "D", "D", 40), b.onPaper(sheet, false))
+}
+
+// cellName is the name of a cell: its column from 0, its row from 1.
+func cellName(col, row int) string {
+	s, _ := excelize.CoordinatesToCellName(col+1, row)
+	return s
 }
 
 // notXML says that a sheet can't hold a character.
@@ -225,43 +361,47 @@ func escapes(s string) (escaped string, n int) {
 
 var escape = regexp.MustCompile(`^_x[0-9A-Fa-f]{4}_`)
 
-func (b *book) table(title string, t *Table) error {
+func (b *book) table(sheet string, t *Table) error {
 	totals := t.Totals()
 	if 2+len(t.Rows)+len(totals) > maxSheetRows {
-		return fmt.Errorf("%s has %d rows, more than a sheet holds: ask for fewer dimensions, or for --format csv or parquet", title, len(t.Rows))
+		return fmt.Errorf("%s has %d rows, more than a sheet holds: ask for fewer dimensions, or for --format csv or parquet", sheet, len(t.Rows))
 	}
-	sheet, err := b.sheet(title)
-	if err != nil {
+	if err := b.sheet(sheet); err != nil {
 		return err
-	}
-	name := func(col, row int) string {
-		s, _ := excelize.CoordinatesToCellName(col+1, row)
-		return s
 	}
 	widths := make([]int, len(t.Columns))
 	for i, c := range t.Columns {
 		widths[i] = utf8.RuneCountInString(c.Title)
-		if err := b.text(sheet, name(i, 1), c.Title); err != nil {
+		if err := b.text(sheet, cellName(i, 1), c.Title); err != nil {
 			return err
 		}
 	}
 	for r, row := range t.Rows {
 		for i, v := range row {
-			if err := b.value(sheet, name(i, r+2), t.Columns[i].Kind, v); err != nil {
+			if err := b.value(sheet, cellName(i, r+2), t.Columns[i].Kind, v, t.value(row, "currency").Text); err != nil {
 				return err
 			}
-			widths[i] = max(widths[i], utf8.RuneCountInString(show(t.Columns[i], v)))
+			widths[i] = max(widths[i], utf8.RuneCountInString(t.show(row, i)))
 		}
 	}
 	last := len(t.Rows) + 1
-	if err := b.SetCellStyle(sheet, name(0, 1), name(len(t.Columns)-1, 1), b.head); err != nil {
+	if err := b.SetCellStyle(sheet, cellName(0, 1), cellName(len(t.Columns)-1, 1), b.head); err != nil {
 		return err
 	}
 	for i, c := range t.Columns {
-		if last > 1 {
-			if err := b.SetCellStyle(sheet, name(i, 2), name(i, last), b.kinds[c.Kind]); err != nil {
+		for from := 0; from < len(t.Rows); { // rows that follow one another in a currency are styled at once
+			currency, to := t.value(t.Rows[from], "currency").Text, from+1
+			for to < len(t.Rows) && (c.Kind != Money && c.Kind != Posted || t.value(t.Rows[to], "currency").Text == currency) {
+				to++
+			}
+			style, err := b.style(c.Kind, currency, false)
+			if err == nil {
+				err = b.SetCellStyle(sheet, cellName(i, from+2), cellName(i, to+1), style)
+			}
+			if err != nil {
 				return err
 			}
+			from = to
 		}
 		letter, _ := excelize.ColumnNumberToName(i + 1)
 		if err := b.SetColWidth(sheet, letter, letter, float64(min(max(widths[i]+3, 9), 50))); err != nil {
@@ -269,21 +409,21 @@ func (b *book) table(title string, t *Table) error {
 		}
 	}
 	if last > 1 {
-		if err := b.totals(sheet, t, totals, last, name); err != nil {
+		if err := b.totals(sheet, t, totals, last); err != nil {
 			return err
 		}
-		if err := b.AutoFilter(sheet, name(0, 1)+":"+name(len(t.Columns)-1, last), nil); err != nil {
+		if err := b.AutoFilter(sheet, cellName(0, 1)+":"+cellName(len(t.Columns)-1, last), nil); err != nil {
 			return err
 		}
 	}
-	return b.SetPanes(sheet, &excelize.Panes{Freeze: true, YSplit: 1, TopLeftCell: "A2", ActivePane: "bottomLeft"})
+	return errors.Join(b.SetPanes(sheet, &excelize.Panes{Freeze: true, YSplit: 1, TopLeftCell: "A2", ActivePane: "bottomLeft"}), b.onPaper(sheet, true))
 }
 
 // currencyCode is a code as ISO 4217 has it.
 var currencyCode = regexp.MustCompile(`^[A-Z]{3}$`)
 
 // totals writes a row of formulas for each currency, below an empty row that keeps the filter off them.
-func (b *book) totals(sheet string, t *Table, totals []Total, last int, name func(col, row int) string) error {
+func (b *book) totals(sheet string, t *Table, totals []Total, last int) error {
 	if !t.summed() {
 		return nil
 	}
@@ -294,34 +434,38 @@ func (b *book) totals(sheet string, t *Table, totals []Total, last int, name fun
 		row := last + 2 + n
 		for i, text := range t.totalCells(total) {
 			c := t.Columns[i]
-			at := name(i, row)
+			at := cellName(i, row)
 			if total.Sums[i] == nil {
 				if err := b.text(sheet, at, text); err != nil {
 					return err
 				}
 			} else {
-				cells := name(i, 2) + ":" + name(i, last)
+				cells := cellName(i, 2) + ":" + cellName(i, last)
 				formula := "SUM(" + cells + ")"
 				if currency >= 0 {
-					in := name(currency, 2) + ":" + name(currency, last)
+					in := cellName(currency, 2) + ":" + cellName(currency, last)
 					switch {
 					case total.Null:
 						formula = fmt.Sprintf("SUMPRODUCT(--ISBLANK(%s),%s)", in, cells)
 					case codes:
-						formula = fmt.Sprintf("SUMIFS(%s,%s,%s)", cells, in, name(currency, row))
+						formula = fmt.Sprintf("SUMIFS(%s,%s,%s)", cells, in, cellName(currency, row))
 					default:
-						formula = fmt.Sprintf("SUMPRODUCT(--NOT(ISBLANK(%s)),--EXACT(%s,%s),%s)", in, in, name(currency, row), cells)
+						formula = fmt.Sprintf("SUMPRODUCT(--NOT(ISBLANK(%s)),--EXACT(%s,%s),%s)", in, in, cellName(currency, row), cells)
 					}
 				}
 				// The value that a reader shows which doesn't compute.
-				if err := b.SetCellDefault(sheet, at, schemas.MoneyText(total.Sums[i])); err != nil {
+				stored := schemas.MoneyText(total.Sums[i])
+				if c.Kind == Money || c.Kind == Posted {
+					stored = sheetAmount(total.Sums[i], schemas.MinorUnit(total.Currency))
+				}
+				if err := b.SetCellDefault(sheet, at, stored); err != nil {
 					return err
 				}
 				if err := b.SetCellFormula(sheet, at, formula); err != nil {
 					return err
 				}
 			}
-			if err := b.SetCellStyle(sheet, at, at, b.total[c.Kind]); err != nil {
+			if err := b.setStyle(sheet, at, c.Kind, total.Currency, true); err != nil {
 				return err
 			}
 		}
@@ -330,13 +474,16 @@ func (b *book) totals(sheet string, t *Table, totals []Total, last int, name fun
 }
 
 // value writes a cell. Numbers stand with all their digits; what isn't as its column says stands as text.
-func (b *book) value(sheet, at string, k Kind, v load.Value) error {
+func (b *book) value(sheet, at string, k Kind, v load.Value, currency string) error {
 	if v.Null {
 		return nil
 	}
 	switch {
 	case k.Numeric():
 		if n, err := schemas.ParseMoney(v.Text); err == nil {
+			if k == Money || k == Posted {
+				return b.SetCellDefault(sheet, at, sheetAmount(n, schemas.MinorUnit(currency)))
+			}
 			return b.SetCellDefault(sheet, at, schemas.MoneyText(n))
 		}
 	case k == Day || k == Month:
@@ -352,4 +499,24 @@ func (b *book) value(sheet, at string, k Kind, v load.Value) error {
 		return b.SetCellBool(sheet, at, v.Text == "true")
 	}
 	return b.text(sheet, at, v.Text)
+}
+
+// sheetAmount is what a cell stores of an amount: all its digits. A spreadsheet keeps 15 of them and rounds what it shows
+// from these, so an amount that would come out another cent than everywhere else stands in its minor unit.
+func sheetAmount(n *big.Int, places int) string {
+	const digits = 15
+	exact, rounded := schemas.MoneyText(n), schemas.Rounded(n, places)
+	f, err := strconv.ParseFloat(exact, 64)
+	if err != nil || len(strings.Trim(rounded, "-."))-1 > digits {
+		return exact
+	}
+	kept, ok := new(big.Rat).SetString(strconv.FormatFloat(f, 'e', digits-1, 64))
+	if !ok {
+		return exact
+	}
+	kept.Mul(kept, new(big.Rat).SetInt64(1_000_000_000_000))
+	if !kept.IsInt() || schemas.Rounded(kept.Num(), places) == rounded {
+		return exact
+	}
+	return rounded
 }

@@ -16,6 +16,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/xuri/excelize/v2"
+	"pgregory.net/rapid"
 
 	"github.com/usagelake/usagelake/load"
 	"github.com/usagelake/usagelake/schemas"
@@ -77,7 +78,7 @@ func (c cellOf) formula(at string) string {
 
 func TestAWorkbookHasASheetForEachTableAndGroup(t *testing.T) {
 	f, _ := workbook(t, sample())
-	want := []string{"Summary", "By cost centre", "(unallocated)", "CC-1", "CC-2", "cc-2 (2)", "Nothing here"}
+	want := []string{"Summary", "By cost centre", "(unallocated)", "CC-1", "CC-2", "cc-2 (4493f4)", "Nothing here"}
 	if got := f.GetSheetList(); strings.Join(got, "|") != strings.Join(want, "|") {
 		t.Fatalf("sheets are %q, want %q", got, want)
 	}
@@ -306,5 +307,78 @@ func TestNumbersOfAWorkbookHaveAllTheirDigits(t *testing.T) {
 		if x, err := strconv.ParseFloat(cellOf{f, t, "X"}.raw("A2"), 64); err != nil || math.IsInf(x, 0) {
 			t.Errorf("%s isn't a number: %v", s, err)
 		}
+	}
+}
+
+// Whoever reads the sheet without computing it finds numbers: amounts, totals, and the figures of the summary.
+func TestNumbersOfAWorkbookAreNumbersForWhoeverReadsIt(t *testing.T) {
+	d := sample()
+	d.Figures = append(d.Figures, Figure{Label: "Net", Value: "1,234,567.57 USD", Detail: "of all", Number: v("1234567.565"), Kind: Money, Currency: "USD"}, Figure{Label: "Allocated", Value: "25.4 %", Number: v("0.254"), Kind: Share})
+	f, b := workbook(t, d)
+	for n := range f.GetSheetList() {
+		if sheet := part(t, b, fmt.Sprintf("xl/worksheets/sheet%d.xml", n+1)); strings.Contains(sheet, `t="str"`) || !strings.Contains(sheet, "<f>") && n > 0 && n < 6 {
+			t.Errorf("sheet %d has what a formula gave as text, or no formula", n+1)
+		}
+	}
+	c := cellOf{f, t, "By cost centre"}
+	if c.raw("E9") != "100000000000000000000001234.565" && c.kind("E9") != excelize.CellTypeUnset && c.kind("E9") != excelize.CellTypeNumber {
+		t.Errorf("a total is %q of type %d", c.raw("E9"), c.kind("E9"))
+	}
+	c = cellOf{f, t, "Summary"}
+	for at, want := range map[string]string{"A7": "Net", "B7": "1234567.565", "C7": "USD", "D7": "of all", "B8": "0.254", "B5": "1,234.56 USD"} {
+		if got := c.raw(at); got != want {
+			t.Errorf("%s is %q, want %q", at, got, want)
+		}
+	}
+	if c.shown("B7") != "1,234,567.57" || c.shown("B8") != "25.4%" {
+		t.Errorf("the summary shows %q and %q", c.shown("B7"), c.shown("B8"))
+	}
+}
+
+// A spreadsheet shows 15 digits, rounded: a cell stores what comes out the same as in every other document.
+func TestWhatASheetShowsIsWhatOtherDocumentsShow(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		n := big.NewInt(rapid.Int64().Draw(t, "units"))
+		if rapid.Bool().Draw(t, "near half a cent") {
+			n = new(big.Int).Add(new(big.Int).Mul(big.NewInt(rapid.Int64Range(-1e15, 1e15).Draw(t, "half cents")), big.NewInt(5_000_000_000)), big.NewInt(rapid.Int64Range(-2, 2).Draw(t, "units beside")))
+		}
+		places := rapid.SampledFrom([]int{0, 2, 3, 4}).Draw(t, "places")
+		f, err := strconv.ParseFloat(sheetAmount(n, places), 64)
+		if err != nil {
+			t.Fatal(err)
+		}
+		kept, _ := new(big.Rat).SetString(strconv.FormatFloat(f, 'e', 14, 64))
+		if shown := kept.Mul(kept, big.NewRat(1_000_000_000_000, 1)); !shown.IsInt() || schemas.Rounded(shown.Num(), places) != schemas.Rounded(n, places) {
+			if len(strings.Trim(schemas.Rounded(n, places), "-.")) < 15 {
+				t.Fatalf("%s is stored as %s, and shown as %s", schemas.MoneyText(n), sheetAmount(n, places), schemas.Rounded(shown.Num(), places))
+			}
+		}
+	})
+}
+
+func TestAWorkbookIsSetUpForPrint(t *testing.T) {
+	f, b := workbook(t, sample())
+	for _, name := range f.GetSheetList() {
+		layout, err := f.GetPageLayout(name)
+		props, err2 := f.GetSheetProps(name)
+		if err != nil || err2 != nil || *layout.Orientation != "landscape" || *layout.FitToWidth != 1 || *layout.FitToHeight != 0 || !*props.FitToPage {
+			t.Errorf("%s: %+v, %+v, %v, %v", name, layout, props, err, err2)
+		}
+	}
+	heads := 0
+	for _, n := range f.GetDefinedName() {
+		if n.Name == "_xlnm.Print_Titles" && n.RefersTo == "'"+n.Scope+"'!$1:$1" {
+			heads++
+		}
+	}
+	if heads != len(f.GetSheetList())-1 {
+		t.Errorf("%d sheets have a head on every page", heads)
+	}
+	p, err := f.GetDocProps()
+	if err != nil || p.Creator != "usagelake" || p.LastModifiedBy != "usagelake" || p.Title != "Chargeback" || p.Created != "2026-11-24T10:30:00Z" {
+		t.Errorf("%+v, %v", p, err)
+	}
+	if strings.Contains(part(t, b, "docProps/core.xml"), "xuri") {
+		t.Error("the author is the library's")
 	}
 }

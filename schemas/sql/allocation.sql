@@ -345,3 +345,35 @@ CREATE TABLE finance_settings (
 COMMENT ON TABLE finance_settings IS 'One row: the accounts of the general ledger that the journal uses, from the config.';
 COMMENT ON COLUMN finance_settings.default_gl_code IS 'Debited where no rule assigned a code.';
 COMMENT ON COLUMN finance_settings.credit_gl_code IS 'Credited with the whole.';
+
+CREATE TABLE currencies (
+    currency VARCHAR NOT NULL,
+    minor_unit INTEGER NOT NULL
+);
+COMMENT ON TABLE currencies IS 'The currencies of ISO 4217 whose minor unit isn''t the hundredth: what people read, and what is posted, is rounded to it, half away from zero.';
+COMMENT ON COLUMN currencies.currency IS 'ISO 4217 code.';
+COMMENT ON COLUMN currencies.minor_unit IS 'Decimals of its minor unit: 0 for JPY, 3 for KWD. A currency that isn''t listed has 2.';
+
+CREATE MACRO money_text(amount, code) AS (
+    SELECT concat(CASE WHEN starts_with(t, '-') THEN '-' END,
+        reverse(rtrim(regexp_replace(reverse(split_part(ltrim(t, '-'), '.', 1)), '([0-9]{3})', '\1,', 'g'), ',')),
+        CASE WHEN contains(t, '.') THEN '.' || split_part(t, '.', 2) END)
+    FROM (SELECT CASE coalesce((SELECT minor_unit FROM currencies c WHERE c.currency = code), 2)
+        WHEN 0 THEN amount::DECIMAL(38,12)::DECIMAL(38,0)::VARCHAR
+        WHEN 3 THEN amount::DECIMAL(38,12)::DECIMAL(38,3)::VARCHAR
+        WHEN 4 THEN amount::DECIMAL(38,12)::DECIMAL(38,4)::VARCHAR
+        ELSE amount::DECIMAL(38,12)::DECIMAL(38,2)::VARCHAR END AS t));
+COMMENT ON MACRO money_text IS 'An amount as people read it: in the minor unit of its currency, rounded half away from zero, with commas between thousands. money_text(net_cost, currency)';
+
+CREATE TABLE names (
+    kind VARCHAR NOT NULL,
+    id VARCHAR NOT NULL,
+    name VARCHAR NOT NULL
+);
+COMMENT ON TABLE names IS 'What tokens, users, models, cost centres and accounts are called, from the file that the config names. An id that isn''t listed has no name.';
+COMMENT ON COLUMN names.kind IS 'token, user, model, cost_center or account.';
+COMMENT ON COLUMN names.id IS 'As in usage, or as the rules assign it; each once a kind.';
+COMMENT ON COLUMN names.name IS 'What people call it.';
+
+CREATE MACRO name_of(of_kind, of_id) AS (SELECT n.name FROM names n WHERE n.kind = of_kind AND n.id = of_id);
+COMMENT ON MACRO name_of IS 'What people call it; NULL if it has no name. name_of(''token'', token_id)';

@@ -71,19 +71,22 @@ SELECT x.*, m.completeness FROM (
     WITH debits AS (
         SELECT billing_month, currency, coalesce(gl_code, (SELECT default_gl_code FROM finance_settings)) AS gl_code, cost_center, sum(net_cost) AS amount
         FROM chargeback_daily GROUP BY ALL HAVING sum(net_cost) IS NOT NULL
-    ), cents AS (
-        SELECT *, floor(amount * 100)::DECIMAL(38,0) AS down,
-            row_number() OVER (PARTITION BY billing_month, currency ORDER BY amount * 100 - floor(amount * 100) DESC, gl_code, cost_center) AS place,
-            round(sum(amount) OVER (PARTITION BY billing_month, currency) * 100)::DECIMAL(38,0)
-                - (sum(floor(amount * 100)) OVER (PARTITION BY billing_month, currency))::DECIMAL(38,0) AS left_over
-        FROM debits
+    ), units AS (
+        SELECT d.*, amount * (10 ** coalesce(c.minor_unit, 2))::DECIMAL(5,0) AS units, (10 ** (4 - coalesce(c.minor_unit, 2)))::DECIMAL(5,0) AS unit
+        FROM debits d LEFT JOIN currencies c ON c.currency = d.currency
+    ), parts AS (
+        SELECT *, floor(units)::DECIMAL(38,0) AS down,
+            row_number() OVER (PARTITION BY billing_month, currency ORDER BY units - floor(units) DESC, gl_code, cost_center) AS place,
+            round(sum(units) OVER (PARTITION BY billing_month, currency))::DECIMAL(38,0)
+                - (sum(floor(units)) OVER (PARTITION BY billing_month, currency))::DECIMAL(38,0) AS left_over
+        FROM units
     ), posted AS (
-        SELECT billing_month, currency, gl_code, cost_center, amount, ((down + CASE WHEN place <= left_over THEN 1 ELSE 0 END) * 0.01::DECIMAL(3,2))::DECIMAL(38,2) AS posted
-        FROM cents
+        SELECT billing_month, currency, gl_code, cost_center, amount, ((down + CASE WHEN place <= left_over THEN 1 ELSE 0 END) * unit * 0.0001::DECIMAL(5,4))::DECIMAL(38,4) AS posted
+        FROM parts
     )
     SELECT billing_month AS "month", currency, 'debit' AS entry, gl_code, cost_center, amount, posted FROM posted
     UNION ALL
-    SELECT billing_month, currency, 'credit', (SELECT credit_gl_code FROM finance_settings), NULL, -sum(amount), -sum(posted)::DECIMAL(38,2) FROM posted GROUP BY billing_month, currency
+    SELECT billing_month, currency, 'credit', (SELECT credit_gl_code FROM finance_settings), NULL, -sum(amount), -sum(posted)::DECIMAL(38,4) FROM posted GROUP BY billing_month, currency
 ) x LEFT JOIN month_completeness m ON m."month" = x."month";
 COMMENT ON VIEW chargeback_journal IS '2. The journal: debits by general ledger code and cost centre, one credit a currency. amount sums to 0, and so does posted, exactly.';
 COMMENT ON COLUMN chargeback_journal."month" IS 'First day of the month.';
@@ -92,7 +95,7 @@ COMMENT ON COLUMN chargeback_journal.entry IS 'debit or credit.';
 COMMENT ON COLUMN chargeback_journal.gl_code IS 'Account of the general ledger; the config names the one for what no rule gave a code, and the one that is credited.';
 COMMENT ON COLUMN chargeback_journal.cost_center IS 'Cost centre that is debited; NULL of the credit.';
 COMMENT ON COLUMN chargeback_journal.amount IS 'Exact net cost; of the credit negative.';
-COMMENT ON COLUMN chargeback_journal.posted IS 'amount in whole cents, rounded by largest remainder so that the lines still sum to 0 and the debits to the rounded total.';
+COMMENT ON COLUMN chargeback_journal.posted IS 'amount in whole minor units of its currency (cents of USD, whole JPY, see currencies), rounded by largest remainder so that the lines still sum to 0 and the debits to the rounded total.';
 COMMENT ON COLUMN chargeback_journal.completeness IS 'How complete the month is: what is missing of it is missing here.';
 
 CREATE VIEW unallocated AS
@@ -127,17 +130,19 @@ COMMENT ON COLUMN unallocated.net_cost IS 'What is charged.';
 
 CREATE VIEW unallocated_spend AS
 SELECT x.*, m.completeness FROM (
-    SELECT date_trunc('month', usage_date)::DATE AS "month", account, token_id, user_id, currency, min(usage_date) AS first_day, max(usage_date) AS last_day,
+    SELECT date_trunc('month', usage_date)::DATE AS "month", account, token_id, name_of('token', token_id) AS token_name, user_id, name_of('user', user_id) AS user_name, currency, min(usage_date) AS first_day, max(usage_date) AS last_day,
         sum(requests)::BIGINT AS requests, TRY_CAST(sum(total_tokens) AS BIGINT) AS total_tokens, sum(list_cost) AS list_cost, sum(discount) AS discount, sum(net_cost) AS net_cost
     FROM allocated_daily JOIN allocations a USING (allocation_id)
     WHERE a.cost_center IS NULL AND a.pool IS NULL
-    GROUP BY ALL
+    GROUP BY date_trunc('month', usage_date)::DATE, account, token_id, user_id, currency
 ) x LEFT JOIN completeness_monthly m ON m."month" = x."month" AND m.account = x.account;
 COMMENT ON VIEW unallocated_spend IS '3. What has no owner, and which token or user causes it? By month of usage, before corrections.';
 COMMENT ON COLUMN unallocated_spend."month" IS 'First day of the month.';
 COMMENT ON COLUMN unallocated_spend.account IS 'Name of the account in the config.';
 COMMENT ON COLUMN unallocated_spend.token_id IS 'API token.';
 COMMENT ON COLUMN unallocated_spend.user_id IS 'Member of the organisation.';
+COMMENT ON COLUMN unallocated_spend.token_name IS 'What the token is called, from names; NULL if it has no name.';
+COMMENT ON COLUMN unallocated_spend.user_name IS 'What the user is called, likewise.';
 COMMENT ON COLUMN unallocated_spend.currency IS 'ISO 4217 code of the costs. Never sum across currencies.';
 COMMENT ON COLUMN unallocated_spend.first_day IS 'First UTC day in the month.';
 COMMENT ON COLUMN unallocated_spend.last_day IS 'Last UTC day in the month.';
@@ -153,7 +158,8 @@ SELECT usage_date, currency, sum(net_cost) AS net_cost,
     coalesce(sum(net_cost) FILTER (cost_center <> '(unallocated)' AND pool IS NULL), 0) AS direct_cost,
     coalesce(sum(net_cost) FILTER (cost_center <> '(unallocated)' AND pool IS NOT NULL), 0) AS shared_cost,
     coalesce(sum(net_cost) FILTER (cost_center = '(unallocated)'), 0) AS unallocated_cost,
-    TRY_CAST(1 - coalesce(sum(net_cost) FILTER (cost_center = '(unallocated)'), 0)::DOUBLE / nullif(sum(net_cost), 0)::DOUBLE AS DECIMAL(18,6)) AS allocated_share
+    CASE WHEN sign(unallocated_cost) * sign(sum(net_cost) - unallocated_cost) >= 0
+        THEN TRY_CAST(1 - unallocated_cost::DOUBLE / nullif(sum(net_cost), 0)::DOUBLE AS DECIMAL(18,6)) END AS allocated_share
 FROM chargeback_daily GROUP BY ALL;
 COMMENT ON VIEW allocation_coverage_trend IS '4. How much is allocated, day by day? net_cost sums exactly to the amount of usage.';
 COMMENT ON COLUMN allocation_coverage_trend.usage_date IS 'UTC day.';
@@ -162,7 +168,7 @@ COMMENT ON COLUMN allocation_coverage_trend.net_cost IS 'What is charged.';
 COMMENT ON COLUMN allocation_coverage_trend.direct_cost IS 'Of net_cost, allocated directly.';
 COMMENT ON COLUMN allocation_coverage_trend.shared_cost IS 'Of net_cost, allocated by splitting a pool.';
 COMMENT ON COLUMN allocation_coverage_trend.unallocated_cost IS 'Of net_cost, allocated to nobody.';
-COMMENT ON COLUMN allocation_coverage_trend.allocated_share IS 'Share of net_cost that is allocated; NULL where that is 0.';
+COMMENT ON COLUMN allocation_coverage_trend.allocated_share IS 'Share of net_cost that is allocated; NULL where that is 0, or one of its parts is below 0 and the other above.';
 
 CREATE VIEW shared_cost_split AS
 SELECT x.*, m.completeness FROM (
@@ -632,10 +638,10 @@ WITH parts AS ( -- by account, so that a day is known to be whole for all that h
 )
 SELECT usage_date, CASE WHEN cost::DOUBLE > median THEN 'spike' ELSE 'drop' END AS kind, "scope", scope_value, currency, cost AS observed, median::DECIMAL(38,6) AS expected, (cost::DOUBLE - median)::DECIMAL(38,6) AS deviation,
     TRY_CAST((cost::DOUBLE - median) / nullif(spread, 0) AS DECIMAL(18,2)) AS score, requests,
-    format('the median of the {} {} before is {:.2f}, their spread {:.2f}', len(past), CASE WHEN weekend THEN 'weekend days' ELSE 'working days' END, median, spread) AS detail
+    format('the median of the {} {} before is {}, their spread {}', len(past), CASE WHEN weekend THEN 'weekend days' ELSE 'working days' END, money_text(median, currency), money_text(spread, currency)) AS detail
 FROM judged WHERE abs(cost::DOUBLE - median) > 4 * spread
 UNION ALL
-SELECT d.usage_date, 'new', s."scope", s.scope_value, s.currency, d.cost, 0, d.cost::DECIMAL(38,6), NULL, d.requests, format('a token that had not been seen before; {} in all since', s.total)
+SELECT d.usage_date, 'new', s."scope", s.scope_value, s.currency, d.cost, 0, d.cost::DECIMAL(38,6), NULL, d.requests, format('a token that had not been seen before; {} in all since', concat_ws(' ', money_text(s.total, s.currency), s.currency))
 FROM spans s JOIN sums d ON d."scope" = s."scope" AND d.scope_value IS NOT DISTINCT FROM s.scope_value AND d.currency IS NOT DISTINCT FROM s.currency AND d.usage_date = s.first_day
 WHERE s."scope" = 'token' AND s.total >= 1 AND NOT EXISTS (FROM members m JOIN accounts a USING (account) WHERE m.n = s.n AND s.first_day < make_timestamp(epoch_us(a.covered_from))::DATE + 7)
 UNION ALL
@@ -662,21 +668,24 @@ SELECT x.*, m.completeness FROM (
         UNION ALL SELECT 'model', model, date_trunc('month', usage_date)::DATE, currency, requests, total_tokens, net_cost FROM allocated_daily
         UNION ALL SELECT 'custom_user', custom_user_id, date_trunc('month', usage_date)::DATE, currency, requests, total_tokens, net_cost FROM allocated_daily
     )
-    SELECT "month", "scope", scope_value, currency, sum(requests)::BIGINT AS requests, TRY_CAST(sum(total_tokens) AS BIGINT) AS total_tokens, sum(net_cost) AS net_cost,
+    SELECT "month", "scope", scope_value, name_of("scope", scope_value) AS scope_name, currency, sum(requests)::BIGINT AS requests, TRY_CAST(sum(total_tokens) AS BIGINT) AS total_tokens, sum(net_cost) AS net_cost,
         rank() OVER (PARTITION BY "month", "scope", currency ORDER BY sum(net_cost) DESC NULLS LAST) AS place,
-        TRY_CAST(sum(net_cost)::DOUBLE / nullif(sum(sum(net_cost)) OVER (PARTITION BY "month", "scope", currency), 0)::DOUBLE AS DECIMAL(18,6)) AS "share"
+        CASE WHEN min(sum(net_cost)) OVER parts >= 0 OR max(sum(net_cost)) OVER parts <= 0
+            THEN TRY_CAST(sum(net_cost)::DOUBLE / nullif(sum(sum(net_cost)) OVER parts, 0)::DOUBLE AS DECIMAL(18,6)) END AS "share"
     FROM scoped GROUP BY "month", "scope", scope_value, currency
+    WINDOW parts AS (PARTITION BY "month", "scope", currency)
 ) x LEFT JOIN month_completeness m ON m."month" = x."month";
 COMMENT ON VIEW top_spenders IS '14. Which users, tokens and models cost most? By month; each kind sums exactly to the amount of usage.';
 COMMENT ON COLUMN top_spenders."month" IS 'First day of the month.';
 COMMENT ON COLUMN top_spenders."scope" IS 'user, token, model or custom_user.';
 COMMENT ON COLUMN top_spenders.scope_value IS 'Which of these; NULL of all.';
+COMMENT ON COLUMN top_spenders.scope_name IS 'What it is called, from names; NULL if it has no name.';
 COMMENT ON COLUMN top_spenders.currency IS 'ISO 4217 code of the costs. Never sum across currencies.';
 COMMENT ON COLUMN top_spenders.requests IS 'Number of records.';
 COMMENT ON COLUMN top_spenders.total_tokens IS 'All tokens.';
 COMMENT ON COLUMN top_spenders.net_cost IS 'What is charged.';
 COMMENT ON COLUMN top_spenders.place IS 'Rank by net cost in the month, from 1.';
-COMMENT ON COLUMN top_spenders.share IS 'Share of the month''s net cost. NULL where that is 0.';
+COMMENT ON COLUMN top_spenders.share IS 'Share of the month''s net cost. NULL where that is 0, or some of its parts are below 0 and others above.';
 COMMENT ON COLUMN top_spenders.completeness IS 'How complete the month is: what is missing of it is missing here.';
 
 CREATE VIEW unit_cost AS
@@ -686,16 +695,17 @@ SELECT x.*, m.completeness FROM (
         UNION ALL SELECT 'model', model, date_trunc('month', usage_date)::DATE, currency, user_id, requests, total_tokens, net_cost FROM allocated_daily
         UNION ALL SELECT 'cost_center', coalesce(a.cost_center, CASE WHEN a.pool IS NULL THEN '(unallocated)' ELSE 'pool ' || a.pool END), date_trunc('month', usage_date)::DATE, currency, user_id, requests, total_tokens, net_cost FROM allocated_daily JOIN allocations a USING (allocation_id)
     )
-    SELECT "month", "scope", scope_value, currency, sum(requests)::BIGINT AS requests, TRY_CAST(sum(total_tokens) AS BIGINT) AS total_tokens, count(DISTINCT user_id) AS active_users, sum(net_cost) AS net_cost,
+    SELECT "month", "scope", scope_value, name_of("scope", scope_value) AS scope_name, currency, sum(requests)::BIGINT AS requests, TRY_CAST(sum(total_tokens) AS BIGINT) AS total_tokens, count(DISTINCT user_id) AS active_users, sum(net_cost) AS net_cost,
         (sum(net_cost)::DOUBLE / nullif(sum(requests), 0)::DOUBLE)::DECIMAL(38,6) AS per_request,
         (sum(net_cost)::DOUBLE * 1e6 / nullif(sum(total_tokens), 0)::DOUBLE)::DECIMAL(38,6) AS per_million_tokens,
         (sum(net_cost)::DOUBLE / nullif(count(DISTINCT user_id), 0))::DECIMAL(38,6) AS per_active_user
-    FROM scoped GROUP BY ALL
+    FROM scoped GROUP BY "month", "scope", scope_value, currency
 ) x LEFT JOIN month_completeness m ON m."month" = x."month";
 COMMENT ON VIEW unit_cost IS '15. What does a request, a million tokens, an active user cost? By month, for everything, each model and each cost centre.';
 COMMENT ON COLUMN unit_cost."month" IS 'First day of the month.';
 COMMENT ON COLUMN unit_cost."scope" IS 'all, model or cost_center (before pools are split).';
 COMMENT ON COLUMN unit_cost.scope_value IS 'Which of these; NULL of all.';
+COMMENT ON COLUMN unit_cost.scope_name IS 'What it is called, from names; NULL if it has no name.';
 COMMENT ON COLUMN unit_cost.currency IS 'ISO 4217 code of the costs. Never sum across currencies.';
 COMMENT ON COLUMN unit_cost.requests IS 'Number of records.';
 COMMENT ON COLUMN unit_cost.total_tokens IS 'All tokens.';
@@ -735,7 +745,8 @@ COMMENT ON COLUMN cache_savings.completeness IS 'How complete the month is: what
 CREATE VIEW discount_realised AS
 SELECT x.*, m.completeness FROM (
     SELECT date_trunc('month', usage_date)::DATE AS "month", model, currency, sum(total_amount) AS list_cost, sum(discount_amount) AS discount, sum(amount) AS net_cost,
-        TRY_CAST(sum(discount_amount)::DOUBLE / nullif(sum(total_amount), 0)::DOUBLE AS DECIMAL(18,6)) AS discount_rate
+        CASE WHEN sign(sum(discount_amount)) * sign(sum(total_amount) - sum(discount_amount)) >= 0
+            THEN TRY_CAST(sum(discount_amount)::DOUBLE / nullif(sum(total_amount), 0)::DOUBLE AS DECIMAL(18,6)) END AS discount_rate
     FROM usage_daily GROUP BY ALL
 ) x LEFT JOIN month_completeness m ON m."month" = x."month";
 COMMENT ON VIEW discount_realised IS '17. List against net, by month and model.';
@@ -745,12 +756,12 @@ COMMENT ON COLUMN discount_realised.currency IS 'ISO 4217 code of the costs. Nev
 COMMENT ON COLUMN discount_realised.list_cost IS 'Cost before the discount.';
 COMMENT ON COLUMN discount_realised.discount IS 'What was taken off.';
 COMMENT ON COLUMN discount_realised.net_cost IS 'What is charged.';
-COMMENT ON COLUMN discount_realised.discount_rate IS 'discount ÷ list_cost; NULL where that is 0.';
+COMMENT ON COLUMN discount_realised.discount_rate IS 'discount ÷ list_cost; NULL where that is 0, or the discount is more than it.';
 COMMENT ON COLUMN discount_realised.completeness IS 'How complete the month is: what is missing of it is missing here.';
 
 CREATE VIEW price_changes AS
 SELECT usage_date, account, model, line, category, item, unit, currency, day_before, prices_before, prices,
-    CASE WHEN len(prices) = 1 AND len(prices_before) = 1 THEN TRY_CAST(prices[1]::DOUBLE / nullif(prices_before[1], 0)::DOUBLE - 1 AS DECIMAL(18,6)) END AS change, requests
+    CASE WHEN len(prices) = 1 AND len(prices_before) = 1 THEN TRY_CAST(prices[1]::DOUBLE / CASE WHEN prices_before[1] > 0 THEN prices_before[1] END::DOUBLE - 1 AS DECIMAL(18,6)) END AS change, requests
 FROM price_steps;
 COMMENT ON VIEW price_changes IS '18. Which unit prices changed, and when? A row for each day on which a price differs from the last day before.';
 COMMENT ON COLUMN price_changes.usage_date IS 'UTC day.';
@@ -764,7 +775,7 @@ COMMENT ON COLUMN price_changes.currency IS 'ISO 4217 code of the costs. Never s
 COMMENT ON COLUMN price_changes.day_before IS 'Last day before on which it was charged.';
 COMMENT ON COLUMN price_changes.prices_before IS 'Prices of that day.';
 COMMENT ON COLUMN price_changes.prices IS 'Prices of the day.';
-COMMENT ON COLUMN price_changes.change IS 'Relative change, if there was one price on each day.';
+COMMENT ON COLUMN price_changes.change IS 'Relative change, if there was one price on each day, and one above 0 before.';
 COMMENT ON COLUMN price_changes.requests IS 'Charges on the day.';
 
 CREATE VIEW modality_and_tool_spend AS
