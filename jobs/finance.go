@@ -322,12 +322,7 @@ func Allocate(ctx context.Context, cfg *Config, env Env, wait bool) (*Result, er
 		return nil, err
 	}
 	return underLock(ctx, cfg, env, "allocation apply", wait, func(ctx context.Context, lake *load.Lake, res *Result) error {
-		res.Status = schemas.StatusDone
-		if err := finish(ctx, lake, env, res, nil, false); err != nil {
-			res.Status = schemas.StatusFailed
-			return err
-		}
-		return nil
+		return publish(ctx, lake, env, res, nil, false, nil)
 	})
 }
 
