@@ -536,7 +536,7 @@ func (b *builder) end() schemas.Date {
 
 func (b *builder) anomalies(ctx context.Context) error {
 	b.doc.Title = "Anomalies"
-	t, err := b.add(ctx, "anomalies", "What left its history", `SELECT usage_date, kind, "scope", scope_value, currency, observed, expected, deviation, score, requests, detail FROM anomalous_days WHERE `+b.days()+` ORDER BY usage_date DESC, abs(deviation) DESC NULLS LAST, "scope", scope_value`)
+	t, err := b.add(ctx, "anomalies", "What left its history", `SELECT usage_date, kind, "scope", scope_value, currency, observed, expected, deviation, score, requests, detail, array_to_string(list_transform(also, lambda x: x."scope" || ' ' || coalesce(x.scope_value, '')), ', ') AS also FROM anomaly_events WHERE `+b.days()+` ORDER BY usage_date DESC, abs(deviation) DESC NULLS LAST, "scope", scope_value`)
 	if err != nil {
 		return err
 	}

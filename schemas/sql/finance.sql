@@ -570,6 +570,54 @@ COMMENT ON COLUMN anomalous_days.score IS 'deviation ÷ spread; the spread is 1.
 COMMENT ON COLUMN anomalous_days.requests IS 'Records of the day.';
 COMMENT ON COLUMN anomalous_days.detail IS 'What it was held against.';
 
+CREATE VIEW anomaly_events AS
+WITH found AS ( -- of one day, currency and direction: what may be one event
+    SELECT row_number() OVER () AS n, *, deviation > 0 AS up, CASE "scope" WHEN 'token' THEN 1 WHEN 'model' THEN 2 WHEN 'cost_center' THEN 3 ELSE 4 END AS width
+    FROM anomalous_days WHERE deviation <> 0
+), days AS (
+    SELECT DISTINCT usage_date AS anomaly FROM found GROUP BY usage_date, currency, up HAVING count(*) > 1
+), pool_parts AS (
+    SELECT usage_date, account, pool, currency, cost_center, sum(net_cost)::DOUBLE / nullif(sum(sum(net_cost)) OVER (PARTITION BY usage_date, account, pool, currency), 0)::DOUBLE AS part
+    FROM shared_cost_shares GROUP BY usage_date, account, pool, currency, cost_center
+), parts AS ( -- how much each combination was above what such days cost in the four weeks before
+    SELECT y.anomaly, d.account, d.token_id, d.model, d.currency, coalesce(a.cost_center, p.cost_center, '(unallocated)') AS cost_center,
+        sum(coalesce(d.net_cost, 0)::DOUBLE * coalesce(p.part, 1) * CASE WHEN d.usage_date = y.anomaly THEN 1 ELSE -1.0 / CASE WHEN isodow(y.anomaly) > 5 THEN 8 ELSE 20 END END) AS deviation
+    FROM days y JOIN allocated_daily d ON d.usage_date BETWEEN y.anomaly - 28 AND y.anomaly AND (isodow(d.usage_date) > 5) = (isodow(y.anomaly) > 5)
+    JOIN allocations a USING (allocation_id)
+    LEFT JOIN pool_parts p ON p.usage_date = d.usage_date AND p.account = d.account AND p.pool = a.pool AND p.currency IS NOT DISTINCT FROM d.currency
+    GROUP BY ALL
+), members AS (
+    SELECT f.*, u.i, u.part FROM found f JOIN (
+        SELECT anomaly, currency, deviation AS part, row_number() OVER () AS i, unnest(['account', 'cost_center', 'model', 'token']) AS "scope", unnest([account, cost_center, model, token_id]) AS scope_value FROM parts
+    ) u ON u.anomaly = f.usage_date AND u."scope" = f."scope" AND u.scope_value IS NOT DISTINCT FROM f.scope_value AND u.currency IS NOT DISTINCT FROM f.currency
+), explains AS ( -- a's part of b is four fifths of what b leaves its history by
+    SELECT a.n AS a, b.n AS b FROM members a JOIN members b ON a.usage_date = b.usage_date AND a.i = b.i AND a.up = b.up
+    GROUP BY a.n, b.n HAVING a.n = b.n OR sum(a.part) / any_value(b.deviation)::DOUBLE >= 0.8
+), ranked AS ( -- who explains most comes first; of these the narrowest
+    SELECT f.*, row_number() OVER (ORDER BY coalesce(e.explained, 1) DESC, width, abs(deviation) DESC, scope_value) AS place
+    FROM found f LEFT JOIN (SELECT a, count(*) AS explained FROM explains GROUP BY a) e ON e.a = f.n
+)
+SELECT usage_date, kind, "scope", scope_value, currency, observed, expected, deviation, score, requests, detail,
+    coalesce((SELECT list({'scope': o."scope", 'scope_value': o.scope_value} ORDER BY o.width DESC, o.scope_value) FROM explains e JOIN found o ON o.n = e.b WHERE e.a = r.n AND e.b <> r.n), []) AS also
+FROM ranked r
+WHERE NOT EXISTS (FROM explains e JOIN ranked o ON o.n = e.a WHERE e.b = r.n AND o.place < r.place)
+UNION ALL
+SELECT usage_date, kind, "scope", scope_value, currency, NULL, NULL, NULL, NULL, max(requests), string_agg(detail, '; ' ORDER BY detail), []
+FROM anomalous_days WHERE deviation IS NULL GROUP BY usage_date, kind, "scope", scope_value, currency;
+COMMENT ON VIEW anomaly_events IS '13. anomalous_days with each event once, at the level that explains it: of the rows of a day that leave their history the same way the one whose part explains most of the others (four fifths of what they leave it by), and of such the narrowest: token, model, cost_center, account.';
+COMMENT ON COLUMN anomaly_events.usage_date IS 'UTC day.';
+COMMENT ON COLUMN anomaly_events.kind IS 'As in anomalous_days.';
+COMMENT ON COLUMN anomaly_events."scope" IS 'account, cost_center, model or token: the level that explains it.';
+COMMENT ON COLUMN anomaly_events.scope_value IS 'Which of these; NULL of all.';
+COMMENT ON COLUMN anomaly_events.currency IS 'ISO 4217 code of the costs. Never sum across currencies.';
+COMMENT ON COLUMN anomaly_events.observed IS 'Net cost of the day, exact.';
+COMMENT ON COLUMN anomaly_events.expected IS 'As in anomalous_days. Estimate.';
+COMMENT ON COLUMN anomaly_events.deviation IS 'observed − expected.';
+COMMENT ON COLUMN anomaly_events.score IS 'As in anomalous_days.';
+COMMENT ON COLUMN anomaly_events.requests IS 'Records of the day.';
+COMMENT ON COLUMN anomaly_events.detail IS 'What it was held against; of a price change every price that changed.';
+COMMENT ON COLUMN anomaly_events.also IS 'The other rows of anomalous_days that it explains, by their scope and its value; empty if none.';
+
 CREATE VIEW top_spenders AS
 WITH scoped AS ( -- the month stands in each branch, so that a condition on it reaches each scan
     SELECT 'user' AS "scope", user_id AS scope_value, date_trunc('month', usage_date)::DATE AS "month", currency, requests, total_tokens, net_cost FROM allocated_daily
