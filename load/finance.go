@@ -34,6 +34,9 @@ type Finance struct {
 	Archived func([]RuleFile) (Allocator, error)
 	Budgets  []schemas.Budget
 	Invoices []schemas.InvoiceLine
+	// TopUps are what was added to the accounts' balances; with TopUpsGiven they are all that was.
+	TopUps      []schemas.TopUp
+	TopUpsGiven bool
 	// The general ledger's codes of the journal: what is debited where no rule assigned one, and what is credited.
 	// "" is DefaultGLCode and DefaultCreditGLCode.
 	GLCode       string
@@ -96,7 +99,7 @@ func (l *Lake) loadFinance(f Finance) (*finance, error) {
 	out := &finance{Finance: f, current: newRuleset(f.Rules), closed: closed, rules: map[schemas.Date]ruleset{}}
 	sum := sha256.New()
 	fmt.Fprintf(sum, "%d\n%s\n", financeVersion, out.current.Digest())
-	if err := json.NewEncoder(sum).Encode([]any{f.Budgets, f.Invoices, f.GLCode, f.CreditGLCode}); err != nil {
+	if err := json.NewEncoder(sum).Encode([]any{f.Budgets, f.Invoices, f.TopUps, f.TopUpsGiven, f.GLCode, f.CreditGLCode}); err != nil {
 		return nil, err
 	}
 	read := map[string]ruleset{}

@@ -91,7 +91,7 @@ func tiesOut(t *testing.T, w *dayWriter) {
 	}
 	for what, query := range map[string]string{
 		"the journal":             `SELECT sum(amount) AS a, sum(posted) AS b FROM chargeback_journal GROUP BY "month", currency`,
-		"balance reconciliation":  "SELECT sum(opening + top_ups - used + unexplained - closing) AS a, 0.00 AS b FROM balance_reconciliation",
+		"balance reconciliation":  "SELECT sum(opening + top_ups - used + coalesce(unexplained, 0) - closing) AS a, 0.00 AS b FROM balance_reconciliation",
 		"posted and exact, cents": `SELECT round(sum(amount), 2) - sum(posted) AS a, 0.00 AS b FROM chargeback_journal WHERE entry = 'debit' GROUP BY "month"`,
 	} {
 		for _, got := range w.ask(query) {

@@ -151,9 +151,10 @@ func (w *dayWriter) balance(p schemas.Partition, amounts ...string) {
 		w.t.Fatal(err)
 	}
 	var rows []string
-	for i, a := range amounts {
-		rows = append(rows, fmt.Sprintf(`SELECT '%s' AS account, TIMESTAMPTZ '%s 00:00:00+00' + INTERVAL %d HOUR AS observed_at, %s::DECIMAL(38,12) AS balance, NULL::DECIMAL(38,12) AS coupon_balance,
-			NULL::DECIMAL(38,12) AS credit_limit, NULL::DECIMAL(38,12) AS total_coupon_amount, 'USD' AS currency, NULL::VARCHAR AS extra, 'req' AS request_id, 'run-1' AS run_id`, p.Account, p.Date, i, a))
+	for i, a := range amounts { // with "1,2,3": the balance, what is left of coupons, what was granted
+		f := append(strings.Split(a, ","), "NULL", "NULL")
+		rows = append(rows, fmt.Sprintf(`SELECT '%s' AS account, TIMESTAMPTZ '%s 00:00:00+00' + INTERVAL %d HOUR AS observed_at, %s::DECIMAL(38,12) AS balance, %s::DECIMAL(38,12) AS coupon_balance,
+			NULL::DECIMAL(38,12) AS credit_limit, %s::DECIMAL(38,12) AS total_coupon_amount, 'USD' AS currency, NULL::VARCHAR AS extra, 'req' AS request_id, 'run-1' AS run_id`, p.Account, p.Date, i, f[0], f[1], f[2]))
 	}
 	w.exec(fmt.Sprintf("COPY (%s) TO %s (FORMAT parquet, KV_METADATA {'%s': '%s'})", strings.Join(rows, " UNION ALL "), schemas.SQLString(filepath.Join(dir, "balance.parquet")), digestKey, w.digest))
 }

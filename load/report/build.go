@@ -504,7 +504,7 @@ func (b *builder) monthOrFrom() schemas.Date {
 func (b *builder) reconciliation(ctx context.Context) error {
 	b.doc.Title = "Reconciliation"
 	period := fmt.Sprintf("period_start < DATE '%s' AND period_end > DATE '%s'", b.end(), b.monthOrFrom())
-	t, err := b.add(ctx, "invoices", "Invoices against usage", `SELECT invoice, account, period_start, period_end, usage_date, model, currency, invoiced, exported, difference, likely_causes, source FROM invoice_reconciliation WHERE `+period+` ORDER BY invoice, account NULLS FIRST, usage_date NULLS FIRST, model NULLS FIRST`)
+	t, err := b.add(ctx, "invoices", "Invoices against usage", `SELECT kind, invoice, account, period_start, period_end, usage_date, model, currency, invoiced, other_invoices, exported, difference, likely_causes, source FROM invoice_reconciliation WHERE `+period+` ORDER BY kind = 'sum' DESC, invoice, account NULLS FIRST, usage_date NULLS FIRST, model NULLS FIRST`)
 	if err != nil {
 		return err
 	}
@@ -514,12 +514,13 @@ func (b *builder) reconciliation(ctx context.Context) error {
 	for i := range t.Columns { // the lines of an invoice repeat its total: a sum of them all would count twice
 		t.Columns[i].Sum = false
 	}
-	balance, err := b.add(ctx, "balance", "Course of the balance", fmt.Sprintf(`SELECT account, currency, opened_at, closed_at, opening, top_ups, used, unexplained, closing, inferred FROM balance_reconciliation WHERE closed_at >= TIMESTAMPTZ '%s 00:00:00Z' AND opened_at < TIMESTAMPTZ '%s 00:00:00Z' ORDER BY account, currency, closed_at`, b.monthOrFrom(), b.end()))
+	balance, err := b.add(ctx, "balance", "Course of the balance", fmt.Sprintf(`SELECT account, currency, opened_at, closed_at, opening, top_ups, coupons, used, unexplained, unexplained_coupons_beside, closing, checked, note FROM balance_reconciliation WHERE closed_at >= TIMESTAMPTZ '%s 00:00:00Z' AND opened_at < TIMESTAMPTZ '%s 00:00:00Z' ORDER BY account, currency, closed_at`, b.monthOrFrom(), b.end()))
 	if err != nil {
 		return err
 	}
-	balance.Caption = "opening + top-ups − used + unexplained = closing. Top-ups are inferred from rises of the balance."
-	if _, err := b.add(ctx, "runway", "How long the balance lasts", `SELECT account, currency, observed_at, balance, burn_7_days, burn_28_days, days_left_7, days_left_28 FROM balance_runway ORDER BY ALL`); err != nil {
+	balance.Caption = "opening + top-ups − used + unexplained = closing. Where no file of top-ups is named (topups: in the config) they are " +
+		"inferred: nothing was checked there. The API doesn't say whether the balance includes coupons, so both readings stand here."
+	if _, err := b.add(ctx, "runway", "How long the balance lasts", `SELECT account, currency, observed_at, balance, coupon_balance, burn_7_days, burn_28_days, days_left_7, days_left_28, days_left_7_coupons_beside, days_left_28_coupons_beside FROM balance_runway ORDER BY ALL`); err != nil {
 		return err
 	}
 	_, err = b.add(ctx, "months", "Months", `SELECT "month", currency, status, requests, net_cost, corrections_in, corrections_out, corrected_in, reason FROM period_status_and_corrections ORDER BY ALL`)
