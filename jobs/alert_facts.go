@@ -832,14 +832,37 @@ func (g *gatherer) quarantine(ctx context.Context, snap *load.Snapshot, r AlertR
 	})
 }
 
+// about is the condition that an event of anomaly_events is one of those that the rule is about, or shows in one of them.
+func (r AlertRule) about() string {
+	if r.Scopes == nil && r.Accounts == nil {
+		return "true"
+	}
+	in := func(column string, values []string) string {
+		var quoted []string
+		for _, v := range values {
+			quoted = append(quoted, schemas.SQLString(v))
+		}
+		return column + " IN (" + strings.Join(quoted, ", ") + ")"
+	}
+	is := func(prefix string) string {
+		all := []string{"true"}
+		if r.Scopes != nil {
+			all = append(all, in(prefix+`"scope"`, r.Scopes))
+		}
+		if r.Accounts != nil {
+			all = append(all, in(prefix+`"scope"`, []string{"account"}), in(prefix+"scope_value", r.Accounts))
+		}
+		return "(" + strings.Join(all, " AND ") + ")"
+	}
+	return "(" + is("") + " OR len(list_filter(also, lambda x: " + is("x.") + ")) > 0)"
+}
+
 func (g *gatherer) anomaly(ctx context.Context, snap *load.Snapshot, r AlertRule) error {
 	within := cmp.Or(time.Duration(r.Within), defaultRecent)
-	return each(ctx, snap, fmt.Sprintf(`SELECT usage_date, kind, "scope", scope_value, currency, observed, expected, deviation, detail
-		FROM anomalous_days WHERE usage_date >= DATE '%s' ORDER BY usage_date DESC, abs(deviation) DESC NULLS LAST, "scope", scope_value, kind, currency, detail LIMIT %d`, schemas.DateOf(g.since(within)), mostTold), func(v row) error {
+	return each(ctx, snap, fmt.Sprintf(`SELECT usage_date, kind, "scope", scope_value, currency, observed, expected, deviation, detail,
+			array_to_string(list_transform(also, lambda x: x."scope" || ' ' || coalesce(x.scope_value, 'NULL')), ', ') AS also
+		FROM anomaly_events WHERE usage_date >= DATE '%s' AND %s ORDER BY usage_date DESC, abs(deviation) DESC NULLS LAST, "scope", scope_value, kind, currency, detail LIMIT %d`, schemas.DateOf(g.since(within)), r.about(), mostTold), func(v row) error {
 		scope, value := v.text("scope"), v.text("scope_value")
-		if r.Scopes != nil && !slices.Contains(r.Scopes, scope) || r.Accounts != nil && (scope != "account" || !slices.Contains(r.Accounts, value)) {
-			return nil
-		}
 		day, err := schemas.ParseDate(v.text("usage_date"))
 		if err != nil {
 			return err
@@ -859,6 +882,9 @@ func (g *gatherer) anomaly(ctx context.Context, snap *load.Snapshot, r AlertRule
 			}
 			currency := v.text("currency")
 			f.Summary = fmt.Sprintf("%s of %s %s on %s: %s, %s expected (%s)", v.text("kind"), scope, brief(value), day, schemas.MoneyIn(observed, currency), schemas.AmountText(expected, currency), brief(v.text("detail")))
+		}
+		if also := v.text("also"); also != "" {
+			f.Summary += "; it explains " + brief(also)
 		}
 		g.add(r, f)
 		return nil

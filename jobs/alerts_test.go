@@ -299,7 +299,7 @@ func (w *world) publishFacts(statements ...string) {
 		"CREATE TABLE quality_issues (account VARCHAR, usage_date DATE, check_name VARCHAR, severity VARCHAR, field VARCHAR, model VARCHAR, records BIGINT, sample_id VARCHAR, detail VARCHAR)",
 		"CREATE TABLE coverage (account VARCHAR, usage_date DATE, fetched_at TIMESTAMPTZ, owns BOOLEAN)",
 		"CREATE TABLE quarantine (account VARCHAR, window_start TIMESTAMPTZ, reason VARCHAR, fetched_at TIMESTAMPTZ)",
-		`CREATE TABLE anomalous_days (usage_date DATE, kind VARCHAR, "scope" VARCHAR, scope_value VARCHAR, currency VARCHAR, observed DECIMAL(38,12), expected DECIMAL(38,6), deviation DECIMAL(38,6), detail VARCHAR)`,
+		`CREATE TABLE anomaly_events (usage_date DATE, kind VARCHAR, "scope" VARCHAR, scope_value VARCHAR, currency VARCHAR, observed DECIMAL(38,12), expected DECIMAL(38,6), deviation DECIMAL(38,6), detail VARCHAR, also STRUCT("scope" VARCHAR, scope_value VARCHAR)[])`,
 	}, statements...) {
 		if _, err := db.ExecContext(w.Context(), s); err != nil {
 			w.Fatalf("%s: %v", s, err)
@@ -352,9 +352,10 @@ func TestWhatThePublishedFileSaysIsTold(t *testing.T) {
 			[]string{"acme 2026-01-05 net_mismatch: account acme, 2026-01-05: the check net_mismatch failed for 7 records, such as id-1 amount 1, expected 2"}},
 		{"quarantined records", AlertRule{Kind: AlertQuarantine, Within: Duration(24 * time.Hour)}, []string{"INSERT INTO quarantine VALUES ('acme', '2026-11-18 23:00:00+00', 'no id', '2026-11-19 00:00:00+00'), ('acme', '2026-11-18 01:00:00+00', 'no time', '2026-11-19 00:00:00+00'), ('acme', '2026-11-17 01:00:00+00', 'no time', '2026-11-18 00:00:00+00')"},
 			[]string{"acme 2026-11-18: account acme, 2026-11-18: 2 records are in quarantine and count in no sum: no id, no time"}},
-		{"anomalies", AlertRule{Kind: AlertAnomaly, Scopes: []string{"token", "model"}}, []string{"INSERT INTO anomalous_days VALUES ('2026-11-19', 'spike', 'token', E'tk\\n1', 'USD', 9.129, 2, 7.129, 'x'), ('2026-11-19', 'spike', 'account', 'acme', 'USD', 9, 2, 7, 'x'), ('2026-11-16', 'spike', 'token', 'tk_2', 'USD', 9, 2, 7, 'x'), ('2026-11-18', 'price change', 'model', 'm', NULL, NULL, NULL, NULL, '1, then 2')"},
+		{"anomalies", AlertRule{Kind: AlertAnomaly, Scopes: []string{"token", "model"}}, []string{"INSERT INTO anomaly_events VALUES ('2026-11-19', 'spike', 'token', E'tk\\n1', 'USD', 9.129, 2, 7.129, 'x', []), ('2026-11-19', 'spike', 'account', 'acme', 'USD', 9, 2, 7, 'x', []), ('2026-11-16', 'spike', 'token', 'tk_2', 'USD', 9, 2, 7, 'x', []), ('2026-11-18', 'price change', 'model', 'm', NULL, NULL, NULL, NULL, '1, then 2', [])"},
 			[]string{"2026-11-19 spike token tk\n1 USD: spike of token tk 1 on 2026-11-19: 9.12 USD, 2.000000 expected (x)", "2026-11-18 price change model m : price change of model m on 2026-11-18: 1, then 2"}},
-		{"anomalies of an account", AlertRule{Kind: AlertAnomaly, Accounts: []string{"acme"}}, []string{"INSERT INTO anomalous_days VALUES ('2026-11-19', 'spike', 'account', 'bee', 'USD', 9, 2, 7, 'x'), ('2026-11-19', 'spike', 'token', 'acme', 'USD', 9, 2, 7, 'x')"}, nil},
+		{"anomalies of an account", AlertRule{Kind: AlertAnomaly, Accounts: []string{"acme"}}, []string{"INSERT INTO anomaly_events VALUES ('2026-11-19', 'spike', 'account', 'bee', 'USD', 9, 2, 7, 'x', []), ('2026-11-19', 'spike', 'token', 'acme', 'USD', 9, 2, 7, 'x', []), ('2026-11-19', 'spike', 'token', 'tk_3', 'USD', 8, 2, 6, 'x', [{'scope': 'account', 'scope_value': 'acme'}])"},
+			[]string{"2026-11-19 spike token tk_3 USD: spike of token tk_3 on 2026-11-19: 8 USD, 2.000000 expected (x); it explains account acme"}},
 	} {
 		t.Run(x.name, func(t *testing.T) {
 			w := &world{TB: t, clock: now}
@@ -416,7 +417,7 @@ func TestRulesAskTheViewsOfARealLake(t *testing.T) {
 	for rule, query := range map[string]string{
 		"quarantine": "SELECT count(DISTINCT make_timestamp(epoch_us(window_start))::DATE) FROM quarantine",
 		"quality":    "SELECT count(*) FROM (SELECT DISTINCT usage_date, check_name FROM quality_issues WHERE severity = 'error' AND check_name <> 'quarantined')",
-		"anomaly":    `SELECT count(*) FROM (SELECT DISTINCT usage_date, kind, "scope", scope_value, currency FROM anomalous_days)`,
+		"anomaly":    `SELECT count(*) FROM (SELECT DISTINCT usage_date, kind, "scope", scope_value, currency FROM anomaly_events)`,
 	} {
 		if want := read.ask(query)[0][0]; fmt.Sprint(count(rule)) != want || rule == "quarantine" && want == "0" {
 			t.Errorf("%s: %d alerts, the view has %s", rule, count(rule), want)

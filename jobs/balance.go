@@ -51,16 +51,12 @@ func Balance(ctx context.Context, cfg *Config, env Env, opts BalanceOptions) (*R
 		had := 0
 		for i, a := range cfg.Accounts {
 			n := clients[i].Counts()
-			out := schemas.RunAccount{Account: a.Name, Status: schemas.StatusDone, RunCounts: schemas.RunCounts{
+			out := schemas.RunAccount{Account: a.Name, Status: StatusOf(errs[i]), RunCounts: schemas.RunCounts{
 				Requests: n.Requests, Retries: n.Retries, Throttled: n.Throttled}}
-			if errs[i] != nil {
-				out.Status, out.Error = schemas.StatusFailed, errs[i].Error()
-				readings[i].Error = errs[i].Error()
-				if errors.Is(errs[i], extract.ErrRefused) {
-					out.Status = schemas.StatusRefused
-				}
-			} else {
+			if errs[i] == nil {
 				had++
+			} else {
+				out.Error, readings[i].Error = errs[i].Error(), errs[i].Error()
 			}
 			res.Accounts = append(res.Accounts, out)
 			res.RunCounts.Add(out.RunCounts)
@@ -69,19 +65,15 @@ func Balance(ctx context.Context, cfg *Config, env Env, opts BalanceOptions) (*R
 			}
 		}
 		outcome := errors.Join(errs...)
-		res.Status = schemas.StatusDone
 		switch {
 		case outcome == nil:
 		case errors.Is(outcome, extract.ErrRefused):
-			res.Status, outcome = schemas.StatusRefused, &RefusedError{Err: outcome}
+			outcome = &RefusedError{Err: outcome}
 		case had > 0:
-			res.Status, outcome = schemas.StatusPartial, &PartialError{What: "balances", Count: len(clients) - had, First: outcome.Error()}
-		default:
-			res.Status = schemas.StatusFailed
+			outcome = &PartialError{What: "balances", Count: len(clients) - had, First: outcome.Error()}
 		}
 		if had > 0 {
-			if err := finish(ctx, lake, env, res, nil, false); err != nil {
-				res.Status = schemas.StatusFailed
+			if err := publish(ctx, lake, env, res, nil, false, outcome); err != nil {
 				return err
 			}
 		}

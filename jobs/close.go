@@ -78,7 +78,7 @@ func Close(ctx context.Context, cfg *Config, env Env, opts CloseOptions) (*Resul
 		}
 		if i := slices.IndexFunc(months, func(c load.ClosedMonth) bool { return c.Start == opts.Month }); i >= 0 {
 			// The run that closed it may have died before it published.
-			if err := finish(ctx, lake, env, res, opts.Phase, false); err != nil {
+			if err := publish(ctx, lake, env, res, opts.Phase, false, load.ErrClosed); err != nil {
 				return err
 			}
 			return &Hint{Err: fmt.Errorf("%w: %s, on %s by run %s", load.ErrClosed, months[i].Month, months[i].ClosedAt.Format(time.RFC3339), months[i].RunID),
@@ -90,8 +90,7 @@ func Close(ctx context.Context, cfg *Config, env Env, opts CloseOptions) (*Resul
 			if err := deriveAll(ctx, lake, env, opts.Phase); err != nil {
 				return err
 			}
-			res.Status = schemas.StatusDone
-			if err := finish(ctx, lake, env, res, opts.Phase, false); err != nil {
+			if err := publish(ctx, lake, env, res, opts.Phase, false, errUnderWay); err != nil {
 				return err
 			}
 		} else {
@@ -105,13 +104,13 @@ func Close(ctx context.Context, cfg *Config, env Env, opts CloseOptions) (*Resul
 			month.Export.Lookback = Duration(env.Now().Sub(opts.Month.Start()) + 24*time.Hour)
 			month.Export.RefetchEvery = 0
 			err := fetch(ctx, lake, &month, env, ExportOptions{Span: span, Watch: opts.Watch, Phase: opts.Phase}, clients, res)
-			var partial *PartialError
-			var refused *RefusedError
-			switch {
-			case errors.As(err, &partial), errors.As(err, &refused), errors.Is(err, errNothing):
+			switch status := StatusOf(err); {
+			case err == nil:
+			case errors.As(err, new(*PartialError)), status == schemas.StatusRefused, errors.Is(err, errNothing):
 				objections = append(objections, "the Portal could not be asked once more for all of it: "+err.Error())
-			case errors.As(err, new(*load.OverlapError)), errors.As(err, new(*load.UnprovenError)): // a quality error, and so an objection
-			case err != nil:
+			case status == schemas.StatusPartial: // it is all there, and something is wrong with it
+				objections = append(objections, err.Error())
+			default:
 				return err
 			}
 		}
@@ -120,7 +119,6 @@ func Close(ctx context.Context, cfg *Config, env Env, opts CloseOptions) (*Resul
 			return err
 		}
 		objections = append(objections, more...)
-		res.Status = schemas.StatusFailed
 		if len(objections) > 0 && opts.Reason == "" {
 			return &Hint{Err: &ObjectionsError{opts.Month.Month(), objections}, Hint: fmt.Sprintf(`mend them, or close it in spite of them: usagelake close --month %s --reason "…"   (the reason is recorded)`, opts.Month.Month())}
 		}
@@ -151,9 +149,7 @@ func Close(ctx context.Context, cfg *Config, env Env, opts CloseOptions) (*Resul
 			return err
 		}
 		closed = &c
-		res.Status = schemas.StatusDone
-		if err := finish(ctx, lake, env, res, opts.Phase, false); err != nil {
-			res.Status = schemas.StatusFailed
+		if err := publish(ctx, lake, env, res, opts.Phase, false, nil); err != nil {
 			return fmt.Errorf("%s is closed, but could not be published: %w", opts.Month.Month(), err)
 		}
 		return nil
@@ -413,16 +409,11 @@ func Reopen(ctx context.Context, cfg *Config, env Env, month schemas.Date, reaso
 		}
 		if kept, err = lake.ReopenMonth(month, res.RunID, env.Version, reason, env.Now()); errors.Is(err, load.ErrNotClosed) {
 			// The run that opened it may have died before it published.
-			return errors.Join(err, finish(ctx, lake, env, res, nil, false))
+			return errors.Join(err, publish(ctx, lake, env, res, nil, false, err))
 		} else if err != nil {
 			return err
 		}
-		res.Status = schemas.StatusDone
-		if err := finish(ctx, lake, env, res, nil, false); err != nil {
-			res.Status = schemas.StatusFailed
-			return err
-		}
-		return nil
+		return publish(ctx, lake, env, res, nil, false, nil)
 	})
 	return res, kept, err
 }

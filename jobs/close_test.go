@@ -265,7 +265,7 @@ func TestAnEmptyMonthCanBeClosed(t *testing.T) {
 // Mistakes in what finance writes are found before anything is done, each with its place.
 func TestInvoicesAndBudgetsAreReadOrRefusedWithTheirPlace(t *testing.T) {
 	lines, err := parseInvoices("i.csv", []byte("\xef\xbb\xbfinvoice;period;amount;currency;model\nINV-1;2026-10;1234,50;USD;\n"))
-	if err == nil || !strings.Contains(err.Error(), `line 2: "1234,50" is not an amount like 1234.50`) {
+	if err == nil || !strings.Contains(err.Error(), `i.csv:2: "1234,50" is not an amount like 1234.50`) {
 		t.Errorf("%v %v", lines, err)
 	}
 	lines, err = parseInvoices("i.csv", []byte("invoice,from,to,account,date,model,amount,currency\nINV-1,2026-10-01,2026-11-01,,,,1234.50,USD\nINV-1,2026-10-01,2026-11-01,acme,2026-10-03,m,-0.000000000001,USD\n"))
@@ -273,17 +273,41 @@ func TestInvoicesAndBudgetsAreReadOrRefusedWithTheirPlace(t *testing.T) {
 		t.Errorf("%+v %v", lines, err)
 	}
 	for text, want := range map[string]string{
-		"":                                "line 1: no header",
+		"":                                "i.csv:1: the file is empty",
 		"invoice,amount,currency\n":       "give the column period (2026-10), or from and to",
 		"invoice,period,amount,curency\n": `unknown column "curency"`,
 		"invoice,period,period,amount\n":  "the column period stands twice",
-		"invoice,period,amount,currency\n,2026-13,x,usd\n":                  "line 2: no invoice number\n\"2026-13\" is not a month",
-		"invoice,period,amount,currency\nA,2026-10,1\n":                     "line 2: 3 cells, the header has 4",
+		"invoice,period,amount,currency\n,2026-13,x,usd\n":                  "i.csv:2: no invoice number\n\"2026-13\" is not a month",
+		"invoice,period,amount,currency\nA,2026-10,1\n":                     "i.csv:2: 3 cells, the header has 4",
 		"invoice,period,date,amount,currency\nA,2026-10,2026-11-01,1,USD\n": "the date 2026-11-01 lies outside the period",
 		"invoice,from,to,amount,currency\nA,2026-10-02,2026-10-02,1,USD\n":  "from 2026-10-02 is not before to 2026-10-02",
-		"invoice,period,amount,currency\nA,2026-10,1,USD\xff\n":             "it is not UTF-8",
+		"invoice,period,amount,currency\nA,2026-10,1,USD\xff\n":             "the file is not UTF-8",
 	} {
 		if _, err := parseInvoices("i.csv", []byte(text)); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%q: %v, want %s", text, err, want)
+		}
+	}
+	// As an accounting system writes them: tabs, capitals, further columns with whatever is in them, rows without a cell, a credit note.
+	lines, err = parseInvoices("i.tsv", []byte("Invoice\tPeriod\tAmount\tVAT\tCurrency\tDescription\nA\t2026-10\t60\t11.40\tUSD\t\"two\nlines\"\n\t\t\t\t\t\nB\t2026-10\t-10\t#N/A\tUSD\tcredit note\n"))
+	if err != nil || len(lines) != 2 || schemas.MoneyText(lines[1].Amount) != "-10" || lines[1].Source != "i.tsv:5" {
+		t.Errorf("%+v %v", lines, err)
+	}
+	accounts := []string{"acme", "bee"}
+	ups, err := parseTopUps("t.csv", []byte("date;amount;currency;kind;account;reference;expires;note\n2026-10-02;50;USD;;acme;INV 1;;x\n;;;;;;;\n2026-10-03;20.5;USD;coupon;bee;;2027-01-01;\n"), accounts)
+	if err != nil || len(ups) != 2 || ups[0].Kind != schemas.TopUpPaid || ups[1].Expires.String() != "2027-01-01" || ups[1].Source != "t.csv:4" {
+		t.Errorf("%+v %v", ups, err)
+	}
+	if ups, err := parseTopUps("t.csv", []byte("date,amount,currency\n2026-10-02,50,USD\n"), accounts[:1]); err != nil || ups[0].Account != "acme" {
+		t.Errorf("%+v %v", ups, err)
+	}
+	for text, want := range map[string]string{
+		"date,amount\n": "no column currency",
+		"date,amount,curency,currency\n2026-10-02,1,x,USD\n":                       `unknown column "curency": did you mean currency?`,
+		"date,amount,currency\n2026-10-02,50,USD\n":                                "no account: the config has acme, bee",
+		"date,amount,currency,kind,account\n02.10.2026,1.2.3,usd,gift,acme\n":      `t.csv:2: date: "02.10.2026"`,
+		"date,amount,currency,account,expires\n2026-10-02,1,USD,acme,2026-10-02\n": "not after its date",
+	} {
+		if _, err := parseTopUps("t.csv", []byte(text), accounts); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%q: %v, want %s", text, err, want)
 		}
 	}

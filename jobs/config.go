@@ -78,6 +78,7 @@ type Config struct {
 	Budgets    []BudgetConfig   `yaml:"budgets"`
 	Invoices   []string         `yaml:"invoices"` // CSV files
 	Names      string           `yaml:"names"`    // a CSV file: what tokens, users, models, cost centres and accounts are called
+	TopUps     []string         `yaml:"topups"`   // CSV files
 	// What DuckDB may use.
 	DuckDB DuckDBConfig `yaml:"duckdb"`
 	// What runs by itself: docs/operators.md.
@@ -264,6 +265,9 @@ func LoadConfig(o Overrides, getenv func(string) string) (*Config, error) {
 	c.Alerts.beside(beside)
 	for i := range c.Schedule.Jobs {
 		c.Schedule.Jobs[i].Out = beside(c.Schedule.Jobs[i].Out)
+	}
+	for i := range c.TopUps {
+		c.TopUps[i] = beside(c.TopUps[i])
 	}
 	for i := range c.Invoices {
 		c.Invoices[i] = beside(c.Invoices[i])

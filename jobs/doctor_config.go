@@ -166,6 +166,15 @@ func (d *doctor) checkFinance(ctx context.Context) {
 	if len(cfg.Budgets) > 0 {
 		d.checkBudgets(ctx, published)
 	}
+	for _, name := range cfg.TopUps {
+		b, err := readFinanceFile(name)
+		if err == nil {
+			_, err = parseTopUps(filepath.Base(name), b, cfg.names())
+		}
+		if err != nil {
+			d.failure("topups", "correct the file, or topups: in the config; "+stops, fmt.Errorf("%s: %w", name, err))
+		}
+	}
 	if len(cfg.Invoices) == 0 {
 		return
 	}

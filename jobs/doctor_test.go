@@ -218,7 +218,7 @@ func TestDoctorFindsMistakesOfTheConfig(t *testing.T) {
 		{"an invoice that isn't there", func(c *Config) { c.Invoices = []string{filepath.Join(dir, "none.csv")} }, "invoices", CheckFailed, "none.csv", "ends with 2"},
 		{"an invoice that can't be read", func(c *Config) {
 			c.Invoices = []string{write(t, filepath.Join(dir, "bad.csv"), "invoice,what\n", 0o600)}
-		}, "invoices", CheckFailed, "unknown column", "correct the file"},
+		}, "invoices", CheckFailed, "no column amount", "correct the file"},
 		{"an invoice of somebody else", func(c *Config) {
 			c.Invoices = []string{write(t, filepath.Join(dir, "other.csv"), "invoice,period,account,amount,currency\n1,2026-10,nobody,1,USD\n", 0o600)}
 		}, "invoices", CheckWarning, "nobody", "as in the config"},

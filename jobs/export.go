@@ -3,13 +3,10 @@ package jobs
 import (
 	"cmp"
 	"context"
-	"crypto/rand"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
-	"os"
 	"slices"
 	"sync"
 	"time"
@@ -18,20 +15,6 @@ import (
 	"github.com/usagelake/usagelake/load"
 	"github.com/usagelake/usagelake/schemas"
 )
-
-// Env is what a job has of the world besides the network and the lake.
-type Env struct {
-	Now     func() time.Time
-	Getenv  func(string) string
-	Logger  *slog.Logger
-	Version string
-	// FS carries the lake's files; nil: the system's.
-	FS load.FS
-	// Transport carries the requests; nil: the system's, with its proxy settings.
-	Transport http.RoundTripper
-	// Job is what the schedule runs; zero if it is no job of a schedule.
-	Job JobRun
-}
 
 // ExportOptions say what an export fetches. The zero value is the nightly run.
 type ExportOptions struct {
@@ -43,23 +26,6 @@ type ExportOptions struct {
 	Phase func(string)
 	// Retry is for tests that can't wait.
 	Retry extract.Retry
-}
-
-// Result is what a run did, for a person or a script.
-type Result struct {
-	schemas.Run
-	Elapsed  time.Duration
-	Lake     string // its directory
-	Database string // the path of the published file
-	Plans    []Plan // in order of account
-	// Took is how long each account's part took, in order of account; nil for a job that does them together.
-	Took    []time.Duration
-	Pending int64 // windows that were planned and not sealed
-	Publish load.Published
-	Orphans []load.Orphan // what is kept though it can't be derived again
-
-	finance load.Finance
-	drop    drops // what a repair was told to give up
 }
 
 // Export fetches what is missing in cfg's accounts, side by side and each at its own pace, derives and publishes. It
@@ -98,12 +64,12 @@ func fetch(ctx context.Context, lake *load.Lake, cfg *Config, env Env, opts Expo
 	if err != nil {
 		return err
 	}
-	if err := finish(ctx, lake, env, res, opts.Phase, false); err != nil {
-		res.Status = schemas.StatusFailed
-		return err
+	came := outcome
+	if res.Command == "close" { // it has only begun
+		came = errUnderWay
 	}
-	if outcome == nil {
-		outcome = wrong(res)
+	if err := publish(ctx, lake, env, res, opts.Phase, false, came); err != nil {
+		return err
 	}
 	return outcome
 }
@@ -146,25 +112,7 @@ func fetchAndDerive(ctx context.Context, lake *load.Lake, cfg *Config, env Env, 
 	if err := context.Cause(ctx); err != nil {
 		return nil, err
 	}
-	return verdict(accounts, res), nil
-}
-
-// wrong is what a run comes to that did all it was to do, in a lake whose accounts hold the same records, so that costs count
-// twice, or which may lack some.
-func wrong(res *Result) error {
-	var errs []error
-	if len(res.Publish.Overlaps) > 0 {
-		err := &load.OverlapError{Overlaps: res.Publish.Overlaps}
-		errs = append(errs, &Hint{Err: err, Hint: err.Hint()})
-	}
-	if len(res.Publish.Unproven) > 0 {
-		err := &load.UnprovenError{Windows: res.Publish.Unproven}
-		errs = append(errs, &Hint{Err: err, Hint: err.Hint()})
-	}
-	if len(errs) > 0 {
-		res.Status = schemas.StatusPartial
-	}
-	return errors.Join(errs...)
+	return verdict(accounts), nil
 }
 
 // makeClients reads the keys and makes a client for each account, or reports every account that can't have one.
@@ -202,82 +150,6 @@ func makeClients(cfg *Config, env Env, retry extract.Retry) ([]*extract.Client, 
 		return nil, errs[0]
 	}
 	return clients, errors.Join(errs...)
-}
-
-// underLock runs a job that writes: it opens or makes the lake, holds its lock, and journals the run.
-func underLock(ctx context.Context, cfg *Config, env Env, command string, wait bool, job func(context.Context, *load.Lake, *Result) error) (*Result, error) {
-	finance, err := cfg.finance() // a mistake in it stops a run before it does anything
-	if err != nil {
-		return nil, err
-	}
-	started := env.Now()
-	lake, err := load.Create(cfg.Lake, cfg.LakeOptions(env))
-	if err != nil {
-		return nil, err
-	}
-	unlock, err := lake.Lock(ctx, command, wait)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { _ = unlock() }()
-
-	res := &Result{Lake: lake.Dir(), Database: lake.Database(), finance: finance, Run: schemas.Run{RunID: newRunID(started), Command: command, Job: env.Job.Name, Logical: env.Job.Logical.UTC(), Version: env.Version,
-		PID: os.Getpid(), StartedAt: started.UTC(), Status: schemas.StatusRunning}}
-	compactJournal(ctx, lake, cfg, env)
-	if err := lake.AppendRun(res.Run); err != nil {
-		return nil, err
-	}
-	err = load.Full(guarded(func() error { return job(ctx, lake, res) }), lake.Dir())
-	var late *TimeoutError
-	var wrong *schemas.PanicError
-	switch stopped := context.Cause(ctx); {
-	case errors.As(err, &wrong):
-		res.Status = schemas.StatusFailed
-		logPanic(env.Logger, err)
-	case errors.As(stopped, &late):
-		err, res.Status = stopped, schemas.StatusFailed
-	case stopped != nil:
-		err, res.Status = stopped, schemas.StatusStopped
-	}
-	if res.Status == schemas.StatusRunning {
-		res.Status = schemas.StatusDone
-		if err != nil {
-			res.Status = schemas.StatusFailed
-		}
-	}
-	if err == nil && len(res.Orphans) > 0 {
-		res.Status, err = schemas.StatusPartial, &OrphanError{Orphans: res.Orphans}
-	}
-	if err != nil {
-		res.Error = err.Error()
-	}
-	res.EndedAt = env.Now().UTC()
-	res.Elapsed = res.EndedAt.Sub(res.StartedAt)
-	if jerr := lake.AppendRun(res.Run); jerr != nil && err == nil {
-		res.Status, res.Error = schemas.StatusFailed, jerr.Error()
-		err = jerr
-	}
-	return res, err
-}
-
-// guarded calls f; a panic in it is its error.
-func guarded(f func() error) (err error) {
-	defer schemas.Guard(&err)
-	return f()
-}
-
-// logPanic logs the stack of a panic that err holds, if it does.
-func logPanic(log *slog.Logger, err error) {
-	if wrong := (*schemas.PanicError)(nil); errors.As(err, &wrong) {
-		log.Error("a mistake in the program", "panic", fmt.Sprint(wrong.Value), "stack", string(wrong.Stack))
-	}
-}
-
-// newRunID names a run: sortable by time, unique by chance.
-func newRunID(t time.Time) string {
-	var b [4]byte
-	_, _ = rand.Read(b[:]) // never fails
-	return t.UTC().Format("20060102T150405Z") + "-" + hex.EncodeToString(b[:])
 }
 
 // past is what the journal tells of an account.
@@ -341,51 +213,11 @@ func announcer(lake *load.Lake, run schemas.Run) func(schemas.RunAccount) error 
 	}
 }
 
-// finish publishes what the day files hold now. The run's status is what it will have come to, if publishing succeeds.
-func finish(ctx context.Context, lake *load.Lake, env Env, res *Result, phase func(string), full bool) error {
-	if phase != nil {
-		phase("publish")
-	}
-	current := res.Run
-	current.EndedAt = env.Now().UTC()
-	p, err := lake.Publish(ctx, load.PublishOptions{Version: env.Version, Full: full, Current: &current, Finance: res.finance, Now: env.Now,
-		Drop: res.drop.days, DropMonths: res.drop.months, Orphans: func(found []load.Orphan) { res.keepOrphans(&current, found, env) },
-		WrongIsPartial: res.Command == "export" || res.Command == "lookback"})
-	if err != nil {
-		return err
-	}
-	res.Publish = p
-	if len(p.Overlaps) > 0 {
-		wrong := &load.OverlapError{Overlaps: p.Overlaps}
-		env.Logger.Warn(wrong.Error(), "hint", wrong.Hint())
-	}
-	res.Published = !p.Unchanged
-	env.Logger.Debug("published", "changed_days", p.Changed, "days", p.Total, "rows", p.Rows, "bytes", p.Bytes, "elapsed", p.Elapsed)
-	return nil
-}
-
-// PartialError says that a part of a run failed; the rest is committed and published.
-type PartialError struct {
-	What  string // "windows", "balances"
-	Count int
-	First string // the error of the first
-}
-
-func (e *PartialError) Error() string {
-	return fmt.Sprintf("%d %s could not be fetched, the rest is committed and published; the first: %s", e.Count, e.What, e.First)
-}
-
-// RefusedError says that keys were refused; what was fetched before is committed and published.
-type RefusedError struct{ Err error }
-
-func (e *RefusedError) Error() string { return e.Err.Error() }
-func (e *RefusedError) Unwrap() error { return e.Err }
-
 // errNothing says that an export fetched nothing; what was derived before is published.
 var errNothing = errors.New("nothing could be fetched")
 
-// verdict sums up what the accounts came to.
-func verdict(accounts []*exporter, res *Result) error {
+// verdict sums up what the accounts came to: nil if all of them are done.
+func verdict(accounts []*exporter) error {
 	var refused []error
 	partial := PartialError{What: "windows"}
 	failed, silent := 0, 0
@@ -410,26 +242,20 @@ func verdict(accounts []*exporter, res *Result) error {
 			partial.Count++
 		}
 	}
-	res.Status = schemas.StatusDone
 	switch {
 	case len(refused) > 0:
-		res.Status = schemas.StatusRefused
 		return &RefusedError{Err: errors.Join(refused...)}
 	case partial.Count == 0 && len(changed) > 0:
-		res.Status = schemas.StatusPartial
 		return &Hint{Err: errors.Join(changed...), Hint: "ask whoever runs the Portal which currency the amounts are in; if what is sealed has the wrong one: usagelake export --refetch --from …"}
 	case partial.Count == 0:
-		return quarantineVerdict(accounts, res)
+		return quarantineVerdict(accounts)
 	case silent == len(accounts):
-		res.Status = schemas.StatusFailed
 		return &Hint{Err: fmt.Errorf("%w, the Portal can't be reached: %s", errNothing, partial.First),
 			Hint: "is base_url right, and does a firewall or a proxy (HTTPS_PROXY) stand in between? usagelake doctor looks closer; then run the same command again"}
 	case failed == len(accounts):
-		res.Status = schemas.StatusFailed
 		return &Hint{Err: fmt.Errorf("%w: %s", errNothing, partial.First),
 			Hint: "usagelake doctor   (then run the same command again: what is covered is not asked for again)"}
 	default:
-		res.Status = schemas.StatusPartial
 		return &Hint{Err: errors.Join(append([]error{&partial}, changed...)...), Hint: "run the same command again: it asks for what is missing alone"}
 	}
 }
@@ -711,22 +537,29 @@ func lastCurrency(ctx context.Context, lake *load.Lake, account string) (string,
 func (x *exporter) conclude() {
 	c := x.client.Counts()
 	x.out.Requests, x.out.Retries, x.out.Throttled = c.Requests, c.Retries, c.Throttled
+	x.out.Status = StatusOf(x.came())
+}
+
+// came is why the account isn't done, nil if it is.
+func (x *exporter) came() error {
 	switch {
 	case x.refused != nil:
-		x.out.Status = schemas.StatusRefused
+		return &RefusedError{Err: x.refused}
 	case x.stopped:
-		x.out.Status = schemas.StatusStopped
+		return &stoppedError{errors.New(x.out.Error)}
 	case x.out.Error != "":
-		x.out.Status = schemas.StatusFailed
+		return errors.New(x.out.Error)
 	case len(x.out.Failed) > 0 && x.out.Windows == 0 && x.doubts == 0 && (len(x.plan.Missing) > 0 || x.checked == 0):
-		x.out.Status = schemas.StatusFailed
-	case len(x.out.Failed) > 0, x.mostlyQuarantined():
-		x.out.Status = schemas.StatusPartial
+		return errNothing
+	case len(x.out.Failed) > 0:
+		return &PartialError{What: "windows", Count: len(x.out.Failed), First: x.out.Failed[0].Error}
+	case x.mostlyQuarantined():
+		return &QuarantineError{Account: x.account.Name, Rows: x.rows, Quarantined: x.out.Quarantined}
 	case x.currency != nil:
-		x.out.Status, x.out.Error = schemas.StatusPartial, x.currency.Error()
-	default:
-		x.out.Status = schemas.StatusDone
+		x.out.Error = x.currency.Error()
+		return x.currency
 	}
+	return nil
 }
 
 // pending is how many windows were left when the run ended.

@@ -1,19 +1,14 @@
 package jobs
 
 import (
-	"bytes"
 	"context"
-	"encoding/csv"
 	"errors"
 	"fmt"
 	"io"
-	"math/big"
 	"os"
 	"path/filepath"
 	"regexp"
 	"slices"
-	"strings"
-	"unicode/utf8"
 
 	"github.com/usagelake/usagelake/load"
 	"github.com/usagelake/usagelake/schemas"
@@ -194,6 +189,18 @@ func (c *Config) finance() (load.Finance, error) {
 		}
 		out.Invoices = append(out.Invoices, lines...)
 	}
+	out.TopUpsGiven = len(c.TopUps) > 0
+	for _, name := range c.TopUps {
+		b, err := readFinanceFile(name)
+		if err != nil {
+			return out, Usage("", "read top-ups: %w", err)
+		}
+		lines, err := parseTopUps(filepath.Base(name), b, c.names())
+		if err != nil {
+			return out, Usage("", "topups %s: %w", name, err)
+		}
+		out.TopUps = append(out.TopUps, lines...)
+	}
 	return out, nil
 }
 
@@ -209,124 +216,6 @@ func archivedRules(files []load.RuleFile) (load.Allocator, error) {
 	})
 }
 
-// The columns of an invoice file.
-var invoiceColumns = []string{"invoice", "period", "from", "to", "account", "date", "model", "amount", "currency"}
-
-// parseInvoices reads an invoice file: CSV with a header of invoice, period (2026-10) or from and to (excluded),
-// amount, currency, and where the invoice has them account, date and model. A line with neither date nor model is the
-// invoice's total. Every mistake is reported, with its line.
-func parseInvoices(name string, b []byte) ([]schemas.InvoiceLine, error) {
-	b = bytes.TrimPrefix(b, []byte("\xef\xbb\xbf"))
-	if !utf8.Valid(b) {
-		return nil, errors.New("it is not UTF-8: save it as CSV UTF-8")
-	}
-	r := csv.NewReader(bytes.NewReader(b))
-	r.FieldsPerRecord = -1
-	header, _, _ := bytes.Cut(b, []byte("\n"))
-	if bytes.Count(header, []byte(";")) > bytes.Count(header, []byte(",")) {
-		r.Comma = ';'
-	}
-	names, err := r.Read()
-	if err != nil {
-		return nil, fmt.Errorf("line 1: no header: %w", err)
-	}
-	var errs []error
-	at := map[string]int{}
-	for i, n := range names {
-		n = strings.ToLower(strings.TrimSpace(n))
-		if !slices.Contains(invoiceColumns, n) {
-			errs = append(errs, fmt.Errorf("line 1: unknown column %q (known are %s)", n, strings.Join(invoiceColumns, ", ")))
-		}
-		if _, ok := at[n]; ok {
-			errs = append(errs, fmt.Errorf("line 1: the column %s stands twice", n))
-		}
-		at[n] = i
-	}
-	_, period := at["period"]
-	_, from := at["from"]
-	_, to := at["to"]
-	if period == (from || to) || from != to {
-		errs = append(errs, errors.New("line 1: give the column period (2026-10), or from and to (excluded)"))
-	}
-	for _, n := range []string{"invoice", "amount", "currency"} {
-		if _, ok := at[n]; !ok {
-			errs = append(errs, fmt.Errorf("line 1: no column %s", n))
-		}
-	}
-	if len(errs) > 0 {
-		return nil, errors.Join(errs...)
-	}
-	var lines []schemas.InvoiceLine
-	for {
-		row, err := r.Read()
-		if errors.Is(err, io.EOF) {
-			break
-		}
-		if err != nil {
-			return nil, errors.Join(append(errs, err)...) // it names the line
-		}
-		number, _ := r.FieldPos(0)
-		if len(row) != len(names) {
-			errs = append(errs, fmt.Errorf("line %d: %d cells, the header has %d", number, len(row), len(names)))
-			continue
-		}
-		line, err := invoiceLine(func(n string) string {
-			if i, ok := at[n]; ok {
-				return strings.TrimSpace(row[i])
-			}
-			return ""
-		})
-		if err != nil {
-			errs = append(errs, fmt.Errorf("line %d: %w", number, err))
-			continue
-		}
-		line.Source = fmt.Sprintf("%s:%d", name, number)
-		lines = append(lines, line)
-	}
-	return lines, errors.Join(errs...)
-}
-
-func invoiceLine(cell func(string) string) (schemas.InvoiceLine, error) {
-	l := schemas.InvoiceLine{Invoice: cell("invoice"), Account: cell("account"), Currency: cell("currency")}
-	var errs []error
-	if l.Invoice == "" {
-		errs = append(errs, errors.New("no invoice number"))
-	}
-	if p := cell("period"); p != "" {
-		month, err := schemas.ParseMonth(p)
-		errs = append(errs, err)
-		l.From, l.To = month, schemas.NextMonth(month)
-	} else {
-		var err1, err2 error
-		l.From, err1 = schemas.ParseDate(cell("from"))
-		l.To, err2 = schemas.ParseDate(cell("to"))
-		errs = append(errs, err1, err2)
-		if err1 == nil && err2 == nil && l.From >= l.To {
-			errs = append(errs, fmt.Errorf("from %s is not before to %s (which is excluded)", l.From, l.To))
-		}
-	}
-	if d := cell("date"); d != "" {
-		date, err := schemas.ParseDate(d)
-		errs = append(errs, err)
-		if err == nil && (date < l.From || date >= l.To) {
-			errs = append(errs, fmt.Errorf("the date %s lies outside the period", d))
-		}
-		l.Date = &date
-	}
-	if m := cell("model"); m != "" {
-		l.Model = &m
-	}
-	var err error
-	if l.Amount, err = schemas.ParseMoney(cell("amount")); err != nil {
-		l.Amount = new(big.Int)
-		errs = append(errs, err)
-	}
-	if !currencyCode.MatchString(l.Currency) {
-		errs = append(errs, fmt.Errorf("currency %q is not an ISO 4217 code like USD", l.Currency))
-	}
-	return l, errors.Join(errs...)
-}
-
 // Allocate publishes anew with the allocation rules, budgets and invoices as they are now, and the days as they were
 // derived last. It sends no request.
 func Allocate(ctx context.Context, cfg *Config, env Env, wait bool) (*Result, error) {
@@ -334,12 +223,7 @@ func Allocate(ctx context.Context, cfg *Config, env Env, wait bool) (*Result, er
 		return nil, err
 	}
 	return underLock(ctx, cfg, env, "allocation apply", wait, func(ctx context.Context, lake *load.Lake, res *Result) error {
-		res.Status = schemas.StatusDone
-		if err := finish(ctx, lake, env, res, nil, false); err != nil {
-			res.Status = schemas.StatusFailed
-			return err
-		}
-		return nil
+		return publish(ctx, lake, env, res, nil, false, nil)
 	})
 }
 

@@ -34,15 +34,9 @@ func daysOf(orphans []load.Orphan) []schemas.Partition {
 // mostOrphans is how many orphans a run logs.
 const mostOrphans = 10
 
-// keepOrphans notes what a publish found, in the run as it is published, too.
-func (r *Result) keepOrphans(current *schemas.Run, found []load.Orphan, env Env) {
+// keepOrphans notes what a publish found.
+func (r *Result) keepOrphans(found []load.Orphan, env Env) {
 	r.Orphans = found
-	if len(found) == 0 {
-		return
-	}
-	if current.Status == schemas.StatusDone {
-		current.Status, current.Error = schemas.StatusPartial, strings.Split((&OrphanError{Orphans: found}).Error(), "\n")[0]
-	}
 	for i, o := range found {
 		if i == mostOrphans {
 			env.Logger.Error("and more days that can't be derived again", "more", len(found)-i)
@@ -104,7 +98,7 @@ func (x *exporter) mostlyQuarantined() bool {
 }
 
 // quarantineVerdict is the outcome of an export in which nothing else went wrong.
-func quarantineVerdict(accounts []*exporter, res *Result) error {
+func quarantineVerdict(accounts []*exporter) error {
 	var first *QuarantineError
 	for _, x := range accounts {
 		switch {
@@ -118,6 +112,5 @@ func quarantineVerdict(accounts []*exporter, res *Result) error {
 	if first == nil {
 		return nil
 	}
-	res.Status = schemas.StatusPartial
 	return &Hint{Err: first, Hint: "usagelake query \"SELECT reason, field, count(*) FROM quarantine GROUP BY ALL ORDER BY 3 DESC\""}
 }

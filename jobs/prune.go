@@ -141,22 +141,17 @@ func Prune(ctx context.Context, cfg *Config, env Env, opts PruneOptions) (*Resul
 	}
 	res, err := underLock(ctx, cfg, env, "prune", opts.Wait, func(ctx context.Context, lake *load.Lake, res *Result) error {
 		p.lake, p.runID = lake, res.RunID
-		err := p.prune(ctx)
+		kept := p.prune(ctx)
 		res.Accounts = p.accounts
-		if kept := (*KeptError)(nil); err != nil && !errors.As(err, &kept) {
-			return err
-		}
-		res.Status = schemas.StatusDone
-		if err != nil {
-			res.Status = schemas.StatusPartial
+		if kept != nil && !errors.As(kept, new(*KeptError)) {
+			return kept
 		}
 		if p.report.QuarantineFiles > 0 { // of raw files, the published file knows nothing
-			if err := finish(ctx, lake, env, res, opts.Phase, false); err != nil {
-				res.Status = schemas.StatusFailed
+			if err := publish(ctx, lake, env, res, opts.Phase, false, kept); err != nil {
 				return err
 			}
 		}
-		return err
+		return kept
 	})
 	if p.lake == nil {
 		return res, nil, err // it never began
@@ -190,10 +185,18 @@ func (p *pruner) prune(ctx context.Context) error {
 		p.closed[c.Start] = true
 	}
 	for _, account := range p.names {
+		before := p.failed.Days
 		if err := p.account(ctx, account); err != nil {
 			return err
 		}
-		p.accounts = append(p.accounts, schemas.RunAccount{Account: account, Status: schemas.StatusDone})
+		out := schemas.RunAccount{Account: account}
+		var err error
+		if days := p.failed.Days - before; days > 0 {
+			err = &KeptError{Days: days, First: p.failed.First}
+			out.Error = plural(days, "day") + " that are due were kept"
+		}
+		out.Status = StatusOf(err)
+		p.accounts = append(p.accounts, out)
 	}
 	if p.failed.Days > 0 {
 		return &p.failed

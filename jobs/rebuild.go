@@ -42,7 +42,7 @@ func Rebuild(ctx context.Context, cfg *Config, env Env, opts RebuildOptions) (*R
 		}
 		pruned := 0
 		for _, account := range accounts {
-			out := schemas.RunAccount{Account: account, Status: schemas.StatusDone}
+			out := schemas.RunAccount{Account: account, Status: StatusOf(nil)}
 			partitions, err := lake.Partitions(account)
 			if err != nil {
 				return err
@@ -67,12 +67,7 @@ func Rebuild(ctx context.Context, cfg *Config, env Env, opts RebuildOptions) (*R
 		if pruned > 0 {
 			env.Logger.Info("days are taken from their day files: their raw files were pruned", "days", pruned)
 		}
-		res.Status = schemas.StatusDone
-		if err := finish(ctx, lake, env, res, opts.Phase, true); err != nil {
-			res.Status = schemas.StatusFailed
-			return err
-		}
-		return nil
+		return publish(ctx, lake, env, res, opts.Phase, true, nil)
 	})
 }
 

@@ -169,20 +169,17 @@ func Repair(ctx context.Context, cfg *Config, env Env, before load.VerifyReport,
 			done.Gaps = append(done.Gaps, Gap{Account: w.Account, Start: w.Start, End: w.End})
 		}
 		done.Database = done.Database || len(redo) > 0
-		res.Status = schemas.StatusDone
 		if done.Database = done.Database && lost == 0; done.Database { // without them, their usage would count in nothing
-			err := finish(ctx, lake, env, res, phase, true)
+			err := publish(ctx, lake, env, res, phase, true, nil)
 			if errors.Is(err, load.ErrLastCopy) { // it is brought up to date, and keeps what it alone has
-				err = finish(ctx, lake, env, res, phase, false)
+				err = publish(ctx, lake, env, res, phase, false, nil)
 			}
 			if err != nil {
-				res.Status = schemas.StatusFailed
 				return err
 			}
 		}
 		after, err = lake.Verify(ctx, load.VerifyOptions{TransformVersion: transform.Version})
 		if err != nil {
-			res.Status = schemas.StatusFailed
 			return fmt.Errorf("verify after the repair: %w", err)
 		}
 		return nil

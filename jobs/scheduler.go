@@ -358,12 +358,12 @@ func (s *Scheduler) execute(ctx context.Context, j *scheduled) {
 	s.mu.Lock()
 	ended := s.env.Now()
 	j.running, j.began = false, time.Time{}
-	run := schemas.Run{Command: job.Kind, Job: job.Name, Logical: logical, StartedAt: now, EndedAt: ended, Status: schemas.StatusDone}
+	run := schemas.Run{Command: job.Kind, Job: job.Name, Logical: logical, StartedAt: now, EndedAt: ended, Status: StatusOf(err)}
 	switch {
 	case res != nil:
 		run = res.Run
 	case err != nil:
-		run.Status, run.Error = schemas.StatusFailed, err.Error()
+		run.Error = err.Error()
 	}
 	j.last = &run
 	switch {
@@ -432,7 +432,7 @@ func (s *Scheduler) attempt(ctx context.Context, cfg *Config, job JobConfig, log
 // journal writes down a run that failed before it began: without a key, say. That it can't be written fails nothing.
 func (s *Scheduler) journal(cfg *Config, job JobConfig, logical, began time.Time, failure error) {
 	run := schemas.Run{RunID: newRunID(began), Command: job.Kind, Job: job.Name, Logical: logical.UTC(), Version: s.env.Version, PID: os.Getpid(),
-		StartedAt: began.UTC(), EndedAt: s.env.Now().UTC(), Status: schemas.StatusFailed, Error: failure.Error()}
+		StartedAt: began.UTC(), EndedAt: s.env.Now().UTC(), Status: StatusOf(failure), Error: failure.Error()}
 	lake, err := load.Open(cfg.Lake, cfg.LakeOptions(s.env))
 	if err == nil {
 		var unlock func() error

@@ -82,7 +82,7 @@ func (r allocated) id() int64 {
 // financeTables hold what is derived from usage and the rules; they are emptied when the rules change.
 var financeTables = []string{
 	"allocation_rules", "shared_pools", "allocations", "allocation_keys", "allocated_daily", "ext_daily", "shared_cost_shares",
-	"chargeback_daily", "focus_closed", "closed_months", "budgets", "invoice_lines", "finance_settings", "currencies", "names",
+	"chargeback_daily", "focus_closed", "closed_months", "budgets", "invoice_lines", "top_ups", "finance_settings", "currencies", "names",
 }
 
 // reset empties the finance tables and fills those that hold what people wrote.
@@ -95,8 +95,8 @@ func (a *allocation) reset(ctx context.Context) error {
 	if err := a.d.exec(ctx, allocatedView(a.finance.fields()), schemas.SQLFocus()); err != nil {
 		return err
 	}
-	_, err := a.d.conn.ExecContext(ctx, "INSERT INTO finance_settings VALUES (?, ?)",
-		cmp.Or(a.finance.GLCode, DefaultGLCode), cmp.Or(a.finance.CreditGLCode, DefaultCreditGLCode))
+	_, err := a.d.conn.ExecContext(ctx, "INSERT INTO finance_settings VALUES (?, ?, ?)",
+		cmp.Or(a.finance.GLCode, DefaultGLCode), cmp.Or(a.finance.CreditGLCode, DefaultCreditGLCode), a.finance.TopUpsGiven)
 	if err != nil {
 		return err
 	}
@@ -158,6 +158,18 @@ func (a *allocation) reset(ctx context.Context) error {
 			}
 			err := add(b.Name, cmp.Or(b.Scope, "all"), nullable(b.Value), b.Period, moneyValue(b.Amount), b.Currency,
 				dateValue(b.From), dateValue(b.To), thresholds)
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	err = a.d.fill(catalog, "top_ups", func(add func(...driver.Value) error) error {
+		for _, t := range a.finance.TopUps {
+			err := add(t.Account, t.Date.Start(), moneyValue(t.Amount), t.Currency, t.Kind, nullable(t.Reference), dateValue(t.Expires), t.Source)
 			if err != nil {
 				return err
 			}

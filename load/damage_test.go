@@ -58,7 +58,7 @@ func TestKilledRunsArePublishedAsInterrupted(t *testing.T) {
 	} {
 		must(t, w.lake.AppendRun(r))
 	}
-	w.publish(PublishOptions{Current: &schemas.Run{RunID: "now", Status: schemas.StatusDone}})
+	w.publish(PublishOptions{Current: func(Published) schemas.Run { return schemas.Run{RunID: "now", Status: schemas.StatusDone} }})
 	if got := w.one("SELECT list(run_id || ' ' || status ORDER BY run_id) AS s FROM runs"); got != "{'s': [done done, killed interrupted, now done]}" {
 		t.Error(got)
 	}

@@ -38,6 +38,9 @@ type Finance struct {
 	Budgets  []schemas.Budget
 	Invoices []schemas.InvoiceLine
 	Names    []schemas.Name
+	// TopUps are what was added to the accounts' balances; with TopUpsGiven they are all that was.
+	TopUps      []schemas.TopUp
+	TopUpsGiven bool
 	// The general ledger's codes of the journal: what is debited where no rule assigned one, and what is credited.
 	// "" is DefaultGLCode and DefaultCreditGLCode.
 	GLCode       string
@@ -100,7 +103,7 @@ func (l *Lake) loadFinance(f Finance) (*finance, error) {
 	out := &finance{Finance: f, current: newRuleset(f.Rules), closed: closed, rules: map[schemas.Date]ruleset{}}
 	sum := sha256.New()
 	fmt.Fprintf(sum, "%d\n%s\n", financeVersion, out.current.Digest())
-	if err := json.NewEncoder(sum).Encode([]any{slices.Sorted(slices.Values(f.Accounts)), f.Budgets, f.Invoices, f.Names, f.GLCode, f.CreditGLCode}); err != nil {
+	if err := json.NewEncoder(sum).Encode([]any{slices.Sorted(slices.Values(f.Accounts)), f.Budgets, f.Invoices, f.Names, f.TopUps, f.TopUpsGiven, f.GLCode, f.CreditGLCode}); err != nil {
 		return nil, err
 	}
 	read := map[string]ruleset{}

@@ -27,16 +27,14 @@ type PublishOptions struct {
 	// Full builds the file from nothing, even if the published one could be brought up to date.
 	Full    bool
 	Version string // of the program
-	// Current is the run that publishes, as it stands: it takes the place of the journal's row of the same id.
-	Current *schemas.Run
-	// WrongIsPartial: if accounts hold the same records, or windows are not shown to be whole, Current will have come to
-	// schemas.StatusPartial, where it says done.
-	WrongIsPartial bool
+	// Current is the run that publishes, as it will stand if that succeeds, given the Overlaps and Unproven that were found: it takes
+	// the place of the journal's row of the same id. nil: no run publishes.
+	Current func(found Published) schemas.Run
 	// Finance is the allocation of cost, and what it is held against.
 	Finance Finance
 	Now     func() time.Time // nil is time.Now
 	// Orphans is told, before anything is written, what is kept in the lake though it can't be derived again; nil: nobody
-	// is. Current may be changed by it.
+	// is. It comes before Current.
 	Orphans func([]Orphan)
 	// Drop are days and closed months that somebody named to be given up, though the published file is the last to have
 	// them: see Orphan.
@@ -997,17 +995,9 @@ func (p *publisher) liveRuns() (map[string]schemas.Run, error) {
 		}
 		live[a.run] = interrupted(line.Run)
 	}
-	if c := p.opts.Current; c != nil {
-		run := *c
-		if p.opts.WrongIsPartial && run.Status == schemas.StatusDone {
-			switch {
-			case len(p.overlap) > 0:
-				run.Status, run.Error = schemas.StatusPartial, (&OverlapError{p.overlap}).Error()
-			case len(p.unproven) > 0:
-				run.Status, run.Error = schemas.StatusPartial, (&UnprovenError{p.unproven}).Error()
-			}
-		}
-		live[c.RunID] = run
+	if p.opts.Current != nil {
+		run := p.opts.Current(Published{Overlaps: p.overlap, Unproven: p.unproven})
+		live[run.RunID] = run
 	}
 	return live, nil
 }

@@ -179,6 +179,25 @@ type InvoiceLine struct {
 	Source   string // "invoices.csv:7"
 }
 
+// Kinds of a TopUp.
+const (
+	TopUpPaid   = "paid"   // money that was paid in
+	TopUpCoupon = "coupon" // given, to be used before it expires
+	TopUpCredit = "credit" // made good by the vendor
+)
+
+// TopUp is what was added to an account's balance, as a file of the config says.
+type TopUp struct {
+	Account   string
+	Date      Date     // UTC day
+	Amount    *big.Int // in units of 1e-12
+	Currency  string
+	Kind      string
+	Reference string // "" if there is none
+	Expires   *Date  // first day on which what is left of it counts no more; nil: it doesn't expire
+	Source    string // "topups.csv:7"
+}
+
 // ParseMoney reads an exact decimal of at most 26 digits before the point and 12 behind it, as DECIMAL(38,12) holds
 // it, in units of 1e-12. Money of files that people write is read with it: amounts of budgets and invoices.
 func ParseMoney(s string) (*big.Int, error) {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 
 	"github.com/jedib0t/go-pretty/v6/table"
 	"github.com/spf13/cobra"
@@ -165,10 +166,15 @@ delivered. It asks nothing and sends nothing.
 				t.AppendRow(table.Row{v.Severity, v.Rule, stamp(v.Since.Truncate(1e9)), stamp(v.ToldAt.Truncate(1e9)), short(cell(v.Summary), 120)})
 			}
 			fmt.Fprintln(a.Stdout, t.Render())
+			waiting, why := map[string][]string{}, map[string]string{}
 			for _, v := range active {
-				for _, to := range slices.Sorted(maps.Keys(v.Undelivered)) {
-					fmt.Fprintf(a.Stdout, "not delivered yet: %s to %s: %s\n", v.Rule, to, cell(v.Undelivered[to]))
+				for to, reason := range v.Undelivered {
+					waiting[to], why[to] = append(waiting[to], v.Rule), reason
 				}
+			}
+			for _, to := range slices.Sorted(maps.Keys(waiting)) { // a receiver that is broken is broken once
+				rules := slices.Compact(slices.Sorted(slices.Values(waiting[to])))
+				fmt.Fprintf(a.Stdout, "not delivered yet: %s to %s: %s\n", strings.Join(rules, ", "), to, cell(why[to]))
 			}
 			return nil
 		},

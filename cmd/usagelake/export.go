@@ -115,7 +115,10 @@ type accountDocument struct {
 // runDocument is the JSON of a run; of one that failed before it began, its error.
 func runDocument(res *jobs.Result, err error) any {
 	type document struct {
-		RunID  string   `json:"run_id"`
+		RunID   string `json:"run_id"`
+		Command string `json:"command,omitempty"`
+		Job     string `json:"job,omitempty"` // of the schedule
+
 		Status string   `json:"status"`
 		Error  string   `json:"error,omitempty"`
 		Hints  []string `json:"hints,omitempty"`
@@ -132,7 +135,7 @@ func runDocument(res *jobs.Result, err error) any {
 		d.Error, d.Hints = explain(err)
 	}
 	if res != nil {
-		d.RunID, d.Status, d.RunCounts = res.RunID, res.Status, res.RunCounts
+		d.RunID, d.Command, d.Job, d.Status, d.RunCounts = res.RunID, res.Command, res.Job, res.Status, res.RunCounts
 		d.ElapsedSeconds = res.Elapsed.Seconds()
 		d.Lake, d.Database, d.Published = res.Lake, res.Database, res.Published
 		for i, acc := range res.Accounts {
@@ -153,9 +156,17 @@ func runDocument(res *jobs.Result, err error) any {
 	return d
 }
 
+// ran names what ran: the command, or the schedule's job with its kind.
+func ran(res *jobs.Result) string {
+	if res.Job == "" {
+		return res.Command
+	}
+	return fmt.Sprintf("job %s (%s)", res.Job, res.Command)
+}
+
 func (a *app) exportSummary(res *jobs.Result) {
 	w := a.Stdout
-	fmt.Fprintf(w, "export %s in %s   run %s\n\n", res.Status, human(res.Elapsed), res.RunID)
+	fmt.Fprintf(w, "%s %s in %s   run %s\n\n", ran(res), res.Status, human(res.Elapsed), res.RunID)
 	t := a.newTable(table.Row{"account", "from", "to (UTC, excluded)", "windows", "records", "quarantined", "requests", "retries", "429s", "days written"})
 	for i, acc := range res.Accounts {
 		from, to := "", ""

@@ -14,7 +14,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/usagelake/usagelake/extract"
 	"github.com/usagelake/usagelake/jobs"
 	"github.com/usagelake/usagelake/load"
 	"github.com/usagelake/usagelake/schemas"
@@ -97,10 +96,6 @@ func run(ctx context.Context, args []string, s streams) int {
 func exitCode(err error) int {
 	var (
 		stopped *signalError
-		refused *jobs.RefusedError
-		partial *jobs.PartialError
-		orphans *jobs.OrphanError
-		rejects *jobs.QuarantineError
 		held    *load.HeldError
 		done    errFailed
 	)
@@ -116,9 +111,9 @@ func exitCode(err error) int {
 		return exitInt
 	case errors.Is(err, jobs.ErrUsage), errors.Is(err, load.ErrPath):
 		return exitUsage
-	case errors.As(err, &refused), errors.Is(err, extract.ErrRefused):
+	case jobs.StatusOf(err) == schemas.StatusRefused:
 		return exitRefused
-	case errors.As(err, &partial), errors.As(err, &orphans), errors.As(err, &rejects), errors.As(err, new(*load.OverlapError)), errors.As(err, new(*load.UnprovenError)), errors.As(err, new(*jobs.CurrencyError)):
+	case jobs.StatusOf(err) == schemas.StatusPartial:
 		return exitPartial
 	case errors.As(err, &held), errors.Is(err, load.ErrStateHeld):
 		return exitHeld

@@ -209,7 +209,8 @@ func (a *app) serveOptions(s *jobs.Scheduler, log *slog.Logger) serve.Options {
 					undelivered = append(undelivered, receiver+": "+why)
 				}
 				slices.Sort(undelivered)
-				out = append(out, serve.Alert{Rule: f.Rule, Severity: f.Severity, Subject: f.Subject, Summary: f.Summary, Since: f.Since, Undelivered: strings.Join(undelivered, "; ")})
+				out = append(out, serve.Alert{Rule: f.Rule, Severity: f.Severity, Subject: f.Subject, Summary: f.Summary, Since: f.Since,
+					Undelivered: strings.Join(undelivered, "; "), Waiting: f.Undelivered})
 			}
 			return out, err
 		},
@@ -252,7 +253,7 @@ func (a *app) scheduleOnce(ctx context.Context, name string) error {
 			a.exportSummary(res)
 			return
 		}
-		fmt.Fprintf(a.Stdout, "job %s (%s) %s in %s   run %s\n", name, res.Command, res.Status, human(res.Elapsed), res.RunID)
+		fmt.Fprintf(a.Stdout, "%s %s in %s   run %s\n", ran(res), res.Status, human(res.Elapsed), res.RunID)
 	})
 }
 

@@ -137,7 +137,8 @@ func busy() *world {
 	w.balances = append(w.balances, Balance{Account: "beta-labs", Currency: "EUR", ObservedAt: noon.Add(-96 * time.Hour), Balance: "-12.005", DaysLeft: "0.0"},
 		Balance{Account: "old-team", Currency: "USD", ObservedAt: noon.AddDate(0, -3, 0), Balance: "0"})
 	w.alerts = []Alert{
-		{Rule: "late", Severity: "critical", Subject: "beta-labs", Summary: "beta-labs has not been exported for 4 days", Since: noon.Add(-50 * time.Hour), Undelivered: "receiver ops: 502 " + hostile},
+		{Rule: "late", Severity: "critical", Subject: "beta-labs", Summary: "beta-labs has not been exported for 4 days", Since: noon.Add(-50 * time.Hour), Undelivered: "receiver ops: 502 " + hostile,
+			Waiting: map[string]string{"ops": "receiver ops: 502 " + hostile}},
 		{Rule: "spike", Severity: "warning", Subject: hostile, Summary: "cost of " + hostile + " is 9 times that of the days before", Since: noon.Add(-5 * time.Hour)},
 	}
 	return w

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net/http"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -114,6 +115,28 @@ func TestTheHeadlineSaysWhatToDo(t *testing.T) {
 				t.Errorf("strict readyz answers %d", code)
 			}
 		})
+	}
+}
+
+// A receiver that takes nothing is one thing that needs attention, whatever waits for it.
+func TestABrokenReceiverIsOneProblem(t *testing.T) {
+	w := well()
+	for _, rule := range []string{"a", "b", "c", "d", "e"} {
+		w.alerts = append(w.alerts, Alert{Rule: rule, Summary: "x", Waiting: map[string]string{"ops": "it answered 502"}})
+	}
+	var got struct{ Problems []Problem }
+	if err := json.Unmarshal(ask(w.server(), "/status.json").Body.Bytes(), &got); err != nil {
+		t.Fatal(err)
+	}
+	var of []string
+	for _, p := range got.Problems {
+		if strings.Contains(p.Summary+p.Detail, "502") || strings.Contains(p.Summary, "deliver") {
+			of = append(of, p.Summary+" | "+p.Detail+" | "+p.Command)
+		}
+	}
+	want := []string{"Receiver ops can't be told of 5 alerts | it answered 502 | usagelake alert test --to ops"}
+	if len(got.Problems) != 6 || !slices.Equal(of, want) {
+		t.Errorf("%d problems, of the receiver %q", len(got.Problems), of)
 	}
 }
 

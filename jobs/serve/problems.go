@@ -1,8 +1,10 @@
 package serve
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -101,13 +103,17 @@ func (v *view) problems() []Problem {
 	if v.alerts.Err != nil {
 		add(Problem{Summary: "The alerts can't be read", Detail: v.alerts.Err.Error(), Command: "usagelake doctor"})
 	}
+	waiting, why := map[string]int{}, map[string]string{}
 	for _, a := range v.alerts.Value {
-		p := Problem{Summary: "Alert " + a.Rule + " fires", Detail: a.Summary}
-		if a.Undelivered != "" {
-			p.Summary += ", and could not be delivered"
-			p.Detail += " (" + a.Undelivered + ")"
+		add(Problem{Summary: "Alert " + a.Rule + " fires", Detail: a.Summary})
+		for receiver, reason := range a.Waiting {
+			waiting[receiver]++
+			why[receiver] = cmp.Or(why[receiver], reason)
 		}
-		add(p)
+	}
+	for _, receiver := range slices.Sorted(maps.Keys(waiting)) { // one that is broken is broken once, whatever waits for it
+		add(Problem{Summary: fmt.Sprintf("Receiver %s can't be told of %s", receiver, plural(waiting[receiver], "alert", "alerts")),
+			Detail: why[receiver], Command: "usagelake alert test --to " + receiver})
 	}
 	slices.SortStableFunc(out, func(a, b Problem) int {
 		switch {

@@ -73,6 +73,8 @@ type Alert struct {
 	Summary     string    `json:"summary"`
 	Since       time.Time `json:"since"`
 	Undelivered string    `json:"undelivered,omitempty"` // why nobody was told yet; "" if somebody was
+	// Waiting is why receivers were not told yet, by their names; nil if all were.
+	Waiting map[string]string `json:"waiting,omitempty"`
 }
 
 // Server answers about a scheduler. Its methods may be called at any time, from any goroutine.

@@ -332,8 +332,8 @@ func (b *builder) budget(ctx context.Context) error {
 
 func (b *builder) reconciliation(ctx context.Context) error {
 	b.doc.Title = "Reconciliation"
-	t, err := b.add(ctx, AsItIsNow, "invoices", "Invoices against usage", fmt.Sprintf(`SELECT invoice, account, period_start, period_end, usage_date, model, currency, invoiced, exported, difference, likely_causes, source FROM invoice_reconciliation
-		WHERE period_start < DATE '%s' AND period_end > DATE '%s' ORDER BY invoice, account NULLS FIRST, usage_date NULLS FIRST, model NULLS FIRST`, b.period.To, b.period.From))
+	t, err := b.add(ctx, AsItIsNow, "invoices", "Invoices against usage", fmt.Sprintf(`SELECT kind, invoice, account, period_start, period_end, usage_date, model, currency, invoiced, other_invoices, exported, difference, likely_causes, source FROM invoice_reconciliation
+		WHERE period_start < DATE '%s' AND period_end > DATE '%s' ORDER BY kind = 'sum' DESC, invoice, account NULLS FIRST, usage_date NULLS FIRST, model NULLS FIRST`, b.period.To, b.period.From))
 	if err != nil {
 		return err
 	}
@@ -343,13 +343,14 @@ func (b *builder) reconciliation(ctx context.Context) error {
 	for i := range t.Columns { // the lines of an invoice repeat its total: a sum of them all would count twice
 		t.Columns[i].Sum = false
 	}
-	balance, err := b.add(ctx, AsItIsNow, "balance", "Course of the balance", fmt.Sprintf(`SELECT account, currency, opened_at, closed_at, opening, top_ups, used, unexplained, closing, inferred FROM balance_reconciliation WHERE closed_at >= TIMESTAMPTZ '%s 00:00:00Z' AND opened_at < TIMESTAMPTZ '%s 00:00:00Z' ORDER BY account, currency, closed_at`, b.period.From, b.period.To))
+	balance, err := b.add(ctx, AsItIsNow, "balance", "Course of the balance", fmt.Sprintf(`SELECT account, currency, opened_at, closed_at, opening, top_ups, coupons, used, unexplained, unexplained_coupons_beside, closing, checked, note FROM balance_reconciliation WHERE closed_at >= TIMESTAMPTZ '%s 00:00:00Z' AND opened_at < TIMESTAMPTZ '%s 00:00:00Z' ORDER BY account, currency, closed_at`, b.period.From, b.period.To))
 	if err != nil {
 		return err
 	}
-	balance.Caption = "opening + top-ups − used + unexplained = closing. Top-ups are inferred from rises of the balance."
+	balance.Caption = "opening + top-ups − used + unexplained = closing. Where no file of top-ups is named (topups: in the config) they are " +
+		"inferred: nothing was checked there. The API doesn't say whether the balance includes coupons, so both readings stand here."
 	if b.period.To > b.current { // how long it lasts is about now
-		if _, err := b.add(ctx, "", "runway", "How long the balance lasts", `SELECT account, currency, observed_at, balance, burn_7_days, burn_28_days, days_left_7, days_left_28 FROM balance_runway ORDER BY ALL`); err != nil {
+		if _, err := b.add(ctx, "", "runway", "How long the balance lasts", `SELECT account, currency, observed_at, balance, coupon_balance, burn_7_days, burn_28_days, days_left_7, days_left_28, days_left_7_coupons_beside, days_left_28_coupons_beside FROM balance_runway ORDER BY ALL`); err != nil {
 			return err
 		}
 	}
@@ -359,7 +360,7 @@ func (b *builder) reconciliation(ctx context.Context) error {
 
 func (b *builder) anomalies(ctx context.Context) error {
 	b.doc.Title = "Anomalies"
-	t, err := b.add(ctx, AsItIsNow, "anomalies", "What left its history", `SELECT usage_date, kind, "scope", scope_value, currency, observed, expected, deviation, score, requests, detail FROM anomalous_days WHERE `+b.period.within("usage_date")+` ORDER BY usage_date DESC, abs(deviation) DESC NULLS LAST, "scope", scope_value`)
+	t, err := b.add(ctx, AsItIsNow, "anomalies", "What left its history", `SELECT usage_date, kind, "scope", scope_value, currency, observed, expected, deviation, score, requests, detail, array_to_string(list_transform(also, lambda x: x."scope" || ' ' || coalesce(x.scope_value, '')), ', ') AS also FROM anomaly_events WHERE `+b.period.within("usage_date")+` ORDER BY usage_date DESC, abs(deviation) DESC NULLS LAST, "scope", scope_value`)
 	if err != nil {
 		return err
 	}

@@ -60,7 +60,7 @@ func sample() *Document {
 	empty := &Table{Name: "empty", Title: "Nothing here", Columns: []Column{{"x", "X", Text, false}, {"net_cost", "Net", Money, true}}}
 	return &Document{Name: "chargeback", Title: "Chargeback", Subtitle: "November 2026, running", Period: "2026-11", Freshness: "Usage of 1 account up to 2026-11-24 00:00 UTC; 0 records in quarantine.",
 		Completeness: Completeness{Text: "552 of 720 hours, complete to 2026-11-24 00:00 UTC", PeriodSeconds: 2592000, ExpectedSeconds: 1987200},
-		Warnings: []string{"3 records could not be read"}, Figures: []Figure{{Label: "Net cost", Value: "1,234.56 USD", Detail: "532.54 USD in the month before"}, {Label: "Left", Value: "-10.00 USD", Alarm: true}},
+		Warnings:     []string{"3 records could not be read"}, Figures: []Figure{{Label: "Net cost", Value: "1,234.56 USD", Detail: "532.54 USD in the month before"}, {Label: "Left", Value: "-10.00 USD", Alarm: true}},
 		Pictures: []Picture{
 			{"Net cost a day", "Before corrections.", stacked{[]string{"2026-11-01", "2026-11-02"}, []series{{"CC-1", []float64{1, 2}}, {"CC-2", []float64{3, -1}}}, "USD"}, owners},
 			{"Budgets", "", budgetBars{[]budgetItem{{"all", 5, 4, 6, 5.5, 7, true, "125.0 % · over"}, {"none", 1, 0, 1, 0, 0, false, "–"}}}, nil},
@@ -133,7 +133,7 @@ func TestAmountsAreInTheMinorUnitOfTheirCurrency(t *testing.T) {
 		table := &Table{Title: "T", Columns: []Column{{"currency", "Currency", Text, false}, {"net_cost", "Net", Money, true}}, Rows: [][]load.Value{row(c[1], c[0])}}
 		d := &Document{Tables: []*Table{table}, Figures: []Figure{{Label: "Net", Value: money(v(c[0]), v(c[1])), Kind: Money, Number: v(c[0]), Currency: c[1]}}}
 		f, _ := workbook(t, d)
-		for what, got := range map[string]string{"the cell": table.show(table.Rows[0], 1), "its total": table.totalCells(table.Totals()[0])[1], "the sheet": cellOf{f, t, "T"}.shown("B2"), "the figure of the sheet": cellOf{f, t, "Summary"}.shown("B5"),
+		for what, got := range map[string]string{"the cell": table.show(table.Rows[0], 1), "its total": table.totalCells(table.Totals()[0])[1], "the sheet": cellOf{f, t, "T"}.shown("B2"), "the figure of the sheet": cellOf{f, t, "Summary"}.shown("B6"),
 			"the figure": strings.TrimSpace(strings.TrimSuffix(d.Figures[0].Value, c[1]))} {
 			if got != c[2] {
 				t.Errorf("%s of %s %s is %q, want %q", what, c[0], c[1], got, c[2])

@@ -325,13 +325,13 @@ func TestNumbersOfAWorkbookAreNumbersForWhoeverReadsIt(t *testing.T) {
 		t.Errorf("a total is %q of type %d", c.raw("E9"), c.kind("E9"))
 	}
 	c = cellOf{f, t, "Summary"}
-	for at, want := range map[string]string{"A7": "Net", "B7": "1234567.565", "C7": "USD", "D7": "of all", "B8": "0.254", "B5": "1,234.56 USD"} {
+	for at, want := range map[string]string{"A3": "Completeness", "A8": "Net", "B8": "1234567.565", "C8": "USD", "D8": "of all", "B9": "0.254", "B6": "1,234.56 USD"} {
 		if got := c.raw(at); got != want {
 			t.Errorf("%s is %q, want %q", at, got, want)
 		}
 	}
-	if c.shown("B7") != "1,234,567.57" || c.shown("B8") != "25.4%" {
-		t.Errorf("the summary shows %q and %q", c.shown("B7"), c.shown("B8"))
+	if c.shown("B8") != "1,234,567.57" || c.shown("B9") != "25.4%" {
+		t.Errorf("the summary shows %q and %q", c.shown("B8"), c.shown("B9"))
 	}
 }
 

@@ -338,13 +338,35 @@ COMMENT ON COLUMN invoice_lines.amount IS 'Amount.';
 COMMENT ON COLUMN invoice_lines.currency IS 'ISO 4217 code of amount.';
 COMMENT ON COLUMN invoice_lines.source IS 'File and line.';
 
+CREATE TABLE top_ups (
+    account VARCHAR NOT NULL,
+    top_up_date DATE NOT NULL,
+    amount DECIMAL(38,12) NOT NULL,
+    currency VARCHAR NOT NULL,
+    kind VARCHAR NOT NULL,
+    reference VARCHAR,
+    expires DATE,
+    source VARCHAR NOT NULL
+);
+COMMENT ON TABLE top_ups IS 'What was added to balances, by the files of the config.';
+COMMENT ON COLUMN top_ups.account IS 'Name of the account in the config.';
+COMMENT ON COLUMN top_ups.top_up_date IS 'UTC day.';
+COMMENT ON COLUMN top_ups.amount IS 'Amount.';
+COMMENT ON COLUMN top_ups.currency IS 'ISO 4217 code of amount.';
+COMMENT ON COLUMN top_ups.kind IS 'paid, coupon or credit.';
+COMMENT ON COLUMN top_ups.reference IS 'What the file refers to: a payment, a coupon.';
+COMMENT ON COLUMN top_ups.expires IS 'First UTC day on which what is left of it counts no more; NULL: it doesn''t expire.';
+COMMENT ON COLUMN top_ups.source IS 'File and line.';
+
 CREATE TABLE finance_settings (
     default_gl_code VARCHAR NOT NULL,
-    credit_gl_code VARCHAR NOT NULL
+    credit_gl_code VARCHAR NOT NULL,
+    top_ups_given BOOLEAN NOT NULL
 );
 COMMENT ON TABLE finance_settings IS 'One row: the accounts of the general ledger that the journal uses, from the config.';
 COMMENT ON COLUMN finance_settings.default_gl_code IS 'Debited where no rule assigned a code.';
 COMMENT ON COLUMN finance_settings.credit_gl_code IS 'Credited with the whole.';
+COMMENT ON COLUMN finance_settings.top_ups_given IS 'Whether the config names files of top-ups: top_ups has all of them then.';
 
 CREATE TABLE currencies (
     currency VARCHAR NOT NULL,

@@ -200,37 +200,75 @@ CREATE VIEW invoice_reconciliation AS
 WITH lines AS (
     SELECT invoice, account, period_start, period_end, usage_date, model, currency, sum(amount) AS invoiced, string_agg(source, ', ' ORDER BY source) AS source
     FROM invoice_lines GROUP BY ALL
+), models AS ( -- what an invoice says of a model (NULL: of all): its line of the period, or else its days
+    SELECT invoice, account, period_start, period_end, model, currency, coalesce(sum(invoiced) FILTER (usage_date IS NULL), sum(invoiced)) AS amount FROM lines GROUP BY ALL
+), bills AS ( -- what an invoice comes to
+    SELECT invoice, account, period_start, period_end, currency, coalesce(sum(amount) FILTER (model IS NULL), sum(amount)) AS amount FROM models GROUP BY ALL
+), others AS ( -- what the other invoices of the period say of the same: a part of an invoice, or a credit note, is held against what they leave
+    SELECT l.invoice, l.account, l.period_start, l.period_end, l.usage_date, l.model, l.currency, sum(o.invoiced) AS amount
+    FROM lines l JOIN (
+        SELECT invoice, account, period_start, period_end, NULL::DATE AS usage_date, NULL::VARCHAR AS model, currency, amount AS invoiced FROM bills
+        UNION ALL SELECT invoice, account, period_start, period_end, NULL, model, currency, amount FROM models WHERE model IS NOT NULL
+        UNION ALL SELECT invoice, account, period_start, period_end, usage_date, model, currency, invoiced FROM lines WHERE usage_date IS NOT NULL
+    ) o ON o.invoice <> l.invoice AND (o.account, o.period_start, o.period_end, o.usage_date, o.model, o.currency) IS NOT DISTINCT FROM (l.account, l.period_start, l.period_end, l.usage_date, l.model, l.currency)
+    GROUP BY ALL
 ), days AS (
     SELECT account, usage_date, model, currency, sum(amount) AS amount, sum(without_amount)::BIGINT AS without_amount
     FROM usage_daily WHERE usage_date >= (SELECT min(least(period_start, usage_date)) FROM lines) AND usage_date < (SELECT max(greatest(period_end, usage_date + 1)) FROM lines)
     GROUP BY ALL
+), asked AS ( -- a row for each line, and one for the sum of the invoices of a period where no line is that already
+    SELECT 'line' AS kind, invoice, account, period_start, period_end, usage_date, model, currency, invoiced, source FROM lines
+    UNION ALL
+    SELECT 'sum', string_agg(invoice, ', ' ORDER BY invoice), account, period_start, period_end, NULL, NULL, currency, sum(amount), NULL FROM bills b GROUP BY account, period_start, period_end, currency
+    HAVING count(*) > 1 OR NOT EXISTS (FROM lines l WHERE l.usage_date IS NULL AND l.model IS NULL AND (l.account, l.period_start, l.period_end, l.currency) IS NOT DISTINCT FROM (b.account, b.period_start, b.period_end, b.currency))
 ), used AS (
-    SELECT l.invoice, l.account, l.period_start, l.period_end, l.usage_date, l.model, l.currency, sum(u.amount) AS exported, sum(u.without_amount)::BIGINT AS without_amount
-    FROM lines l JOIN days u ON u.currency = l.currency AND u.usage_date >= coalesce(l.usage_date, l.period_start) AND u.usage_date < coalesce(l.usage_date + 1, l.period_end)
+    SELECT l.account, l.period_start, l.period_end, l.usage_date, l.model, l.currency, sum(u.amount) AS exported, sum(u.without_amount)::BIGINT AS without_amount
+    FROM (SELECT DISTINCT account, period_start, period_end, usage_date, model, currency FROM asked) l JOIN days u ON u.currency = l.currency AND u.usage_date >= coalesce(l.usage_date, l.period_start) AND u.usage_date < coalesce(l.usage_date + 1, l.period_end)
         AND (l.account IS NULL OR u.account = l.account) AND (l.model IS NULL OR u.model = l.model)
     GROUP BY ALL
-), missing AS ( -- models without a line in an invoice by model; days without one where all lines of a model, or of none, are by day
+), missing AS ( -- models without a line where invoices are by model; days without one where all lines of a model, or of none, are by day
     SELECT i.invoice, i.account, i.period_start, i.period_end, NULL::DATE AS usage_date, u.model, i.currency, sum(u.amount) AS exported, sum(u.without_amount)::BIGINT AS without_amount
-    FROM (SELECT DISTINCT invoice, account, period_start, period_end, currency FROM lines WHERE model IS NOT NULL) i
+    FROM (SELECT string_agg(DISTINCT invoice, ', ' ORDER BY invoice) AS invoice, account, period_start, period_end, currency FROM lines WHERE model IS NOT NULL GROUP BY ALL) i
     JOIN days u ON u.currency = i.currency AND u.usage_date >= i.period_start AND u.usage_date < i.period_end AND (i.account IS NULL OR u.account = i.account)
-    ANTI JOIN lines l ON (l.invoice, l.account, l.period_start, l.period_end, l.currency) IS NOT DISTINCT FROM (i.invoice, i.account, i.period_start, i.period_end, i.currency) AND l.model = u.model
+    ANTI JOIN lines l ON (l.account, l.period_start, l.period_end, l.currency) IS NOT DISTINCT FROM (i.account, i.period_start, i.period_end, i.currency) AND l.model = u.model
     GROUP BY ALL
     UNION ALL
     SELECT i.invoice, i.account, i.period_start, i.period_end, u.usage_date, i.model, i.currency, sum(u.amount), sum(u.without_amount)::BIGINT
-    FROM (SELECT invoice, account, period_start, period_end, currency, model FROM lines GROUP BY ALL HAVING bool_or(usage_date IS NOT NULL) AND (model IS NULL OR bool_and(usage_date IS NOT NULL))) i
+    FROM (SELECT string_agg(DISTINCT invoice, ', ' ORDER BY invoice) AS invoice, account, period_start, period_end, currency, model FROM lines GROUP BY ALL HAVING bool_or(usage_date IS NOT NULL) AND (model IS NULL OR bool_and(usage_date IS NOT NULL))) i
     JOIN days u ON u.currency = i.currency AND u.usage_date >= i.period_start AND u.usage_date < i.period_end AND (i.account IS NULL OR u.account = i.account) AND (i.model IS NULL OR u.model = i.model)
-    ANTI JOIN lines l ON (l.invoice, l.account, l.period_start, l.period_end, l.currency, l.model) IS NOT DISTINCT FROM (i.invoice, i.account, i.period_start, i.period_end, i.currency, i.model) AND l.usage_date = u.usage_date
+    ANTI JOIN lines l ON (l.account, l.period_start, l.period_end, l.currency, l.model) IS NOT DISTINCT FROM (i.account, i.period_start, i.period_end, i.currency, i.model) AND l.usage_date = u.usage_date
     GROUP BY ALL
 ), both_sides AS (
-    SELECT l.invoice, l.account, l.period_start, l.period_end, l.usage_date, l.model, l.currency, l.invoiced, coalesce(u.exported, 0) AS exported, coalesce(u.without_amount, 0) AS without_amount, l.source
-    FROM lines l LEFT JOIN used u ON (l.invoice, l.account, l.period_start, l.period_end, l.usage_date, l.model, l.currency) IS NOT DISTINCT FROM (u.invoice, u.account, u.period_start, u.period_end, u.usage_date, u.model, u.currency)
+    SELECT l.kind, l.invoice, l.account, l.period_start, l.period_end, l.usage_date, l.model, l.currency, l.invoiced, CASE WHEN l.kind = 'line' THEN coalesce(o.amount, 0) ELSE 0 END AS other_invoices, coalesce(u.exported, 0) AS exported, coalesce(u.without_amount, 0) AS without_amount, l.source
+    FROM asked l LEFT JOIN used u ON (l.account, l.period_start, l.period_end, l.usage_date, l.model, l.currency) IS NOT DISTINCT FROM (u.account, u.period_start, u.period_end, u.usage_date, u.model, u.currency)
+    LEFT JOIN others o ON (l.invoice, l.account, l.period_start, l.period_end, l.usage_date, l.model, l.currency) IS NOT DISTINCT FROM (o.invoice, o.account, o.period_start, o.period_end, o.usage_date, o.model, o.currency)
     UNION ALL
-    SELECT invoice, account, period_start, period_end, usage_date, model, currency, NULL, exported, without_amount, NULL FROM missing WHERE exported <> 0
+    SELECT 'no line', invoice, account, period_start, period_end, usage_date, model, currency, NULL, 0, exported, without_amount, NULL FROM missing WHERE exported <> 0
+), compared AS (
+    SELECT row_number() OVER () AS n, *, exported - other_invoices - coalesce(invoiced, 0) AS difference FROM both_sides
+), differing AS ( -- in half hours since 1970
+    SELECT n, account, model, currency, difference, epoch(coalesce(usage_date, period_start))::BIGINT // 1800 AS a, epoch(coalesce(usage_date + 1, period_end))::BIGINT // 1800 AS b
+    FROM compared WHERE kind <> 'no line' AND abs(difference) >= 0.01
+), halves AS (
+    SELECT account, model, currency, epoch_us(request_time) // 1800000000 AS half, sum(amount) AS amount
+    FROM usage WHERE usage_date IN (SELECT unnest([a // 48 - 1, a // 48, b // 48 - 1, b // 48])::INTEGER + DATE '1970-01-01' FROM differing) GROUP BY ALL
+), zones AS ( -- what the difference would be if the invoice's days were those of UTC + z half hours: the edges move to the other side
+    SELECT d.n, z.z, d.difference + sum(CASE WHEN h.half < d.a AND h.half >= d.a - z.z OR h.half >= d.b AND h.half < d.b - z.z THEN h.amount ELSE 0 END)
+        - sum(CASE WHEN h.half >= d.a AND h.half < d.a - z.z OR h.half < d.b AND h.half >= d.b - z.z THEN h.amount ELSE 0 END) AS difference
+    FROM differing d JOIN halves h ON h.currency = d.currency AND (d.account IS NULL OR h.account = d.account) AND (d.model IS NULL OR h.model = d.model) AND (h.half BETWEEN d.a - 28 AND d.a + 24 OR h.half BETWEEN d.b - 28 AND d.b + 24),
+        (SELECT unnest(range(-24, 29)) AS z) z
+    WHERE z.z <> 0 GROUP BY d.n, z.z, d.difference
+), zone AS (
+    SELECT n, z FROM zones WHERE abs(difference) < 0.01 QUALIFY row_number() OVER (PARTITION BY n ORDER BY abs(difference), z % 2 <> 0, abs(z), z DESC) = 1
+), again AS ( -- windows that replaced others which had brought records
+    SELECT DISTINCT c.account, c.usage_date, c.window_start, c.fetched_at
+    FROM coverage c JOIN coverage b ON b.account = c.account AND b.usage_date = c.usage_date AND b.window_start < c.window_end AND c.window_start < b.window_end AND b.fetched_at < c.fetched_at
+    WHERE c.owns AND b.listed > 0
 ), periods AS (
-    SELECT DISTINCT invoice, account, period_start, period_end FROM lines
+    SELECT DISTINCT account, period_start, period_end FROM lines
 ), counted AS (
-    SELECT p.invoice, p.account, p.period_start, p.period_end,
-        (SELECT count(*) FROM coverage c WHERE c.owns AND c.usage_date >= p.period_start AND c.usage_date < p.period_end AND (p.account IS NULL OR c.account = p.account) AND make_timestamp(epoch_us(c.fetched_at)) > p.period_end + INTERVAL 1 DAY) AS late,
+    SELECT p.account, p.period_start, p.period_end,
+        (SELECT count(*) FROM again c WHERE c.usage_date >= p.period_start AND c.usage_date < p.period_end AND (p.account IS NULL OR c.account = p.account) AND make_timestamp(epoch_us(c.fetched_at)) > p.period_end + INTERVAL 1 DAY) AS late,
         (SELECT coalesce(sum(quarantined), 0) FROM partitions d WHERE d.usage_date >= p.period_start AND d.usage_date < p.period_end AND (p.account IS NULL OR d.account = p.account)) AS quarantined,
         (SELECT count(*) FROM quality_issues i WHERE i.check_name = 'price_change_days' AND i.usage_date >= p.period_start AND i.usage_date < p.period_end AND (p.account IS NULL OR i.account = p.account)) AS price_changes,
         (SELECT count(*) FROM usage_daily u WHERE u.currency IS NULL AND u.amount IS NOT NULL AND u.usage_date >= p.period_start AND u.usage_date < p.period_end AND (p.account IS NULL OR u.account = p.account)) AS no_currency,
@@ -240,21 +278,23 @@ WITH lines AS (
 ), facts AS (
     SELECT *, accounts * date_diff('day', period_start, period_end) * 86400 - covered AS missing FROM counted
 )
-SELECT b.invoice, b.account, b.period_start, b.period_end, b.usage_date, b.model, b.currency, b.invoiced, b.exported, b.exported - coalesce(b.invoiced, 0) AS difference,
-    CASE WHEN b.exported = coalesce(b.invoiced, 0) THEN NULL ELSE nullif(concat_ws('; ',
+SELECT b.kind, b.invoice, b.account, b.period_start, b.period_end, b.usage_date, b.model, b.currency, b.invoiced, b.other_invoices, b.exported, b.difference,
+    CASE WHEN b.difference = 0 THEN NULL ELSE nullif(concat_ws('; ',
         CASE WHEN b.invoiced IS NULL THEN 'the invoice has no line for this ' || CASE WHEN b.usage_date IS NULL THEN 'model' WHEN b.model IS NULL THEN 'day' ELSE 'model and day' END END,
+        CASE WHEN z.z IS NOT NULL THEN format('another time zone: the hours at the edges explain it if the invoice goes by UTC{}{}{}', CASE WHEN z.z < 0 THEN '−' ELSE '+' END, abs(z.z) // 2, CASE WHEN z.z % 2 = 0 THEN '' ELSE ':30' END) END,
         CASE WHEN f.accounts = 0 THEN 'nothing of this account was exported' END,
         CASE WHEN f.missing > 0 THEN format('{} hours of the period were not exported', (f.missing / 3600.0)::DECIMAL(18,1)) END,
         CASE WHEN f.quarantined > 0 THEN format('{} records are in quarantine', f.quarantined) END,
         CASE WHEN b.without_amount > 0 THEN format('{} records have no amount', b.without_amount) END,
         CASE WHEN f.no_currency > 0 THEN 'some usage has no currency' END,
-        CASE WHEN f.late > 0 THEN format('{} windows of the period were fetched after it ended: late records or corrections', f.late) END,
+        CASE WHEN f.late > 0 THEN format('{} windows of the period, which had brought records before, were fetched again after it ended: late records or corrections', f.late) END,
         CASE WHEN f.price_changes > 0 THEN format('{} price changes in the period', f.price_changes) END,
-        CASE WHEN abs(b.exported - coalesce(b.invoiced, 0)) < 0.01 THEN 'rounding' END), '') END AS likely_causes,
+        CASE WHEN abs(b.difference) < 0.01 THEN 'rounding' END), '') END AS likely_causes,
     b.source
-FROM both_sides b JOIN facts f ON (b.invoice, b.account, b.period_start, b.period_end) IS NOT DISTINCT FROM (f.invoice, f.account, f.period_start, f.period_end);
-COMMENT ON VIEW invoice_reconciliation IS '7. Invoice against usage: each line of an invoice, and each model or day that a detailed invoice leaves out.';
-COMMENT ON COLUMN invoice_reconciliation.invoice IS 'Number of the invoice.';
+FROM compared b LEFT JOIN zone z USING (n) JOIN facts f ON (b.account, b.period_start, b.period_end) IS NOT DISTINCT FROM (f.account, f.period_start, f.period_end);
+COMMENT ON VIEW invoice_reconciliation IS '7. Invoice against usage: each line of an invoice, each model or day that detailed invoices leave out, and the sum of a period''s invoices.';
+COMMENT ON COLUMN invoice_reconciliation.kind IS 'line: a line of an invoice. no line: what detailed invoices leave out. sum: all invoices of an account and period.';
+COMMENT ON COLUMN invoice_reconciliation.invoice IS 'Number of the invoice; of a sum, and of what several leave out, their numbers.';
 COMMENT ON COLUMN invoice_reconciliation.account IS 'Account it is for; NULL: all.';
 COMMENT ON COLUMN invoice_reconciliation.period_start IS 'First UTC day of the period.';
 COMMENT ON COLUMN invoice_reconciliation.period_end IS 'UTC day before which the period ends.';
@@ -263,13 +303,15 @@ COMMENT ON COLUMN invoice_reconciliation.model IS 'Model of the line; NULL: all.
 COMMENT ON COLUMN invoice_reconciliation.currency IS 'ISO 4217 code of the costs. Never sum across currencies.';
 COMMENT ON COLUMN invoice_reconciliation.invoiced IS 'What the invoice says; NULL if it has no line for the model.';
 COMMENT ON COLUMN invoice_reconciliation.exported IS 'Sum of amount of the usage that the line is about.';
-COMMENT ON COLUMN invoice_reconciliation.difference IS 'exported − invoiced.';
+COMMENT ON COLUMN invoice_reconciliation.other_invoices IS 'What other invoices of the same account and period say of the same: a part of a bill and a credit note are held against what these leave.';
+COMMENT ON COLUMN invoice_reconciliation.difference IS 'exported − other_invoices − invoiced.';
 COMMENT ON COLUMN invoice_reconciliation.likely_causes IS 'What may explain the difference; NULL if there is none, or nothing is known that could.';
 COMMENT ON COLUMN invoice_reconciliation.source IS 'File and line.';
 
 CREATE VIEW balance_reconciliation AS
 WITH looks AS (
-    SELECT account, currency, observed_at, balance, row_number() OVER w AS n, lag(balance) OVER w AS opening, lag(observed_at) OVER w AS opened_at
+    SELECT account, currency, observed_at, balance, coupon_balance, row_number() OVER w AS n, lag(balance) OVER w AS opening, lag(observed_at) OVER w AS opened_at,
+        lag(coupon_balance) OVER w AS coupon_opening, greatest(total_coupon_amount - lag(total_coupon_amount) OVER w, 0) AS granted
     FROM balance WHERE balance IS NOT NULL
     WINDOW w AS (PARTITION BY account, currency ORDER BY observed_at)
 ), hours AS ( -- the hours between two looks: joining by them is a sixth of the work of an ASOF join, which sorts usage
@@ -280,26 +322,56 @@ WITH looks AS (
     FROM usage u JOIN hours h ON u.account = h.account AND coalesce(u.currency, '') = coalesce(h.currency, '') AND epoch_us(u.request_time) // 3600000000 = h."hour"
         AND u.request_time >= h.opened_at AND u.request_time < h.observed_at
     GROUP BY ALL
+), spans AS (
+    SELECT l.*, coalesce(u.used, 0) AS used, coalesce(u.requests, 0) AS requests, l.balance - l.opening + coalesce(u.used, 0) AS came, l.coupon_balance - l.coupon_opening AS coupons_came
+    FROM looks l LEFT JOIN used u ON u.account = l.account AND u.currency IS NOT DISTINCT FROM l.currency AND u.n = l.n
+    WHERE l.opening IS NOT NULL
+), placed AS ( -- a file names a day: of the spans that it touches the one that has room for the amount, and fits it best
+    SELECT t.kind, t.amount, s.account, s.currency, s.n
+    FROM (SELECT rowid AS i, * FROM top_ups) t JOIN spans s ON s.account = t.account AND coalesce(s.currency, t.currency) = t.currency
+        AND make_timestamp(epoch_us(s.opened_at)) < t.top_up_date + INTERVAL 1 DAY AND make_timestamp(epoch_us(s.observed_at)) > t.top_up_date
+    QUALIFY row_number() OVER (PARTITION BY t.i ORDER BY s.came + CASE WHEN t.kind = 'coupon' THEN greatest(coalesce(s.coupons_came, 0), 0) ELSE 0 END < t.amount, abs(s.came - t.amount), s.observed_at) = 1
+), filed AS (
+    SELECT account, currency, n, sum(amount) AS amount, coalesce(sum(amount) FILTER (kind = 'coupon'), 0) AS coupons FROM placed GROUP BY ALL
+), expired AS (
+    SELECT s.account, s.currency, s.n, sum(t.amount) AS amount FROM spans s JOIN top_ups t ON s.account = t.account AND coalesce(s.currency, t.currency) = t.currency
+        AND t.expires > make_timestamp(epoch_us(s.opened_at))::DATE AND t.expires <= make_timestamp(epoch_us(s.observed_at))::DATE GROUP BY ALL
+), known AS ( -- the API tells of coupons that were granted; of what was paid in only a file does
+    SELECT s.*, top_ups_given AS given, CASE WHEN top_ups_given THEN coalesce(f.amount, 0) ELSE coalesce(s.granted, 0) END AS known,
+        CASE WHEN top_ups_given THEN coalesce(f.coupons, 0) ELSE coalesce(s.granted, 0) END AS coupons, e.amount AS expiring
+    FROM spans s CROSS JOIN finance_settings LEFT JOIN filed f ON f.account = s.account AND f.currency IS NOT DISTINCT FROM s.currency AND f.n = s.n
+    LEFT JOIN expired e ON e.account = s.account AND e.currency IS NOT DISTINCT FROM s.currency AND e.n = s.n
+), judged AS (
+    SELECT *, NOT given AND came - known >= 1 AND came - known > used * 0.01 AND coalesce(came + coupons_came - known > 0, true) AS inferred FROM known
 )
-SELECT l.account, l.currency, l.opened_at, l.observed_at AS closed_at, l.opening, 
-    CASE WHEN l.balance > l.opening THEN l.balance - l.opening + coalesce(u.used, 0) ELSE 0 END AS top_ups,
-    coalesce(u.used, 0) AS used,
-    CASE WHEN l.balance > l.opening THEN 0 ELSE l.balance - l.opening + coalesce(u.used, 0) END AS unexplained,
-    l.balance AS closing, l.balance > l.opening AS inferred, coalesce(u.requests, 0) AS requests
-FROM looks l LEFT JOIN used u ON u.account = l.account AND u.currency IS NOT DISTINCT FROM l.currency AND u.n = l.n
-WHERE l.opening IS NOT NULL;
-COMMENT ON VIEW balance_reconciliation IS '8. opening + top_ups − used + unexplained = closing, exactly, from each look at the balance to the next.';
+SELECT account, currency, opened_at, observed_at AS closed_at, opening,
+    CASE WHEN inferred THEN came ELSE known END AS top_ups, coupons, used,
+    CASE WHEN NOT inferred THEN came - known END AS unexplained,
+    CASE WHEN NOT inferred THEN came + coupons_came - known END AS unexplained_coupons_beside,
+    balance AS closing, coupon_opening, coupon_balance AS coupon_closing, inferred, NOT inferred AS checked, requests,
+    nullif(concat_ws('; ',
+        CASE WHEN inferred THEN format('a top-up of {} is inferred, for the balance is higher than usage leaves it: nothing was checked', came - known) END,
+        CASE WHEN NOT inferred AND coupons_came <> 0 THEN format('if the balance includes the coupons {} is unexplained, if they stand beside it {}', came - known, came + coupons_came - known) END,
+        CASE WHEN expiring IS NOT NULL THEN format('{} expires in it: what was left of that goes', expiring) END), '') AS note
+FROM judged;
+COMMENT ON VIEW balance_reconciliation IS '8. opening + top_ups − used + unexplained = closing, exactly, from each look at the balance to the next; where a top-up is inferred nothing is left to be unexplained, and nothing was checked.';
 COMMENT ON COLUMN balance_reconciliation.account IS 'Name of the account in the config.';
 COMMENT ON COLUMN balance_reconciliation.currency IS 'ISO 4217 code of the costs. Never sum across currencies.';
 COMMENT ON COLUMN balance_reconciliation.opened_at IS 'When the balance was looked at before.';
 COMMENT ON COLUMN balance_reconciliation.closed_at IS 'When it was looked at, UTC.';
 COMMENT ON COLUMN balance_reconciliation.opening IS 'Balance then.';
-COMMENT ON COLUMN balance_reconciliation.top_ups IS 'What was paid in. The API does not tell: inferred where the balance rose.';
+COMMENT ON COLUMN balance_reconciliation.top_ups IS 'What was added, coupons too: as the files of top-ups say. Without a file: coupons that the API says were granted, and where the balance is higher by 1 or more than usage leaves it (and by 1 % of what was used) what that takes: inferred.';
+COMMENT ON COLUMN balance_reconciliation.coupons IS 'Of these, coupons.';
 COMMENT ON COLUMN balance_reconciliation.used IS 'Sum of amount of the usage in between.';
-COMMENT ON COLUMN balance_reconciliation.unexplained IS 'What neither usage nor a rise explains: usage that is not exported, came late, or is charged later; refunds and fees.';
+COMMENT ON COLUMN balance_reconciliation.unexplained IS 'closing − opening − top_ups + used: what neither usage nor top-ups explain, such as usage that is not exported, came late, or is charged later; refunds and fees. NULL where a top-up is inferred. The API does not say whether the balance includes what is left of coupons: this is so if it does.';
+COMMENT ON COLUMN balance_reconciliation.unexplained_coupons_beside IS 'The same if coupons stand beside the balance: of the sum of both. NULL too if the API sent no coupon_balance.';
 COMMENT ON COLUMN balance_reconciliation.closing IS 'Balance.';
-COMMENT ON COLUMN balance_reconciliation.inferred IS 'Whether top_ups is inferred from a rise.';
+COMMENT ON COLUMN balance_reconciliation.coupon_opening IS 'What was left of coupons then; NULL if the API did not say.';
+COMMENT ON COLUMN balance_reconciliation.coupon_closing IS 'What is left of coupons.';
+COMMENT ON COLUMN balance_reconciliation.inferred IS 'Whether top_ups is inferred.';
+COMMENT ON COLUMN balance_reconciliation.checked IS 'Whether the figures could have disagreed: false where a top-up is inferred.';
 COMMENT ON COLUMN balance_reconciliation.requests IS 'Records in between.';
+COMMENT ON COLUMN balance_reconciliation.note IS 'What to know of it; NULL if nothing.';
 
 CREATE VIEW balance_runway AS
 WITH latest AS (
@@ -316,7 +388,9 @@ WITH latest AS (
 )
 SELECT account, currency, observed_at, balance, coupon_balance, credit_limit, week::DECIMAL(38,6) AS burn_7_days, four_weeks::DECIMAL(38,6) AS burn_28_days,
     CASE WHEN week > 0 THEN TRY_CAST(greatest(balance, 0)::DOUBLE / week AS DECIMAL(18,1)) END AS days_left_7,
-    CASE WHEN four_weeks > 0 THEN TRY_CAST(greatest(balance, 0)::DOUBLE / four_weeks AS DECIMAL(18,1)) END AS days_left_28
+    CASE WHEN four_weeks > 0 THEN TRY_CAST(greatest(balance, 0)::DOUBLE / four_weeks AS DECIMAL(18,1)) END AS days_left_28,
+    CASE WHEN week > 0 THEN TRY_CAST(greatest(balance + coupon_balance, 0)::DOUBLE / week AS DECIMAL(18,1)) END AS days_left_7_coupons_beside,
+    CASE WHEN four_weeks > 0 THEN TRY_CAST(greatest(balance + coupon_balance, 0)::DOUBLE / four_weeks AS DECIMAL(18,1)) END AS days_left_28_coupons_beside
 FROM burn;
 COMMENT ON VIEW balance_runway IS 'How long the balance lasts at the burn of the last days. An estimate.';
 COMMENT ON COLUMN balance_runway.account IS 'Name of the account in the config.';
@@ -328,7 +402,9 @@ COMMENT ON COLUMN balance_runway.credit_limit IS 'Credit line then.';
 COMMENT ON COLUMN balance_runway.burn_7_days IS 'Net cost a day over those of the last 7 complete days that were exported. Estimate.';
 COMMENT ON COLUMN balance_runway.burn_28_days IS 'The same over 28 days. Estimate.';
 COMMENT ON COLUMN balance_runway.days_left_7 IS 'balance ÷ burn_7_days; NULL if nothing burns. Estimate.';
-COMMENT ON COLUMN balance_runway.days_left_28 IS 'balance ÷ burn_28_days. Estimate.';
+COMMENT ON COLUMN balance_runway.days_left_28 IS 'balance ÷ burn_28_days. Estimate. The API does not say whether the balance includes what is left of coupons: so if it does.';
+COMMENT ON COLUMN balance_runway.days_left_7_coupons_beside IS '(balance + coupon_balance) ÷ burn_7_days: so if coupons stand beside the balance. NULL if the API sent no coupon_balance. Estimate.';
+COMMENT ON COLUMN balance_runway.days_left_28_coupons_beside IS 'The same by burn_28_days. Estimate.';
 
 CREATE VIEW period_status_and_corrections AS
 SELECT x.*, m.completeness FROM (
@@ -659,6 +735,54 @@ COMMENT ON COLUMN anomalous_days.deviation IS 'observed − expected.';
 COMMENT ON COLUMN anomalous_days.score IS 'deviation ÷ spread; the spread is 1.4826 × the median absolute deviation of those days, and at least 5 % of the median. A day is listed from 4 on, and if the deviation is 1 or more.';
 COMMENT ON COLUMN anomalous_days.requests IS 'Records of the day.';
 COMMENT ON COLUMN anomalous_days.detail IS 'What it was held against.';
+
+CREATE VIEW anomaly_events AS
+WITH found AS ( -- of one day, currency and direction: what may be one event
+    SELECT row_number() OVER () AS n, *, deviation > 0 AS up, CASE "scope" WHEN 'token' THEN 1 WHEN 'model' THEN 2 WHEN 'cost_center' THEN 3 ELSE 4 END AS width
+    FROM anomalous_days WHERE deviation <> 0
+), days AS (
+    SELECT DISTINCT usage_date AS anomaly FROM found GROUP BY usage_date, currency, up HAVING count(*) > 1
+), pool_parts AS (
+    SELECT usage_date, account, pool, currency, cost_center, sum(net_cost)::DOUBLE / nullif(sum(sum(net_cost)) OVER (PARTITION BY usage_date, account, pool, currency), 0)::DOUBLE AS part
+    FROM shared_cost_shares GROUP BY usage_date, account, pool, currency, cost_center
+), parts AS ( -- how much each combination was above what such days cost in the four weeks before
+    SELECT y.anomaly, d.account, d.token_id, d.model, d.currency, coalesce(a.cost_center, p.cost_center, '(unallocated)') AS cost_center,
+        sum(coalesce(d.net_cost, 0)::DOUBLE * coalesce(p.part, 1) * CASE WHEN d.usage_date = y.anomaly THEN 1 ELSE -1.0 / CASE WHEN isodow(y.anomaly) > 5 THEN 8 ELSE 20 END END) AS deviation
+    FROM days y JOIN allocated_daily d ON d.usage_date BETWEEN y.anomaly - 28 AND y.anomaly AND (isodow(d.usage_date) > 5) = (isodow(y.anomaly) > 5)
+    JOIN allocations a USING (allocation_id)
+    LEFT JOIN pool_parts p ON p.usage_date = d.usage_date AND p.account = d.account AND p.pool = a.pool AND p.currency IS NOT DISTINCT FROM d.currency
+    GROUP BY ALL
+), members AS (
+    SELECT f.*, u.i, u.part FROM found f JOIN (
+        SELECT anomaly, currency, deviation AS part, row_number() OVER () AS i, unnest(['account', 'cost_center', 'model', 'token']) AS "scope", unnest([account, cost_center, model, token_id]) AS scope_value FROM parts
+    ) u ON u.anomaly = f.usage_date AND u."scope" = f."scope" AND u.scope_value IS NOT DISTINCT FROM f.scope_value AND u.currency IS NOT DISTINCT FROM f.currency
+), explains AS ( -- a's part of b is four fifths of what b leaves its history by
+    SELECT a.n AS a, b.n AS b FROM members a JOIN members b ON a.usage_date = b.usage_date AND a.i = b.i AND a.up = b.up
+    GROUP BY a.n, b.n HAVING a.n = b.n OR sum(a.part) / any_value(b.deviation)::DOUBLE >= 0.8
+), ranked AS ( -- who explains most comes first; of these the narrowest
+    SELECT f.*, row_number() OVER (ORDER BY coalesce(e.explained, 1) DESC, width, abs(deviation) DESC, scope_value) AS place
+    FROM found f LEFT JOIN (SELECT a, count(*) AS explained FROM explains GROUP BY a) e ON e.a = f.n
+)
+SELECT usage_date, kind, "scope", scope_value, currency, observed, expected, deviation, score, requests, detail,
+    coalesce((SELECT list({'scope': o."scope", 'scope_value': o.scope_value} ORDER BY o.width DESC, o.scope_value) FROM explains e JOIN found o ON o.n = e.b WHERE e.a = r.n AND e.b <> r.n), []) AS also
+FROM ranked r
+WHERE NOT EXISTS (FROM explains e JOIN ranked o ON o.n = e.a WHERE e.b = r.n AND o.place < r.place)
+UNION ALL
+SELECT usage_date, kind, "scope", scope_value, currency, NULL, NULL, NULL, NULL, max(requests), string_agg(detail, '; ' ORDER BY detail), []
+FROM anomalous_days WHERE deviation IS NULL GROUP BY usage_date, kind, "scope", scope_value, currency;
+COMMENT ON VIEW anomaly_events IS '13. anomalous_days with each event once, at the level that explains it: of the rows of a day that leave their history the same way the one whose part explains most of the others (four fifths of what they leave it by), and of such the narrowest: token, model, cost_center, account.';
+COMMENT ON COLUMN anomaly_events.usage_date IS 'UTC day.';
+COMMENT ON COLUMN anomaly_events.kind IS 'As in anomalous_days.';
+COMMENT ON COLUMN anomaly_events."scope" IS 'account, cost_center, model or token: the level that explains it.';
+COMMENT ON COLUMN anomaly_events.scope_value IS 'Which of these; NULL of all.';
+COMMENT ON COLUMN anomaly_events.currency IS 'ISO 4217 code of the costs. Never sum across currencies.';
+COMMENT ON COLUMN anomaly_events.observed IS 'Net cost of the day, exact.';
+COMMENT ON COLUMN anomaly_events.expected IS 'As in anomalous_days. Estimate.';
+COMMENT ON COLUMN anomaly_events.deviation IS 'observed − expected.';
+COMMENT ON COLUMN anomaly_events.score IS 'As in anomalous_days.';
+COMMENT ON COLUMN anomaly_events.requests IS 'Records of the day.';
+COMMENT ON COLUMN anomaly_events.detail IS 'What it was held against; of a price change every price that changed.';
+COMMENT ON COLUMN anomaly_events.also IS 'The other rows of anomalous_days that it explains, by their scope and its value; empty if none.';
 
 CREATE VIEW top_spenders AS
 SELECT x.*, m.completeness FROM (

@@ -52,11 +52,46 @@ type sheet struct {
 	name    string
 	columns map[string]int
 	names   []string
-	line    int // of the header
+	taken   []bool // of names: whether the column is read
+	line    int    // of the header
 	r       *csv.Reader
 }
 
-func openSheet(name string, content []byte, known func(column string) error) (*sheet, []error) {
+// ErrPassedOver is what known of ReadSheet says of a column that is there for somebody else.
+var ErrPassedOver = errors.New("the column is passed over")
+
+// ReadSheet reads a CSV file as the tables of rules are read: separated by commas, semicolons or tabs, rows without any cell left
+// out, and what a spreadsheet damaged refused. Capitals don't count in names of
+// columns. known judges them, has those that are there, and row each row, with a way to its cells: "" of a column that isn't there. Every mistake is reported, with its file and line.
+func ReadSheet(name string, content []byte, known func(column string) error, has func(columns map[string]int) []error,
+	row func(line int, cell func(string) string) error) error {
+	s, errs := openSheet(name, content, func(c *string) error {
+		*c = strings.ToLower(*c)
+		return known(*c)
+	})
+	if len(errs) == 0 {
+		for _, err := range has(s.columns) {
+			errs = append(errs, fmt.Errorf("%s:%d: %w", name, s.line, err))
+		}
+	}
+	if len(errs) == 0 {
+		errs = s.each(row)
+	}
+	return errors.Join(errs...)
+}
+
+// Misspelt is the one of the known words that a word of five letters or more is likely to be; "" if it is none of them.
+func Misspelt(word string, known []string) string {
+	for _, k := range known {
+		if min(len(word), len(k)) >= 5 && schemas.EditDistance(word, k) <= 2 {
+			return k
+		}
+	}
+	return ""
+}
+
+// openSheet reads the header. known judges a column's name, and may change it.
+func openSheet(name string, content []byte, known func(column *string) error) (*sheet, []error) {
 	content = bytes.TrimPrefix(content, []byte("\xef\xbb\xbf"))
 	switch {
 	case len(content) > maxTableFile:
@@ -83,27 +118,30 @@ func openSheet(name string, content []byte, known func(column string) error) (*s
 	}
 	var errs []error
 	s.line, _ = s.r.FieldPos(0)
+	s.names, s.taken = row, make([]bool, len(row))
 	for i, c := range row {
 		c = strings.TrimSpace(c)
-		_, twice := s.columns[c]
 		err := nameable(c)
 		switch {
 		case len(errs) >= maxMistakes:
 			return nil, append(errs, errors.New(andMore))
 		case c == "":
 			err = fmt.Errorf("column %d has no name: write one, or delete the column", i+1)
-		case err == nil && twice:
-			err = fmt.Errorf("the column %s stands twice: delete one", c)
 		case err == nil:
-			err = known(c)
+			err = known(&c)
+		}
+		if _, twice := s.columns[c]; err == nil && twice {
+			err = fmt.Errorf("the column %s stands twice: delete one", c)
+		}
+		if errors.Is(err, ErrPassedOver) {
+			continue
 		}
 		if err != nil {
 			errs = append(errs, fmt.Errorf("%s:%d: %w", name, s.line, err))
 			continue
 		}
-		s.columns[c] = i
+		s.columns[c], s.taken[i] = i, true
 	}
-	s.names = row
 	return s, errs
 }
 
@@ -144,6 +182,9 @@ func (s *sheet) each(f func(line int, cell func(string) string) error) []error {
 		}
 		bad := error(nil)
 		for i, c := range row {
+			if !s.taken[i] {
+				continue
+			}
 			err := nameable(c)
 			if err == nil {
 				err = failedFormula(strings.TrimSpace(c))
@@ -245,7 +286,8 @@ func rounded(cell string) error {
 // parse reads the file. Its cells are taken as they are: no patterns.
 func (t *table) parse(content []byte) []error {
 	known := slices.Concat(t.header, attributes, []string{"from", "to"})
-	s, errs := openSheet(t.file, content, func(c string) error {
+	s, errs := openSheet(t.file, content, func(column *string) error {
+		c := *column
 		if slices.Contains(known, c) || strings.HasPrefix(c, tagPrefix) && len(c) > len(tagPrefix) {
 			return nil
 		}
@@ -373,7 +415,8 @@ func (t *table) find(k schemas.AllocationKey, o schemas.Owner, day schemas.Date)
 func (p *parser) csv(content []byte) {
 	fields := slices.Sorted(maps.Keys(matchFields))
 	known := slices.Concat([]string{"id", "from", "to"}, fields, attributes)
-	s, errs := openSheet(p.name, content, func(c string) error {
+	s, errs := openSheet(p.name, content, func(column *string) error {
+		c := *column
 		if slices.Contains(known, c) || strings.HasPrefix(c, tagPrefix) && len(c) > len(tagPrefix) {
 			return nil
 		}

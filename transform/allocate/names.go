@@ -15,9 +15,9 @@ var nameColumns = []string{"kind", "id", "name"}
 // Names reads a table that gives names to what has ids, as tables of rules are read: CSV with the columns kind, id and
 // name. Every mistake is reported, with its line.
 func Names(file File) ([]schemas.Name, error) {
-	s, errs := openSheet(file.Name, file.Content, func(c string) error {
-		if !slices.Contains(nameColumns, c) {
-			return fmt.Errorf("unknown column %q: there are %s", c, strings.Join(nameColumns, ", "))
+	s, errs := openSheet(file.Name, file.Content, func(c *string) error {
+		if !slices.Contains(nameColumns, *c) {
+			return fmt.Errorf("unknown column %q: there are %s", *c, strings.Join(nameColumns, ", "))
 		}
 		return nil
 	})

@@ -1,0 +1,158 @@
+package jobs
+
+import (
+	"errors"
+	"fmt"
+	"math/big"
+	"slices"
+	"strings"
+
+	"github.com/usagelake/usagelake/schemas"
+	"github.com/usagelake/usagelake/transform/allocate"
+)
+
+// The columns of an invoice file, and of a file of top-ups.
+var (
+	invoiceColumns = []string{"invoice", "period", "from", "to", "account", "date", "model", "amount", "currency"}
+	topUpColumns   = []string{"date", "amount", "currency", "kind", "account", "reference", "expires"}
+)
+
+// ledgerColumn judges the name of a column of a file that some other system wrote: what isn't ours is passed over, such as vat and
+// description, but not what is likely to be one of ours, misspelt.
+func ledgerColumn(known []string) func(string) error {
+	return func(c string) error {
+		if slices.Contains(known, c) {
+			return nil
+		}
+		if k := allocate.Misspelt(strings.ToLower(c), known); k != "" {
+			return fmt.Errorf("unknown column %q: did you mean %s?", c, k)
+		}
+		return allocate.ErrPassedOver
+	}
+}
+
+func lacking(columns map[string]int, needed ...string) []error {
+	var errs []error
+	for _, n := range needed {
+		if _, ok := columns[n]; !ok {
+			errs = append(errs, fmt.Errorf("no column %s", n))
+		}
+	}
+	return errs
+}
+
+// parseInvoices reads an invoice file: CSV with a header of invoice, period (2026-10) or from and to (excluded),
+// amount, currency, and where the invoice has them account, date and model. A line with neither date nor model is the
+// invoice's total. Other columns are passed over. Every mistake is reported, with its line.
+func parseInvoices(name string, b []byte) ([]schemas.InvoiceLine, error) {
+	var lines []schemas.InvoiceLine
+	err := allocate.ReadSheet(name, b, ledgerColumn(invoiceColumns), func(columns map[string]int) []error {
+		errs := lacking(columns, "invoice", "amount", "currency")
+		_, period := columns["period"]
+		_, from := columns["from"]
+		_, to := columns["to"]
+		if period == (from || to) || from != to {
+			errs = append(errs, errors.New("give the column period (2026-10), or from and to (excluded)"))
+		}
+		return errs
+	}, func(line int, cell func(string) string) error {
+		l, err := invoiceLine(cell)
+		l.Source = fmt.Sprintf("%s:%d", name, line)
+		lines = append(lines, l)
+		return err
+	})
+	return lines, err
+}
+
+func invoiceLine(cell func(string) string) (schemas.InvoiceLine, error) {
+	l := schemas.InvoiceLine{Invoice: cell("invoice"), Account: cell("account"), Currency: cell("currency")}
+	var errs []error
+	if l.Invoice == "" {
+		errs = append(errs, errors.New("no invoice number"))
+	}
+	if p := cell("period"); p != "" {
+		month, err := schemas.ParseMonth(p)
+		errs = append(errs, err)
+		l.From, l.To = month, schemas.NextMonth(month)
+	} else {
+		var err1, err2 error
+		l.From, err1 = schemas.ParseDate(cell("from"))
+		l.To, err2 = schemas.ParseDate(cell("to"))
+		errs = append(errs, err1, err2)
+		if err1 == nil && err2 == nil && l.From >= l.To {
+			errs = append(errs, fmt.Errorf("from %s is not before to %s (which is excluded)", l.From, l.To))
+		}
+	}
+	if d := cell("date"); d != "" {
+		date, err := schemas.ParseDate(d)
+		errs = append(errs, err)
+		if err == nil && (date < l.From || date >= l.To) {
+			errs = append(errs, fmt.Errorf("the date %s lies outside the period", d))
+		}
+		l.Date = &date
+	}
+	if m := cell("model"); m != "" {
+		l.Model = &m
+	}
+	var err error
+	if l.Amount, err = schemas.ParseMoney(cell("amount")); err != nil {
+		l.Amount = new(big.Int)
+		errs = append(errs, err)
+	}
+	if !currencyCode.MatchString(l.Currency) {
+		errs = append(errs, fmt.Errorf("currency %q is not an ISO 4217 code like USD", l.Currency))
+	}
+	return l, errors.Join(errs...)
+}
+
+// kinds of top-ups.
+var topUpKinds = []string{schemas.TopUpPaid, schemas.TopUpCoupon, schemas.TopUpCredit}
+
+// parseTopUps reads a file of what was paid into accounts, given as coupons or credited: CSV with a header of date, amount and
+// currency, and where they are known kind (paid, coupon or credit; paid), account (needed where there are several), reference, and
+// expires, the first UTC day on which what is left of it counts no more. Other columns are passed over.
+func parseTopUps(name string, b []byte, accounts []string) ([]schemas.TopUp, error) {
+	var out []schemas.TopUp
+	err := allocate.ReadSheet(name, b, ledgerColumn(topUpColumns), func(columns map[string]int) []error {
+		return lacking(columns, "date", "amount", "currency")
+	}, func(line int, cell func(string) string) error {
+		t := schemas.TopUp{Account: cell("account"), Currency: cell("currency"), Kind: cell("kind"), Reference: cell("reference"),
+			Source: fmt.Sprintf("%s:%d", name, line)}
+		var errs []error
+		var err error
+		if t.Date, err = schemas.ParseDate(cell("date")); err != nil {
+			errs = append(errs, fmt.Errorf("date: %w", err))
+		}
+		if t.Amount, err = schemas.ParseMoney(cell("amount")); err != nil {
+			errs = append(errs, err)
+		}
+		if !currencyCode.MatchString(t.Currency) {
+			errs = append(errs, fmt.Errorf("currency %q is not an ISO 4217 code like USD", t.Currency))
+		}
+		if t.Kind == "" {
+			t.Kind = schemas.TopUpPaid
+		}
+		if !slices.Contains(topUpKinds, t.Kind) {
+			errs = append(errs, fmt.Errorf("kind %q is none of %s", t.Kind, strings.Join(topUpKinds, ", ")))
+		}
+		switch {
+		case t.Account == "" && len(accounts) == 1:
+			t.Account = accounts[0]
+		case t.Account == "":
+			errs = append(errs, fmt.Errorf("no account: the config has %s", strings.Join(accounts, ", ")))
+		}
+		if e := cell("expires"); e != "" {
+			day, err := schemas.ParseDate(e)
+			switch {
+			case err != nil:
+				errs = append(errs, fmt.Errorf("expires: %w", err))
+			case day <= t.Date:
+				errs = append(errs, fmt.Errorf("it expires on %s, not after its date %s", day, t.Date))
+			}
+			t.Expires = &day
+		}
+		out = append(out, t)
+		return errors.Join(errs...)
+	})
+	return out, err
+}

@@ -1,0 +1,133 @@
+package jobs
+
+import (
+	"bufio"
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"strings"
+	"testing"
+	"time"
+
+	_ "github.com/duckdb/duckdb-go/v2"
+
+	"github.com/usagelake/usagelake/extract"
+	"github.com/usagelake/usagelake/load"
+	"github.com/usagelake/usagelake/schemas"
+)
+
+// Whatever a run fails with, it is not done, and what is journaled is what is returned.
+func TestAnErrorNeverLeavesDone(t *testing.T) {
+	timeout, signal := &TimeoutError{Job: "j", After: time.Hour}, errors.New("a signal")
+	broken := errors.New("the disk is broken")
+	for name, c := range map[string]struct {
+		cause error // of ctx; nil: it goes on
+		err   error
+		want  string
+	}{
+		"nothing":                    {nil, nil, schemas.StatusDone},
+		"anything":                   {nil, broken, schemas.StatusFailed},
+		"anything, with a hint":      {nil, &Hint{Err: broken, Hint: "x"}, schemas.StatusFailed},
+		"bad usage":                  {nil, Usage("", "x"), schemas.StatusFailed},
+		"nothing could be fetched":   {nil, errNothing, schemas.StatusFailed},
+		"a held file":                {nil, fmt.Errorf("open: %w", &load.HeldError{}), schemas.StatusFailed},
+		"objections":                 {nil, &Hint{Err: &ObjectionsError{}}, schemas.StatusFailed},
+		"findings":                   {nil, &FindingsError{}, schemas.StatusFailed},
+		"closed already":             {nil, load.ErrClosed, schemas.StatusFailed},
+		"a part":                     {nil, &Hint{Err: errors.Join(&PartialError{})}, schemas.StatusPartial},
+		"days that were kept":        {nil, &KeptError{}, schemas.StatusPartial},
+		"orphans":                    {nil, &OrphanError{Orphans: make([]load.Orphan, 1)}, schemas.StatusPartial},
+		"another currency":           {nil, errors.Join(&CurrencyError{}), schemas.StatusPartial},
+		"quarantine":                 {nil, &Hint{Err: &QuarantineError{}}, schemas.StatusPartial},
+		"the same records":           {nil, &load.OverlapError{Overlaps: make([]load.Overlap, 1)}, schemas.StatusPartial},
+		"windows without a proof":    {nil, &load.UnprovenError{Windows: make([]load.Unproven, 1)}, schemas.StatusPartial},
+		"a refused key":              {nil, &RefusedError{Err: broken}, schemas.StatusRefused},
+		"a refused key, elsewhere":   {nil, extract.ErrRefused, schemas.StatusRefused},
+		"a mistake in the program":   {nil, &schemas.PanicError{}, schemas.StatusFailed},
+		"a signal":                   {signal, broken, schemas.StatusStopped},
+		"a signal at the end":        {signal, nil, schemas.StatusStopped},
+		"the timeout":                {timeout, broken, schemas.StatusFailed},
+		"a mistake during a signal":  {signal, &schemas.PanicError{}, schemas.StatusFailed},
+		"a part, as the signal came": {signal, &PartialError{}, schemas.StatusStopped},
+	} {
+		ctx, cancel := context.WithCancelCause(t.Context())
+		if c.cause != nil {
+			cancel(c.cause)
+		}
+		var res Result
+		err := res.finish(ctx, c.err)
+		if res.Status != c.want || (err == nil) != (res.Status == schemas.StatusDone) || (err == nil) != (res.Error == "") {
+			t.Errorf("%s: %s with %v and %q, want %s", name, res.Status, err, res.Error, c.want)
+		}
+		cancel(nil)
+	}
+}
+
+// A program that holds usage.duckdb is in a close's way: whatever the close was about to ask of the file, it has failed, the
+// journal says so, and the month is tried again.
+func TestACloseThatCanNotReadTheFileHasFailed(t *testing.T) {
+	if os.Getenv("USAGELAKE_TEST_HOLD") != "" {
+		t.Skip("this is the program that holds it")
+	}
+	bubbleless := func(w *world) func() { return holdDatabase(t, w.cfg.Lake+"/usage.duckdb") }
+	for _, noFetch := range []bool{true, false} {
+		t.Run(fmt.Sprint("no-fetch=", noFetch), func(t *testing.T) {
+			w := newWorld(t, settings{perDay: 3, at: time.Date(2026, 11, 2, 6, 0, 0, 0, time.UTC)})
+			w.export(octoberSpan())
+			w.at(day(7))
+			release := bubbleless(w)
+			res, closed, err := w.close(CloseOptions{NoFetch: noFetch, Reason: "it must go on"})
+			release()
+			if err == nil || closed != nil || res == nil {
+				t.Fatalf("closed with a held file: %v", err)
+			}
+			st, serr := ReadStatus(t.Context(), w.cfg.Lake, "", w.now())
+			if serr != nil || res.Status != schemas.StatusFailed || st.Runs[0].Command != "close" || st.Runs[0].Status != schemas.StatusFailed || st.Runs[0].Error == "" {
+				t.Errorf("%s; the journal: %+v, %v; %v", res.Status, st.Runs[0], serr, err)
+			}
+			if res, closed, err := w.close(CloseOptions{NoFetch: noFetch, Reason: "it must go on"}); err != nil || closed == nil || res.Status != schemas.StatusDone {
+				t.Errorf("released: %v", err)
+			}
+		})
+	}
+}
+
+// holdDatabase has another process hold a file open for writing, until release is called.
+func holdDatabase(t *testing.T, path string) (release func()) {
+	t.Helper()
+	c := exec.Command(os.Args[0], "-test.run", "^TestHoldDatabase$")
+	c.Env = append(os.Environ(), "USAGELAKE_TEST_HOLD="+path)
+	stdin, err1 := c.StdinPipe()
+	stdout, err2 := c.StdoutPipe()
+	if err := errors.Join(err1, err2, c.Start()); err != nil {
+		t.Fatal(err)
+	}
+	if line, err := bufio.NewReader(stdout).ReadString('\n'); err != nil || !strings.Contains(line, "held") {
+		t.Fatalf("%q, %v", line, err)
+	}
+	return func() {
+		_ = stdin.Close()
+		_ = c.Wait()
+	}
+}
+
+func TestHoldDatabase(t *testing.T) {
+	path := os.Getenv("USAGELAKE_TEST_HOLD")
+	if path == "" {
+		t.Skip("a test's other process")
+	}
+	db, err := sql.Open("duckdb", path)
+	if err == nil {
+		err = db.Ping()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	fmt.Println("held")
+	_, _ = io.Copy(io.Discard, os.Stdin)
+}
