@@ -82,7 +82,7 @@ func (r allocated) id() int64 {
 // financeTables hold what is derived from usage and the rules; they are emptied when the rules change.
 var financeTables = []string{
 	"allocation_rules", "shared_pools", "allocations", "allocation_keys", "allocated_daily", "ext_daily", "shared_cost_shares",
-	"chargeback_daily", "focus_closed", "closed_months", "budgets", "invoice_lines", "top_ups", "finance_settings", "currencies", "names",
+	"chargeback_daily", "focus_closed", "closed_months", "closed_lacking", "budgets", "invoice_lines", "top_ups", "finance_settings", "currencies", "names",
 }
 
 // reset empties the finance tables and fills those that hold what people wrote.

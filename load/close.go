@@ -173,6 +173,9 @@ func (l *Lake) writeLedger(ctx context.Context, dir string, month schemas.Date, 
 	if same, err := d.ledgerHolds(ctx, filepath.Join(dir, filepath.FromSlash(ledgerChargeback)), m.Totals); err != nil || !same {
 		return cmp.Or(err, fmt.Errorf("%w: %s doesn't hold what is charged", errInexact, ledgerChargeback))
 	}
+	if err := d.lacking(ctx, month, m); err != nil {
+		return fmt.Errorf("completeness: %w", err)
+	}
 	days, err := d.conn.QueryContext(ctx, fmt.Sprintf("SELECT account, usage_date, digest FROM partitions WHERE date_trunc('month', usage_date) = DATE '%s' ORDER BY ALL", month))
 	if err != nil {
 		return err
@@ -189,6 +192,27 @@ func (l *Lake) writeLedger(ctx context.Context, dir string, month schemas.Date, 
 		m.Partitions = append(m.Partitions, in)
 	}
 	return days.Err()
+}
+
+// lacking keeps how complete the month is: what is charged in it stays as it is, whatever is fetched of it later.
+func (d *database) lacking(ctx context.Context, month schemas.Date, m *Manifest) error {
+	span := fmt.Sprintf("(DATE '%s', DATE '%s')", month, schemas.NextMonth(month))
+	if err := d.conn.QueryRowContext(ctx, "SELECT completeness FROM completeness"+span).Scan(&m.Completeness); err != nil {
+		return err
+	}
+	rows, err := d.conn.QueryContext(ctx, "SELECT account, missing_seconds FROM completeness_by_account"+span+" WHERE missing_seconds > 0 ORDER BY account")
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var l ManifestLacking
+		if err := rows.Scan(&l.Account, &l.Seconds); err != nil {
+			return err
+		}
+		m.Lacking = append(m.Lacking, l)
+	}
+	return rows.Err()
 }
 
 // ledgerHolds says whether the charges in a ledger file sum to the totals, to the last digit.

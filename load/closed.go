@@ -31,17 +31,27 @@ const manifestFormat = 1
 // Manifest says what a month was closed with and what was written for it. It is the first file to be checked, and
 // the others are checked against it.
 type Manifest struct {
-	Format     int             `json:"format"`
-	Month      string          `json:"month"` // 2026-10
-	ClosedAt   time.Time       `json:"closed_at"`
-	RunID      string          `json:"run_id"`
-	Version    string          `json:"version"`
-	Reason     string          `json:"reason,omitempty"`     // why it was closed in spite of Objections
-	Objections []string        `json:"objections,omitempty"` // what stood against closing it
-	Rules      ManifestRules   `json:"rules"`
-	Totals     []ManifestTotal `json:"totals"`
-	Partitions []ManifestInput `json:"partitions"`
-	Files      []ManifestFile  `json:"files"`
+	Format     int       `json:"format"`
+	Month      string    `json:"month"` // 2026-10
+	ClosedAt   time.Time `json:"closed_at"`
+	RunID      string    `json:"run_id"`
+	Version    string    `json:"version"`
+	Reason     string    `json:"reason,omitempty"`     // why it was closed in spite of Objections
+	Objections []string  `json:"objections,omitempty"` // what stood against closing it
+	// How complete the month was, as completeness of the published file, and which accounts lacked how much; "" of a month that was
+	// closed by a version that didn't look.
+	Completeness string            `json:"completeness,omitempty"`
+	Lacking      []ManifestLacking `json:"lacking,omitempty"`
+	Rules        ManifestRules     `json:"rules"`
+	Totals       []ManifestTotal   `json:"totals"`
+	Partitions   []ManifestInput   `json:"partitions"`
+	Files        []ManifestFile    `json:"files"`
+}
+
+// ManifestLacking is what an account lacked when the month was closed.
+type ManifestLacking struct {
+	Account string `json:"account"`
+	Seconds int64  `json:"missing_seconds"`
 }
 
 // ManifestRules are the allocation rules a month was closed with. Their files are kept beside the manifest.

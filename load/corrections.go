@@ -14,7 +14,7 @@ import (
 // fillClosed reads the ledgers of the closed months, unless the file has them, and notes whether their usage has
 // changed since they were closed.
 func (a *allocation) fillClosed(ctx context.Context) error {
-	if err := a.d.exec(ctx, "DELETE FROM closed_months"); err != nil {
+	if err := a.d.exec(ctx, "DELETE FROM closed_months", "DELETE FROM closed_lacking"); err != nil {
 		return err
 	}
 	for _, c := range a.finance.closed {
@@ -36,13 +36,24 @@ func (a *allocation) fillClosed(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
+		err = a.d.fill(catalog, "closed_lacking", func(add func(...driver.Value) error) error {
+			for _, l := range c.Lacking {
+				if err := add(c.Start.Start(), l.Account, l.Seconds); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			return err
+		}
 		set := a.finance.rules[c.Start].name
 		objections := make([]any, len(c.Objections))
 		for i, o := range c.Objections {
 			objections[i] = o
 		}
 		err = a.d.fill(catalog, "closed_months", func(add func(...driver.Value) error) error {
-			return add(c.Start.Start(), c.ClosedAt, c.RunID, c.Version, set, nullable(c.Reason), objections, c.Digest, changed)
+			return add(c.Start.Start(), c.ClosedAt, c.RunID, c.Version, set, nullable(c.Reason), objections, c.Digest, changed, nullable(c.Completeness))
 		})
 		if err != nil {
 			return err

@@ -362,7 +362,7 @@ func focusSelect(version, from, start string, seconds int, more string) string {
 			CASE scale WHEN 6 THEN '1000000 ' WHEN 3 THEN '1000 ' ELSE '' END || consumed_unit AS pricing_unit
 		FROM (
 			SELECT *, nullif(model, '') AS model_name, %s AS charge_start, %s,
-				coalesce((SELECT (m.missing_seconds / 3600)::DECIMAL(18,4) FROM completeness_monthly m WHERE m."month" = f.billing_month AND m.account = f.account), 0)::DECIMAL(18,4) AS missing_hours
+				coalesce((SELECT (m.missing_seconds / 3600)::DECIMAL(18,12) FROM completeness_monthly m WHERE m."month" = f.billing_month AND m.account = f.account), 0)::DECIMAL(18,12) AS missing_hours
 			FROM %s f
 		)
 	)`, more, seconds, start, focusUnits, from)

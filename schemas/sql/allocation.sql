@@ -281,7 +281,8 @@ CREATE TABLE closed_months (
     reason VARCHAR,
     objections VARCHAR[],
     manifest_sha256 VARCHAR NOT NULL,
-    corrected BOOLEAN NOT NULL
+    corrected BOOLEAN NOT NULL,
+    completeness VARCHAR
 );
 COMMENT ON TABLE closed_months IS 'The months that are closed: what is charged in them doesn''t change any more.';
 COMMENT ON COLUMN closed_months."month" IS 'First day of the month.';
@@ -293,6 +294,17 @@ COMMENT ON COLUMN closed_months.reason IS 'Why it was closed in spite of objecti
 COMMENT ON COLUMN closed_months.objections IS 'The objections that were overridden.';
 COMMENT ON COLUMN closed_months.manifest_sha256 IS 'SHA-256 of statements/MONTH/manifest.json.';
 COMMENT ON COLUMN closed_months.corrected IS 'Whether its usage has changed since, so that there are corrections.';
+COMMENT ON COLUMN closed_months.completeness IS 'How complete it was when it was closed; NULL if that wasn''t kept.';
+
+CREATE TABLE closed_lacking (
+    "month" DATE NOT NULL,
+    account VARCHAR NOT NULL,
+    missing_seconds BIGINT NOT NULL
+);
+COMMENT ON TABLE closed_lacking IS 'What accounts lacked of a month when it was closed.';
+COMMENT ON COLUMN closed_lacking."month" IS 'First day of the month.';
+COMMENT ON COLUMN closed_lacking.account IS 'Name of the account in the config.';
+COMMENT ON COLUMN closed_lacking.missing_seconds IS 'Seconds of the month that were not fetched then.';
 
 CREATE TABLE budgets (
     budget VARCHAR NOT NULL,

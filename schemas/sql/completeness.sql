@@ -4,7 +4,8 @@
 -- Of a month, an account of the config is expected to be there whole, from the month's first second up to what as_of says, whether or not
 -- anything was ever fetched of it: that a key had no usage is known when the Portal was asked, and not before. Two kinds of accounts are
 -- expected in fewer months: one that is in the config no more, in those from its first to its last; and none in a closed month of which
--- nothing of it was fetched, for such a month was closed without it.
+-- nothing of it was fetched, for such a month was closed without it. A closed month stays as complete as it was when it was closed: what is
+-- fetched of it later is charged in another.
 
 CREATE VIEW data_as_of AS
 SELECT as_of, date_trunc('month', make_timestamp(epoch_us(as_of)) - INTERVAL 1 SECOND)::DATE AS current_month,
@@ -36,15 +37,21 @@ WITH months AS (
     SELECT m."month", c.account, sum(c.covered_seconds)::BIGINT AS of_month,
         coalesce(sum(c.covered_seconds) FILTER (c.usage_date >= m.from_day AND c.usage_date < m.to_day), 0)::BIGINT AS seconds
     FROM months m JOIN (SELECT *, date_trunc('month', usage_date)::DATE AS "month" FROM coverage_daily) c USING ("month") GROUP BY ALL
+), looked AS (
+    SELECT m."month", m.from_day, m.to_day, a.account, a.configured, a.covered_from, a.covered_to, c.of_month, coalesce(c.seconds, 0) AS seconds, k."month" IS NOT NULL AS closed,
+        greatest(0, least(epoch(m.to_day), epoch(d.as_of)) - epoch(m.from_day))::BIGINT AS expected_seconds,
+        -- of a whole closed month: what it lacked then
+        CASE WHEN k.completeness IS NOT NULL AND m.from_day = m."month" AND m.to_day = (m."month" + INTERVAL 1 MONTH)::DATE THEN coalesce(l.missing_seconds, 0) END AS lacked
+    FROM months m CROSS JOIN data_as_of d CROSS JOIN accounts a LEFT JOIN covered c ON c."month" = m."month" AND c.account = a.account
+    LEFT JOIN closed_months k ON k."month" = m."month" LEFT JOIN closed_lacking l ON l."month" = m."month" AND l.account = a.account
 )
-SELECT m."month", a.account, (epoch(m.to_day) - epoch(m.from_day))::BIGINT AS period_seconds,
-    greatest(0, least(epoch(m.to_day), epoch(d.as_of)) - epoch(m.from_day))::BIGINT AS expected_seconds, coalesce(c.seconds, 0) AS covered_seconds,
-    greatest(0, expected_seconds - coalesce(c.seconds, 0)) AS missing_seconds,
-    CASE WHEN a.configured THEN greatest(0, epoch(m.to_day) - greatest(epoch(m.from_day), epoch(a.covered_from)) - coalesce(c.seconds, 0))::BIGINT ELSE 0 END AS ahead_seconds
-FROM months m CROSS JOIN data_as_of d CROSS JOIN accounts a LEFT JOIN covered c ON c."month" = m."month" AND c.account = a.account
-WHERE CASE WHEN m."month" IN (SELECT "month" FROM closed_months) THEN c.of_month > 0
-    WHEN a.configured THEN true
-    ELSE m."month" >= date_trunc('month', make_timestamp(epoch_us(a.covered_from))) AND m."month" < make_timestamp(epoch_us(a.covered_to)) END;
+SELECT "month", account, (epoch(to_day) - epoch(from_day))::BIGINT AS period_seconds, expected_seconds,
+    CASE WHEN lacked IS NOT NULL THEN least(lacked, expected_seconds) ELSE greatest(0, expected_seconds - seconds) END AS missing_seconds, expected_seconds - missing_seconds AS covered_seconds,
+    CASE WHEN configured THEN greatest(0, epoch(to_day) - greatest(epoch(from_day), epoch(covered_from)) - seconds)::BIGINT ELSE 0 END AS ahead_seconds
+FROM looked
+WHERE CASE WHEN closed THEN of_month > 0 OR lacked > 0
+    WHEN configured THEN true
+    ELSE "month" >= date_trunc('month', make_timestamp(epoch_us(covered_from))) AND "month" < make_timestamp(epoch_us(covered_to)) END;
 COMMENT ON MACRO TABLE completeness_by_account IS 'How much of the UTC days from first_day to end_day (excluded) was fetched, by month and account.';
 
 CREATE MACRO completeness(first_day, end_day) AS TABLE
