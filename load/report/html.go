@@ -113,7 +113,9 @@ func (t *Table) html() *htmlTable {
 		var cells []htmlCell
 		for _, i := range shown {
 			s, number := text(i), t.Columns[i].Kind.Numeric()
-			cells = append(cells, htmlCell{Text: s, Column: t.Columns[i].Title, Num: number, Neg: number && strings.HasPrefix(s, "-"), Short: utf8.RuneCountInString(s) <= wordText, Wrap: !number && utf8.RuneCountInString(s) > shortText})
+			n := utf8.RuneCountInString(s)
+			cells = append(cells, htmlCell{Text: s, Column: t.Columns[i].Title, Num: number, Neg: number && strings.HasPrefix(s, "-"),
+				Short: n <= wordText, Wrap: !number && n > shortText})
 		}
 		return cells
 	}
