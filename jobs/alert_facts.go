@@ -753,7 +753,8 @@ func (g *gatherer) budget(ctx context.Context, snap *load.Snapshot, r AlertRule)
 			"budget": name, "period_start": v.text("period_start"), "period_end": v.text("period_end"), "currency": v.text("currency"),
 			"amount": schemas.MoneyText(amount), "spent": schemas.MoneyText(spent)}}
 		currency := v.text("currency")
-		what := fmt.Sprintf("budget %s from %s: %s of %s", name, v.text("period_start"), schemas.MoneyIn(spent, currency), schemas.AmountText(amount, currency))
+		what := fmt.Sprintf("budget %s from %s: %s of %s", name, v.text("period_start"),
+			schemas.MoneyIn(spent, currency), schemas.AmountText(amount, currency))
 		if r.Kind == AlertForecast {
 			if forecast == nil || forecast.Cmp(amount) <= 0 || end <= g.today {
 				return nil
@@ -881,7 +882,8 @@ func (g *gatherer) anomaly(ctx context.Context, snap *load.Snapshot, r AlertRule
 				return err
 			}
 			currency := v.text("currency")
-			f.Summary = fmt.Sprintf("%s of %s %s on %s: %s, %s expected (%s)", v.text("kind"), scope, brief(value), day, schemas.MoneyIn(observed, currency), schemas.AmountText(expected, currency), brief(v.text("detail")))
+			f.Summary = fmt.Sprintf("%s of %s %s on %s: %s, %s expected (%s)", v.text("kind"), scope, brief(value), day,
+				schemas.MoneyIn(observed, currency), schemas.AmountText(expected, currency), brief(v.text("detail")))
 		}
 		if also := v.text("also"); also != "" {
 			f.Summary += "; it explains " + brief(also)

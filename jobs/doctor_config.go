@@ -156,7 +156,7 @@ func (d *doctor) checkNames() {
 // stops is what a mistake in one of finance's files does.
 const stops = "every command that publishes ends with 2 at this, before it does anything"
 
-// checkFinance looks at rules, budgets and invoices, and at what of them does nothing.
+// checkFinance looks at rules, budgets, names and invoices, and at what of them does nothing.
 func (d *doctor) checkFinance(ctx context.Context) {
 	cfg := d.cfg
 	published := d.status != nil && d.status.Database.Exists
@@ -173,6 +173,13 @@ func (d *doctor) checkFinance(ctx context.Context) {
 		}
 		if err != nil {
 			d.failure("topups", "correct the file, or topups: in the config; "+stops, fmt.Errorf("%s: %w", name, err))
+		}
+	}
+	if cfg.Names != "" {
+		if names, err := cfg.called(); err != nil {
+			d.failure("names", "correct the file; "+stops, err)
+		} else {
+			d.ok("names", "%s", plural(len(names), "name"))
 		}
 	}
 	if len(cfg.Invoices) == 0 {

@@ -169,14 +169,8 @@ func (c *Config) finance() (load.Finance, error) {
 		}
 		out.Budgets = append(out.Budgets, budget)
 	}
-	if c.Names != "" {
-		b, err := readFinanceFile(c.Names)
-		if err != nil {
-			return out, Usage("", "read the names: %w", err)
-		}
-		if out.Names, err = allocate.Names(allocate.File{Name: filepath.Base(c.Names), Content: b}); err != nil {
-			return out, Usage("", "names %s: %w", c.Names, err)
-		}
+	if out.Names, err = c.called(); err != nil {
+		return out, err
 	}
 	for _, name := range c.Invoices {
 		b, err := readFinanceFile(name)
@@ -202,6 +196,22 @@ func (c *Config) finance() (load.Finance, error) {
 		out.TopUps = append(out.TopUps, lines...)
 	}
 	return out, nil
+}
+
+// called reads what tokens, users, models, cost centres and accounts are called; nothing if the config names no file.
+func (c *Config) called() ([]schemas.Name, error) {
+	if c.Names == "" {
+		return nil, nil
+	}
+	b, err := readFinanceFile(c.Names)
+	if err != nil {
+		return nil, Usage("", "read the names: %w", err)
+	}
+	names, err := allocate.Names(allocate.File{Name: filepath.Base(c.Names), Content: b})
+	if err != nil {
+		return nil, Usage("", "names %s: %w", c.Names, err)
+	}
+	return names, nil
 }
 
 // archivedRules reads the rules that a closed month keeps.

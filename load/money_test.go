@@ -61,3 +61,21 @@ func TestBelowZeroSaysNothingWhereItMeansNothing(t *testing.T) {
 		`SELECT DISTINCT "share" FROM top_spenders WHERE currency = 'USD' AND "scope" = 'model'`:                                                      "{'share': 1.000000}",
 	})
 }
+
+// Names are published with the file, and changed names make it stale.
+func TestNamesArePublishedAndPartOfTheDigest(t *testing.T) {
+	w := newDayWriter(t, Options{})
+	p := schemas.Partition{Account: "acme", Date: testDate(t, "2026-10-01")}
+	w.charges(p, charge(p, "a", "tk_2", "m1", "1", "USD"), charge(p, "b", "tk_3", "m1", "2", "USD"))
+	finance := testFinance
+	for _, name := range []string{"Nightly", "Daily"} {
+		finance.Names = []schemas.Name{{Kind: "token", ID: "tk_2", Name: name}, {Kind: "user", ID: "u1", Name: "Ann"}, {Kind: "user", ID: "tk_2", Name: "no token"}}
+		w.publish(PublishOptions{Finance: finance})
+		w.answers(map[string]string{
+			`SELECT scope_value AS v, scope_name AS n FROM top_spenders WHERE "scope" = 'token' ORDER BY v`:        "{'v': tk_2, 'n': " + name + "}|{'v': tk_3, 'n': NULL}",
+			`SELECT scope_value AS v, scope_name AS n FROM top_spenders WHERE "scope" = 'user'`:                    "{'v': u1, 'n': Ann}",
+			"SELECT token_id AS v, token_name AS n, user_name AS u FROM unallocated_spend WHERE token_id = 'tk_2'": strings.Join(w.ask("SELECT token_id AS v, name_of('token', token_id) AS n, 'Ann' AS u FROM unallocated_spend WHERE token_id = 'tk_2'"), "|"),
+			"SELECT count(*) AS n FROM names": "{'n': 3}",
+		})
+	}
+}

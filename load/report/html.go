@@ -19,17 +19,20 @@ var page = template.Must(template.New("report").Funcs(template.FuncMap{"printabl
 // What a page does with tables of many columns and cells of much text.
 const (
 	wideTable   = 690 // pixels from which a table is printed on paper turned to the side: as wide as A4 and Letter are
+	wordText    = 12  // characters up to which a text stays on one line
 	shortText   = 28  // characters up to which a text isn't broken into lines
 	longestText = 300 // characters of a text at the most
 )
 
 // htmlCell is a cell of a table.
 type htmlCell struct {
-	Text string
-	ID   string // of what Text is the name of
-	Num  bool
-	Neg  bool
-	Wrap bool // the text may be broken into lines
+	Text   string
+	Column string // its title, which a narrow screen shows beside it
+	ID     string // of what Text is the name of
+	Num    bool
+	Neg    bool
+	Short  bool // the text stays on a line
+	Wrap   bool // the text may be broken into lines
 }
 
 // htmlPart is the part of a table between two headings: all of it, or the rows of a group.
@@ -110,7 +113,9 @@ func (t *Table) html() *htmlTable {
 		var cells []htmlCell
 		for _, i := range shown {
 			s, number := text(i), t.Columns[i].Kind.Numeric()
-			cells = append(cells, htmlCell{Text: s, Num: number, Neg: number && strings.HasPrefix(s, "-"), Wrap: !number && utf8.RuneCountInString(s) > shortText})
+			n := utf8.RuneCountInString(s)
+			cells = append(cells, htmlCell{Text: s, Column: t.Columns[i].Title, Num: number, Neg: number && strings.HasPrefix(s, "-"),
+				Short: n <= wordText, Wrap: !number && n > shortText})
 		}
 		return cells
 	}
@@ -119,7 +124,7 @@ func (t *Table) html() *htmlTable {
 			line := cells(func(i int) string { return shorten(printable(t.show(row, i)), longestText) })
 			for at, i := range shown {
 				if n := t.nameOf(i); n >= 0 && !row[n].Null {
-					line[at].ID, line[at].Text = line[at].Text, shorten(printable(row[n].Text), longestText)
+					line[at].ID, line[at].Text, line[at].Short = line[at].Text, shorten(printable(row[n].Text), longestText), false
 				}
 			}
 			out = append(out, line)

@@ -153,3 +153,41 @@ func TestTheFoldIsNoFinerThanThatOfTheWorkbooksLibrary(t *testing.T) {
 		}
 	})
 }
+
+// Where the file has names of a kind, each column of its ids has one of names beside it; a page has both in one cell.
+func TestNamesStandBesideTheirIds(t *testing.T) {
+	called := calledNames{"token": {"tk_1": "Nightly"}, "cost_center": {"CC-1": "Search <b>"}, "model": {}}
+	table := &Table{Name: "t", Title: "T", Group: "cost_center", Columns: []Column{{"cost_center", "Cost centre", Text, false}, {"token_id", "Token", Text, false}, {"user", "User", Text, false}, {"scope", "Scope", Text, false}, {"scope_value", "Scope value", Text, false}, {"net_cost", "Net", Money, true}},
+		Rows: [][]load.Value{row("CC-1", "tk_1", "tk_1", "token", "tk_1", "1"), row("CC-2", "tk_2", "u", "user", "tk_1", "2"), row("CC-2", "NULL", "u", "all", "NULL", "3")}}
+	table.name(called)
+	var columns []string
+	for _, c := range table.Columns {
+		columns = append(columns, c.Name)
+	}
+	if got, want := strings.Join(columns, " "), "cost_center cost_center_name token_id token_name user scope scope_value scope_name net_cost"; got != want {
+		t.Fatalf("the columns are %s, want %s", got, want)
+	}
+	for i, want := range []string{"CC-1|Search <b>|tk_1|Nightly|tk_1|token|tk_1|Nightly|1", "CC-2|–|tk_2|–|u|user|tk_1|–|2", "CC-2|–|–|–|u|all|–|–|3"} {
+		var cells []string
+		for _, v := range table.Rows[i] {
+			if v.Null {
+				v.Text = none
+			}
+			cells = append(cells, v.Text)
+		}
+		if got := strings.Join(cells, "|"); got != want {
+			t.Errorf("row %d is %s, want %s", i, got, want)
+		}
+	}
+	d := &Document{Title: "x", Tables: []*Table{table}}
+	page := render(t, d.HTML)
+	for _, want := range []string{"Search &lt;b&gt; (CC-1)</th>", "Nightly <small>tk_1</small></td>", `<td data-t="Token">tk_2</td>`} {
+		if !strings.Contains(strings.ReplaceAll(page, ` class="s"`, ""), want) {
+			t.Errorf("the page has no %s", want)
+		}
+	}
+	f, _ := workbook(t, d)
+	if got := (cellOf{f, t, "CC-1"}).raw("D2"); got != "Nightly" || !slices.Contains(f.GetSheetList(), "CC-2") {
+		t.Errorf("the sheet of CC-1 has %q; sheets are %q", got, f.GetSheetList())
+	}
+}

@@ -712,22 +712,23 @@ WITH parts AS ( -- by account, so that a day is known to be whole for all that h
 ), judged AS (
     SELECT *, greatest(1.4826 * list_median(list_transform(past, lambda x: abs(x - median))), 0.05 * abs(median)) AS spread FROM far
 )
-SELECT usage_date, CASE WHEN cost::DOUBLE > median THEN 'spike' ELSE 'drop' END AS kind, "scope", scope_value, currency, cost AS observed, median::DECIMAL(38,6) AS expected, (cost::DOUBLE - median)::DECIMAL(38,6) AS deviation,
+SELECT usage_date, CASE WHEN cost::DOUBLE > median THEN 'spike' ELSE 'drop' END AS kind, "scope", scope_value, name_of("scope", scope_value) AS scope_name, currency, cost AS observed, median::DECIMAL(38,6) AS expected, (cost::DOUBLE - median)::DECIMAL(38,6) AS deviation,
     TRY_CAST((cost::DOUBLE - median) / nullif(spread, 0) AS DECIMAL(18,2)) AS score, requests,
     format('the median of the {} {} before is {}, their spread {}', len(past), CASE WHEN weekend THEN 'weekend days' ELSE 'working days' END, money_text(median, currency), money_text(spread, currency)) AS detail
 FROM judged WHERE abs(cost::DOUBLE - median) > 4 * spread
 UNION ALL
-SELECT d.usage_date, 'new', s."scope", s.scope_value, s.currency, d.cost, 0, d.cost::DECIMAL(38,6), NULL, d.requests, format('a token that had not been seen before; {} in all since', concat_ws(' ', money_text(s.total, s.currency), s.currency))
+SELECT d.usage_date, 'new', s."scope", s.scope_value, name_of(s."scope", s.scope_value), s.currency, d.cost, 0, d.cost::DECIMAL(38,6), NULL, d.requests, format('a token that had not been seen before; {} in all since', concat_ws(' ', money_text(s.total, s.currency), s.currency))
 FROM spans s JOIN sums d ON d."scope" = s."scope" AND d.scope_value IS NOT DISTINCT FROM s.scope_value AND d.currency IS NOT DISTINCT FROM s.currency AND d.usage_date = s.first_day
 WHERE s."scope" = 'token' AND s.total >= 1 AND NOT EXISTS (FROM members m JOIN accounts a USING (account) WHERE m.n = s.n AND s.first_day < make_timestamp(epoch_us(a.covered_from))::DATE + 7)
 UNION ALL
-SELECT usage_date, 'price change', 'model', model, NULL, NULL, NULL, NULL, NULL, records, concat_ws(' ', field, detail)
+SELECT usage_date, 'price change', 'model', model, name_of('model', model), NULL, NULL, NULL, NULL, NULL, records, concat_ws(' ', field, detail)
 FROM quality_issues WHERE check_name = 'price_change_days';
 COMMENT ON VIEW anomalous_days IS '13. Days that leave their own history: of accounts, cost centres, models, tokens; new tokens; price changes.';
 COMMENT ON COLUMN anomalous_days.usage_date IS 'UTC day.';
 COMMENT ON COLUMN anomalous_days.kind IS 'spike or drop: the day leaves its history. new: a token seen for the first time. price change.';
 COMMENT ON COLUMN anomalous_days."scope" IS 'account, cost_center, model or token.';
 COMMENT ON COLUMN anomalous_days.scope_value IS 'Which of these; NULL of all.';
+COMMENT ON COLUMN anomalous_days.scope_name IS 'What it is called, from names; NULL if it has no name.';
 COMMENT ON COLUMN anomalous_days.currency IS 'ISO 4217 code of the costs. Never sum across currencies.';
 COMMENT ON COLUMN anomalous_days.observed IS 'Net cost of the day, exact.';
 COMMENT ON COLUMN anomalous_days.expected IS 'Median of the last 20 days of the same kind (working day or weekend) before it. Estimate.';
