@@ -116,12 +116,21 @@ func TestWhatIsExpectedOfAnAccount(t *testing.T) {
 		// What is no more has nothing ahead.
 		`SELECT forecast::INT AS f FROM forecast_month_end WHERE "scope" = 'all'`: "{'f': 62}",
 	})
+	// What a month was closed without was not there then; what it lacked then it lacks.
 	for _, month := range []string{"2026-08", "2026-09"} {
+		if month == "2026-08" {
+			finance.Accounts = []string{"a"}
+			w.publish(PublishOptions{Finance: finance})
+		}
 		if _, err := w.closeMonth(month, finance); err != nil {
 			t.Fatal(err)
 		}
 	}
-	w.answers(map[string]string{months: "{'m': 2026-08-01, 'c': complete}|{'m': 2026-09-01, 'c': '216 of 720 hours (account gone lacks 504)'}|{'m': 2026-10-01, 'c': '0 of 744 hours (account never lacks 744)'}"})
+	finance.Accounts = []string{"a", "late", "never"}
+	w.span("gone", "2026-09-10", 21, "1")
+	w.publish(PublishOptions{Finance: finance})
+	w.answers(map[string]string{months: "{'m': 2026-08-01, 'c': complete}|{'m': 2026-09-01, 'c': '216 of 720 hours (account gone lacks 504)'}|{'m': 2026-10-01, 'c': '0 of 744 hours (account never lacks 744)'}",
+		`SELECT "month" AS m, completeness AS c FROM closed_months ORDER BY 1`: "{'m': 2026-08-01, 'c': complete}|{'m': 2026-09-01, 'c': '216 of 720 hours (account gone lacks 504)'}"})
 	// A config of another lake says nothing of this one.
 	w.publish(PublishOptions{Finance: Finance{Rules: finance.Rules, Archived: finance.Archived, Accounts: []string{"default"}}})
 	w.answers(map[string]string{`SELECT account AS a, configured AS c FROM accounts ORDER BY 1`: "{'a': a, 'c': true}|{'a': gone, 'c': true}|{'a': late, 'c': true}"})
