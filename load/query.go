@@ -75,8 +75,9 @@ func (l *Lake) Query(ctx context.Context, query string) (*Rows, error) {
 // Snapshot is the published file as it was when it was opened: several queries on one of it see the same, whatever is
 // published meanwhile. It is for one goroutine, and Close must be called.
 type Snapshot struct {
-	d    *database
-	conn *duckdb.Conn
+	d      *database
+	conn   *duckdb.Conn
+	scoped []schemas.SQLView // of Narrow, those that no query has named yet
 }
 
 // Snapshot opens the published file for several queries.
@@ -85,11 +86,14 @@ func (l *Lake) Snapshot(ctx context.Context) (*Snapshot, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Snapshot{d, conn}, nil
+	return &Snapshot{d: d, conn: conn}, nil
 }
 
 // Query is as Lake.Query. It ends the answer before it.
 func (s *Snapshot) Query(ctx context.Context, query string) (*Rows, error) {
+	if err := s.define(ctx, query); err != nil {
+		return nil, err
+	}
 	if _, err := s.conn.ExecContext(ctx, "DROP TABLE IF EXISTS temp."+answer, nil); err != nil {
 		return nil, err
 	}

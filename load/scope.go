@@ -1,10 +1,12 @@
 package load
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
 	"strings"
+	"unicode"
 
 	"github.com/usagelake/usagelake/schemas"
 )
@@ -80,6 +82,9 @@ var notOwned = ScopeDimensions[1:5]
 // prices, and what they are compared with, aren't narrowed by time.
 func (s *Snapshot) Narrow(ctx context.Context, scope Scope, keep ...string) error {
 	const whole = catalog + "."
+	if n, err := s.number(ctx, "SELECT schema_version FROM meta"); err != nil || n < schemas.SQLVersion {
+		return cmp.Or(err, fmt.Errorf("the published file has tables of version %d, and this program makes version %d\nhint: usagelake rebuild, or the next export that publishes", n, schemas.SQLVersion))
+	}
 	if _, err := s.conn.ExecContext(ctx, "CREATE TEMP TABLE data_as_of AS FROM "+whole+"data_as_of", nil); err != nil {
 		return fmt.Errorf("narrow: %w", err)
 	}
@@ -128,7 +133,7 @@ func (s *Snapshot) Narrow(ctx context.Context, scope Scope, keep ...string) erro
 	if scope.owned() {
 		prices += " AND (account, model) IN (SELECT (account, model) FROM usage_ever)"
 	}
-	for _, v := range [][2]string{
+	s.scoped = slices.Concat([]schemas.SQLView{
 		{"accounts", "SELECT * FROM " + whole + "accounts WHERE " + account},
 		{"coverage_daily", "SELECT * FROM " + whole + "coverage_daily WHERE " + account},
 		{"coverage", "SELECT * FROM " + whole + "coverage WHERE " + account + " AND " + scope.during("usage_date")},
@@ -149,13 +154,33 @@ func (s *Snapshot) Narrow(ctx context.Context, scope Scope, keep ...string) erro
 		{"shared_cost_shares", "SELECT * FROM " + whole + "shared_cost_shares WHERE " + scope.Where() + " AND " + scope.during("usage_date")},
 		{"chargeback_ever", "SELECT * FROM " + whole + "chargeback_daily WHERE " + scope.Where()},
 		{"chargeback_daily", "SELECT * FROM chargeback_ever WHERE " + charged},
-	} {
-		if _, err := s.conn.ExecContext(ctx, "CREATE TEMP VIEW "+v[0]+" AS "+v[1], nil); err != nil {
-			return fmt.Errorf("narrow %s: %w", v[0], err)
+	}, schemas.SQLScopedViews())
+	for i, v := range s.scoped {
+		if !strings.HasPrefix(v.SQL, "CREATE ") {
+			s.scoped[i].SQL = "CREATE TEMP VIEW " + v.Name + " AS " + v.SQL
 		}
 	}
-	if _, err := s.conn.ExecContext(ctx, schemas.SQLScopedViews(), nil); err != nil {
-		return fmt.Errorf("narrow the views: %w", err)
+	return nil
+}
+
+// define makes the narrowed views that a text names, and those that they name. There are some fifty of them and a report needs a few.
+func (s *Snapshot) define(ctx context.Context, text string) error {
+	words := map[string]bool{}
+	for _, w := range strings.FieldsFunc(text, func(r rune) bool { return r != '_' && !unicode.IsLetter(r) && !unicode.IsDigit(r) }) {
+		words[w] = true
+	}
+	for _, v := range slices.Clone(s.scoped) {
+		i := slices.IndexFunc(s.scoped, func(o schemas.SQLView) bool { return o.Name == v.Name })
+		if !words[v.Name] || i < 0 {
+			continue
+		}
+		s.scoped = slices.Delete(s.scoped, i, i+1)
+		if err := s.define(ctx, v.SQL); err != nil {
+			return err
+		}
+		if _, err := s.conn.ExecContext(ctx, v.SQL, nil); err != nil {
+			return fmt.Errorf("narrow %s: %w", v.Name, err)
+		}
 	}
 	return nil
 }

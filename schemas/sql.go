@@ -49,23 +49,30 @@ func SQLSchema() string {
 	return b.String()
 }
 
+// SQLView is a view or macro of the published file, and the statement that makes it for a session alone.
+type SQLView struct{ Name, SQL string }
+
 // SQLScopedViews makes the views of finance and completeness once more, as those of a session, over whatever the names of tables stand
-// for in it. It is several statements.
-func SQLScopedViews() string {
-	var b strings.Builder
+// for in it. What nearly every one of them looks up is asked once and kept. Each names only those before it.
+func SQLScopedViews() []SQLView {
+	var out []SQLView
 	_, completeness, _ := strings.Cut(sqlCompleteness, "-- Seconds as hours") // data_as_of is the whole file's
 	for line := range strings.Lines(sqlViews[strings.Index(sqlViews, "CREATE VIEW price_steps"):] + "--" + completeness + sqlFinance) {
-		if strings.HasPrefix(line, "COMMENT ON ") {
-			continue
-		}
 		for _, what := range []string{"VIEW", "MACRO"} {
 			if rest, ok := strings.CutPrefix(line, "CREATE "+what+" "); ok {
+				name := rest[:strings.IndexAny(rest, " (")]
+				if name == "completeness_monthly" || name == "month_completeness" {
+					what = "TABLE"
+				}
+				out = append(out, SQLView{Name: name})
 				line = "CREATE TEMP " + what + " " + rest
 			}
 		}
-		b.WriteString(line)
+		if n := len(out) - 1; n >= 0 && !strings.HasPrefix(line, "COMMENT ON ") && !strings.HasPrefix(line, "--") {
+			out[n].SQL += line
+		}
 	}
-	return b.String()
+	return out
 }
 
 // SQLRollups inserts into usage_daily, unit_prices and coverage_daily what usage and coverage have for the days in the
