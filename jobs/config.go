@@ -78,6 +78,7 @@ type Config struct {
 	Budgets    []BudgetConfig   `yaml:"budgets"`
 	Invoices   []string         `yaml:"invoices"` // CSV files
 	TopUps     []string         `yaml:"topups"`   // CSV files
+	Close      CloseConfig      `yaml:"close"`
 	// What DuckDB may use.
 	DuckDB DuckDBConfig `yaml:"duckdb"`
 	// What runs by itself: docs/operators.md.
@@ -417,6 +418,7 @@ func (c *Config) validate() error {
 			bad("key_expires: %w", err)
 		}
 	}
+	errs = append(errs, c.Close.validate()...)
 	if err := c.Export.validate(); err != nil {
 		errs = append(errs, err)
 	}

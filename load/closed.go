@@ -36,12 +36,20 @@ type Manifest struct {
 	ClosedAt   time.Time       `json:"closed_at"`
 	RunID      string          `json:"run_id"`
 	Version    string          `json:"version"`
-	Reason     string          `json:"reason,omitempty"`     // why it was closed in spite of Objections
-	Objections []string        `json:"objections,omitempty"` // what stood against closing it
+	By         *ClosedBy       `json:"closed_by,omitempty"`         // nil of a month that an older version closed
+	Edition    int             `json:"statement_version,omitempty"` // 2 of a month that was reopened once; 0 of one that an older version closed
+	Reason     string          `json:"reason,omitempty"`            // why it was closed in spite of Objections
+	Objections []string        `json:"objections,omitempty"`        // what stood against closing it
 	Rules      ManifestRules   `json:"rules"`
 	Totals     []ManifestTotal `json:"totals"`
 	Partitions []ManifestInput `json:"partitions"`
 	Files      []ManifestFile  `json:"files"`
+}
+
+// ClosedBy is who closed a month.
+type ClosedBy struct {
+	User string `json:"user"` // of the system
+	Host string `json:"host"` // "" if it isn't known
 }
 
 // ManifestRules are the allocation rules a month was closed with. Their files are kept beside the manifest.

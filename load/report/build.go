@@ -23,6 +23,7 @@ type Options struct {
 	// CostCenter is the one that a statement is for; nil is all.
 	CostCenter *string
 	Closing    bool   // the month is being closed: the document says so
+	Edition    int    // of Closing: the version of the statement; above 1 the month was closed before
 	Top        int    // of report top: how many; 0 is 20
 	Pictures   bool   // whether they will be shown
 	Version    string // of the program
@@ -94,6 +95,7 @@ type builder struct {
 	asOf     time.Time
 	complete schemas.Date // UTC day before which all days are over
 	current  schemas.Date // the month that is running
+	closed   bool         // the period is a month that is closed: there is nothing to expect of it
 }
 
 // Build answers a named report from the published file. Errors in opts are an OptionsError; ErrNothing says that the
@@ -180,9 +182,14 @@ func (b *builder) clock(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	b.closed = b.Closing || len(closed.Rows) > 0
 	switch {
 	case b.Closing:
 		b.doc.Subtitle += ", closed on " + b.Now.UTC().Format(time.DateOnly)
+		if b.Edition > 1 {
+			b.doc.Subtitle += fmt.Sprintf(", version %d", b.Edition)
+			b.doc.Notes = append(b.doc.Notes, fmt.Sprintf("This is version %d of the statement. It replaces version %d, which the month was closed with before it was opened again.", b.Edition, b.Edition-1))
+		}
 	case len(closed.Rows) > 0:
 		b.doc.Subtitle += ", closed on " + closed.Rows[0][0].Text[:10]
 		if closed.Rows[0][1].Text == "true" {
@@ -396,7 +403,7 @@ func (b *builder) moneyFigures(ctx context.Context) error {
 		}
 		b.figure("Requests", show(Column{Kind: Count}, t.value(row, "requests")), "")
 	}
-	if b.Month == nil || *b.Month != b.current || b.CostCenter != nil {
+	if b.Month == nil || *b.Month != b.current || b.CostCenter != nil || b.closed {
 		return nil
 	}
 	f, err := ask(ctx, b.Snapshot, "forecast", "", `SELECT currency, forecast, forecast_low, forecast_high FROM forecast_month_end WHERE "scope" = 'all' ORDER BY forecast DESC`)
@@ -441,9 +448,14 @@ func (b *builder) statement(ctx context.Context) error {
 	if err := b.moneyFigures(ctx); err != nil {
 		return err
 	}
-	if _, err := b.add(ctx, "summary", "By cost centre", fmt.Sprintf(`
-		SELECT cost_center, currency, %s, sum(net_cost) FILTER (pool IS NULL AND charge_class IS NULL) AS direct_cost, sum(net_cost) FILTER (pool IS NOT NULL AND charge_class IS NULL) AS shared_cost, sum(net_cost) FILTER (charge_class IS NOT NULL) AS correction
-		FROM chargeback_daily WHERE %s GROUP BY ALL ORDER BY currency, net_cost DESC NULLS LAST, cost_center`, measures, b.charged())); err != nil {
+	summary := fmt.Sprintf(`SELECT cost_center, currency, %s, sum(net_cost) FILTER (pool IS NULL AND charge_class IS NULL) AS direct_cost, sum(net_cost) FILTER (pool IS NOT NULL AND charge_class IS NULL) AS shared_cost, sum(net_cost) FILTER (charge_class IS NOT NULL) AS correction
+		FROM chargeback_daily WHERE %s GROUP BY ALL`, measures, b.charged())
+	if b.Month != nil { // in whole cents as the journal has it, so that the two agree; a journal is of a month
+		summary = fmt.Sprintf(`SELECT s.*, j.posted FROM (%s) s
+			LEFT JOIN (SELECT cost_center, currency, sum(posted) AS posted FROM chargeback_journal WHERE "month" = DATE '%s' AND entry = 'debit' GROUP BY ALL) j
+			ON j.cost_center = s.cost_center AND j.currency IS NOT DISTINCT FROM s.currency`, summary, b.Month)
+	}
+	if _, err := b.add(ctx, "summary", "By cost centre", summary+" ORDER BY currency, net_cost DESC NULLS LAST, cost_center"); err != nil {
 		return err
 	}
 	lines, err := b.add(ctx, "lines", "Lines", fmt.Sprintf(`

@@ -26,14 +26,18 @@ func (b *builder) pictures(ctx context.Context) error {
 			return err
 		}
 	}
-	budgets, err := ask(ctx, b.Snapshot, "budgets", "Budgets", fmt.Sprintf(`SELECT budget, currency, amount AS budget_amount, spent, left_over, used_share, forecast, forecast_low, forecast_high, status FROM budget_status WHERE period_start <= DATE '%[1]s' AND period_end > DATE '%[1]s' ORDER BY used_share DESC, budget`, b.monthOrFrom()))
+	forecast := "forecast, forecast_low, forecast_high, "
+	if b.closed {
+		forecast = ""
+	}
+	budgets, err := ask(ctx, b.Snapshot, "budgets", "Budgets", fmt.Sprintf(`SELECT budget, currency, amount AS budget_amount, spent, left_over, used_share, `+forecast+`status FROM budget_status WHERE period_start <= DATE '%[1]s' AND period_end > DATE '%[1]s' ORDER BY used_share DESC, budget`, b.monthOrFrom()))
 	if err != nil {
 		return err
 	}
 	if err := b.budgetPicture(budgets); err != nil {
 		return err
 	}
-	if b.Month != nil && *b.Month == b.current {
+	if b.Month != nil && *b.Month == b.current && !b.closed {
 		if err := b.outlookPicture(ctx); err != nil {
 			return err
 		}
@@ -123,7 +127,7 @@ func (b *builder) budgetPicture(t *Table) error {
 			ranged: !t.value(row, "forecast_low").Null, text: show(Column{Kind: Share}, t.value(row, "used_share")) + " · " + t.value(row, "status").Text})
 	}
 	if len(items) > 0 {
-		b.doc.Pictures = append(b.doc.Pictures, Picture{"Budgets", "", budgetBars{items}, t})
+		b.doc.Pictures = append(b.doc.Pictures, Picture{"Budgets", "", budgetBars{items, b.closed}, t})
 	}
 	return nil
 }
