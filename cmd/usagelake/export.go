@@ -130,7 +130,7 @@ func runDocument(res *jobs.Result, err error) any {
 		ExitCode       int               `json:"exit_code"`
 		Accounts       []accountDocument `json:"accounts"`
 	}
-	d := document{Status: schemas.StatusFailed, ExitCode: exitCode(err), Accounts: []accountDocument{}}
+	d := document{Status: jobs.StatusOf(err), ExitCode: exitCode(err), Accounts: []accountDocument{}}
 	if err != nil {
 		d.Error, d.Hints = explain(err)
 	}

@@ -448,6 +448,15 @@ func (b *builder) statement(ctx context.Context) error {
 	if err := b.moneyFigures(ctx); err != nil {
 		return err
 	}
+	if b.Month != nil {
+		t, err := ask(ctx, b.Snapshot, "posted", "", `SELECT currency, sum(posted) AS posted FROM chargeback_journal WHERE entry = 'debit' AND `+b.ofOwner(b.months())+` GROUP BY ALL ORDER BY posted DESC NULLS LAST`)
+		if err != nil {
+			return err
+		}
+		for _, row := range t.Rows {
+			b.figure("Posted", money(row[1], row[0]), "as the journal has it")
+		}
+	}
 	summary := fmt.Sprintf(`SELECT cost_center, currency, %s, sum(net_cost) FILTER (pool IS NULL AND charge_class IS NULL) AS direct_cost, sum(net_cost) FILTER (pool IS NOT NULL AND charge_class IS NULL) AS shared_cost, sum(net_cost) FILTER (charge_class IS NOT NULL) AS correction
 		FROM chargeback_daily WHERE %s GROUP BY ALL`, measures, b.charged())
 	if b.Month != nil { // in whole cents as the journal has it, so that the two agree; a journal is of a month
