@@ -40,7 +40,8 @@ type AllocationCheck struct {
 	Findings []allocate.Finding `json:"findings"`
 }
 
-// CenterChange is what a cost centre is charged in a currency, as published and by the rules as they are now. Exact decimals.
+// CenterChange is what a cost centre is charged in a currency, as published and by the rules as they are now. Exact
+// decimals.
 type CenterChange struct {
 	CostCenter string `json:"cost_center"`
 	Currency   string `json:"currency"` // "" if it is unknown
@@ -49,9 +50,9 @@ type CenterChange struct {
 	Difference string `json:"difference"`
 }
 
-// CheckAllocation looks at the config's allocation rules and asks them of the usage that is published: what each catches of the open
-// months (or of month), what they would charge to whom, what they would charge to nobody, and which rules do nothing. It changes
-// nothing.
+// CheckAllocation looks at the config's allocation rules and asks them of the usage that is published: what each
+// catches of the open months (or of month), what they would charge to whom, what they would charge to nobody, and which
+// rules do nothing. It changes nothing.
 func CheckAllocation(ctx context.Context, cfg *Config, month *schemas.Date) (*AllocationCheck, error) {
 	if cfg.Allocation.Rules == "" {
 		return nil, Usage("write allocation: and below it rules: allocation.yaml; docs/allocation.md has an example", "the config names no allocation rules")
@@ -60,7 +61,8 @@ func CheckAllocation(ctx context.Context, cfg *Config, month *schemas.Date) (*Al
 	if err != nil {
 		return nil, err
 	}
-	out := &AllocationCheck{Rules: cfg.Allocation.Rules, Digest: rules.Digest(), Months: []string{}, Costs: []RuleCost{}, Centers: []CenterChange{}}
+	out := &AllocationCheck{Rules: cfg.Allocation.Rules, Digest: rules.Digest(), Months: []string{}, Costs: []RuleCost{},
+		Centers: []CenterChange{}}
 	lake, err := load.Open(cfg.Lake, cfg.LakeOptions(Env{}))
 	if err != nil && !errors.Is(err, load.ErrNoLake) {
 		return nil, err
@@ -96,7 +98,8 @@ func CheckAllocation(ctx context.Context, cfg *Config, month *schemas.Date) (*Al
 	out.Costs = t.ruleCosts()
 	out.Findings = append(out.Findings, t.findings()...)
 	if closed {
-		out.Findings = append(out.Findings, allocate.Finding{Severity: allocate.Info, Source: filepath.Base(cfg.Allocation.Rules),
+		out.Findings = append(out.Findings, allocate.Finding{Severity: allocate.Info,
+			Source:  filepath.Base(cfg.Allocation.Rules),
 			Message: out.Month + " is closed and keeps the rules that it was closed with: nothing of it changes"})
 		return out, nil
 	}
@@ -108,9 +111,10 @@ func CheckAllocation(ctx context.Context, cfg *Config, month *schemas.Date) (*Al
 	return out, nil
 }
 
-// monthsToCheck are the months with usage that are open, or the one that is asked for, which may be closed. If all are closed it is
-// the last.
-func monthsToCheck(ctx context.Context, lake *load.Lake, month *schemas.Date) (months []schemas.Date, closed bool, err error) {
+// monthsToCheck are the months with usage that are open, or the one that is asked for, which may be closed. If all are
+// closed it is the last.
+func monthsToCheck(ctx context.Context, lake *load.Lake, month *schemas.Date) (months []schemas.Date, closed bool,
+	err error) {
 	const used = "SELECT DISTINCT date_trunc('month', usage_date)::DATE AS m FROM usage_daily"
 	open := "SELECT m::VARCHAR FROM (" + used + ") WHERE m NOT IN (SELECT \"month\" FROM closed_months) ORDER BY 1"
 	if month != nil {
@@ -208,7 +212,8 @@ func centersOf(ctx context.Context, lake *load.Lake, months []schemas.Date) (owe
 	for _, m := range months {
 		in = append(in, "DATE '"+m.String()+"'")
 	}
-	rows, err := lake.Query(ctx, "SELECT cost_center, coalesce(currency, ''), sum(net_cost) FROM chargeback_daily WHERE charge_class IS NULL AND billing_month IN ("+strings.Join(in, ", ")+") GROUP BY ALL")
+	rows, err := lake.Query(ctx, `SELECT cost_center, coalesce(currency, ''), sum(net_cost) FROM chargeback_daily
+		WHERE charge_class IS NULL AND billing_month IN (`+strings.Join(in, ", ")+`) GROUP BY ALL`)
 	if err != nil {
 		return nil, err
 	}
@@ -258,13 +263,14 @@ func changesOf(before, after owed) []CenterChange {
 		return cmp.Or(strings.Compare(a.currency, b.currency), strings.Compare(a.center, b.center))
 	}) {
 		b, a := of(before, k), of(after, k)
-		out = append(out, CenterChange{CostCenter: k.center, Currency: k.currency, Before: schemas.MoneyText(b), After: schemas.MoneyText(a),
-			Difference: schemas.MoneyText(new(big.Int).Sub(a, b))})
+		out = append(out, CenterChange{CostCenter: k.center, Currency: k.currency,
+			Before: schemas.MoneyText(b), After: schemas.MoneyText(a), Difference: schemas.MoneyText(new(big.Int).Sub(a, b))})
 	}
 	return out
 }
 
-// trial asks rules of the usage that is published, as a publish would: what comes out is what it would charge, to the last digit.
+// trial asks rules of the usage that is published, as a publish would: what comes out is what it would charge, to the
+// last digit.
 type trial struct {
 	rules   *allocate.Rules
 	sums    map[ruleVersion]*ruleSum
@@ -300,7 +306,9 @@ func addTo(m map[string]*big.Int, currency string, v *big.Int) {
 
 // month takes in a month of usage.
 func (t *trial) month(ctx context.Context, lake *load.Lake, month schemas.Date) error {
-	rows, err := lake.Query(ctx, fmt.Sprintf("SELECT %s, usage_date, currency, record_kind, count(*), sum(amount), sum(total_tokens) FROM usage WHERE usage_date >= DATE '%s' AND usage_date < DATE '%s' GROUP BY ALL",
+	rows, err := lake.Query(ctx, fmt.Sprintf(`
+		SELECT %s, usage_date, currency, record_kind, count(*), sum(amount), sum(total_tokens)
+		FROM usage WHERE usage_date >= DATE '%s' AND usage_date < DATE '%s' GROUP BY ALL`,
 		keyColumns, month, schemas.NextMonth(month)))
 	if err != nil {
 		return err
@@ -339,7 +347,8 @@ func (t *trial) month(ctx context.Context, lake *load.Lake, month schemas.Date) 
 }
 
 // take takes in what the records of one key, day and currency cost.
-func (t *trial) take(row []load.Value, costs map[string]*schemas.PoolCost, direct map[string]*schemas.DirectCost) error {
+func (t *trial) take(row []load.Value, costs map[string]*schemas.PoolCost,
+	direct map[string]*schemas.DirectCost) error {
 	k, err := scanKey(row)
 	if err != nil {
 		return err
@@ -370,16 +379,18 @@ func (t *trial) take(row []load.Value, costs map[string]*schemas.PoolCost, direc
 		addTo(s.net, currency, net)
 	}
 	if a.Pool != "" {
-		id := fmt.Sprintf("%q", []string{a.Pool, a.RuleID, fmt.Sprintf("%09d", a.Version), day.String(), k.Account, textOf(k.Model), textOf(k.ModelType), row[9].Text, currency, fmt.Sprint(code == nil)})
+		id := fmt.Sprintf("%q", []string{a.Pool, a.RuleID, fmt.Sprintf("%09d", a.Version), day.String(), k.Account,
+			textOf(k.Model), textOf(k.ModelType), row[9].Text, currency, fmt.Sprint(code == nil)})
 		if costs[id] == nil {
-			costs[id] = &schemas.PoolCost{Pool: a.Pool, RuleID: a.RuleID, Version: a.Version, Date: day, Account: k.Account, Model: k.Model, ModelType: k.ModelType,
-				RecordKind: row[9].Text, Currency: code}
+			costs[id] = &schemas.PoolCost{Pool: a.Pool, RuleID: a.RuleID, Version: a.Version, Date: day,
+				Account: k.Account, Model: k.Model, ModelType: k.ModelType, RecordKind: row[9].Text, Currency: code}
 		}
 		costs[id].Net, costs[id].Total = plus(costs[id].Net, net), plus(costs[id].Total, tokens)
 		costs[id].Requests += requests
 		return nil
 	}
-	id := fmt.Sprintf("%q", []string{a.CostCenter, a.Team, a.Project, a.Environment, a.GLCode, a.Tags, currency, fmt.Sprint(code == nil)})
+	id := fmt.Sprintf("%q", []string{a.CostCenter, a.Team, a.Project, a.Environment, a.GLCode, a.Tags, currency,
+		fmt.Sprint(code == nil)})
 	if direct[id] == nil {
 		direct[id] = &schemas.DirectCost{Owner: a.Owner, Currency: code}
 	}
@@ -452,14 +463,16 @@ func (t *trial) findings() []allocate.Finding {
 	})
 	for i, token := range tokens {
 		if i == mostOwnerless {
-			out = append(out, allocate.Finding{Severity: allocate.Warning, Message: fmt.Sprintf("and %s more with cost and no owner", plural(len(tokens)-i, "token"))})
+			out = append(out, allocate.Finding{Severity: allocate.Warning,
+				Message: fmt.Sprintf("and %s more with cost and no owner", plural(len(tokens)-i, "token"))})
 			break
 		}
 		name := "token " + token
 		if token == "" {
 			name = "records without a token"
 		}
-		out = append(out, allocate.Finding{Severity: allocate.Warning, Message: fmt.Sprintf("%s: no rule matches: %s is charged to %s", name, amounts(t.nobody[token]), schemas.Unallocated)})
+		out = append(out, allocate.Finding{Severity: allocate.Warning, Message: fmt.Sprintf(
+			"%s: no rule matches: %s is charged to %s", name, amounts(t.nobody[token]), schemas.Unallocated)})
 	}
 	var centers []string
 	for k := range t.centers {
@@ -471,7 +484,8 @@ func (t *trial) findings() []allocate.Finding {
 		for i, a := range names {
 			for _, b := range names[i+1:] {
 				if a != "" && allocate.Alike(a, b) {
-					out = append(out, allocate.Finding{Severity: allocate.Warning, Message: fmt.Sprintf("the %s %q and %q differ in how they are written alone, and are charged apart: capitals and signs count", what, a, b)})
+					out = append(out, allocate.Finding{Severity: allocate.Warning, Message: fmt.Sprintf("the %s %q and %q"+
+						" differ in how they are written alone, and are charged apart: capitals and signs count", what, a, b)})
 				}
 			}
 		}

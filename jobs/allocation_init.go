@@ -24,9 +24,9 @@ type InitTable struct {
 // initTables are the tables: the file, and the column of usage that it is looked up by.
 var initTables = [][2]string{{"tokens.csv", "token_id"}, {"users.csv", "user_id"}}
 
-// InitAllocation writes tokens.csv and users.csv with all that has cost, the largest first, and empty columns to fill in. They go
-// beside the allocation rules that the config names, else beside the config file, else where the program runs; what is there
-// already stays as it is.
+// InitAllocation writes tokens.csv and users.csv with all that has cost, the largest first, and empty columns to fill
+// in. They go beside the allocation rules that the config names, else beside the config file, else where the program
+// runs; what is there already stays as it is.
 func InitAllocation(ctx context.Context, cfg *Config) ([]InitTable, error) {
 	lake, err := load.Open(cfg.Lake, cfg.LakeOptions(Env{}))
 	if err != nil {
@@ -50,8 +50,12 @@ func InitAllocation(ctx context.Context, cfg *Config) ([]InitTable, error) {
 func initTable(ctx context.Context, lake *load.Lake, path, key string) (InitTable, error) {
 	out := InitTable{Path: path}
 	rows, err := lake.Query(ctx, fmt.Sprintf(`
-		WITH costs AS (SELECT %[1]s AS id, currency, sum(amount) AS cost, max(usage_date) AS last FROM usage_daily WHERE %[1]s IS NOT NULL AND %[1]s <> '' GROUP BY ALL HAVING sum(amount) <> 0)
-		SELECT id, string_agg(trim(cost || ' ' || coalesce(currency, '')), '; ' ORDER BY currency), max(last) FROM costs GROUP BY id ORDER BY max(abs(cost)) DESC, id`, key))
+		WITH costs AS (
+			SELECT %[1]s AS id, currency, sum(amount) AS cost, max(usage_date) AS last FROM usage_daily
+			WHERE %[1]s IS NOT NULL AND %[1]s <> '' GROUP BY ALL HAVING sum(amount) <> 0
+		)
+		SELECT id, string_agg(trim(cost || ' ' || coalesce(currency, '')), '; ' ORDER BY currency), max(last)
+		FROM costs GROUP BY id ORDER BY max(abs(cost)) DESC, id`, key))
 	if err != nil {
 		return out, err
 	}

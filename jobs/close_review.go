@@ -16,8 +16,8 @@ import (
 	"github.com/usagelake/usagelake/schemas"
 )
 
-// CloseConfig says what refuses a close, beside what always does. A limit is an amount, in each currency, or a share of the month's
-// net cost such as "2%"; "" is no limit.
+// CloseConfig says what refuses a close, beside what always does. A limit is an amount, in each currency, or a share of
+// the month's net cost such as "2%"; "" is no limit.
 type CloseConfig struct {
 	MaxUnallocated   string `yaml:"max_unallocated"`     // charged to (unallocated)
 	MaxWithoutGLCode string `yaml:"max_without_gl_code"` // charged to owners without a general ledger code
@@ -25,7 +25,9 @@ type CloseConfig struct {
 
 func (c CloseConfig) validate() []error {
 	var errs []error
-	for _, l := range []struct{ key, value string }{{"max_unallocated", c.MaxUnallocated}, {"max_without_gl_code", c.MaxWithoutGLCode}} {
+	for _, l := range []struct{ key, value string }{
+		{"max_unallocated", c.MaxUnallocated}, {"max_without_gl_code", c.MaxWithoutGLCode},
+	} {
 		if _, err := parseLimit(l.value); err != nil {
 			errs = append(errs, fmt.Errorf("close.%s: %w", l.key, err))
 		}
@@ -50,7 +52,8 @@ func parseLimit(text string) (limit, error) {
 		err = errors.New("out of range")
 	}
 	if err != nil {
-		return limit{}, fmt.Errorf("%q is neither an amount of 0 or more, such as 100, nor a share of the month's cost, such as 2%%", text)
+		return limit{}, fmt.Errorf("%q is neither an amount of 0 or more, such as 100, "+
+			"nor a share of the month's cost, such as 2%%", text)
 	}
 	return limit{text, v, share}, nil
 }
@@ -76,7 +79,8 @@ type loose struct {
 
 func looseOf(ctx context.Context, lake *load.Lake, month schemas.Date) ([]loose, error) {
 	rows, err := lake.Query(ctx, fmt.Sprintf(`
-		SELECT coalesce(currency, ''), cost_center, coalesce(sum(net_cost), 0) AS net, coalesce(sum(net_cost) FILTER (gl_code IS NULL), 0) AS bare
+		SELECT coalesce(currency, ''), cost_center, coalesce(sum(net_cost), 0) AS net,
+			coalesce(sum(net_cost) FILTER (gl_code IS NULL), 0) AS bare
 		FROM chargeback_daily WHERE billing_month = DATE '%s' GROUP BY ALL ORDER BY 1, abs(bare) DESC, 2`, month))
 	if err != nil {
 		return nil, err
@@ -93,7 +97,8 @@ func looseOf(ctx context.Context, lake *load.Lake, month schemas.Date) ([]loose,
 			return nil, err
 		}
 		if len(out) == 0 || out[len(out)-1].currency != row[0].Text {
-			out = append(out, loose{currency: row[0].Text, net: new(big.Int), unallocated: new(big.Int), withoutGL: new(big.Int)})
+			out = append(out, loose{currency: row[0].Text,
+				net: new(big.Int), unallocated: new(big.Int), withoutGL: new(big.Int)})
 		}
 		l := &out[len(out)-1]
 		l.net.Add(l.net, net)
@@ -122,7 +127,8 @@ func looseObjections(ctx context.Context, lake *load.Lake, cfg *Config, month sc
 	var out []string
 	for _, l := range all {
 		if unallocated.passed(l.unallocated, l.net) {
-			out = append(out, fmt.Sprintf("%s is charged to %s, more than close.max_unallocated (%s)", amountIn(l.unallocated, l.currency), schemas.Unallocated, unallocated.text))
+			out = append(out, fmt.Sprintf("%s is charged to %s, more than close.max_unallocated (%s)",
+				amountIn(l.unallocated, l.currency), schemas.Unallocated, unallocated.text))
 		}
 		if withoutGL.passed(l.withoutGL, l.net) {
 			out = append(out, fmt.Sprintf("%s has no code of the general ledger, more than close.max_without_gl_code (%s): %s",
@@ -176,7 +182,8 @@ type CloseDifference struct {
 	Causes     string `json:"likely_causes"`
 }
 
-// ReviewClose says what closing a month would do. It takes no lock and writes nothing; the Portal is asked for counts alone.
+// ReviewClose says what closing a month would do. It takes no lock and writes nothing; the Portal is asked for counts
+// alone.
 func ReviewClose(ctx context.Context, cfg *Config, env Env, opts CloseOptions) (*CloseReview, error) {
 	if env.Now().Before(opts.Month.Start()) {
 		return nil, Usage("", "--month %s has not begun", opts.Month.Month())
@@ -192,7 +199,8 @@ func ReviewClose(ctx context.Context, cfg *Config, env Env, opts CloseOptions) (
 	if err := closedAlready(months, opts.Month); err != nil {
 		return nil, err
 	}
-	out := &CloseReview{Month: opts.Month.Month(), Plans: []DryPlan{}, Charges: []CloseCharge{}, Loose: []CloseLoose{}, Objections: []string{}, Invoices: []CloseDifference{}}
+	out := &CloseReview{Month: opts.Month.Month(), Plans: []DryPlan{}, Charges: []CloseCharge{}, Loose: []CloseLoose{},
+		Objections: []string{}, Invoices: []CloseDifference{}}
 	if opts.NoFetch {
 		out.Objections = append(out.Objections, notAsked)
 	} else {
@@ -220,19 +228,25 @@ func ReviewClose(ctx context.Context, cfg *Config, env Env, opts CloseOptions) (
 		return nil, err
 	}
 	for _, l := range all {
-		out.Loose = append(out.Loose, CloseLoose{l.currency, schemas.MoneyText(l.unallocated), schemas.MoneyText(l.withoutGL), append([]string{}, l.centers...)})
+		out.Loose = append(out.Loose, CloseLoose{l.currency, schemas.MoneyText(l.unallocated), schemas.MoneyText(l.withoutGL),
+			append([]string{}, l.centers...)})
 	}
-	err = lines(ctx, lake, fmt.Sprintf(`SELECT cost_center, coalesce(currency, ''), sum(amount), sum(posted) FROM chargeback_journal
+	err = lines(ctx, lake, fmt.Sprintf(`
+		SELECT cost_center, coalesce(currency, ''), sum(amount), sum(posted) FROM chargeback_journal
 		WHERE "month" = DATE '%s' AND entry = 'debit' GROUP BY ALL ORDER BY 2, 3 DESC, 1`, opts.Month), func(row []load.Value) {
 		out.Charges = append(out.Charges, CloseCharge{row[0].Text, row[1].Text, row[2].Text, row[3].Text})
 	})
 	if err != nil {
 		return nil, err
 	}
-	err = lines(ctx, lake, fmt.Sprintf(`SELECT invoice, kind, coalesce(currency, ''), invoiced, exported, difference, likely_causes FROM invoice_reconciliation
-		WHERE period_start < DATE '%s' AND period_end > DATE '%s' AND difference <> 0 AND usage_date IS NULL AND model IS NULL ORDER BY kind DESC, invoice`,
+	err = lines(ctx, lake, fmt.Sprintf(`
+		SELECT invoice, kind, coalesce(currency, ''), invoiced, exported, difference, likely_causes
+		FROM invoice_reconciliation
+		WHERE period_start < DATE '%s' AND period_end > DATE '%s' AND difference <> 0
+			AND usage_date IS NULL AND model IS NULL ORDER BY kind DESC, invoice`,
 		schemas.NextMonth(opts.Month), opts.Month), func(row []load.Value) {
-		out.Invoices = append(out.Invoices, CloseDifference{row[0].Text, row[1].Text, row[2].Text, row[3].Text, row[4].Text, row[5].Text, row[6].Text})
+		out.Invoices = append(out.Invoices, CloseDifference{Invoice: row[0].Text, Kind: row[1].Text, Currency: row[2].Text,
+			Invoiced: row[3].Text, Exported: row[4].Text, Difference: row[5].Text, Causes: row[6].Text})
 	})
 	return out, err
 }
@@ -255,8 +269,8 @@ func lines(ctx context.Context, lake *load.Lake, query string, do func([]load.Va
 // notAsked is the objection of a close that doesn't ask the Portal.
 const notAsked = "the Portal was not asked once more (--no-fetch)"
 
-// closing is how a month is fetched when it is closed: every day of it is asked for its count, as the lookback does, and fetched whole
-// if that wasn't done since the month ended, for corrections leave the count as it is.
+// closing is how a month is fetched when it is closed: every day of it is asked for its count, as the lookback does,
+// and fetched whole if that wasn't done since the month ended, for corrections leave the count as it is.
 func closing(cfg *Config, env Env, month schemas.Date) (*Config, Span) {
 	end := schemas.NextMonth(month).Start()
 	span := Span{From: month.Start(), To: end}
@@ -275,8 +289,12 @@ func closedAlready(months []load.ClosedMonth, month schemas.Date) error {
 	if i < 0 {
 		return nil
 	}
-	return &Hint{Err: fmt.Errorf("%w: %s, on %s by run %s", load.ErrClosed, months[i].Month, months[i].ClosedAt.Format(time.RFC3339), months[i].RunID),
-		Hint: "what came since is charged in the next open month. To close it anew: usagelake close --reopen --month " + months[i].Month + ` --reason "…"`}
+	m := months[i]
+	return &Hint{
+		Err: fmt.Errorf("%w: %s, on %s by run %s", load.ErrClosed, m.Month, m.ClosedAt.Format(time.RFC3339), m.RunID),
+		Hint: "what came since is charged in the next open month. To close it anew: usagelake close --reopen --month " +
+			m.Month + ` --reason "…"`,
+	}
 }
 
 // closer is who closes a month: the user of the system that the program runs as, and its machine.

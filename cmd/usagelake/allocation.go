@@ -37,9 +37,10 @@ func (a *app) allocationInit() *cobra.Command {
 	return &cobra.Command{
 		Use:   "init",
 		Short: "Write tables of all tokens and users with cost, to fill in",
-		Long: `init writes tokens.csv and users.csv: every token and user of the published usage that has cost, the largest first, with empty
-columns for who pays. They go beside the rules that the config names (allocation.rules), else beside the config, else here.
-What is there already stays as it is. Columns whose name begins with # are for those who fill them in.
+		Long: `init writes tokens.csv and users.csv: every token and user of the published usage that has cost, the largest
+first, with empty columns for who pays. They go beside the rules that the config names (allocation.rules), else beside
+the config, else here. What is there already stays as it is. Columns whose name begins with # are for those who fill
+them in.
 
 ` + exitHelp,
 		Example: "  usagelake allocation init",
@@ -61,13 +62,15 @@ What is there already stays as it is. Columns whose name begins with # are for t
 				case t.There:
 					fmt.Fprintf(a.Stdout, "kept       %s: it is there already\n", t.Path)
 				case t.LeftOut > 0:
-					fmt.Fprintf(a.Stdout, "written    %s: %d rows, without %d ids that a spreadsheet would take for formulas: match them by rules\n", t.Path, t.Rows, t.LeftOut)
+					fmt.Fprintf(a.Stdout, "written    %s: %d rows, without %d ids that a spreadsheet would take for formulas: "+
+						"match them by rules\n", t.Path, t.Rows, t.LeftOut)
 				default:
 					fmt.Fprintf(a.Stdout, "written    %s: %d rows, the largest cost first\n", t.Path, t.Rows)
 				}
 			}
 			if cfg.Allocation.Rules == "" {
-				fmt.Fprint(a.Stdout, `next       fill in who pays, and name the table in a rules file, allocation.yaml, which the config names (allocation: {rules: allocation.yaml}):
+				fmt.Fprint(a.Stdout, `next       fill in who pays, and name the table in a rules file, allocation.yaml, which the config names
+           (allocation: {rules: allocation.yaml}):
              tables: {tokens: {file: tokens.csv, key: token_id}}
              rules: [{id: by-token, lookup: [tokens]}]
            then usagelake allocation check
@@ -120,9 +123,9 @@ func (a *app) allocationCheck() *cobra.Command {
 		Use:   "check",
 		Short: "Is the rules file right, and what does each rule catch?",
 		Long: `check reads the allocation rules and their tables, and tells of mistakes with their lines. Against the published usage it
-says what each rule catches of the open months, what every cost centre is charged now and would be by the file, to the last digit,
-and what would be charged to nobody and why; which rules are shadowed by others or match nothing, and where versions leave
-gaps. It changes nothing. Findings don't make it fail; mistakes in the file end it with 2.
+says what each rule catches of the open months, what every cost centre is charged now and would be by the file, to the
+last digit, and what would be charged to nobody and why; which rules are shadowed by others or match nothing, and where
+versions leave gaps. It changes nothing. Findings don't make it fail; mistakes in the file end it with 2.
 
 ` + exitHelp,
 		Example: "  usagelake allocation check\n  usagelake allocation check --month 2026-10",

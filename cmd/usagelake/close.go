@@ -27,11 +27,13 @@ func (a *app) closeCommand() *cobra.Command {
 charged in the month final. It writes LAKE/statements/MONTH: a statement for all and one for each cost centre (CSV, XLSX,
 HTML), the journal, the ledger, the allocation rules it was made by, and a manifest with the SHA-256 of everything.
 
-It refuses, and ends with 1, while hours are missing, records are in quarantine, quality errors are open, an earlier month is, or more
-is charged to nobody or without a code of the general ledger than the config allows (close: max_unallocated,
-max_without_gl_code); with --reason it closes in spite of that, and records the reason and what it overrode.
+It refuses, and ends with 1, while hours are missing, records are in quarantine, quality errors are open, an earlier
+month is, or more is charged to nobody or without a code of the general ledger than the config allows (close:
+max_unallocated, max_without_gl_code); with --reason it closes in spite of that, and records the reason and what it
+overrode.
 
---dry-run says what it would do: requests and time, what is charged to whom, what stands against it, invoices that differ.
+--dry-run says what it would do: requests and time, what is charged to whom, what stands against it, invoices that
+differ. It writes nothing.
 
 What comes or changes after that is a correction, charged in the month after the last closed one. --reopen opens the month
 that was closed last.`,
@@ -140,7 +142,8 @@ func (a *app) reviewClose(ctx context.Context, cfg *jobs.Config, opts jobs.Close
 	}
 	w := a.Stdout
 	if len(r.Plans) > 0 {
-		fmt.Fprintf(w, "asks       about %s, in about %s\n", plural(int(r.Requests), "request", "requests"), human(time.Duration(r.Seconds*float64(time.Second))))
+		fmt.Fprintf(w, "asks       about %s, in about %s\n", plural(int(r.Requests), "request", "requests"),
+			human(time.Duration(r.Seconds*float64(time.Second))))
 	}
 	if len(r.Charges) == 0 {
 		fmt.Fprintf(w, "charges    nothing: no usage of %s is published\n", r.Month)
@@ -168,7 +171,8 @@ func (a *app) reviewClose(ctx context.Context, cfg *jobs.Config, opts jobs.Close
 		if i.Kind == "sum" {
 			what = "invoices"
 		}
-		fmt.Fprintf(w, "differs    %s %s: invoiced %s, used %s %s, difference %s", what, cell(i.Invoice), i.Invoiced, i.Exported, cell(i.Currency), i.Difference)
+		fmt.Fprintf(w, "differs    %s %s: invoiced %s, used %s %s, difference %s", what, cell(i.Invoice), i.Invoiced,
+			i.Exported, cell(i.Currency), i.Difference)
 		if i.Causes != "" {
 			fmt.Fprintf(w, " (%s)", cell(i.Causes))
 		}

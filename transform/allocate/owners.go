@@ -9,8 +9,9 @@ import (
 	"github.com/usagelake/usagelake/schemas"
 )
 
-// Lost says why a record that a rule matches has no cost centre, so that its cost is charged to (unallocated): which table lacks a
-// row that was looked for, or that nothing assigns one. "" if it has one, goes to a pool, or no rule matches it.
+// Lost says why a record that a rule matches has no cost centre, so that its cost is charged to (unallocated): which
+// table lacks a row that was looked for, or that nothing assigns one. "" if it has one, goes to a pool, or no rule
+// matches it.
 func (r *Rules) Lost(k schemas.AllocationKey, day schemas.Date) string {
 	c := r.candidates(k)
 	for i := c.next(); i >= 0; i = c.next() {
