@@ -668,7 +668,8 @@ func each(ctx context.Context, snap *load.Snapshot, query string, do func(row) e
 }
 
 func (g *gatherer) balance(ctx context.Context, snap *load.Snapshot, r AlertRule) error {
-	return each(ctx, snap, `SELECT account, currency, observed_at, balance, burn_7_days, days_left_7, days_left_28, least(days_left_7, days_left_28) AS days_left
+	return each(ctx, snap, `SELECT account, currency, observed_at, balance, burn_7_days, days_left_7, days_left_28, least(days_left_7, days_left_28) AS days_left,
+			least(days_left_7_coupons_beside, days_left_28_coupons_beside) AS days_left_coupons_beside
 		FROM balance_runway QUALIFY row_number() OVER (PARTITION BY account ORDER BY observed_at DESC) = 1 ORDER BY account`, func(v row) error {
 		account := v.text("account")
 		if !g.covers(r, account) {
@@ -702,7 +703,13 @@ func (g *gatherer) balance(ctx context.Context, snap *load.Snapshot, r AlertRule
 		}
 		if left.Cmp(limit) < 0 {
 			details["days_left"], details["days"], details["burn_7_days"] = v.text("days_left"), strconv.Itoa(days), v.text("burn_7_days")
-			g.add(r, alert.Finding{Subject: account, Details: details, Summary: fmt.Sprintf("the balance of account %s, %s, lasts for about %s days (fewer than %d)", account, amount, schemas.MoneyText(left), days)})
+			f := alert.Finding{Subject: account, Details: details, Summary: fmt.Sprintf("the balance of account %s, %s, lasts for about %s days (fewer than %d)", account, amount, schemas.MoneyText(left), days)}
+			// The API doesn't say whether the balance includes what is left of coupons; the shorter reading is what warns.
+			if more := v.text("days_left_coupons_beside"); more != "" && more != v.text("days_left") {
+				f.Details["days_left_coupons_beside"] = more
+				f.Summary += fmt.Sprintf("; about %s if its coupons stand beside it", more)
+			}
+			g.add(r, f)
 		}
 		return nil
 	})

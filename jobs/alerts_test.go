@@ -294,7 +294,7 @@ func (w *world) publishFacts(statements ...string) {
 	db := sql.OpenDB(c)
 	for _, s := range append([]string{
 		"SET TimeZone = 'UTC'",
-		"CREATE TABLE balance_runway (account VARCHAR, currency VARCHAR, observed_at TIMESTAMPTZ, balance DECIMAL(38,12), burn_7_days DECIMAL(38,6), days_left_7 DECIMAL(18,1), days_left_28 DECIMAL(18,1))",
+		"CREATE TABLE balance_runway (account VARCHAR, currency VARCHAR, observed_at TIMESTAMPTZ, balance DECIMAL(38,12), burn_7_days DECIMAL(38,6), days_left_7 DECIMAL(18,1), days_left_28 DECIMAL(18,1), days_left_7_coupons_beside DECIMAL(18,1), days_left_28_coupons_beside DECIMAL(18,1))",
 		"CREATE TABLE budget_status (budget VARCHAR, period_start DATE, period_end DATE, currency VARCHAR, amount DECIMAL(38,12), spent DECIMAL(38,12), forecast DECIMAL(38,2), forecast_low DECIMAL(38,2), forecast_high DECIMAL(38,2))",
 		"CREATE TABLE quality_issues (account VARCHAR, usage_date DATE, check_name VARCHAR, severity VARCHAR, field VARCHAR, model VARCHAR, records BIGINT, sample_id VARCHAR, detail VARCHAR)",
 		"CREATE TABLE coverage (account VARCHAR, usage_date DATE, fetched_at TIMESTAMPTZ, owns BOOLEAN)",
@@ -311,7 +311,7 @@ func (w *world) publishFacts(statements ...string) {
 }
 
 func TestWhatThePublishedFileSaysIsTold(t *testing.T) {
-	const k = "INSERT INTO balance_runway VALUES "
+	const k = "INSERT INTO balance_runway (account, currency, observed_at, balance, burn_7_days, days_left_7, days_left_28) VALUES "
 	const q = "INSERT INTO quality_issues VALUES "
 	const c = "INSERT INTO coverage VALUES "
 	for _, x := range []struct {
@@ -332,6 +332,8 @@ func TestWhatThePublishedFileSaysIsTold(t *testing.T) {
 		{"a short runway", AlertRule{Kind: AlertRunway, Days: 10}, []string{k + "('acme', 'USD', '2026-11-20 11:00:00+00', 50, 5.1, 9.8, 20)"},
 			[]string{"acme: the balance of account acme, 50 USD, lasts for about 9.8 days (fewer than 10)"}},
 		{"a runway of the default", AlertRule{Kind: AlertRunway}, []string{k + "('acme', 'USD', '2026-11-20 11:00:00+00', 50, 5.1, 14, 20)"}, nil},
+		{"coupons, in both readings", AlertRule{Kind: AlertRunway, Days: 10}, []string{"INSERT INTO balance_runway VALUES ('acme', 'USD', '2026-11-20 11:00:00+00', 50, 5.1, 9.8, 20, 12.5, 25)"},
+			[]string{"acme: the balance of account acme, 50 USD, lasts for about 9.8 days (fewer than 10); about 12.5 if its coupons stand beside it"}},
 		{"nothing burns", AlertRule{Kind: AlertRunway}, []string{k + "('acme', 'USD', '2026-11-20 11:00:00+00', 0, NULL, NULL, NULL)"}, nil},
 
 		{"a threshold by the last digit", AlertRule{Kind: AlertBudget}, []string{"INSERT INTO budget_status VALUES ('r', '2026-11-01', '2026-12-01', 'USD', 1000, 800, 1100, NULL, NULL)"},

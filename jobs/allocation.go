@@ -1,10 +1,14 @@
 package jobs
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"math/big"
+	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -26,15 +30,29 @@ type RuleCost struct {
 
 // AllocationCheck is what a look at the allocation rules found.
 type AllocationCheck struct {
-	Rules    string             `json:"rules"` // the file
-	Digest   string             `json:"digest"`
-	Month    string             `json:"month,omitempty"` // whose cost Costs are of; "" if there is no usage to look at
+	Rules  string `json:"rules"` // the file
+	Digest string `json:"digest"`
+	// Month is whose cost Costs are of, the last of Months; "" if there is no usage to look at.
+	Month    string             `json:"month,omitempty"`
+	Months   []string           `json:"months"` // the open months with usage, or the one that was asked for
 	Costs    []RuleCost         `json:"costs"`
+	Centers  []CenterChange     `json:"cost_centers"` // what the rules in the file change; none of a closed month
 	Findings []allocate.Finding `json:"findings"`
 }
 
+// CenterChange is what a cost centre is charged in a currency, as published and by the rules as they are now. Exact
+// decimals.
+type CenterChange struct {
+	CostCenter string `json:"cost_center"`
+	Currency   string `json:"currency"` // "" if it is unknown
+	Before     string `json:"before"`
+	After      string `json:"after"`
+	Difference string `json:"difference"`
+}
+
 // CheckAllocation looks at the config's allocation rules and asks them of the usage that is published: what each
-// catches of a month (nil: the last that is over and has usage), and which do nothing. It changes nothing.
+// catches of the open months (or of month), what they would charge to whom, what they would charge to nobody, and which
+// rules do nothing. It changes nothing.
 func CheckAllocation(ctx context.Context, cfg *Config, month *schemas.Date) (*AllocationCheck, error) {
 	if cfg.Allocation.Rules == "" {
 		return nil, Usage("write allocation: and below it rules: allocation.yaml; docs/allocation.md has an example", "the config names no allocation rules")
@@ -43,7 +61,8 @@ func CheckAllocation(ctx context.Context, cfg *Config, month *schemas.Date) (*Al
 	if err != nil {
 		return nil, err
 	}
-	out := &AllocationCheck{Rules: cfg.Allocation.Rules, Digest: rules.Digest(), Costs: []RuleCost{}}
+	out := &AllocationCheck{Rules: cfg.Allocation.Rules, Digest: rules.Digest(), Months: []string{}, Costs: []RuleCost{},
+		Centers: []CenterChange{}}
 	lake, err := load.Open(cfg.Lake, cfg.LakeOptions(Env{}))
 	if err != nil && !errors.Is(err, load.ErrNoLake) {
 		return nil, err
@@ -64,20 +83,61 @@ func CheckAllocation(ctx context.Context, cfg *Config, month *schemas.Date) (*Al
 	if len(used) == 0 {
 		return out, nil
 	}
-	if month == nil {
-		m, err := texts(ctx, lake, `SELECT coalesce(max(m) FILTER (m < current_month), max(m))::VARCHAR FROM (SELECT DISTINCT date_trunc('month', usage_date)::DATE AS m FROM usage_daily), data_as_of`)
-		if err != nil {
-			return nil, err
-		}
-		d, err := schemas.ParseDate(m[0])
-		if err != nil {
-			return nil, err
-		}
-		month = &d
+	months, closed, err := monthsToCheck(ctx, lake, month)
+	if err != nil {
+		return nil, err
 	}
-	out.Month = month.Month()
-	out.Costs, err = ruleCosts(ctx, lake, rules, *month)
-	return out, err
+	t := newTrial(rules)
+	for _, m := range months {
+		out.Months = append(out.Months, m.Month())
+		out.Month = m.Month()
+		if err := t.month(ctx, lake, m); err != nil {
+			return nil, err
+		}
+	}
+	out.Costs = t.ruleCosts()
+	out.Findings = append(out.Findings, t.findings()...)
+	if closed {
+		out.Findings = append(out.Findings, allocate.Finding{Severity: allocate.Info,
+			Source:  filepath.Base(cfg.Allocation.Rules),
+			Message: out.Month + " is closed and keeps the rules that it was closed with: nothing of it changes"})
+		return out, nil
+	}
+	before, err := centersOf(ctx, lake, months)
+	if err != nil {
+		return nil, err
+	}
+	out.Centers = changesOf(before, t.centers)
+	return out, nil
+}
+
+// monthsToCheck are the months with usage that are open, or the one that is asked for, which may be closed. If all are
+// closed it is the last.
+func monthsToCheck(ctx context.Context, lake *load.Lake, month *schemas.Date) (months []schemas.Date, closed bool,
+	err error) {
+	const used = "SELECT DISTINCT date_trunc('month', usage_date)::DATE AS m FROM usage_daily"
+	open := "SELECT m::VARCHAR FROM (" + used + ") WHERE m NOT IN (SELECT \"month\" FROM closed_months) ORDER BY 1"
+	if month != nil {
+		open = fmt.Sprintf("SELECT '%s' WHERE DATE '%[1]s' NOT IN (SELECT \"month\" FROM closed_months)", month)
+	}
+	names, err := texts(ctx, lake, open)
+	if err == nil && len(names) == 0 {
+		closed = true
+		names = []string{}
+		if month != nil {
+			names = append(names, month.String())
+		} else {
+			names, err = texts(ctx, lake, "SELECT max(m)::VARCHAR FROM ("+used+")")
+		}
+	}
+	for _, n := range names {
+		d, err := schemas.ParseDate(n)
+		if err != nil {
+			return nil, false, err
+		}
+		months = append(months, d)
+	}
+	return months, closed, err
 }
 
 // keyColumns are the fields of an AllocationKey, in the order that scanKey takes them.
@@ -126,18 +186,34 @@ func usedKeys(ctx context.Context, lake *load.Lake) ([]allocate.Used, error) {
 	return out, nil
 }
 
-// ruleCosts sums a month's cost by the rule that catches it; what none does comes last.
-func ruleCosts(ctx context.Context, lake *load.Lake, rules *allocate.Rules, month schemas.Date) ([]RuleCost, error) {
-	type sum struct {
-		requests int64
-		net      map[string]*big.Int
+// owed is what cost centres are charged.
+type owed map[centerKey]*big.Int
+
+type centerKey struct{ center, currency string }
+
+func (o owed) add(center, currency string, v *big.Int) {
+	if v == nil {
+		return
 	}
-	type version struct {
-		id string
-		n  int
+	k := centerKey{cmp.Or(center, schemas.Unallocated), currency}
+	if o[k] == nil {
+		o[k] = new(big.Int)
 	}
-	sums := map[version]*sum{}
-	rows, err := lake.Query(ctx, fmt.Sprintf("SELECT %s, usage_date, currency, count(*), sum(amount) FROM usage WHERE usage_date >= DATE '%s' AND usage_date < DATE '%s' GROUP BY ALL", keyColumns, month, schemas.NextMonth(month)))
+	o[k].Add(o[k], v)
+}
+
+// centersOf is what the published file charges in open months, but for corrections of closed ones.
+func centersOf(ctx context.Context, lake *load.Lake, months []schemas.Date) (owed, error) {
+	out := owed{}
+	if len(months) == 0 {
+		return out, nil
+	}
+	var in []string
+	for _, m := range months {
+		in = append(in, "DATE '"+m.String()+"'")
+	}
+	rows, err := lake.Query(ctx, `SELECT cost_center, coalesce(currency, ''), sum(net_cost) FROM chargeback_daily
+		WHERE charge_class IS NULL AND billing_month IN (`+strings.Join(in, ", ")+`) GROUP BY ALL`)
 	if err != nil {
 		return nil, err
 	}
@@ -146,41 +222,303 @@ func ruleCosts(ctx context.Context, lake *load.Lake, rules *allocate.Rules, mont
 		if err != nil {
 			return nil, err
 		}
-		k, err := scanKey(row)
-		if err != nil {
-			return nil, err
-		}
-		day, err := schemas.ParseDate(row[7].Text)
-		if err != nil {
-			return nil, err
-		}
-		n, err := strconv.ParseInt(row[9].Text, 10, 64)
-		if err != nil {
-			return nil, err
-		}
-		a := rules.Assign(k, day)
-		s := sums[version{a.RuleID, a.Version}]
-		if s == nil {
-			s = &sum{net: map[string]*big.Int{}}
-			sums[version{a.RuleID, a.Version}] = s
-		}
-		s.requests += n
-		if row[10].Null {
+		if row[2].Null {
 			continue
 		}
-		v, err := schemas.ParseMoney(row[10].Text)
+		v, err := schemas.ParseMoney(row[2].Text)
 		if err != nil {
 			return nil, err
 		}
-		if s.net[row[8].Text] == nil {
-			s.net[row[8].Text] = new(big.Int)
-		}
-		s.net[row[8].Text].Add(s.net[row[8].Text], v)
+		out.add(row[0].Text, row[1].Text, v)
 	}
+	return out, nil
+}
+
+// openCenters is what the published file charges in the months that are open.
+func openCenters(ctx context.Context, lake *load.Lake) (owed, error) {
+	months, closed, err := monthsToCheck(ctx, lake, nil)
+	if err != nil || closed {
+		return nil, err
+	}
+	return centersOf(ctx, lake, months)
+}
+
+// changesOf lists every cost centre, by its name.
+func changesOf(before, after owed) []CenterChange {
+	out := []CenterChange{}
+	keys := map[centerKey]bool{}
+	for k := range before {
+		keys[k] = true
+	}
+	for k := range after {
+		keys[k] = true
+	}
+	of := func(o owed, k centerKey) *big.Int {
+		if o[k] == nil {
+			return new(big.Int)
+		}
+		return o[k]
+	}
+	for _, k := range slices.SortedFunc(maps.Keys(keys), func(a, b centerKey) int {
+		return cmp.Or(strings.Compare(a.currency, b.currency), strings.Compare(a.center, b.center))
+	}) {
+		b, a := of(before, k), of(after, k)
+		out = append(out, CenterChange{CostCenter: k.center, Currency: k.currency,
+			Before: schemas.MoneyText(b), After: schemas.MoneyText(a), Difference: schemas.MoneyText(new(big.Int).Sub(a, b))})
+	}
+	return out
+}
+
+// trial asks rules of the usage that is published, as a publish would: what comes out is what it would charge, to the
+// last digit.
+type trial struct {
+	rules   *allocate.Rules
+	sums    map[ruleVersion]*ruleSum
+	centers owed
+	lost    map[lostKey]map[string]*big.Int // cost that a rule matches and no cost centre gets, by currency
+	nobody  map[string]map[string]*big.Int  // cost that no rule matches, by token and currency
+	teams   map[string]bool                 // that come out
+}
+
+type (
+	ruleVersion struct {
+		id string
+		n  int
+	}
+	ruleSum struct {
+		requests int64
+		net      map[string]*big.Int
+	}
+	lostKey struct{ rule, source, why string }
+)
+
+func newTrial(rules *allocate.Rules) *trial {
+	return &trial{rules: rules, sums: map[ruleVersion]*ruleSum{}, centers: owed{}, lost: map[lostKey]map[string]*big.Int{},
+		nobody: map[string]map[string]*big.Int{}, teams: map[string]bool{}}
+}
+
+func addTo(m map[string]*big.Int, currency string, v *big.Int) {
+	if m[currency] == nil {
+		m[currency] = new(big.Int)
+	}
+	m[currency].Add(m[currency], v)
+}
+
+// month takes in a month of usage.
+func (t *trial) month(ctx context.Context, lake *load.Lake, month schemas.Date) error {
+	rows, err := lake.Query(ctx, fmt.Sprintf(`
+		SELECT %s, usage_date, currency, record_kind, count(*), sum(amount), sum(total_tokens)
+		FROM usage WHERE usage_date >= DATE '%s' AND usage_date < DATE '%s' GROUP BY ALL`,
+		keyColumns, month, schemas.NextMonth(month)))
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	costs, direct := map[string]*schemas.PoolCost{}, map[string]*schemas.DirectCost{}
+	for row, err := range rows.All(ctx) {
+		if err != nil {
+			return err
+		}
+		if err := t.take(row, costs, direct); err != nil {
+			return err
+		}
+	}
+	var poolCosts []schemas.PoolCost
+	for _, k := range slices.Sorted(maps.Keys(costs)) {
+		poolCosts = append(poolCosts, *costs[k])
+	}
+	var directCosts []schemas.DirectCost
+	for _, k := range slices.Sorted(maps.Keys(direct)) {
+		directCosts = append(directCosts, *direct[k])
+	}
+	shares, err := t.rules.Split(month, poolCosts, directCosts)
+	for _, s := range shares {
+		t.centers.add(s.Owner.CostCenter, textOf(s.Currency), s.Net)
+		t.teams[s.Owner.Team] = true
+		if s.Owner.CostCenter == "" && s.Net != nil {
+			who := "it has nobody to bear it"
+			if s.Owner.Team != "" {
+				who = "the share of team " + s.Owner.Team
+			}
+			t.lose(lostKey{why: "pool " + s.Pool + ": " + who}, textOf(s.Currency), s.Net)
+		}
+	}
+	return err
+}
+
+// take takes in what the records of one key, day and currency cost.
+func (t *trial) take(row []load.Value, costs map[string]*schemas.PoolCost,
+	direct map[string]*schemas.DirectCost) error {
+	k, err := scanKey(row)
+	if err != nil {
+		return err
+	}
+	day, err1 := schemas.ParseDate(row[7].Text)
+	requests, err2 := strconv.ParseInt(row[10].Text, 10, 64)
+	net, err3 := moneyOf(row[11])
+	var tokens *big.Int
+	if !row[12].Null {
+		tokens, _ = new(big.Int).SetString(row[12].Text, 10)
+	}
+	if err := errors.Join(err1, err2, err3); err != nil {
+		return err
+	}
+	currency := row[8].Text // "" of NULL
+	var code *string
+	if !row[8].Null {
+		code = &currency
+	}
+	a := t.rules.Assign(k, day)
+	s := t.sums[ruleVersion{a.RuleID, a.Version}]
+	if s == nil {
+		s = &ruleSum{net: map[string]*big.Int{}}
+		t.sums[ruleVersion{a.RuleID, a.Version}] = s
+	}
+	s.requests += requests
+	if net != nil {
+		addTo(s.net, currency, net)
+	}
+	if a.Pool != "" {
+		id := fmt.Sprintf("%q", []string{a.Pool, a.RuleID, fmt.Sprintf("%09d", a.Version), day.String(), k.Account,
+			textOf(k.Model), textOf(k.ModelType), row[9].Text, currency, fmt.Sprint(code == nil)})
+		if costs[id] == nil {
+			costs[id] = &schemas.PoolCost{Pool: a.Pool, RuleID: a.RuleID, Version: a.Version, Date: day,
+				Account: k.Account, Model: k.Model, ModelType: k.ModelType, RecordKind: row[9].Text, Currency: code}
+		}
+		costs[id].Net, costs[id].Total = plus(costs[id].Net, net), plus(costs[id].Total, tokens)
+		costs[id].Requests += requests
+		return nil
+	}
+	id := fmt.Sprintf("%q", []string{a.CostCenter, a.Team, a.Project, a.Environment, a.GLCode, a.Tags, currency,
+		fmt.Sprint(code == nil)})
+	if direct[id] == nil {
+		direct[id] = &schemas.DirectCost{Owner: a.Owner, Currency: code}
+	}
+	direct[id].Net, direct[id].Tokens = plus(direct[id].Net, net), plus(direct[id].Tokens, tokens)
+	t.centers.add(a.CostCenter, currency, net)
+	t.teams[a.Team] = true
+	if net == nil || a.CostCenter != "" {
+		return nil
+	}
+	if a.RuleID == "" {
+		token := textOf(k.TokenID)
+		if t.nobody[token] == nil {
+			t.nobody[token] = map[string]*big.Int{}
+		}
+		addTo(t.nobody[token], currency, net)
+		return nil
+	}
+	l := lostKey{a.RuleID, a.Source, t.rules.Lost(k, day)}
+	l.source, _, _ = strings.Cut(l.source, " ") // the rule's own place
+	t.lose(l, currency, net)
+	return nil
+}
+
+func (t *trial) lose(k lostKey, currency string, net *big.Int) {
+	if t.lost[k] == nil {
+		t.lost[k] = map[string]*big.Int{}
+	}
+	addTo(t.lost[k], currency, net)
+}
+
+// plus adds v to sum; nil is none of either.
+func plus(sum, v *big.Int) *big.Int {
+	switch {
+	case v == nil:
+		return sum
+	case sum == nil:
+		return new(big.Int).Set(v)
+	}
+	return sum.Add(sum, v)
+}
+
+func moneyOf(v load.Value) (*big.Int, error) {
+	if v.Null {
+		return nil, nil
+	}
+	return schemas.ParseMoney(v.Text)
+}
+
+func textOf(s *string) string {
+	if s == nil {
+		return ""
+	}
+	return *s
+}
+
+// mostOwnerless is how many of a kind findings name.
+const mostOwnerless = 10
+
+// findings are what the owners that come out tell of the rules.
+func (t *trial) findings() []allocate.Finding {
+	var out []allocate.Finding
+	for _, k := range slices.SortedFunc(maps.Keys(t.lost), func(a, b lostKey) int {
+		return cmp.Or(strings.Compare(a.source, b.source), strings.Compare(a.why, b.why))
+	}) {
+		out = append(out, allocate.Finding{Severity: allocate.Warning, RuleID: k.rule, Source: k.source,
+			Message: fmt.Sprintf("%s: %s is charged to %s", k.why, amounts(t.lost[k]), schemas.Unallocated)})
+	}
+	tokens := slices.SortedFunc(maps.Keys(t.nobody), func(a, b string) int {
+		return cmp.Or(largest(t.nobody[b]).Cmp(largest(t.nobody[a])), strings.Compare(a, b))
+	})
+	for i, token := range tokens {
+		if i == mostOwnerless {
+			out = append(out, allocate.Finding{Severity: allocate.Warning,
+				Message: fmt.Sprintf("and %s more with cost and no owner", plural(len(tokens)-i, "token"))})
+			break
+		}
+		name := "token " + token
+		if token == "" {
+			name = "records without a token"
+		}
+		out = append(out, allocate.Finding{Severity: allocate.Warning, Message: fmt.Sprintf(
+			"%s: no rule matches: %s is charged to %s", name, amounts(t.nobody[token]), schemas.Unallocated)})
+	}
+	var centers []string
+	for k := range t.centers {
+		centers = append(centers, k.center)
+	}
+	for what, names := range map[string][]string{"cost centres": centers, "teams": slices.Collect(maps.Keys(t.teams))} {
+		slices.Sort(names)
+		names = slices.Compact(names)
+		for i, a := range names {
+			for _, b := range names[i+1:] {
+				if a != "" && allocate.Alike(a, b) {
+					out = append(out, allocate.Finding{Severity: allocate.Warning, Message: fmt.Sprintf("the %s %q and %q"+
+						" differ in how they are written alone, and are charged apart: capitals and signs count", what, a, b)})
+				}
+			}
+		}
+	}
+	return out
+}
+
+// largest is the largest amount of any currency: it orders a list, and nothing more.
+func largest(by map[string]*big.Int) *big.Int {
+	out := new(big.Int)
+	for _, v := range by {
+		if v.CmpAbs(out) > 0 {
+			out = new(big.Int).Abs(v)
+		}
+	}
+	return out
+}
+
+// amounts are exact, by currency.
+func amounts(by map[string]*big.Int) string {
+	var out []string
+	for _, c := range slices.Sorted(maps.Keys(by)) {
+		out = append(out, strings.TrimSpace(schemas.MoneyText(by[c])+" "+c))
+	}
+	return strings.Join(out, ", ")
+}
+
+// ruleCosts are what each rule catches; what none does comes last.
+func (t *trial) ruleCosts() []RuleCost {
 	var out []RuleCost
 	add := func(c RuleCost) {
 		c.NetCost = map[string]string{}
-		if s := sums[version{c.RuleID, c.Version}]; s != nil {
+		if s := t.sums[ruleVersion{c.RuleID, c.Version}]; s != nil {
 			c.Requests = s.requests
 			for currency, v := range s.net {
 				c.NetCost[currency] = schemas.MoneyText(v)
@@ -188,11 +526,11 @@ func ruleCosts(ctx context.Context, lake *load.Lake, rules *allocate.Rules, mont
 		}
 		out = append(out, c)
 	}
-	for _, r := range rules.List() {
+	for _, r := range t.rules.List() {
 		add(RuleCost{RuleID: r.RuleID, Version: r.Version, Source: r.Source, Matches: r.Match, Assigns: r.Assigns})
 	}
 	add(RuleCost{Matches: "what no rule matches", Assigns: schemas.Unallocated})
-	return out, nil
+	return out
 }
 
 // Explanation says who pays for a record, and why.

@@ -47,7 +47,6 @@ func (e *ObjectionsError) Error() string {
 // derives, publishes, looks for objections, and writes what is charged into statements/MONTH for good. An objection
 // that no reason overrides is an ObjectionsError, and nothing is closed.
 func Close(ctx context.Context, cfg *Config, env Env, opts CloseOptions) (*Result, *load.ClosedMonth, error) {
-	end := schemas.NextMonth(opts.Month)
 	if env.Now().Before(opts.Month.Start()) {
 		return nil, nil, Usage("", "--month %s has not begun", opts.Month.Month())
 	}
@@ -76,17 +75,13 @@ func Close(ctx context.Context, cfg *Config, env Env, opts CloseOptions) (*Resul
 		if err != nil {
 			return err
 		}
-		if i := slices.IndexFunc(months, func(c load.ClosedMonth) bool { return c.Start == opts.Month }); i >= 0 {
+		if err := closedAlready(months, opts.Month); err != nil {
 			// The run that closed it may have died before it published.
-			if err := publish(ctx, lake, env, res, opts.Phase, false, load.ErrClosed); err != nil {
-				return err
-			}
-			return &Hint{Err: fmt.Errorf("%w: %s, on %s by run %s", load.ErrClosed, months[i].Month, months[i].ClosedAt.Format(time.RFC3339), months[i].RunID),
-				Hint: "what came since is charged in the next open month. To close it anew: usagelake close --reopen --month " + months[i].Month + ` --reason "…"`}
+			return cmp.Or(publish(ctx, lake, env, res, opts.Phase, false, err), err)
 		}
 		var objections []string
 		if opts.NoFetch {
-			objections = append(objections, "the Portal was not asked once more (--no-fetch)")
+			objections = append(objections, notAsked)
 			if err := deriveAll(ctx, lake, env, opts.Phase); err != nil {
 				return err
 			}
@@ -94,16 +89,8 @@ func Close(ctx context.Context, cfg *Config, env Env, opts CloseOptions) (*Resul
 				return err
 			}
 		} else {
-			// Every day of the month is asked for its count, as the lookback does, and fetched whole if that wasn't done since the
-			// month ended: corrections leave the count as it is.
-			span := Span{From: opts.Month.Start(), To: end.Start()}
-			if len(cfg.Export.RefetchAt) > 0 {
-				span.Since = end.Start()
-			}
-			month := *cfg
-			month.Export.Lookback = Duration(env.Now().Sub(opts.Month.Start()) + 24*time.Hour)
-			month.Export.RefetchEvery = 0
-			err := fetch(ctx, lake, &month, env, ExportOptions{Span: span, Watch: opts.Watch, Phase: opts.Phase}, clients, res)
+			month, span := closing(cfg, env, opts.Month)
+			err := fetch(ctx, lake, month, env, ExportOptions{Span: span, Watch: opts.Watch, Phase: opts.Phase}, clients, res)
 			switch status := StatusOf(err); {
 			case err == nil:
 			case errors.As(err, new(*PartialError)), status == schemas.StatusRefused, errors.Is(err, errNothing):
@@ -141,9 +128,9 @@ func Close(ctx context.Context, cfg *Config, env Env, opts CloseOptions) (*Resul
 				files = append(files, load.RuleFile{Name: f.Name, Content: f.Content})
 			}
 		}
-		c, err := lake.CloseMonth(ctx, load.CloseOptions{Month: opts.Month, RunID: res.RunID, Version: env.Version, Reason: reason, Objections: objections,
-			Rules: files, RulesDigest: digest, Now: env.Now, Write: func(ctx context.Context, dir string) error {
-				return writeStatements(ctx, lake, env, opts.Month, dir, opts.Phase)
+		c, err := lake.CloseMonth(ctx, load.CloseOptions{Month: opts.Month, RunID: res.RunID, Version: env.Version, By: closer(), Reason: reason, Objections: objections,
+			Rules: files, RulesDigest: digest, Now: env.Now, Write: func(ctx context.Context, dir string, edition int) error {
+				return writeStatements(ctx, lake, env, opts.Month, dir, edition, opts.Phase)
 			}})
 		if err != nil {
 			return err
@@ -262,6 +249,11 @@ func objectionsTo(ctx context.Context, lake *load.Lake, cfg *Config, env Env, mo
 		}
 		out = append(out, lines...)
 	}
+	more, err := looseObjections(ctx, lake, cfg, month)
+	if err != nil {
+		return nil, err
+	}
+	out = append(out, more...)
 	if len(closed) > 0 && closed[len(closed)-1].Start > month {
 		out = append(out, "a later month is closed: "+closed[len(closed)-1].Month)
 	}
@@ -286,7 +278,7 @@ func texts(ctx context.Context, lake *load.Lake, query string) ([]string, error)
 }
 
 // writeStatements writes a month's documents: for all, and for each cost centre.
-func writeStatements(ctx context.Context, lake *load.Lake, env Env, month schemas.Date, dir string, phase func(string)) error {
+func writeStatements(ctx context.Context, lake *load.Lake, env Env, month schemas.Date, dir string, edition int, phase func(string)) error {
 	centers, err := texts(ctx, lake, fmt.Sprintf("SELECT DISTINCT cost_center FROM chargeback_daily WHERE billing_month = DATE '%s' ORDER BY 1", month))
 	if err != nil {
 		return err
@@ -295,7 +287,7 @@ func writeStatements(ctx context.Context, lake *load.Lake, env Env, month schema
 	out.New = true
 	write := func(path string, opts report.Options) error {
 		period := report.MonthPeriod(month)
-		opts.Period, opts.Now, opts.Version, opts.Closing, opts.Pictures = &period, env.Now(), env.Version, true, true
+		opts.Period, opts.Now, opts.Version, opts.Closing, opts.Edition, opts.Pictures = &period, env.Now(), env.Version, true, edition, true
 		doc, err := report.Build(ctx, lake, opts)
 		if errors.Is(err, report.ErrNothing) {
 			return nil

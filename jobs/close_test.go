@@ -110,7 +110,7 @@ func TestAClosedMonthHoldsWhatCameLateAndNeverChanges(t *testing.T) {
 		}
 		r2.close()
 		w.rules("rules:\n- {id: all, assign: {cost_center: Z}}\n")
-		if _, err := Allocate(t.Context(), w.cfg, w.env, false); err != nil {
+		if _, _, err := Allocate(t.Context(), w.cfg, w.env, false); err != nil {
 			t.Fatal(err)
 		}
 		same("other rules")
@@ -503,7 +503,7 @@ func TestAMonthIsNotClosedWithAnotherSetup(t *testing.T) {
 			t.Fatal(err)
 		}
 		w.cfg = &without
-		if _, err := Allocate(t.Context(), w.cfg, w.env, false); err != nil {
+		if _, _, err := Allocate(t.Context(), w.cfg, w.env, false); err != nil {
 			t.Fatal(err)
 		}
 		if c := w.mustClose(october); c.Rules.Digest != "none" || len(c.Rules.Files) > 0 {

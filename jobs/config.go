@@ -79,6 +79,7 @@ type Config struct {
 	Invoices   []string         `yaml:"invoices"` // CSV files
 	Names      string           `yaml:"names"`    // a CSV file: what tokens, users, models, cost centres and accounts are called
 	TopUps     []string         `yaml:"topups"`   // CSV files
+	Close      CloseConfig      `yaml:"close"`
 	// What DuckDB may use.
 	DuckDB DuckDBConfig `yaml:"duckdb"`
 	// What runs by itself: docs/operators.md.
@@ -421,6 +422,7 @@ func (c *Config) validate() error {
 			bad("key_expires: %w", err)
 		}
 	}
+	errs = append(errs, c.Close.validate()...)
 	if err := c.Export.validate(); err != nil {
 		errs = append(errs, err)
 	}

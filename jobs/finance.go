@@ -227,14 +227,27 @@ func archivedRules(files []load.RuleFile) (load.Allocator, error) {
 }
 
 // Allocate publishes anew with the allocation rules, budgets and invoices as they are now, and the days as they were
-// derived last. It sends no request.
-func Allocate(ctx context.Context, cfg *Config, env Env, wait bool) (*Result, error) {
+// derived last, and says what that changes for the cost centres in the open months. It sends no request.
+func Allocate(ctx context.Context, cfg *Config, env Env, wait bool) (*Result, []CenterChange, error) {
 	if err := needLake(cfg.Lake); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	return underLock(ctx, cfg, env, "allocation apply", wait, func(ctx context.Context, lake *load.Lake, res *Result) error {
-		return publish(ctx, lake, env, res, nil, false, nil)
+	changes := []CenterChange{}
+	res, err := underLock(ctx, cfg, env, "allocation apply", wait, func(ctx context.Context, lake *load.Lake, res *Result) error {
+		before, err := openCenters(ctx, lake)
+		unread := err != nil && !errors.Is(err, load.ErrNotPublished)
+		if err := publish(ctx, lake, env, res, nil, false, nil); err != nil {
+			return err
+		}
+		after, err := openCenters(ctx, lake)
+		if unread || err != nil { // it is published all the same
+			env.Logger.Warn("what is charged can't be read, so that nothing can be said of what changed", "error", err)
+			return nil
+		}
+		changes = changesOf(before, after)
+		return nil
 	})
+	return res, changes, err
 }
 
 // LastMonth is the last billing month that has charges.

@@ -17,8 +17,8 @@ var (
 	topUpColumns   = []string{"date", "amount", "currency", "kind", "account", "reference", "expires"}
 )
 
-// ledgerColumn judges the name of a column of a file that some other system wrote: what isn't ours is passed over, such as vat and
-// description, but not what is likely to be one of ours, misspelt.
+// ledgerColumn judges the name of a column of a file that some other system wrote: what isn't ours is passed over, such
+// as vat and description, but not what is likely to be one of ours, misspelt.
 func ledgerColumn(known []string) func(string) error {
 	return func(c string) error {
 		if slices.Contains(known, c) {
@@ -108,9 +108,10 @@ func invoiceLine(cell func(string) string) (schemas.InvoiceLine, error) {
 // kinds of top-ups.
 var topUpKinds = []string{schemas.TopUpPaid, schemas.TopUpCoupon, schemas.TopUpCredit}
 
-// parseTopUps reads a file of what was paid into accounts, given as coupons or credited: CSV with a header of date, amount and
-// currency, and where they are known kind (paid, coupon or credit; paid), account (needed where there are several), reference, and
-// expires, the first UTC day on which what is left of it counts no more. Other columns are passed over.
+// parseTopUps reads a file of what was paid into accounts, given as coupons or credited: CSV with a header of date,
+// amount and currency, and where they are known kind (paid, coupon or credit; paid), account (needed where there are
+// several), reference, and expires, the first UTC day on which what is left of it counts no more. Other columns are
+// passed over.
 func parseTopUps(name string, b []byte, accounts []string) ([]schemas.TopUp, error) {
 	var out []schemas.TopUp
 	err := allocate.ReadSheet(name, b, ledgerColumn(topUpColumns), func(columns map[string]int) []error {

@@ -264,7 +264,7 @@ func TestAPrunedDayIsNeverMixed(t *testing.T) {
 		seal(0, 6) // as a refetch does that is stopped after its first window
 		tables, files := w.tables(), below(w.files(), "usage/")
 		w.rebuild()
-		if _, err := Allocate(t.Context(), w.cfg, w.env, false); err != nil {
+		if _, _, err := Allocate(t.Context(), w.cfg, w.env, false); err != nil {
 			t.Fatal(err)
 		}
 		if c := changed(files, below(w.files(), "usage/")); len(c) != 0 || w.tables() != tables {

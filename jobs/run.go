@@ -49,8 +49,8 @@ type Result struct {
 	drop    drops // what a repair was told to give up
 }
 
-// underLock runs a job that writes: it opens or makes the lake, holds its lock, and journals the run. What the job returns is what
-// the run comes to: nil says that it did all it was to do.
+// underLock runs a job that writes: it opens or makes the lake, holds its lock, and journals the run. What the job
+// returns is what the run comes to: nil says that it did all it was to do.
 func underLock(ctx context.Context, cfg *Config, env Env, command string, wait bool,
 	job func(context.Context, *load.Lake, *Result) error) (*Result, error) {
 	finance, err := cfg.finance() // a mistake in it stops a run before it does anything
@@ -86,8 +86,9 @@ func underLock(ctx context.Context, cfg *Config, env Env, command string, wait b
 	return res, err
 }
 
-// finish decides what a run came to, from what its job returned (of accounts, their verdict), what was found as it published, and
-// whether it was told to stop. Nothing else sets a run's status. It returns why the run isn't done, nil if it is.
+// finish decides what a run came to, from what its job returned (of accounts, their verdict), what was found as it
+// published, and whether it was told to stop. Nothing else sets a run's status. It returns why the run isn't done, nil
+// if it is.
 func (r *Result) finish(ctx context.Context, err error) error {
 	err = r.reckon(err)
 	if stopped := context.Cause(ctx); stopped != nil && !errors.As(err, new(*schemas.PanicError)) {
@@ -149,8 +150,8 @@ type stoppedError struct{ cause error }
 func (e *stoppedError) Error() string { return e.cause.Error() }
 func (e *stoppedError) Unwrap() error { return e.cause }
 
-// wrong is what stands against figures of a lake whose accounts hold the same records, so that costs count twice, or which may
-// lack some.
+// wrong is what stands against figures of a lake whose accounts hold the same records, so that costs count twice, or
+// which may lack some.
 func wrong(p load.Published) error {
 	var errs []error
 	if len(p.Overlaps) > 0 {
@@ -164,8 +165,8 @@ func wrong(p load.Published) error {
 	return errors.Join(errs...)
 }
 
-// publish publishes what the day files hold now. came is what the run will have come to if that succeeds: nil if all is done,
-// errUnderWay if something follows.
+// publish publishes what the day files hold now. came is what the run will have come to if that succeeds: nil if all is
+// done, errUnderWay if something follows.
 func publish(ctx context.Context, lake *load.Lake, env Env, res *Result, phase func(string), full bool, came error) error {
 	if phase != nil {
 		phase("publish")

@@ -609,5 +609,8 @@ func RunOnce(ctx context.Context, cfg *Config, env Env, name string) (*Result, e
 	if res == nil && err != nil && ctx.Err() == nil {
 		s.journal(cfg, job, logical, began, err)
 	}
+	if res == nil && err != nil {
+		err = fmt.Errorf("job %s (%s): %w", job.Name, job.Kind, err)
+	}
 	return res, err
 }

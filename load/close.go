@@ -27,13 +27,15 @@ type CloseOptions struct {
 	Month       schemas.Date // its first day
 	RunID       string
 	Version     string // of the program
+	By          ClosedBy
 	Reason      string // why it is closed in spite of Objections
 	Objections  []string
 	Rules       []RuleFile // the allocation rules of the published file, the rules file first
 	RulesDigest string
 	Now         func() time.Time
-	// Write writes the month's statements into a directory; nil writes none.
-	Write func(ctx context.Context, dir string) error
+	// Write writes the month's statements into a directory; nil writes none. edition is 1, or one more for each time that the month
+	// was opened again.
+	Write func(ctx context.Context, dir string, edition int) error
 }
 
 // ErrClosed says that the month is closed already, ErrNotClosed that it isn't.
@@ -74,7 +76,11 @@ func (l *Lake) closeMonth(ctx context.Context, opts CloseOptions) (ClosedMonth, 
 			return ClosedMonth{}, err
 		}
 	}
-	m := Manifest{Format: manifestFormat, Month: opts.Month.Month(), ClosedAt: opts.Now().UTC(), RunID: opts.RunID, Version: opts.Version,
+	edition, err := l.edition(opts.Month)
+	if err != nil {
+		return ClosedMonth{}, err
+	}
+	m := Manifest{Format: manifestFormat, Month: opts.Month.Month(), ClosedAt: opts.Now().UTC(), RunID: opts.RunID, Version: opts.Version, By: &opts.By, Edition: edition,
 		Reason: opts.Reason, Objections: opts.Objections, Rules: ManifestRules{Digest: opts.RulesDigest}}
 	if err := l.writeLedger(ctx, dir, opts.Month, &m); err != nil {
 		return ClosedMonth{}, err
@@ -88,7 +94,7 @@ func (l *Lake) closeMonth(ctx context.Context, opts CloseOptions) (ClosedMonth, 
 		m.Rules.Files = append(m.Rules.Files, ManifestFile{Name: f.Name, Path: name, SHA256: hex.EncodeToString(sum[:]), Bytes: int64(len(f.Content))})
 	}
 	if opts.Write != nil {
-		if err := opts.Write(ctx, dir); err != nil {
+		if err := opts.Write(ctx, dir, edition); err != nil {
 			return ClosedMonth{}, fmt.Errorf("write the statements: %w", err)
 		}
 	}
@@ -139,6 +145,18 @@ func (l *Lake) closeMonth(ctx context.Context, opts CloseOptions) (ClosedMonth, 
 		return ClosedMonth{}, fmt.Errorf("%w\nhint: the month may be closed: usagelake close --list", err)
 	}
 	return l.closedMonth(opts.Month)
+}
+
+// edition is the version that a month's statement will have: one more than were kept as it was opened again.
+func (l *Lake) edition(month schemas.Date) (int, error) {
+	kept, err := l.entries(l.path(statementsDir, reopenedDir))
+	n := 1
+	for _, e := range kept {
+		if e.IsDir() && strings.HasPrefix(e.Name(), month.Month()+"_") {
+			n++
+		}
+	}
+	return n, err
 }
 
 // safeExt is the extension that says how a rules file is read.

@@ -30,7 +30,7 @@ func (w *dayWriter) closeMonth(month string, f Finance) (ClosedMonth, error) {
 		w.t.Fatal(err)
 	}
 	c, err := w.lake.CloseMonth(context.Background(), CloseOptions{Month: m, RunID: "run-c", Version: "test", Now: tickingClock(), Rules: []RuleFile{{Name: "rules.yaml", Content: []byte(f.Rules.Digest())}}, RulesDigest: f.Rules.Digest(),
-		Write: func(_ context.Context, dir string) error {
+		Write: func(_ context.Context, dir string, _ int) error {
 			return os.WriteFile(filepath.Join(dir, "statement.csv"), []byte("x\n"), 0o644)
 		}})
 	if err == nil {
@@ -322,7 +322,7 @@ func TestAMonthIsClosedOrNotWhicheverStepFails(t *testing.T) {
 	closeOn := func(l *Lake) error {
 		_, err := l.CloseMonth(t.Context(), CloseOptions{Month: month, RunID: "run-c", Version: "test", Now: tickingClock(), RulesDigest: f.Rules.Digest(),
 			Rules: []RuleFile{{Name: "rules.yaml", Content: []byte(f.Rules.Digest())}, {Name: "../../t.CSV", Content: []byte("a\n")}},
-			Write: func(_ context.Context, dir string) error {
+			Write: func(_ context.Context, dir string, _ int) error {
 				return errors.Join(os.Mkdir(filepath.Join(dir, "sub"), 0o700), os.WriteFile(filepath.Join(dir, "sub", "s.csv"), []byte("x\n"), 0o644))
 			}})
 		return err
@@ -405,12 +405,12 @@ func TestAMonthIsClosedOrNotWhicheverStepFails(t *testing.T) {
 	// Errors of what doesn't go through FS leave nothing either.
 	reset(false)
 	full := errors.New("no space left on device")
-	_, err := w.lake.CloseMonth(t.Context(), CloseOptions{Month: month, Now: tickingClock(), Write: func(_ context.Context, dir string) error { return full }})
+	_, err := w.lake.CloseMonth(t.Context(), CloseOptions{Month: month, Now: tickingClock(), Write: func(_ context.Context, dir string, _ int) error { return full }})
 	if !errors.Is(err, full) || look("a failed statement") {
 		t.Errorf("a failed statement: %v", err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
-	_, err = w.lake.CloseMonth(ctx, CloseOptions{Month: month, Now: tickingClock(), Write: func(context.Context, string) error { cancel(); return nil }})
+	_, err = w.lake.CloseMonth(ctx, CloseOptions{Month: month, Now: tickingClock(), Write: func(context.Context, string, int) error { cancel(); return nil }})
 	if !errors.Is(err, context.Canceled) || look("stopped") {
 		t.Errorf("stopped while it wrote: %v", err)
 	}

@@ -36,8 +36,10 @@ type Manifest struct {
 	ClosedAt   time.Time `json:"closed_at"`
 	RunID      string    `json:"run_id"`
 	Version    string    `json:"version"`
-	Reason     string    `json:"reason,omitempty"`     // why it was closed in spite of Objections
-	Objections []string  `json:"objections,omitempty"` // what stood against closing it
+	By         *ClosedBy `json:"closed_by,omitempty"`         // nil of a month that an older version closed
+	Edition    int       `json:"statement_version,omitempty"` // 2 of a month that was reopened once; 0 of one that an older version closed
+	Reason     string    `json:"reason,omitempty"`            // why it was closed in spite of Objections
+	Objections []string  `json:"objections,omitempty"`        // what stood against closing it
 	// How complete the month was, as completeness of the published file, and which accounts lacked how much; "" of a month that was
 	// closed by a version that didn't look.
 	Completeness string            `json:"completeness,omitempty"`
@@ -52,6 +54,12 @@ type Manifest struct {
 type ManifestLacking struct {
 	Account string `json:"account"`
 	Seconds int64  `json:"missing_seconds"`
+}
+
+// ClosedBy is who closed a month.
+type ClosedBy struct {
+	User string `json:"user"` // of the system
+	Host string `json:"host"` // "" if it isn't known
 }
 
 // ManifestRules are the allocation rules a month was closed with. Their files are kept beside the manifest.

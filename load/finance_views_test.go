@@ -270,6 +270,8 @@ func TestInvoicesOfAPeriodAreHeldAgainstWhatTheOthersLeave(t *testing.T) {
 			"{'l': line A -, 'o': 33.0, 'e': 93.0, 'd': 0.0}|{'l': line B -, 'o': 60.0, 'e': 93.0, 'd': 0.0}|{'l': 'sum A, B -', 'o': 0.0, 'e': 93.0, 'd': 0.0}"},
 		"a credit note": {[]schemas.InvoiceLine{line("A", nil, "100"), line("C", nil, "-10")},
 			"{'l': line A -, 'o': -10.0, 'e': 93.0, 'd': 3.0}|{'l': line C -, 'o': 100.0, 'e': 93.0, 'd': 3.0}|{'l': 'sum A, C -', 'o': 0.0, 'e': 93.0, 'd': 3.0}"},
+		"a credit note for some days of it": {[]schemas.InvoiceLine{line("A", nil, "100"), {Invoice: "C", From: from + 3, To: from + 9, Amount: units("-7"), Currency: "USD", Source: "i.csv:3"}},
+			"{'l': line A -, 'o': -7.0, 'e': 93.0, 'd': 0.0}|{'l': line C -, 'o': 100.0, 'e': 93.0, 'd': 0.0}|{'l': 'sum A, C -', 'o': 0.0, 'e': 93.0, 'd': 0.0}"},
 		"an invoice for each model": {[]schemas.InvoiceLine{line("A", &m1, "62"), line("B", &m2, "31")},
 			"{'l': line A m1, 'o': 0.0, 'e': 62.0, 'd': 0.0}|{'l': line B m2, 'o': 0.0, 'e': 31.0, 'd': 0.0}|{'l': 'sum A, B -', 'o': 0.0, 'e': 93.0, 'd': 0.0}"},
 		"by model, and a credit note for one": {[]schemas.InvoiceLine{line("A", &m1, "70"), line("A", &m2, "31"), line("C", &m1, "-8")},

@@ -27,6 +27,9 @@ const (
 	recordsSince = 6
 )
 
+// ErrClosedRecords says that rows by record are asked for of a closed month.
+var ErrClosedRecords = errors.New("a closed month is kept by day and meter: there are no rows by record of it")
+
 // FocusOptions say which part of the FOCUS dataset is exported, and to where.
 type FocusOptions struct {
 	Version string // of FOCUS: schemas.Focus12 or schemas.Focus14; "" is the former
@@ -86,6 +89,15 @@ func (o FocusOptions) format() string {
 // between is the condition that a month, an expression of SQL, lies in what is asked for.
 func (o FocusOptions) between(month string) string {
 	cond := o.Scope.Where()
+	if o.Scope.owned() { // a pool isn't split here, and is no owner's
+		cond += " AND pool IS NULL"
+	}
+	return cond + " AND " + o.months(month)
+}
+
+// months is the condition that a month lies in the time that is asked for.
+func (o FocusOptions) months(month string) string {
+	cond := "true"
 	if o.From != nil {
 		cond += fmt.Sprintf(" AND %s >= DATE '%s'", month, *o.From)
 	}
@@ -154,6 +166,15 @@ func (l *Lake) exportFocus(ctx context.Context, opts FocusOptions) (done FocusEx
 	}
 	if layout < focusSince || opts.Records && layout < recordsSince {
 		return done, fmt.Errorf("the published file has no such FOCUS views: an older version made it\nhint: usagelake rebuild --lake %s", l.dir)
+	}
+	if opts.Records {
+		closed, err := s.number(ctx, `SELECT count(*) FROM closed_months WHERE `+opts.months(`"month"`))
+		if err != nil {
+			return done, err
+		}
+		if closed > 0 {
+			return done, ErrClosedRecords
+		}
 	}
 	if done.Omitted, err = s.number(ctx, "SELECT coalesce(sum(requests), 0)::BIGINT FROM focus_omitted WHERE "+opts.omitted()); err != nil {
 		return done, err

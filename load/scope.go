@@ -133,33 +133,31 @@ func (s *Snapshot) Narrow(ctx context.Context, scope Scope, keep ...string) erro
 	if scope.owned() {
 		prices += " AND (account, model) IN (SELECT (account, model) FROM usage_ever)"
 	}
-	s.scoped = slices.Concat([]schemas.SQLView{
-		{"accounts", "SELECT * FROM " + whole + "accounts WHERE " + account},
-		{"coverage_daily", "SELECT * FROM " + whole + "coverage_daily WHERE " + account},
-		{"coverage", "SELECT * FROM " + whole + "coverage WHERE " + account + " AND " + scope.during("usage_date")},
-		{"partitions", "SELECT * FROM " + whole + "partitions WHERE " + account + " AND " + scope.during("usage_date")},
-		{"day_issues", "SELECT * FROM " + whole + "day_issues WHERE " + usage + " AND " + scope.during("usage_date")},
-		{"account_overlaps", "SELECT * FROM " + whole + "account_overlaps WHERE " + account + " AND " + scope.during("usage_date")},
-		{"quarantine", "SELECT * FROM " + whole + "quarantine WHERE " + account + " AND " + scope.during("make_timestamp(epoch_us(window_start))::DATE")},
-		{"balance", "SELECT * FROM " + whole + "balance WHERE " + account},
-		{"run_accounts", "SELECT * FROM " + whole + "run_accounts WHERE " + account},
-		{"budgets", "SELECT * FROM " + whole + "budgets WHERE " + strings.Join(budgets, " AND ")},
-		{"invoice_lines", "SELECT * FROM " + whole + "invoice_lines WHERE " + invoices},
-		{"usage", records + " AND " + scope.during("usage_date")},
-		{"usage_ever", daily},
-		{"usage_daily", "SELECT * FROM usage_ever WHERE " + scope.during("usage_date")},
-		{"unit_prices", "SELECT * FROM " + whole + "unit_prices WHERE " + prices},
-		{"allocated_daily", "SELECT * FROM " + whole + "allocated_daily WHERE " + allocated + " AND " + scope.during("usage_date")},
-		{"ext_daily", "SELECT * FROM " + whole + "ext_daily WHERE " + allocated + " AND " + scope.during("usage_date")},
-		{"shared_cost_shares", "SELECT * FROM " + whole + "shared_cost_shares WHERE " + scope.Where() + " AND " + scope.during("usage_date")},
-		{"chargeback_ever", "SELECT * FROM " + whole + "chargeback_daily WHERE " + scope.Where()},
-		{"chargeback_daily", "SELECT * FROM chargeback_ever WHERE " + charged},
-	}, schemas.SQLScopedViews())
-	for i, v := range s.scoped {
-		if !strings.HasPrefix(v.SQL, "CREATE ") {
-			s.scoped[i].SQL = "CREATE TEMP VIEW " + v.Name + " AS " + v.SQL
-		}
+	view := func(name, query string) schemas.SQLView {
+		return schemas.SQLView{Name: name, SQL: "CREATE TEMP VIEW " + name + " AS " + query}
 	}
+	s.scoped = slices.Concat([]schemas.SQLView{
+		view("accounts", "SELECT * FROM " + whole + "accounts WHERE " + account),
+		view("coverage_daily", "SELECT * FROM " + whole + "coverage_daily WHERE " + account),
+		view("coverage", "SELECT * FROM " + whole + "coverage WHERE " + account + " AND " + scope.during("usage_date")),
+		view("partitions", "SELECT * FROM " + whole + "partitions WHERE " + account + " AND " + scope.during("usage_date")),
+		view("day_issues", "SELECT * FROM " + whole + "day_issues WHERE " + usage + " AND " + scope.during("usage_date")),
+		view("account_overlaps", "SELECT * FROM " + whole + "account_overlaps WHERE " + account + " AND " + scope.during("usage_date")),
+		view("quarantine", "SELECT * FROM " + whole + "quarantine WHERE " + account + " AND " + scope.during("make_timestamp(epoch_us(window_start))::DATE")),
+		view("balance", "SELECT * FROM " + whole + "balance WHERE " + account),
+		view("run_accounts", "SELECT * FROM " + whole + "run_accounts WHERE " + account),
+		view("budgets", "SELECT * FROM " + whole + "budgets WHERE " + strings.Join(budgets, " AND ")),
+		view("invoice_lines", "SELECT * FROM " + whole + "invoice_lines WHERE " + invoices),
+		view("usage", records + " AND " + scope.during("usage_date")),
+		view("usage_ever", daily),
+		view("usage_daily", "SELECT * FROM usage_ever WHERE " + scope.during("usage_date")),
+		view("unit_prices", "SELECT * FROM " + whole + "unit_prices WHERE " + prices),
+		view("allocated_daily", "SELECT * FROM " + whole + "allocated_daily WHERE " + allocated + " AND " + scope.during("usage_date")),
+		view("ext_daily", "SELECT * FROM " + whole + "ext_daily WHERE " + allocated + " AND " + scope.during("usage_date")),
+		view("shared_cost_shares", "SELECT * FROM " + whole + "shared_cost_shares WHERE " + scope.Where() + " AND " + scope.during("usage_date")),
+		view("chargeback_ever", "SELECT * FROM " + whole + "chargeback_daily WHERE " + scope.Where()),
+		view("chargeback_daily", "SELECT * FROM chargeback_ever WHERE " + charged),
+	}, schemas.SQLScopedViews())
 	return nil
 }
 

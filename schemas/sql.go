@@ -68,6 +68,9 @@ func SQLScopedViews() []SQLView {
 				line = "CREATE TEMP " + what + " " + rest
 			}
 		}
+		if n := len(out) - 1; n >= 0 && (out[n].Name == "scope_rates" || out[n].Name == "forecast_month_end") {
+			line = strings.ReplaceAll(line, "chargeback_daily", "chargeback_ever") // a rate is a mean over days before the period, too
+		}
 		if n := len(out) - 1; n >= 0 && !strings.HasPrefix(line, "COMMENT ON ") && !strings.HasPrefix(line, "--") {
 			out[n].SQL += line
 		}

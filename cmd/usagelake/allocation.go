@@ -21,15 +21,64 @@ func (a *app) allocationCommand() *cobra.Command {
 		Long: `allocation works on the allocation rules that the config names (allocation.rules): which cost centre, team, project …
 each record's cost goes to. See docs/allocation.md.`,
 		Example: `  usagelake allocation check           is the file right, and what does each rule catch?
+  usagelake allocation init            tables of all tokens and users with cost, to fill in
   usagelake allocation explain 7300012  which rule assigned this record, and why?
   usagelake allocation apply           publish anew with the rules as they are now; fetches nothing`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			return jobs.Usage("usagelake allocation --help", "allocation needs one of check, explain, apply")
+			return jobs.Usage("usagelake allocation --help", "allocation needs one of init, check, explain, apply")
 		},
 	}
-	c.AddCommand(a.allocationCheck(), a.allocationExplain(), a.allocationApply())
+	c.AddCommand(a.allocationInit(), a.allocationCheck(), a.allocationExplain(), a.allocationApply())
 	return c
+}
+
+func (a *app) allocationInit() *cobra.Command {
+	return &cobra.Command{
+		Use:   "init",
+		Short: "Write tables of all tokens and users with cost, to fill in",
+		Long: `init writes tokens.csv and users.csv: every token and user of the published usage that has cost, the largest
+first, with empty columns for who pays. They go beside the rules that the config names (allocation.rules), else beside
+the config, else here. What is there already stays as it is. Columns whose name begins with # are for those who fill
+them in.
+
+` + exitHelp,
+		Example: "  usagelake allocation init",
+		Args:    cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			cfg, err := a.lakeConfig()
+			if err != nil {
+				return err
+			}
+			tables, err := jobs.InitAllocation(c.Context(), cfg)
+			if err != nil {
+				return err
+			}
+			if a.json() {
+				return a.printJSON(map[string]any{"tables": tables})
+			}
+			for _, t := range tables {
+				switch {
+				case t.There:
+					fmt.Fprintf(a.Stdout, "kept       %s: it is there already\n", t.Path)
+				case t.LeftOut > 0:
+					fmt.Fprintf(a.Stdout, "written    %s: %d rows, without %d ids that a spreadsheet would take for formulas: "+
+						"match them by rules\n", t.Path, t.Rows, t.LeftOut)
+				default:
+					fmt.Fprintf(a.Stdout, "written    %s: %d rows, the largest cost first\n", t.Path, t.Rows)
+				}
+			}
+			if cfg.Allocation.Rules == "" {
+				fmt.Fprint(a.Stdout, `next       fill in who pays, and name the table in a rules file, allocation.yaml, which the config names
+           (allocation: {rules: allocation.yaml}):
+             tables: {tokens: {file: tokens.csv, key: token_id}}
+             rules: [{id: by-token, lookup: [tokens]}]
+           then usagelake allocation check
+`)
+			}
+			return nil
+		},
+	}
 }
 
 func (a *app) allocationApply() *cobra.Command {
@@ -48,13 +97,19 @@ needs no key. Closed months keep the rules they were closed with.
 			if err != nil {
 				return err
 			}
-			res, err := jobs.Allocate(c.Context(), cfg, a.env(), wait)
+			res, changes, err := jobs.Allocate(c.Context(), cfg, a.env(), wait)
+			if a.json() {
+				return a.closeDocument(res, err, map[string]any{"cost_centers": changes})
+			}
 			return a.ended(res, err, func(res *jobs.Result) {
-				if res.Publish.Unchanged {
+				if err == nil && res.Publish.Unchanged {
 					fmt.Fprintf(a.Stdout, "unchanged  %s holds these rules already\n", res.Database)
 					return
 				}
-				fmt.Fprintf(a.Stdout, "published  %s in %.1f s\n", res.Database, res.Publish.Elapsed.Seconds())
+				if err == nil {
+					fmt.Fprintf(a.Stdout, "published  %s in %.1f s\n", res.Database, res.Publish.Elapsed.Seconds())
+					a.printChanges("before", "now", changes)
+				}
 			})
 		},
 	}
@@ -68,8 +123,9 @@ func (a *app) allocationCheck() *cobra.Command {
 		Use:   "check",
 		Short: "Is the rules file right, and what does each rule catch?",
 		Long: `check reads the allocation rules and their tables, and tells of mistakes with their lines. Against the published usage it
-says what each rule catches of the last month, which rules are shadowed by others or match nothing, and where versions
-leave gaps. It changes nothing. Findings don't make it fail; mistakes in the file end it with 2.
+says what each rule catches of the open months, what every cost centre is charged now and would be by the file, to the
+last digit, and what would be charged to nobody and why; which rules are shadowed by others or match nothing, and where
+versions leave gaps. It changes nothing. Findings don't make it fail; mistakes in the file end it with 2.
 
 ` + exitHelp,
 		Example: "  usagelake allocation check\n  usagelake allocation check --month 2026-10",
@@ -98,7 +154,7 @@ leave gaps. It changes nothing. Findings don't make it fail; mistakes in the fil
 			return nil
 		},
 	}
-	c.Flags().StringVar(&month, "month", "", "`month` whose cost is looked at: 2026-10, this or last")
+	c.Flags().StringVar(&month, "month", "", "only this `month`: 2026-10, this or last (default: every open one)")
 	return c
 }
 
@@ -107,7 +163,7 @@ func (a *app) printCheck(check *jobs.AllocationCheck) {
 	if check.Month == "" {
 		fmt.Fprintln(a.Stdout, "           nothing is published yet that the rules could be asked of")
 	} else {
-		t := a.newTable(table.Row{"rule", "version", "matches", "assigns", "requests", "net cost of " + check.Month})
+		t := a.newTable(table.Row{"rule", "version", "matches", "assigns", "requests", "net cost of " + monthsOf(check.Months)})
 		t.SetColumnConfigs([]table.ColumnConfig{{Number: 5, Align: text.AlignRight, AlignHeader: text.AlignRight}, {Number: 6, Align: text.AlignRight, AlignHeader: text.AlignRight}})
 		for _, r := range check.Costs {
 			id, v := r.RuleID, fmt.Sprint(r.Version)
@@ -117,17 +173,59 @@ func (a *app) printCheck(check *jobs.AllocationCheck) {
 			t.AppendRow(table.Row{cell(id), v, brief(r.Matches), brief(r.Assigns), count(r.Requests), costs(r.NetCost)})
 		}
 		fmt.Fprintf(a.Stdout, "\n%s\n\n", t.Render())
+		a.printChanges("published", "by the file", check.Centers)
 	}
 	for _, f := range check.Findings {
 		rule := ""
 		if f.RuleID != "" {
 			rule = "rule " + f.RuleID + ": "
 		}
-		fmt.Fprintf(a.Stdout, "%-10s %s: %s%s\n", f.Severity, cell(f.Source), cell(rule), cell(f.Message))
+		source := cell(f.Source)
+		if source != "" {
+			source += ": "
+		}
+		fmt.Fprintf(a.Stdout, "%-10s %s%s%s\n", f.Severity, source, cell(rule), cell(f.Message))
 	}
 	if len(check.Findings) == 0 {
 		fmt.Fprintln(a.Stdout, "findings   none")
 	}
+}
+
+// monthsOf names months that follow each other.
+func monthsOf(months []string) string {
+	if len(months) > 2 {
+		return months[0] + " … " + months[len(months)-1]
+	}
+	return strings.Join(months, ", ")
+}
+
+// mostUnchanged is how many cost centres that stay as they are a table of changes lists.
+const mostUnchanged = 20
+
+// printChanges prints what cost centres are charged before and after, exactly; many that don't change are counted.
+func (a *app) printChanges(before, after string, changes []jobs.CenterChange) {
+	if len(changes) == 0 {
+		return
+	}
+	same := func(c jobs.CenterChange) bool { return c.Difference == "0" }
+	unchanged := 0
+	for _, c := range changes {
+		if same(c) {
+			unchanged++
+		}
+	}
+	t := a.newTable(table.Row{"cost centre", "currency", before, after, "difference"})
+	rightAlign(t, 3, 5)
+	for _, c := range changes {
+		if unchanged <= mostUnchanged || !same(c) {
+			t.AppendRow(table.Row{cell(c.CostCenter), cell(c.Currency), c.Before, c.After, c.Difference})
+		}
+	}
+	fmt.Fprintf(a.Stdout, "\n%s\n", t.Render())
+	if unchanged > mostUnchanged {
+		fmt.Fprintf(a.Stdout, "and %d that don't change\n", unchanged)
+	}
+	fmt.Fprintln(a.Stdout)
 }
 
 // brief makes a text fit a table.

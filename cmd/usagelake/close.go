@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -8,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/jedib0t/go-pretty/v6/table"
 	"github.com/spf13/cobra"
 
 	"github.com/usagelake/usagelake/jobs"
@@ -18,7 +20,7 @@ import (
 func (a *app) closeCommand() *cobra.Command {
 	var opts jobs.CloseOptions
 	var month string
-	var reopen, list bool
+	var reopen, list, dryRun bool
 	c := &cobra.Command{
 		Use:   "close --month MONTH",
 		Short: "Close a month: its charges are final, its statements written",
@@ -26,12 +28,18 @@ func (a *app) closeCommand() *cobra.Command {
 charged in the month final. It writes LAKE/statements/MONTH: a statement for all and one for each cost centre (CSV, XLSX,
 HTML), the journal, the ledger, the allocation rules it was made by, and a manifest with the SHA-256 of everything.
 
-It refuses, and ends with 1, while hours are missing, records are in quarantine, quality errors are open, or an earlier month is; with
---reason it closes in spite of that, and records the reason and what it overrode.
+It refuses, and ends with 1, while hours are missing, records are in quarantine, quality errors are open, an earlier
+month is, or more is charged to nobody or without a code of the general ledger than the config allows (close:
+max_unallocated, max_without_gl_code); with --reason it closes in spite of that, and records the reason and what it
+overrode.
+
+--dry-run says what it would do: requests and time, what is charged to whom, what stands against it, invoices that
+differ. It writes nothing.
 
 What comes or changes after that is a correction, charged in the month after the last closed one. --reopen opens the month
 that was closed last.`,
 		Example: `  usagelake close --month 2026-10
+  usagelake close --month last --dry-run
   usagelake close --month last --reason "two hours lost at the Portal, agreed with finance"
   usagelake close --list
   usagelake close --reopen --month 2026-10 --reason "wrong cost centre for tk_81"`,
@@ -41,6 +49,8 @@ that was closed last.`,
 				return jobs.Usage("", "--list stands alone: it lists every closed month")
 			case reopen && opts.NoFetch:
 				return jobs.Usage("", "--no-fetch has no meaning with --reopen: it asks the Portal nothing")
+			case list && dryRun, reopen && dryRun:
+				return jobs.Usage("", "--dry-run is about closing a month: leave --list and --reopen out")
 			case list:
 				return a.closedMonths()
 			}
@@ -69,6 +79,9 @@ that was closed last.`,
 			cfg, err := a.config()
 			if err != nil {
 				return err
+			}
+			if dryRun {
+				return a.reviewClose(c.Context(), cfg, opts)
 			}
 			p := a.newProgress(c.Context(), cfg)
 			env := a.env()
@@ -99,6 +112,7 @@ that was closed last.`,
 	f.StringVar(&opts.Reason, "reason", "", "`why` it is closed in spite of objections, or opened again; recorded")
 	f.BoolVar(&opts.NoFetch, "no-fetch", false, "don't ask the Portal once more; needs a --reason")
 	f.BoolVar(&opts.Wait, "wait", false, "wait for a lake that another process holds")
+	f.BoolVar(&dryRun, "dry-run", false, "say what it would ask for, charge, and stumble over; write nothing")
 	f.BoolVar(&reopen, "reopen", false, "open the month that was closed last")
 	f.BoolVar(&list, "list", false, "list the closed months")
 	return c
@@ -114,6 +128,60 @@ func (a *app) closeDocument(res *jobs.Result, err error, more map[string]any) er
 	// Both are objects with members.
 	joined := slices.Concat(document[:len(document)-1], []byte(","), members[1:])
 	return errors.Join(a.printJSON(json.RawMessage(joined)), err)
+}
+
+// reviewClose says what a close would do.
+func (a *app) reviewClose(ctx context.Context, cfg *jobs.Config, opts jobs.CloseOptions) error {
+	r, err := jobs.ReviewClose(ctx, cfg, a.env(), opts)
+	if err != nil {
+		return err
+	}
+	if a.json() {
+		return a.printJSON(r)
+	}
+	w := a.Stdout
+	if len(r.Plans) > 0 {
+		fmt.Fprintf(w, "asks       about %s, in about %s\n", plural(int(r.Requests), "request", "requests"),
+			human(time.Duration(r.Seconds*float64(time.Second))))
+	}
+	if len(r.Charges) == 0 {
+		fmt.Fprintf(w, "charges    nothing: no usage of %s is published\n", r.Month)
+	} else {
+		t := a.newTable(table.Row{"cost centre", "currency", "net cost", "posted"})
+		rightAlign(t, 3, 4)
+		for _, c := range r.Charges {
+			t.AppendRow(table.Row{cell(c.CostCenter), cell(c.Currency), c.Net, c.Posted})
+		}
+		fmt.Fprintf(w, "charges    of %s, as it is published now:\n\n%s\n\n", r.Month, t.Render())
+	}
+	for _, l := range r.Loose {
+		fmt.Fprintf(w, "to nobody  %s\n", strings.TrimSpace(l.Unallocated+" "+cell(l.Currency)))
+		line := strings.TrimSpace(l.WithoutGLCode + " " + cell(l.Currency))
+		if len(l.CostCenters) > 0 {
+			line += ": " + cell(strings.Join(l.CostCenters, ", "))
+		}
+		fmt.Fprintf(w, "no GL code %s\n", line)
+	}
+	for _, o := range r.Objections {
+		fmt.Fprintf(w, "against    %s\n", printable(o))
+	}
+	for _, i := range r.Invoices {
+		what := "invoice"
+		if i.Kind == "sum" {
+			what = "invoices"
+		}
+		fmt.Fprintf(w, "differs    %s %s: invoiced %s, used %s %s, difference %s", what, cell(i.Invoice), i.Invoiced,
+			i.Exported, cell(i.Currency), i.Difference)
+		if i.Causes != "" {
+			fmt.Fprintf(w, " (%s)", cell(i.Causes))
+		}
+		fmt.Fprintln(w)
+	}
+	if len(r.Objections) == 0 {
+		fmt.Fprintln(w, "against    nothing, as it is published now")
+	}
+	fmt.Fprintln(w, "\nnothing was written; the same command without --dry-run closes the month")
+	return nil
 }
 
 // closedSummary tells a person what a month was closed with.
@@ -184,6 +252,12 @@ func (a *app) closedMonths() error {
 			totals = append(totals, charged(t))
 		}
 		line := fmt.Sprintf("%s   closed %s by run %s   %s", c.Month, c.ClosedAt.Format(time.DateTime), printable(c.RunID), strings.Join(totals, ", "))
+		if c.By != nil {
+			line += "   by " + printable(strings.TrimSuffix(c.By.User+"@"+c.By.Host, "@"))
+		}
+		if c.Edition > 1 {
+			line += fmt.Sprintf("   version %d", c.Edition)
+		}
 		if c.Reason != "" {
 			line += "   in spite of objections: " + printable(c.Reason)
 		}

@@ -121,7 +121,7 @@ func (a *app) demoBooks(ctx context.Context, cfg *jobs.Config, env jobs.Env, f d
 		if err := f.load(cfg); err != nil {
 			return err
 		}
-		if _, err := jobs.Allocate(ctx, cfg, env, false); err != nil {
+		if _, _, err := jobs.Allocate(ctx, cfg, env, false); err != nil {
 			return err
 		}
 	}

@@ -61,7 +61,7 @@ and fills the gaps that failed windows have left.`,
 			res, err := a.export(c.Context(), cfg, a.env(), opts)
 			return a.ended(res, err, func(res *jobs.Result) {
 				a.exportSummary(res)
-				a.next(res)
+				a.next(cfg, res)
 			})
 		},
 	}
@@ -130,7 +130,7 @@ func runDocument(res *jobs.Result, err error) any {
 		ExitCode       int               `json:"exit_code"`
 		Accounts       []accountDocument `json:"accounts"`
 	}
-	d := document{Status: schemas.StatusFailed, ExitCode: exitCode(err), Accounts: []accountDocument{}}
+	d := document{Status: jobs.StatusOf(err), ExitCode: exitCode(err), Accounts: []accountDocument{}}
 	if err != nil {
 		d.Error, d.Hints = explain(err)
 	}
@@ -203,7 +203,7 @@ func (a *app) exportSummary(res *jobs.Result) {
 }
 
 // next proposes what to do with what was exported.
-func (a *app) next(res *jobs.Result) {
+func (a *app) next(cfg *jobs.Config, res *jobs.Result) {
 	if res.Status != schemas.StatusDone {
 		return
 	}
@@ -212,6 +212,9 @@ func (a *app) next(res *jobs.Result) {
 		flag = " --lake " + a.overrides.Lake
 	}
 	fmt.Fprintf(a.Stdout, "next       usagelake query%s \"SELECT model, sum(amount) AS net FROM usage GROUP BY ALL ORDER BY net DESC\"\n", flag)
+	if cfg.Allocation.Rules == "" {
+		fmt.Fprintf(a.Stdout, "next       usagelake allocation init%s   (tables of all tokens and users with cost, to say who pays)\n", flag)
+	}
 }
 
 func (a *app) dryRun(ctx context.Context, cfg *jobs.Config, opts jobs.ExportOptions) error {

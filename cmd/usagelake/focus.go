@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 
@@ -40,6 +41,9 @@ each row how much its account lacks of the billing period.`,
 			if err != nil {
 				return err
 			}
+			if f.from != "" && f.to == "" { // FOCUS is by month
+				f.to = schemas.NextMonth(schemas.MonthOf(schemas.DateOf(a.Now()))).String()
+			}
 			period, err := f.period(a)
 			if err != nil {
 				return err
@@ -73,6 +77,9 @@ each row how much its account lacks of the billing period.`,
 				return err
 			}
 			done, err := lake.ExportFocus(c.Context(), focus)
+			if errors.Is(err, load.ErrClosedRecords) {
+				return jobs.Usage("leave --records out, or name open months", "%w", err)
+			}
 			if err != nil {
 				return err
 			}
@@ -93,6 +100,7 @@ each row how much its account lacks of the billing period.`,
 	}
 	f.add(a, c, report.AnyDays, load.ScopeDimensions, formats)
 	flags := c.Flags()
+	flags.Lookup("from").Usage, flags.Lookup("to").Usage = "first `day` of the first month, in place of --month", "first `day` of the month before which it ends (default the next one)"
 	flags.StringVar(&focus.Version, "focus-version", schemas.Focus12, strings.Join(schemas.FocusVersions(), " or "))
 	flags.BoolVar(&focus.Records, "records", false, "a row per record and meter in place of a day's sums")
 	flags.BoolVar(&focus.Raw, "raw", false, "leave text of a CSV that a spreadsheet would take for a formula as it is")

@@ -65,12 +65,9 @@ func newRegistry(c *counts) *prometheus.Registry {
 func (c *counts) add(e jobs.RunEvent) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	status := schemas.StatusDone
-	switch {
-	case e.Result != nil:
+	status := jobs.StatusOf(e.Err)
+	if e.Result != nil {
 		status = e.Result.Status
-	case e.Err != nil:
-		status = schemas.StatusFailed
 	}
 	c.runs[runKey{e.Job.Name, e.Job.Kind, status}]++
 	c.durations.WithLabelValues(e.Job.Kind).Observe(e.Elapsed.Seconds())

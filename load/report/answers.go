@@ -237,9 +237,19 @@ func (b *builder) statement(ctx context.Context) error {
 	if err := b.moneyFigures(ctx); err != nil {
 		return err
 	}
-	if _, err := b.add(ctx, AsCharged, "summary", "By cost centre", fmt.Sprintf(`
-		SELECT cost_center, currency, %s, %s
-		FROM chargeback_daily GROUP BY ALL ORDER BY currency, net_cost DESC NULLS LAST, cost_center`, measures, parts)); err != nil {
+	summary := fmt.Sprintf(`SELECT cost_center, currency, %s, %s FROM chargeback_daily GROUP BY ALL`, measures, parts)
+	if where := b.journalled(); where != "" { // in whole cents as the journal has it, so that the two agree
+		posted := "(SELECT cost_center, currency, sum(posted) AS posted FROM whole_chargeback_journal WHERE entry = 'debit' AND " + where + " GROUP BY ALL)"
+		t, err := ask(ctx, b.Snapshot, "posted", "", "SELECT currency, sum(posted) AS posted FROM "+posted+" GROUP BY ALL ORDER BY posted DESC NULLS LAST")
+		if err != nil {
+			return err
+		}
+		for _, row := range t.Rows {
+			b.number("Posted", Money, row[1], row[0], "as the journal has it")
+		}
+		summary = "SELECT s.*, j.posted FROM (" + summary + ") s LEFT JOIN " + posted + " j ON j.cost_center = s.cost_center AND j.currency IS NOT DISTINCT FROM s.currency"
+	}
+	if _, err := b.add(ctx, AsCharged, "summary", "By cost centre", summary+" ORDER BY currency, net_cost DESC NULLS LAST, cost_center"); err != nil {
 		return err
 	}
 	lines, err := b.add(ctx, AsCharged, "lines", "Lines", fmt.Sprintf(`
@@ -288,17 +298,25 @@ func (b *builder) owners() string {
 	return strings.Join(out, ", ")
 }
 
-// journal adds the journal of the months. Its cents are rounded so that the lines of a whole month sum to it, so it can be shown of cost
-// centres, and of nothing else.
-func (b *builder) journal(ctx context.Context) error {
+// journalled is the condition on the journal's lines that the document is about; "" if it can't be shown. Its cents are rounded so that the
+// lines of a whole month sum to it, so it can be shown of months and cost centres, and of nothing else.
+func (b *builder) journalled() string {
 	if !b.period.Billing || len(b.Scope.Accounts)+len(b.Scope.Teams)+len(b.Scope.Projects)+len(b.Scope.Environments)+len(b.Scope.Models) > 0 {
-		b.note("There is no journal here: it is made of whole months and whole cost centres.")
-		return nil
+		return ""
 	}
 	where := b.period.within(`"month"`)
-	if len(b.Scope.CostCenters) > 0 {
-		where += " AND " + b.Scope.Where()
-		where = strings.Replace(where, "coalesce(cost_center, '"+schemas.Unallocated+"')", "cost_center", 1) // the credit has none
+	if len(b.Scope.CostCenters) > 0 { // the credit has none
+		where += " AND cost_center IS NOT NULL AND " + b.Scope.Where()
+	}
+	return where
+}
+
+// journal adds the journal of the months.
+func (b *builder) journal(ctx context.Context) error {
+	where := b.journalled()
+	if where == "" {
+		b.note("There is no journal here: it is made of whole months and whole cost centres.")
+		return nil
 	}
 	_, err := b.add(ctx, AsCharged, "journal", "Journal", `SELECT "month", currency, entry, gl_code, cost_center, amount, posted FROM whole_chargeback_journal WHERE `+where+` ORDER BY "month", currency, entry DESC, gl_code, cost_center`)
 	return err
@@ -316,7 +334,7 @@ func (b *builder) budget(ctx context.Context) error {
 		return err
 	}
 	if len(t.Rows) == 0 {
-		b.warn("no budgets for this: write them below budgets: in the config")
+		b.warn("no budget is for this: write one below budgets: in the config")
 	}
 	for _, row := range t.Rows {
 		if s := t.value(row, "status").Text; s != "ok" {
@@ -455,7 +473,13 @@ func (b *builder) cacheSavings(ctx context.Context) error {
 
 func (b *builder) quality(ctx context.Context) error {
 	b.doc.Title = "Data quality"
-	if _, err := b.add(ctx, "", "accounts", "Accounts", `SELECT account, covered_from, covered_to, gaps, missing_hours, records, quarantined, duplicates, windows, miscounted, quality_errors, quality_warnings, failed_windows, run_status, run_started_at FROM data_freshness_and_gaps ORDER BY account`); err != nil {
+	if _, err := b.add(ctx, "", "accounts", "Accounts", fmt.Sprintf(`
+		SELECT f.account, covered_from, covered_to, gaps, (coalesce(c.missing, 0) / 3600)::DECIMAL(18,4) AS missing_hours, records, quarantined, duplicates, windows, miscounted,
+			coalesce(i.errors, 0) AS quality_errors, coalesce(i.warnings, 0) AS quality_warnings, failed_windows, run_status, run_started_at
+		FROM data_freshness_and_gaps f
+		LEFT JOIN (SELECT account, sum(missing_seconds) AS missing FROM completeness_by_account(DATE '%s', DATE '%s') GROUP BY account) c USING (account)
+		LEFT JOIN (SELECT account, sum(records) FILTER (severity = 'error')::BIGINT AS errors, sum(records) FILTER (severity = 'warning')::BIGINT AS warnings FROM quality_issues WHERE %s GROUP BY account) i USING (account)
+		ORDER BY f.account`, b.period.From, b.period.To, b.period.within("usage_date"))); err != nil {
 		return err
 	}
 	if _, err := b.add(ctx, "", "issues", "Findings", `SELECT usage_date, account, check_name, severity, field, model, records, sample_id, detail FROM quality_issues WHERE `+b.period.within("usage_date")+` ORDER BY CASE severity WHEN 'error' THEN 0 WHEN 'warning' THEN 1 ELSE 2 END, usage_date DESC, account, check_name, model`); err != nil {

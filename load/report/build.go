@@ -21,6 +21,7 @@ type Options struct {
 	Scope    load.Scope
 	By       []string // dimensions, of Dimensions; nil is the report's own
 	Closing  bool     // the month is being closed: the document says so
+	Edition  int      // of Closing: the version of the statement; above 1 the month was closed before
 	Top      int      // of report top: how many; 0 is 20
 	Pictures bool     // whether they will be shown
 	Version  string   // of the program
@@ -204,6 +205,10 @@ func (b *builder) subtitle(ctx context.Context) error {
 		switch {
 		case b.Closing:
 			b.doc.Subtitle += ", closed on " + b.Now.UTC().Format(time.DateOnly)
+			if b.Edition > 1 {
+				b.doc.Subtitle += fmt.Sprintf(", version %d", b.Edition)
+				b.note("This is version %d of the statement. It replaces version %d, which the month was closed with before it was opened again.", b.Edition, b.Edition-1)
+			}
 		case len(closed.Rows) > 0:
 			row := closed.Rows[0]
 			b.doc.Subtitle += ", closed on " + row[0].Text[:10]

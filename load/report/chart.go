@@ -255,7 +255,10 @@ func (c bars) draw(title string) template.HTML {
 }
 
 // budgetBars shows what was spent of budgets, and where it will end.
-type budgetBars struct{ items []budgetItem }
+type budgetBars struct {
+	items []budgetItem
+	over  bool // the period is over for good: there is no forecast
+}
 
 type budgetItem struct {
 	name                               string
@@ -272,7 +275,12 @@ func (c budgetBars) draw(title string) template.HTML {
 	}
 	left := gutter(names)
 	h := float64(len(c.items)*row + 26)
-	s := newSVG(w, h, title, "For each budget a bar of what was spent, a mark for the forecast with its range, and a line at the budget.")
+	about, legend := "For each budget a bar of what was spent, a mark for the forecast with its range, and a line at the budget.",
+		"bar: spent · tick: forecast · stroke: its range"
+	if c.over {
+		about, legend = "For each budget a bar of what was spent, and a line at the budget.", "bar: spent"
+	}
+	s := newSVG(w, h, title, about)
 	least, most := 0.0, 1.0
 	for _, i := range c.items {
 		if i.amount > 0 {
@@ -300,7 +308,9 @@ func (c budgetBars) draw(title string) template.HTML {
 		if i.ranged {
 			s.line(at(i.low), y+17, at(i.high), y+17, ink, 3, "")
 		}
-		s.line(at(i.forecast), y+8, at(i.forecast), y+26, ink, 2, "")
+		if !c.over {
+			s.line(at(i.forecast), y+8, at(i.forecast), y+26, ink, 2, "")
+		}
 	}
 	if least < 0 {
 		s.line(zero, 0, zero, h-22, muted, 1, "")
@@ -308,7 +318,7 @@ func (c budgetBars) draw(title string) template.HTML {
 	x := zero + scale
 	s.line(x, 0, x, h-22, "#a4262c", 1.5, "4 3")
 	s.label(x, h-8, "middle", 11, "#a4262c", "budget")
-	s.label(left, h-8, "start", 11, muted, "bar: spent · tick: forecast · stroke: its range")
+	s.label(left, h-8, "start", 11, muted, legend)
 	return s.end()
 }
 

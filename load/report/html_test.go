@@ -178,7 +178,7 @@ func TestPicturesTakeAnyNumber(t *testing.T) {
 		days := []string{"2026-11-01", "2026-11-02"}
 		for _, c := range []chart{
 			stacked{days, []series{{"a", []float64{x, 0}}, {"b", []float64{-x, x}}}, "USD"}, stacked{unit: "USD"}, bars{[]barItem{{"a", x, ""}, {"b", -x, ""}}, "USD"}, bars{},
-			budgetBars{[]budgetItem{{"a", x, 1, x, x, x, true, ""}, {"b", 1, x, 1, 1, 1, true, ""}}}, budgetBars{}, outlook{days, []float64{x}, x, x, x, true, "USD"}, outlook{},
+			budgetBars{items: []budgetItem{{"a", x, 1, x, x, x, true, ""}, {"b", 1, x, 1, 1, 1, true, ""}}}, budgetBars{}, outlook{days, []float64{x}, x, x, x, true, "USD"}, outlook{},
 			heat{values: [7][24]float64{{x}}}, calendar{days, []calendarRow{{"a", []byte("fp")}}}, calendar{},
 		} {
 			elements(t, string(c.draw("x")))
@@ -242,7 +242,7 @@ func FuzzDocument(f *testing.F) {
 				Rows: [][]load.Value{{{Text: a}, {Text: b}, number}, {{Text: b}, {Null: true}, {Null: true}}}}
 			x := float(number)
 			return &Document{Title: a, Subtitle: b, Freshness: a, Warnings: []string{a}, Notes: []string{b}, Figures: []Figure{{Label: a, Value: b, Detail: a, Alarm: true, Number: number, Kind: kind, Currency: b}}, Tables: []*Table{table},
-				Pictures: []Picture{{a, b, stacked{[]string{a}, []series{{b, []float64{x}}}, a}, nil}, {a, b, bars{[]barItem{{a, x, b}}, b}, nil}, {a, b, budgetBars{[]budgetItem{{a, x, x, x, x, x, true, b}}}, nil},
+				Pictures: []Picture{{a, b, stacked{[]string{a}, []series{{b, []float64{x}}}, a}, nil}, {a, b, bars{[]barItem{{a, x, b}}, b}, nil}, {a, b, budgetBars{items: []budgetItem{{a, x, x, x, x, x, true, b}}}, nil},
 					{a, b, outlook{[]string{a}, []float64{x}, x, x, x, true, b}, nil}, {a, b, heat{[7][24]float64{{x}}, a}, nil}, {a, b, calendar{[]string{a}, []calendarRow{{b, []byte("p")}}}, nil}}}
 		}
 		d := document(a, b, load.Value{Text: number})

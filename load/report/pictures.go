@@ -26,7 +26,11 @@ func (b *builder) pictures(ctx context.Context) error {
 			return err
 		}
 	}
-	budgets, err := ask(ctx, b.Snapshot, "budgets", "Budgets", fmt.Sprintf(`SELECT budget, currency, amount AS budget_amount, spent, left_over, used_share, forecast, forecast_low, forecast_high, status FROM whole_budget_status WHERE period_start < DATE '%s' AND period_end > DATE '%s' AND (budget, "scope", scope_value) IN (SELECT (budget, "scope", scope_value) FROM budgets) ORDER BY period_start, used_share DESC, budget`, b.period.To, b.period.From))
+	forecast := "forecast, forecast_low, forecast_high, "
+	if b.closed {
+		forecast = ""
+	}
+	budgets, err := ask(ctx, b.Snapshot, "budgets", "Budgets", fmt.Sprintf(`SELECT budget, currency, amount AS budget_amount, spent, left_over, used_share, `+forecast+`status FROM whole_budget_status WHERE period_start < DATE '%s' AND period_end > DATE '%s' AND (budget, "scope", scope_value) IN (SELECT (budget, "scope", scope_value) FROM budgets) ORDER BY period_start, used_share DESC, budget`, b.period.To, b.period.From))
 	if err != nil {
 		return err
 	}
@@ -123,7 +127,7 @@ func (b *builder) budgetPicture(t *Table) error {
 			ranged: !t.value(row, "forecast_low").Null, text: show(Column{Kind: Share}, t.value(row, "used_share"), "") + " · " + t.value(row, "status").Text})
 	}
 	if len(items) > 0 {
-		b.doc.Pictures = append(b.doc.Pictures, Picture{"Budgets", "", budgetBars{items}, t})
+		b.doc.Pictures = append(b.doc.Pictures, Picture{"Budgets", "", budgetBars{items, b.closed}, t})
 	}
 	return nil
 }

@@ -63,7 +63,7 @@ func sample() *Document {
 		Warnings:     []string{"3 records could not be read"}, Figures: []Figure{{Label: "Net cost", Value: "1,234.56 USD", Detail: "532.54 USD in the month before"}, {Label: "Left", Value: "-10.00 USD", Alarm: true}},
 		Pictures: []Picture{
 			{"Net cost a day", "Before corrections.", stacked{[]string{"2026-11-01", "2026-11-02"}, []series{{"CC-1", []float64{1, 2}}, {"CC-2", []float64{3, -1}}}, "USD"}, owners},
-			{"Budgets", "", budgetBars{[]budgetItem{{"all", 5, 4, 6, 5.5, 7, true, "125.0 % · over"}, {"none", 1, 0, 1, 0, 0, false, "–"}}}, nil},
+			{"Budgets", "", budgetBars{items: []budgetItem{{"all", 5, 4, 6, 5.5, 7, true, "125.0 % · over"}, {"none", 1, 0, 1, 0, 0, false, "–"}}}, nil},
 			{"Outlook", "", outlook{[]string{"2026-11-01", "2026-11-02", "2026-11-03"}, []float64{1, 2}, 3, 2.5, 3.5, true, "USD"}, nil},
 			{"Movers", "", bars{[]barItem{{"CC-1", 3, "+3.00"}, {"CC-2", -2, "-2.00"}}, "USD"}, nil},
 			{"Hours", "", heat{[7][24]float64{{1, 2.5, 30}}, "USD"}, nil},

@@ -4,7 +4,7 @@
 -- Of a month, an account of the config is expected to be there whole, from the month's first second up to what as_of says, whether or not
 -- anything was ever fetched of it: that a key had no usage is known when the Portal was asked, and not before. Two kinds of accounts are
 -- expected in fewer months: one that is in the config no more, in those from its first to its last; and none in a closed month of which
--- nothing of it was fetched, for such a month was closed without it. A closed month stays as complete as it was when it was closed: what is
+-- nothing of it was fetched, unless it was known to lack then, for such a month was closed without it. A closed month stays as complete as it was when it was closed: what is
 -- fetched of it later is charged in another.
 
 CREATE VIEW data_as_of AS

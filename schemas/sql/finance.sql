@@ -197,9 +197,16 @@ COMMENT ON COLUMN shared_cost_split.net_cost IS 'What is charged.';
 COMMENT ON COLUMN shared_cost_split.completeness IS 'How complete the month is: what is missing of it is missing here.';
 
 CREATE VIEW invoice_reconciliation AS
-WITH lines AS (
-    SELECT invoice, account, period_start, period_end, usage_date, model, currency, sum(amount) AS invoiced, string_agg(source, ', ' ORDER BY source) AS source
-    FROM invoice_lines GROUP BY ALL
+WITH written AS (
+    SELECT invoice, account, period_start, period_end, currency, sum(amount) AS amount FROM invoice_lines GROUP BY ALL
+), credits AS ( -- a credit note for a part of a period is one for the invoice of the period
+    SELECT c.invoice, c.account, c.period_start, c.period_end, c.currency, min_by((i.period_start, i.period_end), i.period_end - i.period_start) AS period
+    FROM written c JOIN written i ON (i.account, i.currency) IS NOT DISTINCT FROM (c.account, c.currency) AND i.period_start <= c.period_start AND i.period_end >= c.period_end AND i.amount > 0
+    WHERE c.amount < 0 GROUP BY ALL
+), lines AS (
+    SELECT l.invoice, l.account, coalesce(c.period[1], l.period_start) AS period_start, coalesce(c.period[2], l.period_end) AS period_end, l.usage_date, l.model, l.currency, sum(l.amount) AS invoiced, string_agg(l.source, ', ' ORDER BY l.source) AS source
+    FROM invoice_lines l LEFT JOIN credits c ON (c.invoice, c.account, c.period_start, c.period_end, c.currency) IS NOT DISTINCT FROM (l.invoice, l.account, l.period_start, l.period_end, l.currency)
+    GROUP BY ALL
 ), models AS ( -- what an invoice says of a model (NULL: of all): its line of the period, or else its days
     SELECT invoice, account, period_start, period_end, model, currency, coalesce(sum(invoiced) FILTER (usage_date IS NULL), sum(invoiced)) AS amount FROM lines GROUP BY ALL
 ), bills AS ( -- what an invoice comes to

@@ -75,6 +75,11 @@ func (r *Rules) Check(used []Used) []Finding {
 		if !slices.ContainsFunc(r.rules, func(x *rule) bool { return x.pool == p }) {
 			out = append(out, Finding{Info, "", p.source, "pool " + p.name + ": no rule sends cost to it"})
 		}
+		for _, t := range p.targets {
+			if t.owner.CostCenter == "" {
+				out = append(out, Finding{Warning, "", p.source, fmt.Sprintf("pool %s: the entry %s names no cost_center: its share is charged to %s", p.name, ownerWords(t.owner), schemas.Unallocated)})
+			}
+		}
 		if a, b := p.overlap(); a != "" {
 			out = append(out, Finding{Warning, "", p.source, fmt.Sprintf("pool %s: %s is a part of %s, and what it used or cost counts for both", p.name, a, b)})
 		}

@@ -127,6 +127,8 @@ func openSheet(name string, content []byte, known func(column *string) error) (*
 			return nil, append(errs, errors.New(andMore))
 		case c == "":
 			err = fmt.Errorf("column %d has no name: write one, or delete the column", i+1)
+		case strings.HasPrefix(c, "#"): // a note to those who fill the table in
+			continue
 		case err == nil:
 			err = known(&c)
 		}

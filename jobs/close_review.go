@@ -1,0 +1,308 @@
+package jobs
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"math/big"
+	"os"
+	"os/user"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/usagelake/usagelake/load"
+	"github.com/usagelake/usagelake/schemas"
+)
+
+// CloseConfig says what refuses a close, beside what always does. A limit is an amount, in each currency, or a share of
+// the month's net cost such as "2%"; "" is no limit.
+type CloseConfig struct {
+	MaxUnallocated   string `yaml:"max_unallocated"`     // charged to (unallocated)
+	MaxWithoutGLCode string `yaml:"max_without_gl_code"` // charged to owners without a general ledger code
+}
+
+func (c CloseConfig) validate() []error {
+	var errs []error
+	for _, l := range []struct{ key, value string }{
+		{"max_unallocated", c.MaxUnallocated}, {"max_without_gl_code", c.MaxWithoutGLCode},
+	} {
+		if _, err := parseLimit(l.value); err != nil {
+			errs = append(errs, fmt.Errorf("close.%s: %w", l.key, err))
+		}
+	}
+	return errs
+}
+
+// limit is the most that an amount may be. The zero value is none.
+type limit struct {
+	text   string
+	amount *big.Int // in units of 1e-12; of a share, the percents
+	share  bool
+}
+
+func parseLimit(text string) (limit, error) {
+	if text == "" {
+		return limit{}, nil
+	}
+	number, share := strings.CutSuffix(text, "%")
+	v, err := schemas.ParseMoney(strings.TrimSpace(number))
+	if err == nil && (v.Sign() < 0 || share && v.Cmp(big.NewInt(100_000_000_000_000)) > 0) {
+		err = errors.New("out of range")
+	}
+	if err != nil {
+		return limit{}, fmt.Errorf("%q is neither an amount of 0 or more, such as 100, "+
+			"nor a share of the month's cost, such as 2%%", text)
+	}
+	return limit{text, v, share}, nil
+}
+
+// passed says that an amount of a whole is more than the limit allows.
+func (l limit) passed(v, whole *big.Int) bool {
+	if l.amount == nil {
+		return false
+	}
+	if !l.share {
+		return v.CmpAbs(l.amount) > 0
+	}
+	hundred := new(big.Int).Mul(new(big.Int).Abs(v), big.NewInt(100_000_000_000_000))
+	return hundred.Cmp(new(big.Int).Mul(new(big.Int).Abs(whole), l.amount)) > 0
+}
+
+// loose is cost of a month that is charged, and to nobody or without a code of the general ledger, in one currency.
+type loose struct {
+	currency                    string
+	net, unallocated, withoutGL *big.Int
+	centers                     []string // that have no code, the largest first
+}
+
+func looseOf(ctx context.Context, lake *load.Lake, month schemas.Date) ([]loose, error) {
+	rows, err := lake.Query(ctx, fmt.Sprintf(`
+		SELECT coalesce(currency, ''), cost_center, coalesce(sum(net_cost), 0) AS net,
+			coalesce(sum(net_cost) FILTER (gl_code IS NULL), 0) AS bare
+		FROM chargeback_daily WHERE billing_month = DATE '%s' GROUP BY ALL ORDER BY 1, abs(bare) DESC, 2`, month))
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var out []loose
+	for row, err := range rows.All(ctx) {
+		if err != nil {
+			return nil, err
+		}
+		net, err1 := schemas.ParseMoney(row[2].Text)
+		bare, err2 := schemas.ParseMoney(row[3].Text)
+		if err := errors.Join(err1, err2); err != nil {
+			return nil, err
+		}
+		if len(out) == 0 || out[len(out)-1].currency != row[0].Text {
+			out = append(out, loose{currency: row[0].Text,
+				net: new(big.Int), unallocated: new(big.Int), withoutGL: new(big.Int)})
+		}
+		l := &out[len(out)-1]
+		l.net.Add(l.net, net)
+		l.withoutGL.Add(l.withoutGL, bare)
+		if row[1].Text == schemas.Unallocated {
+			l.unallocated.Add(l.unallocated, net)
+		}
+		if bare.Sign() != 0 {
+			l.centers = append(l.centers, row[1].Text)
+		}
+	}
+	return out, nil
+}
+
+// looseObjections hold what is loose against the config's limits.
+func looseObjections(ctx context.Context, lake *load.Lake, cfg *Config, month schemas.Date) ([]string, error) {
+	unallocated, err1 := parseLimit(cfg.Close.MaxUnallocated)
+	withoutGL, err2 := parseLimit(cfg.Close.MaxWithoutGLCode)
+	if err := errors.Join(err1, err2); err != nil {
+		return nil, err
+	}
+	if unallocated.amount == nil && withoutGL.amount == nil {
+		return nil, nil
+	}
+	all, err := looseOf(ctx, lake, month)
+	var out []string
+	for _, l := range all {
+		if unallocated.passed(l.unallocated, l.net) {
+			out = append(out, fmt.Sprintf("%s is charged to %s, more than close.max_unallocated (%s)",
+				amountIn(l.unallocated, l.currency), schemas.Unallocated, unallocated.text))
+		}
+		if withoutGL.passed(l.withoutGL, l.net) {
+			out = append(out, fmt.Sprintf("%s has no code of the general ledger, more than close.max_without_gl_code (%s): %s",
+				amountIn(l.withoutGL, l.currency), withoutGL.text, some(l.centers)))
+		}
+	}
+	return out, err
+}
+
+func amountIn(v *big.Int, currency string) string {
+	return strings.TrimSpace(schemas.MoneyText(v) + " " + currency)
+}
+
+// CloseReview is what a close would do, as the lake is published now.
+type CloseReview struct {
+	Month    string        `json:"month"`
+	Plans    []DryPlan     `json:"plans"`    // what it would ask the Portal; none without fetching
+	Requests int64         `json:"requests"` // about, in all
+	Seconds  float64       `json:"seconds"`  // about, at the rate limit: accounts side by side
+	Charges  []CloseCharge `json:"charges"`
+	Loose    []CloseLoose  `json:"loose"`
+	// Objections are what stands against it now: what isn't exported yet is among them, and would be asked for.
+	Objections []string          `json:"objections"`
+	Invoices   []CloseDifference `json:"invoices"` // those of the month that differ
+}
+
+// CloseCharge is what a cost centre would be charged. Exact decimals.
+type CloseCharge struct {
+	CostCenter string `json:"cost_center"`
+	Currency   string `json:"currency"`
+	Net        string `json:"net_cost"`
+	Posted     string `json:"posted"` // in whole cents, as the journal has it
+}
+
+// CloseLoose is what would be charged to nobody, and without a code of the general ledger.
+type CloseLoose struct {
+	Currency      string   `json:"currency"`
+	Unallocated   string   `json:"unallocated"`
+	WithoutGLCode string   `json:"without_gl_code"`
+	CostCenters   []string `json:"cost_centers"` // that have no code, the largest first
+}
+
+// CloseDifference is an invoice, or the sum of several, that usage differs from.
+type CloseDifference struct {
+	Invoice    string `json:"invoice"`
+	Kind       string `json:"kind"` // as in invoice_reconciliation
+	Currency   string `json:"currency"`
+	Invoiced   string `json:"invoiced"`
+	Exported   string `json:"exported"`
+	Difference string `json:"difference"`
+	Causes     string `json:"likely_causes"`
+}
+
+// ReviewClose says what closing a month would do. It takes no lock and writes nothing; the Portal is asked for counts
+// alone.
+func ReviewClose(ctx context.Context, cfg *Config, env Env, opts CloseOptions) (*CloseReview, error) {
+	if env.Now().Before(opts.Month.Start()) {
+		return nil, Usage("", "--month %s has not begun", opts.Month.Month())
+	}
+	lake, err := load.Open(cfg.Lake, cfg.LakeOptions(env))
+	if err != nil {
+		return nil, NoLake(err)
+	}
+	months, err := lake.Closed()
+	if err != nil {
+		return nil, err
+	}
+	if err := closedAlready(months, opts.Month); err != nil {
+		return nil, err
+	}
+	out := &CloseReview{Month: opts.Month.Month(), Plans: []DryPlan{}, Charges: []CloseCharge{}, Loose: []CloseLoose{},
+		Objections: []string{}, Invoices: []CloseDifference{}}
+	if opts.NoFetch {
+		out.Objections = append(out.Objections, notAsked)
+	} else {
+		month, span := closing(cfg, env, opts.Month)
+		plans, err := DryRun(ctx, month, env, ExportOptions{Span: span, Retry: opts.Retry})
+		switch {
+		case errors.Is(err, ErrUsage), context.Cause(ctx) != nil:
+			return nil, err
+		case err != nil:
+			out.Objections = append(out.Objections, "the Portal can't be asked: "+err.Error())
+		}
+		for _, p := range plans {
+			out.Plans = append(out.Plans, p)
+			out.Requests += p.Requests
+			out.Seconds = max(out.Seconds, p.Seconds)
+		}
+	}
+	more, err := objectionsTo(ctx, lake, cfg, env, opts.Month, months)
+	if err != nil {
+		return nil, err
+	}
+	out.Objections = append(out.Objections, more...)
+	all, err := looseOf(ctx, lake, opts.Month)
+	if err != nil {
+		return nil, err
+	}
+	for _, l := range all {
+		out.Loose = append(out.Loose, CloseLoose{l.currency, schemas.MoneyText(l.unallocated), schemas.MoneyText(l.withoutGL),
+			append([]string{}, l.centers...)})
+	}
+	err = lines(ctx, lake, fmt.Sprintf(`
+		SELECT cost_center, coalesce(currency, ''), sum(amount), sum(posted) FROM chargeback_journal
+		WHERE "month" = DATE '%s' AND entry = 'debit' GROUP BY ALL ORDER BY 2, 3 DESC, 1`, opts.Month), func(row []load.Value) {
+		out.Charges = append(out.Charges, CloseCharge{row[0].Text, row[1].Text, row[2].Text, row[3].Text})
+	})
+	if err != nil {
+		return nil, err
+	}
+	err = lines(ctx, lake, fmt.Sprintf(`
+		SELECT invoice, kind, coalesce(currency, ''), invoiced, exported, difference, likely_causes
+		FROM invoice_reconciliation
+		WHERE period_start < DATE '%s' AND period_end > DATE '%s' AND difference <> 0
+			AND usage_date IS NULL AND model IS NULL ORDER BY kind DESC, invoice`,
+		schemas.NextMonth(opts.Month), opts.Month), func(row []load.Value) {
+		out.Invoices = append(out.Invoices, CloseDifference{Invoice: row[0].Text, Kind: row[1].Text, Currency: row[2].Text,
+			Invoiced: row[3].Text, Exported: row[4].Text, Difference: row[5].Text, Causes: row[6].Text})
+	})
+	return out, err
+}
+
+func lines(ctx context.Context, lake *load.Lake, query string, do func([]load.Value)) error {
+	rows, err := lake.Query(ctx, query)
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	for row, err := range rows.All(ctx) {
+		if err != nil {
+			return err
+		}
+		do(row)
+	}
+	return nil
+}
+
+// notAsked is the objection of a close that doesn't ask the Portal.
+const notAsked = "the Portal was not asked once more (--no-fetch)"
+
+// closing is how a month is fetched when it is closed: every day of it is asked for its count, as the lookback does,
+// and fetched whole if that wasn't done since the month ended, for corrections leave the count as it is.
+func closing(cfg *Config, env Env, month schemas.Date) (*Config, Span) {
+	end := schemas.NextMonth(month).Start()
+	span := Span{From: month.Start(), To: end}
+	if len(cfg.Export.RefetchAt) > 0 {
+		span.Since = end
+	}
+	c := *cfg
+	c.Export.Lookback = Duration(env.Now().Sub(month.Start()) + 24*time.Hour)
+	c.Export.RefetchEvery = 0
+	return &c, span
+}
+
+// closedAlready is an error if the month is closed.
+func closedAlready(months []load.ClosedMonth, month schemas.Date) error {
+	i := slices.IndexFunc(months, func(c load.ClosedMonth) bool { return c.Start == month })
+	if i < 0 {
+		return nil
+	}
+	m := months[i]
+	return &Hint{
+		Err: fmt.Errorf("%w: %s, on %s by run %s", load.ErrClosed, m.Month, m.ClosedAt.Format(time.RFC3339), m.RunID),
+		Hint: "what came since is charged in the next open month. To close it anew: usagelake close --reopen --month " +
+			m.Month + ` --reason "…"`,
+	}
+}
+
+// closer is who closes a month: the user of the system that the program runs as, and its machine.
+func closer() load.ClosedBy {
+	by := load.ClosedBy{User: "uid " + fmt.Sprint(os.Getuid())} // a container may know no name
+	if u, err := user.Current(); err == nil {
+		by.User = cmp.Or(u.Username, by.User)
+	}
+	by.Host, _ = os.Hostname()
+	return by
+}
