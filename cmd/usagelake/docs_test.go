@@ -7,9 +7,13 @@ import (
 	"path/filepath"
 	"reflect"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/usagelake/usagelake/extract/portal"
 	"github.com/usagelake/usagelake/jobs"
@@ -91,7 +95,7 @@ func TestTheDocsNameEveryFaultExitCodeAndConfigKey(t *testing.T) {
 		}
 	}
 	operators := read(t, "docs/operators.md")
-	for _, code := range []string{"0", "1", "2", "3", "4", "5", "130", "134", "143"} {
+	for _, code := range []string{"0", "1", "2", "3", "4", "5", "6", "130", "134", "143"} {
 		if !regexp.MustCompile(`(?m)^\| ([0-9]+, )?` + code + `\b`).MatchString(operators) {
 			t.Errorf("docs/operators.md doesn't explain exit code %s", code)
 		}
@@ -139,6 +143,70 @@ func TestTheDocsAnswerTheTwentyQuestionsByTheirNames(t *testing.T) {
 		}
 		if !strings.Contains(sql, "VIEW "+name+" AS") && !strings.Contains(sql, "MACRO "+name+"(") {
 			t.Errorf("no view or macro %s", name)
+		}
+	}
+}
+
+// docs/reports.md has a section for each report, which names every flag of its command and none that the command refuses. Those of all
+// commands, and the set-up, stand in the first section.
+func TestTheDocsNameTheFlagsOfEveryReport(t *testing.T) {
+	sections, names := map[string]string{}, []string{}
+	for _, s := range strings.Split(read(t, "docs/reports.md"), "\n## ")[1:] {
+		name, text, _ := strings.Cut(s, "\n")
+		sections[name], names = text, append(names, name)
+	}
+	reports, _, err := (&app{}).root().Find([]string{"report"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	flag := regexp.MustCompile(`(?:^|[^-\w])--([a-z][a-z-]*)`)
+	named := func(section string) map[string]bool {
+		out := map[string]bool{}
+		for _, m := range flag.FindAllStringSubmatch(section, -1) {
+			out[m[1]] = true
+		}
+		return out
+	}
+	if len(names) == 0 {
+		t.Fatal("docs/reports.md has no section")
+	}
+	shared := named(sections[names[0]])
+	var have []string
+	for _, c := range reports.Commands() {
+		have = append(have, c.Name())
+		section, ok := sections[c.Name()]
+		if !ok {
+			t.Errorf("docs/reports.md has no section on %s", c.Name())
+			continue
+		}
+		there := named(section)
+		c.NonInheritedFlags().VisitAll(func(f *pflag.Flag) {
+			if !there[f.Name] {
+				t.Errorf("docs/reports.md: the section on %s doesn't name --%s", c.Name(), f.Name)
+			}
+		})
+		c.InheritedFlags().VisitAll(func(f *pflag.Flag) {
+			if !shared[f.Name] {
+				t.Errorf("docs/reports.md: the section %q doesn't name --%s", names[0], f.Name)
+			}
+		})
+		for name := range there {
+			if c.Flag(name) == nil {
+				t.Errorf("docs/reports.md: the section on %s names --%s, which the command refuses", c.Name(), name)
+			}
+		}
+		if !strings.Contains(section, "\nusagelake report "+c.Name()) {
+			t.Errorf("docs/reports.md: the section on %s has no command to type", c.Name())
+		}
+	}
+	for _, name := range names[1:] {
+		if !slices.Contains(have, name) {
+			t.Errorf("docs/reports.md has a section on %s, which is no report", name)
+		}
+	}
+	for name := range shared {
+		if name != "help" && !slices.ContainsFunc(reports.Commands(), func(c *cobra.Command) bool { return c.Flag(name) != nil }) {
+			t.Errorf("docs/reports.md: the section %q names --%s, which no report takes", names[0], name)
 		}
 	}
 }

@@ -210,7 +210,7 @@ func TestPicturesDrawWhatIsBelowZero(t *testing.T) {
 	for name, c := range map[string][2]chart{
 		"stacked": {stacked{days, []series{{"a", []float64{3, -2}}, {"b", []float64{1, -1}}}, "USD"}, stacked{days, []series{{"a", []float64{3, 0}}, {"b", []float64{1, 0}}}, "USD"}},
 		"outlook": {outlook{days, []float64{-20}, -57.9, -62.9, -53, true, "USD"}, outlook{days, []float64{0}, 0, 0, 0, true, "USD"}},
-		"budgets": {budgetBars{[]budgetItem{{"a", -5, 10, -6, -7, -5, true, ""}}}, budgetBars{[]budgetItem{{"a", 0, 10, 0, 0, 0, true, ""}}}},
+		"budgets": {budgetBars{items: []budgetItem{{"a", -5, 10, -6, -7, -5, true, ""}}}, budgetBars{items: []budgetItem{{"a", 0, 10, 0, 0, 0, true, ""}}}},
 		"hours":   {heat{values: [7][24]float64{{-3}}}, heat{values: [7][24]float64{{0}}}},
 		"bars":    {bars{[]barItem{{"a", -3, ""}}, "USD"}, bars{[]barItem{{"a", 0, ""}}, "USD"}},
 	} {
