@@ -733,7 +733,7 @@ func (g *gatherer) budget(ctx context.Context, snap *load.Snapshot, r AlertRule)
 		}
 	}
 	// A period's last days come after it has ended.
-	return each(ctx, snap, fmt.Sprintf(`SELECT budget, period_start, period_end, currency, amount, spent, forecast, forecast_low, forecast_high FROM budget_status
+	return each(ctx, snap, fmt.Sprintf(`SELECT budget, period_start, period_end, currency, amount, spent, forecast, forecast_low, forecast_high, completeness FROM budget_status
 		WHERE period_start <= DATE '%s' AND period_end > DATE '%s' ORDER BY ALL`, g.today, g.today-schemas.Date(defaultRecent/(24*time.Hour))), func(v row) error {
 		name := v.text("budget")
 		shares, ok := thresholds[name]
@@ -758,10 +758,13 @@ func (g *gatherer) budget(ctx context.Context, snap *load.Snapshot, r AlertRule)
 		}
 		f := alert.Finding{Subject: name + " " + v.text("period_start"), Until: passes((end - 1).Start(), defaultRecent), Details: map[string]string{
 			"budget": name, "period_start": v.text("period_start"), "period_end": v.text("period_end"), "currency": v.text("currency"),
-			"amount": schemas.MoneyText(amount), "spent": schemas.MoneyText(spent)}}
+			"amount": schemas.MoneyText(amount), "spent": schemas.MoneyText(spent), "completeness": v.text("completeness")}}
 		currency := v.text("currency")
 		what := fmt.Sprintf("budget %s from %s: %s of %s", name, v.text("period_start"),
 			schemas.MoneyIn(spent, currency), schemas.AmountText(amount, currency))
+		if strings.Contains(v.text("completeness"), " lacks ") {
+			what += ", with " + v.text("completeness") + ","
+		}
 		if r.Kind == AlertForecast {
 			if forecast == nil || forecast.Cmp(amount) <= 0 || end <= g.today {
 				return nil

@@ -162,10 +162,15 @@ func (s *Snapshot) Narrow(ctx context.Context, scope Scope, keep ...string) erro
 }
 
 // define makes the narrowed views that a text names, and those that they name. There are some fifty of them and a report needs a few.
+// What a text calls usage.NAME is the file's own.
 func (s *Snapshot) define(ctx context.Context, text string) error {
 	words := map[string]bool{}
-	for _, w := range strings.FieldsFunc(text, func(r rune) bool { return r != '_' && !unicode.IsLetter(r) && !unicode.IsDigit(r) }) {
-		words[w] = true
+	for _, w := range strings.FieldsFunc(text, func(r rune) bool { return r != '_' && r != '.' && !unicode.IsLetter(r) && !unicode.IsDigit(r) }) {
+		if strings.HasPrefix(w, catalog+".") {
+			continue
+		}
+		_, column, _ := strings.Cut(w, ".")
+		words[w], words[column] = true, true
 	}
 	for _, v := range slices.Clone(s.scoped) {
 		i := slices.IndexFunc(s.scoped, func(o schemas.SQLView) bool { return o.Name == v.Name })

@@ -198,7 +198,11 @@ func (b *builder) heatPicture(ctx context.Context, currency load.Value) error {
 			c.values[day-1][hour] += float(row[3])
 		}
 	}
-	b.doc.Pictures = append(b.doc.Pictures, Picture{"When it is used", "", c, t})
+	caption := ""
+	if b.closed {
+		caption = "Usage as it is now, whatever was charged for it."
+	}
+	b.doc.Pictures = append(b.doc.Pictures, Picture{"When it is used", caption, c, t})
 	return nil
 }
 
