@@ -1225,28 +1225,17 @@ func (p *publisher) replaceBalance(ctx context.Context, d *database) error {
 
 // replaceAccounts says from when to when each account was fetched, and which are expected to be there.
 func (p *publisher) replaceAccounts(ctx context.Context, d *database) error {
-	err := d.exec(ctx, "DELETE FROM accounts",
-		"INSERT INTO accounts SELECT account, true, min(window_start), max(window_end) FROM coverage GROUP BY account ORDER BY account")
-	if err != nil {
-		return fmt.Errorf("accounts: %w", err)
-	}
 	names := make([]string, len(p.finance.Accounts))
 	for i, a := range p.finance.Accounts {
 		names[i] = schemas.SQLString(a)
 	}
-	if len(names) == 0 {
-		return nil
-	}
-	list := strings.Join(names, ", ")
-	var known int64
-	if err := d.conn.QueryRowContext(ctx, "SELECT count(*) FROM accounts WHERE account IN ("+list+")").Scan(&known); err != nil {
-		return fmt.Errorf("accounts: %w", err)
-	}
-	if known == 0 {
-		return nil
-	}
-	err = d.exec(ctx, "UPDATE accounts SET configured = false WHERE account NOT IN ("+list+")",
-		"INSERT INTO accounts SELECT account, true, NULL, NULL FROM (SELECT unnest(["+list+"]) AS account) ANTI JOIN accounts USING (account) ORDER BY account")
+	err := d.exec(ctx, "DELETE FROM accounts", `INSERT INTO accounts
+		WITH covered AS (SELECT account, min(window_start) AS covered_from, max(window_end) AS covered_to FROM coverage GROUP BY account),
+		config AS (SELECT unnest([`+strings.Join(names, ", ")+`]::VARCHAR[]) AS account),
+		meant AS (SELECT count(*) > 0 AS it FROM covered SEMI JOIN config USING (account))
+		SELECT account, NOT it OR account IN (FROM config), covered_from, covered_to
+		FROM (SELECT account FROM covered UNION SELECT account FROM config, meant WHERE it) LEFT JOIN covered USING (account), meant
+		ORDER BY account`)
 	if err != nil {
 		return fmt.Errorf("accounts: %w", err)
 	}

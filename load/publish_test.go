@@ -365,7 +365,8 @@ func TestPublishLeavesDeadSpaceBehind(t *testing.T) {
 		w.day(day(i), rows, int64(i))
 	}
 	done := w.publish(PublishOptions{})
-	if size, free := w.blocks(); free != 0 {
+	// But for the block of metadata that the checkpoint after meta's own size was noted wrote anew.
+	if size, free := w.blocks(); free > 256<<10 {
 		t.Errorf("built anew, %d of %d bytes are free", free, size)
 	}
 	var built int64
