@@ -453,3 +453,42 @@ func TestAsChargedAndAsItIsNowArentMixed(t *testing.T) {
 		}
 	}
 }
+
+// The forecast that stands beside a month's charges is the one that the report of forecasts has, for all and for each: its rate is a mean
+// over days before the month, too.
+func TestTheForecastBesideAMonthIsTheForecast(t *testing.T) {
+	w := load.NewBookWriter(t)
+	for n := range 45 {
+		amount := "1"
+		if n >= 31 {
+			amount = "10"
+		}
+		for account, from := range map[string]int{"acme": 0, "labs": 38} {
+			if n >= from {
+				w.Day(schemas.Partition{Account: account, Date: day("2026-10-01") + schemas.Date(n)}, [4]string{"a", "tk_2", "m1", amount})
+			}
+		}
+	}
+	finance := load.Ruled("2026-12-01")
+	finance.Accounts = []string{"acme", "labs"}
+	w.Publish(finance)
+	for _, scope := range []load.Scope{{}, {Accounts: []string{"labs"}}, {CostCenters: []string{"cc-2"}}} {
+		o := report.Options{Name: "forecast", Scope: scope, Now: time.Date(2026, 12, 1, 0, 0, 0, 0, time.UTC)}
+		said, err := report.Build(t.Context(), w.Lake(), o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := told(table(said, "forecast"), "forecast", func(r map[string]load.Value) bool { return r["scope"].Text == "all" })[""]
+		for _, name := range []string{"chargeback", "statement"} {
+			o.Name = name
+			doc, err := report.Build(t.Context(), w.Lake(), o)
+			if err != nil {
+				t.Fatal(err)
+			}
+			i := slices.IndexFunc(doc.Figures, func(f report.Figure) bool { return f.Label == "Forecast for the month" })
+			if got, err := schemas.ParseMoney(doc.Figures[max(i, 0)].Number.Text); i < 0 || err != nil || schemas.MoneyText(got) != want {
+				t.Errorf("%s %v: %+v, the report has %s", name, scope, doc.Figures, want)
+			}
+		}
+	}
+}
