@@ -22,7 +22,7 @@ demo: build ## run the main job on the simulated Portal, into ./usagelake-demo
 
 .PHONY: test
 test: ## every test
-	$(GO) test -timeout 40m ./...
+	$(GO) test -timeout 60m ./...
 
 .PHONY: race
 race: ## what has goroutines, under the race detector: the fetcher, the Portal, runs side by side, the lake's writers

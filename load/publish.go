@@ -1223,7 +1223,7 @@ func (p *publisher) replaceBalance(ctx context.Context, d *database) error {
 	return nil
 }
 
-// replaceAccounts says from when to when each account was fetched, and which are expected to be there.
+// replaceAccounts says from when to when each account was fetched, which are expected to be there, and how complete the months are.
 func (p *publisher) replaceAccounts(ctx context.Context, d *database) error {
 	names := make([]string, len(p.finance.Accounts))
 	for i, a := range p.finance.Accounts {
@@ -1235,7 +1235,8 @@ func (p *publisher) replaceAccounts(ctx context.Context, d *database) error {
 		meant AS (SELECT count(*) > 0 AS it FROM covered SEMI JOIN config USING (account))
 		SELECT account, NOT it OR account IN (FROM config), covered_from, covered_to
 		FROM (SELECT account FROM covered UNION SELECT account FROM config, meant WHERE it) LEFT JOIN covered USING (account), meant
-		ORDER BY account`)
+		ORDER BY account`,
+		"DELETE FROM completeness_monthly", `INSERT INTO completeness_monthly FROM completeness_now ORDER BY "month", account`)
 	if err != nil {
 		return fmt.Errorf("accounts: %w", err)
 	}

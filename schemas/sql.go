@@ -53,7 +53,7 @@ func SQLSchema() string {
 type SQLView struct{ Name, SQL string }
 
 // SQLScopedViews makes the views of finance and completeness once more, as those of a session, over whatever the names of tables stand
-// for in it. What nearly every one of them looks up is asked once and kept. Each names only those before it.
+// for in it, and the table that every one of them looks up. Each names only those before it.
 func SQLScopedViews() []SQLView {
 	var out []SQLView
 	_, completeness, _ := strings.Cut(sqlCompleteness, "-- Seconds as hours") // data_as_of is the whole file's
@@ -61,8 +61,8 @@ func SQLScopedViews() []SQLView {
 		for _, what := range []string{"VIEW", "MACRO"} {
 			if rest, ok := strings.CutPrefix(line, "CREATE "+what+" "); ok {
 				name := rest[:strings.IndexAny(rest, " (")]
-				if name == "completeness_monthly" || name == "month_completeness" {
-					what = "TABLE"
+				if name == "month_completeness" {
+					out = append(out, SQLView{"completeness_monthly", "CREATE TEMP TABLE completeness_monthly AS FROM completeness_now;\n"})
 				}
 				out = append(out, SQLView{Name: name})
 				line = "CREATE TEMP " + what + " " + rest

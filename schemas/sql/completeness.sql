@@ -67,22 +67,22 @@ FROM data_as_of d, (
 ) e;
 COMMENT ON MACRO TABLE completeness IS 'How complete the UTC days from first_day to end_day (excluded) are, over all accounts: FROM completeness(DATE ''2026-10-01'', DATE ''2026-11-01'').';
 
-CREATE VIEW completeness_monthly AS
+CREATE VIEW completeness_now AS
 SELECT "month", account, period_seconds, expected_seconds, covered_seconds, missing_seconds, ahead_seconds,
     completeness_text(period_seconds, expected_seconds, (SELECT as_of FROM data_as_of),
         CASE WHEN missing_seconds > 0 THEN [{'account': account, 'missing': missing_seconds}] END) AS completeness
 FROM completeness_by_account(
     (SELECT least(current_month, (SELECT min(usage_date) FROM coverage_daily), (SELECT min(billing_month) FROM chargeback_daily)) FROM data_as_of),
     (SELECT (date_trunc('quarter', greatest(current_month, (SELECT max(billing_month) FROM chargeback_daily))) + INTERVAL 3 MONTH)::DATE FROM data_as_of));
-COMMENT ON VIEW completeness_monthly IS 'How much of each month was fetched of each account that is expected to be there, up to the end of the running quarter.';
-COMMENT ON COLUMN completeness_monthly."month" IS 'First day of the month.';
-COMMENT ON COLUMN completeness_monthly.account IS 'Name of the account in the config.';
-COMMENT ON COLUMN completeness_monthly.period_seconds IS 'Seconds of the month.';
-COMMENT ON COLUMN completeness_monthly.expected_seconds IS 'Of these, seconds that are over, by data_as_of.';
-COMMENT ON COLUMN completeness_monthly.covered_seconds IS 'Seconds that were fetched.';
-COMMENT ON COLUMN completeness_monthly.missing_seconds IS 'Seconds that are over and were not fetched.';
-COMMENT ON COLUMN completeness_monthly.ahead_seconds IS 'Seconds from the account''s first window on that aren''t there yet: still to come, or missing. 0 of an account that is in the config no more.';
-COMMENT ON COLUMN completeness_monthly.completeness IS 'complete; or how many hours are there, and what is lacking.';
+COMMENT ON VIEW completeness_now IS 'What completeness_monthly is filled with by each publish.';
+COMMENT ON COLUMN completeness_now."month" IS 'First day of the month.';
+COMMENT ON COLUMN completeness_now.account IS 'Name of the account in the config.';
+COMMENT ON COLUMN completeness_now.period_seconds IS 'Seconds of the month.';
+COMMENT ON COLUMN completeness_now.expected_seconds IS 'Of these, seconds that are over, by data_as_of.';
+COMMENT ON COLUMN completeness_now.covered_seconds IS 'Seconds that were fetched.';
+COMMENT ON COLUMN completeness_now.missing_seconds IS 'Seconds that are over and were not fetched.';
+COMMENT ON COLUMN completeness_now.ahead_seconds IS 'Seconds from the account''s first window on that aren''t there yet: still to come, or missing. 0 of an account that is in the config no more.';
+COMMENT ON COLUMN completeness_now.completeness IS 'complete; or how many hours are there, and what is lacking.';
 
 CREATE VIEW month_completeness AS
 SELECT "month", period_seconds, expected_seconds, missing_seconds, complete, completeness_text(period_seconds, expected_seconds, (SELECT as_of FROM data_as_of), lacks) AS completeness

@@ -202,6 +202,26 @@ COMMENT ON COLUMN coverage_daily.usage_date IS 'UTC day.';
 COMMENT ON COLUMN coverage_daily.covered_seconds IS 'Seconds of the day that some window covers.';
 COMMENT ON COLUMN coverage_daily.missing_seconds IS 'The others: 86400 less these, of a day that isn''t over as well.';
 
+CREATE TABLE completeness_monthly (
+    "month" DATE NOT NULL,
+    account VARCHAR NOT NULL,
+    period_seconds BIGINT NOT NULL,
+    expected_seconds BIGINT NOT NULL,
+    covered_seconds BIGINT NOT NULL,
+    missing_seconds BIGINT NOT NULL,
+    ahead_seconds BIGINT NOT NULL,
+    completeness VARCHAR NOT NULL
+);
+COMMENT ON TABLE completeness_monthly IS 'How much of each month was fetched of each account that is expected to be there, up to the end of the running quarter.';
+COMMENT ON COLUMN completeness_monthly."month" IS 'First day of the month.';
+COMMENT ON COLUMN completeness_monthly.account IS 'Name of the account in the config.';
+COMMENT ON COLUMN completeness_monthly.period_seconds IS 'Seconds of the month.';
+COMMENT ON COLUMN completeness_monthly.expected_seconds IS 'Of these, seconds that are over, by data_as_of.';
+COMMENT ON COLUMN completeness_monthly.covered_seconds IS 'Seconds that were fetched.';
+COMMENT ON COLUMN completeness_monthly.missing_seconds IS 'Seconds that are over and were not fetched.';
+COMMENT ON COLUMN completeness_monthly.ahead_seconds IS 'Seconds from the account''s first window on that aren''t there yet: still to come, or missing. 0 of an account that is in the config no more.';
+COMMENT ON COLUMN completeness_monthly.completeness IS 'complete; or how many hours are there, and what is lacking.';
+
 CREATE TABLE day_issues (
     account VARCHAR NOT NULL,
     usage_date DATE NOT NULL,
