@@ -295,7 +295,7 @@ func (w *world) publishFacts(statements ...string) {
 	for _, s := range append([]string{
 		"SET TimeZone = 'UTC'",
 		"CREATE TABLE balance_runway (account VARCHAR, currency VARCHAR, observed_at TIMESTAMPTZ, balance DECIMAL(38,12), burn_7_days DECIMAL(38,6), days_left_7 DECIMAL(18,1), days_left_28 DECIMAL(18,1), days_left_7_coupons_beside DECIMAL(18,1), days_left_28_coupons_beside DECIMAL(18,1))",
-		"CREATE TABLE budget_status (budget VARCHAR, period_start DATE, period_end DATE, currency VARCHAR, amount DECIMAL(38,12), spent DECIMAL(38,12), forecast DECIMAL(38,2), forecast_low DECIMAL(38,2), forecast_high DECIMAL(38,2))",
+		"CREATE TABLE budget_status (budget VARCHAR, period_start DATE, period_end DATE, currency VARCHAR, amount DECIMAL(38,12), spent DECIMAL(38,12), forecast DECIMAL(38,2), forecast_low DECIMAL(38,2), forecast_high DECIMAL(38,2), completeness VARCHAR)",
 		"CREATE TABLE quality_issues (account VARCHAR, usage_date DATE, check_name VARCHAR, severity VARCHAR, field VARCHAR, model VARCHAR, records BIGINT, sample_id VARCHAR, detail VARCHAR)",
 		"CREATE TABLE coverage (account VARCHAR, usage_date DATE, fetched_at TIMESTAMPTZ, owns BOOLEAN)",
 		"CREATE TABLE quarantine (account VARCHAR, window_start TIMESTAMPTZ, reason VARCHAR, fetched_at TIMESTAMPTZ)",
@@ -330,23 +330,23 @@ func TestWhatThePublishedFileSaysIsTold(t *testing.T) {
 		{"an account that is not in the config", AlertRule{Kind: AlertBalance, Below: "100"}, []string{k + "('gone', 'USD', '2026-11-20 11:00:00+00', 1, NULL, NULL, NULL)"}, nil},
 		{"another account than the rule's", AlertRule{Kind: AlertBalance, Below: "100", Accounts: []string{"bee"}}, []string{k + "('acme', 'USD', '2026-11-20 11:00:00+00', 1, NULL, NULL, NULL)"}, nil},
 		{"a short runway", AlertRule{Kind: AlertRunway, Days: 10}, []string{k + "('acme', 'USD', '2026-11-20 11:00:00+00', 50, 5.1, 9.8, 20)"},
-			[]string{"acme: the balance of account acme, 50 USD, lasts for about 9.8 days (fewer than 10)"}},
+			[]string{"acme: the balance of account acme, 50.00 USD, lasts for about 9.8 days (fewer than 10)"}},
 		{"a runway of the default", AlertRule{Kind: AlertRunway}, []string{k + "('acme', 'USD', '2026-11-20 11:00:00+00', 50, 5.1, 14, 20)"}, nil},
 		{"coupons, in both readings", AlertRule{Kind: AlertRunway, Days: 10}, []string{"INSERT INTO balance_runway VALUES ('acme', 'USD', '2026-11-20 11:00:00+00', 50, 5.1, 9.8, 20, 12.5, 25)"},
-			[]string{"acme: the balance of account acme, 50 USD, lasts for about 9.8 days (fewer than 10); about 12.5 if its coupons stand beside it"}},
+			[]string{"acme: the balance of account acme, 50.00 USD, lasts for about 9.8 days (fewer than 10); about 12.5 if its coupons stand beside it"}},
 		{"nothing burns", AlertRule{Kind: AlertRunway}, []string{k + "('acme', 'USD', '2026-11-20 11:00:00+00', 0, NULL, NULL, NULL)"}, nil},
 
-		{"a threshold by the last digit", AlertRule{Kind: AlertBudget}, []string{"INSERT INTO budget_status VALUES ('r', '2026-11-01', '2026-12-01', 'USD', 1000, 800, 1100, NULL, NULL)"},
-			[]string{"r 2026-11-01: budget r from 2026-11-01: 800 USD of 1000 spent, the threshold 0.8 is reached"}},
-		{"just below it", AlertRule{Kind: AlertBudget}, []string{"INSERT INTO budget_status VALUES ('r', '2026-11-01', '2026-12-01', 'USD', 1000, 799.999999999999, 1100, NULL, NULL)"}, nil},
-		{"the rule's own", AlertRule{Kind: AlertBudget, Thresholds: []string{"0.5", "0.25"}}, []string{"INSERT INTO budget_status VALUES ('r', '2026-11-01', '2026-12-01', 'USD', 1000, 600.129, 1100, NULL, NULL)"},
-			[]string{"r 2026-11-01: budget r from 2026-11-01: 600.12 USD of 1000 spent, the threshold 0.5 is reached"}},
-		{"a period whose last days came late", AlertRule{Kind: AlertBudget}, []string{"INSERT INTO budget_status VALUES ('r', '2026-11-01', '2026-11-18', 'USD', 1000, 1000, 1000, NULL, NULL)"},
-			[]string{"r 2026-11-01: budget r from 2026-11-01: 1000 USD of 1000 spent, the threshold 1 is reached"}},
-		{"past and coming periods, and a budget of another config", AlertRule{Kind: AlertBudget}, []string{"INSERT INTO budget_status VALUES ('r', '2026-10-01', '2026-11-01', 'USD', 1, 2, 2, NULL, NULL), ('r', '2026-12-01', '2027-01-01', 'USD', 1, 2, 2, NULL, NULL), ('old', '2026-11-01', '2026-12-01', 'USD', 1, 2, 2, NULL, NULL)"}, nil},
-		{"a forecast", AlertRule{Kind: AlertForecast}, []string{"INSERT INTO budget_status VALUES ('r', '2026-11-01', '2026-12-01', 'USD', 1000, 600, 1000.01, 900, 1100)"},
-			[]string{"r 2026-11-01: budget r from 2026-11-01: 600 USD of 1000 spent, about 1000.01 expected by 2026-12-01"}},
-		{"a forecast that fits, and one of a period that is over", AlertRule{Kind: AlertForecast}, []string{"INSERT INTO budget_status VALUES ('r', '2026-11-01', '2026-12-01', 'USD', 1000, 600, 1000, 900, 1100), ('r', '2026-11-01', '2026-11-19', 'USD', 1, 2, 2, 2, 2)"}, nil},
+		{"a threshold by the last digit", AlertRule{Kind: AlertBudget}, []string{"INSERT INTO budget_status VALUES ('r', '2026-11-01', '2026-12-01', 'USD', 1000, 800, 1100, NULL, NULL, 'complete')"},
+			[]string{"r 2026-11-01: budget r from 2026-11-01: 800.00 USD of 1,000.00 spent, the threshold 0.8 is reached"}},
+		{"just below it", AlertRule{Kind: AlertBudget}, []string{"INSERT INTO budget_status VALUES ('r', '2026-11-01', '2026-12-01', 'USD', 1000, 799.999999999999, 1100, NULL, NULL, 'complete')"}, nil},
+		{"the rule's own", AlertRule{Kind: AlertBudget, Thresholds: []string{"0.5", "0.25"}}, []string{"INSERT INTO budget_status VALUES ('r', '2026-11-01', '2026-12-01', 'USD', 1000, 600.129, 1100, NULL, NULL, 'complete')"},
+			[]string{"r 2026-11-01: budget r from 2026-11-01: 600.13 USD of 1,000.00 spent, the threshold 0.5 is reached"}},
+		{"a period whose last days came late", AlertRule{Kind: AlertBudget}, []string{"INSERT INTO budget_status VALUES ('r', '2026-11-01', '2026-11-18', 'USD', 1000, 1000, 1000, NULL, NULL, 'complete')"},
+			[]string{"r 2026-11-01: budget r from 2026-11-01: 1,000.00 USD of 1,000.00 spent, the threshold 1 is reached"}},
+		{"past and coming periods, and a budget of another config", AlertRule{Kind: AlertBudget}, []string{"INSERT INTO budget_status VALUES ('r', '2026-10-01', '2026-11-01', 'USD', 1, 2, 2, NULL, NULL, 'complete'), ('r', '2026-12-01', '2027-01-01', 'USD', 1, 2, 2, NULL, NULL, 'complete'), ('old', '2026-11-01', '2026-12-01', 'USD', 1, 2, 2, NULL, NULL, 'complete')"}, nil},
+		{"a forecast", AlertRule{Kind: AlertForecast}, []string{"INSERT INTO budget_status VALUES ('r', '2026-11-01', '2026-12-01', 'USD', 1000, 600, 1000.01, 900, 1100, 'complete')"},
+			[]string{"r 2026-11-01: budget r from 2026-11-01: 600.00 USD of 1,000.00 spent, about 1,000.01 expected by 2026-12-01"}},
+		{"a forecast that fits, and one of a period that is over", AlertRule{Kind: AlertForecast}, []string{"INSERT INTO budget_status VALUES ('r', '2026-11-01', '2026-12-01', 'USD', 1000, 600, 1000, 900, 1100, 'complete'), ('r', '2026-11-01', '2026-11-19', 'USD', 1, 2, 2, 2, 2, 'complete')"}, nil},
 
 		{"quality errors of days that were fetched lately", AlertRule{Kind: AlertQuality}, []string{
 			q + "('acme', '2026-01-05', 'net_mismatch', 'error', 'amount', 'm`<a>', 3, 'id-1', 'amount 1, expected 2'), ('acme', '2026-01-05', 'net_mismatch', 'error', 'amount', 'n', 4, 'id-2', NULL), ('acme', '2026-01-05', 'price_change', 'warning', NULL, NULL, 1, NULL, NULL), ('acme', '2026-01-05', 'quarantined', 'error', NULL, NULL, 1, NULL, NULL), ('acme', '2026-01-06', 'net_mismatch', 'error', NULL, NULL, 1, NULL, NULL)",
@@ -355,9 +355,9 @@ func TestWhatThePublishedFileSaysIsTold(t *testing.T) {
 		{"quarantined records", AlertRule{Kind: AlertQuarantine, Within: Duration(24 * time.Hour)}, []string{"INSERT INTO quarantine VALUES ('acme', '2026-11-18 23:00:00+00', 'no id', '2026-11-19 00:00:00+00'), ('acme', '2026-11-18 01:00:00+00', 'no time', '2026-11-19 00:00:00+00'), ('acme', '2026-11-17 01:00:00+00', 'no time', '2026-11-18 00:00:00+00')"},
 			[]string{"acme 2026-11-18: account acme, 2026-11-18: 2 records are in quarantine and count in no sum: no id, no time"}},
 		{"anomalies", AlertRule{Kind: AlertAnomaly, Scopes: []string{"token", "model"}}, []string{"INSERT INTO anomaly_events VALUES ('2026-11-19', 'spike', 'token', E'tk\\n1', 'USD', 9.129, 2, 7.129, 'x', []), ('2026-11-19', 'spike', 'account', 'acme', 'USD', 9, 2, 7, 'x', []), ('2026-11-16', 'spike', 'token', 'tk_2', 'USD', 9, 2, 7, 'x', []), ('2026-11-18', 'price change', 'model', 'm', NULL, NULL, NULL, NULL, '1, then 2', [])"},
-			[]string{"2026-11-19 spike token tk\n1 USD: spike of token tk 1 on 2026-11-19: 9.12 USD, 2.000000 expected (x)", "2026-11-18 price change model m : price change of model m on 2026-11-18: 1, then 2"}},
+			[]string{"2026-11-19 spike token tk\n1 USD: spike of token tk 1 on 2026-11-19: 9.13 USD, 2.00 expected (x)", "2026-11-18 price change model m : price change of model m on 2026-11-18: 1, then 2"}},
 		{"anomalies of an account", AlertRule{Kind: AlertAnomaly, Accounts: []string{"acme"}}, []string{"INSERT INTO anomaly_events VALUES ('2026-11-19', 'spike', 'account', 'bee', 'USD', 9, 2, 7, 'x', []), ('2026-11-19', 'spike', 'token', 'acme', 'USD', 9, 2, 7, 'x', []), ('2026-11-19', 'spike', 'token', 'tk_3', 'USD', 8, 2, 6, 'x', [{'scope': 'account', 'scope_value': 'acme'}])"},
-			[]string{"2026-11-19 spike token tk_3 USD: spike of token tk_3 on 2026-11-19: 8 USD, 2.000000 expected (x); it explains account acme"}},
+			[]string{"2026-11-19 spike token tk_3 USD: spike of token tk_3 on 2026-11-19: 8.00 USD, 2.00 expected (x); it explains account acme"}},
 	} {
 		t.Run(x.name, func(t *testing.T) {
 			w := &world{TB: t, clock: now}
@@ -464,7 +464,7 @@ func TestThePublishedFileIsAskedOnceAnew(t *testing.T) {
 	w := newWorld(t, settings{perDay: 20})
 	h := w.alerted(AlertRule{Name: "low", Kind: AlertBalance, Below: "100"})
 	w.export(span(19, 20))
-	w.publishFacts("INSERT INTO balance_runway VALUES ('acme', 'USD', '2026-11-20 11:00:00+00', 1, NULL, NULL, NULL)")
+	w.publishFacts("INSERT INTO balance_runway VALUES ('acme', 'USD', '2026-11-20 11:00:00+00', 1, NULL, NULL, NULL, NULL, NULL)")
 	db := filepath.Join(w.cfg.Lake, "usage.duckdb")
 	w.check(AlertInput{})
 	info, err := os.Stat(db)

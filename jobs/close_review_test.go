@@ -105,7 +105,7 @@ func TestAClosedStatementCarriesNoForecast(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, name := range []string{"statement.html", "chargeback.html", "cost-centers/unallocated.html"} {
+		for _, name := range []string{"statement.html", "chargeback.html", "cost-centers/" + statementFile(schemas.Unallocated) + ".html"} {
 			b, err := os.ReadFile(filepath.Join(closed.Dir, filepath.FromSlash(name)))
 			if err != nil || strings.Contains(strings.ToLower(string(b)), "forecast") {
 				t.Errorf("%s: a forecast, %v", name, err)

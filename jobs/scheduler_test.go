@@ -696,7 +696,7 @@ func TestScheduleRefuses(t *testing.T) {
 		{"    - {name: a, kind: export, cron: \"@daily\", accounts: [nobody]}\n", `no account "nobody"`},
 		{"    - {name: A, kind: export, cron: \"@daily\"}\n", "is not made of"},
 		{"    - {name: a, kind: balance, cron: \"@daily\", lookback: 24h}\n", "has no use for it"},
-		{"    - {name: a, kind: report, cron: \"@daily\", report: chargeback, by: [planet], out: r}\n", `"planet" is none of`},
+		{"    - {name: a, kind: report, cron: \"@daily\", report: chargeback, by: [planet], out: r}\n", `by: no dimension "planet"`},
 		{"    - {name: a, kind: report, cron: \"@daily\", report: chargeback, month: next, out: r}\n", "neither this nor last"},
 	} {
 		w := newStage(t)
