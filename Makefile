@@ -26,9 +26,9 @@ test: ## every test
 
 .PHONY: race
 race: ## what has goroutines, under the race detector: the fetcher, the Portal, runs side by side, the lake's writers
-	$(GO) test -race -timeout 30m -skip AtTheRealLimit ./extract/... ./transform ./jobs/alert ./jobs/calendar
-	$(GO) test -race -timeout 30m -run 'SideBySide|Stopped|RealConnections|Holds|TestTheConfigIs|TestARunThat|TestACheckThat' ./jobs
-	$(GO) test -race -timeout 30m -run 'Lock|Seal|Publish|Reader' ./load
+	$(GO) test -race -timeout 45m -skip AtTheRealLimit ./extract/... ./transform ./jobs/alert ./jobs/calendar
+	$(GO) test -race -timeout 45m -run 'SideBySide|Stopped|RealConnections|Holds|TestTheConfigIs|TestARunThat|TestACheckThat' ./jobs
+	$(GO) test -race -timeout 45m -run 'Lock|Seal|Publish|Reader' ./load
 
 .PHONY: compat
 compat: build ## read a lake's Parquet with readers of other makes, in a module of their own
