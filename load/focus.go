@@ -89,7 +89,7 @@ func (o FocusOptions) format() string {
 // between is the condition that a month, an expression of SQL, lies in what is asked for.
 func (o FocusOptions) between(month string) string {
 	cond := o.Scope.Where()
-	if o.Scope.owned() { // a pool isn't split here, and is no owner's
+	if o.Scope.Owned() { // a pool isn't split here, and is no owner's
 		cond += " AND pool IS NULL"
 	}
 	return cond + " AND " + o.months(month)

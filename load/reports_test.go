@@ -492,3 +492,40 @@ func TestTheForecastBesideAMonthIsTheForecast(t *testing.T) {
 		}
 	}
 }
+
+// A scope is data and no SQL: a name that looks like a part of a condition narrows to what is called that.
+func TestAScopeOfNamesThatLookLikeConditions(t *testing.T) {
+	w := load.NewBookWriter(t)
+	const odd = "m account IN model IN ('x') OR '1' = '1"
+	w.Day(schemas.Partition{Account: "acme", Date: day("2026-10-05")}, [4]string{"a", "tk_2", odd, "3"}, [4]string{"b", "tk_2", "m1", "5"}, [4]string{"c", "tk_1", odd, "7"})
+	w.Publish(load.Ruled("2026-12-01"))
+	for _, c := range []struct {
+		scope load.Scope
+		want  string
+	}{
+		{load.Scope{Models: []string{odd}}, "10"},
+		{load.Scope{Models: []string{odd}, CostCenters: []string{"cc-2"}}, "3"},
+		{load.Scope{Models: []string{odd}, Accounts: []string{"acme"}, Teams: []string{schemas.Unallocated}}, "7"},
+	} {
+		s, err := w.Lake().Snapshot(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Narrow(t.Context(), c.scope); err != nil {
+			t.Fatal(err)
+		}
+		for _, from := range []string{"sum(amount) FROM usage", "sum(amount) FROM usage_daily", "sum(net_cost) FROM allocated_daily", "sum(net_cost) FROM chargeback_daily", `sum(net_cost) FROM unit_cost WHERE "scope" = 'all'`} {
+			rows, err := s.Query(t.Context(), "SELECT "+from)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for row, err := range rows.All(t.Context()) {
+				if got, bad := schemas.ParseMoney(row[0].Text); err != nil || bad != nil || schemas.MoneyText(got) != c.want {
+					t.Errorf("%+v: %s is %s, want %s (%v)", c.scope, from, row[0].Text, c.want, err)
+				}
+			}
+			_ = rows.Close()
+		}
+		_ = s.Close()
+	}
+}

@@ -30,36 +30,38 @@ func (s *Scope) Values(dimension string) *[]string {
 		"environment": &s.Environments, "model": &s.Models}[dimension]
 }
 
-// Narrowed says whether the scope leaves out anything that belongs to somebody.
-func (s *Scope) Narrowed() bool {
-	return slices.ContainsFunc(ScopeDimensions, func(d string) bool { return len(*s.Values(d)) > 0 })
-}
-
-// owned says whether it is narrowed by what the allocation rules say.
-func (s *Scope) owned() bool {
-	return slices.ContainsFunc(ScopeDimensions[1:5], func(d string) bool { return len(*s.Values(d)) > 0 })
+// Owned says whether it is narrowed by what the allocation rules say.
+func (s *Scope) Owned() bool {
+	return slices.ContainsFunc(notOwned, func(d string) bool { return len(*s.Values(d)) > 0 })
 }
 
 // Where is the scope as a condition on the columns of a table that has those of the dimensions, but for those that are left out.
 // Where nothing is assigned, the column is NULL or schemas.Unallocated, and the latter is its name in a scope.
-func (s *Scope) Where(leaveOut ...string) string {
+func (s *Scope) Where(leaveOut ...string) string { return s.where("", leaveOut...) }
+
+// where is Where for the columns of a table with an alias, such as "u.".
+func (s *Scope) where(alias string, leaveOut ...string) string {
 	out := []string{"true"}
 	for _, d := range ScopeDimensions {
-		values := *s.Values(d)
-		if len(values) == 0 || slices.Contains(leaveOut, d) {
+		if len(*s.Values(d)) == 0 || slices.Contains(leaveOut, d) {
 			continue
 		}
-		quoted := make([]string, len(values))
-		for i, v := range values {
-			quoted[i] = schemas.SQLString(v)
+		column := alias + d
+		if slices.Contains(notOwned, d) {
+			column = "coalesce(" + column + ", '" + schemas.Unallocated + "')"
 		}
-		column := d
-		if d != "account" && d != "model" {
-			column = "coalesce(" + d + ", '" + schemas.Unallocated + "')"
-		}
-		out = append(out, column+" IN ("+strings.Join(quoted, ", ")+")")
+		out = append(out, column+" IN "+s.list(d))
 	}
 	return strings.Join(out, " AND ")
+}
+
+// list is the values of a dimension as SQL has them.
+func (s *Scope) list(dimension string) string {
+	var quoted []string
+	for _, v := range *s.Values(dimension) {
+		quoted = append(quoted, schemas.SQLString(v))
+	}
+	return "(" + strings.Join(quoted, ", ") + ")"
 }
 
 // during is the time of the scope as a condition on a column of days.
@@ -95,7 +97,7 @@ func (s *Snapshot) Narrow(ctx context.Context, scope Scope, keep ...string) erro
 	}
 	account, usage := scope.Where(append([]string{"model"}, notOwned...)...), scope.Where(notOwned...)
 	allocated := usage
-	if scope.owned() {
+	if scope.Owned() {
 		allocated += " AND allocation_id IN (SELECT allocation_id FROM " + whole + "allocations WHERE pool IS NULL AND " + scope.Where("account", "model") + ")"
 	}
 	charged := scope.during("usage_date")
@@ -104,7 +106,7 @@ func (s *Snapshot) Narrow(ctx context.Context, scope Scope, keep ...string) erro
 	}
 	daily := "SELECT * FROM " + whole + "usage_daily WHERE " + usage
 	records := "SELECT * FROM " + whole + "usage WHERE " + usage
-	if scope.owned() {
+	if scope.Owned() {
 		daily = `SELECT account, usage_date, token_id, user_id, model, model_type, record_kind, currency, sum(requests)::BIGINT AS requests, sum(without_amount)::BIGINT AS without_amount,
 			TRY_CAST(sum(input_tokens) AS BIGINT) AS input_tokens, TRY_CAST(sum(output_tokens) AS BIGINT) AS output_tokens, TRY_CAST(sum(cached_tokens) AS BIGINT) AS cached_tokens,
 			TRY_CAST(sum(total_tokens) AS BIGINT) AS total_tokens, sum(list_cost) AS total_amount, sum(discount) AS discount_amount, sum(net_cost) AS amount
@@ -115,14 +117,12 @@ func (s *Snapshot) Narrow(ctx context.Context, scope Scope, keep ...string) erro
 		}
 		records = `SELECT u.* FROM ` + whole + `usage u JOIN ` + whole + `allocation_keys k ON ` + join + `
 			JOIN (FROM ` + whole + "allocations WHERE pool IS NULL AND " + scope.Where("account", "model") + `) a ON a.allocation_id = k.allocation_id
-			WHERE ` + strings.NewReplacer("account IN", "u.account IN", "model IN", "u.model IN").Replace(usage)
+			WHERE ` + scope.where("u.", notOwned...)
 	}
 	budgets := []string{"true"}
 	for _, d := range ScopeDimensions {
-		if values := *scope.Values(d); len(values) > 0 {
-			one := Scope{}
-			*one.Values(d) = values
-			budgets = append(budgets, `"scope" = '`+d+"' AND "+strings.Replace(strings.Replace(one.Where(), "coalesce("+d+", '"+schemas.Unallocated+"')", "scope_value", 1), d+" IN", "scope_value IN", 1))
+		if len(*scope.Values(d)) > 0 {
+			budgets = append(budgets, `"scope" = '`+d+"' AND scope_value IN "+scope.list(d))
 		}
 	}
 	invoices := account
@@ -130,7 +130,7 @@ func (s *Snapshot) Narrow(ctx context.Context, scope Scope, keep ...string) erro
 		invoices = usage
 	}
 	prices := usage
-	if scope.owned() {
+	if scope.Owned() {
 		prices += " AND (account, model) IN (SELECT (account, model) FROM usage_ever)"
 	}
 	view := func(name, query string) schemas.SQLView {

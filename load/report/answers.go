@@ -16,17 +16,12 @@ const measures = `sum(requests)::BIGINT AS requests, TRY_CAST(sum(input_tokens) 
 // The parts that a charge is made of; they sum to net_cost.
 const parts = `sum(net_cost) FILTER (pool IS NULL AND charge_class IS NULL) AS direct_cost, sum(net_cost) FILTER (pool IS NOT NULL AND charge_class IS NULL) AS shared_cost, sum(net_cost) FILTER (charge_class IS NOT NULL) AS correction`
 
-// owned says whether the scope is narrowed by what the allocation rules say.
-func (b *builder) owned() bool {
-	return len(b.Scope.CostCenters)+len(b.Scope.Teams)+len(b.Scope.Projects)+len(b.Scope.Environments) > 0
-}
-
 // chargeback is what each owner is charged.
 func (b *builder) chargeback(ctx context.Context) error {
 	b.doc.Title = "Chargeback"
 	source, basis := "chargeback_daily", AsCharged
 	users := slices.ContainsFunc(b.By, func(d string) bool { return d == "token" || d == "user" || d == "custom_user" })
-	owners := b.owned() || slices.ContainsFunc(b.By, func(d string) bool {
+	owners := b.Scope.Owned() || slices.ContainsFunc(b.By, func(d string) bool {
 		return slices.Contains([]string{"cost_center", "team", "project", "environment", "gl_code"}, d)
 	})
 	switch {
@@ -87,7 +82,7 @@ func (b *builder) chargeback(ctx context.Context) error {
 // says that shares of pools are in the latter.
 func (b *builder) bridge(ctx context.Context, shared bool) error {
 	pools := "false"
-	if b.owned() && !shared {
+	if b.Scope.Owned() && !shared {
 		pools = "pool IS NOT NULL"
 	}
 	t, err := ask(ctx, b.Snapshot, "bridge", "From what is charged to what was used", fmt.Sprintf(`
@@ -112,7 +107,7 @@ func (b *builder) bridge(ctx context.Context, shared bool) error {
 
 // asNow ends a report on usage as it is now: by the bridge from what is charged for it, and by what isn't in it.
 func (b *builder) asNow(ctx context.Context) error {
-	if b.owned() {
+	if b.Scope.Owned() {
 		b.note("Shares of pools aren't in these figures: a pool's cost is no owner's before it is split.")
 	}
 	return b.bridge(ctx, false)
@@ -144,7 +139,7 @@ func (b *builder) moneyFigures(ctx context.Context) error {
 		}
 		number("Net cost", "net_cost", Money, change)
 		number("List cost", "list_cost", Money, "discount "+cost("discount"))
-		if !b.owned() {
+		if !b.Scope.Owned() {
 			number("Allocated", "allocated_share", Share, "unallocated "+cost("unallocated_cost"))
 		}
 		if v := t.value(row, "shared_cost"); !v.Null {
@@ -266,11 +261,12 @@ func (b *builder) statement(ctx context.Context) error {
 	// What a closed month was charged by meter is kept with it; of an open one it is what the usage has.
 	ext := `SELECT coalesce(cost_center, 'pool ' || pool) AS cost_center, model, category, item, unit, currency, charges, quantity, list_cost FROM modality_and_tool_spend ORDER BY ALL`
 	if b.closed {
+		kept := "focus_closed"
+		if b.Closing { // it isn't kept yet
+			kept = "focus_charges"
+		}
 		ext = `SELECT coalesce(cost_center, CASE WHEN pool IS NULL THEN '` + schemas.Unallocated + `' ELSE 'pool ' || pool END) AS cost_center, model, category, item, unit, currency, sum(requests)::BIGINT AS charges, sum(quantity)::DECIMAL(38,12) AS quantity, sum(list_cost)::DECIMAL(38,12) AS list_cost
-			FROM focus_closed WHERE line = 'ext' AND ` + b.period.within("billing_month") + " AND " + b.Scope.Where() + ` GROUP BY ALL ORDER BY ALL`
-	}
-	if b.Closing { // it isn't kept yet
-		ext = strings.Replace(ext, "FROM focus_closed", "FROM focus_charges", 1)
+			FROM ` + kept + ` WHERE line = 'ext' AND ` + b.period.within("billing_month") + " AND " + b.Scope.Where() + ` GROUP BY ALL ORDER BY ALL`
 	}
 	table, err := b.add(ctx, AsCharged, "ext", "Images, audio, tools", ext)
 	if err != nil {
