@@ -88,7 +88,7 @@ type Config struct {
 	Alerts   AlertsConfig   `yaml:"alerts"`
 
 	path string   // the file, "" if there is none
-	all  []string // the names of all accounts, also where one was asked for alone; nil is those of Accounts
+	all  []string // of allNames; nil of a config that wasn't loaded
 }
 
 // Account is one management key and what it may do.
@@ -285,6 +285,14 @@ func LoadConfig(o Overrides, getenv func(string) string) (*Config, error) {
 		c.Accounts = c.Accounts[i : i+1 : i+1]
 	}
 	return c, nil
+}
+
+// allNames are those of all accounts, also where one was asked for alone.
+func (c *Config) allNames() []string {
+	if c.all != nil {
+		return c.all
+	}
+	return c.names()
 }
 
 func (c *Config) names() []string {

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"reflect"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -320,5 +321,31 @@ func TestHintAndUsageErrorsCanBeToldApart(t *testing.T) {
 	}
 	if errors.Is(errors.New("x"), ErrUsage) || hintOf(Usage("", "x")) != "" {
 		t.Error("what is no usage error is taken for one")
+	}
+}
+
+// What is published isn't of the account that one command is about: the others are expected to be there all the same, and a top-up without an
+// account is nobody's, and not that account's.
+func TestACommandForOneAccountPublishesForAll(t *testing.T) {
+	path := configFile(t, "accounts:\n  - {name: acme, key_env: K}\n  - {name: bee, key_env: K}\ntopups: [topups.csv]\n")
+	topups := filepath.Join(filepath.Dir(path), "topups.csv")
+	for text, want := range map[string]string{
+		"date,amount,currency\n2026-10-02,50,USD\n":             "no account: the config has acme, bee",
+		"date,amount,currency,account\n2026-10-02,50,USD,bee\n": "",
+	} {
+		if err := os.WriteFile(topups, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		cfg, err := LoadConfig(Overrides{ConfigFile: path, Account: "acme"}, noEnv)
+		if err != nil {
+			t.Fatal(err)
+		}
+		f, err := cfg.finance()
+		switch {
+		case want != "" && (err == nil || !strings.Contains(err.Error(), want)):
+			t.Errorf("%v, want %s", err, want)
+		case want == "" && (err != nil || !slices.Equal(f.Accounts, []string{"acme", "bee"})):
+			t.Errorf("%v %v", f.Accounts, err)
+		}
 	}
 }

@@ -169,7 +169,7 @@ func (d *doctor) checkFinance(ctx context.Context) {
 	for _, name := range cfg.TopUps {
 		b, err := readFinanceFile(name)
 		if err == nil {
-			_, err = parseTopUps(filepath.Base(name), b, cfg.names())
+			_, err = parseTopUps(filepath.Base(name), b, cfg.allNames())
 		}
 		if err != nil {
 			d.failure("topups", "correct the file, or topups: in the config; "+stops, fmt.Errorf("%s: %w", name, err))

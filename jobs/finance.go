@@ -151,10 +151,7 @@ func readFinanceFile(name string) ([]byte, error) {
 // finance reads all that the published file gets beside usage. A mistake in any of the files is ErrUsage, and is found
 // before a run does anything.
 func (c *Config) finance() (load.Finance, error) {
-	out := load.Finance{Accounts: c.all, Archived: archivedRules, GLCode: c.Journal.GLCode, CreditGLCode: c.Journal.CreditGLCode}
-	if out.Accounts == nil {
-		out.Accounts = c.names()
-	}
+	out := load.Finance{Accounts: c.allNames(), Archived: archivedRules, GLCode: c.Journal.GLCode, CreditGLCode: c.Journal.CreditGLCode}
 	rules, err := c.Rules()
 	if err != nil {
 		return out, err
@@ -189,7 +186,7 @@ func (c *Config) finance() (load.Finance, error) {
 		if err != nil {
 			return out, Usage("", "read top-ups: %w", err)
 		}
-		lines, err := parseTopUps(filepath.Base(name), b, c.names())
+		lines, err := parseTopUps(filepath.Base(name), b, out.Accounts)
 		if err != nil {
 			return out, Usage("", "topups %s: %w", name, err)
 		}
