@@ -690,7 +690,7 @@ func (g *gatherer) balance(ctx context.Context, snap *load.Snapshot, r AlertRule
 				details["below"] = schemas.MoneyText(below)
 				limit := schemas.AmountText(below, v.text("currency"))
 				if schemas.AmountText(balance, v.text("currency")) == limit { // the difference is less than people read
-					amount, limit = strings.TrimSpace(schemas.MoneyText(balance)+" "+schemas.Printable(v.text("currency"))), schemas.MoneyText(below)
+					amount, limit = amountIn(balance, schemas.Printable(v.text("currency"))), schemas.MoneyText(below)
 				}
 				g.add(r, alert.Finding{Subject: account, Details: details, Summary: fmt.Sprintf("the balance of account %s is %s, below %s", account, amount, limit)})
 			}

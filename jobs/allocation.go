@@ -478,17 +478,23 @@ func (t *trial) findings() []allocate.Finding {
 	for k := range t.centers {
 		centers = append(centers, k.center)
 	}
-	for what, names := range map[string][]string{"cost centres": centers, "teams": slices.Collect(maps.Keys(t.teams))} {
-		slices.Sort(names)
-		names = slices.Compact(names)
-		for i, a := range names {
-			for _, b := range names[i+1:] {
-				if a != "" && allocate.Alike(a, b) {
-					out = append(out, allocate.Finding{Severity: allocate.Warning, Message: fmt.Sprintf("the %s %q and %q"+
-						" differ in how they are written alone, and are charged apart: capitals and signs count", what, a, b)})
-				}
-			}
+	out = append(out, typedTwice("cost centres", centers)...)
+	return append(out, typedTwice("teams", slices.Collect(maps.Keys(t.teams)))...)
+}
+
+// typedTwice finds names that are likely one, typed in several ways.
+func typedTwice(what string, names []string) []allocate.Finding {
+	var out []allocate.Finding
+	first := map[string]string{}
+	slices.Sort(names)
+	for _, name := range slices.Compact(names) {
+		bare := allocate.Bare(name)
+		if other, ok := first[bare]; ok && name != "" {
+			out = append(out, allocate.Finding{Severity: allocate.Warning, Message: fmt.Sprintf("the %s %q and %q"+
+				" differ in how they are written alone, and are charged apart: capitals and signs count", what, other, name)})
+			continue
 		}
+		first[bare] = name
 	}
 	return out
 }
@@ -508,7 +514,7 @@ func largest(by map[string]*big.Int) *big.Int {
 func amounts(by map[string]*big.Int) string {
 	var out []string
 	for _, c := range slices.Sorted(maps.Keys(by)) {
-		out = append(out, strings.TrimSpace(schemas.MoneyText(by[c])+" "+c))
+		out = append(out, amountIn(by[c], c))
 	}
 	return strings.Join(out, ", ")
 }

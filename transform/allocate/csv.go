@@ -13,6 +13,7 @@ import (
 	"sort"
 	"strconv"
 	"strings"
+	"sync"
 	"unicode/utf8"
 
 	"github.com/usagelake/usagelake/schemas"
@@ -29,6 +30,8 @@ type table struct {
 	rows    []*tableRow
 	byKey   map[string][]*tableRow // those of a key in order of their validity, which don't overlap
 	used    bool                   // a rule looks it up
+	byBare  map[string]*tableRow   // by Bare of the key; made when somebody asks why a row isn't found
+	once    sync.Once
 }
 
 type tableRow struct {

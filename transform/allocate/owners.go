@@ -53,19 +53,21 @@ func (t *table) lacks(k schemas.AllocationKey, owner schemas.Owner) string {
 		}
 	}
 	why := fmt.Sprintf("%s has no row for %s", t.file, strings.Join(words, ", "))
-	for _, row := range t.rows {
-		other := strings.ReplaceAll(row.key, "\x00", ", ")
-		if mine := strings.Join(parts, ", "); other != mine && Alike(other, mine) {
-			return why + fmt.Sprintf(", but for %s in line %d: capitals and signs count", quote(other), row.line)
+	t.once.Do(func() {
+		t.byBare = map[string]*tableRow{}
+		for _, row := range slices.Backward(t.rows) { // of several the first
+			t.byBare[Bare(row.key)] = row
 		}
+	})
+	mine := strings.Join(parts, "\x00")
+	if row := t.byBare[Bare(mine)]; row != nil && row.key != mine {
+		return why + fmt.Sprintf(", but for %s in line %d: capitals and signs count", quote(strings.ReplaceAll(row.key, "\x00", ", ")), row.line)
 	}
 	return why
 }
 
-// Alike says that two names are the same but for capitals, spaces and signs: likely one name, typed twice.
-func Alike(a, b string) bool { return bare(a) == bare(b) }
-
-func bare(s string) string {
+// Bare is a name without capitals, spaces and signs: names of which it is the same are likely one, typed in several ways.
+func Bare(s string) string {
 	return strings.Map(func(r rune) rune {
 		if !unicode.IsLetter(r) && !unicode.IsDigit(r) {
 			return -1
