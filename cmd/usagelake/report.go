@@ -298,14 +298,15 @@ func (f *reportFlags) whole(a *app, c report.Completeness) error {
 
 // month reads 2026-10, this, last.
 func (a *app) month(s string) (schemas.Date, error) {
-	this := schemas.MonthOf(schemas.DateOf(a.Now()))
-	switch s {
-	case "this":
-		return this, nil
-	case "last":
-		return schemas.MonthOf(this - 1), nil
+	p, err := report.ParseMonths([]string{s}, schemas.DateOf(a.Now()))
+	if err != nil {
+		return 0, err
 	}
-	return schemas.ParseMonth(s)
+	month, ok := p.Month()
+	if !ok {
+		return 0, fmt.Errorf("%s is more than a month", s)
+	}
+	return month, nil
 }
 
 // writeReport writes a report to a file, or to stdout. A file is there whole or not at all. tell says on stderr which tables a file of

@@ -109,7 +109,7 @@ func parseMonth(s string, today schemas.Date) (Period, error) {
 	}
 	m, err := schemas.ParseMonth(s)
 	if err != nil {
-		return Period{}, fmt.Errorf("%w; a quarter is 2026-Q3", err)
+		return Period{}, err
 	}
 	return MonthPeriod(m), nil
 }

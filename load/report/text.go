@@ -2,6 +2,7 @@ package report
 
 import (
 	"bufio"
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -40,15 +41,15 @@ func (d *Document) Text(w io.Writer) error {
 		fmt.Fprintf(b, "\n%s\n\n", printable(t.heading()))
 		t.plain(d).text(b)
 		if t.Caption != "" {
-			fmt.Fprintln(b, text.WrapSoft(printable(t.Caption), d.width()))
+			d.prose(b, t.Caption)
 		}
 	}
 	fmt.Fprintln(b)
 	for _, s := range d.Warnings {
-		fmt.Fprintln(b, text.WrapSoft("warning: "+printable(s), d.width()))
+		d.prose(b, "warning: "+s)
 	}
 	for _, s := range d.Notes {
-		fmt.Fprintln(b, text.WrapSoft("note: "+printable(s), d.width()))
+		d.prose(b, "note: "+s)
 	}
 	if d.Freshness != "" {
 		fmt.Fprintf(b, "%s\n", printable(d.Freshness))
@@ -56,12 +57,11 @@ func (d *Document) Text(w io.Writer) error {
 	return b.Flush()
 }
 
-// width is how long a line of prose may be.
-func (d *Document) width() int {
-	if d.Width > 0 {
-		return d.Width
+// prose writes a text in lines that the terminal has room for.
+func (d *Document) prose(w io.Writer, s string) {
+	for line := range strings.Lines(text.WrapSoft(printable(s), cmp.Or(d.Width, 120)) + "\n") {
+		fmt.Fprintln(w, strings.TrimRight(line, " \n"))
 	}
-	return 120
 }
 
 func (t *Table) text(w io.Writer) {
