@@ -73,6 +73,9 @@ each row how much its account lacks of the billing period.`,
 				return jobs.Usage("", "--raw is for csv: %s has text as it is", focus.Format)
 			}
 			state, err := report.Completing(c.Context(), lake, *period, f.scope)
+			if wrong := (*report.OptionsError)(nil); errors.As(err, &wrong) {
+				return jobs.Usage(c.CommandPath()+" --help", "%w", err)
+			}
 			if err != nil {
 				return err
 			}
