@@ -160,7 +160,7 @@ type CloseCharge struct {
 	CostCenter string `json:"cost_center"`
 	Currency   string `json:"currency"`
 	Net        string `json:"net_cost"`
-	Posted     string `json:"posted"` // in whole cents, as the journal has it
+	Posted     string `json:"posted"` // in whole minor units of the currency, as the journal has it
 }
 
 // CloseLoose is what would be charged to nobody, and without a code of the general ledger.
@@ -234,7 +234,11 @@ func ReviewClose(ctx context.Context, cfg *Config, env Env, opts CloseOptions) (
 	err = lines(ctx, lake, fmt.Sprintf(`
 		SELECT cost_center, coalesce(currency, ''), sum(amount), sum(posted) FROM chargeback_journal
 		WHERE "month" = DATE '%s' AND entry = 'debit' GROUP BY ALL ORDER BY 2, 3 DESC, 1`, opts.Month), func(row []load.Value) {
-		out.Charges = append(out.Charges, CloseCharge{row[0].Text, row[1].Text, row[2].Text, row[3].Text})
+		posted := row[3].Text
+		if v, err := schemas.ParseMoney(posted); err == nil { // the column has the decimals of every currency
+			posted = schemas.Rounded(v, schemas.MinorUnit(row[1].Text))
+		}
+		out.Charges = append(out.Charges, CloseCharge{row[0].Text, row[1].Text, row[2].Text, posted})
 	})
 	if err != nil {
 		return nil, err
