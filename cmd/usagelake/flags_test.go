@@ -2,6 +2,8 @@ package main
 
 import (
 	"bytes"
+	"fmt"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -9,34 +11,56 @@ import (
 	"time"
 
 	"github.com/spf13/pflag"
+
+	"github.com/usagelake/usagelake/extract/portal"
 )
 
 // Every flag of every report changes what comes, or is refused: none is taken and does nothing. The same goes for the flags of the set-up
 // and every command.
 func TestEveryFlagHasAnEffectOrIsRefused(t *testing.T) {
-	lake := filepath.Join(t.TempDir(), "lake")
 	now := time.Date(2026, 11, 21, 12, 0, 0, 0, time.UTC)
+	clock := func() time.Time { return now }
+	p, err := portal.New(portal.Options{Seed: 3, Limit: portal.LimitOptions{Kind: portal.Off}, Orgs: []portal.OrgOptions{{ID: "0", RecordsPerDay: 250}}, Now: clock})
+	if err != nil {
+		t.Fatal(err)
+	}
+	server, err := portal.Listen("127.0.0.1:0", p, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer server.Close()
+	dir := t.TempDir()
+	lake, config := filepath.Join(dir, "lake"), filepath.Join(dir, "usagelake.yaml")
+	for name, text := range map[string]string{
+		config: fmt.Sprintf("lake: lake\naccounts: [{name: acme, base_url: %q, key_env: KEY, rate: 900}]\nallocation: {rules: rules.yaml}\nbudgets: [{name: all, amount: \"1\", currency: USD}]\n", server.BaseURL()),
+		filepath.Join(dir, "rules.yaml"): "version: 1\nrules:\n  - {id: a, match: {model: \"gpt-*\"}, assign: {cost_center: CC-1010, team: Search}}\n" +
+			"  - {id: b, match: {model: \"claude-*\"}, assign: {cost_center: CC-1020}}\n",
+	} {
+		if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
 	command := func(args ...string) (int, string, string) {
 		var out, stderr bytes.Buffer
-		code := run(t.Context(), args, streams{Stdin: strings.NewReader(""), Stdout: &out, Stderr: &stderr, Getenv: func(string) string { return "" },
-			Now: func() time.Time { return now }})
+		code := run(t.Context(), args, streams{Stdin: strings.NewReader(""), Stdout: &out, Stderr: &stderr, Now: clock,
+			Getenv: func(name string) string { return map[string]string{"KEY": p.Key("0")}[name] }})
 		return code, out.String(), stderr.String()
 	}
-	if code, _, stderr := command("demo", "--quiet", "--lake", lake); code != exitDone {
-		t.Fatalf("demo: exit %d: %s", code, stderr)
+	if code, _, stderr := command("export", "--quiet", "--config", config, "--from", "2026-10-28", "--to", "2026-11-20"); code != exitDone {
+		t.Fatalf("export: exit %d: %s", code, stderr)
 	}
 	answers := map[string]string{}
 	file := filepath.Join(t.TempDir(), "answer.csv")
 	// How each flag is tried: what stands in both calls, and what is added in the second.
 	tries := map[string][2][]string{
-		"account": {nil, {"--account", "demo"}}, "cost-center": {nil, {"--cost-center", "CC-1010"}}, "team": {nil, {"--team", "Search"}},
+		"account": {nil, {"--account", "acme"}}, "cost-center": {nil, {"--cost-center", "CC-1010"}}, "team": {nil, {"--team", "Search"}},
 		"project": {nil, {"--project", "(unallocated)"}}, "environment": {nil, {"--environment", "(unallocated)"}}, "model": {nil, {"--model", "gpt-5"}},
 		"month": {nil, {"--month", "2026-10"}}, "from": {nil, {"--from", "2026-11-10"}}, "to": {{"--from", "2026-11-10"}, {"--to", "2026-11-12"}},
 		"by": {nil, {"--by", "model"}}, "top": {nil, {"--top", "1"}}, "decimals": {nil, {"--decimals", "number"}}, "strict": {nil, {"--strict"}},
 		"format": {nil, {"--format", "csv"}}, "out": {nil, {"--out", file}}, "focus-version": {nil, {"--focus-version", "1.4"}}, "records": {nil, {"--records"}},
 		"table": {{"--format", "csv"}, {"--table", "?"}}, "raw": {nil, {"--raw"}},
 	}
-	a := &app{streams: streams{Getenv: func(string) string { return "" }, Now: func() time.Time { return now }, Stdout: &bytes.Buffer{}, Stderr: &bytes.Buffer{}}, logOut: &bytes.Buffer{}}
+	a := &app{streams: streams{Getenv: func(string) string { return "" }, Now: clock, Stdout: &bytes.Buffer{}, Stderr: &bytes.Buffer{}}, logOut: &bytes.Buffer{}}
 	root := a.root()
 	reports, _, err := root.Find([]string{"report"})
 	if err != nil {
@@ -77,7 +101,7 @@ func TestEveryFlagHasAnEffectOrIsRefused(t *testing.T) {
 				if f.Name == "from" {
 					both, added = slices.Concat(base, []string{"--format", "csv"}), []string{"--from", "2026-10-01", "--to", "2026-11-01"}
 				}
-			case c.Name() == "focus" && slices.Contains([]string{"account", "project", "environment"}, f.Name): // all of the demo's rows are of the one
+			case c.Name() == "focus" && slices.Contains([]string{"account", "project", "environment"}, f.Name): // all rows are of the one
 				both, added, want = append(both, "--format", "csv"), []string{"--" + f.Name, "nobody"}, exitUsage
 			case c.Name() == "focus" && f.Name != "format" && f.Name != "raw":
 				both = append(both, "--format", "csv")
