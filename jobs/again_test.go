@@ -136,7 +136,7 @@ func TestWhatIsSealedAndNotDerivedIsDerivedByTheNextRunThoughNothingIsToFetch(t 
 		w := newWorld(t, settings{})
 		w.export(span(10, 13))
 		before, content := w.files(), w.content()
-		for _, gone := range []string{"usage/account=acme/date=2026-11-11", "usage.duckdb", "balance"} {
+		for _, gone := range []string{"usage/acct=acme/date=2026-11-11", "usage.duckdb", "balance"} {
 			if err := os.RemoveAll(filepath.Join(w.cfg.Lake, gone)); err != nil {
 				t.Fatal(err)
 			}

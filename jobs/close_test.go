@@ -159,7 +159,7 @@ func TestACloseFetchesWhatWasFetchedBeforeTheMonthsEnd(t *testing.T) {
 			var days []string // that were fetched anew
 			for _, f := range changed(before, w.files()) {
 				if strings.HasPrefix(f, "raw/") && strings.HasSuffix(f, ".pages.zst") {
-					days = append(days, f[len("raw/account=acme/date=2026-10-"):][:2])
+					days = append(days, f[len("raw/acct=acme/date=2026-10-"):][:2])
 				}
 			}
 			want := 0

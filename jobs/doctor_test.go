@@ -284,7 +284,7 @@ func TestDoctorLooksAtTheLake(t *testing.T) {
 	oneOf(t, look(), "clock", CheckWarning, "was set back", "NTP")
 	w.pass(18 * time.Hour)
 
-	day, _ := filepath.Glob(filepath.Join(w.cfg.Lake, "raw/account=acme", "date="+(today-1).String()))
+	day, _ := filepath.Glob(filepath.Join(w.cfg.Lake, "raw/acct=acme", "date="+(today-1).String()))
 	if len(day) != 1 {
 		t.Fatal(day)
 	}

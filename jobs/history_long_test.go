@@ -214,7 +214,7 @@ func TestAnIdleCheckReadsNothingOfTheLake(t *testing.T) {
 	if read := check(); read != "" {
 		t.Errorf("the next reads %s", read)
 	}
-	if err := os.RemoveAll(filepath.Join(w.cfg.Lake, "raw", "account=acme", "date=2026-11-16")); err != nil {
+	if err := os.RemoveAll(filepath.Join(w.cfg.Lake, "raw", "acct=acme", "date=2026-11-16")); err != nil {
 		t.Fatal(err)
 	}
 	if read := check(); !strings.Contains(read, "raw") {

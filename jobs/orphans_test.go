@@ -32,7 +32,7 @@ func TestMissingRawFilesDeleteNoDay(t *testing.T) {
 		w := newWorld(t, settings{faults: "bad=0.02"})
 		w.export(span(10, 16))
 		days := func() []string {
-			found, err := filepath.Glob(inLake(w, "usage/account=acme/*/usage.parquet"))
+			found, err := filepath.Glob(inLake(w, "usage/acct=acme/*/usage.parquet"))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -52,10 +52,10 @@ func TestMissingRawFilesDeleteNoDay(t *testing.T) {
 		}
 
 		// A whole day, and a part of another.
-		if err := os.RemoveAll(inLake(w, "raw/account=acme/date=2026-11-12")); err != nil {
+		if err := os.RemoveAll(inLake(w, "raw/acct=acme/date=2026-11-12")); err != nil {
 			t.Fatal(err)
 		}
-		if err := os.Remove(glob(t, inLake(w, "raw/account=acme/date=2026-11-14/*.pages.zst"))[0]); err != nil {
+		if err := os.Remove(glob(t, inLake(w, "raw/acct=acme/date=2026-11-14/*.pages.zst"))[0]); err != nil {
 			t.Fatal(err)
 		}
 		res, _, err := Balance(t.Context(), w.cfg, w.env, BalanceOptions{})
@@ -93,10 +93,10 @@ func TestMissingRawFilesDeleteNoDay(t *testing.T) {
 		}
 
 		// An account's all, in a lake that has others.
-		if err := os.MkdirAll(inLake(w, "raw/account=other"), 0o700); err != nil {
+		if err := os.MkdirAll(inLake(w, "raw/acct=other"), 0o700); err != nil {
 			t.Fatal(err)
 		}
-		if err := os.RemoveAll(inLake(w, "raw/account=acme")); err != nil {
+		if err := os.RemoveAll(inLake(w, "raw/acct=acme")); err != nil {
 			t.Fatal(err)
 		}
 		res, _, _, err = Repair(t.Context(), w.cfg, w.env, verified(t, w), RepairOptions{})
@@ -154,7 +154,7 @@ func TestThePublishedFileKeepsWhatItAloneHas(t *testing.T) {
 		w := newWorld(t, settings{})
 		w.export(span(10, 14))
 		for _, tree := range []string{"raw", "usage", "quarantine"} {
-			if err := os.RemoveAll(inLake(w, tree, "account=acme/date=2026-11-11")); err != nil {
+			if err := os.RemoveAll(inLake(w, tree, "acct=acme/date=2026-11-11")); err != nil {
 				t.Fatal(err)
 			}
 		}

@@ -106,9 +106,6 @@ func TestAPrunedLakeIsTheLakeItWas(t *testing.T) {
 		if c := changed(files, w.files()); len(c) != 0 {
 			t.Fatalf("a dry run changed %v", c)
 		}
-		if lake.Format() != 1 {
-			t.Errorf("format %d", lake.Format())
-		}
 		report := w.prune(PruneOptions{})
 		// The first day isn't covered whole; the last is next to November.
 		if report.Days != 58 || report.Files != 58 || report.Bytes == 0 || report.QuarantineFiles != 0 || dry.Freed != report.Freed || dry.Days != report.Days {
@@ -195,8 +192,8 @@ func TestLateRecordsOfAPrunedDayFetchTheWholeDay(t *testing.T) {
 		if len(r.Findings) != 0 || r.PrunedDays != 28 {
 			t.Errorf("%+v", r)
 		}
-		const tree = "usage/account=acme/date=2026-10-10/usage.parquet"
-		if kept := w.files()["raw/account=acme/date=2026-10-10/pruned.usage.parquet"]; kept != before[tree] || w.files()[tree] == kept {
+		const tree = "usage/acct=acme/date=2026-10-10/usage.parquet"
+		if kept := w.files()["raw/acct=acme/date=2026-10-10/pruned.usage.parquet"]; kept != before[tree] || w.files()[tree] == kept {
 			t.Errorf("kept %q, it was %q", kept, before[tree])
 		}
 		if n := w.ask("SELECT count(*) FROM coverage WHERE usage_date = '2026-10-10'"); n != "2" {
@@ -300,7 +297,7 @@ func TestAPrunedDayIsNeverMixed(t *testing.T) {
 // A pruned day whose file is lost stops whatever would publish without it, and is mended by a backup or by a refetch; a
 // run that doesn't publish without it keeps what it fetched.
 func TestALostPrunedDayIsNeverPublishedAway(t *testing.T) {
-	const lost = "usage/account=acme/date=2026-10-10/usage.parquet"
+	const lost = "usage/acct=acme/date=2026-10-10/usage.parquet"
 	bubble(t, "gone", func(t *testing.T) {
 		w := prunedWorld(t, settings{at: day(12)})
 		tables := w.tables()
@@ -364,7 +361,7 @@ func TestALostPrunedDayIsNeverPublishedAway(t *testing.T) {
 		tenth := october.Start().AddDate(0, 0, 9)
 		w.faults("corrected=0.5")
 		w.export(Span{From: tenth, To: tenth.AddDate(0, 0, 1), Anew: true})
-		flipBit(t, w, "raw/account=acme/date=2026-10-10/*.pages.zst")
+		flipBit(t, w, "raw/acct=acme/date=2026-10-10/*.pages.zst")
 		_, done, after, err := Repair(t.Context(), w.cfg, w.env, verified(t, w), RepairOptions{})
 		if err != nil || len(done.SetAside) != 1 || len(after.Findings) != 0 {
 			t.Errorf("repair: %+v %+v %v", done, after.Findings, err)
@@ -380,7 +377,7 @@ func TestTheLastCopyOfAnEmptiedDayStays(t *testing.T) {
 	bubble(t, "", func(t *testing.T) {
 		w := prunedWorld(t, settings{at: day(12)})
 		tenth := october.Start().AddDate(0, 0, 9)
-		before := w.files()["usage/account=acme/date=2026-10-10/usage.parquet"]
+		before := w.files()["usage/acct=acme/date=2026-10-10/usage.parquet"]
 		w.faults("vanish=1")
 		w.export(Span{From: tenth, To: tenth.AddDate(0, 0, 1), Anew: true})
 		if n := w.ask("SELECT count(*) FROM usage WHERE usage_date = '2026-10-10'"); n != "0" {
@@ -389,7 +386,7 @@ func TestTheLastCopyOfAnEmptiedDayStays(t *testing.T) {
 		if p := w.prune(PruneOptions{}); p.Days != 0 || !slices.ContainsFunc(p.Months[0].Kept, func(k KeptDays) bool { return k.Reason == keptEmptied && k.First == "2026-10-10" }) {
 			t.Errorf("%+v", p)
 		}
-		if w.files()["raw/account=acme/date=2026-10-10/pruned.usage.parquet"] != before {
+		if w.files()["raw/acct=acme/date=2026-10-10/pruned.usage.parquet"] != before {
 			t.Error("the last copy is gone")
 		}
 		w.faults("")

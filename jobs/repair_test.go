@@ -48,10 +48,10 @@ func TestARepairDerivesWhatItCanAndNamesWhatMustBeFetched(t *testing.T) {
 		if r := verified(t, w); len(r.Findings) != 0 {
 			t.Fatalf("%+v", r.Findings)
 		}
-		flipBit(t, w, "usage/account=acme/date=2026-11-12/usage.parquet")
-		flipBit(t, w, "quarantine/account=acme/date=2026-11-1*/quarantine.parquet")
-		flipBit(t, w, "balance/account=acme/*/balance.parquet")
-		flipBit(t, w, "raw/account=acme/date=2026-11-14/*.pages.zst")
+		flipBit(t, w, "usage/acct=acme/date=2026-11-12/usage.parquet")
+		flipBit(t, w, "quarantine/acct=acme/date=2026-11-1*/quarantine.parquet")
+		flipBit(t, w, "balance/acct=acme/*/balance.parquet")
+		flipBit(t, w, "raw/acct=acme/date=2026-11-14/*.pages.zst")
 		flipBit(t, w, "usage.duckdb")
 		before := verified(t, w)
 		res, done, after, err := Repair(t.Context(), w.cfg, w.env, before, RepairOptions{Phase: func(string) {}})

@@ -18,8 +18,10 @@ import (
 	"github.com/apache/arrow-go/v18/arrow/array"
 	"github.com/apache/arrow-go/v18/arrow/decimal"
 	"github.com/apache/arrow-go/v18/arrow/memory"
+	"github.com/apache/arrow-go/v18/parquet"
 	"github.com/apache/arrow-go/v18/parquet/file"
 	"github.com/apache/arrow-go/v18/parquet/metadata"
+	"github.com/apache/arrow-go/v18/parquet/schema"
 	"pgregory.net/rapid"
 
 	"github.com/usagelake/usagelake/schemas"
@@ -184,8 +186,49 @@ func TestDayFileCarriesCommentsAndNoVersion(t *testing.T) {
 			t.Errorf("the comment of %s is %q", c.Name, comments[c.Name])
 		}
 	}
-	if got := meta.GetCreatedBy(); got != "usagelake" {
-		t.Errorf("created by %q: a release would change every file", got)
+	if got := meta.GetCreatedBy(); got != fmt.Sprintf("usagelake version %d", schemas.SchemaVersion) {
+		t.Errorf("created by %q: a release would change every file, or parquet-java can't parse it", got)
+	}
+}
+
+// Money is in encodings that every reader decodes right, and the order of the rows is declared.
+func TestDayFileSuitsReaders(t *testing.T) {
+	rec := usageRows(memory.DefaultAllocator, 2000, 9)
+	defer rec.Release()
+	l := newTestLake(t, Options{})
+	writeDay(t, l, nil, rec)
+	f, err := l.fs.Open(l.usagePath(testDay))
+	must(t, err)
+	defer f.Close()
+	meta, err := readFooter(f)
+	must(t, err)
+	group := meta.RowGroup(0)
+	var order []string
+	for _, c := range group.SortingColumns() {
+		if c.Descending || c.NullsFirst {
+			t.Errorf("%+v", c)
+		}
+		order = append(order, meta.Schema.Column(int(c.ColumnIdx)).Path())
+	}
+	if !slices.Equal(order, []string{"request_time", "id", "ordinal"}) {
+		t.Errorf("in order of %v", order)
+	}
+	money := 0
+	for i := range group.NumColumns() {
+		column, err := group.ColumnChunk(i)
+		must(t, err)
+		if _, decimal := meta.Schema.Column(i).LogicalType().(schema.DecimalLogicalType); !decimal {
+			continue
+		}
+		money++
+		for _, e := range column.Encodings() {
+			if e == parquet.Encodings.DeltaBinaryPacked {
+				t.Errorf("%s has the encoding %s", meta.Schema.Column(i).Path(), e)
+			}
+		}
+	}
+	if money != 9 {
+		t.Errorf("%d columns of money", money)
 	}
 }
 

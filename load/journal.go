@@ -377,7 +377,7 @@ type Stamp struct{ info fs.FileInfo }
 func (l *Lake) JournalStamp() Stamp { return l.stamp(l.journalPath()) }
 
 // RawStamp looks at an account's directory in the raw archive: whether days were added or taken away.
-func (l *Lake) RawStamp(account string) Stamp { return l.stamp(l.path(rawDir, "account="+account)) }
+func (l *Lake) RawStamp(account string) Stamp { return l.stamp(l.accountDir(rawDir, account)) }
 
 func (l *Lake) stamp(path string) Stamp {
 	info, err := l.fs.Stat(path)

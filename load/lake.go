@@ -11,16 +11,13 @@ import (
 	"path/filepath"
 	"sync"
 	"sync/atomic"
-
-	"github.com/usagelake/usagelake/schemas"
 )
 
-// Format is the newest version of the lake's layout that this program knows. It reads this and all older ones. A lake is
-// made with format 1, and has 2 from its first pruned day on: see prunedLake.
-const Format = 2
-
-// plainLake is the format that a lake is made with.
-const plainLake = 1
+// Format is the version of the lake's layout that this program writes. It reads this and all older ones, and whoever takes the
+// lock of an older one makes it one of this.
+//
+// 1: the first. 2: it has pruned days. 3: the folders of accounts are acct=NAME (see accountKey), and days may be pruned.
+const Format = 3
 
 // The names within a lake. Readers glob the first three and open the database; the rest is ours.
 const (
@@ -64,7 +61,8 @@ type Lake struct {
 	log    *slog.Logger
 	coders coders
 
-	held atomic.Pointer[os.File] // the lock file, while the lock is held
+	held   atomic.Pointer[os.File] // the lock file, while the lock is held
+	before atomic.Bool             // a folder of an account may have the name of before: see accountKeyBefore
 
 	seqMu sync.Mutex // held while a sequence number of the raw archive is chosen and taken
 
@@ -102,6 +100,9 @@ func Open(dir string, opts Options) (*Lake, error) {
 		return nil, fmt.Errorf("open lake %s: %w", dir, err)
 	}
 	l.format = m.Format
+	if err := l.findBefore(); err != nil {
+		return nil, fmt.Errorf("open lake %s: %w", dir, err)
+	}
 	return l, nil
 }
 
@@ -129,9 +130,7 @@ func Create(dir string, opts Options) (*Lake, error) {
 	if err := l.fs.MkdirAll(l.path(tempDir), dirMode); err != nil {
 		return nil, fmt.Errorf("create lake %s: %w", dir, err)
 	}
-	if l.format, err = l.formatOf(); err != nil {
-		return nil, fmt.Errorf("create lake %s: %w", dir, err)
-	}
+	l.format = Format
 	if err := l.writeMarker(); err != nil {
 		// Another process may have made the lake meanwhile, and emptied the temp directory.
 		if other, openErr := Open(dir, opts); openErr == nil {
@@ -146,49 +145,12 @@ func Create(dir string, opts Options) (*Lake, error) {
 	return l, nil
 }
 
-// formatOf is the format that what stands in the raw archive asks for.
-func (l *Lake) formatOf() (int, error) {
-	accounts, err := l.Accounts()
-	if err != nil {
-		return 0, err
-	}
-	for _, a := range accounts {
-		days, err := l.Partitions(a)
-		if err != nil {
-			return 0, err
-		}
-		for _, p := range days {
-			switch _, err := l.fs.Stat(l.prunedPath(p)); {
-			case err == nil:
-				return prunedLake, nil
-			case !errors.Is(err, fs.ErrNotExist):
-				return 0, err
-			}
-		}
-	}
-	return plainLake, nil
-}
-
 func (l *Lake) writeMarker() error {
 	b, err := json.Marshal(marker{Format: l.format})
 	if err != nil {
 		return err
 	}
 	return l.replace(l.path(markerFile), bytes.NewReader(append(b, '\n')))
-}
-
-// raiseFormat makes it known, before the first day is pruned, that the lake has pruned days.
-func (l *Lake) raiseFormat() error {
-	if l.format >= prunedLake {
-		return nil
-	}
-	was := l.format
-	l.format = prunedLake
-	if err := l.writeMarker(); err != nil {
-		l.format = was
-		return err
-	}
-	return nil
 }
 
 func newLake(dir string, opts Options) *Lake {
@@ -213,11 +175,6 @@ func (l *Lake) Database() string { return l.path(databaseFile) }
 
 func (l *Lake) path(elem ...string) string {
 	return filepath.Join(append([]string{l.dir}, elem...)...)
-}
-
-// partition is the directory of p below one of the lake's trees: TREE/account=NAME/date=YYYY-MM-DD.
-func (l *Lake) partition(tree string, p schemas.Partition) string {
-	return l.path(tree, "account="+p.Account, "date="+p.Date.String())
 }
 
 const (

@@ -19,7 +19,7 @@ const lockPoll = 100 * time.Millisecond
 const lockTries = 4
 
 // Lock makes the caller the only writer of the lake until unlock is called, and drops what half-done files an earlier
-// one left. A lake whose raw archive is gone is refused with ErrNoRaw. doing names the command, for a *HeldError elsewhere. If another holds the lake, Lock waits for it until ctx
+// one left; a lake of an older format becomes one of this. A lake whose raw archive is gone is refused with ErrNoRaw. doing names the command, for a *HeldError elsewhere. If another holds the lake, Lock waits for it until ctx
 // is done, or without wait returns a *HeldError at once. Two callers in one process exclude each other too.
 //
 // The lock is flock(2) on the file .lock: the kernel drops it with the process, however that ends, so a dead process is
@@ -76,7 +76,7 @@ func (l *Lake) lock(ctx context.Context, doing, runID string, wait bool) (func()
 		// The file stays: removing it would let two processes lock two files of one name.
 		return errors.Join(f.Truncate(0), f.Close())
 	}
-	if err := errors.Join(writeHolder(f, doing, runID), l.emptyTemp()); err != nil {
+	if err := errors.Join(writeHolder(f, doing, runID), l.emptyTemp(), l.moveAccounts()); err != nil {
 		_ = unlock()
 		return nil, err
 	}

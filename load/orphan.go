@@ -35,9 +35,6 @@ const (
 	OrphanPublished  = "published" // usage.duckdb alone has the day
 )
 
-// accountPrefix begins the names of the folders of accounts.
-const accountPrefix = "account="
-
 // ErrNoRaw says that the raw archive is empty, and days were derived from one.
 var ErrNoRaw = errors.New("the raw archive is empty, and there are days that were derived from one")
 
@@ -64,7 +61,8 @@ func (l *Lake) CheckRaw() error {
 	if err != nil {
 		return fmt.Errorf("list the raw archive: %w", err)
 	}
-	if slices.ContainsFunc(accounts, func(name string) bool { return strings.HasPrefix(name, accountPrefix) }) {
+	isAccount := func(name string) bool { _, ok := accountOf(name); return ok }
+	if slices.ContainsFunc(accounts, isAccount) {
 		return nil
 	}
 	for _, tree := range []string{usageDir, quarantineDir, balanceDir} {
@@ -73,7 +71,7 @@ func (l *Lake) CheckRaw() error {
 			return fmt.Errorf("list %s: %w", tree, err)
 		}
 		for _, a := range accounts {
-			if !strings.HasPrefix(a, accountPrefix) {
+			if !isAccount(a) {
 				continue
 			}
 			days, err := l.list(l.path(tree, a))
@@ -100,7 +98,7 @@ func (l *Lake) AcceptNoRaw() error {
 		return err
 	}
 	for _, a := range accounts {
-		if err := l.mkdirs(l.path(rawDir, accountPrefix+a)); err != nil {
+		if err := l.mkdirs(l.accountDir(rawDir, a)); err != nil {
 			return fmt.Errorf("accept that the raw archive is lost: %w", err)
 		}
 	}

@@ -65,7 +65,7 @@ func TestADayWhoseRawFilesAreMissingIsKept(t *testing.T) {
 		stale bool
 	}{
 		{"nothing missing", func(t *testing.T, l *Lake) {}, "", false},
-		{"all of it", func(t *testing.T, l *Lake) { must(t, os.RemoveAll(l.path(rawDir, "account=acme", "date=2026-11-01"))) },
+		{"all of it", func(t *testing.T, l *Lake) { must(t, os.RemoveAll(l.path(rawDir, "acct=acme", "date=2026-11-01"))) },
 			"00:00:00 to 24:00:00", false},
 		{"one of three", func(t *testing.T, l *Lake) { removeRaw(t, l, windowsOf(t, l)[1]) }, "08:00:00 to 16:00:00", false},
 		{"the last, and others sealed since", func(t *testing.T, l *Lake) {
@@ -82,7 +82,7 @@ func TestADayWhoseRawFilesAreMissingIsKept(t *testing.T) {
 			sealRecords(t, l, 20, 24, 100)
 		}, "", true},
 		{"fetched anew, and less than half came", func(t *testing.T, l *Lake) {
-			must(t, os.RemoveAll(l.path(rawDir, "account=acme", "date=2026-11-01")))
+			must(t, os.RemoveAll(l.path(rawDir, "acct=acme", "date=2026-11-01")))
 			sealRecords(t, l, 0, 24, 149)
 		}, "00:00:00 to 08:00:00, 08:00:00 to 16:00:00, 16:00:00 to 24:00:00", false},
 		{"fetched anew, and nothing came", func(t *testing.T, l *Lake) {
@@ -100,12 +100,12 @@ func TestADayWhoseRawFilesAreMissingIsKept(t *testing.T) {
 			removeRaw(t, l, windowsOf(t, l)[3])
 		}, "02:00:00 to 04:00:00", false},
 		{"a day file that can't be read", func(t *testing.T, l *Lake) {
-			must(t, os.RemoveAll(l.path(rawDir, "account=acme", "date=2026-11-01")))
+			must(t, os.RemoveAll(l.path(rawDir, "acct=acme", "date=2026-11-01")))
 			must(t, os.WriteFile(l.usagePath(testDay), []byte("PAR1 no PAR1"), fileMode))
 		}, "00:00:00 to 24:00:00", false},
 		{"the day file gone, too, and a quarantine left", func(t *testing.T, l *Lake) {
 			deriveRows(t, l, 300, schemas.Reject{Window: testDay.Window(), Reason: schemas.ReasonNoID, Raw: []byte("{}"), FetchedAt: testDay.Date.End(), RunID: "r"})
-			must(t, os.RemoveAll(l.path(rawDir, "account=acme", "date=2026-11-01")))
+			must(t, os.RemoveAll(l.path(rawDir, "acct=acme", "date=2026-11-01")))
 			must(t, os.Remove(l.usagePath(testDay)))
 		}, "00:00:00 to 24:00:00", false},
 	} {

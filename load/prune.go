@@ -90,9 +90,6 @@ func (l *Lake) pruneDay(p schemas.Partition, opts PruneOptions) (Freed, error) {
 		if err := l.settleDay(p); err != nil {
 			return Freed{}, err
 		}
-		if err := l.raiseFormat(); err != nil {
-			return Freed{}, err
-		}
 		if err := l.writePruned(p, t); err != nil {
 			return Freed{}, err
 		}

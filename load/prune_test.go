@@ -117,9 +117,6 @@ func TestADayIsWholeWhicheverStepOfAPruneFails(t *testing.T) {
 					t.Fatalf("%s: the day file has changed", name)
 				}
 				frozen := Frozen(raws)
-				if frozen && l.Format() != prunedLake {
-					t.Errorf("%s: the day is pruned, and the lake's format is %d", name, l.Format())
-				}
 				gone := 0
 				for _, r := range raws {
 					if _, err := os.Stat(filepath.Join(l.partition(rawDir, testDay), r.Name)); err != nil {
@@ -360,7 +357,7 @@ func TestAPrunedDayThawsWhenAllOfItIsFetchedAnew(t *testing.T) {
 	sealHours(t, l, 0, 24)
 	deriveTestDay(t, l, 60, 2)
 	raws = frozen(false)
-	_, _, err = l.SetAside("raw/account=acme/date=2026-11-01/" + raws[2].Name)
+	_, _, err = l.SetAside("raw/acct=acme/date=2026-11-01/" + raws[2].Name)
 	must(t, err)
 	frozen(true)
 	if stale, err := l.Stale(testDay, 1); !stale || err != nil {
@@ -491,38 +488,21 @@ func FuzzTombstone(f *testing.F) {
 	})
 }
 
-// A lake has format 2 from its first pruned day on, and not before; one that is made of a raw archive with a tombstone, too.
-func TestOnlyAPrunedLakeHasTheNewFormat(t *testing.T) {
-	l := prunableLake(t)
-	if got := l.mustRead(t, l.path(markerFile)); got != "{\"format\":1}\n" || l.Format() != 1 {
-		t.Errorf("before: %s", got)
-	}
-	_, err := l.PruneDay(testDay, pruning(false))
-	must(t, err)
-	if got := l.mustRead(t, l.path(markerFile)); got != "{\"format\":2}\n" || l.Format() != 2 {
-		t.Errorf("after: %s", got)
-	}
+// In an account that has pruned days a day file without windows may be the last of its day: it is moved, not deleted.
+func TestADayOfAPrunedAccountIsMovedWhenItIsGivenUp(t *testing.T) {
 	for _, pruned := range []bool{false, true} {
-		dir := t.TempDir()
-		from := prunableLake(t)
+		l := prunableLake(t)
 		if pruned {
-			from = l
+			_, err := l.PruneDay(testDay, pruning(false))
+			must(t, err)
 		}
-		must(t, os.CopyFS(filepath.Join(dir, "raw"), os.DirFS(from.path(rawDir))))
-		made, err := Create(dir, Options{})
-		must(t, err)
-		if (made.Format() == 2) != pruned {
-			t.Errorf("pruned %v: format %d", pruned, made.Format())
+		other := schemas.Partition{Account: testDay.Account, Date: testDay.Date + 1}
+		must(t, l.mkdirs(filepath.Dir(l.usagePath(other))))
+		must(t, os.WriteFile(l.usagePath(other), []byte(l.mustRead(t, l.usagePath(testDay))), fileMode))
+		must(t, l.RemoveDay(other))
+		if moved, err := l.list(l.path(damagedDir)); err != nil || (len(moved) == 1) != pruned {
+			t.Errorf("pruned %v: moved %v %v", pruned, moved, err)
 		}
-		if again, err := Open(dir, Options{}); err != nil || again.Format() != made.Format() {
-			t.Errorf("%+v %v", again, err)
-		}
-	}
-	// In such a lake a day file without windows may be the last of its day: it is moved, not deleted.
-	must(t, os.RemoveAll(l.partition(rawDir, testDay)))
-	must(t, l.RemoveDay(testDay))
-	if moved, err := l.list(l.path(damagedDir)); err != nil || len(moved) != 1 {
-		t.Errorf("moved %v %v", moved, err)
 	}
 }
 
@@ -554,7 +534,7 @@ func TestVerifyAndPublishKnowPrunedDays(t *testing.T) {
 		r, err := w.lake.Verify(t.Context(), VerifyOptions{TransformVersion: 2})
 		must(t, err)
 		if slices.ContainsFunc(r.Findings, func(f Finding) bool {
-			return strings.HasPrefix(f.Path, "usage/account=acme/date="+days[1].Date.String())
+			return strings.HasPrefix(f.Path, "usage/acct=acme/date="+days[1].Date.String())
 		}) {
 			t.Errorf("%+v", r.Findings)
 		}

@@ -19,7 +19,7 @@ import (
 // A pruned day. Once the raw files of a day are deleted, its day file is no longer derived: it is the source. What the
 // names of the raw files told stands in a tombstone in their place:
 //
-//	raw/account=acme/date=2025-10-03/pruned.jsonl
+//	raw/acct=acme/date=2025-10-03/pruned.jsonl
 //	    {"format":1,"account":"acme","date":"2025-10-03",…}   a Pruned, one line
 //	    {"sha256":"…"}                                        of the first line, its line feed included
 //
@@ -31,7 +31,7 @@ import (
 // them alone. Windows that cover a part of it wait for the rest, for what is left of the day can't be had from the raw
 // archive any more. The day file that was the source is kept beside the tombstone before it is replaced:
 //
-//	raw/account=acme/date=2025-10-03/pruned.usage.parquet, pruned.quarantine.parquet
+//	raw/acct=acme/date=2025-10-03/pruned.usage.parquet, pruned.quarantine.parquet
 //
 // Should the later windows be set aside, the day is taken from there again.
 const (
@@ -40,9 +40,6 @@ const (
 	keptQuarantine = "pruned.quarantine.parquet"
 
 	prunedFormat = 1
-	// prunedLake is the format of a lake that has pruned days. Programs that know none of them would remove their day
-	// files, for want of windows; they refuse a lake of this format.
-	prunedLake = 2
 )
 
 // Pruned is the tombstone of a day: what its raw files were, and what its day file must be.
@@ -117,6 +114,20 @@ func Frozen(raws []Raw) bool {
 // Live are those of raws that can be read: what a day that isn't frozen is derived from.
 func Live(raws []Raw) []Raw {
 	return slices.DeleteFunc(slices.Clone(raws), func(r Raw) bool { return r.Pruned })
+}
+
+// hasPruned says whether any day of the account is pruned.
+func (l *Lake) hasPruned(account string) (bool, error) {
+	days, err := l.Partitions(account)
+	if err != nil {
+		return false, err
+	}
+	for _, p := range days {
+		if _, err := l.fs.Stat(l.prunedPath(p)); !errors.Is(err, fs.ErrNotExist) {
+			return err == nil, err
+		}
+	}
+	return false, nil
 }
 
 func (l *Lake) prunedPath(p schemas.Partition) string {

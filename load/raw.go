@@ -19,7 +19,6 @@ import (
 	"regexp"
 	"slices"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/klauspost/compress/zstd"
@@ -29,9 +28,9 @@ import (
 
 // The raw archive. A window (or a balance answer) is one file:
 //
-//	raw/account=acme/date=2026-11-01/000001_000000-060000_8c1f0a6e55d1b2c3.pages.zst
+//	raw/acct=acme/date=2026-11-01/000001_000000-060000_8c1f0a6e55d1b2c3.pages.zst
 //	                                 seq    start  end    digest
-//	raw/account=acme/date=2026-11-01/000002_061503_77aa0c1d2e3f4051.balance.zst
+//	raw/acct=acme/date=2026-11-01/000002_061503_77aa0c1d2e3f4051.balance.zst
 //	                                 seq    second digest
 //
 // Seq counts from 1 per directory, over both kinds, so the order of the windows doesn't hang on any clock. End is
@@ -134,69 +133,6 @@ func rawName(seal schemas.Seal, seq int) string {
 		return fmt.Sprintf("%06d_%s_%s%s", seq, clockText(d, seal.Start), seal.Digest[:digestPrefix], balanceSuffix)
 	}
 	return fmt.Sprintf("%06d_%s-%s_%s%s", seq, clockText(d, seal.Start), clockText(d, seal.End), seal.Digest[:digestPrefix], usageSuffix)
-}
-
-// trees are the lake's trees of partitions.
-var trees = []string{rawDir, usageDir, quarantineDir, balanceDir}
-
-// Accounts returns the accounts that have anything in the lake, raw or derived, sorted.
-func (l *Lake) Accounts() ([]string, error) {
-	var out []string
-	for _, tree := range trees {
-		names, err := l.list(l.path(tree))
-		if err != nil {
-			return nil, fmt.Errorf("list accounts: %w", err)
-		}
-		for _, name := range names {
-			if account, ok := strings.CutPrefix(name, "account="); ok && schemas.ValidateAccount(account) == nil {
-				out = append(out, account)
-			}
-		}
-	}
-	slices.Sort(out)
-	return slices.Compact(out), nil
-}
-
-// Partitions returns the days of an account that have a directory in the raw archive or among the derived files,
-// sorted. A day may have neither windows nor a day file: one with only a balance, or one whose first window was never
-// sealed.
-func (l *Lake) Partitions(account string) ([]schemas.Partition, error) {
-	var out []schemas.Partition
-	for _, tree := range trees {
-		names, err := l.list(l.path(tree, "account="+account))
-		if err != nil {
-			return nil, fmt.Errorf("list days of %s: %w", account, err)
-		}
-		for _, name := range names {
-			s, ok := strings.CutPrefix(name, "date=")
-			if !ok {
-				continue
-			}
-			d, err := schemas.ParseDate(s)
-			if err != nil || d.String() != s {
-				continue
-			}
-			out = append(out, schemas.Partition{Account: account, Date: d})
-		}
-	}
-	slices.SortFunc(out, schemas.Partition.Compare)
-	return slices.Compact(out), nil
-}
-
-// list returns the names in dir, none if it doesn't exist.
-func (l *Lake) list(dir string) ([]string, error) {
-	entries, err := l.fs.ReadDir(dir)
-	if err != nil {
-		if errors.Is(err, fs.ErrNotExist) {
-			return nil, nil
-		}
-		return nil, err
-	}
-	names := make([]string, len(entries))
-	for i, e := range entries {
-		names[i] = e.Name()
-	}
-	return names, nil
 }
 
 // Windows returns the sealed usage windows of p in order of Seq, from the file names alone; of a pruned day, those that

@@ -200,9 +200,9 @@ func TestNamesSealDidNotGiveAreStrays(t *testing.T) {
 func TestAccountsAndPartitionsAreReadOffTheDirectories(t *testing.T) {
 	l := newTestLake(t, Options{})
 	for _, dir := range []string{
-		"raw/account=beta/date=2026-11-02", "raw/account=beta/date=2026-10-31", "usage/account=beta/date=2026-11-01",
-		"balance/account=acme/date=2026-11-03", "usage/account=beta/date=2026-11-02", "raw/account=.hidden/date=2026-11-02",
-		"raw/account=beta/date=2026-11-32", "raw/account=beta/date=2026-1-1", "raw/account=beta/x", "raw/other",
+		"raw/acct=beta/date=2026-11-02", "raw/acct=beta/date=2026-10-31", "usage/acct=beta/date=2026-11-01",
+		"balance/acct=acme/date=2026-11-03", "usage/acct=beta/date=2026-11-02", "raw/acct=.hidden/date=2026-11-02",
+		"raw/acct=beta/date=2026-11-32", "raw/acct=beta/date=2026-1-1", "raw/acct=beta/x", "raw/other",
 	} {
 		must(t, os.MkdirAll(l.path(dir), dirMode))
 	}

@@ -23,10 +23,9 @@ func (l *Lake) SetAside(path string) (r Raw, now string, err error) {
 	if len(parts) != 4 || parts[0] != rawDir {
 		return r, "", fmt.Errorf("set aside %s: it is not in the raw archive", path)
 	}
-	account, okAccount := strings.CutPrefix(parts[1], "account=")
-	date, okDate := strings.CutPrefix(parts[2], "date=")
-	d, err := schemas.ParseDate(date)
-	if !okAccount || !okDate || err != nil || schemas.ValidateAccount(account) != nil {
+	account, okAccount := accountOf(parts[1])
+	d, okDate := dateOf(parts[2])
+	if !okAccount || !okDate {
 		return r, "", fmt.Errorf("set aside %s: it is not in the raw archive", path)
 	}
 	p := schemas.Partition{Account: account, Date: d}
@@ -94,7 +93,7 @@ func (l *Lake) asideName(p schemas.Partition, path string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	return l.path(damagedDir, fmt.Sprintf("account=%s_date=%s_%s_%s", p.Account, p.Date, sum[:digestPrefix], filepath.Base(path))), nil
+	return l.path(damagedDir, fmt.Sprintf(accountKey+"%s_"+dateKey+"%s_%s_%s", p.Account, p.Date, sum[:digestPrefix], filepath.Base(path))), nil
 }
 
 // SetAsideBalance moves the balance file of p to damaged/, for it can't be read. The caller holds the lock.

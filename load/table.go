@@ -30,8 +30,6 @@ import (
 //	RecordBatch ──append──▶ leaf buffers (≤ a row group) ──writeRowGroup──▶ column chunks ──▶ temp file
 
 const (
-	// createdBy is in every Parquet file. The program's version is left out: a new release alone changes no file.
-	createdBy = "usagelake"
 	// columnsKey is the footer key with the columns' comments, a JSON object of name → text; Parquet has no place for
 	// them of its own.
 	columnsKey = "usagelake.columns"
@@ -42,6 +40,11 @@ const (
 	maxRowGroupBytes = 96 << 20
 	cutStep          = 256
 )
+
+// createdBy is in every Parquet file, in the form that parquet-java parses: of a file whose writer it can't tell, it reads no
+// DELTA_BYTE_ARRAY column in splits (PARQUET-246) and believes no statistics of texts. The program's version is left out: a new
+// release alone changes no file.
+var createdBy = fmt.Sprintf("usagelake version %d", schemas.SchemaVersion)
 
 // tableWriter writes one Parquet file, row group by row group. Memory is that of one row group.
 type tableWriter struct {

@@ -262,8 +262,9 @@ func (v *verifier) strays() error {
 			return err
 		}
 		for _, a := range accounts {
-			name, ok := strings.CutPrefix(a.Name(), "account=")
-			if !ok || schemas.ValidateAccount(name) != nil || !a.IsDir() {
+			name, ok := accountOf(a.Name())
+			// Both names at once would count what is in both twice.
+			if !ok || !a.IsDir() || v.lake.accountDir(tree, name) != v.lake.path(tree, a.Name()) {
 				v.stray(v.lake.path(tree, a.Name()))
 				continue
 			}
@@ -272,9 +273,8 @@ func (v *verifier) strays() error {
 				return err
 			}
 			for _, d := range dates {
-				text, ok := strings.CutPrefix(d.Name(), "date=")
-				date, err := schemas.ParseDate(text)
-				if !ok || err != nil || date.String() != text || !d.IsDir() {
+				date, ok := dateOf(d.Name())
+				if !ok || !d.IsDir() {
 					v.stray(v.lake.path(tree, a.Name(), d.Name()))
 					continue
 				}
@@ -306,15 +306,6 @@ func (v *verifier) strays() error {
 
 func (v *verifier) stray(path string) {
 	v.add(Finding{Check: FoundStray, Path: path, Detail: "nothing of this name belongs here", Hint: hintLook})
-}
-
-// entries lists a directory; none if it isn't there.
-func (l *Lake) entries(dir string) ([]fs.DirEntry, error) {
-	entries, err := l.fs.ReadDir(dir)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	}
-	return entries, err
 }
 
 // raw reads the sealed files of a day whole, and returns the usage windows.

@@ -216,8 +216,8 @@ func TestVerifyFindsEachKindOfDamage(t *testing.T) {
 		{"strays", func(t *testing.T, w *dayWriter, days []schemas.Partition) {
 			must(t, os.WriteFile(filepath.Join(w.lake.partition(usageDir, days[0]), "usage (copy).parquet"), nil, 0o600))
 			must(t, os.WriteFile(filepath.Join(w.lake.partition(rawDir, days[0]), "notes.txt"), nil, 0o600))
-			must(t, os.MkdirAll(w.lake.path(usageDir, "account=acme", "date=2026-13-01"), 0o700))
-			must(t, os.MkdirAll(w.lake.path(balanceDir, "account=ACME"), 0o700))
+			must(t, os.MkdirAll(w.lake.path(usageDir, "acct=acme", "date=2026-13-01"), 0o700))
+			must(t, os.MkdirAll(w.lake.path(balanceDir, "acct=ACME"), 0o700))
 		}, []string{FoundStray, FoundStray, FoundStray, FoundStray}},
 		{"a torn journal line", func(t *testing.T, w *dayWriter, days []schemas.Partition) {
 			must(t, os.WriteFile(w.lake.journalPath(), []byte("{\"run_id\":\n"), 0o600))

@@ -10,7 +10,9 @@ import (
 // 2: smaller encodings of the same columns, and items of ext_items that can't be NULL.
 //
 // 3: the column ordinal. In a file of before an id stands once, so that it is 1 of each row (SchemaOrdinal).
-const SchemaVersion = 3
+//
+// 4: created_by in the form that parquet-java parses, money without DELTA_BINARY_PACKED, and the order of rows is declared.
+const SchemaVersion = 4
 
 // SchemaOrdinal is the first SchemaVersion whose day files have the column ordinal.
 const SchemaOrdinal = 3

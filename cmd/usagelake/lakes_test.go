@@ -81,7 +81,7 @@ func prunedDays(t *testing.T, lake string) map[string]string {
 		if err != nil {
 			t.Fatal(err)
 		}
-		days[day] = string(b)
+		days[strings.Replace(day, "account=", "acct=", 1)] = string(b) // as folders of lakes before format 3 are called
 	}
 	return days
 }

@@ -73,7 +73,7 @@ func scraped(t *testing.T, s *Server) string {
 func TestTheMetricsAreAsTheyWereReadInReview(t *testing.T) {
 	w := busy()
 	w.status.Lake = t.TempDir()
-	for _, name := range []string{"raw/account=acme/date=2026-11-01/1.zst", "usage/account=acme/date=2026-11-01/usage.parquet"} {
+	for _, name := range []string{"raw/acct=acme/date=2026-11-01/1.zst", "usage/acct=acme/date=2026-11-01/usage.parquet"} {
 		path := filepath.Join(w.status.Lake, name)
 		if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 			t.Fatal(err)

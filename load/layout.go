@@ -1,0 +1,224 @@
+package load
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/usagelake/usagelake/schemas"
+)
+
+// The folders of a lake's trees are TREE/acct=NAME/date=YYYY-MM-DD. Readers of Parquet make a column of each key: one that is
+// called as a column of the files, account, breaks half of them (pandas, pyarrow, Dask), and the others take its value for
+// theirs and make a number of 2026. So the key is called as no column is, and account stands in the files alone.
+const (
+	accountKey = "acct="
+	// accountKeyBefore was the key of lakes of format 1 and 2. Whoever takes the lock of such a lake moves its folders; who
+	// only reads takes them as they are.
+	accountKeyBefore = "account="
+	dateKey          = "date="
+)
+
+// trees are the lake's trees of partitions.
+var trees = []string{rawDir, usageDir, quarantineDir, balanceDir}
+
+// partition is the directory of p below one of the trees.
+func (l *Lake) partition(tree string, p schemas.Partition) string {
+	return filepath.Join(l.accountDir(tree, p.Account), dateKey+p.Date.String())
+}
+
+// accountDir is the folder of an account below one of the trees.
+func (l *Lake) accountDir(tree, account string) string {
+	dir := l.path(tree, accountKey+account)
+	if !l.before.Load() {
+		return dir
+	}
+	// A lake that is being moved by another process has some folders of either name.
+	if _, err := l.fs.Stat(dir); errors.Is(err, fs.ErrNotExist) {
+		if old := l.path(tree, accountKeyBefore+account); l.isDir(old) {
+			return old
+		}
+	}
+	return dir
+}
+
+func (l *Lake) isDir(path string) bool {
+	info, err := l.fs.Stat(path)
+	return err == nil && info.IsDir()
+}
+
+// accountOf returns the account of a folder below a tree, by either name.
+func accountOf(folder string) (string, bool) {
+	name, ok := strings.CutPrefix(folder, accountKey)
+	if !ok {
+		name, ok = strings.CutPrefix(folder, accountKeyBefore)
+	}
+	return name, ok && schemas.ValidateAccount(name) == nil
+}
+
+// dateOf returns the day of a folder below an account.
+func dateOf(folder string) (schemas.Date, bool) {
+	text, ok := strings.CutPrefix(folder, dateKey)
+	if !ok {
+		return 0, false
+	}
+	d, err := schemas.ParseDate(text)
+	return d, err == nil && d.String() == text
+}
+
+// Accounts returns the accounts that have anything in the lake, raw or derived, sorted.
+func (l *Lake) Accounts() ([]string, error) {
+	var out []string
+	for _, tree := range trees {
+		names, err := l.list(l.path(tree))
+		if err != nil {
+			return nil, fmt.Errorf("list accounts: %w", err)
+		}
+		for _, name := range names {
+			if account, ok := accountOf(name); ok {
+				out = append(out, account)
+			}
+		}
+	}
+	slices.Sort(out)
+	return slices.Compact(out), nil
+}
+
+// Partitions returns the days of an account that have a directory in the raw archive or among the derived files,
+// sorted. A day may have neither windows nor a day file: one with only a balance, or one whose first window was never
+// sealed.
+func (l *Lake) Partitions(account string) ([]schemas.Partition, error) {
+	var out []schemas.Partition
+	for _, tree := range trees {
+		names, err := l.list(l.accountDir(tree, account))
+		if err != nil {
+			return nil, fmt.Errorf("list days of %s: %w", account, err)
+		}
+		for _, name := range names {
+			if d, ok := dateOf(name); ok {
+				out = append(out, schemas.Partition{Account: account, Date: d})
+			}
+		}
+	}
+	slices.SortFunc(out, schemas.Partition.Compare)
+	return slices.Compact(out), nil
+}
+
+// list returns the names in dir, none if it doesn't exist.
+func (l *Lake) list(dir string) ([]string, error) {
+	entries, err := l.entries(dir)
+	if err != nil {
+		return nil, err
+	}
+	names := make([]string, len(entries))
+	for i, e := range entries {
+		names[i] = e.Name()
+	}
+	return names, nil
+}
+
+// entries lists a directory; none if it isn't there.
+func (l *Lake) entries(dir string) ([]fs.DirEntry, error) {
+	entries, err := l.fs.ReadDir(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	return entries, err
+}
+
+// findBefore notes whether any folder has the name of before.
+func (l *Lake) findBefore() error {
+	for _, tree := range trees {
+		names, err := l.list(l.path(tree))
+		if err != nil {
+			return err
+		}
+		if slices.ContainsFunc(names, func(name string) bool { return strings.HasPrefix(name, accountKeyBefore) }) {
+			l.before.Store(true)
+			return nil
+		}
+	}
+	l.before.Store(false)
+	return nil
+}
+
+// moveAccounts gives the folders of accounts the name that they have since format 3, each by one rename, so that a reader finds
+// every file once at any moment. The marker goes first: an older program refuses a lake that is half moved. A crash leaves folders
+// of either name, and whoever takes the lock next goes on. So does a backup of before that is put back into a lake: what is
+// missing of it is taken, and what stands there already is moved to damaged/. The caller holds the lock.
+func (l *Lake) moveAccounts() error {
+	if l.format < Format {
+		was := l.format
+		l.format = Format
+		if err := l.writeMarker(); err != nil {
+			l.format = was
+			return err
+		}
+	}
+	if err := l.findBefore(); err != nil || !l.before.Load() {
+		return err
+	}
+	for _, tree := range trees {
+		names, err := l.list(l.path(tree))
+		if err != nil {
+			return err
+		}
+		for _, name := range names {
+			account, ok := strings.CutPrefix(name, accountKeyBefore)
+			if !ok || schemas.ValidateAccount(account) != nil {
+				continue
+			}
+			from, to := l.path(tree, name), l.path(tree, accountKey+account)
+			if err := l.moveInto(from, to, filepath.Join(tree, name)); err != nil {
+				return fmt.Errorf("move %s to %s, its name since lakes of format %d: %w\nhint: the same command goes on from there", from, to, Format, err)
+			}
+			l.log.Info("the folder of an account has its new name", "tree", tree, "account", account, "folder", accountKey+account)
+		}
+	}
+	return l.findBefore()
+}
+
+// moveInto moves a file or directory to a name that is free; into a directory that is there already, name by name. A file whose
+// place is taken goes to damaged/, below the name it had in the lake.
+func (l *Lake) moveInto(from, to, name string) error {
+	info, err := l.fs.Stat(to)
+	if errors.Is(err, fs.ErrNotExist) {
+		if err := l.checkHeld(); err != nil {
+			return err
+		}
+		if err := l.fs.Rename(from, to); err != nil {
+			return err
+		}
+		return errors.Join(l.syncDir(filepath.Dir(to)), l.syncDir(filepath.Dir(from)))
+	}
+	if err != nil {
+		return err
+	}
+	if !info.IsDir() || !l.isDir(from) {
+		aside := l.path(damagedDir, name)
+		if _, err := l.fs.Stat(aside); !errors.Is(err, fs.ErrNotExist) {
+			return errors.Join(err, fmt.Errorf("%s stands there already, and in %s too: %w", to, aside, fs.ErrExist))
+		}
+		l.log.Warn("a file of before has its place taken and is moved out of the lake", "path", from, "taken", to, "now", aside)
+		if err := l.mkdirs(filepath.Dir(aside)); err != nil {
+			return err
+		}
+		return l.moveInto(from, aside, name)
+	}
+	names, err := l.list(from)
+	if err != nil {
+		return err
+	}
+	for _, n := range names {
+		if err := l.moveInto(filepath.Join(from, n), filepath.Join(to, n), filepath.Join(name, n)); err != nil {
+			return err
+		}
+	}
+	if err := l.fs.Remove(from); err != nil {
+		return err
+	}
+	return l.syncDir(filepath.Dir(from))
+}

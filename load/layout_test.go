@@ -1,0 +1,202 @@
+package load
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/usagelake/usagelake/schemas"
+)
+
+// makeOld gives a lake the layout of before format 3.
+func makeOld(t *testing.T, dir string, format int) {
+	t.Helper()
+	folders, err := filepath.Glob(filepath.Join(dir, "*", accountKey+"*"))
+	must(t, err)
+	for _, f := range folders {
+		must(t, os.Rename(f, filepath.Join(filepath.Dir(f), accountKeyBefore+strings.TrimPrefix(filepath.Base(f), accountKey))))
+	}
+	must(t, os.WriteFile(filepath.Join(dir, markerFile), fmt.Appendf(nil, "{\"format\":%d}\n", format), fileMode))
+}
+
+// contents are the files of the trees by path, with the folders of either name as one.
+func contents(t *testing.T, dir string) map[string]string {
+	t.Helper()
+	out := map[string]string{}
+	for _, tree := range trees {
+		must(t, filepath.WalkDir(filepath.Join(dir, tree), func(path string, d fs.DirEntry, err error) error {
+			if err != nil || d.IsDir() {
+				return err
+			}
+			b, err := os.ReadFile(path)
+			name, _ := filepath.Rel(dir, path)
+			name = strings.Replace(name, "/"+accountKeyBefore, "/"+accountKey, 1)
+			if _, twice := out[name]; twice {
+				t.Errorf("%s stands there twice", name)
+			}
+			out[name] = string(b)
+			return err
+		}))
+	}
+	return out
+}
+
+func sameFiles(t *testing.T, when string, got, want map[string]string) {
+	t.Helper()
+	for name := range want {
+		if got[name] != want[name] {
+			t.Errorf("%s: %s is %d bytes, want %d", when, name, len(got[name]), len(want[name]))
+		}
+	}
+	for name := range got {
+		if _, ok := want[name]; !ok {
+			t.Errorf("%s: %s came from nowhere", when, name)
+		}
+	}
+}
+
+// A lake of before is read as it is, and moved by whoever takes its lock first: without a change to any file, or to a finding.
+func TestALakeOfTheLayoutOfBeforeIsReadAndMoved(t *testing.T) {
+	w, days := soundLake(t)
+	dir := w.lake.Dir()
+	want := contents(t, dir)
+	for _, format := range []int{1, 2} {
+		makeOld(t, dir, format)
+		l, err := Open(dir, Options{})
+		must(t, err)
+		look := func(when string) {
+			t.Helper()
+			if accounts, err := l.Accounts(); err != nil || !slices.Equal(accounts, []string{"acme", "zeta-2"}) {
+				t.Errorf("%s: accounts %v %v", when, accounts, err)
+			}
+			for _, account := range []string{"acme", "zeta-2"} {
+				if found, err := l.Partitions(account); err != nil || len(found) != 3 {
+					t.Errorf("%s: days %v %v", when, found, err)
+				}
+			}
+			for _, p := range days {
+				if _, ok, err := l.Day(p); !ok || err != nil {
+					t.Errorf("%s: %s: %v %v", when, p, ok, err)
+				}
+			}
+			r, err := l.Verify(context.Background(), VerifyOptions{TransformVersion: 1})
+			if err != nil || len(r.Findings) > 0 || r.RawFiles != 9 || r.DayFiles != 6 {
+				t.Errorf("%s: %v %+v", when, err, r)
+			}
+		}
+		look("as it was")
+		other, err := Open(dir, Options{}) // a process that only reads, while another one moves the lake
+		must(t, err)
+		unlock, err := l.Lock(t.Context(), "test", false)
+		must(t, err)
+		look("moved")
+		must(t, unlock())
+		if left, _ := filepath.Glob(filepath.Join(dir, "*", accountKeyBefore+"*")); len(left) > 0 {
+			t.Errorf("not moved: %v", left)
+		}
+		if got := l.mustRead(t, l.path(markerFile)); got != "{\"format\":3}\n" || l.Format() != Format {
+			t.Errorf("the marker is %s, the format %d", got, l.Format())
+		}
+		l = other
+		look("opened before")
+		sameFiles(t, "moved", contents(t, dir), want)
+	}
+}
+
+// Whichever step of the move fails, dead or alive: every file stands there once, of its bytes, the lake reads the same, and the next
+// run goes on.
+func TestAMoveMayBeKilledAnywhere(t *testing.T) {
+	w, days := soundLake(t)
+	dir := w.lake.Dir()
+	want := contents(t, dir)
+	for _, how := range []fault{notDone, lost} {
+		for _, down := range []bool{false, true} {
+			for at := 0; ; at++ {
+				makeOld(t, dir, 1)
+				ffs := &faultFS{at: -1, how: how, down: down}
+				l, err := Open(dir, Options{FS: ffs})
+				must(t, err)
+				ffs.at, ffs.steps = at, nil
+				unlock, err := l.Lock(t.Context(), "test", false)
+				if err == nil {
+					must(t, unlock())
+				}
+				steps := len(ffs.steps)
+				when := fmt.Sprintf("step %d of %d (%v, down %v)", at, steps, how, down)
+				sameFiles(t, when, contents(t, dir), want)
+				again, err := Open(dir, Options{})
+				must(t, err)
+				for _, p := range days {
+					raws, err := again.Windows(p)
+					footer, ok, err2 := again.Day(p)
+					if err := errors.Join(err, err2); err != nil || !ok || footer.Digest != DayDigest(1, raws) {
+						t.Errorf("%s: %s: %d windows, %v, %v", when, p, len(raws), ok, err)
+					}
+				}
+				unlock, err = again.Lock(t.Context(), "test", false)
+				must(t, err)
+				must(t, unlock())
+				if left, _ := filepath.Glob(filepath.Join(dir, "*", accountKeyBefore+"*")); len(left) > 0 {
+					t.Errorf("%s: not moved: %v", when, left)
+				}
+				if at >= steps {
+					if at < 10 {
+						t.Errorf("the move has %d steps", steps)
+					}
+					break
+				}
+			}
+		}
+	}
+}
+
+// What a backup of before brings back into a lake of now is found by verify, and taken by the next run as far as its place is free;
+// what isn't is kept outside of the trees, so that no reader sees a record twice.
+func TestABackupOfBeforeIsTakenIn(t *testing.T) {
+	w, days := soundLake(t)
+	dir := w.lake.Dir()
+	l := w.lake
+	want := contents(t, dir)
+	lost := days[1]
+	raws := mustWindows(t, l, lost)
+	back := filepath.Join(dir, rawDir, accountKeyBefore+lost.Account, dateKey+lost.Date.String())
+	must(t, os.MkdirAll(back, dirMode))
+	must(t, os.Rename(filepath.Join(l.partition(rawDir, lost), raws[0].Name), filepath.Join(back, raws[0].Name)))
+	must(t, os.WriteFile(filepath.Join(back, raws[1].Name), []byte("another"), fileMode))
+	other := schemas.Partition{Account: lost.Account, Date: days[0].Date}
+	old := filepath.Join(dir, usageDir, accountKeyBefore+other.Account, dateKey+other.Date.String())
+	must(t, os.MkdirAll(old, dirMode))
+	must(t, os.WriteFile(filepath.Join(old, usageFile), []byte(l.mustRead(t, l.usagePath(other))), fileMode))
+
+	r := w.verify()
+	strays := 0
+	for _, f := range r.Findings {
+		if f.Check == FoundStray && strings.Contains(f.Path, accountKeyBefore) {
+			strays++
+		}
+	}
+	if strays != 2 {
+		t.Errorf("two folders stand there by both names: %+v", r.Findings)
+	}
+	unlock, err := l.Lock(t.Context(), "test", false)
+	must(t, err)
+	must(t, unlock())
+	sameFiles(t, "taken in", contents(t, dir), want)
+	for name, text := range map[string]string{
+		filepath.Join(rawDir, accountKeyBefore+lost.Account, dateKey+lost.Date.String(), raws[1].Name):  "another",
+		filepath.Join(usageDir, accountKeyBefore+other.Account, dateKey+other.Date.String(), usageFile): l.mustRead(t, l.usagePath(other)),
+	} {
+		if got := l.mustRead(t, l.path(damagedDir, name)); got != text {
+			t.Errorf("%s holds %d bytes, want %d", name, len(got), len(text))
+		}
+	}
+	if r := w.verify(); len(r.Findings) > 0 {
+		t.Errorf("%+v", r.Findings)
+	}
+}
