@@ -132,6 +132,9 @@ func gather(ctx context.Context, cfg *Config, env Env, lake *load.Lake, broken e
 		g.withoutLake(broken, bySource[sourceJournal], in.Failures, unknown)
 		return g.found, unknown, nil
 	}
+	if found, err := lake.Intrusion(); err == nil && !found.None() { // if it can't be looked at, the published file can't be read either
+		g.builtIn(ruleIntruded, "usage.duckdb", found.String(), map[string]string{"hint": load.HintIntruded})
+	}
 	for _, s := range []struct {
 		source string
 		ask    func([]AlertRule) map[string]error
@@ -156,8 +159,8 @@ func gather(ctx context.Context, cfg *Config, env Env, lake *load.Lake, broken e
 				continue
 			}
 			unknown[r.Name] = true
-			if errors.Is(err, load.ErrNotPublished) {
-				continue // as in every new lake; a freshness rule tells if it stays so
+			if errors.Is(err, load.ErrNotPublished) || errors.Is(err, load.ErrIntruded) {
+				continue // as in every new lake, where a freshness rule tells if it stays so; an alert of its own
 			}
 			names = append(names, r.Name)
 			first = cmp.Or(first, err)
@@ -178,7 +181,7 @@ func (g *gatherer) withoutLake(broken error, ofJournal []AlertRule, unbegun []Jo
 		unknown[r.Name] = true
 		names = append(names, r.Name)
 	}
-	unknown[ruleFacts] = true
+	unknown[ruleFacts], unknown[ruleIntruded] = true, true
 	g.ofJournal(ofJournal, nil, unbegun)
 	g.builtIn(ruleFacts, "lake", fmt.Sprintf("the lake can't be opened, so nothing is known of %s: %s", orNone(names), brief(broken.Error())),
 		map[string]string{"error": clip(broken.Error(), mostDetail), "rules": strings.Join(names, ", ")})

@@ -308,6 +308,7 @@ func (w *world) publishFacts(statements ...string) {
 	if err := db.Close(); err != nil {
 		w.Fatal(err)
 	}
+	_ = os.Remove(filepath.Join(w.cfg.Lake, "published.json")) // it isn't what was published
 }
 
 func TestWhatThePublishedFileSaysIsTold(t *testing.T) {
@@ -446,12 +447,23 @@ func TestFactsThatCantBeReadAreToldAndNothingIsOver(t *testing.T) {
 	}
 	w.pass(30 * time.Hour)
 	w.check(AlertInput{})
-	wantTold(t, h, "firing (facts) | published file", "firing late | acme")
+	wantTold(t, h, "firing (intruded) | usage.duckdb", "firing late | acme")
 	if err := os.WriteFile(db, whole, 0o600); err != nil {
 		t.Fatal(err)
 	}
 	w.check(AlertInput{})
-	wantTold(t, h, "still_firing low | acme", "over (facts) | published file")
+	wantTold(t, h, "still_firing low | acme", "over (intruded) | usage.duckdb")
+	log := db + ".wal" // which another program left
+	if err := os.WriteFile(log, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	w.check(AlertInput{})
+	wantTold(t, h, "firing (intruded) | usage.duckdb")
+	if err := os.Remove(log); err != nil {
+		t.Fatal(err)
+	}
+	w.check(AlertInput{})
+	wantTold(t, h, "over (intruded) | usage.duckdb")
 	if err := os.Remove(db); err != nil { // as before the first publish
 		t.Fatal(err)
 	}
@@ -596,7 +608,7 @@ func TestADaemonTellsThatItsLakeIsGoneAndNothingElseIsOver(t *testing.T) {
 	w.cfg.Alerts.Rules = append(w.cfg.Alerts.Rules, AlertRule{Name: "low", Kind: AlertBalance, Below: "1"})
 	in := AlertInput{Memory: &AlertMemory{}}
 	w.check(in)
-	wantTold(t, h, "firing (facts) | published file", "firing late | acme")
+	wantTold(t, h, "firing (intruded) | usage.duckdb", "firing late | acme")
 
 	away := w.cfg.Lake + "-away"
 	if err := os.Rename(w.cfg.Lake, away); err != nil {

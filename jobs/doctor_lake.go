@@ -490,6 +490,10 @@ func (d *doctor) checkPublished(ctx context.Context) {
 		d.warn(name, "usagelake rebuild", "there is no usage.duckdb, though the lake holds usage")
 		return
 	}
+	if d.status.Database.Intruded != "" {
+		d.fail(name, load.HintIntruded, "%s", d.status.Database.Intruded)
+		return
+	}
 	var written [2]string
 	rows, err := d.lake.Query(ctx, "SELECT version, schema_version FROM meta")
 	if err == nil {

@@ -81,10 +81,6 @@ func TestAPrunedLakeIsTheLakeItWas(t *testing.T) {
 		if _, _, err := w.close(CloseOptions{Reason: "a test", NoFetch: true}); err != nil {
 			t.Fatal(err)
 		}
-		lake, err := load.Open(w.cfg.Lake, load.Options{})
-		if err != nil {
-			t.Fatal(err)
-		}
 		coverage := func() string {
 			st, err := ReadStatus(t.Context(), w.cfg.Lake, "", w.now())
 			if err != nil {

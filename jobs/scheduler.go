@@ -41,6 +41,9 @@ type Scheduler struct {
 
 	wake chan struct{} // a reload is asked for
 	home os.FileInfo   // the directory of the lake as the program began; nil if there was none
+
+	lookedAt  time.Time      // when intruded looked
+	intrusion load.Intrusion // and what it saw
 }
 
 // SchedulerOptions say how a scheduler works with the world. Load is needed.
@@ -166,6 +169,12 @@ func (s *Scheduler) Run(ctx context.Context) error {
 				go func() {
 					defer close(ended)
 					s.execute(ctx, j)
+				}()
+			} else if s.intruded(checks.now) {
+				ended = make(chan struct{})
+				go func() {
+					defer close(ended)
+					s.mend(ctx)
 				}()
 			}
 		}

@@ -10,11 +10,13 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/usagelake/usagelake/jobs/calendar"
+	"github.com/usagelake/usagelake/load"
 	"github.com/usagelake/usagelake/schemas"
 )
 
@@ -704,5 +706,79 @@ func TestScheduleRefuses(t *testing.T) {
 		if _, err := w.options().Load(); err == nil || !strings.Contains(err.Error(), tt.want) || !errors.Is(err, ErrUsage) {
 			t.Errorf("%s: %v, want %q", tt.schedule, err, tt.want)
 		}
+	}
+}
+
+// The daemon publishes anew what another program wrote into, and removes a log that lies beside it: at the look after the one that has
+// alerts checked.
+func TestTheDaemonMendsThePublishedFile(t *testing.T) {
+	w := newWorld(t, settings{perDay: 20})
+	w.export(span(19, 20))
+	w.cfg.Schedule.Jobs = []JobConfig{{Name: "monthly", Kind: KindExport, Cron: "0 2 1 * *"}}
+	if err := errors.Join(w.cfg.Schedule.validate(w.cfg.names())...); err != nil {
+		t.Fatal(err)
+	}
+	lake, err := load.Open(w.cfg.Lake, load.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	whole, err := os.ReadFile(lake.Database())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var checked []load.Intrusion // what stood there as alerts were checked
+	var mu sync.Mutex
+	check := func(context.Context, *Config, string) {
+		found, err := lake.Intrusion()
+		if err != nil {
+			t.Error(err)
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		checked = append(checked, found)
+	}
+	s, err := NewScheduler(w.env, SchedulerOptions{Load: func() (*Config, error) { return w.cfg, nil }, Check: check, tick: time.Millisecond})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error)
+	go func() { done <- s.Run(ctx) }()
+	for _, intrude := range []func() error{
+		func() error { return os.WriteFile(lake.Database()+".wal", nil, 0o600) },
+		func() error { return os.WriteFile(lake.Database(), append(slices.Clone(whole), 0), 0o600) },
+	} {
+		if err := intrude(); err != nil {
+			t.Fatal(err)
+		}
+		for try := 0; ; try++ {
+			found, err := lake.Intrusion()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if found.None() {
+				break
+			}
+			if try == 3000 {
+				t.Fatalf("still there: %+v", found)
+			}
+			w.pass(time.Minute)
+			time.Sleep(10 * time.Millisecond)
+		}
+		mu.Lock()
+		if !slices.ContainsFunc(checked, func(i load.Intrusion) bool { return !i.None() }) {
+			t.Error("nobody could hear of it")
+		}
+		checked = nil
+		mu.Unlock()
+	}
+	cancel()
+	<-done
+	if w.whole(); len(w.requests()) == 0 {
+		t.Error("no request")
+	}
+	runs, _, err := lake.LastRuns(10)
+	if err != nil || !slices.ContainsFunc(runs, func(r schemas.Run) bool { return r.Command == "publish" && r.Status == schemas.StatusDone }) {
+		t.Errorf("%v %+v", err, runs)
 	}
 }

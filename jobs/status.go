@@ -30,6 +30,8 @@ type DatabaseStatus struct {
 	Exists      bool      `json:"exists"`
 	Bytes       int64     `json:"bytes"`
 	PublishedAt time.Time `json:"published_at,omitzero"`
+	// Intruded says what another program did to it, or left beside it; "" if nothing.
+	Intruded string `json:"intruded,omitempty"`
 }
 
 // AccountStatus is what the lake holds of one account.
@@ -115,6 +117,11 @@ func ReadStatus(ctx context.Context, dir, account string, now time.Time) (*Statu
 	if info, err := lake.DatabaseInfo(); err == nil {
 		st.Database.Exists, st.Database.Bytes, st.Database.PublishedAt = true, info.Size(), info.ModTime().UTC()
 	}
+	intruded, err := lake.Intrusion()
+	if err != nil {
+		return nil, err
+	}
+	st.Database.Intruded = intruded.String()
 	st.Holder = lake.Holder()
 	accounts, err := lake.Accounts()
 	if err != nil {

@@ -169,7 +169,7 @@ func safeExt(name string) string {
 
 // writeLedger keeps what is charged in the month, and its totals.
 func (l *Lake) writeLedger(ctx context.Context, dir string, month schemas.Date, m *Manifest) error {
-	d, err := openDatabase(ctx, l.engine(l.path(tempDir, "spill")), l.Database(), true)
+	d, err := l.openPublishedFile(ctx)
 	if err != nil {
 		return fmt.Errorf("%w\nhint: if another program has the file open for writing, open it there with -readonly", err)
 	}

@@ -47,6 +47,11 @@ type database struct {
 // for it can be spilled.
 const wholeCheckpoint = "256MB"
 
+// storageVersion is the format of usage.duckdb, and the oldest DuckDB that reads it. From 1.4 on a file and its log know each other: a log that
+// another program wrote for the file of before is refused, where it was added to the new one without a word. That is worth the readers of before
+// 1.4, a release with long support.
+const storageVersion = "v1.4.0"
+
 // openDatabase starts an instance and attaches path, or nothing if it is "". Extensions are neither installed nor loaded, so that nothing is
 // ever downloaded. The session's time zone is UTC.
 //
@@ -93,7 +98,7 @@ func openDatabase(ctx context.Context, e engine, path string, readOnly bool) (_ 
 	if readOnly {
 		attach += " (READ_ONLY)"
 	} else {
-		attach += " (RECOVERY_MODE no_wal_writes)"
+		attach += " (RECOVERY_MODE no_wal_writes, STORAGE_VERSION '" + storageVersion + "')"
 	}
 	if err := d.exec(ctx, attach, "USE "+catalog); err != nil {
 		return nil, fmt.Errorf("open %s: %w", path, err)

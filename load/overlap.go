@@ -193,7 +193,7 @@ func (l *Lake) Overlaps(ctx context.Context) ([]Overlap, error) {
 	if _, err := l.fs.Stat(l.Database()); errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
-	d, err := openDatabase(ctx, l.engine(""), l.Database(), true)
+	d, err := l.openPublishedFile(ctx)
 	if err != nil {
 		return nil, err
 	}

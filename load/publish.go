@@ -12,7 +12,6 @@ import (
 	"io"
 	"io/fs"
 	"maps"
-	"os"
 	"slices"
 	"strings"
 	"time"
@@ -95,7 +94,7 @@ const (
 // it. If no day, no balance and no allocation rule changed, the file is left as it is: news of the journal alone waits for the next
 // change, for a run that changed nothing should change no file.
 //
-// A published file that is missing, damaged or of an older layout is built anew; one of a newer layout is refused
+// A published file that is missing, damaged, of an older layout, or that another program wrote into is built anew; one of a newer layout is refused
 // with ErrNewerDatabase.
 func (l *Lake) Publish(ctx context.Context, opts PublishOptions) (Published, error) {
 	if opts.Now == nil {
@@ -149,6 +148,8 @@ type published struct {
 	days    map[schemas.Partition]string
 	rows    map[schemas.Partition]int64
 	bad     map[schemas.Partition]bool // days with quarantined records
+	// intruded says that another program wrote into it: it can tell what it alone has, and nothing is to be built on it.
+	intruded bool
 	// balances are the days that it has balances of.
 	balances []schemas.Partition
 }
@@ -159,6 +160,9 @@ func (p *publisher) engine() engine {
 
 func (p *publisher) publish(ctx context.Context) (Published, error) {
 	if err := p.scan(ctx); err != nil {
+		return Published{}, err
+	}
+	if err := p.lake.dropLog(); err != nil {
 		return Published{}, err
 	}
 	have, err := p.held(ctx)
@@ -178,7 +182,7 @@ func (p *publisher) publish(ctx context.Context) (Published, error) {
 			return Published{}, err
 		}
 	}
-	if p.opts.Full || have == nil || have.schema < schemas.SQLVersion {
+	if p.opts.Full || have == nil || have.intruded || have.schema < schemas.SQLVersion {
 		return p.build(ctx)
 	}
 	var changed []schemas.Partition
@@ -377,6 +381,13 @@ func (p *publisher) held(ctx context.Context) (*published, error) {
 	} else if err != nil {
 		return nil, err
 	}
+	intruded, err := p.lake.Intrusion()
+	if err != nil {
+		return nil, err
+	}
+	if intruded.Changed {
+		p.lake.log.Warn("another program wrote into the published file; building it anew", "hint", HintIntruded)
+	}
 	have, err := readPublished(ctx, p.engine(), target)
 	if err != nil && ctx.Err() == nil {
 		name, errClone := p.clone()
@@ -395,6 +406,7 @@ func (p *publisher) held(ctx context.Context) (*published, error) {
 	case have.schema > schemas.SQLVersion:
 		return nil, fmt.Errorf("%w (its tables have version %d, this version knows %d)", ErrNewerDatabase, have.schema, schemas.SQLVersion)
 	}
+	have.intruded = intruded.Changed
 	return &have, nil
 }
 
@@ -580,8 +592,7 @@ func (p *publisher) reserve() (string, error) {
 	return name, nil
 }
 
-// clone copies the published file into the temp directory: by sharing its blocks where the file system can do that,
-// else within the kernel, else by reading and writing.
+// clone copies the published file into the temp directory.
 func (p *publisher) clone() (string, error) {
 	src, err := p.lake.fs.Open(p.lake.Database())
 	if err != nil {
@@ -593,12 +604,8 @@ func (p *publisher) clone() (string, error) {
 		return "", err
 	}
 	defer t.abort()
-	from, ok1 := src.(*os.File)
-	to, ok2 := t.File.(*os.File)
-	if !ok1 || !ok2 || reflink(to, from) != nil {
-		if _, err := io.Copy(t.File, src); err != nil { // *os.File to *os.File is copy_file_range
-			return "", fmt.Errorf("clone: %w", err)
-		}
+	if err := copyBlocks(t.File, src); err != nil {
+		return "", err
 	}
 	t.done = true
 	return t.Name(), t.Close()
@@ -608,7 +615,7 @@ func (p *publisher) clone() (string, error) {
 // nothing to remove.
 func (p *publisher) discard(name string) {
 	_ = p.lake.fs.Remove(name)
-	_ = p.lake.fs.Remove(name + ".wal")
+	_ = p.lake.fs.Remove(name + logSuffix)
 }
 
 // replaceDays makes the rows of the given days, which are in order, those of the day files. If fresh, the tables are
@@ -1270,7 +1277,7 @@ func (p *publisher) install(ctx context.Context, d *database, name string, done 
 	if err := d.close(); err != nil {
 		return done, err
 	}
-	if _, err := p.lake.fs.Stat(name + ".wal"); err == nil {
+	if _, err := p.lake.fs.Stat(name + logSuffix); err == nil {
 		return done, errors.New("DuckDB left a log beside the finished file")
 	}
 	if err := p.lake.chmod(name, fileMode); err != nil {
@@ -1288,8 +1295,10 @@ func (p *publisher) install(ctx context.Context, d *database, name string, done 
 		return done, err
 	}
 	done.Bytes = info.Size()
-	// A log that some other program left beside the published file is of the old file; the new one must not find it.
-	if err := p.lake.fs.Remove(p.lake.Database() + ".wal"); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err := p.lake.markPublished(name); err != nil {
+		return done, err
+	}
+	if err := p.lake.dropLog(); err != nil {
 		return done, err
 	}
 	return done, p.lake.install(name, p.lake.Database())

@@ -25,6 +25,7 @@ func TestPublishSurvivesTheFailureOfEachStep(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	mark := []byte(w.lake.mustRead(t, w.lake.path(marksFile)))
 	before := w.dump()
 	w.day(days[1], 25, 77)
 	w.balance(days[0], "3")
@@ -37,6 +38,9 @@ func TestPublishSurvivesTheFailureOfEachStep(t *testing.T) {
 			}
 		}
 		if err := os.WriteFile(w.lake.Database(), older, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(w.lake.path(marksFile), mark, 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -66,6 +70,9 @@ func TestPublishSurvivesTheFailureOfEachStep(t *testing.T) {
 					_, err := w.lake.Publish(context.Background(), PublishOptions{Full: full, Version: "test"})
 					fsys.at, fsys.down = -1, false
 					got := w.dump()
+					if found, err := w.lake.Intrusion(); err != nil || !found.None() {
+						t.Errorf("%s: what stands there counts as another's: %+v %v", name, found, err)
+					}
 					switch {
 					case got != before && got != after:
 						t.Errorf("%s: neither the old nor the new file: %s", name, firstDifference(got, after))

@@ -109,11 +109,14 @@ func (l *Lake) openPublished(ctx context.Context, allowed ...string) (*database,
 	if _, err := l.fs.Stat(l.Database()); errors.Is(err, fs.ErrNotExist) {
 		return nil, nil, fmt.Errorf("open %s: %w\nhint: usagelake export --lake %s", l.Database(), ErrNotPublished, l.dir)
 	}
-	d, err := l.openScratch(ctx, l.Database())
-	if err != nil {
-		if ctx.Err() != nil {
-			return nil, nil, ctx.Err()
-		}
+	d, err := l.openPublishedFile(ctx)
+	switch {
+	case err == nil:
+	case ctx.Err() != nil:
+		return nil, nil, ctx.Err()
+	case errors.Is(err, ErrIntruded):
+		return nil, nil, err
+	default:
 		return nil, nil, fmt.Errorf("%w\nhint: if another program has the file open for writing, open it there with -readonly; if it is damaged: usagelake rebuild --lake %s", err, l.dir)
 	}
 	var quoted []string

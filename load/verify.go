@@ -50,6 +50,7 @@ const (
 	FoundDatabase   = "database_damaged"    // usage.duckdb can't be read whole, or isn't there though there are days
 	FoundVersion    = "database_version"    // usage.duckdb has tables of another version
 	FoundBehind     = "database_behind"     // usage.duckdb doesn't have a day or a balance as the files do
+	FoundIntruded   = "database_intruded"   // another program wrote into usage.duckdb, or its log lies beside it
 	FoundDiffers    = "database_differs"    // usage.duckdb holds other rows or sums than the file it names
 	FoundChanged    = "file_changed"        // a derived file has other bytes than when it was published
 )
@@ -764,7 +765,23 @@ func (v *verifier) database(ctx context.Context) error {
 		}
 		return nil
 	}
-	err := v.checkDatabase(ctx, path, found)
+	intruded, err := v.lake.Intrusion()
+	if err != nil {
+		return err
+	}
+	if !intruded.None() {
+		v.add(Finding{Check: FoundIntruded, Path: path, Detail: intruded.String(), Hint: HintIntruded})
+	}
+	read := path
+	if intruded.Log != "" { // the file is looked at as it is, without what stands in the log
+		name, _, done, err := v.lake.aside()
+		if err != nil {
+			return err
+		}
+		defer done()
+		read = name
+	}
+	err = v.checkDatabase(ctx, read, found)
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}

@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/usagelake/usagelake/jobs"
+	"github.com/usagelake/usagelake/load"
 )
 
 func (a *app) statusCommand() *cobra.Command {
@@ -53,6 +54,9 @@ func (a *app) printStatus(st *jobs.Status, days int) {
 	fmt.Fprintf(w, "lake      %s\n", st.Lake)
 	if st.Database.Exists {
 		fmt.Fprintf(w, "database  %s, %s, published %s (%s ago)\n", st.Database.Path, size(st.Database.Bytes), stamp(st.Database.PublishedAt.Truncate(time.Second)), human(st.CheckedAt.Sub(st.Database.PublishedAt)))
+		if st.Database.Intruded != "" {
+			fmt.Fprintf(w, "intruded  %s\n          %s\n", st.Database.Intruded, load.HintIntruded)
+		}
 	} else {
 		fmt.Fprintf(w, "database  not published yet: usagelake export, or usagelake rebuild\n")
 	}

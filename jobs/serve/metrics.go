@@ -64,6 +64,7 @@ var (
 	issues       = gauge("lake_quality_issues", "Warnings and errors of the quality checks, of the account's days in the lake.", "account")
 	lakeBytes    = gauge("lake_bytes", "Size of the lake's files, looked at every ten minutes. No series if that takes too long.", "part")
 	published    = gauge("published_timestamp_seconds", "When usage.duckdb was published last.")
+	intruded     = gauge("published_intruded", "1 if another program wrote into usage.duckdb since it was published, or its log lies beside the file, else 0.")
 	balance      = gauge("balance", "Balance of the account when it was asked last, rounded to a float for graphs and thresholds. The exact one is in the lake.", "account", "currency")
 	balanceAt    = gauge("balance_observed_timestamp_seconds", "When the account's balance was asked last.", "account")
 	balanceLasts = gauge("balance_runway_seconds", "How long the balance lasts at the burn of the last seven days. An estimate; no series if nothing burns.", "account")
@@ -75,7 +76,7 @@ var (
 	statusAt     = gauge("status_timestamp_seconds", "When the lake was read for what stands here. No series before the first time.")
 	statusOK     = gauge("status_readable", "1 if the lake could be read when it was tried last, else 0. A lake that doesn't exist yet is readable.")
 	everySeries  = []series{buildInfo, startTime, stuck, runs, jobRunning, jobBegan, jobNext, jobSuccess, jobEnded, jobFailures, records, requests, retries, throttled,
-		failed, quarantined, requestRate, freshness, expected, gaps, gapSeconds, staleDays, damagedDays, held, rejected, issues, lakeBytes, published, balance,
+		failed, quarantined, requestRate, freshness, expected, gaps, gapSeconds, staleDays, damagedDays, held, rejected, issues, lakeBytes, published, intruded, balance,
 		balanceAt, balanceLasts, firing, undelivered, reloads, reloadOK, reloadAt, statusAt, statusOK}
 )
 
@@ -144,6 +145,7 @@ func (s snapshot) Collect(out chan<- prometheus.Metric) {
 	set(statusOK, truth(v.status.Err == nil && !v.status.At.IsZero() || errors.Is(v.status.Err, load.ErrNoLake)))
 	if st := v.status.Value; st != nil {
 		at(published, st.Database.PublishedAt)
+		set(intruded, truth(st.Database.Intruded != ""))
 		for _, a := range st.Accounts {
 			if v.isConfigured(a.Account) {
 				v.collectAccount(a, set)

@@ -201,6 +201,9 @@ func (v *view) figures() []figure {
 		file := figure{Label: "Published file", Value: "none yet", Detail: "usagelake export, or usagelake rebuild"}
 		if st.Database.Exists {
 			file.Value, file.Detail = size(st.Database.Bytes), "published "+stamp(st.Database.PublishedAt)
+			if st.Database.Intruded != "" {
+				file.Value, file.Detail, file.Alarm = "intruded", st.Database.Intruded, true
+			}
 		}
 		out = append(out, file)
 	}

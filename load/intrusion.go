@@ -1,0 +1,259 @@
+package load
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+)
+
+// Nobody but a publish writes to usage.duckdb. A program that opens it to write, as DuckDB's clients do if nothing else is said,
+// may change what it says in two ways:
+//
+//   - It writes a log, usage.duckdb.wal, that DuckDB finds by the file's name. A publish may have replaced the file since: in the
+//     storage format of before 1.4 every reader then added a log of yesterday's file to today's, without an error. In the format of 1.4 such a
+//     log is refused (storageVersion), and a log of the very file still counts.
+//   - It writes into the file, as it does with its log when it ends.
+//
+// Both are told: the log by its name, the other by the headers of the file (see mark). Our own commands read under a name to which
+// no log belongs, and read no file that was written into. A run mends both.
+const (
+	logSuffix  = ".wal"
+	marksFile  = "published.json"
+	marksKind  = 1       // of published.json
+	headerSize = 3 << 12 // of a DuckDB file: its main header, and the two that its checkpoints write in turns
+)
+
+// ErrIntruded says that the published file is not as it was published.
+var ErrIntruded = errors.New("usage.duckdb is not as it was published: another program wrote into it, or it is damaged; its figures can't be trusted")
+
+// HintIntruded says what to do about an Intrusion.
+const HintIntruded = "publish it anew: usagelake export, or usagelake rebuild; open it read-only elsewhere (-readonly, read_only=True), and keep tables of your own in another file"
+
+// Intrusion is what another program did to the published file.
+type Intrusion struct {
+	Log     string // the path of a write-ahead log beside the file, which is no publish's; "" if there is none
+	Changed bool   // the file is not as it was published
+}
+
+// None says that there is nothing to tell.
+func (i Intrusion) None() bool { return i == Intrusion{} }
+
+// String is a sentence for a person; "" if there is nothing to tell.
+func (i Intrusion) String() string {
+	switch {
+	case i.Changed:
+		return ErrIntruded.Error()
+	case i.Log != "":
+		return i.Log + " is the log of another program that writes to usage.duckdb: whoever opens the file reads what stands in the log, too, or is refused"
+	}
+	return ""
+}
+
+// Intrusion looks at the published file and beside it. That costs a few reads, whatever the size of the file. None if
+// there is no such file, or nothing to hold it against, as in a lake that was put together by hand.
+func (l *Lake) Intrusion() (Intrusion, error) {
+	var found Intrusion
+	switch _, err := l.fs.Stat(l.Database() + logSuffix); {
+	case err == nil:
+		found.Log = l.Database() + logSuffix
+	case !errors.Is(err, fs.ErrNotExist):
+		return found, err
+	}
+	// A publish writes the marks before it puts the file in its place: what was opened between the two is looked at once more.
+	for range 2 {
+		marks, err := l.marks()
+		if err != nil {
+			return found, err
+		}
+		m, err := l.mark(l.Database())
+		if errors.Is(err, fs.ErrNotExist) {
+			return found, nil
+		}
+		if err != nil {
+			return found, err
+		}
+		if found.Changed = len(marks) > 0 && !slices.Contains(marks, m); !found.Changed {
+			break
+		}
+	}
+	return found, nil
+}
+
+// mark tells a published file from what becomes of it when DuckDB writes into it: each checkpoint counts up in the headers.
+type mark struct {
+	Headers string `json:"headers"` // SHA-256 of the first headerSize bytes
+	Bytes   int64  `json:"bytes"`
+}
+
+// marks is the content of published.json: of the published file, and while one is replaced, of the one before.
+type marks struct {
+	Format int    `json:"format"`
+	Files  []mark `json:"files"`
+}
+
+func (l *Lake) mark(path string) (mark, error) {
+	f, err := l.fs.Open(path)
+	if err != nil {
+		return mark{}, err
+	}
+	defer f.Close()
+	sum := sha256.New()
+	if _, err := io.Copy(sum, io.NewSectionReader(f, 0, headerSize)); err != nil {
+		return mark{}, fmt.Errorf("read %s: %w", path, err)
+	}
+	info, err := f.Stat()
+	if err != nil {
+		return mark{}, err
+	}
+	return mark{hex.EncodeToString(sum.Sum(nil)), info.Size()}, nil
+}
+
+// marks reads published.json; none if it isn't there, or can't be read as such: it proves nothing then.
+func (l *Lake) marks() ([]mark, error) {
+	b, err := l.fs.ReadFile(l.path(marksFile))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	var m marks
+	if json.Unmarshal(b, &m) != nil || m.Format != marksKind {
+		return nil, nil
+	}
+	return m.Files, nil
+}
+
+// markPublished notes that the file at path is about to be the published one. Until then, and if that fails, the one that stands
+// there is, unless somebody wrote into it.
+func (l *Lake) markPublished(path string) error {
+	next, err := l.mark(path)
+	if err != nil {
+		return err
+	}
+	m := marks{Format: marksKind, Files: []mark{next}}
+	intruded, err := l.Intrusion()
+	if err != nil {
+		return err
+	}
+	if now, err := l.mark(l.Database()); err == nil && !intruded.Changed && now != next {
+		m.Files = append(m.Files, now)
+	}
+	b, err := json.Marshal(m)
+	if err != nil {
+		return err
+	}
+	return l.replace(l.path(marksFile), bytes.NewReader(append(b, '\n')))
+}
+
+// dropLog removes a log beside the published file: it is of no use to whoever wrote it, for the file that it belonged to is, or is
+// about to be, another.
+func (l *Lake) dropLog() error {
+	err := l.fs.Remove(l.Database() + logSuffix)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err == nil {
+		l.log.Warn("another program's log beside the published file is removed", "log", l.Database()+logSuffix, "hint", HintIntruded)
+	}
+	return err
+}
+
+// openPublishedFile opens the published file to be read, without any log that lies beside it. ErrIntruded if somebody wrote into it.
+func (l *Lake) openPublishedFile(ctx context.Context) (*database, error) {
+	for {
+		found, err := l.Intrusion()
+		if err != nil {
+			return nil, fmt.Errorf("open %s: %w", l.Database(), err)
+		}
+		if found.Changed {
+			return nil, fmt.Errorf("%w: %s\nhint: %s", ErrIntruded, l.Database(), HintIntruded)
+		}
+		if found.Log != "" {
+			l.log.Warn(found.String()+"; it is left out here", "hint", HintIntruded)
+			return l.openAside(ctx)
+		}
+		d, err := l.openScratch(ctx, l.Database())
+		// A log that came meanwhile may have been read.
+		if _, errLog := l.fs.Stat(l.Database() + logSuffix); errors.Is(errLog, fs.ErrNotExist) {
+			return d, err
+		}
+		if err == nil {
+			if err := d.close(); err != nil {
+				return nil, err
+			}
+		}
+		if err := context.Cause(ctx); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// aside gives the published file another name, beside which no log stands: by a hard link, or where that can't be made by a copy. spill is
+// an empty directory, and done removes both.
+func (l *Lake) aside() (name, spill string, done func(), err error) {
+	spill, done, err = l.scratch()
+	if err != nil {
+		return "", "", nil, fmt.Errorf("make a directory for DuckDB: %w", err)
+	}
+	name = filepath.Join(filepath.Dir(spill), databaseFile)
+	if err := os.Link(l.Database(), name); err != nil {
+		if err := l.copyTo(name); err != nil {
+			done()
+			return "", "", nil, fmt.Errorf("read %s without the log beside it: %w", l.Database(), err)
+		}
+	}
+	return name, spill, done, nil
+}
+
+// openAside is openPublishedFile by another name.
+func (l *Lake) openAside(ctx context.Context) (*database, error) {
+	name, spill, done, err := l.aside()
+	if err != nil {
+		return nil, err
+	}
+	d, err := openDatabase(ctx, l.engine(spill), name, true)
+	if err != nil {
+		done()
+		return nil, err
+	}
+	d.after = done
+	return d, nil
+}
+
+// copyTo copies the published file, sharing its blocks where the file system can.
+func (l *Lake) copyTo(name string) error {
+	src, err := l.fs.Open(l.Database())
+	if err != nil {
+		return err
+	}
+	defer src.Close()
+	to, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, fileMode)
+	if err != nil {
+		return err
+	}
+	return errors.Join(copyBlocks(to, src), to.Close())
+}
+
+// copyBlocks copies a file by sharing its blocks where the file system can do that, else within the kernel, else by reading and
+// writing.
+func copyBlocks(to, src any) error {
+	from, ok1 := src.(*os.File)
+	target, ok2 := to.(*os.File)
+	if ok1 && ok2 && reflink(target, from) == nil {
+		return nil
+	}
+	if _, err := io.Copy(to.(io.Writer), src.(io.Reader)); err != nil { // *os.File to *os.File is copy_file_range
+		return fmt.Errorf("clone: %w", err)
+	}
+	return nil
+}
