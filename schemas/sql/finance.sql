@@ -448,10 +448,10 @@ CREATE MACRO outlook_high(more, spread) AS CASE WHEN more < 0 THEN least(more + 
 CREATE VIEW scope_rates AS
 WITH costs AS ( -- of an account without a whole day: NULL, for nobody knows
     SELECT account, usage_date, cost_center, team, project, model, currency, sum(net_cost) AS cost, days
-    FROM chargeback_daily JOIN recent_days USING (account, usage_date) WHERE charge_class IS NULL GROUP BY ALL
+    FROM chargeback_daily JOIN recent_days USING (account, usage_date) GROUP BY ALL -- a day costs what is charged for it in any month
     UNION ALL
     SELECT DISTINCT account, NULL::DATE, cost_center, team, project, model, currency, NULL, NULL
-    FROM chargeback_daily ANTI JOIN recent_days USING (account) WHERE charge_class IS NULL
+    FROM chargeback_daily ANTI JOIN recent_days USING (account)
 ), scoped AS (
     SELECT 'all' AS "scope", NULL AS scope_value, account, usage_date, currency, cost, days FROM costs
     UNION ALL SELECT 'account', account, account, usage_date, currency, cost, days FROM costs
@@ -690,7 +690,7 @@ WITH parts AS ( -- by account, so that a day is known to be whole for all that h
     )
     UNION ALL
     SELECT 'cost_center', cost_center, account, currency, usage_date, sum(net_cost), sum(requests)::BIGINT
-    FROM chargeback_daily, data_as_of WHERE charge_class IS NULL AND usage_date < complete_before GROUP BY ALL
+    FROM chargeback_daily, data_as_of WHERE usage_date < complete_before GROUP BY ALL -- with what was charged for the day later
 ), sums AS (
     SELECT "scope", scope_value, currency, usage_date, sum(cost) AS cost, sum(requests)::BIGINT AS requests FROM parts GROUP BY ALL
 ), spans AS (
