@@ -211,6 +211,19 @@ func (c *Config) called() ([]schemas.Name, error) {
 	return names, nil
 }
 
+// AccountNames are what people call the accounts, by account, as far as they have names. Where the file can't be read nothing has one:
+// doctor says so.
+func (c *Config) AccountNames() map[string]string {
+	names, _ := c.called()
+	out := map[string]string{}
+	for _, n := range names {
+		if n.Kind == "account" {
+			out[n.ID] = n.Name
+		}
+	}
+	return out
+}
+
 // archivedRules reads the rules that a closed month keeps.
 func archivedRules(files []load.RuleFile) (load.Allocator, error) {
 	return allocate.Parse(allocate.File{Name: files[0].Name, Content: files[0].Content}, func(name string) ([]byte, error) {

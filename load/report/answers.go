@@ -374,7 +374,7 @@ func (b *builder) reconciliation(ctx context.Context) error {
 
 func (b *builder) anomalies(ctx context.Context) error {
 	b.doc.Title = "Anomalies"
-	t, err := b.add(ctx, AsItIsNow, "anomalies", "What left its history", `SELECT usage_date, kind, "scope", scope_value, currency, observed, expected, deviation, score, requests, detail, array_to_string(list_transform(also, lambda x: x."scope" || ' ' || coalesce(x.scope_value, '')), ', ') AS also FROM anomaly_events WHERE `+b.period.within("usage_date")+` ORDER BY usage_date DESC, abs(deviation) DESC NULLS LAST, "scope", scope_value`)
+	t, err := b.add(ctx, AsItIsNow, "anomalies", "What left its history", `SELECT usage_date, kind, "scope", scope_value, currency, observed, expected, deviation, score, requests, detail, array_to_string(list_transform(also, lambda x: x."scope" || ' ' || coalesce(x.scope_name || ' (' || x.scope_value || ')', x.scope_value, '')), ', ') AS also FROM anomaly_events WHERE `+b.period.within("usage_date")+` ORDER BY usage_date DESC, abs(deviation) DESC NULLS LAST, "scope", scope_value`)
 	if err != nil {
 		return err
 	}

@@ -787,7 +787,7 @@ WITH found AS ( -- of one day, currency and direction: what may be one event
     FROM found f LEFT JOIN (SELECT a, count(*) AS explained FROM explains GROUP BY a) e ON e.a = f.n
 )
 SELECT usage_date, kind, "scope", scope_value, scope_name, currency, observed, expected, deviation, score, requests, detail,
-    coalesce((SELECT list({'scope': o."scope", 'scope_value': o.scope_value} ORDER BY o.width DESC, o.scope_value) FROM explains e JOIN found o ON o.n = e.b WHERE e.a = r.n AND e.b <> r.n), []) AS also
+    coalesce((SELECT list({'scope': o."scope", 'scope_value': o.scope_value, 'scope_name': o.scope_name} ORDER BY o.width DESC, o.scope_value) FROM explains e JOIN found o ON o.n = e.b WHERE e.a = r.n AND e.b <> r.n), []) AS also
 FROM ranked r
 WHERE NOT EXISTS (FROM explains e JOIN ranked o ON o.n = e.a WHERE e.b = r.n AND o.place < r.place)
 UNION ALL
@@ -806,7 +806,7 @@ COMMENT ON COLUMN anomaly_events.deviation IS 'observed − expected.';
 COMMENT ON COLUMN anomaly_events.score IS 'As in anomalous_days.';
 COMMENT ON COLUMN anomaly_events.requests IS 'Records of the day.';
 COMMENT ON COLUMN anomaly_events.detail IS 'What it was held against; of a price change every price that changed.';
-COMMENT ON COLUMN anomaly_events.also IS 'The other rows of anomalous_days that it explains, by their scope and its value; empty if none.';
+COMMENT ON COLUMN anomaly_events.also IS 'The other rows of anomalous_days that it explains, by their scope, its value and its name (NULL if it has none); empty if none.';
 
 CREATE VIEW top_spenders AS
 SELECT x.*, m.completeness FROM (
