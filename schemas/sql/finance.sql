@@ -453,15 +453,15 @@ COMMENT ON COLUMN period_status_and_corrections.corrected_in IS 'First month tho
 COMMENT ON COLUMN period_status_and_corrections.completeness IS 'How complete the month is: what is missing of it is missing here.';
 
 -- The ends of the range that holds 8 of 10 outcomes: what is yet to be charged may be more or less, and doesn't change its sign.
-CREATE MACRO outlook_low(more, spread) AS CASE WHEN more < 0 THEN more - 1.2816 * spread ELSE greatest(more - 1.2816 * spread, 0) END;
-CREATE MACRO outlook_high(more, spread) AS CASE WHEN more < 0 THEN least(more + 1.2816 * spread, 0) ELSE more + 1.2816 * spread END;
+CREATE MACRO outlook_low(more, spread) AS CASE WHEN more < 0 THEN more - 1.2816 * spread WHEN more >= 0 THEN greatest(more - 1.2816 * spread, 0) END;
+CREATE MACRO outlook_high(more, spread) AS CASE WHEN more < 0 THEN least(more + 1.2816 * spread, 0) WHEN more >= 0 THEN more + 1.2816 * spread END;
 
 CREATE VIEW scope_rates AS
 WITH costs AS ( -- of an account without a whole day: NULL, for nobody knows
-    SELECT account, usage_date, cost_center, team, project, model, currency, sum(net_cost) AS cost, days
+    SELECT account, usage_date, cost_center, team, project, environment, model, currency, sum(net_cost) AS cost, days
     FROM chargeback_daily JOIN recent_days USING (account, usage_date) GROUP BY ALL -- a day costs what is charged for it in any month
     UNION ALL
-    SELECT DISTINCT account, NULL::DATE, cost_center, team, project, model, currency, NULL, NULL
+    SELECT DISTINCT account, NULL::DATE, cost_center, team, project, environment, model, currency, NULL, NULL
     FROM chargeback_daily ANTI JOIN recent_days USING (account)
 ), scoped AS (
     SELECT 'all' AS "scope", NULL AS scope_value, account, usage_date, currency, cost, days FROM costs
@@ -469,6 +469,7 @@ WITH costs AS ( -- of an account without a whole day: NULL, for nobody knows
     UNION ALL SELECT 'cost_center', cost_center, account, usage_date, currency, cost, days FROM costs
     UNION ALL SELECT 'team', team, account, usage_date, currency, cost, days FROM costs WHERE team IS NOT NULL
     UNION ALL SELECT 'project', project, account, usage_date, currency, cost, days FROM costs WHERE project IS NOT NULL
+    UNION ALL SELECT 'environment', environment, account, usage_date, currency, cost, days FROM costs WHERE environment IS NOT NULL
     UNION ALL SELECT 'model', model, account, usage_date, currency, cost, days FROM costs WHERE model IS NOT NULL
 ), daily AS (
     SELECT "scope", scope_value, account, usage_date, currency, days, sum(cost)::DOUBLE AS cost FROM scoped GROUP BY ALL
@@ -476,7 +477,7 @@ WITH costs AS ( -- of an account without a whole day: NULL, for nobody knows
 SELECT "scope", scope_value, currency, account, days, sum(cost ORDER BY usage_date) / days AS rate,
     greatest(sum(cost * cost ORDER BY usage_date) / days - (sum(cost ORDER BY usage_date) / days) ^ 2, 0) AS variance
 FROM daily GROUP BY "scope", scope_value, currency, account, days;
-COMMENT ON VIEW scope_rates IS 'What everything, each account, cost centre, team, project and model costs a day in each account: the mean of recent_days, in which a day without cost is 0. Estimate.';
+COMMENT ON VIEW scope_rates IS 'What everything, each account, cost centre, team, project, environment and model costs a day in each account: the mean of recent_days, in which a day without cost is 0. Estimate.';
 COMMENT ON COLUMN scope_rates."scope" IS 'all, account, cost_center, team, project or model.';
 COMMENT ON COLUMN scope_rates.scope_value IS 'Which of these; NULL of all.';
 COMMENT ON COLUMN scope_rates.currency IS 'ISO 4217 code of the costs. Never sum across currencies.';
@@ -496,7 +497,7 @@ WITH months AS ( -- corrections may be charged in a month that is still to come
 ), costs AS (
     SELECT b.budget, c.account, c.billing_month, c.usage_date, c.charge_class, sum(c.net_cost) AS net_cost
     FROM budgets b JOIN chargeback_daily c ON c.currency = b.currency AND (b."scope" = 'all' OR b."scope" = 'cost_center' AND c.cost_center = b.scope_value OR b."scope" = 'team' AND c.team = b.scope_value
-        OR b."scope" = 'project' AND c.project = b.scope_value OR b."scope" = 'account' AND c.account = b.scope_value OR b."scope" = 'model' AND c.model = b.scope_value)
+        OR b."scope" = 'project' AND c.project = b.scope_value OR b."scope" = 'environment' AND c.environment = b.scope_value OR b."scope" = 'account' AND c.account = b.scope_value OR b."scope" = 'model' AND c.model = b.scope_value)
     GROUP BY ALL
 ), spent AS (
     SELECT p.budget, p.period_start, coalesce(sum(c.net_cost), 0)::DECIMAL(38,12) AS spent
@@ -516,7 +517,7 @@ WITH months AS ( -- corrections may be charged in a month that is still to come
         FROM spans s LEFT JOIN time_of t USING (period_start, period_end) GROUP BY ALL
     )
 ), ahead AS ( -- what each account's own rate makes of the time that isn't there yet
-    SELECT p.budget, p.period_start, min(r.days) AS history_days, CASE WHEN bool_and(r.rate IS NOT NULL) THEN sum(r.rate) END AS rate,
+    SELECT p.budget, p.period_start, min(coalesce(r.days, 0)) AS history_days, CASE WHEN bool_and(r.rate IS NOT NULL) THEN sum(r.rate) END AS rate,
         CASE WHEN NOT bool_or(r.rate IS NULL AND t.ahead_seconds > 0) THEN sum(coalesce(r.rate, 0) * t.ahead_seconds) / 86400 END AS more,
         sqrt(sum(coalesce(r.variance, 0) * t.ahead_seconds) / 86400) AS spread
     FROM periods p JOIN scope_rates r ON r."scope" = p."scope" AND r.scope_value IS NOT DISTINCT FROM p.scope_value AND r.currency = p.currency
@@ -604,7 +605,7 @@ WITH scoped AS (
 ), spent AS (
     SELECT "scope", scope_value, currency, sum(net_cost) AS spent FROM scoped JOIN data_as_of ON billing_month = current_month GROUP BY ALL
 ), ahead AS ( -- what each account's own rate makes of the time that isn't there yet
-    SELECT r."scope", r.scope_value, r.currency, min(r.days) AS history_days, CASE WHEN bool_and(r.rate IS NOT NULL) THEN sum(r.rate) END AS rate,
+    SELECT r."scope", r.scope_value, r.currency, min(coalesce(r.days, 0)) AS history_days, CASE WHEN bool_and(r.rate IS NOT NULL) THEN sum(r.rate) END AS rate,
         CASE WHEN NOT bool_or(r.rate IS NULL AND t.ahead_seconds > 0) THEN sum(coalesce(r.rate, 0) * t.ahead_seconds) / 86400 END AS more,
         sqrt(sum(coalesce(r.variance, 0) * t.ahead_seconds) / 86400) AS spread
     FROM rates r JOIN time_of t USING (account) GROUP BY ALL
