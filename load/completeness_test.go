@@ -218,3 +218,19 @@ func TestADayCostsWhatWasChargedForItLater(t *testing.T) {
 		`SELECT DISTINCT "scope" AS s, expected AS e FROM anomalous_days ORDER BY ALL`:                          "{'s': account, 'e': 22.000000}|{'s': cost_center, 'e': 22.000000}|{'s': model, 'e': 22.000000}|{'s': token, 'e': 22.000000}",
 	})
 }
+
+// Where an account costs something and has no whole day nobody knows what comes: neither a forecast nor an end of its range.
+func TestWhatNobodyKnowsHasNoRange(t *testing.T) {
+	w := newDayWriter(t, Options{})
+	w.span("old", "2026-10-20", 20, "5")
+	p := schemas.Partition{Account: "new", Date: testDate(t, "2026-11-08")}
+	w.dayFrom(p, charge(p, "a", "tk_new", "m", "3", "USD"), "half", func(f *schemas.DayFooter) {
+		f.Windows = f.Windows[1:]
+		f.Windows[0].End = p.Date.Start().Add(12 * time.Hour)
+	})
+	w.publish(PublishOptions{Finance: Finance{Accounts: []string{"old", "new"}, Budgets: []schemas.Budget{{Name: "b", Period: "month", Amount: units("100"), Currency: "USD"}}}})
+	w.answers(map[string]string{
+		`SELECT scope_value AS v, forecast AS f, forecast_low AS l, forecast_high AS h, history_days AS d FROM forecast_month_end WHERE "scope" IN ('all', 'account') ORDER BY 1 NULLS FIRST`: "{'v': NULL, 'f': NULL, 'l': NULL, 'h': NULL, 'd': 0}|{'v': new, 'f': NULL, 'l': NULL, 'h': NULL, 'd': 0}|{'v': old, 'f': 150.00, 'l': 150.00, 'h': 150.00, 'd': 20}",
+		`SELECT forecast AS f, forecast_low AS l, forecast_high AS h, status AS s FROM budget_status WHERE period_start = '2026-11-01'`:                                                       "{'f': NULL, 'l': NULL, 'h': NULL, 's': ok}",
+	})
+}
