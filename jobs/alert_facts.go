@@ -27,6 +27,7 @@ type gatherer struct {
 	now   time.Time
 	today schemas.Date
 	found []alert.Finding
+	names []schemas.Name
 	seen  *seenLake // what an earlier check of this process saw; nil: nothing is remembered
 }
 
@@ -119,6 +120,7 @@ func (g *gatherer) look(accounts []string) (map[string][]schemas.Window, []schem
 // error is ctx's.
 func gather(ctx context.Context, cfg *Config, env Env, lake *load.Lake, broken error, now time.Time, in AlertInput, memory *alertMemory) (_ []alert.Finding, unknown map[string]bool, _ error) {
 	g := &gatherer{cfg: cfg, lake: lake, now: now, today: schemas.DateOf(now), seen: in.Memory.lakeSeen()}
+	g.names, _ = cfg.called() // without them there are ids: that the file can't be read is doctor's to say
 	unknown = map[string]bool{}
 	bySource := map[string][]AlertRule{}
 	for _, r := range cfg.Alerts.Rules {
@@ -221,6 +223,15 @@ func (g *gatherer) add(r AlertRule, f alert.Finding) {
 	g.found = append(g.found, f)
 }
 
+// label is an id with its name before it, where it has one.
+func (g *gatherer) label(kind, id string) string {
+	i := slices.IndexFunc(g.names, func(n schemas.Name) bool { return n.Kind == kind && n.ID == id })
+	if i < 0 {
+		return id
+	}
+	return g.names[i].Name + " (" + id + ")"
+}
+
 // covers says whether a rule is about an account. Accounts that aren't in the config any more are nobody's concern.
 func (g *gatherer) covers(r AlertRule, account string) bool {
 	return slices.Contains(g.cfg.names(), account) && (r.Accounts == nil || slices.Contains(r.Accounts, account))
@@ -284,7 +295,7 @@ func (g *gatherer) freshness(r AlertRule, account string, have []schemas.Window,
 		since, what = began, "never exported, the first run was "+minute(began)
 	}
 	if age := g.now.Sub(since); age > limit {
-		g.add(r, alert.Finding{Subject: account, Summary: fmt.Sprintf("account %s is %s, %s ago (more than %s)", account, what, length(age), length(limit)),
+		g.add(r, alert.Finding{Subject: account, Summary: fmt.Sprintf("account %s is %s, %s ago (more than %s)", g.label("account", account), what, length(age), length(limit)),
 			Details: map[string]string{"account": account, "covered_to": instant(to), "older_than": limit.String()}})
 	}
 }
@@ -318,7 +329,7 @@ func (g *gatherer) gaps(r AlertRule, account string, have []schemas.Window) {
 	first := missing[0]
 	f := alert.Finding{Subject: account, Details: map[string]string{"account": account, "gaps": strconv.Itoa(len(missing)), "missing_seconds": strconv.FormatInt(int64(missed/time.Second), 10),
 		"first_start": instant(first.Start), "first_end": instant(first.End)}}
-	f.Summary = fmt.Sprintf("account %s has a gap: nothing was fetched from %s to %s", account, minute(first.Start), minute(first.End))
+	f.Summary = fmt.Sprintf("account %s has a gap: nothing was fetched from %s to %s", g.label("account", account), minute(first.Start), minute(first.End))
 	if len(missing) > 1 {
 		f.Summary += fmt.Sprintf("; it is the first of %d, %s in all", len(missing), length(missed))
 	}
@@ -342,7 +353,7 @@ func (g *gatherer) orphans(r AlertRule, account string) error {
 		return nil
 	}
 	first := found[0]
-	g.add(r, alert.Finding{Subject: account + " (raw files)", Summary: fmt.Sprintf("account %s has %s whose raw files are gone, kept as it was derived; the first: %s %s", account, plural(len(found), "file"), first.Date, brief(first.Why)),
+	g.add(r, alert.Finding{Subject: account + " (raw files)", Summary: fmt.Sprintf("account %s has %s whose raw files are gone, kept as it was derived; the first: %s %s", g.label("account", account), plural(len(found), "file"), first.Date, brief(first.Why)),
 		Details: map[string]string{"account": account, "files": strconv.Itoa(len(found)), "first_date": first.Date.String(), "first_why": clip(first.Why, mostDetail), "hint": first.Hint()}})
 	return nil
 }
@@ -518,7 +529,7 @@ func (g *gatherer) refused(r AlertRule, runs []schemas.Run) {
 			continue
 		}
 		at := runs[a.run].StartedAt
-		f := alert.Finding{Subject: a.Account + " refused by " + command, Summary: fmt.Sprintf("the key of account %s was refused (%s, %s): %s", a.Account, command, minute(at), brief(a.Error)),
+		f := alert.Finding{Subject: a.Account + " refused by " + command, Summary: fmt.Sprintf("the key of account %s was refused (%s, %s): %s", g.label("account", a.Account), command, minute(at), brief(a.Error)),
 			Details: map[string]string{"account": a.Account, "command": command, "started_at": instant(at), "error": clip(a.Error, mostDetail)}}
 		if !g.scheduled(command, a.Account) {
 			f.Until = at.Add(forgotten)
@@ -554,12 +565,12 @@ func (g *gatherer) expiring(r AlertRule) {
 			continue
 		case left <= 0:
 			f.Level = 2
-			f.Summary = fmt.Sprintf("the key of account %s expired on %s", a.Name, a.KeyExpires)
+			f.Summary = fmt.Sprintf("the key of account %s expired on %s", g.label("account", a.Name), a.KeyExpires)
 		default:
 			if left <= 2*24*time.Hour {
 				f.Level = 1
 			}
-			f.Summary = fmt.Sprintf("the key of account %s expires on %s, in %s: make another in the Portal, put it in its place, and key_expires with it", a.Name, a.KeyExpires, length(left))
+			f.Summary = fmt.Sprintf("the key of account %s expires on %s, in %s: make another in the Portal, put it in its place, and key_expires with it", g.label("account", a.Name), a.KeyExpires, length(left))
 		}
 		g.add(r, f)
 	}
@@ -595,7 +606,7 @@ func (g *gatherer) publishedKey(env Env, rules []AlertRule) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	asked, err := json.Marshal([]any{rules, g.cfg.names(), g.cfg.Budgets, env.Version})
+	asked, err := json.Marshal([]any{rules, g.cfg.names(), g.names, g.cfg.Budgets, env.Version})
 	if err != nil {
 		return "", err
 	}
@@ -695,7 +706,7 @@ func (g *gatherer) balance(ctx context.Context, snap *load.Snapshot, r AlertRule
 				if schemas.AmountText(balance, v.text("currency")) == limit { // the difference is less than people read
 					amount, limit = amountIn(balance, schemas.Printable(v.text("currency"))), schemas.MoneyText(below)
 				}
-				g.add(r, alert.Finding{Subject: account, Details: details, Summary: fmt.Sprintf("the balance of account %s is %s, below %s", account, amount, limit)})
+				g.add(r, alert.Finding{Subject: account, Details: details, Summary: fmt.Sprintf("the balance of account %s is %s, below %s", g.label("account", account), amount, limit)})
 			}
 			return nil
 		}
@@ -710,7 +721,7 @@ func (g *gatherer) balance(ctx context.Context, snap *load.Snapshot, r AlertRule
 		}
 		if left.Cmp(limit) < 0 {
 			details["days_left"], details["days"], details["burn_7_days"] = v.text("days_left"), strconv.Itoa(days), v.text("burn_7_days")
-			f := alert.Finding{Subject: account, Details: details, Summary: fmt.Sprintf("the balance of account %s, %s, lasts for about %s days (fewer than %d)", account, amount, schemas.MoneyText(left), days)}
+			f := alert.Finding{Subject: account, Details: details, Summary: fmt.Sprintf("the balance of account %s, %s, lasts for about %s days (fewer than %d)", g.label("account", account), amount, schemas.MoneyText(left), days)}
 			// The API doesn't say whether the balance includes what is left of coupons; the shorter reading is what warns.
 			if more := v.text("days_left_coupons_beside"); more != "" && more != v.text("days_left") {
 				f.Details["days_left_coupons_beside"] = more
@@ -824,7 +835,7 @@ func (g *gatherer) quality(ctx context.Context, snap *load.Snapshot, r AlertRule
 			return err
 		}
 		g.add(r, alert.Finding{Subject: account + " " + day + " " + check, Once: true, Until: passes(fetched, within),
-			Summary: fmt.Sprintf("account %s, %s: the check %s failed for %s records, such as %s", account, day, check, v.text("records"), brief(v.text("sample_id")+" "+v.text("detail"))),
+			Summary: fmt.Sprintf("account %s, %s: the check %s failed for %s records, such as %s", g.label("account", account), day, check, v.text("records"), brief(v.text("sample_id")+" "+v.text("detail"))),
 			Details: map[string]string{"account": account, "usage_date": day, "check": check, "records": v.text("records"), "sample_id": v.text("sample_id"), "detail": v.text("detail")}})
 		return nil
 	})
@@ -844,7 +855,7 @@ func (g *gatherer) quarantine(ctx context.Context, snap *load.Snapshot, r AlertR
 			return err
 		}
 		g.add(r, alert.Finding{Subject: account + " " + day, Once: true, Until: passes(fetched, within),
-			Summary: fmt.Sprintf("account %s, %s: %s records are in quarantine and count in no sum: %s", account, day, v.text("records"), brief(v.text("reasons"))),
+			Summary: fmt.Sprintf("account %s, %s: %s records are in quarantine and count in no sum: %s", g.label("account", account), day, v.text("records"), brief(v.text("reasons"))),
 			Details: map[string]string{"account": account, "usage_date": day, "records": v.text("records"), "reasons": v.text("reasons")}})
 		return nil
 	})
@@ -877,8 +888,8 @@ func (r AlertRule) about() string {
 
 func (g *gatherer) anomaly(ctx context.Context, snap *load.Snapshot, r AlertRule) error {
 	within := cmp.Or(time.Duration(r.Within), defaultRecent)
-	return each(ctx, snap, fmt.Sprintf(`SELECT usage_date, kind, "scope", scope_value, currency, observed, expected, deviation, detail,
-			array_to_string(list_transform(also, lambda x: x."scope" || ' ' || coalesce(x.scope_value, 'NULL')), ', ') AS also
+	return each(ctx, snap, fmt.Sprintf(`SELECT usage_date, kind, "scope", scope_value, scope_name, currency, observed, expected, deviation, detail,
+			array_to_string(list_transform(also, lambda x: x."scope" || ' ' || coalesce(x.scope_name || ' (' || x.scope_value || ')', x.scope_value, 'NULL')), ', ') AS also
 		FROM anomaly_events WHERE usage_date >= DATE '%s' AND %s ORDER BY usage_date DESC, abs(deviation) DESC NULLS LAST, "scope", scope_value, kind, currency, detail LIMIT %d`, schemas.DateOf(g.since(within)), r.about(), mostTold), func(v row) error {
 		scope, value := v.text("scope"), v.text("scope_value")
 		day, err := schemas.ParseDate(v.text("usage_date"))
@@ -892,14 +903,14 @@ func (g *gatherer) anomaly(ctx context.Context, snap *load.Snapshot, r AlertRule
 			}
 		}
 		f.Subject = strings.Join([]string{day.String(), v.text("kind"), scope, value, v.text("currency")}, " ")
-		f.Summary = fmt.Sprintf("%s of %s %s on %s: %s", v.text("kind"), scope, brief(value), day, brief(v.text("detail")))
+		f.Summary = fmt.Sprintf("%s of %s %s on %s: %s", v.text("kind"), scope, brief(g.label(scope, value)), day, brief(v.text("detail")))
 		if observed, err := v.money("observed"); err == nil && observed != nil {
 			expected, err := v.money("expected")
 			if err != nil {
 				return err
 			}
 			currency := v.text("currency")
-			f.Summary = fmt.Sprintf("%s of %s %s on %s: %s, %s expected (%s)", v.text("kind"), scope, brief(value), day,
+			f.Summary = fmt.Sprintf("%s of %s %s on %s: %s, %s expected (%s)", v.text("kind"), scope, brief(g.label(scope, value)), day,
 				schemas.MoneyIn(observed, currency), schemas.AmountText(expected, currency), brief(v.text("detail")))
 		}
 		if also := v.text("also"); also != "" {

@@ -299,7 +299,7 @@ func (w *world) publishFacts(statements ...string) {
 		"CREATE TABLE quality_issues (account VARCHAR, usage_date DATE, check_name VARCHAR, severity VARCHAR, field VARCHAR, model VARCHAR, records BIGINT, sample_id VARCHAR, detail VARCHAR)",
 		"CREATE TABLE coverage (account VARCHAR, usage_date DATE, fetched_at TIMESTAMPTZ, owns BOOLEAN)",
 		"CREATE TABLE quarantine (account VARCHAR, window_start TIMESTAMPTZ, reason VARCHAR, fetched_at TIMESTAMPTZ)",
-		`CREATE TABLE anomaly_events (usage_date DATE, kind VARCHAR, "scope" VARCHAR, scope_value VARCHAR, currency VARCHAR, observed DECIMAL(38,12), expected DECIMAL(38,6), deviation DECIMAL(38,6), detail VARCHAR, also STRUCT("scope" VARCHAR, scope_value VARCHAR)[])`,
+		`CREATE TABLE anomaly_events (usage_date DATE, kind VARCHAR, "scope" VARCHAR, scope_value VARCHAR, scope_name VARCHAR, currency VARCHAR, observed DECIMAL(38,12), expected DECIMAL(38,6), deviation DECIMAL(38,6), detail VARCHAR, also STRUCT("scope" VARCHAR, scope_value VARCHAR, scope_name VARCHAR)[])`,
 	}, statements...) {
 		if _, err := db.ExecContext(w.Context(), s); err != nil {
 			w.Fatalf("%s: %v", s, err)
@@ -355,9 +355,9 @@ func TestWhatThePublishedFileSaysIsTold(t *testing.T) {
 			[]string{"acme 2026-01-05 net_mismatch: account acme, 2026-01-05: the check net_mismatch failed for 7 records, such as id-1 amount 1, expected 2"}},
 		{"quarantined records", AlertRule{Kind: AlertQuarantine, Within: Duration(24 * time.Hour)}, []string{"INSERT INTO quarantine VALUES ('acme', '2026-11-18 23:00:00+00', 'no id', '2026-11-19 00:00:00+00'), ('acme', '2026-11-18 01:00:00+00', 'no time', '2026-11-19 00:00:00+00'), ('acme', '2026-11-17 01:00:00+00', 'no time', '2026-11-18 00:00:00+00')"},
 			[]string{"acme 2026-11-18: account acme, 2026-11-18: 2 records are in quarantine and count in no sum: no id, no time"}},
-		{"anomalies", AlertRule{Kind: AlertAnomaly, Scopes: []string{"token", "model"}}, []string{"INSERT INTO anomaly_events VALUES ('2026-11-19', 'spike', 'token', E'tk\\n1', 'USD', 9.129, 2, 7.129, 'x', []), ('2026-11-19', 'spike', 'account', 'acme', 'USD', 9, 2, 7, 'x', []), ('2026-11-16', 'spike', 'token', 'tk_2', 'USD', 9, 2, 7, 'x', []), ('2026-11-18', 'price change', 'model', 'm', NULL, NULL, NULL, NULL, '1, then 2', [])"},
+		{"anomalies", AlertRule{Kind: AlertAnomaly, Scopes: []string{"token", "model"}}, []string{"INSERT INTO anomaly_events VALUES ('2026-11-19', 'spike', 'token', E'tk\\n1', NULL, 'USD', 9.129, 2, 7.129, 'x', []), ('2026-11-19', 'spike', 'account', 'acme', NULL, 'USD', 9, 2, 7, 'x', []), ('2026-11-16', 'spike', 'token', 'tk_2', NULL, 'USD', 9, 2, 7, 'x', []), ('2026-11-18', 'price change', 'model', 'm', NULL, NULL, NULL, NULL, NULL, '1, then 2', [])"},
 			[]string{"2026-11-19 spike token tk\n1 USD: spike of token tk 1 on 2026-11-19: 9.13 USD, 2.00 expected (x)", "2026-11-18 price change model m : price change of model m on 2026-11-18: 1, then 2"}},
-		{"anomalies of an account", AlertRule{Kind: AlertAnomaly, Accounts: []string{"acme"}}, []string{"INSERT INTO anomaly_events VALUES ('2026-11-19', 'spike', 'account', 'bee', 'USD', 9, 2, 7, 'x', []), ('2026-11-19', 'spike', 'token', 'acme', 'USD', 9, 2, 7, 'x', []), ('2026-11-19', 'spike', 'token', 'tk_3', 'USD', 8, 2, 6, 'x', [{'scope': 'account', 'scope_value': 'acme'}])"},
+		{"anomalies of an account", AlertRule{Kind: AlertAnomaly, Accounts: []string{"acme"}}, []string{"INSERT INTO anomaly_events VALUES ('2026-11-19', 'spike', 'account', 'bee', NULL, 'USD', 9, 2, 7, 'x', []), ('2026-11-19', 'spike', 'token', 'acme', NULL, 'USD', 9, 2, 7, 'x', []), ('2026-11-19', 'spike', 'token', 'tk_3', NULL, 'USD', 8, 2, 6, 'x', [{'scope': 'account', 'scope_value': 'acme', 'scope_name': NULL}])"},
 			[]string{"2026-11-19 spike token tk_3 USD: spike of token tk_3 on 2026-11-19: 8.00 USD, 2.00 expected (x); it explains account acme"}},
 	} {
 		t.Run(x.name, func(t *testing.T) {
@@ -388,6 +388,39 @@ func TestWhatThePublishedFileSaysIsTold(t *testing.T) {
 				t.Errorf("\n got %q\nwant %q", got, x.want)
 			}
 		})
+	}
+}
+
+// An alert shows a name and the id; what it is about stays the id, so that a name changes nothing.
+func TestAlertsCallThingsByNameAndID(t *testing.T) {
+	w := &world{TB: t, clock: now}
+	w.cfg = &Config{Lake: t.TempDir(), Accounts: []Account{{Name: "acme"}}, Names: filepath.Join(t.TempDir(), "names.csv")}
+	if err := os.WriteFile(w.cfg.Names, []byte("kind,id,name\naccount,acme,Acme Ltd\ntoken,tk_3,Nightly\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	lake, err := load.Create(w.cfg.Lake, load.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.publishFacts("INSERT INTO balance_runway (account, currency, observed_at, balance) VALUES ('acme', 'USD', '2026-11-20 11:00:00+00', 5)",
+		"INSERT INTO anomaly_events VALUES ('2026-11-19', 'spike', 'token', 'tk_3', 'Nightly', 'USD', 8, 2, 6, 'x', [{'scope': 'account', 'scope_value': 'acme', 'scope_name': 'Acme Ltd'}])")
+	w.cfg.Alerts.Rules = []AlertRule{{Name: "low", Kind: AlertBalance, Below: "100"}, {Name: "odd", Kind: AlertAnomaly}}
+	want := []string{"acme: the balance of account Acme Ltd (acme) is 5.00 USD, below 100.00", "2026-11-19 spike token tk_3 USD: spike of token Nightly (tk_3) on 2026-11-19: 8.00 USD, 2.00 expected (x); it explains account Acme Ltd (acme)"}
+	for range 2 {
+		found, _, err := gather(t.Context(), w.cfg, w.env, lake, nil, now, AlertInput{}, &alertMemory{})
+		var got []string
+		for _, f := range found {
+			got = append(got, f.Subject+": "+f.Summary)
+		}
+		if err != nil || !slices.Equal(got, want) {
+			t.Errorf("%v\n got %q\nwant %q", err, got, want)
+		}
+		// Without the file there are ids.
+		if err := os.Remove(w.cfg.Names); err != nil {
+			return
+		}
+		want[0] = "acme: the balance of account acme is 5.00 USD, below 100.00"
+		want[1] = "2026-11-19 spike token tk_3 USD: spike of token tk_3 on 2026-11-19: 8.00 USD, 2.00 expected (x); it explains account Acme Ltd (acme)"
 	}
 }
 

@@ -486,6 +486,7 @@ func (t *trial) findings() []allocate.Finding {
 func typedTwice(what string, names []string) []allocate.Finding {
 	var out []allocate.Finding
 	first := map[string]string{}
+	var slips allocate.Slips
 	slices.Sort(names)
 	for _, name := range slices.Compact(names) {
 		bare := allocate.Bare(name)
@@ -494,6 +495,11 @@ func typedTwice(what string, names []string) []allocate.Finding {
 				" differ in how they are written alone, and are charged apart: capitals and signs count", what, other, name)})
 			continue
 		}
+		if near := slips.Near(name); near != "" {
+			out = append(out, allocate.Finding{Severity: allocate.Warning, Message: fmt.Sprintf("the %s %q and %q"+
+				" differ by a slip of the pen, and are charged apart: if they are one, correct it", what, near, name)})
+		}
+		slips.Add(name)
 		first[bare] = name
 	}
 	return out

@@ -28,18 +28,19 @@ type JournalConfig struct {
 
 // BudgetConfig is a budget as the config has it. One of the scopes, or none for everything.
 type BudgetConfig struct {
-	Name       string   `yaml:"name"`
-	CostCenter string   `yaml:"cost_center"`
-	Team       string   `yaml:"team"`
-	Project    string   `yaml:"project"`
-	Account    string   `yaml:"account"`
-	Model      string   `yaml:"model"`
-	Amount     string   `yaml:"amount"`
-	Currency   string   `yaml:"currency"`
-	Period     string   `yaml:"period"` // month or quarter
-	From       string   `yaml:"from"`
-	To         string   `yaml:"to"`         // excluded
-	Thresholds []string `yaml:"thresholds"` // shares of the amount
+	Name        string   `yaml:"name"`
+	CostCenter  string   `yaml:"cost_center"`
+	Team        string   `yaml:"team"`
+	Project     string   `yaml:"project"`
+	Environment string   `yaml:"environment"`
+	Account     string   `yaml:"account"`
+	Model       string   `yaml:"model"`
+	Amount      string   `yaml:"amount"`
+	Currency    string   `yaml:"currency"`
+	Period      string   `yaml:"period"` // month or quarter
+	From        string   `yaml:"from"`
+	To          string   `yaml:"to"`         // excluded
+	Thresholds  []string `yaml:"thresholds"` // shares of the amount
 }
 
 // budget checks and converts b; every mistake is reported.
@@ -50,7 +51,7 @@ func (b BudgetConfig) budget() (schemas.Budget, error) {
 	if b.Name == "" {
 		bad("name: give it one")
 	}
-	for _, s := range [][2]string{{"cost_center", b.CostCenter}, {"team", b.Team}, {"project", b.Project}, {"account", b.Account}, {"model", b.Model}} {
+	for _, s := range [][2]string{{"cost_center", b.CostCenter}, {"team", b.Team}, {"project", b.Project}, {"environment", b.Environment}, {"account", b.Account}, {"model", b.Model}} {
 		if s[1] == "" {
 			continue
 		}
@@ -209,6 +210,19 @@ func (c *Config) called() ([]schemas.Name, error) {
 		return nil, Usage("", "names %s: %w", c.Names, err)
 	}
 	return names, nil
+}
+
+// AccountNames are what people call the accounts, by account, as far as they have names. Where the file can't be read nothing has one:
+// doctor says so.
+func (c *Config) AccountNames() map[string]string {
+	names, _ := c.called()
+	out := map[string]string{}
+	for _, n := range names {
+		if n.Kind == "account" {
+			out[n.ID] = n.Name
+		}
+	}
+	return out
 }
 
 // archivedRules reads the rules that a closed month keeps.

@@ -213,7 +213,7 @@ func (j *JobConfig) validateReport() []error {
 			bad("by: %w", err)
 		}
 		if named.Spans == report.Running && j.Month != "" {
-			bad("month: the report %s is about the running month", j.Report)
+			bad("month: the report %s takes no period: %s", j.Report, named.NoPeriod)
 		}
 	}
 	if j.Month == "" {

@@ -108,7 +108,7 @@ func TestWhatIsExpectedOfAnAccount(t *testing.T) {
 	finance := Finance{Rules: testRules{name: "a"}, Accounts: []string{"a", "late", "never"}}
 	finance.Archived = archived(finance.Rules)
 	w.publish(PublishOptions{Finance: finance})
-	months := `SELECT "month" AS m, completeness AS c FROM month_completeness WHERE "month" <= '2026-10-01' ORDER BY 1`
+	months := `SELECT "month" AS m, completeness AS c FROM month_completeness WHERE "month" BETWEEN '2026-08-01' AND '2026-10-01' ORDER BY 1`
 	w.answers(map[string]string{months: "{'m': 2026-08-01, 'c': '0 of 744 hours (account late lacks 744, account never lacks 744)'}|" +
 		"{'m': 2026-09-01, 'c': '0 of 720 hours (account late lacks 720, account never lacks 720, account gone lacks 504)'}|" +
 		"{'m': 2026-10-01, 'c': '0 of 744 hours (account never lacks 744)'}",
@@ -157,4 +157,80 @@ func TestMonthsAreComparedByWhatBothHave(t *testing.T) {
 			w.answers(map[string]string{ask: c.want})
 		})
 	}
+}
+
+// A budget of a quarter is as complete as the quarter is, months before the first one that has anything included.
+func TestABudgetsQuarterIsAsCompleteAsTheQuarter(t *testing.T) {
+	w := newDayWriter(t, Options{})
+	w.span("a", "2026-09-10", 41, "1")
+	finance := Finance{Accounts: []string{"a"}, Budgets: []schemas.Budget{budgetOf("account", "a", "500")}}
+	finance.Budgets[0].Period = "quarter"
+	w.publish(PublishOptions{Finance: finance})
+	const words = "504 of 2208 hours (account a lacks 1704)"
+	w.answers(map[string]string{
+		`SELECT completeness AS c FROM budget_status WHERE period_start = '2026-07-01'`:              "{'c': '" + words + "'}",
+		`SELECT completeness AS c FROM completeness(DATE '2026-07-01', DATE '2026-10-01')`:           "{'c': '" + words + "'}",
+		`SELECT "month" AS m, completeness AS c FROM month_completeness ORDER BY 1 LIMIT 1`:          "{'m': 2026-07-01, 'c': '0 of 744 hours (account a lacks 744)'}",
+		`SELECT forecast AS f, spent::INT AS s FROM budget_status WHERE period_start < '2026-10-01'`: "{'f': 21.00, 's': 21}",
+	})
+}
+
+// Days of a closed month lack the accounts that the month lacks.
+func TestDaysOfAClosedMonthLackWhatTheMonthLacks(t *testing.T) {
+	w := newDayWriter(t, Options{})
+	w.span("a", "2026-09-01", 61, "1")
+	w.span("new", "2026-10-05", 27, "1")
+	finance := Finance{Rules: testRules{name: "a"}, Accounts: []string{"a", "new"}}
+	finance.Archived = archived(finance.Rules)
+	w.publish(PublishOptions{Finance: finance})
+	if _, err := w.closeMonth("2026-09", finance); err != nil {
+		t.Fatal(err)
+	}
+	w.answers(map[string]string{
+		`SELECT completeness AS c FROM completeness(DATE '2026-09-01', DATE '2026-10-01')`: "{'c': '0 of 720 hours (account new lacks 720)'}",
+		`SELECT completeness AS c FROM completeness(DATE '2026-09-10', DATE '2026-09-12')`: "{'c': '0 of 48 hours (account new lacks 48)'}",
+		`SELECT completeness AS c FROM completeness(DATE '2026-09-30', DATE '2026-10-02')`: "{'c': '0 of 48 hours (account new lacks 48)'}",
+	})
+}
+
+// What came to a day after its month was closed is a cost of that day: rates know it, and so does the history of a cost centre.
+func TestADayCostsWhatWasChargedForItLater(t *testing.T) {
+	w := newDayWriter(t, Options{})
+	late := func(days int, amount string) {
+		for i := range days {
+			p := schemas.Partition{Account: "a", Date: testDate(t, "2026-09-11") + schemas.Date(i)}
+			w.charges(p, charge(p, "r", "tk_2", "m", "10", "USD"), charge(p, "late", "tk_2", "m", amount, "USD"))
+		}
+	}
+	w.span("a", "2026-10-01", 2, "0")
+	late(20, "0")
+	finance := Finance{Rules: testRules{name: "a"}, Accounts: []string{"a"}}
+	finance.Archived = archived(finance.Rules)
+	w.publish(PublishOptions{Finance: finance})
+	if _, err := w.closeMonth("2026-09", finance); err != nil {
+		t.Fatal(err)
+	}
+	late(20, "12")
+	w.publish(PublishOptions{Finance: finance})
+	w.answers(map[string]string{
+		// 22 a day on 20 of 22 days; 240 is charged by now.
+		`SELECT spent::INT AS s, recent_rate AS a, forecast AS f FROM forecast_month_end WHERE "scope" = 'all'`: "{'s': 240, 'a': 20.000000, 'f': 820.00}",
+		`SELECT DISTINCT "scope" AS s, expected AS e FROM anomalous_days ORDER BY ALL`:                          "{'s': account, 'e': 22.000000}|{'s': cost_center, 'e': 22.000000}|{'s': model, 'e': 22.000000}|{'s': token, 'e': 22.000000}",
+	})
+}
+
+// Where an account costs something and has no whole day nobody knows what comes: neither a forecast nor an end of its range.
+func TestWhatNobodyKnowsHasNoRange(t *testing.T) {
+	w := newDayWriter(t, Options{})
+	w.span("old", "2026-10-20", 20, "5")
+	p := schemas.Partition{Account: "new", Date: testDate(t, "2026-11-08")}
+	w.dayFrom(p, charge(p, "a", "tk_new", "m", "3", "USD"), "half", func(f *schemas.DayFooter) {
+		f.Windows = f.Windows[1:]
+		f.Windows[0].End = p.Date.Start().Add(12 * time.Hour)
+	})
+	w.publish(PublishOptions{Finance: Finance{Accounts: []string{"old", "new"}, Budgets: []schemas.Budget{{Name: "b", Period: "month", Amount: units("100"), Currency: "USD"}}}})
+	w.answers(map[string]string{
+		`SELECT scope_value AS v, forecast AS f, forecast_low AS l, forecast_high AS h, history_days AS d FROM forecast_month_end WHERE "scope" IN ('all', 'account') ORDER BY 1 NULLS FIRST`: "{'v': NULL, 'f': NULL, 'l': NULL, 'h': NULL, 'd': 0}|{'v': new, 'f': NULL, 'l': NULL, 'h': NULL, 'd': 0}|{'v': old, 'f': 150.00, 'l': 150.00, 'h': 150.00, 'd': 20}",
+		`SELECT forecast AS f, forecast_low AS l, forecast_high AS h, status AS s FROM budget_status WHERE period_start = '2026-11-01'`:                                                       "{'f': NULL, 'l': NULL, 'h': NULL, 's': ok}",
+	})
 }

@@ -1,7 +1,10 @@
 package load
 
 import (
+	"fmt"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/usagelake/usagelake/schemas"
 )
@@ -30,6 +33,31 @@ func (w *dayWriter) Day(p schemas.Partition, rows ...[4]string) {
 	}
 	w.charges(p, out...)
 }
+
+// Charged is a record as a test writes it.
+type Charged struct {
+	ID, Token, Model, Amount, Currency string
+	Hour                               int // of the day, at which it was used
+}
+
+// PartOfDay writes a day file of charges of which the first hours were fetched.
+func (w *dayWriter) PartOfDay(p schemas.Partition, hours int, rows ...Charged) {
+	w.t.Helper()
+	out := []string{"FROM (" + charge(p, "none", "tk_0", "m", "0", "USD") + ") WHERE false"}
+	for _, r := range rows {
+		out = append(out, charge(p, r.ID, r.Token, r.Model, r.Amount, r.Currency, fmt.Sprintf("request_time=request_time + INTERVAL %d HOUR", r.Hour)))
+	}
+	query := strings.Join(out, " UNION ALL ")
+	w.dayFrom(p, query, fmt.Sprintf("d-%s-%d", p, len(query)), func(f *schemas.DayFooter) {
+		if hours < 24 {
+			f.Windows = f.Windows[1:]
+			f.Windows[0].End = p.Date.Start().Add(time.Duration(hours) * time.Hour)
+		}
+	})
+}
+
+// Balance writes a look at an account's balance, at the first second of a day.
+func (w *dayWriter) Balance(p schemas.Partition, amount string) { w.t.Helper(); w.balance(p, amount) }
 
 // Publish publishes the lake.
 func (w *dayWriter) Publish(f Finance) { w.t.Helper(); w.publish(PublishOptions{Finance: f}) }

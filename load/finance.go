@@ -69,7 +69,7 @@ func (noRules) Split(schemas.Date, []schemas.PoolCost, []schemas.DirectCost) ([]
 }
 
 // financeVersion changes when the same rules and the same usage would give other rows.
-const financeVersion = 2
+const financeVersion = 3
 
 // finance is the allocation of one publish: the rules by month, for a closed month keeps those it was closed with.
 type finance struct {

@@ -75,7 +75,7 @@ func tiesOut(t *testing.T, w *dayWriter) {
 		"period_status_and_corrections": "SELECT sum(net_cost) AS a FROM period_status_and_corrections",
 		"discount_realised":             "SELECT sum(net_cost) AS a FROM discount_realised",
 		"unit_cost, all":                `SELECT sum(net_cost) AS a FROM unit_cost WHERE "scope" = 'all'`,
-		"unit_cost, by centre":          `SELECT sum(net_cost) AS a FROM unit_cost WHERE "scope" = 'cost_center'`,
+		"unit_cost, by centre":          `SELECT sum(net_cost) AS a FROM unit_cost WHERE "scope" IN ('cost_center', 'pool')`,
 		"top_spenders, users":           `SELECT sum(net_cost) AS a FROM top_spenders WHERE "scope" = 'user'`,
 		"top_spenders, tokens":          `SELECT sum(net_cost) AS a FROM top_spenders WHERE "scope" = 'token'`,
 		"top_spenders, models":          `SELECT sum(net_cost) AS a FROM top_spenders WHERE "scope" = 'model'`,

@@ -58,6 +58,73 @@ func viewName(row string) string {
 	return strings.TrimSuffix(strings.TrimPrefix(row, "{'view_name': "), "}")
 }
 
+// Whoever asks a view sees what people call what it is about: beside a column of ids there is one of names, or a reason why not.
+func TestEveryViewNamesWhatItShows(t *testing.T) {
+	w := financeLake(t)
+	without := map[string]string{
+		"completeness_now": "fills a table of facts", "recent_days": "facts that rates are made of", "scope_rates": "facts that forecasts are made of",
+		"comparable_days": "facts that comparisons are made of", "price_steps": "facts that price_changes names", "quality_issues": "facts that anomalous_days and price_changes name",
+		"usage_line_items": "records, as they came", "allocated_usage": "records, with what the rules say of each", "unallocated": "rows of a table of facts; unallocated_spend names them",
+	}
+	names := map[string]string{"account": "account_name", "cost_center": "cost_center_name", "model": "model_name", "token_id": "token_name", "user_id": "user_name", "scope_value": "scope_name"}
+	for _, v := range w.financeViews() {
+		v = viewName(v)
+		columns := w.ask("SELECT column_name AS c FROM duckdb_columns() WHERE database_name = 'usage' AND table_name = '" + v + "'")
+		for id, name := range names {
+			has := func(c string) bool { return slices.Contains(columns, "{'c': "+c+"}") }
+			if has(id) && !has(name) && without[v] == "" {
+				t.Errorf("%s has %s, and nothing says what it is called", v, id)
+			}
+			if has(name) && without[v] != "" {
+				t.Errorf("%s has names: no reason is needed why not", v)
+			}
+		}
+	}
+	// They are the names that the config gives.
+	finance := testFinance
+	finance.Names = []schemas.Name{{Kind: "cost_center", ID: "cc-2", Name: "Search"}, {Kind: "account", ID: "acme", Name: "Acme Ltd"}, {Kind: "model", ID: "m1", Name: "Big"}}
+	finance.Budgets = []schemas.Budget{{Name: "b", Scope: "cost_center", Value: "cc-2", Period: "month", Amount: units("1"), Currency: "USD"}}
+	w.publish(PublishOptions{Finance: finance})
+	for _, v := range []string{"budget_status", "budget_vs_actual", "forecast_month_end"} {
+		if got := w.ask(`SELECT DISTINCT scope_name AS n FROM ` + v + ` WHERE "scope" = 'cost_center' AND scope_value = 'cc-2'`); !slices.Equal(got, []string{"{'n': Search}"}) {
+			t.Errorf("%s calls it %v", v, got)
+		}
+	}
+	for _, v := range []string{"chargeback_monthly", "spend_by_cost_center_month", "chargeback_journal"} {
+		if got := w.ask("SELECT DISTINCT cost_center_name AS n FROM " + v + " WHERE cost_center = 'cc-2'"); !slices.Equal(got, []string{"{'n': Search}"}) {
+			t.Errorf("%s calls it %v", v, got)
+		}
+	}
+}
+
+// A cost centre may be called like a pool: a unit cost says which it is of.
+func TestACostCentreThatIsCalledLikeAPoolIsNoPool(t *testing.T) {
+	w := newDayWriter(t, Options{})
+	p := schemas.Partition{Account: "acme", Date: testDate(t, "2026-10-05")}
+	w.charges(p, charge(p, "a", "tk_2", "m1", "3", "USD"), charge(p, "b", "tk_2", "model-1", "4", "USD"))
+	for _, pool := range []string{"shared", "pool shared"} {
+		rules := namedLikeAPool{testRules{name: pool, since: testDate(t, "2026-12-01"), pool: []string{"cc-4"}}, pool}
+		w.publish(PublishOptions{Finance: Finance{Rules: rules}})
+		w.answers(map[string]string{
+			`SELECT "scope" AS s, scope_value AS v, net_cost::INT AS n FROM unit_cost WHERE "scope" IN ('cost_center', 'pool') ORDER BY 1`: "{'s': cost_center, 'v': " + pool + ", 'n': 3}|{'s': pool, 'v': shared, 'n': 4}",
+		})
+	}
+}
+
+// namedLikeAPool gives what isn't the pool's to a cost centre of a name.
+type namedLikeAPool struct {
+	testRules
+	center string
+}
+
+func (r namedLikeAPool) Assign(k schemas.AllocationKey, day schemas.Date) schemas.Assignment {
+	a := r.testRules.Assign(k, day)
+	if a.Pool == "" {
+		a.Owner.CostCenter = r.center
+	}
+	return a
+}
+
 // A session's time zone makes no difference: readers are where finance is, and days are UTC.
 func TestTheViewsAnswerTheSameInEveryTimeZone(t *testing.T) {
 	w := financeLake(t)

@@ -156,7 +156,7 @@ func (d Date) Month() string { return d.Start().Format("2006-01") }
 // Budget is an amount that a scope may cost in each period.
 type Budget struct {
 	Name       string
-	Scope      string   // cost_center, team, project, account or model; "" is everything
+	Scope      string   // cost_center, team, project, environment, account or model; "" is everything
 	Value      string   // of the scope
 	Period     string   // month or quarter
 	Amount     *big.Int // in units of 1e-12

@@ -259,6 +259,12 @@ func (a *app) oneReport(r report.Report) *cobra.Command {
 		},
 	}
 	f.add(a, c, r.Spans, r.Dimensions, report.Formats())
+	c.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
+		if name, ok := strings.CutPrefix(err.Error(), "unknown flag: "); ok && r.WhyNot(name) != "" {
+			return jobs.Usage(c.CommandPath()+" --help", "the report %s takes no %s: %s", r.Name, name, r.WhyNot(name))
+		}
+		return c.Root().FlagErrorFunc()(c, err)
+	})
 	flags := c.Flags()
 	flags.StringVar(&decimals, "decimals", "", "json: decimals as `number or string` (default string)")
 	flags.StringVar(&table, "table", "", "csv and parquet hold one table: this `name`")

@@ -221,6 +221,7 @@ func (a *app) serveOptions(s *jobs.Scheduler, log *slog.Logger) serve.Options {
 			}
 			return names
 		},
+		Called: func() map[string]string { return s.Config().AccountNames() },
 		Every: func(j jobs.JobState) time.Duration {
 			job, err := s.Config().Schedule.Job(j.Name)
 			if err != nil {

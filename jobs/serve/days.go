@@ -63,8 +63,8 @@ type stretch struct {
 	Quarantined int64
 }
 
-// drawCalendar draws an account's days up to that of now, which may be an earlier time for an account that has ended.
-func drawCalendar(a jobs.AccountStatus, now time.Time) calendar {
+// drawCalendar draws the days of an account, which is called label, up to that of now, which may be an earlier time for an account that has ended.
+func drawCalendar(a jobs.AccountStatus, label string, now time.Time) calendar {
 	today := schemas.DateOf(now)
 	monday := today - schemas.Date((int(now.UTC().Weekday())+6)%7)
 	first := monday - 7*(mostWeeks-1)
@@ -77,7 +77,7 @@ func drawCalendar(a jobs.AccountStatus, now time.Time) calendar {
 		from = max(first, schemas.DateOf(a.From))
 	}
 	first = from - schemas.Date((int(from.Start().Weekday())+6)%7)
-	c := calendar{Account: a.Account, Height: gridTop + 7*cellStep, Width: gridLeft + max(2, int(monday-first)/7+1)*cellStep} // a month's name takes two weeks
+	c := calendar{Account: label, Height: gridTop + 7*cellStep, Width: gridLeft + max(2, int(monday-first)/7+1)*cellStep} // a month's name takes two weeks
 	counts := map[string]int{}
 	month := time.Month(0)
 	for d := from; d <= today; d++ {

@@ -27,6 +27,7 @@ type world struct {
 	balances []Balance
 	alerts   []Alert
 	accounts []string
+	called   map[string]string
 	token    func() (string, error)
 	asked    int // times that the lake was read
 }
@@ -41,6 +42,7 @@ func (w *world) options() Options {
 		Balances: func(context.Context) ([]Balance, error) { return w.balances, nil },
 		Alerts:   func() ([]Alert, error) { return w.alerts, nil },
 		Accounts: func() []string { return w.accounts },
+		Called:   func() map[string]string { return w.called },
 		Every: func(j jobs.JobState) time.Duration {
 			if j.Cron == "0 * * * *" {
 				return time.Hour

@@ -49,10 +49,10 @@ type pageData struct {
 	Problems               []Problem
 	MoreProblems           int // that the page doesn't list
 	Figures                []figure
-	Only                   string // the account that the page is about; "": all
+	Only, OnlyLabel        string // the account that the page is about, and with its name; "": all
 	Accounts               []accountRow
 	Calendars              []calendar
-	More                   []string // accounts without a calendar here
+	More                   []moreRow // accounts without a calendar here
 	Jobs                   []jobRow
 	Runs                   []runRow
 	Alerts                 []alertRow
@@ -64,8 +64,12 @@ type figure struct {
 	Alarm                bool
 }
 
+// moreRow is an account, and what it is called.
+type moreRow struct{ Name, Label string }
+
 type accountRow struct {
-	Name, Fresh, Behind string
+	Name, Label         string // Label has what people call it, too
+	Fresh, Behind       string
 	Late, Departed      bool
 	Records             int64
 	Quarantined, Issues int64
@@ -132,7 +136,7 @@ func (s *Server) statusJSON(w http.ResponseWriter, r *http.Request) {
 
 // page puts the view in words. false: there is no account of that name.
 func (v *view) page(only string) (*pageData, bool) {
-	d := &pageData{Version: v.version, Style: template.CSS(pageStyle), Checked: stamp(v.now), Only: only}
+	d := &pageData{Version: v.version, Style: template.CSS(pageStyle), Checked: stamp(v.now), Only: only, OnlyLabel: v.label(only)}
 	d.Problems = v.problems()
 	d.Headline, d.Well = headline(d.Problems), len(d.Problems) == 0
 	if n := len(d.Problems); n > mostProblems {
@@ -157,9 +161,9 @@ func (v *view) page(only string) (*pageData, bool) {
 				if !v.isConfigured(a.Account) {
 					until = a.To.Add(-time.Second)
 				}
-				d.Calendars = append(d.Calendars, drawCalendar(a, until))
+				d.Calendars = append(d.Calendars, drawCalendar(a, v.label(a.Account), until))
 			default:
-				d.More = append(d.More, a.Account)
+				d.More = append(d.More, moreRow{a.Account, v.label(a.Account)})
 			}
 		}
 		for _, r := range st.Runs {
@@ -169,11 +173,11 @@ func (v *view) page(only string) (*pageData, bool) {
 	for _, name := range v.configured {
 		if !slices.ContainsFunc(d.Accounts, func(a accountRow) bool { return a.Name == name }) && (only == "" || only == name) {
 			known = true
-			d.Accounts = append(d.Accounts, accountRow{Name: name, Behind: "nothing yet"})
+			d.Accounts = append(d.Accounts, accountRow{Name: name, Label: v.label(name), Behind: "nothing yet"})
 		}
 	}
 	for _, j := range v.state.Value.Jobs {
-		d.Jobs = append(d.Jobs, jobRowOf(j, v.now))
+		d.Jobs = append(d.Jobs, v.jobRowOf(j))
 	}
 	for _, a := range v.alerts.Value {
 		d.Alerts = append(d.Alerts, alertRow{a.Rule, a.Severity, a.Subject, a.Summary, stamp(a.Since), a.Undelivered, a.Severity == "critical"})
@@ -193,7 +197,7 @@ func (v *view) figures() []figure {
 			records += a.Records
 			if v.isConfigured(a.Account) && !a.To.IsZero() && (oldest.IsZero() || a.To.Before(oldest)) {
 				oldest = a.To
-				fresh.Value, fresh.Detail = short(v.now.Sub(a.To)), a.Account+", fresh to "+stamp(a.To)
+				fresh.Value, fresh.Detail = short(v.now.Sub(a.To)), v.label(a.Account)+", fresh to "+stamp(a.To)
 				fresh.Alarm, _ = v.late(a)
 			}
 		}
@@ -240,7 +244,7 @@ func (v *view) notes() []string {
 }
 
 func (v *view) accountRow(a jobs.AccountStatus) accountRow {
-	row := accountRow{Name: a.Account, Fresh: stamp(a.To), Behind: "nothing yet", Departed: !v.isConfigured(a.Account),
+	row := accountRow{Name: a.Account, Label: v.label(a.Account), Fresh: stamp(a.To), Behind: "nothing yet", Departed: !v.isConfigured(a.Account),
 		Records: a.Records, Quarantined: a.Quarantined, Issues: a.Issues, Gaps: len(a.Gaps)}
 	if !a.To.IsZero() {
 		row.Behind = short(v.now.Sub(a.To))
@@ -258,8 +262,9 @@ func (v *view) accountRow(a jobs.AccountStatus) accountRow {
 	return row
 }
 
-func jobRowOf(j jobs.JobState, now time.Time) jobRow {
-	row := jobRow{Name: j.Name, Kind: j.Kind, Cron: j.Cron, Accounts: strings.Join(j.Accounts, ", ")}
+func (v *view) jobRowOf(j jobs.JobState) jobRow {
+	now := v.now
+	row := jobRow{Name: j.Name, Kind: j.Kind, Cron: j.Cron, Accounts: v.labels(j.Accounts)}
 	if kind := j.Kind; j.Accounts == nil && (kind == jobs.KindExport || kind == jobs.KindLookback || kind == jobs.KindBalance) {
 		row.Accounts = "all accounts"
 	}

@@ -189,6 +189,23 @@ func TestAPageOfOneAccount(t *testing.T) {
 	}
 }
 
+// Wherever the page shows an account it shows what people call it, and the id that commands and links take.
+func TestThePageCallsAccountsByNameAndID(t *testing.T) {
+	w := busy()
+	plain := ask(w.server(), "/").Body.String()
+	w.called = map[string]string{"beta-labs": "Beta <Laboratories>"}
+	page := ask(w.server(), "/").Body.String()
+	const label = "Beta &lt;Laboratories&gt; (beta-labs)"
+	for _, want := range []string{`<a href="/?account=beta-labs">` + label + "</a>", "<h3>" + label + "</h3>", "Account " + label + " has a gap", "--account beta-labs", `<a href="/?account=acme">acme</a>`} {
+		if !strings.Contains(page, want) {
+			t.Errorf("the page lacks %q", want)
+		}
+	}
+	if strings.Contains(plain, label) || !strings.Contains(ask(w.server(), "/?account=beta-labs").Body.String(), "account "+label+" ·") {
+		t.Error("the page of one account doesn't say what it is called")
+	}
+}
+
 func TestAPageOfManyAccountsStaysAPage(t *testing.T) {
 	w := well()
 	w.accounts, w.status.Accounts = nil, nil
@@ -213,14 +230,14 @@ func TestAPageOfManyAccountsStaysAPage(t *testing.T) {
 }
 
 func TestTheCalendarShowsAYearAndEachStateByShape(t *testing.T) {
-	c := drawCalendar(busy().status.Accounts[0], noon)
+	c := drawCalendar(busy().status.Accounts[0], "a", noon)
 	if n := len(c.Cells); n < 365 || n > 371 {
 		t.Errorf("%d days", n)
 	}
 	if last := c.Cells[len(c.Cells)-1]; last.X+cellSize > c.Width || !strings.HasPrefix(last.Title, "2026-11-24: 47 % of it") {
 		t.Errorf("%+v in %d", last, c.Width)
 	}
-	b := drawCalendar(busy().status.Accounts[1], noon)
+	b := drawCalendar(busy().status.Accounts[1], "a", noon)
 	if b.Summary != "2026-10-15 to 2026-11-24: 32 days whole, 2 days in part, 6 days not at all, 1 day unreadable" {
 		t.Error(b.Summary)
 	}

@@ -88,7 +88,7 @@ func (v *view) problems() []Problem {
 		add(Problem{Summary: "The last change of the config was refused; the one before it is in force", Detail: st.ConfigError, Command: "usagelake doctor"})
 	}
 	for _, j := range st.Jobs {
-		if p, ok := jobProblem(j, v.unbegun[j.Name]); ok {
+		if p, ok := v.jobProblem(j, v.unbegun[j.Name]); ok {
 			add(p)
 		}
 	}
@@ -129,7 +129,7 @@ func (v *view) problems() []Problem {
 
 // jobProblem says what is wrong with a job's last run, if anything is. unbegun is why its last try could not begin, ""
 // if it could: no run tells of it.
-func jobProblem(j jobs.JobState, unbegun string) (Problem, bool) {
+func (v *view) jobProblem(j jobs.JobState, unbegun string) (Problem, bool) {
 	p := Problem{Command: "usagelake doctor"}
 	if len(j.Accounts) == 1 {
 		p.Command += " --account " + j.Accounts[0]
@@ -148,7 +148,7 @@ func jobProblem(j jobs.JobState, unbegun string) (Problem, bool) {
 		p.Summary = fmt.Sprintf("Job %s: a key was refused", j.Name)
 		for _, a := range j.Last.Accounts {
 			if a.Status == schemas.StatusRefused {
-				p.Summary = fmt.Sprintf("Job %s: the key of account %s was refused", j.Name, a.Account)
+				p.Summary = fmt.Sprintf("Job %s: the key of account %s was refused", j.Name, v.label(a.Account))
 				p.Command, p.Account = "usagelake doctor --account "+a.Account, a.Account
 				break
 			}
@@ -174,38 +174,38 @@ func (v *view) accountProblems(name string) (out []Problem) {
 	}
 	i := slices.IndexFunc(v.status.Value.Accounts, func(a jobs.AccountStatus) bool { return a.Account == name })
 	if i < 0 || v.status.Value.Accounts[i].To.IsZero() {
-		return []Problem{{Summary: "Account " + name + ": nothing is exported yet", Command: "usagelake export --account " + name, Account: name}}
+		return []Problem{{Summary: "Account " + v.label(name) + ": nothing is exported yet", Command: "usagelake export --account " + name, Account: name}}
 	}
 	a := v.status.Value.Accounts[i]
 	if late, allowed := v.late(a); late {
-		out = append(out, Problem{Summary: fmt.Sprintf("Account %s is late: %s behind, expected within %s", name, short(v.now.Sub(a.To)), short(allowed)),
+		out = append(out, Problem{Summary: fmt.Sprintf("Account %s is late: %s behind, expected within %s", v.label(name), short(v.now.Sub(a.To)), short(allowed)),
 			Command: "usagelake export --account " + name, Account: name})
 	}
 	if len(a.Gaps) > 0 {
 		g := a.Gaps[0]
-		p := Problem{Summary: fmt.Sprintf("Account %s has a gap from %s to %s UTC", name, stamp(g.Start), stamp(g.End)), Account: name,
+		p := Problem{Summary: fmt.Sprintf("Account %s has a gap from %s to %s UTC", v.label(name), stamp(g.Start), stamp(g.End)), Account: name,
 			Command: fmt.Sprintf("usagelake export --account %s --from %s --to %s", name, instant(g.Start), instant(g.End))}
 		if more := len(a.Gaps) - 1; more > 0 {
 			last := a.Gaps[more]
-			p.Summary = fmt.Sprintf("Account %s has %d gaps between %s and %s UTC", name, len(a.Gaps), stamp(g.Start), stamp(last.End))
+			p.Summary = fmt.Sprintf("Account %s has %d gaps between %s and %s UTC", v.label(name), len(a.Gaps), stamp(g.Start), stamp(last.End))
 			p.Command = fmt.Sprintf("usagelake export --account %s --from %s --to %s", name, instant(g.Start), instant(last.End))
 		}
 		out = append(out, p)
 	}
 	if n := len(a.Unproven); n > 0 {
 		u := a.Unproven[0]
-		out = append(out, Problem{Summary: fmt.Sprintf("Account %s: %s not shown to be whole, the first from %s UTC", name, plural(n, "window is", "windows are"), stamp(u.Start)),
+		out = append(out, Problem{Summary: fmt.Sprintf("Account %s: %s not shown to be whole, the first from %s UTC", v.label(name), plural(n, "window is", "windows are"), stamp(u.Start)),
 			Detail: u.Detail, Command: "usagelake status", Account: name})
 	}
 	for _, d := range a.Days {
 		if d.Error != "" {
-			out = append(out, Problem{Summary: fmt.Sprintf("Account %s: the file of %s can't be read", name, d.Date), Detail: d.Error, Command: "usagelake verify", Account: name})
+			out = append(out, Problem{Summary: fmt.Sprintf("Account %s: the file of %s can't be read", v.label(name), d.Date), Detail: d.Error, Command: "usagelake verify", Account: name})
 			break
 		}
 	}
 	// Days are stale for as long as a run is between sealing and deriving.
 	if a.Stale > 0 && !v.busy() {
-		out = append(out, Problem{Summary: fmt.Sprintf("Account %s: %s fetched and not yet in the tables", name, plural(a.Stale, "day is", "days are")), Command: "usagelake rebuild", Account: name})
+		out = append(out, Problem{Summary: fmt.Sprintf("Account %s: %s fetched and not yet in the tables", v.label(name), plural(a.Stale, "day is", "days are")), Command: "usagelake rebuild", Account: name})
 	}
 	return out
 }

@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -46,6 +47,8 @@ type Options struct {
 	Alerts func() ([]Alert, error)
 	// Accounts are the names of those in the config: others get no series and no complaints. nil: all that the lake holds.
 	Accounts func() []string
+	// Called are what people call the accounts that have a name. nil: none has.
+	Called func() map[string]string
 	// Every is the longest time between two occurrences of a job; 0: not known. nil: a day for each.
 	Every func(jobs.JobState) time.Duration
 	// Token is asked for at each request, so that it can change. nil: there is none, and only this machine can ask.
@@ -152,6 +155,7 @@ type view struct {
 
 	unbegun    map[string]string // by job: why its last run could not begin
 	configured []string          // accounts; nil: not known
+	called     map[string]string // by account, its name
 	every      func(jobs.JobState) time.Duration
 }
 
@@ -177,7 +181,27 @@ func (s *Server) look(ctx context.Context) *view {
 		v.configured = append([]string{}, s.opts.Accounts()...)
 		slices.Sort(v.configured)
 	}
+	if s.opts.Called != nil {
+		v.called = s.opts.Called()
+	}
 	return v
+}
+
+// label is an account with its name before it, where it has one.
+func (v *view) label(account string) string {
+	if name := v.called[account]; name != "" {
+		return name + " (" + account + ")"
+	}
+	return account
+}
+
+// labels are accounts in a line.
+func (v *view) labels(accounts []string) string {
+	out := make([]string, len(accounts))
+	for i, a := range accounts {
+		out[i] = v.label(a)
+	}
+	return strings.Join(out, ", ")
 }
 
 // isConfigured says that an account of the lake is in the config.

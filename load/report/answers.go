@@ -259,13 +259,13 @@ func (b *builder) statement(ctx context.Context) error {
 		return err
 	}
 	// What a closed month was charged by meter is kept with it; of an open one it is what the usage has.
-	ext := `SELECT coalesce(cost_center, 'pool ' || pool) AS cost_center, model, category, item, unit, currency, charges, quantity, list_cost FROM modality_and_tool_spend ORDER BY ALL`
+	ext := `SELECT cost_center, pool, model, category, item, unit, currency, charges, quantity, list_cost FROM modality_and_tool_spend ORDER BY ALL`
 	if b.closed {
 		kept := "focus_closed"
 		if b.Closing { // it isn't kept yet
 			kept = "focus_charges"
 		}
-		ext = `SELECT coalesce(cost_center, CASE WHEN pool IS NULL THEN '` + schemas.Unallocated + `' ELSE 'pool ' || pool END) AS cost_center, model, category, item, unit, currency, sum(requests)::BIGINT AS charges, sum(quantity)::DECIMAL(38,12) AS quantity, sum(list_cost)::DECIMAL(38,12) AS list_cost
+		ext = `SELECT coalesce(cost_center, CASE WHEN pool IS NULL THEN '` + schemas.Unallocated + `' END) AS cost_center, pool, model, category, item, unit, currency, sum(requests)::BIGINT AS charges, sum(quantity)::DECIMAL(38,12) AS quantity, sum(list_cost)::DECIMAL(38,12) AS list_cost
 			FROM ` + kept + ` WHERE line = 'ext' AND ` + b.period.within("billing_month") + " AND " + b.Scope.Where() + ` GROUP BY ALL ORDER BY ALL`
 	}
 	table, err := b.add(ctx, AsCharged, "ext", "Images, audio, tools", ext)
@@ -374,7 +374,7 @@ func (b *builder) reconciliation(ctx context.Context) error {
 
 func (b *builder) anomalies(ctx context.Context) error {
 	b.doc.Title = "Anomalies"
-	t, err := b.add(ctx, AsItIsNow, "anomalies", "What left its history", `SELECT usage_date, kind, "scope", scope_value, currency, observed, expected, deviation, score, requests, detail, array_to_string(list_transform(also, lambda x: x."scope" || ' ' || coalesce(x.scope_value, '')), ', ') AS also FROM anomaly_events WHERE `+b.period.within("usage_date")+` ORDER BY usage_date DESC, abs(deviation) DESC NULLS LAST, "scope", scope_value`)
+	t, err := b.add(ctx, AsItIsNow, "anomalies", "What left its history", `SELECT usage_date, kind, "scope", scope_value, currency, observed, expected, deviation, score, requests, detail, array_to_string(list_transform(also, lambda x: x."scope" || ' ' || coalesce(x.scope_name || ' (' || x.scope_value || ')', x.scope_value, '')), ', ') AS also FROM anomaly_events WHERE `+b.period.within("usage_date")+` ORDER BY usage_date DESC, abs(deviation) DESC NULLS LAST, "scope", scope_value`)
 	if err != nil {
 		return err
 	}
@@ -448,7 +448,7 @@ func (b *builder) prices(ctx context.Context) error {
 
 func (b *builder) unitCost(ctx context.Context) error {
 	b.doc.Title = "Unit cost"
-	t, err := b.add(ctx, AsItIsNow, "unit_cost", "Unit cost", `SELECT "month", "scope", scope_value, currency, requests, total_tokens, active_users, net_cost, per_request, per_million_tokens, per_active_user FROM unit_cost ORDER BY "month", currency, CASE "scope" WHEN 'all' THEN 0 WHEN 'cost_center' THEN 1 ELSE 2 END, net_cost DESC NULLS LAST, scope_value`)
+	t, err := b.add(ctx, AsItIsNow, "unit_cost", "Unit cost", `SELECT "month", "scope", scope_value, currency, requests, total_tokens, active_users, net_cost, per_request, per_million_tokens, per_active_user FROM unit_cost ORDER BY "month", currency, CASE "scope" WHEN 'all' THEN 0 WHEN 'model' THEN 2 ELSE 1 END, net_cost DESC NULLS LAST, "scope", scope_value`)
 	if err != nil {
 		return err
 	}

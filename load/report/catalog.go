@@ -40,8 +40,10 @@ type Report struct {
 	Spans   Spans
 	// Dimensions are those of load.ScopeDimensions that it can be narrowed by.
 	Dimensions []string
-	By         []string // the dimensions it is by, if nothing is said; nil: it has its own order
-	Top        bool     // whether how many can be said
+	// NoPeriod says why it isn't of any days, or any months; NoOwners why it isn't narrowed by the other dimensions. "" where it is.
+	NoPeriod, NoOwners string
+	By                 []string // the dimensions it is by, if nothing is said; nil: it has its own order
+	Top                bool     // whether how many can be said
 
 	build func(*builder, context.Context) error
 	// history says that it looks at more than its period, which is then a condition of its own.
@@ -58,18 +60,22 @@ var reports = []Report{
 	{Name: "statement", About: "each cost centre's charges in detail, a sheet for each", Spans: AnyDays, Dimensions: everyDimension, build: (*builder).statement, whole: []string{"chargeback_journal"},
 		Long:    "What is charged to each cost centre, line by line, with the journal and the shares of pools? Of one owner alone with --cost-center, at any time.",
 		Example: "statement --format xlsx --month 2026-10"},
-	{Name: "budget", About: "budgets: spent, left, forecast, status", Spans: Months, Dimensions: []string{"account", "cost_center", "team", "project", "model"}, build: (*builder).budget, history: true, whole: []string{"budget_status"},
-		Long:    "How does each budget stand in the periods that the months lie in? A narrowing chooses the budgets that are for it.",
-		Example: "budget --cost-center CC-1010"},
+	{Name: "budget", About: "budgets: spent, left, forecast, status", Spans: Months, Dimensions: everyDimension, build: (*builder).budget, history: true, whole: []string{"budget_status"},
+		NoPeriod: "a budget is for a whole month or quarter, and of some days of it there is none to hold their cost against; what they cost is in usagelake report chargeback",
+		Long:     "How does each budget stand in the periods that the months lie in? A narrowing chooses the budgets that are for it.",
+		Example:  "budget --cost-center CC-1010"},
 	{Name: "reconciliation", About: "invoices against usage, the balance's course, the months' status", Spans: Months, Dimensions: []string{"account"}, build: (*builder).reconciliation, history: true,
-		Long:    "Does what was invoiced agree with what was used, and the balance with both?",
-		Example: "reconciliation --month 2026-10"},
+		NoPeriod: "an invoice, and a balance between two looks at it, are held against usage whole, and some days of them can't be",
+		NoOwners: "an invoice and a balance are of an account, and who used it isn't known to either",
+		Long:     "Does what was invoiced agree with what was used, and the balance with both?",
+		Example:  "reconciliation --month 2026-10"},
 	{Name: "anomalies", About: "days that leave their history, new tokens, price changes", Spans: AnyDays, Dimensions: everyDimension, build: (*builder).anomalies, history: true,
 		Long:    "Which days left their own history?",
 		Example: "anomalies --from -7d"},
 	{Name: "forecast", About: "what the current month will come to, and why it differs from the last", Spans: Running, Dimensions: everyDimension, build: (*builder).forecast, history: true,
-		Long:    "What will the running month come to, and why does cost differ from the month before?",
-		Example: "forecast --account acme"},
+		NoPeriod: "it is about the running month; what is over came to what usagelake report chargeback says",
+		Long:     "What will the running month come to, and why does cost differ from the month before?",
+		Example:  "forecast --account acme"},
 	{Name: "top", About: "the users, tokens and models that cost most", Spans: AnyDays, Dimensions: everyDimension, Top: true, build: (*builder).top,
 		Long:    "Which users, tokens and models cost most?",
 		Example: "top --top 5 --cost-center CC-1010"},
@@ -83,8 +89,9 @@ var reports = []Report{
 		Long:    "How much input comes from the cache, and what does that save?",
 		Example: "cache-savings --team search"},
 	{Name: "quality", About: "freshness, gaps, quarantine, findings", Spans: AnyDays, Dimensions: []string{"account"}, build: (*builder).quality,
-		Long:    "What is there, what lacks, what is odd?",
-		Example: "quality --account acme"},
+		NoOwners: "what lacks, and what couldn't be read, is of an account and a day, and whose it would have been nobody knows",
+		Long:     "What is there, what lacks, what is odd?",
+		Example:  "quality --account acme"},
 }
 
 // Reports are the named reports.
@@ -120,6 +127,17 @@ func Dimensions() []string {
 // FlagName is the name of a dimension on the command line.
 func FlagName(dimension string) string { return "--" + strings.ReplaceAll(dimension, "_", "-") }
 
+// WhyNot says why the report has no flag for a period or a narrowing; "" of any other, and of one that it has.
+func (r Report) WhyNot(flag string) string {
+	switch {
+	case flag == "--month" && r.Spans < Months, (flag == "--from" || flag == "--to") && r.Spans < AnyDays:
+		return r.NoPeriod
+	case slices.ContainsFunc(load.ScopeDimensions, func(d string) bool { return FlagName(d) == flag && !slices.Contains(r.Dimensions, d) }):
+		return r.NoOwners
+	}
+	return ""
+}
+
 // Check says what of the options the report has no use for, or what is wrong with them; what they name is looked up by Build. The error
 // is an OptionsError.
 func (r Report) Check(o Options) error {
@@ -129,18 +147,14 @@ func (r Report) Check(o Options) error {
 		case p.From >= p.To:
 			return refuse("from %s is not before to %s, which is excluded", p.From, p.To)
 		case r.Spans == Running:
-			return refuse("the report %s is about the running month: no period can be given", r.Name)
+			return refuse("the report %s takes no period: %s", r.Name, r.NoPeriod)
 		case r.Spans == Months && !p.Billing:
-			return refuse("the report %s is about whole months: --month 2026-10, or --month 2026-Q3", r.Name)
+			return refuse("the report %s takes whole months (--month 2026-10, or --month 2026-Q3): %s", r.Name, r.NoPeriod)
 		}
 	}
 	for _, d := range load.ScopeDimensions {
 		if len(*o.Scope.Values(d)) > 0 && !slices.Contains(r.Dimensions, d) {
-			var takes []string
-			for _, t := range r.Dimensions {
-				takes = append(takes, FlagName(t))
-			}
-			return refuse("the report %s can't be narrowed by %s: it takes %s", r.Name, FlagName(d), strings.Join(takes, ", "))
+			return refuse("the report %s can't be narrowed by %s: %s", r.Name, FlagName(d), r.NoOwners)
 		}
 	}
 	if o.By != nil && r.By == nil {

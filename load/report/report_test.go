@@ -368,3 +368,26 @@ func TestParquetHoldsAllTextAndExactAmounts(t *testing.T) {
 		t.Errorf("days came back as %v", c)
 	}
 }
+
+// Whatever a report doesn't take it refuses with a sentence that says why.
+func TestEveryRefusalSaysWhy(t *testing.T) {
+	day := schemas.Date(20000)
+	for _, r := range Reports() {
+		for _, flag := range []string{"--month", "--from", "--to"} {
+			if has := r.Spans == AnyDays || r.Spans == Months && flag == "--month"; has != (r.WhyNot(flag) == "") {
+				t.Errorf("%s %s: %q", r.Name, flag, r.WhyNot(flag))
+			}
+		}
+		if err := r.Check(Options{Period: &Period{From: day, To: day + 1}}); r.Spans != AnyDays && (err == nil || !strings.Contains(err.Error(), r.NoPeriod)) {
+			t.Errorf("%s of a day: %v", r.Name, err)
+		}
+		for _, d := range load.ScopeDimensions {
+			var o Options
+			*o.Scope.Values(d) = []string{"x"}
+			has := slices.Contains(r.Dimensions, d)
+			if err := r.Check(o); has != (r.WhyNot(FlagName(d)) == "") || has != (err == nil) || err != nil && !strings.Contains(err.Error(), r.NoOwners) {
+				t.Errorf("%s %s: %q, %v", r.Name, FlagName(d), r.WhyNot(FlagName(d)), err)
+			}
+		}
+	}
+}

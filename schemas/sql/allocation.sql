@@ -319,7 +319,7 @@ CREATE TABLE budgets (
 );
 COMMENT ON TABLE budgets IS 'The budgets of the config.';
 COMMENT ON COLUMN budgets.budget IS 'Name of the budget.';
-COMMENT ON COLUMN budgets."scope" IS 'What it is for: cost_center, team, project, account, model, or all.';
+COMMENT ON COLUMN budgets."scope" IS 'What it is for: cost_center, team, project, environment, account, model, or all.';
 COMMENT ON COLUMN budgets.scope_value IS 'Which of these; NULL of all.';
 COMMENT ON COLUMN budgets.period IS 'month or quarter.';
 COMMENT ON COLUMN budgets.amount IS 'What may be spent in each period, net.';

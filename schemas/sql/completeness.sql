@@ -41,7 +41,7 @@ WITH months AS (
     SELECT m."month", m.from_day, m.to_day, a.account, a.configured, a.covered_from, a.covered_to, c.of_month, coalesce(c.seconds, 0) AS seconds, k."month" IS NOT NULL AS closed,
         greatest(0, least(epoch(m.to_day), epoch(d.as_of)) - epoch(m.from_day))::BIGINT AS expected_seconds,
         -- of a whole closed month: what it lacked then
-        CASE WHEN k.completeness IS NOT NULL AND m.from_day = m."month" AND m.to_day = (m."month" + INTERVAL 1 MONTH)::DATE THEN coalesce(l.missing_seconds, 0) END AS lacked
+        CASE WHEN k.completeness IS NOT NULL AND m.from_day = m."month" AND m.to_day = (m."month" + INTERVAL 1 MONTH)::DATE THEN coalesce(l.missing_seconds, 0) END AS lacked, coalesce(l.missing_seconds, 0) > 0 AS lacked_some
     FROM months m CROSS JOIN data_as_of d CROSS JOIN accounts a LEFT JOIN covered c ON c."month" = m."month" AND c.account = a.account
     LEFT JOIN closed_months k ON k."month" = m."month" LEFT JOIN closed_lacking l ON l."month" = m."month" AND l.account = a.account
 )
@@ -49,7 +49,7 @@ SELECT "month", account, (epoch(to_day) - epoch(from_day))::BIGINT AS period_sec
     CASE WHEN lacked IS NOT NULL THEN least(lacked, expected_seconds) ELSE greatest(0, expected_seconds - seconds) END AS missing_seconds, expected_seconds - missing_seconds AS covered_seconds,
     CASE WHEN configured THEN greatest(0, epoch(to_day) - greatest(epoch(from_day), epoch(covered_from)) - seconds)::BIGINT ELSE 0 END AS ahead_seconds
 FROM looked
-WHERE CASE WHEN closed THEN of_month > 0 OR lacked > 0
+WHERE CASE WHEN closed THEN of_month > 0 OR lacked_some
     WHEN configured THEN true
     ELSE "month" >= date_trunc('month', make_timestamp(epoch_us(covered_from))) AND "month" < make_timestamp(epoch_us(covered_to)) END;
 COMMENT ON MACRO TABLE completeness_by_account IS 'How much of the UTC days from first_day to end_day (excluded) was fetched, by month and account.';
@@ -72,7 +72,7 @@ SELECT "month", account, period_seconds, expected_seconds, covered_seconds, miss
     completeness_text(period_seconds, expected_seconds, (SELECT as_of FROM data_as_of),
         CASE WHEN missing_seconds > 0 THEN [{'account': account, 'missing': missing_seconds}] END) AS completeness
 FROM completeness_by_account(
-    (SELECT least(current_month, (SELECT min(usage_date) FROM coverage_daily), (SELECT min(billing_month) FROM chargeback_daily)) FROM data_as_of),
+    (SELECT date_trunc('quarter', least(current_month, (SELECT min(usage_date) FROM coverage_daily), (SELECT min(billing_month) FROM chargeback_daily)))::DATE FROM data_as_of),
     (SELECT (date_trunc('quarter', greatest(current_month, (SELECT max(billing_month) FROM chargeback_daily))) + INTERVAL 3 MONTH)::DATE FROM data_as_of));
 COMMENT ON VIEW completeness_now IS 'What completeness_monthly is filled with by each publish.';
 COMMENT ON COLUMN completeness_now."month" IS 'First day of the month.';

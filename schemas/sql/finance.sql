@@ -9,7 +9,7 @@
 -- next to nothing (refunds that cancel out a month) may be beyond any column: it is NULL then (TRY_CAST), not an error.
 
 CREATE VIEW chargeback_monthly AS
-SELECT x.*, m.completeness FROM (
+SELECT x.*, name_of('account', x.account) AS account_name, name_of('cost_center', x.cost_center) AS cost_center_name, name_of('model', x.model) AS model_name, m.completeness FROM (
     SELECT billing_month, charge_class, account, cost_center, team, project, environment, gl_code, tags, pool, model, model_type, record_kind, currency,
         sum(requests)::BIGINT AS requests, sum(without_amount)::BIGINT AS without_amount,
         TRY_CAST(sum(input_tokens) AS BIGINT) AS input_tokens, TRY_CAST(sum(output_tokens) AS BIGINT) AS output_tokens,
@@ -21,7 +21,9 @@ COMMENT ON VIEW chargeback_monthly IS 'chargeback_daily by month: what each owne
 COMMENT ON COLUMN chargeback_monthly.billing_month IS 'First day of the month it is charged in.';
 COMMENT ON COLUMN chargeback_monthly.charge_class IS 'Correction for usage of a month that was closed before it came or changed; else NULL.';
 COMMENT ON COLUMN chargeback_monthly.account IS 'Name of the account in the config.';
+COMMENT ON COLUMN chargeback_monthly.account_name IS 'What the account is called, from names; NULL if it has no name.';
 COMMENT ON COLUMN chargeback_monthly.cost_center IS 'Cost centre; (unallocated) if none was assigned.';
+COMMENT ON COLUMN chargeback_monthly.cost_center_name IS 'What the cost centre is called, from names; NULL if it has no name.';
 COMMENT ON COLUMN chargeback_monthly.team IS 'Team; NULL if none was assigned.';
 COMMENT ON COLUMN chargeback_monthly.project IS 'Project; NULL if none was assigned.';
 COMMENT ON COLUMN chargeback_monthly.environment IS 'Environment; NULL if none was assigned.';
@@ -29,6 +31,7 @@ COMMENT ON COLUMN chargeback_monthly.gl_code IS 'General ledger code; NULL if no
 COMMENT ON COLUMN chargeback_monthly.tags IS 'Further tags, a flat JSON object; NULL if there are none.';
 COMMENT ON COLUMN chargeback_monthly.pool IS 'Shared pool it is a share of; NULL if it was charged directly.';
 COMMENT ON COLUMN chargeback_monthly.model IS 'Model that was called.';
+COMMENT ON COLUMN chargeback_monthly.model_name IS 'What the model is called, from names; NULL if it has no name.';
 COMMENT ON COLUMN chargeback_monthly.model_type IS 'Kind of model.';
 COMMENT ON COLUMN chargeback_monthly.record_kind IS 'request or summary, as in usage.';
 COMMENT ON COLUMN chargeback_monthly.currency IS 'ISO 4217 code of the costs. Never sum across currencies.';
@@ -44,7 +47,7 @@ COMMENT ON COLUMN chargeback_monthly.net_cost IS 'What is charged.';
 COMMENT ON COLUMN chargeback_monthly.completeness IS 'How complete the month is, of the account: what is missing of it is missing here.';
 
 CREATE VIEW spend_by_cost_center_month AS
-SELECT x.*, m.completeness FROM (
+SELECT x.*, name_of('cost_center', x.cost_center) AS cost_center_name, m.completeness FROM (
     SELECT billing_month AS "month", cost_center, currency, sum(requests)::BIGINT AS requests, TRY_CAST(sum(total_tokens) AS BIGINT) AS total_tokens,
         sum(list_cost) AS list_cost, sum(discount) AS discount, sum(net_cost) AS net_cost,
         sum(net_cost) FILTER (pool IS NULL AND charge_class IS NULL) AS direct_cost,
@@ -55,6 +58,7 @@ SELECT x.*, m.completeness FROM (
 COMMENT ON VIEW spend_by_cost_center_month IS '1. What does each cost centre owe? Sums exactly to the amount of usage.';
 COMMENT ON COLUMN spend_by_cost_center_month."month" IS 'First day of the month.';
 COMMENT ON COLUMN spend_by_cost_center_month.cost_center IS 'Cost centre; (unallocated) if none was assigned.';
+COMMENT ON COLUMN spend_by_cost_center_month.cost_center_name IS 'What the cost centre is called, from names; NULL if it has no name.';
 COMMENT ON COLUMN spend_by_cost_center_month.currency IS 'ISO 4217 code of the costs. Never sum across currencies.';
 COMMENT ON COLUMN spend_by_cost_center_month.requests IS 'Number of records.';
 COMMENT ON COLUMN spend_by_cost_center_month.total_tokens IS 'All tokens.';
@@ -67,7 +71,7 @@ COMMENT ON COLUMN spend_by_cost_center_month.correction IS 'Of net_cost, correct
 COMMENT ON COLUMN spend_by_cost_center_month.completeness IS 'How complete the month is: what is missing of it is missing here.';
 
 CREATE VIEW chargeback_journal AS
-SELECT x.*, m.completeness FROM (
+SELECT x.*, name_of('cost_center', x.cost_center) AS cost_center_name, m.completeness FROM (
     WITH debits AS (
         SELECT billing_month, currency, coalesce(gl_code, (SELECT default_gl_code FROM finance_settings)) AS gl_code, cost_center, sum(net_cost) AS amount
         FROM chargeback_daily GROUP BY ALL HAVING sum(net_cost) IS NOT NULL
@@ -94,6 +98,7 @@ COMMENT ON COLUMN chargeback_journal.currency IS 'ISO 4217 code of the costs. Ne
 COMMENT ON COLUMN chargeback_journal.entry IS 'debit or credit.';
 COMMENT ON COLUMN chargeback_journal.gl_code IS 'Account of the general ledger; the config names the one for what no rule gave a code, and the one that is credited.';
 COMMENT ON COLUMN chargeback_journal.cost_center IS 'Cost centre that is debited; NULL of the credit.';
+COMMENT ON COLUMN chargeback_journal.cost_center_name IS 'What the cost centre is called, from names; NULL if it has no name.';
 COMMENT ON COLUMN chargeback_journal.amount IS 'Exact net cost; of the credit negative.';
 COMMENT ON COLUMN chargeback_journal.posted IS 'amount in whole minor units of its currency (cents of USD, whole JPY, see currencies), rounded by largest remainder so that the lines still sum to 0 and the debits to the rounded total.';
 COMMENT ON COLUMN chargeback_journal.completeness IS 'How complete the month is: what is missing of it is missing here.';
@@ -129,7 +134,7 @@ COMMENT ON COLUMN unallocated.discount IS 'What was taken off.';
 COMMENT ON COLUMN unallocated.net_cost IS 'What is charged.';
 
 CREATE VIEW unallocated_spend AS
-SELECT x.*, m.completeness FROM (
+SELECT x.*, name_of('account', x.account) AS account_name, m.completeness FROM (
     SELECT date_trunc('month', usage_date)::DATE AS "month", account, token_id, name_of('token', token_id) AS token_name, user_id, name_of('user', user_id) AS user_name, currency, min(usage_date) AS first_day, max(usage_date) AS last_day,
         sum(requests)::BIGINT AS requests, TRY_CAST(sum(total_tokens) AS BIGINT) AS total_tokens, sum(list_cost) AS list_cost, sum(discount) AS discount, sum(net_cost) AS net_cost
     FROM allocated_daily JOIN allocations a USING (allocation_id)
@@ -139,6 +144,7 @@ SELECT x.*, m.completeness FROM (
 COMMENT ON VIEW unallocated_spend IS '3. What has no owner, and which token or user causes it? By month of usage, before corrections.';
 COMMENT ON COLUMN unallocated_spend."month" IS 'First day of the month.';
 COMMENT ON COLUMN unallocated_spend.account IS 'Name of the account in the config.';
+COMMENT ON COLUMN unallocated_spend.account_name IS 'What the account is called, from names; NULL if it has no name.';
 COMMENT ON COLUMN unallocated_spend.token_id IS 'API token.';
 COMMENT ON COLUMN unallocated_spend.user_id IS 'Member of the organisation.';
 COMMENT ON COLUMN unallocated_spend.token_name IS 'What the token is called, from names; NULL if it has no name.';
@@ -171,7 +177,7 @@ COMMENT ON COLUMN allocation_coverage_trend.unallocated_cost IS 'Of net_cost, al
 COMMENT ON COLUMN allocation_coverage_trend.allocated_share IS 'Share of net_cost that is allocated; NULL where that is 0, or one of its parts is below 0 and the other above.';
 
 CREATE VIEW shared_cost_split AS
-SELECT x.*, m.completeness FROM (
+SELECT x.*, name_of('cost_center', x.cost_center) AS cost_center_name, m.completeness FROM (
     SELECT date_trunc('month', usage_date)::DATE AS "month", pool, method, currency, coalesce(cost_center, '(unallocated)') AS cost_center, team, project, environment, gl_code, tags, basis, ratio,
         sum(requests)::BIGINT AS requests, TRY_CAST(sum(total_tokens) AS BIGINT) AS total_tokens, sum(list_cost) AS list_cost, sum(discount) AS discount, sum(net_cost) AS net_cost
     FROM shared_cost_shares GROUP BY ALL
@@ -182,6 +188,7 @@ COMMENT ON COLUMN shared_cost_split.pool IS 'Shared pool.';
 COMMENT ON COLUMN shared_cost_split.method IS 'How it was split.';
 COMMENT ON COLUMN shared_cost_split.currency IS 'ISO 4217 code of the costs. Never sum across currencies.';
 COMMENT ON COLUMN shared_cost_split.cost_center IS 'Cost centre; (unallocated) if none was assigned.';
+COMMENT ON COLUMN shared_cost_split.cost_center_name IS 'What the cost centre is called, from names; NULL if it has no name.';
 COMMENT ON COLUMN shared_cost_split.team IS 'Team; NULL if none was assigned.';
 COMMENT ON COLUMN shared_cost_split.project IS 'Project; NULL if none was assigned.';
 COMMENT ON COLUMN shared_cost_split.environment IS 'Environment; NULL if none was assigned.';
@@ -285,7 +292,7 @@ WITH written AS (
 ), facts AS (
     SELECT *, accounts * date_diff('day', period_start, period_end) * 86400 - covered AS missing FROM counted
 )
-SELECT b.kind, b.invoice, b.account, b.period_start, b.period_end, b.usage_date, b.model, b.currency, b.invoiced, b.other_invoices, b.exported, b.difference,
+SELECT b.kind, b.invoice, b.account, name_of('account', b.account) AS account_name, b.period_start, b.period_end, b.usage_date, b.model, name_of('model', b.model) AS model_name, b.currency, b.invoiced, b.other_invoices, b.exported, b.difference,
     CASE WHEN b.difference = 0 THEN NULL ELSE nullif(concat_ws('; ',
         CASE WHEN b.invoiced IS NULL THEN 'the invoice has no line for this ' || CASE WHEN b.usage_date IS NULL THEN 'model' WHEN b.model IS NULL THEN 'day' ELSE 'model and day' END END,
         CASE WHEN z.z IS NOT NULL THEN format('another time zone: the hours at the edges explain it if the invoice goes by UTC{}{}{}', CASE WHEN z.z < 0 THEN '−' ELSE '+' END, abs(z.z) // 2, CASE WHEN z.z % 2 = 0 THEN '' ELSE ':30' END) END,
@@ -303,10 +310,12 @@ COMMENT ON VIEW invoice_reconciliation IS '7. Invoice against usage: each line o
 COMMENT ON COLUMN invoice_reconciliation.kind IS 'line: a line of an invoice. no line: what detailed invoices leave out. sum: all invoices of an account and period.';
 COMMENT ON COLUMN invoice_reconciliation.invoice IS 'Number of the invoice; of a sum, and of what several leave out, their numbers.';
 COMMENT ON COLUMN invoice_reconciliation.account IS 'Account it is for; NULL: all.';
+COMMENT ON COLUMN invoice_reconciliation.account_name IS 'What the account is called, from names; NULL if it has no name.';
 COMMENT ON COLUMN invoice_reconciliation.period_start IS 'First UTC day of the period.';
 COMMENT ON COLUMN invoice_reconciliation.period_end IS 'UTC day before which the period ends.';
 COMMENT ON COLUMN invoice_reconciliation.usage_date IS 'UTC day of the line; NULL: the whole period.';
 COMMENT ON COLUMN invoice_reconciliation.model IS 'Model of the line; NULL: all.';
+COMMENT ON COLUMN invoice_reconciliation.model_name IS 'What the model is called, from names; NULL if it has no name.';
 COMMENT ON COLUMN invoice_reconciliation.currency IS 'ISO 4217 code of the costs. Never sum across currencies.';
 COMMENT ON COLUMN invoice_reconciliation.invoiced IS 'What the invoice says; NULL if it has no line for the model.';
 COMMENT ON COLUMN invoice_reconciliation.exported IS 'Sum of amount of the usage that the line is about.';
@@ -351,7 +360,7 @@ WITH looks AS (
 ), judged AS (
     SELECT *, NOT given AND came - known >= 1 AND came - known > used * 0.01 AND coalesce(came + coupons_came - known > 0, true) AS inferred FROM known
 )
-SELECT account, currency, opened_at, observed_at AS closed_at, opening,
+SELECT account, name_of('account', account) AS account_name, currency, opened_at, observed_at AS closed_at, opening,
     CASE WHEN inferred THEN came ELSE known END AS top_ups, coupons, used,
     CASE WHEN NOT inferred THEN came - known END AS unexplained,
     CASE WHEN NOT inferred THEN came + coupons_came - known END AS unexplained_coupons_beside,
@@ -363,6 +372,7 @@ SELECT account, currency, opened_at, observed_at AS closed_at, opening,
 FROM judged;
 COMMENT ON VIEW balance_reconciliation IS '8. opening + top_ups − used + unexplained = closing, exactly, from each look at the balance to the next; where a top-up is inferred nothing is left to be unexplained, and nothing was checked.';
 COMMENT ON COLUMN balance_reconciliation.account IS 'Name of the account in the config.';
+COMMENT ON COLUMN balance_reconciliation.account_name IS 'What the account is called, from names; NULL if it has no name.';
 COMMENT ON COLUMN balance_reconciliation.currency IS 'ISO 4217 code of the costs. Never sum across currencies.';
 COMMENT ON COLUMN balance_reconciliation.opened_at IS 'When the balance was looked at before.';
 COMMENT ON COLUMN balance_reconciliation.closed_at IS 'When it was looked at, UTC.';
@@ -393,7 +403,7 @@ WITH latest AS (
     SELECT l.*, coalesce(b.week, 0) / nullif(d.week, 0) AS week, coalesce(b.four_weeks, 0) / nullif(d.four_weeks, 0) AS four_weeks
     FROM latest l LEFT JOIN days d ON d.account = l.account LEFT JOIN burnt b ON b.account = l.account AND b.currency IS NOT DISTINCT FROM l.currency
 )
-SELECT account, currency, observed_at, balance, coupon_balance, credit_limit, week::DECIMAL(38,6) AS burn_7_days, four_weeks::DECIMAL(38,6) AS burn_28_days,
+SELECT account, name_of('account', account) AS account_name, currency, observed_at, balance, coupon_balance, credit_limit, week::DECIMAL(38,6) AS burn_7_days, four_weeks::DECIMAL(38,6) AS burn_28_days,
     CASE WHEN week > 0 THEN TRY_CAST(greatest(balance, 0)::DOUBLE / week AS DECIMAL(18,1)) END AS days_left_7,
     CASE WHEN four_weeks > 0 THEN TRY_CAST(greatest(balance, 0)::DOUBLE / four_weeks AS DECIMAL(18,1)) END AS days_left_28,
     CASE WHEN week > 0 THEN TRY_CAST(greatest(balance + coupon_balance, 0)::DOUBLE / week AS DECIMAL(18,1)) END AS days_left_7_coupons_beside,
@@ -401,6 +411,7 @@ SELECT account, currency, observed_at, balance, coupon_balance, credit_limit, we
 FROM burn;
 COMMENT ON VIEW balance_runway IS 'How long the balance lasts at the burn of the last days. An estimate.';
 COMMENT ON COLUMN balance_runway.account IS 'Name of the account in the config.';
+COMMENT ON COLUMN balance_runway.account_name IS 'What the account is called, from names; NULL if it has no name.';
 COMMENT ON COLUMN balance_runway.currency IS 'ISO 4217 code of the costs. Never sum across currencies.';
 COMMENT ON COLUMN balance_runway.observed_at IS 'When the balance was looked at last, UTC.';
 COMMENT ON COLUMN balance_runway.balance IS 'Balance then.';
@@ -442,22 +453,23 @@ COMMENT ON COLUMN period_status_and_corrections.corrected_in IS 'First month tho
 COMMENT ON COLUMN period_status_and_corrections.completeness IS 'How complete the month is: what is missing of it is missing here.';
 
 -- The ends of the range that holds 8 of 10 outcomes: what is yet to be charged may be more or less, and doesn't change its sign.
-CREATE MACRO outlook_low(more, spread) AS CASE WHEN more < 0 THEN more - 1.2816 * spread ELSE greatest(more - 1.2816 * spread, 0) END;
-CREATE MACRO outlook_high(more, spread) AS CASE WHEN more < 0 THEN least(more + 1.2816 * spread, 0) ELSE more + 1.2816 * spread END;
+CREATE MACRO outlook_low(more, spread) AS CASE WHEN more < 0 THEN more - 1.2816 * spread WHEN more >= 0 THEN greatest(more - 1.2816 * spread, 0) END;
+CREATE MACRO outlook_high(more, spread) AS CASE WHEN more < 0 THEN least(more + 1.2816 * spread, 0) WHEN more >= 0 THEN more + 1.2816 * spread END;
 
 CREATE VIEW scope_rates AS
 WITH costs AS ( -- of an account without a whole day: NULL, for nobody knows
-    SELECT account, usage_date, cost_center, team, project, model, currency, sum(net_cost) AS cost, days
-    FROM chargeback_daily JOIN recent_days USING (account, usage_date) WHERE charge_class IS NULL GROUP BY ALL
+    SELECT account, usage_date, cost_center, team, project, environment, model, currency, sum(net_cost) AS cost, days
+    FROM chargeback_daily JOIN recent_days USING (account, usage_date) GROUP BY ALL -- a day costs what is charged for it in any month
     UNION ALL
-    SELECT DISTINCT account, NULL::DATE, cost_center, team, project, model, currency, NULL, NULL
-    FROM chargeback_daily ANTI JOIN recent_days USING (account) WHERE charge_class IS NULL
+    SELECT DISTINCT account, NULL::DATE, cost_center, team, project, environment, model, currency, NULL, NULL
+    FROM chargeback_daily ANTI JOIN recent_days USING (account)
 ), scoped AS (
     SELECT 'all' AS "scope", NULL AS scope_value, account, usage_date, currency, cost, days FROM costs
     UNION ALL SELECT 'account', account, account, usage_date, currency, cost, days FROM costs
     UNION ALL SELECT 'cost_center', cost_center, account, usage_date, currency, cost, days FROM costs
     UNION ALL SELECT 'team', team, account, usage_date, currency, cost, days FROM costs WHERE team IS NOT NULL
     UNION ALL SELECT 'project', project, account, usage_date, currency, cost, days FROM costs WHERE project IS NOT NULL
+    UNION ALL SELECT 'environment', environment, account, usage_date, currency, cost, days FROM costs WHERE environment IS NOT NULL
     UNION ALL SELECT 'model', model, account, usage_date, currency, cost, days FROM costs WHERE model IS NOT NULL
 ), daily AS (
     SELECT "scope", scope_value, account, usage_date, currency, days, sum(cost)::DOUBLE AS cost FROM scoped GROUP BY ALL
@@ -465,7 +477,7 @@ WITH costs AS ( -- of an account without a whole day: NULL, for nobody knows
 SELECT "scope", scope_value, currency, account, days, sum(cost ORDER BY usage_date) / days AS rate,
     greatest(sum(cost * cost ORDER BY usage_date) / days - (sum(cost ORDER BY usage_date) / days) ^ 2, 0) AS variance
 FROM daily GROUP BY "scope", scope_value, currency, account, days;
-COMMENT ON VIEW scope_rates IS 'What everything, each account, cost centre, team, project and model costs a day in each account: the mean of recent_days, in which a day without cost is 0. Estimate.';
+COMMENT ON VIEW scope_rates IS 'What everything, each account, cost centre, team, project, environment and model costs a day in each account: the mean of recent_days, in which a day without cost is 0. Estimate.';
 COMMENT ON COLUMN scope_rates."scope" IS 'all, account, cost_center, team, project or model.';
 COMMENT ON COLUMN scope_rates.scope_value IS 'Which of these; NULL of all.';
 COMMENT ON COLUMN scope_rates.currency IS 'ISO 4217 code of the costs. Never sum across currencies.';
@@ -485,7 +497,7 @@ WITH months AS ( -- corrections may be charged in a month that is still to come
 ), costs AS (
     SELECT b.budget, c.account, c.billing_month, c.usage_date, c.charge_class, sum(c.net_cost) AS net_cost
     FROM budgets b JOIN chargeback_daily c ON c.currency = b.currency AND (b."scope" = 'all' OR b."scope" = 'cost_center' AND c.cost_center = b.scope_value OR b."scope" = 'team' AND c.team = b.scope_value
-        OR b."scope" = 'project' AND c.project = b.scope_value OR b."scope" = 'account' AND c.account = b.scope_value OR b."scope" = 'model' AND c.model = b.scope_value)
+        OR b."scope" = 'project' AND c.project = b.scope_value OR b."scope" = 'environment' AND c.environment = b.scope_value OR b."scope" = 'account' AND c.account = b.scope_value OR b."scope" = 'model' AND c.model = b.scope_value)
     GROUP BY ALL
 ), spent AS (
     SELECT p.budget, p.period_start, coalesce(sum(c.net_cost), 0)::DECIMAL(38,12) AS spent
@@ -505,7 +517,7 @@ WITH months AS ( -- corrections may be charged in a month that is still to come
         FROM spans s LEFT JOIN time_of t USING (period_start, period_end) GROUP BY ALL
     )
 ), ahead AS ( -- what each account's own rate makes of the time that isn't there yet
-    SELECT p.budget, p.period_start, min(r.days) AS history_days, CASE WHEN bool_and(r.rate IS NOT NULL) THEN sum(r.rate) END AS rate,
+    SELECT p.budget, p.period_start, min(coalesce(r.days, 0)) AS history_days, CASE WHEN bool_and(r.rate IS NOT NULL) THEN sum(r.rate) END AS rate,
         CASE WHEN NOT bool_or(r.rate IS NULL AND t.ahead_seconds > 0) THEN sum(coalesce(r.rate, 0) * t.ahead_seconds) / 86400 END AS more,
         sqrt(sum(coalesce(r.variance, 0) * t.ahead_seconds) / 86400) AS spread
     FROM periods p JOIN scope_rates r ON r."scope" = p."scope" AND r.scope_value IS NOT DISTINCT FROM p.scope_value AND r.currency = p.currency
@@ -533,7 +545,7 @@ WITH months AS ( -- corrections may be charged in a month that is still to come
         list_max(list_filter(thresholds, lambda t: spent >= t * amount)) AS threshold_reached
     FROM outlook
 )
-SELECT budget, "scope", scope_value, period, period_start, period_end, currency, amount, spent, amount - spent AS left_over,
+SELECT budget, "scope", scope_value, name_of("scope", scope_value) AS scope_name, period, period_start, period_end, currency, amount, spent, amount - spent AS left_over,
     TRY_CAST(spent::DOUBLE / nullif(amount, 0)::DOUBLE AS DECIMAL(18,6)) AS used_share, days_over, days_left,
     burn_rate::DECIMAL(38,6) AS burn_rate, rate::DECIMAL(38,6) AS recent_rate, completeness,
     forecast, forecast_low, forecast_high, threshold_reached,
@@ -543,6 +555,7 @@ COMMENT ON VIEW budget_status IS 'Each budget in each of its periods: spent, lef
 COMMENT ON COLUMN budget_status.budget IS 'Name of the budget.';
 COMMENT ON COLUMN budget_status."scope" IS 'What it is for: cost_center, team, project, account, model, or all.';
 COMMENT ON COLUMN budget_status.scope_value IS 'Which of these; NULL of all.';
+COMMENT ON COLUMN budget_status.scope_name IS 'What it is called, from names; NULL if it has no name.';
 COMMENT ON COLUMN budget_status.period IS 'month or quarter.';
 COMMENT ON COLUMN budget_status.period_start IS 'First day of the period.';
 COMMENT ON COLUMN budget_status.period_end IS 'Day before which it ends.';
@@ -563,11 +576,12 @@ COMMENT ON COLUMN budget_status.threshold_reached IS 'Highest threshold that spe
 COMMENT ON COLUMN budget_status.status IS 'over: spent is more than the budget. forecast over: the forecast is. warning: a threshold is reached. ok.';
 
 CREATE VIEW budget_vs_actual AS
-SELECT budget, "scope", scope_value, period_start, period_end, currency, amount, spent, left_over, used_share, burn_rate, status, completeness FROM budget_status;
+SELECT budget, "scope", scope_value, scope_name, period_start, period_end, currency, amount, spent, left_over, used_share, burn_rate, status, completeness FROM budget_status;
 COMMENT ON VIEW budget_vs_actual IS '10. Spent, left and burn rate of each budget in each period.';
 COMMENT ON COLUMN budget_vs_actual.budget IS 'Name of the budget.';
 COMMENT ON COLUMN budget_vs_actual."scope" IS 'What the row is about.';
 COMMENT ON COLUMN budget_vs_actual.scope_value IS 'Which of these; NULL of all.';
+COMMENT ON COLUMN budget_vs_actual.scope_name IS 'What it is called, from names; NULL if it has no name.';
 COMMENT ON COLUMN budget_vs_actual.period_start IS 'First day of the period.';
 COMMENT ON COLUMN budget_vs_actual.period_end IS 'Day before which it ends.';
 COMMENT ON COLUMN budget_vs_actual.currency IS 'ISO 4217 code of the costs. Never sum across currencies.';
@@ -591,7 +605,7 @@ WITH scoped AS (
 ), spent AS (
     SELECT "scope", scope_value, currency, sum(net_cost) AS spent FROM scoped JOIN data_as_of ON billing_month = current_month GROUP BY ALL
 ), ahead AS ( -- what each account's own rate makes of the time that isn't there yet
-    SELECT r."scope", r.scope_value, r.currency, min(r.days) AS history_days, CASE WHEN bool_and(r.rate IS NOT NULL) THEN sum(r.rate) END AS rate,
+    SELECT r."scope", r.scope_value, r.currency, min(coalesce(r.days, 0)) AS history_days, CASE WHEN bool_and(r.rate IS NOT NULL) THEN sum(r.rate) END AS rate,
         CASE WHEN NOT bool_or(r.rate IS NULL AND t.ahead_seconds > 0) THEN sum(coalesce(r.rate, 0) * t.ahead_seconds) / 86400 END AS more,
         sqrt(sum(coalesce(r.variance, 0) * t.ahead_seconds) / 86400) AS spread
     FROM rates r JOIN time_of t USING (account) GROUP BY ALL
@@ -600,7 +614,7 @@ WITH scoped AS (
         CASE WHEN h."scope" IS NULL THEN 0 ELSE h.rate END AS rate, CASE WHEN h."scope" IS NULL THEN 0 ELSE h.more END AS more, coalesce(h.spread, 0) AS spread, coalesce(h.history_days, c.history_days, 0) AS history_days
     FROM spent s FULL JOIN ahead h ON (h."scope", h.scope_value, h.currency) IS NOT DISTINCT FROM (s."scope", s.scope_value, s.currency), (SELECT min(days) AS history_days FROM recent_days) c
 )
-SELECT o."scope", o.scope_value, d.current_month AS "month", o.currency, o.spent, date_diff('day', greatest(d.complete_before, d.current_month), (d.current_month + INTERVAL 1 MONTH)::DATE) AS days_left,
+SELECT o."scope", o.scope_value, name_of(o."scope", o.scope_value) AS scope_name, d.current_month AS "month", o.currency, o.spent, date_diff('day', greatest(d.complete_before, d.current_month), (d.current_month + INTERVAL 1 MONTH)::DATE) AS days_left,
     o.rate::DECIMAL(38,6) AS recent_rate, (o.spent + o.more::DECIMAL(38,12))::DECIMAL(38,2) AS forecast,
     CASE WHEN o.more = 0 AND o.spread = 0 OR o.history_days >= 7 THEN (o.spent + outlook_low(o.more, o.spread)::DECIMAL(38,12))::DECIMAL(38,2) END AS forecast_low,
     CASE WHEN o.more = 0 AND o.spread = 0 OR o.history_days >= 7 THEN (o.spent + outlook_high(o.more, o.spread)::DECIMAL(38,12))::DECIMAL(38,2) END AS forecast_high,
@@ -610,6 +624,7 @@ LEFT JOIN time_of t ON o."scope" = 'account' AND t.account = o.scope_value;
 COMMENT ON VIEW forecast_month_end IS '11. What will the current month come to? For everything, each account and each cost centre.';
 COMMENT ON COLUMN forecast_month_end."scope" IS 'all, account or cost_center.';
 COMMENT ON COLUMN forecast_month_end.scope_value IS 'Which of these; NULL of all.';
+COMMENT ON COLUMN forecast_month_end.scope_name IS 'What it is called, from names; NULL if it has no name.';
 COMMENT ON COLUMN forecast_month_end."month" IS 'The current month.';
 COMMENT ON COLUMN forecast_month_end.currency IS 'ISO 4217 code of the costs. Never sum across currencies.';
 COMMENT ON COLUMN forecast_month_end.spent IS 'Net cost charged in the month so far, exact.';
@@ -661,13 +676,14 @@ WITH months AS (
         CASE WHEN tokens_before = 0 OR tokens_now = 0 THEN 0 ELSE coalesce(TRY_CAST(-(cached_now - cached_before) * inputs_now * (input_price - cached_price) / 1e6 AS DECIMAL(38,12)), 0) END AS cache
     FROM scaled
 )
-SELECT "month", model, currency, net_before, net_now, net_now - net_before AS change, CASE WHEN tokens_before = 0 THEN 0 ELSE volume END::DECIMAL(38,12) AS volume, mix::DECIMAL(38,12) AS mix, cache::DECIMAL(38,12) AS cache,
+SELECT "month", model, name_of('model', model) AS model_name, currency, net_before, net_now, net_now - net_before AS change, CASE WHEN tokens_before = 0 THEN 0 ELSE volume END::DECIMAL(38,12) AS volume, mix::DECIMAL(38,12) AS mix, cache::DECIMAL(38,12) AS cache,
     (net_now - net_before - CASE WHEN tokens_before = 0 THEN 0 ELSE volume END - mix - cache)::DECIMAL(38,12) AS price,
     tokens_before::DECIMAL(38,0) AS tokens_before, tokens_now::DECIMAL(38,0) AS tokens_now, basis AS compared
 FROM effects JOIN comparison_basis USING ("month");
 COMMENT ON VIEW month_over_month_drivers IS '12. Why did the cost change from month to month? By model: volume + mix + cache + price = change, exactly.';
 COMMENT ON COLUMN month_over_month_drivers."month" IS 'First day of the later month.';
 COMMENT ON COLUMN month_over_month_drivers.model IS 'Model that was called.';
+COMMENT ON COLUMN month_over_month_drivers.model_name IS 'What the model is called, from names; NULL if it has no name.';
 COMMENT ON COLUMN month_over_month_drivers.currency IS 'ISO 4217 code of the costs. Never sum across currencies.';
 COMMENT ON COLUMN month_over_month_drivers.net_before IS 'Net cost in what is compared of the month before.';
 COMMENT ON COLUMN month_over_month_drivers.net_now IS 'Net cost in what is compared of the month.';
@@ -690,7 +706,7 @@ WITH parts AS ( -- by account, so that a day is known to be whole for all that h
     )
     UNION ALL
     SELECT 'cost_center', cost_center, account, currency, usage_date, sum(net_cost), sum(requests)::BIGINT
-    FROM chargeback_daily, data_as_of WHERE charge_class IS NULL AND usage_date < complete_before GROUP BY ALL
+    FROM chargeback_daily, data_as_of WHERE usage_date < complete_before GROUP BY ALL -- with what was charged for the day later
 ), sums AS (
     SELECT "scope", scope_value, currency, usage_date, sum(cost) AS cost, sum(requests)::BIGINT AS requests FROM parts GROUP BY ALL
 ), spans AS (
@@ -771,18 +787,19 @@ WITH found AS ( -- of one day, currency and direction: what may be one event
     SELECT f.*, row_number() OVER (ORDER BY coalesce(e.explained, 1) DESC, width, abs(deviation) DESC, scope_value) AS place
     FROM found f LEFT JOIN (SELECT a, count(*) AS explained FROM explains GROUP BY a) e ON e.a = f.n
 )
-SELECT usage_date, kind, "scope", scope_value, currency, observed, expected, deviation, score, requests, detail,
-    coalesce((SELECT list({'scope': o."scope", 'scope_value': o.scope_value} ORDER BY o.width DESC, o.scope_value) FROM explains e JOIN found o ON o.n = e.b WHERE e.a = r.n AND e.b <> r.n), []) AS also
+SELECT usage_date, kind, "scope", scope_value, scope_name, currency, observed, expected, deviation, score, requests, detail,
+    coalesce((SELECT list({'scope': o."scope", 'scope_value': o.scope_value, 'scope_name': o.scope_name} ORDER BY o.width DESC, o.scope_value) FROM explains e JOIN found o ON o.n = e.b WHERE e.a = r.n AND e.b <> r.n), []) AS also
 FROM ranked r
 WHERE NOT EXISTS (FROM explains e JOIN ranked o ON o.n = e.a WHERE e.b = r.n AND o.place < r.place)
 UNION ALL
-SELECT usage_date, kind, "scope", scope_value, currency, NULL, NULL, NULL, NULL, max(requests), string_agg(detail, '; ' ORDER BY detail), []
-FROM anomalous_days WHERE deviation IS NULL GROUP BY usage_date, kind, "scope", scope_value, currency;
+SELECT usage_date, kind, "scope", scope_value, scope_name, currency, NULL, NULL, NULL, NULL, max(requests), string_agg(detail, '; ' ORDER BY detail), []
+FROM anomalous_days WHERE deviation IS NULL GROUP BY usage_date, kind, "scope", scope_value, scope_name, currency;
 COMMENT ON VIEW anomaly_events IS '13. anomalous_days with each event once, at the level that explains it: of the rows of a day that leave their history the same way the one whose part explains most of the others (four fifths of what they leave it by), and of such the narrowest: token, model, cost_center, account.';
 COMMENT ON COLUMN anomaly_events.usage_date IS 'UTC day.';
 COMMENT ON COLUMN anomaly_events.kind IS 'As in anomalous_days.';
 COMMENT ON COLUMN anomaly_events."scope" IS 'account, cost_center, model or token: the level that explains it.';
 COMMENT ON COLUMN anomaly_events.scope_value IS 'Which of these; NULL of all.';
+COMMENT ON COLUMN anomaly_events.scope_name IS 'What it is called, from names; NULL if it has no name.';
 COMMENT ON COLUMN anomaly_events.currency IS 'ISO 4217 code of the costs. Never sum across currencies.';
 COMMENT ON COLUMN anomaly_events.observed IS 'Net cost of the day, exact.';
 COMMENT ON COLUMN anomaly_events.expected IS 'As in anomalous_days. Estimate.';
@@ -790,7 +807,7 @@ COMMENT ON COLUMN anomaly_events.deviation IS 'observed − expected.';
 COMMENT ON COLUMN anomaly_events.score IS 'As in anomalous_days.';
 COMMENT ON COLUMN anomaly_events.requests IS 'Records of the day.';
 COMMENT ON COLUMN anomaly_events.detail IS 'What it was held against; of a price change every price that changed.';
-COMMENT ON COLUMN anomaly_events.also IS 'The other rows of anomalous_days that it explains, by their scope and its value; empty if none.';
+COMMENT ON COLUMN anomaly_events.also IS 'The other rows of anomalous_days that it explains, by their scope, its value and its name (NULL if it has none); empty if none.';
 
 CREATE VIEW top_spenders AS
 SELECT x.*, m.completeness FROM (
@@ -825,7 +842,7 @@ SELECT x.*, m.completeness FROM (
     WITH scoped AS (
         SELECT 'all' AS "scope", NULL AS scope_value, date_trunc('month', usage_date)::DATE AS "month", currency, user_id, requests, total_tokens, net_cost FROM allocated_daily
         UNION ALL SELECT 'model', model, date_trunc('month', usage_date)::DATE, currency, user_id, requests, total_tokens, net_cost FROM allocated_daily
-        UNION ALL SELECT 'cost_center', coalesce(a.cost_center, CASE WHEN a.pool IS NULL THEN '(unallocated)' ELSE 'pool ' || a.pool END), date_trunc('month', usage_date)::DATE, currency, user_id, requests, total_tokens, net_cost FROM allocated_daily JOIN allocations a USING (allocation_id)
+        UNION ALL SELECT CASE WHEN a.pool IS NULL THEN 'cost_center' ELSE 'pool' END, coalesce(a.pool, a.cost_center, '(unallocated)'), date_trunc('month', usage_date)::DATE, currency, user_id, requests, total_tokens, net_cost FROM allocated_daily JOIN allocations a USING (allocation_id)
     )
     SELECT "month", "scope", scope_value, name_of("scope", scope_value) AS scope_name, currency, sum(requests)::BIGINT AS requests, TRY_CAST(sum(total_tokens) AS BIGINT) AS total_tokens, count(DISTINCT user_id) AS active_users, sum(net_cost) AS net_cost,
         (sum(net_cost)::DOUBLE / nullif(sum(requests), 0)::DOUBLE)::DECIMAL(38,6) AS per_request,
@@ -833,9 +850,9 @@ SELECT x.*, m.completeness FROM (
         (sum(net_cost)::DOUBLE / nullif(count(DISTINCT user_id), 0))::DECIMAL(38,6) AS per_active_user
     FROM scoped GROUP BY "month", "scope", scope_value, currency
 ) x LEFT JOIN month_completeness m ON m."month" = x."month";
-COMMENT ON VIEW unit_cost IS '15. What does a request, a million tokens, an active user cost? By month, for everything, each model and each cost centre.';
+COMMENT ON VIEW unit_cost IS '15. What does a request, a million tokens, an active user cost? By month, for everything, each model, and each cost centre and pool.';
 COMMENT ON COLUMN unit_cost."month" IS 'First day of the month.';
-COMMENT ON COLUMN unit_cost."scope" IS 'all, model or cost_center (before pools are split).';
+COMMENT ON COLUMN unit_cost."scope" IS 'all, model, cost_center or pool (which isn''t split yet): the last two together are all, too.';
 COMMENT ON COLUMN unit_cost.scope_value IS 'Which of these; NULL of all.';
 COMMENT ON COLUMN unit_cost.scope_name IS 'What it is called, from names; NULL if it has no name.';
 COMMENT ON COLUMN unit_cost.currency IS 'ISO 4217 code of the costs. Never sum across currencies.';
@@ -849,7 +866,7 @@ COMMENT ON COLUMN unit_cost.per_active_user IS 'net_cost ÷ active_users, rounde
 COMMENT ON COLUMN unit_cost.completeness IS 'How complete the month is: what is missing of it is missing here.';
 
 CREATE VIEW cache_savings AS
-SELECT x.*, m.completeness FROM (
+SELECT x.*, name_of('model', x.model) AS model_name, m.completeness FROM (
     SELECT date_trunc('month', usage_date)::DATE AS "month", model, currency, TRY_CAST(sum(input_tokens) AS BIGINT) AS input_tokens, TRY_CAST(sum(cached_tokens) AS BIGINT) AS cached_tokens,
         TRY_CAST(sum(cached_tokens)::DOUBLE / nullif(coalesce(sum(input_tokens), 0) + coalesce(sum(cached_tokens), 0), 0)::DOUBLE AS DECIMAL(18,6)) AS cached_share,
         sum(CASE WHEN cached_tokens = 0 AND cached_price IS NOT NULL THEN 0::DECIMAL(18,12)
@@ -866,6 +883,7 @@ SELECT x.*, m.completeness FROM (
 COMMENT ON VIEW cache_savings IS '16. How much input comes from the cache, and what does that save? By month and model.';
 COMMENT ON COLUMN cache_savings."month" IS 'First day of the month.';
 COMMENT ON COLUMN cache_savings.model IS 'Model that was called.';
+COMMENT ON COLUMN cache_savings.model_name IS 'What the model is called, from names; NULL if it has no name.';
 COMMENT ON COLUMN cache_savings.currency IS 'ISO 4217 code of the costs. Never sum across currencies.';
 COMMENT ON COLUMN cache_savings.input_tokens IS 'Input tokens, not counting the cached ones.';
 COMMENT ON COLUMN cache_savings.cached_tokens IS 'Input tokens read from the cache.';
@@ -875,7 +893,7 @@ COMMENT ON COLUMN cache_savings.saved IS 'What they would have cost more at the 
 COMMENT ON COLUMN cache_savings.completeness IS 'How complete the month is: what is missing of it is missing here.';
 
 CREATE VIEW discount_realised AS
-SELECT x.*, m.completeness FROM (
+SELECT x.*, name_of('model', x.model) AS model_name, m.completeness FROM (
     SELECT date_trunc('month', usage_date)::DATE AS "month", model, currency, sum(total_amount) AS list_cost, sum(discount_amount) AS discount, sum(amount) AS net_cost,
         CASE WHEN sign(sum(discount_amount)) * sign(sum(total_amount) - sum(discount_amount)) >= 0
             THEN TRY_CAST(sum(discount_amount)::DOUBLE / nullif(sum(total_amount), 0)::DOUBLE AS DECIMAL(18,6)) END AS discount_rate
@@ -884,6 +902,7 @@ SELECT x.*, m.completeness FROM (
 COMMENT ON VIEW discount_realised IS '17. List against net, by month and model.';
 COMMENT ON COLUMN discount_realised."month" IS 'First day of the month.';
 COMMENT ON COLUMN discount_realised.model IS 'Model that was called.';
+COMMENT ON COLUMN discount_realised.model_name IS 'What the model is called, from names; NULL if it has no name.';
 COMMENT ON COLUMN discount_realised.currency IS 'ISO 4217 code of the costs. Never sum across currencies.';
 COMMENT ON COLUMN discount_realised.list_cost IS 'Cost before the discount.';
 COMMENT ON COLUMN discount_realised.discount IS 'What was taken off.';
@@ -892,13 +911,15 @@ COMMENT ON COLUMN discount_realised.discount_rate IS 'discount ÷ list_cost; NUL
 COMMENT ON COLUMN discount_realised.completeness IS 'How complete the month is: what is missing of it is missing here.';
 
 CREATE VIEW price_changes AS
-SELECT usage_date, account, model, line, category, item, unit, currency, day_before, prices_before, prices,
+SELECT usage_date, account, name_of('account', account) AS account_name, model, name_of('model', model) AS model_name, line, category, item, unit, currency, day_before, prices_before, prices,
     CASE WHEN len(prices) = 1 AND len(prices_before) = 1 THEN TRY_CAST(prices[1]::DOUBLE / CASE WHEN prices_before[1] > 0 THEN prices_before[1] END::DOUBLE - 1 AS DECIMAL(18,6)) END AS change, requests
 FROM price_steps;
 COMMENT ON VIEW price_changes IS '18. Which unit prices changed, and when? A row for each day on which a price differs from the last day before.';
 COMMENT ON COLUMN price_changes.usage_date IS 'UTC day.';
 COMMENT ON COLUMN price_changes.account IS 'Name of the account in the config.';
+COMMENT ON COLUMN price_changes.account_name IS 'What the account is called, from names; NULL if it has no name.';
 COMMENT ON COLUMN price_changes.model IS 'Model that was called.';
+COMMENT ON COLUMN price_changes.model_name IS 'What the model is called, from names; NULL if it has no name.';
 COMMENT ON COLUMN price_changes.line IS 'input, output or cached (price per million tokens), or ext (price per unit).';
 COMMENT ON COLUMN price_changes.category IS 'Category of an ext charge; tokens otherwise.';
 COMMENT ON COLUMN price_changes.item IS 'Item of an ext charge; otherwise the same as line.';
@@ -911,7 +932,7 @@ COMMENT ON COLUMN price_changes.change IS 'Relative change, if there was one pri
 COMMENT ON COLUMN price_changes.requests IS 'Charges on the day.';
 
 CREATE VIEW modality_and_tool_spend AS
-SELECT x.*, m.completeness FROM (
+SELECT x.*, name_of('cost_center', x.cost_center) AS cost_center_name, name_of('model', x.model) AS model_name, m.completeness FROM (
     SELECT date_trunc('month', usage_date)::DATE AS "month", coalesce(a.cost_center, CASE WHEN a.pool IS NULL THEN '(unallocated)' END) AS cost_center, a.pool, a.team, model, category, item, unit, currency,
         sum(charges)::BIGINT AS charges, sum(quantity) AS quantity, sum(list_cost) AS list_cost
     FROM ext_daily JOIN allocations a USING (allocation_id) GROUP BY ALL
@@ -919,9 +940,11 @@ SELECT x.*, m.completeness FROM (
 COMMENT ON VIEW modality_and_tool_spend IS '19. What do images, audio, video and tools cost? By month, cost centre and model, before pools are split.';
 COMMENT ON COLUMN modality_and_tool_spend."month" IS 'First day of the month.';
 COMMENT ON COLUMN modality_and_tool_spend.cost_center IS 'Cost centre; (unallocated) if none was assigned; NULL of a shared pool.';
+COMMENT ON COLUMN modality_and_tool_spend.cost_center_name IS 'What the cost centre is called, from names; NULL if it has no name.';
 COMMENT ON COLUMN modality_and_tool_spend.pool IS 'Shared pool the cost goes to; NULL if it goes to an owner.';
 COMMENT ON COLUMN modality_and_tool_spend.team IS 'Team; NULL if none was assigned.';
 COMMENT ON COLUMN modality_and_tool_spend.model IS 'Model that was called.';
+COMMENT ON COLUMN modality_and_tool_spend.model_name IS 'What the model is called, from names; NULL if it has no name.';
 COMMENT ON COLUMN modality_and_tool_spend.category IS 'Category of the charge.';
 COMMENT ON COLUMN modality_and_tool_spend.item IS 'Item of the charge.';
 COMMENT ON COLUMN modality_and_tool_spend.unit IS 'What quantity counts.';
@@ -949,11 +972,12 @@ WITH owned AS (
     SELECT a.account, arg_max(r.run_id, r.started_at) AS run_id, arg_max(a.status, r.started_at) AS status, max(r.started_at) AS started_at, coalesce(len(arg_max_null(a.failed_windows, r.started_at)), 0) AS failed_windows
     FROM run_accounts a JOIN runs r USING (run_id) WHERE r.command = 'export' GROUP BY ALL
 )
-SELECT a.account, covered_from, covered_to, gaps, (missing / 3600.0)::DECIMAL(18,2) AS missing_hours, n.records, n.net_cost, n.quarantined, n.duplicates, p.windows, p.miscounted,
+SELECT a.account, name_of('account', a.account) AS account_name, covered_from, covered_to, gaps, (missing / 3600.0)::DECIMAL(18,2) AS missing_hours, n.records, n.net_cost, n.quarantined, n.duplicates, p.windows, p.miscounted,
     coalesce(i.errors, 0) AS quality_errors, coalesce(i.warnings, 0) AS quality_warnings, r.run_id, r.status AS run_status, r.started_at AS run_started_at, coalesce(r.failed_windows, 0) AS failed_windows
 FROM (SELECT account FROM coverage UNION SELECT account FROM last_run) a LEFT JOIN covered c USING (account) LEFT JOIN counts n USING (account) LEFT JOIN proofs p USING (account) LEFT JOIN issues i USING (account) LEFT JOIN last_run r USING (account);
 COMMENT ON VIEW data_freshness_and_gaps IS '20. How fresh and how complete is it? A row an account.';
 COMMENT ON COLUMN data_freshness_and_gaps.account IS 'Name of the account in the config.';
+COMMENT ON COLUMN data_freshness_and_gaps.account_name IS 'What the account is called, from names; NULL if it has no name.';
 COMMENT ON COLUMN data_freshness_and_gaps.covered_from IS 'Start of the first window that was fetched, UTC; NULL if none ever was.';
 COMMENT ON COLUMN data_freshness_and_gaps.covered_to IS 'End of the last, UTC: how fresh it is.';
 COMMENT ON COLUMN data_freshness_and_gaps.gaps IS 'Stretches in between that were not fetched.';

@@ -31,6 +31,7 @@ type table struct {
 	byKey   map[string][]*tableRow // those of a key in order of their validity, which don't overlap
 	used    bool                   // a rule looks it up
 	byBare  map[string]*tableRow   // by Bare of the key; made when somebody asks why a row isn't found
+	slips   Slips                  // the keys; made with byBare
 	once    sync.Once
 }
 

@@ -57,13 +57,111 @@ func (t *table) lacks(k schemas.AllocationKey, owner schemas.Owner) string {
 		t.byBare = map[string]*tableRow{}
 		for _, row := range slices.Backward(t.rows) { // of several the first
 			t.byBare[Bare(row.key)] = row
+			if len(t.rows) <= mostSlips {
+				t.slips.Add(row.key)
+			}
 		}
 	})
 	mine := strings.Join(parts, "\x00")
 	if row := t.byBare[Bare(mine)]; row != nil && row.key != mine {
 		return why + fmt.Sprintf(", but for %s in line %d: capitals and signs count", quote(strings.ReplaceAll(row.key, "\x00", ", ")), row.line)
 	}
+	if near := t.slips.Near(mine); near != "" {
+		return why + fmt.Sprintf(", but for %s: a slip of the pen?", quote(strings.ReplaceAll(near, "\x00", ", ")))
+	}
 	return why
+}
+
+// Slips are names, to be asked for one that another is a slip of the pen from: a letter within a word that is missing, too many or
+// another, or two that have changed places. The word has five letters at least: shorter ones differ by a letter and are meant to, and
+// so do names at a word's first and last letter, and in digits. The zero value has no names.
+type Slips struct {
+	byRest map[string][]string // names by what they are without one of their letters, and as they are
+}
+
+// rests are a name as it is and without each of its letters. Two names that are a slip apart have one in common.
+func rests(name string) []string {
+	runes := folded(name)
+	out := []string{string(runes)}
+	for i, r := range runes {
+		if unicode.IsLetter(r) {
+			out = append(out, string(runes[:i])+string(runes[i+1:]))
+		}
+	}
+	return out
+}
+
+// mostSlips is how many rows a table has whose keys people type.
+const mostSlips = 10_000
+
+// longestSlip is beyond what anybody types; of a longer name nothing is kept.
+const longestSlip = 100
+
+// Add adds a name.
+func (s *Slips) Add(name string) {
+	if s.byRest == nil {
+		s.byRest = map[string][]string{}
+	}
+	if len(name) > longestSlip {
+		return
+	}
+	for _, rest := range rests(name) {
+		s.byRest[rest] = append(s.byRest[rest], name)
+	}
+}
+
+// Near is a name that was added and is a slip apart from this one, the first in order; "" if there is none.
+func (s *Slips) Near(name string) string {
+	best := ""
+	if len(name) > longestSlip {
+		return best
+	}
+	for _, rest := range rests(name) {
+		for _, other := range s.byRest[rest] {
+			if (best == "" || other < best) && slip(folded(name), folded(other)) {
+				best = other
+			}
+		}
+	}
+	return best
+}
+
+func slip(a, b []rune) bool {
+	if len(a) < len(b) {
+		a, b = b, a
+	}
+	from := 0
+	for from < len(b) && a[from] == b[from] {
+		from++
+	}
+	end := 0
+	for end < len(b)-from && a[len(a)-1-end] == b[len(b)-1-end] {
+		end++
+	}
+	mine, other := a[from:len(a)-end], b[from:len(b)-end]
+	word := func(at, step int) (letters int) {
+		for at += step; at >= 0 && at < len(a) && unicode.IsLetter(a[at]); at += step {
+			letters++
+		}
+		return letters
+	}
+	before, after := word(from, -1), word(from+max(len(mine), 1)-1, 1)
+	for _, r := range slices.Concat(mine, other) {
+		if !unicode.IsLetter(r) {
+			return false
+		}
+	}
+	switch {
+	case before+len(mine)+after < 5:
+		return false
+	case len(mine) == 2 && len(other) == 2:
+		return mine[0] == other[1] && mine[1] == other[0]
+	}
+	return len(mine) == 1 && len(other) <= 1 && before > 0 && after > 0
+}
+
+func folded(s string) []rune {
+	return []rune(strings.Map(func(r rune) rune { return unicode.ToLower(unicode.ToUpper(r)) }, s))
 }
 
 // Bare is a name without capitals, spaces and signs: names of which it is the same are likely one, typed in several ways.
