@@ -1,7 +1,6 @@
 package load
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -139,8 +138,8 @@ type FocusExport struct {
 
 // ExportFocus writes the Cost and Usage dataset of FOCUS from the published file, which it only reads.
 //
-// A Parquet file has decimals as DECIMAL and times as timestamps in UTC. A CSV has decimals with all the digits that
-// count and no others, times like 2026-11-01T00:00:00Z, NULL as an empty field and lines as Lake.Query's have them.
+// A Parquet file has decimals as DECIMAL and times as timestamps in UTC. A CSV is what Rows.WriteCSV writes: decimals with all the
+// decimals that their column has, times like 2026-11-01T00:00:00Z, NULL as an empty field.
 // If it fails there is no new file.
 func (l *Lake) ExportFocus(ctx context.Context, opts FocusOptions) (FocusExport, error) {
 	if err := opts.Validate(); err != nil {
@@ -189,11 +188,11 @@ func (l *Lake) exportFocus(ctx context.Context, opts FocusOptions) (done FocusEx
 	}
 	defer func() { err = errors.Join(err, rows.Close()) }()
 	if opts.Path == "" {
-		done.Rows, err = rows.writeFocusCSV(ctx, opts.Out, opts.Raw)
+		done.Rows, err = rows.WriteCSV(ctx, opts.Out, opts.Raw)
 		return done, err
 	}
 	err = WriteOut(opts.Path, l.Out(), func(w io.Writer) error {
-		done.Rows, err = rows.writeFocusCSV(ctx, w, opts.Raw)
+		done.Rows, err = rows.WriteCSV(ctx, w, opts.Raw)
 		return err
 	})
 	return done, err
@@ -237,37 +236,4 @@ func (l *Lake) focusParquet(ctx context.Context, opts FocusOptions) (int64, erro
 	}
 	_, err = io.Copy(opts.Out, f)
 	return n, errors.Join(err, f.Close())
-}
-
-// writeFocusCSV is WriteCSV but for decimals, which it writes without zeros at the end.
-func (r *Rows) writeFocusCSV(ctx context.Context, w io.Writer, raw bool) (int64, error) {
-	b := bufio.NewWriterSize(w, 1<<16)
-	for i, c := range r.Columns {
-		writeField(b, i, c.Name)
-	}
-	_ = b.WriteByte('\n')
-	n := int64(0)
-	for row, err := range r.All(ctx) {
-		if err != nil {
-			return n, err
-		}
-		for i, v := range row {
-			switch text := v.Text; {
-			case v.Null && i > 0:
-				_ = b.WriteByte(',')
-			case v.Null:
-			case r.Columns[i].Numeric && strings.Contains(text, "."):
-				writeField(b, i, strings.TrimSuffix(strings.TrimRight(text, "0"), "."))
-			case r.Columns[i].Numeric || raw:
-				writeField(b, i, text)
-			default:
-				writeField(b, i, NoFormula(text))
-			}
-		}
-		if err := b.WriteByte('\n'); err != nil {
-			return n, err
-		}
-		n++
-	}
-	return n, b.Flush()
 }

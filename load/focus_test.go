@@ -477,6 +477,32 @@ func (w *dayWriter) value(query string) (s string) {
 	return s
 }
 
+// thousands is what a spreadsheet whose decimal sign is a comma takes for a whole number.
+var thousands = regexp.MustCompile(`^-?\d{1,3}\.\d{3}$`)
+
+// No number of a CSV has exactly three decimals, of FOCUS or of any query.
+func TestNoNumberOfACSVIsReadAsThousands(t *testing.T) {
+	for in, want := range map[string]string{"1.125": "1.1250", "-221.152": "-221.1520", "1234.567": "1234.5670", "0": "0", "125": "125", "1.12": "1.12", "1.1250": "1.1250", "-0.5": "-0.5", "NaN": "NaN", "1.5e-05": "1.5e-05"} {
+		if got := CSVNumber(in); got != want {
+			t.Errorf("%s is written as %s, want %s", in, got, want)
+		}
+	}
+	w := newDayWriter(t, Options{})
+	p := schemas.Partition{Account: "acme", Date: testDate(t, "2026-10-01")}
+	w.charges(p, charge(p, "a", "tk_2", "m1", "1.125", "USD"), charge(p, "b", "tk_2", "m1", "-221.152", "KWD"))
+	w.publish(PublishOptions{Finance: testFinance})
+	var out bytes.Buffer
+	if _, err := w.lake.ExportFocus(t.Context(), FocusOptions{Format: FocusCSV, Out: &out}); err != nil || !strings.Contains(out.String(), ",1.125000000000000000,") {
+		t.Errorf("%v: %s", err, &out)
+	}
+	rows, err := w.lake.Query(t.Context(), "SELECT 1.125 AS a, 1.125::DOUBLE AS b, -221.152::DECIMAL(38,3) AS c, amount, '1.125' AS text FROM usage")
+	must(t, err)
+	defer rows.Close()
+	if _, err := rows.WriteCSV(t.Context(), &out, false); err != nil || !strings.Contains(out.String(), "\n1.1250,1.1250,-221.1520,1.125000000000,1.125\n") {
+		t.Errorf("%v: %s", err, &out)
+	}
+}
+
 func checkFocusCSV(t *testing.T, version string, b []byte, rows int64) {
 	t.Helper()
 	lines, err := csv.NewReader(bytes.NewReader(b)).ReadAll()
@@ -486,13 +512,17 @@ func checkFocusCSV(t *testing.T, version string, b []byte, rows int64) {
 	if int64(len(lines)-1) != rows {
 		t.Errorf("%d lines, want %d", len(lines)-1, rows)
 	}
-	number, when := regexp.MustCompile(`^-?(0|[1-9][0-9]*)(\.[0-9]*[1-9])?$`), regexp.MustCompile(`^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$`)
+	number, when := regexp.MustCompile(`^-?(0|[1-9][0-9]*)\.([0-9]{12}|[0-9]{18})$`), regexp.MustCompile(`^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$`)
+	whole := regexp.MustCompile(`^-?\d+$`)
 	columns := schemas.FocusColumns(version)
 	guarded := false
 	for _, line := range lines[1:] {
 		var price, quantity, list string
 		for i, c := range columns {
 			v := line[i]
+			if thousands.MatchString(v) {
+				t.Errorf("%s is %s", c.Name, v)
+			}
 			if lines[0][i] != c.Name {
 				t.Fatalf("column %d is %s, want %s", i, lines[0][i], c.Name)
 			}
@@ -501,7 +531,11 @@ func checkFocusCSV(t *testing.T, version string, b []byte, rows int64) {
 				if !c.Nullable {
 					t.Errorf("%s is empty", c.Name)
 				}
-			case c.Type == schemas.FocusDecimal || c.Type == schemas.FocusInteger:
+			case c.Type == schemas.FocusInteger:
+				if !whole.MatchString(v) {
+					t.Errorf("%s is %q", c.Name, v)
+				}
+			case c.Type == schemas.FocusDecimal: // in the column's scale, whatever the value
 				if !number.MatchString(v) {
 					t.Errorf("%s is %q", c.Name, v)
 				}

@@ -318,7 +318,7 @@ func (r *Rows) All(ctx context.Context) iter.Seq2[[]Value, error] {
 
 // WriteCSV writes the answer with a header line, as RFC 4180 has it but for the line ends, which are line feeds. NULL is an empty
 // field, an empty string is "". Unless raw is set, text that a spreadsheet would take for a formula (NoFormula) gets an apostrophe
-// before it, which makes a spreadsheet show it as it is; numbers are left as they are. It returns the number of rows.
+// before it, which makes a spreadsheet show it as it is; numbers are written as CSVNumber has them. It returns the number of rows.
 func (r *Rows) WriteCSV(ctx context.Context, w io.Writer, raw bool) (int64, error) {
 	b := bufio.NewWriterSize(w, 1<<16)
 	for i, c := range r.Columns {
@@ -336,7 +336,9 @@ func (r *Rows) WriteCSV(ctx context.Context, w io.Writer, raw bool) (int64, erro
 		}
 		for i, v := range row {
 			switch {
-			case !v.Null && !raw && !r.Columns[i].Numeric:
+			case !v.Null && r.Columns[i].Numeric:
+				writeField(b, i, CSVNumber(v.Text))
+			case !v.Null && !raw:
 				writeField(b, i, NoFormula(v.Text))
 			case !v.Null:
 				writeField(b, i, v.Text)
@@ -350,6 +352,15 @@ func (r *Rows) WriteCSV(ctx context.Context, w io.Writer, raw bool) (int64, erro
 		n++
 	}
 	return n, b.Flush()
+}
+
+// CSVNumber is a number as every CSV of this program has it. One of exactly three decimals gets a fourth, a zero: where the decimal
+// sign is a comma, a spreadsheet takes 1.125 for 1125 without a word.
+func CSVNumber(s string) string {
+	if dot := strings.IndexByte(s, '.'); dot >= 0 && dot == len(s)-4 {
+		return s + "0"
+	}
+	return s
 }
 
 // NoFormula keeps a spreadsheet from computing text that came from outside: text that begins with =, +, - or @, in full width or
