@@ -80,7 +80,7 @@ type book struct {
 	*excelize.File
 	used   map[string]bool // names of sheets, folded
 	begun  bool            // the first sheet has its name
-	head   int
+	head   [2]int // of text, and of numbers, which stand to the right
 	title  int
 	styles map[cellStyle]int
 }
@@ -103,9 +103,11 @@ func (b *book) begin(d *Document) (err error) {
 	}
 	head, title := font(11), font(14)
 	head.Bold, head.Color, title.Bold = true, "FFFFFF", true
-	b.head, err = b.NewStyle(&excelize.Style{Font: head, Fill: excelize.Fill{Type: "pattern", Pattern: 1, Color: []string{"1F3A5F"}}, Alignment: &excelize.Alignment{Vertical: "center"}})
-	if err != nil {
-		return err
+	for i, to := range []string{"left", "right"} {
+		b.head[i], err = b.NewStyle(&excelize.Style{Font: head, Fill: excelize.Fill{Type: "pattern", Pattern: 1, Color: []string{"1F3A5F"}}, Alignment: &excelize.Alignment{Horizontal: to, Vertical: "center"}})
+		if err != nil {
+			return err
+		}
 	}
 	b.title, err = b.NewStyle(&excelize.Style{Font: title})
 	return err
@@ -131,6 +133,9 @@ func (b *book) style(k Kind, currency string, total bool) (int, error) {
 	style := excelize.Style{CustomNumFmt: &format, Font: font(11)}
 	if total {
 		style.Font.Bold = true
+		if k.Numeric() { // and what stands where there is no sum
+			style.Alignment = &excelize.Alignment{Horizontal: "right"}
+		}
 		style.Border = []excelize.Border{{Type: "top", Style: 1, Color: "000000"}}
 	}
 	id, err := b.NewStyle(&style)
@@ -416,7 +421,11 @@ func (b *book) table(sheet string, t *Table) error {
 	widths := make([]int, len(t.Columns))
 	for i, c := range t.Columns {
 		widths[i] = utf8.RuneCountInString(c.Title)
-		if err := b.text(sheet, cellName(i, 1), c.Title); err != nil {
+		head := b.head[0]
+		if c.Kind.Numeric() {
+			head = b.head[1]
+		}
+		if err := errors.Join(b.text(sheet, cellName(i, 1), c.Title), b.SetCellStyle(sheet, cellName(i, 1), cellName(i, 1), head)); err != nil {
 			return err
 		}
 	}
@@ -429,9 +438,6 @@ func (b *book) table(sheet string, t *Table) error {
 		}
 	}
 	last := len(t.Rows) + 1
-	if err := b.SetCellStyle(sheet, cellName(0, 1), cellName(len(t.Columns)-1, 1), b.head); err != nil {
-		return err
-	}
 	for i, c := range t.Columns {
 		for from := 0; from < len(t.Rows); { // rows that follow one another in a currency are styled at once
 			currency, to := t.value(t.Rows[from], "currency").Text, from+1

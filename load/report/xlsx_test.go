@@ -378,6 +378,20 @@ func rowBreaks(t testing.TB, b []byte, n int) (rows []int) {
 	return rows
 }
 
+// What stands over and below numbers stands to the right as they do.
+func TestHeadsAndTotalsOfNumbersStandToTheRight(t *testing.T) {
+	f, _ := workbook(t, sample())
+	for at, want := range map[string]string{"A1": "left", "D1": "right", "E1": "right", "I1": "left", "E9": "right", "D9": "right"} {
+		id, err := f.GetCellStyle("By cost centre", at)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if style, err := f.GetStyle(id); err != nil || style.Alignment == nil || style.Alignment.Horizontal != want {
+			t.Errorf("%s: %+v, %v", at, style, err)
+		}
+	}
+}
+
 // A program that reads a sheet takes the rows without the totals, by a name.
 func TestTheRowsOfASheetHaveAName(t *testing.T) {
 	f, _ := workbook(t, sample())
