@@ -19,12 +19,8 @@ const (
 	FocusCSV     = "csv"
 )
 
-// focusSince is the first layout of the published file whose views ExportFocus can read, and recordsSince the first whose
-// rows by record name their record.
-const (
-	focusSince   = 4
-	recordsSince = 6
-)
+// focusSince is the first layout of the published file whose views ExportFocus can read.
+const focusSince = 8
 
 // ErrClosedRecords says that rows by record are asked for of a closed month.
 var ErrClosedRecords = errors.New("a closed month is kept by day and meter: there are no rows by record of it")
@@ -163,7 +159,7 @@ func (l *Lake) exportFocus(ctx context.Context, opts FocusOptions) (done FocusEx
 	if err != nil {
 		return done, err
 	}
-	if layout < focusSince || opts.Records && layout < recordsSince {
+	if layout < focusSince {
 		return done, fmt.Errorf("the published file has no such FOCUS views: an older version made it\nhint: usagelake rebuild --lake %s", l.dir)
 	}
 	if opts.Records {

@@ -218,6 +218,16 @@ func focusConforms(t *testing.T, w *dayWriter) {
 					}
 				}
 			})
+			if view.version == schemas.Focus14 {
+				t.Run("contracted unit price times quantity is the contracted cost, exactly", func(t *testing.T) {
+					none(t, "ContractedUnitPrice * PricingQuantity <> ContractedCost OR ContractedUnitPrice < 0 OR SkuPriceId IS NULL AND ContractedUnitPrice IS NOT NULL")
+					for _, x := range []string{"ContractedUnitPrice < ListUnitPrice", "ContractedUnitPrice = ListUnitPrice", "ContractedUnitPrice IS NULL AND SkuPriceId IS NOT NULL"} {
+						if len(ask(t, "SELECT 1 AS one FROM temp.rows WHERE "+x+" LIMIT 1")) == 0 {
+							t.Errorf("no row has %s", x)
+						}
+					}
+				})
+			}
 			t.Run("values are of those allowed, NULL only where it may be", func(t *testing.T) {
 				for _, c := range schemas.FocusColumns(view.version) {
 					if len(c.Values) > 0 {

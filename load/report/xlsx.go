@@ -80,7 +80,7 @@ type book struct {
 	*excelize.File
 	used   map[string]bool // names of sheets, folded
 	begun  bool            // the first sheet has its name
-	head   [2]int // of text, and of numbers, which stand to the right
+	head   [2]int          // of text, and of numbers, which stand to the right
 	title  int
 	styles map[cellStyle]int
 }
