@@ -132,6 +132,10 @@ func TestFocus(t *testing.T) {
 	t.Run("it sums to usage", func(t *testing.T) { focusSums(t, w) })
 	t.Run("discounts are spread by largest remainder", func(t *testing.T) { focusSpreads(t, w) })
 	t.Run("the files are as the views", func(t *testing.T) { focusExports(t, w) })
+	t.Run("a grain sums what it leaves out", func(t *testing.T) { focusGrains(t, w) })
+	t.Run("columns are those that are asked for", func(t *testing.T) { focusColumnsAsked(t, w) })
+	t.Run("a csv is split within its limits", func(t *testing.T) { focusSplits(t, w) })
+	t.Run("the metadata says what the files hold", func(t *testing.T) { focusMetadataTells(t, w) })
 	t.Run("a closed month never changes", func(t *testing.T) { focusStays(t, w, before) })
 }
 
@@ -449,8 +453,11 @@ func focusExports(t *testing.T, w *dayWriter) {
 		}
 		out := filepath.Join(dir, view+".csv")
 		same, err := w.lake.ExportFocus(t.Context(), FocusOptions{Version: version, From: &september, To: &november, Path: out})
-		if err != nil || same != done {
+		if err != nil || same.Rows != done.Rows || same.Omitted != done.Omitted {
 			t.Fatalf("%+v %v", same, err)
+		}
+		if want := []string{out, filepath.Join(dir, view+".metadata.json")}; !slices.Equal(same.Files, want) {
+			t.Errorf("it wrote %v, want %v", same.Files, want)
 		}
 		b, err := os.ReadFile(out)
 		if err != nil {
@@ -466,14 +473,14 @@ func focusExports(t *testing.T, w *dayWriter) {
 		t.Errorf("the same again differs: %v", err)
 	}
 	var records, parquet bytes.Buffer
-	if done, err := w.lake.ExportFocus(t.Context(), FocusOptions{Format: FocusCSV, Out: &records, Records: true, From: &november}); err != nil || done.Rows < 300 || !strings.Contains(records.String(), ",x_RequestId,x_RequestTime,x_RequestOrdinal\n") || strings.Contains(records.String(), ",2026-10-") {
+	if done, err := w.lake.ExportFocus(t.Context(), FocusOptions{Format: FocusCSV, Out: &records, Grain: schemas.FocusByRecord, From: &november}); err != nil || done.Rows < 300 || !strings.Contains(records.String(), ",x_RequestId,x_RequestTime,x_RequestOrdinal\n") || strings.Contains(records.String(), ",2026-10-") {
 		t.Errorf("records: %+v %v", done, err)
 	}
 	if _, err := w.lake.ExportFocus(t.Context(), FocusOptions{Format: FocusParquet, Out: &parquet}); err != nil || !bytes.HasPrefix(parquet.Bytes(), []byte("PAR1")) {
 		t.Errorf("Parquet to a writer: %v", err)
 	}
 	entries, err := os.ReadDir(dir)
-	if err != nil || len(entries) != 4 {
+	if err != nil || len(entries) != 6 {
 		t.Errorf("left behind: %v %v", entries, err)
 	}
 }
@@ -601,13 +608,25 @@ func TestFocusExportRefuses(t *testing.T) {
 	w := newDayWriter(t, Options{})
 	mid, first := testDate(t, "2026-10-15"), testDate(t, "2026-10-01")
 	for what, opts := range map[string]FocusOptions{
-		`FOCUS "1.3" is not known`:        {Version: "1.3", Path: "x.csv"},
-		`the format "xlsx" is not known`:  {Path: "x.xlsx"},
-		"either to a file or to a writer": {Format: FocusCSV},
-		"2026-10-15 is not the first day": {Path: "x.csv", From: &mid},
-		"the end is excluded":             {Path: "x.csv", From: &first, To: &first},
-		"no rows by record":               {Version: schemas.Focus14, Path: "x.csv", Records: true},
-		"nothing is published":            {Path: filepath.Join(t.TempDir(), "x.csv")},
+		`FOCUS "1.3" is not known`:            {Version: "1.3", Path: "x.csv"},
+		`the format "xlsx" is not known`:      {Path: "x.xlsx"},
+		"either to a file or to a writer":     {Format: FocusCSV},
+		"2026-10-15 is not the first day":     {Path: "x.csv", From: &mid},
+		"the end is excluded":                 {Path: "x.csv", From: &first, To: &first},
+		`the dataset "prices" is not known`:   {Path: "x.csv", Dataset: "prices"},
+		"1.2 has no dataset invoice_detail":   {Path: "x.csv", Dataset: schemas.FocusInvoiceDetail, Version: schemas.Focus12},
+		"invoice_detail has its own rows":     {Path: "x.csv", Dataset: schemas.FocusInvoiceDetail, Grain: "token"},
+		"can't be narrowed by model":          {Path: "x.csv", Dataset: schemas.FocusInvoiceDetail, Scope: Scope{Accounts: []string{"a"}, Models: []string{"m"}}},
+		"can't be narrowed by account":        {Path: "x.csv", Dataset: schemas.FocusBillingPeriod, Scope: Scope{Accounts: []string{"a"}}},
+		`the grain "hour" is not known`:       {Path: "x.csv", Grain: "hour"},
+		`has no column "billedcost"`:          {Path: "x.csv", Columns: []string{"BilledCost", "billedcost"}},
+		`has no column "ContractedUnitPrice"`: {Path: "x.csv", Columns: []string{"ContractedUnitPrice"}},
+		"BilledCost is asked for twice":       {Path: "x.csv", Columns: []string{"BilledCost", "BilledCost"}},
+		"only a csv is split":                 {Path: "x.parquet", MaxRows: 1},
+		"several files need a name":           {Format: FocusCSV, Out: new(bytes.Buffer), MaxBytes: 1},
+		"are above 0":                         {Path: "x.csv", MaxRows: -1},
+		"no rows by record":                   {Version: schemas.Focus14, Path: "x.csv", Grain: schemas.FocusByRecord},
+		"nothing is published":                {Path: filepath.Join(t.TempDir(), "x.csv")},
 	} {
 		if _, err := w.lake.ExportFocus(t.Context(), opts); err == nil || !strings.Contains(err.Error(), what) {
 			t.Errorf("want %q: %v", what, err)

@@ -28,6 +28,9 @@ const (
 	FocusServiceName = "LLM API"
 )
 
+// FocusSchemaDate is when the columns of a dataset, or their types, were changed last: CreationDate of FOCUS's metadata.
+const FocusSchemaDate = "2026-11-29T00:00:00Z"
+
 // How FOCUS asks for a column.
 const (
 	FocusMandatory   = "Mandatory"
@@ -343,8 +346,7 @@ func SQLFocus() string {
 	}
 	fmt.Fprintf(&b, "CREATE OR REPLACE VIEW focus_records AS %s;\n", FocusSelectRecords("(FROM focus_lines WHERE NOT closed)"))
 	b.WriteString("COMMENT ON VIEW focus_records IS 'The same as focus, but a row per record and meter. Months that are not closed only: a closed one is kept by day.';\n")
-	commentFocus(&b, "focus_records", append(FocusColumns(Focus12), FocusColumn{Name: "x_RequestId", Comment: "Id of the record in usage; several records may have one."},
-		FocusColumn{Name: "x_RequestTime", Comment: "When the request was made, UTC."}, FocusColumn{Name: "x_RequestOrdinal", Comment: "Ordinal of the record in usage: with BillingAccountId, x_RequestTime and x_RequestId it names a record."}))
+	commentFocus(&b, "focus_records", append(FocusColumns(Focus12), FocusRecordColumns()...))
 	b.WriteString(sqlFocusDatasets())
 	return b.String()
 }
@@ -352,6 +354,66 @@ func SQLFocus() string {
 func commentFocus(b *strings.Builder, view string, columns []FocusColumn) {
 	for _, c := range columns {
 		fmt.Fprintf(b, "COMMENT ON COLUMN %s.\"%s\" IS %s;\n", view, c.Name, SQLString(c.Comment))
+	}
+}
+
+// The grains of FOCUS: what has a row of its own. All but record are by UTC day, account, meter, unit price and currency.
+const (
+	FocusByRecord = "record" // each record and meter
+	FocusByDay    = "day"    // everything that is the same of a day's charges
+)
+
+// focusGrain is a grain that charges are summed to.
+type focusGrain struct {
+	name    string
+	without []string // the columns of focus_charges that it leaves out
+}
+
+var focusGrains = []focusGrain{
+	{FocusByDay, nil},
+	{"token", []string{"custom_user_id"}},
+	{"user", []string{"custom_user_id", "token_id"}},
+	{"project", []string{"custom_user_id", "token_id", "user_id", "environment", "tags", "rule_id", "rule_version"}},
+	{"team", []string{"custom_user_id", "token_id", "user_id", "environment", "tags", "rule_id", "rule_version", "project"}},
+	{"cost_center", []string{"custom_user_id", "token_id", "user_id", "environment", "tags", "rule_id", "rule_version", "project", "team"}},
+	{"environment", []string{"custom_user_id", "token_id", "user_id", "tags", "rule_id", "rule_version", "project", "team", "cost_center", "gl_code", "pool"}},
+	{"model", []string{"custom_user_id", "token_id", "user_id", "environment", "tags", "rule_id", "rule_version", "project", "team", "cost_center", "gl_code", "pool"}},
+}
+
+// FocusGrains lists the grains, the finest first.
+func FocusGrains() []string {
+	out := []string{FocusByRecord}
+	for _, g := range focusGrains {
+		out = append(out, g.name)
+	}
+	return out
+}
+
+// FocusSum is the query that sums rows of focus_charges to a grain, not FocusByRecord: from is a query of them in parentheses. What the
+// grain leaves out is NULL.
+func FocusSum(grain, from string) string {
+	i := slices.IndexFunc(focusGrains, func(g focusGrain) bool { return g.name == grain })
+	columns := make([]string, len(focusCharges))
+	for n, c := range focusCharges {
+		switch {
+		case c.Measure:
+			columns[n] = "sum(" + c.Name + ") AS " + c.Name
+		case slices.Contains(focusGrains[i].without, c.Name):
+			kind, _, _ := strings.Cut(c.kind, " ")
+			columns[n] = "NULL::" + kind + " AS " + c.Name
+		default:
+			columns[n] = c.Name
+		}
+	}
+	return "(SELECT " + strings.Join(columns, ", ") + " FROM " + from + " GROUP BY ALL)"
+}
+
+// FocusRecordColumns are the columns that rows by record have besides.
+func FocusRecordColumns() []FocusColumn {
+	return []FocusColumn{
+		{Name: "x_RequestId", Type: FocusString, Level: FocusCustom, Comment: "Id of the record in usage; several records may have one."},
+		{Name: "x_RequestTime", Type: FocusDateTime, Level: FocusCustom, Comment: "When the request was made, UTC."},
+		{Name: "x_RequestOrdinal", Type: FocusInteger, Level: FocusCustom, Comment: "Ordinal of the record in usage: with BillingAccountId, x_RequestTime and x_RequestId it names a record."},
 	}
 }
 
