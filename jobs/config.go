@@ -11,6 +11,7 @@ import (
 	"reflect"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -153,6 +154,18 @@ type DuckDBConfig struct {
 }
 
 var memorySize = regexp.MustCompile(`^[1-9][0-9]*(MB|MiB|GB|GiB)$`)
+
+var size = regexp.MustCompile(`^([1-9][0-9]{0,8})([kK]B|KiB|MB|MiB|GB|GiB)?$`)
+
+// ParseSize reads a number of bytes: 500000, 2MB, 2MiB.
+func ParseSize(s string) (int64, error) {
+	m := size.FindStringSubmatch(s)
+	if m == nil {
+		return 0, fmt.Errorf("%q is not a size such as 500000 or 2MB", s)
+	}
+	n, err := strconv.ParseInt(m[1], 10, 64)
+	return n * map[string]int64{"": 1, "KB": 1e3, "KIB": 1 << 10, "MB": 1e6, "MIB": 1 << 20, "GB": 1e9, "GIB": 1 << 30}[strings.ToUpper(m[2])], err
+}
 
 func (c DuckDBConfig) validate() error {
 	switch {

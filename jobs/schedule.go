@@ -72,6 +72,11 @@ type JobConfig struct {
 	Format string   `yaml:"format"`
 	Month  string   `yaml:"month"` // this or last, as seen from the time the job is for
 	Out    string   `yaml:"out"`   // directory
+	// Of the report focus, as its flags.
+	Grain    string   `yaml:"grain"`
+	Columns  []string `yaml:"columns"`
+	MaxRows  int64    `yaml:"max_rows"`
+	MaxBytes string   `yaml:"max_bytes"`
 	// Of close: the first month that it may close, 2026-11.
 	From string `yaml:"from"`
 
@@ -167,6 +172,7 @@ func (j *JobConfig) validate(zone string, accounts []string) []error {
 		{"lookback", j.Lookback != 0, j.Kind == KindExport || j.Kind == KindLookback},
 		{"report", j.Report != "", j.Kind == KindReport}, {"by", j.By != nil, j.Kind == KindReport}, {"format", j.Format != "", j.Kind == KindReport},
 		{"month", j.Month != "", j.Kind == KindReport}, {"out", j.Out != "", j.Kind == KindReport},
+		{"grain", j.Grain != "", j.Kind == KindReport}, {"columns", j.Columns != nil, j.Kind == KindReport}, {"max_rows", j.MaxRows != 0, j.Kind == KindReport}, {"max_bytes", j.MaxBytes != "", j.Kind == KindReport},
 		{"from", j.From != "", j.Kind == KindClose},
 	} {
 		if own.given && !own.of {
@@ -182,6 +188,20 @@ func (j *JobConfig) validate(zone string, accounts []string) []error {
 		}
 	}
 	return errs
+}
+
+// focus is what the job exports, but for the month and the file.
+func (j *JobConfig) focus() (load.FocusOptions, error) {
+	opts := load.FocusOptions{Format: j.Format, Grain: j.Grain, Columns: j.Columns, MaxRows: j.MaxRows}
+	if j.MaxBytes != "" {
+		var err error
+		if opts.MaxBytes, err = ParseSize(j.MaxBytes); err != nil {
+			return opts, fmt.Errorf("max_bytes: %w", err)
+		}
+	}
+	check := opts
+	check.Path = reportFocus + "." + j.Format
+	return opts, check.Validate()
 }
 
 func (j *JobConfig) validateReport() []error {
@@ -207,7 +227,15 @@ func (j *JobConfig) validateReport() []error {
 	}
 	switch {
 	case focus && j.By != nil:
-		bad("by: FOCUS is by day and meter")
+		bad("by: of FOCUS it is the grain: %s", strings.Join(schemas.FocusGrains(), ", "))
+	case focus && slices.Contains(formats, j.Format):
+		if _, err := j.focus(); err != nil {
+			errs = append(errs, err)
+		}
+	case known && (j.Grain != "" || j.Columns != nil || j.MaxRows != 0 || j.MaxBytes != ""):
+		bad("grain, columns, max_rows, max_bytes: they are for the report %s", reportFocus)
+	}
+	switch {
 	case known:
 		if err := named.Check(report.Options{By: j.By}); err != nil {
 			bad("by: %w", err)

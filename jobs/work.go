@@ -149,7 +149,12 @@ func writeReport(ctx context.Context, cfg *Config, env Env, job JobConfig, logic
 		}
 		if job.Report == reportFocus {
 			end := schemas.NextMonth(month)
-			_, err := lake.ExportFocus(ctx, load.FocusOptions{Version: schemas.Focus12, From: &month, To: &end, Format: job.Format, Path: path})
+			opts, err := job.focus()
+			if err != nil {
+				return fmt.Errorf("report %s: %w", job.Report, err)
+			}
+			opts.From, opts.To, opts.Path = &month, &end, path
+			_, err = lake.ExportFocus(ctx, opts)
 			return err
 		}
 		opts := report.Options{Name: job.Report, By: job.By, Now: env.Now(), Version: env.Version, Pictures: job.Format == "html"}

@@ -132,6 +132,10 @@ func TestFocus(t *testing.T) {
 	t.Run("it sums to usage", func(t *testing.T) { focusSums(t, w) })
 	t.Run("discounts are spread by largest remainder", func(t *testing.T) { focusSpreads(t, w) })
 	t.Run("the files are as the views", func(t *testing.T) { focusExports(t, w) })
+	t.Run("a grain sums what it leaves out", func(t *testing.T) { focusGrains(t, w) })
+	t.Run("columns are those that are asked for", func(t *testing.T) { focusColumnsAsked(t, w) })
+	t.Run("a csv is split within its limits", func(t *testing.T) { focusSplits(t, w) })
+	t.Run("the metadata says what the files hold", func(t *testing.T) { focusMetadataTells(t, w) })
 	t.Run("a closed month never changes", func(t *testing.T) { focusStays(t, w, before) })
 }
 
@@ -218,6 +222,16 @@ func focusConforms(t *testing.T, w *dayWriter) {
 					}
 				}
 			})
+			if view.version == schemas.Focus14 {
+				t.Run("contracted unit price times quantity is the contracted cost, exactly", func(t *testing.T) {
+					none(t, "ContractedUnitPrice * PricingQuantity <> ContractedCost OR ContractedUnitPrice < 0 OR SkuPriceId IS NULL AND ContractedUnitPrice IS NOT NULL")
+					for _, x := range []string{"ContractedUnitPrice < ListUnitPrice", "ContractedUnitPrice = ListUnitPrice", "ContractedUnitPrice IS NULL AND SkuPriceId IS NOT NULL"} {
+						if len(ask(t, "SELECT 1 AS one FROM temp.rows WHERE "+x+" LIMIT 1")) == 0 {
+							t.Errorf("no row has %s", x)
+						}
+					}
+				})
+			}
 			t.Run("values are of those allowed, NULL only where it may be", func(t *testing.T) {
 				for _, c := range schemas.FocusColumns(view.version) {
 					if len(c.Values) > 0 {
@@ -439,8 +453,11 @@ func focusExports(t *testing.T, w *dayWriter) {
 		}
 		out := filepath.Join(dir, view+".csv")
 		same, err := w.lake.ExportFocus(t.Context(), FocusOptions{Version: version, From: &september, To: &november, Path: out})
-		if err != nil || same != done {
+		if err != nil || same.Rows != done.Rows || same.Omitted != done.Omitted {
 			t.Fatalf("%+v %v", same, err)
+		}
+		if want := []string{out, filepath.Join(dir, view+".metadata.json")}; !slices.Equal(same.Files, want) {
+			t.Errorf("it wrote %v, want %v", same.Files, want)
 		}
 		b, err := os.ReadFile(out)
 		if err != nil {
@@ -456,14 +473,14 @@ func focusExports(t *testing.T, w *dayWriter) {
 		t.Errorf("the same again differs: %v", err)
 	}
 	var records, parquet bytes.Buffer
-	if done, err := w.lake.ExportFocus(t.Context(), FocusOptions{Format: FocusCSV, Out: &records, Records: true, From: &november}); err != nil || done.Rows < 300 || !strings.Contains(records.String(), ",x_RequestId,x_RequestTime,x_RequestOrdinal\n") || strings.Contains(records.String(), ",2026-10-") {
+	if done, err := w.lake.ExportFocus(t.Context(), FocusOptions{Format: FocusCSV, Out: &records, Grain: schemas.FocusByRecord, From: &november}); err != nil || done.Rows < 300 || !strings.Contains(records.String(), ",x_RequestId,x_RequestTime,x_RequestOrdinal\n") || strings.Contains(records.String(), ",2026-10-") {
 		t.Errorf("records: %+v %v", done, err)
 	}
 	if _, err := w.lake.ExportFocus(t.Context(), FocusOptions{Format: FocusParquet, Out: &parquet}); err != nil || !bytes.HasPrefix(parquet.Bytes(), []byte("PAR1")) {
 		t.Errorf("Parquet to a writer: %v", err)
 	}
 	entries, err := os.ReadDir(dir)
-	if err != nil || len(entries) != 4 {
+	if err != nil || len(entries) != 6 {
 		t.Errorf("left behind: %v %v", entries, err)
 	}
 }
@@ -477,6 +494,32 @@ func (w *dayWriter) value(query string) (s string) {
 	return s
 }
 
+// thousands is what a spreadsheet whose decimal sign is a comma takes for a whole number.
+var thousands = regexp.MustCompile(`^-?\d{1,3}\.\d{3}$`)
+
+// No number of a CSV has exactly three decimals, of FOCUS or of any query.
+func TestNoNumberOfACSVIsReadAsThousands(t *testing.T) {
+	for in, want := range map[string]string{"1.125": "1.1250", "-221.152": "-221.1520", "1234.567": "1234.5670", "0": "0", "125": "125", "1.12": "1.12", "1.1250": "1.1250", "-0.5": "-0.5", "NaN": "NaN", "1.5e-05": "1.5e-05"} {
+		if got := CSVNumber(in); got != want {
+			t.Errorf("%s is written as %s, want %s", in, got, want)
+		}
+	}
+	w := newDayWriter(t, Options{})
+	p := schemas.Partition{Account: "acme", Date: testDate(t, "2026-10-01")}
+	w.charges(p, charge(p, "a", "tk_2", "m1", "1.125", "USD"), charge(p, "b", "tk_2", "m1", "-221.152", "KWD"))
+	w.publish(PublishOptions{Finance: testFinance})
+	var out bytes.Buffer
+	if _, err := w.lake.ExportFocus(t.Context(), FocusOptions{Format: FocusCSV, Out: &out}); err != nil || !strings.Contains(out.String(), ",1.125000000000000000,") {
+		t.Errorf("%v: %s", err, &out)
+	}
+	rows, err := w.lake.Query(t.Context(), "SELECT 1.125 AS a, 1.125::DOUBLE AS b, -221.152::DECIMAL(38,3) AS c, amount, '1.125' AS text FROM usage")
+	must(t, err)
+	defer rows.Close()
+	if _, err := rows.WriteCSV(t.Context(), &out, false); err != nil || !strings.Contains(out.String(), "\n1.1250,1.1250,-221.1520,1.125000000000,1.125\n") {
+		t.Errorf("%v: %s", err, &out)
+	}
+}
+
 func checkFocusCSV(t *testing.T, version string, b []byte, rows int64) {
 	t.Helper()
 	lines, err := csv.NewReader(bytes.NewReader(b)).ReadAll()
@@ -486,13 +529,17 @@ func checkFocusCSV(t *testing.T, version string, b []byte, rows int64) {
 	if int64(len(lines)-1) != rows {
 		t.Errorf("%d lines, want %d", len(lines)-1, rows)
 	}
-	number, when := regexp.MustCompile(`^-?(0|[1-9][0-9]*)(\.[0-9]*[1-9])?$`), regexp.MustCompile(`^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$`)
+	number, when := regexp.MustCompile(`^-?(0|[1-9][0-9]*)\.([0-9]{12}|[0-9]{18})$`), regexp.MustCompile(`^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$`)
+	whole := regexp.MustCompile(`^-?\d+$`)
 	columns := schemas.FocusColumns(version)
 	guarded := false
 	for _, line := range lines[1:] {
 		var price, quantity, list string
 		for i, c := range columns {
 			v := line[i]
+			if thousands.MatchString(v) {
+				t.Errorf("%s is %s", c.Name, v)
+			}
 			if lines[0][i] != c.Name {
 				t.Fatalf("column %d is %s, want %s", i, lines[0][i], c.Name)
 			}
@@ -501,7 +548,11 @@ func checkFocusCSV(t *testing.T, version string, b []byte, rows int64) {
 				if !c.Nullable {
 					t.Errorf("%s is empty", c.Name)
 				}
-			case c.Type == schemas.FocusDecimal || c.Type == schemas.FocusInteger:
+			case c.Type == schemas.FocusInteger:
+				if !whole.MatchString(v) {
+					t.Errorf("%s is %q", c.Name, v)
+				}
+			case c.Type == schemas.FocusDecimal: // in the column's scale, whatever the value
 				if !number.MatchString(v) {
 					t.Errorf("%s is %q", c.Name, v)
 				}
@@ -557,13 +608,25 @@ func TestFocusExportRefuses(t *testing.T) {
 	w := newDayWriter(t, Options{})
 	mid, first := testDate(t, "2026-10-15"), testDate(t, "2026-10-01")
 	for what, opts := range map[string]FocusOptions{
-		`FOCUS "1.3" is not known`:        {Version: "1.3", Path: "x.csv"},
-		`the format "xlsx" is not known`:  {Path: "x.xlsx"},
-		"either to a file or to a writer": {Format: FocusCSV},
-		"2026-10-15 is not the first day": {Path: "x.csv", From: &mid},
-		"the end is excluded":             {Path: "x.csv", From: &first, To: &first},
-		"no rows by record":               {Version: schemas.Focus14, Path: "x.csv", Records: true},
-		"nothing is published":            {Path: filepath.Join(t.TempDir(), "x.csv")},
+		`FOCUS "1.3" is not known`:            {Version: "1.3", Path: "x.csv"},
+		`the format "xlsx" is not known`:      {Path: "x.xlsx"},
+		"either to a file or to a writer":     {Format: FocusCSV},
+		"2026-10-15 is not the first day":     {Path: "x.csv", From: &mid},
+		"the end is excluded":                 {Path: "x.csv", From: &first, To: &first},
+		`the dataset "prices" is not known`:   {Path: "x.csv", Dataset: "prices"},
+		"1.2 has no dataset invoice_detail":   {Path: "x.csv", Dataset: schemas.FocusInvoiceDetail, Version: schemas.Focus12},
+		"invoice_detail has its own rows":     {Path: "x.csv", Dataset: schemas.FocusInvoiceDetail, Grain: "token"},
+		"can't be narrowed by model":          {Path: "x.csv", Dataset: schemas.FocusInvoiceDetail, Scope: Scope{Accounts: []string{"a"}, Models: []string{"m"}}},
+		"can't be narrowed by account":        {Path: "x.csv", Dataset: schemas.FocusBillingPeriod, Scope: Scope{Accounts: []string{"a"}}},
+		`the grain "hour" is not known`:       {Path: "x.csv", Grain: "hour"},
+		`has no column "billedcost"`:          {Path: "x.csv", Columns: []string{"BilledCost", "billedcost"}},
+		`has no column "ContractedUnitPrice"`: {Path: "x.csv", Columns: []string{"ContractedUnitPrice"}},
+		"BilledCost is asked for twice":       {Path: "x.csv", Columns: []string{"BilledCost", "BilledCost"}},
+		"only a csv is split":                 {Path: "x.parquet", MaxRows: 1},
+		"several files need a name":           {Format: FocusCSV, Out: new(bytes.Buffer), MaxBytes: 1},
+		"are above 0":                         {Path: "x.csv", MaxRows: -1},
+		"no rows by record":                   {Version: schemas.Focus14, Path: "x.csv", Grain: schemas.FocusByRecord},
+		"nothing is published":                {Path: filepath.Join(t.TempDir(), "x.csv")},
 	} {
 		if _, err := w.lake.ExportFocus(t.Context(), opts); err == nil || !strings.Contains(err.Error(), what) {
 			t.Errorf("want %q: %v", what, err)

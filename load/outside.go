@@ -64,6 +64,7 @@ type outFile struct {
 	path   string // as it was given
 	target string // of the rename; "" if the file is written to as it stands
 	isNew  bool
+	closed bool // durable, under its first name
 	done   bool
 }
 
@@ -110,6 +111,12 @@ func (o Out) create(path string) (_ *outFile, err error) {
 	return f, err
 }
 
+// settle makes the file durable, and leaves its name to commit.
+func (f *outFile) settle() error {
+	f.closed = true
+	return errors.Join(f.Sync(), f.Close())
+}
+
 // commit makes the file durable under its name.
 func (f *outFile) commit() (err error) {
 	if f.done {
@@ -127,8 +134,10 @@ func (f *outFile) commit() (err error) {
 	if f.target == "" {
 		return f.Close()
 	}
-	if err := errors.Join(f.Sync(), f.Close()); err != nil {
-		return err
+	if !f.closed {
+		if err := f.settle(); err != nil {
+			return err
+		}
 	}
 	if err := f.place(); err != nil {
 		return err

@@ -321,9 +321,24 @@ func (r *Rows) All(ctx context.Context) iter.Seq2[[]Value, error] {
 
 // WriteCSV writes the answer with a header line, as RFC 4180 has it but for the line ends, which are line feeds. NULL is an empty
 // field, an empty string is "". Unless raw is set, text that a spreadsheet would take for a formula (NoFormula) gets an apostrophe
-// before it, which makes a spreadsheet show it as it is; numbers are left as they are. It returns the number of rows.
+// before it, which makes a spreadsheet show it as it is; numbers are written as CSVNumber has them. It returns the number of rows.
 func (r *Rows) WriteCSV(ctx context.Context, w io.Writer, raw bool) (int64, error) {
 	b := bufio.NewWriterSize(w, 1<<16)
+	r.csvHead(b, raw)
+	n := int64(0)
+	for row, err := range r.All(ctx) {
+		if err != nil {
+			return n, err
+		}
+		if err := r.csvRow(b, row, raw); err != nil {
+			return n, err
+		}
+		n++
+	}
+	return n, b.Flush()
+}
+
+func (r *Rows) csvHead(b *bufio.Writer, raw bool) {
 	for i, c := range r.Columns {
 		if raw {
 			writeField(b, i, c.Name)
@@ -332,27 +347,31 @@ func (r *Rows) WriteCSV(ctx context.Context, w io.Writer, raw bool) (int64, erro
 		}
 	}
 	_ = b.WriteByte('\n')
-	n := int64(0)
-	for row, err := range r.All(ctx) {
-		if err != nil {
-			return n, err
+}
+
+func (r *Rows) csvRow(b *bufio.Writer, row []Value, raw bool) error {
+	for i, v := range row {
+		switch {
+		case !v.Null && r.Columns[i].Numeric:
+			writeField(b, i, CSVNumber(v.Text))
+		case !v.Null && !raw:
+			writeField(b, i, NoFormula(v.Text))
+		case !v.Null:
+			writeField(b, i, v.Text)
+		case i > 0:
+			_ = b.WriteByte(',')
 		}
-		for i, v := range row {
-			switch {
-			case !v.Null && !raw && !r.Columns[i].Numeric:
-				writeField(b, i, NoFormula(v.Text))
-			case !v.Null:
-				writeField(b, i, v.Text)
-			case i > 0:
-				_ = b.WriteByte(',')
-			}
-		}
-		if err := b.WriteByte('\n'); err != nil {
-			return n, err
-		}
-		n++
 	}
-	return n, b.Flush()
+	return b.WriteByte('\n')
+}
+
+// CSVNumber is a number as every CSV of this program has it. One of exactly three decimals gets a fourth, a zero: where the decimal
+// sign is a comma, a spreadsheet takes 1.125 for 1125 without a word.
+func CSVNumber(s string) string {
+	if dot := strings.IndexByte(s, '.'); dot >= 0 && dot == len(s)-4 {
+		return s + "0"
+	}
+	return s
 }
 
 // NoFormula keeps a spreadsheet from computing text that came from outside: text that begins with =, +, - or @, in full width or
@@ -467,6 +486,11 @@ func appendJSONString(b []byte, s string) []byte {
 // QueryParquet writes the answer to a Parquet file, compressed with zstd, in place of what stood there; decimals are decimals there.
 // If it fails, there is no new file. It returns the number of rows.
 func (l *Lake) QueryParquet(ctx context.Context, query, path string) (rows int64, err error) {
+	return l.queryParquet(ctx, query, path, "")
+}
+
+// queryParquet takes besides further options of DuckDB's COPY, each with a comma before it.
+func (l *Lake) queryParquet(ctx context.Context, query, path, options string) (rows int64, err error) {
 	f, err := l.Out().create(path)
 	if err != nil {
 		return 0, err
@@ -495,7 +519,7 @@ func (l *Lake) QueryParquet(ctx context.Context, query, path string) (rows int64
 	if kind != duckdb.STATEMENT_TYPE_SELECT {
 		return 0, errors.New("only the answer to a SELECT can be written as Parquet")
 	}
-	res, err := conn.ExecContext(ctx, fmt.Sprintf("COPY (%s) TO %s (FORMAT parquet, COMPRESSION zstd, USE_TMP_FILE false)", subquery(query), sqlPath(abs)), nil)
+	res, err := conn.ExecContext(ctx, fmt.Sprintf("COPY (%s) TO %s (FORMAT parquet, COMPRESSION zstd, USE_TMP_FILE false%s)", subquery(query), sqlPath(abs), options), nil)
 	if err != nil {
 		return 0, errors.Join(ctx.Err(), Full(d.spilled(err), filepath.Dir(abs)))
 	}

@@ -28,6 +28,9 @@ const (
 	FocusServiceName = "LLM API"
 )
 
+// FocusSchemaDate is when the columns of a dataset, or their types, were changed last: CreationDate of FOCUS's metadata.
+const FocusSchemaDate = "2026-11-29T00:00:00Z"
+
 // How FOCUS asks for a column.
 const (
 	FocusMandatory   = "Mandatory"
@@ -62,10 +65,8 @@ type FocusColumn struct {
 func FocusSpec(version string) []FocusColumn {
 	var out []FocusColumn
 	for _, c := range focusColumns {
-		level := map[string]string{Focus12: c.in12, Focus14: c.in14}[version]
-		if level != "" {
-			c.Level = level
-			out = append(out, c.FocusColumn)
+		if c := c.in(version); c.Level != "" {
+			out = append(out, c)
 		}
 	}
 	return out
@@ -89,6 +90,18 @@ type focusColumn struct {
 	FocusColumn
 	in12, in14 string
 	expr       string
+	// not12 says why the column is not there in 1.2, of one that is in 1.4.
+	not12 string
+}
+
+// in is the column as a version has it.
+func (c focusColumn) in(version string) FocusColumn {
+	out := c.FocusColumn
+	out.Level = map[string]string{Focus12: c.in12, Focus14: c.in14}[version]
+	if version == Focus12 && c.not12 != "" {
+		out.Absent = c.not12
+	}
+	return out
 }
 
 const (
@@ -99,16 +112,34 @@ const (
 	oneCurrency    = "prices and charges are in the same currency"
 	noSplit        = "the Portal allocates no cost; pools are split in the chargeback, not in billing data"
 	oneAccountType = "there is one type of billing account"
-	invoiceUnknown = "the Portal's usage records name no invoice"
+	invoiceUnknown = "the Portal's usage records name no line of an invoice"
 )
 
 func absent(name, kind string, nullable bool, in12, in14, why string) focusColumn {
-	return focusColumn{FocusColumn{Name: name, Type: kind, Nullable: nullable, Absent: why}, in12, in14, ""}
+	return focusColumn{FocusColumn: FocusColumn{Name: name, Type: kind, Nullable: nullable, Absent: why}, in12: in12, in14: in14}
 }
 
 func present(name, kind string, nullable bool, in12, in14, expr, comment string, values ...string) focusColumn {
-	return focusColumn{FocusColumn{Name: name, Type: kind, Nullable: nullable, Values: values, Comment: comment}, in12, in14, expr}
+	return focusColumn{FocusColumn: FocusColumn{Name: name, Type: kind, Nullable: nullable, Values: values, Comment: comment}, in12: in12, in14: in14, expr: expr}
 }
+
+// only14 leaves a column out of 1.2.
+func only14(c focusColumn, why string) focusColumn {
+	c.not12 = why
+	return c
+}
+
+// contractedUnitPrice is the list price less what the discount comes to for a pricing unit, if that has no more than twelve
+// decimals: units of 1e-12 are divided as whole numbers, and only without a remainder.
+var contractedUnitPrice = func() string {
+	const (
+		discount = "(discount::DECIMAL(38,12) * 1000000000000::DECIMAL(13,0))::HUGEINT * CASE price_per WHEN 1000000 THEN 1000000 ELSE 1000000000000 END"
+		quantity = "CASE price_per WHEN 1000000 THEN quantity::HUGEINT ELSE (quantity * 1000000000000::DECIMAL(13,0))::HUGEINT END"
+		left     = "((price::DECIMAL(38,12) * 1000000000000::DECIMAL(13,0))::HUGEINT - (" + discount + ") // (" + quantity + "))"
+	)
+	return "CASE WHEN price IS NULL OR discount = 0 THEN price WHEN quantity = 0 OR abs(quantity) >= 10000000000000 OR abs(discount) >= 1000000000 OR (" + discount + ") % (" + quantity + ") <> 0 THEN NULL" +
+		" WHEN " + left + " BETWEEN 0 AND 999999999999999999 THEN (" + left + "::DECIMAL(18,0) * 0.000000000001::DECIMAL(13,12))::DECIMAL(18,12) END"
+}()
 
 // focusColumns are the columns of both versions in alphabetical order, as the specification lists them.
 var focusColumns = []focusColumn{
@@ -149,11 +180,13 @@ var focusColumns = []focusColumn{
 	present("ConsumedUnit", FocusString, true, FocusConditional, FocusConditional, "CASE WHEN price IS NOT NULL THEN consumed_unit END", "What ConsumedQuantity counts, such as Tokens."),
 	absent("ContractApplied", FocusJSON, true, "", FocusConditional, noCommitments),
 	present("ContractedCost", FocusDecimal, false, FocusMandatory, FocusMandatory, "net_cost", "The same as BilledCost: the cost after the discount."),
-	absent("ContractedUnitPrice", FocusDecimal, true, FocusConditional, FocusConditional, "the Portal tells what it took off, but no unit price after it"),
+	only14(present("ContractedUnitPrice", FocusDecimal, true, FocusConditional, FocusConditional, contractedUnitPrice,
+		"Price of one PricingUnit after the discount, where that is an exact one of twelve decimals; else NULL."),
+		"the Portal tells what it took off, but no unit price after it, and 1.2 allows none to be NULL"),
 	present("EffectiveCost", FocusDecimal, false, FocusMandatory, FocusMandatory, "net_cost", "The same as BilledCost: nothing is paid ahead."),
 	present("HostProviderName", FocusString, true, "", FocusMandatory, SQLString(FocusProvider), "The gateway."),
 	absent("InvoiceDetailId", FocusString, true, "", FocusConditional, invoiceUnknown),
-	absent("InvoiceId", FocusString, true, FocusRecommended, FocusConditional, invoiceUnknown),
+	present("InvoiceId", FocusString, true, FocusRecommended, FocusConditional, "invoice_id", "Number of the invoice, once the month is closed and agrees with the only invoice of the account, currency and month; NULL before, and where it doesn't."),
 	present("InvoiceIssuerName", FocusString, false, FocusMandatory, FocusMandatory, SQLString(FocusProvider), "The gateway."),
 	present("ListCost", FocusDecimal, false, FocusMandatory, FocusMandatory, "list_cost", "Cost before the discount: ListUnitPrice × PricingQuantity, exactly; of an adjustment what these leave of the gross amounts."),
 	present("ListUnitPrice", FocusDecimal, true, FocusConditional, FocusConditional, "price", "Price of one PricingUnit before the discount; NULL of an adjustment."),
@@ -190,7 +223,7 @@ var focusColumns = []focusColumn{
 }
 
 func custom(name, kind string, nullable bool, expr, comment string) focusColumn {
-	return focusColumn{FocusColumn{Name: name, Type: kind, Nullable: nullable, Comment: comment}, "", "", expr}
+	return focusColumn{FocusColumn: FocusColumn{Name: name, Type: kind, Nullable: nullable, Comment: comment}, expr: expr}
 }
 
 var focusCustom = []focusColumn{
@@ -287,7 +320,7 @@ func commentFocusCharges(b *strings.Builder, view string, columns []FocusChargeC
 }
 
 // SQLFocus makes the views of FOCUS, in place of what they were: focus_lines, focus_live, focus_charges and
-// focus_omitted in our own names, focus, focus_1_4 and focus_records in those of FOCUS. They need the view
+// focus_omitted in our own names, focus, focus_1_4, focus_records, focus_billing_period and focus_invoice_detail in those of FOCUS. They need the view
 // allocated_usage. It is several statements.
 func SQLFocus() string {
 	var b strings.Builder
@@ -313,14 +346,74 @@ func SQLFocus() string {
 	}
 	fmt.Fprintf(&b, "CREATE OR REPLACE VIEW focus_records AS %s;\n", FocusSelectRecords("(FROM focus_lines WHERE NOT closed)"))
 	b.WriteString("COMMENT ON VIEW focus_records IS 'The same as focus, but a row per record and meter. Months that are not closed only: a closed one is kept by day.';\n")
-	commentFocus(&b, "focus_records", append(FocusColumns(Focus12), FocusColumn{Name: "x_RequestId", Comment: "Id of the record in usage; several records may have one."},
-		FocusColumn{Name: "x_RequestTime", Comment: "When the request was made, UTC."}, FocusColumn{Name: "x_RequestOrdinal", Comment: "Ordinal of the record in usage: with BillingAccountId, x_RequestTime and x_RequestId it names a record."}))
+	commentFocus(&b, "focus_records", append(FocusColumns(Focus12), FocusRecordColumns()...))
+	b.WriteString(sqlFocusDatasets())
 	return b.String()
 }
 
 func commentFocus(b *strings.Builder, view string, columns []FocusColumn) {
 	for _, c := range columns {
 		fmt.Fprintf(b, "COMMENT ON COLUMN %s.\"%s\" IS %s;\n", view, c.Name, SQLString(c.Comment))
+	}
+}
+
+// The grains of FOCUS: what has a row of its own. All but record are by UTC day, account, meter, unit price and currency.
+const (
+	FocusByRecord = "record" // each record and meter
+	FocusByDay    = "day"    // everything that is the same of a day's charges
+)
+
+// focusGrain is a grain that charges are summed to.
+type focusGrain struct {
+	name    string
+	without []string // the columns of focus_charges that it leaves out
+}
+
+var focusGrains = []focusGrain{
+	{FocusByDay, nil},
+	{"token", []string{"custom_user_id"}},
+	{"user", []string{"custom_user_id", "token_id"}},
+	{"project", []string{"custom_user_id", "token_id", "user_id", "environment", "tags", "rule_id", "rule_version"}},
+	{"team", []string{"custom_user_id", "token_id", "user_id", "environment", "tags", "rule_id", "rule_version", "project"}},
+	{"cost_center", []string{"custom_user_id", "token_id", "user_id", "environment", "tags", "rule_id", "rule_version", "project", "team"}},
+	{"environment", []string{"custom_user_id", "token_id", "user_id", "tags", "rule_id", "rule_version", "project", "team", "cost_center", "gl_code", "pool"}},
+	{"model", []string{"custom_user_id", "token_id", "user_id", "environment", "tags", "rule_id", "rule_version", "project", "team", "cost_center", "gl_code", "pool"}},
+}
+
+// FocusGrains lists the grains, the finest first.
+func FocusGrains() []string {
+	out := []string{FocusByRecord}
+	for _, g := range focusGrains {
+		out = append(out, g.name)
+	}
+	return out
+}
+
+// FocusSum is the query that sums rows of focus_charges to a grain, not FocusByRecord: from is a query of them in parentheses. What the
+// grain leaves out is NULL.
+func FocusSum(grain, from string) string {
+	i := slices.IndexFunc(focusGrains, func(g focusGrain) bool { return g.name == grain })
+	columns := make([]string, len(focusCharges))
+	for n, c := range focusCharges {
+		switch {
+		case c.Measure:
+			columns[n] = "sum(" + c.Name + ") AS " + c.Name
+		case slices.Contains(focusGrains[i].without, c.Name):
+			kind, _, _ := strings.Cut(c.kind, " ")
+			columns[n] = "NULL::" + kind + " AS " + c.Name
+		default:
+			columns[n] = c.Name
+		}
+	}
+	return "(SELECT " + strings.Join(columns, ", ") + " FROM " + from + " GROUP BY ALL)"
+}
+
+// FocusRecordColumns are the columns that rows by record have besides.
+func FocusRecordColumns() []FocusColumn {
+	return []FocusColumn{
+		{Name: "x_RequestId", Type: FocusString, Level: FocusCustom, Comment: "Id of the record in usage; several records may have one."},
+		{Name: "x_RequestTime", Type: FocusDateTime, Level: FocusCustom, Comment: "When the request was made, UTC."},
+		{Name: "x_RequestOrdinal", Type: FocusInteger, Level: FocusCustom, Comment: "Ordinal of the record in usage: with BillingAccountId, x_RequestTime and x_RequestId it names a record."},
 	}
 }
 
@@ -345,7 +438,7 @@ func focusSelect(version, from, start string, seconds int, more string) string {
 	i := 0
 	for _, c := range append(slices.Clone(focusColumns), focusCustom...) {
 		own := c.in12 == "" && c.in14 == ""
-		if c.Absent != "" || !own && map[string]string{Focus12: c.in12, Focus14: c.in14}[version] == "" {
+		if in := c.in(version); in.Absent != "" || !own && in.Level == "" {
 			continue
 		}
 		if i++; i > 1 {
@@ -362,7 +455,8 @@ func focusSelect(version, from, start string, seconds int, more string) string {
 			CASE scale WHEN 6 THEN '1000000 ' WHEN 3 THEN '1000 ' ELSE '' END || consumed_unit AS pricing_unit
 		FROM (
 			SELECT *, nullif(model, '') AS model_name, %s AS charge_start, %s,
-				coalesce((SELECT (m.missing_seconds / 3600)::DECIMAL(18,12) FROM completeness_monthly m WHERE m."month" = f.billing_month AND m.account = f.account), 0)::DECIMAL(18,12) AS missing_hours
+				coalesce((SELECT (m.missing_seconds / 3600)::DECIMAL(18,12) FROM completeness_monthly m WHERE m."month" = f.billing_month AND m.account = f.account), 0)::DECIMAL(18,12) AS missing_hours,
+				(SELECT i.invoice FROM focus_invoices i WHERE i.billing_month = f.billing_month AND i.account = f.account AND i.currency = f.currency) AS invoice_id
 			FROM %s f
 		)
 	)`, more, seconds, start, focusUnits, from)

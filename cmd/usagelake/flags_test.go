@@ -57,7 +57,8 @@ func TestEveryFlagHasAnEffectOrIsRefused(t *testing.T) {
 		"project": {nil, {"--project", "(unallocated)"}}, "environment": {nil, {"--environment", "(unallocated)"}}, "model": {nil, {"--model", "gpt-5"}},
 		"month": {nil, {"--month", "2026-10"}}, "from": {nil, {"--from", "2026-11-10"}}, "to": {{"--from", "2026-11-10"}, {"--to", "2026-11-12"}},
 		"by": {nil, {"--by", "model"}}, "top": {nil, {"--top", "1"}}, "decimals": {nil, {"--decimals", "number"}}, "strict": {nil, {"--strict"}},
-		"format": {nil, {"--format", "csv"}}, "out": {nil, {"--out", file}}, "focus-version": {nil, {"--focus-version", "1.4"}}, "records": {nil, {"--records"}},
+		"format": {nil, {"--format", "csv"}}, "out": {nil, {"--out", file}}, "focus-version": {nil, {"--focus-version", "1.4"}}, "grain": {nil, {"--grain", "record"}}, "columns": {nil, {"--columns", "BilledCost,BillingCurrency"}},
+		"dataset": {nil, {"--dataset", "billing_period"}}, "max-rows": {nil, {"--max-rows", "100"}}, "max-bytes": {nil, {"--max-bytes", "1MB"}},
 		"table": {{"--format", "csv"}, {"--table", "?"}}, "raw": {nil, {"--raw"}},
 	}
 	a := &app{streams: streams{Getenv: func(string) string { return "" }, Now: clock, Stdout: &bytes.Buffer{}, Stderr: &bytes.Buffer{}}, logOut: &bytes.Buffer{}}
@@ -94,6 +95,8 @@ func TestEveryFlagHasAnEffectOrIsRefused(t *testing.T) {
 				want = exitIncomplete
 			case f.Name == "raw": // of Parquet
 				want = exitUsage
+			case f.Name == "max-rows" || f.Name == "max-bytes": // of stdout; what they do to a file is another test's
+				both, want = append(both, "--format", "csv"), exitUsage
 			case f.Name == "decimals":
 				both = append(both, "--format", "json")
 			case c.Name() == "focus" && (f.Name == "from" || f.Name == "to"):

@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"path/filepath"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -17,14 +18,21 @@ import (
 func (a *app) focusReport() *cobra.Command {
 	var f reportFlags
 	var focus load.FocusOptions
+	var maxBytes string
 	formats := []string{load.FocusParquet, load.FocusCSV}
 	c := &cobra.Command{
 		Use:   "focus",
 		Short: "FOCUS, the open cost and usage format, by day and meter; csv or parquet",
-		Long: `focus writes the Cost and Usage dataset of FOCUS, the open specification of billing data, of billing months. x_MissingHours says of
-each row how much its account lacks of the billing period.`,
+		Long: `focus writes a dataset of FOCUS, the open specification of billing data, of billing months: Cost and Usage, or of FOCUS 1.4
+Billing Period and Invoice Detail. x_MissingHours says of each row of the first how much its account lacks of the billing
+period. Beside the data stands NAME.metadata.json, which says what the columns are.
+
+--grain says what has a row of its own: a record and its meters, or a day's charges of a token, a user, a project, a team, a
+cost center, an environment or a model. --max-rows and --max-bytes split a csv into files that an importer takes.`,
 		Example: `  usagelake report focus --month 2026-10 --format csv
-  usagelake report focus --month 2026-Q3 --cost-center CC-1010 --out search.parquet`,
+  usagelake report focus --month 2026-Q3 --cost-center CC-1010 --out search.parquet
+  usagelake report focus --grain cost_center --format csv --max-rows 10000 --max-bytes 2MB
+  usagelake report focus --dataset invoice_detail --month 2026-10`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			var err error
@@ -56,9 +64,26 @@ each row how much its account lacks of the billing period.`,
 				p := report.MonthPeriod(m)
 				period = &p
 			}
+			if c.Flags().Changed("max-rows") && focus.MaxRows <= 0 {
+				return jobs.Usage("", "--max-rows %d: give how many rows a file may have", focus.MaxRows)
+			}
+			if maxBytes != "" {
+				if focus.MaxBytes, err = jobs.ParseSize(maxBytes); err != nil {
+					return jobs.Usage("", "--max-bytes: %w", err)
+				}
+			}
+			if focus.Version == "" {
+				focus.Version = schemas.Focus12
+				if focus.Dataset != schemas.FocusCostAndUsage {
+					focus.Version = schemas.Focus14
+				}
+			}
 			out := f.out
 			if out == "" {
-				out = "focus-" + period.Name() + "." + focus.Format
+				out = "focus-" + focus.Version + "-" + period.Name() + "." + focus.Format
+				if focus.Dataset != schemas.FocusCostAndUsage {
+					out = "focus-" + focus.Version + "-" + focus.Dataset + "-" + period.Name() + "." + focus.Format
+				}
 			}
 			focus.From, focus.To, focus.Scope = &period.From, &period.To, f.scope
 			if out == "-" {
@@ -81,7 +106,7 @@ each row how much its account lacks of the billing period.`,
 			}
 			done, err := lake.ExportFocus(c.Context(), focus)
 			if errors.Is(err, load.ErrClosedRecords) {
-				return jobs.Usage("leave --records out, or name open months", "%w", err)
+				return jobs.Usage("leave --grain record out, or name open months", "%w", err)
 			}
 			if err != nil {
 				return err
@@ -89,11 +114,15 @@ each row how much its account lacks of the billing period.`,
 			switch {
 			case out == "-":
 			case a.json():
-				if err := a.printJSON(map[string]any{"report": "focus", "format": focus.Format, "out": out, "rows": done.Rows, "omitted": done.Omitted, "completeness": state.Text, "complete": state.Complete}); err != nil {
+				if err := a.printJSON(map[string]any{"report": "focus", "dataset": focus.Dataset, "focus_version": focus.Version, "format": focus.Format, "out": out, "files": done.Files, "rows": done.Rows, "omitted": done.Omitted, "completeness": state.Text, "complete": state.Complete}); err != nil {
 					return err
 				}
 			case !a.quiet:
-				fmt.Fprintf(a.Stderr, "%s is written: %s rows.\nCompleteness: %s\n", out, count(done.Rows), state.Text)
+				if n := len(done.Files) - 1; focus.MaxRows > 0 || focus.MaxBytes > 0 {
+					fmt.Fprintf(a.Stderr, "%s and up to %s are written: %s rows.\nCompleteness: %s\n", done.Files[0], filepath.Base(done.Files[n-1]), count(done.Rows), state.Text)
+				} else {
+					fmt.Fprintf(a.Stderr, "%s is written: %s rows.\nCompleteness: %s\n", out, count(done.Rows), state.Text)
+				}
 				if done.Omitted > 0 {
 					fmt.Fprintf(a.Stderr, "%s records have no row, for they lack an amount or a currency: usagelake query \"FROM focus_omitted\"\n", count(done.Omitted))
 				}
@@ -104,8 +133,14 @@ each row how much its account lacks of the billing period.`,
 	f.add(a, c, report.AnyDays, load.ScopeDimensions, formats)
 	flags := c.Flags()
 	flags.Lookup("from").Usage, flags.Lookup("to").Usage = "first `day` of the first month, in place of --month", "first `day` of the month before which it ends (default the next one)"
-	flags.StringVar(&focus.Version, "focus-version", schemas.Focus12, strings.Join(schemas.FocusVersions(), " or "))
-	flags.BoolVar(&focus.Records, "records", false, "a row per record and meter in place of a day's sums")
+	flags.StringVar(&focus.Dataset, "dataset", schemas.FocusCostAndUsage, "this `dataset`: "+strings.Join(schemas.FocusDatasets(), ", "))
+	flags.StringVar(&focus.Version, "focus-version", "", strings.Join(schemas.FocusVersions(), " or ")+" (default "+schemas.Focus12+"; of the other datasets "+schemas.Focus14+")")
+	flags.StringVar(&focus.Grain, "grain", "", "a row for each `what`: "+strings.Join(schemas.FocusGrains(), ", ")+" (default "+schemas.FocusByDay+")")
+	flags.StringSliceVar(&focus.Columns, "columns", nil, "only these `columns`, in this order")
+	flags.Int64Var(&focus.MaxRows, "max-rows", 0, "csv: numbered files of so many `rows` at the most")
+	flags.StringVar(&maxBytes, "max-bytes", "", "csv: numbered files of this `size` at the most, such as 2MB")
+	_ = c.RegisterFlagCompletionFunc("dataset", cobra.FixedCompletions(schemas.FocusDatasets(), cobra.ShellCompDirectiveNoFileComp))
+	_ = c.RegisterFlagCompletionFunc("grain", cobra.FixedCompletions(schemas.FocusGrains(), cobra.ShellCompDirectiveNoFileComp))
 	flags.BoolVar(&focus.Raw, "raw", false, "leave text of a CSV that a spreadsheet would take for a formula as it is")
 	return c
 }

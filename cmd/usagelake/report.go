@@ -40,7 +40,7 @@ where it isn't complete.`,
   usagelake report statement --cost-center CC-1010 --out search.xlsx
   usagelake report top --month 2026-Q3 --out top.zip           a CSV for each of its tables
   usagelake report chargeback --by day --format csv --out -
-  usagelake report focus --month 2026-10 --format csv          focus-2026-10.csv, FOCUS 1.2`,
+  usagelake report focus --month 2026-10 --format csv          focus-1.2-2026-10.csv`,
 		Args: func(c *cobra.Command, args []string) error {
 			if len(args) == 0 {
 				return errors.New("name a report: usagelake report --help lists them")

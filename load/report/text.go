@@ -137,7 +137,7 @@ func (t *Table) totalCells(total Total) []string {
 }
 
 // CSV writes the document's main table: a header of the columns' stable names, and exact values, as load.Rows.WriteCSV does:
-// NULL is an empty field, an empty string is "", lines end with a line feed, text that a spreadsheet would compute gets an
+// no number has exactly three decimals, NULL is an empty field, an empty string is "", lines end with a line feed, text that a spreadsheet would compute gets an
 // apostrophe in front. There is no row of totals.
 func (d *Document) CSV(w io.Writer) error {
 	b := bufio.NewWriter(w)
@@ -169,7 +169,7 @@ func (t *Table) CSV(b *bufio.Writer) {
 				b.WriteByte(',')
 			case v.Null:
 			case t.Columns[i].Kind.Numeric() && err == nil:
-				field(i, v.Text)
+				field(i, load.CSVNumber(v.Text))
 			default: // text, whatever the column says
 				field(i, load.NoFormula(v.Text))
 			}

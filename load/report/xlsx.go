@@ -32,7 +32,7 @@ const (
 
 // XLSX writes the document as a workbook: a sheet of figures, one a table, and one for each value of the column that a
 // table is grouped by. Numbers and dates are such; totals are formulas over the rows, one a currency. Text is text,
-// whatever it begins with.
+// whatever it begins with. The defined name rowsName of each sheet with a table is its head and rows, without the totals.
 //
 // A spreadsheet counts with 15 digits. The cells hold all that there are; sums in a sheet are as exact as the
 // spreadsheet is.
@@ -47,11 +47,15 @@ func (d *Document) XLSX(w io.Writer) error {
 	if err := b.cover(d); err != nil {
 		return err
 	}
-	sheets := make([]string, len(d.Tables)) // named first: no owner's name takes that of a table
+	tables := make([]*Table, len(d.Tables)) // how complete the period is stands on the first sheet
 	for i, t := range d.Tables {
+		tables[i] = t.plain(d)
+	}
+	sheets := make([]string, len(tables)) // named first: no owner's name takes that of a table
+	for i, t := range tables {
 		sheets[i] = b.named(t.Title)
 	}
-	for i, t := range d.Tables {
+	for i, t := range tables {
 		if err := b.table(sheets[i], t); err != nil {
 			return err
 		}
@@ -76,10 +80,13 @@ type book struct {
 	*excelize.File
 	used   map[string]bool // names of sheets, folded
 	begun  bool            // the first sheet has its name
-	head   int
+	head   [2]int          // of text, and of numbers, which stand to the right
 	title  int
 	styles map[cellStyle]int
 }
+
+// font is that of every cell: one that isn't named is the program's choice, another in each.
+func font(size float64) *excelize.Font { return &excelize.Font{Family: "Calibri", Size: size} }
 
 // cellStyle tells the styles of cells apart.
 type cellStyle struct {
@@ -94,11 +101,15 @@ func (b *book) begin(d *Document) (err error) {
 	if err := b.SetDocProps(&excelize.DocProperties{Creator: program, LastModifiedBy: program, Title: sheetText(d.Title), Subject: sheetText(d.Subtitle), Created: made, Modified: made}); err != nil {
 		return err
 	}
-	b.head, err = b.NewStyle(&excelize.Style{Font: &excelize.Font{Bold: true, Color: "FFFFFF"}, Fill: excelize.Fill{Type: "pattern", Pattern: 1, Color: []string{"1F3A5F"}}, Alignment: &excelize.Alignment{Vertical: "center"}})
-	if err != nil {
-		return err
+	head, title := font(11), font(14)
+	head.Bold, head.Color, title.Bold = true, "FFFFFF", true
+	for i, to := range []string{"left", "right"} {
+		b.head[i], err = b.NewStyle(&excelize.Style{Font: head, Fill: excelize.Fill{Type: "pattern", Pattern: 1, Color: []string{"1F3A5F"}}, Alignment: &excelize.Alignment{Horizontal: to, Vertical: "center"}})
+		if err != nil {
+			return err
+		}
 	}
-	b.title, err = b.NewStyle(&excelize.Style{Font: &excelize.Font{Bold: true, Size: 14}})
+	b.title, err = b.NewStyle(&excelize.Style{Font: title})
 	return err
 }
 
@@ -119,9 +130,12 @@ func (b *book) style(k Kind, currency string, total bool) (int, error) {
 		format = strings.TrimSuffix("#,##0."+strings.Repeat("0", key.places), ".")
 		format += ";[Red]-" + format
 	}
-	style := excelize.Style{CustomNumFmt: &format}
+	style := excelize.Style{CustomNumFmt: &format, Font: font(11)}
 	if total {
-		style.Font = &excelize.Font{Bold: true}
+		style.Font.Bold = true
+		if k.Numeric() { // and what stands where there is no sum
+			style.Alignment = &excelize.Alignment{Horizontal: "right"}
+		}
 		style.Border = []excelize.Border{{Type: "top", Style: 1, Color: "000000"}}
 	}
 	id, err := b.NewStyle(&style)
@@ -172,7 +186,37 @@ func (b *book) onPaper(sheet string, head bool) error {
 	if err := b.SetHeaderFooter(sheet, &excelize.HeaderFooterOptions{OddFooter: "&L&A&R&P / &N"}); err != nil || !head {
 		return err
 	}
-	return b.SetDefinedName(&excelize.DefinedName{Name: "_xlnm.Print_Titles", Scope: sheet, RefersTo: "'" + strings.ReplaceAll(sheet, "'", "''") + "'!$1:$1"})
+	return b.define(sheet, "_xlnm.Print_Titles", "$1:$1")
+}
+
+// define gives cells of a sheet a name that is the sheet's own.
+func (b *book) define(sheet, name, cells string) error {
+	return b.SetDefinedName(&excelize.DefinedName{Name: name, Scope: sheet, RefersTo: "'" + strings.ReplaceAll(sheet, "'", "''") + "'!" + cells})
+}
+
+// rowsName is the name of a table's head and rows, in each sheet: what a program reads, for which a total would be one more row.
+const rowsName = "Table_rows"
+
+// maxBreaks is how many page breaks a sheet takes.
+const maxBreaks = 1023
+
+// breakPages begins a page with each value of the column that the table is grouped by.
+func (b *book) breakPages(sheet string, t *Table) error {
+	g := t.column(t.Group)
+	if g < 0 {
+		return nil
+	}
+	breaks := 0
+	for r := 1; r < len(t.Rows) && breaks < maxBreaks; r++ {
+		if t.Rows[r][g] == t.Rows[r-1][g] {
+			continue
+		}
+		if err := b.InsertPageBreak(sheet, cellName(0, r+2)); err != nil {
+			return err
+		}
+		breaks++
+	}
+	return nil
 }
 
 // sheetName is the name, or the nearest that a workbook takes.
@@ -183,6 +227,7 @@ func sheetName(name string) string {
 		}
 		return r
 	}, name)
+	clean = escapeAnywhere.ReplaceAllStringFunc(clean, func(s string) string { return "-" + s[1:] })
 	return strings.Trim(cut(clean, maxSheetName), "' ")
 }
 
@@ -359,7 +404,11 @@ func escapes(s string) (escaped string, n int) {
 	return b.String(), n
 }
 
-var escape = regexp.MustCompile(`^_x[0-9A-Fa-f]{4}_`)
+var (
+	escape = regexp.MustCompile(`^_x[0-9A-Fa-f]{4}_`)
+	// escapeAnywhere is what begins one, without the end, which may begin the next.
+	escapeAnywhere = regexp.MustCompile(`_x[0-9A-Fa-f]{4}`)
+)
 
 func (b *book) table(sheet string, t *Table) error {
 	totals := t.Totals()
@@ -372,7 +421,11 @@ func (b *book) table(sheet string, t *Table) error {
 	widths := make([]int, len(t.Columns))
 	for i, c := range t.Columns {
 		widths[i] = utf8.RuneCountInString(c.Title)
-		if err := b.text(sheet, cellName(i, 1), c.Title); err != nil {
+		head := b.head[0]
+		if c.Kind.Numeric() {
+			head = b.head[1]
+		}
+		if err := errors.Join(b.text(sheet, cellName(i, 1), c.Title), b.SetCellStyle(sheet, cellName(i, 1), cellName(i, 1), head)); err != nil {
 			return err
 		}
 	}
@@ -385,9 +438,6 @@ func (b *book) table(sheet string, t *Table) error {
 		}
 	}
 	last := len(t.Rows) + 1
-	if err := b.SetCellStyle(sheet, cellName(0, 1), cellName(len(t.Columns)-1, 1), b.head); err != nil {
-		return err
-	}
 	for i, c := range t.Columns {
 		for from := 0; from < len(t.Rows); { // rows that follow one another in a currency are styled at once
 			currency, to := t.value(t.Rows[from], "currency").Text, from+1
@@ -416,23 +466,28 @@ func (b *book) table(sheet string, t *Table) error {
 			return err
 		}
 	}
-	return errors.Join(b.SetPanes(sheet, &excelize.Panes{Freeze: true, YSplit: 1, TopLeftCell: "A2", ActivePane: "bottomLeft"}), b.onPaper(sheet, true))
+	end, err := excelize.CoordinatesToCellName(len(t.Columns), last, true)
+	return errors.Join(err, b.define(sheet, rowsName, "$A$1:"+end), b.breakPages(sheet, t),
+		b.SetPanes(sheet, &excelize.Panes{Freeze: true, YSplit: 1, TopLeftCell: "A2", ActivePane: "bottomLeft"}), b.onPaper(sheet, true))
 }
 
 // currencyCode is a code as ISO 4217 has it.
 var currencyCode = regexp.MustCompile(`^[A-Z]{3}$`)
 
-// totals writes a row of formulas for each currency, below an empty row that keeps the filter off them.
+// totals writes a row of formulas, or of sums, for each currency, below an empty row that keeps the filter off them.
 func (b *book) totals(sheet string, t *Table, totals []Total, last int) error {
 	if !t.summed() {
 		return nil
 	}
 	currency := t.column("currency")
+	// To some programs an empty text is an empty cell: no formula tells the two apart.
+	empty := slices.ContainsFunc(totals, func(t Total) bool { return !t.Null && t.Currency == "" })
 	// SUMIFS takes "usd" for USD, and some texts for patterns.
 	codes := !slices.ContainsFunc(totals, func(t Total) bool { return !t.Null && !currencyCode.MatchString(t.Currency) })
 	for n, total := range totals {
 		row := last + 2 + n
-		for i, text := range t.totalCells(total) {
+		texts := t.totalCells(total)
+		for i, text := range texts {
 			c := t.Columns[i]
 			at := cellName(i, row)
 			if total.Sums[i] == nil {
@@ -445,12 +500,14 @@ func (b *book) totals(sheet string, t *Table, totals []Total, last int) error {
 				if currency >= 0 {
 					in := cellName(currency, 2) + ":" + cellName(currency, last)
 					switch {
+					case empty && total.Currency == "", !total.Null && texts[currency] != total.Currency: // nor what the row doesn't show as it is
+						formula = ""
 					case total.Null:
 						formula = fmt.Sprintf("SUMPRODUCT(--ISBLANK(%s),%s)", in, cells)
 					case codes:
 						formula = fmt.Sprintf("SUMIFS(%s,%s,%s)", cells, in, cellName(currency, row))
 					default:
-						formula = fmt.Sprintf("SUMPRODUCT(--NOT(ISBLANK(%s)),--EXACT(%s,%s),%s)", in, in, cellName(currency, row), cells)
+						formula = fmt.Sprintf("SUMPRODUCT(--EXACT(%s,%s),%s)", in, cellName(currency, row), cells)
 					}
 				}
 				// The value that a reader shows which doesn't compute.
@@ -461,8 +518,10 @@ func (b *book) totals(sheet string, t *Table, totals []Total, last int) error {
 				if err := b.SetCellDefault(sheet, at, stored); err != nil {
 					return err
 				}
-				if err := b.SetCellFormula(sheet, at, formula); err != nil {
-					return err
+				if formula != "" {
+					if err := b.SetCellFormula(sheet, at, formula); err != nil {
+						return err
+					}
 				}
 			}
 			if err := b.setStyle(sheet, at, c.Kind, total.Currency, true); err != nil {

@@ -9,6 +9,7 @@ import (
 	"io"
 	"math"
 	"math/big"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -179,8 +180,11 @@ func TestTotalsOfAWorkbookAreFormulasThatGiveTheExactSums(t *testing.T) {
 	table.Rows = [][]load.Value{row("a", "USD", "1", "1"), row("b", "usd", "2", "2"), row("c", "*", "4", "4"), row("d", "", "8", "8")}
 	f, _ = workbook(t, &Document{Tables: []*Table{table}})
 	c = cellOf{f, t, "X"}
-	for r := 7; r <= 10; r++ {
-		want := fmt.Sprintf("SUMPRODUCT(--NOT(ISBLANK(B2:B5)),--EXACT(B2:B5,B%d),D2:D5)", r)
+	if c.formula("D7") != "" || c.raw("D7") != "8" || c.raw("B7") != "" { // an empty text, which some programs take for no text
+		t.Errorf("row 7 is %s = %s", c.formula("D7"), c.raw("D7"))
+	}
+	for r := 8; r <= 10; r++ {
+		want := fmt.Sprintf("SUMPRODUCT(--EXACT(B2:B5,B%d),D2:D5)", r)
 		if got := c.formula("D" + strconv.Itoa(r)); got != want {
 			t.Errorf("row %d is %s, want %s", r, got, want)
 		}
@@ -356,6 +360,71 @@ func TestWhatASheetShowsIsWhatOtherDocumentsShow(t *testing.T) {
 	})
 }
 
+// rowBreaks are the rows of the nth sheet after which a page ends.
+func rowBreaks(t testing.TB, b []byte, n int) (rows []int) {
+	t.Helper()
+	var sheet struct {
+		Breaks []struct {
+			ID int `xml:"id,attr"`
+		} `xml:"rowBreaks>brk"`
+		Columns []struct{} `xml:"colBreaks>brk"`
+	}
+	if err := xml.Unmarshal([]byte(part(t, b, fmt.Sprintf("xl/worksheets/sheet%d.xml", n))), &sheet); err != nil || len(sheet.Columns) > 0 {
+		t.Fatalf("%+v, %v", sheet, err)
+	}
+	for _, x := range sheet.Breaks {
+		rows = append(rows, x.ID)
+	}
+	return rows
+}
+
+// What stands over and below numbers stands to the right as they do.
+func TestHeadsAndTotalsOfNumbersStandToTheRight(t *testing.T) {
+	f, _ := workbook(t, sample())
+	for at, want := range map[string]string{"A1": "left", "D1": "right", "E1": "right", "I1": "left", "E9": "right", "D9": "right"} {
+		id, err := f.GetCellStyle("By cost centre", at)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if style, err := f.GetStyle(id); err != nil || style.Alignment == nil || style.Alignment.Horizontal != want {
+			t.Errorf("%s: %+v, %v", at, style, err)
+		}
+	}
+}
+
+// A program that reads a sheet takes the rows without the totals, by a name.
+func TestTheRowsOfASheetHaveAName(t *testing.T) {
+	f, _ := workbook(t, sample())
+	want := map[string]string{"By cost centre": "$A$1:$L$6", "CC-1": "$A$1:$L$3", "CC-2": "$A$1:$L$2", "cc-2 (4493f4)": "$A$1:$L$2", "(unallocated)": "$A$1:$L$2", "Nothing here": "$A$1:$B$1"}
+	for _, n := range f.GetDefinedName() {
+		if n.Name != "Table_rows" {
+			continue
+		}
+		if n.RefersTo != "'"+n.Scope+"'!"+want[n.Scope] {
+			t.Errorf("%s: the rows are %s, want %s", n.Scope, n.RefersTo, want[n.Scope])
+		}
+		delete(want, n.Scope)
+	}
+	if len(want) > 0 {
+		t.Errorf("without a name: %v", want)
+	}
+}
+
+func TestASheetTakesNoMoreBreaksThanASheetHas(t *testing.T) {
+	table := &Table{Title: "X", Group: "g", Columns: []Column{{"g", "G", Text, false}}}
+	for i := range maxBreaks + 10 {
+		table.Rows = append(table.Rows, row(fmt.Sprint(i)))
+	}
+	b := &book{File: excelize.NewFile()}
+	if err := b.breakPages("Sheet1", table); err != nil {
+		t.Fatal(err)
+	}
+	var out bytes.Buffer
+	if err := b.Write(&out); err != nil || len(rowBreaks(t, out.Bytes(), 1)) != maxBreaks {
+		t.Errorf("%d breaks, %v", len(rowBreaks(t, out.Bytes(), 1)), err)
+	}
+}
+
 func TestAWorkbookIsSetUpForPrint(t *testing.T) {
 	f, b := workbook(t, sample())
 	for _, name := range f.GetSheetList() {
@@ -373,6 +442,31 @@ func TestAWorkbookIsSetUpForPrint(t *testing.T) {
 	}
 	if heads != len(f.GetSheetList())-1 {
 		t.Errorf("%d sheets have a head on every page", heads)
+	}
+	if got, want := rowBreaks(t, b, 2), []int{3, 4, 5}; !slices.Equal(got, want) { // CC-1 has two rows; CC-2, cc-2 and what has no owner one
+		t.Errorf("the table by cost centre breaks after the rows %v, want %v", got, want)
+	}
+	if got := rowBreaks(t, b, 3); len(got) > 0 {
+		t.Errorf("a cost centre's own sheet breaks after the rows %v", got)
+	}
+	// Each style names its font, so that all programs show the same one.
+	var styles struct {
+		Fonts []struct {
+			Name struct {
+				Val string `xml:"val,attr"`
+			} `xml:"name"`
+			Size struct {
+				Val string `xml:"val,attr"`
+			} `xml:"sz"`
+		} `xml:"fonts>font"`
+	}
+	if err := xml.Unmarshal([]byte(part(t, b, "xl/styles.xml")), &styles); err != nil || len(styles.Fonts) < 4 {
+		t.Errorf("%+v, %v", styles, err)
+	}
+	for _, font := range styles.Fonts {
+		if font.Name.Val != "Calibri" || font.Size.Val != "11" && font.Size.Val != "14" {
+			t.Errorf("a font is %+v", font)
+		}
 	}
 	p, err := f.GetDocProps()
 	if err != nil || p.Creator != "usagelake" || p.LastModifiedBy != "usagelake" || p.Title != "Chargeback" || p.Created != "2026-11-24T10:30:00Z" {

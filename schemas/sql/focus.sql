@@ -131,3 +131,47 @@ COMMENT ON COLUMN focus_omitted.requests IS 'Number of records.';
 COMMENT ON COLUMN focus_omitted.total_tokens IS 'Their tokens.';
 COMMENT ON COLUMN focus_omitted.list_cost IS 'Sum of total_amount; NULL if none has one.';
 COMMENT ON COLUMN focus_omitted.net_cost IS 'Sum of amount; NULL if none has one.';
+
+-- What invoices say, each amount once: an invoice file may have a total beside its parts.
+CREATE OR REPLACE VIEW invoice_charges AS
+SELECT invoice, account, period_start, period_end, usage_date, model, amount, currency, source
+FROM (
+    SELECT *, bool_or(model IS NULL) OVER (PARTITION BY invoice, account, period_start, period_end, currency) AS whole,
+        bool_or(usage_date IS NULL) OVER (PARTITION BY invoice, account, period_start, period_end, currency, model) AS undivided
+    FROM invoice_lines
+)
+WHERE (model IS NULL OR NOT whole) AND (usage_date IS NULL OR NOT undivided);
+COMMENT ON VIEW invoice_charges IS 'The lines that an invoice is the sum of: its total; where it has none those by model; where these have no total either, those by day.';
+COMMENT ON COLUMN invoice_charges.invoice IS 'Number of the invoice.';
+COMMENT ON COLUMN invoice_charges.account IS 'Account it is for; NULL: all.';
+COMMENT ON COLUMN invoice_charges.period_start IS 'First UTC day of the period.';
+COMMENT ON COLUMN invoice_charges.period_end IS 'UTC day before which the period ends.';
+COMMENT ON COLUMN invoice_charges.usage_date IS 'UTC day the line is for; NULL: the whole period.';
+COMMENT ON COLUMN invoice_charges.model IS 'Model the line is for; NULL: all.';
+COMMENT ON COLUMN invoice_charges.amount IS 'Amount.';
+COMMENT ON COLUMN invoice_charges.currency IS 'ISO 4217 code of amount.';
+COMMENT ON COLUMN invoice_charges.source IS 'File and line.';
+
+-- The invoice of a closed month: the only one that touches it, of that month and no other time, and the same as what is billed
+-- in the month, to half the minor unit of the currency. A number that stands on several bills counts only if all of them agree.
+CREATE OR REPLACE VIEW focus_invoices AS
+WITH bills AS (
+    SELECT invoice, account, period_start, period_end, currency, sum(amount) AS amount FROM invoice_charges GROUP BY ALL
+), billed AS (
+    SELECT c.billing_month, c.account, c.currency, sum(c.net_cost) AS net_cost
+    FROM focus_closed c JOIN closed_months m ON m."month" = c.billing_month GROUP BY ALL
+), agreed AS (
+    SELECT b.*, b.amount > 0 AND abs((SELECT sum(c.net_cost) FROM billed c WHERE c.billing_month = b.period_start AND c.currency = b.currency AND (b.account IS NULL OR c.account = b.account)) - b.amount)
+            <= CASE coalesce(u.minor_unit, 2) WHEN 0 THEN 0.5 WHEN 3 THEN 0.0005 WHEN 4 THEN 0.00005 ELSE 0.005 END
+        AND b.period_end = (b.period_start + INTERVAL 1 MONTH)::DATE
+        AND (SELECT count(*) FROM bills o WHERE o.currency = b.currency AND o.period_start < b.period_end AND o.period_end > b.period_start AND (o.account IS NULL OR b.account IS NULL OR o.account = b.account)) = 1 AS agrees
+    FROM bills b LEFT JOIN currencies u USING (currency)
+)
+SELECT c.billing_month, c.account, c.currency, a.invoice
+FROM agreed a JOIN billed c ON c.billing_month = a.period_start AND c.currency = a.currency AND (a.account IS NULL OR c.account = a.account)
+WHERE a.agrees AND NOT EXISTS (FROM agreed o WHERE o.invoice = a.invoice AND NOT coalesce(o.agrees, false));
+COMMENT ON VIEW focus_invoices IS 'The invoices of closed months that agree with what is billed in them, for InvoiceId: the only invoice of its account, currency and month, without a credit note.';
+COMMENT ON COLUMN focus_invoices.billing_month IS 'First day of the month.';
+COMMENT ON COLUMN focus_invoices.account IS 'Name of the account in the config.';
+COMMENT ON COLUMN focus_invoices.currency IS 'ISO 4217 code.';
+COMMENT ON COLUMN focus_invoices.invoice IS 'Number of the invoice.';
