@@ -135,7 +135,7 @@ func gather(ctx context.Context, cfg *Config, env Env, lake *load.Lake, broken e
 		return g.found, unknown, nil
 	}
 	if found, err := lake.Intrusion(); err == nil && !found.None() { // if it can't be looked at, the published file can't be read either
-		g.builtIn(ruleIntruded, "usage.duckdb", found.String(), map[string]string{"hint": load.HintIntruded})
+		g.builtIn(RuleIntruded, "usage.duckdb", found.String(), map[string]string{"hint": load.HintIntruded})
 	}
 	for _, s := range []struct {
 		source string
@@ -183,7 +183,7 @@ func (g *gatherer) withoutLake(broken error, ofJournal []AlertRule, unbegun []Jo
 		unknown[r.Name] = true
 		names = append(names, r.Name)
 	}
-	unknown[ruleFacts], unknown[ruleIntruded] = true, true
+	unknown[ruleFacts], unknown[RuleIntruded] = true, true
 	g.ofJournal(ofJournal, nil, unbegun)
 	g.builtIn(ruleFacts, "lake", fmt.Sprintf("the lake can't be opened, so nothing is known of %s: %s", orNone(names), brief(broken.Error())),
 		map[string]string{"error": clip(broken.Error(), mostDetail), "rules": strings.Join(names, ", ")})

@@ -37,8 +37,8 @@ const (
 const (
 	ruleConfig = "(config)" // the config was changed and is wrong
 	ruleFacts  = "(facts)"  // what rules go by can't be read
-	// another program wrote into the published file, or its log lies beside it
-	ruleIntruded = "(intruded)"
+	// RuleIntruded finds what another program wrote into the published file, or left beside it.
+	RuleIntruded = "(intruded)"
 )
 
 // alertKind is what a kind of rule takes and goes by.
@@ -309,7 +309,7 @@ func (c *AlertsConfig) policies() map[string]alert.Rule {
 		all = append(all, r.Name)
 	}
 	builtIn := alert.Rule{Repeat: time.Duration(c.Repeat), To: all}
-	out := map[string]alert.Rule{ruleConfig: builtIn, ruleFacts: builtIn, ruleIntruded: builtIn}
+	out := map[string]alert.Rule{ruleConfig: builtIn, ruleFacts: builtIn, RuleIntruded: builtIn}
 	for _, r := range c.Rules {
 		p := builtIn
 		if r.Repeat != nil {

@@ -494,6 +494,10 @@ func (d *doctor) checkPublished(ctx context.Context) {
 		d.fail(name, load.HintIntruded, "%s", d.status.Database.Intruded)
 		return
 	}
+	if d.status.Database.Unproven != "" {
+		d.warn(name, "usagelake rebuild, or the next export", "%s", d.status.Database.Unproven)
+		return
+	}
 	var written [2]string
 	rows, err := d.lake.Query(ctx, "SELECT version, schema_version FROM meta")
 	if err == nil {

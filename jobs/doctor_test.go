@@ -328,7 +328,7 @@ func TestDoctorLooksAtTheLake(t *testing.T) {
 	if err := os.Truncate(lake.Database(), 100); err != nil {
 		t.Fatal(err)
 	}
-	oneOf(t, look(), "lake: published", CheckFailed, "can't be read", "usagelake rebuild")
+	oneOf(t, look(), "lake: published", CheckFailed, "no file that published.json knows", "usagelake rebuild")
 	if err := os.Remove(lake.Database()); err != nil {
 		t.Fatal(err)
 	}

@@ -7,7 +7,7 @@ import (
 	"github.com/usagelake/usagelake/load"
 )
 
-// Mend publishes anew if another program wrote into the published file, or left a log beside it. It sends no request. The result is
+// Mend publishes anew if another program wrote into the published file, or may have, or left a log beside it. It sends no request. The result is
 // nil if there is nothing to mend.
 func Mend(ctx context.Context, cfg *Config, env Env) (*Result, error) {
 	lake, err := load.Open(cfg.Lake, cfg.LakeOptions(env))
@@ -15,7 +15,7 @@ func Mend(ctx context.Context, cfg *Config, env Env) (*Result, error) {
 		return nil, NoLake(err)
 	}
 	found, err := lake.Intrusion()
-	if err != nil || found.None() {
+	if err != nil || found == (load.Intrusion{}) {
 		return nil, err
 	}
 	env.Logger.Warn(found.String()+"; it is published anew", "hint", load.HintIntruded)
@@ -25,7 +25,8 @@ func Mend(ctx context.Context, cfg *Config, env Env) (*Result, error) {
 }
 
 // intruded says, once a minute, whether another program wrote into the published file or left a log beside it, and nobody is about to
-// mend that. The first time it has alerts checked, so that people hear of it; the next time it is mended.
+// mend that. The first time it has alerts checked, so that people hear of it; the next time it is mended. What comes again and again is
+// mended after ever longer pauses, for that builds the whole file.
 func (s *Scheduler) intruded(tell func()) bool {
 	now := s.env.Now()
 	if now.Sub(s.lookedAt).Abs() < time.Minute {
@@ -37,27 +38,34 @@ func (s *Scheduler) intruded(tell func()) bool {
 		return false
 	}
 	found, err := lake.Intrusion()
-	if err != nil || found.None() || lake.Holder() != nil {
+	if err != nil || found == (load.Intrusion{}) || lake.Holder() != nil {
 		s.intrusion = load.Intrusion{}
+		if now.Sub(s.mendedAt).Abs() > 2*mendMost {
+			s.mendPause = 0
+		}
 		return false
 	}
 	seen := s.intrusion == found
 	s.intrusion = found
-	if !seen {
+	if !seen && !found.None() {
 		tell()
 	}
-	return seen
+	return seen && now.Sub(s.mendedAt).Abs() >= s.mendPause
 }
+
+// mendMost is the longest pause between two mendings.
+const mendMost = time.Hour
 
 // mend is intruded's mending.
 func (s *Scheduler) mend(ctx context.Context) {
-	s.intrusion = load.Intrusion{}
+	s.intrusion, s.mendedAt = load.Intrusion{}, s.env.Now()
+	s.mendPause = min(max(2*s.mendPause, time.Minute), mendMost)
 	err := guarded(func() error {
 		_, err := Mend(ctx, s.Config(), s.env)
 		return err
 	})
 	logPanic(s.log, err)
 	if err != nil && ctx.Err() == nil {
-		s.log.Error("the published file can't be published anew", "error", err)
+		s.log.Error("the published file can't be published anew", "error", err, "next", s.mendPause)
 	}
 }

@@ -107,7 +107,7 @@ func Repair(ctx context.Context, cfg *Config, env Env, before load.VerifyReport,
 				redo[p] = true
 			case load.FoundJournal:
 				journal = true
-			case load.FoundDatabase, load.FoundVersion, load.FoundBehind, load.FoundDiffers:
+			case load.FoundIntruded, load.FoundDatabase, load.FoundVersion, load.FoundBehind, load.FoundDiffers:
 				done.Database = true
 			}
 		}

@@ -44,6 +44,8 @@ type Scheduler struct {
 
 	lookedAt  time.Time      // when intruded looked
 	intrusion load.Intrusion // and what it saw
+	mendedAt  time.Time      // when that was mended last, or tried to
+	mendPause time.Duration  // how long to wait then
 }
 
 // SchedulerOptions say how a scheduler works with the world. Load is needed.

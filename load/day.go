@@ -466,14 +466,10 @@ func (w *DayWriter) Abort() {
 }
 
 // RemoveDay removes the derived files of a day that somebody named (Drop): nothing else does. None is no error. The quarantine
-// goes first: after a crash between the two, the day file says that the work isn't done. Of an account that has pruned
-// days the day file may be the last of its day, were a tombstone lost: it is moved to damaged/ there.
+// goes first: after a crash between the two, the day file says that the work isn't done. It may be the last of its day: it is moved to
+// damaged/.
 func (l *Lake) RemoveDay(p schemas.Partition) error {
-	pruned, err := l.hasPruned(p.Account)
-	if err == nil && pruned {
-		err = l.SetAsideDay(p)
-	}
-	if err != nil {
+	if err := l.SetAsideDay(p); err != nil {
 		return err
 	}
 	for _, path := range []string{l.quarantinePath(p), l.usagePath(p)} {

@@ -2,6 +2,7 @@ package load
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -13,6 +14,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 )
 
 // Nobody but a publish writes to usage.duckdb. A program that opens it to write, as DuckDB's clients do if nothing else is said,
@@ -29,11 +31,12 @@ const (
 	logSuffix  = ".wal"
 	marksFile  = "published.json"
 	marksKind  = 1       // of published.json
+	marksKept  = 100     // so that a file of before, put back from a backup, is known for what it is
 	headerSize = 3 << 12 // of a DuckDB file: its main header, and the two that its checkpoints write in turns
 )
 
 // ErrIntruded says that the published file is not as it was published.
-var ErrIntruded = errors.New("usage.duckdb is not as it was published: another program wrote into it, or it is damaged; its figures can't be trusted")
+var ErrIntruded = errors.New("usage.duckdb is no file that published.json knows: another program wrote into it, it is damaged, or one of the two was copied or restored without the other; its figures can't be trusted")
 
 // HintIntruded says what to do about an Intrusion.
 const HintIntruded = "publish it anew: usagelake export, or usagelake rebuild; open it read-only elsewhere (-readonly, read_only=True), and keep tables of your own in another file"
@@ -42,10 +45,12 @@ const HintIntruded = "publish it anew: usagelake export, or usagelake rebuild; o
 type Intrusion struct {
 	Log     string // the path of a write-ahead log beside the file, which is no publish's; "" if there is none
 	Changed bool   // the file is not as it was published
+	// Unproven says that there is nothing to hold the file against: published.json is missing, or can't be read.
+	Unproven bool
 }
 
-// None says that there is nothing to tell.
-func (i Intrusion) None() bool { return i == Intrusion{} }
+// None says that no other program is known to have done anything.
+func (i Intrusion) None() bool { return i.Log == "" && !i.Changed }
 
 // String is a sentence for a person; "" if there is nothing to tell.
 func (i Intrusion) String() string {
@@ -54,12 +59,14 @@ func (i Intrusion) String() string {
 		return ErrIntruded.Error()
 	case i.Log != "":
 		return i.Log + " is the log of another program that writes to usage.duckdb: whoever opens the file reads what stands in the log, too, or is refused"
+	case i.Unproven:
+		return "published.json is missing or can't be read, so it can't be told whether another program wrote into usage.duckdb; the next publish makes both anew"
 	}
 	return ""
 }
 
 // Intrusion looks at the published file and beside it. That costs a few reads, whatever the size of the file. None if
-// there is no such file, or nothing to hold it against, as in a lake that was put together by hand.
+// there is no such file.
 func (l *Lake) Intrusion() (Intrusion, error) {
 	var found Intrusion
 	switch _, err := l.fs.Stat(l.Database() + logSuffix); {
@@ -70,7 +77,7 @@ func (l *Lake) Intrusion() (Intrusion, error) {
 	}
 	// A publish writes the marks before it puts the file in its place: what was opened between the two is looked at once more.
 	for range 2 {
-		marks, err := l.marks()
+		known, err := l.marks()
 		if err != nil {
 			return found, err
 		}
@@ -81,7 +88,8 @@ func (l *Lake) Intrusion() (Intrusion, error) {
 		if err != nil {
 			return found, err
 		}
-		if found.Changed = len(marks) > 0 && !slices.Contains(marks, m); !found.Changed {
+		found.Unproven = len(known) == 0
+		if found.Changed = !found.Unproven && !slices.Contains(known, m); !found.Changed {
 			break
 		}
 	}
@@ -94,7 +102,7 @@ type mark struct {
 	Bytes   int64  `json:"bytes"`
 }
 
-// marks is the content of published.json: of the published file, and while one is replaced, of the one before.
+// marks is the content of published.json: of the files that were published last, the newest first.
 type marks struct {
 	Format int    `json:"format"`
 	Files  []mark `json:"files"`
@@ -117,7 +125,7 @@ func (l *Lake) mark(path string) (mark, error) {
 	return mark{hex.EncodeToString(sum.Sum(nil)), info.Size()}, nil
 }
 
-// marks reads published.json; none if it isn't there, or can't be read as such: it proves nothing then.
+// marks reads published.json; none if it isn't there, or can't be read as such.
 func (l *Lake) marks() ([]mark, error) {
 	b, err := l.fs.ReadFile(l.path(marksFile))
 	if errors.Is(err, fs.ErrNotExist) {
@@ -133,22 +141,29 @@ func (l *Lake) marks() ([]mark, error) {
 	return m.Files, nil
 }
 
+// proven says whether the file at path, a copy of the published one, is one that was published.
+func (l *Lake) proven(path string) (bool, error) {
+	known, err := l.marks()
+	if err != nil {
+		return false, err
+	}
+	m, err := l.mark(path)
+	return err == nil && slices.Contains(known, m), err
+}
+
 // markPublished notes that the file at path is about to be the published one. Until then, and if that fails, the one that stands
-// there is, unless somebody wrote into it.
+// there is known still.
 func (l *Lake) markPublished(path string) error {
 	next, err := l.mark(path)
 	if err != nil {
 		return err
 	}
-	m := marks{Format: marksKind, Files: []mark{next}}
-	intruded, err := l.Intrusion()
+	known, err := l.marks()
 	if err != nil {
 		return err
 	}
-	if now, err := l.mark(l.Database()); err == nil && !intruded.Changed && now != next {
-		m.Files = append(m.Files, now)
-	}
-	b, err := json.Marshal(m)
+	known = append([]mark{next}, slices.DeleteFunc(known, func(m mark) bool { return m == next })...)
+	b, err := json.Marshal(marks{Format: marksKind, Files: known[:min(len(known), marksKept)]})
 	if err != nil {
 		return err
 	}
@@ -156,14 +171,21 @@ func (l *Lake) markPublished(path string) error {
 }
 
 // dropLog removes a log beside the published file: it is of no use to whoever wrote it, for the file that it belonged to is, or is
-// about to be, another.
+// about to be, another. A folder of that name is no log, and is moved to damaged/.
 func (l *Lake) dropLog() error {
-	err := l.fs.Remove(l.Database() + logSuffix)
+	log := l.Database() + logSuffix
+	if l.isDir(log) {
+		if err := l.mkdirs(l.path(damagedDir)); err != nil {
+			return err
+		}
+		return l.moveInto(log, l.path(damagedDir, filepath.Base(log)), filepath.Base(log))
+	}
+	err := l.fs.Remove(log)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
 	if err == nil {
-		l.log.Warn("another program's log beside the published file is removed", "log", l.Database()+logSuffix, "hint", HintIntruded)
+		l.log.Warn("another program's log beside the published file is removed", "log", log, "hint", HintIntruded)
 	}
 	return err
 }
@@ -178,11 +200,18 @@ func (l *Lake) openPublishedFile(ctx context.Context) (*database, error) {
 		if found.Changed {
 			return nil, fmt.Errorf("%w: %s\nhint: %s", ErrIntruded, l.Database(), HintIntruded)
 		}
+		if text := found.String(); found.Log != "" {
+			l.log.Warn(text+"; it is left out here", "hint", HintIntruded)
+		} else if text != "" {
+			l.log.Warn(text)
+		}
 		if found.Log != "" {
-			l.log.Warn(found.String()+"; it is left out here", "hint", HintIntruded)
 			return l.openAside(ctx)
 		}
 		d, err := l.openScratch(ctx, l.Database())
+		if isLocked(err) {
+			return l.openAside(ctx)
+		}
 		// A log that came meanwhile may have been read.
 		if _, errLog := l.fs.Stat(l.Database() + logSuffix); errors.Is(errLog, fs.ErrNotExist) {
 			return d, err
@@ -198,26 +227,15 @@ func (l *Lake) openPublishedFile(ctx context.Context) (*database, error) {
 	}
 }
 
-// aside gives the published file another name, beside which no log stands: by a hard link, or where that can't be made by a copy. spill is
-// an empty directory, and done removes both.
-func (l *Lake) aside() (name, spill string, done func(), err error) {
-	spill, done, err = l.scratch()
-	if err != nil {
-		return "", "", nil, fmt.Errorf("make a directory for DuckDB: %w", err)
-	}
-	name = filepath.Join(filepath.Dir(spill), databaseFile)
-	if err := os.Link(l.Database(), name); err != nil {
-		if err := l.copyTo(name); err != nil {
-			done()
-			return "", "", nil, fmt.Errorf("read %s without the log beside it: %w", l.Database(), err)
-		}
-	}
-	return name, spill, done, nil
+// isLocked says that DuckDB found a file locked by a program that writes to it.
+func isLocked(err error) bool {
+	return err != nil && strings.Contains(err.Error(), "Could not set lock")
 }
 
-// openAside is openPublishedFile by another name.
-func (l *Lake) openAside(ctx context.Context) (*database, error) {
-	name, spill, done, err := l.aside()
+// openAside is openPublishedFile by another name, beside which no log stands: by a hard link, or of a copy if it can't be made, or if
+// a program that writes to the file has it locked.
+func (l *Lake) openAside(ctx context.Context) (_ *database, err error) {
+	name, spill, done, err := l.aside(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -230,7 +248,33 @@ func (l *Lake) openAside(ctx context.Context) (*database, error) {
 	return d, nil
 }
 
-// copyTo copies the published file, sharing its blocks where the file system can.
+// aside gives the published file another name, as openAside has it. spill is an empty directory, and done removes both.
+func (l *Lake) aside(ctx context.Context) (name, spill string, done func(), err error) {
+	spill, done, err = l.scratch()
+	if err != nil {
+		return "", "", nil, fmt.Errorf("make a directory for DuckDB: %w", err)
+	}
+	name = filepath.Join(filepath.Dir(spill), databaseFile)
+	if err = os.Link(l.Database(), name); err == nil {
+		var d *database
+		if d, err = openDatabase(ctx, l.engine(spill), name, true); err == nil {
+			err = d.close()
+		} else {
+			_ = os.Remove(name)
+		}
+	}
+	if err != nil && context.Cause(ctx) == nil {
+		err = l.copyTo(name)
+	}
+	if err != nil {
+		done()
+		return "", "", nil, fmt.Errorf("read %s without the log beside it: %w", l.Database(), err)
+	}
+	return name, spill, done, nil
+}
+
+// copyTo copies the published file, sharing its blocks where the file system can, as it was published: whoever writes to it may do so
+// meanwhile.
 func (l *Lake) copyTo(name string) error {
 	src, err := l.fs.Open(l.Database())
 	if err != nil {
@@ -241,7 +285,17 @@ func (l *Lake) copyTo(name string) error {
 	if err != nil {
 		return err
 	}
-	return errors.Join(copyBlocks(to, src), to.Close())
+	if err := errors.Join(copyBlocks(to, src), to.Close()); err != nil {
+		return err
+	}
+	known, err := l.marks()
+	if err != nil || len(known) == 0 {
+		return err
+	}
+	if ok, err := l.proven(name); err != nil || !ok {
+		return cmp.Or(err, ErrIntruded)
+	}
+	return nil
 }
 
 // copyBlocks copies a file by sharing its blocks where the file system can do that, else within the kernel, else by reading and

@@ -1,12 +1,15 @@
 package load
 
 import (
+	"bufio"
 	"bytes"
 	"database/sql"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"os"
+	"os/exec"
 	"strings"
 	"testing"
 
@@ -149,8 +152,75 @@ func TestAFileThatAnotherProgramWroteIntoIsRefused(t *testing.T) {
 			t.Errorf("%+v %v", found, err)
 		}
 	}
-	must(t, os.Remove(c.path(marksFile)))
-	if got, err := figuresOf(t, c); err != nil || got != right {
-		t.Errorf("without %s: %s %v", marksFile, got, err)
+	// Without published.json it can't be told: figures come with a warning, and a publish that has nothing else to do builds the file
+	// anew, so that it can.
+	for _, content := range []string{"", "{"} {
+		var logged bytes.Buffer
+		c, err := Open(dir, Options{Logger: slog.New(slog.NewTextHandler(&logged, nil))})
+		must(t, err)
+		if must(t, os.Remove(c.path(marksFile))); content != "" {
+			must(t, os.WriteFile(c.path(marksFile), []byte(content), fileMode))
+		}
+		if found, err := c.Intrusion(); err != nil || !found.None() || !found.Unproven {
+			t.Errorf("%q: %+v %v", content, found, err)
+		}
+		if got, err := figuresOf(t, c); err != nil || got != right || !strings.Contains(logged.String(), "published.json is missing") {
+			t.Errorf("%q: %s %v %s", content, got, err, logged.String())
+		}
+		if done, err := c.Publish(t.Context(), PublishOptions{}); err != nil || !done.Full {
+			t.Errorf("%q: %+v %v", content, done, err)
+		}
+		if found, err := c.Intrusion(); err != nil || found != (Intrusion{}) {
+			t.Errorf("%q: after a publish: %+v %v", content, found, err)
+		}
 	}
+	// A file that was published before, put back, is one that was published.
+	before := l.mustRead(t, l.Database())
+	w.publish(PublishOptions{Full: true})
+	w.publish(PublishOptions{Full: true})
+	must(t, os.WriteFile(l.Database(), []byte(before), fileMode))
+	if found, err := l.Intrusion(); err != nil || found != (Intrusion{}) {
+		t.Errorf("one of before: %+v %v", found, err)
+	}
+	// A folder in the place of the log stops no publish, and is kept.
+	must(t, os.MkdirAll(l.Database()+logSuffix+"/x", dirMode))
+	w.publish(PublishOptions{})
+	if _, err := os.Stat(l.path(damagedDir, databaseFile+logSuffix, "x")); err != nil {
+		t.Error(err)
+	}
+}
+
+// A program that holds the file open to write locks it; what our commands read is a copy then, as it was published.
+func TestAFileThatIsLockedIsReadFromACopy(t *testing.T) {
+	if os.Getenv("USAGELAKE_HOLD") != "" { // in a process of its own: locks hold among processes
+		write, leave := stranger(t, os.Getenv("USAGELAKE_HOLD"))
+		write("DELETE FROM theirs.usage WHERE model LIKE '%1'")
+		fmt.Println("holding")
+		_, _ = io.ReadAll(os.Stdin)
+		leave()
+		return
+	}
+	w, _ := soundLake(t)
+	right, err := figuresOf(t, w.lake)
+	must(t, err)
+	holder := exec.Command(os.Args[0], "-test.run", "^TestAFileThatIsLockedIsReadFromACopy$")
+	holder.Env = append(os.Environ(), "USAGELAKE_HOLD="+w.lake.Database())
+	in, err := holder.StdinPipe()
+	must(t, err)
+	out, err := holder.StdoutPipe()
+	must(t, err)
+	must(t, holder.Start())
+	if line, err := bufio.NewReader(out).ReadString('\n'); err != nil || line != "holding\n" {
+		t.Fatal(line, err)
+	}
+	if got, err := figuresOf(t, w.lake); err != nil || got != right {
+		t.Errorf("%s %v, want %s", got, err, right)
+	}
+	r := w.verify()
+	if len(r.Findings) != 1 || r.Findings[0].Check != FoundIntruded || r.DatabaseRows == 0 {
+		t.Errorf("verify finds %+v", r)
+	}
+	must(t, in.Close())
+	_ = holder.Wait()
+	w.noLeftovers()
 }

@@ -119,7 +119,7 @@ func Create(dir string, opts Options) (*Lake, error) {
 	}
 	for _, e := range entries {
 		switch e.Name() {
-		case rawDir, journalDir, tempDir, lockFile: // a raw archive alone is a lake to rebuild
+		case rawDir, journalDir, tempDir, lockFile, marksFile: // a raw archive alone is a lake to rebuild
 		default:
 			return nil, fmt.Errorf("create lake %s: the directory is not empty and is no lake (it has %s)", dir, e.Name())
 		}

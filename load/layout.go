@@ -147,15 +147,19 @@ func (l *Lake) findBefore() error {
 
 // moveAccounts gives the folders of accounts the name that they have since format 3, each by one rename, so that a reader finds
 // every file once at any moment. The marker goes first: an older program refuses a lake that is half moved. A crash leaves folders
-// of either name, and whoever takes the lock next goes on. So does a backup of before that is put back into a lake: what is
-// missing of it is taken, and what stands there already is moved to damaged/. The caller holds the lock.
+// of either name, and whoever takes the lock next goes on. So it is with a backup of before that is put back into a lake: what the lake
+// lacks is taken, what it has otherwise is moved to damaged/. The caller holds the lock.
 func (l *Lake) moveAccounts() error {
 	if l.format < Format {
-		was := l.format
-		l.format = Format
-		if err := l.writeMarker(); err != nil {
-			l.format = was
+		again, err := Open(l.dir, Options{FS: l.fs}) // somebody else may have made it another since
+		if err != nil {
 			return err
+		}
+		if l.format = Format; again.format < Format {
+			if err := l.writeMarker(); err != nil {
+				l.format = again.format
+				return err
+			}
 		}
 	}
 	if err := l.findBefore(); err != nil || !l.before.Load() {
@@ -182,7 +186,7 @@ func (l *Lake) moveAccounts() error {
 }
 
 // moveInto moves a file or directory to a name that is free; into a directory that is there already, name by name. A file whose
-// place is taken goes to damaged/, below the name it had in the lake.
+// place is taken is removed if it is the same one, and else goes to damaged/, below the name it had in the lake, with its digest.
 func (l *Lake) moveInto(from, to, name string) error {
 	info, err := l.fs.Stat(to)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -198,15 +202,7 @@ func (l *Lake) moveInto(from, to, name string) error {
 		return err
 	}
 	if !info.IsDir() || !l.isDir(from) {
-		aside := l.path(damagedDir, name)
-		if _, err := l.fs.Stat(aside); !errors.Is(err, fs.ErrNotExist) {
-			return errors.Join(err, fmt.Errorf("%s stands there already, and in %s too: %w", to, aside, fs.ErrExist))
-		}
-		l.log.Warn("a file of before has its place taken and is moved out of the lake", "path", from, "taken", to, "now", aside)
-		if err := l.mkdirs(filepath.Dir(aside)); err != nil {
-			return err
-		}
-		return l.moveInto(from, aside, name)
+		return l.takenAside(from, to, name)
 	}
 	names, err := l.list(from)
 	if err != nil {
@@ -221,4 +217,30 @@ func (l *Lake) moveInto(from, to, name string) error {
 		return err
 	}
 	return l.syncDir(filepath.Dir(from))
+}
+
+// takenAside is moveInto where something else than two directories stands at both names.
+func (l *Lake) takenAside(from, to, name string) error {
+	if l.isDir(from) || l.isDir(to) {
+		return fmt.Errorf("%s is a folder where %s is a file, or the other way round: %w", from, to, fs.ErrExist)
+	}
+	sum, err := l.fileDigest(from)
+	if err != nil {
+		return err
+	}
+	there, err := l.fileDigest(to)
+	if err != nil {
+		return err
+	}
+	aside := l.path(damagedDir, filepath.Dir(name), sum[:digestPrefix]+"_"+filepath.Base(name))
+	if _, err := l.fs.Stat(aside); err == nil || there == sum { // it is kept
+		return l.remove(from)
+	} else if !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	l.log.Warn("a file of before has its place taken and is moved out of the lake", "path", from, "taken", to, "now", aside)
+	if err := l.mkdirs(filepath.Dir(aside)); err != nil {
+		return err
+	}
+	return l.moveInto(from, aside, name)
 }

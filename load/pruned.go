@@ -116,20 +116,6 @@ func Live(raws []Raw) []Raw {
 	return slices.DeleteFunc(slices.Clone(raws), func(r Raw) bool { return r.Pruned })
 }
 
-// hasPruned says whether any day of the account is pruned.
-func (l *Lake) hasPruned(account string) (bool, error) {
-	days, err := l.Partitions(account)
-	if err != nil {
-		return false, err
-	}
-	for _, p := range days {
-		if _, err := l.fs.Stat(l.prunedPath(p)); !errors.Is(err, fs.ErrNotExist) {
-			return err == nil, err
-		}
-	}
-	return false, nil
-}
-
 func (l *Lake) prunedPath(p schemas.Partition) string {
 	return filepath.Join(l.partition(rawDir, p), prunedFile)
 }

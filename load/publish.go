@@ -148,7 +148,7 @@ type published struct {
 	days    map[schemas.Partition]string
 	rows    map[schemas.Partition]int64
 	bad     map[schemas.Partition]bool // days with quarantined records
-	// intruded says that another program wrote into it: it can tell what it alone has, and nothing is to be built on it.
+	// intruded says that another program wrote into it, or may have: it can tell what it alone has, and nothing is to be built on it.
 	intruded bool
 	// balances are the days that it has balances of.
 	balances []schemas.Partition
@@ -385,8 +385,8 @@ func (p *publisher) held(ctx context.Context) (*published, error) {
 	if err != nil {
 		return nil, err
 	}
-	if intruded.Changed {
-		p.lake.log.Warn("another program wrote into the published file; building it anew", "hint", HintIntruded)
+	if text := intruded.String(); text != "" {
+		p.lake.log.Warn(text+"; it is built anew", "hint", HintIntruded)
 	}
 	have, err := readPublished(ctx, p.engine(), target)
 	if err != nil && ctx.Err() == nil {
@@ -406,7 +406,7 @@ func (p *publisher) held(ctx context.Context) (*published, error) {
 	case have.schema > schemas.SQLVersion:
 		return nil, fmt.Errorf("%w (its tables have version %d, this version knows %d)", ErrNewerDatabase, have.schema, schemas.SQLVersion)
 	}
-	have.intruded = intruded.Changed
+	have.intruded = intruded.Changed || intruded.Unproven
 	return &have, nil
 }
 
@@ -561,6 +561,9 @@ func (p *publisher) update(ctx context.Context, changed []schemas.Partition, rea
 		return Published{}, err
 	}
 	defer p.discard(name)
+	if ok, err := p.lake.proven(name); err != nil || !ok { // somebody wrote into it since it was looked at
+		return Published{}, cmp.Or(err, errInexact)
+	}
 	d, err := openDatabase(ctx, p.engine(), name, false)
 	if err != nil {
 		return Published{}, err

@@ -265,7 +265,12 @@ func (v *verifier) strays() error {
 		for _, a := range accounts {
 			name, ok := accountOf(a.Name())
 			// Both names at once would count what is in both twice.
-			if !ok || !a.IsDir() || v.lake.accountDir(tree, name) != v.lake.path(tree, a.Name()) {
+			if ok && a.IsDir() && v.lake.accountDir(tree, name) != v.lake.path(tree, a.Name()) {
+				v.add(Finding{Check: FoundStray, Path: v.lake.path(tree, a.Name()), Account: name, Detail: "the folder of this account has another name now, and stands beside this one",
+					Hint: "the next run that writes takes in what the lake lacks of it: usagelake rebuild"})
+				continue
+			}
+			if !ok || !a.IsDir() {
 				v.stray(v.lake.path(tree, a.Name()))
 				continue
 			}
@@ -772,16 +777,17 @@ func (v *verifier) database(ctx context.Context) error {
 	if !intruded.None() {
 		v.add(Finding{Check: FoundIntruded, Path: path, Detail: intruded.String(), Hint: HintIntruded})
 	}
-	read := path
-	if intruded.Log != "" { // the file is looked at as it is, without what stands in the log
-		name, _, done, err := v.lake.aside()
-		if err != nil {
-			return err
+	if intruded.Log == "" {
+		err = v.checkDatabase(ctx, path, found)
+	}
+	if intruded.Log != "" || isLocked(err) { // the file is looked at as it is, without what stands in the log
+		name, _, done, errAside := v.lake.aside(ctx)
+		if errAside != nil {
+			return errAside
 		}
 		defer done()
-		read = name
+		err = v.checkDatabase(ctx, name, found)
 	}
-	err = v.checkDatabase(ctx, read, found)
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}

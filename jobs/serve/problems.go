@@ -97,7 +97,15 @@ func (v *view) problems() []Problem {
 			add(p)
 		}
 	}
-	if v.balances.Err != nil {
+	intruded := ""
+	if v.status.Value != nil {
+		intruded = v.status.Value.Database.Intruded
+	}
+	told := slices.ContainsFunc(v.alerts.Value, func(a Alert) bool { return a.Rule == jobs.RuleIntruded })
+	switch {
+	case intruded != "" && !told: // else it is one of the alerts below
+		add(Problem{Summary: "The published file is not as it was published", Detail: intruded, Command: "usagelake rebuild"})
+	case intruded == "" && v.balances.Err != nil:
 		add(Problem{Summary: "The balances can't be read from the published file", Detail: v.balances.Err.Error(), Command: "usagelake rebuild"})
 	}
 	if v.alerts.Err != nil {
