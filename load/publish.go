@@ -126,8 +126,9 @@ type publisher struct {
 	balance   balances
 	finance   *finance
 
-	overlap  []Overlap // that were found, or stand
-	unproven []Unproven
+	generation int64     // of the file that is replaced
+	overlap    []Overlap // that were found, or stand
+	unproven   []Unproven
 }
 
 // balances are the balance files and a digest of what they hold.
@@ -140,14 +141,15 @@ type balances struct {
 
 // published is what a database file says it holds.
 type published struct {
-	schema  int
-	balance string
-	finance string
-	rules   int64 // allocation rules it was published with
-	closed  []schemas.Date
-	days    map[schemas.Partition]string
-	rows    map[schemas.Partition]int64
-	bad     map[schemas.Partition]bool // days with quarantined records
+	schema     int
+	balance    string
+	finance    string
+	rules      int64 // allocation rules it was published with
+	generation int64
+	closed     []schemas.Date
+	days       map[schemas.Partition]string
+	rows       map[schemas.Partition]int64
+	bad        map[schemas.Partition]bool // days with quarantined records
 	// intruded says that another program wrote into it, or may have: it can tell what it alone has, and nothing is to be built on it.
 	intruded bool
 	// balances are the days that it has balances of.
@@ -170,6 +172,7 @@ func (p *publisher) publish(ctx context.Context) (Published, error) {
 		return Published{}, err
 	}
 	if have != nil {
+		p.generation = have.generation
 		if err := p.keepLast(have); err != nil {
 			return Published{}, err
 		}
@@ -434,7 +437,7 @@ func readPublished(ctx context.Context, e engine, path string) (published, error
 	if err = errors.Join(err, errClosed, errBalances); err != nil {
 		return h, err
 	}
-	err = d.conn.QueryRowContext(ctx, "SELECT balance_digest, finance_digest, (SELECT count(*) FROM allocation_rules) FROM meta").Scan(&h.balance, &h.finance, &h.rules)
+	err = d.conn.QueryRowContext(ctx, "SELECT balance_digest, finance_digest, (SELECT count(*) FROM allocation_rules), generation FROM meta").Scan(&h.balance, &h.finance, &h.rules, &h.generation)
 	return h, err
 }
 
@@ -1257,10 +1260,10 @@ func (p *publisher) replaceMeta(ctx context.Context, d *database, fresh bool) er
 	now := p.opts.Now().UTC()
 	var err error
 	if fresh {
-		_, err = d.conn.ExecContext(ctx, `INSERT INTO meta SELECT ?, ?, ?, ?, coalesce(sum("rows"), 0), 0, ?, ? FROM partitions`,
-			int32(schemas.SQLVersion), p.opts.Version, now, now, p.balance.digest, p.finance.digest)
+		_, err = d.conn.ExecContext(ctx, `INSERT INTO meta SELECT ?, ?, ?, ?, coalesce(sum("rows"), 0), 0, ?, ?, ? FROM partitions`,
+			int32(schemas.SQLVersion), p.opts.Version, now, now, p.balance.digest, p.finance.digest, p.generation+1)
 	} else {
-		_, err = d.conn.ExecContext(ctx, `UPDATE meta SET version = ?, published_at = ?, balance_digest = ?, finance_digest = ?`, p.opts.Version, now, p.balance.digest, p.finance.digest)
+		_, err = d.conn.ExecContext(ctx, `UPDATE meta SET version = ?, published_at = ?, balance_digest = ?, finance_digest = ?, generation = ?`, p.opts.Version, now, p.balance.digest, p.finance.digest, p.generation+1)
 	}
 	if err != nil {
 		return fmt.Errorf("write meta: %w", err)

@@ -16,6 +16,16 @@ COMMENT ON COLUMN data_as_of.as_of IS 'End of the last window that was fetched, 
 COMMENT ON COLUMN data_as_of.current_month IS 'First day of the month that holds it.';
 COMMENT ON COLUMN data_as_of.complete_before IS 'UTC day before which all days are over.';
 
+CREATE VIEW published AS
+SELECT m.published_at, m.generation, (SELECT CASE WHEN count(*) = count(covered_to) THEN min(covered_to) END FROM accounts WHERE configured) AS complete_to, d.as_of, m.version
+FROM meta m CROSS JOIN data_as_of d;
+COMMENT ON VIEW published IS 'One row: how old this file is, for a dashboard to show.';
+COMMENT ON COLUMN published.published_at IS 'When it was published, UTC.';
+COMMENT ON COLUMN published.generation IS 'Counts the publishes: a connection that sees an old one keeps an old file open.';
+COMMENT ON COLUMN published.complete_to IS 'Up to when every account of the config is fetched, UTC; NULL if nothing was ever fetched of one.';
+COMMENT ON COLUMN published.as_of IS 'Up to when the account that goes farthest is fetched, UTC.';
+COMMENT ON COLUMN published.version IS 'Of the program that published it.';
+
 -- Seconds as hours, with four places at the most.
 CREATE MACRO hours_text(seconds) AS regexp_replace(regexp_replace((seconds / 3600)::DECIMAL(18,4)::VARCHAR, '0+$', ''), '\.$', '');
 

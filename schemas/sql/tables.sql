@@ -9,7 +9,8 @@ CREATE TABLE meta (
     built_rows BIGINT NOT NULL,
     built_bytes BIGINT NOT NULL,
     balance_digest VARCHAR NOT NULL,
-    finance_digest VARCHAR NOT NULL
+    finance_digest VARCHAR NOT NULL,
+    generation BIGINT NOT NULL
 );
 COMMENT ON TABLE meta IS 'One row: what wrote this file and when.';
 COMMENT ON COLUMN meta.schema_version IS 'Version of these tables and views.';
@@ -20,6 +21,7 @@ COMMENT ON COLUMN meta.built_rows IS 'Rows of usage when it was last built from 
 COMMENT ON COLUMN meta.built_bytes IS 'Size of the file then; tells how much dead space it has gathered since.';
 COMMENT ON COLUMN meta.balance_digest IS 'Digest of the balance files the table balance was read from.';
 COMMENT ON COLUMN meta.finance_digest IS 'Digest of what cost was allocated by: the rules, the budgets, the invoices, the closed months.';
+COMMENT ON COLUMN meta.generation IS 'Counts the publishes: each is one more than the one it replaced, 1 of the first, or where that one could not be read.';
 
 CREATE TABLE partitions (
     account VARCHAR NOT NULL,
