@@ -167,7 +167,11 @@ func gather(ctx context.Context, cfg *Config, env Env, lake *load.Lake, broken e
 			names = append(names, r.Name)
 			first = cmp.Or(first, err)
 		}
-		if first != nil {
+		var other *errOtherTables
+		if errors.As(first, &other) { // nothing is broken
+			g.builtIn(ruleFacts, s.source, fmt.Sprintf("%s, and until then nothing is known of %s", other, strings.Join(names, ", ")),
+				map[string]string{"hint": "usagelake export, or usagelake rebuild, by one version everywhere", "rules": strings.Join(names, ", ")})
+		} else if first != nil {
 			g.builtIn(ruleFacts, s.source, fmt.Sprintf("the %s can't be read, so nothing is known of %s: %s", s.source, strings.Join(names, ", "), brief(first.Error())),
 				map[string]string{"error": clip(first.Error(), mostDetail), "rules": strings.Join(names, ", ")})
 		}
@@ -640,7 +644,36 @@ func (g *gatherer) ask(ctx context.Context, rules []AlertRule) map[string]error 
 			failed[r.Name] = err
 		}
 	}
+	if len(failed) > 0 && ctx.Err() == nil {
+		if other := otherTables(ctx, snap); other != nil {
+			for name := range failed {
+				failed[name] = other
+			}
+		}
+	}
 	return failed
+}
+
+// errOtherTables is why facts can't be had of a file that another version published: it lacks what is asked of it.
+type errOtherTables struct{ version int }
+
+func (e *errOtherTables) Error() string {
+	which := "an older version"
+	if e.version > schemas.SQLVersion {
+		which = "a newer version"
+	}
+	return fmt.Sprintf("usage.duckdb was published by %s (tables %d, this one makes %d); the next publish mends it", which, e.version, schemas.SQLVersion)
+}
+
+// otherTables says whether a file has tables of another version; nil if not, or if it doesn't say.
+func otherTables(ctx context.Context, snap *load.Snapshot) (other error) {
+	_ = each(ctx, snap, "SELECT schema_version FROM meta", func(v row) error {
+		if n, err := strconv.Atoi(v.text("schema_version")); err == nil && n != schemas.SQLVersion {
+			other = &errOtherTables{n}
+		}
+		return nil
+	})
+	return other
 }
 
 // row is a row of an answer, by column.

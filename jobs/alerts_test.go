@@ -391,6 +391,39 @@ func TestWhatThePublishedFileSaysIsTold(t *testing.T) {
 	}
 }
 
+// Of a file that an older version published, which lacks what a rule asks, there is one finding that says so, and what can be told is.
+func TestAFileOfOlderTablesIsOneFinding(t *testing.T) {
+	for _, c := range []struct {
+		name, version string
+		want          string
+	}{
+		{"older", "7", "usage.duckdb was published by an older version (tables 7, this one makes 8); the next publish mends it, and until then nothing is known of odd, odd too"},
+		{"newer", "9", "usage.duckdb was published by a newer version (tables 9, this one makes 8); the next publish mends it, and until then nothing is known of odd, odd too"},
+		{"the same", "8", "the published file can't be read, so nothing is known of odd, odd too: "},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			want := strings.ReplaceAll(c.want, "makes 8", fmt.Sprintf("makes %d", schemas.SQLVersion))
+			w := &world{TB: t, clock: now}
+			w.cfg = &Config{Lake: t.TempDir(), Accounts: []Account{{Name: "acme"}}}
+			lake, err := load.Create(w.cfg.Lake, load.Options{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			w.publishFacts("INSERT INTO balance_runway (account, currency, observed_at, balance) VALUES ('acme', 'USD', '2026-11-20 11:00:00+00', 5)",
+				"CREATE TABLE meta (schema_version INTEGER)", "INSERT INTO meta VALUES ("+c.version+")", "ALTER TABLE anomaly_events DROP scope_name")
+			w.cfg.Alerts.Rules = []AlertRule{{Name: "low", Kind: AlertBalance, Below: "100"}, {Name: "odd", Kind: AlertAnomaly}, {Name: "odd too", Kind: AlertAnomaly}}
+			found, unknown, err := gather(t.Context(), w.cfg, w.env, lake, nil, now, AlertInput{}, &alertMemory{})
+			if err != nil || len(found) != 2 || found[0].Rule != "low" || found[1].Rule != ruleFacts || !unknown["odd"] || !unknown["odd too"] || unknown["low"] {
+				t.Fatalf("%v, %v, %+v", err, unknown, found)
+			}
+			said := found[1].Summary
+			if !strings.HasPrefix(said, want) || c.name != "the same" && (said != want || strings.Contains(fmt.Sprint(found[1].Details), "scope_name")) {
+				t.Errorf("%s %v", said, found[1].Details)
+			}
+		})
+	}
+}
+
 // An alert shows a name and the id; what it is about stays the id, so that a name changes nothing.
 func TestAlertsCallThingsByNameAndID(t *testing.T) {
 	w := &world{TB: t, clock: now}

@@ -88,6 +88,7 @@ func CheckAllocation(ctx context.Context, cfg *Config, month *schemas.Date) (*Al
 		return nil, err
 	}
 	t := newTrial(rules)
+	t.known = knownNames(cfg)
 	for _, m := range months {
 		out.Months = append(out.Months, m.Month())
 		out.Month = m.Month()
@@ -277,7 +278,8 @@ type trial struct {
 	centers owed
 	lost    map[lostKey]map[string]*big.Int // cost that a rule matches and no cost centre gets, by currency
 	nobody  map[string]map[string]*big.Int  // cost that no rule matches, by token and currency
-	teams   map[string]bool                 // that come out
+	who     map[string]map[string]*bearers  // by attribute and the name that comes out
+	known   map[string][][]string           // by attribute, lists of names that somebody wrote down as those of several
 }
 
 type (
@@ -294,7 +296,7 @@ type (
 
 func newTrial(rules *allocate.Rules) *trial {
 	return &trial{rules: rules, sums: map[ruleVersion]*ruleSum{}, centers: owed{}, lost: map[lostKey]map[string]*big.Int{},
-		nobody: map[string]map[string]*big.Int{}, teams: map[string]bool{}}
+		nobody: map[string]map[string]*big.Int{}, who: map[string]map[string]*bearers{"cost_center": {}, "team": {}}}
 }
 
 func addTo(m map[string]*big.Int, currency string, v *big.Int) {
@@ -334,7 +336,7 @@ func (t *trial) month(ctx context.Context, lake *load.Lake, month schemas.Date) 
 	shares, err := t.rules.Split(month, poolCosts, directCosts)
 	for _, s := range shares {
 		t.centers.add(s.Owner.CostCenter, textOf(s.Currency), s.Net)
-		t.teams[s.Owner.Team] = true
+		t.comesOut(s.Owner, nil)
 		if s.Owner.CostCenter == "" && s.Net != nil {
 			who := "it has nobody to bear it"
 			if s.Owner.Team != "" {
@@ -396,7 +398,7 @@ func (t *trial) take(row []load.Value, costs map[string]*schemas.PoolCost,
 	}
 	direct[id].Net, direct[id].Tokens = plus(direct[id].Net, net), plus(direct[id].Tokens, tokens)
 	t.centers.add(a.CostCenter, currency, net)
-	t.teams[a.Team] = true
+	t.comesOut(a.Owner, &k)
 	if net == nil || a.CostCenter != "" {
 		return nil
 	}
@@ -474,35 +476,7 @@ func (t *trial) findings() []allocate.Finding {
 		out = append(out, allocate.Finding{Severity: allocate.Warning, Message: fmt.Sprintf(
 			"%s: no rule matches: %s is charged to %s", name, amounts(t.nobody[token]), schemas.Unallocated)})
 	}
-	var centers []string
-	for k := range t.centers {
-		centers = append(centers, k.center)
-	}
-	out = append(out, typedTwice("cost centres", centers)...)
-	return append(out, typedTwice("teams", slices.Collect(maps.Keys(t.teams)))...)
-}
-
-// typedTwice finds names that are likely one, typed in several ways.
-func typedTwice(what string, names []string) []allocate.Finding {
-	var out []allocate.Finding
-	first := map[string]string{}
-	var slips allocate.Slips
-	slices.Sort(names)
-	for _, name := range slices.Compact(names) {
-		bare := allocate.Bare(name)
-		if other, ok := first[bare]; ok && name != "" {
-			out = append(out, allocate.Finding{Severity: allocate.Warning, Message: fmt.Sprintf("the %s %q and %q"+
-				" differ in how they are written alone, and are charged apart: capitals and signs count", what, other, name)})
-			continue
-		}
-		if near := slips.Near(name); near != "" {
-			out = append(out, allocate.Finding{Severity: allocate.Warning, Message: fmt.Sprintf("the %s %q and %q"+
-				" differ by a slip of the pen, and are charged apart: if they are one, correct it", what, near, name)})
-		}
-		slips.Add(name)
-		first[bare] = name
-	}
-	return out
+	return append(out, t.names()...)
 }
 
 // largest is the largest amount of any currency: it orders a list, and nothing more.

@@ -63,7 +63,7 @@ pools: {p: {split: cost, to: [{cost_center: R&D}, {cost_center: Rest, weight: 3}
 		{"typed otherwise", with("centers.csv", "team,cost_center\nsearch,R&D\nAds,Marketing\n"), []string{`centers.csv has no row for team "Search", but for "search" in line 2: capitals and signs count`}},
 		{"a centre typed otherwise", with("centers.csv", "team,cost_center\nSearch,r&d\nAds,Marketing\n"), []string{`the cost centres "R&D" and "r&d" differ`}},
 		{"a letter in another place", with("centers.csv", "team,cost_center\nSaerch,R&D\nAds,Marketing\n"), []string{`centers.csv has no row for team "Search", but for "Saerch": a slip of the pen?`}},
-		{"a centre with a letter too many", with("allocation.yaml", strings.Replace(rules, "assign: {cost_center: Rest}", "assign: {cost_center: Marketting}", 1)), []string{`the cost centres "Marketing" and "Marketting" differ by a slip of the pen`}},
+		{"a centre with a letter too many", with("allocation.yaml", strings.Replace(rules, "assign: {cost_center: Rest}", "assign: {cost_center: Marketting}", 1)), []string{`info centers.csv:3 cost centre "Marketing" is written here alone and comes out for token `, `; "Marketting", a slip of the pen apart, is written in 1 place and comes out for `}},
 		{"a row without a centre", with("centers.csv", "team,cost_center\nSearch,R&D\nAds,\n"), []string{"nothing assigns it a cost_center"}},
 		{"an entry with a team alone", with("allocation.yaml", strings.Replace(rules, "{cost_center: R&D}", "{team: Search}", 1)), []string{"the entry team Search names no cost_center", "pool p: the share of team Search: "}},
 		{"tokens of nobody", with("allocation.yaml", strings.Replace(rules, "- {id: rest, match: {token_id: \"*\"}, assign: {cost_center: Rest}}\n", "", 1)), []string{"no rule matches: ", "token "}},
@@ -78,6 +78,9 @@ pools: {p: {split: cost, to: [{cost_center: R&D}, {cost_center: Rest, weight: 3}
 		for _, f := range check.Findings {
 			if f.Severity == allocate.Warning {
 				said = append(said, "rule "+f.RuleID+" "+f.Message)
+			}
+			if strings.Contains(f.Message, "a slip of the pen apart") {
+				said = append(said, f.Severity+" "+f.Source+" "+f.Message)
 			}
 		}
 		all := strings.Join(said, "\n")

@@ -263,7 +263,7 @@ func (d *doctor) checkBudgets(ctx context.Context, published bool) {
 	today := schemas.DateOf(d.now)
 	seen := map[string][]string{} // by scope, what usage was charged to
 	if published {
-		for _, scope := range []string{"cost_center", "team", "project", "account", "model", "currency"} {
+		for _, scope := range append(schemas.BudgetScopes(), "currency") {
 			values, err := texts(ctx, d.lake, fmt.Sprintf("SELECT DISTINCT %s FROM chargeback_daily WHERE %[1]s IS NOT NULL", scope))
 			if err != nil {
 				break // an older version's file, or one that can't be read: both are told elsewhere
@@ -271,6 +271,7 @@ func (d *doctor) checkBudgets(ctx context.Context, published bool) {
 			seen[scope] = values
 		}
 	}
+	charged := len(seen["account"]) > 0 // else nothing is, to anybody
 	var odd []string
 	inForce := 0
 	for _, c := range d.cfg.Budgets {
@@ -279,8 +280,8 @@ func (d *doctor) checkBudgets(ctx context.Context, published bool) {
 			continue // LoadConfig refuses it
 		}
 		never := func(scope, value string) bool {
-			values := seen[scope]
-			return len(values) > 0 && !slices.Contains(values, value)
+			values, asked := seen[scope]
+			return charged && asked && !slices.Contains(values, value)
 		}
 		switch {
 		case b.From != nil && *b.From > today+366:
@@ -293,7 +294,7 @@ func (d *doctor) checkBudgets(ctx context.Context, published bool) {
 		switch {
 		case b.Scope != "" && never(b.Scope, b.Value):
 			odd = append(odd, fmt.Sprintf("%q is for %s %q, to which nothing was ever charged", b.Name, b.Scope, b.Value))
-		case never("currency", b.Currency):
+		case len(seen["currency"]) > 0 && never("currency", b.Currency):
 			odd = append(odd, fmt.Sprintf("%q is in %s, and all cost is in %s", b.Name, b.Currency, some(seen["currency"])))
 		}
 	}

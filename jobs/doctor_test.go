@@ -211,6 +211,12 @@ func TestDoctorFindsMistakesOfTheConfig(t *testing.T) {
 		{"a budget for nobody", func(c *Config) {
 			c.Budgets = []BudgetConfig{{Name: "b", Amount: "1", Currency: "USD", Model: "nosuch"}}
 		}, "budgets", CheckWarning, "nothing was ever charged", "report"},
+		{"a budget for no environment", func(c *Config) {
+			c.Budgets = []BudgetConfig{{Name: "b", Amount: "1", Currency: "USD", Environment: "staging"}}
+		}, "budgets", CheckWarning, `"b" is for environment "staging", to which nothing was ever charged`, "report"},
+		{"a budget for no team", func(c *Config) {
+			c.Budgets = []BudgetConfig{{Name: "b", Amount: "1", Currency: "USD", Team: "Search"}}
+		}, "budgets", CheckWarning, `"b" is for team "Search", to which nothing was ever charged`, "report"},
 		{"a budget in other money", func(c *Config) { c.Budgets = []BudgetConfig{{Name: "b", Amount: "1", Currency: "CHF"}} }, "budgets", CheckWarning, "in CHF", "report"},
 		{"a good budget", func(c *Config) {
 			c.Budgets = []BudgetConfig{{Name: "b", Amount: "1", Currency: "USD", Account: "acme"}}

@@ -43,6 +43,12 @@ type BudgetConfig struct {
 	Thresholds  []string `yaml:"thresholds"` // shares of the amount
 }
 
+// value is what b says of one of schemas.BudgetScopes; "" if nothing.
+func (b BudgetConfig) value(scope string) string {
+	return map[string]string{"cost_center": b.CostCenter, "team": b.Team, "project": b.Project, "environment": b.Environment,
+		"account": b.Account, "model": b.Model}[scope]
+}
+
 // budget checks and converts b; every mistake is reported.
 func (b BudgetConfig) budget() (schemas.Budget, error) {
 	out := schemas.Budget{Name: b.Name, Currency: b.Currency, Period: b.Period}
@@ -51,14 +57,15 @@ func (b BudgetConfig) budget() (schemas.Budget, error) {
 	if b.Name == "" {
 		bad("name: give it one")
 	}
-	for _, s := range [][2]string{{"cost_center", b.CostCenter}, {"team", b.Team}, {"project", b.Project}, {"environment", b.Environment}, {"account", b.Account}, {"model", b.Model}} {
-		if s[1] == "" {
+	for _, scope := range schemas.BudgetScopes() {
+		value := b.value(scope)
+		if value == "" {
 			continue
 		}
 		if out.Scope != "" {
-			bad("it has both %s and %s: give one, or none for everything", out.Scope, s[0])
+			bad("it has both %s and %s: give one, or none for everything", out.Scope, scope)
 		}
-		out.Scope, out.Value = s[0], s[1]
+		out.Scope, out.Value = scope, value
 	}
 	var err error
 	if out.Amount, err = schemas.ParseMoney(b.Amount); err != nil {

@@ -30,6 +30,25 @@ func TestEveryTableViewAndColumnHasAComment(t *testing.T) {
 	}
 }
 
+// What a budget can be for is said where the published file has a scope of budgets, or of their forecasts, and nothing else.
+func TestTheCommentsOfScopesNameThoseOfBudgets(t *testing.T) {
+	w := publishedLake(t)
+	scopes := schemas.BudgetScopes()
+	last := len(scopes) - 1
+	budget := "What it is for: " + strings.Join(scopes, ", ") + ", or all."
+	for table, want := range map[string]string{"budgets": budget, "budget_status": budget, "scope_rates": "all, " + strings.Join(scopes[:last], ", ") + " or " + scopes[last] + "."} {
+		got := w.ask("SELECT comment AS c FROM duckdb_columns() WHERE column_name = 'scope' AND table_name = '" + table + "'")
+		if len(got) != 1 || got[0] != "{'c': '"+want+"'}" {
+			t.Errorf("%s: %s, want %s", table, got, want)
+		}
+	}
+	for _, scope := range scopes {
+		if got := w.ask("SELECT count(" + scope + ") >= 0 AS there FROM chargeback_daily"); len(got) != 1 {
+			t.Errorf("chargeback_daily has no %s", scope)
+		}
+	}
+}
+
 // sqlType is the type a column of the lake has in DuckDB.
 func sqlType(t *testing.T, a arrow.DataType) string {
 	t.Helper()

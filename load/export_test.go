@@ -40,6 +40,16 @@ type Charged struct {
 	Hour                               int // of the day, at which it was used
 }
 
+// Images writes a day file of charges, as Day does, each of which is for one image.
+func (w *dayWriter) Images(p schemas.Partition, rows ...[4]string) {
+	w.t.Helper()
+	var out []string
+	for _, r := range rows {
+		out = append(out, charge(p, r[0], r[1], r[2], r[3], "USD", fmt.Sprintf(`ext_items=[{category: 'image', item: 'out', unit: 'each', price: %s::DECIMAL(18,12), "usage": 1::DECIMAL(18,12), amount: %[1]s::DECIMAL(18,12)}]`, r[3])))
+	}
+	w.charges(p, out...)
+}
+
 // PartOfDay writes a day file of charges of which the first hours were fetched.
 func (w *dayWriter) PartOfDay(p schemas.Partition, hours int, rows ...Charged) {
 	w.t.Helper()

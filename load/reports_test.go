@@ -498,6 +498,77 @@ func TestTheForecastBesideAMonthIsTheForecast(t *testing.T) {
 	}
 }
 
+// namesakes are the test rules where a cost centre is called as a pool looks: pool x, beside the pool x.
+type namesakes struct{ load.TestRules }
+
+func (r namesakes) Pools() []schemas.SharedPool {
+	return []schemas.SharedPool{{Pool: "x", Method: "even", Source: "rules.yaml:20"}}
+}
+
+func (r namesakes) Assign(k schemas.AllocationKey, _ schemas.Date) schemas.Assignment {
+	switch *k.Model {
+	case "pooled":
+		return schemas.Assignment{RuleID: "pooled", Version: 1, Source: "rules.yaml:9", Pool: "x"}
+	case "own":
+		return schemas.Assignment{Owner: schemas.Owner{CostCenter: "pool x"}, RuleID: "own", Version: 1, Source: "rules.yaml:3"}
+	case "alike":
+		return schemas.Assignment{Owner: schemas.Owner{CostCenter: "x"}, RuleID: "alike", Version: 1, Source: "rules.yaml:4"}
+	}
+	return schemas.Assignment{}
+}
+
+// A statement tells a pool's images from those of a cost centre that is called like it, in an open month and in a closed one.
+func TestAStatementTellsAPoolFromACostCentreCalledAlike(t *testing.T) {
+	w := load.NewBookWriter(t)
+	finance := load.Ruled("2026-12-01", "cc-2")
+	finance.Rules = namesakes{finance.Rules.(load.TestRules)}
+	finance.Archived = func([]load.RuleFile) (load.Allocator, error) { return finance.Rules, nil }
+	w.Images(schemas.Partition{Account: "acme", Date: day("2026-10-05")}, [4]string{"a", "tk_1", "pooled", "8"}, [4]string{"b", "tk_1", "own", "3"}, [4]string{"c", "tk_1", "alike", "5"}, [4]string{"d", "tk_1", "nobodys", "1"})
+	w.Images(schemas.Partition{Account: "acme", Date: day("2026-11-05")}, [4]string{"e", "tk_1", "pooled", "80"}, [4]string{"f", "tk_1", "own", "30"}, [4]string{"g", "tk_1", "alike", "50"}, [4]string{"h", "tk_1", "nobodys", "10"})
+	w.Publish(finance)
+	w.Close("2026-10", finance)
+	w.Publish(finance)
+	for month, times := range map[string]string{"2026-10": "", "2026-11": "0"} {
+		for _, c := range []struct {
+			scope load.Scope
+			want  []string
+		}{
+			{load.Scope{}, []string{" of x: 8", "(unallocated) of : 1", "pool x of : 3", "x of : 5"}},
+			{load.Scope{CostCenters: []string{"pool x"}}, []string{"pool x of : 3"}},
+			{load.Scope{CostCenters: []string{"x"}}, []string{"x of : 5"}},
+		} {
+			p := report.MonthPeriod(day(month + "-01"))
+			doc, err := report.Build(t.Context(), w.Lake(), report.Options{Name: "statement", Period: &p, Scope: c.scope, Now: time.Date(2026, 12, 1, 0, 0, 0, 0, time.UTC)})
+			if err != nil {
+				t.Fatal(err)
+			}
+			tab := table(doc, "ext")
+			at := func(row []load.Value, column string) string {
+				v := row[slices.IndexFunc(tab.Columns, func(c report.Column) bool { return c.Name == column })]
+				if v.Null {
+					return ""
+				}
+				return v.Text
+			}
+			var got, want []string
+			for _, row := range tab.Rows {
+				cost, err := schemas.ParseMoney(at(row, "list_cost"))
+				if err != nil {
+					t.Fatal(err)
+				}
+				got = append(got, at(row, "cost_center")+" of "+at(row, "pool")+": "+schemas.MoneyText(cost))
+			}
+			for _, line := range c.want {
+				want = append(want, line+times)
+			}
+			slices.Sort(got)
+			if !slices.Equal(got, want) {
+				t.Errorf("%s %v:\n got %q\nwant %q", month, c.scope, got, want)
+			}
+		}
+	}
+}
+
 // A scope is data and no SQL: a name that looks like a part of a condition narrows to what is called that.
 func TestAScopeOfNamesThatLookLikeConditions(t *testing.T) {
 	w := load.NewBookWriter(t)

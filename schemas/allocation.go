@@ -156,7 +156,7 @@ func (d Date) Month() string { return d.Start().Format("2006-01") }
 // Budget is an amount that a scope may cost in each period.
 type Budget struct {
 	Name       string
-	Scope      string   // cost_center, team, project, environment, account or model; "" is everything
+	Scope      string   // one of BudgetScopes; "" is everything
 	Value      string   // of the scope
 	Period     string   // month or quarter
 	Amount     *big.Int // in units of 1e-12
@@ -164,6 +164,11 @@ type Budget struct {
 	From       *Date     // the first period's first day; nil: from ever
 	To         *Date     // excluded; nil: for ever
 	Thresholds []Decimal // shares of Amount that are worth a word, such as 0.8 and 1, in order
+}
+
+// BudgetScopes are what a Budget can be for, as the config and the columns of chargeback_daily are called.
+func BudgetScopes() []string {
+	return []string{"cost_center", "team", "project", "environment", "account", "model"}
 }
 
 // InvoiceLine is a line of an invoice. One without a model and day is the invoice's total of the period.

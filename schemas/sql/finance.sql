@@ -478,7 +478,7 @@ SELECT "scope", scope_value, currency, account, days, sum(cost ORDER BY usage_da
     greatest(sum(cost * cost ORDER BY usage_date) / days - (sum(cost ORDER BY usage_date) / days) ^ 2, 0) AS variance
 FROM daily GROUP BY "scope", scope_value, currency, account, days;
 COMMENT ON VIEW scope_rates IS 'What everything, each account, cost centre, team, project, environment and model costs a day in each account: the mean of recent_days, in which a day without cost is 0. Estimate.';
-COMMENT ON COLUMN scope_rates."scope" IS 'all, account, cost_center, team, project or model.';
+COMMENT ON COLUMN scope_rates."scope" IS 'all, cost_center, team, project, environment, account or model.';
 COMMENT ON COLUMN scope_rates.scope_value IS 'Which of these; NULL of all.';
 COMMENT ON COLUMN scope_rates.currency IS 'ISO 4217 code of the costs. Never sum across currencies.';
 COMMENT ON COLUMN scope_rates.account IS 'Name of the account in the config.';
@@ -553,7 +553,7 @@ SELECT budget, "scope", scope_value, name_of("scope", scope_value) AS scope_name
 FROM forecast;
 COMMENT ON VIEW budget_status IS 'Each budget in each of its periods: spent, left, burn rate, forecast and range, status.';
 COMMENT ON COLUMN budget_status.budget IS 'Name of the budget.';
-COMMENT ON COLUMN budget_status."scope" IS 'What it is for: cost_center, team, project, account, model, or all.';
+COMMENT ON COLUMN budget_status."scope" IS 'What it is for: cost_center, team, project, environment, account, model, or all.';
 COMMENT ON COLUMN budget_status.scope_value IS 'Which of these; NULL of all.';
 COMMENT ON COLUMN budget_status.scope_name IS 'What it is called, from names; NULL if it has no name.';
 COMMENT ON COLUMN budget_status.period IS 'month or quarter.';

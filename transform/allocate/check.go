@@ -12,7 +12,7 @@ import (
 // Severities of a Finding.
 const (
 	Warning = "warning" // money may go where nobody meant it to
-	Info    = "info"    // something that does nothing
+	Info    = "info"    // something that does nothing, or may be a slip of the pen: nothing that must be mended
 )
 
 // Finding is something in rules that are valid, and that their author may not mean.

@@ -74,7 +74,8 @@ func (t *table) lacks(k schemas.AllocationKey, owner schemas.Owner) string {
 
 // Slips are names, to be asked for one that another is a slip of the pen from: a letter within a word that is missing, too many or
 // another, or two that have changed places. The word has five letters at least: shorter ones differ by a letter and are meant to, and
-// so do names at a word's first and last letter, and in digits. The zero value has no names.
+// so do names at a word's first and last letter, and in digits. Of scripts in which a letter is a word or a syllable, only two that
+// have changed places: any other makes another name. The zero value has no names.
 type Slips struct {
 	byRest map[string][]string // names by what they are without one of their letters, and as they are
 }
@@ -112,19 +113,36 @@ func (s *Slips) Add(name string) {
 
 // Near is a name that was added and is a slip apart from this one, the first in order; "" if there is none.
 func (s *Slips) Near(name string) string {
-	best := ""
-	if len(name) > longestSlip {
-		return best
+	if all := s.All(name); len(all) > 0 {
+		return all[0]
 	}
+	return ""
+}
+
+// All are the names that were added and are a slip apart from this one, in order, each once.
+func (s *Slips) All(name string) []string {
+	if len(name) > longestSlip {
+		return nil
+	}
+	var out []string
 	for _, rest := range rests(name) {
 		for _, other := range s.byRest[rest] {
-			if (best == "" || other < best) && slip(folded(name), folded(other)) {
-				best = other
+			if slip(folded(name), folded(other)) {
+				out = append(out, other)
 			}
 		}
 	}
-	return best
+	slices.Sort(out)
+	return slices.Compact(out)
 }
+
+// syllabic says whether a letter is a word or a syllable by itself.
+func syllabic(r rune) bool {
+	return unicode.In(r, unicode.Han, unicode.Hangul, unicode.Hiragana, unicode.Katakana, unicode.Bopomofo) || r == 'ー' || r == 'ｰ'
+}
+
+// numerals are the letters of Han that count, as digits do.
+const numerals = "〇零一二三四五六七八九十百千万两兩壹贰貳叁參肆伍陆陸柒捌玖拾佰仟萬甲乙丙丁戊己庚辛壬癸"
 
 func slip(a, b []rune) bool {
 	if len(a) < len(b) {
@@ -147,7 +165,7 @@ func slip(a, b []rune) bool {
 	}
 	before, after := word(from, -1), word(from+max(len(mine), 1)-1, 1)
 	for _, r := range slices.Concat(mine, other) {
-		if !unicode.IsLetter(r) {
+		if !unicode.IsLetter(r) || strings.ContainsRune(numerals, r) {
 			return false
 		}
 	}
@@ -157,7 +175,55 @@ func slip(a, b []rune) bool {
 	case len(mine) == 2 && len(other) == 2:
 		return mine[0] == other[1] && mine[1] == other[0]
 	}
-	return len(mine) == 1 && len(other) <= 1 && before > 0 && after > 0
+	return len(mine) == 1 && len(other) <= 1 && before > 0 && after > 0 && !slices.ContainsFunc(slices.Concat(mine, other), syllabic)
+}
+
+// Mention is where rules write a name, and whether it is known as one.
+type Mention struct {
+	Places []string // "tokens.csv:7", "allocation.yaml:12", in order; what a rule, a row's key or a pool says in several versions once
+	Tables []string // that are looked up by it and have a row of its own, by their names
+}
+
+// Mentions are the names that the rules, the rows of the tables that they look up, and the pools write for an attribute, say team.
+func (r *Rules) Mentions(attribute string) map[string]Mention {
+	out := map[string]Mention{}
+	seen := map[[3]string]bool{} // a name, and what writes it
+	write := func(o *schemas.Owner, from, key, place string) {
+		name := *field(o, attribute)
+		if name == "" || seen[[3]string{name, from, key}] {
+			return
+		}
+		seen[[3]string{name, from, key}] = true
+		m := out[name]
+		m.Places = append(m.Places, place)
+		out[name] = m
+	}
+	for _, x := range r.rules {
+		write(&x.owner, "", x.id, x.source)
+	}
+	for _, t := range r.tables {
+		if !t.used {
+			continue
+		}
+		at := slices.Index(t.key, attribute)
+		for _, row := range t.rows {
+			write(&row.owner, t.file, row.key, strings.TrimSpace(row.source))
+			if at < 0 {
+				continue
+			}
+			name := strings.Split(row.key, "\x00")[at]
+			if m := out[name]; !slices.Contains(m.Tables, t.name) {
+				m.Tables = append(m.Tables, t.name)
+				out[name] = m
+			}
+		}
+	}
+	for _, p := range r.pools {
+		for _, t := range p.targets {
+			write(&t.owner, "pool", p.name, p.source)
+		}
+	}
+	return out
 }
 
 func folded(s string) []rune {
