@@ -79,6 +79,21 @@ func (a answer) told(want expected, items bool) string {
 // Every reader reads three lakes to the last digit, by the call that people type, or the table of docs/readers.md says what happens.
 func TestReadersReadTheSame(t *testing.T) {
 	python := environment(t, "readers")
+	node := filepath.Join(filepath.Dir(os.Getenv("USAGELAKE_COMPAT_BIN")), "compat-node")
+	const hyparquet, compressors = "1.31.5", "1.1.2"
+	if _, err := os.Stat(filepath.Join(node, "node_modules", "hyparquet-compressors")); err != nil {
+		if err := os.MkdirAll(node, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		output(t, "npm", "install", "--prefix", node, "--no-save", "--silent", "hyparquet@"+hyparquet, "hyparquet-compressors@"+compressors)
+	}
+	script, err := os.ReadFile("node/readers.mjs")
+	if err == nil { // where it finds the packages
+		err = os.WriteFile(filepath.Join(node, "readers.mjs"), script, 0o644)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
 	type row struct {
 		answer
 		cells []string
@@ -87,14 +102,8 @@ func TestReadersReadTheSame(t *testing.T) {
 	byCall := map[string]*row{}
 	for i, make := range []func(*testing.T) (string, expected){demoLake, accountsLake, edgesLake} {
 		dir, want := make(t)
-		for _, command := range [][]string{{python, "python/readers.py", dir}} {
-			c := exec.Command(command[0], command[1:]...)
-			var stderr bytes.Buffer
-			c.Stderr = &stderr
-			out, err := c.Output()
-			if err != nil {
-				t.Fatalf("%v: %v\n%s", command, err, stderr.String())
-			}
+		for _, command := range [][]string{{python, "python/readers.py", dir}, {"node", filepath.Join(node, "readers.mjs"), dir, hyparquet}} {
+			out := output(t, command[0], command[1:]...)
 			for line := bufio.NewScanner(bytes.NewReader(out)); line.Scan(); {
 				var a answer
 				if !bytes.HasPrefix(line.Bytes(), []byte("{")) { // some readers print what they are doing
