@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"cmp"
 	"context"
-	"crypto/sha256"
 	"encoding/csv"
 	"errors"
 	"fmt"
@@ -358,25 +357,8 @@ func exportQuery(ctx context.Context, lake *load.Lake, path, query string) error
 	return load.WriteOut(path, out, (&report.Document{Tables: []*report.Table{t}}).CSV)
 }
 
-// statementFile is the name of the files of a cost centre's statement: of its name the small letters, digits and dashes,
-// and a digest of all of it. It is the same in every month, whoever else is charged then, and on every file system, of
-// which some know no case, some normalise, and some read a device into "con".
-func statementFile(costCenter string) string {
-	var b strings.Builder
-	for _, r := range strings.ToLower(costCenter) {
-		switch {
-		case 'a' <= r && r <= 'z', '0' <= r && r <= '9':
-			b.WriteRune(r)
-		case b.Len() > 0 && !strings.HasSuffix(b.String(), "-"):
-			b.WriteByte('-')
-		}
-		if b.Len() >= 40 {
-			break
-		}
-	}
-	sum := sha256.Sum256([]byte(costCenter))
-	return fmt.Sprintf("%s-%x", cmp.Or(strings.Trim(b.String(), "-"), "cost-center"), sum[:6])
-}
+// statementFile is the name of the files of a cost centre's statement. It is the same in every month, whoever else is charged then.
+func statementFile(costCenter string) string { return schemas.FileName(costCenter, "cost-center") }
 
 // Reopen opens the month that was closed last, for a reason that is kept with what it was closed with.
 func Reopen(ctx context.Context, cfg *Config, env Env, month schemas.Date, reason string, wait bool) (res *Result, kept string, err error) {

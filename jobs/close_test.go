@@ -357,6 +357,34 @@ func TestFileNamesOfCostCentresAreTheirLettersAndADigest(t *testing.T) {
 	}
 }
 
+// Rows by record are there until the month is closed, and a job that is about the last month doesn't fail from then on.
+func TestAJobOfRecordsLeavesAClosedMonthAlone(t *testing.T) {
+	bubble(t, "", func(t *testing.T) {
+		w := newWorld(t, settings{perDay: 5})
+		w.export(octoberSpan())
+		j := JobConfig{Name: "records", Kind: KindReport, Cron: "0 4 * * *", Report: reportFocus, Format: load.FocusCSV, Grain: schemas.FocusByRecord, Month: "last", Out: t.TempDir()}
+		if errs := j.validate("UTC", nil); len(errs) > 0 {
+			t.Fatal(errs)
+		}
+		run := func() string {
+			t.Helper()
+			if _, err := RunJob(t.Context(), w.cfg, w.env, j, time.Date(2026, 11, 15, 4, 0, 0, 0, time.UTC)); err != nil {
+				t.Fatal(err)
+			}
+			b, err := os.ReadFile(filepath.Join(j.Out, "focus-1.2-record-2026-10.csv"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			return string(b)
+		}
+		open := run()
+		w.mustClose(october)
+		if run() != open || strings.Count(open, "\n") < 10 {
+			t.Errorf("the file of the open month is changed, or is empty: %.200q", open)
+		}
+	})
+}
+
 func (w *world) mustClose(month schemas.Date) *load.ClosedMonth {
 	w.Helper()
 	_, closed, err := w.close(CloseOptions{Month: month})

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"math"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -155,16 +156,21 @@ type DuckDBConfig struct {
 
 var memorySize = regexp.MustCompile(`^[1-9][0-9]*(MB|MiB|GB|GiB)$`)
 
-var size = regexp.MustCompile(`^([1-9][0-9]{0,8})([kK]B|KiB|MB|MiB|GB|GiB)?$`)
+var size = regexp.MustCompile(`^0*([1-9][0-9]*) ?([A-Z]*)$`)
 
-// ParseSize reads a number of bytes: 500000, 2MB, 2MiB.
+var sizeUnits = map[string]int64{"": 1, "B": 1, "KB": 1e3, "KIB": 1 << 10, "MB": 1e6, "MIB": 1 << 20, "GB": 1e9, "GIB": 1 << 30}
+
+// ParseSize reads a number of bytes above 0: 500000, 2MB, 2MiB, in any capitals.
 func ParseSize(s string) (int64, error) {
-	m := size.FindStringSubmatch(s)
-	if m == nil {
-		return 0, fmt.Errorf("%q is not a size such as 500000 or 2MB", s)
+	m := size.FindStringSubmatch(strings.ToUpper(strings.TrimSpace(s)))
+	if m == nil || sizeUnits[m[2]] == 0 {
+		return 0, fmt.Errorf("%q is not a size such as 500000 or 2MB: a whole number above 0 of bytes, kB, MB, GB, KiB, MiB or GiB", s)
 	}
 	n, err := strconv.ParseInt(m[1], 10, 64)
-	return n * map[string]int64{"": 1, "KB": 1e3, "KIB": 1 << 10, "MB": 1e6, "MIB": 1 << 20, "GB": 1e9, "GIB": 1 << 30}[strings.ToUpper(m[2])], err
+	if err != nil || n > math.MaxInt64/sizeUnits[m[2]] {
+		return 0, fmt.Errorf("%q is more than %d bytes: no file has so many", s, int64(math.MaxInt64))
+	}
+	return n * sizeUnits[m[2]], nil
 }
 
 func (c DuckDBConfig) validate() error {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"math"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -286,6 +287,21 @@ func TestTimesOfTheCommandLine(t *testing.T) {
 	for _, in := range []string{"", "tomorrow", "7d", "-7", "-", "--7d", "-d", "2026-13-01", "2026-02-30", "2026-11-01 06:00", "1761955200", "-1.5d", "-999999999d", "-1e9h"} {
 		if got, err := ParseTime(in, at); err == nil || !errors.Is(err, ErrUsage) {
 			t.Errorf("%q is taken for %v (%v)", in, got, err)
+		}
+	}
+}
+
+func TestSizesAreWholeBytesInAnyCapitals(t *testing.T) {
+	for in, want := range map[string]int64{"1": 1, "500000": 5e5, "99999999999": 99999999999, "9223372036854775807": math.MaxInt64, "007": 7,
+		"2kB": 2000, "2KB": 2000, "2kb": 2000, "2mb": 2e6, "2MB": 2e6, "2 Mb": 2e6, "2mib": 2 << 20, "2MiB": 2 << 20, "1gB": 1e9, "8GIB": 8 << 30, "10B": 10} {
+		if got, err := ParseSize(in); err != nil || got != want {
+			t.Errorf("%q is %d, want %d: %v", in, got, want, err)
+		}
+	}
+	for in, what := range map[string]string{"": "a whole number above 0 of bytes, kB, MB", "0": "above 0", "-1": "above 0", "1.5MB": "whole number", "2QB": "kB, MB, GB", "MB": "whole number", "much": "whole number",
+		"9223372036854775808": "is more than 9223372036854775807 bytes", "9223372036854776kB": "is more than", "99999999999GiB": "is more than"} {
+		if got, err := ParseSize(in); err == nil || !strings.Contains(err.Error(), what) {
+			t.Errorf("%q is taken for %d (%v), want %q", in, got, err, what)
 		}
 	}
 }

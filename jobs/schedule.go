@@ -110,7 +110,7 @@ func (s *ScheduleConfig) validate(accounts []string) []error {
 	if s.RetryMost < s.RetryAfter {
 		bad("retry_most: it is shorter than retry_after")
 	}
-	names, files := map[string]bool{}, map[string]string{}
+	names, files, metadata := map[string]bool{}, map[string]string{}, map[string]*JobConfig{}
 	for i := range s.Jobs {
 		j := &s.Jobs[i]
 		for _, err := range j.validate(s.Zone, accounts) {
@@ -120,7 +120,19 @@ func (s *ScheduleConfig) validate(accounts []string) []error {
 			bad("jobs[%d] (%s): name: another job has it too", i, j.Name)
 		}
 		if j.Kind == KindReport {
-			file := schemas.Fold(strings.Join([]string{filepath.Clean(j.Out), j.Report, j.Format, j.Month}, " "))
+			name := j.Report
+			if j.Report == reportFocus {
+				opts, _ := j.focus() // its mistakes are listed
+				opts.Format = ""
+				name = opts.Name("")
+				// Parquet and CSV share the metadata, which has one list of columns.
+				beside := schemas.Fold(strings.Join([]string{filepath.Clean(j.Out), name, j.Month}, " "))
+				if other := metadata[beside]; other != nil && other.Format != j.Format && !slices.Equal(other.Columns, j.Columns) {
+					bad("jobs[%d] (%s): columns: job %s writes its metadata into the same file: give it the same columns, or another out", i, j.Name, other.Name)
+				}
+				metadata[beside] = j
+			}
+			file := schemas.Fold(strings.Join([]string{filepath.Clean(j.Out), name, j.Format, j.Month}, " "))
 			if other, ok := files[file]; ok {
 				bad("jobs[%d] (%s): job %s writes the same file: give it another out, format or month", i, j.Name, other)
 			}

@@ -420,7 +420,8 @@ func needsPerson(err error) bool {
 	var kept *KeptError
 	var overlap *load.OverlapError
 	var unproven *load.UnprovenError
-	return errors.As(err, &objections) || errors.As(err, &findings) || errors.As(err, &kept) || errors.As(err, &overlap) || errors.As(err, &unproven)
+	var focus *load.FocusError
+	return errors.As(err, &focus) || errors.As(err, &objections) || errors.As(err, &findings) || errors.As(err, &kept) || errors.As(err, &overlap) || errors.As(err, &unproven)
 }
 
 // attempt runs the job; a panic in it is its error.

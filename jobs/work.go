@@ -134,8 +134,8 @@ func verifyLake(ctx context.Context, cfg *Config, env Env) (*Result, error) {
 	})
 }
 
-// writeReport writes a job's report of the month that logical lies in, or of the one before, to OUT/NAME-MONTH.FORMAT.
-// The file is replaced whole.
+// writeReport writes a job's report of the month that logical lies in, or of the one before, to OUT/NAME-MONTH.FORMAT, and FOCUS to
+// what load.FocusOptions.Name says. The file is replaced whole.
 func writeReport(ctx context.Context, cfg *Config, env Env, job JobConfig, logical time.Time) (*Result, error) {
 	local := logical.In(job.calendar.Location())
 	month := schemas.MonthOf(dateOf(local))
@@ -153,9 +153,20 @@ func writeReport(ctx context.Context, cfg *Config, env Env, job JobConfig, logic
 			if err != nil {
 				return fmt.Errorf("report %s: %w", job.Report, err)
 			}
-			opts.From, opts.To, opts.Path = &month, &end, path
-			_, err = lake.ExportFocus(ctx, opts)
-			return err
+			opts.From, opts.To, opts.Path = &month, &end, filepath.Join(job.Out, opts.Name(month.Month()))
+			done, err := lake.ExportFocus(ctx, opts)
+			if errors.Is(err, load.ErrClosedRecords) { // as it always is once the month is closed: what was written before stays
+				env.Logger.Warn("a closed month is kept by day and meter: nothing is written by record", "report", job.Report, "month", month.Month())
+				return nil
+			}
+			if refused := (*load.FocusError)(nil); errors.As(err, &refused) {
+				return Usage(refused.Hint, "report %s: %w", job.Report, err)
+			}
+			if err != nil {
+				return err
+			}
+			env.Logger.Info("a report is written", "report", job.Report, "month", month.Month(), "path", done.Files[0], "files", len(done.Files), "rows", done.Rows)
+			return nil
 		}
 		opts := report.Options{Name: job.Report, By: job.By, Now: env.Now(), Version: env.Version, Pictures: job.Format == "html"}
 		if named, _ := report.Find(job.Report); named.Spans != report.Running {

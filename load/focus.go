@@ -1,15 +1,11 @@
 package load
 
 import (
-	"bufio"
-	"bytes"
 	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -42,14 +38,14 @@ type FocusOptions struct {
 	From, To *schemas.Date
 	Scope    Scope  // whose charges; its time is From and To. Invoice Detail has accounts alone, Billing Period none
 	Format   string // FocusParquet or FocusCSV; "" goes by the extension of Path
-	// Path is the file, which is replaced by one rename; beside it stands STEM.metadata.json, which says what its columns are. Else the
-	// bytes go to Out.
+	// Path is the file, which is replaced by one rename; beside it stands STEM.metadata.json, which says what its columns are, unless it
+	// is a pipe or a device. Else the bytes go to Out.
 	Path string
 	Out  io.Writer
 	// Grain is what has a row of its own, of schemas.FocusGrains; "" is schemas.FocusByDay. Of closed months there are no rows
 	// by record; of FOCUS 1.4 neither. The other datasets have none.
 	Grain   string
-	Columns []string // those that are written, in this order; nil is all
+	Columns []string // those that are written, in this order; nil is all, and none is refused
 	// MaxRows and MaxBytes, if not 0, split a CSV into STEM-0001.csv and so on, each with the header and within both.
 	MaxRows, MaxBytes int64
 	// Raw leaves text of a CSV as it is, even where a spreadsheet would take it for a formula. A Parquet file has it so always.
@@ -76,10 +72,13 @@ func (o FocusOptions) Validate() error {
 	case o.byRecord() && v != schemas.Focus12:
 		bad("FOCUS %s has no rows by record: they are there in %s", v, schemas.Focus12)
 	default:
+		if o.Columns != nil && len(o.Columns) == 0 {
+			bad("no column is named: name some, or leave the columns out for all")
+		}
 		columns := o.columns()
 		for i, name := range o.Columns {
 			if !slices.ContainsFunc(columns, func(c schemas.FocusColumn) bool { return c.Name == name }) {
-				bad("FOCUS %s as it is exported has no column %q: docs/focus.md lists them", v, name)
+				bad("FOCUS %s as it is exported has no column %q%s", v, name, o.instead(name))
 			}
 			if slices.Contains(o.Columns[:i], name) {
 				bad("the column %s is asked for twice", name)
@@ -155,6 +154,45 @@ func (o FocusOptions) columns() []schemas.FocusColumn {
 	return schemas.FocusColumns(o.version())
 }
 
+// instead says of a column that isn't there why, or which was meant.
+func (o FocusOptions) instead(name string) string {
+	if o.dataset() == schemas.FocusCostAndUsage {
+		for _, c := range schemas.FocusSpec(o.version()) {
+			if c.Name == name && c.Absent != "" {
+				return ": " + c.Absent
+			}
+		}
+	}
+	names := []string{}
+	for _, c := range o.columns() {
+		names = append(names, c.Name)
+	}
+	return cmp.Or(schemas.Nearest(name, names), ": docs/focus.md lists them")
+}
+
+// Name is what the file is called that nobody names, focus-VERSION[-DATASET][-GRAIN]-PERIOD[-SCOPE].FORMAT: exports of different rows
+// have different names, on every file system. Columns and limits leave it as it is.
+func (o FocusOptions) Name(period string) string {
+	words := []string{"focus", o.version()}
+	if o.dataset() != schemas.FocusCostAndUsage {
+		words = append(words, o.dataset())
+	}
+	if o.grain() != schemas.FocusByDay {
+		words = append(words, o.grain())
+	}
+	words = append(words, period)
+	var scope []string
+	for _, d := range ScopeDimensions {
+		if values := slices.Compact(slices.Sorted(slices.Values(*o.Scope.Values(d)))); len(values) > 0 {
+			scope = append(scope, fmt.Sprintf("%s %q", d, values))
+		}
+	}
+	if len(scope) > 0 {
+		words = append(words, schemas.FileName(strings.Join(scope, " "), "scope"))
+	}
+	return strings.Join(words, "-") + "." + o.format()
+}
+
 // between is the condition that a month, an expression of SQL, lies in what is asked for.
 func (o FocusOptions) between(month string) string {
 	cond := o.Scope.Where()
@@ -222,16 +260,19 @@ type FocusExport struct {
 	Rows int64
 	// Omitted is the number of records of the months that FOCUS has no row for, since they lack an amount or a currency. The view
 	// focus_omitted has them.
-	Omitted int64
-	// Files are the paths of the data and, last, of its metadata; none where it went to a writer.
-	Files []string
+	Omitted  int64
+	Files    []string // the paths of the data; none where it went to a writer
+	Metadata string   // the path of what says what the data is; "" where it went to a writer, a pipe or a device
 }
 
 // ExportFocus writes a dataset of FOCUS from the published file, which it only reads.
 //
 // A Parquet file has decimals as DECIMAL and times as timestamps in UTC. A CSV is what Rows.WriteCSV writes: decimals with all the
 // decimals that their column has, times like 2026-11-01T00:00:00Z, NULL as an empty field.
-// If it fails there is no new file. Of a CSV in several files those with a higher number go that an export before left.
+// All files are whole before the first has its name, so that what fails until then leaves what stood there. The renames follow one
+// another, the metadata's last: what is cut short among them, as by a crash, may leave new files beside old ones, which the next export
+// puts right. Files that the export before wrote and this one doesn't go, so that an importer counts nothing twice; others are never
+// touched: where they are in the way it is a *FocusError.
 func (l *Lake) ExportFocus(ctx context.Context, opts FocusOptions) (FocusExport, error) {
 	if err := opts.Validate(); err != nil {
 		return FocusExport{}, err
@@ -244,6 +285,10 @@ func (l *Lake) ExportFocus(ctx context.Context, opts FocusOptions) (FocusExport,
 }
 
 func (l *Lake) exportFocus(ctx context.Context, opts FocusOptions) (done FocusExport, err error) {
+	place, err := opts.place()
+	if err != nil {
+		return done, err
+	}
 	s, err := l.Snapshot(ctx)
 	if err != nil {
 		return done, err
@@ -275,55 +320,68 @@ func (l *Lake) exportFocus(ctx context.Context, opts FocusOptions) (done FocusEx
 	if err != nil {
 		return done, err
 	}
-	// Beside a pipe or a device there is no place for a file.
-	info, err := os.Stat(opts.Path)
-	beside := opts.Path != "" && (err != nil || info.Mode().IsRegular())
-	if err := l.focusData(ctx, s, opts, &meta, &done); err != nil {
+	if opts.Path == "" {
+		done.Rows, err = l.focusStream(ctx, s, opts, meta)
 		return done, err
 	}
-	if !beside {
-		return done, nil
-	}
-	b, err := json.MarshalIndent(meta, "", "  ")
+	files, rows, err := l.focusData(ctx, s, opts, place, &meta)
+	defer func() {
+		for _, f := range files {
+			f.abort()
+		}
+	}()
 	if err != nil {
 		return done, err
 	}
-	name := strings.TrimSuffix(opts.Path, filepath.Ext(opts.Path)) + ".metadata.json"
-	done.Files = append(done.Files, name)
-	return done, l.Out().Bytes(name, append(b, '\n'))
+	done.Rows, done.Metadata = rows, place.metadata
+	for _, f := range files {
+		done.Files = append(done.Files, f.path)
+	}
+	return done, place.commit(l.Out(), files, meta)
 }
 
-// focusData writes the rows.
-func (l *Lake) focusData(ctx context.Context, s *Snapshot, opts FocusOptions, meta *focusMetadata, done *FocusExport) (err error) {
+// focusData writes the rows into files that have no names yet; those that it returns are for commit or abort, with an error too.
+func (l *Lake) focusData(ctx context.Context, s *Snapshot, opts FocusOptions, place focusPlace, meta *focusMetadata) (files []*outFile, n int64, err error) {
 	if opts.format() == FocusParquet {
-		done.Rows, err = l.focusParquet(ctx, opts, meta)
-		if opts.Path != "" {
-			done.Files = []string{opts.Path}
+		f, n, err := l.draftParquet(ctx, opts.query(), opts.Path, meta.copyOption())
+		if err != nil {
+			return nil, 0, err
 		}
-		return err
+		return []*outFile{f}, n, nil
 	}
 	rows, err := s.Query(ctx, opts.query())
 	if err != nil {
-		return err
+		return nil, 0, err
 	}
 	defer func() { err = errors.Join(err, rows.Close()) }()
-	switch {
-	case opts.Path == "":
-		done.Rows, err = rows.WriteCSV(ctx, opts.Out, opts.Raw)
-	case opts.split():
-		meta.DataLocation, err = rows.splitCSV(ctx, l.Out(), opts)
+	if opts.split() {
+		files, meta.DataLocation, err = rows.splitCSV(ctx, l.Out(), opts, place)
 		for _, f := range meta.DataLocation {
-			done.Rows += f.Rows
-			done.Files = append(done.Files, filepath.Join(filepath.Dir(opts.Path), f.Path))
+			n += f.Rows
 		}
-	default:
-		done.Files = []string{opts.Path}
-		err = WriteOut(opts.Path, l.Out(), func(w io.Writer) error {
-			done.Rows, err = rows.WriteCSV(ctx, w, opts.Raw)
-			return err
-		})
+		return files, n, err
 	}
-	return err
+	f, err := l.Out().draft(opts.Path, func(w io.Writer) error {
+		n, err = rows.WriteCSV(ctx, w, opts.Raw)
+		return err
+	})
+	if err != nil {
+		return nil, 0, err
+	}
+	return []*outFile{f}, n, nil
+}
+
+// focusStream writes the rows to a writer.
+func (l *Lake) focusStream(ctx context.Context, s *Snapshot, opts FocusOptions, meta focusMetadata) (n int64, err error) {
+	if opts.format() == FocusParquet {
+		return l.focusParquet(ctx, opts, meta)
+	}
+	rows, err := s.Query(ctx, opts.query())
+	if err != nil {
+		return 0, err
+	}
+	defer func() { err = errors.Join(err, rows.Close()) }()
+	return rows.WriteCSV(ctx, opts.Out, opts.Raw)
 }
 
 // number is the single whole number that a query gives.
@@ -344,113 +402,22 @@ func (s *Snapshot) number(ctx context.Context, query string) (n int64, err error
 	return n, nil
 }
 
-func (l *Lake) focusParquet(ctx context.Context, opts FocusOptions, meta *focusMetadata) (int64, error) {
-	if opts.Path != "" {
-		return l.queryParquet(ctx, opts.query(), opts.Path, meta.copyOption())
-	}
+// focusParquet has DuckDB write a file, which goes to the writer from there.
+func (l *Lake) focusParquet(ctx context.Context, opts FocusOptions, meta focusMetadata) (int64, error) {
 	dir, done, err := l.scratch()
 	if err != nil {
 		return 0, err
 	}
 	defer done()
-	name := filepath.Join(dir, "focus.parquet")
-	n, err := l.queryParquet(ctx, opts.query(), name, meta.copyOption())
+	draft, n, err := l.draftParquet(ctx, opts.query(), filepath.Join(dir, "focus.parquet"), meta.copyOption())
 	if err != nil {
 		return 0, err
 	}
-	f, err := os.Open(name)
+	defer draft.abort()
+	f, err := os.Open(draft.Name())
 	if err != nil {
 		return 0, err
 	}
 	_, err = io.Copy(opts.Out, f)
 	return n, errors.Join(err, f.Close())
-}
-
-// splitCSV writes the rows into as many files as the limits ask for, at least one. They have their names once all are whole.
-func (r *Rows) splitCSV(ctx context.Context, out Out, opts FocusOptions) (parts []focusFile, err error) {
-	ext := filepath.Ext(opts.Path)
-	name := func(n int) string { return fmt.Sprintf("%s-%04d%s", strings.TrimSuffix(opts.Path, ext), n, ext) }
-	var files []*outFile
-	defer func() {
-		for _, f := range files {
-			f.abort()
-		}
-	}()
-	var row bytes.Buffer
-	line := bufio.NewWriter(&row)
-	r.csvHead(line, opts.Raw)
-	if err := line.Flush(); err != nil {
-		return nil, err
-	}
-	head := bytes.Clone(row.Bytes())
-	var w *bufio.Writer
-	finish := func() error {
-		if w == nil {
-			return nil
-		}
-		f := files[len(files)-1]
-		if err := errors.Join(w.Flush(), f.settle()); err != nil {
-			return Full(fmt.Errorf("write %s: %w", f.path, err), filepath.Dir(f.path))
-		}
-		return nil
-	}
-	begin := func() error {
-		if err := finish(); err != nil {
-			return err
-		}
-		n := len(files) + 1
-		f, err := out.create(name(n))
-		if err != nil {
-			return err
-		}
-		files = append(files, f)
-		w = bufio.NewWriterSize(f.File, 1<<16)
-		_, _ = w.Write(head) // Flush has the error
-		parts = append(parts, focusFile{Path: filepath.Base(name(n)), Bytes: int64(len(head))})
-		return nil
-	}
-	if err := begin(); err != nil {
-		return nil, err
-	}
-	for values, err := range r.All(ctx) {
-		if err != nil {
-			return nil, err
-		}
-		row.Reset()
-		if err := errors.Join(r.csvRow(line, values, opts.Raw), line.Flush()); err != nil {
-			return nil, err
-		}
-		size := int64(row.Len())
-		if opts.MaxBytes > 0 && int64(len(head))+size > opts.MaxBytes {
-			return nil, fmt.Errorf("a row has %d bytes and the header %d: no file of %d holds them\nhint: ask for fewer columns", size, len(head), opts.MaxBytes)
-		}
-		part := &parts[len(parts)-1]
-		if opts.MaxRows > 0 && part.Rows == opts.MaxRows || opts.MaxBytes > 0 && part.Bytes+size > opts.MaxBytes {
-			if err := begin(); err != nil {
-				return nil, err
-			}
-			part = &parts[len(parts)-1]
-		}
-		if _, err := w.Write(row.Bytes()); err != nil {
-			return nil, err
-		}
-		part.Rows++
-		part.Bytes += size
-	}
-	if err := finish(); err != nil {
-		return nil, err
-	}
-	for _, f := range files {
-		if err := f.commit(); err != nil {
-			return nil, err
-		}
-	}
-	// An importer that takes all files of the name would count these twice.
-	for n := len(files) + 1; ; n++ {
-		if err := os.Remove(name(n)); errors.Is(err, fs.ErrNotExist) {
-			return parts, nil
-		} else if err != nil {
-			return nil, fmt.Errorf("remove %s, which an export before left: %w", name(n), err)
-		}
-	}
 }

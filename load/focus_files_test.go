@@ -79,8 +79,8 @@ func focusSplits(t *testing.T, w *dayWriter) {
 			t.Fatal(err)
 		}
 		files, err := filepath.Glob(filepath.Join(dir, "focus-*.csv"))
-		if err != nil || !slices.Equal(files, done.Files[:len(done.Files)-1]) {
-			t.Errorf("%+v: there are %d files, and it wrote %d: %v", limit, len(files), len(done.Files)-1, err)
+		if err != nil || !slices.Equal(files, done.Files) {
+			t.Errorf("%+v: there are %d files, and it wrote %d: %v", limit, len(files), len(done.Files), err)
 		}
 		if limit.MaxRows == 1<<40 && len(files) != 1 || limit.MaxRows < 1<<40 && len(files) < 3 {
 			t.Errorf("%+v: %d files", limit, len(files))
@@ -118,15 +118,248 @@ func focusSplits(t *testing.T, w *dayWriter) {
 		t.Errorf("the last export left %d files", before)
 	}
 	none := filepath.Join(t.TempDir(), "none.csv")
-	if _, err := w.lake.ExportFocus(t.Context(), FocusOptions{Path: none, MaxBytes: int64(len(head) + longest)}); err == nil || !strings.Contains(err.Error(), "no file of") {
+	if _, err := w.lake.ExportFocus(t.Context(), FocusOptions{Path: none, MaxBytes: int64(len(head) + longest), From: &november}); err == nil || !strings.Contains(err.Error(), "no file of") {
 		t.Errorf("a row that fits nowhere: %v", err)
+	}
+	// What is said to be needed is enough, and no byte less is.
+	needed := int64(len(head) + 1 + longest)
+	var small *FocusError
+	if _, err := w.lake.ExportFocus(t.Context(), FocusOptions{Path: none, MaxBytes: 1, From: &november}); !errors.As(err, &small) || !strings.Contains(small.Hint, fmt.Sprintf("allow %d bytes", needed)) {
+		t.Errorf("a limit below the header: %v", err)
+	}
+	if _, err := w.lake.ExportFocus(t.Context(), FocusOptions{Path: filepath.Join(t.TempDir(), "x.csv"), MaxBytes: needed, From: &november}); err != nil {
+		t.Error(err)
 	}
 	if entries, err := os.ReadDir(filepath.Dir(none)); err != nil || len(entries) > 0 {
 		t.Errorf("left behind: %v %v", entries, err)
 	}
 	late := testDate(t, "2030-01-01")
-	if done, err := w.lake.ExportFocus(t.Context(), FocusOptions{Path: none, MaxRows: 5, From: &late}); err != nil || done.Rows != 0 || len(done.Files) != 2 {
+	if _, err := w.lake.ExportFocus(t.Context(), FocusOptions{Path: none, MaxBytes: int64(len(head)), From: &late}); !errors.As(err, &small) {
+		t.Errorf("a header beyond the limit, without rows: %v", err)
+	}
+	if done, err := w.lake.ExportFocus(t.Context(), FocusOptions{Path: none, MaxRows: 5, From: &late}); err != nil || done.Rows != 0 || len(done.Files) != 1 || done.Metadata != filepath.Join(filepath.Dir(none), "none.metadata.json") {
 		t.Errorf("of nothing: %+v, %v", done, err)
+	}
+}
+
+// focusFolder is a folder that exports go to.
+type focusFolder struct {
+	t   *testing.T
+	w   *dayWriter
+	dir string
+}
+
+func (f focusFolder) write(name, text string) {
+	f.t.Helper()
+	must(f.t, os.WriteFile(filepath.Join(f.dir, name), []byte(text), 0o600))
+}
+
+func (f focusFolder) export(name string, opts FocusOptions) error {
+	november := testDate(f.t, "2026-11-01")
+	opts.Path, opts.From = filepath.Join(f.dir, name), &november
+	_, err := f.w.lake.ExportFocus(f.t.Context(), opts)
+	return err
+}
+
+// holds says which files are there, parts by their first and last.
+func (f focusFolder) holds(after string, want ...string) {
+	f.t.Helper()
+	entries, err := os.ReadDir(f.dir)
+	must(f.t, err)
+	var got []string
+	for _, e := range entries {
+		got = append(got, e.Name())
+	}
+	if !slices.Equal(got, want) {
+		f.t.Errorf("after %s: %q, want %q", after, got, want)
+	}
+}
+
+// listed are the files that the metadata names.
+func (f focusFolder) listed(name string) (out []string) {
+	f.t.Helper()
+	m, err := readFocusMetadata(filepath.Join(f.dir, name))
+	must(f.t, err)
+	for _, x := range m.DataLocation {
+		out = append(out, x.Path)
+	}
+	return out
+}
+
+func (f focusFolder) refused(err error, what string) {
+	f.t.Helper()
+	var refused *FocusError
+	if !errors.As(err, &refused) || refused.Hint == "" || !strings.Contains(err.Error(), what) {
+		f.t.Errorf("want it refused for %q: %v", what, err)
+	}
+}
+
+// Beside an export there is no file of the one before, whatever shape it had, and nobody else's file goes or changes.
+func focusReplaces(t *testing.T, w *dayWriter) {
+	n := int64(0)
+	{
+		var all bytes.Buffer
+		november := testDate(t, "2026-11-01")
+		done, err := w.lake.ExportFocus(t.Context(), FocusOptions{Format: FocusCSV, Out: &all, From: &november})
+		must(t, err)
+		n = done.Rows
+	}
+	two := FocusOptions{MaxRows: (n + 1) / 2}
+	few := []string{"BilledCost", "BillingCurrency"}
+	folder := func() focusFolder { return focusFolder{t, w, t.TempDir()} }
+
+	f := folder()
+	must(t, f.export("x.csv", FocusOptions{}))
+	must(t, f.export("x.csv", two))
+	f.holds("one file, then two", "x-0001.csv", "x-0002.csv", "x.metadata.json")
+	must(t, f.export("x.csv", FocusOptions{Columns: few, MaxRows: n}))
+	f.holds("two, then one by number", "x-0001.csv", "x.metadata.json")
+	must(t, f.export("x.csv", FocusOptions{}))
+	f.holds("then one", "x.csv", "x.metadata.json")
+	must(t, f.export("x.csv", two))
+	// Parquet and CSV of the same columns share the metadata; of others it could tell of one alone.
+	must(t, f.export("x.parquet", FocusOptions{}))
+	f.holds("two, and Parquet", "x-0001.csv", "x-0002.csv", "x.metadata.json", "x.parquet")
+	if got := f.listed("x.metadata.json"); !slices.Equal(got, []string{"x-0001.csv", "x-0002.csv"}) {
+		t.Errorf("listed beside Parquet: %q", got)
+	}
+	must(t, f.export("x.parquet", FocusOptions{Columns: few}))
+	f.holds("Parquet of other columns", "x.metadata.json", "x.parquet")
+
+	f = folder()
+	f.write("x-0002.csv", "mine")
+	f.refused(f.export("x.csv", two), "x-0002.csv stands in the way")
+	f.holds("a file in the way", "x-0002.csv")
+	f.write("x-0003.csv", "mine")
+	must(t, f.export("x.csv", FocusOptions{MaxRows: n}))
+	must(t, f.export("x.csv", FocusOptions{}))
+	f.holds("files beyond the last", "x-0002.csv", "x-0003.csv", "x.csv", "x.metadata.json")
+
+	f = folder()
+	f.write("x.csv", "mine")
+	f.refused(f.export("x.csv", two), "x.csv stands there")
+	f.holds("somebody's x.csv", "x.csv")
+	must(t, f.export("x.csv", FocusOptions{})) // as each report does
+
+	for what, text := range map[string]string{"another's": `{"DataGenerator": "billing", "data_location": []}`, "no JSON": "mine", "a folder": ""} {
+		f = folder()
+		f.write("x.csv", "before")
+		if f.write("x.metadata.json", text); what == "a folder" {
+			must(t, os.Remove(filepath.Join(f.dir, "x.metadata.json")))
+			must(t, os.Mkdir(filepath.Join(f.dir, "x.metadata.json"), 0o700))
+		}
+		for _, opts := range []FocusOptions{{}, two} {
+			f.refused(f.export("x.csv", opts), "none of this program's")
+		}
+		f.holds("metadata that is "+what, "x.csv", "x.metadata.json")
+		if b, err := os.ReadFile(filepath.Join(f.dir, "x.csv")); err != nil || string(b) != "before" {
+			t.Errorf("%s: x.csv is changed: %v", what, err)
+		}
+	}
+
+	// A list names what it likes.
+	f = folder()
+	must(t, os.Mkdir(filepath.Join(f.dir, "in"), 0o700))
+	for _, name := range []string{"out-0001.csv", "in/y-0001.csv", "in/x-0001.json", "in/x-1.csv", "in/x-0001.csv"} {
+		f.write(name, "mine")
+	}
+	f.write("in/x.metadata.json", `{"DataGenerator": "usagelake", "data_location": [{"filepath": "../out-0001.csv"}, {"filepath": "y-0001.csv"}, {"filepath": "x-0001.json"}, {"filepath": "x-1.csv"}, {"filepath": "x-0001.csv"}, {"filepath": ""}]}`)
+	must(t, f.export("in/x.csv", FocusOptions{}))
+	f.holds("a list", "in", "out-0001.csv")
+	f.dir = filepath.Join(f.dir, "in")
+	f.holds("a list", "x-0001.json", "x-1.csv", "x.csv", "x.metadata.json", "y-0001.csv")
+
+	f = folder()
+	must(t, os.Mkdir(filepath.Join(f.dir, "d.csv"), 0o700))
+	f.refused(f.export("d.csv", two), "is no file")
+	_, err := w.lake.ExportFocus(t.Context(), FocusOptions{Path: os.DevNull, Format: FocusCSV, MaxRows: 5})
+	f.refused(err, "is no file")
+	if _, err := os.Stat("/dev/null-0001"); !errors.Is(err, fs.ErrNotExist) {
+		t.Error("there is a file beside a device")
+	}
+	done, err := w.lake.ExportFocus(t.Context(), FocusOptions{Path: os.DevNull, Format: FocusCSV})
+	if err != nil || !slices.Equal(done.Files, []string{os.DevNull}) || done.Metadata != "" {
+		t.Errorf("to a device: %+v, %v", done, err)
+	}
+}
+
+// Wherever the renames are cut short, the next export goes on, and leaves its own files alone.
+func TestFocusFilesThatWereCutShortAreReplaced(t *testing.T) {
+	w := newDayWriter(t, Options{})
+	p := schemas.Partition{Account: "acme", Date: testDate(t, "2026-11-01")}
+	w.dayFrom(p, oddUsageSQL(p, 50, 1), "x", nil)
+	w.publish(PublishOptions{Finance: testFinance})
+	for _, before := range []FocusOptions{{}, {MaxRows: 10}} {
+		for _, after := range []FocusOptions{{}, {MaxRows: 20}, {MaxRows: 5, Columns: []string{"BilledCost"}}} {
+			for lost := range 2 {
+				f := focusFolder{t, w, t.TempDir()}
+				must(t, f.export("x.csv", before))
+				opts := after
+				opts.Path = filepath.Join(f.dir, "x.csv")
+				place, err := opts.place()
+				must(t, err)
+				s, err := w.lake.Snapshot(t.Context())
+				must(t, err)
+				meta, err := opts.metadata(t.Context(), s)
+				must(t, err)
+				files, _, err := w.lake.focusData(t.Context(), s, opts, place, &meta)
+				must(t, errors.Join(err, s.Close()))
+				must(t, os.Remove(files[min(lost, len(files)-1)].Name())) // its rename fails
+				if err := place.commit(w.lake.Out(), files, meta); err == nil {
+					t.Fatal("a lost file is committed")
+				}
+				for _, file := range files {
+					file.abort()
+				}
+				names, err := filepath.Glob(filepath.Join(f.dir, "x-*.csv"))
+				must(t, err)
+				for _, name := range names {
+					if !slices.Contains(f.listed("x.metadata.json"), filepath.Base(name)) {
+						t.Errorf("%+v, then %+v: %s is not listed", before, after, name)
+					}
+				}
+				must(t, f.export("x.csv", FocusOptions{MaxRows: 1 << 40}))
+				f.holds("a cut", "x-0001.csv", "x.metadata.json")
+			}
+		}
+	}
+}
+
+// Exports of different rows have names of their own, of characters that every file system has.
+func TestFocusNamesDiffer(t *testing.T) {
+	seen := map[string]string{}
+	for what, opts := range map[string]FocusOptions{
+		"all": {}, "1.4": {Version: schemas.Focus14}, "grain": {Grain: "cost_center"}, "invoices": {Dataset: schemas.FocusInvoiceDetail},
+		"a cost center":     {Scope: Scope{CostCenters: []string{"CC-1010"}}},
+		"its other case":    {Scope: Scope{CostCenters: []string{"cc-1010"}}},
+		"a team":            {Scope: Scope{Teams: []string{"CC-1010"}}},
+		"two teams":         {Scope: Scope{Teams: []string{"a", "b"}}},
+		"one of both names": {Scope: Scope{Teams: []string{"a b"}}},
+		"quotes":            {Scope: Scope{Teams: []string{`a" "b`}}},
+		"paths":             {Scope: Scope{Teams: []string{"../../con:\x00"}, Models: []string{strings.Repeat("ü/x", 200)}}},
+	} {
+		opts.Format = FocusCSV
+		name := opts.Name("2026-11")
+		if other, ok := seen[strings.ToLower(name)]; ok {
+			t.Errorf("%s and %s are both %s", what, other, name)
+		}
+		seen[strings.ToLower(name)] = what
+		if len(name) > 120 || strings.Trim(name, "abcdefghijklmnopqrstuvwxyz0123456789-_.") != "" || !strings.HasPrefix(name, "focus-1.") {
+			t.Errorf("%s: %q", what, name)
+		}
+	}
+	for want, opts := range map[string]FocusOptions{
+		"focus-1.2-2026-11.csv":                {},
+		"focus-1.2-team-2026-11.csv":           {Grain: "team"},
+		"focus-1.4-invoice_detail-2026-11.csv": {Dataset: schemas.FocusInvoiceDetail},
+	} {
+		if opts.Format = FocusCSV; opts.Name("2026-11") != want {
+			t.Errorf("%s, want %s", opts.Name("2026-11"), want)
+		}
+	}
+	a, b := FocusOptions{Scope: Scope{Teams: []string{"b", "a", "b"}}, Format: FocusCSV}, FocusOptions{Scope: Scope{Teams: []string{"a", "b"}}, Format: FocusCSV}
+	if a.Name("2026-11") != b.Name("2026-11") {
+		t.Error("the order of a scope's values changes the name")
 	}
 }
 

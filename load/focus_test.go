@@ -135,6 +135,7 @@ func TestFocus(t *testing.T) {
 	t.Run("a grain sums what it leaves out", func(t *testing.T) { focusGrains(t, w) })
 	t.Run("columns are those that are asked for", func(t *testing.T) { focusColumnsAsked(t, w) })
 	t.Run("a csv is split within its limits", func(t *testing.T) { focusSplits(t, w) })
+	t.Run("an export takes the place of the one before", func(t *testing.T) { focusReplaces(t, w) })
 	t.Run("the metadata says what the files hold", func(t *testing.T) { focusMetadataTells(t, w) })
 	t.Run("a closed month never changes", func(t *testing.T) { focusStays(t, w, before) })
 }
@@ -456,8 +457,8 @@ func focusExports(t *testing.T, w *dayWriter) {
 		if err != nil || same.Rows != done.Rows || same.Omitted != done.Omitted {
 			t.Fatalf("%+v %v", same, err)
 		}
-		if want := []string{out, filepath.Join(dir, view+".metadata.json")}; !slices.Equal(same.Files, want) {
-			t.Errorf("it wrote %v, want %v", same.Files, want)
+		if want := filepath.Join(dir, view+".metadata.json"); !slices.Equal(same.Files, []string{out}) || same.Metadata != want {
+			t.Errorf("it wrote %v and %s, want %s and %s", same.Files, same.Metadata, out, want)
 		}
 		b, err := os.ReadFile(out)
 		if err != nil {
@@ -621,6 +622,10 @@ func TestFocusExportRefuses(t *testing.T) {
 		`the grain "hour" is not known`:       {Path: "x.csv", Grain: "hour"},
 		`has no column "billedcost"`:          {Path: "x.csv", Columns: []string{"BilledCost", "billedcost"}},
 		`has no column "ContractedUnitPrice"`: {Path: "x.csv", Columns: []string{"ContractedUnitPrice"}},
+		"no column is named":                  {Path: "x.csv", Columns: []string{}},
+		"did you mean BilledCost?":            {Path: "x.csv", Columns: []string{"billedcosts"}},
+		"docs/focus.md lists them":            {Path: "x.csv", Columns: []string{"x"}},
+		"1.2 allows none to be NULL":          {Path: "x.csv", Columns: []string{"ContractedUnitPrice"}},
 		"BilledCost is asked for twice":       {Path: "x.csv", Columns: []string{"BilledCost", "BilledCost"}},
 		"only a csv is split":                 {Path: "x.parquet", MaxRows: 1},
 		"several files need a name":           {Format: FocusCSV, Out: new(bytes.Buffer), MaxBytes: 1},

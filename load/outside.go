@@ -35,19 +35,36 @@ func (l *Lake) Out() Out {
 // If write fails there is no new file, and what stood there stays. A symbolic link stays, and the file that it points to is
 // replaced. What is no file, as /dev/stdout or a pipe, is written to.
 func WriteOut(path string, o Out, write func(io.Writer) error) error {
-	f, err := o.create(path)
+	f, err := o.draft(path, write)
 	if err != nil {
 		return err
 	}
-	defer f.abort()
+	return f.commit()
+}
+
+// draft is WriteOut up to the rename, which commit does; abort drops the file.
+func (o Out) draft(path string, write func(io.Writer) error) (_ *outFile, err error) {
+	f, err := o.create(path)
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			f.abort()
+		}
+	}()
 	b := bufio.NewWriterSize(f.File, 1<<16)
 	if err := write(b); err != nil {
-		return Full(err, filepath.Dir(path))
+		return nil, Full(err, filepath.Dir(path))
 	}
-	if err := b.Flush(); err != nil {
-		return Full(fmt.Errorf("write %s: %w", path, err), filepath.Dir(path))
+	err = b.Flush()
+	if f.target != "" && err == nil {
+		err = f.settle()
 	}
-	return f.commit()
+	if err != nil {
+		return nil, Full(fmt.Errorf("write %s: %w", path, err), filepath.Dir(path))
+	}
+	return f, nil
 }
 
 // Bytes is WriteOut of what is at hand.

@@ -486,45 +486,57 @@ func appendJSONString(b []byte, s string) []byte {
 // QueryParquet writes the answer to a Parquet file, compressed with zstd, in place of what stood there; decimals are decimals there.
 // If it fails, there is no new file. It returns the number of rows.
 func (l *Lake) QueryParquet(ctx context.Context, query, path string) (rows int64, err error) {
-	return l.queryParquet(ctx, query, path, "")
-}
-
-// queryParquet takes besides further options of DuckDB's COPY, each with a comma before it.
-func (l *Lake) queryParquet(ctx context.Context, query, path, options string) (rows int64, err error) {
-	f, err := l.Out().create(path)
+	f, rows, err := l.draftParquet(ctx, query, path, "")
 	if err != nil {
 		return 0, err
 	}
-	defer f.abort()
+	return rows, f.commit()
+}
+
+// draftParquet is QueryParquet up to the rename, which commit does; abort drops the file. It takes besides further options of DuckDB's
+// COPY, each with a comma before it.
+func (l *Lake) draftParquet(ctx context.Context, query, path, options string) (_ *outFile, rows int64, err error) {
+	f, err := l.Out().create(path)
+	if err != nil {
+		return nil, 0, err
+	}
+	defer func() {
+		if err != nil {
+			f.abort()
+		}
+	}()
 	if f.target == "" {
-		return 0, fmt.Errorf("write %s: Parquet goes into a file, and this is none", path)
+		return nil, 0, fmt.Errorf("write %s: Parquet goes into a file, and this is none", path)
 	}
 	abs, err := filepath.Abs(f.Name())
 	if err != nil {
-		return 0, err
+		return nil, 0, err
 	}
 	d, conn, err := l.openPublished(ctx, abs)
 	if err != nil {
-		return 0, err
+		return nil, 0, err
 	}
 	defer d.close()
 	defer conn.Close()
 	stmt, kind, err := prepare(ctx, conn, query)
 	if err != nil {
-		return 0, err
+		return nil, 0, err
 	}
 	if err := stmt.Close(); err != nil {
-		return 0, err
+		return nil, 0, err
 	}
 	if kind != duckdb.STATEMENT_TYPE_SELECT {
-		return 0, errors.New("only the answer to a SELECT can be written as Parquet")
+		return nil, 0, errors.New("only the answer to a SELECT can be written as Parquet")
 	}
 	res, err := conn.ExecContext(ctx, fmt.Sprintf("COPY (%s) TO %s (FORMAT parquet, COMPRESSION zstd, USE_TMP_FILE false%s)", subquery(query), sqlPath(abs), options), nil)
 	if err != nil {
-		return 0, errors.Join(ctx.Err(), Full(d.spilled(err), filepath.Dir(abs)))
+		return nil, 0, errors.Join(ctx.Err(), Full(d.spilled(err), filepath.Dir(abs)))
 	}
 	if rows, err = res.RowsAffected(); err != nil {
-		return 0, err
+		return nil, 0, err
 	}
-	return rows, f.commit()
+	if err := f.settle(); err != nil {
+		return nil, 0, Full(fmt.Errorf("write %s: %w", path, err), filepath.Dir(path))
+	}
+	return f, rows, nil
 }

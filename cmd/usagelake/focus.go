@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"path/filepath"
@@ -72,27 +73,32 @@ cost center, an environment or a model. --max-rows and --max-bytes split a csv i
 					return jobs.Usage("", "--max-bytes: %w", err)
 				}
 			}
+			focus.Dataset = cmp.Or(focus.Dataset, schemas.FocusCostAndUsage)
 			if focus.Version == "" {
 				focus.Version = schemas.Focus12
 				if focus.Dataset != schemas.FocusCostAndUsage {
 					focus.Version = schemas.Focus14
 				}
 			}
-			out := f.out
-			if out == "" {
-				out = "focus-" + focus.Version + "-" + period.Name() + "." + focus.Format
-				if focus.Dataset != schemas.FocusCostAndUsage {
-					out = "focus-" + focus.Version + "-" + focus.Dataset + "-" + period.Name() + "." + focus.Format
-				}
+			for i, name := range focus.Columns {
+				focus.Columns[i] = strings.TrimSpace(name)
 			}
 			focus.From, focus.To, focus.Scope = &period.From, &period.To, f.scope
+			out := f.out
+			if out == "" {
+				out = focus.Name(period.Name())
+			}
 			if out == "-" {
 				focus.Out = &answerWriter{app: a}
 			} else {
 				focus.Path = out
 			}
 			if err := focus.Validate(); err != nil {
-				return jobs.Usage("usagelake report focus --month last --format csv", "%w", err)
+				return jobs.Usage(c.CommandPath()+" --help", "%w", err)
+			}
+			usage := focus.Dataset == schemas.FocusCostAndUsage
+			if f.strict && !usage {
+				return jobs.Usage("leave --strict out", "--strict is about how much usage is there, and the dataset %s holds none", focus.Dataset)
 			}
 			if focus.Raw && focus.Format != load.FocusCSV {
 				return jobs.Usage("", "--raw is for csv: %s has text as it is", focus.Format)
@@ -108,20 +114,31 @@ cost center, an environment or a model. --max-rows and --max-bytes split a csv i
 			if errors.Is(err, load.ErrClosedRecords) {
 				return jobs.Usage("leave --grain record out, or name open months", "%w", err)
 			}
+			if refused := (*load.FocusError)(nil); errors.As(err, &refused) {
+				return jobs.Usage(refused.Hint, "%w", err)
+			}
 			if err != nil {
 				return err
 			}
 			switch {
 			case out == "-":
 			case a.json():
-				if err := a.printJSON(map[string]any{"report": "focus", "dataset": focus.Dataset, "focus_version": focus.Version, "format": focus.Format, "out": out, "files": done.Files, "rows": done.Rows, "omitted": done.Omitted, "completeness": state.Text, "complete": state.Complete}); err != nil {
+				answer := map[string]any{"report": "focus", "dataset": focus.Dataset, "focus_version": focus.Version, "format": focus.Format, "out": out, "files": done.Files, "metadata": done.Metadata, "rows": done.Rows, "omitted": done.Omitted}
+				if usage {
+					answer["completeness"], answer["complete"] = state.Text, state.Complete
+				}
+				if err := a.printJSON(answer); err != nil {
 					return err
 				}
 			case !a.quiet:
-				if n := len(done.Files) - 1; focus.MaxRows > 0 || focus.MaxBytes > 0 {
-					fmt.Fprintf(a.Stderr, "%s and up to %s are written: %s rows.\nCompleteness: %s\n", done.Files[0], filepath.Base(done.Files[n-1]), count(done.Rows), state.Text)
+				name := done.Files[0]
+				if n := len(done.Files); n > 1 {
+					fmt.Fprintf(a.Stderr, "%s and up to %s are written: %s rows.\n", name, filepath.Base(done.Files[n-1]), count(done.Rows))
 				} else {
-					fmt.Fprintf(a.Stderr, "%s is written: %s rows.\nCompleteness: %s\n", out, count(done.Rows), state.Text)
+					fmt.Fprintf(a.Stderr, "%s is written: %s rows.\n", name, count(done.Rows))
+				}
+				if usage {
+					fmt.Fprintf(a.Stderr, "Completeness: %s\n", state.Text)
 				}
 				if done.Omitted > 0 {
 					fmt.Fprintf(a.Stderr, "%s records have no row, for they lack an amount or a currency: usagelake query \"FROM focus_omitted\"\n", count(done.Omitted))
@@ -132,6 +149,7 @@ cost center, an environment or a model. --max-rows and --max-bytes split a csv i
 	}
 	f.add(a, c, report.AnyDays, load.ScopeDimensions, formats)
 	flags := c.Flags()
+	flags.Lookup("out").Usage = "write to this `file`, - for stdout (default focus-VERSION-MONTH.FORMAT here; dataset, grain and what narrows it stand in the name, too)"
 	flags.Lookup("from").Usage, flags.Lookup("to").Usage = "first `day` of the first month, in place of --month", "first `day` of the month before which it ends (default the next one)"
 	flags.StringVar(&focus.Dataset, "dataset", schemas.FocusCostAndUsage, "this `dataset`: "+strings.Join(schemas.FocusDatasets(), ", "))
 	flags.StringVar(&focus.Version, "focus-version", "", strings.Join(schemas.FocusVersions(), " or ")+" (default "+schemas.Focus12+"; of the other datasets "+schemas.Focus14+")")
