@@ -41,7 +41,7 @@ def recipe(what, code):
     return add
 
 
-@recipe("money in Python", 'con.sql("SELECT sum(amount) FROM usage").fetchone()')
+@recipe("money in Python", 'con.execute("SELECT sum(amount) FROM usage").fetchone()')
 def _(code):
     with duckdb.connect(PATH, read_only=True) as con:
         return kind(eval(code, {"con": con})[0])
@@ -65,7 +65,7 @@ def _(code):
         return str(eval(code, {"con": con}).dtypes.iloc[0])
 
 
-@recipe("which publish a connection sees", 'con.sql("SELECT generation FROM published").fetchone()')
+@recipe("which publish a connection sees", 'con.execute("SELECT generation FROM published").fetchone()')
 def _(code):
     replace(100)
     with duckdb.connect(PATH, read_only=True) as con:
@@ -78,7 +78,7 @@ def _(code):
     old = duckdb.connect(PATH, read_only=True)
     replace(102)
     with duckdb.connect(PATH, read_only=True) as con:
-        seen = con.sql("SELECT generation FROM published").fetchone()[0]
+        seen = con.execute("SELECT generation FROM published").fetchone()[0]
     old.close()
     return {101: "yesterday's", 102: "today's"}[seen]
 
@@ -90,7 +90,7 @@ def _(code):
     replace(104)
     old.close()
     with duckdb.connect(PATH, read_only=True) as con:
-        seen = con.sql("SELECT generation FROM published").fetchone()[0]
+        seen = con.execute("SELECT generation FROM published").fetchone()[0]
     return {103: "yesterday's", 104: "today's"}[seen]
 
 
@@ -101,7 +101,7 @@ def _(code):
         con.execute(f"ATTACH '{PATH}' AS u (READ_ONLY)")
         replace(106)
         con.execute(code.replace("usage.duckdb", PATH))
-        seen = con.sql("SELECT generation FROM u.published").fetchone()[0]
+        seen = con.execute("SELECT generation FROM u.published").fetchone()[0]
     return {105: "yesterday's", 106: "today's"}[seen]
 
 
@@ -112,7 +112,7 @@ def _(code):
         con.execute(f"ATTACH '{PATH}' AS u (READ_ONLY)")
         replace(108)
         con.execute(code.replace("usage.duckdb", PATH))
-        seen = con.sql("SELECT generation FROM u.published").fetchone()[0]
+        seen = con.execute("SELECT generation FROM u.published").fetchone()[0]
     return {107: "yesterday's", 108: "today's"}[seen]
 
 
