@@ -31,9 +31,12 @@ race: ## what has goroutines, under the race detector: the fetcher, the Portal, 
 	$(GO) test -race -timeout 45m -run 'Lock|Seal|Publish|Reader' ./load
 
 .PHONY: compat
-compat: build ## read a lake's Parquet with readers of other makes, in a module of their own
+compat: build ## read a lake's files with readers of other makes, pinned, in environments of their own (2.5 GB in bin); UPDATE=-update writes docs/readers.md
 	rm -rf bin/compat-lake && $(BIN) demo --quiet --lake bin/compat-lake
-	cd testdata/compat && USAGELAKE_COMPAT_LAKE=$(CURDIR)/bin/compat-lake USAGELAKE_COMPAT_BIN=$(CURDIR)/$(BIN) $(GO) test -count=1 -v ./...
+	cd testdata/compat && USAGELAKE_COMPAT_LAKE=$(CURDIR)/bin/compat-lake USAGELAKE_COMPAT_BIN=$(CURDIR)/$(BIN) $(GO) test -count=1 -v -timeout 40m ./... $(UPDATE)
+	$(BIN) report focus --lake bin/compat-lake --format csv --out bin/compat-focus.csv
+	$(BIN) report focus --lake bin/compat-lake --format parquet --out bin/compat-focus.parquet
+	FOCUS_VENV=$(CURDIR)/bin/compat-focus testdata/compat/focus/check.sh $(CURDIR)/bin/compat-focus.csv $(CURDIR)/bin/compat-focus.parquet
 
 .PHONY: crash
 crash: ## kill the program some 500 times, at every write step and at random, and compare the lake with the truth
