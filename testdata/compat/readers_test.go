@@ -9,6 +9,7 @@ import (
 	"flag"
 	"fmt"
 	"maps"
+	"math/big"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -70,10 +71,21 @@ func (a answer) told(want expected, items bool) string {
 			wrong = append(wrong, c.what)
 		}
 	}
+	if kind := f.Types["amount"]; len(wrong) > 0 && (kind == "float" || kind == "number") && f.Count == want.Count && f.Null == want.Null && f.Empty == want.Empty &&
+		near(f.Sum, want.Sum) && (!items || f.Items == want.Items && near(f.ItemSum, want.ItemSum)) && maps.EqualFunc(f.By, want.By, near) && maps.EqualFunc(f.Days, want.Days, near) {
+		return "to a billionth"
+	}
 	if len(wrong) > 0 {
 		return "wrong: " + strings.Join(wrong, ", ")
 	}
 	return "exact"
+}
+
+// near says that two sums differ by a billionth at the most.
+func near(a, b string) bool {
+	x, ok1 := new(big.Int).SetString(a, 10)
+	y, ok2 := new(big.Int).SetString(b, 10)
+	return ok1 && ok2 && x.Sub(x, y).CmpAbs(big.NewInt(1000)) <= 0
 }
 
 // Every reader reads three lakes to the last digit, by the call that people type, or the table of docs/readers.md says what happens.
