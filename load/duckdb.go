@@ -47,7 +47,7 @@ type database struct {
 // for it can be spilled.
 const wholeCheckpoint = "256MB"
 
-// storageVersion is the format of usage.duckdb, and the oldest DuckDB that reads it. From 1.4 on a file and its log know each other: a log that
+// storageVersion is the format of usage.duckdb. DuckDB from 1.4 on reads it, and every view from 1.4.3 on (docs/readers.md). From 1.4 on a file and its log know each other: a log that
 // another program wrote for the file of before is refused, where it was added to the new one without a word. That is worth the readers of before
 // 1.4, a release with long support.
 const storageVersion = "v1.4.0"

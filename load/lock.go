@@ -19,8 +19,8 @@ const lockPoll = 100 * time.Millisecond
 const lockTries = 4
 
 // Lock makes the caller the only writer of the lake until unlock is called, and drops what half-done files an earlier
-// one left; a lake of an older format becomes one of this. A lake whose raw archive is gone is refused with ErrNoRaw. doing names the command, for a *HeldError elsewhere. If another holds the lake, Lock waits for it until ctx
-// is done, or without wait returns a *HeldError at once. Two callers in one process exclude each other too.
+// one left; a lake of an older format becomes one of this. A lake whose raw archive is gone is refused with ErrNoRaw. doing names
+// the command, for a *HeldError elsewhere. If another holds the lake, Lock waits for it until ctx is done, or without wait returns a *HeldError at once. Two callers in one process exclude each other too.
 //
 // The lock is flock(2) on the file .lock: the kernel drops it with the process, however that ends, so a dead process is
 // never in the way. It holds among the processes of one machine, and among those of several where the file system
