@@ -171,7 +171,7 @@ func safeExt(name string) string {
 func (l *Lake) writeLedger(ctx context.Context, dir string, month schemas.Date, m *Manifest) error {
 	d, err := l.openPublishedFile(ctx)
 	if err != nil {
-		return fmt.Errorf("%w\nhint: if another program has the file open for writing, open it there with -readonly", err)
+		return err
 	}
 	defer d.close()
 	for _, x := range ledgers {

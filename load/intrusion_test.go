@@ -1,15 +1,12 @@
 package load
 
 import (
-	"bufio"
 	"bytes"
 	"database/sql"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"os"
-	"os/exec"
 	"strings"
 	"testing"
 
@@ -192,27 +189,10 @@ func TestAFileThatAnotherProgramWroteIntoIsRefused(t *testing.T) {
 
 // A program that holds the file open to write locks it; what our commands read is a copy then, as it was published.
 func TestAFileThatIsLockedIsReadFromACopy(t *testing.T) {
-	if os.Getenv("USAGELAKE_HOLD") != "" { // in a process of its own: locks hold among processes
-		write, leave := stranger(t, os.Getenv("USAGELAKE_HOLD"))
-		write("DELETE FROM theirs.usage WHERE model LIKE '%1'")
-		fmt.Println("holding")
-		_, _ = io.ReadAll(os.Stdin)
-		leave()
-		return
-	}
 	w, _ := soundLake(t)
 	right, err := figuresOf(t, w.lake)
 	must(t, err)
-	holder := exec.Command(os.Args[0], "-test.run", "^TestAFileThatIsLockedIsReadFromACopy$")
-	holder.Env = append(os.Environ(), "USAGELAKE_HOLD="+w.lake.Database())
-	in, err := holder.StdinPipe()
-	must(t, err)
-	out, err := holder.StdoutPipe()
-	must(t, err)
-	must(t, holder.Start())
-	if line, err := bufio.NewReader(out).ReadString('\n'); err != nil || line != "holding\n" {
-		t.Fatal(line, err)
-	}
+	release := held(t, w.lake.Database(), "DELETE FROM theirs.usage WHERE model LIKE '%1'")
 	if got, err := figuresOf(t, w.lake); err != nil || got != right {
 		t.Errorf("%s %v, want %s", got, err, right)
 	}
@@ -220,7 +200,6 @@ func TestAFileThatIsLockedIsReadFromACopy(t *testing.T) {
 	if len(r.Findings) != 1 || r.Findings[0].Check != FoundIntruded || r.DatabaseRows == 0 {
 		t.Errorf("verify finds %+v", r)
 	}
-	must(t, in.Close())
-	_ = holder.Wait()
+	release()
 	w.noLeftovers()
 }

@@ -1,6 +1,7 @@
 package load
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"errors"
@@ -236,45 +237,48 @@ func TestALogLeftByAnotherProgramIsNotTakenForTheNewFiles(t *testing.T) {
 	w.publish(PublishOptions{}) // checks that no log is left
 }
 
-// TestHelperHoldDatabase is no test: it is the other process of TestPublishWhileAnotherProcessHasTheFileOpenForWriting.
+// held has another process hold a database open for writing, as clients do if nothing else is said, until release is called. A statement is
+// written into its log.
+func held(t *testing.T, path, statement string) (release func()) {
+	t.Helper()
+	cmd := exec.Command(os.Args[0], "-test.run=^TestHelperHoldDatabase$")
+	cmd.Env = append(os.Environ(), "USAGELAKE_TEST_HOLD="+path, "USAGELAKE_TEST_WRITE="+statement)
+	in, err := cmd.StdinPipe()
+	must(t, err)
+	out, err := cmd.StdoutPipe()
+	must(t, err)
+	must(t, cmd.Start())
+	release = func() { _ = in.Close(); _ = cmd.Wait() }
+	t.Cleanup(release)
+	if line, err := bufio.NewReader(out).ReadString('\n'); err != nil || line != "held\n" {
+		t.Fatal(line, err)
+	}
+	return release
+}
+
+// TestHelperHoldDatabase is no test: it is the other process of held.
 func TestHelperHoldDatabase(t *testing.T) {
 	path := os.Getenv("USAGELAKE_TEST_HOLD")
 	if path == "" {
 		t.Skip("only as a process of its own")
 	}
-	d, err := openDatabase(context.Background(), engine{}, path, false)
-	if err != nil {
-		t.Fatal(err)
+	write, leave := stranger(t, path)
+	defer leave()
+	if statement := os.Getenv("USAGELAKE_TEST_WRITE"); statement != "" {
+		write(statement)
 	}
-	defer d.close()
 	fmt.Println("held")
 	_, _ = os.Stdin.Read(make([]byte, 1)) // until the parent closes it
 }
 
-// A client that opens the file the way clients do, for writing, locks it. That must not stop a publish.
+// A client that opens the file the way clients do, for writing, locks it. That must not stop a publish, nor a query.
 func TestPublishWhileAnotherProcessHasTheFileOpenForWriting(t *testing.T) {
 	w := newDayWriter(t, Options{})
 	days := w.days(3, 20)
 	w.publish(PublishOptions{})
-	cmd := exec.Command(os.Args[0], "-test.run=^TestHelperHoldDatabase$")
-	cmd.Env = append(os.Environ(), "USAGELAKE_TEST_HOLD="+w.lake.Database())
-	in, err := cmd.StdinPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = in.Close(); _ = cmd.Wait() }()
-	if _, err := out.Read(make([]byte, 5)); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := w.lake.Query(context.Background(), "SELECT 1"); err == nil || !strings.Contains(err.Error(), "-readonly") {
-		t.Errorf("a query: %v", err)
+	held(t, w.lake.Database(), "")
+	if got := ask(t, w.lake, "SELECT count(*) AS n FROM usage"); got != "n\n126\n" {
+		t.Errorf("a query: %s", got)
 	}
 	if got := w.publish(PublishOptions{}); !got.Unchanged {
 		t.Errorf("%+v", got)
