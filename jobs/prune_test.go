@@ -40,7 +40,7 @@ func (w *world) tables() string {
 	r := w.read()
 	defer r.close()
 	var b strings.Builder
-	for _, t := range r.ask("SELECT table_name FROM information_schema.tables WHERE table_catalog = 'lake' AND table_name NOT IN ('runs', 'run_accounts', 'meta') ORDER BY 1") {
+	for _, t := range r.ask("SELECT table_name FROM information_schema.tables WHERE table_catalog = 'lake' AND table_name NOT IN ('runs', 'run_accounts', 'meta', 'published') ORDER BY 1") {
 		for _, row := range r.ask(fmt.Sprintf(`SELECT t::VARCHAR FROM "%s" t ORDER BY ALL`, t[0])) {
 			fmt.Fprintln(&b, t[0], row[0])
 		}

@@ -185,14 +185,14 @@ func TestLineItemsShowEachCharge(t *testing.T) {
 		3::DECIMAL(18,12) AS input_price, 15::DECIMAL(18,12) AS output_price, 0.3::DECIMAL(18,12) AS cached_price, 0.017367::DECIMAL(18,12) AS total_amount, 0.001::DECIMAL(18,12) AS discount_amount, 0.0164::DECIMAL(18,12) AS amount, 'USD' AS currency,
 		[{category: 'tools', item: 'web_search', unit: 'each', price: 0.001::DECIMAL(18,12), "usage": 3::DECIMAL(18,12), amount: 0.003::DECIMAL(18,12)}] AS ext_items, NULL::VARCHAR AS extra, TIMESTAMPTZ '2026-10-17 10:00:00+00' AS fetched_at, 'r' AS run_id`, "one", nil)
 	w.publish(PublishOptions{})
-	got := ask(t, w.lake, `SELECT line, category, item, unit, quantity::DECIMAL(18,1) AS q, price::DECIMAL(18,3) AS p, price_per AS per, amount, currency AS c FROM usage_line_items ORDER BY ALL`)
+	got := ask(t, w.lake, `SELECT line, category, item, unit, quantity::DECIMAL(18,1) AS q, price::DECIMAL(18,4) AS p, price_per AS per, amount, currency AS c FROM usage_line_items ORDER BY ALL`)
 	want := `line,category,item,unit,q,p,per,amount,c
 adjustment,adjustment,,,,,,0.002163000000,USD
-cached,tokens,cached,token,100.0,0.300,1000000,0.000030000000,USD
+cached,tokens,cached,token,100.0,0.3000,1000000,0.000030000000,USD
 discount,discount,,,,,,-0.001000000000,USD
-ext,tools,web_search,each,3.0,0.001,1,0.003000000000,USD
-input,tokens,input,token,1234.0,3.000,1000000,0.003702000000,USD
-output,tokens,output,token,567.0,15.000,1000000,0.008505000000,USD
+ext,tools,web_search,each,3.0,0.0010,1,0.003000000000,USD
+input,tokens,input,token,1234.0,3.0000,1000000,0.003702000000,USD
+output,tokens,output,token,567.0,15.0000,1000000,0.008505000000,USD
 `
 	// 0.0164 was charged: 0.003702 + 0.00003 + 0.008505 + 0.003 − 0.001 is 0.014237, and 0.002163 is left.
 	if got != want {

@@ -65,6 +65,7 @@ func TestEveryViewNamesWhatItShows(t *testing.T) {
 		"completeness_now": "fills a table of facts", "recent_days": "facts that rates are made of", "scope_rates": "facts that forecasts are made of",
 		"comparable_days": "facts that comparisons are made of", "price_steps": "facts that price_changes names", "quality_issues": "facts that anomalous_days and price_changes name",
 		"usage_line_items": "records, as they came", "allocated_usage": "records, with what the rules say of each", "unallocated": "rows of a table of facts; unallocated_spend names them",
+		"invoice_charges": "lines of invoices, that FOCUS's are made of",
 	}
 	names := map[string]string{"account": "account_name", "cost_center": "cost_center_name", "model": "model_name", "token_id": "token_name", "user_id": "user_name", "scope_value": "scope_name"}
 	for _, v := range w.financeViews() {

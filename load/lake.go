@@ -61,8 +61,9 @@ type Lake struct {
 	log    *slog.Logger
 	coders coders
 
-	held   atomic.Pointer[os.File] // the lock file, while the lock is held
-	before atomic.Bool             // a folder of an account may have the name of before: see accountKeyBefore
+	held atomic.Pointer[os.File] // the lock file, while the lock is held
+
+	renamed sync.Map // the folders of accounts that don't have the name of before: see accountDir
 
 	seqMu sync.Mutex // held while a sequence number of the raw archive is chosen and taken
 
@@ -100,9 +101,6 @@ func Open(dir string, opts Options) (*Lake, error) {
 		return nil, fmt.Errorf("open lake %s: %w", dir, err)
 	}
 	l.format = m.Format
-	if err := l.findBefore(); err != nil {
-		return nil, fmt.Errorf("open lake %s: %w", dir, err)
-	}
 	return l, nil
 }
 

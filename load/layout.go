@@ -33,15 +33,16 @@ func (l *Lake) partition(tree string, p schemas.Partition) string {
 // accountDir is the folder of an account below one of the trees.
 func (l *Lake) accountDir(tree, account string) string {
 	dir := l.path(tree, accountKey+account)
-	if !l.before.Load() {
+	if _, ok := l.renamed.Load(dir); ok {
 		return dir
 	}
-	// A lake that is being moved by another process has some folders of either name.
+	// A lake that is being moved by another process has some folders of either name. One that has the new name keeps it.
 	if _, err := l.fs.Stat(dir); errors.Is(err, fs.ErrNotExist) {
 		if old := l.path(tree, accountKeyBefore+account); l.isDir(old) {
 			return old
 		}
 	}
+	l.renamed.Store(dir, nil)
 	return dir
 }
 
@@ -129,22 +130,6 @@ func (l *Lake) entries(dir string) ([]fs.DirEntry, error) {
 	return entries, err
 }
 
-// findBefore notes whether any folder has the name of before.
-func (l *Lake) findBefore() error {
-	for _, tree := range trees {
-		names, err := l.list(l.path(tree))
-		if err != nil {
-			return err
-		}
-		if slices.ContainsFunc(names, func(name string) bool { return strings.HasPrefix(name, accountKeyBefore) }) {
-			l.before.Store(true)
-			return nil
-		}
-	}
-	l.before.Store(false)
-	return nil
-}
-
 // moveAccounts gives the folders of accounts the name that they have since format 3, each by one rename, so that a reader finds
 // every file once at any moment. The marker goes first: an older program refuses a lake that is half moved. A crash leaves folders
 // of either name, and whoever takes the lock next goes on. So it is with a backup of before that is put back into a lake: what the lake
@@ -161,9 +146,6 @@ func (l *Lake) moveAccounts() error {
 				return err
 			}
 		}
-	}
-	if err := l.findBefore(); err != nil || !l.before.Load() {
-		return err
 	}
 	for _, tree := range trees {
 		names, err := l.list(l.path(tree))
@@ -182,7 +164,7 @@ func (l *Lake) moveAccounts() error {
 			l.log.Info("the folder of an account has its new name", "tree", tree, "account", account, "folder", accountKey+account)
 		}
 	}
-	return l.findBefore()
+	return nil
 }
 
 // moveInto moves a file or directory to a name that is free; into a directory that is there already, name by name. A file whose
