@@ -494,8 +494,8 @@ func (d *doctor) checkPublished(ctx context.Context) {
 		d.fail(name, load.HintIntruded, "%s", d.status.Database.Intruded)
 		return
 	}
-	if d.status.Database.Unproven != "" {
-		d.warn(name, "usagelake rebuild, or the next export", "%s", d.status.Database.Unproven)
+	if d.status.Database.Unmarked != "" {
+		d.warn(name, "usagelake rebuild, or the next export", "%s", d.status.Database.Unmarked)
 		return
 	}
 	var written [2]string

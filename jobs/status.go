@@ -32,7 +32,7 @@ type DatabaseStatus struct {
 	PublishedAt time.Time `json:"published_at,omitzero"`
 	// Intruded says what another program did to it, or left beside it; "" if nothing.
 	Intruded string `json:"intruded,omitempty"`
-	Unproven string `json:"unproven,omitempty"` // why that can't be told; "" if it can
+	Unmarked string `json:"unmarked,omitempty"` // why that can't be told; "" if it can
 }
 
 // AccountStatus is what the lake holds of one account.
@@ -123,7 +123,7 @@ func ReadStatus(ctx context.Context, dir, account string, now time.Time) (*Statu
 		return nil, err
 	}
 	if st.Database.Intruded = intruded.String(); intruded.None() {
-		st.Database.Intruded, st.Database.Unproven = "", intruded.String()
+		st.Database.Intruded, st.Database.Unmarked = "", intruded.String()
 	}
 	st.Holder = lake.Holder()
 	accounts, err := lake.Accounts()

@@ -45,8 +45,8 @@ const HintIntruded = "publish it anew: usagelake export, or usagelake rebuild; o
 type Intrusion struct {
 	Log     string // the path of a write-ahead log beside the file, which is no publish's; "" if there is none
 	Changed bool   // the file is not as it was published
-	// Unproven says that there is nothing to hold the file against: published.json is missing, or can't be read.
-	Unproven bool
+	// Unmarked says that there is nothing to hold the file against: published.json is missing, or can't be read.
+	Unmarked bool
 }
 
 // None says that no other program is known to have done anything.
@@ -59,7 +59,7 @@ func (i Intrusion) String() string {
 		return ErrIntruded.Error()
 	case i.Log != "":
 		return i.Log + " is the log of another program that writes to usage.duckdb: whoever opens the file reads what stands in the log, too, or is refused"
-	case i.Unproven:
+	case i.Unmarked:
 		return "published.json is missing or can't be read, so it can't be told whether another program wrote into usage.duckdb; the next publish makes both anew"
 	}
 	return ""
@@ -88,8 +88,8 @@ func (l *Lake) Intrusion() (Intrusion, error) {
 		if err != nil {
 			return found, err
 		}
-		found.Unproven = len(known) == 0
-		if found.Changed = !found.Unproven && !slices.Contains(known, m); !found.Changed {
+		found.Unmarked = len(known) == 0
+		if found.Changed = !found.Unmarked && !slices.Contains(known, m); !found.Changed {
 			break
 		}
 	}
@@ -232,45 +232,43 @@ func isLocked(err error) bool {
 	return err != nil && strings.Contains(err.Error(), "Could not set lock")
 }
 
-// openAside is openPublishedFile by another name, beside which no log stands: by a hard link, or of a copy if it can't be made, or if
-// a program that writes to the file has it locked.
-func (l *Lake) openAside(ctx context.Context) (_ *database, err error) {
-	name, spill, done, err := l.aside(ctx)
+// openAside is openPublishedFile by another name.
+func (l *Lake) openAside(ctx context.Context) (d *database, err error) {
+	done, err := l.aside(func(name, spill string) (err error) {
+		d, err = openDatabase(ctx, l.engine(spill), name, true)
+		return err
+	})
 	if err != nil {
-		return nil, err
-	}
-	d, err := openDatabase(ctx, l.engine(spill), name, true)
-	if err != nil {
-		done()
 		return nil, err
 	}
 	d.after = done
 	return d, nil
 }
 
-// aside gives the published file another name, as openAside has it. spill is an empty directory, and done removes both.
-func (l *Lake) aside(ctx context.Context) (name, spill string, done func(), err error) {
-	spill, done, err = l.scratch()
+// aside has the published file opened by another name, beside which no log stands: by a hard link, or of a copy if it can't be made, or if
+// a program that writes to the file has it locked. spill is an empty directory, and done removes both.
+func (l *Lake) aside(open func(name, spill string) error) (done func(), err error) {
+	spill, done, err := l.scratch()
 	if err != nil {
-		return "", "", nil, fmt.Errorf("make a directory for DuckDB: %w", err)
+		return nil, fmt.Errorf("make a directory for DuckDB: %w", err)
 	}
-	name = filepath.Join(filepath.Dir(spill), databaseFile)
-	if err = os.Link(l.Database(), name); err == nil {
-		var d *database
-		if d, err = openDatabase(ctx, l.engine(spill), name, true); err == nil {
-			err = d.close()
-		} else {
-			_ = os.Remove(name)
+	name := filepath.Join(filepath.Dir(spill), databaseFile)
+	linked := os.Link(l.Database(), name) == nil
+	if linked {
+		if err = open(name, spill); isLocked(err) {
+			linked, err = false, os.Remove(name)
 		}
 	}
-	if err != nil && context.Cause(ctx) == nil {
-		err = l.copyTo(name)
+	if !linked && err == nil {
+		if err = l.copyTo(name); err == nil {
+			err = open(name, spill)
+		}
 	}
 	if err != nil {
 		done()
-		return "", "", nil, fmt.Errorf("read %s without the log beside it: %w", l.Database(), err)
+		return nil, fmt.Errorf("read %s by another name: %w", l.Database(), err)
 	}
-	return name, spill, done, nil
+	return done, nil
 }
 
 // copyTo copies the published file, sharing its blocks where the file system can, as it was published: whoever writes to it may do so
@@ -300,13 +298,13 @@ func (l *Lake) copyTo(name string) error {
 
 // copyBlocks copies a file by sharing its blocks where the file system can do that, else within the kernel, else by reading and
 // writing.
-func copyBlocks(to, src any) error {
+func copyBlocks(to io.Writer, src io.Reader) error {
 	from, ok1 := src.(*os.File)
 	target, ok2 := to.(*os.File)
 	if ok1 && ok2 && reflink(target, from) == nil {
 		return nil
 	}
-	if _, err := io.Copy(to.(io.Writer), src.(io.Reader)); err != nil { // *os.File to *os.File is copy_file_range
+	if _, err := io.Copy(to, src); err != nil { // *os.File to *os.File is copy_file_range
 		return fmt.Errorf("clone: %w", err)
 	}
 	return nil

@@ -158,7 +158,7 @@ func TestAFileThatAnotherProgramWroteIntoIsRefused(t *testing.T) {
 		if must(t, os.Remove(c.path(marksFile))); content != "" {
 			must(t, os.WriteFile(c.path(marksFile), []byte(content), fileMode))
 		}
-		if found, err := c.Intrusion(); err != nil || !found.None() || !found.Unproven {
+		if found, err := c.Intrusion(); err != nil || !found.None() || !found.Unmarked {
 			t.Errorf("%q: %+v %v", content, found, err)
 		}
 		if got, err := figuresOf(t, c); err != nil || got != right || !strings.Contains(logged.String(), "published.json is missing") {

@@ -83,24 +83,13 @@ func Open(dir string, opts Options) (*Lake, error) {
 		return nil, fmt.Errorf("open lake: %w", err)
 	}
 	l := newLake(dir, opts)
-	b, err := l.fs.ReadFile(l.path(markerFile))
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		return nil, fmt.Errorf("open lake %s: %w", dir, ErrNoLake)
-	case err != nil:
+	var err error
+	if l.format, err = l.readMarker(); err == nil {
+		err = l.checkFolders(false)
+	}
+	if err != nil {
 		return nil, fmt.Errorf("open lake %s: %w", dir, err)
 	}
-	var m marker
-	if err := json.Unmarshal(b, &m); err != nil || m.Format < 1 {
-		return nil, fmt.Errorf("open lake %s: %s is damaged: it should read {\"format\":%d}", dir, markerFile, Format)
-	}
-	if m.Format > Format {
-		return nil, fmt.Errorf("open lake %s: %w (its format is %d, this version knows %d)", dir, ErrNewer, m.Format, Format)
-	}
-	if err := l.checkFolders(false); err != nil {
-		return nil, fmt.Errorf("open lake %s: %w", dir, err)
-	}
-	l.format = m.Format
 	return l, nil
 }
 
@@ -141,6 +130,25 @@ func Create(dir string, opts Options) (*Lake, error) {
 		_ = l.syncDir(filepath.Dir(abs))
 	}
 	return l, nil
+}
+
+// readMarker reads the lake's format. ErrNoLake, or ErrNewer if it is none that this program knows.
+func (l *Lake) readMarker() (int, error) {
+	b, err := l.fs.ReadFile(l.path(markerFile))
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return 0, ErrNoLake
+	case err != nil:
+		return 0, err
+	}
+	var m marker
+	if err := json.Unmarshal(b, &m); err != nil || m.Format < 1 {
+		return 0, fmt.Errorf("%s is damaged: it should read {\"format\":%d}", markerFile, Format)
+	}
+	if m.Format > Format {
+		return 0, fmt.Errorf("%w (its format is %d, this version knows %d)", ErrNewer, m.Format, Format)
+	}
+	return m.Format, nil
 }
 
 func (l *Lake) writeMarker() error {

@@ -136,13 +136,13 @@ func (l *Lake) entries(dir string) ([]fs.DirEntry, error) {
 // lacks is taken, what it has otherwise is moved to damaged/. The caller holds the lock.
 func (l *Lake) moveAccounts() error {
 	if l.format < Format {
-		again, err := Open(l.dir, Options{FS: l.fs}) // somebody else may have made it another since
+		now, err := l.readMarker() // somebody else may have made it another since it was opened
 		if err != nil {
 			return err
 		}
-		if l.format = Format; again.format < Format {
+		if l.format = Format; now < Format {
 			if err := l.writeMarker(); err != nil {
-				l.format = again.format
+				l.format = now
 				return err
 			}
 		}

@@ -409,7 +409,7 @@ func (p *publisher) held(ctx context.Context) (*published, error) {
 	case have.schema > schemas.SQLVersion:
 		return nil, fmt.Errorf("%w (its tables have version %d, this version knows %d)", ErrNewerDatabase, have.schema, schemas.SQLVersion)
 	}
-	have.intruded = intruded.Changed || intruded.Unproven
+	have.intruded = intruded.Changed || intruded.Unmarked
 	return &have, nil
 }
 

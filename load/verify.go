@@ -781,12 +781,10 @@ func (v *verifier) database(ctx context.Context) error {
 		err = v.checkDatabase(ctx, path, found)
 	}
 	if intruded.Log != "" || isLocked(err) { // the file is looked at as it is, without what stands in the log
-		name, _, done, errAside := v.lake.aside(ctx)
-		if errAside != nil {
-			return errAside
+		var done func()
+		if done, err = v.lake.aside(func(name, _ string) error { return v.checkDatabase(ctx, name, found) }); err == nil {
+			defer done()
 		}
-		defer done()
-		err = v.checkDatabase(ctx, name, found)
 	}
 	if ctx.Err() != nil {
 		return ctx.Err()

@@ -57,8 +57,8 @@ func (a *app) printStatus(st *jobs.Status, days int) {
 		if st.Database.Intruded != "" {
 			fmt.Fprintf(w, "intruded  %s\n          %s\n", st.Database.Intruded, load.HintIntruded)
 		}
-		if st.Database.Unproven != "" {
-			fmt.Fprintf(w, "unproven  %s\n", st.Database.Unproven)
+		if st.Database.Unmarked != "" {
+			fmt.Fprintf(w, "unmarked  %s\n", st.Database.Unmarked)
 		}
 	} else {
 		fmt.Fprintf(w, "database  not published yet: usagelake export, or usagelake rebuild\n")

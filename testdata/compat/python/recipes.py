@@ -95,6 +95,7 @@ def _(code):
 
 
 @recipe("the same, attached", "ATTACH OR REPLACE 'usage.duckdb' AS u (READ_ONLY)")
+@recipe("the same, attached anew", "DETACH u; ATTACH 'usage.duckdb' AS u (READ_ONLY)")
 def _(code):
     replace(105)
     with duckdb.connect() as con:
@@ -103,17 +104,6 @@ def _(code):
         con.execute(code.replace("usage.duckdb", PATH))
         seen = con.execute("SELECT generation FROM u.published").fetchone()[0]
     return {105: "yesterday's", 106: "today's"}[seen]
-
-
-@recipe("the same, attached anew", "DETACH u; ATTACH 'usage.duckdb' AS u (READ_ONLY)")
-def _(code):
-    replace(107)
-    with duckdb.connect() as con:
-        con.execute(f"ATTACH '{PATH}' AS u (READ_ONLY)")
-        replace(108)
-        con.execute(code.replace("usage.duckdb", PATH))
-        seen = con.execute("SELECT generation FROM u.published").fetchone()[0]
-    return {107: "yesterday's", 108: "today's"}[seen]
 
 
 def pooled(**options):
