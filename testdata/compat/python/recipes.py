@@ -94,8 +94,8 @@ def _(code):
     return {103: "yesterday's", 104: "today's"}[seen]
 
 
-@recipe("the same, attached", "ATTACH OR REPLACE 'usage.duckdb' AS u (READ_ONLY)")
 @recipe("the same, attached anew", "DETACH u; ATTACH 'usage.duckdb' AS u (READ_ONLY)")
+@recipe("the same, attached", "ATTACH OR REPLACE 'usage.duckdb' AS u (READ_ONLY)")
 def _(code):
     replace(105)
     with duckdb.connect() as con:
