@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/usagelake/usagelake/schemas"
+	"github.com/usagelake/usagelake/schemas/words"
 )
 
 // Sentinels that an *APIError wraps, to be asked for with errors.Is. They say what can be done about it.
@@ -70,7 +71,7 @@ const longestMessage = 300
 
 // redact makes text from outside fit for a message: no key, no control characters, not long.
 func redact(text string, keys schemas.Secrets) string {
-	text = schemas.Printable(blanks.Replace(keys.Blank(text)))
+	text = words.Printable(blanks.Replace(keys.Blank(text)))
 	if len(text) > longestMessage {
 		text = strings.ToValidUTF8(text[:longestMessage], "") + "…"
 	}

@@ -18,6 +18,7 @@ import (
 	"github.com/usagelake/usagelake/jobs/alert"
 	"github.com/usagelake/usagelake/load"
 	"github.com/usagelake/usagelake/schemas"
+	"github.com/usagelake/usagelake/schemas/words"
 )
 
 // gatherer asks what the rules ask, of what the lake's files say, without a lock.
@@ -737,7 +738,7 @@ func (g *gatherer) balance(ctx context.Context, snap *load.Snapshot, r AlertRule
 				details["below"] = schemas.MoneyText(below)
 				limit := schemas.AmountText(below, v.text("currency"))
 				if schemas.AmountText(balance, v.text("currency")) == limit { // the difference is less than people read
-					amount, limit = amountIn(balance, schemas.Printable(v.text("currency"))), schemas.MoneyText(below)
+					amount, limit = amountIn(balance, words.Printable(v.text("currency"))), schemas.MoneyText(below)
 				}
 				g.add(r, alert.Finding{Subject: account, Details: details, Summary: fmt.Sprintf("the balance of account %s is %s, below %s", g.label("account", account), amount, limit)})
 			}

@@ -18,6 +18,7 @@ import (
 	"github.com/usagelake/usagelake/load"
 	"github.com/usagelake/usagelake/load/report"
 	"github.com/usagelake/usagelake/schemas"
+	"github.com/usagelake/usagelake/schemas/words"
 	"github.com/usagelake/usagelake/transform/allocate"
 )
 
@@ -358,7 +359,7 @@ func exportQuery(ctx context.Context, lake *load.Lake, path, query string) error
 }
 
 // statementFile is the name of the files of a cost centre's statement. It is the same in every month, whoever else is charged then.
-func statementFile(costCenter string) string { return schemas.FileName(costCenter, "cost-center") }
+func statementFile(costCenter string) string { return words.FileName(costCenter, "cost-center") }
 
 // Reopen opens the month that was closed last, for a reason that is kept with what it was closed with.
 func Reopen(ctx context.Context, cfg *Config, env Env, month schemas.Date, reason string, wait bool) (res *Result, kept string, err error) {

@@ -22,6 +22,7 @@ import (
 	"github.com/usagelake/usagelake/extract"
 	"github.com/usagelake/usagelake/load"
 	"github.com/usagelake/usagelake/schemas"
+	"github.com/usagelake/usagelake/schemas/words"
 )
 
 // Defaults of a Config, and the environment that a set-up without a file uses.
@@ -396,7 +397,7 @@ func nearest(key string, known map[string]reflect.Type) string {
 	slices.Sort(names)
 	best, bestAt := "", len(key)/2+2
 	for _, k := range names {
-		if d := schemas.EditDistance(key, k); d < bestAt {
+		if d := words.EditDistance(key, k); d < bestAt {
 			best, bestAt = k, d
 		}
 	}

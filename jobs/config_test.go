@@ -18,7 +18,6 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/usagelake/usagelake/extract"
-	"github.com/usagelake/usagelake/schemas"
 )
 
 func configFile(t *testing.T, text string) string {
@@ -315,17 +314,6 @@ func TestDurationsKnowDays(t *testing.T) {
 		d := time.Duration(rapid.Int64Range(0, 1e15).Draw(t, "d"))
 		if got, err := ParseDuration(d.String()); err != nil || got != d {
 			t.Fatalf("%s: %v, %v", d, got, err)
-		}
-	})
-}
-
-func TestTheNearestKeyIsTheOneWithTheFewestEdits(t *testing.T) {
-	rapid.Check(t, func(t *rapid.T) {
-		word := rapid.StringMatching("[a-c_]{0,6}")
-		a, b, c := word.Draw(t, "a"), word.Draw(t, "b"), word.Draw(t, "c")
-		ab, ba, ac, cb := schemas.EditDistance(a, b), schemas.EditDistance(b, a), schemas.EditDistance(a, c), schemas.EditDistance(c, b)
-		if ab != ba || (ab == 0) != (a == b) || ab > ac+cb || ab > max(len(a), len(b)) {
-			t.Fatalf("%q %q: %d, %d; by way of %q: %d + %d", a, b, ab, ba, c, ac, cb)
 		}
 	})
 }

@@ -13,6 +13,7 @@ import (
 	"strings"
 
 	"github.com/usagelake/usagelake/schemas"
+	"github.com/usagelake/usagelake/schemas/words"
 )
 
 // The files that ExportFocus writes.
@@ -167,20 +168,20 @@ func (o FocusOptions) instead(name string) string {
 	for _, c := range o.columns() {
 		names = append(names, c.Name)
 	}
-	return cmp.Or(schemas.Nearest(name, names), ": docs/focus.md lists them")
+	return cmp.Or(words.Nearest(name, names), ": docs/focus.md lists them")
 }
 
 // Name is what the file is called that nobody names, focus-VERSION[-DATASET][-GRAIN]-PERIOD[-SCOPE].FORMAT: exports of different rows
 // have different names, on every file system. Columns and limits leave it as it is.
 func (o FocusOptions) Name(period string) string {
-	words := []string{"focus", o.version()}
+	parts := []string{"focus", o.version()}
 	if o.dataset() != schemas.FocusCostAndUsage {
-		words = append(words, o.dataset())
+		parts = append(parts, o.dataset())
 	}
 	if o.grain() != schemas.FocusByDay {
-		words = append(words, o.grain())
+		parts = append(parts, o.grain())
 	}
-	words = append(words, period)
+	parts = append(parts, period)
 	var scope []string
 	for _, d := range ScopeDimensions {
 		if values := slices.Compact(slices.Sorted(slices.Values(*o.Scope.Values(d)))); len(values) > 0 {
@@ -188,9 +189,9 @@ func (o FocusOptions) Name(period string) string {
 		}
 	}
 	if len(scope) > 0 {
-		words = append(words, schemas.FileName(strings.Join(scope, " "), "scope"))
+		parts = append(parts, words.FileName(strings.Join(scope, " "), "scope"))
 	}
-	return strings.Join(words, "-") + "." + o.format()
+	return strings.Join(parts, "-") + "." + o.format()
 }
 
 // between is the condition that a month, an expression of SQL, lies in what is asked for.

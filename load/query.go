@@ -17,6 +17,7 @@ import (
 	"github.com/duckdb/duckdb-go/v2"
 
 	"github.com/usagelake/usagelake/schemas"
+	"github.com/usagelake/usagelake/schemas/words"
 )
 
 // ErrNotPublished says that the lake has no usage.duckdb yet.
@@ -377,7 +378,7 @@ func CSVNumber(s string) string {
 // NoFormula keeps a spreadsheet from computing text that came from outside: text that begins with =, +, - or @, in full width or
 // small as well, also behind blanks and characters that nobody sees, which spreadsheets pass over.
 func NoFormula(s string) string {
-	begins := strings.TrimLeftFunc(s, func(r rune) bool { return unicode.IsSpace(r) || schemas.Steers(r) })
+	begins := strings.TrimLeftFunc(s, func(r rune) bool { return unicode.IsSpace(r) || words.Steers(r) })
 	if r, _ := utf8.DecodeRuneInString(begins); begins != "" && strings.ContainsRune("=+-@＝＋－＠﹦﹢﹣﹫", r) || s != "" && (s[0] == '\t' || s[0] == '\r') {
 		return "'" + s
 	}

@@ -5,6 +5,8 @@ import (
 	"math/big"
 	"slices"
 	"strings"
+
+	"github.com/usagelake/usagelake/schemas/words"
 )
 
 // IsCurrency says that a text has the form of an ISO 4217 code, as "USD": three capital letters.
@@ -55,11 +57,13 @@ func MinorUnit(currency string) int {
 
 // AmountText is an amount in units of 1e-12 as people read it, in every table, sheet, page and sentence: in the minor
 // unit of its currency, rounded half away from zero, with commas between thousands: "1,234.57".
-func AmountText(v *big.Int, currency string) string { return Grouped(Rounded(v, MinorUnit(currency))) }
+func AmountText(v *big.Int, currency string) string {
+	return words.Grouped(Rounded(v, MinorUnit(currency)))
+}
 
 // MoneyIn is AmountText with the currency: "1,234.57 USD"; without where it isn't known.
 func MoneyIn(v *big.Int, currency string) string {
-	return strings.TrimSpace(AmountText(v, currency) + " " + Printable(currency))
+	return strings.TrimSpace(AmountText(v, currency) + " " + words.Printable(currency))
 }
 
 // Rounded is v, in units of 1e-12, with so many places, rounded half away from zero.
@@ -80,20 +84,4 @@ func Rounded(v *big.Int, places int) string {
 		digits = "-" + digits
 	}
 	return digits
-}
-
-// Grouped is a number with commas between its thousands.
-func Grouped(s string) string {
-	sign := ""
-	if strings.HasPrefix(s, "-") {
-		sign, s = "-", s[1:]
-	}
-	whole, frac, dot := strings.Cut(s, ".")
-	for i := len(whole) - 3; i > 0; i -= 3 {
-		whole = whole[:i] + "," + whole[i:]
-	}
-	if dot {
-		whole += "." + frac
-	}
-	return sign + whole
 }

@@ -31,43 +31,6 @@ func leastOfCases(r rune) rune {
 	return least
 }
 
-// Printable is text from outside as a terminal, a log, a page or a message may show it: what moves a cursor, colours a
-// screen, turns the direction of writing, or is there and not seen, stands as an escape (\u200f, \x9b for a byte that is
-// no UTF-8). Line feeds stay.
-func Printable(s string) string {
-	if !strings.ContainsFunc(s, func(r rune) bool { return r == utf8.RuneError || Steers(r) }) {
-		return s
-	}
-	var b strings.Builder
-	before := rune(' ')
-	for i := 0; i < len(s); {
-		r, size := utf8.DecodeRuneInString(s[i:])
-		after, _ := utf8.DecodeRuneInString(s[i+size:])
-		switch {
-		case r == utf8.RuneError && size == 1:
-			fmt.Fprintf(&b, `\x%02x`, s[i])
-		case r == '\n', joins(r) && before > unicode.MaxASCII && after > unicode.MaxASCII && !Steers(after), !Steers(r):
-			b.WriteRune(r)
-		case r > 0xffff:
-			fmt.Fprintf(&b, `\U%08x`, r)
-		default:
-			fmt.Fprintf(&b, `\u%04x`, r)
-		}
-		before = r
-		i += size
-	}
-	return b.String()
-}
-
-// Steers says that a character is none that is seen, or steers what shows it.
-func Steers(r rune) bool {
-	return unicode.In(r, unicode.Cc, unicode.Cf, unicode.Zl, unicode.Zp) || r == 0x115f || r == 0x1160 || r == 0x3164 || r == 0xffa0 || // fillers of Hangul
-		r >= 0xfdd0 && r <= 0xfdef || r&0xfffe == 0xfffe
-}
-
-// joins says that a character joins or parts its neighbours: emoji and scripts need them.
-func joins(r rune) bool { return r == '\u200c' || r == '\u200d' }
-
 // Secrets finds secrets in text from outside.
 type Secrets struct{ found *regexp.Regexp }
 

@@ -17,6 +17,7 @@ import (
 	"github.com/usagelake/usagelake/jobs"
 	"github.com/usagelake/usagelake/load"
 	"github.com/usagelake/usagelake/schemas"
+	"github.com/usagelake/usagelake/schemas/words"
 )
 
 // The exit codes. Scripts rely on them.
@@ -175,7 +176,7 @@ func explain(err error) (message string, hints []string) {
 var keys = schemas.NewSecrets()
 
 // printable is text from outside as it may be printed.
-func printable(s string) string { return schemas.Printable(s) }
+func printable(s string) string { return words.Printable(s) }
 
 func (a *app) root() *cobra.Command {
 	root := &cobra.Command{

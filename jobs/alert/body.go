@@ -7,7 +7,7 @@ import (
 	"time"
 	"unicode/utf8"
 
-	"github.com/usagelake/usagelake/schemas"
+	"github.com/usagelake/usagelake/schemas/words"
 )
 
 // Formats of a webhook's body.
@@ -99,6 +99,6 @@ func slackSpan(s string) string {
 }
 
 // Line makes text from outside one line that moves no cursor and changes no direction of writing.
-func Line(s string) string { return schemas.Printable(blanks.Replace(s)) }
+func Line(s string) string { return words.Printable(blanks.Replace(s)) }
 
 var blanks = strings.NewReplacer("\n", " ", "\r", " ", "\t", " ", "\u2028", " ", "\u2029", " ")

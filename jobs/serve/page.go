@@ -17,6 +17,7 @@ import (
 
 	"github.com/usagelake/usagelake/jobs"
 	"github.com/usagelake/usagelake/schemas"
+	"github.com/usagelake/usagelake/schemas/words"
 )
 
 //go:embed page.html
@@ -365,7 +366,7 @@ func size(n int64) string {
 
 // printable is text from outside on one line, cut.
 func printable(s string) string {
-	s = schemas.Printable(strings.NewReplacer("\n", " ", "\t", " ").Replace(s))
+	s = words.Printable(strings.NewReplacer("\n", " ", "\t", " ").Replace(s))
 	if runes := []rune(s); len(runes) > longestText {
 		return string(runes[:longestText]) + "…"
 	}

@@ -8,6 +8,7 @@ import (
 
 	"github.com/usagelake/usagelake/load"
 	"github.com/usagelake/usagelake/schemas"
+	"github.com/usagelake/usagelake/schemas/words"
 )
 
 const measures = `sum(requests)::BIGINT AS requests, TRY_CAST(sum(input_tokens) AS BIGINT) AS input_tokens, TRY_CAST(sum(cached_tokens) AS BIGINT) AS cached_tokens, TRY_CAST(sum(output_tokens) AS BIGINT) AS output_tokens,
@@ -381,7 +382,7 @@ func (b *builder) anomalies(ctx context.Context) error {
 	for i := range t.Columns {
 		t.Columns[i].Sum = false
 	}
-	b.figure("Findings", schemas.Grouped(fmt.Sprint(len(t.Rows))), "")
+	b.figure("Findings", words.Grouped(fmt.Sprint(len(t.Rows))), "")
 	b.note("A day is held against the median of up to 20 days of its kind (working day or weekend) before it, of those that were fetched whole. It is listed from 4 times their spread on (1.4826 × the median absolute deviation, at least 5 %% of the median), and from 1 currency unit on. The rows behind it: usagelake query \"FROM usage WHERE usage_date = '…' AND token_id = '…'\".")
 	return nil
 }

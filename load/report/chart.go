@@ -9,7 +9,7 @@ import (
 	"strings"
 	"unicode/utf8"
 
-	"github.com/usagelake/usagelake/schemas"
+	"github.com/usagelake/usagelake/schemas/words"
 )
 
 // The pictures are drawn here, as SVG within the page: what they need (bands, heat maps, calendars, patterns beside
@@ -111,7 +111,7 @@ func short(v float64) string {
 	case a >= 1e4:
 		return trimZeros(v/1e3) + "k"
 	case a >= 10 || a == 0:
-		return schemas.Grouped(strconv.FormatFloat(v, 'f', 0, 64))
+		return words.Grouped(strconv.FormatFloat(v, 'f', 0, 64))
 	case a < 0.01:
 		return strconv.FormatFloat(v, 'g', 1, 64)
 	}

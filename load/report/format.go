@@ -7,6 +7,7 @@ import (
 
 	"github.com/usagelake/usagelake/load"
 	"github.com/usagelake/usagelake/schemas"
+	"github.com/usagelake/usagelake/schemas/words"
 )
 
 // none stands for NULL where a person reads.
@@ -26,7 +27,7 @@ func show(c Column, v load.Value, currency string) string {
 		return showNumber(c.Kind, n, currency)
 	case Quantity:
 		if n, err := schemas.ParseMoney(v.Text); err == nil {
-			return schemas.Grouped(schemas.MoneyText(n))
+			return words.Grouped(schemas.MoneyText(n))
 		}
 	case Month:
 		if len(v.Text) >= 7 {
@@ -55,7 +56,7 @@ func showNumber(k Kind, v *big.Int, currency string) string {
 	if k == Share {
 		v = new(big.Int).Mul(v, big.NewInt(100))
 	}
-	s := schemas.Grouped(schemas.Rounded(v, k.places(currency)))
+	s := words.Grouped(schemas.Rounded(v, k.places(currency)))
 	if k == Share {
 		s += " %"
 	}
@@ -85,7 +86,7 @@ func money(v load.Value, currency load.Value) string {
 }
 
 // printable is text from outside on a line of its own.
-func printable(s string) string { return strings.ReplaceAll(schemas.Printable(s), "\n", `\n`) }
+func printable(s string) string { return strings.ReplaceAll(words.Printable(s), "\n", `\n`) }
 
 // shorten cuts a text to n characters.
 func shorten(s string, n int) string {

@@ -13,7 +13,7 @@ import (
 	"testing"
 
 	"github.com/usagelake/usagelake/load"
-	"github.com/usagelake/usagelake/schemas"
+	"github.com/usagelake/usagelake/schemas/words"
 )
 
 // pageAttributes are the attributes that a page has; none can load, link or run anything.
@@ -134,7 +134,7 @@ func TestNoTextBecomesMarkup(t *testing.T) {
 	d := hostileDocument()
 	got, text := elements(t, render(t, d.HTML))
 	for _, r := range text {
-		if r != '\n' && schemas.Steers(r) && !strings.ContainsRune("\u200c\u200d", r) {
+		if r != '\n' && words.Steers(r) && !strings.ContainsRune("\u200c\u200d", r) {
 			t.Errorf("%U stands in the page", r)
 		}
 	}
@@ -247,7 +247,7 @@ func FuzzDocument(f *testing.F) {
 		}
 		d := document(a, b, load.Value{Text: number})
 		for _, r := range render(t, d.Text) {
-			if r != '\n' && schemas.Steers(r) && !strings.ContainsRune("\u200c\u200d", r) {
+			if r != '\n' && words.Steers(r) && !strings.ContainsRune("\u200c\u200d", r) {
 				t.Fatalf("%U stands in the text", r)
 			}
 		}

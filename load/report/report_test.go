@@ -24,6 +24,7 @@ import (
 
 	"github.com/usagelake/usagelake/load"
 	"github.com/usagelake/usagelake/schemas"
+	"github.com/usagelake/usagelake/schemas/words"
 )
 
 var update = flag.Bool("update", false, "write the golden files anew")
@@ -266,7 +267,7 @@ func hostileDocument() *Document {
 func TestNoTextSteersATerminal(t *testing.T) {
 	out := render(t, hostileDocument().Text)
 	for i, r := range out {
-		if r != '\n' && schemas.Steers(r) && !strings.ContainsRune("\u200c\u200d", r) {
+		if r != '\n' && words.Steers(r) && !strings.ContainsRune("\u200c\u200d", r) {
 			t.Fatalf("%U stands in the text: %q", r, out[max(0, i-40):i])
 		}
 	}

@@ -21,6 +21,7 @@ import (
 
 	"github.com/usagelake/usagelake/load"
 	"github.com/usagelake/usagelake/schemas"
+	"github.com/usagelake/usagelake/schemas/words"
 )
 
 // A cell's text and a sheet's rows, at the most, as Excel has it.
@@ -222,7 +223,7 @@ func (b *book) breakPages(sheet string, t *Table) error {
 // sheetName is the name, or the nearest that a workbook takes.
 func sheetName(name string) string {
 	clean := strings.Map(func(r rune) rune {
-		if strings.ContainsRune(`:\/?*[]`, r) || schemas.Steers(r) || notXML(r) {
+		if strings.ContainsRune(`:\/?*[]`, r) || words.Steers(r) || notXML(r) {
 			return '_'
 		}
 		return r

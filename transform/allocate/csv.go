@@ -17,6 +17,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/usagelake/usagelake/schemas"
+	"github.com/usagelake/usagelake/schemas/words"
 )
 
 // table is a CSV file whose rows say who owns what.
@@ -87,7 +88,7 @@ func ReadSheet(name string, content []byte, known func(column string) error, has
 // Misspelt is the one of the known words that a word of five letters or more is likely to be; "" if it is none of them.
 func Misspelt(word string, known []string) string {
 	for _, k := range known {
-		if min(len(word), len(k)) >= 5 && schemas.EditDistance(word, k) <= 2 {
+		if min(len(word), len(k)) >= 5 && words.EditDistance(word, k) <= 2 {
 			return k
 		}
 	}

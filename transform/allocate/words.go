@@ -3,11 +3,11 @@ package allocate
 import (
 	"strconv"
 
-	"github.com/usagelake/usagelake/schemas"
+	"github.com/usagelake/usagelake/schemas/words"
 )
 
 // nearest proposes the known word that is closest to the given one, or lists them.
-func nearest(given string, known []string) string { return schemas.Nearest(given, known) }
+func nearest(given string, known []string) string { return words.Nearest(given, known) }
 
 // quote is s as a message shows it.
 func quote(s string) string {

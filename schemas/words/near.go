@@ -1,4 +1,4 @@
-package schemas
+package words
 
 import (
 	"cmp"
@@ -8,8 +8,8 @@ import (
 	"unicode/utf8"
 )
 
-// Nearest proposes the known word that is closest to the given one, or lists them, unless they are too many: what follows a message,
-// or nothing.
+// Nearest proposes the known word that is closest to the given one, or lists them, unless they are too many: what
+// follows a message, or nothing.
 func Nearest(given string, known []string) string {
 	if len(known) == 0 {
 		return ""
@@ -31,9 +31,9 @@ func Nearest(given string, known []string) string {
 	return " (known here: " + strings.Join(known, ", ") + ")"
 }
 
-// FileName is a name for a file that is about what a text says: the small letters, digits and dashes of it, or otherwise if it has none,
-// and a digest of all of it. It is good on every file system, of which some know no case, some normalise, and some read a device into
-// "con".
+// FileName is a name for a file that is about what a text says: the small letters, digits and dashes of it, or
+// otherwise if it has none, and a digest of all of it. It is good on every file system, of which some know no case, some
+// normalise, and some read a device into "con".
 func FileName(text, otherwise string) string {
 	var b strings.Builder
 	for _, r := range strings.ToLower(text) {
