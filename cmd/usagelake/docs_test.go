@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -10,7 +9,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -207,50 +205,6 @@ func TestTheDocsNameTheFlagsOfEveryReport(t *testing.T) {
 	for name := range shared {
 		if name != "help" && !slices.ContainsFunc(reports.Commands(), func(c *cobra.Command) bool { return c.Flag(name) != nil }) {
 			t.Errorf("docs/reports.md: the section %q names --%s, which no report takes", names[0], name)
-		}
-	}
-}
-
-// Every query of the docs runs as it stands there, and answers with the columns that are pasted below it.
-func TestEveryQueryOfTheDocsRuns(t *testing.T) {
-	lake := filepath.Join(t.TempDir(), "lake")
-	untar(t, "../../testdata/lakes/format-1.tar.gz", lake)
-	command := func(args ...string) (string, error) {
-		var out, stderr bytes.Buffer
-		code := run(t.Context(), append(args, "--lake", lake), streams{Stdin: strings.NewReader(""), Stdout: &out, Stderr: &stderr,
-			Getenv: func(string) string { return "" }, Now: time.Now})
-		if code != exitDone {
-			return "", fmt.Errorf("exit %d: %s", code, stderr.String())
-		}
-		return out.String(), nil
-	}
-	if _, err := command("rebuild"); err != nil {
-		t.Fatal(err)
-	}
-	pages, err := filepath.Glob("../../docs/*.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	block := regexp.MustCompile("(?s)```sql\n(.*?)```(\n+```\n([^\n]*))?")
-	for _, page := range pages {
-		b, err := os.ReadFile(page)
-		if err != nil {
-			t.Fatal(err)
-		}
-		blocks := block.FindAllSubmatch(b, -1)
-		if filepath.Base(page) == "questions.md" && len(blocks) < 20 {
-			t.Errorf("%s has %d queries", page, len(blocks))
-		}
-		for _, m := range blocks {
-			csv, err := command("query", "--format", "csv", string(m[1]))
-			if err != nil {
-				t.Errorf("%s: %s%v", page, m[1], err)
-				continue
-			}
-			columns, _, _ := strings.Cut(csv, "\n")
-			if pasted := strings.Join(strings.Fields(string(m[3])), ","); pasted != "" && pasted != strings.TrimSpace(columns) {
-				t.Errorf("%s: %sanswers with %s, below it stands %s", page, m[1], columns, pasted)
-			}
 		}
 	}
 }
