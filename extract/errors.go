@@ -71,11 +71,5 @@ const longestMessage = 300
 
 // redact makes text from outside fit for a message: no key, no control characters, not long.
 func redact(text string, keys schemas.Secrets) string {
-	text = words.Printable(blanks.Replace(keys.Blank(text)))
-	if len(text) > longestMessage {
-		text = strings.ToValidUTF8(text[:longestMessage], "") + "…"
-	}
-	return text
+	return words.Clip(words.Line(keys.Blank(text)), longestMessage)
 }
-
-var blanks = strings.NewReplacer("\n", " ", "\r", " ", "\t", " ")

@@ -208,7 +208,7 @@ func brief(s string) string { return clip(s, 300) }
 
 func clip(s string, most int) string {
 	s, _, _ = strings.Cut(s, "\nhint: ")
-	s = strings.TrimSpace(alert.Line(s))
+	s = strings.TrimSpace(words.Line(s))
 	if r := []rune(s); len(r) > most {
 		s = string(r[:most-1]) + "…"
 	}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/usagelake/usagelake/jobs"
 	"github.com/usagelake/usagelake/jobs/alert"
+	"github.com/usagelake/usagelake/schemas/words"
 )
 
 func (a *app) alertCommand() *cobra.Command {
@@ -76,7 +77,7 @@ func (a *app) printDeliveries(deliveries []alert.Delivery) {
 	for _, d := range deliveries {
 		switch {
 		case d.Error != "":
-			fmt.Fprintf(a.Stdout, "FAILED   %-20s %s\n", d.Receiver, cell(d.Error))
+			fmt.Fprintf(a.Stdout, "FAILED   %-20s %s\n", d.Receiver, words.Cell(d.Error))
 		case d.Waiting > 0:
 			fmt.Fprintf(a.Stdout, "waiting  %-20s %d sent, %d to be sent\n", d.Receiver, d.Sent, d.Waiting)
 		default:
@@ -116,7 +117,7 @@ Beside the daemon it is not needed, and harmless: the two keep out of each other
 			}
 			if !a.quiet {
 				for _, n := range report.Notifications {
-					fmt.Fprintf(a.Stdout, "%-12s %-8s %s: %s\n", n.State, n.Severity, n.Rule, cell(n.Summary))
+					fmt.Fprintf(a.Stdout, "%-12s %-8s %s: %s\n", n.State, n.Severity, n.Rule, words.Cell(n.Summary))
 				}
 				a.printDeliveries(report.Deliveries)
 				fmt.Fprintf(a.Stdout, "%d alerts fire, %d notifications were made\n", len(report.Firing), len(report.Notifications))
@@ -163,7 +164,8 @@ delivered. It asks nothing and sends nothing.
 			}
 			t := a.newTable(table.Row{"severity", "rule", "since (UTC)", "told (UTC)", "summary"})
 			for _, v := range active {
-				t.AppendRow(table.Row{v.Severity, v.Rule, stamp(v.Since.Truncate(1e9)), stamp(v.ToldAt.Truncate(1e9)), short(cell(v.Summary), 120)})
+				t.AppendRow(table.Row{v.Severity, v.Rule, words.Stamp(v.Since), words.Stamp(v.ToldAt),
+					words.Clip(words.Cell(v.Summary), 120)})
 			}
 			fmt.Fprintln(a.Stdout, t.Render())
 			waiting, why := map[string][]string{}, map[string]string{}
@@ -174,7 +176,7 @@ delivered. It asks nothing and sends nothing.
 			}
 			for _, to := range slices.Sorted(maps.Keys(waiting)) { // a receiver that is broken is broken once
 				rules := slices.Compact(slices.Sorted(slices.Values(waiting[to])))
-				fmt.Fprintf(a.Stdout, "not delivered yet: %s to %s: %s\n", strings.Join(rules, ", "), to, cell(why[to]))
+				fmt.Fprintf(a.Stdout, "not delivered yet: %s to %s: %s\n", strings.Join(rules, ", "), to, words.Cell(why[to]))
 			}
 			return nil
 		},

@@ -12,6 +12,7 @@ import (
 
 	"github.com/usagelake/usagelake/jobs"
 	"github.com/usagelake/usagelake/schemas"
+	"github.com/usagelake/usagelake/schemas/words"
 )
 
 func (a *app) allocationCommand() *cobra.Command {
@@ -170,7 +171,8 @@ func (a *app) printCheck(check *jobs.AllocationCheck) {
 			if id == "" {
 				id, v = schemas.Unallocated, ""
 			}
-			t.AppendRow(table.Row{cell(id), v, brief(r.Matches), brief(r.Assigns), count(r.Requests), costs(r.NetCost)})
+			t.AppendRow(table.Row{words.Cell(id), v, words.Cell(words.Clip(r.Matches, 60)),
+				words.Cell(words.Clip(r.Assigns, 60)), words.Count(r.Requests), costs(r.NetCost)})
 		}
 		fmt.Fprintf(a.Stdout, "\n%s\n\n", t.Render())
 		a.printChanges("published", "by the file", check.Centers)
@@ -180,11 +182,11 @@ func (a *app) printCheck(check *jobs.AllocationCheck) {
 		if f.RuleID != "" {
 			rule = "rule " + f.RuleID + ": "
 		}
-		source := cell(f.Source)
+		source := words.Cell(f.Source)
 		if source != "" {
 			source += ": "
 		}
-		fmt.Fprintf(a.Stdout, "%-10s %s%s%s\n", f.Severity, source, cell(rule), cell(f.Message))
+		fmt.Fprintf(a.Stdout, "%-10s %s%s%s\n", f.Severity, source, words.Cell(rule), words.Cell(f.Message))
 	}
 	if len(check.Findings) == 0 {
 		fmt.Fprintln(a.Stdout, "findings   none")
@@ -218,7 +220,7 @@ func (a *app) printChanges(before, after string, changes []jobs.CenterChange) {
 	rightAlign(t, 3, 5)
 	for _, c := range changes {
 		if unchanged <= mostUnchanged || !same(c) {
-			t.AppendRow(table.Row{cell(c.CostCenter), cell(c.Currency), c.Before, c.After, c.Difference})
+			t.AppendRow(table.Row{words.Cell(c.CostCenter), words.Cell(c.Currency), c.Before, c.After, c.Difference})
 		}
 	}
 	fmt.Fprintf(a.Stdout, "\n%s\n", t.Render())
@@ -226,14 +228,6 @@ func (a *app) printChanges(before, after string, changes []jobs.CenterChange) {
 		fmt.Fprintf(a.Stdout, "and %d that don't change\n", unchanged)
 	}
 	fmt.Fprintln(a.Stdout)
-}
-
-// brief makes a text fit a table.
-func brief(s string) string {
-	if r := []rune(s); len(r) > 60 {
-		s = string(r[:59]) + "…"
-	}
-	return cell(s)
 }
 
 // costs are amounts by currency.
@@ -283,24 +277,27 @@ rule by rule what the file says of it now.
 
 func (a *app) printExplanation(e jobs.Explanation) {
 	out := a.Stdout
-	fmt.Fprintf(out, "record     %s of %s, %s, %s\n", cell(e.ID), cell(e.Account), e.Time, strings.TrimSpace(orWithout(e.Amount)+" "+orWithout(e.Currency)))
+	fmt.Fprintf(out, "record     %s of %s, %s, %s\n", words.Cell(e.ID), words.Cell(e.Account), e.Time,
+		strings.TrimSpace(orWithout(e.Amount)+" "+orWithout(e.Currency)))
 	for _, f := range e.Fields[1:] {
-		fmt.Fprintf(out, "           %-15s %s\n", f[0], cell(f[1]))
+		fmt.Fprintf(out, "           %-15s %s\n", f[0], words.Cell(f[1]))
 	}
 	p := e.Published
 	owner := func(pool, center, team, project string) string {
 		switch {
 		case pool != "":
-			return "shared pool " + cell(pool)
+			return "shared pool " + words.Cell(pool)
 		case center == "" && team == "" && project == "":
 			return schemas.Unallocated
 		}
-		return strings.Join(slices.DeleteFunc([]string{cell(center), cell(team), cell(project)}, func(s string) bool { return s == "" }), ", ")
+		return strings.Join(slices.DeleteFunc([]string{words.Cell(center), words.Cell(team), words.Cell(project)},
+			func(s string) bool { return s == "" }), ", ")
 	}
 	if p.RuleID == "" {
 		fmt.Fprintf(out, "published  %s: no rule matched (rules %s)\n", owner(p.Pool, p.CostCenter, p.Team, p.Project), p.Ruleset)
 	} else {
-		fmt.Fprintf(out, "published  %s: rule %s, version %s, %s (rules %s)\n", owner(p.Pool, p.CostCenter, p.Team, p.Project), cell(p.RuleID), p.Version, cell(p.Source), p.Ruleset)
+		fmt.Fprintf(out, "published  %s: rule %s, version %s, %s (rules %s)\n",
+			owner(p.Pool, p.CostCenter, p.Team, p.Project), words.Cell(p.RuleID), p.Version, words.Cell(p.Source), p.Ruleset)
 	}
 	fmt.Fprintf(out, "now        %s\n", owner(e.Now.Pool, e.Now.CostCenter, e.Now.Team, e.Now.Project))
 	for _, s := range e.Steps {
@@ -308,6 +305,7 @@ func (a *app) printExplanation(e jobs.Explanation) {
 		if s.Matches {
 			mark = "yes"
 		}
-		fmt.Fprintf(out, "           %s %s, version %d, %s: %s\n", mark, cell(s.RuleID), s.Version, cell(s.Source), cell(s.Why))
+		fmt.Fprintf(out, "           %s %s, version %d, %s: %s\n", mark, words.Cell(s.RuleID), s.Version,
+			words.Cell(s.Source), words.Cell(s.Why))
 	}
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/usagelake/usagelake/jobs"
 	"github.com/usagelake/usagelake/schemas"
+	"github.com/usagelake/usagelake/schemas/words"
 )
 
 func (a *app) balanceCommand() *cobra.Command {
@@ -47,9 +48,11 @@ With --warn-below it warns on stderr, and its JSON says "below": true.`,
 				if r.Error != "" {
 					continue
 				}
-				t.AppendRow(table.Row{r.Account, printable(r.Balance), printable(r.Currency), stamp(r.ObservedAt.Truncate(1e9))})
+				t.AppendRow(table.Row{r.Account, words.Printable(r.Balance), words.Printable(r.Currency),
+					words.Stamp(r.ObservedAt)})
 				if r.Below {
-					fmt.Fprintf(a.Stderr, "warning: the balance of account %s is %s %s, below %s\n", r.Account, printable(r.Balance), printable(r.Currency), below)
+					fmt.Fprintf(a.Stderr, "warning: the balance of account %s is %s %s, below %s\n", r.Account,
+						words.Printable(r.Balance), words.Printable(r.Currency), below)
 				}
 			}
 			rightAlign(t, 2, 2)

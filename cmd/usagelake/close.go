@@ -15,6 +15,7 @@ import (
 	"github.com/usagelake/usagelake/jobs"
 	"github.com/usagelake/usagelake/load"
 	"github.com/usagelake/usagelake/schemas"
+	"github.com/usagelake/usagelake/schemas/words"
 )
 
 func (a *app) closeCommand() *cobra.Command {
@@ -141,8 +142,8 @@ func (a *app) reviewClose(ctx context.Context, cfg *jobs.Config, opts jobs.Close
 	}
 	w := a.Stdout
 	if len(r.Plans) > 0 {
-		fmt.Fprintf(w, "asks       about %s, in about %s\n", plural(int(r.Requests), "request", "requests"),
-			human(time.Duration(r.Seconds*float64(time.Second))))
+		fmt.Fprintf(w, "asks       about %s, in about %s\n", words.Plural(r.Requests, "request", "requests"),
+			words.Took(time.Duration(r.Seconds*float64(time.Second))))
 	}
 	if len(r.Charges) == 0 {
 		fmt.Fprintf(w, "charges    nothing: no usage of %s is published\n", r.Month)
@@ -150,30 +151,30 @@ func (a *app) reviewClose(ctx context.Context, cfg *jobs.Config, opts jobs.Close
 		t := a.newTable(table.Row{"cost centre", "currency", "net cost", "posted"})
 		rightAlign(t, 3, 4)
 		for _, c := range r.Charges {
-			t.AppendRow(table.Row{cell(c.CostCenter), cell(c.Currency), c.Net, c.Posted})
+			t.AppendRow(table.Row{words.Cell(c.CostCenter), words.Cell(c.Currency), c.Net, c.Posted})
 		}
 		fmt.Fprintf(w, "charges    of %s, as it is published now:\n\n%s\n\n", r.Month, t.Render())
 	}
 	for _, l := range r.Loose {
-		fmt.Fprintf(w, "to nobody  %s\n", strings.TrimSpace(l.Unallocated+" "+cell(l.Currency)))
-		line := strings.TrimSpace(l.WithoutGLCode + " " + cell(l.Currency))
+		fmt.Fprintf(w, "to nobody  %s\n", strings.TrimSpace(l.Unallocated+" "+words.Cell(l.Currency)))
+		line := strings.TrimSpace(l.WithoutGLCode + " " + words.Cell(l.Currency))
 		if len(l.CostCenters) > 0 {
-			line += ": " + cell(strings.Join(l.CostCenters, ", "))
+			line += ": " + words.Cell(strings.Join(l.CostCenters, ", "))
 		}
 		fmt.Fprintf(w, "no GL code %s\n", line)
 	}
 	for _, o := range r.Objections {
-		fmt.Fprintf(w, "against    %s\n", printable(o))
+		fmt.Fprintf(w, "against    %s\n", words.Printable(o))
 	}
 	for _, i := range r.Invoices {
 		what := "invoice"
 		if i.Kind == "sum" {
 			what = "invoices"
 		}
-		fmt.Fprintf(w, "differs    %s %s: invoiced %s, used %s %s, difference %s", what, cell(i.Invoice), i.Invoiced,
-			i.Exported, cell(i.Currency), i.Difference)
+		fmt.Fprintf(w, "differs    %s %s: invoiced %s, used %s %s, difference %s", what, words.Cell(i.Invoice), i.Invoiced,
+			i.Exported, words.Cell(i.Currency), i.Difference)
 		if i.Causes != "" {
-			fmt.Fprintf(w, " (%s)", cell(i.Causes))
+			fmt.Fprintf(w, " (%s)", words.Cell(i.Causes))
 		}
 		fmt.Fprintln(w)
 	}
@@ -187,13 +188,13 @@ func (a *app) reviewClose(ctx context.Context, cfg *jobs.Config, opts jobs.Close
 // closedSummary tells a person what a month was closed with.
 func (a *app) closedSummary(c load.ClosedMonth) {
 	for _, t := range c.Totals {
-		fmt.Fprintf(a.Stdout, "closed     %s: %s for %s records\n", c.Month, charged(t), count(t.Requests))
+		fmt.Fprintf(a.Stdout, "closed     %s: %s for %s records\n", c.Month, charged(t), words.Count(t.Requests))
 	}
 	if len(c.Totals) == 0 {
 		fmt.Fprintf(a.Stdout, "closed     %s: no usage\n", c.Month)
 	}
 	for _, o := range c.Objections {
-		fmt.Fprintf(a.Stdout, "overridden %s\n", printable(o))
+		fmt.Fprintf(a.Stdout, "overridden %s\n", words.Printable(o))
 	}
 	fmt.Fprintf(a.Stdout, "written    %s: %d files\n", c.Dir, len(c.Files)+1)
 }
@@ -202,7 +203,7 @@ func orWithout(s *string) string {
 	if s == nil {
 		return "without"
 	}
-	return printable(*s)
+	return words.Printable(*s)
 }
 
 // charged is what was charged in a currency, as people read it.
@@ -217,7 +218,7 @@ func charged(t load.ManifestTotal) string {
 func money(exact, currency string) string {
 	v, err := schemas.ParseMoney(exact)
 	if err != nil {
-		return strings.TrimSpace(printable(exact + " " + currency))
+		return strings.TrimSpace(words.Printable(exact + " " + currency))
 	}
 	return schemas.MoneyIn(v, currency)
 }
@@ -251,15 +252,16 @@ func (a *app) closedMonths() error {
 		for _, t := range c.Totals {
 			totals = append(totals, charged(t))
 		}
-		line := fmt.Sprintf("%s   closed %s by run %s   %s", c.Month, c.ClosedAt.Format(time.DateTime), printable(c.RunID), strings.Join(totals, ", "))
+		line := fmt.Sprintf("%s   closed %s by run %s   %s", c.Month, words.Stamp(c.ClosedAt), words.Printable(c.RunID),
+			strings.Join(totals, ", "))
 		if c.By != nil {
-			line += "   by " + printable(strings.TrimSuffix(c.By.User+"@"+c.By.Host, "@"))
+			line += "   by " + words.Printable(strings.TrimSuffix(c.By.User+"@"+c.By.Host, "@"))
 		}
 		if c.Edition > 1 {
 			line += fmt.Sprintf("   version %d", c.Edition)
 		}
 		if c.Reason != "" {
-			line += "   in spite of objections: " + printable(c.Reason)
+			line += "   in spite of objections: " + words.Printable(c.Reason)
 		}
 		fmt.Fprintln(a.Stdout, line)
 	}

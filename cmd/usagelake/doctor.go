@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/usagelake/usagelake/jobs"
+	"github.com/usagelake/usagelake/schemas/words"
 )
 
 func (a *app) doctorCommand() *cobra.Command {
@@ -68,7 +69,7 @@ warnings or not.`,
 func (a *app) printChecks(checks []jobs.Check, n map[string]int) {
 	names, width := make([]string, len(checks)), 0
 	for i, k := range checks {
-		names[i] = printable(k.Name)
+		names[i] = words.Printable(k.Name)
 		if subject, rest, ok := strings.Cut(names[i], ": "); ok && (subject == k.Section || jobs.SectionAccount+subject == k.Section) {
 			names[i] = rest // the heading says it
 		}
@@ -82,12 +83,14 @@ func (a *app) printChecks(checks []jobs.Check, n map[string]int) {
 				fmt.Fprintln(a.Stdout)
 			}
 			section = k.Section
-			fmt.Fprintln(a.Stdout, printable(section))
+			fmt.Fprintln(a.Stdout, words.Printable(section))
 		}
-		fmt.Fprintf(a.Stdout, "  %-8s %-*s %s\n", k.Verdict, width, names[i], strings.ReplaceAll(printable(k.Detail), "\n", "\n"+indent))
+		fmt.Fprintf(a.Stdout, "  %-8s %-*s %s\n", k.Verdict, width, names[i],
+			strings.ReplaceAll(words.Printable(k.Detail), "\n", "\n"+indent))
 		if k.Hint != "" {
-			fmt.Fprintf(a.Stdout, "%s→ %s\n", indent, strings.ReplaceAll(printable(k.Hint), "\n", "\n"+indent+"  "))
+			fmt.Fprintf(a.Stdout, "%s→ %s\n", indent, strings.ReplaceAll(words.Printable(k.Hint), "\n", "\n"+indent+"  "))
 		}
 	}
-	fmt.Fprintf(a.Stdout, "\n%s: %d failed, %s, %d ok\n", plural(len(checks), "check", "checks"), n[jobs.CheckFailed], plural(n[jobs.CheckWarning], "warning", "warnings"), n[jobs.CheckOK])
+	fmt.Fprintf(a.Stdout, "\n%s: %d failed, %s, %d ok\n", words.Plural(len(checks), "check", "checks"),
+		n[jobs.CheckFailed], words.Plural(n[jobs.CheckWarning], "warning", "warnings"), n[jobs.CheckOK])
 }

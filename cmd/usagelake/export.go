@@ -4,9 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/jedib0t/go-pretty/v6/table"
@@ -15,6 +13,7 @@ import (
 
 	"github.com/usagelake/usagelake/jobs"
 	"github.com/usagelake/usagelake/schemas"
+	"github.com/usagelake/usagelake/schemas/words"
 )
 
 func (a *app) exportCommand() *cobra.Command {
@@ -142,7 +141,8 @@ func runDocument(res *jobs.Result, err error) any {
 			ad := accountDocument{Account: acc.Account, RunID: res.RunID, Status: acc.Status, Error: acc.Error, RunCounts: acc.RunCounts,
 				ElapsedSeconds: d.ElapsedSeconds, Failed: acc.Failed}
 			if ad.Error == "" && len(acc.Failed) > 0 {
-				ad.Error = fmt.Sprintf("%s could not be fetched; the first: %s", plural(len(acc.Failed), "window", "windows"), acc.Failed[0].Error)
+				ad.Error = fmt.Sprintf("%s could not be fetched; the first: %s",
+					words.Plural(len(acc.Failed), "window", "windows"), acc.Failed[0].Error)
 			}
 			if i < len(res.Took) {
 				ad.ElapsedSeconds = res.Took[i].Seconds()
@@ -166,18 +166,20 @@ func ran(res *jobs.Result) string {
 
 func (a *app) exportSummary(res *jobs.Result) {
 	w := a.Stdout
-	fmt.Fprintf(w, "%s %s in %s   run %s\n\n", ran(res), res.Status, human(res.Elapsed), res.RunID)
+	fmt.Fprintf(w, "%s %s in %s   run %s\n\n", ran(res), res.Status, words.Took(res.Elapsed), res.RunID)
 	t := a.newTable(table.Row{"account", "from", "to (UTC, excluded)", "windows", "records", "quarantined", "requests", "retries", "429s", "days written"})
 	for i, acc := range res.Accounts {
 		from, to := "", ""
 		if i < len(res.Plans) && !res.Plans[i].Range.End.IsZero() {
-			from, to = stamp(res.Plans[i].Range.Start), stamp(res.Plans[i].Range.End)
+			from, to = words.Stamp(res.Plans[i].Range.Start), words.Stamp(res.Plans[i].Range.End)
 		}
 		name := acc.Account
 		if acc.Status != schemas.StatusDone {
 			name += " (" + acc.Status + ")"
 		}
-		t.AppendRow(table.Row{name, from, to, count(acc.Windows), count(acc.Records), count(acc.Quarantined), count(acc.Requests), count(acc.Retries), count(acc.Throttled), count(acc.DaysWritten)})
+		t.AppendRow(table.Row{name, from, to, words.Count(acc.Windows), words.Count(acc.Records),
+			words.Count(acc.Quarantined), words.Count(acc.Requests), words.Count(acc.Retries), words.Count(acc.Throttled),
+			words.Count(acc.DaysWritten)})
 	}
 	rightAlign(t, 4, 10)
 	fmt.Fprintln(w, t.Render())
@@ -187,16 +189,19 @@ func (a *app) exportSummary(res *jobs.Result) {
 				fmt.Fprintf(w, "  … and %d more windows of %s\n", len(acc.Failed)-i, acc.Account)
 				break
 			}
-			fmt.Fprintf(w, "  failed: %s %s/%s: %s\n", acc.Account, stamp(f.Start), stamp(f.End), printable(f.Error))
+			fmt.Fprintf(w, "  failed: %s %s/%s: %s\n", acc.Account, words.Stamp(f.Start), words.Stamp(f.End),
+				words.Printable(f.Error))
 		}
 	}
 	fmt.Fprintln(w)
 	if res.Quarantined > 0 {
-		fmt.Fprintf(w, "%s could not be normalised: kept in quarantine, with the reason\n", plural(int(res.Quarantined), "record", "records"))
+		fmt.Fprintf(w, "%s could not be normalised: kept in quarantine, with the reason\n",
+			words.Plural(res.Quarantined, "record", "records"))
 	}
 	switch {
 	case res.Published:
-		fmt.Fprintf(w, "published  %s (%s rows of usage, %s)\n", res.Database, count(res.Publish.Rows), size(res.Publish.Bytes))
+		fmt.Fprintf(w, "published  %s (%s rows of usage, %s)\n", res.Database, words.Count(res.Publish.Rows),
+			words.Bytes(res.Publish.Bytes))
 	case res.Status == schemas.StatusDone:
 		fmt.Fprintf(w, "unchanged  %s is up to date\n", res.Database)
 	}
@@ -231,8 +236,9 @@ func (a *app) dryRun(ctx context.Context, cfg *jobs.Config, opts jobs.ExportOpti
 		if p.Sampled || p.Unknown {
 			about = "about "
 		}
-		t.AppendRow(table.Row{p.Account, stamp(p.From), stamp(p.To), count(int64(p.Windows)), count(int64(p.Checks)), about + count(p.Records), about + count(p.Requests),
-			strconv.FormatFloat(p.Rate, 'f', -1, 64), about + human(time.Duration(p.Seconds*float64(time.Second)))})
+		t.AppendRow(table.Row{p.Account, words.Stamp(p.From), words.Stamp(p.To), words.Count(p.Windows),
+			words.Count(p.Checks), about + words.Count(p.Records), about + words.Count(p.Requests),
+			strconv.FormatFloat(p.Rate, 'f', -1, 64), about + words.Took(time.Duration(p.Seconds*float64(time.Second)))})
 	}
 	rightAlign(t, 4, 9)
 	fmt.Fprintln(a.Stdout, t.Render())
@@ -263,56 +269,4 @@ func rightAlign(t table.Writer, from, to int) {
 		configs = append(configs, table.ColumnConfig{Number: n, Align: text.AlignRight, AlignHeader: text.AlignRight})
 	}
 	t.SetColumnConfigs(configs)
-}
-
-func stamp(t time.Time) string {
-	if t.IsZero() {
-		return ""
-	}
-	t = t.UTC()
-	if t.Equal(schemas.DateOf(t).Start()) {
-		return t.Format(time.DateOnly)
-	}
-	return t.Format("2006-01-02 15:04:05")
-}
-
-// count writes 1234567 as 1,234,567.
-func count(n int64) string {
-	s := strconv.FormatInt(n, 10)
-	digits := strings.TrimPrefix(s, "-")
-	var parts []string
-	for len(digits) > 3 {
-		parts = append(parts, digits[len(digits)-3:])
-		digits = digits[:len(digits)-3]
-	}
-	parts = append(parts, digits)
-	slices.Reverse(parts)
-	return s[:len(s)-len(strings.TrimPrefix(s, "-"))] + strings.Join(parts, ",")
-}
-
-// size writes bytes in the unit that fits.
-func size(n int64) string {
-	const k = 1024
-	switch {
-	case n >= k*k*k:
-		return fmt.Sprintf("%.1f GiB", float64(n)/(k*k*k))
-	case n >= k*k:
-		return fmt.Sprintf("%.1f MiB", float64(n)/(k*k))
-	case n >= k:
-		return fmt.Sprintf("%.1f KiB", float64(n)/k)
-	}
-	return fmt.Sprintf("%d B", n)
-}
-
-// human writes a duration as a person would: 1.2s, 42s, 8m42s, 3h05m.
-func human(d time.Duration) string {
-	switch {
-	case d < 10*time.Second:
-		return fmt.Sprintf("%.1fs", d.Seconds())
-	case d < time.Minute:
-		return fmt.Sprintf("%ds", int(d.Seconds()))
-	case d < time.Hour:
-		return fmt.Sprintf("%dm%02ds", int(d.Minutes()), int(d.Seconds())%60)
-	}
-	return fmt.Sprintf("%dh%02dm", int(d.Hours()), int(d.Minutes())%60)
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/usagelake/usagelake/load"
 	"github.com/usagelake/usagelake/load/report"
 	"github.com/usagelake/usagelake/schemas"
+	"github.com/usagelake/usagelake/schemas/words"
 )
 
 // focusReport exports the FOCUS dataset of billing months; without any, of the last month that has charges.
@@ -133,15 +134,17 @@ cost center, an environment or a model. --max-rows and --max-bytes split a csv i
 			case !a.quiet:
 				name := done.Files[0]
 				if n := len(done.Files); n > 1 {
-					fmt.Fprintf(a.Stderr, "%s and up to %s are written: %s rows.\n", name, filepath.Base(done.Files[n-1]), count(done.Rows))
+					fmt.Fprintf(a.Stderr, "%s and up to %s are written: %s rows.\n", name, filepath.Base(done.Files[n-1]),
+						words.Count(done.Rows))
 				} else {
-					fmt.Fprintf(a.Stderr, "%s is written: %s rows.\n", name, count(done.Rows))
+					fmt.Fprintf(a.Stderr, "%s is written: %s rows.\n", name, words.Count(done.Rows))
 				}
 				if usage {
 					fmt.Fprintf(a.Stderr, "Completeness: %s\n", state.Text)
 				}
 				if done.Omitted > 0 {
-					fmt.Fprintf(a.Stderr, "%s records have no row, for they lack an amount or a currency: usagelake query \"FROM focus_omitted\"\n", count(done.Omitted))
+					fmt.Fprintf(a.Stderr, "%s records have no row, for they lack an amount or a currency: "+
+						"usagelake query \"FROM focus_omitted\"\n", words.Count(done.Omitted))
 				}
 			}
 			return f.whole(a, state)

@@ -144,8 +144,8 @@ func exitEntries() (entries [][2]string) {
 	_, table, _ := strings.Cut(exitHelp, "\n")
 	for l := range strings.Lines(table) {
 		for entry := range strings.SplitSeq(strings.TrimSpace(l), "   ") {
-			words := strings.TrimLeft(entry, "0123456789, ")
-			entries = append(entries, [2]string{strings.TrimSpace(strings.TrimSuffix(entry, words)), words})
+			means := strings.TrimLeft(entry, "0123456789, ")
+			entries = append(entries, [2]string{strings.TrimSpace(strings.TrimSuffix(entry, means)), means})
 		}
 	}
 	return entries

@@ -12,6 +12,7 @@ import (
 
 	"github.com/usagelake/usagelake/extract"
 	"github.com/usagelake/usagelake/jobs"
+	"github.com/usagelake/usagelake/schemas/words"
 )
 
 // progress shows how far an export is: a bar for each account on a terminal, a line in the log now and then elsewhere.
@@ -105,12 +106,13 @@ func (w *watched) line() string {
 	if elapsed > 0 {
 		rate = float64(g.Requests) / elapsed
 	}
-	s := fmt.Sprintf(" page %s of %s · %s records · %.2f/s", count(g.Pages), count(max(g.Pages, int64(e.total))), count(g.Records), rate)
+	s := fmt.Sprintf(" page %s of %s · %s records · %.2f/s", words.Count(g.Pages),
+		words.Count(max(g.Pages, int64(e.total))), words.Count(g.Records), rate)
 	if g.Throttled > 0 {
-		s += fmt.Sprintf(" · %s × 429", count(g.Throttled))
+		s += fmt.Sprintf(" · %s × 429", words.Count(g.Throttled))
 	}
 	if g.PagesLeft > 0 {
-		s += " · " + human(e.left) + " left"
+		s += " · " + words.Took(e.left) + " left"
 	}
 	return s
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/usagelake/usagelake/jobs"
+	"github.com/usagelake/usagelake/schemas/words"
 )
 
 func (a *app) pruneCommand() *cobra.Command {
@@ -88,7 +89,7 @@ func (a *app) pruneSummary(res *jobs.Result, r *jobs.PruneReport) {
 		verb = "would delete"
 		fmt.Fprintln(w, "a dry run: nothing is changed")
 	} else if res != nil {
-		fmt.Fprintf(w, "prune %s in %s   run %s\n", res.Status, human(res.Elapsed), res.RunID)
+		fmt.Fprintf(w, "prune %s in %s   run %s\n", res.Status, words.Took(res.Elapsed), res.RunID)
 	}
 	forEver := func(s string) string {
 		if s == "" {
@@ -100,7 +101,8 @@ func (a *app) pruneSummary(res *jobs.Result, r *jobs.PruneReport) {
 	if len(r.Months) > 0 {
 		t := a.newTable(table.Row{"account", "month", "days", "raw files", "bytes", "quarantine files", "bytes", "pruned before", "kept", "why"})
 		for _, m := range r.Months {
-			row := table.Row{m.Account, m.Month, count(int64(m.Days)), count(int64(m.Files)), size(m.Bytes), count(int64(m.QuarantineFiles)), size(m.QuarantineBytes), count(int64(m.Pruned))}
+			row := table.Row{m.Account, m.Month, words.Count(m.Days), words.Count(m.Files), words.Bytes(m.Bytes),
+				words.Count(m.QuarantineFiles), words.Bytes(m.QuarantineBytes), words.Count(m.Pruned)}
 			if len(m.Kept) == 0 {
 				t.AppendRow(append(row, "0", ""))
 			}
@@ -112,13 +114,15 @@ func (a *app) pruneSummary(res *jobs.Result, r *jobs.PruneReport) {
 				if k.Days < m.Days || len(m.Kept) > 1 || k.Failed {
 					why += " (first: " + k.First + ")"
 				}
-				t.AppendRow(append(row, count(int64(k.Days)), printable(why)))
+				t.AppendRow(append(row, words.Count(k.Days), words.Printable(why)))
 			}
 		}
 		rightAlign(t, 3, 9)
 		fmt.Fprintln(w, t.Render())
 		fmt.Fprintln(w)
 	}
-	fmt.Fprintf(w, "%s  %s (%s), %s (%s), of %s\n", verb, plural(r.Files, "raw file", "raw files"), size(r.Bytes),
-		plural(r.QuarantineFiles, "quarantine file", "quarantine files"), size(r.QuarantineBytes), plural(r.Days, "day", "days"))
+	fmt.Fprintf(w, "%s  %s (%s), %s (%s), of %s\n", verb, words.Plural(r.Files, "raw file", "raw files"),
+		words.Bytes(r.Bytes),
+		words.Plural(r.QuarantineFiles, "quarantine file", "quarantine files"), words.Bytes(r.QuarantineBytes),
+		words.Plural(r.Days, "day", "days"))
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"strings"
 
 	"github.com/jedib0t/go-pretty/v6/table"
 	"github.com/jedib0t/go-pretty/v6/text"
@@ -12,6 +11,7 @@ import (
 
 	"github.com/usagelake/usagelake/jobs"
 	"github.com/usagelake/usagelake/load"
+	"github.com/usagelake/usagelake/schemas/words"
 )
 
 func (a *app) queryCommand() *cobra.Command {
@@ -170,7 +170,7 @@ func (a *app) writeTable(ctx context.Context, w io.Writer, rows *load.Rows, most
 	header := make(table.Row, len(rows.Columns))
 	configs := make([]table.ColumnConfig, len(rows.Columns))
 	for i, c := range rows.Columns {
-		header[i] = cell(c.Name)
+		header[i] = words.Cell(c.Name)
 		configs[i] = table.ColumnConfig{Number: i + 1}
 		if c.Numeric {
 			configs[i].Align, configs[i].AlignHeader = text.AlignRight, text.AlignRight
@@ -193,20 +193,17 @@ func (a *app) writeTable(ctx context.Context, w io.Writer, rows *load.Rows, most
 				row[i] = "NULL"
 				continue
 			}
-			row[i] = cell(v.Text)
+			row[i] = words.Cell(v.Text)
 		}
 		t.AppendRow(row)
 	}
-	note := fmt.Sprintf("%s rows", count(n))
+	note := fmt.Sprintf("%s rows", words.Count(n))
 	switch {
 	case n == 1:
 		note = "1 row"
 	case most > 0 && n > int64(most):
-		note = fmt.Sprintf("%s of %s rows (--rows 0 prints all)", count(int64(most)), count(n))
+		note = fmt.Sprintf("%s of %s rows (--rows 0 prints all)", words.Count(most), words.Count(n))
 	}
 	_, err := fmt.Fprintf(w, "%s\n(%s)\n", t.Render(), note)
 	return n, err
 }
-
-// cell makes a value one line of a table.
-func cell(s string) string { return strings.ReplaceAll(printable(s), "\n", `\n`) }

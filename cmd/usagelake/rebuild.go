@@ -8,6 +8,7 @@ import (
 
 	"github.com/usagelake/usagelake/jobs"
 	"github.com/usagelake/usagelake/schemas"
+	"github.com/usagelake/usagelake/schemas/words"
 )
 
 func (a *app) rebuildCommand() *cobra.Command {
@@ -35,15 +36,17 @@ derived: it stays as it is, and the rebuild ends with 4.`,
 }
 
 func (a *app) rebuildSummary(res *jobs.Result) {
-	fmt.Fprintf(a.Stdout, "rebuild %s in %s   run %s\n\n", res.Status, human(res.Elapsed), res.RunID)
+	fmt.Fprintf(a.Stdout, "rebuild %s in %s   run %s\n\n", res.Status, words.Took(res.Elapsed), res.RunID)
 	t := a.newTable(table.Row{"account", "days", "records", "quarantined"})
 	for _, acc := range res.Accounts {
-		t.AppendRow(table.Row{acc.Account, count(acc.DaysWritten), count(acc.Records), count(acc.Quarantined)})
+		t.AppendRow(table.Row{acc.Account, words.Count(acc.DaysWritten), words.Count(acc.Records),
+			words.Count(acc.Quarantined)})
 	}
 	rightAlign(t, 2, 4)
 	fmt.Fprintln(a.Stdout, t.Render())
 	if res.Status == schemas.StatusDone || res.Published {
-		fmt.Fprintf(a.Stdout, "\npublished  %s (%s rows of usage, %s)\n", res.Database, count(res.Publish.Rows), size(res.Publish.Bytes))
+		fmt.Fprintf(a.Stdout, "\npublished  %s (%s rows of usage, %s)\n", res.Database, words.Count(res.Publish.Rows),
+			words.Bytes(res.Publish.Bytes))
 	}
 }
 

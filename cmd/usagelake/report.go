@@ -16,6 +16,7 @@ import (
 	"github.com/usagelake/usagelake/load"
 	"github.com/usagelake/usagelake/load/report"
 	"github.com/usagelake/usagelake/schemas"
+	"github.com/usagelake/usagelake/schemas/words"
 )
 
 // reportCommand has a command for each report, made of what the report says of itself: it has the flags that the report takes, and
@@ -107,7 +108,7 @@ func (a *app) complete(c *cobra.Command, name, query string, more ...string) {
 						if err != nil {
 							break
 						}
-						out = append(out, printable(row[0].Text))
+						out = append(out, words.Printable(row[0].Text))
 					}
 				}
 			}

@@ -125,9 +125,9 @@ func exitCode(err error) int {
 // report tells a person what happened and what to do next.
 func (a *app) report(err error) {
 	message, hints := explain(err)
-	fmt.Fprintf(a.Stderr, "usagelake: %s\n", printable(message))
+	fmt.Fprintf(a.Stderr, "usagelake: %s\n", words.Printable(message))
 	for _, h := range hints {
-		fmt.Fprintf(a.Stderr, "hint: %s\n", printable(h))
+		fmt.Fprintf(a.Stderr, "hint: %s\n", words.Printable(h))
 	}
 }
 
@@ -174,9 +174,6 @@ func explain(err error) (message string, hints []string) {
 
 // keys finds management keys.
 var keys = schemas.NewSecrets()
-
-// printable is text from outside as it may be printed.
-func printable(s string) string { return words.Printable(s) }
 
 func (a *app) root() *cobra.Command {
 	root := &cobra.Command{
@@ -359,9 +356,9 @@ func (a *app) logHandler(w io.Writer) slog.Handler {
 		opts.ReplaceAttr = func(_ []string, at slog.Attr) slog.Attr { // the text's own quotes do it
 			switch v := at.Value.Any().(type) {
 			case string:
-				at.Value = slog.StringValue(printable(v))
+				at.Value = slog.StringValue(words.Printable(v))
 			case error:
-				at.Value = slog.StringValue(printable(v.Error()))
+				at.Value = slog.StringValue(words.Printable(v.Error()))
 			}
 			return at
 		}

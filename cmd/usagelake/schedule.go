@@ -19,6 +19,7 @@ import (
 	"github.com/usagelake/usagelake/jobs/serve"
 	"github.com/usagelake/usagelake/load"
 	"github.com/usagelake/usagelake/schemas"
+	"github.com/usagelake/usagelake/schemas/words"
 )
 
 func (a *app) scheduleCommand() *cobra.Command {
@@ -254,7 +255,7 @@ func (a *app) scheduleOnce(ctx context.Context, name string) error {
 			a.exportSummary(res)
 			return
 		}
-		fmt.Fprintf(a.Stdout, "%s %s in %s   run %s\n", ran(res), res.Status, human(res.Elapsed), res.RunID)
+		fmt.Fprintf(a.Stdout, "%s %s in %s   run %s\n", ran(res), res.Status, words.Took(res.Elapsed), res.RunID)
 	})
 }
 
@@ -303,16 +304,17 @@ func (a *app) listSchedule() error {
 		case l.Last == nil:
 			fmt.Fprintln(w, "  last  never ran")
 		default:
-			fmt.Fprintf(w, "  last  %s   %s UTC, %s   %s\n", l.Last.Status, stamp(l.Last.StartedAt.Truncate(time.Second)), human(max(0, l.Last.EndedAt.Sub(l.Last.StartedAt))), short(printable(l.Last.Error), 80))
+			fmt.Fprintf(w, "  last  %s   %s UTC, %s   %s\n", l.Last.Status, words.Stamp(l.Last.StartedAt),
+				words.Took(l.Last.EndedAt.Sub(l.Last.StartedAt)), words.Clip(words.Line(l.Last.Error), 80))
 		}
 		if !l.Logical.IsZero() {
 			also := ""
 			if l.Missed > 0 {
-				also = fmt.Sprintf(", and %s before it", plural(l.Missed, "time", "times"))
+				also = fmt.Sprintf(", and %s before it", words.Plural(l.Missed, "time", "times"))
 			}
 			tries := ""
 			if l.Attempts > 0 {
-				tries = fmt.Sprintf(", after %s, at %s UTC", plural(l.Attempts, "failure", "failures"), stamp(l.NextAt.Truncate(time.Second)))
+				tries = fmt.Sprintf(", after %s, at %s UTC", words.Plural(l.Attempts, "failure", "failures"), words.Stamp(l.NextAt))
 			}
 			fmt.Fprintf(w, "  due   for %s%s%s\n", l.Logical.Format("Mon 2006-01-02 15:04 MST"), also, tries)
 		}
@@ -321,7 +323,7 @@ func (a *app) listSchedule() error {
 			if k == 0 {
 				label = "next "
 			}
-			fmt.Fprintf(w, "  %s %s   %s UTC\n", label, u.Local.Format("Mon 2006-01-02 15:04 MST"), u.UTC.Format("2006-01-02 15:04"))
+			fmt.Fprintf(w, "  %s %s   %s UTC\n", label, u.Local.Format("Mon 2006-01-02 15:04 MST"), words.Minute(u.UTC))
 		}
 	}
 	return nil

@@ -3,13 +3,13 @@ package main
 import (
 	"fmt"
 	"strings"
-	"time"
 
 	"github.com/jedib0t/go-pretty/v6/table"
 	"github.com/spf13/cobra"
 
 	"github.com/usagelake/usagelake/jobs"
 	"github.com/usagelake/usagelake/load"
+	"github.com/usagelake/usagelake/schemas/words"
 )
 
 func (a *app) statusCommand() *cobra.Command {
@@ -53,7 +53,8 @@ func (a *app) printStatus(st *jobs.Status, days int) {
 	w := a.Stdout
 	fmt.Fprintf(w, "lake      %s\n", st.Lake)
 	if st.Database.Exists {
-		fmt.Fprintf(w, "database  %s, %s, published %s (%s ago)\n", st.Database.Path, size(st.Database.Bytes), stamp(st.Database.PublishedAt.Truncate(time.Second)), human(st.CheckedAt.Sub(st.Database.PublishedAt)))
+		fmt.Fprintf(w, "database  %s, %s, published %s (%s ago)\n", st.Database.Path, words.Bytes(st.Database.Bytes),
+			words.Stamp(st.Database.PublishedAt), words.Span(st.CheckedAt.Sub(st.Database.PublishedAt)))
 		if st.Database.Intruded != "" {
 			fmt.Fprintf(w, "intruded  %s\n          %s\n", st.Database.Intruded, load.HintIntruded)
 		}
@@ -73,8 +74,10 @@ func (a *app) printStatus(st *jobs.Status, days int) {
 			a.printOrphans(acc.Orphans)
 			continue
 		}
-		fmt.Fprintf(w, "  covered      %s to %s UTC, %s behind\n", stamp(acc.From), stamp(acc.To), acc.Behind)
-		fmt.Fprintf(w, "  records      %s, quarantined %s, quality issues within days %s\n", count(acc.Records), count(acc.Quarantined), count(acc.Issues))
+		fmt.Fprintf(w, "  covered      %s to %s UTC, %s behind\n", words.Stamp(acc.From), words.Stamp(acc.To),
+			words.Span(st.CheckedAt.Sub(acc.To)))
+		fmt.Fprintf(w, "  records      %s, quarantined %s, quality issues within days %s\n", words.Count(acc.Records),
+			words.Count(acc.Quarantined), words.Count(acc.Issues))
 		if acc.Stale > 0 {
 			fmt.Fprintf(w, "  stale        %d days are sealed but not derived: usagelake rebuild, or the next export\n", acc.Stale)
 		}
@@ -87,17 +90,19 @@ func (a *app) printStatus(st *jobs.Status, days int) {
 			fmt.Fprintln(w, "  gaps         none")
 		}
 		for _, g := range acc.Gaps {
-			fmt.Fprintf(w, "  GAP          %s to %s UTC (%s)\n", stamp(g.Start), stamp(g.End), human(g.End.Sub(g.Start)))
+			fmt.Fprintf(w, "  GAP          %s to %s UTC (%s)\n", words.Stamp(g.Start), words.Stamp(g.End),
+				words.Span(g.End.Sub(g.Start)))
 		}
 		fmt.Fprintln(w)
 		a.printDays(acc.Days, days)
 	}
 	if n := st.JournalDamaged; n > 0 {
-		fmt.Fprintf(w, "\njournal        %s can't be read, and what they said of past runs is lost: usagelake verify --repair sets them aside\n", plural(n, "line", "lines"))
+		fmt.Fprintf(w, "\njournal        %s can't be read, and what they said of past runs is lost: "+
+			"usagelake verify --repair sets them aside\n", words.Plural(n, "line", "lines"))
 	}
 	for _, o := range st.Overlaps {
 		fmt.Fprintf(w, "\nOVERLAP   accounts %s and %s hold the same records, %s of them on %d days from %s to %s: what they cost counts twice (usagelake doctor says what to do)\n",
-			o.Accounts[0], o.Accounts[1], count(o.Records), o.Days, o.From, o.To)
+			o.Accounts[0], o.Accounts[1], words.Count(o.Records), o.Days, o.From, o.To)
 	}
 	if len(st.Runs) == 0 {
 		return
@@ -107,9 +112,10 @@ func (a *app) printStatus(st *jobs.Status, days int) {
 	for _, r := range st.Runs {
 		took := ""
 		if !r.EndedAt.IsZero() {
-			took = human(r.EndedAt.Sub(r.StartedAt))
+			took = words.Took(r.EndedAt.Sub(r.StartedAt))
 		}
-		t.AppendRow(table.Row{stamp(r.StartedAt.Truncate(time.Second)), jobColumn(r), r.Status, took, count(r.Records), count(r.Windows), count(r.Requests), count(r.Throttled), short(printable(r.Error), 60)})
+		t.AppendRow(table.Row{words.Stamp(r.StartedAt), jobColumn(r), r.Status, took, words.Count(r.Records),
+			words.Count(r.Windows), words.Count(r.Requests), words.Count(r.Throttled), words.Clip(words.Line(r.Error), 60)})
 	}
 	rightAlign(t, 4, 8)
 	fmt.Fprintln(w, t.Render())
@@ -119,7 +125,7 @@ func (a *app) printStatus(st *jobs.Status, days int) {
 func (a *app) printOrphans(orphans []jobs.Orphan) {
 	a.printFew("KEPT", len(orphans), func(i int) (line, hint string) {
 		o := orphans[i]
-		return fmt.Sprintf("%s (%s): %s", o.Date, o.What, printable(o.Detail)), o.Hint
+		return fmt.Sprintf("%s (%s): %s", o.Date, o.What, words.Printable(o.Detail)), o.Hint
 	})
 }
 
@@ -127,7 +133,7 @@ func (a *app) printOrphans(orphans []jobs.Orphan) {
 func (a *app) printUnproven(windows []jobs.Unproven) {
 	a.printFew("UNPROVEN", len(windows), func(i int) (line, hint string) {
 		u := windows[i]
-		return fmt.Sprintf("%s to %s UTC: %s", stamp(u.Start), stamp(u.End), u.Detail), u.Hint
+		return fmt.Sprintf("%s to %s UTC: %s", words.Stamp(u.Start), words.Stamp(u.End), u.Detail), u.Hint
 	})
 }
 
@@ -162,7 +168,7 @@ func (a *app) printDays(days []jobs.Day, most int) {
 		note := ""
 		switch {
 		case d.Error != "":
-			mark, note = "!", "  damaged: "+printable(d.Error)
+			mark, note = "!", "  damaged: "+words.Printable(d.Error)
 		case d.Covered == 0:
 			mark, note = "!", "  GAP: nothing covered"
 		case d.Covered < 1:
@@ -175,21 +181,12 @@ func (a *app) printDays(days []jobs.Day, most int) {
 			note += "  stale"
 		}
 		if d.Quarantined > 0 {
-			note += fmt.Sprintf("  %s quarantined", count(d.Quarantined))
+			note += fmt.Sprintf("  %s quarantined", words.Count(d.Quarantined))
 		}
 		bar := strings.Repeat("█", int(d.Records*30/top))
 		if d.Records > 0 && bar == "" {
 			bar = "▏"
 		}
-		fmt.Fprintf(a.Stdout, "  %s %s %9s %s%s\n", mark, d.Date, count(d.Records), bar, note)
+		fmt.Fprintf(a.Stdout, "  %s %s %9s %s%s\n", mark, d.Date, words.Count(d.Records), bar, note)
 	}
-}
-
-// short cuts s to n characters.
-func short(s string, n int) string {
-	r := []rune(s)
-	if len(r) <= n {
-		return s
-	}
-	return string(r[:n-1]) + "…"
 }

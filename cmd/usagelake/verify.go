@@ -6,12 +6,12 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/usagelake/usagelake/jobs"
 	"github.com/usagelake/usagelake/load"
+	"github.com/usagelake/usagelake/schemas/words"
 	"github.com/usagelake/usagelake/transform"
 )
 
@@ -92,14 +92,15 @@ func (a *app) repair(ctx context.Context, cfg *jobs.Config, before load.VerifyRe
 		err = a.printJSON(map[string]any{"before": before, "repair": repaired, "after": after})
 	} else {
 		w := a.Stdout
-		fmt.Fprintf(w, "found %s:\n\n", plural(len(before.Findings), "thing wrong", "things wrong"))
+		fmt.Fprintf(w, "found %s:\n\n", words.Plural(len(before.Findings), "thing wrong", "things wrong"))
 		a.printFindings(before.Findings)
 		fmt.Fprintln(w)
 		for _, s := range repaired.SetAside {
-			fmt.Fprintf(w, "set aside   %s\n            it can't be read; it is now %s\n", printable(s.From), printable(s.To))
+			fmt.Fprintf(w, "set aside   %s\n            it can't be read; it is now %s\n", words.Printable(s.From),
+				words.Printable(s.To))
 		}
 		for _, path := range repaired.Journal {
-			fmt.Fprintf(w, "set aside   what can't be read of the journal; it is now %s\n", printable(path))
+			fmt.Fprintf(w, "set aside   what can't be read of the journal; it is now %s\n", words.Printable(path))
 		}
 		for _, d := range repaired.Derived {
 			fmt.Fprintf(w, "derived     %s\n", d)
@@ -114,7 +115,8 @@ func (a *app) repair(ctx context.Context, cfg *jobs.Config, before load.VerifyRe
 			fmt.Fprintln(w, "published   usage.duckdb, anew")
 		}
 		for _, g := range repaired.Gaps {
-			fmt.Fprintf(w, "to fetch    usagelake export --account %s --from %s --to %s\n", g.Account, g.Start.Format(time.RFC3339), g.End.Format(time.RFC3339))
+			fmt.Fprintf(w, "to fetch    usagelake export --account %s --from %s --to %s\n", g.Account, words.Instant(g.Start),
+				words.Instant(g.End))
 		}
 		fmt.Fprintln(w)
 		a.printVerify(after)
@@ -129,7 +131,7 @@ func (a *app) printFindings(findings []load.Finding) {
 	for _, f := range findings {
 		where := []string{f.Check, f.Account, f.Date, f.Path}
 		where = slices.DeleteFunc(where, func(s string) bool { return s == "" })
-		fmt.Fprintf(a.Stdout, "%s\n  %s\n", printable(strings.Join(where, "  ")), printable(f.Detail))
+		fmt.Fprintf(a.Stdout, "%s\n  %s\n", words.Printable(strings.Join(where, "  ")), words.Printable(f.Detail))
 		if f.Hint != "" {
 			fmt.Fprintf(a.Stdout, "  hint: %s\n", f.Hint)
 		}
@@ -146,27 +148,25 @@ func (a *app) printVerify(r load.VerifyReport) {
 		fmt.Fprintln(w)
 	}
 	fmt.Fprintf(w, "checked  %s accounts, %s windows (%s raw files, %s pages, %s), %s day files with %s rows, %s quarantined records,\n         %s balance files, %s runs; usage.duckdb: %s days, %s rows\n",
-		count(int64(r.Accounts)), count(int64(r.Windows)), count(int64(r.RawFiles)), count(r.RawPages), size(r.RawBytes), count(int64(r.DayFiles)),
-		count(r.Rows), count(r.Quarantined), count(int64(r.BalanceFiles)), count(int64(r.Runs)), count(int64(r.DatabaseDays)), count(r.DatabaseRows))
+		words.Count(r.Accounts), words.Count(r.Windows), words.Count(r.RawFiles), words.Count(r.RawPages),
+		words.Bytes(r.RawBytes), words.Count(r.DayFiles),
+		words.Count(r.Rows), words.Count(r.Quarantined), words.Count(r.BalanceFiles), words.Count(r.Runs),
+		words.Count(r.DatabaseDays), words.Count(r.DatabaseRows))
 	if r.PrunedDays > 0 {
-		fmt.Fprintf(w, "pruned   of %s retention deleted the raw files: the day files are held against their SHA-256\n", plural(r.PrunedDays, "day", "days"))
+		fmt.Fprintf(w, "pruned   of %s retention deleted the raw files: the day files are held against their SHA-256\n",
+			words.Plural(r.PrunedDays, "day", "days"))
 	}
 	if r.PrunedRejects > 0 {
-		fmt.Fprintf(w, "pruned   of %s in quarantine retention deleted the file: they are counted and not listed\n", plural(int(r.PrunedRejects), "record", "records"))
+		fmt.Fprintf(w, "pruned   of %s in quarantine retention deleted the file: they are counted and not listed\n",
+			words.Plural(r.PrunedRejects, "record", "records"))
 	}
 	if r.PrunedLeft > 0 {
-		fmt.Fprintf(w, "pruned   %s of these raw files stand there still: the next usagelake prune deletes them\n", count(int64(r.PrunedLeft)))
+		fmt.Fprintf(w, "pruned   %s of these raw files stand there still: the next usagelake prune deletes them\n",
+			words.Count(r.PrunedLeft))
 	}
 	if len(r.Findings) == 0 {
 		fmt.Fprintln(w, "found    nothing wrong")
 	} else {
-		fmt.Fprintf(w, "found    %s\n", plural(len(r.Findings), "thing wrong", "things wrong"))
+		fmt.Fprintf(w, "found    %s\n", words.Plural(len(r.Findings), "thing wrong", "things wrong"))
 	}
-}
-
-func plural(n int, one, many string) string {
-	if n == 1 {
-		return "1 " + one
-	}
-	return count(int64(n)) + " " + many
 }

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"strings"
 	"time"
-	"unicode/utf8"
 
 	"github.com/usagelake/usagelake/schemas/words"
 )
@@ -76,7 +75,7 @@ func (m Message) Slack() ([]byte, error) {
 func slackState(n Notification) string {
 	switch n.State {
 	case StillFiring:
-		return "still firing since " + n.Since.Format("2006-01-02 15:04 UTC")
+		return "still firing since " + words.MinuteUTC(n.Since)
 	case Over:
 		return "over"
 	case Test:
@@ -91,14 +90,5 @@ func slackEscape(s string) string {
 
 // slackSpan makes text stay within a code span.
 func slackSpan(s string) string {
-	s = strings.ReplaceAll(Line(s), "`", "'")
-	if utf8.RuneCountInString(s) > slackText {
-		s = string([]rune(s)[:slackText-1]) + "…"
-	}
-	return slackEscape(s)
+	return slackEscape(words.Clip(strings.ReplaceAll(words.Line(s), "`", "'"), slackText))
 }
-
-// Line makes text from outside one line that moves no cursor and changes no direction of writing.
-func Line(s string) string { return words.Printable(blanks.Replace(s)) }
-
-var blanks = strings.NewReplacer("\n", " ", "\r", " ", "\t", " ", "\u2028", " ", "\u2029", " ")

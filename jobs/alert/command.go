@@ -12,6 +12,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/usagelake/usagelake/schemas/words"
 )
 
 // Command runs a program for each message, without a shell, and gives it the message's JSON on stdin. A message is taken
@@ -50,7 +52,7 @@ func (c *Command) Send(ctx context.Context, m Message) error {
 	cmd.WaitDelay = time.Second // for what it started and left holding its output
 	ownGroup(cmd)
 	err = cmd.Run()
-	said := strings.TrimSpace(Line(out.String()))
+	said := strings.TrimSpace(words.Line(out.String()))
 	if errors.Is(err, exec.ErrWaitDelay) {
 		err = nil // it exited with 0, and something in the background goes on
 	}
@@ -101,8 +103,9 @@ func (l *Log) Send(ctx context.Context, m Message) error {
 		case n.Severity == Critical:
 			level = slog.LevelError
 		}
-		l.Logger.Log(ctx, level, "alert", "state", n.State, "rule", n.Rule, "severity", n.Severity, "subject", Line(n.Subject),
-			"summary", Line(n.Summary), "since", n.Since, "id", n.ID)
+		l.Logger.Log(ctx, level, "alert", "state", n.State, "rule", n.Rule, "severity", n.Severity, "subject",
+			words.Line(n.Subject),
+			"summary", words.Line(n.Summary), "since", n.Since, "id", n.ID)
 	}
 	return nil
 }

@@ -18,6 +18,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/usagelake/usagelake/schemas/words"
 )
 
 // Headers of a webhook's request.
@@ -186,14 +188,11 @@ func (w *Webhook) reason(err error) string {
 
 // said is the beginning of an answer, for a person.
 func (w *Webhook) said(answer []byte) string {
-	s := strings.TrimSpace(Line(w.redact(string(answer))))
+	s := strings.TrimSpace(words.Line(w.redact(string(answer))))
 	if s == "" {
 		return ""
 	}
-	if r := []rune(s); len(r) > 200 {
-		s = string(r[:199]) + "…"
-	}
-	return ": " + s
+	return ": " + words.Clip(s, 200)
 }
 
 // redact takes the URL and the secret, and whatever parts of them would do, out of text.

@@ -7,6 +7,7 @@ import (
 
 	"github.com/usagelake/usagelake/jobs"
 	"github.com/usagelake/usagelake/schemas"
+	"github.com/usagelake/usagelake/schemas/words"
 )
 
 // The coverage of an account is drawn as weeks side by side, Monday on top, a year back at the most.
@@ -102,27 +103,27 @@ func drawCalendar(a jobs.AccountStatus, label string, now time.Time) calendar {
 		}
 		cell.Rejects = day.Quarantined > 0 && cell.State != dayDamaged
 		cell.Underived = day.Stale && cell.State != dayDamaged
-		words := dayWords(cell.State, day)
-		cell.Title = d.String() + ": " + words
+		means := dayWords(cell.State, day)
+		cell.Title = d.String() + ": " + means
 		if day.Windows > 0 {
-			cell.Title += ", " + count(day.Records) + " records"
+			cell.Title += ", " + words.Count(day.Records) + " records"
 		}
 		if day.Error != "" {
-			cell.Title += ": " + printable(day.Error)
+			cell.Title += ": " + line(day.Error)
 		}
 		c.Cells = append(c.Cells, cell)
 		counts[cell.State]++
-		if n := len(c.Stretches); n > 0 && c.Stretches[n-1].State == words {
+		if n := len(c.Stretches); n > 0 && c.Stretches[n-1].State == means {
 			s := &c.Stretches[n-1]
 			s.To, s.Days, s.Records, s.Quarantined = d.String(), s.Days+1, s.Records+day.Records, s.Quarantined+day.Quarantined
 		} else {
-			c.Stretches = append(c.Stretches, stretch{d.String(), d.String(), 1, words, day.Records, day.Quarantined})
+			c.Stretches = append(c.Stretches, stretch{d.String(), d.String(), 1, means, day.Records, day.Quarantined})
 		}
 	}
 	var parts []string
 	for _, state := range []string{dayWhole, dayPart, dayNone, dayDamaged} {
 		if n := counts[state]; n > 0 {
-			parts = append(parts, plural(n, "day ", "days ")+state)
+			parts = append(parts, words.Plural(n, "day ", "days ")+state)
 		}
 	}
 	c.Summary = fmt.Sprintf("%s to %s: %s", from, today, strings.Join(parts, ", "))
@@ -146,15 +147,15 @@ func dayWords(state string, d jobs.Day) string {
 	if state == dayDamaged {
 		return state
 	}
-	words := state
+	means := state
 	if state == dayPart {
-		words = fmt.Sprintf("%d %% of it", min(max(int(d.Covered*100), 1), 99))
+		means = fmt.Sprintf("%d %% of it", min(max(int(d.Covered*100), 1), 99))
 	}
 	if d.Quarantined > 0 {
-		words += ", with rejects"
+		means += ", with rejects"
 	}
 	if d.Stale {
-		words += ", not in the tables yet"
+		means += ", not in the tables yet"
 	}
-	return words
+	return means
 }

@@ -26,7 +26,8 @@ var pageText string
 //go:embed page.css
 var pageStyle string
 
-var pageTemplate = template.Must(template.New("page").Funcs(template.FuncMap{"printable": printable, "count": count}).Parse(pageText))
+var pageTemplate = template.Must(template.New("page").Funcs(template.FuncMap{"printable": line,
+	"count": words.Count[int64]}).Parse(pageText))
 
 // contentPolicy lets the page have its own style and nothing else: no script, no frame, no other host.
 var contentPolicy = func() string {
@@ -137,7 +138,8 @@ func (s *Server) statusJSON(w http.ResponseWriter, r *http.Request) {
 
 // page puts the view in words. false: there is no account of that name.
 func (v *view) page(only string) (*pageData, bool) {
-	d := &pageData{Version: v.version, Style: template.CSS(pageStyle), Checked: stamp(v.now), Only: only, OnlyLabel: v.label(only)}
+	d := &pageData{Version: v.version, Style: template.CSS(pageStyle), Checked: words.Minute(v.now), Only: only,
+		OnlyLabel: v.label(only)}
 	d.Problems = v.problems()
 	d.Headline, d.Well = headline(d.Problems), len(d.Problems) == 0
 	if n := len(d.Problems); n > mostProblems {
@@ -181,7 +183,8 @@ func (v *view) page(only string) (*pageData, bool) {
 		d.Jobs = append(d.Jobs, v.jobRowOf(j))
 	}
 	for _, a := range v.alerts.Value {
-		d.Alerts = append(d.Alerts, alertRow{a.Rule, a.Severity, a.Subject, a.Summary, stamp(a.Since), a.Undelivered, a.Severity == "critical"})
+		d.Alerts = append(d.Alerts, alertRow{a.Rule, a.Severity, a.Subject, a.Summary, words.Minute(a.Since), a.Undelivered,
+			a.Severity == "critical"})
 	}
 	d.Figures = v.figures()
 	d.Notes = v.notes()
@@ -198,14 +201,15 @@ func (v *view) figures() []figure {
 			records += a.Records
 			if v.isConfigured(a.Account) && !a.To.IsZero() && (oldest.IsZero() || a.To.Before(oldest)) {
 				oldest = a.To
-				fresh.Value, fresh.Detail = short(v.now.Sub(a.To)), v.label(a.Account)+", fresh to "+stamp(a.To)
+				fresh.Value, fresh.Detail = words.Span(v.now.Sub(a.To)), v.label(a.Account)+", fresh to "+words.Minute(a.To)
 				fresh.Alarm, _ = v.late(a)
 			}
 		}
-		out = append(out, fresh, figure{Label: "Records", Value: count(records), Detail: plural(len(st.Accounts), "account", "accounts")})
+		out = append(out, fresh, figure{Label: "Records", Value: words.Count(records),
+			Detail: words.Plural(len(st.Accounts), "account", "accounts")})
 		file := figure{Label: "Published file", Value: "none yet", Detail: "usagelake export, or usagelake rebuild"}
 		if st.Database.Exists {
-			file.Value, file.Detail = size(st.Database.Bytes), "published "+stamp(st.Database.PublishedAt)
+			file.Value, file.Detail = words.Bytes(st.Database.Bytes), "published "+words.Minute(st.Database.PublishedAt)
 			if st.Database.Intruded != "" {
 				file.Value, file.Detail, file.Alarm = "intruded", st.Database.Intruded, true
 			}
@@ -217,10 +221,10 @@ func (v *view) figures() []figure {
 	for _, j := range v.state.Value.Jobs {
 		switch {
 		case j.Running:
-			return append(out, figure{Label: "Running now", Value: j.Name, Detail: "since " + stamp(j.StartedAt)})
+			return append(out, figure{Label: "Running now", Value: j.Name, Detail: "since " + words.Minute(j.StartedAt)})
 		case !j.NextAt.IsZero() && (soonest.IsZero() || j.NextAt.Before(soonest)):
 			soonest = j.NextAt
-			next.Value, next.Detail = "in "+short(j.NextAt.Sub(v.now)), j.Name+", "+stamp(j.NextAt)
+			next.Value, next.Detail = "in "+words.Span(j.NextAt.Sub(v.now)), j.Name+", "+words.Minute(j.NextAt)
 		}
 	}
 	return append(out, next)
@@ -230,34 +234,38 @@ func (v *view) figures() []figure {
 func (v *view) notes() []string {
 	var out []string
 	if !v.status.At.IsZero() {
-		out = append(out, fmt.Sprintf("The lake was read %s ago.", short(v.now.Sub(v.status.At))))
+		out = append(out, fmt.Sprintf("The lake was read %s ago.", words.Span(v.now.Sub(v.status.At))))
 	}
 	if st := v.state.Value; !st.StartedAt.IsZero() {
-		out = append(out, fmt.Sprintf("The scheduler runs since %s; its config was read %s.", stamp(st.StartedAt), stamp(st.ConfigLoadedAt)))
+		out = append(out, fmt.Sprintf("The scheduler runs since %s; its config was read %s.", words.Minute(st.StartedAt),
+			words.Minute(st.ConfigLoadedAt)))
 	}
 	if st := v.status.Value; st != nil && st.Holder != nil {
 		out = append(out, "The lake is held by "+st.Holder.Holder()+".")
 	}
 	if n := v.bytes.Value; n != nil {
-		out = append(out, fmt.Sprintf("On the disk: raw archive %s, Parquet %s, database %s.", size(n["raw"]), size(n["usage"]+n["balance"]+n["quarantine"]), size(n["database"])))
+		out = append(out, fmt.Sprintf("On the disk: raw archive %s, Parquet %s, database %s.", words.Bytes(n["raw"]),
+			words.Bytes(n["usage"]+n["balance"]+n["quarantine"]), words.Bytes(n["database"])))
 	}
 	return out
 }
 
 func (v *view) accountRow(a jobs.AccountStatus) accountRow {
-	row := accountRow{Name: a.Account, Label: v.label(a.Account), Fresh: stamp(a.To), Behind: "nothing yet", Departed: !v.isConfigured(a.Account),
-		Records: a.Records, Quarantined: a.Quarantined, Issues: a.Issues, Gaps: len(a.Gaps)}
+	row := accountRow{Name: a.Account, Label: v.label(a.Account), Fresh: words.Minute(a.To), Behind: "nothing yet",
+		Departed: !v.isConfigured(a.Account),
+		Records:  a.Records, Quarantined: a.Quarantined, Issues: a.Issues, Gaps: len(a.Gaps)}
 	if !a.To.IsZero() {
-		row.Behind = short(v.now.Sub(a.To))
+		row.Behind = words.Span(v.now.Sub(a.To))
 		row.Late, _ = v.late(a)
 		row.Late = row.Late && !row.Departed
 	}
 	if len(a.Gaps) > 0 {
-		row.GapTitle = stamp(a.Gaps[0].Start) + " to " + stamp(a.Gaps[0].End)
+		row.GapTitle = words.Minute(a.Gaps[0].Start) + " to " + words.Minute(a.Gaps[0].End)
 	}
 	for _, b := range v.balances.Value {
 		if b.Account == a.Account {
-			row.Balances = append(row.Balances, balanceText{amount(b.Balance) + " " + b.Currency, b.Balance + " " + b.Currency + ", " + stamp(b.ObservedAt), days(b.DaysLeft)})
+			row.Balances = append(row.Balances, balanceText{amount(b.Balance) + " " + b.Currency,
+				b.Balance + " " + b.Currency + ", " + words.Minute(b.ObservedAt), days(b.DaysLeft)})
 		}
 	}
 	return row
@@ -272,40 +280,38 @@ func (v *view) jobRowOf(j jobs.JobState) jobRow {
 	if zone, err := time.LoadLocation(j.Zone); err == nil && zone != time.UTC && !j.NextAt.IsZero() {
 		row.Next = j.NextAt.In(zone).Format("Mon 2 Jan 15:04") + " " + j.Zone
 	}
-	row.NextUTC = stamp(j.NextAt)
+	row.NextUTC = words.Minute(j.NextAt)
 	switch {
 	case j.Running:
-		row.Now = "running for " + short(now.Sub(j.StartedAt))
+		row.Now = "running for " + words.Span(now.Sub(j.StartedAt))
 	case j.Attempts > 0:
-		row.Now = "failed " + times(j.Attempts) + ", tried again"
-		row.In = "in " + short(j.NextAt.Sub(now))
+		row.Now = "failed " + words.Times(j.Attempts) + ", tried again"
+		row.In = "in " + words.Span(j.NextAt.Sub(now))
 	case !j.NextAt.IsZero():
-		row.In = "in " + short(j.NextAt.Sub(now))
+		row.In = "in " + words.Span(j.NextAt.Sub(now))
 	}
 	if j.Missed > 0 {
-		row.Now = strings.TrimPrefix(row.Now+", "+plural(j.Missed, "missed run", "missed runs")+" with it", ", ")
+		row.Now = strings.TrimPrefix(row.Now+", "+words.Plural(j.Missed, "missed run", "missed runs")+" with it", ", ")
 	}
 	if j.Last != nil {
-		row.Last, row.LastAt = j.Last.Status, stamp(j.Last.EndedAt)
+		row.Last, row.LastAt = j.Last.Status, words.Minute(j.Last.EndedAt)
 		row.Bad = bad(j.Last.Status)
 		if row.Bad && !j.LastDone.IsZero() {
-			row.Done = "done last " + stamp(j.LastDone)
+			row.Done = "done last " + words.Minute(j.LastDone)
 		}
 	}
 	return row
 }
 
 func runRowOf(r schemas.Run, now time.Time) runRow {
-	row := runRow{Started: stamp(r.StartedAt), Job: r.Job, Command: r.Command, Status: r.Status, Error: r.Error, Bad: bad(r.Status),
+	row := runRow{Started: words.Minute(r.StartedAt), Job: r.Job, Command: r.Command, Status: r.Status, Error: r.Error,
+		Bad:     bad(r.Status),
 		Records: r.Records, Requests: r.Requests, Throttled: r.Throttled}
 	switch {
 	case !r.EndedAt.IsZero():
-		took := r.EndedAt.Sub(r.StartedAt)
-		if row.Took = short(took); took < 10*time.Second {
-			row.Took = fmt.Sprintf("%.1fs", max(took, 0).Seconds())
-		}
+		row.Took = words.Took(r.EndedAt.Sub(r.StartedAt))
 	case r.Status == schemas.StatusRunning:
-		row.Took = short(now.Sub(r.StartedAt)) + " so far"
+		row.Took = words.Span(now.Sub(r.StartedAt)) + " so far"
 	}
 	return row
 }
@@ -330,7 +336,7 @@ func amount(s string) string {
 	if err != nil || n == 0 {
 		return whole + "." + cents
 	}
-	return count(n) + "." + cents
+	return words.Count(n) + "." + cents
 }
 
 // days rounds how long a balance lasts.
@@ -342,33 +348,5 @@ func days(s string) string {
 	return r.FloatString(0)
 }
 
-// count writes 1234567 as 1,234,567.
-func count(n int64) string {
-	s := strconv.FormatInt(n, 10)
-	for i := len(s) - 3; i > 0 && s[i-1] != '-'; i -= 3 {
-		s = s[:i] + "," + s[i:]
-	}
-	return s
-}
-
-// size writes bytes in the unit that fits.
-func size(n int64) string {
-	f, unit := float64(n), 0
-	units := []string{"B", "KiB", "MiB", "GiB", "TiB"}
-	for f >= 1024 && unit < len(units)-1 {
-		f, unit = f/1024, unit+1
-	}
-	if unit == 0 {
-		return fmt.Sprintf("%d B", n)
-	}
-	return fmt.Sprintf("%.1f %s", f, units[unit])
-}
-
-// printable is text from outside on one line, cut.
-func printable(s string) string {
-	s = words.Printable(strings.NewReplacer("\n", " ", "\t", " ").Replace(s))
-	if runes := []rune(s); len(runes) > longestText {
-		return string(runes[:longestText]) + "…"
-	}
-	return s
-}
+// line is text from outside on one line, cut.
+func line(s string) string { return words.Clip(words.Line(s), longestText) }

@@ -15,6 +15,7 @@ import (
 
 	"github.com/usagelake/usagelake/jobs"
 	"github.com/usagelake/usagelake/schemas"
+	"github.com/usagelake/usagelake/schemas/words"
 )
 
 func TestThePageIsAsItWasReadInReview(t *testing.T) {
@@ -72,7 +73,7 @@ func TestTheHeadlineSaysWhatToDo(t *testing.T) {
 		"unreadable": {func(w *world) { w.status, w.readErr = nil, http.ErrBodyNotAllowed }, "The lake can't be read", "usagelake doctor", false, true},
 		"late": {func(w *world) {
 			w.status.Accounts = []jobs.AccountStatus{account("acme", noon.AddDate(0, 0, -9), noon.Add(-49*time.Hour), nil)}
-		}, "Account acme is late: 2d behind, expected within 2d", "usagelake export --account acme", false, false},
+		}, "Account acme is late: 2 days behind, expected within 2 days", "usagelake export --account acme", false, false},
 		"nothing yet": {func(w *world) { w.accounts = append(w.accounts, "new") }, "Account new: nothing is exported yet", "usagelake export --account new", false, false},
 		"gap": {func(w *world) {
 			w.status.Accounts[0].Gaps = []jobs.Gap{{Start: noon.AddDate(0, 0, -3), End: noon.AddDate(0, 0, -2).Truncate(24 * time.Hour)}}
@@ -267,8 +268,8 @@ func TestAmountsAreRoundedForReadingWithoutFloats(t *testing.T) {
 		}
 	}
 	for in, want := range map[int64]string{0: "0", 999: "999", 1000: "1,000", -1000: "-1,000", -100: "-100", 1234567: "1,234,567"} {
-		if got := count(in); got != want {
-			t.Errorf("count(%d) = %s, want %s", in, got, want)
+		if got := words.Count(in); got != want {
+			t.Errorf("words.Count(%d) = %s, want %s", in, got, want)
 		}
 	}
 }

@@ -6,12 +6,12 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/usagelake/usagelake/jobs"
 	"github.com/usagelake/usagelake/load"
 	"github.com/usagelake/usagelake/schemas"
+	"github.com/usagelake/usagelake/schemas/words"
 )
 
 // Problem is something that somebody should look at.
@@ -55,7 +55,7 @@ func (v *view) stuck() string {
 	for _, j := range st.Jobs {
 		overdue := v.now.Sub(j.NextAt)
 		if !st.Stopping && !j.NextAt.IsZero() && min(overdue, v.now.Sub(free)) > overdueGrace {
-			return fmt.Sprintf("job %s was due %s ago and doesn't run", j.Name, short(overdue))
+			return fmt.Sprintf("job %s was due %s ago and doesn't run", j.Name, words.Span(overdue))
 		}
 	}
 	return ""
@@ -120,7 +120,8 @@ func (v *view) problems() []Problem {
 		}
 	}
 	for _, receiver := range slices.Sorted(maps.Keys(waiting)) { // one that is broken is broken once, whatever waits for it
-		add(Problem{Summary: fmt.Sprintf("Receiver %s can't be told of %s", receiver, plural(waiting[receiver], "alert", "alerts")),
+		add(Problem{Summary: fmt.Sprintf("Receiver %s can't be told of %s", receiver,
+			words.Plural(waiting[receiver], "alert", "alerts")),
 			Detail: why[receiver], Command: "usagelake alert test --to " + receiver})
 	}
 	slices.SortStableFunc(out, func(a, b Problem) int {
@@ -147,7 +148,7 @@ func (v *view) jobProblem(j jobs.JobState, unbegun string) (Problem, bool) {
 		return p, true
 	}
 	if j.Last == nil {
-		p.Summary = fmt.Sprintf("Job %s failed %s and has not run through yet", j.Name, times(j.Attempts))
+		p.Summary = fmt.Sprintf("Job %s failed %s and has not run through yet", j.Name, words.Times(j.Attempts))
 		return p, j.Attempts > 0
 	}
 	p.Detail = j.Last.Error
@@ -167,7 +168,7 @@ func (v *view) jobProblem(j jobs.JobState, unbegun string) (Problem, bool) {
 	case schemas.StatusFailed:
 		p.Summary = fmt.Sprintf("Job %s failed", j.Name)
 		if j.Attempts > 1 {
-			p.Summary += " " + times(j.Attempts)
+			p.Summary += " " + words.Times(j.Attempts)
 		}
 	default:
 		return p, false
@@ -186,23 +187,29 @@ func (v *view) accountProblems(name string) (out []Problem) {
 	}
 	a := v.status.Value.Accounts[i]
 	if late, allowed := v.late(a); late {
-		out = append(out, Problem{Summary: fmt.Sprintf("Account %s is late: %s behind, expected within %s", v.label(name), short(v.now.Sub(a.To)), short(allowed)),
+		out = append(out, Problem{Summary: fmt.Sprintf("Account %s is late: %s behind, expected within %s", v.label(name),
+			words.Span(v.now.Sub(a.To)), words.Span(allowed)),
 			Command: "usagelake export --account " + name, Account: name})
 	}
 	if len(a.Gaps) > 0 {
 		g := a.Gaps[0]
-		p := Problem{Summary: fmt.Sprintf("Account %s has a gap from %s to %s UTC", v.label(name), stamp(g.Start), stamp(g.End)), Account: name,
-			Command: fmt.Sprintf("usagelake export --account %s --from %s --to %s", name, instant(g.Start), instant(g.End))}
+		p := Problem{Summary: fmt.Sprintf("Account %s has a gap from %s to %s UTC", v.label(name), words.Minute(g.Start),
+			words.Minute(g.End)), Account: name,
+			Command: fmt.Sprintf("usagelake export --account %s --from %s --to %s", name, words.Typed(g.Start),
+				words.Typed(g.End))}
 		if more := len(a.Gaps) - 1; more > 0 {
 			last := a.Gaps[more]
-			p.Summary = fmt.Sprintf("Account %s has %d gaps between %s and %s UTC", v.label(name), len(a.Gaps), stamp(g.Start), stamp(last.End))
-			p.Command = fmt.Sprintf("usagelake export --account %s --from %s --to %s", name, instant(g.Start), instant(last.End))
+			p.Summary = fmt.Sprintf("Account %s has %d gaps between %s and %s UTC", v.label(name), len(a.Gaps),
+				words.Minute(g.Start), words.Minute(last.End))
+			p.Command = fmt.Sprintf("usagelake export --account %s --from %s --to %s", name, words.Typed(g.Start),
+				words.Typed(last.End))
 		}
 		out = append(out, p)
 	}
 	if n := len(a.Unproven); n > 0 {
 		u := a.Unproven[0]
-		out = append(out, Problem{Summary: fmt.Sprintf("Account %s: %s not shown to be whole, the first from %s UTC", v.label(name), plural(n, "window is", "windows are"), stamp(u.Start)),
+		out = append(out, Problem{Summary: fmt.Sprintf("Account %s: %s not shown to be whole, the first from %s UTC",
+			v.label(name), words.Plural(n, "window is", "windows are"), words.Minute(u.Start)),
 			Detail: u.Detail, Command: "usagelake status", Account: name})
 	}
 	for _, d := range a.Days {
@@ -213,7 +220,8 @@ func (v *view) accountProblems(name string) (out []Problem) {
 	}
 	// Days are stale for as long as a run is between sealing and deriving.
 	if a.Stale > 0 && !v.busy() {
-		out = append(out, Problem{Summary: fmt.Sprintf("Account %s: %s fetched and not yet in the tables", v.label(name), plural(a.Stale, "day is", "days are")), Command: "usagelake rebuild", Account: name})
+		out = append(out, Problem{Summary: fmt.Sprintf("Account %s: %s fetched and not yet in the tables", v.label(name),
+			words.Plural(a.Stale, "day is", "days are")), Command: "usagelake rebuild", Account: name})
 	}
 	return out
 }
@@ -256,49 +264,4 @@ func headline(problems []Problem) string {
 		return problems[0].Summary
 	}
 	return fmt.Sprintf("%d things need attention", len(problems))
-}
-
-func times(n int) string {
-	if n == 1 {
-		return "once"
-	}
-	return fmt.Sprintf("%d times", n)
-}
-
-func plural(n int, one, many string) string {
-	if n == 1 {
-		return "1 " + one
-	}
-	return fmt.Sprintf("%d %s", n, many)
-}
-
-// short writes a duration as a person would, and no finer than that.
-func short(d time.Duration) string {
-	d = max(d, 0)
-	switch {
-	case d < time.Minute:
-		return fmt.Sprintf("%ds", int(d.Seconds()))
-	case d < time.Hour:
-		return fmt.Sprintf("%dm", int(d.Minutes()))
-	case d < 2*day:
-		return strings.TrimSuffix(fmt.Sprintf("%dh%02dm", int(d.Hours()), int(d.Minutes())%60), "00m")
-	}
-	return fmt.Sprintf("%dd", int(d/day))
-}
-
-// stamp writes a time in UTC, to the minute; "" if there is none.
-func stamp(t time.Time) string {
-	if t.IsZero() {
-		return ""
-	}
-	return t.UTC().Format("2006-01-02 15:04")
-}
-
-// instant writes a time as the command line reads it.
-func instant(t time.Time) string {
-	t = t.UTC()
-	if t.Equal(schemas.DateOf(t).Start()) {
-		return t.Format(time.DateOnly)
-	}
-	return t.Format(time.RFC3339)
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/usagelake/usagelake/load"
 	"github.com/usagelake/usagelake/schemas"
+	"github.com/usagelake/usagelake/schemas/words"
 )
 
 // Options say what a report is about.
@@ -182,13 +183,14 @@ func (b *builder) named(ctx context.Context) error {
 			}
 			var near []string
 			for _, row := range t.Rows {
-				near = append(near, fmt.Sprintf("%q", printable(row[0].Text)))
+				near = append(near, fmt.Sprintf("%q", words.Cell(row[0].Text)))
 			}
 			hint := "there is none"
 			if len(near) > 0 {
 				hint = "the nearest are " + strings.Join(near, ", ")
 			}
-			return &OptionsError{fmt.Sprintf("%s %q: nothing in the published file is called that; %s", FlagName(d), printable(v), hint)}
+			return &OptionsError{fmt.Sprintf("%s %q: nothing in the published file is called that; %s", FlagName(d),
+				words.Cell(v), hint)}
 		}
 	}
 	return nil

@@ -41,7 +41,7 @@ type svg struct{ strings.Builder }
 
 func newSVG(w, h float64, title, description string) *svg {
 	s := &svg{}
-	fmt.Fprintf(s, `<svg viewBox="0 0 %g %g" role="img" xmlns="http://www.w3.org/2000/svg"><title>%s</title><desc>%s</desc>`, w, h, html.EscapeString(printable(title)), html.EscapeString(printable(description)))
+	fmt.Fprintf(s, `<svg viewBox="0 0 %g %g" role="img" xmlns="http://www.w3.org/2000/svg"><title>%s</title><desc>%s</desc>`, w, h, html.EscapeString(words.Cell(title)), html.EscapeString(words.Cell(description)))
 	return s
 }
 
@@ -71,7 +71,8 @@ func (s *svg) line(x1, y1, x2, y2 float64, stroke string, width float64, dash st
 }
 
 func (s *svg) label(x, y float64, anchor string, size float64, fill, text string) {
-	fmt.Fprintf(s, `<text x="%.2f" y="%.2f" text-anchor="%s" font-size="%g" fill="%s">%s</text>`, x, y, anchor, size, fill, html.EscapeString(printable(text)))
+	fmt.Fprintf(s, `<text x="%.2f" y="%.2f" text-anchor="%s" font-size="%g" fill="%s">%s</text>`, x, y, anchor, size, fill,
+		html.EscapeString(words.Cell(text)))
 }
 
 func (s *svg) end() template.HTML {
@@ -122,7 +123,7 @@ func short(v float64) string {
 func gutter(names []string) float64 {
 	most := 8
 	for _, n := range names {
-		most = max(most, utf8.RuneCountInString(shorten(printable(n), maxName)))
+		most = max(most, utf8.RuneCountInString(words.Clip(words.Cell(n), maxName)))
 	}
 	return 20 + 6.6*float64(most)
 }
@@ -202,7 +203,7 @@ func (c stacked) legend() template.HTML {
 		}
 		var s svg
 		s.bar(0, 0, 12, 12, i)
-		fmt.Fprintf(&b, `<li><svg width="12" height="12" viewBox="0 0 12 12" aria-hidden="true" xmlns="http://www.w3.org/2000/svg">%s</svg><span>%s</span><b>%s</b></li>`, s.String(), html.EscapeString(shorten(printable(c.series[i].name), 60)), html.EscapeString(short(sum)))
+		fmt.Fprintf(&b, `<li><svg width="12" height="12" viewBox="0 0 12 12" aria-hidden="true" xmlns="http://www.w3.org/2000/svg">%s</svg><span>%s</span><b>%s</b></li>`, s.String(), html.EscapeString(words.Clip(words.Cell(c.series[i].name), 60)), html.EscapeString(short(sum)))
 	}
 	b.WriteString("</ul>")
 	return template.HTML(b.String())
@@ -240,7 +241,7 @@ func (c bars) draw(title string) template.HTML {
 	zero := left - low*scale
 	for n, i := range c.items {
 		y := 6 + float64(n)*row
-		s.label(left-10, y+15, "end", 12, ink, shorten(printable(i.name), maxName))
+		s.label(left-10, y+15, "end", 12, ink, words.Clip(words.Cell(i.name), maxName))
 		x, width := zero, i.value*scale
 		if i.value < 0 {
 			x, width = zero+i.value*scale, -i.value*scale
@@ -293,7 +294,7 @@ func (c budgetBars) draw(title string) template.HTML {
 	zero := left - least*scale
 	for n, i := range c.items {
 		y := 6 + float64(n)*row
-		s.label(left-10, y+20, "end", 12, ink, shorten(printable(i.name), maxName))
+		s.label(left-10, y+20, "end", 12, ink, words.Clip(words.Cell(i.name), maxName))
 		s.label(w-right+12, y+20, "start", 12, ink, i.text)
 		s.rect(left, y+6, scale*(most-least), row-18, "#eef1f4")
 		if i.amount <= 0 {
@@ -454,7 +455,7 @@ func (c calendar) draw(title string) template.HTML {
 	cell := math.Min((w-left)/float64(max(len(c.days), 1)), 26)
 	for r, row := range c.rows {
 		y := top + float64(r)*22
-		s.label(left-8, y+14, "end", 12, ink, shorten(printable(row.name), maxName))
+		s.label(left-8, y+14, "end", 12, ink, words.Clip(words.Cell(row.name), maxName))
 		for d, state := range row.state {
 			x := left + float64(d)*cell
 			switch state {

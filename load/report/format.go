@@ -3,7 +3,6 @@ package report
 import (
 	"math/big"
 	"strings"
-	"unicode/utf8"
 
 	"github.com/usagelake/usagelake/load"
 	"github.com/usagelake/usagelake/schemas"
@@ -82,18 +81,7 @@ func money(v load.Value, currency load.Value) string {
 	if currency.Null || v.Null {
 		return s
 	}
-	return s + " " + printable(currency.Text)
-}
-
-// printable is text from outside on a line of its own.
-func printable(s string) string { return strings.ReplaceAll(words.Printable(s), "\n", `\n`) }
-
-// shorten cuts a text to n characters.
-func shorten(s string, n int) string {
-	if utf8.RuneCountInString(s) <= n {
-		return s
-	}
-	return string([]rune(s)[:n-1]) + "…"
+	return s + " " + words.Cell(currency.Text)
 }
 
 // float is a number for the geometry of a picture, where the last digits can't be seen.

@@ -9,12 +9,13 @@ import (
 	"unicode/utf8"
 
 	"github.com/usagelake/usagelake/load"
+	"github.com/usagelake/usagelake/schemas/words"
 )
 
 //go:embed report.html
 var pageText string
 
-var page = template.Must(template.New("report").Funcs(template.FuncMap{"printable": printable}).Parse(pageText))
+var page = template.Must(template.New("report").Funcs(template.FuncMap{"printable": words.Cell}).Parse(pageText))
 
 // What a page does with tables of many columns and cells of much text.
 const (
@@ -121,10 +122,10 @@ func (t *Table) html() *htmlTable {
 	}
 	rows := func(rows [][]load.Value) (out [][]htmlCell) {
 		for _, row := range rows {
-			line := cells(func(i int) string { return shorten(printable(t.show(row, i)), longestText) })
+			line := cells(func(i int) string { return words.Clip(words.Cell(t.show(row, i)), longestText) })
 			for at, i := range shown {
 				if n := t.nameOf(i); n >= 0 && !row[n].Null {
-					line[at].ID, line[at].Text, line[at].Short = line[at].Text, shorten(printable(row[n].Text), longestText), false
+					line[at].ID, line[at].Text, line[at].Short = line[at].Text, words.Clip(words.Cell(row[n].Text), longestText), false
 				}
 			}
 			out = append(out, line)
@@ -153,9 +154,9 @@ func (t *Table) html() *htmlTable {
 	}
 	parts := t.parts()
 	for _, part := range parts {
-		p := htmlPart{Title: shorten(printable(part.Title), longestText), Rows: rows(part.Rows)}
+		p := htmlPart{Title: words.Clip(words.Cell(part.Title), longestText), Rows: rows(part.Rows)}
 		if n := t.nameOf(grouped); n >= 0 && !part.Rows[0][n].Null {
-			p.Title = shorten(printable(part.Rows[0][n].Text), longestText) + " (" + p.Title + ")"
+			p.Title = words.Clip(words.Cell(part.Rows[0][n].Text), longestText) + " (" + p.Title + ")"
 		}
 		if len(parts) > 1 { // of one alone it would be the total
 			p.Totals = totals(part, "Sum")

@@ -15,6 +15,7 @@ import (
 
 	"github.com/usagelake/usagelake/load"
 	"github.com/usagelake/usagelake/schemas"
+	"github.com/usagelake/usagelake/schemas/words"
 )
 
 // longest text of a cell in a terminal
@@ -23,22 +24,22 @@ const maxCell = 60
 // Text writes the document for a terminal: figures, warnings, tables with their totals.
 func (d *Document) Text(w io.Writer) error {
 	b := bufio.NewWriter(w)
-	fmt.Fprintf(b, "%s\n", printable(d.Title))
+	fmt.Fprintf(b, "%s\n", words.Cell(d.Title))
 	if d.Subtitle != "" {
-		fmt.Fprintf(b, "%s\n", printable(d.Subtitle))
+		fmt.Fprintf(b, "%s\n", words.Cell(d.Subtitle))
 	}
 	if d.Completeness.Text != "" {
-		fmt.Fprintf(b, "Completeness: %s\n", printable(d.Completeness.Text))
+		fmt.Fprintf(b, "Completeness: %s\n", words.Cell(d.Completeness.Text))
 	}
 	for _, f := range d.Figures {
-		fmt.Fprintf(b, "  %-24s %s", printable(f.Label), printable(f.Value))
+		fmt.Fprintf(b, "  %-24s %s", words.Cell(f.Label), words.Cell(f.Value))
 		if f.Detail != "" {
-			fmt.Fprintf(b, "   %s", printable(f.Detail))
+			fmt.Fprintf(b, "   %s", words.Cell(f.Detail))
 		}
 		fmt.Fprintln(b)
 	}
 	for _, t := range d.Tables {
-		fmt.Fprintf(b, "\n%s\n\n", printable(t.heading()))
+		fmt.Fprintf(b, "\n%s\n\n", words.Cell(t.heading()))
 		t.plain(d).text(b)
 		if t.Caption != "" {
 			d.prose(b, t.Caption)
@@ -52,14 +53,14 @@ func (d *Document) Text(w io.Writer) error {
 		d.prose(b, "note: "+s)
 	}
 	if d.Freshness != "" {
-		fmt.Fprintf(b, "%s\n", printable(d.Freshness))
+		fmt.Fprintf(b, "%s\n", words.Cell(d.Freshness))
 	}
 	return b.Flush()
 }
 
 // prose writes a text in lines that the terminal has room for.
 func (d *Document) prose(w io.Writer, s string) {
-	for line := range strings.Lines(text.WrapSoft(printable(s), cmp.Or(d.Width, 120)) + "\n") {
+	for line := range strings.Lines(text.WrapSoft(words.Cell(s), cmp.Or(d.Width, 120)) + "\n") {
 		fmt.Fprintln(w, strings.TrimRight(line, " \n"))
 	}
 }
@@ -90,7 +91,7 @@ func (t *Table) text(w io.Writer) {
 	for _, row := range t.Rows {
 		cells := make(table.Row, len(row))
 		for i := range row {
-			cells[i] = shorten(printable(t.show(row, i)), maxCell)
+			cells[i] = words.Clip(words.Cell(t.show(row, i)), maxCell)
 		}
 		out.AppendRow(cells)
 	}
@@ -125,7 +126,7 @@ func (t *Table) totalCells(total Total) []string {
 		case c.Sum:
 			cells[i] = none
 		case c.Name == "currency":
-			cells[i] = shorten(printable(total.Currency), maxCell)
+			cells[i] = words.Clip(words.Cell(total.Currency), maxCell)
 			if total.Null {
 				cells[i] = none
 			}

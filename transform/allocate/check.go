@@ -3,10 +3,10 @@ package allocate
 import (
 	"fmt"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/usagelake/usagelake/schemas"
+	"github.com/usagelake/usagelake/schemas/words"
 )
 
 // Severities of a Finding.
@@ -99,26 +99,14 @@ func (r *Rules) Check(used []Used) []Finding {
 			}
 		}
 		if len(empty) > 0 {
-			out = append(out, Finding{Warning, "", t.file, "what they are found by has no owner in lines " + some(empty)})
+			out = append(out, Finding{Warning, "", t.file, "what they are found by has no owner in lines " + words.Some(empty,
+				10)})
 		}
 		if len(idle) > 0 {
-			out = append(out, Finding{Info, "", t.file, "nothing that was used is in its lines " + some(idle)})
+			out = append(out, Finding{Info, "", t.file, "nothing that was used is in its lines " + words.Some(idle, 10)})
 		}
 	}
 	return out
-}
-
-// some names the first lines of many.
-func some(lines []int) string {
-	words := make([]string, 0, 10)
-	for _, n := range lines[:min(len(lines), 10)] {
-		words = append(words, strconv.Itoa(n))
-	}
-	text := strings.Join(words, ", ")
-	if len(lines) > 10 {
-		text += fmt.Sprintf(" and %d more", len(lines)-10)
-	}
-	return text
 }
 
 // usage asks the rules of all that was used, on each day at which they say something new: which rules applied, which

@@ -298,7 +298,7 @@ func (t *table) parse(content []byte) []error {
 		if slices.Contains(known, c) || strings.HasPrefix(c, tagPrefix) && len(c) > len(tagPrefix) {
 			return nil
 		}
-		return fmt.Errorf("unknown column %s%s", quote(c), nearest(c, known))
+		return fmt.Errorf("unknown column %s%s", quote(c), words.Nearest(c, known))
 	})
 	if len(errs) > 0 {
 		return errs
@@ -427,7 +427,7 @@ func (p *parser) csv(content []byte) {
 		if slices.Contains(known, c) || strings.HasPrefix(c, tagPrefix) && len(c) > len(tagPrefix) {
 			return nil
 		}
-		return fmt.Errorf("unknown column %s%s", quote(c), nearest(c, known))
+		return fmt.Errorf("unknown column %s%s", quote(c), words.Nearest(c, known))
 	})
 	if len(errs) > 0 {
 		p.errs = append(p.errs, errs...)

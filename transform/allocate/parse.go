@@ -18,6 +18,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"github.com/usagelake/usagelake/schemas"
+	"github.com/usagelake/usagelake/schemas/words"
 )
 
 // Bounds of what people write, far beyond what they do; a file beyond them is a mistake.
@@ -234,7 +235,7 @@ func (p *parser) mapping(n *yaml.Node, what string, known []string) map[string]*
 		k := n.Content[i]
 		switch {
 		case !slices.Contains(known, k.Value):
-			p.bad(k.Line, "%s: unknown key %s%s", what, shown(k.Value), nearest(k.Value, known))
+			p.bad(k.Line, "%s: unknown key %s%s", what, shown(k.Value), words.Nearest(k.Value, known))
 		case out[k.Value] != nil:
 			p.bad(k.Line, "%s: %s stands twice: take one out", what, k.Value)
 		default:
@@ -342,7 +343,8 @@ func (p *parser) rule(n *yaml.Node, tables map[string]*table, pools map[string]*
 				x.lookup = append(x.lookup, t)
 				t.used = true
 			case !there:
-				p.bad(name.Line, "%s: lookup: no table %s%s", what, quote(name.Value), nearest(name.Value, slices.Sorted(maps.Keys(tables))))
+				p.bad(name.Line, "%s: lookup: no table %s%s", what, quote(name.Value),
+					words.Nearest(name.Value, slices.Sorted(maps.Keys(tables))))
 			}
 		}
 		if len(names) == 0 {
@@ -360,7 +362,8 @@ func (p *parser) rule(n *yaml.Node, tables map[string]*table, pools map[string]*
 	if name := m["pool"]; name != nil {
 		x.pool = pools[name.Value]
 		if x.pool == nil {
-			p.bad(name.Line, "%s: no pool %s: define it below pools%s", what, quote(name.Value), nearest(name.Value, slices.Sorted(maps.Keys(pools))))
+			p.bad(name.Line, "%s: no pool %s: define it below pools%s", what, quote(name.Value),
+				words.Nearest(name.Value, slices.Sorted(maps.Keys(pools))))
 		}
 	}
 	switch {
@@ -490,7 +493,8 @@ func (p *parser) table(name, n *yaml.Node) *table {
 			field, ok = k.Value, true
 		}
 		if !ok {
-			p.bad(k.Line, "%s: key: no field %s%s", what, quote(k.Value), nearest(k.Value, append(slices.Sorted(maps.Keys(matchFields)), attributes...)))
+			p.bad(k.Line, "%s: key: no field %s%s", what, quote(k.Value),
+				words.Nearest(k.Value, append(slices.Sorted(maps.Keys(matchFields)), attributes...)))
 			return nil
 		}
 		t.key = append(t.key, field)

@@ -9,6 +9,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"github.com/usagelake/usagelake/schemas"
+	"github.com/usagelake/usagelake/schemas/words"
 )
 
 // pool is a shared pool and how it is split.
@@ -50,7 +51,8 @@ func (p *parser) pool(name, n *yaml.Node) *pool {
 		if s != nil {
 			given = s.Value
 		}
-		p.bad(name.Line, "%s: split %s: write one of %s%s", what, quote(given), strings.Join(methods, ", "), nearest(given, methods))
+		p.bad(name.Line, "%s: split %s: write one of %s%s", what, quote(given), strings.Join(methods, ", "),
+			words.Nearest(given, methods))
 	} else {
 		out.method = s.Value
 	}
