@@ -85,7 +85,7 @@ type Config struct {
 	Close      CloseConfig      `yaml:"close"`
 	// What DuckDB may use.
 	DuckDB DuckDBConfig `yaml:"duckdb"`
-	// What runs by itself: docs/operators.md.
+	// What runs by itself: docs/schedule.md.
 	Schedule ScheduleConfig `yaml:"schedule"`
 	Prune    PruneConfig    `yaml:"prune"`
 	Alerts   AlertsConfig   `yaml:"alerts"`
