@@ -21,6 +21,7 @@ import (
 
 	"github.com/usagelake/usagelake/jobs/alert"
 	"github.com/usagelake/usagelake/load"
+	"github.com/usagelake/usagelake/load/durable"
 	"github.com/usagelake/usagelake/schemas"
 )
 
@@ -593,11 +594,11 @@ func TestWhatIsNotDeliveredWaitsAndIsToldOnce(t *testing.T) {
 
 // fullDisk refuses whatever makes a file, once it is full.
 type fullDisk struct {
-	load.FS
+	durable.FS
 	full bool
 }
 
-func (f *fullDisk) CreateTemp(dir, pattern string) (load.File, error) {
+func (f *fullDisk) CreateTemp(dir, pattern string) (durable.File, error) {
 	if f.full {
 		return nil, &os.PathError{Op: "open", Path: dir, Err: syscall.ENOSPC}
 	}
@@ -610,7 +611,7 @@ func TestAFullDiskKeepsNobodyFromBeingToldOnce(t *testing.T) {
 	w.export(span(18, 19))
 	w.check(AlertInput{})
 	wantTold(t, h, "firing late | acme")
-	disk := &fullDisk{FS: load.OS(), full: true}
+	disk := &fullDisk{FS: durable.System{}, full: true}
 	w.env.FS = disk
 	in := AlertInput{Memory: &AlertMemory{}, ConfigError: "line 1"}
 	for range 3 {

@@ -16,6 +16,7 @@ import (
 
 	"github.com/usagelake/usagelake/extract"
 	"github.com/usagelake/usagelake/load"
+	"github.com/usagelake/usagelake/load/durable"
 	"github.com/usagelake/usagelake/load/report"
 	"github.com/usagelake/usagelake/schemas"
 	"github.com/usagelake/usagelake/schemas/words"
@@ -299,7 +300,7 @@ func writeStatements(ctx context.Context, lake *load.Lake, env Env, month schema
 			return err
 		}
 		for ext, render := range map[string]func(io.Writer) error{".csv": doc.CSV, ".xlsx": doc.XLSX, ".html": doc.HTML} {
-			if err := load.WriteOut(path+ext, out, render); err != nil {
+			if err := durable.WriteOut(path+ext, out, render); err != nil {
 				return fmt.Errorf("%s%s: %w", filepath.Base(path), ext, err)
 			}
 		}
@@ -355,7 +356,7 @@ func exportQuery(ctx context.Context, lake *load.Lake, path, query string) error
 	}
 	out := lake.Out()
 	out.New = true
-	return load.WriteOut(path, out, (&report.Document{Tables: []*report.Table{t}}).CSV)
+	return durable.WriteOut(path, out, (&report.Document{Tables: []*report.Table{t}}).CSV)
 }
 
 // statementFile is the name of the files of a cost centre's statement. It is the same in every month, whoever else is charged then.

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/usagelake/usagelake/load"
+	"github.com/usagelake/usagelake/load/durable"
 	"github.com/usagelake/usagelake/schemas"
 )
 
@@ -141,8 +142,8 @@ func (d *doctor) checkWriting(at string) {
 	info, errStat := probe.Stat()
 	_ = probe.Close()
 	_ = os.Remove(probe.Name())
-	if err := load.TryCommit(d.env.FS, at, d.cfg.LakeAccess == AccessGroup); err != nil {
-		d.failure("permissions", "every run ends at this step: keep the lake on a local disk that can do it", load.Full(fmt.Errorf("a file can't be committed there: %w", err), at))
+	if err := durable.TryCommit(d.env.FS, at, d.cfg.LakeAccess == AccessGroup); err != nil {
+		d.failure("permissions", "every run ends at this step: keep the lake on a local disk that can do it", durable.Full(fmt.Errorf("a file can't be committed there: %w", err), at))
 		return
 	}
 	if errStat == nil && info.Mode().Perm() != 0o600 {

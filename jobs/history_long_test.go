@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/usagelake/usagelake/load"
+	"github.com/usagelake/usagelake/load/durable"
 	"github.com/usagelake/usagelake/schemas"
 )
 
@@ -74,7 +75,7 @@ func (w *world) journal(b []byte) {
 
 // readFS counts what is read of the journal and which of the lake's files and directories are.
 type readFS struct {
-	load.FS
+	durable.FS
 	mu      sync.Mutex
 	journal int64
 	names   []string
@@ -96,7 +97,7 @@ func (c *readFS) ReadFile(name string) ([]byte, error) {
 	return c.FS.ReadFile(name)
 }
 
-func (c *readFS) Open(name string) (load.File, error) {
+func (c *readFS) Open(name string) (durable.File, error) {
 	c.note(name)
 	f, err := c.FS.Open(name)
 	if err != nil || !strings.Contains(name, "/journal/runs") {
@@ -106,7 +107,7 @@ func (c *readFS) Open(name string) (load.File, error) {
 }
 
 type readFile struct {
-	load.File
+	durable.File
 	c *readFS
 }
 
@@ -148,7 +149,7 @@ func TestARunReadsTheTailOfALongJournal(t *testing.T) {
 		}},
 		{"a look at what is due", func(env Env) error { _, err := readLakeState(w.cfg, env); return err }},
 	} {
-		c := &readFS{FS: load.OS()}
+		c := &readFS{FS: durable.System{}}
 		env := w.env
 		env.FS = c
 		if err := x.run(env); err != nil {
@@ -185,7 +186,7 @@ func TestAnIdleCheckReadsNothingOfTheLake(t *testing.T) {
 	check := func() string {
 		t.Helper()
 		w.pass(time.Minute)
-		c := &readFS{FS: load.OS()}
+		c := &readFS{FS: durable.System{}}
 		env := w.env
 		env.FS = c
 		if _, err := CheckAlerts(t.Context(), w.cfg, env, AlertInput{Memory: &memory}); err != nil {

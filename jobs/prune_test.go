@@ -18,6 +18,7 @@ import (
 
 	"github.com/usagelake/usagelake/extract/portal"
 	"github.com/usagelake/usagelake/load"
+	"github.com/usagelake/usagelake/load/durable"
 	"github.com/usagelake/usagelake/schemas"
 )
 
@@ -476,7 +477,7 @@ func TestOldQuarantineGoesWithItsOwnAge(t *testing.T) {
 
 // dyingDisk is a disk on which the process dies at a step: that step and all later ones fail.
 type dyingDisk struct {
-	load.FS
+	durable.FS
 	at, steps int
 }
 
@@ -494,7 +495,7 @@ func (d *dyingDisk) Remove(name string) error {
 	return d.step(func() error { return d.FS.Remove(name) })
 }
 func (d *dyingDisk) SyncDir(name string) error { return d.step(func() error { return nil }) }
-func (d *dyingDisk) CreateTemp(dir, pattern string) (f load.File, err error) {
+func (d *dyingDisk) CreateTemp(dir, pattern string) (f durable.File, err error) {
 	err = d.step(func() error { f, err = d.FS.CreateTemp(dir, pattern); return err })
 	return f, err
 }
@@ -525,7 +526,7 @@ func TestAPruneThatDiesIsFinishedByTheNext(t *testing.T) {
 		if err := errors.Join(os.RemoveAll(w.cfg.Lake), os.CopyFS(w.cfg.Lake, os.DirFS(backup))); err != nil {
 			t.Fatal(err)
 		}
-		disk := &dyingDisk{FS: load.OS(), at: at}
+		disk := &dyingDisk{FS: durable.System{}, at: at}
 		report, err := prune(disk)
 		if at == 0 {
 			if total = disk.steps; err != nil || report.Days != 3 || report.QuarantineFiles == 0 {
@@ -537,7 +538,7 @@ func TestAPruneThatDiesIsFinishedByTheNext(t *testing.T) {
 		if c := changed(usage, below(w.files(), "usage/")); len(c) != 0 || w.ask(sums) != want {
 			t.Errorf("step %d of %d: %v changed", at, total, c)
 		}
-		if _, err := prune(&dyingDisk{FS: load.OS()}); err != nil {
+		if _, err := prune(&dyingDisk{FS: durable.System{}}); err != nil {
 			t.Errorf("step %d of %d, again: %v", at, total, err)
 		}
 		w.export(Span{From: october.Start().AddDate(0, 0, 27), To: day(2)}) // which publishes, were that left

@@ -15,6 +15,7 @@ import (
 
 	"github.com/usagelake/usagelake/extract"
 	"github.com/usagelake/usagelake/load"
+	"github.com/usagelake/usagelake/load/durable"
 	"github.com/usagelake/usagelake/schemas"
 )
 
@@ -25,7 +26,7 @@ type Env struct {
 	Logger  *slog.Logger
 	Version string
 	// FS carries the lake's files; nil: the system's.
-	FS load.FS
+	FS durable.FS
 	// Transport carries the requests; nil: the system's, with its proxy settings.
 	Transport http.RoundTripper
 	// Job is what the schedule runs; zero if it is no job of a schedule.
@@ -75,7 +76,7 @@ func underLock(ctx context.Context, cfg *Config, env Env, command string, wait b
 	if err := lake.AppendRun(res.Run); err != nil {
 		return nil, err
 	}
-	err = load.Full(guarded(func() error { return job(ctx, lake, res) }), lake.Dir())
+	err = durable.Full(guarded(func() error { return job(ctx, lake, res) }), lake.Dir())
 	logPanic(env.Logger, err)
 	err = res.finish(ctx, err)
 	res.EndedAt = env.Now().UTC()

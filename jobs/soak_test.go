@@ -19,6 +19,7 @@ import (
 
 	"github.com/usagelake/usagelake/extract/portal"
 	"github.com/usagelake/usagelake/load"
+	"github.com/usagelake/usagelake/load/durable"
 	"github.com/usagelake/usagelake/schemas"
 )
 
@@ -183,7 +184,7 @@ func (w *world) checkRuns(begin time.Time) {
 
 func (w *world) putKey(path, key string) {
 	w.Helper()
-	if err := (load.Out{}).Bytes(path, []byte(key+"\n")); err != nil {
+	if err := (durable.Out{}).Bytes(path, []byte(key+"\n")); err != nil {
 		w.Fatal(err)
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/usagelake/usagelake/load"
+	"github.com/usagelake/usagelake/load/durable"
 	"github.com/usagelake/usagelake/load/report"
 	"github.com/usagelake/usagelake/schemas"
 	"github.com/usagelake/usagelake/transform"
@@ -182,7 +183,7 @@ func writeReport(ctx context.Context, cfg *Config, env Env, job JobConfig, logic
 			return err
 		}
 		write := func(path string, doc *report.Document) error {
-			return load.WriteOut(path, lake.Out(), func(w io.Writer) error { return doc.Render(w, job.Format) })
+			return durable.WriteOut(path, lake.Out(), func(w io.Writer) error { return doc.Render(w, job.Format) })
 		}
 		if err := write(path, doc); err != nil {
 			return err

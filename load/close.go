@@ -19,6 +19,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/usagelake/usagelake/load/durable"
 	"github.com/usagelake/usagelake/schemas"
 )
 
@@ -60,19 +61,19 @@ func (l *Lake) CloseMonth(ctx context.Context, opts CloseOptions) (ClosedMonth, 
 }
 
 func (l *Lake) closeMonth(ctx context.Context, opts CloseOptions) (ClosedMonth, error) {
-	target := l.path(statementsDir, opts.Month.Month())
-	if _, err := l.fs.Stat(target); err == nil {
+	target := l.Path(statementsDir, opts.Month.Month())
+	if _, err := l.FS.Stat(target); err == nil {
 		return ClosedMonth{}, ErrClosed
 	} else if !errors.Is(err, fs.ErrNotExist) {
 		return ClosedMonth{}, err
 	}
-	dir := l.path(tempDir, "close-"+opts.Month.Month())
-	if err := l.fs.RemoveAll(dir); err != nil {
+	dir := l.Path(durable.TempDir, "close-"+opts.Month.Month())
+	if err := l.FS.RemoveAll(dir); err != nil {
 		return ClosedMonth{}, err
 	}
-	defer func() { _ = l.fs.RemoveAll(dir) }()
+	defer func() { _ = l.FS.RemoveAll(dir) }()
 	for _, d := range []string{dir, filepath.Join(dir, "ledger"), filepath.Join(dir, "rules")} {
-		if err := l.fs.MkdirAll(d, dirMode); err != nil {
+		if err := l.FS.MkdirAll(d, durable.DirMode); err != nil {
 			return ClosedMonth{}, err
 		}
 	}
@@ -123,25 +124,25 @@ func (l *Lake) closeMonth(ctx context.Context, opts CloseOptions) (ClosedMonth, 
 		return ClosedMonth{}, err
 	}
 	for _, d := range slices.Backward(dirs) {
-		if l.group {
-			if err := l.chmod(d, groupDirMode); err != nil {
+		if l.Group {
+			if err := l.Chmod(d, durable.GroupDirMode); err != nil {
 				return ClosedMonth{}, err
 			}
 		}
-		if err := l.syncDir(d); err != nil {
+		if err := l.SyncDir(d); err != nil {
 			return ClosedMonth{}, err
 		}
 	}
 	if err := ctx.Err(); err != nil {
 		return ClosedMonth{}, context.Cause(ctx)
 	}
-	if err := errors.Join(l.checkHeld(), l.mkdirs(l.path(statementsDir))); err != nil {
+	if err := errors.Join(l.checkHeld(), l.MakeDirs(l.Path(statementsDir))); err != nil {
 		return ClosedMonth{}, err
 	}
-	if err := l.fs.Rename(dir, target); err != nil {
+	if err := l.FS.Rename(dir, target); err != nil {
 		return ClosedMonth{}, err
 	}
-	if err := l.syncDir(l.path(statementsDir)); err != nil {
+	if err := l.SyncDir(l.Path(statementsDir)); err != nil {
 		return ClosedMonth{}, fmt.Errorf("%w\nhint: the month may be closed: usagelake close --list", err)
 	}
 	return l.closedMonth(opts.Month)
@@ -149,7 +150,7 @@ func (l *Lake) closeMonth(ctx context.Context, opts CloseOptions) (ClosedMonth, 
 
 // edition is the version that a month's statement will have: one more than were kept as it was opened again.
 func (l *Lake) edition(month schemas.Date) (int, error) {
-	kept, err := l.entries(l.path(statementsDir, reopenedDir))
+	kept, err := l.entries(l.Path(statementsDir, reopenedDir))
 	n := 1
 	for _, e := range kept {
 		if e.IsDir() && strings.HasPrefix(e.Name(), month.Month()+"_") {
@@ -263,19 +264,19 @@ func scanTotals(rows *sql.Rows) ([]ManifestTotal, error) {
 
 // writeFile writes a file of a directory that nobody reads yet.
 func (l *Lake) writeFile(name string, content []byte) error {
-	t, err := l.createTemp(filepath.Base(name) + ".*")
+	t, err := l.CreateTemp(filepath.Base(name) + ".*")
 	if err != nil {
 		return err
 	}
-	defer t.abort()
+	defer t.Abort()
 	if _, err := io.Copy(t, bytes.NewReader(content)); err != nil {
 		return err
 	}
-	if err := t.finish(); err != nil {
+	if err := t.Finish(); err != nil {
 		return err
 	}
-	if err := l.fs.Rename(t.Name(), name); err != nil {
-		_ = l.fs.Remove(t.Name())
+	if err := l.FS.Rename(t.Name(), name); err != nil {
+		_ = l.FS.Remove(t.Name())
 		return err
 	}
 	return nil
@@ -283,13 +284,13 @@ func (l *Lake) writeFile(name string, content []byte) error {
 
 // settle gives a file the lake's mode and makes its content durable.
 func (l *Lake) settle(name string) error {
-	if err := l.chmod(name, fileMode); err != nil {
+	if err := l.Chmod(name, durable.FileMode); err != nil {
 		return err
 	}
-	if err := l.shareFile(name); err != nil {
+	if err := l.Share(name); err != nil {
 		return err
 	}
-	f, err := l.fs.Open(name)
+	f, err := l.FS.Open(name)
 	if err != nil {
 		return err
 	}
@@ -302,7 +303,7 @@ func (l *Lake) treeFiles(dir string) (files, dirs []string, err error) {
 	walk = func(rel string) error {
 		at := filepath.Join(dir, filepath.FromSlash(rel))
 		dirs = append(dirs, at)
-		entries, err := l.fs.ReadDir(at)
+		entries, err := l.FS.ReadDir(at)
 		if err != nil {
 			return err
 		}
@@ -325,7 +326,7 @@ func (l *Lake) treeFiles(dir string) (files, dirs []string, err error) {
 
 func (l *Lake) manifestFile(dir, name string) (ManifestFile, error) {
 	full := filepath.Join(dir, filepath.FromSlash(name))
-	info, err := l.fs.Stat(full)
+	info, err := l.FS.Stat(full)
 	if err != nil {
 		return ManifestFile{}, err
 	}
@@ -346,8 +347,8 @@ type reopened struct {
 // published file is to be published again afterwards. The caller holds the lock.
 func (l *Lake) ReopenMonth(month schemas.Date, runID, version, reason string, now time.Time) (kept string, err error) {
 	fail := func(err error) (string, error) { return "", fmt.Errorf("reopen %s: %w", month.Month(), err) }
-	from := l.path(statementsDir, month.Month())
-	if _, err := l.fs.Stat(from); errors.Is(err, fs.ErrNotExist) {
+	from := l.Path(statementsDir, month.Month())
+	if _, err := l.FS.Stat(from); errors.Is(err, fs.ErrNotExist) {
 		return fail(ErrNotClosed)
 	} else if err != nil {
 		return fail(err)
@@ -357,18 +358,18 @@ func (l *Lake) ReopenMonth(month schemas.Date, runID, version, reason string, no
 		return fail(err)
 	}
 	base := month.Month() + "_" + now.UTC().Format("20060102T150405Z")
-	if err := l.mkdirs(l.path(statementsDir, reopenedDir)); err != nil {
+	if err := l.MakeDirs(l.Path(statementsDir, reopenedDir)); err != nil {
 		return fail(err)
 	}
 	// The reason is on the disk before the month is open: a reason without a month beside it says that it was not.
-	if err := l.replace(l.path(statementsDir, reopenedDir, base+".json"), bytes.NewReader(append(b, '\n'))); err != nil {
+	if err := l.Replace(l.Path(statementsDir, reopenedDir, base+".json"), bytes.NewReader(append(b, '\n'))); err != nil {
 		return fail(err)
 	}
-	kept = l.path(statementsDir, reopenedDir, base)
-	if err := l.fs.Rename(from, kept); err != nil {
+	kept = l.Path(statementsDir, reopenedDir, base)
+	if err := l.FS.Rename(from, kept); err != nil {
 		return fail(err)
 	}
-	if err := errors.Join(l.syncDir(l.path(statementsDir)), l.syncDir(l.path(statementsDir, reopenedDir))); err != nil {
+	if err := errors.Join(l.SyncDir(l.Path(statementsDir)), l.SyncDir(l.Path(statementsDir, reopenedDir))); err != nil {
 		return fail(err)
 	}
 	return kept, nil

@@ -18,6 +18,8 @@ import (
 
 	"pgregory.net/rapid"
 
+	"github.com/usagelake/usagelake/load/durable"
+	"github.com/usagelake/usagelake/load/durable/durabletest"
 	"github.com/usagelake/usagelake/schemas"
 )
 
@@ -283,23 +285,23 @@ func TestAClosedMonthIsCheckedAndReopened(t *testing.T) {
 	}
 }
 
-// closeFS is a faultFS that counts what closing a month does besides as steps, too.
-type closeFS struct{ *faultFS }
+// closeFS is a durabletest.FS that counts what closing a month does besides as steps, too.
+type closeFS struct{ *durabletest.FS }
 
 func (f closeFS) Chmod(name string, mode fs.FileMode) error {
-	return f.step("chmod "+filepath.Base(name), func() error { return f.osFS.Chmod(name, mode) })
+	return f.Step("chmod "+filepath.Base(name), func() error { return f.System.Chmod(name, mode) })
 }
 
 func (f closeFS) RemoveAll(name string) error {
-	return f.step("removeall "+filepath.Base(name), func() error { return f.osFS.RemoveAll(name) })
+	return f.Step("removeall "+filepath.Base(name), func() error { return f.System.RemoveAll(name) })
 }
 
-func (f closeFS) Open(name string) (file File, err error) {
-	err = f.step("open "+filepath.Base(name), func() (err error) {
-		file, err = f.osFS.Open(name)
+func (f closeFS) Open(name string) (file durable.File, err error) {
+	err = f.Step("open "+filepath.Base(name), func() (err error) {
+		file, err = f.System.Open(name)
 		return err
 	})
-	return f.wrap(file, err)
+	return f.Wrap(file, err)
 }
 
 // Each step of closing and of opening a month again fails in each way, with the process living on and with it dead. The
@@ -312,10 +314,10 @@ func TestAMonthIsClosedOrNotWhicheverStepFails(t *testing.T) {
 	f.Archived = archived(f.Rules)
 	w.publish(PublishOptions{Finance: f})
 	month := mustDate("2026-10-01")
-	open := func(fsys *faultFS) *Lake {
+	open := func(fsys *durabletest.FS) *Lake {
 		l, err := Open(w.lake.Dir(), Options{FS: closeFS{fsys}, Group: true})
 		must(t, err)
-		fsys.steps = nil
+		fsys.Steps = nil
 		return l
 	}
 	closeOn := func(l *Lake) error {
@@ -347,7 +349,7 @@ func TestAMonthIsClosedOrNotWhicheverStepFails(t *testing.T) {
 	}
 	reset := func(closed bool) {
 		t.Helper()
-		must(t, os.RemoveAll(w.lake.path(statementsDir)))
+		must(t, os.RemoveAll(w.lake.Path(statementsDir)))
 		must(t, w.lake.emptyTemp()) // as whoever takes the lock does
 		if closed {
 			must(t, closeOn(w.lake))
@@ -355,21 +357,21 @@ func TestAMonthIsClosedOrNotWhicheverStepFails(t *testing.T) {
 	}
 	run := func(name string, before bool, write func(*Lake) error) {
 		reset(before)
-		probe := &faultFS{at: -1}
+		probe := &durabletest.FS{At: -1}
 		must(t, write(open(probe)))
 		if look(name) == before {
 			t.Fatalf("%s changes nothing", name)
 		}
-		t.Logf("%s: %d steps: %s", name, len(probe.steps), strings.Join(probe.steps, ", "))
-		for n, step := range probe.steps {
-			for _, how := range []fault{notDone, lost, torn} {
+		t.Logf("%s: %d steps: %s", name, len(probe.Steps), strings.Join(probe.Steps, ", "))
+		for n, step := range probe.Steps {
+			for _, how := range []durabletest.Fault{durabletest.NotDone, durabletest.Lost, durabletest.Torn} {
 				for _, down := range []bool{false, true} {
-					if how == torn && step != "write" || down && (how != notDone || testing.Short()) {
+					if how == durabletest.Torn && step != "write" || down && (how != durabletest.NotDone || testing.Short()) {
 						continue
 					}
 					name := fmt.Sprintf("%s: step %d (%s) %s, down %v", name, n, step, how, down)
 					reset(before)
-					err := write(open(&faultFS{at: n, how: how, down: down}))
+					err := write(open(&durabletest.FS{At: n, How: how, Down: down}))
 					after := look(name)
 					switch {
 					case err == nil && after == before:
@@ -377,7 +379,7 @@ func TestAMonthIsClosedOrNotWhicheverStepFails(t *testing.T) {
 					case err != nil && !errors.Is(err, syscall.EIO):
 						t.Errorf("%s: the error hides its cause: %v", name, err)
 					}
-					if left, _ := w.lake.list(w.lake.path(tempDir)); !down && len(left) > 0 && !strings.HasPrefix(step, "remove") && !strings.HasPrefix(step, "create") && step != "close" {
+					if left, _ := w.lake.list(w.lake.Path(durable.TempDir)); !down && len(left) > 0 && !strings.HasPrefix(step, "remove") && !strings.HasPrefix(step, "create") && step != "close" {
 						t.Errorf("%s: half-done files are left: %v", name, left)
 					}
 					if after != before || !down {
@@ -413,7 +415,7 @@ func TestAMonthIsClosedOrNotWhicheverStepFails(t *testing.T) {
 	if !errors.Is(err, context.Canceled) || look("stopped") {
 		t.Errorf("stopped while it wrote: %v", err)
 	}
-	if left, _ := w.lake.list(w.lake.path(tempDir)); len(left) > 0 {
+	if left, _ := w.lake.list(w.lake.Path(durable.TempDir)); len(left) > 0 {
 		t.Errorf("left: %v", left)
 	}
 
@@ -440,14 +442,14 @@ func TestAMonthIsClosedOrNotWhicheverStepFails(t *testing.T) {
 	}
 
 	// A manifest that was edited, with the file it speaks of, still shows; and so does a month that is gone.
-	name := w.lake.path(statementsDir, "2026-10", manifestFile)
+	name := w.lake.Path(statementsDir, "2026-10", manifestFile)
 	b, err := os.ReadFile(name)
 	must(t, err)
 	must(t, os.WriteFile(name, bytes.Replace(b, []byte(`"net_cost": "`), []byte(`"net_cost": "1`), 1), 0o600))
 	if got := strings.Join(findings(), "\n"); !strings.Contains(got, "not the manifest the month was published with") || !strings.Contains(got, "don't sum to the totals") {
 		t.Errorf("found %q", got)
 	}
-	must(t, os.RemoveAll(w.lake.path(statementsDir, "2026-10")))
+	must(t, os.RemoveAll(w.lake.Path(statementsDir, "2026-10")))
 	if got := strings.Join(findings(), "\n"); !strings.Contains(got, "what it was closed with is gone") {
 		t.Errorf("found %q", got)
 	}

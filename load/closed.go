@@ -109,7 +109,7 @@ type RuleFile struct {
 // Closed lists the closed months in order. A manifest that can't be read is an error: without it, what is charged in
 // the month could change.
 func (l *Lake) Closed() ([]ClosedMonth, error) {
-	entries, err := l.fs.ReadDir(l.path(statementsDir))
+	entries, err := l.FS.ReadDir(l.Path(statementsDir))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
@@ -133,9 +133,9 @@ func (l *Lake) Closed() ([]ClosedMonth, error) {
 }
 
 func (l *Lake) closedMonth(month schemas.Date) (ClosedMonth, error) {
-	c := ClosedMonth{Start: month, Dir: l.path(statementsDir, month.Month())}
+	c := ClosedMonth{Start: month, Dir: l.Path(statementsDir, month.Month())}
 	name := filepath.Join(c.Dir, manifestFile)
-	b, err := l.fs.ReadFile(name)
+	b, err := l.FS.ReadFile(name)
 	if err != nil {
 		return c, fmt.Errorf("closed month %s: %w\nhint: restore %s from a backup", month.Month(), err, c.Dir)
 	}
@@ -160,7 +160,7 @@ func (l *Lake) closedRules(c ClosedMonth) ([]RuleFile, error) {
 		if !filepath.IsLocal(f.Path) {
 			return nil, fmt.Errorf("closed month %s: the manifest names the file %q, which lies elsewhere", c.Month, f.Path)
 		}
-		b, err := l.fs.ReadFile(filepath.Join(c.Dir, filepath.FromSlash(f.Path)))
+		b, err := l.FS.ReadFile(filepath.Join(c.Dir, filepath.FromSlash(f.Path)))
 		if err != nil {
 			return nil, fmt.Errorf("closed month %s: read its allocation rules: %w\nhint: restore %s from a backup", c.Month, err, c.Dir)
 		}

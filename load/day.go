@@ -26,6 +26,7 @@ import (
 	"github.com/apache/arrow-go/v18/parquet/metadata"
 	"github.com/apache/arrow-go/v18/parquet/pqarrow"
 
+	"github.com/usagelake/usagelake/load/durable"
 	"github.com/usagelake/usagelake/schemas"
 )
 
@@ -109,7 +110,7 @@ func (l *Lake) Stale(p schemas.Partition, transformVersion int) (bool, error) {
 
 // footer reads the footer of a Parquet file of p; nil if the file doesn't exist.
 func (l *Lake) footer(path string, p schemas.Partition) (*metadata.FileMetaData, error) {
-	f, err := l.fs.Open(path)
+	f, err := l.FS.Open(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
@@ -142,7 +143,7 @@ func (l *Lake) footerValue(path string, p schemas.Partition, key string) (string
 }
 
 // readFooter reads a Parquet footer; what the decoder makes of damaged bytes, panics included, becomes an error.
-func readFooter(f File) (meta *metadata.FileMetaData, err error) {
+func readFooter(f durable.File) (meta *metadata.FileMetaData, err error) {
 	defer func() {
 		if r := recover(); r != nil {
 			err = fmt.Errorf("unreadable footer: %v", r)
@@ -167,11 +168,11 @@ type DayWriter struct {
 	// A writer that compares writes nothing: usageSum and rejectSum see what the files would hold.
 	usageSum, rejectSum hash.Hash
 
-	usageTemp *temp // nil of one that compares
+	usageTemp *durable.Temp // nil of one that compares
 	usage     *tableWriter
 
-	rejectTemp *temp        // nil until there is a reject
-	rejects    *tableWriter // the same
+	rejectTemp *durable.Temp // nil until there is a reject
+	rejects    *tableWriter  // the same
 	rejected   int64
 	builder    *array.RecordBuilder
 
@@ -183,11 +184,11 @@ type DayWriter struct {
 func (l *Lake) CreateDay(p schemas.Partition) (*DayWriter, error) {
 	w := &DayWriter{lake: l, partition: p}
 	var err error
-	if w.usageTemp, err = l.createTemp(usageFile + ".*"); err != nil {
+	if w.usageTemp, err = l.CreateTemp(usageFile + ".*"); err != nil {
 		return nil, fmt.Errorf("write day %s: %w", p, err)
 	}
 	if w.usage, err = newUsageWriter(w.usageTemp); err != nil {
-		w.usageTemp.abort()
+		w.usageTemp.Abort()
 		return nil, fmt.Errorf("write day %s: %w", p, err)
 	}
 	return w, nil
@@ -302,7 +303,7 @@ func (w *DayWriter) writeRejects(rejects []schemas.Reject) (err error) {
 	if w.rejects == nil {
 		var out io.Writer = w.rejectSum
 		if w.rejectSum == nil {
-			if w.rejectTemp, err = w.lake.createTemp(quarantineFile + ".*"); err != nil {
+			if w.rejectTemp, err = w.lake.CreateTemp(quarantineFile + ".*"); err != nil {
 				return err
 			}
 			out = w.rejectTemp
@@ -413,11 +414,11 @@ func (w *DayWriter) commit(footer schemas.DayFooter) error {
 		return w.compare()
 	}
 	if w.rejects != nil {
-		if err := w.rejectTemp.commit(quarantine); err != nil {
+		if err := w.rejectTemp.Commit(quarantine); err != nil {
 			return err
 		}
 	}
-	if err := w.usageTemp.commit(w.lake.usagePath(w.partition)); err != nil {
+	if err := w.usageTemp.Commit(w.lake.usagePath(w.partition)); err != nil {
 		return err
 	}
 	if w.rejects == nil {
@@ -442,7 +443,7 @@ func (w *DayWriter) compare() error {
 	if w.rejects != nil {
 		return same(quarantine, w.rejectSum)
 	}
-	if _, err := w.lake.fs.Stat(quarantine); !errors.Is(err, fs.ErrNotExist) {
+	if _, err := w.lake.FS.Stat(quarantine); !errors.Is(err, fs.ErrNotExist) {
 		return cmp.Or(err, fmt.Errorf("%w: %s", ErrDiffers, quarantineFile))
 	}
 	return nil
@@ -455,10 +456,10 @@ func (w *DayWriter) Abort() {
 	}
 	w.done = true
 	if w.usageTemp != nil {
-		w.usageTemp.abort()
+		w.usageTemp.Abort()
 	}
 	if w.rejectTemp != nil {
-		w.rejectTemp.abort()
+		w.rejectTemp.Abort()
 	}
 	if w.builder != nil {
 		w.builder.Release()
@@ -485,13 +486,13 @@ func (l *Lake) remove(path string) error {
 	if err := l.checkHeld(); err != nil {
 		return err
 	}
-	switch err := l.fs.Remove(path); {
+	switch err := l.FS.Remove(path); {
 	case errors.Is(err, fs.ErrNotExist):
 		return nil
 	case err != nil:
 		return err
 	}
-	return l.syncDir(filepath.Dir(path))
+	return l.SyncDir(filepath.Dir(path))
 }
 
 // WriteBalance replaces the balance file of p by these rows, batches of schemas.BalanceSchema, derived from what digest
@@ -508,11 +509,11 @@ func (l *Lake) writeBalance(p schemas.Partition, digest string, sealed []string,
 	if err != nil {
 		return err
 	}
-	t, err := l.createTemp(balanceFile + ".*")
+	t, err := l.CreateTemp(balanceFile + ".*")
 	if err != nil {
 		return err
 	}
-	defer t.abort()
+	defer t.Abort()
 	w, err := newTableWriter(t, schemas.BalanceColumns())
 	if err != nil {
 		return err
@@ -525,7 +526,7 @@ func (l *Lake) writeBalance(p schemas.Partition, digest string, sealed []string,
 	if err := w.close(keyValue{digestKey, digest}, keyValue{sealedKey, string(names)}); err != nil {
 		return err
 	}
-	return t.commit(l.balancePath(p))
+	return t.Commit(l.balancePath(p))
 }
 
 // OrphanedBalances are the rows of the balance file of p whose sealed answers are gone: those of raws were asked for at
@@ -569,7 +570,7 @@ func (l *Lake) OrphanedBalances(ctx context.Context, p schemas.Partition, raws [
 // readBalance reads the balance file of p.
 func (l *Lake) readBalance(ctx context.Context, p schemas.Partition) (out []arrow.RecordBatch, err error) {
 	path := l.balancePath(p)
-	f, err := l.fs.Open(path)
+	f, err := l.FS.Open(path)
 	if err != nil {
 		return nil, err
 	}

@@ -24,6 +24,7 @@ import (
 	"github.com/apache/arrow-go/v18/parquet/schema"
 	"pgregory.net/rapid"
 
+	"github.com/usagelake/usagelake/load/durable"
 	"github.com/usagelake/usagelake/schemas"
 )
 
@@ -174,7 +175,7 @@ func TestEmptyDayIsAValidFile(t *testing.T) {
 func TestDayFileCarriesCommentsAndNoVersion(t *testing.T) {
 	l := newTestLake(t, Options{})
 	writeDay(t, l, nil)
-	f, err := l.fs.Open(l.usagePath(testDay))
+	f, err := l.FS.Open(l.usagePath(testDay))
 	must(t, err)
 	defer f.Close()
 	meta, err := readFooter(f)
@@ -197,7 +198,7 @@ func TestDayFileSuitsReaders(t *testing.T) {
 	defer rec.Release()
 	l := newTestLake(t, Options{})
 	writeDay(t, l, nil, rec)
-	f, err := l.fs.Open(l.usagePath(testDay))
+	f, err := l.FS.Open(l.usagePath(testDay))
 	must(t, err)
 	defer f.Close()
 	meta, err := readFooter(f)
@@ -423,7 +424,7 @@ func TestQuantitiesHaveADictionaryIfTheyAreFew(t *testing.T) {
 
 func openParquet(t *testing.T, l *Lake) *file.Reader {
 	t.Helper()
-	f, err := l.fs.Open(l.usagePath(testDay))
+	f, err := l.FS.Open(l.usagePath(testDay))
 	must(t, err)
 	t.Cleanup(func() { f.Close() })
 	r, err := file.NewParquetReader(f)
@@ -440,7 +441,7 @@ func TestLargeValuesCutRowGroupsEarly(t *testing.T) {
 	rec := m.batch(t)
 	l := newTestLake(t, Options{})
 	writeDay(t, l, nil, rec)
-	f, err := l.fs.Open(l.usagePath(testDay))
+	f, err := l.FS.Open(l.usagePath(testDay))
 	must(t, err)
 	defer f.Close()
 	meta, err := readFooter(f)
@@ -488,7 +489,7 @@ func TestDayWriterRefusesWhatTheContractDoesNotHold(t *testing.T) {
 			if err := w.Commit(dayFooter(1, 0)); err == nil {
 				t.Error("it was committed all the same")
 			}
-			if left, _ := l.list(l.path(tempDir)); len(left) > 0 {
+			if left, _ := l.list(l.Path(durable.TempDir)); len(left) > 0 {
 				t.Errorf("left: %v", left)
 			}
 		})
@@ -597,7 +598,7 @@ func TestStaleIsWhateverIsNotDerivedFromTheWindows(t *testing.T) {
 			must(t, err)
 			sealWindow(t, l, 0, time.Hour)
 			derive(t, l, reject)
-			must(t, os.WriteFile(l.quarantinePath(testDay), b, fileMode))
+			must(t, os.WriteFile(l.quarantinePath(testDay), b, durable.FileMode))
 		}, true},
 		{"quarantine left behind", func(t *testing.T, l *Lake) {
 			sealWindow(t, l, 0, time.Hour)
@@ -605,17 +606,17 @@ func TestStaleIsWhateverIsNotDerivedFromTheWindows(t *testing.T) {
 			b, err := os.ReadFile(l.quarantinePath(testDay))
 			must(t, err)
 			derive(t, l)
-			must(t, os.WriteFile(l.quarantinePath(testDay), b, fileMode))
+			must(t, os.WriteFile(l.quarantinePath(testDay), b, durable.FileMode))
 		}, true},
 		{"day file damaged", func(t *testing.T, l *Lake) {
 			sealWindow(t, l, 0, time.Hour)
 			derive(t, l)
-			must(t, os.WriteFile(l.usagePath(testDay), []byte("PAR1 no PAR1"), fileMode))
+			must(t, os.WriteFile(l.usagePath(testDay), []byte("PAR1 no PAR1"), durable.FileMode))
 		}, true},
 		{"quarantine damaged", func(t *testing.T, l *Lake) {
 			sealWindow(t, l, 0, time.Hour)
 			derive(t, l, reject)
-			must(t, os.WriteFile(l.quarantinePath(testDay), nil, fileMode))
+			must(t, os.WriteFile(l.quarantinePath(testDay), nil, durable.FileMode))
 		}, true},
 		{"removed", func(t *testing.T, l *Lake) {
 			derive(t, l, reject)
@@ -649,7 +650,7 @@ func TestDamagedDayFilesAreNamedAndHarmless(t *testing.T) {
 	good, err := os.ReadFile(path)
 	must(t, err)
 	check := func(name string, b []byte, always bool) {
-		must(t, os.WriteFile(path, b, fileMode))
+		must(t, os.WriteFile(path, b, durable.FileMode))
 		_, _, err := l.Day(testDay)
 		if err == nil {
 			err = l.checkBody(path)
@@ -662,7 +663,7 @@ func TestDamagedDayFilesAreNamedAndHarmless(t *testing.T) {
 	for n := 0; n < len(good); n += 11 {
 		check(fmt.Sprintf("cut to %d bytes", n), good[:n], true)
 	}
-	must(t, os.WriteFile(path, good, fileMode))
+	must(t, os.WriteFile(path, good, durable.FileMode))
 	var body bodySum
 	value, _, err := l.footerValue(path, testDay, bodyKey)
 	must(t, err)
@@ -785,7 +786,7 @@ func TestADayFileIsTheSameWhateverWasWrittenBefore(t *testing.T) {
 		must(t, err)
 		must(t, w.Write(rec))
 		must(t, w.Commit(dayFooter(rec.NumRows(), 0)))
-		b, err := l.fs.ReadFile(l.usagePath(testDay))
+		b, err := l.FS.ReadFile(l.usagePath(testDay))
 		must(t, err)
 		return string(b)
 	}

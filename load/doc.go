@@ -9,7 +9,7 @@
 //
 // The guarantee: whoever reads the globs usage/**/*.parquet and usage.duckdb at any moment, a crash included, sees each
 // file as it was or as it is to be, whole. A file is written beside the others in .tmp, synced, renamed, and its
-// directory synced (see temp.commit); whatever was begun and not renamed is dropped by the next holder of the lock. What
+// directory synced (package durable); whatever was begun and not renamed is dropped by the next holder of the lock. What
 // is derived carries the digest of what it was derived from (DayDigest), so what is left to do is read off the files,
 // and doing it again gives the same bytes. What can't be derived any more, nothing replaces or removes (Frozen).
 //

@@ -31,13 +31,13 @@ type Doubt struct {
 const doubtsDir = "doubts"
 
 func (l *Lake) doubtsPath(p schemas.Partition) string {
-	return l.path(doubtsDir, p.Account, p.Date.String()+".json")
+	return l.Path(doubtsDir, p.Account, p.Date.String()+".json")
 }
 
 // Doubts are those of a day, in order of time; none is no error.
 func (l *Lake) Doubts(p schemas.Partition) ([]Doubt, error) {
 	path := l.doubtsPath(p)
-	b, err := l.fs.ReadFile(path)
+	b, err := l.FS.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
@@ -54,7 +54,7 @@ func (l *Lake) Doubts(p schemas.Partition) ([]Doubt, error) {
 
 // Doubted lists the days of an account that have doubts.
 func (l *Lake) Doubted(account string) ([]schemas.Partition, error) {
-	names, err := l.list(l.path(doubtsDir, account))
+	names, err := l.list(l.Path(doubtsDir, account))
 	if err != nil {
 		return nil, fmt.Errorf("list doubts of %s: %w", account, err)
 	}
@@ -72,7 +72,7 @@ func (l *Lake) Doubted(account string) ([]schemas.Partition, error) {
 func (l *Lake) SetDoubts(p schemas.Partition, doubts []Doubt) error {
 	path := l.doubtsPath(p)
 	if len(doubts) == 0 {
-		if err := l.fs.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		if err := l.FS.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return fmt.Errorf("remove doubts of %s: %w", p, err)
 		}
 		return nil
@@ -81,5 +81,5 @@ func (l *Lake) SetDoubts(p schemas.Partition, doubts []Doubt) error {
 	if err != nil {
 		return err
 	}
-	return l.replace(path, bytes.NewReader(append(b, '\n')))
+	return l.Replace(path, bytes.NewReader(append(b, '\n')))
 }

@@ -14,6 +14,7 @@ import (
 
 	"github.com/duckdb/duckdb-go/v2"
 
+	"github.com/usagelake/usagelake/load/durable"
 	"github.com/usagelake/usagelake/schemas"
 )
 
@@ -227,4 +228,31 @@ func (l *Lake) engine(spill string) engine {
 	e := l.duck
 	e.tempDir = spill
 	return e
+}
+
+// spilled adds to an error of DuckDB's, which says it in many words or none, that the disk it spills to is full.
+func (d *database) spilled(err error) error {
+	var e *duckdb.Error
+	if d == nil || d.spill == "" || !errors.As(err, &e) || strings.Contains(err.Error(), "\n"+durable.FullHint) {
+		return err
+	}
+	limit := uint64(durable.FullBytes)
+	switch e.Type {
+	case duckdb.ErrorTypeOutOfMemory:
+		limit = durable.FullSpill
+	case duckdb.ErrorTypeIO, duckdb.ErrorTypeFatal, duckdb.ErrorTypeUnknownType:
+	default:
+		return err
+	}
+	left, errRoom := durable.RoomOf(d.spill)
+	if errRoom != nil {
+		return err
+	}
+	switch {
+	case left.Files != nil && *left.Files < durable.FullFiles:
+		return fmt.Errorf("%w\nthe temporary disk has no inodes left: DuckDB puts there, at %s, what is beyond its memory\n%sremove small files from it", err, d.spill, durable.FullHint)
+	case left.Bytes < limit:
+		return fmt.Errorf("%w\nthe temporary disk is full: DuckDB puts there, at %s, what is beyond its memory, and %d MiB are free\n%smake room there, or give DuckDB more memory (duckdb.memory), or name another place with TMPDIR where the lake can't be written", err, d.spill, left.Bytes>>20, durable.FullHint)
+	}
+	return err
 }

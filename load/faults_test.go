@@ -3,9 +3,7 @@ package load
 import (
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"syscall"
@@ -14,118 +12,10 @@ import (
 	"github.com/apache/arrow-go/v18/arrow"
 	"github.com/apache/arrow-go/v18/arrow/memory"
 
+	"github.com/usagelake/usagelake/load/durable"
+	"github.com/usagelake/usagelake/load/durable/durabletest"
 	"github.com/usagelake/usagelake/schemas"
 )
-
-// fault says how a step of faultFS fails.
-type fault int
-
-const (
-	notDone fault = iota // the step has no effect
-	lost                 // the step is done, and its answer lost
-	torn                 // of a write: half of it is done
-)
-
-func (f fault) String() string {
-	return [...]string{"not done", "done but the answer lost", "half done"}[f]
-}
-
-// faultFS is the operating system's file system, whose n-th changing step fails, and every step after it too if the
-// machine is down. It records the steps.
-type faultFS struct {
-	osFS
-	at    int // counts from 0; -1: nothing fails
-	how   fault
-	down  bool // all steps after it fail too, undone: the process died
-	steps []string
-}
-
-var errFault = &fs.PathError{Op: "fault", Path: "disk", Err: syscall.EIO}
-
-// step runs do, or fails.
-func (f *faultFS) step(name string, do func() error) error {
-	n := len(f.steps)
-	f.steps = append(f.steps, name)
-	switch {
-	case n == f.at && f.how == lost:
-		_ = do()
-		return errFault
-	case n == f.at || f.down && f.at >= 0 && n > f.at:
-		return errFault
-	}
-	return do()
-}
-
-func (f *faultFS) CreateTemp(dir, pattern string) (file File, err error) {
-	err = f.step("create "+pattern, func() (err error) {
-		file, err = f.osFS.CreateTemp(dir, pattern)
-		return err
-	})
-	return f.wrap(file, err)
-}
-
-func (f *faultFS) OpenAppend(name string) (file File, err error) {
-	err = f.step("open "+filepath.Base(name), func() (err error) {
-		file, err = f.osFS.OpenAppend(name)
-		return err
-	})
-	return f.wrap(file, err)
-}
-
-func (f *faultFS) wrap(file File, err error) (File, error) {
-	if err != nil {
-		if file != nil {
-			_ = file.Close()
-		}
-		return nil, err
-	}
-	return &faultFile{file, f}, nil
-}
-
-func (f *faultFS) MkdirAll(name string, mode fs.FileMode) error {
-	return f.step("mkdir "+filepath.Base(name), func() error { return f.osFS.MkdirAll(name, mode) })
-}
-
-func (f *faultFS) Rename(from, to string) error {
-	return f.step("rename "+filepath.Base(to), func() error { return f.osFS.Rename(from, to) })
-}
-
-func (f *faultFS) Remove(name string) error {
-	return f.step("remove "+filepath.Base(name), func() error { return f.osFS.Remove(name) })
-}
-
-func (f *faultFS) SyncDir(name string) error {
-	return f.step("syncdir "+filepath.Base(name), func() error { return nil }) // no power fails here, and it is slow
-}
-
-type faultFile struct {
-	File
-	fs *faultFS
-}
-
-func (f *faultFile) Write(b []byte) (n int, err error) {
-	if f.fs.how == torn && len(f.fs.steps) == f.fs.at {
-		n, _ = f.File.Write(b[:len(b)/2])
-		f.fs.steps = append(f.fs.steps, "write")
-		return n, errFault
-	}
-	err = f.fs.step("write", func() (err error) {
-		n, err = f.File.Write(b)
-		return err
-	})
-	return n, err
-}
-
-func (f *faultFile) Sync() error { return f.fs.step("sync", func() error { return nil }) }
-func (f *faultFile) Truncate(size int64) error {
-	return f.fs.step("truncate", func() error { return f.File.Truncate(size) })
-}
-
-// Close always closes, so that tests leak nothing.
-func (f *faultFile) Close() error {
-	err := f.File.Close()
-	return errors.Join(f.fs.step("close", func() error { return nil }), err)
-}
 
 // writing is something that writes to a lake, and what a reader sees of it.
 type writing struct {
@@ -260,10 +150,10 @@ func writings(t *testing.T) []writing {
 			},
 			look: func(t *testing.T, l *Lake) string {
 				must(t, l.checkBody(l.usagePath(testDay)))
-				names, err := l.list(l.path(damagedDir))
+				names, err := l.list(l.Path(damagedDir))
 				must(t, err)
 				for _, n := range names {
-					must(t, l.checkBody(l.path(damagedDir, n)))
+					must(t, l.checkBody(l.Path(damagedDir, n)))
 				}
 				if len(names) == 1 { // the quarantine first
 					return "one (stale)"
@@ -290,7 +180,7 @@ func writings(t *testing.T) []writing {
 			write:   func(t *testing.T, l *Lake) error { return l.SetAsideBalance(testDay) },
 			look: func(t *testing.T, l *Lake) string {
 				_, errThere := os.Stat(l.balancePath(testDay))
-				names, err := l.list(l.path(damagedDir))
+				names, err := l.list(l.Path(damagedDir))
 				must(t, err)
 				if (errThere == nil) == (len(names) == 1) {
 					t.Fatalf("there %v, aside %v", errThere, names)
@@ -340,31 +230,31 @@ func TestEveryWriteStepMayFail(t *testing.T) {
 	for _, w := range writings(t) {
 		t.Run(w.name, func(t *testing.T) {
 			t.Parallel()
-			run := func(ffs *faultFS) (*Lake, string, error) {
-				l := newTestLake(t, Options{FS: &faultFS{at: -1}})
+			run := func(ffs *durabletest.FS) (*Lake, string, error) {
+				l := newTestLake(t, Options{FS: &durabletest.FS{At: -1}})
 				w.prepare(t, l)
 				before := w.look(t, l)
 				broken, err := Open(l.Dir(), Options{FS: ffs})
 				must(t, err)
 				return l, before, w.write(t, broken)
 			}
-			probe := &faultFS{at: -1}
+			probe := &durabletest.FS{At: -1}
 			l, before, err := run(probe)
 			must(t, err)
 			after := w.look(t, l)
 			if before == after {
 				t.Fatalf("the write changes nothing: %q", before)
 			}
-			t.Logf("%d steps: %s", len(probe.steps), strings.Join(probe.steps, ", "))
+			t.Logf("%d steps: %s", len(probe.Steps), strings.Join(probe.Steps, ", "))
 
-			for n, step := range probe.steps {
-				for _, how := range []fault{notDone, lost, torn} {
-					if how == torn && step != "write" {
+			for n, step := range probe.Steps {
+				for _, how := range []durabletest.Fault{durabletest.NotDone, durabletest.Lost, durabletest.Torn} {
+					if how == durabletest.Torn && step != "write" {
 						continue
 					}
 					for _, down := range []bool{false, true} {
 						name := fmt.Sprintf("step %d (%s) %s, down %v", n, step, how, down)
-						l, before, err := run(&faultFS{at: n, how: how, down: down})
+						l, before, err := run(&durabletest.FS{At: n, How: how, Down: down})
 						seen := w.look(t, l)
 						switch {
 						case err == nil && seen != after:
@@ -379,7 +269,7 @@ func TestEveryWriteStepMayFail(t *testing.T) {
 							t.Errorf("%s: done again, a reader sees %q, not %q", name, again, after)
 						}
 						if !down && err != nil {
-							if left, _ := l.list(l.path(tempDir)); len(left) > 0 && step != "close" && !strings.HasPrefix(step, "create") && !strings.HasPrefix(step, "remove") {
+							if left, _ := l.list(l.Path(durable.TempDir)); len(left) > 0 && step != "close" && !strings.HasPrefix(step, "create") && !strings.HasPrefix(step, "remove") {
 								t.Errorf("%s: half-done files are left: %v", name, left)
 							}
 						}

@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/usagelake/usagelake/load/durable"
 	"github.com/usagelake/usagelake/schemas"
 	"github.com/usagelake/usagelake/schemas/words"
 )
@@ -301,7 +302,7 @@ func (l *Lake) exportFocus(ctx context.Context, opts FocusOptions) (done FocusEx
 		return done, err
 	}
 	if layout < focusSince {
-		return done, fmt.Errorf("the published file has no such FOCUS views: an older version made it\nhint: usagelake rebuild --lake %s", l.dir)
+		return done, fmt.Errorf("the published file has no such FOCUS views: an older version made it\nhint: usagelake rebuild --lake %s", l.Dir())
 	}
 	if opts.byRecord() {
 		closed, err := s.number(ctx, `SELECT count(*) FROM closed_months WHERE `+opts.months(`"month"`))
@@ -328,7 +329,7 @@ func (l *Lake) exportFocus(ctx context.Context, opts FocusOptions) (done FocusEx
 	files, rows, err := l.focusData(ctx, s, opts, place, &meta)
 	defer func() {
 		for _, f := range files {
-			f.abort()
+			f.Abort()
 		}
 	}()
 	if err != nil {
@@ -336,19 +337,19 @@ func (l *Lake) exportFocus(ctx context.Context, opts FocusOptions) (done FocusEx
 	}
 	done.Rows, done.Metadata = rows, place.metadata
 	for _, f := range files {
-		done.Files = append(done.Files, f.path)
+		done.Files = append(done.Files, f.Path)
 	}
 	return done, place.commit(l.Out(), files, meta)
 }
 
 // focusData writes the rows into files that have no names yet; those that it returns are for commit or abort, with an error too.
-func (l *Lake) focusData(ctx context.Context, s *Snapshot, opts FocusOptions, place focusPlace, meta *focusMetadata) (files []*outFile, n int64, err error) {
+func (l *Lake) focusData(ctx context.Context, s *Snapshot, opts FocusOptions, place focusPlace, meta *focusMetadata) (files []*durable.OutFile, n int64, err error) {
 	if opts.format() == FocusParquet {
 		f, n, err := l.draftParquet(ctx, opts.query(), opts.Path, meta.copyOption())
 		if err != nil {
 			return nil, 0, err
 		}
-		return []*outFile{f}, n, nil
+		return []*durable.OutFile{f}, n, nil
 	}
 	rows, err := s.Query(ctx, opts.query())
 	if err != nil {
@@ -362,14 +363,14 @@ func (l *Lake) focusData(ctx context.Context, s *Snapshot, opts FocusOptions, pl
 		}
 		return files, n, err
 	}
-	f, err := l.Out().draft(opts.Path, func(w io.Writer) error {
+	f, err := l.Out().Draft(opts.Path, func(w io.Writer) error {
 		n, err = rows.WriteCSV(ctx, w, opts.Raw)
 		return err
 	})
 	if err != nil {
 		return nil, 0, err
 	}
-	return []*outFile{f}, n, nil
+	return []*durable.OutFile{f}, n, nil
 }
 
 // focusStream writes the rows to a writer.
@@ -414,7 +415,7 @@ func (l *Lake) focusParquet(ctx context.Context, opts FocusOptions, meta focusMe
 	if err != nil {
 		return 0, err
 	}
-	defer draft.abort()
+	defer draft.Abort()
 	f, err := os.Open(draft.Name())
 	if err != nil {
 		return 0, err

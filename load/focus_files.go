@@ -14,6 +14,8 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+
+	"github.com/usagelake/usagelake/load/durable"
 )
 
 // FocusError says that what stands where an export of FOCUS goes, or what its limits ask for, rules it out. No file has changed.
@@ -156,10 +158,10 @@ func (p focusPlace) free(path string) error {
 }
 
 // commit gives the files their names, and the metadata last.
-func (p focusPlace) commit(out Out, files []*outFile, meta focusMetadata) error {
+func (p focusPlace) commit(out durable.Out, files []*durable.OutFile, meta focusMetadata) error {
 	if p.metadata == "" {
 		for _, f := range files {
-			if err := f.commit(); err != nil {
+			if err := f.Commit(); err != nil {
 				return err
 			}
 		}
@@ -173,7 +175,7 @@ func (p focusPlace) commit(out Out, files []*outFile, meta focusMetadata) error 
 		unlisted = unlisted || !p.ours(f.Path)
 	}
 	for _, f := range p.old {
-		if slices.ContainsFunc(files, func(n *outFile) bool { return filepath.Base(n.path) == f.Path }) {
+		if slices.ContainsFunc(files, func(n *durable.OutFile) bool { return filepath.Base(n.Path) == f.Path }) {
 			continue
 		}
 		claim = append(claim, f)
@@ -188,19 +190,19 @@ func (p focusPlace) commit(out Out, files []*outFile, meta focusMetadata) error 
 	if err != nil {
 		return err
 	}
-	defer last.abort()
+	defer last.Abort()
 	if unlisted {
 		meta.DataLocation = claim
 		first, err := p.draftMetadata(out, meta)
 		if err != nil {
 			return err
 		}
-		if err := first.commit(); err != nil {
+		if err := first.Commit(); err != nil {
 			return err
 		}
 	}
 	for _, f := range files {
-		if err := f.commit(); err != nil {
+		if err := f.Commit(); err != nil {
 			return err
 		}
 	}
@@ -209,22 +211,22 @@ func (p focusPlace) commit(out Out, files []*outFile, meta focusMetadata) error 
 			return fmt.Errorf("remove %s, which an export before left: %w", name, err)
 		}
 	}
-	return last.commit()
+	return last.Commit()
 }
 
-func (p focusPlace) draftMetadata(out Out, meta focusMetadata) (*outFile, error) {
+func (p focusPlace) draftMetadata(out durable.Out, meta focusMetadata) (*durable.OutFile, error) {
 	b, err := json.MarshalIndent(meta, "", "  ")
 	if err != nil {
 		return nil, err
 	}
-	return out.draft(p.metadata, func(w io.Writer) error {
+	return out.Draft(p.metadata, func(w io.Writer) error {
 		_, err := w.Write(append(b, '\n'))
 		return err
 	})
 }
 
 // splitCSV writes the rows into as many files as the limits ask for, at least one. They are for commit or abort, with an error too.
-func (r *Rows) splitCSV(ctx context.Context, out Out, opts FocusOptions, place focusPlace) (files []*outFile, parts []focusFile, err error) {
+func (r *Rows) splitCSV(ctx context.Context, out durable.Out, opts FocusOptions, place focusPlace) (files []*durable.OutFile, parts []focusFile, err error) {
 	var row bytes.Buffer
 	line := bufio.NewWriter(&row)
 	r.csvHead(line, opts.Raw)
@@ -238,8 +240,8 @@ func (r *Rows) splitCSV(ctx context.Context, out Out, opts FocusOptions, place f
 			return nil
 		}
 		f := files[len(files)-1]
-		if err := errors.Join(w.Flush(), f.settle()); err != nil {
-			return Full(fmt.Errorf("write %s: %w", f.path, err), filepath.Dir(f.path))
+		if err := errors.Join(w.Flush(), f.Settle()); err != nil {
+			return durable.Full(fmt.Errorf("write %s: %w", f.Path, err), filepath.Dir(f.Path))
 		}
 		return nil
 	}
@@ -251,7 +253,7 @@ func (r *Rows) splitCSV(ctx context.Context, out Out, opts FocusOptions, place f
 		if err := place.free(name); err != nil {
 			return err
 		}
-		f, err := out.create(name)
+		f, err := out.Create(name)
 		if err != nil {
 			return err
 		}

@@ -309,7 +309,7 @@ func TestFocusFilesThatWereCutShortAreReplaced(t *testing.T) {
 					t.Fatal("a lost file is committed")
 				}
 				for _, file := range files {
-					file.abort()
+					file.Abort()
 				}
 				names, err := filepath.Glob(filepath.Join(f.dir, "x-*.csv"))
 				must(t, err)

@@ -7,7 +7,7 @@ import (
 )
 
 // DatabaseInfo describes the published file; an error that is fs.ErrNotExist if there is none yet.
-func (l *Lake) DatabaseInfo() (fs.FileInfo, error) { return l.fs.Stat(l.Database()) }
+func (l *Lake) DatabaseInfo() (fs.FileInfo, error) { return l.FS.Stat(l.Database()) }
 
 // HasRaw says whether dir holds a raw archive, which is all that a rebuild needs.
 func HasRaw(dir string) bool {

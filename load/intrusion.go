@@ -15,6 +15,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"github.com/usagelake/usagelake/load/durable"
 )
 
 // Nobody but a publish writes to usage.duckdb. A program that opens it to write, as DuckDB's clients do if nothing else is said,
@@ -69,7 +71,7 @@ func (i Intrusion) String() string {
 // there is no such file.
 func (l *Lake) Intrusion() (Intrusion, error) {
 	var found Intrusion
-	switch _, err := l.fs.Stat(l.Database() + logSuffix); {
+	switch _, err := l.FS.Stat(l.Database() + logSuffix); {
 	case err == nil:
 		found.Log = l.Database() + logSuffix
 	case !errors.Is(err, fs.ErrNotExist):
@@ -109,7 +111,7 @@ type marks struct {
 }
 
 func (l *Lake) mark(path string) (mark, error) {
-	f, err := l.fs.Open(path)
+	f, err := l.FS.Open(path)
 	if err != nil {
 		return mark{}, err
 	}
@@ -127,7 +129,7 @@ func (l *Lake) mark(path string) (mark, error) {
 
 // marks reads published.json; none if it isn't there, or can't be read as such.
 func (l *Lake) marks() ([]mark, error) {
-	b, err := l.fs.ReadFile(l.path(marksFile))
+	b, err := l.FS.ReadFile(l.Path(marksFile))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
@@ -167,7 +169,7 @@ func (l *Lake) markPublished(path string) error {
 	if err != nil {
 		return err
 	}
-	return l.replace(l.path(marksFile), bytes.NewReader(append(b, '\n')))
+	return l.Replace(l.Path(marksFile), bytes.NewReader(append(b, '\n')))
 }
 
 // dropLog removes a log beside the published file: it is of no use to whoever wrote it, for the file that it belonged to is, or is
@@ -175,12 +177,12 @@ func (l *Lake) markPublished(path string) error {
 func (l *Lake) dropLog() error {
 	log := l.Database() + logSuffix
 	if l.isDir(log) {
-		if err := l.mkdirs(l.path(damagedDir)); err != nil {
+		if err := l.MakeDirs(l.Path(damagedDir)); err != nil {
 			return err
 		}
-		return l.moveInto(log, l.path(damagedDir, filepath.Base(log)), filepath.Base(log))
+		return l.moveInto(log, l.Path(damagedDir, filepath.Base(log)), filepath.Base(log))
 	}
-	err := l.fs.Remove(log)
+	err := l.FS.Remove(log)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
@@ -213,7 +215,7 @@ func (l *Lake) openPublishedFile(ctx context.Context) (*database, error) {
 			return l.openAside(ctx)
 		}
 		// A log that came meanwhile may have been read.
-		if _, errLog := l.fs.Stat(l.Database() + logSuffix); errors.Is(errLog, fs.ErrNotExist) {
+		if _, errLog := l.FS.Stat(l.Database() + logSuffix); errors.Is(errLog, fs.ErrNotExist) {
 			return d, err
 		}
 		if err == nil {
@@ -274,12 +276,12 @@ func (l *Lake) aside(open func(name, spill string) error) (done func(), err erro
 // copyTo copies the published file, sharing its blocks where the file system can, as it was published: whoever writes to it may do so
 // meanwhile.
 func (l *Lake) copyTo(name string) error {
-	src, err := l.fs.Open(l.Database())
+	src, err := l.FS.Open(l.Database())
 	if err != nil {
 		return err
 	}
 	defer src.Close()
-	to, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, fileMode)
+	to, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, durable.FileMode)
 	if err != nil {
 		return err
 	}

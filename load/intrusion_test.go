@@ -11,6 +11,8 @@ import (
 	"testing"
 
 	"github.com/duckdb/duckdb-go/v2"
+
+	"github.com/usagelake/usagelake/load/durable"
 )
 
 // stranger opens the published file to write, as DuckDB's clients do if nothing else is said.
@@ -155,8 +157,8 @@ func TestAFileThatAnotherProgramWroteIntoIsRefused(t *testing.T) {
 		var logged bytes.Buffer
 		c, err := Open(dir, Options{Logger: slog.New(slog.NewTextHandler(&logged, nil))})
 		must(t, err)
-		if must(t, os.Remove(c.path(marksFile))); content != "" {
-			must(t, os.WriteFile(c.path(marksFile), []byte(content), fileMode))
+		if must(t, os.Remove(c.Path(marksFile))); content != "" {
+			must(t, os.WriteFile(c.Path(marksFile), []byte(content), durable.FileMode))
 		}
 		if found, err := c.Intrusion(); err != nil || !found.None() || !found.Unmarked {
 			t.Errorf("%q: %+v %v", content, found, err)
@@ -175,14 +177,14 @@ func TestAFileThatAnotherProgramWroteIntoIsRefused(t *testing.T) {
 	before := l.mustRead(t, l.Database())
 	w.publish(PublishOptions{Full: true})
 	w.publish(PublishOptions{Full: true})
-	must(t, os.WriteFile(l.Database(), []byte(before), fileMode))
+	must(t, os.WriteFile(l.Database(), []byte(before), durable.FileMode))
 	if found, err := l.Intrusion(); err != nil || found != (Intrusion{}) {
 		t.Errorf("one of before: %+v %v", found, err)
 	}
 	// A folder in the place of the log stops no publish, and is kept.
-	must(t, os.MkdirAll(l.Database()+logSuffix+"/x", dirMode))
+	must(t, os.MkdirAll(l.Database()+logSuffix+"/x", durable.DirMode))
 	w.publish(PublishOptions{})
-	if _, err := os.Stat(l.path(damagedDir, databaseFile+logSuffix, "x")); err != nil {
+	if _, err := os.Stat(l.Path(damagedDir, databaseFile+logSuffix, "x")); err != nil {
 		t.Error(err)
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"io/fs"
 	"os"
 
+	"github.com/usagelake/usagelake/load/durable"
 	"github.com/usagelake/usagelake/schemas"
 )
 
@@ -30,7 +31,7 @@ import (
 
 const journalFile = "runs.jsonl"
 
-func (l *Lake) journalPath() string { return l.path(journalDir, journalFile) }
+func (l *Lake) journalPath() string { return l.Path(journalDir, journalFile) }
 
 // journalLine is a line of the journal.
 type journalLine struct {
@@ -123,10 +124,10 @@ func (l *Lake) appendRun(run schemas.Run) (err error) {
 	}
 	line = append(line, '\n')
 	path := l.journalPath()
-	if err := l.mkdirs(l.path(journalDir)); err != nil {
+	if err := l.MakeDirs(l.Path(journalDir)); err != nil {
 		return err
 	}
-	f, err := l.fs.OpenAppend(path)
+	f, err := l.FS.OpenAppend(path)
 	if err != nil {
 		return err
 	}
@@ -137,7 +138,7 @@ func (l *Lake) appendRun(run schemas.Run) (err error) {
 	}
 	size := info.Size()
 	if size == 0 {
-		if err := l.shareFile(path); err != nil {
+		if err := l.Share(path); err != nil {
 			return err
 		}
 	}
@@ -153,12 +154,12 @@ func (l *Lake) appendRun(run schemas.Run) (err error) {
 	if err := f.Sync(); err != nil {
 		return err
 	}
-	return l.syncDir(l.path(journalDir)) // the file may be new
+	return l.SyncDir(l.Path(journalDir)) // the file may be new
 }
 
 // mendTail cuts off what a crash left behind the last line feed: a line whose write was never answered. It returns
 // the file's size.
-func mendTail(f File, size int64) (int64, error) {
+func mendTail(f durable.File, size int64) (int64, error) {
 	end := size
 	buf := make([]byte, 4096)
 	for end > 0 {
@@ -205,7 +206,7 @@ const wholeJournal = 4 << 20
 // was when its process died, and is left out. Of a journal that was never compacted, lines without a checksum are known
 // to be damaged when they are read, unless strict is set.
 func (l *Lake) live(strict bool) (*liveJournal, error) {
-	f, err := l.fs.Open(l.journalPath())
+	f, err := l.FS.Open(l.journalPath())
 	if errors.Is(err, fs.ErrNotExist) {
 		return &liveJournal{}, nil
 	}
@@ -224,7 +225,7 @@ func (l *Lake) live(strict bool) (*liveJournal, error) {
 	return j, nil
 }
 
-func indexJournal(f File, strict bool) (*liveJournal, error) {
+func indexJournal(f durable.File, strict bool) (*liveJournal, error) {
 	info, err := f.Stat()
 	if err != nil {
 		return nil, err
@@ -380,7 +381,7 @@ func (l *Lake) JournalStamp() Stamp { return l.stamp(l.journalPath()) }
 func (l *Lake) RawStamp(account string) Stamp { return l.stamp(l.accountDir(rawDir, account)) }
 
 func (l *Lake) stamp(path string) Stamp {
-	info, err := l.fs.Stat(path)
+	info, err := l.FS.Stat(path)
 	if err != nil {
 		return Stamp{}
 	}
@@ -409,7 +410,7 @@ const tailStep = 512 << 10
 // LastRuns returns the last n runs of the journal, oldest first, and how many of the lines that it came across can't be
 // read. It reads the end of the file, no more than it takes.
 func (l *Lake) LastRuns(n int) (runs []schemas.Run, bad int, err error) {
-	f, err := l.fs.Open(l.journalPath())
+	f, err := l.FS.Open(l.journalPath())
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, 0, nil
 	}

@@ -22,6 +22,7 @@ import (
 	"github.com/apache/arrow-go/v18/parquet"
 	"github.com/apache/arrow-go/v18/parquet/file"
 
+	"github.com/usagelake/usagelake/load/durable"
 	"github.com/usagelake/usagelake/schemas"
 )
 
@@ -58,12 +59,12 @@ func monthColumns() []schemas.Column {
 const monthLine = 6 // the column's place
 
 func (l *Lake) monthPath(month string) string {
-	return l.path(journalDir, monthsDir, month+monthSuffix)
+	return l.Path(journalDir, monthsDir, month+monthSuffix)
 }
 
 // JournalMonths are the months of the journal, "2026-11", in order.
 func (l *Lake) JournalMonths() ([]string, error) {
-	names, err := l.list(l.path(journalDir, monthsDir))
+	names, err := l.list(l.Path(journalDir, monthsDir))
 	if err != nil {
 		return nil, fmt.Errorf("read journal: %w", err)
 	}
@@ -82,7 +83,7 @@ func (l *Lake) JournalMonths() ([]string, error) {
 // a *DamagedError.
 func (l *Lake) monthDigest(month string) (digest string, runs int64, err error) {
 	path := l.monthPath(month)
-	f, err := l.fs.Open(path)
+	f, err := l.FS.Open(path)
 	if err != nil {
 		return "", 0, fmt.Errorf("read journal: %w", err)
 	}
@@ -110,7 +111,7 @@ func monthDamage(path, detail string, err error) error {
 func (l *Lake) monthLines(month string) iter.Seq2[[]byte, error] {
 	return func(yield func([]byte, error) bool) {
 		path := l.monthPath(month)
-		f, err := l.fs.Open(path)
+		f, err := l.FS.Open(path)
 		if err != nil {
 			yield(nil, fmt.Errorf("read journal: %w", err))
 			return
@@ -128,7 +129,7 @@ func (l *Lake) monthLines(month string) iter.Seq2[[]byte, error] {
 }
 
 // readTexts reads a column of texts without NULLs of a Parquet file, until each says no.
-func readTexts(f File, column int, name string, each func([]byte) bool) (err error) {
+func readTexts(f durable.File, column int, name string, each func([]byte) bool) (err error) {
 	inside := true // of the decoder, and not of each
 	defer func() {
 		if !inside {
@@ -271,7 +272,7 @@ type Keep func(iter.Seq[schemas.Run]) []schemas.Run
 // A crash in between leaves runs in both, which count once, and the next compaction moves them again. Lines that can't be
 // read stay where they are.
 func (l *Lake) CompactJournal(ctx context.Context, keep Keep) (moved int, err error) {
-	info, err := l.fs.Stat(l.journalPath())
+	info, err := l.FS.Stat(l.journalPath())
 	if errors.Is(err, fs.ErrNotExist) {
 		return 0, nil
 	}
@@ -360,7 +361,7 @@ type archiver struct {
 	lake  *Lake
 	ids   map[string]bool // the runs that are still to be added: what a month has of them already is left out of it
 	month string
-	temp  *temp
+	Temp  *durable.Temp
 	w     *monthWriter
 }
 
@@ -385,14 +386,14 @@ func (a *archiver) add(run schemas.Run, line []byte) error {
 // open begins a month anew with what it has.
 func (a *archiver) open(month string) (err error) {
 	a.month = month
-	if a.temp, err = a.lake.createTemp(month + ".*"); err != nil {
+	if a.Temp, err = a.lake.CreateTemp(month + ".*"); err != nil {
 		return err
 	}
-	if a.w, err = newMonthWriter(a.temp); err != nil {
+	if a.w, err = newMonthWriter(a.Temp); err != nil {
 		return err
 	}
 	path := a.lake.monthPath(month)
-	switch _, err := a.lake.fs.Stat(path); {
+	switch _, err := a.lake.FS.Stat(path); {
 	case errors.Is(err, fs.ErrNotExist):
 		return nil
 	case err != nil:
@@ -427,7 +428,7 @@ func (a *archiver) commit() error {
 	defer a.abort()
 	err := a.w.close()
 	if err == nil {
-		err = a.temp.commit(a.lake.monthPath(a.month))
+		err = a.Temp.Commit(a.lake.monthPath(a.month))
 	}
 	if err != nil {
 		return fmt.Errorf("month %s: %w", a.month, err)
@@ -440,9 +441,9 @@ func (a *archiver) abort() {
 		a.w.rows.Release()
 		a.w = nil
 	}
-	if a.temp != nil {
-		a.temp.abort()
-		a.temp = nil
+	if a.Temp != nil {
+		a.Temp.Abort()
+		a.Temp = nil
 	}
 }
 
@@ -544,7 +545,7 @@ func (l *Lake) rewriteJournal(j *liveJournal, bad []lineAt, kept []schemas.Run, 
 		}
 		b.Write(append(line, '\n'))
 	}
-	return l.replace(l.journalPath(), &b)
+	return l.Replace(l.journalPath(), &b)
 }
 
 // JournalMended is what MendJournal did.
@@ -621,8 +622,8 @@ func (l *Lake) mendJournal(ctx context.Context, keep Keep) (done JournalMended, 
 		}
 		bad.Write(append(line, '\n'))
 	}
-	to := l.path(damagedDir, "journal_runs_"+shortDigest(bad.Bytes())+".jsonl")
-	if err := l.replace(to, &bad); err != nil {
+	to := l.Path(damagedDir, "journal_runs_"+shortDigest(bad.Bytes())+".jsonl")
+	if err := l.Replace(to, &bad); err != nil {
 		return done, err
 	}
 	done.Lines, done.Kept = len(aside), append(done.Kept, to)
@@ -678,11 +679,11 @@ func (l *Lake) readable(month string) (lines [][]byte, whole bool, err error) {
 
 // rewriteMonth replaces a month by these lines.
 func (l *Lake) rewriteMonth(month string, lines [][]byte) error {
-	t, err := l.createTemp(month + ".*")
+	t, err := l.CreateTemp(month + ".*")
 	if err != nil {
 		return err
 	}
-	defer t.abort()
+	defer t.Abort()
 	w, err := newMonthWriter(t)
 	if err != nil {
 		return err
@@ -700,17 +701,17 @@ func (l *Lake) rewriteMonth(month string, lines [][]byte) error {
 	if err := w.close(); err != nil {
 		return err
 	}
-	return t.commit(l.monthPath(month))
+	return t.Commit(l.monthPath(month))
 }
 
 // copyAside copies a file to damaged/, under a name of its content: done twice it is there once.
 func (l *Lake) copyAside(name, suffix, from string) (string, error) {
-	b, err := l.fs.ReadFile(from)
+	b, err := l.FS.ReadFile(from)
 	if err != nil {
 		return "", err
 	}
-	to := l.path(damagedDir, name+"_"+shortDigest(b)+suffix)
-	return to, l.replace(to, bytes.NewReader(b))
+	to := l.Path(damagedDir, name+"_"+shortDigest(b)+suffix)
+	return to, l.Replace(to, bytes.NewReader(b))
 }
 
 func shortDigest(b []byte) string {

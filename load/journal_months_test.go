@@ -15,6 +15,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/usagelake/usagelake/load/durable"
+	"github.com/usagelake/usagelake/load/durable/durabletest"
 	"github.com/usagelake/usagelake/schemas"
 )
 
@@ -96,7 +98,7 @@ func TestARunInBothPartsCountsOnce(t *testing.T) {
 	want := allRuns(t, l)
 	_, err = l.compactJournal(t.Context(), keepFirst, 50, 20)
 	must(t, err)
-	must(t, os.WriteFile(l.journalPath(), live, fileMode)) // as a crash before the second step leaves it
+	must(t, os.WriteFile(l.journalPath(), live, durable.FileMode)) // as a crash before the second step leaves it
 	if got := allRuns(t, l); sortedLines(got) != sortedLines(want) {
 		t.Errorf("got\n%s\nwant\n%s", got, want)
 	}
@@ -121,26 +123,26 @@ func TestEveryStepOfACompactionMayFail(t *testing.T) {
 	must(t, err)
 	appendRuns(t, seed, 40, 80)
 	want := allRuns(t, seed)
-	run := func(ffs *faultFS) (*Lake, error) {
+	run := func(ffs *durabletest.FS) (*Lake, error) {
 		l := newTestLake(t, Options{})
-		must(t, os.CopyFS(filepath.Join(l.Dir(), journalDir), os.DirFS(seed.path(journalDir))))
+		must(t, os.CopyFS(filepath.Join(l.Dir(), journalDir), os.DirFS(seed.Path(journalDir))))
 		broken, err := Open(l.Dir(), Options{FS: ffs})
 		must(t, err)
 		_, err = broken.compactJournal(t.Context(), keepFirst, 20, 10)
 		return l, err
 	}
-	probe := &faultFS{at: -1}
+	probe := &durabletest.FS{At: -1}
 	_, err = run(probe)
 	must(t, err)
-	t.Logf("%d steps: %s", len(probe.steps), strings.Join(probe.steps, ", "))
-	for n, step := range probe.steps {
-		for _, how := range []fault{notDone, lost, torn} {
-			if how == torn && step != "write" {
+	t.Logf("%d steps: %s", len(probe.Steps), strings.Join(probe.Steps, ", "))
+	for n, step := range probe.Steps {
+		for _, how := range []durabletest.Fault{durabletest.NotDone, durabletest.Lost, durabletest.Torn} {
+			if how == durabletest.Torn && step != "write" {
 				continue
 			}
 			for _, down := range []bool{false, true} {
 				name := fmt.Sprintf("step %d (%s) %s, down %v", n, step, how, down)
-				l, err := run(&faultFS{at: n, how: how, down: down})
+				l, err := run(&durabletest.FS{At: n, How: how, Down: down})
 				if err != nil && !errors.Is(err, syscall.EIO) {
 					t.Errorf("%s: the error hides its cause: %v", name, err)
 				}
@@ -196,7 +198,7 @@ func TestVerifyFindsAndRepairMendsTheJournal(t *testing.T) {
 		b, err := os.ReadFile(path)
 		must(t, err)
 		b[at(b)] ^= 4
-		must(t, os.WriteFile(path, b, fileMode))
+		must(t, os.WriteFile(path, b, durable.FileMode))
 	}
 	middle := func(b []byte) int { return len(b) / 2 }
 	for _, x := range []struct {
@@ -213,7 +215,7 @@ func TestVerifyFindsAndRepairMendsTheJournal(t *testing.T) {
 		{"a line of no JSON", func(t *testing.T, l *Lake) {
 			b, err := os.ReadFile(l.journalPath())
 			must(t, err)
-			must(t, os.WriteFile(l.journalPath(), append([]byte("no json\n\x00\x00\n"), b...), fileMode))
+			must(t, os.WriteFile(l.journalPath(), append([]byte("no json\n\x00\x00\n"), b...), durable.FileMode))
 		}, []string{"journal/runs.jsonl"}, 2, nil, 100},
 		{"the rows of a month", func(t *testing.T, l *Lake) { flip(t, l.monthPath("2026-11"), middle) }, []string{"journal/runs/2026-11.parquet"}, 0, []string{"2026-11"}, 50},
 		{"the footer of a month", func(t *testing.T, l *Lake) {
@@ -253,7 +255,7 @@ func TestVerifyFindsAndRepairMendsTheJournal(t *testing.T) {
 				t.Errorf("mended %+v", done)
 			}
 			for _, f := range done.Kept {
-				if info, err := os.Stat(f); err != nil || !strings.HasPrefix(f, l.path(damagedDir)) {
+				if info, err := os.Stat(f); err != nil || !strings.HasPrefix(f, l.Path(damagedDir)) {
 					t.Errorf("set aside: %v, %v", info, err)
 				}
 			}
@@ -286,13 +288,13 @@ func TestVerifyFindsAndRepairMendsTheJournal(t *testing.T) {
 // What a newer version writes, and lines of one that wrote no checksums, stay readable and are compacted as they are.
 func TestLinesOfOtherVersionsAreKept(t *testing.T) {
 	l := newTestLake(t, Options{})
-	must(t, os.MkdirAll(l.path(journalDir), dirMode))
+	must(t, os.MkdirAll(l.Path(journalDir), durable.DirMode))
 	var b []byte
 	for n := range 60 {
 		b = fmt.Appendf(b, `{"run_id":"old-%d","command":"export","version":"0.1","pid":1,"started_at":"2026-10-01T00:00:00Z","status":"done","records":0,"quarantined":0,"requests":0,"retries":0,"throttled":0,"windows":0,"days_written":0}`+"\n", n)
 		b = append(append(b, sumLine(fmt.Appendf(nil, `{"run_id":"new-%d","started_at":"2026-10-01T00:00:00Z","status":"done","mood":"good"}`, n))...), '\n')
 	}
-	must(t, os.WriteFile(l.journalPath(), b, fileMode))
+	must(t, os.WriteFile(l.journalPath(), b, durable.FileMode))
 	want := allRuns(t, l)
 	if _, err := l.compactJournal(t.Context(), keepFirst, 20, 10); err != nil {
 		t.Fatal(err)
@@ -314,12 +316,12 @@ func TestLinesOfOtherVersionsAreKept(t *testing.T) {
 
 // countingFS counts what is read of the journal.
 type countingFS struct {
-	osFS
+	durable.System
 	read int64
 }
 
-func (c *countingFS) Open(name string) (File, error) {
-	f, err := c.osFS.Open(name)
+func (c *countingFS) Open(name string) (durable.File, error) {
+	f, err := c.System.Open(name)
 	if err != nil || !strings.Contains(name, journalDir) {
 		return f, err
 	}
@@ -327,7 +329,7 @@ func (c *countingFS) Open(name string) (File, error) {
 }
 
 type countingFile struct {
-	File
+	durable.File
 	fs *countingFS
 }
 
@@ -347,14 +349,14 @@ func (c *countingFile) ReadAt(b []byte, at int64) (int, error) {
 // never was is read without the rest.
 func TestWhatIsReadOfALongJournalIsBounded(t *testing.T) {
 	l := newTestLake(t, Options{})
-	must(t, os.MkdirAll(l.path(journalDir), dirMode))
+	must(t, os.MkdirAll(l.Path(journalDir), durable.DirMode))
 	var b []byte
 	for n := range 20_000 {
 		line, err := encodeLine(pastRun(n), false)
 		must(t, err)
 		b = append(append(b, line...), '\n')
 	}
-	must(t, os.WriteFile(l.journalPath(), b, fileMode))
+	must(t, os.WriteFile(l.journalPath(), b, durable.FileMode))
 	read := func(what string, most int64, f func(l *Lake) error) {
 		t.Helper()
 		c := &countingFS{}
@@ -414,7 +416,7 @@ func TestThePublishedRunsAreThoseOfTheJournal(t *testing.T) {
 	compact()
 	appendRuns(t, w.lake, 180, 181)
 	check("both since", false)
-	must(t, os.WriteFile(w.lake.journalPath(), live, fileMode))
+	must(t, os.WriteFile(w.lake.journalPath(), live, durable.FileMode))
 	check("as after a crash in a compaction", false)
 	compact()
 	check("compacted again", false)
@@ -423,9 +425,9 @@ func TestThePublishedRunsAreThoseOfTheJournal(t *testing.T) {
 	must(t, os.Remove(w.lake.monthPath("2026-10")))
 	check("a month that is gone", false)
 	check("a rebuild", true)
-	must(t, os.RemoveAll(w.lake.path(journalDir)))
+	must(t, os.RemoveAll(w.lake.Path(journalDir)))
 	check("without a journal", false)
-	if _, err := os.Stat(w.lake.path(journalDir)); !errors.Is(err, fs.ErrNotExist) {
+	if _, err := os.Stat(w.lake.Path(journalDir)); !errors.Is(err, fs.ErrNotExist) {
 		t.Error("the journal is back")
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/usagelake/usagelake/load/durable"
 	"github.com/usagelake/usagelake/schemas"
 )
 
@@ -81,8 +82,8 @@ func TestJournalSurvivesWhatACrashLeaves(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			l := newTestLake(t, Options{})
-			must(t, os.MkdirAll(l.path(journalDir), dirMode))
-			must(t, os.WriteFile(l.journalPath(), []byte(tt.content), fileMode))
+			must(t, os.MkdirAll(l.Path(journalDir), durable.DirMode))
+			must(t, os.WriteFile(l.journalPath(), []byte(tt.content), durable.FileMode))
 			runs, bad, err := l.journal()
 			must(t, err)
 			if got := statuses(runs); got != tt.before || !slices.Equal(bad, tt.bad) {

@@ -11,6 +11,8 @@ import (
 	"path/filepath"
 	"sync"
 	"sync/atomic"
+
+	"github.com/usagelake/usagelake/load/durable"
 )
 
 // Format is the version of the lake's layout that this program writes. It reads this and all older ones, and whoever takes the
@@ -26,7 +28,6 @@ const (
 	quarantineDir = "quarantine"
 	rawDir        = "raw"
 	journalDir    = "journal"
-	tempDir       = ".tmp" // half-done files, on the same file system; emptied by whoever holds the lock
 	databaseFile  = "usage.duckdb"
 	markerFile    = "lake.json"
 	lockFile      = ".lock"
@@ -40,7 +41,7 @@ var (
 
 // Options of a Lake. The zero value works.
 type Options struct {
-	FS     FS           // nil: the operating system's
+	FS     durable.FS   // nil: the operating system's
 	Logger *slog.Logger // nil: nothing is logged
 	// Group lets the members of the directory's group read what is written from now on: directories of mode 2750 and
 	// files of 0640 in place of 0700 and 0600.
@@ -53,11 +54,9 @@ type Options struct {
 // Lake is a directory of one company's usage: the raw archive, what is derived from it, and the published file.
 // Reading needs no lock. Whoever writes holds the lock.
 type Lake struct {
+	*durable.Tree
 	duck   engine
-	group  bool // members of its group may read it
-	dir    string
 	format int
-	fs     FS
 	log    *slog.Logger
 	coders coders
 
@@ -66,9 +65,6 @@ type Lake struct {
 	renamed sync.Map // the folders of accounts that don't have the name of before: see accountDir
 
 	seqMu sync.Mutex // held while a sequence number of the raw archive is chosen and taken
-
-	dirMu  sync.Mutex
-	synced map[string]bool // directories whose entries are durable but for those being made
 }
 
 // marker is the content of lake.json.
@@ -100,21 +96,21 @@ func Create(dir string, opts Options) (*Lake, error) {
 		return l, err
 	}
 	l = newLake(dir, opts)
-	entries, err := l.fs.ReadDir(dir)
+	entries, err := l.FS.ReadDir(dir)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("create lake %s: %w", dir, err)
 	}
 	for _, e := range entries {
 		switch e.Name() {
-		case rawDir, journalDir, tempDir, lockFile, marksFile: // a raw archive alone is a lake to rebuild
+		case rawDir, journalDir, durable.TempDir, lockFile, marksFile: // a raw archive alone is a lake to rebuild
 		default:
 			return nil, fmt.Errorf("create lake %s: the directory is not empty and is no lake (it has %s)", dir, e.Name())
 		}
 	}
-	if err := l.makeDir(l.dir); err != nil {
+	if err := l.MakeDir(l.Dir()); err != nil {
 		return nil, fmt.Errorf("create lake %s: %w", dir, err)
 	}
-	if err := l.fs.MkdirAll(l.path(tempDir), dirMode); err != nil {
+	if err := l.FS.MkdirAll(l.Path(durable.TempDir), durable.DirMode); err != nil {
 		return nil, fmt.Errorf("create lake %s: %w", dir, err)
 	}
 	l.format = Format
@@ -127,14 +123,14 @@ func Create(dir string, opts Options) (*Lake, error) {
 	}
 	// The lake's own name, where its parent may be read; who makes a lake in a directory of others' can't do more.
 	if abs, err := filepath.Abs(dir); err == nil {
-		_ = l.syncDir(filepath.Dir(abs))
+		_ = l.SyncDir(filepath.Dir(abs))
 	}
 	return l, nil
 }
 
 // readMarker reads the lake's format. ErrNoLake, or ErrNewer if it is none that this program knows.
 func (l *Lake) readMarker() (int, error) {
-	b, err := l.fs.ReadFile(l.path(markerFile))
+	b, err := l.FS.ReadFile(l.Path(markerFile))
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return 0, ErrNoLake
@@ -156,14 +152,12 @@ func (l *Lake) writeMarker() error {
 	if err != nil {
 		return err
 	}
-	return l.replace(l.path(markerFile), bytes.NewReader(append(b, '\n')))
+	return l.Replace(l.Path(markerFile), bytes.NewReader(append(b, '\n')))
 }
 
 func newLake(dir string, opts Options) *Lake {
-	l := &Lake{dir: filepath.Clean(dir), fs: opts.FS, log: opts.Logger, group: opts.Group, duck: engine{memoryLimit: opts.Memory, threads: opts.Threads}, synced: map[string]bool{}}
-	if l.fs == nil {
-		l.fs = osFS{}
-	}
+	l := &Lake{log: opts.Logger, duck: engine{memoryLimit: opts.Memory, threads: opts.Threads}}
+	l.Tree = durable.NewTree(dir, opts.FS, opts.Group, l.checkHeld)
 	if l.log == nil {
 		l.log = slog.New(slog.DiscardHandler)
 	}
@@ -173,21 +167,5 @@ func newLake(dir string, opts Options) *Lake {
 // Format is the version of the lake's layout, as it was when it was opened.
 func (l *Lake) Format() int { return l.format }
 
-// Dir is the lake's directory.
-func (l *Lake) Dir() string { return l.dir }
-
 // Database is the path of the published DuckDB file, whether it stands there or not.
-func (l *Lake) Database() string { return l.path(databaseFile) }
-
-func (l *Lake) path(elem ...string) string {
-	return filepath.Join(append([]string{l.dir}, elem...)...)
-}
-
-const (
-	dirMode  os.FileMode = 0o700
-	fileMode os.FileMode = 0o600
-
-	// Of a lake that is shared with its group. Set-group-id passes the group on to what is made below.
-	groupDirMode  = os.ModeSetgid | 0o750
-	groupFileMode = os.FileMode(0o640)
-)
+func (l *Lake) Database() string { return l.Path(databaseFile) }

@@ -32,13 +32,13 @@ func (l *Lake) partition(tree string, p schemas.Partition) string {
 
 // accountDir is the folder of an account below one of the trees.
 func (l *Lake) accountDir(tree, account string) string {
-	dir := l.path(tree, accountKey+account)
+	dir := l.Path(tree, accountKey+account)
 	if _, ok := l.renamed.Load(dir); ok {
 		return dir
 	}
 	// A lake that is being moved by another process has some folders of either name. One that has the new name keeps it.
-	if _, err := l.fs.Stat(dir); errors.Is(err, fs.ErrNotExist) {
-		if old := l.path(tree, accountKeyBefore+account); l.isDir(old) {
+	if _, err := l.FS.Stat(dir); errors.Is(err, fs.ErrNotExist) {
+		if old := l.Path(tree, accountKeyBefore+account); l.isDir(old) {
 			return old
 		}
 	}
@@ -47,7 +47,7 @@ func (l *Lake) accountDir(tree, account string) string {
 }
 
 func (l *Lake) isDir(path string) bool {
-	info, err := l.fs.Stat(path)
+	info, err := l.FS.Stat(path)
 	return err == nil && info.IsDir()
 }
 
@@ -74,7 +74,7 @@ func dateOf(folder string) (schemas.Date, bool) {
 func (l *Lake) Accounts() ([]string, error) {
 	var out []string
 	for _, tree := range trees {
-		names, err := l.list(l.path(tree))
+		names, err := l.list(l.Path(tree))
 		if err != nil {
 			return nil, fmt.Errorf("list accounts: %w", err)
 		}
@@ -123,7 +123,7 @@ func (l *Lake) list(dir string) ([]string, error) {
 
 // entries lists a directory; none if it isn't there.
 func (l *Lake) entries(dir string) ([]fs.DirEntry, error) {
-	entries, err := l.fs.ReadDir(dir)
+	entries, err := l.FS.ReadDir(dir)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
@@ -148,7 +148,7 @@ func (l *Lake) moveAccounts() error {
 		}
 	}
 	for _, tree := range trees {
-		names, err := l.list(l.path(tree))
+		names, err := l.list(l.Path(tree))
 		if err != nil {
 			return err
 		}
@@ -157,7 +157,7 @@ func (l *Lake) moveAccounts() error {
 			if !ok || schemas.ValidateAccount(account) != nil {
 				continue
 			}
-			from, to := l.path(tree, name), l.path(tree, accountKey+account)
+			from, to := l.Path(tree, name), l.Path(tree, accountKey+account)
 			if err := l.moveInto(from, to, filepath.Join(tree, name)); err != nil {
 				return fmt.Errorf("move %s to %s, its name since lakes of format %d: %w\nhint: the same command goes on from there", from, to, Format, err)
 			}
@@ -170,15 +170,15 @@ func (l *Lake) moveAccounts() error {
 // moveInto moves a file or directory to a name that is free; into a directory that is there already, name by name. A file whose
 // place is taken is removed if it is the same one, and else goes to damaged/, below the name it had in the lake, with its digest.
 func (l *Lake) moveInto(from, to, name string) error {
-	info, err := l.fs.Stat(to)
+	info, err := l.FS.Stat(to)
 	if errors.Is(err, fs.ErrNotExist) {
 		if err := l.checkHeld(); err != nil {
 			return err
 		}
-		if err := l.fs.Rename(from, to); err != nil {
+		if err := l.FS.Rename(from, to); err != nil {
 			return err
 		}
-		return errors.Join(l.syncDir(filepath.Dir(to)), l.syncDir(filepath.Dir(from)))
+		return errors.Join(l.SyncDir(filepath.Dir(to)), l.SyncDir(filepath.Dir(from)))
 	}
 	if err != nil {
 		return err
@@ -195,10 +195,10 @@ func (l *Lake) moveInto(from, to, name string) error {
 			return err
 		}
 	}
-	if err := l.fs.Remove(from); err != nil {
+	if err := l.FS.Remove(from); err != nil {
 		return err
 	}
-	return l.syncDir(filepath.Dir(from))
+	return l.SyncDir(filepath.Dir(from))
 }
 
 // takenAside is moveInto where something else than two directories stands at both names.
@@ -214,14 +214,14 @@ func (l *Lake) takenAside(from, to, name string) error {
 	if err != nil {
 		return err
 	}
-	aside := l.path(damagedDir, filepath.Dir(name), sum[:digestPrefix]+"_"+filepath.Base(name))
-	if _, err := l.fs.Stat(aside); err == nil || there == sum { // it is kept
+	aside := l.Path(damagedDir, filepath.Dir(name), sum[:digestPrefix]+"_"+filepath.Base(name))
+	if _, err := l.FS.Stat(aside); err == nil || there == sum { // it is kept
 		return l.remove(from)
 	} else if !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
 	l.log.Warn("a file of before has its place taken and is moved out of the lake", "path", from, "taken", to, "now", aside)
-	if err := l.mkdirs(filepath.Dir(aside)); err != nil {
+	if err := l.MakeDirs(filepath.Dir(aside)); err != nil {
 		return err
 	}
 	return l.moveInto(from, aside, name)

@@ -11,6 +11,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/usagelake/usagelake/load/durable"
+	"github.com/usagelake/usagelake/load/durable/durabletest"
 	"github.com/usagelake/usagelake/schemas"
 )
 
@@ -22,7 +24,7 @@ func makeOld(t *testing.T, dir string, format int) {
 	for _, f := range folders {
 		must(t, os.Rename(f, filepath.Join(filepath.Dir(f), accountKeyBefore+strings.TrimPrefix(filepath.Base(f), accountKey))))
 	}
-	must(t, os.WriteFile(filepath.Join(dir, markerFile), fmt.Appendf(nil, "{\"format\":%d}\n", format), fileMode))
+	must(t, os.WriteFile(filepath.Join(dir, markerFile), fmt.Appendf(nil, "{\"format\":%d}\n", format), durable.FileMode))
 }
 
 // contents are the files of the trees by path, with the folders of either name as one.
@@ -100,7 +102,7 @@ func TestALakeOfTheLayoutOfBeforeIsReadAndMoved(t *testing.T) {
 		if left, _ := filepath.Glob(filepath.Join(dir, "*", accountKeyBefore+"*")); len(left) > 0 {
 			t.Errorf("not moved: %v", left)
 		}
-		if got := l.mustRead(t, l.path(markerFile)); got != "{\"format\":3}\n" || l.Format() != Format {
+		if got := l.mustRead(t, l.Path(markerFile)); got != "{\"format\":3}\n" || l.Format() != Format {
 			t.Errorf("the marker is %s, the format %d", got, l.Format())
 		}
 		l = other
@@ -115,19 +117,19 @@ func TestAMoveMayBeKilledAnywhere(t *testing.T) {
 	w, days := soundLake(t)
 	dir := w.lake.Dir()
 	want := contents(t, dir)
-	for _, how := range []fault{notDone, lost} {
+	for _, how := range []durabletest.Fault{durabletest.NotDone, durabletest.Lost} {
 		for _, down := range []bool{false, true} {
 			for at := 0; ; at++ {
 				makeOld(t, dir, 1)
-				ffs := &faultFS{at: -1, how: how, down: down}
+				ffs := &durabletest.FS{At: -1, How: how, Down: down}
 				l, err := Open(dir, Options{FS: ffs})
 				must(t, err)
-				ffs.at, ffs.steps = at, nil
+				ffs.At, ffs.Steps = at, nil
 				unlock, err := l.Lock(t.Context(), "test", false)
 				if err == nil {
 					must(t, unlock())
 				}
-				steps := len(ffs.steps)
+				steps := len(ffs.Steps)
 				when := fmt.Sprintf("step %d of %d (%v, down %v)", at, steps, how, down)
 				sameFiles(t, when, contents(t, dir), want)
 				again, err := Open(dir, Options{})
@@ -166,13 +168,13 @@ func TestABackupOfBeforeIsTakenIn(t *testing.T) {
 	lost := days[1]
 	raws := mustWindows(t, l, lost)
 	back := filepath.Join(dir, rawDir, accountKeyBefore+lost.Account, dateKey+lost.Date.String())
-	must(t, os.MkdirAll(back, dirMode))
+	must(t, os.MkdirAll(back, durable.DirMode))
 	must(t, os.Rename(filepath.Join(l.partition(rawDir, lost), raws[0].Name), filepath.Join(back, raws[0].Name)))
-	must(t, os.WriteFile(filepath.Join(back, raws[1].Name), []byte("another"), fileMode))
+	must(t, os.WriteFile(filepath.Join(back, raws[1].Name), []byte("another"), durable.FileMode))
 	other := schemas.Partition{Account: lost.Account, Date: days[0].Date}
 	old := filepath.Join(dir, usageDir, accountKeyBefore+other.Account, dateKey+other.Date.String())
-	must(t, os.MkdirAll(old, dirMode))
-	must(t, os.WriteFile(filepath.Join(old, usageFile), []byte(l.mustRead(t, l.usagePath(other))), fileMode))
+	must(t, os.MkdirAll(old, durable.DirMode))
+	must(t, os.WriteFile(filepath.Join(old, usageFile), []byte(l.mustRead(t, l.usagePath(other))), durable.FileMode))
 
 	r := w.verify()
 	strays := 0
@@ -189,12 +191,12 @@ func TestABackupOfBeforeIsTakenIn(t *testing.T) {
 	must(t, unlock())
 	sameFiles(t, "taken in", contents(t, dir), want)
 	// What differs is kept; a day file of the same bytes isn't, and the same backup may be put back once more.
-	kept, err := filepath.Glob(l.path(damagedDir, "*", "*", "*", "*"))
+	kept, err := filepath.Glob(l.Path(damagedDir, "*", "*", "*", "*"))
 	if err != nil || len(kept) != 1 || l.mustRead(t, kept[0]) != "another" || !strings.HasSuffix(kept[0], "_"+raws[1].Name) {
 		t.Errorf("kept %v %v", kept, err)
 	}
-	must(t, os.MkdirAll(back, dirMode))
-	must(t, os.WriteFile(filepath.Join(back, raws[1].Name), []byte("another"), fileMode))
+	must(t, os.MkdirAll(back, durable.DirMode))
+	must(t, os.WriteFile(filepath.Join(back, raws[1].Name), []byte("another"), durable.FileMode))
 	unlock, err = l.Lock(t.Context(), "test", false)
 	must(t, err)
 	must(t, unlock())

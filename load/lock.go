@@ -10,6 +10,8 @@ import (
 	"os"
 	"strings"
 	"time"
+
+	"github.com/usagelake/usagelake/load/durable"
 )
 
 // lockPoll is how often a waiting Lock asks again.
@@ -36,7 +38,7 @@ func (l *Lake) LockRun(ctx context.Context, doing, runID string, wait bool) (unl
 	}
 	unlock, err = l.lock(ctx, doing, runID, wait)
 	if err != nil {
-		return nil, Full(fmt.Errorf("lock lake: %w", err), l.dir)
+		return nil, durable.Full(fmt.Errorf("lock lake: %w", err), l.Dir())
 	}
 	return unlock, nil
 }
@@ -48,15 +50,15 @@ func (l *Lake) lock(ctx context.Context, doing, runID string, wait bool) (func()
 	if err := l.checkFolders(true); err != nil {
 		return nil, err
 	}
-	// Not through l.fs: locking needs the kernel's own file.
+	// Not through l.FS: locking needs the kernel's own file.
 	var f *os.File
 	for {
 		var err error
-		if f, err = openLock(l.path(lockFile)); err != nil {
+		if f, err = openLock(l.Path(lockFile)); err != nil {
 			return nil, err
 		}
 		if info, err := f.Stat(); err == nil && info.Size() == 0 {
-			if err := l.shareFile(f.Name()); err != nil { // so that others see who holds it
+			if err := l.Share(f.Name()); err != nil { // so that others see who holds it
 				_ = f.Close()
 				return nil, err
 			}
@@ -97,7 +99,7 @@ func (l *Lake) acquire(ctx context.Context, f *os.File, wait bool) error {
 			}
 			pause /= 10
 		} else if try == 1 {
-			l.log.Info("waiting for the lake", "lake", l.dir, "holder_pid", held.PID, "holder_host", held.Host, "doing", held.Doing, "since", held.Since)
+			l.log.Info("waiting for the lake", "lake", l.Dir(), "holder_pid", held.PID, "holder_host", held.Host, "doing", held.Doing, "since", held.Since)
 		}
 		timer := time.NewTimer(pause)
 		select {
@@ -116,7 +118,7 @@ var ErrLockLost = errors.New("the lake's lock file was removed or replaced while
 // checkHeld returns ErrLockLost if the lock is held in vain. Whoever holds none answers for it himself.
 func (l *Lake) checkHeld() error {
 	if f := l.held.Load(); f != nil && !l.isLockFile(f) {
-		return fmt.Errorf("%s: %w\nhint: leave that file alone; what is committed stays, and the same command goes on from there", l.path(lockFile), ErrLockLost)
+		return fmt.Errorf("%s: %w\nhint: leave that file alone; what is committed stays, and the same command goes on from there", l.Path(lockFile), ErrLockLost)
 	}
 	return nil
 }
@@ -127,13 +129,13 @@ func (l *Lake) isLockFile(f *os.File) bool {
 	if err != nil {
 		return false
 	}
-	there, err := os.Lstat(l.path(lockFile))
+	there, err := os.Lstat(l.Path(lockFile))
 	return err == nil && os.SameFile(mine, there)
 }
 
 // Holder tells who holds the lake, nil if nobody does or it can't be told.
 func (l *Lake) Holder() *HeldError {
-	f, err := openNoLink(l.path(lockFile), os.O_RDONLY, 0)
+	f, err := durable.OpenNoLink(l.Path(lockFile), os.O_RDONLY, 0)
 	if err != nil {
 		return nil
 	}
@@ -146,13 +148,13 @@ func (l *Lake) Holder() *HeldError {
 
 // heldError reads who holds the lock. What can't be read, because it is being written, is left out.
 func (l *Lake) heldError(f *os.File) *HeldError {
-	e := &HeldError{Lake: l.dir}
+	e := &HeldError{Lake: l.Dir()}
 	b, err := io.ReadAll(io.NewSectionReader(f, 0, 1<<16))
 	if err != nil {
 		return e
 	}
 	if json.Unmarshal(b, e) != nil {
-		return &HeldError{Lake: l.dir}
+		return &HeldError{Lake: l.Dir()}
 	}
 	return e
 }
@@ -174,21 +176,21 @@ func writeHolder(f *os.File, doing, runID string) error {
 // emptyTemp drops the files that earlier holders began and never committed, but not what readers use. It goes through no
 // link.
 func (l *Lake) emptyTemp() error {
-	if err := l.checkFolder(tempDir); errors.Is(err, fs.ErrNotExist) {
+	if err := l.checkFolder(durable.TempDir); errors.Is(err, fs.ErrNotExist) {
 		return nil
 	} else if err != nil {
 		return err
 	}
-	names, err := l.list(l.path(tempDir))
+	names, err := l.list(l.Path(durable.TempDir))
 	if err != nil {
 		return err
 	}
 	for _, name := range names {
-		if strings.HasPrefix(name, scratchPrefix) && usedScratch(l.path(tempDir, name)) {
+		if strings.HasPrefix(name, scratchPrefix) && usedScratch(l.Path(durable.TempDir, name)) {
 			continue
 		}
 		l.log.Debug("dropping a half-done file", "name", name)
-		if err := l.fs.RemoveAll(l.path(tempDir, name)); err != nil {
+		if err := l.FS.RemoveAll(l.Path(durable.TempDir, name)); err != nil {
 			return err
 		}
 	}

@@ -11,6 +11,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/usagelake/usagelake/load/durable"
 )
 
 // lockEnv makes the test binary a process that locks the lake named by it, says so on stdout, and keeps it until its
@@ -131,12 +133,12 @@ func TestLockExcludesWithinAProcessToo(t *testing.T) {
 
 func TestLockDropsHalfDoneFiles(t *testing.T) {
 	l := newTestLake(t, Options{})
-	must(t, os.MkdirAll(l.path(tempDir, "clone", "deep"), dirMode))
-	must(t, os.WriteFile(l.path(tempDir, "raw.123"), []byte("half"), fileMode))
+	must(t, os.MkdirAll(l.Path(durable.TempDir, "clone", "deep"), durable.DirMode))
+	must(t, os.WriteFile(l.Path(durable.TempDir, "raw.123"), []byte("half"), durable.FileMode))
 	unlock, err := l.Lock(t.Context(), "export", false)
 	must(t, err)
 	defer unlock()
-	if left, _ := filepath.Glob(l.path(tempDir, "*")); len(left) > 0 {
+	if left, _ := filepath.Glob(l.Path(durable.TempDir, "*")); len(left) > 0 {
 		t.Errorf("left: %v", left)
 	}
 }
@@ -146,7 +148,7 @@ func TestHolderNeedsNoWriteAndNoFile(t *testing.T) {
 	if h := l.Holder(); h != nil {
 		t.Errorf("Holder() = %+v before any lock", h)
 	}
-	if _, err := os.Stat(l.path(lockFile)); err == nil {
+	if _, err := os.Stat(l.Path(lockFile)); err == nil {
 		t.Error("Holder made the lock file")
 	}
 }

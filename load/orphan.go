@@ -57,7 +57,7 @@ func (o Orphan) String() string { return fmt.Sprintf("%s (%s): %s", o.Partition,
 // mounted or a folder is gone, and whatever is written now is written in the wrong place. AcceptNoRaw is the way out if it
 // is gone for good.
 func (l *Lake) CheckRaw() error {
-	accounts, err := l.list(l.path(rawDir))
+	accounts, err := l.list(l.Path(rawDir))
 	if err != nil {
 		return fmt.Errorf("list the raw archive: %w", err)
 	}
@@ -66,7 +66,7 @@ func (l *Lake) CheckRaw() error {
 		return nil
 	}
 	for _, tree := range []string{usageDir, quarantineDir, balanceDir} {
-		accounts, err := l.list(l.path(tree))
+		accounts, err := l.list(l.Path(tree))
 		if err != nil {
 			return fmt.Errorf("list %s: %w", tree, err)
 		}
@@ -74,13 +74,13 @@ func (l *Lake) CheckRaw() error {
 			if !isAccount(a) {
 				continue
 			}
-			days, err := l.list(l.path(tree, a))
+			days, err := l.list(l.Path(tree, a))
 			if err != nil {
 				return fmt.Errorf("list %s: %w", tree, err)
 			}
 			if len(days) > 0 {
 				return fmt.Errorf("%w: %s has none, %s has\nhint: is its volume mounted? Else restore it from a backup. If it is lost for good, say so: usagelake verify --repair --raw-lost   (keeps every day as it is, and fetches nothing by itself)",
-					ErrNoRaw, l.path(rawDir), l.path(tree, a))
+					ErrNoRaw, l.Path(rawDir), l.Path(tree, a))
 			}
 		}
 	}
@@ -98,7 +98,7 @@ func (l *Lake) AcceptNoRaw() error {
 		return err
 	}
 	for _, a := range accounts {
-		if err := l.mkdirs(l.accountDir(rawDir, a)); err != nil {
+		if err := l.MakeDirs(l.accountDir(rawDir, a)); err != nil {
 			return fmt.Errorf("accept that the raw archive is lost: %w", err)
 		}
 	}
@@ -175,7 +175,7 @@ func (l *Lake) orphanedDay(p schemas.Partition, raws []Raw, footer schemas.DayFo
 		return nil, nil
 	case !ok:
 		o.What, o.Path = OrphanQuarantine, l.quarantinePath(p)
-		if _, err := l.fs.Stat(o.Path); errors.Is(err, fs.ErrNotExist) {
+		if _, err := l.FS.Stat(o.Path); errors.Is(err, fs.ErrNotExist) {
 			return nil, nil
 		} else if err != nil {
 			return nil, err
@@ -371,7 +371,7 @@ func (l *Lake) KeepOrphan(p schemas.Partition, raws []Raw) error {
 		return nil
 	}
 	for _, path := range []string{l.quarantinePath(p), l.usagePath(p)} {
-		switch _, err := l.fs.Stat(path); {
+		switch _, err := l.FS.Stat(path); {
 		case errors.Is(err, fs.ErrNotExist):
 			continue
 		case err != nil:

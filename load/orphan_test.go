@@ -15,6 +15,7 @@ import (
 	"github.com/apache/arrow-go/v18/arrow/array"
 	"github.com/apache/arrow-go/v18/arrow/memory"
 
+	"github.com/usagelake/usagelake/load/durable"
 	"github.com/usagelake/usagelake/schemas"
 )
 
@@ -65,7 +66,7 @@ func TestADayWhoseRawFilesAreMissingIsKept(t *testing.T) {
 		stale bool
 	}{
 		{"nothing missing", func(t *testing.T, l *Lake) {}, "", false},
-		{"all of it", func(t *testing.T, l *Lake) { must(t, os.RemoveAll(l.path(rawDir, "acct=acme", "date=2026-11-01"))) },
+		{"all of it", func(t *testing.T, l *Lake) { must(t, os.RemoveAll(l.Path(rawDir, "acct=acme", "date=2026-11-01"))) },
 			"00:00:00 to 24:00:00", false},
 		{"one of three", func(t *testing.T, l *Lake) { removeRaw(t, l, windowsOf(t, l)[1]) }, "08:00:00 to 16:00:00", false},
 		{"the last, and others sealed since", func(t *testing.T, l *Lake) {
@@ -82,7 +83,7 @@ func TestADayWhoseRawFilesAreMissingIsKept(t *testing.T) {
 			sealRecords(t, l, 20, 24, 100)
 		}, "", true},
 		{"fetched anew, and less than half came", func(t *testing.T, l *Lake) {
-			must(t, os.RemoveAll(l.path(rawDir, "acct=acme", "date=2026-11-01")))
+			must(t, os.RemoveAll(l.Path(rawDir, "acct=acme", "date=2026-11-01")))
 			sealRecords(t, l, 0, 24, 149)
 		}, "00:00:00 to 08:00:00, 08:00:00 to 16:00:00, 16:00:00 to 24:00:00", false},
 		{"fetched anew, and nothing came", func(t *testing.T, l *Lake) {
@@ -100,12 +101,12 @@ func TestADayWhoseRawFilesAreMissingIsKept(t *testing.T) {
 			removeRaw(t, l, windowsOf(t, l)[3])
 		}, "02:00:00 to 04:00:00", false},
 		{"a day file that can't be read", func(t *testing.T, l *Lake) {
-			must(t, os.RemoveAll(l.path(rawDir, "acct=acme", "date=2026-11-01")))
-			must(t, os.WriteFile(l.usagePath(testDay), []byte("PAR1 no PAR1"), fileMode))
+			must(t, os.RemoveAll(l.Path(rawDir, "acct=acme", "date=2026-11-01")))
+			must(t, os.WriteFile(l.usagePath(testDay), []byte("PAR1 no PAR1"), durable.FileMode))
 		}, "00:00:00 to 24:00:00", false},
 		{"the day file gone, too, and a quarantine left", func(t *testing.T, l *Lake) {
 			deriveRows(t, l, 300, schemas.Reject{Window: testDay.Window(), Reason: schemas.ReasonNoID, Raw: []byte("{}"), FetchedAt: testDay.Date.End(), RunID: "r"})
-			must(t, os.RemoveAll(l.path(rawDir, "acct=acme", "date=2026-11-01")))
+			must(t, os.RemoveAll(l.Path(rawDir, "acct=acme", "date=2026-11-01")))
 			must(t, os.Remove(l.usagePath(testDay)))
 		}, "00:00:00 to 24:00:00", false},
 	} {
@@ -166,7 +167,7 @@ func TestANumberOfAMissingWindowIsNotTakenAgain(t *testing.T) {
 	if r := sealRecords(t, l, 12, 24, 1); r.Seq != 3 {
 		t.Errorf("the next window has number %d, want 3", r.Seq)
 	}
-	must(t, os.WriteFile(l.usagePath(testDay), []byte("damaged"), fileMode)) // no number can be told from it
+	must(t, os.WriteFile(l.usagePath(testDay), []byte("damaged"), durable.FileMode)) // no number can be told from it
 	if r := sealRecords(t, l, 0, 1, 1); r.Seq != 4 {
 		t.Errorf("the next window has number %d, want 4", r.Seq)
 	}
@@ -180,7 +181,7 @@ func TestADayThatIsDerivedFromOtherWindowsIsKeptBeside(t *testing.T) {
 	must(t, l.KeepOrphan(testDay, windowsOf(t, l)))
 	sealRecords(t, l, 0, 12, 10)
 	must(t, l.KeepOrphan(testDay, windowsOf(t, l)))
-	if names, err := l.list(l.path(damagedDir)); err != nil || len(names) != 0 {
+	if names, err := l.list(l.Path(damagedDir)); err != nil || len(names) != 0 {
 		t.Errorf("kept though nothing is missing: %v %v", names, err)
 	}
 	was, err := os.ReadFile(l.usagePath(testDay))
@@ -190,12 +191,12 @@ func TestADayThatIsDerivedFromOtherWindowsIsKeptBeside(t *testing.T) {
 	for range 2 { // twice is once
 		must(t, l.KeepOrphan(testDay, windowsOf(t, l)))
 	}
-	names, err := l.list(l.path(damagedDir))
+	names, err := l.list(l.Path(damagedDir))
 	must(t, err)
 	if len(names) != 1 {
 		t.Fatalf("kept %v", names)
 	}
-	if b, err := os.ReadFile(l.path(damagedDir, names[0])); err != nil || !bytes.Equal(b, was) {
+	if b, err := os.ReadFile(l.Path(damagedDir, names[0])); err != nil || !bytes.Equal(b, was) {
 		t.Errorf("kept another file: %v", err)
 	}
 	if _, err := os.Stat(l.usagePath(testDay)); err != nil {
@@ -211,7 +212,7 @@ func TestALakeWithoutItsRawArchiveIsRefused(t *testing.T) {
 			must(t, os.MkdirAll(l.partition(tree, testDay), 0o700))
 			for _, empty := range []bool{false, true} {
 				if empty {
-					must(t, os.Mkdir(l.path(rawDir), 0o700))
+					must(t, os.Mkdir(l.Path(rawDir), 0o700))
 				}
 				before := listing(t, l.Dir())
 				if _, err := l.Lock(t.Context(), "export", false); !errors.Is(err, ErrNoRaw) || !strings.Contains(err.Error(), "--raw-lost") {

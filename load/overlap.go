@@ -190,7 +190,7 @@ func (d *database) readOverlaps(ctx context.Context) ([]Overlap, error) {
 // Overlaps reads off the published file which accounts hold the same records. None if there is no such file, or one of an
 // older layout.
 func (l *Lake) Overlaps(ctx context.Context) ([]Overlap, error) {
-	if _, err := l.fs.Stat(l.Database()); errors.Is(err, fs.ErrNotExist) {
+	if _, err := l.FS.Stat(l.Database()); errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
 	d, err := l.openPublishedFile(ctx)

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/usagelake/usagelake/load/durable"
 	"github.com/usagelake/usagelake/schemas"
 )
 
@@ -121,7 +122,7 @@ func BenchmarkOverlaps(b *testing.B) {
 		days = append(days, p)
 	}
 	w.publish(PublishOptions{})
-	d, err := openDatabase(b.Context(), w.lake.engine(w.lake.path(tempDir, "spill")), w.lake.Database(), false)
+	d, err := openDatabase(b.Context(), w.lake.engine(w.lake.Path(durable.TempDir, "spill")), w.lake.Database(), false)
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -6,6 +6,8 @@ import (
 	"io/fs"
 	"os"
 	"syscall"
+
+	"github.com/usagelake/usagelake/load/durable"
 )
 
 // ErrForeign says that something stands where the lake has a folder or a file of its own, and isn't one: a symbolic link, a
@@ -14,7 +16,7 @@ var ErrForeign = errors.New("it is not the lake's own")
 
 // folders are the lake's own directories. None of them may be a link: what is written, emptied and removed there would be
 // elsewhere.
-var folders = []string{tempDir, rawDir, usageDir, quarantineDir, balanceDir, journalDir, statementsDir, damagedDir}
+var folders = []string{durable.TempDir, rawDir, usageDir, quarantineDir, balanceDir, journalDir, statementsDir, damagedDir}
 
 // checkFolders looks at the lake's own directories, as far as they are there; with owner, at whose they are, too.
 func (l *Lake) checkFolders(owner bool) error {
@@ -33,8 +35,8 @@ func (l *Lake) checkFolders(owner bool) error {
 
 // checkFolder returns fs.ErrNotExist if there is nothing of that name, ErrForeign if it is no directory.
 func (l *Lake) checkFolder(name string) error {
-	path := l.path(name)
-	info, err := os.Lstat(path) // not through l.fs: it is about the name, and not about what can be read there
+	path := l.Path(name)
+	info, err := os.Lstat(path) // not through l.FS: it is about the name, and not about what can be read there
 	switch {
 	case err != nil:
 		return err
@@ -49,7 +51,7 @@ func (l *Lake) checkFolder(name string) error {
 // checkOwner refuses to write into directories of another user, who could put anything in their place: they are this user's,
 // or of whoever owns the lake, or root's.
 func (l *Lake) checkOwner(name string) error {
-	path := l.path(name)
+	path := l.Path(name)
 	info, err := os.Lstat(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
@@ -57,14 +59,14 @@ func (l *Lake) checkOwner(name string) error {
 	if err != nil {
 		return err
 	}
-	lake, err := os.Stat(l.dir)
+	lake, err := os.Stat(l.Dir())
 	if err != nil {
 		return err
 	}
 	owner, known := ownerOf(info)
 	of, _ := ownerOf(lake)
 	if known && owner != os.Geteuid() && owner != of && owner != 0 {
-		return fmt.Errorf("%s belongs to user %d, the lake to user %d: %w\nhint: look at it; if it is right: chown --reference=%s %[1]s", path, owner, of, ErrForeign, l.dir)
+		return fmt.Errorf("%s belongs to user %d, the lake to user %d: %w\nhint: look at it; if it is right: chown --reference=%s %[1]s", path, owner, of, ErrForeign, l.Dir())
 	}
 	return nil
 }
@@ -72,8 +74,8 @@ func (l *Lake) checkOwner(name string) error {
 // openLock opens a file to lock, and makes it if it isn't there. A link is not followed, and what is known by another name,
 // too, is refused: what stands in the file is cut off.
 func openLock(path string) (*os.File, error) {
-	f, err := openNoLink(path, os.O_RDWR|os.O_CREATE, fileMode)
-	if errors.Is(err, syscall.ELOOP) || errors.Is(err, errLink) {
+	f, err := durable.OpenNoLink(path, os.O_RDWR|os.O_CREATE, durable.FileMode)
+	if errors.Is(err, syscall.ELOOP) {
 		return nil, fmt.Errorf("%s is a symbolic link: %w\nhint: look at it, then remove it", path, ErrForeign)
 	}
 	if err != nil {
@@ -89,6 +91,3 @@ func openLock(path string) (*os.File, error) {
 	}
 	return f, nil
 }
-
-// errLink says that a link stands where a file is to be opened, where the system doesn't say so itself.
-var errLink = errors.New("a symbolic link")

@@ -10,6 +10,7 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/usagelake/usagelake/load/durable"
 	"github.com/usagelake/usagelake/schemas"
 )
 
@@ -23,28 +24,28 @@ func TestNothingIsFollowedOutOfTheLake(t *testing.T) {
 	}
 	for name, plant := range map[string]func(t *testing.T, l *Lake, dir, file string){
 		".tmp": func(t *testing.T, l *Lake, dir, _ string) {
-			must(t, os.RemoveAll(l.path(tempDir)))
-			must(t, os.Symlink(dir, l.path(tempDir)))
+			must(t, os.RemoveAll(l.Path(durable.TempDir)))
+			must(t, os.Symlink(dir, l.Path(durable.TempDir)))
 		},
 		".tmp, to a folder of the lake": func(t *testing.T, l *Lake, _, _ string) {
-			must(t, os.RemoveAll(l.path(tempDir)))
-			must(t, os.Symlink(usageDir, l.path(tempDir)))
+			must(t, os.RemoveAll(l.Path(durable.TempDir)))
+			must(t, os.Symlink(usageDir, l.Path(durable.TempDir)))
 		},
 		".tmp, a file": func(t *testing.T, l *Lake, _, _ string) {
-			must(t, os.RemoveAll(l.path(tempDir)))
-			must(t, os.WriteFile(l.path(tempDir), nil, 0o600))
+			must(t, os.RemoveAll(l.Path(durable.TempDir)))
+			must(t, os.WriteFile(l.Path(durable.TempDir), nil, 0o600))
 		},
-		"raw":                         func(t *testing.T, l *Lake, dir, _ string) { must(t, os.Symlink(dir, l.path(rawDir))) },
-		"usage":                       func(t *testing.T, l *Lake, dir, _ string) { must(t, os.Symlink(dir, l.path(usageDir))) },
-		"journal":                     func(t *testing.T, l *Lake, dir, _ string) { must(t, os.Symlink(dir, l.path(journalDir))) },
-		"statements, leading nowhere": func(t *testing.T, l *Lake, dir, _ string) { must(t, os.Symlink(dir+"/nothing", l.path(statementsDir))) },
-		".lock":                       func(t *testing.T, l *Lake, _, file string) { must(t, os.Symlink(file, l.path(lockFile))) },
+		"raw":                         func(t *testing.T, l *Lake, dir, _ string) { must(t, os.Symlink(dir, l.Path(rawDir))) },
+		"usage":                       func(t *testing.T, l *Lake, dir, _ string) { must(t, os.Symlink(dir, l.Path(usageDir))) },
+		"journal":                     func(t *testing.T, l *Lake, dir, _ string) { must(t, os.Symlink(dir, l.Path(journalDir))) },
+		"statements, leading nowhere": func(t *testing.T, l *Lake, dir, _ string) { must(t, os.Symlink(dir+"/nothing", l.Path(statementsDir))) },
+		".lock":                       func(t *testing.T, l *Lake, _, file string) { must(t, os.Symlink(file, l.Path(lockFile))) },
 		".lock, another name of a file": func(t *testing.T, l *Lake, _, file string) {
-			if err := os.Link(file, l.path(lockFile)); err != nil {
+			if err := os.Link(file, l.Path(lockFile)); err != nil {
 				t.Skip(err)
 			}
 		},
-		".lock, a pipe": func(t *testing.T, l *Lake, _, _ string) { must(t, syscall.Mkfifo(l.path(lockFile), 0o600)) },
+		".lock, a pipe": func(t *testing.T, l *Lake, _, _ string) { must(t, syscall.Mkfifo(l.Path(lockFile), 0o600)) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			l := newTestLake(t, Options{})
@@ -70,7 +71,7 @@ func TestNothingIsFollowedOutOfTheLake(t *testing.T) {
 	t.Run("the journal, a link", func(t *testing.T) {
 		l := newTestLake(t, Options{})
 		_, file := precious(t)
-		must(t, os.MkdirAll(l.path(journalDir), 0o700))
+		must(t, os.MkdirAll(l.Path(journalDir), 0o700))
 		must(t, os.Symlink(file, l.journalPath()))
 		if err := l.AppendRun(schemas.Run{RunID: "a"}); err == nil {
 			t.Error("written through a link")
@@ -82,7 +83,7 @@ func TestNothingIsFollowedOutOfTheLake(t *testing.T) {
 	t.Run("a state's lock, a link", func(t *testing.T) {
 		l := newTestLake(t, Options{})
 		_, file := precious(t)
-		must(t, os.MkdirAll(l.path(journalDir), 0o700))
+		must(t, os.MkdirAll(l.Path(journalDir), 0o700))
 		must(t, os.Symlink(file, l.statePath("alerts", ".lock")))
 		if _, err := l.LockState(t.Context(), "alerts"); !errors.Is(err, ErrForeign) {
 			t.Errorf("%v", err)
@@ -91,14 +92,14 @@ func TestNothingIsFollowedOutOfTheLake(t *testing.T) {
 	t.Run("what is left in .tmp, a link", func(t *testing.T) {
 		l := newTestLake(t, Options{})
 		dir, file := precious(t)
-		must(t, os.Symlink(dir, l.path(tempDir, "left")))
+		must(t, os.Symlink(dir, l.Path(durable.TempDir, "left")))
 		unlock, err := l.Lock(t.Context(), "export", false)
 		must(t, err)
 		must(t, unlock())
 		if _, err := os.Stat(file); err != nil {
 			t.Error(err)
 		}
-		if _, err := os.Lstat(l.path(tempDir, "left")); !errors.Is(err, fs.ErrNotExist) {
+		if _, err := os.Lstat(l.Path(durable.TempDir, "left")); !errors.Is(err, fs.ErrNotExist) {
 			t.Errorf("the link itself is left: %v", err)
 		}
 	})
@@ -128,12 +129,12 @@ func TestNothingIsCommittedUnderALostLock(t *testing.T) {
 			unlock, err := l.Lock(t.Context(), "export", false)
 			must(t, err)
 			must(t, l.WriteBalance(testDay, "before", nil, nil))
-			must(t, lose(l.path(lockFile)))
+			must(t, lose(l.Path(lockFile)))
 			other, err := Open(l.Dir(), Options{})
 			must(t, err)
 			unlockOther, err := other.Lock(t.Context(), "export", false)
 			must(t, err) // which is how two come in
-			before := listing(t, l.path(usageDir)) + listing(t, l.path(rawDir)) + listing(t, l.path(balanceDir))
+			before := listing(t, l.Path(usageDir)) + listing(t, l.Path(rawDir)) + listing(t, l.Path(balanceDir))
 			if _, err := l.Seal(t.Context(), testSeal(testDay.Date.Start(), testDay.Date.End()), testPages(testDay.Date.Start())); !errors.Is(err, ErrLockLost) {
 				t.Errorf("Seal: %v", err)
 			}
@@ -149,10 +150,10 @@ func TestNothingIsCommittedUnderALostLock(t *testing.T) {
 			if _, _, err := l.deleteFiles([]string{l.usagePath(testDay)}, false); !errors.Is(err, ErrLockLost) {
 				t.Errorf("deleteFiles: %v", err)
 			}
-			if after := listing(t, l.path(usageDir)) + listing(t, l.path(rawDir)) + listing(t, l.path(balanceDir)); after != before {
+			if after := listing(t, l.Path(usageDir)) + listing(t, l.Path(rawDir)) + listing(t, l.Path(balanceDir)); after != before {
 				t.Errorf("something was committed:\n%s\nwas\n%s", after, before)
 			}
-			if left, _ := l.list(l.path(tempDir)); len(left) != 0 {
+			if left, _ := l.list(l.Path(durable.TempDir)); len(left) != 0 {
 				t.Errorf("half-done files are left: %v", left)
 			}
 			must(t, other.WriteBalance(testDay, "other", nil, nil))
@@ -163,7 +164,7 @@ func TestNothingIsCommittedUnderALostLock(t *testing.T) {
 
 // stubbornFS refuses what some file systems do.
 type stubbornFS struct {
-	osFS
+	durable.System
 	chmod, syncDir error
 }
 
@@ -175,7 +176,7 @@ func TestAFileSystemThatCanLessIsEnough(t *testing.T) {
 	for _, err := range []error{syscall.EINVAL, syscall.ENOTSUP, syscall.EOPNOTSUPP, &fs.PathError{Op: "sync", Path: "x", Err: syscall.EINVAL}} {
 		l := newTestLake(t, Options{FS: stubbornFS{syncDir: err}})
 		deriveRows(t, l, 1)
-		must(t, TryCommit(stubbornFS{syncDir: err}, t.TempDir(), false))
+		must(t, durable.TryCommit(stubbornFS{syncDir: err}, t.TempDir(), false))
 	}
 	l := newTestLake(t, Options{})
 	bad, err := Open(l.Dir(), Options{FS: stubbornFS{syncDir: syscall.EIO}})
@@ -185,18 +186,18 @@ func TestAFileSystemThatCanLessIsEnough(t *testing.T) {
 	}
 	stubborn, err := Open(l.Dir(), Options{FS: stubbornFS{chmod: syscall.EPERM}})
 	must(t, err)
-	name := l.path("file")
+	name := l.Path("file")
 	must(t, os.WriteFile(name, nil, 0o600))
-	if err := stubborn.chmod(name, 0o600); err != nil {
+	if err := stubborn.Chmod(name, 0o600); err != nil {
 		t.Errorf("the mode is right: %v", err)
 	}
-	if err := stubborn.chmod(name, 0o640); !errors.Is(err, syscall.EPERM) {
+	if err := stubborn.Chmod(name, 0o640); !errors.Is(err, syscall.EPERM) {
 		t.Errorf("the mode is wrong: %v", err)
 	}
-	if err := TryCommit(stubbornFS{syncDir: syscall.EIO}, t.TempDir(), false); !errors.Is(err, syscall.EIO) {
+	if err := durable.TryCommit(stubbornFS{syncDir: syscall.EIO}, t.TempDir(), false); !errors.Is(err, syscall.EIO) {
 		t.Errorf("doctor would not see it: %v", err)
 	}
-	if err := TryCommit(stubbornFS{chmod: syscall.EPERM}, t.TempDir(), true); !errors.Is(err, syscall.EPERM) {
+	if err := durable.TryCommit(stubbornFS{chmod: syscall.EPERM}, t.TempDir(), true); !errors.Is(err, syscall.EPERM) {
 		t.Errorf("doctor would not see it: %v", err)
 	}
 }
@@ -207,10 +208,10 @@ func TestAScratchIsPrivateAndSwept(t *testing.T) {
 	t.Setenv("TMPDIR", temp)
 	for _, readOnly := range []bool{false, true} {
 		l := newTestLake(t, Options{})
-		base := l.path(tempDir)
+		base := l.Path(durable.TempDir)
 		if readOnly {
 			base = temp
-			must(t, os.RemoveAll(l.path(tempDir)))
+			must(t, os.RemoveAll(l.Path(durable.TempDir)))
 		}
 		dir, done, err := l.scratch()
 		must(t, err)
@@ -258,35 +259,35 @@ func TestWriteOut(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "a.csv")
 	for _, c := range []struct{ mode, want fs.FileMode }{{0, 0o600}, {0o600, 0o600}, {0o640, 0o640}, {0o644, 0o640}} {
-		must(t, WriteOut(path, Out{Mode: c.mode}, text("new")))
+		must(t, durable.WriteOut(path, durable.Out{Mode: c.mode}, text("new")))
 		if info, err := os.Stat(path); err != nil || info.Mode().Perm() != c.want {
 			t.Errorf("mode %o: %v %v", c.mode, info.Mode(), err)
 		}
 	}
 	broken := errors.New("broken")
-	if err := WriteOut(path, Out{}, func(w io.Writer) error { _, _ = io.WriteString(w, "half"); return broken }); !errors.Is(err, broken) {
+	if err := durable.WriteOut(path, durable.Out{}, func(w io.Writer) error { _, _ = io.WriteString(w, "half"); return broken }); !errors.Is(err, broken) {
 		t.Errorf("%v", err)
 	}
-	if err := WriteOut(path, Out{New: true}, text("other")); !errors.Is(err, fs.ErrExist) {
+	if err := durable.WriteOut(path, durable.Out{New: true}, text("other")); !errors.Is(err, fs.ErrExist) {
 		t.Errorf("%v", err)
 	}
 	link := filepath.Join(dir, "link.csv")
 	must(t, os.Symlink("a.csv", link))
-	must(t, WriteOut(link, Out{}, text("through")))
+	must(t, durable.WriteOut(link, durable.Out{}, text("through")))
 	if b, _ := os.ReadFile(path); string(b) != "through" {
 		t.Errorf("%q", b)
 	}
 	if info, err := os.Lstat(link); err != nil || info.Mode()&fs.ModeSymlink == 0 {
 		t.Errorf("the link is gone: %v", err)
 	}
-	must(t, WriteOut(os.DevNull, Out{}, text("nothing")))
+	must(t, durable.WriteOut(os.DevNull, durable.Out{}, text("nothing")))
 	if info, err := os.Stat(os.DevNull); err != nil || info.Mode().IsRegular() {
 		t.Errorf("%s is a file now: %v", os.DevNull, err)
 	}
-	if err := WriteOut(dir, Out{}, text("x")); !errors.Is(err, syscall.EISDIR) {
+	if err := durable.WriteOut(dir, durable.Out{}, text("x")); !errors.Is(err, syscall.EISDIR) {
 		t.Errorf("%v", err)
 	}
-	must(t, WriteOut(filepath.Join(dir, "new"), Out{New: true}, text("new")))
+	must(t, durable.WriteOut(filepath.Join(dir, "new"), durable.Out{New: true}, text("new")))
 	names, err := os.ReadDir(dir)
 	must(t, err)
 	if len(names) != 3 {

@@ -4,16 +4,8 @@ package load
 
 import (
 	"io/fs"
-	"os"
 	"syscall"
-
-	"golang.org/x/sys/unix"
 )
-
-// openNoLink is os.OpenFile, but that a link is syscall.ELOOP, and that nothing waits for the other end of a pipe.
-func openNoLink(path string, flag int, mode fs.FileMode) (*os.File, error) {
-	return os.OpenFile(path, flag|unix.O_NOFOLLOW|unix.O_NONBLOCK, mode)
-}
 
 func ownerOf(info fs.FileInfo) (int, bool) {
 	s, ok := info.Sys().(*syscall.Stat_t)

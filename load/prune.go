@@ -138,7 +138,7 @@ func (l *Lake) tombstone(p schemas.Partition, raws []Raw, before *Pruned, opts P
 }
 
 func (l *Lake) tableOf(path string, rows int64) (PrunedTable, error) {
-	info, err := l.fs.Stat(path)
+	info, err := l.FS.Stat(path)
 	if err != nil {
 		return PrunedTable{}, err
 	}
@@ -150,7 +150,7 @@ func (l *Lake) tableOf(path string, rows int64) (PrunedTable, error) {
 // have been told that the disk failed, and gone on.
 func (l *Lake) settleDay(p schemas.Partition) error {
 	for _, path := range []string{l.usagePath(p), l.quarantinePath(p)} {
-		f, err := l.fs.Open(path)
+		f, err := l.FS.Open(path)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
@@ -161,10 +161,10 @@ func (l *Lake) settleDay(p schemas.Partition) error {
 			return err
 		}
 		for dir := filepath.Dir(path); ; dir = filepath.Dir(dir) {
-			if err := l.syncDir(dir); err != nil {
+			if err := l.SyncDir(dir); err != nil {
 				return err
 			}
-			if dir == l.dir {
+			if dir == l.Dir() {
 				break
 			}
 		}
@@ -196,7 +196,7 @@ func (l *Lake) deleteFiles(paths []string, dry bool) (files int, size int64, err
 		return 0, 0, err
 	}
 	for _, path := range paths {
-		info, err := l.fs.Stat(path)
+		info, err := l.FS.Stat(path)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
@@ -204,7 +204,7 @@ func (l *Lake) deleteFiles(paths []string, dry bool) (files int, size int64, err
 			return files, size, err
 		}
 		if !dry {
-			if err := l.fs.Remove(path); err != nil {
+			if err := l.FS.Remove(path); err != nil {
 				return files, size, err
 			}
 		}
@@ -214,5 +214,5 @@ func (l *Lake) deleteFiles(paths []string, dry bool) (files int, size int64, err
 	if files == 0 || dry {
 		return files, size, nil
 	}
-	return files, size, l.syncDir(filepath.Dir(paths[0]))
+	return files, size, l.SyncDir(filepath.Dir(paths[0]))
 }

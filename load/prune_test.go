@@ -15,6 +15,7 @@ import (
 
 	"github.com/apache/arrow-go/v18/arrow/memory"
 
+	"github.com/usagelake/usagelake/load/durable/durabletest"
 	"github.com/usagelake/usagelake/schemas"
 )
 
@@ -55,7 +56,7 @@ func sealHours(t testing.TB, l *Lake, from, to int) {
 // prunableLake holds the test day: two windows, a balance, a day file and its quarantine.
 func prunableLake(t testing.TB) *Lake {
 	t.Helper()
-	l := newTestLake(t, Options{FS: &faultFS{at: -1}})
+	l := newTestLake(t, Options{FS: &durabletest.FS{At: -1}})
 	sealHours(t, l, 0, 24)
 	sealHours(t, l, 6, 12)
 	s := testSeal(testDay.Date.Start(), testDay.Date.Start().Add(time.Second))
@@ -97,17 +98,17 @@ func TestADayIsWholeWhicheverStepOfAPruneFails(t *testing.T) {
 	for _, quarantine := range []bool{false, true} {
 		t.Run(fmt.Sprintf("quarantine %v", quarantine), func(t *testing.T) {
 			t.Parallel()
-			prune := func(l *Lake, ffs *faultFS) error {
+			prune := func(l *Lake, ffs *durabletest.FS) error {
 				broken, err := Open(l.Dir(), Options{FS: ffs})
 				must(t, err)
-				ffs.steps = nil
+				ffs.Steps = nil
 				_, err = broken.PruneDay(testDay, pruning(quarantine))
 				return err
 			}
 			// look fails on anything that is not whole, and says whether the day is pruned.
 			look := func(t *testing.T, name string, l *Lake, all, day string) bool {
 				t.Helper()
-				l, err := Open(l.Dir(), Options{FS: &faultFS{at: -1}})
+				l, err := Open(l.Dir(), Options{FS: &durabletest.FS{At: -1}})
 				must(t, err)
 				raws, err := l.Windows(testDay)
 				if err != nil || names(raws) != all {
@@ -157,22 +158,22 @@ func TestADayIsWholeWhicheverStepOfAPruneFails(t *testing.T) {
 				must(t, err)
 				return l, names(raws), l.mustRead(t, l.usagePath(testDay))
 			}
-			probe := &faultFS{at: -1}
+			probe := &durabletest.FS{At: -1}
 			l, all, day := state()
 			must(t, prune(l, probe))
 			if !look(t, "whole", l, all, day) {
 				t.Fatal("nothing is pruned")
 			}
-			t.Logf("%d steps: %s", len(probe.steps), strings.Join(probe.steps, ", "))
-			for n, step := range probe.steps {
-				for _, how := range []fault{notDone, lost, torn} {
-					if how == torn && step != "write" {
+			t.Logf("%d steps: %s", len(probe.Steps), strings.Join(probe.Steps, ", "))
+			for n, step := range probe.Steps {
+				for _, how := range []durabletest.Fault{durabletest.NotDone, durabletest.Lost, durabletest.Torn} {
+					if how == durabletest.Torn && step != "write" {
 						continue
 					}
 					for _, down := range []bool{false, true} {
 						name := fmt.Sprintf("step %d (%s) %s, down %v", n, step, how, down)
 						l, all, day := state()
-						err := prune(l, &faultFS{at: n, how: how, down: down})
+						err := prune(l, &durabletest.FS{At: n, How: how, Down: down})
 						done := look(t, name, l, all, day)
 						switch {
 						case err == nil && !done:
@@ -180,7 +181,7 @@ func TestADayIsWholeWhicheverStepOfAPruneFails(t *testing.T) {
 						case err != nil && !errors.Is(err, syscall.EIO):
 							t.Errorf("%s: the error hides its cause: %v", name, err)
 						}
-						must(t, prune(l, &faultFS{at: -1}))
+						must(t, prune(l, &durabletest.FS{At: -1}))
 						if !look(t, name+", again", l, all, day) {
 							t.Errorf("%s: done again, the day is not pruned", name)
 						}
@@ -222,11 +223,11 @@ func TestAPrunedDayGoesBackToItsRawFiles(t *testing.T) {
 	raws, err := l.Windows(testDay)
 	must(t, err)
 	backup := filepath.Join(t.TempDir(), "raw")
-	must(t, os.CopyFS(backup, os.DirFS(l.path(rawDir))))
+	must(t, os.CopyFS(backup, os.DirFS(l.Path(rawDir))))
 	_, err = l.PruneDay(testDay, pruning(false))
 	must(t, err)
-	must(t, os.RemoveAll(l.path(rawDir)))
-	must(t, os.CopyFS(l.path(rawDir), os.DirFS(backup)))
+	must(t, os.RemoveAll(l.Path(rawDir)))
+	must(t, os.CopyFS(l.Path(rawDir), os.DirFS(backup)))
 	again, err := l.Windows(testDay)
 	must(t, err)
 	if names(again) != names(raws) || Frozen(again) {
@@ -492,7 +493,7 @@ func FuzzTombstone(f *testing.F) {
 func TestADayIsMovedWhenItIsGivenUp(t *testing.T) {
 	l := prunableLake(t)
 	must(t, l.RemoveDay(testDay))
-	if moved, err := l.list(l.path(damagedDir)); err != nil || len(moved) != 1 {
+	if moved, err := l.list(l.Path(damagedDir)); err != nil || len(moved) != 1 {
 		t.Errorf("moved %v %v", moved, err)
 	}
 }

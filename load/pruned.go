@@ -124,7 +124,7 @@ func (l *Lake) prunedPath(p schemas.Partition) string {
 // format that this program doesn't know: what the day was derived from isn't known then, and nothing is made of it.
 func (l *Lake) Pruned(p schemas.Partition) (*Pruned, error) {
 	path := l.prunedPath(p)
-	b, err := l.fs.ReadFile(path)
+	b, err := l.FS.ReadFile(path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return nil, nil
@@ -210,7 +210,7 @@ func (l *Lake) writePruned(p schemas.Partition, t *Pruned) error {
 	if err := (&Pruned{}).parse(p, b); err != nil { // what can't be read back deletes nothing
 		return fmt.Errorf("write %s: %w", l.prunedPath(p), err)
 	}
-	return l.replace(l.prunedPath(p), bytes.NewReader(b))
+	return l.Replace(l.prunedPath(p), bytes.NewReader(b))
 }
 
 // withPruned adds what the tombstone of p names to the sealed files that stand there.
@@ -342,7 +342,7 @@ func (l *Lake) KeepPruned(p schemas.Partition) (*Pruned, error) {
 	}
 	keep := func(from, name, sum string) error {
 		to := filepath.Join(l.partition(rawDir, p), name)
-		if _, err := l.fs.Stat(to); !errors.Is(err, fs.ErrNotExist) {
+		if _, err := l.FS.Stat(to); !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
 		switch got, err := l.fileDigest(from); {
@@ -406,10 +406,10 @@ func (l *Lake) lostFile(p schemas.Partition, path string, missing bool) error {
 
 // copyFile commits a copy of a file of the lake.
 func (l *Lake) copyFile(from, to string) error {
-	f, err := l.fs.Open(from)
+	f, err := l.FS.Open(from)
 	if err != nil {
 		return err
 	}
 	defer f.Close()
-	return l.replace(to, f)
+	return l.Replace(to, f)
 }

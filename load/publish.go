@@ -18,6 +18,7 @@ import (
 
 	"github.com/duckdb/duckdb-go/v2"
 
+	"github.com/usagelake/usagelake/load/durable"
 	"github.com/usagelake/usagelake/schemas"
 )
 
@@ -104,7 +105,7 @@ func (l *Lake) Publish(ctx context.Context, opts PublishOptions) (Published, err
 	p := &publisher{lake: l, opts: opts}
 	done, err := p.publish(ctx)
 	if err != nil {
-		d := &database{spill: l.path(tempDir)}
+		d := &database{spill: l.Path(durable.TempDir)}
 		return Published{}, fmt.Errorf("publish %s: %w", l.Database(), d.spilled(err))
 	}
 	done.Elapsed, done.Unproven = opts.Now().Sub(start), p.unproven
@@ -157,7 +158,7 @@ type published struct {
 }
 
 func (p *publisher) engine() engine {
-	return p.lake.engine(p.lake.path(tempDir, "spill"))
+	return p.lake.engine(p.lake.Path(durable.TempDir, "spill"))
 }
 
 func (p *publisher) publish(ctx context.Context) (Published, error) {
@@ -284,13 +285,13 @@ func (p *publisher) stillClosed(months []schemas.Date) error {
 		if slices.ContainsFunc(p.finance.closed, func(c ClosedMonth) bool { return c.Start == m }) || slices.Contains(p.opts.DropMonths, m) {
 			continue
 		}
-		kept, err := p.lake.entries(p.lake.path(statementsDir, reopenedDir))
+		kept, err := p.lake.entries(p.lake.Path(statementsDir, reopenedDir))
 		if err != nil {
 			return err
 		}
 		if !slices.ContainsFunc(kept, func(e fs.DirEntry) bool { return e.IsDir() && strings.HasPrefix(e.Name(), m.Month()+"_") }) {
 			return fmt.Errorf("%s is closed, and %s is gone: what is charged in it would change\nhint: restore it from a backup; if it is to be given up: usagelake verify --repair --drop-orphans %[1]s",
-				m.Month(), p.lake.path(statementsDir, m.Month()))
+				m.Month(), p.lake.Path(statementsDir, m.Month()))
 		}
 	}
 	return nil
@@ -337,7 +338,7 @@ func (p *publisher) scan(ctx context.Context) error {
 			}
 			p.unproven = append(p.unproven, unproven...)
 			name := p.lake.balancePath(d)
-			switch content, err := p.lake.fs.ReadFile(name); {
+			switch content, err := p.lake.FS.ReadFile(name); {
 			case errors.Is(err, fs.ErrNotExist):
 			case err != nil:
 				return err
@@ -379,7 +380,7 @@ func (p *publisher) quarantineGone(d schemas.Partition) bool {
 // that another process has locked for writing is read from a clone.
 func (p *publisher) held(ctx context.Context) (*published, error) {
 	target := p.lake.Database()
-	if _, err := p.lake.fs.Stat(target); errors.Is(err, fs.ErrNotExist) {
+	if _, err := p.lake.FS.Stat(target); errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	} else if err != nil {
 		return nil, err
@@ -508,7 +509,7 @@ func (p *publisher) unchanged(ctx context.Context) (Published, error) {
 		done.Overlaps, _ = d.readOverlaps(ctx)
 		_ = d.close()
 	}
-	info, err := p.lake.fs.Stat(p.lake.Database())
+	info, err := p.lake.FS.Stat(p.lake.Database())
 	if err != nil {
 		return Published{}, err
 	}
@@ -589,39 +590,39 @@ func (p *publisher) update(ctx context.Context, changed []schemas.Partition, rea
 
 // reserve finds a name in the temp directory at which DuckDB can make a file.
 func (p *publisher) reserve() (string, error) {
-	t, err := p.lake.createTemp(databaseFile + ".*")
+	t, err := p.lake.CreateTemp(databaseFile + ".*")
 	if err != nil {
 		return "", err
 	}
 	name := t.Name()
-	t.abort()
+	t.Abort()
 	return name, nil
 }
 
 // clone copies the published file into the temp directory.
 func (p *publisher) clone() (string, error) {
-	src, err := p.lake.fs.Open(p.lake.Database())
+	src, err := p.lake.FS.Open(p.lake.Database())
 	if err != nil {
 		return "", err
 	}
 	defer src.Close()
-	t, err := p.lake.createTemp(databaseFile + ".*")
+	t, err := p.lake.CreateTemp(databaseFile + ".*")
 	if err != nil {
 		return "", err
 	}
-	defer t.abort()
+	defer t.Abort()
 	if err := copyBlocks(t.File, src); err != nil {
 		return "", err
 	}
-	t.done = true
+	t.Done = true
 	return t.Name(), t.Close()
 }
 
 // discard removes a file of the temp directory and what DuckDB may have left beside it. After install it finds
 // nothing to remove.
 func (p *publisher) discard(name string) {
-	_ = p.lake.fs.Remove(name)
-	_ = p.lake.fs.Remove(name + logSuffix)
+	_ = p.lake.FS.Remove(name)
+	_ = p.lake.FS.Remove(name + logSuffix)
 }
 
 // replaceDays makes the rows of the given days, which are in order, those of the day files. If fresh, the tables are
@@ -666,7 +667,7 @@ type day struct {
 
 // fileDigest is the hex SHA-256 of a file.
 func (l *Lake) fileDigest(path string) (string, error) {
-	f, err := l.fs.Open(path)
+	f, err := l.FS.Open(path)
 	if err != nil {
 		return "", err
 	}
@@ -1283,16 +1284,16 @@ func (p *publisher) install(ctx context.Context, d *database, name string, done 
 	if err := d.close(); err != nil {
 		return done, err
 	}
-	if _, err := p.lake.fs.Stat(name + logSuffix); err == nil {
+	if _, err := p.lake.FS.Stat(name + logSuffix); err == nil {
 		return done, errors.New("DuckDB left a log beside the finished file")
 	}
-	if err := p.lake.chmod(name, fileMode); err != nil {
+	if err := p.lake.Chmod(name, durable.FileMode); err != nil {
 		return done, err
 	}
-	if err := p.lake.shareFile(name); err != nil {
+	if err := p.lake.Share(name); err != nil {
 		return done, err
 	}
-	f, err := p.lake.fs.Open(name)
+	f, err := p.lake.FS.Open(name)
 	if err != nil {
 		return done, err
 	}
@@ -1307,5 +1308,5 @@ func (p *publisher) install(ctx context.Context, d *database, name string, done 
 	if err := p.lake.dropLog(); err != nil {
 		return done, err
 	}
-	return done, p.lake.install(name, p.lake.Database())
+	return done, p.lake.Install(name, p.lake.Database())
 }

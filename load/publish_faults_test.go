@@ -12,13 +12,15 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/usagelake/usagelake/load/durable"
+	"github.com/usagelake/usagelake/load/durable/durabletest"
 	"github.com/usagelake/usagelake/schemas"
 )
 
 // Whichever step of a publish fails, and in whichever way, the old file or the new one is there, whole; and the next
 // publish brings the new one.
 func TestPublishSurvivesTheFailureOfEachStep(t *testing.T) {
-	fsys := &faultFS{at: -1}
+	fsys := &durabletest.FS{At: -1}
 	w := newDayWriter(t, Options{FS: fsys})
 	days := w.days(2, 20)
 	w.publish(PublishOptions{})
@@ -26,29 +28,29 @@ func TestPublishSurvivesTheFailureOfEachStep(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	mark := []byte(w.lake.mustRead(t, w.lake.path(marksFile)))
+	mark := []byte(w.lake.mustRead(t, w.lake.Path(marksFile)))
 	before := w.dump()
 	w.day(days[1], 25, 77)
 	w.balance(days[0], "3")
 	reset := func() {
-		fsys.at, fsys.down, fsys.steps = -1, false, nil
-		entries, _ := os.ReadDir(w.lake.path(tempDir))
+		fsys.At, fsys.Down, fsys.Steps = -1, false, nil
+		entries, _ := os.ReadDir(w.lake.Path(durable.TempDir))
 		for _, e := range entries { // as whoever takes the lock does
-			if err := os.RemoveAll(w.lake.path(tempDir, e.Name())); err != nil {
+			if err := os.RemoveAll(w.lake.Path(durable.TempDir, e.Name())); err != nil {
 				t.Fatal(err)
 			}
 		}
 		if err := os.WriteFile(w.lake.Database(), older, 0o600); err != nil {
 			t.Fatal(err)
 		}
-		if err := os.WriteFile(w.lake.path(marksFile), mark, 0o600); err != nil {
+		if err := os.WriteFile(w.lake.Path(marksFile), mark, 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
 	for _, full := range []bool{false, true} {
 		reset()
 		w.publish(PublishOptions{Full: full})
-		steps := fsys.steps
+		steps := fsys.Steps
 		after := w.dump()
 		if len(steps) < 5 || after == before {
 			t.Fatalf("steps %q", steps)
@@ -57,19 +59,19 @@ func TestPublishSurvivesTheFailureOfEachStep(t *testing.T) {
 			if steps[at] == "write" && steps[at-1] == "write" && steps[at+1] == "write" {
 				continue // of many in a row, the first and the last
 			}
-			for _, how := range []fault{notDone, lost, torn} {
+			for _, how := range []durabletest.Fault{durabletest.NotDone, durabletest.Lost, durabletest.Torn} {
 				for _, down := range []bool{false, true} {
-					if down && (how != notDone || testing.Short()) {
+					if down && (how != durabletest.NotDone || testing.Short()) {
 						continue
 					}
-					if how == torn && steps[at] != "write" {
+					if how == durabletest.Torn && steps[at] != "write" {
 						continue
 					}
 					name := fmt.Sprintf("full %t, %d %s %s, down %t", full, at, steps[at], how, down)
 					reset()
-					fsys.at, fsys.how, fsys.down = at, how, down
+					fsys.At, fsys.How, fsys.Down = at, how, down
 					_, err := w.lake.Publish(context.Background(), PublishOptions{Full: full, Version: "test"})
-					fsys.at, fsys.down = -1, false
+					fsys.At, fsys.Down = -1, false
 					got := w.dump()
 					if found, err := w.lake.Intrusion(); err != nil || !found.None() {
 						t.Errorf("%s: what stands there counts as another's: %+v %v", name, found, err)

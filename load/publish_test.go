@@ -14,6 +14,7 @@ import (
 
 	"github.com/duckdb/duckdb-go/v2"
 
+	"github.com/usagelake/usagelake/load/durable"
 	"github.com/usagelake/usagelake/schemas"
 )
 
@@ -126,7 +127,7 @@ func (w *dayWriter) dayFrom(p schemas.Partition, query, digest string, change fu
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		w.t.Fatal(err)
 	}
-	temp := filepath.Join(w.lake.Dir(), tempDir, "day")
+	temp := filepath.Join(w.lake.Dir(), durable.TempDir, "day")
 	w.exec(fmt.Sprintf("COPY d TO %s (FORMAT parquet, COMPRESSION zstd, KV_METADATA {'%s': %s})", schemas.SQLString(temp), schemas.FooterKey, schemas.SQLString(string(meta))))
 	if err := os.Rename(temp, filepath.Join(dir, "usage.parquet")); err != nil {
 		w.t.Fatal(err)
@@ -196,15 +197,15 @@ func (w *dayWriter) publish(opts PublishOptions) Published {
 // noLeftovers checks that nothing half-done is left, neither in the temp directory nor beside the file. What a reader uses is his.
 func (w *dayWriter) noLeftovers() {
 	w.t.Helper()
-	entries, err := os.ReadDir(filepath.Join(w.lake.Dir(), tempDir))
+	entries, err := os.ReadDir(filepath.Join(w.lake.Dir(), durable.TempDir))
 	if err != nil {
 		w.t.Fatal(err)
 	}
 	for _, e := range entries {
-		if strings.HasPrefix(e.Name(), scratchPrefix) && usedScratch(w.lake.path(tempDir, e.Name())) {
+		if strings.HasPrefix(e.Name(), scratchPrefix) && usedScratch(w.lake.Path(durable.TempDir, e.Name())) {
 			continue
 		}
-		w.t.Errorf("left in %s: %s", tempDir, e.Name())
+		w.t.Errorf("left in %s: %s", durable.TempDir, e.Name())
 	}
 	if _, err := os.Stat(w.lake.Database() + ".wal"); err == nil {
 		w.t.Error("a log stands beside the published file")

@@ -16,6 +16,7 @@ import (
 
 	"github.com/duckdb/duckdb-go/v2"
 
+	"github.com/usagelake/usagelake/load/durable"
 	"github.com/usagelake/usagelake/schemas"
 	"github.com/usagelake/usagelake/schemas/words"
 )
@@ -107,8 +108,8 @@ func (s *Snapshot) Close() error { return errors.Join(s.conn.Close(), s.d.close(
 
 // openPublished opens the published file to be read, and shuts off everything else but the paths in allowed.
 func (l *Lake) openPublished(ctx context.Context, allowed ...string) (*database, *duckdb.Conn, error) {
-	if _, err := l.fs.Stat(l.Database()); errors.Is(err, fs.ErrNotExist) {
-		return nil, nil, fmt.Errorf("open %s: %w\nhint: usagelake export --lake %s", l.Database(), ErrNotPublished, l.dir)
+	if _, err := l.FS.Stat(l.Database()); errors.Is(err, fs.ErrNotExist) {
+		return nil, nil, fmt.Errorf("open %s: %w\nhint: usagelake export --lake %s", l.Database(), ErrNotPublished, l.Dir())
 	}
 	d, err := l.openPublishedFile(ctx)
 	switch {
@@ -118,7 +119,7 @@ func (l *Lake) openPublished(ctx context.Context, allowed ...string) (*database,
 	case errors.Is(err, ErrIntruded):
 		return nil, nil, err
 	default:
-		return nil, nil, fmt.Errorf("%w\nhint: if another program has the file open for writing, open it there with -readonly; if it is damaged: usagelake rebuild --lake %s", err, l.dir)
+		return nil, nil, fmt.Errorf("%w\nhint: if another program has the file open for writing, open it there with -readonly; if it is damaged: usagelake rebuild --lake %s", err, l.Dir())
 	}
 	var quoted []string
 	for _, path := range allowed {
@@ -491,22 +492,22 @@ func (l *Lake) QueryParquet(ctx context.Context, query, path string) (rows int64
 	if err != nil {
 		return 0, err
 	}
-	return rows, f.commit()
+	return rows, f.Commit()
 }
 
 // draftParquet is QueryParquet up to the rename, which commit does; abort drops the file. It takes besides further options of DuckDB's
 // COPY, each with a comma before it.
-func (l *Lake) draftParquet(ctx context.Context, query, path, options string) (_ *outFile, rows int64, err error) {
-	f, err := l.Out().create(path)
+func (l *Lake) draftParquet(ctx context.Context, query, path, options string) (_ *durable.OutFile, rows int64, err error) {
+	f, err := l.Out().Create(path)
 	if err != nil {
 		return nil, 0, err
 	}
 	defer func() {
 		if err != nil {
-			f.abort()
+			f.Abort()
 		}
 	}()
-	if f.target == "" {
+	if f.Target == "" {
 		return nil, 0, fmt.Errorf("write %s: Parquet goes into a file, and this is none", path)
 	}
 	abs, err := filepath.Abs(f.Name())
@@ -531,13 +532,13 @@ func (l *Lake) draftParquet(ctx context.Context, query, path, options string) (_
 	}
 	res, err := conn.ExecContext(ctx, fmt.Sprintf("COPY (%s) TO %s (FORMAT parquet, COMPRESSION zstd, USE_TMP_FILE false%s)", subquery(query), sqlPath(abs), options), nil)
 	if err != nil {
-		return nil, 0, errors.Join(ctx.Err(), Full(d.spilled(err), filepath.Dir(abs)))
+		return nil, 0, errors.Join(ctx.Err(), durable.Full(d.spilled(err), filepath.Dir(abs)))
 	}
 	if rows, err = res.RowsAffected(); err != nil {
 		return nil, 0, err
 	}
-	if err := f.settle(); err != nil {
-		return nil, 0, Full(fmt.Errorf("write %s: %w", path, err), filepath.Dir(path))
+	if err := f.Settle(); err != nil {
+		return nil, 0, durable.Full(fmt.Errorf("write %s: %w", path, err), filepath.Dir(path))
 	}
 	return f, rows, nil
 }

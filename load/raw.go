@@ -23,6 +23,7 @@ import (
 
 	"github.com/klauspost/compress/zstd"
 
+	"github.com/usagelake/usagelake/load/durable"
 	"github.com/usagelake/usagelake/schemas"
 )
 
@@ -285,30 +286,30 @@ func (l *Lake) seal(ctx context.Context, seal schemas.Seal, pages []schemas.Page
 		return Raw{}, errors.New("its request_ids are too long")
 	}
 
-	t, err := l.createTemp("raw.*")
+	t, err := l.CreateTemp("raw.*")
 	if err != nil {
 		return Raw{}, err
 	}
-	defer t.abort()
+	defer t.Abort()
 	if err := writeRaw(ctx, &l.coders, t, head, lines, pages); err != nil {
 		return Raw{}, err
 	}
-	if err := t.finish(); err != nil {
+	if err := t.Finish(); err != nil {
 		return Raw{}, err
 	}
 
 	// From here on the context no longer counts: the answers cost requests, and what is left are three quick steps.
 	p := seal.Window().Partition()
 	dir := l.partition(rawDir, p)
-	if err := l.mkdirs(dir); err != nil {
-		_ = l.fs.Remove(t.Name())
+	if err := l.MakeDirs(dir); err != nil {
+		_ = l.FS.Remove(t.Name())
 		return Raw{}, err
 	}
 	r := Raw{Kind: seal.Kind, Window: seal.Window()}
 	if err := l.place(p, seal, t.Name(), &r); err != nil {
 		return Raw{}, err
 	}
-	if err := l.syncDir(dir); err != nil {
+	if err := l.SyncDir(dir); err != nil {
 		return Raw{}, fmt.Errorf("commit %s: %w", filepath.Join(dir, r.Name), err)
 	}
 	return r, nil
@@ -320,12 +321,12 @@ func (l *Lake) place(p schemas.Partition, seal schemas.Seal, temp string, r *Raw
 	l.seqMu.Lock()
 	defer l.seqMu.Unlock()
 	if err := l.checkHeld(); err != nil {
-		_ = l.fs.Remove(temp)
+		_ = l.FS.Remove(temp)
 		return err
 	}
 	all, err := l.allRaws(p) // a number is never taken twice, were its file pruned
 	if err != nil {
-		_ = l.fs.Remove(temp)
+		_ = l.FS.Remove(temp)
 		return err
 	}
 	r.Seq = 1
@@ -336,20 +337,20 @@ func (l *Lake) place(p schemas.Partition, seal schemas.Seal, temp string, r *Raw
 	// against the numbers (Orphan). One that can't be read tells none.
 	footer, _, err := l.Day(p)
 	if err != nil && !errors.As(err, new(*DamagedError)) {
-		_ = l.fs.Remove(temp)
+		_ = l.FS.Remove(temp)
 		return err
 	}
 	for _, w := range footer.Windows {
 		r.Seq = max(r.Seq, w.Seq+1)
 	}
 	if r.Seq > maxSeq {
-		_ = l.fs.Remove(temp)
+		_ = l.FS.Remove(temp)
 		return fmt.Errorf("%s has %d sealed files, the most a day can have", p, maxSeq)
 	}
 	r.Name = rawName(seal, r.Seq)
 	target := filepath.Join(l.partition(rawDir, p), r.Name)
-	if err := l.fs.Rename(temp, target); err != nil {
-		_ = l.fs.Remove(temp)
+	if err := l.FS.Rename(temp, target); err != nil {
+		_ = l.FS.Remove(temp)
 		return fmt.Errorf("commit %s: %w", target, err)
 	}
 	return nil
@@ -496,7 +497,7 @@ func (l *Lake) pages(ctx context.Context, p schemas.Partition, r Raw, head []byt
 
 // rawReader reads one raw file from start to end.
 type rawReader struct {
-	file File
+	file durable.File
 	path string
 	raw  Raw
 	size int64     // of the compressed data, without the trailer
@@ -512,7 +513,7 @@ type rawReader struct {
 
 func (l *Lake) openRaw(p schemas.Partition, r Raw) (*rawReader, error) {
 	f := &rawReader{path: filepath.Join(l.partition(rawDir, p), r.Name), raw: r, sum: sha256.New(), coders: &l.coders}
-	file, err := l.fs.Open(f.path)
+	file, err := l.FS.Open(f.path)
 	if err != nil {
 		return nil, fmt.Errorf("open raw file: %w", err)
 	}

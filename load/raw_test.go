@@ -18,6 +18,7 @@ import (
 	"github.com/klauspost/compress/zstd"
 	"pgregory.net/rapid"
 
+	"github.com/usagelake/usagelake/load/durable"
 	"github.com/usagelake/usagelake/schemas"
 )
 
@@ -161,7 +162,7 @@ func TestSealRefusesWhatItCouldNotKeep(t *testing.T) {
 			if _, err := l.Seal(t.Context(), seal, pages); err == nil {
 				t.Error("it was sealed")
 			}
-			if left, _ := filepath.Glob(l.path("raw/*/*/*")); len(left) > 0 {
+			if left, _ := filepath.Glob(l.Path("raw/*/*/*")); len(left) > 0 {
 				t.Errorf("left: %v", left)
 			}
 		})
@@ -188,7 +189,7 @@ func TestNamesSealDidNotGiveAreStrays(t *testing.T) {
 	}
 	slices.Sort(strays)
 	for _, name := range strays {
-		must(t, os.WriteFile(filepath.Join(dir, name), nil, fileMode))
+		must(t, os.WriteFile(filepath.Join(dir, name), nil, durable.FileMode))
 	}
 	got, err := l.Strays(testDay)
 	must(t, err)
@@ -204,7 +205,7 @@ func TestAccountsAndPartitionsAreReadOffTheDirectories(t *testing.T) {
 		"balance/acct=acme/date=2026-11-03", "usage/acct=beta/date=2026-11-02", "raw/acct=.hidden/date=2026-11-02",
 		"raw/acct=beta/date=2026-11-32", "raw/acct=beta/date=2026-1-1", "raw/acct=beta/x", "raw/other",
 	} {
-		must(t, os.MkdirAll(l.path(dir), dirMode))
+		must(t, os.MkdirAll(l.Path(dir), durable.DirMode))
 	}
 	accounts, err := l.Accounts()
 	must(t, err)
@@ -231,7 +232,7 @@ func rewrite(t testing.TB, path string, change func(content []byte) []byte) {
 	must(t, err)
 	var out bytes.Buffer
 	must(t, writeRaw(t.Context(), new(coders), &out, change(content.Bytes()), nil, nil))
-	must(t, os.WriteFile(path, out.Bytes(), fileMode))
+	must(t, os.WriteFile(path, out.Bytes(), durable.FileMode))
 }
 
 func TestDamageIsFoundAndNamed(t *testing.T) {
@@ -308,20 +309,20 @@ func TestAFlippedBitAnywhereIsFound(t *testing.T) {
 		for _, bit := range []byte{1, 8, 128} {
 			bad := bytes.Clone(good)
 			bad[i] ^= bit
-			must(t, os.WriteFile(path, bad, fileMode))
+			must(t, os.WriteFile(path, bad, durable.FileMode))
 			if err := readRaw(t, l, r); err == nil {
 				t.Errorf("byte %d of %d, bit %d: not found", i, len(good), bit)
 			}
 		}
 	}
 	for n := range good {
-		must(t, os.WriteFile(path, good[:n], fileMode))
+		must(t, os.WriteFile(path, good[:n], durable.FileMode))
 		var damaged *DamagedError
 		if err := readRaw(t, l, r); !errors.As(err, &damaged) {
 			t.Errorf("cut to %d of %d bytes: %v", n, len(good), err)
 		}
 	}
-	must(t, os.WriteFile(path, append(bytes.Clone(good), 0), fileMode))
+	must(t, os.WriteFile(path, append(bytes.Clone(good), 0), durable.FileMode))
 	if err := readRaw(t, l, r); err == nil {
 		t.Error("a byte behind: not found")
 	}
@@ -346,8 +347,8 @@ func TestGoldenRawFileOfFormat1(t *testing.T) {
 	must(t, err)
 	l := newTestLake(t, Options{})
 	dir := l.partition(rawDir, testDay)
-	must(t, os.MkdirAll(dir, dirMode))
-	must(t, os.WriteFile(filepath.Join(dir, name), b, fileMode))
+	must(t, os.MkdirAll(dir, durable.DirMode))
+	must(t, os.WriteFile(filepath.Join(dir, name), b, durable.FileMode))
 	raws, err := l.Windows(testDay)
 	must(t, err)
 	if len(raws) != 1 || raws[0].Name != name {
@@ -431,7 +432,7 @@ func FuzzRaw(f *testing.F) {
 			must(t, writeRaw(t.Context(), new(coders), &out, b, nil, nil))
 			b = out.Bytes()
 		}
-		must(t, os.WriteFile(path, b, fileMode))
+		must(t, os.WriteFile(path, b, durable.FileMode))
 		err := readRaw(t, l, r)
 		var damaged *DamagedError
 		switch {

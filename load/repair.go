@@ -34,27 +34,27 @@ func (l *Lake) SetAside(path string) (r Raw, now string, err error) {
 		return r, "", fmt.Errorf("set aside %s: it is not a sealed file", path)
 	}
 	from := filepath.Join(l.partition(rawDir, p), r.Name)
-	to := filepath.Join(l.path(damagedDir), strings.Join(parts[1:3], "_")+"_"+r.Name)
-	if err := l.mkdirs(filepath.Dir(to)); err != nil {
+	to := filepath.Join(l.Path(damagedDir), strings.Join(parts[1:3], "_")+"_"+r.Name)
+	if err := l.MakeDirs(filepath.Dir(to)); err != nil {
 		return r, "", fmt.Errorf("set aside %s: %w", path, err)
 	}
-	if _, err := l.fs.Stat(to); !errors.Is(err, fs.ErrNotExist) {
+	if _, err := l.FS.Stat(to); !errors.Is(err, fs.ErrNotExist) {
 		return r, "", fmt.Errorf("set aside %s: %s is there already", path, to)
 	}
 	if err := l.checkHeld(); err != nil {
 		return r, "", fmt.Errorf("set aside %s: %w", path, err)
 	}
-	if err := l.fs.Rename(from, to); err != nil {
+	if err := l.FS.Rename(from, to); err != nil {
 		return r, "", fmt.Errorf("set aside %s: %w", path, err)
 	}
-	return r, to, errors.Join(l.syncDir(filepath.Dir(to)), l.syncDir(filepath.Dir(from)))
+	return r, to, errors.Join(l.SyncDir(filepath.Dir(to)), l.SyncDir(filepath.Dir(from)))
 }
 
 // SetAsideDay moves the day file of p to damaged/, for it may be the last readable copy of what its windows held. It
 // does nothing if there is none, or if it is the source of a pruned day. The caller holds the lock.
 func (l *Lake) SetAsideDay(p schemas.Partition) error {
 	from := l.usagePath(p)
-	if _, err := l.fs.Stat(from); errors.Is(err, fs.ErrNotExist) {
+	if _, err := l.FS.Stat(from); errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
 	if t, err := l.Pruned(p); err != nil {
@@ -75,15 +75,15 @@ func (l *Lake) moveAside(p schemas.Partition, from string) error {
 	}
 	err = errors.Join(err, l.checkHeld())
 	if err == nil {
-		err = l.mkdirs(filepath.Dir(to))
+		err = l.MakeDirs(filepath.Dir(to))
 	}
 	if err == nil {
-		err = l.fs.Rename(from, to)
+		err = l.FS.Rename(from, to)
 	}
 	if err != nil {
 		return fmt.Errorf("set aside %s: %w", from, err)
 	}
-	return errors.Join(l.syncDir(filepath.Dir(to)), l.syncDir(filepath.Dir(from)))
+	return errors.Join(l.SyncDir(filepath.Dir(to)), l.SyncDir(filepath.Dir(from)))
 }
 
 // asideName is where a derived file of p goes in damaged/. Its digest is in the name, so that a later one of the same day
@@ -93,7 +93,7 @@ func (l *Lake) asideName(p schemas.Partition, path string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	return l.path(damagedDir, fmt.Sprintf(accountKey+"%s_"+dateKey+"%s_%s_%s", p.Account, p.Date, sum[:digestPrefix], filepath.Base(path))), nil
+	return l.Path(damagedDir, fmt.Sprintf(accountKey+"%s_"+dateKey+"%s_%s_%s", p.Account, p.Date, sum[:digestPrefix], filepath.Base(path))), nil
 }
 
 // SetAsideBalance moves the balance file of p to damaged/, for it can't be read. The caller holds the lock.

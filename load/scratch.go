@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+
+	"github.com/usagelake/usagelake/load/durable"
 )
 
 // A scratch is a directory for what DuckDB spills while the lake is read: of mode 0700, under a name that nobody can foresee,
@@ -24,8 +26,8 @@ const (
 
 // scratch makes one. done removes it.
 func (l *Lake) scratch() (dir string, done func(), err error) {
-	base := l.path(tempDir)
-	if err := l.checkFolder(tempDir); err == nil {
+	base := l.Path(durable.TempDir)
+	if err := l.checkFolder(durable.TempDir); err == nil {
 		sweepScratch(base)
 		if dir, done, err := makeScratch(base); err == nil {
 			return dir, done, nil
@@ -42,7 +44,7 @@ func makeScratch(base string) (dir string, done func(), err error) {
 		return "", nil, err
 	}
 	drop := func() { _ = os.RemoveAll(top) }
-	f, err := os.OpenFile(filepath.Join(top, scratchLock), os.O_RDWR|os.O_CREATE|os.O_EXCL, fileMode)
+	f, err := os.OpenFile(filepath.Join(top, scratchLock), os.O_RDWR|os.O_CREATE|os.O_EXCL, durable.FileMode)
 	if err == nil {
 		if err = tryLock(f, true); errors.Is(err, ErrNoLocks) {
 			err = nil // nobody can tell whether it is left, and nobody removes it
@@ -53,7 +55,7 @@ func makeScratch(base string) (dir string, done func(), err error) {
 	}
 	dir = filepath.Join(top, "spill")
 	if err == nil {
-		if err = os.Mkdir(dir, dirMode); err != nil {
+		if err = os.Mkdir(dir, durable.DirMode); err != nil {
 			_ = f.Close()
 		}
 	}
@@ -89,7 +91,7 @@ func usedScratch(top string) bool {
 	if owner, known := ownerOf(info); known && owner != os.Geteuid() {
 		return true
 	}
-	f, err := openNoLink(filepath.Join(top, scratchLock), os.O_RDWR, 0)
+	f, err := durable.OpenNoLink(filepath.Join(top, scratchLock), os.O_RDWR, 0)
 	if errors.Is(err, fs.ErrNotExist) {
 		return time.Since(info.ModTime()) < scratchAge
 	}

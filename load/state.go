@@ -19,7 +19,7 @@ import (
 // stateName is what a state may be named.
 var stateName = regexp.MustCompile(`^[a-z][a-z0-9-]*$`)
 
-func (l *Lake) statePath(name, ext string) string { return l.path(journalDir, name+ext) }
+func (l *Lake) statePath(name, ext string) string { return l.Path(journalDir, name+ext) }
 
 // ErrStateHeld says that another process (or another caller in this one) holds a state's lock.
 var ErrStateHeld = errors.New("another process holds it")
@@ -28,7 +28,7 @@ var ErrStateHeld = errors.New("another process holds it")
 // *DamagedError.
 func (l *Lake) ReadState(name string, v any) (bool, error) {
 	path := l.statePath(name, ".json")
-	b, err := l.fs.ReadFile(path)
+	b, err := l.FS.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return false, nil
 	}
@@ -56,19 +56,15 @@ func (l *Lake) writeState(name string, v any) error {
 		return err
 	}
 	// The temp file is not made in the lake's temp directory: whoever takes the lake's lock empties that.
-	f, err := l.fs.CreateTemp(l.path(journalDir), name+".*.tmp")
+	t, err := l.CreateIn(l.Path(journalDir), name+".*.tmp")
 	if err != nil {
 		return err
 	}
-	t := &temp{File: f, lake: l}
-	defer t.abort()
-	if err := l.shareFile(f.Name()); err != nil {
-		return err
-	}
+	defer t.Abort()
 	if _, err := bytes.NewReader(append(b, '\n')).WriteTo(t); err != nil {
 		return err
 	}
-	return t.commit(l.statePath(name, ".json"))
+	return t.Commit(l.statePath(name, ".json"))
 }
 
 // LockState makes the caller the only one who writes the state of that name until unlock is called, and drops what half-done
@@ -86,7 +82,7 @@ func (l *Lake) lockState(ctx context.Context, name string) (func() error, error)
 	if !stateName.MatchString(name) {
 		return nil, fmt.Errorf("%q is no name of a state", name)
 	}
-	if err := l.mkdirs(l.path(journalDir)); err != nil {
+	if err := l.MakeDirs(l.Path(journalDir)); err != nil {
 		return nil, err
 	}
 	f, err := openLock(l.statePath(name, ".lock"))
@@ -119,13 +115,13 @@ func (l *Lake) lockState(ctx context.Context, name string) (func() error, error)
 
 // dropHalfDone removes what a process that died left of a state that it was writing.
 func (l *Lake) dropHalfDone(name string) error {
-	names, err := l.list(l.path(journalDir))
+	names, err := l.list(l.Path(journalDir))
 	if err != nil {
 		return err
 	}
 	for _, n := range names {
 		if strings.HasPrefix(n, name+".") && strings.HasSuffix(n, ".tmp") {
-			if err := l.fs.Remove(l.path(journalDir, n)); err != nil {
+			if err := l.FS.Remove(l.Path(journalDir, n)); err != nil {
 				return err
 			}
 		}

@@ -7,6 +7,9 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/usagelake/usagelake/load/durable"
+	"github.com/usagelake/usagelake/load/durable/durabletest"
 )
 
 type note struct{ N int }
@@ -31,12 +34,12 @@ func TestAStateIsReadAsItWasWritten(t *testing.T) {
 			t.Fatalf("%d reads as %d, %v, %v", n, got.N, ok, err)
 		}
 	}
-	info, err := os.Stat(l.path("journal", "notes.json"))
+	info, err := os.Stat(l.Path("journal", "notes.json"))
 	must(t, err)
-	if info.Mode().Perm() != groupFileMode {
+	if info.Mode().Perm() != durable.GroupFileMode {
 		t.Errorf("its mode is %o", info.Mode().Perm())
 	}
-	must(t, os.WriteFile(l.path("journal", "notes.json"), []byte(`{"N":`), 0o600))
+	must(t, os.WriteFile(l.Path("journal", "notes.json"), []byte(`{"N":`), 0o600))
 	var damaged *DamagedError
 	if _, err := l.ReadState("notes", &got); !errors.As(err, &damaged) {
 		t.Errorf("a torn one: %v", err)
@@ -68,22 +71,22 @@ func TestAStateNeedsNotTheLakesLockAndOneWritesAtATime(t *testing.T) {
 
 // Whatever step fails, and in whatever way, the state is the old one or the new, and the next write leaves nothing behind.
 func TestAStateIsWholeWhateverStepFails(t *testing.T) {
-	for _, how := range []fault{notDone, lost, torn} {
+	for _, how := range []durabletest.Fault{durabletest.NotDone, durabletest.Lost, durabletest.Torn} {
 		for _, down := range []bool{false, true} {
 			for at := 0; ; at++ {
 				dir := filepath.Join(t.TempDir(), "lake")
 				l, err := Create(dir, Options{})
 				must(t, err)
 				must(t, writeNote(l, 1))
-				ffs := &faultFS{at: -1}
+				ffs := &durabletest.FS{At: -1}
 				l, err = Open(dir, Options{FS: ffs})
 				must(t, err)
 				unlock, err := l.LockState(t.Context(), "notes")
 				must(t, err)
-				ffs.steps, ffs.at, ffs.how, ffs.down = nil, at, how, down
+				ffs.Steps, ffs.At, ffs.How, ffs.Down = nil, at, how, down
 				err = l.WriteState("notes", note{2})
 				must(t, unlock())
-				if at >= len(ffs.steps) {
+				if at >= len(ffs.Steps) {
 					must(t, err)
 					break
 				}
@@ -91,10 +94,10 @@ func TestAStateIsWholeWhateverStepFails(t *testing.T) {
 				must(t, openErr)
 				var got note
 				if ok, readErr := l.ReadState("notes", &got); !ok || readErr != nil || got.N == 1 && err == nil {
-					t.Errorf("%v at step %d (%s): %v, and the state is %v, %v", how, at, ffs.steps[at], err, got, readErr)
+					t.Errorf("%v at step %d (%s): %v, and the state is %v, %v", how, at, ffs.Steps[at], err, got, readErr)
 				}
 				must(t, writeNote(l, 3))
-				left, err := l.list(l.path("journal"))
+				left, err := l.list(l.Path("journal"))
 				must(t, err)
 				if names := strings.Join(left, " "); names != "notes.json notes.lock" {
 					t.Errorf("%v at step %d: left is %s", how, at, names)

@@ -271,7 +271,7 @@ type bodySum struct {
 // file, and returns a *DamagedError if they differ. Footer and page index are read, but only deriving the file anew and
 // comparing the bytes proves them.
 func (l *Lake) checkBody(path string) error {
-	f, err := l.fs.Open(path)
+	f, err := l.FS.Open(path)
 	if err != nil {
 		return err
 	}

@@ -102,7 +102,7 @@ func (l *Lake) Verify(ctx context.Context, opts VerifyOptions) (VerifyReport, er
 		v.report.Findings = []Finding{}
 	}
 	if err != nil {
-		return v.report, fmt.Errorf("verify %s: %w", l.dir, errors.Join(ctx.Err(), err))
+		return v.report, fmt.Errorf("verify %s: %w", l.Dir(), errors.Join(ctx.Err(), err))
 	}
 	return v.report, nil
 }
@@ -139,7 +139,7 @@ type content struct {
 }
 
 func (v *verifier) add(f Finding) {
-	if rel, err := filepath.Rel(v.lake.dir, f.Path); err == nil && f.Path != "" {
+	if rel, err := filepath.Rel(v.lake.Dir(), f.Path); err == nil && f.Path != "" {
 		f.Path = filepath.ToSlash(rel)
 	}
 	v.report.Findings = append(v.report.Findings, f)
@@ -182,7 +182,7 @@ func (v *verifier) verify(ctx context.Context) error {
 	}
 	switch err := v.lake.CheckRaw(); {
 	case errors.Is(err, ErrNoRaw):
-		v.add(Finding{Check: FoundNoRaw, Path: v.lake.path(rawDir), Detail: ErrNoRaw.Error(),
+		v.add(Finding{Check: FoundNoRaw, Path: v.lake.Path(rawDir), Detail: ErrNoRaw.Error(),
 			Hint: "is its volume mounted? Else restore it from a backup; if it is lost for good: usagelake verify --repair --raw-lost"})
 	case err != nil:
 		return err
@@ -258,30 +258,30 @@ func (v *verifier) unproven(p schemas.Partition, f schemas.DayFooter) error {
 // strays looks for files that don't belong where they stand: in the trees that readers glob, and in the raw archive.
 func (v *verifier) strays() error {
 	for tree, file := range map[string]string{usageDir: usageFile, quarantineDir: quarantineFile, balanceDir: balanceFile, rawDir: ""} {
-		accounts, err := v.lake.entries(v.lake.path(tree))
+		accounts, err := v.lake.entries(v.lake.Path(tree))
 		if err != nil {
 			return err
 		}
 		for _, a := range accounts {
 			name, ok := accountOf(a.Name())
 			// Both names at once would count what is in both twice.
-			if ok && a.IsDir() && v.lake.accountDir(tree, name) != v.lake.path(tree, a.Name()) {
-				v.add(Finding{Check: FoundStray, Path: v.lake.path(tree, a.Name()), Account: name, Detail: "the folder of this account has another name now, and stands beside this one",
+			if ok && a.IsDir() && v.lake.accountDir(tree, name) != v.lake.Path(tree, a.Name()) {
+				v.add(Finding{Check: FoundStray, Path: v.lake.Path(tree, a.Name()), Account: name, Detail: "the folder of this account has another name now, and stands beside this one",
 					Hint: "the next run that writes takes in what the lake lacks of it: usagelake rebuild"})
 				continue
 			}
 			if !ok || !a.IsDir() {
-				v.stray(v.lake.path(tree, a.Name()))
+				v.stray(v.lake.Path(tree, a.Name()))
 				continue
 			}
-			dates, err := v.lake.entries(v.lake.path(tree, a.Name()))
+			dates, err := v.lake.entries(v.lake.Path(tree, a.Name()))
 			if err != nil {
 				return err
 			}
 			for _, d := range dates {
 				date, ok := dateOf(d.Name())
 				if !ok || !d.IsDir() {
-					v.stray(v.lake.path(tree, a.Name(), d.Name()))
+					v.stray(v.lake.Path(tree, a.Name(), d.Name()))
 					continue
 				}
 				if tree == rawDir {
@@ -290,17 +290,17 @@ func (v *verifier) strays() error {
 						return err
 					}
 					for _, s := range strays {
-						v.stray(v.lake.path(tree, a.Name(), d.Name(), s))
+						v.stray(v.lake.Path(tree, a.Name(), d.Name(), s))
 					}
 					continue
 				}
-				files, err := v.lake.entries(v.lake.path(tree, a.Name(), d.Name()))
+				files, err := v.lake.entries(v.lake.Path(tree, a.Name(), d.Name()))
 				if err != nil {
 					return err
 				}
 				for _, f := range files {
 					if f.Name() != file || f.IsDir() {
-						v.stray(v.lake.path(tree, a.Name(), d.Name(), f.Name()))
+						v.stray(v.lake.Path(tree, a.Name(), d.Name(), f.Name()))
 					}
 				}
 			}
@@ -528,7 +528,7 @@ func (v *verifier) quarantine(ctx context.Context, p schemas.Partition, d *verif
 			return nil
 		}
 	}
-	switch _, err := v.lake.fs.Stat(path); {
+	switch _, err := v.lake.FS.Stat(path); {
 	case err == nil:
 		v.report.QuarantineFiles++
 		if d.quarantine, err = v.lake.fileDigest(path); err != nil {
@@ -582,7 +582,7 @@ func (v *verifier) balance(ctx context.Context, p schemas.Partition) error {
 	}
 	path := v.lake.balancePath(p)
 	f := Finding{Path: path, Account: p.Account, Date: p.Date.String(), Hint: hintRebuild}
-	b, err := v.lake.fs.ReadFile(path)
+	b, err := v.lake.FS.ReadFile(path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		if len(raws) > 0 {
@@ -764,7 +764,7 @@ func (v *verifier) database(ctx context.Context) error {
 		}
 		v.add(f)
 	}
-	if _, err := v.lake.fs.Stat(path); errors.Is(err, fs.ErrNotExist) {
+	if _, err := v.lake.FS.Stat(path); errors.Is(err, fs.ErrNotExist) {
 		if len(v.days) > 0 {
 			found(FoundDatabase, schemas.Partition{}, "it isn't there")
 		}
@@ -855,7 +855,7 @@ func (v *verifier) checkDatabase(ctx context.Context, path string, found func(ch
 			raws, err := v.lake.Windows(p)
 			if err != nil || len(raws) > 0 {
 				found(FoundBehind, p, "it has the day, and the lake has no readable file of it")
-			} else if _, err := v.lake.fs.Stat(v.lake.usagePath(p)); errors.Is(err, fs.ErrNotExist) {
+			} else if _, err := v.lake.FS.Stat(v.lake.usagePath(p)); errors.Is(err, fs.ErrNotExist) {
 				v.orphan(Orphan{Partition: p, What: OrphanPublished, Path: path, Why: fmt.Sprintf("neither its day file nor its raw files are there; usage.duckdb has %d rows of it", h.rows)})
 			}
 			continue

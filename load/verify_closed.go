@@ -16,7 +16,7 @@ const FoundClosed = "closed_month"
 func (v *verifier) closedMonths(ctx context.Context) error {
 	closed, err := v.lake.Closed()
 	if err != nil {
-		v.add(Finding{Check: FoundClosed, Path: v.lake.path(statementsDir), Detail: err.Error(), Hint: "restore it from a backup"})
+		v.add(Finding{Check: FoundClosed, Path: v.lake.Path(statementsDir), Detail: err.Error(), Hint: "restore it from a backup"})
 		return nil
 	}
 	published, err := v.publishedMonths(ctx)
@@ -72,7 +72,7 @@ func (v *verifier) closedMonths(ctx context.Context) error {
 		}
 	}
 	for _, month := range slices.Sorted(maps.Keys(published)) {
-		v.add(Finding{Check: FoundClosed, Path: v.lake.path(statementsDir, month), Detail: month + " is published as closed, and what it was closed with is gone",
+		v.add(Finding{Check: FoundClosed, Path: v.lake.Path(statementsDir, month), Detail: month + " is published as closed, and what it was closed with is gone",
 			Hint: "restore statements/" + month + " from a backup before anything publishes: without it the month is open"})
 	}
 	return nil

@@ -26,7 +26,7 @@ func (v *verifier) pruned(p schemas.Partition, raws []Raw) (*Pruned, error) {
 	}
 	dir := v.lake.partition(rawDir, p)
 	for _, f := range t.Files {
-		if _, err := v.lake.fs.Stat(filepath.Join(dir, f.Name)); err == nil {
+		if _, err := v.lake.FS.Stat(filepath.Join(dir, f.Name)); err == nil {
 			v.report.PrunedLeft++
 		}
 	}

@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/usagelake/usagelake/load/durable"
 	"github.com/usagelake/usagelake/schemas"
 )
 
@@ -216,8 +217,8 @@ func TestVerifyFindsEachKindOfDamage(t *testing.T) {
 		{"strays", func(t *testing.T, w *dayWriter, days []schemas.Partition) {
 			must(t, os.WriteFile(filepath.Join(w.lake.partition(usageDir, days[0]), "usage (copy).parquet"), nil, 0o600))
 			must(t, os.WriteFile(filepath.Join(w.lake.partition(rawDir, days[0]), "notes.txt"), nil, 0o600))
-			must(t, os.MkdirAll(w.lake.path(usageDir, "acct=acme", "date=2026-13-01"), 0o700))
-			must(t, os.MkdirAll(w.lake.path(balanceDir, "acct=ACME"), 0o700))
+			must(t, os.MkdirAll(w.lake.Path(usageDir, "acct=acme", "date=2026-13-01"), 0o700))
+			must(t, os.MkdirAll(w.lake.Path(balanceDir, "acct=ACME"), 0o700))
 		}, []string{FoundStray, FoundStray, FoundStray, FoundStray}},
 		{"a torn journal line", func(t *testing.T, w *dayWriter, days []schemas.Partition) {
 			must(t, os.WriteFile(w.lake.journalPath(), []byte("{\"run_id\":\n"), 0o600))
@@ -257,7 +258,7 @@ func TestVerifyFindsEachKindOfDamage(t *testing.T) {
 			t.Parallel()
 			w, days := soundLake(t)
 			c.damage(t, w, days)
-			_ = os.Remove(w.lake.path(marksFile)) // what it tells has a test of its own: here the content is looked at
+			_ = os.Remove(w.lake.Path(marksFile)) // what it tells has a test of its own: here the content is looked at
 			var got []string
 			r := w.verify()
 			for _, f := range r.Findings {
@@ -291,7 +292,7 @@ func (w *dayWriter) tamper(statements string) {
 		w.t.Fatal(err)
 	}
 	defer d.close()
-	if err := errors.Join(d.exec(ctx, statements), d.detach(ctx), os.Remove(w.lake.path(marksFile))); err != nil {
+	if err := errors.Join(d.exec(ctx, statements), d.detach(ctx), os.Remove(w.lake.Path(marksFile))); err != nil {
 		w.t.Fatal(err)
 	}
 }
@@ -356,7 +357,7 @@ func TestVerifyWritesNothingIntoTheLake(t *testing.T) {
 				return err
 			}
 			info, err := e.Info()
-			if path == w.lake.path(tempDir) {
+			if path == w.lake.Path(durable.TempDir) {
 				fmt.Fprintln(&b, path)
 				return err
 			}

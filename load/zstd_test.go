@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"github.com/klauspost/compress/zstd"
+
+	"github.com/usagelake/usagelake/load/durable"
 )
 
 // A window's bytes don't hang on what its encoder wrote before, and no decoder carries anything from one to the next:
@@ -123,7 +125,7 @@ func TestReadingsOfOneLakeDontTouchEachOther(t *testing.T) {
 		if i%2 == 0 {
 			damaged = written[:i]
 		}
-		must(t, os.WriteFile(path, damaged, fileMode))
+		must(t, os.WriteFile(path, damaged, durable.FileMode))
 		var wg sync.WaitGroup
 		for range 2 {
 			wg.Go(func() {
@@ -138,7 +140,7 @@ func TestReadingsOfOneLakeDontTouchEachOther(t *testing.T) {
 		wg.Wait()
 	}
 
-	must(t, os.WriteFile(path, written, fileMode))
+	must(t, os.WriteFile(path, written, durable.FileMode))
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	if _, err := l.Seal(ctx, testSeal(testDay.Date.Start().Add(2*time.Hour), testDay.Date.Start().Add(3*time.Hour)), want); err == nil {

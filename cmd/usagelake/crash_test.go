@@ -22,6 +22,7 @@ import (
 
 	"github.com/usagelake/usagelake/extract/portal"
 	"github.com/usagelake/usagelake/load"
+	"github.com/usagelake/usagelake/load/durable"
 )
 
 // How many kills; make crash raises both.
@@ -33,7 +34,7 @@ var (
 // killing counts the steps that change the disk and kills its own process at one of them, or makes it fail: before the
 // step, or after it was done and before anybody hears of it.
 type killing struct {
-	load.FS
+	durable.FS
 	steps *atomic.Int64
 	at    int64
 	after bool
@@ -50,7 +51,7 @@ const (
 
 // killedMain is main on a disk that kills.
 func killedMain() {
-	k := &killing{FS: load.OS(), steps: new(atomic.Int64), log: os.Getenv(envSteps)}
+	k := &killing{FS: durable.System{}, steps: new(atomic.Int64), log: os.Getenv(envSteps)}
 	if at, when, ok := strings.Cut(os.Getenv(envKill), " "); ok {
 		k.at, _ = strconv.ParseInt(at, 10, 64)
 		k.after = when == "after"
@@ -97,12 +98,12 @@ func die() {
 	select {}
 }
 
-func (k *killing) CreateTemp(dir, pattern string) (f load.File, err error) {
+func (k *killing) CreateTemp(dir, pattern string) (f durable.File, err error) {
 	err = k.step("create "+pattern, func() error { f, err = k.FS.CreateTemp(dir, pattern); return err })
 	return k.file(f), err
 }
 
-func (k *killing) OpenAppend(name string) (f load.File, err error) {
+func (k *killing) OpenAppend(name string) (f durable.File, err error) {
 	err = k.step("append "+filepath.Base(name), func() error { f, err = k.FS.OpenAppend(name); return err })
 	return k.file(f), err
 }
@@ -119,7 +120,7 @@ func (k *killing) SyncDir(name string) error {
 	return k.step("sync directory "+filepath.Base(name), func() error { return k.FS.SyncDir(name) })
 }
 
-func (k *killing) file(f load.File) load.File {
+func (k *killing) file(f durable.File) durable.File {
 	if f == nil {
 		return nil
 	}
@@ -127,7 +128,7 @@ func (k *killing) file(f load.File) load.File {
 }
 
 type killingFile struct {
-	load.File
+	durable.File
 	k *killing
 }
 

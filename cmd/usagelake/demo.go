@@ -17,6 +17,7 @@ import (
 	"github.com/usagelake/usagelake/extract/portal"
 	"github.com/usagelake/usagelake/jobs"
 	"github.com/usagelake/usagelake/load"
+	"github.com/usagelake/usagelake/load/durable"
 	"github.com/usagelake/usagelake/load/report"
 	"github.com/usagelake/usagelake/schemas"
 )
@@ -215,7 +216,7 @@ func (f demoFinance) write() error {
 		{"allocation.yaml", bytes.ReplaceAll(rules, []byte("PLATFORM_TOKENS"), []byte(strings.Join(platform, ", ")))},
 		{jobs.DefaultConfigFile, config}, // last: what it names is there
 	} {
-		if err := (load.Out{}).Bytes(filepath.Join(f.dir, file.name), file.content); err != nil {
+		if err := (durable.Out{}).Bytes(filepath.Join(f.dir, file.name), file.content); err != nil {
 			return err
 		}
 	}

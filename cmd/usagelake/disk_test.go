@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/usagelake/usagelake/load"
+	"github.com/usagelake/usagelake/load/durable"
 )
 
 // TestADiskThatFailsLosesNothing makes each step that changes the disk fail, in every way a disk does, once before it is
@@ -23,7 +24,7 @@ func TestADiskThatFailsLosesNothing(t *testing.T) {
 	n, net := w.portal.Total("0", w.from, w.to)
 	w.want, w.net = int64(n), net
 
-	runOn := func(fs load.FS, args ...string) (int, string) {
+	runOn := func(fs durable.FS, args ...string) (int, string) {
 		var stderr bytes.Buffer
 		code := run(t.Context(), append(args, "--config", w.dir+"/usagelake.yaml", "--lake", w.lake()), streams{Stdin: strings.NewReader(""), Stdout: io.Discard, Stderr: &stderr,
 			Getenv: func(name string) string {
@@ -36,7 +37,7 @@ func TestADiskThatFailsLosesNothing(t *testing.T) {
 	}
 	faults := []error{syscall.ENOSPC, syscall.EIO, syscall.EROFS, syscall.EACCES, syscall.EMFILE, syscall.EXDEV}
 
-	counting := &killing{FS: load.OS(), steps: new(atomic.Int64)}
+	counting := &killing{FS: durable.System{}, steps: new(atomic.Int64)}
 	if code, text := runOn(counting, w.exportArgs()...); code != exitDone {
 		t.Fatal(text)
 	}
@@ -52,7 +53,7 @@ func TestADiskThatFailsLosesNothing(t *testing.T) {
 				t.Fatal(err)
 			}
 			fault := faults[failures%len(faults)]
-			failing := &killing{FS: load.OS(), steps: new(atomic.Int64), at: int64(at), after: after, fault: fault}
+			failing := &killing{FS: durable.System{}, steps: new(atomic.Int64), at: int64(at), after: after, fault: fault}
 			code, text := runOn(failing, w.exportArgs()...)
 			what := fmt.Sprintf("step %d (%s), done %t: %v", at, failing.name, after, fault)
 			failures++

@@ -9,7 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/usagelake/usagelake/jobs"
-	"github.com/usagelake/usagelake/load"
+	"github.com/usagelake/usagelake/load/durable"
 )
 
 // template is the commented config that init writes.
@@ -28,7 +28,7 @@ func (a *app) initCommand() *cobra.Command {
 			if path == "" {
 				path = jobs.DefaultConfigFile
 			}
-			err := load.Out{New: true}.Bytes(path, template)
+			err := durable.Out{New: true}.Bytes(path, template)
 			if errors.Is(err, fs.ErrExist) {
 				return jobs.Usage("usagelake doctor   (checks it)", "%s is there already, and init never overwrites", path)
 			}

@@ -12,7 +12,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/usagelake/usagelake/jobs"
-	"github.com/usagelake/usagelake/load"
+	"github.com/usagelake/usagelake/load/durable"
 )
 
 // manCommand writes the manual, for the release build and for packagers. It is hidden: whoever installs a release has
@@ -38,7 +38,7 @@ $SOURCE_DATE_EPOCH, or else of the commit, so that the same program gives the sa
 			n := 0
 			for _, page := range manCommands(c.Root()) {
 				path := filepath.Join(args[0], manName(page)+".1")
-				if err := (load.Out{Mode: 0o644}).Bytes(path, []byte(manPage(page, date))); err != nil {
+				if err := (durable.Out{Mode: 0o644}).Bytes(path, []byte(manPage(page, date))); err != nil {
 					return fmt.Errorf("write the manual: %w", err)
 				}
 				n++

@@ -11,6 +11,7 @@ import (
 
 	"github.com/usagelake/usagelake/jobs"
 	"github.com/usagelake/usagelake/load"
+	"github.com/usagelake/usagelake/load/durable"
 	"github.com/usagelake/usagelake/schemas/words"
 )
 
@@ -152,7 +153,7 @@ func (a *app) query(ctx context.Context, lake *load.Lake, sql, format, out, deci
 	if out == "" || out == "-" {
 		err = write(&answerWriter{app: a})
 	} else {
-		err = load.WriteOut(out, lake.Out(), write)
+		err = durable.WriteOut(out, lake.Out(), write)
 	}
 	return n, err
 }

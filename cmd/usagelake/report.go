@@ -14,6 +14,7 @@ import (
 
 	"github.com/usagelake/usagelake/jobs"
 	"github.com/usagelake/usagelake/load"
+	"github.com/usagelake/usagelake/load/durable"
 	"github.com/usagelake/usagelake/load/report"
 	"github.com/usagelake/usagelake/schemas"
 	"github.com/usagelake/usagelake/schemas/words"
@@ -338,7 +339,7 @@ func (a *app) writeReport(lake *load.Lake, doc *report.Document, format, out str
 		return err
 	}
 	size := counter{}
-	if err := load.WriteOut(out, lake.Out(), func(w io.Writer) error {
+	if err := durable.WriteOut(out, lake.Out(), func(w io.Writer) error {
 		if isZip(out) {
 			return doc.Zip(io.MultiWriter(w, &size), format)
 		}

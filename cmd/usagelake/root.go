@@ -16,6 +16,7 @@ import (
 
 	"github.com/usagelake/usagelake/jobs"
 	"github.com/usagelake/usagelake/load"
+	"github.com/usagelake/usagelake/load/durable"
 	"github.com/usagelake/usagelake/schemas"
 	"github.com/usagelake/usagelake/schemas/words"
 )
@@ -45,8 +46,8 @@ type streams struct {
 	Stdout, Stderr io.Writer
 	Getenv         func(string) string
 	Now            func() time.Time
-	Terminal       bool    // Stderr is one
-	FS             load.FS // the lake's files; nil is the system's
+	Terminal       bool       // Stderr is one
+	FS             durable.FS // the lake's files; nil is the system's
 }
 
 // app is the state of one invocation: the common flags and the streams.

@@ -1,4 +1,4 @@
-package load
+package durable
 
 import (
 	"errors"
@@ -37,12 +37,12 @@ func TestAFullDiskIsCalledByItsKind(t *testing.T) {
 	}
 	none := uint64(0)
 	for _, c := range []struct {
-		left room
+		left Room
 		want string
 	}{
-		{room{bytes: 1 << 30, files: &none}, "no inodes"},
-		{room{bytes: 1 << 10, files: &none}, "is full"},
-		{room{bytes: 1 << 30}, "is full"}, // by what the system says, whatever is free by now
+		{Room{Bytes: 1 << 30, Files: &none}, "no inodes"},
+		{Room{Bytes: 1 << 10, Files: &none}, "is full"},
+		{Room{Bytes: 1 << 30}, "is full"}, // by what the system says, whatever is free by now
 	} {
 		if got := full(write(syscall.ENOSPC), dir, c.left, nil); !strings.Contains(got.Error(), c.want) {
 			t.Errorf("%+v: %v", c.left, got)

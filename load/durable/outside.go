@@ -1,4 +1,4 @@
-package load
+package durable
 
 import (
 	"bufio"
@@ -21,11 +21,11 @@ type Out struct {
 }
 
 // Out is how files with the lake's usage are written outside of it: as private as the lake itself.
-func (l *Lake) Out() Out {
-	if l.group {
-		return Out{Mode: groupFileMode}
+func (t *Tree) Out() Out {
+	if t.Group {
+		return Out{Mode: GroupFileMode}
 	}
-	return Out{Mode: fileMode}
+	return Out{Mode: FileMode}
 }
 
 // WriteOut writes a file outside of the lake: a report, the answer to a query, a config. All of them go this way:
@@ -35,22 +35,22 @@ func (l *Lake) Out() Out {
 // If write fails there is no new file, and what stood there stays. A symbolic link stays, and the file that it points to is
 // replaced. What is no file, as /dev/stdout or a pipe, is written to.
 func WriteOut(path string, o Out, write func(io.Writer) error) error {
-	f, err := o.draft(path, write)
+	f, err := o.Draft(path, write)
 	if err != nil {
 		return err
 	}
-	return f.commit()
+	return f.Commit()
 }
 
-// draft is WriteOut up to the rename, which commit does; abort drops the file.
-func (o Out) draft(path string, write func(io.Writer) error) (_ *outFile, err error) {
-	f, err := o.create(path)
+// Draft is WriteOut up to the rename, which commit does; abort drops the file.
+func (o Out) Draft(path string, write func(io.Writer) error) (_ *OutFile, err error) {
+	f, err := o.Create(path)
 	if err != nil {
 		return nil, err
 	}
 	defer func() {
 		if err != nil {
-			f.abort()
+			f.Abort()
 		}
 	}()
 	b := bufio.NewWriterSize(f.File, 1<<16)
@@ -58,8 +58,8 @@ func (o Out) draft(path string, write func(io.Writer) error) (_ *outFile, err er
 		return nil, Full(err, filepath.Dir(path))
 	}
 	err = b.Flush()
-	if f.target != "" && err == nil {
-		err = f.settle()
+	if f.Target != "" && err == nil {
+		err = f.Settle()
 	}
 	if err != nil {
 		return nil, Full(fmt.Errorf("write %s: %w", path, err), filepath.Dir(path))
@@ -75,34 +75,34 @@ func (o Out) Bytes(path string, b []byte) error {
 	})
 }
 
-// outFile is a file that WriteOut has begun.
-type outFile struct {
+// OutFile is a file that WriteOut has begun.
+type OutFile struct {
 	*os.File
-	path   string // as it was given
-	target string // of the rename; "" if the file is written to as it stands
+	Path   string // as it was given
+	Target string // of the rename; "" if the file is written to as it stands
 	isNew  bool
 	closed bool // durable, under its first name
 	done   bool
 }
 
-func (o Out) create(path string) (_ *outFile, err error) {
+func (o Out) Create(path string) (_ *OutFile, err error) {
 	defer func() {
 		if err != nil {
 			err = Full(fmt.Errorf("write %s: %w", path, err), filepath.Dir(path))
 		}
 	}()
-	f := &outFile{path: path, target: path, isNew: o.New}
+	f := &OutFile{Path: path, Target: path, isNew: o.New}
 	switch info, err := os.Stat(path); {
 	case err == nil && o.New:
 		return nil, &fs.PathError{Op: "create", Path: path, Err: fs.ErrExist}
 	case err == nil && info.IsDir():
 		return nil, &fs.PathError{Op: "create", Path: path, Err: syscall.EISDIR}
 	case err == nil && !info.Mode().IsRegular():
-		f.target = ""
+		f.Target = ""
 		f.File, err = os.OpenFile(path, os.O_WRONLY, 0)
 		return f, err
 	case err == nil:
-		if f.target, err = filepath.EvalSymlinks(path); err != nil {
+		if f.Target, err = filepath.EvalSymlinks(path); err != nil {
 			return nil, err
 		}
 	case !errors.Is(err, fs.ErrNotExist):
@@ -114,12 +114,12 @@ func (o Out) create(path string) (_ *outFile, err error) {
 	}
 	mode := o.Mode
 	if mode == 0 {
-		mode = fileMode
+		mode = FileMode
 	}
 	for range 100 {
 		var b [8]byte
 		_, _ = rand.Read(b[:]) // never fails
-		name := filepath.Join(filepath.Dir(f.target), ".usagelake-"+hex.EncodeToString(b[:])+filepath.Ext(f.target))
+		name := filepath.Join(filepath.Dir(f.Target), ".usagelake-"+hex.EncodeToString(b[:])+filepath.Ext(f.Target))
 		f.File, err = os.OpenFile(name, os.O_RDWR|os.O_CREATE|os.O_EXCL, mode)
 		if !errors.Is(err, fs.ErrExist) {
 			break
@@ -128,61 +128,61 @@ func (o Out) create(path string) (_ *outFile, err error) {
 	return f, err
 }
 
-// settle makes the file durable, and leaves its name to commit.
-func (f *outFile) settle() error {
+// Settle makes the file durable, and leaves its name to commit.
+func (f *OutFile) Settle() error {
 	f.closed = true
 	return errors.Join(f.Sync(), f.Close())
 }
 
-// commit makes the file durable under its name.
-func (f *outFile) commit() (err error) {
+// Commit makes the file durable under its name.
+func (f *OutFile) Commit() (err error) {
 	if f.done {
 		return nil
 	}
 	f.done = true
 	defer func() {
 		if err != nil {
-			if f.target != "" {
+			if f.Target != "" {
 				_ = os.Remove(f.Name())
 			}
-			err = Full(fmt.Errorf("write %s: %w", f.path, err), filepath.Dir(f.path))
+			err = Full(fmt.Errorf("write %s: %w", f.Path, err), filepath.Dir(f.Path))
 		}
 	}()
-	if f.target == "" {
+	if f.Target == "" {
 		return f.Close()
 	}
 	if !f.closed {
-		if err := f.settle(); err != nil {
+		if err := f.Settle(); err != nil {
 			return err
 		}
 	}
 	if err := f.place(); err != nil {
 		return err
 	}
-	return tolerate(osFS{}.SyncDir(filepath.Dir(f.target)))
+	return tolerate(System{}.SyncDir(filepath.Dir(f.Target)))
 }
 
-func (f *outFile) place() error {
+func (f *OutFile) place() error {
 	if !f.isNew {
-		return os.Rename(f.Name(), f.target)
+		return os.Rename(f.Name(), f.Target)
 	}
-	switch err := os.Link(f.Name(), f.target); {
+	switch err := os.Link(f.Name(), f.Target); {
 	case err == nil:
 		return os.Remove(f.Name())
 	case errors.Is(err, fs.ErrExist):
 		return err
 	}
-	return os.Rename(f.Name(), f.target) // a file system without links
+	return os.Rename(f.Name(), f.Target) // a file system without links
 }
 
-// abort drops what isn't committed.
-func (f *outFile) abort() {
+// Abort drops what isn't committed.
+func (f *OutFile) Abort() {
 	if f.done {
 		return
 	}
 	f.done = true
 	_ = f.Close()
-	if f.target != "" {
+	if f.Target != "" {
 		_ = os.Remove(f.Name())
 	}
 }
