@@ -92,7 +92,7 @@ func (a *allocation) reset(ctx context.Context) error {
 			return err
 		}
 	}
-	if err := a.d.exec(ctx, allocatedView(a.finance.fields()), schemas.SQLFocus()); err != nil {
+	if err := a.d.exec(ctx, schemas.SQLAllocated(a.finance.fields()), schemas.SQLFocus()); err != nil {
 		return err
 	}
 	_, err := a.d.conn.ExecContext(ctx, "INSERT INTO finance_settings VALUES (?, ?, ?)",
@@ -189,45 +189,6 @@ func (a *allocation) reset(ctx context.Context) error {
 		}
 		return nil
 	})
-}
-
-// allocatedView makes the view that says of each record who pays for it. Which fields it joins by is the rules' doing.
-func allocatedView(fields []string) string {
-	var b strings.Builder
-	b.WriteString(`CREATE OR REPLACE VIEW allocated_usage AS
-		SELECT u.*, a.allocation_id, a.ruleset, a.rule_id, a.rule_version, a.source, a.pool, a.cost_center, a.team, a.project, a.environment, a.gl_code, a.tags
-		FROM usage u
-		JOIN allocation_keys k ON k.account = u.account AND u.usage_date >= k.valid_from AND u.usage_date < k.valid_to`)
-	for _, f := range fields {
-		fmt.Fprintf(&b, " AND k.%[1]s IS NOT DISTINCT FROM u.%[1]s", f)
-	}
-	b.WriteString("\n\t\tJOIN allocations a ON a.allocation_id = k.allocation_id;\n")
-	b.WriteString("COMMENT ON VIEW allocated_usage IS 'usage with what the allocation rules say of each record: the rule, and the owner or the shared pool.';\n")
-	comment := func(column, text string) {
-		fmt.Fprintf(&b, "COMMENT ON COLUMN allocated_usage.%s IS %s;\n", column, schemas.SQLString(text))
-	}
-	for _, c := range schemas.UsageColumns() {
-		comment(c.Name, c.Comment)
-	}
-	for _, c := range [][2]string{
-		{"allocation_id", "Row of allocations."}, {"ruleset", "Rules that said it, as in allocation_rules."},
-		{"rule_id", "Rule that matched; NULL if none did."}, {"rule_version", "Its version."},
-		{"source", "File and line of the rule and of the rows of tables it looked up."},
-		{"pool", "Shared pool the cost goes to; NULL if it goes to the owner."}, {"cost_center", "Cost centre; NULL if none was assigned."},
-		{"team", "Team; NULL if none was assigned."}, {"project", "Project; NULL if none was assigned."},
-		{"environment", "Environment; NULL if none was assigned."}, {"gl_code", "General ledger code; NULL if none was assigned."},
-		{"tags", "Further tags, a flat JSON object; NULL if there are none."},
-	} {
-		comment(c[0], c[1])
-	}
-	b.WriteString(`CREATE OR REPLACE MACRO allocation_explain(record_id) AS TABLE
-		SELECT u.account, u.id, u.request_time, u.ordinal, u.token_id, u.user_id, u.custom_user_id, u.model, u.channel_id, u.amount, u.currency,
-			u.ruleset, u.rule_id, u.rule_version, r.valid_from, r.valid_to, r.matches, r.assigns, u.source, u.pool, u.cost_center, u.team, u.project, u.environment, u.gl_code, u.tags
-		FROM allocated_usage u LEFT JOIN allocation_rules r ON r.ruleset = u.ruleset AND r.rule_id = u.rule_id AND r.rule_version = u.rule_version
-		WHERE u.id = record_id;
-	COMMENT ON MACRO TABLE allocation_explain IS '6. Which rule and version assigned the records of this id, and to whom? FROM allocation_explain(''…'').';
-	`)
-	return b.String()
 }
 
 // known reads the rows of allocations that the file has.

@@ -309,14 +309,10 @@ func sqlFocusTable() string {
 		fmt.Fprintf(&b, "    %s %s", c.Name, c.kind)
 	}
 	b.WriteString("\n);\nCOMMENT ON TABLE focus_closed IS 'The charges of closed months by day and meter, as they were when the months were closed, and the corrections found since: what FOCUS shows of these months.';\n")
-	commentFocusCharges(&b, "focus_closed", focusCharges)
-	return b.String()
-}
-
-func commentFocusCharges(b *strings.Builder, view string, columns []FocusChargeColumn) {
-	for _, c := range columns {
-		fmt.Fprintf(b, "COMMENT ON COLUMN %s.%s IS %s;\n", view, c.Name, SQLString(c.comment))
+	for _, c := range focusCharges {
+		fmt.Fprintf(&b, "COMMENT ON COLUMN focus_closed.%s IS %s;\n", c.Name, SQLString(c.comment))
 	}
+	return b.String()
 }
 
 // SQLFocus makes the views of FOCUS, in place of what they were: focus_lines, focus_live, focus_charges and
@@ -324,20 +320,7 @@ func commentFocusCharges(b *strings.Builder, view string, columns []FocusChargeC
 // allocated_usage. It is several statements.
 func SQLFocus() string {
 	var b strings.Builder
-	b.WriteString(sqlFocus)
-	more := []FocusChargeColumn{
-		{Name: "usage_month", comment: "First day of the month of usage_date."},
-		{Name: "closed", comment: "Whether its month is closed, so that what is charged for it stands in focus_closed."},
-	}
-	lines := append(more, FocusChargeColumn{Name: "request_time", comment: "When the request was made, UTC."}, FocusChargeColumn{Name: "id", comment: "Id of the record in usage."}, FocusChargeColumn{Name: "ordinal", comment: "Ordinal of the record in usage."})
-	for _, c := range focusCharges[2:] {
-		if c.Name != "requests" {
-			lines = append(lines, c)
-		}
-	}
-	commentFocusCharges(&b, "focus_lines", lines)
-	commentFocusCharges(&b, "focus_live", append(more, focusCharges[2:]...))
-	commentFocusCharges(&b, "focus_charges", focusCharges)
+	b.WriteString(commented(sqlFocus))
 	for _, v := range FocusVersions() {
 		view := FocusView(v)
 		fmt.Fprintf(&b, "CREATE OR REPLACE VIEW %s AS %s;\n", view, FocusSelect(v, "focus_charges"))

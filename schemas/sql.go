@@ -2,6 +2,7 @@ package schemas
 
 import (
 	_ "embed"
+	"errors"
 	"fmt"
 	"strings"
 )
@@ -25,54 +26,113 @@ var sqlCompleteness string
 //go:embed sql/finance.sql
 var sqlFinance string
 
+//go:embed sql/allocated.sql
+var sqlAllocated string
+
 //go:embed sql/rollups.sql
 var sqlRollups string
 
 // SQLSchema makes the tables and views of the published file in an empty one, each table, view and column commented.
-// SQLFocus adds the views that need more than that. It is several statements.
+// SQLAllocated and SQLFocus add the views that need the allocation rules. It is several statements.
 func SQLSchema() string {
+	return commented(sqlTables) + commented(sqlAllocation) + sqlFocusTable() +
+		commented(sqlViews) + commented(sqlCompleteness) + commented(sqlFinance)
+}
+
+// commented makes what a .sql file makes, with its comments.
+func commented(file string) string {
 	var b strings.Builder
-	b.WriteString(sqlTables)
-	b.WriteString(sqlAllocation)
-	b.WriteString(sqlFocusTable())
-	for _, t := range []struct {
-		table   string
-		columns []Column
-	}{{"usage", UsageColumns()}, {"quarantine", QuarantineColumns()}, {"balance", BalanceColumns()}} {
-		for _, c := range t.columns {
-			fmt.Fprintf(&b, "COMMENT ON COLUMN %s.%s IS %s;\n", t.table, c.Name, SQLString(c.Comment))
+	for _, s := range statements(file) {
+		fmt.Fprintf(&b, "%s;\n", s.sql)
+		if s.comment != "" {
+			fmt.Fprintf(&b, "COMMENT ON %s %s IS %s;\n", s.kind, s.name, SQLString(s.comment))
+		}
+		for _, c := range s.columns {
+			fmt.Fprintf(&b, "COMMENT ON COLUMN %s.\"%s\" IS %s;\n", s.name, c.name, SQLString(c.comment))
 		}
 	}
-	b.WriteString(sqlViews)
-	b.WriteString(sqlCompleteness)
-	b.WriteString(sqlFinance)
 	return b.String()
+}
+
+// statements are those of a .sql file of this package, each column with its comment.
+func statements(file string) []sqlStatement {
+	out, err := parseSQL(file)
+	for i := range out {
+		err = errors.Join(err, out[i].describe())
+	}
+	if err != nil {
+		panic(err) // the files are part of the program, and a test reads them
+	}
+	return out
+}
+
+// describe gives the columns whose comments stand in Go theirs, for the Parquet files or FOCUS have them, too. It is an
+// error if a table, a view or a column has none.
+func (s *sqlStatement) describe() error {
+	if s.comment == "" && (s.kind == "TABLE" || s.kind == "VIEW") {
+		return fmt.Errorf("%s has no comment", s.name)
+	}
+	known := map[string]string{}
+	switch s.name {
+	case "usage", "allocated_usage":
+		known = columnComments(UsageColumns())
+	case "quarantine":
+		known = columnComments(QuarantineColumns())
+	case "balance":
+		known = columnComments(BalanceColumns())
+	case "focus_lines", "focus_live", "focus_charges":
+		for _, c := range focusCharges {
+			known[c.Name] = c.comment
+		}
+	}
+	for i, c := range s.columns {
+		if (c.comment == "") == (known[c.name] == "") {
+			return fmt.Errorf("%s.%s has no comment, or two", s.name, c.name)
+		}
+		s.columns[i].comment += known[c.name]
+	}
+	return nil
+}
+
+func columnComments(columns []Column) map[string]string {
+	out := map[string]string{}
+	for _, c := range columns {
+		out[c.Name] = c.Comment
+	}
+	return out
+}
+
+// SQLAllocated makes the view that says of each record who pays for it, and the macro that explains it, in place of
+// what they were. fields are the columns of allocation_keys that the rules look at. It is several statements.
+func SQLAllocated(fields []string) string {
+	var on strings.Builder
+	for _, f := range fields {
+		fmt.Fprintf(&on, " AND k.%[1]s IS NOT DISTINCT FROM u.%[1]s", f)
+	}
+	return strings.Replace(commented(sqlAllocated), "/* and the fields that the rules look at */", on.String(), 1)
 }
 
 // SQLView is a view or macro of the published file, and the statement that makes it for a session alone.
 type SQLView struct{ Name, SQL string }
 
-// SQLScopedViews makes the views of finance and completeness once more, as those of a session, over whatever the names of tables stand
-// for in it, and the table that every one of them looks up. Each names only those before it.
+// SQLScopedViews makes the views of finance and completeness once more, as those of a session, over whatever the names
+// of tables stand for in it, and the table that every one of them looks up. The files say which of them are "of the
+// whole file", and aren't among these; and where "ever" a charge counts, for a rate is a mean over days before the
+// period, too: there they look at chargeback_ever.
 func SQLScopedViews() []SQLView {
 	var out []SQLView
-	_, completeness, _ := strings.Cut(sqlCompleteness, "-- Seconds as hours") // data_as_of is the whole file's
-	for line := range strings.Lines(sqlViews[strings.Index(sqlViews, "CREATE VIEW price_steps"):] + "--" + completeness + sqlFinance) {
-		for _, what := range []string{"VIEW", "MACRO"} {
-			if rest, ok := strings.CutPrefix(line, "CREATE "+what+" "); ok {
-				name := rest[:strings.IndexAny(rest, " (")]
-				if name == "month_completeness" {
-					out = append(out, SQLView{"completeness_monthly", "CREATE TEMP TABLE completeness_monthly AS FROM completeness_now;\n"})
-				}
-				out = append(out, SQLView{Name: name})
-				line = "CREATE TEMP " + what + " " + rest
+	for _, file := range []string{sqlViews, sqlCompleteness, sqlFinance} {
+		for _, s := range statements(file) {
+			if strings.Contains(s.sql, "/* of the whole file */") {
+				continue
 			}
-		}
-		if n := len(out) - 1; n >= 0 && (out[n].Name == "scope_rates" || out[n].Name == "forecast_month_end") {
-			line = strings.ReplaceAll(line, "chargeback_daily", "chargeback_ever") // a rate is a mean over days before the period, too
-		}
-		if n := len(out) - 1; n >= 0 && !strings.HasPrefix(line, "COMMENT ON ") && !strings.HasPrefix(line, "--") {
-			out[n].SQL += line
+			sql := strings.Replace(s.sql, "CREATE ", "CREATE TEMP ", 1)
+			sql = strings.ReplaceAll(sql, "chargeback_daily /* ever */", "chargeback_ever")
+			out = append(out, SQLView{s.name, sql})
+			if s.name == "completeness_now" {
+				const filled = "completeness_monthly"
+				out = append(out, SQLView{filled, "CREATE TEMP TABLE " + filled + " AS FROM " + s.name})
+			}
 		}
 	}
 	return out
@@ -82,8 +142,8 @@ func SQLScopedViews() []SQLView {
 // temporary table changed (account, usage_date). It is several statements.
 func SQLRollups() string { return sqlRollups }
 
-// SQLUsageColumns lists the columns of usage as they are read from a day file of a SchemaVersion: a column that the file
-// doesn't have yet has the value it stands for.
+// SQLUsageColumns lists the columns of usage as they are read from a day file of a SchemaVersion: a column that the
+// file doesn't have yet has the value it stands for.
 func SQLUsageColumns(schema int) string {
 	names := SQLColumns(UsageColumns())
 	if schema < SchemaOrdinal {

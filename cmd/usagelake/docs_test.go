@@ -167,7 +167,7 @@ func TestTheConfigThatInitWritesIsTheDefault(t *testing.T) {
 // The twenty questions have a view each, and docs/questions.md answers each by its name.
 func TestTheDocsAnswerTheTwentyQuestionsByTheirNames(t *testing.T) {
 	doc := read(t, "docs/questions.md")
-	sql := schemas.SQLSchema() + read(t, "load/allocate.go")
+	sql := schemas.SQLSchema() + schemas.SQLAllocated(nil)
 	for i, name := range strings.Fields(`spend_by_cost_center_month chargeback_journal unallocated_spend allocation_coverage_trend shared_cost_split
 		allocation_explain invoice_reconciliation balance_reconciliation period_status_and_corrections budget_vs_actual forecast_month_end
 		month_over_month_drivers anomalous_days top_spenders unit_cost cache_savings discount_realised price_changes modality_and_tool_spend data_freshness_and_gaps`) {

@@ -1,5 +1,5 @@
--- Refreshes what is summed from usage and coverage, for the days in the temporary table changed. The rows of those days have been
--- deleted before.
+-- Refreshes what is summed from usage and coverage, for the days in the temporary table changed. The rows of those days
+-- have been deleted before.
 
 INSERT INTO usage_daily
 SELECT
@@ -23,12 +23,15 @@ WITH prices AS (
 )
 SELECT account, usage_date, model, line, category, item, unit, price, currency, sum(requests)::BIGINT
 FROM (
-    SELECT account, usage_date, model, 'input' AS line, 'tokens' AS category, 'input' AS item, 'token' AS unit, input_price AS price, currency, inputs AS requests
+    SELECT account, usage_date, model, 'input' AS line, 'tokens' AS category, 'input' AS item, 'token' AS unit,
+        input_price AS price, currency, inputs AS requests
     FROM prices WHERE inputs > 0
     UNION ALL
-    SELECT account, usage_date, model, 'output', 'tokens', 'output', 'token', output_price, currency, outputs FROM prices WHERE outputs > 0
+    SELECT account, usage_date, model, 'output', 'tokens', 'output', 'token', output_price, currency, outputs
+    FROM prices WHERE outputs > 0
     UNION ALL
-    SELECT account, usage_date, model, 'cached', 'tokens', 'cached', 'token', cached_price, currency, cacheds FROM prices WHERE cacheds > 0
+    SELECT account, usage_date, model, 'cached', 'tokens', 'cached', 'token', cached_price, currency, cacheds
+    FROM prices WHERE cacheds > 0
     UNION ALL
     SELECT account, usage_date, model, 'ext', e.category, e.item, e.unit, e.price, currency, count(*)
     FROM (
@@ -45,10 +48,13 @@ ORDER BY ALL;
 INSERT INTO coverage_daily
 SELECT account, usage_date, covered, 86400 - covered
 FROM (
-    SELECT account, usage_date, sum(greatest(0, date_diff('second', greatest(window_start, reached), window_end)))::INTEGER AS covered
+    SELECT account, usage_date,
+        sum(greatest(0, date_diff('second', greatest(window_start, reached), window_end)))::INTEGER AS covered
     FROM (
         SELECT account, usage_date, window_start, window_end, coalesce(max(window_end) OVER (
-            PARTITION BY account, usage_date ORDER BY window_start, window_end ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), window_start) AS reached
+            PARTITION BY account, usage_date
+            ORDER BY window_start, window_end ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING),
+            window_start) AS reached
         FROM coverage SEMI JOIN changed USING (account, usage_date)
     ) GROUP BY ALL
 )
