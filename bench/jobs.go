@@ -17,6 +17,7 @@ import (
 
 	"github.com/usagelake/usagelake/extract/portal"
 	"github.com/usagelake/usagelake/jobs"
+	"github.com/usagelake/usagelake/jobs/config"
 	"github.com/usagelake/usagelake/load"
 	"github.com/usagelake/usagelake/schemas"
 )
@@ -26,15 +27,15 @@ func environment(now func() time.Time, key string, t http.RoundTripper) jobs.Env
 	return jobs.Env{Now: now, Getenv: func(string) string { return key }, Logger: slog.New(slog.DiscardHandler), Version: "bench", Transport: t}
 }
 
-// config is a set-up of one account without a limit.
-func config(lake, base string) *jobs.Config {
-	c := &jobs.Config{Lake: lake,
-		Export:   jobs.DefaultExport(),
-		Accounts: []jobs.Account{{Name: account, BaseURL: base, KeyEnv: "KEY", Rate: 1000}}}
+// setUp is the config of one account without a limit.
+func setUp(lake, base string) *config.Config {
+	c := &config.Config{Lake: lake,
+		Export:   config.DefaultExport(),
+		Accounts: []config.Account{{Name: account, BaseURL: base, KeyEnv: "KEY", Rate: 1000}}}
 	if rules := filepath.Join(lake+".finance", "allocation.yaml"); fileExists(rules) {
 		c.Allocation.Rules = rules
 		for _, model := range []string{"", "gpt-5", "claude-opus-4.1", "gemini-2.5-pro"} {
-			c.Budgets = append(c.Budgets, jobs.BudgetConfig{Name: "budget " + model, Model: model, Amount: "10000", Currency: "USD"})
+			c.Budgets = append(c.Budgets, config.Budget{Name: "budget " + model, Model: model, Amount: "10000", Currency: "USD"})
 		}
 	}
 	return c
@@ -85,7 +86,7 @@ func (s *stages) end() {
 func childRebuild(ctx context.Context, args []string, out *answer) error {
 	s := out.stages()
 	s.alone = args[1] == "derive"
-	res, err := jobs.Rebuild(ctx, config(args[0], ""), environment(time.Now, "", nil), jobs.RebuildOptions{Phase: s.phase})
+	res, err := jobs.Rebuild(ctx, setUp(args[0], ""), environment(time.Now, "", nil), jobs.RebuildOptions{Phase: s.phase})
 	if err != nil {
 		return err
 	}
@@ -97,7 +98,7 @@ func childRebuild(ctx context.Context, args []string, out *answer) error {
 // childExport is `usagelake export` of the days before the clock's from a Portal at an address.
 func childExport(ctx context.Context, args []string, out *answer) error {
 	s := out.stages()
-	cfg := config(args[0], args[1])
+	cfg := setUp(args[0], args[1])
 	span := jobs.Span{From: lastDay().AddDate(0, 0, -atoi(args[3])), To: lastDay()}
 	res, err := jobs.Export(ctx, cfg, environment(func() time.Time { return clock }, args[2], nil), jobs.ExportOptions{Span: span, Phase: s.phase})
 	if err != nil {
@@ -121,7 +122,8 @@ func childChange(ctx context.Context, args []string, out *answer) error {
 	}
 	s := out.stages()
 	day := lastDay().AddDate(0, 0, -t.Days/2)
-	res, err := jobs.Export(ctx, config(args[0], "https://portal.test"+p.BasePath()), environment(now, p.Key(org), &wire{p}),
+	res, err := jobs.Export(ctx, setUp(args[0], "https://portal.test"+p.BasePath()),
+		environment(now, p.Key(org), &wire{p}),
 		jobs.ExportOptions{Span: jobs.Span{From: day, To: day.AddDate(0, 0, 1), Anew: true}, Phase: s.phase})
 	if err != nil {
 		return err
@@ -146,7 +148,7 @@ func childNights(ctx context.Context, args []string, out *answer) error {
 	if err != nil {
 		return err
 	}
-	cfg, env := config(args[0], "https://portal.test"+p.BasePath()), environment(now, p.Key(org), &wire{p})
+	cfg, env := setUp(args[0], "https://portal.test"+p.BasePath()), environment(now, p.Key(org), &wire{p})
 	for range nights {
 		at = at.AddDate(0, 0, 1)
 		span := jobs.Span{}
@@ -245,7 +247,7 @@ func childSettled(ctx context.Context, args []string, out *answer) error {
 	if err != nil {
 		return err
 	}
-	cfg, env := config(args[0], "https://portal.test"+p.BasePath()), environment(now, p.Key(org), &wire{p})
+	cfg, env := setUp(args[0], "https://portal.test"+p.BasePath()), environment(now, p.Key(org), &wire{p})
 	if _, err := jobs.Export(ctx, cfg, env, jobs.ExportOptions{Span: jobs.Span{From: lastDay().AddDate(0, 0, -10), To: lastDay()}}); err != nil {
 		return err
 	}

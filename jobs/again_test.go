@@ -14,6 +14,7 @@ import (
 
 	"github.com/usagelake/usagelake/extract"
 	"github.com/usagelake/usagelake/extract/portal"
+	"github.com/usagelake/usagelake/jobs/config"
 	"github.com/usagelake/usagelake/load"
 	"github.com/usagelake/usagelake/schemas"
 )
@@ -309,7 +310,7 @@ func TestADryRunWritesNothingAndSaysWhatAnExportWouldDo(t *testing.T) {
 		if p = dry(Span{}); !p.Unknown {
 			t.Errorf("%+v", p)
 		}
-		if _, err := DryRun(t.Context(), w.cfg, w.env, ExportOptions{Span: span(5, 4)}); !errors.Is(err, ErrUsage) {
+		if _, err := DryRun(t.Context(), w.cfg, w.env, ExportOptions{Span: span(5, 4)}); !errors.Is(err, config.ErrUsage) {
 			t.Errorf("an empty range: %v", err)
 		}
 		w.faults("code-inside=1,inside-code=401")
@@ -340,7 +341,7 @@ func TestStatusShowsCoverageGapsAndRuns(t *testing.T) {
 		if len(st.Runs) != 3 || st.Runs[0].Status != schemas.StatusFailed || st.Runs[1].Status != schemas.StatusDone || !st.Database.Exists {
 			t.Errorf("%+v", st.Runs)
 		}
-		if _, err := ReadStatus(t.Context(), w.cfg.Lake, "nobody", w.now()); !errors.Is(err, ErrUsage) {
+		if _, err := ReadStatus(t.Context(), w.cfg.Lake, "nobody", w.now()); !errors.Is(err, config.ErrUsage) {
 			t.Errorf("an account that isn't there: %v", err)
 		}
 	})

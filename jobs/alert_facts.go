@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/usagelake/usagelake/jobs/alert"
+	"github.com/usagelake/usagelake/jobs/config"
 	"github.com/usagelake/usagelake/load"
 	"github.com/usagelake/usagelake/schemas"
 	"github.com/usagelake/usagelake/schemas/words"
@@ -23,7 +24,7 @@ import (
 
 // gatherer asks what the rules ask, of what the lake's files say, without a lock.
 type gatherer struct {
-	cfg   *Config
+	cfg   *config.Config
 	lake  *load.Lake // nil if it can't be opened
 	now   time.Time
 	today schemas.Date
@@ -119,14 +120,14 @@ func (g *gatherer) look(accounts []string) (map[string][]schemas.Window, []schem
 // gather finds what the rules are there to find. unknown are the rules whose facts can't be had, or not all of them; if
 // that is because something is broken there is a finding of it. broken is why there is no lake, nil if there is one. The
 // error is ctx's.
-func gather(ctx context.Context, cfg *Config, env Env, lake *load.Lake, broken error, now time.Time, in AlertInput, memory *alertMemory) (_ []alert.Finding, unknown map[string]bool, _ error) {
+func gather(ctx context.Context, cfg *config.Config, env Env, lake *load.Lake, broken error, now time.Time,
+	in AlertInput, memory *alertMemory) (_ []alert.Finding, unknown map[string]bool, _ error) {
 	g := &gatherer{cfg: cfg, lake: lake, now: now, today: schemas.DateOf(now), seen: in.Memory.lakeSeen()}
-	g.names, _ = cfg.called() // without them there are ids: that the file can't be read is doctor's to say
+	g.names, _ = called(cfg) // without them there are ids: that the file can't be read is doctor's to say
 	unknown = map[string]bool{}
-	bySource := map[string][]AlertRule{}
+	bySource := map[string][]config.Rule{}
 	for _, r := range cfg.Alerts.Rules {
-		i := slices.IndexFunc(alertKinds, func(k alertKind) bool { return k.name == r.Kind })
-		bySource[alertKinds[i].source] = append(bySource[alertKinds[i].source], r)
+		bySource[sourceOf(r)] = append(bySource[sourceOf(r)], r)
 	}
 	if in.ConfigError != "" {
 		g.builtIn(ruleConfig, "reload", "the config was changed and can't be used, what was loaded before goes on: "+brief(in.ConfigError), map[string]string{"error": clip(in.ConfigError, mostDetail)})
@@ -140,11 +141,11 @@ func gather(ctx context.Context, cfg *Config, env Env, lake *load.Lake, broken e
 	}
 	for _, s := range []struct {
 		source string
-		ask    func([]AlertRule) map[string]error
+		ask    func([]config.Rule) map[string]error
 	}{
-		{sourceDatabase, func(rules []AlertRule) map[string]error { return g.published(ctx, env, rules, memory) }},
-		{sourceRaw, func(rules []AlertRule) map[string]error { return all(rules, g.raw(rules, unknown)) }},
-		{sourceJournal, func(rules []AlertRule) map[string]error { return all(rules, g.journal(rules, in.Failures)) }},
+		{sourceDatabase, func(rules []config.Rule) map[string]error { return g.published(ctx, env, rules, memory) }},
+		{sourceRaw, func(rules []config.Rule) map[string]error { return all(rules, g.raw(rules, unknown)) }},
+		{sourceJournal, func(rules []config.Rule) map[string]error { return all(rules, g.journal(rules, in.Failures)) }},
 	} {
 		rules := bySource[s.source]
 		if len(rules) == 0 {
@@ -182,7 +183,7 @@ func gather(ctx context.Context, cfg *Config, env Env, lake *load.Lake, broken e
 
 // withoutLake finds what can be told without one: that it is gone, which jobs could not begin, and which keys expire.
 // Nothing else is known, nor whether what was told of files that can't be read is over.
-func (g *gatherer) withoutLake(broken error, ofJournal []AlertRule, unbegun []JobFailure, unknown map[string]bool) {
+func (g *gatherer) withoutLake(broken error, ofJournal []config.Rule, unbegun []JobFailure, unknown map[string]bool) {
 	var names []string
 	for _, r := range g.cfg.Alerts.Rules {
 		unknown[r.Name] = true
@@ -190,12 +191,13 @@ func (g *gatherer) withoutLake(broken error, ofJournal []AlertRule, unbegun []Jo
 	}
 	unknown[ruleFacts], unknown[RuleIntruded] = true, true
 	g.ofJournal(ofJournal, nil, unbegun)
-	g.builtIn(ruleFacts, "lake", fmt.Sprintf("the lake can't be opened, so nothing is known of %s: %s", orNone(names), brief(broken.Error())),
+	g.builtIn(ruleFacts, "lake", fmt.Sprintf("the lake can't be opened, so nothing is known of %s: %s",
+		cmp.Or(strings.Join(names, ", "), "none"), brief(broken.Error())),
 		map[string]string{"error": clip(broken.Error(), mostDetail), "rules": strings.Join(names, ", ")})
 }
 
 // all is an error of every rule.
-func all(rules []AlertRule, err error) map[string]error {
+func all(rules []config.Rule, err error) map[string]error {
 	out := map[string]error{}
 	for _, r := range rules {
 		out[r.Name] = err
@@ -223,7 +225,7 @@ func (g *gatherer) builtIn(rule, subject, summary string, details map[string]str
 }
 
 // add adds a finding of a rule.
-func (g *gatherer) add(r AlertRule, f alert.Finding) {
+func (g *gatherer) add(r config.Rule, f alert.Finding) {
 	f.Rule, f.Kind, f.Severity = r.Name, r.Kind, cmp.Or(r.Severity, alert.Warning)
 	g.found = append(g.found, f)
 }
@@ -238,8 +240,8 @@ func (g *gatherer) label(kind, id string) string {
 }
 
 // covers says whether a rule is about an account. Accounts that aren't in the config any more are nobody's concern.
-func (g *gatherer) covers(r AlertRule, account string) bool {
-	return slices.Contains(g.cfg.names(), account) && (r.Accounts == nil || slices.Contains(r.Accounts, account))
+func (g *gatherer) covers(r config.Rule, account string) bool {
+	return slices.Contains(g.cfg.AccountNames(), account) && (r.Accounts == nil || slices.Contains(r.Accounts, account))
 }
 
 // since is the first instant of a rule's window: whole days back from today.
@@ -252,9 +254,9 @@ func passes(t time.Time, within time.Duration) time.Time {
 
 // ---- the raw archive
 
-func (g *gatherer) raw(rules []AlertRule, unknown map[string]bool) error {
+func (g *gatherer) raw(rules []config.Rule, unknown map[string]bool) error {
 	running := g.lake.Holder() != nil
-	windows, runs, err := g.look(g.cfg.names())
+	windows, runs, err := g.look(g.cfg.AccountNames())
 	if err != nil {
 		return err
 	}
@@ -263,15 +265,15 @@ func (g *gatherer) raw(rules []AlertRule, unknown map[string]bool) error {
 		began = runs[0].StartedAt
 	}
 	for _, r := range rules {
-		if r.Kind == AlertGap && (running || g.lake.Holder() != nil) {
+		if r.Kind == config.AlertGap && (running || g.lake.Holder() != nil) {
 			unknown[r.Name] = true // a run seals its windows as they come; what lies between is no gap before it has ended
 			continue
 		}
-		for _, a := range g.cfg.names() {
+		for _, a := range g.cfg.AccountNames() {
 			if !g.covers(r, a) {
 				continue
 			}
-			if r.Kind == AlertGap {
+			if r.Kind == config.AlertGap {
 				g.gaps(r, a, windows[a])
 				if err := g.orphans(r, a); err != nil {
 					return err
@@ -284,8 +286,8 @@ func (g *gatherer) raw(rules []AlertRule, unknown map[string]bool) error {
 	return nil
 }
 
-func (g *gatherer) freshness(r AlertRule, account string, have []schemas.Window, began time.Time) {
-	limit := cmp.Or(time.Duration(r.OlderThan), defaultOlderThan)
+func (g *gatherer) freshness(r config.Rule, account string, have []schemas.Window, began time.Time) {
+	limit := cmp.Or(time.Duration(r.OlderThan), config.DefaultOlderThan)
 	var to time.Time
 	for _, w := range have {
 		if w.End.After(to) {
@@ -305,7 +307,7 @@ func (g *gatherer) freshness(r AlertRule, account string, have []schemas.Window,
 	}
 }
 
-func (g *gatherer) gaps(r AlertRule, account string, have []schemas.Window) {
+func (g *gatherer) gaps(r config.Rule, account string, have []schemas.Window) {
 	if len(have) == 0 {
 		return
 	}
@@ -343,7 +345,7 @@ func (g *gatherer) gaps(r AlertRule, account string, have []schemas.Window) {
 
 // orphans finds days that can't be derived again, for raw files that they were made from are gone: a gap in the raw archive
 // that its windows alone don't show.
-func (g *gatherer) orphans(r AlertRule, account string) error {
+func (g *gatherer) orphans(r config.Rule, account string) error {
 	all, err := g.orphansOf(account)
 	if err != nil {
 		return err
@@ -366,7 +368,7 @@ func (g *gatherer) orphans(r AlertRule, account string) error {
 // ---- the journal
 
 // journal asks the journal. If it can't be read there are the findings that need no journal.
-func (g *gatherer) journal(rules []AlertRule, unbegun []JobFailure) error {
+func (g *gatherer) journal(rules []config.Rule, unbegun []JobFailure) error {
 	before := g.lake.Holder()
 	_, runs, err := g.look(nil)
 	after := g.lake.Holder()
@@ -379,9 +381,9 @@ func (g *gatherer) journal(rules []AlertRule, unbegun []JobFailure) error {
 	return err
 }
 
-func (g *gatherer) ofJournal(rules []AlertRule, runs []schemas.Run, unbegun []JobFailure) {
+func (g *gatherer) ofJournal(rules []config.Rule, runs []schemas.Run, unbegun []JobFailure) {
 	for _, r := range rules {
-		if r.Kind == AlertFailed {
+		if r.Kind == config.AlertFailed {
 			g.unbegun(r, runs, unbegun)
 			g.failed(r, runs)
 			continue
@@ -395,7 +397,7 @@ func (g *gatherer) ofJournal(rules []AlertRule, runs []schemas.Run, unbegun []Jo
 // longer in the schedule, or a command that somebody typed and saw the end of.
 func (g *gatherer) jobOf(run schemas.Run) string {
 	if run.Job != "" {
-		if slices.ContainsFunc(g.cfg.Schedule.Jobs, func(j JobConfig) bool { return j.Name == run.Job }) {
+		if slices.ContainsFunc(g.cfg.Schedule.Jobs, func(j config.Job) bool { return j.Name == run.Job }) {
 			return "job " + run.Job
 		}
 		return ""
@@ -410,9 +412,9 @@ func (g *gatherer) jobOf(run schemas.Run) string {
 const forgotten = 7 * 24 * time.Hour
 
 // unbegun finds the jobs that could not begin, and neither did begin since nor were done by hand.
-func (g *gatherer) unbegun(r AlertRule, runs []schemas.Run, failures []JobFailure) {
+func (g *gatherer) unbegun(r config.Rule, runs []schemas.Run, failures []JobFailure) {
 	for _, f := range failures {
-		i := slices.IndexFunc(g.cfg.Schedule.Jobs, func(j JobConfig) bool { return j.Name == f.Job })
+		i := slices.IndexFunc(g.cfg.Schedule.Jobs, func(j config.Job) bool { return j.Name == f.Job })
 		if i < 0 || f.Attempts < max(1, r.After) {
 			continue
 		}
@@ -426,7 +428,7 @@ func (g *gatherer) unbegun(r AlertRule, runs []schemas.Run, failures []JobFailur
 }
 
 func (g *gatherer) mends(run, failed schemas.Run) bool {
-	return mends(run, failed, func(account string) bool { return slices.Contains(g.cfg.names(), account) })
+	return mends(run, failed, func(account string) bool { return slices.Contains(g.cfg.AccountNames(), account) })
 }
 
 // mends says that a run makes good one that failed before it: it is done, and of the same job, or one of them was by hand
@@ -449,7 +451,7 @@ func mends(run, failed schemas.Run, counts func(account string) bool) bool {
 	return true
 }
 
-func (g *gatherer) failed(r AlertRule, runs []schemas.Run) {
+func (g *gatherer) failed(r config.Rule, runs []schemas.Run) {
 	after := max(1, r.After)
 	type tally struct {
 		last  schemas.Run
@@ -502,7 +504,7 @@ func (g *gatherer) failed(r AlertRule, runs []schemas.Run) {
 // refused finds the keys that were refused, by command: a key may do for one and not for another. A command that no job
 // runs may never be asked again, so a job whose requests were answered since shows that the account's key is good, and
 // else the refusal is forgotten.
-func (g *gatherer) refused(r AlertRule, runs []schemas.Run) {
+func (g *gatherer) refused(r config.Rule, runs []schemas.Run) {
 	type answer struct {
 		schemas.RunAccount
 		run int // its place in runs
@@ -548,13 +550,13 @@ func (g *gatherer) refused(r AlertRule, runs []schemas.Run) {
 
 // scheduled says whether a job runs a command for an account.
 func (g *gatherer) scheduled(command, account string) bool {
-	return slices.ContainsFunc(g.cfg.Schedule.Jobs, func(j JobConfig) bool {
+	return slices.ContainsFunc(g.cfg.Schedule.Jobs, func(j config.Job) bool {
 		return j.Kind == command && (j.Accounts == nil || slices.Contains(j.Accounts, account))
 	})
 }
 
-func (g *gatherer) expiring(r AlertRule) {
-	within := cmp.Or(time.Duration(r.Within), defaultExpiry)
+func (g *gatherer) expiring(r config.Rule) {
+	within := cmp.Or(time.Duration(r.Within), config.DefaultExpiry)
 	for _, a := range g.cfg.Accounts {
 		if a.KeyExpires == "" || !g.covers(r, a.Name) {
 			continue
@@ -585,7 +587,7 @@ func (g *gatherer) expiring(r AlertRule) {
 
 // published asks the published file, unless it was asked already: it is the same file, and so are the rules and the day.
 // It returns the rules that it could not ask for.
-func (g *gatherer) published(ctx context.Context, env Env, rules []AlertRule, memory *alertMemory) map[string]error {
+func (g *gatherer) published(ctx context.Context, env Env, rules []config.Rule, memory *alertMemory) map[string]error {
 	key, err := g.publishedKey(env, rules)
 	if err != nil {
 		return all(rules, err)
@@ -603,7 +605,7 @@ func (g *gatherer) published(ctx context.Context, env Env, rules []AlertRule, me
 	return failed
 }
 
-func (g *gatherer) publishedKey(env Env, rules []AlertRule) (string, error) {
+func (g *gatherer) publishedKey(env Env, rules []config.Rule) (string, error) {
 	info, err := g.lake.DatabaseInfo()
 	if errors.Is(err, fs.ErrNotExist) {
 		return "", load.ErrNotPublished
@@ -611,14 +613,14 @@ func (g *gatherer) publishedKey(env Env, rules []AlertRule) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	asked, err := json.Marshal([]any{rules, g.cfg.names(), g.names, g.cfg.Budgets, env.Version})
+	asked, err := json.Marshal([]any{rules, g.cfg.AccountNames(), g.names, g.cfg.Budgets, env.Version})
 	if err != nil {
 		return "", err
 	}
 	return fmt.Sprintf("%d %d %s %x", info.ModTime().UnixNano(), info.Size(), g.today, sha256.Sum256(asked)), nil
 }
 
-func (g *gatherer) ask(ctx context.Context, rules []AlertRule) map[string]error {
+func (g *gatherer) ask(ctx context.Context, rules []config.Rule) map[string]error {
 	snap, err := g.lake.Snapshot(ctx)
 	if err != nil {
 		return all(rules, err)
@@ -629,15 +631,15 @@ func (g *gatherer) ask(ctx context.Context, rules []AlertRule) map[string]error 
 		had := len(g.found)
 		var err error
 		switch r.Kind {
-		case AlertBalance, AlertRunway:
+		case config.AlertBalance, config.AlertRunway:
 			err = g.balance(ctx, snap, r)
-		case AlertBudget, AlertForecast:
+		case config.AlertBudget, config.AlertForecast:
 			err = g.budget(ctx, snap, r)
-		case AlertQuality:
+		case config.AlertQuality:
 			err = g.quality(ctx, snap, r)
-		case AlertQuarantine:
+		case config.AlertQuarantine:
 			err = g.quarantine(ctx, snap, r)
-		case AlertAnomaly:
+		case config.AlertAnomaly:
 			err = g.anomaly(ctx, snap, r)
 		}
 		if err != nil {
@@ -715,7 +717,7 @@ func each(ctx context.Context, snap *load.Snapshot, query string, do func(row) e
 	return nil
 }
 
-func (g *gatherer) balance(ctx context.Context, snap *load.Snapshot, r AlertRule) error {
+func (g *gatherer) balance(ctx context.Context, snap *load.Snapshot, r config.Rule) error {
 	return each(ctx, snap, `SELECT account, currency, observed_at, balance, burn_7_days, days_left_7, days_left_28, least(days_left_7, days_left_28) AS days_left,
 			least(days_left_7_coupons_beside, days_left_28_coupons_beside) AS days_left_coupons_beside
 		FROM balance_runway QUALIFY row_number() OVER (PARTITION BY account ORDER BY observed_at DESC) = 1 ORDER BY account`, func(v row) error {
@@ -729,7 +731,7 @@ func (g *gatherer) balance(ctx context.Context, snap *load.Snapshot, r AlertRule
 		}
 		amount := schemas.MoneyIn(balance, v.text("currency"))
 		details := map[string]string{"account": account, "balance": schemas.MoneyText(balance), "currency": v.text("currency"), "observed_at": v.text("observed_at")}
-		if r.Kind == AlertBalance {
+		if r.Kind == config.AlertBalance {
 			below, err := schemas.ParseMoney(r.Below)
 			if err != nil {
 				return err
@@ -748,7 +750,7 @@ func (g *gatherer) balance(ctx context.Context, snap *load.Snapshot, r AlertRule
 		if err != nil || left == nil { // nothing burns
 			return err
 		}
-		days := cmp.Or(r.Days, defaultRunway)
+		days := cmp.Or(r.Days, config.DefaultRunway)
 		limit, err := schemas.ParseMoney(strconv.Itoa(days))
 		if err != nil {
 			return err
@@ -767,26 +769,27 @@ func (g *gatherer) balance(ctx context.Context, snap *load.Snapshot, r AlertRule
 	})
 }
 
-func (g *gatherer) budget(ctx context.Context, snap *load.Snapshot, r AlertRule) error {
+func (g *gatherer) budget(ctx context.Context, snap *load.Snapshot, r config.Rule) error {
 	thresholds := map[string][]schemas.Decimal{}
 	for _, b := range g.cfg.Budgets {
 		if r.Budgets != nil && !slices.Contains(r.Budgets, b.Name) {
 			continue
 		}
-		own, err := b.budget()
+		own, err := b.Parse()
 		if err != nil {
 			return err
 		}
 		thresholds[b.Name] = own.Thresholds
 		if r.Thresholds != nil {
-			if thresholds[b.Name], err = parseThresholds(r.Thresholds); err != nil {
+			if thresholds[b.Name], err = config.ParseThresholds(r.Thresholds); err != nil {
 				return err
 			}
 		}
 	}
 	// A period's last days come after it has ended.
 	return each(ctx, snap, fmt.Sprintf(`SELECT budget, period_start, period_end, currency, amount, spent, forecast, forecast_low, forecast_high, completeness FROM budget_status
-		WHERE period_start <= DATE '%s' AND period_end > DATE '%s' ORDER BY ALL`, g.today, g.today-schemas.Date(defaultRecent/(24*time.Hour))), func(v row) error {
+		WHERE period_start <= DATE '%s' AND period_end > DATE '%s' ORDER BY ALL`, g.today,
+		g.today-schemas.Date(config.DefaultRecent/(24*time.Hour))), func(v row) error {
 		name := v.text("budget")
 		shares, ok := thresholds[name]
 		if !ok {
@@ -808,16 +811,18 @@ func (g *gatherer) budget(ctx context.Context, snap *load.Snapshot, r AlertRule)
 		if err != nil {
 			return err
 		}
-		f := alert.Finding{Subject: name + " " + v.text("period_start"), Until: passes((end - 1).Start(), defaultRecent), Details: map[string]string{
-			"budget": name, "period_start": v.text("period_start"), "period_end": v.text("period_end"), "currency": v.text("currency"),
-			"amount": schemas.MoneyText(amount), "spent": schemas.MoneyText(spent), "completeness": v.text("completeness")}}
+		f := alert.Finding{Subject: name + " " + v.text("period_start"),
+			Until: passes((end - 1).Start(), config.DefaultRecent), Details: map[string]string{
+				"budget": name, "period_start": v.text("period_start"), "period_end": v.text("period_end"),
+				"currency": v.text("currency"),
+				"amount":   schemas.MoneyText(amount), "spent": schemas.MoneyText(spent), "completeness": v.text("completeness")}}
 		currency := v.text("currency")
 		what := fmt.Sprintf("budget %s from %s: %s of %s", name, v.text("period_start"),
 			schemas.MoneyIn(spent, currency), schemas.AmountText(amount, currency))
 		if strings.Contains(v.text("completeness"), " lacks ") {
 			what += ", with " + v.text("completeness") + ","
 		}
-		if r.Kind == AlertForecast {
+		if r.Kind == config.AlertForecast {
 			if forecast == nil || forecast.Cmp(amount) <= 0 || end <= g.today {
 				return nil
 			}
@@ -854,8 +859,8 @@ func reached(spent, amount *big.Int, t schemas.Decimal) bool {
 // and the latest ones do.
 const mostTold = 500
 
-func (g *gatherer) quality(ctx context.Context, snap *load.Snapshot, r AlertRule) error {
-	within := cmp.Or(time.Duration(r.Within), defaultRecent)
+func (g *gatherer) quality(ctx context.Context, snap *load.Snapshot, r config.Rule) error {
+	within := cmp.Or(time.Duration(r.Within), config.DefaultRecent)
 	return each(ctx, snap, fmt.Sprintf(`SELECT account, usage_date, check_name, sum(records)::BIGINT AS records, fetched_at, min(detail) AS detail, min(sample_id) AS sample_id
 		FROM quality_issues JOIN (SELECT account, usage_date, max(fetched_at) AS fetched_at FROM coverage WHERE owns GROUP BY ALL) USING (account, usage_date)
 		WHERE severity = '%s' AND check_name <> '%s' AND fetched_at >= TIMESTAMPTZ '%s'
@@ -875,8 +880,8 @@ func (g *gatherer) quality(ctx context.Context, snap *load.Snapshot, r AlertRule
 	})
 }
 
-func (g *gatherer) quarantine(ctx context.Context, snap *load.Snapshot, r AlertRule) error {
-	within := cmp.Or(time.Duration(r.Within), defaultRecent)
+func (g *gatherer) quarantine(ctx context.Context, snap *load.Snapshot, r config.Rule) error {
+	within := cmp.Or(time.Duration(r.Within), config.DefaultRecent)
 	return each(ctx, snap, fmt.Sprintf(`SELECT account, make_timestamp(epoch_us(window_start))::DATE AS usage_date, count(*) AS records, max(fetched_at) AS fetched_at, string_agg(DISTINCT reason, ', ' ORDER BY reason) AS reasons
 		FROM quarantine GROUP BY ALL HAVING max(fetched_at) >= TIMESTAMPTZ '%s'
 		ORDER BY usage_date DESC, account LIMIT %d`, instant(g.since(within)), mostTold), func(v row) error {
@@ -896,7 +901,7 @@ func (g *gatherer) quarantine(ctx context.Context, snap *load.Snapshot, r AlertR
 }
 
 // about is the condition that an event of anomaly_events is one of those that the rule is about, or shows in one of them.
-func (r AlertRule) about() string {
+func about(r config.Rule) string {
 	if r.Scopes == nil && r.Accounts == nil {
 		return "true"
 	}
@@ -920,11 +925,11 @@ func (r AlertRule) about() string {
 	return "(" + is("") + " OR len(list_filter(also, lambda x: " + is("x.") + ")) > 0)"
 }
 
-func (g *gatherer) anomaly(ctx context.Context, snap *load.Snapshot, r AlertRule) error {
-	within := cmp.Or(time.Duration(r.Within), defaultRecent)
+func (g *gatherer) anomaly(ctx context.Context, snap *load.Snapshot, r config.Rule) error {
+	within := cmp.Or(time.Duration(r.Within), config.DefaultRecent)
 	return each(ctx, snap, fmt.Sprintf(`SELECT usage_date, kind, "scope", scope_value, scope_name, currency, observed, expected, deviation, detail,
 			array_to_string(list_transform(also, lambda x: x."scope" || ' ' || coalesce(x.scope_name || ' (' || x.scope_value || ')', x.scope_value, 'NULL')), ', ') AS also
-		FROM anomaly_events WHERE usage_date >= DATE '%s' AND %s ORDER BY usage_date DESC, abs(deviation) DESC NULLS LAST, "scope", scope_value, kind, currency, detail LIMIT %d`, schemas.DateOf(g.since(within)), r.about(), mostTold), func(v row) error {
+		FROM anomaly_events WHERE usage_date >= DATE '%s' AND %s ORDER BY usage_date DESC, abs(deviation) DESC NULLS LAST, "scope", scope_value, kind, currency, detail LIMIT %d`, schemas.DateOf(g.since(within)), about(r), mostTold), func(v row) error {
 		scope, value := v.text("scope"), v.text("scope_value")
 		day, err := schemas.ParseDate(v.text("usage_date"))
 		if err != nil {

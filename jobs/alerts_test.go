@@ -20,76 +20,11 @@ import (
 	"github.com/duckdb/duckdb-go/v2"
 
 	"github.com/usagelake/usagelake/jobs/alert"
+	"github.com/usagelake/usagelake/jobs/config"
 	"github.com/usagelake/usagelake/load"
 	"github.com/usagelake/usagelake/load/durable"
 	"github.com/usagelake/usagelake/schemas"
 )
-
-func TestEveryMistakeInAlertsIsNamed(t *testing.T) {
-	for _, c := range []struct{ receivers, rules, want string }{
-		{"{name: A, log: true}", "", "alerts.receivers[0] (A): name: "},
-		{"{name: a}", "", "give one of webhook_env"},
-		{"{name: a, log: true, command: [x]}", "", "give one of webhook_env"},
-		{"{name: a, log: true}, {name: a, log: true}", "", "another receiver has it too"},
-		{"{name: a, webhook_env: U, webhook_file: u}", "", "webhook_env or webhook_file, not both"},
-		{"{name: a, webhook_env: U, hmac_env: H, hmac_file: h}", "", "hmac_env or hmac_file, not both"},
-		{"{name: a, webhook_env: 'https://hooks.example/secret'}", "", "webhook_env holds a URL"},
-		{"{name: a, log: true, format: slack}", "", "for webhooks alone"},
-		{"{name: a, webhook_env: U, format: xml}", "", `format: "xml" is neither json nor slack`},
-		{"{name: a, command: ['']}", "", "the program's name is empty"},
-		{"{name: a, command: []}", "", "the program's name is empty"},
-		{"{name: a, log: true, command: []}", "", "the program's name is empty"},
-		{"{name: a, log: true, timeout: 2m}", "", "timeout: 2m0s is more than a minute"},
-		{"{name: a, log: true, url: x}", "", "unknown key alerts.receivers[0].url"},
-		{"", "{name: r, kind: gap}", "there is nobody to tell"},
-		{"{name: a, log: true}", "{name: '', kind: gap}", `alerts.rules[0] (): name: "" is not a name`},
-		{"{name: a, log: true}", "{name: r, kind: gap}, {name: r, kind: gap}", "another rule has it too"},
-		{"{name: a, log: true}", "{name: r, kind: gaps}", `kind: "gaps" is not one of balance, runway, budget,`},
-		{"{name: a, log: true}", "{name: r, kind: gap, to: [b]}", `to: no receiver "b": there is a`},
-		{"{name: a, log: true}", "{name: r, kind: gap, to: []}", "to: the list is empty"},
-		{"{name: a, log: true}", "{name: r, kind: gap, accounts: []}", "accounts: the list is empty"},
-		{"{name: a, log: true}", "{name: r, kind: budget, budgets: []}", "budgets: the list is empty"},
-		{"{name: a, log: true}", "{name: r, kind: budget, thresholds: []}", "thresholds: the list is empty"},
-		{"{name: a, log: true}", "{name: r, kind: anomaly, scopes: []}", "scopes: the list is empty"},
-		{"{name: a, log: true}", "{name: r, kind: gap, severity: bad}", `severity: "bad" is neither`},
-		{"{name: a, log: true}", "{name: r, kind: gap, accounts: [bee]}", `accounts: no account "bee": there is acme`},
-		{"{name: a, log: true}", "{name: r, kind: gap, below: '3'}", "below: a rule of kind gap doesn't take it, but within, accounts"},
-		{"{name: a, log: true}", "{name: r, kind: balance}", `below: "" is not an amount`},
-		{"{name: a, log: true}", "{name: r, kind: balance, below: 1e3}", "is not an amount"},
-		{"{name: a, log: true}", "{name: r, kind: runway, days: -1}", "days: -1 is not between"},
-		{"{name: a, log: true}", "{name: r, kind: failed, after: 1001}", "after: 1001 is not between"},
-		{"{name: a, log: true}", "{name: r, kind: budget}", "needs budgets, and the config has none"},
-		{"{name: a, log: true}", "{name: r, kind: budget, budgets: [x]}", `budgets: no budget "x": there is none`},
-		{"{name: a, log: true}", "{name: r, kind: budget, thresholds: ['80%']}", `thresholds: "80%" is not a share`},
-		{"{name: a, log: true}", "{name: r, kind: anomaly, scopes: [user]}", `scopes: no scope "user"`},
-		{"{name: a, log: true}", "{name: r, kind: freshness, older_than: soon}", "is not a duration"},
-	} {
-		_, err := LoadConfig(Overrides{ConfigFile: configFile(t, fmt.Sprintf("accounts: [{name: acme, key_env: K}]\nalerts:\n  receivers: [%s]\n  rules: [%s]\n", c.receivers, c.rules))}, noEnv)
-		if !errors.Is(err, ErrUsage) || !strings.Contains(err.Error(), c.want) || strings.Contains(err.Error(), "secret") {
-			t.Errorf("%s | %s: %v, want %q", c.receivers, c.rules, err, c.want)
-		}
-	}
-	if _, err := LoadConfig(Overrides{ConfigFile: configFile(t, "accounts: [{name: acme, key_env: K, key_expires: soon}]\n")}, noEnv); !errors.Is(err, ErrUsage) || !strings.Contains(err.Error(), "key_expires") {
-		t.Errorf("%v", err)
-	}
-}
-
-func TestPathsAndDefaultsOfAlerts(t *testing.T) {
-	path := configFile(t, "accounts: [{name: acme, key_env: K}]\nalerts:\n  receivers: [{name: a, webhook_file: u, hmac_file: h}, {name: b, command: [./notify, ./x]}, {name: c, command: [mail]}]\n  rules: [{name: r, kind: gap, repeat: 0s}]\n")
-	cfg, err := LoadConfig(Overrides{ConfigFile: path}, noEnv)
-	if err != nil {
-		t.Fatal(err)
-	}
-	a, dir := cfg.Alerts, filepath.Dir(path)
-	if a.Repeat != Duration(DefaultRepeat) || *a.Rules[0].Repeat != 0 || a.Receivers[0].WebhookFile != filepath.Join(dir, "u") || a.Receivers[0].HMACFile != filepath.Join(dir, "h") ||
-		a.Receivers[1].Command[0] != filepath.Join(dir, "notify") || a.Receivers[1].Command[1] != "./x" || a.Receivers[2].Command[0] != "mail" {
-		t.Errorf("%+v", a)
-	}
-	t.Chdir(dir)
-	if cfg, err = LoadConfig(Overrides{}, noEnv); err != nil || cfg.Alerts.Receivers[1].Command[0] != "./notify" {
-		t.Errorf("%+v, %v", cfg, err)
-	}
-}
 
 // hook is a webhook that keeps what it gets, and the Portal for all else.
 type hook struct {
@@ -134,11 +69,12 @@ func (h *hook) told(t testing.TB) (out []string) {
 }
 
 // alerted makes the world one with rules, and a webhook that is told.
-func (w *world) alerted(rules ...AlertRule) *hook {
+func (w *world) alerted(rules ...config.Rule) *hook {
 	w.keys["HOOK"] = "https://hooks.test/secret"
-	w.cfg.Alerts = AlertsConfig{Repeat: Duration(DefaultRepeat), Receivers: []ReceiverConfig{{Name: "ops", WebhookEnv: "HOOK"}}, Rules: rules}
-	var budgets []BudgetConfig = w.cfg.Budgets
-	for _, err := range w.cfg.Alerts.validate(w.cfg.names(), budgets) {
+	w.cfg.Alerts = config.Alerts{Repeat: config.Duration(config.DefaultRepeat),
+		Receivers: []config.Receiver{{Name: "ops", WebhookEnv: "HOOK"}}, Rules: rules}
+	var budgets []config.Budget = w.cfg.Budgets
+	for _, err := range w.cfg.Alerts.Validate(w.cfg.AccountNames(), budgets) {
 		w.Fatal(err)
 	}
 	h := &hook{RoundTripper: w.env.Transport, status: 200}
@@ -164,8 +100,9 @@ func wantTold(t testing.TB, h *hook, want ...string) {
 
 func TestALateExportAGapAFailedRunAndARefusedKeyAreTold(t *testing.T) {
 	w := newWorld(t, settings{perDay: 40})
-	h := w.alerted(AlertRule{Name: "late", Kind: AlertFreshness, OlderThan: Duration(time.Hour)}, AlertRule{Name: "gap", Kind: AlertGap},
-		AlertRule{Name: "failed", Kind: AlertFailed, After: 2}, AlertRule{Name: "key", Kind: AlertKey})
+	h := w.alerted(config.Rule{Name: "late", Kind: config.AlertFreshness, OlderThan: config.Duration(time.Hour)},
+		config.Rule{Name: "gap", Kind: config.AlertGap},
+		config.Rule{Name: "failed", Kind: config.AlertFailed, After: 2}, config.Rule{Name: "key", Kind: config.AlertKey})
 	if _, err := CheckAlerts(t.Context(), w.cfg, w.env, AlertInput{}); !errors.Is(err, load.ErrNoLake) {
 		t.Errorf("no lake: %v", err)
 	}
@@ -226,8 +163,8 @@ func TestALateExportAGapAFailedRunAndARefusedKeyAreTold(t *testing.T) {
 
 func TestJobsOfTheScheduleFailByName(t *testing.T) {
 	w := newWorld(t, settings{perDay: 20})
-	w.cfg.Schedule.Jobs = []JobConfig{{Name: "nightly"}, {Name: "hourly"}}
-	h := w.alerted(AlertRule{Name: "failed", Kind: AlertFailed})
+	w.cfg.Schedule.Jobs = []config.Job{{Name: "nightly"}, {Name: "hourly"}}
+	h := w.alerted(config.Rule{Name: "failed", Kind: config.AlertFailed})
 	w.export(span(18, 19))
 	lake, err := load.Open(w.cfg.Lake, load.Options{})
 	if err != nil {
@@ -255,7 +192,8 @@ func TestJobsOfTheScheduleFailByName(t *testing.T) {
 func TestAKeyThatExpiresIsToldAheadAtTheEndAndAfterIt(t *testing.T) {
 	w := newWorld(t, settings{perDay: 20})
 	w.cfg.Accounts[0].KeyExpires = "2026-12-10"
-	h := w.alerted(AlertRule{Name: "key", Kind: AlertKey, Within: Duration(10 * 24 * time.Hour), Repeat: new(Duration)})
+	h := w.alerted(config.Rule{Name: "key", Kind: config.AlertKey, Within: config.Duration(10 * 24 * time.Hour),
+		Repeat: new(config.Duration)})
 	w.export(span(18, 19))
 	for _, c := range []struct {
 		at   string
@@ -318,60 +256,84 @@ func TestWhatThePublishedFileSaysIsTold(t *testing.T) {
 	const c = "INSERT INTO coverage VALUES "
 	for _, x := range []struct {
 		name  string
-		rule  AlertRule
+		rule  config.Rule
 		facts []string
 		want  []string
 	}{
-		{"a balance below, by the last digit", AlertRule{Kind: AlertBalance, Below: "100"}, []string{k + "('acme', 'USD', '2026-11-20 11:00:00+00', 99.999999999999, NULL, NULL, NULL)"},
+		{"a balance below, by the last digit", config.Rule{Kind: config.AlertBalance, Below: "100"},
+			[]string{k + "('acme', 'USD', '2026-11-20 11:00:00+00', 99.999999999999, NULL, NULL, NULL)"},
 			[]string{"acme: the balance of account acme is 99.999999999999 USD, below 100"}},
-		{"a balance that is the threshold", AlertRule{Kind: AlertBalance, Below: "100.0"}, []string{k + "('acme', 'USD', '2026-11-20 11:00:00+00', 100, NULL, NULL, NULL)"}, nil},
-		{"a negative balance, greater than any column of 18 digits", AlertRule{Kind: AlertBalance, Below: "-12345678901234567890.5"}, []string{k + "('acme', NULL, '2026-11-20 11:00:00+00', -12345678901234567890.500000000001, NULL, NULL, NULL)"},
+		{"a balance that is the threshold", config.Rule{Kind: config.AlertBalance, Below: "100.0"},
+			[]string{k + "('acme', 'USD', '2026-11-20 11:00:00+00', 100, NULL, NULL, NULL)"}, nil},
+		{"a negative balance, greater than any column of 18 digits",
+			config.Rule{Kind: config.AlertBalance, Below: "-12345678901234567890.5"},
+			[]string{k + "('acme', NULL, '2026-11-20 11:00:00+00', -12345678901234567890.500000000001, NULL, NULL, NULL)"},
 			[]string{"acme: the balance of account acme is -12345678901234567890.500000000001, below -12345678901234567890.5"}},
-		{"no balance", AlertRule{Kind: AlertBalance, Below: "100"}, []string{k + "('acme', 'USD', '2026-11-20 11:00:00+00', NULL, NULL, NULL, NULL)"}, nil},
-		{"a balance in the currency before", AlertRule{Kind: AlertBalance, Below: "100"}, []string{k + "('acme', NULL, '2026-11-01 11:00:00+00', 1, NULL, NULL, NULL), ('acme', 'USD', '2026-11-20 11:00:00+00', 500, NULL, NULL, NULL)"}, nil},
-		{"an account that is not in the config", AlertRule{Kind: AlertBalance, Below: "100"}, []string{k + "('gone', 'USD', '2026-11-20 11:00:00+00', 1, NULL, NULL, NULL)"}, nil},
-		{"another account than the rule's", AlertRule{Kind: AlertBalance, Below: "100", Accounts: []string{"bee"}}, []string{k + "('acme', 'USD', '2026-11-20 11:00:00+00', 1, NULL, NULL, NULL)"}, nil},
-		{"a short runway", AlertRule{Kind: AlertRunway, Days: 10}, []string{k + "('acme', 'USD', '2026-11-20 11:00:00+00', 50, 5.1, 9.8, 20)"},
+		{"no balance", config.Rule{Kind: config.AlertBalance, Below: "100"},
+			[]string{k + "('acme', 'USD', '2026-11-20 11:00:00+00', NULL, NULL, NULL, NULL)"}, nil},
+		{"a balance in the currency before", config.Rule{Kind: config.AlertBalance, Below: "100"},
+			[]string{k +
+				"('acme', NULL, '2026-11-01 11:00:00+00', 1, NULL, NULL, NULL), ('acme', 'USD', '2026-11-20 11:00:00+00', 500, NULL, NULL, NULL)"}, nil},
+		{"an account that is not in the config", config.Rule{Kind: config.AlertBalance, Below: "100"},
+			[]string{k + "('gone', 'USD', '2026-11-20 11:00:00+00', 1, NULL, NULL, NULL)"}, nil},
+		{"another account than the rule's", config.Rule{Kind: config.AlertBalance, Below: "100", Accounts: []string{"bee"}},
+			[]string{k + "('acme', 'USD', '2026-11-20 11:00:00+00', 1, NULL, NULL, NULL)"}, nil},
+		{"a short runway", config.Rule{Kind: config.AlertRunway, Days: 10},
+			[]string{k + "('acme', 'USD', '2026-11-20 11:00:00+00', 50, 5.1, 9.8, 20)"},
 			[]string{"acme: the balance of account acme, 50.00 USD, lasts for about 9.8 days (fewer than 10)"}},
-		{"a runway of the default", AlertRule{Kind: AlertRunway}, []string{k + "('acme', 'USD', '2026-11-20 11:00:00+00', 50, 5.1, 14, 20)"}, nil},
-		{"coupons, in both readings", AlertRule{Kind: AlertRunway, Days: 10}, []string{"INSERT INTO balance_runway VALUES ('acme', 'USD', '2026-11-20 11:00:00+00', 50, 5.1, 9.8, 20, 12.5, 25)"},
+		{"a runway of the default", config.Rule{Kind: config.AlertRunway},
+			[]string{k + "('acme', 'USD', '2026-11-20 11:00:00+00', 50, 5.1, 14, 20)"}, nil},
+		{"coupons, in both readings", config.Rule{Kind: config.AlertRunway, Days: 10},
+			[]string{"INSERT INTO balance_runway VALUES ('acme', 'USD', '2026-11-20 11:00:00+00', 50, 5.1, 9.8, 20, 12.5, 25)"},
 			[]string{"acme: the balance of account acme, 50.00 USD, lasts for about 9.8 days (fewer than 10); about 12.5 if its coupons stand beside it"}},
-		{"nothing burns", AlertRule{Kind: AlertRunway}, []string{k + "('acme', 'USD', '2026-11-20 11:00:00+00', 0, NULL, NULL, NULL)"}, nil},
+		{"nothing burns", config.Rule{Kind: config.AlertRunway},
+			[]string{k + "('acme', 'USD', '2026-11-20 11:00:00+00', 0, NULL, NULL, NULL)"}, nil},
 
-		{"a threshold by the last digit", AlertRule{Kind: AlertBudget}, []string{"INSERT INTO budget_status VALUES ('r', '2026-11-01', '2026-12-01', 'USD', 1000, 800, 1100, NULL, NULL, 'complete')"},
+		{"a threshold by the last digit", config.Rule{Kind: config.AlertBudget},
+			[]string{"INSERT INTO budget_status VALUES ('r', '2026-11-01', '2026-12-01', 'USD', 1000, 800, 1100, NULL, NULL, 'complete')"},
 			[]string{"r 2026-11-01: budget r from 2026-11-01: 800.00 USD of 1,000.00 spent, the threshold 0.8 is reached"}},
-		{"just below it", AlertRule{Kind: AlertBudget}, []string{"INSERT INTO budget_status VALUES ('r', '2026-11-01', '2026-12-01', 'USD', 1000, 799.999999999999, 1100, NULL, NULL, 'complete')"}, nil},
-		{"the rule's own", AlertRule{Kind: AlertBudget, Thresholds: []string{"0.5", "0.25"}}, []string{"INSERT INTO budget_status VALUES ('r', '2026-11-01', '2026-12-01', 'USD', 1000, 600.129, 1100, NULL, NULL, 'complete')"},
+		{"just below it", config.Rule{Kind: config.AlertBudget},
+			[]string{"INSERT INTO budget_status VALUES ('r', '2026-11-01', '2026-12-01', 'USD', 1000, 799.999999999999, 1100, NULL, NULL, 'complete')"}, nil},
+		{"the rule's own", config.Rule{Kind: config.AlertBudget, Thresholds: []string{"0.5", "0.25"}},
+			[]string{"INSERT INTO budget_status VALUES ('r', '2026-11-01', '2026-12-01', 'USD', 1000, 600.129, 1100, NULL, NULL, 'complete')"},
 			[]string{"r 2026-11-01: budget r from 2026-11-01: 600.13 USD of 1,000.00 spent, the threshold 0.5 is reached"}},
-		{"a period whose last days came late", AlertRule{Kind: AlertBudget}, []string{"INSERT INTO budget_status VALUES ('r', '2026-11-01', '2026-11-18', 'USD', 1000, 1000, 1000, NULL, NULL, 'complete')"},
+		{"a period whose last days came late", config.Rule{Kind: config.AlertBudget},
+			[]string{"INSERT INTO budget_status VALUES ('r', '2026-11-01', '2026-11-18', 'USD', 1000, 1000, 1000, NULL, NULL, 'complete')"},
 			[]string{"r 2026-11-01: budget r from 2026-11-01: 1,000.00 USD of 1,000.00 spent, the threshold 1 is reached"}},
-		{"past and coming periods, and a budget of another config", AlertRule{Kind: AlertBudget}, []string{"INSERT INTO budget_status VALUES ('r', '2026-10-01', '2026-11-01', 'USD', 1, 2, 2, NULL, NULL, 'complete'), ('r', '2026-12-01', '2027-01-01', 'USD', 1, 2, 2, NULL, NULL, 'complete'), ('old', '2026-11-01', '2026-12-01', 'USD', 1, 2, 2, NULL, NULL, 'complete')"}, nil},
-		{"a forecast", AlertRule{Kind: AlertForecast}, []string{"INSERT INTO budget_status VALUES ('r', '2026-11-01', '2026-12-01', 'USD', 1000, 600, 1000.01, 900, 1100, 'complete')"},
+		{"past and coming periods, and a budget of another config", config.Rule{Kind: config.AlertBudget},
+			[]string{"INSERT INTO budget_status VALUES ('r', '2026-10-01', '2026-11-01', 'USD', 1, 2, 2, NULL, NULL, 'complete'), ('r', '2026-12-01', '2027-01-01', 'USD', 1, 2, 2, NULL, NULL, 'complete'), ('old', '2026-11-01', '2026-12-01', 'USD', 1, 2, 2, NULL, NULL, 'complete')"}, nil},
+		{"a forecast", config.Rule{Kind: config.AlertForecast},
+			[]string{"INSERT INTO budget_status VALUES ('r', '2026-11-01', '2026-12-01', 'USD', 1000, 600, 1000.01, 900, 1100, 'complete')"},
 			[]string{"r 2026-11-01: budget r from 2026-11-01: 600.00 USD of 1,000.00 spent, about 1,000.01 expected by 2026-12-01"}},
-		{"a forecast that fits, and one of a period that is over", AlertRule{Kind: AlertForecast}, []string{"INSERT INTO budget_status VALUES ('r', '2026-11-01', '2026-12-01', 'USD', 1000, 600, 1000, 900, 1100, 'complete'), ('r', '2026-11-01', '2026-11-19', 'USD', 1, 2, 2, 2, 2, 'complete')"}, nil},
+		{"a forecast that fits, and one of a period that is over", config.Rule{Kind: config.AlertForecast},
+			[]string{"INSERT INTO budget_status VALUES ('r', '2026-11-01', '2026-12-01', 'USD', 1000, 600, 1000, 900, 1100, 'complete'), ('r', '2026-11-01', '2026-11-19', 'USD', 1, 2, 2, 2, 2, 'complete')"}, nil},
 
-		{"quality errors of days that were fetched lately", AlertRule{Kind: AlertQuality}, []string{
+		{"quality errors of days that were fetched lately", config.Rule{Kind: config.AlertQuality}, []string{
 			q + "('acme', '2026-01-05', 'net_mismatch', 'error', 'amount', 'm`<a>', 3, 'id-1', 'amount 1, expected 2'), ('acme', '2026-01-05', 'net_mismatch', 'error', 'amount', 'n', 4, 'id-2', NULL), ('acme', '2026-01-05', 'price_change', 'warning', NULL, NULL, 1, NULL, NULL), ('acme', '2026-01-05', 'quarantined', 'error', NULL, NULL, 1, NULL, NULL), ('acme', '2026-01-06', 'net_mismatch', 'error', NULL, NULL, 1, NULL, NULL)",
 			c + "('acme', '2026-01-05', '2026-11-17 00:00:00+00', true), ('acme', '2026-01-06', '2026-11-16 23:59:59+00', true), ('acme', '2026-01-06', '2026-11-20 00:00:00+00', false)"},
 			[]string{"acme 2026-01-05 net_mismatch: account acme, 2026-01-05: the check net_mismatch failed for 7 records, such as id-1 amount 1, expected 2"}},
-		{"quarantined records", AlertRule{Kind: AlertQuarantine, Within: Duration(24 * time.Hour)}, []string{"INSERT INTO quarantine VALUES ('acme', '2026-11-18 23:00:00+00', 'no id', '2026-11-19 00:00:00+00'), ('acme', '2026-11-18 01:00:00+00', 'no time', '2026-11-19 00:00:00+00'), ('acme', '2026-11-17 01:00:00+00', 'no time', '2026-11-18 00:00:00+00')"},
+		{"quarantined records", config.Rule{Kind: config.AlertQuarantine, Within: config.Duration(24 * time.Hour)},
+			[]string{"INSERT INTO quarantine VALUES ('acme', '2026-11-18 23:00:00+00', 'no id', '2026-11-19 00:00:00+00'), ('acme', '2026-11-18 01:00:00+00', 'no time', '2026-11-19 00:00:00+00'), ('acme', '2026-11-17 01:00:00+00', 'no time', '2026-11-18 00:00:00+00')"},
 			[]string{"acme 2026-11-18: account acme, 2026-11-18: 2 records are in quarantine and count in no sum: no id, no time"}},
-		{"anomalies", AlertRule{Kind: AlertAnomaly, Scopes: []string{"token", "model"}}, []string{"INSERT INTO anomaly_events VALUES ('2026-11-19', 'spike', 'token', E'tk\\n1', NULL, 'USD', 9.129, 2, 7.129, 'x', []), ('2026-11-19', 'spike', 'account', 'acme', NULL, 'USD', 9, 2, 7, 'x', []), ('2026-11-16', 'spike', 'token', 'tk_2', NULL, 'USD', 9, 2, 7, 'x', []), ('2026-11-18', 'price change', 'model', 'm', NULL, NULL, NULL, NULL, NULL, '1, then 2', [])"},
+		{"anomalies", config.Rule{Kind: config.AlertAnomaly, Scopes: []string{"token", "model"}},
+			[]string{"INSERT INTO anomaly_events VALUES ('2026-11-19', 'spike', 'token', E'tk\\n1', NULL, 'USD', 9.129, 2, 7.129, 'x', []), ('2026-11-19', 'spike', 'account', 'acme', NULL, 'USD', 9, 2, 7, 'x', []), ('2026-11-16', 'spike', 'token', 'tk_2', NULL, 'USD', 9, 2, 7, 'x', []), ('2026-11-18', 'price change', 'model', 'm', NULL, NULL, NULL, NULL, NULL, '1, then 2', [])"},
 			[]string{"2026-11-19 spike token tk\n1 USD: spike of token tk 1 on 2026-11-19: 9.13 USD, 2.00 expected (x)", "2026-11-18 price change model m : price change of model m on 2026-11-18: 1, then 2"}},
-		{"anomalies of an account", AlertRule{Kind: AlertAnomaly, Accounts: []string{"acme"}}, []string{"INSERT INTO anomaly_events VALUES ('2026-11-19', 'spike', 'account', 'bee', NULL, 'USD', 9, 2, 7, 'x', []), ('2026-11-19', 'spike', 'token', 'acme', NULL, 'USD', 9, 2, 7, 'x', []), ('2026-11-19', 'spike', 'token', 'tk_3', NULL, 'USD', 8, 2, 6, 'x', [{'scope': 'account', 'scope_value': 'acme', 'scope_name': NULL}])"},
+		{"anomalies of an account", config.Rule{Kind: config.AlertAnomaly, Accounts: []string{"acme"}},
+			[]string{"INSERT INTO anomaly_events VALUES ('2026-11-19', 'spike', 'account', 'bee', NULL, 'USD', 9, 2, 7, 'x', []), ('2026-11-19', 'spike', 'token', 'acme', NULL, 'USD', 9, 2, 7, 'x', []), ('2026-11-19', 'spike', 'token', 'tk_3', NULL, 'USD', 8, 2, 6, 'x', [{'scope': 'account', 'scope_value': 'acme', 'scope_name': NULL}])"},
 			[]string{"2026-11-19 spike token tk_3 USD: spike of token tk_3 on 2026-11-19: 8.00 USD, 2.00 expected (x); it explains account acme"}},
 	} {
 		t.Run(x.name, func(t *testing.T) {
 			w := &world{TB: t, clock: now}
-			w.cfg = &Config{Lake: t.TempDir(), Accounts: []Account{{Name: "acme"}, {Name: "bee"}}, Budgets: []BudgetConfig{{Name: "r", Amount: "1000", Currency: "USD"}}}
+			w.cfg = &config.Config{Lake: t.TempDir(), Accounts: []config.Account{{Name: "acme"}, {Name: "bee"}},
+				Budgets: []config.Budget{{Name: "r", Amount: "1000", Currency: "USD"}}}
 			lake, err := load.Create(w.cfg.Lake, load.Options{})
 			if err != nil {
 				t.Fatal(err)
 			}
 			w.publishFacts(x.facts...)
 			x.rule.Name = "rule"
-			w.cfg.Alerts = AlertsConfig{Receivers: []ReceiverConfig{{Name: "log", Log: true}}, Rules: []AlertRule{x.rule}}
-			for _, err := range w.cfg.Alerts.validate(w.cfg.names(), w.cfg.Budgets) {
+			w.cfg.Alerts = config.Alerts{Receivers: []config.Receiver{{Name: "log", Log: true}}, Rules: []config.Rule{x.rule}}
+			for _, err := range w.cfg.Alerts.Validate(w.cfg.AccountNames(), w.cfg.Budgets) {
 				t.Fatal(err)
 			}
 			found, unknown, err := gather(t.Context(), w.cfg, w.env, lake, nil, now, AlertInput{}, &alertMemory{})
@@ -405,14 +367,15 @@ func TestAFileOfOlderTablesIsOneFinding(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			want := strings.ReplaceAll(c.want, "makes 8", fmt.Sprintf("makes %d", schemas.SQLVersion))
 			w := &world{TB: t, clock: now}
-			w.cfg = &Config{Lake: t.TempDir(), Accounts: []Account{{Name: "acme"}}}
+			w.cfg = &config.Config{Lake: t.TempDir(), Accounts: []config.Account{{Name: "acme"}}}
 			lake, err := load.Create(w.cfg.Lake, load.Options{})
 			if err != nil {
 				t.Fatal(err)
 			}
 			w.publishFacts("INSERT INTO balance_runway (account, currency, observed_at, balance) VALUES ('acme', 'USD', '2026-11-20 11:00:00+00', 5)",
 				"CREATE TABLE meta (schema_version INTEGER)", "INSERT INTO meta VALUES ("+c.version+")", "ALTER TABLE anomaly_events DROP scope_name")
-			w.cfg.Alerts.Rules = []AlertRule{{Name: "low", Kind: AlertBalance, Below: "100"}, {Name: "odd", Kind: AlertAnomaly}, {Name: "odd too", Kind: AlertAnomaly}}
+			w.cfg.Alerts.Rules = []config.Rule{{Name: "low", Kind: config.AlertBalance, Below: "100"},
+				{Name: "odd", Kind: config.AlertAnomaly}, {Name: "odd too", Kind: config.AlertAnomaly}}
 			found, unknown, err := gather(t.Context(), w.cfg, w.env, lake, nil, now, AlertInput{}, &alertMemory{})
 			if err != nil || len(found) != 2 || found[0].Rule != "low" || found[1].Rule != ruleFacts || !unknown["odd"] || !unknown["odd too"] || unknown["low"] {
 				t.Fatalf("%v, %v, %+v", err, unknown, found)
@@ -428,7 +391,8 @@ func TestAFileOfOlderTablesIsOneFinding(t *testing.T) {
 // An alert shows a name and the id; what it is about stays the id, so that a name changes nothing.
 func TestAlertsCallThingsByNameAndID(t *testing.T) {
 	w := &world{TB: t, clock: now}
-	w.cfg = &Config{Lake: t.TempDir(), Accounts: []Account{{Name: "acme"}}, Names: filepath.Join(t.TempDir(), "names.csv")}
+	w.cfg = &config.Config{Lake: t.TempDir(), Accounts: []config.Account{{Name: "acme"}},
+		Names: filepath.Join(t.TempDir(), "names.csv")}
 	if err := os.WriteFile(w.cfg.Names, []byte("kind,id,name\naccount,acme,Acme Ltd\ntoken,tk_3,Nightly\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -438,7 +402,8 @@ func TestAlertsCallThingsByNameAndID(t *testing.T) {
 	}
 	w.publishFacts("INSERT INTO balance_runway (account, currency, observed_at, balance) VALUES ('acme', 'USD', '2026-11-20 11:00:00+00', 5)",
 		"INSERT INTO anomaly_events VALUES ('2026-11-19', 'spike', 'token', 'tk_3', 'Nightly', 'USD', 8, 2, 6, 'x', [{'scope': 'account', 'scope_value': 'acme', 'scope_name': 'Acme Ltd'}])")
-	w.cfg.Alerts.Rules = []AlertRule{{Name: "low", Kind: AlertBalance, Below: "100"}, {Name: "odd", Kind: AlertAnomaly}}
+	w.cfg.Alerts.Rules = []config.Rule{{Name: "low", Kind: config.AlertBalance, Below: "100"},
+		{Name: "odd", Kind: config.AlertAnomaly}}
 	want := []string{"acme: the balance of account Acme Ltd (acme) is 5.00 USD, below 100.00", "2026-11-19 spike token tk_3 USD: spike of token Nightly (tk_3) on 2026-11-19: 8.00 USD, 2.00 expected (x); it explains account Acme Ltd (acme)"}
 	for range 2 {
 		found, _, err := gather(t.Context(), w.cfg, w.env, lake, nil, now, AlertInput{}, &alertMemory{})
@@ -461,11 +426,15 @@ func TestAlertsCallThingsByNameAndID(t *testing.T) {
 // Every kind of rule asks a lake as it is published, and finds there what the views have.
 func TestRulesAskTheViewsOfARealLake(t *testing.T) {
 	w := newWorld(t, settings{perDay: 60, faults: "bad=0.05"})
-	w.cfg.Budgets = []BudgetConfig{{Name: "all", Amount: "0.01", Currency: "USD"}}
-	long := Duration(60 * 24 * time.Hour)
-	h := w.alerted(AlertRule{Name: "low", Kind: AlertBalance, Below: "99999999"}, AlertRule{Name: "runway", Kind: AlertRunway, Days: 3650}, AlertRule{Name: "budget", Kind: AlertBudget},
-		AlertRule{Name: "forecast", Kind: AlertForecast}, AlertRule{Name: "quality", Kind: AlertQuality, Within: long}, AlertRule{Name: "quarantine", Kind: AlertQuarantine, Within: long},
-		AlertRule{Name: "anomaly", Kind: AlertAnomaly, Within: long})
+	w.cfg.Budgets = []config.Budget{{Name: "all", Amount: "0.01", Currency: "USD"}}
+	long := config.Duration(60 * 24 * time.Hour)
+	h := w.alerted(config.Rule{Name: "low", Kind: config.AlertBalance, Below: "99999999"},
+		config.Rule{Name: "runway", Kind: config.AlertRunway, Days: 3650},
+		config.Rule{Name: "budget", Kind: config.AlertBudget},
+		config.Rule{Name: "forecast", Kind: config.AlertForecast},
+		config.Rule{Name: "quality", Kind: config.AlertQuality, Within: long},
+		config.Rule{Name: "quarantine", Kind: config.AlertQuarantine, Within: long},
+		config.Rule{Name: "anomaly", Kind: config.AlertAnomaly, Within: long})
 	w.export(span(1, 20))
 	r := w.check(AlertInput{})
 	told := h.told(t)
@@ -500,7 +469,8 @@ func TestRulesAskTheViewsOfARealLake(t *testing.T) {
 
 func TestFactsThatCantBeReadAreToldAndNothingIsOver(t *testing.T) {
 	w := newWorld(t, settings{perDay: 20})
-	h := w.alerted(AlertRule{Name: "low", Kind: AlertBalance, Below: "99999999"}, AlertRule{Name: "late", Kind: AlertFreshness})
+	h := w.alerted(config.Rule{Name: "low", Kind: config.AlertBalance, Below: "99999999"},
+		config.Rule{Name: "late", Kind: config.AlertFreshness})
 	w.export(span(19, 20))
 	w.check(AlertInput{})
 	wantTold(t, h, "firing low | acme")
@@ -541,7 +511,7 @@ func TestFactsThatCantBeReadAreToldAndNothingIsOver(t *testing.T) {
 // The published file is opened when it or the day changed, and not every minute.
 func TestThePublishedFileIsAskedOnceAnew(t *testing.T) {
 	w := newWorld(t, settings{perDay: 20})
-	h := w.alerted(AlertRule{Name: "low", Kind: AlertBalance, Below: "100"})
+	h := w.alerted(config.Rule{Name: "low", Kind: config.AlertBalance, Below: "100"})
 	w.export(span(19, 20))
 	w.publishFacts("INSERT INTO balance_runway VALUES ('acme', 'USD', '2026-11-20 11:00:00+00', 1, NULL, NULL, NULL, NULL, NULL)")
 	db := filepath.Join(w.cfg.Lake, "usage.duckdb")
@@ -565,8 +535,9 @@ func TestThePublishedFileIsAskedOnceAnew(t *testing.T) {
 
 func TestWhatIsNotDeliveredWaitsAndIsToldOnce(t *testing.T) {
 	w := newWorld(t, settings{perDay: 20})
-	h := w.alerted(AlertRule{Name: "late", Kind: AlertFreshness, OlderThan: Duration(time.Hour)})
-	w.cfg.Alerts.Receivers = append(w.cfg.Alerts.Receivers, ReceiverConfig{Name: "none", WebhookEnv: "UNSET"}, ReceiverConfig{Name: "log", Log: true})
+	h := w.alerted(config.Rule{Name: "late", Kind: config.AlertFreshness, OlderThan: config.Duration(time.Hour)})
+	w.cfg.Alerts.Receivers = append(w.cfg.Alerts.Receivers, config.Receiver{Name: "none", WebhookEnv: "UNSET"},
+		config.Receiver{Name: "log", Log: true})
 	w.export(span(18, 19))
 	h.status = 404
 	r := w.check(AlertInput{})
@@ -607,7 +578,7 @@ func (f *fullDisk) CreateTemp(dir, pattern string) (durable.File, error) {
 
 func TestAFullDiskKeepsNobodyFromBeingToldOnce(t *testing.T) {
 	w := newWorld(t, settings{perDay: 20})
-	h := w.alerted(AlertRule{Name: "late", Kind: AlertFreshness, OlderThan: Duration(time.Hour)})
+	h := w.alerted(config.Rule{Name: "late", Kind: config.AlertFreshness, OlderThan: config.Duration(time.Hour)})
 	w.export(span(18, 19))
 	w.check(AlertInput{})
 	wantTold(t, h, "firing late | acme")
@@ -631,7 +602,7 @@ func TestAFullDiskKeepsNobodyFromBeingToldOnce(t *testing.T) {
 // A lake that became read-only, or belongs to somebody else, has no lock to take.
 func TestALakeThatCantBeLockedKeepsNobodyFromBeingToldOnce(t *testing.T) {
 	w := newWorld(t, settings{perDay: 20})
-	h := w.alerted(AlertRule{Name: "late", Kind: AlertFreshness, OlderThan: Duration(time.Hour)})
+	h := w.alerted(config.Rule{Name: "late", Kind: config.AlertFreshness, OlderThan: config.Duration(time.Hour)})
 	w.export(span(18, 19))
 	lock := filepath.Join(w.cfg.Lake, "journal", "alerts.lock")
 	if err := os.Mkdir(lock, 0o700); err != nil {
@@ -665,14 +636,15 @@ func TestALakeThatCantBeLockedKeepsNobodyFromBeingToldOnce(t *testing.T) {
 
 func TestADaemonTellsThatItsLakeIsGoneAndNothingElseIsOver(t *testing.T) {
 	w := newWorld(t, settings{perDay: 20})
-	w.cfg.Schedule.Jobs = []JobConfig{{Name: "nightly", Kind: KindExport}}
-	h := w.alerted(AlertRule{Name: "late", Kind: AlertFreshness, OlderThan: Duration(time.Hour)}, AlertRule{Name: "failed", Kind: AlertFailed}, AlertRule{Name: "key", Kind: AlertKey})
+	w.cfg.Schedule.Jobs = []config.Job{{Name: "nightly", Kind: config.KindExport}}
+	h := w.alerted(config.Rule{Name: "late", Kind: config.AlertFreshness, OlderThan: config.Duration(time.Hour)},
+		config.Rule{Name: "failed", Kind: config.AlertFailed}, config.Rule{Name: "key", Kind: config.AlertKey})
 	w.export(span(18, 19))
 	db := filepath.Join(w.cfg.Lake, "usage.duckdb")
 	if err := os.WriteFile(db, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	w.cfg.Alerts.Rules = append(w.cfg.Alerts.Rules, AlertRule{Name: "low", Kind: AlertBalance, Below: "1"})
+	w.cfg.Alerts.Rules = append(w.cfg.Alerts.Rules, config.Rule{Name: "low", Kind: config.AlertBalance, Below: "1"})
 	in := AlertInput{Memory: &AlertMemory{}}
 	w.check(in)
 	wantTold(t, h, "firing (intruded) | usage.duckdb", "firing late | acme")
@@ -712,7 +684,7 @@ func TestADaemonTellsThatItsLakeIsGoneAndNothingElseIsOver(t *testing.T) {
 // What a daemon told stands in the lake; if that can't be read any more, the daemon knows it still.
 func TestADaemonRemembersWhatADamagedLakeForgets(t *testing.T) {
 	w := newWorld(t, settings{perDay: 20})
-	h := w.alerted(AlertRule{Name: "late", Kind: AlertFreshness, OlderThan: Duration(time.Hour)})
+	h := w.alerted(config.Rule{Name: "late", Kind: config.AlertFreshness, OlderThan: config.Duration(time.Hour)})
 	w.export(span(18, 19))
 	in := AlertInput{Memory: &AlertMemory{}}
 	w.check(in)
@@ -730,8 +702,9 @@ func TestADaemonRemembersWhatADamagedLakeForgets(t *testing.T) {
 // The journal's rules say what needs no journal, even if it can't be read.
 func TestAJobThatCantBeginIsToldWithoutAJournal(t *testing.T) {
 	w := newWorld(t, settings{perDay: 20})
-	w.cfg.Schedule.Jobs = []JobConfig{{Name: "nightly", Kind: KindExport}, {Name: "hourly", Kind: KindLookback}}
-	h := w.alerted(AlertRule{Name: "failed", Kind: AlertFailed})
+	w.cfg.Schedule.Jobs = []config.Job{{Name: "nightly", Kind: config.KindExport},
+		{Name: "hourly", Kind: config.KindLookback}}
+	h := w.alerted(config.Rule{Name: "failed", Kind: config.AlertFailed})
 	w.export(span(18, 19))
 	lake, err := load.Open(w.cfg.Lake, load.Options{})
 	if err != nil {
@@ -752,8 +725,9 @@ func TestAJobThatCantBeginIsToldWithoutAJournal(t *testing.T) {
 
 func TestAFailureThatWasMadeGoodIsOver(t *testing.T) {
 	now := time.Date(2026, 12, 20, 0, 0, 0, 0, time.UTC)
-	cfg := &Config{Accounts: []Account{{Name: "acme"}, {Name: "bee"}}}
-	cfg.Schedule.Jobs = []JobConfig{{Name: "close", Kind: KindClose}, {Name: "nightly", Kind: KindExport}, {Name: "hourly", Kind: KindExport}}
+	cfg := &config.Config{Accounts: []config.Account{{Name: "acme"}, {Name: "bee"}}}
+	cfg.Schedule.Jobs = []config.Job{{Name: "close", Kind: config.KindClose}, {Name: "nightly", Kind: config.KindExport},
+		{Name: "hourly", Kind: config.KindExport}}
 	run := func(hour int, job, command, status string, accounts ...string) schemas.Run {
 		r := schemas.Run{Job: job, Command: command, Status: status, StartedAt: now.Add(time.Duration(hour-24) * time.Hour)}
 		r.EndedAt = r.StartedAt.Add(time.Minute)
@@ -792,7 +766,7 @@ func TestAFailureThatWasMadeGoodIsOver(t *testing.T) {
 		{"it failed again", []schemas.Run{run(1, "nightly", "export", "failed"), run(2, "", "export", "done"), run(3, "nightly", "export", "failed")}, nil, []string{"job nightly"}},
 	} {
 		g := &gatherer{cfg: cfg, now: now, today: schemas.DateOf(now)}
-		g.ofJournal([]AlertRule{{Name: "failed", Kind: AlertFailed}}, x.runs, x.unbegun)
+		g.ofJournal([]config.Rule{{Name: "failed", Kind: config.AlertFailed}}, x.runs, x.unbegun)
 		var got []string
 		for _, f := range g.found {
 			got = append(got, f.Subject)
@@ -826,10 +800,11 @@ func TestARefusedKeyIsForgottenWhereNobodyAsksAgain(t *testing.T) {
 		{"a job asks again, however late", []schemas.Run{run(90, "monthly", "lookback", "acme", "refused", 1), run(5, "nightly", "export", "acme", "done", 9)}, []string{"acme refused by lookback"}},
 		{"a job of other accounts does not", []schemas.Run{run(90, "monthly", "lookback", "bee", "refused", 1)}, nil},
 	} {
-		cfg := &Config{Accounts: []Account{{Name: "acme"}, {Name: "bee"}}}
-		cfg.Schedule.Jobs = []JobConfig{{Name: "nightly", Kind: KindExport}, {Name: "monthly", Kind: KindLookback, Accounts: []string{"acme"}}}
+		cfg := &config.Config{Accounts: []config.Account{{Name: "acme"}, {Name: "bee"}}}
+		cfg.Schedule.Jobs = []config.Job{{Name: "nightly", Kind: config.KindExport},
+			{Name: "monthly", Kind: config.KindLookback, Accounts: []string{"acme"}}}
 		g := &gatherer{cfg: cfg, now: now, today: schemas.DateOf(now)}
-		g.ofJournal([]AlertRule{{Name: "key", Kind: AlertKey}}, x.runs, nil)
+		g.ofJournal([]config.Rule{{Name: "key", Kind: config.AlertKey}}, x.runs, nil)
 		var got []string
 		for _, f := range g.found {
 			got = append(got, f.Subject)
@@ -843,8 +818,8 @@ func TestARefusedKeyIsForgottenWhereNobodyAsksAgain(t *testing.T) {
 // In a container each process has the PID 1, so the one that holds the lake seems to be the one that was killed.
 func TestARunThatWasKilledIsNotUnderWayForItsPID(t *testing.T) {
 	w := newWorld(t, settings{})
-	w.cfg.Schedule.Jobs = []JobConfig{{Name: "nightly", Kind: KindExport}}
-	h := w.alerted(AlertRule{Name: "failed", Kind: AlertFailed})
+	w.cfg.Schedule.Jobs = []config.Job{{Name: "nightly", Kind: config.KindExport}}
+	h := w.alerted(config.Rule{Name: "failed", Kind: config.AlertFailed})
 	lake, err := load.Create(w.cfg.Lake, load.Options{})
 	if err != nil {
 		t.Fatal(err)
@@ -896,7 +871,7 @@ func TestARunThatWasKilledIsNotUnderWayForItsPID(t *testing.T) {
 
 func TestOneChecksAtATimeAndADamagedMemoryTellsAnew(t *testing.T) {
 	w := newWorld(t, settings{perDay: 20})
-	h := w.alerted(AlertRule{Name: "late", Kind: AlertFreshness, OlderThan: Duration(time.Hour)})
+	h := w.alerted(config.Rule{Name: "late", Kind: config.AlertFreshness, OlderThan: config.Duration(time.Hour)})
 	w.export(span(18, 19))
 	lake, err := load.Open(w.cfg.Lake, load.Options{})
 	if err != nil {
@@ -935,14 +910,14 @@ func TestOneChecksAtATimeAndADamagedMemoryTellsAnew(t *testing.T) {
 func TestReceiversAreTriedWithoutALake(t *testing.T) {
 	w := newWorld(t, settings{})
 	h := w.alerted()
-	w.cfg.Alerts.Receivers = append(w.cfg.Alerts.Receivers, ReceiverConfig{Name: "clear", WebhookEnv: "CLEAR"})
+	w.cfg.Alerts.Receivers = append(w.cfg.Alerts.Receivers, config.Receiver{Name: "clear", WebhookEnv: "CLEAR"})
 	w.keys["CLEAR"] = "http://hooks.example/secret"
 	d, err := TryReceivers(t.Context(), w.cfg, w.env, "")
 	if err != nil || len(d) != 2 || d[0].Sent != 1 || !strings.Contains(d[1].Error, "CLEAR: the URL is http://") || strings.Contains(d[1].Error, "secret") {
 		t.Errorf("%+v, %v", d, err)
 	}
 	wantTold(t, h, "test test | ops")
-	if _, err := TryReceivers(t.Context(), w.cfg, w.env, "nobody"); !errors.Is(err, ErrUsage) {
+	if _, err := TryReceivers(t.Context(), w.cfg, w.env, "nobody"); !errors.Is(err, config.ErrUsage) {
 		t.Errorf("%v", err)
 	}
 }

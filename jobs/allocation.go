@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/usagelake/usagelake/jobs/config"
 	"github.com/usagelake/usagelake/load"
 	"github.com/usagelake/usagelake/schemas"
 	"github.com/usagelake/usagelake/transform/allocate"
@@ -53,17 +54,18 @@ type CenterChange struct {
 // CheckAllocation looks at the config's allocation rules and asks them of the usage that is published: what each
 // catches of the open months (or of month), what they would charge to whom, what they would charge to nobody, and which
 // rules do nothing. It changes nothing.
-func CheckAllocation(ctx context.Context, cfg *Config, month *schemas.Date) (*AllocationCheck, error) {
+func CheckAllocation(ctx context.Context, cfg *config.Config, month *schemas.Date) (*AllocationCheck, error) {
 	if cfg.Allocation.Rules == "" {
-		return nil, Usage("write allocation: and below it rules: allocation.yaml; docs/allocation.md has an example", "the config names no allocation rules")
+		return nil, config.Usage("write allocation: and below it rules: allocation.yaml; docs/allocation.md has an example",
+			"the config names no allocation rules")
 	}
-	rules, err := cfg.Rules()
+	rules, err := Rules(cfg)
 	if err != nil {
 		return nil, err
 	}
 	out := &AllocationCheck{Rules: cfg.Allocation.Rules, Digest: rules.Digest(), Months: []string{}, Costs: []RuleCost{},
 		Centers: []CenterChange{}}
-	lake, err := load.Open(cfg.Lake, cfg.LakeOptions(Env{}))
+	lake, err := load.Open(cfg.Lake, Env{}.LakeOptions(cfg))
 	if err != nil && !errors.Is(err, load.ErrNoLake) {
 		return nil, err
 	}
@@ -546,12 +548,12 @@ type PublishedOwner struct {
 
 // Explain says which rule and version assigned the records of an id (which several may have, in several accounts), in the
 // published file, and what the rules of the config say of it now.
-func Explain(ctx context.Context, cfg *Config, id string) ([]Explanation, error) {
-	rules, err := cfg.Rules()
+func Explain(ctx context.Context, cfg *config.Config, id string) ([]Explanation, error) {
+	rules, err := Rules(cfg)
 	if err != nil {
 		return nil, err
 	}
-	lake, err := load.Open(cfg.Lake, cfg.LakeOptions(Env{}))
+	lake, err := load.Open(cfg.Lake, Env{}.LakeOptions(cfg))
 	if err != nil {
 		return nil, NoLake(err)
 	}
@@ -595,7 +597,8 @@ func Explain(ctx context.Context, cfg *Config, id string) ([]Explanation, error)
 		out = append(out, e)
 	}
 	if len(out) == 0 {
-		return nil, &Hint{Err: fmt.Errorf("no record %q in %s", id, lake.Database()), Hint: `usagelake query "SELECT id FROM usage LIMIT 5"`}
+		return nil, &config.Hint{Err: fmt.Errorf("no record %q in %s", id, lake.Database()),
+			Hint: `usagelake query "SELECT id FROM usage LIMIT 5"`}
 	}
 	return out, nil
 }

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/usagelake/usagelake/jobs/config"
 	"github.com/usagelake/usagelake/load"
 )
 
@@ -27,12 +28,12 @@ var initTables = [][2]string{{"tokens.csv", "token_id"}, {"users.csv", "user_id"
 // InitAllocation writes tokens.csv and users.csv with all that has cost, the largest first, and empty columns to fill
 // in. They go beside the allocation rules that the config names, else beside the config file, else where the program
 // runs; what is there already stays as it is.
-func InitAllocation(ctx context.Context, cfg *Config) ([]InitTable, error) {
-	lake, err := load.Open(cfg.Lake, cfg.LakeOptions(Env{}))
+func InitAllocation(ctx context.Context, cfg *config.Config) ([]InitTable, error) {
+	lake, err := load.Open(cfg.Lake, Env{}.LakeOptions(cfg))
 	if err != nil {
 		return nil, NoLake(err)
 	}
-	beside := cfg.path
+	beside := cfg.Path
 	if cfg.Allocation.Rules != "" {
 		beside = cfg.Allocation.Rules
 	}

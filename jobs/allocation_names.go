@@ -6,6 +6,7 @@ import (
 	"maps"
 	"slices"
 
+	"github.com/usagelake/usagelake/jobs/config"
 	"github.com/usagelake/usagelake/schemas"
 	"github.com/usagelake/usagelake/transform/allocate"
 )
@@ -29,8 +30,8 @@ func (t *trial) comesOut(o schemas.Owner, k *schemas.AllocationKey) {
 }
 
 // knownNames are lists of the config, by attribute: who has a name in names:, and who has a budget.
-func knownNames(cfg *Config) map[string][][]string {
-	names, _ := cfg.called() // that the file can't be read is doctor's to say
+func knownNames(cfg *config.Config) map[string][][]string {
+	names, _ := called(cfg) // that the file can't be read is doctor's to say
 	out := map[string][][]string{}
 	for _, scope := range []string{"cost_center", "team"} {
 		var called, budgeted []string
@@ -40,7 +41,7 @@ func knownNames(cfg *Config) map[string][][]string {
 			}
 		}
 		for _, b := range cfg.Budgets {
-			budgeted = append(budgeted, b.value(scope))
+			budgeted = append(budgeted, b.Value(scope))
 		}
 		out[scope] = [][]string{called, budgeted}
 	}

@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/usagelake/usagelake/jobs/config"
 	"github.com/usagelake/usagelake/schemas"
 	"github.com/usagelake/usagelake/transform/allocate"
 )
@@ -106,7 +107,7 @@ func TestNamesAndBudgetsSayWhichNamesThereAre(t *testing.T) {
 	w := newWorld(t, settings{})
 	dir := t.TempDir()
 	w.cfg.Names = write(t, dir+"/names.csv", "kind,id,name\ncost_center,Ireland,Eire\nmodel,m,M\ncost_center,Iceland,Island\n", 0o600)
-	w.cfg.Budgets = []BudgetConfig{{Name: "a", Team: "Meyer"}, {Name: "b", Team: "Meier"}, {Name: "c", CostCenter: "R&D"}}
+	w.cfg.Budgets = []config.Budget{{Name: "a", Team: "Meyer"}, {Name: "b", Team: "Meier"}, {Name: "c", CostCenter: "R&D"}}
 	got := fmt.Sprintf("%q", knownNames(w.cfg))
 	if want := `map["cost_center":[["Ireland" "Iceland"] ["" "" "R&D"]] "team":[[] ["Meyer" "Meier" ""]]]`; got != want {
 		t.Errorf("got %s\nwant %s", got, want)

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/usagelake/usagelake/extract"
+	"github.com/usagelake/usagelake/jobs/config"
 	"github.com/usagelake/usagelake/load"
 	"github.com/usagelake/usagelake/schemas"
 )
@@ -31,7 +32,7 @@ type BalanceOptions struct {
 }
 
 // Balance asks for each account's balance, keeps the answers and publishes them.
-func Balance(ctx context.Context, cfg *Config, env Env, opts BalanceOptions) (*Result, []BalanceReading, error) {
+func Balance(ctx context.Context, cfg *config.Config, env Env, opts BalanceOptions) (*Result, []BalanceReading, error) {
 	clients, err := makeClients(cfg, env, opts.Retry)
 	if err != nil {
 		return nil, nil, err
@@ -82,7 +83,8 @@ func Balance(ctx context.Context, cfg *Config, env Env, opts BalanceOptions) (*R
 	return res, readings, err
 }
 
-func readBalance(ctx context.Context, lake *load.Lake, c *extract.Client, a Account, runID string, env Env, below *schemas.Decimal) (BalanceReading, error) {
+func readBalance(ctx context.Context, lake *load.Lake, c *extract.Client, a config.Account, runID string, env Env,
+	below *schemas.Decimal) (BalanceReading, error) {
 	r := BalanceReading{Account: a.Name, Currency: a.Currency}
 	b, err := askBalance(ctx, lake, c, a.Name, runID, env)
 	if err != nil {
@@ -114,8 +116,8 @@ type LastBalance struct {
 }
 
 // LastBalances reads them from the published file of cfg's lake; none if nothing is published yet.
-func LastBalances(ctx context.Context, cfg *Config) ([]LastBalance, error) {
-	lake, err := load.Open(cfg.Lake, cfg.LakeOptions(Env{}))
+func LastBalances(ctx context.Context, cfg *config.Config) ([]LastBalance, error) {
+	lake, err := load.Open(cfg.Lake, Env{}.LakeOptions(cfg))
 	if errors.Is(err, load.ErrNoLake) {
 		return nil, nil
 	}

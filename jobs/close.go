@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/usagelake/usagelake/extract"
+	"github.com/usagelake/usagelake/jobs/config"
 	"github.com/usagelake/usagelake/load"
 	"github.com/usagelake/usagelake/load/durable"
 	"github.com/usagelake/usagelake/load/report"
@@ -47,9 +48,9 @@ func (e *ObjectionsError) Error() string {
 // Close closes a month: it fetches the days that were not fetched whole since the month ended, what differs or is missing,
 // derives, publishes, looks for objections, and writes what is charged into statements/MONTH for good. An objection
 // that no reason overrides is an ObjectionsError, and nothing is closed.
-func Close(ctx context.Context, cfg *Config, env Env, opts CloseOptions) (*Result, *load.ClosedMonth, error) {
+func Close(ctx context.Context, cfg *config.Config, env Env, opts CloseOptions) (*Result, *load.ClosedMonth, error) {
 	if env.Now().Before(opts.Month.Start()) {
-		return nil, nil, Usage("", "--month %s has not begun", opts.Month.Month())
+		return nil, nil, config.Usage("", "--month %s has not begun", opts.Month.Month())
 	}
 	if err := needLake(cfg.Lake); err != nil {
 		return nil, nil, err
@@ -108,7 +109,9 @@ func Close(ctx context.Context, cfg *Config, env Env, opts CloseOptions) (*Resul
 		}
 		objections = append(objections, more...)
 		if len(objections) > 0 && opts.Reason == "" {
-			return &Hint{Err: &ObjectionsError{opts.Month.Month(), objections}, Hint: fmt.Sprintf(`mend them, or close it in spite of them: usagelake close --month %s --reason "…"   (the reason is recorded)`, opts.Month.Month())}
+			return &config.Hint{Err: &ObjectionsError{opts.Month.Month(), objections},
+				Hint: fmt.Sprintf(`mend them, or close it in spite of them: usagelake close --month %s --reason "…"   `+
+					"(the reason is recorded)", opts.Month.Month())}
 		}
 		if err := warnOf(ctx, lake, env, opts.Month); err != nil {
 			return err
@@ -147,15 +150,17 @@ func Close(ctx context.Context, cfg *Config, env Env, opts CloseOptions) (*Resul
 
 // sameSetup refuses a set-up that is not the one the lake was made with, as where --config was forgotten: the month would
 // be closed without the rules, or with the usage of an account that nobody meant.
-func sameSetup(ctx context.Context, lake *load.Lake, cfg *Config, finance load.Finance, month schemas.Date) error {
+func sameSetup(ctx context.Context, lake *load.Lake, cfg *config.Config, finance load.Finance,
+	month schemas.Date) error {
 	const hint = "name the config of this lake with --config"
 	accounts, err := lake.Accounts()
 	if err != nil {
 		return err
 	}
-	known := slices.ContainsFunc(cfg.names(), func(name string) bool { return slices.Contains(accounts, name) })
+	known := slices.ContainsFunc(cfg.AccountNames(), func(name string) bool { return slices.Contains(accounts, name) })
 	if len(accounts) > 0 && !known {
-		return Usage(hint, "the lake has the accounts %s, the config has %s", strings.Join(accounts, ", "), strings.Join(cfg.names(), ", "))
+		return config.Usage(hint, "the lake has the accounts %s, the config has %s", strings.Join(accounts, ", "),
+			strings.Join(cfg.AccountNames(), ", "))
 	}
 	if finance.Rules != nil {
 		return nil
@@ -167,7 +172,8 @@ func sameSetup(ctx context.Context, lake *load.Lake, cfg *Config, finance load.F
 	case err != nil:
 		return err
 	case len(rules) > 0:
-		return Usage(hint+"; if the rules are to be gone, usagelake allocation apply first", "%s was allocated by rules, and the config names none", month.Month())
+		return config.Usage(hint+"; if the rules are to be gone, usagelake allocation apply first",
+			"%s was allocated by rules, and the config names none", month.Month())
 	}
 	return nil
 }
@@ -205,7 +211,8 @@ func deriveAll(ctx context.Context, lake *load.Lake, env Env, phase func(string)
 }
 
 // objectionsTo lists what stands against closing a month.
-func objectionsTo(ctx context.Context, lake *load.Lake, cfg *Config, env Env, month schemas.Date, closed []load.ClosedMonth) ([]string, error) {
+func objectionsTo(ctx context.Context, lake *load.Lake, cfg *config.Config, env Env, month schemas.Date,
+	closed []load.ClosedMonth) ([]string, error) {
 	var out []string
 	end := schemas.NextMonth(month)
 	settled := env.Now().Add(-time.Duration(cfg.Export.Settle))
@@ -232,7 +239,7 @@ func objectionsTo(ctx context.Context, lake *load.Lake, cfg *Config, env Env, mo
 		for _, g := range gaps {
 			missing += g.End.Sub(g.Start)
 		}
-		configured := slices.ContainsFunc(cfg.Accounts, func(a Account) bool { return a.Name == account })
+		configured := slices.ContainsFunc(cfg.Accounts, func(a config.Account) bool { return a.Name == account })
 		if missing == 0 || !configured && missing == whole.End.Sub(whole.Start) { // an account that is no more
 			continue
 		}
@@ -363,9 +370,11 @@ func exportQuery(ctx context.Context, lake *load.Lake, path, query string) error
 func statementFile(costCenter string) string { return words.FileName(costCenter, "cost-center") }
 
 // Reopen opens the month that was closed last, for a reason that is kept with what it was closed with.
-func Reopen(ctx context.Context, cfg *Config, env Env, month schemas.Date, reason string, wait bool) (res *Result, kept string, err error) {
+func Reopen(ctx context.Context, cfg *config.Config, env Env, month schemas.Date, reason string,
+	wait bool) (res *Result, kept string, err error) {
 	if strings.TrimSpace(reason) == "" {
-		return nil, "", Usage(`usagelake close --reopen --month `+month.Month()+` --reason "…"`, "a closed month is opened for a reason, which is recorded: give --reason")
+		return nil, "", config.Usage(`usagelake close --reopen --month `+month.Month()+` --reason "…"`,
+			"a closed month is opened for a reason, which is recorded: give --reason")
 	}
 	if err := needLake(cfg.Lake); err != nil {
 		return nil, "", err
@@ -380,7 +389,8 @@ func Reopen(ctx context.Context, cfg *Config, env Env, month schemas.Date, reaso
 		}
 		if len(closed) > 0 && closed[len(closed)-1].Start > month && slices.ContainsFunc(closed, func(c load.ClosedMonth) bool { return c.Start == month }) {
 			last := closed[len(closed)-1].Month
-			return &Hint{Err: fmt.Errorf("%s was closed after %s, and may hold corrections of it: months are opened from the last on", last, month.Month()),
+			return &config.Hint{Err: fmt.Errorf("%s was closed after %s, and may hold corrections of it: "+
+				"months are opened from the last on", last, month.Month()),
 				Hint: `usagelake close --reopen --month ` + last + ` --reason "…"`}
 		}
 		if kept, err = lake.ReopenMonth(month, res.RunID, env.Version, reason, env.Now()); errors.Is(err, load.ErrNotClosed) {

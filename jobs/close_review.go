@@ -12,63 +12,10 @@ import (
 	"strings"
 	"time"
 
+	"github.com/usagelake/usagelake/jobs/config"
 	"github.com/usagelake/usagelake/load"
 	"github.com/usagelake/usagelake/schemas"
 )
-
-// CloseConfig says what refuses a close, beside what always does. A limit is an amount, in each currency, or a share of
-// the month's net cost such as "2%"; "" is no limit.
-type CloseConfig struct {
-	MaxUnallocated   string `yaml:"max_unallocated"`     // charged to (unallocated)
-	MaxWithoutGLCode string `yaml:"max_without_gl_code"` // charged to owners without a general ledger code
-}
-
-func (c CloseConfig) validate() []error {
-	var errs []error
-	for _, l := range []struct{ key, value string }{
-		{"max_unallocated", c.MaxUnallocated}, {"max_without_gl_code", c.MaxWithoutGLCode},
-	} {
-		if _, err := parseLimit(l.value); err != nil {
-			errs = append(errs, fmt.Errorf("close.%s: %w", l.key, err))
-		}
-	}
-	return errs
-}
-
-// limit is the most that an amount may be. The zero value is none.
-type limit struct {
-	text   string
-	amount *big.Int // in units of 1e-12; of a share, the percents
-	share  bool
-}
-
-func parseLimit(text string) (limit, error) {
-	if text == "" {
-		return limit{}, nil
-	}
-	number, share := strings.CutSuffix(text, "%")
-	v, err := schemas.ParseMoney(strings.TrimSpace(number))
-	if err == nil && (v.Sign() < 0 || share && v.Cmp(big.NewInt(100_000_000_000_000)) > 0) {
-		err = errors.New("out of range")
-	}
-	if err != nil {
-		return limit{}, fmt.Errorf("%q is neither an amount of 0 or more, such as 100, "+
-			"nor a share of the month's cost, such as 2%%", text)
-	}
-	return limit{text, v, share}, nil
-}
-
-// passed says that an amount of a whole is more than the limit allows.
-func (l limit) passed(v, whole *big.Int) bool {
-	if l.amount == nil {
-		return false
-	}
-	if !l.share {
-		return v.CmpAbs(l.amount) > 0
-	}
-	hundred := new(big.Int).Mul(new(big.Int).Abs(v), big.NewInt(100_000_000_000_000))
-	return hundred.Cmp(new(big.Int).Mul(new(big.Int).Abs(whole), l.amount)) > 0
-}
 
 // loose is cost of a month that is charged, and to nobody or without a code of the general ledger, in one currency.
 type loose struct {
@@ -114,25 +61,25 @@ func looseOf(ctx context.Context, lake *load.Lake, month schemas.Date) ([]loose,
 }
 
 // looseObjections hold what is loose against the config's limits.
-func looseObjections(ctx context.Context, lake *load.Lake, cfg *Config, month schemas.Date) ([]string, error) {
-	unallocated, err1 := parseLimit(cfg.Close.MaxUnallocated)
-	withoutGL, err2 := parseLimit(cfg.Close.MaxWithoutGLCode)
+func looseObjections(ctx context.Context, lake *load.Lake, cfg *config.Config, month schemas.Date) ([]string, error) {
+	unallocated, err1 := config.ParseLimit(cfg.Close.MaxUnallocated)
+	withoutGL, err2 := config.ParseLimit(cfg.Close.MaxWithoutGLCode)
 	if err := errors.Join(err1, err2); err != nil {
 		return nil, err
 	}
-	if unallocated.amount == nil && withoutGL.amount == nil {
+	if unallocated.None() && withoutGL.None() {
 		return nil, nil
 	}
 	all, err := looseOf(ctx, lake, month)
 	var out []string
 	for _, l := range all {
-		if unallocated.passed(l.unallocated, l.net) {
+		if unallocated.Passed(l.unallocated, l.net) {
 			out = append(out, fmt.Sprintf("%s is charged to %s, more than close.max_unallocated (%s)",
-				amountIn(l.unallocated, l.currency), schemas.Unallocated, unallocated.text))
+				amountIn(l.unallocated, l.currency), schemas.Unallocated, unallocated))
 		}
-		if withoutGL.passed(l.withoutGL, l.net) {
+		if withoutGL.Passed(l.withoutGL, l.net) {
 			out = append(out, fmt.Sprintf("%s has no code of the general ledger, more than close.max_without_gl_code (%s): %s",
-				amountIn(l.withoutGL, l.currency), withoutGL.text, some(l.centers)))
+				amountIn(l.withoutGL, l.currency), withoutGL, some(l.centers)))
 		}
 	}
 	return out, err
@@ -184,11 +131,11 @@ type CloseDifference struct {
 
 // ReviewClose says what closing a month would do. It takes no lock and writes nothing; the Portal is asked for counts
 // alone.
-func ReviewClose(ctx context.Context, cfg *Config, env Env, opts CloseOptions) (*CloseReview, error) {
+func ReviewClose(ctx context.Context, cfg *config.Config, env Env, opts CloseOptions) (*CloseReview, error) {
 	if env.Now().Before(opts.Month.Start()) {
-		return nil, Usage("", "--month %s has not begun", opts.Month.Month())
+		return nil, config.Usage("", "--month %s has not begun", opts.Month.Month())
 	}
-	lake, err := load.Open(cfg.Lake, cfg.LakeOptions(env))
+	lake, err := load.Open(cfg.Lake, env.LakeOptions(cfg))
 	if err != nil {
 		return nil, NoLake(err)
 	}
@@ -207,7 +154,7 @@ func ReviewClose(ctx context.Context, cfg *Config, env Env, opts CloseOptions) (
 		month, span := closing(cfg, env, opts.Month)
 		plans, err := DryRun(ctx, month, env, ExportOptions{Span: span, Retry: opts.Retry})
 		switch {
-		case errors.Is(err, ErrUsage), context.Cause(ctx) != nil:
+		case errors.Is(err, config.ErrUsage), context.Cause(ctx) != nil:
 			return nil, err
 		case err != nil:
 			out.Objections = append(out.Objections, "the Portal can't be asked: "+err.Error())
@@ -275,14 +222,14 @@ const notAsked = "the Portal was not asked once more (--no-fetch)"
 
 // closing is how a month is fetched when it is closed: every day of it is asked for its count, as the lookback does,
 // and fetched whole if that wasn't done since the month ended, for corrections leave the count as it is.
-func closing(cfg *Config, env Env, month schemas.Date) (*Config, Span) {
+func closing(cfg *config.Config, env Env, month schemas.Date) (*config.Config, Span) {
 	end := schemas.NextMonth(month).Start()
 	span := Span{From: month.Start(), To: end}
 	if len(cfg.Export.RefetchAt) > 0 {
 		span.Since = end
 	}
 	c := *cfg
-	c.Export.Lookback = Duration(env.Now().Sub(month.Start()) + 24*time.Hour)
+	c.Export.Lookback = config.Duration(env.Now().Sub(month.Start()) + 24*time.Hour)
 	c.Export.RefetchEvery = 0
 	return &c, span
 }
@@ -294,7 +241,7 @@ func closedAlready(months []load.ClosedMonth, month schemas.Date) error {
 		return nil
 	}
 	m := months[i]
-	return &Hint{
+	return &config.Hint{
 		Err: fmt.Errorf("%w: %s, on %s by run %s", load.ErrClosed, m.Month, m.ClosedAt.Format(time.RFC3339), m.RunID),
 		Hint: "what came since is charged in the next open month. To close it anew: usagelake close --reopen --month " +
 			m.Month + ` --reason "…"`,

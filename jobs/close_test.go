@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/usagelake/usagelake/extract/portal"
+	"github.com/usagelake/usagelake/jobs/config"
 	"github.com/usagelake/usagelake/load"
 	"github.com/usagelake/usagelake/schemas"
 )
@@ -121,7 +122,7 @@ func TestAClosedMonthHoldsWhatCameLateAndNeverChanges(t *testing.T) {
 		if !errors.Is(err, load.ErrClosed) {
 			t.Errorf("closed twice: %v", err)
 		}
-		if _, _, err := Reopen(t.Context(), w.cfg, w.env, october, " ", false); !errors.Is(err, ErrUsage) {
+		if _, _, err := Reopen(t.Context(), w.cfg, w.env, october, " ", false); !errors.Is(err, config.ErrUsage) {
 			t.Errorf("reopened without a reason: %v", err)
 		}
 		if _, kept, err := Reopen(t.Context(), w.cfg, w.env, october, "wrong owner", false); err != nil || kept == "" {
@@ -311,29 +312,6 @@ func TestInvoicesAndBudgetsAreReadOrRefusedWithTheirPlace(t *testing.T) {
 			t.Errorf("%q: %v, want %s", text, err, want)
 		}
 	}
-	for _, c := range []struct {
-		budget BudgetConfig
-		want   string
-	}{
-		{BudgetConfig{}, "name: give it one"},
-		{BudgetConfig{Name: "b", Amount: "1,000", Currency: "USD"}, `amount: "1,000" is not an amount`},
-		{BudgetConfig{Name: "b", Amount: "0", Currency: "USD"}, "amount: 0 is not more than 0"},
-		{BudgetConfig{Name: "b", Amount: "1", Currency: "usd"}, `currency: "usd" is not an ISO 4217 code`},
-		{BudgetConfig{Name: "b", Amount: "1", Currency: "USD", Team: "x", Model: "y"}, "it has both team and model"},
-		{BudgetConfig{Name: "b", Amount: "1", Currency: "USD", Period: "year"}, `period: "year" is neither month nor quarter`},
-		{BudgetConfig{Name: "b", Amount: "1", Currency: "USD", From: "2026-01-02"}, "from: 2026-01-02 is not the first day of a month"},
-		{BudgetConfig{Name: "b", Amount: "1", Currency: "USD", Period: "quarter", From: "2026-02-01"}, "is not the first day of a quarter"},
-		{BudgetConfig{Name: "b", Amount: "1", Currency: "USD", From: "2026-02-01", To: "2026-02-01"}, "from 2026-02-01 is not before to 2026-02-01"},
-		{BudgetConfig{Name: "b", Amount: "1", Currency: "USD", Thresholds: []string{"80%"}}, `thresholds: "80%" is not a share`},
-	} {
-		if _, err := c.budget.budget(); err == nil || !strings.Contains(err.Error(), c.want) {
-			t.Errorf("%+v: %v, want %s", c.budget, err, c.want)
-		}
-	}
-	ok, err := BudgetConfig{Name: "b", CostCenter: "R&D", Amount: "5000.01", Currency: "USD", Thresholds: []string{"1", "0.5"}}.budget()
-	if err != nil || ok.Scope != "cost_center" || ok.Value != "R&D" || ok.Period != "month" || schemas.MoneyText(ok.Amount) != "5000.01" || ok.Thresholds[0] != 500_000_000_000 {
-		t.Errorf("%+v %v", ok, err)
-	}
 }
 
 // The file of a cost centre is called by its letters, and by a digest of its name: it is the same whoever else there is.
@@ -362,8 +340,9 @@ func TestAJobOfRecordsLeavesAClosedMonthAlone(t *testing.T) {
 	bubble(t, "", func(t *testing.T) {
 		w := newWorld(t, settings{perDay: 5})
 		w.export(octoberSpan())
-		j := JobConfig{Name: "records", Kind: KindReport, Cron: "0 4 * * *", Report: reportFocus, Format: load.FocusCSV, Grain: schemas.FocusByRecord, Month: "last", Out: t.TempDir()}
-		if errs := j.validate("UTC", nil); len(errs) > 0 {
+		j := config.Job{Name: "records", Kind: config.KindReport, Cron: "0 4 * * *", Report: config.ReportFocus,
+			Format: load.FocusCSV, Grain: schemas.FocusByRecord, Month: "last", Out: t.TempDir()}
+		if errs := j.Validate("UTC", nil); len(errs) > 0 {
 			t.Fatal(errs)
 		}
 		run := func() string {
@@ -496,16 +475,17 @@ func TestAMonthIsNotClosedWithAnotherSetup(t *testing.T) {
 		w.requests()
 		right := *w.cfg
 		without := right
-		without.Allocation = AllocationConfig{}
+		without.Allocation = config.Allocation{}
 		other := right
 		other.Accounts = slices.Clone(right.Accounts)
 		other.Accounts[0].Name = "default"
-		refused := func(what string, cfg *Config, want string, do func() error) {
+		refused := func(what string, cfg *config.Config, want string, do func() error) {
 			t.Helper()
 			w.cfg = cfg
 			err := do()
 			w.cfg = &right
-			if !errors.Is(err, ErrUsage) || !strings.Contains(err.Error(), want) || !strings.Contains(hintOf(err), "--config") {
+			if !errors.Is(err, config.ErrUsage) || !strings.Contains(err.Error(), want) ||
+				!strings.Contains(hintOf(err), "--config") {
 				t.Errorf("%s: %v, hint %q", what, err, hintOf(err))
 			}
 			if n := len(w.requests()); n > 0 {

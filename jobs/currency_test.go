@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/usagelake/usagelake/jobs/config"
 	"github.com/usagelake/usagelake/schemas"
 )
 
@@ -30,7 +31,7 @@ func TestACurrencyThatChangesRelabelsNothingThatIsSealed(t *testing.T) {
 		t.Errorf("after it: %s", got)
 	}
 	// What is fetched again by itself, as the lookback does, keeps what it had; it isn't said again.
-	w.cfg.Export.Lookback, w.cfg.Export.RefetchEvery = Duration(30*24*time.Hour), Duration(time.Second)
+	w.cfg.Export.Lookback, w.cfg.Export.RefetchEvery = config.Duration(30*24*time.Hour), config.Duration(time.Second)
 	w.pass(200 * time.Hour)
 	w.export(Span{})
 	if got := w.currencies(); !strings.HasPrefix(got, "15 USD, 16 USD, 17 USD, 18 EUR, 19 EUR") {

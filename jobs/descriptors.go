@@ -4,6 +4,7 @@ import (
 	"cmp"
 
 	"github.com/usagelake/usagelake/extract"
+	"github.com/usagelake/usagelake/jobs/config"
 )
 
 // What a run needs of file descriptors beside its connections: the lake's files, DuckDB's and the log, and of each account a
@@ -22,7 +23,8 @@ func connections(accounts, asked int, limit uint64) (int, error) {
 	}
 	need := uint64(filesOfRun + accounts*(filesOfAccount+1))
 	if limit < need {
-		return 0, Usage("raise it: ulimit -n, or LimitNOFILE= in the unit; or export fewer accounts at once, with --account",
+		return 0, config.Usage("raise it: ulimit -n, or LimitNOFILE= in the unit; "+
+			"or export fewer accounts at once, with --account",
 			"%d accounts need %d file descriptors at the least, and the limit of this process is %d", accounts, need, limit)
 	}
 	return int(min(uint64(asked), (limit-filesOfRun)/uint64(accounts)-filesOfAccount)), nil

@@ -2,6 +2,7 @@ package jobs
 
 import (
 	"errors"
+	"github.com/usagelake/usagelake/jobs/config"
 	"strings"
 	"testing"
 )
@@ -16,7 +17,8 @@ func TestARunDoesWithTheDescriptorsThereAre(t *testing.T) {
 		{1, 1, 131, 1}, {1, 0, 129, 0}, {10, 2, 4096, 2},
 	} {
 		got, err := connections(x.accounts, x.asked, x.limit)
-		if got != x.want || (err != nil) != (x.want == 0) || err != nil && (!errors.Is(err, ErrUsage) || !strings.Contains(hintOf(err), "ulimit -n")) {
+		if got != x.want || (err != nil) != (x.want == 0) || err != nil &&
+			(!errors.Is(err, config.ErrUsage) || !strings.Contains(hintOf(err), "ulimit -n")) {
 			t.Errorf("%+v: %d, %v", x, got, err)
 		}
 		if err == nil && x.limit > 0 && uint64(filesOfRun+x.accounts*(got+filesOfAccount)) > x.limit {

@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/usagelake/usagelake/jobs/config"
 	"github.com/usagelake/usagelake/load"
 )
 
@@ -45,16 +46,16 @@ type DoctorOptions struct {
 }
 
 // Doctor is Examine with everything.
-func Doctor(ctx context.Context, cfg *Config, env Env) []Check {
+func Doctor(ctx context.Context, cfg *config.Config, env Env) []Check {
 	return Examine(ctx, cfg, env, DoctorOptions{})
 }
 
 // Examine checks a set-up: every line says whether a thing is right and, if not, what to do about it. It asks the API a
 // handful of small questions per account and changes nothing but a probe file in the lake's directory, which it removes.
 // cfg is the whole config, whatever the account that is looked at. No check holds a key.
-func Examine(ctx context.Context, cfg *Config, env Env, opts DoctorOptions) []Check {
+func Examine(ctx context.Context, cfg *config.Config, env Env, opts DoctorOptions) []Check {
 	d := &doctor{cfg: cfg, env: env, opts: opts, now: env.Now()}
-	if d.lake, d.lakeErr = load.Open(cfg.Lake, cfg.LakeOptions(env)); d.lakeErr == nil {
+	if d.lake, d.lakeErr = load.Open(cfg.Lake, env.LakeOptions(cfg)); d.lakeErr == nil {
 		d.status, d.statusErr = ReadStatus(ctx, cfg.Lake, "", d.now)
 	}
 	d.checkConfig(ctx)
@@ -76,7 +77,7 @@ func Examine(ctx context.Context, cfg *Config, env Env, opts DoctorOptions) []Ch
 
 // doctor is one examination.
 type doctor struct {
-	cfg  *Config
+	cfg  *config.Config
 	env  Env
 	opts DoctorOptions
 	now  time.Time
@@ -89,11 +90,11 @@ type doctor struct {
 }
 
 // accounts are those that are looked at.
-func (d *doctor) accounts() []Account {
+func (d *doctor) accounts() []config.Account {
 	if d.opts.Account == "" {
 		return d.cfg.Accounts
 	}
-	return slices.DeleteFunc(slices.Clone(d.cfg.Accounts), func(a Account) bool { return a.Name != d.opts.Account })
+	return slices.DeleteFunc(slices.Clone(d.cfg.Accounts), func(a config.Account) bool { return a.Name != d.opts.Account })
 }
 
 // checklist gathers the checks of a section.
@@ -119,7 +120,7 @@ func (l *checklist) fail(name, hint, format string, args ...any) {
 
 // failure adds a failed check of an error, with the hint that it carries, or hint if it carries none.
 func (l *checklist) failure(name, hint string, err error) {
-	var h *Hint
+	var h *config.Hint
 	if errors.As(err, &h) {
 		hint = h.Hint
 	}

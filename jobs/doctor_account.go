@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/usagelake/usagelake/extract"
+	"github.com/usagelake/usagelake/jobs/config"
 	"github.com/usagelake/usagelake/schemas"
 )
 
@@ -61,7 +62,7 @@ func (d *doctor) readKeys() map[string]accountKey {
 	return out
 }
 
-func (d *doctor) checkAccount(ctx context.Context, a Account, k accountKey) []Check {
+func (d *doctor) checkAccount(ctx context.Context, a config.Account, k accountKey) []Check {
 	l := &checklist{section: SectionAccount + a.Name, prefix: a.Name + ": "}
 	checkKey(l, k)
 	if k.err != nil {
@@ -80,7 +81,7 @@ func (d *doctor) checkAccount(ctx context.Context, a Account, k accountKey) []Ch
 		Retry: extract.Retry{Attempts: 2, Throttled: rateProbeTime}, Now: d.env.Now, Logger: d.env.Logger})
 	if err != nil {
 		if errURL := (extract.Options{BaseURL: a.BaseURL, Key: "-"}).Validate(); errURL != nil {
-			l.fail("base URL", "correct base_url: in the config, or "+EnvBaseURL, "%v", errURL)
+			l.fail("base URL", "correct base_url: in the config, or "+config.EnvBaseURL, "%v", errURL)
 		} else {
 			l.fail("key", "copy the key again from "+whereKeys, "%v", err)
 		}
@@ -130,7 +131,7 @@ func misshapen(key string) string {
 }
 
 // checkExpiry tells how long the key is good for by the config; the API doesn't tell.
-func checkExpiry(l *checklist, a Account, now time.Time) {
+func checkExpiry(l *checklist, a config.Account, now time.Time) {
 	day, err := schemas.ParseDate(a.KeyExpires)
 	if err != nil {
 		return // it names none
@@ -149,7 +150,7 @@ func checkExpiry(l *checklist, a Account, now time.Time) {
 // examination asks the API about one account.
 type examination struct {
 	*checklist
-	account Account
+	account config.Account
 	client  *extract.Client
 	from    string // where its key is from
 	now     time.Time
@@ -163,7 +164,7 @@ func (x *examination) ask(ctx context.Context) {
 		return
 	}
 	f := extract.NewFetcher(extract.FetchOptions{Client: x.client})
-	end := x.now.UTC().Add(-DefaultSettle).Truncate(time.Second)
+	end := x.now.UTC().Add(-config.DefaultSettle).Truncate(time.Second)
 	hour := schemas.Window{Account: x.account.Name, Start: end.Add(-time.Hour), End: end}
 	counted, errUsage := f.Count(ctx, hour)
 

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/usagelake/usagelake/jobs/config"
 	"github.com/usagelake/usagelake/load"
 	"github.com/usagelake/usagelake/schemas"
 	"github.com/usagelake/usagelake/transform/allocate"
@@ -27,12 +28,14 @@ const (
 func (d *doctor) checkConfig(ctx context.Context) {
 	d.section, d.prefix = SectionConfig, ""
 	cfg := d.cfg
-	if cfg.Path() == "" {
+	if cfg.Path == "" {
 		d.ok("config", "no file: one account from the environment (usagelake init writes one)")
-	} else if info, err := os.Stat(cfg.Path()); err == nil && info.Mode().Perm()&0o002 != 0 {
-		d.warn("config", "chmod o-w "+cfg.Path(), "anybody on this machine can change %s (its mode is %04o), and so have the keys sent elsewhere", cfg.Path(), info.Mode().Perm())
+	} else if info, err := os.Stat(cfg.Path); err == nil && info.Mode().Perm()&0o002 != 0 {
+		d.warn("config", "chmod o-w "+cfg.Path,
+			"anybody on this machine can change %s (its mode is %04o), and so have the keys sent elsewhere", cfg.Path,
+			info.Mode().Perm())
 	} else {
-		d.ok("config", "%s, %s", cfg.Path(), plural(len(cfg.Accounts), "account"))
+		d.ok("config", "%s, %s", cfg.Path, plural(len(cfg.Accounts), "account"))
 	}
 	d.checkEnvironment()
 	for _, a := range d.accounts() {
@@ -45,11 +48,11 @@ func (d *doctor) checkConfig(ctx context.Context) {
 
 // checkEnvironment tells of variables that stand above the config, or that nothing reads.
 func (d *doctor) checkEnvironment() {
-	if d.cfg.Path() == "" {
+	if d.cfg.Path == "" {
 		return
 	}
 	var above []string
-	for _, name := range []string{EnvBaseURL, EnvLake} {
+	for _, name := range []string{config.EnvBaseURL, config.EnvLake} {
 		if d.env.Getenv(name) != "" {
 			above = append(above, name)
 		}
@@ -57,21 +60,23 @@ func (d *doctor) checkEnvironment() {
 	if len(above) > 0 {
 		d.ok("environment", "%s stands above the config", strings.Join(above, " and "))
 	}
-	read := func(a Account) bool { return a.KeyEnv == EnvKey }
-	if d.env.Getenv(EnvKey) != "" && !slices.ContainsFunc(d.cfg.Accounts, read) {
-		d.warn("environment", "unset "+EnvKey+", or name it as key_env: of the account that it is for", "%s is set, and no account of the config reads it", EnvKey)
+	read := func(a config.Account) bool { return a.KeyEnv == config.EnvKey }
+	if d.env.Getenv(config.EnvKey) != "" && !slices.ContainsFunc(d.cfg.Accounts, read) {
+		d.warn("environment", "unset "+config.EnvKey+", or name it as key_env: of the account that it is for",
+			"%s is set, and no account of the config reads it", config.EnvKey)
 	}
 }
 
 // checkSettings looks at what an account is asked with.
-func (d *doctor) checkSettings(a Account) {
+func (d *doctor) checkSettings(a config.Account) {
 	name := func(key string) string { return a.Name + ": " + key }
 	if u, err := url.Parse(a.BaseURL); err == nil {
-		switch loopback := u.Scheme == "http"; { // which LoadConfig takes for loopback addresses alone
+		switch loopback := u.Scheme == "http"; { // which config.Load takes for loopback addresses alone
 		case !strings.HasSuffix(strings.TrimRight(u.Path, "/"), "/management"):
-			d.warn(name("base_url"), "write it like "+DefaultBaseURL, "%s doesn't end in /management", a.BaseURL)
+			d.warn(name("base_url"), "write it like "+config.DefaultBaseURL, "%s doesn't end in /management", a.BaseURL)
 		case loopback:
-			d.warn(name("base_url"), "for the real Portal leave base_url out, and see whether "+EnvBaseURL+" is set", "%s is this machine: a simulated Portal, whose usage is made up", a.BaseURL)
+			d.warn(name("base_url"), "for the real Portal leave base_url out, and see whether "+config.EnvBaseURL+" is set",
+				"%s is this machine: a simulated Portal, whose usage is made up", a.BaseURL)
 		}
 	}
 	if a.Rate > portalRate {
@@ -125,7 +130,7 @@ func (d *doctor) checkNames() {
 	configured := map[string]bool{}
 	held := map[string]bool{}
 	var gone, fresh []string
-	for _, name := range d.cfg.names() {
+	for _, name := range d.cfg.AccountNames() {
 		configured[name] = true
 	}
 	for _, a := range d.status.Accounts {
@@ -134,14 +139,16 @@ func (d *doctor) checkNames() {
 			gone = append(gone, a.Account)
 		}
 	}
-	for _, name := range d.cfg.names() {
+	for _, name := range d.cfg.AccountNames() {
 		if !held[name] {
 			fresh = append(fresh, name)
 		}
 	}
 	switch {
-	case len(gone) > 0 && d.cfg.Path() == "":
-		d.warn("accounts", "was --config forgotten?", "the lake holds %s, and without a config there is the account %s alone: nothing new of the others is fetched", some(gone), DefaultAccount)
+	case len(gone) > 0 && d.cfg.Path == "":
+		d.warn("accounts", "was --config forgotten?",
+			"the lake holds %s, and without a config there is the account %s alone: nothing new of the others is fetched",
+			some(gone), config.DefaultAccount)
 	case len(gone) > 0 && len(fresh) > 0:
 		d.warn("accounts", "if it was renamed, take the old name back: an account is its name, in every path and table", "the lake holds %s, which the config doesn't have, and the config has %s, which the lake doesn't hold", some(gone), some(fresh))
 	case len(gone) > 0:
@@ -169,14 +176,14 @@ func (d *doctor) checkFinance(ctx context.Context) {
 	for _, name := range cfg.TopUps {
 		b, err := readFinanceFile(name)
 		if err == nil {
-			_, err = parseTopUps(filepath.Base(name), b, cfg.allNames())
+			_, err = parseTopUps(filepath.Base(name), b, cfg.AllAccountNames())
 		}
 		if err != nil {
 			d.failure("topups", "correct the file, or topups: in the config; "+stops, fmt.Errorf("%s: %w", name, err))
 		}
 	}
 	if cfg.Names != "" {
-		if names, err := cfg.called(); err != nil {
+		if names, err := called(cfg); err != nil {
 			d.failure("names", "correct the file; "+stops, err)
 		} else {
 			d.ok("names", "%s", plural(len(names), "name"))
@@ -211,7 +218,7 @@ func (d *doctor) checkFinance(ctx context.Context) {
 }
 
 func (d *doctor) unknownAccounts(lines []schemas.InvoiceLine) []string {
-	known := d.cfg.names()
+	known := d.cfg.AccountNames()
 	if d.status != nil {
 		for _, a := range d.status.Accounts {
 			known = append(known, a.Account)
@@ -231,7 +238,7 @@ const mostFindings = 3
 
 func (d *doctor) checkRules(ctx context.Context, published bool) {
 	const name = "allocation rules"
-	rules, err := d.cfg.Rules()
+	rules, err := Rules(d.cfg)
 	if err != nil {
 		d.failure(name, "correct allocation.rules in the config; "+stops, err)
 		return
@@ -275,9 +282,9 @@ func (d *doctor) checkBudgets(ctx context.Context, published bool) {
 	var odd []string
 	inForce := 0
 	for _, c := range d.cfg.Budgets {
-		b, err := c.budget()
+		b, err := c.Parse()
 		if err != nil {
-			continue // LoadConfig refuses it
+			continue // config.Load refuses it
 		}
 		never := func(scope, value string) bool {
 			values, asked := seen[scope]

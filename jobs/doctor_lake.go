@@ -13,6 +13,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/usagelake/usagelake/jobs/config"
 	"github.com/usagelake/usagelake/load"
 	"github.com/usagelake/usagelake/load/durable"
 	"github.com/usagelake/usagelake/schemas"
@@ -45,7 +46,7 @@ func (d *doctor) checkLake(ctx context.Context) {
 	d.checkWriting(at)
 	var s survey
 	if d.lake != nil {
-		s = surveyLake(dir, d.cfg.LakeAccess == AccessGroup)
+		s = surveyLake(dir, d.cfg.LakeAccess == config.AccessGroup)
 		d.checkModes(dir, &s)
 	}
 	d.checkDisk(at, &s)
@@ -142,7 +143,7 @@ func (d *doctor) checkWriting(at string) {
 	info, errStat := probe.Stat()
 	_ = probe.Close()
 	_ = os.Remove(probe.Name())
-	if err := durable.TryCommit(d.env.FS, at, d.cfg.LakeAccess == AccessGroup); err != nil {
+	if err := durable.TryCommit(d.env.FS, at, d.cfg.LakeAccess == config.AccessGroup); err != nil {
 		d.failure("permissions", "every run ends at this step: keep the lake on a local disk that can do it", durable.Full(fmt.Errorf("a file can't be committed there: %w", err), at))
 		return
 	}
@@ -290,7 +291,7 @@ func (d *doctor) checkModes(dir string, s *survey) {
 		fine = false
 		d.warn("access", hint, format, args...)
 	}
-	access := AccessPrivate
+	access := config.AccessPrivate
 	if d.cfg.LakeAccess != "" {
 		access = d.cfg.LakeAccess
 	}
@@ -299,7 +300,7 @@ func (d *doctor) checkModes(dir string, s *survey) {
 	}
 	if s.open.n > 0 {
 		hint, than := "chmod -R go= "+dir+"   (or, if its group should read it, set lake_access: group)", "its owner"
-		if access == AccessGroup {
+		if access == config.AccessGroup {
 			hint, than = "chmod -R g-w,o= "+dir, "its owner writes or its group reads"
 		}
 		warn(hint, "open to more than %s: %s", than, s.open)

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/usagelake/usagelake/extract"
+	"github.com/usagelake/usagelake/jobs/config"
 	"github.com/usagelake/usagelake/schemas"
 )
 
@@ -45,16 +46,16 @@ func (d *doctor) checkPairs(ctx context.Context, keys map[string]accountKey) {
 		}
 	}
 	looked := d.accounts()
-	var pairs [][2]Account
-	ask := map[string]Account{}
+	var pairs [][2]config.Account
+	ask := map[string]config.Account{}
 	for i, b := range d.cfg.Accounts {
 		for _, a := range d.cfg.Accounts[:i] {
-			isOf := func(c Account) bool { return c.Name == a.Name || c.Name == b.Name }
+			isOf := func(c config.Account) bool { return c.Name == a.Name || c.Name == b.Name }
 			unusable := func(k accountKey) bool { return k.err != nil || k.twin != "" }
 			if a.BaseURL != b.BaseURL || held[a.Name] && held[b.Name] || !slices.ContainsFunc(looked, isOf) || unusable(keys[a.Name]) || unusable(keys[b.Name]) {
 				continue
 			}
-			pairs = append(pairs, [2]Account{a, b})
+			pairs = append(pairs, [2]config.Account{a, b})
 			ask[a.Name], ask[b.Name] = a, b
 		}
 	}
@@ -108,9 +109,10 @@ func alike(a, b sample) (n int, id string) {
 }
 
 // sample asks the accounts for the first page of the same stretch of time, side by side.
-func (d *doctor) sample(ctx context.Context, accounts map[string]Account, keys map[string]accountKey) map[string]sample {
+func (d *doctor) sample(ctx context.Context, accounts map[string]config.Account,
+	keys map[string]accountKey) map[string]sample {
 	out := map[string]sample{}
-	end := d.now.UTC().Add(-DefaultSettle).Truncate(time.Second)
+	end := d.now.UTC().Add(-config.DefaultSettle).Truncate(time.Second)
 	turn := make(chan struct{}, mostAsked)
 	var mu sync.Mutex
 	var wg sync.WaitGroup
@@ -128,7 +130,7 @@ func (d *doctor) sample(ctx context.Context, accounts map[string]Account, keys m
 	return out
 }
 
-func (d *doctor) sampleOf(ctx context.Context, a Account, key string, end time.Time) sample {
+func (d *doctor) sampleOf(ctx context.Context, a config.Account, key string, end time.Time) sample {
 	client, err := extract.NewClient(extract.Options{Account: a.Name, BaseURL: a.BaseURL, Key: key, UserAgent: "usagelake/" + d.env.Version,
 		Pacer: extract.NewPacer(a.Rate, a.MaxInFlight), Transport: d.env.Transport, Timeout: 15 * time.Second,
 		Retry: extract.Retry{Attempts: 2, Throttled: rateProbeTime}, Now: d.env.Now, Logger: d.env.Logger})

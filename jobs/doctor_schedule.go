@@ -1,6 +1,7 @@
 package jobs
 
 import (
+	"github.com/usagelake/usagelake/jobs/config"
 	"log/slog"
 	"slices"
 	"strings"
@@ -19,7 +20,7 @@ func (d *doctor) checkSchedule() {
 	d.section, d.prefix = "schedule", ""
 	env := d.env
 	env.Logger = slog.New(slog.DiscardHandler)
-	scheduler, err := NewScheduler(env, SchedulerOptions{Load: func() (*Config, error) { return d.cfg, nil }})
+	scheduler, err := NewScheduler(env, SchedulerOptions{Load: func() (*config.Config, error) { return d.cfg, nil }})
 	if err != nil {
 		d.failure("jobs", "usagelake verify", err)
 		return
@@ -34,15 +35,17 @@ func (d *doctor) checkSchedule() {
 		case late > mostOverdue:
 			d.warn(j.Name, "does the daemon run? usagelake schedule (systemctl status usagelake)", "due since %s and not begun", minute(j.NextAt))
 		default:
-			d.ok(j.Name, "%s, next at %s (%s)", j.Kind, minute(j.NextAt), j.NextAt.In(d.cfg.jobZone(j.Name)).Format("15:04 MST"))
+			d.ok(j.Name, "%s, next at %s (%s)", j.Kind, minute(j.NextAt),
+				j.NextAt.In(jobZone(d.cfg, j.Name)).Format("15:04 MST"))
 		}
 	}
-	if !slices.ContainsFunc(s.Jobs, func(j JobConfig) bool { return j.Kind == KindExport }) {
+	if !slices.ContainsFunc(s.Jobs, func(j config.Job) bool { return j.Kind == config.KindExport }) {
 		d.warn("export", "add a job of kind export, or run usagelake export from a timer", "no job fetches what is new")
 	}
 	if _, err := s.Token(d.env.Getenv); err != nil {
 		d.failure("token", "openssl rand -hex 32 makes one", err)
-	} else if strings.HasPrefix(s.Listen, "unix:") || s.Listen == ListenNone || s.TokenEnv != "" || s.TokenFile != "" {
+	} else if strings.HasPrefix(s.Listen, "unix:") || s.Listen == config.ListenNone || s.TokenEnv != "" ||
+		s.TokenFile != "" {
 		d.ok("listen", "%s", s.Listen)
 	} else {
 		d.ok("listen", "%s, for everybody on this machine: no token is set", s.Listen)
@@ -53,9 +56,9 @@ func (d *doctor) checkSchedule() {
 }
 
 // jobZone is the zone of a job of the schedule.
-func (c *Config) jobZone(name string) *time.Location {
+func jobZone(c *config.Config, name string) *time.Location {
 	if j, err := c.Schedule.Job(name); err == nil {
-		return j.calendar.Location()
+		return j.Calendar.Location()
 	}
 	return time.UTC
 }

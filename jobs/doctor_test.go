@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/usagelake/usagelake/extract/portal"
+	"github.com/usagelake/usagelake/jobs/config"
 	"github.com/usagelake/usagelake/load"
 	"github.com/usagelake/usagelake/schemas"
 )
@@ -157,8 +158,9 @@ func TestDoctorLooksAtOneAccountOnly(t *testing.T) {
 func TestDoctorLooksAtTheSchedule(t *testing.T) {
 	w := newWorld(t, settings{perDay: 20})
 	w.export(span(19, 20))
-	w.cfg.Schedule.Jobs = []JobConfig{{Name: "nightly", Kind: KindExport, Cron: "30 2 * * *", Zone: "Europe/Berlin"}, {Name: "soon", Kind: KindVerify, Cron: "45 11 * * *"}}
-	if err := errors.Join(w.cfg.Schedule.validate(w.cfg.names())...); err != nil {
+	w.cfg.Schedule.Jobs = []config.Job{{Name: "nightly", Kind: config.KindExport, Cron: "30 2 * * *",
+		Zone: "Europe/Berlin"}, {Name: "soon", Kind: config.KindVerify, Cron: "45 11 * * *"}}
+	if err := errors.Join(w.cfg.Schedule.Validate(w.cfg.AccountNames())...); err != nil {
 		t.Fatal(err)
 	}
 	checks := Examine(t.Context(), w.cfg, w.env, DoctorOptions{Offline: true})
@@ -177,55 +179,72 @@ func TestDoctorFindsMistakesOfTheConfig(t *testing.T) {
 	dir := t.TempDir()
 	for _, c := range []struct {
 		name                string
-		set                 func(cfg *Config)
+		set                 func(cfg *config.Config)
 		check, verdict, say string
 		hint                string
 	}{
-		{"well", func(*Config) {}, "export", CheckOK, "settle 10m", ""},
-		{"well", func(*Config) {}, "accounts", CheckOK, "the same", ""},
-		{"anybody writes it", func(c *Config) { c.path = write(t, filepath.Join(dir, "open.yaml"), "", 0o666) }, "config", CheckWarning, "anybody", "chmod o-w"},
-		{"rate", func(c *Config) { c.Accounts[0].Rate = 5 }, "acme: rate", CheckWarning, "5 requests a second", "1.95"},
-		{"in flight", func(c *Config) { c.Accounts[0].MaxInFlight = 50 }, "acme: max_in_flight", CheckWarning, "50", "20"},
-		{"small pages", func(c *Config) { c.Accounts[0].PageSize = 10 }, "acme: page_size", CheckWarning, "10 times", "leave it out"},
-		{"loopback", func(c *Config) { c.Accounts[0].BaseURL = "http://127.0.0.1:1" + portal.BasePath }, "acme: base_url", CheckWarning, "simulated", "leave base_url out"},
-		{"path", func(c *Config) { c.Accounts[0].BaseURL = "https://portal.test/api" }, "acme: base_url", CheckWarning, "/management", DefaultBaseURL},
-		{"settle", func(c *Config) { c.Export.Settle = 0 }, "export.settle", CheckWarning, "0s", "10m"},
-		{"long settle", func(c *Config) { c.Export.Settle = Duration(48 * time.Hour) }, "export.settle", CheckWarning, "that old", "10m"},
-		{"lookback", func(c *Config) { c.Export.Lookback = 0 }, "export.lookback", CheckWarning, "never noticed", "72h"},
-		{"refetch", func(c *Config) { c.Export.RefetchAt = nil }, "export.refetch_at", CheckWarning, "count alone", "48h"},
-		{"a new account", func(c *Config) { c.Accounts = append(c.Accounts, Account{Name: "newer", KeyEnv: "K"}) }, "accounts", CheckWarning, "nothing of newer", "--account newer"},
-		{"a renamed account", func(c *Config) { c.path = "c.yaml"; c.Accounts[0].Name = "other" }, "accounts", CheckWarning, "holds acme", "old name"},
-		{"rules that aren't there", func(c *Config) { c.Allocation.Rules = filepath.Join(dir, "none.yaml") }, "allocation rules", CheckFailed, "none.yaml", "ends with 2"},
-		{"rules that can't be read", func(c *Config) {
+		{"well", func(*config.Config) {}, "export", CheckOK, "settle 10m", ""},
+		{"well", func(*config.Config) {}, "accounts", CheckOK, "the same", ""},
+		{"anybody writes it", func(c *config.Config) { c.Path = write(t, filepath.Join(dir, "open.yaml"), "", 0o666) },
+			"config", CheckWarning, "anybody", "chmod o-w"},
+		{"rate", func(c *config.Config) { c.Accounts[0].Rate = 5 }, "acme: rate", CheckWarning, "5 requests a second",
+			"1.95"},
+		{"in flight", func(c *config.Config) { c.Accounts[0].MaxInFlight = 50 }, "acme: max_in_flight", CheckWarning,
+			"50", "20"},
+		{"small pages", func(c *config.Config) { c.Accounts[0].PageSize = 10 }, "acme: page_size", CheckWarning, "10 times",
+			"leave it out"},
+		{"loopback", func(c *config.Config) { c.Accounts[0].BaseURL = "http://127.0.0.1:1" + portal.BasePath },
+			"acme: base_url", CheckWarning, "simulated", "leave base_url out"},
+		{"path", func(c *config.Config) { c.Accounts[0].BaseURL = "https://portal.test/api" }, "acme: base_url", CheckWarning,
+			"/management", config.DefaultBaseURL},
+		{"settle", func(c *config.Config) { c.Export.Settle = 0 }, "export.settle", CheckWarning, "0s", "10m"},
+		{"long settle", func(c *config.Config) { c.Export.Settle = config.Duration(48 * time.Hour) }, "export.settle",
+			CheckWarning, "that old", "10m"},
+		{"lookback", func(c *config.Config) { c.Export.Lookback = 0 }, "export.lookback", CheckWarning, "never noticed",
+			"72h"},
+		{"refetch", func(c *config.Config) { c.Export.RefetchAt = nil }, "export.refetch_at", CheckWarning, "count alone",
+			"48h"},
+		{"a new account", func(c *config.Config) {
+			c.Accounts = append(c.Accounts,
+				config.Account{Name: "newer", KeyEnv: "K"})
+		}, "accounts", CheckWarning, "nothing of newer", "--account newer"},
+		{"a renamed account", func(c *config.Config) { c.Path = "c.yaml"; c.Accounts[0].Name = "other" }, "accounts",
+			CheckWarning, "holds acme", "old name"},
+		{"rules that aren't there", func(c *config.Config) { c.Allocation.Rules = filepath.Join(dir, "none.yaml") },
+			"allocation rules", CheckFailed, "none.yaml", "ends with 2"},
+		{"rules that can't be read", func(c *config.Config) {
 			c.Allocation.Rules = write(t, filepath.Join(dir, "bad.yaml"), "version: 1\nrulez: []\n", 0o600)
 		}, "allocation rules", CheckFailed, "rulez", "allocation check"},
-		{"rules that never match", func(c *Config) {
+		{"rules that never match", func(c *config.Config) {
 			c.Allocation.Rules = write(t, filepath.Join(dir, "idle.yaml"), "version: 1\nrules:\n  - {id: idle, match: {model: nosuch}, assign: {cost_center: X}}\n", 0o600)
 		}, "allocation rules", CheckWarning, "idle", "allocation check"},
-		{"a budget to come", func(c *Config) {
-			c.Budgets = []BudgetConfig{{Name: "b", Amount: "1", Currency: "USD", From: "2030-01-01"}}
+		{"a budget to come", func(c *config.Config) {
+			c.Budgets = []config.Budget{{Name: "b", Amount: "1", Currency: "USD", From: "2030-01-01"}}
 		}, "budgets", CheckWarning, "begins on 2030-01-01", "budgets:"},
-		{"budgets that are over", func(c *Config) {
-			c.Budgets = []BudgetConfig{{Name: "b", Amount: "1", Currency: "USD", To: "2026-01-01"}}
+		{"budgets that are over", func(c *config.Config) {
+			c.Budgets = []config.Budget{{Name: "b", Amount: "1", Currency: "USD", To: "2026-01-01"}}
 		}, "budgets", CheckWarning, "none is in force", "to:"},
-		{"a budget for nobody", func(c *Config) {
-			c.Budgets = []BudgetConfig{{Name: "b", Amount: "1", Currency: "USD", Model: "nosuch"}}
+		{"a budget for nobody", func(c *config.Config) {
+			c.Budgets = []config.Budget{{Name: "b", Amount: "1", Currency: "USD", Model: "nosuch"}}
 		}, "budgets", CheckWarning, "nothing was ever charged", "report"},
-		{"a budget for no environment", func(c *Config) {
-			c.Budgets = []BudgetConfig{{Name: "b", Amount: "1", Currency: "USD", Environment: "staging"}}
+		{"a budget for no environment", func(c *config.Config) {
+			c.Budgets = []config.Budget{{Name: "b", Amount: "1", Currency: "USD", Environment: "staging"}}
 		}, "budgets", CheckWarning, `"b" is for environment "staging", to which nothing was ever charged`, "report"},
-		{"a budget for no team", func(c *Config) {
-			c.Budgets = []BudgetConfig{{Name: "b", Amount: "1", Currency: "USD", Team: "Search"}}
+		{"a budget for no team", func(c *config.Config) {
+			c.Budgets = []config.Budget{{Name: "b", Amount: "1", Currency: "USD", Team: "Search"}}
 		}, "budgets", CheckWarning, `"b" is for team "Search", to which nothing was ever charged`, "report"},
-		{"a budget in other money", func(c *Config) { c.Budgets = []BudgetConfig{{Name: "b", Amount: "1", Currency: "CHF"}} }, "budgets", CheckWarning, "in CHF", "report"},
-		{"a good budget", func(c *Config) {
-			c.Budgets = []BudgetConfig{{Name: "b", Amount: "1", Currency: "USD", Account: "acme"}}
+		{"a budget in other money",
+			func(c *config.Config) { c.Budgets = []config.Budget{{Name: "b", Amount: "1", Currency: "CHF"}} }, "budgets",
+			CheckWarning, "in CHF", "report"},
+		{"a good budget", func(c *config.Config) {
+			c.Budgets = []config.Budget{{Name: "b", Amount: "1", Currency: "USD", Account: "acme"}}
 		}, "budgets", CheckOK, "1 in force", ""},
-		{"an invoice that isn't there", func(c *Config) { c.Invoices = []string{filepath.Join(dir, "none.csv")} }, "invoices", CheckFailed, "none.csv", "ends with 2"},
-		{"an invoice that can't be read", func(c *Config) {
+		{"an invoice that isn't there", func(c *config.Config) { c.Invoices = []string{filepath.Join(dir, "none.csv")} },
+			"invoices", CheckFailed, "none.csv", "ends with 2"},
+		{"an invoice that can't be read", func(c *config.Config) {
 			c.Invoices = []string{write(t, filepath.Join(dir, "bad.csv"), "invoice,what\n", 0o600)}
 		}, "invoices", CheckFailed, "no column amount", "correct the file"},
-		{"an invoice of somebody else", func(c *Config) {
+		{"an invoice of somebody else", func(c *config.Config) {
 			c.Invoices = []string{write(t, filepath.Join(dir, "other.csv"), "invoice,period,account,amount,currency\n1,2026-10,nobody,1,USD\n", 0o600)}
 		}, "invoices", CheckWarning, "nobody", "as in the config"},
 	} {
@@ -241,11 +260,11 @@ func TestDoctorFindsMistakesOfTheConfig(t *testing.T) {
 
 func TestDoctorTellsOfVariablesThatSurprise(t *testing.T) {
 	w := newWorld(t, settings{})
-	w.cfg.path = write(t, filepath.Join(t.TempDir(), "c.yaml"), "", 0o600)
-	w.keys[EnvKey], w.keys[EnvLake] = "sk_mg_x", "elsewhere"
+	w.cfg.Path = write(t, filepath.Join(t.TempDir(), "c.yaml"), "", 0o600)
+	w.keys[config.EnvKey], w.keys[config.EnvLake] = "sk_mg_x", "elsewhere"
 	checks := Examine(t.Context(), w.cfg, w.env, DoctorOptions{Offline: true})
 	oneOf(t, checks, "environment", CheckWarning, "no account of the config reads it", "unset")
-	oneOf(t, checks, "environment", CheckOK, EnvLake+" stands above", "")
+	oneOf(t, checks, "environment", CheckOK, config.EnvLake+" stands above", "")
 }
 
 func TestDoctorLooksAtTheLake(t *testing.T) {
@@ -311,9 +330,9 @@ func TestDoctorLooksAtTheLake(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		w.cfg.LakeAccess = AccessPrivate
+		w.cfg.LakeAccess = config.AccessPrivate
 		if c.group {
-			w.cfg.LakeAccess = AccessGroup
+			w.cfg.LakeAccess = config.AccessGroup
 		}
 		oneOf(t, look(), "lake: access", c.verdict, c.say, c.hint)
 	}
@@ -481,11 +500,11 @@ func TestAKeyIsReplacedInTime(t *testing.T) {
 		{"2027-01-09", CheckOK, "on 2027-01-09, in 49 days"},
 	} {
 		l := &checklist{}
-		checkExpiry(l, Account{KeyExpires: c.expires}, now)
+		checkExpiry(l, config.Account{KeyExpires: c.expires}, now)
 		oneOf(t, l.out, "key expiry", c.verdict, c.say, "")
 	}
 	l := &checklist{}
-	if checkExpiry(l, Account{}, now); len(l.out) > 0 {
+	if checkExpiry(l, config.Account{}, now); len(l.out) > 0 {
 		t.Errorf("of a key whose end isn't known: %+v", l.out)
 	}
 }

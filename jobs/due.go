@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/usagelake/usagelake/jobs/config"
 	"github.com/usagelake/usagelake/load"
 	"github.com/usagelake/usagelake/schemas"
 )
@@ -17,9 +18,9 @@ type lakeState struct {
 }
 
 // readLakeState reads it; no lake is an empty one.
-func readLakeState(cfg *Config, env Env) (lakeState, error) {
+func readLakeState(cfg *config.Config, env Env) (lakeState, error) {
 	st := lakeState{covers: map[string]time.Time{}}
-	lake, err := load.Open(cfg.Lake, cfg.LakeOptions(env))
+	lake, err := load.Open(cfg.Lake, env.LakeOptions(cfg))
 	if errors.Is(err, load.ErrNoLake) {
 		return st, nil
 	}
@@ -36,7 +37,7 @@ func readLakeState(cfg *Config, env Env) (lakeState, error) {
 	for _, c := range closed {
 		st.closed = max(st.closed, schemas.NextMonth(c.Start))
 	}
-	if !slices.ContainsFunc(cfg.Schedule.Jobs, func(j JobConfig) bool { return j.Kind == KindExport }) {
+	if !slices.ContainsFunc(cfg.Schedule.Jobs, func(j config.Job) bool { return j.Kind == config.KindExport }) {
 		return st, nil
 	}
 	past := pasts(st.runs)
@@ -88,7 +89,7 @@ func (s *Scheduler) look() error {
 }
 
 // look takes from the lake what is done of the job, and what has failed since.
-func (j *scheduled) look(lake lakeState, cfg *Config, now time.Time) {
+func (j *scheduled) look(lake lakeState, cfg *config.Config, now time.Time) {
 	done := j.doneBy(lake, cfg)
 	if done.After(now) {
 		done = now
@@ -118,7 +119,7 @@ func (j *scheduled) look(lake lakeState, cfg *Config, now time.Time) {
 			attempts += 1 + r.Repeats
 			failedAt, tried = r.EndedAt, r.Logical
 			if tried.IsZero() { // a month before the last of those to close
-				tried = j.calendar.Last(r.StartedAt)
+				tried = j.Calendar.Last(r.StartedAt)
 			}
 		}
 	}
@@ -141,15 +142,15 @@ func (j *scheduled) look(lake lakeState, cfg *Config, now time.Time) {
 }
 
 // doneBy is up to which time the lake itself shows the job's work to be done, whoever did it; zero if it shows nothing.
-func (j *scheduled) doneBy(lake lakeState, cfg *Config) time.Time {
+func (j *scheduled) doneBy(lake lakeState, cfg *config.Config) time.Time {
 	switch j.Kind {
-	case KindExport:
+	case config.KindExport:
 		if j.Lookback != 0 {
 			return time.Time{} // how far another export looked back, coverage doesn't show
 		}
 		// An export at a time covers everything up to the settle time before it.
 		var done time.Time
-		for i, a := range j.of(cfg).Accounts {
+		for i, a := range j.Of(cfg).Accounts {
 			covers, ok := lake.covers[a.Name]
 			if !ok || covers.IsZero() {
 				return time.Time{}
@@ -159,7 +160,7 @@ func (j *scheduled) doneBy(lake lakeState, cfg *Config) time.Time {
 			}
 		}
 		return done
-	case KindClose:
+	case config.KindClose:
 		first, err := schemas.ParseMonth(j.From)
 		if err != nil {
 			return time.Time{}
@@ -167,7 +168,7 @@ func (j *scheduled) doneBy(lake lakeState, cfg *Config) time.Time {
 		// Times before open's end are for months before open.
 		open := max(first, lake.closed)
 		end := schemas.NextMonth(open).Start()
-		done := time.Date(end.Year(), end.Month(), end.Day(), 0, 0, 0, 0, j.calendar.Location()).Add(-time.Second)
+		done := time.Date(end.Year(), end.Month(), end.Day(), 0, 0, 0, 0, j.Calendar.Location()).Add(-time.Second)
 		for _, r := range lake.runs {
 			if r.Command == "close --reopen" && r.Status == schemas.StatusDone {
 				done = later(done, r.EndedAt) // a person is at it: the month isn't closed again over their head

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/usagelake/usagelake/extract"
+	"github.com/usagelake/usagelake/jobs/config"
 	"github.com/usagelake/usagelake/load"
 	"github.com/usagelake/usagelake/schemas"
 )
@@ -31,7 +32,7 @@ type ExportOptions struct {
 // Export fetches what is missing in cfg's accounts, side by side and each at its own pace, derives and publishes. It
 // returns a Result even with an error, of as much as happened. What the run came to is the Result's Status; the error
 // is nil if it is done, and else says why it isn't.
-func Export(ctx context.Context, cfg *Config, env Env, opts ExportOptions) (*Result, error) {
+func Export(ctx context.Context, cfg *config.Config, env Env, opts ExportOptions) (*Result, error) {
 	if err := opts.Span.validate(env.Now()); err != nil {
 		return nil, err
 	}
@@ -58,7 +59,8 @@ func Export(ctx context.Context, cfg *Config, env Env, opts ExportOptions) (*Res
 const sealsAtOnce = 4
 
 // fetch fetches what opts ask for, derives and publishes. The error is nil if all of it was done.
-func fetch(ctx context.Context, lake *load.Lake, cfg *Config, env Env, opts ExportOptions, clients []*extract.Client, res *Result) error {
+func fetch(ctx context.Context, lake *load.Lake, cfg *config.Config, env Env, opts ExportOptions,
+	clients []*extract.Client, res *Result) error {
 	defer boundHeap(len(cfg.Accounts))()
 	outcome, err := fetchAndDerive(ctx, lake, cfg, env, opts, clients, res)
 	if err != nil {
@@ -75,7 +77,8 @@ func fetch(ctx context.Context, lake *load.Lake, cfg *Config, env Env, opts Expo
 }
 
 // fetchAndDerive does all of a run but the publishing. outcome says what was not done; the error is what stopped the run.
-func fetchAndDerive(ctx context.Context, lake *load.Lake, cfg *Config, env Env, opts ExportOptions, clients []*extract.Client, res *Result) (outcome, err error) {
+func fetchAndDerive(ctx context.Context, lake *load.Lake, cfg *config.Config, env Env, opts ExportOptions,
+	clients []*extract.Client, res *Result) (outcome, err error) {
 	runs, err := history(lake, cfg)
 	if err != nil {
 		return nil, err
@@ -116,7 +119,7 @@ func fetchAndDerive(ctx context.Context, lake *load.Lake, cfg *Config, env Env, 
 }
 
 // makeClients reads the keys and makes a client for each account, or reports every account that can't have one.
-func makeClients(cfg *Config, env Env, retry extract.Retry) ([]*extract.Client, error) {
+func makeClients(cfg *config.Config, env Env, retry extract.Retry) ([]*extract.Client, error) {
 	var errs []error
 	clients := make([]*extract.Client, len(cfg.Accounts))
 	owner := map[string]string{} // of a key at an address
@@ -130,7 +133,8 @@ func makeClients(cfg *Config, env Env, retry extract.Retry) ([]*extract.Client, 
 			continue
 		}
 		if other, ok := owner[a.BaseURL+" "+key]; ok {
-			errs = append(errs, Usage("", "accounts %s and %s have the same key: every record would count twice", other, a.Name))
+			errs = append(errs, config.Usage("", "accounts %s and %s have the same key: every record would count twice",
+				other, a.Name))
 			continue
 		}
 		owner[a.BaseURL+" "+key] = a.Name
@@ -143,7 +147,7 @@ func makeClients(cfg *Config, env Env, retry extract.Retry) ([]*extract.Client, 
 			Pacer: extract.NewPacer(a.Rate, flight), Transport: env.Transport, Retry: retry, Now: env.Now, Logger: env.Logger,
 		})
 		if err != nil {
-			errs = append(errs, Usage("", "account %s: %w", a.Name, err))
+			errs = append(errs, config.Usage("", "account %s: %w", a.Name, err))
 		}
 	}
 	if len(errs) == 1 {
@@ -246,24 +250,27 @@ func verdict(accounts []*exporter) error {
 	case len(refused) > 0:
 		return &RefusedError{Err: errors.Join(refused...)}
 	case partial.Count == 0 && len(changed) > 0:
-		return &Hint{Err: errors.Join(changed...), Hint: "ask whoever runs the Portal which currency the amounts are in; if what is sealed has the wrong one: usagelake export --refetch --from …"}
+		return &config.Hint{Err: errors.Join(changed...),
+			Hint: "ask whoever runs the Portal which currency the amounts are in; " +
+				"if what is sealed has the wrong one: usagelake export --refetch --from …"}
 	case partial.Count == 0:
 		return quarantineVerdict(accounts)
 	case silent == len(accounts):
-		return &Hint{Err: fmt.Errorf("%w, the Portal can't be reached: %s", errNothing, partial.First),
+		return &config.Hint{Err: fmt.Errorf("%w, the Portal can't be reached: %s", errNothing, partial.First),
 			Hint: "is base_url right, and does a firewall or a proxy (HTTPS_PROXY) stand in between? usagelake doctor looks closer; then run the same command again"}
 	case failed == len(accounts):
-		return &Hint{Err: fmt.Errorf("%w: %s", errNothing, partial.First),
+		return &config.Hint{Err: fmt.Errorf("%w: %s", errNothing, partial.First),
 			Hint: "usagelake doctor   (then run the same command again: what is covered is not asked for again)"}
 	default:
-		return &Hint{Err: errors.Join(append([]error{&partial}, changed...)...), Hint: "run the same command again: it asks for what is missing alone"}
+		return &config.Hint{Err: errors.Join(append([]error{&partial}, changed...)...),
+			Hint: "run the same command again: it asks for what is missing alone"}
 	}
 }
 
 // exporter exports one account within a run.
 type exporter struct {
-	cfg      *Config
-	account  Account
+	cfg      *config.Config
+	account  config.Account
 	client   *extract.Client
 	lake     *load.Lake
 	env      Env
@@ -305,7 +312,7 @@ func (x *exporter) run(ctx context.Context) error {
 	err := x.export(ctx)
 	switch {
 	case errors.Is(err, extract.ErrRefused) && context.Cause(ctx) == nil:
-		x.refused = &Hint{Err: fmt.Errorf("the key was refused: %w", err),
+		x.refused = &config.Hint{Err: fmt.Errorf("the key was refused: %w", err),
 			Hint: fmt.Sprintf("check the key of account %s in the Portal (Settings > API Keys > Management API Keys): is it active, not expired, with the scopes usage:read and balance:read?", x.account.Name)}
 		x.out.Error = err.Error()
 		x.log.Error("the key was refused", "error", err)

@@ -12,6 +12,7 @@ import (
 
 	"github.com/usagelake/usagelake/extract"
 	"github.com/usagelake/usagelake/extract/portal"
+	"github.com/usagelake/usagelake/jobs/config"
 	"github.com/usagelake/usagelake/schemas"
 )
 
@@ -303,7 +304,7 @@ func TestAPortalThatCanNotBeReachedEndsTheRunSoon(t *testing.T) {
 	} {
 		bubble(t, c.name, func(t *testing.T) {
 			w := newWorld(t, settings{perDay: 50})
-			w.cfg.Export.Lookback = Duration(14 * 24 * time.Hour)
+			w.cfg.Export.Lookback = config.Duration(14 * 24 * time.Hour)
 			if !c.before.From.IsZero() {
 				w.export(c.before)
 			}

@@ -6,6 +6,7 @@ import (
 	"maps"
 	"slices"
 
+	"github.com/usagelake/usagelake/jobs/config"
 	"github.com/usagelake/usagelake/load"
 	"github.com/usagelake/usagelake/schemas"
 )
@@ -22,12 +23,12 @@ const (
 )
 
 // history is what is known of past runs, in the order they started: all of late, and of those before what is asked for.
-func history(lake *load.Lake, cfg *Config) ([]schemas.Run, error) {
+func history(lake *load.Lake, cfg *config.Config) ([]schemas.Run, error) {
 	if lake.JournalStamp().Size() <= mostHistory {
 		return lake.Runs()
 	}
 	var failed error
-	runs := remember(cfg.names())(func(yield func(schemas.Run) bool) {
+	runs := remember(cfg.AccountNames())(func(yield func(schemas.Run) bool) {
 		more := true
 		failed = lake.EachRun(func(r schemas.Run) { more = more && yield(r) })
 	})
@@ -35,9 +36,9 @@ func history(lake *load.Lake, cfg *Config) ([]schemas.Run, error) {
 }
 
 // compactJournal moves old runs out of the live journal. That it can't stands in no run's way.
-func compactJournal(ctx context.Context, lake *load.Lake, cfg *Config, env Env) {
+func compactJournal(ctx context.Context, lake *load.Lake, cfg *config.Config, env Env) {
 	began := env.Now()
-	moved, err := lake.CompactJournal(ctx, remember(cfg.names()))
+	moved, err := lake.CompactJournal(ctx, remember(cfg.AccountNames()))
 	switch {
 	case ctx.Err() != nil:
 	case err != nil:

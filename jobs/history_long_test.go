@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/usagelake/usagelake/jobs/config"
 	"github.com/usagelake/usagelake/load"
 	"github.com/usagelake/usagelake/load/durable"
 	"github.com/usagelake/usagelake/schemas"
@@ -180,8 +181,11 @@ func TestARunReadsTheTailOfALongJournal(t *testing.T) {
 func TestAnIdleCheckReadsNothingOfTheLake(t *testing.T) {
 	w := newWorld(t, settings{})
 	w.export(span(15, 19))
-	w.cfg.Alerts = AlertsConfig{Receivers: []ReceiverConfig{{Name: "log", Log: true}}, Repeat: Duration(DefaultRepeat),
-		Rules: []AlertRule{{Name: "failed", Kind: AlertFailed}, {Name: "gap", Kind: AlertGap}, {Name: "fresh", Kind: AlertFreshness}, {Name: "quarantine", Kind: AlertQuarantine, Within: Duration(24 * time.Hour)}}}
+	w.cfg.Alerts = config.Alerts{Receivers: []config.Receiver{{Name: "log", Log: true}},
+		Repeat: config.Duration(config.DefaultRepeat),
+		Rules: []config.Rule{{Name: "failed", Kind: config.AlertFailed}, {Name: "gap", Kind: config.AlertGap},
+			{Name: "fresh", Kind: config.AlertFreshness},
+			{Name: "quarantine", Kind: config.AlertQuarantine, Within: config.Duration(24 * time.Hour)}}}
 	var memory AlertMemory
 	check := func() string {
 		t.Helper()
@@ -275,7 +279,8 @@ func BenchmarkLongJournal(b *testing.B) {
 				}
 			}
 		})
-		w.cfg.Alerts = AlertsConfig{Receivers: []ReceiverConfig{{Name: "log", Log: true}}, Rules: []AlertRule{{Name: "failed", Kind: AlertFailed}, {Name: "gap", Kind: AlertGap}}}
+		w.cfg.Alerts = config.Alerts{Receivers: []config.Receiver{{Name: "log", Log: true}},
+			Rules: []config.Rule{{Name: "failed", Kind: config.AlertFailed}, {Name: "gap", Kind: config.AlertGap}}}
 		b.Run("idle-check/"+past.name, func(b *testing.B) {
 			var memory AlertMemory
 			for b.Loop() {

@@ -9,11 +9,12 @@ import (
 	"time"
 
 	"github.com/usagelake/usagelake/jobs/calendar"
+	"github.com/usagelake/usagelake/jobs/config"
 	"github.com/usagelake/usagelake/schemas"
 )
 
 // answersOf is everything that is asked of past runs, in words.
-func answersOf(t *testing.T, cfg *Config, runs []schemas.Run, now time.Time) string {
+func answersOf(t *testing.T, cfg *config.Config, runs []schemas.Run, now time.Time) string {
 	t.Helper()
 	runs = slices.Clone(runs)
 	var out []string
@@ -27,7 +28,7 @@ func answersOf(t *testing.T, cfg *Config, runs []schemas.Run, now time.Time) str
 		}
 	}
 	for _, c := range cfg.Schedule.Jobs {
-		j := &scheduled{JobConfig: c}
+		j := &scheduled{Job: c}
 		j.look(lakeState{runs: slices.Clone(runs)}, cfg, now)
 		last := "none"
 		if j.last != nil {
@@ -43,7 +44,8 @@ func answersOf(t *testing.T, cfg *Config, runs []schemas.Run, now time.Time) str
 		}
 	}
 	g := &gatherer{cfg: cfg, now: now, today: schemas.DateOf(now)}
-	g.ofJournal([]AlertRule{{Name: "failed", Kind: AlertFailed}, {Name: "key", Kind: AlertKey}}, slices.Clone(runs), []JobFailure{{Job: "nightly", Attempts: 1, At: now.AddDate(0, 0, -3)}})
+	g.ofJournal([]config.Rule{{Name: "failed", Kind: config.AlertFailed}, {Name: "key", Kind: config.AlertKey}},
+		slices.Clone(runs), []JobFailure{{Job: "nightly", Attempts: 1, At: now.AddDate(0, 0, -3)}})
 	for _, f := range g.found {
 		say("alert %s %s: %s %v", f.Rule, f.Subject, f.Summary, f.Details)
 	}
@@ -56,14 +58,17 @@ func answersOf(t *testing.T, cfg *Config, runs []schemas.Run, now time.Time) str
 
 // Whatever ran, and however often the journal was compacted meanwhile: what is remembered answers as all of it does.
 func TestWhatIsRememberedAnswersAsAllOfIt(t *testing.T) {
-	cfg := &Config{Accounts: []Account{{Name: "acme"}, {Name: "bee"}, {Name: "cow"}}}
-	for _, j := range []JobConfig{{Name: "nightly", Kind: KindExport, Cron: "30 2 * * *"}, {Name: "hourly", Kind: KindLookback, Cron: "5 * * * *"},
-		{Name: "balance", Kind: KindBalance, Cron: "*/30 * * * *"}, {Name: "close", Kind: KindClose, Cron: "0 7 5 * *", From: "2026-01"}, {Name: "rare", Kind: KindExport, Cron: "0 0 1 1 *"}} {
+	cfg := &config.Config{Accounts: []config.Account{{Name: "acme"}, {Name: "bee"}, {Name: "cow"}}}
+	for _, j := range []config.Job{{Name: "nightly", Kind: config.KindExport, Cron: "30 2 * * *"},
+		{Name: "hourly", Kind: config.KindLookback, Cron: "5 * * * *"},
+		{Name: "balance", Kind: config.KindBalance, Cron: "*/30 * * * *"},
+		{Name: "close", Kind: config.KindClose, Cron: "0 7 5 * *", From: "2026-01"},
+		{Name: "rare", Kind: config.KindExport, Cron: "0 0 1 1 *"}} {
 		c, err := calendar.Parse(j.Cron, "")
 		if err != nil {
 			t.Fatal(err)
 		}
-		j.calendar = c
+		j.Calendar = c
 		cfg.Schedule.Jobs = append(cfg.Schedule.Jobs, j)
 	}
 	seeds := 400
@@ -79,7 +84,7 @@ func TestWhatIsRememberedAnswersAsAllOfIt(t *testing.T) {
 		for _, r := range runs {
 			read = append(read, r)
 			if len(read)-kept > most {
-				old := remember(cfg.names())(slices.Values(read[:len(read)-least]))
+				old := remember(cfg.AccountNames())(slices.Values(read[:len(read)-least]))
 				kept = len(old)
 				read = append(old, read[len(read)-least:]...)
 			}
@@ -108,7 +113,7 @@ func diffLines(a, b string) string {
 
 // randomRuns makes a history: jobs and typed commands that are done, fail for long, are stopped and killed, of accounts that come
 // and go. It returns when the history ends, too.
-func randomRuns(rnd *rand.Rand, cfg *Config, n int) ([]schemas.Run, time.Time) {
+func randomRuns(rnd *rand.Rand, cfg *config.Config, n int) ([]schemas.Run, time.Time) {
 	at := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 	var runs []schemas.Run
 	bad := rnd.Float64()
@@ -126,7 +131,7 @@ func randomRuns(rnd *rand.Rand, cfg *Config, n int) ([]schemas.Run, time.Time) {
 			r.Command = commands[rnd.IntN(len(commands))]
 		} else {
 			j := cfg.Schedule.Jobs[rnd.IntN(most)]
-			r.Command, r.Job, r.Logical = j.Kind, j.Name, j.calendar.Last(at)
+			r.Command, r.Job, r.Logical = j.Kind, j.Name, j.Calendar.Last(at)
 			if rnd.IntN(40) == 0 {
 				r.Logical = time.Time{}
 			}

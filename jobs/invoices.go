@@ -99,7 +99,7 @@ func invoiceLine(cell func(string) string) (schemas.InvoiceLine, error) {
 		l.Amount = new(big.Int)
 		errs = append(errs, err)
 	}
-	if !currencyCode.MatchString(l.Currency) {
+	if !schemas.IsCurrency(l.Currency) {
 		errs = append(errs, fmt.Errorf("currency %q is not an ISO 4217 code like USD", l.Currency))
 	}
 	return l, errors.Join(errs...)
@@ -127,7 +127,7 @@ func parseTopUps(name string, b []byte, accounts []string) ([]schemas.TopUp, err
 		if t.Amount, err = schemas.ParseMoney(cell("amount")); err != nil {
 			errs = append(errs, err)
 		}
-		if !currencyCode.MatchString(t.Currency) {
+		if !schemas.IsCurrency(t.Currency) {
 			errs = append(errs, fmt.Errorf("currency %q is not an ISO 4217 code like USD", t.Currency))
 		}
 		if t.Kind == "" {

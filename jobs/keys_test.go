@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
+	"log/slog"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -17,6 +19,7 @@ import (
 
 	"github.com/usagelake/usagelake/extract"
 	"github.com/usagelake/usagelake/extract/portal"
+	"github.com/usagelake/usagelake/jobs/config"
 	"github.com/usagelake/usagelake/schemas"
 )
 
@@ -269,7 +272,7 @@ func TestARunThatIsStoppedKeepsWhatIsSealedAndTheNextOneCompletesIt(t *testing.T
 				t.Errorf("%d + %d windows", res.Windows, done.Windows)
 			}
 			w.kept(before)
-			w.equal(day(20).AddDate(0, 0, -FirstDays), w.settled())
+			w.equal(day(20).AddDate(0, 0, -config.FirstDays), w.settled())
 		})
 	}
 }
@@ -434,5 +437,30 @@ func TestDoctorNamesWhatIsWrongAndWhatToDo(t *testing.T) {
 			}
 			t.Errorf("nothing is said of %s: %+v", c.check, checks)
 		})
+	}
+}
+
+func TestNoKeyOfAnyAccountIsMissingBeforeAnythingIsMade(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "lake")
+	secret := "sk_mg_ " + strings.Repeat("cd", 32) // a space: no key has one
+	cfg := &config.Config{Lake: dir, Accounts: []config.Account{
+		{Name: "a", KeyEnv: "A", BaseURL: config.DefaultBaseURL}, {Name: "b", KeyEnv: "B", BaseURL: config.DefaultBaseURL},
+		{Name: "c", KeyEnv: "C", BaseURL: config.DefaultBaseURL}}}
+	env := Env{Now: time.Now, Logger: slog.New(slog.DiscardHandler), Getenv: func(k string) string { return map[string]string{"B": secret}[k] }}
+	_, err := Export(t.Context(), cfg, env, ExportOptions{})
+	for _, want := range []string{"account a: no key", "account b: the key holds a space", "account c: no key"} {
+		if err == nil || !errors.Is(err, config.ErrUsage) || !strings.Contains(err.Error(), want) {
+			t.Errorf("%v doesn't say %q", err, want)
+		}
+	}
+	if err != nil && strings.Contains(err.Error(), "cdcd") {
+		t.Errorf("%v shows the key", err)
+	}
+	if _, err := os.Stat(dir); !errors.Is(err, fs.ErrNotExist) {
+		t.Error("a lake was made")
+	}
+	if _, err := Export(t.Context(), cfg, env, ExportOptions{Span: Span{Anew: true}}); !errors.Is(err, config.ErrUsage) ||
+		!strings.Contains(hintOf(err), "--refetch --from") {
+		t.Errorf("--refetch without --from: %v", err)
 	}
 }

@@ -32,6 +32,7 @@ import (
 
 	"github.com/usagelake/usagelake/extract"
 	"github.com/usagelake/usagelake/extract/portal"
+	"github.com/usagelake/usagelake/jobs/config"
 	"github.com/usagelake/usagelake/schemas"
 )
 
@@ -45,7 +46,7 @@ func day(n int) time.Time { return time.Date(2026, 11, n, 0, 0, 0, 0, time.UTC) 
 type world struct {
 	testing.TB
 	portal *portal.Portal
-	cfg    *Config
+	cfg    *config.Config
 	env    Env
 	log    *syncBuffer
 	keys   map[string]string // by account
@@ -96,9 +97,10 @@ func newWorld(t testing.TB, s settings) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w.cfg = &Config{Lake: filepath.Join(t.TempDir(), "lake"), Export: DefaultExport()}
+	w.cfg = &config.Config{Lake: filepath.Join(t.TempDir(), "lake"), Export: config.DefaultExport()}
 	for _, o := range s.orgs {
-		a := Account{Name: accountOf(o.ID), BaseURL: "https://portal.test" + portal.BasePath, KeyEnv: "KEY_" + o.ID, PageSize: 20}
+		a := config.Account{Name: accountOf(o.ID), BaseURL: "https://portal.test" + portal.BasePath, KeyEnv: "KEY_" + o.ID,
+			PageSize: 20}
 		if !s.limited {
 			a.Rate = 1000
 		}
@@ -703,7 +705,7 @@ func (w *world) kept(before map[string]string) {
 }
 
 func hintOf(err error) string {
-	var h *Hint
+	var h *config.Hint
 	if errors.As(err, &h) {
 		return h.Hint
 	}

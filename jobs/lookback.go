@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/usagelake/usagelake/extract"
+	"github.com/usagelake/usagelake/jobs/config"
 	"github.com/usagelake/usagelake/load"
 	"github.com/usagelake/usagelake/schemas"
 )
@@ -302,7 +303,7 @@ func (x *exporter) forgotten(ctx context.Context, w schemas.Window) (bool, error
 // begins says that the Portal lists nothing of the time before begins, an instant of w: neither of as long a time as w before it,
 // nor, where that may have been a quiet one, of the month before.
 func (x *exporter) begins(ctx context.Context, w schemas.Window, begins time.Time) (bool, error) {
-	for _, long := range []time.Duration{w.End.Sub(w.Start), FirstDays * 24 * time.Hour} {
+	for _, long := range []time.Duration{w.End.Sub(w.Start), config.FirstDays * 24 * time.Hour} {
 		c, err := x.fetcher.CountAs(ctx, w, begins.Add(-long).Unix(), begins.Unix()-extract.Margin)
 		var api *extract.APIError
 		switch {

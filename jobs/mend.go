@@ -4,13 +4,14 @@ import (
 	"context"
 	"time"
 
+	"github.com/usagelake/usagelake/jobs/config"
 	"github.com/usagelake/usagelake/load"
 )
 
 // Mend publishes anew if another program wrote into the published file, or may have, or left a log beside it. It sends no request. The result is
 // nil if there is nothing to mend.
-func Mend(ctx context.Context, cfg *Config, env Env) (*Result, error) {
-	lake, err := load.Open(cfg.Lake, cfg.LakeOptions(env))
+func Mend(ctx context.Context, cfg *config.Config, env Env) (*Result, error) {
+	lake, err := load.Open(cfg.Lake, env.LakeOptions(cfg))
 	if err != nil {
 		return nil, NoLake(err)
 	}

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/usagelake/usagelake/extract/portal"
+	"github.com/usagelake/usagelake/jobs/config"
 	"github.com/usagelake/usagelake/load"
 	"github.com/usagelake/usagelake/schemas"
 )
@@ -287,7 +288,7 @@ func (n *nights) remember() {
 		n.moments = append(n.moments, n.moments[len(n.moments)-1])
 		return
 	}
-	for t := range n.portal.Truth("0", day(20).AddDate(0, 0, -FirstDays-1), m.at.Add(time.Second)) {
+	for t := range n.portal.Truth("0", day(20).AddDate(0, 0, -config.FirstDays-1), m.at.Add(time.Second)) {
 		served := maphash.Bytes(nightsHash, t.Served)
 		key, known := n.keys[served]
 		if !known {
@@ -317,7 +318,7 @@ type stretch struct {
 
 // stretches are what the lake covers, as its day files say, in time order.
 func (n *nights) stretches() []stretch {
-	lake, err := load.Open(n.cfg.Lake, n.cfg.LakeOptions(n.env))
+	lake, err := load.Open(n.cfg.Lake, n.env.LakeOptions(n.cfg))
 	if err != nil {
 		n.Fatal(err)
 	}
@@ -390,7 +391,8 @@ func (n *nights) due(k int) []look {
 				out = append(out, look{covered, "its age"})
 			}
 		}
-		if !d.Start().Before(schemas.DateOf(late.Add(-DefaultLookback)).Start()) && !end.After(early) && n.counts(k, covered, parts) {
+		if !d.Start().Before(schemas.DateOf(late.Add(-config.DefaultLookback)).Start()) && !end.After(early) &&
+			n.counts(k, covered, parts) {
 			out = append(out, look{covered, "its count"})
 		}
 	}
@@ -402,8 +404,8 @@ func (n *nights) due(k int) []look {
 
 // clocks are up to when things have settled by the clock that a run may go by: the earlier and the later that it may be.
 func (n *nights) clocks(x night) (early, late time.Time) {
-	machine := x.at.Add(x.ahead - DefaultSettle)
-	portal := x.at.Add(x.faults.Skew - DefaultSettle)
+	machine := x.at.Add(x.ahead - config.DefaultSettle)
+	portal := x.at.Add(x.faults.Skew - config.DefaultSettle)
 	if portal.Before(machine) {
 		return portal, machine
 	}
@@ -591,7 +593,7 @@ func (n *nights) begins() time.Time {
 		return from
 	}
 	early, _ := n.clocks(n.plan[0])
-	return schemas.DateOf(early.Add(DefaultSettle)).Start().AddDate(0, 0, -FirstDays)
+	return schemas.DateOf(early.Add(config.DefaultSettle)).Start().AddDate(0, 0, -config.FirstDays)
 }
 
 // matters says that in some stretches of time lake and Portal differ now.
@@ -627,7 +629,7 @@ func (n *nights) ends(s stretch, at int64) bool {
 // lookedBack says that a stretch lies in the lookback of a run.
 func (n *nights) lookedBack(x night, s stretch) bool {
 	_, late := n.clocks(x)
-	return !s.Date().Start().Before(schemas.DateOf(late.Add(-DefaultLookback)).Start())
+	return !s.Date().Start().Before(schemas.DateOf(late.Add(-config.DefaultLookback)).Start())
 }
 
 // published holds the published file and verify against the day files after the last run.

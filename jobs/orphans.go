@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/usagelake/usagelake/jobs/config"
 	"github.com/usagelake/usagelake/load"
 	"github.com/usagelake/usagelake/schemas"
 )
@@ -62,14 +63,15 @@ func parseDrops(names []string) (drops, error) {
 				err = schemas.ValidateAccount(account)
 			}
 			if err != nil {
-				return d, Usage("", "--drop-orphans %q: %w", name, err)
+				return d, config.Usage("", "--drop-orphans %q: %w", name, err)
 			}
 			d.days = append(d.days, schemas.Partition{Account: account, Date: day})
 			continue
 		}
 		month, err := schemas.ParseMonth(name)
 		if err != nil {
-			return d, Usage("", "--drop-orphans %q names neither a day, as acme/2026-11-20 does, nor a closed month, as 2026-10", name)
+			return d, config.Usage("",
+				"--drop-orphans %q names neither a day, as acme/2026-11-20 does, nor a closed month, as 2026-10", name)
 		}
 		d.months = append(d.months, month)
 	}
@@ -112,5 +114,6 @@ func quarantineVerdict(accounts []*exporter) error {
 	if first == nil {
 		return nil
 	}
-	return &Hint{Err: first, Hint: "usagelake query \"SELECT reason, field, count(*) FROM quarantine GROUP BY ALL ORDER BY 3 DESC\""}
+	return &config.Hint{Err: first,
+		Hint: "usagelake query \"SELECT reason, field, count(*) FROM quarantine GROUP BY ALL ORDER BY 3 DESC\""}
 }

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/usagelake/usagelake/extract"
+	"github.com/usagelake/usagelake/jobs/config"
 	"github.com/usagelake/usagelake/load"
 	"github.com/usagelake/usagelake/schemas"
 )
@@ -39,13 +40,15 @@ type Span struct {
 // validate checks the span as far as it is given.
 func (s Span) validate(now time.Time) error {
 	if s.From.After(now) {
-		return Usage("", "--from %s lies in the future", s.From.Format(time.RFC3339))
+		return config.Usage("", "--from %s lies in the future", s.From.Format(time.RFC3339))
 	}
 	if !s.From.IsZero() && !s.To.IsZero() && !s.From.Before(s.To) {
-		return Usage("", "the range is empty: --from %s is not before --to %s (--to is excluded)", s.From.Format(time.RFC3339), s.To.Format(time.RFC3339))
+		return config.Usage("", "the range is empty: --from %s is not before --to %s (--to is excluded)",
+			s.From.Format(time.RFC3339), s.To.Format(time.RFC3339))
 	}
 	if s.Anew && s.From.IsZero() {
-		return Usage("usagelake export --refetch --from 2026-11-01 --to 2026-12-01", "--refetch fetches a whole range anew: say which with --from")
+		return config.Usage("usagelake export --refetch --from 2026-11-01 --to 2026-12-01",
+			"--refetch fetches a whole range anew: say which with --from")
 	}
 	return nil
 }
@@ -95,7 +98,8 @@ func (s sealed) whole(days []schemas.Window) []schemas.Window {
 }
 
 // plan decides what an export asks for. days are the footers of the days of the last weeks (see recentDays).
-func plan(account string, span Span, s sealed, days map[schemas.Date]schemas.DayFooter, cfg ExportConfig, now time.Time, past past) Plan {
+func plan(account string, span Span, s sealed, days map[schemas.Date]schemas.DayFooter, cfg config.Export,
+	now time.Time, past past) Plan {
 	now = now.UTC().Truncate(time.Second)
 	settled := now.Add(-time.Duration(cfg.Settle)).Truncate(time.Second)
 	have := s.windows()
@@ -105,9 +109,9 @@ func plan(account string, span Span, s sealed, days map[schemas.Date]schemas.Day
 		r.End = settled
 	}
 	if r.Start.IsZero() {
-		r.Start = schemas.DateOf(now).Start().AddDate(0, 0, -FirstDays)
+		r.Start = schemas.DateOf(now).Start().AddDate(0, 0, -config.FirstDays)
 		if !span.To.IsZero() && !r.Start.Before(r.End) {
-			r.Start = r.End.AddDate(0, 0, -FirstDays)
+			r.Start = r.End.AddDate(0, 0, -config.FirstDays)
 		}
 		if len(have) > 0 && (span.To.IsZero() || have[0].Start.Before(r.End)) {
 			// From the first instant covered, so that a gap that a failed window left behind is filled, too.
@@ -199,7 +203,7 @@ func plan(account string, span Span, s sealed, days map[schemas.Date]schemas.Day
 
 // aged says that a day is due to be fetched whole once more: an age has passed since it ended, and what it holds was fetched
 // before. What is much older than the last age isn't looked at any more.
-func aged(day schemas.DayFooter, d schemas.Date, ages []Duration, now time.Time) bool {
+func aged(day schemas.DayFooter, d schemas.Date, ages []config.Duration, now time.Time) bool {
 	fetched := oldest(day)
 	for _, age := range ages {
 		due := d.End().Add(time.Duration(age))
@@ -226,7 +230,8 @@ const refetchGrace = 7 * 24 * time.Hour
 
 // recentDays are the footers of an account's days that a plan looks at: those of the lookback and of refetch_at. A day file
 // that is missing or can't be read is none.
-func recentDays(lake *load.Lake, account string, s sealed, cfg ExportConfig, now time.Time) (map[schemas.Date]schemas.DayFooter, error) {
+func recentDays(lake *load.Lake, account string, s sealed, cfg config.Export,
+	now time.Time) (map[schemas.Date]schemas.DayFooter, error) {
 	oldest := time.Duration(cfg.Lookback)
 	for _, age := range cfg.RefetchAt {
 		oldest = max(oldest, time.Duration(age)+refetchGrace)
@@ -406,7 +411,7 @@ type DryPlan struct {
 }
 
 // DryRun plans an export without writing anything. It asks the API how much some of the windows hold.
-func DryRun(ctx context.Context, cfg *Config, env Env, opts ExportOptions) ([]DryPlan, error) {
+func DryRun(ctx context.Context, cfg *config.Config, env Env, opts ExportOptions) ([]DryPlan, error) {
 	if err := opts.Span.validate(env.Now()); err != nil {
 		return nil, err
 	}

@@ -9,6 +9,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/usagelake/usagelake/extract"
+	"github.com/usagelake/usagelake/jobs/config"
 	"github.com/usagelake/usagelake/load"
 	"github.com/usagelake/usagelake/schemas"
 )
@@ -29,13 +30,13 @@ func sealedAs(windows ...schemas.Window) sealed {
 }
 
 func TestPlan(t *testing.T) {
-	settled := now.Add(-DefaultSettle)
-	thirty := day(20).AddDate(0, 0, -FirstDays)
+	settled := now.Add(-config.DefaultSettle)
+	thirty := day(20).AddDate(0, 0, -config.FirstDays)
 	for _, c := range []struct {
 		name        string
 		have        sealed
 		span        Span
-		cfg         func(*ExportConfig)
+		cfg         func(*config.Export)
 		began, last time.Time
 		from, to    time.Time
 		missing     int // windows
@@ -58,17 +59,21 @@ func TestPlan(t *testing.T) {
 		{name: "from the future", span: Span{From: day(25)}, from: settled, to: settled},
 		{name: "nothing settled", span: Span{From: now.Add(-time.Minute)}, from: settled, to: settled},
 		{name: "an end in the past", span: Span{To: day(2)}, from: thirty, to: day(2), missing: 12, first: thirty, end: day(2)},
-		{name: "an end long past", span: Span{To: day(2).AddDate(-1, 0, 0)}, from: day(2).AddDate(-1, 0, -FirstDays), to: day(2).AddDate(-1, 0, 0), missing: 30, first: day(2).AddDate(-1, 0, -FirstDays), end: day(2).AddDate(-1, 0, 0)},
+		{name: "an end long past", span: Span{To: day(2).AddDate(-1, 0, 0)}, from: day(2).AddDate(-1, 0, -config.FirstDays),
+			to: day(2).AddDate(-1, 0, 0), missing: 30, first: day(2).AddDate(-1, 0, -config.FirstDays),
+			end: day(2).AddDate(-1, 0, 0)},
 		{name: "anew", have: sealedAs(window(day(1), settled)), span: Span{From: day(17), To: day(20), Anew: true}, from: day(17), to: day(20), missing: 3, first: day(17), end: day(20)},
-		{name: "no lookback", have: sealedAs(window(day(1), day(20))), cfg: func(c *ExportConfig) { c.Lookback = 0 }, from: day(1), to: settled, missing: 1, first: day(20), end: settled},
+		{name: "no lookback", have: sealedAs(window(day(1), day(20))), cfg: func(c *config.Export) { c.Lookback = 0 },
+			from: day(1), to: settled, missing: 1, first: day(20), end: settled},
 		{name: "refetch is due", have: sealedAs(window(day(1), day(20))), last: now.Add(-168 * time.Hour), from: day(1), to: settled, missing: 4, first: day(17), end: settled, refetch: true},
 		{name: "refetch is not due", have: sealedAs(window(day(1), day(20))), last: now.Add(-167 * time.Hour), from: day(1), to: settled, missing: 1, first: day(20), end: settled, check: "17 18 19"},
-		{name: "refetch is off", have: sealedAs(window(day(1), day(20))), cfg: func(c *ExportConfig) { c.RefetchEvery = 0 }, last: day(1), from: day(1), to: settled, missing: 1, first: day(20), end: settled, check: "17 18 19"},
+		{name: "refetch is off", have: sealedAs(window(day(1), day(20))), cfg: func(c *config.Export) { c.RefetchEvery = 0 },
+			last: day(1), from: day(1), to: settled, missing: 1, first: day(20), end: settled, check: "17 18 19"},
 		{name: "a clock set back", have: sealedAs(window(now.AddDate(0, 0, 2), now.AddDate(0, 0, 3))), from: settled, to: settled},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			cfg := DefaultExport()
-			cfg.RefetchEvery = Duration(168 * time.Hour)
+			cfg := config.DefaultExport()
+			cfg.RefetchEvery = config.Duration(168 * time.Hour)
 			if c.cfg != nil {
 				c.cfg(&cfg)
 			}
@@ -116,8 +121,10 @@ func TestAPlanAsksForWhatIsMissingAndNothingElse(t *testing.T) {
 		if s.validate(now) != nil {
 			t.Skip("no range")
 		}
-		cfg := ExportConfig{Settle: Duration(rapid.Int64Range(0, 7200).Draw(t, "settle")) * Duration(time.Second),
-			Lookback: Duration(rapid.Int64Range(0, 240).Draw(t, "lookback")) * Duration(time.Hour), RefetchEvery: Duration(rapid.Int64Range(0, 200).Draw(t, "every")) * Duration(time.Hour)}
+		cfg := config.Export{Settle: config.Duration(rapid.Int64Range(0, 7200).Draw(t,
+			"settle")) * config.Duration(time.Second),
+			Lookback:     config.Duration(rapid.Int64Range(0, 240).Draw(t, "lookback")) * config.Duration(time.Hour),
+			RefetchEvery: config.Duration(rapid.Int64Range(0, 200).Draw(t, "every")) * config.Duration(time.Hour)}
 		var began, last time.Time
 		if rapid.Bool().Draw(t, "began?") {
 			began = draw(t, "began")

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/usagelake/usagelake/extract"
+	"github.com/usagelake/usagelake/jobs/config"
 
 	"github.com/usagelake/usagelake/load"
 	"github.com/usagelake/usagelake/schemas"
@@ -182,7 +183,7 @@ func TestWhatComesLateTodayIsFoundToday(t *testing.T) {
 		w.export(Span{From: day(20)})
 		w.pass(3 * time.Hour)
 		w.export(Span{})
-		w.equal(day(20), now.Add(-DefaultSettle))
+		w.equal(day(20), now.Add(-config.DefaultSettle))
 	})
 }
 

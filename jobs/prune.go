@@ -8,30 +8,11 @@ import (
 	"strings"
 	"time"
 
+	"github.com/usagelake/usagelake/jobs/config"
 	"github.com/usagelake/usagelake/load"
 	"github.com/usagelake/usagelake/schemas"
 	"github.com/usagelake/usagelake/transform"
 )
-
-// PruneConfig says how long files are kept that closed months don't need. 0 is for ever.
-type PruneConfig struct {
-	// Ages count from the end of the month that a day is of, once that month is closed.
-	Raw        Duration `yaml:"raw"`        // raw files of windows
-	Quarantine Duration `yaml:"quarantine"` // quarantine files of days whose raw files are pruned
-}
-
-// leastAge is the shortest retention there is: a day at least, so that nothing is pruned before it is settled.
-const leastAge = 24 * time.Hour
-
-func (c PruneConfig) validate() error {
-	bad := func(name string, d Duration) error {
-		if d != 0 && time.Duration(d) < leastAge {
-			return fmt.Errorf("prune.%s: %s is less than 1d", name, time.Duration(d))
-		}
-		return nil
-	}
-	return errors.Join(bad("raw", c.Raw), bad("quarantine", c.Quarantine))
-}
 
 // PruneOptions say what a prune does.
 type PruneOptions struct {
@@ -106,22 +87,22 @@ func (e *KeptError) Unwrap() error { return &PartialError{What: "days", Count: e
 //
 // A dry run takes no lock, changes nothing and has no Result. The error is a *KeptError if days were kept that should
 // have gone, and ErrUsage if there is no policy.
-func Prune(ctx context.Context, cfg *Config, env Env, opts PruneOptions) (*Result, *PruneReport, error) {
-	p := &pruner{env: env, opts: opts, policy: PruneConfig{Raw: cfg.Prune.Raw, Quarantine: cfg.Prune.Quarantine}}
+func Prune(ctx context.Context, cfg *config.Config, env Env, opts PruneOptions) (*Result, *PruneReport, error) {
+	p := &pruner{env: env, opts: opts, policy: config.Prune{Raw: cfg.Prune.Raw, Quarantine: cfg.Prune.Quarantine}}
 	if opts.Raw != 0 {
-		p.policy.Raw = Duration(opts.Raw)
+		p.policy.Raw = config.Duration(opts.Raw)
 	}
 	if opts.Quarantine != 0 {
-		p.policy.Quarantine = Duration(opts.Quarantine)
+		p.policy.Quarantine = config.Duration(opts.Quarantine)
 	}
 	const hint = "usagelake prune --raw-older-than 400d --dry-run   (or in the config: prune: {raw: 400d, quarantine: 400d})"
-	if err := p.policy.validate(); err != nil {
-		return nil, nil, Usage(hint, "%w", err)
+	if err := errors.Join(p.policy.Validate()...); err != nil {
+		return nil, nil, config.Usage(hint, "%w", err)
 	}
-	if p.policy == (PruneConfig{}) {
-		return nil, nil, Usage(hint, "there is no policy to prune by: everything is kept for ever")
+	if p.policy == (config.Prune{}) {
+		return nil, nil, config.Usage(hint, "there is no policy to prune by: everything is kept for ever")
 	}
-	lake, err := load.Open(cfg.Lake, cfg.LakeOptions(env)) // prune makes no lake
+	lake, err := load.Open(cfg.Lake, env.LakeOptions(cfg)) // prune makes no lake
 	if err != nil {
 		return nil, nil, NoLake(err)
 	}
@@ -130,7 +111,8 @@ func Prune(ctx context.Context, cfg *Config, env Env, opts PruneOptions) (*Resul
 	}
 	if opts.Account != "" {
 		if !slices.Contains(p.names, opts.Account) {
-			return nil, nil, Usage("usagelake status", "the lake %s holds no account %q: it has %s", lake.Dir(), opts.Account, strings.Join(p.names, ", "))
+			return nil, nil, config.Usage("usagelake status", "the lake %s holds no account %q: it has %s", lake.Dir(),
+				opts.Account, strings.Join(p.names, ", "))
 		}
 		p.names = []string{opts.Account}
 	}
@@ -163,7 +145,7 @@ func Prune(ctx context.Context, cfg *Config, env Env, opts PruneOptions) (*Resul
 type pruner struct {
 	env    Env
 	opts   PruneOptions
-	policy PruneConfig
+	policy config.Prune
 	lake   *load.Lake // nil until the prune begins
 	runID  string
 	names  []string // of the accounts
@@ -356,12 +338,12 @@ func emptied(f schemas.DayFooter) bool {
 }
 
 // old says whether a month ended so long ago that a policy of that age applies.
-func (p *pruner) old(month schemas.Date, age Duration) bool {
+func (p *pruner) old(month schemas.Date, age config.Duration) bool {
 	return age != 0 && !p.env.Now().Before(schemas.NextMonth(month).Start().Add(time.Duration(age)))
 }
 
 // ageText writes an age as a policy does; "" for 0.
-func ageText(d Duration) string {
+func ageText(d config.Duration) string {
 	switch age := time.Duration(d); {
 	case d == 0:
 		return ""

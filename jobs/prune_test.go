@@ -17,6 +17,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/usagelake/usagelake/extract/portal"
+	"github.com/usagelake/usagelake/jobs/config"
 	"github.com/usagelake/usagelake/load"
 	"github.com/usagelake/usagelake/load/durable"
 	"github.com/usagelake/usagelake/schemas"
@@ -441,7 +442,7 @@ func TestOldQuarantineGoesWithItsOwnAge(t *testing.T) {
 		w.at(day(22))
 		dry := w.prune(PruneOptions{Quarantine: 20 * days, DryRun: true})
 		before := below(w.files(), "quarantine/")
-		w.cfg.Prune = PruneConfig{Quarantine: Duration(20 * days)}
+		w.cfg.Prune = config.Prune{Quarantine: config.Duration(20 * days)}
 		_, p, err := Prune(t.Context(), w.cfg, w.env, PruneOptions{})
 		if err != nil || p.Files != 0 || p.QuarantineFiles == 0 || dry.QuarantineFiles != p.QuarantineFiles || p.Raw != "" || p.Quarantine != "20d" {
 			t.Errorf("%+v %v, foretold %+v", p, err, dry)
@@ -552,21 +553,22 @@ func TestAPruneThatDiesIsFinishedByTheNext(t *testing.T) {
 func TestPruneWithoutAPolicyOrALakeIsRefused(t *testing.T) {
 	w := newWorld(t, settings{})
 	for _, c := range []struct {
-		policy PruneConfig
+		policy config.Prune
 		opts   PruneOptions
 		want   string
 	}{
 		{want: "there is no policy to prune by"},
-		{policy: PruneConfig{Raw: Duration(time.Hour)}, want: "prune.raw: 1h0m0s is less than 1d"},
+		{policy: config.Prune{Raw: config.Duration(time.Hour)}, want: "prune.raw: 1h0m0s is less than 1d"},
 		{opts: PruneOptions{Quarantine: time.Hour}, want: "prune.quarantine: 1h0m0s is less than 1d"},
 	} {
 		w.cfg.Prune = c.policy
 		_, report, err := Prune(t.Context(), w.cfg, w.env, c.opts)
-		if !errors.Is(err, ErrUsage) || report != nil || !strings.Contains(err.Error(), c.want) || !strings.Contains(hintOf(err), "--dry-run") {
+		if !errors.Is(err, config.ErrUsage) || report != nil || !strings.Contains(err.Error(), c.want) ||
+			!strings.Contains(hintOf(err), "--dry-run") {
 			t.Errorf("%+v: %v", c, err)
 		}
 	}
-	w.cfg.Prune = PruneConfig{}
+	w.cfg.Prune = config.Prune{}
 	if _, _, err := Prune(t.Context(), w.cfg, w.env, PruneOptions{Raw: days}); !errors.Is(err, load.ErrNoLake) {
 		t.Errorf("%v", err)
 	}
@@ -587,7 +589,7 @@ func pruneProperty(t *testing.T, rt *rapid.T) {
 		rt.Fatal(err)
 	}
 	defer os.RemoveAll(dir)
-	w := &world{TB: t, cfg: &Config{Lake: filepath.Join(dir, "lake")}, log: &syncBuffer{}}
+	w := &world{TB: t, cfg: &config.Config{Lake: filepath.Join(dir, "lake")}, log: &syncBuffer{}}
 	w.env = Env{Now: w.now, Getenv: func(string) string { return "" }, Version: "test", Logger: slog.New(slog.DiscardHandler)}
 	w.at(now)
 	lake, err := load.Create(w.cfg.Lake, load.Options{})

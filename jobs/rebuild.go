@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/usagelake/usagelake/jobs/config"
 	"github.com/usagelake/usagelake/load"
 	"github.com/usagelake/usagelake/schemas"
 )
@@ -24,7 +25,7 @@ type RebuildOptions struct {
 // or not, and the DuckDB file from nothing. It sends no request and needs no key. The day files of days whose raw files were
 // pruned are held against what they were then, and taken as they are; if one isn't, nothing is published. Those whose raw files
 // are missing are kept (load.Orphan), and the run is done in part.
-func Rebuild(ctx context.Context, cfg *Config, env Env, opts RebuildOptions) (*Result, error) {
+func Rebuild(ctx context.Context, cfg *config.Config, env Env, opts RebuildOptions) (*Result, error) {
 	if err := needLake(cfg.Lake); err != nil {
 		return nil, err
 	}
@@ -36,7 +37,8 @@ func Rebuild(ctx context.Context, cfg *Config, env Env, opts RebuildOptions) (*R
 		defer boundHeap(len(accounts))()
 		if opts.Account != "" {
 			if !slices.Contains(accounts, opts.Account) {
-				return Usage("usagelake status", "the lake %s holds no account %q: it has %s", lake.Dir(), opts.Account, strings.Join(accounts, ", "))
+				return config.Usage("usagelake status", "the lake %s holds no account %q: it has %s", lake.Dir(), opts.Account,
+					strings.Join(accounts, ", "))
 			}
 			accounts = []string{opts.Account}
 		}
@@ -130,5 +132,6 @@ func NoLake(err error) error {
 	if !errors.Is(err, load.ErrNoLake) {
 		return err
 	}
-	return &Hint{Err: err, Hint: "usagelake export   (makes one), or name another with --lake; usagelake demo shows one without a key"}
+	return &config.Hint{Err: err,
+		Hint: "usagelake export   (makes one), or name another with --lake; usagelake demo shows one without a key"}
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 
+	"github.com/usagelake/usagelake/jobs/config"
 	"github.com/usagelake/usagelake/load"
 	"github.com/usagelake/usagelake/schemas"
 	"github.com/usagelake/usagelake/transform"
@@ -43,7 +44,8 @@ type RepairOptions struct {
 // Repair makes anew what can be derived, and takes raw files that can't be read out of the archive, so that the next
 // export fetches what they held. Day files that were made from raw files which are gone stay as they are, but for those
 // that opts names. It returns what verify finds after it.
-func Repair(ctx context.Context, cfg *Config, env Env, before load.VerifyReport, opts RepairOptions) (*Result, *Repaired, load.VerifyReport, error) {
+func Repair(ctx context.Context, cfg *config.Config, env Env, before load.VerifyReport, opts RepairOptions) (*Result,
+	*Repaired, load.VerifyReport, error) {
 	done := &Repaired{Derived: []string{}, SetAside: []SetAside{}, Kept: []string{}, Dropped: []string{}, Gaps: []Gap{}}
 	var after load.VerifyReport
 	phase := opts.Phase
@@ -52,7 +54,7 @@ func Repair(ctx context.Context, cfg *Config, env Env, before load.VerifyReport,
 		return nil, nil, after, err
 	}
 	if opts.RawLost {
-		lake, err := load.Open(cfg.Lake, cfg.LakeOptions(env))
+		lake, err := load.Open(cfg.Lake, env.LakeOptions(cfg))
 		if err != nil {
 			return nil, nil, after, err
 		}
@@ -112,7 +114,7 @@ func Repair(ctx context.Context, cfg *Config, env Env, before load.VerifyReport,
 			}
 		}
 		if journal {
-			mended, err := lake.MendJournal(ctx, remember(cfg.names()))
+			mended, err := lake.MendJournal(ctx, remember(cfg.AccountNames()))
 			for _, path := range mended.Kept {
 				env.Logger.Warn("what can't be read of the journal is set aside", "now", path)
 			}

@@ -80,12 +80,3 @@ func TestARepairDerivesWhatItCanAndNamesWhatMustBeFetched(t *testing.T) {
 		}
 	})
 }
-
-func TestConfigKeysAreThoseOfTheFile(t *testing.T) {
-	keys := ConfigKeys()
-	for _, want := range []string{"lake", "lake_access", "accounts", "accounts.key_env", "export.settle"} {
-		if !slices.Contains(keys, want) {
-			t.Errorf("%v has no %s", keys, want)
-		}
-	}
-}

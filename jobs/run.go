@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/usagelake/usagelake/extract"
+	"github.com/usagelake/usagelake/jobs/config"
 	"github.com/usagelake/usagelake/load"
 	"github.com/usagelake/usagelake/load/durable"
 	"github.com/usagelake/usagelake/schemas"
@@ -52,14 +53,14 @@ type Result struct {
 
 // underLock runs a job that writes: it opens or makes the lake, holds its lock, and journals the run. What the job
 // returns is what the run comes to: nil says that it did all it was to do.
-func underLock(ctx context.Context, cfg *Config, env Env, command string, wait bool,
+func underLock(ctx context.Context, cfg *config.Config, env Env, command string, wait bool,
 	job func(context.Context, *load.Lake, *Result) error) (*Result, error) {
-	finance, err := cfg.finance() // a mistake in it stops a run before it does anything
+	finance, err := readFinance(cfg) // a mistake in it stops a run before it does anything
 	if err != nil {
 		return nil, err
 	}
 	started := env.Now()
-	lake, err := load.Create(cfg.Lake, cfg.LakeOptions(env))
+	lake, err := load.Create(cfg.Lake, env.LakeOptions(cfg))
 	if err != nil {
 		return nil, err
 	}
@@ -110,7 +111,7 @@ func (r *Result) reckon(err error) error {
 		return err
 	}
 	// What else is wrong with the lake is what an export is there to say. Other runs did what they were to do.
-	if r.Command == KindExport || r.Command == KindLookback {
+	if r.Command == config.KindExport || r.Command == config.KindLookback {
 		err = wrong(r.Publish)
 	}
 	if err == nil && len(r.Orphans) > 0 {
@@ -157,11 +158,11 @@ func wrong(p load.Published) error {
 	var errs []error
 	if len(p.Overlaps) > 0 {
 		err := &load.OverlapError{Overlaps: p.Overlaps}
-		errs = append(errs, &Hint{Err: err, Hint: err.Hint()})
+		errs = append(errs, &config.Hint{Err: err, Hint: err.Hint()})
 	}
 	if len(p.Unproven) > 0 {
 		err := &load.UnprovenError{Windows: p.Unproven}
-		errs = append(errs, &Hint{Err: err, Hint: err.Hint()})
+		errs = append(errs, &config.Hint{Err: err, Hint: err.Hint()})
 	}
 	return errors.Join(errs...)
 }
@@ -233,3 +234,25 @@ type RefusedError struct{ Err error }
 
 func (e *RefusedError) Error() string { return e.Err.Error() }
 func (e *RefusedError) Unwrap() error { return e.Err }
+
+// JobRun is what a run of the schedule is for.
+type JobRun struct {
+	Name    string
+	Logical time.Time // the time of the schedule, the latest of those that had been missed
+}
+
+// TimeoutError is why a run was stopped that took longer than its job may.
+type TimeoutError struct {
+	Job   string
+	After time.Duration
+}
+
+func (e *TimeoutError) Error() string {
+	return fmt.Sprintf("job %s did not end within its timeout of %s; what was fetched is kept, and the next try goes on from there", e.Job, e.After)
+}
+
+// LakeOptions are how the config's lake is opened.
+func (e Env) LakeOptions(cfg *config.Config) load.Options {
+	return load.Options{FS: e.FS, Logger: e.Logger, Group: cfg.LakeAccess == config.AccessGroup, Memory: cfg.DuckDB.Memory,
+		Threads: cfg.DuckDB.Threads}
+}

@@ -11,6 +11,7 @@ import (
 	_ "github.com/duckdb/duckdb-go/v2"
 
 	"github.com/usagelake/usagelake/extract"
+	"github.com/usagelake/usagelake/jobs/config"
 	"github.com/usagelake/usagelake/load"
 	"github.com/usagelake/usagelake/schemas"
 )
@@ -26,18 +27,18 @@ func TestAnErrorNeverLeavesDone(t *testing.T) {
 	}{
 		"nothing":                    {nil, nil, schemas.StatusDone},
 		"anything":                   {nil, broken, schemas.StatusFailed},
-		"anything, with a hint":      {nil, &Hint{Err: broken, Hint: "x"}, schemas.StatusFailed},
-		"bad usage":                  {nil, Usage("", "x"), schemas.StatusFailed},
+		"anything, with a hint":      {nil, &config.Hint{Err: broken, Hint: "x"}, schemas.StatusFailed},
+		"bad usage":                  {nil, config.Usage("", "x"), schemas.StatusFailed},
 		"nothing could be fetched":   {nil, errNothing, schemas.StatusFailed},
 		"a held file":                {nil, fmt.Errorf("open: %w", &load.HeldError{}), schemas.StatusFailed},
-		"objections":                 {nil, &Hint{Err: &ObjectionsError{}}, schemas.StatusFailed},
+		"objections":                 {nil, &config.Hint{Err: &ObjectionsError{}}, schemas.StatusFailed},
 		"findings":                   {nil, &FindingsError{}, schemas.StatusFailed},
 		"closed already":             {nil, load.ErrClosed, schemas.StatusFailed},
-		"a part":                     {nil, &Hint{Err: errors.Join(&PartialError{})}, schemas.StatusPartial},
+		"a part":                     {nil, &config.Hint{Err: errors.Join(&PartialError{})}, schemas.StatusPartial},
 		"days that were kept":        {nil, &KeptError{}, schemas.StatusPartial},
 		"orphans":                    {nil, &OrphanError{Orphans: make([]load.Orphan, 1)}, schemas.StatusPartial},
 		"another currency":           {nil, errors.Join(&CurrencyError{}), schemas.StatusPartial},
-		"quarantine":                 {nil, &Hint{Err: &QuarantineError{}}, schemas.StatusPartial},
+		"quarantine":                 {nil, &config.Hint{Err: &QuarantineError{}}, schemas.StatusPartial},
 		"the same records":           {nil, &load.OverlapError{Overlaps: make([]load.Overlap, 1)}, schemas.StatusPartial},
 		"windows without a proof":    {nil, &load.UnprovenError{Windows: make([]load.Unproven, 1)}, schemas.StatusPartial},
 		"a refused key":              {nil, &RefusedError{Err: broken}, schemas.StatusRefused},

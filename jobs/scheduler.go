@@ -12,6 +12,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/usagelake/usagelake/jobs/config"
 	"github.com/usagelake/usagelake/load"
 	"github.com/usagelake/usagelake/schemas"
 )
@@ -31,7 +32,7 @@ type Scheduler struct {
 	log  *slog.Logger
 
 	mu             sync.Mutex // guards what follows
-	cfg            *Config
+	cfg            *config.Config
 	startedAt      time.Time
 	configLoadedAt time.Time
 	configError    string
@@ -51,23 +52,25 @@ type Scheduler struct {
 // SchedulerOptions say how a scheduler works with the world. Load is needed.
 type SchedulerOptions struct {
 	// Load reads the config; it is called at the start and for each reload.
-	Load func() (*Config, error)
+	Load func() (*config.Config, error)
 	// Began is told of each run as it begins, Ended when it has ended; of one run after the other.
 	Began func(JobState)
 	Ended func(RunEvent)
 	// Reloaded is told of each reload, with the error of one that was refused.
 	Reloaded func(error)
 	// Check is called every minute and after each run, one call at a time, while runs go on: it sends alerts.
-	Check func(ctx context.Context, cfg *Config, configError string)
+	Check func(ctx context.Context, cfg *config.Config, configError string)
 
-	tick time.Duration                                                                                      // 0: defaultTick
-	run  func(ctx context.Context, cfg *Config, env Env, job JobConfig, logical time.Time) (*Result, error) // nil: RunJob
-	read func(cfg *Config, env Env) (lakeState, error)                                                      // nil: readLakeState
+	// 0: defaultTick
+	tick time.Duration
+	// nil: RunJob
+	run  func(ctx context.Context, cfg *config.Config, env Env, job config.Job, logical time.Time) (*Result, error)
+	read func(cfg *config.Config, env Env) (lakeState, error) // nil: readLakeState
 }
 
 // scheduled is a job as the scheduler knows it.
 type scheduled struct {
-	JobConfig
+	config.Job
 	done     time.Time // its times up to here are done
 	first    time.Time // the earliest time that is due; zero if none is
 	logical  time.Time // the latest time that is due
@@ -114,7 +117,7 @@ func NewScheduler(env Env, opts SchedulerOptions) (*Scheduler, error) {
 }
 
 // take makes cfg's jobs the scheduler's. What is known of a job of the same name stays.
-func (s *Scheduler) take(cfg *Config) {
+func (s *Scheduler) take(cfg *config.Config) {
 	known := s.jobs
 	s.jobs = nil
 	for _, c := range cfg.Schedule.Jobs {
@@ -122,13 +125,13 @@ func (s *Scheduler) take(cfg *Config) {
 		if i := slices.IndexFunc(known, func(k *scheduled) bool { return k.Name == c.Name }); i >= 0 {
 			j = known[i]
 		}
-		j.JobConfig = c
+		j.Job = c
 		s.jobs = append(s.jobs, j)
 	}
 }
 
 // Config is the one in force.
-func (s *Scheduler) Config() *Config {
+func (s *Scheduler) Config() *config.Config {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.cfg
@@ -272,15 +275,15 @@ func (s *Scheduler) due() (*scheduled, bool) {
 }
 
 // plan works out what is due at now and when the job is run next.
-func (j *scheduled) plan(now time.Time, cfg *Config) {
+func (j *scheduled) plan(now time.Time, cfg *config.Config) {
 	j.first, j.logical, j.missed = time.Time{}, time.Time{}, 0
-	j.planned, j.until = now, j.calendar.Next(now)
+	j.planned, j.until = now, j.Calendar.Next(now)
 	if j.done.IsZero() {
-		j.first = j.calendar.Last(now) // of a job that never ran, the latest time is due
+		j.first = j.Calendar.Last(now) // of a job that never ran, the latest time is due
 		j.logical = j.first
 	} else {
 		const most = 10_000 // more aren't counted
-		for at := j.calendar.Next(j.done); !at.IsZero() && !at.After(now); at = j.calendar.Next(at) {
+		for at := j.Calendar.Next(j.done); !at.IsZero() && !at.After(now); at = j.Calendar.Next(at) {
 			if j.first.IsZero() {
 				j.first = at
 			} else {
@@ -288,7 +291,7 @@ func (j *scheduled) plan(now time.Time, cfg *Config) {
 			}
 			j.logical = at
 			if j.missed == most {
-				j.logical = j.calendar.Last(now)
+				j.logical = j.Calendar.Last(now)
 				break
 			}
 		}
@@ -298,13 +301,13 @@ func (j *scheduled) plan(now time.Time, cfg *Config) {
 		return
 	}
 	j.nextAt = j.first.Add(j.jitter(j.first))
-	if j.Kind == KindClose { // its months are UTC
+	if j.Kind == config.KindClose { // its months are UTC
 		j.nextAt = later(j.nextAt, schemas.MonthOf(dateOf(j.first)).Start().Add(time.Duration(cfg.Export.Settle)))
 	}
 	if j.attempts > 0 {
 		retry := j.failedAt.Add(j.backoff(cfg))
 		// The job's next time comes all the same.
-		if next := j.calendar.Next(j.tried); !next.IsZero() && next.Add(j.jitter(next)).Before(retry) {
+		if next := j.Calendar.Next(j.tried); !next.IsZero() && next.Add(j.jitter(next)).Before(retry) {
 			retry = next.Add(j.jitter(next))
 		}
 		if retry.After(j.nextAt) {
@@ -324,7 +327,7 @@ func (j *scheduled) jitter(at time.Time) time.Duration {
 }
 
 // backoff is the pause after the last failure: doubled for each, and spread by a fifth.
-func (j *scheduled) backoff(cfg *Config) time.Duration {
+func (j *scheduled) backoff(cfg *config.Config) time.Duration {
 	d, most := time.Duration(cfg.Schedule.RetryAfter), time.Duration(cfg.Schedule.RetryMost)
 	for n := 1; n < j.attempts && d < most; n++ {
 		d *= 2
@@ -350,7 +353,7 @@ func spread(text string) float64 {
 func (s *Scheduler) execute(ctx context.Context, j *scheduled) {
 	s.mu.Lock()
 	now := s.env.Now()
-	cfg, job, logical := s.cfg, j.JobConfig, j.logical
+	cfg, job, logical := s.cfg, j.Job, j.logical
 	j.running, j.began, j.tried = true, now, logical
 	state := j.state()
 	s.mu.Unlock()
@@ -396,7 +399,7 @@ func (s *Scheduler) execute(ctx context.Context, j *scheduled) {
 		log.Info("a job was stopped", "elapsed_seconds", ended.Sub(now).Round(time.Millisecond).Seconds(), "records", run.Records)
 	default:
 		message, hint := err.Error(), ""
-		if h := (*Hint)(nil); errors.As(err, &h) {
+		if h := (*config.Hint)(nil); errors.As(err, &h) {
 			hint = h.Hint
 		}
 		log.Error("a job failed, and is tried again", "error", message, "hint", hint, "attempt", state.Attempts+1, "next", next)
@@ -425,7 +428,8 @@ func needsPerson(err error) bool {
 }
 
 // attempt runs the job; a panic in it is its error.
-func (s *Scheduler) attempt(ctx context.Context, cfg *Config, job JobConfig, logical time.Time) (res *Result, err error) {
+func (s *Scheduler) attempt(ctx context.Context, cfg *config.Config, job config.Job, logical time.Time) (res *Result,
+	err error) {
 	defer func() {
 		if res == nil { // a run that began has logged it
 			logPanic(s.log.With("job", job.Name), err)
@@ -434,7 +438,8 @@ func (s *Scheduler) attempt(ctx context.Context, cfg *Config, job JobConfig, log
 	defer schemas.Guard(&err)
 	if s.home != nil {
 		if here, err := os.Stat(cfg.Lake); err != nil || !os.SameFile(here, s.home) {
-			return nil, &Hint{Err: fmt.Errorf("job %s: the lake %s is not the one that was there when the program began", job.Name, cfg.Lake),
+			return nil, &config.Hint{Err: fmt.Errorf("job %s: the lake %s is not the one that was there when the program began",
+				job.Name, cfg.Lake),
 				Hint: "is its disk mounted? If another lake is meant, start the program anew"}
 		}
 	}
@@ -442,10 +447,10 @@ func (s *Scheduler) attempt(ctx context.Context, cfg *Config, job JobConfig, log
 }
 
 // journal writes down a run that failed before it began: without a key, say. That it can't be written fails nothing.
-func (s *Scheduler) journal(cfg *Config, job JobConfig, logical, began time.Time, failure error) {
+func (s *Scheduler) journal(cfg *config.Config, job config.Job, logical, began time.Time, failure error) {
 	run := schemas.Run{RunID: newRunID(began), Command: job.Kind, Job: job.Name, Logical: logical.UTC(), Version: s.env.Version, PID: os.Getpid(),
 		StartedAt: began.UTC(), EndedAt: s.env.Now().UTC(), Status: StatusOf(failure), Error: failure.Error()}
-	lake, err := load.Open(cfg.Lake, cfg.LakeOptions(s.env))
+	lake, err := load.Open(cfg.Lake, s.env.LakeOptions(cfg))
 	if err == nil {
 		var unlock func() error
 		if unlock, err = lake.Lock(context.Background(), "schedule", false); err == nil {
@@ -474,13 +479,13 @@ func (s *Scheduler) reload(told bool) {
 	if !told && before == "" && !s.configChanged() { // one that was refused may lack a file that comes later
 		return
 	}
-	path, now := s.Config().path, s.env.Now()
+	path, now := s.Config().Path, s.env.Now()
 	cfg, err := s.load()
 	if err == nil {
 		err = cmp.Or(cfg.Schedulable(), s.fixed(cfg))
 	}
 	if err == nil {
-		_, err = cfg.finance()
+		_, err = readFinance(cfg)
 	}
 	s.mu.Lock()
 	if err != nil {
@@ -508,9 +513,9 @@ func (s *Scheduler) reload(told bool) {
 }
 
 // fixed refuses what can't change while the program runs.
-func (s *Scheduler) fixed(cfg *Config) error {
+func (s *Scheduler) fixed(cfg *config.Config) error {
 	have := s.Config()
-	token := func(c *Config) string {
+	token := func(c *config.Config) string {
 		if c.Schedule.TokenEnv == "" && c.Schedule.TokenFile == "" {
 			return "no token"
 		}
@@ -521,22 +526,23 @@ func (s *Scheduler) fixed(cfg *Config) error {
 		{"schedule", token(have), token(cfg)},
 	} {
 		if f.have != f.want {
-			return Usage("start the program anew", "%s changes from %q to %q, which takes a restart", f.key, f.have, f.want)
+			return config.Usage("start the program anew", "%s changes from %q to %q, which takes a restart", f.key, f.have,
+				f.want)
 		}
 	}
 	return nil
 }
 
 // load reads the config, and remembers which file it read.
-func (s *Scheduler) load() (*Config, error) {
+func (s *Scheduler) load() (*config.Config, error) {
 	path := ""
 	if s.cfg != nil {
-		path = s.cfg.path
+		path = s.cfg.Path
 	}
 	info, _ := os.Stat(path) // before it is read: a change meanwhile is noticed next time
 	cfg, err := s.opts.Load()
 	if err == nil && path == "" {
-		info, _ = os.Stat(cfg.path)
+		info, _ = os.Stat(cfg.Path)
 	}
 	s.configFile = info
 	return cfg, err
@@ -544,7 +550,7 @@ func (s *Scheduler) load() (*Config, error) {
 
 // configChanged reports whether the file isn't the one that was read last.
 func (s *Scheduler) configChanged() bool {
-	info, err := os.Stat(s.cfg.path)
+	info, err := os.Stat(s.cfg.Path)
 	have := s.configFile
 	if err != nil || have == nil {
 		return err == nil // a file that is gone is no change yet: editors replace it
@@ -606,17 +612,17 @@ func (c *checker) every(now time.Time) {
 }
 
 // RunOnce runs a job of the config now, whether it is due or not: for its latest time.
-func RunOnce(ctx context.Context, cfg *Config, env Env, name string) (*Result, error) {
+func RunOnce(ctx context.Context, cfg *config.Config, env Env, name string) (*Result, error) {
 	job, err := cfg.Schedule.Job(name)
 	if err != nil {
 		return nil, err
 	}
 	s := &Scheduler{env: env, log: env.Logger, opts: SchedulerOptions{run: RunJob}}
-	if _, err := load.Create(cfg.Lake, cfg.LakeOptions(env)); err != nil {
+	if _, err := load.Create(cfg.Lake, env.LakeOptions(cfg)); err != nil {
 		return nil, err
 	}
 	began := env.Now()
-	logical := job.calendar.Last(began)
+	logical := job.Calendar.Last(began)
 	res, err := s.attempt(ctx, cfg, job, logical)
 	if res == nil && err != nil && ctx.Err() == nil {
 		s.journal(cfg, job, logical, began, err)

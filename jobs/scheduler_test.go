@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/usagelake/usagelake/jobs/calendar"
+	"github.com/usagelake/usagelake/jobs/config"
 	"github.com/usagelake/usagelake/load"
 	"github.com/usagelake/usagelake/schemas"
 )
@@ -29,7 +30,7 @@ type stage struct {
 	closed  schemas.Date
 	running string
 	// Does a run of a job at a logical time fail, and how long does it take?
-	outcome func(job JobConfig, logical time.Time, try int) (time.Duration, error)
+	outcome func(job config.Job, logical time.Time, try int) (time.Duration, error)
 	tries   map[string]int
 	log     strings.Builder
 }
@@ -49,17 +50,19 @@ func (w *stage) write(schedule string) {
 func (w *stage) options() SchedulerOptions {
 	return SchedulerOptions{
 		tick: 5 * time.Minute,
-		Load: func() (*Config, error) {
-			return LoadConfig(Overrides{ConfigFile: filepath.Join(w.dir, "usagelake.yaml")}, func(string) string { return "" })
+		Load: func() (*config.Config, error) {
+			return config.Load(config.Overrides{ConfigFile: filepath.Join(w.dir, "usagelake.yaml")},
+				func(string) string { return "" })
 		},
-		read: func(*Config, Env) (lakeState, error) {
+		read: func(*config.Config, Env) (lakeState, error) {
 			return lakeState{runs: slices.Clone(w.runs), covers: w.covers, closed: w.closed}, nil
 		},
 		run: w.run,
 	}
 }
 
-func (w *stage) run(ctx context.Context, cfg *Config, env Env, job JobConfig, logical time.Time) (*Result, error) {
+func (w *stage) run(ctx context.Context, cfg *config.Config, env Env, job config.Job,
+	logical time.Time) (*Result, error) {
 	if w.running != "" {
 		w.t.Errorf("%s begins while %s runs", job.Name, w.running)
 	}
@@ -199,7 +202,7 @@ func TestAYearOfSchedules(t *testing.T) {
 				w.write(yaml.String())
 				rnd := rand.New(rand.NewPCG(1, 2))
 				failed := 0
-				w.outcome = func(job JobConfig, _ time.Time, _ int) (time.Duration, error) {
+				w.outcome = func(job config.Job, _ time.Time, _ int) (time.Duration, error) {
 					took := time.Duration(1+rnd.IntN(60)) * time.Second
 					if rnd.Float64() < tt.long {
 						took = time.Duration(rnd.IntN(20)) * time.Hour // past the timeout, too, which is the run's own matter
@@ -245,7 +248,7 @@ func TestAFailingJobIsTriedAgainAndStopsNoOther(t *testing.T) {
 		w := newStage(t)
 		w.write("  jobs:\n    - {name: nightly, kind: export, cron: \"0 2 * * *\"}\n    - {name: hourly, kind: balance, cron: \"0 * * * *\"}\n")
 		broken := true
-		w.outcome = func(job JobConfig, logical time.Time, _ int) (time.Duration, error) {
+		w.outcome = func(job config.Job, logical time.Time, _ int) (time.Duration, error) {
 			if job.Name == "nightly" && broken && logical.Day() == 24 {
 				return 0, errors.New("no luck")
 			}
@@ -292,7 +295,8 @@ func TestAPanicIsAFailedRun(t *testing.T) {
 		w.write("  jobs:\n    - {name: nightly, kind: export, cron: \"0 2 * * *\"}\n    - {name: hourly, kind: balance, cron: \"0 * * * *\"}\n")
 		opts := w.options()
 		inner := opts.run
-		opts.run = func(ctx context.Context, cfg *Config, env Env, job JobConfig, logical time.Time) (*Result, error) {
+		opts.run = func(ctx context.Context, cfg *config.Config, env Env, job config.Job,
+			logical time.Time) (*Result, error) {
 			if job.Name == "nightly" {
 				panic("index out of range")
 			}
@@ -383,7 +387,7 @@ func TestARunThatDoesNotEndIsLeftAfterTheGrace(t *testing.T) {
 		w.write("  grace: 20s\n  jobs:\n    - {name: nightly, kind: export, cron: \"0 2 * * *\"}\n")
 		for _, tt := range []struct{ takes, want time.Duration }{{5 * time.Second, 5 * time.Second}, {time.Hour, 20 * time.Second}} {
 			opts := w.options()
-			opts.run = func(ctx context.Context, _ *Config, _ Env, _ JobConfig, _ time.Time) (*Result, error) {
+			opts.run = func(ctx context.Context, _ *config.Config, _ Env, _ config.Job, _ time.Time) (*Result, error) {
 				<-ctx.Done()
 				time.Sleep(tt.takes)
 				return nil, context.Cause(ctx)
@@ -446,7 +450,7 @@ func TestWhatIsDueIsReadOffTheLake(t *testing.T) {
 				w := newStage(t)
 				w.write("  jobs:\n    - {name: j, " + tt.job + "}\n")
 				opts := w.options()
-				opts.read = func(*Config, Env) (lakeState, error) { return tt.lake, nil }
+				opts.read = func(*config.Config, Env) (lakeState, error) { return tt.lake, nil }
 				s, err := NewScheduler(Env{Now: time.Now, Logger: slog.New(slog.DiscardHandler)}, opts)
 				if err != nil {
 					t.Fatal(err)
@@ -469,7 +473,7 @@ func TestWhatIsDueIsReadOffTheLake(t *testing.T) {
 }
 
 func TestJitterIsTheSameForTheSameTime(t *testing.T) {
-	j := &scheduled{JobConfig: JobConfig{Name: "nightly", Jitter: Duration(10 * time.Minute)}}
+	j := &scheduled{Job: config.Job{Name: "nightly", Jitter: config.Duration(10 * time.Minute)}}
 	at := time.Date(2026, 11, 24, 2, 0, 0, 0, time.UTC)
 	var sum time.Duration
 	for d := range 1000 {
@@ -538,8 +542,8 @@ func TestAnExportOfItsOwnLookbackIsNotDoneByAnother(t *testing.T) {
 	inTime(t, "2026-11-24T10:30:00Z", func(t *testing.T) {
 		w := newStage(t)
 		w.write("  jobs:\n    - {name: hourly, kind: export, cron: \"0 * * * *\"}\n    - {name: nightly, kind: export, cron: \"0 2 * * *\", lookback: 14d}\n")
-		w.outcome = func(JobConfig, time.Time, int) (time.Duration, error) {
-			w.covers["acme"] = time.Now().Add(-DefaultSettle)
+		w.outcome = func(config.Job, time.Time, int) (time.Duration, error) {
+			w.covers["acme"] = time.Now().Add(-config.DefaultSettle)
 			return time.Minute, nil
 		}
 		w.live(72 * time.Hour)
@@ -555,12 +559,12 @@ func TestEachMonthToCloseIsTriedAgainUntilAllAreClosed(t *testing.T) {
 	w.at(time.Date(2027, 1, 5, 8, 0, 0, 0, time.UTC))
 	w.export(Span{})
 	w.faults("")
-	w.cfg.Schedule.Jobs = []JobConfig{{Name: "close", Kind: KindClose, Cron: "0 7 5 * *", From: "2026-11"}}
-	if err := errors.Join(w.cfg.Schedule.validate(w.cfg.names())...); err != nil {
+	w.cfg.Schedule.Jobs = []config.Job{{Name: "close", Kind: config.KindClose, Cron: "0 7 5 * *", From: "2026-11"}}
+	if err := errors.Join(w.cfg.Schedule.Validate(w.cfg.AccountNames())...); err != nil {
 		t.Fatal(err)
 	}
 	job := w.cfg.Schedule.Jobs[0]
-	logical := job.calendar.Last(w.now())
+	logical := job.Calendar.Last(w.now())
 	// October is open, and of November nothing can be closed before it.
 	_, err := RunJob(t.Context(), w.cfg, w.env, job, logical)
 	if objections := (*ObjectionsError)(nil); !errors.As(err, &objections) {
@@ -568,7 +572,7 @@ func TestEachMonthToCloseIsTriedAgainUntilAllAreClosed(t *testing.T) {
 	}
 	due := func() JobState {
 		t.Helper()
-		s, err := NewScheduler(w.env, SchedulerOptions{Load: func() (*Config, error) { return w.cfg, nil }})
+		s, err := NewScheduler(w.env, SchedulerOptions{Load: func() (*config.Config, error) { return w.cfg, nil }})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -600,11 +604,11 @@ func TestEachMonthToCloseIsTriedAgainUntilAllAreClosed(t *testing.T) {
 func TestAJobMakesNoLakeInPlaceOfOneThatWasLost(t *testing.T) {
 	w := newWorld(t, settings{perDay: 20})
 	w.export(span(19, 20))
-	w.cfg.Schedule.Jobs = []JobConfig{{Name: "nightly", Kind: KindExport, Cron: "0 2 * * *"}}
-	if err := errors.Join(w.cfg.Schedule.validate(w.cfg.names())...); err != nil {
+	w.cfg.Schedule.Jobs = []config.Job{{Name: "nightly", Kind: config.KindExport, Cron: "0 2 * * *"}}
+	if err := errors.Join(w.cfg.Schedule.Validate(w.cfg.AccountNames())...); err != nil {
 		t.Fatal(err)
 	}
-	s, err := NewScheduler(w.env, SchedulerOptions{Load: func() (*Config, error) { return w.cfg, nil }})
+	s, err := NewScheduler(w.env, SchedulerOptions{Load: func() (*config.Config, error) { return w.cfg, nil }})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -635,7 +639,7 @@ func TestACheckThatHangsIsLeftAfterTheGrace(t *testing.T) {
 		w.write("  grace: 20s\n  jobs:\n    - {name: nightly, kind: export, cron: \"0 2 * * *\"}\n")
 		opts := w.options()
 		hang := make(chan struct{})
-		opts.Check = func(context.Context, *Config, string) { <-hang }
+		opts.Check = func(context.Context, *config.Config, string) { <-hang }
 		s, err := NewScheduler(Env{Now: time.Now, Logger: slog.New(slog.DiscardHandler)}, opts)
 		if err != nil {
 			t.Fatal(err)
@@ -703,7 +707,8 @@ func TestScheduleRefuses(t *testing.T) {
 	} {
 		w := newStage(t)
 		w.write("  jobs:\n" + tt.schedule)
-		if _, err := w.options().Load(); err == nil || !strings.Contains(err.Error(), tt.want) || !errors.Is(err, ErrUsage) {
+		if _, err := w.options().Load(); err == nil || !strings.Contains(err.Error(), tt.want) ||
+			!errors.Is(err, config.ErrUsage) {
 			t.Errorf("%s: %v, want %q", tt.schedule, err, tt.want)
 		}
 	}
@@ -714,8 +719,8 @@ func TestScheduleRefuses(t *testing.T) {
 func TestTheDaemonMendsThePublishedFile(t *testing.T) {
 	w := newWorld(t, settings{perDay: 20})
 	w.export(span(19, 20))
-	w.cfg.Schedule.Jobs = []JobConfig{{Name: "monthly", Kind: KindExport, Cron: "0 2 1 * *"}}
-	if err := errors.Join(w.cfg.Schedule.validate(w.cfg.names())...); err != nil {
+	w.cfg.Schedule.Jobs = []config.Job{{Name: "monthly", Kind: config.KindExport, Cron: "0 2 1 * *"}}
+	if err := errors.Join(w.cfg.Schedule.Validate(w.cfg.AccountNames())...); err != nil {
 		t.Fatal(err)
 	}
 	lake, err := load.Open(w.cfg.Lake, load.Options{})
@@ -728,7 +733,7 @@ func TestTheDaemonMendsThePublishedFile(t *testing.T) {
 	}
 	var checked []load.Intrusion // what stood there as alerts were checked
 	var mu sync.Mutex
-	check := func(context.Context, *Config, string) {
+	check := func(context.Context, *config.Config, string) {
 		found, err := lake.Intrusion()
 		if err != nil {
 			t.Error(err)
@@ -737,7 +742,8 @@ func TestTheDaemonMendsThePublishedFile(t *testing.T) {
 		defer mu.Unlock()
 		checked = append(checked, found)
 	}
-	s, err := NewScheduler(w.env, SchedulerOptions{Load: func() (*Config, error) { return w.cfg, nil }, Check: check, tick: time.Millisecond})
+	s, err := NewScheduler(w.env,
+		SchedulerOptions{Load: func() (*config.Config, error) { return w.cfg, nil }, Check: check, tick: time.Millisecond})
 	if err != nil {
 		t.Fatal(err)
 	}

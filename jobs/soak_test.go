@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/usagelake/usagelake/extract/portal"
+	"github.com/usagelake/usagelake/jobs/config"
 	"github.com/usagelake/usagelake/load"
 	"github.com/usagelake/usagelake/load/durable"
 	"github.com/usagelake/usagelake/schemas"
@@ -44,24 +45,27 @@ func TestSoak(t *testing.T) {
 			a.KeyEnv, a.KeyFile = "", filepath.Join(keys, a.Name+".key")
 			w.putKey(a.KeyFile, key)
 		}
-		zero := Duration(0)
-		hook := w.alerted(AlertRule{Name: "late", Kind: "freshness", OlderThan: Duration(26 * time.Hour), Repeat: &zero}, AlertRule{Name: "failed", Kind: "failed", After: 3, Repeat: &zero}, AlertRule{Name: "key", Kind: "key", Repeat: &zero})
-		w.cfg.Schedule.Jobs = []JobConfig{
-			{Name: "nightly", Kind: KindExport, Cron: "30 2 * * *", Zone: "Europe/Berlin", Jitter: Duration(10 * time.Minute)},
-			{Name: "hourly", Kind: KindLookback, Cron: "5 * * * *", Lookback: Duration(24 * time.Hour)},
-			{Name: "balance", Kind: KindBalance, Cron: "35 * * * *"},
-			{Name: "weekly", Kind: KindVerify, Cron: "0 4 * * 0", Zone: "Europe/Berlin"},
+		zero := config.Duration(0)
+		hook := w.alerted(config.Rule{Name: "late", Kind: "freshness", OlderThan: config.Duration(26 * time.Hour),
+			Repeat: &zero}, config.Rule{Name: "failed", Kind: "failed", After: 3, Repeat: &zero},
+			config.Rule{Name: "key", Kind: "key", Repeat: &zero})
+		w.cfg.Schedule.Jobs = []config.Job{
+			{Name: "nightly", Kind: config.KindExport, Cron: "30 2 * * *", Zone: "Europe/Berlin",
+				Jitter: config.Duration(10 * time.Minute)},
+			{Name: "hourly", Kind: config.KindLookback, Cron: "5 * * * *", Lookback: config.Duration(24 * time.Hour)},
+			{Name: "balance", Kind: config.KindBalance, Cron: "35 * * * *"},
+			{Name: "weekly", Kind: config.KindVerify, Cron: "0 4 * * 0", Zone: "Europe/Berlin"},
 		}
-		if err := errors.Join(w.cfg.Schedule.validate(w.cfg.names())...); err != nil {
+		if err := errors.Join(w.cfg.Schedule.Validate(w.cfg.AccountNames())...); err != nil {
 			t.Fatal(err)
 		}
 		if _, err := load.Create(w.cfg.Lake, load.Options{}); err != nil { // as the daemon does
 			t.Fatal(err)
 		}
 		var told []string
-		opts := SchedulerOptions{Load: func() (*Config, error) { c := *w.cfg; return &c, nil }, tick: 5 * time.Minute}
+		opts := SchedulerOptions{Load: func() (*config.Config, error) { c := *w.cfg; return &c, nil }, tick: 5 * time.Minute}
 		var memory AlertMemory
-		opts.Check = func(ctx context.Context, cfg *Config, _ string) {
+		opts.Check = func(ctx context.Context, cfg *config.Config, _ string) {
 			if time.Now().Minute()%15 == 0 || time.Now().Minute() > 30 { // every minute is what the daemon does
 				if _, err := CheckAlerts(ctx, cfg, w.env, AlertInput{Memory: &memory}); err != nil && ctx.Err() == nil {
 					t.Errorf("alerts: %v", err)
@@ -119,7 +123,8 @@ func TestSoak(t *testing.T) {
 		}
 		w.faults("")
 		live(48 * time.Hour)
-		w.equal(begin.Truncate(24*time.Hour).AddDate(0, 0, -FirstDays+1), time.Now().UTC().Truncate(24*time.Hour).AddDate(0, 0, -1))
+		w.equal(begin.Truncate(24*time.Hour).AddDate(0, 0, -config.FirstDays+1),
+			time.Now().UTC().Truncate(24*time.Hour).AddDate(0, 0, -1))
 
 		if last.files > early.files+4 {
 			t.Errorf("files open: %d, and %d on day 3", last.files, early.files)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"github.com/usagelake/usagelake/jobs/config"
 	"github.com/usagelake/usagelake/load"
 	"github.com/usagelake/usagelake/schemas"
 	"github.com/usagelake/usagelake/transform"
@@ -148,7 +149,7 @@ func ReadStatus(ctx context.Context, dir, account string, now time.Time) (*Statu
 		st.Accounts = append(st.Accounts, a)
 	}
 	if account != "" && len(st.Accounts) == 0 {
-		return nil, Usage("usagelake status", "the lake %s holds no account %q", dir, account)
+		return nil, config.Usage("usagelake status", "the lake %s holds no account %q", dir, account)
 	}
 	runs, damaged, err := lake.LastRuns(lastRuns)
 	if err != nil {

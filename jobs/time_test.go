@@ -9,6 +9,7 @@ import (
 
 	"github.com/usagelake/usagelake/extract"
 	"github.com/usagelake/usagelake/extract/portal"
+	"github.com/usagelake/usagelake/jobs/config"
 	"github.com/usagelake/usagelake/schemas"
 )
 
@@ -22,7 +23,7 @@ func (w *world) nightly(n int) {
 }
 
 // settled is the last instant that an export of now covers.
-func (w *world) settled() time.Time { return w.now().Add(-DefaultSettle) }
+func (w *world) settled() time.Time { return w.now().Add(-config.DefaultSettle) }
 
 func TestNightlyExportsFindWhatComesLateAndWhatVanishes(t *testing.T) {
 	for _, faults := range []string{
@@ -56,7 +57,7 @@ func (w *world) readCount() int64 {
 func TestCorrectionsThatLeaveTheCountAloneComeWithRefetchEvery(t *testing.T) {
 	bubble(t, "corrected", func(t *testing.T) {
 		w := newWorld(t, settings{faults: "corrected=0.2,corrected-by=20h", perDay: 100})
-		w.cfg.Export.RefetchEvery = Duration(24 * time.Hour)
+		w.cfg.Export.RefetchEvery = config.Duration(24 * time.Hour)
 		w.export(span(17, 20))
 		w.nightly(3)
 		w.equal(day(19), day(22)) // the days that the last run's lookback held, and were a day old
@@ -288,7 +289,7 @@ func TestTheFirstExportTakesThirtyDays(t *testing.T) {
 	bubble(t, "first", func(t *testing.T) {
 		w := newWorld(t, settings{perDay: 30})
 		res := w.export(Span{})
-		from := day(20).AddDate(0, 0, -FirstDays)
+		from := day(20).AddDate(0, 0, -config.FirstDays)
 		if !res.Plans[0].Range.Start.Equal(from) || len(res.Plans[0].Missing) != 31 {
 			t.Errorf("%v", res.Plans[0].Range)
 		}
@@ -309,7 +310,7 @@ func TestAGapIsFilledByTheNextDefaultRun(t *testing.T) {
 			w.faults("")
 			w.pass(24 * time.Hour)
 			w.export(Span{})
-			w.equal(day(20).AddDate(0, 0, -FirstDays), w.settled())
+			w.equal(day(20).AddDate(0, 0, -config.FirstDays), w.settled())
 		})
 	}
 }
@@ -387,7 +388,7 @@ func TestNothingIsSealedThatHasNotSettledByThePortalsClock(t *testing.T) {
 			w.cfg.Export.Lookback = 0 // or it would make good what was sealed too early
 			from := c.first.From
 			if from.IsZero() {
-				from = day(20).AddDate(0, 0, -FirstDays)
+				from = day(20).AddDate(0, 0, -config.FirstDays)
 			}
 			right := w.ahead(c.ahead)
 			first := w.export(c.first)
@@ -449,7 +450,7 @@ func TestNothingIsSealedThatHasNotSettledByThePortalsClock(t *testing.T) {
 		w := newWorld(t, settings{})
 		w.ahead(30 * time.Hour)
 		dry, err := DryRun(t.Context(), w.cfg, w.env, ExportOptions{})
-		if err != nil || !dry[0].To.Equal(w.settled()) || !dry[0].From.Equal(day(20).AddDate(0, 0, -FirstDays)) {
+		if err != nil || !dry[0].To.Equal(w.settled()) || !dry[0].From.Equal(day(20).AddDate(0, 0, -config.FirstDays)) {
 			t.Errorf("%+v, %v", dry, err)
 		}
 	})

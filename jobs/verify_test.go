@@ -56,7 +56,7 @@ func TestVerifyFindsNothingInRandomLakes(t *testing.T) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			bubble(t, "random", func(t *testing.T) {
 				w := newWorld(t, settings{})
-				lake, err := load.Create(w.cfg.Lake, w.cfg.LakeOptions(w.env))
+				lake, err := load.Create(w.cfg.Lake, w.env.LakeOptions(w.cfg))
 				if err != nil {
 					t.Fatal(err)
 				}

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/usagelake/usagelake/jobs/config"
 	"github.com/usagelake/usagelake/load"
 	"github.com/usagelake/usagelake/load/durable"
 	"github.com/usagelake/usagelake/load/report"
@@ -17,12 +18,9 @@ import (
 	"github.com/usagelake/usagelake/transform"
 )
 
-// reportFocus is the report that is a dataset and no document.
-const reportFocus = "focus"
-
 // RunJob does what a job of the schedule is there to do, for the logical time. It waits for a lake that another process
 // holds. Like Export it returns a Result even with an error, unless the run could not begin.
-func RunJob(ctx context.Context, cfg *Config, env Env, job JobConfig, logical time.Time) (*Result, error) {
+func RunJob(ctx context.Context, cfg *config.Config, env Env, job config.Job, logical time.Time) (*Result, error) {
 	env.Job = JobRun{Name: job.Name, Logical: logical}
 	env.Logger = env.Logger.With("job", job.Name)
 	if job.Timeout > 0 {
@@ -31,28 +29,28 @@ func RunJob(ctx context.Context, cfg *Config, env Env, job JobConfig, logical ti
 		ctx, cancel = context.WithTimeoutCause(ctx, time.Duration(job.Timeout), late)
 		defer cancel()
 	}
-	cfg = job.of(cfg)
+	cfg = job.Of(cfg)
 	// A job makes no lake: one that isn't there was lost, and an empty one in its place would hide that.
 	if err := needLake(cfg.Lake); err != nil {
 		return nil, err
 	}
 	switch job.Kind {
-	case KindExport, KindLookback:
-		return Export(ctx, cfg, env, ExportOptions{Wait: true, Span: Span{Covered: job.Kind == KindLookback}})
-	case KindBalance:
+	case config.KindExport, config.KindLookback:
+		return Export(ctx, cfg, env, ExportOptions{Wait: true, Span: Span{Covered: job.Kind == config.KindLookback}})
+	case config.KindBalance:
 		res, _, err := Balance(ctx, cfg, env, BalanceOptions{Wait: true})
 		return res, err
-	case KindReport:
+	case config.KindReport:
 		return writeReport(ctx, cfg, env, job, logical)
-	case KindClose:
+	case config.KindClose:
 		return closeDue(ctx, cfg, env, job, logical)
-	case KindVerify:
+	case config.KindVerify:
 		return verifyLake(ctx, cfg, env)
-	case KindPrune:
+	case config.KindPrune:
 		res, _, err := Prune(ctx, cfg, env, PruneOptions{Wait: true})
 		return res, err
 	}
-	return nil, Usage("", "job %s: kind %q is none that runs", job.Name, job.Kind)
+	return nil, config.Usage("", "job %s: kind %q is none that runs", job.Name, job.Kind)
 }
 
 // previousMonth is the month before the one that t lies in, by its own clock.
@@ -67,12 +65,12 @@ func dateOf(t time.Time) schemas.Date {
 
 // closeDue closes every month from the job's first to the one before logical that is still open, in order. A month that
 // can't be closed is in the way of those after it.
-func closeDue(ctx context.Context, cfg *Config, env Env, job JobConfig, logical time.Time) (*Result, error) {
+func closeDue(ctx context.Context, cfg *config.Config, env Env, job config.Job, logical time.Time) (*Result, error) {
 	first, err := schemas.ParseMonth(job.From)
 	if err != nil {
-		return nil, Usage("", "job %s: from: %w", job.Name, err)
+		return nil, config.Usage("", "job %s: from: %w", job.Name, err)
 	}
-	lake, err := load.Open(cfg.Lake, cfg.LakeOptions(env))
+	lake, err := load.Open(cfg.Lake, env.LakeOptions(cfg))
 	if err != nil {
 		return nil, NoLake(err)
 	}
@@ -83,7 +81,7 @@ func closeDue(ctx context.Context, cfg *Config, env Env, job JobConfig, logical 
 	for _, c := range closed {
 		first = max(first, schemas.NextMonth(c.Start))
 	}
-	last := previousMonth(logical.In(job.calendar.Location()))
+	last := previousMonth(logical.In(job.Calendar.Location()))
 	var res *Result
 	for month := first; month <= last; month = schemas.NextMonth(month) {
 		each := env
@@ -114,7 +112,7 @@ func (e *FindingsError) Error() string {
 }
 
 // verifyLake checks the lake; findings fail the run.
-func verifyLake(ctx context.Context, cfg *Config, env Env) (*Result, error) {
+func verifyLake(ctx context.Context, cfg *config.Config, env Env) (*Result, error) {
 	return underLock(ctx, cfg, env, "verify", true, func(ctx context.Context, lake *load.Lake, _ *Result) error {
 		report, err := lake.Verify(ctx, load.VerifyOptions{TransformVersion: transform.Version})
 		if err != nil {
@@ -128,7 +126,7 @@ func verifyLake(ctx context.Context, cfg *Config, env Env) (*Result, error) {
 			env.Logger.Error("verify", "check", f.Check, "account", f.Account, "date", f.Date, "path", f.Path, "detail", f.Detail, "hint", f.Hint)
 		}
 		if n := len(report.Findings); n > 0 {
-			return &Hint{Err: &FindingsError{Count: n, First: report.Findings[0]},
+			return &config.Hint{Err: &FindingsError{Count: n, First: report.Findings[0]},
 				Hint: "usagelake verify lists them, usagelake verify --repair mends what can be mended"}
 		}
 		return nil
@@ -137,8 +135,8 @@ func verifyLake(ctx context.Context, cfg *Config, env Env) (*Result, error) {
 
 // writeReport writes a job's report of the month that logical lies in, or of the one before, to OUT/NAME-MONTH.FORMAT, and FOCUS to
 // what load.FocusOptions.Name says. The file is replaced whole.
-func writeReport(ctx context.Context, cfg *Config, env Env, job JobConfig, logical time.Time) (*Result, error) {
-	local := logical.In(job.calendar.Location())
+func writeReport(ctx context.Context, cfg *config.Config, env Env, job config.Job, logical time.Time) (*Result, error) {
+	local := logical.In(job.Calendar.Location())
 	month := schemas.MonthOf(dateOf(local))
 	if job.Month == "last" {
 		month = previousMonth(local)
@@ -148,9 +146,9 @@ func writeReport(ctx context.Context, cfg *Config, env Env, job JobConfig, logic
 		if err := os.MkdirAll(job.Out, 0o700); err != nil {
 			return fmt.Errorf("report %s: %w", job.Report, err)
 		}
-		if job.Report == reportFocus {
+		if job.Report == config.ReportFocus {
 			end := schemas.NextMonth(month)
-			opts, err := job.focus()
+			opts, err := job.Focus()
 			if err != nil {
 				return fmt.Errorf("report %s: %w", job.Report, err)
 			}
@@ -161,7 +159,7 @@ func writeReport(ctx context.Context, cfg *Config, env Env, job JobConfig, logic
 				return nil
 			}
 			if refused := (*load.FocusError)(nil); errors.As(err, &refused) {
-				return Usage(refused.Hint, "report %s: %w", job.Report, err)
+				return config.Usage(refused.Hint, "report %s: %w", job.Report, err)
 			}
 			if err != nil {
 				return err

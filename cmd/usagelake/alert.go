@@ -12,6 +12,7 @@ import (
 
 	"github.com/usagelake/usagelake/jobs"
 	"github.com/usagelake/usagelake/jobs/alert"
+	"github.com/usagelake/usagelake/jobs/config"
 	"github.com/usagelake/usagelake/schemas/words"
 )
 
@@ -26,7 +27,7 @@ webhooks, commands, the log. See docs/alerts.md. The daemon (usagelake schedule)
   usagelake alert list                 what fires?`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			return jobs.Usage("usagelake alert --help", "alert needs one of test, check, list")
+			return config.Usage("usagelake alert --help", "alert needs one of test, check, list")
 		},
 	}
 	c.AddCommand(a.alertTest(), a.alertCheck(), a.alertList())
@@ -128,10 +129,10 @@ Beside the daemon it is not needed, and harmless: the two keep out of each other
 }
 
 // alertConfig is a set-up that has alerts.
-func (a *app) alertConfig() (*jobs.Config, error) {
+func (a *app) alertConfig() (*config.Config, error) {
 	cfg, err := a.lakeConfig()
 	if err == nil && !cfg.Alerts.Set() {
-		err = jobs.Usage("docs/alerts.md shows some", "the config has no alerts")
+		err = config.Usage("docs/alerts.md shows some", "the config has no alerts")
 	}
 	return cfg, err
 }

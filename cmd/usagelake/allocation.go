@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/usagelake/usagelake/jobs"
+	"github.com/usagelake/usagelake/jobs/config"
 	"github.com/usagelake/usagelake/schemas"
 	"github.com/usagelake/usagelake/schemas/words"
 )
@@ -27,7 +28,7 @@ each record's cost goes to. See docs/allocation.md.`,
   usagelake allocation apply           publish anew with the rules as they are now; fetches nothing`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			return jobs.Usage("usagelake allocation --help", "allocation needs one of init, check, explain, apply")
+			return config.Usage("usagelake allocation --help", "allocation needs one of init, check, explain, apply")
 		},
 	}
 	c.AddCommand(a.allocationInit(), a.allocationCheck(), a.allocationExplain(), a.allocationApply())
@@ -140,7 +141,7 @@ versions leave gaps. It changes nothing. Findings don't make it fail; mistakes i
 			if month != "" {
 				d, err := a.month(month)
 				if err != nil {
-					return jobs.Usage("", "--month: %w", err)
+					return config.Usage("", "--month: %w", err)
 				}
 				m = &d
 			}

@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/usagelake/usagelake/jobs"
+	"github.com/usagelake/usagelake/jobs/config"
 	"github.com/usagelake/usagelake/schemas"
 	"github.com/usagelake/usagelake/schemas/words"
 )
@@ -31,7 +32,7 @@ With --warn-below it warns on stderr, and its JSON says "below": true.`,
 			if below != "" {
 				v, err := schemas.ParseDecimal([]byte(below))
 				if err != nil {
-					return jobs.Usage("", "--warn-below %q: %w", below, err)
+					return config.Usage("", "--warn-below %q: %w", below, err)
 				}
 				opts.Below = &v
 			}

@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/usagelake/usagelake/jobs"
+	"github.com/usagelake/usagelake/jobs/config"
 	"github.com/usagelake/usagelake/load"
 	"github.com/usagelake/usagelake/schemas"
 	"github.com/usagelake/usagelake/schemas/words"
@@ -47,20 +48,20 @@ that was closed last.`,
 		RunE: func(c *cobra.Command, _ []string) error {
 			switch {
 			case list && (reopen || month != ""):
-				return jobs.Usage("", "--list stands alone: it lists every closed month")
+				return config.Usage("", "--list stands alone: it lists every closed month")
 			case reopen && opts.NoFetch:
-				return jobs.Usage("", "--no-fetch has no meaning with --reopen: it asks the Portal nothing")
+				return config.Usage("", "--no-fetch has no meaning with --reopen: it asks the Portal nothing")
 			case list && dryRun, reopen && dryRun:
-				return jobs.Usage("", "--dry-run is about closing a month: leave --list and --reopen out")
+				return config.Usage("", "--dry-run is about closing a month: leave --list and --reopen out")
 			case list:
 				return a.closedMonths()
 			}
 			if month == "" {
-				return jobs.Usage("usagelake close --month last", "which month? Give --month")
+				return config.Usage("usagelake close --month last", "which month? Give --month")
 			}
 			var err error
 			if opts.Month, err = a.month(month); err != nil {
-				return jobs.Usage("", "--month: %w", err)
+				return config.Usage("", "--month: %w", err)
 			}
 			if reopen {
 				cfg, err := a.lakeConfig()
@@ -132,7 +133,7 @@ func (a *app) closeDocument(res *jobs.Result, err error, more map[string]any) er
 }
 
 // reviewClose says what a close would do.
-func (a *app) reviewClose(ctx context.Context, cfg *jobs.Config, opts jobs.CloseOptions) error {
+func (a *app) reviewClose(ctx context.Context, cfg *config.Config, opts jobs.CloseOptions) error {
 	r, err := jobs.ReviewClose(ctx, cfg, a.env(), opts)
 	if err != nil {
 		return err
@@ -228,7 +229,7 @@ func (a *app) closedMonths() error {
 	if err != nil {
 		return err
 	}
-	lake, err := load.Open(cfg.Lake, cfg.LakeOptions(a.env()))
+	lake, err := load.Open(cfg.Lake, a.env().LakeOptions(cfg))
 	if err != nil {
 		return jobs.NoLake(err)
 	}

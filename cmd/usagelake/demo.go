@@ -16,6 +16,7 @@ import (
 
 	"github.com/usagelake/usagelake/extract/portal"
 	"github.com/usagelake/usagelake/jobs"
+	"github.com/usagelake/usagelake/jobs/config"
 	"github.com/usagelake/usagelake/load"
 	"github.com/usagelake/usagelake/load/durable"
 	"github.com/usagelake/usagelake/load/report"
@@ -52,8 +53,9 @@ allows ` + fmt.Sprint(demoLimit) + ` requests a second where the real one allows
 			defer s.Close()
 			org := p.Orgs()[0]
 			today := schemas.DateOf(a.Now())
-			cfg := &jobs.Config{Lake: demoLake, Accounts: []jobs.Account{{Name: demoAccount, BaseURL: s.BaseURL(), KeyEnv: "USAGELAKE_DEMO_KEY", Rate: demoRate}},
-				Export: jobs.DefaultExport()}
+			cfg := &config.Config{Lake: demoLake,
+				Accounts: []config.Account{{Name: demoAccount, BaseURL: s.BaseURL(), KeyEnv: "USAGELAKE_DEMO_KEY", Rate: demoRate}},
+				Export:   config.DefaultExport()}
 			if a.overrides.Lake != "" {
 				cfg.Lake = a.overrides.Lake
 			}
@@ -103,14 +105,16 @@ func onlyDemo(dir string) error {
 	}
 	for _, name := range accounts {
 		if name != demoAccount {
-			return jobs.Usage("usagelake demo --lake ./usagelake-demo", "the lake %s holds the account %s: a demo's made-up usage does not go beside it", dir, name)
+			return config.Usage("usagelake demo --lake ./usagelake-demo",
+				"the lake %s holds the account %s: a demo's made-up usage does not go beside it", dir, name)
 		}
 	}
 	return nil
 }
 
 // demoBooks allocates the demo's cost and closes the month before.
-func (a *app) demoBooks(ctx context.Context, cfg *jobs.Config, env jobs.Env, f demoFinance, today schemas.Date) error {
+func (a *app) demoBooks(ctx context.Context, cfg *config.Config, env jobs.Env, f demoFinance,
+	today schemas.Date) error {
 	if cfg.Allocation.Rules == "" {
 		// A second look at the balance, so that there is a course of it to reconcile.
 		if _, _, err := jobs.Balance(ctx, cfg, env, jobs.BalanceOptions{}); err != nil {
@@ -126,7 +130,7 @@ func (a *app) demoBooks(ctx context.Context, cfg *jobs.Config, env jobs.Env, f d
 			return err
 		}
 	}
-	lake, err := load.Open(cfg.Lake, cfg.LakeOptions(a.env()))
+	lake, err := load.Open(cfg.Lake, a.env().LakeOptions(cfg))
 	if err != nil {
 		return err
 	}
@@ -158,12 +162,12 @@ type demoFinance struct {
 }
 
 // load takes what an earlier demo wrote into cfg, if there is any.
-func (f demoFinance) load(cfg *jobs.Config) error {
-	file := filepath.Join(f.dir, jobs.DefaultConfigFile)
+func (f demoFinance) load(cfg *config.Config) error {
+	file := filepath.Join(f.dir, config.DefaultFile)
 	if _, err := os.Stat(file); errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
-	c, err := jobs.LoadConfig(jobs.Overrides{ConfigFile: file}, func(string) string { return "" })
+	c, err := config.Load(config.Overrides{ConfigFile: file}, func(string) string { return "" })
 	if err != nil {
 		return err
 	}
@@ -204,7 +208,7 @@ func (f demoFinance) write() error {
 	if err != nil {
 		return err
 	}
-	config, err := demoFiles.ReadFile("demo/usagelake.yaml")
+	set, err := demoFiles.ReadFile("demo/usagelake.yaml")
 	if err != nil {
 		return err
 	}
@@ -214,7 +218,7 @@ func (f demoFinance) write() error {
 	}{
 		{"tokens.csv", []byte(tokens)}, {"centers.csv", []byte(centers)},
 		{"allocation.yaml", bytes.ReplaceAll(rules, []byte("PLATFORM_TOKENS"), []byte(strings.Join(platform, ", ")))},
-		{jobs.DefaultConfigFile, config}, // last: what it names is there
+		{config.DefaultFile, set}, // last: what it names is there
 	} {
 		if err := (durable.Out{}).Bytes(filepath.Join(f.dir, file.name), file.content); err != nil {
 			return err

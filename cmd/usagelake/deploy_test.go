@@ -16,9 +16,8 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/usagelake/usagelake/jobs/config"
 	"go.yaml.in/yaml/v3"
-
-	"github.com/usagelake/usagelake/jobs"
 )
 
 func testRoot() *cobra.Command {
@@ -79,8 +78,9 @@ func TestTheUnitsRunWhatIsThereAndKnowTheExitCodes(t *testing.T) {
 			t.Errorf("%s: RestartPreventExitStatus=%v, want %v", c.file, got, want)
 		}
 		stop, err := time.ParseDuration(u["TimeoutStopSec"][0])
-		if err != nil || stop <= jobs.DefaultGrace {
-			t.Errorf("%s: TimeoutStopSec=%v leaves a run less than its grace of %s", c.file, u["TimeoutStopSec"], jobs.DefaultGrace)
+		if err != nil || stop <= config.DefaultGrace {
+			t.Errorf("%s: TimeoutStopSec=%v leaves a run less than its grace of %s", c.file, u["TimeoutStopSec"],
+				config.DefaultGrace)
 		}
 		// What differs between the two on purpose.
 		for _, key := range strings.Fields(`Description Documentation Type ExecStart ExecReload RestartPreventExitStatus RestartSec Restart
@@ -235,7 +235,8 @@ func TestTheManifestsRunWhatIsThereAndAgreeWithTheirConfig(t *testing.T) {
 	for _, dir := range []string{"nightly", "daemon"} {
 		there := objects(t, dir)
 		getenv := func(string) string { return "" }
-		cfg, err := jobs.LoadConfig(jobs.Overrides{ConfigFile: filepath.Join("../../deploy/kubernetes", dir, "usagelake.yaml")}, getenv)
+		cfg, err := config.Load(config.Overrides{ConfigFile: filepath.Join("../../deploy/kubernetes", dir, "usagelake.yaml")},
+			getenv)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -288,7 +289,7 @@ func TestTheManifestsRunWhatIsThereAndAgreeWithTheirConfig(t *testing.T) {
 		if !slices.Equal(given, wanted) {
 			t.Errorf("%s: the container has %v, the config wants %v", dir, given, wanted)
 		}
-		grace := time.Duration(max(cfg.Schedule.Grace, jobs.Duration(jobs.DefaultGrace)))
+		grace := time.Duration(max(cfg.Schedule.Grace, config.Duration(config.DefaultGrace)))
 		if s := pod.Spec; time.Duration(s.TerminationGracePeriodSeconds)*time.Second <= grace || s.AutomountServiceAccountToken == nil || *s.AutomountServiceAccountToken ||
 			!s.SecurityContext.RunAsNonRoot || s.SecurityContext.RunAsUser == 0 || s.SecurityContext.SeccompProfile.Type != "RuntimeDefault" {
 			t.Errorf("%s: pod %+v", dir, s)

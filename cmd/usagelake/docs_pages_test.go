@@ -21,7 +21,7 @@ import (
 	_ "github.com/duckdb/duckdb-go/v2"
 	"go.yaml.in/yaml/v3"
 
-	"github.com/usagelake/usagelake/jobs"
+	"github.com/usagelake/usagelake/jobs/config"
 )
 
 // page is one of the docs: its prose, and the blocks between fences. Both keep the numbers of their lines.
@@ -508,7 +508,7 @@ func readYAML(command func(string, ...string) (int, string), root string, b bloc
 	if err := os.WriteFile(path, []byte(written+"\n"+b.text), 0o600); err != nil {
 		return err
 	}
-	_, err = jobs.LoadConfig(jobs.Overrides{ConfigFile: path}, func(string) string { return "" })
+	_, err = config.Load(config.Overrides{ConfigFile: path}, func(string) string { return "" })
 	return err
 }
 

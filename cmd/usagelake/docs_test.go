@@ -14,7 +14,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/usagelake/usagelake/extract/portal"
-	"github.com/usagelake/usagelake/jobs"
+	"github.com/usagelake/usagelake/jobs/config"
 	"github.com/usagelake/usagelake/schemas"
 )
 
@@ -98,7 +98,7 @@ func TestTheDocsNameEveryFaultAndExitCode(t *testing.T) {
 			t.Errorf("docs/operators.md doesn't explain exit code %s", code)
 		}
 	}
-	for _, key := range jobs.ConfigKeys() {
+	for _, key := range config.Keys() {
 		last := key[strings.LastIndex(key, ".")+1:]
 		if !strings.Contains(string(template), last+":") {
 			t.Errorf("the config that init writes doesn't show %s", key)
@@ -128,7 +128,7 @@ func TestTheDocsExplainEveryConfigKey(t *testing.T) {
 			}
 		}
 	}
-	keys := jobs.ConfigKeys()
+	keys := config.Keys()
 	for _, key := range keys {
 		if kind, ok := rows[key]; !ok || kind == "" {
 			t.Errorf("docs/config.md has no row with the type of %s", key)
@@ -150,12 +150,12 @@ func TestTheConfigThatInitWritesIsTheDefault(t *testing.T) {
 		t.Fatal(err)
 	}
 	none := func(string) string { return "" }
-	written, err := jobs.LoadConfig(jobs.Overrides{ConfigFile: path}, none)
+	written, err := config.Load(config.Overrides{ConfigFile: path}, none)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Chdir(t.TempDir())
-	byDefault, err := jobs.LoadConfig(jobs.Overrides{}, none)
+	byDefault, err := config.Load(config.Overrides{}, none)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -252,11 +252,11 @@ func TestTheExamplesOfTheConfigThatInitWritesAreValid(t *testing.T) {
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	c, err := jobs.LoadConfig(jobs.Overrides{ConfigFile: path}, func(string) string { return "" })
+	c, err := config.Load(config.Overrides{ConfigFile: path}, func(string) string { return "" })
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(c.Schedule.Jobs) != len(jobs.Kinds()) || len(c.Alerts.Rules) != 11 || len(c.Budgets) != 1 {
+	if len(c.Schedule.Jobs) != len(config.Kinds()) || len(c.Alerts.Rules) != 11 || len(c.Budgets) != 1 {
 		t.Errorf("of the examples there are %d jobs, %d rules of alerts, %d budgets", len(c.Schedule.Jobs), len(c.Alerts.Rules), len(c.Budgets))
 	}
 }

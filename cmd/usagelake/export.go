@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/usagelake/usagelake/jobs"
+	"github.com/usagelake/usagelake/jobs/config"
 	"github.com/usagelake/usagelake/schemas"
 	"github.com/usagelake/usagelake/schemas/words"
 )
@@ -46,11 +47,11 @@ and fills the gaps that failed windows have left.`,
 			}{{"--from", from, &opts.Span.From}, {"--to", to, &opts.Span.To}} {
 				if e.value == "" {
 					if c.Flags().Changed(e.flag[2:]) {
-						return jobs.Usage("", "%s is empty", e.flag)
+						return config.Usage("", "%s is empty", e.flag)
 					}
 					continue
 				}
-				if *e.to, err = jobs.ParseTime(e.value, a.Now()); err != nil {
+				if *e.to, err = config.ParseTime(e.value, a.Now()); err != nil {
 					return fmt.Errorf("%s: %w", e.flag, err)
 				}
 			}
@@ -74,7 +75,8 @@ and fills the gaps that failed windows have left.`,
 }
 
 // export runs an export and shows how far it is.
-func (a *app) export(ctx context.Context, cfg *jobs.Config, env jobs.Env, opts jobs.ExportOptions) (*jobs.Result, error) {
+func (a *app) export(ctx context.Context, cfg *config.Config, env jobs.Env,
+	opts jobs.ExportOptions) (*jobs.Result, error) {
 	p := a.newProgress(ctx, cfg)
 	env.Logger = p.logger()
 	opts.Watch, opts.Phase = p.watch, p.phase
@@ -93,7 +95,9 @@ func (a *app) ended(res *jobs.Result, err error, summary func(*jobs.Result)) err
 	}
 	var stopped *signalError
 	if errors.As(err, &stopped) && res != nil {
-		err = &jobs.Hint{Err: err, Hint: "windows that were complete are kept; the pages of those under way are asked for again. Run the same command again to go on"}
+		err = &config.Hint{Err: err,
+			Hint: "windows that were complete are kept; the pages of those under way are asked for again. " +
+				"Run the same command again to go on"}
 	}
 	return err
 }
@@ -208,7 +212,7 @@ func (a *app) exportSummary(res *jobs.Result) {
 }
 
 // next proposes what to do with what was exported.
-func (a *app) next(cfg *jobs.Config, res *jobs.Result) {
+func (a *app) next(cfg *config.Config, res *jobs.Result) {
 	if res.Status != schemas.StatusDone {
 		return
 	}
@@ -222,7 +226,7 @@ func (a *app) next(cfg *jobs.Config, res *jobs.Result) {
 	}
 }
 
-func (a *app) dryRun(ctx context.Context, cfg *jobs.Config, opts jobs.ExportOptions) error {
+func (a *app) dryRun(ctx context.Context, cfg *config.Config, opts jobs.ExportOptions) error {
 	plans, err := jobs.DryRun(ctx, cfg, a.env(), opts)
 	if err != nil {
 		return err

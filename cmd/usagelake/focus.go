@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/usagelake/usagelake/jobs"
+	"github.com/usagelake/usagelake/jobs/config"
 	"github.com/usagelake/usagelake/load"
 	"github.com/usagelake/usagelake/load/report"
 	"github.com/usagelake/usagelake/schemas"
@@ -42,10 +43,11 @@ cost center, an environment or a model. --max-rows and --max-bytes split a csv i
 				return err
 			}
 			if a.json() && f.out == "-" {
-				return jobs.Usage("", "--output json is for one JSON document on stdout, and --out - would write something else there: name a file")
+				return config.Usage("",
+					"--output json is for one JSON document on stdout, and --out - would write something else there: name a file")
 			}
 			if isZip(f.out) {
-				return jobs.Usage("", "--out %s: FOCUS is one table: name a csv or parquet file", f.out)
+				return config.Usage("", "--out %s: FOCUS is one table: name a csv or parquet file", f.out)
 			}
 			lake, err := a.openLake()
 			if err != nil {
@@ -67,11 +69,11 @@ cost center, an environment or a model. --max-rows and --max-bytes split a csv i
 				period = &p
 			}
 			if c.Flags().Changed("max-rows") && focus.MaxRows <= 0 {
-				return jobs.Usage("", "--max-rows %d: give how many rows a file may have", focus.MaxRows)
+				return config.Usage("", "--max-rows %d: give how many rows a file may have", focus.MaxRows)
 			}
 			if maxBytes != "" {
-				if focus.MaxBytes, err = jobs.ParseSize(maxBytes); err != nil {
-					return jobs.Usage("", "--max-bytes: %w", err)
+				if focus.MaxBytes, err = config.ParseSize(maxBytes); err != nil {
+					return config.Usage("", "--max-bytes: %w", err)
 				}
 			}
 			focus.Dataset = cmp.Or(focus.Dataset, schemas.FocusCostAndUsage)
@@ -95,28 +97,29 @@ cost center, an environment or a model. --max-rows and --max-bytes split a csv i
 				focus.Path = out
 			}
 			if err := focus.Validate(); err != nil {
-				return jobs.Usage(c.CommandPath()+" --help", "%w", err)
+				return config.Usage(c.CommandPath()+" --help", "%w", err)
 			}
 			usage := focus.Dataset == schemas.FocusCostAndUsage
 			if f.strict && !usage {
-				return jobs.Usage("leave --strict out", "--strict is about how much usage is there, and the dataset %s holds none", focus.Dataset)
+				return config.Usage("leave --strict out",
+					"--strict is about how much usage is there, and the dataset %s holds none", focus.Dataset)
 			}
 			if focus.Raw && focus.Format != load.FocusCSV {
-				return jobs.Usage("", "--raw is for csv: %s has text as it is", focus.Format)
+				return config.Usage("", "--raw is for csv: %s has text as it is", focus.Format)
 			}
 			state, err := report.Completing(c.Context(), lake, *period, f.scope)
 			if wrong := (*report.OptionsError)(nil); errors.As(err, &wrong) {
-				return jobs.Usage(c.CommandPath()+" --help", "%w", err)
+				return config.Usage(c.CommandPath()+" --help", "%w", err)
 			}
 			if err != nil {
 				return err
 			}
 			done, err := lake.ExportFocus(c.Context(), focus)
 			if errors.Is(err, load.ErrClosedRecords) {
-				return jobs.Usage("leave --grain record out, or name open months", "%w", err)
+				return config.Usage("leave --grain record out, or name open months", "%w", err)
 			}
 			if refused := (*load.FocusError)(nil); errors.As(err, &refused) {
-				return jobs.Usage(refused.Hint, "%w", err)
+				return config.Usage(refused.Hint, "%w", err)
 			}
 			if err != nil {
 				return err

@@ -8,7 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/usagelake/usagelake/jobs"
+	"github.com/usagelake/usagelake/jobs/config"
 	"github.com/usagelake/usagelake/load/durable"
 )
 
@@ -26,11 +26,11 @@ func (a *app) initCommand() *cobra.Command {
 		RunE: func(*cobra.Command, []string) error {
 			path := a.overrides.ConfigFile
 			if path == "" {
-				path = jobs.DefaultConfigFile
+				path = config.DefaultFile
 			}
 			err := durable.Out{New: true}.Bytes(path, template)
 			if errors.Is(err, fs.ErrExist) {
-				return jobs.Usage("usagelake doctor   (checks it)", "%s is there already, and init never overwrites", path)
+				return config.Usage("usagelake doctor   (checks it)", "%s is there already, and init never overwrites", path)
 			}
 			if err != nil {
 				return fmt.Errorf("init: %w", err)
@@ -38,7 +38,9 @@ func (a *app) initCommand() *cobra.Command {
 			if a.json() {
 				return a.printJSON(map[string]string{"config": path})
 			}
-			fmt.Fprintf(a.Stdout, "%s is written. Next: put the key into the environment (export %s=sk_mg_…), then\n  usagelake doctor\n  usagelake export\n", path, jobs.EnvKey)
+			fmt.Fprintf(a.Stdout,
+				"%s is written. Next: put the key into the environment (export %s=sk_mg_…), then\n"+
+					"  usagelake doctor\n  usagelake export\n", path, config.EnvKey)
 			return nil
 		},
 	}

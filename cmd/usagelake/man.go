@@ -11,7 +11,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
-	"github.com/usagelake/usagelake/jobs"
+	"github.com/usagelake/usagelake/jobs/config"
 	"github.com/usagelake/usagelake/load/durable"
 )
 
@@ -57,7 +57,7 @@ func (a *app) manDate() (time.Time, error) {
 	if s := a.Getenv("SOURCE_DATE_EPOCH"); s != "" {
 		n, err := strconv.ParseInt(s, 10, 64)
 		if err != nil {
-			return time.Time{}, jobs.Usage("", "SOURCE_DATE_EPOCH is %q, not a number of seconds", s)
+			return time.Time{}, config.Usage("", "SOURCE_DATE_EPOCH is %q, not a number of seconds", s)
 		}
 		return time.Unix(n, 0).UTC(), nil
 	}
@@ -155,13 +155,13 @@ func exitEntries() (entries [][2]string) {
 const manProgram = `.SH ENVIRONMENT
 A flag beats the environment, the environment the config, the config the default.
 .TP
-.B ` + jobs.EnvKey + `
+.B ` + config.EnvKey + `
 the management key of a set\-up without a config
 .TP
-.B ` + jobs.EnvBaseURL + `
+.B ` + config.EnvBaseURL + `
 base URL of the Manager API, for every account
 .TP
-.B ` + jobs.EnvLake + `
+.B ` + config.EnvLake + `
 the lake directory
 .TP
 .BR HTTPS_PROXY ", " NO_PROXY

@@ -12,6 +12,7 @@ import (
 
 	"github.com/usagelake/usagelake/extract"
 	"github.com/usagelake/usagelake/jobs"
+	"github.com/usagelake/usagelake/jobs/config"
 	"github.com/usagelake/usagelake/schemas/words"
 )
 
@@ -54,7 +55,7 @@ const (
 	logEvery = 30 * time.Second
 )
 
-func (a *app) newProgress(ctx context.Context, cfg *jobs.Config) *progress {
+func (a *app) newProgress(ctx context.Context, cfg *config.Config) *progress {
 	p := &progress{app: a, stop: make(chan struct{})}
 	every := logEvery
 	if a.Terminal && !a.quiet && !a.verbose && !a.json() {

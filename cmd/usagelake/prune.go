@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/usagelake/usagelake/jobs"
+	"github.com/usagelake/usagelake/jobs/config"
 	"github.com/usagelake/usagelake/schemas/words"
 )
 
@@ -75,9 +76,9 @@ func age(flag, text string) (time.Duration, error) {
 	if text == "" {
 		return 0, nil
 	}
-	d, err := jobs.ParseDuration(text)
+	d, err := config.ParseDuration(text)
 	if err != nil || d < 24*time.Hour {
-		return 0, jobs.Usage("usagelake prune --help", "--%s: %q is not an age of at least a day, such as 400d", flag, text)
+		return 0, config.Usage("usagelake prune --help", "--%s: %q is not an age of at least a day, such as 400d", flag, text)
 	}
 	return d, nil
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/usagelake/usagelake/jobs"
+	"github.com/usagelake/usagelake/jobs/config"
 	"github.com/usagelake/usagelake/load"
 	"github.com/usagelake/usagelake/load/durable"
 	"github.com/usagelake/usagelake/schemas/words"
@@ -58,27 +59,27 @@ In CSV, text that a spreadsheet would take for a formula gets an apostrophe befo
 			case err != nil:
 				return err
 			case isZip(out):
-				return jobs.Usage("", "--out %s: an answer is one table: name a csv, json or parquet file", out)
+				return config.Usage("", "--out %s: an answer is one table: name a csv, json or parquet file", out)
 			case format == "parquet" && (out == "" || out == "-"):
-				return jobs.Usage(`usagelake query "…" --format parquet --out usage.parquet`, "parquet needs a file: --out")
+				return config.Usage(`usagelake query "…" --format parquet --out usage.parquet`, "parquet needs a file: --out")
 			case raw && format != "csv":
-				return jobs.Usage("", "--raw is for csv: %s has text as it is", format)
+				return config.Usage("", "--raw is for csv: %s has text as it is", format)
 			case c.Flags().Changed("rows") && format != "table":
-				return jobs.Usage("", "--rows is for a table: %s has every row; write LIMIT into the statement", format)
+				return config.Usage("", "--rows is for a table: %s has every row; write LIMIT into the statement", format)
 			}
 			if err := checkDecimals(decimals, format); err != nil {
 				return err
 			}
 			toFile := out != "" && out != "-"
 			if a.json() && format != "json" && !toFile {
-				return jobs.Usage("usagelake query \"…\" --format "+format+"   (or add --out FILE)",
+				return config.Usage("usagelake query \"…\" --format "+format+"   (or add --out FILE)",
 					"--output json is for one JSON document on stdout, --format %s would write something else there", format)
 			}
 			cfg, err := a.lakeConfig()
 			if err != nil {
 				return err
 			}
-			lake, err := load.Open(cfg.Lake, cfg.LakeOptions(a.env()))
+			lake, err := load.Open(cfg.Lake, a.env().LakeOptions(cfg))
 			if err != nil {
 				return jobs.NoLake(err)
 			}
@@ -109,9 +110,9 @@ func checkDecimals(decimals, format string) error {
 	switch {
 	case decimals == "":
 	case decimals != decimalNumbers && decimals != decimalStrings:
-		return jobs.Usage("", "--decimals %q is neither number nor string", decimals)
+		return config.Usage("", "--decimals %q is neither number nor string", decimals)
 	case format != "json":
-		return jobs.Usage("", "--decimals is for --format json: %s has decimals in one way", format)
+		return config.Usage("", "--decimals is for --format json: %s has decimals in one way", format)
 	}
 	return nil
 }

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/term"
 
 	"github.com/usagelake/usagelake/jobs"
+	"github.com/usagelake/usagelake/jobs/config"
 	"github.com/usagelake/usagelake/load"
 	"github.com/usagelake/usagelake/load/durable"
 	"github.com/usagelake/usagelake/load/report"
@@ -102,7 +103,7 @@ func (a *app) complete(c *cobra.Command, name, query string, more ...string) {
 	_ = c.RegisterFlagCompletionFunc(name, func(c *cobra.Command, _ []string, _ string) ([]string, cobra.ShellCompDirective) {
 		out := more
 		if cfg, err := a.lakeConfig(); err == nil {
-			if lake, err := load.Open(cfg.Lake, cfg.LakeOptions(a.env())); err == nil {
+			if lake, err := load.Open(cfg.Lake, a.env().LakeOptions(cfg)); err == nil {
 				if rows, err := lake.Query(c.Context(), query); err == nil {
 					defer rows.Close()
 					for row, err := range rows.All(c.Context()) {
@@ -122,11 +123,11 @@ func (a *app) complete(c *cobra.Command, name, query string, more ...string) {
 func (f *reportFlags) period(a *app) (*report.Period, error) {
 	if len(f.months) > 0 {
 		if f.from != "" || f.to != "" {
-			return nil, jobs.Usage("", "give --month, or --from and --to, not both")
+			return nil, config.Usage("", "give --month, or --from and --to, not both")
 		}
 		p, err := report.ParseMonths(f.months, schemas.DateOf(a.Now()))
 		if err != nil {
-			return nil, jobs.Usage("", "--month: %w", err)
+			return nil, config.Usage("", "--month: %w", err)
 		}
 		return &p, nil
 	}
@@ -134,7 +135,7 @@ func (f *reportFlags) period(a *app) (*report.Period, error) {
 		return nil, nil
 	}
 	if f.from == "" {
-		return nil, jobs.Usage("", "give both --from and --to")
+		return nil, config.Usage("", "give both --from and --to")
 	}
 	p := report.Period{To: schemas.DateOf(a.Now()) + 1}
 	for _, x := range []struct {
@@ -144,13 +145,13 @@ func (f *reportFlags) period(a *app) (*report.Period, error) {
 		if x.value == "" {
 			continue
 		}
-		t, err := jobs.ParseTime(x.value, a.Now())
+		t, err := config.ParseTime(x.value, a.Now())
 		if err != nil {
-			return nil, jobs.Usage("", "%s: %w", x.flag, err)
+			return nil, config.Usage("", "%s: %w", x.flag, err)
 		}
 		*x.to = schemas.DateOf(t)
 		if !x.to.Start().Equal(t) {
-			return nil, jobs.Usage("", "%s: a report is about whole UTC days, and %s lies within one", x.flag, x.value)
+			return nil, config.Usage("", "%s: a report is about whole UTC days, and %s lies within one", x.flag, x.value)
 		}
 	}
 	return &p, nil
@@ -166,25 +167,27 @@ func outFormat(format, out, fallback string, formats []string) (string, error) {
 	known := slices.Contains(formats, ending) && ending != "table"
 	switch {
 	case format != "" && !slices.Contains(formats, format):
-		return "", jobs.Usage("", "--format %q is none of %s", format, strings.Join(formats, ", "))
+		return "", config.Usage("", "--format %q is none of %s", format, strings.Join(formats, ", "))
 	case out == "" || out == "-":
 	case ending == "zip" && slices.ContainsFunc(formats, report.OneTable):
 		if format == "" {
 			format = "csv"
 		}
 		if !report.OneTable(format) {
-			return "", jobs.Usage("", "--out %s: a zip holds a file for each table, as csv or parquet; %s has them all in one", out, format)
+			return "", config.Usage("", "--out %s: a zip holds a file for each table, as csv or parquet; %s has them all in one",
+				out, format)
 		}
 	case known && format == "":
 		format = ending
 	case known && format != ending:
-		return "", jobs.Usage("", "--out %s says %s, and --format says %s: leave one out", out, ending, format)
+		return "", config.Usage("", "--out %s says %s, and --format says %s: leave one out", out, ending, format)
 	case !known && slices.Contains([]string{"csv", "json", "xlsx", "html", "parquet", "zip"}, ending):
-		return "", jobs.Usage("", "--out %s: this is written as %s", out, strings.Join(formats, ", "))
+		return "", config.Usage("", "--out %s: this is written as %s", out, strings.Join(formats, ", "))
 	case !known && ending != "" && ending != "txt" && format == "":
-		return "", jobs.Usage("", "--out %s: the ending says no format: add --format, one of %s", out, strings.Join(formats, ", "))
+		return "", config.Usage("", "--out %s: the ending says no format: add --format, one of %s", out,
+			strings.Join(formats, ", "))
 	case ending == "txt" && format != "" && format != "table":
-		return "", jobs.Usage("", "--out %s says text, and --format says %s: leave one out", out, format)
+		return "", config.Usage("", "--out %s says text, and --format says %s: leave one out", out, format)
 	}
 	if format == "" {
 		format = fallback
@@ -218,7 +221,7 @@ func (a *app) oneReport(r report.Report) *cobra.Command {
 			opts := report.Options{Name: r.Name, Scope: f.scope, By: by, Now: a.Now(), Version: version(), Pictures: format == "html"}
 			if c.Flags().Changed("top") {
 				if opts.Top = top; top <= 0 {
-					return jobs.Usage("", "--top %d: give how many of each kind", top)
+					return config.Usage("", "--top %d: give how many of each kind", top)
 				}
 			}
 			if opts.Period, err = f.period(a); err != nil {
@@ -227,14 +230,16 @@ func (a *app) oneReport(r report.Report) *cobra.Command {
 			stdout := f.out == "-" || f.out == "" && (format == "table" || format == "csv" || format == "json")
 			switch {
 			case table != "" && !report.OneTable(format):
-				return jobs.Usage("", "--table is for csv and parquet, which hold one table; %s has them all", format)
+				return config.Usage("", "--table is for csv and parquet, which hold one table; %s has them all", format)
 			case table != "" && isZip(f.out):
-				return jobs.Usage("", "--table is for a file of one table; %s holds them all", f.out)
+				return config.Usage("", "--table is for a file of one table; %s holds them all", f.out)
 			case a.json() && format != "json" && stdout:
-				return jobs.Usage("", "--output json is for one JSON document on stdout, --format %s would write something else there: add --out FILE", format)
+				return config.Usage("",
+					"--output json is for one JSON document on stdout, --format %s would write something else there: add --out FILE",
+					format)
 			}
 			if err := r.Check(opts); err != nil {
-				return jobs.Usage(c.CommandPath()+" --help", "%w", err)
+				return config.Usage(c.CommandPath()+" --help", "%w", err)
 			}
 			lake, err := a.openLake()
 			if err != nil {
@@ -245,7 +250,7 @@ func (a *app) oneReport(r report.Report) *cobra.Command {
 				err = doc.Choose(table)
 			}
 			if wrong := (*report.OptionsError)(nil); errors.As(err, &wrong) {
-				return jobs.Usage(c.CommandPath()+" --help", "%w", err)
+				return config.Usage(c.CommandPath()+" --help", "%w", err)
 			}
 			if err != nil {
 				return err
@@ -263,7 +268,7 @@ func (a *app) oneReport(r report.Report) *cobra.Command {
 	f.add(a, c, r.Spans, r.Dimensions, report.Formats())
 	c.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
 		if name, ok := strings.CutPrefix(err.Error(), "unknown flag: "); ok && r.WhyNot(name) != "" {
-			return jobs.Usage(c.CommandPath()+" --help", "the report %s takes no %s: %s", r.Name, name, r.WhyNot(name))
+			return config.Usage(c.CommandPath()+" --help", "the report %s takes no %s: %s", r.Name, name, r.WhyNot(name))
 		}
 		return c.Root().FlagErrorFunc()(c, err)
 	})
@@ -288,7 +293,7 @@ func (a *app) openLake() (*load.Lake, error) {
 	if err != nil {
 		return nil, err
 	}
-	lake, err := load.Open(cfg.Lake, cfg.LakeOptions(a.env()))
+	lake, err := load.Open(cfg.Lake, a.env().LakeOptions(cfg))
 	if err != nil {
 		return nil, jobs.NoLake(err)
 	}
@@ -328,7 +333,7 @@ func (a *app) writeReport(lake *load.Lake, doc *report.Document, format, out str
 		if f, ok := a.Stdout.(*os.File); ok {
 			fd := int(f.Fd())
 			if (format == "xlsx" || format == "parquet") && term.IsTerminal(fd) {
-				return jobs.Usage("", "%s is not for a terminal: name a file with --out", format)
+				return config.Usage("", "%s is not for a terminal: name a file with --out", format)
 			}
 			if width, _, err := term.GetSize(fd); err == nil {
 				doc.Width = width

@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/usagelake/usagelake/jobs"
+	"github.com/usagelake/usagelake/jobs/config"
 	"github.com/usagelake/usagelake/load"
 	"github.com/usagelake/usagelake/load/durable"
 	"github.com/usagelake/usagelake/schemas"
@@ -53,7 +54,7 @@ type streams struct {
 // app is the state of one invocation: the common flags and the streams.
 type app struct {
 	streams
-	overrides jobs.Overrides
+	overrides config.Overrides
 	output    string // text or json
 	logFormat string // text or json
 	quiet     bool
@@ -111,7 +112,7 @@ func exitCode(err error) int {
 			return exitTerm
 		}
 		return exitInt
-	case errors.Is(err, jobs.ErrUsage), errors.Is(err, load.ErrPath):
+	case errors.Is(err, config.ErrUsage), errors.Is(err, load.ErrPath):
 		return exitUsage
 	case jobs.StatusOf(err) == schemas.StatusRefused:
 		return exitRefused
@@ -135,7 +136,8 @@ func (a *app) report(err error) {
 // hintLine begins a line of an error's text that says what to do next.
 const hintLine = "hint: "
 
-// explain parts an error into what happened and what to do next: the hint lines of its text, and the *jobs.Hint in it.
+// explain parts an error into what happened and what to do next: the hint lines of its text, and the *config.Hint
+// in it.
 func explain(err error) (message string, hints []string) {
 	add := func(h string) {
 		if !slices.Contains(hints, h) {
@@ -153,7 +155,7 @@ func explain(err error) (message string, hints []string) {
 	}
 	var walk func(error)
 	walk = func(err error) {
-		if h, ok := err.(*jobs.Hint); ok { // each level is looked at by itself
+		if h, ok := err.(*config.Hint); ok { // each level is looked at by itself
 			add(h.Hint)
 		}
 		switch u := err.(type) {
@@ -195,9 +197,10 @@ allows, archives the answers as they came, and writes Parquet files and a DuckDB
 	root.SetVersionTemplate("usagelake {{.Version}}\n")
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
 		if name, ok := strings.CutPrefix(err.Error(), "unknown flag: --"); ok && slices.Contains(setupFlags[""], name) {
-			return jobs.Usage(c.CommandPath()+" --help", "%s has no use for --%s", strings.TrimPrefix(c.CommandPath(), "usagelake "), name)
+			return config.Usage(c.CommandPath()+" --help", "%s has no use for --%s",
+				strings.TrimPrefix(c.CommandPath(), "usagelake "), name)
 		}
-		return jobs.Usage(c.CommandPath()+" --help", "%w", err)
+		return config.Usage(c.CommandPath()+" --help", "%w", err)
 	})
 	root.CompletionOptions.HiddenDefaultCmd = false
 	f := root.PersistentFlags()
@@ -211,11 +214,11 @@ allows, archives the answers as they came, and writes Parquet files and a DuckDB
 		}
 		switch {
 		case a.output != "text" && a.output != "json":
-			return jobs.Usage("", "--output %q is neither text nor json", a.output)
+			return config.Usage("", "--output %q is neither text nor json", a.output)
 		case a.logFormat != "text" && a.logFormat != "json":
-			return jobs.Usage("", "--log-format %q is neither text nor json", a.logFormat)
+			return config.Usage("", "--log-format %q is neither text nor json", a.logFormat)
 		case a.quiet && a.verbose:
-			return jobs.Usage("", "--quiet and --verbose exclude each other")
+			return config.Usage("", "--quiet and --verbose exclude each other")
 		}
 		a.log = slog.New(a.logHandler(a.logOut))
 		return nil
@@ -242,7 +245,7 @@ allows, archives the answers as they came, and writes Parquet files and a DuckDB
 		if near := c.SuggestionsFor(given[0]); len(near) > 0 {
 			hint = "usagelake " + near[0]
 		}
-		return jobs.Usage(hint, "unknown command %q", given[0])
+		return config.Usage(hint, "unknown command %q", given[0])
 	}
 	root.RunE = func(c *cobra.Command, _ []string) error { return c.Help() }
 	return root
@@ -284,7 +287,7 @@ func checkArgs(c *cobra.Command) {
 	}
 	c.Args = func(c *cobra.Command, given []string) error {
 		if err := args(c, given); err != nil {
-			return jobs.Usage(c.CommandPath()+" --help", "%w", err)
+			return config.Usage(c.CommandPath()+" --help", "%w", err)
 		}
 		return nil
 	}
@@ -319,7 +322,7 @@ func helpCommand() *cobra.Command {
 		RunE: func(c *cobra.Command, args []string) error {
 			at, rest, err := c.Root().Find(args)
 			if err != nil || len(rest) > 0 {
-				return jobs.Usage("usagelake --help", "no help about %q: there is no such command", strings.Join(args, " "))
+				return config.Usage("usagelake --help", "no help about %q: there is no such command", strings.Join(args, " "))
 			}
 			at.InitDefaultHelpFlag()
 			return at.Help()
@@ -334,7 +337,7 @@ func emptyFlag(c *cobra.Command) error {
 		{"config", "a file"}, {"lake", "a directory"}, {"account", "a name"}, {"base-url", "a URL"},
 	} {
 		if flag := c.Flag(f.name); flag != nil && flag.Changed && strings.TrimSpace(flag.Value.String()) == "" {
-			return jobs.Usage(c.CommandPath()+" --help", "--%s is empty: give %s or leave it out", f.name, f.what)
+			return config.Usage(c.CommandPath()+" --help", "--%s is empty: give %s or leave it out", f.name, f.what)
 		}
 	}
 	return nil
@@ -374,13 +377,13 @@ func (a *app) env() jobs.Env {
 }
 
 // config loads the set-up.
-func (a *app) config() (*jobs.Config, error) { return jobs.LoadConfig(a.overrides, a.Getenv) }
+func (a *app) config() (*config.Config, error) { return config.Load(a.overrides, a.Getenv) }
 
 // lakeConfig is the set-up for commands that need a lake, but no key and none of the config's accounts.
-func (a *app) lakeConfig() (*jobs.Config, error) {
+func (a *app) lakeConfig() (*config.Config, error) {
 	o := a.overrides
 	o.Account = ""
-	return jobs.LoadConfig(o, a.Getenv)
+	return config.Load(o, a.Getenv)
 }
 
 func (a *app) json() bool { return a.output == "json" }

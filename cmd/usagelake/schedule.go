@@ -16,6 +16,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/usagelake/usagelake/jobs"
+	"github.com/usagelake/usagelake/jobs/config"
 	"github.com/usagelake/usagelake/jobs/serve"
 	"github.com/usagelake/usagelake/load"
 	"github.com/usagelake/usagelake/schemas"
@@ -44,9 +45,9 @@ Meanwhile it answers on schedule: listen: (127.0.0.1:9464 by default): / is a st
 		RunE: func(c *cobra.Command, _ []string) error {
 			switch {
 			case list && once != "":
-				return jobs.Usage("", "give --list or --once, not both")
+				return config.Usage("", "give --list or --once, not both")
 			case c.Flags().Changed("once") && once == "":
-				return jobs.Usage("usagelake schedule --list", "--once: which job?")
+				return config.Usage("usagelake schedule --list", "--once: which job?")
 			case list:
 				return a.listSchedule()
 			case once != "":
@@ -61,7 +62,7 @@ Meanwhile it answers on schedule: listen: (127.0.0.1:9464 by default): / is a st
 }
 
 // scheduleConfig is the set-up of a daemon, with its address checked.
-func (a *app) scheduleConfig() (*jobs.Config, error) {
+func (a *app) scheduleConfig() (*config.Config, error) {
 	cfg, err := a.config()
 	if err != nil {
 		return nil, err
@@ -69,9 +70,9 @@ func (a *app) scheduleConfig() (*jobs.Config, error) {
 	if err := cfg.Schedulable(); err != nil {
 		return nil, err
 	}
-	if s := cfg.Schedule; s.Listen != jobs.ListenNone {
+	if s := cfg.Schedule; s.Listen != config.ListenNone {
 		if err := serve.CheckAddress(s.Listen, s.TokenEnv != "" || s.TokenFile != ""); err != nil {
-			return nil, jobs.Usage("", "config %s: schedule.%w", cfg.Path(), err)
+			return nil, config.Usage("", "config %s: schedule.%w", cfg.Path, err)
 		}
 	}
 	return cfg, nil
@@ -91,13 +92,14 @@ func (a *app) daemon(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	lake, err := load.Create(cfg.Lake, cfg.LakeOptions(env))
+	lake, err := load.Create(cfg.Lake, env.LakeOptions(cfg))
 	if err != nil {
 		return err
 	}
 	unlock, err := lake.LockState(ctx, "schedule")
 	if errors.Is(err, load.ErrStateHeld) {
-		return &jobs.Hint{Err: fmt.Errorf("another usagelake schedule runs for the lake %s: %w", cfg.Lake, err), Hint: "one is enough: stop that one first. usagelake status shows what runs"}
+		return &config.Hint{Err: fmt.Errorf("another usagelake schedule runs for the lake %s: %w", cfg.Lake, err),
+			Hint: "one is enough: stop that one first. usagelake status shows what runs"}
 	}
 	if err != nil {
 		return err
@@ -115,7 +117,7 @@ func (a *app) daemon(ctx context.Context) error {
 			server.RunEnded(e)
 		},
 		Reloaded: func(err error) { server.ConfigReloaded(err == nil) },
-		Check: func(ctx context.Context, cfg *jobs.Config, configError string) {
+		Check: func(ctx context.Context, cfg *config.Config, configError string) {
 			_, err := jobs.CheckAlerts(ctx, cfg, env, jobs.AlertInput{ConfigError: configError, Failures: failures.list(), Memory: &memory})
 			if err != nil && ctx.Err() == nil {
 				env.Logger.Error("alerts: the lake can't be used as it should", "error", err)
@@ -127,13 +129,14 @@ func (a *app) daemon(ctx context.Context) error {
 	}
 	server = serve.New(a.serveOptions(scheduler, env.Logger))
 
-	if s := cfg.Schedule; s.Listen != jobs.ListenNone {
+	if s := cfg.Schedule; s.Listen != config.ListenNone {
 		if _, err := s.Token(a.Getenv); err != nil {
 			return err
 		}
 		listener, err := serve.Listen(s.Listen, s.TokenEnv != "" || s.TokenFile != "")
 		if err != nil {
-			return &jobs.Hint{Err: err, Hint: "is another program there? Set schedule: listen: in the config to another address, or to none"}
+			return &config.Hint{Err: err,
+				Hint: "is another program there? Set schedule: listen: in the config to another address, or to none"}
 		}
 		env.Logger.Info("answering", "address", s.Listen)
 		serving, stopServing := context.WithCancel(context.WithoutCancel(ctx)) // it answers while a run ends
@@ -222,7 +225,7 @@ func (a *app) serveOptions(s *jobs.Scheduler, log *slog.Logger) serve.Options {
 			}
 			return names
 		},
-		Called: func() map[string]string { return s.Config().AccountNames() },
+		Called: func() map[string]string { return jobs.NamesOfAccounts(s.Config()) },
 		Every: func(j jobs.JobState) time.Duration {
 			job, err := s.Config().Schedule.Job(j.Name)
 			if err != nil {
@@ -271,7 +274,8 @@ func (a *app) listSchedule() error {
 		return err
 	}
 	env := a.env()
-	scheduler, err := jobs.NewScheduler(env, jobs.SchedulerOptions{Load: func() (*jobs.Config, error) { return cfg, nil }})
+	scheduler, err := jobs.NewScheduler(env,
+		jobs.SchedulerOptions{Load: func() (*config.Config, error) { return cfg, nil }})
 	if err != nil {
 		return err
 	}

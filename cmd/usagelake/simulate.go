@@ -9,7 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/usagelake/usagelake/extract/portal"
-	"github.com/usagelake/usagelake/jobs"
+	"github.com/usagelake/usagelake/jobs/config"
 )
 
 func (a *app) simulateCommand() *cobra.Command {
@@ -34,15 +34,15 @@ Faults (--fault NAME=VALUE, many times or joined by commas; shares are from 0 to
 		RunE: func(c *cobra.Command, _ []string) error {
 			k, err := portal.ParseLimitKind(kind)
 			if err != nil {
-				return jobs.Usage("", "--limit-kind: %w", err)
+				return config.Usage("", "--limit-kind: %w", err)
 			}
 			f, err := portal.ParseFaults(strings.Join(faults, ","))
 			if err != nil {
-				return jobs.Usage("usagelake simulate --help", "--fault: %w", err)
+				return config.Usage("usagelake simulate --help", "--fault: %w", err)
 			}
 			o := portal.Options{Seed: seed, Faults: f, Limit: portal.LimitOptions{Rate: rate, Concurrency: concurrency, Kind: k, RetryAfter: retryAfter}}
 			if orgs < 1 || orgs > 10_000 {
-				return jobs.Usage("", "--orgs %d is not between 1 and 10000", orgs)
+				return config.Usage("", "--orgs %d is not between 1 and 10000", orgs)
 			}
 			for i := range orgs {
 				org := portal.OrgOptions{ID: fmt.Sprint(i), RecordsPerDay: perDay}
@@ -51,13 +51,13 @@ Faults (--fault NAME=VALUE, many times or joined by commas; shares are from 0 to
 				case "summary":
 					org.Shape = portal.Summary
 				default:
-					return jobs.Usage("", "--shape %q is neither detailed nor summary", shape)
+					return config.Usage("", "--shape %q is neither detailed nor summary", shape)
 				}
 				o.Orgs = append(o.Orgs, org)
 			}
 			p, err := portal.New(o)
 			if err != nil {
-				return jobs.Usage("", "%w", err)
+				return config.Usage("", "%w", err)
 			}
 			s, err := portal.Listen(listen, p, anywhere)
 			if err != nil {

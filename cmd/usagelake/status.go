@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/usagelake/usagelake/jobs"
+	"github.com/usagelake/usagelake/jobs/config"
 	"github.com/usagelake/usagelake/load"
 	"github.com/usagelake/usagelake/schemas/words"
 )
@@ -24,7 +25,7 @@ fresh it is, who holds the lake, and what ran.`,
   usagelake status --output json | jq '.accounts[].gaps'`,
 		RunE: func(c *cobra.Command, _ []string) error {
 			if days < 0 {
-				return jobs.Usage("", "--days %d is less than 0", days)
+				return config.Usage("", "--days %d is less than 0", days)
 			}
 			cfg, err := a.lakeConfig()
 			if err != nil {

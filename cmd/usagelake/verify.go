@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/usagelake/usagelake/jobs"
+	"github.com/usagelake/usagelake/jobs/config"
 	"github.com/usagelake/usagelake/load"
 	"github.com/usagelake/usagelake/schemas/words"
 	"github.com/usagelake/usagelake/transform"
@@ -42,12 +43,12 @@ statements are gone. A raw archive that is empty beside days is refused by every
 			if err != nil {
 				return err
 			}
-			lake, err := load.Open(cfg.Lake, cfg.LakeOptions(a.env()))
+			lake, err := load.Open(cfg.Lake, a.env().LakeOptions(cfg))
 			if err != nil {
 				return jobs.NoLake(err)
 			}
 			if !repair && (len(opts.Drop) > 0 || opts.RawLost) {
-				return jobs.Usage("usagelake verify --help", "--drop-orphans and --raw-lost go with --repair")
+				return config.Usage("usagelake verify --help", "--drop-orphans and --raw-lost go with --repair")
 			}
 			phase, done := a.phases()
 			look := load.VerifyOptions{TransformVersion: transform.Version}
@@ -79,7 +80,7 @@ statements are gone. A raw archive that is empty beside days is refused by every
 	return c
 }
 
-func (a *app) repair(ctx context.Context, cfg *jobs.Config, before load.VerifyReport, opts jobs.RepairOptions) error {
+func (a *app) repair(ctx context.Context, cfg *config.Config, before load.VerifyReport, opts jobs.RepairOptions) error {
 	phase, done := a.phases()
 	opts.Phase = phase
 	_, repaired, after, err := jobs.Repair(ctx, cfg, a.env(), before, opts)

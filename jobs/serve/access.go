@@ -4,11 +4,10 @@ import (
 	"crypto/sha256"
 	"crypto/subtle"
 	"errors"
+	"github.com/usagelake/usagelake/jobs/config"
 	"net"
 	"net/http"
 	"strings"
-
-	"github.com/usagelake/usagelake/jobs"
 )
 
 // Handler answers all that there is to ask.
@@ -33,7 +32,8 @@ func (s *Server) Handler() http.Handler {
 			return
 		}
 		if s.opts.Token == nil && !fromHere(r) {
-			http.Error(w, "without a token this is for loopback names alone: ask for http://"+jobs.DefaultListen+"/ or http://localhost:PORT/", http.StatusMisdirectedRequest)
+			http.Error(w, "without a token this is for loopback names alone: ask for http://"+config.DefaultListen+
+				"/ or http://localhost:PORT/", http.StatusMisdirectedRequest)
 			return
 		}
 		allowed, problem := s.allowed(r)

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/usagelake/usagelake/jobs"
+	"github.com/usagelake/usagelake/jobs/config"
 	"github.com/usagelake/usagelake/load"
 )
 
@@ -266,7 +267,7 @@ func TestARequestNeverHangsOnALargeLake(t *testing.T) {
 		if asked.Load() != 1 {
 			t.Errorf("read %d times", asked.Load())
 		}
-		s.RunEnded(jobs.RunEvent{Job: jobs.JobState{Name: "nightly", Kind: jobs.KindExport}})
+		s.RunEnded(jobs.RunEvent{Job: jobs.JobState{Name: "nightly", Kind: config.KindExport}})
 		ask(s, "/metrics")
 		if asked.Load() != 2 {
 			t.Errorf("read %d times", asked.Load())

@@ -3,6 +3,7 @@ package serve
 import (
 	"errors"
 	"fmt"
+	"github.com/usagelake/usagelake/jobs/config"
 	"io/fs"
 	"net"
 	"net/netip"
@@ -13,8 +14,6 @@ import (
 	"sync"
 	"syscall"
 	"time"
-
-	"github.com/usagelake/usagelake/jobs"
 )
 
 const unixPrefix = "unix:"
@@ -40,7 +39,8 @@ func CheckAddress(addr string, token bool) error {
 	}
 	host, port, err := net.SplitHostPort(addr)
 	if err != nil {
-		return fmt.Errorf("listen %q: write HOST:PORT, such as %s or [::1]:9464, or unix:/run/usagelake/http.sock", addr, jobs.DefaultListen)
+		return fmt.Errorf("listen %q: write HOST:PORT, such as %s or [::1]:9464, or unix:/run/usagelake/http.sock",
+			addr, config.DefaultListen)
 	}
 	if n, err := strconv.ParseUint(port, 10, 16); err != nil || strconv.FormatUint(n, 10) != port {
 		return fmt.Errorf("listen %q: %q is not a port: write a number up to 65535, such as %s", addr, port, net.JoinHostPort(host, "9464"))
@@ -84,7 +84,8 @@ func Listen(addr string, token bool) (net.Listener, error) {
 	// localhost is what the resolver says it is.
 	if tcp, ok := l.Addr().(*net.TCPAddr); ok && !token && !tcp.IP.IsLoopback() {
 		_ = l.Close()
-		return nil, fmt.Errorf("listen %s: the name stands for %s, which is not loopback: write %s, or set a token", addr, tcp.IP, jobs.DefaultListen)
+		return nil, fmt.Errorf("listen %s: the name stands for %s, which is not loopback: write %s, or set a token",
+			addr, tcp.IP, config.DefaultListen)
 	}
 	return l, nil
 }

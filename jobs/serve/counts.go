@@ -7,6 +7,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
 	"github.com/usagelake/usagelake/jobs"
+	"github.com/usagelake/usagelake/jobs/config"
 	"github.com/usagelake/usagelake/schemas"
 )
 
@@ -14,7 +15,7 @@ import (
 var runStatuses = []string{schemas.StatusDone, schemas.StatusPartial, schemas.StatusRefused, schemas.StatusFailed, schemas.StatusStopped}
 
 // kinds of jobs there are.
-var kinds = jobs.Kinds()
+var kinds = config.Kinds()
 
 // counts is what was counted since the process began, of scheduled runs that have ended.
 type counts struct {

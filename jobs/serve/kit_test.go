@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/usagelake/usagelake/jobs"
+	"github.com/usagelake/usagelake/jobs/config"
 	"github.com/usagelake/usagelake/schemas"
 )
 
@@ -81,7 +82,8 @@ func well() *world {
 		RunCounts: schemas.RunCounts{Records: 48_211, Requests: 497, Windows: 1}}
 	return &world{
 		state: jobs.SchedulerState{StartedAt: noon.Add(-90 * time.Hour), ConfigLoadedAt: noon.Add(-90 * time.Hour), Jobs: []jobs.JobState{
-			{Name: "nightly", Kind: jobs.KindExport, Cron: "30 1 * * *", Zone: "Europe/Berlin", NextAt: noon.Add(12 * time.Hour), Last: &done, LastDone: done.EndedAt},
+			{Name: "nightly", Kind: config.KindExport, Cron: "30 1 * * *", Zone: "Europe/Berlin",
+				NextAt: noon.Add(12 * time.Hour), Last: &done, LastDone: done.EndedAt},
 		}},
 		status: &jobs.Status{Lake: "/srv/lake", Format: 1, CheckedAt: noon, Runs: []schemas.Run{done},
 			Database: jobs.DatabaseStatus{Path: "/srv/lake/usage.duckdb", Exists: true, Bytes: 183_500_800, PublishedAt: noon.Add(-11 * time.Hour)},
@@ -132,10 +134,14 @@ func busy() *world {
 	stopped := schemas.Run{RunID: "20261121T090000Z-05", Command: "verify", Job: "weekly-verify", StartedAt: noon.Add(-75 * time.Hour), Status: schemas.StatusInterrupted}
 	w.status.Runs = []schemas.Run{failed, w.status.Runs[0], manual, partial, stopped}
 	w.state.ConfigError = "config usagelake.yaml: line 12: unknown key schedule.job: did you mean jobs?"
-	w.state.Jobs = append([]jobs.JobState{{Name: "hourly", Kind: jobs.KindExport, Cron: "0 * * * *", Zone: "UTC", NextAt: noon.Add(4 * time.Minute), Attempts: 3, Missed: 1, Last: &failed, LastDone: noon.Add(-4 * time.Hour)}}, w.state.Jobs...)
+	w.state.Jobs = append([]jobs.JobState{{Name: "hourly", Kind: config.KindExport, Cron: "0 * * * *", Zone: "UTC",
+		NextAt: noon.Add(4 * time.Minute), Attempts: 3, Missed: 1, Last: &failed, LastDone: noon.Add(-4 * time.Hour)}},
+		w.state.Jobs...)
 	w.state.Jobs = append(w.state.Jobs,
-		jobs.JobState{Name: "weekly-verify", Kind: jobs.KindVerify, Cron: "0 4 * * 0", Zone: "America/New_York", Running: true, StartedAt: noon.Add(-17 * time.Minute), NextAt: noon.AddDate(0, 0, 5)},
-		jobs.JobState{Name: "month-end", Kind: jobs.KindClose, Cron: "0 6 3 * *", Zone: "Asia/Kolkata", Accounts: []string{"acme"}, NextAt: time.Date(2026, 12, 3, 0, 30, 0, 0, time.UTC)})
+		jobs.JobState{Name: "weekly-verify", Kind: config.KindVerify, Cron: "0 4 * * 0", Zone: "America/New_York",
+			Running: true, StartedAt: noon.Add(-17 * time.Minute), NextAt: noon.AddDate(0, 0, 5)},
+		jobs.JobState{Name: "month-end", Kind: config.KindClose, Cron: "0 6 3 * *", Zone: "Asia/Kolkata",
+			Accounts: []string{"acme"}, NextAt: time.Date(2026, 12, 3, 0, 30, 0, 0, time.UTC)})
 	w.balances = append(w.balances, Balance{Account: "beta-labs", Currency: "EUR", ObservedAt: noon.Add(-96 * time.Hour), Balance: "-12.005", DaysLeft: "0.0"},
 		Balance{Account: "old-team", Currency: "USD", ObservedAt: noon.AddDate(0, -3, 0), Balance: "0"})
 	w.alerts = []Alert{

@@ -21,13 +21,15 @@ import (
 	dto "github.com/prometheus/client_model/go"
 
 	"github.com/usagelake/usagelake/jobs"
+	"github.com/usagelake/usagelake/jobs/config"
 	"github.com/usagelake/usagelake/schemas"
 )
 
 // ended is a run of the hourly job that ended.
 func ended(status string, err error) jobs.RunEvent {
 	return jobs.RunEvent{
-		Job: jobs.JobState{Name: "hourly", Kind: jobs.KindExport}, Started: noon.Add(-time.Minute), Elapsed: 58 * time.Second, Err: err,
+		Job: jobs.JobState{Name: "hourly", Kind: config.KindExport}, Started: noon.Add(-time.Minute),
+		Elapsed: 58 * time.Second, Err: err,
 		Result: &jobs.Result{
 			Run: schemas.Run{Status: status, Accounts: []schemas.RunAccount{
 				{Account: "acme", RunCounts: schemas.RunCounts{Records: 1200, Requests: 90, Retries: 3, Throttled: 1, Quarantined: 2, Windows: 4}},
@@ -45,7 +47,8 @@ func counted(w *world) *Server {
 	s.RunStarted(jobs.JobState{Name: "hourly"})
 	s.RunEnded(ended(schemas.StatusDone, nil))
 	s.RunEnded(ended(schemas.StatusPartial, errors.New("in part")))
-	s.RunEnded(jobs.RunEvent{Job: jobs.JobState{Name: "hourly", Kind: jobs.KindExport}, Err: errors.New("no key"), Elapsed: time.Millisecond})
+	s.RunEnded(jobs.RunEvent{Job: jobs.JobState{Name: "hourly", Kind: config.KindExport}, Err: errors.New("no key"),
+		Elapsed: time.Millisecond})
 	s.ConfigReloaded(true)
 	s.ConfigReloaded(false)
 	w.status.CheckedAt = noon

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/usagelake/usagelake/jobs"
+	"github.com/usagelake/usagelake/jobs/config"
 	"github.com/usagelake/usagelake/schemas"
 	"github.com/usagelake/usagelake/schemas/words"
 )
@@ -274,7 +275,8 @@ func (v *view) accountRow(a jobs.AccountStatus) accountRow {
 func (v *view) jobRowOf(j jobs.JobState) jobRow {
 	now := v.now
 	row := jobRow{Name: j.Name, Kind: j.Kind, Cron: j.Cron, Accounts: v.labels(j.Accounts)}
-	if kind := j.Kind; j.Accounts == nil && (kind == jobs.KindExport || kind == jobs.KindLookback || kind == jobs.KindBalance) {
+	if kind := j.Kind; j.Accounts == nil &&
+		(kind == config.KindExport || kind == config.KindLookback || kind == config.KindBalance) {
 		row.Accounts = "all accounts"
 	}
 	if zone, err := time.LoadLocation(j.Zone); err == nil && zone != time.UTC && !j.NextAt.IsZero() {

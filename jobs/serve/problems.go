@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/usagelake/usagelake/jobs"
+	"github.com/usagelake/usagelake/jobs/config"
 	"github.com/usagelake/usagelake/load"
 	"github.com/usagelake/usagelake/schemas"
 	"github.com/usagelake/usagelake/schemas/words"
@@ -242,7 +243,7 @@ func (v *view) late(a jobs.AccountStatus) (bool, time.Duration) {
 func (v *view) interval(account string) time.Duration {
 	shortest := time.Duration(0)
 	for _, j := range v.state.Value.Jobs {
-		if j.Kind != jobs.KindExport || j.Accounts != nil && !slices.Contains(j.Accounts, account) || v.every == nil {
+		if j.Kind != config.KindExport || j.Accounts != nil && !slices.Contains(j.Accounts, account) || v.every == nil {
 			continue
 		}
 		if d := v.every(j); d > 0 && (shortest == 0 || d < shortest) {

@@ -1,10 +1,8 @@
-package jobs
+package config
 
 import (
-	"errors"
 	"fmt"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -31,7 +29,7 @@ func Kinds() []string {
 	return []string{KindExport, KindLookback, KindBalance, KindReport, KindClose, KindVerify, KindPrune}
 }
 
-// Defaults of a ScheduleConfig.
+// Defaults of a Schedule.
 const (
 	DefaultListen  = "127.0.0.1:9464"
 	DefaultGrace   = 30 * time.Second
@@ -43,20 +41,20 @@ const (
 	ListenNone = "none" // serves nothing
 )
 
-// ScheduleConfig says what runs when.
-type ScheduleConfig struct {
-	Zone       string      `yaml:"zone"`        // IANA, of jobs that name none; UTC
-	Listen     string      `yaml:"listen"`      // host:port, unix:/path, or ListenNone
-	TokenEnv   string      `yaml:"token_env"`   // the variable that holds the bearer token of who asks
-	TokenFile  string      `yaml:"token_file"`  // or the file
-	Grace      Duration    `yaml:"grace"`       // how long a run may take to end when it is told to
-	RetryAfter Duration    `yaml:"retry_after"` // first pause after a failure
-	RetryMost  Duration    `yaml:"retry_most"`  // longest
-	Jobs       []JobConfig `yaml:"jobs"`
+// Schedule says what runs when.
+type Schedule struct {
+	Zone       string   `yaml:"zone"`        // IANA, of jobs that name none; UTC
+	Listen     string   `yaml:"listen"`      // host:port, unix:/path, or ListenNone
+	TokenEnv   string   `yaml:"token_env"`   // the variable that holds the bearer token of who asks
+	TokenFile  string   `yaml:"token_file"`  // or the file
+	Grace      Duration `yaml:"grace"`       // how long a run may take to end when it is told to
+	RetryAfter Duration `yaml:"retry_after"` // first pause after a failure
+	RetryMost  Duration `yaml:"retry_most"`  // longest
+	Jobs       []Job    `yaml:"jobs"`
 }
 
-// JobConfig is a job: what it does, when, and within what.
-type JobConfig struct {
+// Job is a job: what it does, when, and within what.
+type Job struct {
 	Name     string   `yaml:"name"`
 	Kind     string   `yaml:"kind"`
 	Cron     string   `yaml:"cron"`
@@ -80,21 +78,20 @@ type JobConfig struct {
 	// Of close: the first month that it may close, 2026-11.
 	From string `yaml:"from"`
 
-	calendar *calendar.Calendar
+	Calendar *calendar.Calendar `yaml:"-"` // of cron and zone, as Validate has made it
 }
 
-// jobName is what a job's name may be: it stands in metrics, logs and the journal.
-var jobName = regexp.MustCompile(`^[a-z0-9][a-z0-9_-]{0,62}$`)
-
-// validate checks the schedule, fills in defaults, and lists every mistake.
-func (s *ScheduleConfig) validate(accounts []string) []error {
+// Validate checks the schedule, fills in defaults, and lists every mistake.
+func (s *Schedule) Validate(accounts []string) []error {
 	var errs []error
-	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf("schedule."+format, args...)) }
+	bad := func(path, format string, args ...any) {
+		errs = append(errs, at("schedule."+path, "schedule."+format, args...))
+	}
 	if _, err := calendar.Zone(s.Zone); err != nil {
-		bad("%w", err)
+		bad("zone", "%w", err)
 	}
 	if s.TokenEnv != "" && s.TokenFile != "" {
-		bad("token_env, token_file: give one of them, not both")
+		bad("token_env", "token_env, token_file: give one of them, not both")
 	}
 	if s.Listen == "" {
 		s.Listen = DefaultListen
@@ -108,33 +105,38 @@ func (s *ScheduleConfig) validate(accounts []string) []error {
 		}
 	}
 	if s.RetryMost < s.RetryAfter {
-		bad("retry_most: it is shorter than retry_after")
+		bad("retry_most", "retry_most: it is shorter than retry_after")
 	}
-	names, files, metadata := map[string]bool{}, map[string]string{}, map[string]*JobConfig{}
+	names, files, metadata := map[string]bool{}, map[string]string{}, map[string]*Job{}
 	for i := range s.Jobs {
 		j := &s.Jobs[i]
-		for _, err := range j.validate(s.Zone, accounts) {
-			bad("jobs[%d] (%s): %w", i, j.Name, err)
+		bad := func(format string, args ...any) {
+			path := fmt.Sprintf("jobs[%d]", i)
+			bad(path, "%s (%s): %w", path, j.Name, fmt.Errorf(format, args...))
+		}
+		for _, err := range j.Validate(s.Zone, accounts) {
+			bad("%w", err)
 		}
 		if names[j.Name] {
-			bad("jobs[%d] (%s): name: another job has it too", i, j.Name)
+			bad("name: another job has it too")
 		}
 		if j.Kind == KindReport {
 			name := j.Report
-			if j.Report == reportFocus {
-				opts, _ := j.focus() // its mistakes are listed
+			if j.Report == ReportFocus {
+				opts, _ := j.Focus() // its mistakes are listed
 				opts.Format = ""
 				name = opts.Name("")
 				// Parquet and CSV share the metadata, which has one list of columns.
 				beside := schemas.Fold(strings.Join([]string{filepath.Clean(j.Out), name, j.Month}, " "))
 				if other := metadata[beside]; other != nil && other.Format != j.Format && !slices.Equal(other.Columns, j.Columns) {
-					bad("jobs[%d] (%s): columns: job %s writes its metadata into the same file: give it the same columns, or another out", i, j.Name, other.Name)
+					bad("columns: job %s writes its metadata into the same file: "+
+						"give it the same columns, or another out", other.Name)
 				}
 				metadata[beside] = j
 			}
 			file := schemas.Fold(strings.Join([]string{filepath.Clean(j.Out), name, j.Format, j.Month}, " "))
 			if other, ok := files[file]; ok {
-				bad("jobs[%d] (%s): job %s writes the same file: give it another out, format or month", i, j.Name, other)
+				bad("job %s writes the same file: give it another out, format or month", other)
 			}
 			files[file] = j.Name
 		}
@@ -143,12 +145,11 @@ func (s *ScheduleConfig) validate(accounts []string) []error {
 	return errs
 }
 
-func (j *JobConfig) validate(zone string, accounts []string) []error {
+// Validate checks a job, fills in defaults, and lists every mistake. zone is the schedule's.
+func (j *Job) Validate(zone string, accounts []string) []error {
 	var errs []error
 	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
-	if !jobName.MatchString(j.Name) {
-		bad("name: %q is not made of a-z, 0-9, _ and -", j.Name)
-	}
+	errs = append(errs, named(j.Name)...)
 	if !slices.Contains(Kinds(), j.Kind) {
 		bad("kind: %q is none of %s", j.Kind, strings.Join(Kinds(), ", "))
 		return errs
@@ -160,7 +161,7 @@ func (j *JobConfig) validate(zone string, accounts []string) []error {
 		j.Zone = "UTC"
 	}
 	var err error
-	if j.calendar, err = calendar.Parse(j.Cron, j.Zone); err != nil {
+	if j.Calendar, err = calendar.Parse(j.Cron, j.Zone); err != nil {
 		errs = append(errs, err)
 	}
 	if j.Timeout == 0 {
@@ -202,8 +203,8 @@ func (j *JobConfig) validate(zone string, accounts []string) []error {
 	return errs
 }
 
-// focus is what the job exports, but for the month and the file.
-func (j *JobConfig) focus() (load.FocusOptions, error) {
+// Focus is what the job exports, but for the month and the file.
+func (j *Job) Focus() (load.FocusOptions, error) {
 	opts := load.FocusOptions{Format: j.Format, Grain: j.Grain, Columns: j.Columns, MaxRows: j.MaxRows}
 	if j.MaxBytes != "" {
 		var err error
@@ -212,14 +213,14 @@ func (j *JobConfig) focus() (load.FocusOptions, error) {
 		}
 	}
 	check := opts
-	check.Path = reportFocus + "." + j.Format
+	check.Path = ReportFocus + "." + j.Format
 	return opts, check.Validate()
 }
 
-func (j *JobConfig) validateReport() []error {
+func (j *Job) validateReport() []error {
 	var errs []error
 	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
-	focus := j.Report == reportFocus
+	focus := j.Report == ReportFocus
 	named, known := report.Find(j.Report)
 	if !known && !focus {
 		bad("report: %q is no report: usagelake report --help lists them", j.Report)
@@ -241,11 +242,11 @@ func (j *JobConfig) validateReport() []error {
 	case focus && j.By != nil:
 		bad("by: of FOCUS it is the grain: %s", strings.Join(schemas.FocusGrains(), ", "))
 	case focus && slices.Contains(formats, j.Format):
-		if _, err := j.focus(); err != nil {
+		if _, err := j.Focus(); err != nil {
 			errs = append(errs, err)
 		}
 	case known && (j.Grain != "" || j.Columns != nil || j.MaxRows != 0 || j.MaxBytes != ""):
-		bad("grain, columns, max_rows, max_bytes: they are for the report %s", reportFocus)
+		bad("grain, columns, max_rows, max_bytes: they are for the report %s", ReportFocus)
 	}
 	switch {
 	case known:
@@ -269,17 +270,18 @@ func (j *JobConfig) validateReport() []error {
 }
 
 // Job is the job of a name.
-func (s *ScheduleConfig) Job(name string) (JobConfig, error) {
-	i := slices.IndexFunc(s.Jobs, func(j JobConfig) bool { return j.Name == name })
+func (s *Schedule) Job(name string) (Job, error) {
+	i := slices.IndexFunc(s.Jobs, func(j Job) bool { return j.Name == name })
 	if i < 0 {
 		var names []string
 		for _, j := range s.Jobs {
 			names = append(names, j.Name)
 		}
 		if len(names) == 0 {
-			return JobConfig{}, Usage(noJobsHint, "no job %q: the config has no jobs", name)
+			return Job{}, Usage(noJobsHint, "no job %q: the config has no jobs", name)
 		}
-		return JobConfig{}, Usage("usagelake schedule --list", "no job %q in the config: it has %s", name, strings.Join(names, ", "))
+		return Job{}, Usage("usagelake schedule --list", "no job %q in the config: it has %s",
+			name, strings.Join(names, ", "))
 	}
 	return s.Jobs[i], nil
 }
@@ -287,10 +289,10 @@ func (s *ScheduleConfig) Job(name string) (JobConfig, error) {
 const noJobsHint = "write schedule: jobs: into the config: usagelake init prints an example"
 
 // Next lists the next n times the job is for after t, in its zone, without jitter.
-func (j JobConfig) Next(t time.Time, n int) []time.Time {
+func (j Job) Next(t time.Time, n int) []time.Time {
 	var out []time.Time
 	for range n {
-		if t = j.calendar.Next(t); t.IsZero() {
+		if t = j.Calendar.Next(t); t.IsZero() {
 			break
 		}
 		out = append(out, t)
@@ -298,8 +300,8 @@ func (j JobConfig) Next(t time.Time, n int) []time.Time {
 	return out
 }
 
-// of is cfg for the job: its accounts alone, its lookback.
-func (j JobConfig) of(cfg *Config) *Config {
+// Of is cfg for the job: its accounts alone, its lookback.
+func (j Job) Of(cfg *Config) *Config {
 	c := *cfg
 	if j.Accounts != nil {
 		c.Accounts = slices.DeleteFunc(slices.Clone(cfg.Accounts), func(a Account) bool { return !slices.Contains(j.Accounts, a.Name) })
@@ -310,27 +312,11 @@ func (j JobConfig) of(cfg *Config) *Config {
 	return &c
 }
 
-// JobRun is what a run of the schedule is for.
-type JobRun struct {
-	Name    string
-	Logical time.Time // the time of the schedule, the latest of those that had been missed
-}
-
-// TimeoutError is why a run was stopped that took longer than its job may.
-type TimeoutError struct {
-	Job   string
-	After time.Duration
-}
-
-func (e *TimeoutError) Error() string {
-	return fmt.Sprintf("job %s did not end within its timeout of %s; what was fetched is kept, and the next try goes on from there", e.Job, e.After)
-}
-
 // Schedulable refuses a config without jobs.
 func (c *Config) Schedulable() error {
 	if len(c.Schedule.Jobs) == 0 {
-		where := "the config " + c.path
-		if c.path == "" {
+		where := "the config " + c.Path
+		if c.Path == "" {
 			return Usage("usagelake init", "there is no config file, and jobs stand in one")
 		}
 		return Usage(noJobsHint, "%s has no jobs", where)
@@ -338,14 +324,5 @@ func (c *Config) Schedulable() error {
 	return nil
 }
 
-// Token reads the bearer token that whoever asks the daemon must have; "" if none is set. It is read anew each time.
-func (s ScheduleConfig) Token(getenv func(string) string) (string, error) {
-	if s.TokenEnv == "" && s.TokenFile == "" {
-		return "", nil
-	}
-	token, err := secret("schedule", "token", s.TokenEnv, s.TokenFile, getenv)
-	if err == nil && len(token) < 16 {
-		err = errors.New("schedule: the token is shorter than 16 characters: openssl rand -hex 32 makes a good one")
-	}
-	return token, err
-}
+// ReportFocus is the report that is a dataset and no document.
+const ReportFocus = "focus"

@@ -1,10 +1,9 @@
-package jobs
+package config
 
 import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"log/slog"
 	"math"
 	"os"
 	"path/filepath"
@@ -30,6 +29,14 @@ func configFile(t *testing.T, text string) string {
 }
 
 func noEnv(string) string { return "" }
+
+func hinted(err error) string {
+	var h *Hint
+	if errors.As(err, &h) {
+		return h.Hint
+	}
+	return ""
+}
 
 func TestEveryMistakeInAConfigIsNamed(t *testing.T) {
 	const account = "accounts:\n  - name: acme\n    key_env: K\n"
@@ -81,7 +88,7 @@ func TestEveryMistakeInAConfigIsNamed(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			path := configFile(t, c.text)
-			_, err := LoadConfig(Overrides{ConfigFile: path}, noEnv)
+			_, err := Load(Overrides{ConfigFile: path}, noEnv)
 			if err == nil || !errors.Is(err, ErrUsage) || !strings.Contains(err.Error(), c.want) {
 				t.Errorf("%v doesn't say %q, or is no usage error", err, c.want)
 			}
@@ -93,15 +100,56 @@ func TestEveryMistakeInAConfigIsNamed(t *testing.T) {
 }
 
 func TestAllMistakesAreReportedAtOnce(t *testing.T) {
-	_, err := LoadConfig(Overrides{ConfigFile: configFile(t, "accounts:\n  - name: A\n    key_env: K\n    rate: -1\n  - name: b\n    key_env: K\n    page_size: -1\n")}, noEnv)
+	_, err := Load(Overrides{ConfigFile: configFile(t,
+		"accounts:\n  - name: A\n    key_env: K\n    rate: -1\n  - name: b\n    key_env: K\n    page_size: -1\n")}, noEnv)
 	for _, want := range []string{"is not an account name", "accounts[0] (A): rate", "accounts[1] (b): page_size"} {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%v doesn't say %q", err, want)
 		}
 	}
-	_, err = LoadConfig(Overrides{ConfigFile: configFile(t, "lak: x\naccounts:\n  - nam: a\nexport:\n  setle: 1m\n")}, noEnv)
+	_, err = Load(Overrides{ConfigFile: configFile(t, "lak: x\naccounts:\n  - nam: a\nexport:\n  setle: 1m\n")}, noEnv)
 	for _, want := range []string{"lak: did you mean lake?", "accounts[0].nam: did you mean name?", "export.setle: did you mean settle?"} {
 		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%v doesn't say %q", err, want)
+		}
+	}
+	// Keys that aren't known, and values of another type.
+	_, err = Load(Overrides{ConfigFile: configFile(t,
+		"lak: x\naccounts:\n  - name: a\n    rate: fast\nexport:\n  settle: soon\n  not_before: later\n")}, noEnv)
+	for _, want := range []string{"line 1: unknown key lak", "line 4: cannot unmarshal", `line 6: "soon" is not`,
+		`line 7: "later" is not`} {
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%v doesn't say %q", err, want)
+		}
+	}
+}
+
+// What is wrong with a value stands with the line of its key, or of the entry of a list that it belongs to.
+func TestAMistakeHasItsLine(t *testing.T) {
+	_, err := Load(Overrides{ConfigFile: configFile(t, `lake_access: world
+accounts:
+  - name: acme
+    key_env: K
+    rate: -1
+duckdb: {memory: much}
+prune:
+  raw: 1h
+schedule:
+  zone: Mars/Olympus
+  jobs:
+    - {name: nightly, kind: export, cron: "0 2 * * *"}
+    - name: Weekly
+      kind: verify
+      cron: "0 3 * * 0"
+alerts:
+  rules: [{name: r, kind: gap}]
+close:
+  max_unallocated: little
+`)}, noEnv)
+	for _, want := range []string{"line 1: lake_access:", "line 3: accounts[0] (acme): rate:", "line 6: duckdb.memory:",
+		"line 8: prune.raw:", "line 10: schedule.zone", "line 13: schedule.jobs[1] (Weekly): name:", "line 17: alerts.rules:",
+		"line 19: close.max_unallocated:"} {
+		if err == nil || !strings.Contains(err.Error(), "\n"+want) && !strings.Contains(err.Error(), ".yaml: "+want) {
 			t.Errorf("%v doesn't say %q", err, want)
 		}
 	}
@@ -122,50 +170,57 @@ func TestFlagBeatsEnvironmentBeatsConfigBeatsDefault(t *testing.T) {
 		{"flag", Overrides{Lake: "/f", BaseURL: "https://f.example/v1"}, map[string]string{EnvLake: "/e", EnvBaseURL: "https://e.example/v1"}, "/f", "https://f.example/v1"},
 	} {
 		c.flags.ConfigFile = path
-		cfg, err := LoadConfig(c.flags, env(c.env))
+		cfg, err := Load(c.flags, env(c.env))
 		if err != nil {
 			t.Fatalf("%s: %v", c.name, err)
 		}
-		if cfg.Lake != c.lake || cfg.Accounts[0].BaseURL != c.url || cfg.Accounts[0].KeyFile != filepath.Join(dir, "key") || cfg.Path() != path {
+		if cfg.Lake != c.lake || cfg.Accounts[0].BaseURL != c.url || cfg.Accounts[0].KeyFile != filepath.Join(dir, "key") ||
+			cfg.Path != path {
 			t.Errorf("%s: %+v", c.name, cfg)
 		}
 		if c.name == "config" && cfg.Accounts[1].BaseURL != DefaultBaseURL {
 			t.Errorf("%s: %+v", c.name, cfg.Accounts[1])
 		}
-		if !reflect.DeepEqual(cfg.Export, ExportConfig{Settle: Duration(5 * time.Minute), Lookback: Duration(48 * time.Hour), RefetchAt: DefaultExport().RefetchAt}) {
+		if !reflect.DeepEqual(cfg.Export,
+			Export{Settle: Duration(5 * time.Minute), Lookback: Duration(48 * time.Hour),
+				RefetchAt: DefaultExport().RefetchAt}) {
 			t.Errorf("%s: %+v", c.name, cfg.Export)
 		}
 	}
-	cfg, err := LoadConfig(Overrides{ConfigFile: path, Account: "bee"}, noEnv)
+	cfg, err := Load(Overrides{ConfigFile: path, Account: "bee"}, noEnv)
 	if err != nil || len(cfg.Accounts) != 1 || cfg.Accounts[0].Name != "bee" {
 		t.Errorf("--account: %+v, %v", cfg, err)
 	}
-	if _, err := LoadConfig(Overrides{ConfigFile: path, Account: "be"}, noEnv); !errors.Is(err, ErrUsage) || !strings.Contains(err.Error(), "it has acme, bee") {
+	if _, err := Load(Overrides{ConfigFile: path, Account: "be"}, noEnv); !errors.Is(err, ErrUsage) ||
+		!strings.Contains(err.Error(), "it has acme, bee") {
 		t.Errorf("an account that isn't there: %v", err)
 	}
-	if _, err := LoadConfig(Overrides{ConfigFile: filepath.Join(dir, "none.yaml")}, noEnv); !errors.Is(err, ErrUsage) || !errors.Is(err, fs.ErrNotExist) || !strings.Contains(hintOf(err), "usagelake init") {
+	if _, err := Load(Overrides{ConfigFile: filepath.Join(dir, "none.yaml")}, noEnv); !errors.Is(err, ErrUsage) ||
+		!errors.Is(err, fs.ErrNotExist) || !strings.Contains(hinted(err), "usagelake init") {
 		t.Errorf("a file that isn't there: %v", err)
 	}
 }
 
 func TestWithoutAConfigTheEnvironmentIsEnough(t *testing.T) {
 	t.Chdir(t.TempDir())
-	cfg, err := LoadConfig(Overrides{}, noEnv)
+	cfg, err := Load(Overrides{}, noEnv)
 	if err != nil {
 		t.Fatal(err)
 	}
 	want := Account{Name: DefaultAccount, KeyEnv: EnvKey, BaseURL: DefaultBaseURL}
-	if len(cfg.Accounts) != 1 || cfg.Accounts[0] != want || cfg.Path() != "" || filepath.Clean(cfg.Lake) != "lake" ||
+	if len(cfg.Accounts) != 1 || cfg.Accounts[0] != want || cfg.Path != "" || filepath.Clean(cfg.Lake) != "lake" ||
 		!reflect.DeepEqual(cfg.Export, DefaultExport()) {
 		t.Errorf("%+v", cfg)
 	}
-	if _, err := cfg.Accounts[0].Key(noEnv); !errors.Is(err, ErrUsage) || !strings.Contains(hintOf(err), "export "+EnvKey) {
+	if _, err := cfg.Accounts[0].Key(noEnv); !errors.Is(err, ErrUsage) ||
+		!strings.Contains(hinted(err), "export "+EnvKey) {
 		t.Errorf("no key: %v", err)
 	}
-	if err := os.WriteFile(DefaultConfigFile, []byte("accounts:\n  - name: here\n"), 0o600); err != nil {
+	if err := os.WriteFile(DefaultFile, []byte("accounts:\n  - name: here\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if cfg, err = LoadConfig(Overrides{}, noEnv); err != nil || cfg.Accounts[0].Name != "here" || cfg.Accounts[0].KeyEnv != EnvKey {
+	if cfg, err = Load(Overrides{}, noEnv); err != nil || cfg.Accounts[0].Name != "here" ||
+		cfg.Accounts[0].KeyEnv != EnvKey {
 		t.Errorf("the file in the working directory: %+v, %v", cfg, err)
 	}
 }
@@ -194,8 +249,9 @@ func TestAKeyFileIsReadByItsOwnerAlone(t *testing.T) {
 		switch {
 		case c.want == "" && (err != nil || got != key):
 			t.Errorf("%q, mode %o: %v", c.text, c.mode, err)
-		case c.want != "" && (!errors.Is(err, ErrUsage) || !strings.Contains(err.Error(), c.want) || hintOf(err) != c.hint || strings.Contains(err.Error(), key)):
-			t.Errorf("%q, mode %o: %v (hint %q)", c.text, c.mode, err, hintOf(err))
+		case c.want != "" && (!errors.Is(err, ErrUsage) || !strings.Contains(err.Error(), c.want) || hinted(err) != c.hint ||
+			strings.Contains(err.Error(), key)):
+			t.Errorf("%q, mode %o: %v (hint %q)", c.text, c.mode, err, hinted(err))
 		}
 	}
 	for _, bad := range []string{filepath.Join(dir, "none"), dir} {
@@ -205,29 +261,6 @@ func TestAKeyFileIsReadByItsOwnerAlone(t *testing.T) {
 		if _, err := (Account{Name: "a", KeyFile: bad}).Key(noEnv); !errors.Is(err, ErrUsage) {
 			t.Errorf("%s: %v", bad, err)
 		}
-	}
-}
-
-func TestNoKeyOfAnyAccountIsMissingBeforeAnythingIsMade(t *testing.T) {
-	dir := filepath.Join(t.TempDir(), "lake")
-	secret := "sk_mg_ " + strings.Repeat("cd", 32) // a space: no key has one
-	cfg := &Config{Lake: dir, Accounts: []Account{
-		{Name: "a", KeyEnv: "A", BaseURL: DefaultBaseURL}, {Name: "b", KeyEnv: "B", BaseURL: DefaultBaseURL}, {Name: "c", KeyEnv: "C", BaseURL: DefaultBaseURL}}}
-	env := Env{Now: time.Now, Logger: slog.New(slog.DiscardHandler), Getenv: func(k string) string { return map[string]string{"B": secret}[k] }}
-	_, err := Export(t.Context(), cfg, env, ExportOptions{})
-	for _, want := range []string{"account a: no key", "account b: the key holds a space", "account c: no key"} {
-		if err == nil || !errors.Is(err, ErrUsage) || !strings.Contains(err.Error(), want) {
-			t.Errorf("%v doesn't say %q", err, want)
-		}
-	}
-	if err != nil && strings.Contains(err.Error(), "cdcd") {
-		t.Errorf("%v shows the key", err)
-	}
-	if _, err := os.Stat(dir); !errors.Is(err, fs.ErrNotExist) {
-		t.Error("a lake was made")
-	}
-	if _, err := Export(t.Context(), cfg, env, ExportOptions{Span: Span{Anew: true}}); !errors.Is(err, ErrUsage) || !strings.Contains(hintOf(err), "--refetch --from") {
-		t.Errorf("--refetch without --from: %v", err)
 	}
 }
 
@@ -267,7 +300,7 @@ func TestWhatStandsAroundAKeyIsSaid(t *testing.T) {
 
 // hmacSecret is a secret of the environment.
 func hmacSecret(name, value string) (string, error) {
-	return secret("its webhook", "HMAC secret", name, "", func(string) string { return value })
+	return Secret("its webhook", "HMAC secret", name, "", func(string) string { return value })
 }
 
 func TestTimesOfTheCommandLine(t *testing.T) {
@@ -320,36 +353,19 @@ func TestDurationsKnowDays(t *testing.T) {
 
 func TestHintAndUsageErrorsCanBeToldApart(t *testing.T) {
 	err := fmt.Errorf("outer: %w", Usage("type this", "bad: %w", extract.ErrPermanent))
-	if !errors.Is(err, ErrUsage) || !errors.Is(err, extract.ErrPermanent) || hintOf(err) != "type this" {
+	if !errors.Is(err, ErrUsage) || !errors.Is(err, extract.ErrPermanent) || hinted(err) != "type this" {
 		t.Errorf("%v", err)
 	}
-	if errors.Is(errors.New("x"), ErrUsage) || hintOf(Usage("", "x")) != "" {
+	if errors.Is(errors.New("x"), ErrUsage) || hinted(Usage("", "x")) != "" {
 		t.Error("what is no usage error is taken for one")
 	}
 }
 
-// What is published isn't of the account that one command is about: the others are expected to be there all the same, and a top-up without an
-// account is nobody's, and not that account's.
-func TestACommandForOneAccountPublishesForAll(t *testing.T) {
-	path := configFile(t, "accounts:\n  - {name: acme, key_env: K}\n  - {name: bee, key_env: K}\ntopups: [topups.csv]\n")
-	topups := filepath.Join(filepath.Dir(path), "topups.csv")
-	for text, want := range map[string]string{
-		"date,amount,currency\n2026-10-02,50,USD\n":             "no account: the config has acme, bee",
-		"date,amount,currency,account\n2026-10-02,50,USD,bee\n": "",
-	} {
-		if err := os.WriteFile(topups, []byte(text), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		cfg, err := LoadConfig(Overrides{ConfigFile: path, Account: "acme"}, noEnv)
-		if err != nil {
-			t.Fatal(err)
-		}
-		f, err := cfg.finance()
-		switch {
-		case want != "" && (err == nil || !strings.Contains(err.Error(), want)):
-			t.Errorf("%v, want %s", err, want)
-		case want == "" && (err != nil || !slices.Equal(f.Accounts, []string{"acme", "bee"})):
-			t.Errorf("%v %v", f.Accounts, err)
+func TestKeysAreThoseOfTheFile(t *testing.T) {
+	keys := Keys()
+	for _, want := range []string{"lake", "lake_access", "accounts", "accounts.key_env", "export.settle"} {
+		if !slices.Contains(keys, want) {
+			t.Errorf("%v has no %s", keys, want)
 		}
 	}
 }

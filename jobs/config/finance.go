@@ -1,0 +1,183 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"math/big"
+	"slices"
+	"strings"
+
+	"github.com/usagelake/usagelake/schemas"
+)
+
+// Allocation names the allocation rules.
+type Allocation struct {
+	Rules string `yaml:"rules"` // a YAML or CSV file
+}
+
+// Budget is a budget as the config has it. One of the scopes, or none for everything.
+type Budget struct {
+	Name        string   `yaml:"name"`
+	CostCenter  string   `yaml:"cost_center"`
+	Team        string   `yaml:"team"`
+	Project     string   `yaml:"project"`
+	Environment string   `yaml:"environment"`
+	Account     string   `yaml:"account"`
+	Model       string   `yaml:"model"`
+	Amount      string   `yaml:"amount"`
+	Currency    string   `yaml:"currency"`
+	Period      string   `yaml:"period"` // month or quarter
+	From        string   `yaml:"from"`
+	To          string   `yaml:"to"`         // excluded
+	Thresholds  []string `yaml:"thresholds"` // shares of the amount
+}
+
+// Value is what b says of one of schemas.BudgetScopes; "" if nothing.
+func (b Budget) Value(scope string) string {
+	return map[string]string{"cost_center": b.CostCenter, "team": b.Team, "project": b.Project, "environment": b.Environment,
+		"account": b.Account, "model": b.Model}[scope]
+}
+
+// Parse checks and converts b; every mistake is reported.
+func (b Budget) Parse() (schemas.Budget, error) {
+	out := schemas.Budget{Name: b.Name, Currency: b.Currency, Period: b.Period}
+	var errs []error
+	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
+	if b.Name == "" {
+		bad("name: give it one")
+	}
+	for _, scope := range schemas.BudgetScopes() {
+		value := b.Value(scope)
+		if value == "" {
+			continue
+		}
+		if out.Scope != "" {
+			bad("it has both %s and %s: give one, or none for everything", out.Scope, scope)
+		}
+		out.Scope, out.Value = scope, value
+	}
+	var err error
+	if out.Amount, err = schemas.ParseMoney(b.Amount); err != nil {
+		bad("amount: %w", err)
+	} else if out.Amount.Sign() <= 0 {
+		bad("amount: %s is not more than 0", b.Amount)
+	}
+	if !schemas.IsCurrency(b.Currency) {
+		bad("currency: %q is not an ISO 4217 code like USD", b.Currency)
+	}
+	switch b.Period {
+	case "":
+		out.Period = "month"
+	case "month", "quarter":
+	default:
+		bad("period: %q is neither month nor quarter", b.Period)
+	}
+	first := func(what, s string) *schemas.Date {
+		if s == "" {
+			return nil
+		}
+		d, err := schemas.ParseDate(s)
+		if err != nil {
+			bad("%s: %w", what, err)
+			return nil
+		}
+		if month := d.Start().Month(); schemas.MonthOf(d) != d || out.Period == "quarter" && month%3 != 1 {
+			bad("%s: %s is not the first day of a %s", what, s, out.Period)
+		}
+		return &d
+	}
+	out.From, out.To = first("from", b.From), first("to", b.To)
+	if out.From != nil && out.To != nil && *out.From >= *out.To {
+		bad("from %s is not before to %s", b.From, b.To)
+	}
+	if out.Thresholds, err = ParseThresholds(b.Thresholds); err != nil {
+		errs = append(errs, err)
+	}
+	if len(b.Thresholds) == 0 {
+		out.Thresholds = []schemas.Decimal{800_000_000_000, 1_000_000_000_000}
+	}
+	return out, errors.Join(errs...)
+}
+
+// Close says what refuses a close, beside what always does. A limit is an amount, in each currency, or a share of
+// the month's net cost such as "2%"; "" is no limit.
+type Close struct {
+	MaxUnallocated   string `yaml:"max_unallocated"`     // charged to (unallocated)
+	MaxWithoutGLCode string `yaml:"max_without_gl_code"` // charged to owners without a general ledger code
+}
+
+// Validate lists the limits that are none.
+func (c Close) Validate() []error {
+	var errs []error
+	for _, l := range []struct{ key, value string }{
+		{"max_unallocated", c.MaxUnallocated}, {"max_without_gl_code", c.MaxWithoutGLCode},
+	} {
+		if _, err := ParseLimit(l.value); err != nil {
+			errs = append(errs, at("close."+l.key, "close.%s: %w", l.key, err))
+		}
+	}
+	return errs
+}
+
+// Limit is the most that an amount may be. The zero value is none.
+type Limit struct {
+	text   string
+	amount *big.Int // in units of 1e-12; of a share, the percents
+	share  bool
+}
+
+// ParseLimit reads a limit as the config has it: an amount, a share such as "2%", or "" for none.
+func ParseLimit(text string) (Limit, error) {
+	if text == "" {
+		return Limit{}, nil
+	}
+	number, share := strings.CutSuffix(text, "%")
+	v, err := schemas.ParseMoney(strings.TrimSpace(number))
+	if err == nil && (v.Sign() < 0 || share && v.Cmp(big.NewInt(100_000_000_000_000)) > 0) {
+		err = errors.New("out of range")
+	}
+	if err != nil {
+		return Limit{}, fmt.Errorf("%q is neither an amount of 0 or more, such as 100, "+
+			"nor a share of the month's cost, such as 2%%", text)
+	}
+	return Limit{text, v, share}, nil
+}
+
+// None says that there is no limit.
+func (l Limit) None() bool { return l.amount == nil }
+
+func (l Limit) String() string { return l.text }
+
+// Passed says that an amount of a whole is more than the limit allows.
+func (l Limit) Passed(v, whole *big.Int) bool {
+	if l.amount == nil {
+		return false
+	}
+	if !l.share {
+		return v.CmpAbs(l.amount) > 0
+	}
+	hundred := new(big.Int).Mul(new(big.Int).Abs(v), big.NewInt(100_000_000_000_000))
+	return hundred.Cmp(new(big.Int).Mul(new(big.Int).Abs(whole), l.amount)) > 0
+}
+
+// ParseThresholds reads shares of a budget's amount and sorts them.
+func ParseThresholds(texts []string) ([]schemas.Decimal, error) {
+	var out []schemas.Decimal
+	var errs []error
+	for _, t := range texts {
+		v, err := schemas.ParseDecimal([]byte(t))
+		if err != nil || v <= 0 || v > 10_000_000_000_000 {
+			errs = append(errs, fmt.Errorf("thresholds: %q is not a share like 0.8 (of the amount; 1 is all of it)", t))
+			continue
+		}
+		out = append(out, v)
+	}
+	slices.Sort(out)
+	return out, errors.Join(errs...)
+}
+
+// Journal names the accounts of the general ledger that the chargeback journal uses.
+type Journal struct {
+	GLCode       string `yaml:"gl_code"`        // debited where no rule assigned one
+	CreditGLCode string `yaml:"credit_gl_code"` // credited with the whole
+}

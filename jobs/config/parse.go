@@ -1,0 +1,125 @@
+package config
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"reflect"
+	"slices"
+	"strings"
+
+	"go.yaml.in/yaml/v3"
+
+	"github.com/usagelake/usagelake/schemas/words"
+)
+
+// parse reads the file. Keys and values that can't be are refused all at once.
+func (c *Config) parse(b []byte, path string) error {
+	c.Path = path
+	var root yaml.Node
+	dec := yaml.NewDecoder(bytes.NewReader(b))
+	if err := dec.Decode(&root); err != nil && !errors.Is(err, io.EOF) {
+		return Usage("", "config %s: %w", path, err)
+	}
+	if len(root.Content) == 0 {
+		return Usage("usagelake init", "config %s is empty", path)
+	}
+	r := reader{lines: map[string]int{}}
+	r.keys(root.Content[0], reflect.TypeFor[Config](), "")
+	c.lines = r.lines
+	if !r.twice { // else the decoder says it again
+		var wrong *yaml.TypeError
+		switch err := root.Decode(c); {
+		case errors.As(err, &wrong):
+			for _, text := range wrong.Errors {
+				r.errs = append(r.errs, errors.New(text))
+			}
+		case err != nil:
+			r.errs = append(r.errs, err)
+		}
+	}
+	if err := c.refused(r.errs); err != nil {
+		return err
+	}
+	if err := dec.Decode(new(yaml.Node)); !errors.Is(err, io.EOF) {
+		return Usage("", "config %s holds more than one document", path)
+	}
+	if len(c.Accounts) == 0 {
+		return Usage("usagelake init", "config %s has no accounts", path)
+	}
+	return nil
+}
+
+// reader goes over the file as it is written.
+type reader struct {
+	errs  []error
+	twice bool           // a key stands twice
+	lines map[string]int // by path
+}
+
+// keys finds the keys that t has no field for, and says of each which one may be meant.
+func (r *reader) keys(n *yaml.Node, t reflect.Type, at string) {
+	if n.Kind == yaml.AliasNode {
+		n = n.Alias
+	}
+	switch {
+	case n.Kind == yaml.SequenceNode && t.Kind() == reflect.Slice:
+		for i, e := range n.Content {
+			name := fmt.Sprintf("%s[%d]", at, i)
+			r.lines[name] = e.Line
+			r.keys(e, t.Elem(), name)
+		}
+	case n.Kind == yaml.MappingNode && t.Kind() == reflect.Struct:
+		known := map[string]reflect.Type{}
+		for i := range t.NumField() {
+			if tag := t.Field(i).Tag.Get("yaml"); tag != "" && tag != "-" {
+				known[tag] = t.Field(i).Type
+			}
+		}
+		seen := map[string]bool{}
+		for i := 0; i+1 < len(n.Content); i += 2 {
+			key, line := n.Content[i].Value, n.Content[i].Line
+			name := strings.TrimPrefix(at+"."+key, ".")
+			ft, ok := known[key]
+			switch {
+			case !ok:
+				r.errs = append(r.errs, fmt.Errorf("line %d: unknown key %s%s", line, name,
+					words.Nearest(key, slices.Sorted(maps.Keys(known)))))
+			case seen[key]:
+				r.twice = true
+				r.errs = append(r.errs, fmt.Errorf("line %d: %s stands twice", line, name))
+			default:
+				r.lines[name] = line
+				r.keys(n.Content[i+1], ft, name)
+			}
+			seen[key] = true
+		}
+	}
+}
+
+// Keys lists every key a config may have, such as accounts.key_env, sorted.
+func Keys() []string {
+	var keys []string
+	var walk func(t reflect.Type, at string)
+	walk = func(t reflect.Type, at string) {
+		for i := range t.NumField() {
+			tag := t.Field(i).Tag.Get("yaml")
+			if tag == "" || tag == "-" {
+				continue
+			}
+			keys = append(keys, at+tag)
+			ft := t.Field(i).Type
+			if ft.Kind() == reflect.Slice {
+				ft = ft.Elem()
+			}
+			if ft.Kind() == reflect.Struct {
+				walk(ft, at+tag+".")
+			}
+		}
+	}
+	walk(reflect.TypeFor[Config](), "")
+	slices.Sort(keys)
+	return keys
+}
