@@ -1,7 +1,7 @@
 -- The charges as FOCUS wants them: by meter, each with list cost, discount and net cost. They name allocated_usage,
 -- which is made when the allocation rules are known, and are made after it. The views focus and focus_1_4 themselves,
--- with the names and formats of FOCUS, are made from the column tables in focus.go. So are the comments of the columns
--- of focus_closed, which the views here have under the same names.
+-- with the names and formats of FOCUS, are made from the tables of columns in focus_columns.go. So are the comments of
+-- the columns of focus_closed, which the views here have under the same names.
 --
 -- Money is exact here: tokens are millionths (six decimals), prices have twelve, so a product has eighteen, and that is
 -- what the costs have. No product is rounded and none goes through a DOUBLE. A product that eighteen decimals can't
