@@ -15,7 +15,9 @@ import (
 
 	"github.com/usagelake/usagelake/extract/portal"
 	"github.com/usagelake/usagelake/jobs/config"
+	"github.com/usagelake/usagelake/load"
 	"github.com/usagelake/usagelake/schemas"
+	"github.com/usagelake/usagelake/transform"
 )
 
 func read(t *testing.T, name string) string {
@@ -140,6 +142,20 @@ func TestTheDocsExplainEveryConfigKey(t *testing.T) {
 	for key := range rows {
 		if strings.Contains(key, ".") && !slices.Contains(keys, key) {
 			t.Errorf("docs/config.md explains %s, which is no key", key)
+		}
+	}
+}
+
+// The numbers of the formats stand where people look who read the files, or are about to upgrade.
+func TestTheDocsHaveTheFormatsOfNow(t *testing.T) {
+	formats := fmt.Sprintf("lake format %d, raw format %d, schema %d", load.Format, schemas.RawFormat, schemas.SchemaVersion)
+	for name, want := range map[string]string{
+		"docs/lake.md":      formats,
+		"docs/operators.md": fmt.Sprintf("%s, transform %d\n", formats, transform.Version),
+		"CHANGELOG.md":      fmt.Sprintf("tables %d.", schemas.SQLVersion),
+	} {
+		if !strings.Contains(read(t, name), want) {
+			t.Errorf("%s doesn't say %q", name, want)
 		}
 	}
 }
