@@ -346,23 +346,7 @@ func (a *allocation) keys(ctx context.Context) error {
 
 // sums fills allocated_daily and ext_daily for the stale days.
 func (a *allocation) sums(ctx context.Context) error {
-	return a.d.exec(ctx, `
-		INSERT INTO allocated_daily
-		SELECT account, usage_date, allocation_id, token_id, user_id, custom_user_id, model, model_type, record_kind, currency,
-			count(*), count(*) FILTER (amount IS NULL),
-			TRY_CAST(sum(input_tokens) AS BIGINT), TRY_CAST(sum(output_tokens) AS BIGINT), TRY_CAST(sum(cached_tokens) AS BIGINT), TRY_CAST(sum(total_tokens) AS BIGINT),
-			sum(total_amount), sum(discount_amount), sum(amount)
-		FROM allocated_usage SEMI JOIN temp.stale_days USING (account, usage_date)
-		GROUP BY ALL ORDER BY ALL`, `
-		INSERT INTO ext_daily
-		SELECT account, usage_date, allocation_id, model, currency, e.category, e.item, e.unit, count(*), sum(e."usage"),
-			sum(coalesce(e.amount::DECIMAL(38,12), (e.price * e."usage")::DECIMAL(38,12)))
-		FROM (SELECT account, usage_date, allocation_id, model, currency, unnest(ext_items) AS e FROM allocated_usage SEMI JOIN temp.stale_days USING (account, usage_date) WHERE len(ext_items) > 0)
-		GROUP BY ALL ORDER BY ALL`,
-		// What is said of no record any more goes, so that the file is the same however it came about; but for keys
-		// that only repeat what is said of others, which would cost a look at all of usage.
-		"DELETE FROM allocations WHERE allocation_id NOT IN (SELECT allocation_id FROM allocated_daily)",
-		"DELETE FROM allocation_keys WHERE allocation_id NOT IN (SELECT allocation_id FROM allocations)")
+	return a.d.exec(ctx, schemas.SQLAllocatedSums())
 }
 
 // shares splits the shared pools of the months in which a day is stale.
@@ -487,32 +471,10 @@ const (
 
 // charge fills chargeback_daily for the stale months that are open, from what was spent directly and from the shares.
 func (a *allocation) charge(ctx context.Context) error {
-	err := a.d.exec(ctx, `CREATE OR REPLACE TEMP VIEW chargeback_live AS
-		SELECT usage_date, account, coalesce(a.cost_center, '`+schemas.Unallocated+`') AS cost_center, a.team, a.project, a.environment, a.gl_code, a.tags,
-			NULL::VARCHAR AS pool, a.rule_id, a.rule_version, model, model_type, record_kind, currency,
-			sum(requests)::BIGINT AS requests, sum(without_amount)::BIGINT AS without_amount,
-			TRY_CAST(sum(input_tokens) AS BIGINT) AS input_tokens, TRY_CAST(sum(output_tokens) AS BIGINT) AS output_tokens,
-			TRY_CAST(sum(cached_tokens) AS BIGINT) AS cached_tokens, TRY_CAST(sum(total_tokens) AS BIGINT) AS total_tokens,
-			sum(list_cost) AS list_cost, sum(discount) AS discount, sum(net_cost) AS net_cost
-		FROM allocated_daily JOIN allocations a USING (allocation_id) WHERE a.pool IS NULL GROUP BY ALL
-		UNION ALL
-		SELECT usage_date, account, coalesce(cost_center, '`+schemas.Unallocated+`'), team, project, environment, gl_code, tags,
-			pool, rule_id, rule_version, model, model_type, record_kind, currency, `+chargeMeasures+`
-		FROM shared_cost_shares`)
-	if err != nil {
-		return err
-	}
 	if err := a.fillClosed(ctx); err != nil {
 		return err
 	}
-	if err := a.d.exec(ctx, `DELETE FROM chargeback_daily WHERE billing_month IN (SELECT billing_month FROM temp.stale_months) AND billing_month NOT IN (SELECT "month" FROM closed_months) AND charge_class IS NULL`); err != nil {
-		return err
-	}
-	return a.d.exec(ctx, `INSERT INTO chargeback_daily BY NAME
-		SELECT date_trunc('month', usage_date)::DATE AS billing_month, NULL AS charge_class, *
-		FROM temp.chargeback_live
-		WHERE date_trunc('month', usage_date) IN (SELECT billing_month FROM temp.stale_months) AND date_trunc('month', usage_date) NOT IN (SELECT "month" FROM closed_months)
-		ORDER BY ALL`)
+	return a.d.exec(ctx, schemas.SQLChargeback())
 }
 
 // check compares what is charged with what was used, day by day and currency by currency, to the last digit.

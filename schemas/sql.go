@@ -32,6 +32,12 @@ var sqlAllocated string
 //go:embed sql/rollups.sql
 var sqlRollups string
 
+//go:embed sql/allocated_sums.sql
+var sqlAllocatedSums string
+
+//go:embed sql/chargeback.sql
+var sqlChargeback string
+
 // SQLSchema makes the tables and views of the published file in an empty one, each table, view and column commented.
 // SQLAllocated and SQLFocus add the views that need the allocation rules. It is several statements.
 func SQLSchema() string {
@@ -141,6 +147,15 @@ func SQLScopedViews() []SQLView {
 // SQLRollups inserts into usage_daily, unit_prices and coverage_daily what usage and coverage have for the days in the
 // temporary table changed (account, usage_date). It is several statements.
 func SQLRollups() string { return sqlRollups }
+
+// SQLAllocatedSums inserts into allocated_daily and ext_daily what allocated_usage has for the days in the temporary
+// table stale_days (account, usage_date), and deletes what is said of no record any more. It is several statements.
+func SQLAllocatedSums() string { return sqlAllocatedSums }
+
+// SQLChargeback charges in chargeback_daily what was spent in the open months of the temporary table stale_months
+// (billing_month), and leaves a temporary view, chargeback_live, of what would be charged in every month if none was
+// closed. It is several statements.
+func SQLChargeback() string { return sqlChargeback }
 
 // SQLUsageColumns lists the columns of usage as they are read from a day file of a SchemaVersion: a column that the
 // file doesn't have yet has the value it stands for.

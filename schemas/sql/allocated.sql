@@ -1,5 +1,5 @@
--- What the allocation rules say of each record. It is made when the rules are known, for it goes by the fields that they
--- look at. The comments of the columns of usage are those of the Parquet files.
+-- What the allocation rules say of each record. It is made when the rules are known, for it goes by the fields that
+-- they look at. The comments of the columns of usage are those of the Parquet files.
 
 --| usage with what the allocation rules say of each record: the rule, and the owner or the shared pool.
 CREATE OR REPLACE VIEW allocated_usage (
@@ -29,8 +29,8 @@ JOIN allocations a ON a.allocation_id = k.allocation_id;
 --| 6. Which rule and version assigned the records of this id, and to whom? FROM allocation_explain('…').
 CREATE OR REPLACE MACRO allocation_explain(record_id) AS TABLE
 SELECT u.account, u.id, u.request_time, u.ordinal, u.token_id, u.user_id, u.custom_user_id, u.model, u.channel_id,
-    u.amount, u.currency, u.ruleset, u.rule_id, u.rule_version, r.valid_from, r.valid_to, r.matches, r.assigns, u.source,
-    u.pool, u.cost_center, u.team, u.project, u.environment, u.gl_code, u.tags
+    u.amount, u.currency, u.ruleset, u.rule_id, u.rule_version, r.valid_from, r.valid_to, r.matches, r.assigns,
+    u.source, u.pool, u.cost_center, u.team, u.project, u.environment, u.gl_code, u.tags
 FROM allocated_usage u
 LEFT JOIN allocation_rules r
     ON r.ruleset = u.ruleset AND r.rule_id = u.rule_id AND r.rule_version = u.rule_version

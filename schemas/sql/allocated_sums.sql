@@ -1,0 +1,27 @@
+-- Sums allocated_usage for the days in the temporary table stale_days, whose rows have been deleted before.
+
+INSERT INTO allocated_daily
+SELECT account, usage_date, allocation_id, token_id, user_id, custom_user_id, model, model_type, record_kind, currency,
+    count(*), count(*) FILTER (amount IS NULL),
+    TRY_CAST(sum(input_tokens) AS BIGINT), TRY_CAST(sum(output_tokens) AS BIGINT),
+    TRY_CAST(sum(cached_tokens) AS BIGINT), TRY_CAST(sum(total_tokens) AS BIGINT),
+    sum(total_amount), sum(discount_amount), sum(amount)
+FROM allocated_usage SEMI JOIN temp.stale_days USING (account, usage_date)
+GROUP BY ALL
+ORDER BY ALL;
+
+INSERT INTO ext_daily
+SELECT account, usage_date, allocation_id, model, currency, e.category, e.item, e.unit, count(*), sum(e."usage"),
+    sum(coalesce(e.amount::DECIMAL(38,12), (e.price * e."usage")::DECIMAL(38,12)))
+FROM (
+    SELECT account, usage_date, allocation_id, model, currency, unnest(ext_items) AS e
+    FROM allocated_usage SEMI JOIN temp.stale_days USING (account, usage_date)
+    WHERE len(ext_items) > 0
+)
+GROUP BY ALL
+ORDER BY ALL;
+
+-- What is said of no record any more goes, so that the file is the same however it came about; but for keys that only
+-- repeat what is said of others, which would cost a look at all of usage.
+DELETE FROM allocations WHERE allocation_id NOT IN (SELECT allocation_id FROM allocated_daily);
+DELETE FROM allocation_keys WHERE allocation_id NOT IN (SELECT allocation_id FROM allocations);
