@@ -15,17 +15,18 @@ import (
 	"github.com/usagelake/usagelake/extract"
 	"github.com/usagelake/usagelake/extract/portal"
 	"github.com/usagelake/usagelake/jobs/config"
+	"github.com/usagelake/usagelake/jobs/internal/kit"
 	"github.com/usagelake/usagelake/load"
 	"github.com/usagelake/usagelake/schemas"
 )
 
 func TestTwiceIsOnceButForTheJournal(t *testing.T) {
-	bubble(t, "twice", func(t *testing.T) {
-		w := newWorld(t, settings{})
-		w.export(Span{From: day(10)})
-		before := w.files()
-		w.requests()
-		for _, s := range []Span{{}, {From: day(10)}, {From: day(12), To: day(19)}} {
+	kit.Bubble(t, "twice", func(t *testing.T) {
+		w := newWorld(t, kit.Settings{})
+		w.export(Span{From: kit.Day(10)})
+		before := w.Files()
+		w.Requests()
+		for _, s := range []Span{{}, {From: kit.Day(10)}, {From: kit.Day(12), To: kit.Day(19)}} {
 			res := w.export(s)
 			want := int64(4) // days 17, 18, 19, and today
 			if !s.To.IsZero() {
@@ -35,12 +36,12 @@ func TestTwiceIsOnceButForTheJournal(t *testing.T) {
 				t.Errorf("%d requests, %d windows, %d days, published: %t; want %d and nothing else", res.Requests, res.Windows, res.DaysWritten, res.Published, want)
 			}
 		}
-		for _, r := range w.requests() {
+		for _, r := range w.Requests() {
 			if !strings.Contains(r.Query, "pagesize=1&") {
 				t.Errorf("%s is no small request", r.Query)
 			}
 		}
-		for _, f := range changed(before, w.files()) {
+		for _, f := range kit.Changed(before, w.Files()) {
 			if !strings.HasPrefix(f, "journal/") {
 				t.Errorf("%s changed", f)
 			}
@@ -51,14 +52,14 @@ func TestTwiceIsOnceButForTheJournal(t *testing.T) {
 // content is every row of every table of the published file, as text.
 func (w *world) content() map[string][]string {
 	w.Helper()
-	r := w.read()
-	defer r.close()
+	r := w.Read()
+	defer r.Close()
 	out := map[string][]string{}
-	for _, table := range r.ask("SELECT table_name FROM information_schema.tables WHERE table_catalog = 'lake'") {
+	for _, table := range r.Ask("SELECT table_name FROM information_schema.tables WHERE table_catalog = 'lake'") {
 		if slices.Contains([]string{"meta", "published", "runs", "run_accounts", "data_freshness_and_gaps"}, table[0]) { // of when and by whom
 			continue
 		}
-		for _, row := range r.ask(`SELECT t::VARCHAR FROM "` + table[0] + `" t`) {
+		for _, row := range r.Ask(`SELECT t::VARCHAR FROM "` + table[0] + `" t`) {
 			out[table[0]] = append(out[table[0]], row[0])
 		}
 		slices.Sort(out[table[0]])
@@ -68,37 +69,37 @@ func (w *world) content() map[string][]string {
 
 func TestARebuildFromTheRawArchiveAloneGivesTheSameBytesWithoutARequest(t *testing.T) {
 	for _, faults := range []string{"", "late=0.2,late-by=20h,vanish=0.1,bad=0.05,missing=0.2,unknown-fields=true,order=random"} {
-		bubble(t, faults, func(t *testing.T) {
-			w := newWorld(t, settings{faults: faults, perDay: 100, orgs: []portal.OrgOptions{
+		kit.Bubble(t, faults, func(t *testing.T) {
+			w := newWorld(t, kit.Settings{Faults: faults, PerDay: 100, Orgs: []portal.OrgOptions{
 				{ID: "0", RecordsPerDay: 100}, {ID: "sum", RecordsPerDay: 100, Shape: portal.Summary}}})
 			w.export(span(17, 20))
 			w.nightly(2)
-			w.export(Span{From: day(18).Add(time.Hour), To: day(19).Add(7 * time.Hour), Anew: true})
-			before, content := w.files(), w.content()
+			w.export(Span{From: kit.Day(18).Add(time.Hour), To: kit.Day(19).Add(7 * time.Hour), Anew: true})
+			before, content := w.Files(), w.content()
 			if len(content["usage"]) == 0 || len(content["coverage"]) == 0 || len(content["usage_line_items"]) == 0 {
 				t.Fatalf("there is nothing to compare: %d tables", len(content))
 			}
-			entries, err := os.ReadDir(w.cfg.Lake)
+			entries, err := os.ReadDir(w.Cfg.Lake)
 			if err != nil {
 				t.Fatal(err)
 			}
 			for _, e := range entries {
 				if e.Name() != "raw" {
-					if err := os.RemoveAll(filepath.Join(w.cfg.Lake, e.Name())); err != nil {
+					if err := os.RemoveAll(filepath.Join(w.Cfg.Lake, e.Name())); err != nil {
 						t.Fatal(err)
 					}
 				}
 			}
-			w.requests()
-			w.keys = nil
+			w.Requests()
+			w.Keys = nil
 			res := w.rebuild()
-			if n := len(w.requests()); n != 0 || res.Requests != 0 {
+			if n := len(w.Requests()); n != 0 || res.Requests != 0 {
 				t.Errorf("%d requests", n)
 			}
 			if len(res.Accounts) != 2 || res.Records == 0 || res.DaysWritten == 0 {
 				t.Errorf("%+v", res.RunCounts)
 			}
-			for _, f := range changed(before, w.files()) {
+			for _, f := range kit.Changed(before, w.Files()) {
 				if !strings.HasPrefix(f, "journal/") && f != "usage.duckdb" && f != "published.json" {
 					t.Errorf("%s has other bytes", f)
 				}
@@ -112,14 +113,14 @@ func TestARebuildFromTheRawArchiveAloneGivesTheSameBytesWithoutARequest(t *testi
 			for table := range content {
 				t.Errorf("%s is empty", table)
 			}
-			w.whole()
+			w.Whole()
 		})
 	}
 }
 
 func TestAnIncrementalFileHasTheRowsOfOneBuiltFromNothing(t *testing.T) {
-	bubble(t, "full", func(t *testing.T) {
-		w := newWorld(t, settings{faults: "late=0.2,corrected=0.2,bad=0.05", perDay: 100})
+	kit.Bubble(t, "full", func(t *testing.T) {
+		w := newWorld(t, kit.Settings{Faults: "late=0.2,corrected=0.2,bad=0.05", PerDay: 100})
 		w.export(span(17, 20))
 		w.nightly(3)
 		before := w.content()
@@ -133,16 +134,16 @@ func TestAnIncrementalFileHasTheRowsOfOneBuiltFromNothing(t *testing.T) {
 }
 
 func TestWhatIsSealedAndNotDerivedIsDerivedByTheNextRunThoughNothingIsToFetch(t *testing.T) {
-	bubble(t, "stale", func(t *testing.T) {
-		w := newWorld(t, settings{})
+	kit.Bubble(t, "stale", func(t *testing.T) {
+		w := newWorld(t, kit.Settings{})
 		w.export(span(10, 13))
-		before, content := w.files(), w.content()
+		before, content := w.Files(), w.content()
 		for _, gone := range []string{"usage/acct=acme/date=2026-11-11", "usage.duckdb", "balance"} {
-			if err := os.RemoveAll(filepath.Join(w.cfg.Lake, gone)); err != nil {
+			if err := os.RemoveAll(filepath.Join(w.Cfg.Lake, gone)); err != nil {
 				t.Fatal(err)
 			}
 		}
-		st, err := ReadStatus(t.Context(), w.cfg.Lake, "", w.now())
+		st, err := ReadStatus(t.Context(), w.Cfg.Lake, "", w.Now())
 		if err != nil || st.Accounts[0].Stale != 1 || !st.Accounts[0].Days[1].Stale {
 			t.Errorf("status: %+v, %v", st, err)
 		}
@@ -150,7 +151,7 @@ func TestWhatIsSealedAndNotDerivedIsDerivedByTheNextRunThoughNothingIsToFetch(t 
 		if res.Requests != 0 || res.DaysWritten != 1 || !res.Published {
 			t.Errorf("%+v", res.RunCounts)
 		}
-		for _, f := range changed(before, w.files()) {
+		for _, f := range kit.Changed(before, w.Files()) {
 			if !strings.HasPrefix(f, "journal/") && f != "usage.duckdb" && f != "published.json" {
 				t.Errorf("%s has other bytes", f)
 			}
@@ -164,50 +165,50 @@ func TestWhatIsSealedAndNotDerivedIsDerivedByTheNextRunThoughNothingIsToFetch(t 
 }
 
 func TestWithoutItsJournalALakeLosesNoData(t *testing.T) {
-	bubble(t, "journal", func(t *testing.T) {
-		w := newWorld(t, settings{})
+	kit.Bubble(t, "journal", func(t *testing.T) {
+		w := newWorld(t, kit.Settings{})
 		w.export(span(17, 20))
-		before := w.files()
-		if err := os.RemoveAll(filepath.Join(w.cfg.Lake, "journal")); err != nil {
+		before := w.Files()
+		if err := os.RemoveAll(filepath.Join(w.Cfg.Lake, "journal")); err != nil {
 			t.Fatal(err)
 		}
 		if res := w.export(span(17, 20)); res.Requests != 3 {
 			t.Errorf("%d requests", res.Requests)
 		}
-		w.kept(before)
-		w.equal(day(17), day(20))
+		w.Kept(before)
+		w.Equal(kit.Day(17), kit.Day(20))
 	})
 }
 
 func TestALakeOfANewerVersionIsRefusedAndLeftAlone(t *testing.T) {
-	bubble(t, "newer", func(t *testing.T) {
-		w := newWorld(t, settings{})
+	kit.Bubble(t, "newer", func(t *testing.T) {
+		w := newWorld(t, kit.Settings{})
 		w.export(span(17, 19))
-		if err := os.WriteFile(filepath.Join(w.cfg.Lake, "lake.json"), []byte(`{"format":99}`), 0o600); err != nil {
+		if err := os.WriteFile(filepath.Join(w.Cfg.Lake, "lake.json"), []byte(`{"format":99}`), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		before := w.files()
-		w.requests()
+		before := w.Files()
+		w.Requests()
 		_, errExport := w.try(t.Context(), span(17, 20))
-		_, errRebuild := Rebuild(t.Context(), w.cfg, w.env, RebuildOptions{})
-		_, errStatus := ReadStatus(t.Context(), w.cfg.Lake, "", w.now())
-		_, _, errBalance := Balance(t.Context(), w.cfg, w.env, BalanceOptions{})
-		_, errDry := DryRun(t.Context(), w.cfg, w.env, ExportOptions{})
+		_, errRebuild := Rebuild(t.Context(), w.Cfg, w.env, RebuildOptions{})
+		_, errStatus := ReadStatus(t.Context(), w.Cfg.Lake, "", w.Now())
+		_, _, errBalance := Balance(t.Context(), w.Cfg, w.env, BalanceOptions{})
+		_, errDry := DryRun(t.Context(), w.Cfg, w.env, ExportOptions{})
 		for i, err := range []error{errExport, errRebuild, errStatus, errBalance, errDry} {
 			if !errors.Is(err, load.ErrNewer) {
 				t.Errorf("%d: %v", i, err)
 			}
 		}
-		if d := changed(before, w.files()); len(d) > 0 || len(w.requests()) > 0 {
+		if d := kit.Changed(before, w.Files()); len(d) > 0 || len(w.Requests()) > 0 {
 			t.Errorf("%v changed, or a request was sent", d)
 		}
 	})
 }
 
 func TestALakeThatAnotherHoldsIsNotWrittenAndReadersDontMind(t *testing.T) {
-	w := newWorld(t, settings{})
+	w := newWorld(t, kit.Settings{})
 	w.export(span(17, 19))
-	lake, err := load.Open(w.cfg.Lake, load.Options{})
+	lake, err := load.Open(w.Cfg.Lake, load.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -215,21 +216,21 @@ func TestALakeThatAnotherHoldsIsNotWrittenAndReadersDontMind(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	before := w.files()
-	w.requests()
+	before := w.Files()
+	w.Requests()
 	_, errExport := w.try(t.Context(), span(17, 20))
-	_, errRebuild := Rebuild(t.Context(), w.cfg, w.env, RebuildOptions{})
-	_, _, errBalance := Balance(t.Context(), w.cfg, w.env, BalanceOptions{})
+	_, errRebuild := Rebuild(t.Context(), w.Cfg, w.env, RebuildOptions{})
+	_, _, errBalance := Balance(t.Context(), w.Cfg, w.env, BalanceOptions{})
 	for i, err := range []error{errExport, errRebuild, errBalance} {
 		var held *load.HeldError
 		if !errors.As(err, &held) || held.PID != os.Getpid() || held.Doing != "export" {
 			t.Errorf("%d: %v", i, err)
 		}
 	}
-	if len(w.requests()) > 0 || len(changed(before, w.files())) > 0 {
+	if len(w.Requests()) > 0 || len(kit.Changed(before, w.Files())) > 0 {
 		t.Error("something was done without the lock")
 	}
-	st, err := ReadStatus(t.Context(), w.cfg.Lake, "", w.now())
+	st, err := ReadStatus(t.Context(), w.Cfg.Lake, "", w.Now())
 	if err != nil || st.Holder == nil || len(st.Accounts) != 1 {
 		t.Errorf("status of a held lake: %+v, %v", st, err)
 	}
@@ -237,12 +238,12 @@ func TestALakeThatAnotherHoldsIsNotWrittenAndReadersDontMind(t *testing.T) {
 	ctx, cancel := context.WithCancelCause(t.Context())
 	enough := errors.New("enough")
 	cancel(enough)
-	if _, err := Export(ctx, w.cfg, w.env, ExportOptions{Span: span(17, 20), Wait: true, Retry: retry}); !errors.Is(err, enough) {
+	if _, err := Export(ctx, w.Cfg, w.env, ExportOptions{Span: span(17, 20), Wait: true, Retry: kit.Retry}); !errors.Is(err, enough) {
 		t.Errorf("stopped while waiting: %v", err)
 	}
 	done := make(chan error)
 	go func() {
-		_, err := Export(t.Context(), w.cfg, w.env, ExportOptions{Span: span(17, 20), Wait: true, Retry: retry})
+		_, err := Export(t.Context(), w.Cfg, w.env, ExportOptions{Span: span(17, 20), Wait: true, Retry: kit.Retry})
 		done <- err
 	}()
 	if err := unlock(); err != nil {
@@ -251,41 +252,41 @@ func TestALakeThatAnotherHoldsIsNotWrittenAndReadersDontMind(t *testing.T) {
 	if err := <-done; err != nil {
 		t.Errorf("after the holder was done: %v", err)
 	}
-	w.equal(day(17), day(20))
+	w.Equal(kit.Day(17), kit.Day(20))
 }
 
 func TestNoLakeIsSaidWithWhatToDo(t *testing.T) {
-	w := newWorld(t, settings{})
-	_, errStatus := ReadStatus(t.Context(), w.cfg.Lake, "", w.now())
-	_, errRebuild := Rebuild(t.Context(), w.cfg, w.env, RebuildOptions{})
+	w := newWorld(t, kit.Settings{})
+	_, errStatus := ReadStatus(t.Context(), w.Cfg.Lake, "", w.Now())
+	_, errRebuild := Rebuild(t.Context(), w.Cfg, w.env, RebuildOptions{})
 	for _, err := range []error{errStatus, errRebuild} {
-		if !errors.Is(err, load.ErrNoLake) || !strings.Contains(hintOf(err), "usagelake export") {
-			t.Errorf("%v (hint: %s)", err, hintOf(err))
+		if !errors.Is(err, load.ErrNoLake) || !strings.Contains(kit.HintOf(err), "usagelake export") {
+			t.Errorf("%v (hint: %s)", err, kit.HintOf(err))
 		}
 	}
-	if _, err := os.Stat(w.cfg.Lake); !errors.Is(err, fs.ErrNotExist) {
+	if _, err := os.Stat(w.Cfg.Lake); !errors.Is(err, fs.ErrNotExist) {
 		t.Error("a lake was made")
 	}
 }
 
 func TestADryRunWritesNothingAndSaysWhatAnExportWouldDo(t *testing.T) {
-	bubble(t, "dry", func(t *testing.T) {
-		w := newWorld(t, settings{})
+	kit.Bubble(t, "dry", func(t *testing.T) {
+		w := newWorld(t, kit.Settings{})
 		dry := func(s Span) DryPlan {
 			t.Helper()
-			plans, err := DryRun(t.Context(), w.cfg, w.env, ExportOptions{Span: s, Retry: retry})
+			plans, err := DryRun(t.Context(), w.Cfg, w.env, ExportOptions{Span: s, Retry: kit.Retry})
 			if err != nil || len(plans) != 1 {
 				t.Fatalf("%v, %v", plans, err)
 			}
 			return plans[0]
 		}
 		p := dry(span(10, 20))
-		if _, err := os.Stat(w.cfg.Lake); !errors.Is(err, fs.ErrNotExist) {
+		if _, err := os.Stat(w.Cfg.Lake); !errors.Is(err, fs.ErrNotExist) {
 			t.Error("a lake was made")
 		}
-		w.requests()
+		w.Requests()
 		res := w.export(span(10, 20))
-		if p.Windows != 10 || p.Sampled || p.Unknown || p.Checks != 0 || !p.From.Equal(day(10)) || !p.To.Equal(day(20)) {
+		if p.Windows != 10 || p.Sampled || p.Unknown || p.Checks != 0 || !p.From.Equal(kit.Day(10)) || !p.To.Equal(kit.Day(20)) {
 			t.Errorf("%+v", p)
 		}
 		// The margins may count a record twice.
@@ -295,44 +296,44 @@ func TestADryRunWritesNothingAndSaysWhatAnExportWouldDo(t *testing.T) {
 		if d := p.Requests - res.Requests; d < -11 || d > 11 {
 			t.Errorf("%d requests were foreseen, %d were sent", p.Requests, res.Requests)
 		}
-		before := w.files()
+		before := w.Files()
 		p = dry(Span{})
 		if p.Windows != 1 || p.Checks != 3 || !p.To.Equal(w.settled()) {
 			t.Errorf("%+v", p)
 		}
-		if d := changed(before, w.files()); len(d) > 0 {
+		if d := kit.Changed(before, w.Files()); len(d) > 0 {
 			t.Errorf("%v changed", d)
 		}
-		if p = dry(Span{From: day(10).AddDate(0, -3, 0), To: day(10)}); !p.Sampled || p.Windows != 92 {
+		if p = dry(Span{From: kit.Day(10).AddDate(0, -3, 0), To: kit.Day(10)}); !p.Sampled || p.Windows != 92 {
 			t.Errorf("%+v", p)
 		}
-		w.faults("total=absent")
+		w.Faults("total=absent")
 		if p = dry(Span{}); !p.Unknown {
 			t.Errorf("%+v", p)
 		}
-		if _, err := DryRun(t.Context(), w.cfg, w.env, ExportOptions{Span: span(5, 4)}); !errors.Is(err, config.ErrUsage) {
+		if _, err := DryRun(t.Context(), w.Cfg, w.env, ExportOptions{Span: span(5, 4)}); !errors.Is(err, config.ErrUsage) {
 			t.Errorf("an empty range: %v", err)
 		}
-		w.faults("code-inside=1,inside-code=401")
-		if _, err := DryRun(t.Context(), w.cfg, w.env, ExportOptions{Retry: retry}); !errors.Is(err, extract.ErrRefused) {
+		w.Faults("code-inside=1,inside-code=401")
+		if _, err := DryRun(t.Context(), w.Cfg, w.env, ExportOptions{Retry: kit.Retry}); !errors.Is(err, extract.ErrRefused) {
 			t.Errorf("a refused key: %v", err)
 		}
 	})
 }
 
 func TestStatusShowsCoverageGapsAndRuns(t *testing.T) {
-	bubble(t, "status", func(t *testing.T) {
-		w := newWorld(t, settings{})
+	kit.Bubble(t, "status", func(t *testing.T) {
+		w := newWorld(t, kit.Settings{})
 		w.export(span(12, 14))
-		w.export(Span{From: day(15).Add(12 * time.Hour), To: day(17)})
-		w.faults("status-500=1")
+		w.export(Span{From: kit.Day(15).Add(12 * time.Hour), To: kit.Day(17)})
+		w.Faults("status-500=1")
 		_, _ = w.try(t.Context(), span(12, 18))
-		st, err := ReadStatus(t.Context(), w.cfg.Lake, "acme", w.now())
+		st, err := ReadStatus(t.Context(), w.Cfg.Lake, "acme", w.Now())
 		if err != nil {
 			t.Fatal(err)
 		}
 		a := st.Accounts[0]
-		if !a.From.Equal(day(12)) || !a.To.Equal(day(17)) || len(a.Gaps) != 1 || !a.Gaps[0].Start.Equal(day(14)) || !a.Gaps[0].End.Equal(day(15).Add(12*time.Hour)) {
+		if !a.From.Equal(kit.Day(12)) || !a.To.Equal(kit.Day(17)) || len(a.Gaps) != 1 || !a.Gaps[0].Start.Equal(kit.Day(14)) || !a.Gaps[0].End.Equal(kit.Day(15).Add(12*time.Hour)) {
 			t.Errorf("%+v", a)
 		}
 		if len(a.Days) != 5 || a.Days[0].Covered != 1 || a.Days[2].Covered != 0 || a.Days[3].Covered != 0.5 || a.Behind != "84h0m0s" || a.Stale != 0 {
@@ -341,7 +342,7 @@ func TestStatusShowsCoverageGapsAndRuns(t *testing.T) {
 		if len(st.Runs) != 3 || st.Runs[0].Status != schemas.StatusFailed || st.Runs[1].Status != schemas.StatusDone || !st.Database.Exists {
 			t.Errorf("%+v", st.Runs)
 		}
-		if _, err := ReadStatus(t.Context(), w.cfg.Lake, "nobody", w.now()); !errors.Is(err, config.ErrUsage) {
+		if _, err := ReadStatus(t.Context(), w.Cfg.Lake, "nobody", w.Now()); !errors.Is(err, config.ErrUsage) {
 			t.Errorf("an account that isn't there: %v", err)
 		}
 	})
@@ -352,7 +353,7 @@ func (w *world) secretIn(key string) []string {
 	w.Helper()
 	var found []string
 	hidden := []byte(strings.TrimPrefix(key, "sk_mg_"))
-	err := filepath.WalkDir(w.cfg.Lake, func(path string, d fs.DirEntry, err error) error {
+	err := filepath.WalkDir(w.Cfg.Lake, func(path string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() {
 			return err
 		}

@@ -21,6 +21,7 @@ import (
 
 	"github.com/usagelake/usagelake/jobs/alert"
 	"github.com/usagelake/usagelake/jobs/config"
+	"github.com/usagelake/usagelake/jobs/internal/kit"
 	"github.com/usagelake/usagelake/load"
 	"github.com/usagelake/usagelake/load/durable"
 	"github.com/usagelake/usagelake/schemas"
@@ -70,11 +71,11 @@ func (h *hook) told(t testing.TB) (out []string) {
 
 // alerted makes the world one with rules, and a webhook that is told.
 func (w *world) alerted(rules ...config.Rule) *hook {
-	w.keys["HOOK"] = "https://hooks.test/secret"
-	w.cfg.Alerts = config.Alerts{Repeat: config.Duration(config.DefaultRepeat),
+	w.Keys["HOOK"] = "https://hooks.test/secret"
+	w.Cfg.Alerts = config.Alerts{Repeat: config.Duration(config.DefaultRepeat),
 		Receivers: []config.Receiver{{Name: "ops", WebhookEnv: "HOOK"}}, Rules: rules}
-	var budgets []config.Budget = w.cfg.Budgets
-	for _, err := range w.cfg.Alerts.Validate(w.cfg.AccountNames(), budgets) {
+	var budgets []config.Budget = w.Cfg.Budgets
+	for _, err := range w.Cfg.Alerts.Validate(w.Cfg.AccountNames(), budgets) {
 		w.Fatal(err)
 	}
 	h := &hook{RoundTripper: w.env.Transport, status: 200}
@@ -84,7 +85,7 @@ func (w *world) alerted(rules ...config.Rule) *hook {
 
 func (w *world) check(in AlertInput) AlertReport {
 	w.Helper()
-	r, err := CheckAlerts(w.Context(), w.cfg, w.env, in)
+	r, err := CheckAlerts(w.Context(), w.Cfg, w.env, in)
 	if err != nil {
 		w.Fatalf("check: %v", err)
 	}
@@ -99,11 +100,11 @@ func wantTold(t testing.TB, h *hook, want ...string) {
 }
 
 func TestALateExportAGapAFailedRunAndARefusedKeyAreTold(t *testing.T) {
-	w := newWorld(t, settings{perDay: 40})
+	w := newWorld(t, kit.Settings{PerDay: 40})
 	h := w.alerted(config.Rule{Name: "late", Kind: config.AlertFreshness, OlderThan: config.Duration(time.Hour)},
 		config.Rule{Name: "gap", Kind: config.AlertGap},
 		config.Rule{Name: "failed", Kind: config.AlertFailed, After: 2}, config.Rule{Name: "key", Kind: config.AlertKey})
-	if _, err := CheckAlerts(t.Context(), w.cfg, w.env, AlertInput{}); !errors.Is(err, load.ErrNoLake) {
+	if _, err := CheckAlerts(t.Context(), w.Cfg, w.env, AlertInput{}); !errors.Is(err, load.ErrNoLake) {
 		t.Errorf("no lake: %v", err)
 	}
 	w.export(span(15, 16))
@@ -113,23 +114,23 @@ func TestALateExportAGapAFailedRunAndARefusedKeyAreTold(t *testing.T) {
 	w.check(AlertInput{})
 	wantTold(t, h, "firing gap | acme")
 
-	if err := w.portal.DisableKey(w.keys["KEY_0"]); err != nil {
+	if err := w.Portal.DisableKey(w.Keys["KEY_0"]); err != nil {
 		t.Fatal(err)
 	}
 	for range 2 {
-		w.pass(time.Minute)
+		w.Pass(time.Minute)
 		if _, err := w.try(t.Context(), Span{}); err == nil {
 			t.Fatal("a disabled key exports")
 		}
 		w.check(AlertInput{})
 	}
 	wantTold(t, h, "firing key | acme refused by export", "firing failed | export")
-	if err := w.portal.EnableKey(w.keys["KEY_0"]); err != nil {
+	if err := w.Portal.EnableKey(w.Keys["KEY_0"]); err != nil {
 		t.Fatal(err)
 	}
 
 	// While a run goes on its windows may lie apart: that is no gap, nor is a gap over.
-	lake, err := load.Open(w.cfg.Lake, load.Options{})
+	lake, err := load.Open(w.Cfg.Lake, load.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -149,29 +150,29 @@ func TestALateExportAGapAFailedRunAndARefusedKeyAreTold(t *testing.T) {
 
 	// A run that was killed is a failed one; one under way is none.
 	for i := range 2 {
-		if err := lake.AppendRun(schemas.Run{RunID: fmt.Sprint("killed-", i), Command: "export", PID: 1 << 30, StartedAt: w.now(), Status: schemas.StatusRunning}); err != nil {
+		if err := lake.AppendRun(schemas.Run{RunID: fmt.Sprint("killed-", i), Command: "export", PID: 1 << 30, StartedAt: w.Now(), Status: schemas.StatusRunning}); err != nil {
 			t.Fatal(err)
 		}
 	}
 	w.check(AlertInput{})
 	wantTold(t, h, "firing failed | export")
-	w.pass(forgotten)
-	w.cfg.Alerts.Rules = w.cfg.Alerts.Rules[2:]
+	w.Pass(forgotten)
+	w.Cfg.Alerts.Rules = w.Cfg.Alerts.Rules[2:]
 	w.check(AlertInput{})
 	wantTold(t, h) // nobody runs it any more: it passes without a word
 }
 
 func TestJobsOfTheScheduleFailByName(t *testing.T) {
-	w := newWorld(t, settings{perDay: 20})
-	w.cfg.Schedule.Jobs = []config.Job{{Name: "nightly"}, {Name: "hourly"}}
+	w := newWorld(t, kit.Settings{PerDay: 20})
+	w.Cfg.Schedule.Jobs = []config.Job{{Name: "nightly"}, {Name: "hourly"}}
 	h := w.alerted(config.Rule{Name: "failed", Kind: config.AlertFailed})
 	w.export(span(18, 19))
-	lake, err := load.Open(w.cfg.Lake, load.Options{})
+	lake, err := load.Open(w.Cfg.Lake, load.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	run := func(job, command, status string) {
-		if err := lake.AppendRun(schemas.Run{RunID: newRunID(w.now()), Job: job, Command: command, StartedAt: w.now(), EndedAt: w.now(), Status: status, Error: "why"}); err != nil {
+		if err := lake.AppendRun(schemas.Run{RunID: newRunID(w.Now()), Job: job, Command: command, StartedAt: w.Now(), EndedAt: w.Now(), Status: status, Error: "why"}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -179,7 +180,7 @@ func TestJobsOfTheScheduleFailByName(t *testing.T) {
 	run("gone", "export", schemas.StatusFailed)    // no longer in the schedule
 	run("hourly", "export", schemas.StatusStopped) // no failure
 	run("", "close", schemas.StatusFailed)         // somebody saw it
-	w.check(AlertInput{Failures: []JobFailure{{Job: "hourly", Attempts: 1, Error: "no key", At: w.now()}}, ConfigError: "line 3: unknown key"})
+	w.check(AlertInput{Failures: []JobFailure{{Job: "hourly", Attempts: 1, Error: "no key", At: w.Now()}}, ConfigError: "line 3: unknown key"})
 	wantTold(t, h, "firing (config) | reload", "firing failed | job hourly", "firing failed | job nightly")
 	run("nightly", "export", schemas.StatusStopped)
 	w.check(AlertInput{})
@@ -190,8 +191,8 @@ func TestJobsOfTheScheduleFailByName(t *testing.T) {
 }
 
 func TestAKeyThatExpiresIsToldAheadAtTheEndAndAfterIt(t *testing.T) {
-	w := newWorld(t, settings{perDay: 20})
-	w.cfg.Accounts[0].KeyExpires = "2026-12-10"
+	w := newWorld(t, kit.Settings{PerDay: 20})
+	w.Cfg.Accounts[0].KeyExpires = "2026-12-10"
 	h := w.alerted(config.Rule{Name: "key", Kind: config.AlertKey, Within: config.Duration(10 * 24 * time.Hour),
 		Repeat: new(config.Duration)})
 	w.export(span(18, 19))
@@ -211,11 +212,11 @@ func TestAKeyThatExpiresIsToldAheadAtTheEndAndAfterIt(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		w.at(at)
+		w.At(at)
 		w.check(AlertInput{})
 		wantTold(t, h, c.want...)
 	}
-	w.cfg.Accounts[0].KeyExpires = "2027-12-10"
+	w.Cfg.Accounts[0].KeyExpires = "2027-12-10"
 	w.check(AlertInput{})
 	wantTold(t, h, "over key | acme expires 2026-12-10")
 }
@@ -224,7 +225,7 @@ func TestAKeyThatExpiresIsToldAheadAtTheEndAndAfterIt(t *testing.T) {
 // asked about any.
 func (w *world) publishFacts(statements ...string) {
 	w.Helper()
-	path := filepath.Join(w.cfg.Lake, "usage.duckdb")
+	path := filepath.Join(w.Cfg.Lake, "usage.duckdb")
 	_ = os.Remove(path)
 	c, err := duckdb.NewConnector(path, nil)
 	if err != nil {
@@ -247,7 +248,7 @@ func (w *world) publishFacts(statements ...string) {
 	if err := db.Close(); err != nil {
 		w.Fatal(err)
 	}
-	_ = os.Remove(filepath.Join(w.cfg.Lake, "published.json")) // it isn't what was published
+	_ = os.Remove(filepath.Join(w.Cfg.Lake, "published.json")) // it isn't what was published
 }
 
 func TestWhatThePublishedFileSaysIsTold(t *testing.T) {
@@ -323,20 +324,21 @@ func TestWhatThePublishedFileSaysIsTold(t *testing.T) {
 			[]string{"2026-11-19 spike token tk_3 USD: spike of token tk_3 on 2026-11-19: 8.00 USD, 2.00 expected (x); it explains account acme"}},
 	} {
 		t.Run(x.name, func(t *testing.T) {
-			w := &world{TB: t, clock: now}
-			w.cfg = &config.Config{Lake: t.TempDir(), Accounts: []config.Account{{Name: "acme"}, {Name: "bee"}},
+			w := &world{World: &kit.World{TB: t}}
+			w.At(kit.Start)
+			w.Cfg = &config.Config{Lake: t.TempDir(), Accounts: []config.Account{{Name: "acme"}, {Name: "bee"}},
 				Budgets: []config.Budget{{Name: "r", Amount: "1000", Currency: "USD"}}}
-			lake, err := load.Create(w.cfg.Lake, load.Options{})
+			lake, err := load.Create(w.Cfg.Lake, load.Options{})
 			if err != nil {
 				t.Fatal(err)
 			}
 			w.publishFacts(x.facts...)
 			x.rule.Name = "rule"
-			w.cfg.Alerts = config.Alerts{Receivers: []config.Receiver{{Name: "log", Log: true}}, Rules: []config.Rule{x.rule}}
-			for _, err := range w.cfg.Alerts.Validate(w.cfg.AccountNames(), w.cfg.Budgets) {
+			w.Cfg.Alerts = config.Alerts{Receivers: []config.Receiver{{Name: "log", Log: true}}, Rules: []config.Rule{x.rule}}
+			for _, err := range w.Cfg.Alerts.Validate(w.Cfg.AccountNames(), w.Cfg.Budgets) {
 				t.Fatal(err)
 			}
-			found, unknown, err := gather(t.Context(), w.cfg, w.env, lake, nil, now, AlertInput{}, &alertMemory{})
+			found, unknown, err := gather(t.Context(), w.Cfg, w.env, lake, nil, kit.Start, AlertInput{}, &alertMemory{})
 			if err != nil || len(unknown) > 0 {
 				t.Fatalf("%v, %v, %+v", err, unknown, found)
 			}
@@ -366,17 +368,18 @@ func TestAFileOfOlderTablesIsOneFinding(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			want := strings.ReplaceAll(c.want, "makes 8", fmt.Sprintf("makes %d", schemas.SQLVersion))
-			w := &world{TB: t, clock: now}
-			w.cfg = &config.Config{Lake: t.TempDir(), Accounts: []config.Account{{Name: "acme"}}}
-			lake, err := load.Create(w.cfg.Lake, load.Options{})
+			w := &world{World: &kit.World{TB: t}}
+			w.At(kit.Start)
+			w.Cfg = &config.Config{Lake: t.TempDir(), Accounts: []config.Account{{Name: "acme"}}}
+			lake, err := load.Create(w.Cfg.Lake, load.Options{})
 			if err != nil {
 				t.Fatal(err)
 			}
 			w.publishFacts("INSERT INTO balance_runway (account, currency, observed_at, balance) VALUES ('acme', 'USD', '2026-11-20 11:00:00+00', 5)",
 				"CREATE TABLE meta (schema_version INTEGER)", "INSERT INTO meta VALUES ("+c.version+")", "ALTER TABLE anomaly_events DROP scope_name")
-			w.cfg.Alerts.Rules = []config.Rule{{Name: "low", Kind: config.AlertBalance, Below: "100"},
+			w.Cfg.Alerts.Rules = []config.Rule{{Name: "low", Kind: config.AlertBalance, Below: "100"},
 				{Name: "odd", Kind: config.AlertAnomaly}, {Name: "odd too", Kind: config.AlertAnomaly}}
-			found, unknown, err := gather(t.Context(), w.cfg, w.env, lake, nil, now, AlertInput{}, &alertMemory{})
+			found, unknown, err := gather(t.Context(), w.Cfg, w.env, lake, nil, kit.Start, AlertInput{}, &alertMemory{})
 			if err != nil || len(found) != 2 || found[0].Rule != "low" || found[1].Rule != ruleFacts || !unknown["odd"] || !unknown["odd too"] || unknown["low"] {
 				t.Fatalf("%v, %v, %+v", err, unknown, found)
 			}
@@ -390,23 +393,24 @@ func TestAFileOfOlderTablesIsOneFinding(t *testing.T) {
 
 // An alert shows a name and the id; what it is about stays the id, so that a name changes nothing.
 func TestAlertsCallThingsByNameAndID(t *testing.T) {
-	w := &world{TB: t, clock: now}
-	w.cfg = &config.Config{Lake: t.TempDir(), Accounts: []config.Account{{Name: "acme"}},
+	w := &world{World: &kit.World{TB: t}}
+	w.At(kit.Start)
+	w.Cfg = &config.Config{Lake: t.TempDir(), Accounts: []config.Account{{Name: "acme"}},
 		Names: filepath.Join(t.TempDir(), "names.csv")}
-	if err := os.WriteFile(w.cfg.Names, []byte("kind,id,name\naccount,acme,Acme Ltd\ntoken,tk_3,Nightly\n"), 0o600); err != nil {
+	if err := os.WriteFile(w.Cfg.Names, []byte("kind,id,name\naccount,acme,Acme Ltd\ntoken,tk_3,Nightly\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	lake, err := load.Create(w.cfg.Lake, load.Options{})
+	lake, err := load.Create(w.Cfg.Lake, load.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	w.publishFacts("INSERT INTO balance_runway (account, currency, observed_at, balance) VALUES ('acme', 'USD', '2026-11-20 11:00:00+00', 5)",
 		"INSERT INTO anomaly_events VALUES ('2026-11-19', 'spike', 'token', 'tk_3', 'Nightly', 'USD', 8, 2, 6, 'x', [{'scope': 'account', 'scope_value': 'acme', 'scope_name': 'Acme Ltd'}])")
-	w.cfg.Alerts.Rules = []config.Rule{{Name: "low", Kind: config.AlertBalance, Below: "100"},
+	w.Cfg.Alerts.Rules = []config.Rule{{Name: "low", Kind: config.AlertBalance, Below: "100"},
 		{Name: "odd", Kind: config.AlertAnomaly}}
 	want := []string{"acme: the balance of account Acme Ltd (acme) is 5.00 USD, below 100.00", "2026-11-19 spike token tk_3 USD: spike of token Nightly (tk_3) on 2026-11-19: 8.00 USD, 2.00 expected (x); it explains account Acme Ltd (acme)"}
 	for range 2 {
-		found, _, err := gather(t.Context(), w.cfg, w.env, lake, nil, now, AlertInput{}, &alertMemory{})
+		found, _, err := gather(t.Context(), w.Cfg, w.env, lake, nil, kit.Start, AlertInput{}, &alertMemory{})
 		var got []string
 		for _, f := range found {
 			got = append(got, f.Subject+": "+f.Summary)
@@ -415,7 +419,7 @@ func TestAlertsCallThingsByNameAndID(t *testing.T) {
 			t.Errorf("%v\n got %q\nwant %q", err, got, want)
 		}
 		// Without the file there are ids.
-		if err := os.Remove(w.cfg.Names); err != nil {
+		if err := os.Remove(w.Cfg.Names); err != nil {
 			return
 		}
 		want[0] = "acme: the balance of account acme is 5.00 USD, below 100.00"
@@ -425,8 +429,8 @@ func TestAlertsCallThingsByNameAndID(t *testing.T) {
 
 // Every kind of rule asks a lake as it is published, and finds there what the views have.
 func TestRulesAskTheViewsOfARealLake(t *testing.T) {
-	w := newWorld(t, settings{perDay: 60, faults: "bad=0.05"})
-	w.cfg.Budgets = []config.Budget{{Name: "all", Amount: "0.01", Currency: "USD"}}
+	w := newWorld(t, kit.Settings{PerDay: 60, Faults: "bad=0.05"})
+	w.Cfg.Budgets = []config.Budget{{Name: "all", Amount: "0.01", Currency: "USD"}}
 	long := config.Duration(60 * 24 * time.Hour)
 	h := w.alerted(config.Rule{Name: "low", Kind: config.AlertBalance, Below: "99999999"},
 		config.Rule{Name: "runway", Kind: config.AlertRunway, Days: 3650},
@@ -443,8 +447,8 @@ func TestRulesAskTheViewsOfARealLake(t *testing.T) {
 			t.Errorf("not told of %s, but of %q", want, told)
 		}
 	}
-	read := w.read()
-	defer read.close()
+	read := w.Read()
+	defer read.Close()
 	count := func(rule string) (n int) {
 		for _, a := range r.Firing {
 			if a.Rule == rule {
@@ -458,7 +462,7 @@ func TestRulesAskTheViewsOfARealLake(t *testing.T) {
 		"quality":    "SELECT count(*) FROM (SELECT DISTINCT usage_date, check_name FROM quality_issues WHERE severity = 'error' AND check_name <> 'quarantined')",
 		"anomaly":    `SELECT count(*) FROM (SELECT DISTINCT usage_date, kind, "scope", scope_value, currency FROM anomaly_events)`,
 	} {
-		if want := read.ask(query)[0][0]; fmt.Sprint(count(rule)) != want || rule == "quarantine" && want == "0" {
+		if want := read.Ask(query)[0][0]; fmt.Sprint(count(rule)) != want || rule == "quarantine" && want == "0" {
 			t.Errorf("%s: %d alerts, the view has %s", rule, count(rule), want)
 		}
 	}
@@ -468,13 +472,13 @@ func TestRulesAskTheViewsOfARealLake(t *testing.T) {
 }
 
 func TestFactsThatCantBeReadAreToldAndNothingIsOver(t *testing.T) {
-	w := newWorld(t, settings{perDay: 20})
+	w := newWorld(t, kit.Settings{PerDay: 20})
 	h := w.alerted(config.Rule{Name: "low", Kind: config.AlertBalance, Below: "99999999"},
 		config.Rule{Name: "late", Kind: config.AlertFreshness})
 	w.export(span(19, 20))
 	w.check(AlertInput{})
 	wantTold(t, h, "firing low | acme")
-	db := filepath.Join(w.cfg.Lake, "usage.duckdb")
+	db := filepath.Join(w.Cfg.Lake, "usage.duckdb")
 	whole, err := os.ReadFile(db)
 	if err != nil {
 		t.Fatal(err)
@@ -482,7 +486,7 @@ func TestFactsThatCantBeReadAreToldAndNothingIsOver(t *testing.T) {
 	if err := os.WriteFile(db, []byte("not a database"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	w.pass(30 * time.Hour)
+	w.Pass(30 * time.Hour)
 	w.check(AlertInput{})
 	wantTold(t, h, "firing (intruded) | usage.duckdb", "firing late | acme")
 	if err := os.WriteFile(db, whole, 0o600); err != nil {
@@ -510,11 +514,11 @@ func TestFactsThatCantBeReadAreToldAndNothingIsOver(t *testing.T) {
 
 // The published file is opened when it or the day changed, and not every minute.
 func TestThePublishedFileIsAskedOnceAnew(t *testing.T) {
-	w := newWorld(t, settings{perDay: 20})
+	w := newWorld(t, kit.Settings{PerDay: 20})
 	h := w.alerted(config.Rule{Name: "low", Kind: config.AlertBalance, Below: "100"})
 	w.export(span(19, 20))
 	w.publishFacts("INSERT INTO balance_runway VALUES ('acme', 'USD', '2026-11-20 11:00:00+00', 1, NULL, NULL, NULL, NULL, NULL)")
-	db := filepath.Join(w.cfg.Lake, "usage.duckdb")
+	db := filepath.Join(w.Cfg.Lake, "usage.duckdb")
 	w.check(AlertInput{})
 	info, err := os.Stat(db)
 	if err != nil {
@@ -528,15 +532,15 @@ func TestThePublishedFileIsAskedOnceAnew(t *testing.T) {
 	}
 	w.check(AlertInput{})
 	wantTold(t, h, "firing low | acme")
-	w.cfg.Alerts.Rules[0].Below = "0.5"
+	w.Cfg.Alerts.Rules[0].Below = "0.5"
 	w.check(AlertInput{})
 	wantTold(t, h, "firing (facts) | published file")
 }
 
 func TestWhatIsNotDeliveredWaitsAndIsToldOnce(t *testing.T) {
-	w := newWorld(t, settings{perDay: 20})
+	w := newWorld(t, kit.Settings{PerDay: 20})
 	h := w.alerted(config.Rule{Name: "late", Kind: config.AlertFreshness, OlderThan: config.Duration(time.Hour)})
-	w.cfg.Alerts.Receivers = append(w.cfg.Alerts.Receivers, config.Receiver{Name: "none", WebhookEnv: "UNSET"},
+	w.Cfg.Alerts.Receivers = append(w.Cfg.Alerts.Receivers, config.Receiver{Name: "none", WebhookEnv: "UNSET"},
 		config.Receiver{Name: "log", Log: true})
 	w.export(span(18, 19))
 	h.status = 404
@@ -545,20 +549,20 @@ func TestWhatIsNotDeliveredWaitsAndIsToldOnce(t *testing.T) {
 	if !r.Failed() || len(r.Deliveries) != 3 || r.Deliveries[1].Error != "receiver none: its webhook: no URL: the environment variable UNSET is not set" || r.Deliveries[2].Sent != 1 {
 		t.Errorf("%+v", r.Deliveries)
 	}
-	active, err := ActiveAlerts(w.cfg)
+	active, err := ActiveAlerts(w.Cfg)
 	if err != nil || len(active) != 1 || active[0].Undelivered["ops"] != "receiver ops: it answered 404" || active[0].Undelivered["log"] != "" {
 		t.Errorf("%+v, %v", active, err)
 	}
 	h.status = 200
 	w.check(AlertInput{})
 	wantTold(t, h) // it rests for a minute
-	w.pass(time.Minute)
+	w.Pass(time.Minute)
 	w.check(AlertInput{})
 	wantTold(t, h, "firing late | acme")
-	w.pass(time.Hour)
+	w.Pass(time.Hour)
 	w.check(AlertInput{})
 	wantTold(t, h)
-	if strings.Contains(w.log.String(), "hooks.test") {
+	if strings.Contains(w.Logs.String(), "hooks.test") {
 		t.Error("the log shows the webhook's URL")
 	}
 }
@@ -577,7 +581,7 @@ func (f *fullDisk) CreateTemp(dir, pattern string) (durable.File, error) {
 }
 
 func TestAFullDiskKeepsNobodyFromBeingToldOnce(t *testing.T) {
-	w := newWorld(t, settings{perDay: 20})
+	w := newWorld(t, kit.Settings{PerDay: 20})
 	h := w.alerted(config.Rule{Name: "late", Kind: config.AlertFreshness, OlderThan: config.Duration(time.Hour)})
 	w.export(span(18, 19))
 	w.check(AlertInput{})
@@ -586,7 +590,7 @@ func TestAFullDiskKeepsNobodyFromBeingToldOnce(t *testing.T) {
 	w.env.FS = disk
 	in := AlertInput{Memory: &AlertMemory{}, ConfigError: "line 1"}
 	for range 3 {
-		if _, err := CheckAlerts(t.Context(), w.cfg, w.env, in); !errors.Is(err, syscall.ENOSPC) {
+		if _, err := CheckAlerts(t.Context(), w.Cfg, w.env, in); !errors.Is(err, syscall.ENOSPC) {
 			t.Errorf("%v", err)
 		}
 	}
@@ -594,23 +598,23 @@ func TestAFullDiskKeepsNobodyFromBeingToldOnce(t *testing.T) {
 	disk.full = false
 	w.check(in)
 	wantTold(t, h)
-	if active, err := ActiveAlerts(w.cfg); err != nil || len(active) != 2 {
+	if active, err := ActiveAlerts(w.Cfg); err != nil || len(active) != 2 {
 		t.Errorf("what was told is not written down: %+v, %v", active, err)
 	}
 }
 
 // A lake that became read-only, or belongs to somebody else, has no lock to take.
 func TestALakeThatCantBeLockedKeepsNobodyFromBeingToldOnce(t *testing.T) {
-	w := newWorld(t, settings{perDay: 20})
+	w := newWorld(t, kit.Settings{PerDay: 20})
 	h := w.alerted(config.Rule{Name: "late", Kind: config.AlertFreshness, OlderThan: config.Duration(time.Hour)})
 	w.export(span(18, 19))
-	lock := filepath.Join(w.cfg.Lake, "journal", "alerts.lock")
+	lock := filepath.Join(w.Cfg.Lake, "journal", "alerts.lock")
 	if err := os.Mkdir(lock, 0o700); err != nil {
 		t.Fatal(err)
 	}
 	check := func(in AlertInput) {
 		t.Helper()
-		if _, err := CheckAlerts(t.Context(), w.cfg, w.env, in); !errors.Is(err, syscall.EISDIR) {
+		if _, err := CheckAlerts(t.Context(), w.Cfg, w.env, in); !errors.Is(err, syscall.EISDIR) {
 			t.Errorf("%v", err)
 		}
 	}
@@ -621,7 +625,7 @@ func TestALakeThatCantBeLockedKeepsNobodyFromBeingToldOnce(t *testing.T) {
 		check(daemon)
 	}
 	wantTold(t, h, "firing late | acme")
-	if active, err := ActiveAlerts(w.cfg); err != nil || len(active) > 0 {
+	if active, err := ActiveAlerts(w.Cfg); err != nil || len(active) > 0 {
 		t.Errorf("it was written without the lock: %+v, %v", active, err)
 	}
 	if err := os.Remove(lock); err != nil {
@@ -629,97 +633,97 @@ func TestALakeThatCantBeLockedKeepsNobodyFromBeingToldOnce(t *testing.T) {
 	}
 	w.check(daemon)
 	wantTold(t, h)
-	if active, err := ActiveAlerts(w.cfg); err != nil || len(active) != 1 {
+	if active, err := ActiveAlerts(w.Cfg); err != nil || len(active) != 1 {
 		t.Errorf("what was told is not written down: %+v, %v", active, err)
 	}
 }
 
 func TestADaemonTellsThatItsLakeIsGoneAndNothingElseIsOver(t *testing.T) {
-	w := newWorld(t, settings{perDay: 20})
-	w.cfg.Schedule.Jobs = []config.Job{{Name: "nightly", Kind: config.KindExport}}
+	w := newWorld(t, kit.Settings{PerDay: 20})
+	w.Cfg.Schedule.Jobs = []config.Job{{Name: "nightly", Kind: config.KindExport}}
 	h := w.alerted(config.Rule{Name: "late", Kind: config.AlertFreshness, OlderThan: config.Duration(time.Hour)},
 		config.Rule{Name: "failed", Kind: config.AlertFailed}, config.Rule{Name: "key", Kind: config.AlertKey})
 	w.export(span(18, 19))
-	db := filepath.Join(w.cfg.Lake, "usage.duckdb")
+	db := filepath.Join(w.Cfg.Lake, "usage.duckdb")
 	if err := os.WriteFile(db, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	w.cfg.Alerts.Rules = append(w.cfg.Alerts.Rules, config.Rule{Name: "low", Kind: config.AlertBalance, Below: "1"})
+	w.Cfg.Alerts.Rules = append(w.Cfg.Alerts.Rules, config.Rule{Name: "low", Kind: config.AlertBalance, Below: "1"})
 	in := AlertInput{Memory: &AlertMemory{}}
 	w.check(in)
 	wantTold(t, h, "firing (intruded) | usage.duckdb", "firing late | acme")
 
-	away := w.cfg.Lake + "-away"
-	if err := os.Rename(w.cfg.Lake, away); err != nil {
+	away := w.Cfg.Lake + "-away"
+	if err := os.Rename(w.Cfg.Lake, away); err != nil {
 		t.Fatal(err)
 	}
-	w.cfg.Accounts[0].KeyExpires = w.now().Format(time.DateOnly)
-	in.Failures = []JobFailure{{Job: "nightly", Attempts: 1, Error: "no lake", At: w.now()}}
+	w.Cfg.Accounts[0].KeyExpires = w.Now().Format(time.DateOnly)
+	in.Failures = []JobFailure{{Job: "nightly", Attempts: 1, Error: "no lake", At: w.Now()}}
 	for range 2 {
-		report, err := CheckAlerts(t.Context(), w.cfg, w.env, in)
+		report, err := CheckAlerts(t.Context(), w.Cfg, w.env, in)
 		if !errors.Is(err, load.ErrNoLake) || len(report.Firing) != 5 {
 			t.Errorf("%v, %+v", err, report.Firing)
 		}
 	}
-	wantTold(t, h, "firing (facts) | lake", "firing failed | job nightly", "firing key | acme expires "+w.cfg.Accounts[0].KeyExpires)
-	if _, err := os.Stat(w.cfg.Lake); !errors.Is(err, os.ErrNotExist) {
+	wantTold(t, h, "firing (facts) | lake", "firing failed | job nightly", "firing key | acme expires "+w.Cfg.Accounts[0].KeyExpires)
+	if _, err := os.Stat(w.Cfg.Lake); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("a check made the lake: %v", err)
 	}
-	if _, err := CheckAlerts(t.Context(), w.cfg, w.env, AlertInput{}); !errors.Is(err, load.ErrNoLake) {
+	if _, err := CheckAlerts(t.Context(), w.Cfg, w.env, AlertInput{}); !errors.Is(err, load.ErrNoLake) {
 		t.Errorf("%v", err)
 	}
 	wantTold(t, h) // who typed it sees it
 
-	if err := os.Rename(away, w.cfg.Lake); err != nil {
+	if err := os.Rename(away, w.Cfg.Lake); err != nil {
 		t.Fatal(err)
 	}
 	in.Failures = nil
 	w.check(in)
 	wantTold(t, h, "over (facts) | lake", "over failed | job nightly")
-	if active, err := ActiveAlerts(w.cfg); err != nil || len(active) != 3 {
+	if active, err := ActiveAlerts(w.Cfg); err != nil || len(active) != 3 {
 		t.Errorf("what was told is not written down: %+v, %v", active, err)
 	}
 }
 
 // What a daemon told stands in the lake; if that can't be read any more, the daemon knows it still.
 func TestADaemonRemembersWhatADamagedLakeForgets(t *testing.T) {
-	w := newWorld(t, settings{perDay: 20})
+	w := newWorld(t, kit.Settings{PerDay: 20})
 	h := w.alerted(config.Rule{Name: "late", Kind: config.AlertFreshness, OlderThan: config.Duration(time.Hour)})
 	w.export(span(18, 19))
 	in := AlertInput{Memory: &AlertMemory{}}
 	w.check(in)
 	wantTold(t, h, "firing late | acme")
-	if err := os.WriteFile(filepath.Join(w.cfg.Lake, "journal", "alerts.json"), []byte("{"), 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(w.Cfg.Lake, "journal", "alerts.json"), []byte("{"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	w.check(in)
 	wantTold(t, h)
-	if active, err := ActiveAlerts(w.cfg); err != nil || len(active) != 1 {
+	if active, err := ActiveAlerts(w.Cfg); err != nil || len(active) != 1 {
 		t.Errorf("it is not written anew: %+v, %v", active, err)
 	}
 }
 
 // The journal's rules say what needs no journal, even if it can't be read.
 func TestAJobThatCantBeginIsToldWithoutAJournal(t *testing.T) {
-	w := newWorld(t, settings{perDay: 20})
-	w.cfg.Schedule.Jobs = []config.Job{{Name: "nightly", Kind: config.KindExport},
+	w := newWorld(t, kit.Settings{PerDay: 20})
+	w.Cfg.Schedule.Jobs = []config.Job{{Name: "nightly", Kind: config.KindExport},
 		{Name: "hourly", Kind: config.KindLookback}}
 	h := w.alerted(config.Rule{Name: "failed", Kind: config.AlertFailed})
 	w.export(span(18, 19))
-	lake, err := load.Open(w.cfg.Lake, load.Options{})
+	lake, err := load.Open(w.Cfg.Lake, load.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := lake.AppendRun(schemas.Run{RunID: "r", Job: "hourly", Command: "lookback", StartedAt: w.now(), EndedAt: w.now(), Status: schemas.StatusFailed}); err != nil {
+	if err := lake.AppendRun(schemas.Run{RunID: "r", Job: "hourly", Command: "lookback", StartedAt: w.Now(), EndedAt: w.Now(), Status: schemas.StatusFailed}); err != nil {
 		t.Fatal(err)
 	}
 	w.check(AlertInput{})
 	wantTold(t, h, "firing failed | job hourly")
-	path := filepath.Join(w.cfg.Lake, "journal", "runs.jsonl")
+	path := filepath.Join(w.Cfg.Lake, "journal", "runs.jsonl")
 	if err := errors.Join(os.Remove(path), os.Mkdir(path, 0o700)); err != nil {
 		t.Fatal(err)
 	}
-	w.check(AlertInput{Failures: []JobFailure{{Job: "nightly", Attempts: 1, Error: "the journal can't be written", At: w.now()}}})
+	w.check(AlertInput{Failures: []JobFailure{{Job: "nightly", Attempts: 1, Error: "the journal can't be written", At: w.Now()}}})
 	wantTold(t, h, "firing (facts) | journal", "firing failed | job nightly")
 }
 
@@ -817,10 +821,10 @@ func TestARefusedKeyIsForgottenWhereNobodyAsksAgain(t *testing.T) {
 
 // In a container each process has the PID 1, so the one that holds the lake seems to be the one that was killed.
 func TestARunThatWasKilledIsNotUnderWayForItsPID(t *testing.T) {
-	w := newWorld(t, settings{})
-	w.cfg.Schedule.Jobs = []config.Job{{Name: "nightly", Kind: config.KindExport}}
+	w := newWorld(t, kit.Settings{})
+	w.Cfg.Schedule.Jobs = []config.Job{{Name: "nightly", Kind: config.KindExport}}
 	h := w.alerted(config.Rule{Name: "failed", Kind: config.AlertFailed})
-	lake, err := load.Create(w.cfg.Lake, load.Options{})
+	lake, err := load.Create(w.Cfg.Lake, load.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -830,14 +834,14 @@ func TestARunThatWasKilledIsNotUnderWayForItsPID(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := lake.AppendRun(schemas.Run{RunID: id, Job: "nightly", Command: "export", PID: os.Getpid(), StartedAt: w.now(), Status: schemas.StatusRunning}); err != nil {
+		if err := lake.AppendRun(schemas.Run{RunID: id, Job: "nightly", Command: "export", PID: os.Getpid(), StartedAt: w.Now(), Status: schemas.StatusRunning}); err != nil {
 			t.Fatal(err)
 		}
 		return unlock
 	}
 	statuses := func() (out []string) {
 		t.Helper()
-		st, err := ReadStatus(t.Context(), w.cfg.Lake, "", w.now())
+		st, err := ReadStatus(t.Context(), w.Cfg.Lake, "", w.Now())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -870,10 +874,10 @@ func TestARunThatWasKilledIsNotUnderWayForItsPID(t *testing.T) {
 }
 
 func TestOneChecksAtATimeAndADamagedMemoryTellsAnew(t *testing.T) {
-	w := newWorld(t, settings{perDay: 20})
+	w := newWorld(t, kit.Settings{PerDay: 20})
 	h := w.alerted(config.Rule{Name: "late", Kind: config.AlertFreshness, OlderThan: config.Duration(time.Hour)})
 	w.export(span(18, 19))
-	lake, err := load.Open(w.cfg.Lake, load.Options{})
+	lake, err := load.Open(w.Cfg.Lake, load.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -890,7 +894,7 @@ func TestOneChecksAtATimeAndADamagedMemoryTellsAnew(t *testing.T) {
 	}
 	w.check(AlertInput{})
 	wantTold(t, h, "firing late | acme")
-	path := filepath.Join(w.cfg.Lake, "journal", "alerts.json")
+	path := filepath.Join(w.Cfg.Lake, "journal", "alerts.json")
 	for _, damage := range []string{"", "{", "[]", `{"version":99}`, "\x00\x00"} {
 		if err := os.WriteFile(path, []byte(damage), 0o600); err != nil {
 			t.Fatal(err)
@@ -902,22 +906,22 @@ func TestOneChecksAtATimeAndADamagedMemoryTellsAnew(t *testing.T) {
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, err := CheckAlerts(ctx, w.cfg, w.env, AlertInput{}); !errors.Is(err, context.Canceled) {
+	if _, err := CheckAlerts(ctx, w.Cfg, w.env, AlertInput{}); !errors.Is(err, context.Canceled) {
 		t.Errorf("stopped: %v", err)
 	}
 }
 
 func TestReceiversAreTriedWithoutALake(t *testing.T) {
-	w := newWorld(t, settings{})
+	w := newWorld(t, kit.Settings{})
 	h := w.alerted()
-	w.cfg.Alerts.Receivers = append(w.cfg.Alerts.Receivers, config.Receiver{Name: "clear", WebhookEnv: "CLEAR"})
-	w.keys["CLEAR"] = "http://hooks.example/secret"
-	d, err := TryReceivers(t.Context(), w.cfg, w.env, "")
+	w.Cfg.Alerts.Receivers = append(w.Cfg.Alerts.Receivers, config.Receiver{Name: "clear", WebhookEnv: "CLEAR"})
+	w.Keys["CLEAR"] = "http://hooks.example/secret"
+	d, err := TryReceivers(t.Context(), w.Cfg, w.env, "")
 	if err != nil || len(d) != 2 || d[0].Sent != 1 || !strings.Contains(d[1].Error, "CLEAR: the URL is http://") || strings.Contains(d[1].Error, "secret") {
 		t.Errorf("%+v, %v", d, err)
 	}
 	wantTold(t, h, "test test | ops")
-	if _, err := TryReceivers(t.Context(), w.cfg, w.env, "nobody"); !errors.Is(err, config.ErrUsage) {
+	if _, err := TryReceivers(t.Context(), w.Cfg, w.env, "nobody"); !errors.Is(err, config.ErrUsage) {
 		t.Errorf("%v", err)
 	}
 }

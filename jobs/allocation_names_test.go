@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/usagelake/usagelake/jobs/config"
+	"github.com/usagelake/usagelake/jobs/internal/kit"
 	"github.com/usagelake/usagelake/schemas"
 	"github.com/usagelake/usagelake/transform/allocate"
 )
@@ -104,11 +105,11 @@ func TestASlipOfThePenIsToldWithItsPlace(t *testing.T) {
 
 // What the config has both in names: or both in budgets: is two names.
 func TestNamesAndBudgetsSayWhichNamesThereAre(t *testing.T) {
-	w := newWorld(t, settings{})
+	w := newWorld(t, kit.Settings{})
 	dir := t.TempDir()
-	w.cfg.Names = write(t, dir+"/names.csv", "kind,id,name\ncost_center,Ireland,Eire\nmodel,m,M\ncost_center,Iceland,Island\n", 0o600)
-	w.cfg.Budgets = []config.Budget{{Name: "a", Team: "Meyer"}, {Name: "b", Team: "Meier"}, {Name: "c", CostCenter: "R&D"}}
-	got := fmt.Sprintf("%q", knownNames(w.cfg))
+	w.Cfg.Names = kit.Write(t, dir+"/names.csv", "kind,id,name\ncost_center,Ireland,Eire\nmodel,m,M\ncost_center,Iceland,Island\n", 0o600)
+	w.Cfg.Budgets = []config.Budget{{Name: "a", Team: "Meyer"}, {Name: "b", Team: "Meier"}, {Name: "c", CostCenter: "R&D"}}
+	got := fmt.Sprintf("%q", knownNames(w.Cfg))
 	if want := `map["cost_center":[["Ireland" "Iceland"] ["" "" "R&D"]] "team":[[] ["Meyer" "Meier" ""]]]`; got != want {
 		t.Errorf("got %s\nwant %s", got, want)
 	}

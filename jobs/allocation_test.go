@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/usagelake/usagelake/jobs/internal/kit"
 	"github.com/usagelake/usagelake/schemas"
 	"github.com/usagelake/usagelake/transform/allocate"
 )
@@ -22,18 +23,18 @@ func (w *world) ruleFiles(files map[string]string) {
 			w.Fatal(err)
 		}
 	}
-	w.cfg.Allocation.Rules = filepath.Join(dir, "allocation.yaml")
+	w.Cfg.Allocation.Rules = filepath.Join(dir, "allocation.yaml")
 }
 
 // What check says that a change will do is what apply does, to the last digit, and cost that loses its cost centre is named with why:
 // a row that is gone, a name that is typed otherwise, an entry of a pool without one, tokens of nobody.
 func TestCheckSaysWhatApplyDoesAndWhoLosesTheirCostCentre(t *testing.T) {
-	w := newWorld(t, settings{perDay: 40})
+	w := newWorld(t, kit.Settings{PerDay: 40})
 	w.export(span(1, 5))
-	r := w.read()
-	tokens := r.ask("SELECT token_id FROM usage WHERE token_id IS NOT NULL GROUP BY ALL ORDER BY sum(amount) DESC, token_id LIMIT 3")
-	total := r.one("SELECT sum(amount)::VARCHAR FROM usage")
-	r.close()
+	r := w.Read()
+	tokens := r.Ask("SELECT token_id FROM usage WHERE token_id IS NOT NULL GROUP BY ALL ORDER BY sum(amount) DESC, token_id LIMIT 3")
+	total := r.One("SELECT sum(amount)::VARCHAR FROM usage")
+	r.Close()
 	const rules = `tables:
   tokens: {file: tokens.csv, key: token_id}
   centers: {file: centers.csv, key: team}
@@ -70,7 +71,7 @@ pools: {p: {split: cost, to: [{cost_center: R&D}, {cost_center: Rest, weight: 3}
 		{"no rules but one", map[string]string{"allocation.yaml": "rules:\n- {id: t, assign: {team: x}}\n"}, []string{"rule t", "nothing assigns it a cost_center: "}},
 	} {
 		w.ruleFiles(c.files)
-		check, err := CheckAllocation(t.Context(), w.cfg, nil)
+		check, err := CheckAllocation(t.Context(), w.Cfg, nil)
 		if err != nil {
 			t.Fatalf("%s: %v", c.name, err)
 		}
@@ -92,7 +93,7 @@ pools: {p: {split: cost, to: [{cost_center: R&D}, {cost_center: Rest, weight: 3}
 		if c.finding == nil && all != "" {
 			t.Errorf("%s: %s", c.name, all)
 		}
-		_, changes, err := Allocate(t.Context(), w.cfg, w.env, false)
+		_, changes, err := Allocate(t.Context(), w.Cfg, w.env, false)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -107,7 +108,7 @@ pools: {p: {split: cost, to: [{cost_center: R&D}, {cost_center: Rest, weight: 3}
 			}
 			after.Add(after, v)
 		}
-		if dec(schemas.MoneyText(after)) != dec(total) {
+		if kit.Dec(schemas.MoneyText(after)) != kit.Dec(total) {
 			t.Errorf("%s: %s is charged, %s was used", c.name, schemas.MoneyText(after), total)
 		}
 	}
@@ -115,15 +116,15 @@ pools: {p: {split: cost, to: [{cost_center: R&D}, {cost_center: Rest, weight: 3}
 
 // The tables that init writes can be filled in and used as they are: every token that has cost, the largest first. What is there stays.
 func TestInitWritesTablesThatRulesCanUse(t *testing.T) {
-	w := newWorld(t, settings{perDay: 40})
+	w := newWorld(t, kit.Settings{PerDay: 40})
 	w.export(span(1, 3))
 	w.ruleFiles(map[string]string{"allocation.yaml": "tables: {t: {file: tokens.csv, key: token_id}, u: {file: users.csv, key: user_id}}\nrules:\n- {id: t, lookup: [t]}\n- {id: u, lookup: [u]}\n", "users.csv": "user_id,team\nu,x\n"})
-	made, err := InitAllocation(t.Context(), w.cfg)
+	made, err := InitAllocation(t.Context(), w.Cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := w.read()
-	defer r.close()
+	r := w.Read()
+	defer r.Close()
 	b, err := os.ReadFile(made[0].Path)
 	if err != nil {
 		t.Fatal(err)
@@ -134,7 +135,7 @@ func TestInitWritesTablesThatRulesCanUse(t *testing.T) {
 		got = append(got, id)
 	}
 	want = append(want, "token_id")
-	for _, row := range r.ask("SELECT token_id FROM usage WHERE token_id <> '' GROUP BY token_id HAVING sum(amount) <> 0 ORDER BY abs(sum(amount)) DESC, token_id") {
+	for _, row := range r.Ask("SELECT token_id FROM usage WHERE token_id <> '' GROUP BY token_id HAVING sum(amount) <> 0 ORDER BY abs(sum(amount)) DESC, token_id") {
 		want = append(want, row[0])
 	}
 	if !slices.Equal(got, want) || made[0].Rows != len(want)-1 || made[0].There {
@@ -146,7 +147,7 @@ func TestInitWritesTablesThatRulesCanUse(t *testing.T) {
 	if err := os.WriteFile(made[0].Path, []byte(strings.Replace(string(b), want[1]+",,", want[1]+",R&D,", 1)), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	_, changes, err := Allocate(t.Context(), w.cfg, w.env, false)
+	_, changes, err := Allocate(t.Context(), w.Cfg, w.env, false)
 	if err != nil || !slices.ContainsFunc(changes, func(c CenterChange) bool { return c.CostCenter == "R&D" && c.After != "0" }) {
 		t.Errorf("%+v %v", changes, err)
 	}

@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/usagelake/usagelake/extract/portal"
+	"github.com/usagelake/usagelake/jobs/internal/kit"
 	"github.com/usagelake/usagelake/load"
 )
 
@@ -12,17 +13,17 @@ import (
 const benchDays = 5
 
 func benchWorld(b *testing.B) *world {
-	return newWorld(b, settings{orgs: []portal.OrgOptions{{ID: "0", RecordsPerDay: 5000}}})
+	return newWorld(b, kit.Settings{Orgs: []portal.OrgOptions{{ID: "0", RecordsPerDay: 5000}}})
 }
 
 // BenchmarkExport is a first export into a new lake, from the first request to the published file, the simulated Portal's
 // own work included.
 func BenchmarkExport(b *testing.B) {
 	w := benchWorld(b)
-	w.cfg.Accounts[0].PageSize = 100
+	w.Cfg.Accounts[0].PageSize = 100
 	var records int64
 	for b.Loop() {
-		w.cfg.Lake = filepath.Join(b.TempDir(), "lake")
+		w.Cfg.Lake = filepath.Join(b.TempDir(), "lake")
 		records += w.export(span(1, 1+benchDays)).Records
 	}
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(records), "ns/record")
@@ -31,9 +32,9 @@ func BenchmarkExport(b *testing.B) {
 // BenchmarkDerive is sealed windows to day files: what a rebuild does before it publishes.
 func BenchmarkDerive(b *testing.B) {
 	w := benchWorld(b)
-	w.cfg.Accounts[0].PageSize = 100
+	w.Cfg.Accounts[0].PageSize = 100
 	w.export(span(1, 1+benchDays))
-	lake, err := load.Open(w.cfg.Lake, load.Options{})
+	lake, err := load.Open(w.Cfg.Lake, load.Options{})
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -58,7 +59,7 @@ func BenchmarkDerive(b *testing.B) {
 // BenchmarkSettled is a run that finds nothing new: what an hourly schedule costs most of the time.
 func BenchmarkSettled(b *testing.B) {
 	w := benchWorld(b)
-	w.cfg.Accounts[0].PageSize = 100
+	w.Cfg.Accounts[0].PageSize = 100
 	w.export(span(1, 20))
 	for b.Loop() {
 		if res := w.export(span(1, 20)); res.Published {

@@ -17,6 +17,7 @@ import (
 
 	"github.com/usagelake/usagelake/extract/portal"
 	"github.com/usagelake/usagelake/jobs/config"
+	"github.com/usagelake/usagelake/jobs/internal/kit"
 	"github.com/usagelake/usagelake/load"
 	"github.com/usagelake/usagelake/schemas"
 )
@@ -33,15 +34,15 @@ func (w *world) close(o CloseOptions) (*Result, *load.ClosedMonth, error) {
 	if o.Month == 0 {
 		o.Month = october
 	}
-	o.Retry = retry
-	return Close(w.Context(), w.cfg, w.env, o)
+	o.Retry = kit.Retry
+	return Close(w.Context(), w.Cfg, w.env, o)
 }
 
 // rules makes the config name allocation rules.
 func (w *world) rules(text string) {
 	w.Helper()
-	w.cfg.Allocation.Rules = filepath.Join(w.TempDir(), "allocation.yaml")
-	if err := os.WriteFile(w.cfg.Allocation.Rules, []byte(text), 0o600); err != nil {
+	w.Cfg.Allocation.Rules = filepath.Join(w.TempDir(), "allocation.yaml")
+	if err := os.WriteFile(w.Cfg.Allocation.Rules, []byte(text), 0o600); err != nil {
 		w.Fatal(err)
 	}
 }
@@ -51,26 +52,26 @@ const twoRules = "rules:\n- {id: gpt, match: {model: \"gpt-*\"}, assign: {cost_c
 // What came late is fetched when the month is closed, so that what is charged is what was used; and what the Portal
 // changes afterwards is charged as a correction in the next month, whatever runs then.
 func TestAClosedMonthHoldsWhatCameLateAndNeverChanges(t *testing.T) {
-	bubble(t, "", func(t *testing.T) {
-		w := newWorld(t, settings{perDay: 25, faults: "late=0.3,late-by=100h", at: time.Date(2026, 11, 1, 6, 0, 0, 0, time.UTC)})
+	kit.Bubble(t, "", func(t *testing.T) {
+		w := newWorld(t, kit.Settings{PerDay: 25, Faults: "late=0.3,late-by=100h", At: time.Date(2026, 11, 1, 6, 0, 0, 0, time.UTC)})
 		w.rules(twoRules)
 		w.export(octoberSpan())
-		r := w.read()
-		early := r.one("SELECT count(*) FROM usage")
-		r.close()
-		w.at(day(7))
-		w.requests()
+		r := w.Read()
+		early := r.One("SELECT count(*) FROM usage")
+		r.Close()
+		w.At(kit.Day(7))
+		w.Requests()
 		res, closed, err := w.close(CloseOptions{})
 		if err != nil || res.Status != schemas.StatusDone || closed == nil {
 			t.Fatalf("close: %v, %+v", err, res)
 		}
-		r = w.read()
-		defer r.close()
-		if late := r.one("SELECT count(*) FROM usage"); late == early {
+		r = w.Read()
+		defer r.Close()
+		if late := r.One("SELECT count(*) FROM usage"); late == early {
 			t.Errorf("%s records before and after: nothing came late", late)
 		}
-		w.equalAccount("acme", "USD", october.Start(), day(1))
-		if got, want := *closed.Totals[0].Net, r.one("SELECT sum(amount)::VARCHAR FROM usage"); dec(got) != dec(want) {
+		w.EqualAccount("acme", "USD", october.Start(), kit.Day(1))
+		if got, want := *closed.Totals[0].Net, r.One("SELECT sum(amount)::VARCHAR FROM usage"); kit.Dec(got) != kit.Dec(want) {
 			t.Errorf("closed with %s, used %s", got, want)
 		}
 		for _, f := range []string{"manifest.json", "statement.xlsx", "statement.html", "chargeback.csv", "journal.csv", "ledger/chargeback.parquet", "rules/0.yaml", "cost-centers/" + statementFile("A") + ".html", "cost-centers/" + statementFile("=B/../<x>") + ".csv"} {
@@ -82,12 +83,12 @@ func TestAClosedMonthHoldsWhatCameLateAndNeverChanges(t *testing.T) {
 			t.Errorf("a cost centre became a formula: %.200s %v", b, err)
 		}
 		const frozen = "SELECT c::VARCHAR FROM chargeback_daily c WHERE billing_month = '2026-10-01' ORDER BY ALL"
-		before := r.ask(frozen)
+		before := r.Ask(frozen)
 		same := func(after string) {
 			t.Helper()
-			r := w.read()
-			defer r.close()
-			now := r.ask(frozen)
+			r := w.Read()
+			defer r.Close()
+			now := r.Ask(frozen)
 			if len(now) != len(before) {
 				t.Fatalf("after %s: %d rows in the closed month, were %d", after, len(now), len(before))
 			}
@@ -96,22 +97,22 @@ func TestAClosedMonthHoldsWhatCameLateAndNeverChanges(t *testing.T) {
 					t.Fatalf("after %s: %v, was %v", after, now[i], before[i])
 				}
 			}
-			if got, want := r.one("SELECT sum(net_cost)::VARCHAR FROM chargeback_daily"), r.one("SELECT sum(amount)::VARCHAR FROM usage"); dec(got) != dec(want) {
+			if got, want := r.One("SELECT sum(net_cost)::VARCHAR FROM chargeback_daily"), r.One("SELECT sum(amount)::VARCHAR FROM usage"); kit.Dec(got) != kit.Dec(want) {
 				t.Errorf("after %s: charged %s, used %s", after, got, want)
 			}
 		}
-		w.faults("corrected=0.2,vanish=0.1")
+		w.Faults("corrected=0.2,vanish=0.1")
 		s := octoberSpan()
 		s.Anew = true
 		w.export(s)
 		same("a refetch")
-		r2 := w.read()
-		if n := r2.one("SELECT count(*) FROM chargeback_daily WHERE charge_class = 'Correction' AND billing_month = '2026-11-01' AND usage_date < '2026-11-01'"); n == "0" {
+		r2 := w.Read()
+		if n := r2.One("SELECT count(*) FROM chargeback_daily WHERE charge_class = 'Correction' AND billing_month = '2026-11-01' AND usage_date < '2026-11-01'"); n == "0" {
 			t.Error("no correction in the next month")
 		}
-		r2.close()
+		r2.Close()
 		w.rules("rules:\n- {id: all, assign: {cost_center: Z}}\n")
-		if _, _, err := Allocate(t.Context(), w.cfg, w.env, false); err != nil {
+		if _, _, err := Allocate(t.Context(), w.Cfg, w.env, false); err != nil {
 			t.Fatal(err)
 		}
 		same("other rules")
@@ -122,18 +123,18 @@ func TestAClosedMonthHoldsWhatCameLateAndNeverChanges(t *testing.T) {
 		if !errors.Is(err, load.ErrClosed) {
 			t.Errorf("closed twice: %v", err)
 		}
-		if _, _, err := Reopen(t.Context(), w.cfg, w.env, october, " ", false); !errors.Is(err, config.ErrUsage) {
+		if _, _, err := Reopen(t.Context(), w.Cfg, w.env, october, " ", false); !errors.Is(err, config.ErrUsage) {
 			t.Errorf("reopened without a reason: %v", err)
 		}
-		if _, kept, err := Reopen(t.Context(), w.cfg, w.env, october, "wrong owner", false); err != nil || kept == "" {
+		if _, kept, err := Reopen(t.Context(), w.Cfg, w.env, october, "wrong owner", false); err != nil || kept == "" {
 			t.Errorf("reopen: %v", err)
 		}
-		r3 := w.read()
-		defer r3.close()
-		if n := r3.one("SELECT count(*) FROM chargeback_daily WHERE charge_class IS NOT NULL"); n != "0" {
+		r3 := w.Read()
+		defer r3.Close()
+		if n := r3.One("SELECT count(*) FROM chargeback_daily WHERE charge_class IS NOT NULL"); n != "0" {
 			t.Errorf("%s corrections of an open month", n)
 		}
-		if got, want := r3.one("SELECT sum(net_cost)::VARCHAR FROM chargeback_daily WHERE billing_month = '2026-10-01' AND cost_center = 'Z'"), r3.one("SELECT sum(amount)::VARCHAR FROM usage"); dec(got) != dec(want) {
+		if got, want := r3.One("SELECT sum(net_cost)::VARCHAR FROM chargeback_daily WHERE billing_month = '2026-10-01' AND cost_center = 'Z'"), r3.One("SELECT sum(amount)::VARCHAR FROM usage"); kit.Dec(got) != kit.Dec(want) {
 			t.Errorf("an open month is charged by the rules as they are: %s of %s", got, want)
 		}
 	})
@@ -143,22 +144,22 @@ func TestAClosedMonthHoldsWhatCameLateAndNeverChanges(t *testing.T) {
 // Corrections leave the count as it is, so a close fetches what was fetched before the month had ended, and that alone.
 func TestACloseFetchesWhatWasFetchedBeforeTheMonthsEnd(t *testing.T) {
 	for name, off := range map[string]bool{"as it ships": false, "refetch_at off": true} {
-		bubble(t, name, func(t *testing.T) {
-			w := newWorld(t, settings{perDay: 20, at: time.Date(2026, 10, 31, 6, 0, 0, 0, time.UTC)})
+		kit.Bubble(t, name, func(t *testing.T) {
+			w := newWorld(t, kit.Settings{PerDay: 20, At: time.Date(2026, 10, 31, 6, 0, 0, 0, time.UTC)})
 			if off {
-				w.cfg.Export.RefetchAt = nil
+				w.Cfg.Export.RefetchAt = nil
 			}
 			w.export(octoberSpan()) // all but the last day
-			w.at(day(1).Add(6 * time.Hour))
+			w.At(kit.Day(1).Add(6 * time.Hour))
 			w.export(octoberSpan())
-			before := w.files()
-			w.faults("corrected=0.5")
-			w.at(day(1).Add(8 * time.Hour))
+			before := w.Files()
+			w.Faults("corrected=0.5")
+			w.At(kit.Day(1).Add(8 * time.Hour))
 			if _, _, err := w.close(CloseOptions{}); err != nil {
 				t.Fatal(err)
 			}
 			var days []string // that were fetched anew
-			for _, f := range changed(before, w.files()) {
+			for _, f := range kit.Changed(before, w.Files()) {
 				if strings.HasPrefix(f, "raw/") && strings.HasSuffix(f, ".pages.zst") {
 					days = append(days, f[len("raw/acct=acme/date=2026-10-"):][:2])
 				}
@@ -171,8 +172,8 @@ func TestACloseFetchesWhatWasFetchedBeforeTheMonthsEnd(t *testing.T) {
 				t.Errorf("the days %v were fetched anew, want %d", days, want)
 			}
 			if !off {
-				w.equalAccount("acme", "USD", october.Start().AddDate(0, 0, 1), october.Start().AddDate(0, 0, 23))
-				w.equalAccount("acme", "USD", october.Start().AddDate(0, 0, 29), october.Start().AddDate(0, 0, 31))
+				w.EqualAccount("acme", "USD", october.Start().AddDate(0, 0, 1), october.Start().AddDate(0, 0, 23))
+				w.EqualAccount("acme", "USD", october.Start().AddDate(0, 0, 29), october.Start().AddDate(0, 0, 31))
 			}
 		})
 	}
@@ -180,34 +181,34 @@ func TestACloseFetchesWhatWasFetchedBeforeTheMonthsEnd(t *testing.T) {
 
 func TestAMonthIsNotClosedWhileSomethingStandsAgainstIt(t *testing.T) {
 	for name, c := range map[string]struct {
-		settings settings
+		settings kit.Settings
 		prepare  func(w *world)
 		options  CloseOptions
 		want     string
 	}{
-		"not over":        {settings: settings{at: time.Date(2026, 10, 31, 12, 0, 0, 0, time.UTC)}, want: "the month is not over"},
-		"not settled":     {settings: settings{at: time.Date(2026, 11, 1, 0, 5, 0, 0, time.UTC)}, want: "the month is not over"},
+		"not over":        {settings: kit.Settings{At: time.Date(2026, 10, 31, 12, 0, 0, 0, time.UTC)}, want: "the month is not over"},
+		"not settled":     {settings: kit.Settings{At: time.Date(2026, 11, 1, 0, 5, 0, 0, time.UTC)}, want: "the month is not over"},
 		"not asked":       {options: CloseOptions{NoFetch: true}, prepare: func(w *world) { w.export(octoberSpan()) }, want: "--no-fetch"},
-		"a gap":           {options: CloseOptions{NoFetch: true}, prepare: func(w *world) { w.export(Span{From: october.Start().Add(36 * time.Hour), To: day(1)}) }, want: "account acme: 36.0 hours of the month are not exported, the first from 2026-10-01T00:00:00Z to 2026-10-02T12:00:00Z"},
-		"the Portal down": {prepare: func(w *world) { w.export(octoberSpan()); w.faults("status-500=1") }, want: "the Portal could not be asked once more"},
-		"a refused key":   {prepare: func(w *world) { w.export(octoberSpan()); w.keys["KEY_0"] = "sk_mg_" + strings.Repeat("0", 48) }, want: "the Portal could not be asked once more"},
-		"quarantine":      {settings: settings{faults: "bad=0.05"}, want: "records are in quarantine and count in nothing"},
+		"a gap":           {options: CloseOptions{NoFetch: true}, prepare: func(w *world) { w.export(Span{From: october.Start().Add(36 * time.Hour), To: kit.Day(1)}) }, want: "account acme: 36.0 hours of the month are not exported, the first from 2026-10-01T00:00:00Z to 2026-10-02T12:00:00Z"},
+		"the Portal down": {prepare: func(w *world) { w.export(octoberSpan()); w.Faults("status-500=1") }, want: "the Portal could not be asked once more"},
+		"a refused key":   {prepare: func(w *world) { w.export(octoberSpan()); w.Keys["KEY_0"] = "sk_mg_" + strings.Repeat("0", 48) }, want: "the Portal could not be asked once more"},
+		"quarantine":      {settings: kit.Settings{Faults: "bad=0.05"}, want: "records are in quarantine and count in nothing"},
 		"no currency": {prepare: func(w *world) {
-			if err := w.portal.SetScopes(w.keys["KEY_0"], portal.ScopeUsage); err != nil {
+			if err := w.Portal.SetScopes(w.Keys["KEY_0"], portal.ScopeUsage); err != nil {
 				w.Fatal(err)
 			}
 			w.export(octoberSpan())
 		}, want: "has no currency: set accounts[].currency"},
-		"earlier month":     {prepare: func(w *world) { w.export(Span{From: october.Start().AddDate(0, 0, -2), To: day(1)}) }, want: "2026-09 has usage and is still open: close months in their order"},
-		"an account behind": {settings: settings{orgs: []portal.OrgOptions{{ID: "0", RecordsPerDay: 8}, {ID: "b", RecordsPerDay: 8}}}, prepare: func(w *world) { w.export(octoberSpan()); w.keys["KEY_b"] = "sk_mg_" + strings.Repeat("1", 48) }, want: "the Portal could not be asked once more"},
+		"earlier month":     {prepare: func(w *world) { w.export(Span{From: october.Start().AddDate(0, 0, -2), To: kit.Day(1)}) }, want: "2026-09 has usage and is still open: close months in their order"},
+		"an account behind": {settings: kit.Settings{Orgs: []portal.OrgOptions{{ID: "0", RecordsPerDay: 8}, {ID: "b", RecordsPerDay: 8}}}, prepare: func(w *world) { w.export(octoberSpan()); w.Keys["KEY_b"] = "sk_mg_" + strings.Repeat("1", 48) }, want: "the Portal could not be asked once more"},
 	} {
-		bubble(t, name, func(t *testing.T) {
-			if c.settings.perDay == 0 {
-				c.settings.perDay = 8
+		kit.Bubble(t, name, func(t *testing.T) {
+			if c.settings.PerDay == 0 {
+				c.settings.PerDay = 8
 			}
 			w := newWorld(t, c.settings)
 			if c.prepare == nil {
-				w.export(Span{From: october.Start(), To: w.now().Add(-time.Hour)})
+				w.export(Span{From: october.Start(), To: w.Now().Add(-time.Hour)})
 			} else {
 				c.prepare(w)
 			}
@@ -216,10 +217,10 @@ func TestAMonthIsNotClosedWhileSomethingStandsAgainstIt(t *testing.T) {
 			if !errors.As(err, &objections) || closed != nil || !strings.Contains(err.Error(), c.want) {
 				t.Fatalf("closed in spite of it: %v, want %s", err, c.want)
 			}
-			if res.Status != schemas.StatusFailed || !strings.Contains(hintOf(err), "--reason") {
-				t.Errorf("%s, hint %q", res.Status, hintOf(err))
+			if res.Status != schemas.StatusFailed || !strings.Contains(kit.HintOf(err), "--reason") {
+				t.Errorf("%s, hint %q", res.Status, kit.HintOf(err))
 			}
-			if _, err := os.Stat(filepath.Join(w.cfg.Lake, "statements")); err == nil {
+			if _, err := os.Stat(filepath.Join(w.Cfg.Lake, "statements")); err == nil {
 				t.Error("statements are there")
 			}
 			c.options.Reason = "agreed with finance"
@@ -230,9 +231,9 @@ func TestAMonthIsNotClosedWhileSomethingStandsAgainstIt(t *testing.T) {
 			if closed.Reason != "agreed with finance" || !strings.Contains(strings.Join(closed.Objections, "\n"), c.want) {
 				t.Errorf("recorded: %q, %q", closed.Reason, closed.Objections)
 			}
-			r := w.read()
-			defer r.close()
-			if got := r.one("SELECT reason FROM closed_months"); got != "agreed with finance" {
+			r := w.Read()
+			defer r.Close()
+			if got := r.One("SELECT reason FROM closed_months"); got != "agreed with finance" {
 				t.Errorf("published: %s", got)
 			}
 		})
@@ -240,8 +241,8 @@ func TestAMonthIsNotClosedWhileSomethingStandsAgainstIt(t *testing.T) {
 }
 
 func TestAnEmptyMonthCanBeClosed(t *testing.T) {
-	bubble(t, "", func(t *testing.T) {
-		w := newWorld(t, settings{perDay: 0.0001})
+	kit.Bubble(t, "", func(t *testing.T) {
+		w := newWorld(t, kit.Settings{PerDay: 0.0001})
 		w.export(octoberSpan())
 		_, closed, err := w.close(CloseOptions{})
 		if err != nil || len(closed.Totals) != 0 {
@@ -251,7 +252,7 @@ func TestAnEmptyMonthCanBeClosed(t *testing.T) {
 			t.Errorf("the manifest: %s %v", b, err)
 		}
 		report, err := func() (load.VerifyReport, error) {
-			lake, err := load.Open(w.cfg.Lake, load.Options{})
+			lake, err := load.Open(w.Cfg.Lake, load.Options{})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -337,8 +338,8 @@ func TestFileNamesOfCostCentresAreTheirLettersAndADigest(t *testing.T) {
 
 // Rows by record are there until the month is closed, and a job that is about the last month doesn't fail from then on.
 func TestAJobOfRecordsLeavesAClosedMonthAlone(t *testing.T) {
-	bubble(t, "", func(t *testing.T) {
-		w := newWorld(t, settings{perDay: 5})
+	kit.Bubble(t, "", func(t *testing.T) {
+		w := newWorld(t, kit.Settings{PerDay: 5})
 		w.export(octoberSpan())
 		j := config.Job{Name: "records", Kind: config.KindReport, Cron: "0 4 * * *", Report: config.ReportFocus,
 			Format: load.FocusCSV, Grain: schemas.FocusByRecord, Month: "last", Out: t.TempDir()}
@@ -347,7 +348,7 @@ func TestAJobOfRecordsLeavesAClosedMonthAlone(t *testing.T) {
 		}
 		run := func() string {
 			t.Helper()
-			if _, err := RunJob(t.Context(), w.cfg, w.env, j, time.Date(2026, 11, 15, 4, 0, 0, 0, time.UTC)); err != nil {
+			if _, err := RunJob(t.Context(), w.Cfg, w.env, j, time.Date(2026, 11, 15, 4, 0, 0, 0, time.UTC)); err != nil {
 				t.Fatal(err)
 			}
 			b, err := os.ReadFile(filepath.Join(j.Out, "focus-1.2-record-2026-10.csv"))
@@ -376,26 +377,26 @@ func (w *world) mustClose(month schemas.Date) *load.ClosedMonth {
 // ask asks the published file once.
 func (w *world) ask(q string) string {
 	w.Helper()
-	r := w.read()
-	defer r.close()
-	return r.one(q)
+	r := w.Read()
+	defer r.Close()
+	return r.One(q)
 }
 
 // Months are opened from the last on, and closed again in their order.
 func TestMonthsAreOpenedFromTheLastOn(t *testing.T) {
-	bubble(t, "", func(t *testing.T) {
-		w := newWorld(t, settings{perDay: 4})
+	kit.Bubble(t, "", func(t *testing.T) {
+		w := newWorld(t, kit.Settings{PerDay: 4})
 		september := schemas.MonthOf(october - 1)
-		w.export(Span{From: september.Start(), To: day(1)})
+		w.export(Span{From: september.Start(), To: kit.Day(1)})
 		w.mustClose(september)
 		first := w.mustClose(october)
 		reopen := func(m schemas.Date) error {
-			_, _, err := Reopen(t.Context(), w.cfg, w.env, m, "wrong owner", false)
-			w.pass(time.Minute)
+			_, _, err := Reopen(t.Context(), w.Cfg, w.env, m, "wrong owner", false)
+			w.Pass(time.Minute)
 			return err
 		}
-		if err := reopen(september); err == nil || !strings.Contains(err.Error(), "2026-10 was closed after 2026-09") || !strings.Contains(hintOf(err), "--reopen --month 2026-10") {
-			t.Errorf("opened: %v, hint %q", err, hintOf(err))
+		if err := reopen(september); err == nil || !strings.Contains(err.Error(), "2026-10 was closed after 2026-09") || !strings.Contains(kit.HintOf(err), "--reopen --month 2026-10") {
+			t.Errorf("opened: %v, hint %q", err, kit.HintOf(err))
 		}
 		if err := reopen(october); err != nil {
 			t.Fatal(err)
@@ -414,7 +415,7 @@ func TestMonthsAreOpenedFromTheLastOn(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		kept, err := filepath.Glob(filepath.Join(w.cfg.Lake, "statements", "reopened", "*"))
+		kept, err := filepath.Glob(filepath.Join(w.Cfg.Lake, "statements", "reopened", "*"))
 		if err != nil || len(kept) != 6 { // three months, each with its reason
 			t.Errorf("kept %q %v", kept, err)
 		}
@@ -424,11 +425,11 @@ func TestMonthsAreOpenedFromTheLastOn(t *testing.T) {
 // A process that dies after a month is closed, or opened, and before that is published: the next close says how it is,
 // and publishes.
 func TestWhatWasClosedAndNotPublishedIsPublishedByTheNextRun(t *testing.T) {
-	bubble(t, "", func(t *testing.T) {
-		w := newWorld(t, settings{perDay: 4})
+	kit.Bubble(t, "", func(t *testing.T) {
+		w := newWorld(t, kit.Settings{PerDay: 4})
 		w.rules(twoRules)
 		w.export(octoberSpan())
-		database := filepath.Join(w.cfg.Lake, "usage.duckdb")
+		database := filepath.Join(w.Cfg.Lake, "usage.duckdb")
 		copyOf := func() []byte {
 			b, err := os.ReadFile(database)
 			if err != nil {
@@ -449,17 +450,17 @@ func TestWhatWasClosedAndNotPublishedIsPublishedByTheNextRun(t *testing.T) {
 			t.Errorf("closed twice: %v, published %s", err, w.ask(closed))
 		}
 		restore(open)
-		w.at(day(21))
+		w.At(kit.Day(21))
 		w.export(Span{})
 		if got := w.ask(closed); got != "1" {
 			t.Errorf("after an export %s months are closed", got)
 		}
 		before := copyOf()
-		if _, _, err := Reopen(t.Context(), w.cfg, w.env, october, "why", false); err != nil {
+		if _, _, err := Reopen(t.Context(), w.Cfg, w.env, october, "why", false); err != nil {
 			t.Fatal(err)
 		}
 		restore(before)
-		if _, _, err := Reopen(t.Context(), w.cfg, w.env, october, "why", false); !errors.Is(err, load.ErrNotClosed) || w.ask(closed) != "0" {
+		if _, _, err := Reopen(t.Context(), w.Cfg, w.env, october, "why", false); !errors.Is(err, load.ErrNotClosed) || w.ask(closed) != "0" {
 			t.Errorf("opened twice: %v, published %s", err, w.ask(closed))
 		}
 	})
@@ -467,13 +468,13 @@ func TestWhatWasClosedAndNotPublishedIsPublishedByTheNextRun(t *testing.T) {
 
 // Where --config was forgotten nothing is fetched, published or closed.
 func TestAMonthIsNotClosedWithAnotherSetup(t *testing.T) {
-	bubble(t, "", func(t *testing.T) {
-		w := newWorld(t, settings{perDay: 4})
+	kit.Bubble(t, "", func(t *testing.T) {
+		w := newWorld(t, kit.Settings{PerDay: 4})
 		w.rules(twoRules)
 		w.export(octoberSpan())
-		before := w.files()
-		w.requests()
-		right := *w.cfg
+		before := w.Files()
+		w.Requests()
+		right := *w.Cfg
 		without := right
 		without.Allocation = config.Allocation{}
 		other := right
@@ -481,37 +482,37 @@ func TestAMonthIsNotClosedWithAnotherSetup(t *testing.T) {
 		other.Accounts[0].Name = "default"
 		refused := func(what string, cfg *config.Config, want string, do func() error) {
 			t.Helper()
-			w.cfg = cfg
+			w.Cfg = cfg
 			err := do()
-			w.cfg = &right
+			w.Cfg = &right
 			if !errors.Is(err, config.ErrUsage) || !strings.Contains(err.Error(), want) ||
-				!strings.Contains(hintOf(err), "--config") {
-				t.Errorf("%s: %v, hint %q", what, err, hintOf(err))
+				!strings.Contains(kit.HintOf(err), "--config") {
+				t.Errorf("%s: %v, hint %q", what, err, kit.HintOf(err))
 			}
-			if n := len(w.requests()); n > 0 {
+			if n := len(w.Requests()); n > 0 {
 				t.Errorf("%s: %d requests", what, n)
 			}
 		}
 		closing := func() error { _, _, err := w.close(CloseOptions{Reason: "because"}); return err }
 		refused("no rules", &without, "2026-10 was allocated by rules, and the config names none", closing)
 		refused("other accounts", &other, "the lake has the accounts acme, the config has default", closing)
-		for _, name := range changed(before, w.files()) {
+		for _, name := range kit.Changed(before, w.Files()) {
 			if !strings.HasPrefix(name, "journal/") {
 				t.Errorf("%s changed", name)
 			}
 		}
 		w.mustClose(october)
-		w.requests()
+		w.Requests()
 		refused("reopen without rules", &without, "allocated by rules", func() error {
-			_, _, err := Reopen(t.Context(), w.cfg, w.env, october, "why", false)
+			_, _, err := Reopen(t.Context(), w.Cfg, w.env, october, "why", false)
 			return err
 		})
 		// Rules that are to be gone are taken out first.
-		if _, _, err := Reopen(t.Context(), w.cfg, w.env, october, "why", false); err != nil {
+		if _, _, err := Reopen(t.Context(), w.Cfg, w.env, october, "why", false); err != nil {
 			t.Fatal(err)
 		}
-		w.cfg = &without
-		if _, _, err := Allocate(t.Context(), w.cfg, w.env, false); err != nil {
+		w.Cfg = &without
+		if _, _, err := Allocate(t.Context(), w.Cfg, w.env, false); err != nil {
 			t.Fatal(err)
 		}
 		if c := w.mustClose(october); c.Rules.Digest != "none" || len(c.Rules.Files) > 0 {
@@ -523,13 +524,13 @@ func TestAMonthIsNotClosedWithAnotherSetup(t *testing.T) {
 // The rules that are kept are those that the month was charged by, whatever is done to their file meanwhile; and a stop
 // while the statements are written closes nothing.
 func TestAChangeOrAStopDuringACloseTearsNothing(t *testing.T) {
-	bubble(t, "", func(t *testing.T) {
-		w := newWorld(t, settings{perDay: 4})
+	kit.Bubble(t, "", func(t *testing.T) {
+		w := newWorld(t, kit.Settings{PerDay: 4})
 		w.rules(twoRules)
 		w.export(octoberSpan())
 		ctx, cancel := context.WithCancel(t.Context())
 		defer cancel()
-		res, closed, err := Close(ctx, w.cfg, w.env, CloseOptions{Month: october, Retry: retry, Phase: func(s string) {
+		res, closed, err := Close(ctx, w.Cfg, w.env, CloseOptions{Month: october, Retry: kit.Retry, Phase: func(s string) {
 			if s == "write the statements" {
 				cancel()
 			}
@@ -537,12 +538,12 @@ func TestAChangeOrAStopDuringACloseTearsNothing(t *testing.T) {
 		if !errors.Is(err, context.Canceled) || closed != nil || res.Status != schemas.StatusStopped {
 			t.Errorf("stopped: %v, %s", err, res.Status)
 		}
-		if _, err := os.Stat(filepath.Join(w.cfg.Lake, "statements")); err == nil {
+		if _, err := os.Stat(filepath.Join(w.Cfg.Lake, "statements")); err == nil {
 			t.Error("statements are there")
 		}
 		_, closed, err = w.close(CloseOptions{Phase: func(s string) {
 			if s == "publish" {
-				if err := os.WriteFile(w.cfg.Allocation.Rules, []byte("rules:\n- {id: all, assign: {cost_center: Z}}\n"), 0o600); err != nil {
+				if err := os.WriteFile(w.Cfg.Allocation.Rules, []byte("rules:\n- {id: all, assign: {cost_center: Z}}\n"), 0o600); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -553,7 +554,7 @@ func TestAChangeOrAStopDuringACloseTearsNothing(t *testing.T) {
 		if b, err := os.ReadFile(filepath.Join(closed.Dir, closed.Rules.Files[0].Path)); err != nil || string(b) != twoRules {
 			t.Errorf("kept rules: %s %v", b, err)
 		}
-		w.at(day(21))
+		w.At(kit.Day(21))
 		w.export(Span{})
 		if got := w.ask("SELECT count(*) FROM chargeback_daily WHERE billing_month = '2026-10-01' AND cost_center = 'Z'"); got != "0" {
 			t.Errorf("%s charges by the new rules", got)
@@ -563,8 +564,8 @@ func TestAChangeOrAStopDuringACloseTearsNothing(t *testing.T) {
 
 // However many cost centres there are and whatever they are called, each has its statement, within the month's directory.
 func TestEachCostCentreHasItsStatementWhateverItIsCalled(t *testing.T) {
-	bubble(t, "", func(t *testing.T) {
-		w := newWorld(t, settings{perDay: 4})
+	kit.Bubble(t, "", func(t *testing.T) {
+		w := newWorld(t, kit.Settings{PerDay: 4})
 		names := []string{"../../../escape", "..", ".", "CON", "nul", "=1+1", "<script>alert(1)</script>", `a"b'c`, "-rf", "研究", "開発", "a/b", "a\\b", "A B", "a%2fb", "x" + strings.Repeat(" long", 100),
 			"µ-services", "μ-services", "ſales", "Sales", "sales", "ΟΔΟΣ", "οδος", "Café", "Cafe\u0301", "\u212bngström", "Ångström", "Straße", "STRASSE", "Summary", "journal"}
 		for i := range 60 {

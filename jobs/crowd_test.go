@@ -5,6 +5,7 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/usagelake/usagelake/jobs/internal/kit"
 	"github.com/usagelake/usagelake/load"
 	"github.com/usagelake/usagelake/schemas"
 )
@@ -28,7 +29,7 @@ func TestAThousandAccountsThatBeginAtOnceAreJournaledTogether(t *testing.T) {
 	for i := range accounts {
 		wg.Go(func() {
 			name := fmt.Sprintf("org-%d", i)
-			if err := announce(schemas.RunAccount{Account: name, Status: schemas.StatusRunning, From: day(10)}); err != nil {
+			if err := announce(schemas.RunAccount{Account: name, Status: schemas.StatusRunning, From: kit.Day(10)}); err != nil {
 				t.Error(err)
 				return
 			}

@@ -7,32 +7,33 @@ import (
 	"time"
 
 	"github.com/usagelake/usagelake/jobs/config"
+	"github.com/usagelake/usagelake/jobs/internal/kit"
 	"github.com/usagelake/usagelake/schemas"
 )
 
 // currencies are the currencies of each day's records, by day.
 func (w *world) currencies() string {
-	r := w.read()
-	defer r.close()
-	return r.one("SELECT string_agg(d || ' ' || c, ', ' ORDER BY d, c) FROM (SELECT DISTINCT right(usage_date::VARCHAR, 2) AS d, coalesce(currency, '-') AS c FROM usage)")
+	r := w.Read()
+	defer r.Close()
+	return r.One("SELECT string_agg(d || ' ' || c, ', ' ORDER BY d, c) FROM (SELECT DISTINCT right(usage_date::VARCHAR, 2) AS d, coalesce(currency, '-') AS c FROM usage)")
 }
 
 // A currency that changes is an error, says so once, and changes nothing that is sealed.
 func TestACurrencyThatChangesRelabelsNothingThatIsSealed(t *testing.T) {
-	w := newWorld(t, settings{})
+	w := newWorld(t, kit.Settings{})
 	w.export(span(15, 18))
-	w.faults("currency=EUR")
+	w.Faults("currency=EUR")
 	res, err := w.try(t.Context(), span(15, 19))
 	var changed *CurrencyError
-	if !errors.As(err, &changed) || changed.Was != "USD" || changed.Is != "EUR" || res.Status != schemas.StatusPartial || res.Accounts[0].Status != schemas.StatusPartial || hintOf(err) == "" {
+	if !errors.As(err, &changed) || changed.Was != "USD" || changed.Is != "EUR" || res.Status != schemas.StatusPartial || res.Accounts[0].Status != schemas.StatusPartial || kit.HintOf(err) == "" {
 		t.Fatalf("%+v, %v", res, err)
 	}
 	if got := w.currencies(); got != "15 USD, 16 USD, 17 USD, 18 EUR" {
 		t.Errorf("after it: %s", got)
 	}
 	// What is fetched again by itself, as the lookback does, keeps what it had; it isn't said again.
-	w.cfg.Export.Lookback, w.cfg.Export.RefetchEvery = config.Duration(30*24*time.Hour), config.Duration(time.Second)
-	w.pass(200 * time.Hour)
+	w.Cfg.Export.Lookback, w.Cfg.Export.RefetchEvery = config.Duration(30*24*time.Hour), config.Duration(time.Second)
+	w.Pass(200 * time.Hour)
 	w.export(Span{})
 	if got := w.currencies(); !strings.HasPrefix(got, "15 USD, 16 USD, 17 USD, 18 EUR, 19 EUR") {
 		t.Errorf("after a refetch: %s", got)
@@ -49,22 +50,22 @@ func TestACurrencyThatChangesRelabelsNothingThatIsSealed(t *testing.T) {
 // What is no code of three capital letters is no currency: the last one that was named stands, or else the config's, or none.
 func TestWhatIsNoCodeIsNoCurrency(t *testing.T) {
 	for _, named := range []string{"€", "usd", "USDT", "US", "U$D"} {
-		w := newWorld(t, settings{faults: "currency=" + named})
-		w.cfg.Accounts[0].Currency = "CHF"
+		w := newWorld(t, kit.Settings{Faults: "currency=" + named})
+		w.Cfg.Accounts[0].Currency = "CHF"
 		w.export(span(15, 16))
 		if got := w.currencies(); got != "15 CHF" {
 			t.Errorf("%s: with a config %s", named, got)
 		}
-		w.faults("")
+		w.Faults("")
 		if _, err := w.try(t.Context(), span(15, 17)); !errors.As(err, new(*CurrencyError)) {
 			t.Errorf("%s: then USD: %v", named, err)
 		}
-		w.faults("currency=" + named)
+		w.Faults("currency=" + named)
 		w.export(span(15, 18))
 		if got := w.currencies(); got != "15 CHF, 16 USD, 17 USD" {
 			t.Errorf("%s: then again %s", named, got)
 		}
-		if !strings.Contains(w.log.String(), "no code of three capital letters") {
+		if !strings.Contains(w.Logs.String(), "no code of three capital letters") {
 			t.Errorf("%s: nothing is said", named)
 		}
 	}

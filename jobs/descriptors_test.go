@@ -3,6 +3,7 @@ package jobs
 import (
 	"errors"
 	"github.com/usagelake/usagelake/jobs/config"
+	"github.com/usagelake/usagelake/jobs/internal/kit"
 	"strings"
 	"testing"
 )
@@ -18,7 +19,7 @@ func TestARunDoesWithTheDescriptorsThereAre(t *testing.T) {
 	} {
 		got, err := connections(x.accounts, x.asked, x.limit)
 		if got != x.want || (err != nil) != (x.want == 0) || err != nil &&
-			(!errors.Is(err, config.ErrUsage) || !strings.Contains(hintOf(err), "ulimit -n")) {
+			(!errors.Is(err, config.ErrUsage) || !strings.Contains(kit.HintOf(err), "ulimit -n")) {
 			t.Errorf("%+v: %d, %v", x, got, err)
 		}
 		if err == nil && x.limit > 0 && uint64(filesOfRun+x.accounts*(got+filesOfAccount)) > x.limit {

@@ -12,6 +12,7 @@ import (
 
 	"github.com/usagelake/usagelake/extract/portal"
 	"github.com/usagelake/usagelake/jobs/config"
+	"github.com/usagelake/usagelake/jobs/internal/kit"
 	"github.com/usagelake/usagelake/load"
 	"github.com/usagelake/usagelake/schemas"
 )
@@ -33,17 +34,6 @@ func oneOf(t *testing.T, checks []Check, name, verdict, say, hint string) {
 	t.Errorf("want %s %s: %q → %q\nhave %+v of %d checks", verdict, name, say, hint, found, len(checks))
 }
 
-func write(t testing.TB, path, text string, mode os.FileMode) string {
-	t.Helper()
-	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Chmod(path, mode); err != nil {
-		t.Fatal(err)
-	}
-	return path
-}
-
 func TestDoctorFindsMistakesOfAKey(t *testing.T) {
 	two := []portal.OrgOptions{{ID: "0", RecordsPerDay: 50}, {ID: "beta", RecordsPerDay: 50}}
 	for _, c := range []struct {
@@ -55,37 +45,37 @@ func TestDoctorFindsMistakesOfAKey(t *testing.T) {
 		{"accepted", nil, "acme: accepted", CheckOK, "active", ""},
 		{"from where", nil, "acme: key", CheckOK, "the variable KEY_0", ""},
 		{"key file", func(w *world) {
-			a := &w.cfg.Accounts[0]
-			a.KeyFile, a.KeyEnv = write(w, filepath.Join(w.TempDir(), "key"), w.keys["KEY_0"]+"\n", 0o600), ""
+			a := &w.Cfg.Accounts[0]
+			a.KeyFile, a.KeyEnv = kit.Write(w, filepath.Join(w.TempDir(), "key"), w.Keys["KEY_0"]+"\n", 0o600), ""
 		}, "acme: key", CheckOK, "/key", ""},
 		{"key file that others read", func(w *world) {
-			a := &w.cfg.Accounts[0]
-			a.KeyFile, a.KeyEnv = write(w, filepath.Join(w.TempDir(), "key"), w.keys["KEY_0"], 0o644), ""
+			a := &w.Cfg.Accounts[0]
+			a.KeyFile, a.KeyEnv = kit.Write(w, filepath.Join(w.TempDir(), "key"), w.Keys["KEY_0"], 0o644), ""
 		}, "acme: key", CheckFailed, "others can read", "chmod 600"},
-		{"twins", func(w *world) { w.keys["KEY_beta"] = w.keys["KEY_0"] }, "beta: key", CheckFailed, "account acme", "a key of its own"},
+		{"twins", func(w *world) { w.Keys["KEY_beta"] = w.Keys["KEY_0"] }, "beta: key", CheckFailed, "account acme", "a key of its own"},
 		{"one key, two addresses", func(w *world) {
-			w.keys["KEY_beta"] = w.keys["KEY_0"]
-			w.cfg.Accounts[1].BaseURL = "https://other.test" + portal.BasePath
+			w.Keys["KEY_beta"] = w.Keys["KEY_0"]
+			w.Cfg.Accounts[1].BaseURL = "https://other.test" + portal.BasePath
 		}, "beta: key", CheckWarning, "another address", "base_url"},
-		{"disabled", func(w *world) { _ = w.portal.DisableKey(w.keys["KEY_0"]) }, "acme: usage:read", CheckFailed, "doesn't accept", "Enable it"},
-		{"expired", func(w *world) { _ = w.portal.ExpireKey(w.keys["KEY_0"], w.now().Add(-time.Hour)) }, "acme: usage:read", CheckFailed, "401", "expired"},
-		{"no scope for usage", func(w *world) { _ = w.portal.SetScopes(w.keys["KEY_0"], portal.ScopeBalance) }, "acme: usage:read", CheckFailed, "nothing can be exported", "the scope usage:read"},
-		{"no scope for the balance", func(w *world) { _ = w.portal.SetScopes(w.keys["KEY_0"], portal.ScopeUsage) }, "acme: balance:read", CheckWarning, "do without", "set currency:"},
-		{"no scope, but known all the same", func(w *world) { _ = w.portal.SetScopes(w.keys["KEY_0"], portal.ScopeBalance) }, "acme: accepted", CheckOK, "", ""},
-		{"another currency", func(w *world) { w.cfg.Accounts[0].Currency = "EUR" }, "acme: balance:read", CheckWarning, "the config says EUR", "correct currency"},
-		{"a line break within", func(w *world) { w.keys["KEY_0"] = "sk_mg_a b" }, "acme: key", CheckFailed, "a space", "copy"},
-		{"ahead", func(w *world) { w.faults("skew=-10m") }, "acme: clock", CheckWarning, "10m0s ahead", "NTP"},
-		{"behind", func(w *world) { w.faults("skew=10m") }, "acme: clock", CheckWarning, "behind", "NTP"},
-		{"no answer", func(w *world) { w.faults("reset=1") }, "acme: API", CheckFailed, "reset", "HTTPS_PROXY"},
+		{"disabled", func(w *world) { _ = w.Portal.DisableKey(w.Keys["KEY_0"]) }, "acme: usage:read", CheckFailed, "doesn't accept", "Enable it"},
+		{"expired", func(w *world) { _ = w.Portal.ExpireKey(w.Keys["KEY_0"], w.Now().Add(-time.Hour)) }, "acme: usage:read", CheckFailed, "401", "expired"},
+		{"no scope for usage", func(w *world) { _ = w.Portal.SetScopes(w.Keys["KEY_0"], portal.ScopeBalance) }, "acme: usage:read", CheckFailed, "nothing can be exported", "the scope usage:read"},
+		{"no scope for the balance", func(w *world) { _ = w.Portal.SetScopes(w.Keys["KEY_0"], portal.ScopeUsage) }, "acme: balance:read", CheckWarning, "do without", "set currency:"},
+		{"no scope, but known all the same", func(w *world) { _ = w.Portal.SetScopes(w.Keys["KEY_0"], portal.ScopeBalance) }, "acme: accepted", CheckOK, "", ""},
+		{"another currency", func(w *world) { w.Cfg.Accounts[0].Currency = "EUR" }, "acme: balance:read", CheckWarning, "the config says EUR", "correct currency"},
+		{"a line break within", func(w *world) { w.Keys["KEY_0"] = "sk_mg_a b" }, "acme: key", CheckFailed, "a space", "copy"},
+		{"ahead", func(w *world) { w.Faults("skew=-10m") }, "acme: clock", CheckWarning, "10m0s ahead", "NTP"},
+		{"behind", func(w *world) { w.Faults("skew=10m") }, "acme: clock", CheckWarning, "behind", "NTP"},
+		{"no answer", func(w *world) { w.Faults("reset=1") }, "acme: API", CheckFailed, "reset", "HTTPS_PROXY"},
 	} {
-		bubble(t, c.name, func(t *testing.T) {
-			w := newWorld(t, settings{orgs: two})
+		kit.Bubble(t, c.name, func(t *testing.T) {
+			w := newWorld(t, kit.Settings{Orgs: two})
 			if c.set != nil {
 				c.set(w)
 			}
-			checks := Doctor(t.Context(), w.cfg, w.env)
+			checks := Doctor(t.Context(), w.Cfg, w.env)
 			oneOf(t, checks, c.check, c.verdict, c.say, c.hint)
-			for _, key := range w.keys {
+			for _, key := range w.Keys {
 				if strings.Contains(fmt.Sprintf("%+v", checks), key) {
 					t.Error("a key is shown")
 				}
@@ -100,36 +90,36 @@ func TestDoctorFindsMistakesOfAKey(t *testing.T) {
 }
 
 func TestDoctorHoldsTheRateLimit(t *testing.T) {
-	bubble(t, "alone", func(t *testing.T) {
-		w := newWorld(t, settings{limited: true})
+	kit.Bubble(t, "alone", func(t *testing.T) {
+		w := newWorld(t, kit.Settings{Limited: true})
 		began := time.Now()
-		checks := Doctor(t.Context(), w.cfg, w.env)
+		checks := Doctor(t.Context(), w.Cfg, w.env)
 		oneOf(t, checks, "acme: rate limit", CheckOK, "6 requests at 1.95 a second, none refused", "")
-		if n := len(w.requests()); n != 6 {
+		if n := len(w.Requests()); n != 6 {
 			t.Errorf("%d requests", n)
 		}
 		if took := time.Since(began); took > 4*time.Second {
 			t.Errorf("it took %s", took)
 		}
 	})
-	bubble(t, "another on the key", func(t *testing.T) {
-		w := newWorld(t, settings{faults: "status-429=1,from=3,to=4"})
-		w.cfg.Accounts[0].Rate = 0
-		oneOf(t, Doctor(t.Context(), w.cfg, w.env), "acme: rate limit", CheckWarning, "answered by 429", "another program uses this key")
-		if n := len(w.requests()); n > 8 {
+	kit.Bubble(t, "another on the key", func(t *testing.T) {
+		w := newWorld(t, kit.Settings{Faults: "status-429=1,from=3,to=4"})
+		w.Cfg.Accounts[0].Rate = 0
+		oneOf(t, Doctor(t.Context(), w.Cfg, w.env), "acme: rate limit", CheckWarning, "answered by 429", "another program uses this key")
+		if n := len(w.Requests()); n > 8 {
 			t.Errorf("%d requests", n)
 		}
 	})
-	bubble(t, "too fast", func(t *testing.T) {
-		w := newWorld(t, settings{faults: "status-429=1,from=3,to=4"})
-		w.cfg.Accounts[0].Rate = 20
-		oneOf(t, Doctor(t.Context(), w.cfg, w.env), "acme: rate limit", CheckWarning, "the config has 20 a second", "rate: 1.95")
+	kit.Bubble(t, "too fast", func(t *testing.T) {
+		w := newWorld(t, kit.Settings{Faults: "status-429=1,from=3,to=4"})
+		w.Cfg.Accounts[0].Rate = 20
+		oneOf(t, Doctor(t.Context(), w.Cfg, w.env), "acme: rate limit", CheckWarning, "the config has 20 a second", "rate: 1.95")
 	})
-	bubble(t, "429 without end", func(t *testing.T) {
-		w := newWorld(t, settings{faults: "status-429=1"})
-		w.cfg.Accounts[0].Rate = 0
+	kit.Bubble(t, "429 without end", func(t *testing.T) {
+		w := newWorld(t, kit.Settings{Faults: "status-429=1"})
+		w.Cfg.Accounts[0].Rate = 0
 		began := time.Now()
-		oneOf(t, Doctor(t.Context(), w.cfg, w.env), "acme: rate limit", CheckWarning, "429", "another program")
+		oneOf(t, Doctor(t.Context(), w.Cfg, w.env), "acme: rate limit", CheckWarning, "429", "another program")
 		if took := time.Since(began); took > 2*time.Minute {
 			t.Errorf("it took %s", took)
 		}
@@ -137,18 +127,18 @@ func TestDoctorHoldsTheRateLimit(t *testing.T) {
 }
 
 func TestDoctorOfflineAsksNothing(t *testing.T) {
-	w := newWorld(t, settings{})
-	checks := Examine(t.Context(), w.cfg, w.env, DoctorOptions{Offline: true})
+	w := newWorld(t, kit.Settings{})
+	checks := Examine(t.Context(), w.Cfg, w.env, DoctorOptions{Offline: true})
 	oneOf(t, checks, "acme: API", CheckOK, "--offline", "")
-	if n := len(w.requests()); n != 0 {
+	if n := len(w.Requests()); n != 0 {
 		t.Errorf("%d requests", n)
 	}
 }
 
 func TestDoctorLooksAtOneAccountOnly(t *testing.T) {
-	w := newWorld(t, settings{orgs: []portal.OrgOptions{{ID: "0"}, {ID: "beta"}}})
-	w.keys["KEY_beta"] = w.keys["KEY_0"]
-	checks := Examine(t.Context(), w.cfg, w.env, DoctorOptions{Offline: true, Account: "beta"})
+	w := newWorld(t, kit.Settings{Orgs: []portal.OrgOptions{{ID: "0"}, {ID: "beta"}}})
+	w.Keys["KEY_beta"] = w.Keys["KEY_0"]
+	checks := Examine(t.Context(), w.Cfg, w.env, DoctorOptions{Offline: true, Account: "beta"})
 	oneOf(t, checks, "beta: key", CheckFailed, "account acme", "")
 	if c := named(checks, "acme: key"); len(c) > 0 {
 		t.Errorf("%+v", c)
@@ -156,25 +146,25 @@ func TestDoctorLooksAtOneAccountOnly(t *testing.T) {
 }
 
 func TestDoctorLooksAtTheSchedule(t *testing.T) {
-	w := newWorld(t, settings{perDay: 20})
+	w := newWorld(t, kit.Settings{PerDay: 20})
 	w.export(span(19, 20))
-	w.cfg.Schedule.Jobs = []config.Job{{Name: "nightly", Kind: config.KindExport, Cron: "30 2 * * *",
+	w.Cfg.Schedule.Jobs = []config.Job{{Name: "nightly", Kind: config.KindExport, Cron: "30 2 * * *",
 		Zone: "Europe/Berlin"}, {Name: "soon", Kind: config.KindVerify, Cron: "45 11 * * *"}}
-	if err := errors.Join(w.cfg.Schedule.Validate(w.cfg.AccountNames())...); err != nil {
+	if err := errors.Join(w.Cfg.Schedule.Validate(w.Cfg.AccountNames())...); err != nil {
 		t.Fatal(err)
 	}
-	checks := Examine(t.Context(), w.cfg, w.env, DoctorOptions{Offline: true})
+	checks := Examine(t.Context(), w.Cfg, w.env, DoctorOptions{Offline: true})
 	oneOf(t, checks, "nightly", CheckWarning, "due for 2026-11-20 02:30 CET", "usagelake schedule")
 	oneOf(t, checks, "soon", CheckOK, "verify, next at 2026-11-20 11:45 UTC", "")
 	oneOf(t, checks, "listen", CheckOK, "no token", "")
 	oneOf(t, checks, "alerts", CheckWarning, "nobody is told", "alerts:")
-	w.cfg.Schedule.TokenEnv = "TOKEN"
-	w.keys["TOKEN"] = "short"
-	oneOf(t, Examine(t.Context(), w.cfg, w.env, DoctorOptions{Offline: true}), "token", CheckFailed, "shorter than 16", "openssl")
+	w.Cfg.Schedule.TokenEnv = "TOKEN"
+	w.Keys["TOKEN"] = "short"
+	oneOf(t, Examine(t.Context(), w.Cfg, w.env, DoctorOptions{Offline: true}), "token", CheckFailed, "shorter than 16", "openssl")
 }
 
 func TestDoctorFindsMistakesOfTheConfig(t *testing.T) {
-	w := newWorld(t, settings{perDay: 20})
+	w := newWorld(t, kit.Settings{PerDay: 20})
 	w.export(span(19, 20))
 	dir := t.TempDir()
 	for _, c := range []struct {
@@ -185,7 +175,7 @@ func TestDoctorFindsMistakesOfTheConfig(t *testing.T) {
 	}{
 		{"well", func(*config.Config) {}, "export", CheckOK, "settle 10m", ""},
 		{"well", func(*config.Config) {}, "accounts", CheckOK, "the same", ""},
-		{"anybody writes it", func(c *config.Config) { c.Path = write(t, filepath.Join(dir, "open.yaml"), "", 0o666) },
+		{"anybody writes it", func(c *config.Config) { c.Path = kit.Write(t, filepath.Join(dir, "open.yaml"), "", 0o666) },
 			"config", CheckWarning, "anybody", "chmod o-w"},
 		{"rate", func(c *config.Config) { c.Accounts[0].Rate = 5 }, "acme: rate", CheckWarning, "5 requests a second",
 			"1.95"},
@@ -213,10 +203,10 @@ func TestDoctorFindsMistakesOfTheConfig(t *testing.T) {
 		{"rules that aren't there", func(c *config.Config) { c.Allocation.Rules = filepath.Join(dir, "none.yaml") },
 			"allocation rules", CheckFailed, "none.yaml", "ends with 2"},
 		{"rules that can't be read", func(c *config.Config) {
-			c.Allocation.Rules = write(t, filepath.Join(dir, "bad.yaml"), "version: 1\nrulez: []\n", 0o600)
+			c.Allocation.Rules = kit.Write(t, filepath.Join(dir, "bad.yaml"), "version: 1\nrulez: []\n", 0o600)
 		}, "allocation rules", CheckFailed, "rulez", "allocation check"},
 		{"rules that never match", func(c *config.Config) {
-			c.Allocation.Rules = write(t, filepath.Join(dir, "idle.yaml"), "version: 1\nrules:\n  - {id: idle, match: {model: nosuch}, assign: {cost_center: X}}\n", 0o600)
+			c.Allocation.Rules = kit.Write(t, filepath.Join(dir, "idle.yaml"), "version: 1\nrules:\n  - {id: idle, match: {model: nosuch}, assign: {cost_center: X}}\n", 0o600)
 		}, "allocation rules", CheckWarning, "idle", "allocation check"},
 		{"a budget to come", func(c *config.Config) {
 			c.Budgets = []config.Budget{{Name: "b", Amount: "1", Currency: "USD", From: "2030-01-01"}}
@@ -242,14 +232,14 @@ func TestDoctorFindsMistakesOfTheConfig(t *testing.T) {
 		{"an invoice that isn't there", func(c *config.Config) { c.Invoices = []string{filepath.Join(dir, "none.csv")} },
 			"invoices", CheckFailed, "none.csv", "ends with 2"},
 		{"an invoice that can't be read", func(c *config.Config) {
-			c.Invoices = []string{write(t, filepath.Join(dir, "bad.csv"), "invoice,what\n", 0o600)}
+			c.Invoices = []string{kit.Write(t, filepath.Join(dir, "bad.csv"), "invoice,what\n", 0o600)}
 		}, "invoices", CheckFailed, "no column amount", "correct the file"},
 		{"an invoice of somebody else", func(c *config.Config) {
-			c.Invoices = []string{write(t, filepath.Join(dir, "other.csv"), "invoice,period,account,amount,currency\n1,2026-10,nobody,1,USD\n", 0o600)}
+			c.Invoices = []string{kit.Write(t, filepath.Join(dir, "other.csv"), "invoice,period,account,amount,currency\n1,2026-10,nobody,1,USD\n", 0o600)}
 		}, "invoices", CheckWarning, "nobody", "as in the config"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			cfg := *w.cfg
+			cfg := *w.Cfg
 			cfg.Accounts = slices.Clone(cfg.Accounts)
 			cfg.Accounts[0].PageSize = 0
 			c.set(&cfg)
@@ -259,23 +249,23 @@ func TestDoctorFindsMistakesOfTheConfig(t *testing.T) {
 }
 
 func TestDoctorTellsOfVariablesThatSurprise(t *testing.T) {
-	w := newWorld(t, settings{})
-	w.cfg.Path = write(t, filepath.Join(t.TempDir(), "c.yaml"), "", 0o600)
-	w.keys[config.EnvKey], w.keys[config.EnvLake] = "sk_mg_x", "elsewhere"
-	checks := Examine(t.Context(), w.cfg, w.env, DoctorOptions{Offline: true})
+	w := newWorld(t, kit.Settings{})
+	w.Cfg.Path = kit.Write(t, filepath.Join(t.TempDir(), "c.yaml"), "", 0o600)
+	w.Keys[config.EnvKey], w.Keys[config.EnvLake] = "sk_mg_x", "elsewhere"
+	checks := Examine(t.Context(), w.Cfg, w.env, DoctorOptions{Offline: true})
 	oneOf(t, checks, "environment", CheckWarning, "no account of the config reads it", "unset")
 	oneOf(t, checks, "environment", CheckOK, config.EnvLake+" stands above", "")
 }
 
 func TestDoctorLooksAtTheLake(t *testing.T) {
-	w := newWorld(t, settings{perDay: 20, at: time.Now().UTC()})
-	today := schemas.DateOf(w.now())
+	w := newWorld(t, kit.Settings{PerDay: 20, At: time.Now().UTC()})
+	today := schemas.DateOf(w.Now())
 	w.export(Span{From: (today - 2).Start()})
-	lake, err := load.Open(w.cfg.Lake, load.Options{})
+	lake, err := load.Open(w.Cfg.Lake, load.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	look := func() []Check { return Examine(t.Context(), w.cfg, w.env, DoctorOptions{Offline: true}) }
+	look := func() []Check { return Examine(t.Context(), w.Cfg, w.env, DoctorOptions{Offline: true}) }
 	checks := look()
 	oneOf(t, checks, "lake: lock", CheckOK, "free", "")
 	oneOf(t, checks, "lake: access", CheckOK, "private", "")
@@ -296,24 +286,24 @@ func TestDoctorLooksAtTheLake(t *testing.T) {
 	}
 	oneOf(t, look(), "lake: lock", CheckOK, "doing export", "--wait")
 	oneOf(t, look(), "lake: lock", CheckOK, "alive", "")
-	w.pass(15*time.Hour + time.Minute)
+	w.Pass(15*time.Hour + time.Minute)
 	oneOf(t, look(), "lake: lock", CheckWarning, "(15h0", "ps -fp")
 	oneOf(t, look(), "lake: lock", CheckWarning, "), alive", "ps -fp")
 	if err := unlock(); err != nil {
 		t.Fatal(err)
 	}
 
-	w.pass(15 * time.Hour)
+	w.Pass(15 * time.Hour)
 	oneOf(t, look(), "acme", CheckWarning, "30h", "usagelake export --account acme")
-	w.pass(-48 * time.Hour)
+	w.Pass(-48 * time.Hour)
 	oneOf(t, look(), "clock", CheckWarning, "was set back", "NTP")
-	w.pass(18 * time.Hour)
+	w.Pass(18 * time.Hour)
 
-	day, _ := filepath.Glob(filepath.Join(w.cfg.Lake, "raw/acct=acme", "date="+(today-1).String()))
+	day, _ := filepath.Glob(filepath.Join(w.Cfg.Lake, "raw/acct=acme", "date="+(today-1).String()))
 	if len(day) != 1 {
 		t.Fatal(day)
 	}
-	file := filepath.Join(w.cfg.Lake, "lake.json")
+	file := filepath.Join(w.Cfg.Lake, "lake.json")
 	for _, c := range []struct {
 		group     bool
 		dir, file os.FileMode
@@ -330,20 +320,20 @@ func TestDoctorLooksAtTheLake(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		w.cfg.LakeAccess = config.AccessPrivate
+		w.Cfg.LakeAccess = config.AccessPrivate
 		if c.group {
-			w.cfg.LakeAccess = config.AccessGroup
+			w.Cfg.LakeAccess = config.AccessGroup
 		}
 		oneOf(t, look(), "lake: access", c.verdict, c.say, c.hint)
 	}
-	w.cfg.LakeAccess = ""
+	w.Cfg.LakeAccess = ""
 	for path, mode := range map[string]os.FileMode{day[0]: 0o700, file: 0o600} {
 		if err := os.Chmod(path, mode); err != nil {
 			t.Fatal(err)
 		}
 	}
 
-	write(t, filepath.Join(w.cfg.Lake, ".tmp", "half"), "half", 0o600)
+	kit.Write(t, filepath.Join(w.Cfg.Lake, ".tmp", "half"), "half", 0o600)
 	oneOf(t, look(), "lake: half-done files", CheckOK, "4 B", "")
 
 	if err := os.Rename(day[0], filepath.Join(t.TempDir(), "away")); err != nil {
@@ -358,18 +348,18 @@ func TestDoctorLooksAtTheLake(t *testing.T) {
 		t.Fatal(err)
 	}
 	oneOf(t, look(), "lake: published", CheckWarning, "no usage.duckdb", "usagelake rebuild")
-	write(t, file, `{"format":99}`, 0o600)
+	kit.Write(t, file, `{"format":99}`, 0o600)
 	oneOf(t, look(), "lake: format", CheckFailed, "newer", "newest")
 	if err := os.Remove(file); err != nil {
 		t.Fatal(err)
 	}
 	oneOf(t, look(), "lake: format", CheckWarning, "without lake.json", "usagelake rebuild")
-	w.cfg.Lake = filepath.Dir(day[0])
+	w.Cfg.Lake = filepath.Dir(day[0])
 	oneOf(t, look(), "lake: format", CheckFailed, "no lake, and not empty", "--lake")
 }
 
 func TestDoctorTellsHowRunsEnded(t *testing.T) {
-	at := func(hours int) time.Time { return now.Add(-time.Duration(hours) * time.Hour) }
+	at := func(hours int) time.Time { return kit.Start.Add(-time.Duration(hours) * time.Hour) }
 	run := func(command, status, err string, hours int) schemas.Run {
 		r := schemas.Run{Command: command, Status: status, Error: err, StartedAt: at(hours), EndedAt: at(hours), PID: 7}
 		if status == schemas.StatusRunning {
@@ -391,7 +381,7 @@ func TestDoctorTellsHowRunsEnded(t *testing.T) {
 		{"under way", []schemas.Run{run("export", schemas.StatusDone, "", 3), run("export", schemas.StatusRunning, "", 0)}, &load.HeldError{PID: 7}, CheckOK, "done 3h00m ago", ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			d := &doctor{now: now, status: &Status{Holder: c.holder}}
+			d := &doctor{now: kit.Start, status: &Status{Holder: c.holder}}
 			d.checkRuns(c.runs)
 			oneOf(t, d.out, "last export", c.verdict, c.say, c.hint)
 		})
@@ -427,7 +417,7 @@ func TestTheRoomOfADiskIsHeldAgainstGrowth(t *testing.T) {
 }
 
 func TestGrowthIsOfTheLastDaysThatAreOver(t *testing.T) {
-	today := schemas.DateOf(now)
+	today := schemas.DateOf(kit.Start)
 	s := survey{days: map[schemas.Date]dayFiles{}, database: 7}
 	for back := range schemas.Date(100) {
 		s.days[today-back] = dayFiles{bytes: 10, files: 2}
@@ -459,13 +449,13 @@ func TestZonesThatSurprise(t *testing.T) {
 		now                time.Time
 		verdict, say, hint string
 	}{
-		{"", now, CheckOK, "UTC", ""},
-		{"Europe/Berlin", now.In(zone("Europe/Berlin")), CheckOK, "On 2027-03-28 the times from 02:00 to 03:00 don't exist", "OnCalendar"},
-		{":America/New_York", day(1).AddDate(0, -2, 0).In(zone("America/New_York")), CheckOK, "On 2026-11-01 the times from 01:00 to 02:00 come twice", "OnCalendar"},
-		{"Australia/Lord_Howe", now.In(zone("Australia/Lord_Howe")), CheckOK, "On 2027-04-04 the times from 01:30 to 02:00 come twice", "OnCalendar"},
-		{"Asia/Kolkata", now.In(zone("Asia/Kolkata")), CheckOK, "midnight is 05:30 here", ""},
-		{"Mars/Olympus", now, CheckWarning, "Mars/Olympus", "unset"},
-		{"/no/such/zone", now, CheckWarning, "takes UTC", "unset"},
+		{"", kit.Start, CheckOK, "UTC", ""},
+		{"Europe/Berlin", kit.Start.In(zone("Europe/Berlin")), CheckOK, "On 2027-03-28 the times from 02:00 to 03:00 don't exist", "OnCalendar"},
+		{":America/New_York", kit.Day(1).AddDate(0, -2, 0).In(zone("America/New_York")), CheckOK, "On 2026-11-01 the times from 01:00 to 02:00 come twice", "OnCalendar"},
+		{"Australia/Lord_Howe", kit.Start.In(zone("Australia/Lord_Howe")), CheckOK, "On 2027-04-04 the times from 01:30 to 02:00 come twice", "OnCalendar"},
+		{"Asia/Kolkata", kit.Start.In(zone("Asia/Kolkata")), CheckOK, "midnight is 05:30 here", ""},
+		{"Mars/Olympus", kit.Start, CheckWarning, "Mars/Olympus", "unset"},
+		{"/no/such/zone", kit.Start, CheckWarning, "takes UTC", "unset"},
 	} {
 		t.Run(c.tz, func(t *testing.T) {
 			l := &checklist{}
@@ -500,11 +490,11 @@ func TestAKeyIsReplacedInTime(t *testing.T) {
 		{"2027-01-09", CheckOK, "on 2027-01-09, in 49 days"},
 	} {
 		l := &checklist{}
-		checkExpiry(l, config.Account{KeyExpires: c.expires}, now)
+		checkExpiry(l, config.Account{KeyExpires: c.expires}, kit.Start)
 		oneOf(t, l.out, "key expiry", c.verdict, c.say, "")
 	}
 	l := &checklist{}
-	if checkExpiry(l, config.Account{}, now); len(l.out) > 0 {
+	if checkExpiry(l, config.Account{}, kit.Start); len(l.out) > 0 {
 		t.Errorf("of a key whose end isn't known: %+v", l.out)
 	}
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/usagelake/usagelake/extract"
 	"github.com/usagelake/usagelake/extract/portal"
 	"github.com/usagelake/usagelake/jobs/config"
+	"github.com/usagelake/usagelake/jobs/internal/kit"
 	"github.com/usagelake/usagelake/schemas"
 )
 
@@ -49,27 +50,27 @@ var oddities = []struct {
 
 func TestWhateverThePortalDoesToDataAndPagingTheLakeEqualsTheTruth(t *testing.T) {
 	for _, c := range oddities {
-		bubble(t, c.faults, func(t *testing.T) {
-			w := newWorld(t, settings{faults: c.faults})
+		kit.Bubble(t, c.faults, func(t *testing.T) {
+			w := newWorld(t, kit.Settings{Faults: c.faults})
 			w.export(span(18, 20))
-			w.equal(day(18), day(20))
-			before := w.files()
-			windows := len(seals(before)) - 1 // all but the balance
-			w.requests()
+			w.Equal(kit.Day(18), kit.Day(20))
+			before := w.Files()
+			windows := len(kit.Seals(before)) - 1 // all but the balance
+			w.Requests()
 
 			res := w.export(span(18, 20))
 			if c.anew {
-				w.equal(day(18), day(20))
+				w.Equal(kit.Day(18), kit.Day(20))
 				return
 			}
 			want := 2 // days
 			if strings.HasPrefix(c.faults, "max-range") {
 				want += windows
 			}
-			if int(res.Requests) != want || len(w.requests()) != want {
+			if int(res.Requests) != want || len(w.Requests()) != want {
 				t.Errorf("the second run sent %d requests, want %d: one for each day, or each window where a day is too long", res.Requests, want)
 			}
-			for _, f := range changed(before, w.files()) {
+			for _, f := range kit.Changed(before, w.Files()) {
 				if !strings.HasPrefix(f, "journal/") {
 					t.Errorf("the second run changed %s", f)
 				}
@@ -83,14 +84,14 @@ func TestRecordsThatComeAndGoDuringPagingEndUpAsTheyAreThen(t *testing.T) {
 		"arrive-every=3,arrive-max=5", "arrive-every=3,arrive-max=5,order=newest", "drop-every=3,drop-max=5", "drop-every=3,drop-max=5,order=newest",
 		"arrive-every=2,drop-every=3", "arrive-every=4,drop-every=5,order=shaky,page-clamp=7", "arrive-every=3,total=absent", "drop-every=3,total=absent",
 	} {
-		bubble(t, faults, func(t *testing.T) {
-			w := newWorld(t, settings{faults: faults})
+		kit.Bubble(t, faults, func(t *testing.T) {
+			w := newWorld(t, kit.Settings{Faults: faults})
 			w.export(span(17, 20))
 			// What moved after its window was sealed is found by the next lookback.
-			w.faults(strings.ReplaceAll(strings.ReplaceAll(faults, "arrive-every", "arrive-max"), "drop-every", "drop-max"))
-			w.pass(time.Hour)
+			w.Faults(strings.ReplaceAll(strings.ReplaceAll(faults, "arrive-every", "arrive-max"), "drop-every", "drop-max"))
+			w.Pass(time.Hour)
 			w.export(span(17, 20))
-			w.equal(day(17), day(20))
+			w.Equal(kit.Day(17), kit.Day(20))
 		})
 	}
 }
@@ -98,22 +99,22 @@ func TestRecordsThatComeAndGoDuringPagingEndUpAsTheyAreThen(t *testing.T) {
 // What is no object has neither id nor time, so where two windows meet it may be quarantined with both; no good record is
 // lost by it.
 func TestBrokenRecordsThatAreAlikeCostNoGoodOne(t *testing.T) {
-	bubble(t, "text", func(t *testing.T) {
-		w := newWorld(t, settings{faults: "bad=0.1,bad-kinds=text"})
+	kit.Bubble(t, "text", func(t *testing.T) {
+		w := newWorld(t, kit.Settings{Faults: "bad=0.1,bad-kinds=text"})
 		for range 2 {
 			w.export(span(18, 20))
-			r := w.read()
+			r := w.Read()
 			want := 0
-			for rec := range w.portal.Truth("0", day(18), day(20)) {
+			for rec := range w.Portal.Truth("0", kit.Day(18), kit.Day(20)) {
 				if rec.Bad == "" {
 					want++
 				}
 			}
-			if got := r.one("SELECT count(DISTINCT id)::VARCHAR FROM usage"); got != itoa(want) {
+			if got := r.One("SELECT count(DISTINCT id)::VARCHAR FROM usage"); got != kit.Itoa(want) {
 				t.Errorf("%s records, want %d", got, want)
 			}
-			r.close()
-			w.whole()
+			r.Close()
+			w.Whole()
 		}
 	})
 }
@@ -131,11 +132,11 @@ func TestWhatMayPassIsAskedAgainAndTheLakeEqualsTheTruth(t *testing.T) {
 		"status-429=0.05,status-500=0.05,html=0.05,html-status=200,cut=0.05,reset=0.05,reset-body=0.05,truncate=0.05,empty=0.05,latency=2s,jitter=1s",
 		"status-503=0.1,reset=0.1,duplicate=0.1,order=newest,page-clamp=7,strings=true,bad=0.02,inclusive-end=true,past-end=last",
 	} {
-		bubble(t, faults, func(t *testing.T) {
-			w := newWorld(t, settings{faults: faults})
+		kit.Bubble(t, faults, func(t *testing.T) {
+			w := newWorld(t, kit.Settings{Faults: faults})
 			res := w.export(span(17, 20))
-			w.equal(day(17), day(20))
-			sent := w.requests()
+			w.Equal(kit.Day(17), kit.Day(20))
+			sent := w.Requests()
 			if int(res.Requests) != len(sent) {
 				t.Errorf("the run says %d requests, the Portal had %d", res.Requests, len(sent))
 			}
@@ -148,7 +149,7 @@ func TestWhatMayPassIsAskedAgainAndTheLakeEqualsTheTruth(t *testing.T) {
 			if !strings.Contains(faults, "inside-code=429") && int(res.Throttled) != throttled {
 				t.Errorf("the run says %d × 429, the Portal sent %d", res.Throttled, throttled)
 			}
-			if s := w.portal.Stats(); len(s.Faults) == 0 && !strings.HasPrefix(faults, "latency") && !strings.HasPrefix(faults, "drip") {
+			if s := w.Portal.Stats(); len(s.Faults) == 0 && !strings.HasPrefix(faults, "latency") && !strings.HasPrefix(faults, "drip") {
 				t.Error("the fault never struck")
 			}
 		})
@@ -191,8 +192,8 @@ var outages = []struct {
 
 func TestAnOutageLeavesWhatWasSealedAndTheNextRunFetchesTheRestAlone(t *testing.T) {
 	for _, c := range outages {
-		bubble(t, c.faults, func(t *testing.T) {
-			w := newWorld(t, settings{faults: c.faults})
+		kit.Bubble(t, c.faults, func(t *testing.T) {
+			w := newWorld(t, kit.Settings{Faults: c.faults})
 			res, err := w.try(t.Context(), span(14, 20))
 			if err == nil || res == nil || res.Status != c.status {
 				t.Fatalf("the first run: %+v, %v", res, err)
@@ -200,8 +201,8 @@ func TestAnOutageLeavesWhatWasSealedAndTheNextRunFetchesTheRestAlone(t *testing.
 			if !strings.Contains(err.Error(), c.says) {
 				t.Errorf("%q doesn't say %q", err, c.says)
 			}
-			if !strings.Contains(hintOf(err), c.hint) || (c.hint == "" && hintOf(err) == "") {
-				t.Errorf("the hint is %q, want %q", hintOf(err), c.hint)
+			if !strings.Contains(kit.HintOf(err), c.hint) || (c.hint == "" && kit.HintOf(err) == "") {
+				t.Errorf("the hint is %q, want %q", kit.HintOf(err), c.hint)
 			}
 			var partial *PartialError
 			var refused *RefusedError
@@ -217,7 +218,7 @@ func TestAnOutageLeavesWhatWasSealedAndTheNextRunFetchesTheRestAlone(t *testing.
 			if res.Error != err.Error() {
 				t.Errorf("the journal says %q", res.Error)
 			}
-			before := w.files()
+			before := w.Files()
 			if c.status == schemas.StatusPartial && res.Windows == 0 {
 				t.Error("nothing was sealed")
 			}
@@ -225,12 +226,12 @@ func TestAnOutageLeavesWhatWasSealedAndTheNextRunFetchesTheRestAlone(t *testing.
 				w.published(res)
 			}
 
-			w.faults("")
-			w.requests()
+			w.Faults("")
+			w.Requests()
 			again := w.export(span(14, 20))
-			w.equal(day(14), day(20))
-			w.kept(before)
-			w.notAskedAgain(w.requests(), res, again)
+			w.Equal(kit.Day(14), kit.Day(20))
+			w.Kept(before)
+			w.notAskedAgain(w.Requests(), res, again)
 		})
 	}
 }
@@ -238,13 +239,13 @@ func TestAnOutageLeavesWhatWasSealedAndTheNextRunFetchesTheRestAlone(t *testing.
 // published fails unless all that a run sealed can be read in the published file.
 func (w *world) published(res *Result) {
 	w.Helper()
-	r := w.read()
-	defer r.close()
-	if got := r.one("SELECT count(*)::VARCHAR FROM coverage"); got != itoa(res.Windows) {
+	r := w.Read()
+	defer r.Close()
+	if got := r.One("SELECT count(*)::VARCHAR FROM coverage"); got != kit.Itoa(res.Windows) {
 		w.Errorf("%s windows are published, %d were sealed", got, res.Windows)
 	}
 	if res.Windows > 0 {
-		w.whole()
+		w.Whole()
 	}
 }
 
@@ -274,7 +275,7 @@ func (w *world) notAskedAgain(sent []portal.RequestInfo, before, after *Result) 
 
 // blackhole drops the packets while closed says so: a connection fails after a quarter of a minute.
 type blackhole struct {
-	wire   *wire
+	wire   *kit.Wire
 	closed func() bool
 }
 
@@ -299,43 +300,43 @@ func TestAPortalThatCanNotBeReachedEndsTheRunSoon(t *testing.T) {
 	}{
 		{"packets are dropped", Span{}, func(*world) http.RoundTripper { return &blackhole{nil, func() bool { return true }} }, "dial tcp 192.0.2.1:443: i/o timeout"},
 		{"packets are dropped, all is covered", span(1, 19), func(*world) http.RoundTripper { return &blackhole{nil, func() bool { return true }} }, "dial tcp 192.0.2.1:443: i/o timeout"},
-		{"connected, and no answer", Span{}, func(w *world) http.RoundTripper { w.faults("hang=1"); return w.env.Transport }, "nothing at portal.test has answered"},
-		{"connections are reset", Span{}, func(w *world) http.RoundTripper { w.faults("reset=1"); return w.env.Transport }, "connection reset"},
+		{"connected, and no answer", Span{}, func(w *world) http.RoundTripper { w.Faults("hang=1"); return w.env.Transport }, "nothing at portal.test has answered"},
+		{"connections are reset", Span{}, func(w *world) http.RoundTripper { w.Faults("reset=1"); return w.env.Transport }, "connection reset"},
 	} {
-		bubble(t, c.name, func(t *testing.T) {
-			w := newWorld(t, settings{perDay: 50})
-			w.cfg.Export.Lookback = config.Duration(14 * 24 * time.Hour)
+		kit.Bubble(t, c.name, func(t *testing.T) {
+			w := newWorld(t, kit.Settings{PerDay: 50})
+			w.Cfg.Export.Lookback = config.Duration(14 * 24 * time.Hour)
 			if !c.before.From.IsZero() {
 				w.export(c.before)
 			}
 			reachable := w.env.Transport
 			w.env.Transport = c.transport(w)
 			began := time.Now()
-			res, err := Export(t.Context(), w.cfg, w.env, ExportOptions{Span: span(1, 19)})
+			res, err := Export(t.Context(), w.Cfg, w.env, ExportOptions{Span: span(1, 19)})
 			if took := time.Since(began); took > 3*time.Minute {
 				t.Errorf("the run gave up after %v", took)
 			}
 			if err == nil || res.Status != schemas.StatusFailed || !strings.Contains(err.Error(), "the Portal can't be reached") || !strings.Contains(err.Error(), c.says) {
 				t.Errorf("%+v, %v", res, err)
 			}
-			if h := hintOf(err); !strings.Contains(h, "base_url") || !strings.Contains(h, "usagelake doctor") {
+			if h := kit.HintOf(err); !strings.Contains(h, "base_url") || !strings.Contains(h, "usagelake doctor") {
 				t.Errorf("the hint is %q", h)
 			}
 			if n := len(res.Accounts[0].Failed); n == 0 {
 				t.Error("no window is said to have failed")
 			}
-			w.faults("")
+			w.Faults("")
 			w.env.Transport = reachable
 			w.export(span(1, 19))
-			w.equal(day(1), day(19))
+			w.Equal(kit.Day(1), kit.Day(19))
 		})
 	}
 }
 
 func TestAnAccountThatCanNotBeReachedHoldsUpNoOther(t *testing.T) {
-	bubble(t, "two", func(t *testing.T) {
-		w := newWorld(t, settings{orgs: []portal.OrgOptions{{ID: "0", RecordsPerDay: 50}, {ID: "lost", RecordsPerDay: 50}}})
-		w.cfg.Accounts[1].BaseURL = "https://lost.test" + portal.BasePath
+	kit.Bubble(t, "two", func(t *testing.T) {
+		w := newWorld(t, kit.Settings{Orgs: []portal.OrgOptions{{ID: "0", RecordsPerDay: 50}, {ID: "lost", RecordsPerDay: 50}}})
+		w.Cfg.Accounts[1].BaseURL = "https://lost.test" + portal.BasePath
 		both := w.env.Transport
 		w.env.Transport = roundTrip(func(req *http.Request) (*http.Response, error) {
 			if req.URL.Host == "lost.test" {
@@ -347,7 +348,7 @@ func TestAnAccountThatCanNotBeReachedHoldsUpNoOther(t *testing.T) {
 		if res.Status != schemas.StatusPartial || res.Accounts[0].Status != schemas.StatusDone || res.Accounts[1].Status != schemas.StatusFailed {
 			t.Errorf("%+v, %v", res, err)
 		}
-		w.equalAccount("acme", "USD", day(17), day(20))
+		w.EqualAccount("acme", "USD", kit.Day(17), kit.Day(20))
 	})
 }
 
@@ -356,21 +357,21 @@ type roundTrip func(*http.Request) (*http.Response, error)
 func (f roundTrip) RoundTrip(req *http.Request) (*http.Response, error) { return f(req) }
 
 func TestAnExportDoesWithoutABalanceThatNeverAnswers(t *testing.T) {
-	bubble(t, "hang", func(t *testing.T) {
-		w := newWorld(t, settings{faults: "hang=1,only=balance"})
-		if _, err := Export(t.Context(), w.cfg, w.env, ExportOptions{Span: span(17, 20)}); err != nil {
+	kit.Bubble(t, "hang", func(t *testing.T) {
+		w := newWorld(t, kit.Settings{Faults: "hang=1,only=balance"})
+		if _, err := Export(t.Context(), w.Cfg, w.env, ExportOptions{Span: span(17, 20)}); err != nil {
 			t.Fatal(err)
 		}
-		w.equalAccount("acme", "", day(17), day(20))
+		w.EqualAccount("acme", "", kit.Day(17), kit.Day(20))
 	})
 }
 
 func TestAnOutageOfMinutesInTheMiddleOfARunIsWaitedOut(t *testing.T) {
-	bubble(t, "three minutes", func(t *testing.T) {
-		w := newWorld(t, settings{})
+	kit.Bubble(t, "three minutes", func(t *testing.T) {
+		w := newWorld(t, kit.Settings{})
 		began := time.Now()
 		var outage time.Time
-		hole := &blackhole{wire: w.env.Transport.(*wire)}
+		hole := &blackhole{wire: w.env.Transport.(*kit.Wire)}
 		var mu sync.Mutex
 		n := 0
 		hole.closed = func() bool {
@@ -382,13 +383,13 @@ func TestAnOutageOfMinutesInTheMiddleOfARunIsWaitedOut(t *testing.T) {
 			return !outage.IsZero() && time.Since(outage) < 3*time.Minute
 		}
 		w.env.Transport = hole
-		res, err := Export(t.Context(), w.cfg, w.env, ExportOptions{Span: span(1, 20)})
+		res, err := Export(t.Context(), w.Cfg, w.env, ExportOptions{Span: span(1, 20)})
 		if err != nil {
 			t.Fatalf("%+v, %v", res, err)
 		}
 		if time.Since(began) < 3*time.Minute {
 			t.Error("there was no outage")
 		}
-		w.equal(day(1), day(20))
+		w.Equal(kit.Day(1), kit.Day(20))
 	})
 }

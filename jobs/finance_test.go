@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/usagelake/usagelake/jobs/config"
+	"github.com/usagelake/usagelake/jobs/internal/kit"
 	"github.com/usagelake/usagelake/schemas"
 )
 
@@ -21,7 +22,7 @@ func TestTheConfigHasABudgetForEachScope(t *testing.T) {
 		}
 		cfg, err := config.Load(config.Overrides{ConfigFile: written(t,
 			fmt.Sprintf("accounts: [{name: acme, key_env: K}]\nbudgets: [{name: b, amount: \"1\", currency: USD%s}]\n", text))},
-			unset)
+			kit.NoEnv)
 		if err != nil {
 			t.Errorf("%q: %v", scope, err)
 			continue
@@ -45,7 +46,7 @@ func TestACommandForOneAccountPublishesForAll(t *testing.T) {
 		if err := os.WriteFile(topups, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		cfg, err := config.Load(config.Overrides{ConfigFile: path, Account: "acme"}, unset)
+		cfg, err := config.Load(config.Overrides{ConfigFile: path, Account: "acme"}, kit.NoEnv)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -59,10 +60,8 @@ func TestACommandForOneAccountPublishesForAll(t *testing.T) {
 	}
 }
 
-func unset(string) string { return "" }
-
 // written is the path of a config of that text.
 func written(t *testing.T, text string) string {
 	t.Helper()
-	return write(t, filepath.Join(t.TempDir(), "usagelake.yaml"), text, 0o600)
+	return kit.Write(t, filepath.Join(t.TempDir(), "usagelake.yaml"), text, 0o600)
 }

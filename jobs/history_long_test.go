@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/usagelake/usagelake/jobs/config"
+	"github.com/usagelake/usagelake/jobs/internal/kit"
 	"github.com/usagelake/usagelake/load"
 	"github.com/usagelake/usagelake/load/durable"
 	"github.com/usagelake/usagelake/schemas"
@@ -69,7 +70,7 @@ func longJournal(tb testing.TB, until time.Time, years int, accounts []string) [
 
 func (w *world) journal(b []byte) {
 	w.Helper()
-	if err := os.WriteFile(filepath.Join(w.cfg.Lake, "journal", "runs.jsonl"), b, 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(w.Cfg.Lake, "journal", "runs.jsonl"), b, 0o600); err != nil {
 		w.Fatal(err)
 	}
 }
@@ -132,10 +133,10 @@ func (f *readFile) ReadAt(b []byte, at int64) (int, error) {
 
 // After years of the documented schedule, a run reads no more of the journal than what is live of it.
 func TestARunReadsTheTailOfALongJournal(t *testing.T) {
-	w := newWorld(t, settings{})
+	w := newWorld(t, kit.Settings{})
 	w.export(span(15, 19))
-	w.journal(longJournal(t, w.now(), 1, []string{"acme", "bee"}))
-	_, readings, err := Balance(t.Context(), w.cfg, w.env, BalanceOptions{}) // the first one after an upgrade compacts
+	w.journal(longJournal(t, w.Now(), 1, []string{"acme", "bee"}))
+	_, readings, err := Balance(t.Context(), w.Cfg, w.env, BalanceOptions{}) // the first one after an upgrade compacts
 	if err != nil || len(readings) != 1 {
 		t.Fatal(readings, err)
 	}
@@ -143,12 +144,12 @@ func TestARunReadsTheTailOfALongJournal(t *testing.T) {
 		name string
 		run  func(env Env) error
 	}{
-		{"balance", func(env Env) error { _, _, err := Balance(t.Context(), w.cfg, env, BalanceOptions{}); return err }},
+		{"balance", func(env Env) error { _, _, err := Balance(t.Context(), w.Cfg, env, BalanceOptions{}); return err }},
 		{"export", func(env Env) error {
-			_, err := Export(t.Context(), w.cfg, env, ExportOptions{Span: span(15, 19)})
+			_, err := Export(t.Context(), w.Cfg, env, ExportOptions{Span: span(15, 19)})
 			return err
 		}},
-		{"a look at what is due", func(env Env) error { _, err := readLakeState(w.cfg, env); return err }},
+		{"a look at what is due", func(env Env) error { _, err := readLakeState(w.Cfg, env); return err }},
 	} {
 		c := &readFS{FS: durable.System{}}
 		env := w.env
@@ -161,7 +162,7 @@ func TestARunReadsTheTailOfALongJournal(t *testing.T) {
 			t.Errorf("%s reads %d bytes of the journal, at most %d are live", x.name, c.journal, most)
 		}
 	}
-	lake, err := load.Open(w.cfg.Lake, load.Options{})
+	lake, err := load.Open(w.Cfg.Lake, load.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -179,9 +180,9 @@ func TestARunReadsTheTailOfALongJournal(t *testing.T) {
 
 // While nothing runs and nothing changes, a daemon's check of alerts looks at stamps and reads neither the journal nor the raw archive.
 func TestAnIdleCheckReadsNothingOfTheLake(t *testing.T) {
-	w := newWorld(t, settings{})
+	w := newWorld(t, kit.Settings{})
 	w.export(span(15, 19))
-	w.cfg.Alerts = config.Alerts{Receivers: []config.Receiver{{Name: "log", Log: true}},
+	w.Cfg.Alerts = config.Alerts{Receivers: []config.Receiver{{Name: "log", Log: true}},
 		Repeat: config.Duration(config.DefaultRepeat),
 		Rules: []config.Rule{{Name: "failed", Kind: config.AlertFailed}, {Name: "gap", Kind: config.AlertGap},
 			{Name: "fresh", Kind: config.AlertFreshness},
@@ -189,11 +190,11 @@ func TestAnIdleCheckReadsNothingOfTheLake(t *testing.T) {
 	var memory AlertMemory
 	check := func() string {
 		t.Helper()
-		w.pass(time.Minute)
+		w.Pass(time.Minute)
 		c := &readFS{FS: durable.System{}}
 		env := w.env
 		env.FS = c
-		if _, err := CheckAlerts(t.Context(), w.cfg, env, AlertInput{Memory: &memory}); err != nil {
+		if _, err := CheckAlerts(t.Context(), w.Cfg, env, AlertInput{Memory: &memory}); err != nil {
 			t.Fatal(err)
 		}
 		var read []string
@@ -219,13 +220,13 @@ func TestAnIdleCheckReadsNothingOfTheLake(t *testing.T) {
 	if read := check(); read != "" {
 		t.Errorf("the next reads %s", read)
 	}
-	if err := os.RemoveAll(filepath.Join(w.cfg.Lake, "raw", "acct=acme", "date=2026-11-16")); err != nil {
+	if err := os.RemoveAll(filepath.Join(w.Cfg.Lake, "raw", "acct=acme", "date=2026-11-16")); err != nil {
 		t.Fatal(err)
 	}
 	if read := check(); !strings.Contains(read, "raw") {
 		t.Errorf("when a day was taken away a check reads %s", read)
 	}
-	w.pass(2 * time.Hour) // somebody may have put files there
+	w.Pass(2 * time.Hour) // somebody may have put files there
 	if read := check(); !strings.Contains(read, "raw") {
 		t.Errorf("an hour later a check reads %s", read)
 	}
@@ -238,26 +239,26 @@ func BenchmarkLongJournal(b *testing.B) {
 		name  string
 		years int
 	}{{"empty", 0}, {"5-years", 5}} {
-		w := newWorld(b, settings{})
+		w := newWorld(b, kit.Settings{})
 		w.export(span(1, 20))
 		if past.years > 0 {
-			w.journal(longJournal(b, w.now(), past.years, []string{"acme", "bee", "cow"}))
+			w.journal(longJournal(b, w.Now(), past.years, []string{"acme", "bee", "cow"}))
 			b.Run("first-balance/"+past.name, func(b *testing.B) {
 				for b.Loop() {
-					w.journal(longJournal(b, w.now(), past.years, []string{"acme", "bee", "cow"}))
-					if _, _, err := Balance(b.Context(), w.cfg, w.env, BalanceOptions{}); err != nil {
+					w.journal(longJournal(b, w.Now(), past.years, []string{"acme", "bee", "cow"}))
+					if _, _, err := Balance(b.Context(), w.Cfg, w.env, BalanceOptions{}); err != nil {
 						b.Fatal(err)
 					}
 				}
 			})
 		}
-		if _, _, err := Balance(b.Context(), w.cfg, w.env, BalanceOptions{}); err != nil {
+		if _, _, err := Balance(b.Context(), w.Cfg, w.env, BalanceOptions{}); err != nil {
 			b.Fatal(err)
 		}
 		b.Run("status/"+past.name, func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
-				if _, err := ReadStatus(b.Context(), w.cfg.Lake, "", w.now()); err != nil {
+				if _, err := ReadStatus(b.Context(), w.Cfg.Lake, "", w.Now()); err != nil {
 					b.Fatal(err)
 				}
 			}
@@ -265,8 +266,8 @@ func BenchmarkLongJournal(b *testing.B) {
 		b.Run("balance/"+past.name, func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
-				w.pass(time.Second)
-				if _, _, err := Balance(b.Context(), w.cfg, w.env, BalanceOptions{}); err != nil {
+				w.Pass(time.Second)
+				if _, _, err := Balance(b.Context(), w.Cfg, w.env, BalanceOptions{}); err != nil {
 					b.Fatal(err)
 				}
 			}
@@ -274,17 +275,17 @@ func BenchmarkLongJournal(b *testing.B) {
 		b.Run("export/"+past.name, func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
-				if _, err := Export(b.Context(), w.cfg, w.env, ExportOptions{Span: span(1, 20)}); err != nil {
+				if _, err := Export(b.Context(), w.Cfg, w.env, ExportOptions{Span: span(1, 20)}); err != nil {
 					b.Fatal(err)
 				}
 			}
 		})
-		w.cfg.Alerts = config.Alerts{Receivers: []config.Receiver{{Name: "log", Log: true}},
+		w.Cfg.Alerts = config.Alerts{Receivers: []config.Receiver{{Name: "log", Log: true}},
 			Rules: []config.Rule{{Name: "failed", Kind: config.AlertFailed}, {Name: "gap", Kind: config.AlertGap}}}
 		b.Run("idle-check/"+past.name, func(b *testing.B) {
 			var memory AlertMemory
 			for b.Loop() {
-				if _, err := CheckAlerts(b.Context(), w.cfg, w.env, AlertInput{Memory: &memory}); err != nil {
+				if _, err := CheckAlerts(b.Context(), w.Cfg, w.env, AlertInput{Memory: &memory}); err != nil {
 					b.Fatal(err)
 				}
 			}

@@ -20,6 +20,7 @@ import (
 	"github.com/usagelake/usagelake/extract"
 	"github.com/usagelake/usagelake/extract/portal"
 	"github.com/usagelake/usagelake/jobs/config"
+	"github.com/usagelake/usagelake/jobs/internal/kit"
 	"github.com/usagelake/usagelake/schemas"
 )
 
@@ -51,114 +52,114 @@ func TestAKeyThatIsRefusedMidwayLosesNothingAndOnceItWorksTheRunCompletes(t *tes
 		}},
 		{"deleted", 401, nil}, // a new one is made
 	} {
-		bubble(t, c.becomes, func(t *testing.T) {
-			w := newWorld(t, settings{})
-			w.portal.SetFaults(portal.Faults{KeyAfter: 50, KeyBecomes: c.becomes})
+		kit.Bubble(t, c.becomes, func(t *testing.T) {
+			w := newWorld(t, kit.Settings{})
+			w.Portal.SetFaults(portal.Faults{KeyAfter: 50, KeyBecomes: c.becomes})
 			res, err := w.try(t.Context(), span(12, 20))
 			var refused *RefusedError
 			var api *extract.APIError
 			if !errors.As(err, &refused) || !errors.Is(err, extract.ErrRefused) || !errors.As(err, &api) || api.Status != c.status {
 				t.Fatalf("%v", err)
 			}
-			if res.Status != schemas.StatusRefused || res.Accounts[0].Status != schemas.StatusRefused || !strings.Contains(hintOf(err), "scopes usage:read and balance:read") {
-				t.Errorf("%s, hint %q", res.Status, hintOf(err))
+			if res.Status != schemas.StatusRefused || res.Accounts[0].Status != schemas.StatusRefused || !strings.Contains(kit.HintOf(err), "scopes usage:read and balance:read") {
+				t.Errorf("%s, hint %q", res.Status, kit.HintOf(err))
 			}
 			if res.Windows == 0 || res.Windows == 8 || !res.Published {
 				t.Fatalf("%d windows were sealed, published: %t", res.Windows, res.Published)
 			}
 			w.published(res)
 			// Refused again, nothing is lost and little is asked.
-			before := w.files()
-			w.requests()
+			before := w.Files()
+			w.Requests()
 			again, err := w.try(t.Context(), span(12, 20))
 			if !errors.As(err, &refused) || again.Windows != 0 || again.Retries != 0 {
 				t.Errorf("%v: %+v", err, again.RunCounts)
 			}
-			w.kept(before)
+			w.Kept(before)
 
-			w.faults("")
+			w.Faults("")
 			if c.restore != nil {
-				if err := c.restore(w.portal, w.keys["KEY_0"]); err != nil {
+				if err := c.restore(w.Portal, w.Keys["KEY_0"]); err != nil {
 					t.Fatal(err)
 				}
 			} else {
-				_, key, err := w.portal.AddKey(portal.KeySpec{Org: "0", Admin: true, Name: "next", Scopes: []string{portal.ScopeUsage, portal.ScopeBalance}})
+				_, key, err := w.Portal.AddKey(portal.KeySpec{Org: "0", Admin: true, Name: "next", Scopes: []string{portal.ScopeUsage, portal.ScopeBalance}})
 				if err != nil {
 					t.Fatal(err)
 				}
-				w.keys["KEY_0"] = key
+				w.Keys["KEY_0"] = key
 			}
 			done := w.export(span(12, 20))
 			if res.Windows+done.Windows != 8 {
 				t.Errorf("%d + %d windows, want 8", res.Windows, done.Windows)
 			}
-			w.kept(before)
-			w.equal(day(12), day(20))
+			w.Kept(before)
+			w.Equal(kit.Day(12), kit.Day(20))
 		})
 	}
 }
 
 func TestAKeyThatMayNotReadTheBalanceExportsAllTheSame(t *testing.T) {
 	for _, c := range []struct{ config, want string }{{"EUR", "EUR"}, {"", ""}} {
-		bubble(t, c.config, func(t *testing.T) {
-			w := newWorld(t, settings{})
-			w.cfg.Accounts[0].Currency = c.config
-			if err := w.portal.SetScopes(w.keys["KEY_0"], portal.ScopeUsage); err != nil {
+		kit.Bubble(t, c.config, func(t *testing.T) {
+			w := newWorld(t, kit.Settings{})
+			w.Cfg.Accounts[0].Currency = c.config
+			if err := w.Portal.SetScopes(w.Keys["KEY_0"], portal.ScopeUsage); err != nil {
 				t.Fatal(err)
 			}
 			w.export(span(17, 20))
-			w.equalAccount("acme", c.want, day(17), day(20))
-			r := w.read()
-			defer r.close()
-			issues := r.one("SELECT count(*)::VARCHAR FROM quality_issues WHERE check_name = 'unknown_currency'")
+			w.EqualAccount("acme", c.want, kit.Day(17), kit.Day(20))
+			r := w.Read()
+			defer r.Close()
+			issues := r.One("SELECT count(*)::VARCHAR FROM quality_issues WHERE check_name = 'unknown_currency'")
 			if (issues != "0") != (c.want == "") {
 				t.Errorf("%s issues of an unknown currency", issues)
 			}
-			if res, _, err := Balance(t.Context(), w.cfg, w.env, BalanceOptions{Retry: retry}); !errors.Is(err, extract.ErrRefused) || res.Status != schemas.StatusRefused {
+			if res, _, err := Balance(t.Context(), w.Cfg, w.env, BalanceOptions{Retry: kit.Retry}); !errors.Is(err, extract.ErrRefused) || res.Status != schemas.StatusRefused {
 				t.Errorf("balance: %v", err)
 			}
 		})
 	}
-	bubble(t, "what it was last", func(t *testing.T) {
-		w := newWorld(t, settings{orgs: []portal.OrgOptions{{ID: "0", RecordsPerDay: 100, Currency: "CNY"}}})
+	kit.Bubble(t, "what it was last", func(t *testing.T) {
+		w := newWorld(t, kit.Settings{Orgs: []portal.OrgOptions{{ID: "0", RecordsPerDay: 100, Currency: "CNY"}}})
 		w.export(span(17, 18))
-		w.faults("status-500=1,only=balance")
-		w.cfg.Accounts[0].Currency = "EUR"
+		w.Faults("status-500=1,only=balance")
+		w.Cfg.Accounts[0].Currency = "EUR"
 		w.export(span(18, 20))
-		w.equalAccount("acme", "CNY", day(17), day(20))
+		w.EqualAccount("acme", "CNY", kit.Day(17), kit.Day(20))
 	})
 }
 
 func TestBalanceIsKeptExactAndWarnsUnderTheThreshold(t *testing.T) {
-	bubble(t, "balance", func(t *testing.T) {
-		w := newWorld(t, settings{orgs: []portal.OrgOptions{{ID: "0", RecordsPerDay: 100}, {ID: "two", RecordsPerDay: 100, Currency: "EUR"}}})
+	kit.Bubble(t, "balance", func(t *testing.T) {
+		w := newWorld(t, kit.Settings{Orgs: []portal.OrgOptions{{ID: "0", RecordsPerDay: 100}, {ID: "two", RecordsPerDay: 100, Currency: "EUR"}}})
 		least := schemas.Decimal(1)
 		most := schemas.Decimal(999_999_999_999_999_999)
 		for i, below := range []*schemas.Decimal{nil, &least, &most} {
-			res, got, err := Balance(t.Context(), w.cfg, w.env, BalanceOptions{Below: below, Retry: retry})
+			res, got, err := Balance(t.Context(), w.Cfg, w.env, BalanceOptions{Below: below, Retry: kit.Retry})
 			if err != nil || res.Status != schemas.StatusDone || len(got) != 2 {
 				t.Fatalf("%+v, %v", got, err)
 			}
 			for _, b := range got {
-				if b.Balance != w.portal.Balance(orgOf(b.Account)) || b.Below != (below == &most) || b.Error != "" {
-					t.Errorf("%+v, want %s", b, w.portal.Balance(orgOf(b.Account)))
+				if b.Balance != w.Portal.Balance(kit.OrgOf(b.Account)) || b.Below != (below == &most) || b.Error != "" {
+					t.Errorf("%+v, want %s", b, w.Portal.Balance(kit.OrgOf(b.Account)))
 				}
 			}
 			if got[1].Currency != "EUR" {
 				t.Errorf("%+v", got[1])
 			}
-			r := w.read()
-			rows := r.ask("SELECT account, balance::VARCHAR, currency FROM balance ORDER BY observed_at, account")
-			if len(rows) != 2*(i+1) || rows[0][1] != dec(w.portal.Balance("0")) {
+			r := w.Read()
+			rows := r.Ask("SELECT account, balance::VARCHAR, currency FROM balance ORDER BY observed_at, account")
+			if len(rows) != 2*(i+1) || rows[0][1] != kit.Dec(w.Portal.Balance("0")) {
 				t.Errorf("%v", rows)
 			}
-			r.close()
+			r.Close()
 			time.Sleep(time.Second)
 		}
-		if err := w.portal.DisableKey(w.keys["KEY_two"]); err != nil {
+		if err := w.Portal.DisableKey(w.Keys["KEY_two"]); err != nil {
 			t.Fatal(err)
 		}
-		res, got, err := Balance(t.Context(), w.cfg, w.env, BalanceOptions{Retry: retry})
+		res, got, err := Balance(t.Context(), w.Cfg, w.env, BalanceOptions{Retry: kit.Retry})
 		var refused *RefusedError
 		if !errors.As(err, &refused) || res.Status != schemas.StatusRefused || got[0].Balance == "" || got[1].Error == "" {
 			t.Errorf("one refused: %+v, %v", got, err)
@@ -171,11 +172,11 @@ func (w *world) by(ways map[string]int) {
 	inner := w.env.Transport
 	keys := map[string]int{}
 	for account, status := range ways {
-		keys[w.keys["KEY_"+orgOf(account)]] = status
+		keys[w.Keys["KEY_"+kit.OrgOf(account)]] = status
 	}
 	w.env.Transport = tripper(func(req *http.Request) (*http.Response, error) {
 		if status := keys[strings.TrimPrefix(req.Header.Get("Authorization"), "Bearer ")]; status != 0 {
-			return (&wire{http.HandlerFunc(func(rw http.ResponseWriter, _ *http.Request) {
+			return (&kit.Wire{Portal: http.HandlerFunc(func(rw http.ResponseWriter, _ *http.Request) {
 				rw.WriteHeader(status)
 				_, _ = fmt.Fprintf(rw, `{"meta":{"code":%d,"message":"no","request_id":"r"},"data":null}`, status)
 			})}).RoundTrip(req)
@@ -201,8 +202,8 @@ func TestAccountsSideBySideDontHarmEachOther(t *testing.T) {
 		"one refused, one down": {ways{"bee": 403, "cee": 502}, schemas.StatusRefused, [3]string{"done", "refused", "failed"}},
 		"all down":              {ways{"acme": 500, "bee": 503, "cee": 504}, schemas.StatusFailed, [3]string{"failed", "failed", "failed"}},
 	} {
-		bubble(t, name, func(t *testing.T) {
-			w := newWorld(t, settings{orgs: []portal.OrgOptions{{ID: "0", RecordsPerDay: 80}, {ID: "bee", RecordsPerDay: 80}, {ID: "cee", RecordsPerDay: 80, Shape: portal.Summary}}})
+		kit.Bubble(t, name, func(t *testing.T) {
+			w := newWorld(t, kit.Settings{Orgs: []portal.OrgOptions{{ID: "0", RecordsPerDay: 80}, {ID: "bee", RecordsPerDay: 80}, {ID: "cee", RecordsPerDay: 80, Shape: portal.Summary}}})
 			whole := w.env.Transport
 			w.by(c.ways)
 			res, err := w.try(t.Context(), span(15, 20))
@@ -211,11 +212,11 @@ func TestAccountsSideBySideDontHarmEachOther(t *testing.T) {
 			}
 			var sum schemas.RunCounts
 			for i, a := range res.Accounts {
-				if a.Account != w.cfg.Accounts[i].Name || a.Status != c.status[i] {
+				if a.Account != w.Cfg.Accounts[i].Name || a.Status != c.status[i] {
 					t.Errorf("%s ended as %s, want %s", a.Account, a.Status, c.status[i])
 				}
 				if a.Status == "done" {
-					w.equalAccount(a.Account, "USD", day(15), day(20))
+					w.EqualAccount(a.Account, "USD", kit.Day(15), kit.Day(20))
 				}
 				sum.Add(a.RunCounts)
 			}
@@ -224,7 +225,7 @@ func TestAccountsSideBySideDontHarmEachOther(t *testing.T) {
 			}
 			w.env.Transport = whole
 			w.export(span(15, 20))
-			w.equal(day(15), day(20))
+			w.Equal(kit.Day(15), kit.Day(20))
 			// Up to date, one being down is a part that failed; nothing is made worse.
 			if c.run == schemas.StatusPartial {
 				w.by(c.ways)
@@ -233,7 +234,7 @@ func TestAccountsSideBySideDontHarmEachOther(t *testing.T) {
 				if res.Status != schemas.StatusPartial || !errors.As(err, &partial) {
 					t.Errorf("%s: %v", res.Status, err)
 				}
-				w.equal(day(15), day(20))
+				w.Equal(kit.Day(15), kit.Day(20))
 			}
 		})
 	}
@@ -241,8 +242,8 @@ func TestAccountsSideBySideDontHarmEachOther(t *testing.T) {
 
 func TestARunThatIsStoppedKeepsWhatIsSealedAndTheNextOneCompletesIt(t *testing.T) {
 	for _, after := range []int64{1, 12, 90} {
-		bubble(t, fmt.Sprint(after), func(t *testing.T) {
-			w := newWorld(t, settings{faults: "latency=100ms", perDay: 60})
+		kit.Bubble(t, fmt.Sprint(after), func(t *testing.T) {
+			w := newWorld(t, kit.Settings{Faults: "latency=100ms", PerDay: 60})
 			ctx, cancel := context.WithCancelCause(t.Context())
 			signal := errors.New("a signal")
 			var n atomic.Int64
@@ -263,16 +264,16 @@ func TestARunThatIsStoppedKeepsWhatIsSealedAndTheNextOneCompletesIt(t *testing.T
 			if after > 1 && res.Pending == 0 {
 				t.Error("nothing was left to do")
 			}
-			before := w.files()
+			before := w.Files()
 			w.env.Transport = inner
-			w.pass(24 * time.Hour)
-			w.requests()
+			w.Pass(24 * time.Hour)
+			w.Requests()
 			done := w.export(Span{})
 			if sum := res.Windows + done.Windows; sum < 32 || sum > 33 { // 31 days, then one more; a part day is two windows
 				t.Errorf("%d + %d windows", res.Windows, done.Windows)
 			}
-			w.kept(before)
-			w.equal(day(20).AddDate(0, 0, -config.FirstDays), w.settled())
+			w.Kept(before)
+			w.Equal(kit.Day(20).AddDate(0, 0, -config.FirstDays), w.settled())
 		})
 	}
 }
@@ -281,13 +282,13 @@ func TestTheKeyIsNowhereInWhatARunLeavesBehind(t *testing.T) {
 	for _, faults := range []string{
 		"", "status-500=0.2,reset=0.1,html=0.1,bad=0.05", "redirect=1", "code-inside=1,inside-code=401", "key-after=30", "hang=1", "status-429=0.2", "echo",
 	} {
-		bubble(t, faults, func(t *testing.T) {
+		kit.Bubble(t, faults, func(t *testing.T) {
 			f := faults
 			if f == "echo" {
 				f = ""
 			}
-			w := newWorld(t, settings{faults: f})
-			key := w.keys["KEY_0"]
+			w := newWorld(t, kit.Settings{Faults: f})
+			key := w.Keys["KEY_0"]
 			if faults == "echo" { // the server's own messages hold the key
 				n := 0
 				inner := w.env.Transport
@@ -295,7 +296,7 @@ func TestTheKeyIsNowhereInWhatARunLeavesBehind(t *testing.T) {
 					if n++; n%3 != 0 {
 						return inner.RoundTrip(req)
 					}
-					return (&wire{http.HandlerFunc(func(rw http.ResponseWriter, _ *http.Request) {
+					return (&kit.Wire{Portal: http.HandlerFunc(func(rw http.ResponseWriter, _ *http.Request) {
 						rw.Header().Set("Location", "https://elsewhere.test/?key="+key)
 						rw.WriteHeader([]int{500, 307, 400, 502}[n/3%4])
 						_, _ = fmt.Fprintf(rw, `{"meta":{"code":500,"message":"bad key %s","request_id":"%s"},"data":null}`, key, key)
@@ -304,29 +305,29 @@ func TestTheKeyIsNowhereInWhatARunLeavesBehind(t *testing.T) {
 			}
 			var said strings.Builder
 			res, err := w.try(t.Context(), span(17, 20))
-			fmt.Fprintln(&said, err, hintOf(err), fmt.Sprintf("%+v", res))
-			_, readings, err := Balance(t.Context(), w.cfg, w.env, BalanceOptions{Retry: retry})
-			fmt.Fprintln(&said, err, hintOf(err), fmt.Sprintf("%+v", readings))
-			_, err = DryRun(t.Context(), w.cfg, w.env, ExportOptions{Retry: retry})
-			fmt.Fprintln(&said, err, hintOf(err))
-			fmt.Fprintf(&said, "%+v %#v", Doctor(t.Context(), w.cfg, w.env), w.cfg)
-			st, err := ReadStatus(t.Context(), w.cfg.Lake, "", w.now())
+			fmt.Fprintln(&said, err, kit.HintOf(err), fmt.Sprintf("%+v", res))
+			_, readings, err := Balance(t.Context(), w.Cfg, w.env, BalanceOptions{Retry: kit.Retry})
+			fmt.Fprintln(&said, err, kit.HintOf(err), fmt.Sprintf("%+v", readings))
+			_, err = DryRun(t.Context(), w.Cfg, w.env, ExportOptions{Retry: kit.Retry})
+			fmt.Fprintln(&said, err, kit.HintOf(err))
+			fmt.Fprintf(&said, "%+v %#v", Doctor(t.Context(), w.Cfg, w.env), w.Cfg)
+			st, err := ReadStatus(t.Context(), w.Cfg.Lake, "", w.Now())
 			fmt.Fprintf(&said, "%+v %v", st, err)
-			if _, err := os.Stat(filepath.Join(w.cfg.Lake, "usage.duckdb")); err == nil {
+			if _, err := os.Stat(filepath.Join(w.Cfg.Lake, "usage.duckdb")); err == nil {
 				for table, rows := range w.content() {
 					fmt.Fprintln(&said, table, rows)
 				}
-				r := w.read()
-				fmt.Fprintln(&said, r.ask("SELECT r::VARCHAR FROM runs r"), r.ask("SELECT r::VARCHAR FROM run_accounts r"))
-				r.close()
+				r := w.Read()
+				fmt.Fprintln(&said, r.Ask("SELECT r::VARCHAR FROM runs r"), r.Ask("SELECT r::VARCHAR FROM run_accounts r"))
+				r.Close()
 			}
 			hex := strings.TrimPrefix(key, "sk_mg_")
-			for what, text := range map[string]string{"the log": w.log.String(), "what it said": said.String()} {
+			for what, text := range map[string]string{"the log": w.Logs.String(), "what it said": said.String()} {
 				if i := strings.Index(text, hex[:16]); i >= 0 {
 					t.Errorf("%s holds the key: …%.200s", what, text[max(0, i-100):])
 				}
 			}
-			if !regexp.MustCompile(`level=DEBUG`).MatchString(w.log.String()) && res.Windows > 0 {
+			if !regexp.MustCompile(`level=DEBUG`).MatchString(w.Logs.String()) && res.Windows > 0 {
 				t.Error("nothing was logged at debug level")
 			}
 			for _, f := range w.secretIn(key) {
@@ -344,28 +345,28 @@ func TestOverRealConnectionsTheLakeEqualsTheTruth(t *testing.T) {
 	} {
 		t.Run(faults, func(t *testing.T) {
 			t.Parallel()
-			w := newWorld(t, settings{faults: faults})
+			w := newWorld(t, kit.Settings{Faults: faults})
 			w.listen()
 			w.export(span(17, 20))
-			w.equal(day(17), day(20))
+			w.Equal(kit.Day(17), kit.Day(20))
 		})
 	}
 	for faults, says := range map[string]string{"gzip-bomb=1": "larger than", "redirect=1": "portal.invalid"} {
 		t.Run(faults, func(t *testing.T) {
 			t.Parallel()
-			w := newWorld(t, settings{faults: faults})
+			w := newWorld(t, kit.Settings{Faults: faults})
 			w.listen()
 			res, err := w.try(t.Context(), span(18, 20))
 			if err == nil || res.Status != schemas.StatusFailed || !strings.Contains(err.Error(), says) {
 				t.Fatalf("%v", err)
 			}
-			w.faults("")
+			w.Faults("")
 			w.export(span(18, 20))
-			w.equal(day(18), day(20))
+			w.Equal(kit.Day(18), kit.Day(20))
 		})
 	}
 	t.Run("nobody listens", func(t *testing.T) {
-		w := newWorld(t, settings{})
+		w := newWorld(t, kit.Settings{})
 		s := w.listen()
 		if err := s.Close(); err != nil {
 			t.Fatal(err)
@@ -380,14 +381,14 @@ func TestOverRealConnectionsTheLakeEqualsTheTruth(t *testing.T) {
 // listen makes the world's Portal a server, and its accounts ask it over TCP.
 func (w *world) listen() *portal.Server {
 	w.Helper()
-	s, err := portal.Listen("127.0.0.1:0", w.portal, false)
+	s, err := portal.Listen("127.0.0.1:0", w.Portal, false)
 	if err != nil {
 		w.Fatal(err)
 	}
 	w.Cleanup(func() { _ = s.Close() })
 	w.env.Transport = nil
-	for i := range w.cfg.Accounts {
-		w.cfg.Accounts[i].BaseURL = s.BaseURL()
+	for i := range w.Cfg.Accounts {
+		w.Cfg.Accounts[i].BaseURL = s.BaseURL()
 	}
 	return s
 }
@@ -401,28 +402,28 @@ func TestDoctorNamesWhatIsWrongAndWhatToDo(t *testing.T) {
 	}{
 		{"all well", nil, "acme: usage:read", CheckOK, "records in the hour", false},
 		{"a new lake", nil, "lake: format", CheckOK, "not made yet", false},
-		{"no key", func(w *world) { w.keys = nil }, "acme: key", CheckFailed, "KEY_0 is not set", false},
-		{"a key of another shape", func(w *world) { w.keys["KEY_0"] = "abc" }, "acme: key", CheckWarning, "64 hex digits", false},
-		{"an unknown key", func(w *world) { w.keys["KEY_0"] = "sk_mg_" + strings.Repeat("0", 64) }, "acme: usage:read", CheckFailed, "401", true},
-		{"no scope for the balance", func(w *world) { _ = w.portal.SetScopes(w.keys["KEY_0"], portal.ScopeUsage) }, "acme: balance:read", CheckWarning, "403", true},
-		{"no scope for usage", func(w *world) { _ = w.portal.SetScopes(w.keys["KEY_0"], portal.ScopeBalance) }, "acme: usage:read", CheckFailed, "403", true},
-		{"no total", func(w *world) { w.faults("total=absent") }, "acme: usage:read", CheckWarning, "without a total", false},
-		{"an outage", func(w *world) { w.faults("status-502=1") }, "acme: usage:read", CheckFailed, "502", false},
-		{"another program on the key", func(w *world) { w.faults("status-429=1,from=1,to=1") }, "acme: rate limit", CheckWarning, "429", false},
-		{"a bad address", func(w *world) { w.cfg.Accounts[0].BaseURL = "http://portal.example" }, "acme: base URL", CheckFailed, "in the clear", false},
+		{"no key", func(w *world) { w.Keys = nil }, "acme: key", CheckFailed, "KEY_0 is not set", false},
+		{"a key of another shape", func(w *world) { w.Keys["KEY_0"] = "abc" }, "acme: key", CheckWarning, "64 hex digits", false},
+		{"an unknown key", func(w *world) { w.Keys["KEY_0"] = "sk_mg_" + strings.Repeat("0", 64) }, "acme: usage:read", CheckFailed, "401", true},
+		{"no scope for the balance", func(w *world) { _ = w.Portal.SetScopes(w.Keys["KEY_0"], portal.ScopeUsage) }, "acme: balance:read", CheckWarning, "403", true},
+		{"no scope for usage", func(w *world) { _ = w.Portal.SetScopes(w.Keys["KEY_0"], portal.ScopeBalance) }, "acme: usage:read", CheckFailed, "403", true},
+		{"no total", func(w *world) { w.Faults("total=absent") }, "acme: usage:read", CheckWarning, "without a total", false},
+		{"an outage", func(w *world) { w.Faults("status-502=1") }, "acme: usage:read", CheckFailed, "502", false},
+		{"another program on the key", func(w *world) { w.Faults("status-429=1,from=1,to=1") }, "acme: rate limit", CheckWarning, "429", false},
+		{"a bad address", func(w *world) { w.Cfg.Accounts[0].BaseURL = "http://portal.example" }, "acme: base URL", CheckFailed, "in the clear", false},
 		{"a lake", func(w *world) { w.export(span(19, 20)) }, "lake: lock", CheckOK, "free", false},
-		{"a directory that is no lake", func(w *world) { w.cfg.Lake = os.DevNull }, "lake: format", CheckFailed, "", false},
+		{"a directory that is no lake", func(w *world) { w.Cfg.Lake = os.DevNull }, "lake: format", CheckFailed, "", false},
 	} {
-		bubble(t, c.name, func(t *testing.T) {
-			w := newWorld(t, settings{})
+		kit.Bubble(t, c.name, func(t *testing.T) {
+			w := newWorld(t, kit.Settings{})
 			if c.set != nil {
 				c.set(w)
 			}
 			before := map[string]string{}
-			if _, err := os.Stat(filepath.Join(w.cfg.Lake, "raw")); err == nil {
-				before = w.files()
+			if _, err := os.Stat(filepath.Join(w.Cfg.Lake, "raw")); err == nil {
+				before = w.Files()
 			}
-			checks := Doctor(t.Context(), w.cfg, w.env)
+			checks := Doctor(t.Context(), w.Cfg, w.env)
 			for _, got := range checks {
 				if got.Name != c.check {
 					continue
@@ -430,7 +431,7 @@ func TestDoctorNamesWhatIsWrongAndWhatToDo(t *testing.T) {
 				if got.Verdict != c.verdict || !strings.Contains(got.Detail, c.say) || got.Refused != c.refused || (c.verdict == CheckFailed && c.refused && got.Hint == "") {
 					t.Errorf("%+v", got)
 				}
-				if len(before) > 0 && len(changed(before, w.files())) > 0 {
+				if len(before) > 0 && len(kit.Changed(before, w.Files())) > 0 {
 					t.Error("it changed the lake")
 				}
 				return
@@ -460,7 +461,7 @@ func TestNoKeyOfAnyAccountIsMissingBeforeAnythingIsMade(t *testing.T) {
 		t.Error("a lake was made")
 	}
 	if _, err := Export(t.Context(), cfg, env, ExportOptions{Span: Span{Anew: true}}); !errors.Is(err, config.ErrUsage) ||
-		!strings.Contains(hintOf(err), "--refetch --from") {
+		!strings.Contains(kit.HintOf(err), "--refetch --from") {
 		t.Errorf("--refetch without --from: %v", err)
 	}
 }

@@ -17,6 +17,7 @@ import (
 
 	"github.com/usagelake/usagelake/extract/portal"
 	"github.com/usagelake/usagelake/jobs/config"
+	"github.com/usagelake/usagelake/jobs/internal/kit"
 	"github.com/usagelake/usagelake/load"
 	"github.com/usagelake/usagelake/schemas"
 )
@@ -45,7 +46,7 @@ var (
 func TestNightAfterNightTheLakeIsTheTruthOrItIsSaidWhatLacks(t *testing.T) {
 	for i := range *nightsCases {
 		seed := *nightsSeed + uint64(i)
-		bubble(t, fmt.Sprint(seed), func(t *testing.T) { drawNights(t, seed).run() })
+		kit.Bubble(t, fmt.Sprint(seed), func(t *testing.T) { drawNights(t, seed).run() })
 	}
 }
 
@@ -60,7 +61,7 @@ type night struct {
 // nights is a case.
 type nights struct {
 	*world
-	files *reader // of the day files
+	files *kit.Reader // of the day files
 	plan  []night
 
 	moments []moment       // as the Portal was before and after each run
@@ -89,11 +90,11 @@ type moment struct {
 var nightsHash = maphash.MakeSeed()
 
 // keyOf is a record's identity: that of all its columns.
-func keyOf(r record) uint64 {
+func keyOf(r kit.Record) uint64 {
 	var h maphash.Hash
 	h.SetSeed(nightsHash)
-	for _, c := range columns {
-		h.WriteString(r[c.name])
+	for _, c := range kit.Columns {
+		h.WriteString(r[c.Name])
 		h.WriteByte(0)
 	}
 	return h.Sum64()
@@ -110,8 +111,8 @@ func drawNights(t *testing.T, seed uint64) *nights {
 	base.Burst = min(base.Burst, 150) // each such second may take hundreds of requests
 	changes(r, &base)
 	perDay := min(o.Orgs[0].RecordsPerDay, 30*math.Pow(10, r.Float64()))
-	start := day(20).Add(time.Duration(r.IntN(24)) * time.Hour)
-	from := day(20 - 1 - r.IntN(4))
+	start := kit.Day(20).Add(time.Duration(r.IntN(24)) * time.Hour)
+	from := kit.Day(20 - 1 - r.IntN(4))
 	if r.IntN(4) == 0 {
 		from = from.Add(time.Duration(r.IntN(86400)) * time.Second)
 	}
@@ -119,10 +120,10 @@ func drawNights(t *testing.T, seed uint64) *nights {
 	if r.IntN(6) == 0 {
 		first, perDay, base.Burst = Span{}, min(perDay, 40), 0
 	}
-	w := newWorld(t, settings{seed: o.Seed, at: start, perDay: perDay})
-	w.log = &syncBuffer{}
-	w.env.Logger = slog.New(slog.NewTextHandler(w.log, &slog.HandlerOptions{Level: slog.LevelInfo}))
-	w.cfg.Accounts[0].PageSize = []int{0, 0, 20}[r.IntN(3)]
+	w := newWorld(t, kit.Settings{Seed: o.Seed, At: start, PerDay: perDay})
+	w.Logs = &kit.Buffer{}
+	w.env.Logger = slog.New(slog.NewTextHandler(w.Logs, &slog.HandlerOptions{Level: slog.LevelInfo}))
+	w.Cfg.Accounts[0].PageSize = []int{0, 0, 20}[r.IntN(3)]
 	n := &nights{world: w, runs: map[string]int{}, held: map[uint64]entry{}, weight: map[uint64]int{}, silent: map[int]bool{}, keys: map[uint64]uint64{}}
 	wrongClock := r.IntN(8) == 0
 	begins := r.IntN(3) // when what happens to records does
@@ -209,8 +210,8 @@ func spoilt(r *rand.Rand, base portal.Faults) portal.Faults {
 
 // run exports night after night, and looks after each.
 func (n *nights) run() {
-	n.files = n.engine()
-	defer n.files.close()
+	n.files = n.Engine()
+	defer n.files.Close()
 	for k := range n.plan {
 		n.night(k)
 		if n.Failed() {
@@ -224,9 +225,9 @@ func (n *nights) run() {
 
 func (n *nights) night(k int) {
 	x := n.plan[k]
-	n.at(x.at)
-	n.env.Now = func() time.Time { return n.now().Add(x.ahead) }
-	n.portal.SetFaults(x.faults)
+	n.At(x.at)
+	n.env.Now = func() time.Time { return n.Now().Add(x.ahead) }
+	n.Portal.SetFaults(x.faults)
 	n.remember()
 	looks := n.due(k)
 	last := k == len(n.plan)-1
@@ -266,33 +267,33 @@ func (n *nights) night(k int) {
 
 // unpublished is an export that leaves usage.duckdb alone, which takes most of the time of a small one.
 func (n *nights) unpublished(s Span) (*Result, error) {
-	opts := ExportOptions{Span: s, Retry: retry}
-	clients, err := makeClients(n.cfg, n.env, opts.Retry)
+	opts := ExportOptions{Span: s, Retry: kit.Retry}
+	clients, err := makeClients(n.Cfg, n.env, opts.Retry)
 	if err != nil {
 		return nil, err
 	}
 	defer clients[0].Close()
-	return underLock(n.Context(), n.cfg, n.env, "export", false, func(ctx context.Context, lake *load.Lake, res *Result) error {
-		outcome, err := fetchAndDerive(ctx, lake, n.cfg, n.env, opts, clients, res)
+	return underLock(n.Context(), n.Cfg, n.env, "export", false, func(ctx context.Context, lake *load.Lake, res *Result) error {
+		outcome, err := fetchAndDerive(ctx, lake, n.Cfg, n.env, opts, clients, res)
 		return cmp.Or(err, outcome)
 	})
 }
 
 // remember adds what the Portal has now to the moments.
 func (n *nights) remember() {
-	m := moment{at: n.now(), records: map[uint64]entry{}}
-	if keep := n.portal.Faults().Keep; keep > 0 {
+	m := moment{at: n.Now(), records: map[uint64]entry{}}
+	if keep := n.Portal.Faults().Keep; keep > 0 {
 		m.keeps = m.at.Add(-keep).Unix()
 	}
-	if f := n.portal.Faults(); len(n.moments)%2 == 1 && f.ArriveEvery == 0 && f.DropEvery == 0 { // nothing happens during a run
+	if f := n.Portal.Faults(); len(n.moments)%2 == 1 && f.ArriveEvery == 0 && f.DropEvery == 0 { // nothing happens during a run
 		n.moments = append(n.moments, n.moments[len(n.moments)-1])
 		return
 	}
-	for t := range n.portal.Truth("0", day(20).AddDate(0, 0, -config.FirstDays-1), m.at.Add(time.Second)) {
+	for t := range n.Portal.Truth("0", kit.Day(20).AddDate(0, 0, -config.FirstDays-1), m.at.Add(time.Second)) {
 		served := maphash.Bytes(nightsHash, t.Served)
 		key, known := n.keys[served]
 		if !known {
-			key = keyOf(expected("acme", "USD", t))
+			key = keyOf(kit.Expected("acme", "USD", t))
 			n.keys[served] = key
 		}
 		m.records[key] = entry{t.RequestTime.Unix(), t.ID}
@@ -318,7 +319,7 @@ type stretch struct {
 
 // stretches are what the lake covers, as its day files say, in time order.
 func (n *nights) stretches() []stretch {
-	lake, err := load.Open(n.cfg.Lake, n.env.LakeOptions(n.cfg))
+	lake, err := load.Open(n.Cfg.Lake, n.env.LakeOptions(n.Cfg))
 	if err != nil {
 		n.Fatal(err)
 	}
@@ -384,7 +385,7 @@ func (n *nights) due(k int) []look {
 		if !whole && !today || end.Equal(d.Start()) || d.Start().Before(n.horizon) || d.Start().Unix() < n.before(k).keeps {
 			continue
 		}
-		for _, age := range n.cfg.Export.RefetchAt {
+		for _, age := range n.Cfg.Export.RefetchAt {
 			due := d.End().Add(time.Duration(age))
 			if whole && !early.Before(due) && late.Before(due.Add(refetchGrace)) &&
 				slices.ContainsFunc(parts, func(s stretch) bool { return n.plan[s.run].at.Add(max(0, n.plan[s.run].ahead)).Before(due) }) { // a clock that ran ahead has stamped what was fetched
@@ -479,10 +480,10 @@ func (n *nights) compare(k int, named, looked []schemas.Window, looks []look) {
 		return t.Before(n.horizon) || slices.ContainsFunc(named, func(w schemas.Window) bool { return w.Contains(t) })
 	}
 	held := map[uint64]entry{}
-	if files, _ := filepath.Glob(filepath.Join(n.cfg.Lake, "usage", "*", "*", "*.parquet")); len(files) > 0 {
-		for _, r := range n.files.records(n.parquet("usage"), "true") {
+	if files, _ := filepath.Glob(filepath.Join(n.Cfg.Lake, "usage", "*", "*", "*.parquet")); len(files) > 0 {
+		for _, r := range n.files.Records(n.Parquet("usage"), "true") {
 			key := keyOf(r)
-			at := unix(n.world, strings.TrimSuffix(r["request_time"], "000000")).Unix()
+			at := kit.Unix(n.world, strings.TrimSuffix(r["request_time"], "000000")).Unix()
 			if _, twice := held[key]; twice {
 				fail("%s of %s stands twice", r["id"], stamp(at))
 			}
@@ -634,14 +635,14 @@ func (n *nights) lookedBack(x night, s stretch) bool {
 
 // published holds the published file and verify against the day files after the last run.
 func (n *nights) published(done bool) {
-	n.whole()
-	r := n.read()
-	defer r.close()
-	if got := r.one("SELECT count(*)::VARCHAR FROM usage"); got != itoa(len(n.held)) {
+	n.Whole()
+	r := n.Read()
+	defer r.Close()
+	if got := r.One("SELECT count(*)::VARCHAR FROM usage"); got != kit.Itoa(len(n.held)) {
 		n.Errorf("%s records are published, the day files have %d", got, len(n.held))
 	}
 	const sums = "SELECT format('{} {} {}', sum(total_amount), sum(discount_amount), sum(amount)) FROM "
-	if got, want := r.one(sums+"usage"), n.files.one(sums+n.parquet("usage")); got != want {
+	if got, want := r.One(sums+"usage"), n.files.One(sums+n.Parquet("usage")); got != want {
 		n.Errorf("the published sums are %s, those of the day files %s", got, want)
 	}
 	for _, f := range verified(n, n.world).Findings {

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/usagelake/usagelake/jobs/internal/kit"
 	"github.com/usagelake/usagelake/load"
 	"github.com/usagelake/usagelake/schemas"
 )
@@ -22,14 +23,14 @@ func glob(t testing.TB, pattern string) []string {
 }
 
 func inLake(w *world, elem ...string) string {
-	return filepath.Join(append([]string{w.cfg.Lake}, elem...)...)
+	return filepath.Join(append([]string{w.Cfg.Lake}, elem...)...)
 }
 
 // What raw files were deleted of stays in the day files and in the published file, whatever runs, and every run says so;
 // fetched anew, all is well.
 func TestMissingRawFilesDeleteNoDay(t *testing.T) {
-	bubble(t, "orphans", func(t *testing.T) {
-		w := newWorld(t, settings{faults: "bad=0.02"})
+	kit.Bubble(t, "orphans", func(t *testing.T) {
+		w := newWorld(t, kit.Settings{Faults: "bad=0.02"})
 		w.export(span(10, 16))
 		days := func() []string {
 			found, err := filepath.Glob(inLake(w, "usage/acct=acme/*/usage.parquet"))
@@ -48,7 +49,7 @@ func TestMissingRawFilesDeleteNoDay(t *testing.T) {
 			if !slices.Equal(days(), all) {
 				t.Errorf("%s: %v", what, days())
 			}
-			w.equal(day(10), day(16))
+			w.Equal(kit.Day(10), kit.Day(16))
 		}
 
 		// A whole day, and a part of another.
@@ -58,16 +59,16 @@ func TestMissingRawFilesDeleteNoDay(t *testing.T) {
 		if err := os.Remove(glob(t, inLake(w, "raw/acct=acme/date=2026-11-14/*.pages.zst"))[0]); err != nil {
 			t.Fatal(err)
 		}
-		res, _, err := Balance(t.Context(), w.cfg, w.env, BalanceOptions{})
+		res, _, err := Balance(t.Context(), w.Cfg, w.env, BalanceOptions{})
 		kept("balance", res, err)
 		if n := len(daysOf(res.Orphans)); n != 2 {
 			t.Errorf("balance tells of %d days", n)
 		}
-		res, err = Rebuild(t.Context(), w.cfg, w.env, RebuildOptions{})
+		res, err = Rebuild(t.Context(), w.Cfg, w.env, RebuildOptions{})
 		kept("rebuild", res, err)
-		res, err = w.try(t.Context(), Span{From: day(10), To: day(12)})
+		res, err = w.try(t.Context(), Span{From: kit.Day(10), To: kit.Day(12)})
 		kept("export of another day", res, err)
-		res, done, after, err := Repair(t.Context(), w.cfg, w.env, verified(t, w), RepairOptions{})
+		res, done, after, err := Repair(t.Context(), w.Cfg, w.env, verified(t, w), RepairOptions{})
 		kept("verify --repair", res, err)
 		if !slices.Equal(done.Kept, []string{"acme 2026-11-12", "acme 2026-11-14"}) || len(done.Derived) != 0 {
 			t.Errorf("%+v", done)
@@ -77,14 +78,14 @@ func TestMissingRawFilesDeleteNoDay(t *testing.T) {
 		}) {
 			t.Errorf("%+v", after.Findings)
 		}
-		st, err := ReadStatus(t.Context(), w.cfg.Lake, "", w.env.Now())
+		st, err := ReadStatus(t.Context(), w.Cfg.Lake, "", w.env.Now())
 		if err != nil || len(st.Accounts[0].Orphans) != 2 {
 			t.Errorf("status: %v, %+v", err, st.Accounts[0].Orphans)
 		}
 
 		// Fetched anew, it is as before; the files that were kept are kept beside.
 		w.export(span(10, 16))
-		w.equal(day(10), day(16))
+		w.Equal(kit.Day(10), kit.Day(16))
 		if r := verified(t, w); len(r.Findings) != 0 {
 			t.Errorf("%+v", r.Findings)
 		}
@@ -99,59 +100,59 @@ func TestMissingRawFilesDeleteNoDay(t *testing.T) {
 		if err := os.RemoveAll(inLake(w, "raw/acct=acme")); err != nil {
 			t.Fatal(err)
 		}
-		res, _, _, err = Repair(t.Context(), w.cfg, w.env, verified(t, w), RepairOptions{})
+		res, _, _, err = Repair(t.Context(), w.Cfg, w.env, verified(t, w), RepairOptions{})
 		kept("verify --repair without any raw file", res, err)
-		st, err = ReadStatus(t.Context(), w.cfg.Lake, "", w.env.Now())
+		st, err = ReadStatus(t.Context(), w.Cfg.Lake, "", w.env.Now())
 		if err != nil || len(st.Accounts[0].Orphans) < 6 {
 			t.Errorf("status: %v, %+v", err, st)
 		}
 
 		// By name it goes, and nothing else.
-		_, done, _, err = Repair(t.Context(), w.cfg, w.env, verified(t, w), RepairOptions{Drop: []string{"acme/2026-11-15"}})
+		_, done, _, err = Repair(t.Context(), w.Cfg, w.env, verified(t, w), RepairOptions{Drop: []string{"acme/2026-11-15"}})
 		if !errors.As(err, new(*OrphanError)) || len(done.Dropped) != 1 || len(days()) != len(all)-1 {
 			t.Errorf("%v %+v %v", err, done, days())
 		}
-		w.equal(day(10), day(15))
+		w.Equal(kit.Day(10), kit.Day(15))
 	})
 }
 
 // A raw archive that isn't there stops every run before it writes, until somebody says that it is lost.
 func TestALakeWithoutItsRawArchiveIsRefused(t *testing.T) {
-	bubble(t, "noraw", func(t *testing.T) {
-		w := newWorld(t, settings{})
+	kit.Bubble(t, "noraw", func(t *testing.T) {
+		w := newWorld(t, kit.Settings{})
 		w.export(span(12, 14))
 		if err := os.Rename(inLake(w, "raw"), inLake(w, "..", "elsewhere")); err != nil {
 			t.Fatal(err)
 		}
-		w.requests()
-		if _, err := w.try(t.Context(), Span{From: day(14), To: day(15)}); !errors.Is(err, load.ErrNoRaw) {
+		w.Requests()
+		if _, err := w.try(t.Context(), Span{From: kit.Day(14), To: kit.Day(15)}); !errors.Is(err, load.ErrNoRaw) {
 			t.Errorf("export: %v", err)
 		}
-		if _, err := Rebuild(t.Context(), w.cfg, w.env, RebuildOptions{}); !errors.Is(err, load.ErrNoRaw) {
+		if _, err := Rebuild(t.Context(), w.Cfg, w.env, RebuildOptions{}); !errors.Is(err, load.ErrNoRaw) {
 			t.Errorf("rebuild: %v", err)
 		}
-		if _, _, err := Balance(t.Context(), w.cfg, w.env, BalanceOptions{}); !errors.Is(err, load.ErrNoRaw) {
+		if _, _, err := Balance(t.Context(), w.Cfg, w.env, BalanceOptions{}); !errors.Is(err, load.ErrNoRaw) {
 			t.Errorf("balance: %v", err)
 		}
-		if n := len(w.requests()); n != 0 {
+		if n := len(w.Requests()); n != 0 {
 			t.Errorf("%d requests", n)
 		}
 		if _, err := os.Stat(inLake(w, "raw")); !errors.Is(err, os.ErrNotExist) {
 			t.Errorf("raw/ was made: %v", err)
 		}
-		w.equal(day(12), day(14))
-		if _, _, _, err := Repair(t.Context(), w.cfg, w.env, verified(t, w), RepairOptions{RawLost: true}); !errors.As(err, new(*OrphanError)) {
+		w.Equal(kit.Day(12), kit.Day(14))
+		if _, _, _, err := Repair(t.Context(), w.Cfg, w.env, verified(t, w), RepairOptions{RawLost: true}); !errors.As(err, new(*OrphanError)) {
 			t.Errorf("repair: %v", err)
 		}
-		w.equal(day(12), day(14))
+		w.Equal(kit.Day(12), kit.Day(14))
 	})
 }
 
 // The published file is the last copy of a day whose day file and raw files are both gone: it keeps it, and isn't built anew
 // without it.
 func TestThePublishedFileKeepsWhatItAloneHas(t *testing.T) {
-	bubble(t, "last", func(t *testing.T) {
-		w := newWorld(t, settings{})
+	kit.Bubble(t, "last", func(t *testing.T) {
+		w := newWorld(t, kit.Settings{})
 		w.export(span(10, 14))
 		for _, tree := range []string{"raw", "usage", "quarantine"} {
 			if err := os.RemoveAll(inLake(w, tree, "acct=acme/date=2026-11-11")); err != nil {
@@ -167,20 +168,20 @@ func TestThePublishedFileKeepsWhatItAloneHas(t *testing.T) {
 			}
 		}
 		held := func() string {
-			r := w.read()
-			defer r.close()
-			return strings.Join(r.ask("SELECT (SELECT count(*) FROM usage WHERE usage_date = '2026-11-11') > 0, (SELECT count(*) FROM balance) > 0")[0], " ")
+			r := w.Read()
+			defer r.Close()
+			return strings.Join(r.Ask("SELECT (SELECT count(*) FROM usage WHERE usage_date = '2026-11-11') > 0, (SELECT count(*) FROM balance) > 0")[0], " ")
 		}
-		if _, err := w.try(t.Context(), Span{From: day(14), To: day(15)}); !errors.As(err, new(*OrphanError)) || held() != "true true" {
+		if _, err := w.try(t.Context(), Span{From: kit.Day(14), To: kit.Day(15)}); !errors.As(err, new(*OrphanError)) || held() != "true true" {
 			t.Errorf("export: %v, %s", err, held())
 		}
-		if _, err := Rebuild(t.Context(), w.cfg, w.env, RebuildOptions{}); !errors.Is(err, load.ErrLastCopy) || held() != "true true" {
+		if _, err := Rebuild(t.Context(), w.Cfg, w.env, RebuildOptions{}); !errors.Is(err, load.ErrLastCopy) || held() != "true true" {
 			t.Errorf("rebuild: %v, %s", err, held())
 		}
 		if !slices.ContainsFunc(verified(t, w).Findings, func(f load.Finding) bool { return f.Check == load.FoundOrphan && f.Date == "2026-11-11" }) {
 			t.Errorf("%+v", verified(t, w).Findings)
 		}
-		res, done, after, err := Repair(t.Context(), w.cfg, w.env, verified(t, w), RepairOptions{})
+		res, done, after, err := Repair(t.Context(), w.Cfg, w.env, verified(t, w), RepairOptions{})
 		if !errors.As(err, new(*OrphanError)) || held() != "true true" {
 			t.Errorf("repair: %v %+v %+v, %s", err, res, done, held())
 		}
@@ -190,7 +191,7 @@ func TestThePublishedFileKeepsWhatItAloneHas(t *testing.T) {
 				names = append(names, f.Account+"/"+f.Date)
 			}
 		}
-		if _, _, _, err = Repair(t.Context(), w.cfg, w.env, verified(t, w), RepairOptions{Drop: names}); err != nil || held() != "false true" && held() != "false false" {
+		if _, _, _, err = Repair(t.Context(), w.Cfg, w.env, verified(t, w), RepairOptions{Drop: names}); err != nil || held() != "false true" && held() != "false false" {
 			t.Errorf("repair, dropping %v: %v, %s", names, err, held())
 		}
 	})
@@ -199,8 +200,8 @@ func TestThePublishedFileKeepsWhatItAloneHas(t *testing.T) {
 // An export half of whose records can't be normalised has not done what was asked.
 func TestAnExportMostlyQuarantinedIsDoneInPart(t *testing.T) {
 	for share, want := range map[string]bool{"bad=0.97": true, "bad=0.02": false} {
-		bubble(t, "quarantine "+share, func(t *testing.T) {
-			w := newWorld(t, settings{faults: share})
+		kit.Bubble(t, "quarantine "+share, func(t *testing.T) {
+			w := newWorld(t, kit.Settings{Faults: share})
 			res, err := w.try(t.Context(), span(12, 13))
 			var rejects *QuarantineError
 			if errors.As(err, &rejects) != want || (res.Status == schemas.StatusPartial) != want || res.Accounts[0].Status != res.Status {

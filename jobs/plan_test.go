@@ -10,6 +10,7 @@ import (
 
 	"github.com/usagelake/usagelake/extract"
 	"github.com/usagelake/usagelake/jobs/config"
+	"github.com/usagelake/usagelake/jobs/internal/kit"
 	"github.com/usagelake/usagelake/load"
 	"github.com/usagelake/usagelake/schemas"
 )
@@ -30,8 +31,8 @@ func sealedAs(windows ...schemas.Window) sealed {
 }
 
 func TestPlan(t *testing.T) {
-	settled := now.Add(-config.DefaultSettle)
-	thirty := day(20).AddDate(0, 0, -config.FirstDays)
+	settled := kit.Start.Add(-config.DefaultSettle)
+	thirty := kit.Day(20).AddDate(0, 0, -config.FirstDays)
 	for _, c := range []struct {
 		name        string
 		have        sealed
@@ -45,31 +46,31 @@ func TestPlan(t *testing.T) {
 		refetch     bool
 	}{
 		{name: "first", from: thirty, to: settled, missing: 31, first: thirty, end: settled},
-		{name: "the next day", have: sealedAs(window(day(1), day(20))), from: day(1), to: settled, missing: 1, first: day(20), end: settled, check: "17 18 19"},
-		{name: "from a part of a day", have: sealedAs(window(day(1), now.Add(-5*time.Hour))), from: day(1), to: settled, missing: 1, first: now.Add(-5 * time.Hour), end: settled, check: "17 18 19 20"},
-		{name: "covered whole", have: sealedAs(window(day(1), settled)), from: day(1), to: settled, check: "17 18 19 20"},
-		{name: "a gap", have: sealedAs(window(day(1), day(5)), window(day(7).Add(time.Hour), settled)), from: day(1), to: settled, missing: 3, first: day(5), end: day(7).Add(time.Hour), check: "17 18 19 20"},
-		{name: "a gap at the start", have: sealedAs(window(day(3), settled)), began: day(1), from: day(1), to: settled, missing: 2, first: day(1), end: day(3), check: "17 18 19 20"},
-		{name: "begun later than covered", have: sealedAs(window(day(3), settled)), began: day(5), from: day(3), to: settled, check: "17 18 19 20"},
-		{name: "a gap in the lookback", have: sealedAs(window(day(1), day(18)), window(day(19), settled)), from: day(1), to: settled, missing: 1, first: day(18), end: day(19), check: "17 19 20"},
-		{name: "an explicit range", have: sealedAs(window(day(10), day(12))), span: span(11, 14), from: day(11), to: day(14), missing: 2, first: day(12), end: day(14)},
-		{name: "an explicit range within the lookback", have: sealedAs(window(day(10), settled)), span: span(18, 20), from: day(18), to: day(20), check: "18 19"},
-		{name: "a range of parts of days", have: sealedAs(window(day(10), settled)), span: Span{From: day(18).Add(time.Second), To: day(19).Add(time.Hour)}, from: day(18).Add(time.Second), to: day(19).Add(time.Hour)},
-		{name: "to the future", span: Span{From: day(19), To: day(25)}, from: day(19), to: settled, missing: 2, first: day(19), end: settled},
-		{name: "from the future", span: Span{From: day(25)}, from: settled, to: settled},
-		{name: "nothing settled", span: Span{From: now.Add(-time.Minute)}, from: settled, to: settled},
-		{name: "an end in the past", span: Span{To: day(2)}, from: thirty, to: day(2), missing: 12, first: thirty, end: day(2)},
-		{name: "an end long past", span: Span{To: day(2).AddDate(-1, 0, 0)}, from: day(2).AddDate(-1, 0, -config.FirstDays),
-			to: day(2).AddDate(-1, 0, 0), missing: 30, first: day(2).AddDate(-1, 0, -config.FirstDays),
-			end: day(2).AddDate(-1, 0, 0)},
-		{name: "anew", have: sealedAs(window(day(1), settled)), span: Span{From: day(17), To: day(20), Anew: true}, from: day(17), to: day(20), missing: 3, first: day(17), end: day(20)},
-		{name: "no lookback", have: sealedAs(window(day(1), day(20))), cfg: func(c *config.Export) { c.Lookback = 0 },
-			from: day(1), to: settled, missing: 1, first: day(20), end: settled},
-		{name: "refetch is due", have: sealedAs(window(day(1), day(20))), last: now.Add(-168 * time.Hour), from: day(1), to: settled, missing: 4, first: day(17), end: settled, refetch: true},
-		{name: "refetch is not due", have: sealedAs(window(day(1), day(20))), last: now.Add(-167 * time.Hour), from: day(1), to: settled, missing: 1, first: day(20), end: settled, check: "17 18 19"},
-		{name: "refetch is off", have: sealedAs(window(day(1), day(20))), cfg: func(c *config.Export) { c.RefetchEvery = 0 },
-			last: day(1), from: day(1), to: settled, missing: 1, first: day(20), end: settled, check: "17 18 19"},
-		{name: "a clock set back", have: sealedAs(window(now.AddDate(0, 0, 2), now.AddDate(0, 0, 3))), from: settled, to: settled},
+		{name: "the next day", have: sealedAs(window(kit.Day(1), kit.Day(20))), from: kit.Day(1), to: settled, missing: 1, first: kit.Day(20), end: settled, check: "17 18 19"},
+		{name: "from a part of a day", have: sealedAs(window(kit.Day(1), kit.Start.Add(-5*time.Hour))), from: kit.Day(1), to: settled, missing: 1, first: kit.Start.Add(-5 * time.Hour), end: settled, check: "17 18 19 20"},
+		{name: "covered whole", have: sealedAs(window(kit.Day(1), settled)), from: kit.Day(1), to: settled, check: "17 18 19 20"},
+		{name: "a gap", have: sealedAs(window(kit.Day(1), kit.Day(5)), window(kit.Day(7).Add(time.Hour), settled)), from: kit.Day(1), to: settled, missing: 3, first: kit.Day(5), end: kit.Day(7).Add(time.Hour), check: "17 18 19 20"},
+		{name: "a gap at the start", have: sealedAs(window(kit.Day(3), settled)), began: kit.Day(1), from: kit.Day(1), to: settled, missing: 2, first: kit.Day(1), end: kit.Day(3), check: "17 18 19 20"},
+		{name: "begun later than covered", have: sealedAs(window(kit.Day(3), settled)), began: kit.Day(5), from: kit.Day(3), to: settled, check: "17 18 19 20"},
+		{name: "a gap in the lookback", have: sealedAs(window(kit.Day(1), kit.Day(18)), window(kit.Day(19), settled)), from: kit.Day(1), to: settled, missing: 1, first: kit.Day(18), end: kit.Day(19), check: "17 19 20"},
+		{name: "an explicit range", have: sealedAs(window(kit.Day(10), kit.Day(12))), span: span(11, 14), from: kit.Day(11), to: kit.Day(14), missing: 2, first: kit.Day(12), end: kit.Day(14)},
+		{name: "an explicit range within the lookback", have: sealedAs(window(kit.Day(10), settled)), span: span(18, 20), from: kit.Day(18), to: kit.Day(20), check: "18 19"},
+		{name: "a range of parts of days", have: sealedAs(window(kit.Day(10), settled)), span: Span{From: kit.Day(18).Add(time.Second), To: kit.Day(19).Add(time.Hour)}, from: kit.Day(18).Add(time.Second), to: kit.Day(19).Add(time.Hour)},
+		{name: "to the future", span: Span{From: kit.Day(19), To: kit.Day(25)}, from: kit.Day(19), to: settled, missing: 2, first: kit.Day(19), end: settled},
+		{name: "from the future", span: Span{From: kit.Day(25)}, from: settled, to: settled},
+		{name: "nothing settled", span: Span{From: kit.Start.Add(-time.Minute)}, from: settled, to: settled},
+		{name: "an end in the past", span: Span{To: kit.Day(2)}, from: thirty, to: kit.Day(2), missing: 12, first: thirty, end: kit.Day(2)},
+		{name: "an end long past", span: Span{To: kit.Day(2).AddDate(-1, 0, 0)}, from: kit.Day(2).AddDate(-1, 0, -config.FirstDays),
+			to: kit.Day(2).AddDate(-1, 0, 0), missing: 30, first: kit.Day(2).AddDate(-1, 0, -config.FirstDays),
+			end: kit.Day(2).AddDate(-1, 0, 0)},
+		{name: "anew", have: sealedAs(window(kit.Day(1), settled)), span: Span{From: kit.Day(17), To: kit.Day(20), Anew: true}, from: kit.Day(17), to: kit.Day(20), missing: 3, first: kit.Day(17), end: kit.Day(20)},
+		{name: "no lookback", have: sealedAs(window(kit.Day(1), kit.Day(20))), cfg: func(c *config.Export) { c.Lookback = 0 },
+			from: kit.Day(1), to: settled, missing: 1, first: kit.Day(20), end: settled},
+		{name: "refetch is due", have: sealedAs(window(kit.Day(1), kit.Day(20))), last: kit.Start.Add(-168 * time.Hour), from: kit.Day(1), to: settled, missing: 4, first: kit.Day(17), end: settled, refetch: true},
+		{name: "refetch is not due", have: sealedAs(window(kit.Day(1), kit.Day(20))), last: kit.Start.Add(-167 * time.Hour), from: kit.Day(1), to: settled, missing: 1, first: kit.Day(20), end: settled, check: "17 18 19"},
+		{name: "refetch is off", have: sealedAs(window(kit.Day(1), kit.Day(20))), cfg: func(c *config.Export) { c.RefetchEvery = 0 },
+			last: kit.Day(1), from: kit.Day(1), to: settled, missing: 1, first: kit.Day(20), end: settled, check: "17 18 19"},
+		{name: "a clock set back", have: sealedAs(window(kit.Start.AddDate(0, 0, 2), kit.Start.AddDate(0, 0, 3))), from: settled, to: settled},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			cfg := config.DefaultExport()
@@ -77,7 +78,7 @@ func TestPlan(t *testing.T) {
 			if c.cfg != nil {
 				c.cfg(&cfg)
 			}
-			p := plan("acme", c.span, c.have, nil, cfg, now.Add(123), past{began: c.began, lastRefetch: c.last})
+			p := plan("acme", c.span, c.have, nil, cfg, kit.Start.Add(123), past{began: c.began, lastRefetch: c.last})
 			if !p.Range.Start.Equal(c.from) || !p.Range.End.Equal(c.to) {
 				t.Errorf("range %s, want %s", p.Range, window(c.from, c.to))
 			}
@@ -99,7 +100,7 @@ func TestPlan(t *testing.T) {
 }
 
 func TestAPlanAsksForWhatIsMissingAndNothingElse(t *testing.T) {
-	base := now.Unix()
+	base := kit.Start.Unix()
 	instant := rapid.Int64Range(base-40*86400, base+2*86400)
 	draw := func(t *rapid.T, what string) time.Time { return time.Unix(instant.Draw(t, what), 0).UTC() }
 	rapid.Check(t, func(t *rapid.T) {
@@ -118,7 +119,7 @@ func TestAPlanAsksForWhatIsMissingAndNothingElse(t *testing.T) {
 		if rapid.Bool().Draw(t, "to?") {
 			s.To = draw(t, "to")
 		}
-		if s.validate(now) != nil {
+		if s.validate(kit.Start) != nil {
 			t.Skip("no range")
 		}
 		cfg := config.Export{Settle: config.Duration(rapid.Int64Range(0, 7200).Draw(t,
@@ -132,8 +133,8 @@ func TestAPlanAsksForWhatIsMissingAndNothingElse(t *testing.T) {
 		if rapid.Bool().Draw(t, "refetched?") {
 			last = draw(t, "last")
 		}
-		p := plan("acme", s, sealedAs(have...), nil, cfg, now, past{began: began, lastRefetch: last})
-		settled := now.Add(-time.Duration(cfg.Settle))
+		p := plan("acme", s, sealedAs(have...), nil, cfg, kit.Start, past{began: began, lastRefetch: last})
+		settled := kit.Start.Add(-time.Duration(cfg.Settle))
 
 		if p.Range.End.After(settled) || p.Range.Start.After(p.Range.End) {
 			t.Fatalf("range %s goes beyond %s or backwards", p.Range, settled)
@@ -184,7 +185,7 @@ func TestAPlanAsksForWhatIsMissingAndNothingElse(t *testing.T) {
 				t.Fatalf("%s is checked and fetched", w)
 			}
 		}
-		if p.Refetch && (len(p.Check) > 0 || cfg.RefetchEvery == 0 || last.IsZero() || !last.After(now) && now.Sub(last) < time.Duration(cfg.RefetchEvery)) {
+		if p.Refetch && (len(p.Check) > 0 || cfg.RefetchEvery == 0 || last.IsZero() || !last.After(kit.Start) && kit.Start.Sub(last) < time.Duration(cfg.RefetchEvery)) {
 			t.Fatalf("a refetch that isn't due, or checks beside it")
 		}
 	})
@@ -218,7 +219,7 @@ func TestACountAgreesOnlyWithWhatIsHeld(t *testing.T) {
 
 func TestTheLastRefetchIsReadOffTheJournal(t *testing.T) {
 	run := func(d int, status string, refetched bool, windows int64) schemas.Run {
-		return schemas.Run{StartedAt: day(d), Accounts: []schemas.RunAccount{{Account: "acme", Status: status, Refetched: refetched, RunCounts: schemas.RunCounts{Windows: windows}}}}
+		return schemas.Run{StartedAt: kit.Day(d), Accounts: []schemas.RunAccount{{Account: "acme", Status: status, Refetched: refetched, RunCounts: schemas.RunCounts{Windows: windows}}}}
 	}
 	for _, c := range []struct {
 		name string
@@ -227,10 +228,10 @@ func TestTheLastRefetchIsReadOffTheJournal(t *testing.T) {
 	}{
 		{"none", nil, time.Time{}},
 		{"nothing was fetched yet", []schemas.Run{run(1, "failed", false, 0)}, time.Time{}},
-		{"the first export", []schemas.Run{run(1, "done", false, 30), run(2, "done", false, 1)}, day(1)},
-		{"a refetch", []schemas.Run{run(1, "done", false, 30), run(8, "done", true, 4), run(9, "done", false, 1)}, day(8)},
-		{"a refetch in part is none", []schemas.Run{run(1, "done", false, 30), run(8, "partial", true, 2)}, day(1)},
-		{"another account's", []schemas.Run{{StartedAt: day(1), Accounts: []schemas.RunAccount{{Account: "bee", Status: "done", RunCounts: schemas.RunCounts{Windows: 3}}}}}, time.Time{}},
+		{"the first export", []schemas.Run{run(1, "done", false, 30), run(2, "done", false, 1)}, kit.Day(1)},
+		{"a refetch", []schemas.Run{run(1, "done", false, 30), run(8, "done", true, 4), run(9, "done", false, 1)}, kit.Day(8)},
+		{"a refetch in part is none", []schemas.Run{run(1, "done", false, 30), run(8, "partial", true, 2)}, kit.Day(1)},
+		{"another account's", []schemas.Run{{StartedAt: kit.Day(1), Accounts: []schemas.RunAccount{{Account: "bee", Status: "done", RunCounts: schemas.RunCounts{Windows: 3}}}}}, time.Time{}},
 	} {
 		if got := pasts(c.runs)["acme"].lastRefetch; !got.Equal(c.want) {
 			t.Errorf("%s: %s", c.name, got)

@@ -10,6 +10,7 @@ import (
 
 	"github.com/usagelake/usagelake/extract"
 	"github.com/usagelake/usagelake/jobs/config"
+	"github.com/usagelake/usagelake/jobs/internal/kit"
 
 	"github.com/usagelake/usagelake/load"
 	"github.com/usagelake/usagelake/schemas"
@@ -28,20 +29,20 @@ func (w *world) partial(s Span, says string) *Result {
 
 func (w *world) rows() string {
 	w.Helper()
-	r := w.read()
-	defer r.close()
-	return r.one("SELECT format('{} {}', count(*), sum(amount)) FROM usage")
+	r := w.Read()
+	defer r.Close()
+	return r.One("SELECT format('{} {}', count(*), sum(amount)) FROM usage")
 }
 
 // A back end that answers as if there were nothing takes nothing away: not within a run, not the night after, and not where it
 // forgot. What is really gone goes once two looks at different times agree.
 func TestAnOutageThatAnswersEmptyReplacesNoGoodDay(t *testing.T) {
-	bubble(t, "a night", func(t *testing.T) {
-		w := newWorld(t, settings{})
+	kit.Bubble(t, "a night", func(t *testing.T) {
+		w := newWorld(t, kit.Settings{})
 		w.export(span(17, 20))
 		before := w.rows()
-		w.faults("blank=1,only=usage")
-		w.pass(time.Hour)
+		w.Faults("blank=1,only=usage")
+		w.Pass(time.Hour)
 		w.partial(span(17, 20), "are not among them")
 		if got := w.rows(); got != before {
 			t.Errorf("%s after the outage, %s before", got, before)
@@ -51,77 +52,77 @@ func TestAnOutageThatAnswersEmptyReplacesNoGoodDay(t *testing.T) {
 				t.Errorf("%+v", u)
 			}
 		}
-		w.faults("")
-		w.pass(24 * time.Hour)
-		w.cfg.Export.Lookback, w.cfg.Export.RefetchAt = 0, nil // what is doubted is looked at all the same
+		w.Faults("")
+		w.Pass(24 * time.Hour)
+		w.Cfg.Export.Lookback, w.Cfg.Export.RefetchAt = 0, nil // what is doubted is looked at all the same
 		w.export(Span{})
 		w.unproven(0)
-		w.equal(day(17), day(20))
+		w.Equal(kit.Day(17), kit.Day(20))
 	})
 	for _, total := range []string{"", "total-delta=2"} {
-		bubble(t, "what is new is no better than what is held "+total, func(t *testing.T) {
-			w := newWorld(t, settings{faults: total})
+		kit.Bubble(t, "what is new is no better than what is held "+total, func(t *testing.T) {
+			w := newWorld(t, kit.Settings{Faults: total})
 			w.export(span(17, 20))
-			w.faults("blank=1,only=usage," + total)
-			w.pass(13 * time.Hour)
+			w.Faults("blank=1,only=usage," + total)
+			w.Pass(13 * time.Hour)
 			res := w.partial(Span{}, "came back empty")
 			if !slices.ContainsFunc(res.Accounts[0].Failed, func(f schemas.FailedWindow) bool {
-				return f.Start.Equal(day(20)) && strings.Contains(f.Error, "came back empty")
+				return f.Start.Equal(kit.Day(20)) && strings.Contains(f.Error, "came back empty")
 			}) {
 				t.Errorf("nobody says of 20 November that it is taken for empty: %v", res.Accounts[0].Failed)
 			}
-			w.faults(total)
-			w.pass(5 * 24 * time.Hour) // the day has left the lookback
+			w.Faults(total)
+			w.Pass(5 * 24 * time.Hour) // the day has left the lookback
 			w.export(Span{})
-			w.equal(day(17), w.settled())
+			w.Equal(kit.Day(17), w.settled())
 		})
 	}
-	bubble(t, "half a day is gone, and stays so", func(t *testing.T) {
-		w := newWorld(t, settings{})
+	kit.Bubble(t, "half a day is gone, and stays so", func(t *testing.T) {
+		w := newWorld(t, kit.Settings{})
 		w.export(span(17, 20))
 		before := w.rows()
-		w.faults("vanish=0.5,vanish-by=1h")
-		w.pass(time.Hour)
+		w.Faults("vanish=0.5,vanish-by=1h")
+		w.Pass(time.Hour)
 		w.partial(span(17, 20), "at another time")
-		w.pass(10 * time.Minute) // too soon for a second look
+		w.Pass(10 * time.Minute) // too soon for a second look
 		w.partial(span(17, 20), "at another time")
 		if got := w.rows(); got != before {
 			t.Errorf("%s after the first looks, %s before", got, before)
 		}
-		w.pass(time.Hour)
+		w.Pass(time.Hour)
 		w.export(span(17, 20))
-		w.equal(day(17), day(20))
+		w.Equal(kit.Day(17), kit.Day(20))
 	})
-	bubble(t, "half a day is gone, seen last as it left the lookback", func(t *testing.T) {
-		w := newWorld(t, settings{at: day(20).Add(20 * time.Hour)})
+	kit.Bubble(t, "half a day is gone, seen last as it left the lookback", func(t *testing.T) {
+		w := newWorld(t, kit.Settings{At: kit.Day(20).Add(20 * time.Hour)})
 		w.export(span(17, 20))
-		w.faults("vanish=0.5,vanish-by=48h")
-		w.pass(time.Hour)
+		w.Faults("vanish=0.5,vanish-by=48h")
+		w.Pass(time.Hour)
 		w.partial(Span{}, "are not among them")
-		w.pass(4 * time.Hour)
+		w.Pass(4 * time.Hour)
 		w.try(t.Context(), Span{})
-		w.equal(day(17), day(18))
+		w.Equal(kit.Day(17), kit.Day(18))
 	})
-	bubble(t, "half of today is gone, and the day ends", func(t *testing.T) {
-		w := newWorld(t, settings{at: day(20).Add(19 * time.Hour)})
-		w.export(Span{From: day(20)})
-		w.faults("late=0.4,late-by=49h")
-		w.pass(time.Hour)
+	kit.Bubble(t, "half of today is gone, and the day ends", func(t *testing.T) {
+		w := newWorld(t, kit.Settings{At: kit.Day(20).Add(19 * time.Hour)})
+		w.export(Span{From: kit.Day(20)})
+		w.Faults("late=0.4,late-by=49h")
+		w.Pass(time.Hour)
 		w.partial(Span{}, "are not among them")
-		w.at(day(21).Add(30 * time.Minute))
+		w.At(kit.Day(21).Add(30 * time.Minute))
 		w.partial(Span{}, "are not among them") // another stretch of time, so a first look
-		w.pass(time.Hour)
+		w.Pass(time.Hour)
 		w.export(Span{})
-		w.equal(day(20), w.settled())
+		w.Equal(kit.Day(20), w.settled())
 	})
 	for _, total := range []string{"", "total=random"} {
-		bubble(t, "the Portal forgets "+total, func(t *testing.T) {
-			w := newWorld(t, settings{})
+		kit.Bubble(t, "the Portal forgets "+total, func(t *testing.T) {
+			w := newWorld(t, kit.Settings{})
 			w.export(span(17, 20))
 			before := w.rows()
-			w.faults("keep=1h," + total)
+			w.Faults("keep=1h," + total)
 			for range 3 {
-				w.pass(2 * time.Hour)
+				w.Pass(2 * time.Hour)
 				w.partial(span(17, 20), "are not among them")
 			}
 			if got := w.rows(); got != before {
@@ -135,37 +136,37 @@ func TestAnOutageThatAnswersEmptyReplacesNoGoodDay(t *testing.T) {
 // deleted it. What really is deleted at the start of a day goes.
 func TestADayThatThePortalForgetsInPartStaysWhole(t *testing.T) {
 	for _, from := range []int{16, 18} { // with days before it in the lake, and without
-		bubble(t, fmt.Sprint(from), func(t *testing.T) {
-			w := newWorld(t, settings{})
+		kit.Bubble(t, fmt.Sprint(from), func(t *testing.T) {
+			w := newWorld(t, kit.Settings{})
 			w.export(span(from, 20))
 			before := w.rows()
-			w.faults("keep=56h")
+			w.Faults("keep=56h")
 			res := w.export(span(18, 20))
 			if got := w.rows(); got != before {
 				t.Errorf("%s after the Portal forgot, %s before", got, before)
 			}
-			if h := res.Accounts[0].Horizon; h.Before(day(18).Add(4*time.Hour)) || h.After(day(18).Add(5*time.Hour)) {
-				t.Errorf("its records are said to begin at %s, they do at %s", h, day(18).Add(4*time.Hour))
+			if h := res.Accounts[0].Horizon; h.Before(kit.Day(18).Add(4*time.Hour)) || h.After(kit.Day(18).Add(5*time.Hour)) {
+				t.Errorf("its records are said to begin at %s, they do at %s", h, kit.Day(18).Add(4*time.Hour))
 			}
-			w.equal(day(18), day(20))
+			w.Equal(kit.Day(18), kit.Day(20))
 		})
 	}
-	bubble(t, "deleted", func(t *testing.T) {
-		w := newWorld(t, settings{})
+	kit.Bubble(t, "deleted", func(t *testing.T) {
+		w := newWorld(t, kit.Settings{})
 		w.export(span(18, 20))
-		w.faults("vanish=0.1,vanish-by=1h")
+		w.Faults("vanish=0.1,vanish-by=1h")
 		w.export(span(18, 20))
-		w.equal(day(18), day(20))
+		w.Equal(kit.Day(18), kit.Day(20))
 	})
 }
 
 func TestCorrectionsThatLeaveTheCountAloneAreFoundAtTheDefaults(t *testing.T) {
-	bubble(t, "corrected", func(t *testing.T) {
-		w := newWorld(t, settings{faults: "corrected=0.2,corrected-by=20h", perDay: 60})
+	kit.Bubble(t, "corrected", func(t *testing.T) {
+		w := newWorld(t, kit.Settings{Faults: "corrected=0.2,corrected-by=20h", PerDay: 60})
 		w.export(span(18, 20))
 		w.nightly(5)
 		corrected := 0
-		for r := range w.portal.Truth("0", day(18), day(22)) {
+		for r := range w.Portal.Truth("0", kit.Day(18), kit.Day(22)) {
 			if r.Corrected {
 				corrected++
 			}
@@ -173,32 +174,32 @@ func TestCorrectionsThatLeaveTheCountAloneAreFoundAtTheDefaults(t *testing.T) {
 		if corrected == 0 {
 			t.Fatal("nothing was corrected")
 		}
-		w.equal(day(18), day(22)) // each of these is two days old at least
+		w.Equal(kit.Day(18), kit.Day(22)) // each of these is two days old at least
 	})
 }
 
 func TestWhatComesLateTodayIsFoundToday(t *testing.T) {
-	bubble(t, "today", func(t *testing.T) {
-		w := newWorld(t, settings{faults: "late=0.3,late-by=2h"})
-		w.export(Span{From: day(20)})
-		w.pass(3 * time.Hour)
+	kit.Bubble(t, "today", func(t *testing.T) {
+		w := newWorld(t, kit.Settings{Faults: "late=0.3,late-by=2h"})
+		w.export(Span{From: kit.Day(20)})
+		w.Pass(3 * time.Hour)
 		w.export(Span{})
-		w.equal(day(20), now.Add(-config.DefaultSettle))
+		w.Equal(kit.Day(20), kit.Start.Add(-config.DefaultSettle))
 	})
 }
 
 // A lake that begins within a day has that day compared, and fetched anew, from there on.
 func TestTheFirstDayIsLookedAtFromWhereTheLakeBegins(t *testing.T) {
 	for faults, after := range map[string]time.Duration{"late=0.3,late-by=30h": 40 * time.Hour, "corrected=0.3,corrected-by=30h": 80 * time.Hour} {
-		bubble(t, faults, func(t *testing.T) {
-			w := newWorld(t, settings{faults: faults, at: day(18).Add(20 * time.Hour)})
-			begins := day(18).Add(9*time.Hour + 30*time.Minute)
+		kit.Bubble(t, faults, func(t *testing.T) {
+			w := newWorld(t, kit.Settings{Faults: faults, At: kit.Day(18).Add(20 * time.Hour)})
+			begins := kit.Day(18).Add(9*time.Hour + 30*time.Minute)
 			w.export(Span{From: begins})
-			w.pass(6 * time.Hour)
+			w.Pass(6 * time.Hour)
 			w.export(Span{})
-			w.pass(after)
+			w.Pass(after)
 			w.export(Span{})
-			w.equal(begins, day(19))
+			w.Equal(begins, kit.Day(19))
 		})
 	}
 }
@@ -206,17 +207,17 @@ func TestTheFirstDayIsLookedAtFromWhereTheLakeBegins(t *testing.T) {
 // A total that is always off hides nothing that changes.
 func TestTheLookbackComparesAnAnnouncementWithTheOneOfThen(t *testing.T) {
 	for _, off := range []string{"total-delta=-1", "total-delta=1", "total-delta=3"} {
-		bubble(t, off, func(t *testing.T) {
-			w := newWorld(t, settings{faults: off})
+		kit.Bubble(t, off, func(t *testing.T) {
+			w := newWorld(t, kit.Settings{Faults: off})
 			w.export(span(17, 20))
-			w.requests()
+			w.Requests()
 			if res := w.export(span(17, 20)); res.Requests != 3 {
 				t.Errorf("%d requests where nothing changed, want 3", res.Requests)
 			}
-			w.faults(off + ",late=0.01,late-by=240h") // of all that lies in the past, a few are not there yet
-			w.pass(time.Hour)
+			w.Faults(off + ",late=0.01,late-by=240h") // of all that lies in the past, a few are not there yet
+			w.Pass(time.Hour)
 			w.export(span(17, 20))
-			w.equal(day(17), day(20))
+			w.Equal(kit.Day(17), kit.Day(20))
 		})
 	}
 }
@@ -224,34 +225,34 @@ func TestTheLookbackComparesAnAnnouncementWithTheOneOfThen(t *testing.T) {
 // A total that says the same whatever there is agrees with itself for ever, and tells nothing of a change.
 func TestATotalThatDoesNotCountHidesNoChange(t *testing.T) {
 	for _, faults := range []string{"total=huge", "total=page"} {
-		bubble(t, faults, func(t *testing.T) {
-			w := newWorld(t, settings{faults: faults + ",late=0.1,late-by=30h", perDay: 60})
+		kit.Bubble(t, faults, func(t *testing.T) {
+			w := newWorld(t, kit.Settings{Faults: faults + ",late=0.1,late-by=30h", PerDay: 60})
 			w.export(span(18, 20))
-			w.pass(20 * time.Hour)
+			w.Pass(20 * time.Hour)
 			w.export(Span{})
-			w.equal(day(18), w.settled())
-			w.pass(20 * time.Hour)
+			w.Equal(kit.Day(18), w.settled())
+			w.Pass(20 * time.Hour)
 			w.export(Span{})
-			w.equal(day(20), w.settled())
+			w.Equal(kit.Day(20), w.settled())
 		})
 	}
 }
 
 func TestThePortalsHorizonIsSaidOnceAndIsNoFailure(t *testing.T) {
 	for _, answer := range []string{"400", "404"} {
-		bubble(t, answer, func(t *testing.T) {
-			w := newWorld(t, settings{faults: "keep=340h,keep-answer=" + answer, perDay: 60})
+		kit.Bubble(t, answer, func(t *testing.T) {
+			w := newWorld(t, kit.Settings{Faults: "keep=340h,keep-answer=" + answer, PerDay: 60})
 			res := w.export(Span{})
-			begins := now.Add(-340 * time.Hour)
+			begins := kit.Start.Add(-340 * time.Hour)
 			horizon := res.Accounts[0].Horizon
 			if horizon.Before(begins) || horizon.Sub(begins) > 2*time.Minute {
 				t.Errorf("the horizon is said to be %s, it is %s", horizon, begins)
 			}
-			w.equal(horizon, w.settled())
-			w.requests()
-			w.pass(time.Hour)
+			w.Equal(horizon, w.settled())
+			w.Requests()
+			w.Pass(time.Hour)
 			w.export(Span{})
-			for _, r := range w.requests() {
+			for _, r := range w.Requests() {
 				if r.Status != 200 {
 					t.Errorf("%s was answered by %d: what lies before the horizon is asked for again", r.Query, r.Status)
 				}
@@ -262,63 +263,63 @@ func TestThePortalsHorizonIsSaidOnceAndIsNoFailure(t *testing.T) {
 
 // A Portal that forgets, and answers with empty lists, ends no night in part: what is held stays, and is not asked for again and again.
 func TestWhatThePortalForgotIsNoDoubt(t *testing.T) {
-	bubble(t, "days that come to an age of refetch_at", func(t *testing.T) {
-		w := newWorld(t, settings{perDay: 40, at: day(10).Add(2 * time.Hour)})
+	kit.Bubble(t, "days that come to an age of refetch_at", func(t *testing.T) {
+		w := newWorld(t, kit.Settings{PerDay: 40, At: kit.Day(10).Add(2 * time.Hour)})
 		w.export(span(1, 10))
-		w.faults("keep=120h,keep-answer=empty")
-		w.requests()
+		w.Faults("keep=120h,keep-answer=empty")
+		w.Requests()
 		for range 4 {
-			w.pass(24 * time.Hour)
+			w.Pass(24 * time.Hour)
 			w.export(Span{})
 			w.unproven(0)
 		}
-		if n := len(w.requests()); n > 4*25 {
+		if n := len(w.Requests()); n > 4*25 {
 			t.Errorf("%d requests in 4 nights", n)
 		}
-		w.faults("")
-		w.equal(day(1), day(14))
+		w.Faults("")
+		w.Equal(kit.Day(1), kit.Day(14))
 	})
-	bubble(t, "an outage looks otherwise", func(t *testing.T) {
-		w := newWorld(t, settings{perDay: 40, at: day(10).Add(2 * time.Hour)})
+	kit.Bubble(t, "an outage looks otherwise", func(t *testing.T) {
+		w := newWorld(t, kit.Settings{PerDay: 40, At: kit.Day(10).Add(2 * time.Hour)})
 		w.export(span(1, 10))
-		w.faults("blank=1,only=usage")
-		w.pass(24 * time.Hour)
+		w.Faults("blank=1,only=usage")
+		w.Pass(24 * time.Hour)
 		if res, err := w.try(w.Context(), Span{}); err == nil || !res.Accounts[0].Horizon.IsZero() {
 			t.Errorf("%+v %v", res, err)
 		}
-		st, err := ReadStatus(w.Context(), w.cfg.Lake, "acme", w.now())
+		st, err := ReadStatus(w.Context(), w.Cfg.Lake, "acme", w.Now())
 		if err != nil || len(st.Accounts[0].Unproven) == 0 {
 			t.Fatalf("%+v %v", st, err)
 		}
-		w.cfg.Export.Lookback, w.cfg.Export.RefetchAt = 0, nil
-		w.pass(24 * time.Hour)
+		w.Cfg.Export.Lookback, w.Cfg.Export.RefetchAt = 0, nil
+		w.Pass(24 * time.Hour)
 		if _, err := w.try(w.Context(), Span{}); err == nil { // it lasts: what was doubted is, whatever else is looked at
 			t.Error("the second night is done")
 		}
 		w.unproven(len(st.Accounts[0].Unproven))
-		w.faults("")
-		w.pass(24 * time.Hour)
+		w.Faults("")
+		w.Pass(24 * time.Hour)
 		w.export(Span{})
 		w.unproven(0)
-		w.equal(day(1), day(12))
+		w.Equal(kit.Day(1), kit.Day(12))
 	})
 }
 
 // A second that no request can show whole is kept as far as it came, and is no secret: the exit code, status, doctor and verify
 // say so for as long as it stands, whether it is asked for again or not.
 func TestASecondThatCanNotBeShownToBeWholeIsKeptAndSaid(t *testing.T) {
-	bubble(t, "burst", func(t *testing.T) {
-		w := newWorld(t, settings{faults: "burst=60,burst-every=24h,total-cap=40,past-end=empty,filter-ignored=true", perDay: 30})
+	kit.Bubble(t, "burst", func(t *testing.T) {
+		w := newWorld(t, kit.Settings{Faults: "burst=60,burst-every=24h,total-cap=40,past-end=empty,filter-ignored=true", PerDay: 30})
 		res := w.partial(span(18, 20), "can't be shown to be all")
 		if res.Records == 0 {
 			t.Error("nothing was kept")
 		}
-		r := w.read()
-		if got := r.one("SELECT count(*)::VARCHAR FROM quality_issues WHERE check_name = 'incomplete_window'"); got == "0" {
+		r := w.Read()
+		if got := r.One("SELECT count(*)::VARCHAR FROM quality_issues WHERE check_name = 'incomplete_window'"); got == "0" {
 			t.Error("no quality issue says so")
 		}
-		r.close()
-		w.requests()
+		r.Close()
+		w.Requests()
 		again := w.partial(span(18, 20), "can't be shown to be all")
 		if again.Requests > res.Requests {
 			t.Errorf("%d requests the second time, %d the first", again.Requests, res.Requests)
@@ -327,32 +328,32 @@ func TestASecondThatCanNotBeShownToBeWholeIsKeptAndSaid(t *testing.T) {
 		if standing[0].Doubted {
 			t.Errorf("%+v", standing)
 		}
-		w.cfg.Export.RefetchAt = nil
-		w.faults("burst=60,burst-every=24h")
-		w.pass(30 * 24 * time.Hour)
-		w.requests()
+		w.Cfg.Export.RefetchAt = nil
+		w.Faults("burst=60,burst-every=24h")
+		w.Pass(30 * 24 * time.Hour)
+		w.Requests()
 		w.wrong() // it has left the lookback, and stands
-		for _, q := range w.requests() {
-			if strings.Contains(q.Query, itoa(standing[0].Start.Unix()-extract.Margin)) {
+		for _, q := range w.Requests() {
+			if strings.Contains(q.Query, kit.Itoa(standing[0].Start.Unix()-extract.Margin)) {
 				t.Errorf("%s asks for it again", q.Query)
 			}
 		}
 		w.unproven(4)
-		w.export(Span{From: day(18), To: day(20), Anew: true})
+		w.export(Span{From: kit.Day(18), To: kit.Day(20), Anew: true})
 		w.unproven(0)
-		w.equal(day(18), day(20))
+		w.Equal(kit.Day(18), kit.Day(20))
 	})
-	bubble(t, "a month that is closed in spite of it", func(t *testing.T) {
-		w := newWorld(t, settings{faults: "burst=60,burst-every=24h,total-cap=40,past-end=empty,filter-ignored=true", perDay: 10, at: day(1).Add(6 * time.Hour)})
-		w.partial(Span{From: day(0), To: day(1)}, "can't be shown to be all")
-		w.cfg.Export.RefetchAt, w.cfg.Export.Lookback = nil, 0
-		w.pass(time.Hour)
-		w.faults("burst=60,burst-every=24h")
+	kit.Bubble(t, "a month that is closed in spite of it", func(t *testing.T) {
+		w := newWorld(t, kit.Settings{Faults: "burst=60,burst-every=24h,total-cap=40,past-end=empty,filter-ignored=true", PerDay: 10, At: kit.Day(1).Add(6 * time.Hour)})
+		w.partial(Span{From: kit.Day(0), To: kit.Day(1)}, "can't be shown to be all")
+		w.Cfg.Export.RefetchAt, w.Cfg.Export.Lookback = nil, 0
+		w.Pass(time.Hour)
+		w.Faults("burst=60,burst-every=24h")
 		w.wrong()
 		if _, _, err := w.close(CloseOptions{NoFetch: true, Reason: "agreed with finance"}); err != nil {
 			t.Fatal(err)
 		}
-		w.pass(time.Hour)
+		w.Pass(time.Hour)
 		w.export(Span{})
 		w.unproven(0)
 	})
@@ -370,7 +371,7 @@ func (w *world) wrong() {
 // unproven are the windows that status, verify and doctor say are not shown to be whole: n of them.
 func (w *world) unproven(n int) []Unproven {
 	w.Helper()
-	st, err := ReadStatus(w.Context(), w.cfg.Lake, "acme", w.now())
+	st, err := ReadStatus(w.Context(), w.Cfg.Lake, "acme", w.Now())
 	if err != nil {
 		w.Fatal(err)
 	}
@@ -380,7 +381,7 @@ func (w *world) unproven(n int) []Unproven {
 			findings++
 		}
 	}
-	for _, c := range Examine(w.Context(), w.cfg, w.env, DoctorOptions{Offline: true}) {
+	for _, c := range Examine(w.Context(), w.Cfg, w.env, DoctorOptions{Offline: true}) {
 		if strings.Contains(c.Detail, "not shown to be whole, the first from") {
 			checks++
 		}
@@ -393,8 +394,8 @@ func (w *world) unproven(n int) []Unproven {
 
 // Records that are listed and counted twice are one each, in a second that is asked for by its tokens as well: verify knows.
 func TestASecondWhoseRecordsAreCountedTwiceIsVouchedFor(t *testing.T) {
-	bubble(t, "burst", func(t *testing.T) {
-		w := newWorld(t, settings{faults: "burst=150,burst-every=6h,twice=0.1,filter-by=settled,settle-by=35s", perDay: 30})
+	kit.Bubble(t, "burst", func(t *testing.T) {
+		w := newWorld(t, kit.Settings{Faults: "burst=150,burst-every=6h,twice=0.1,filter-by=settled,settle-by=35s", PerDay: 30})
 		if res, err := w.try(t.Context(), span(18, 20)); res.Windows == 0 { // some seconds never stand still
 			t.Fatal(err)
 		}
@@ -408,13 +409,13 @@ func TestASecondWhoseRecordsAreCountedTwiceIsVouchedFor(t *testing.T) {
 
 // What is held of such a second gives way to nothing that can't be shown to be more.
 func TestASecondThatCanNotBeShownToBeWholeReplacesNone(t *testing.T) {
-	bubble(t, "burst", func(t *testing.T) {
+	kit.Bubble(t, "burst", func(t *testing.T) {
 		const burst = "burst=60,burst-every=24h,filter-ignored=true"
-		w := newWorld(t, settings{faults: burst, perDay: 30})
+		w := newWorld(t, kit.Settings{Faults: burst, PerDay: 30})
 		w.export(span(18, 20))
 		before := w.rows()
-		w.faults(burst + ",total-cap=50,past-end=empty")
-		w.partial(Span{From: day(18), To: day(20), Anew: true}, "these stay")
+		w.Faults(burst + ",total-cap=50,past-end=empty")
+		w.partial(Span{From: kit.Day(18), To: kit.Day(20), Anew: true}, "these stay")
 		if got := w.rows(); got != before {
 			t.Errorf("%s after a listing that a limit cut off, %s before", got, before)
 		}
@@ -424,12 +425,12 @@ func TestASecondThatCanNotBeShownToBeWholeReplacesNone(t *testing.T) {
 // Portals that go by the moment of settlement and show the start of a call: from one run to the next, too.
 func TestWhatSettlesAfterItsWindowIsFoundByTheNextRun(t *testing.T) {
 	for _, by := range []string{"35s", "20m"} {
-		bubble(t, by, func(t *testing.T) {
-			w := newWorld(t, settings{faults: fmt.Sprintf("filter-by=settled,settle-by=%s", by), perDay: 400})
+		kit.Bubble(t, by, func(t *testing.T) {
+			w := newWorld(t, kit.Settings{Faults: fmt.Sprintf("filter-by=settled,settle-by=%s", by), PerDay: 400})
 			for d := 16; d < 20; d++ {
 				w.export(span(d, d+1))
 			}
-			w.equal(day(16), day(19))
+			w.Equal(kit.Day(16), kit.Day(19))
 		})
 	}
 }

@@ -18,6 +18,7 @@ import (
 
 	"github.com/usagelake/usagelake/extract/portal"
 	"github.com/usagelake/usagelake/jobs/config"
+	"github.com/usagelake/usagelake/jobs/internal/kit"
 	"github.com/usagelake/usagelake/load"
 	"github.com/usagelake/usagelake/load/durable"
 	"github.com/usagelake/usagelake/schemas"
@@ -29,7 +30,7 @@ const days = 24 * time.Hour
 func (w *world) prune(o PruneOptions) *PruneReport {
 	w.Helper()
 	o.Raw = cmp.Or(o.Raw, 7*days)
-	_, report, err := Prune(w.Context(), w.cfg, w.env, o)
+	_, report, err := Prune(w.Context(), w.Cfg, w.env, o)
 	if err != nil {
 		w.Fatalf("prune: %v", err)
 	}
@@ -39,11 +40,11 @@ func (w *world) prune(o PruneOptions) *PruneReport {
 // tables is what the published file holds, but for its history.
 func (w *world) tables() string {
 	w.Helper()
-	r := w.read()
-	defer r.close()
+	r := w.Read()
+	defer r.Close()
 	var b strings.Builder
-	for _, t := range r.ask("SELECT table_name FROM information_schema.tables WHERE table_catalog = 'lake' AND table_name NOT IN ('runs', 'run_accounts', 'meta', 'published') ORDER BY 1") {
-		for _, row := range r.ask(fmt.Sprintf(`SELECT t::VARCHAR FROM "%s" t ORDER BY ALL`, t[0])) {
+	for _, t := range r.Ask("SELECT table_name FROM information_schema.tables WHERE table_catalog = 'lake' AND table_name NOT IN ('runs', 'run_accounts', 'meta', 'published') ORDER BY 1") {
+		for _, row := range r.Ask(fmt.Sprintf(`SELECT t::VARCHAR FROM "%s" t ORDER BY ALL`, t[0])) {
 			fmt.Fprintln(&b, t[0], row[0])
 		}
 	}
@@ -62,11 +63,11 @@ func below(files map[string]string, prefix string) map[string]string {
 }
 
 // prunedWorld has October, closed and pruned, and some days of November.
-func prunedWorld(t *testing.T, s settings) *world {
+func prunedWorld(t *testing.T, s kit.Settings) *world {
 	t.Helper()
-	s.perDay = cmp.Or(s.perDay, 25)
+	s.PerDay = cmp.Or(s.PerDay, 25)
 	w := newWorld(t, s)
-	w.export(Span{From: october.Start(), To: day(3)})
+	w.export(Span{From: october.Start(), To: kit.Day(3)})
 	if _, _, err := w.close(CloseOptions{Reason: "a test"}); err != nil {
 		t.Fatal(err)
 	}
@@ -77,14 +78,14 @@ func prunedWorld(t *testing.T, s settings) *world {
 // A pruned lake holds what it held: the same tables, coverage and statements, nothing for verify to find, no request more
 // than without, and a rebuild that gives the same files.
 func TestAPrunedLakeIsTheLakeItWas(t *testing.T) {
-	bubble(t, "", func(t *testing.T) {
-		w := newWorld(t, settings{perDay: 25, faults: "bad=0.05", orgs: []portal.OrgOptions{{ID: "0", RecordsPerDay: 25}, {ID: "b", RecordsPerDay: 8}}})
-		w.export(Span{From: october.Start().Add(12 * time.Hour), To: day(3)})
+	kit.Bubble(t, "", func(t *testing.T) {
+		w := newWorld(t, kit.Settings{PerDay: 25, Faults: "bad=0.05", Orgs: []portal.OrgOptions{{ID: "0", RecordsPerDay: 25}, {ID: "b", RecordsPerDay: 8}}})
+		w.export(Span{From: october.Start().Add(12 * time.Hour), To: kit.Day(3)})
 		if _, _, err := w.close(CloseOptions{Reason: "a test", NoFetch: true}); err != nil {
 			t.Fatal(err)
 		}
 		coverage := func() string {
-			st, err := ReadStatus(t.Context(), w.cfg.Lake, "", w.now())
+			st, err := ReadStatus(t.Context(), w.Cfg.Lake, "", w.Now())
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -98,10 +99,10 @@ func TestAPrunedLakeIsTheLakeItWas(t *testing.T) {
 			}
 			return b.String()
 		}
-		tables, files, covered := w.tables(), w.files(), coverage()
+		tables, files, covered := w.tables(), w.Files(), coverage()
 
 		dry := w.prune(PruneOptions{DryRun: true})
-		if c := changed(files, w.files()); len(c) != 0 {
+		if c := kit.Changed(files, w.Files()); len(c) != 0 {
 			t.Fatalf("a dry run changed %v", c)
 		}
 		report := w.prune(PruneOptions{})
@@ -122,9 +123,9 @@ func TestAPrunedLakeIsTheLakeItWas(t *testing.T) {
 				t.Errorf("%s %s keeps: %s", m.Account, m.Month, got)
 			}
 		}
-		pruned := w.files()
+		pruned := w.Files()
 		gone := 0
-		for _, name := range changed(files, pruned) {
+		for _, name := range kit.Changed(files, pruned) {
 			switch {
 			case strings.HasSuffix(name, "/pruned.jsonl"), name == "lake.json", name == "journal/runs.jsonl":
 			case strings.HasPrefix(name, "raw/") && strings.HasSuffix(name, ".pages.zst") && pruned[name] == "":
@@ -153,19 +154,19 @@ func TestAPrunedLakeIsTheLakeItWas(t *testing.T) {
 		w.rebuild()
 		same("a rebuild")
 		for _, tree := range []string{"usage/", "quarantine/", "statements/", "balance/"} {
-			if c := changed(below(files, tree), below(w.files(), tree)); len(c) != 0 {
+			if c := kit.Changed(below(files, tree), below(w.Files(), tree)); len(c) != 0 {
 				t.Errorf("a rebuild changed %v", c)
 			}
 		}
-		if !strings.Contains(w.log.String(), "taken from their day files") {
+		if !strings.Contains(w.Logs.String(), "taken from their day files") {
 			t.Error("the rebuild doesn't say that it takes days from their day files")
 		}
 		if again := w.prune(PruneOptions{}); again.Days != 0 || again.Months[0].Pruned != 29 {
 			t.Errorf("twice: %+v", again)
 		}
-		w.requests()
-		w.export(Span{From: october.Start().Add(12 * time.Hour), To: day(3)})
-		if n := len(w.requests()); n != 0 {
+		w.Requests()
+		w.export(Span{From: october.Start().Add(12 * time.Hour), To: kit.Day(3)})
+		if n := len(w.Requests()); n != 0 {
 			t.Errorf("%d requests for what is covered", n)
 		}
 		same("an export")
@@ -175,23 +176,23 @@ func TestAPrunedLakeIsTheLakeItWas(t *testing.T) {
 // What a lookback or a refetch finds in a pruned day fetches the whole day anew, whatever part of it was asked for. What
 // the day was is kept until it is pruned again.
 func TestLateRecordsOfAPrunedDayFetchTheWholeDay(t *testing.T) {
-	bubble(t, "", func(t *testing.T) {
-		w := prunedWorld(t, settings{at: day(12)})
-		w.faults("corrected=0.5")
-		w.pass(time.Minute) // the last run is one
+	kit.Bubble(t, "", func(t *testing.T) {
+		w := prunedWorld(t, kit.Settings{At: kit.Day(12)})
+		w.Faults("corrected=0.5")
+		w.Pass(time.Minute) // the last run is one
 		tenth := october.Start().AddDate(0, 0, 9)
-		before := w.files()
+		before := w.Files()
 		res := w.export(Span{From: tenth.Add(6 * time.Hour), To: tenth.Add(30 * time.Hour), Anew: true})
 		if res.Windows != 2 || res.DaysWritten != 2 {
 			t.Errorf("%d windows, %d days", res.Windows, res.DaysWritten)
 		}
-		w.equalAccount("acme", "USD", tenth, tenth.AddDate(0, 0, 2))
+		w.EqualAccount("acme", "USD", tenth, tenth.AddDate(0, 0, 2))
 		r := verified(t, w)
 		if len(r.Findings) != 0 || r.PrunedDays != 28 {
 			t.Errorf("%+v", r)
 		}
 		const tree = "usage/acct=acme/date=2026-10-10/usage.parquet"
-		if kept := w.files()["raw/acct=acme/date=2026-10-10/pruned.usage.parquet"]; kept != before[tree] || w.files()[tree] == kept {
+		if kept := w.Files()["raw/acct=acme/date=2026-10-10/pruned.usage.parquet"]; kept != before[tree] || w.Files()[tree] == kept {
 			t.Errorf("kept %q, it was %q", kept, before[tree])
 		}
 		if n := w.ask("SELECT count(*) FROM coverage WHERE usage_date = '2026-10-10'"); n != "2" {
@@ -200,9 +201,9 @@ func TestLateRecordsOfAPrunedDayFetchTheWholeDay(t *testing.T) {
 		if n := w.ask("SELECT count(*) FROM chargeback_daily WHERE charge_class = 'Correction'"); n == "0" {
 			t.Error("no correction is charged")
 		}
-		tables, files := w.tables(), below(w.files(), "usage/")
+		tables, files := w.tables(), below(w.Files(), "usage/")
 		w.rebuild()
-		if c := changed(files, below(w.files(), "usage/")); len(c) != 0 || w.tables() != tables {
+		if c := kit.Changed(files, below(w.Files(), "usage/")); len(c) != 0 || w.tables() != tables {
 			t.Errorf("a rebuild changed %v", c)
 		}
 		if p := w.prune(PruneOptions{}); p.Days != 2 || p.Files != 4 {
@@ -212,25 +213,25 @@ func TestLateRecordsOfAPrunedDayFetchTheWholeDay(t *testing.T) {
 			t.Errorf("pruned again: %+v", r)
 		}
 		w.rebuild()
-		if c := changed(files, below(w.files(), "usage/")); len(c) != 0 || w.tables() != tables {
+		if c := kit.Changed(files, below(w.Files(), "usage/")); len(c) != 0 || w.tables() != tables {
 			t.Errorf("a rebuild changed %v", c)
 		}
 	})
-	bubble(t, "the lookback", func(t *testing.T) {
-		w := newWorld(t, settings{perDay: 25, at: day(1).Add(12 * time.Hour), faults: "late=0.3,late-by=40h"})
-		w.export(Span{From: october.Start().AddDate(0, 0, 20), To: day(1)})
+	kit.Bubble(t, "the lookback", func(t *testing.T) {
+		w := newWorld(t, kit.Settings{PerDay: 25, At: kit.Day(1).Add(12 * time.Hour), Faults: "late=0.3,late-by=40h"})
+		w.export(Span{From: october.Start().AddDate(0, 0, 20), To: kit.Day(1)})
 		if _, _, err := w.close(CloseOptions{Reason: "a test", NoFetch: true}); err != nil {
 			t.Fatal(err)
 		}
-		w.at(day(2).Add(12 * time.Hour))
+		w.At(kit.Day(2).Add(12 * time.Hour))
 		if p := w.prune(PruneOptions{Raw: days}); p.Days == 0 {
 			t.Fatalf("%+v", p)
 		}
-		w.requests()
-		w.at(day(2).Add(20 * time.Hour))
+		w.Requests()
+		w.At(kit.Day(2).Add(20 * time.Hour))
 		w.export(Span{})
-		back := day(-1) // the lookback's first whole day
-		w.equalAccount("acme", "USD", back, day(2))
+		back := kit.Day(-1) // the lookback's first whole day
+		w.EqualAccount("acme", "USD", back, kit.Day(2))
 		if r := verified(t, w); len(r.Findings) != 0 {
 			t.Errorf("%+v", r.Findings)
 		}
@@ -239,10 +240,10 @@ func TestLateRecordsOfAPrunedDayFetchTheWholeDay(t *testing.T) {
 
 // A day of which only a part came anew stays as it was, through whatever runs; the next export asks for the rest.
 func TestAPrunedDayIsNeverMixed(t *testing.T) {
-	bubble(t, "", func(t *testing.T) {
-		w := prunedWorld(t, settings{at: day(12)})
+	kit.Bubble(t, "", func(t *testing.T) {
+		w := prunedWorld(t, kit.Settings{At: kit.Day(12)})
 		tenth := october.Start().AddDate(0, 0, 9)
-		lake, err := load.Create(w.cfg.Lake, load.Options{})
+		lake, err := load.Create(w.Cfg.Lake, load.Options{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -250,31 +251,31 @@ func TestAPrunedDayIsNeverMixed(t *testing.T) {
 			one := int64(0)
 			start, end := tenth.Add(time.Duration(from)*time.Hour), tenth.Add(time.Duration(to)*time.Hour)
 			_, err := lake.Seal(t.Context(), schemas.Seal{Kind: schemas.KindUsage, Account: "acme", Start: start, End: end, AskedStart: start.Unix() - 1, AskedEnd: end.Unix(),
-				PageSize: 20, Announced: &one, Proof: schemas.ProofTotal, Requests: 1, FetchedAt: w.now(), RunID: "r", Version: "test", Currency: "USD"},
-				[]schemas.Page{{Number: 1, FetchedAt: w.now(), Body: []byte(`{"meta":{"code":0},"data":{"list":[],"total":0}}`)}})
+				PageSize: 20, Announced: &one, Proof: schemas.ProofTotal, Requests: 1, FetchedAt: w.Now(), RunID: "r", Version: "test", Currency: "USD"},
+				[]schemas.Page{{Number: 1, FetchedAt: w.Now(), Body: []byte(`{"meta":{"code":0},"data":{"list":[],"total":0}}`)}})
 			if err != nil {
 				t.Fatal(err)
 			}
 		}
 		seal(0, 6) // as a refetch does that is stopped after its first window
-		tables, files := w.tables(), below(w.files(), "usage/")
+		tables, files := w.tables(), below(w.Files(), "usage/")
 		w.rebuild()
-		if _, _, err := Allocate(t.Context(), w.cfg, w.env, false); err != nil {
+		if _, _, err := Allocate(t.Context(), w.Cfg, w.env, false); err != nil {
 			t.Fatal(err)
 		}
-		if c := changed(files, below(w.files(), "usage/")); len(c) != 0 || w.tables() != tables {
+		if c := kit.Changed(files, below(w.Files(), "usage/")); len(c) != 0 || w.tables() != tables {
 			t.Errorf("half of a day came, and %v changed", c)
 		}
 		if r := verified(t, w); len(r.Findings) != 1 || r.Findings[0].Check != load.FoundStale || !strings.Contains(r.Findings[0].Hint, "usagelake export") {
 			t.Errorf("%+v", r.Findings)
 		}
-		if st, err := ReadStatus(t.Context(), w.cfg.Lake, "", w.now()); err != nil || st.Accounts[0].Stale != 1 || st.Accounts[0].Pruned != 30 || len(st.Accounts[0].Gaps) != 0 {
+		if st, err := ReadStatus(t.Context(), w.Cfg.Lake, "", w.Now()); err != nil || st.Accounts[0].Stale != 1 || st.Accounts[0].Pruned != 30 || len(st.Accounts[0].Gaps) != 0 {
 			t.Errorf("%+v %v", st.Accounts[0], err)
 		}
 		if p := w.prune(PruneOptions{}); p.Days != 0 || !slices.ContainsFunc(p.Months[0].Kept, func(k KeptDays) bool { return k.Reason == keptFetching }) {
 			t.Errorf("%+v", p)
 		}
-		if res := w.export(Span{From: october.Start(), To: day(3)}); res.Windows != 1 {
+		if res := w.export(Span{From: october.Start(), To: kit.Day(3)}); res.Windows != 1 {
 			t.Errorf("%d windows", res.Windows)
 		}
 		raws, err := lake.Windows(schemas.Partition{Account: "acme", Date: schemas.DateOf(tenth)})
@@ -284,7 +285,7 @@ func TestAPrunedDayIsNeverMixed(t *testing.T) {
 		if r := verified(t, w); len(r.Findings) != 0 {
 			t.Errorf("%+v", r.Findings)
 		}
-		w.equalAccount("acme", "USD", tenth.Add(6*time.Hour), tenth.AddDate(0, 0, 1))
+		w.EqualAccount("acme", "USD", tenth.Add(6*time.Hour), tenth.AddDate(0, 0, 1))
 		w.export(Span{From: tenth.Add(3 * time.Hour), To: tenth.Add(4 * time.Hour), Anew: true}) // of a thawed day a part is enough
 		if n := w.ask("SELECT count(*) FROM usage WHERE usage_date = '2026-10-10' AND request_time < '2026-10-10 03:00:00+00'"); n != "0" {
 			t.Errorf("%s records of what was not asked for", n)
@@ -296,10 +297,10 @@ func TestAPrunedDayIsNeverMixed(t *testing.T) {
 // run that doesn't publish without it keeps what it fetched.
 func TestALostPrunedDayIsNeverPublishedAway(t *testing.T) {
 	const lost = "usage/acct=acme/date=2026-10-10/usage.parquet"
-	bubble(t, "gone", func(t *testing.T) {
-		w := prunedWorld(t, settings{at: day(12)})
+	kit.Bubble(t, "gone", func(t *testing.T) {
+		w := prunedWorld(t, kit.Settings{At: kit.Day(12)})
 		tables := w.tables()
-		file := filepath.Join(w.cfg.Lake, filepath.FromSlash(lost))
+		file := filepath.Join(w.Cfg.Lake, filepath.FromSlash(lost))
 		was, err := os.ReadFile(file)
 		if err != nil {
 			t.Fatal(err)
@@ -317,21 +318,21 @@ func TestALostPrunedDayIsNeverPublishedAway(t *testing.T) {
 				t.Errorf("%s published without it", what)
 			}
 		}
-		_, err = Rebuild(t.Context(), w.cfg, w.env, RebuildOptions{})
+		_, err = Rebuild(t.Context(), w.Cfg, w.env, RebuildOptions{})
 		unpublished("a rebuild", err)
-		res, err := w.try(t.Context(), Span{To: day(4)})
+		res, err := w.try(t.Context(), Span{To: kit.Day(4)})
 		unpublished("an export", err)
 		if res.Windows != 1 {
 			t.Errorf("%d windows were sealed", res.Windows)
 		}
-		_, done, after, err := Repair(t.Context(), w.cfg, w.env, verified(t, w), RepairOptions{})
+		_, done, after, err := Repair(t.Context(), w.Cfg, w.env, verified(t, w), RepairOptions{})
 		if err != nil || len(done.Derived) != 0 || done.Database || !slices.ContainsFunc(after.Findings, func(f load.Finding) bool { return f.Check == load.FoundPruned && f.Path == lost }) {
 			t.Errorf("repair: %+v %+v %v", done, after.Findings, err)
 		}
 		if w.tables() != tables {
 			t.Error("a repair published without it")
 		}
-		_, report, err := Prune(t.Context(), w.cfg, w.env, PruneOptions{Raw: 7 * days})
+		_, report, err := Prune(t.Context(), w.Cfg, w.env, PruneOptions{Raw: 7 * days})
 		var partial *PartialError
 		if !errors.As(err, new(*KeptError)) || !errors.As(err, &partial) || report.Days != 0 || !strings.Contains(err.Error(), "acme 2026-10-10: "+keptLost) {
 			t.Errorf("prune: %+v %v", report, err)
@@ -348,23 +349,23 @@ func TestALostPrunedDayIsNeverPublishedAway(t *testing.T) {
 		}
 		tenth := october.Start().AddDate(0, 0, 9)
 		w.export(Span{From: tenth, To: tenth.AddDate(0, 0, 1), Anew: true})
-		w.equalAccount("acme", "USD", october.Start(), day(4))
+		w.EqualAccount("acme", "USD", october.Start(), kit.Day(4))
 		if r := verified(t, w); len(r.Findings) != 0 {
 			t.Errorf("fetched anew: %+v", r.Findings)
 		}
 	})
-	bubble(t, "the windows that came later damaged", func(t *testing.T) {
-		w := prunedWorld(t, settings{at: day(12)})
-		before := w.files()[lost]
+	kit.Bubble(t, "the windows that came later damaged", func(t *testing.T) {
+		w := prunedWorld(t, kit.Settings{At: kit.Day(12)})
+		before := w.Files()[lost]
 		tenth := october.Start().AddDate(0, 0, 9)
-		w.faults("corrected=0.5")
+		w.Faults("corrected=0.5")
 		w.export(Span{From: tenth, To: tenth.AddDate(0, 0, 1), Anew: true})
 		flipBit(t, w, "raw/acct=acme/date=2026-10-10/*.pages.zst")
-		_, done, after, err := Repair(t.Context(), w.cfg, w.env, verified(t, w), RepairOptions{})
+		_, done, after, err := Repair(t.Context(), w.Cfg, w.env, verified(t, w), RepairOptions{})
 		if err != nil || len(done.SetAside) != 1 || len(after.Findings) != 0 {
 			t.Errorf("repair: %+v %+v %v", done, after.Findings, err)
 		}
-		if w.files()[lost] != before {
+		if w.Files()[lost] != before {
 			t.Error("the day is not what it was before it was fetched anew")
 		}
 	})
@@ -372,11 +373,11 @@ func TestALostPrunedDayIsNeverPublishedAway(t *testing.T) {
 
 // A Portal that has forgotten what it once told empties a day that is fetched anew. What the day held before stays then.
 func TestTheLastCopyOfAnEmptiedDayStays(t *testing.T) {
-	bubble(t, "", func(t *testing.T) {
-		w := prunedWorld(t, settings{at: day(12)})
+	kit.Bubble(t, "", func(t *testing.T) {
+		w := prunedWorld(t, kit.Settings{At: kit.Day(12)})
 		tenth := october.Start().AddDate(0, 0, 9)
-		before := w.files()["usage/acct=acme/date=2026-10-10/usage.parquet"]
-		w.faults("vanish=1")
+		before := w.Files()["usage/acct=acme/date=2026-10-10/usage.parquet"]
+		w.Faults("vanish=1")
 		w.export(Span{From: tenth, To: tenth.AddDate(0, 0, 1), Anew: true})
 		if n := w.ask("SELECT count(*) FROM usage WHERE usage_date = '2026-10-10'"); n != "0" {
 			t.Fatalf("%s records", n)
@@ -384,10 +385,10 @@ func TestTheLastCopyOfAnEmptiedDayStays(t *testing.T) {
 		if p := w.prune(PruneOptions{}); p.Days != 0 || !slices.ContainsFunc(p.Months[0].Kept, func(k KeptDays) bool { return k.Reason == keptEmptied && k.First == "2026-10-10" }) {
 			t.Errorf("%+v", p)
 		}
-		if w.files()["raw/acct=acme/date=2026-10-10/pruned.usage.parquet"] != before {
+		if w.Files()["raw/acct=acme/date=2026-10-10/pruned.usage.parquet"] != before {
 			t.Error("the last copy is gone")
 		}
-		w.faults("")
+		w.Faults("")
 		w.export(Span{From: tenth, To: tenth.AddDate(0, 0, 1), Anew: true})
 		if p := w.prune(PruneOptions{}); p.Days != 1 || p.Files != 3 {
 			t.Errorf("%+v", p)
@@ -400,13 +401,13 @@ func TestTheLastCopyOfAnEmptiedDayStays(t *testing.T) {
 
 // A month whose raw files are pruned is opened again and closed anew from its day files.
 func TestAPrunedMonthIsReopenedFromItsDayFiles(t *testing.T) {
-	bubble(t, "", func(t *testing.T) {
-		w := newWorld(t, settings{perDay: 25, at: day(12)})
+	kit.Bubble(t, "", func(t *testing.T) {
+		w := newWorld(t, kit.Settings{PerDay: 25, At: kit.Day(12)})
 		w.rules(twoRules)
-		w.export(Span{From: october.Start(), To: day(3)})
+		w.export(Span{From: october.Start(), To: kit.Day(3)})
 		first := w.mustClose(october)
 		w.prune(PruneOptions{})
-		if _, _, err := Reopen(t.Context(), w.cfg, w.env, october, "wrong owner", false); err != nil {
+		if _, _, err := Reopen(t.Context(), w.Cfg, w.env, october, "wrong owner", false); err != nil {
 			t.Fatal(err)
 		}
 		w.rules("rules:\n- {id: all, assign: {cost_center: Z}}\n")
@@ -429,8 +430,8 @@ func TestAPrunedMonthIsReopenedFromItsDayFiles(t *testing.T) {
 
 // The quarantine of pruned days goes by its own age, and is no damage then; a rebuild doesn't bring it back.
 func TestOldQuarantineGoesWithItsOwnAge(t *testing.T) {
-	bubble(t, "", func(t *testing.T) {
-		w := prunedWorld(t, settings{at: day(12), faults: "bad=0.3"})
+	kit.Bubble(t, "", func(t *testing.T) {
+		w := prunedWorld(t, kit.Settings{At: kit.Day(12), Faults: "bad=0.3"})
 		total := w.ask("SELECT sum(quarantined)::BIGINT FROM partitions WHERE usage_date BETWEEN '2026-10-01' AND '2026-10-30'")
 		quarantine := "SELECT count(*) FROM quarantine WHERE window_start < '2026-10-31 00:00:00+00'"
 		if got := w.ask(quarantine); got != total || total == "0" {
@@ -439,11 +440,11 @@ func TestOldQuarantineGoesWithItsOwnAge(t *testing.T) {
 		if p := w.prune(PruneOptions{Quarantine: 20 * days}); p.QuarantineFiles != 0 {
 			t.Errorf("too young: %+v", p)
 		}
-		w.at(day(22))
+		w.At(kit.Day(22))
 		dry := w.prune(PruneOptions{Quarantine: 20 * days, DryRun: true})
-		before := below(w.files(), "quarantine/")
-		w.cfg.Prune = config.Prune{Quarantine: config.Duration(20 * days)}
-		_, p, err := Prune(t.Context(), w.cfg, w.env, PruneOptions{})
+		before := below(w.Files(), "quarantine/")
+		w.Cfg.Prune = config.Prune{Quarantine: config.Duration(20 * days)}
+		_, p, err := Prune(t.Context(), w.Cfg, w.env, PruneOptions{})
 		if err != nil || p.Files != 0 || p.QuarantineFiles == 0 || dry.QuarantineFiles != p.QuarantineFiles || p.Raw != "" || p.Quarantine != "20d" {
 			t.Errorf("%+v %v, foretold %+v", p, err, dry)
 		}
@@ -455,16 +456,16 @@ func TestOldQuarantineGoesWithItsOwnAge(t *testing.T) {
 			if got := w.ask("SELECT sum(quarantined)::BIGINT FROM partitions WHERE usage_date BETWEEN '2026-10-01' AND '2026-10-30'"); got != total {
 				t.Errorf("after %s: %s counted, were %s", after, got, total)
 			}
-			if r := verified(t, w); len(r.Findings) != 0 || itoa(r.PrunedRejects) != total {
+			if r := verified(t, w); len(r.Findings) != 0 || kit.Itoa(r.PrunedRejects) != total {
 				t.Errorf("after %s: %+v", after, r)
 			}
 		}
 		check("the prune")
 		w.rebuild()
 		check("a rebuild")
-		w.export(Span{From: october.Start(), To: day(5)})
+		w.export(Span{From: october.Start(), To: kit.Day(5)})
 		check("an export")
-		if n := len(before) - len(below(w.files(), "quarantine/")); n < p.QuarantineFiles-2 { // two days of November came
+		if n := len(before) - len(below(w.Files(), "quarantine/")); n < p.QuarantineFiles-2 { // two days of November came
 			t.Errorf("%d quarantine files are gone", n)
 		}
 		tenth := october.Start().AddDate(0, 0, 9)
@@ -472,7 +473,7 @@ func TestOldQuarantineGoesWithItsOwnAge(t *testing.T) {
 		if r := verified(t, w); len(r.Findings) != 0 {
 			t.Errorf("%+v", r)
 		}
-		w.equalAccount("acme", "USD", tenth, tenth.AddDate(0, 0, 1))
+		w.EqualAccount("acme", "USD", tenth, tenth.AddDate(0, 0, 1))
 	})
 }
 
@@ -504,27 +505,27 @@ func (d *dyingDisk) CreateTemp(dir, pattern string) (f durable.File, err error) 
 // A prune that dies anywhere between the first file and the publish leaves a lake of which nothing is missing, and the
 // next one completes it. Every step within a day fails in load's tests; here, some of the whole run.
 func TestAPruneThatDiesIsFinishedByTheNext(t *testing.T) {
-	w := newWorld(t, settings{perDay: 25, faults: "bad=0.3"})
-	w.cfg.Accounts[0].Rate = 900
-	w.export(Span{From: october.Start().AddDate(0, 0, 27), To: day(2)})
+	w := newWorld(t, kit.Settings{PerDay: 25, Faults: "bad=0.3"})
+	w.Cfg.Accounts[0].Rate = 900
+	w.export(Span{From: october.Start().AddDate(0, 0, 27), To: kit.Day(2)})
 	if _, _, err := w.close(CloseOptions{Reason: "a test", NoFetch: true}); err != nil {
 		t.Fatal(err)
 	}
 	prune := func(disk *dyingDisk) (*PruneReport, error) {
 		env := w.env
 		env.FS = disk
-		_, report, err := Prune(t.Context(), w.cfg, env, PruneOptions{Raw: days, Quarantine: days})
+		_, report, err := Prune(t.Context(), w.Cfg, env, PruneOptions{Raw: days, Quarantine: days})
 		return report, err
 	}
 	backup := filepath.Join(t.TempDir(), "lake")
-	if err := os.CopyFS(backup, os.DirFS(w.cfg.Lake)); err != nil {
+	if err := os.CopyFS(backup, os.DirFS(w.Cfg.Lake)); err != nil {
 		t.Fatal(err)
 	}
 	sums := "SELECT (SELECT sum(amount)::VARCHAR FROM usage) || ' ' || (SELECT sum(quarantined)::BIGINT FROM partitions) || ' ' || (SELECT count(*) FROM coverage) || ' ' || (SELECT sum(net_cost)::VARCHAR FROM chargeback_daily)"
-	want, usage := w.ask(sums), below(w.files(), "usage/")
+	want, usage := w.ask(sums), below(w.Files(), "usage/")
 	total := 0
 	for at := 0; at == 0 || at < total; at += 9 {
-		if err := errors.Join(os.RemoveAll(w.cfg.Lake), os.CopyFS(w.cfg.Lake, os.DirFS(backup))); err != nil {
+		if err := errors.Join(os.RemoveAll(w.Cfg.Lake), os.CopyFS(w.Cfg.Lake, os.DirFS(backup))); err != nil {
 			t.Fatal(err)
 		}
 		disk := &dyingDisk{FS: durable.System{}, at: at}
@@ -536,13 +537,13 @@ func TestAPruneThatDiesIsFinishedByTheNext(t *testing.T) {
 		} else if !errors.Is(err, syscall.EIO) {
 			t.Errorf("step %d of %d: %v", at, total, err)
 		}
-		if c := changed(usage, below(w.files(), "usage/")); len(c) != 0 || w.ask(sums) != want {
+		if c := kit.Changed(usage, below(w.Files(), "usage/")); len(c) != 0 || w.ask(sums) != want {
 			t.Errorf("step %d of %d: %v changed", at, total, c)
 		}
 		if _, err := prune(&dyingDisk{FS: durable.System{}}); err != nil {
 			t.Errorf("step %d of %d, again: %v", at, total, err)
 		}
-		w.export(Span{From: october.Start().AddDate(0, 0, 27), To: day(2)}) // which publishes, were that left
+		w.export(Span{From: october.Start().AddDate(0, 0, 27), To: kit.Day(2)}) // which publishes, were that left
 		if r := verified(t, w); len(r.Findings) != 0 || r.PrunedDays != 3 || r.PrunedLeft != 0 || w.ask(sums) != want {
 			t.Errorf("step %d of %d, again: %+v", at, total, r)
 		}
@@ -551,7 +552,7 @@ func TestAPruneThatDiesIsFinishedByTheNext(t *testing.T) {
 }
 
 func TestPruneWithoutAPolicyOrALakeIsRefused(t *testing.T) {
-	w := newWorld(t, settings{})
+	w := newWorld(t, kit.Settings{})
 	for _, c := range []struct {
 		policy config.Prune
 		opts   PruneOptions
@@ -561,18 +562,18 @@ func TestPruneWithoutAPolicyOrALakeIsRefused(t *testing.T) {
 		{policy: config.Prune{Raw: config.Duration(time.Hour)}, want: "prune.raw: 1h0m0s is less than 1d"},
 		{opts: PruneOptions{Quarantine: time.Hour}, want: "prune.quarantine: 1h0m0s is less than 1d"},
 	} {
-		w.cfg.Prune = c.policy
-		_, report, err := Prune(t.Context(), w.cfg, w.env, c.opts)
+		w.Cfg.Prune = c.policy
+		_, report, err := Prune(t.Context(), w.Cfg, w.env, c.opts)
 		if !errors.Is(err, config.ErrUsage) || report != nil || !strings.Contains(err.Error(), c.want) ||
-			!strings.Contains(hintOf(err), "--dry-run") {
+			!strings.Contains(kit.HintOf(err), "--dry-run") {
 			t.Errorf("%+v: %v", c, err)
 		}
 	}
-	w.cfg.Prune = config.Prune{}
-	if _, _, err := Prune(t.Context(), w.cfg, w.env, PruneOptions{Raw: days}); !errors.Is(err, load.ErrNoLake) {
+	w.Cfg.Prune = config.Prune{}
+	if _, _, err := Prune(t.Context(), w.Cfg, w.env, PruneOptions{Raw: days}); !errors.Is(err, load.ErrNoLake) {
 		t.Errorf("%v", err)
 	}
-	if _, err := os.Stat(w.cfg.Lake); err == nil {
+	if _, err := os.Stat(w.Cfg.Lake); err == nil {
 		t.Error("a lake was made")
 	}
 }
@@ -589,10 +590,10 @@ func pruneProperty(t *testing.T, rt *rapid.T) {
 		rt.Fatal(err)
 	}
 	defer os.RemoveAll(dir)
-	w := &world{TB: t, cfg: &config.Config{Lake: filepath.Join(dir, "lake")}, log: &syncBuffer{}}
-	w.env = Env{Now: w.now, Getenv: func(string) string { return "" }, Version: "test", Logger: slog.New(slog.DiscardHandler)}
-	w.at(now)
-	lake, err := load.Create(w.cfg.Lake, load.Options{})
+	w := &world{World: &kit.World{TB: t, Cfg: &config.Config{Lake: filepath.Join(dir, "lake")}, Logs: &kit.Buffer{}}}
+	w.env = Env{Now: w.Now, Getenv: func(string) string { return "" }, Version: "test", Logger: slog.New(slog.DiscardHandler)}
+	w.At(kit.Start)
+	lake, err := load.Create(w.Cfg.Lake, load.Options{})
 	if err != nil {
 		rt.Fatal(err)
 	}
@@ -644,22 +645,22 @@ func pruneProperty(t *testing.T, rt *rapid.T) {
 			continue
 		}
 		ends[m] = true
-		at := filepath.Join(w.cfg.Lake, "statements", m.Month())
+		at := filepath.Join(w.Cfg.Lake, "statements", m.Month())
 		if err := errors.Join(os.MkdirAll(at, 0o700), os.WriteFile(filepath.Join(at, "manifest.json"), fmt.Appendf(nil, `{"format":1,"month":%q}`, m.Month()), 0o600)); err != nil {
 			rt.Fatal(err)
 		}
 	}
-	was, cover := w.files(), covered()
+	was, cover := w.Files(), covered()
 	for range rapid.IntRange(1, 3).Draw(rt, "prunes") {
-		w.at(june.Start().AddDate(0, 0, rapid.IntRange(20, 130).Draw(rt, "now")))
+		w.At(june.Start().AddDate(0, 0, rapid.IntRange(20, 130).Draw(rt, "now")))
 		age := time.Duration(rapid.IntRange(1, 60).Draw(rt, "age")) * days
-		before := w.files()
+		before := w.Files()
 		report := &PruneReport{}
-		if _, report, err = Prune(context.Background(), w.cfg, w.env, PruneOptions{Raw: age, DryRun: rapid.Bool().Draw(rt, "dry")}); err != nil {
+		if _, report, err = Prune(context.Background(), w.Cfg, w.env, PruneOptions{Raw: age, DryRun: rapid.Bool().Draw(rt, "dry")}); err != nil {
 			rt.Fatal(err)
 		}
 		gone := 0
-		for _, name := range changed(before, w.files()) {
+		for _, name := range kit.Changed(before, w.Files()) {
 			if strings.HasSuffix(name, "/pruned.jsonl") || name == "lake.json" || strings.HasPrefix(name, "journal/") {
 				continue
 			}
@@ -668,8 +669,8 @@ func pruneProperty(t *testing.T, rt *rapid.T) {
 				rt.Fatalf("%s has changed (%v)", name, err)
 			}
 			month := schemas.MonthOf(d)
-			if !ends[month] || w.now().Before(schemas.NextMonth(month).Start().Add(age)) {
-				rt.Fatalf("%s is gone at %s by an age of %s; closed: %v", name, w.now(), age, ends)
+			if !ends[month] || w.Now().Before(schemas.NextMonth(month).Start().Add(age)) {
+				rt.Fatalf("%s is gone at %s by an age of %s; closed: %v", name, w.Now(), age, ends)
 			}
 			gone++
 		}
@@ -690,9 +691,9 @@ func pruneProperty(t *testing.T, rt *rapid.T) {
 			rt.Fatal(err)
 		}
 	}
-	after := w.files()
+	after := w.Files()
 	for _, tree := range []string{"usage/", "quarantine/", "statements/"} {
-		if c := changed(below(was, tree), below(after, tree)); len(c) != 0 {
+		if c := kit.Changed(below(was, tree), below(after, tree)); len(c) != 0 {
 			rt.Fatalf("%v changed", c)
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/usagelake/usagelake/jobs/internal/kit"
 	"github.com/usagelake/usagelake/load"
 	"github.com/usagelake/usagelake/transform"
 )
@@ -14,7 +15,7 @@ import (
 // flipBit flips a bit in the middle of the first file of a pattern within the lake.
 func flipBit(t *testing.T, w *world, pattern string) {
 	t.Helper()
-	files, err := filepath.Glob(filepath.Join(w.cfg.Lake, pattern))
+	files, err := filepath.Glob(filepath.Join(w.Cfg.Lake, pattern))
 	if err != nil || len(files) == 0 {
 		t.Fatalf("%s: %v", pattern, err)
 	}
@@ -30,7 +31,7 @@ func flipBit(t *testing.T, w *world, pattern string) {
 
 func verified(t testing.TB, w *world) load.VerifyReport {
 	t.Helper()
-	lake, err := load.Open(w.cfg.Lake, load.Options{})
+	lake, err := load.Open(w.Cfg.Lake, load.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -42,8 +43,8 @@ func verified(t testing.TB, w *world) load.VerifyReport {
 }
 
 func TestARepairDerivesWhatItCanAndNamesWhatMustBeFetched(t *testing.T) {
-	bubble(t, "repair", func(t *testing.T) {
-		w := newWorld(t, settings{faults: "bad=0.02"})
+	kit.Bubble(t, "repair", func(t *testing.T) {
+		w := newWorld(t, kit.Settings{Faults: "bad=0.02"})
 		w.export(span(12, 16))
 		if r := verified(t, w); len(r.Findings) != 0 {
 			t.Fatalf("%+v", r.Findings)
@@ -54,12 +55,12 @@ func TestARepairDerivesWhatItCanAndNamesWhatMustBeFetched(t *testing.T) {
 		flipBit(t, w, "raw/acct=acme/date=2026-11-14/*.pages.zst")
 		flipBit(t, w, "usage.duckdb")
 		before := verified(t, w)
-		res, done, after, err := Repair(t.Context(), w.cfg, w.env, before, RepairOptions{Phase: func(string) {}})
+		res, done, after, err := Repair(t.Context(), w.Cfg, w.env, before, RepairOptions{Phase: func(string) {}})
 		if !errors.As(err, new(*OrphanError)) { // until it is fetched, the day stays as it was
 			t.Fatal(err)
 		}
-		w.equal(day(12), day(16))
-		if len(done.SetAside) != 1 || len(done.Gaps) != 1 || !done.Gaps[0].Start.Equal(day(14)) || !done.Gaps[0].End.Equal(day(15)) || !done.Database {
+		w.Equal(kit.Day(12), kit.Day(16))
+		if len(done.SetAside) != 1 || len(done.Gaps) != 1 || !done.Gaps[0].Start.Equal(kit.Day(14)) || !done.Gaps[0].End.Equal(kit.Day(15)) || !done.Database {
 			t.Errorf("%+v", done)
 		}
 		if !slices.Contains(done.Derived, "acme 2026-11-12") || !slices.Equal(done.Kept, []string{"acme 2026-11-14"}) || res.DaysWritten != int64(len(done.Derived)) {
@@ -74,7 +75,7 @@ func TestARepairDerivesWhatItCanAndNamesWhatMustBeFetched(t *testing.T) {
 		if got := w.export(span(12, 16)); got.Windows != 1 {
 			t.Errorf("the export after it sealed %d windows, want 1", got.Windows)
 		}
-		w.equal(day(12), day(16))
+		w.Equal(kit.Day(12), kit.Day(16))
 		if r := verified(t, w); len(r.Findings) != 0 {
 			t.Errorf("mended, and still %+v", r.Findings)
 		}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/usagelake/usagelake/extract"
 	"github.com/usagelake/usagelake/jobs/config"
+	"github.com/usagelake/usagelake/jobs/internal/kit"
 	"github.com/usagelake/usagelake/load"
 	"github.com/usagelake/usagelake/schemas"
 )
@@ -68,10 +69,10 @@ func TestAnErrorNeverLeavesDone(t *testing.T) {
 func TestACloseThatCanNotReadTheFileHasFailed(t *testing.T) {
 	for _, noFetch := range []bool{true, false} {
 		t.Run(fmt.Sprint("no-fetch=", noFetch), func(t *testing.T) {
-			w := newWorld(t, settings{perDay: 3, at: time.Date(2026, 11, 2, 6, 0, 0, 0, time.UTC)})
+			w := newWorld(t, kit.Settings{PerDay: 3, At: time.Date(2026, 11, 2, 6, 0, 0, 0, time.UTC)})
 			w.export(octoberSpan())
-			w.at(day(7))
-			file := w.cfg.Lake + "/usage.duckdb"
+			w.At(kit.Day(7))
+			file := w.Cfg.Lake + "/usage.duckdb"
 			if err := errors.Join(os.Remove(file), os.MkdirAll(file+"/something", 0o700)); err != nil {
 				t.Fatal(err)
 			}
@@ -82,7 +83,7 @@ func TestACloseThatCanNotReadTheFileHasFailed(t *testing.T) {
 			if err := os.RemoveAll(file); err != nil {
 				t.Fatal(err)
 			}
-			st, serr := ReadStatus(t.Context(), w.cfg.Lake, "", w.now())
+			st, serr := ReadStatus(t.Context(), w.Cfg.Lake, "", w.Now())
 			if serr != nil || res.Status != schemas.StatusFailed || st.Runs[0].Command != "close" || st.Runs[0].Status != schemas.StatusFailed || st.Runs[0].Error == "" {
 				t.Errorf("%s; the journal: %+v, %v; %v", res.Status, st.Runs[0], serr, err)
 			}

@@ -17,6 +17,7 @@ import (
 
 	"github.com/usagelake/usagelake/jobs/calendar"
 	"github.com/usagelake/usagelake/jobs/config"
+	"github.com/usagelake/usagelake/jobs/internal/kit"
 	"github.com/usagelake/usagelake/load"
 	"github.com/usagelake/usagelake/schemas"
 )
@@ -554,25 +555,25 @@ func TestAnExportOfItsOwnLookbackIsNotDoneByAnother(t *testing.T) {
 }
 
 func TestEachMonthToCloseIsTriedAgainUntilAllAreClosed(t *testing.T) {
-	w := newWorld(t, settings{at: time.Date(2026, 10, 30, 12, 0, 0, 0, time.UTC), perDay: 20})
+	w := newWorld(t, kit.Settings{At: time.Date(2026, 10, 30, 12, 0, 0, 0, time.UTC), PerDay: 20})
 	w.export(Span{From: time.Date(2026, 10, 30, 0, 0, 0, 0, time.UTC)})
-	w.at(time.Date(2027, 1, 5, 8, 0, 0, 0, time.UTC))
+	w.At(time.Date(2027, 1, 5, 8, 0, 0, 0, time.UTC))
 	w.export(Span{})
-	w.faults("")
-	w.cfg.Schedule.Jobs = []config.Job{{Name: "close", Kind: config.KindClose, Cron: "0 7 5 * *", From: "2026-11"}}
-	if err := errors.Join(w.cfg.Schedule.Validate(w.cfg.AccountNames())...); err != nil {
+	w.Faults("")
+	w.Cfg.Schedule.Jobs = []config.Job{{Name: "close", Kind: config.KindClose, Cron: "0 7 5 * *", From: "2026-11"}}
+	if err := errors.Join(w.Cfg.Schedule.Validate(w.Cfg.AccountNames())...); err != nil {
 		t.Fatal(err)
 	}
-	job := w.cfg.Schedule.Jobs[0]
-	logical := job.Calendar.Last(w.now())
+	job := w.Cfg.Schedule.Jobs[0]
+	logical := job.Calendar.Last(w.Now())
 	// October is open, and of November nothing can be closed before it.
-	_, err := RunJob(t.Context(), w.cfg, w.env, job, logical)
+	_, err := RunJob(t.Context(), w.Cfg, w.env, job, logical)
 	if objections := (*ObjectionsError)(nil); !errors.As(err, &objections) {
 		t.Fatalf("%v", err)
 	}
 	due := func() JobState {
 		t.Helper()
-		s, err := NewScheduler(w.env, SchedulerOptions{Load: func() (*config.Config, error) { return w.cfg, nil }})
+		s, err := NewScheduler(w.env, SchedulerOptions{Load: func() (*config.Config, error) { return w.Cfg, nil }})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -581,19 +582,19 @@ func TestEachMonthToCloseIsTriedAgainUntilAllAreClosed(t *testing.T) {
 	if j := due(); !j.Logical.Equal(logical) || j.Attempts != 1 {
 		t.Errorf("after a failure: due for %s after %d attempts", j.Logical, j.Attempts)
 	}
-	w.cfg.Schedule.Jobs[0].From = "2026-10"
-	job = w.cfg.Schedule.Jobs[0]
+	w.Cfg.Schedule.Jobs[0].From = "2026-10"
+	job = w.Cfg.Schedule.Jobs[0]
 	// October has hours that were never exported; a person closes it. November closes, and December is stopped on the way.
-	if _, _, err := Close(t.Context(), w.cfg, w.env, CloseOptions{Month: schemas.MonthOf(schemas.DateOf(time.Date(2026, 10, 1, 0, 0, 0, 0, time.UTC))), Reason: "it began late", Retry: retry}); err != nil {
+	if _, _, err := Close(t.Context(), w.Cfg, w.env, CloseOptions{Month: schemas.MonthOf(schemas.DateOf(time.Date(2026, 10, 1, 0, 0, 0, 0, time.UTC))), Reason: "it began late", Retry: kit.Retry}); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := RunJob(t.Context(), w.cfg, w.env, job, logical.AddDate(0, -1, 0)); err != nil { // as on 5 December
+	if _, err := RunJob(t.Context(), w.Cfg, w.env, job, logical.AddDate(0, -1, 0)); err != nil { // as on 5 December
 		t.Fatal(err)
 	}
 	if j := due(); !j.Logical.Equal(logical) {
 		t.Errorf("November is closed and December open, and what is due is %s", j.Logical)
 	}
-	if _, err := RunJob(t.Context(), w.cfg, w.env, job, logical); err != nil {
+	if _, err := RunJob(t.Context(), w.Cfg, w.env, job, logical); err != nil {
 		t.Fatal(err)
 	}
 	if j := due(); !j.Logical.IsZero() {
@@ -602,33 +603,33 @@ func TestEachMonthToCloseIsTriedAgainUntilAllAreClosed(t *testing.T) {
 }
 
 func TestAJobMakesNoLakeInPlaceOfOneThatWasLost(t *testing.T) {
-	w := newWorld(t, settings{perDay: 20})
+	w := newWorld(t, kit.Settings{PerDay: 20})
 	w.export(span(19, 20))
-	w.cfg.Schedule.Jobs = []config.Job{{Name: "nightly", Kind: config.KindExport, Cron: "0 2 * * *"}}
-	if err := errors.Join(w.cfg.Schedule.Validate(w.cfg.AccountNames())...); err != nil {
+	w.Cfg.Schedule.Jobs = []config.Job{{Name: "nightly", Kind: config.KindExport, Cron: "0 2 * * *"}}
+	if err := errors.Join(w.Cfg.Schedule.Validate(w.Cfg.AccountNames())...); err != nil {
 		t.Fatal(err)
 	}
-	s, err := NewScheduler(w.env, SchedulerOptions{Load: func() (*config.Config, error) { return w.cfg, nil }})
+	s, err := NewScheduler(w.env, SchedulerOptions{Load: func() (*config.Config, error) { return w.Cfg, nil }})
 	if err != nil {
 		t.Fatal(err)
 	}
-	w.requests()
+	w.Requests()
 	for _, lose := range []func() error{
-		func() error { return os.Rename(w.cfg.Lake, w.cfg.Lake+".gone") },
-		func() error { return os.Mkdir(w.cfg.Lake, 0o700) }, // what is there when a disk isn't mounted
+		func() error { return os.Rename(w.Cfg.Lake, w.Cfg.Lake+".gone") },
+		func() error { return os.Mkdir(w.Cfg.Lake, 0o700) }, // what is there when a disk isn't mounted
 	} {
 		if err := lose(); err != nil {
 			t.Fatal(err)
 		}
-		j := w.cfg.Schedule.Jobs[0]
-		if _, err := s.attempt(t.Context(), w.cfg, j, w.now()); err == nil || !strings.Contains(err.Error(), "not the one that was there") {
+		j := w.Cfg.Schedule.Jobs[0]
+		if _, err := s.attempt(t.Context(), w.Cfg, j, w.Now()); err == nil || !strings.Contains(err.Error(), "not the one that was there") {
 			t.Errorf("%v", err)
 		}
-		if _, err := RunJob(t.Context(), w.cfg, w.env, j, w.now()); err == nil {
+		if _, err := RunJob(t.Context(), w.Cfg, w.env, j, w.Now()); err == nil {
 			t.Error("a job made a lake")
 		}
 	}
-	if n := len(w.requests()); n != 0 {
+	if n := len(w.Requests()); n != 0 {
 		t.Errorf("%d requests", n)
 	}
 }
@@ -717,13 +718,13 @@ func TestScheduleRefuses(t *testing.T) {
 // The daemon publishes anew what another program wrote into, and removes a log that lies beside it: at the look after the one that has
 // alerts checked.
 func TestTheDaemonMendsThePublishedFile(t *testing.T) {
-	w := newWorld(t, settings{perDay: 20})
+	w := newWorld(t, kit.Settings{PerDay: 20})
 	w.export(span(19, 20))
-	w.cfg.Schedule.Jobs = []config.Job{{Name: "monthly", Kind: config.KindExport, Cron: "0 2 1 * *"}}
-	if err := errors.Join(w.cfg.Schedule.Validate(w.cfg.AccountNames())...); err != nil {
+	w.Cfg.Schedule.Jobs = []config.Job{{Name: "monthly", Kind: config.KindExport, Cron: "0 2 1 * *"}}
+	if err := errors.Join(w.Cfg.Schedule.Validate(w.Cfg.AccountNames())...); err != nil {
 		t.Fatal(err)
 	}
-	lake, err := load.Open(w.cfg.Lake, load.Options{})
+	lake, err := load.Open(w.Cfg.Lake, load.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -743,7 +744,7 @@ func TestTheDaemonMendsThePublishedFile(t *testing.T) {
 		checked = append(checked, found)
 	}
 	s, err := NewScheduler(w.env,
-		SchedulerOptions{Load: func() (*config.Config, error) { return w.cfg, nil }, Check: check, tick: time.Millisecond})
+		SchedulerOptions{Load: func() (*config.Config, error) { return w.Cfg, nil }, Check: check, tick: time.Millisecond})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -768,7 +769,7 @@ func TestTheDaemonMendsThePublishedFile(t *testing.T) {
 			if try == 3000 {
 				t.Fatalf("still there: %+v", found)
 			}
-			w.pass(time.Minute)
+			w.Pass(time.Minute)
 			time.Sleep(10 * time.Millisecond)
 		}
 		mu.Lock()
@@ -780,7 +781,7 @@ func TestTheDaemonMendsThePublishedFile(t *testing.T) {
 	}
 	cancel()
 	<-done
-	if w.whole(); len(w.requests()) == 0 {
+	if w.Whole(); len(w.Requests()) == 0 {
 		t.Error("no request")
 	}
 	runs, _, err := lake.LastRuns(10)

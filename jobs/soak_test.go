@@ -19,6 +19,7 @@ import (
 
 	"github.com/usagelake/usagelake/extract/portal"
 	"github.com/usagelake/usagelake/jobs/config"
+	"github.com/usagelake/usagelake/jobs/internal/kit"
 	"github.com/usagelake/usagelake/load"
 	"github.com/usagelake/usagelake/load/durable"
 	"github.com/usagelake/usagelake/schemas"
@@ -35,13 +36,13 @@ func TestSoak(t *testing.T) {
 	}
 	synctest.Test(t, func(t *testing.T) {
 		begin := time.Date(2026, 10, 20, 12, 0, 0, 0, time.UTC) // over the change of Berlin's clocks, and of the month
-		w := newWorld(t, settings{live: true, at: begin, perDay: 120, orgs: []portal.OrgOptions{{ID: "0", RecordsPerDay: 120}, {ID: "beta", RecordsPerDay: 60}}})
-		w.log = &syncBuffer{} // a month of debug lines is no help
-		w.env.Logger = slog.New(slog.NewTextHandler(w.log, &slog.HandlerOptions{Level: slog.LevelWarn}))
+		w := newWorld(t, kit.Settings{Live: true, At: begin, PerDay: 120, Orgs: []portal.OrgOptions{{ID: "0", RecordsPerDay: 120}, {ID: "beta", RecordsPerDay: 60}}})
+		w.Logs = &kit.Buffer{} // a month of debug lines is no help
+		w.env.Logger = slog.New(slog.NewTextHandler(w.Logs, &slog.HandlerOptions{Level: slog.LevelWarn}))
 		keys := t.TempDir()
-		for i := range w.cfg.Accounts {
-			a := &w.cfg.Accounts[i]
-			key := w.keys[a.KeyEnv]
+		for i := range w.Cfg.Accounts {
+			a := &w.Cfg.Accounts[i]
+			key := w.Keys[a.KeyEnv]
 			a.KeyEnv, a.KeyFile = "", filepath.Join(keys, a.Name+".key")
 			w.putKey(a.KeyFile, key)
 		}
@@ -49,21 +50,21 @@ func TestSoak(t *testing.T) {
 		hook := w.alerted(config.Rule{Name: "late", Kind: "freshness", OlderThan: config.Duration(26 * time.Hour),
 			Repeat: &zero}, config.Rule{Name: "failed", Kind: "failed", After: 3, Repeat: &zero},
 			config.Rule{Name: "key", Kind: "key", Repeat: &zero})
-		w.cfg.Schedule.Jobs = []config.Job{
+		w.Cfg.Schedule.Jobs = []config.Job{
 			{Name: "nightly", Kind: config.KindExport, Cron: "30 2 * * *", Zone: "Europe/Berlin",
 				Jitter: config.Duration(10 * time.Minute)},
 			{Name: "hourly", Kind: config.KindLookback, Cron: "5 * * * *", Lookback: config.Duration(24 * time.Hour)},
 			{Name: "balance", Kind: config.KindBalance, Cron: "35 * * * *"},
 			{Name: "weekly", Kind: config.KindVerify, Cron: "0 4 * * 0", Zone: "Europe/Berlin"},
 		}
-		if err := errors.Join(w.cfg.Schedule.Validate(w.cfg.AccountNames())...); err != nil {
+		if err := errors.Join(w.Cfg.Schedule.Validate(w.Cfg.AccountNames())...); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := load.Create(w.cfg.Lake, load.Options{}); err != nil { // as the daemon does
+		if _, err := load.Create(w.Cfg.Lake, load.Options{}); err != nil { // as the daemon does
 			t.Fatal(err)
 		}
 		var told []string
-		opts := SchedulerOptions{Load: func() (*config.Config, error) { c := *w.cfg; return &c, nil }, tick: 5 * time.Minute}
+		opts := SchedulerOptions{Load: func() (*config.Config, error) { c := *w.Cfg; return &c, nil }, tick: 5 * time.Minute}
 		var memory AlertMemory
 		opts.Check = func(ctx context.Context, cfg *config.Config, _ string) {
 			if time.Now().Minute()%15 == 0 || time.Now().Minute() > 30 { // every minute is what the daemon does
@@ -88,26 +89,26 @@ func TestSoak(t *testing.T) {
 		const weather = "late=0.03,late-by=20h,status-500=0.02,status-429=0.02,reset=0.02,cut=0.01,latency=200ms,jitter=300ms"
 		var early, last usage
 		for d := range *soakDays {
-			w.faults(weather)
+			w.Faults(weather)
 			switch d {
 			case 1: // a key is replaced in good time
 				fresh := w.newKey("0")
-				w.putKey(w.cfg.Accounts[0].KeyFile, fresh)
+				w.putKey(w.Cfg.Accounts[0].KeyFile, fresh)
 				live(24 * time.Hour)
 			case 2: // and one after it stopped working, which costs the account a night
 				old := w.key(1)
-				if err := w.portal.RevokeKey(old); err != nil {
+				if err := w.Portal.RevokeKey(old); err != nil {
 					t.Fatal(err)
 				}
 				live(20 * time.Hour)
-				w.putKey(w.cfg.Accounts[1].KeyFile, w.newKey("beta"))
+				w.putKey(w.Cfg.Accounts[1].KeyFile, w.newKey("beta"))
 				live(4 * time.Hour)
 			default:
 				if d%5 == 3 { // an outage over the night
 					live(10 * time.Hour)
-					w.faults(weather + ",status-503=1")
+					w.Faults(weather + ",status-503=1")
 					live(time.Duration(4+rnd.IntN(6)) * time.Hour)
-					w.faults(weather)
+					w.Faults(weather)
 				}
 				if d%4 == 0 { // the program is down for a while
 					live(time.Duration(1+rnd.IntN(36000)) * time.Second)
@@ -121,9 +122,9 @@ func TestSoak(t *testing.T) {
 			}
 			t.Logf("day %2d, %s: %s, %d alerts told", d+1, time.Now().UTC().Format("2006-01-02 15:04"), last, len(told))
 		}
-		w.faults("")
+		w.Faults("")
 		live(48 * time.Hour)
-		w.equal(begin.Truncate(24*time.Hour).AddDate(0, 0, -config.FirstDays+1),
+		w.Equal(begin.Truncate(24*time.Hour).AddDate(0, 0, -config.FirstDays+1),
 			time.Now().UTC().Truncate(24*time.Hour).AddDate(0, 0, -1))
 
 		if last.files > early.files+4 {
@@ -132,7 +133,7 @@ func TestSoak(t *testing.T) {
 		if last.heap > early.heap+32<<20 {
 			t.Errorf("heap in use: %s, and %s on day 3", last, early)
 		}
-		st, err := ReadStatus(t.Context(), w.cfg.Lake, "", time.Now())
+		st, err := ReadStatus(t.Context(), w.Cfg.Lake, "", time.Now())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -154,11 +155,11 @@ func TestSoak(t *testing.T) {
 // checkRuns checks that of each job no time was done twice, and that the last one of each is done.
 func (w *world) checkRuns(begin time.Time) {
 	w.Helper()
-	st, err := readLakeState(w.cfg, w.env)
+	st, err := readLakeState(w.Cfg, w.env)
 	if err != nil {
 		w.Fatal(err)
 	}
-	for _, j := range w.cfg.Schedule.Jobs {
+	for _, j := range w.Cfg.Schedule.Jobs {
 		var done []time.Time
 		failed, requests := 0, int64(0)
 		for _, r := range st.runs {
@@ -197,7 +198,7 @@ func (w *world) putKey(path, key string) {
 // key is what the key file of an account holds.
 func (w *world) key(account int) string {
 	w.Helper()
-	k, err := w.cfg.Accounts[account].Key(w.env.Getenv)
+	k, err := w.Cfg.Accounts[account].Key(w.env.Getenv)
 	if err != nil {
 		w.Fatal(err)
 	}
@@ -206,7 +207,7 @@ func (w *world) key(account int) string {
 
 func (w *world) newKey(org string) string {
 	w.Helper()
-	_, key, err := w.portal.AddKey(portal.KeySpec{Org: org, Name: "rotated", Scopes: []string{"usage:read", "balance:read"}, Admin: true})
+	_, key, err := w.Portal.AddKey(portal.KeySpec{Org: org, Name: "rotated", Scopes: []string{"usage:read", "balance:read"}, Admin: true})
 	if err != nil {
 		w.Fatal(err)
 	}

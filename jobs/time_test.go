@@ -10,6 +10,7 @@ import (
 	"github.com/usagelake/usagelake/extract"
 	"github.com/usagelake/usagelake/extract/portal"
 	"github.com/usagelake/usagelake/jobs/config"
+	"github.com/usagelake/usagelake/jobs/internal/kit"
 	"github.com/usagelake/usagelake/schemas"
 )
 
@@ -17,28 +18,28 @@ import (
 func (w *world) nightly(n int) {
 	w.Helper()
 	for range n {
-		w.at(schemas.DateOf(w.now()).End().Add(30 * time.Minute))
+		w.At(schemas.DateOf(w.Now()).End().Add(30 * time.Minute))
 		w.export(Span{})
 	}
 }
 
 // settled is the last instant that an export of now covers.
-func (w *world) settled() time.Time { return w.now().Add(-config.DefaultSettle) }
+func (w *world) settled() time.Time { return w.Now().Add(-config.DefaultSettle) }
 
 func TestNightlyExportsFindWhatComesLateAndWhatVanishes(t *testing.T) {
 	for _, faults := range []string{
 		"late=0.1", "late=0.2,late-by=3h,inclusive-end=true", "late=0.1,late-by=47h,order=newest", "vanish=0.1,exclusive-start=true",
 		"vanish=0.1,vanish-by=20h",
 	} {
-		bubble(t, faults, func(t *testing.T) {
-			w := newWorld(t, settings{faults: faults, perDay: 100})
+		kit.Bubble(t, faults, func(t *testing.T) {
+			w := newWorld(t, kit.Settings{Faults: faults, PerDay: 100})
 			w.export(span(18, 20))
 			w.nightly(4)
-			w.equal(day(18), day(24))
-			before := w.files()
-			w.faults(faults)
+			w.Equal(kit.Day(18), kit.Day(24))
+			before := w.Files()
+			w.Faults(faults)
 			w.export(Span{})
-			for _, f := range changed(before, w.files()) {
+			for _, f := range kit.Changed(before, w.Files()) {
 				if !strings.HasPrefix(f, "journal/") {
 					t.Errorf("with nothing new, a run changed %s", f)
 				}
@@ -49,20 +50,20 @@ func TestNightlyExportsFindWhatComesLateAndWhatVanishes(t *testing.T) {
 
 func (w *world) readCount() int64 {
 	w.Helper()
-	r := w.read()
-	defer r.close()
-	return unix(w, r.one("SELECT count(*)::VARCHAR FROM usage")).Unix()
+	r := w.Read()
+	defer r.Close()
+	return kit.Unix(w, r.One("SELECT count(*)::VARCHAR FROM usage")).Unix()
 }
 
 func TestCorrectionsThatLeaveTheCountAloneComeWithRefetchEvery(t *testing.T) {
-	bubble(t, "corrected", func(t *testing.T) {
-		w := newWorld(t, settings{faults: "corrected=0.2,corrected-by=20h", perDay: 100})
-		w.cfg.Export.RefetchEvery = config.Duration(24 * time.Hour)
+	kit.Bubble(t, "corrected", func(t *testing.T) {
+		w := newWorld(t, kit.Settings{Faults: "corrected=0.2,corrected-by=20h", PerDay: 100})
+		w.Cfg.Export.RefetchEvery = config.Duration(24 * time.Hour)
 		w.export(span(17, 20))
 		w.nightly(3)
-		w.equal(day(19), day(22)) // the days that the last run's lookback held, and were a day old
+		w.Equal(kit.Day(19), kit.Day(22)) // the days that the last run's lookback held, and were a day old
 		corrected := 0
-		for r := range w.portal.Truth("0", day(19), day(22)) {
+		for r := range w.Portal.Truth("0", kit.Day(19), kit.Day(22)) {
 			if r.Corrected {
 				corrected++
 			}
@@ -71,67 +72,67 @@ func TestCorrectionsThatLeaveTheCountAloneComeWithRefetchEvery(t *testing.T) {
 			t.Error("nothing was corrected")
 		}
 	})
-	bubble(t, "never", func(t *testing.T) {
-		w := newWorld(t, settings{faults: "corrected=0.2,corrected-by=20h", perDay: 100})
-		w.cfg.Export.RefetchAt = nil
+	kit.Bubble(t, "never", func(t *testing.T) {
+		w := newWorld(t, kit.Settings{Faults: "corrected=0.2,corrected-by=20h", PerDay: 100})
+		w.Cfg.Export.RefetchAt = nil
 		w.export(span(18, 20))
 		w.nightly(1)
-		w.requests()
+		w.Requests()
 		w.nightly(1)
-		for _, r := range w.requests() {
-			if strings.Contains(r.Query, "start_time="+itoa(day(19).Unix()-1)) && !strings.Contains(r.Query, "pagesize=1&") {
+		for _, r := range w.Requests() {
+			if strings.Contains(r.Query, "start_time="+kit.Itoa(kit.Day(19).Unix()-1)) && !strings.Contains(r.Query, "pagesize=1&") {
 				t.Errorf("%s: with refetch_at off a day is asked for again that has the same count", r.Query)
 			}
 		}
 		// A refetch by hand brings it right.
-		w.export(Span{From: day(18), To: day(21), Anew: true})
-		w.equal(day(18), day(21))
+		w.export(Span{From: kit.Day(18), To: kit.Day(21), Anew: true})
+		w.Equal(kit.Day(18), kit.Day(21))
 	})
 }
 
 func TestRefetchReplacesTheRangeWhateverTheCounts(t *testing.T) {
-	bubble(t, "refetch", func(t *testing.T) {
-		w := newWorld(t, settings{faults: "corrected=0.2,vanish=0.2,vanish-by=30h,late=0.2"})
-		w.cfg.Export.Lookback, w.cfg.Export.RefetchAt = 0, nil
+	kit.Bubble(t, "refetch", func(t *testing.T) {
+		w := newWorld(t, kit.Settings{Faults: "corrected=0.2,vanish=0.2,vanish-by=30h,late=0.2"})
+		w.Cfg.Export.Lookback, w.Cfg.Export.RefetchAt = 0, nil
 		w.export(span(17, 20))
-		w.pass(72 * time.Hour)
-		before := w.files()
-		w.requests()
+		w.Pass(72 * time.Hour)
+		before := w.Files()
+		w.Requests()
 		w.export(span(17, 20))
-		if n := len(w.requests()); n != 0 {
+		if n := len(w.Requests()); n != 0 {
 			t.Errorf("without a lookback, %d requests were sent for what is covered", n)
 		}
-		res := w.export(Span{From: day(17).Add(6 * time.Hour), To: day(19).Add(6 * time.Hour), Anew: true})
+		res := w.export(Span{From: kit.Day(17).Add(6 * time.Hour), To: kit.Day(19).Add(6 * time.Hour), Anew: true})
 		if res.Windows != 3 {
 			t.Errorf("%d windows, want 3: each in a day", res.Windows)
 		}
-		w.equal(day(17).Add(6*time.Hour), day(19).Add(6*time.Hour))
-		w.kept(before)
-		w.export(Span{From: day(17), To: day(20), Anew: true})
-		w.equal(day(17), day(20))
+		w.Equal(kit.Day(17).Add(6*time.Hour), kit.Day(19).Add(6*time.Hour))
+		w.Kept(before)
+		w.export(Span{From: kit.Day(17), To: kit.Day(20), Anew: true})
+		w.Equal(kit.Day(17), kit.Day(20))
 	})
 }
 
 func TestNothingYoungerThanTheSettleTimeIsExported(t *testing.T) {
-	bubble(t, "settle", func(t *testing.T) {
+	kit.Bubble(t, "settle", func(t *testing.T) {
 		// Records show up to nine minutes late; ten are waited for.
-		w := newWorld(t, settings{faults: "late=0.5,late-by=9m", perDay: 2000})
-		w.export(Span{From: now.Add(-3 * time.Hour)})
-		w.equal(now.Add(-3*time.Hour), w.settled())
-		r := w.read()
-		defer r.close()
-		if got := unix(t, r.one("SELECT epoch(max(window_end))::BIGINT::VARCHAR FROM coverage")); !got.Equal(w.settled()) {
+		w := newWorld(t, kit.Settings{Faults: "late=0.5,late-by=9m", PerDay: 2000})
+		w.export(Span{From: kit.Start.Add(-3 * time.Hour)})
+		w.Equal(kit.Start.Add(-3*time.Hour), w.settled())
+		r := w.Read()
+		defer r.Close()
+		if got := kit.Unix(t, r.One("SELECT epoch(max(window_end))::BIGINT::VARCHAR FROM coverage")); !got.Equal(w.settled()) {
 			t.Errorf("covered up to %s, want %s", got, w.settled())
 		}
-		for _, q := range w.requests() {
-			if end := "end_time=" + itoa(w.settled().Unix()); q.Endpoint == "usage" && !strings.Contains(q.Query, end) {
+		for _, q := range w.Requests() {
+			if end := "end_time=" + kit.Itoa(w.settled().Unix()); q.Endpoint == "usage" && !strings.Contains(q.Query, end) {
 				t.Errorf("%s asks beyond the settled end", q.Query)
 			}
 		}
-		w.requests()
-		w.export(Span{From: now.Add(-5 * time.Minute), To: now.Add(time.Hour)})
+		w.Requests()
+		w.export(Span{From: kit.Start.Add(-5 * time.Minute), To: kit.Start.Add(time.Hour)})
 		w.export(Span{})
-		for _, r := range w.requests() { // but for the lookback's question
+		for _, r := range w.Requests() { // but for the lookback's question
 			if !strings.Contains(r.Query, "pagesize=1&") {
 				t.Errorf("%v: nothing is settled that isn't covered", r)
 			}
@@ -140,22 +141,22 @@ func TestNothingYoungerThanTheSettleTimeIsExported(t *testing.T) {
 }
 
 func TestHourlyExportsTileWithoutLossOrDouble(t *testing.T) {
-	bubble(t, "hourly", func(t *testing.T) {
-		w := newWorld(t, settings{faults: "inclusive-end=true,exclusive-start=true", at: day(17), perDay: 600})
-		w.export(Span{From: day(16), To: day(17)})
-		w.requests()
+	kit.Bubble(t, "hourly", func(t *testing.T) {
+		w := newWorld(t, kit.Settings{Faults: "inclusive-end=true,exclusive-start=true", At: kit.Day(17), PerDay: 600})
+		w.export(Span{From: kit.Day(16), To: kit.Day(17)})
+		w.Requests()
 		const hours = 50 // over two midnights
 		for range hours {
-			w.pass(time.Hour)
+			w.Pass(time.Hour)
 			w.export(Span{})
 		}
-		w.equal(day(16), w.settled())
+		w.Equal(kit.Day(16), w.settled())
 		// What is covered is asked for once: no more pages than the records need, each window's margin and last page aside.
 		usage, checks, proofs := 0, 0, 0
-		for _, r := range w.requests() {
+		for _, r := range w.Requests() {
 			switch query, _ := url.ParseQuery(r.Query); {
 			case r.Endpoint != "usage":
-			case query.Get("pagesize") == "1" && (unix(t, query.Get("start_time")).Unix()+extract.Margin)%86400 == 0:
+			case query.Get("pagesize") == "1" && (kit.Unix(t, query.Get("start_time")).Unix()+extract.Margin)%86400 == 0:
 				checks++
 			case query.Get("pagesize") == "1":
 				proofs++
@@ -175,9 +176,9 @@ func TestHourlyExportsTileWithoutLossOrDouble(t *testing.T) {
 		if proofs > windows {
 			t.Errorf("%d requests for the proofs of %d windows", proofs, windows)
 		}
-		r := w.read()
-		defer r.close()
-		if got := r.one("SELECT count(*)::VARCHAR FROM coverage"); got != itoa(windows+1) && got != itoa(windows) {
+		r := w.Read()
+		defer r.Close()
+		if got := r.One("SELECT count(*)::VARCHAR FROM coverage"); got != kit.Itoa(windows+1) && got != kit.Itoa(windows) {
 			t.Errorf("%s windows, want %d: a day was fetched again though nothing changed", got, windows)
 		}
 	})
@@ -192,16 +193,16 @@ func TestTheLookbackIsRightAtTheBordersOfDays(t *testing.T) {
 		{"", 24 * time.Hour}, {"inclusive-end", 24 * time.Hour}, {"exclusive-start", 24 * time.Hour}, {"inclusive-end,exclusive-start", 24 * time.Hour},
 		{"", 6 * time.Hour}, {"inclusive-end,exclusive-start", 6 * time.Hour},
 	} {
-		bubble(t, c.faults+"/"+c.step.String(), func(t *testing.T) {
-			w := newWorld(t, settings{})
-			api := &borders{Portal: w.portal, faults: c.faults, at: map[int64]int{}}
+		kit.Bubble(t, c.faults+"/"+c.step.String(), func(t *testing.T) {
+			w := newWorld(t, kit.Settings{})
+			api := &borders{Portal: w.Portal, faults: c.faults, at: map[int64]int{}}
 			for d := 18; d <= 20; d++ {
-				api.at[day(d).Unix()] = 3
-				api.at[day(d).Unix()-1] = 2
-				api.at[day(d).Unix()+6*3600] = 2
+				api.at[kit.Day(d).Unix()] = 3
+				api.at[kit.Day(d).Unix()-1] = 2
+				api.at[kit.Day(d).Unix()+6*3600] = 2
 			}
-			w.env.Transport = &wire{api}
-			for at := day(18); at.Before(day(20)); at = at.Add(c.step) {
+			w.env.Transport = &kit.Wire{Portal: api}
+			for at := kit.Day(18); at.Before(kit.Day(20)); at = at.Add(c.step) {
 				w.export(Span{From: at, To: at.Add(c.step)})
 			}
 			n := w.readCount()
@@ -210,14 +211,14 @@ func TestTheLookbackIsRightAtTheBordersOfDays(t *testing.T) {
 			}
 			quiet := func() {
 				t.Helper()
-				before := w.files()
-				if res := w.export(span(18, 20)); res.Requests != 2 || len(changed(seals(before), seals(w.files()))) > 0 {
+				before := w.Files()
+				if res := w.export(span(18, 20)); res.Requests != 2 || len(kit.Changed(kit.Seals(before), kit.Seals(w.Files()))) > 0 {
 					t.Errorf("%d requests: a day is fetched anew though nothing changed", res.Requests)
 				}
 			}
 			quiet()
 			// One more at the border is of one day, and the margin of the other.
-			for _, at := range []time.Time{day(19), day(19).Add(-time.Second)} {
+			for _, at := range []time.Time{kit.Day(19), kit.Day(19).Add(-time.Second)} {
 				api.at[at.Unix()]++
 				w.export(span(18, 20))
 				n++
@@ -226,7 +227,7 @@ func TestTheLookbackIsRightAtTheBordersOfDays(t *testing.T) {
 				}
 			}
 			quiet()
-			w.whole()
+			w.Whole()
 		})
 	}
 }
@@ -246,28 +247,28 @@ func TestABrokenRecordWhereTwoWindowsMeetIsNotFetchedAnewForEver(t *testing.T) {
 		{"all of them", []string{withID, without, without}, 5, 2 + 4},
 	} {
 		for _, faults := range []string{"", "inclusive-end,exclusive-start"} {
-			bubble(t, c.name+"/"+faults, func(t *testing.T) {
-				w := newWorld(t, settings{})
-				meet := day(18).Add(6 * time.Hour)
-				api := &borders{Portal: w.portal, faults: faults, at: map[int64]int{day(18).Unix(): 3, meet.Unix() - 1: 2, meet.Unix(): 2, day(19).Unix() + 5: 1}}
+			kit.Bubble(t, c.name+"/"+faults, func(t *testing.T) {
+				w := newWorld(t, kit.Settings{})
+				meet := kit.Day(18).Add(6 * time.Hour)
+				api := &borders{Portal: w.Portal, faults: faults, at: map[int64]int{kit.Day(18).Unix(): 3, meet.Unix() - 1: 2, meet.Unix(): 2, kit.Day(19).Unix() + 5: 1}}
 				at := meet.Unix() - 1
 				if faults != "" {
 					at++ // what both windows are asked for there
 				}
 				api.raw = map[int64][]string{at: c.raw}
-				w.env.Transport = &wire{api}
-				for at := day(18); at.Before(day(20)); at = at.Add(6 * time.Hour) {
+				w.env.Transport = &kit.Wire{Portal: api}
+				for at := kit.Day(18); at.Before(kit.Day(20)); at = at.Add(6 * time.Hour) {
 					w.export(Span{From: at, To: at.Add(6 * time.Hour)})
 				}
 				check := func(quarantined int, requests int64) {
 					t.Helper()
-					r := w.read()
-					defer r.close()
-					if got := r.one("SELECT count(*)::VARCHAR FROM quarantine"); got != itoa(quarantined) {
+					r := w.Read()
+					defer r.Close()
+					if got := r.One("SELECT count(*)::VARCHAR FROM quarantine"); got != kit.Itoa(quarantined) {
 						t.Errorf("%s quarantined, want %d", got, quarantined)
 					}
-					before := w.files()
-					if res := w.export(span(18, 20)); res.Requests != requests || len(changed(seals(before), seals(w.files()))) > 0 {
+					before := w.Files()
+					if res := w.export(span(18, 20)); res.Requests != requests || len(kit.Changed(kit.Seals(before), kit.Seals(w.Files()))) > 0 {
 						t.Errorf("%d requests, want %d: a day is fetched anew though nothing changed", res.Requests, requests)
 					}
 				}
@@ -279,21 +280,21 @@ func TestABrokenRecordWhereTwoWindowsMeetIsNotFetchedAnewForEver(t *testing.T) {
 					t.Errorf("%d records, want 9", got)
 				}
 				check(len(c.raw), 2)
-				w.whole()
+				w.Whole()
 			})
 		}
 	}
 }
 
 func TestTheFirstExportTakesThirtyDays(t *testing.T) {
-	bubble(t, "first", func(t *testing.T) {
-		w := newWorld(t, settings{perDay: 30})
+	kit.Bubble(t, "first", func(t *testing.T) {
+		w := newWorld(t, kit.Settings{PerDay: 30})
 		res := w.export(Span{})
-		from := day(20).AddDate(0, 0, -config.FirstDays)
+		from := kit.Day(20).AddDate(0, 0, -config.FirstDays)
 		if !res.Plans[0].Range.Start.Equal(from) || len(res.Plans[0].Missing) != 31 {
 			t.Errorf("%v", res.Plans[0].Range)
 		}
-		w.equal(from, w.settled())
+		w.Equal(from, w.settled())
 	})
 }
 
@@ -301,57 +302,57 @@ func TestAGapIsFilledByTheNextDefaultRun(t *testing.T) {
 	for name, strike := range map[string]string{
 		"in the middle": "status-500=1,from=60,to=120", "at the start": "status-500=1,only=usage,from=1,to=18",
 	} {
-		bubble(t, name, func(t *testing.T) {
-			w := newWorld(t, settings{faults: strike, perDay: 60})
+		kit.Bubble(t, name, func(t *testing.T) {
+			w := newWorld(t, kit.Settings{Faults: strike, PerDay: 60})
 			res, err := w.try(t.Context(), Span{})
 			if err == nil || res.Status != schemas.StatusPartial {
 				t.Fatalf("%s, %v", res.Status, err)
 			}
-			w.faults("")
-			w.pass(24 * time.Hour)
+			w.Faults("")
+			w.Pass(24 * time.Hour)
 			w.export(Span{})
-			w.equal(day(20).AddDate(0, 0, -config.FirstDays), w.settled())
+			w.Equal(kit.Day(20).AddDate(0, 0, -config.FirstDays), w.settled())
 		})
 	}
 }
 
 // A gap at the start shows in no window; one that was asked for by its dates is no other.
 func TestAGapAtTheStartOfAGivenRangeIsFilledByTheNextDefaultRun(t *testing.T) {
-	bubble(t, "given", func(t *testing.T) {
-		w := newWorld(t, settings{faults: "status-500=1,only=usage,from=1,to=8", perDay: 60})
-		if res, err := w.try(t.Context(), Span{From: day(16)}); err == nil || res.Status != schemas.StatusPartial {
+	kit.Bubble(t, "given", func(t *testing.T) {
+		w := newWorld(t, kit.Settings{Faults: "status-500=1,only=usage,from=1,to=8", PerDay: 60})
+		if res, err := w.try(t.Context(), Span{From: kit.Day(16)}); err == nil || res.Status != schemas.StatusPartial {
 			t.Fatalf("%s, %v", res.Status, err)
 		}
-		w.faults("")
-		w.pass(24 * time.Hour)
+		w.Faults("")
+		w.Pass(24 * time.Hour)
 		w.export(Span{})
-		w.equal(day(16), w.settled())
+		w.Equal(kit.Day(16), w.settled())
 	})
 }
 
 func TestClocksThatAreWrongAreMadeGoodByTheLookback(t *testing.T) {
-	bubble(t, "set back", func(t *testing.T) {
-		w := newWorld(t, settings{perDay: 100})
-		w.export(Span{From: day(18)})
-		before := w.files()
-		w.pass(-36 * time.Hour)
+	kit.Bubble(t, "set back", func(t *testing.T) {
+		w := newWorld(t, kit.Settings{PerDay: 100})
+		w.export(Span{From: kit.Day(18)})
+		before := w.Files()
+		w.Pass(-36 * time.Hour)
 		w.export(Span{})
-		w.export(Span{From: day(18)})
-		w.pass(36*time.Hour + 4*time.Hour)
+		w.export(Span{From: kit.Day(18)})
+		w.Pass(36*time.Hour + 4*time.Hour)
 		w.export(Span{})
-		w.kept(before)
-		w.equal(day(18), w.settled())
+		w.Kept(before)
+		w.Equal(kit.Day(18), w.settled())
 	})
-	bubble(t, "ahead", func(t *testing.T) {
+	kit.Bubble(t, "ahead", func(t *testing.T) {
 		// This machine's clock is 30 hours ahead for one run: what is covered then has not happened yet.
-		w := newWorld(t, settings{perDay: 100})
-		w.export(Span{From: day(18)})
+		w := newWorld(t, kit.Settings{PerDay: 100})
+		w.export(Span{From: kit.Day(18)})
 		right := w.env.Now
 		w.env.Now = func() time.Time { return right().Add(30 * time.Hour) }
 		w.export(Span{})
 		w.env.Now = right
 		w.nightly(4)
-		w.equal(day(18), w.settled())
+		w.Equal(kit.Day(18), w.settled())
 	})
 }
 
@@ -364,9 +365,9 @@ func (w *world) ahead(d time.Duration) (right func()) {
 
 func (w *world) coveredTo() time.Time {
 	w.Helper()
-	r := w.read()
-	defer r.close()
-	return unix(w, r.one("SELECT epoch(max(window_end))::BIGINT::VARCHAR FROM coverage"))
+	r := w.Read()
+	defer r.Close()
+	return kit.Unix(w, r.One("SELECT epoch(max(window_end))::BIGINT::VARCHAR FROM coverage"))
 }
 
 func TestNothingIsSealedThatHasNotSettledByThePortalsClock(t *testing.T) {
@@ -377,18 +378,18 @@ func TestNothingIsSealedThatHasNotSettledByThePortalsClock(t *testing.T) {
 		ahead time.Duration
 		first Span
 	}{
-		{"an hour, the first export", time.Hour, Span{From: now.Add(-3 * time.Hour)}},
+		{"an hour, the first export", time.Hour, Span{From: kit.Start.Add(-3 * time.Hour)}},
 		{"an hour, without a start", time.Hour, Span{}},
-		{"a little more than the settle time", 11 * time.Minute, Span{From: now.Add(-3 * time.Hour)}},
-		{"over midnight", 13 * time.Hour, Span{From: now.Add(-3 * time.Hour)}},
+		{"a little more than the settle time", 11 * time.Minute, Span{From: kit.Start.Add(-3 * time.Hour)}},
+		{"over midnight", 13 * time.Hour, Span{From: kit.Start.Add(-3 * time.Hour)}},
 		{"so far that the first thirty days are yet to come", 40 * 24 * time.Hour, Span{}},
 	} {
-		bubble(t, c.name, func(t *testing.T) {
-			w := newWorld(t, settings{faults: faults, perDay: 500})
-			w.cfg.Export.Lookback = 0 // or it would make good what was sealed too early
+		kit.Bubble(t, c.name, func(t *testing.T) {
+			w := newWorld(t, kit.Settings{Faults: faults, PerDay: 500})
+			w.Cfg.Export.Lookback = 0 // or it would make good what was sealed too early
 			from := c.first.From
 			if from.IsZero() {
-				from = day(20).AddDate(0, 0, -config.FirstDays)
+				from = kit.Day(20).AddDate(0, 0, -config.FirstDays)
 			}
 			right := w.ahead(c.ahead)
 			first := w.export(c.first)
@@ -398,72 +399,72 @@ func TestNothingIsSealedThatHasNotSettledByThePortalsClock(t *testing.T) {
 			if got := first.Plans[0].Range.End; !got.Equal(w.settled()) {
 				t.Errorf("the plan ends at %s, want %s", got, w.settled())
 			}
-			if !strings.Contains(w.log.String(), "ahead="+c.ahead.String()) {
+			if !strings.Contains(w.Logs.String(), "ahead="+c.ahead.String()) {
 				t.Error("no warning says how far the clock is ahead")
 			}
-			w.equal(from, w.settled())
-			w.pass(30 * time.Minute)
+			w.Equal(from, w.settled())
+			w.Pass(30 * time.Minute)
 			w.export(Span{})
-			w.pass(30 * time.Minute)
+			w.Pass(30 * time.Minute)
 			right()
 			w.export(Span{})
-			w.equal(from, w.settled())
+			w.Equal(from, w.settled())
 			if got := w.coveredTo(); !got.Equal(w.settled()) {
 				t.Errorf("with the clock right, covered up to %s, want %s", got, w.settled())
 			}
 		})
 	}
-	bubble(t, "a day that was covered before it was over", func(t *testing.T) {
-		w := newWorld(t, settings{faults: "skew=13h", perDay: 500}) // the header agrees with this machine's clock
+	kit.Bubble(t, "a day that was covered before it was over", func(t *testing.T) {
+		w := newWorld(t, kit.Settings{Faults: "skew=13h", PerDay: 500}) // the header agrees with this machine's clock
 		right := w.ahead(13 * time.Hour)
 		w.export(span(18, 21))
-		if !w.coveredTo().Equal(day(21)) {
+		if !w.coveredTo().Equal(kit.Day(21)) {
 			t.Fatalf("covered up to %s", w.coveredTo())
 		}
-		w.faults("")
-		w.pass(time.Hour)
+		w.Faults("")
+		w.Pass(time.Hour)
 		res := w.export(span(18, 21)) // day 20 has more records now
 		if m := res.Plans[0].Missing; len(m) != 1 || !m[0].End.Equal(w.settled()) {
 			t.Errorf("%v is fetched anew, want what of the day has settled", m)
 		}
 		right()
 		w.nightly(2)
-		w.equal(day(18), day(22))
+		w.Equal(kit.Day(18), kit.Day(22))
 	})
-	bubble(t, "a clock that stays ahead is no reason for a refetch", func(t *testing.T) {
-		w := newWorld(t, settings{})
+	kit.Bubble(t, "a clock that stays ahead is no reason for a refetch", func(t *testing.T) {
+		w := newWorld(t, kit.Settings{})
 		w.ahead(30 * time.Hour)
-		w.export(Span{From: day(17)})
+		w.export(Span{From: kit.Day(17)})
 		for range 3 {
-			w.pass(time.Hour)
+			w.Pass(time.Hour)
 			if p := w.export(Span{}).Plans[0]; p.Refetch || len(p.Missing) != 1 {
 				t.Errorf("%d windows, refetch %t", len(p.Missing), p.Refetch)
 			}
 		}
-		dry, err := DryRun(t.Context(), w.cfg, w.env, ExportOptions{})
+		dry, err := DryRun(t.Context(), w.Cfg, w.env, ExportOptions{})
 		if err != nil || dry[0].To.After(w.settled()) || dry[0].Windows > 1 {
 			t.Errorf("%+v, %v", dry, err)
 		}
-		w.equal(day(17), w.settled())
+		w.Equal(kit.Day(17), w.settled())
 	})
-	bubble(t, "a dry run of a first export", func(t *testing.T) {
-		w := newWorld(t, settings{})
+	kit.Bubble(t, "a dry run of a first export", func(t *testing.T) {
+		w := newWorld(t, kit.Settings{})
 		w.ahead(30 * time.Hour)
-		dry, err := DryRun(t.Context(), w.cfg, w.env, ExportOptions{})
-		if err != nil || !dry[0].To.Equal(w.settled()) || !dry[0].From.Equal(day(20).AddDate(0, 0, -config.FirstDays)) {
+		dry, err := DryRun(t.Context(), w.Cfg, w.env, ExportOptions{})
+		if err != nil || !dry[0].To.Equal(w.settled()) || !dry[0].From.Equal(kit.Day(20).AddDate(0, 0, -config.FirstDays)) {
 			t.Errorf("%+v, %v", dry, err)
 		}
 	})
-	bubble(t, "behind", func(t *testing.T) {
-		w := newWorld(t, settings{faults: faults, perDay: 500})
+	kit.Bubble(t, "behind", func(t *testing.T) {
+		w := newWorld(t, kit.Settings{Faults: faults, PerDay: 500})
 		right := w.ahead(-time.Hour)
-		w.export(Span{From: now.Add(-3 * time.Hour)})
+		w.export(Span{From: kit.Start.Add(-3 * time.Hour)})
 		if want := w.settled().Add(-time.Hour); !w.coveredTo().Equal(want) {
 			t.Errorf("covered up to %s, want %s by this machine's clock", w.coveredTo(), want)
 		}
 		right()
 		w.export(Span{})
-		w.equal(now.Add(-3*time.Hour), w.settled())
+		w.Equal(kit.Start.Add(-3*time.Hour), w.settled())
 	})
 }
 
@@ -488,21 +489,21 @@ func TestTheTimeZoneOfTheProcessMakesNoDifference(t *testing.T) {
 					t.Skipf("no time zones here: %v", err)
 				}
 				time.Local = loc
-				w := newWorld(t, settings{at: c.last.Add(time.Hour).In(loc), perDay: 60})
+				w := newWorld(t, kit.Settings{At: c.last.Add(time.Hour).In(loc), PerDay: 60})
 				from := c.last.AddDate(0, 0, -3)
 				w.export(Span{From: from, To: c.last})
-				w.equal(from, c.last)
-				r := w.read()
+				w.Equal(from, c.last)
+				r := w.Read()
 				got := map[string]string{}
-				for _, rec := range r.records("usage", "true") {
+				for _, rec := range r.Records("usage", "true") {
 					got[rec["id"]] = fmt.Sprint(rec)
 				}
-				r.close()
+				r.Close()
 				if first == nil {
 					first = got
 					continue
 				}
-				if d := changed(first, got); len(d) > 0 {
+				if d := kit.Changed(first, got); len(d) > 0 {
 					t.Errorf("%s: %d records differ from UTC's", zone, len(d))
 				}
 			}
@@ -512,25 +513,25 @@ func TestTheTimeZoneOfTheProcessMakesNoDifference(t *testing.T) {
 
 func TestSummaryAnswersAreExportedAndCheckedByTheirTokens(t *testing.T) {
 	for _, faults := range []string{"", "page-clamp=7,past-end=last", "inclusive-end=true,exclusive-start=true,strings=true", "order=newest,unknown-fields=true,null-list=true"} {
-		bubble(t, faults, func(t *testing.T) {
-			w := newWorld(t, settings{faults: faults, orgs: []portal.OrgOptions{{ID: "0", RecordsPerDay: 150, Shape: portal.Summary}}})
+		kit.Bubble(t, faults, func(t *testing.T) {
+			w := newWorld(t, kit.Settings{Faults: faults, Orgs: []portal.OrgOptions{{ID: "0", RecordsPerDay: 150, Shape: portal.Summary}}})
 			w.export(span(17, 20))
-			w.equal(day(17), day(20))
-			before := w.files()
+			w.Equal(kit.Day(17), kit.Day(20))
+			before := w.Files()
 			if res := w.export(span(17, 20)); res.Requests != 3 {
 				t.Errorf("%d requests, want one for each of the 3 days", res.Requests)
 			}
-			for _, f := range changed(before, w.files()) {
+			for _, f := range kit.Changed(before, w.Files()) {
 				if !strings.HasPrefix(f, "journal/") {
 					t.Errorf("the second run changed %s", f)
 				}
 			}
 		})
 	}
-	bubble(t, "late", func(t *testing.T) {
-		w := newWorld(t, settings{faults: "late=0.2", orgs: []portal.OrgOptions{{ID: "0", RecordsPerDay: 100, Shape: portal.Summary}}})
+	kit.Bubble(t, "late", func(t *testing.T) {
+		w := newWorld(t, kit.Settings{Faults: "late=0.2", Orgs: []portal.OrgOptions{{ID: "0", RecordsPerDay: 100, Shape: portal.Summary}}})
 		w.export(span(17, 20))
 		w.nightly(3)
-		w.equal(day(17), day(21))
+		w.Equal(kit.Day(17), kit.Day(21))
 	})
 }

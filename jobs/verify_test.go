@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/usagelake/usagelake/jobs/internal/kit"
 	"github.com/usagelake/usagelake/load"
 	"github.com/usagelake/usagelake/schemas"
 )
@@ -54,15 +55,15 @@ func randomRecords(r *rand.Rand, from, to time.Time, n int) []string {
 func TestVerifyFindsNothingInRandomLakes(t *testing.T) {
 	for seed := range uint64(lakes) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
-			bubble(t, "random", func(t *testing.T) {
-				w := newWorld(t, settings{})
-				lake, err := load.Create(w.cfg.Lake, w.env.LakeOptions(w.cfg))
+			kit.Bubble(t, "random", func(t *testing.T) {
+				w := newWorld(t, kit.Settings{})
+				lake, err := load.Create(w.Cfg.Lake, w.env.LakeOptions(w.Cfg))
 				if err != nil {
 					t.Fatal(err)
 				}
 				r := rand.New(rand.NewPCG(seed, 19))
 				for d := range 3 {
-					p := schemas.Partition{Account: "acme", Date: schemas.DateOf(day(10 + d))}
+					p := schemas.Partition{Account: "acme", Date: schemas.DateOf(kit.Day(10 + d))}
 					cut := p.Date.Start().Add(time.Duration(1+r.IntN(22)) * time.Hour)
 					windows := []schemas.Window{{Account: "acme", Start: p.Date.Start(), End: cut}, {Account: "acme", Start: cut, End: p.Date.End()}}
 					if r.IntN(2) == 0 { // fetched anew in part

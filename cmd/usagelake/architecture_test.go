@@ -29,6 +29,7 @@ var may = map[string][]string{
 	"jobs/alert":               {"schemas", "schemas/words"},
 	"jobs/config": {"schemas", "schemas/words", "extract", "load", "load/report", "jobs/calendar",
 		"jobs/alert"},
+	"jobs/internal/kit": {"schemas", "extract", "extract/portal", "jobs/config"},
 	"jobs": {"schemas", "load/durable", "schemas/words", "extract", "transform", "transform/allocate", "load", "load/report",
 		"jobs/alert", "jobs/config"},
 	"jobs/serve":     {"schemas", "schemas/words", "load", "jobs", "jobs/config"},

@@ -1,4 +1,4 @@
-package jobs
+package kit
 
 import (
 	"sync"
@@ -9,8 +9,8 @@ import (
 	"github.com/klauspost/compress/zstd"
 )
 
-// bubble runs a subtest by a clock of its own: waits take no time, and a Retry-After of an hour is as good as none.
-func bubble(t *testing.T, name string, f func(t *testing.T)) {
+// Bubble runs a subtest by a clock of its own: waits take no time, and a Retry-After of an hour is as good as none.
+func Bubble(t *testing.T, name string, f func(t *testing.T)) {
 	t.Run(name, func(t *testing.T) {
 		t.Parallel()
 		synctest.Test(t, f)
