@@ -44,7 +44,7 @@ crash: ## kill the program some 500 times, at every write step and at random, an
 
 .PHONY: soak
 soak: ## thirty days of the daemon against a Portal that fails now and then, by a clock of their own
-	$(GO) test -v -timeout 60m -run TestSoak ./jobs -soak.days 30
+	$(GO) test -v -timeout 60m -run TestSoak ./jobs/schedule -soak.days 30
 
 .PHONY: lint
 lint: ## gofmt, go vet, staticcheck

@@ -15,6 +15,7 @@ import (
 	"github.com/usagelake/usagelake/jobs/config"
 	"github.com/usagelake/usagelake/load"
 	"github.com/usagelake/usagelake/schemas"
+	"github.com/usagelake/usagelake/schemas/words"
 	"github.com/usagelake/usagelake/transform/allocate"
 )
 
@@ -71,7 +72,7 @@ func CheckAllocation(ctx context.Context, cfg *config.Config, month *schemas.Dat
 	}
 	var used []allocate.Used
 	if err == nil {
-		if used, err = usedKeys(ctx, lake); errors.Is(err, load.ErrNotPublished) {
+		if used, err = UsedKeys(ctx, lake); errors.Is(err, load.ErrNotPublished) {
 			err = nil
 		}
 		if err != nil {
@@ -123,14 +124,14 @@ func monthsToCheck(ctx context.Context, lake *load.Lake, month *schemas.Date) (m
 	if month != nil {
 		open = fmt.Sprintf("SELECT '%s' WHERE DATE '%[1]s' NOT IN (SELECT \"month\" FROM closed_months)", month)
 	}
-	names, err := texts(ctx, lake, open)
+	names, err := Texts(ctx, lake, open)
 	if err == nil && len(names) == 0 {
 		closed = true
 		names = []string{}
 		if month != nil {
 			names = append(names, month.String())
 		} else {
-			names, err = texts(ctx, lake, "SELECT max(m)::VARCHAR FROM ("+used+")")
+			names, err = Texts(ctx, lake, "SELECT max(m)::VARCHAR FROM ("+used+")")
 		}
 	}
 	for _, n := range names {
@@ -164,8 +165,8 @@ func scanKey(row []load.Value) (schemas.AllocationKey, error) {
 	return k, nil
 }
 
-// usedKeys are the combinations that were ever used.
-func usedKeys(ctx context.Context, lake *load.Lake) ([]allocate.Used, error) {
+// UsedKeys are the combinations that were ever used.
+func UsedKeys(ctx context.Context, lake *load.Lake) ([]allocate.Used, error) {
 	rows, err := lake.Query(ctx, "SELECT "+keyColumns+", min(usage_date), max(usage_date) FROM usage GROUP BY ALL")
 	if err != nil {
 		return nil, err
@@ -468,7 +469,7 @@ func (t *trial) findings() []allocate.Finding {
 	for i, token := range tokens {
 		if i == mostOwnerless {
 			out = append(out, allocate.Finding{Severity: allocate.Warning,
-				Message: fmt.Sprintf("and %s more with cost and no owner", plural(len(tokens)-i, "token"))})
+				Message: fmt.Sprintf("and %s more with cost and no owner", words.Plural(len(tokens)-i, "token", "tokens"))})
 			break
 		}
 		name := "token " + token

@@ -8,6 +8,7 @@ import (
 
 	"github.com/usagelake/usagelake/jobs/config"
 	"github.com/usagelake/usagelake/schemas"
+	"github.com/usagelake/usagelake/schemas/words"
 	"github.com/usagelake/usagelake/transform/allocate"
 )
 
@@ -31,7 +32,7 @@ func (t *trial) comesOut(o schemas.Owner, k *schemas.AllocationKey) {
 
 // knownNames are lists of the config, by attribute: who has a name in names:, and who has a budget.
 func knownNames(cfg *config.Config) map[string][][]string {
-	names, _ := called(cfg) // that the file can't be read is doctor's to say
+	names, _ := Called(cfg) // that the file can't be read is doctor's to say
 	out := map[string][][]string{}
 	for _, scope := range []string{"cost_center", "team"} {
 		var called, budgeted []string
@@ -111,10 +112,12 @@ func slipped(what string, who map[string]*bearers, mentions map[string]allocate.
 		other := near[0]
 		out = append(out, allocate.Finding{Severity: allocate.Info, Source: mine.Places[0], Message: fmt.Sprintf(
 			"%s %q is written here alone and comes out for %s; %q, a slip of the pen apart, is written in %s and comes out for %s: is it meant?",
-			what, name, who[name], other, plural(len(mentions[other].Places), "place"), who[other])})
+			what, name, who[name], other, words.Plural(len(mentions[other].Places), "place", "places"), who[other])})
 	}
 	if more > 0 {
-		out = append(out, allocate.Finding{Severity: allocate.Info, Message: fmt.Sprintf("and %s more that may be a slip of the pen", plural(more, what))})
+		out = append(out,
+			allocate.Finding{Severity: allocate.Info,
+				Message: fmt.Sprintf("and %s more that may be a slip of the pen", words.Plural(more, what, what+"s"))})
 	}
 	return out
 }
@@ -138,7 +141,7 @@ func (b *bearers) String() string {
 		case len(ids) == 1 && len(x.ids) == 1:
 			return x.what + " " + ids[0]
 		case len(ids) > 0:
-			return plural(len(ids), x.what)
+			return words.Plural(len(ids), x.what, x.what+"s")
 		}
 	}
 	if len(b.tokens) > 0 {

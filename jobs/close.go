@@ -165,7 +165,8 @@ func sameSetup(ctx context.Context, lake *load.Lake, cfg *config.Config, finance
 	if finance.Rules != nil {
 		return nil
 	}
-	rules, err := texts(ctx, lake, fmt.Sprintf("SELECT rule_id FROM chargeback_daily WHERE billing_month = DATE '%s' AND rule_id IS NOT NULL LIMIT 1", month))
+	rules, err := Texts(ctx,
+		lake, fmt.Sprintf("SELECT rule_id FROM chargeback_daily WHERE billing_month = DATE '%s' AND rule_id IS NOT NULL LIMIT 1", month))
 	switch {
 	case errors.Is(err, load.ErrNotPublished):
 		return nil
@@ -180,7 +181,7 @@ func sameSetup(ctx context.Context, lake *load.Lake, cfg *config.Config, finance
 
 // warnOf says what the month is closed with that is no objection, and that somebody may want to know.
 func warnOf(ctx context.Context, lake *load.Lake, env Env, month schemas.Date) error {
-	lines, err := texts(ctx, lake, fmt.Sprintf(`
+	lines, err := Texts(ctx, lake, fmt.Sprintf(`
 		SELECT format('{} {} of the month are charged to nobody: %[2]s', money_text(sum(net_cost), currency), coalesce(currency, 'without currency')) FROM chargeback_daily WHERE billing_month = DATE '%[1]s' AND cost_center = '%[2]s' GROUP BY currency HAVING sum(net_cost) <> 0
 		UNION ALL
 		SELECT format('{} requests of the month have no amount: they count in no cost', sum(without_amount)) FROM chargeback_daily WHERE billing_month = DATE '%[1]s' AND record_kind = '%[3]s' HAVING sum(without_amount) <> 0
@@ -251,7 +252,7 @@ func objectionsTo(ctx context.Context, lake *load.Lake, cfg *config.Config, env 
 		`SELECT format('account {}: {} has no currency: set accounts[].currency in the config', account, money_text(sum(amount), NULL)) FROM usage_daily WHERE currency IS NULL AND amount IS NOT NULL AND date_trunc('month', usage_date) = DATE '%[1]s' GROUP BY account ORDER BY ALL`,
 		`SELECT format('{} has usage and is still open: close months in their order', strftime(billing_month, '%%Y-%%m')) FROM chargeback_daily WHERE billing_month < DATE '%[1]s' AND billing_month NOT IN (SELECT "month" FROM closed_months) GROUP BY billing_month ORDER BY ALL`,
 	} {
-		lines, err := texts(ctx, lake, fmt.Sprintf(q, month))
+		lines, err := Texts(ctx, lake, fmt.Sprintf(q, month))
 		if err != nil {
 			return nil, err
 		}
@@ -268,8 +269,8 @@ func objectionsTo(ctx context.Context, lake *load.Lake, cfg *config.Config, env 
 	return out, nil
 }
 
-// texts is the answer to a query of one column.
-func texts(ctx context.Context, lake *load.Lake, query string) ([]string, error) {
+// Texts is the answer to a query of one column.
+func Texts(ctx context.Context, lake *load.Lake, query string) ([]string, error) {
 	rows, err := lake.Query(ctx, query)
 	if err != nil {
 		return nil, err
@@ -287,7 +288,9 @@ func texts(ctx context.Context, lake *load.Lake, query string) ([]string, error)
 
 // writeStatements writes a month's documents: for all, and for each cost centre.
 func writeStatements(ctx context.Context, lake *load.Lake, env Env, month schemas.Date, dir string, edition int, phase func(string)) error {
-	centers, err := texts(ctx, lake, fmt.Sprintf("SELECT DISTINCT cost_center FROM chargeback_daily WHERE billing_month = DATE '%s' ORDER BY 1", month))
+	centers, err := Texts(ctx,
+		lake, fmt.Sprintf("SELECT DISTINCT cost_center FROM chargeback_daily WHERE billing_month = DATE '%s' ORDER BY 1",
+			month))
 	if err != nil {
 		return err
 	}
@@ -402,4 +405,42 @@ func Reopen(ctx context.Context, cfg *config.Config, env Env, month schemas.Date
 		return publish(ctx, lake, env, res, nil, false, nil)
 	})
 	return res, kept, err
+}
+
+// closeDue closes every month from the job's first to the one before logical that is still open, in order. A month that
+// can't be closed is in the way of those after it.
+func closeDue(ctx context.Context, cfg *config.Config, env Env, job config.Job, logical time.Time) (*Result, error) {
+	first, err := schemas.ParseMonth(job.From)
+	if err != nil {
+		return nil, config.Usage("", "job %s: from: %w", job.Name, err)
+	}
+	lake, err := load.Open(cfg.Lake, env.LakeOptions(cfg))
+	if err != nil {
+		return nil, NoLake(err)
+	}
+	closed, err := lake.Closed()
+	if err != nil {
+		return nil, err
+	}
+	for _, c := range closed {
+		first = max(first, schemas.NextMonth(c.Start))
+	}
+	last := previousMonth(logical.In(job.Calendar.Location()))
+	var res *Result
+	for month := first; month <= last; month = schemas.NextMonth(month) {
+		each := env
+		if month < last { // the time is done when its last month is
+			each.Job.Logical = time.Time{}
+		}
+		if res, _, err = Close(ctx, cfg, each, CloseOptions{Month: month, Wait: true}); err != nil {
+			return res, err
+		}
+	}
+	if res != nil {
+		return res, nil
+	}
+	return underLock(ctx, cfg, env, "close", true, func(context.Context, *load.Lake, *Result) error {
+		env.Logger.Info("there is no month to close", "closed_to", schemas.MonthOf(first-1).Month())
+		return nil
+	})
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/usagelake/usagelake/jobs/config"
 	"github.com/usagelake/usagelake/load"
 	"github.com/usagelake/usagelake/schemas"
+	"github.com/usagelake/usagelake/schemas/words"
 )
 
 // loose is cost of a month that is charged, and to nobody or without a code of the general ledger, in one currency.
@@ -79,7 +80,7 @@ func looseObjections(ctx context.Context, lake *load.Lake, cfg *config.Config, m
 		}
 		if withoutGL.Passed(l.withoutGL, l.net) {
 			out = append(out, fmt.Sprintf("%s has no code of the general ledger, more than close.max_without_gl_code (%s): %s",
-				amountIn(l.withoutGL, l.currency), withoutGL, some(l.centers)))
+				amountIn(l.withoutGL, l.currency), withoutGL, words.Some(l.centers, 5)))
 		}
 	}
 	return out, err

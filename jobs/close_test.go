@@ -266,11 +266,13 @@ func TestAnEmptyMonthCanBeClosed(t *testing.T) {
 
 // Mistakes in what finance writes are found before anything is done, each with its place.
 func TestInvoicesAndBudgetsAreReadOrRefusedWithTheirPlace(t *testing.T) {
-	lines, err := parseInvoices("i.csv", []byte("\xef\xbb\xbfinvoice;period;amount;currency;model\nINV-1;2026-10;1234,50;USD;\n"))
+	lines, err := ParseInvoices("i.csv",
+		[]byte("\xef\xbb\xbfinvoice;period;amount;currency;model\nINV-1;2026-10;1234,50;USD;\n"))
 	if err == nil || !strings.Contains(err.Error(), `i.csv:2: "1234,50" is not an amount like 1234.50`) {
 		t.Errorf("%v %v", lines, err)
 	}
-	lines, err = parseInvoices("i.csv", []byte("invoice,from,to,account,date,model,amount,currency\nINV-1,2026-10-01,2026-11-01,,,,1234.50,USD\nINV-1,2026-10-01,2026-11-01,acme,2026-10-03,m,-0.000000000001,USD\n"))
+	lines, err = ParseInvoices("i.csv",
+		[]byte("invoice,from,to,account,date,model,amount,currency\nINV-1,2026-10-01,2026-11-01,,,,1234.50,USD\nINV-1,2026-10-01,2026-11-01,acme,2026-10-03,m,-0.000000000001,USD\n"))
 	if err != nil || len(lines) != 2 || schemas.MoneyText(lines[0].Amount) != "1234.5" || schemas.MoneyText(lines[1].Amount) != "-0.000000000001" || *lines[1].Model != "m" || lines[1].Date.String() != "2026-10-03" || lines[1].Source != "i.csv:3" {
 		t.Errorf("%+v %v", lines, err)
 	}
@@ -285,21 +287,24 @@ func TestInvoicesAndBudgetsAreReadOrRefusedWithTheirPlace(t *testing.T) {
 		"invoice,from,to,amount,currency\nA,2026-10-02,2026-10-02,1,USD\n":  "from 2026-10-02 is not before to 2026-10-02",
 		"invoice,period,amount,currency\nA,2026-10,1,USD\xff\n":             "the file is not UTF-8",
 	} {
-		if _, err := parseInvoices("i.csv", []byte(text)); err == nil || !strings.Contains(err.Error(), want) {
+		if _, err := ParseInvoices("i.csv", []byte(text)); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%q: %v, want %s", text, err, want)
 		}
 	}
 	// As an accounting system writes them: tabs, capitals, further columns with whatever is in them, rows without a cell, a credit note.
-	lines, err = parseInvoices("i.tsv", []byte("Invoice\tPeriod\tAmount\tVAT\tCurrency\tDescription\nA\t2026-10\t60\t11.40\tUSD\t\"two\nlines\"\n\t\t\t\t\t\nB\t2026-10\t-10\t#N/A\tUSD\tcredit note\n"))
+	lines, err = ParseInvoices("i.tsv",
+		[]byte("Invoice\tPeriod\tAmount\tVAT\tCurrency\tDescription\nA\t2026-10\t60\t11.40\tUSD\t\"two\nlines\"\n\t\t\t\t\t\nB\t2026-10\t-10\t#N/A\tUSD\tcredit note\n"))
 	if err != nil || len(lines) != 2 || schemas.MoneyText(lines[1].Amount) != "-10" || lines[1].Source != "i.tsv:5" {
 		t.Errorf("%+v %v", lines, err)
 	}
 	accounts := []string{"acme", "bee"}
-	ups, err := parseTopUps("t.csv", []byte("date;amount;currency;kind;account;reference;expires;note\n2026-10-02;50;USD;;acme;INV 1;;x\n;;;;;;;\n2026-10-03;20.5;USD;coupon;bee;;2027-01-01;\n"), accounts)
+	ups, err := ParseTopUps("t.csv",
+		[]byte("date;amount;currency;kind;account;reference;expires;note\n2026-10-02;50;USD;;acme;INV 1;;x\n;;;;;;;\n2026-10-03;20.5;USD;coupon;bee;;2027-01-01;\n"), accounts)
 	if err != nil || len(ups) != 2 || ups[0].Kind != schemas.TopUpPaid || ups[1].Expires.String() != "2027-01-01" || ups[1].Source != "t.csv:4" {
 		t.Errorf("%+v %v", ups, err)
 	}
-	if ups, err := parseTopUps("t.csv", []byte("date,amount,currency\n2026-10-02,50,USD\n"), accounts[:1]); err != nil || ups[0].Account != "acme" {
+	if ups, err := ParseTopUps("t.csv", []byte("date,amount,currency\n2026-10-02,50,USD\n"), accounts[:1]); err != nil ||
+		ups[0].Account != "acme" {
 		t.Errorf("%+v %v", ups, err)
 	}
 	for text, want := range map[string]string{
@@ -309,7 +314,7 @@ func TestInvoicesAndBudgetsAreReadOrRefusedWithTheirPlace(t *testing.T) {
 		"date,amount,currency,kind,account\n02.10.2026,1.2.3,usd,gift,acme\n":      `t.csv:2: date: "02.10.2026"`,
 		"date,amount,currency,account,expires\n2026-10-02,1,USD,acme,2026-10-02\n": "not after its date",
 	} {
-		if _, err := parseTopUps("t.csv", []byte(text), accounts); err == nil || !strings.Contains(err.Error(), want) {
+		if _, err := ParseTopUps("t.csv", []byte(text), accounts); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%q: %v, want %s", text, err, want)
 		}
 	}

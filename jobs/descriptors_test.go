@@ -2,10 +2,11 @@ package jobs
 
 import (
 	"errors"
-	"github.com/usagelake/usagelake/jobs/config"
-	"github.com/usagelake/usagelake/jobs/internal/kit"
 	"strings"
 	"testing"
+
+	"github.com/usagelake/usagelake/jobs/config"
+	"github.com/usagelake/usagelake/jobs/internal/kit"
 )
 
 func TestARunDoesWithTheDescriptorsThereAre(t *testing.T) {

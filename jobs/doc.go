@@ -6,10 +6,9 @@
 //	Close      ask once more · objections · statements, for good
 //	Prune      delete what retention allows of closed months
 //	Status     what is covered, how fresh it is, what ran, what is missing
-//	Scheduler  runs these when they are due: RunJob
-//	CheckAlerts  tells people what they should know
+//	RunJob     whichever of these a job of the schedule is
 //
 // What is left to do is read off the lake's files, so every run starts by finishing what one before it left, and
-// running twice is running once. Where a run ends early, what was sealed stays sealed. So it is with the scheduler: what
-// is due is read off the lake, too.
+// running twice is running once. Where a run ends early, what was sealed stays sealed. What asks this package stands
+// beside it: schedule runs jobs when they are due, watch tells people what they should know, doctor looks at a set-up.
 package jobs

@@ -79,7 +79,7 @@ func fetch(ctx context.Context, lake *load.Lake, cfg *config.Config, env Env, op
 // fetchAndDerive does all of a run but the publishing. outcome says what was not done; the error is what stopped the run.
 func fetchAndDerive(ctx context.Context, lake *load.Lake, cfg *config.Config, env Env, opts ExportOptions,
 	clients []*extract.Client, res *Result) (outcome, err error) {
-	runs, err := history(lake, cfg)
+	runs, err := History(lake, cfg)
 	if err != nil {
 		return nil, err
 	}
@@ -298,7 +298,7 @@ type exporter struct {
 
 // guarded is run, in which a panic is an error.
 func (x *exporter) guarded(ctx context.Context) error {
-	err := guarded(func() error { return x.run(ctx) })
+	err := Guarded(func() error { return x.run(ctx) })
 	if wrong := (*schemas.PanicError)(nil); errors.As(err, &wrong) {
 		x.out.Error = wrong.Error()
 	}

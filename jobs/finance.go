@@ -19,14 +19,14 @@ func Rules(cfg *config.Config) (*allocate.Rules, error) {
 	if cfg.Allocation.Rules == "" {
 		return allocate.Empty(), nil
 	}
-	b, err := readFinanceFile(cfg.Allocation.Rules)
+	b, err := ReadFinanceFile(cfg.Allocation.Rules)
 	if err != nil {
 		return nil, config.Usage("", "read the allocation rules: %w", err)
 	}
 	dir := filepath.Dir(cfg.Allocation.Rules)
 	rules, err := allocate.Parse(allocate.File{Name: filepath.Base(cfg.Allocation.Rules), Content: b},
 		func(name string) ([]byte, error) {
-			return readFinanceFile(filepath.Join(dir, name))
+			return ReadFinanceFile(filepath.Join(dir, name))
 		})
 	if err != nil {
 		return nil, config.Usage("usagelake allocation check   "+
@@ -39,7 +39,7 @@ func Rules(cfg *config.Config) (*allocate.Rules, error) {
 // mostFinanceFile bounds the files that people write: rules, tables, invoices.
 const mostFinanceFile = 64 << 20
 
-func readFinanceFile(name string) ([]byte, error) {
+func ReadFinanceFile(name string) ([]byte, error) {
 	f, err := os.Open(name)
 	if err != nil {
 		return nil, err
@@ -53,6 +53,12 @@ func readFinanceFile(name string) ([]byte, error) {
 		return nil, fmt.Errorf("%s is larger than %d MiB", name, mostFinanceFile>>20)
 	}
 	return b, nil
+}
+
+// CheckFinance reads all that the published file gets beside usage, for the mistakes in it.
+func CheckFinance(cfg *config.Config) error {
+	_, err := readFinance(cfg)
+	return err
 }
 
 // readFinance reads all that the published file gets beside usage. A mistake in any of the files is ErrUsage, and is
@@ -74,15 +80,15 @@ func readFinance(cfg *config.Config) (load.Finance, error) {
 		}
 		out.Budgets = append(out.Budgets, budget)
 	}
-	if out.Names, err = called(cfg); err != nil {
+	if out.Names, err = Called(cfg); err != nil {
 		return out, err
 	}
 	for _, name := range cfg.Invoices {
-		b, err := readFinanceFile(name)
+		b, err := ReadFinanceFile(name)
 		if err != nil {
 			return out, config.Usage("", "read invoices: %w", err)
 		}
-		lines, err := parseInvoices(filepath.Base(name), b)
+		lines, err := ParseInvoices(filepath.Base(name), b)
 		if err != nil {
 			return out, config.Usage("", "invoices %s: %w", name, err)
 		}
@@ -90,11 +96,11 @@ func readFinance(cfg *config.Config) (load.Finance, error) {
 	}
 	out.TopUpsGiven = len(cfg.TopUps) > 0
 	for _, name := range cfg.TopUps {
-		b, err := readFinanceFile(name)
+		b, err := ReadFinanceFile(name)
 		if err != nil {
 			return out, config.Usage("", "read top-ups: %w", err)
 		}
-		lines, err := parseTopUps(filepath.Base(name), b, out.Accounts)
+		lines, err := ParseTopUps(filepath.Base(name), b, out.Accounts)
 		if err != nil {
 			return out, config.Usage("", "topups %s: %w", name, err)
 		}
@@ -103,12 +109,12 @@ func readFinance(cfg *config.Config) (load.Finance, error) {
 	return out, nil
 }
 
-// called reads what tokens, users, models, cost centres and accounts are called; nothing if the config names no file.
-func called(cfg *config.Config) ([]schemas.Name, error) {
+// Called reads what tokens, users, models, cost centres and accounts are called; nothing if the config names no file.
+func Called(cfg *config.Config) ([]schemas.Name, error) {
 	if cfg.Names == "" {
 		return nil, nil
 	}
-	b, err := readFinanceFile(cfg.Names)
+	b, err := ReadFinanceFile(cfg.Names)
 	if err != nil {
 		return nil, config.Usage("", "read the names: %w", err)
 	}
@@ -122,7 +128,7 @@ func called(cfg *config.Config) ([]schemas.Name, error) {
 // NamesOfAccounts are what people call the accounts, by account, as far as they have names. Where the file can't be
 // read nothing has one: doctor says so.
 func NamesOfAccounts(cfg *config.Config) map[string]string {
-	names, _ := called(cfg)
+	names, _ := Called(cfg)
 	out := map[string]string{}
 	for _, n := range names {
 		if n.Kind == "account" {
@@ -170,7 +176,7 @@ func Allocate(ctx context.Context, cfg *config.Config, env Env, wait bool) (*Res
 
 // LastMonth is the last billing month that has charges.
 func LastMonth(ctx context.Context, lake *load.Lake) (schemas.Date, error) {
-	m, err := texts(ctx, lake, "SELECT max(billing_month)::VARCHAR FROM chargeback_daily HAVING count(*) > 0")
+	m, err := Texts(ctx, lake, "SELECT max(billing_month)::VARCHAR FROM chargeback_daily HAVING count(*) > 0")
 	if err != nil {
 		return 0, err
 	}

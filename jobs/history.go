@@ -11,9 +11,10 @@ import (
 	"github.com/usagelake/usagelake/schemas"
 )
 
-// What a run, a look and a check ask of the past is a little of it: where an account began, when a job was last done, what
-// failed since. remember picks the runs that answer it, so that the journal that is read stays small (load.CompactJournal).
-// Whoever comes to ask for more says so here; TestWhatIsRememberedAnswersAsAllOfIt holds the two equal.
+// What a run, a look and a check ask of the past is a little of it: where an account began, when a job was last done,
+// what failed since. remember picks the runs that answer it, so that the journal that is read stays small
+// (load.CompactJournal). Whoever comes to ask for more says so here; TestWhatIsRememberedAnswersAsAllOfIt holds the two
+// equal.
 
 const (
 	// mostFailures is how many runs are remembered that failed one after the other. Of those before there is their number.
@@ -22,13 +23,13 @@ const (
 	mostHistory = 4 << 20
 )
 
-// history is what is known of past runs, in the order they started: all of late, and of those before what is asked for.
-func history(lake *load.Lake, cfg *config.Config) ([]schemas.Run, error) {
+// History is what is known of past runs, in the order they started: all of late, and of those before what is asked for.
+func History(lake *load.Lake, cfg *config.Config) ([]schemas.Run, error) {
 	if lake.JournalStamp().Size() <= mostHistory {
 		return lake.Runs()
 	}
 	var failed error
-	runs := remember(cfg.AccountNames())(func(yield func(schemas.Run) bool) {
+	runs := Remember(cfg.AccountNames())(func(yield func(schemas.Run) bool) {
 		more := true
 		failed = lake.EachRun(func(r schemas.Run) { more = more && yield(r) })
 	})
@@ -38,7 +39,7 @@ func history(lake *load.Lake, cfg *config.Config) ([]schemas.Run, error) {
 // compactJournal moves old runs out of the live journal. That it can't stands in no run's way.
 func compactJournal(ctx context.Context, lake *load.Lake, cfg *config.Config, env Env) {
 	began := env.Now()
-	moved, err := lake.CompactJournal(ctx, remember(cfg.AccountNames()))
+	moved, err := lake.CompactJournal(ctx, Remember(cfg.AccountNames()))
 	switch {
 	case ctx.Err() != nil:
 	case err != nil:
@@ -72,8 +73,8 @@ type track struct {
 	mended [2]int
 }
 
-// remember is a load.Keep. names are the accounts of the config.
-func remember(names []string) load.Keep {
+// Remember is a load.Keep. names are the accounts of the config.
+func Remember(names []string) load.Keep {
 	return func(runs iter.Seq[schemas.Run]) []schemas.Run { return rememberOf(names, runs) }
 }
 
@@ -182,10 +183,10 @@ func (m *remembering) mend(t *track, i int, r schemas.Run) {
 	}
 	at := t.failures[len(t.failures)-1]
 	failed := *m.runs[at]
-	if mends(r, failed, func(string) bool { return true }) && at > t.mended[0] {
+	if Mends(r, failed, func(string) bool { return true }) && at > t.mended[0] {
 		m.replace(&t.mended[0], i)
 	}
-	if mends(r, failed, func(name string) bool { return slices.Contains(m.names, name) }) && at > t.mended[1] {
+	if Mends(r, failed, func(name string) bool { return slices.Contains(m.names, name) }) && at > t.mended[1] {
 		m.replace(&t.mended[1], i)
 	}
 }
@@ -222,7 +223,8 @@ func (m *remembering) track(t *track, i int, r *schemas.Run) {
 	}
 }
 
-// fold lets the number stand for the earliest failure that may go: one that was made good isn't counted with those since.
+// fold lets the number stand for the earliest failure that may go: one that was made good isn't counted with those
+// since.
 func (m *remembering) fold(t *track) {
 	for k, at := range t.failures[:len(t.failures)-1] {
 		next := t.failures[k+1]
@@ -266,8 +268,37 @@ func (m *remembering) shortened(i int) schemas.Run {
 
 // shortError is as much of an error as anything shows of a run that is over.
 func shortError(s string) string {
-	if r := []rune(s); len(r) > mostDetail {
-		return string(r[:mostDetail])
+	if r := []rune(s); len(r) > MostDetail {
+		return string(r[:MostDetail])
 	}
 	return s
+}
+
+// MostDetail is how much of an error stands in an alert's details.
+const MostDetail = 2000
+
+// Mends says that a run makes good one that failed before it: it is done, and of the same job, or one of them was by
+// hand and did the same for each account that the other had failed for, if it counts.
+func Mends(run, failed schemas.Run, counts func(account string) bool) bool {
+	switch {
+	case run.Status != schemas.StatusDone:
+		return false
+	case run.Job != "" && failed.Job != "":
+		return run.Job == failed.Job
+	case run.Command != failed.Command:
+		return false
+	}
+	for _, a := range failed.Accounts {
+		if a.Status != schemas.StatusDone && counts(a.Account) &&
+			!slices.ContainsFunc(run.Accounts, func(m schemas.RunAccount) bool { return m.Account == a.Account && m.Status == schemas.StatusDone }) {
+			return false
+		}
+	}
+	return true
+}
+
+// UnderWay says whether the i-th run of a journal may go on still, in the process that holds the lake. Only the last
+// one can, for a run begins under the lock. A PID alone tells little: in a container it is 1 each time.
+func UnderWay(runs []schemas.Run, i int, holder *load.HeldError) bool {
+	return i == len(runs)-1 && holder != nil && holder.PID == runs[i].PID
 }

@@ -41,10 +41,10 @@ func lacking(columns map[string]int, needed ...string) []error {
 	return errs
 }
 
-// parseInvoices reads an invoice file: CSV with a header of invoice, period (2026-10) or from and to (excluded),
+// ParseInvoices reads an invoice file: CSV with a header of invoice, period (2026-10) or from and to (excluded),
 // amount, currency, and where the invoice has them account, date and model. A line with neither date nor model is the
 // invoice's total. Other columns are passed over. Every mistake is reported, with its line.
-func parseInvoices(name string, b []byte) ([]schemas.InvoiceLine, error) {
+func ParseInvoices(name string, b []byte) ([]schemas.InvoiceLine, error) {
 	var lines []schemas.InvoiceLine
 	err := allocate.ReadSheet(name, b, ledgerColumn(invoiceColumns), func(columns map[string]int) []error {
 		errs := lacking(columns, "invoice", "amount", "currency")
@@ -108,11 +108,11 @@ func invoiceLine(cell func(string) string) (schemas.InvoiceLine, error) {
 // kinds of top-ups.
 var topUpKinds = []string{schemas.TopUpPaid, schemas.TopUpCoupon, schemas.TopUpCredit}
 
-// parseTopUps reads a file of what was paid into accounts, given as coupons or credited: CSV with a header of date,
+// ParseTopUps reads a file of what was paid into accounts, given as coupons or credited: CSV with a header of date,
 // amount and currency, and where they are known kind (paid, coupon or credit; paid), account (needed where there are
 // several), reference, and expires, the first UTC day on which what is left of it counts no more. Other columns are
 // passed over.
-func parseTopUps(name string, b []byte, accounts []string) ([]schemas.TopUp, error) {
+func ParseTopUps(name string, b []byte, accounts []string) ([]schemas.TopUp, error) {
 	var out []schemas.TopUp
 	err := allocate.ReadSheet(name, b, ledgerColumn(topUpColumns), func(columns map[string]int) []error {
 		return lacking(columns, "date", "amount", "currency")

@@ -310,7 +310,7 @@ func TestTheKeyIsNowhereInWhatARunLeavesBehind(t *testing.T) {
 			fmt.Fprintln(&said, err, kit.HintOf(err), fmt.Sprintf("%+v", readings))
 			_, err = DryRun(t.Context(), w.Cfg, w.env, ExportOptions{Retry: kit.Retry})
 			fmt.Fprintln(&said, err, kit.HintOf(err))
-			fmt.Fprintf(&said, "%+v %#v", Doctor(t.Context(), w.Cfg, w.env), w.Cfg)
+			fmt.Fprintf(&said, "%+v %#v", Examined(t.Context(), w.Cfg, w.env, false), w.Cfg)
 			st, err := ReadStatus(t.Context(), w.Cfg.Lake, "", w.Now())
 			fmt.Fprintf(&said, "%+v %v", st, err)
 			if _, err := os.Stat(filepath.Join(w.Cfg.Lake, "usage.duckdb")); err == nil {
@@ -391,54 +391,6 @@ func (w *world) listen() *portal.Server {
 		w.Cfg.Accounts[i].BaseURL = s.BaseURL()
 	}
 	return s
-}
-
-func TestDoctorNamesWhatIsWrongAndWhatToDo(t *testing.T) {
-	for _, c := range []struct {
-		name                string
-		set                 func(w *world)
-		check, verdict, say string
-		refused             bool
-	}{
-		{"all well", nil, "acme: usage:read", CheckOK, "records in the hour", false},
-		{"a new lake", nil, "lake: format", CheckOK, "not made yet", false},
-		{"no key", func(w *world) { w.Keys = nil }, "acme: key", CheckFailed, "KEY_0 is not set", false},
-		{"a key of another shape", func(w *world) { w.Keys["KEY_0"] = "abc" }, "acme: key", CheckWarning, "64 hex digits", false},
-		{"an unknown key", func(w *world) { w.Keys["KEY_0"] = "sk_mg_" + strings.Repeat("0", 64) }, "acme: usage:read", CheckFailed, "401", true},
-		{"no scope for the balance", func(w *world) { _ = w.Portal.SetScopes(w.Keys["KEY_0"], portal.ScopeUsage) }, "acme: balance:read", CheckWarning, "403", true},
-		{"no scope for usage", func(w *world) { _ = w.Portal.SetScopes(w.Keys["KEY_0"], portal.ScopeBalance) }, "acme: usage:read", CheckFailed, "403", true},
-		{"no total", func(w *world) { w.Faults("total=absent") }, "acme: usage:read", CheckWarning, "without a total", false},
-		{"an outage", func(w *world) { w.Faults("status-502=1") }, "acme: usage:read", CheckFailed, "502", false},
-		{"another program on the key", func(w *world) { w.Faults("status-429=1,from=1,to=1") }, "acme: rate limit", CheckWarning, "429", false},
-		{"a bad address", func(w *world) { w.Cfg.Accounts[0].BaseURL = "http://portal.example" }, "acme: base URL", CheckFailed, "in the clear", false},
-		{"a lake", func(w *world) { w.export(span(19, 20)) }, "lake: lock", CheckOK, "free", false},
-		{"a directory that is no lake", func(w *world) { w.Cfg.Lake = os.DevNull }, "lake: format", CheckFailed, "", false},
-	} {
-		kit.Bubble(t, c.name, func(t *testing.T) {
-			w := newWorld(t, kit.Settings{})
-			if c.set != nil {
-				c.set(w)
-			}
-			before := map[string]string{}
-			if _, err := os.Stat(filepath.Join(w.Cfg.Lake, "raw")); err == nil {
-				before = w.Files()
-			}
-			checks := Doctor(t.Context(), w.Cfg, w.env)
-			for _, got := range checks {
-				if got.Name != c.check {
-					continue
-				}
-				if got.Verdict != c.verdict || !strings.Contains(got.Detail, c.say) || got.Refused != c.refused || (c.verdict == CheckFailed && c.refused && got.Hint == "") {
-					t.Errorf("%+v", got)
-				}
-				if len(before) > 0 && len(kit.Changed(before, w.Files())) > 0 {
-					t.Error("it changed the lake")
-				}
-				return
-			}
-			t.Errorf("nothing is said of %s: %+v", c.check, checks)
-		})
-	}
 }
 
 func TestNoKeyOfAnyAccountIsMissingBeforeAnythingIsMade(t *testing.T) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"testing"
 
+	"github.com/usagelake/usagelake/jobs/config"
 	"github.com/usagelake/usagelake/jobs/internal/kit"
 	"github.com/usagelake/usagelake/schemas"
 )
@@ -48,3 +49,6 @@ func (w *world) rebuild() *Result {
 }
 
 func span(from, to int) Span { return Span{From: kit.Day(from), To: kit.Day(to)} }
+
+// Examined is what doctor says of a set-up. It is a room beside this one, so an outer test gives it.
+var Examined func(ctx context.Context, cfg *config.Config, env Env, offline bool) []string

@@ -8,6 +8,7 @@ import (
 	"github.com/usagelake/usagelake/jobs/config"
 	"github.com/usagelake/usagelake/load"
 	"github.com/usagelake/usagelake/schemas"
+	"github.com/usagelake/usagelake/schemas/words"
 )
 
 // OrphanError says that a run did what it was to do, and that the lake keeps what can't be derived again (load.Orphan). Until
@@ -19,7 +20,7 @@ type OrphanError struct {
 func (e *OrphanError) Error() string {
 	first := e.Orphans[0]
 	return fmt.Sprintf("%s can't be derived again, for raw files are gone; what was derived is kept as it is. The first: %s\nhint: %s\nhint: usagelake verify lists all of them",
-		plural(len(daysOf(e.Orphans)), "day"), first, first.Hint())
+		words.Plural(len(daysOf(e.Orphans)), "day", "days"), first, first.Hint())
 }
 
 // daysOf are the days that orphans are of, each once, in order.
@@ -89,7 +90,7 @@ type QuarantineError struct {
 func (e *QuarantineError) Error() string {
 	others := ""
 	if e.Others > 0 {
-		others = fmt.Sprintf(" (and so of %s more)", plural(e.Others, "account"))
+		others = fmt.Sprintf(" (and so of %s more)", words.Plural(e.Others, "account", "accounts"))
 	}
 	return fmt.Sprintf("account %s: %d of %d records could not be normalised and are in quarantine%s: they count in no figure", e.Account, e.Quarantined, e.Rows+e.Quarantined, others)
 }

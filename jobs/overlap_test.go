@@ -14,22 +14,14 @@ import (
 
 // twoKeys makes a world whose account beta has a second key of acme's organisation.
 func twoKeys(t *testing.T) *world {
-	w := newWorld(t, kit.Settings{Orgs: []portal.OrgOptions{{ID: "0", RecordsPerDay: 100}, {ID: "beta", RecordsPerDay: 100}, {ID: "gamma", RecordsPerDay: 100}}})
-	_, key, err := w.Portal.AddKey(portal.KeySpec{Org: "0", User: "u_admin", Admin: true, Name: "second", Scopes: []string{portal.ScopeUsage, portal.ScopeBalance}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	w.Keys["KEY_beta"] = key
+	w := newWorld(t, kit.Settings{Orgs: []portal.OrgOptions{{ID: "0", RecordsPerDay: 100},
+		{ID: "beta", RecordsPerDay: 100}, {ID: "gamma", RecordsPerDay: 100}}})
+	w.SecondKey("beta")
 	return w
 }
 
 func TestTwoKeysOfOneOrganisationAreFound(t *testing.T) {
 	w := twoKeys(t)
-	checks := Doctor(t.Context(), w.Cfg, w.env)
-	oneOf(t, checks, "acme: other accounts", CheckFailed, "beta", "out of the config")
-	oneOf(t, checks, "beta: other accounts", CheckFailed, "acme", "out of the config")
-	oneOf(t, checks, "gamma: other accounts", CheckOK, "acme, beta", "")
-
 	span := Span{From: w.Now().Add(-48 * time.Hour).Truncate(24 * time.Hour), To: w.Now().Truncate(24 * time.Hour)}
 	for i := range 2 { // the second has nothing to do, and says it again
 		res, err := Export(t.Context(), w.Cfg, w.env, ExportOptions{Span: span, Retry: kit.Retry})
@@ -55,10 +47,6 @@ func TestTwoKeysOfOneOrganisationAreFound(t *testing.T) {
 	defer r.Close()
 	if got := r.One("SELECT string_agg(status, ' ' ORDER BY started_at) FROM runs"); got != "partial" {
 		t.Errorf("the published file says %s", got)
-	}
-	oneOf(t, Doctor(t.Context(), w.Cfg, w.env), "lake: accounts", CheckFailed, "acme and beta", "out of the config")
-	if len(named(Doctor(t.Context(), w.Cfg, w.env), "acme: other accounts")) > 0 {
-		t.Error("accounts that have data are asked again")
 	}
 }
 

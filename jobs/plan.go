@@ -53,50 +53,6 @@ func (s Span) validate(now time.Time) error {
 	return nil
 }
 
-// sealed are the sealed windows of an account, by day.
-type sealed map[schemas.Date][]load.Raw
-
-// sealedOf lists an account's sealed windows: directory listings, and of the files the tombstones of pruned days alone.
-func sealedOf(lake *load.Lake, account string) (sealed, error) {
-	partitions, err := lake.Partitions(account)
-	if err != nil {
-		return nil, err
-	}
-	s := sealed{}
-	for _, p := range partitions {
-		raws, err := lake.Windows(p)
-		if err != nil {
-			return nil, err
-		}
-		if len(raws) > 0 {
-			s[p.Date] = raws
-		}
-	}
-	return s, nil
-}
-
-func (s sealed) windows() []schemas.Window {
-	var out []schemas.Window
-	for _, raws := range s {
-		for _, r := range raws {
-			out = append(out, r.Window)
-		}
-	}
-	slices.SortFunc(out, func(a, b schemas.Window) int { return cmp.Or(a.Start.Compare(b.Start), a.End.Compare(b.End)) })
-	return out
-}
-
-// whole widens the windows that are to be fetched anew, one a day, to the whole of their day where the rest of it can't
-// be derived any more: its raw files were pruned.
-func (s sealed) whole(days []schemas.Window) []schemas.Window {
-	for i, w := range days {
-		if load.Frozen(s[w.Date()]) {
-			days[i] = w.Partition().Window()
-		}
-	}
-	return days
-}
-
 // plan decides what an export asks for. days are the footers of the days of the last weeks (see recentDays).
 func plan(account string, span Span, s sealed, days map[schemas.Date]schemas.DayFooter, cfg config.Export,
 	now time.Time, past past) Plan {
@@ -427,7 +383,7 @@ func DryRun(ctx context.Context, cfg *config.Config, env Env, opts ExportOptions
 	case err != nil:
 		return nil, err
 	default:
-		if runs, err = history(lake, cfg); err != nil {
+		if runs, err = History(lake, cfg); err != nil {
 			return nil, err
 		}
 	}

@@ -381,8 +381,8 @@ func (w *world) unproven(n int) []Unproven {
 			findings++
 		}
 	}
-	for _, c := range Examine(w.Context(), w.Cfg, w.env, DoctorOptions{Offline: true}) {
-		if strings.Contains(c.Detail, "not shown to be whole, the first from") {
+	for _, said := range Examined(w.Context(), w.Cfg, w.env, true) {
+		if strings.Contains(said, "not shown to be whole, the first from") {
 			checks++
 		}
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/usagelake/usagelake/jobs/config"
 	"github.com/usagelake/usagelake/load"
 	"github.com/usagelake/usagelake/schemas"
+	"github.com/usagelake/usagelake/schemas/words"
 	"github.com/usagelake/usagelake/transform"
 )
 
@@ -175,7 +176,7 @@ func (p *pruner) prune(ctx context.Context) error {
 		var err error
 		if days := p.failed.Days - before; days > 0 {
 			err = &KeptError{Days: days, First: p.failed.First}
-			out.Error = plural(days, "day") + " that are due were kept"
+			out.Error = words.Plural(days, "day", "days") + " that are due were kept"
 		}
 		out.Status = StatusOf(err)
 		p.accounts = append(p.accounts, out)

@@ -114,7 +114,7 @@ func Repair(ctx context.Context, cfg *config.Config, env Env, before load.Verify
 			}
 		}
 		if journal {
-			mended, err := lake.MendJournal(ctx, remember(cfg.AccountNames()))
+			mended, err := lake.MendJournal(ctx, Remember(cfg.AccountNames()))
 			for _, path := range mended.Kept {
 				env.Logger.Warn("what can't be read of the journal is set aside", "now", path)
 			}

@@ -70,15 +70,16 @@ func underLock(ctx context.Context, cfg *config.Config, env Env, command string,
 	}
 	defer func() { _ = unlock() }()
 
-	res := &Result{Lake: lake.Dir(), Database: lake.Database(), finance: finance, Run: schemas.Run{RunID: newRunID(started),
-		Command: command, Job: env.Job.Name, Logical: env.Job.Logical.UTC(), Version: env.Version, PID: os.Getpid(),
-		StartedAt: started.UTC(), Status: schemas.StatusRunning}}
+	res := &Result{Lake: lake.Dir(), Database: lake.Database(), finance: finance,
+		Run: schemas.Run{RunID: NewRunID(started),
+			Command: command, Job: env.Job.Name, Logical: env.Job.Logical.UTC(), Version: env.Version, PID: os.Getpid(),
+			StartedAt: started.UTC(), Status: schemas.StatusRunning}}
 	compactJournal(ctx, lake, cfg, env)
 	if err := lake.AppendRun(res.Run); err != nil {
 		return nil, err
 	}
-	err = durable.Full(guarded(func() error { return job(ctx, lake, res) }), lake.Dir())
-	logPanic(env.Logger, err)
+	err = durable.Full(Guarded(func() error { return job(ctx, lake, res) }), lake.Dir())
+	LogPanic(env.Logger, err)
 	err = res.finish(ctx, err)
 	res.EndedAt = env.Now().UTC()
 	res.Elapsed = res.EndedAt.Sub(res.StartedAt)
@@ -198,21 +199,21 @@ func publish(ctx context.Context, lake *load.Lake, env Env, res *Result, phase f
 	return nil
 }
 
-// guarded calls f; a panic in it is its error.
-func guarded(f func() error) (err error) {
+// Guarded calls f; a panic in it is its error.
+func Guarded(f func() error) (err error) {
 	defer schemas.Guard(&err)
 	return f()
 }
 
-// logPanic logs the stack of a panic that err holds, if it does.
-func logPanic(log *slog.Logger, err error) {
+// LogPanic logs the stack of a panic that err holds, if it does.
+func LogPanic(log *slog.Logger, err error) {
 	if wrong := (*schemas.PanicError)(nil); errors.As(err, &wrong) {
 		log.Error("a mistake in the program", "panic", fmt.Sprint(wrong.Value), "stack", string(wrong.Stack))
 	}
 }
 
-// newRunID names a run: sortable by time, unique by chance.
-func newRunID(t time.Time) string {
+// NewRunID names a run: sortable by time, unique by chance.
+func NewRunID(t time.Time) string {
 	var b [4]byte
 	_, _ = rand.Read(b[:]) // never fails
 	return t.UTC().Format("20060102T150405Z") + "-" + hex.EncodeToString(b[:])

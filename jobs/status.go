@@ -158,7 +158,7 @@ func ReadStatus(ctx context.Context, dir, account string, now time.Time) (*Statu
 	st.JournalDamaged = damaged
 	for i := len(runs) - 1; i >= 0 && len(st.Runs) < lastRuns; i-- {
 		r := runs[i]
-		if r.Status == schemas.StatusRunning && !underWay(runs, i, st.Holder) {
+		if r.Status == schemas.StatusRunning && !UnderWay(runs, i, st.Holder) {
 			r.Status = schemas.StatusInterrupted
 		}
 		st.Runs = append(st.Runs, r)
@@ -184,12 +184,6 @@ func ReadOverlaps(ctx context.Context, st *Status, account string) error {
 		st.Overlaps = append(st.Overlaps, OverlapStatus{[2]string{o.Account, o.Other}, o.Records, o.Days, o.From.String(), o.To.String(), o.Sample})
 	}
 	return err
-}
-
-// underWay says whether the i-th run of a journal may go on still, in the process that holds the lake. Only the last one
-// can, for a run begins under the lock. A PID alone tells little: in a container it is 1 each time.
-func underWay(runs []schemas.Run, i int, holder *load.HeldError) bool {
-	return i == len(runs)-1 && holder != nil && holder.PID == runs[i].PID
 }
 
 func accountStatus(lake *load.Lake, name string, closed []load.ClosedMonth, now time.Time) (AccountStatus, error) {

@@ -10,9 +10,9 @@ import (
 	"github.com/jedib0t/go-pretty/v6/table"
 	"github.com/spf13/cobra"
 
-	"github.com/usagelake/usagelake/jobs"
 	"github.com/usagelake/usagelake/jobs/alert"
 	"github.com/usagelake/usagelake/jobs/config"
+	"github.com/usagelake/usagelake/jobs/watch"
 	"github.com/usagelake/usagelake/schemas/words"
 )
 
@@ -50,7 +50,7 @@ receiver didn't take it. It needs no lake.
 			if err != nil {
 				return err
 			}
-			deliveries, err := jobs.TryReceivers(c.Context(), cfg, a.env(), to)
+			deliveries, err := watch.TryReceivers(c.Context(), cfg, a.env(), to)
 			if err != nil {
 				return err
 			}
@@ -105,7 +105,7 @@ Beside the daemon it is not needed, and harmless: the two keep out of each other
 			if err != nil {
 				return err
 			}
-			report, err := jobs.CheckAlerts(c.Context(), cfg, a.env(), jobs.AlertInput{})
+			report, err := watch.Check(c.Context(), cfg, a.env(), watch.Input{})
 			if err != nil {
 				return err
 			}
@@ -152,7 +152,7 @@ delivered. It asks nothing and sends nothing.
 			if err != nil {
 				return err
 			}
-			active, err := jobs.ActiveAlerts(cfg)
+			active, err := watch.Active(cfg)
 			if err != nil {
 				return err
 			}

@@ -29,13 +29,18 @@ var may = map[string][]string{
 	"jobs/alert":               {"schemas", "schemas/words"},
 	"jobs/config": {"schemas", "schemas/words", "extract", "load", "load/report", "jobs/calendar",
 		"jobs/alert"},
-	"jobs/internal/kit": {"schemas", "extract", "extract/portal", "jobs/config"},
 	"jobs": {"schemas", "load/durable", "schemas/words", "extract", "transform", "transform/allocate", "load", "load/report",
-		"jobs/alert", "jobs/config"},
-	"jobs/serve":     {"schemas", "schemas/words", "load", "jobs", "jobs/config"},
-	"deploy/release": {},
+		"jobs/config"},
+	"jobs/watch":    {"schemas", "schemas/words", "load", "jobs", "jobs/config", "jobs/alert"},
+	"jobs/schedule": {"schemas", "load", "jobs", "jobs/config"},
+	"jobs/doctor": {"schemas", "load/durable", "schemas/words", "extract", "transform", "transform/allocate", "load",
+		"jobs",
+		"jobs/config", "jobs/schedule"},
+	"jobs/internal/kit": {"schemas", "extract", "extract/portal", "load", "jobs/calendar", "jobs/config"},
+	"jobs/serve":        {"schemas", "schemas/words", "load", "jobs", "jobs/config", "jobs/schedule", "jobs/watch"},
+	"deploy/release":    {},
 	"cmd/usagelake": {"schemas", "load/durable", "schemas/words", "extract", "extract/portal", "transform", "load", "load/report", "jobs",
-		"jobs/alert", "jobs/config", "jobs/serve"},
+		"jobs/alert", "jobs/config", "jobs/doctor", "jobs/schedule", "jobs/serve", "jobs/watch"},
 }
 
 // never says which packages of others a stage must not reach, itself or through somebody else.

@@ -7,7 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/usagelake/usagelake/jobs"
+	"github.com/usagelake/usagelake/jobs/doctor"
 	"github.com/usagelake/usagelake/schemas/words"
 )
 
@@ -33,20 +33,21 @@ warnings or not.`,
 			if err != nil {
 				return err
 			}
-			checks := jobs.Examine(c.Context(), cfg, a.env(), jobs.DoctorOptions{Account: a.overrides.Account, Offline: offline})
+			checks := doctor.Examine(c.Context(), cfg, a.env(), doctor.Options{Account: a.overrides.Account, Offline: offline})
 			if c.Context().Err() != nil {
 				return context.Cause(c.Context())
 			}
 			n, refused := map[string]int{}, false
 			for i, k := range checks {
 				n[k.Verdict]++
-				refused = refused || k.Refused && k.Verdict == jobs.CheckFailed
+				refused = refused || k.Refused && k.Verdict == doctor.CheckFailed
 				// Details quote errors, the config and other people's files.
 				checks[i].Detail = keys.Blank(k.Detail)
 				checks[i].Hint = keys.Blank(k.Hint)
 			}
 			if a.json() {
-				if err := a.printJSON(map[string]any{"checks": checks, "ok": n[jobs.CheckOK], "warnings": n[jobs.CheckWarning], "failed": n[jobs.CheckFailed]}); err != nil {
+				if err := a.printJSON(map[string]any{"checks": checks, "ok": n[doctor.CheckOK], "warnings": n[doctor.CheckWarning],
+					"failed": n[doctor.CheckFailed]}); err != nil {
 					return err
 				}
 			} else {
@@ -55,7 +56,7 @@ warnings or not.`,
 			switch {
 			case refused:
 				return errFailed{exitRefused}
-			case n[jobs.CheckFailed] > 0:
+			case n[doctor.CheckFailed] > 0:
 				return errFailed{exitFailed}
 			}
 			return nil
@@ -66,11 +67,12 @@ warnings or not.`,
 }
 
 // printChecks prints the checks by section, and what they come to.
-func (a *app) printChecks(checks []jobs.Check, n map[string]int) {
+func (a *app) printChecks(checks []doctor.Check, n map[string]int) {
 	names, width := make([]string, len(checks)), 0
 	for i, k := range checks {
 		names[i] = words.Printable(k.Name)
-		if subject, rest, ok := strings.Cut(names[i], ": "); ok && (subject == k.Section || jobs.SectionAccount+subject == k.Section) {
+		if subject, rest, ok := strings.Cut(names[i], ": "); ok &&
+			(subject == k.Section || doctor.SectionAccount+subject == k.Section) {
 			names[i] = rest // the heading says it
 		}
 		width = max(width, len(names[i]))
@@ -92,5 +94,5 @@ func (a *app) printChecks(checks []jobs.Check, n map[string]int) {
 		}
 	}
 	fmt.Fprintf(a.Stdout, "\n%s: %d failed, %s, %d ok\n", words.Plural(len(checks), "check", "checks"),
-		n[jobs.CheckFailed], words.Plural(n[jobs.CheckWarning], "warning", "warnings"), n[jobs.CheckOK])
+		n[doctor.CheckFailed], words.Plural(n[doctor.CheckWarning], "warning", "warnings"), n[doctor.CheckOK])
 }

@@ -17,7 +17,9 @@ import (
 
 	"github.com/usagelake/usagelake/jobs"
 	"github.com/usagelake/usagelake/jobs/config"
+	"github.com/usagelake/usagelake/jobs/schedule"
 	"github.com/usagelake/usagelake/jobs/serve"
+	"github.com/usagelake/usagelake/jobs/watch"
 	"github.com/usagelake/usagelake/load"
 	"github.com/usagelake/usagelake/schemas"
 	"github.com/usagelake/usagelake/schemas/words"
@@ -107,18 +109,19 @@ func (a *app) daemon(ctx context.Context) error {
 	defer func() { _ = unlock() }()
 
 	var server *serve.Server
-	var memory jobs.AlertMemory
+	var memory watch.Memory
 	var failures unbegun
-	scheduler, err := jobs.NewScheduler(env, jobs.SchedulerOptions{
+	scheduler, err := schedule.New(env, schedule.Options{
 		Load:  a.scheduleConfig,
-		Began: func(j jobs.JobState) { server.RunStarted(j) },
-		Ended: func(e jobs.RunEvent) {
+		Began: func(j schedule.JobState) { server.RunStarted(j) },
+		Ended: func(e schedule.RunEvent) {
 			failures.note(e)
 			server.RunEnded(e)
 		},
 		Reloaded: func(err error) { server.ConfigReloaded(err == nil) },
 		Check: func(ctx context.Context, cfg *config.Config, configError string) {
-			_, err := jobs.CheckAlerts(ctx, cfg, env, jobs.AlertInput{ConfigError: configError, Failures: failures.list(), Memory: &memory})
+			_, err := watch.Check(ctx, cfg, env,
+				watch.Input{ConfigError: configError, Failures: failures.list(), Memory: &memory})
 			if err != nil && ctx.Err() == nil {
 				env.Logger.Error("alerts: the lake can't be used as it should", "error", err)
 			}
@@ -171,26 +174,27 @@ func (a *app) daemon(ctx context.Context) error {
 // unbegun are the jobs whose last run could not begin, which no journal shows.
 type unbegun struct {
 	mu   sync.Mutex
-	jobs []jobs.JobFailure
+	jobs []watch.Failure
 }
 
-func (u *unbegun) note(e jobs.RunEvent) {
+func (u *unbegun) note(e schedule.RunEvent) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	u.jobs = slices.DeleteFunc(u.jobs, func(f jobs.JobFailure) bool { return f.Job == e.Job.Name })
+	u.jobs = slices.DeleteFunc(u.jobs, func(f watch.Failure) bool { return f.Job == e.Job.Name })
 	if e.Result == nil && e.Err != nil {
-		u.jobs = append(u.jobs, jobs.JobFailure{Job: e.Job.Name, Attempts: e.Job.Attempts + 1, Error: e.Err.Error(), At: e.Started.Add(e.Elapsed)})
+		u.jobs = append(u.jobs,
+			watch.Failure{Job: e.Job.Name, Attempts: e.Job.Attempts + 1, Error: e.Err.Error(), At: e.Started.Add(e.Elapsed)})
 	}
 }
 
-func (u *unbegun) list() []jobs.JobFailure {
+func (u *unbegun) list() []watch.Failure {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	return slices.Clone(u.jobs)
 }
 
 // serveOptions is what the status page and the metrics ask of a scheduler and its lake.
-func (a *app) serveOptions(s *jobs.Scheduler, log *slog.Logger) serve.Options {
+func (a *app) serveOptions(s *schedule.Scheduler, log *slog.Logger) serve.Options {
 	o := serve.Options{
 		State: s.State, Version: version(), Now: a.Now, Logger: log,
 		Status: func(ctx context.Context) (*jobs.Status, error) {
@@ -205,7 +209,7 @@ func (a *app) serveOptions(s *jobs.Scheduler, log *slog.Logger) serve.Options {
 			return out, err
 		},
 		Alerts: func() ([]serve.Alert, error) {
-			active, err := jobs.ActiveAlerts(s.Config())
+			active, err := watch.Active(s.Config())
 			var out []serve.Alert
 			for _, f := range active {
 				var undelivered []string
@@ -226,7 +230,7 @@ func (a *app) serveOptions(s *jobs.Scheduler, log *slog.Logger) serve.Options {
 			return names
 		},
 		Called: func() map[string]string { return jobs.NamesOfAccounts(s.Config()) },
-		Every: func(j jobs.JobState) time.Duration {
+		Every: func(j schedule.JobState) time.Duration {
 			job, err := s.Config().Schedule.Job(j.Name)
 			if err != nil {
 				return 0
@@ -252,7 +256,7 @@ func (a *app) scheduleOnce(ctx context.Context, name string) error {
 	}
 	env := a.env()
 	env.Logger = a.scheduleLog()
-	res, err := jobs.RunOnce(ctx, cfg, env, name)
+	res, err := schedule.RunOnce(ctx, cfg, env, name)
 	return a.ended(res, err, func(res *jobs.Result) {
 		if len(res.Plans) > 0 {
 			a.exportSummary(res)
@@ -274,13 +278,13 @@ func (a *app) listSchedule() error {
 		return err
 	}
 	env := a.env()
-	scheduler, err := jobs.NewScheduler(env,
-		jobs.SchedulerOptions{Load: func() (*config.Config, error) { return cfg, nil }})
+	scheduler, err := schedule.New(env,
+		schedule.Options{Load: func() (*config.Config, error) { return cfg, nil }})
 	if err != nil {
 		return err
 	}
 	type listed struct {
-		jobs.JobState
+		schedule.JobState
 		Next []upcoming `json:"next"`
 	}
 	var out []listed

@@ -17,6 +17,7 @@ import (
 
 	"github.com/usagelake/usagelake/jobs"
 	"github.com/usagelake/usagelake/jobs/config"
+	"github.com/usagelake/usagelake/jobs/schedule"
 	"github.com/usagelake/usagelake/load"
 )
 
@@ -81,7 +82,7 @@ func TestHealthWithoutTheTokenTellsTheBareState(t *testing.T) {
 	if r := ask(s, "/healthz"); r.Code != http.StatusOK || r.Body.String() != "ok\n" {
 		t.Error(r.Code, r.Body)
 	}
-	w.state.Jobs = []jobs.JobState{{Name: "private", NextAt: noon.Add(-time.Hour)}}
+	w.state.Jobs = []schedule.JobState{{Name: "private", NextAt: noon.Add(-time.Hour)}}
 	if r := ask(s, "/healthz"); r.Code != http.StatusServiceUnavailable || r.Body.String() != "stuck\n" {
 		t.Error(r.Code, r.Body)
 	}
@@ -267,7 +268,7 @@ func TestARequestNeverHangsOnALargeLake(t *testing.T) {
 		if asked.Load() != 1 {
 			t.Errorf("read %d times", asked.Load())
 		}
-		s.RunEnded(jobs.RunEvent{Job: jobs.JobState{Name: "nightly", Kind: config.KindExport}})
+		s.RunEnded(schedule.RunEvent{Job: schedule.JobState{Name: "nightly", Kind: config.KindExport}})
 		ask(s, "/metrics")
 		if asked.Load() != 2 {
 			t.Errorf("read %d times", asked.Load())
@@ -327,7 +328,7 @@ func TestASchedulerThatDoesNotAnswerIsStuck(t *testing.T) {
 		o := well().options()
 		o.Now = time.Now
 		locked := make(chan struct{})
-		o.State = func() jobs.SchedulerState { <-locked; return jobs.SchedulerState{} }
+		o.State = func() schedule.State { <-locked; return schedule.State{} }
 		s := New(o)
 		if r := ask(s, "/healthz"); r.Code != http.StatusServiceUnavailable || r.Body.String() != "the scheduler doesn't answer\n" {
 			t.Error(r.Code, r.Body)

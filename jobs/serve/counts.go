@@ -8,6 +8,7 @@ import (
 
 	"github.com/usagelake/usagelake/jobs"
 	"github.com/usagelake/usagelake/jobs/config"
+	"github.com/usagelake/usagelake/jobs/schedule"
 	"github.com/usagelake/usagelake/schemas"
 )
 
@@ -63,7 +64,7 @@ func newRegistry(c *counts) *prometheus.Registry {
 	return r
 }
 
-func (c *counts) add(e jobs.RunEvent) {
+func (c *counts) add(e schedule.RunEvent) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	status := jobs.StatusOf(e.Err)

@@ -13,6 +13,7 @@ import (
 
 	"github.com/usagelake/usagelake/jobs"
 	"github.com/usagelake/usagelake/jobs/config"
+	"github.com/usagelake/usagelake/jobs/schedule"
 	"github.com/usagelake/usagelake/schemas"
 )
 
@@ -22,7 +23,7 @@ var noon = time.Date(2026, 11, 24, 12, 30, 0, 0, time.UTC)
 
 // world is a set-up that a Server is asked about.
 type world struct {
-	state    jobs.SchedulerState
+	state    schedule.State
 	status   *jobs.Status
 	readErr  error
 	balances []Balance
@@ -35,7 +36,7 @@ type world struct {
 
 func (w *world) options() Options {
 	return Options{
-		State: func() jobs.SchedulerState { return w.state },
+		State: func() schedule.State { return w.state },
 		Status: func(context.Context) (*jobs.Status, error) {
 			w.asked++
 			return w.status, w.readErr
@@ -44,7 +45,7 @@ func (w *world) options() Options {
 		Alerts:   func() ([]Alert, error) { return w.alerts, nil },
 		Accounts: func() []string { return w.accounts },
 		Called:   func() map[string]string { return w.called },
-		Every: func(j jobs.JobState) time.Duration {
+		Every: func(j schedule.JobState) time.Duration {
 			if j.Cron == "0 * * * *" {
 				return time.Hour
 			}
@@ -81,10 +82,11 @@ func well() *world {
 	done := schemas.Run{RunID: "20261124T003000Z-01", Command: "export", Job: "nightly", StartedAt: noon.Add(-12 * time.Hour), EndedAt: noon.Add(-12*time.Hour + 262*time.Second), Status: schemas.StatusDone,
 		RunCounts: schemas.RunCounts{Records: 48_211, Requests: 497, Windows: 1}}
 	return &world{
-		state: jobs.SchedulerState{StartedAt: noon.Add(-90 * time.Hour), ConfigLoadedAt: noon.Add(-90 * time.Hour), Jobs: []jobs.JobState{
-			{Name: "nightly", Kind: config.KindExport, Cron: "30 1 * * *", Zone: "Europe/Berlin",
-				NextAt: noon.Add(12 * time.Hour), Last: &done, LastDone: done.EndedAt},
-		}},
+		state: schedule.State{StartedAt: noon.Add(-90 * time.Hour), ConfigLoadedAt: noon.Add(-90 * time.Hour),
+			Jobs: []schedule.JobState{
+				{Name: "nightly", Kind: config.KindExport, Cron: "30 1 * * *", Zone: "Europe/Berlin",
+					NextAt: noon.Add(12 * time.Hour), Last: &done, LastDone: done.EndedAt},
+			}},
 		status: &jobs.Status{Lake: "/srv/lake", Format: 1, CheckedAt: noon, Runs: []schemas.Run{done},
 			Database: jobs.DatabaseStatus{Path: "/srv/lake/usage.duckdb", Exists: true, Bytes: 183_500_800, PublishedAt: noon.Add(-11 * time.Hour)},
 			Accounts: []jobs.AccountStatus{account("acme", noon.AddDate(0, -2, -7).Truncate(24*time.Hour), noon.Add(-12*time.Hour-10*time.Minute), nil)}},
@@ -134,13 +136,13 @@ func busy() *world {
 	stopped := schemas.Run{RunID: "20261121T090000Z-05", Command: "verify", Job: "weekly-verify", StartedAt: noon.Add(-75 * time.Hour), Status: schemas.StatusInterrupted}
 	w.status.Runs = []schemas.Run{failed, w.status.Runs[0], manual, partial, stopped}
 	w.state.ConfigError = "config usagelake.yaml: line 12: unknown key schedule.job: did you mean jobs?"
-	w.state.Jobs = append([]jobs.JobState{{Name: "hourly", Kind: config.KindExport, Cron: "0 * * * *", Zone: "UTC",
+	w.state.Jobs = append([]schedule.JobState{{Name: "hourly", Kind: config.KindExport, Cron: "0 * * * *", Zone: "UTC",
 		NextAt: noon.Add(4 * time.Minute), Attempts: 3, Missed: 1, Last: &failed, LastDone: noon.Add(-4 * time.Hour)}},
 		w.state.Jobs...)
 	w.state.Jobs = append(w.state.Jobs,
-		jobs.JobState{Name: "weekly-verify", Kind: config.KindVerify, Cron: "0 4 * * 0", Zone: "America/New_York",
+		schedule.JobState{Name: "weekly-verify", Kind: config.KindVerify, Cron: "0 4 * * 0", Zone: "America/New_York",
 			Running: true, StartedAt: noon.Add(-17 * time.Minute), NextAt: noon.AddDate(0, 0, 5)},
-		jobs.JobState{Name: "month-end", Kind: config.KindClose, Cron: "0 6 3 * *", Zone: "Asia/Kolkata",
+		schedule.JobState{Name: "month-end", Kind: config.KindClose, Cron: "0 6 3 * *", Zone: "Asia/Kolkata",
 			Accounts: []string{"acme"}, NextAt: time.Date(2026, 12, 3, 0, 30, 0, 0, time.UTC)})
 	w.balances = append(w.balances, Balance{Account: "beta-labs", Currency: "EUR", ObservedAt: noon.Add(-96 * time.Hour), Balance: "-12.005", DaysLeft: "0.0"},
 		Balance{Account: "old-team", Currency: "USD", ObservedAt: noon.AddDate(0, -3, 0), Balance: "0"})

@@ -12,6 +12,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/usagelake/usagelake/jobs"
+	"github.com/usagelake/usagelake/jobs/schedule"
 	"github.com/usagelake/usagelake/load"
 )
 
@@ -161,7 +162,8 @@ func (s snapshot) Collect(out chan<- prometheus.Metric) {
 	v.collectAlerts(set)
 }
 
-func (s snapshot) collectJob(j jobs.JobState, set func(series, float64, ...string), at func(series, time.Time, ...string)) {
+func (s snapshot) collectJob(j schedule.JobState, set func(series, float64, ...string),
+	at func(series, time.Time, ...string)) {
 	for _, status := range runStatuses { // all from the start, so that the first failure is an increase
 		set(runs, float64(s.counts.runs[runKey{j.Name, j.Kind, status}]), j.Name, j.Kind, status)
 	}

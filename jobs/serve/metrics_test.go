@@ -22,13 +22,14 @@ import (
 
 	"github.com/usagelake/usagelake/jobs"
 	"github.com/usagelake/usagelake/jobs/config"
+	"github.com/usagelake/usagelake/jobs/schedule"
 	"github.com/usagelake/usagelake/schemas"
 )
 
 // ended is a run of the hourly job that ended.
-func ended(status string, err error) jobs.RunEvent {
-	return jobs.RunEvent{
-		Job: jobs.JobState{Name: "hourly", Kind: config.KindExport}, Started: noon.Add(-time.Minute),
+func ended(status string, err error) schedule.RunEvent {
+	return schedule.RunEvent{
+		Job: schedule.JobState{Name: "hourly", Kind: config.KindExport}, Started: noon.Add(-time.Minute),
 		Elapsed: 58 * time.Second, Err: err,
 		Result: &jobs.Result{
 			Run: schemas.Run{Status: status, Accounts: []schemas.RunAccount{
@@ -44,10 +45,11 @@ func ended(status string, err error) jobs.RunEvent {
 // counted is a busy server that has counted runs of each kind.
 func counted(w *world) *Server {
 	s := w.server()
-	s.RunStarted(jobs.JobState{Name: "hourly"})
+	s.RunStarted(schedule.JobState{Name: "hourly"})
 	s.RunEnded(ended(schemas.StatusDone, nil))
 	s.RunEnded(ended(schemas.StatusPartial, errors.New("in part")))
-	s.RunEnded(jobs.RunEvent{Job: jobs.JobState{Name: "hourly", Kind: config.KindExport}, Err: errors.New("no key"),
+	s.RunEnded(schedule.RunEvent{Job: schedule.JobState{Name: "hourly", Kind: config.KindExport},
+		Err:     errors.New("no key"),
 		Elapsed: time.Millisecond})
 	s.ConfigReloaded(true)
 	s.ConfigReloaded(false)

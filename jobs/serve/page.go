@@ -17,6 +17,7 @@ import (
 
 	"github.com/usagelake/usagelake/jobs"
 	"github.com/usagelake/usagelake/jobs/config"
+	"github.com/usagelake/usagelake/jobs/schedule"
 	"github.com/usagelake/usagelake/schemas"
 	"github.com/usagelake/usagelake/schemas/words"
 )
@@ -125,15 +126,15 @@ func (s *Server) statusJSON(w http.ResponseWriter, r *http.Request) {
 	v := s.look(r.Context())
 	problems := v.problems()
 	writeJSON(w, http.StatusOK, struct {
-		Version   string              `json:"version"`
-		At        time.Time           `json:"at"`
-		Headline  string              `json:"headline"`
-		Problems  []Problem           `json:"problems"`
-		Scheduler jobs.SchedulerState `json:"scheduler"`
-		Lake      *jobs.Status        `json:"lake"` // null: not read yet
-		LakeBytes map[string]int64    `json:"lake_bytes,omitempty"`
-		Balances  []Balance           `json:"balances"`
-		Alerts    []Alert             `json:"alerts"`
+		Version   string           `json:"version"`
+		At        time.Time        `json:"at"`
+		Headline  string           `json:"headline"`
+		Problems  []Problem        `json:"problems"`
+		Scheduler schedule.State   `json:"scheduler"`
+		Lake      *jobs.Status     `json:"lake"` // null: not read yet
+		LakeBytes map[string]int64 `json:"lake_bytes,omitempty"`
+		Balances  []Balance        `json:"balances"`
+		Alerts    []Alert          `json:"alerts"`
 	}{v.version, v.now, headline(problems), problems, v.state.Value, v.status.Value, v.bytes.Value, append([]Balance{}, v.balances.Value...), append([]Alert{}, v.alerts.Value...)})
 }
 
@@ -272,7 +273,7 @@ func (v *view) accountRow(a jobs.AccountStatus) accountRow {
 	return row
 }
 
-func (v *view) jobRowOf(j jobs.JobState) jobRow {
+func (v *view) jobRowOf(j schedule.JobState) jobRow {
 	now := v.now
 	row := jobRow{Name: j.Name, Kind: j.Kind, Cron: j.Cron, Accounts: v.labels(j.Accounts)}
 	if kind := j.Kind; j.Accounts == nil &&

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/usagelake/usagelake/jobs"
+	"github.com/usagelake/usagelake/jobs/schedule"
 	"github.com/usagelake/usagelake/schemas"
 	"github.com/usagelake/usagelake/schemas/words"
 )
@@ -146,8 +147,11 @@ func TestWhatWaitsForTheStartOrForAnotherJobIsNotStuck(t *testing.T) {
 		"just started": func(w *world) {
 			w.state.StartedAt, w.state.ConfigLoadedAt = noon.Add(-time.Second), noon.Add(-time.Second)
 		},
-		"another ran":       func(w *world) { w.state.Jobs[0].Last.EndedAt = noon.Add(-time.Second) },
-		"another runs":      func(w *world) { w.state.Jobs = append(w.state.Jobs, jobs.JobState{Name: "x", Running: true}) },
+		"another ran": func(w *world) { w.state.Jobs[0].Last.EndedAt = noon.Add(-time.Second) },
+		"another runs": func(w *world) {
+			w.state.Jobs = append(w.state.Jobs,
+				schedule.JobState{Name: "x", Running: true})
+		},
 		"it is tried again": func(w *world) { w.state.Jobs[0].Attempts, w.state.Jobs[0].NextAt = 3, noon.Add(time.Minute) },
 		"it stops":          func(w *world) { w.state.Stopping = true },
 	} {
@@ -163,7 +167,7 @@ func TestWhatWaitsForTheStartOrForAnotherJobIsNotStuck(t *testing.T) {
 func TestAJobThatCannotBeginIsToldOf(t *testing.T) {
 	w := well()
 	s := w.server()
-	s.RunEnded(jobs.RunEvent{Job: w.state.Jobs[0], Err: errors.New("account acme: no key: set ACME_KEY")})
+	s.RunEnded(schedule.RunEvent{Job: w.state.Jobs[0], Err: errors.New("account acme: no key: set ACME_KEY")})
 	body := ask(s, "/").Body.String()
 	if !strings.Contains(body, "</span> Job nightly can&#39;t begin</h1>") || !strings.Contains(body, "set ACME_KEY") {
 		t.Error(body)

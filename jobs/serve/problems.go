@@ -10,6 +10,8 @@ import (
 
 	"github.com/usagelake/usagelake/jobs"
 	"github.com/usagelake/usagelake/jobs/config"
+	"github.com/usagelake/usagelake/jobs/schedule"
+	"github.com/usagelake/usagelake/jobs/watch"
 	"github.com/usagelake/usagelake/load"
 	"github.com/usagelake/usagelake/schemas"
 	"github.com/usagelake/usagelake/schemas/words"
@@ -102,7 +104,7 @@ func (v *view) problems() []Problem {
 	if v.status.Value != nil {
 		intruded = v.status.Value.Database.Intruded
 	}
-	told := slices.ContainsFunc(v.alerts.Value, func(a Alert) bool { return a.Rule == jobs.RuleIntruded })
+	told := slices.ContainsFunc(v.alerts.Value, func(a Alert) bool { return a.Rule == watch.RuleIntruded })
 	switch {
 	case intruded != "" && !told: // else it is one of the alerts below
 		add(Problem{Summary: "The published file is not as it was published", Detail: intruded, Command: "usagelake rebuild"})
@@ -139,7 +141,7 @@ func (v *view) problems() []Problem {
 
 // jobProblem says what is wrong with a job's last run, if anything is. unbegun is why its last try could not begin, ""
 // if it could: no run tells of it.
-func (v *view) jobProblem(j jobs.JobState, unbegun string) (Problem, bool) {
+func (v *view) jobProblem(j schedule.JobState, unbegun string) (Problem, bool) {
 	p := Problem{Command: "usagelake doctor"}
 	if len(j.Accounts) == 1 {
 		p.Command += " --account " + j.Accounts[0]
@@ -230,7 +232,7 @@ func (v *view) accountProblems(name string) (out []Problem) {
 // busy says that some process writes to the lake.
 func (v *view) busy() bool {
 	return v.status.Value != nil && v.status.Value.Holder != nil ||
-		slices.ContainsFunc(v.state.Value.Jobs, func(j jobs.JobState) bool { return j.Running })
+		slices.ContainsFunc(v.state.Value.Jobs, func(j schedule.JobState) bool { return j.Running })
 }
 
 // late says that an account is more behind than twice the time between its exports, and how much that is.

@@ -17,6 +17,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/usagelake/usagelake/jobs"
+	"github.com/usagelake/usagelake/jobs/schedule"
 )
 
 // How long answers are good, and how long a request waits for better ones.
@@ -38,7 +39,7 @@ const (
 // Options of a Server. State, Status, Now and Version are needed.
 type Options struct {
 	// State is asked of the scheduler at each request. One that doesn't answer within two seconds counts as stuck.
-	State func() jobs.SchedulerState
+	State func() schedule.State
 	// Status reads the lake, without its lock. It is asked at most every 15 s, or a tenth of the time if it takes long.
 	Status func(context.Context) (*jobs.Status, error)
 	// Balances reads the last balance of each account from the published file. nil: none are shown.
@@ -50,7 +51,7 @@ type Options struct {
 	// Called are what people call the accounts that have a name. nil: none has.
 	Called func() map[string]string
 	// Every is the longest time between two occurrences of a job; 0: not known. nil: a day for each.
-	Every func(jobs.JobState) time.Duration
+	Every func(schedule.JobState) time.Duration
 	// Token is asked for at each request, so that it can change. nil: there is none, and only this machine can ask.
 	Token func() (string, error)
 
@@ -85,7 +86,7 @@ type Server struct {
 	opts Options
 	log  *slog.Logger
 
-	state    latest[jobs.SchedulerState]
+	state    latest[schedule.State]
 	status   latest[*jobs.Status]
 	balances latest[[]Balance]
 	alerts   latest[[]Alert]
@@ -101,7 +102,8 @@ func New(opts Options) *Server {
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}
-	s.state = latest[jobs.SchedulerState]{now: opts.Now, limit: shortLimit, ask: func(context.Context) (jobs.SchedulerState, error) { return opts.State(), nil }}
+	s.state = latest[schedule.State]{now: opts.Now, limit: shortLimit,
+		ask: func(context.Context) (schedule.State, error) { return opts.State(), nil }}
 	s.status = latest[*jobs.Status]{now: opts.Now, every: statusEvery, limit: statusLimit, ask: opts.Status}
 	s.balances = latest[[]Balance]{now: opts.Now, every: statusEvery, limit: statusLimit, ask: func(ctx context.Context) ([]Balance, error) {
 		if opts.Balances == nil {
@@ -122,10 +124,10 @@ func New(opts Options) *Server {
 }
 
 // RunStarted tells that a job's run began.
-func (s *Server) RunStarted(jobs.JobState) { s.expire() }
+func (s *Server) RunStarted(schedule.JobState) { s.expire() }
 
 // RunEnded tells that a job's run ended, and counts what it did.
-func (s *Server) RunEnded(e jobs.RunEvent) {
+func (s *Server) RunEnded(e schedule.RunEvent) {
 	s.counts.add(e)
 	s.expire()
 }
@@ -147,7 +149,7 @@ func (s *Server) expire() {
 type view struct {
 	now      time.Time
 	version  string
-	state    reading[jobs.SchedulerState]
+	state    reading[schedule.State]
 	status   reading[*jobs.Status]
 	balances reading[[]Balance]
 	alerts   reading[[]Alert]
@@ -156,7 +158,7 @@ type view struct {
 	unbegun    map[string]string // by job: why its last run could not begin
 	configured []string          // accounts; nil: not known
 	called     map[string]string // by account, its name
-	every      func(jobs.JobState) time.Duration
+	every      func(schedule.JobState) time.Duration
 }
 
 // look asks everything that is too old, and waits a moment for the answers.

@@ -334,3 +334,14 @@ func Write(t testing.TB, path, text string, mode os.FileMode) string {
 
 // NoEnv is an environment without a variable.
 func NoEnv(string) string { return "" }
+
+// SecondKey gives an account another key of acme's organisation.
+func (w *World) SecondKey(account string) {
+	w.Helper()
+	_, key, err := w.Portal.AddKey(portal.KeySpec{Org: "0", User: "u_admin", Admin: true, Name: "second",
+		Scopes: []string{portal.ScopeUsage, portal.ScopeBalance}})
+	if err != nil {
+		w.Fatal(err)
+	}
+	w.Keys["KEY_"+account] = key
+}

@@ -1,0 +1,105 @@
+package jobs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/usagelake/usagelake/jobs/config"
+	"github.com/usagelake/usagelake/load"
+	"github.com/usagelake/usagelake/load/durable"
+	"github.com/usagelake/usagelake/load/report"
+	"github.com/usagelake/usagelake/schemas"
+)
+
+// previousMonth is the month before the one that t lies in, by its own clock.
+func previousMonth(t time.Time) schemas.Date {
+	return schemas.MonthOf(schemas.MonthOf(dateOf(t)) - 1)
+}
+
+// dateOf is the day of t by its own clock, as the UTC day of that name.
+func dateOf(t time.Time) schemas.Date {
+	return schemas.DateOf(time.Date(t.Year(), t.Month(), t.Day(), 0, 0, 0, 0, time.UTC))
+}
+
+// writeReport writes a job's report of the month that logical lies in, or of the one before, to OUT/NAME-MONTH.FORMAT, and FOCUS to
+// what load.FocusOptions.Name says. The file is replaced whole.
+func writeReport(ctx context.Context, cfg *config.Config, env Env, job config.Job, logical time.Time) (*Result, error) {
+	local := logical.In(job.Calendar.Location())
+	month := schemas.MonthOf(dateOf(local))
+	if job.Month == "last" {
+		month = previousMonth(local)
+	}
+	path := filepath.Join(job.Out, job.Report+"-"+month.Month()+"."+extension(job.Format))
+	return underLock(ctx, cfg, env, "report", true, func(ctx context.Context, lake *load.Lake, _ *Result) error {
+		if err := os.MkdirAll(job.Out, 0o700); err != nil {
+			return fmt.Errorf("report %s: %w", job.Report, err)
+		}
+		if job.Report == config.ReportFocus {
+			end := schemas.NextMonth(month)
+			opts, err := job.Focus()
+			if err != nil {
+				return fmt.Errorf("report %s: %w", job.Report, err)
+			}
+			opts.From, opts.To, opts.Path = &month, &end, filepath.Join(job.Out, opts.Name(month.Month()))
+			done, err := lake.ExportFocus(ctx, opts)
+			if errors.Is(err, load.ErrClosedRecords) { // as it always is once the month is closed: what was written before stays
+				env.Logger.Warn("a closed month is kept by day and meter: nothing is written by record", "report", job.Report, "month", month.Month())
+				return nil
+			}
+			if refused := (*load.FocusError)(nil); errors.As(err, &refused) {
+				return config.Usage(refused.Hint, "report %s: %w", job.Report, err)
+			}
+			if err != nil {
+				return err
+			}
+			env.Logger.Info("a report is written", "report", job.Report, "month", month.Month(), "path", done.Files[0], "files", len(done.Files), "rows", done.Rows)
+			return nil
+		}
+		opts := report.Options{Name: job.Report, By: job.By, Now: env.Now(), Version: env.Version, Pictures: job.Format == "html"}
+		if named, _ := report.Find(job.Report); named.Spans != report.Running {
+			period := report.MonthPeriod(month)
+			opts.Period = &period
+		}
+		doc, err := report.Build(ctx, lake, opts)
+		if errors.Is(err, report.ErrNothing) {
+			env.Logger.Info("there is nothing to report on", "report", job.Report, "month", month.Month())
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		write := func(path string, doc *report.Document) error {
+			return durable.WriteOut(path, lake.Out(), func(w io.Writer) error { return doc.Render(w, job.Format) })
+		}
+		if err := write(path, doc); err != nil {
+			return err
+		}
+		if report.OneTable(job.Format) { // the main table stands there; each of the others in a file of its own
+			main := doc.Main()
+			err := doc.Each(func(one *report.Document, table string) error {
+				if table == main {
+					return nil
+				}
+				return write(strings.TrimSuffix(path, "."+job.Format)+"-"+table+"."+job.Format, one)
+			})
+			if err != nil {
+				return err
+			}
+		}
+		env.Logger.Info("a report is written", "report", job.Report, "month", month.Month(), "path", path, "completeness", doc.Completeness.Text)
+		return nil
+	})
+}
+
+func extension(format string) string {
+	if format == "table" {
+		return "txt"
+	}
+	return format
+}

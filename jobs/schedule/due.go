@@ -1,0 +1,158 @@
+package schedule
+
+import (
+	"errors"
+	"slices"
+	"time"
+
+	"github.com/usagelake/usagelake/jobs"
+	"github.com/usagelake/usagelake/jobs/config"
+	"github.com/usagelake/usagelake/load"
+	"github.com/usagelake/usagelake/schemas"
+)
+
+// lakeState is what the lake shows of what is done.
+type lakeState struct {
+	runs   []schemas.Run        // of the journal, in order
+	covers map[string]time.Time // by account: everything up to here is covered, since its first export
+	closed schemas.Date         // first day after the last closed month; 0 if none is closed
+}
+
+// readLakeState reads it; no lake is an empty one.
+func readLakeState(cfg *config.Config, env jobs.Env) (lakeState, error) {
+	st := lakeState{covers: map[string]time.Time{}}
+	lake, err := load.Open(cfg.Lake, env.LakeOptions(cfg))
+	if errors.Is(err, load.ErrNoLake) {
+		return st, nil
+	}
+	if err != nil {
+		return st, err
+	}
+	if st.runs, err = jobs.History(lake, cfg); err != nil {
+		return st, err
+	}
+	closed, err := lake.Closed()
+	if err != nil {
+		return st, err
+	}
+	for _, c := range closed {
+		st.closed = max(st.closed, schemas.NextMonth(c.Start))
+	}
+	if !slices.ContainsFunc(cfg.Schedule.Jobs, func(j config.Job) bool { return j.Kind == config.KindExport }) {
+		return st, nil
+	}
+	st.covers, err = jobs.CoveredTo(lake, st.runs, cfg.AccountNames())
+	return st, err
+}
+
+// look brings what is known of each job up to what the lake shows.
+func (s *Scheduler) look() error {
+	s.mu.Lock()
+	cfg := s.cfg
+	s.mu.Unlock()
+	lake, err := s.opts.read(cfg, s.env)
+	if err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := s.env.Now()
+	for _, j := range s.jobs {
+		if !j.running {
+			j.look(lake, cfg, now)
+			j.plan(now, cfg)
+		}
+	}
+	return nil
+}
+
+// look takes from the lake what is done of the job, and what has failed since.
+func (j *scheduled) look(lake lakeState, cfg *config.Config, now time.Time) {
+	done := j.doneBy(lake, cfg)
+	if done.After(now) {
+		done = now
+	}
+	if !j.done.After(now) { // after now: the clock was set back
+		done = later(done, j.done)
+	}
+	var last *schemas.Run
+	var lastDone time.Time
+	attempts, failedAt, tried := 0, time.Time{}, time.Time{}
+	for i := range lake.runs { // by place: there may be tens of thousands
+		r := &lake.runs[i]
+		if r.Job != j.Name {
+			continue
+		}
+		if r.Status == schemas.StatusRunning { // it isn't ours: it was killed, or another process is at it
+			r.Status = schemas.StatusInterrupted
+			r.EndedAt = r.StartedAt
+		}
+		last = r
+		switch {
+		case r.Logical.After(now):
+		case r.Status == schemas.StatusDone:
+			done, lastDone = later(done, r.Logical), r.EndedAt
+			attempts, failedAt, tried = 0, time.Time{}, time.Time{}
+		case r.Status != schemas.StatusStopped:
+			attempts += 1 + r.Repeats
+			failedAt, tried = r.EndedAt, r.Logical
+			if tried.IsZero() { // a month before the last of those to close
+				tried = j.Calendar.Last(r.StartedAt)
+			}
+		}
+	}
+	if !tried.After(done) { // somebody else has done it since
+		attempts, failedAt, tried = 0, time.Time{}, time.Time{}
+	}
+	// What failed without a word in the journal is known to this process alone.
+	if j.tried.After(done) && j.failedAt.After(failedAt) {
+		attempts, failedAt, tried = max(attempts, j.attempts), j.failedAt, j.tried
+	}
+	if failedAt.After(now) {
+		failedAt = tried
+	}
+	j.done, j.attempts, j.failedAt, j.tried = done, attempts, failedAt, tried
+	if last != nil && (j.last == nil || last.StartedAt.After(j.last.StartedAt)) {
+		run := *last
+		j.last = &run
+	}
+	j.lastDone = later(j.lastDone, lastDone)
+}
+
+// doneBy is up to which time the lake itself shows the job's work to be done, whoever did it; zero if it shows nothing.
+func (j *scheduled) doneBy(lake lakeState, cfg *config.Config) time.Time {
+	switch j.Kind {
+	case config.KindExport:
+		if j.Lookback != 0 {
+			return time.Time{} // how far another export looked back, coverage doesn't show
+		}
+		// An export at a time covers everything up to the settle time before it.
+		var done time.Time
+		for i, a := range j.Of(cfg).Accounts {
+			covers, ok := lake.covers[a.Name]
+			if !ok || covers.IsZero() {
+				return time.Time{}
+			}
+			if t := covers.Add(time.Duration(cfg.Export.Settle)); i == 0 || t.Before(done) {
+				done = t
+			}
+		}
+		return done
+	case config.KindClose:
+		first, err := schemas.ParseMonth(j.From)
+		if err != nil {
+			return time.Time{}
+		}
+		// Times before open's end are for months before open.
+		open := max(first, lake.closed)
+		end := schemas.NextMonth(open).Start()
+		done := time.Date(end.Year(), end.Month(), end.Day(), 0, 0, 0, 0, j.Calendar.Location()).Add(-time.Second)
+		for _, r := range lake.runs {
+			if r.Command == "close --reopen" && r.Status == schemas.StatusDone {
+				done = later(done, r.EndedAt) // a person is at it: the month isn't closed again over their head
+			}
+		}
+		return done
+	}
+	return time.Time{}
+}

@@ -1,0 +1,151 @@
+package watch
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"math/big"
+	"slices"
+	"strconv"
+
+	"github.com/usagelake/usagelake/jobs"
+	"github.com/usagelake/usagelake/jobs/config"
+	"github.com/usagelake/usagelake/load"
+	"github.com/usagelake/usagelake/schemas"
+)
+
+// published asks the published file, unless it was asked already: it is the same file, and so are the rules and the day.
+// It returns the rules that it could not ask for.
+func (g *gatherer) published(ctx context.Context, env jobs.Env, rules []config.Rule,
+	memory *remembered) map[string]error {
+	key, err := g.publishedKey(env, rules)
+	if err != nil {
+		return all(rules, err)
+	}
+	if key == memory.Published.Key {
+		g.found = append(g.found, memory.Published.Findings...)
+		return nil
+	}
+	had := len(g.found)
+	failed := g.ask(ctx, rules)
+	if len(failed) == 0 {
+		memory.Published.Key = key
+		memory.Published.Findings = slices.Clone(g.found[had:])
+	}
+	return failed
+}
+
+func (g *gatherer) publishedKey(env jobs.Env, rules []config.Rule) (string, error) {
+	info, err := g.lake.DatabaseInfo()
+	if errors.Is(err, fs.ErrNotExist) {
+		return "", load.ErrNotPublished
+	}
+	if err != nil {
+		return "", err
+	}
+	asked, err := json.Marshal([]any{rules, g.cfg.AccountNames(), g.names, g.cfg.Budgets, env.Version})
+	if err != nil {
+		return "", err
+	}
+	return fmt.Sprintf("%d %d %s %x", info.ModTime().UnixNano(), info.Size(), g.today, sha256.Sum256(asked)), nil
+}
+
+func (g *gatherer) ask(ctx context.Context, rules []config.Rule) map[string]error {
+	snap, err := g.lake.Snapshot(ctx)
+	if err != nil {
+		return all(rules, err)
+	}
+	defer snap.Close()
+	failed := map[string]error{}
+	for _, r := range rules {
+		had := len(g.found)
+		var err error
+		switch r.Kind {
+		case config.AlertBalance, config.AlertRunway:
+			err = g.balance(ctx, snap, r)
+		case config.AlertBudget, config.AlertForecast:
+			err = g.budget(ctx, snap, r)
+		case config.AlertQuality:
+			err = g.quality(ctx, snap, r)
+		case config.AlertQuarantine:
+			err = g.quarantine(ctx, snap, r)
+		case config.AlertAnomaly:
+			err = g.anomaly(ctx, snap, r)
+		}
+		if err != nil {
+			g.found = g.found[:had]
+			failed[r.Name] = err
+		}
+	}
+	if len(failed) > 0 && ctx.Err() == nil {
+		if other := otherTables(ctx, snap); other != nil {
+			for name := range failed {
+				failed[name] = other
+			}
+		}
+	}
+	return failed
+}
+
+// errOtherTables is why facts can't be had of a file that another version published: it lacks what is asked of it.
+type errOtherTables struct{ version int }
+
+func (e *errOtherTables) Error() string {
+	which := "an older version"
+	if e.version > schemas.SQLVersion {
+		which = "a newer version"
+	}
+	return fmt.Sprintf("usage.duckdb was published by %s (tables %d, this one makes %d); the next publish mends it", which, e.version, schemas.SQLVersion)
+}
+
+// otherTables says whether a file has tables of another version; nil if not, or if it doesn't say.
+func otherTables(ctx context.Context, snap *load.Snapshot) (other error) {
+	_ = each(ctx, snap, "SELECT schema_version FROM meta", func(v row) error {
+		if n, err := strconv.Atoi(v.text("schema_version")); err == nil && n != schemas.SQLVersion {
+			other = &errOtherTables{n}
+		}
+		return nil
+	})
+	return other
+}
+
+// row is a row of an answer, by column.
+type row map[string]load.Value
+
+func (r row) text(column string) string { return r[column].Text }
+
+// money is a decimal of a row, exactly; nil for NULL.
+func (r row) money(column string) (*big.Int, error) {
+	if r[column].Null {
+		return nil, nil
+	}
+	v, err := schemas.ParseMoney(r[column].Text)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", column, err)
+	}
+	return v, nil
+}
+
+func each(ctx context.Context, snap *load.Snapshot, query string, do func(row) error) error {
+	rows, err := snap.Query(ctx, query)
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	for values, err := range rows.All(ctx) {
+		if err != nil {
+			return err
+		}
+		r := row{}
+		for i, c := range rows.Columns {
+			r[c.Name] = values[i]
+		}
+		if err := do(r); err != nil {
+			return err
+		}
+	}
+	return nil
+}
