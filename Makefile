@@ -28,7 +28,7 @@ test: ## every test
 race: ## what has goroutines, under the race detector: the fetcher, the Portal, runs side by side, the lake's writers
 	$(GO) test -race -timeout 45m -skip AtTheRealLimit ./extract/... ./transform ./jobs/alert ./jobs/calendar
 	$(GO) test -race -timeout 45m -run 'SideBySide|Stopped|RealConnections|Holds|TestTheConfigIs|TestARunThat|TestACheckThat' ./jobs
-	$(GO) test -race -timeout 45m -run 'Lock|Seal|Publish|Reader' ./load
+	$(GO) test -race -timeout 45m -run 'Lock|Seal|Publish|Reader' ./load ./load/publish
 
 .PHONY: compat
 compat: build ## read a lake's files with readers of other makes, pinned, in environments of their own (2.5 GB in bin); UPDATE=-update writes docs/readers.md

@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"github.com/usagelake/usagelake/jobs"
-	"github.com/usagelake/usagelake/load"
+	"github.com/usagelake/usagelake/load/publish"
 	"github.com/usagelake/usagelake/schemas"
 )
 
@@ -23,7 +23,7 @@ func childExact(ctx context.Context, args []string, out *answer) error {
 	for i, v := range awkward {
 		records = append(records, fmt.Sprintf(`{"id":"%d","request_time":%d,"model":"m","input_token":1,"output_token":1,"cached_token":0,"total_amount":%s,"discount_amount":0,"amount":%s,"ext":{}}`, i, at, v, v))
 	}
-	lake, err := load.Create(args[0], load.Options{})
+	lake, err := publish.Create(args[0], publish.Options{})
 	if err != nil {
 		return err
 	}

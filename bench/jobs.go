@@ -18,7 +18,7 @@ import (
 	"github.com/usagelake/usagelake/extract/portal"
 	"github.com/usagelake/usagelake/jobs"
 	"github.com/usagelake/usagelake/jobs/config"
-	"github.com/usagelake/usagelake/load"
+	"github.com/usagelake/usagelake/load/publish"
 	"github.com/usagelake/usagelake/schemas"
 )
 
@@ -201,11 +201,11 @@ func builtAnew(ctx context.Context, lake, path string) (float64, error) {
 	if err := os.Rename(path, aside); err != nil {
 		return 0, err
 	}
-	l, err := load.Open(lake, load.Options{})
+	l, err := publish.Open(lake, publish.Options{})
 	if err != nil {
 		return 0, err
 	}
-	done, err := l.Publish(ctx, load.PublishOptions{Version: "bench"})
+	done, err := l.Publish(ctx, publish.PublishOptions{Version: "bench"})
 	return float64(done.Bytes), errors.Join(err, os.Rename(aside, path))
 }
 

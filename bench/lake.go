@@ -18,7 +18,7 @@ import (
 
 	"github.com/usagelake/usagelake/extract"
 	"github.com/usagelake/usagelake/extract/portal"
-	"github.com/usagelake/usagelake/load"
+	"github.com/usagelake/usagelake/load/publish"
 	"github.com/usagelake/usagelake/schemas"
 )
 
@@ -85,7 +85,7 @@ func childGenerate(ctx context.Context, args []string, out *answer) error {
 	if err != nil {
 		return err
 	}
-	lake, err := load.Create(dir, load.Options{})
+	lake, err := publish.Create(dir, publish.Options{})
 	if err != nil {
 		return err
 	}
@@ -225,7 +225,7 @@ func create(path string) (*bufferedFile, error) {
 
 // eachDay reads the raw archive of a lake day by day.
 func eachDay(ctx context.Context, dir string, do func(schemas.Partition, []schemas.Sealed) error) error {
-	lake, err := load.Open(dir, load.Options{})
+	lake, err := publish.Open(dir, publish.Options{})
 	if err != nil {
 		return err
 	}

@@ -17,6 +17,7 @@ import (
 	"github.com/usagelake/usagelake/jobs/config"
 	"github.com/usagelake/usagelake/jobs/internal/kit"
 	"github.com/usagelake/usagelake/load"
+	"github.com/usagelake/usagelake/load/publish"
 	"github.com/usagelake/usagelake/schemas"
 )
 
@@ -208,7 +209,7 @@ func TestALakeOfANewerVersionIsRefusedAndLeftAlone(t *testing.T) {
 func TestALakeThatAnotherHoldsIsNotWrittenAndReadersDontMind(t *testing.T) {
 	w := newWorld(t, kit.Settings{})
 	w.export(span(17, 19))
-	lake, err := load.Open(w.Cfg.Lake, load.Options{})
+	lake, err := publish.Open(w.Cfg.Lake, publish.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}

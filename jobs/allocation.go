@@ -14,6 +14,8 @@ import (
 
 	"github.com/usagelake/usagelake/jobs/config"
 	"github.com/usagelake/usagelake/load"
+	"github.com/usagelake/usagelake/load/publish"
+	"github.com/usagelake/usagelake/load/query"
 	"github.com/usagelake/usagelake/schemas"
 	"github.com/usagelake/usagelake/schemas/words"
 	"github.com/usagelake/usagelake/transform/allocate"
@@ -66,13 +68,13 @@ func CheckAllocation(ctx context.Context, cfg *config.Config, month *schemas.Dat
 	}
 	out := &AllocationCheck{Rules: cfg.Allocation.Rules, Digest: rules.Digest(), Months: []string{}, Costs: []RuleCost{},
 		Centers: []CenterChange{}}
-	lake, err := load.Open(cfg.Lake, Env{}.LakeOptions(cfg))
+	lake, err := publish.Open(cfg.Lake, Env{}.LakeOptions(cfg))
 	if err != nil && !errors.Is(err, load.ErrNoLake) {
 		return nil, err
 	}
 	var used []allocate.Used
 	if err == nil {
-		if used, err = UsedKeys(ctx, lake); errors.Is(err, load.ErrNotPublished) {
+		if used, err = UsedKeys(ctx, lake); errors.Is(err, query.ErrNotPublished) {
 			err = nil
 		}
 		if err != nil {
@@ -117,7 +119,7 @@ func CheckAllocation(ctx context.Context, cfg *config.Config, month *schemas.Dat
 
 // monthsToCheck are the months with usage that are open, or the one that is asked for, which may be closed. If all are
 // closed it is the last.
-func monthsToCheck(ctx context.Context, lake *load.Lake, month *schemas.Date) (months []schemas.Date, closed bool,
+func monthsToCheck(ctx context.Context, lake *publish.Lake, month *schemas.Date) (months []schemas.Date, closed bool,
 	err error) {
 	const used = "SELECT DISTINCT date_trunc('month', usage_date)::DATE AS m FROM usage_daily"
 	open := "SELECT m::VARCHAR FROM (" + used + ") WHERE m NOT IN (SELECT \"month\" FROM closed_months) ORDER BY 1"
@@ -147,8 +149,8 @@ func monthsToCheck(ctx context.Context, lake *load.Lake, month *schemas.Date) (m
 // keyColumns are the fields of an AllocationKey, in the order that scanKey takes them.
 const keyColumns = "account, token_id, user_id, custom_user_id, model, model_type, channel_id"
 
-func scanKey(row []load.Value) (schemas.AllocationKey, error) {
-	text := func(v load.Value) *string {
+func scanKey(row []query.Value) (schemas.AllocationKey, error) {
+	text := func(v query.Value) *string {
 		if v.Null {
 			return nil
 		}
@@ -166,8 +168,8 @@ func scanKey(row []load.Value) (schemas.AllocationKey, error) {
 }
 
 // UsedKeys are the combinations that were ever used.
-func UsedKeys(ctx context.Context, lake *load.Lake) ([]allocate.Used, error) {
-	rows, err := lake.Query(ctx, "SELECT "+keyColumns+", min(usage_date), max(usage_date) FROM usage GROUP BY ALL")
+func UsedKeys(ctx context.Context, lake *publish.Lake) ([]allocate.Used, error) {
+	rows, err := query.Run(ctx, lake, "SELECT "+keyColumns+", min(usage_date), max(usage_date) FROM usage GROUP BY ALL")
 	if err != nil {
 		return nil, err
 	}
@@ -207,7 +209,7 @@ func (o owed) add(center, currency string, v *big.Int) {
 }
 
 // centersOf is what the published file charges in open months, but for corrections of closed ones.
-func centersOf(ctx context.Context, lake *load.Lake, months []schemas.Date) (owed, error) {
+func centersOf(ctx context.Context, lake *publish.Lake, months []schemas.Date) (owed, error) {
 	out := owed{}
 	if len(months) == 0 {
 		return out, nil
@@ -216,7 +218,7 @@ func centersOf(ctx context.Context, lake *load.Lake, months []schemas.Date) (owe
 	for _, m := range months {
 		in = append(in, "DATE '"+m.String()+"'")
 	}
-	rows, err := lake.Query(ctx, `SELECT cost_center, coalesce(currency, ''), sum(net_cost) FROM chargeback_daily
+	rows, err := query.Run(ctx, lake, `SELECT cost_center, coalesce(currency, ''), sum(net_cost) FROM chargeback_daily
 		WHERE charge_class IS NULL AND billing_month IN (`+strings.Join(in, ", ")+`) GROUP BY ALL`)
 	if err != nil {
 		return nil, err
@@ -239,7 +241,7 @@ func centersOf(ctx context.Context, lake *load.Lake, months []schemas.Date) (owe
 }
 
 // openCenters is what the published file charges in the months that are open.
-func openCenters(ctx context.Context, lake *load.Lake) (owed, error) {
+func openCenters(ctx context.Context, lake *publish.Lake) (owed, error) {
 	months, closed, err := monthsToCheck(ctx, lake, nil)
 	if err != nil || closed {
 		return nil, err
@@ -310,8 +312,8 @@ func addTo(m map[string]*big.Int, currency string, v *big.Int) {
 }
 
 // month takes in a month of usage.
-func (t *trial) month(ctx context.Context, lake *load.Lake, month schemas.Date) error {
-	rows, err := lake.Query(ctx, fmt.Sprintf(`
+func (t *trial) month(ctx context.Context, lake *publish.Lake, month schemas.Date) error {
+	rows, err := query.Run(ctx, lake, fmt.Sprintf(`
 		SELECT %s, usage_date, currency, record_kind, count(*), sum(amount), sum(total_tokens)
 		FROM usage WHERE usage_date >= DATE '%s' AND usage_date < DATE '%s' GROUP BY ALL`,
 		keyColumns, month, schemas.NextMonth(month)))
@@ -352,7 +354,7 @@ func (t *trial) month(ctx context.Context, lake *load.Lake, month schemas.Date) 
 }
 
 // take takes in what the records of one key, day and currency cost.
-func (t *trial) take(row []load.Value, costs map[string]*schemas.PoolCost,
+func (t *trial) take(row []query.Value, costs map[string]*schemas.PoolCost,
 	direct map[string]*schemas.DirectCost) error {
 	k, err := scanKey(row)
 	if err != nil {
@@ -437,7 +439,7 @@ func plus(sum, v *big.Int) *big.Int {
 	return sum.Add(sum, v)
 }
 
-func moneyOf(v load.Value) (*big.Int, error) {
+func moneyOf(v query.Value) (*big.Int, error) {
 	if v.Null {
 		return nil, nil
 	}
@@ -554,11 +556,11 @@ func Explain(ctx context.Context, cfg *config.Config, id string) ([]Explanation,
 	if err != nil {
 		return nil, err
 	}
-	lake, err := load.Open(cfg.Lake, Env{}.LakeOptions(cfg))
+	lake, err := publish.Open(cfg.Lake, Env{}.LakeOptions(cfg))
 	if err != nil {
 		return nil, NoLake(err)
 	}
-	rows, err := lake.Query(ctx, "SELECT "+keyColumns+", usage_date, id, request_time, amount, currency, rule_id, rule_version, ruleset, source, pool, cost_center, team, project FROM allocated_usage WHERE id = "+schemas.SQLString(id)+" ORDER BY account, request_time, ordinal")
+	rows, err := query.Run(ctx, lake, "SELECT "+keyColumns+", usage_date, id, request_time, amount, currency, rule_id, rule_version, ruleset, source, pool, cost_center, team, project FROM allocated_usage WHERE id = "+schemas.SQLString(id)+" ORDER BY account, request_time, ordinal")
 	if err != nil {
 		return nil, err
 	}
@@ -576,7 +578,7 @@ func Explain(ctx context.Context, cfg *config.Config, id string) ([]Explanation,
 		if err != nil {
 			return nil, err
 		}
-		optional := func(v load.Value) *string {
+		optional := func(v query.Value) *string {
 			if v.Null {
 				return nil
 			}

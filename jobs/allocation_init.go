@@ -11,7 +11,8 @@ import (
 	"strings"
 
 	"github.com/usagelake/usagelake/jobs/config"
-	"github.com/usagelake/usagelake/load"
+	"github.com/usagelake/usagelake/load/publish"
+	"github.com/usagelake/usagelake/load/query"
 )
 
 // InitTable is a table for allocation rules that InitAllocation wrote, or found.
@@ -29,7 +30,7 @@ var initTables = [][2]string{{"tokens.csv", "token_id"}, {"users.csv", "user_id"
 // in. They go beside the allocation rules that the config names, else beside the config file, else where the program
 // runs; what is there already stays as it is.
 func InitAllocation(ctx context.Context, cfg *config.Config) ([]InitTable, error) {
-	lake, err := load.Open(cfg.Lake, Env{}.LakeOptions(cfg))
+	lake, err := publish.Open(cfg.Lake, Env{}.LakeOptions(cfg))
 	if err != nil {
 		return nil, NoLake(err)
 	}
@@ -48,9 +49,9 @@ func InitAllocation(ctx context.Context, cfg *config.Config) ([]InitTable, error
 	return out, nil
 }
 
-func initTable(ctx context.Context, lake *load.Lake, path, key string) (InitTable, error) {
+func initTable(ctx context.Context, lake *publish.Lake, path, key string) (InitTable, error) {
 	out := InitTable{Path: path}
-	rows, err := lake.Query(ctx, fmt.Sprintf(`
+	rows, err := query.Run(ctx, lake, fmt.Sprintf(`
 		WITH costs AS (
 			SELECT %[1]s AS id, currency, sum(amount) AS cost, max(usage_date) AS last FROM usage_daily
 			WHERE %[1]s IS NOT NULL AND %[1]s <> '' GROUP BY ALL HAVING sum(amount) <> 0
@@ -70,7 +71,7 @@ func initTable(ctx context.Context, lake *load.Lake, path, key string) (InitTabl
 			return out, err
 		}
 		id := row[0].Text
-		if load.NoFormula(id) != id || strings.TrimSpace(id) != id { // it would not be found as a spreadsheet saves it
+		if query.NoFormula(id) != id || strings.TrimSpace(id) != id { // it would not be found as a spreadsheet saves it
 			out.LeftOut++
 			continue
 		}

@@ -11,6 +11,8 @@ import (
 	"github.com/usagelake/usagelake/extract"
 	"github.com/usagelake/usagelake/jobs/config"
 	"github.com/usagelake/usagelake/load"
+	"github.com/usagelake/usagelake/load/publish"
+	"github.com/usagelake/usagelake/load/query"
 	"github.com/usagelake/usagelake/schemas"
 )
 
@@ -38,7 +40,7 @@ func Balance(ctx context.Context, cfg *config.Config, env Env, opts BalanceOptio
 		return nil, nil, err
 	}
 	readings := make([]BalanceReading, len(cfg.Accounts))
-	res, err := underLock(ctx, cfg, env, "balance", opts.Wait, func(ctx context.Context, lake *load.Lake, res *Result) error {
+	res, err := underLock(ctx, cfg, env, "balance", opts.Wait, func(ctx context.Context, lake *publish.Lake, res *Result) error {
 		errs := make([]error, len(clients))
 		var wg sync.WaitGroup
 		for i, c := range clients {
@@ -74,7 +76,7 @@ func Balance(ctx context.Context, cfg *config.Config, env Env, opts BalanceOptio
 			outcome = &PartialError{What: "balances", Count: len(clients) - had, First: outcome.Error()}
 		}
 		if had > 0 {
-			if err := publish(ctx, lake, env, res, nil, false, outcome); err != nil {
+			if err := publishFile(ctx, lake, env, res, nil, false, outcome); err != nil {
 				return err
 			}
 		}
@@ -83,7 +85,7 @@ func Balance(ctx context.Context, cfg *config.Config, env Env, opts BalanceOptio
 	return res, readings, err
 }
 
-func readBalance(ctx context.Context, lake *load.Lake, c *extract.Client, a config.Account, runID string, env Env,
+func readBalance(ctx context.Context, lake *publish.Lake, c *extract.Client, a config.Account, runID string, env Env,
 	below *schemas.Decimal) (BalanceReading, error) {
 	r := BalanceReading{Account: a.Name, Currency: a.Currency}
 	b, err := askBalance(ctx, lake, c, a.Name, runID, env)
@@ -117,15 +119,15 @@ type LastBalance struct {
 
 // LastBalances reads them from the published file of cfg's lake; none if nothing is published yet.
 func LastBalances(ctx context.Context, cfg *config.Config) ([]LastBalance, error) {
-	lake, err := load.Open(cfg.Lake, Env{}.LakeOptions(cfg))
+	lake, err := publish.Open(cfg.Lake, Env{}.LakeOptions(cfg))
 	if errors.Is(err, load.ErrNoLake) {
 		return nil, nil
 	}
 	if err != nil {
 		return nil, err
 	}
-	rows, err := lake.Query(ctx, "SELECT account, currency, observed_at, balance, days_left_7 FROM balance_runway ORDER BY ALL")
-	if errors.Is(err, load.ErrNotPublished) {
+	rows, err := query.Run(ctx, lake, "SELECT account, currency, observed_at, balance, days_left_7 FROM balance_runway ORDER BY ALL")
+	if errors.Is(err, query.ErrNotPublished) {
 		return nil, nil
 	}
 	if err != nil {

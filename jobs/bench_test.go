@@ -6,7 +6,7 @@ import (
 
 	"github.com/usagelake/usagelake/extract/portal"
 	"github.com/usagelake/usagelake/jobs/internal/kit"
-	"github.com/usagelake/usagelake/load"
+	"github.com/usagelake/usagelake/load/publish"
 )
 
 // benchDays are the days of a benchmark's lake, of some 5,000 records each.
@@ -34,7 +34,7 @@ func BenchmarkDerive(b *testing.B) {
 	w := benchWorld(b)
 	w.Cfg.Accounts[0].PageSize = 100
 	w.export(span(1, 1+benchDays))
-	lake, err := load.Open(w.Cfg.Lake, load.Options{})
+	lake, err := publish.Open(w.Cfg.Lake, publish.Options{})
 	if err != nil {
 		b.Fatal(err)
 	}

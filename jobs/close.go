@@ -16,8 +16,9 @@ import (
 
 	"github.com/usagelake/usagelake/extract"
 	"github.com/usagelake/usagelake/jobs/config"
-	"github.com/usagelake/usagelake/load"
 	"github.com/usagelake/usagelake/load/durable"
+	"github.com/usagelake/usagelake/load/publish"
+	"github.com/usagelake/usagelake/load/query"
 	"github.com/usagelake/usagelake/load/report"
 	"github.com/usagelake/usagelake/schemas"
 	"github.com/usagelake/usagelake/schemas/words"
@@ -48,7 +49,7 @@ func (e *ObjectionsError) Error() string {
 // Close closes a month: it fetches the days that were not fetched whole since the month ended, what differs or is missing,
 // derives, publishes, looks for objections, and writes what is charged into statements/MONTH for good. An objection
 // that no reason overrides is an ObjectionsError, and nothing is closed.
-func Close(ctx context.Context, cfg *config.Config, env Env, opts CloseOptions) (*Result, *load.ClosedMonth, error) {
+func Close(ctx context.Context, cfg *config.Config, env Env, opts CloseOptions) (*Result, *publish.ClosedMonth, error) {
 	if env.Now().Before(opts.Month.Start()) {
 		return nil, nil, config.Usage("", "--month %s has not begun", opts.Month.Month())
 	}
@@ -68,8 +69,8 @@ func Close(ctx context.Context, cfg *config.Config, env Env, opts CloseOptions) 
 		}()
 	}
 	opts.Reason = strings.TrimSpace(opts.Reason)
-	var closed *load.ClosedMonth
-	res, err := underLock(ctx, cfg, env, "close", opts.Wait, func(ctx context.Context, lake *load.Lake, res *Result) error {
+	var closed *publish.ClosedMonth
+	res, err := underLock(ctx, cfg, env, "close", opts.Wait, func(ctx context.Context, lake *publish.Lake, res *Result) error {
 		if err := sameSetup(ctx, lake, cfg, res.finance, opts.Month); err != nil {
 			return err
 		}
@@ -79,7 +80,7 @@ func Close(ctx context.Context, cfg *config.Config, env Env, opts CloseOptions) 
 		}
 		if err := closedAlready(months, opts.Month); err != nil {
 			// The run that closed it may have died before it published.
-			return cmp.Or(publish(ctx, lake, env, res, opts.Phase, false, err), err)
+			return cmp.Or(publishFile(ctx, lake, env, res, opts.Phase, false, err), err)
 		}
 		var objections []string
 		if opts.NoFetch {
@@ -87,7 +88,7 @@ func Close(ctx context.Context, cfg *config.Config, env Env, opts CloseOptions) 
 			if err := deriveAll(ctx, lake, env, opts.Phase); err != nil {
 				return err
 			}
-			if err := publish(ctx, lake, env, res, opts.Phase, false, errUnderWay); err != nil {
+			if err := publishFile(ctx, lake, env, res, opts.Phase, false, errUnderWay); err != nil {
 				return err
 			}
 		} else {
@@ -124,15 +125,15 @@ func Close(ctx context.Context, cfg *config.Config, env Env, opts CloseOptions) 
 			reason = ""
 		}
 		// The rules that the file was published with, and not what their files may have become since.
-		var files []load.RuleFile
+		var files []publish.RuleFile
 		digest := "none"
 		if rules, ok := res.finance.Rules.(*allocate.Rules); ok {
 			digest = rules.Digest()
 			for _, f := range rules.Files() {
-				files = append(files, load.RuleFile{Name: f.Name, Content: f.Content})
+				files = append(files, publish.RuleFile{Name: f.Name, Content: f.Content})
 			}
 		}
-		c, err := lake.CloseMonth(ctx, load.CloseOptions{Month: opts.Month, RunID: res.RunID, Version: env.Version, By: closer(), Reason: reason, Objections: objections,
+		c, err := lake.CloseMonth(ctx, publish.CloseOptions{Month: opts.Month, RunID: res.RunID, Version: env.Version, By: closer(), Reason: reason, Objections: objections,
 			Rules: files, RulesDigest: digest, Now: env.Now, Write: func(ctx context.Context, dir string, edition int) error {
 				return writeStatements(ctx, lake, env, opts.Month, dir, edition, opts.Phase)
 			}})
@@ -140,7 +141,7 @@ func Close(ctx context.Context, cfg *config.Config, env Env, opts CloseOptions) 
 			return err
 		}
 		closed = &c
-		if err := publish(ctx, lake, env, res, opts.Phase, false, nil); err != nil {
+		if err := publishFile(ctx, lake, env, res, opts.Phase, false, nil); err != nil {
 			return fmt.Errorf("%s is closed, but could not be published: %w", opts.Month.Month(), err)
 		}
 		return nil
@@ -150,7 +151,7 @@ func Close(ctx context.Context, cfg *config.Config, env Env, opts CloseOptions) 
 
 // sameSetup refuses a set-up that is not the one the lake was made with, as where --config was forgotten: the month would
 // be closed without the rules, or with the usage of an account that nobody meant.
-func sameSetup(ctx context.Context, lake *load.Lake, cfg *config.Config, finance load.Finance,
+func sameSetup(ctx context.Context, lake *publish.Lake, cfg *config.Config, finance publish.Finance,
 	month schemas.Date) error {
 	const hint = "name the config of this lake with --config"
 	accounts, err := lake.Accounts()
@@ -168,7 +169,7 @@ func sameSetup(ctx context.Context, lake *load.Lake, cfg *config.Config, finance
 	rules, err := Texts(ctx,
 		lake, fmt.Sprintf("SELECT rule_id FROM chargeback_daily WHERE billing_month = DATE '%s' AND rule_id IS NOT NULL LIMIT 1", month))
 	switch {
-	case errors.Is(err, load.ErrNotPublished):
+	case errors.Is(err, query.ErrNotPublished):
 		return nil
 	case err != nil:
 		return err
@@ -180,7 +181,7 @@ func sameSetup(ctx context.Context, lake *load.Lake, cfg *config.Config, finance
 }
 
 // warnOf says what the month is closed with that is no objection, and that somebody may want to know.
-func warnOf(ctx context.Context, lake *load.Lake, env Env, month schemas.Date) error {
+func warnOf(ctx context.Context, lake *publish.Lake, env Env, month schemas.Date) error {
 	lines, err := Texts(ctx, lake, fmt.Sprintf(`
 		SELECT format('{} {} of the month are charged to nobody: %[2]s', money_text(sum(net_cost), currency), coalesce(currency, 'without currency')) FROM chargeback_daily WHERE billing_month = DATE '%[1]s' AND cost_center = '%[2]s' GROUP BY currency HAVING sum(net_cost) <> 0
 		UNION ALL
@@ -193,7 +194,7 @@ func warnOf(ctx context.Context, lake *load.Lake, env Env, month schemas.Date) e
 }
 
 // deriveAll brings the day files of every account up to their sealed windows.
-func deriveAll(ctx context.Context, lake *load.Lake, env Env, phase func(string)) error {
+func deriveAll(ctx context.Context, lake *publish.Lake, env Env, phase func(string)) error {
 	accounts, err := lake.Accounts()
 	if err != nil {
 		return err
@@ -212,8 +213,8 @@ func deriveAll(ctx context.Context, lake *load.Lake, env Env, phase func(string)
 }
 
 // objectionsTo lists what stands against closing a month.
-func objectionsTo(ctx context.Context, lake *load.Lake, cfg *config.Config, env Env, month schemas.Date,
-	closed []load.ClosedMonth) ([]string, error) {
+func objectionsTo(ctx context.Context, lake *publish.Lake, cfg *config.Config, env Env, month schemas.Date,
+	closed []publish.ClosedMonth) ([]string, error) {
 	var out []string
 	end := schemas.NextMonth(month)
 	settled := env.Now().Add(-time.Duration(cfg.Export.Settle))
@@ -270,8 +271,8 @@ func objectionsTo(ctx context.Context, lake *load.Lake, cfg *config.Config, env 
 }
 
 // Texts is the answer to a query of one column.
-func Texts(ctx context.Context, lake *load.Lake, query string) ([]string, error) {
-	rows, err := lake.Query(ctx, query)
+func Texts(ctx context.Context, lake *publish.Lake, sql string) ([]string, error) {
+	rows, err := query.Run(ctx, lake, sql)
 	if err != nil {
 		return nil, err
 	}
@@ -287,7 +288,7 @@ func Texts(ctx context.Context, lake *load.Lake, query string) ([]string, error)
 }
 
 // writeStatements writes a month's documents: for all, and for each cost centre.
-func writeStatements(ctx context.Context, lake *load.Lake, env Env, month schemas.Date, dir string, edition int, phase func(string)) error {
+func writeStatements(ctx context.Context, lake *publish.Lake, env Env, month schemas.Date, dir string, edition int, phase func(string)) error {
 	centers, err := Texts(ctx,
 		lake, fmt.Sprintf("SELECT DISTINCT cost_center FROM chargeback_daily WHERE billing_month = DATE '%s' ORDER BY 1",
 			month))
@@ -333,10 +334,10 @@ func writeStatements(ctx context.Context, lake *load.Lake, env Env, month schema
 			phase(fmt.Sprintf("write statement %d of %d", i+1, len(centers)))
 		}
 		name := statementFile(c)
-		if err := write(filepath.Join(dir, "cost-centers", name), report.Options{Name: "statement", Scope: load.Scope{CostCenters: []string{c}}}); err != nil {
+		if err := write(filepath.Join(dir, "cost-centers", name), report.Options{Name: "statement", Scope: query.Scope{CostCenters: []string{c}}}); err != nil {
 			return err
 		}
-		_ = names.Write([]string{load.NoFormula(c), "cost-centers/" + name + ".*"}) // a buffer takes it
+		_ = names.Write([]string{query.NoFormula(c), "cost-centers/" + name + ".*"}) // a buffer takes it
 	}
 	names.Flush()
 	err = out.Bytes(filepath.Join(dir, "cost-centers.csv"), index.Bytes())
@@ -344,8 +345,8 @@ func writeStatements(ctx context.Context, lake *load.Lake, env Env, month schema
 		return err
 	}
 	end := schemas.NextMonth(month)
-	for _, format := range []string{load.FocusParquet, load.FocusCSV} {
-		_, err := lake.ExportFocus(ctx, load.FocusOptions{From: &month, To: &end, Path: filepath.Join(dir, "focus-"+schemas.Focus12+"."+format)})
+	for _, format := range []string{query.FocusParquet, query.FocusCSV} {
+		_, err := query.ExportFocus(ctx, lake, query.FocusOptions{From: &month, To: &end, Path: filepath.Join(dir, "focus-"+schemas.Focus12+"."+format)})
 		if err != nil {
 			return err
 		}
@@ -354,13 +355,13 @@ func writeStatements(ctx context.Context, lake *load.Lake, env Env, month schema
 }
 
 // exportQuery writes the answer to a query as CSV, as a report has it.
-func exportQuery(ctx context.Context, lake *load.Lake, path, query string) error {
-	s, err := lake.Snapshot(ctx)
+func exportQuery(ctx context.Context, lake *publish.Lake, path, sql string) error {
+	s, err := query.OpenSnapshot(ctx, lake)
 	if err != nil {
 		return err
 	}
 	defer s.Close()
-	t, err := report.Ask(ctx, s, query)
+	t, err := report.Ask(ctx, s, sql)
 	if err != nil {
 		return err
 	}
@@ -382,7 +383,7 @@ func Reopen(ctx context.Context, cfg *config.Config, env Env, month schemas.Date
 	if err := needLake(cfg.Lake); err != nil {
 		return nil, "", err
 	}
-	res, err = underLock(ctx, cfg, env, "close --reopen", wait, func(ctx context.Context, lake *load.Lake, res *Result) error {
+	res, err = underLock(ctx, cfg, env, "close --reopen", wait, func(ctx context.Context, lake *publish.Lake, res *Result) error {
 		if err := sameSetup(ctx, lake, cfg, res.finance, month); err != nil {
 			return err
 		}
@@ -390,19 +391,19 @@ func Reopen(ctx context.Context, cfg *config.Config, env Env, month schemas.Date
 		if err != nil {
 			return err
 		}
-		if len(closed) > 0 && closed[len(closed)-1].Start > month && slices.ContainsFunc(closed, func(c load.ClosedMonth) bool { return c.Start == month }) {
+		if len(closed) > 0 && closed[len(closed)-1].Start > month && slices.ContainsFunc(closed, func(c publish.ClosedMonth) bool { return c.Start == month }) {
 			last := closed[len(closed)-1].Month
 			return &config.Hint{Err: fmt.Errorf("%s was closed after %s, and may hold corrections of it: "+
 				"months are opened from the last on", last, month.Month()),
 				Hint: `usagelake close --reopen --month ` + last + ` --reason "…"`}
 		}
-		if kept, err = lake.ReopenMonth(month, res.RunID, env.Version, reason, env.Now()); errors.Is(err, load.ErrNotClosed) {
+		if kept, err = lake.ReopenMonth(month, res.RunID, env.Version, reason, env.Now()); errors.Is(err, publish.ErrNotClosed) {
 			// The run that opened it may have died before it published.
-			return errors.Join(err, publish(ctx, lake, env, res, nil, false, err))
+			return errors.Join(err, publishFile(ctx, lake, env, res, nil, false, err))
 		} else if err != nil {
 			return err
 		}
-		return publish(ctx, lake, env, res, nil, false, nil)
+		return publishFile(ctx, lake, env, res, nil, false, nil)
 	})
 	return res, kept, err
 }
@@ -414,7 +415,7 @@ func closeDue(ctx context.Context, cfg *config.Config, env Env, job config.Job, 
 	if err != nil {
 		return nil, config.Usage("", "job %s: from: %w", job.Name, err)
 	}
-	lake, err := load.Open(cfg.Lake, env.LakeOptions(cfg))
+	lake, err := publish.Open(cfg.Lake, env.LakeOptions(cfg))
 	if err != nil {
 		return nil, NoLake(err)
 	}
@@ -439,7 +440,7 @@ func closeDue(ctx context.Context, cfg *config.Config, env Env, job config.Job, 
 	if res != nil {
 		return res, nil
 	}
-	return underLock(ctx, cfg, env, "close", true, func(context.Context, *load.Lake, *Result) error {
+	return underLock(ctx, cfg, env, "close", true, func(context.Context, *publish.Lake, *Result) error {
 		env.Logger.Info("there is no month to close", "closed_to", schemas.MonthOf(first-1).Month())
 		return nil
 	})

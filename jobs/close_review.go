@@ -13,7 +13,8 @@ import (
 	"time"
 
 	"github.com/usagelake/usagelake/jobs/config"
-	"github.com/usagelake/usagelake/load"
+	"github.com/usagelake/usagelake/load/publish"
+	"github.com/usagelake/usagelake/load/query"
 	"github.com/usagelake/usagelake/schemas"
 	"github.com/usagelake/usagelake/schemas/words"
 )
@@ -25,8 +26,8 @@ type loose struct {
 	centers                     []string // that have no code, the largest first
 }
 
-func looseOf(ctx context.Context, lake *load.Lake, month schemas.Date) ([]loose, error) {
-	rows, err := lake.Query(ctx, fmt.Sprintf(`
+func looseOf(ctx context.Context, lake *publish.Lake, month schemas.Date) ([]loose, error) {
+	rows, err := query.Run(ctx, lake, fmt.Sprintf(`
 		SELECT coalesce(currency, ''), cost_center, coalesce(sum(net_cost), 0) AS net,
 			coalesce(sum(net_cost) FILTER (gl_code IS NULL), 0) AS bare
 		FROM chargeback_daily WHERE billing_month = DATE '%s' GROUP BY ALL ORDER BY 1, abs(bare) DESC, 2`, month))
@@ -62,7 +63,7 @@ func looseOf(ctx context.Context, lake *load.Lake, month schemas.Date) ([]loose,
 }
 
 // looseObjections hold what is loose against the config's limits.
-func looseObjections(ctx context.Context, lake *load.Lake, cfg *config.Config, month schemas.Date) ([]string, error) {
+func looseObjections(ctx context.Context, lake *publish.Lake, cfg *config.Config, month schemas.Date) ([]string, error) {
 	unallocated, err1 := config.ParseLimit(cfg.Close.MaxUnallocated)
 	withoutGL, err2 := config.ParseLimit(cfg.Close.MaxWithoutGLCode)
 	if err := errors.Join(err1, err2); err != nil {
@@ -136,7 +137,7 @@ func ReviewClose(ctx context.Context, cfg *config.Config, env Env, opts CloseOpt
 	if env.Now().Before(opts.Month.Start()) {
 		return nil, config.Usage("", "--month %s has not begun", opts.Month.Month())
 	}
-	lake, err := load.Open(cfg.Lake, env.LakeOptions(cfg))
+	lake, err := publish.Open(cfg.Lake, env.LakeOptions(cfg))
 	if err != nil {
 		return nil, NoLake(err)
 	}
@@ -181,7 +182,7 @@ func ReviewClose(ctx context.Context, cfg *config.Config, env Env, opts CloseOpt
 	}
 	err = lines(ctx, lake, fmt.Sprintf(`
 		SELECT cost_center, coalesce(currency, ''), sum(amount), sum(posted) FROM chargeback_journal
-		WHERE "month" = DATE '%s' AND entry = 'debit' GROUP BY ALL ORDER BY 2, 3 DESC, 1`, opts.Month), func(row []load.Value) {
+		WHERE "month" = DATE '%s' AND entry = 'debit' GROUP BY ALL ORDER BY 2, 3 DESC, 1`, opts.Month), func(row []query.Value) {
 		posted := row[3].Text
 		if v, err := schemas.ParseMoney(posted); err == nil { // the column has the decimals of every currency
 			posted = schemas.Rounded(v, schemas.MinorUnit(row[1].Text))
@@ -196,15 +197,15 @@ func ReviewClose(ctx context.Context, cfg *config.Config, env Env, opts CloseOpt
 		FROM invoice_reconciliation
 		WHERE period_start < DATE '%s' AND period_end > DATE '%s' AND difference <> 0
 			AND usage_date IS NULL AND model IS NULL ORDER BY kind DESC, invoice`,
-		schemas.NextMonth(opts.Month), opts.Month), func(row []load.Value) {
+		schemas.NextMonth(opts.Month), opts.Month), func(row []query.Value) {
 		out.Invoices = append(out.Invoices, CloseDifference{Invoice: row[0].Text, Kind: row[1].Text, Currency: row[2].Text,
 			Invoiced: row[3].Text, Exported: row[4].Text, Difference: row[5].Text, Causes: row[6].Text})
 	})
 	return out, err
 }
 
-func lines(ctx context.Context, lake *load.Lake, query string, do func([]load.Value)) error {
-	rows, err := lake.Query(ctx, query)
+func lines(ctx context.Context, lake *publish.Lake, sql string, do func([]query.Value)) error {
+	rows, err := query.Run(ctx, lake, sql)
 	if err != nil {
 		return err
 	}
@@ -236,22 +237,22 @@ func closing(cfg *config.Config, env Env, month schemas.Date) (*config.Config, S
 }
 
 // closedAlready is an error if the month is closed.
-func closedAlready(months []load.ClosedMonth, month schemas.Date) error {
-	i := slices.IndexFunc(months, func(c load.ClosedMonth) bool { return c.Start == month })
+func closedAlready(months []publish.ClosedMonth, month schemas.Date) error {
+	i := slices.IndexFunc(months, func(c publish.ClosedMonth) bool { return c.Start == month })
 	if i < 0 {
 		return nil
 	}
 	m := months[i]
 	return &config.Hint{
-		Err: fmt.Errorf("%w: %s, on %s by run %s", load.ErrClosed, m.Month, m.ClosedAt.Format(time.RFC3339), m.RunID),
+		Err: fmt.Errorf("%w: %s, on %s by run %s", publish.ErrClosed, m.Month, m.ClosedAt.Format(time.RFC3339), m.RunID),
 		Hint: "what came since is charged in the next open month. To close it anew: usagelake close --reopen --month " +
 			m.Month + ` --reason "…"`,
 	}
 }
 
 // closer is who closes a month: the user of the system that the program runs as, and its machine.
-func closer() load.ClosedBy {
-	by := load.ClosedBy{User: "uid " + fmt.Sprint(os.Getuid())} // a container may know no name
+func closer() publish.ClosedBy {
+	by := publish.ClosedBy{User: "uid " + fmt.Sprint(os.Getuid())} // a container may know no name
 	if u, err := user.Current(); err == nil {
 		by.User = cmp.Or(u.Username, by.User)
 	}

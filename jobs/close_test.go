@@ -18,7 +18,8 @@ import (
 	"github.com/usagelake/usagelake/extract/portal"
 	"github.com/usagelake/usagelake/jobs/config"
 	"github.com/usagelake/usagelake/jobs/internal/kit"
-	"github.com/usagelake/usagelake/load"
+	"github.com/usagelake/usagelake/load/publish"
+	"github.com/usagelake/usagelake/load/query"
 	"github.com/usagelake/usagelake/schemas"
 )
 
@@ -29,7 +30,7 @@ func octoberSpan() Span {
 	return Span{From: october.Start(), To: schemas.NextMonth(october).Start()}
 }
 
-func (w *world) close(o CloseOptions) (*Result, *load.ClosedMonth, error) {
+func (w *world) close(o CloseOptions) (*Result, *publish.ClosedMonth, error) {
 	w.Helper()
 	if o.Month == 0 {
 		o.Month = october
@@ -120,7 +121,7 @@ func TestAClosedMonthHoldsWhatCameLateAndNeverChanges(t *testing.T) {
 		same("a rebuild")
 
 		_, _, err = w.close(CloseOptions{})
-		if !errors.Is(err, load.ErrClosed) {
+		if !errors.Is(err, publish.ErrClosed) {
 			t.Errorf("closed twice: %v", err)
 		}
 		if _, _, err := Reopen(t.Context(), w.Cfg, w.env, october, " ", false); !errors.Is(err, config.ErrUsage) {
@@ -251,12 +252,12 @@ func TestAnEmptyMonthCanBeClosed(t *testing.T) {
 		if b, err := os.ReadFile(filepath.Join(closed.Dir, "manifest.json")); err != nil || !strings.Contains(string(b), `"totals": []`) {
 			t.Errorf("the manifest: %s %v", b, err)
 		}
-		report, err := func() (load.VerifyReport, error) {
-			lake, err := load.Open(w.Cfg.Lake, load.Options{})
+		report, err := func() (publish.VerifyReport, error) {
+			lake, err := publish.Open(w.Cfg.Lake, publish.Options{})
 			if err != nil {
 				t.Fatal(err)
 			}
-			return lake.Verify(t.Context(), load.VerifyOptions{})
+			return lake.Verify(t.Context(), publish.VerifyOptions{})
 		}()
 		if err != nil || len(report.Findings) > 0 {
 			t.Errorf("%+v %v", report.Findings, err)
@@ -347,7 +348,7 @@ func TestAJobOfRecordsLeavesAClosedMonthAlone(t *testing.T) {
 		w := newWorld(t, kit.Settings{PerDay: 5})
 		w.export(octoberSpan())
 		j := config.Job{Name: "records", Kind: config.KindReport, Cron: "0 4 * * *", Report: config.ReportFocus,
-			Format: load.FocusCSV, Grain: schemas.FocusByRecord, Month: "last", Out: t.TempDir()}
+			Format: query.FocusCSV, Grain: schemas.FocusByRecord, Month: "last", Out: t.TempDir()}
 		if errs := j.Validate("UTC", nil); len(errs) > 0 {
 			t.Fatal(errs)
 		}
@@ -370,7 +371,7 @@ func TestAJobOfRecordsLeavesAClosedMonthAlone(t *testing.T) {
 	})
 }
 
-func (w *world) mustClose(month schemas.Date) *load.ClosedMonth {
+func (w *world) mustClose(month schemas.Date) *publish.ClosedMonth {
 	w.Helper()
 	_, closed, err := w.close(CloseOptions{Month: month})
 	if err != nil {
@@ -409,7 +410,7 @@ func TestMonthsAreOpenedFromTheLastOn(t *testing.T) {
 		if got := w.ask("SELECT string_agg(month::VARCHAR) FROM closed_months"); got != "2026-09-01" {
 			t.Errorf("closed: %s", got)
 		}
-		if err := reopen(october); !errors.Is(err, load.ErrNotClosed) {
+		if err := reopen(october); !errors.Is(err, publish.ErrNotClosed) {
 			t.Errorf("opened twice: %v", err)
 		}
 		if again := w.mustClose(october); *again.Totals[0].Net != *first.Totals[0].Net {
@@ -451,7 +452,7 @@ func TestWhatWasClosedAndNotPublishedIsPublishedByTheNextRun(t *testing.T) {
 		open := copyOf()
 		w.mustClose(october)
 		restore(open)
-		if res, _, err := w.close(CloseOptions{}); !errors.Is(err, load.ErrClosed) || res.Status != schemas.StatusFailed || w.ask(closed) != "1" {
+		if res, _, err := w.close(CloseOptions{}); !errors.Is(err, publish.ErrClosed) || res.Status != schemas.StatusFailed || w.ask(closed) != "1" {
 			t.Errorf("closed twice: %v, published %s", err, w.ask(closed))
 		}
 		restore(open)
@@ -465,7 +466,7 @@ func TestWhatWasClosedAndNotPublishedIsPublishedByTheNextRun(t *testing.T) {
 			t.Fatal(err)
 		}
 		restore(before)
-		if _, _, err := Reopen(t.Context(), w.Cfg, w.env, october, "why", false); !errors.Is(err, load.ErrNotClosed) || w.ask(closed) != "0" {
+		if _, _, err := Reopen(t.Context(), w.Cfg, w.env, october, "why", false); !errors.Is(err, publish.ErrNotClosed) || w.ask(closed) != "0" {
 			t.Errorf("opened twice: %v, published %s", err, w.ask(closed))
 		}
 	})
@@ -606,7 +607,7 @@ func TestEachCostCentreHasItsStatementWhateverItIsCalled(t *testing.T) {
 				t.Fatalf("%q: %d lines, %v", name, len(lines), err)
 			}
 			for _, l := range lines[1:] {
-				if l[0] != load.NoFormula(name) {
+				if l[0] != query.NoFormula(name) {
 					t.Errorf("the statement of %q has a line of %q", name, l[0])
 				}
 			}

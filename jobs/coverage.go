@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/usagelake/usagelake/load"
+	"github.com/usagelake/usagelake/load/publish"
 	"github.com/usagelake/usagelake/schemas"
 )
 
@@ -13,7 +14,7 @@ import (
 type sealed map[schemas.Date][]load.Raw
 
 // sealedOf lists an account's sealed windows: directory listings, and of the files the tombstones of pruned days alone.
-func sealedOf(lake *load.Lake, account string) (sealed, error) {
+func sealedOf(lake *publish.Lake, account string) (sealed, error) {
 	partitions, err := lake.Partitions(account)
 	if err != nil {
 		return nil, err
@@ -73,7 +74,7 @@ func coveredTo(have []schemas.Window, began time.Time) time.Time {
 
 // CoveredTo is up to when everything of each account is covered, since its first export, which runs tell; zero where
 // nothing is.
-func CoveredTo(lake *load.Lake, runs []schemas.Run, accounts []string) (map[string]time.Time, error) {
+func CoveredTo(lake *publish.Lake, runs []schemas.Run, accounts []string) (map[string]time.Time, error) {
 	past, out := pasts(runs), map[string]time.Time{}
 	for _, a := range accounts {
 		s, err := sealedOf(lake, a)
@@ -86,7 +87,7 @@ func CoveredTo(lake *load.Lake, runs []schemas.Run, accounts []string) (map[stri
 }
 
 // SealedWindows lists an account's sealed windows, in order of their start.
-func SealedWindows(lake *load.Lake, account string) ([]schemas.Window, error) {
+func SealedWindows(lake *publish.Lake, account string) ([]schemas.Window, error) {
 	s, err := sealedOf(lake, account)
 	return s.windows(), err
 }

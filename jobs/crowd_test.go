@@ -6,7 +6,7 @@ import (
 	"testing"
 
 	"github.com/usagelake/usagelake/jobs/internal/kit"
-	"github.com/usagelake/usagelake/load"
+	"github.com/usagelake/usagelake/load/publish"
 	"github.com/usagelake/usagelake/schemas"
 )
 
@@ -19,7 +19,7 @@ func TestWindowsAreShorterWhereManyAreUnderWay(t *testing.T) {
 }
 
 func TestAThousandAccountsThatBeginAtOnceAreJournaledTogether(t *testing.T) {
-	lake, err := load.Create(t.TempDir(), load.Options{})
+	lake, err := publish.Create(t.TempDir(), publish.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"github.com/usagelake/usagelake/load"
+	"github.com/usagelake/usagelake/load/publish"
 	"github.com/usagelake/usagelake/schemas"
 )
 
@@ -29,7 +30,7 @@ func (x *exporter) checkCurrency(ctx context.Context, named string) error {
 }
 
 // sealedCurrency is the currency of the newest window that names one; "" if none does.
-func sealedCurrency(ctx context.Context, lake *load.Lake, account string) (string, error) {
+func sealedCurrency(ctx context.Context, lake *publish.Lake, account string) (string, error) {
 	days, err := lake.Partitions(account)
 	if err != nil {
 		return "", err
@@ -52,7 +53,7 @@ func sealedCurrency(ctx context.Context, lake *load.Lake, account string) (strin
 }
 
 // currencyOf is what a sealed window names; "" too if the file can't be read, which verify tells.
-func currencyOf(ctx context.Context, lake *load.Lake, p schemas.Partition, r load.Raw) string {
+func currencyOf(ctx context.Context, lake *publish.Lake, p schemas.Partition, r load.Raw) string {
 	s, err := lake.OpenRaw(ctx, p, r)
 	if err != nil || !schemas.IsCurrency(s.Seal.Currency) {
 		return ""

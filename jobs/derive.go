@@ -13,6 +13,7 @@ import (
 	"github.com/apache/arrow-go/v18/arrow/array"
 
 	"github.com/usagelake/usagelake/load"
+	"github.com/usagelake/usagelake/load/publish"
 	"github.com/usagelake/usagelake/schemas"
 	"github.com/usagelake/usagelake/transform"
 )
@@ -25,7 +26,7 @@ type derived struct {
 }
 
 // derive brings an account's day files up to its sealed windows: whatever is stale, and nothing else.
-func derive(ctx context.Context, lake *load.Lake, account string, log *slog.Logger, each func(schemas.Partition)) (derived, error) {
+func derive(ctx context.Context, lake *publish.Lake, account string, log *slog.Logger, each func(schemas.Partition)) (derived, error) {
 	var out derived
 	partitions, err := lake.Partitions(account)
 	if err != nil {
@@ -60,7 +61,7 @@ func derive(ctx context.Context, lake *load.Lake, account string, log *slog.Logg
 
 // deriveDay replaces the day file of p by what its sealed windows give. That of a frozen day stays, for it is the source,
 // and so does one that was made from windows that are missing (load.Orphan): then wrote is false, and footer what stands there.
-func deriveDay(ctx context.Context, lake *load.Lake, p schemas.Partition) (footer schemas.DayFooter, wrote bool, err error) {
+func deriveDay(ctx context.Context, lake *publish.Lake, p schemas.Partition) (footer schemas.DayFooter, wrote bool, err error) {
 	raws, err := lake.Windows(p)
 	if err != nil {
 		return footer, false, err
@@ -96,7 +97,7 @@ func deriveDay(ctx context.Context, lake *load.Lake, p schemas.Partition) (foote
 
 // deriveTo writes what the windows of p, a day that isn't frozen, give, and commits it. Windows that were pruned own
 // nothing any more; the day's coverage still lists them.
-func deriveTo(ctx context.Context, lake *load.Lake, p schemas.Partition, raws []load.Raw, w *load.DayWriter) (footer schemas.DayFooter, err error) {
+func deriveTo(ctx context.Context, lake *publish.Lake, p schemas.Partition, raws []load.Raw, w *load.DayWriter) (footer schemas.DayFooter, err error) {
 	defer w.Abort()
 	live := load.Live(raws)
 	windows := make([]schemas.Sealed, len(live))
@@ -133,7 +134,7 @@ func deriveTo(ctx context.Context, lake *load.Lake, p schemas.Partition, raws []
 
 // deriveBalance replaces the balance file of p if the sealed balances of its day have changed. Rows whose answers are missing
 // stay.
-func deriveBalance(ctx context.Context, lake *load.Lake, p schemas.Partition, log *slog.Logger) error {
+func deriveBalance(ctx context.Context, lake *publish.Lake, p schemas.Partition, log *slog.Logger) error {
 	raws, err := lake.Balances(p)
 	if err != nil || len(raws) == 0 {
 		return err

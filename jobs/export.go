@@ -13,7 +13,7 @@ import (
 
 	"github.com/usagelake/usagelake/extract"
 	"github.com/usagelake/usagelake/jobs/config"
-	"github.com/usagelake/usagelake/load"
+	"github.com/usagelake/usagelake/load/publish"
 	"github.com/usagelake/usagelake/schemas"
 )
 
@@ -50,7 +50,7 @@ func Export(ctx context.Context, cfg *config.Config, env Env, opts ExportOptions
 	if opts.Span.Covered {
 		command = "lookback"
 	}
-	return underLock(ctx, cfg, env, command, opts.Wait, func(ctx context.Context, lake *load.Lake, res *Result) error {
+	return underLock(ctx, cfg, env, command, opts.Wait, func(ctx context.Context, lake *publish.Lake, res *Result) error {
 		return fetch(ctx, lake, cfg, env, opts, clients, res)
 	})
 }
@@ -59,7 +59,7 @@ func Export(ctx context.Context, cfg *config.Config, env Env, opts ExportOptions
 const sealsAtOnce = 4
 
 // fetch fetches what opts ask for, derives and publishes. The error is nil if all of it was done.
-func fetch(ctx context.Context, lake *load.Lake, cfg *config.Config, env Env, opts ExportOptions,
+func fetch(ctx context.Context, lake *publish.Lake, cfg *config.Config, env Env, opts ExportOptions,
 	clients []*extract.Client, res *Result) error {
 	defer boundHeap(len(cfg.Accounts))()
 	outcome, err := fetchAndDerive(ctx, lake, cfg, env, opts, clients, res)
@@ -70,14 +70,14 @@ func fetch(ctx context.Context, lake *load.Lake, cfg *config.Config, env Env, op
 	if res.Command == "close" { // it has only begun
 		came = errUnderWay
 	}
-	if err := publish(ctx, lake, env, res, opts.Phase, false, came); err != nil {
+	if err := publishFile(ctx, lake, env, res, opts.Phase, false, came); err != nil {
 		return err
 	}
 	return outcome
 }
 
 // fetchAndDerive does all of a run but the publishing. outcome says what was not done; the error is what stopped the run.
-func fetchAndDerive(ctx context.Context, lake *load.Lake, cfg *config.Config, env Env, opts ExportOptions,
+func fetchAndDerive(ctx context.Context, lake *publish.Lake, cfg *config.Config, env Env, opts ExportOptions,
 	clients []*extract.Client, res *Result) (outcome, err error) {
 	runs, err := History(lake, cfg)
 	if err != nil {
@@ -192,7 +192,7 @@ func pasts(history []schemas.Run) map[string]past {
 
 // announcer gives a function that journals that an account is under way in run. Of accounts that begin at the same time one
 // writes for all that wait.
-func announcer(lake *load.Lake, run schemas.Run) func(schemas.RunAccount) error {
+func announcer(lake *publish.Lake, run schemas.Run) func(schemas.RunAccount) error {
 	var accounts, writing sync.Mutex
 	written := 0
 	return func(a schemas.RunAccount) error {
@@ -272,7 +272,7 @@ type exporter struct {
 	cfg      *config.Config
 	account  config.Account
 	client   *extract.Client
-	lake     *load.Lake
+	lake     *publish.Lake
 	env      Env
 	opts     ExportOptions
 	runID    string
@@ -499,7 +499,7 @@ func (x *exporter) balance(ctx context.Context) (string, error) {
 }
 
 // askBalance asks for the balance and seals the answer.
-func askBalance(ctx context.Context, lake *load.Lake, client *extract.Client, account, runID string, env Env) (extract.Balance, error) {
+func askBalance(ctx context.Context, lake *publish.Lake, client *extract.Client, account, runID string, env Env) (extract.Balance, error) {
 	b, err := client.Balance(ctx)
 	if err != nil {
 		return b, err
@@ -517,7 +517,7 @@ func askBalance(ctx context.Context, lake *load.Lake, client *extract.Client, ac
 }
 
 // lastCurrency is what the newest sealed balance of an account named; "" if there is none.
-func lastCurrency(ctx context.Context, lake *load.Lake, account string) (string, error) {
+func lastCurrency(ctx context.Context, lake *publish.Lake, account string) (string, error) {
 	partitions, err := lake.Partitions(account)
 	if err != nil {
 		return "", err

@@ -9,7 +9,8 @@ import (
 	"path/filepath"
 
 	"github.com/usagelake/usagelake/jobs/config"
-	"github.com/usagelake/usagelake/load"
+	"github.com/usagelake/usagelake/load/publish"
+	"github.com/usagelake/usagelake/load/query"
 	"github.com/usagelake/usagelake/schemas"
 	"github.com/usagelake/usagelake/transform/allocate"
 )
@@ -63,8 +64,8 @@ func CheckFinance(cfg *config.Config) error {
 
 // readFinance reads all that the published file gets beside usage. A mistake in any of the files is ErrUsage, and is
 // found before a run does anything.
-func readFinance(cfg *config.Config) (load.Finance, error) {
-	out := load.Finance{Accounts: cfg.AllAccountNames(), Archived: archivedRules, GLCode: cfg.Journal.GLCode,
+func readFinance(cfg *config.Config) (publish.Finance, error) {
+	out := publish.Finance{Accounts: cfg.AllAccountNames(), Archived: archivedRules, GLCode: cfg.Journal.GLCode,
 		CreditGLCode: cfg.Journal.CreditGLCode}
 	rules, err := Rules(cfg)
 	if err != nil {
@@ -139,7 +140,7 @@ func NamesOfAccounts(cfg *config.Config) map[string]string {
 }
 
 // archivedRules reads the rules that a closed month keeps.
-func archivedRules(files []load.RuleFile) (load.Allocator, error) {
+func archivedRules(files []publish.RuleFile) (publish.Allocator, error) {
 	return allocate.Parse(allocate.File{Name: files[0].Name, Content: files[0].Content}, func(name string) ([]byte, error) {
 		for _, f := range files[1:] {
 			if f.Name == name {
@@ -157,10 +158,10 @@ func Allocate(ctx context.Context, cfg *config.Config, env Env, wait bool) (*Res
 		return nil, nil, err
 	}
 	changes := []CenterChange{}
-	res, err := underLock(ctx, cfg, env, "allocation apply", wait, func(ctx context.Context, lake *load.Lake, res *Result) error {
+	res, err := underLock(ctx, cfg, env, "allocation apply", wait, func(ctx context.Context, lake *publish.Lake, res *Result) error {
 		before, err := openCenters(ctx, lake)
-		unread := err != nil && !errors.Is(err, load.ErrNotPublished)
-		if err := publish(ctx, lake, env, res, nil, false, nil); err != nil {
+		unread := err != nil && !errors.Is(err, query.ErrNotPublished)
+		if err := publishFile(ctx, lake, env, res, nil, false, nil); err != nil {
 			return err
 		}
 		after, err := openCenters(ctx, lake)
@@ -175,7 +176,7 @@ func Allocate(ctx context.Context, cfg *config.Config, env Env, wait bool) (*Res
 }
 
 // LastMonth is the last billing month that has charges.
-func LastMonth(ctx context.Context, lake *load.Lake) (schemas.Date, error) {
+func LastMonth(ctx context.Context, lake *publish.Lake) (schemas.Date, error) {
 	m, err := Texts(ctx, lake, "SELECT max(billing_month)::VARCHAR FROM chargeback_daily HAVING count(*) > 0")
 	if err != nil {
 		return 0, err

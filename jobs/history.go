@@ -8,6 +8,7 @@ import (
 
 	"github.com/usagelake/usagelake/jobs/config"
 	"github.com/usagelake/usagelake/load"
+	"github.com/usagelake/usagelake/load/publish"
 	"github.com/usagelake/usagelake/schemas"
 )
 
@@ -24,7 +25,7 @@ const (
 )
 
 // History is what is known of past runs, in the order they started: all of late, and of those before what is asked for.
-func History(lake *load.Lake, cfg *config.Config) ([]schemas.Run, error) {
+func History(lake *publish.Lake, cfg *config.Config) ([]schemas.Run, error) {
 	if lake.JournalStamp().Size() <= mostHistory {
 		return lake.Runs()
 	}
@@ -37,7 +38,7 @@ func History(lake *load.Lake, cfg *config.Config) ([]schemas.Run, error) {
 }
 
 // compactJournal moves old runs out of the live journal. That it can't stands in no run's way.
-func compactJournal(ctx context.Context, lake *load.Lake, cfg *config.Config, env Env) {
+func compactJournal(ctx context.Context, lake *publish.Lake, cfg *config.Config, env Env) {
 	began := env.Now()
 	moved, err := lake.CompactJournal(ctx, Remember(cfg.AccountNames()))
 	switch {

@@ -18,7 +18,7 @@ import (
 	"github.com/usagelake/usagelake/extract/portal"
 	"github.com/usagelake/usagelake/jobs/config"
 	"github.com/usagelake/usagelake/jobs/internal/kit"
-	"github.com/usagelake/usagelake/load"
+	"github.com/usagelake/usagelake/load/publish"
 	"github.com/usagelake/usagelake/schemas"
 )
 
@@ -273,7 +273,7 @@ func (n *nights) unpublished(s Span) (*Result, error) {
 		return nil, err
 	}
 	defer clients[0].Close()
-	return underLock(n.Context(), n.Cfg, n.env, "export", false, func(ctx context.Context, lake *load.Lake, res *Result) error {
+	return underLock(n.Context(), n.Cfg, n.env, "export", false, func(ctx context.Context, lake *publish.Lake, res *Result) error {
 		outcome, err := fetchAndDerive(ctx, lake, n.Cfg, n.env, opts, clients, res)
 		return cmp.Or(err, outcome)
 	})
@@ -319,7 +319,7 @@ type stretch struct {
 
 // stretches are what the lake covers, as its day files say, in time order.
 func (n *nights) stretches() []stretch {
-	lake, err := load.Open(n.Cfg.Lake, n.env.LakeOptions(n.Cfg))
+	lake, err := publish.Open(n.Cfg.Lake, n.env.LakeOptions(n.Cfg))
 	if err != nil {
 		n.Fatal(err)
 	}
@@ -647,8 +647,8 @@ func (n *nights) published(done bool) {
 	}
 	for _, f := range verified(n, n.world).Findings {
 		switch {
-		case f.Check == load.FoundUnproven: // what lacks has been said
-		case f.Check != load.FoundGap || done && n.horizon.IsZero():
+		case f.Check == publish.FoundUnproven: // what lacks has been said
+		case f.Check != publish.FoundGap || done && n.horizon.IsZero():
 			n.Errorf("verify: %+v", f)
 		}
 	}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/usagelake/usagelake/jobs/internal/kit"
 	"github.com/usagelake/usagelake/load"
+	"github.com/usagelake/usagelake/load/publish"
 	"github.com/usagelake/usagelake/schemas"
 )
 
@@ -73,8 +74,8 @@ func TestMissingRawFilesDeleteNoDay(t *testing.T) {
 		if !slices.Equal(done.Kept, []string{"acme 2026-11-12", "acme 2026-11-14"}) || len(done.Derived) != 0 {
 			t.Errorf("%+v", done)
 		}
-		if !slices.ContainsFunc(after.Findings, func(f load.Finding) bool {
-			return f.Check == load.FoundOrphan && f.Date == "2026-11-12" && strings.Contains(f.Hint, "--drop-orphans acme/2026-11-12")
+		if !slices.ContainsFunc(after.Findings, func(f publish.Finding) bool {
+			return f.Check == publish.FoundOrphan && f.Date == "2026-11-12" && strings.Contains(f.Hint, "--drop-orphans acme/2026-11-12")
 		}) {
 			t.Errorf("%+v", after.Findings)
 		}
@@ -175,10 +176,10 @@ func TestThePublishedFileKeepsWhatItAloneHas(t *testing.T) {
 		if _, err := w.try(t.Context(), Span{From: kit.Day(14), To: kit.Day(15)}); !errors.As(err, new(*OrphanError)) || held() != "true true" {
 			t.Errorf("export: %v, %s", err, held())
 		}
-		if _, err := Rebuild(t.Context(), w.Cfg, w.env, RebuildOptions{}); !errors.Is(err, load.ErrLastCopy) || held() != "true true" {
+		if _, err := Rebuild(t.Context(), w.Cfg, w.env, RebuildOptions{}); !errors.Is(err, publish.ErrLastCopy) || held() != "true true" {
 			t.Errorf("rebuild: %v, %s", err, held())
 		}
-		if !slices.ContainsFunc(verified(t, w).Findings, func(f load.Finding) bool { return f.Check == load.FoundOrphan && f.Date == "2026-11-11" }) {
+		if !slices.ContainsFunc(verified(t, w).Findings, func(f publish.Finding) bool { return f.Check == publish.FoundOrphan && f.Date == "2026-11-11" }) {
 			t.Errorf("%+v", verified(t, w).Findings)
 		}
 		res, done, after, err := Repair(t.Context(), w.Cfg, w.env, verified(t, w), RepairOptions{})
@@ -187,7 +188,7 @@ func TestThePublishedFileKeepsWhatItAloneHas(t *testing.T) {
 		}
 		var names []string
 		for _, f := range after.Findings {
-			if f.Check == load.FoundOrphan {
+			if f.Check == publish.FoundOrphan {
 				names = append(names, f.Account+"/"+f.Date)
 			}
 		}

@@ -8,7 +8,7 @@ import (
 
 	"github.com/usagelake/usagelake/extract/portal"
 	"github.com/usagelake/usagelake/jobs/internal/kit"
-	"github.com/usagelake/usagelake/load"
+	"github.com/usagelake/usagelake/load/publish"
 	"github.com/usagelake/usagelake/schemas"
 )
 
@@ -25,7 +25,7 @@ func TestTwoKeysOfOneOrganisationAreFound(t *testing.T) {
 	span := Span{From: w.Now().Add(-48 * time.Hour).Truncate(24 * time.Hour), To: w.Now().Truncate(24 * time.Hour)}
 	for i := range 2 { // the second has nothing to do, and says it again
 		res, err := Export(t.Context(), w.Cfg, w.env, ExportOptions{Span: span, Retry: kit.Retry})
-		var overlap *load.OverlapError
+		var overlap *publish.OverlapError
 		if !errors.As(err, &overlap) || len(overlap.Overlaps) != 1 || overlap.Overlaps[0].Account != "acme" || overlap.Overlaps[0].Other != "beta" {
 			t.Fatalf("export %d: %v", i, err)
 		}

@@ -12,6 +12,7 @@ import (
 	"github.com/usagelake/usagelake/extract"
 	"github.com/usagelake/usagelake/jobs/config"
 	"github.com/usagelake/usagelake/load"
+	"github.com/usagelake/usagelake/load/publish"
 	"github.com/usagelake/usagelake/schemas"
 )
 
@@ -186,7 +187,7 @@ const refetchGrace = 7 * 24 * time.Hour
 
 // recentDays are the footers of an account's days that a plan looks at: those of the lookback and of refetch_at. A day file
 // that is missing or can't be read is none.
-func recentDays(lake *load.Lake, account string, s sealed, cfg config.Export,
+func recentDays(lake *publish.Lake, account string, s sealed, cfg config.Export,
 	now time.Time) (map[schemas.Date]schemas.DayFooter, error) {
 	oldest := time.Duration(cfg.Lookback)
 	for _, age := range cfg.RefetchAt {
@@ -376,7 +377,7 @@ func DryRun(ctx context.Context, cfg *config.Config, env Env, opts ExportOptions
 		return nil, err
 	}
 	var runs []schemas.Run
-	lake, err := load.Open(cfg.Lake, load.Options{})
+	lake, err := publish.Open(cfg.Lake, publish.Options{})
 	switch {
 	case errors.Is(err, load.ErrNoLake):
 		lake = nil

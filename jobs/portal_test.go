@@ -11,8 +11,8 @@ import (
 	"github.com/usagelake/usagelake/extract"
 	"github.com/usagelake/usagelake/jobs/config"
 	"github.com/usagelake/usagelake/jobs/internal/kit"
+	"github.com/usagelake/usagelake/load/publish"
 
-	"github.com/usagelake/usagelake/load"
 	"github.com/usagelake/usagelake/schemas"
 )
 
@@ -363,7 +363,7 @@ func TestASecondThatCanNotBeShownToBeWholeIsKeptAndSaid(t *testing.T) {
 func (w *world) wrong() {
 	w.Helper()
 	res, err := w.try(w.Context(), Span{})
-	if err == nil || !errors.As(err, new(*load.UnprovenError)) || res.Status != schemas.StatusPartial {
+	if err == nil || !errors.As(err, new(*publish.UnprovenError)) || res.Status != schemas.StatusPartial {
 		w.Fatalf("%+v, %v; want a run that says what isn't shown to be whole", res, err)
 	}
 }
@@ -377,7 +377,7 @@ func (w *world) unproven(n int) []Unproven {
 	}
 	found, findings, checks := st.Accounts[0].Unproven, 0, 0
 	for _, f := range verified(w, w).Findings {
-		if f.Check == load.FoundUnproven {
+		if f.Check == publish.FoundUnproven {
 			findings++
 		}
 	}
@@ -400,7 +400,7 @@ func TestASecondWhoseRecordsAreCountedTwiceIsVouchedFor(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, f := range verified(t, w).Findings {
-			if f.Check == load.FoundAnnounced {
+			if f.Check == publish.FoundAnnounced {
 				t.Errorf("%+v", f)
 			}
 		}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/usagelake/usagelake/jobs/config"
 	"github.com/usagelake/usagelake/load"
+	"github.com/usagelake/usagelake/load/publish"
 	"github.com/usagelake/usagelake/schemas"
 	"github.com/usagelake/usagelake/schemas/words"
 	"github.com/usagelake/usagelake/transform"
@@ -103,7 +104,7 @@ func Prune(ctx context.Context, cfg *config.Config, env Env, opts PruneOptions) 
 	if p.policy == (config.Prune{}) {
 		return nil, nil, config.Usage(hint, "there is no policy to prune by: everything is kept for ever")
 	}
-	lake, err := load.Open(cfg.Lake, env.LakeOptions(cfg)) // prune makes no lake
+	lake, err := publish.Open(cfg.Lake, env.LakeOptions(cfg)) // prune makes no lake
 	if err != nil {
 		return nil, nil, NoLake(err)
 	}
@@ -122,7 +123,7 @@ func Prune(ctx context.Context, cfg *config.Config, env Env, opts PruneOptions) 
 		err := p.prune(ctx)
 		return nil, &p.report, err
 	}
-	res, err := underLock(ctx, cfg, env, "prune", opts.Wait, func(ctx context.Context, lake *load.Lake, res *Result) error {
+	res, err := underLock(ctx, cfg, env, "prune", opts.Wait, func(ctx context.Context, lake *publish.Lake, res *Result) error {
 		p.lake, p.runID = lake, res.RunID
 		kept := p.prune(ctx)
 		res.Accounts = p.accounts
@@ -130,7 +131,7 @@ func Prune(ctx context.Context, cfg *config.Config, env Env, opts PruneOptions) 
 			return kept
 		}
 		if p.report.QuarantineFiles > 0 { // of raw files, the published file knows nothing
-			if err := publish(ctx, lake, env, res, opts.Phase, false, kept); err != nil {
+			if err := publishFile(ctx, lake, env, res, opts.Phase, false, kept); err != nil {
 				return err
 			}
 		}
@@ -147,7 +148,7 @@ type pruner struct {
 	env    Env
 	opts   PruneOptions
 	policy config.Prune
-	lake   *load.Lake // nil until the prune begins
+	lake   *publish.Lake // nil until the prune begins
 	runID  string
 	names  []string // of the accounts
 

@@ -15,7 +15,7 @@ import (
 
 	"github.com/usagelake/usagelake/jobs/config"
 	"github.com/usagelake/usagelake/jobs/internal/kit"
-	"github.com/usagelake/usagelake/load"
+	"github.com/usagelake/usagelake/load/publish"
 	"github.com/usagelake/usagelake/schemas"
 )
 
@@ -34,7 +34,7 @@ func pruneProperty(t *testing.T, rt *rapid.T) {
 	w := &world{World: &kit.World{TB: t, Cfg: &config.Config{Lake: filepath.Join(dir, "lake")}, Logs: &kit.Buffer{}}}
 	w.env = Env{Now: w.Now, Getenv: func(string) string { return "" }, Version: "test", Logger: slog.New(slog.DiscardHandler)}
 	w.At(kit.Start)
-	lake, err := load.Create(w.Cfg.Lake, load.Options{})
+	lake, err := publish.Create(w.Cfg.Lake, publish.Options{})
 	if err != nil {
 		rt.Fatal(err)
 	}

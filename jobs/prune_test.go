@@ -17,6 +17,7 @@ import (
 	"github.com/usagelake/usagelake/jobs/internal/kit"
 	"github.com/usagelake/usagelake/load"
 	"github.com/usagelake/usagelake/load/durable"
+	"github.com/usagelake/usagelake/load/publish"
 	"github.com/usagelake/usagelake/schemas"
 )
 
@@ -239,7 +240,7 @@ func TestAPrunedDayIsNeverMixed(t *testing.T) {
 	kit.Bubble(t, "", func(t *testing.T) {
 		w := prunedWorld(t, kit.Settings{At: kit.Day(12)})
 		tenth := october.Start().AddDate(0, 0, 9)
-		lake, err := load.Create(w.Cfg.Lake, load.Options{})
+		lake, err := publish.Create(w.Cfg.Lake, publish.Options{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -262,7 +263,7 @@ func TestAPrunedDayIsNeverMixed(t *testing.T) {
 		if c := kit.Changed(files, below(w.Files(), "usage/")); len(c) != 0 || w.tables() != tables {
 			t.Errorf("half of a day came, and %v changed", c)
 		}
-		if r := verified(t, w); len(r.Findings) != 1 || r.Findings[0].Check != load.FoundStale || !strings.Contains(r.Findings[0].Hint, "usagelake export") {
+		if r := verified(t, w); len(r.Findings) != 1 || r.Findings[0].Check != publish.FoundStale || !strings.Contains(r.Findings[0].Hint, "usagelake export") {
 			t.Errorf("%+v", r.Findings)
 		}
 		if st, err := ReadStatus(t.Context(), w.Cfg.Lake, "", w.Now()); err != nil || st.Accounts[0].Stale != 1 || st.Accounts[0].Pruned != 30 || len(st.Accounts[0].Gaps) != 0 {
@@ -322,7 +323,7 @@ func TestALostPrunedDayIsNeverPublishedAway(t *testing.T) {
 			t.Errorf("%d windows were sealed", res.Windows)
 		}
 		_, done, after, err := Repair(t.Context(), w.Cfg, w.env, verified(t, w), RepairOptions{})
-		if err != nil || len(done.Derived) != 0 || done.Database || !slices.ContainsFunc(after.Findings, func(f load.Finding) bool { return f.Check == load.FoundPruned && f.Path == lost }) {
+		if err != nil || len(done.Derived) != 0 || done.Database || !slices.ContainsFunc(after.Findings, func(f publish.Finding) bool { return f.Check == publish.FoundPruned && f.Path == lost }) {
 			t.Errorf("repair: %+v %+v %v", done, after.Findings, err)
 		}
 		if w.tables() != tables {

@@ -11,6 +11,7 @@ import (
 
 	"github.com/usagelake/usagelake/jobs/config"
 	"github.com/usagelake/usagelake/load"
+	"github.com/usagelake/usagelake/load/publish"
 	"github.com/usagelake/usagelake/schemas"
 )
 
@@ -29,7 +30,7 @@ func Rebuild(ctx context.Context, cfg *config.Config, env Env, opts RebuildOptio
 	if err := needLake(cfg.Lake); err != nil {
 		return nil, err
 	}
-	return underLock(ctx, cfg, env, "rebuild", opts.Wait, func(ctx context.Context, lake *load.Lake, res *Result) error {
+	return underLock(ctx, cfg, env, "rebuild", opts.Wait, func(ctx context.Context, lake *publish.Lake, res *Result) error {
 		accounts, err := lake.Accounts()
 		if err != nil {
 			return err
@@ -69,7 +70,7 @@ func Rebuild(ctx context.Context, cfg *config.Config, env Env, opts RebuildOptio
 		if pruned > 0 {
 			env.Logger.Info("days are taken from their day files: their raw files were pruned", "days", pruned)
 		}
-		return publish(ctx, lake, env, res, opts.Phase, true, nil)
+		return publishFile(ctx, lake, env, res, opts.Phase, true, nil)
 	})
 }
 
@@ -84,7 +85,7 @@ type rebuilt struct {
 }
 
 // rebuildDays derives days anew, some side by side. What it returns is in their order.
-func rebuildDays(ctx context.Context, lake *load.Lake, env Env, days []schemas.Partition, phase func(string)) ([]rebuilt, error) {
+func rebuildDays(ctx context.Context, lake *publish.Lake, env Env, days []schemas.Partition, phase func(string)) ([]rebuilt, error) {
 	out := make([]rebuilt, len(days))
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(min(daysAtOnce, runtime.GOMAXPROCS(0)))
@@ -117,7 +118,7 @@ func rebuildDays(ctx context.Context, lake *load.Lake, env Env, days []schemas.P
 
 // needLake says in a helpful way that there is no lake. A raw archive alone will do: a rebuild makes the rest.
 func needLake(dir string) error {
-	_, err := load.Open(dir, load.Options{})
+	_, err := publish.Open(dir, publish.Options{})
 	if errors.Is(err, load.ErrNoLake) && !load.HasRaw(dir) {
 		return NoLake(err)
 	}

@@ -8,6 +8,7 @@ import (
 
 	"github.com/usagelake/usagelake/jobs/config"
 	"github.com/usagelake/usagelake/load"
+	"github.com/usagelake/usagelake/load/publish"
 	"github.com/usagelake/usagelake/schemas"
 	"github.com/usagelake/usagelake/transform"
 )
@@ -44,17 +45,17 @@ type RepairOptions struct {
 // Repair makes anew what can be derived, and takes raw files that can't be read out of the archive, so that the next
 // export fetches what they held. Day files that were made from raw files which are gone stay as they are, but for those
 // that opts names. It returns what verify finds after it.
-func Repair(ctx context.Context, cfg *config.Config, env Env, before load.VerifyReport, opts RepairOptions) (*Result,
-	*Repaired, load.VerifyReport, error) {
+func Repair(ctx context.Context, cfg *config.Config, env Env, before publish.VerifyReport, opts RepairOptions) (*Result,
+	*Repaired, publish.VerifyReport, error) {
 	done := &Repaired{Derived: []string{}, SetAside: []SetAside{}, Kept: []string{}, Dropped: []string{}, Gaps: []Gap{}}
-	var after load.VerifyReport
+	var after publish.VerifyReport
 	phase := opts.Phase
 	drop, err := parseDrops(opts.Drop)
 	if err != nil {
 		return nil, nil, after, err
 	}
 	if opts.RawLost {
-		lake, err := load.Open(cfg.Lake, env.LakeOptions(cfg))
+		lake, err := publish.Open(cfg.Lake, env.LakeOptions(cfg))
 		if err != nil {
 			return nil, nil, after, err
 		}
@@ -62,7 +63,7 @@ func Repair(ctx context.Context, cfg *config.Config, env Env, before load.Verify
 			return nil, nil, after, err
 		}
 	}
-	res, err := underLock(ctx, cfg, env, "verify --repair", false, func(ctx context.Context, lake *load.Lake, res *Result) error {
+	res, err := underLock(ctx, cfg, env, "verify --repair", false, func(ctx context.Context, lake *publish.Lake, res *Result) error {
 		redo := map[schemas.Partition]bool{}
 		unreadable := map[schemas.Partition]bool{}
 		res.drop = drop
@@ -91,7 +92,7 @@ func Repair(ctx context.Context, cfg *config.Config, env Env, before load.Verify
 				p.Date = d
 			}
 			switch f.Check {
-			case load.FoundRaw:
+			case publish.FoundRaw:
 				raw, to, err := lake.SetAside(f.Path)
 				if err != nil {
 					return err
@@ -102,14 +103,14 @@ func Repair(ctx context.Context, cfg *config.Config, env Env, before load.Verify
 					done.Fetch = append(done.Fetch, raw.Window)
 				}
 				redo[p] = true
-			case load.FoundDay:
+			case publish.FoundDay:
 				redo[p], unreadable[p] = true, true
-			case load.FoundMissing, load.FoundStale, load.FoundOrphan, load.FoundTotals, load.FoundMisplaced, load.FoundOrder,
-				load.FoundQuarantine, load.FoundChanged, load.FoundPruned:
+			case publish.FoundMissing, publish.FoundStale, publish.FoundOrphan, publish.FoundTotals, publish.FoundMisplaced, publish.FoundOrder,
+				publish.FoundQuarantine, publish.FoundChanged, publish.FoundPruned:
 				redo[p] = true
-			case load.FoundJournal:
+			case publish.FoundJournal:
 				journal = true
-			case load.FoundIntruded, load.FoundDatabase, load.FoundVersion, load.FoundBehind, load.FoundDiffers:
+			case publish.FoundIntruded, publish.FoundDatabase, publish.FoundVersion, publish.FoundBehind, publish.FoundDiffers:
 				done.Database = true
 			}
 		}
@@ -172,15 +173,15 @@ func Repair(ctx context.Context, cfg *config.Config, env Env, before load.Verify
 		}
 		done.Database = done.Database || len(redo) > 0
 		if done.Database = done.Database && lost == 0; done.Database { // without them, their usage would count in nothing
-			err := publish(ctx, lake, env, res, phase, true, nil)
-			if errors.Is(err, load.ErrLastCopy) { // it is brought up to date, and keeps what it alone has
-				err = publish(ctx, lake, env, res, phase, false, nil)
+			err := publishFile(ctx, lake, env, res, phase, true, nil)
+			if errors.Is(err, publish.ErrLastCopy) { // it is brought up to date, and keeps what it alone has
+				err = publishFile(ctx, lake, env, res, phase, false, nil)
 			}
 			if err != nil {
 				return err
 			}
 		}
-		after, err = lake.Verify(ctx, load.VerifyOptions{TransformVersion: transform.Version})
+		after, err = lake.Verify(ctx, publish.VerifyOptions{TransformVersion: transform.Version})
 		if err != nil {
 			return fmt.Errorf("verify after the repair: %w", err)
 		}
@@ -192,7 +193,7 @@ func Repair(ctx context.Context, cfg *config.Config, env Env, before load.Verify
 // setAsideUnreadable moves derived files of p that can't be read out of the way of those that are derived next: a balance file,
 // and a day file that was made from raw files which are gone, for else it would be kept. What is left of the day is derived
 // then.
-func setAsideUnreadable(ctx context.Context, lake *load.Lake, p schemas.Partition) error {
+func setAsideUnreadable(ctx context.Context, lake *publish.Lake, p schemas.Partition) error {
 	if err := lake.CheckBalance(ctx, p); errors.As(err, new(*load.DamagedError)) {
 		if err := lake.SetAsideBalance(p); err != nil {
 			return err
@@ -225,7 +226,7 @@ const (
 )
 
 // redoDay derives a day anew, if it can.
-func redoDay(ctx context.Context, lake *load.Lake, p schemas.Partition, log *slog.Logger) (int, error) {
+func redoDay(ctx context.Context, lake *publish.Lake, p schemas.Partition, log *slog.Logger) (int, error) {
 	raws, err := lake.Windows(p)
 	frozen := err != nil || load.Frozen(raws) // an error: its tombstone can't be read
 	wrote := false
@@ -248,7 +249,7 @@ func redoDay(ctx context.Context, lake *load.Lake, p schemas.Partition, log *slo
 }
 
 // uncovered is what of the windows no sealed window covers.
-func uncovered(lake *load.Lake, windows []schemas.Window) ([]schemas.Window, error) {
+func uncovered(lake *publish.Lake, windows []schemas.Window) ([]schemas.Window, error) {
 	var out []schemas.Window
 	for _, w := range windows {
 		raws, err := lake.Windows(w.Partition())

@@ -8,7 +8,7 @@ import (
 	"testing"
 
 	"github.com/usagelake/usagelake/jobs/internal/kit"
-	"github.com/usagelake/usagelake/load"
+	"github.com/usagelake/usagelake/load/publish"
 	"github.com/usagelake/usagelake/transform"
 )
 
@@ -29,13 +29,13 @@ func flipBit(t *testing.T, w *world, pattern string) {
 	}
 }
 
-func verified(t testing.TB, w *world) load.VerifyReport {
+func verified(t testing.TB, w *world) publish.VerifyReport {
 	t.Helper()
-	lake, err := load.Open(w.Cfg.Lake, load.Options{})
+	lake, err := publish.Open(w.Cfg.Lake, publish.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	r, err := lake.Verify(t.Context(), load.VerifyOptions{TransformVersion: transform.Version})
+	r, err := lake.Verify(t.Context(), publish.VerifyOptions{TransformVersion: transform.Version})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -66,7 +66,7 @@ func TestARepairDerivesWhatItCanAndNamesWhatMustBeFetched(t *testing.T) {
 		if !slices.Contains(done.Derived, "acme 2026-11-12") || !slices.Equal(done.Kept, []string{"acme 2026-11-14"}) || res.DaysWritten != int64(len(done.Derived)) {
 			t.Errorf("derived %v, days written %d", done.Derived, res.DaysWritten)
 		}
-		if len(after.Findings) != 2 || after.Findings[0].Check != load.FoundOrphan || after.Findings[1].Check != load.FoundGap {
+		if len(after.Findings) != 2 || after.Findings[0].Check != publish.FoundOrphan || after.Findings[1].Check != publish.FoundGap {
 			t.Errorf("after the repair: %+v", after.Findings)
 		}
 		if _, err := os.Stat(done.SetAside[0].To); err != nil {

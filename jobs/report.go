@@ -11,8 +11,9 @@ import (
 	"time"
 
 	"github.com/usagelake/usagelake/jobs/config"
-	"github.com/usagelake/usagelake/load"
 	"github.com/usagelake/usagelake/load/durable"
+	"github.com/usagelake/usagelake/load/publish"
+	"github.com/usagelake/usagelake/load/query"
 	"github.com/usagelake/usagelake/load/report"
 	"github.com/usagelake/usagelake/schemas"
 )
@@ -28,7 +29,7 @@ func dateOf(t time.Time) schemas.Date {
 }
 
 // writeReport writes a job's report of the month that logical lies in, or of the one before, to OUT/NAME-MONTH.FORMAT, and FOCUS to
-// what load.FocusOptions.Name says. The file is replaced whole.
+// what query.FocusOptions.Name says. The file is replaced whole.
 func writeReport(ctx context.Context, cfg *config.Config, env Env, job config.Job, logical time.Time) (*Result, error) {
 	local := logical.In(job.Calendar.Location())
 	month := schemas.MonthOf(dateOf(local))
@@ -36,7 +37,7 @@ func writeReport(ctx context.Context, cfg *config.Config, env Env, job config.Jo
 		month = previousMonth(local)
 	}
 	path := filepath.Join(job.Out, job.Report+"-"+month.Month()+"."+extension(job.Format))
-	return underLock(ctx, cfg, env, "report", true, func(ctx context.Context, lake *load.Lake, _ *Result) error {
+	return underLock(ctx, cfg, env, "report", true, func(ctx context.Context, lake *publish.Lake, _ *Result) error {
 		if err := os.MkdirAll(job.Out, 0o700); err != nil {
 			return fmt.Errorf("report %s: %w", job.Report, err)
 		}
@@ -47,12 +48,12 @@ func writeReport(ctx context.Context, cfg *config.Config, env Env, job config.Jo
 				return fmt.Errorf("report %s: %w", job.Report, err)
 			}
 			opts.From, opts.To, opts.Path = &month, &end, filepath.Join(job.Out, opts.Name(month.Month()))
-			done, err := lake.ExportFocus(ctx, opts)
-			if errors.Is(err, load.ErrClosedRecords) { // as it always is once the month is closed: what was written before stays
+			done, err := query.ExportFocus(ctx, lake, opts)
+			if errors.Is(err, query.ErrClosedRecords) { // as it always is once the month is closed: what was written before stays
 				env.Logger.Warn("a closed month is kept by day and meter: nothing is written by record", "report", job.Report, "month", month.Month())
 				return nil
 			}
-			if refused := (*load.FocusError)(nil); errors.As(err, &refused) {
+			if refused := (*query.FocusError)(nil); errors.As(err, &refused) {
 				return config.Usage(refused.Hint, "report %s: %w", job.Report, err)
 			}
 			if err != nil {

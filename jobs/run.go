@@ -17,6 +17,7 @@ import (
 	"github.com/usagelake/usagelake/jobs/config"
 	"github.com/usagelake/usagelake/load"
 	"github.com/usagelake/usagelake/load/durable"
+	"github.com/usagelake/usagelake/load/publish"
 	"github.com/usagelake/usagelake/schemas"
 )
 
@@ -44,23 +45,23 @@ type Result struct {
 	// Took is how long each account's part took, in order of account; nil for a job that does them together.
 	Took    []time.Duration
 	Pending int64 // windows that were planned and not sealed
-	Publish load.Published
+	Publish publish.Published
 	Orphans []load.Orphan // what is kept though it can't be derived again
 
-	finance load.Finance
+	finance publish.Finance
 	drop    drops // what a repair was told to give up
 }
 
 // underLock runs a job that writes: it opens or makes the lake, holds its lock, and journals the run. What the job
 // returns is what the run comes to: nil says that it did all it was to do.
 func underLock(ctx context.Context, cfg *config.Config, env Env, command string, wait bool,
-	job func(context.Context, *load.Lake, *Result) error) (*Result, error) {
+	job func(context.Context, *publish.Lake, *Result) error) (*Result, error) {
 	finance, err := readFinance(cfg) // a mistake in it stops a run before it does anything
 	if err != nil {
 		return nil, err
 	}
 	started := env.Now()
-	lake, err := load.Create(cfg.Lake, env.LakeOptions(cfg))
+	lake, err := publish.Create(cfg.Lake, env.LakeOptions(cfg))
 	if err != nil {
 		return nil, err
 	}
@@ -137,8 +138,8 @@ func StatusOf(err error) string {
 		return schemas.StatusStopped
 	case is(new(*RefusedError)), errors.Is(err, extract.ErrRefused):
 		return schemas.StatusRefused
-	case is(new(*PartialError), new(*OrphanError), new(*QuarantineError), new(*CurrencyError), new(*load.OverlapError),
-		new(*load.UnprovenError)):
+	case is(new(*PartialError), new(*OrphanError), new(*QuarantineError), new(*CurrencyError), new(*publish.OverlapError),
+		new(*publish.UnprovenError)):
 		return schemas.StatusPartial
 	}
 	return schemas.StatusFailed
@@ -155,26 +156,26 @@ func (e *stoppedError) Unwrap() error { return e.cause }
 
 // wrong is what stands against figures of a lake whose accounts hold the same records, so that costs count twice, or
 // which may lack some.
-func wrong(p load.Published) error {
+func wrong(p publish.Published) error {
 	var errs []error
 	if len(p.Overlaps) > 0 {
-		err := &load.OverlapError{Overlaps: p.Overlaps}
+		err := &publish.OverlapError{Overlaps: p.Overlaps}
 		errs = append(errs, &config.Hint{Err: err, Hint: err.Hint()})
 	}
 	if len(p.Unproven) > 0 {
-		err := &load.UnprovenError{Windows: p.Unproven}
+		err := &publish.UnprovenError{Windows: p.Unproven}
 		errs = append(errs, &config.Hint{Err: err, Hint: err.Hint()})
 	}
 	return errors.Join(errs...)
 }
 
-// publish publishes what the day files hold now. came is what the run will have come to if that succeeds: nil if all is
+// publishFile publishes what the day files hold now. came is what the run will have come to if that succeeds: nil if all is
 // done, errUnderWay if something follows.
-func publish(ctx context.Context, lake *load.Lake, env Env, res *Result, phase func(string), full bool, came error) error {
+func publishFile(ctx context.Context, lake *publish.Lake, env Env, res *Result, phase func(string), full bool, came error) error {
 	if phase != nil {
 		phase("publish")
 	}
-	current := func(found load.Published) schemas.Run {
+	current := func(found publish.Published) schemas.Run {
 		r := *res
 		if r.Publish = found; !errors.Is(came, errUnderWay) {
 			r.EndedAt = env.Now().UTC()
@@ -183,7 +184,7 @@ func publish(ctx context.Context, lake *load.Lake, env Env, res *Result, phase f
 		r.Error, _, _ = strings.Cut(r.Error, "\nhint: ") // hints are for who sees the run end
 		return r.Run
 	}
-	p, err := lake.Publish(ctx, load.PublishOptions{Version: env.Version, Full: full, Current: current, Finance: res.finance,
+	p, err := lake.Publish(ctx, publish.PublishOptions{Version: env.Version, Full: full, Current: current, Finance: res.finance,
 		Now: env.Now, Drop: res.drop.days, DropMonths: res.drop.months,
 		Orphans: func(found []load.Orphan) { res.keepOrphans(found, env) }})
 	if err != nil {
@@ -191,7 +192,7 @@ func publish(ctx context.Context, lake *load.Lake, env Env, res *Result, phase f
 	}
 	res.Publish = p
 	if len(p.Overlaps) > 0 {
-		wrong := &load.OverlapError{Overlaps: p.Overlaps}
+		wrong := &publish.OverlapError{Overlaps: p.Overlaps}
 		env.Logger.Warn(wrong.Error(), "hint", wrong.Hint())
 	}
 	res.Published = res.Published || !p.Unchanged
@@ -253,7 +254,9 @@ func (e *TimeoutError) Error() string {
 }
 
 // LakeOptions are how the config's lake is opened.
-func (e Env) LakeOptions(cfg *config.Config) load.Options {
-	return load.Options{FS: e.FS, Logger: e.Logger, Group: cfg.LakeAccess == config.AccessGroup, Memory: cfg.DuckDB.Memory,
-		Threads: cfg.DuckDB.Threads}
+func (e Env) LakeOptions(cfg *config.Config) publish.Options {
+	return publish.Options{
+		Options: load.Options{FS: e.FS, Logger: e.Logger, Group: cfg.LakeAccess == config.AccessGroup},
+		Memory:  cfg.DuckDB.Memory, Threads: cfg.DuckDB.Threads,
+	}
 }

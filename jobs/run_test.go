@@ -14,6 +14,7 @@ import (
 	"github.com/usagelake/usagelake/jobs/config"
 	"github.com/usagelake/usagelake/jobs/internal/kit"
 	"github.com/usagelake/usagelake/load"
+	"github.com/usagelake/usagelake/load/publish"
 	"github.com/usagelake/usagelake/schemas"
 )
 
@@ -34,14 +35,14 @@ func TestAnErrorNeverLeavesDone(t *testing.T) {
 		"a held file":                {nil, fmt.Errorf("open: %w", &load.HeldError{}), schemas.StatusFailed},
 		"objections":                 {nil, &config.Hint{Err: &ObjectionsError{}}, schemas.StatusFailed},
 		"findings":                   {nil, &FindingsError{}, schemas.StatusFailed},
-		"closed already":             {nil, load.ErrClosed, schemas.StatusFailed},
+		"closed already":             {nil, publish.ErrClosed, schemas.StatusFailed},
 		"a part":                     {nil, &config.Hint{Err: errors.Join(&PartialError{})}, schemas.StatusPartial},
 		"days that were kept":        {nil, &KeptError{}, schemas.StatusPartial},
 		"orphans":                    {nil, &OrphanError{Orphans: make([]load.Orphan, 1)}, schemas.StatusPartial},
 		"another currency":           {nil, errors.Join(&CurrencyError{}), schemas.StatusPartial},
 		"quarantine":                 {nil, &config.Hint{Err: &QuarantineError{}}, schemas.StatusPartial},
-		"the same records":           {nil, &load.OverlapError{Overlaps: make([]load.Overlap, 1)}, schemas.StatusPartial},
-		"windows without a proof":    {nil, &load.UnprovenError{Windows: make([]load.Unproven, 1)}, schemas.StatusPartial},
+		"the same records":           {nil, &publish.OverlapError{Overlaps: make([]publish.Overlap, 1)}, schemas.StatusPartial},
+		"windows without a proof":    {nil, &publish.UnprovenError{Windows: make([]publish.Unproven, 1)}, schemas.StatusPartial},
 		"a refused key":              {nil, &RefusedError{Err: broken}, schemas.StatusRefused},
 		"a refused key, elsewhere":   {nil, extract.ErrRefused, schemas.StatusRefused},
 		"a mistake in the program":   {nil, &schemas.PanicError{}, schemas.StatusFailed},

@@ -6,6 +6,7 @@ import (
 
 	"github.com/usagelake/usagelake/jobs/config"
 	"github.com/usagelake/usagelake/load"
+	"github.com/usagelake/usagelake/load/publish"
 	"github.com/usagelake/usagelake/schemas"
 	"github.com/usagelake/usagelake/transform"
 )
@@ -55,7 +56,7 @@ type AccountStatus struct {
 	Orphans  []Orphan   `json:"orphans,omitempty"` // what is kept though it can't be derived again, for raw files are gone
 }
 
-// Unproven is a load.Unproven for a document.
+// Unproven is a publish.Unproven for a document.
 type Unproven struct {
 	Start   time.Time `json:"start"` // [Start, End), UTC
 	End     time.Time `json:"end"`
@@ -110,7 +111,7 @@ const lastRuns = 10
 
 // ReadStatus reads the state of the lake in dir. account narrows it to one; "" means all.
 func ReadStatus(ctx context.Context, dir, account string, now time.Time) (*Status, error) {
-	lake, err := load.Open(dir, load.Options{})
+	lake, err := publish.Open(dir, publish.Options{})
 	if err != nil {
 		return nil, NoLake(err)
 	}
@@ -172,7 +173,7 @@ func ReadOverlaps(ctx context.Context, st *Status, account string) error {
 	if account == "" && len(st.Accounts) < 2 {
 		return nil
 	}
-	lake, err := load.Open(st.Lake, load.Options{})
+	lake, err := publish.Open(st.Lake, publish.Options{})
 	if err != nil {
 		return NoLake(err)
 	}
@@ -186,7 +187,7 @@ func ReadOverlaps(ctx context.Context, st *Status, account string) error {
 	return err
 }
 
-func accountStatus(lake *load.Lake, name string, closed []load.ClosedMonth, now time.Time) (AccountStatus, error) {
+func accountStatus(lake *publish.Lake, name string, closed []publish.ClosedMonth, now time.Time) (AccountStatus, error) {
 	a := AccountStatus{Account: name, Gaps: []Gap{}, Days: []Day{}}
 	s, err := sealedOf(lake, name)
 	if err != nil {

@@ -5,14 +5,14 @@ import (
 	"fmt"
 
 	"github.com/usagelake/usagelake/jobs/config"
-	"github.com/usagelake/usagelake/load"
+	"github.com/usagelake/usagelake/load/publish"
 	"github.com/usagelake/usagelake/transform"
 )
 
 // FindingsError says that a check of the lake found something.
 type FindingsError struct {
 	Count int
-	First load.Finding
+	First publish.Finding
 }
 
 func (e *FindingsError) Error() string {
@@ -21,8 +21,8 @@ func (e *FindingsError) Error() string {
 
 // verifyLake checks the lake; findings fail the run.
 func verifyLake(ctx context.Context, cfg *config.Config, env Env) (*Result, error) {
-	return underLock(ctx, cfg, env, "verify", true, func(ctx context.Context, lake *load.Lake, _ *Result) error {
-		report, err := lake.Verify(ctx, load.VerifyOptions{TransformVersion: transform.Version})
+	return underLock(ctx, cfg, env, "verify", true, func(ctx context.Context, lake *publish.Lake, _ *Result) error {
+		report, err := lake.Verify(ctx, publish.VerifyOptions{TransformVersion: transform.Version})
 		if err != nil {
 			return err
 		}

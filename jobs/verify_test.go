@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"github.com/usagelake/usagelake/jobs/internal/kit"
-	"github.com/usagelake/usagelake/load"
+	"github.com/usagelake/usagelake/load/publish"
 	"github.com/usagelake/usagelake/schemas"
 )
 
@@ -57,7 +57,7 @@ func TestVerifyFindsNothingInRandomLakes(t *testing.T) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			kit.Bubble(t, "random", func(t *testing.T) {
 				w := newWorld(t, kit.Settings{})
-				lake, err := load.Create(w.Cfg.Lake, w.env.LakeOptions(w.Cfg))
+				lake, err := publish.Create(w.Cfg.Lake, w.env.LakeOptions(w.Cfg))
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -84,7 +84,7 @@ func TestVerifyFindsNothingInRandomLakes(t *testing.T) {
 				w.rebuild()
 				report := verified(t, w)
 				for _, f := range report.Findings {
-					if f.Check != load.FoundDuplicate { // ids are drawn, and one comes on two days
+					if f.Check != publish.FoundDuplicate { // ids are drawn, and one comes on two days
 						t.Errorf("%+v", f)
 					}
 				}

@@ -11,6 +11,7 @@ import (
 	"github.com/apache/arrow-go/v18/arrow/memory"
 
 	"github.com/usagelake/usagelake/schemas"
+	"github.com/usagelake/usagelake/schemas/schemastest"
 )
 
 // balanceRows makes two batches of a row each: one with everything, exact to the last digit, and one of NULLs.
@@ -18,13 +19,13 @@ func balanceRows(t testing.TB) []arrow.RecordBatch {
 	t.Helper()
 	b := array.NewRecordBuilder(memory.DefaultAllocator, schemas.BalanceSchema())
 	defer b.Release()
-	at := testDay.Date.Start().Add(7 * 3600e9)
+	at := schemastest.Day.Date.Start().Add(7 * 3600e9)
 	var out []arrow.RecordBatch
 	for i, texts := range [][]string{
 		{"1234567890123.000000000001", "-0.5", "99999999999999999999999999.999999999999", "0"},
 		{"", "", "", ""},
 	} {
-		b.Field(0).(*array.StringBuilder).Append(testDay.Account)
+		b.Field(0).(*array.StringBuilder).Append(schemastest.Day.Account)
 		b.Field(1).(*array.TimestampBuilder).Append(arrow.Timestamp(at.UnixMicro()))
 		for j, s := range texts {
 			if s == "" {
@@ -52,8 +53,8 @@ func balanceRows(t testing.TB) []arrow.RecordBatch {
 
 func TestBalanceFileIsExactInDuckDBAndArrow(t *testing.T) {
 	l := newTestLake(t, Options{})
-	must(t, l.WriteBalance(testDay, "abc", nil, balanceRows(t)))
-	digest, ok, err := l.BalanceDigest(testDay)
+	must(t, l.WriteBalance(schemastest.Day, "abc", nil, balanceRows(t)))
+	digest, ok, err := l.BalanceDigest(schemastest.Day)
 	if digest != "abc" || !ok || err != nil {
 		t.Fatalf("BalanceDigest = %q, %v, %v", digest, ok, err)
 	}
@@ -66,7 +67,7 @@ func TestBalanceFileIsExactInDuckDBAndArrow(t *testing.T) {
 	if !slices.Equal(got, want) {
 		t.Errorf("DuckDB reads\n%v\nwant\n%v", got, want)
 	}
-	table := readPqarrow(t, l.balancePath(testDay))
+	table := readPqarrow(t, l.BalancePath(schemastest.Day))
 	var rows []string
 	for _, rec := range balanceRows(t) {
 		rows = append(rows, rowsOf(rec)...)

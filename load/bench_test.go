@@ -10,6 +10,7 @@ import (
 	"github.com/apache/arrow-go/v18/arrow/memory"
 
 	"github.com/usagelake/usagelake/schemas"
+	"github.com/usagelake/usagelake/schemas/schemastest"
 )
 
 func dayFooter(rows, rejects int64) schemas.DayFooter {
@@ -19,7 +20,7 @@ func dayFooter(rows, rejects int64) schemas.DayFooter {
 
 func BenchmarkDayWriter(b *testing.B) {
 	const rows = 3 * schemas.MaxRowGroup
-	rec := usageRows(memory.DefaultAllocator, rows, 1)
+	rec := schemastest.UsageRows(memory.DefaultAllocator, rows, 1)
 	defer rec.Release()
 	l := newTestLake(b, Options{})
 	var batches []arrow.RecordBatch
@@ -29,7 +30,7 @@ func BenchmarkDayWriter(b *testing.B) {
 	b.ReportAllocs()
 	start := time.Now()
 	for b.Loop() {
-		w, err := l.CreateDay(testDay)
+		w, err := l.CreateDay(schemastest.Day)
 		if err != nil {
 			b.Fatal(err)
 		}
@@ -43,7 +44,7 @@ func BenchmarkDayWriter(b *testing.B) {
 		}
 	}
 	spent := time.Since(start)
-	info, err := os.Stat(l.usagePath(testDay))
+	info, err := os.Stat(l.UsagePath(schemastest.Day))
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -67,13 +68,13 @@ func BenchmarkSeal(b *testing.B) {
 				7_300_000_000+id*7, 1793491200+id/3, id%50, id%17, id%11, id%9, id*7919%8000, id*104729%2000, id%2, id*7919%1_000_000, id%2, id*7919%1_000_000)
 		}
 		body = append(body, `],"total":10000,"page":1,"pagesize":100},"meta":{"request_id":"r"}}`...)
-		pages = append(pages, schemas.Page{Number: n, RequestID: fmt.Sprintf("req-%d", n), FetchedAt: testDay.Date.End(), Body: body})
+		pages = append(pages, schemas.Page{Number: n, RequestID: fmt.Sprintf("req-%d", n), FetchedAt: schemastest.Day.Date.End(), Body: body})
 	}
 	var bytes int64
 	for _, p := range pages {
 		bytes += int64(len(p.Body))
 	}
-	seal := testSeal(testDay.Date.Start(), testDay.Date.End())
+	seal := schemastest.Seal(schemastest.Day.Date.Start(), schemastest.Day.Date.End())
 	b.SetBytes(bytes)
 	b.ReportAllocs()
 	var raw Raw
@@ -83,7 +84,7 @@ func BenchmarkSeal(b *testing.B) {
 			b.Fatal(err)
 		}
 	}
-	info, err := os.Stat(l.partition(rawDir, testDay) + "/" + raw.Name)
+	info, err := os.Stat(l.Partition(RawDir, schemastest.Day) + "/" + raw.Name)
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -93,12 +94,12 @@ func BenchmarkSeal(b *testing.B) {
 // BenchmarkSmallDay is what a day costs however little it holds: most days of most accounts are small.
 func BenchmarkSmallDay(b *testing.B) {
 	const rows = 300
-	rec := usageRows(memory.DefaultAllocator, rows, 1)
+	rec := schemastest.UsageRows(memory.DefaultAllocator, rows, 1)
 	defer rec.Release()
 	l := newTestLake(b, Options{})
 	b.ReportAllocs()
 	for b.Loop() {
-		w, err := l.CreateDay(testDay)
+		w, err := l.CreateDay(schemastest.Day)
 		if err != nil {
 			b.Fatal(err)
 		}

@@ -31,32 +31,35 @@ import (
 )
 
 const (
-	usageFile      = "usage.parquet"
-	quarantineFile = "quarantine.parquet"
-	balanceFile    = "balance.parquet"
+	UsageFile      = "usage.parquet"
+	QuarantineFile = "quarantine.parquet"
+	BalanceFile    = "balance.parquet"
 
-	// digestKey is the footer key of quarantine and balance files with the digest of what they were derived from.
-	digestKey = "usagelake.digest"
+	// DigestKey is the footer key of quarantine and balance files with the digest of what they were derived from.
+	DigestKey = "usagelake.digest"
 )
 
-func (l *Lake) usagePath(p schemas.Partition) string {
-	return filepath.Join(l.partition(usageDir, p), usageFile)
+// UsagePath is the day file of p.
+func (l *Lake) UsagePath(p schemas.Partition) string {
+	return filepath.Join(l.Partition(UsageDir, p), UsageFile)
 }
 
-func (l *Lake) quarantinePath(p schemas.Partition) string {
-	return filepath.Join(l.partition(quarantineDir, p), quarantineFile)
+// QuarantinePath is the quarantine of p, which a day without one lacks.
+func (l *Lake) QuarantinePath(p schemas.Partition) string {
+	return filepath.Join(l.Partition(QuarantineDir, p), QuarantineFile)
 }
 
-func (l *Lake) balancePath(p schemas.Partition) string {
-	return filepath.Join(l.partition(balanceDir, p), balanceFile)
+// BalancePath is the balances of p.
+func (l *Lake) BalancePath(p schemas.Partition) string {
+	return filepath.Join(l.Partition(BalanceDir, p), BalanceFile)
 }
 
 // Day returns what the day file of p says of itself, and false if there is none. Only the footer is read. A file that
 // can't be read as one gives a *DamagedError.
 func (l *Lake) Day(p schemas.Partition) (schemas.DayFooter, bool, error) {
 	var footer schemas.DayFooter
-	path := l.usagePath(p)
-	text, ok, err := l.footerValue(path, p, schemas.FooterKey)
+	path := l.UsagePath(p)
+	text, ok, err := l.FooterValue(path, p, schemas.FooterKey)
 	if err != nil || !ok {
 		return footer, false, err
 	}
@@ -81,13 +84,13 @@ func (l *Lake) Stale(p schemas.Partition, transformVersion int) (bool, error) {
 	var damaged *DamagedError
 	footer, ok, err := l.Day(p)
 	if err == nil || errors.As(err, &damaged) {
-		if o, err := l.orphanedDay(p, raws, footer, ok, err); o != nil || err != nil {
+		if o, err := l.OrphanedDay(p, raws, footer, ok, err); o != nil || err != nil {
 			return false, err
 		}
 	}
 	switch {
 	case errors.As(err, &damaged):
-		l.log.Warn("a day file is damaged and will be derived anew", "path", damaged.Path, "detail", damaged.Detail)
+		l.Log.Warn("a day file is damaged and will be derived anew", "path", damaged.Path, "detail", damaged.Detail)
 		return true, nil
 	case err != nil:
 		return false, err
@@ -97,10 +100,10 @@ func (l *Lake) Stale(p schemas.Partition, transformVersion int) (bool, error) {
 		return true, nil
 	}
 
-	digest, ok, err := l.footerValue(l.quarantinePath(p), p, digestKey)
+	digest, ok, err := l.FooterValue(l.QuarantinePath(p), p, DigestKey)
 	switch {
 	case errors.As(err, &damaged):
-		l.log.Warn("a quarantine file is damaged and will be derived anew", "path", damaged.Path, "detail", damaged.Detail)
+		l.Log.Warn("a quarantine file is damaged and will be derived anew", "path", damaged.Path, "detail", damaged.Detail)
 		return true, nil
 	case err != nil:
 		return false, err
@@ -129,8 +132,8 @@ func (l *Lake) footer(path string, p schemas.Partition) (*metadata.FileMetaData,
 	return meta, nil
 }
 
-// footerValue reads a key of a Parquet file's footer, and false if the file doesn't exist.
-func (l *Lake) footerValue(path string, p schemas.Partition, key string) (string, bool, error) {
+// FooterValue reads a key of a Parquet file's footer, and false if the file doesn't exist.
+func (l *Lake) FooterValue(path string, p schemas.Partition, key string) (string, bool, error) {
 	meta, err := l.footer(path, p)
 	if err != nil || meta == nil {
 		return "", false, err
@@ -184,7 +187,7 @@ type DayWriter struct {
 func (l *Lake) CreateDay(p schemas.Partition) (*DayWriter, error) {
 	w := &DayWriter{lake: l, partition: p}
 	var err error
-	if w.usageTemp, err = l.CreateTemp(usageFile + ".*"); err != nil {
+	if w.usageTemp, err = l.CreateTemp(UsageFile + ".*"); err != nil {
 		return nil, fmt.Errorf("write day %s: %w", p, err)
 	}
 	if w.usage, err = newUsageWriter(w.usageTemp); err != nil {
@@ -303,7 +306,7 @@ func (w *DayWriter) writeRejects(rejects []schemas.Reject) (err error) {
 	if w.rejects == nil {
 		var out io.Writer = w.rejectSum
 		if w.rejectSum == nil {
-			if w.rejectTemp, err = w.lake.CreateTemp(quarantineFile + ".*"); err != nil {
+			if w.rejectTemp, err = w.lake.CreateTemp(QuarantineFile + ".*"); err != nil {
 				return err
 			}
 			out = w.rejectTemp
@@ -404,9 +407,9 @@ func (w *DayWriter) commit(footer schemas.DayFooter) error {
 	used := w.usage.buffers
 	w.usage.buffers = buffers{}
 	dayBuffers.Put(&used)
-	quarantine := w.lake.quarantinePath(w.partition)
+	quarantine := w.lake.QuarantinePath(w.partition)
 	if w.rejects != nil {
-		if err := w.rejects.close(keyValue{digestKey, footer.Digest}); err != nil {
+		if err := w.rejects.close(keyValue{DigestKey, footer.Digest}); err != nil {
 			return err
 		}
 	}
@@ -418,7 +421,7 @@ func (w *DayWriter) commit(footer schemas.DayFooter) error {
 			return err
 		}
 	}
-	if err := w.usageTemp.Commit(w.lake.usagePath(w.partition)); err != nil {
+	if err := w.usageTemp.Commit(w.lake.UsagePath(w.partition)); err != nil {
 		return err
 	}
 	if w.rejects == nil {
@@ -430,21 +433,21 @@ func (w *DayWriter) commit(footer schemas.DayFooter) error {
 // compare holds what was written against the files of the day.
 func (w *DayWriter) compare() error {
 	same := func(path string, sum hash.Hash) error {
-		got, err := w.lake.fileDigest(path)
+		got, err := w.lake.Digest(path)
 		if errors.Is(err, fs.ErrNotExist) || err == nil && got != hex.EncodeToString(sum.Sum(nil)) {
 			return fmt.Errorf("%w: %s", ErrDiffers, filepath.Base(path))
 		}
 		return err
 	}
-	if err := same(w.lake.usagePath(w.partition), w.usageSum); err != nil {
+	if err := same(w.lake.UsagePath(w.partition), w.usageSum); err != nil {
 		return err
 	}
-	quarantine := w.lake.quarantinePath(w.partition)
+	quarantine := w.lake.QuarantinePath(w.partition)
 	if w.rejects != nil {
 		return same(quarantine, w.rejectSum)
 	}
 	if _, err := w.lake.FS.Stat(quarantine); !errors.Is(err, fs.ErrNotExist) {
-		return cmp.Or(err, fmt.Errorf("%w: %s", ErrDiffers, quarantineFile))
+		return cmp.Or(err, fmt.Errorf("%w: %s", ErrDiffers, QuarantineFile))
 	}
 	return nil
 }
@@ -473,7 +476,7 @@ func (l *Lake) RemoveDay(p schemas.Partition) error {
 	if err := l.SetAsideDay(p); err != nil {
 		return err
 	}
-	for _, path := range []string{l.quarantinePath(p), l.usagePath(p)} {
+	for _, path := range []string{l.QuarantinePath(p), l.UsagePath(p)} {
 		if err := l.remove(path); err != nil {
 			return fmt.Errorf("remove day %s: %w", p, err)
 		}
@@ -483,7 +486,7 @@ func (l *Lake) RemoveDay(p schemas.Partition) error {
 
 // remove removes a file, if it is there, and makes that durable.
 func (l *Lake) remove(path string) error {
-	if err := l.checkHeld(); err != nil {
+	if err := l.CheckHeld(); err != nil {
 		return err
 	}
 	switch err := l.FS.Remove(path); {
@@ -509,7 +512,7 @@ func (l *Lake) writeBalance(p schemas.Partition, digest string, sealed []string,
 	if err != nil {
 		return err
 	}
-	t, err := l.CreateTemp(balanceFile + ".*")
+	t, err := l.CreateTemp(BalanceFile + ".*")
 	if err != nil {
 		return err
 	}
@@ -523,10 +526,10 @@ func (l *Lake) writeBalance(p schemas.Partition, digest string, sealed []string,
 			return err
 		}
 	}
-	if err := w.close(keyValue{digestKey, digest}, keyValue{sealedKey, string(names)}); err != nil {
+	if err := w.close(keyValue{DigestKey, digest}, keyValue{sealedKey, string(names)}); err != nil {
 		return err
 	}
-	return t.Commit(l.balancePath(p))
+	return t.Commit(l.BalancePath(p))
 }
 
 // OrphanedBalances are the rows of the balance file of p whose sealed answers are gone: those of raws were asked for at
@@ -569,7 +572,7 @@ func (l *Lake) OrphanedBalances(ctx context.Context, p schemas.Partition, raws [
 
 // readBalance reads the balance file of p.
 func (l *Lake) readBalance(ctx context.Context, p schemas.Partition) (out []arrow.RecordBatch, err error) {
-	path := l.balancePath(p)
+	path := l.BalancePath(p)
 	f, err := l.FS.Open(path)
 	if err != nil {
 		return nil, err
@@ -613,10 +616,10 @@ func (l *Lake) readBalance(ctx context.Context, p schemas.Partition) (out []arro
 // BalanceDigest returns what the balance file of p was derived from, and false if there is none or it can't be read as
 // one: either way it is to be derived.
 func (l *Lake) BalanceDigest(p schemas.Partition) (string, bool, error) {
-	digest, ok, err := l.footerValue(l.balancePath(p), p, digestKey)
+	digest, ok, err := l.FooterValue(l.BalancePath(p), p, DigestKey)
 	var damaged *DamagedError
 	if errors.As(err, &damaged) {
-		l.log.Warn("a balance file is damaged and will be derived anew", "path", damaged.Path, "detail", damaged.Detail)
+		l.Log.Warn("a balance file is damaged and will be derived anew", "path", damaged.Path, "detail", damaged.Detail)
 		return "", false, nil
 	}
 	return digest, ok, err

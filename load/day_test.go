@@ -26,6 +26,7 @@ import (
 
 	"github.com/usagelake/usagelake/load/durable"
 	"github.com/usagelake/usagelake/schemas"
+	"github.com/usagelake/usagelake/schemas/schemastest"
 )
 
 const maxDecimal = 999_999_999_999_999_999
@@ -104,7 +105,7 @@ func (m *rowMaker) end() {
 		case arrow.TypeEqual(c.Type, arrow.BinaryTypes.String):
 			m.str(i, c.Name)
 		default:
-			m.num(i, int64(testDay.Date))
+			m.num(i, int64(schemastest.Day.Date))
 		}
 		m.set[i] = false
 	}
@@ -142,7 +143,7 @@ func TestDayFileHoldsExtremesInDuckDBAndArrow(t *testing.T) {
 	writeDay(t, l, nil, rec)
 
 	want := rowsOf(rec)
-	if got := rowsOfTable(readPqarrow(t, l.usagePath(testDay))); !slices.Equal(got, want) {
+	if got := rowsOfTable(readPqarrow(t, l.UsagePath(schemastest.Day))); !slices.Equal(got, want) {
 		t.Errorf("Arrow reads\n%.500q\nwant\n%.500q", got, want)
 	}
 	db := openDuckDB(t)
@@ -160,11 +161,11 @@ func TestDayFileHoldsExtremesInDuckDBAndArrow(t *testing.T) {
 func TestEmptyDayIsAValidFile(t *testing.T) {
 	l := newTestLake(t, Options{})
 	writeDay(t, l, nil)
-	f, ok, err := l.Day(testDay)
+	f, ok, err := l.Day(schemastest.Day)
 	if err != nil || !ok || f.Rows != 0 {
 		t.Fatalf("Day = %+v, %v, %v", f, ok, err)
 	}
-	if table := readPqarrow(t, l.usagePath(testDay)); table.NumRows() != 0 || int(table.NumCols()) != len(schemas.UsageColumns()) {
+	if table := readPqarrow(t, l.UsagePath(schemastest.Day)); table.NumRows() != 0 || int(table.NumCols()) != len(schemas.UsageColumns()) {
 		t.Errorf("the table is %d × %d", table.NumRows(), table.NumCols())
 	}
 	if got := duckRows(t, openDuckDB(t), fmt.Sprintf(`SELECT count(*) FROM '%s/usage/**/*.parquet'`, l.Dir())); !slices.Equal(got, []string{"0"}) {
@@ -175,7 +176,7 @@ func TestEmptyDayIsAValidFile(t *testing.T) {
 func TestDayFileCarriesCommentsAndNoVersion(t *testing.T) {
 	l := newTestLake(t, Options{})
 	writeDay(t, l, nil)
-	f, err := l.FS.Open(l.usagePath(testDay))
+	f, err := l.FS.Open(l.UsagePath(schemastest.Day))
 	must(t, err)
 	defer f.Close()
 	meta, err := readFooter(f)
@@ -194,11 +195,11 @@ func TestDayFileCarriesCommentsAndNoVersion(t *testing.T) {
 
 // Money is in encodings that every reader decodes right, and the order of the rows is declared.
 func TestDayFileSuitsReaders(t *testing.T) {
-	rec := usageRows(memory.DefaultAllocator, 2000, 9)
+	rec := schemastest.UsageRows(memory.DefaultAllocator, 2000, 9)
 	defer rec.Release()
 	l := newTestLake(t, Options{})
 	writeDay(t, l, nil, rec)
-	f, err := l.FS.Open(l.usagePath(testDay))
+	f, err := l.FS.Open(l.UsagePath(schemastest.Day))
 	must(t, err)
 	defer f.Close()
 	meta, err := readFooter(f)
@@ -235,7 +236,7 @@ func TestDayFileSuitsReaders(t *testing.T) {
 
 // A file's bytes depend on its rows, and not on how they came in batches.
 func TestBatchesLeaveNoTraceInTheBytes(t *testing.T) {
-	rec := usageRows(memory.DefaultAllocator, 7000, 4)
+	rec := schemastest.UsageRows(memory.DefaultAllocator, 7000, 4)
 	defer rec.Release()
 	var first []byte
 	for _, size := range []int64{7000, 1, 999, 256, 4096} {
@@ -247,7 +248,7 @@ func TestBatchesLeaveNoTraceInTheBytes(t *testing.T) {
 			batches = append(batches, s)
 		}
 		writeDay(t, l, nil, batches...)
-		b, err := os.ReadFile(l.usagePath(testDay))
+		b, err := os.ReadFile(l.UsagePath(schemastest.Day))
 		must(t, err)
 		if first == nil {
 			first = b
@@ -288,11 +289,11 @@ func TestColumnsOfAnyCardinalityAndPages(t *testing.T) {
 	l := newTestLake(t, Options{})
 	writeDay(t, l, nil, rec)
 	want := rowsOf(rec)
-	if got := rowsOfTable(readPqarrow(t, l.usagePath(testDay))); !slices.Equal(got, want) {
+	if got := rowsOfTable(readPqarrow(t, l.UsagePath(schemastest.Day))); !slices.Equal(got, want) {
 		t.Error("Arrow reads other rows")
 	}
 	db := openDuckDB(t)
-	path := l.usagePath(testDay)
+	path := l.UsagePath(schemastest.Day)
 	got := duckRows(t, db, fmt.Sprintf(`SELECT count(*), count(DISTINCT id), count(DISTINCT custom_user_id), count(custom_user_id), sum(input_tokens)::VARCHAR, sum(amount)::VARCHAR, count(extra), sum(len(ext_items))::BIGINT, sum(list_count([x.price FOR x IN ext_items]))::BIGINT FROM '%s'`, path))
 	var users, tokens, amount, extras, lens, prices int64
 	distinct := map[int]bool{}
@@ -371,7 +372,7 @@ func TestDictionariesHoldTheMostFrequentFirst(t *testing.T) {
 	rec := m.batch(t)
 	l := newTestLake(t, Options{})
 	writeDay(t, l, nil, rec)
-	if got := rowsOfTable(readPqarrow(t, l.usagePath(testDay))); !slices.Equal(got, rowsOf(rec)) {
+	if got := rowsOfTable(readPqarrow(t, l.UsagePath(schemastest.Day))); !slices.Equal(got, rowsOf(rec)) {
 		t.Errorf("Arrow reads\n%v, want\n%v", got, rowsOf(rec))
 	}
 	r := openParquet(t, l)
@@ -412,10 +413,10 @@ func TestQuantitiesHaveADictionaryIfTheyAreFew(t *testing.T) {
 		if chunk.HasDictionaryPage() != (name != "all") {
 			t.Errorf("%s: dictionary %v", name, chunk.HasDictionaryPage())
 		}
-		if got := rowsOfTable(readPqarrow(t, l.usagePath(testDay))); !slices.Equal(got, rowsOf(rec)) {
+		if got := rowsOfTable(readPqarrow(t, l.UsagePath(schemastest.Day))); !slices.Equal(got, rowsOf(rec)) {
 			t.Errorf("%s: Arrow reads other rows", name)
 		}
-		got := duckRows(t, openDuckDB(t), fmt.Sprintf(`SELECT count(*), count(DISTINCT input_price), count(*) FILTER (ext_items[1].usage = input_price AND ext_items[1].amount = input_price) FROM '%s'`, l.usagePath(testDay)))
+		got := duckRows(t, openDuckDB(t), fmt.Sprintf(`SELECT count(*), count(DISTINCT input_price), count(*) FILTER (ext_items[1].usage = input_price AND ext_items[1].amount = input_price) FROM '%s'`, l.UsagePath(schemastest.Day)))
 		if want := fmt.Sprintf("3000|%d|3000", min(different, 3000)); !slices.Equal(got, []string{want}) {
 			t.Errorf("%s: DuckDB says %v, want %s", name, got, want)
 		}
@@ -424,7 +425,7 @@ func TestQuantitiesHaveADictionaryIfTheyAreFew(t *testing.T) {
 
 func openParquet(t *testing.T, l *Lake) *file.Reader {
 	t.Helper()
-	f, err := l.FS.Open(l.usagePath(testDay))
+	f, err := l.FS.Open(l.UsagePath(schemastest.Day))
 	must(t, err)
 	t.Cleanup(func() { f.Close() })
 	r, err := file.NewParquetReader(f)
@@ -441,7 +442,7 @@ func TestLargeValuesCutRowGroupsEarly(t *testing.T) {
 	rec := m.batch(t)
 	l := newTestLake(t, Options{})
 	writeDay(t, l, nil, rec)
-	f, err := l.FS.Open(l.usagePath(testDay))
+	f, err := l.FS.Open(l.UsagePath(schemastest.Day))
 	must(t, err)
 	defer f.Close()
 	meta, err := readFooter(f)
@@ -449,7 +450,7 @@ func TestLargeValuesCutRowGroupsEarly(t *testing.T) {
 	if meta.NumRowGroups() != 3 {
 		t.Errorf("%d row groups of 300 MiB", meta.NumRowGroups())
 	}
-	if table := readPqarrow(t, l.usagePath(testDay)); table.NumRows() != rec.NumRows() {
+	if table := readPqarrow(t, l.UsagePath(schemastest.Day)); table.NumRows() != rec.NumRows() {
 		t.Errorf("%d rows", table.NumRows())
 	}
 }
@@ -480,16 +481,16 @@ func TestDayWriterRefusesWhatTheContractDoesNotHold(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			l := newTestLake(t, Options{})
-			w, err := l.CreateDay(testDay)
+			w, err := l.CreateDay(schemastest.Day)
 			must(t, err)
 			defer w.Abort()
-			if err := w.Write(tt.rec); err == nil || !strings.Contains(err.Error(), tt.want) || !strings.Contains(err.Error(), testDay.String()) {
+			if err := w.Write(tt.rec); err == nil || !strings.Contains(err.Error(), tt.want) || !strings.Contains(err.Error(), schemastest.Day.String()) {
 				t.Errorf("Write = %v, want %q", err, tt.want)
 			}
 			if err := w.Commit(dayFooter(1, 0)); err == nil {
 				t.Error("it was committed all the same")
 			}
-			if left, _ := l.list(l.Path(durable.TempDir)); len(left) > 0 {
+			if left, _ := l.List(l.Path(durable.TempDir)); len(left) > 0 {
 				t.Errorf("left: %v", left)
 			}
 		})
@@ -502,7 +503,7 @@ func TestDayWriterRefusesWhatTheContractDoesNotHold(t *testing.T) {
 		m.end()
 	}
 	l := newTestLake(t, Options{})
-	w, err := l.CreateDay(testDay)
+	w, err := l.CreateDay(schemastest.Day)
 	must(t, err)
 	defer w.Abort()
 	if err := w.Write(m.batch(t)); !errors.Is(err, errText) {
@@ -513,27 +514,27 @@ func TestDayWriterRefusesWhatTheContractDoesNotHold(t *testing.T) {
 	for name, f := range map[string]schemas.DayFooter{
 		"other rows": dayFooter(2, 0), "other rejects": dayFooter(1, 1), "no digest": {DayStats: schemas.DayStats{Rows: 1}},
 	} {
-		w, err := l.CreateDay(testDay)
+		w, err := l.CreateDay(schemastest.Day)
 		must(t, err)
 		must(t, w.Write(rec))
 		if err := w.Commit(f); err == nil {
 			t.Errorf("%s: committed", name)
 		}
 	}
-	if _, ok, err := l.Day(testDay); ok || err != nil {
+	if _, ok, err := l.Day(schemastest.Day); ok || err != nil {
 		t.Errorf("Day = %v, %v", ok, err)
 	}
 }
 
 func TestQuarantineKeepsTheRecordAndItsReason(t *testing.T) {
 	l := newTestLake(t, Options{})
-	at := testDay.Date.End()
+	at := schemastest.Day.Date.End()
 	var rejects []schemas.Reject
 	for range 700 {
 		rejects = append(rejects,
-			schemas.Reject{Window: schemas.Window{Account: "acme", Start: testDay.Date.Start(), End: at}, Reason: schemas.ReasonNotNumber, Field: "amount",
+			schemas.Reject{Window: schemas.Window{Account: "acme", Start: schemastest.Day.Date.Start(), End: at}, Reason: schemas.ReasonNotNumber, Field: "amount",
 				Raw: []byte(`{"amount":"a\u0000b"}` + "\x00"), RequestID: "req-1", FetchedAt: at, RunID: "run"},
-			schemas.Reject{Window: testDay.Window(), Reason: schemas.ReasonUnreadable, Raw: []byte("\xff\xfeä"), FetchedAt: at, RunID: "run"})
+			schemas.Reject{Window: schemastest.Day.Window(), Reason: schemas.ReasonUnreadable, Raw: []byte("\xff\xfeä"), FetchedAt: at, RunID: "run"})
 	}
 	writeDay(t, l, rejects)
 	db := openDuckDB(t)
@@ -548,19 +549,19 @@ func TestQuarantineKeepsTheRecordAndItsReason(t *testing.T) {
 	if got := duckRows(t, db, fmt.Sprintf(`SELECT column_name, column_type FROM (DESCRIBE SELECT * FROM read_parquet('%s/quarantine/**/*.parquet', hive_partitioning = false))`, l.Dir())); len(got) != len(schemas.QuarantineColumns()) {
 		t.Errorf("columns %v", got)
 	}
-	must(t, l.checkBody(l.quarantinePath(testDay)))
+	must(t, l.CheckBody(l.QuarantinePath(schemastest.Day)))
 	writeDay(t, l, nil)
-	if _, err := os.Stat(l.quarantinePath(testDay)); !errors.Is(err, os.ErrNotExist) {
+	if _, err := os.Stat(l.QuarantinePath(schemastest.Day)); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("a day without rejects keeps its old quarantine: %v", err)
 	}
 }
 
 func TestStaleIsWhateverIsNotDerivedFromTheWindows(t *testing.T) {
-	reject := schemas.Reject{Window: testDay.Window(), Reason: schemas.ReasonNoID, Raw: []byte("{}"), FetchedAt: testDay.Date.End(), RunID: "r"}
+	reject := schemas.Reject{Window: schemastest.Day.Window(), Reason: schemas.ReasonNoID, Raw: []byte("{}"), FetchedAt: schemastest.Day.Date.End(), RunID: "r"}
 	derive := func(t *testing.T, l *Lake, rejects ...schemas.Reject) {
-		raws, err := l.Windows(testDay)
+		raws, err := l.Windows(schemastest.Day)
 		must(t, err)
-		w, err := l.CreateDay(testDay)
+		w, err := l.CreateDay(schemastest.Day)
 		must(t, err)
 		must(t, w.WriteRejects(rejects))
 		f := dayFooter(0, int64(len(rejects)))
@@ -584,55 +585,55 @@ func TestStaleIsWhateverIsNotDerivedFromTheWindows(t *testing.T) {
 		{"a window less: what it was derived from can't be had again", func(t *testing.T, l *Lake) {
 			r := sealWindow(t, l, 0, time.Hour)
 			derive(t, l)
-			must(t, os.Remove(filepath.Join(l.partition(rawDir, testDay), r.Name)))
+			must(t, os.Remove(filepath.Join(l.Partition(RawDir, schemastest.Day), r.Name)))
 		}, false},
 		{"quarantine gone", func(t *testing.T, l *Lake) {
 			sealWindow(t, l, 0, time.Hour)
 			derive(t, l, reject)
-			must(t, os.Remove(l.quarantinePath(testDay)))
+			must(t, os.Remove(l.QuarantinePath(schemastest.Day)))
 		}, true},
 		{"quarantine of before", func(t *testing.T, l *Lake) {
 			sealWindow(t, l, 0, time.Hour)
 			derive(t, l, reject)
-			b, err := os.ReadFile(l.quarantinePath(testDay))
+			b, err := os.ReadFile(l.QuarantinePath(schemastest.Day))
 			must(t, err)
 			sealWindow(t, l, 0, time.Hour)
 			derive(t, l, reject)
-			must(t, os.WriteFile(l.quarantinePath(testDay), b, durable.FileMode))
+			must(t, os.WriteFile(l.QuarantinePath(schemastest.Day), b, durable.FileMode))
 		}, true},
 		{"quarantine left behind", func(t *testing.T, l *Lake) {
 			sealWindow(t, l, 0, time.Hour)
 			derive(t, l, reject)
-			b, err := os.ReadFile(l.quarantinePath(testDay))
+			b, err := os.ReadFile(l.QuarantinePath(schemastest.Day))
 			must(t, err)
 			derive(t, l)
-			must(t, os.WriteFile(l.quarantinePath(testDay), b, durable.FileMode))
+			must(t, os.WriteFile(l.QuarantinePath(schemastest.Day), b, durable.FileMode))
 		}, true},
 		{"day file damaged", func(t *testing.T, l *Lake) {
 			sealWindow(t, l, 0, time.Hour)
 			derive(t, l)
-			must(t, os.WriteFile(l.usagePath(testDay), []byte("PAR1 no PAR1"), durable.FileMode))
+			must(t, os.WriteFile(l.UsagePath(schemastest.Day), []byte("PAR1 no PAR1"), durable.FileMode))
 		}, true},
 		{"quarantine damaged", func(t *testing.T, l *Lake) {
 			sealWindow(t, l, 0, time.Hour)
 			derive(t, l, reject)
-			must(t, os.WriteFile(l.quarantinePath(testDay), nil, durable.FileMode))
+			must(t, os.WriteFile(l.QuarantinePath(schemastest.Day), nil, durable.FileMode))
 		}, true},
 		{"removed", func(t *testing.T, l *Lake) {
 			derive(t, l, reject)
-			must(t, l.RemoveDay(testDay))
-			must(t, l.RemoveDay(testDay))
+			must(t, l.RemoveDay(schemastest.Day))
+			must(t, l.RemoveDay(schemastest.Day))
 		}, false},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			l := newTestLake(t, Options{})
 			tt.do(t, l)
-			if stale, err := l.Stale(testDay, 1); err != nil || stale != tt.stale {
+			if stale, err := l.Stale(schemastest.Day, 1); err != nil || stale != tt.stale {
 				t.Errorf("Stale = %v, %v; want %v", stale, err, tt.stale)
 			}
 			if tt.name == "derived" {
-				if stale, err := l.Stale(testDay, 2); err != nil || !stale {
+				if stale, err := l.Stale(schemastest.Day, 2); err != nil || !stale {
 					t.Errorf("by another transformation Stale = %v, %v", stale, err)
 				}
 			}
@@ -642,18 +643,18 @@ func TestStaleIsWhateverIsNotDerivedFromTheWindows(t *testing.T) {
 
 func TestDamagedDayFilesAreNamedAndHarmless(t *testing.T) {
 	l := newTestLake(t, Options{})
-	rec := usageRows(memory.DefaultAllocator, 200, 5)
+	rec := schemastest.UsageRows(memory.DefaultAllocator, 200, 5)
 	defer rec.Release()
 	writeDay(t, l, nil, rec)
-	path := l.usagePath(testDay)
-	must(t, l.checkBody(path))
+	path := l.UsagePath(schemastest.Day)
+	must(t, l.CheckBody(path))
 	good, err := os.ReadFile(path)
 	must(t, err)
 	check := func(name string, b []byte, always bool) {
 		must(t, os.WriteFile(path, b, durable.FileMode))
-		_, _, err := l.Day(testDay)
+		_, _, err := l.Day(schemastest.Day)
 		if err == nil {
-			err = l.checkBody(path)
+			err = l.CheckBody(path)
 		}
 		var damaged *DamagedError
 		if err != nil && (!errors.As(err, &damaged) || damaged.Path != path || !strings.Contains(damaged.Hint, "rebuild")) || err == nil && always {
@@ -665,7 +666,7 @@ func TestDamagedDayFilesAreNamedAndHarmless(t *testing.T) {
 	}
 	must(t, os.WriteFile(path, good, durable.FileMode))
 	var body bodySum
-	value, _, err := l.footerValue(path, testDay, bodyKey)
+	value, _, err := l.FooterValue(path, schemastest.Day, bodyKey)
 	must(t, err)
 	must(t, json.Unmarshal([]byte(value), &body))
 	for i := 0; i < len(good); i += 5 {
@@ -688,7 +689,7 @@ func TestDayRowsComeBackWhateverTheyAre(t *testing.T) {
 		defer mem.AssertSize(rt, 0)
 		m := newRowMaker(mem)
 		defer m.b.Release()
-		w, err := l.CreateDay(testDay)
+		w, err := l.CreateDay(schemastest.Day)
 		if err != nil {
 			rt.Fatal(err)
 		}
@@ -744,7 +745,7 @@ func TestDayRowsComeBackWhateverTheyAre(t *testing.T) {
 		if err := w.Commit(dayFooter(int64(len(want)), 0)); err != nil {
 			rt.Fatal(err)
 		}
-		if got := rowsOfTable(readPqarrow(t, l.usagePath(testDay))); !slices.Equal(got, want) {
+		if got := rowsOfTable(readPqarrow(t, l.UsagePath(schemastest.Day))); !slices.Equal(got, want) {
 			rt.Fatalf("rows came back as\n%q\nwant\n%q", got, want)
 		}
 	})
@@ -782,11 +783,11 @@ func TestADayFileIsTheSameWhateverWasWrittenBefore(t *testing.T) {
 		return m.batch(t)
 	}
 	written := func(l *Lake, rec arrow.RecordBatch) string {
-		w, err := l.CreateDay(testDay)
+		w, err := l.CreateDay(schemastest.Day)
 		must(t, err)
 		must(t, w.Write(rec))
 		must(t, w.Commit(dayFooter(rec.NumRows(), 0)))
-		b, err := l.FS.ReadFile(l.usagePath(testDay))
+		b, err := l.FS.ReadFile(l.UsagePath(schemastest.Day))
 		must(t, err)
 		return string(b)
 	}

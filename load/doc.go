@@ -1,13 +1,12 @@
-// Package load owns the disk: the lake's directory, how files get into it, and the published DuckDB file.
+// Package load owns the lake: its directory, and how files get into it.
 //
 //	Seal      pages of a window ─▶ raw/…            the commit point; never changed, never fetched again
 //	CreateDay Arrow batches     ─▶ usage/…/usage.parquet and quarantine/…, one rename each
 //	WriteBalance                ─▶ balance/…
-//	Publish   the day files     ─▶ usage.duckdb, one rename
 //	AppendRun                   ─▶ journal/runs.jsonl
 //	PruneDay  old raw files     ─▶ a tombstone in their place: the day file is the source from then on (see Pruned)
 //
-// The guarantee: whoever reads the globs usage/**/*.parquet and usage.duckdb at any moment, a crash included, sees each
+// The guarantee: whoever reads the glob usage/**/*.parquet at any moment, a crash included, sees each
 // file as it was or as it is to be, whole. A file is written beside the others in .tmp, synced, renamed, and its
 // directory synced (package durable); whatever was begun and not renamed is dropped by the next holder of the lock. What
 // is derived carries the digest of what it was derived from (DayDigest), so what is left to do is read off the files,

@@ -46,7 +46,7 @@ func (l *Lake) Doubts(p schemas.Partition) ([]Doubt, error) {
 	}
 	var out []Doubt
 	if err := json.Unmarshal(b, &out); err != nil { // it costs another look, and nothing else
-		l.log.Warn("what is doubted of a day can't be read, it is looked at anew", "path", path, "error", err)
+		l.Log.Warn("what is doubted of a day can't be read, it is looked at anew", "path", path, "error", err)
 		return nil, nil
 	}
 	return out, nil
@@ -54,7 +54,7 @@ func (l *Lake) Doubts(p schemas.Partition) ([]Doubt, error) {
 
 // Doubted lists the days of an account that have doubts.
 func (l *Lake) Doubted(account string) ([]schemas.Partition, error) {
-	names, err := l.list(l.Path(doubtsDir, account))
+	names, err := l.List(l.Path(doubtsDir, account))
 	if err != nil {
 		return nil, fmt.Errorf("list doubts of %s: %w", account, err)
 	}

@@ -15,6 +15,7 @@ import (
 	"github.com/usagelake/usagelake/load/durable"
 	"github.com/usagelake/usagelake/load/durable/durabletest"
 	"github.com/usagelake/usagelake/schemas"
+	"github.com/usagelake/usagelake/schemas/schemastest"
 )
 
 // writing is something that writes to a lake, and what a reader sees of it.
@@ -30,14 +31,14 @@ type writing struct {
 }
 
 func writings(t *testing.T) []writing {
-	old := usageRows(memory.DefaultAllocator, 300, 1)
+	old := schemastest.UsageRows(memory.DefaultAllocator, 300, 1)
 	t.Cleanup(old.Release)
-	changed := usageRows(memory.DefaultAllocator, 400, 2)
+	changed := schemastest.UsageRows(memory.DefaultAllocator, 400, 2)
 	t.Cleanup(changed.Release)
-	reject := []schemas.Reject{{Window: testDay.Window(), Reason: schemas.ReasonNoID, Raw: []byte(`{}`), FetchedAt: testDay.Date.End(), RunID: "r"}}
-	seal := testSeal(testDay.Date.Start(), testDay.Date.End())
+	reject := []schemas.Reject{{Window: schemastest.Day.Window(), Reason: schemas.ReasonNoID, Raw: []byte(`{}`), FetchedAt: schemastest.Day.Date.End(), RunID: "r"}}
+	seal := schemastest.Seal(schemastest.Day.Date.Start(), schemastest.Day.Date.End())
 	commit := func(t *testing.T, l *Lake, digest string, rec arrow.RecordBatch, rejects []schemas.Reject) error {
-		w, err := l.CreateDay(testDay)
+		w, err := l.CreateDay(schemastest.Day)
 		if err != nil {
 			return err
 		}
@@ -54,14 +55,14 @@ func writings(t *testing.T) []writing {
 	}
 	lookDay := func(t *testing.T, l *Lake) string {
 		t.Helper()
-		f, ok, err := l.Day(testDay)
+		f, ok, err := l.Day(schemastest.Day)
 		if err != nil {
 			t.Fatal(err)
 		}
 		if !ok {
 			return "none"
 		}
-		must(t, l.checkBody(l.usagePath(testDay)))
+		must(t, l.CheckBody(l.UsagePath(schemastest.Day)))
 		return f.Digest
 	}
 	day := func(name string, before, after []schemas.Reject) writing {
@@ -72,9 +73,9 @@ func writings(t *testing.T) []writing {
 			look: func(t *testing.T, l *Lake) string {
 				seen := lookDay(t, l)
 				// Whatever the two files say together, it is one of the two states, or one that Stale sees.
-				digest, ok, err := l.footerValue(l.quarantinePath(testDay), testDay, digestKey)
+				digest, ok, err := l.FooterValue(l.QuarantinePath(schemastest.Day), schemastest.Day, DigestKey)
 				must(t, err)
-				f, _, _ := l.Day(testDay)
+				f, _, _ := l.Day(schemastest.Day)
 				if ok == (f.Quarantined > 0) && (!ok || digest == f.Digest) {
 					return seen
 				}
@@ -88,11 +89,11 @@ func writings(t *testing.T) []writing {
 			name:    "Seal",
 			prepare: func(t *testing.T, l *Lake) {},
 			write: func(t *testing.T, l *Lake) error {
-				_, err := l.Seal(t.Context(), seal, testPages(testDay.Date.End()))
+				_, err := l.Seal(t.Context(), seal, schemastest.Pages(schemastest.Day.Date.End()))
 				return err
 			},
 			look: func(t *testing.T, l *Lake) string {
-				raws, err := l.Windows(testDay)
+				raws, err := l.Windows(schemastest.Day)
 				must(t, err)
 				for _, r := range raws {
 					must(t, readRaw(t, l, r))
@@ -107,14 +108,14 @@ func writings(t *testing.T) []writing {
 		day("day whose quarantine changes", reject, append(slices.Clone(reject), reject...)),
 		{
 			name:    "WriteBalance",
-			prepare: func(t *testing.T, l *Lake) { must(t, l.WriteBalance(testDay, "old", nil, nil)) },
-			write:   func(t *testing.T, l *Lake) error { return l.WriteBalance(testDay, "new", nil, balance) },
+			prepare: func(t *testing.T, l *Lake) { must(t, l.WriteBalance(schemastest.Day, "old", nil, nil)) },
+			write:   func(t *testing.T, l *Lake) error { return l.WriteBalance(schemastest.Day, "new", nil, balance) },
 			look: func(t *testing.T, l *Lake) string {
-				digest, ok, err := l.BalanceDigest(testDay)
+				digest, ok, err := l.BalanceDigest(schemastest.Day)
 				if err != nil || !ok {
 					t.Fatalf("balance: %v %v", ok, err)
 				}
-				must(t, l.checkBody(l.balancePath(testDay)))
+				must(t, l.CheckBody(l.BalancePath(schemastest.Day)))
 				return digest
 			},
 		},
@@ -144,16 +145,16 @@ func writings(t *testing.T) []writing {
 				sealRecords(t, l, 0, 24, 300)
 			},
 			write: func(t *testing.T, l *Lake) error {
-				raws, err := l.Windows(testDay)
+				raws, err := l.Windows(schemastest.Day)
 				must(t, err)
-				return l.KeepOrphan(testDay, raws)
+				return l.KeepOrphan(schemastest.Day, raws)
 			},
 			look: func(t *testing.T, l *Lake) string {
-				must(t, l.checkBody(l.usagePath(testDay)))
-				names, err := l.list(l.Path(damagedDir))
+				must(t, l.CheckBody(l.UsagePath(schemastest.Day)))
+				names, err := l.List(l.Path(DamagedDir))
 				must(t, err)
 				for _, n := range names {
-					must(t, l.checkBody(l.Path(damagedDir, n)))
+					must(t, l.CheckBody(l.Path(DamagedDir, n)))
 				}
 				if len(names) == 1 { // the quarantine first
 					return "one (stale)"
@@ -169,18 +170,18 @@ func writings(t *testing.T) []writing {
 				removeRaw(t, l, first)
 			},
 			write: func(t *testing.T, l *Lake) error {
-				_, err := l.Drop(testDay)
+				_, err := l.Drop(schemastest.Day)
 				return err
 			},
 			look: lookDay,
 		},
 		{
 			name:    "SetAsideBalance",
-			prepare: func(t *testing.T, l *Lake) { must(t, l.WriteBalance(testDay, "old", nil, balance)) },
-			write:   func(t *testing.T, l *Lake) error { return l.SetAsideBalance(testDay) },
+			prepare: func(t *testing.T, l *Lake) { must(t, l.WriteBalance(schemastest.Day, "old", nil, balance)) },
+			write:   func(t *testing.T, l *Lake) error { return l.SetAsideBalance(schemastest.Day) },
 			look: func(t *testing.T, l *Lake) string {
-				_, errThere := os.Stat(l.balancePath(testDay))
-				names, err := l.list(l.Path(damagedDir))
+				_, errThere := os.Stat(l.BalancePath(schemastest.Day))
+				names, err := l.List(l.Path(DamagedDir))
 				must(t, err)
 				if (errThere == nil) == (len(names) == 1) {
 					t.Fatalf("there %v, aside %v", errThere, names)
@@ -191,10 +192,10 @@ func writings(t *testing.T) []writing {
 		{
 			name:    "RemoveDay",
 			prepare: func(t *testing.T, l *Lake) { must(t, commit(t, l, "old", old, reject)) },
-			write:   func(t *testing.T, l *Lake) error { return l.RemoveDay(testDay) },
+			write:   func(t *testing.T, l *Lake) error { return l.RemoveDay(schemastest.Day) },
 			look: func(t *testing.T, l *Lake) string {
 				seen := lookDay(t, l)
-				if _, err := os.Stat(l.quarantinePath(testDay)); seen == "old" && err != nil {
+				if _, err := os.Stat(l.QuarantinePath(schemastest.Day)); seen == "old" && err != nil {
 					return "old (stale)"
 				}
 				return seen
@@ -212,7 +213,7 @@ func must(t testing.TB, err error) {
 
 // readRaw reads a sealed file to its end.
 func readRaw(t testing.TB, l *Lake, r Raw) error {
-	s, err := l.OpenRaw(t.Context(), testDay, r)
+	s, err := l.OpenRaw(t.Context(), schemastest.Day, r)
 	if err != nil {
 		return err
 	}
@@ -269,7 +270,7 @@ func TestEveryWriteStepMayFail(t *testing.T) {
 							t.Errorf("%s: done again, a reader sees %q, not %q", name, again, after)
 						}
 						if !down && err != nil {
-							if left, _ := l.list(l.Path(durable.TempDir)); len(left) > 0 && step != "close" && !strings.HasPrefix(step, "create") && !strings.HasPrefix(step, "remove") {
+							if left, _ := l.List(l.Path(durable.TempDir)); len(left) > 0 && step != "close" && !strings.HasPrefix(step, "create") && !strings.HasPrefix(step, "remove") {
 								t.Errorf("%s: half-done files are left: %v", name, left)
 							}
 						}
@@ -278,4 +279,13 @@ func TestEveryWriteStepMayFail(t *testing.T) {
 			}
 		})
 	}
+}
+
+func newTestLake(t testing.TB, opts Options) *Lake {
+	t.Helper()
+	l, err := Create(t.TempDir(), opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return l
 }

@@ -11,6 +11,6 @@ func (l *Lake) DatabaseInfo() (fs.FileInfo, error) { return l.FS.Stat(l.Database
 
 // HasRaw says whether dir holds a raw archive, which is all that a rebuild needs.
 func HasRaw(dir string) bool {
-	entries, err := os.ReadDir(filepath.Join(dir, rawDir))
+	entries, err := os.ReadDir(filepath.Join(dir, RawDir))
 	return err == nil && len(entries) > 0
 }

@@ -31,7 +31,8 @@ import (
 
 const journalFile = "runs.jsonl"
 
-func (l *Lake) journalPath() string { return l.Path(journalDir, journalFile) }
+// JournalPath is the live journal.
+func (l *Lake) JournalPath() string { return l.Path(journalDir, journalFile) }
 
 // journalLine is a line of the journal.
 type journalLine struct {
@@ -123,7 +124,7 @@ func (l *Lake) appendRun(run schemas.Run) (err error) {
 		return err
 	}
 	line = append(line, '\n')
-	path := l.journalPath()
+	path := l.JournalPath()
 	if err := l.MakeDirs(l.Path(journalDir)); err != nil {
 		return err
 	}
@@ -206,7 +207,7 @@ const wholeJournal = 4 << 20
 // was when its process died, and is left out. Of a journal that was never compacted, lines without a checksum are known
 // to be damaged when they are read, unless strict is set.
 func (l *Lake) live(strict bool) (*liveJournal, error) {
-	f, err := l.FS.Open(l.journalPath())
+	f, err := l.FS.Open(l.JournalPath())
 	if errors.Is(err, fs.ErrNotExist) {
 		return &liveJournal{}, nil
 	}
@@ -316,8 +317,8 @@ func (j *liveJournal) bytes(a lineAt) ([]byte, error) {
 	return b, err
 }
 
-// errUnknownLine is of a line that has the right checksum and isn't what this version expects.
-var errUnknownLine = errors.New("it is no run as this version knows them")
+// ErrUnknownLine is of a line that has the right checksum and isn't what this version expects.
+var ErrUnknownLine = errors.New("it is no run as this version knows them")
 
 // run reads a run.
 func (j *liveJournal) run(a lineAt) (journalLine, error) {
@@ -327,7 +328,7 @@ func (j *liveJournal) run(a lineAt) (journalLine, error) {
 	}
 	line, err := decodeLine(b)
 	if err != nil {
-		return line, fmt.Errorf("line %d: %w: %w", a.line, errUnknownLine, err)
+		return line, fmt.Errorf("line %d: %w: %w", a.line, ErrUnknownLine, err)
 	}
 	return line, nil
 }
@@ -352,7 +353,7 @@ func (l *Lake) EachRun(f func(schemas.Run)) error {
 	l.warnBad(j.bad)
 	for _, a := range j.runs {
 		line, err := j.run(a)
-		if errors.Is(err, errUnknownLine) {
+		if errors.Is(err, ErrUnknownLine) {
 			l.warnBad([]lineAt{a})
 			continue
 		}
@@ -366,7 +367,7 @@ func (l *Lake) EachRun(f func(schemas.Run)) error {
 
 func (l *Lake) warnBad(bad []lineAt) {
 	for _, a := range bad {
-		l.log.Warn("a line of the journal can't be read", "path", l.journalPath(), "line", a.line, "hint", "usagelake verify --repair   (sets it aside)")
+		l.Log.Warn("a line of the journal can't be read", "path", l.JournalPath(), "line", a.line, "hint", "usagelake verify --repair   (sets it aside)")
 	}
 }
 
@@ -375,10 +376,10 @@ func (l *Lake) warnBad(bad []lineAt) {
 type Stamp struct{ info fs.FileInfo }
 
 // JournalStamp looks at the live journal, and reads nothing of it.
-func (l *Lake) JournalStamp() Stamp { return l.stamp(l.journalPath()) }
+func (l *Lake) JournalStamp() Stamp { return l.stamp(l.JournalPath()) }
 
 // RawStamp looks at an account's directory in the raw archive: whether days were added or taken away.
-func (l *Lake) RawStamp(account string) Stamp { return l.stamp(l.accountDir(rawDir, account)) }
+func (l *Lake) RawStamp(account string) Stamp { return l.stamp(l.AccountDir(RawDir, account)) }
 
 func (l *Lake) stamp(path string) Stamp {
 	info, err := l.FS.Stat(path)
@@ -410,7 +411,7 @@ const tailStep = 512 << 10
 // LastRuns returns the last n runs of the journal, oldest first, and how many of the lines that it came across can't be
 // read. It reads the end of the file, no more than it takes.
 func (l *Lake) LastRuns(n int) (runs []schemas.Run, bad int, err error) {
-	f, err := l.FS.Open(l.journalPath())
+	f, err := l.FS.Open(l.JournalPath())
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, 0, nil
 	}
@@ -446,7 +447,7 @@ func (l *Lake) LastRuns(n int) (runs []schemas.Run, bad int, err error) {
 		}
 		for _, a := range plain[max(0, len(plain)-n):] {
 			line, err := j.run(a)
-			if errors.Is(err, errUnknownLine) {
+			if errors.Is(err, ErrUnknownLine) {
 				j.bad = append(j.bad, a)
 				continue
 			}

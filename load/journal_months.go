@@ -64,7 +64,7 @@ func (l *Lake) monthPath(month string) string {
 
 // JournalMonths are the months of the journal, "2026-11", in order.
 func (l *Lake) JournalMonths() ([]string, error) {
-	names, err := l.list(l.Path(journalDir, monthsDir))
+	names, err := l.List(l.Path(journalDir, monthsDir))
 	if err != nil {
 		return nil, fmt.Errorf("read journal: %w", err)
 	}
@@ -79,9 +79,9 @@ func (l *Lake) JournalMonths() ([]string, error) {
 	return months, nil
 }
 
-// monthDigest is the digest of a month's rows, and how many they are, from the file's footer. A file that can't be read as one gives
+// MonthDigest is the digest of a month's rows, and how many they are, from the file's footer. A file that can't be read as one gives
 // a *DamagedError.
-func (l *Lake) monthDigest(month string) (digest string, runs int64, err error) {
+func (l *Lake) MonthDigest(month string) (digest string, runs int64, err error) {
 	path := l.monthPath(month)
 	f, err := l.FS.Open(path)
 	if err != nil {
@@ -100,10 +100,11 @@ func (l *Lake) monthDigest(month string) (digest string, runs int64, err error) 
 	return sum.SHA256, meta.NumRows, nil
 }
 
-const hintJournal = "usagelake verify --repair   (sets aside what can't be read)"
+// HintJournal is what to do about a journal that can't be read.
+const HintJournal = "usagelake verify --repair   (sets aside what can't be read)"
 
 func monthDamage(path, detail string, err error) error {
-	return &DamagedError{Path: path, Detail: detail, Hint: hintJournal, Err: err}
+	return &DamagedError{Path: path, Detail: detail, Hint: HintJournal, Err: err}
 }
 
 // monthLines reads the lines of a month, in their order. What the decoder makes of damaged bytes, panics included, is a
@@ -185,15 +186,15 @@ func readTexts(f durable.File, column int, name string, each func([]byte) bool) 
 	return nil
 }
 
-// monthRuns reads the runs of a month, in their order. A line that can't be read is an error that wraps errUnknownLine,
+// MonthRuns reads the runs of a month, in their order. A line that can't be read is an error that wraps errUnknownLine,
 // after which it goes on.
-func (l *Lake) monthRuns(month string) iter.Seq2[schemas.Run, error] {
+func (l *Lake) MonthRuns(month string) iter.Seq2[schemas.Run, error] {
 	return func(yield func(schemas.Run, error) bool) {
 		for text, err := range l.monthLines(month) {
 			var line journalLine
 			if err == nil {
 				if line, err = decodeLine(text); err != nil {
-					err = fmt.Errorf("%w: %w", errUnknownLine, err)
+					err = fmt.Errorf("%w: %w", ErrUnknownLine, err)
 				}
 			}
 			if !yield(line.Run, err) {
@@ -226,13 +227,13 @@ func (l *Lake) AllRuns(ctx context.Context) iter.Seq2[schemas.Run, error] {
 			return
 		}
 		for _, month := range months {
-			for run, err := range l.monthRuns(month) {
+			for run, err := range l.MonthRuns(month) {
 				if stopped := ctx.Err(); stopped != nil {
 					yield(run, stopped)
 					return
 				}
 				if err != nil {
-					l.log.Warn("a month of the journal can't be read whole", "path", l.monthPath(month), "error", err, "hint", hintJournal)
+					l.Log.Warn("a month of the journal can't be read whole", "path", l.monthPath(month), "error", err, "hint", HintJournal)
 					continue
 				}
 				if !live[run.RunID] && !yield(run, nil) {
@@ -245,7 +246,7 @@ func (l *Lake) AllRuns(ctx context.Context) iter.Seq2[schemas.Run, error] {
 				continue
 			}
 			line, err := j.run(a)
-			if errors.Is(err, errUnknownLine) {
+			if errors.Is(err, ErrUnknownLine) {
 				l.warnBad([]lineAt{a})
 				continue
 			}
@@ -272,7 +273,7 @@ type Keep func(iter.Seq[schemas.Run]) []schemas.Run
 // A crash in between leaves runs in both, which count once, and the next compaction moves them again. Lines that can't be
 // read stay where they are.
 func (l *Lake) CompactJournal(ctx context.Context, keep Keep) (moved int, err error) {
-	info, err := l.FS.Stat(l.journalPath())
+	info, err := l.FS.Stat(l.JournalPath())
 	if errors.Is(err, fs.ErrNotExist) {
 		return 0, nil
 	}
@@ -282,14 +283,16 @@ func (l *Lake) CompactJournal(ctx context.Context, keep Keep) (moved int, err er
 	if info.Size() <= compactBytes {
 		return 0, nil
 	}
-	moved, err = l.compactJournal(ctx, keep, compactRuns, leastRuns)
+	moved, err = l.CompactBeyond(ctx, keep, compactRuns, leastRuns)
 	if err != nil {
 		return 0, fmt.Errorf("compact journal: %w", err)
 	}
 	return moved, nil
 }
 
-func (l *Lake) compactJournal(ctx context.Context, keep Keep, from, least int) (int, error) {
+// CompactBeyond is CompactJournal with bounds of its own: if more than `from` runs stand in the live journal, all but the last `least`
+// of them are moved.
+func (l *Lake) CompactBeyond(ctx context.Context, keep Keep, from, least int) (int, error) {
 	j, err := l.live(false)
 	if err != nil {
 		return 0, err
@@ -449,7 +452,7 @@ func (a *archiver) abort() {
 
 // checkMonth holds a month's rows against the digest in its footer.
 func (l *Lake) checkMonth(month string) error {
-	err := l.checkBody(l.monthPath(month))
+	err := l.CheckBody(l.monthPath(month))
 	if damaged := (*DamagedError)(nil); errors.As(err, &damaged) {
 		return monthDamage(damaged.Path, damaged.Detail, damaged.Err)
 	}
@@ -545,7 +548,7 @@ func (l *Lake) rewriteJournal(j *liveJournal, bad []lineAt, kept []schemas.Run, 
 		}
 		b.Write(append(line, '\n'))
 	}
-	return l.Replace(l.journalPath(), &b)
+	return l.Replace(l.JournalPath(), &b)
 }
 
 // JournalMended is what MendJournal did.
@@ -604,7 +607,7 @@ func (l *Lake) mendJournal(ctx context.Context, keep Keep) (done JournalMended, 
 	var stay []lineAt
 	aside := j.bad
 	for _, a := range j.runs {
-		if _, err := j.run(a); errors.Is(err, errUnknownLine) {
+		if _, err := j.run(a); errors.Is(err, ErrUnknownLine) {
 			aside = append(aside, a)
 		} else if err != nil {
 			return done, err
@@ -622,7 +625,7 @@ func (l *Lake) mendJournal(ctx context.Context, keep Keep) (done JournalMended, 
 		}
 		bad.Write(append(line, '\n'))
 	}
-	to := l.Path(damagedDir, "journal_runs_"+shortDigest(bad.Bytes())+".jsonl")
+	to := l.Path(DamagedDir, "journal_runs_"+shortDigest(bad.Bytes())+".jsonl")
 	if err := l.Replace(to, &bad); err != nil {
 		return done, err
 	}
@@ -710,7 +713,7 @@ func (l *Lake) copyAside(name, suffix, from string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	to := l.Path(damagedDir, name+"_"+shortDigest(b)+suffix)
+	to := l.Path(DamagedDir, name+"_"+shortDigest(b)+suffix)
 	return to, l.Replace(to, bytes.NewReader(b))
 }
 

@@ -2,10 +2,8 @@ package load
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"iter"
 	"os"
 	"path/filepath"
@@ -64,7 +62,7 @@ func TestCompactionMovesOldRunsAndLosesNone(t *testing.T) {
 		appendRuns(t, l, total, total+n)
 		total += n
 		before := allRuns(t, l)
-		if _, err := l.compactJournal(t.Context(), keepFirst, 50, 20); err != nil {
+		if _, err := l.CompactBeyond(t.Context(), keepFirst, 50, 20); err != nil {
 			t.Fatal(err)
 		}
 		if after := allRuns(t, l); after != before || strings.Count(after, "\n") != total-1 {
@@ -84,7 +82,7 @@ func TestCompactionMovesOldRunsAndLosesNone(t *testing.T) {
 	if months, err := l.JournalMonths(); err != nil || !slices.Equal(months, []string{"2026-10", "2026-11"}) {
 		t.Errorf("months %v, %v", months, err)
 	}
-	if done, err := l.compactJournal(t.Context(), keepFirst, 50, 20); err != nil || done != 0 {
+	if done, err := l.CompactBeyond(t.Context(), keepFirst, 50, 20); err != nil || done != 0 {
 		t.Errorf("again: %d moved, %v", done, err)
 	}
 }
@@ -93,16 +91,16 @@ func TestCompactionMovesOldRunsAndLosesNone(t *testing.T) {
 func TestARunInBothPartsCountsOnce(t *testing.T) {
 	l := newTestLake(t, Options{})
 	appendRuns(t, l, 0, 100)
-	live, err := os.ReadFile(l.journalPath())
+	live, err := os.ReadFile(l.JournalPath())
 	must(t, err)
 	want := allRuns(t, l)
-	_, err = l.compactJournal(t.Context(), keepFirst, 50, 20)
+	_, err = l.CompactBeyond(t.Context(), keepFirst, 50, 20)
 	must(t, err)
-	must(t, os.WriteFile(l.journalPath(), live, durable.FileMode)) // as a crash before the second step leaves it
+	must(t, os.WriteFile(l.JournalPath(), live, durable.FileMode)) // as a crash before the second step leaves it
 	if got := allRuns(t, l); sortedLines(got) != sortedLines(want) {
 		t.Errorf("got\n%s\nwant\n%s", got, want)
 	}
-	_, err = l.compactJournal(t.Context(), keepFirst, 50, 20)
+	_, err = l.CompactBeyond(t.Context(), keepFirst, 50, 20)
 	must(t, err)
 	if got := allRuns(t, l); got != want {
 		t.Errorf("compacted again: got\n%s\nwant\n%s", got, want)
@@ -119,7 +117,7 @@ func sortedLines(s string) string {
 func TestEveryStepOfACompactionMayFail(t *testing.T) {
 	seed := newTestLake(t, Options{})
 	appendRuns(t, seed, 0, 40)
-	_, err := seed.compactJournal(t.Context(), keepFirst, 20, 10)
+	_, err := seed.CompactBeyond(t.Context(), keepFirst, 20, 10)
 	must(t, err)
 	appendRuns(t, seed, 40, 80)
 	want := allRuns(t, seed)
@@ -128,7 +126,7 @@ func TestEveryStepOfACompactionMayFail(t *testing.T) {
 		must(t, os.CopyFS(filepath.Join(l.Dir(), journalDir), os.DirFS(seed.Path(journalDir))))
 		broken, err := Open(l.Dir(), Options{FS: ffs})
 		must(t, err)
-		_, err = broken.compactJournal(t.Context(), keepFirst, 20, 10)
+		_, err = broken.CompactBeyond(t.Context(), keepFirst, 20, 10)
 		return l, err
 	}
 	probe := &durabletest.FS{At: -1}
@@ -150,7 +148,7 @@ func TestEveryStepOfACompactionMayFail(t *testing.T) {
 					t.Errorf("%s: the journal has %d runs, not %d", name, strings.Count(got, "\n")+1, strings.Count(want, "\n")+1)
 				}
 				appendRuns(t, l, 80, 81)
-				if _, err := l.compactJournal(t.Context(), keepFirst, 20, 10); err != nil {
+				if _, err := l.CompactBeyond(t.Context(), keepFirst, 20, 10); err != nil {
 					t.Errorf("%s: done again: %v", name, err)
 				}
 				if got := allRuns(t, l); !strings.HasPrefix(got, want) {
@@ -165,7 +163,7 @@ func TestEveryStepOfACompactionMayFail(t *testing.T) {
 func TestEveryFlippedBitOfTheJournalIsFound(t *testing.T) {
 	l := newTestLake(t, Options{})
 	appendRuns(t, l, 0, 3)
-	good, err := os.ReadFile(l.journalPath())
+	good, err := os.ReadFile(l.JournalPath())
 	must(t, err)
 	for i := range good {
 		for bit := range 8 {
@@ -190,7 +188,7 @@ func TestVerifyFindsAndRepairMendsTheJournal(t *testing.T) {
 	prepare := func(t *testing.T) (*Lake, string) {
 		l := newTestLake(t, Options{})
 		appendRuns(t, l, 0, 100)
-		_, err := l.compactJournal(t.Context(), keepFirst, 50, 20)
+		_, err := l.CompactBeyond(t.Context(), keepFirst, 50, 20)
 		must(t, err)
 		return l, allRuns(t, l)
 	}
@@ -210,12 +208,12 @@ func TestVerifyFindsAndRepairMendsTheJournal(t *testing.T) {
 		least  int // runs that are left
 	}{
 		{"nothing", func(*testing.T, *Lake) {}, nil, 0, nil, 100},
-		{"a line in the middle", func(t *testing.T, l *Lake) { flip(t, l.journalPath(), middle) }, []string{"journal/runs.jsonl"}, 1, nil, 99},
-		{"what is kept of an archived run", func(t *testing.T, l *Lake) { flip(t, l.journalPath(), func([]byte) int { return 20 }) }, []string{"journal/runs.jsonl"}, 1, nil, 100},
+		{"a line in the middle", func(t *testing.T, l *Lake) { flip(t, l.JournalPath(), middle) }, []string{"journal/runs.jsonl"}, 1, nil, 99},
+		{"what is kept of an archived run", func(t *testing.T, l *Lake) { flip(t, l.JournalPath(), func([]byte) int { return 20 }) }, []string{"journal/runs.jsonl"}, 1, nil, 100},
 		{"a line of no JSON", func(t *testing.T, l *Lake) {
-			b, err := os.ReadFile(l.journalPath())
+			b, err := os.ReadFile(l.JournalPath())
 			must(t, err)
-			must(t, os.WriteFile(l.journalPath(), append([]byte("no json\n\x00\x00\n"), b...), durable.FileMode))
+			must(t, os.WriteFile(l.JournalPath(), append([]byte("no json\n\x00\x00\n"), b...), durable.FileMode))
 		}, []string{"journal/runs.jsonl"}, 2, nil, 100},
 		{"the rows of a month", func(t *testing.T, l *Lake) { flip(t, l.monthPath("2026-11"), middle) }, []string{"journal/runs/2026-11.parquet"}, 0, []string{"2026-11"}, 50},
 		{"the footer of a month", func(t *testing.T, l *Lake) {
@@ -223,22 +221,21 @@ func TestVerifyFindsAndRepairMendsTheJournal(t *testing.T) {
 		}, []string{"journal/runs/2026-10.parquet"}, 0, []string{"2026-10"}, 50},
 		{"a month that is empty", func(t *testing.T, l *Lake) { must(t, os.Truncate(l.monthPath("2026-10"), 0)) }, []string{"journal/runs/2026-10.parquet"}, 0, []string{"2026-10"}, 50},
 		{"both", func(t *testing.T, l *Lake) {
-			flip(t, l.journalPath(), middle)
+			flip(t, l.JournalPath(), middle)
 			must(t, os.Truncate(l.monthPath("2026-10"), 9))
 		}, []string{"journal/runs.jsonl", "journal/runs/2026-10.parquet"}, 1, []string{"2026-10"}, 49},
 	} {
 		t.Run(x.name, func(t *testing.T) {
 			l, want := prepare(t)
 			x.damage(t, l)
-			report, err := l.Verify(t.Context(), VerifyOptions{})
-			must(t, err)
 			var paths []string
-			for _, f := range report.Findings {
-				if f.Check != FoundJournal || f.Hint == "" {
-					t.Errorf("finding %+v", f)
-				}
-				paths = append(paths, f.Path)
+			found := func(path, _ string) {
+				name, err := filepath.Rel(l.Dir(), path)
+				must(t, err)
+				paths = append(paths, name)
 			}
+			_, err := l.CheckJournal(t.Context(), found)
+			must(t, err)
 			if !slices.Equal(paths, x.paths) {
 				t.Errorf("found %q, want %q", paths, x.paths)
 			}
@@ -255,18 +252,19 @@ func TestVerifyFindsAndRepairMendsTheJournal(t *testing.T) {
 				t.Errorf("mended %+v", done)
 			}
 			for _, f := range done.Kept {
-				if info, err := os.Stat(f); err != nil || !strings.HasPrefix(f, l.Path(damagedDir)) {
+				if info, err := os.Stat(f); err != nil || !strings.HasPrefix(f, l.Path(DamagedDir)) {
 					t.Errorf("set aside: %v, %v", info, err)
 				}
 			}
-			report, err = l.Verify(t.Context(), VerifyOptions{})
+			paths = nil
+			counted, err := l.CheckJournal(t.Context(), found)
 			must(t, err)
-			if len(report.Findings) > 0 {
-				t.Errorf("after it: %+v", report.Findings)
+			if len(paths) > 0 {
+				t.Errorf("after it: %q", paths)
 			}
 			got := allRuns(t, l)
-			if n := strings.Count(got, "\n") + 1; n < x.least || n != report.Runs {
-				t.Errorf("%d runs are left, verify counts %d", n, report.Runs)
+			if n := strings.Count(got, "\n") + 1; n < x.least || n != counted {
+				t.Errorf("%d runs are left, and %d are counted", n, counted)
 			}
 			for line := range strings.SplitSeq(got, "\n") {
 				if !strings.Contains(want, line) {
@@ -294,9 +292,9 @@ func TestLinesOfOtherVersionsAreKept(t *testing.T) {
 		b = fmt.Appendf(b, `{"run_id":"old-%d","command":"export","version":"0.1","pid":1,"started_at":"2026-10-01T00:00:00Z","status":"done","records":0,"quarantined":0,"requests":0,"retries":0,"throttled":0,"windows":0,"days_written":0}`+"\n", n)
 		b = append(append(b, sumLine(fmt.Appendf(nil, `{"run_id":"new-%d","started_at":"2026-10-01T00:00:00Z","status":"done","mood":"good"}`, n))...), '\n')
 	}
-	must(t, os.WriteFile(l.journalPath(), b, durable.FileMode))
+	must(t, os.WriteFile(l.JournalPath(), b, durable.FileMode))
 	want := allRuns(t, l)
-	if _, err := l.compactJournal(t.Context(), keepFirst, 20, 10); err != nil {
+	if _, err := l.CompactBeyond(t.Context(), keepFirst, 20, 10); err != nil {
 		t.Fatal(err)
 	}
 	if got := allRuns(t, l); got != want || strings.Count(got, "\n") != 119 {
@@ -356,7 +354,7 @@ func TestWhatIsReadOfALongJournalIsBounded(t *testing.T) {
 		must(t, err)
 		b = append(append(b, line...), '\n')
 	}
-	must(t, os.WriteFile(l.journalPath(), b, durable.FileMode))
+	must(t, os.WriteFile(l.JournalPath(), b, durable.FileMode))
 	read := func(what string, most int64, f func(l *Lake) error) {
 		t.Helper()
 		c := &countingFS{}
@@ -377,57 +375,4 @@ func TestWhatIsReadOfALongJournalIsBounded(t *testing.T) {
 	read("the last runs", compactBytes, last)
 	read("the runs", compactBytes, func(l *Lake) error { _, err := l.Runs(); return err })
 	read("an append", 64<<10, func(l *Lake) error { _, err := l.Runs(); return errors.Join(err, l.AppendRun(pastRun(20_000))) })
-}
-
-// The published table has every run, archived or not, whatever happened to the journal between two publishes.
-func TestThePublishedRunsAreThoseOfTheJournal(t *testing.T) {
-	w := newDayWriter(t, Options{})
-	days := w.days(1, 30)
-	check := func(what string, full bool) {
-		t.Helper()
-		w.balance(days[0], fmt.Sprint(time.Now().UnixNano())) // so that there is something to publish
-		w.publish(PublishOptions{Full: full})
-		want := sortedLines(allRuns(t, w.lake))
-		rows, err := w.lake.Query(context.Background(), "SELECT run_id || ' ' || status || ' ' || (SELECT count(*) FROM run_accounts a WHERE a.run_id = r.run_id) FROM runs r ORDER BY ALL")
-		must(t, err)
-		defer rows.Close()
-		var got []string
-		for row, err := range rows.All(t.Context()) {
-			must(t, err)
-			got = append(got, row[0].Text)
-		}
-		if strings.Join(got, "\n") != want {
-			t.Errorf("%s: the table has %d runs, the journal %d", what, len(got), strings.Count(want, "\n")+1)
-		}
-	}
-	compact := func() {
-		t.Helper()
-		_, err := w.lake.compactJournal(t.Context(), keepFirst, 50, 20)
-		must(t, err)
-	}
-	appendRuns(t, w.lake, 0, 100)
-	check("a first publish", false)
-	compact()
-	check("compacted since", false)
-	appendRuns(t, w.lake, 100, 180)
-	check("runs since", false)
-	live, err := os.ReadFile(w.lake.journalPath())
-	must(t, err)
-	compact()
-	appendRuns(t, w.lake, 180, 181)
-	check("both since", false)
-	must(t, os.WriteFile(w.lake.journalPath(), live, durable.FileMode))
-	check("as after a crash in a compaction", false)
-	compact()
-	check("compacted again", false)
-	must(t, w.lake.AppendRun(schemas.Run{RunID: "run-00179", Status: schemas.StatusFailed, StartedAt: pastRun(179).StartedAt, EndedAt: pastRun(179).EndedAt}))
-	check("a run that ended otherwise", false)
-	must(t, os.Remove(w.lake.monthPath("2026-10")))
-	check("a month that is gone", false)
-	check("a rebuild", true)
-	must(t, os.RemoveAll(w.lake.Path(journalDir)))
-	check("without a journal", false)
-	if _, err := os.Stat(w.lake.Path(journalDir)); !errors.Is(err, fs.ErrNotExist) {
-		t.Error("the journal is back")
-	}
 }

@@ -23,13 +23,15 @@ const Format = 3
 
 // The names within a lake. Readers glob the first three and open the database; the rest is ours.
 const (
-	usageDir      = "usage"
-	balanceDir    = "balance"
-	quarantineDir = "quarantine"
-	rawDir        = "raw"
+	UsageDir      = "usage"
+	BalanceDir    = "balance"
+	QuarantineDir = "quarantine"
+	RawDir        = "raw"
 	journalDir    = "journal"
-	databaseFile  = "usage.duckdb"
-	markerFile    = "lake.json"
+	StatementsDir = "statements"
+	DatabaseFile  = "usage.duckdb"
+	MarksFile     = "published.json" // what the published file begins with
+	MarkerFile    = "lake.json"
 	lockFile      = ".lock"
 )
 
@@ -46,18 +48,14 @@ type Options struct {
 	// Group lets the members of the directory's group read what is written from now on: directories of mode 2750 and
 	// files of 0640 in place of 0700 and 0600.
 	Group bool
-	// Memory is what DuckDB may use, such as "512MB"; "" is DefaultMemoryLimit. Beyond it, it spills to disk.
-	Memory  string
-	Threads int // of DuckDB; 0 is GOMAXPROCS
 }
 
 // Lake is a directory of one company's usage: the raw archive, what is derived from it, and the published file.
 // Reading needs no lock. Whoever writes holds the lock.
 type Lake struct {
 	*durable.Tree
-	duck   engine
 	format int
-	log    *slog.Logger
+	Log    *slog.Logger
 	coders coders
 
 	held atomic.Pointer[os.File] // the lock file, while the lock is held
@@ -102,7 +100,7 @@ func Create(dir string, opts Options) (*Lake, error) {
 	}
 	for _, e := range entries {
 		switch e.Name() {
-		case rawDir, journalDir, durable.TempDir, lockFile, marksFile: // a raw archive alone is a lake to rebuild
+		case RawDir, journalDir, durable.TempDir, lockFile, MarksFile: // a raw archive alone is a lake to rebuild
 		default:
 			return nil, fmt.Errorf("create lake %s: the directory is not empty and is no lake (it has %s)", dir, e.Name())
 		}
@@ -130,7 +128,7 @@ func Create(dir string, opts Options) (*Lake, error) {
 
 // readMarker reads the lake's format. ErrNoLake, or ErrNewer if it is none that this program knows.
 func (l *Lake) readMarker() (int, error) {
-	b, err := l.FS.ReadFile(l.Path(markerFile))
+	b, err := l.FS.ReadFile(l.Path(MarkerFile))
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return 0, ErrNoLake
@@ -139,7 +137,7 @@ func (l *Lake) readMarker() (int, error) {
 	}
 	var m marker
 	if err := json.Unmarshal(b, &m); err != nil || m.Format < 1 {
-		return 0, fmt.Errorf("%s is damaged: it should read {\"format\":%d}", markerFile, Format)
+		return 0, fmt.Errorf("%s is damaged: it should read {\"format\":%d}", MarkerFile, Format)
 	}
 	if m.Format > Format {
 		return 0, fmt.Errorf("%w (its format is %d, this version knows %d)", ErrNewer, m.Format, Format)
@@ -152,14 +150,14 @@ func (l *Lake) writeMarker() error {
 	if err != nil {
 		return err
 	}
-	return l.Replace(l.Path(markerFile), bytes.NewReader(append(b, '\n')))
+	return l.Replace(l.Path(MarkerFile), bytes.NewReader(append(b, '\n')))
 }
 
 func newLake(dir string, opts Options) *Lake {
-	l := &Lake{log: opts.Logger, duck: engine{memoryLimit: opts.Memory, threads: opts.Threads}}
-	l.Tree = durable.NewTree(dir, opts.FS, opts.Group, l.checkHeld)
-	if l.log == nil {
-		l.log = slog.New(slog.DiscardHandler)
+	l := &Lake{Log: opts.Logger}
+	l.Tree = durable.NewTree(dir, opts.FS, opts.Group, l.CheckHeld)
+	if l.Log == nil {
+		l.Log = slog.New(slog.DiscardHandler)
 	}
 	return l
 }
@@ -168,4 +166,4 @@ func newLake(dir string, opts Options) *Lake {
 func (l *Lake) Format() int { return l.format }
 
 // Database is the path of the published DuckDB file, whether it stands there or not.
-func (l *Lake) Database() string { return l.Path(databaseFile) }
+func (l *Lake) Database() string { return l.Path(DatabaseFile) }

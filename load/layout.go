@@ -15,30 +15,30 @@ import (
 // called as a column of the files, account, breaks half of them (pandas, pyarrow, Dask), and the others take its value for
 // theirs and make a number of 2026. So the key is called as no column is, and account stands in the files alone.
 const (
-	accountKey = "acct="
-	// accountKeyBefore was the key of lakes of format 1 and 2. Whoever takes the lock of such a lake moves its folders; who
+	AccountKey = "acct="
+	// AccountKeyBefore was the key of lakes of format 1 and 2. Whoever takes the lock of such a lake moves its folders; who
 	// only reads takes them as they are.
-	accountKeyBefore = "account="
-	dateKey          = "date="
+	AccountKeyBefore = "account="
+	DateKey          = "date="
 )
 
-// trees are the lake's trees of partitions.
-var trees = []string{rawDir, usageDir, quarantineDir, balanceDir}
+// Trees are the lake's trees of partitions.
+var Trees = []string{RawDir, UsageDir, QuarantineDir, BalanceDir}
 
-// partition is the directory of p below one of the trees.
-func (l *Lake) partition(tree string, p schemas.Partition) string {
-	return filepath.Join(l.accountDir(tree, p.Account), dateKey+p.Date.String())
+// Partition is the directory of p below one of the trees.
+func (l *Lake) Partition(tree string, p schemas.Partition) string {
+	return filepath.Join(l.AccountDir(tree, p.Account), DateKey+p.Date.String())
 }
 
-// accountDir is the folder of an account below one of the trees.
-func (l *Lake) accountDir(tree, account string) string {
-	dir := l.Path(tree, accountKey+account)
+// AccountDir is the folder of an account below one of the trees.
+func (l *Lake) AccountDir(tree, account string) string {
+	dir := l.Path(tree, AccountKey+account)
 	if _, ok := l.renamed.Load(dir); ok {
 		return dir
 	}
 	// A lake that is being moved by another process has some folders of either name. One that has the new name keeps it.
 	if _, err := l.FS.Stat(dir); errors.Is(err, fs.ErrNotExist) {
-		if old := l.Path(tree, accountKeyBefore+account); l.isDir(old) {
+		if old := l.Path(tree, AccountKeyBefore+account); l.IsDir(old) {
 			return old
 		}
 	}
@@ -46,23 +46,24 @@ func (l *Lake) accountDir(tree, account string) string {
 	return dir
 }
 
-func (l *Lake) isDir(path string) bool {
+// IsDir says whether path is a directory.
+func (l *Lake) IsDir(path string) bool {
 	info, err := l.FS.Stat(path)
 	return err == nil && info.IsDir()
 }
 
-// accountOf returns the account of a folder below a tree, by either name.
-func accountOf(folder string) (string, bool) {
-	name, ok := strings.CutPrefix(folder, accountKey)
+// AccountOf returns the account of a folder below a tree, by either name.
+func AccountOf(folder string) (string, bool) {
+	name, ok := strings.CutPrefix(folder, AccountKey)
 	if !ok {
-		name, ok = strings.CutPrefix(folder, accountKeyBefore)
+		name, ok = strings.CutPrefix(folder, AccountKeyBefore)
 	}
 	return name, ok && schemas.ValidateAccount(name) == nil
 }
 
-// dateOf returns the day of a folder below an account.
-func dateOf(folder string) (schemas.Date, bool) {
-	text, ok := strings.CutPrefix(folder, dateKey)
+// DateOf returns the day of a folder below an account.
+func DateOf(folder string) (schemas.Date, bool) {
+	text, ok := strings.CutPrefix(folder, DateKey)
 	if !ok {
 		return 0, false
 	}
@@ -73,13 +74,13 @@ func dateOf(folder string) (schemas.Date, bool) {
 // Accounts returns the accounts that have anything in the lake, raw or derived, sorted.
 func (l *Lake) Accounts() ([]string, error) {
 	var out []string
-	for _, tree := range trees {
-		names, err := l.list(l.Path(tree))
+	for _, tree := range Trees {
+		names, err := l.List(l.Path(tree))
 		if err != nil {
 			return nil, fmt.Errorf("list accounts: %w", err)
 		}
 		for _, name := range names {
-			if account, ok := accountOf(name); ok {
+			if account, ok := AccountOf(name); ok {
 				out = append(out, account)
 			}
 		}
@@ -93,13 +94,13 @@ func (l *Lake) Accounts() ([]string, error) {
 // sealed.
 func (l *Lake) Partitions(account string) ([]schemas.Partition, error) {
 	var out []schemas.Partition
-	for _, tree := range trees {
-		names, err := l.list(l.accountDir(tree, account))
+	for _, tree := range Trees {
+		names, err := l.List(l.AccountDir(tree, account))
 		if err != nil {
 			return nil, fmt.Errorf("list days of %s: %w", account, err)
 		}
 		for _, name := range names {
-			if d, ok := dateOf(name); ok {
+			if d, ok := DateOf(name); ok {
 				out = append(out, schemas.Partition{Account: account, Date: d})
 			}
 		}
@@ -108,9 +109,9 @@ func (l *Lake) Partitions(account string) ([]schemas.Partition, error) {
 	return slices.Compact(out), nil
 }
 
-// list returns the names in dir, none if it doesn't exist.
-func (l *Lake) list(dir string) ([]string, error) {
-	entries, err := l.entries(dir)
+// List returns the names in dir, none if it doesn't exist.
+func (l *Lake) List(dir string) ([]string, error) {
+	entries, err := l.Entries(dir)
 	if err != nil {
 		return nil, err
 	}
@@ -121,8 +122,8 @@ func (l *Lake) list(dir string) ([]string, error) {
 	return names, nil
 }
 
-// entries lists a directory; none if it isn't there.
-func (l *Lake) entries(dir string) ([]fs.DirEntry, error) {
+// Entries lists a directory; none if it isn't there.
+func (l *Lake) Entries(dir string) ([]fs.DirEntry, error) {
 	entries, err := l.FS.ReadDir(dir)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
@@ -147,32 +148,32 @@ func (l *Lake) moveAccounts() error {
 			}
 		}
 	}
-	for _, tree := range trees {
-		names, err := l.list(l.Path(tree))
+	for _, tree := range Trees {
+		names, err := l.List(l.Path(tree))
 		if err != nil {
 			return err
 		}
 		for _, name := range names {
-			account, ok := strings.CutPrefix(name, accountKeyBefore)
+			account, ok := strings.CutPrefix(name, AccountKeyBefore)
 			if !ok || schemas.ValidateAccount(account) != nil {
 				continue
 			}
-			from, to := l.Path(tree, name), l.Path(tree, accountKey+account)
-			if err := l.moveInto(from, to, filepath.Join(tree, name)); err != nil {
+			from, to := l.Path(tree, name), l.Path(tree, AccountKey+account)
+			if err := l.MoveInto(from, to, filepath.Join(tree, name)); err != nil {
 				return fmt.Errorf("move %s to %s, its name since lakes of format %d: %w\nhint: the same command goes on from there", from, to, Format, err)
 			}
-			l.log.Info("the folder of an account has its new name", "tree", tree, "account", account, "folder", accountKey+account)
+			l.Log.Info("the folder of an account has its new name", "tree", tree, "account", account, "folder", AccountKey+account)
 		}
 	}
 	return nil
 }
 
-// moveInto moves a file or directory to a name that is free; into a directory that is there already, name by name. A file whose
+// MoveInto moves a file or directory to a name that is free; into a directory that is there already, name by name. A file whose
 // place is taken is removed if it is the same one, and else goes to damaged/, below the name it had in the lake, with its digest.
-func (l *Lake) moveInto(from, to, name string) error {
+func (l *Lake) MoveInto(from, to, name string) error {
 	info, err := l.FS.Stat(to)
 	if errors.Is(err, fs.ErrNotExist) {
-		if err := l.checkHeld(); err != nil {
+		if err := l.CheckHeld(); err != nil {
 			return err
 		}
 		if err := l.FS.Rename(from, to); err != nil {
@@ -183,15 +184,15 @@ func (l *Lake) moveInto(from, to, name string) error {
 	if err != nil {
 		return err
 	}
-	if !info.IsDir() || !l.isDir(from) {
+	if !info.IsDir() || !l.IsDir(from) {
 		return l.takenAside(from, to, name)
 	}
-	names, err := l.list(from)
+	names, err := l.List(from)
 	if err != nil {
 		return err
 	}
 	for _, n := range names {
-		if err := l.moveInto(filepath.Join(from, n), filepath.Join(to, n), filepath.Join(name, n)); err != nil {
+		if err := l.MoveInto(filepath.Join(from, n), filepath.Join(to, n), filepath.Join(name, n)); err != nil {
 			return err
 		}
 	}
@@ -203,26 +204,26 @@ func (l *Lake) moveInto(from, to, name string) error {
 
 // takenAside is moveInto where something else than two directories stands at both names.
 func (l *Lake) takenAside(from, to, name string) error {
-	if l.isDir(from) || l.isDir(to) {
+	if l.IsDir(from) || l.IsDir(to) {
 		return fmt.Errorf("%s is a folder where %s is a file, or the other way round: %w", from, to, fs.ErrExist)
 	}
-	sum, err := l.fileDigest(from)
+	sum, err := l.Digest(from)
 	if err != nil {
 		return err
 	}
-	there, err := l.fileDigest(to)
+	there, err := l.Digest(to)
 	if err != nil {
 		return err
 	}
-	aside := l.Path(damagedDir, filepath.Dir(name), sum[:digestPrefix]+"_"+filepath.Base(name))
+	aside := l.Path(DamagedDir, filepath.Dir(name), sum[:digestPrefix]+"_"+filepath.Base(name))
 	if _, err := l.FS.Stat(aside); err == nil || there == sum { // it is kept
 		return l.remove(from)
 	} else if !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	l.log.Warn("a file of before has its place taken and is moved out of the lake", "path", from, "taken", to, "now", aside)
+	l.Log.Warn("a file of before has its place taken and is moved out of the lake", "path", from, "taken", to, "now", aside)
 	if err := l.MakeDirs(filepath.Dir(aside)); err != nil {
 		return err
 	}
-	return l.moveInto(from, aside, name)
+	return l.MoveInto(from, aside, name)
 }

@@ -78,7 +78,7 @@ func (l *Lake) lock(ctx context.Context, doing, runID string, wait bool) (func()
 		// The file stays: removing it would let two processes lock two files of one name.
 		return errors.Join(f.Truncate(0), f.Close())
 	}
-	if err := errors.Join(writeHolder(f, doing, runID), l.emptyTemp(), l.moveAccounts()); err != nil {
+	if err := errors.Join(writeHolder(f, doing, runID), l.EmptyTemp(), l.moveAccounts()); err != nil {
 		_ = unlock()
 		return nil, err
 	}
@@ -99,7 +99,7 @@ func (l *Lake) acquire(ctx context.Context, f *os.File, wait bool) error {
 			}
 			pause /= 10
 		} else if try == 1 {
-			l.log.Info("waiting for the lake", "lake", l.Dir(), "holder_pid", held.PID, "holder_host", held.Host, "doing", held.Doing, "since", held.Since)
+			l.Log.Info("waiting for the lake", "lake", l.Dir(), "holder_pid", held.PID, "holder_host", held.Host, "doing", held.Doing, "since", held.Since)
 		}
 		timer := time.NewTimer(pause)
 		select {
@@ -115,8 +115,8 @@ func (l *Lake) acquire(ctx context.Context, f *os.File, wait bool) error {
 // lake, too.
 var ErrLockLost = errors.New("the lake's lock file was removed or replaced while this run held it, so another run may be writing: nothing more is committed")
 
-// checkHeld returns ErrLockLost if the lock is held in vain. Whoever holds none answers for it himself.
-func (l *Lake) checkHeld() error {
+// CheckHeld returns ErrLockLost if the lock is held in vain. Whoever holds none answers for it himself.
+func (l *Lake) CheckHeld() error {
 	if f := l.held.Load(); f != nil && !l.isLockFile(f) {
 		return fmt.Errorf("%s: %w\nhint: leave that file alone; what is committed stays, and the same command goes on from there", l.Path(lockFile), ErrLockLost)
 	}
@@ -173,23 +173,23 @@ func writeHolder(f *os.File, doing, runID string) error {
 	return err
 }
 
-// emptyTemp drops the files that earlier holders began and never committed, but not what readers use. It goes through no
+// EmptyTemp drops the files that earlier holders began and never committed, but not what readers use. It goes through no
 // link.
-func (l *Lake) emptyTemp() error {
+func (l *Lake) EmptyTemp() error {
 	if err := l.checkFolder(durable.TempDir); errors.Is(err, fs.ErrNotExist) {
 		return nil
 	} else if err != nil {
 		return err
 	}
-	names, err := l.list(l.Path(durable.TempDir))
+	names, err := l.List(l.Path(durable.TempDir))
 	if err != nil {
 		return err
 	}
 	for _, name := range names {
-		if strings.HasPrefix(name, scratchPrefix) && usedScratch(l.Path(durable.TempDir, name)) {
+		if strings.HasPrefix(name, ScratchPrefix) && UsedScratch(l.Path(durable.TempDir, name)) {
 			continue
 		}
-		l.log.Debug("dropping a half-done file", "name", name)
+		l.Log.Debug("dropping a half-done file", "name", name)
 		if err := l.FS.RemoveAll(l.Path(durable.TempDir, name)); err != nil {
 			return err
 		}

@@ -57,16 +57,16 @@ func (o Orphan) String() string { return fmt.Sprintf("%s (%s): %s", o.Partition,
 // mounted or a folder is gone, and whatever is written now is written in the wrong place. AcceptNoRaw is the way out if it
 // is gone for good.
 func (l *Lake) CheckRaw() error {
-	accounts, err := l.list(l.Path(rawDir))
+	accounts, err := l.List(l.Path(RawDir))
 	if err != nil {
 		return fmt.Errorf("list the raw archive: %w", err)
 	}
-	isAccount := func(name string) bool { _, ok := accountOf(name); return ok }
+	isAccount := func(name string) bool { _, ok := AccountOf(name); return ok }
 	if slices.ContainsFunc(accounts, isAccount) {
 		return nil
 	}
-	for _, tree := range []string{usageDir, quarantineDir, balanceDir} {
-		accounts, err := l.list(l.Path(tree))
+	for _, tree := range []string{UsageDir, QuarantineDir, BalanceDir} {
+		accounts, err := l.List(l.Path(tree))
 		if err != nil {
 			return fmt.Errorf("list %s: %w", tree, err)
 		}
@@ -74,13 +74,13 @@ func (l *Lake) CheckRaw() error {
 			if !isAccount(a) {
 				continue
 			}
-			days, err := l.list(l.Path(tree, a))
+			days, err := l.List(l.Path(tree, a))
 			if err != nil {
 				return fmt.Errorf("list %s: %w", tree, err)
 			}
 			if len(days) > 0 {
 				return fmt.Errorf("%w: %s has none, %s has\nhint: is its volume mounted? Else restore it from a backup. If it is lost for good, say so: usagelake verify --repair --raw-lost   (keeps every day as it is, and fetches nothing by itself)",
-					ErrNoRaw, l.Path(rawDir), l.Path(tree, a))
+					ErrNoRaw, l.Path(RawDir), l.Path(tree, a))
 			}
 		}
 	}
@@ -98,7 +98,7 @@ func (l *Lake) AcceptNoRaw() error {
 		return err
 	}
 	for _, a := range accounts {
-		if err := l.MakeDirs(l.accountDir(rawDir, a)); err != nil {
+		if err := l.MakeDirs(l.AccountDir(RawDir, a)); err != nil {
 			return fmt.Errorf("accept that the raw archive is lost: %w", err)
 		}
 	}
@@ -127,14 +127,14 @@ func (l *Lake) State(p schemas.Partition) (DayState, error) {
 	} else if err != nil {
 		return s, err
 	}
-	o, err := l.orphanedDay(p, s.Windows, s.Footer, s.Derived, s.Damage)
+	o, err := l.OrphanedDay(p, s.Windows, s.Footer, s.Derived, s.Damage)
 	if o != nil {
 		s.Orphans = append(s.Orphans, *o)
 	}
 	if err != nil {
 		return s, err
 	}
-	if o, err = l.orphanedBalance(p, ofKind(all, schemas.KindBalance)); o != nil {
+	if o, err = l.OrphanedBalance(p, ofKind(all, schemas.KindBalance)); o != nil {
 		s.Orphans = append(s.Orphans, *o)
 	}
 	return s, err
@@ -152,19 +152,19 @@ func (l *Lake) Orphaned(p schemas.Partition, raws []Raw) (*Orphan, error) {
 	if err != nil && !errors.As(err, new(*DamagedError)) {
 		return nil, err
 	}
-	return l.orphanedDay(p, raws, footer, ok, err)
+	return l.OrphanedDay(p, raws, footer, ok, err)
 }
 
 func ofKind(all []Raw, kind string) []Raw {
 	return slices.DeleteFunc(slices.Clone(all), func(r Raw) bool { return r.Kind != kind })
 }
 
-// orphanedDay is Orphaned, given what Day says; damaged is nil if that can be read.
-func (l *Lake) orphanedDay(p schemas.Partition, raws []Raw, footer schemas.DayFooter, ok bool, damaged error) (*Orphan, error) {
+// OrphanedDay is Orphaned, given what Day says; damaged is nil if that can be read.
+func (l *Lake) OrphanedDay(p schemas.Partition, raws []Raw, footer schemas.DayFooter, ok bool, damaged error) (*Orphan, error) {
 	if Frozen(raws) {
 		return nil, nil
 	}
-	o := &Orphan{Partition: p, What: OrphanUsage, Path: l.usagePath(p)}
+	o := &Orphan{Partition: p, What: OrphanUsage, Path: l.UsagePath(p)}
 	switch {
 	case damaged != nil && len(raws) > 0: // what it was made from isn't known; what is sealed is derived, and it is set aside
 		return nil, nil
@@ -174,7 +174,7 @@ func (l *Lake) orphanedDay(p schemas.Partition, raws []Raw, footer schemas.DayFo
 	case !ok && len(raws) > 0:
 		return nil, nil
 	case !ok:
-		o.What, o.Path = OrphanQuarantine, l.quarantinePath(p)
+		o.What, o.Path = OrphanQuarantine, l.QuarantinePath(p)
 		if _, err := l.FS.Stat(o.Path); errors.Is(err, fs.ErrNotExist) {
 			return nil, nil
 		} else if err != nil {
@@ -286,9 +286,9 @@ func spans(windows []schemas.Window) string {
 // sealedKey is the footer key of a balance file with the names of the sealed answers that its rows are of: a JSON list.
 const sealedKey = "usagelake.sealed"
 
-// orphanedBalance tells of a balance file that has rows of answers that are gone.
-func (l *Lake) orphanedBalance(p schemas.Partition, raws []Raw) (*Orphan, error) {
-	path := l.balancePath(p)
+// OrphanedBalance tells of a balance file that has rows of answers that are gone.
+func (l *Lake) OrphanedBalance(p schemas.Partition, raws []Raw) (*Orphan, error) {
+	path := l.BalancePath(p)
 	names, ok, err := l.balanceNames(p)
 	var damaged *DamagedError
 	switch {
@@ -322,7 +322,7 @@ func (l *Lake) orphanedBalance(p schemas.Partition, raws []Raw) (*Orphan, error)
 // balanceNames are the sealed answers that the balance file of p says its rows are of; nil if it doesn't say. ok is false if
 // there is no file.
 func (l *Lake) balanceNames(p schemas.Partition) (names []string, ok bool, err error) {
-	meta, err := l.footer(l.balancePath(p), p)
+	meta, err := l.footer(l.BalancePath(p), p)
 	if meta == nil || err != nil {
 		return nil, false, err
 	}
@@ -331,7 +331,7 @@ func (l *Lake) balanceNames(p schemas.Partition) (names []string, ok bool, err e
 		return nil, true, nil
 	}
 	if err := json.Unmarshal([]byte(*text), &names); err != nil {
-		return nil, false, derivedDamage(l.balancePath(p), "its "+sealedKey+" can't be read", err)
+		return nil, false, derivedDamage(l.BalancePath(p), "its "+sealedKey+" can't be read", err)
 	}
 	return names, true, nil
 }
@@ -353,7 +353,7 @@ func (l *Lake) Drop(p schemas.Partition) ([]Orphan, error) {
 		if err != nil {
 			return nil, fmt.Errorf("drop %s: %w", p, err)
 		}
-		l.log.Warn("what can't be derived again is removed, as it was said to be", "day", p.String(), "what", o.What, "rows", o.Rows)
+		l.Log.Warn("what can't be derived again is removed, as it was said to be", "day", p.String(), "what", o.What, "rows", o.Rows)
 	}
 	return orphans, nil
 }
@@ -370,7 +370,7 @@ func (l *Lake) KeepOrphan(p schemas.Partition, raws []Raw) error {
 	case !ok || len(missing(footer.Windows, raws)) == 0:
 		return nil
 	}
-	for _, path := range []string{l.quarantinePath(p), l.usagePath(p)} {
+	for _, path := range []string{l.QuarantinePath(p), l.UsagePath(p)} {
 		switch _, err := l.FS.Stat(path); {
 		case errors.Is(err, fs.ErrNotExist):
 			continue
@@ -384,7 +384,7 @@ func (l *Lake) KeepOrphan(p schemas.Partition, raws []Raw) error {
 		if err := l.copyFile(path, to); err != nil {
 			return fmt.Errorf("keep %s: %w", path, err)
 		}
-		l.log.Warn("a day is derived anew that was made from raw files which are gone, or can't be read; its file is kept", "day", p.String(), "kept", to)
+		l.Log.Warn("a day is derived anew that was made from raw files which are gone, or can't be read; its file is kept", "day", p.String(), "kept", to)
 	}
 	return nil
 }

@@ -17,14 +17,15 @@ import (
 
 	"github.com/usagelake/usagelake/load/durable"
 	"github.com/usagelake/usagelake/schemas"
+	"github.com/usagelake/usagelake/schemas/schemastest"
 )
 
 // sealRecords seals the hours [from, to) of the test day with so many records.
 func sealRecords(t testing.TB, l *Lake, from, to int, records int64) Raw {
 	t.Helper()
-	s := testSeal(testDay.Date.Start().Add(time.Duration(from)*time.Hour), testDay.Date.Start().Add(time.Duration(to)*time.Hour))
+	s := schemastest.Seal(schemastest.Day.Date.Start().Add(time.Duration(from)*time.Hour), schemastest.Day.Date.Start().Add(time.Duration(to)*time.Hour))
 	s.Records, s.Announced = records, &records
-	r, err := l.Seal(t.Context(), s, testPages(s.Start))
+	r, err := l.Seal(t.Context(), s, schemastest.Pages(s.Start))
 	must(t, err)
 	return r
 }
@@ -32,19 +33,19 @@ func sealRecords(t testing.TB, l *Lake, from, to int, records int64) Raw {
 // deriveRows writes the day file of the test day with so many rows, as derived from what is sealed.
 func deriveRows(t testing.TB, l *Lake, rows int, rejects ...schemas.Reject) {
 	t.Helper()
-	raws, err := l.Windows(testDay)
+	raws, err := l.Windows(schemastest.Day)
 	must(t, err)
-	w, err := l.CreateDay(testDay)
+	w, err := l.CreateDay(schemastest.Day)
 	must(t, err)
 	defer w.Abort()
-	rec := usageRows(memory.DefaultAllocator, rows, 1)
+	rec := schemastest.UsageRows(memory.DefaultAllocator, rows, 1)
 	defer rec.Release()
 	must(t, w.Write(rec))
 	must(t, w.WriteRejects(rejects))
 	f := dayFooter(int64(rows), int64(len(rejects)))
 	f.Digest = DayDigest(1, raws)
 	for _, r := range raws {
-		seal := schemas.DayWindow{Seq: r.Seq, Start: r.Window.Start, End: r.Window.End, Records: int64(rows), FetchedAt: testDay.Date.End(), RunID: "r", Owns: true}
+		seal := schemas.DayWindow{Seq: r.Seq, Start: r.Window.Start, End: r.Window.End, Records: int64(rows), FetchedAt: schemastest.Day.Date.End(), RunID: "r", Owns: true}
 		f.Windows = append(f.Windows, seal)
 	}
 	must(t, w.Commit(f))
@@ -53,7 +54,7 @@ func deriveRows(t testing.TB, l *Lake, rows int, rejects ...schemas.Reject) {
 func removeRaw(t testing.TB, l *Lake, raws ...Raw) {
 	t.Helper()
 	for _, r := range raws {
-		must(t, os.Remove(filepath.Join(l.partition(rawDir, testDay), r.Name)))
+		must(t, os.Remove(filepath.Join(l.Partition(RawDir, schemastest.Day), r.Name)))
 	}
 }
 
@@ -66,7 +67,7 @@ func TestADayWhoseRawFilesAreMissingIsKept(t *testing.T) {
 		stale bool
 	}{
 		{"nothing missing", func(t *testing.T, l *Lake) {}, "", false},
-		{"all of it", func(t *testing.T, l *Lake) { must(t, os.RemoveAll(l.Path(rawDir, "acct=acme", "date=2026-11-01"))) },
+		{"all of it", func(t *testing.T, l *Lake) { must(t, os.RemoveAll(l.Path(RawDir, "acct=acme", "date=2026-11-01"))) },
 			"00:00:00 to 24:00:00", false},
 		{"one of three", func(t *testing.T, l *Lake) { removeRaw(t, l, windowsOf(t, l)[1]) }, "08:00:00 to 16:00:00", false},
 		{"the last, and others sealed since", func(t *testing.T, l *Lake) {
@@ -83,7 +84,7 @@ func TestADayWhoseRawFilesAreMissingIsKept(t *testing.T) {
 			sealRecords(t, l, 20, 24, 100)
 		}, "", true},
 		{"fetched anew, and less than half came", func(t *testing.T, l *Lake) {
-			must(t, os.RemoveAll(l.Path(rawDir, "acct=acme", "date=2026-11-01")))
+			must(t, os.RemoveAll(l.Path(RawDir, "acct=acme", "date=2026-11-01")))
 			sealRecords(t, l, 0, 24, 149)
 		}, "00:00:00 to 08:00:00, 08:00:00 to 16:00:00, 16:00:00 to 24:00:00", false},
 		{"fetched anew, and nothing came", func(t *testing.T, l *Lake) {
@@ -101,13 +102,13 @@ func TestADayWhoseRawFilesAreMissingIsKept(t *testing.T) {
 			removeRaw(t, l, windowsOf(t, l)[3])
 		}, "02:00:00 to 04:00:00", false},
 		{"a day file that can't be read", func(t *testing.T, l *Lake) {
-			must(t, os.RemoveAll(l.Path(rawDir, "acct=acme", "date=2026-11-01")))
-			must(t, os.WriteFile(l.usagePath(testDay), []byte("PAR1 no PAR1"), durable.FileMode))
+			must(t, os.RemoveAll(l.Path(RawDir, "acct=acme", "date=2026-11-01")))
+			must(t, os.WriteFile(l.UsagePath(schemastest.Day), []byte("PAR1 no PAR1"), durable.FileMode))
 		}, "00:00:00 to 24:00:00", false},
 		{"the day file gone, too, and a quarantine left", func(t *testing.T, l *Lake) {
-			deriveRows(t, l, 300, schemas.Reject{Window: testDay.Window(), Reason: schemas.ReasonNoID, Raw: []byte("{}"), FetchedAt: testDay.Date.End(), RunID: "r"})
-			must(t, os.RemoveAll(l.Path(rawDir, "acct=acme", "date=2026-11-01")))
-			must(t, os.Remove(l.usagePath(testDay)))
+			deriveRows(t, l, 300, schemas.Reject{Window: schemastest.Day.Window(), Reason: schemas.ReasonNoID, Raw: []byte("{}"), FetchedAt: schemastest.Day.Date.End(), RunID: "r"})
+			must(t, os.RemoveAll(l.Path(RawDir, "acct=acme", "date=2026-11-01")))
+			must(t, os.Remove(l.UsagePath(schemastest.Day)))
 		}, "00:00:00 to 24:00:00", false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -117,7 +118,7 @@ func TestADayWhoseRawFilesAreMissingIsKept(t *testing.T) {
 			}
 			deriveRows(t, l, 300)
 			tt.lose(t, l)
-			orphans, err := l.Orphans(testDay)
+			orphans, err := l.Orphans(schemastest.Day)
 			must(t, err)
 			got := ""
 			for _, o := range orphans {
@@ -129,20 +130,20 @@ func TestADayWhoseRawFilesAreMissingIsKept(t *testing.T) {
 			if got != tt.lost {
 				t.Errorf("missing is %q, want %q (%v)", got, tt.lost, orphans)
 			}
-			if stale, err := l.Stale(testDay, 1); err != nil || stale != tt.stale {
+			if stale, err := l.Stale(schemastest.Day, 1); err != nil || stale != tt.stale {
 				t.Errorf("Stale = %v, %v; want %v", stale, err, tt.stale)
 			}
 			if tt.lost == "" {
 				return
 			}
 			// Named, it goes.
-			if dropped, err := l.Drop(testDay); err != nil || len(dropped) != 1 {
+			if dropped, err := l.Drop(schemastest.Day); err != nil || len(dropped) != 1 {
 				t.Errorf("dropped %v, %v", dropped, err)
 			}
-			if left, err := l.Orphans(testDay); err != nil || len(left) != 0 {
+			if left, err := l.Orphans(schemastest.Day); err != nil || len(left) != 0 {
 				t.Errorf("dropped, and still %v, %v", left, err)
 			}
-			if again, err := l.Drop(testDay); err != nil || len(again) != 0 {
+			if again, err := l.Drop(schemastest.Day); err != nil || len(again) != 0 {
 				t.Errorf("dropped again: %v, %v", again, err)
 			}
 		})
@@ -151,7 +152,7 @@ func TestADayWhoseRawFilesAreMissingIsKept(t *testing.T) {
 
 func windowsOf(t testing.TB, l *Lake) []Raw {
 	t.Helper()
-	raws, err := l.Windows(testDay)
+	raws, err := l.Windows(schemastest.Day)
 	must(t, err)
 	return raws
 }
@@ -167,7 +168,7 @@ func TestANumberOfAMissingWindowIsNotTakenAgain(t *testing.T) {
 	if r := sealRecords(t, l, 12, 24, 1); r.Seq != 3 {
 		t.Errorf("the next window has number %d, want 3", r.Seq)
 	}
-	must(t, os.WriteFile(l.usagePath(testDay), []byte("damaged"), durable.FileMode)) // no number can be told from it
+	must(t, os.WriteFile(l.UsagePath(schemastest.Day), []byte("damaged"), durable.FileMode)) // no number can be told from it
 	if r := sealRecords(t, l, 0, 1, 1); r.Seq != 4 {
 		t.Errorf("the next window has number %d, want 4", r.Seq)
 	}
@@ -178,41 +179,41 @@ func TestADayThatIsDerivedFromOtherWindowsIsKeptBeside(t *testing.T) {
 	l := newTestLake(t, Options{})
 	first := sealRecords(t, l, 0, 24, 10)
 	deriveRows(t, l, 10)
-	must(t, l.KeepOrphan(testDay, windowsOf(t, l)))
+	must(t, l.KeepOrphan(schemastest.Day, windowsOf(t, l)))
 	sealRecords(t, l, 0, 12, 10)
-	must(t, l.KeepOrphan(testDay, windowsOf(t, l)))
-	if names, err := l.list(l.Path(damagedDir)); err != nil || len(names) != 0 {
+	must(t, l.KeepOrphan(schemastest.Day, windowsOf(t, l)))
+	if names, err := l.List(l.Path(DamagedDir)); err != nil || len(names) != 0 {
 		t.Errorf("kept though nothing is missing: %v %v", names, err)
 	}
-	was, err := os.ReadFile(l.usagePath(testDay))
+	was, err := os.ReadFile(l.UsagePath(schemastest.Day))
 	must(t, err)
 	removeRaw(t, l, first)
 	sealRecords(t, l, 0, 24, 10)
 	for range 2 { // twice is once
-		must(t, l.KeepOrphan(testDay, windowsOf(t, l)))
+		must(t, l.KeepOrphan(schemastest.Day, windowsOf(t, l)))
 	}
-	names, err := l.list(l.Path(damagedDir))
+	names, err := l.List(l.Path(DamagedDir))
 	must(t, err)
 	if len(names) != 1 {
 		t.Fatalf("kept %v", names)
 	}
-	if b, err := os.ReadFile(l.Path(damagedDir, names[0])); err != nil || !bytes.Equal(b, was) {
+	if b, err := os.ReadFile(l.Path(DamagedDir, names[0])); err != nil || !bytes.Equal(b, was) {
 		t.Errorf("kept another file: %v", err)
 	}
-	if _, err := os.Stat(l.usagePath(testDay)); err != nil {
+	if _, err := os.Stat(l.UsagePath(schemastest.Day)); err != nil {
 		t.Errorf("readers miss the day meanwhile: %v", err)
 	}
 }
 
 // Nobody gets to write to a lake whose raw archive isn't there.
 func TestALakeWithoutItsRawArchiveIsRefused(t *testing.T) {
-	for _, tree := range []string{usageDir, quarantineDir, balanceDir} {
+	for _, tree := range []string{UsageDir, QuarantineDir, BalanceDir} {
 		t.Run(tree, func(t *testing.T) {
 			l := newTestLake(t, Options{})
-			must(t, os.MkdirAll(l.partition(tree, testDay), 0o700))
+			must(t, os.MkdirAll(l.Partition(tree, schemastest.Day), 0o700))
 			for _, empty := range []bool{false, true} {
 				if empty {
-					must(t, os.Mkdir(l.Path(rawDir), 0o700))
+					must(t, os.Mkdir(l.Path(RawDir), 0o700))
 				}
 				before := listing(t, l.Dir())
 				if _, err := l.Lock(t.Context(), "export", false); !errors.Is(err, ErrNoRaw) || !strings.Contains(err.Error(), "--raw-lost") {
@@ -266,11 +267,11 @@ func TestBalancesWhoseAnswersAreMissingAreKept(t *testing.T) {
 	var raws []Raw
 	var rows []arrow.RecordBatch
 	var names []string
-	at := testDay.Date.Start().Add(time.Hour)
+	at := schemastest.Day.Date.Start().Add(time.Hour)
 	for i := range 3 {
-		s := testSeal(at.Add(time.Duration(i)*time.Second), at.Add(time.Duration(i+1)*time.Second))
+		s := schemastest.Seal(at.Add(time.Duration(i)*time.Second), at.Add(time.Duration(i+1)*time.Second))
 		s.Kind, s.Announced, s.Proof, s.FetchedAt = schemas.KindBalance, nil, "", s.Start.Add(300*time.Millisecond)
-		r, err := l.Seal(t.Context(), s, testPages(s.Start)[:1])
+		r, err := l.Seal(t.Context(), s, schemastest.Pages(s.Start)[:1])
 		must(t, err)
 		raws, rows, names = append(raws, r), append(rows, row(s.FetchedAt)), append(names, r.Name)
 	}
@@ -279,9 +280,9 @@ func TestBalancesWhoseAnswersAreMissingAreKept(t *testing.T) {
 		if !known { // as an earlier version wrote them
 			sealed = nil
 		}
-		must(t, l.WriteBalance(testDay, "d", sealed, rows))
+		must(t, l.WriteBalance(schemastest.Day, "d", sealed, rows))
 		have := func(at time.Time) bool { return at.Equal(raws[0].Window.Start.Add(300 * time.Millisecond)) }
-		gone, kept, err := l.OrphanedBalances(t.Context(), testDay, raws[:1], have)
+		gone, kept, err := l.OrphanedBalances(t.Context(), schemastest.Day, raws[:1], have)
 		must(t, err)
 		if len(gone) != 2 || len(kept) != 2 || known && !slices.Equal(gone, names[1:]) {
 			t.Errorf("known %v: gone %v, %d rows", known, gone, len(kept))
@@ -293,22 +294,22 @@ func TestBalancesWhoseAnswersAreMissingAreKept(t *testing.T) {
 			k.Release()
 		}
 	}
-	must(t, l.WriteBalance(testDay, "d", names, rows))
-	if o, err := l.Orphans(testDay); err != nil || len(o) != 0 {
+	must(t, l.WriteBalance(schemastest.Day, "d", names, rows))
+	if o, err := l.Orphans(schemastest.Day); err != nil || len(o) != 0 {
 		t.Errorf("%v %v", o, err)
 	}
 	removeRaw(t, l, raws[1])
-	if o, err := l.Orphans(testDay); err != nil || len(o) != 1 || o[0].What != OrphanBalance || o[0].Rows != 1 {
+	if o, err := l.Orphans(schemastest.Day); err != nil || len(o) != 1 || o[0].What != OrphanBalance || o[0].Rows != 1 {
 		t.Errorf("%v %v", o, err)
 	}
 	removeRaw(t, l, raws[0], raws[2])
-	if o, err := l.Orphans(testDay); err != nil || len(o) != 1 || o[0].Rows != 3 {
+	if o, err := l.Orphans(schemastest.Day); err != nil || len(o) != 1 || o[0].Rows != 3 {
 		t.Errorf("%v %v", o, err)
 	}
-	if d, err := l.Drop(testDay); err != nil || len(d) != 1 {
+	if d, err := l.Drop(schemastest.Day); err != nil || len(d) != 1 {
 		t.Errorf("%v %v", d, err)
 	}
-	if _, err := os.Stat(l.balancePath(testDay)); !errors.Is(err, os.ErrNotExist) {
+	if _, err := os.Stat(l.BalancePath(schemastest.Day)); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("%v", err)
 	}
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/usagelake/usagelake/load/durable"
 	"github.com/usagelake/usagelake/schemas"
+	"github.com/usagelake/usagelake/schemas/schemastest"
 )
 
 // What stands outside of the lake is neither emptied nor cut off nor written to, whatever leads there.
@@ -29,16 +30,16 @@ func TestNothingIsFollowedOutOfTheLake(t *testing.T) {
 		},
 		".tmp, to a folder of the lake": func(t *testing.T, l *Lake, _, _ string) {
 			must(t, os.RemoveAll(l.Path(durable.TempDir)))
-			must(t, os.Symlink(usageDir, l.Path(durable.TempDir)))
+			must(t, os.Symlink(UsageDir, l.Path(durable.TempDir)))
 		},
 		".tmp, a file": func(t *testing.T, l *Lake, _, _ string) {
 			must(t, os.RemoveAll(l.Path(durable.TempDir)))
 			must(t, os.WriteFile(l.Path(durable.TempDir), nil, 0o600))
 		},
-		"raw":                         func(t *testing.T, l *Lake, dir, _ string) { must(t, os.Symlink(dir, l.Path(rawDir))) },
-		"usage":                       func(t *testing.T, l *Lake, dir, _ string) { must(t, os.Symlink(dir, l.Path(usageDir))) },
+		"raw":                         func(t *testing.T, l *Lake, dir, _ string) { must(t, os.Symlink(dir, l.Path(RawDir))) },
+		"usage":                       func(t *testing.T, l *Lake, dir, _ string) { must(t, os.Symlink(dir, l.Path(UsageDir))) },
 		"journal":                     func(t *testing.T, l *Lake, dir, _ string) { must(t, os.Symlink(dir, l.Path(journalDir))) },
-		"statements, leading nowhere": func(t *testing.T, l *Lake, dir, _ string) { must(t, os.Symlink(dir+"/nothing", l.Path(statementsDir))) },
+		"statements, leading nowhere": func(t *testing.T, l *Lake, dir, _ string) { must(t, os.Symlink(dir+"/nothing", l.Path(StatementsDir))) },
 		".lock":                       func(t *testing.T, l *Lake, _, file string) { must(t, os.Symlink(file, l.Path(lockFile))) },
 		".lock, another name of a file": func(t *testing.T, l *Lake, _, file string) {
 			if err := os.Link(file, l.Path(lockFile)); err != nil {
@@ -72,7 +73,7 @@ func TestNothingIsFollowedOutOfTheLake(t *testing.T) {
 		l := newTestLake(t, Options{})
 		_, file := precious(t)
 		must(t, os.MkdirAll(l.Path(journalDir), 0o700))
-		must(t, os.Symlink(file, l.journalPath()))
+		must(t, os.Symlink(file, l.JournalPath()))
 		if err := l.AppendRun(schemas.Run{RunID: "a"}); err == nil {
 			t.Error("written through a link")
 		}
@@ -128,35 +129,35 @@ func TestNothingIsCommittedUnderALostLock(t *testing.T) {
 			deriveRows(t, l, 3)
 			unlock, err := l.Lock(t.Context(), "export", false)
 			must(t, err)
-			must(t, l.WriteBalance(testDay, "before", nil, nil))
+			must(t, l.WriteBalance(schemastest.Day, "before", nil, nil))
 			must(t, lose(l.Path(lockFile)))
 			other, err := Open(l.Dir(), Options{})
 			must(t, err)
 			unlockOther, err := other.Lock(t.Context(), "export", false)
 			must(t, err) // which is how two come in
-			before := listing(t, l.Path(usageDir)) + listing(t, l.Path(rawDir)) + listing(t, l.Path(balanceDir))
-			if _, err := l.Seal(t.Context(), testSeal(testDay.Date.Start(), testDay.Date.End()), testPages(testDay.Date.Start())); !errors.Is(err, ErrLockLost) {
+			before := listing(t, l.Path(UsageDir)) + listing(t, l.Path(RawDir)) + listing(t, l.Path(BalanceDir))
+			if _, err := l.Seal(t.Context(), schemastest.Seal(schemastest.Day.Date.Start(), schemastest.Day.Date.End()), schemastest.Pages(schemastest.Day.Date.Start())); !errors.Is(err, ErrLockLost) {
 				t.Errorf("Seal: %v", err)
 			}
-			if err := l.WriteBalance(testDay, "after", nil, nil); !errors.Is(err, ErrLockLost) {
+			if err := l.WriteBalance(schemastest.Day, "after", nil, nil); !errors.Is(err, ErrLockLost) {
 				t.Errorf("WriteBalance: %v", err)
 			}
-			if err := l.RemoveDay(testDay); !errors.Is(err, ErrLockLost) {
+			if err := l.RemoveDay(schemastest.Day); !errors.Is(err, ErrLockLost) {
 				t.Errorf("RemoveDay: %v", err)
 			}
-			if err := l.SetAsideDay(testDay); !errors.Is(err, ErrLockLost) {
+			if err := l.SetAsideDay(schemastest.Day); !errors.Is(err, ErrLockLost) {
 				t.Errorf("SetAsideDay: %v", err)
 			}
-			if _, _, err := l.deleteFiles([]string{l.usagePath(testDay)}, false); !errors.Is(err, ErrLockLost) {
+			if _, _, err := l.deleteFiles([]string{l.UsagePath(schemastest.Day)}, false); !errors.Is(err, ErrLockLost) {
 				t.Errorf("deleteFiles: %v", err)
 			}
-			if after := listing(t, l.Path(usageDir)) + listing(t, l.Path(rawDir)) + listing(t, l.Path(balanceDir)); after != before {
+			if after := listing(t, l.Path(UsageDir)) + listing(t, l.Path(RawDir)) + listing(t, l.Path(BalanceDir)); after != before {
 				t.Errorf("something was committed:\n%s\nwas\n%s", after, before)
 			}
-			if left, _ := l.list(l.Path(durable.TempDir)); len(left) != 0 {
+			if left, _ := l.List(l.Path(durable.TempDir)); len(left) != 0 {
 				t.Errorf("half-done files are left: %v", left)
 			}
-			must(t, other.WriteBalance(testDay, "other", nil, nil))
+			must(t, other.WriteBalance(schemastest.Day, "other", nil, nil))
 			must(t, errors.Join(unlock(), unlockOther()))
 		})
 	}
@@ -181,7 +182,7 @@ func TestAFileSystemThatCanLessIsEnough(t *testing.T) {
 	l := newTestLake(t, Options{})
 	bad, err := Open(l.Dir(), Options{FS: stubbornFS{syncDir: syscall.EIO}})
 	must(t, err)
-	if err := bad.WriteBalance(testDay, "x", nil, nil); !errors.Is(err, syscall.EIO) {
+	if err := bad.WriteBalance(schemastest.Day, "x", nil, nil); !errors.Is(err, syscall.EIO) {
 		t.Errorf("a disk that fails passes: %v", err)
 	}
 	stubborn, err := Open(l.Dir(), Options{FS: stubbornFS{chmod: syscall.EPERM}})
@@ -213,7 +214,7 @@ func TestAScratchIsPrivateAndSwept(t *testing.T) {
 			base = temp
 			must(t, os.RemoveAll(l.Path(durable.TempDir)))
 		}
-		dir, done, err := l.scratch()
+		dir, done, err := l.Scratch()
 		must(t, err)
 		if filepath.Dir(filepath.Dir(dir)) != base {
 			t.Errorf("%s is not in %s", dir, base)
@@ -223,18 +224,18 @@ func TestAScratchIsPrivateAndSwept(t *testing.T) {
 				t.Errorf("%s: %v, %v", d, info.Mode(), err)
 			}
 		}
-		left := filepath.Join(base, scratchPrefix+"left") // by a process that was killed
+		left := filepath.Join(base, ScratchPrefix+"left") // by a process that was killed
 		must(t, os.Mkdir(left, 0o700))
 		must(t, os.WriteFile(filepath.Join(left, scratchLock), nil, 0o600))
 		must(t, os.WriteFile(filepath.Join(left, "spill"), []byte("usage"), 0o600))
-		making := filepath.Join(base, scratchPrefix+"making") // by a process that is about to lock it
+		making := filepath.Join(base, ScratchPrefix+"making") // by a process that is about to lock it
 		must(t, os.Mkdir(making, 0o700))
 		if !readOnly {
 			unlock, err := l.Lock(t.Context(), "export", false)
 			must(t, err)
 			must(t, unlock())
 		}
-		_, done2, err := l.scratch()
+		_, done2, err := l.Scratch()
 		must(t, err)
 		for path, want := range map[string]bool{dir: true, making: true, left: false} {
 			if _, err := os.Stat(path); (err == nil) != want {
@@ -302,39 +303,6 @@ func TestALakeIsRefusedWhereItCanNotBe(t *testing.T) {
 		}
 		if _, err := os.Stat(dir); err == nil {
 			t.Errorf("%s was made", dir)
-		}
-	}
-}
-
-// DuckDB takes a path for a pattern, and the beginning of one for the name of an extension; a lake may have any of these names.
-func TestALakeMayHaveAnyOtherName(t *testing.T) {
-	w := newDayWriter(t, Options{})
-	t.Chdir(t.TempDir())
-	for _, name := range []string{"st*r", "[ab]c", "md:", "o'brien", "{a,b}", "100%"} {
-		for _, dir := range []string{name, "stXr", "ac"} { // which the patterns would match, too
-			if _, err := os.Stat(dir); err == nil {
-				continue
-			}
-			l, err := Create(dir, Options{})
-			must(t, err)
-			sealHours(t, l, 0, 24)
-			w.lake = l
-			w.derived(testDay, usageSQL(testDay, 5, 1), 0, nil)
-		}
-		l, err := Open(name, Options{})
-		must(t, err)
-		p, err := l.Publish(t.Context(), PublishOptions{})
-		must(t, err)
-		if p.Rows != 5 {
-			t.Errorf("%s: %d rows", name, p.Rows)
-		}
-		if n, err := l.QueryParquet(t.Context(), "FROM usage", "out"+name+".parquet"); err != nil || n != 5 {
-			t.Errorf("%s: %d %v", name, n, err)
-		}
-		r, err := l.Verify(t.Context(), VerifyOptions{})
-		must(t, err)
-		if r.DatabaseRows != 5 || r.Rows != 5 {
-			t.Errorf("%s: %+v", name, r)
 		}
 	}
 }

@@ -18,11 +18,12 @@ import (
 	_ "github.com/duckdb/duckdb-go/v2" // the reader that most people will use
 
 	"github.com/usagelake/usagelake/schemas"
+	"github.com/usagelake/usagelake/schemas/schemastest"
 )
 
 func writeDay(t testing.TB, l *Lake, rejects []schemas.Reject, batches ...arrow.RecordBatch) {
 	t.Helper()
-	w, err := l.CreateDay(testDay)
+	w, err := l.CreateDay(schemastest.Day)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -106,7 +107,7 @@ func duckRows(t testing.TB, db *sql.DB, query string, args ...any) []string {
 
 func TestDayFileHasTheContractsColumnsInDuckDB(t *testing.T) {
 	l := newTestLake(t, Options{})
-	rec := usageRows(memory.DefaultAllocator, 500, 1)
+	rec := schemastest.UsageRows(memory.DefaultAllocator, 500, 1)
 	defer rec.Release()
 	writeDay(t, l, nil, rec)
 	db := openDuckDB(t)
@@ -159,11 +160,11 @@ func rowsOfTable(table arrow.Table) []string {
 
 func TestDayFileReadsBackInArrow(t *testing.T) {
 	l := newTestLake(t, Options{})
-	rec := usageRows(memory.DefaultAllocator, 5000, 2)
+	rec := schemastest.UsageRows(memory.DefaultAllocator, 5000, 2)
 	defer rec.Release()
 	writeDay(t, l, nil, rec)
 	want := rowsOf(rec)
-	got := rowsOfTable(readPqarrow(t, l.usagePath(testDay)))
+	got := rowsOfTable(readPqarrow(t, l.UsagePath(schemastest.Day)))
 	for i := range want {
 		if i >= len(got) || got[i] != want[i] {
 			t.Fatalf("row %d of %d is\n%v\nwant\n%s", i, len(got), got[i:min(i+1, len(got))], want[i])
@@ -173,10 +174,10 @@ func TestDayFileReadsBackInArrow(t *testing.T) {
 
 func TestDayFileReadsBackInDuckDB(t *testing.T) {
 	l := newTestLake(t, Options{})
-	rec := usageRows(memory.DefaultAllocator, schemas.MaxRowGroup+7000, 3)
+	rec := schemastest.UsageRows(memory.DefaultAllocator, schemas.MaxRowGroup+7000, 3)
 	defer rec.Release()
 	writeDay(t, l, nil, rec)
-	path := l.usagePath(testDay)
+	path := l.UsagePath(schemastest.Day)
 	db := openDuckDB(t)
 
 	// What DuckDB reads is written by DuckDB as Parquet, and that is read back by Arrow: row by row the same.

@@ -7,8 +7,6 @@ import (
 	"regexp"
 	"strings"
 	"unicode/utf8"
-
-	"github.com/usagelake/usagelake/schemas"
 )
 
 // ErrPath says that a lake can't be where it is said to be.
@@ -30,24 +28,4 @@ func checkPath(dir string) error {
 		return fmt.Errorf("%w: %q is no UTF-8, as DuckDB wants it\nhint: name another directory with lake: or --lake", ErrPath, abs)
 	}
 	return nil
-}
-
-// sqlPath is a file's path as a string of SQL. It is absolute: DuckDB takes the beginning of a relative one, as of s3:lake or
-// md:lake, for the name of an extension.
-func sqlPath(path string) string {
-	return schemas.SQLString(absolute(path))
-}
-
-// sqlGlob is sqlPath for read_parquet, which takes a path for a pattern: it stands for the one file alone.
-func sqlGlob(path string) string {
-	return schemas.SQLString(noGlob.Replace(absolute(path)))
-}
-
-var noGlob = strings.NewReplacer("[", "[[]", "*", "[*]", "?", "[?]")
-
-func absolute(path string) string {
-	if abs, err := filepath.Abs(path); err == nil {
-		return abs
-	}
-	return path
 }

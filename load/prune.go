@@ -118,17 +118,17 @@ func (l *Lake) tombstone(p schemas.Partition, raws []Raw, before *Pruned, opts P
 			t.Files = append(t.Files, before.Files[i])
 			continue
 		}
-		file, err := l.tableOf(filepath.Join(l.partition(rawDir, p), r.Name), 0)
+		file, err := l.tableOf(filepath.Join(l.Partition(RawDir, p), r.Name), 0)
 		if err != nil {
 			return nil, err
 		}
 		t.Files = append(t.Files, PrunedRaw{Name: r.Name, Bytes: file.Bytes, SHA256: file.SHA256})
 	}
-	if t.Usage, err = l.tableOf(l.usagePath(p), footer.Rows); err != nil {
+	if t.Usage, err = l.tableOf(l.UsagePath(p), footer.Rows); err != nil {
 		return nil, err
 	}
 	if footer.Quarantined > 0 {
-		file, err := l.tableOf(l.quarantinePath(p), footer.Quarantined)
+		file, err := l.tableOf(l.QuarantinePath(p), footer.Quarantined)
 		if err != nil {
 			return nil, err
 		}
@@ -142,14 +142,14 @@ func (l *Lake) tableOf(path string, rows int64) (PrunedTable, error) {
 	if err != nil {
 		return PrunedTable{}, err
 	}
-	sum, err := l.fileDigest(path)
+	sum, err := l.Digest(path)
 	return PrunedTable{Rows: rows, Bytes: info.Size(), SHA256: sum}, err
 }
 
 // settleDay makes the derived files of p durable once more, and the names that lead to them: the run that wrote them may
 // have been told that the disk failed, and gone on.
 func (l *Lake) settleDay(p schemas.Partition) error {
-	for _, path := range []string{l.usagePath(p), l.quarantinePath(p)} {
+	for _, path := range []string{l.UsagePath(p), l.QuarantinePath(p)} {
 		f, err := l.FS.Open(path)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
@@ -175,24 +175,24 @@ func (l *Lake) settleDay(p schemas.Partition) error {
 // deletePruned deletes what the tombstone of p says is gone, as far as it stands there.
 func (l *Lake) deletePruned(p schemas.Partition, t *Pruned, dry bool) (Freed, error) {
 	var freed Freed
-	dir := l.partition(rawDir, p)
+	dir := l.Partition(RawDir, p)
 	var names []string
 	for _, f := range t.Files {
 		names = append(names, filepath.Join(dir, f.Name))
 	}
 	// What was kept of the day as an older tombstone had it: the day file is the one of this.
-	names = append(names, filepath.Join(dir, keptUsage), filepath.Join(dir, keptQuarantine))
+	names = append(names, filepath.Join(dir, KeptUsage), filepath.Join(dir, KeptQuarantine))
 	var err error
 	if freed.Files, freed.Bytes, err = l.deleteFiles(names, dry); err != nil || !t.QuarantineGone() {
 		return freed, err
 	}
-	freed.QuarantineFiles, freed.QuarantineBytes, err = l.deleteFiles([]string{l.quarantinePath(p)}, dry)
+	freed.QuarantineFiles, freed.QuarantineBytes, err = l.deleteFiles([]string{l.QuarantinePath(p)}, dry)
 	return freed, err
 }
 
 // deleteFiles removes the files of one directory that are there, and makes that durable.
 func (l *Lake) deleteFiles(paths []string, dry bool) (files int, size int64, err error) {
-	if err := l.checkHeld(); err != nil {
+	if err := l.CheckHeld(); err != nil {
 		return 0, 0, err
 	}
 	for _, path := range paths {

@@ -17,22 +17,23 @@ import (
 
 	"github.com/usagelake/usagelake/load/durable/durabletest"
 	"github.com/usagelake/usagelake/schemas"
+	"github.com/usagelake/usagelake/schemas/schemastest"
 )
 
 // deriveTestDay derives the test day from what is sealed: n rows and one quarantined record.
 func deriveTestDay(t testing.TB, l *Lake, n int, seed uint64) {
 	t.Helper()
-	raws, err := l.Windows(testDay)
+	raws, err := l.Windows(schemastest.Day)
 	must(t, err)
-	rows := usageRows(memory.DefaultAllocator, n, seed)
+	rows := schemastest.UsageRows(memory.DefaultAllocator, n, seed)
 	defer rows.Release()
-	_, err = l.KeepPruned(testDay)
+	_, err = l.KeepPruned(schemastest.Day)
 	must(t, err)
-	w, err := l.CreateDay(testDay)
+	w, err := l.CreateDay(schemastest.Day)
 	must(t, err)
 	defer w.Abort()
 	must(t, w.Write(rows))
-	must(t, w.WriteRejects([]schemas.Reject{{Window: testDay.Window(), Reason: schemas.ReasonNoID, Raw: fmt.Appendf(nil, `{"seed":%d}`, seed), FetchedAt: testDay.Date.End(), RunID: "r"}}))
+	must(t, w.WriteRejects([]schemas.Reject{{Window: schemastest.Day.Window(), Reason: schemas.ReasonNoID, Raw: fmt.Appendf(nil, `{"seed":%d}`, seed), FetchedAt: schemastest.Day.Date.End(), RunID: "r"}}))
 	must(t, w.Commit(footerOf(raws, int64(n), 1)))
 }
 
@@ -41,15 +42,15 @@ func footerOf(raws []Raw, rows, rejects int64) schemas.DayFooter {
 	f := dayFooter(rows, rejects)
 	f.Digest = DayDigest(1, raws)
 	for _, r := range raws {
-		f.Windows = append(f.Windows, schemas.DayWindow{Seq: r.Seq, Start: r.Window.Start, End: r.Window.End, FetchedAt: testDay.Date.End(), RunID: "r", Owns: !r.Pruned})
+		f.Windows = append(f.Windows, schemas.DayWindow{Seq: r.Seq, Start: r.Window.Start, End: r.Window.End, FetchedAt: schemastest.Day.Date.End(), RunID: "r", Owns: !r.Pruned})
 	}
 	return f
 }
 
 func sealHours(t testing.TB, l *Lake, from, to int) {
 	t.Helper()
-	start := testDay.Date.Start()
-	_, err := l.Seal(context.Background(), testSeal(start.Add(time.Duration(from)*time.Hour), start.Add(time.Duration(to)*time.Hour)), testPages(start))
+	start := schemastest.Day.Date.Start()
+	_, err := l.Seal(context.Background(), schemastest.Seal(start.Add(time.Duration(from)*time.Hour), start.Add(time.Duration(to)*time.Hour)), schemastest.Pages(start))
 	must(t, err)
 }
 
@@ -59,9 +60,9 @@ func prunableLake(t testing.TB) *Lake {
 	l := newTestLake(t, Options{FS: &durabletest.FS{At: -1}})
 	sealHours(t, l, 0, 24)
 	sealHours(t, l, 6, 12)
-	s := testSeal(testDay.Date.Start(), testDay.Date.Start().Add(time.Second))
+	s := schemastest.Seal(schemastest.Day.Date.Start(), schemastest.Day.Date.Start().Add(time.Second))
 	s.Kind, s.Announced, s.Proof, s.RequestIDs = schemas.KindBalance, nil, "", s.RequestIDs[:1]
-	_, err := l.Seal(t.Context(), s, testPages(s.Start)[:1])
+	_, err := l.Seal(t.Context(), s, schemastest.Pages(s.Start)[:1])
 	must(t, err)
 	deriveTestDay(t, l, 50, 1)
 	return l
@@ -81,7 +82,7 @@ func names(raws []Raw) string {
 }
 
 // mustRead is what a file holds, "" if there is none.
-func (l *Lake) mustRead(t testing.TB, path string) string {
+func mustRead(t testing.TB, path string) string {
 	t.Helper()
 	b, err := os.ReadFile(path)
 	if errors.Is(err, os.ErrNotExist) {
@@ -102,7 +103,7 @@ func TestADayIsWholeWhicheverStepOfAPruneFails(t *testing.T) {
 				broken, err := Open(l.Dir(), Options{FS: ffs})
 				must(t, err)
 				ffs.Steps = nil
-				_, err = broken.PruneDay(testDay, pruning(quarantine))
+				_, err = broken.PruneDay(schemastest.Day, pruning(quarantine))
 				return err
 			}
 			// look fails on anything that is not whole, and says whether the day is pruned.
@@ -110,53 +111,53 @@ func TestADayIsWholeWhicheverStepOfAPruneFails(t *testing.T) {
 				t.Helper()
 				l, err := Open(l.Dir(), Options{FS: &durabletest.FS{At: -1}})
 				must(t, err)
-				raws, err := l.Windows(testDay)
+				raws, err := l.Windows(schemastest.Day)
 				if err != nil || names(raws) != all {
 					t.Fatalf("%s: windows %s %v, want %s", name, names(raws), err, all)
 				}
-				if got := l.mustRead(t, l.usagePath(testDay)); got != day {
+				if got := mustRead(t, l.UsagePath(schemastest.Day)); got != day {
 					t.Fatalf("%s: the day file has changed", name)
 				}
 				frozen := Frozen(raws)
 				gone := 0
 				for _, r := range raws {
-					if _, err := os.Stat(filepath.Join(l.partition(rawDir, testDay), r.Name)); err != nil {
+					if _, err := os.Stat(filepath.Join(l.Partition(RawDir, schemastest.Day), r.Name)); err != nil {
 						gone++
 					} else {
 						r.Pruned = false // whatever stands there is whole
 						must(t, readRaw(t, l, r))
 					}
 				}
-				_, err = os.Stat(l.quarantinePath(testDay))
+				_, err = os.Stat(l.QuarantinePath(schemastest.Day))
 				if !frozen && (gone > 0 || err != nil) {
 					t.Errorf("%s: %d raw files are gone, the quarantine %v, and there is no tombstone", name, gone, err)
 				}
 				if frozen {
-					must(t, l.CheckFrozen(testDay))
-					if _, err := l.FrozenDay(testDay); err != nil {
+					must(t, l.CheckFrozen(schemastest.Day))
+					if _, err := l.FrozenDay(schemastest.Day); err != nil {
 						t.Errorf("%s: %v", name, err)
 					}
 				}
-				if stale, err := l.Stale(testDay, 1); stale || err != nil {
+				if stale, err := l.Stale(schemastest.Day, 1); stale || err != nil {
 					t.Errorf("%s: stale %v %v", name, stale, err)
 				}
 				// Another version of the transformation makes a pruned day no more stale than it can derive it.
-				if stale, err := l.Stale(testDay, 2); stale == frozen || err != nil {
+				if stale, err := l.Stale(schemastest.Day, 2); stale == frozen || err != nil {
 					t.Errorf("%s: stale by a newer version %v %v", name, stale, err)
 				}
-				if b, err := l.Balances(testDay); len(b) != 1 || err != nil {
+				if b, err := l.Balances(schemastest.Day); len(b) != 1 || err != nil {
 					t.Errorf("%s: %d balances, %v", name, len(b), err)
 				}
-				if s, err := l.Strays(testDay); len(s) != 0 || err != nil {
+				if s, err := l.Strays(schemastest.Day); len(s) != 0 || err != nil {
 					t.Errorf("%s: strays %v %v", name, s, err)
 				}
-				return frozen && gone == 2 && quarantine == (l.mustRead(t, l.quarantinePath(testDay)) == "")
+				return frozen && gone == 2 && quarantine == (mustRead(t, l.QuarantinePath(schemastest.Day)) == "")
 			}
 			state := func() (*Lake, string, string) {
 				l := prunableLake(t)
-				raws, err := l.Windows(testDay)
+				raws, err := l.Windows(schemastest.Day)
 				must(t, err)
-				return l, names(raws), l.mustRead(t, l.usagePath(testDay))
+				return l, names(raws), mustRead(t, l.UsagePath(schemastest.Day))
 			}
 			probe := &durabletest.FS{At: -1}
 			l, all, day := state()
@@ -198,21 +199,21 @@ func TestADryPruneSaysWhatThePruneDeletes(t *testing.T) {
 	o := pruning(true)
 	o.DryRun = true
 	before := treeText(t, l.Dir())
-	dry, err := l.PruneDay(testDay, o)
+	dry, err := l.PruneDay(schemastest.Day, o)
 	must(t, err)
 	if got := treeText(t, l.Dir()); got != before {
-		t.Error(firstDifference(got, before))
+		t.Error(differ(got, before))
 	}
 	o.DryRun = false
-	got, err := l.PruneDay(testDay, o)
+	got, err := l.PruneDay(schemastest.Day, o)
 	must(t, err)
 	if got != dry || got.Files != 2 || got.QuarantineFiles != 1 || got.Bytes == 0 || got.QuarantineBytes == 0 {
 		t.Errorf("deleted %+v, said %+v", got, dry)
 	}
-	if again, err := l.PruneDay(testDay, o); again != (Freed{}) || err != nil {
+	if again, err := l.PruneDay(schemastest.Day, o); again != (Freed{}) || err != nil {
 		t.Errorf("twice: %+v %v", again, err)
 	}
-	if dry, err = l.PruneDay(testDay, PruneOptions{DryRun: true}); dry != (Freed{}) || err != nil {
+	if dry, err = l.PruneDay(schemastest.Day, PruneOptions{DryRun: true}); dry != (Freed{}) || err != nil {
 		t.Errorf("twice: %+v %v", dry, err)
 	}
 }
@@ -220,23 +221,23 @@ func TestADryPruneSaysWhatThePruneDeletes(t *testing.T) {
 // Raw files that come back from a backup are a day as before, once the tombstone is gone.
 func TestAPrunedDayGoesBackToItsRawFiles(t *testing.T) {
 	l := prunableLake(t)
-	raws, err := l.Windows(testDay)
+	raws, err := l.Windows(schemastest.Day)
 	must(t, err)
 	backup := filepath.Join(t.TempDir(), "raw")
-	must(t, os.CopyFS(backup, os.DirFS(l.Path(rawDir))))
-	_, err = l.PruneDay(testDay, pruning(false))
+	must(t, os.CopyFS(backup, os.DirFS(l.Path(RawDir))))
+	_, err = l.PruneDay(schemastest.Day, pruning(false))
 	must(t, err)
-	must(t, os.RemoveAll(l.Path(rawDir)))
-	must(t, os.CopyFS(l.Path(rawDir), os.DirFS(backup)))
-	again, err := l.Windows(testDay)
+	must(t, os.RemoveAll(l.Path(RawDir)))
+	must(t, os.CopyFS(l.Path(RawDir), os.DirFS(backup)))
+	again, err := l.Windows(schemastest.Day)
 	must(t, err)
 	if names(again) != names(raws) || Frozen(again) {
 		t.Errorf("%+v", again)
 	}
-	if stale, err := l.Stale(testDay, 1); stale || err != nil {
+	if stale, err := l.Stale(schemastest.Day, 1); stale || err != nil {
 		t.Errorf("stale %v %v", stale, err)
 	}
-	if stale, err := l.Stale(testDay, 2); !stale || err != nil {
+	if stale, err := l.Stale(schemastest.Day, 2); !stale || err != nil {
 		t.Errorf("by a newer version: stale %v %v", stale, err)
 	}
 }
@@ -259,32 +260,32 @@ func treeText(t testing.TB, dir string) string {
 func TestADayThatIsNotInOrderIsNotPruned(t *testing.T) {
 	for name, change := range map[string]func(t *testing.T, l *Lake){
 		"not derived from its windows": func(t *testing.T, l *Lake) { sealHours(t, l, 3, 4) },
-		"no such file":                 func(t *testing.T, l *Lake) { must(t, os.Remove(l.quarantinePath(testDay))) },
+		"no such file":                 func(t *testing.T, l *Lake) { must(t, os.Remove(l.QuarantinePath(schemastest.Day))) },
 		"not covered whole": func(t *testing.T, l *Lake) {
-			raws, err := l.Windows(testDay)
+			raws, err := l.Windows(schemastest.Day)
 			must(t, err)
-			must(t, os.Remove(filepath.Join(l.partition(rawDir, testDay), raws[0].Name)))
+			must(t, os.Remove(filepath.Join(l.Partition(RawDir, schemastest.Day), raws[0].Name)))
 			deriveTestDay(t, l, 50, 1)
 		},
 		"being fetched anew": func(t *testing.T, l *Lake) {
-			_, err := l.PruneDay(testDay, pruning(false))
+			_, err := l.PruneDay(schemastest.Day, pruning(false))
 			must(t, err)
 			sealHours(t, l, 3, 4)
 		},
 		"not the file that the raw files of its day were pruned for": func(t *testing.T, l *Lake) {
-			_, err := l.PruneDay(testDay, pruning(false))
+			_, err := l.PruneDay(schemastest.Day, pruning(false))
 			must(t, err)
-			must(t, os.WriteFile(l.usagePath(testDay), []byte("x"), 0o600))
+			must(t, os.WriteFile(l.UsagePath(schemastest.Day), []byte("x"), 0o600))
 		},
 	} {
 		l := prunableLake(t)
 		change(t, l)
 		before := treeText(t, l.Dir())
-		if _, err := l.PruneDay(testDay, pruning(true)); err == nil || !strings.Contains(err.Error(), name) {
+		if _, err := l.PruneDay(schemastest.Day, pruning(true)); err == nil || !strings.Contains(err.Error(), name) {
 			t.Errorf("%s: %v", name, err)
 		}
 		if got := treeText(t, l.Dir()); got != before {
-			t.Errorf("%s: %s", name, firstDifference(got, before))
+			t.Errorf("%s: %s", name, differ(got, before))
 		}
 	}
 }
@@ -293,12 +294,12 @@ func TestADayThatIsNotInOrderIsNotPruned(t *testing.T) {
 // set aside; pruned again, the day needs it no more.
 func TestAPrunedDayThawsWhenAllOfItIsFetchedAnew(t *testing.T) {
 	l := prunableLake(t)
-	day, bad := l.mustRead(t, l.usagePath(testDay)), l.mustRead(t, l.quarantinePath(testDay))
-	_, err := l.PruneDay(testDay, pruning(false))
+	day, bad := mustRead(t, l.UsagePath(schemastest.Day)), mustRead(t, l.QuarantinePath(schemastest.Day))
+	_, err := l.PruneDay(schemastest.Day, pruning(false))
 	must(t, err)
 	frozen := func(want bool) []Raw {
 		t.Helper()
-		raws, err := l.Windows(testDay)
+		raws, err := l.Windows(schemastest.Day)
 		must(t, err)
 		if Frozen(raws) != want {
 			t.Fatalf("frozen: %v; %+v", !want, raws)
@@ -310,50 +311,52 @@ func TestAPrunedDayThawsWhenAllOfItIsFetchedAnew(t *testing.T) {
 	if len(raws) != 3 || raws[2].Seq != 4 { // the balance has 3
 		t.Fatalf("%+v", raws)
 	}
-	if stale, err := l.Stale(testDay, 1); stale || err != nil {
+	if stale, err := l.Stale(schemastest.Day, 1); stale || err != nil {
 		t.Errorf("half fetched: stale %v, %v", stale, err)
 	}
-	must(t, l.SetAsideDay(testDay))
-	if l.mustRead(t, l.usagePath(testDay)) != day {
+	must(t, l.SetAsideDay(schemastest.Day))
+	if mustRead(t, l.UsagePath(schemastest.Day)) != day {
 		t.Fatal("the source of a frozen day was set aside")
 	}
 	sealHours(t, l, 12, 24)
 	frozen(false)
-	if stale, err := l.Stale(testDay, 1); !stale || err != nil {
+	if stale, err := l.Stale(schemastest.Day, 1); !stale || err != nil {
 		t.Errorf("fetched anew: stale %v, %v", stale, err)
 	}
 	deriveTestDay(t, l, 60, 2)
-	if stale, err := l.Stale(testDay, 1); stale || err != nil {
+	if stale, err := l.Stale(schemastest.Day, 1); stale || err != nil {
 		t.Errorf("derived: stale %v, %v", stale, err)
 	}
-	kept := func(name string) string { return l.mustRead(t, filepath.Join(l.partition(rawDir, testDay), name)) }
-	if kept(keptUsage) != day || kept(keptQuarantine) != bad {
+	kept := func(name string) string {
+		return mustRead(t, filepath.Join(l.Partition(RawDir, schemastest.Day), name))
+	}
+	if kept(KeptUsage) != day || kept(KeptQuarantine) != bad {
 		t.Fatal("what was replaced is not kept")
 	}
 	deriveTestDay(t, l, 60, 3) // once more: it stays what it was
-	if kept(keptUsage) != day || kept(keptQuarantine) != bad {
+	if kept(KeptUsage) != day || kept(KeptQuarantine) != bad {
 		t.Fatal("what was kept is replaced")
 	}
-	if s, err := l.Strays(testDay); len(s) != 0 || err != nil {
+	if s, err := l.Strays(schemastest.Day); len(s) != 0 || err != nil {
 		t.Errorf("strays %v %v", s, err)
 	}
 
 	again, err := Open(l.Dir(), Options{}) // a lake to go on with, in which the day is pruned again
 	must(t, err)
-	freed, err := again.PruneDay(testDay, pruning(false))
+	freed, err := again.PruneDay(schemastest.Day, pruning(false))
 	must(t, err)
-	if freed.Files != 4 || kept(keptUsage)+kept(keptQuarantine) != "" {
+	if freed.Files != 4 || kept(KeptUsage)+kept(KeptQuarantine) != "" {
 		t.Errorf("pruned again: %+v", freed)
 	}
 	frozen(true)
-	if tomb, err := l.Pruned(testDay); err != nil || len(tomb.Files) != 4 || tomb.Files[0].SHA256 == "" {
+	if tomb, err := l.Pruned(schemastest.Day); err != nil || len(tomb.Files) != 4 || tomb.Files[0].SHA256 == "" {
 		t.Errorf("%+v %v", tomb, err)
 	}
 
 	// The other way: a window that is set aside freezes it as it was.
 	l = prunableLake(t)
-	day = l.mustRead(t, l.usagePath(testDay))
-	_, err = l.PruneDay(testDay, pruning(false))
+	day = mustRead(t, l.UsagePath(schemastest.Day))
+	_, err = l.PruneDay(schemastest.Day, pruning(false))
 	must(t, err)
 	sealHours(t, l, 0, 24)
 	deriveTestDay(t, l, 60, 2)
@@ -361,14 +364,14 @@ func TestAPrunedDayThawsWhenAllOfItIsFetchedAnew(t *testing.T) {
 	_, _, err = l.SetAside("raw/acct=acme/date=2026-11-01/" + raws[2].Name)
 	must(t, err)
 	frozen(true)
-	if stale, err := l.Stale(testDay, 1); !stale || err != nil {
+	if stale, err := l.Stale(schemastest.Day, 1); !stale || err != nil {
 		t.Errorf("frozen again: stale %v, %v", stale, err)
 	}
-	if f, err := l.FrozenDay(testDay); err != nil || f.Rows != 50 {
+	if f, err := l.FrozenDay(schemastest.Day); err != nil || f.Rows != 50 {
 		t.Errorf("frozen again: %+v %v", f, err)
 	}
-	must(t, l.CheckFrozen(testDay))
-	if l.mustRead(t, l.usagePath(testDay)) != day {
+	must(t, l.CheckFrozen(schemastest.Day))
+	if mustRead(t, l.UsagePath(schemastest.Day)) != day {
 		t.Error("the day is not what it was")
 	}
 }
@@ -376,17 +379,17 @@ func TestAPrunedDayThawsWhenAllOfItIsFetchedAnew(t *testing.T) {
 // CompareDay tells any difference, and changes nothing.
 func TestComparingADayFindsAnyDifference(t *testing.T) {
 	l := prunableLake(t)
-	raws, err := l.Windows(testDay)
+	raws, err := l.Windows(schemastest.Day)
 	must(t, err)
 	compare := func(rows int, seed uint64, rejects int) error {
-		w, err := l.CompareDay(testDay)
+		w, err := l.CompareDay(schemastest.Day)
 		must(t, err)
 		defer w.Abort()
-		rec := usageRows(memory.DefaultAllocator, rows, seed)
+		rec := schemastest.UsageRows(memory.DefaultAllocator, rows, seed)
 		defer rec.Release()
 		must(t, w.Write(rec))
 		for range rejects {
-			must(t, w.WriteRejects([]schemas.Reject{{Window: testDay.Window(), Reason: schemas.ReasonNoID, Raw: []byte(`{"seed":1}`), FetchedAt: testDay.Date.End(), RunID: "r"}}))
+			must(t, w.WriteRejects([]schemas.Reject{{Window: schemastest.Day.Window(), Reason: schemas.ReasonNoID, Raw: []byte(`{"seed":1}`), FetchedAt: schemastest.Day.Date.End(), RunID: "r"}}))
 		}
 		return w.Commit(footerOf(raws, int64(rows), int64(rejects)))
 	}
@@ -402,9 +405,9 @@ func TestComparingADayFindsAnyDifference(t *testing.T) {
 		}
 	}
 	if got := treeText(t, l.Dir()); got != before {
-		t.Error(firstDifference(got, before))
+		t.Error(differ(got, before))
 	}
-	must(t, os.Remove(l.quarantinePath(testDay)))
+	must(t, os.Remove(l.QuarantinePath(schemastest.Day)))
 	if err := compare(50, 1, 1); !errors.Is(err, ErrDiffers) {
 		t.Errorf("no quarantine: %v", err)
 	}
@@ -413,14 +416,14 @@ func TestComparingADayFindsAnyDifference(t *testing.T) {
 // A tombstone with any bit flipped, cut anywhere, or of another day is damage; nothing is listed or derived by it.
 func TestEveryChangeOfATombstoneIsFound(t *testing.T) {
 	l := prunableLake(t)
-	_, err := l.PruneDay(testDay, pruning(true))
+	_, err := l.PruneDay(schemastest.Day, pruning(true))
 	must(t, err)
-	whole := l.mustRead(t, l.prunedPath(testDay))
-	write := func(b string) { must(t, os.WriteFile(l.prunedPath(testDay), []byte(b), 0o600)) }
+	whole := mustRead(t, l.prunedPath(schemastest.Day))
+	write := func(b string) { must(t, os.WriteFile(l.prunedPath(schemastest.Day), []byte(b), 0o600)) }
 	check := func(name string) {
 		t.Helper()
 		var damaged *DamagedError
-		if _, err := l.Windows(testDay); !errors.As(err, &damaged) || damaged.Hint == "" {
+		if _, err := l.Windows(schemastest.Day); !errors.As(err, &damaged) || damaged.Hint == "" {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
@@ -450,26 +453,26 @@ func TestEveryChangeOfATombstoneIsFound(t *testing.T) {
 		check(c[1])
 	}
 	reseal(`"format":1`, `"format":2`)
-	if _, err := l.Windows(testDay); !errors.Is(err, ErrNewer) {
+	if _, err := l.Windows(schemastest.Day); !errors.Is(err, ErrNewer) {
 		t.Errorf("a newer format: %v", err)
 	}
-	if _, err := l.Seal(t.Context(), testSeal(testDay.Date.Start(), testDay.Date.End()), testPages(testDay.Date.Start())); err == nil {
+	if _, err := l.Seal(t.Context(), schemastest.Seal(schemastest.Day.Date.Start(), schemastest.Day.Date.End()), schemastest.Pages(schemastest.Day.Date.Start())); err == nil {
 		t.Error("a window was sealed beside a tombstone that can't be read")
 	}
-	if bal, err := l.Balances(testDay); err != nil || len(bal) != 1 {
+	if bal, err := l.Balances(schemastest.Day); err != nil || len(bal) != 1 {
 		t.Errorf("balances %v %v", bal, err)
 	}
 	write(whole)
-	if raws, err := l.Windows(testDay); err != nil || len(raws) != 2 || !Frozen(raws) {
+	if raws, err := l.Windows(schemastest.Day); err != nil || len(raws) != 2 || !Frozen(raws) {
 		t.Errorf("whole: %v %v", raws, err)
 	}
 }
 
 func FuzzTombstone(f *testing.F) {
 	l := prunableLake(f)
-	_, err := l.PruneDay(testDay, pruning(true))
+	_, err := l.PruneDay(schemastest.Day, pruning(true))
 	must(f, err)
-	b, err := os.ReadFile(l.prunedPath(testDay))
+	b, err := os.ReadFile(l.prunedPath(schemastest.Day))
 	must(f, err)
 	head, _, _ := bytes.Cut(b, lineFeed)
 	f.Add(head)
@@ -479,10 +482,10 @@ func FuzzTombstone(f *testing.F) {
 			return
 		}
 		tomb := &Pruned{}
-		if tomb.parse(testDay, slices.Concat(head, lineFeed, prunedSum(head))) != nil {
+		if tomb.parse(schemastest.Day, slices.Concat(head, lineFeed, prunedSum(head))) != nil {
 			return
 		}
-		raws, err := tomb.raws(testDay)
+		raws, err := tomb.raws(schemastest.Day)
 		if err != nil || !Frozen(raws) || len(Live(raws)) != 0 {
 			t.Errorf("%v: %+v", err, raws)
 		}
@@ -492,111 +495,19 @@ func FuzzTombstone(f *testing.F) {
 // A day that is given up may be the last of its kind, were a tombstone lost: it is moved, not deleted.
 func TestADayIsMovedWhenItIsGivenUp(t *testing.T) {
 	l := prunableLake(t)
-	must(t, l.RemoveDay(testDay))
-	if moved, err := l.list(l.Path(damagedDir)); err != nil || len(moved) != 1 {
+	must(t, l.RemoveDay(schemastest.Day))
+	if moved, err := l.List(l.Path(DamagedDir)); err != nil || len(moved) != 1 {
 		t.Errorf("moved %v %v", moved, err)
 	}
 }
 
-// A pruned lake publishes and verifies as before; its quarantine is gone from the published file, and no damage. What
-// is lost of it is found, and nothing is published without it.
-func TestVerifyAndPublishKnowPrunedDays(t *testing.T) {
-	lake := func(t *testing.T) (*dayWriter, []schemas.Partition) {
-		w, days := soundLake(t)
-		w.derived(days[1], usageSQL(days[1], 201, 1), 1, nil) // the footer names both windows
-		w.publish(PublishOptions{})
-		_, err := w.lake.PruneDay(days[1], pruning(false))
-		must(t, err)
-		return w, days
+// differ says where two texts differ.
+func differ(a, b string) string {
+	as, bs := strings.Split(a, "\n"), strings.Split(b, "\n")
+	for i := range min(len(as), len(bs)) {
+		if as[i] != bs[i] {
+			return fmt.Sprintf("line %d\n%s\n%s", i, as[i], bs[i])
+		}
 	}
-	found := func(t *testing.T, w *dayWriter) ([]Finding, VerifyReport) {
-		t.Helper()
-		r, err := w.lake.Verify(t.Context(), VerifyOptions{TransformVersion: 1})
-		must(t, err)
-		return r.Findings, r
-	}
-	t.Run("sound", func(t *testing.T) {
-		t.Parallel()
-		w, days := lake(t)
-		before := w.dump()
-		if f, r := found(t, w); len(f) != 0 || r.PrunedDays != 1 || r.PrunedWindows != 2 || r.Windows != 8 || r.RawFiles != 7 || r.PrunedLeft != 0 {
-			t.Errorf("%+v", r)
-		}
-		// A version of the transformation that is newer can't derive it anew: it stays as it is.
-		r, err := w.lake.Verify(t.Context(), VerifyOptions{TransformVersion: 2})
-		must(t, err)
-		if slices.ContainsFunc(r.Findings, func(f Finding) bool {
-			return strings.HasPrefix(f.Path, "usage/acct=acme/date="+days[1].Date.String())
-		}) {
-			t.Errorf("%+v", r.Findings)
-		}
-		p, err := w.lake.Publish(t.Context(), PublishOptions{Now: tickingClock()})
-		must(t, err)
-		if !p.Unchanged {
-			t.Errorf("published: %+v", p)
-		}
-		w.publish(PublishOptions{Full: true})
-		if got := w.dump(); got != before {
-			t.Error(firstDifference(got, before))
-		}
-
-		_, err = w.lake.PruneDay(days[1], pruning(true))
-		must(t, err)
-		if f, _ := found(t, w); len(f) != 1 || f[0].Check != FoundBehind {
-			t.Errorf("before it is published: %+v", f)
-		}
-		w.publish(PublishOptions{})
-		if f, r := found(t, w); len(f) != 0 || r.PrunedRejects != 1 {
-			t.Errorf("%+v", r)
-		}
-		ask := fmt.Sprintf("SELECT (SELECT count(*) FROM quarantine WHERE account = 'acme' AND window_start::DATE = '%[1]s') AS rows, (SELECT quarantined FROM partitions WHERE account = 'acme' AND usage_date = '%[1]s') AS n", days[1].Date)
-		if got := w.one(ask); got != "{'rows': 0, 'n': 1}" {
-			t.Errorf("published: %s", got)
-		}
-		after := w.dump()
-		w.publish(PublishOptions{Full: true})
-		if got := w.dump(); got != after {
-			t.Error(firstDifference(got, after))
-		}
-	})
-	for name, c := range map[string]struct {
-		damage  func(t *testing.T, w *dayWriter, p schemas.Partition)
-		check   string
-		publish string // what a publish says; "" is that it succeeds
-	}{
-		"a day file gone":   {func(t *testing.T, w *dayWriter, p schemas.Partition) { must(t, os.Remove(w.lake.usagePath(p))) }, FoundPruned, "it is not the file"},
-		"a day file older":  {func(t *testing.T, w *dayWriter, p schemas.Partition) { w.day(p, 5, 9) }, FoundPruned, "it is not the file"},
-		"a quarantine gone": {func(t *testing.T, w *dayWriter, p schemas.Partition) { must(t, os.Remove(w.lake.quarantinePath(p))) }, FoundQuarantine, ""},
-		"a quarantine changed": {func(t *testing.T, w *dayWriter, p schemas.Partition) {
-			w.digest = "x"
-			w.quarantine(p, 1)
-		}, FoundPruned, ""},
-		"a tombstone damaged": {func(t *testing.T, w *dayWriter, p schemas.Partition) {
-			must(t, os.WriteFile(w.lake.prunedPath(p), []byte("{}\n"), 0o600))
-		}, FoundPruned, "is damaged"},
-		"a tombstone gone":  {func(t *testing.T, w *dayWriter, p schemas.Partition) { must(t, os.Remove(w.lake.prunedPath(p))) }, FoundOrphan, ""},
-		"half fetched anew": {func(t *testing.T, w *dayWriter, p schemas.Partition) { w.seal(p, 0, 1) }, FoundStale, ""},
-		"what is kept damaged": {func(t *testing.T, w *dayWriter, p schemas.Partition) {
-			must(t, os.WriteFile(filepath.Join(w.lake.partition(rawDir, p), keptUsage), []byte("x"), 0o600))
-		}, FoundPruned, ""},
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			w, days := lake(t)
-			c.damage(t, w, days[1])
-			f, _ := found(t, w)
-			i := slices.IndexFunc(f, func(f Finding) bool { return f.Check == c.check })
-			if i < 0 || f[i].Date != days[1].Date.String() || f[i].Hint == "" {
-				t.Errorf("found %+v, want %s", f, c.check)
-			}
-			before := w.dump()
-			_, err := w.lake.Publish(t.Context(), PublishOptions{Now: tickingClock()})
-			if c.publish == "" && err != nil || c.publish != "" && (err == nil || !strings.Contains(err.Error(), c.publish)) {
-				t.Errorf("published: %v", err)
-			}
-			if got := w.dump(); c.publish != "" && got != before {
-				t.Error(firstDifference(got, before))
-			}
-		})
-	}
+	return fmt.Sprintf("%d and %d lines", len(as), len(bs))
 }

@@ -36,8 +36,8 @@ import (
 // Should the later windows be set aside, the day is taken from there again.
 const (
 	prunedFile     = "pruned.jsonl"
-	keptUsage      = "pruned.usage.parquet"
-	keptQuarantine = "pruned.quarantine.parquet"
+	KeptUsage      = "pruned.usage.parquet"
+	KeptQuarantine = "pruned.quarantine.parquet"
 
 	prunedFormat = 1
 )
@@ -117,7 +117,7 @@ func Live(raws []Raw) []Raw {
 }
 
 func (l *Lake) prunedPath(p schemas.Partition) string {
-	return filepath.Join(l.partition(rawDir, p), prunedFile)
+	return filepath.Join(l.Partition(RawDir, p), prunedFile)
 }
 
 // Pruned reads the tombstone of p, nil if there is none. One that can't be read gives a *DamagedError, and ErrNewer is a
@@ -250,7 +250,7 @@ func (l *Lake) FrozenDay(p schemas.Partition) (schemas.DayFooter, error) {
 		return schemas.DayFooter{}, err
 	}
 	if footer, sound, err = l.frozenAs(p, t); err == nil && !sound {
-		err = l.lostDay(p)
+		err = l.LostDay(p)
 	}
 	return footer, err
 }
@@ -268,7 +268,7 @@ func (l *Lake) frozenStale(p schemas.Partition) (bool, error) {
 	if restorable, err := l.restorable(p, t); err != nil || restorable {
 		return restorable, err
 	}
-	l.log.Error("a pruned day is lost", "day", p.String(), "detail", detail(l.lostDay(p)), "hint", hintLost(p))
+	l.Log.Error("a pruned day is lost", "day", p.String(), "detail", Detail(l.LostDay(p)), "hint", HintLost(p))
 	return false, nil
 }
 
@@ -281,7 +281,7 @@ func (l *Lake) frozenAs(p schemas.Partition, t *Pruned) (schemas.DayFooter, bool
 	if err != nil {
 		return footer, false, err
 	}
-	digest, ok, err := l.footerValue(l.quarantinePath(p), p, digestKey)
+	digest, ok, err := l.FooterValue(l.QuarantinePath(p), p, DigestKey)
 	switch {
 	case errors.As(err, new(*DamagedError)):
 		return footer, false, nil
@@ -299,15 +299,15 @@ func (t *Pruned) keepsQuarantine() bool { return t.Quarantine != nil && !t.Quara
 // restorable says whether what the derived files of a pruned day were is kept, byte for byte.
 func (l *Lake) restorable(p schemas.Partition, t *Pruned) (bool, error) {
 	holds := func(name, want string) (bool, error) {
-		sum, err := l.fileDigest(filepath.Join(l.partition(rawDir, p), name))
+		sum, err := l.Digest(filepath.Join(l.Partition(RawDir, p), name))
 		if errors.Is(err, fs.ErrNotExist) {
 			return false, nil
 		}
 		return sum == want, err
 	}
-	ok, err := holds(keptUsage, t.Usage.SHA256)
+	ok, err := holds(KeptUsage, t.Usage.SHA256)
 	if ok && err == nil && t.keepsQuarantine() {
-		ok, err = holds(keptQuarantine, t.Quarantine.SHA256)
+		ok, err = holds(KeptQuarantine, t.Quarantine.SHA256)
 	}
 	return ok, err
 }
@@ -315,20 +315,20 @@ func (l *Lake) restorable(p schemas.Partition, t *Pruned) (bool, error) {
 // restorePruned puts the kept files of a pruned day in their place again, in the order of DayWriter.Commit.
 func (l *Lake) restorePruned(p schemas.Partition, t *Pruned) error {
 	if ok, err := l.restorable(p, t); err != nil || !ok {
-		return cmp.Or(err, l.lostDay(p))
+		return cmp.Or(err, l.LostDay(p))
 	}
-	l.log.Warn("a pruned day is taken from the day file that was kept of it", "day", p.String())
-	raw := l.partition(rawDir, p)
+	l.Log.Warn("a pruned day is taken from the day file that was kept of it", "day", p.String())
+	raw := l.Partition(RawDir, p)
 	if t.keepsQuarantine() {
-		if err := l.copyFile(filepath.Join(raw, keptQuarantine), l.quarantinePath(p)); err != nil {
+		if err := l.copyFile(filepath.Join(raw, KeptQuarantine), l.QuarantinePath(p)); err != nil {
 			return err
 		}
 	}
-	if err := l.copyFile(filepath.Join(raw, keptUsage), l.usagePath(p)); err != nil {
+	if err := l.copyFile(filepath.Join(raw, KeptUsage), l.UsagePath(p)); err != nil {
 		return err
 	}
 	if !t.keepsQuarantine() {
-		return l.remove(l.quarantinePath(p))
+		return l.remove(l.QuarantinePath(p))
 	}
 	return nil
 }
@@ -341,13 +341,13 @@ func (l *Lake) KeepPruned(p schemas.Partition) (*Pruned, error) {
 		return t, err
 	}
 	keep := func(from, name, sum string) error {
-		to := filepath.Join(l.partition(rawDir, p), name)
+		to := filepath.Join(l.Partition(RawDir, p), name)
 		if _, err := l.FS.Stat(to); !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
-		switch got, err := l.fileDigest(from); {
+		switch got, err := l.Digest(from); {
 		case errors.Is(err, fs.ErrNotExist), err == nil && got != sum:
-			l.log.Warn("the day file of a pruned day is not the one it was pruned with, and is not kept", "day", p.String(), "file", from)
+			l.Log.Warn("the day file of a pruned day is not the one it was pruned with, and is not kept", "day", p.String(), "file", from)
 			return nil
 		case err != nil:
 			return err
@@ -355,11 +355,11 @@ func (l *Lake) KeepPruned(p schemas.Partition) (*Pruned, error) {
 		return l.copyFile(from, to)
 	}
 	if t.keepsQuarantine() { // the day file last: with it, all is kept
-		if err := keep(l.quarantinePath(p), keptQuarantine, t.Quarantine.SHA256); err != nil {
+		if err := keep(l.QuarantinePath(p), KeptQuarantine, t.Quarantine.SHA256); err != nil {
 			return nil, fmt.Errorf("keep the pruned day %s: %w", p, err)
 		}
 	}
-	if err := keep(l.usagePath(p), keptUsage, t.Usage.SHA256); err != nil {
+	if err := keep(l.UsagePath(p), KeptUsage, t.Usage.SHA256); err != nil {
 		return nil, fmt.Errorf("keep the pruned day %s: %w", p, err)
 	}
 	return t, nil
@@ -373,35 +373,37 @@ func (l *Lake) CheckFrozen(p schemas.Partition) error {
 		return err
 	}
 	check := func(path string, want PrunedTable) error {
-		sum, err := l.fileDigest(path)
+		sum, err := l.Digest(path)
 		switch {
 		case errors.Is(err, fs.ErrNotExist), err == nil && sum != want.SHA256:
-			return l.lostFile(p, path, err != nil)
+			return l.LostFile(p, path, err != nil)
 		}
 		return err
 	}
-	if err := check(l.usagePath(p), t.Usage); err != nil {
+	if err := check(l.UsagePath(p), t.Usage); err != nil {
 		return err
 	}
 	if t.keepsQuarantine() {
-		return check(l.quarantinePath(p), t.Quarantine.PrunedTable)
+		return check(l.QuarantinePath(p), t.Quarantine.PrunedTable)
 	}
 	return nil
 }
 
-// hintLost is what can be done about the derived file of a frozen day that isn't what it was.
-func hintLost(p schemas.Partition) string {
+// HintLost is what can be done about the derived file of a frozen day that isn't what it was.
+func HintLost(p schemas.Partition) string {
 	return fmt.Sprintf("restore it from a backup, for its raw files were pruned; or fetch the day anew: usagelake export --refetch --account %s --from %s --to %s", p.Account, p.Date, p.Date+1)
 }
 
-func (l *Lake) lostDay(p schemas.Partition) error { return l.lostFile(p, l.usagePath(p), false) }
+// LostDay is the error of a pruned day whose day file isn't the one that was kept: nothing can derive it again.
+func (l *Lake) LostDay(p schemas.Partition) error { return l.LostFile(p, l.UsagePath(p), false) }
 
-func (l *Lake) lostFile(p schemas.Partition, path string, missing bool) error {
+// LostFile is LostDay of another file of the day, which is missing, or not the one that was kept.
+func (l *Lake) LostFile(p schemas.Partition, path string, missing bool) error {
 	detail := "it is not the file that the raw files of its day were pruned for"
 	if missing {
 		detail = "it is gone, and the raw files of its day were pruned"
 	}
-	return &DamagedError{Path: path, Detail: detail, Hint: hintLost(p)}
+	return &DamagedError{Path: path, Detail: detail, Hint: HintLost(p)}
 }
 
 // copyFile commits a copy of a file of the lake.

@@ -172,7 +172,7 @@ func (l *Lake) Strays(p schemas.Partition) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	strays = slices.DeleteFunc(strays, func(name string) bool { return name == prunedFile || name == keptUsage || name == keptQuarantine })
+	strays = slices.DeleteFunc(strays, func(name string) bool { return name == prunedFile || name == KeptUsage || name == KeptQuarantine })
 	for i := 1; i < len(all); i++ {
 		if all[i].Seq == all[i-1].Seq {
 			strays = append(strays, all[i].Name)
@@ -184,7 +184,7 @@ func (l *Lake) Strays(p schemas.Partition) ([]string, error) {
 
 // readRaws reads the directory of p: the sealed files in order of Seq, and the names that are none.
 func (l *Lake) readRaws(p schemas.Partition) (raws []Raw, strays []string, err error) {
-	names, err := l.list(l.partition(rawDir, p))
+	names, err := l.List(l.Partition(RawDir, p))
 	if err != nil {
 		return nil, nil, fmt.Errorf("list raw archive of %s: %w", p, err)
 	}
@@ -300,7 +300,7 @@ func (l *Lake) seal(ctx context.Context, seal schemas.Seal, pages []schemas.Page
 
 	// From here on the context no longer counts: the answers cost requests, and what is left are three quick steps.
 	p := seal.Window().Partition()
-	dir := l.partition(rawDir, p)
+	dir := l.Partition(RawDir, p)
 	if err := l.MakeDirs(dir); err != nil {
 		_ = l.FS.Remove(t.Name())
 		return Raw{}, err
@@ -320,7 +320,7 @@ func (l *Lake) seal(ctx context.Context, seal schemas.Seal, pages []schemas.Page
 func (l *Lake) place(p schemas.Partition, seal schemas.Seal, temp string, r *Raw) error {
 	l.seqMu.Lock()
 	defer l.seqMu.Unlock()
-	if err := l.checkHeld(); err != nil {
+	if err := l.CheckHeld(); err != nil {
 		_ = l.FS.Remove(temp)
 		return err
 	}
@@ -348,7 +348,7 @@ func (l *Lake) place(p schemas.Partition, seal schemas.Seal, temp string, r *Raw
 		return fmt.Errorf("%s has %d sealed files, the most a day can have", p, maxSeq)
 	}
 	r.Name = rawName(seal, r.Seq)
-	target := filepath.Join(l.partition(rawDir, p), r.Name)
+	target := filepath.Join(l.Partition(RawDir, p), r.Name)
 	if err := l.FS.Rename(temp, target); err != nil {
 		_ = l.FS.Remove(temp)
 		return fmt.Errorf("commit %s: %w", target, err)
@@ -512,7 +512,7 @@ type rawReader struct {
 }
 
 func (l *Lake) openRaw(p schemas.Partition, r Raw) (*rawReader, error) {
-	f := &rawReader{path: filepath.Join(l.partition(rawDir, p), r.Name), raw: r, sum: sha256.New(), coders: &l.coders}
+	f := &rawReader{path: filepath.Join(l.Partition(RawDir, p), r.Name), raw: r, sum: sha256.New(), coders: &l.coders}
 	file, err := l.FS.Open(f.path)
 	if err != nil {
 		return nil, fmt.Errorf("open raw file: %w", err)

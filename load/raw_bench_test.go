@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/usagelake/usagelake/schemas"
+	"github.com/usagelake/usagelake/schemas/schemastest"
 )
 
 // BenchmarkReadRaw reads a sealed window of 10,000 records, as a derivation does: its first line, then its pages, held
@@ -25,16 +26,16 @@ func BenchmarkReadRaw(b *testing.B) {
 		}
 		body = append(body, `],"total":10000}}`...)
 		size += len(body)
-		pages = append(pages, schemas.Page{Number: n, RequestID: fmt.Sprintf("req-%d", n), FetchedAt: testDay.Date.End(), Body: body})
+		pages = append(pages, schemas.Page{Number: n, RequestID: fmt.Sprintf("req-%d", n), FetchedAt: schemastest.Day.Date.End(), Body: body})
 	}
-	raw, err := l.Seal(b.Context(), testSeal(testDay.Date.Start(), testDay.Date.End()), pages)
+	raw, err := l.Seal(b.Context(), schemastest.Seal(schemastest.Day.Date.Start(), schemastest.Day.Date.End()), pages)
 	if err != nil {
 		b.Fatal(err)
 	}
 	b.SetBytes(int64(size))
 	b.ReportAllocs()
 	for b.Loop() {
-		s, err := l.OpenRaw(b.Context(), testDay, raw)
+		s, err := l.OpenRaw(b.Context(), schemastest.Day, raw)
 		if err != nil {
 			b.Fatal(err)
 		}

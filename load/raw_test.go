@@ -20,14 +20,15 @@ import (
 
 	"github.com/usagelake/usagelake/load/durable"
 	"github.com/usagelake/usagelake/schemas"
+	"github.com/usagelake/usagelake/schemas/schemastest"
 )
 
 var update = flag.Bool("update", false, "write the golden files anew")
 
 func sealWindow(t testing.TB, l *Lake, from, to time.Duration) Raw {
 	t.Helper()
-	start := testDay.Date.Start()
-	r, err := l.Seal(t.Context(), testSeal(start.Add(from), start.Add(to)), testPages(testDay.Date.End()))
+	start := schemastest.Day.Date.Start()
+	r, err := l.Seal(t.Context(), schemastest.Seal(start.Add(from), start.Add(to)), schemastest.Pages(schemastest.Day.Date.End()))
 	must(t, err)
 	return r
 }
@@ -47,13 +48,13 @@ func collect(ctx context.Context, s schemas.Sealed) ([]schemas.Page, error) {
 
 func TestSealedWindowComesBackAsItWas(t *testing.T) {
 	l := newTestLake(t, Options{})
-	seal := testSeal(testDay.Date.Start().Add(6*time.Hour), testDay.Date.End())
-	pages := testPages(testDay.Date.End())
+	seal := schemastest.Seal(schemastest.Day.Date.Start().Add(6*time.Hour), schemastest.Day.Date.End())
+	pages := schemastest.Pages(schemastest.Day.Date.End())
 	slices.Reverse(pages) // as they may have come
 	r, err := l.Seal(t.Context(), seal, pages)
 	must(t, err)
 	slices.Reverse(pages)
-	s, err := l.OpenRaw(t.Context(), testDay, r)
+	s, err := l.OpenRaw(t.Context(), schemastest.Day, r)
 	must(t, err)
 	for range 2 { // as often as one likes
 		got, err := collect(t.Context(), s)
@@ -74,23 +75,23 @@ func TestSealedWindowComesBackAsItWas(t *testing.T) {
 func TestSequenceCountsOverBothKindsAndAscends(t *testing.T) {
 	l := newTestLake(t, Options{})
 	a := sealWindow(t, l, 0, time.Hour)
-	seal := testSeal(testDay.Date.Start(), testDay.Date.Start())
+	seal := schemastest.Seal(schemastest.Day.Date.Start(), schemastest.Day.Date.Start())
 	seal.Kind = schemas.KindBalance
-	b, err := l.Seal(t.Context(), seal, testPages(testDay.Date.End())[:1])
+	b, err := l.Seal(t.Context(), seal, schemastest.Pages(schemastest.Day.Date.End())[:1])
 	must(t, err)
 	c := sealWindow(t, l, 0, time.Hour) // the same once more
-	windows, err := l.Windows(testDay)
+	windows, err := l.Windows(schemastest.Day)
 	must(t, err)
-	balances, err := l.Balances(testDay)
+	balances, err := l.Balances(schemastest.Day)
 	must(t, err)
 	if !slices.Equal(windows, []Raw{a, c}) || !slices.Equal(balances, []Raw{b}) || a.Seq != 1 || b.Seq != 2 || c.Seq != 3 {
 		t.Errorf("windows %v, balances %v", windows, balances)
 	}
-	if b.Window.Seconds() != 1 || b.Window.Start != testDay.Date.Start() {
+	if b.Window.Seconds() != 1 || b.Window.Start != schemastest.Day.Date.Start() {
 		t.Errorf("the balance is of %v", b.Window)
 	}
 	must(t, readRaw(t, l, b))
-	must(t, os.Remove(filepath.Join(l.partition(rawDir, testDay), b.Name)))
+	must(t, os.Remove(filepath.Join(l.Partition(RawDir, schemastest.Day), b.Name)))
 	if d := sealWindow(t, l, 0, time.Hour); d.Seq != 4 {
 		t.Errorf("after a removal the next is %d", d.Seq)
 	}
@@ -106,13 +107,13 @@ func TestSealsFromManyGoroutinesEachGetANumber(t *testing.T) {
 	errs := make([]error, n)
 	for i := range n {
 		wg.Go(func() {
-			start := testDay.Date.Start().Add(time.Duration(i) * time.Hour)
-			_, errs[i] = l.Seal(t.Context(), testSeal(start, start.Add(time.Hour)), testPages(testDay.Date.End()))
+			start := schemastest.Day.Date.Start().Add(time.Duration(i) * time.Hour)
+			_, errs[i] = l.Seal(t.Context(), schemastest.Seal(start, start.Add(time.Hour)), schemastest.Pages(schemastest.Day.Date.End()))
 		})
 	}
 	wg.Wait()
 	must(t, errors.Join(errs...))
-	raws, err := l.Windows(testDay)
+	raws, err := l.Windows(schemastest.Day)
 	must(t, err)
 	if len(raws) != n || raws[n-1].Seq != n {
 		t.Errorf("%d windows, the last is %+v", len(raws), raws[len(raws)-1])
@@ -124,7 +125,7 @@ func TestEqualSealsGiveEqualBytes(t *testing.T) {
 	for range 2 {
 		l := newTestLake(t, Options{})
 		r := sealWindow(t, l, 0, time.Hour)
-		b, err := os.ReadFile(filepath.Join(l.partition(rawDir, testDay), r.Name))
+		b, err := os.ReadFile(filepath.Join(l.Partition(RawDir, schemastest.Day), r.Name))
 		must(t, err)
 		files = append(files, b)
 	}
@@ -134,7 +135,7 @@ func TestEqualSealsGiveEqualBytes(t *testing.T) {
 }
 
 func TestSealRefusesWhatItCouldNotKeep(t *testing.T) {
-	start, end := testDay.Date.Start(), testDay.Date.End()
+	start, end := schemastest.Day.Date.Start(), schemastest.Day.Date.End()
 	tests := []struct {
 		name   string
 		change func(*schemas.Seal, *[]schemas.Page)
@@ -157,7 +158,7 @@ func TestSealRefusesWhatItCouldNotKeep(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			l := newTestLake(t, Options{})
-			seal, pages := testSeal(start, end), testPages(end)
+			seal, pages := schemastest.Seal(start, end), schemastest.Pages(end)
 			tt.change(&seal, &pages)
 			if _, err := l.Seal(t.Context(), seal, pages); err == nil {
 				t.Error("it was sealed")
@@ -170,7 +171,7 @@ func TestSealRefusesWhatItCouldNotKeep(t *testing.T) {
 	l := newTestLake(t, Options{})
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, err := l.Seal(ctx, testSeal(start, end), testPages(end)); !errors.Is(err, context.Canceled) {
+	if _, err := l.Seal(ctx, schemastest.Seal(start, end), schemastest.Pages(end)); !errors.Is(err, context.Canceled) {
 		t.Errorf("cancelled: %v", err)
 	}
 }
@@ -178,7 +179,7 @@ func TestSealRefusesWhatItCouldNotKeep(t *testing.T) {
 func TestNamesSealDidNotGiveAreStrays(t *testing.T) {
 	l := newTestLake(t, Options{})
 	r := sealWindow(t, l, 0, time.Hour)
-	dir := l.partition(rawDir, testDay)
+	dir := l.Partition(RawDir, schemastest.Day)
 	strays := []string{
 		"notes.txt", "1_000000-010000_0123456789abcdef.pages.zst", "000000_000000-010000_0123456789abcdef.pages.zst",
 		"000002_010000-010000_0123456789abcdef.pages.zst", "000002_020000-010000_0123456789abcdef.pages.zst",
@@ -191,7 +192,7 @@ func TestNamesSealDidNotGiveAreStrays(t *testing.T) {
 	for _, name := range strays {
 		must(t, os.WriteFile(filepath.Join(dir, name), nil, durable.FileMode))
 	}
-	got, err := l.Strays(testDay)
+	got, err := l.Strays(schemastest.Day)
 	must(t, err)
 	if !slices.Equal(got, strays) {
 		t.Errorf("strays\n%v\nwant\n%v", got, strays)
@@ -274,7 +275,7 @@ func TestDamageIsFoundAndNamed(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			l := newTestLake(t, Options{})
 			r := sealWindow(t, l, 0, time.Hour)
-			path := filepath.Join(l.partition(rawDir, testDay), r.Name)
+			path := filepath.Join(l.Partition(RawDir, schemastest.Day), r.Name)
 			rewrite(t, path, tt.change)
 			err := readRaw(t, l, r)
 			var damaged *DamagedError
@@ -289,11 +290,11 @@ func TestDamageIsFoundAndNamed(t *testing.T) {
 
 	l := newTestLake(t, Options{})
 	r := sealWindow(t, l, 0, time.Hour)
-	rewrite(t, filepath.Join(l.partition(rawDir, testDay), r.Name), replace(`"format":1`, `"format":2`))
+	rewrite(t, filepath.Join(l.Partition(RawDir, schemastest.Day), r.Name), replace(`"format":1`, `"format":2`))
 	if err := readRaw(t, l, r); !errors.Is(err, ErrNewer) {
 		t.Errorf("a newer format gives %v", err)
 	}
-	must(t, os.Remove(filepath.Join(l.partition(rawDir, testDay), r.Name)))
+	must(t, os.Remove(filepath.Join(l.Partition(RawDir, schemastest.Day), r.Name)))
 	if err := readRaw(t, l, r); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("a missing file gives %v", err)
 	}
@@ -302,7 +303,7 @@ func TestDamageIsFoundAndNamed(t *testing.T) {
 func TestAFlippedBitAnywhereIsFound(t *testing.T) {
 	l := newTestLake(t, Options{})
 	r := sealWindow(t, l, 0, time.Hour)
-	path := filepath.Join(l.partition(rawDir, testDay), r.Name)
+	path := filepath.Join(l.Partition(RawDir, schemastest.Day), r.Name)
 	good, err := os.ReadFile(path)
 	must(t, err)
 	for i := range good {
@@ -338,7 +339,7 @@ func TestGoldenRawFileOfFormat1(t *testing.T) {
 		if r.Name != name {
 			t.Fatalf("the name is %s now", r.Name)
 		}
-		b, err := os.ReadFile(filepath.Join(l.partition(rawDir, testDay), r.Name))
+		b, err := os.ReadFile(filepath.Join(l.Partition(RawDir, schemastest.Day), r.Name))
 		must(t, err)
 		must(t, os.MkdirAll(filepath.Dir(golden), 0o755))
 		must(t, os.WriteFile(golden, b, 0o644))
@@ -346,21 +347,21 @@ func TestGoldenRawFileOfFormat1(t *testing.T) {
 	b, err := os.ReadFile(golden)
 	must(t, err)
 	l := newTestLake(t, Options{})
-	dir := l.partition(rawDir, testDay)
+	dir := l.Partition(RawDir, schemastest.Day)
 	must(t, os.MkdirAll(dir, durable.DirMode))
 	must(t, os.WriteFile(filepath.Join(dir, name), b, durable.FileMode))
-	raws, err := l.Windows(testDay)
+	raws, err := l.Windows(schemastest.Day)
 	must(t, err)
 	if len(raws) != 1 || raws[0].Name != name {
 		t.Fatalf("windows %v", raws)
 	}
-	s, err := l.OpenRaw(t.Context(), testDay, raws[0])
+	s, err := l.OpenRaw(t.Context(), schemastest.Day, raws[0])
 	must(t, err)
 	pages, err := collect(t.Context(), s)
 	must(t, err)
-	seal := testSeal(testDay.Date.Start(), testDay.Date.Start().Add(time.Hour))
+	seal := schemastest.Seal(schemastest.Day.Date.Start(), schemastest.Day.Date.Start().Add(time.Hour))
 	seal.Format, seal.Pages, seal.Digest = 1, 2, s.Seal.Digest
-	if !reflect.DeepEqual(s.Seal, seal) || !reflect.DeepEqual(pages, testPages(testDay.Date.End())) {
+	if !reflect.DeepEqual(s.Seal, seal) || !reflect.DeepEqual(pages, schemastest.Pages(schemastest.Day.Date.End())) {
 		t.Errorf("the golden window reads as\n%+v\n%v", s.Seal, pages)
 	}
 }
@@ -376,7 +377,7 @@ func TestSealAndOpenAreInverse(t *testing.T) {
 		}
 		from := rapid.IntRange(0, 86399).Draw(rt, "from")
 		to := rapid.IntRange(from+1, 86400).Draw(rt, "to")
-		seal := testSeal(testDay.Date.Start().Add(time.Duration(from)*time.Second), testDay.Date.Start().Add(time.Duration(to)*time.Second))
+		seal := schemastest.Seal(schemastest.Day.Date.Start().Add(time.Duration(from)*time.Second), schemastest.Day.Date.Start().Add(time.Duration(to)*time.Second))
 		seal.RequestIDs = rapid.SliceOfN(rapid.String(), 0, 3).Draw(rt, "ids")
 		if rapid.Bool().Draw(rt, "unannounced") {
 			seal.Announced = nil
@@ -390,11 +391,11 @@ func TestSealAndOpenAreInverse(t *testing.T) {
 		if err != nil {
 			rt.Fatal(err)
 		}
-		raws, err := l.Windows(testDay)
+		raws, err := l.Windows(schemastest.Day)
 		if err != nil || len(raws) != 1 || raws[0] != r {
 			rt.Fatalf("windows %v, %v; want %v", raws, err, r)
 		}
-		s, err := l.OpenRaw(t.Context(), testDay, r)
+		s, err := l.OpenRaw(t.Context(), schemastest.Day, r)
 		if err != nil {
 			rt.Fatal(err)
 		}
@@ -415,7 +416,7 @@ func FuzzRaw(f *testing.F) {
 	l, err := Create(dir, Options{})
 	must(f, err)
 	r := sealWindow(f, l, 0, time.Hour)
-	path := filepath.Join(l.partition(rawDir, testDay), r.Name)
+	path := filepath.Join(l.Partition(RawDir, schemastest.Day), r.Name)
 	good, err := os.ReadFile(path)
 	must(f, err)
 	f.Add(good, false)

@@ -11,8 +11,8 @@ import (
 	"github.com/usagelake/usagelake/schemas"
 )
 
-// damagedDir holds raw files that can't be read, for a person to look at: outside of everything that is read.
-const damagedDir = "damaged"
+// DamagedDir holds raw files that can't be read, for a person to look at: outside of everything that is read.
+const DamagedDir = "damaged"
 
 // SetAside takes a damaged file of the raw archive, named by its path within the lake as a Finding has it, out of the
 // archive. It is moved to damaged/ and not deleted. Its window is no longer covered then, unless others cover it, and
@@ -20,11 +20,11 @@ const damagedDir = "damaged"
 // holds the lock.
 func (l *Lake) SetAside(path string) (r Raw, now string, err error) {
 	parts := strings.Split(path, "/")
-	if len(parts) != 4 || parts[0] != rawDir {
+	if len(parts) != 4 || parts[0] != RawDir {
 		return r, "", fmt.Errorf("set aside %s: it is not in the raw archive", path)
 	}
-	account, okAccount := accountOf(parts[1])
-	d, okDate := dateOf(parts[2])
+	account, okAccount := AccountOf(parts[1])
+	d, okDate := DateOf(parts[2])
 	if !okAccount || !okDate {
 		return r, "", fmt.Errorf("set aside %s: it is not in the raw archive", path)
 	}
@@ -33,15 +33,15 @@ func (l *Lake) SetAside(path string) (r Raw, now string, err error) {
 	if !ok {
 		return r, "", fmt.Errorf("set aside %s: it is not a sealed file", path)
 	}
-	from := filepath.Join(l.partition(rawDir, p), r.Name)
-	to := filepath.Join(l.Path(damagedDir), strings.Join(parts[1:3], "_")+"_"+r.Name)
+	from := filepath.Join(l.Partition(RawDir, p), r.Name)
+	to := filepath.Join(l.Path(DamagedDir), strings.Join(parts[1:3], "_")+"_"+r.Name)
 	if err := l.MakeDirs(filepath.Dir(to)); err != nil {
 		return r, "", fmt.Errorf("set aside %s: %w", path, err)
 	}
 	if _, err := l.FS.Stat(to); !errors.Is(err, fs.ErrNotExist) {
 		return r, "", fmt.Errorf("set aside %s: %s is there already", path, to)
 	}
-	if err := l.checkHeld(); err != nil {
+	if err := l.CheckHeld(); err != nil {
 		return r, "", fmt.Errorf("set aside %s: %w", path, err)
 	}
 	if err := l.FS.Rename(from, to); err != nil {
@@ -53,7 +53,7 @@ func (l *Lake) SetAside(path string) (r Raw, now string, err error) {
 // SetAsideDay moves the day file of p to damaged/, for it may be the last readable copy of what its windows held. It
 // does nothing if there is none, or if it is the source of a pruned day. The caller holds the lock.
 func (l *Lake) SetAsideDay(p schemas.Partition) error {
-	from := l.usagePath(p)
+	from := l.UsagePath(p)
 	if _, err := l.FS.Stat(from); errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
@@ -73,7 +73,7 @@ func (l *Lake) moveAside(p schemas.Partition, from string) error {
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
-	err = errors.Join(err, l.checkHeld())
+	err = errors.Join(err, l.CheckHeld())
 	if err == nil {
 		err = l.MakeDirs(filepath.Dir(to))
 	}
@@ -89,15 +89,15 @@ func (l *Lake) moveAside(p schemas.Partition, from string) error {
 // asideName is where a derived file of p goes in damaged/. Its digest is in the name, so that a later one of the same day
 // takes no earlier one's place, and the same one is kept once.
 func (l *Lake) asideName(p schemas.Partition, path string) (string, error) {
-	sum, err := l.fileDigest(path)
+	sum, err := l.Digest(path)
 	if err != nil {
 		return "", err
 	}
-	return l.Path(damagedDir, fmt.Sprintf(accountKey+"%s_"+dateKey+"%s_%s_%s", p.Account, p.Date, sum[:digestPrefix], filepath.Base(path))), nil
+	return l.Path(DamagedDir, fmt.Sprintf(AccountKey+"%s_"+DateKey+"%s_%s_%s", p.Account, p.Date, sum[:digestPrefix], filepath.Base(path))), nil
 }
 
 // SetAsideBalance moves the balance file of p to damaged/, for it can't be read. The caller holds the lock.
-func (l *Lake) SetAsideBalance(p schemas.Partition) error { return l.moveAside(p, l.balancePath(p)) }
+func (l *Lake) SetAsideBalance(p schemas.Partition) error { return l.moveAside(p, l.BalancePath(p)) }
 
 // CheckDay reads the day file of p and its quarantine whole, and returns a *DamagedError if either isn't what was written. None is
 // no error.
@@ -105,8 +105,8 @@ func (l *Lake) CheckDay(p schemas.Partition) error {
 	if _, _, err := l.Day(p); err != nil {
 		return err
 	}
-	for _, path := range []string{l.usagePath(p), l.quarantinePath(p)} {
-		if err := l.checkBody(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	for _, path := range []string{l.UsagePath(p), l.QuarantinePath(p)} {
+		if err := l.CheckBody(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
 	}
@@ -115,8 +115,8 @@ func (l *Lake) CheckDay(p schemas.Partition) error {
 
 // CheckBalance does the same for the balance file of p.
 func (l *Lake) CheckBalance(ctx context.Context, p schemas.Partition) error {
-	path := l.balancePath(p)
-	if err := l.checkBody(path); err != nil {
+	path := l.BalancePath(p)
+	if err := l.CheckBody(path); err != nil {
 		if errors.Is(err, fs.ErrNotExist) {
 			return nil
 		}

@@ -18,14 +18,14 @@ import (
 //	LAKE/.tmp/usagelake-scratch-123456/lock      held
 //	                                  /spill/    DuckDB's
 const (
-	scratchPrefix = "usagelake-scratch-"
+	ScratchPrefix = "usagelake-scratch-"
 	scratchLock   = "lock"
 	// scratchAge is how old a scratch without a lock must be to be left over, and not one that is being made.
 	scratchAge = time.Minute
 )
 
-// scratch makes one. done removes it.
-func (l *Lake) scratch() (dir string, done func(), err error) {
+// Scratch makes one. done removes it.
+func (l *Lake) Scratch() (dir string, done func(), err error) {
 	base := l.Path(durable.TempDir)
 	if err := l.checkFolder(durable.TempDir); err == nil {
 		sweepScratch(base)
@@ -39,7 +39,7 @@ func (l *Lake) scratch() (dir string, done func(), err error) {
 }
 
 func makeScratch(base string) (dir string, done func(), err error) {
-	top, err := os.MkdirTemp(base, scratchPrefix+"*") // of mode 0700
+	top, err := os.MkdirTemp(base, ScratchPrefix+"*") // of mode 0700
 	if err != nil {
 		return "", nil, err
 	}
@@ -76,14 +76,14 @@ func sweepScratch(base string) {
 		return
 	}
 	for _, e := range entries {
-		if name := filepath.Join(base, e.Name()); strings.HasPrefix(e.Name(), scratchPrefix) && e.IsDir() && !usedScratch(name) {
+		if name := filepath.Join(base, e.Name()); strings.HasPrefix(e.Name(), ScratchPrefix) && e.IsDir() && !UsedScratch(name) {
 			_ = os.RemoveAll(name)
 		}
 	}
 }
 
-// usedScratch says whether a process still uses a scratch, or may.
-func usedScratch(top string) bool {
+// UsedScratch says whether a process still uses a scratch, or may.
+func UsedScratch(top string) bool {
 	info, err := os.Lstat(top)
 	if err != nil || !info.IsDir() {
 		return false

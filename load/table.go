@@ -267,10 +267,10 @@ type bodySum struct {
 	SHA256 string `json:"sha256"`
 }
 
-// checkBody holds the row groups of a Parquet file of the lake against the digest in its footer. It reads the whole
+// CheckBody holds the row groups of a Parquet file of the lake against the digest in its footer. It reads the whole
 // file, and returns a *DamagedError if they differ. Footer and page index are read, but only deriving the file anew and
 // comparing the bytes proves them.
-func (l *Lake) checkBody(path string) error {
+func (l *Lake) CheckBody(path string) error {
 	f, err := l.FS.Open(path)
 	if err != nil {
 		return err

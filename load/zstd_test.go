@@ -16,6 +16,7 @@ import (
 	"github.com/klauspost/compress/zstd"
 
 	"github.com/usagelake/usagelake/load/durable"
+	"github.com/usagelake/usagelake/schemas/schemastest"
 )
 
 // A window's bytes don't hang on what its encoder wrote before, and no decoder carries anything from one to the next:
@@ -95,13 +96,13 @@ func TestUsedCodersDoAsNewOnesDo(t *testing.T) {
 func TestReadingsOfOneLakeDontTouchEachOther(t *testing.T) {
 	l := newTestLake(t, Options{})
 	bad := sealWindow(t, l, 0, time.Hour)
-	path := filepath.Join(l.partition(rawDir, testDay), bad.Name)
+	path := filepath.Join(l.Partition(RawDir, schemastest.Day), bad.Name)
 	written, err := os.ReadFile(path)
 	must(t, err)
 	good := sealWindow(t, l, time.Hour, 2*time.Hour)
-	want := testPages(testDay.Date.End())
+	want := schemastest.Pages(schemastest.Day.Date.End())
 	read := func() error {
-		s, err := l.OpenRaw(t.Context(), testDay, good)
+		s, err := l.OpenRaw(t.Context(), schemastest.Day, good)
 		if err != nil {
 			return err
 		}
@@ -143,7 +144,7 @@ func TestReadingsOfOneLakeDontTouchEachOther(t *testing.T) {
 	must(t, os.WriteFile(path, written, durable.FileMode))
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, err := l.Seal(ctx, testSeal(testDay.Date.Start().Add(2*time.Hour), testDay.Date.Start().Add(3*time.Hour)), want); err == nil {
+	if _, err := l.Seal(ctx, schemastest.Seal(schemastest.Day.Date.Start().Add(2*time.Hour), schemastest.Day.Date.Start().Add(3*time.Hour)), want); err == nil {
 		t.Error("a seal that was cancelled succeeds")
 	}
 	next := sealWindow(t, l, 3*time.Hour, 4*time.Hour)

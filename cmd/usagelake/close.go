@@ -14,7 +14,7 @@ import (
 
 	"github.com/usagelake/usagelake/jobs"
 	"github.com/usagelake/usagelake/jobs/config"
-	"github.com/usagelake/usagelake/load"
+	"github.com/usagelake/usagelake/load/publish"
 	"github.com/usagelake/usagelake/schemas"
 	"github.com/usagelake/usagelake/schemas/words"
 )
@@ -187,7 +187,7 @@ func (a *app) reviewClose(ctx context.Context, cfg *config.Config, opts jobs.Clo
 }
 
 // closedSummary tells a person what a month was closed with.
-func (a *app) closedSummary(c load.ClosedMonth) {
+func (a *app) closedSummary(c publish.ClosedMonth) {
 	for _, t := range c.Totals {
 		fmt.Fprintf(a.Stdout, "closed     %s: %s for %s records\n", c.Month, charged(t), words.Count(t.Requests))
 	}
@@ -208,7 +208,7 @@ func orWithout(s *string) string {
 }
 
 // charged is what was charged in a currency, as people read it.
-func charged(t load.ManifestTotal) string {
+func charged(t publish.ManifestTotal) string {
 	if t.Net == nil {
 		return "without " + orWithout(t.Currency)
 	}
@@ -229,7 +229,7 @@ func (a *app) closedMonths() error {
 	if err != nil {
 		return err
 	}
-	lake, err := load.Open(cfg.Lake, a.env().LakeOptions(cfg))
+	lake, err := publish.Open(cfg.Lake, a.env().LakeOptions(cfg))
 	if err != nil {
 		return jobs.NoLake(err)
 	}
@@ -238,7 +238,7 @@ func (a *app) closedMonths() error {
 		return err
 	}
 	if a.json() {
-		docs := make([]load.Manifest, len(closed))
+		docs := make([]publish.Manifest, len(closed))
 		for i, c := range closed {
 			docs[i] = c.Manifest
 		}

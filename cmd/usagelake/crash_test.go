@@ -23,6 +23,8 @@ import (
 	"github.com/usagelake/usagelake/extract/portal"
 	"github.com/usagelake/usagelake/load"
 	"github.com/usagelake/usagelake/load/durable"
+	"github.com/usagelake/usagelake/load/publish"
+	"github.com/usagelake/usagelake/load/query"
 )
 
 // How many kills; make crash raises both.
@@ -210,15 +212,15 @@ func (w *crashWorld) look(db *sql.DB) (parquet, published int64, err error) {
 			return 0, 0, fmt.Errorf("parquet holds %d records with %d ids", parquet, distinct)
 		}
 	}
-	l, err := load.Open(w.lake(), load.Options{})
+	l, err := publish.Open(w.lake(), publish.Options{})
 	if errors.Is(err, load.ErrNoLake) {
 		return parquet, 0, nil
 	}
 	if err != nil {
 		return 0, 0, err
 	}
-	rows, err := l.Query(context.Background(), "SELECT count(*), count(DISTINCT id), (SELECT coalesce(sum(requests), 0)::BIGINT FROM usage_daily) FROM usage")
-	if errors.Is(err, load.ErrNotPublished) {
+	rows, err := query.Run(context.Background(), l, "SELECT count(*), count(DISTINCT id), (SELECT coalesce(sum(requests), 0)::BIGINT FROM usage_daily) FROM usage")
+	if errors.Is(err, query.ErrNotPublished) {
 		return parquet, 0, nil
 	}
 	if err != nil {
@@ -301,11 +303,11 @@ func (w *crashWorld) mend(what string) {
 // compare compares the lake with the truth.
 func (w *crashWorld) compare(what string) {
 	w.t.Helper()
-	l, err := load.Open(w.lake(), load.Options{})
+	l, err := publish.Open(w.lake(), publish.Options{})
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	rows, err := l.Query(context.Background(), fmt.Sprintf("SELECT count(*), count(DISTINCT id), sum(amount) = %s::DECIMAL(38,12), (SELECT sum(amount) FROM usage_line_items) = sum(amount) FROM usage", w.net))
+	rows, err := query.Run(context.Background(), l, fmt.Sprintf("SELECT count(*), count(DISTINCT id), sum(amount) = %s::DECIMAL(38,12), (SELECT sum(amount) FROM usage_line_items) = sum(amount) FROM usage", w.net))
 	if err != nil {
 		w.t.Fatalf("%s: %v", what, err)
 	}

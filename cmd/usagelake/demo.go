@@ -19,6 +19,7 @@ import (
 	"github.com/usagelake/usagelake/jobs/config"
 	"github.com/usagelake/usagelake/load"
 	"github.com/usagelake/usagelake/load/durable"
+	"github.com/usagelake/usagelake/load/publish"
 	"github.com/usagelake/usagelake/load/report"
 	"github.com/usagelake/usagelake/schemas"
 )
@@ -92,7 +93,7 @@ allows ` + fmt.Sprint(demoLimit) + ` requests a second where the real one allows
 
 // onlyDemo refuses a lake that holds anything else than a demo: made-up money has no place beside real money.
 func onlyDemo(dir string) error {
-	lake, err := load.Open(dir, load.Options{})
+	lake, err := publish.Open(dir, publish.Options{})
 	if errors.Is(err, load.ErrNoLake) {
 		return nil
 	}
@@ -130,7 +131,7 @@ func (a *app) demoBooks(ctx context.Context, cfg *config.Config, env jobs.Env, f
 			return err
 		}
 	}
-	lake, err := load.Open(cfg.Lake, a.env().LakeOptions(cfg))
+	lake, err := publish.Open(cfg.Lake, a.env().LakeOptions(cfg))
 	if err != nil {
 		return err
 	}
@@ -140,7 +141,7 @@ func (a *app) demoBooks(ctx context.Context, cfg *config.Config, env jobs.Env, f
 	}
 	last := schemas.MonthOf(schemas.MonthOf(today) - 1)
 	first := today - demoDays
-	if slices.ContainsFunc(closed, func(c load.ClosedMonth) bool { return c.Start >= last }) || schemas.NextMonth(last) <= first {
+	if slices.ContainsFunc(closed, func(c publish.ClosedMonth) bool { return c.Start >= last }) || schemas.NextMonth(last) <= first {
 		return nil
 	}
 	reason := ""
@@ -229,7 +230,7 @@ func (f demoFinance) write() error {
 
 // demoSummary prints the chargeback, and what to try next.
 func (a *app) demoSummary(ctx context.Context, dir string) error {
-	lake, err := load.Open(dir, load.Options{Logger: a.log})
+	lake, err := publish.Open(dir, publish.Options{Options: load.Options{Logger: a.log}})
 	if err != nil {
 		return err
 	}

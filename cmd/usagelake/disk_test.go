@@ -11,8 +11,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/usagelake/usagelake/load"
 	"github.com/usagelake/usagelake/load/durable"
+	"github.com/usagelake/usagelake/load/publish"
 )
 
 // TestADiskThatFailsLosesNothing makes each step that changes the disk fail, in every way a disk does, once before it is
@@ -69,7 +69,7 @@ func TestADiskThatFailsLosesNothing(t *testing.T) {
 			}
 			// What is sealed, by its directory entries, is not asked for again.
 			sealed := int64(0)
-			if l, err := load.Open(w.lake(), load.Options{}); err == nil {
+			if l, err := publish.Open(w.lake(), publish.Options{}); err == nil {
 				ps, err := l.Partitions("acme")
 				if err != nil {
 					t.Fatal(err)

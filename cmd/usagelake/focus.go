@@ -11,7 +11,7 @@ import (
 
 	"github.com/usagelake/usagelake/jobs"
 	"github.com/usagelake/usagelake/jobs/config"
-	"github.com/usagelake/usagelake/load"
+	"github.com/usagelake/usagelake/load/query"
 	"github.com/usagelake/usagelake/load/report"
 	"github.com/usagelake/usagelake/schemas"
 	"github.com/usagelake/usagelake/schemas/words"
@@ -20,9 +20,9 @@ import (
 // focusReport exports the FOCUS dataset of billing months; without any, of the last month that has charges.
 func (a *app) focusReport() *cobra.Command {
 	var f reportFlags
-	var focus load.FocusOptions
+	var focus query.FocusOptions
 	var maxBytes string
-	formats := []string{load.FocusParquet, load.FocusCSV}
+	formats := []string{query.FocusParquet, query.FocusCSV}
 	c := &cobra.Command{
 		Use:   "focus",
 		Short: "FOCUS, the open cost and usage format, by day and meter; csv or parquet",
@@ -39,7 +39,7 @@ cost center, an environment or a model. --max-rows and --max-bytes split a csv i
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			var err error
-			if focus.Format, err = outFormat(f.format, f.out, load.FocusParquet, formats); err != nil {
+			if focus.Format, err = outFormat(f.format, f.out, query.FocusParquet, formats); err != nil {
 				return err
 			}
 			if a.json() && f.out == "-" {
@@ -104,7 +104,7 @@ cost center, an environment or a model. --max-rows and --max-bytes split a csv i
 				return config.Usage("leave --strict out",
 					"--strict is about how much usage is there, and the dataset %s holds none", focus.Dataset)
 			}
-			if focus.Raw && focus.Format != load.FocusCSV {
+			if focus.Raw && focus.Format != query.FocusCSV {
 				return config.Usage("", "--raw is for csv: %s has text as it is", focus.Format)
 			}
 			state, err := report.Completing(c.Context(), lake, *period, f.scope)
@@ -114,11 +114,11 @@ cost center, an environment or a model. --max-rows and --max-bytes split a csv i
 			if err != nil {
 				return err
 			}
-			done, err := lake.ExportFocus(c.Context(), focus)
-			if errors.Is(err, load.ErrClosedRecords) {
+			done, err := query.ExportFocus(c.Context(), lake, focus)
+			if errors.Is(err, query.ErrClosedRecords) {
 				return config.Usage("leave --grain record out, or name open months", "%w", err)
 			}
-			if refused := (*load.FocusError)(nil); errors.As(err, &refused) {
+			if refused := (*query.FocusError)(nil); errors.As(err, &refused) {
 				return config.Usage(refused.Hint, "%w", err)
 			}
 			if err != nil {
@@ -153,7 +153,7 @@ cost center, an environment or a model. --max-rows and --max-bytes split a csv i
 			return f.whole(a, state)
 		},
 	}
-	f.add(a, c, report.AnyDays, load.ScopeDimensions, formats)
+	f.add(a, c, report.AnyDays, query.ScopeDimensions, formats)
 	flags := c.Flags()
 	flags.Lookup("out").Usage = "write to this `file`, - for stdout (default focus-VERSION-MONTH.FORMAT here; dataset, grain and what narrows it stand in the name, too)"
 	flags.Lookup("from").Usage, flags.Lookup("to").Usage = "first `day` of the first month, in place of --month", "first `day` of the month before which it ends (default the next one)"

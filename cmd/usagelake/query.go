@@ -11,8 +11,9 @@ import (
 
 	"github.com/usagelake/usagelake/jobs"
 	"github.com/usagelake/usagelake/jobs/config"
-	"github.com/usagelake/usagelake/load"
 	"github.com/usagelake/usagelake/load/durable"
+	"github.com/usagelake/usagelake/load/publish"
+	"github.com/usagelake/usagelake/load/query"
 	"github.com/usagelake/usagelake/schemas/words"
 )
 
@@ -79,7 +80,7 @@ In CSV, text that a spreadsheet would take for a formula gets an apostrophe befo
 			if err != nil {
 				return err
 			}
-			lake, err := load.Open(cfg.Lake, a.env().LakeOptions(cfg))
+			lake, err := publish.Open(cfg.Lake, a.env().LakeOptions(cfg))
 			if err != nil {
 				return jobs.NoLake(err)
 			}
@@ -125,16 +126,16 @@ type queryDocument struct {
 }
 
 // query writes the answer to stdout or to a file, and tells how many rows it has.
-func (a *app) query(ctx context.Context, lake *load.Lake, sql, format, out, decimals string, raw bool, most int) (n int64, err error) {
+func (a *app) query(ctx context.Context, lake *publish.Lake, sql, format, out, decimals string, raw bool, most int) (n int64, err error) {
 	if format == "parquet" {
-		n, err := lake.QueryParquet(ctx, sql, out)
+		n, err := query.WriteParquet(ctx, lake, sql, out)
 		if err != nil {
 			return n, err
 		}
 		a.log.Info("written", "file", out, "rows", n)
 		return n, nil
 	}
-	rows, err := lake.Query(ctx, sql)
+	rows, err := query.Run(ctx, lake, sql)
 	if err != nil {
 		return 0, err
 	}
@@ -168,7 +169,7 @@ func (w *answerWriter) Write(b []byte) (int, error) {
 }
 
 // writeTable prints an aligned table. What comes from the data can't move the cursor: control characters show as escapes.
-func (a *app) writeTable(ctx context.Context, w io.Writer, rows *load.Rows, most int) (int64, error) {
+func (a *app) writeTable(ctx context.Context, w io.Writer, rows *query.Rows, most int) (int64, error) {
 	header := make(table.Row, len(rows.Columns))
 	configs := make([]table.ColumnConfig, len(rows.Columns))
 	for i, c := range rows.Columns {

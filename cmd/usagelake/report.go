@@ -14,8 +14,9 @@ import (
 
 	"github.com/usagelake/usagelake/jobs"
 	"github.com/usagelake/usagelake/jobs/config"
-	"github.com/usagelake/usagelake/load"
 	"github.com/usagelake/usagelake/load/durable"
+	"github.com/usagelake/usagelake/load/publish"
+	"github.com/usagelake/usagelake/load/query"
 	"github.com/usagelake/usagelake/load/report"
 	"github.com/usagelake/usagelake/schemas"
 	"github.com/usagelake/usagelake/schemas/words"
@@ -67,7 +68,7 @@ where it isn't complete.`,
 type reportFlags struct {
 	months      []string
 	from, to    string
-	scope       load.Scope
+	scope       query.Scope
 	format, out string
 	strict      bool
 }
@@ -99,12 +100,12 @@ func (f *reportFlags) add(a *app, c *cobra.Command, spans report.Spans, dimensio
 }
 
 // complete offers what a query of the published file gives as values of a flag.
-func (a *app) complete(c *cobra.Command, name, query string, more ...string) {
+func (a *app) complete(c *cobra.Command, name, sql string, more ...string) {
 	_ = c.RegisterFlagCompletionFunc(name, func(c *cobra.Command, _ []string, _ string) ([]string, cobra.ShellCompDirective) {
 		out := more
 		if cfg, err := a.lakeConfig(); err == nil {
-			if lake, err := load.Open(cfg.Lake, a.env().LakeOptions(cfg)); err == nil {
-				if rows, err := lake.Query(c.Context(), query); err == nil {
+			if lake, err := publish.Open(cfg.Lake, a.env().LakeOptions(cfg)); err == nil {
+				if rows, err := query.Run(c.Context(), lake, sql); err == nil {
 					defer rows.Close()
 					for row, err := range rows.All(c.Context()) {
 						if err != nil {
@@ -288,12 +289,12 @@ func (a *app) oneReport(r report.Report) *cobra.Command {
 func isZip(path string) bool { return strings.EqualFold(filepath.Ext(path), ".zip") }
 
 // openLake opens the lake to be read.
-func (a *app) openLake() (*load.Lake, error) {
+func (a *app) openLake() (*publish.Lake, error) {
 	cfg, err := a.lakeConfig()
 	if err != nil {
 		return nil, err
 	}
-	lake, err := load.Open(cfg.Lake, a.env().LakeOptions(cfg))
+	lake, err := publish.Open(cfg.Lake, a.env().LakeOptions(cfg))
 	if err != nil {
 		return nil, jobs.NoLake(err)
 	}
@@ -324,7 +325,7 @@ func (a *app) month(s string) (schemas.Date, error) {
 
 // writeReport writes a report to a file, or to stdout. A file is there whole or not at all. tell says on stderr which tables a file of
 // one leaves out.
-func (a *app) writeReport(lake *load.Lake, doc *report.Document, format, out string, tell bool) error {
+func (a *app) writeReport(lake *publish.Lake, doc *report.Document, format, out string, tell bool) error {
 	left := doc.Others()
 	if !report.OneTable(format) || isZip(out) || !tell {
 		left = nil

@@ -21,6 +21,7 @@ import (
 	"github.com/usagelake/usagelake/jobs/serve"
 	"github.com/usagelake/usagelake/jobs/watch"
 	"github.com/usagelake/usagelake/load"
+	"github.com/usagelake/usagelake/load/publish"
 	"github.com/usagelake/usagelake/schemas"
 	"github.com/usagelake/usagelake/schemas/words"
 )
@@ -94,7 +95,7 @@ func (a *app) daemon(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	lake, err := load.Create(cfg.Lake, env.LakeOptions(cfg))
+	lake, err := publish.Create(cfg.Lake, env.LakeOptions(cfg))
 	if err != nil {
 		return err
 	}

@@ -18,7 +18,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/usagelake/usagelake/extract/portal"
-	"github.com/usagelake/usagelake/load"
+	"github.com/usagelake/usagelake/load/publish"
 )
 
 func TestMain(m *testing.M) {
@@ -134,7 +134,7 @@ func exits(ts *testscript.TestScript, _ bool, args []string) {
 }
 
 func hold(ts *testscript.TestScript, _ bool, args []string) {
-	lake, err := load.Open(ts.MkAbs(args[0]), load.Options{})
+	lake, err := publish.Open(ts.MkAbs(args[0]), publish.Options{})
 	ts.Check(err)
 	unlock, err := lake.Lock(context.Background(), "export", false)
 	ts.Check(err)

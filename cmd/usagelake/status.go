@@ -9,7 +9,7 @@ import (
 
 	"github.com/usagelake/usagelake/jobs"
 	"github.com/usagelake/usagelake/jobs/config"
-	"github.com/usagelake/usagelake/load"
+	"github.com/usagelake/usagelake/load/publish"
 	"github.com/usagelake/usagelake/schemas/words"
 )
 
@@ -57,7 +57,7 @@ func (a *app) printStatus(st *jobs.Status, days int) {
 		fmt.Fprintf(w, "database  %s, %s, published %s (%s ago)\n", st.Database.Path, words.Bytes(st.Database.Bytes),
 			words.Stamp(st.Database.PublishedAt), words.Span(st.CheckedAt.Sub(st.Database.PublishedAt)))
 		if st.Database.Intruded != "" {
-			fmt.Fprintf(w, "intruded  %s\n          %s\n", st.Database.Intruded, load.HintIntruded)
+			fmt.Fprintf(w, "intruded  %s\n          %s\n", st.Database.Intruded, publish.HintIntruded)
 		}
 		if st.Database.Unmarked != "" {
 			fmt.Fprintf(w, "unmarked  %s\n", st.Database.Unmarked)

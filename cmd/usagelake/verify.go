@@ -11,7 +11,7 @@ import (
 
 	"github.com/usagelake/usagelake/jobs"
 	"github.com/usagelake/usagelake/jobs/config"
-	"github.com/usagelake/usagelake/load"
+	"github.com/usagelake/usagelake/load/publish"
 	"github.com/usagelake/usagelake/schemas/words"
 	"github.com/usagelake/usagelake/transform"
 )
@@ -43,7 +43,7 @@ statements are gone. A raw archive that is empty beside days is refused by every
 			if err != nil {
 				return err
 			}
-			lake, err := load.Open(cfg.Lake, a.env().LakeOptions(cfg))
+			lake, err := publish.Open(cfg.Lake, a.env().LakeOptions(cfg))
 			if err != nil {
 				return jobs.NoLake(err)
 			}
@@ -51,7 +51,7 @@ statements are gone. A raw archive that is empty beside days is refused by every
 				return config.Usage("usagelake verify --help", "--drop-orphans and --raw-lost go with --repair")
 			}
 			phase, done := a.phases()
-			look := load.VerifyOptions{TransformVersion: transform.Version}
+			look := publish.VerifyOptions{TransformVersion: transform.Version}
 			if phase != nil {
 				look.Progress = func(what string, done, total int) { phase(fmt.Sprintf("verify %d of %d: %s", done, total, what)) }
 			}
@@ -80,7 +80,7 @@ statements are gone. A raw archive that is empty beside days is refused by every
 	return c
 }
 
-func (a *app) repair(ctx context.Context, cfg *config.Config, before load.VerifyReport, opts jobs.RepairOptions) error {
+func (a *app) repair(ctx context.Context, cfg *config.Config, before publish.VerifyReport, opts jobs.RepairOptions) error {
 	phase, done := a.phases()
 	opts.Phase = phase
 	_, repaired, after, err := jobs.Repair(ctx, cfg, a.env(), before, opts)
@@ -128,7 +128,7 @@ func (a *app) repair(ctx context.Context, cfg *config.Config, before load.Verify
 	return err
 }
 
-func (a *app) printFindings(findings []load.Finding) {
+func (a *app) printFindings(findings []publish.Finding) {
 	for _, f := range findings {
 		where := []string{f.Check, f.Account, f.Date, f.Path}
 		where = slices.DeleteFunc(where, func(s string) bool { return s == "" })
@@ -139,7 +139,7 @@ func (a *app) printFindings(findings []load.Finding) {
 	}
 }
 
-func (a *app) printVerify(r load.VerifyReport) {
+func (a *app) printVerify(r publish.VerifyReport) {
 	w := a.Stdout
 	a.printFindings(r.Findings)
 	if a.quiet {

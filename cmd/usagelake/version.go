@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/usagelake/usagelake/load"
+	"github.com/usagelake/usagelake/load/publish"
 	"github.com/usagelake/usagelake/schemas"
 	"github.com/usagelake/usagelake/transform"
 )
@@ -62,7 +63,7 @@ func (a *app) versionCommand() *cobra.Command {
 			rev, at := commit()
 			v := map[string]any{
 				"version": version(), "commit": rev, "commit_time": nil, "go": runtime.Version(), "os": runtime.GOOS, "arch": runtime.GOARCH,
-				"duckdb": load.DuckDBVersion(), "lake_format": load.Format, "raw_format": schemas.RawFormat,
+				"duckdb": publish.DuckDBVersion(), "lake_format": load.Format, "raw_format": schemas.RawFormat,
 				"schema": schemas.SchemaVersion, "transform": transform.Version,
 			}
 			built := ""

@@ -86,7 +86,7 @@ func DefaultExport() Export {
 
 // DuckDB is what the engine that builds and asks usage.duckdb may use.
 type DuckDB struct {
-	Memory  string `yaml:"memory"`  // beyond it, it spills to disk; "" is load.DefaultMemoryLimit
+	Memory  string `yaml:"memory"`  // beyond it, it spills to disk; "" is publish.DefaultMemoryLimit
 	Threads int    `yaml:"threads"` // 0: as many as there are processors
 }
 

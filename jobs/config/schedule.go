@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"github.com/usagelake/usagelake/jobs/calendar"
-	"github.com/usagelake/usagelake/load"
+	"github.com/usagelake/usagelake/load/query"
 	"github.com/usagelake/usagelake/load/report"
 	"github.com/usagelake/usagelake/schemas"
 )
@@ -204,8 +204,8 @@ func (j *Job) Validate(zone string, accounts []string) []error {
 }
 
 // Focus is what the job exports, but for the month and the file.
-func (j *Job) Focus() (load.FocusOptions, error) {
-	opts := load.FocusOptions{Format: j.Format, Grain: j.Grain, Columns: j.Columns, MaxRows: j.MaxRows}
+func (j *Job) Focus() (query.FocusOptions, error) {
+	opts := query.FocusOptions{Format: j.Format, Grain: j.Grain, Columns: j.Columns, MaxRows: j.MaxRows}
 	if j.MaxBytes != "" {
 		var err error
 		if opts.MaxBytes, err = ParseSize(j.MaxBytes); err != nil {
@@ -228,12 +228,12 @@ func (j *Job) validateReport() []error {
 	if j.Format == "" {
 		j.Format = "html"
 		if focus {
-			j.Format = load.FocusParquet
+			j.Format = query.FocusParquet
 		}
 	}
 	formats := report.Formats()
 	if focus {
-		formats = []string{load.FocusCSV, load.FocusParquet}
+		formats = []string{query.FocusCSV, query.FocusParquet}
 	}
 	if !slices.Contains(formats, j.Format) {
 		bad("format: %q is none of %s", j.Format, strings.Join(formats, ", "))

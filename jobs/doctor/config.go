@@ -13,7 +13,7 @@ import (
 
 	"github.com/usagelake/usagelake/jobs"
 	"github.com/usagelake/usagelake/jobs/config"
-	"github.com/usagelake/usagelake/load"
+	"github.com/usagelake/usagelake/load/query"
 	"github.com/usagelake/usagelake/schemas"
 	"github.com/usagelake/usagelake/schemas/words"
 	"github.com/usagelake/usagelake/transform/allocate"
@@ -250,7 +250,7 @@ func (d *doctor) checkRules(ctx context.Context, published bool) {
 	}
 	var used []allocate.Used
 	if published {
-		if used, err = jobs.UsedKeys(ctx, d.lake); err != nil && !errors.Is(err, load.ErrNotPublished) {
+		if used, err = jobs.UsedKeys(ctx, d.lake); err != nil && !errors.Is(err, query.ErrNotPublished) {
 			d.failure(name, "usagelake verify", fmt.Errorf("not asked of the usage that is published: %w", err))
 			return
 		}

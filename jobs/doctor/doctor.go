@@ -11,7 +11,7 @@ import (
 
 	"github.com/usagelake/usagelake/jobs"
 	"github.com/usagelake/usagelake/jobs/config"
-	"github.com/usagelake/usagelake/load"
+	"github.com/usagelake/usagelake/load/publish"
 )
 
 // Verdicts of a Check.
@@ -52,7 +52,7 @@ type Options struct {
 // cfg is the whole config, whatever the account that is looked at. No check holds a key.
 func Examine(ctx context.Context, cfg *config.Config, env jobs.Env, opts Options) []Check {
 	d := &doctor{cfg: cfg, env: env, opts: opts, now: env.Now()}
-	if d.lake, d.lakeErr = load.Open(cfg.Lake, env.LakeOptions(cfg)); d.lakeErr == nil {
+	if d.lake, d.lakeErr = publish.Open(cfg.Lake, env.LakeOptions(cfg)); d.lakeErr == nil {
 		d.status, d.statusErr = jobs.ReadStatus(ctx, cfg.Lake, "", d.now)
 	}
 	for _, p := range parts {
@@ -92,7 +92,7 @@ type doctor struct {
 	now  time.Time
 	checklist
 
-	lake      *load.Lake // nil where lakeErr isn't
+	lake      *publish.Lake // nil where lakeErr isn't
 	lakeErr   error
 	status    *jobs.Status // nil where statusErr isn't, or there is no lake
 	statusErr error

@@ -15,6 +15,7 @@ import (
 	"github.com/usagelake/usagelake/jobs/config"
 	"github.com/usagelake/usagelake/jobs/internal/kit"
 	"github.com/usagelake/usagelake/load"
+	"github.com/usagelake/usagelake/load/publish"
 	"github.com/usagelake/usagelake/schemas"
 )
 
@@ -265,7 +266,7 @@ func TestDoctorLooksAtTheLake(t *testing.T) {
 	w := newWorld(t, kit.Settings{PerDay: 20, At: time.Now().UTC()})
 	today := schemas.DateOf(w.Now())
 	w.export(jobs.Span{From: (today - 2).Start()})
-	lake, err := load.Open(w.Cfg.Lake, load.Options{})
+	lake, err := publish.Open(w.Cfg.Lake, publish.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -561,7 +562,7 @@ func TestDoctorFindsTwoKeysOfOneOrganisation(t *testing.T) {
 	oneOf(t, checks, "gamma: other accounts", CheckOK, "acme, beta", "")
 	span := jobs.Span{From: w.Now().Add(-48 * time.Hour).Truncate(24 * time.Hour), To: w.Now().Truncate(24 * time.Hour)}
 	if _, err := jobs.Export(t.Context(), w.Cfg, w.env, jobs.ExportOptions{Span: span, Retry: kit.Retry}); !errors.As(err,
-		new(*load.OverlapError)) {
+		new(*publish.OverlapError)) {
 		t.Fatal(err)
 	}
 	oneOf(t, Examine(t.Context(), w.Cfg, w.env, Options{}), "lake: accounts", CheckFailed, "acme and beta",

@@ -13,6 +13,7 @@ import (
 
 	"github.com/usagelake/usagelake/jobs"
 	"github.com/usagelake/usagelake/load"
+	"github.com/usagelake/usagelake/load/publish"
 	"github.com/usagelake/usagelake/schemas"
 	"github.com/usagelake/usagelake/schemas/words"
 	"github.com/usagelake/usagelake/transform"
@@ -183,7 +184,7 @@ func (d *doctor) checkMachine(context.Context) {
 		}
 	}
 	checkZone(&d.checklist, d.now, d.env.Getenv("TZ"))
-	d.ok("versions", "usagelake %s, %s %s/%s, DuckDB %s, Parquet by arrow-go v%s", d.env.Version, runtime.Version(), runtime.GOOS, runtime.GOARCH, load.DuckDBVersion(), arrow.PkgVersion)
+	d.ok("versions", "usagelake %s, %s %s/%s, DuckDB %s, Parquet by arrow-go v%s", d.env.Version, runtime.Version(), runtime.GOOS, runtime.GOARCH, publish.DuckDBVersion(), arrow.PkgVersion)
 	d.ok("formats", "lake %d, raw %d, schema %d, tables %d, transform %d", load.Format, schemas.RawFormat, schemas.SchemaVersion, schemas.SQLVersion, transform.Version)
 }
 

@@ -16,6 +16,8 @@ import (
 	"github.com/usagelake/usagelake/jobs/config"
 	"github.com/usagelake/usagelake/load"
 	"github.com/usagelake/usagelake/load/durable"
+	"github.com/usagelake/usagelake/load/publish"
+	"github.com/usagelake/usagelake/load/query"
 	"github.com/usagelake/usagelake/schemas"
 	"github.com/usagelake/usagelake/schemas/words"
 )
@@ -472,7 +474,7 @@ func (d *doctor) checkOverlaps(ctx context.Context) {
 	switch found, err := d.lake.Overlaps(ctx); {
 	case err != nil: // the published file says why
 	case len(found) > 0:
-		wrong := &load.OverlapError{Overlaps: found}
+		wrong := &publish.OverlapError{Overlaps: found}
 		d.fail(name, wrong.Hint(), "%s", wrong)
 	default:
 		d.ok(name, "no two hold the same records")
@@ -494,7 +496,7 @@ func (d *doctor) checkPublished(ctx context.Context) {
 		return
 	}
 	if d.status.Database.Intruded != "" {
-		d.fail(name, load.HintIntruded, "%s", d.status.Database.Intruded)
+		d.fail(name, publish.HintIntruded, "%s", d.status.Database.Intruded)
 		return
 	}
 	if d.status.Database.Unmarked != "" {
@@ -502,7 +504,7 @@ func (d *doctor) checkPublished(ctx context.Context) {
 		return
 	}
 	var written [2]string
-	rows, err := d.lake.Query(ctx, "SELECT version, schema_version FROM meta")
+	rows, err := query.Run(ctx, d.lake, "SELECT version, schema_version FROM meta")
 	if err == nil {
 		defer rows.Close()
 		for row, errRow := range rows.All(ctx) {

@@ -8,6 +8,7 @@ import (
 	"github.com/usagelake/usagelake/jobs"
 	"github.com/usagelake/usagelake/jobs/config"
 	"github.com/usagelake/usagelake/load"
+	"github.com/usagelake/usagelake/load/publish"
 	"github.com/usagelake/usagelake/schemas"
 )
 
@@ -21,7 +22,7 @@ type lakeState struct {
 // readLakeState reads it; no lake is an empty one.
 func readLakeState(cfg *config.Config, env jobs.Env) (lakeState, error) {
 	st := lakeState{covers: map[string]time.Time{}}
-	lake, err := load.Open(cfg.Lake, env.LakeOptions(cfg))
+	lake, err := publish.Open(cfg.Lake, env.LakeOptions(cfg))
 	if errors.Is(err, load.ErrNoLake) {
 		return st, nil
 	}

@@ -15,8 +15,9 @@ import (
 	"github.com/usagelake/usagelake/jobs/config"
 	"github.com/usagelake/usagelake/jobs/internal/kit"
 	"github.com/usagelake/usagelake/jobs/watch"
-	"github.com/usagelake/usagelake/load"
 	"github.com/usagelake/usagelake/load/durable"
+	"github.com/usagelake/usagelake/load/publish"
+	"github.com/usagelake/usagelake/load/query"
 	"github.com/usagelake/usagelake/schemas"
 )
 
@@ -168,11 +169,11 @@ func TestARunReadsTheTailOfALongJournal(t *testing.T) {
 			t.Errorf("%s reads %d bytes of the journal, at most %d are live", x.name, c.journal, most)
 		}
 	}
-	lake, err := load.Open(w.Cfg.Lake, load.Options{})
+	lake, err := publish.Open(w.Cfg.Lake, publish.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	rows, err := lake.Query(t.Context(), "SELECT count(*) > 26800 FROM runs")
+	rows, err := query.Run(t.Context(), lake, "SELECT count(*) > 26800 FROM runs")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -5,7 +5,7 @@ import (
 	"time"
 
 	"github.com/usagelake/usagelake/jobs"
-	"github.com/usagelake/usagelake/load"
+	"github.com/usagelake/usagelake/load/publish"
 )
 
 // intruded says, once a minute, whether another program wrote into the published file or left a log beside it, and nobody is about to
@@ -17,13 +17,13 @@ func (s *Scheduler) intruded(tell func()) bool {
 		return false
 	}
 	s.lookedAt = now
-	lake, err := load.Open(s.Config().Lake, load.Options{})
+	lake, err := publish.Open(s.Config().Lake, publish.Options{})
 	if err != nil { // whatever else runs says so
 		return false
 	}
 	found, err := lake.Intrusion()
-	if err != nil || found == (load.Intrusion{}) || lake.Holder() != nil {
-		s.intrusion = load.Intrusion{}
+	if err != nil || found == (publish.Intrusion{}) || lake.Holder() != nil {
+		s.intrusion = publish.Intrusion{}
 		if now.Sub(s.mendedAt).Abs() > 2*mendMost {
 			s.mendPause = 0
 		}
@@ -42,7 +42,7 @@ const mendMost = time.Hour
 
 // mend is intruded's mending.
 func (s *Scheduler) mend(ctx context.Context) {
-	s.intrusion, s.mendedAt = load.Intrusion{}, s.env.Now()
+	s.intrusion, s.mendedAt = publish.Intrusion{}, s.env.Now()
 	s.mendPause = min(max(2*s.mendPause, time.Minute), mendMost)
 	err := jobs.Guarded(func() error {
 		_, err := jobs.Mend(ctx, s.Config(), s.env)

@@ -15,6 +15,8 @@ import (
 	"github.com/usagelake/usagelake/jobs"
 	"github.com/usagelake/usagelake/jobs/config"
 	"github.com/usagelake/usagelake/load"
+	"github.com/usagelake/usagelake/load/publish"
+	"github.com/usagelake/usagelake/load/query"
 	"github.com/usagelake/usagelake/schemas"
 )
 
@@ -44,10 +46,10 @@ type Scheduler struct {
 	wake chan struct{} // a reload is asked for
 	home os.FileInfo   // the directory of the lake as the program began; nil if there was none
 
-	lookedAt  time.Time      // when intruded looked
-	intrusion load.Intrusion // and what it saw
-	mendedAt  time.Time      // when that was mended last, or tried to
-	mendPause time.Duration  // how long to wait then
+	lookedAt  time.Time         // when intruded looked
+	intrusion publish.Intrusion // and what it saw
+	mendedAt  time.Time         // when that was mended last, or tried to
+	mendPause time.Duration     // how long to wait then
 }
 
 // Options say how a scheduler works with the world. Load is needed.
@@ -425,9 +427,9 @@ func needsPerson(err error) bool {
 	var objections *jobs.ObjectionsError
 	var findings *jobs.FindingsError
 	var kept *jobs.KeptError
-	var overlap *load.OverlapError
-	var unproven *load.UnprovenError
-	var focus *load.FocusError
+	var overlap *publish.OverlapError
+	var unproven *publish.UnprovenError
+	var focus *query.FocusError
 	return errors.As(err, &focus) || errors.As(err, &objections) || errors.As(err, &findings) || errors.As(err, &kept) || errors.As(err, &overlap) || errors.As(err, &unproven)
 }
 
@@ -456,7 +458,7 @@ func (s *Scheduler) journal(cfg *config.Config, job config.Job, logical, began t
 	run := schemas.Run{RunID: jobs.NewRunID(began), Command: job.Kind, Job: job.Name, Logical: logical.UTC(),
 		Version: s.env.Version, PID: os.Getpid(),
 		StartedAt: began.UTC(), EndedAt: s.env.Now().UTC(), Status: jobs.StatusOf(failure), Error: failure.Error()}
-	lake, err := load.Open(cfg.Lake, s.env.LakeOptions(cfg))
+	lake, err := publish.Open(cfg.Lake, s.env.LakeOptions(cfg))
 	if err == nil {
 		var unlock func() error
 		if unlock, err = lake.Lock(context.Background(), "schedule", false); err == nil {
@@ -624,7 +626,7 @@ func RunOnce(ctx context.Context, cfg *config.Config, env jobs.Env, name string)
 		return nil, err
 	}
 	s := &Scheduler{env: env, log: env.Logger, opts: Options{run: jobs.RunJob}}
-	if _, err := load.Create(cfg.Lake, env.LakeOptions(cfg)); err != nil {
+	if _, err := publish.Create(cfg.Lake, env.LakeOptions(cfg)); err != nil {
 		return nil, err
 	}
 	began := env.Now()

@@ -19,7 +19,7 @@ import (
 	"github.com/usagelake/usagelake/jobs/calendar"
 	"github.com/usagelake/usagelake/jobs/config"
 	"github.com/usagelake/usagelake/jobs/internal/kit"
-	"github.com/usagelake/usagelake/load"
+	"github.com/usagelake/usagelake/load/publish"
 	"github.com/usagelake/usagelake/schemas"
 )
 
@@ -514,7 +514,7 @@ func TestTheDaemonMendsThePublishedFile(t *testing.T) {
 	if err := errors.Join(w.Cfg.Schedule.Validate(w.Cfg.AccountNames())...); err != nil {
 		t.Fatal(err)
 	}
-	lake, err := load.Open(w.Cfg.Lake, load.Options{})
+	lake, err := publish.Open(w.Cfg.Lake, publish.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -522,7 +522,7 @@ func TestTheDaemonMendsThePublishedFile(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var checked []load.Intrusion // what stood there as alerts were checked
+	var checked []publish.Intrusion // what stood there as alerts were checked
 	var mu sync.Mutex
 	check := func(context.Context, *config.Config, string) {
 		found, err := lake.Intrusion()
@@ -563,7 +563,7 @@ func TestTheDaemonMendsThePublishedFile(t *testing.T) {
 			time.Sleep(10 * time.Millisecond)
 		}
 		mu.Lock()
-		if !slices.ContainsFunc(checked, func(i load.Intrusion) bool { return !i.None() }) {
+		if !slices.ContainsFunc(checked, func(i publish.Intrusion) bool { return !i.None() }) {
 			t.Error("nobody could hear of it")
 		}
 		checked = nil

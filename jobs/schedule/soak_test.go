@@ -22,8 +22,8 @@ import (
 	"github.com/usagelake/usagelake/jobs/config"
 	"github.com/usagelake/usagelake/jobs/internal/kit"
 	"github.com/usagelake/usagelake/jobs/watch"
-	"github.com/usagelake/usagelake/load"
 	"github.com/usagelake/usagelake/load/durable"
+	"github.com/usagelake/usagelake/load/publish"
 	"github.com/usagelake/usagelake/schemas"
 )
 
@@ -63,7 +63,7 @@ func TestSoak(t *testing.T) {
 		if err := errors.Join(w.Cfg.Schedule.Validate(w.Cfg.AccountNames())...); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := load.Create(w.Cfg.Lake, load.Options{}); err != nil { // as the daemon does
+		if _, err := publish.Create(w.Cfg.Lake, publish.Options{}); err != nil { // as the daemon does
 			t.Fatal(err)
 		}
 		var told []string

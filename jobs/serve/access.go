@@ -4,10 +4,11 @@ import (
 	"crypto/sha256"
 	"crypto/subtle"
 	"errors"
-	"github.com/usagelake/usagelake/jobs/config"
 	"net"
 	"net/http"
 	"strings"
+
+	"github.com/usagelake/usagelake/jobs/config"
 )
 
 // Handler answers all that there is to ask.

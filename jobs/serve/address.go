@@ -3,7 +3,6 @@ package serve
 import (
 	"errors"
 	"fmt"
-	"github.com/usagelake/usagelake/jobs/config"
 	"io/fs"
 	"net"
 	"net/netip"
@@ -14,6 +13,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"github.com/usagelake/usagelake/jobs/config"
 )
 
 const unixPrefix = "unix:"

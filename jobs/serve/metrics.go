@@ -14,6 +14,7 @@ import (
 	"github.com/usagelake/usagelake/jobs"
 	"github.com/usagelake/usagelake/jobs/schedule"
 	"github.com/usagelake/usagelake/load"
+	"github.com/usagelake/usagelake/load/publish"
 )
 
 const namespace = "usagelake_"
@@ -115,7 +116,7 @@ func (s snapshot) Collect(out chan<- prometheus.Metric) {
 		}
 	}
 	v := s.view
-	set(buildInfo, 1, v.version, load.DuckDBVersion())
+	set(buildInfo, 1, v.version, publish.DuckDBVersion())
 	set(stuck, truth(v.stuck() != ""))
 	if !v.state.At.IsZero() {
 		st := v.state.Value

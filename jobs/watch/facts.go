@@ -12,7 +12,8 @@ import (
 	"github.com/usagelake/usagelake/jobs"
 	"github.com/usagelake/usagelake/jobs/alert"
 	"github.com/usagelake/usagelake/jobs/config"
-	"github.com/usagelake/usagelake/load"
+	"github.com/usagelake/usagelake/load/publish"
+	"github.com/usagelake/usagelake/load/query"
 	"github.com/usagelake/usagelake/schemas"
 	"github.com/usagelake/usagelake/schemas/words"
 )
@@ -20,7 +21,7 @@ import (
 // gatherer asks what the rules ask, of what the lake's files say, without a lock.
 type gatherer struct {
 	cfg   *config.Config
-	lake  *load.Lake // nil if it can't be opened
+	lake  *publish.Lake // nil if it can't be opened
 	now   time.Time
 	today schemas.Date
 	found []alert.Finding
@@ -31,7 +32,7 @@ type gatherer struct {
 // gather finds what the rules are there to find. unknown are the rules whose facts can't be had, or not all of them; if
 // that is because something is broken there is a finding of it. broken is why there is no lake, nil if there is one. The
 // error is ctx's.
-func gather(ctx context.Context, cfg *config.Config, env jobs.Env, lake *load.Lake, broken error, now time.Time,
+func gather(ctx context.Context, cfg *config.Config, env jobs.Env, lake *publish.Lake, broken error, now time.Time,
 	in Input, memory *remembered) (_ []alert.Finding, unknown map[string]bool, _ error) {
 	g := &gatherer{cfg: cfg, lake: lake, now: now, today: schemas.DateOf(now), seen: in.Memory.lakeSeen()}
 	g.names, _ = jobs.Called(cfg) // without them there are ids: that the file can't be read is doctor's to say
@@ -49,7 +50,7 @@ func gather(ctx context.Context, cfg *config.Config, env jobs.Env, lake *load.La
 		return g.found, unknown, nil
 	}
 	if found, err := lake.Intrusion(); err == nil && !found.None() { // if it can't be looked at, the published file can't be read either
-		g.builtIn(RuleIntruded, "usage.duckdb", found.String(), map[string]string{"hint": load.HintIntruded})
+		g.builtIn(RuleIntruded, "usage.duckdb", found.String(), map[string]string{"hint": publish.HintIntruded})
 	}
 	for _, s := range []struct {
 		source string
@@ -75,7 +76,7 @@ func gather(ctx context.Context, cfg *config.Config, env jobs.Env, lake *load.La
 				continue
 			}
 			unknown[r.Name] = true
-			if errors.Is(err, load.ErrNotPublished) || errors.Is(err, load.ErrIntruded) {
+			if errors.Is(err, query.ErrNotPublished) || errors.Is(err, publish.ErrIntruded) {
 				continue // as in every new lake, where a freshness rule tells if it stays so; an alert of its own
 			}
 			names = append(names, r.Name)

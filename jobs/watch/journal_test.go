@@ -12,7 +12,7 @@ import (
 	"github.com/usagelake/usagelake/jobs"
 	"github.com/usagelake/usagelake/jobs/config"
 	"github.com/usagelake/usagelake/jobs/internal/kit"
-	"github.com/usagelake/usagelake/load"
+	"github.com/usagelake/usagelake/load/publish"
 	"github.com/usagelake/usagelake/schemas"
 )
 
@@ -21,7 +21,7 @@ func TestJobsOfTheScheduleFailByName(t *testing.T) {
 	w.Cfg.Schedule.Jobs = []config.Job{{Name: "nightly"}, {Name: "hourly"}}
 	h := w.alerted(config.Rule{Name: "failed", Kind: config.AlertFailed})
 	w.export(span(18, 19))
-	lake, err := load.Open(w.Cfg.Lake, load.Options{})
+	lake, err := publish.Open(w.Cfg.Lake, publish.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -84,7 +84,7 @@ func TestAJobThatCantBeginIsToldWithoutAJournal(t *testing.T) {
 		{Name: "hourly", Kind: config.KindLookback}}
 	h := w.alerted(config.Rule{Name: "failed", Kind: config.AlertFailed})
 	w.export(span(18, 19))
-	lake, err := load.Open(w.Cfg.Lake, load.Options{})
+	lake, err := publish.Open(w.Cfg.Lake, publish.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -198,7 +198,7 @@ func TestARunThatWasKilledIsNotUnderWayForItsPID(t *testing.T) {
 	w := newWorld(t, kit.Settings{})
 	w.Cfg.Schedule.Jobs = []config.Job{{Name: "nightly", Kind: config.KindExport}}
 	h := w.alerted(config.Rule{Name: "failed", Kind: config.AlertFailed})
-	lake, err := load.Create(w.Cfg.Lake, load.Options{})
+	lake, err := publish.Create(w.Cfg.Lake, publish.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -12,12 +12,12 @@ import (
 
 	"github.com/usagelake/usagelake/jobs/alert"
 	"github.com/usagelake/usagelake/jobs/config"
-	"github.com/usagelake/usagelake/load"
+	"github.com/usagelake/usagelake/load/query"
 	"github.com/usagelake/usagelake/schemas"
 	"github.com/usagelake/usagelake/schemas/words"
 )
 
-func (g *gatherer) balance(ctx context.Context, snap *load.Snapshot, r config.Rule) error {
+func (g *gatherer) balance(ctx context.Context, snap *query.Snapshot, r config.Rule) error {
 	return each(ctx, snap, `SELECT account, currency, observed_at, balance, burn_7_days, days_left_7, days_left_28, least(days_left_7, days_left_28) AS days_left,
 			least(days_left_7_coupons_beside, days_left_28_coupons_beside) AS days_left_coupons_beside
 		FROM balance_runway QUALIFY row_number() OVER (PARTITION BY account ORDER BY observed_at DESC) = 1 ORDER BY account`, func(v row) error {
@@ -69,7 +69,7 @@ func (g *gatherer) balance(ctx context.Context, snap *load.Snapshot, r config.Ru
 	})
 }
 
-func (g *gatherer) budget(ctx context.Context, snap *load.Snapshot, r config.Rule) error {
+func (g *gatherer) budget(ctx context.Context, snap *query.Snapshot, r config.Rule) error {
 	thresholds := map[string][]schemas.Decimal{}
 	for _, b := range g.cfg.Budgets {
 		if r.Budgets != nil && !slices.Contains(r.Budgets, b.Name) {

@@ -13,7 +13,7 @@ import (
 
 	"github.com/usagelake/usagelake/jobs"
 	"github.com/usagelake/usagelake/jobs/config"
-	"github.com/usagelake/usagelake/load"
+	"github.com/usagelake/usagelake/load/query"
 	"github.com/usagelake/usagelake/schemas"
 )
 
@@ -41,7 +41,7 @@ func (g *gatherer) published(ctx context.Context, env jobs.Env, rules []config.R
 func (g *gatherer) publishedKey(env jobs.Env, rules []config.Rule) (string, error) {
 	info, err := g.lake.DatabaseInfo()
 	if errors.Is(err, fs.ErrNotExist) {
-		return "", load.ErrNotPublished
+		return "", query.ErrNotPublished
 	}
 	if err != nil {
 		return "", err
@@ -54,7 +54,7 @@ func (g *gatherer) publishedKey(env jobs.Env, rules []config.Rule) (string, erro
 }
 
 func (g *gatherer) ask(ctx context.Context, rules []config.Rule) map[string]error {
-	snap, err := g.lake.Snapshot(ctx)
+	snap, err := query.OpenSnapshot(ctx, g.lake)
 	if err != nil {
 		return all(rules, err)
 	}
@@ -102,7 +102,7 @@ func (e *errOtherTables) Error() string {
 }
 
 // otherTables says whether a file has tables of another version; nil if not, or if it doesn't say.
-func otherTables(ctx context.Context, snap *load.Snapshot) (other error) {
+func otherTables(ctx context.Context, snap *query.Snapshot) (other error) {
 	_ = each(ctx, snap, "SELECT schema_version FROM meta", func(v row) error {
 		if n, err := strconv.Atoi(v.text("schema_version")); err == nil && n != schemas.SQLVersion {
 			other = &errOtherTables{n}
@@ -113,7 +113,7 @@ func otherTables(ctx context.Context, snap *load.Snapshot) (other error) {
 }
 
 // row is a row of an answer, by column.
-type row map[string]load.Value
+type row map[string]query.Value
 
 func (r row) text(column string) string { return r[column].Text }
 
@@ -129,7 +129,7 @@ func (r row) money(column string) (*big.Int, error) {
 	return v, nil
 }
 
-func each(ctx context.Context, snap *load.Snapshot, query string, do func(row) error) error {
+func each(ctx context.Context, snap *query.Snapshot, query string, do func(row) error) error {
 	rows, err := snap.Query(ctx, query)
 	if err != nil {
 		return err

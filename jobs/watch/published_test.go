@@ -15,7 +15,7 @@ import (
 	"github.com/usagelake/usagelake/jobs/alert"
 	"github.com/usagelake/usagelake/jobs/config"
 	"github.com/usagelake/usagelake/jobs/internal/kit"
-	"github.com/usagelake/usagelake/load"
+	"github.com/usagelake/usagelake/load/publish"
 	"github.com/usagelake/usagelake/schemas"
 )
 
@@ -126,7 +126,7 @@ func TestWhatThePublishedFileSaysIsTold(t *testing.T) {
 			w.At(kit.Start)
 			w.Cfg = &config.Config{Lake: t.TempDir(), Accounts: []config.Account{{Name: "acme"}, {Name: "bee"}},
 				Budgets: []config.Budget{{Name: "r", Amount: "1000", Currency: "USD"}}}
-			lake, err := load.Create(w.Cfg.Lake, load.Options{})
+			lake, err := publish.Create(w.Cfg.Lake, publish.Options{})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -169,7 +169,7 @@ func TestAFileOfOlderTablesIsOneFinding(t *testing.T) {
 			w := &world{World: &kit.World{TB: t}}
 			w.At(kit.Start)
 			w.Cfg = &config.Config{Lake: t.TempDir(), Accounts: []config.Account{{Name: "acme"}}}
-			lake, err := load.Create(w.Cfg.Lake, load.Options{})
+			lake, err := publish.Create(w.Cfg.Lake, publish.Options{})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -198,7 +198,7 @@ func TestAlertsCallThingsByNameAndID(t *testing.T) {
 	if err := os.WriteFile(w.Cfg.Names, []byte("kind,id,name\naccount,acme,Acme Ltd\ntoken,tk_3,Nightly\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	lake, err := load.Create(w.Cfg.Lake, load.Options{})
+	lake, err := publish.Create(w.Cfg.Lake, publish.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}

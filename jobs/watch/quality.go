@@ -9,7 +9,7 @@ import (
 
 	"github.com/usagelake/usagelake/jobs/alert"
 	"github.com/usagelake/usagelake/jobs/config"
-	"github.com/usagelake/usagelake/load"
+	"github.com/usagelake/usagelake/load/query"
 	"github.com/usagelake/usagelake/schemas"
 )
 
@@ -17,7 +17,7 @@ import (
 // and the latest ones do.
 const mostTold = 500
 
-func (g *gatherer) quality(ctx context.Context, snap *load.Snapshot, r config.Rule) error {
+func (g *gatherer) quality(ctx context.Context, snap *query.Snapshot, r config.Rule) error {
 	within := cmp.Or(time.Duration(r.Within), config.DefaultRecent)
 	return each(ctx, snap, fmt.Sprintf(`SELECT account, usage_date, check_name, sum(records)::BIGINT AS records, fetched_at, min(detail) AS detail, min(sample_id) AS sample_id
 		FROM quality_issues JOIN (SELECT account, usage_date, max(fetched_at) AS fetched_at FROM coverage WHERE owns GROUP BY ALL) USING (account, usage_date)
@@ -38,7 +38,7 @@ func (g *gatherer) quality(ctx context.Context, snap *load.Snapshot, r config.Ru
 	})
 }
 
-func (g *gatherer) quarantine(ctx context.Context, snap *load.Snapshot, r config.Rule) error {
+func (g *gatherer) quarantine(ctx context.Context, snap *query.Snapshot, r config.Rule) error {
 	within := cmp.Or(time.Duration(r.Within), config.DefaultRecent)
 	return each(ctx, snap, fmt.Sprintf(`SELECT account, make_timestamp(epoch_us(window_start))::DATE AS usage_date, count(*) AS records, max(fetched_at) AS fetched_at, string_agg(DISTINCT reason, ', ' ORDER BY reason) AS reasons
 		FROM quarantine GROUP BY ALL HAVING max(fetched_at) >= TIMESTAMPTZ '%s'
@@ -83,7 +83,7 @@ func about(r config.Rule) string {
 	return "(" + is("") + " OR len(list_filter(also, lambda x: " + is("x.") + ")) > 0)"
 }
 
-func (g *gatherer) anomaly(ctx context.Context, snap *load.Snapshot, r config.Rule) error {
+func (g *gatherer) anomaly(ctx context.Context, snap *query.Snapshot, r config.Rule) error {
 	within := cmp.Or(time.Duration(r.Within), config.DefaultRecent)
 	return each(ctx, snap, fmt.Sprintf(`SELECT usage_date, kind, "scope", scope_value, scope_name, currency, observed, expected, deviation, detail,
 			array_to_string(list_transform(also, lambda x: x."scope" || ' ' || coalesce(x.scope_name || ' (' || x.scope_value || ')', x.scope_value, 'NULL')), ', ') AS also

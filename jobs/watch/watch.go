@@ -15,6 +15,7 @@ import (
 	"github.com/usagelake/usagelake/jobs/alert"
 	"github.com/usagelake/usagelake/jobs/config"
 	"github.com/usagelake/usagelake/load"
+	"github.com/usagelake/usagelake/load/publish"
 	"github.com/usagelake/usagelake/schemas"
 )
 
@@ -194,14 +195,14 @@ func Check(ctx context.Context, cfg *config.Config, env jobs.Env, in Input) (rep
 	return report, errors.Join(append(errs, context.Cause(ctx))...)
 }
 
-func openAlerts(cfg *config.Config, env jobs.Env) (*load.Lake, error) {
-	lake, err := load.Open(cfg.Lake, env.LakeOptions(cfg))
+func openAlerts(cfg *config.Config, env jobs.Env) (*publish.Lake, error) {
+	lake, err := publish.Open(cfg.Lake, env.LakeOptions(cfg))
 	return lake, jobs.NoLake(err)
 }
 
 // readAlerts reads what is remembered; written says that it stands so in the lake, which is nil if it can't be opened. If
 // nothing can be read everything is told anew, rather than anything lost.
-func readAlerts(lake *load.Lake, env jobs.Env, kept *Memory) (_ remembered, written bool) {
+func readAlerts(lake *publish.Lake, env jobs.Env, kept *Memory) (_ remembered, written bool) {
 	var last *remembered
 	if kept != nil {
 		kept.mu.Lock()
@@ -244,7 +245,7 @@ func Active(cfg *config.Config) ([]alert.Active, error) {
 	if !cfg.Alerts.Set() {
 		return []alert.Active{}, nil
 	}
-	lake, err := load.Open(cfg.Lake, load.Options{})
+	lake, err := publish.Open(cfg.Lake, publish.Options{})
 	if errors.Is(err, load.ErrNoLake) {
 		return []alert.Active{}, nil
 	}

@@ -17,6 +17,7 @@ import (
 	"github.com/usagelake/usagelake/jobs/internal/kit"
 	"github.com/usagelake/usagelake/load"
 	"github.com/usagelake/usagelake/load/durable"
+	"github.com/usagelake/usagelake/load/publish"
 	"github.com/usagelake/usagelake/schemas"
 )
 
@@ -74,7 +75,7 @@ func TestALateExportAGapAFailedRunAndARefusedKeyAreTold(t *testing.T) {
 	}
 
 	// While a run goes on its windows may lie apart: that is no gap, nor is a gap over.
-	lake, err := load.Open(w.Cfg.Lake, load.Options{})
+	lake, err := publish.Open(w.Cfg.Lake, publish.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -317,7 +318,7 @@ func TestOneChecksAtATimeAndADamagedMemoryTellsAnew(t *testing.T) {
 	w := newWorld(t, kit.Settings{PerDay: 20})
 	h := w.alerted(config.Rule{Name: "late", Kind: config.AlertFreshness, OlderThan: config.Duration(time.Hour)})
 	w.export(span(18, 19))
-	lake, err := load.Open(w.Cfg.Lake, load.Options{})
+	lake, err := publish.Open(w.Cfg.Lake, publish.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}

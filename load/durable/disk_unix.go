@@ -4,6 +4,7 @@ package durable
 
 import "golang.org/x/sys/unix"
 
+// RoomOf is what the file system of dir has left.
 func RoomOf(dir string) (Room, error) {
 	var s unix.Statfs_t
 	if err := unix.Statfs(dir, &s); err != nil {

@@ -1,6 +1,8 @@
 package durable
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -337,4 +339,15 @@ func (t *Tree) CreateIn(dir, pattern string) (*Temp, error) {
 		return nil, err
 	}
 	return h, nil
+}
+
+// Digest is the hex SHA-256 of a file.
+func (t *Tree) Digest(path string) (string, error) {
+	f, err := t.FS.Open(path)
+	if err != nil {
+		return "", err
+	}
+	sum := sha256.New()
+	_, err = io.Copy(sum, f)
+	return hex.EncodeToString(sum.Sum(nil)), errors.Join(err, f.Close())
 }

@@ -85,6 +85,7 @@ type OutFile struct {
 	done   bool
 }
 
+// Create begins a file; Commit or Abort ends it.
 func (o Out) Create(path string) (_ *OutFile, err error) {
 	defer func() {
 		if err != nil {

@@ -6,7 +6,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/usagelake/usagelake/load"
+	"github.com/usagelake/usagelake/load/query"
 	"github.com/usagelake/usagelake/schemas"
 	"github.com/usagelake/usagelake/schemas/words"
 )
@@ -170,7 +170,7 @@ func (b *builder) moneyFigures(ctx context.Context) error {
 }
 
 // change says how the cost of a month compares with that of the month before, by what both have: of like with like, or why not.
-func (b *builder) change(ctx context.Context, currency load.Value) (string, error) {
+func (b *builder) change(ctx context.Context, currency query.Value) (string, error) {
 	month, ok := b.period.Month()
 	if !ok {
 		return "", nil
@@ -201,7 +201,7 @@ func (b *builder) figure(label, value, detail string) {
 }
 
 // number is a figure that is a number; an amount is in the currency.
-func (b *builder) number(label string, kind Kind, v, currency load.Value, detail string) {
+func (b *builder) number(label string, kind Kind, v, currency query.Value, detail string) {
 	f := Figure{Label: label, Value: show(Column{Kind: kind}, v, currency.Text), Detail: detail, Number: v, Kind: kind}
 	if kind == Money {
 		f.Value, f.Currency = money(v, currency), currency.Text
@@ -217,7 +217,7 @@ func signed(s string) string {
 }
 
 // literal is a value as SQL has it.
-func literal(v load.Value) string {
+func literal(v query.Value) string {
 	if v.Null {
 		return "NULL"
 	}
@@ -287,7 +287,7 @@ func (b *builder) statement(ctx context.Context) error {
 // owners are those that the document is about.
 func (b *builder) owners() string {
 	var out []string
-	for _, d := range load.ScopeDimensions {
+	for _, d := range query.ScopeDimensions {
 		for _, v := range *b.Scope.Values(d) {
 			out = append(out, b.called.label(d, v))
 		}

@@ -8,7 +8,8 @@ import (
 	"strings"
 	"time"
 
-	"github.com/usagelake/usagelake/load"
+	"github.com/usagelake/usagelake/load/publish"
+	"github.com/usagelake/usagelake/load/query"
 	"github.com/usagelake/usagelake/schemas"
 	"github.com/usagelake/usagelake/schemas/words"
 )
@@ -19,7 +20,7 @@ type Options struct {
 	// Period is the time it is about; nil is the last billing month that has any charge.
 	Period *Period
 	// Scope is whose charges it is about; its time is Period's.
-	Scope    load.Scope
+	Scope    query.Scope
 	By       []string // dimensions, of Dimensions; nil is the report's own
 	Closing  bool     // the month is being closed: the document says so
 	Edition  int      // of Closing: the version of the statement; above 1 the month was closed before
@@ -39,7 +40,7 @@ func (e *OptionsError) Error() string { return e.Message }
 
 // builder builds one document.
 type builder struct {
-	*load.Snapshot
+	*query.Snapshot
 	Options
 	period  Period
 	doc     *Document
@@ -51,7 +52,7 @@ type builder struct {
 
 // Build answers a named report from the published file. Errors in opts are an OptionsError; ErrNothing says that the
 // file has no charges.
-func Build(ctx context.Context, lake *load.Lake, opts Options) (*Document, error) {
+func Build(ctx context.Context, lake *publish.Lake, opts Options) (*Document, error) {
 	r, ok := Find(opts.Name)
 	if !ok {
 		var known []string
@@ -66,7 +67,7 @@ func Build(ctx context.Context, lake *load.Lake, opts Options) (*Document, error
 	if opts.By == nil {
 		opts.By = r.By
 	}
-	s, err := lake.Snapshot(ctx)
+	s, err := query.OpenSnapshot(ctx, lake)
 	if err != nil {
 		return nil, err
 	}
@@ -105,8 +106,8 @@ func Build(ctx context.Context, lake *load.Lake, opts Options) (*Document, error
 }
 
 // Completing says how complete a period is, of what the scope names. The errors are Build's.
-func Completing(ctx context.Context, lake *load.Lake, period Period, scope load.Scope) (Completeness, error) {
-	s, err := lake.Snapshot(ctx)
+func Completing(ctx context.Context, lake *publish.Lake, period Period, scope query.Scope) (Completeness, error) {
+	s, err := query.OpenSnapshot(ctx, lake)
 	if err != nil {
 		return Completeness{}, err
 	}
@@ -163,7 +164,7 @@ func (b *builder) clock(ctx context.Context, r Report) error {
 
 // named sees that what the scope names is there: a report on nobody would be taken for one on somebody without cost.
 func (b *builder) named(ctx context.Context) error {
-	for _, d := range load.ScopeDimensions {
+	for _, d := range query.ScopeDimensions {
 		for _, v := range *b.Scope.Values(d) {
 			names := "SELECT DISTINCT coalesce(" + d + ", '" + schemas.Unallocated + "') AS name FROM chargeback_daily"
 			if d == "account" {
@@ -227,9 +228,9 @@ func (b *builder) subtitle(ctx context.Context) error {
 		}
 		b.closed = b.Closing || len(closed.Rows) > 0
 	}
-	for _, d := range load.ScopeDimensions {
+	for _, d := range query.ScopeDimensions {
 		if values := *b.Scope.Values(d); len(values) > 0 {
-			b.doc.Scope = append(b.doc.Scope, describe(load.ResultColumn{Name: d}).Title+" "+strings.Join(values, ", "))
+			b.doc.Scope = append(b.doc.Scope, describe(query.ResultColumn{Name: d}).Title+" "+strings.Join(values, ", "))
 		}
 	}
 	if len(b.doc.Scope) > 0 {

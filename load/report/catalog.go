@@ -6,7 +6,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/usagelake/usagelake/load"
+	"github.com/usagelake/usagelake/load/query"
 	"github.com/usagelake/usagelake/schemas"
 )
 
@@ -51,7 +51,7 @@ type Report struct {
 	whole   []string // views that it asks of the whole file
 }
 
-var everyDimension = load.ScopeDimensions
+var everyDimension = query.ScopeDimensions
 
 var reports = []Report{
 	{Name: "chargeback", About: "what each owner is charged, with pictures", Spans: AnyDays, Dimensions: everyDimension, By: []string{"cost_center"}, build: (*builder).chargeback, whole: []string{"budget_status"},
@@ -132,7 +132,7 @@ func (r Report) WhyNot(flag string) string {
 	switch {
 	case flag == "--month" && r.Spans < Months, (flag == "--from" || flag == "--to") && r.Spans < AnyDays:
 		return r.NoPeriod
-	case slices.ContainsFunc(load.ScopeDimensions, func(d string) bool { return FlagName(d) == flag && !slices.Contains(r.Dimensions, d) }):
+	case slices.ContainsFunc(query.ScopeDimensions, func(d string) bool { return FlagName(d) == flag && !slices.Contains(r.Dimensions, d) }):
 		return r.NoOwners
 	}
 	return ""
@@ -152,7 +152,7 @@ func (r Report) Check(o Options) error {
 			return refuse("the report %s takes whole months (--month 2026-10, or --month 2026-Q3): %s", r.Name, r.NoPeriod)
 		}
 	}
-	for _, d := range load.ScopeDimensions {
+	for _, d := range query.ScopeDimensions {
 		if len(*o.Scope.Values(d)) > 0 && !slices.Contains(r.Dimensions, d) {
 			return refuse("the report %s can't be narrowed by %s: %s", r.Name, FlagName(d), r.NoOwners)
 		}

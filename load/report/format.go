@@ -4,7 +4,7 @@ import (
 	"math/big"
 	"strings"
 
-	"github.com/usagelake/usagelake/load"
+	"github.com/usagelake/usagelake/load/query"
 	"github.com/usagelake/usagelake/schemas"
 	"github.com/usagelake/usagelake/schemas/words"
 )
@@ -13,7 +13,7 @@ import (
 const none = "–"
 
 // show is a cell as a person reads it; an amount is in the currency, "" is one that isn't known.
-func show(c Column, v load.Value, currency string) string {
+func show(c Column, v query.Value, currency string) string {
 	if v.Null {
 		return none
 	}
@@ -46,7 +46,7 @@ func show(c Column, v load.Value, currency string) string {
 }
 
 // show is a cell of a row as a person reads it.
-func (t *Table) show(row []load.Value, i int) string {
+func (t *Table) show(row []query.Value, i int) string {
 	return show(t.Columns[i], row[i], t.value(row, "currency").Text)
 }
 
@@ -76,7 +76,7 @@ func (k Kind) places(currency string) int {
 }
 
 // money is an amount with its currency.
-func money(v load.Value, currency load.Value) string {
+func money(v query.Value, currency query.Value) string {
 	s := show(Column{Kind: Money}, v, currency.Text)
 	if currency.Null || v.Null {
 		return s
@@ -85,7 +85,7 @@ func money(v load.Value, currency load.Value) string {
 }
 
 // float is a number for the geometry of a picture, where the last digits can't be seen.
-func float(v load.Value) float64 {
+func float(v query.Value) float64 {
 	n, err := schemas.ParseMoney(v.Text)
 	if v.Null || err != nil {
 		return 0

@@ -8,7 +8,7 @@ import (
 	"strings"
 	"unicode/utf8"
 
-	"github.com/usagelake/usagelake/load"
+	"github.com/usagelake/usagelake/load/query"
 	"github.com/usagelake/usagelake/schemas/words"
 )
 
@@ -120,7 +120,7 @@ func (t *Table) html() *htmlTable {
 		}
 		return cells
 	}
-	rows := func(rows [][]load.Value) (out [][]htmlCell) {
+	rows := func(rows [][]query.Value) (out [][]htmlCell) {
 		for _, row := range rows {
 			line := cells(func(i int) string { return words.Clip(words.Cell(t.show(row, i)), longestText) })
 			for at, i := range shown {

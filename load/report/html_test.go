@@ -12,7 +12,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/usagelake/usagelake/load"
+	"github.com/usagelake/usagelake/load/query"
 	"github.com/usagelake/usagelake/schemas/words"
 )
 
@@ -103,7 +103,7 @@ func TestAPageNeedsNothingElseAndSaysSo(t *testing.T) {
 func TestAPageTellsFiguresTotalsAndWhatItLeavesOut(t *testing.T) {
 	d := sample()
 	for _, r := range d.Tables[0].Rows {
-		r[5] = load.Value{Null: true}
+		r[5] = query.Value{Null: true}
 	}
 	_, text := elements(t, render(t, d.HTML))
 	text = strings.Join(strings.Fields(text), " ")
@@ -236,16 +236,16 @@ func FuzzDocument(f *testing.F) {
 	f.Add("a", "b", "-99999999999999999999999999.999999999999", int8(1))
 	f.Add("a", "b", "1e400", int8(2))
 	f.Fuzz(func(t *testing.T, a, b, number string, k int8) {
-		document := func(a, b string, number load.Value) *Document {
+		document := func(a, b string, number query.Value) *Document {
 			kind := Kind(uint8(k) % uint8(Flag+1))
 			table := &Table{Name: "t", Title: a, Caption: b, Group: "g", Columns: []Column{{"g", "G", Text, false}, {"currency", "C", Text, false}, {"x", "X", kind, kind.Numeric()}},
-				Rows: [][]load.Value{{{Text: a}, {Text: b}, number}, {{Text: b}, {Null: true}, {Null: true}}}}
+				Rows: [][]query.Value{{{Text: a}, {Text: b}, number}, {{Text: b}, {Null: true}, {Null: true}}}}
 			x := float(number)
 			return &Document{Title: a, Subtitle: b, Freshness: a, Warnings: []string{a}, Notes: []string{b}, Figures: []Figure{{Label: a, Value: b, Detail: a, Alarm: true, Number: number, Kind: kind, Currency: b}}, Tables: []*Table{table},
 				Pictures: []Picture{{a, b, stacked{[]string{a}, []series{{b, []float64{x}}}, a}, nil}, {a, b, bars{[]barItem{{a, x, b}}, b}, nil}, {a, b, budgetBars{items: []budgetItem{{a, x, x, x, x, x, true, b}}}, nil},
 					{a, b, outlook{[]string{a}, []float64{x}, x, x, x, true, b}, nil}, {a, b, heat{[7][24]float64{{x}}, a}, nil}, {a, b, calendar{[]string{a}, []calendarRow{{b, []byte("p")}}}, nil}}}
 		}
-		d := document(a, b, load.Value{Text: number})
+		d := document(a, b, query.Value{Text: number})
 		for _, r := range render(t, d.Text) {
 			if r != '\n' && words.Steers(r) && !strings.ContainsRune("\u200c\u200d", r) {
 				t.Fatalf("%U stands in the text", r)

@@ -5,7 +5,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/usagelake/usagelake/load"
+	"github.com/usagelake/usagelake/load/query"
 	"github.com/usagelake/usagelake/schemas"
 )
 
@@ -67,7 +67,7 @@ func (t *Table) name(called calledNames) {
 			if isScope {
 				of = row[scope].Text
 			}
-			name := load.Value{Text: called[of][row[i].Text]}
+			name := query.Value{Text: called[of][row[i].Text]}
 			name.Null = name.Text == ""
 			t.Rows[r] = slices.Insert(row, i+1, name)
 		}

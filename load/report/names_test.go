@@ -9,7 +9,7 @@ import (
 	"github.com/xuri/excelize/v2"
 	"pgregory.net/rapid"
 
-	"github.com/usagelake/usagelake/load"
+	"github.com/usagelake/usagelake/load/query"
 	"github.com/usagelake/usagelake/schemas"
 )
 
@@ -41,7 +41,7 @@ func statementOf(owners []string) *Document {
 	for i, o := range owners {
 		t.Rows = append(t.Rows, row(o, "USD", fmt.Sprint(i+1)), row(o, "USD", fmt.Sprintf("%d.25", i+1)))
 	}
-	journal := &Table{Name: "journal", Title: "Journal", Columns: []Column{{"cost_center", "Cost centre", Text, false}}, Rows: [][]load.Value{row("the journal's")}}
+	journal := &Table{Name: "journal", Title: "Journal", Columns: []Column{{"cost_center", "Cost centre", Text, false}}, Rows: [][]query.Value{row("the journal's")}}
 	return &Document{Title: "Statement", Tables: []*Table{t, journal}}
 }
 
@@ -158,7 +158,7 @@ func TestTheFoldIsNoFinerThanThatOfTheWorkbooksLibrary(t *testing.T) {
 func TestNamesStandBesideTheirIds(t *testing.T) {
 	called := calledNames{"token": {"tk_1": "Nightly"}, "cost_center": {"CC-1": "Search <b>"}, "model": {}}
 	table := &Table{Name: "t", Title: "T", Group: "cost_center", Columns: []Column{{"cost_center", "Cost centre", Text, false}, {"token_id", "Token", Text, false}, {"user", "User", Text, false}, {"scope", "Scope", Text, false}, {"scope_value", "Scope value", Text, false}, {"net_cost", "Net", Money, true}},
-		Rows: [][]load.Value{row("CC-1", "tk_1", "tk_1", "token", "tk_1", "1"), row("CC-2", "tk_2", "u", "user", "tk_1", "2"), row("CC-2", "NULL", "u", "all", "NULL", "3")}}
+		Rows: [][]query.Value{row("CC-1", "tk_1", "tk_1", "token", "tk_1", "1"), row("CC-2", "tk_2", "u", "user", "tk_1", "2"), row("CC-2", "NULL", "u", "all", "NULL", "3")}}
 	table.name(called)
 	var columns []string
 	for _, c := range table.Columns {

@@ -7,7 +7,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/usagelake/usagelake/load"
+	"github.com/usagelake/usagelake/load/query"
 	"github.com/usagelake/usagelake/schemas"
 )
 
@@ -42,7 +42,7 @@ func (b *builder) pictures(ctx context.Context) error {
 			return err
 		}
 	}
-	for _, draw := range []func(context.Context, load.Value) error{b.moversPicture, b.heatPicture, b.calendarPicture} {
+	for _, draw := range []func(context.Context, query.Value) error{b.moversPicture, b.heatPicture, b.calendarPicture} {
 		if err := draw(ctx, currency); err != nil {
 			return err
 		}
@@ -69,22 +69,22 @@ func (b *builder) allDays() []string {
 	return out
 }
 
-func (b *builder) stackedPicture(ctx context.Context, title, column string, currency load.Value) error {
+func (b *builder) stackedPicture(ctx context.Context, title, column string, currency query.Value) error {
 	t, err := ask(ctx, b.Snapshot, column, title, fmt.Sprintf(`SELECT usage_date, %[1]s, sum(net_cost) AS net_cost FROM chargeback_daily WHERE charge_class IS NULL AND currency IS NOT DISTINCT FROM %[2]s GROUP BY ALL ORDER BY ALL`,
 		column, literal(currency)))
 	if err != nil || len(t.Rows) == 0 {
 		return err
 	}
 	days := b.allDays()
-	sums := map[load.Value]float64{}
+	sums := map[query.Value]float64{}
 	for _, row := range t.Rows {
 		sums[row[1]] += float(row[2])
 	}
-	var parts []load.Value
+	var parts []query.Value
 	for name := range sums {
 		parts = append(parts, name)
 	}
-	slices.SortFunc(parts, func(x, y load.Value) int {
+	slices.SortFunc(parts, func(x, y query.Value) int {
 		if sums[x] != sums[y] {
 			if sums[x] > sums[y] {
 				return -1
@@ -93,7 +93,7 @@ func (b *builder) stackedPicture(ctx context.Context, title, column string, curr
 		}
 		return strings.Compare(x.Text, y.Text)
 	})
-	place := map[load.Value]int{}
+	place := map[query.Value]int{}
 	var stack []series
 	for i, name := range parts {
 		if i < mostSeries || len(parts) == mostSeries+1 {
@@ -162,7 +162,7 @@ func (b *builder) outlookPicture(ctx context.Context) error {
 	return nil
 }
 
-func (b *builder) moversPicture(ctx context.Context, currency load.Value) error {
+func (b *builder) moversPicture(ctx context.Context, currency query.Value) error {
 	month, ok := b.period.Month()
 	if !ok {
 		return nil
@@ -184,7 +184,7 @@ func (b *builder) moversPicture(ctx context.Context, currency load.Value) error 
 	return nil
 }
 
-func (b *builder) heatPicture(ctx context.Context, currency load.Value) error {
+func (b *builder) heatPicture(ctx context.Context, currency query.Value) error {
 	t, err := ask(ctx, b.Snapshot, "hours", "Net cost by weekday and hour", fmt.Sprintf(`SELECT isodow(request_time) AS weekday, hour(request_time) AS "hour", count(*) AS requests, sum(amount) AS net_cost FROM usage WHERE currency IS NOT DISTINCT FROM %s AND record_kind = 'request' GROUP BY ALL ORDER BY ALL`, literal(currency)))
 	if err != nil || len(t.Rows) == 0 {
 		return err
@@ -206,7 +206,7 @@ func (b *builder) heatPicture(ctx context.Context, currency load.Value) error {
 	return nil
 }
 
-func (b *builder) calendarPicture(ctx context.Context, _ load.Value) error {
+func (b *builder) calendarPicture(ctx context.Context, _ query.Value) error {
 	t, err := ask(ctx, b.Snapshot, "coverage", "Coverage by day", `SELECT account, usage_date, (covered_seconds / 3600.0)::DECIMAL(18,4) AS covered_hours FROM coverage_daily WHERE `+b.period.within("usage_date")+` ORDER BY ALL`)
 	if err != nil {
 		return err

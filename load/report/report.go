@@ -16,7 +16,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/usagelake/usagelake/load"
+	"github.com/usagelake/usagelake/load/query"
 	"github.com/usagelake/usagelake/schemas"
 )
 
@@ -58,7 +58,7 @@ type Table struct {
 	// Basis says of a closed month which of its figures these are; "" where there is but one.
 	Basis   Basis
 	Columns []Column
-	Rows    [][]load.Value
+	Rows    [][]query.Value
 	// Group is the column whose values have a sheet of their own in a workbook; "" is none.
 	Group string
 }
@@ -71,21 +71,21 @@ func (t *Table) complete(text string) {
 	if t.column(completeness) >= 0 || text == "" {
 		return
 	}
-	t.Columns = append(t.Columns, describe(load.ResultColumn{Name: completeness}))
+	t.Columns = append(t.Columns, describe(query.ResultColumn{Name: completeness}))
 	for i := range t.Rows {
-		t.Rows[i] = append(t.Rows[i], load.Value{Text: text})
+		t.Rows[i] = append(t.Rows[i], query.Value{Text: text})
 	}
 }
 
 // plain is the table for people, who read at the head how complete all of it is: without that column, unless its rows differ.
 func (t *Table) plain(d *Document) *Table {
 	at := t.column(completeness)
-	if at < 0 || slices.ContainsFunc(t.Rows, func(row []load.Value) bool { return row[at].Text != d.Completeness.Text }) {
+	if at < 0 || slices.ContainsFunc(t.Rows, func(row []query.Value) bool { return row[at].Text != d.Completeness.Text }) {
 		return t
 	}
 	out := *t
 	out.Columns = slices.Delete(slices.Clone(t.Columns), at, at+1)
-	out.Rows = make([][]load.Value, len(t.Rows))
+	out.Rows = make([][]query.Value, len(t.Rows))
 	for i, row := range t.Rows {
 		out.Rows[i] = slices.Delete(slices.Clone(row), at, at+1)
 	}
@@ -119,7 +119,7 @@ func (t *Table) Totals() []Total {
 	type cell struct{ total, column int }
 	unknown := map[cell]bool{}
 	for _, row := range t.Rows {
-		var c load.Value
+		var c query.Value
 		if currency >= 0 {
 			c = row[currency]
 		}
@@ -166,7 +166,7 @@ func (t *Table) parts() []*Table {
 		return nil
 	}
 	var out []*Table
-	at := map[load.Value]*Table{}
+	at := map[query.Value]*Table{}
 	for _, row := range t.Rows {
 		v := row[g]
 		part := at[v]
@@ -194,7 +194,7 @@ type Figure struct {
 	Label, Value, Detail string
 	Alarm                bool
 	// What Value is exactly, where it is a number: a workbook has it as such.
-	Number   load.Value
+	Number   query.Value
 	Kind     Kind
 	Currency string
 }
@@ -280,7 +280,7 @@ var names = map[string]Column{
 }
 
 // describe makes a Column of a column of an answer.
-func describe(c load.ResultColumn) Column {
+func describe(c query.ResultColumn) Column {
 	out, ok := names[c.Name]
 	out.Name = c.Name
 	if out.Title == "" {
@@ -293,12 +293,12 @@ func describe(c load.ResultColumn) Column {
 }
 
 // Ask makes a Table of the answer to a query: its columns are described by their names.
-func Ask(ctx context.Context, s *load.Snapshot, query string) (*Table, error) {
+func Ask(ctx context.Context, s *query.Snapshot, query string) (*Table, error) {
 	return ask(ctx, s, "query", "", query)
 }
 
 // ask makes a Table of the answer to a query.
-func ask(ctx context.Context, s *load.Snapshot, name, title, query string) (*Table, error) {
+func ask(ctx context.Context, s *query.Snapshot, name, title, query string) (*Table, error) {
 	rows, err := s.Query(ctx, query)
 	if err != nil {
 		return nil, fmt.Errorf("report: %s: %w", name, err)
@@ -333,9 +333,9 @@ func (t *Table) post() {
 }
 
 // value is the cell of a named column of a row; NULL if the table has no such column.
-func (t *Table) value(row []load.Value, name string) load.Value {
+func (t *Table) value(row []query.Value, name string) query.Value {
 	if i := t.column(name); i >= 0 {
 		return row[i]
 	}
-	return load.Value{Null: true}
+	return query.Value{Null: true}
 }

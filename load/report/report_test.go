@@ -22,7 +22,7 @@ import (
 	"github.com/apache/arrow-go/v18/parquet/pqarrow"
 	"pgregory.net/rapid"
 
-	"github.com/usagelake/usagelake/load"
+	"github.com/usagelake/usagelake/load/query"
 	"github.com/usagelake/usagelake/schemas"
 	"github.com/usagelake/usagelake/schemas/words"
 )
@@ -30,15 +30,15 @@ import (
 var update = flag.Bool("update", false, "write the golden files anew")
 
 // v is a value; "NULL" is NULL.
-func v(s string) load.Value {
+func v(s string) query.Value {
 	if s == "NULL" {
-		return load.Value{Null: true}
+		return query.Value{Null: true}
 	}
-	return load.Value{Text: s}
+	return query.Value{Text: s}
 }
 
-func row(cells ...string) []load.Value {
-	out := make([]load.Value, len(cells))
+func row(cells ...string) []query.Value {
+	out := make([]query.Value, len(cells))
 	for i, s := range cells {
 		out[i] = v(s)
 	}
@@ -51,7 +51,7 @@ func sample() *Document {
 		{"cost_center", "Cost centre", Text, false}, {"model", "Model", Text, false}, {"currency", "Currency", Text, false}, {"requests", "Requests", Count, true},
 		{"net_cost", "Net", Money, true}, {"per_request", "A request", UnitCost, false}, {"quantity", "Quantity", Quantity, false}, {"share", "Share", Share, false},
 		{"first_day", "First day", Day, false}, {"month", "Month", Month, false}, {"observed_at", "Observed at", Instant, false}, {"inferred", "Inferred", Flag, false},
-	}, Rows: [][]load.Value{
+	}, Rows: [][]query.Value{
 		row("CC-1", "gpt-5", "USD", "1234567", "1234.565000000000", "0.018957800000", "0.250000000000", "0.254250", "2026-11-01", "2026-11-01", "2026-11-24T10:30:59.25Z", "true"),
 		row("CC-1", "o3", "EUR", "12", "-0.005000000000", "0.000000500000", "3", "-0.0005", "2026-11-02", "2026-11-01", "2026-11-24T00:00:00Z", "false"),
 		row("CC-2", "o3", "USD", "0", "0.000000000001", "NULL", "NULL", "NULL", "NULL", "NULL", "NULL", "NULL"),
@@ -131,7 +131,7 @@ func TestNumbersAreRoundedHalfAwayFromZeroWhereAPersonReadsThem(t *testing.T) {
 
 func TestAmountsAreInTheMinorUnitOfTheirCurrency(t *testing.T) {
 	for _, c := range [][3]string{{"1234.5", "JPY", "1,235"}, {"-0.5", "KRW", "-1"}, {"0.4999", "JPY", "0"}, {"1.0005", "KWD", "1.001"}, {"1234.5", "TND", "1,234.500"}, {"0.00005", "CLF", "0.0001"}, {"49.625", "", "49.63"}, {"49.625", "jpy", "49.63"}, {"49.625", "???", "49.63"}} {
-		table := &Table{Title: "T", Columns: []Column{{"currency", "Currency", Text, false}, {"net_cost", "Net", Money, true}}, Rows: [][]load.Value{row(c[1], c[0])}}
+		table := &Table{Title: "T", Columns: []Column{{"currency", "Currency", Text, false}, {"net_cost", "Net", Money, true}}, Rows: [][]query.Value{row(c[1], c[0])}}
 		d := &Document{Tables: []*Table{table}, Figures: []Figure{{Label: "Net", Value: money(v(c[0]), v(c[1])), Kind: Money, Number: v(c[0]), Currency: c[1]}}}
 		f, _ := workbook(t, d)
 		for what, got := range map[string]string{"the cell": table.show(table.Rows[0], 1), "its total": table.totalCells(table.Totals()[0])[1], "the sheet": cellOf{f, t, "T"}.shown("B2"), "the figure of the sheet": cellOf{f, t, "Summary"}.shown("B6"),
@@ -171,10 +171,10 @@ func TestRoundingIsThatOfRationals(t *testing.T) {
 func TestTotalsAreExactAndNeverAcrossCurrencies(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		table := &Table{Columns: []Column{{"currency", "", Text, false}, {"net_cost", "", Money, true}}}
-		want := map[load.Value]*big.Int{}
+		want := map[query.Value]*big.Int{}
 		for range rapid.IntRange(0, 30).Draw(t, "rows") {
 			c := v(rapid.SampledFrom([]string{"USD", "usd", "EUR", "", "NULL"}).Draw(t, "currency"))
-			x := load.Value{Null: true}
+			x := query.Value{Null: true}
 			if want[c] == nil {
 				want[c] = new(big.Int)
 			}
@@ -183,7 +183,7 @@ func TestTotalsAreExactAndNeverAcrossCurrencies(t *testing.T) {
 				want[c].Add(want[c], n)
 				x.Null, x.Text = false, schemas.MoneyText(n)
 			}
-			table.Rows = append(table.Rows, []load.Value{c, x})
+			table.Rows = append(table.Rows, []query.Value{c, x})
 		}
 		totals := table.Totals()
 		if len(totals) != len(want) {
@@ -194,7 +194,7 @@ func TestTotalsAreExactAndNeverAcrossCurrencies(t *testing.T) {
 			if sum == nil { // nothing but NULL
 				sum = new(big.Int)
 			}
-			if w := want[load.Value{Null: total.Null, Text: total.Currency}]; w == nil || w.Cmp(sum) != 0 {
+			if w := want[query.Value{Null: total.Null, Text: total.Currency}]; w == nil || w.Cmp(sum) != 0 {
 				t.Fatalf("currency %q (NULL: %t) sums to %s, want %s", total.Currency, total.Null, sum, w)
 			}
 		}
@@ -203,14 +203,14 @@ func TestTotalsAreExactAndNeverAcrossCurrencies(t *testing.T) {
 
 func TestATotalThatLacksARowIsNotShown(t *testing.T) {
 	table := &Table{Columns: []Column{{"name", "Name", Text, false}, {"net_cost", "Net", Money, true}, {"discount", "Discount", Money, true}},
-		Rows: [][]load.Value{row("a", "1", "NULL"), row("b", "inf", "NULL"), row("c", "1", "NULL")}}
+		Rows: [][]query.Value{row("a", "1", "NULL"), row("b", "inf", "NULL"), row("c", "1", "NULL")}}
 	if got := table.totalCells(table.Totals()[0]); !slices.Equal(got, []string{"Total", none, none}) {
 		t.Errorf("the total is %q", got)
 	}
 }
 
 func TestPartsAreTheRowsByGroupAndNullIsAGroupOfItsOwn(t *testing.T) {
-	table := &Table{Group: "g", Columns: []Column{{"g", "", Text, false}, {"x", "", Text, false}}, Rows: [][]load.Value{row("b", "1"), row("NULL", "2"), row("a", "3"), row("", "4"), row("b", "5")}}
+	table := &Table{Group: "g", Columns: []Column{{"g", "", Text, false}, {"x", "", Text, false}}, Rows: [][]query.Value{row("b", "1"), row("NULL", "2"), row("a", "3"), row("", "4"), row("b", "5")}}
 	var got []string
 	for _, p := range table.parts() {
 		got = append(got, p.Title+":")
@@ -225,7 +225,7 @@ func TestPartsAreTheRowsByGroupAndNullIsAGroupOfItsOwn(t *testing.T) {
 
 func TestCSVTellsNullFromEmptyAndLeavesNumbersAlone(t *testing.T) {
 	d := &Document{Tables: []*Table{{Columns: []Column{{"a", "", Text, false}, {"b", "", Money, false}, {"c", "", Text, false}},
-		Rows: [][]load.Value{row("", "-1.500000000000", "-1"), row("NULL", "NULL", " x"), row("a\nb", "=1", "\tx")}}}}
+		Rows: [][]query.Value{row("", "-1.500000000000", "-1"), row("NULL", "NULL", " x"), row("a\nb", "=1", "\tx")}}}}
 	want := "a,b,c\n\"\",-1.500000000000,'-1\n,,\" x\"\n\"a\nb\",'=1,'\tx\n"
 	if got := render(t, d.CSV); got != want {
 		t.Errorf("CSV is %q, want %q", got, want)
@@ -248,7 +248,7 @@ func hostileDocument() *Document {
 	cal := calendar{days: []string{"2026-11-01"}}
 	for i, s := range hostile {
 		x := hostile[(i+1)%len(hostile)]
-		t.Rows = append(t.Rows, []load.Value{{Text: s}, {Text: x}, {Text: hostile[(i+2)%len(hostile)]}, {Text: "1.000000000001"}})
+		t.Rows = append(t.Rows, []query.Value{{Text: s}, {Text: x}, {Text: hostile[(i+2)%len(hostile)]}, {Text: "1.000000000001"}})
 		d.Figures = append(d.Figures, Figure{Label: s, Value: x, Detail: s, Alarm: i%2 == 0})
 		d.Warnings = append(d.Warnings, s)
 		d.Notes = append(d.Notes, s)
@@ -292,7 +292,7 @@ func TestNoCellOfCSVIsAFormulaAndAllTextComesBack(t *testing.T) {
 			if cell != "" && strings.ContainsRune("=+-@\t\r", rune(cell[0])) {
 				t.Errorf("the cell %.40q is a formula", cell)
 			}
-			if want := strings.ReplaceAll(load.NoFormula(d.Tables[0].Rows[i][j].Text), "\r\n", "\n"); cell != want { // as the reader has it
+			if want := strings.ReplaceAll(query.NoFormula(d.Tables[0].Rows[i][j].Text), "\r\n", "\n"); cell != want { // as the reader has it
 				t.Errorf("%.40q came back as %.40q", want, cell)
 			}
 		}
@@ -382,7 +382,7 @@ func TestEveryRefusalSaysWhy(t *testing.T) {
 		if err := r.Check(Options{Period: &Period{From: day, To: day + 1}}); r.Spans != AnyDays && (err == nil || !strings.Contains(err.Error(), r.NoPeriod)) {
 			t.Errorf("%s of a day: %v", r.Name, err)
 		}
-		for _, d := range load.ScopeDimensions {
+		for _, d := range query.ScopeDimensions {
 			var o Options
 			*o.Scope.Values(d) = []string{"x"}
 			has := slices.Contains(r.Dimensions, d)

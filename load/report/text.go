@@ -13,7 +13,7 @@ import (
 	"github.com/jedib0t/go-pretty/v6/table"
 	"github.com/jedib0t/go-pretty/v6/text"
 
-	"github.com/usagelake/usagelake/load"
+	"github.com/usagelake/usagelake/load/query"
 	"github.com/usagelake/usagelake/schemas"
 	"github.com/usagelake/usagelake/schemas/words"
 )
@@ -160,7 +160,7 @@ func (t *Table) CSV(b *bufio.Writer) {
 		b.WriteString(s)
 	}
 	for i, c := range t.Columns {
-		field(i, load.NoFormula(c.Name))
+		field(i, query.NoFormula(c.Name))
 	}
 	b.WriteByte('\n')
 	for _, row := range t.Rows {
@@ -170,9 +170,9 @@ func (t *Table) CSV(b *bufio.Writer) {
 				b.WriteByte(',')
 			case v.Null:
 			case t.Columns[i].Kind.Numeric() && err == nil:
-				field(i, load.CSVNumber(v.Text))
+				field(i, query.CSVNumber(v.Text))
 			default: // text, whatever the column says
-				field(i, load.NoFormula(v.Text))
+				field(i, query.NoFormula(v.Text))
 			}
 		}
 		b.WriteByte('\n')
@@ -235,11 +235,11 @@ func (d *Document) JSON(w io.Writer) error {
 			for _, total := range t.Totals() {
 				r := map[string]any{}
 				if t.column("currency") >= 0 {
-					r["currency"] = d.jsonValue(Text, load.Value{Null: total.Null, Text: total.Currency})
+					r["currency"] = d.jsonValue(Text, query.Value{Null: total.Null, Text: total.Currency})
 				}
 				for i, s := range total.Sums {
 					if s != nil {
-						r[t.Columns[i].Name] = d.jsonValue(t.Columns[i].Kind, load.Value{Text: schemas.MoneyText(s)})
+						r[t.Columns[i].Name] = d.jsonValue(t.Columns[i].Kind, query.Value{Text: schemas.MoneyText(s)})
 					}
 				}
 				x.Totals = append(x.Totals, r)
@@ -253,7 +253,7 @@ func (d *Document) JSON(w io.Writer) error {
 	return enc.Encode(out)
 }
 
-func (d *Document) jsonValue(k Kind, v load.Value) any {
+func (d *Document) jsonValue(k Kind, v query.Value) any {
 	switch {
 	case v.Null:
 		return nil

@@ -19,7 +19,7 @@ import (
 
 	"github.com/xuri/excelize/v2"
 
-	"github.com/usagelake/usagelake/load"
+	"github.com/usagelake/usagelake/load/query"
 	"github.com/usagelake/usagelake/schemas"
 	"github.com/usagelake/usagelake/schemas/words"
 )
@@ -534,7 +534,7 @@ func (b *book) totals(sheet string, t *Table, totals []Total, last int) error {
 }
 
 // value writes a cell. Numbers stand with all their digits; what isn't as its column says stands as text.
-func (b *book) value(sheet, at string, k Kind, v load.Value, currency string) error {
+func (b *book) value(sheet, at string, k Kind, v query.Value, currency string) error {
 	if v.Null {
 		return nil
 	}

@@ -19,7 +19,7 @@ import (
 	"github.com/xuri/excelize/v2"
 	"pgregory.net/rapid"
 
-	"github.com/usagelake/usagelake/load"
+	"github.com/usagelake/usagelake/load/query"
 	"github.com/usagelake/usagelake/schemas"
 	"github.com/usagelake/usagelake/schemas/words"
 )
@@ -178,7 +178,7 @@ func TestTotalsOfAWorkbookAreFormulasThatGiveTheExactSums(t *testing.T) {
 	}
 
 	// What SUMIFS would mix up, or take for a pattern.
-	table.Rows = [][]load.Value{row("a", "USD", "1", "1"), row("b", "usd", "2", "2"), row("c", "*", "4", "4"), row("d", "", "8", "8")}
+	table.Rows = [][]query.Value{row("a", "USD", "1", "1"), row("b", "usd", "2", "2"), row("c", "*", "4", "4"), row("d", "", "8", "8")}
 	f, _ = workbook(t, &Document{Tables: []*Table{table}})
 	c = cellOf{f, t, "X"}
 	if c.formula("D7") != "" || c.raw("D7") != "8" || c.raw("B7") != "" { // an empty text, which some programs take for no text
@@ -192,7 +192,7 @@ func TestTotalsOfAWorkbookAreFormulasThatGiveTheExactSums(t *testing.T) {
 	}
 
 	// Without currencies.
-	table = &Table{Title: "X", Columns: []Column{{"account", "Account", Text, false}, {"records", "Records", Count, true}}, Rows: [][]load.Value{row("a", "1"), row("b", "2")}}
+	table = &Table{Title: "X", Columns: []Column{{"account", "Account", Text, false}, {"records", "Records", Count, true}}, Rows: [][]query.Value{row("a", "1"), row("b", "2")}}
 	f, _ = workbook(t, &Document{Tables: []*Table{table}})
 	if c = (cellOf{f, t, "X"}); c.formula("B5") != "SUM(B2:B3)" || c.raw("B5") != "3" || c.raw("A5") != "Total" {
 		t.Errorf("the total is %s = %s", c.formula("B5"), c.raw("B5"))
@@ -294,7 +294,7 @@ func TestALongTextIsCutAndSaysSo(t *testing.T) {
 
 func TestWhatLooksLikeAnEscapeOfAWorkbookStaysText(t *testing.T) {
 	for _, s := range []string{"_x0041_", "_x005F_", "_x0041_x0042_", "a_x000D_b", "_x00_", "_x005f_x0041_", strings.Repeat("_x0041_", maxSheetText/7)} {
-		f, _ := workbook(t, &Document{Tables: []*Table{{Title: "X", Columns: []Column{{"a", "A", Text, false}}, Rows: [][]load.Value{row(s)}}}})
+		f, _ := workbook(t, &Document{Tables: []*Table{{Title: "X", Columns: []Column{{"a", "A", Text, false}}, Rows: [][]query.Value{row(s)}}}})
 		got := cellOf{f, t, "X"}.raw("A2")
 		if cutOff, ok := strings.CutSuffix(got, "…"); got != s && !(ok && len(s) > 1000 && strings.HasPrefix(s, cutOff) && len(cutOff) > 1000) {
 			t.Errorf("%.40q came back as %.40q", s, got)
@@ -304,7 +304,7 @@ func TestWhatLooksLikeAnEscapeOfAWorkbookStaysText(t *testing.T) {
 
 func TestNumbersOfAWorkbookHaveAllTheirDigits(t *testing.T) {
 	for _, s := range []string{"0.1", "123456789012345678901234.123456789012", "-0.000000000001"} {
-		f, _ := workbook(t, &Document{Tables: []*Table{{Title: "X", Columns: []Column{{"net_cost", "Net", Money, false}}, Rows: [][]load.Value{row(s)}}}})
+		f, _ := workbook(t, &Document{Tables: []*Table{{Title: "X", Columns: []Column{{"net_cost", "Net", Money, false}}, Rows: [][]query.Value{row(s)}}}})
 		got, ok := new(big.Rat).SetString(cellOf{f, t, "X"}.raw("A2"))
 		n, _ := schemas.ParseMoney(s)
 		if want := new(big.Rat).SetFrac(n, big.NewInt(1_000_000_000_000)); !ok || got.Cmp(want) != 0 {

@@ -122,4 +122,3 @@ func (f *faultFile) Close() error {
 	err := f.File.Close()
 	return errors.Join(f.fs.Step("close", func() error { return nil }), err)
 }
-

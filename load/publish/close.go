@@ -1,0 +1,377 @@
+package publish
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"crypto/sha256"
+	"database/sql"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"path"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/usagelake/usagelake/load"
+	"github.com/usagelake/usagelake/load/durable"
+	"github.com/usagelake/usagelake/schemas"
+)
+
+// CloseOptions say how a month is closed.
+type CloseOptions struct {
+	Month       schemas.Date // its first day
+	RunID       string
+	Version     string // of the program
+	By          ClosedBy
+	Reason      string // why it is closed in spite of Objections
+	Objections  []string
+	Rules       []RuleFile // the allocation rules of the published file, the rules file first
+	RulesDigest string
+	Now         func() time.Time
+	// Write writes the month's statements into a directory; nil writes none. edition is 1, or one more for each time that the month
+	// was opened again.
+	Write func(ctx context.Context, dir string, edition int) error
+}
+
+// ErrClosed says that the month is closed already, ErrNotClosed that it isn't.
+var (
+	ErrClosed    = errors.New("the month is closed")
+	ErrNotClosed = errors.New("the month is not closed")
+)
+
+// CloseMonth makes what is charged in a month final: it keeps the rows that the published file has of it, the rules
+// they were made by, the statements, and a manifest with the digest of each of these files and of every day file. The
+// published file must be up to date, and is to be published again afterwards. The caller holds the lock.
+//
+//	write everything into a directory beside · fsync each file and directory · rename the directory to statements/MONTH
+//
+// The rename is the commit point: a crash leaves the month closed or not.
+func (l *Lake) CloseMonth(ctx context.Context, opts CloseOptions) (ClosedMonth, error) {
+	c, err := l.closeMonth(ctx, opts)
+	if err != nil {
+		return c, fmt.Errorf("close %s: %w", opts.Month.Month(), err)
+	}
+	return c, nil
+}
+
+func (l *Lake) closeMonth(ctx context.Context, opts CloseOptions) (ClosedMonth, error) {
+	target := l.Path(load.StatementsDir, opts.Month.Month())
+	if _, err := l.FS.Stat(target); err == nil {
+		return ClosedMonth{}, ErrClosed
+	} else if !errors.Is(err, fs.ErrNotExist) {
+		return ClosedMonth{}, err
+	}
+	dir := l.Path(durable.TempDir, "close-"+opts.Month.Month())
+	if err := l.FS.RemoveAll(dir); err != nil {
+		return ClosedMonth{}, err
+	}
+	defer func() { _ = l.FS.RemoveAll(dir) }()
+	for _, d := range []string{dir, filepath.Join(dir, "ledger"), filepath.Join(dir, "rules")} {
+		if err := l.FS.MkdirAll(d, durable.DirMode); err != nil {
+			return ClosedMonth{}, err
+		}
+	}
+	edition, err := l.edition(opts.Month)
+	if err != nil {
+		return ClosedMonth{}, err
+	}
+	m := Manifest{Format: manifestFormat, Month: opts.Month.Month(), ClosedAt: opts.Now().UTC(), RunID: opts.RunID, Version: opts.Version, By: &opts.By, Edition: edition,
+		Reason: opts.Reason, Objections: opts.Objections, Rules: ManifestRules{Digest: opts.RulesDigest}}
+	if err := l.writeLedger(ctx, dir, opts.Month, &m); err != nil {
+		return ClosedMonth{}, err
+	}
+	for i, f := range opts.Rules {
+		name := fmt.Sprintf("rules/%d%s", i, safeExt(f.Name))
+		if err := l.writeFile(filepath.Join(dir, filepath.FromSlash(name)), f.Content); err != nil {
+			return ClosedMonth{}, err
+		}
+		sum := sha256.Sum256(f.Content)
+		m.Rules.Files = append(m.Rules.Files, ManifestFile{Name: f.Name, Path: name, SHA256: hex.EncodeToString(sum[:]), Bytes: int64(len(f.Content))})
+	}
+	if opts.Write != nil {
+		if err := opts.Write(ctx, dir, edition); err != nil {
+			return ClosedMonth{}, fmt.Errorf("write the statements: %w", err)
+		}
+	}
+	files, dirs, err := l.treeFiles(dir)
+	if err != nil {
+		return ClosedMonth{}, err
+	}
+	for _, f := range files {
+		if err := l.settle(filepath.Join(dir, filepath.FromSlash(f))); err != nil {
+			return ClosedMonth{}, err
+		}
+		entry, err := l.manifestFile(dir, f)
+		if err != nil {
+			return ClosedMonth{}, err
+		}
+		m.Files = append(m.Files, entry)
+	}
+	b, err := json.MarshalIndent(m, "", "  ")
+	if err != nil {
+		return ClosedMonth{}, err
+	}
+	if err := l.writeFile(filepath.Join(dir, manifestFile), append(b, '\n')); err != nil {
+		return ClosedMonth{}, err
+	}
+	if err := l.settle(filepath.Join(dir, manifestFile)); err != nil {
+		return ClosedMonth{}, err
+	}
+	for _, d := range slices.Backward(dirs) {
+		if l.Group {
+			if err := l.Chmod(d, durable.GroupDirMode); err != nil {
+				return ClosedMonth{}, err
+			}
+		}
+		if err := l.SyncDir(d); err != nil {
+			return ClosedMonth{}, err
+		}
+	}
+	if err := ctx.Err(); err != nil {
+		return ClosedMonth{}, context.Cause(ctx)
+	}
+	if err := errors.Join(l.CheckHeld(), l.MakeDirs(l.Path(load.StatementsDir))); err != nil {
+		return ClosedMonth{}, err
+	}
+	if err := l.FS.Rename(dir, target); err != nil {
+		return ClosedMonth{}, err
+	}
+	if err := l.SyncDir(l.Path(load.StatementsDir)); err != nil {
+		return ClosedMonth{}, fmt.Errorf("%w\nhint: the month may be closed: usagelake close --list", err)
+	}
+	return l.closedMonth(opts.Month)
+}
+
+// edition is the version that a month's statement will have: one more than were kept as it was opened again.
+func (l *Lake) edition(month schemas.Date) (int, error) {
+	kept, err := l.Entries(l.Path(load.StatementsDir, reopenedDir))
+	n := 1
+	for _, e := range kept {
+		if e.IsDir() && strings.HasPrefix(e.Name(), month.Month()+"_") {
+			n++
+		}
+	}
+	return n, err
+}
+
+// safeExt is the extension that says how a rules file is read.
+func safeExt(name string) string {
+	if strings.EqualFold(path.Ext(name), ".csv") {
+		return ".csv"
+	}
+	return ".yaml"
+}
+
+// writeLedger keeps what is charged in the month, and its totals.
+func (l *Lake) writeLedger(ctx context.Context, dir string, month schemas.Date, m *Manifest) error {
+	d, err := l.OpenPublishedFile(ctx)
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	for _, x := range ledgers {
+		file := filepath.Join(dir, filepath.FromSlash(x.file))
+		query := fmt.Sprintf("SELECT * FROM %s WHERE billing_month = DATE '%s' ORDER BY ALL", x.charged, month)
+		if err := d.Exec(ctx, fmt.Sprintf("COPY (%s) TO %s (FORMAT parquet, COMPRESSION zstd)", query, SqlPath(file))); err != nil {
+			return fmt.Errorf("write %s: %w", x.file, err)
+		}
+	}
+	rows, err := d.conn.QueryContext(ctx, ledgerTotals(fmt.Sprintf("chargeback_daily WHERE billing_month = DATE '%s'", month)))
+	if err != nil {
+		return err
+	}
+	if m.Totals, err = scanTotals(rows); err != nil {
+		return err
+	}
+	if same, err := d.ledgerHolds(ctx, filepath.Join(dir, filepath.FromSlash(ledgerChargeback)), m.Totals); err != nil || !same {
+		return cmp.Or(err, fmt.Errorf("%w: %s doesn't hold what is charged", errInexact, ledgerChargeback))
+	}
+	if err := d.lacking(ctx, month, m); err != nil {
+		return fmt.Errorf("completeness: %w", err)
+	}
+	days, err := d.conn.QueryContext(ctx, fmt.Sprintf("SELECT account, usage_date, digest FROM partitions WHERE date_trunc('month', usage_date) = DATE '%s' ORDER BY ALL", month))
+	if err != nil {
+		return err
+	}
+	defer days.Close()
+	m.Partitions = []ManifestInput{}
+	for days.Next() {
+		var in ManifestInput
+		var date sql.NullTime
+		if err := days.Scan(&in.Account, &date, &in.Digest); err != nil {
+			return err
+		}
+		in.Date = schemas.DateOf(date.Time).String()
+		m.Partitions = append(m.Partitions, in)
+	}
+	return days.Err()
+}
+
+// lacking keeps how complete the month is: what is charged in it stays as it is, whatever is fetched of it later.
+func (d *Database) lacking(ctx context.Context, month schemas.Date, m *Manifest) error {
+	span := fmt.Sprintf("(DATE '%s', DATE '%s')", month, schemas.NextMonth(month))
+	if err := d.conn.QueryRowContext(ctx, "SELECT completeness FROM completeness"+span).Scan(&m.Completeness); err != nil {
+		return err
+	}
+	rows, err := d.conn.QueryContext(ctx, "SELECT account, missing_seconds FROM completeness_by_account"+span+" WHERE missing_seconds > 0 ORDER BY account")
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var l ManifestLacking
+		if err := rows.Scan(&l.Account, &l.Seconds); err != nil {
+			return err
+		}
+		m.Lacking = append(m.Lacking, l)
+	}
+	return rows.Err()
+}
+
+// ledgerHolds says whether the charges in a ledger file sum to the totals, to the last digit.
+func (d *Database) ledgerHolds(ctx context.Context, file string, totals []ManifestTotal) (bool, error) {
+	rows, err := d.conn.QueryContext(ctx, ledgerTotals("read_parquet("+sqlGlob(file)+", hive_partitioning = false)"))
+	if err != nil {
+		return false, err
+	}
+	held, err := scanTotals(rows)
+	return reflect.DeepEqual(held, totals), err
+}
+
+// ledgerTotals asks for the totals of charges.
+func ledgerTotals(charges string) string {
+	return "SELECT currency, sum(requests)::BIGINT, sum(list_cost)::VARCHAR, sum(discount)::VARCHAR, sum(net_cost)::VARCHAR FROM " + charges + " GROUP BY ALL ORDER BY ALL"
+}
+
+func scanTotals(rows *sql.Rows) ([]ManifestTotal, error) {
+	defer rows.Close()
+	totals := []ManifestTotal{} // not null in the manifest
+	for rows.Next() {
+		var t ManifestTotal
+		if err := rows.Scan(&t.Currency, &t.Requests, &t.List, &t.Discount, &t.Net); err != nil {
+			return nil, err
+		}
+		totals = append(totals, t)
+	}
+	return totals, rows.Err()
+}
+
+// writeFile writes a file of a directory that nobody reads yet.
+func (l *Lake) writeFile(name string, content []byte) error {
+	t, err := l.CreateTemp(filepath.Base(name) + ".*")
+	if err != nil {
+		return err
+	}
+	defer t.Abort()
+	if _, err := io.Copy(t, bytes.NewReader(content)); err != nil {
+		return err
+	}
+	if err := t.Finish(); err != nil {
+		return err
+	}
+	if err := l.FS.Rename(t.Name(), name); err != nil {
+		_ = l.FS.Remove(t.Name())
+		return err
+	}
+	return nil
+}
+
+// settle gives a file the lake's mode and makes its content durable.
+func (l *Lake) settle(name string) error {
+	if err := l.Chmod(name, durable.FileMode); err != nil {
+		return err
+	}
+	if err := l.Share(name); err != nil {
+		return err
+	}
+	f, err := l.FS.Open(name)
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Sync(), f.Close())
+}
+
+// treeFiles lists the files below dir, with slashes and in order, and the directories, dir first.
+func (l *Lake) treeFiles(dir string) (files, dirs []string, err error) {
+	var walk func(rel string) error
+	walk = func(rel string) error {
+		at := filepath.Join(dir, filepath.FromSlash(rel))
+		dirs = append(dirs, at)
+		entries, err := l.FS.ReadDir(at)
+		if err != nil {
+			return err
+		}
+		for _, e := range entries {
+			name := path.Join(rel, e.Name())
+			if e.IsDir() {
+				if err := walk(name); err != nil {
+					return err
+				}
+				continue
+			}
+			files = append(files, name)
+		}
+		return nil
+	}
+	err = walk("")
+	slices.Sort(files)
+	return files, dirs, err
+}
+
+func (l *Lake) manifestFile(dir, name string) (ManifestFile, error) {
+	full := filepath.Join(dir, filepath.FromSlash(name))
+	info, err := l.FS.Stat(full)
+	if err != nil {
+		return ManifestFile{}, err
+	}
+	sum, err := l.Digest(full)
+	return ManifestFile{Path: name, SHA256: sum, Bytes: info.Size()}, err
+}
+
+// reopened is what is kept of a month that was opened again.
+type reopened struct {
+	Month      string    `json:"month"`
+	ReopenedAt time.Time `json:"reopened_at"`
+	RunID      string    `json:"run_id"`
+	Version    string    `json:"version"`
+	Reason     string    `json:"reason"`
+}
+
+// ReopenMonth opens the month that was closed last. What it was closed with is kept beside, with the reason. The
+// published file is to be published again afterwards. The caller holds the lock.
+func (l *Lake) ReopenMonth(month schemas.Date, runID, version, reason string, now time.Time) (kept string, err error) {
+	fail := func(err error) (string, error) { return "", fmt.Errorf("reopen %s: %w", month.Month(), err) }
+	from := l.Path(load.StatementsDir, month.Month())
+	if _, err := l.FS.Stat(from); errors.Is(err, fs.ErrNotExist) {
+		return fail(ErrNotClosed)
+	} else if err != nil {
+		return fail(err)
+	}
+	b, err := json.MarshalIndent(reopened{month.Month(), now.UTC(), runID, version, reason}, "", "  ")
+	if err != nil {
+		return fail(err)
+	}
+	base := month.Month() + "_" + now.UTC().Format("20060102T150405Z")
+	if err := l.MakeDirs(l.Path(load.StatementsDir, reopenedDir)); err != nil {
+		return fail(err)
+	}
+	// The reason is on the disk before the month is open: a reason without a month beside it says that it was not.
+	if err := l.Replace(l.Path(load.StatementsDir, reopenedDir, base+".json"), bytes.NewReader(append(b, '\n'))); err != nil {
+		return fail(err)
+	}
+	kept = l.Path(load.StatementsDir, reopenedDir, base)
+	if err := l.FS.Rename(from, kept); err != nil {
+		return fail(err)
+	}
+	if err := errors.Join(l.SyncDir(l.Path(load.StatementsDir)), l.SyncDir(l.Path(load.StatementsDir, reopenedDir))); err != nil {
+		return fail(err)
+	}
+	return kept, nil
+}

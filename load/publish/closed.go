@@ -1,0 +1,173 @@
+package publish
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"github.com/usagelake/usagelake/load"
+	"github.com/usagelake/usagelake/schemas"
+)
+
+// statementsDir holds a directory for each closed month: its statements, its ledger, the rules it was closed with, and
+// the manifest.
+const (
+	manifestFile = "manifest.json"
+	reopenedDir  = "reopened" // below statementsDir: what months were closed with that were opened again
+	// The ledger of a closed month: what was charged in it, as rows of chargeback_daily and of focus_closed.
+	ledgerChargeback = "ledger/chargeback.parquet"
+	ledgerFocus      = "ledger/focus.parquet"
+)
+
+// manifestFormat is the version of the manifest's layout.
+const manifestFormat = 1
+
+// Manifest says what a month was closed with and what was written for it. It is the first file to be checked, and
+// the others are checked against it.
+type Manifest struct {
+	Format     int       `json:"format"`
+	Month      string    `json:"month"` // 2026-10
+	ClosedAt   time.Time `json:"closed_at"`
+	RunID      string    `json:"run_id"`
+	Version    string    `json:"version"`
+	By         *ClosedBy `json:"closed_by,omitempty"`         // nil of a month that an older version closed
+	Edition    int       `json:"statement_version,omitempty"` // 2 of a month that was reopened once; 0 of one that an older version closed
+	Reason     string    `json:"reason,omitempty"`            // why it was closed in spite of Objections
+	Objections []string  `json:"objections,omitempty"`        // what stood against closing it
+	// How complete the month was, as completeness of the published file, and which accounts lacked how much; "" of a month that was
+	// closed by a version that didn't look.
+	Completeness string            `json:"completeness,omitempty"`
+	Lacking      []ManifestLacking `json:"lacking,omitempty"`
+	Rules        ManifestRules     `json:"rules"`
+	Totals       []ManifestTotal   `json:"totals"`
+	Partitions   []ManifestInput   `json:"partitions"`
+	Files        []ManifestFile    `json:"files"`
+}
+
+// ManifestLacking is what an account lacked when the month was closed.
+type ManifestLacking struct {
+	Account string `json:"account"`
+	Seconds int64  `json:"missing_seconds"`
+}
+
+// ClosedBy is who closed a month.
+type ClosedBy struct {
+	User string `json:"user"` // of the system
+	Host string `json:"host"` // "" if it isn't known
+}
+
+// ManifestRules are the allocation rules a month was closed with. Their files are kept beside the manifest.
+type ManifestRules struct {
+	Digest string         `json:"digest"`
+	Files  []ManifestFile `json:"files,omitempty"` // the rules file first, then its tables
+}
+
+// ManifestTotal is what was charged in the month in one currency, to the last of twelve decimals.
+type ManifestTotal struct {
+	Currency *string `json:"currency"`
+	Requests int64   `json:"requests"`
+	List     *string `json:"list_cost"`
+	Discount *string `json:"discount"`
+	Net      *string `json:"net_cost"`
+}
+
+// ManifestInput is a day file the month was closed with: Digest is that of what it was derived from.
+type ManifestInput struct {
+	Account string `json:"account"`
+	Date    string `json:"date"`
+	Digest  string `json:"digest"`
+}
+
+// ManifestFile is a file of the closed month; Path is relative to the manifest, with slashes.
+type ManifestFile struct {
+	Name   string `json:"name,omitempty"` // of a file of the rules: what it was called
+	Path   string `json:"path"`
+	SHA256 string `json:"sha256"`
+	Bytes  int64  `json:"bytes"`
+}
+
+// ClosedMonth is a month that is closed.
+type ClosedMonth struct {
+	Manifest
+	Start  schemas.Date // its first day
+	Dir    string
+	Digest string // SHA-256 of the manifest
+}
+
+// RuleFile is a file of allocation rules, or a table they look up.
+type RuleFile struct {
+	Name    string
+	Content []byte
+}
+
+// Closed lists the closed months in order. A manifest that can't be read is an error: without it, what is charged in
+// the month could change.
+func (l *Lake) Closed() ([]ClosedMonth, error) {
+	entries, err := l.FS.ReadDir(l.Path(load.StatementsDir))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	var closed []ClosedMonth
+	for _, e := range entries {
+		month, err := schemas.ParseMonth(e.Name())
+		if err != nil {
+			continue
+		}
+		c, err := l.closedMonth(month)
+		if err != nil {
+			return nil, err
+		}
+		closed = append(closed, c)
+	}
+	slices.SortFunc(closed, func(a, b ClosedMonth) int { return int(a.Start - b.Start) })
+	return closed, nil
+}
+
+func (l *Lake) closedMonth(month schemas.Date) (ClosedMonth, error) {
+	c := ClosedMonth{Start: month, Dir: l.Path(load.StatementsDir, month.Month())}
+	name := filepath.Join(c.Dir, manifestFile)
+	b, err := l.FS.ReadFile(name)
+	if err != nil {
+		return c, fmt.Errorf("closed month %s: %w\nhint: restore %s from a backup", month.Month(), err, c.Dir)
+	}
+	if err := json.Unmarshal(b, &c.Manifest); err != nil {
+		return c, fmt.Errorf("closed month %s: %s is damaged: %w\nhint: restore %s from a backup", month.Month(), name, err, c.Dir)
+	}
+	switch {
+	case c.Format > manifestFormat:
+		return c, fmt.Errorf("closed month %s: %w (its manifest's format is %d, this version knows %d)", month.Month(), load.ErrNewer, c.Format, manifestFormat)
+	case c.Format < 1 || c.Month != month.Month():
+		return c, fmt.Errorf("closed month %s: %s is damaged: it says format %d, month %q\nhint: restore %s from a backup", month.Month(), name, c.Format, c.Month, c.Dir)
+	}
+	sum := sha256.Sum256(b)
+	c.Digest = hex.EncodeToString(sum[:])
+	return c, nil
+}
+
+// rules reads the files of the rules the month was closed with.
+func (l *Lake) closedRules(c ClosedMonth) ([]RuleFile, error) {
+	files := make([]RuleFile, 0, len(c.Rules.Files))
+	for _, f := range c.Rules.Files {
+		if !filepath.IsLocal(f.Path) {
+			return nil, fmt.Errorf("closed month %s: the manifest names the file %q, which lies elsewhere", c.Month, f.Path)
+		}
+		b, err := l.FS.ReadFile(filepath.Join(c.Dir, filepath.FromSlash(f.Path)))
+		if err != nil {
+			return nil, fmt.Errorf("closed month %s: read its allocation rules: %w\nhint: restore %s from a backup", c.Month, err, c.Dir)
+		}
+		if sum := sha256.Sum256(b); hex.EncodeToString(sum[:]) != f.SHA256 {
+			return nil, fmt.Errorf("closed month %s: its allocation rules %s were changed since it was closed\nhint: restore %s from a backup", c.Month, f.Path, c.Dir)
+		}
+		files = append(files, RuleFile{Name: f.Name, Content: b})
+	}
+	return files, nil
+}

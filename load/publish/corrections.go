@@ -1,0 +1,156 @@
+package publish
+
+import (
+	"context"
+	"database/sql/driver"
+	"fmt"
+	"maps"
+	"path/filepath"
+	"strings"
+
+	"github.com/usagelake/usagelake/schemas"
+)
+
+// fillClosed reads the ledgers of the closed months, unless the file has them, and notes whether their usage has
+// changed since they were closed.
+func (a *allocation) fillClosed(ctx context.Context) error {
+	if err := a.d.Exec(ctx, "DELETE FROM closed_months", "DELETE FROM closed_lacking"); err != nil {
+		return err
+	}
+	for _, c := range a.finance.closed {
+		for _, l := range ledgers {
+			var n int64
+			if err := a.d.conn.QueryRowContext(ctx, fmt.Sprintf("SELECT count(*) FROM (FROM %s WHERE billing_month = DATE '%s' LIMIT 1)", l.table, c.Start)).Scan(&n); err != nil {
+				return err
+			}
+			if n > 0 {
+				continue
+			}
+			file := filepath.Join(c.Dir, filepath.FromSlash(l.file))
+			err := a.d.Exec(ctx, fmt.Sprintf("INSERT INTO %s BY NAME SELECT * FROM read_parquet(%s, hive_partitioning = false)", l.table, sqlGlob(file)))
+			if err != nil {
+				return fmt.Errorf("closed month %s: read %s: %w\nhint: restore %s from a backup", c.Month, l.file, err, c.Dir)
+			}
+		}
+		changed, err := a.changedSince(c)
+		if err != nil {
+			return err
+		}
+		err = a.d.fill(Catalog, "closed_lacking", func(add func(...driver.Value) error) error {
+			for _, l := range c.Lacking {
+				if err := add(c.Start.Start(), l.Account, l.Seconds); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+		set := a.finance.rules[c.Start].name
+		objections := make([]any, len(c.Objections))
+		for i, o := range c.Objections {
+			objections[i] = o
+		}
+		err = a.d.fill(Catalog, "closed_months", func(add func(...driver.Value) error) error {
+			return add(c.Start.Start(), c.ClosedAt, c.RunID, c.Version, set, nullable(c.Reason), objections, c.Digest, changed, nullable(c.Completeness))
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// changedSince says whether the day files of a closed month differ from those it was closed with.
+func (a *allocation) changedSince(c ClosedMonth) (bool, error) {
+	then := map[schemas.Partition]string{}
+	for _, in := range c.Partitions {
+		d, err := schemas.ParseDate(in.Date)
+		if err != nil {
+			return false, fmt.Errorf("closed month %s: its manifest is damaged: %w", c.Month, err)
+		}
+		then[schemas.Partition{Account: in.Account, Date: d}] = in.Digest
+	}
+	now := map[schemas.Partition]string{}
+	for day, digest := range a.want {
+		if schemas.MonthOf(day.Date) == c.Start {
+			now[day] = digest
+		}
+	}
+	return !maps.Equal(then, now), nil
+}
+
+// ledger is a table that holds what was charged in closed months.
+type ledger struct {
+	table      string
+	live       string // what its rows are as usage is now
+	charged    string // what is charged in any month, closed or not
+	file       string // of a closed month
+	dimensions string
+	measures   string
+}
+
+var ledgers = []ledger{
+	{"chargeback_daily", "temp.chargeback_live", "chargeback_daily", ledgerChargeback, chargeDimensions, chargeMeasures},
+	{"focus_closed", "focus_live", "focus_charges", ledgerFocus, focusColumns(false), focusColumns(true)},
+}
+
+func focusColumns(measures bool) string {
+	var names []string
+	for _, c := range schemas.FocusChargeColumns() {
+		if c.Measure == measures {
+			names = append(names, c.Name)
+		}
+	}
+	return strings.Join(names, ", ")
+}
+
+// correct charges to the next open month what the usage of closed months has come to differ from what was charged for
+// it, in that month and in later ones. So all that was ever charged sums to what was used, whenever it came.
+func (a *allocation) correct(ctx context.Context) error {
+	if len(a.finance.closed) == 0 {
+		return nil
+	}
+	next := a.finance.nextOpen()
+	changed, err := a.months(ctx, `SELECT "month" FROM closed_months WHERE corrected ORDER BY 1`)
+	if err != nil {
+		return err
+	}
+	// Plain comparisons with a column are what DuckDB takes down to the scan of usage.
+	var during []string
+	for _, m := range changed {
+		during = append(during, fmt.Sprintf("usage_date >= DATE '%s' AND usage_date < DATE '%s'", m, schemas.NextMonth(m)))
+	}
+	for _, l := range ledgers {
+		if err := a.d.Exec(ctx, fmt.Sprintf("DELETE FROM %s WHERE billing_month = DATE '%s' AND charge_class = 'Correction'", l.table, next)); err != nil {
+			return err
+		}
+		if len(during) == 0 {
+			continue
+		}
+		var plus, minus, sums, having []string
+		for m := range strings.SplitSeq(l.measures, ", ") {
+			plus = append(plus, m)
+			minus = append(minus, "-"+m+" AS "+m)
+			sums = append(sums, "sum("+m+") AS "+m)
+			having = append(having, "coalesce(sum("+m+"), 0) <> 0")
+		}
+		err := a.d.Exec(ctx, fmt.Sprintf(`INSERT INTO %[1]s BY NAME
+			SELECT DATE '%[2]s' AS billing_month, 'Correction' AS charge_class, %[3]s, %[4]s
+			FROM (
+				SELECT %[3]s, %[5]s FROM %[8]s WHERE %[9]s
+				UNION ALL
+				SELECT %[3]s, %[6]s FROM %[1]s WHERE billing_month IN (SELECT "month" FROM closed_months) AND %[9]s
+			)
+			GROUP BY %[3]s HAVING %[7]s ORDER BY ALL`,
+			l.table, next, l.dimensions, strings.Join(sums, ", "), strings.Join(plus, ", "), strings.Join(minus, ", "), strings.Join(having, " OR "), l.live, "("+strings.Join(during, " OR ")+")"))
+		if err != nil {
+			return fmt.Errorf("%s: %w", l.table, err)
+		}
+	}
+	// A day may be derived anew, by a newer version say, and come out with the same records: nothing was corrected then.
+	return a.d.Exec(ctx, `UPDATE closed_months SET corrected = EXISTS (
+		FROM (SELECT usage_date, charge_class FROM chargeback_daily UNION ALL SELECT usage_date, charge_class FROM focus_closed) c
+		WHERE c.charge_class = 'Correction' AND date_trunc('month', c.usage_date) = closed_months."month") WHERE corrected`)
+}

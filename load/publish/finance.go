@@ -1,0 +1,216 @@
+package publish
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"slices"
+
+	"github.com/usagelake/usagelake/schemas"
+)
+
+// Allocator says who pays for what: the allocation rules, as publishing needs them.
+type Allocator interface {
+	// Digest is that of the rules, with everything they look up.
+	Digest() string
+	// Fields are those of a key that the rules look at, as schemas.Field has them. The account is always one.
+	Fields() []string
+	// Boundaries are the days at which the validity of some rule begins or ends, in order.
+	Boundaries() []schemas.Date
+	// Assign is what the rules say of the key on a UTC day. Fields that the rules don't look at may be nil.
+	Assign(schemas.AllocationKey, schemas.Date) schemas.Assignment
+	List() []schemas.AllocationRule
+	Pools() []schemas.SharedPool
+	// Split parts the costs of the shared pools in a month. The shares of each cost sum to it.
+	Split(month schemas.Date, costs []schemas.PoolCost, direct []schemas.DirectCost) ([]schemas.PoolShare, error)
+}
+
+// Finance is what goes into the published file beside usage: who pays for it, and what it is held against. The zero
+// value allocates nothing.
+type Finance struct {
+	Rules Allocator // nil: none
+	// Archived reads the rules that a month was closed with, from the files that were kept.
+	Archived func([]RuleFile) (Allocator, error)
+	// Accounts are those of the config: what is to be there. If none of them is in the lake, the config is of another lake or
+	// none, and every account of the lake is.
+	Accounts []string
+	Budgets  []schemas.Budget
+	Invoices []schemas.InvoiceLine
+	Names    []schemas.Name
+	// TopUps are what was added to the accounts' balances; with TopUpsGiven they are all that was.
+	TopUps      []schemas.TopUp
+	TopUpsGiven bool
+	// The general ledger's codes of the journal: what is debited where no rule assigned one, and what is credited.
+	// "" is DefaultGLCode and DefaultCreditGLCode.
+	GLCode       string
+	CreditGLCode string
+}
+
+// What the journal says where the config names no codes of the general ledger.
+const (
+	DefaultGLCode       = "(no GL code)"
+	DefaultCreditGLCode = "(clearing)"
+)
+
+// noRules allocates nothing.
+type noRules struct{}
+
+func (noRules) Digest() string                 { return "none" }
+func (noRules) Fields() []string               { return nil }
+func (noRules) Boundaries() []schemas.Date     { return nil }
+func (noRules) List() []schemas.AllocationRule { return nil }
+func (noRules) Pools() []schemas.SharedPool    { return nil }
+func (noRules) Assign(schemas.AllocationKey, schemas.Date) schemas.Assignment {
+	return schemas.Assignment{}
+}
+func (noRules) Split(schemas.Date, []schemas.PoolCost, []schemas.DirectCost) ([]schemas.PoolShare, error) {
+	return nil, nil
+}
+
+// financeVersion changes when the same rules and the same usage would give other rows.
+const financeVersion = 3
+
+// finance is the allocation of one publish: the rules by month, for a closed month keeps those it was closed with.
+type finance struct {
+	Finance
+	current ruleset
+	closed  []ClosedMonth
+	rules   map[schemas.Date]ruleset // of the closed months, by their first day
+	digest  string                   // of all that the finance tables are derived from, besides usage
+}
+
+// ruleset is an Allocator by its short name.
+type ruleset struct {
+	Allocator
+	name string
+}
+
+func newRuleset(a Allocator) ruleset {
+	if a == nil {
+		a = noRules{}
+	}
+	digest := a.Digest()
+	return ruleset{a, digest[:min(12, len(digest))]}
+}
+
+// loadFinance reads the closed months and their rules.
+func (l *Lake) loadFinance(f Finance) (*finance, error) {
+	closed, err := l.Closed()
+	if err != nil {
+		return nil, err
+	}
+	out := &finance{Finance: f, current: newRuleset(f.Rules), closed: closed, rules: map[schemas.Date]ruleset{}}
+	sum := sha256.New()
+	fmt.Fprintf(sum, "%d\n%s\n", financeVersion, out.current.Digest())
+	if err := json.NewEncoder(sum).Encode([]any{slices.Sorted(slices.Values(f.Accounts)), f.Budgets, f.Invoices, f.Names, f.TopUps, f.TopUpsGiven, f.GLCode, f.CreditGLCode}); err != nil {
+		return nil, err
+	}
+	read := map[string]ruleset{}
+	for _, c := range closed {
+		fmt.Fprintln(sum, c.Digest)
+		r, ok := read[c.Rules.Digest]
+		switch {
+		case ok:
+		case len(c.Rules.Files) == 0:
+			r = newRuleset(nil)
+		case c.Rules.Digest == out.current.Digest():
+			r = out.current
+		case f.Archived == nil:
+			return nil, fmt.Errorf("closed month %s: nobody to read its allocation rules", c.Month)
+		default:
+			files, err := l.closedRules(c)
+			if err != nil {
+				return nil, err
+			}
+			a, err := f.Archived(files)
+			if err != nil {
+				return nil, fmt.Errorf("closed month %s: read its allocation rules: %w", c.Month, err)
+			}
+			r = newRuleset(a)
+		}
+		read[c.Rules.Digest] = r
+		out.rules[c.Start] = r
+	}
+	out.digest = hex.EncodeToString(sum.Sum(nil))
+	return out, nil
+}
+
+// at is the rules for a UTC day.
+func (f *finance) at(day schemas.Date) ruleset {
+	if r, ok := f.rules[schemas.MonthOf(day)]; ok {
+		return r
+	}
+	return f.current
+}
+
+// all lists each ruleset once, the current one first.
+func (f *finance) all() []ruleset {
+	out := []ruleset{f.current}
+	for _, c := range f.closed {
+		r := f.rules[c.Start]
+		if !slices.ContainsFunc(out, func(o ruleset) bool { return o.name == r.name }) {
+			out = append(out, r)
+		}
+	}
+	return out
+}
+
+// fields are those that any of the rules looks at, in the order of the table allocation_keys.
+func (f *finance) fields() []string {
+	used := map[string]bool{}
+	for _, r := range f.all() {
+		for _, field := range r.Fields() {
+			used[field] = true
+		}
+	}
+	var out []string
+	for _, field := range KeyFields {
+		if used[field] {
+			out = append(out, field)
+		}
+	}
+	return out
+}
+
+// KeyFields are the columns of allocation_keys, which rules may look at.
+var KeyFields = []string{
+	schemas.FieldTokenID, schemas.FieldUserID, schemas.FieldCustomUserID, schemas.FieldModel, schemas.FieldModelType, schemas.FieldChannelID,
+}
+
+// openEnds stand for "from ever" and "for ever" in allocation_keys, whose validity is never NULL so that a join is a
+// plain comparison.
+var openStart, openEnd = mustParseDate("0001-01-01"), mustParseDate("9999-12-31")
+
+func mustParseDate(s string) schemas.Date {
+	d, err := schemas.ParseDate(s)
+	if err != nil {
+		panic(err)
+	}
+	return d
+}
+
+// segment is a stretch of days in which the rules say the same.
+type segment struct{ from, to schemas.Date }
+
+func (f *finance) segments() []segment {
+	days := []schemas.Date{openStart, openEnd}
+	for _, r := range f.all() {
+		days = append(days, r.Boundaries()...)
+	}
+	for _, c := range f.closed {
+		days = append(days, c.Start, schemas.NextMonth(c.Start))
+	}
+	slices.Sort(days)
+	days = slices.Compact(days)
+	out := make([]segment, 0, len(days))
+	for i := 1; i < len(days); i++ {
+		out = append(out, segment{days[i-1], days[i]})
+	}
+	return out
+}
+
+// nextOpen is the month that corrections of closed months go to: the one after the last that is closed.
+func (f *finance) nextOpen() schemas.Date {
+	return schemas.NextMonth(f.closed[len(f.closed)-1].Start)
+}

@@ -1,0 +1,1287 @@
+package publish
+
+import (
+	"cmp"
+	"context"
+	"crypto/sha256"
+	"database/sql"
+	"database/sql/driver"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/duckdb/duckdb-go/v2"
+
+	"github.com/usagelake/usagelake/load"
+	"github.com/usagelake/usagelake/load/durable"
+	"github.com/usagelake/usagelake/schemas"
+)
+
+// PublishOptions of Publish. The zero value works.
+type PublishOptions struct {
+	// Full builds the file from nothing, even if the published one could be brought up to date.
+	Full    bool
+	Version string // of the program
+	// Current is the run that publishes, as it will stand if that succeeds, given the Overlaps and Unproven that were found: it takes
+	// the place of the journal's row of the same id. nil: no run publishes.
+	Current func(found Published) schemas.Run
+	// Finance is the allocation of cost, and what it is held against.
+	Finance Finance
+	Now     func() time.Time // nil is time.Now
+	// Orphans is told, before anything is written, what is kept in the lake though it can't be derived again; nil: nobody
+	// is. It comes before Current.
+	Orphans func([]load.Orphan)
+	// Drop are days and closed months that somebody named to be given up, though the published file is the last to have
+	// them: see Orphan.
+	Drop       []schemas.Partition
+	DropMonths []schemas.Date
+
+	small int64 // for tests; 0 is smallSize
+}
+
+// Published is what Publish did.
+type Published struct {
+	Changed   int   // days whose rows were replaced, added or removed
+	Total     int   // days in the file
+	Rows      int64 // of usage
+	Bytes     int64 // size of the file
+	Full      bool  // built from nothing
+	Unchanged bool  // nothing to do: the file was left alone
+	Elapsed   time.Duration
+	// Overlaps are the accounts that hold the same records; none is nil.
+	Overlaps []Overlap
+	// Unproven are the windows of all accounts that are not shown to be whole; none is nil.
+	Unproven []Unproven
+}
+
+// ErrLastCopy says that the published file can't be built anew, because it alone has something.
+var ErrLastCopy = errors.New("usage.duckdb is the last to have it")
+
+// ErrNewerDatabase says that a newer version of the program published the file.
+var ErrNewerDatabase = errors.New("usage.duckdb was published by a newer version of usagelake")
+
+// errInexact says that a database's totals are not those of the day files. A file that was brought up to date is
+// built anew then; if the new one has it too, the day files are at fault.
+var errInexact = errors.New("the totals differ from those of the day files")
+
+const (
+	// How many days are inserted in one transaction, at most: by files, and by rows.
+	groupDays = 64
+	groupRows = 2_000_000
+
+	// A file is built anew once more than this share of it is dead space, unless it is small: then a publish writes most of it anew, and
+	// nearly as much is dead after each.
+	maxDead   = 0.30
+	smallSize = 16 << 20
+
+	// What a file without usage measures, about: some blocks a table. And what may be lost in blocks that are half empty, whatever the size
+	// of the file: one that was built anew and brought up to date once has gained some 4 MiB.
+	emptySize = 5 << 20
+	looseSize = 8 << 20
+)
+
+// Publish brings usage.duckdb up to date with the day files, the quarantine, the balances and the journal. The caller
+// holds the lock. The file is built beside the published one and renamed over it:
+//
+//	read which days the published file has · clone it (or start an empty one) · delete and insert the days that differ
+//	· refresh their sums · hold accounts against each other · ask the allocation rules · compare totals with the day files · checkpoint · fsync · rename · fsync the directory
+//
+// At any moment, a crash included, the old file or the new one stands there, whole. A reader that holds the old one open keeps reading
+// it. If no day, no balance and no allocation rule changed, the file is left as it is: news of the journal alone waits for the next
+// change, for a run that changed nothing should change no file.
+//
+// A published file that is missing, damaged, of an older layout, or that another program wrote into is built anew; one of a newer layout is refused
+// with ErrNewerDatabase.
+func (l *Lake) Publish(ctx context.Context, opts PublishOptions) (Published, error) {
+	if opts.Now == nil {
+		opts.Now = time.Now
+	}
+	start := opts.Now()
+	p := &publisher{lake: l, opts: opts}
+	done, err := p.publish(ctx)
+	if err != nil {
+		d := &Database{spill: l.Path(durable.TempDir)}
+		return Published{}, fmt.Errorf("publish %s: %w", l.Database(), d.Spilled(err))
+	}
+	done.Elapsed, done.Unproven = opts.Now().Sub(start), p.unproven
+	return done, nil
+}
+
+type publisher struct {
+	lake *Lake
+	opts PublishOptions
+
+	want    map[schemas.Partition]string // the digest of each day file, and of the days that the published file alone has
+	orphans []load.Orphan
+	last    []load.Orphan // what the published file alone has
+	// underived are days of the published file whose day files are gone, and not their raw files: whoever derives them brings
+	// them back.
+	underived []schemas.Partition
+	pruned    map[schemas.Partition]*load.Pruned // of frozen days
+	days      []schemas.Partition                // of want, in order
+	balance   balances
+	finance   *finance
+
+	generation int64     // of the file that is replaced
+	overlap    []Overlap // that were found, or stand
+	unproven   []Unproven
+}
+
+// balances are the balance files and a digest of what they hold.
+type balances struct {
+	files  []string
+	days   []schemas.Partition // of files
+	digest string
+	kept   []schemas.Partition // days that the published file alone has balances of
+}
+
+// published is what a database file says it holds.
+type published struct {
+	schema     int
+	balance    string
+	finance    string
+	rules      int64 // allocation rules it was published with
+	generation int64
+	closed     []schemas.Date
+	days       map[schemas.Partition]string
+	rows       map[schemas.Partition]int64
+	bad        map[schemas.Partition]bool // days with quarantined records
+	// intruded says that another program wrote into it, or may have: it can tell what it alone has, and nothing is to be built on it.
+	intruded bool
+	// balances are the days that it has balances of.
+	balances []schemas.Partition
+}
+
+func (p *publisher) engine() engine {
+	return p.lake.engineFor(p.lake.Path(durable.TempDir, "spill"))
+}
+
+func (p *publisher) publish(ctx context.Context) (Published, error) {
+	if err := p.scan(ctx); err != nil {
+		return Published{}, err
+	}
+	if err := p.lake.dropLog(); err != nil {
+		return Published{}, err
+	}
+	have, err := p.held(ctx)
+	if err != nil {
+		return Published{}, err
+	}
+	if have != nil {
+		p.generation = have.generation
+		if err := p.keepLast(have); err != nil {
+			return Published{}, err
+		}
+	}
+	if p.opts.Orphans != nil {
+		p.opts.Orphans(p.orphans)
+	}
+	if have != nil {
+		if err := p.stillClosed(have.closed); err != nil {
+			return Published{}, err
+		}
+	}
+	if p.opts.Full || have == nil || have.intruded || have.schema < schemas.SQLVersion {
+		return p.build(ctx)
+	}
+	var changed []schemas.Partition
+	for _, d := range p.days {
+		if have.days[d] != p.want[d] || have.bad[d] && p.quarantineGone(d) {
+			changed = append(changed, d)
+		}
+	}
+	for d := range have.days {
+		if _, ok := p.want[d]; !ok {
+			changed = append(changed, d)
+		}
+	}
+	reallocate := have.finance != p.finance.digest
+	if _, none := p.finance.current.Allocator.(noRules); none && have.rules > 0 && reallocate {
+		p.lake.Log.Warn("the published file was allocated by rules, and the config names none: what is not closed becomes "+schemas.Unallocated, "hint", "name the config with --config")
+	}
+	if len(changed) == 0 && have.balance == p.balance.digest && !reallocate {
+		return p.unchanged(ctx)
+	}
+	slices.SortFunc(changed, schemas.Partition.Compare)
+	if len(changed) > len(p.days)/2 && len(changed) > 1 && len(p.last) == 0 {
+		return p.build(ctx) // more is new than is not
+	}
+	done, err := p.update(ctx, changed, reallocate)
+	switch {
+	case err == nil:
+		return done, nil
+	case ctx.Err() != nil:
+		return Published{}, err
+	case errors.Is(err, errInexact) || errors.As(err, new(*duckdb.Error)): // the file isn't as a publish left it
+		p.lake.Log.Warn("the published file can't be brought up to date; building it anew", "err", err)
+		return p.build(ctx)
+	case errors.Is(err, errBloated):
+		return p.build(ctx)
+	}
+	return Published{}, err
+}
+
+// keepLast keeps the days that the published file has and no day file is of: what is gone from the disk is no news of the
+// usage. Nothing but their names in Drop takes them out.
+func (p *publisher) keepLast(have *published) error {
+	keep := func(d schemas.Partition, rows int64, why string) {
+		o := load.Orphan{Partition: d, What: load.OrphanPublished, Path: p.lake.Database(), Lost: []schemas.Window{d.Window()}, Rows: rows, Why: why}
+		p.last = append(p.last, o)
+		if !slices.ContainsFunc(p.orphans, func(o load.Orphan) bool { return o.Partition == d && o.What != load.OrphanBalance }) { // which can't be read
+			p.orphans = append(p.orphans, o)
+		}
+	}
+	for _, d := range slices.SortedFunc(maps.Keys(have.days), schemas.Partition.Compare) {
+		if _, ok := p.want[d]; ok || slices.Contains(p.opts.Drop, d) {
+			continue
+		}
+		raws, err := p.lake.Windows(d)
+		if err != nil {
+			return err
+		}
+		p.want[d] = have.days[d]
+		if len(load.Live(raws)) > 0 {
+			p.underived = append(p.underived, d)
+			continue
+		}
+		keep(d, have.rows[d], fmt.Sprintf("its day file is gone, and usage.duckdb has %d rows of it; they are kept there", have.rows[d]))
+	}
+	p.days = slices.SortedFunc(maps.Keys(p.want), schemas.Partition.Compare)
+	if len(p.underived) > 0 {
+		p.lake.Log.Warn("day files are gone whose raw files are there; usage.duckdb keeps their rows", "days", len(p.underived), "first", p.underived[0].String(), "hint", "usagelake rebuild")
+	}
+	for _, d := range have.balances {
+		if slices.Contains(p.balance.days, d) || slices.Contains(p.opts.Drop, d) {
+			continue
+		}
+		if raws, err := p.lake.Balances(d); err != nil {
+			return err
+		} else if len(raws) > 0 {
+			continue
+		}
+		p.balance.kept = append(p.balance.kept, d)
+		keep(d, 0, "its balance file is gone, and usage.duckdb has balances of it; they are kept there")
+	}
+	return nil
+}
+
+// lastCopy refuses to build the file from nothing while it is the last to have something.
+func (p *publisher) lastCopy() error {
+	if len(p.last) == 0 {
+		return nil
+	}
+	o := p.last[0]
+	return fmt.Errorf("%w: %s\nhint: %s", ErrLastCopy, o, o.Hint())
+}
+
+// stillClosed refuses to open months that were closed and that nobody has opened: their statements are gone.
+func (p *publisher) stillClosed(months []schemas.Date) error {
+	for _, m := range months {
+		if slices.ContainsFunc(p.finance.closed, func(c ClosedMonth) bool { return c.Start == m }) || slices.Contains(p.opts.DropMonths, m) {
+			continue
+		}
+		kept, err := p.lake.Entries(p.lake.Path(load.StatementsDir, reopenedDir))
+		if err != nil {
+			return err
+		}
+		if !slices.ContainsFunc(kept, func(e fs.DirEntry) bool { return e.IsDir() && strings.HasPrefix(e.Name(), m.Month()+"_") }) {
+			return fmt.Errorf("%s is closed, and %s is gone: what is charged in it would change\nhint: restore it from a backup; if it is to be given up: usagelake verify --repair --drop-orphans %[1]s",
+				m.Month(), p.lake.Path(load.StatementsDir, m.Month()))
+		}
+	}
+	return nil
+}
+
+// scan reads what the lake holds: the digest of every day file, and the balances.
+func (p *publisher) scan(ctx context.Context) error {
+	accounts, err := p.lake.Accounts()
+	if err != nil {
+		return err
+	}
+	if p.finance, err = p.lake.loadFinance(p.opts.Finance); err != nil {
+		return err
+	}
+	p.want = map[schemas.Partition]string{}
+	p.pruned = map[schemas.Partition]*load.Pruned{}
+	sum := sha256.New()
+	for _, account := range accounts {
+		days, err := p.lake.Partitions(account)
+		if err != nil {
+			return err
+		}
+		for _, d := range days {
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+			st, err := p.lake.State(d)
+			if err != nil {
+				return fmt.Errorf("day %s: %w", d, err)
+			}
+			p.orphans = append(p.orphans, st.Orphans...)
+			if st.Damage != nil && !slices.ContainsFunc(st.Orphans, func(o load.Orphan) bool { return o.What == load.OrphanUsage }) {
+				return fmt.Errorf("day %s: %w", d, st.Damage)
+			}
+			if err := p.frozen(d, st.Windows, st.Footer); err != nil {
+				return err
+			}
+			if st.Derived {
+				p.want[d] = st.Footer.Digest
+			}
+			unproven, err := p.lake.Unproven(d, st.Footer, p.finance.closed)
+			if err != nil {
+				return err
+			}
+			p.unproven = append(p.unproven, unproven...)
+			name := p.lake.BalancePath(d)
+			switch content, err := p.lake.FS.ReadFile(name); {
+			case errors.Is(err, fs.ErrNotExist):
+			case err != nil:
+				return err
+			default:
+				fmt.Fprintf(sum, "%s %x\n", d, sha256.Sum256(content))
+				p.balance.files = append(p.balance.files, name)
+				p.balance.days = append(p.balance.days, d)
+			}
+		}
+	}
+	p.days = slices.SortedFunc(maps.Keys(p.want), schemas.Partition.Compare)
+	p.balance.digest = hex.EncodeToString(sum.Sum(nil))
+	return nil
+}
+
+// frozen refuses to publish without the usage of a pruned day whose day file is lost, and notes its tombstone.
+func (p *publisher) frozen(d schemas.Partition, raws []load.Raw, footer schemas.DayFooter) error {
+	if !load.Frozen(raws) {
+		return nil
+	}
+	t, err := p.lake.Pruned(d)
+	if err != nil {
+		return err
+	}
+	if footer.Digest != t.Digest {
+		return p.lake.LostDay(d)
+	}
+	p.pruned[d] = t
+	return nil
+}
+
+// quarantineGone says whether retention deleted the quarantine of a day.
+func (p *publisher) quarantineGone(d schemas.Partition) bool {
+	t := p.pruned[d]
+	return t != nil && t.QuarantineGone()
+}
+
+// held reads what the published file holds; nil if there is none, or none that could be brought up to date. A file
+// that another process has locked for writing is read from a clone.
+func (p *publisher) held(ctx context.Context) (*published, error) {
+	target := p.lake.Database()
+	if _, err := p.lake.FS.Stat(target); errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	} else if err != nil {
+		return nil, err
+	}
+	intruded, err := p.lake.Intrusion()
+	if err != nil {
+		return nil, err
+	}
+	if text := intruded.String(); text != "" {
+		p.lake.Log.Warn(text+"; it is built anew", "hint", HintIntruded)
+	}
+	have, err := readPublished(ctx, p.engine(), target)
+	if err != nil && ctx.Err() == nil {
+		name, errClone := p.clone()
+		if errClone != nil {
+			return nil, errClone
+		}
+		defer p.discard(name)
+		have, err = readPublished(ctx, p.engine(), name)
+	}
+	switch {
+	case ctx.Err() != nil:
+		return nil, ctx.Err()
+	case err != nil:
+		p.lake.Log.Warn("the published file can't be read; building it anew", "err", err)
+		return nil, nil
+	case have.schema > schemas.SQLVersion:
+		return nil, fmt.Errorf("%w (its tables have version %d, this version knows %d)", ErrNewerDatabase, have.schema, schemas.SQLVersion)
+	}
+	have.intruded = intruded.Changed || intruded.Unmarked
+	return &have, nil
+}
+
+func readPublished(ctx context.Context, e engine, path string) (published, error) {
+	d, err := openDatabase(ctx, e, path, true)
+	if err != nil {
+		return published{}, err
+	}
+	defer d.Close()
+	var h published
+	if err = d.conn.QueryRowContext(ctx, "SELECT schema_version FROM meta").Scan(&h.schema); err != nil {
+		return h, err
+	}
+	if h.schema > schemas.SQLVersion {
+		return h, nil
+	}
+	// Which days and months are held: of an older version as far as its tables tell.
+	err = d.digests(ctx, &h)
+	var errClosed, errBalances error
+	h.closed, errClosed = d.closed(ctx)
+	h.balances, errBalances = d.balanceDays(ctx)
+	if h.schema < schemas.SQLVersion {
+		return h, ctx.Err()
+	}
+	if err = errors.Join(err, errClosed, errBalances); err != nil {
+		return h, err
+	}
+	err = d.conn.QueryRowContext(ctx, "SELECT balance_digest, finance_digest, (SELECT count(*) FROM allocation_rules), generation FROM meta").Scan(&h.balance, &h.finance, &h.rules, &h.generation)
+	return h, err
+}
+
+// closed reads which months are published as closed.
+func (d *Database) closed(ctx context.Context) ([]schemas.Date, error) {
+	rows, err := d.conn.QueryContext(ctx, `SELECT "month" FROM closed_months ORDER BY 1`)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var out []schemas.Date
+	for rows.Next() {
+		var t time.Time
+		if err := rows.Scan(&t); err != nil {
+			return nil, err
+		}
+		out = append(out, schemas.DateOf(t))
+	}
+	return out, rows.Err()
+}
+
+// digests reads the table partitions: the digest of each day, its rows, and which have quarantined records.
+func (d *Database) digests(ctx context.Context, h *published) error {
+	rows, err := d.conn.QueryContext(ctx, `SELECT account, usage_date, digest, "rows", quarantine_sha256 IS NOT NULL FROM partitions`)
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	h.days, h.rows, h.bad = map[schemas.Partition]string{}, map[schemas.Partition]int64{}, map[schemas.Partition]bool{}
+	for rows.Next() {
+		var account, digest string
+		var date time.Time
+		var n int64
+		var quarantine bool
+		if err := rows.Scan(&account, &date, &digest, &n, &quarantine); err != nil {
+			return err
+		}
+		p := schemas.Partition{Account: account, Date: schemas.DateOf(date)}
+		h.days[p], h.rows[p], h.bad[p] = digest, n, quarantine
+	}
+	return rows.Err()
+}
+
+// balanceDays reads of which days there are balances.
+func (d *Database) balanceDays(ctx context.Context) ([]schemas.Partition, error) {
+	rows, err := d.conn.QueryContext(ctx, `SELECT DISTINCT account, observed_at::DATE FROM balance ORDER BY ALL`)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var out []schemas.Partition
+	for rows.Next() {
+		var account string
+		var date time.Time
+		if err := rows.Scan(&account, &date); err != nil {
+			return nil, err
+		}
+		out = append(out, schemas.Partition{Account: account, Date: schemas.DateOf(date)})
+	}
+	return out, rows.Err()
+}
+
+func (p *publisher) unchanged(ctx context.Context) (Published, error) {
+	d, err := openDatabase(ctx, p.engine(), p.lake.Database(), true)
+	done := Published{Total: len(p.days), Unchanged: true}
+	if err == nil { // it may be locked by a writer of another make: then the figures are left out
+		_ = d.conn.QueryRowContext(ctx, "SELECT coalesce(sum(\"rows\"), 0)::BIGINT FROM partitions").Scan(&done.Rows)
+		done.Overlaps, _ = d.readOverlaps(ctx)
+		_ = d.Close()
+	}
+	info, err := p.lake.FS.Stat(p.lake.Database())
+	if err != nil {
+		return Published{}, err
+	}
+	done.Bytes = info.Size()
+	return done, nil
+}
+
+// errBloated says that a file that was brought up to date holds too much dead space.
+var errBloated = errors.New("the file has gathered too much dead space")
+
+// build makes the file from nothing.
+func (p *publisher) build(ctx context.Context) (Published, error) {
+	if err := p.lastCopy(); err != nil {
+		return Published{}, err
+	}
+	for _, d := range p.underived {
+		delete(p.want, d)
+	}
+	p.days = slices.DeleteFunc(p.days, func(d schemas.Partition) bool { return slices.Contains(p.underived, d) })
+	name, err := p.reserve()
+	if err != nil {
+		return Published{}, err
+	}
+	defer p.discard(name)
+	d, err := openDatabase(ctx, p.engine(), name, false)
+	if err != nil {
+		return Published{}, err
+	}
+	defer d.Close()
+	if err := d.transaction(ctx, func() error { return d.Exec(ctx, schemas.SQLSchema()) }); err != nil {
+		return Published{}, fmt.Errorf("make the tables: %w", err)
+	}
+	if err := p.replaceDays(ctx, d, p.days, true); err != nil {
+		return Published{}, err
+	}
+	if err := p.overlaps(ctx, d, p.days); err != nil {
+		return Published{}, err
+	}
+	if err := p.allocate(ctx, d, nil, true); err != nil {
+		return Published{}, err
+	}
+	if err := p.finish(ctx, d, true); err != nil {
+		return Published{}, err
+	}
+	done := Published{Changed: len(p.days), Total: len(p.days), Full: true}
+	return p.install(ctx, d, name, done)
+}
+
+// update brings a clone of the published file up to date.
+func (p *publisher) update(ctx context.Context, changed []schemas.Partition, reallocate bool) (Published, error) {
+	name, err := p.clone()
+	if err != nil {
+		return Published{}, err
+	}
+	defer p.discard(name)
+	if ok, err := p.lake.proven(name); err != nil || !ok { // somebody wrote into it since it was looked at
+		return Published{}, cmp.Or(err, errInexact)
+	}
+	d, err := openDatabase(ctx, p.engine(), name, false)
+	if err != nil {
+		return Published{}, err
+	}
+	defer d.Close()
+	if err := p.replaceDays(ctx, d, changed, false); err != nil {
+		return Published{}, err
+	}
+	if err := p.overlaps(ctx, d, changed); err != nil {
+		return Published{}, err
+	}
+	if err := p.allocate(ctx, d, changed, reallocate); err != nil {
+		return Published{}, err
+	}
+	if err := p.finish(ctx, d, false); err != nil {
+		return Published{}, err
+	}
+	return p.install(ctx, d, name, Published{Changed: len(changed), Total: len(p.days)})
+}
+
+// reserve finds a name in the temp directory at which DuckDB can make a file.
+func (p *publisher) reserve() (string, error) {
+	t, err := p.lake.CreateTemp(load.DatabaseFile + ".*")
+	if err != nil {
+		return "", err
+	}
+	name := t.Name()
+	t.Abort()
+	return name, nil
+}
+
+// clone copies the published file into the temp directory.
+func (p *publisher) clone() (string, error) {
+	src, err := p.lake.FS.Open(p.lake.Database())
+	if err != nil {
+		return "", err
+	}
+	defer src.Close()
+	t, err := p.lake.CreateTemp(load.DatabaseFile + ".*")
+	if err != nil {
+		return "", err
+	}
+	defer t.Abort()
+	if err := copyBlocks(t.File, src); err != nil {
+		return "", err
+	}
+	t.Done = true
+	return t.Name(), t.Close()
+}
+
+// discard removes a file of the temp directory and what DuckDB may have left beside it. After install it finds
+// nothing to remove.
+func (p *publisher) discard(name string) {
+	_ = p.lake.FS.Remove(name)
+	_ = p.lake.FS.Remove(name + logSuffix)
+}
+
+// replaceDays makes the rows of the given days, which are in order, those of the day files. If fresh, the tables are
+// empty.
+func (p *publisher) replaceDays(ctx context.Context, d *Database, days []schemas.Partition, fresh bool) error {
+	if err := d.Exec(ctx, "CREATE TEMP TABLE changed (account VARCHAR, usage_date DATE)"); err != nil {
+		return err
+	}
+	for len(days) > 0 {
+		var group []day
+		rows := int64(0)
+		for len(group) < len(days) && len(group) < groupDays && rows < groupRows {
+			g := day{Partition: days[len(group)]}
+			if _, ok := p.want[g.Partition]; ok {
+				footer, ok, err := p.lake.Day(g.Partition)
+				if err != nil {
+					return fmt.Errorf("day %s: %w", g.Partition, err)
+				}
+				if !ok || footer.Digest != p.want[g.Partition] {
+					return fmt.Errorf("day %s changed meanwhile", g.Partition)
+				}
+				g.footer = &footer
+				rows += footer.Rows
+			}
+			group = append(group, g)
+		}
+		days = days[len(group):]
+		err := d.transaction(ctx, func() error { return p.replaceGroup(ctx, d, group, fresh) })
+		if err != nil {
+			return fmt.Errorf("days %s to %s: %w", group[0], group[len(group)-1], err)
+		}
+	}
+	return d.Exec(ctx, "DROP TABLE temp.changed")
+}
+
+// day is a day to be published: its footer, or nil if the lake has no such day any more.
+type day struct {
+	schemas.Partition
+	footer            *schemas.DayFooter
+	usage, quarantine string // digests of the files; "" if there is none
+}
+
+// The tables that hold rows of a day, by the column that says which.
+var dayTables = []struct{ table, date string }{
+	{"partitions", "usage_date"},
+	{"usage", "usage_date"},
+	{"usage_daily", "usage_date"},
+	{"unit_prices", "usage_date"},
+	{"coverage", "usage_date"},
+	{"coverage_daily", "usage_date"},
+	{"day_issues", "usage_date"},
+	{"quarantine", "window_start::DATE"},
+}
+
+func (p *publisher) replaceGroup(ctx context.Context, d *Database, group []day, fresh bool) error {
+	if err := d.Exec(ctx, "DELETE FROM temp.changed"); err != nil {
+		return err
+	}
+	err := d.fill("temp", "changed", func(add func(...driver.Value) error) error {
+		for _, g := range group {
+			if err := add(g.Account, g.Date.Start()); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	if !fresh {
+		for _, t := range dayTables {
+			if err := d.Exec(ctx, fmt.Sprintf("DELETE FROM %s WHERE (account, %s) IN (SELECT (account, usage_date) FROM temp.changed)", t.table, t.date)); err != nil {
+				return fmt.Errorf("delete from %s: %w", t.table, err)
+			}
+		}
+	}
+
+	var quarantine []string
+	var usage []dayFiles // in the order of the days
+	for i, g := range group {
+		if g.footer == nil {
+			continue
+		}
+		if group[i].usage, err = p.lake.Digest(p.lake.UsagePath(g.Partition)); err != nil {
+			return err
+		}
+		if t := p.pruned[g.Partition]; t != nil && group[i].usage != t.Usage.SHA256 {
+			return p.lake.LostDay(g.Partition) // nothing can derive it anew, should it be damaged
+		}
+		if g.footer.Rows > 0 {
+			if n := len(usage); n == 0 || usage[n-1].schema != g.footer.Schema {
+				usage = append(usage, dayFiles{schema: g.footer.Schema})
+			}
+			last := &usage[len(usage)-1]
+			last.files = append(last.files, p.lake.UsagePath(g.Partition))
+		}
+		if g.footer.Quarantined > 0 && !p.quarantineGone(g.Partition) {
+			quarantine = append(quarantine, p.lake.QuarantinePath(g.Partition))
+			if group[i].quarantine, err = p.lake.Digest(p.lake.QuarantinePath(g.Partition)); err != nil {
+				return err
+			}
+		}
+	}
+	for _, u := range usage {
+		if err := d.insertParquet(ctx, "usage", schemas.UsageColumns(), schemas.SQLUsageColumns(u.schema), u.files); err != nil {
+			return p.blame(err, u.files)
+		}
+	}
+	rejects := schemas.QuarantineColumns()
+	if err := d.insertParquet(ctx, "quarantine", rejects, schemas.SQLColumns(rejects), quarantine); err != nil {
+		return p.blame(err, quarantine)
+	}
+	if err := p.fillFooters(d, group); err != nil {
+		return err
+	}
+	if err := d.Exec(ctx, schemas.SQLRollups()); err != nil {
+		return fmt.Errorf("sum up: %w", err)
+	}
+	return p.checkGroup(ctx, d)
+}
+
+// dayFiles are day files of one schemas.SchemaVersion: those of pruned days stay as they were.
+type dayFiles struct {
+	schema int
+	files  []string
+}
+
+// blame names the file that is at fault, of those that DuckDB could not read: it says what it stumbled over, and not where.
+func (p *publisher) blame(err error, files []string) error {
+	for _, f := range files {
+		if wrong := p.lake.CheckBody(f); wrong != nil {
+			if damaged := (*load.DamagedError)(nil); errors.As(wrong, &damaged) {
+				damaged.Hint = "usagelake verify --repair   (derives it anew from the raw archive)"
+			}
+			return wrong
+		}
+	}
+	return err
+}
+
+// insertParquet inserts the rows of files, file by file in their order. selected are the columns as the files give them.
+func (d *Database) insertParquet(ctx context.Context, table string, columns []schemas.Column, selected string, files []string) error {
+	if len(files) == 0 {
+		return nil
+	}
+	quoted := make([]string, len(files))
+	for i, f := range files {
+		quoted[i] = sqlGlob(f)
+	}
+	err := d.Exec(ctx, fmt.Sprintf("INSERT INTO %s (%s) SELECT %s FROM read_parquet([%s], hive_partitioning = false)",
+		table, schemas.SQLColumns(columns), selected, strings.Join(quoted, ", ")))
+	if err != nil {
+		return fmt.Errorf("insert into %s: %w", table, err)
+	}
+	return nil
+}
+
+// fillFooters inserts what the footers of the day files say: control totals, coverage, issues.
+func (p *publisher) fillFooters(d *Database, group []day) error {
+	each := func(table string, rows func(add func(...driver.Value) error, g day) error) error {
+		return d.fill(Catalog, table, func(add func(...driver.Value) error) error {
+			for _, g := range group {
+				if g.footer == nil {
+					continue
+				}
+				if err := rows(add, g); err != nil {
+					return fmt.Errorf("day %s: %w", g, err)
+				}
+			}
+			return nil
+		})
+	}
+	return errors.Join(
+		each("partitions", func(add func(...driver.Value) error, g day) error {
+			total, err1 := wideDecimal(g.footer.TotalAmount)
+			discount, err2 := wideDecimal(g.footer.Discount)
+			amount, err3 := wideDecimal(g.footer.Amount)
+			if err := errors.Join(err1, err2, err3); err != nil {
+				return err
+			}
+			s := g.footer.DayStats
+			return add(g.Account, g.Date.Start(), g.footer.Digest, int32(g.footer.Transform),
+				s.Rows, s.Quarantined, s.Duplicates, s.Ignored, total, discount, amount, g.usage, nullable(g.quarantine))
+		}),
+		each("coverage", func(add func(...driver.Value) error, g day) error {
+			for _, w := range g.footer.Windows {
+				var announced driver.Value
+				if w.Announced != nil {
+					announced = *w.Announced
+				}
+				listed := w.Listed
+				if g.footer.Schema < schemas.SchemaOrdinal { // Records was that
+					listed = w.Records
+				}
+				err := add(g.Account, g.Date.Start(), w.Start, w.End, int32(w.Seq), announced, listed, w.Lacking, w.Records, int64(w.Pages),
+					int64(w.Requests), nullable(w.Proof), w.FetchedAt, w.RunID, w.Owns)
+				if err != nil {
+					return err
+				}
+			}
+			return nil
+		}),
+		each("day_issues", func(add func(...driver.Value) error, g day) error {
+			for _, i := range g.footer.Issues {
+				err := add(g.Account, g.Date.Start(), i.Check, i.Severity, nullable(i.Field), nullable(i.Model), i.Count,
+					nullable(i.SampleID), nullable(i.Detail))
+				if err != nil {
+					return err
+				}
+			}
+			return nil
+		}),
+	)
+}
+
+// checkGroup compares what the tables hold for the days in changed with the footers of their files: the number of
+// rows, and every sum to the last digit.
+func (p *publisher) checkGroup(ctx context.Context, d *Database) error {
+	var account, what sql.NullString
+	var date sql.NullTime
+	err := d.conn.QueryRowContext(ctx, `
+		WITH held AS (
+			SELECT account, usage_date, count(*) AS n, coalesce(sum(total_amount), 0) AS t, coalesce(sum(discount_amount), 0) AS s, coalesce(sum(amount), 0) AS a
+			FROM usage SEMI JOIN temp.changed USING (account, usage_date) GROUP BY ALL
+		), summed AS (
+			SELECT account, usage_date, sum(requests) AS n, coalesce(sum(total_amount), 0) AS t, coalesce(sum(discount_amount), 0) AS s, coalesce(sum(amount), 0) AS a
+			FROM usage_daily SEMI JOIN temp.changed USING (account, usage_date) GROUP BY ALL
+		), bad AS (
+			SELECT account, window_start::DATE AS usage_date, count(*) AS n
+			FROM quarantine WHERE (account, window_start::DATE) IN (SELECT (account, usage_date) FROM temp.changed) GROUP BY ALL
+		)
+		SELECT account, usage_date, format('rows {} of {}, amount {} of {}, quarantined {} of {}', coalesce(h.n, 0), p."rows", coalesce(h.a, 0), p.amount, coalesce(b.n, 0), p.quarantined)
+		FROM (FROM partitions SEMI JOIN temp.changed USING (account, usage_date)) p
+		FULL JOIN held h USING (account, usage_date)
+		FULL JOIN summed s USING (account, usage_date)
+		FULL JOIN bad b USING (account, usage_date)
+		WHERE (coalesce(h.n, 0), coalesce(h.t, 0), coalesce(h.s, 0), coalesce(h.a, 0)) IS DISTINCT FROM (p."rows", p.total_amount, p.discount_amount, p.amount)
+			OR (coalesce(s.n, 0), coalesce(s.t, 0), coalesce(s.s, 0), coalesce(s.a, 0)) IS DISTINCT FROM (p."rows", p.total_amount, p.discount_amount, p.amount)
+			OR coalesce(b.n, 0) IS DISTINCT FROM CASE WHEN p.quarantine_sha256 IS NULL THEN 0 ELSE p.quarantined END -- NULL: retention deleted the file
+		ORDER BY ALL LIMIT 1`).Scan(&account, &date, &what)
+	switch {
+	case errors.Is(err, sql.ErrNoRows):
+		return nil
+	case err != nil:
+		return fmt.Errorf("check totals: %w", err)
+	}
+	return fmt.Errorf("%w: %s %s: %s", errInexact, account.String, date.Time.Format(time.DateOnly), what.String)
+}
+
+// finish replaces what is not kept by day, compares the grand totals, and looks at the dead space.
+func (p *publisher) finish(ctx context.Context, d *Database, fresh bool) error {
+	err := d.transaction(ctx, func() error {
+		if err := p.replaceRuns(ctx, d, fresh); err != nil {
+			return err
+		}
+		if err := p.replaceBalance(ctx, d); err != nil {
+			return err
+		}
+		if err := p.replaceAccounts(ctx, d); err != nil {
+			return err
+		}
+		return p.replaceMeta(ctx, d, fresh)
+	})
+	if err != nil {
+		return err
+	}
+	var days, rows, sums int64
+	err = d.conn.QueryRowContext(ctx, `
+		WITH u AS (SELECT count(*) AS n, coalesce(sum(total_amount), 0) AS t, coalesce(sum(discount_amount), 0) AS s, coalesce(sum(amount), 0) AS a FROM usage),
+		d AS (SELECT coalesce(sum(requests), 0) AS n, coalesce(sum(total_amount), 0) AS t, coalesce(sum(discount_amount), 0) AS s, coalesce(sum(amount), 0) AS a FROM usage_daily),
+		p AS (SELECT count(*) AS days, coalesce(sum("rows"), 0) AS n, coalesce(sum(total_amount), 0) AS t, coalesce(sum(discount_amount), 0) AS s, coalesce(sum(amount), 0) AS a FROM partitions)
+		SELECT p.days, u.n::BIGINT, ((u.t, u.s, u.a) IS NOT DISTINCT FROM (p.t, p.s, p.a) AND (d.t, d.s, d.a) IS NOT DISTINCT FROM (p.t, p.s, p.a) AND u.n = p.n AND d.n = p.n)::BIGINT
+		FROM u, d, p`).Scan(&days, &rows, &sums)
+	switch {
+	case err != nil:
+		return fmt.Errorf("check totals: %w", err)
+	case sums != 1 || days != int64(len(p.days)):
+		return fmt.Errorf("%w: the grand totals of %d days, %d rows", errInexact, days, rows)
+	}
+	if err := d.Exec(ctx, "CHECKPOINT "+Catalog); err != nil {
+		return err
+	}
+	if fresh {
+		// What the file measures now is what it is held against when it has gathered dead space.
+		return d.Exec(ctx, "UPDATE meta SET built_bytes = (SELECT total_blocks * block_size FROM pragma_database_size() WHERE database_name = '"+Catalog+"')")
+	}
+	size, dead, err := d.deadSpace(ctx)
+	if err != nil {
+		return fmt.Errorf("look at the dead space: %w", err)
+	}
+	if size >= cmp.Or(p.opts.small, smallSize) && float64(dead) > maxDead*float64(size) {
+		return errBloated
+	}
+	return nil
+}
+
+// deadSpace is the size of the file, right after a checkpoint, and how much of it is dead. That is the larger of two figures:
+//
+//   - what surely holds nothing: the free blocks, and the share of deleted rows in the others. DuckDB drops these rows only when it can merge
+//     or drop whole row groups.
+//   - what is more than the file would measure if it were built anew, and looseSize. That is reckoned from what it measured when it was,
+//     and by the rows it has got since; but never at more than twice of that, for such a reckoning carries only so far.
+//
+// The instance that wrote the file must be asked: DuckDB cuts free blocks off the file's end after it wrote how many there are, so that
+// whoever opens the file later is told of blocks that it hasn't.
+func (d *Database) deadSpace(ctx context.Context) (size, dead int64, err error) {
+	err = d.conn.QueryRowContext(ctx, `
+		WITH file AS (SELECT block_size * total_blocks AS size, block_size * free_blocks AS free FROM pragma_database_size() WHERE database_name = '`+Catalog+`'),
+		live AS (SELECT count(*) AS n FROM usage),
+		stored AS (SELECT coalesce(sum("count"), 0) AS n FROM pragma_storage_info('usage') WHERE column_name = 'usage_date' AND segment_type <> 'VALIDITY'),
+		due AS (SELECT least(2 * built_bytes, built_bytes + (live.n - built_rows)::HUGEINT * greatest(0, built_bytes - ?) // greatest(built_rows, 1)) + ? AS size FROM meta, live)
+		SELECT file.size, greatest(file.free + (file.size - file.free) * greatest(0, stored.n - live.n) // greatest(stored.n, 1), file.size - due.size)::BIGINT
+		FROM file, live, stored, due`, emptySize, looseSize).Scan(&size, &dead)
+	return size, dead, err
+}
+
+// replaceRuns brings the tables of the runs up to date with the journal: months that the file has otherwise, and what of
+// the live journal it has otherwise or not at all. If the number of rows isn't the journal's then, as when somebody took
+// a month away, the tables are filled anew.
+func (p *publisher) replaceRuns(ctx context.Context, d *Database, fresh bool) error {
+	live, err := p.liveRuns()
+	if err != nil {
+		return err
+	}
+	months, archived, err := p.runMonths()
+	if err != nil {
+		return err
+	}
+	if err := d.Exec(ctx, "CREATE TEMP TABLE changed_runs (run_id VARCHAR)"); err != nil {
+		return err
+	}
+	if !fresh {
+		if err := p.updateRuns(ctx, d, live, months); err != nil {
+			return err
+		}
+		var have int64
+		if err := d.conn.QueryRowContext(ctx, "SELECT count(*) FROM runs").Scan(&have); err != nil {
+			return err
+		}
+		fresh = have != archived+int64(len(live)) // after a crash in a compaction, too: then some stand in both
+	}
+	if fresh {
+		if err := d.Exec(ctx, "DELETE FROM runs", "DELETE FROM run_accounts", "DELETE FROM journal_months"); err != nil {
+			return err
+		}
+		if err := p.updateRuns(ctx, d, live, months); err != nil {
+			return err
+		}
+	}
+	return d.Exec(ctx, "DROP TABLE temp.changed_runs")
+}
+
+// liveRuns are the runs of the live journal and the one that publishes, by their ids.
+func (p *publisher) liveRuns() (map[string]schemas.Run, error) {
+	live, err := p.lake.LiveRuns()
+	if err != nil {
+		return nil, err
+	}
+	for id, run := range live {
+		live[id] = interrupted(run)
+	}
+	if p.opts.Current != nil {
+		run := p.opts.Current(Published{Overlaps: p.overlap, Unproven: p.unproven})
+		live[run.RunID] = run
+	}
+	return live, nil
+}
+
+// interrupted is a run of the journal as the table runs has it: whoever publishes holds the lock, so none that has no end goes on.
+func interrupted(r schemas.Run) schemas.Run {
+	if r.Status == schemas.StatusRunning {
+		r.Status = schemas.StatusInterrupted
+	}
+	r.Accounts = slices.Clone(r.Accounts)
+	for i := range r.Accounts {
+		if r.Accounts[i].Status == schemas.StatusRunning {
+			r.Accounts[i].Status = schemas.StatusInterrupted
+		}
+	}
+	return r
+}
+
+// runMonths are the digests of the journal's months, and how many runs there are in them. A month that can't be read is
+// left out, with a warning: verify finds it.
+func (p *publisher) runMonths() (digests map[string]string, runs int64, err error) {
+	months, err := p.lake.JournalMonths()
+	if err != nil {
+		return nil, 0, err
+	}
+	digests = map[string]string{}
+	for _, month := range months {
+		digest, n, err := p.lake.MonthDigest(month)
+		if errors.As(err, new(*load.DamagedError)) {
+			p.lake.Log.Warn("a month of the journal can't be read: the table runs lacks it", "error", err, "hint", load.HintJournal)
+			continue
+		}
+		if err != nil {
+			return nil, 0, err
+		}
+		digests[month] = digest
+		runs += n
+	}
+	return digests, runs, nil
+}
+
+// updateRuns makes the rows of changed months and runs those of the journal.
+func (p *publisher) updateRuns(ctx context.Context, d *Database, live map[string]schemas.Run, months map[string]string) error {
+	have := map[string]string{}
+	rows, err := d.conn.QueryContext(ctx, `SELECT "month", digest FROM journal_months`)
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var month, digest string
+		if err := rows.Scan(&month, &digest); err != nil {
+			return err
+		}
+		have[month] = digest
+	}
+	if err := rows.Err(); err != nil {
+		return err
+	}
+	for _, month := range slices.Sorted(maps.Keys(months)) {
+		if have[month] == months[month] {
+			continue
+		}
+		var runs []schemas.Run
+		for run, err := range p.lake.MonthRuns(month) {
+			switch _, newer := live[run.RunID]; {
+			case errors.Is(err, load.ErrUnknownLine), errors.As(err, new(*load.DamagedError)):
+				p.lake.Log.Warn("a month of the journal can't be read whole: the table runs lacks some of it", "month", month, "error", err, "hint", load.HintJournal)
+				continue
+			case err != nil:
+				return err
+			case newer:
+				continue
+			}
+			if runs = append(runs, interrupted(run)); len(runs) == runsAtOnce {
+				if err := p.putRuns(ctx, d, runs); err != nil {
+					return err
+				}
+				runs = runs[:0]
+			}
+		}
+		if err := p.putRuns(ctx, d, runs); err != nil {
+			return err
+		}
+		if _, err := d.conn.ExecContext(ctx, `DELETE FROM journal_months WHERE "month" = ?`, month); err != nil {
+			return err
+		}
+		if _, err := d.conn.ExecContext(ctx, `INSERT INTO journal_months VALUES (?, ?)`, month, months[month]); err != nil {
+			return err
+		}
+	}
+	changed, err := p.changedRuns(ctx, d, live)
+	if err != nil {
+		return err
+	}
+	return p.putRuns(ctx, d, changed)
+}
+
+// runsAtOnce is how many runs are put at once: each may have hundreds of accounts.
+const runsAtOnce = 2000
+
+// changedRuns are those of live that the table has otherwise or not at all, in order of their start.
+func (p *publisher) changedRuns(ctx context.Context, d *Database, live map[string]schemas.Run) ([]schemas.Run, error) {
+	rows, err := d.conn.QueryContext(ctx, "SELECT run_id, status, ended_at FROM runs WHERE started_at >= ?", earliest(live))
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	changed := maps.Clone(live)
+	for rows.Next() {
+		var id, status string
+		var ended sql.NullTime
+		if err := rows.Scan(&id, &status, &ended); err != nil {
+			return nil, err
+		}
+		if r, ok := live[id]; ok && r.Status == status && r.EndedAt.Truncate(time.Microsecond).Equal(ended.Time) {
+			delete(changed, id)
+		}
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return slices.SortedStableFunc(maps.Values(changed), func(a, b schemas.Run) int {
+		return cmp.Or(a.StartedAt.Compare(b.StartedAt), strings.Compare(a.RunID, b.RunID))
+	}), nil
+}
+
+func earliest(runs map[string]schemas.Run) time.Time {
+	var first time.Time
+	for _, r := range runs {
+		if first.IsZero() || r.StartedAt.Before(first) {
+			first = r.StartedAt
+		}
+	}
+	return first.UTC().Truncate(time.Microsecond)
+}
+
+// putRuns puts runs in the place of those of the same ids.
+func (p *publisher) putRuns(ctx context.Context, d *Database, runs []schemas.Run) error {
+	if len(runs) == 0 {
+		return nil
+	}
+	err := d.fill("temp", "changed_runs", func(add func(...driver.Value) error) error {
+		for _, r := range runs {
+			if err := add(r.RunID); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	err = d.Exec(ctx, "DELETE FROM runs WHERE run_id IN (SELECT run_id FROM temp.changed_runs)",
+		"DELETE FROM run_accounts WHERE run_id IN (SELECT run_id FROM temp.changed_runs)", "DELETE FROM temp.changed_runs")
+	if err != nil {
+		return err
+	}
+	return fillRuns(d, runs)
+}
+
+func fillRuns(d *Database, runs []schemas.Run) error {
+	err := d.fill(Catalog, "runs", func(add func(...driver.Value) error) error {
+		for _, r := range runs {
+			var ended, logical driver.Value
+			if !r.EndedAt.IsZero() {
+				ended = r.EndedAt
+			}
+			if !r.Logical.IsZero() {
+				logical = r.Logical
+			}
+			err := add(r.RunID, r.Command, nullable(r.Job), logical, r.Version, int64(r.PID), r.StartedAt, ended, r.Status, nullable(r.Error),
+				r.Records, r.Quarantined, r.Requests, r.Retries, r.Throttled, r.Windows, r.DaysWritten)
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	return d.fill(Catalog, "run_accounts", func(add func(...driver.Value) error) error {
+		for _, r := range runs {
+			for _, a := range r.Accounts {
+				var failed driver.Value
+				if len(a.Failed) > 0 {
+					list := make([]any, len(a.Failed))
+					for i, f := range a.Failed {
+						list[i] = map[string]any{"window_start": f.Start, "window_end": f.End, "error": f.Error}
+					}
+					failed = list
+				}
+				err := add(r.RunID, a.Account, a.Status, nullable(a.Error),
+					a.Records, a.Quarantined, a.Requests, a.Retries, a.Throttled, a.Windows, a.DaysWritten, failed)
+				if err != nil {
+					return err
+				}
+			}
+		}
+		return nil
+	})
+}
+
+func (p *publisher) replaceBalance(ctx context.Context, d *Database) error {
+	kept := make([]string, len(p.balance.kept))
+	for i, k := range p.balance.kept {
+		kept[i] = fmt.Sprintf("(%s, DATE '%s')", schemas.SQLString(k.Account), k.Date)
+	}
+	remove := "DELETE FROM balance"
+	if len(kept) > 0 {
+		remove += " WHERE (account, observed_at::DATE) NOT IN (" + strings.Join(kept, ", ") + ")"
+	}
+	if err := d.Exec(ctx, remove); err != nil {
+		return err
+	}
+	for files := range slices.Chunk(p.balance.files, 1000) {
+		columns := schemas.BalanceColumns()
+		if err := d.insertParquet(ctx, "balance", columns, schemas.SQLColumns(columns), files); err != nil {
+			return p.blame(err, files)
+		}
+	}
+	return nil
+}
+
+// replaceAccounts says from when to when each account was fetched, which are expected to be there, and how complete the months are.
+func (p *publisher) replaceAccounts(ctx context.Context, d *Database) error {
+	names := make([]string, len(p.finance.Accounts))
+	for i, a := range p.finance.Accounts {
+		names[i] = schemas.SQLString(a)
+	}
+	err := d.Exec(ctx, "DELETE FROM accounts", `INSERT INTO accounts
+		WITH covered AS (SELECT account, min(window_start) AS covered_from, max(window_end) AS covered_to FROM coverage GROUP BY account),
+		config AS (SELECT unnest([`+strings.Join(names, ", ")+`]::VARCHAR[]) AS account),
+		meant AS (SELECT count(*) > 0 AS it FROM covered SEMI JOIN config USING (account))
+		SELECT account, NOT it OR account IN (FROM config), covered_from, covered_to
+		FROM (SELECT account FROM covered UNION SELECT account FROM config, meant WHERE it) LEFT JOIN covered USING (account), meant
+		ORDER BY account`,
+		"DELETE FROM completeness_monthly", `INSERT INTO completeness_monthly FROM completeness_now ORDER BY "month", account`)
+	if err != nil {
+		return fmt.Errorf("accounts: %w", err)
+	}
+	return nil
+}
+
+func (p *publisher) replaceMeta(ctx context.Context, d *Database, fresh bool) error {
+	now := p.opts.Now().UTC()
+	var err error
+	if fresh {
+		_, err = d.conn.ExecContext(ctx, `INSERT INTO meta SELECT ?, ?, ?, ?, coalesce(sum("rows"), 0), 0, ?, ?, ? FROM partitions`,
+			int32(schemas.SQLVersion), p.opts.Version, now, now, p.balance.digest, p.finance.digest, p.generation+1)
+	} else {
+		_, err = d.conn.ExecContext(ctx, `UPDATE meta SET version = ?, published_at = ?, balance_digest = ?, finance_digest = ?, generation = ?`, p.opts.Version, now, p.balance.digest, p.finance.digest, p.generation+1)
+	}
+	if err != nil {
+		return fmt.Errorf("write meta: %w", err)
+	}
+	return nil
+}
+
+// install closes the finished database and makes it the published one.
+func (p *publisher) install(ctx context.Context, d *Database, name string, done Published) (Published, error) {
+	if err := d.conn.QueryRowContext(ctx, "SELECT count(*) FROM usage").Scan(&done.Rows); err != nil {
+		return done, err
+	}
+	done.Overlaps = p.overlap
+	if err := d.detach(ctx); err != nil {
+		return done, err
+	}
+	if err := d.Close(); err != nil {
+		return done, err
+	}
+	if _, err := p.lake.FS.Stat(name + logSuffix); err == nil {
+		return done, errors.New("DuckDB left a log beside the finished file")
+	}
+	if err := p.lake.Chmod(name, durable.FileMode); err != nil {
+		return done, err
+	}
+	if err := p.lake.Share(name); err != nil {
+		return done, err
+	}
+	f, err := p.lake.FS.Open(name)
+	if err != nil {
+		return done, err
+	}
+	info, errStat := f.Stat()
+	if err := errors.Join(f.Sync(), errStat, f.Close()); err != nil {
+		return done, err
+	}
+	done.Bytes = info.Size()
+	if err := p.lake.markPublished(name); err != nil {
+		return done, err
+	}
+	if err := p.lake.dropLog(); err != nil {
+		return done, err
+	}
+	return done, p.lake.Install(name, p.lake.Database())
+}

@@ -1,0 +1,119 @@
+package publish
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"path/filepath"
+	"slices"
+
+	"github.com/usagelake/usagelake/load"
+)
+
+// FoundClosed says that a closed month isn't as it was closed.
+const FoundClosed = "closed_month"
+
+// closedMonths holds the closed months against their manifests, and what the published file charges in them against
+// their ledgers.
+func (v *verifier) closedMonths(ctx context.Context) error {
+	closed, err := v.lake.Closed()
+	if err != nil {
+		v.add(Finding{Check: FoundClosed, Path: v.lake.Path(load.StatementsDir), Detail: err.Error(), Hint: "restore it from a backup"})
+		return nil
+	}
+	published, err := v.publishedMonths(ctx)
+	if err != nil {
+		return err
+	}
+	for _, c := range closed {
+		switch was, ok := published[c.Month]; {
+		case !ok:
+			v.add(Finding{Check: FoundBehind, Path: v.lake.Database(), Detail: c.Month + " is closed, and published as open", Hint: "usagelake rebuild"})
+		case was != c.Digest:
+			v.add(Finding{Check: FoundClosed, Path: filepath.Join(c.Dir, manifestFile), Detail: "it is not the manifest the month was published with",
+				Hint: "restore statements/" + c.Month + " from a backup; if it was closed anew since, usagelake rebuild"})
+		}
+		delete(published, c.Month)
+		found := func(path, format string, args ...any) {
+			v.add(Finding{Check: FoundClosed, Path: filepath.Join(c.Dir, filepath.FromSlash(path)), Detail: fmt.Sprintf(format, args...),
+				Hint: "restore statements/" + c.Month + " from a backup, or usagelake close --reopen --month " + c.Month + " --reason …, and close it anew"})
+		}
+		named := map[string]bool{manifestFile: true}
+		for _, f := range c.Files {
+			named[f.Path] = true
+			if !filepath.IsLocal(filepath.FromSlash(f.Path)) {
+				found(manifestFile, "it names the file %q, which lies elsewhere", f.Path)
+				continue
+			}
+			have, err := v.lake.manifestFile(c.Dir, f.Path)
+			switch {
+			case err != nil:
+				found(f.Path, "it can't be read: %s", err)
+			case have.SHA256 != f.SHA256:
+				found(f.Path, "its bytes are not those the month was closed with")
+			}
+		}
+		files, _, err := v.lake.treeFiles(c.Dir)
+		if err != nil {
+			return err
+		}
+		for _, f := range files {
+			if !named[f] {
+				found(f, "the manifest doesn't name it")
+			}
+		}
+		if same, err := v.d.ledgerHolds(ctx, filepath.Join(c.Dir, filepath.FromSlash(ledgerChargeback)), c.Totals); ctx.Err() != nil {
+			return ctx.Err()
+		} else if err == nil && !same { // that it can't be read is found below
+			found(ledgerChargeback, "its charges don't sum to the totals of the manifest")
+		}
+		for _, l := range ledgers {
+			if err := v.ledger(ctx, c, l, found); err != nil {
+				return err
+			}
+		}
+	}
+	for _, month := range slices.Sorted(maps.Keys(published)) {
+		v.add(Finding{Check: FoundClosed, Path: v.lake.Path(load.StatementsDir, month), Detail: month + " is published as closed, and what it was closed with is gone",
+			Hint: "restore statements/" + month + " from a backup before anything publishes: without it the month is open"})
+	}
+	return nil
+}
+
+// publishedMonths are the closed months of the published file, each with the digest of its manifest.
+func (v *verifier) publishedMonths(ctx context.Context) (map[string]string, error) {
+	rows, err := v.d.conn.QueryContext(ctx, `SELECT strftime("month", '%Y-%m'), manifest_sha256 FROM closed_months`)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	months := map[string]string{}
+	for rows.Next() {
+		var month, digest string
+		if err := rows.Scan(&month, &digest); err != nil {
+			return nil, err
+		}
+		months[month] = digest
+	}
+	return months, rows.Err()
+}
+
+// ledger compares the rows of a ledger with those the published file has of the month, by a hash over them all.
+func (v *verifier) ledger(ctx context.Context, c ClosedMonth, l ledger, found func(path, format string, args ...any)) error {
+	file := sqlGlob(filepath.Join(c.Dir, filepath.FromSlash(l.file)))
+	var same bool
+	err := v.d.conn.QueryRowContext(ctx, fmt.Sprintf(`
+		WITH kept AS (SELECT count(*) AS n, sum(hash(r))::VARCHAR AS h FROM (SELECT %[1]s FROM read_parquet(%[2]s, hive_partitioning = false)) r),
+		published AS (SELECT count(*) AS n, sum(hash(r))::VARCHAR AS h FROM (SELECT %[1]s FROM %[3]s WHERE billing_month = DATE '%[4]s') r)
+		SELECT k.n = p.n AND k.h IS NOT DISTINCT FROM p.h FROM kept k, published p`,
+		"billing_month, charge_class, "+l.dimensions+", "+l.measures, file, l.table, c.Start)).Scan(&same)
+	switch {
+	case ctx.Err() != nil:
+		return ctx.Err()
+	case err != nil:
+		found(l.file, "it can't be held against usage.duckdb: %s", err)
+	case !same:
+		found(l.file, "usage.duckdb charges something else in the month: usagelake rebuild")
+	}
+	return nil
+}

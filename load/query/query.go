@@ -1,0 +1,545 @@
+package query
+
+import (
+	"bufio"
+	"context"
+	"database/sql/driver"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"iter"
+	"path/filepath"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/duckdb/duckdb-go/v2"
+
+	"github.com/usagelake/usagelake/load/durable"
+	"github.com/usagelake/usagelake/load/publish"
+	"github.com/usagelake/usagelake/schemas"
+	"github.com/usagelake/usagelake/schemas/words"
+)
+
+// ErrNotPublished says that the lake has no usage.duckdb yet.
+var ErrNotPublished = errors.New("nothing is published in this lake yet")
+
+// ErrNotReading says that a statement would do something else than read.
+var ErrNotReading = errors.New("a query is one statement that reads, such as SELECT, DESCRIBE, SUMMARIZE or EXPLAIN: the published file is never written to")
+
+// Rows is the answer to a query. Close must be called.
+type Rows struct {
+	// Columns are those of the answer, in order. Two may have the same name.
+	Columns []ResultColumn
+	// QuoteDecimals says that JSON has decimals as strings, those within lists and structs too: a reader that makes doubles of
+	// numbers loses digits after the fifteenth. Nothing else changes.
+	QuoteDecimals bool
+
+	d      *publish.Database
+	conn   *duckdb.Conn
+	shared bool // conn is somebody else's to close
+	types  []duckdb.TypeInfo
+	fetch  string      // reads the stored answer from one row number to another; "" if the answer isn't stored
+	direct driver.Rows // the answer where it isn't stored
+}
+
+// ResultColumn is a column of an answer.
+type ResultColumn struct {
+	Name string
+	Type string // as DuckDB names it: DECIMAL(18,12), VARCHAR, TIMESTAMP WITH TIME ZONE, …
+	// Numeric says that the values are numbers: set to the right in a table, without quotes in JSON.
+	Numeric bool
+}
+
+// Value is a cell of an answer, rendered exactly.
+type Value struct {
+	Null bool
+	// Text is the value. Decimals have all their digits; times are in UTC, 2026-11-01T10:00:00.25Z; lists, structs and maps are
+	// JSON; booleans true and false. "" if Null.
+	Text string
+	// Bare says that Text is JSON as it stands, a number for instance; else JSON takes it as a string.
+	Bare bool
+}
+
+// Run runs one statement that reads on the published file. It sees that file as it was when Run opened it, whatever is
+// published meanwhile. It can reach nothing but the file: no other file, no network. The answer is held by DuckDB,
+// which spills to disk what is beyond its memory limit.
+//
+// Errors of the statement are DuckDB's, with the names it suggests; besides, ErrNotPublished and ErrNotReading.
+func Run(ctx context.Context, l *publish.Lake, query string) (*Rows, error) {
+	d, conn, err := openPublished(ctx, l)
+	if err != nil {
+		return nil, err
+	}
+	return answerTo(ctx, query, &Rows{d: d, conn: conn})
+}
+
+// Snapshot is the published file as it was when it was opened: several queries on one of it see the same, whatever is
+// published meanwhile. It is for one goroutine, and Close must be called.
+type Snapshot struct {
+	d      *publish.Database
+	conn   *duckdb.Conn
+	scoped []schemas.SQLView // of Narrow, those that no query has named yet
+}
+
+// OpenSnapshot opens the published file for several queries.
+func OpenSnapshot(ctx context.Context, l *publish.Lake) (*Snapshot, error) {
+	d, conn, err := openPublished(ctx, l)
+	if err != nil {
+		return nil, err
+	}
+	return &Snapshot{d: d, conn: conn}, nil
+}
+
+// Query is as Run. It ends the answer before it.
+func (s *Snapshot) Query(ctx context.Context, query string) (*Rows, error) {
+	if err := s.define(ctx, query); err != nil {
+		return nil, err
+	}
+	if _, err := s.conn.ExecContext(ctx, "DROP TABLE IF EXISTS temp."+answer, nil); err != nil {
+		return nil, err
+	}
+	rows, err := answerTo(ctx, query, &Rows{conn: s.conn, shared: true})
+	return rows, s.d.Spilled(err)
+}
+
+// Close lets go of the file.
+func (s *Snapshot) Close() error { return errors.Join(s.conn.Close(), s.d.Close()) }
+
+// openPublished opens the published file to be read, and shuts off everything else but the paths in allowed.
+func openPublished(ctx context.Context, l *publish.Lake, allowed ...string) (*publish.Database, *duckdb.Conn, error) {
+	if _, err := l.FS.Stat(l.Database()); errors.Is(err, fs.ErrNotExist) {
+		return nil, nil, fmt.Errorf("open %s: %w\nhint: usagelake export --lake %s", l.Database(), ErrNotPublished, l.Dir())
+	}
+	d, err := l.OpenPublishedFile(ctx)
+	switch {
+	case err == nil:
+	case ctx.Err() != nil:
+		return nil, nil, ctx.Err()
+	case errors.Is(err, publish.ErrIntruded):
+		return nil, nil, err
+	default:
+		return nil, nil, fmt.Errorf("%w\nhint: if another program has the file open for writing, open it there with -readonly; if it is damaged: usagelake rebuild --lake %s", err, l.Dir())
+	}
+	var quoted []string
+	for _, path := range allowed {
+		quoted = append(quoted, schemas.SQLString(path))
+	}
+	conn, err := d.Second(ctx)
+	if err != nil {
+		return nil, nil, errors.Join(err, d.Close())
+	}
+	err = d.Exec(ctx, "SET allowed_paths = ["+strings.Join(quoted, ", ")+"]", "SET enable_external_access = false", "SET lock_configuration = true")
+	if err != nil {
+		return nil, nil, errors.Join(err, conn.Close(), d.Close())
+	}
+	return d, conn, nil
+}
+
+// prepare checks that query is one statement that reads.
+func prepare(ctx context.Context, conn *duckdb.Conn, query string) (*duckdb.Stmt, duckdb.StmtType, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, 0, err
+	}
+	if strings.TrimSpace(query) == "" {
+		return nil, 0, errors.New("the query is empty")
+	}
+	if err := refuseFunctions(query); err != nil {
+		return nil, 0, err
+	}
+	s, err := conn.Prepare(query)
+	if err != nil {
+		if e := (*duckdb.Error)(nil); errors.As(err, &e) {
+			return nil, 0, err
+		}
+		// The driver's own: there is more than one statement, or none. A PIVOT that finds its values itself is two.
+		if strings.Contains(strings.ToUpper(query), "PIVOT") {
+			return nil, 0, fmt.Errorf("%w\nhint: a PIVOT must list its values: ON model IN ('a', 'b')", ErrNotReading)
+		}
+		return nil, 0, ErrNotReading
+	}
+	stmt := s.(*duckdb.Stmt)
+	kind, err := stmt.StatementType()
+	if err == nil && kind != duckdb.STATEMENT_TYPE_SELECT && kind != duckdb.STATEMENT_TYPE_EXPLAIN {
+		err = ErrNotReading
+	}
+	if err == nil && stmt.NumInput() > 0 {
+		err = errors.New("the query has parameters ($1 or ?) that nothing fills in")
+	}
+	if err != nil {
+		_ = stmt.Close()
+		return nil, 0, err
+	}
+	return stmt, kind, nil
+}
+
+// answerTo runs a query on the connection of r.
+func answerTo(ctx context.Context, query string, r *Rows) (_ *Rows, err error) {
+	defer func() {
+		if err != nil {
+			err = errors.Join(ctx.Err(), r.d.Spilled(err))
+			_ = r.Close()
+		}
+	}()
+	stmt, kind, err := prepare(ctx, r.conn, query)
+	if err != nil {
+		return nil, err
+	}
+	if err := r.describe(stmt); err != nil {
+		_ = stmt.Close()
+		return nil, err
+	}
+	if kind == duckdb.STATEMENT_TYPE_EXPLAIN || showsCatalog(query) {
+		if err := stmt.Close(); err != nil {
+			return nil, err
+		}
+		r.direct, err = r.conn.QueryContext(ctx, query, nil)
+		return r, err
+	}
+	if err := stmt.Close(); err != nil {
+		return nil, err
+	}
+	// The driver would hold a whole answer in memory, whatever the memory limit says. A temporary table keeps the
+	// order of its rows, is under the limit and spills.
+	if _, err := r.conn.ExecContext(ctx, "CREATE TEMP TABLE "+answer+" AS "+subquery(query), nil); err != nil {
+		return nil, err
+	}
+	cells := make([]string, len(r.Columns))
+	for i, t := range r.types {
+		cells[i] = fmt.Sprintf("#%d", i+1)
+		if hasJSON(t) { // which the driver would read through floats
+			cells[i] = fmt.Sprintf("CAST(#%d AS %s)", i+1, typeName(t, true))
+		}
+	}
+	r.fetch = "SELECT " + strings.Join(cells, ", ") + " FROM temp." + answer + " WHERE rowid >= ? AND rowid < ?"
+	return r, nil
+}
+
+// showsCatalog says that a statement lists tables, among which the one that keeps answers must not stand. Such an answer
+// is short.
+func showsCatalog(query string) bool {
+	words := strings.Fields(query)
+	return len(words) > 0 && strings.EqualFold(words[0], "SHOW")
+}
+
+// answer is the temporary table that keeps an answer.
+const answer = "usagelake_answer"
+
+// subquery makes a checked statement stand within another.
+func subquery(query string) string {
+	return "FROM (\n" + strings.TrimRight(query, "; \t\r\n") + "\n)"
+}
+
+func (r *Rows) describe(stmt *duckdb.Stmt) error {
+	n, err := stmt.ColumnCount()
+	if err != nil {
+		return err
+	}
+	for i := range n {
+		name, err := stmt.ColumnName(i)
+		if err != nil {
+			return err
+		}
+		t, err := stmt.ColumnTypeInfo(i)
+		if err != nil {
+			return err
+		}
+		r.types = append(r.types, t)
+		r.Columns = append(r.Columns, ResultColumn{Name: name, Type: typeName(t, false), Numeric: numeric(t)})
+	}
+	return nil
+}
+
+// Close lets go of the answer and of the file.
+func (r *Rows) Close() error {
+	var errs []error
+	if r.direct != nil {
+		errs = append(errs, r.direct.Close())
+		r.direct = nil
+	}
+	if r.conn != nil && !r.shared {
+		errs = append(errs, r.conn.Close())
+		r.conn = nil
+	}
+	if r.d != nil {
+		errs = append(errs, r.d.Close())
+		r.d = nil
+	}
+	return errors.Join(errs...)
+}
+
+// fetchRows is how many rows are read from the stored answer at once: a few of DuckDB's vectors.
+const fetchRows = 16 * 2048
+
+// All reads the rows once, in their order. The slice is valid until the next step. The iteration ends with the first
+// error, which is the context's if that was cancelled.
+func (r *Rows) All(ctx context.Context) iter.Seq2[[]Value, error] {
+	return func(yield func([]Value, error) bool) {
+		cells := make([]driver.Value, len(r.Columns))
+		values := make([]Value, len(r.Columns))
+		each := func(rows driver.Rows) (n int, more bool) {
+			for {
+				err := rows.Next(cells)
+				if errors.Is(err, io.EOF) {
+					return n, true
+				}
+				if err == nil {
+					err = ctx.Err()
+				}
+				for i := 0; err == nil && i < len(cells); i++ {
+					values[i], err = render(r.types[i], cells[i], r.QuoteDecimals)
+				}
+				if err != nil {
+					yield(nil, err)
+					return n, false
+				}
+				if !yield(values, nil) {
+					return n, false
+				}
+				n++
+			}
+		}
+		if r.direct != nil {
+			each(r.direct)
+			return
+		}
+		for from := int64(0); ; from += fetchRows {
+			rows, err := r.conn.QueryContext(ctx, r.fetch, []driver.NamedValue{{Ordinal: 1, Value: from}, {Ordinal: 2, Value: from + fetchRows}})
+			if err != nil {
+				yield(nil, errors.Join(ctx.Err(), err))
+				return
+			}
+			n, more := each(rows)
+			if err := rows.Close(); err != nil && more {
+				yield(nil, err)
+				return
+			}
+			if !more || n < fetchRows {
+				return
+			}
+		}
+	}
+}
+
+// WriteCSV writes the answer with a header line, as RFC 4180 has it but for the line ends, which are line feeds. NULL is an empty
+// field, an empty string is "". Unless raw is set, text that a spreadsheet would take for a formula (NoFormula) gets an apostrophe
+// before it, which makes a spreadsheet show it as it is; numbers are written as CSVNumber has them. It returns the number of rows.
+func (r *Rows) WriteCSV(ctx context.Context, w io.Writer, raw bool) (int64, error) {
+	b := bufio.NewWriterSize(w, 1<<16)
+	r.csvHead(b, raw)
+	n := int64(0)
+	for row, err := range r.All(ctx) {
+		if err != nil {
+			return n, err
+		}
+		if err := r.csvRow(b, row, raw); err != nil {
+			return n, err
+		}
+		n++
+	}
+	return n, b.Flush()
+}
+
+func (r *Rows) csvHead(b *bufio.Writer, raw bool) {
+	for i, c := range r.Columns {
+		if raw {
+			writeField(b, i, c.Name)
+		} else {
+			writeField(b, i, NoFormula(c.Name))
+		}
+	}
+	_ = b.WriteByte('\n')
+}
+
+func (r *Rows) csvRow(b *bufio.Writer, row []Value, raw bool) error {
+	for i, v := range row {
+		switch {
+		case !v.Null && r.Columns[i].Numeric:
+			writeField(b, i, CSVNumber(v.Text))
+		case !v.Null && !raw:
+			writeField(b, i, NoFormula(v.Text))
+		case !v.Null:
+			writeField(b, i, v.Text)
+		case i > 0:
+			_ = b.WriteByte(',')
+		}
+	}
+	return b.WriteByte('\n')
+}
+
+// CSVNumber is a number as every CSV of this program has it. One of exactly three decimals gets a fourth, a zero: where the decimal
+// sign is a comma, a spreadsheet takes 1.125 for 1125 without a word.
+func CSVNumber(s string) string {
+	if dot := strings.IndexByte(s, '.'); dot >= 0 && dot == len(s)-4 {
+		return s + "0"
+	}
+	return s
+}
+
+// NoFormula keeps a spreadsheet from computing text that came from outside: text that begins with =, +, - or @, in full width or
+// small as well, also behind blanks and characters that nobody sees, which spreadsheets pass over.
+func NoFormula(s string) string {
+	begins := strings.TrimLeftFunc(s, func(r rune) bool { return unicode.IsSpace(r) || words.Steers(r) })
+	if r, _ := utf8.DecodeRuneInString(begins); begins != "" && strings.ContainsRune("=+-@＝＋－＠﹦﹢﹣﹫", r) || s != "" && (s[0] == '\t' || s[0] == '\r') {
+		return "'" + s
+	}
+	return s
+}
+
+func writeField(b *bufio.Writer, i int, s string) {
+	if i > 0 {
+		_ = b.WriteByte(',')
+	}
+	if s != "" && !strings.ContainsAny(s, "\",\r\n") && s[0] != ' ' && s[len(s)-1] != ' ' {
+		_, _ = b.WriteString(s)
+		return
+	}
+	_ = b.WriteByte('"')
+	_, _ = b.WriteString(strings.ReplaceAll(s, `"`, `""`))
+	_ = b.WriteByte('"')
+}
+
+// WriteJSON writes the answer as an array of objects, a row a line. Numbers stand with all their digits; a decimal is
+// never made a float. Of columns with the same name the later ones get a number: "amount_2". It returns the number of rows.
+func (r *Rows) WriteJSON(ctx context.Context, w io.Writer) (int64, error) {
+	b := bufio.NewWriterSize(w, 1<<16)
+	keys := make([]string, len(r.Columns))
+	used := map[string]bool{}
+	for i, c := range r.Columns {
+		name := c.Name
+		for k := 2; used[name]; k++ {
+			name = fmt.Sprintf("%s_%d", c.Name, k)
+		}
+		used[name] = true
+		keys[i] = string(appendJSONString(nil, name)) + ":"
+	}
+	n := int64(0)
+	_ = b.WriteByte('[')
+	var buf []byte
+	for row, err := range r.All(ctx) {
+		if err != nil {
+			return n, err
+		}
+		buf = buf[:0]
+		if n > 0 {
+			buf = append(buf, ',')
+		}
+		buf = append(buf, "\n{"...)
+		for i, v := range row {
+			if i > 0 {
+				buf = append(buf, ',')
+			}
+			buf = append(buf, keys[i]...)
+			buf = v.appendJSON(buf)
+		}
+		buf = append(buf, '}')
+		if _, err := b.Write(buf); err != nil {
+			return n, err
+		}
+		n++
+	}
+	if n > 0 {
+		_ = b.WriteByte('\n')
+	}
+	_, _ = b.WriteString("]\n")
+	return n, b.Flush()
+}
+
+func (v Value) appendJSON(b []byte) []byte {
+	switch {
+	case v.Null:
+		return append(b, "null"...)
+	case v.Bare:
+		return append(b, v.Text...)
+	}
+	return appendJSONString(b, v.Text)
+}
+
+func appendJSONString(b []byte, s string) []byte {
+	const hex = "0123456789abcdef"
+	b = append(b, '"')
+	for i := 0; i < len(s); {
+		c := s[i]
+		if c < utf8.RuneSelf {
+			i++
+			switch {
+			case c == '"' || c == '\\':
+				b = append(b, '\\', c)
+			case c == '\n':
+				b = append(b, '\\', 'n')
+			case c == '\t':
+				b = append(b, '\\', 't')
+			case c == '\r':
+				b = append(b, '\\', 'r')
+			case c < 0x20 || c == 0x7f:
+				b = append(b, '\\', 'u', '0', '0', hex[c>>4], hex[c&15])
+			default:
+				b = append(b, c)
+			}
+			continue
+		}
+		r, size := utf8.DecodeRuneInString(s[i:])
+		b = utf8.AppendRune(b, r) // U+FFFD for what is no UTF-8
+		i += size
+	}
+	return append(b, '"')
+}
+
+// WriteParquet writes the answer to a Parquet file, compressed with zstd, in place of what stood there; decimals are decimals there.
+// If it fails, there is no new file. It returns the number of rows.
+func WriteParquet(ctx context.Context, l *publish.Lake, query, path string) (rows int64, err error) {
+	f, rows, err := draftParquet(ctx, l, query, path, "")
+	if err != nil {
+		return 0, err
+	}
+	return rows, f.Commit()
+}
+
+// draftParquet is QueryParquet up to the rename, which commit does; abort drops the file. It takes besides further options of DuckDB's
+// COPY, each with a comma before it.
+func draftParquet(ctx context.Context, l *publish.Lake, query, path, options string) (_ *durable.OutFile, rows int64, err error) {
+	f, err := l.Out().Create(path)
+	if err != nil {
+		return nil, 0, err
+	}
+	defer func() {
+		if err != nil {
+			f.Abort()
+		}
+	}()
+	if f.Target == "" {
+		return nil, 0, fmt.Errorf("write %s: Parquet goes into a file, and this is none", path)
+	}
+	abs, err := filepath.Abs(f.Name())
+	if err != nil {
+		return nil, 0, err
+	}
+	d, conn, err := openPublished(ctx, l, abs)
+	if err != nil {
+		return nil, 0, err
+	}
+	defer d.Close()
+	defer conn.Close()
+	stmt, kind, err := prepare(ctx, conn, query)
+	if err != nil {
+		return nil, 0, err
+	}
+	if err := stmt.Close(); err != nil {
+		return nil, 0, err
+	}
+	if kind != duckdb.STATEMENT_TYPE_SELECT {
+		return nil, 0, errors.New("only the answer to a SELECT can be written as Parquet")
+	}
+	res, err := conn.ExecContext(ctx, fmt.Sprintf("COPY (%s) TO %s (FORMAT parquet, COMPRESSION zstd, USE_TMP_FILE false%s)", subquery(query), publish.SqlPath(abs), options), nil)
+	if err != nil {
+		return nil, 0, errors.Join(ctx.Err(), durable.Full(d.Spilled(err), filepath.Dir(abs)))
+	}
+	if rows, err = res.RowsAffected(); err != nil {
+		return nil, 0, err
+	}
+	if err := f.Settle(); err != nil {
+		return nil, 0, durable.Full(fmt.Errorf("write %s: %w", path, err), filepath.Dir(path))
+	}
+	return f, rows, nil
+}

@@ -1,0 +1,206 @@
+package query
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"unicode"
+
+	"github.com/usagelake/usagelake/load/publish"
+	"github.com/usagelake/usagelake/schemas"
+)
+
+// Scope is a part of what is charged: by who it belongs to, and when. The zero value is everything.
+type Scope struct {
+	// Values of the dimensions in ScopeDimensions; several of one are any of them.
+	Accounts, CostCenters, Teams, Projects, Environments, Models []string
+	// From and To are UTC days, To excluded, both or none. Billing says that they are those of whole billing months: a correction then
+	// counts in the month it is charged in, else on the day of the usage.
+	From, To *schemas.Date
+	Billing  bool
+}
+
+// ScopeDimensions are what a Scope narrows by, as columns of chargeback_daily.
+var ScopeDimensions = []string{"account", "cost_center", "team", "project", "environment", "model"}
+
+// Values are those of a dimension that the scope is narrowed to; nil is all.
+func (s *Scope) Values(dimension string) *[]string {
+	return map[string]*[]string{"account": &s.Accounts, "cost_center": &s.CostCenters, "team": &s.Teams, "project": &s.Projects,
+		"environment": &s.Environments, "model": &s.Models}[dimension]
+}
+
+// Owned says whether it is narrowed by what the allocation rules say.
+func (s *Scope) Owned() bool {
+	return slices.ContainsFunc(notOwned, func(d string) bool { return len(*s.Values(d)) > 0 })
+}
+
+// Where is the scope as a condition on the columns of a table that has those of the dimensions, but for those that are left out.
+// Where nothing is assigned, the column is NULL or schemas.Unallocated, and the latter is its name in a scope.
+func (s *Scope) Where(leaveOut ...string) string { return s.where("", leaveOut...) }
+
+// where is Where for the columns of a table with an alias, such as "u.".
+func (s *Scope) where(alias string, leaveOut ...string) string {
+	out := []string{"true"}
+	for _, d := range ScopeDimensions {
+		if len(*s.Values(d)) == 0 || slices.Contains(leaveOut, d) {
+			continue
+		}
+		column := alias + d
+		if slices.Contains(notOwned, d) {
+			column = "coalesce(" + column + ", '" + schemas.Unallocated + "')"
+		}
+		out = append(out, column+" IN "+s.list(d))
+	}
+	return strings.Join(out, " AND ")
+}
+
+// list is the values of a dimension as SQL has them.
+func (s *Scope) list(dimension string) string {
+	var quoted []string
+	for _, v := range *s.Values(dimension) {
+		quoted = append(quoted, schemas.SQLString(v))
+	}
+	return "(" + strings.Join(quoted, ", ") + ")"
+}
+
+// during is the time of the scope as a condition on a column of days.
+func (s *Scope) during(day string) string {
+	if s.From == nil {
+		return "true"
+	}
+	return fmt.Sprintf("%[1]s >= DATE '%[2]s' AND %[1]s < DATE '%[3]s'", day, s.From, s.To)
+}
+
+// notOwned are the dimensions that a table of usage lacks, for it knows no rules.
+var notOwned = ScopeDimensions[1:5]
+
+// Narrow makes every table and view of the snapshot, by its plain name, show the scope alone: a question asked of it is asked of the
+// scope. What the scope has at any time, whatever From and To, of chargeback_daily and usage_daily has the names chargeback_ever and
+// usage_ever. The views in keep are kept as they are of the whole file, by the name whole_NAME; the names usage.NAME of views
+// don't do for that, since what such a view names is looked up in the session first.
+//
+// A shared pool's cost belongs to nobody until it is split: where the scope is narrowed to owners it stands in chargeback_daily alone. Unit
+// prices, and what they are compared with, aren't narrowed by time.
+func (s *Snapshot) Narrow(ctx context.Context, scope Scope, keep ...string) error {
+	const whole = publish.Catalog + "."
+	if n, err := s.number(ctx, "SELECT schema_version FROM meta"); err != nil || n < schemas.SQLVersion {
+		return cmp.Or(err, fmt.Errorf("the published file has tables of version %d, and this program makes version %d\nhint: usagelake rebuild, or the next export that publishes", n, schemas.SQLVersion))
+	}
+	if _, err := s.conn.ExecContext(ctx, "CREATE TEMP TABLE data_as_of AS FROM "+whole+"data_as_of", nil); err != nil {
+		return fmt.Errorf("narrow: %w", err)
+	}
+	for _, name := range keep {
+		if _, err := s.conn.ExecContext(ctx, "CREATE TEMP TABLE whole_"+name+" AS FROM "+whole+name, nil); err != nil {
+			return fmt.Errorf("keep %s: %w", name, err)
+		}
+	}
+	account, usage := scope.Where(append([]string{"model"}, notOwned...)...), scope.Where(notOwned...)
+	allocated := usage
+	if scope.Owned() {
+		allocated += " AND allocation_id IN (SELECT allocation_id FROM " + whole + "allocations WHERE pool IS NULL AND " + scope.Where("account", "model") + ")"
+	}
+	charged := scope.during("usage_date")
+	if scope.Billing {
+		charged = scope.during("billing_month")
+	}
+	daily := "SELECT * FROM " + whole + "usage_daily WHERE " + usage
+	records := "SELECT * FROM " + whole + "usage WHERE " + usage
+	if scope.Owned() {
+		daily = `SELECT account, usage_date, token_id, user_id, model, model_type, record_kind, currency, sum(requests)::BIGINT AS requests, sum(without_amount)::BIGINT AS without_amount,
+			TRY_CAST(sum(input_tokens) AS BIGINT) AS input_tokens, TRY_CAST(sum(output_tokens) AS BIGINT) AS output_tokens, TRY_CAST(sum(cached_tokens) AS BIGINT) AS cached_tokens,
+			TRY_CAST(sum(total_tokens) AS BIGINT) AS total_tokens, sum(list_cost) AS total_amount, sum(discount) AS discount_amount, sum(net_cost) AS amount
+			FROM ` + whole + "allocated_daily WHERE " + allocated + " GROUP BY ALL"
+		join, err := s.keyJoin(ctx)
+		if err != nil {
+			return err
+		}
+		records = `SELECT u.* FROM ` + whole + `usage u JOIN ` + whole + `allocation_keys k ON ` + join + `
+			JOIN (FROM ` + whole + "allocations WHERE pool IS NULL AND " + scope.Where("account", "model") + `) a ON a.allocation_id = k.allocation_id
+			WHERE ` + scope.where("u.", notOwned...)
+	}
+	budgets := []string{"true"}
+	for _, d := range ScopeDimensions {
+		if len(*scope.Values(d)) > 0 {
+			budgets = append(budgets, `"scope" = '`+d+"' AND scope_value IN "+scope.list(d))
+		}
+	}
+	invoices := account
+	if len(scope.Models) > 0 {
+		invoices = usage
+	}
+	prices := usage
+	if scope.Owned() {
+		prices += " AND (account, model) IN (SELECT (account, model) FROM usage_ever)"
+	}
+	view := func(name, query string) schemas.SQLView {
+		return schemas.SQLView{Name: name, SQL: "CREATE TEMP VIEW " + name + " AS " + query}
+	}
+	s.scoped = slices.Concat([]schemas.SQLView{
+		view("accounts", "SELECT * FROM "+whole+"accounts WHERE "+account),
+		view("coverage_daily", "SELECT * FROM "+whole+"coverage_daily WHERE "+account),
+		view("coverage", "SELECT * FROM "+whole+"coverage WHERE "+account+" AND "+scope.during("usage_date")),
+		view("partitions", "SELECT * FROM "+whole+"partitions WHERE "+account+" AND "+scope.during("usage_date")),
+		view("day_issues", "SELECT * FROM "+whole+"day_issues WHERE "+usage+" AND "+scope.during("usage_date")),
+		view("account_overlaps", "SELECT * FROM "+whole+"account_overlaps WHERE "+account+" AND "+scope.during("usage_date")),
+		view("quarantine", "SELECT * FROM "+whole+"quarantine WHERE "+account+" AND "+scope.during("make_timestamp(epoch_us(window_start))::DATE")),
+		view("balance", "SELECT * FROM "+whole+"balance WHERE "+account),
+		view("run_accounts", "SELECT * FROM "+whole+"run_accounts WHERE "+account),
+		view("budgets", "SELECT * FROM "+whole+"budgets WHERE "+strings.Join(budgets, " AND ")),
+		view("invoice_lines", "SELECT * FROM "+whole+"invoice_lines WHERE "+invoices),
+		view("usage", records+" AND "+scope.during("usage_date")),
+		view("usage_ever", daily),
+		view("usage_daily", "SELECT * FROM usage_ever WHERE "+scope.during("usage_date")),
+		view("unit_prices", "SELECT * FROM "+whole+"unit_prices WHERE "+prices),
+		view("allocated_daily", "SELECT * FROM "+whole+"allocated_daily WHERE "+allocated+" AND "+scope.during("usage_date")),
+		view("ext_daily", "SELECT * FROM "+whole+"ext_daily WHERE "+allocated+" AND "+scope.during("usage_date")),
+		view("shared_cost_shares", "SELECT * FROM "+whole+"shared_cost_shares WHERE "+scope.Where()+" AND "+scope.during("usage_date")),
+		view("chargeback_ever", "SELECT * FROM "+whole+"chargeback_daily WHERE "+scope.Where()),
+		view("chargeback_daily", "SELECT * FROM chargeback_ever WHERE "+charged),
+	}, schemas.SQLScopedViews())
+	return nil
+}
+
+// define makes the narrowed views that a text names, and those that they name. There are some fifty of them and a report needs a few.
+// What a text calls usage.NAME is the file's own.
+func (s *Snapshot) define(ctx context.Context, text string) error {
+	words := map[string]bool{}
+	for _, w := range strings.FieldsFunc(text, func(r rune) bool { return r != '_' && r != '.' && !unicode.IsLetter(r) && !unicode.IsDigit(r) }) {
+		if strings.HasPrefix(w, publish.Catalog+".") {
+			continue
+		}
+		_, column, _ := strings.Cut(w, ".")
+		words[w], words[column] = true, true
+	}
+	for _, v := range slices.Clone(s.scoped) {
+		i := slices.IndexFunc(s.scoped, func(o schemas.SQLView) bool { return o.Name == v.Name })
+		if !words[v.Name] || i < 0 {
+			continue
+		}
+		s.scoped = slices.Delete(s.scoped, i, i+1)
+		if err := s.define(ctx, v.SQL); err != nil {
+			return err
+		}
+		if _, err := s.conn.ExecContext(ctx, v.SQL, nil); err != nil {
+			return fmt.Errorf("narrow %s: %w", v.Name, err)
+		}
+	}
+	return nil
+}
+
+// keyJoin is the condition by which a record u finds its key k. A field of the keys that is NULL in all of them is looked at by no rule, or
+// is NULL in every record.
+func (s *Snapshot) keyJoin(ctx context.Context) (string, error) {
+	on := "k.account = u.account AND u.usage_date >= k.valid_from AND u.usage_date < k.valid_to"
+	for _, f := range publish.KeyFields {
+		n, err := s.number(ctx, "SELECT count("+f+") FROM allocation_keys")
+		if err != nil {
+			return "", err
+		}
+		if n > 0 {
+			on += fmt.Sprintf(" AND k.%[1]s IS NOT DISTINCT FROM u.%[1]s", f)
+		}
+	}
+	return on, nil
+}
