@@ -572,3 +572,22 @@ func parsePython(text string) error {
 	}
 	return nil
 }
+
+// A newcomer goes where the developers' page sends him: each file and folder that it names is there.
+func TestTheDevelopersPageNamesWhatIsThere(t *testing.T) {
+	root := filepath.Join("..", "..")
+	page, err := os.ReadFile(filepath.Join(root, "docs", "developers.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	named := regexp.MustCompile("`((?:bench|cmd|deploy|docs|extract|jobs|load|schemas|testdata|transform)/[\\w./*-]*)`")
+	found := named.FindAllStringSubmatch(string(page), -1)
+	for _, m := range found {
+		if files, err := filepath.Glob(filepath.Join(root, m[1])); err != nil || len(files) == 0 {
+			t.Errorf("docs/developers.md names %s, which isn't there", m[1])
+		}
+	}
+	if len(found) < 40 {
+		t.Errorf("%d names", len(found))
+	}
+}
