@@ -8,6 +8,7 @@ import (
 	"github.com/apache/arrow-go/v18/arrow/memory"
 	"github.com/apache/arrow-go/v18/parquet/file"
 	"github.com/apache/arrow-go/v18/parquet/metadata"
+
 	"github.com/usagelake/usagelake/schemas"
 	"github.com/usagelake/usagelake/schemas/schemastest"
 )

@@ -16,7 +16,9 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+
 	"github.com/usagelake/usagelake/jobs/config"
+
 	"go.yaml.in/yaml/v3"
 )
 

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/duckdb/duckdb-go/v2"
+
 	"github.com/usagelake/usagelake/load"
 	"github.com/usagelake/usagelake/load/durable"
 	"github.com/usagelake/usagelake/schemas"
