@@ -57,7 +57,7 @@ type CenterChange struct {
 // CheckAllocation looks at the config's allocation rules and asks them of the usage that is published: what each
 // catches of the open months (or of month), what they would charge to whom, what they would charge to nobody, and which
 // rules do nothing. It changes nothing.
-func CheckAllocation(ctx context.Context, cfg *config.Config, month *schemas.Date) (*AllocationCheck, error) {
+func CheckAllocation(ctx context.Context, cfg *config.Config, month *schemas.Month) (*AllocationCheck, error) {
 	if cfg.Allocation.Rules == "" {
 		return nil, config.Usage("write allocation: and below it rules: allocation.yaml; docs/allocation.md has an example",
 			"the config names no allocation rules")
@@ -95,8 +95,8 @@ func CheckAllocation(ctx context.Context, cfg *config.Config, month *schemas.Dat
 	t := newTrial(rules)
 	t.known = knownNames(cfg)
 	for _, m := range months {
-		out.Months = append(out.Months, m.Month())
-		out.Month = m.Month()
+		out.Months = append(out.Months, m.String())
+		out.Month = m.String()
 		if err := t.month(ctx, lake, m); err != nil {
 			return nil, err
 		}
@@ -119,19 +119,19 @@ func CheckAllocation(ctx context.Context, cfg *config.Config, month *schemas.Dat
 
 // monthsToCheck are the months with usage that are open, or the one that is asked for, which may be closed. If all are
 // closed it is the last.
-func monthsToCheck(ctx context.Context, lake *publish.Lake, month *schemas.Date) (months []schemas.Date, closed bool,
+func monthsToCheck(ctx context.Context, lake *publish.Lake, month *schemas.Month) (months []schemas.Month, closed bool,
 	err error) {
 	const used = "SELECT DISTINCT date_trunc('month', usage_date)::DATE AS m FROM usage_daily"
 	open := "SELECT m::VARCHAR FROM (" + used + ") WHERE m NOT IN (SELECT \"month\" FROM closed_months) ORDER BY 1"
 	if month != nil {
-		open = fmt.Sprintf("SELECT '%s' WHERE DATE '%[1]s' NOT IN (SELECT \"month\" FROM closed_months)", month)
+		open = fmt.Sprintf("SELECT '%s' WHERE DATE '%[1]s' NOT IN (SELECT \"month\" FROM closed_months)", month.First())
 	}
 	names, err := Texts(ctx, lake, open)
 	if err == nil && len(names) == 0 {
 		closed = true
 		names = []string{}
 		if month != nil {
-			names = append(names, month.String())
+			names = append(names, month.First().String())
 		} else {
 			names, err = Texts(ctx, lake, "SELECT max(m)::VARCHAR FROM ("+used+")")
 		}
@@ -141,7 +141,7 @@ func monthsToCheck(ctx context.Context, lake *publish.Lake, month *schemas.Date)
 		if err != nil {
 			return nil, false, err
 		}
-		months = append(months, d)
+		months = append(months, d.Month())
 	}
 	return months, closed, err
 }
@@ -193,30 +193,27 @@ func UsedKeys(ctx context.Context, lake *publish.Lake) ([]allocate.Used, error) 
 }
 
 // owed is what cost centres are charged.
-type owed map[centerKey]*big.Int
+type owed map[centerKey]schemas.Money
 
 type centerKey struct{ center, currency string }
 
-func (o owed) add(center, currency string, v *big.Int) {
+func (o owed) add(center, currency string, v *schemas.Money) {
 	if v == nil {
 		return
 	}
 	k := centerKey{cmp.Or(center, schemas.Unallocated), currency}
-	if o[k] == nil {
-		o[k] = new(big.Int)
-	}
-	o[k].Add(o[k], v)
+	o[k] = o[k].Add(*v)
 }
 
 // centersOf is what the published file charges in open months, but for corrections of closed ones.
-func centersOf(ctx context.Context, lake *publish.Lake, months []schemas.Date) (owed, error) {
+func centersOf(ctx context.Context, lake *publish.Lake, months []schemas.Month) (owed, error) {
 	out := owed{}
 	if len(months) == 0 {
 		return out, nil
 	}
 	var in []string
 	for _, m := range months {
-		in = append(in, "DATE '"+m.String()+"'")
+		in = append(in, "DATE '"+m.First().String()+"'")
 	}
 	rows, err := query.Run(ctx, lake, `SELECT cost_center, coalesce(currency, ''), sum(net_cost) FROM chargeback_daily
 		WHERE charge_class IS NULL AND billing_month IN (`+strings.Join(in, ", ")+`) GROUP BY ALL`)
@@ -235,7 +232,7 @@ func centersOf(ctx context.Context, lake *publish.Lake, months []schemas.Date) (
 		if err != nil {
 			return nil, err
 		}
-		out.add(row[0].Text, row[1].Text, v)
+		out.add(row[0].Text, row[1].Text, &v)
 	}
 	return out, nil
 }
@@ -259,18 +256,12 @@ func changesOf(before, after owed) []CenterChange {
 	for k := range after {
 		keys[k] = true
 	}
-	of := func(o owed, k centerKey) *big.Int {
-		if o[k] == nil {
-			return new(big.Int)
-		}
-		return o[k]
-	}
 	for _, k := range slices.SortedFunc(maps.Keys(keys), func(a, b centerKey) int {
 		return cmp.Or(strings.Compare(a.currency, b.currency), strings.Compare(a.center, b.center))
 	}) {
-		b, a := of(before, k), of(after, k)
+		b, a := before[k], after[k]
 		out = append(out, CenterChange{CostCenter: k.center, Currency: k.currency,
-			Before: schemas.MoneyText(b), After: schemas.MoneyText(a), Difference: schemas.MoneyText(new(big.Int).Sub(a, b))})
+			Before: b.String(), After: a.String(), Difference: a.Sub(b).String()})
 	}
 	return out
 }
@@ -281,10 +272,10 @@ type trial struct {
 	rules   *allocate.Rules
 	sums    map[ruleVersion]*ruleSum
 	centers owed
-	lost    map[lostKey]map[string]*big.Int // cost that a rule matches and no cost centre gets, by currency
-	nobody  map[string]map[string]*big.Int  // cost that no rule matches, by token and currency
-	who     map[string]map[string]*bearers  // by attribute and the name that comes out
-	known   map[string][][]string           // by attribute, lists of names that somebody wrote down as those of several
+	lost    map[lostKey]map[string]schemas.Money // cost that a rule matches and no cost centre gets, by currency
+	nobody  map[string]map[string]schemas.Money  // cost that no rule matches, by token and currency
+	who     map[string]map[string]*bearers       // by attribute and the name that comes out
+	known   map[string][][]string                // by attribute, lists of names that somebody wrote down as those of several
 }
 
 type (
@@ -294,29 +285,22 @@ type (
 	}
 	ruleSum struct {
 		requests int64
-		net      map[string]*big.Int
+		net      map[string]schemas.Money
 	}
 	lostKey struct{ rule, source, why string }
 )
 
 func newTrial(rules *allocate.Rules) *trial {
-	return &trial{rules: rules, sums: map[ruleVersion]*ruleSum{}, centers: owed{}, lost: map[lostKey]map[string]*big.Int{},
-		nobody: map[string]map[string]*big.Int{}, who: map[string]map[string]*bearers{"cost_center": {}, "team": {}}}
-}
-
-func addTo(m map[string]*big.Int, currency string, v *big.Int) {
-	if m[currency] == nil {
-		m[currency] = new(big.Int)
-	}
-	m[currency].Add(m[currency], v)
+	return &trial{rules: rules, sums: map[ruleVersion]*ruleSum{}, centers: owed{}, lost: map[lostKey]map[string]schemas.Money{},
+		nobody: map[string]map[string]schemas.Money{}, who: map[string]map[string]*bearers{"cost_center": {}, "team": {}}}
 }
 
 // month takes in a month of usage.
-func (t *trial) month(ctx context.Context, lake *publish.Lake, month schemas.Date) error {
+func (t *trial) month(ctx context.Context, lake *publish.Lake, month schemas.Month) error {
 	rows, err := query.Run(ctx, lake, fmt.Sprintf(`
 		SELECT %s, usage_date, currency, record_kind, count(*), sum(amount), sum(total_tokens)
 		FROM usage WHERE usage_date >= DATE '%s' AND usage_date < DATE '%s' GROUP BY ALL`,
-		keyColumns, month, schemas.NextMonth(month)))
+		keyColumns, month.First(), (month+1).First()))
 	if err != nil {
 		return err
 	}
@@ -347,7 +331,7 @@ func (t *trial) month(ctx context.Context, lake *publish.Lake, month schemas.Dat
 			if s.Owner.Team != "" {
 				who = "the share of team " + s.Owner.Team
 			}
-			t.lose(lostKey{why: "pool " + s.Pool + ": " + who}, textOf(s.Currency), s.Net)
+			t.lose(lostKey{why: "pool " + s.Pool + ": " + who}, textOf(s.Currency), *s.Net)
 		}
 	}
 	return err
@@ -378,12 +362,12 @@ func (t *trial) take(row []query.Value, costs map[string]*schemas.PoolCost,
 	a := t.rules.Assign(k, day)
 	s := t.sums[ruleVersion{a.RuleID, a.Version}]
 	if s == nil {
-		s = &ruleSum{net: map[string]*big.Int{}}
+		s = &ruleSum{net: map[string]schemas.Money{}}
 		t.sums[ruleVersion{a.RuleID, a.Version}] = s
 	}
 	s.requests += requests
 	if net != nil {
-		addTo(s.net, currency, net)
+		s.net[currency] = s.net[currency].Add(*net)
 	}
 	if a.Pool != "" {
 		id := fmt.Sprintf("%q", []string{a.Pool, a.RuleID, fmt.Sprintf("%09d", a.Version), day.String(), k.Account,
@@ -392,7 +376,7 @@ func (t *trial) take(row []query.Value, costs map[string]*schemas.PoolCost,
 			costs[id] = &schemas.PoolCost{Pool: a.Pool, RuleID: a.RuleID, Version: a.Version, Date: day,
 				Account: k.Account, Model: k.Model, ModelType: k.ModelType, RecordKind: row[9].Text, Currency: code}
 		}
-		costs[id].Net, costs[id].Total = plus(costs[id].Net, net), plus(costs[id].Total, tokens)
+		costs[id].Net, costs[id].Total = plusMoney(costs[id].Net, net), plus(costs[id].Total, tokens)
 		costs[id].Requests += requests
 		return nil
 	}
@@ -401,7 +385,7 @@ func (t *trial) take(row []query.Value, costs map[string]*schemas.PoolCost,
 	if direct[id] == nil {
 		direct[id] = &schemas.DirectCost{Owner: a.Owner, Currency: code}
 	}
-	direct[id].Net, direct[id].Tokens = plus(direct[id].Net, net), plus(direct[id].Tokens, tokens)
+	direct[id].Net, direct[id].Tokens = plusMoney(direct[id].Net, net), plus(direct[id].Tokens, tokens)
 	t.centers.add(a.CostCenter, currency, net)
 	t.comesOut(a.Owner, &k)
 	if net == nil || a.CostCenter != "" {
@@ -410,22 +394,22 @@ func (t *trial) take(row []query.Value, costs map[string]*schemas.PoolCost,
 	if a.RuleID == "" {
 		token := textOf(k.TokenID)
 		if t.nobody[token] == nil {
-			t.nobody[token] = map[string]*big.Int{}
+			t.nobody[token] = map[string]schemas.Money{}
 		}
-		addTo(t.nobody[token], currency, net)
+		t.nobody[token][currency] = t.nobody[token][currency].Add(*net)
 		return nil
 	}
 	l := lostKey{a.RuleID, a.Source, t.rules.Lost(k, day)}
 	l.source, _, _ = strings.Cut(l.source, " ") // the rule's own place
-	t.lose(l, currency, net)
+	t.lose(l, currency, *net)
 	return nil
 }
 
-func (t *trial) lose(k lostKey, currency string, net *big.Int) {
+func (t *trial) lose(k lostKey, currency string, net schemas.Money) {
 	if t.lost[k] == nil {
-		t.lost[k] = map[string]*big.Int{}
+		t.lost[k] = map[string]schemas.Money{}
 	}
-	addTo(t.lost[k], currency, net)
+	t.lost[k][currency] = t.lost[k][currency].Add(net)
 }
 
 // plus adds v to sum; nil is none of either.
@@ -439,11 +423,21 @@ func plus(sum, v *big.Int) *big.Int {
 	return sum.Add(sum, v)
 }
 
-func moneyOf(v query.Value) (*big.Int, error) {
+func plusMoney(sum, v *schemas.Money) *schemas.Money {
+	if v == nil || sum == nil {
+		return cmp.Or(sum, v)
+	}
+	s := sum.Add(*v)
+	return &s
+}
+
+// moneyOf is an amount; nil for NULL.
+func moneyOf(v query.Value) (*schemas.Money, error) {
 	if v.Null {
 		return nil, nil
 	}
-	return schemas.ParseMoney(v.Text)
+	m, err := schemas.ParseMoney(v.Text)
+	return &m, err
 }
 
 func textOf(s *string) string {
@@ -485,21 +479,21 @@ func (t *trial) findings() []allocate.Finding {
 }
 
 // largest is the largest amount of any currency: it orders a list, and nothing more.
-func largest(by map[string]*big.Int) *big.Int {
-	out := new(big.Int)
+func largest(by map[string]schemas.Money) schemas.Money {
+	var out schemas.Money
 	for _, v := range by {
-		if v.CmpAbs(out) > 0 {
-			out = new(big.Int).Abs(v)
+		if v.Abs().Cmp(out) > 0 {
+			out = v.Abs()
 		}
 	}
 	return out
 }
 
 // amounts are exact, by currency.
-func amounts(by map[string]*big.Int) string {
+func amounts(by map[string]schemas.Money) string {
 	var out []string
 	for _, c := range slices.Sorted(maps.Keys(by)) {
-		out = append(out, amountIn(by[c], c))
+		out = append(out, by[c].In(c).Exact())
 	}
 	return strings.Join(out, ", ")
 }
@@ -512,7 +506,7 @@ func (t *trial) ruleCosts() []RuleCost {
 		if s := t.sums[ruleVersion{c.RuleID, c.Version}]; s != nil {
 			c.Requests = s.requests
 			for currency, v := range s.net {
-				c.NetCost[currency] = schemas.MoneyText(v)
+				c.NetCost[currency] = v.String()
 			}
 		}
 		out = append(out, c)

@@ -2,7 +2,6 @@ package jobs
 
 import (
 	"fmt"
-	"math/big"
 	"os"
 	"path/filepath"
 	"slices"
@@ -100,16 +99,16 @@ pools: {p: {split: cost, to: [{cost_center: R&D}, {cost_center: Rest, weight: 3}
 		if !slices.Equal(check.Centers, changes) {
 			t.Errorf("%s: check says\n%+v\nand apply\n%+v", c.name, check.Centers, changes)
 		}
-		after := new(big.Int)
+		var after schemas.Money
 		for _, x := range changes {
 			v, err := schemas.ParseMoney(x.After)
 			if err != nil {
 				t.Fatal(err)
 			}
-			after.Add(after, v)
+			after = after.Add(v)
 		}
-		if kit.Dec(schemas.MoneyText(after)) != kit.Dec(total) {
-			t.Errorf("%s: %s is charged, %s was used", c.name, schemas.MoneyText(after), total)
+		if kit.Dec(after.String()) != kit.Dec(total) {
+			t.Errorf("%s: %s is charged, %s was used", c.name, after, total)
 		}
 	}
 }

@@ -27,9 +27,9 @@ import (
 
 // CloseOptions say how a month is closed.
 type CloseOptions struct {
-	Month   schemas.Date // its first day
-	Reason  string       // overrides the objections, and is recorded; "" overrides none
-	NoFetch bool         // don't ask the Portal once more: an objection in itself
+	Month   schemas.Month
+	Reason  string // overrides the objections, and is recorded; "" overrides none
+	NoFetch bool   // don't ask the Portal once more: an objection in itself
 	Wait    bool
 	Watch   func(p Plan, progress func() extract.Progress) // as in ExportOptions
 	Phase   func(string)
@@ -51,7 +51,7 @@ func (e *ObjectionsError) Error() string {
 // that no reason overrides is an ObjectionsError, and nothing is closed.
 func Close(ctx context.Context, cfg *config.Config, env Env, opts CloseOptions) (*Result, *publish.ClosedMonth, error) {
 	if env.Now().Before(opts.Month.Start()) {
-		return nil, nil, config.Usage("", "--month %s has not begun", opts.Month.Month())
+		return nil, nil, config.Usage("", "--month %s has not begun", opts.Month)
 	}
 	if err := needLake(cfg.Lake); err != nil {
 		return nil, nil, err
@@ -110,9 +110,9 @@ func Close(ctx context.Context, cfg *config.Config, env Env, opts CloseOptions) 
 		}
 		objections = append(objections, more...)
 		if len(objections) > 0 && opts.Reason == "" {
-			return &config.Hint{Err: &ObjectionsError{opts.Month.Month(), objections},
+			return &config.Hint{Err: &ObjectionsError{opts.Month.String(), objections},
 				Hint: fmt.Sprintf(`mend them, or close it in spite of them: usagelake close --month %s --reason "…"   `+
-					"(the reason is recorded)", opts.Month.Month())}
+					"(the reason is recorded)", opts.Month)}
 		}
 		if err := warnOf(ctx, lake, env, opts.Month); err != nil {
 			return err
@@ -142,7 +142,7 @@ func Close(ctx context.Context, cfg *config.Config, env Env, opts CloseOptions) 
 		}
 		closed = &c
 		if err := publishFile(ctx, lake, env, res, opts.Phase, false, nil); err != nil {
-			return fmt.Errorf("%s is closed, but could not be published: %w", opts.Month.Month(), err)
+			return fmt.Errorf("%s is closed, but could not be published: %w", opts.Month, err)
 		}
 		return nil
 	})
@@ -152,7 +152,7 @@ func Close(ctx context.Context, cfg *config.Config, env Env, opts CloseOptions) 
 // sameSetup refuses a set-up that is not the one the lake was made with, as where --config was forgotten: the month would
 // be closed without the rules, or with the usage of an account that nobody meant.
 func sameSetup(ctx context.Context, lake *publish.Lake, cfg *config.Config, finance publish.Finance,
-	month schemas.Date) error {
+	month schemas.Month) error {
 	const hint = "name the config of this lake with --config"
 	accounts, err := lake.Accounts()
 	if err != nil {
@@ -167,7 +167,7 @@ func sameSetup(ctx context.Context, lake *publish.Lake, cfg *config.Config, fina
 		return nil
 	}
 	rules, err := Texts(ctx,
-		lake, fmt.Sprintf("SELECT rule_id FROM chargeback_daily WHERE billing_month = DATE '%s' AND rule_id IS NOT NULL LIMIT 1", month))
+		lake, fmt.Sprintf("SELECT rule_id FROM chargeback_daily WHERE billing_month = DATE '%s' AND rule_id IS NOT NULL LIMIT 1", month.First()))
 	switch {
 	case errors.Is(err, query.ErrNotPublished):
 		return nil
@@ -175,18 +175,18 @@ func sameSetup(ctx context.Context, lake *publish.Lake, cfg *config.Config, fina
 		return err
 	case len(rules) > 0:
 		return config.Usage(hint+"; if the rules are to be gone, usagelake allocation apply first",
-			"%s was allocated by rules, and the config names none", month.Month())
+			"%s was allocated by rules, and the config names none", month)
 	}
 	return nil
 }
 
 // warnOf says what the month is closed with that is no objection, and that somebody may want to know.
-func warnOf(ctx context.Context, lake *publish.Lake, env Env, month schemas.Date) error {
+func warnOf(ctx context.Context, lake *publish.Lake, env Env, month schemas.Month) error {
 	lines, err := Texts(ctx, lake, fmt.Sprintf(`
 		SELECT format('{} {} of the month are charged to nobody: %[2]s', money_text(sum(net_cost), currency), coalesce(currency, 'without currency')) FROM chargeback_daily WHERE billing_month = DATE '%[1]s' AND cost_center = '%[2]s' GROUP BY currency HAVING sum(net_cost) <> 0
 		UNION ALL
 		SELECT format('{} requests of the month have no amount: they count in no cost', sum(without_amount)) FROM chargeback_daily WHERE billing_month = DATE '%[1]s' AND record_kind = '%[3]s' HAVING sum(without_amount) <> 0
-		ORDER BY ALL`, month, schemas.Unallocated, schemas.RecordRequest))
+		ORDER BY ALL`, month.First(), schemas.Unallocated, schemas.RecordRequest))
 	for _, line := range lines {
 		env.Logger.Warn(line)
 	}
@@ -213,13 +213,13 @@ func deriveAll(ctx context.Context, lake *publish.Lake, env Env, phase func(stri
 }
 
 // objectionsTo lists what stands against closing a month.
-func objectionsTo(ctx context.Context, lake *publish.Lake, cfg *config.Config, env Env, month schemas.Date,
+func objectionsTo(ctx context.Context, lake *publish.Lake, cfg *config.Config, env Env, month schemas.Month,
 	closed []publish.ClosedMonth) ([]string, error) {
 	var out []string
-	end := schemas.NextMonth(month)
+	end := month.End()
 	settled := env.Now().Add(-time.Duration(cfg.Export.Settle))
-	if settled.Before(end.Start()) {
-		out = append(out, fmt.Sprintf("the month is not over: its records can be complete from %s on", end.Start().Add(time.Duration(cfg.Export.Settle)).Format(time.RFC3339)))
+	if settled.Before(end) {
+		out = append(out, fmt.Sprintf("the month is not over: its records can be complete from %s on", end.Add(time.Duration(cfg.Export.Settle)).Format(time.RFC3339)))
 	}
 	accounts, err := lake.Accounts()
 	if err != nil {
@@ -235,7 +235,7 @@ func objectionsTo(ctx context.Context, lake *publish.Lake, cfg *config.Config, e
 		if err != nil {
 			return nil, err
 		}
-		whole := schemas.Window{Account: account, Start: month.Start(), End: end.Start()}
+		whole := schemas.Window{Account: account, Start: month.Start(), End: end}
 		gaps := schemas.Uncovered(whole, s.windows())
 		missing := time.Duration(0)
 		for _, g := range gaps {
@@ -253,7 +253,7 @@ func objectionsTo(ctx context.Context, lake *publish.Lake, cfg *config.Config, e
 		`SELECT format('account {}: {} has no currency: set accounts[].currency in the config', account, money_text(sum(amount), NULL)) FROM usage_daily WHERE currency IS NULL AND amount IS NOT NULL AND date_trunc('month', usage_date) = DATE '%[1]s' GROUP BY account ORDER BY ALL`,
 		`SELECT format('{} has usage and is still open: close months in their order', strftime(billing_month, '%%Y-%%m')) FROM chargeback_daily WHERE billing_month < DATE '%[1]s' AND billing_month NOT IN (SELECT "month" FROM closed_months) GROUP BY billing_month ORDER BY ALL`,
 	} {
-		lines, err := Texts(ctx, lake, fmt.Sprintf(q, month))
+		lines, err := Texts(ctx, lake, fmt.Sprintf(q, month.First()))
 		if err != nil {
 			return nil, err
 		}
@@ -264,8 +264,8 @@ func objectionsTo(ctx context.Context, lake *publish.Lake, cfg *config.Config, e
 		return nil, err
 	}
 	out = append(out, more...)
-	if len(closed) > 0 && closed[len(closed)-1].Start > month {
-		out = append(out, "a later month is closed: "+closed[len(closed)-1].Month)
+	if len(closed) > 0 && closed[len(closed)-1].Month > month {
+		out = append(out, "a later month is closed: "+closed[len(closed)-1].Month.String())
 	}
 	return out, nil
 }
@@ -288,17 +288,17 @@ func Texts(ctx context.Context, lake *publish.Lake, sql string) ([]string, error
 }
 
 // writeStatements writes a month's documents: for all, and for each cost centre.
-func writeStatements(ctx context.Context, lake *publish.Lake, env Env, month schemas.Date, dir string, edition int, phase func(string)) error {
+func writeStatements(ctx context.Context, lake *publish.Lake, env Env, month schemas.Month, dir string, edition int, phase func(string)) error {
 	centers, err := Texts(ctx,
 		lake, fmt.Sprintf("SELECT DISTINCT cost_center FROM chargeback_daily WHERE billing_month = DATE '%s' ORDER BY 1",
-			month))
+			month.First()))
 	if err != nil {
 		return err
 	}
 	out := lake.Out()
 	out.New = true
 	write := func(path string, opts report.Options) error {
-		period := report.MonthPeriod(month)
+		period := schemas.MonthPeriod(month)
 		opts.Period, opts.Now, opts.Version, opts.Closing, opts.Edition, opts.Pictures = &period, env.Now(), env.Version, true, edition, true
 		doc, err := report.Build(ctx, lake, opts)
 		if errors.Is(err, report.ErrNothing) {
@@ -344,14 +344,14 @@ func writeStatements(ctx context.Context, lake *publish.Lake, env Env, month sch
 	if err != nil {
 		return err
 	}
-	end := schemas.NextMonth(month)
+	first, end := month.First(), (month + 1).First()
 	for _, format := range []string{query.FocusParquet, query.FocusCSV} {
-		_, err := query.ExportFocus(ctx, lake, query.FocusOptions{From: &month, To: &end, Path: filepath.Join(dir, "focus-"+schemas.Focus12+"."+format)})
+		_, err := query.ExportFocus(ctx, lake, query.FocusOptions{From: &first, To: &end, Path: filepath.Join(dir, "focus-"+schemas.Focus12+"."+format)})
 		if err != nil {
 			return err
 		}
 	}
-	return exportQuery(ctx, lake, filepath.Join(dir, "journal.csv"), fmt.Sprintf(`SELECT * FROM chargeback_journal WHERE "month" = DATE '%s' ORDER BY currency, entry DESC, gl_code, cost_center`, month))
+	return exportQuery(ctx, lake, filepath.Join(dir, "journal.csv"), fmt.Sprintf(`SELECT * FROM chargeback_journal WHERE "month" = DATE '%s' ORDER BY currency, entry DESC, gl_code, cost_center`, month.First()))
 }
 
 // exportQuery writes the answer to a query as CSV, as a report has it.
@@ -374,10 +374,10 @@ func exportQuery(ctx context.Context, lake *publish.Lake, path, sql string) erro
 func statementFile(costCenter string) string { return words.FileName(costCenter, "cost-center") }
 
 // Reopen opens the month that was closed last, for a reason that is kept with what it was closed with.
-func Reopen(ctx context.Context, cfg *config.Config, env Env, month schemas.Date, reason string,
+func Reopen(ctx context.Context, cfg *config.Config, env Env, month schemas.Month, reason string,
 	wait bool) (res *Result, kept string, err error) {
 	if strings.TrimSpace(reason) == "" {
-		return nil, "", config.Usage(`usagelake close --reopen --month `+month.Month()+` --reason "…"`,
+		return nil, "", config.Usage(`usagelake close --reopen --month `+month.String()+` --reason "…"`,
 			"a closed month is opened for a reason, which is recorded: give --reason")
 	}
 	if err := needLake(cfg.Lake); err != nil {
@@ -391,11 +391,11 @@ func Reopen(ctx context.Context, cfg *config.Config, env Env, month schemas.Date
 		if err != nil {
 			return err
 		}
-		if len(closed) > 0 && closed[len(closed)-1].Start > month && slices.ContainsFunc(closed, func(c publish.ClosedMonth) bool { return c.Start == month }) {
+		if len(closed) > 0 && closed[len(closed)-1].Month > month && slices.ContainsFunc(closed, func(c publish.ClosedMonth) bool { return c.Month == month }) {
 			last := closed[len(closed)-1].Month
 			return &config.Hint{Err: fmt.Errorf("%s was closed after %s, and may hold corrections of it: "+
-				"months are opened from the last on", last, month.Month()),
-				Hint: `usagelake close --reopen --month ` + last + ` --reason "…"`}
+				"months are opened from the last on", last, month),
+				Hint: `usagelake close --reopen --month ` + last.String() + ` --reason "…"`}
 		}
 		if kept, err = lake.ReopenMonth(month, res.RunID, env.Version, reason, env.Now()); errors.Is(err, publish.ErrNotClosed) {
 			// The run that opened it may have died before it published.
@@ -424,11 +424,11 @@ func closeDue(ctx context.Context, cfg *config.Config, env Env, job config.Job, 
 		return nil, err
 	}
 	for _, c := range closed {
-		first = max(first, schemas.NextMonth(c.Start))
+		first = max(first, c.Month+1)
 	}
 	last := previousMonth(logical.In(job.Calendar.Location()))
 	var res *Result
-	for month := first; month <= last; month = schemas.NextMonth(month) {
+	for month := first; month <= last; month++ {
 		each := env
 		if month < last { // the time is done when its last month is
 			each.Job.Logical = time.Time{}
@@ -441,7 +441,7 @@ func closeDue(ctx context.Context, cfg *config.Config, env Env, job config.Job, 
 		return res, nil
 	}
 	return underLock(ctx, cfg, env, "close", true, func(context.Context, *publish.Lake, *Result) error {
-		env.Logger.Info("there is no month to close", "closed_to", schemas.MonthOf(first-1).Month())
+		env.Logger.Info("there is no month to close", "closed_to", (first - 1).String())
 		return nil
 	})
 }

@@ -5,11 +5,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/big"
 	"os"
 	"os/user"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/usagelake/usagelake/jobs/config"
@@ -22,15 +20,15 @@ import (
 // loose is cost of a month that is charged, and to nobody or without a code of the general ledger, in one currency.
 type loose struct {
 	currency                    string
-	net, unallocated, withoutGL *big.Int
+	net, unallocated, withoutGL schemas.Money
 	centers                     []string // that have no code, the largest first
 }
 
-func looseOf(ctx context.Context, lake *publish.Lake, month schemas.Date) ([]loose, error) {
+func looseOf(ctx context.Context, lake *publish.Lake, month schemas.Month) ([]loose, error) {
 	rows, err := query.Run(ctx, lake, fmt.Sprintf(`
 		SELECT coalesce(currency, ''), cost_center, coalesce(sum(net_cost), 0) AS net,
 			coalesce(sum(net_cost) FILTER (gl_code IS NULL), 0) AS bare
-		FROM chargeback_daily WHERE billing_month = DATE '%s' GROUP BY ALL ORDER BY 1, abs(bare) DESC, 2`, month))
+		FROM chargeback_daily WHERE billing_month = DATE '%s' GROUP BY ALL ORDER BY 1, abs(bare) DESC, 2`, month.First()))
 	if err != nil {
 		return nil, err
 	}
@@ -46,14 +44,13 @@ func looseOf(ctx context.Context, lake *publish.Lake, month schemas.Date) ([]loo
 			return nil, err
 		}
 		if len(out) == 0 || out[len(out)-1].currency != row[0].Text {
-			out = append(out, loose{currency: row[0].Text,
-				net: new(big.Int), unallocated: new(big.Int), withoutGL: new(big.Int)})
+			out = append(out, loose{currency: row[0].Text})
 		}
 		l := &out[len(out)-1]
-		l.net.Add(l.net, net)
-		l.withoutGL.Add(l.withoutGL, bare)
+		l.net = l.net.Add(net.In(l.currency))
+		l.withoutGL = l.withoutGL.Add(bare.In(l.currency))
 		if row[1].Text == schemas.Unallocated {
-			l.unallocated.Add(l.unallocated, net)
+			l.unallocated = l.unallocated.Add(net.In(l.currency))
 		}
 		if bare.Sign() != 0 {
 			l.centers = append(l.centers, row[1].Text)
@@ -63,7 +60,7 @@ func looseOf(ctx context.Context, lake *publish.Lake, month schemas.Date) ([]loo
 }
 
 // looseObjections hold what is loose against the config's limits.
-func looseObjections(ctx context.Context, lake *publish.Lake, cfg *config.Config, month schemas.Date) ([]string, error) {
+func looseObjections(ctx context.Context, lake *publish.Lake, cfg *config.Config, month schemas.Month) ([]string, error) {
 	unallocated, err1 := config.ParseLimit(cfg.Close.MaxUnallocated)
 	withoutGL, err2 := config.ParseLimit(cfg.Close.MaxWithoutGLCode)
 	if err := errors.Join(err1, err2); err != nil {
@@ -77,18 +74,14 @@ func looseObjections(ctx context.Context, lake *publish.Lake, cfg *config.Config
 	for _, l := range all {
 		if unallocated.Passed(l.unallocated, l.net) {
 			out = append(out, fmt.Sprintf("%s is charged to %s, more than close.max_unallocated (%s)",
-				amountIn(l.unallocated, l.currency), schemas.Unallocated, unallocated))
+				l.unallocated.Exact(), schemas.Unallocated, unallocated))
 		}
 		if withoutGL.Passed(l.withoutGL, l.net) {
 			out = append(out, fmt.Sprintf("%s has no code of the general ledger, more than close.max_without_gl_code (%s): %s",
-				amountIn(l.withoutGL, l.currency), withoutGL, words.Some(l.centers, 5)))
+				l.withoutGL.Exact(), withoutGL, words.Some(l.centers, 5)))
 		}
 	}
 	return out, err
-}
-
-func amountIn(v *big.Int, currency string) string {
-	return strings.TrimSpace(schemas.MoneyText(v) + " " + currency)
 }
 
 // CloseReview is what a close would do, as the lake is published now.
@@ -135,7 +128,7 @@ type CloseDifference struct {
 // alone.
 func ReviewClose(ctx context.Context, cfg *config.Config, env Env, opts CloseOptions) (*CloseReview, error) {
 	if env.Now().Before(opts.Month.Start()) {
-		return nil, config.Usage("", "--month %s has not begun", opts.Month.Month())
+		return nil, config.Usage("", "--month %s has not begun", opts.Month)
 	}
 	lake, err := publish.Open(cfg.Lake, env.LakeOptions(cfg))
 	if err != nil {
@@ -148,7 +141,7 @@ func ReviewClose(ctx context.Context, cfg *config.Config, env Env, opts CloseOpt
 	if err := closedAlready(months, opts.Month); err != nil {
 		return nil, err
 	}
-	out := &CloseReview{Month: opts.Month.Month(), Plans: []DryPlan{}, Charges: []CloseCharge{}, Loose: []CloseLoose{},
+	out := &CloseReview{Month: opts.Month.String(), Plans: []DryPlan{}, Charges: []CloseCharge{}, Loose: []CloseLoose{},
 		Objections: []string{}, Invoices: []CloseDifference{}}
 	if opts.NoFetch {
 		out.Objections = append(out.Objections, notAsked)
@@ -177,15 +170,15 @@ func ReviewClose(ctx context.Context, cfg *config.Config, env Env, opts CloseOpt
 		return nil, err
 	}
 	for _, l := range all {
-		out.Loose = append(out.Loose, CloseLoose{l.currency, schemas.MoneyText(l.unallocated), schemas.MoneyText(l.withoutGL),
+		out.Loose = append(out.Loose, CloseLoose{l.currency, l.unallocated.String(), l.withoutGL.String(),
 			append([]string{}, l.centers...)})
 	}
 	err = lines(ctx, lake, fmt.Sprintf(`
 		SELECT cost_center, coalesce(currency, ''), sum(amount), sum(posted) FROM chargeback_journal
-		WHERE "month" = DATE '%s' AND entry = 'debit' GROUP BY ALL ORDER BY 2, 3 DESC, 1`, opts.Month), func(row []query.Value) {
+		WHERE "month" = DATE '%s' AND entry = 'debit' GROUP BY ALL ORDER BY 2, 3 DESC, 1`, opts.Month.First()), func(row []query.Value) {
 		posted := row[3].Text
 		if v, err := schemas.ParseMoney(posted); err == nil { // the column has the decimals of every currency
-			posted = schemas.Rounded(v, schemas.MinorUnit(row[1].Text))
+			posted = v.In(row[1].Text).Posted()
 		}
 		out.Charges = append(out.Charges, CloseCharge{row[0].Text, row[1].Text, row[2].Text, posted})
 	})
@@ -197,7 +190,7 @@ func ReviewClose(ctx context.Context, cfg *config.Config, env Env, opts CloseOpt
 		FROM invoice_reconciliation
 		WHERE period_start < DATE '%s' AND period_end > DATE '%s' AND difference <> 0
 			AND usage_date IS NULL AND model IS NULL ORDER BY kind DESC, invoice`,
-		schemas.NextMonth(opts.Month), opts.Month), func(row []query.Value) {
+		(opts.Month+1).First(), opts.Month.First()), func(row []query.Value) {
 		out.Invoices = append(out.Invoices, CloseDifference{Invoice: row[0].Text, Kind: row[1].Text, Currency: row[2].Text,
 			Invoiced: row[3].Text, Exported: row[4].Text, Difference: row[5].Text, Causes: row[6].Text})
 	})
@@ -224,8 +217,8 @@ const notAsked = "the Portal was not asked once more (--no-fetch)"
 
 // closing is how a month is fetched when it is closed: every day of it is asked for its count, as the lookback does,
 // and fetched whole if that wasn't done since the month ended, for corrections leave the count as it is.
-func closing(cfg *config.Config, env Env, month schemas.Date) (*config.Config, Span) {
-	end := schemas.NextMonth(month).Start()
+func closing(cfg *config.Config, env Env, month schemas.Month) (*config.Config, Span) {
+	end := month.End()
 	span := Span{From: month.Start(), To: end}
 	if len(cfg.Export.RefetchAt) > 0 {
 		span.Since = end
@@ -237,8 +230,8 @@ func closing(cfg *config.Config, env Env, month schemas.Date) (*config.Config, S
 }
 
 // closedAlready is an error if the month is closed.
-func closedAlready(months []publish.ClosedMonth, month schemas.Date) error {
-	i := slices.IndexFunc(months, func(c publish.ClosedMonth) bool { return c.Start == month })
+func closedAlready(months []publish.ClosedMonth, month schemas.Month) error {
+	i := slices.IndexFunc(months, func(c publish.ClosedMonth) bool { return c.Month == month })
 	if i < 0 {
 		return nil
 	}
@@ -246,7 +239,7 @@ func closedAlready(months []publish.ClosedMonth, month schemas.Date) error {
 	return &config.Hint{
 		Err: fmt.Errorf("%w: %s, on %s by run %s", publish.ErrClosed, m.Month, m.ClosedAt.Format(time.RFC3339), m.RunID),
 		Hint: "what came since is charged in the next open month. To close it anew: usagelake close --reopen --month " +
-			m.Month + ` --reason "…"`,
+			m.Month.String() + ` --reason "…"`,
 	}
 }
 

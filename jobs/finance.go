@@ -176,7 +176,7 @@ func Allocate(ctx context.Context, cfg *config.Config, env Env, wait bool) (*Res
 }
 
 // LastMonth is the last billing month that has charges.
-func LastMonth(ctx context.Context, lake *publish.Lake) (schemas.Date, error) {
+func LastMonth(ctx context.Context, lake *publish.Lake) (schemas.Month, error) {
 	m, err := Texts(ctx, lake, "SELECT max(billing_month)::VARCHAR FROM chargeback_daily HAVING count(*) > 0")
 	if err != nil {
 		return 0, err
@@ -184,5 +184,6 @@ func LastMonth(ctx context.Context, lake *publish.Lake) (schemas.Date, error) {
 	if len(m) == 0 {
 		return 0, &config.Hint{Err: fmt.Errorf("%s has no usage yet", lake.Database()), Hint: "usagelake export"}
 	}
-	return schemas.ParseDate(m[0])
+	d, err := schemas.ParseDate(m[0])
+	return d.Month(), err
 }

@@ -3,7 +3,6 @@ package jobs
 import (
 	"errors"
 	"fmt"
-	"math/big"
 	"slices"
 	"strings"
 
@@ -73,7 +72,7 @@ func invoiceLine(cell func(string) string) (schemas.InvoiceLine, error) {
 	if p := cell("period"); p != "" {
 		month, err := schemas.ParseMonth(p)
 		errs = append(errs, err)
-		l.From, l.To = month, schemas.NextMonth(month)
+		l.From, l.To = month.First(), (month + 1).First()
 	} else {
 		var err1, err2 error
 		l.From, err1 = schemas.ParseDate(cell("from"))
@@ -96,7 +95,6 @@ func invoiceLine(cell func(string) string) (schemas.InvoiceLine, error) {
 	}
 	var err error
 	if l.Amount, err = schemas.ParseMoney(cell("amount")); err != nil {
-		l.Amount = new(big.Int)
 		errs = append(errs, err)
 	}
 	if !schemas.IsCurrency(l.Currency) {

@@ -51,7 +51,7 @@ func (r *Result) keepOrphans(found []load.Orphan, env Env) {
 // drops are what somebody said is to be given up, by name: days, and closed months whose statements are gone.
 type drops struct {
 	days   []schemas.Partition
-	months []schemas.Date
+	months []schemas.Month
 }
 
 // parseDrops reads names such as "acme/2026-11-20" and "2026-10".

@@ -152,7 +152,7 @@ type pruner struct {
 	runID  string
 	names  []string // of the accounts
 
-	closed   map[schemas.Date]bool // the first days of the closed months
+	closed   map[schemas.Month]bool
 	report   PruneReport
 	accounts []schemas.RunAccount
 	failed   KeptError
@@ -164,9 +164,9 @@ func (p *pruner) prune(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	p.closed = map[schemas.Date]bool{}
+	p.closed = map[schemas.Month]bool{}
 	for _, c := range closed {
-		p.closed[c.Start] = true
+		p.closed[c.Month] = true
 	}
 	for _, account := range p.names {
 		before := p.failed.Days
@@ -210,7 +210,7 @@ func (p *pruner) account(ctx context.Context, account string) error {
 
 // month is the report of the month of a day.
 func (p *pruner) month(day schemas.Partition) *PruneMonth {
-	name := schemas.MonthOf(day.Date).Month()
+	name := day.Date.Month().String()
 	if n := len(p.report.Months); n == 0 || p.report.Months[n-1].Account != day.Account || p.report.Months[n-1].Month != name {
 		p.report.Months = append(p.report.Months, PruneMonth{Account: day.Account, Month: name, Kept: []KeptDays{}})
 	}
@@ -244,7 +244,7 @@ func (p *pruner) day(ctx context.Context, day schemas.Partition) error {
 	if err != nil || len(raws) == 0 {
 		return err
 	}
-	month := schemas.MonthOf(day.Date)
+	month := day.Date.Month()
 	if !p.closed[month] {
 		p.keep(day, keptOpen, false)
 		return nil
@@ -285,7 +285,7 @@ func (p *pruner) day(ctx context.Context, day schemas.Partition) error {
 // rawStays says why the raw files of a day of a closed month stay, "" if nothing stands against deleting them. failed is
 // that something is wrong with the day.
 func (p *pruner) rawStays(ctx context.Context, day schemas.Partition, raws []load.Raw) (why string, failed bool, err error) {
-	month := schemas.MonthOf(day.Date)
+	month := day.Date.Month()
 	switch {
 	case p.policy.Raw == 0:
 		return keptNoPolicy, false, nil
@@ -297,13 +297,13 @@ func (p *pruner) rawStays(ctx context.Context, day schemas.Partition, raws []loa
 	// A window is asked for with a second on either side. Nothing is derived from a neighbour's margins; they stay until
 	// nobody can have a question about them.
 	for _, d := range []schemas.Date{day.Date - 1, day.Date + 1} {
-		if m := schemas.MonthOf(d); !p.closed[m] {
+		if m := d.Month(); !p.closed[m] {
 			next, err := p.lake.Windows(schemas.Partition{Account: day.Account, Date: d})
 			if err != nil && !errors.As(err, new(*load.DamagedError)) {
 				return "", false, err
 			}
 			if err != nil || len(next) > 0 {
-				return fmt.Sprintf(keptBorder, m.Month()), false, nil
+				return fmt.Sprintf(keptBorder, m), false, nil
 			}
 		}
 	}
@@ -340,8 +340,8 @@ func emptied(f schemas.DayFooter) bool {
 }
 
 // old says whether a month ended so long ago that a policy of that age applies.
-func (p *pruner) old(month schemas.Date, age config.Duration) bool {
-	return age != 0 && !p.env.Now().Before(schemas.NextMonth(month).Start().Add(time.Duration(age)))
+func (p *pruner) old(month schemas.Month, age config.Duration) bool {
+	return age != 0 && !p.env.Now().Before(month.End().Add(time.Duration(age)))
 }
 
 // ageText writes an age as a policy does; "" for 0.

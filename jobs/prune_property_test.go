@@ -39,7 +39,7 @@ func pruneProperty(t *testing.T, rt *rapid.T) {
 		rt.Fatal(err)
 	}
 	june := schemas.DateOf(time.Date(2026, 6, 1, 0, 0, 0, 0, time.UTC))
-	months := []schemas.Date{june, schemas.NextMonth(june), schemas.NextMonth(schemas.NextMonth(june))}
+	months := []schemas.Date{june, (june.Month() + 1).First(), (june.Month() + 2).First()}
 	borders := []schemas.Date{months[0], months[0] + 14, months[1] - 1, months[1], months[1] + 14, months[2] - 1, months[2], months[2] + 14}
 	seal := func(d schemas.Date, from, to int) {
 		start, end := d.Start().Add(time.Duration(from)*time.Hour), d.Start().Add(time.Duration(to)*time.Hour)
@@ -86,7 +86,7 @@ func pruneProperty(t *testing.T, rt *rapid.T) {
 			continue
 		}
 		ends[m] = true
-		at := filepath.Join(w.Cfg.Lake, "statements", m.Month())
+		at := filepath.Join(w.Cfg.Lake, "statements", m.Month().String())
 		if err := errors.Join(os.MkdirAll(at, 0o700), os.WriteFile(filepath.Join(at, "manifest.json"), fmt.Appendf(nil, `{"format":1,"month":%q}`, m.Month()), 0o600)); err != nil {
 			rt.Fatal(err)
 		}
@@ -109,8 +109,8 @@ func pruneProperty(t *testing.T, rt *rapid.T) {
 			if err != nil || !strings.HasPrefix(name, "raw/") || report.DryRun {
 				rt.Fatalf("%s has changed (%v)", name, err)
 			}
-			month := schemas.MonthOf(d)
-			if !ends[month] || w.Now().Before(schemas.NextMonth(month).Start().Add(age)) {
+			month := d.Month().First()
+			if !ends[month] || w.Now().Before((month.Month() + 1).First().Start().Add(age)) {
 				rt.Fatalf("%s is gone at %s by an age of %s; closed: %v", name, w.Now(), age, ends)
 			}
 			gone++

@@ -79,7 +79,7 @@ func Repair(ctx context.Context, cfg *config.Config, env Env, before publish.Ver
 		}
 		for _, m := range drop.months {
 			done.Database = true
-			done.Dropped = append(done.Dropped, m.Month())
+			done.Dropped = append(done.Dropped, m.String())
 		}
 		journal := false
 		for _, f := range before.Findings {

@@ -19,9 +19,7 @@ import (
 )
 
 // previousMonth is the month before the one that t lies in, by its own clock.
-func previousMonth(t time.Time) schemas.Date {
-	return schemas.MonthOf(schemas.MonthOf(dateOf(t)) - 1)
-}
+func previousMonth(t time.Time) schemas.Month { return dateOf(t).Month() - 1 }
 
 // dateOf is the day of t by its own clock, as the UTC day of that name.
 func dateOf(t time.Time) schemas.Date {
@@ -32,25 +30,25 @@ func dateOf(t time.Time) schemas.Date {
 // what query.FocusOptions.Name says. The file is replaced whole.
 func writeReport(ctx context.Context, cfg *config.Config, env Env, job config.Job, logical time.Time) (*Result, error) {
 	local := logical.In(job.Calendar.Location())
-	month := schemas.MonthOf(dateOf(local))
+	month := dateOf(local).Month()
 	if job.Month == "last" {
 		month = previousMonth(local)
 	}
-	path := filepath.Join(job.Out, job.Report+"-"+month.Month()+"."+extension(job.Format))
+	path := filepath.Join(job.Out, job.Report+"-"+month.String()+"."+extension(job.Format))
 	return underLock(ctx, cfg, env, "report", true, func(ctx context.Context, lake *publish.Lake, _ *Result) error {
 		if err := os.MkdirAll(job.Out, 0o700); err != nil {
 			return fmt.Errorf("report %s: %w", job.Report, err)
 		}
 		if job.Report == config.ReportFocus {
-			end := schemas.NextMonth(month)
+			first, end := month.First(), (month + 1).First()
 			opts, err := job.Focus()
 			if err != nil {
 				return fmt.Errorf("report %s: %w", job.Report, err)
 			}
-			opts.From, opts.To, opts.Path = &month, &end, filepath.Join(job.Out, opts.Name(month.Month()))
+			opts.From, opts.To, opts.Path = &first, &end, filepath.Join(job.Out, opts.Name(month.String()))
 			done, err := query.ExportFocus(ctx, lake, opts)
 			if errors.Is(err, query.ErrClosedRecords) { // as it always is once the month is closed: what was written before stays
-				env.Logger.Warn("a closed month is kept by day and meter: nothing is written by record", "report", job.Report, "month", month.Month())
+				env.Logger.Warn("a closed month is kept by day and meter: nothing is written by record", "report", job.Report, "month", month.String())
 				return nil
 			}
 			if refused := (*query.FocusError)(nil); errors.As(err, &refused) {
@@ -59,17 +57,17 @@ func writeReport(ctx context.Context, cfg *config.Config, env Env, job config.Jo
 			if err != nil {
 				return err
 			}
-			env.Logger.Info("a report is written", "report", job.Report, "month", month.Month(), "path", done.Files[0], "files", len(done.Files), "rows", done.Rows)
+			env.Logger.Info("a report is written", "report", job.Report, "month", month.String(), "path", done.Files[0], "files", len(done.Files), "rows", done.Rows)
 			return nil
 		}
 		opts := report.Options{Name: job.Report, By: job.By, Now: env.Now(), Version: env.Version, Pictures: job.Format == "html"}
 		if named, _ := report.Find(job.Report); named.Spans != report.Running {
-			period := report.MonthPeriod(month)
+			period := schemas.MonthPeriod(month)
 			opts.Period = &period
 		}
 		doc, err := report.Build(ctx, lake, opts)
 		if errors.Is(err, report.ErrNothing) {
-			env.Logger.Info("there is nothing to report on", "report", job.Report, "month", month.Month())
+			env.Logger.Info("there is nothing to report on", "report", job.Report, "month", month.String())
 			return nil
 		}
 		if err != nil {
@@ -93,7 +91,7 @@ func writeReport(ctx context.Context, cfg *config.Config, env Env, job config.Jo
 				return err
 			}
 		}
-		env.Logger.Info("a report is written", "report", job.Report, "month", month.Month(), "path", path, "completeness", doc.Completeness.Text)
+		env.Logger.Info("a report is written", "report", job.Report, "month", month.String(), "path", path, "completeness", doc.Completeness.Text)
 		return nil
 	})
 }

@@ -1,12 +1,6 @@
 package schemas
 
-import (
-	"fmt"
-	"math/big"
-	"regexp"
-	"strings"
-	"time"
-)
+import "math/big"
 
 // Unallocated is what stands in place of a cost centre where no rule matched. It is a row of every report, never a
 // missing one.
@@ -85,16 +79,16 @@ type SharedPool struct {
 	Source string
 }
 
-// Measures are the sums that allocation carries. Money is in units of 1e-12 (DECIMAL(38,12)); nil is NULL: no record
-// of the group has the figure.
+// Measures are the sums that allocation carries; nil is NULL: no record of the group has the figure. The currency
+// stands beside them.
 type Measures struct {
 	Requests      int64
 	WithoutAmount int64 // of these, records without an amount
 	Input, Output *big.Int
 	Cached, Total *big.Int
-	List          *big.Int // total_amount
-	Discount      *big.Int // discount_amount
-	Net           *big.Int // amount
+	List          *Money // total_amount
+	Discount      *Money // discount_amount
+	Net           *Money // amount
 }
 
 // PoolCost is a group of records of one UTC day that a rule sent to a shared pool.
@@ -117,7 +111,7 @@ type DirectCost struct {
 	Owner
 	Currency *string
 	Tokens   *big.Int // total_tokens; nil is none
-	Net      *big.Int // amount; nil is none
+	Net      *Money   // amount; nil is none
 }
 
 // PoolShare is one owner's part of a PoolCost. The shares of a PoolCost sum to it in every measure.
@@ -129,37 +123,13 @@ type PoolShare struct {
 	Ratio    Decimal // the weight ÷ the sum of the weights, rounded to 12 places: for reading; the parts come from the weights
 }
 
-// MonthOf is the first day of the calendar month of d.
-func MonthOf(d Date) Date {
-	t := d.Start()
-	return DateOf(time.Date(t.Year(), t.Month(), 1, 0, 0, 0, 0, time.UTC))
-}
-
-// NextMonth is the first day of the month after that of d.
-func NextMonth(d Date) Date {
-	t := d.Start()
-	return DateOf(time.Date(t.Year(), t.Month()+1, 1, 0, 0, 0, 0, time.UTC))
-}
-
-// ParseMonth reads the form 2026-10 as the month's first day.
-func ParseMonth(s string) (Date, error) {
-	t, err := time.Parse("2006-01", s)
-	if err != nil {
-		return 0, fmt.Errorf("%q is not a month like 2026-10", s)
-	}
-	return DateOf(t), nil
-}
-
-// Month gives the form 2026-10.
-func (d Date) Month() string { return d.Start().Format("2006-01") }
-
 // Budget is an amount that a scope may cost in each period.
 type Budget struct {
 	Name       string
-	Scope      string   // one of BudgetScopes; "" is everything
-	Value      string   // of the scope
-	Period     string   // month or quarter
-	Amount     *big.Int // in units of 1e-12
+	Scope      string // one of BudgetScopes; "" is everything
+	Value      string // of the scope
+	Period     string // month or quarter
+	Amount     Money
 	Currency   string
 	From       *Date     // the first period's first day; nil: from ever
 	To         *Date     // excluded; nil: for ever
@@ -179,7 +149,7 @@ type InvoiceLine struct {
 	To       Date // excluded
 	Date     *Date
 	Model    *string
-	Amount   *big.Int // in units of 1e-12
+	Amount   Money
 	Currency string
 	Source   string // "invoices.csv:7"
 }
@@ -194,40 +164,11 @@ const (
 // TopUp is what was added to an account's balance, as a file of the config says.
 type TopUp struct {
 	Account   string
-	Date      Date     // UTC day
-	Amount    *big.Int // in units of 1e-12
+	Date      Date // UTC day
+	Amount    Money
 	Currency  string
 	Kind      string
 	Reference string // "" if there is none
 	Expires   *Date  // first day on which what is left of it counts no more; nil: it doesn't expire
 	Source    string // "topups.csv:7"
-}
-
-// ParseMoney reads an exact decimal of at most 26 digits before the point and 12 behind it, as DECIMAL(38,12) holds
-// it, in units of 1e-12. Money of files that people write is read with it: amounts of budgets and invoices.
-func ParseMoney(s string) (*big.Int, error) {
-	m := moneyShape.FindStringSubmatch(s)
-	if m == nil {
-		return nil, fmt.Errorf("%q is not an amount like 1234.50 (no thousands separators, at most 12 decimals)", s)
-	}
-	v, _ := new(big.Int).SetString(m[1]+m[2]+(m[3] + "000000000000")[:DecimalScale], 10)
-	return v, nil
-}
-
-var moneyShape = regexp.MustCompile(`^([+-]?)([0-9]{1,26})(?:\.([0-9]{1,12}))?$`)
-
-// MoneyText is the exact decimal text of an amount in units of 1e-12, without trailing zeros.
-func MoneyText(v *big.Int) string {
-	s := new(big.Int).Abs(v).String()
-	if len(s) <= DecimalScale {
-		s = strings.Repeat("0", DecimalScale+1-len(s)) + s
-	}
-	whole, frac := s[:len(s)-DecimalScale], strings.TrimRight(s[len(s)-DecimalScale:], "0")
-	if frac != "" {
-		whole += "." + frac
-	}
-	if v.Sign() < 0 {
-		whole = "-" + whole
-	}
-	return whole
 }

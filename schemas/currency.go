@@ -2,11 +2,7 @@ package schemas
 
 import (
 	"maps"
-	"math/big"
 	"slices"
-	"strings"
-
-	"github.com/usagelake/usagelake/schemas/words"
 )
 
 // IsCurrency says that a text has the form of an ISO 4217 code, as "USD": three capital letters.
@@ -53,35 +49,4 @@ func MinorUnit(currency string) int {
 		return places
 	}
 	return 2
-}
-
-// AmountText is an amount in units of 1e-12 as people read it, in every table, sheet, page and sentence: in the minor
-// unit of its currency, rounded half away from zero, with commas between thousands: "1,234.57".
-func AmountText(v *big.Int, currency string) string {
-	return words.Grouped(Rounded(v, MinorUnit(currency)))
-}
-
-// MoneyIn is AmountText with the currency: "1,234.57 USD"; without where it isn't known.
-func MoneyIn(v *big.Int, currency string) string {
-	return strings.TrimSpace(AmountText(v, currency) + " " + words.Printable(currency))
-}
-
-// Rounded is v, in units of 1e-12, with so many places, rounded half away from zero.
-func Rounded(v *big.Int, places int) string {
-	unit := new(big.Int).Exp(big.NewInt(10), big.NewInt(int64(DecimalScale-places)), nil)
-	q, r := new(big.Int).QuoRem(new(big.Int).Abs(v), unit, new(big.Int))
-	if r.Lsh(r, 1).Cmp(unit) >= 0 {
-		q.Add(q, big.NewInt(1))
-	}
-	digits := q.String()
-	if places > 0 {
-		if len(digits) <= places {
-			digits = strings.Repeat("0", places+1-len(digits)) + digits
-		}
-		digits = digits[:len(digits)-places] + "." + digits[len(digits)-places:]
-	}
-	if v.Sign() < 0 && q.Sign() != 0 {
-		digits = "-" + digits
-	}
-	return digits
 }

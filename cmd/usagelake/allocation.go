@@ -137,7 +137,7 @@ versions leave gaps. It changes nothing. Findings don't make it fail; mistakes i
 			if err != nil {
 				return err
 			}
-			var m *schemas.Date
+			var m *schemas.Month
 			if month != "" {
 				d, err := a.month(month)
 				if err != nil {

@@ -70,11 +70,11 @@ that was closed last.`,
 				}
 				res, kept, err := jobs.Reopen(c.Context(), cfg, a.env(), opts.Month, opts.Reason, opts.Wait)
 				if a.json() {
-					return a.closeDocument(res, err, map[string]any{"month": opts.Month.Month(), "kept": kept})
+					return a.closeDocument(res, err, map[string]any{"month": opts.Month.String(), "kept": kept})
 				}
 				return a.ended(res, err, func(*jobs.Result) {
 					if kept != "" {
-						fmt.Fprintf(a.Stdout, "reopened   %s; what it was closed with is kept in %s\n", opts.Month.Month(), kept)
+						fmt.Fprintf(a.Stdout, "reopened   %s; what it was closed with is kept in %s\n", opts.Month.String(), kept)
 					}
 				})
 			}
@@ -92,7 +92,7 @@ that was closed last.`,
 			res, closed, err := jobs.Close(c.Context(), cfg, env, opts)
 			p.close()
 			if a.json() {
-				more := map[string]any{"month": opts.Month.Month(), "closed": nil, "objections": []string{}}
+				more := map[string]any{"month": opts.Month.String(), "closed": nil, "objections": []string{}}
 				var refused *jobs.ObjectionsError
 				switch {
 				case closed != nil:
@@ -221,7 +221,7 @@ func money(exact, currency string) string {
 	if err != nil {
 		return strings.TrimSpace(words.Printable(exact + " " + currency))
 	}
-	return schemas.MoneyIn(v, currency)
+	return v.In(currency).Text()
 }
 
 func (a *app) closedMonths() error {

@@ -139,13 +139,13 @@ func (a *app) demoBooks(ctx context.Context, cfg *config.Config, env jobs.Env, f
 	if err != nil {
 		return err
 	}
-	last := schemas.MonthOf(schemas.MonthOf(today) - 1)
+	last := today.Month() - 1
 	first := today - demoDays
-	if slices.ContainsFunc(closed, func(c publish.ClosedMonth) bool { return c.Start >= last }) || schemas.NextMonth(last) <= first {
+	if slices.ContainsFunc(closed, func(c publish.ClosedMonth) bool { return c.Month >= last }) || (last+1).First() <= first {
 		return nil
 	}
 	reason := ""
-	if first > last {
+	if first > last.First() {
 		reason = "the demo begins on " + first.String()
 	}
 	opts := jobs.CloseOptions{Month: last, Reason: reason, NoFetch: true}

@@ -54,7 +54,7 @@ cost center, an environment or a model. --max-rows and --max-bytes split a csv i
 				return err
 			}
 			if f.from != "" && f.to == "" { // FOCUS is by month
-				f.to = schemas.NextMonth(schemas.MonthOf(schemas.DateOf(a.Now()))).String()
+				f.to = (schemas.DateOf(a.Now()).Month() + 1).First().String()
 			}
 			period, err := f.period(a)
 			if err != nil {
@@ -65,7 +65,7 @@ cost center, an environment or a model. --max-rows and --max-bytes split a csv i
 				if err != nil {
 					return err
 				}
-				p := report.MonthPeriod(m)
+				p := schemas.MonthPeriod(m)
 				period = &p
 			}
 			if c.Flags().Changed("max-rows") && focus.MaxRows <= 0 {

@@ -121,12 +121,12 @@ func (a *app) complete(c *cobra.Command, name, sql string, more ...string) {
 }
 
 // period is what --month, --from and --to say; nil if they say nothing.
-func (f *reportFlags) period(a *app) (*report.Period, error) {
+func (f *reportFlags) period(a *app) (*schemas.Period, error) {
 	if len(f.months) > 0 {
 		if f.from != "" || f.to != "" {
 			return nil, config.Usage("", "give --month, or --from and --to, not both")
 		}
-		p, err := report.ParseMonths(f.months, schemas.DateOf(a.Now()))
+		p, err := schemas.ParsePeriod(f.months, schemas.DateOf(a.Now()))
 		if err != nil {
 			return nil, config.Usage("", "--month: %w", err)
 		}
@@ -138,7 +138,7 @@ func (f *reportFlags) period(a *app) (*report.Period, error) {
 	if f.from == "" {
 		return nil, config.Usage("", "give both --from and --to")
 	}
-	p := report.Period{To: schemas.DateOf(a.Now()) + 1}
+	p := schemas.Period{To: schemas.DateOf(a.Now()) + 1}
 	for _, x := range []struct {
 		flag, value string
 		to          *schemas.Date
@@ -311,8 +311,8 @@ func (f *reportFlags) whole(a *app, c report.Completeness) error {
 }
 
 // month reads 2026-10, this, last.
-func (a *app) month(s string) (schemas.Date, error) {
-	p, err := report.ParseMonths([]string{s}, schemas.DateOf(a.Now()))
+func (a *app) month(s string) (schemas.Month, error) {
+	p, err := schemas.ParsePeriod([]string{s}, schemas.DateOf(a.Now()))
 	if err != nil {
 		return 0, err
 	}

@@ -81,7 +81,7 @@ func (b Budget) Parse() (schemas.Budget, error) {
 			bad("%s: %w", what, err)
 			return nil
 		}
-		if month := d.Start().Month(); schemas.MonthOf(d) != d || out.Period == "quarter" && month%3 != 1 {
+		if month := d.Start().Month(); d != d.Month().First() || out.Period == "quarter" && month%3 != 1 {
 			bad("%s: %s is not the first day of a %s", what, s, out.Period)
 		}
 		return &d
@@ -122,7 +122,7 @@ func (c Close) Validate() []error {
 // Limit is the most that an amount may be. The zero value is none.
 type Limit struct {
 	text   string
-	amount *big.Int // in units of 1e-12; of a share, the percents
+	amount *schemas.Money // of a share, the percents
 	share  bool
 }
 
@@ -133,14 +133,14 @@ func ParseLimit(text string) (Limit, error) {
 	}
 	number, share := strings.CutSuffix(text, "%")
 	v, err := schemas.ParseMoney(strings.TrimSpace(number))
-	if err == nil && (v.Sign() < 0 || share && v.Cmp(big.NewInt(100_000_000_000_000)) > 0) {
+	if err == nil && (v.Sign() < 0 || share && v.Rat().Cmp(big.NewRat(100, 1)) > 0) {
 		err = errors.New("out of range")
 	}
 	if err != nil {
 		return Limit{}, fmt.Errorf("%q is neither an amount of 0 or more, such as 100, "+
 			"nor a share of the month's cost, such as 2%%", text)
 	}
-	return Limit{text, v, share}, nil
+	return Limit{text, &v, share}, nil
 }
 
 // None says that there is no limit.
@@ -149,15 +149,14 @@ func (l Limit) None() bool { return l.amount == nil }
 func (l Limit) String() string { return l.text }
 
 // Passed says that an amount of a whole is more than the limit allows.
-func (l Limit) Passed(v, whole *big.Int) bool {
-	if l.amount == nil {
+func (l Limit) Passed(v, whole schemas.Money) bool {
+	switch {
+	case l.amount == nil:
 		return false
+	case !l.share:
+		return v.Abs().Cmp(*l.amount) > 0
 	}
-	if !l.share {
-		return v.CmpAbs(l.amount) > 0
-	}
-	hundred := new(big.Int).Mul(new(big.Int).Abs(v), big.NewInt(100_000_000_000_000))
-	return hundred.Cmp(new(big.Int).Mul(new(big.Int).Abs(whole), l.amount)) > 0
+	return v.Abs().Times(100).Rat().Cmp(new(big.Rat).Mul(whole.Abs().Rat(), l.amount.Rat())) > 0
 }
 
 // ParseThresholds reads shares of a budget's amount and sorts them.

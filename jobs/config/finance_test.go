@@ -3,8 +3,6 @@ package config
 import (
 	"strings"
 	"testing"
-
-	"github.com/usagelake/usagelake/schemas"
 )
 
 func TestEveryMistakeInABudgetIsNamed(t *testing.T) {
@@ -32,7 +30,7 @@ func TestEveryMistakeInABudgetIsNamed(t *testing.T) {
 	}
 	ok, err := Budget{Name: "b", CostCenter: "R&D", Amount: "5000.01", Currency: "USD",
 		Thresholds: []string{"1", "0.5"}}.Parse()
-	if err != nil || ok.Scope != "cost_center" || ok.Value != "R&D" || ok.Period != "month" || schemas.MoneyText(ok.Amount) != "5000.01" || ok.Thresholds[0] != 500_000_000_000 {
+	if err != nil || ok.Scope != "cost_center" || ok.Value != "R&D" || ok.Period != "month" || ok.Amount.String() != "5000.01" || ok.Thresholds[0] != 500_000_000_000 {
 		t.Errorf("%+v %v", ok, err)
 	}
 }

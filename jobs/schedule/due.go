@@ -16,7 +16,7 @@ import (
 type lakeState struct {
 	runs   []schemas.Run        // of the journal, in order
 	covers map[string]time.Time // by account: everything up to here is covered, since its first export
-	closed schemas.Date         // first day after the last closed month; 0 if none is closed
+	closed schemas.Month        // the month after the last closed one; 0 if none is closed
 }
 
 // readLakeState reads it; no lake is an empty one.
@@ -37,7 +37,7 @@ func readLakeState(cfg *config.Config, env jobs.Env) (lakeState, error) {
 		return st, err
 	}
 	for _, c := range closed {
-		st.closed = max(st.closed, schemas.NextMonth(c.Start))
+		st.closed = max(st.closed, c.Month+1)
 	}
 	if !slices.ContainsFunc(cfg.Schedule.Jobs, func(j config.Job) bool { return j.Kind == config.KindExport }) {
 		return st, nil
@@ -146,7 +146,7 @@ func (j *scheduled) doneBy(lake lakeState, cfg *config.Config) time.Time {
 		}
 		// Times before open's end are for months before open.
 		open := max(first, lake.closed)
-		end := schemas.NextMonth(open).Start()
+		end := open.End()
 		done := time.Date(end.Year(), end.Month(), end.Day(), 0, 0, 0, 0, j.Calendar.Location()).Add(-time.Second)
 		for _, r := range lake.runs {
 			if r.Command == "close --reopen" && r.Status == schemas.StatusDone {

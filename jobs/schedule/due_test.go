@@ -121,7 +121,7 @@ func TestEachMonthToCloseIsTriedAgainUntilAllAreClosed(t *testing.T) {
 	job = w.Cfg.Schedule.Jobs[0]
 	// October has hours that were never exported; a person closes it. November closes, and December is stopped on the way.
 	if _, _, err := jobs.Close(t.Context(), w.Cfg, w.env,
-		jobs.CloseOptions{Month: schemas.MonthOf(schemas.DateOf(time.Date(2026, 10, 1, 0, 0, 0, 0, time.UTC))),
+		jobs.CloseOptions{Month: schemas.DateOf(time.Date(2026, 10, 1, 0, 0, 0, 0, time.UTC)).Month(),
 			Reason: "it began late", Retry: kit.Retry}); err != nil {
 		t.Fatal(err)
 	}

@@ -29,7 +29,7 @@ type stage struct {
 	dir     string
 	runs    []schemas.Run
 	covers  map[string]time.Time
-	closed  schemas.Date
+	closed  schemas.Month
 	running string
 	// Does a run of a job at a logical time fail, and how long does it take?
 	outcome func(job config.Job, logical time.Time, try int) (time.Duration, error)

@@ -7,11 +7,9 @@ import (
 	"encoding/base64"
 	"fmt"
 	"html/template"
-	"math/big"
 	"net/http"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -266,7 +264,7 @@ func (v *view) accountRow(a jobs.AccountStatus) accountRow {
 	}
 	for _, b := range v.balances.Value {
 		if b.Account == a.Account {
-			row.Balances = append(row.Balances, balanceText{amount(b.Balance) + " " + b.Currency,
+			row.Balances = append(row.Balances, balanceText{amount(b.Balance, b.Currency),
 				b.Balance + " " + b.Currency + ", " + words.Minute(b.ObservedAt), days(b.DaysLeft)})
 		}
 	}
@@ -328,27 +326,22 @@ func bad(status string) bool {
 	return true
 }
 
-// amount rounds an exact decimal to two places, for reading.
-func amount(s string) string {
-	r, ok := new(big.Rat).SetString(s)
-	if !ok {
-		return s
+// amount is an exact decimal in a currency, for reading.
+func amount(s, currency string) string {
+	m, err := schemas.ParseMoney(s)
+	if err != nil {
+		return s + " " + currency
 	}
-	whole, cents, _ := strings.Cut(r.FloatString(2), ".")
-	n, err := strconv.ParseInt(whole, 10, 64)
-	if err != nil || n == 0 {
-		return whole + "." + cents
-	}
-	return words.Count(n) + "." + cents
+	return m.In(currency).Text()
 }
 
 // days rounds how long a balance lasts.
 func days(s string) string {
-	r, ok := new(big.Rat).SetString(s)
-	if !ok {
+	m, err := schemas.ParseMoney(s)
+	if err != nil {
 		return ""
 	}
-	return r.FloatString(0)
+	return m.Fixed(0)
 }
 
 // line is text from outside on one line, cut.

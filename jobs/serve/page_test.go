@@ -16,7 +16,6 @@ import (
 	"github.com/usagelake/usagelake/jobs"
 	"github.com/usagelake/usagelake/jobs/schedule"
 	"github.com/usagelake/usagelake/schemas"
-	"github.com/usagelake/usagelake/schemas/words"
 )
 
 func TestThePageIsAsItWasReadInReview(t *testing.T) {
@@ -266,14 +265,13 @@ func TestTheCalendarShowsAYearAndEachStateByShape(t *testing.T) {
 }
 
 func TestAmountsAreRoundedForReadingWithoutFloats(t *testing.T) {
-	for in, want := range map[string]string{"3155.675734891059": "3,155.68", "-12.005": "-12.01", "0": "0.00", "-0.3": "-0.30", "12345678901234567890.1": "12345678901234567890.10", "?": "?"} {
-		if got := amount(in); got != want {
-			t.Errorf("amount(%s) = %s, want %s", in, got, want)
-		}
-	}
-	for in, want := range map[int64]string{0: "0", 999: "999", 1000: "1,000", -1000: "-1,000", -100: "-100", 1234567: "1,234,567"} {
-		if got := words.Count(in); got != want {
-			t.Errorf("words.Count(%d) = %s, want %s", in, got, want)
+	for _, c := range [][3]string{{"3155.675734891059", "USD", "3,155.68 USD"}, {"-12.005", "EUR", "-12.01 EUR"},
+		{"0", "USD", "0.00 USD"},
+		{"-0.3", "USD", "-0.30 USD"}, {"1234.5", "JPY", "1,235 JPY"},
+		{"12345678901234567890.1", "USD", "12,345,678,901,234,567,890.10 USD"},
+		{"1", "", "1.00"}, {"?", "USD", "? USD"}} {
+		if got := amount(c[0], c[1]); got != c[2] {
+			t.Errorf("amount(%s, %s) = %s, want %s", c[0], c[1], got, c[2])
 		}
 	}
 }

@@ -14,7 +14,6 @@ import (
 	"github.com/usagelake/usagelake/jobs/config"
 	"github.com/usagelake/usagelake/load/query"
 	"github.com/usagelake/usagelake/schemas"
-	"github.com/usagelake/usagelake/schemas/words"
 )
 
 func (g *gatherer) balance(ctx context.Context, snap *query.Snapshot, r config.Rule) error {
@@ -29,18 +28,19 @@ func (g *gatherer) balance(ctx context.Context, snap *query.Snapshot, r config.R
 		if err != nil || balance == nil {
 			return err
 		}
-		amount := schemas.MoneyIn(balance, v.text("currency"))
-		details := map[string]string{"account": account, "balance": schemas.MoneyText(balance), "currency": v.text("currency"), "observed_at": v.text("observed_at")}
+		held := balance.In(v.text("currency"))
+		amount := held.Text()
+		details := map[string]string{"account": account, "balance": balance.String(), "currency": v.text("currency"), "observed_at": v.text("observed_at")}
 		if r.Kind == config.AlertBalance {
 			below, err := schemas.ParseMoney(r.Below)
 			if err != nil {
 				return err
 			}
 			if balance.Cmp(below) < 0 {
-				details["below"] = schemas.MoneyText(below)
-				limit := schemas.AmountText(below, v.text("currency"))
-				if schemas.AmountText(balance, v.text("currency")) == limit { // the difference is less than people read
-					amount, limit = exactly(balance, v.text("currency")), schemas.MoneyText(below)
+				details["below"] = below.String()
+				limit := below.In(held.Currency()).Amount()
+				if held.Amount() == limit { // the difference is less than people read
+					amount, limit = held.Exact(), below.String()
 				}
 				g.add(r, alert.Finding{Subject: account, Details: details, Summary: fmt.Sprintf("the balance of account %s is %s, below %s", g.label("account", account), amount, limit)})
 			}
@@ -51,13 +51,9 @@ func (g *gatherer) balance(ctx context.Context, snap *query.Snapshot, r config.R
 			return err
 		}
 		days := cmp.Or(r.Days, config.DefaultRunway)
-		limit, err := schemas.ParseMoney(strconv.Itoa(days))
-		if err != nil {
-			return err
-		}
-		if left.Cmp(limit) < 0 {
+		if left.Rat().Cmp(new(big.Rat).SetInt64(int64(days))) < 0 {
 			details["days_left"], details["days"], details["burn_7_days"] = v.text("days_left"), strconv.Itoa(days), v.text("burn_7_days")
-			f := alert.Finding{Subject: account, Details: details, Summary: fmt.Sprintf("the balance of account %s, %s, lasts for about %s days (fewer than %d)", g.label("account", account), amount, schemas.MoneyText(left), days)}
+			f := alert.Finding{Subject: account, Details: details, Summary: fmt.Sprintf("the balance of account %s, %s, lasts for about %s days (fewer than %d)", g.label("account", account), amount, left, days)}
 			// The API doesn't say whether the balance includes what is left of coupons; the shorter reading is what warns.
 			if more := v.text("days_left_coupons_beside"); more != "" && more != v.text("days_left") {
 				f.Details["days_left_coupons_beside"] = more
@@ -115,26 +111,26 @@ func (g *gatherer) budget(ctx context.Context, snap *query.Snapshot, r config.Ru
 			Until: passes((end - 1).Start(), config.DefaultRecent), Details: map[string]string{
 				"budget": name, "period_start": v.text("period_start"), "period_end": v.text("period_end"),
 				"currency": v.text("currency"),
-				"amount":   schemas.MoneyText(amount), "spent": schemas.MoneyText(spent), "completeness": v.text("completeness")}}
+				"amount":   amount.String(), "spent": spent.String(), "completeness": v.text("completeness")}}
 		currency := v.text("currency")
 		what := fmt.Sprintf("budget %s from %s: %s of %s", name, v.text("period_start"),
-			schemas.MoneyIn(spent, currency), schemas.AmountText(amount, currency))
+			spent.In(currency).Text(), amount.In(currency).Amount())
 		if strings.Contains(v.text("completeness"), " lacks ") {
 			what += ", with " + v.text("completeness") + ","
 		}
 		if r.Kind == config.AlertForecast {
-			if forecast == nil || forecast.Cmp(amount) <= 0 || end <= g.today {
+			if forecast == nil || forecast.Cmp(*amount) <= 0 || end <= g.today {
 				return nil
 			}
 			for _, c := range []string{"forecast", "forecast_low", "forecast_high"} {
 				f.Details[c] = v.text(c)
 			}
-			f.Summary = fmt.Sprintf("%s spent, about %s expected by %s", what, schemas.AmountText(forecast, currency), v.text("period_end"))
+			f.Summary = fmt.Sprintf("%s spent, about %s expected by %s", what, forecast.In(currency).Amount(), v.text("period_end"))
 			g.add(r, f)
 			return nil
 		}
 		for _, t := range shares {
-			if reached(spent, amount, t) {
+			if reached(*spent, *amount, t) {
 				f.Level++
 				f.Details["threshold"] = t.String()
 			}
@@ -149,13 +145,7 @@ func (g *gatherer) budget(ctx context.Context, snap *query.Snapshot, r config.Ru
 }
 
 // reached says whether spent is at least the share t of amount, exactly.
-func reached(spent, amount *big.Int, t schemas.Decimal) bool {
-	one, _ := schemas.ParseDecimal([]byte("1"))
-	left := new(big.Int).Mul(spent, big.NewInt(int64(one)))
-	return left.Cmp(new(big.Int).Mul(amount, big.NewInt(int64(t)))) >= 0
-}
-
-// exactly is an amount to its last digit.
-func exactly(v *big.Int, currency string) string {
-	return strings.TrimSpace(schemas.MoneyText(v) + " " + words.Printable(currency))
+func reached(spent, amount schemas.Money, t schemas.Decimal) bool {
+	share := schemas.MoneyOf(big.NewInt(int64(t)))
+	return spent.Rat().Cmp(new(big.Rat).Mul(amount.Rat(), share.Rat())) >= 0
 }

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"math/big"
 	"slices"
 	"strconv"
 
@@ -118,7 +117,7 @@ type row map[string]query.Value
 func (r row) text(column string) string { return r[column].Text }
 
 // money is a decimal of a row, exactly; nil for NULL.
-func (r row) money(column string) (*big.Int, error) {
+func (r row) money(column string) (*schemas.Money, error) {
 	if r[column].Null {
 		return nil, nil
 	}
@@ -126,7 +125,7 @@ func (r row) money(column string) (*big.Int, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", column, err)
 	}
-	return v, nil
+	return &v, nil
 }
 
 func each(ctx context.Context, snap *query.Snapshot, query string, do func(row) error) error {

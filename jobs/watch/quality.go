@@ -108,7 +108,7 @@ func (g *gatherer) anomaly(ctx context.Context, snap *query.Snapshot, r config.R
 			}
 			currency := v.text("currency")
 			f.Summary = fmt.Sprintf("%s of %s %s on %s: %s, %s expected (%s)", v.text("kind"), scope, brief(g.label(scope, value)), day,
-				schemas.MoneyIn(observed, currency), schemas.AmountText(expected, currency), brief(v.text("detail")))
+				observed.In(currency).Text(), expected.In(currency).Amount(), brief(v.text("detail")))
 		}
 		if also := v.text("also"); also != "" {
 			f.Summary += "; it explains " + brief(also)

@@ -340,7 +340,7 @@ func (r Rules) Assign(k schemas.AllocationKey, day schemas.Date) schemas.Assignm
 	return schemas.Assignment{}
 }
 
-func (r Rules) Split(_ schemas.Date, costs []schemas.PoolCost, _ []schemas.DirectCost) ([]schemas.PoolShare, error) {
+func (r Rules) Split(_ schemas.Month, costs []schemas.PoolCost, _ []schemas.DirectCost) ([]schemas.PoolShare, error) {
 	var out []schemas.PoolShare
 	n := int64(len(r.Pool))
 	for _, c := range costs {
@@ -358,7 +358,14 @@ func (r Rules) Split(_ schemas.Date, costs []schemas.PoolCost, _ []schemas.Direc
 			}
 			s.Requests, s.WithoutAmount = part(big.NewInt(c.Requests)).Int64(), part(big.NewInt(c.WithoutAmount)).Int64()
 			s.Input, s.Output, s.Cached, s.Total = part(c.Input), part(c.Output), part(c.Cached), part(c.Total)
-			s.List, s.Discount, s.Net = part(c.List), part(c.Discount), part(c.Net)
+			share := func(m *schemas.Money) *schemas.Money {
+				if m == nil {
+					return nil
+				}
+				v := schemas.MoneyOf(part(m.Units()))
+				return &v
+			}
+			s.List, s.Discount, s.Net = share(c.List), share(c.Discount), share(c.Net)
 			out = append(out, s)
 		}
 	}

@@ -156,7 +156,7 @@ func (a *allocation) reset(ctx context.Context) error {
 			for i, t := range b.Thresholds {
 				thresholds[i] = duckdb.Decimal{Width: schemas.DecimalPrecision, Scale: schemas.DecimalScale, Value: big.NewInt(int64(t))}
 			}
-			err := add(b.Name, cmp.Or(b.Scope, "all"), nullable(b.Value), b.Period, moneyValue(b.Amount), b.Currency,
+			err := add(b.Name, cmp.Or(b.Scope, "all"), nullable(b.Value), b.Period, moneyValue(&b.Amount), b.Currency,
 				dateValue(b.From), dateValue(b.To), thresholds)
 			if err != nil {
 				return err
@@ -169,7 +169,7 @@ func (a *allocation) reset(ctx context.Context) error {
 	}
 	err = a.d.fill(Catalog, "top_ups", func(add func(...driver.Value) error) error {
 		for _, t := range a.finance.TopUps {
-			err := add(t.Account, t.Date.Start(), moneyValue(t.Amount), t.Currency, t.Kind, nullable(t.Reference), dateValue(t.Expires), t.Source)
+			err := add(t.Account, t.Date.Start(), moneyValue(&t.Amount), t.Currency, t.Kind, nullable(t.Reference), dateValue(t.Expires), t.Source)
 			if err != nil {
 				return err
 			}
@@ -182,7 +182,7 @@ func (a *allocation) reset(ctx context.Context) error {
 	return a.d.fill(Catalog, "invoice_lines", func(add func(...driver.Value) error) error {
 		for _, l := range a.finance.Invoices {
 			err := add(l.Invoice, nullable(l.Account), l.From.Start(), l.To.Start(), dateValue(l.Date), textValue(l.Model),
-				moneyValue(l.Amount), l.Currency, l.Source)
+				moneyValue(&l.Amount), l.Currency, l.Source)
 			if err != nil {
 				return err
 			}
@@ -361,7 +361,7 @@ func (a *allocation) shares(ctx context.Context) error {
 	for _, month := range months {
 		shares, err := a.split(ctx, month)
 		if err != nil {
-			return fmt.Errorf("month %s: %w", month.Month(), err)
+			return fmt.Errorf("month %s: %w", month, err)
 		}
 		err = a.d.fill(Catalog, "shared_cost_shares", func(add func(...driver.Value) error) error {
 			for _, s := range shares {
@@ -385,26 +385,31 @@ func (a *allocation) shares(ctx context.Context) error {
 	return nil
 }
 
-func (a *allocation) months(ctx context.Context, query string) ([]schemas.Date, error) {
+func (a *allocation) months(ctx context.Context, query string) ([]schemas.Month, error) {
 	rows, err := a.d.conn.QueryContext(ctx, query)
 	if err != nil {
 		return nil, err
 	}
 	defer rows.Close()
-	var out []schemas.Date
+	var out []schemas.Month
 	for rows.Next() {
 		var t sql.NullTime
 		if err := rows.Scan(&t); err != nil {
 			return nil, err
 		}
-		out = append(out, schemas.DateOf(t.Time))
+		out = append(out, schemas.DateOf(t.Time).Month())
 	}
 	return out, rows.Err()
 }
 
+// within is the condition that usage lies in a month. Plain comparisons with a column are what DuckDB takes down to a scan.
+func within(m schemas.Month) string {
+	return fmt.Sprintf("usage_date >= DATE '%s' AND usage_date < DATE '%s'", m.First(), (m + 1).First())
+}
+
 // split asks the rules who bears the shared pools of a month.
-func (a *allocation) split(ctx context.Context, month schemas.Date) ([]schemas.PoolShare, error) {
-	between := fmt.Sprintf("usage_date >= DATE '%s' AND usage_date < DATE '%s'", month, schemas.NextMonth(month))
+func (a *allocation) split(ctx context.Context, month schemas.Month) ([]schemas.PoolShare, error) {
+	between := within(month)
 	rows, err := a.d.conn.QueryContext(ctx, `
 		SELECT a.pool, coalesce(a.rule_id, ''), coalesce(a.rule_version, 0), u.usage_date, u.account, u.model, u.model_type, u.record_kind, u.currency,
 			sum(u.requests)::BIGINT, sum(u.without_amount)::BIGINT, sum(u.input_tokens), sum(u.output_tokens), sum(u.cached_tokens), sum(u.total_tokens),
@@ -428,7 +433,7 @@ func (a *allocation) split(ctx context.Context, month schemas.Date) ([]schemas.P
 		}
 		c.Date = schemas.DateOf(date.Time)
 		c.Input, c.Output, c.Cached, c.Total = bigOf(in), bigOf(out), bigOf(cached), bigOf(total)
-		c.List, c.Discount, c.Net = bigOf(list), bigOf(discount), bigOf(net)
+		c.List, c.Discount, c.Net = moneyOf(list), moneyOf(discount), moneyOf(net)
 		costs = append(costs, c)
 	}
 	if err := errors.Join(rows.Err(), rows.Close()); err != nil {
@@ -454,13 +459,13 @@ func (a *allocation) split(ctx context.Context, month schemas.Date) ([]schemas.P
 		if err := rows.Scan(&c.CostCenter, &c.Team, &c.Project, &c.Environment, &c.GLCode, &c.Tags, &c.Currency, &tokens, &net); err != nil {
 			return nil, err
 		}
-		c.Tokens, c.Net = bigOf(tokens), bigOf(net)
+		c.Tokens, c.Net = bigOf(tokens), moneyOf(net)
 		direct = append(direct, c)
 	}
 	if err := rows.Err(); err != nil {
 		return nil, err
 	}
-	return a.finance.at(month).Split(month, costs, direct)
+	return a.finance.at(month.First()).Split(month, costs, direct)
 }
 
 // The columns of chargeback_daily that tell charges apart, and those that are summed.
@@ -517,11 +522,21 @@ func textValue(s *string) driver.Value {
 	return *s
 }
 
-func moneyValue(v *big.Int) driver.Value {
-	if v == nil {
+func moneyValue(m *schemas.Money) driver.Value {
+	if m == nil {
 		return nil
 	}
-	return duckdb.Decimal{Width: 38, Scale: schemas.DecimalScale, Value: v}
+	return duckdb.Decimal{Width: 38, Scale: schemas.DecimalScale, Value: m.Units()}
+}
+
+// moneyOf is the value of a DECIMAL(38,12); nil is NULL.
+func moneyOf(v any) *schemas.Money {
+	units := bigOf(v)
+	if units == nil {
+		return nil
+	}
+	m := schemas.MoneyOf(units)
+	return &m
 }
 
 // countValue is NULL too where the count is beyond 64 bits, as in the tables it was summed from.

@@ -26,7 +26,7 @@ import (
 
 // CloseOptions say how a month is closed.
 type CloseOptions struct {
-	Month       schemas.Date // its first day
+	Month       schemas.Month
 	RunID       string
 	Version     string // of the program
 	By          ClosedBy
@@ -56,19 +56,19 @@ var (
 func (l *Lake) CloseMonth(ctx context.Context, opts CloseOptions) (ClosedMonth, error) {
 	c, err := l.closeMonth(ctx, opts)
 	if err != nil {
-		return c, fmt.Errorf("close %s: %w", opts.Month.Month(), err)
+		return c, fmt.Errorf("close %s: %w", opts.Month, err)
 	}
 	return c, nil
 }
 
 func (l *Lake) closeMonth(ctx context.Context, opts CloseOptions) (ClosedMonth, error) {
-	target := l.Path(load.StatementsDir, opts.Month.Month())
+	target := l.Path(load.StatementsDir, opts.Month.String())
 	if _, err := l.FS.Stat(target); err == nil {
 		return ClosedMonth{}, ErrClosed
 	} else if !errors.Is(err, fs.ErrNotExist) {
 		return ClosedMonth{}, err
 	}
-	dir := l.Path(durable.TempDir, "close-"+opts.Month.Month())
+	dir := l.Path(durable.TempDir, "close-"+opts.Month.String())
 	if err := l.FS.RemoveAll(dir); err != nil {
 		return ClosedMonth{}, err
 	}
@@ -82,7 +82,7 @@ func (l *Lake) closeMonth(ctx context.Context, opts CloseOptions) (ClosedMonth, 
 	if err != nil {
 		return ClosedMonth{}, err
 	}
-	m := Manifest{Format: manifestFormat, Month: opts.Month.Month(), ClosedAt: opts.Now().UTC(), RunID: opts.RunID, Version: opts.Version, By: &opts.By, Edition: edition,
+	m := Manifest{Format: manifestFormat, Month: opts.Month, ClosedAt: opts.Now().UTC(), RunID: opts.RunID, Version: opts.Version, By: &opts.By, Edition: edition,
 		Reason: opts.Reason, Objections: opts.Objections, Rules: ManifestRules{Digest: opts.RulesDigest}}
 	if err := l.writeLedger(ctx, dir, opts.Month, &m); err != nil {
 		return ClosedMonth{}, err
@@ -150,11 +150,11 @@ func (l *Lake) closeMonth(ctx context.Context, opts CloseOptions) (ClosedMonth, 
 }
 
 // edition is the version that a month's statement will have: one more than were kept as it was opened again.
-func (l *Lake) edition(month schemas.Date) (int, error) {
+func (l *Lake) edition(month schemas.Month) (int, error) {
 	kept, err := l.Entries(l.Path(load.StatementsDir, reopenedDir))
 	n := 1
 	for _, e := range kept {
-		if e.IsDir() && strings.HasPrefix(e.Name(), month.Month()+"_") {
+		if e.IsDir() && strings.HasPrefix(e.Name(), month.String()+"_") {
 			n++
 		}
 	}
@@ -170,7 +170,7 @@ func safeExt(name string) string {
 }
 
 // writeLedger keeps what is charged in the month, and its totals.
-func (l *Lake) writeLedger(ctx context.Context, dir string, month schemas.Date, m *Manifest) error {
+func (l *Lake) writeLedger(ctx context.Context, dir string, month schemas.Month, m *Manifest) error {
 	d, err := l.OpenPublishedFile(ctx)
 	if err != nil {
 		return err
@@ -178,12 +178,12 @@ func (l *Lake) writeLedger(ctx context.Context, dir string, month schemas.Date, 
 	defer d.Close()
 	for _, x := range ledgers {
 		file := filepath.Join(dir, filepath.FromSlash(x.file))
-		query := fmt.Sprintf("SELECT * FROM %s WHERE billing_month = DATE '%s' ORDER BY ALL", x.charged, month)
+		query := fmt.Sprintf("SELECT * FROM %s WHERE billing_month = DATE '%s' ORDER BY ALL", x.charged, month.First())
 		if err := d.Exec(ctx, fmt.Sprintf("COPY (%s) TO %s (FORMAT parquet, COMPRESSION zstd)", query, SqlPath(file))); err != nil {
 			return fmt.Errorf("write %s: %w", x.file, err)
 		}
 	}
-	rows, err := d.conn.QueryContext(ctx, ledgerTotals(fmt.Sprintf("chargeback_daily WHERE billing_month = DATE '%s'", month)))
+	rows, err := d.conn.QueryContext(ctx, ledgerTotals(fmt.Sprintf("chargeback_daily WHERE billing_month = DATE '%s'", month.First())))
 	if err != nil {
 		return err
 	}
@@ -196,7 +196,7 @@ func (l *Lake) writeLedger(ctx context.Context, dir string, month schemas.Date, 
 	if err := d.lacking(ctx, month, m); err != nil {
 		return fmt.Errorf("completeness: %w", err)
 	}
-	days, err := d.conn.QueryContext(ctx, fmt.Sprintf("SELECT account, usage_date, digest FROM partitions WHERE date_trunc('month', usage_date) = DATE '%s' ORDER BY ALL", month))
+	days, err := d.conn.QueryContext(ctx, fmt.Sprintf("SELECT account, usage_date, digest FROM partitions WHERE date_trunc('month', usage_date) = DATE '%s' ORDER BY ALL", month.First()))
 	if err != nil {
 		return err
 	}
@@ -215,8 +215,8 @@ func (l *Lake) writeLedger(ctx context.Context, dir string, month schemas.Date, 
 }
 
 // lacking keeps how complete the month is: what is charged in it stays as it is, whatever is fetched of it later.
-func (d *Database) lacking(ctx context.Context, month schemas.Date, m *Manifest) error {
-	span := fmt.Sprintf("(DATE '%s', DATE '%s')", month, schemas.NextMonth(month))
+func (d *Database) lacking(ctx context.Context, month schemas.Month, m *Manifest) error {
+	span := fmt.Sprintf("(DATE '%s', DATE '%s')", month.First(), (month + 1).First())
 	if err := d.conn.QueryRowContext(ctx, "SELECT completeness FROM completeness"+span).Scan(&m.Completeness); err != nil {
 		return err
 	}
@@ -337,28 +337,28 @@ func (l *Lake) manifestFile(dir, name string) (ManifestFile, error) {
 
 // reopened is what is kept of a month that was opened again.
 type reopened struct {
-	Month      string    `json:"month"`
-	ReopenedAt time.Time `json:"reopened_at"`
-	RunID      string    `json:"run_id"`
-	Version    string    `json:"version"`
-	Reason     string    `json:"reason"`
+	Month      schemas.Month `json:"month"`
+	ReopenedAt time.Time     `json:"reopened_at"`
+	RunID      string        `json:"run_id"`
+	Version    string        `json:"version"`
+	Reason     string        `json:"reason"`
 }
 
 // ReopenMonth opens the month that was closed last. What it was closed with is kept beside, with the reason. The
 // published file is to be published again afterwards. The caller holds the lock.
-func (l *Lake) ReopenMonth(month schemas.Date, runID, version, reason string, now time.Time) (kept string, err error) {
-	fail := func(err error) (string, error) { return "", fmt.Errorf("reopen %s: %w", month.Month(), err) }
-	from := l.Path(load.StatementsDir, month.Month())
+func (l *Lake) ReopenMonth(month schemas.Month, runID, version, reason string, now time.Time) (kept string, err error) {
+	fail := func(err error) (string, error) { return "", fmt.Errorf("reopen %s: %w", month, err) }
+	from := l.Path(load.StatementsDir, month.String())
 	if _, err := l.FS.Stat(from); errors.Is(err, fs.ErrNotExist) {
 		return fail(ErrNotClosed)
 	} else if err != nil {
 		return fail(err)
 	}
-	b, err := json.MarshalIndent(reopened{month.Month(), now.UTC(), runID, version, reason}, "", "  ")
+	b, err := json.MarshalIndent(reopened{month, now.UTC(), runID, version, reason}, "", "  ")
 	if err != nil {
 		return fail(err)
 	}
-	base := month.Month() + "_" + now.UTC().Format("20060102T150405Z")
+	base := month.String() + "_" + now.UTC().Format("20060102T150405Z")
 	if err := l.MakeDirs(l.Path(load.StatementsDir, reopenedDir)); err != nil {
 		return fail(err)
 	}

@@ -206,7 +206,7 @@ func TestAClosedMonthThatIsGoneIsNotOpenedSilently(t *testing.T) {
 	if _, err = w.lake.Publish(t.Context(), PublishOptions{Finance: f, Full: true, Now: loadtest.TickingClock()}); err == nil {
 		t.Error("built anew without it, though nobody said so")
 	}
-	w.publish(PublishOptions{Finance: f, Full: true, DropMonths: []schemas.Date{c.Start}}) // the way out
+	w.publish(PublishOptions{Finance: f, Full: true, DropMonths: []schemas.Month{c.Month}}) // the way out
 	if got := w.One("SELECT count(*) AS n FROM closed_months"); got != "{'n': 0}" {
 		t.Errorf("closed months: %s", got)
 	}
@@ -266,10 +266,10 @@ func TestAClosedMonthIsCheckedAndReopened(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if _, err := w.lake.ReopenMonth(schemastest.Date("2026-09-01"), "r", "v", "why", time.Now()); !errors.Is(err, ErrNotClosed) {
+	if _, err := w.lake.ReopenMonth(schemastest.Date("2026-09-01").Month(), "r", "v", "why", time.Now()); !errors.Is(err, ErrNotClosed) {
 		t.Errorf("opened what isn't closed: %v", err)
 	}
-	kept, err := w.lake.ReopenMonth(c.Start, "run-o", "test", "wrong owner", time.Date(2026, 11, 21, 0, 0, 0, 0, time.UTC))
+	kept, err := w.lake.ReopenMonth(c.Month, "run-o", "test", "wrong owner", time.Date(2026, 11, 21, 0, 0, 0, 0, time.UTC))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -316,7 +316,7 @@ func TestAMonthIsClosedOrNotWhicheverStepFails(t *testing.T) {
 	f := testFinance
 	f.Archived = archived(f.Rules)
 	w.publish(PublishOptions{Finance: f})
-	month := schemastest.Date("2026-10-01")
+	month := schemastest.Date("2026-10-01").Month()
 	open := func(fsys *durabletest.FS) *Lake {
 		l, err := open(w.lake.Dir(), load.Options{FS: closeFS{fsys}, Group: true})
 		must(t, err)
@@ -464,7 +464,7 @@ func TestAMonthIsClosedWhileAnotherHasTheFileOpenForWriting(t *testing.T) {
 	w.RandomDays(1, 5)
 	w.publish(PublishOptions{})
 	release := held(t, w.lake.Database(), "DELETE FROM theirs.usage")
-	m, err := w.lake.CloseMonth(t.Context(), CloseOptions{Month: schemastest.Date("2026-10-01"), Now: loadtest.TickingClock(), RulesDigest: "none"})
+	m, err := w.lake.CloseMonth(t.Context(), CloseOptions{Month: schemastest.Date("2026-10-01").Month(), Now: loadtest.TickingClock(), RulesDigest: "none"})
 	if err != nil || len(m.Totals) == 0 || m.Totals[0].Requests == 0 {
 		t.Errorf("%+v %v", m, err)
 	}

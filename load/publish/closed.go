@@ -31,15 +31,15 @@ const manifestFormat = 1
 // Manifest says what a month was closed with and what was written for it. It is the first file to be checked, and
 // the others are checked against it.
 type Manifest struct {
-	Format     int       `json:"format"`
-	Month      string    `json:"month"` // 2026-10
-	ClosedAt   time.Time `json:"closed_at"`
-	RunID      string    `json:"run_id"`
-	Version    string    `json:"version"`
-	By         *ClosedBy `json:"closed_by,omitempty"`         // nil of a month that an older version closed
-	Edition    int       `json:"statement_version,omitempty"` // 2 of a month that was reopened once; 0 of one that an older version closed
-	Reason     string    `json:"reason,omitempty"`            // why it was closed in spite of Objections
-	Objections []string  `json:"objections,omitempty"`        // what stood against closing it
+	Format     int           `json:"format"`
+	Month      schemas.Month `json:"month"`
+	ClosedAt   time.Time     `json:"closed_at"`
+	RunID      string        `json:"run_id"`
+	Version    string        `json:"version"`
+	By         *ClosedBy     `json:"closed_by,omitempty"`         // nil of a month that an older version closed
+	Edition    int           `json:"statement_version,omitempty"` // 2 of a month that was reopened once; 0 of one that an older version closed
+	Reason     string        `json:"reason,omitempty"`            // why it was closed in spite of Objections
+	Objections []string      `json:"objections,omitempty"`        // what stood against closing it
 	// How complete the month was, as completeness of the published file, and which accounts lacked how much; "" of a month that was
 	// closed by a version that didn't look.
 	Completeness string            `json:"completeness,omitempty"`
@@ -95,7 +95,6 @@ type ManifestFile struct {
 // ClosedMonth is a month that is closed.
 type ClosedMonth struct {
 	Manifest
-	Start  schemas.Date // its first day
 	Dir    string
 	Digest string // SHA-256 of the manifest
 }
@@ -128,25 +127,26 @@ func (l *Lake) Closed() ([]ClosedMonth, error) {
 		}
 		closed = append(closed, c)
 	}
-	slices.SortFunc(closed, func(a, b ClosedMonth) int { return int(a.Start - b.Start) })
+	slices.SortFunc(closed, func(a, b ClosedMonth) int { return int(a.Month - b.Month) })
 	return closed, nil
 }
 
-func (l *Lake) closedMonth(month schemas.Date) (ClosedMonth, error) {
-	c := ClosedMonth{Start: month, Dir: l.Path(load.StatementsDir, month.Month())}
+func (l *Lake) closedMonth(month schemas.Month) (ClosedMonth, error) {
+	c := ClosedMonth{Dir: l.Path(load.StatementsDir, month.String())}
 	name := filepath.Join(c.Dir, manifestFile)
 	b, err := l.FS.ReadFile(name)
 	if err != nil {
-		return c, fmt.Errorf("closed month %s: %w\nhint: restore %s from a backup", month.Month(), err, c.Dir)
+		return c, fmt.Errorf("closed month %s: %w\nhint: restore %s from a backup", month, err, c.Dir)
 	}
-	if err := json.Unmarshal(b, &c.Manifest); err != nil {
-		return c, fmt.Errorf("closed month %s: %s is damaged: %w\nhint: restore %s from a backup", month.Month(), name, err, c.Dir)
-	}
+	err = json.Unmarshal(b, &c.Manifest)
 	switch {
-	case c.Format > manifestFormat:
-		return c, fmt.Errorf("closed month %s: %w (its manifest's format is %d, this version knows %d)", month.Month(), load.ErrNewer, c.Format, manifestFormat)
-	case c.Format < 1 || c.Month != month.Month():
-		return c, fmt.Errorf("closed month %s: %s is damaged: it says format %d, month %q\nhint: restore %s from a backup", month.Month(), name, c.Format, c.Month, c.Dir)
+	case c.Format > manifestFormat: // whatever else it has that isn't known here
+		return c, fmt.Errorf("closed month %s: %w (its manifest's format is %d, this version knows %d)",
+			month, load.ErrNewer, c.Format, manifestFormat)
+	case err != nil:
+		return c, fmt.Errorf("closed month %s: %s is damaged: %w\nhint: restore %s from a backup", month, name, err, c.Dir)
+	case c.Format < 1 || c.Month != month:
+		return c, fmt.Errorf("closed month %s: %s is damaged: it says format %d, month %q\nhint: restore %s from a backup", month, name, c.Format, c.Month, c.Dir)
 	}
 	sum := sha256.Sum256(b)
 	c.Digest = hex.EncodeToString(sum[:])

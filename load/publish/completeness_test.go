@@ -29,7 +29,7 @@ func (w *dayWriter) span(account, from string, days int, amount string, skip ...
 
 // budgetOf is a budget of a month, on a cost centre or an account.
 func budgetOf(scope, value, amount string) schemas.Budget {
-	return schemas.Budget{Name: "b", Scope: scope, Value: value, Period: "month", Amount: units(amount), Currency: "USD"}
+	return schemas.Budget{Name: "b", Scope: scope, Value: value, Period: "month", Amount: money(amount), Currency: "USD"}
 }
 
 // An account that began two days ago is forecast by its own two days, and so is the sum of all.
@@ -231,7 +231,7 @@ func TestWhatNobodyKnowsHasNoRange(t *testing.T) {
 		f.Windows = f.Windows[1:]
 		f.Windows[0].End = p.Date.Start().Add(12 * time.Hour)
 	})
-	w.publish(PublishOptions{Finance: Finance{Accounts: []string{"old", "new"}, Budgets: []schemas.Budget{{Name: "b", Period: "month", Amount: units("100"), Currency: "USD"}}}})
+	w.publish(PublishOptions{Finance: Finance{Accounts: []string{"old", "new"}, Budgets: []schemas.Budget{{Name: "b", Period: "month", Amount: money("100"), Currency: "USD"}}}})
 	w.Answers(map[string]string{
 		`SELECT scope_value AS v, forecast AS f, forecast_low AS l, forecast_high AS h, history_days AS d FROM forecast_month_end WHERE "scope" IN ('all', 'account') ORDER BY 1 NULLS FIRST`: "{'v': NULL, 'f': NULL, 'l': NULL, 'h': NULL, 'd': 0}|{'v': new, 'f': NULL, 'l': NULL, 'h': NULL, 'd': 0}|{'v': old, 'f': 150.00, 'l': 150.00, 'h': 150.00, 'd': 20}",
 		`SELECT forecast AS f, forecast_low AS l, forecast_high AS h, status AS s FROM budget_status WHERE period_start = '2026-11-01'`:                                                       "{'f': NULL, 'l': NULL, 'h': NULL, 's': ok}",

@@ -20,7 +20,8 @@ func (a *allocation) fillClosed(ctx context.Context) error {
 	for _, c := range a.finance.closed {
 		for _, l := range ledgers {
 			var n int64
-			if err := a.d.conn.QueryRowContext(ctx, fmt.Sprintf("SELECT count(*) FROM (FROM %s WHERE billing_month = DATE '%s' LIMIT 1)", l.table, c.Start)).Scan(&n); err != nil {
+			if err := a.d.conn.QueryRowContext(ctx, fmt.Sprintf("SELECT count(*) FROM (FROM %s WHERE billing_month = DATE '%s' LIMIT 1)",
+				l.table, c.Month.First())).Scan(&n); err != nil {
 				return err
 			}
 			if n > 0 {
@@ -38,7 +39,7 @@ func (a *allocation) fillClosed(ctx context.Context) error {
 		}
 		err = a.d.fill(Catalog, "closed_lacking", func(add func(...driver.Value) error) error {
 			for _, l := range c.Lacking {
-				if err := add(c.Start.Start(), l.Account, l.Seconds); err != nil {
+				if err := add(c.Month.Start(), l.Account, l.Seconds); err != nil {
 					return err
 				}
 			}
@@ -47,13 +48,14 @@ func (a *allocation) fillClosed(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		set := a.finance.rules[c.Start].name
+		set := a.finance.rules[c.Month].name
 		objections := make([]any, len(c.Objections))
 		for i, o := range c.Objections {
 			objections[i] = o
 		}
 		err = a.d.fill(Catalog, "closed_months", func(add func(...driver.Value) error) error {
-			return add(c.Start.Start(), c.ClosedAt, c.RunID, c.Version, set, nullable(c.Reason), objections, c.Digest, changed, nullable(c.Completeness))
+			return add(c.Month.Start(), c.ClosedAt, c.RunID, c.Version, set, nullable(c.Reason), objections,
+				c.Digest, changed, nullable(c.Completeness))
 		})
 		if err != nil {
 			return err
@@ -74,7 +76,7 @@ func (a *allocation) changedSince(c ClosedMonth) (bool, error) {
 	}
 	now := map[schemas.Partition]string{}
 	for day, digest := range a.want {
-		if schemas.MonthOf(day.Date) == c.Start {
+		if c.Month.Contains(day.Date) {
 			now[day] = digest
 		}
 	}
@@ -112,15 +114,14 @@ func (a *allocation) correct(ctx context.Context) error {
 	if len(a.finance.closed) == 0 {
 		return nil
 	}
-	next := a.finance.nextOpen()
+	next := a.finance.nextOpen().First()
 	changed, err := a.months(ctx, `SELECT "month" FROM closed_months WHERE corrected ORDER BY 1`)
 	if err != nil {
 		return err
 	}
-	// Plain comparisons with a column are what DuckDB takes down to the scan of usage.
 	var during []string
 	for _, m := range changed {
-		during = append(during, fmt.Sprintf("usage_date >= DATE '%s' AND usage_date < DATE '%s'", m, schemas.NextMonth(m)))
+		during = append(during, within(m))
 	}
 	for _, l := range ledgers {
 		if err := a.d.Exec(ctx, fmt.Sprintf("DELETE FROM %s WHERE billing_month = DATE '%s' AND charge_class = 'Correction'", l.table, next)); err != nil {

@@ -23,7 +23,7 @@ type Allocator interface {
 	List() []schemas.AllocationRule
 	Pools() []schemas.SharedPool
 	// Split parts the costs of the shared pools in a month. The shares of each cost sum to it.
-	Split(month schemas.Date, costs []schemas.PoolCost, direct []schemas.DirectCost) ([]schemas.PoolShare, error)
+	Split(month schemas.Month, costs []schemas.PoolCost, direct []schemas.DirectCost) ([]schemas.PoolShare, error)
 }
 
 // Finance is what goes into the published file beside usage: who pays for it, and what it is held against. The zero
@@ -64,7 +64,7 @@ func (noRules) Pools() []schemas.SharedPool    { return nil }
 func (noRules) Assign(schemas.AllocationKey, schemas.Date) schemas.Assignment {
 	return schemas.Assignment{}
 }
-func (noRules) Split(schemas.Date, []schemas.PoolCost, []schemas.DirectCost) ([]schemas.PoolShare, error) {
+func (noRules) Split(schemas.Month, []schemas.PoolCost, []schemas.DirectCost) ([]schemas.PoolShare, error) {
 	return nil, nil
 }
 
@@ -76,8 +76,8 @@ type finance struct {
 	Finance
 	current ruleset
 	closed  []ClosedMonth
-	rules   map[schemas.Date]ruleset // of the closed months, by their first day
-	digest  string                   // of all that the finance tables are derived from, besides usage
+	rules   map[schemas.Month]ruleset // of the closed months
+	digest  string                    // of all that the finance tables are derived from, besides usage
 }
 
 // ruleset is an Allocator by its short name.
@@ -100,7 +100,7 @@ func (l *Lake) loadFinance(f Finance) (*finance, error) {
 	if err != nil {
 		return nil, err
 	}
-	out := &finance{Finance: f, current: newRuleset(f.Rules), closed: closed, rules: map[schemas.Date]ruleset{}}
+	out := &finance{Finance: f, current: newRuleset(f.Rules), closed: closed, rules: map[schemas.Month]ruleset{}}
 	sum := sha256.New()
 	fmt.Fprintf(sum, "%d\n%s\n", financeVersion, out.current.Digest())
 	if err := json.NewEncoder(sum).Encode([]any{slices.Sorted(slices.Values(f.Accounts)), f.Budgets, f.Invoices, f.Names, f.TopUps, f.TopUpsGiven, f.GLCode, f.CreditGLCode}); err != nil {
@@ -130,7 +130,7 @@ func (l *Lake) loadFinance(f Finance) (*finance, error) {
 			r = newRuleset(a)
 		}
 		read[c.Rules.Digest] = r
-		out.rules[c.Start] = r
+		out.rules[c.Month] = r
 	}
 	out.digest = hex.EncodeToString(sum.Sum(nil))
 	return out, nil
@@ -138,7 +138,7 @@ func (l *Lake) loadFinance(f Finance) (*finance, error) {
 
 // at is the rules for a UTC day.
 func (f *finance) at(day schemas.Date) ruleset {
-	if r, ok := f.rules[schemas.MonthOf(day)]; ok {
+	if r, ok := f.rules[day.Month()]; ok {
 		return r
 	}
 	return f.current
@@ -148,7 +148,7 @@ func (f *finance) at(day schemas.Date) ruleset {
 func (f *finance) all() []ruleset {
 	out := []ruleset{f.current}
 	for _, c := range f.closed {
-		r := f.rules[c.Start]
+		r := f.rules[c.Month]
 		if !slices.ContainsFunc(out, func(o ruleset) bool { return o.name == r.name }) {
 			out = append(out, r)
 		}
@@ -199,7 +199,7 @@ func (f *finance) segments() []segment {
 		days = append(days, r.Boundaries()...)
 	}
 	for _, c := range f.closed {
-		days = append(days, c.Start, schemas.NextMonth(c.Start))
+		days = append(days, c.Month.First(), (c.Month + 1).First())
 	}
 	slices.Sort(days)
 	days = slices.Compact(days)
@@ -211,6 +211,4 @@ func (f *finance) segments() []segment {
 }
 
 // nextOpen is the month that corrections of closed months go to: the one after the last that is closed.
-func (f *finance) nextOpen() schemas.Date {
-	return schemas.NextMonth(f.closed[len(f.closed)-1].Start)
-}
+func (f *finance) nextOpen() schemas.Month { return f.closed[len(f.closed)-1].Month + 1 }

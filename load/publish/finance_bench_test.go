@@ -36,18 +36,18 @@ func financeBenchLake(b *testing.B) *dayWriter {
 func benchFinance(w *dayWriter) Finance {
 	f := testFinance
 	for i := range 50 {
-		b := schemas.Budget{Name: fmt.Sprint("b", i), Period: []string{"month", "quarter"}[i%2], Amount: units("1000"), Currency: "USD", Thresholds: []schemas.Decimal{800_000_000_000}}
+		b := schemas.Budget{Name: fmt.Sprint("b", i), Period: []string{"month", "quarter"}[i%2], Amount: money("1000"), Currency: "USD", Thresholds: []schemas.Decimal{800_000_000_000}}
 		if i > 0 {
 			b.Scope, b.Value = []string{"cost_center", "team", "model"}[i%3], fmt.Sprint([]string{"cc-", "team-", "model-"}[i%3], i%10)
 		}
 		f.Budgets = append(f.Budgets, b)
 	}
 	from, to := schemastest.Date("2026-10-01"), schemastest.Date("2026-11-01")
-	f.Invoices = append(f.Invoices, schemas.InvoiceLine{Invoice: "TOTAL", From: from, To: to, Amount: units("1"), Currency: "USD", Source: "i.csv:2"})
+	f.Invoices = append(f.Invoices, schemas.InvoiceLine{Invoice: "TOTAL", From: from, To: to, Amount: money("1"), Currency: "USD", Source: "i.csv:2"})
 	for m := range 10 {
 		model := fmt.Sprint("model-", m)
 		for day := from; day < to; day++ {
-			f.Invoices = append(f.Invoices, schemas.InvoiceLine{Invoice: "DETAIL", From: from, To: to, Model: &model, Date: &day, Amount: units("1"), Currency: "USD", Source: "i.csv:3"})
+			f.Invoices = append(f.Invoices, schemas.InvoiceLine{Invoice: "DETAIL", From: from, To: to, Model: &model, Date: &day, Amount: money("1"), Currency: "USD", Source: "i.csv:3"})
 		}
 	}
 	hours := make([]string, 24)

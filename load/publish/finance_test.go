@@ -3,7 +3,6 @@ package publish
 import (
 	"fmt"
 	"maps"
-	"math/big"
 	"slices"
 	"strings"
 	"testing"
@@ -16,7 +15,7 @@ import (
 	"github.com/usagelake/usagelake/schemas/schemastest"
 )
 
-func units(s string) *big.Int {
+func money(s string) schemas.Money {
 	v, err := schemas.ParseMoney(s)
 	if err != nil {
 		panic(err)
@@ -41,14 +40,14 @@ func randomFinanceLake(t *testing.T, seed int64, f Finance) *dayWriter {
 	}
 	w.Balance(schemas.Partition{Account: "acme", Date: schemastest.Date("2026-10-15")}, "100", "90.5", "400.25")
 	f.Budgets = []schemas.Budget{
-		{Name: "all", Period: "month", Amount: units("1000"), Currency: "USD", Thresholds: []schemas.Decimal{800_000_000_000, 1_000_000_000_000}},
-		{Name: "cc-0", Scope: "cost_center", Value: "cc-0", Period: "quarter", Amount: units("0.5"), Currency: "USD"},
-		{Name: "euros", Period: "month", Amount: units("10"), Currency: "EUR"},
+		{Name: "all", Period: "month", Amount: money("1000"), Currency: "USD", Thresholds: []schemas.Decimal{800_000_000_000, 1_000_000_000_000}},
+		{Name: "cc-0", Scope: "cost_center", Value: "cc-0", Period: "quarter", Amount: money("0.5"), Currency: "USD"},
+		{Name: "euros", Period: "month", Amount: money("10"), Currency: "EUR"},
 	}
 	day, model := schemastest.Date("2026-10-02"), "model-2"
 	f.Invoices = []schemas.InvoiceLine{
-		{Invoice: "INV-1", From: schemastest.Date("2026-10-01"), To: schemastest.Date("2026-11-01"), Amount: units("12.34"), Currency: "USD", Source: "i.csv:2"},
-		{Invoice: "INV-1", From: schemastest.Date("2026-10-01"), To: schemastest.Date("2026-11-01"), Model: &model, Date: &day, Amount: units("0.01"), Currency: "USD", Source: "i.csv:3"},
+		{Invoice: "INV-1", From: schemastest.Date("2026-10-01"), To: schemastest.Date("2026-11-01"), Amount: money("12.34"), Currency: "USD", Source: "i.csv:2"},
+		{Invoice: "INV-1", From: schemastest.Date("2026-10-01"), To: schemastest.Date("2026-11-01"), Model: &model, Date: &day, Amount: money("0.01"), Currency: "USD", Source: "i.csv:3"},
 	}
 	w.publish(PublishOptions{Finance: f})
 	return w

@@ -3,7 +3,6 @@ package publish
 import (
 	"encoding/json"
 	"fmt"
-	"math/big"
 	"os"
 	"slices"
 	"strings"
@@ -52,7 +51,7 @@ func TestEveryViewNamesWhatItShows(t *testing.T) {
 	// They are the names that the config gives.
 	finance := testFinance
 	finance.Names = []schemas.Name{{Kind: "cost_center", ID: "cc-2", Name: "Search"}, {Kind: "account", ID: "acme", Name: "Acme Ltd"}, {Kind: "model", ID: "m1", Name: "Big"}}
-	finance.Budgets = []schemas.Budget{{Name: "b", Scope: "cost_center", Value: "cc-2", Period: "month", Amount: units("1"), Currency: "USD"}}
+	finance.Budgets = []schemas.Budget{{Name: "b", Scope: "cost_center", Value: "cc-2", Period: "month", Amount: money("1"), Currency: "USD"}}
 	w.publish(PublishOptions{Finance: finance})
 	for _, v := range []string{"budget_status", "budget_vs_actual", "forecast_month_end"} {
 		if got := w.Ask(`SELECT DISTINCT scope_name AS n FROM ` + v + ` WHERE "scope" = 'cost_center' AND scope_value = 'cc-2'`); !slices.Equal(got, []string{"{'n': Search}"}) {
@@ -125,7 +124,7 @@ func TestSharesOfNextToNothingFailNoView(t *testing.T) {
 			loadtest.Charge(p, "c", "tk_4", "m3", []string{"0.000000000001", "900000"}[i/39], "USD"))
 	}
 	finance := testFinance
-	finance.Budgets = []schemas.Budget{{Name: "least", Period: "month", Amount: units("0.000000000001"), Currency: "USD"}}
+	finance.Budgets = []schemas.Budget{{Name: "least", Period: "month", Amount: money("0.000000000001"), Currency: "USD"}}
 	w.Balance(schemas.Partition{Account: "acme", Date: schemastest.Date("2026-10-15")}, "99999999999999999999", "5")
 	w.publish(PublishOptions{Finance: finance})
 	for _, v := range w.financeViews() {
@@ -160,8 +159,8 @@ func TestForecastsGoByTheDaysThatWereExported(t *testing.T) {
 	}
 	finance := testFinance
 	finance.Budgets = []schemas.Budget{
-		{Name: "all", Scope: "account", Value: "acme", Period: "month", Amount: units("300"), Currency: "USD", Thresholds: []schemas.Decimal{500_000_000_000, 800_000_000_000}},
-		{Name: "q", Scope: "account", Value: "acme", Period: "quarter", Amount: units("2000"), Currency: "USD"},
+		{Name: "all", Scope: "account", Value: "acme", Period: "month", Amount: money("300"), Currency: "USD", Thresholds: []schemas.Decimal{500_000_000_000, 800_000_000_000}},
+		{Name: "q", Scope: "account", Value: "acme", Period: "quarter", Amount: money("2000"), Currency: "USD"},
 	}
 	w.Balance(schemas.Partition{Account: "quiet", Date: schemastest.Date("2026-10-18")}, "180", "90")
 	w.publish(PublishOptions{Finance: finance})
@@ -187,7 +186,7 @@ func TestWithoutACompleteDayThereIsNoForecast(t *testing.T) {
 		f.Windows[0].End = p.Date.Start().Add(6 * time.Hour)
 	})
 	finance := testFinance
-	finance.Budgets = []schemas.Budget{{Name: "all", Period: "month", Amount: units("300"), Currency: "USD"}}
+	finance.Budgets = []schemas.Budget{{Name: "all", Period: "month", Amount: money("300"), Currency: "USD"}}
 	w.publish(PublishOptions{Finance: finance})
 	w.Answers(map[string]string{
 		"SELECT spent, recent_rate, forecast FROM forecast_month_end WHERE \"scope\" = 'all'": "{'spent': 10.000000000000, 'recent_rate': NULL, 'forecast': NULL}",
@@ -208,7 +207,7 @@ func TestCorrectionsInAMonthToComeCountInItsBudget(t *testing.T) {
 	}
 	finance := testFinance
 	finance.Archived = archived(finance.Rules)
-	finance.Budgets = []schemas.Budget{{Name: "all", Period: "month", Amount: units("300"), Currency: "USD"}, {Name: "q", Period: "quarter", Amount: units("300"), Currency: "USD"}}
+	finance.Budgets = []schemas.Budget{{Name: "all", Period: "month", Amount: money("300"), Currency: "USD"}, {Name: "q", Period: "quarter", Amount: money("300"), Currency: "USD"}}
 	w.publish(PublishOptions{Finance: finance})
 	for _, month := range []string{"2026-08", "2026-10"} {
 		if _, err := w.closeMonth(month, finance); err != nil {
@@ -256,7 +255,7 @@ func TestAnInvoiceIsHeldAgainstWhatItLeavesOut(t *testing.T) {
 	from, to := schemastest.Date("2026-10-01"), schemastest.Date("2026-10-04")
 	first, second := from, from+1
 	line := func(invoice string, account string, model *string, date *schemas.Date, amount string) schemas.InvoiceLine {
-		return schemas.InvoiceLine{Invoice: invoice, Account: account, From: from, To: to, Model: model, Date: date, Amount: units(amount), Currency: "USD", Source: "i.csv:1"}
+		return schemas.InvoiceLine{Invoice: invoice, Account: account, From: from, To: to, Model: model, Date: date, Amount: money(amount), Currency: "USD", Source: "i.csv:1"}
 	}
 	finance := testFinance
 	finance.Invoices = []schemas.InvoiceLine{
@@ -294,7 +293,7 @@ func TestInvoicesOfAPeriodAreHeldAgainstWhatTheOthersLeave(t *testing.T) {
 	m1, m2 := "m1", "m2"
 	from, to := schemastest.Date("2026-10-01"), schemastest.Date("2026-11-01")
 	line := func(invoice string, model *string, amount string) schemas.InvoiceLine {
-		return schemas.InvoiceLine{Invoice: invoice, From: from, To: to, Model: model, Amount: units(amount), Currency: "USD", Source: "i.csv:1"}
+		return schemas.InvoiceLine{Invoice: invoice, From: from, To: to, Model: model, Amount: money(amount), Currency: "USD", Source: "i.csv:1"}
 	}
 	const ask = "SELECT kind || ' ' || invoice || ' ' || coalesce(model, '-') AS l, other_invoices::DOUBLE AS o, exported::DOUBLE AS e, difference::DOUBLE AS d FROM invoice_reconciliation ORDER BY kind, invoice, model"
 	for name, c := range map[string]struct {
@@ -306,7 +305,7 @@ func TestInvoicesOfAPeriodAreHeldAgainstWhatTheOthersLeave(t *testing.T) {
 			"{'l': line A -, 'o': 33.0, 'e': 93.0, 'd': 0.0}|{'l': line B -, 'o': 60.0, 'e': 93.0, 'd': 0.0}|{'l': 'sum A, B -', 'o': 0.0, 'e': 93.0, 'd': 0.0}"},
 		"a credit note": {[]schemas.InvoiceLine{line("A", nil, "100"), line("C", nil, "-10")},
 			"{'l': line A -, 'o': -10.0, 'e': 93.0, 'd': 3.0}|{'l': line C -, 'o': 100.0, 'e': 93.0, 'd': 3.0}|{'l': 'sum A, C -', 'o': 0.0, 'e': 93.0, 'd': 3.0}"},
-		"a credit note for some days of it": {[]schemas.InvoiceLine{line("A", nil, "100"), {Invoice: "C", From: from + 3, To: from + 9, Amount: units("-7"), Currency: "USD", Source: "i.csv:3"}},
+		"a credit note for some days of it": {[]schemas.InvoiceLine{line("A", nil, "100"), {Invoice: "C", From: from + 3, To: from + 9, Amount: money("-7"), Currency: "USD", Source: "i.csv:3"}},
 			"{'l': line A -, 'o': -7.0, 'e': 93.0, 'd': 0.0}|{'l': line C -, 'o': 100.0, 'e': 93.0, 'd': 0.0}|{'l': 'sum A, C -', 'o': 0.0, 'e': 93.0, 'd': 0.0}"},
 		"an invoice for each model": {[]schemas.InvoiceLine{line("A", &m1, "62"), line("B", &m2, "31")},
 			"{'l': line A m1, 'o': 0.0, 'e': 62.0, 'd': 0.0}|{'l': line B m2, 'o': 0.0, 'e': 31.0, 'd': 0.0}|{'l': 'sum A, B -', 'o': 0.0, 'e': 93.0, 'd': 0.0}"},
@@ -341,7 +340,7 @@ func TestAnotherTimeZoneIsALikelyCauseWhereTheEdgesExplainIt(t *testing.T) {
 	for zone, want := range map[string]string{"0": "", "480": "UTC+8", "330": "UTC+5:30", "-300": "UTC−5", "-180": "UTC−3"} {
 		sum := strings.Trim(w.One("SELECT sum(amount)::VARCHAR AS s FROM usage WHERE request_time + INTERVAL ("+zone+") MINUTE >= TIMESTAMPTZ '2026-10-01 00:00:00+00' AND request_time + INTERVAL ("+zone+") MINUTE < TIMESTAMPTZ '2026-11-01 00:00:00+00'"), "{}'s: ")
 		for add, explains := range map[string]bool{"0": true, "0.004": true, "5": false} {
-			total := new(big.Int).Add(units(sum), units(add))
+			total := money(sum).Add(money(add))
 			w.publish(PublishOptions{Finance: Finance{Invoices: []schemas.InvoiceLine{{Invoice: "A", From: schemastest.Date("2026-10-01"), To: schemastest.Date("2026-11-01"), Amount: total, Currency: "USD", Source: "i.csv:2"}}}})
 			got := w.One("SELECT coalesce(likely_causes, '') AS c FROM invoice_reconciliation")
 			if strings.Contains(got, "time zone") != (explains && want != "") || explains && !strings.Contains(got, want) {
@@ -357,7 +356,7 @@ func TestAnotherTimeZoneIsALikelyCauseWhereTheEdgesExplainIt(t *testing.T) {
 // tagRules splits the pool between two owners that differ in their tags alone.
 type tagRules struct{ loadtest.Rules }
 
-func (r tagRules) Split(month schemas.Date, costs []schemas.PoolCost, direct []schemas.DirectCost) ([]schemas.PoolShare, error) {
+func (r tagRules) Split(month schemas.Month, costs []schemas.PoolCost, direct []schemas.DirectCost) ([]schemas.PoolShare, error) {
 	out, err := r.Rules.Split(month, costs, direct)
 	for i := range out {
 		out[i].Owner = schemas.Owner{CostCenter: "cc-0", Tags: fmt.Sprintf(`{"n":"%s"}`, out[i].Owner.CostCenter)}
@@ -458,7 +457,7 @@ func TestAConditionOnAMonthIsMetBeforeAnythingIsSummed(t *testing.T) {
 func TestTheBalancesCourseIsCheckedOrSaysThatItIsNot(t *testing.T) {
 	p := schemas.Partition{Account: "acme", Date: schemastest.Date("2026-10-05")}
 	top := func(amount, kind string) schemas.TopUp {
-		return schemas.TopUp{Account: "acme", Date: p.Date, Amount: units(amount), Currency: "USD", Kind: kind, Source: "topups.csv:2"}
+		return schemas.TopUp{Account: "acme", Date: p.Date, Amount: money(amount), Currency: "USD", Kind: kind, Source: "topups.csv:2"}
 	}
 	for name, c := range map[string]struct {
 		used     string
@@ -506,7 +505,7 @@ func TestATopUpIsOfTheLookThatItFits(t *testing.T) {
 	w.Charges(p, loadtest.Charge(p, "a", "tk_2", "m1", "1", "USD", "request_time=TIMESTAMPTZ '2026-10-05 00:30:00+00'"))
 	w.Balance(p, "100", "99", "149", "149", "229")
 	top := func(amount string) schemas.TopUp {
-		return schemas.TopUp{Account: "acme", Date: p.Date, Amount: units(amount), Currency: "USD", Kind: "paid", Source: "t.csv:1"}
+		return schemas.TopUp{Account: "acme", Date: p.Date, Amount: money(amount), Currency: "USD", Kind: "paid", Source: "t.csv:1"}
 	}
 	lost := top("7")
 	lost.Date += 3

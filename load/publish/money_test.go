@@ -27,7 +27,7 @@ func TestMoneyIsPostedInTheMinorUnitOfItsCurrency(t *testing.T) {
 		for _, amount := range []string{"0", "0.005", "-0.005", "0.004999999999", "1", "999.995", "1234.5", "-1234567.891", "-999999.9995", "12345678901234567890.123456789012", "0.00005"} {
 			n, err := schemas.ParseMoney(amount)
 			must(t, err)
-			want := fmt.Sprintf("{'m': '%s'}", schemas.AmountText(n, currency))
+			want := fmt.Sprintf("{'m': '%s'}", n.In(currency).Amount())
 			if got := w.Ask(fmt.Sprintf("SELECT money_text(%s::DECIMAL(38,12), '%s') AS m", amount, currency)); strings.ReplaceAll(got[0], "'", "") != strings.ReplaceAll(want, "'", "") {
 				t.Errorf("%s %s is %s in SQL, and %s elsewhere", amount, currency, got, want)
 			}
@@ -55,7 +55,7 @@ func TestBelowZeroSaysNothingWhereItMeansNothing(t *testing.T) {
 		w.Charges(p, loadtest.Charge(p, "a", "tk_2", "m1", []string{"-1.5", "-2.5", "-1"}[i%3], "USD"), loadtest.Charge(p, "b", "tk_3", "m2", []string{"3", "-3"}[i%2], "EUR"), loadtest.Charge(p, "c", "tk_4", "m1", "2", "EUR"), loadtest.Charge(p, "d", "tk_5", "m3", "-1", "EUR"))
 	}
 	finance := testFinance
-	finance.Budgets = []schemas.Budget{{Name: "b", Period: "month", Amount: units("100"), Currency: "USD"}}
+	finance.Budgets = []schemas.Budget{{Name: "b", Period: "month", Amount: money("100"), Currency: "USD"}}
 	w.publish(PublishOptions{Finance: finance})
 	w.Answers(map[string]string{
 		`SELECT count(*) AS n FROM forecast_month_end WHERE NOT (forecast_low <= forecast AND forecast <= forecast_high AND forecast_low < forecast)`: "{'n': 0}",

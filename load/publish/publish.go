@@ -39,7 +39,7 @@ type PublishOptions struct {
 	// Drop are days and closed months that somebody named to be given up, though the published file is the last to have
 	// them: see Orphan.
 	Drop       []schemas.Partition
-	DropMonths []schemas.Date
+	DropMonths []schemas.Month
 
 	small int64 // for tests; 0 is smallSize
 }
@@ -147,7 +147,7 @@ type published struct {
 	finance    string
 	rules      int64 // allocation rules it was published with
 	generation int64
-	closed     []schemas.Date
+	closed     []schemas.Month
 	days       map[schemas.Partition]string
 	rows       map[schemas.Partition]int64
 	bad        map[schemas.Partition]bool // days with quarantined records
@@ -280,18 +280,18 @@ func (p *publisher) lastCopy() error {
 }
 
 // stillClosed refuses to open months that were closed and that nobody has opened: their statements are gone.
-func (p *publisher) stillClosed(months []schemas.Date) error {
+func (p *publisher) stillClosed(months []schemas.Month) error {
 	for _, m := range months {
-		if slices.ContainsFunc(p.finance.closed, func(c ClosedMonth) bool { return c.Start == m }) || slices.Contains(p.opts.DropMonths, m) {
+		if slices.ContainsFunc(p.finance.closed, func(c ClosedMonth) bool { return c.Month == m }) || slices.Contains(p.opts.DropMonths, m) {
 			continue
 		}
 		kept, err := p.lake.Entries(p.lake.Path(load.StatementsDir, reopenedDir))
 		if err != nil {
 			return err
 		}
-		if !slices.ContainsFunc(kept, func(e fs.DirEntry) bool { return e.IsDir() && strings.HasPrefix(e.Name(), m.Month()+"_") }) {
+		if !slices.ContainsFunc(kept, func(e fs.DirEntry) bool { return e.IsDir() && strings.HasPrefix(e.Name(), m.String()+"_") }) {
 			return fmt.Errorf("%s is closed, and %s is gone: what is charged in it would change\nhint: restore it from a backup; if it is to be given up: usagelake verify --repair --drop-orphans %[1]s",
-				m.Month(), p.lake.Path(load.StatementsDir, m.Month()))
+				m, p.lake.Path(load.StatementsDir, m.String()))
 		}
 	}
 	return nil
@@ -443,19 +443,19 @@ func readPublished(ctx context.Context, e engine, path string) (published, error
 }
 
 // closed reads which months are published as closed.
-func (d *Database) closed(ctx context.Context) ([]schemas.Date, error) {
+func (d *Database) closed(ctx context.Context) ([]schemas.Month, error) {
 	rows, err := d.conn.QueryContext(ctx, `SELECT "month" FROM closed_months ORDER BY 1`)
 	if err != nil {
 		return nil, err
 	}
 	defer rows.Close()
-	var out []schemas.Date
+	var out []schemas.Month
 	for rows.Next() {
 		var t time.Time
 		if err := rows.Scan(&t); err != nil {
 			return nil, err
 		}
-		out = append(out, schemas.DateOf(t))
+		out = append(out, schemas.DateOf(t).Month())
 	}
 	return out, rows.Err()
 }

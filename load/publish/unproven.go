@@ -60,7 +60,7 @@ func (e *UnprovenError) Hint() string {
 
 // Unproven are the windows of a day with that footer which are not shown to be whole, in order; none if its month is closed.
 func (l *Lake) Unproven(p schemas.Partition, f schemas.DayFooter, closed []ClosedMonth) ([]Unproven, error) {
-	if slices.ContainsFunc(closed, func(c ClosedMonth) bool { return c.Start <= p.Date && p.Date < schemas.NextMonth(c.Start) }) {
+	if slices.ContainsFunc(closed, func(c ClosedMonth) bool { return c.Month.Contains(p.Date) }) {
 		return nil, nil
 	}
 	var out []Unproven

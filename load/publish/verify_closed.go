@@ -26,17 +26,17 @@ func (v *verifier) closedMonths(ctx context.Context) error {
 		return err
 	}
 	for _, c := range closed {
-		switch was, ok := published[c.Month]; {
+		switch was, ok := published[c.Month.String()]; {
 		case !ok:
-			v.add(Finding{Check: FoundBehind, Path: v.lake.Database(), Detail: c.Month + " is closed, and published as open", Hint: "usagelake rebuild"})
+			v.add(Finding{Check: FoundBehind, Path: v.lake.Database(), Detail: c.Month.String() + " is closed, and published as open", Hint: "usagelake rebuild"})
 		case was != c.Digest:
 			v.add(Finding{Check: FoundClosed, Path: filepath.Join(c.Dir, manifestFile), Detail: "it is not the manifest the month was published with",
-				Hint: "restore statements/" + c.Month + " from a backup; if it was closed anew since, usagelake rebuild"})
+				Hint: "restore statements/" + c.Month.String() + " from a backup; if it was closed anew since, usagelake rebuild"})
 		}
-		delete(published, c.Month)
+		delete(published, c.Month.String())
 		found := func(path, format string, args ...any) {
 			v.add(Finding{Check: FoundClosed, Path: filepath.Join(c.Dir, filepath.FromSlash(path)), Detail: fmt.Sprintf(format, args...),
-				Hint: "restore statements/" + c.Month + " from a backup, or usagelake close --reopen --month " + c.Month + " --reason …, and close it anew"})
+				Hint: "restore statements/" + c.Month.String() + " from a backup, or usagelake close --reopen --month " + c.Month.String() + " --reason …, and close it anew"})
 		}
 		named := map[string]bool{manifestFile: true}
 		for _, f := range c.Files {
@@ -106,7 +106,7 @@ func (v *verifier) ledger(ctx context.Context, c ClosedMonth, l ledger, found fu
 		WITH kept AS (SELECT count(*) AS n, sum(hash(r))::VARCHAR AS h FROM (SELECT %[1]s FROM read_parquet(%[2]s, hive_partitioning = false)) r),
 		published AS (SELECT count(*) AS n, sum(hash(r))::VARCHAR AS h FROM (SELECT %[1]s FROM %[3]s WHERE billing_month = DATE '%[4]s') r)
 		SELECT k.n = p.n AND k.h IS NOT DISTINCT FROM p.h FROM kept k, published p`,
-		"billing_month, charge_class, "+l.dimensions+", "+l.measures, file, l.table, c.Start)).Scan(&same)
+		"billing_month, charge_class, "+l.dimensions+", "+l.measures, file, l.table, c.Month.First())).Scan(&same)
 	switch {
 	case ctx.Err() != nil:
 		return ctx.Err()

@@ -2,7 +2,6 @@ package query
 
 import (
 	"flag"
-	"math/big"
 	"strconv"
 	"testing"
 
@@ -19,7 +18,7 @@ func must(t testing.TB, err error) {
 
 var testFinance = publishtest.Ruled("2026-10-18", "cc-0", "cc-2", "cc-new")
 
-func units(s string) *big.Int {
+func money(s string) schemas.Money {
 	v, err := schemas.ParseMoney(s)
 	if err != nil {
 		panic(err)

@@ -114,7 +114,7 @@ func (o FocusOptions) Validate() error {
 		bad("several files need a name: stdout is one")
 	}
 	for _, m := range []*schemas.Date{o.From, o.To} {
-		if m != nil && schemas.MonthOf(*m) != *m {
+		if m != nil && m.Month().First() != *m {
 			bad("FOCUS is exported by billing month: %s is not the first day of a month", *m)
 		}
 	}

@@ -23,7 +23,7 @@ func TestInvoiceIdIsThatOfTheOnlyInvoiceWhichAgrees(t *testing.T) {
 		}
 	}
 	line := func(invoice, account, from, to, currency, amount string) schemas.InvoiceLine {
-		return schemas.InvoiceLine{Invoice: invoice, Account: account, From: schemastest.Date(from), To: schemastest.Date(to), Currency: currency, Amount: units(amount), Source: "i.csv:" + invoice + amount}
+		return schemas.InvoiceLine{Invoice: invoice, Account: account, From: schemastest.Date(from), To: schemastest.Date(to), Currency: currency, Amount: money(amount), Source: "i.csv:" + invoice + amount}
 	}
 	model := func(l schemas.InvoiceLine, model string) schemas.InvoiceLine { l.Model = &model; return l }
 	september := func(invoice, account, currency, amount string) schemas.InvoiceLine {
@@ -82,7 +82,7 @@ func TestTheBillingPeriodAndInvoiceDetailDatasets(t *testing.T) {
 	}
 	day, m1 := schemastest.Date("2026-09-01"), "m1"
 	line := func(n int, invoice, amount string, model *string, day *schemas.Date) schemas.InvoiceLine {
-		return schemas.InvoiceLine{Invoice: invoice, From: schemastest.Date("2026-09-01"), To: schemastest.Date("2026-10-01"), Currency: "USD", Amount: units(amount), Model: model, Date: day, Source: fmt.Sprintf("i.csv:%d", n)}
+		return schemas.InvoiceLine{Invoice: invoice, From: schemastest.Date("2026-09-01"), To: schemastest.Date("2026-10-01"), Currency: "USD", Amount: money(amount), Model: model, Date: day, Source: fmt.Sprintf("i.csv:%d", n)}
 	}
 	finance := testFinance
 	finance.Accounts = []string{"acme"}

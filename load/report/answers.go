@@ -97,7 +97,7 @@ func (b *builder) bridge(ctx context.Context, shared bool) error {
 			UNION ALL SELECT 3, 'less corrections that are charged in it', currency, -corrections FROM charged WHERE corrections <> 0
 			UNION ALL SELECT 4, 'and corrections of its usage, wherever they are charged', currency, net_cost FROM since WHERE net_cost <> 0
 		)
-		SELECT line, currency, net_cost FROM lines l WHERE EXISTS (FROM lines o WHERE o.n > 1 AND o.currency IS NOT DISTINCT FROM l.currency) ORDER BY currency, n`, pools, b.period.within("usage_date")))
+		SELECT line, currency, net_cost FROM lines l WHERE EXISTS (FROM lines o WHERE o.n > 1 AND o.currency IS NOT DISTINCT FROM l.currency) ORDER BY currency, n`, pools, within(b.period, "usage_date")))
 	if err != nil || len(t.Rows) == 0 {
 		return err
 	}
@@ -175,13 +175,13 @@ func (b *builder) change(ctx context.Context, currency query.Value) (string, err
 	if !ok {
 		return "", nil
 	}
-	before := schemas.MonthOf(month - 1)
 	t, err := ask(ctx, b.Snapshot, "change", "", fmt.Sprintf(`
 		SELECT (SELECT basis FROM comparison_basis WHERE "month" = DATE '%[1]s') AS basis,
 			(SELECT any_value(completeness) FROM completeness(DATE '%[2]s', DATE '%[1]s')) AS completeness,
 			sum(net_cost) FILTER (side = 'before') AS net_before, TRY_CAST(sum(net_cost) FILTER (side = 'now')::DOUBLE / nullif(sum(net_cost) FILTER (side = 'before'), 0)::DOUBLE - 1 AS DECIMAL(18,6)) AS change_share
 		FROM chargeback_ever JOIN (FROM comparable_days WHERE "month" = DATE '%[1]s') USING (account, usage_date)
-		WHERE charge_class IS NULL AND currency IS NOT DISTINCT FROM %[3]s`, month, before, literal(currency)))
+		WHERE charge_class IS NULL AND currency IS NOT DISTINCT FROM %[3]s`,
+		month.First(), (month-1).First(), literal(currency)))
 	if err != nil {
 		return "", err
 	}
@@ -267,7 +267,7 @@ func (b *builder) statement(ctx context.Context) error {
 			kept = "focus_charges"
 		}
 		ext = `SELECT coalesce(cost_center, CASE WHEN pool IS NULL THEN '` + schemas.Unallocated + `' END) AS cost_center, pool, model, category, item, unit, currency, sum(requests)::BIGINT AS charges, sum(quantity)::DECIMAL(38,12) AS quantity, sum(list_cost)::DECIMAL(38,12) AS list_cost
-			FROM ` + kept + ` WHERE line = 'ext' AND ` + b.period.within("billing_month") + " AND " + b.Scope.Where() + ` GROUP BY ALL ORDER BY ALL`
+			FROM ` + kept + ` WHERE line = 'ext' AND ` + within(b.period, "billing_month") + " AND " + b.Scope.Where() + ` GROUP BY ALL ORDER BY ALL`
 	}
 	table, err := b.add(ctx, AsCharged, "ext", "Images, audio, tools", ext)
 	if err != nil {
@@ -301,7 +301,7 @@ func (b *builder) journalled() string {
 	if !b.period.Billing || len(b.Scope.Accounts)+len(b.Scope.Teams)+len(b.Scope.Projects)+len(b.Scope.Environments)+len(b.Scope.Models) > 0 {
 		return ""
 	}
-	where := b.period.within(`"month"`)
+	where := within(b.period, `"month"`)
 	if len(b.Scope.CostCenters) > 0 { // the credit has none
 		where += " AND cost_center IS NOT NULL AND " + b.Scope.Where()
 	}
@@ -364,18 +364,20 @@ func (b *builder) reconciliation(ctx context.Context) error {
 	}
 	balance.Caption = "opening + top-ups − used + unexplained = closing. Where no file of top-ups is named (topups: in the config) they are " +
 		"inferred: nothing was checked there. The API doesn't say whether the balance includes coupons, so both readings stand here."
-	if b.period.To > b.current { // how long it lasts is about now
+	if b.period.To > b.current.First() { // how long it lasts is about now
 		if _, err := b.add(ctx, "", "runway", "How long the balance lasts", `SELECT account, currency, observed_at, balance, coupon_balance, burn_7_days, burn_28_days, days_left_7, days_left_28, days_left_7_coupons_beside, days_left_28_coupons_beside FROM balance_runway ORDER BY ALL`); err != nil {
 			return err
 		}
 	}
-	_, err = b.add(ctx, AsCharged, "months", "Months", `SELECT "month", currency, status, requests, net_cost, corrections_in, corrections_out, corrected_in, reason, completeness FROM period_status_and_corrections WHERE `+b.period.within(`"month"`)+` ORDER BY ALL`)
+	_, err = b.add(ctx, AsCharged, "months", "Months",
+		`SELECT "month", currency, status, requests, net_cost, corrections_in, corrections_out, corrected_in, reason, completeness FROM period_status_and_corrections WHERE `+within(b.period, `"month"`)+` ORDER BY ALL`)
 	return err
 }
 
 func (b *builder) anomalies(ctx context.Context) error {
 	b.doc.Title = "Anomalies"
-	t, err := b.add(ctx, AsItIsNow, "anomalies", "What left its history", `SELECT usage_date, kind, "scope", scope_value, currency, observed, expected, deviation, score, requests, detail, array_to_string(list_transform(also, lambda x: x."scope" || ' ' || coalesce(x.scope_name || ' (' || x.scope_value || ')', x.scope_value, '')), ', ') AS also FROM anomaly_events WHERE `+b.period.within("usage_date")+` ORDER BY usage_date DESC, abs(deviation) DESC NULLS LAST, "scope", scope_value`)
+	t, err := b.add(ctx, AsItIsNow, "anomalies", "What left its history",
+		`SELECT usage_date, kind, "scope", scope_value, currency, observed, expected, deviation, score, requests, detail, array_to_string(list_transform(also, lambda x: x."scope" || ' ' || coalesce(x.scope_name || ' (' || x.scope_value || ')', x.scope_value, '')), ', ') AS also FROM anomaly_events WHERE `+within(b.period, "usage_date")+` ORDER BY usage_date DESC, abs(deviation) DESC NULLS LAST, "scope", scope_value`)
 	if err != nil {
 		return err
 	}
@@ -392,12 +394,15 @@ func (b *builder) forecast(ctx context.Context) error {
 	if _, err := b.add(ctx, AsCharged, "forecast", "What the running month will come to", `SELECT "scope", scope_value, "month", currency, spent, days_left, recent_rate, forecast, forecast_low, forecast_high, history_days, completeness FROM forecast_month_end ORDER BY CASE "scope" WHEN 'all' THEN 0 WHEN 'account' THEN 1 ELSE 2 END, forecast DESC NULLS LAST, scope_value, currency`); err != nil {
 		return err
 	}
-	drivers, err := b.add(ctx, AsItIsNow, "drivers", "Why cost differs from the month before", `SELECT "month", model, currency, net_before, net_now, change, volume, mix, cache, price AS price_effect, compared FROM month_over_month_drivers WHERE `+b.period.within(`"month"`)+` ORDER BY abs(change) DESC, model, currency`)
+	drivers, err := b.add(ctx, AsItIsNow, "drivers", "Why cost differs from the month before",
+		`SELECT "month", model, currency, net_before, net_now, change, volume, mix, cache, price AS price_effect, compared FROM month_over_month_drivers WHERE `+within(b.period, `"month"`)+` ORDER BY abs(change) DESC, model, currency`)
 	if err != nil {
 		return err
 	}
 	if len(drivers.Rows) == 0 {
-		before, err := ask(ctx, b.Snapshot, "before", "", fmt.Sprintf(`SELECT completeness FROM completeness(DATE '%s', DATE '%s')`, schemas.MonthOf(b.current-1), b.current))
+		before, err := ask(ctx, b.Snapshot, "before", "",
+			fmt.Sprintf(`SELECT completeness FROM completeness(DATE '%s', DATE '%s')`,
+				(b.current-1).First(), b.current.First()))
 		if err != nil {
 			return err
 		}
@@ -433,7 +438,8 @@ func (b *builder) top(ctx context.Context) error {
 
 func (b *builder) prices(ctx context.Context) error {
 	b.doc.Title = "Prices and discounts"
-	t, err := b.add(ctx, AsItIsNow, "price_changes", "Prices that changed", `SELECT usage_date, account, model, line, category, item, unit, currency, day_before, array_to_string(list_transform(prices_before, lambda p: rtrim(rtrim(p::VARCHAR, '0'), '.')), ', ') AS price_before, array_to_string(list_transform(prices, lambda p: rtrim(rtrim(p::VARCHAR, '0'), '.')), ', ') AS price_now, change AS change_share, requests FROM price_changes WHERE `+b.period.within("usage_date")+` ORDER BY ALL`)
+	t, err := b.add(ctx, AsItIsNow, "price_changes", "Prices that changed",
+		`SELECT usage_date, account, model, line, category, item, unit, currency, day_before, array_to_string(list_transform(prices_before, lambda p: rtrim(rtrim(p::VARCHAR, '0'), '.')), ', ') AS price_before, array_to_string(list_transform(prices, lambda p: rtrim(rtrim(p::VARCHAR, '0'), '.')), ', ') AS price_now, change AS change_share, requests FROM price_changes WHERE `+within(b.period, "usage_date")+` ORDER BY ALL`)
 	if err != nil {
 		return err
 	}
@@ -476,10 +482,11 @@ func (b *builder) quality(ctx context.Context) error {
 		FROM data_freshness_and_gaps f
 		LEFT JOIN (SELECT account, sum(missing_seconds) AS missing FROM completeness_by_account(DATE '%s', DATE '%s') GROUP BY account) c USING (account)
 		LEFT JOIN (SELECT account, sum(records) FILTER (severity = 'error')::BIGINT AS errors, sum(records) FILTER (severity = 'warning')::BIGINT AS warnings FROM quality_issues WHERE %s GROUP BY account) i USING (account)
-		ORDER BY f.account`, b.period.From, b.period.To, b.period.within("usage_date"))); err != nil {
+		ORDER BY f.account`, b.period.From, b.period.To, within(b.period, "usage_date"))); err != nil {
 		return err
 	}
-	if _, err := b.add(ctx, "", "issues", "Findings", `SELECT usage_date, account, check_name, severity, field, model, records, sample_id, detail FROM quality_issues WHERE `+b.period.within("usage_date")+` ORDER BY CASE severity WHEN 'error' THEN 0 WHEN 'warning' THEN 1 ELSE 2 END, usage_date DESC, account, check_name, model`); err != nil {
+	if _, err := b.add(ctx, "", "issues", "Findings",
+		`SELECT usage_date, account, check_name, severity, field, model, records, sample_id, detail FROM quality_issues WHERE `+within(b.period, "usage_date")+` ORDER BY CASE severity WHEN 'error' THEN 0 WHEN 'warning' THEN 1 ELSE 2 END, usage_date DESC, account, check_name, model`); err != nil {
 		return err
 	}
 	_, err := b.add(ctx, "", "quarantine", "Quarantine", `SELECT account, make_timestamp(epoch_us(window_start))::DATE AS usage_date, reason, field, count(*) AS records, min(raw) AS sample FROM quarantine GROUP BY ALL ORDER BY ALL`)

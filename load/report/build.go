@@ -18,7 +18,7 @@ import (
 type Options struct {
 	Name string // of a Report
 	// Period is the time it is about; nil is the last billing month that has any charge.
-	Period *Period
+	Period *schemas.Period
 	// Scope is whose charges it is about; its time is Period's.
 	Scope    query.Scope
 	By       []string // dimensions, of Dimensions; nil is the report's own
@@ -42,11 +42,11 @@ func (e *OptionsError) Error() string { return e.Message }
 type builder struct {
 	*query.Snapshot
 	Options
-	period  Period
+	period  schemas.Period
 	doc     *Document
 	asOf    time.Time
-	current schemas.Date // the month that is running
-	closed  bool         // the period is a month that is closed, or is being closed
+	current schemas.Month // the month that is running
+	closed  bool          // the period is a month that is closed, or is being closed
 	called  calledNames
 }
 
@@ -106,7 +106,7 @@ func Build(ctx context.Context, lake *publish.Lake, opts Options) (*Document, er
 }
 
 // Completing says how complete a period is, of what the scope names. The errors are Build's.
-func Completing(ctx context.Context, lake *publish.Lake, period Period, scope query.Scope) (Completeness, error) {
+func Completing(ctx context.Context, lake *publish.Lake, period schemas.Period, scope query.Scope) (Completeness, error) {
 	s, err := query.OpenSnapshot(ctx, lake)
 	if err != nil {
 		return Completeness{}, err
@@ -137,6 +137,11 @@ func (b *builder) completeness(ctx context.Context) (Completeness, error) {
 	return out, nil
 }
 
+// within is a period as a condition on a column of days, or of the first days of months.
+func within(p schemas.Period, column string) string {
+	return fmt.Sprintf("%[1]s >= DATE '%[2]s' AND %[1]s < DATE '%[3]s'", column, p.From, p.To)
+}
+
 // clock reads how far the data goes, and finds the period.
 func (b *builder) clock(ctx context.Context, r Report) error {
 	t, err := ask(ctx, b.Snapshot, "clock", "", `SELECT as_of, current_month, coalesce((SELECT max(billing_month) FROM chargeback_daily WHERE `+b.Scope.Where()+`), (SELECT max(billing_month) FROM chargeback_daily)) AS last_month FROM data_as_of`)
@@ -147,15 +152,16 @@ func (b *builder) clock(ctx context.Context, r Report) error {
 	if row[0].Null || row[2].Null {
 		return fmt.Errorf("%w: the published file has no usage yet\nhint: usagelake export", ErrNothing)
 	}
-	var err1, err2, err3 error
+	var err1 error
 	b.asOf, err1 = time.Parse(time.RFC3339, row[0].Text)
-	b.current, err2 = schemas.ParseDate(row[1].Text)
+	current, err2 := schemas.ParseDate(row[1].Text)
 	last, err3 := schemas.ParseDate(row[2].Text)
+	b.current = current.Month()
 	switch {
 	case r.Spans == Running:
-		b.period = MonthPeriod(b.current)
+		b.period = schemas.MonthPeriod(b.current)
 	case b.Period == nil:
-		b.period = MonthPeriod(last)
+		b.period = schemas.MonthPeriod(last.Month())
 	default:
 		b.period = *b.Period
 	}
@@ -199,9 +205,10 @@ func (b *builder) named(ctx context.Context) error {
 
 // subtitle says what the document is about: the period and its state, and whose it is.
 func (b *builder) subtitle(ctx context.Context) error {
-	b.doc.Period, b.doc.Subtitle = b.period.Name(), b.period.title()
+	b.doc.Period, b.doc.Subtitle = b.period.Name(), b.period.Title()
 	if month, ok := b.period.Month(); ok {
-		closed, err := ask(ctx, b.Snapshot, "closed", "", fmt.Sprintf(`SELECT closed_at, corrected, array_to_string(objections, '; ') AS objections FROM closed_months WHERE "month" = DATE '%s'`, month))
+		closed, err := ask(ctx, b.Snapshot, "closed", "",
+			fmt.Sprintf(`SELECT closed_at, corrected, array_to_string(objections, '; ') AS objections FROM closed_months WHERE "month" = DATE '%s'`, month.First()))
 		if err != nil {
 			return err
 		}

@@ -1,7 +1,6 @@
 package report
 
 import (
-	"math/big"
 	"strings"
 
 	"github.com/usagelake/usagelake/load/query"
@@ -23,10 +22,10 @@ func show(c Column, v query.Value, currency string) string {
 		if err != nil {
 			return v.Text
 		}
-		return showNumber(c.Kind, n, currency)
+		return showNumber(c.Kind, n.In(currency))
 	case Quantity:
 		if n, err := schemas.ParseMoney(v.Text); err == nil {
-			return words.Grouped(schemas.MoneyText(n))
+			return words.Grouped(n.String())
 		}
 	case Month:
 		if len(v.Text) >= 7 {
@@ -50,12 +49,12 @@ func (t *Table) show(row []query.Value, i int) string {
 	return show(t.Columns[i], row[i], t.value(row, "currency").Text)
 }
 
-// showNumber is a number, in units of 1e-12, as a person reads it: rounded half away from zero.
-func showNumber(k Kind, v *big.Int, currency string) string {
+// showNumber is a number as a person reads it: rounded half away from zero.
+func showNumber(k Kind, v schemas.Money) string {
 	if k == Share {
-		v = new(big.Int).Mul(v, big.NewInt(100))
+		v = v.Times(100)
 	}
-	s := words.Grouped(schemas.Rounded(v, k.places(currency)))
+	s := words.Grouped(v.Fixed(k.places(v.Currency())))
 	if k == Share {
 		s += " %"
 	}
@@ -90,6 +89,6 @@ func float(v query.Value) float64 {
 	if v.Null || err != nil {
 		return 0
 	}
-	f, _ := new(big.Rat).SetFrac(n, big.NewInt(1_000_000_000_000)).Float64()
+	f, _ := n.Rat().Float64()
 	return f
 }

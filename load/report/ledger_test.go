@@ -104,13 +104,13 @@ func draw(t *testing.T, seed uint64) *ledger {
 		rows[p] = append(rows[p], c)
 		a := finance.Rules.Assign(schemas.AllocationKey{Account: p.Account, TokenID: &c.Token, Model: &c.Model}, p.Date)
 		one := posting{account: p.Account, token: c.Token, model: c.Model, center: cmp.Or(a.CostCenter, schemas.Unallocated), team: a.Team, project: a.Project, environment: a.Environment, currency: c.Currency, day: p.Date, hour: c.Hour,
-			billed: schemas.MonthOf(p.Date), correction: late, shared: a.Pool != "", requests: 1, amount: amount}
+			billed: p.Date.Month().First(), correction: late, shared: a.Pool != "", requests: 1, amount: amount.Units()}
 		if one.shared {
 			one.center = ""
 		}
 		k.used = append(k.used, one)
 		if late {
-			one.billed = schemas.NextMonth(k.closed)
+			one.billed = (k.closed.Month() + 1).First()
 		}
 		if a.Pool == "" {
 			k.charged = append(k.charged, one)
@@ -119,7 +119,7 @@ func draw(t *testing.T, seed uint64) *ledger {
 		for i, c := range pool { // amounts are multiples of what they are divided by
 			part := one
 			part.center, part.requests = c, int64(1-i)
-			part.amount = new(big.Int).Quo(amount, big.NewInt(int64(len(pool))))
+			part.amount = new(big.Int).Quo(one.amount, big.NewInt(int64(len(pool))))
 			k.charged = append(k.charged, part)
 		}
 	}
@@ -160,7 +160,7 @@ func draw(t *testing.T, seed uint64) *ledger {
 				case 4:
 					c.Token = fmt.Sprintf("tk_new%d", rnd.IntN(10))
 				}
-				c.ID, c.Amount = fmt.Sprintf("r%d", s), schemas.MoneyText(big.NewInt(amount/12*12))
+				c.ID, c.Amount = fmt.Sprintf("r%d", s), schemas.MoneyOf(big.NewInt(amount/12*12)).String()
 				if c.Hour < hours && (n+s)%9 > 0 {
 					add(c, p, false)
 				}
@@ -191,10 +191,10 @@ func draw(t *testing.T, seed uint64) *ledger {
 	w.Publish(publish.PublishOptions{Finance: finance})
 	if seed%2 == 1 { // close a month, and change it
 		_, current, _ := k.clock()
-		k.closed = []schemas.Date{schemas.MonthOf(current - 1), day("2026-09-01")}[seed%4/2]
-		w.Close(k.closed.Month(), finance)
+		k.closed = []schemas.Date{(current - 1).Month().First(), day("2026-09-01")}[seed%4/2]
+		w.Close(k.closed.Month().String(), finance)
 		for p := range rows {
-			if schemas.MonthOf(p.Date) == k.closed && p.Date%3 == 0 {
+			if p.Date.Month().First() == k.closed && p.Date%3 == 0 {
 				add(publishtest.Charged{ID: "late", Token: "tk_2", Model: []string{"m1", "model-1"}[p.Date%2], Amount: "3.6", Currency: "USD"}, p, true)
 				w.PartOfDay(p, k.hours[p.Account][p.Date], rows[p]...)
 			}
@@ -207,7 +207,7 @@ func draw(t *testing.T, seed uint64) *ledger {
 func (k *ledger) drawBudgets() {
 	of := map[string][]string{"account": k.accounts, "cost_center": {"cc-2", "cc-4", schemas.Unallocated, "cc-nobody"}, "team": {"team-2", "team-4"}, "project": {"p-cc-2", "p-cc-moved"}, "environment": {"prod", "test"}, "model": {"m0", "m1"}}
 	for i := range 14 {
-		b := schemas.Budget{Name: fmt.Sprintf("b%d", i), Period: []string{"month", "quarter"}[k.rnd.IntN(2)], Currency: []string{"USD", "USD", "EUR"}[k.rnd.IntN(3)], Amount: big.NewInt((1 + k.rnd.Int64N(1500)) * 1_000_000_000_000)}
+		b := schemas.Budget{Name: fmt.Sprintf("b%d", i), Period: []string{"month", "quarter"}[k.rnd.IntN(2)], Currency: []string{"USD", "USD", "EUR"}[k.rnd.IntN(3)], Amount: schemas.MoneyOf(big.NewInt((1 + k.rnd.Int64N(1500)) * 1_000_000_000_000))}
 		b.Scope = []string{"", "account", "cost_center", "team", "model", "project", "environment"}[i%7]
 		if values := of[b.Scope]; len(values) > 0 {
 			b.Value = values[k.rnd.IntN(len(values))]
@@ -232,7 +232,7 @@ func (k *ledger) drawInvoices() {
 	n := 0
 	for _, account := range append(slices.Clone(k.accounts), "") {
 		for _, month := range []schemas.Date{day("2026-09-01"), day("2026-10-01")} {
-			from, to := month, schemas.NextMonth(month)
+			from, to := month, (month.Month() + 1).First()
 			if k.rnd.IntN(3) == 0 {
 				from, to = from+3, from+13
 			}
@@ -247,7 +247,7 @@ func (k *ledger) drawInvoices() {
 					if at != 0 {
 						l.Date = &at
 					}
-					l.Amount = big.NewInt(amount * 10_000_000_000)
+					l.Amount = schemas.MoneyOf(big.NewInt(amount * 10_000_000_000))
 					k.invoices = append(k.invoices, l)
 				}
 				switch k.rnd.IntN(4) {
@@ -276,12 +276,12 @@ func (k *ledger) drawBalance(w *publishtest.Writer, account string) {
 	at := day("2026-09-05")
 	for range 12 {
 		k.looks[account] = append(k.looks[account], look{at, new(big.Int).Set(balance)})
-		w.Balance(schemas.Partition{Account: account, Date: at}, schemas.MoneyText(balance))
+		w.Balance(schemas.Partition{Account: account, Date: at}, schemas.MoneyOf(balance).String())
 		next := at + 2 + schemas.Date(k.rnd.IntN(6))
 		balance.Sub(balance, k.usedBetween(account, "USD", at, next))
 		if k.rnd.IntN(3) == 0 {
 			amount := big.NewInt((1 + k.rnd.Int64N(900)) * 1_000_000_000_000)
-			k.topUps = append(k.topUps, schemas.TopUp{Account: account, Date: at + 1, Amount: amount, Currency: "USD", Kind: schemas.TopUpPaid, Source: "t.csv:1"})
+			k.topUps = append(k.topUps, schemas.TopUp{Account: account, Date: at + 1, Amount: schemas.MoneyOf(amount), Currency: "USD", Kind: schemas.TopUpPaid, Source: "t.csv:1"})
 			balance.Add(balance, amount)
 		}
 		if k.rnd.IntN(5) == 0 {
@@ -337,7 +337,7 @@ func (k *ledger) clock() (asOf time.Time, month, over schemas.Date) {
 			asOf = to
 		}
 	}
-	return asOf, schemas.MonthOf(schemas.DateOf(asOf.Add(-time.Second))), schemas.DateOf(asOf)
+	return asOf, (schemas.DateOf(asOf.Add(-time.Second))).Month().First(), schemas.DateOf(asOf)
 }
 
 // fetched are the seconds of an account that are there between two days.
@@ -353,19 +353,19 @@ func (k *ledger) fetched(account string, from, to schemas.Date) (seconds int64) 
 // expected says whether an account is to be there in a month.
 func (k *ledger) expected(account string, month schemas.Date) bool {
 	from, to := k.covered(account)
-	return !k.gone[account] || schemas.NextMonth(month) > schemas.DateOf(from) && month.Start().Before(to)
+	return !k.gone[account] || (month.Month()+1).First() > schemas.DateOf(from) && month.Start().Before(to)
 }
 
 // lacks are the seconds of a period that are over, those that an account lacks of the months in which it is expected, and those that aren't
 // there yet from its first one on.
 func (k *ledger) lacks(account string, from, to schemas.Date) (expected, missing, ahead int64, any bool) {
 	asOf, _, _ := k.clock()
-	for m := schemas.MonthOf(from); m < to; m = schemas.NextMonth(m) {
+	for m := from.Month().First(); m < to; m = (m.Month() + 1).First() {
 		if !k.expected(account, m) {
 			continue
 		}
 		any = true
-		start, end := max(m, from), min(schemas.NextMonth(m), to)
+		start, end := max(m, from), min((m.Month()+1).First(), to)
 		over := max(0, min(end.Start().Unix(), asOf.Unix())-start.Start().Unix())
 		expected += over
 		missing += max(0, over-k.fetched(account, start, end))
@@ -534,8 +534,8 @@ func (p page) exact(what string, got query.Value, want *big.Int) {
 		}
 		return
 	}
-	if n, err := schemas.ParseMoney(got.Text); err != nil || n.Cmp(want) != 0 {
-		p.t.Errorf("%s: %s is %s, want %s (%v)", p.what, what, got.Text, schemas.MoneyText(want), err)
+	if n, err := schemas.ParseMoney(got.Text); err != nil || n.Units().Cmp(want) != 0 {
+		p.t.Errorf("%s: %s is %s, want %s (%v)", p.what, what, got.Text, schemas.MoneyOf(want).String(), err)
 	}
 }
 
@@ -595,7 +595,7 @@ func (p page) ahead(what string, row map[string]query.Value, spent *big.Int, o o
 // forecast holds a report of the running month.
 func (k *ledger) forecast(p page, doc *report.Document, s query.Scope) {
 	_, month, over := k.clock()
-	end := schemas.NextMonth(month)
+	end := (month.Month() + 1).First()
 	charged := scoped(k.charged, s, false)
 	groups := map[string][]posting{}
 	for _, l := range charged {
@@ -640,7 +640,7 @@ func (k *ledger) forecast(p page, doc *report.Document, s query.Scope) {
 }
 
 // anomalies holds a report of days that left their history: each day that did stands once, or beside what explains it.
-func (k *ledger) anomalies(p page, doc *report.Document, s query.Scope, period report.Period) {
+func (k *ledger) anomalies(p page, doc *report.Document, s query.Scope, period schemas.Period) {
 	_, _, over := k.clock()
 	type series struct {
 		scope, value, currency string
@@ -769,7 +769,7 @@ func median(of []float64) float64 {
 }
 
 // reconciliation holds a report of invoices, balances and months.
-func (k *ledger) reconciliation(p page, doc *report.Document, s query.Scope, period report.Period) {
+func (k *ledger) reconciliation(p page, doc *report.Document, s query.Scope, period schemas.Period) {
 	of := func(account string) bool { return len(s.Accounts) == 0 || slices.Contains(s.Accounts, account) }
 	k.invoiced(p, table(doc, "invoices"), of, period)
 	balance := rows(table(doc, "balance"), "account", "closed_at")
@@ -791,7 +791,7 @@ func (k *ledger) reconciliation(p page, doc *report.Document, s query.Scope, per
 			filed := new(big.Int)
 			for _, t := range k.topUps {
 				if k.given && t.Account == a && t.Date >= from.day && t.Date < to.day {
-					filed.Add(filed, t.Amount)
+					filed.Add(filed, t.Amount.Units())
 				}
 			}
 			unexplained := new(big.Int).Sub(came, filed)
@@ -847,7 +847,7 @@ func (k *ledger) reconciliation(p page, doc *report.Document, s query.Scope, per
 		key := l.billed.String() + "|" + l.currency
 		months[key] = append(months[key], l)
 		if l.correction {
-			key = schemas.MonthOf(l.day).String() + "|" + l.currency
+			key = l.day.Month().First().String() + "|" + l.currency
 			out[key] = append(out[key], l)
 		}
 	}
@@ -896,7 +896,7 @@ func (k *ledger) reconciliation(p page, doc *report.Document, s query.Scope, per
 			status = "current"
 		}
 		p.text(key+" status", row["status"], status)
-		text, _ := k.complete(s.Accounts, month, schemas.NextMonth(month))
+		text, _ := k.complete(s.Accounts, month, (month.Month() + 1).First())
 		p.text(key+" completeness", row["completeness"], text)
 	}
 	p.keys("months", got, want)
@@ -904,7 +904,7 @@ func (k *ledger) reconciliation(p page, doc *report.Document, s query.Scope, per
 
 // invoiced holds invoices against usage: each line against what the others of the period leave of it, the models and days that have no
 // line, and the sum of a period's invoices.
-func (k *ledger) invoiced(p page, t *report.Table, of func(account string) bool, period report.Period) {
+func (k *ledger) invoiced(p page, t *report.Table, of func(account string) bool, period schemas.Period) {
 	type span struct {
 		account  string
 		from, to schemas.Date
@@ -921,7 +921,7 @@ func (k *ledger) invoiced(p page, t *report.Table, of func(account string) bool,
 			continue
 		}
 		key := span{l.Account, l.From, l.To, l.Currency}
-		x := line{invoice: l.Invoice, amount: l.Amount}
+		x := line{invoice: l.Invoice, amount: l.Amount.Units()}
 		if l.Model != nil {
 			x.model = *l.Model
 		}
@@ -1016,18 +1016,18 @@ func (k *ledger) invoiced(p page, t *report.Table, of func(account string) bool,
 
 // drivers holds why a month differs from the one before: by the days that both have whole.
 func (k *ledger) drivers(p page, doc *report.Document, s query.Scope, month schemas.Date) {
-	before := schemas.MonthOf(month - 1)
+	before := (month - 1).Month().First()
 	whole := func(account string, d schemas.Date) bool { return k.hours[account][d] == 24 }
 	full := func(account string, m schemas.Date) bool {
-		return k.fetched(account, m, schemas.NextMonth(m)) == int64(schemas.NextMonth(m)-m)*86400
+		return k.fetched(account, m, (m.Month()+1).First()) == int64((m.Month()+1).First()-m)*86400
 	}
 	alike := func(l posting) bool {
-		other := map[schemas.Date]schemas.Date{month: before, before: month}[schemas.MonthOf(l.day)]
+		other := map[schemas.Date]schemas.Date{month: before, before: month}[l.day.Month().First()]
 		if other == 0 || !whole(l.account, l.day) {
 			return false
 		}
-		same := other + l.day - schemas.MonthOf(l.day)
-		return full(l.account, month) && full(l.account, before) || schemas.MonthOf(same) == other && whole(l.account, same)
+		same := other + l.day - l.day.Month().First()
+		return full(l.account, month) && full(l.account, before) || same.Month().First() == other && whole(l.account, same)
 	}
 	type side struct{ before, now, requestsBefore, requestsNow big.Int }
 	models, all := map[string]*side{}, map[string]*side{}
@@ -1042,7 +1042,7 @@ func (k *ledger) drivers(p page, doc *report.Document, s query.Scope, month sche
 			if m.in[m.key] == nil {
 				m.in[m.key] = new(side)
 			}
-			if x := m.in[m.key]; schemas.MonthOf(l.day) == month {
+			if x := m.in[m.key]; l.day.Month().First() == month {
 				x.now.Add(&x.now, l.amount)
 				x.requestsNow.Add(&x.requestsNow, big.NewInt(l.requests))
 			} else {
@@ -1068,10 +1068,10 @@ func (k *ledger) drivers(p page, doc *report.Document, s query.Scope, month sche
 			if err != nil {
 				p.t.Fatal(err)
 			}
-			parts.Add(parts, n)
+			parts.Add(parts, n.Units())
 		}
 		if parts.Cmp(change) != 0 {
-			p.t.Errorf("%s: %s: the parts sum to %s, not to %s", p.what, key, schemas.MoneyText(parts), schemas.MoneyText(change))
+			p.t.Errorf("%s: %s: the parts sum to %s, not to %s", p.what, key, schemas.MoneyOf(parts).String(), schemas.MoneyOf(change).String())
 		}
 		volume, mix := new(big.Rat), new(big.Rat).SetFrac(change, unit)
 		if total := all[row["currency"].Text]; m.requestsBefore.Sign() != 0 { // each request has as many tokens
@@ -1087,7 +1087,7 @@ func (k *ledger) drivers(p page, doc *report.Document, s query.Scope, month sche
 }
 
 // budget holds a report of budgets.
-func (k *ledger) budget(p page, doc *report.Document, s query.Scope, period report.Period) {
+func (k *ledger) budget(p page, doc *report.Document, s query.Scope, period schemas.Period) {
 	_, current, _ := k.clock()
 	first, last := current, current
 	for _, l := range k.charged {
@@ -1109,12 +1109,12 @@ func (k *ledger) budget(p page, doc *report.Document, s query.Scope, period repo
 			}
 		}
 		seen := map[schemas.Date]bool{}
-		for m := first; m <= last; m = schemas.NextMonth(m) {
-			from, to := m, schemas.NextMonth(m)
+		for m := first; m <= last; m = (m.Month() + 1).First() {
+			from, to := m, (m.Month() + 1).First()
 			if b.Period == "quarter" {
 				at := m.Start()
 				from = schemas.DateOf(time.Date(at.Year(), (at.Month()-1)/3*3+1, 1, 0, 0, 0, 0, time.UTC))
-				to = schemas.NextMonth(schemas.NextMonth(schemas.NextMonth(from)))
+				to = (from.Month() + 3).First()
 			}
 			if seen[from] || b.From != nil && from < *b.From || b.To != nil && from >= *b.To || from >= period.To || to <= period.From {
 				continue
@@ -1127,10 +1127,10 @@ func (k *ledger) budget(p page, doc *report.Document, s query.Scope, period repo
 				continue
 			}
 			spent := sum(of, func(l posting) bool { return l.billed >= from && l.billed < to })
-			p.exact(key+" amount", row["budget_amount"], b.Amount)
+			p.exact(key+" amount", row["budget_amount"], b.Amount.Units())
 			p.exact(key+" spent", row["spent"], spent)
-			p.exact(key+" left", row["left_over"], new(big.Int).Sub(b.Amount, spent))
-			p.near(key+" used", row["used_share"], units(spent)/units(b.Amount), 1e-6)
+			p.exact(key+" left", row["left_over"], new(big.Int).Sub(b.Amount.Units(), spent))
+			p.near(key+" used", row["used_share"], units(spent)/units(b.Amount.Units()), 1e-6)
 			p.text(key+" end", row["period_end"], to.String())
 			o := k.outlook(of, nil, from, to)
 			p.ahead(key, row, spent, o)
@@ -1156,7 +1156,7 @@ func (k *ledger) budget(p page, doc *report.Document, s query.Scope, period repo
 			var reached query.Value
 			reached.Null = true
 			for _, t := range b.Thresholds {
-				limit := new(big.Int).Quo(new(big.Int).Mul(b.Amount, big.NewInt(int64(t))), unit)
+				limit := new(big.Int).Quo(new(big.Int).Mul(b.Amount.Units(), big.NewInt(int64(t))), unit)
 				if spent.Cmp(limit) >= 0 {
 					reached = query.Value{Text: t.String()}
 				}
@@ -1166,9 +1166,9 @@ func (k *ledger) budget(p page, doc *report.Document, s query.Scope, period repo
 			}
 			status, forecast := "ok", units(spent)+number(o.more)
 			switch {
-			case spent.Cmp(b.Amount) > 0:
+			case spent.Cmp(b.Amount.Units()) > 0:
 				status = "over"
-			case forecast > units(b.Amount)+0.005: // amounts are whole units
+			case forecast > units(b.Amount.Units())+0.005: // amounts are whole units
 				status = "forecast over"
 			case !reached.Null:
 				status = "warning"
@@ -1192,10 +1192,10 @@ func TestOutlooksAndReconciliationAreWhatTheRecordsMakeThem(t *testing.T) {
 				r, _ := report.Find(o.Name)
 				if r.Spans != report.Running && k.rnd.IntN(4) > 0 {
 					months := [][2]string{{"2026-09-01", "2026-10-01"}, {"2026-10-01", "2026-11-01"}, {"2026-11-01", "2026-12-01"}, {"2026-09-01", "2026-11-01"}, {"2026-10-01", "2027-01-01"}, {"2026-07-01", "2026-10-01"}}[k.rnd.IntN(6)]
-					o.Period = &report.Period{From: day(months[0]), To: day(months[1]), Billing: true}
+					o.Period = &schemas.Period{From: day(months[0]), To: day(months[1]), Billing: true}
 					if r.Spans == report.AnyDays && k.rnd.IntN(2) == 0 {
 						from := day("2026-09-10") + schemas.Date(k.rnd.IntN(50))
-						o.Period = &report.Period{From: from, To: from + 1 + schemas.Date(k.rnd.IntN(30))}
+						o.Period = &schemas.Period{From: from, To: from + 1 + schemas.Date(k.rnd.IntN(30))}
 					}
 				}
 				for _, d := range r.Dimensions {
@@ -1219,7 +1219,7 @@ func TestOutlooksAndReconciliationAreWhatTheRecordsMakeThem(t *testing.T) {
 					continue
 				}
 				_, month, _ := k.clock()
-				period := report.MonthPeriod(month)
+				period := schemas.MonthPeriod(month.Month())
 				if o.Period != nil {
 					period = *o.Period
 				} else if r.Spans != report.Running { // the last month in which anything is charged
@@ -1227,7 +1227,7 @@ func TestOutlooksAndReconciliationAreWhatTheRecordsMakeThem(t *testing.T) {
 					if len(lines) == 0 {
 						lines = k.charged
 					}
-					period = report.MonthPeriod(slices.MaxFunc(lines, func(a, b posting) int { return cmp.Compare(a.billed, b.billed) }).billed)
+					period = schemas.MonthPeriod((slices.MaxFunc(lines, func(a, b posting) int { return cmp.Compare(a.billed, b.billed) }).billed).Month())
 				}
 				p.what = fmt.Sprintf("%s %s %+v", o.Name, period.Name(), o.Scope)
 				if text, missing := k.complete(o.Scope.Accounts, period.From, period.To); doc.Completeness.Text != text || doc.Completeness.MissingSeconds != missing {

@@ -65,7 +65,7 @@ func (t *Table) Parquet(w io.Writer) error {
 			case *array.Decimal128Builder:
 				n, errMoney := schemas.ParseMoney(v.Text)
 				if err = errMoney; err == nil {
-					f.Append(decimal128.FromBigInt(n))
+					f.Append(decimal128.FromBigInt(n.Units()))
 				}
 			case *array.Date32Builder:
 				d, errDate := schemas.ParseDate(v.Text)

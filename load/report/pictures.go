@@ -138,12 +138,13 @@ func (b *builder) outlookPicture(ctx context.Context) error {
 		return err
 	}
 	row := f.Rows[0]
-	t, err := ask(ctx, b.Snapshot, "outlook", "Cost added up by day", fmt.Sprintf(`SELECT usage_date, sum(net_cost) AS net_cost FROM chargeback_daily WHERE billing_month = DATE '%s' AND charge_class IS NULL AND currency IS NOT DISTINCT FROM %s GROUP BY ALL ORDER BY ALL`, b.current, literal(row[0])))
+	t, err := ask(ctx, b.Snapshot, "outlook", "Cost added up by day",
+		fmt.Sprintf(`SELECT usage_date, sum(net_cost) AS net_cost FROM chargeback_daily WHERE billing_month = DATE '%s' AND charge_class IS NULL AND currency IS NOT DISTINCT FROM %s GROUP BY ALL ORDER BY ALL`, b.current.First(), literal(row[0])))
 	if err != nil {
 		return err
 	}
 	o := outlook{forecast: float(row[1]), low: float(row[2]), high: float(row[3]), ranged: !row[2].Null, unit: row[0].Text}
-	for d := b.current; d < schemas.NextMonth(b.current); d++ {
+	for d := range b.current.Days() {
 		o.days = append(o.days, d.String())
 	}
 	sum := 0.0
@@ -171,7 +172,8 @@ func (b *builder) moversPicture(ctx context.Context, currency query.Value) error
 		SELECT cost_center, currency, coalesce(sum(net_cost) FILTER (side = 'before'), 0) AS net_before, coalesce(sum(net_cost) FILTER (side = 'now'), 0) AS net_now,
 			coalesce(sum(net_cost) FILTER (side = 'now'), 0) - coalesce(sum(net_cost) FILTER (side = 'before'), 0) AS change, any_value(basis) AS compared
 		FROM chargeback_ever JOIN (FROM comparable_days JOIN comparison_basis USING ("month") WHERE "month" = DATE '%s') USING (account, usage_date)
-		WHERE charge_class IS NULL AND currency IS NOT DISTINCT FROM %s GROUP BY cost_center, currency ORDER BY abs(change) DESC, cost_center LIMIT 10`, month, literal(currency)))
+		WHERE charge_class IS NULL AND currency IS NOT DISTINCT FROM %s GROUP BY cost_center,
+			currency ORDER BY abs(change) DESC, cost_center LIMIT 10`, month.First(), literal(currency)))
 	if err != nil || len(t.Rows) == 0 {
 		return err
 	}
@@ -207,7 +209,8 @@ func (b *builder) heatPicture(ctx context.Context, currency query.Value) error {
 }
 
 func (b *builder) calendarPicture(ctx context.Context, _ query.Value) error {
-	t, err := ask(ctx, b.Snapshot, "coverage", "Coverage by day", `SELECT account, usage_date, (covered_seconds / 3600.0)::DECIMAL(18,4) AS covered_hours FROM coverage_daily WHERE `+b.period.within("usage_date")+` ORDER BY ALL`)
+	t, err := ask(ctx, b.Snapshot, "coverage", "Coverage by day",
+		`SELECT account, usage_date, (covered_seconds / 3600.0)::DECIMAL(18,4) AS covered_hours FROM coverage_daily WHERE `+within(b.period, "usage_date")+` ORDER BY ALL`)
 	if err != nil {
 		return err
 	}

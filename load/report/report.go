@@ -11,7 +11,6 @@ package report
 import (
 	"context"
 	"fmt"
-	"math/big"
 	"slices"
 	"strings"
 	"time"
@@ -108,8 +107,9 @@ func (t *Table) column(name string) int {
 // Total are the sums of the columns that have one, in a currency.
 type Total struct {
 	Currency string
-	Null     bool       // the rows have no currency
-	Sums     []*big.Int // by column, in units of 1e-12; nil where there is no sum, nothing to sum, or a cell that is no exact number
+	Null     bool // the rows have no currency
+	// Sums are by column, in the currency; nil where there is no sum, nothing to sum, or a cell that is no exact number.
+	Sums []*schemas.Money
 }
 
 // Totals sums the rows by currency, in order of the currency; one Total if the table has no such column.
@@ -126,7 +126,7 @@ func (t *Table) Totals() []Total {
 		i := slices.IndexFunc(out, func(x Total) bool { return x.Currency == c.Text && x.Null == c.Null })
 		if i < 0 {
 			i = len(out)
-			out = append(out, Total{c.Text, c.Null, make([]*big.Int, len(t.Columns))})
+			out = append(out, Total{c.Text, c.Null, make([]*schemas.Money, len(t.Columns))})
 		}
 		for j, col := range t.Columns {
 			if !col.Sum || row[j].Null {
@@ -137,10 +137,11 @@ func (t *Table) Totals() []Total {
 				unknown[cell{i, j}] = true
 				continue
 			}
-			if out[i].Sums[j] == nil {
-				out[i].Sums[j] = new(big.Int)
+			v = v.In(c.Text)
+			if sum := out[i].Sums[j]; sum != nil {
+				v = v.Add(*sum)
 			}
-			out[i].Sums[j].Add(out[i].Sums[j], v)
+			out[i].Sums[j] = &v
 		}
 	}
 	for x := range unknown { // no total is better than one that lacks a row
@@ -326,7 +327,7 @@ func (t *Table) post() {
 		}
 		for _, row := range t.Rows {
 			if n, err := schemas.ParseMoney(row[i].Text); err == nil && !row[i].Null {
-				row[i].Text = schemas.Rounded(n, schemas.MinorUnit(t.value(row, "currency").Text))
+				row[i].Text = n.In(t.value(row, "currency").Text).Posted()
 			}
 		}
 	}

@@ -74,7 +74,7 @@ func randomBooks(t *testing.T, seed uint64) *books {
 			for i := range rnd.IntN(4) {
 				r := spent{account, fmt.Sprintf("tk_%d", rnd.IntN(10)), fmt.Sprintf("m%d", rnd.IntN(3)), p.Date, big.NewInt(rnd.Int64N(9_000_000_000_000) - 1_000_000_000_000)}
 				b.records = append(b.records, r)
-				rows = append(rows, [4]string{fmt.Sprintf("r%d", i), r.token, r.model, schemas.MoneyText(r.amount)})
+				rows = append(rows, [4]string{fmt.Sprintf("r%d", i), r.token, r.model, schemas.MoneyOf(r.amount).String()})
 			}
 			w.Day(p, rows...)
 			b.covered[account][p.Date] = true
@@ -90,7 +90,7 @@ func randomBooks(t *testing.T, seed uint64) *books {
 func (b *books) of(r spent, dimension string) string {
 	a := b.rules.Assign(schemas.AllocationKey{Account: r.account, TokenID: &r.token, Model: &r.model}, r.day)
 	v := map[string]string{"account": r.account, "model": r.model, "cost_center": a.CostCenter, "team": a.Team, "project": a.Project,
-		"environment": a.Environment, "token": r.token, "user": "u1", "day": r.day.String(), "month": schemas.MonthOf(r.day).String()}[dimension]
+		"environment": a.Environment, "token": r.token, "user": "u1", "day": r.day.String(), "month": r.day.Month().First().String()}[dimension]
 	if v == "" && slices.Contains([]string{"cost_center", "team", "project", "environment"}, dimension) {
 		return schemas.Unallocated
 	}
@@ -119,7 +119,7 @@ func (b *books) sums(o report.Options, by ...string) map[string]string {
 	}
 	texts := map[string]string{}
 	for k, v := range out {
-		texts[k] = schemas.MoneyText(v)
+		texts[k] = schemas.MoneyOf(v).String()
 	}
 	return texts
 }
@@ -166,11 +166,11 @@ func told(t *report.Table, measure string, keep func(row map[string]query.Value)
 		if out[k] == nil {
 			out[k] = new(big.Int)
 		}
-		out[k].Add(out[k], n)
+		out[k].Add(out[k], n.Units())
 	}
 	texts := map[string]string{}
 	for k, v := range out {
-		texts[k] = schemas.MoneyText(v)
+		texts[k] = schemas.MoneyOf(v).String()
 	}
 	return texts
 }
@@ -201,13 +201,13 @@ func TestEveryReportSaysWhatTheRecordsSay(t *testing.T) {
 			switch rnd.IntN(4) {
 			case 0:
 				from := day("2026-09-20") + schemas.Date(rnd.IntN(40))
-				o.Period = &report.Period{From: from, To: from + 1 + schemas.Date(rnd.IntN(30))}
+				o.Period = &schemas.Period{From: from, To: from + 1 + schemas.Date(rnd.IntN(30))}
 			case 1:
-				o.Period = &report.Period{From: day("2026-07-01"), To: day("2026-10-01"), Billing: true}
+				o.Period = &schemas.Period{From: day("2026-07-01"), To: day("2026-10-01"), Billing: true}
 			case 2:
-				o.Period = &report.Period{From: day("2026-09-01"), To: day("2026-11-01"), Billing: true}
+				o.Period = &schemas.Period{From: day("2026-09-01"), To: day("2026-11-01"), Billing: true}
 			default:
-				p := report.MonthPeriod(day([]string{"2026-09-01", "2026-10-01", "2026-11-01"}[rnd.IntN(3)]))
+				p := schemas.MonthPeriod(day("2026-09-01").Month() + schemas.Month(rnd.IntN(3)))
 				o.Period = &p
 			}
 			for _, d := range query.ScopeDimensions {
@@ -406,7 +406,7 @@ func TestAsChargedAndAsItIsNowArentMixed(t *testing.T) {
 	w.Publish(publish.PublishOptions{Finance: finance})
 	build := func(name, month string, scope query.Scope) *report.Document {
 		t.Helper()
-		p := report.MonthPeriod(day(month + "-01"))
+		p := schemas.MonthPeriod(day(month + "-01").Month())
 		doc, err := report.Build(t.Context(), w.Lake, report.Options{Name: name, Period: &p, Scope: scope, Now: time.Date(2026, 12, 1, 0, 0, 0, 0, time.UTC)})
 		if err != nil {
 			t.Fatal(err)
@@ -495,7 +495,7 @@ func TestTheForecastBesideAMonthIsTheForecast(t *testing.T) {
 				t.Fatal(err)
 			}
 			i := slices.IndexFunc(doc.Figures, func(f report.Figure) bool { return f.Label == "Forecast for the month" })
-			if got, err := schemas.ParseMoney(doc.Figures[max(i, 0)].Number.Text); i < 0 || err != nil || schemas.MoneyText(got) != want {
+			if got, err := schemas.ParseMoney(doc.Figures[max(i, 0)].Number.Text); i < 0 || err != nil || got.String() != want {
 				t.Errorf("%s %v: %+v, the report has %s", name, scope, doc.Figures, want)
 			}
 		}
@@ -541,7 +541,7 @@ func TestAStatementTellsAPoolFromACostCentreCalledAlike(t *testing.T) {
 			{query.Scope{CostCenters: []string{"pool x"}}, []string{"pool x of : 3"}},
 			{query.Scope{CostCenters: []string{"x"}}, []string{"x of : 5"}},
 		} {
-			p := report.MonthPeriod(day(month + "-01"))
+			p := schemas.MonthPeriod(day(month + "-01").Month())
 			doc, err := report.Build(t.Context(), w.Lake, report.Options{Name: "statement", Period: &p, Scope: c.scope, Now: time.Date(2026, 12, 1, 0, 0, 0, 0, time.UTC)})
 			if err != nil {
 				t.Fatal(err)
@@ -560,7 +560,7 @@ func TestAStatementTellsAPoolFromACostCentreCalledAlike(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				got = append(got, at(row, "cost_center")+" of "+at(row, "pool")+": "+schemas.MoneyText(cost))
+				got = append(got, at(row, "cost_center")+" of "+at(row, "pool")+": "+cost.String())
 			}
 			for _, line := range c.want {
 				want = append(want, line+times)
@@ -600,7 +600,7 @@ func TestAScopeOfNamesThatLookLikeConditions(t *testing.T) {
 				t.Fatal(err)
 			}
 			for row, err := range rows.All(t.Context()) {
-				if got, bad := schemas.ParseMoney(row[0].Text); err != nil || bad != nil || schemas.MoneyText(got) != c.want {
+				if got, bad := schemas.ParseMoney(row[0].Text); err != nil || bad != nil || got.String() != c.want {
 					t.Errorf("%+v: %s is %s, want %s (%v)", c.scope, from, row[0].Text, c.want, err)
 				}
 			}

@@ -122,7 +122,7 @@ func (t *Table) totalCells(total Total) []string {
 	for i, c := range t.Columns {
 		switch {
 		case total.Sums[i] != nil:
-			cells[i] = showNumber(c.Kind, total.Sums[i], total.Currency)
+			cells[i] = showNumber(c.Kind, *total.Sums[i])
 		case c.Sum:
 			cells[i] = none
 		case c.Name == "currency":
@@ -239,7 +239,7 @@ func (d *Document) JSON(w io.Writer) error {
 				}
 				for i, s := range total.Sums {
 					if s != nil {
-						r[t.Columns[i].Name] = d.jsonValue(t.Columns[i].Kind, query.Value{Text: schemas.MoneyText(s)})
+						r[t.Columns[i].Name] = d.jsonValue(t.Columns[i].Kind, query.Value{Text: s.String()})
 					}
 				}
 				x.Totals = append(x.Totals, r)
@@ -265,7 +265,7 @@ func (d *Document) jsonValue(k Kind, v query.Value) any {
 		return v.Text == "true"
 	case k.Numeric() && d.DecimalNumbers:
 		if n, err := schemas.ParseMoney(v.Text); err == nil {
-			return json.Number(schemas.MoneyText(n))
+			return json.Number(n.String())
 		}
 	}
 	return v.Text

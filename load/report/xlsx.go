@@ -512,9 +512,9 @@ func (b *book) totals(sheet string, t *Table, totals []Total, last int) error {
 					}
 				}
 				// The value that a reader shows which doesn't compute.
-				stored := schemas.MoneyText(total.Sums[i])
+				stored := total.Sums[i].String()
 				if c.Kind == Money || c.Kind == Posted {
-					stored = sheetAmount(total.Sums[i], schemas.MinorUnit(total.Currency))
+					stored = sheetAmount(*total.Sums[i])
 				}
 				if err := b.SetCellDefault(sheet, at, stored); err != nil {
 					return err
@@ -542,9 +542,9 @@ func (b *book) value(sheet, at string, k Kind, v query.Value, currency string) e
 	case k.Numeric():
 		if n, err := schemas.ParseMoney(v.Text); err == nil {
 			if k == Money || k == Posted {
-				return b.SetCellDefault(sheet, at, sheetAmount(n, schemas.MinorUnit(currency)))
+				return b.SetCellDefault(sheet, at, sheetAmount(n.In(currency)))
 			}
-			return b.SetCellDefault(sheet, at, schemas.MoneyText(n))
+			return b.SetCellDefault(sheet, at, n.String())
 		}
 	case k == Day || k == Month:
 		// Days from 1899-12-30, as a workbook counts; before March 1900 it counts otherwise.
@@ -563,9 +563,9 @@ func (b *book) value(sheet, at string, k Kind, v query.Value, currency string) e
 
 // sheetAmount is what a cell stores of an amount: all its digits. A spreadsheet keeps 15 of them and rounds what it shows
 // from these, so an amount that would come out another cent than everywhere else stands in its minor unit.
-func sheetAmount(n *big.Int, places int) string {
+func sheetAmount(n schemas.Money) string {
 	const digits = 15
-	exact, rounded := schemas.MoneyText(n), schemas.Rounded(n, places)
+	exact, rounded := n.String(), n.Posted()
 	f, err := strconv.ParseFloat(exact, 64)
 	if err != nil || len(strings.Trim(rounded, "-."))-1 > digits {
 		return exact
@@ -575,7 +575,7 @@ func sheetAmount(n *big.Int, places int) string {
 		return exact
 	}
 	kept.Mul(kept, new(big.Rat).SetInt64(1_000_000_000_000))
-	if !kept.IsInt() || schemas.Rounded(kept.Num(), places) == rounded {
+	if !kept.IsInt() || schemas.MoneyOf(kept.Num()).In(n.Currency()).Posted() == rounded {
 		return exact
 	}
 	return rounded

@@ -307,7 +307,7 @@ func TestNumbersOfAWorkbookHaveAllTheirDigits(t *testing.T) {
 		f, _ := workbook(t, &Document{Tables: []*Table{{Title: "X", Columns: []Column{{"net_cost", "Net", Money, false}}, Rows: [][]query.Value{row(s)}}}})
 		got, ok := new(big.Rat).SetString(cellOf{f, t, "X"}.raw("A2"))
 		n, _ := schemas.ParseMoney(s)
-		if want := new(big.Rat).SetFrac(n, big.NewInt(1_000_000_000_000)); !ok || got.Cmp(want) != 0 {
+		if !ok || got.Cmp(n.Rat()) != 0 {
 			t.Errorf("%s stands as %s", s, cellOf{f, t, "X"}.raw("A2"))
 		}
 		if x, err := strconv.ParseFloat(cellOf{f, t, "X"}.raw("A2"), 64); err != nil || math.IsInf(x, 0) {
@@ -348,15 +348,16 @@ func TestWhatASheetShowsIsWhatOtherDocumentsShow(t *testing.T) {
 		if rapid.Bool().Draw(t, "near half a cent") {
 			n = new(big.Int).Add(new(big.Int).Mul(big.NewInt(rapid.Int64Range(-1e15, 1e15).Draw(t, "half cents")), big.NewInt(5_000_000_000)), big.NewInt(rapid.Int64Range(-2, 2).Draw(t, "units beside")))
 		}
-		places := rapid.SampledFrom([]int{0, 2, 3, 4}).Draw(t, "places")
-		f, err := strconv.ParseFloat(sheetAmount(n, places), 64)
+		m := schemas.MoneyOf(n).In(rapid.SampledFrom([]string{"JPY", "USD", "KWD", "CLF"}).Draw(t, "currency"))
+		f, err := strconv.ParseFloat(sheetAmount(m), 64)
 		if err != nil {
 			t.Fatal(err)
 		}
 		kept, _ := new(big.Rat).SetString(strconv.FormatFloat(f, 'e', 14, 64))
-		if shown := kept.Mul(kept, big.NewRat(1_000_000_000_000, 1)); !shown.IsInt() || schemas.Rounded(shown.Num(), places) != schemas.Rounded(n, places) {
-			if len(strings.Trim(schemas.Rounded(n, places), "-.")) < 15 {
-				t.Fatalf("%s is stored as %s, and shown as %s", schemas.MoneyText(n), sheetAmount(n, places), schemas.Rounded(shown.Num(), places))
+		units := kept.Mul(kept, big.NewRat(1_000_000_000_000, 1))
+		if shown := schemas.MoneyOf(units.Num()).In(m.Currency()); !units.IsInt() || shown.Posted() != m.Posted() {
+			if len(strings.Trim(m.Posted(), "-.")) < 15 {
+				t.Fatalf("%s is stored as %s, and shown as %s", m, sheetAmount(m), shown.Posted())
 			}
 		}
 	})

@@ -13,7 +13,6 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
-	"math/big"
 	"slices"
 	"strings"
 
@@ -392,45 +391,4 @@ func ownerWords(o schemas.Owner) string {
 		}
 	}
 	return strings.Join(words, ", ")
-}
-
-// Apportion parts total in the proportion of the weights, which are not negative, by largest remainder: each part is
-// its exact share rounded down or up to a whole unit (towards or away from zero, if total is negative), the parts sum
-// to total, and of equal remainders the first gets the unit. If no weight is above 0, the parts are equal. No weights
-// give no parts.
-func Apportion(total *big.Int, weights []*big.Int) []*big.Int {
-	if len(weights) == 0 {
-		return nil
-	}
-	sum := new(big.Int)
-	for _, w := range weights {
-		sum.Add(sum, w)
-	}
-	if sum.Sign() <= 0 {
-		weights = slices.Repeat([]*big.Int{big.NewInt(1)}, len(weights))
-		sum.SetInt64(int64(len(weights)))
-	}
-	abs := new(big.Int).Abs(total)
-	parts := make([]*big.Int, len(weights))
-	rests := make([]*big.Int, len(weights))
-	left := new(big.Int).Set(abs)
-	for i, w := range weights {
-		parts[i], rests[i] = new(big.Int).QuoRem(new(big.Int).Mul(abs, w), sum, new(big.Int))
-		left.Sub(left, parts[i])
-	}
-	order := make([]int, len(weights))
-	for i := range order {
-		order[i] = i
-	}
-	slices.SortStableFunc(order, func(a, b int) int { return rests[b].Cmp(rests[a]) })
-	one := big.NewInt(1)
-	for i := range int(left.Int64()) { // fewer than there are parts
-		parts[order[i]].Add(parts[order[i]], one)
-	}
-	if total.Sign() < 0 {
-		for _, p := range parts {
-			p.Neg(p)
-		}
-	}
-	return parts
 }

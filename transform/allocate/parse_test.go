@@ -2,7 +2,6 @@ package allocate
 
 import (
 	"fmt"
-	"math/big"
 	"os"
 	"regexp"
 	"strings"
@@ -241,12 +240,13 @@ func answers(t *testing.T, r *Rules, err error) {
 	}
 	r.Check(used)
 	for _, p := range r.Pools() {
-		shares, err := r.Split(0, []schemas.PoolCost{{Pool: p.Pool, Measures: schemas.Measures{Requests: 7, Net: big.NewInt(-101)}}}, nil)
-		sum := new(big.Int)
+		shares, err := r.Split(0, []schemas.PoolCost{{Pool: p.Pool,
+			Measures: schemas.Measures{Requests: 7, Net: units(-101)}}}, nil)
+		var sum schemas.Money
 		for _, s := range shares {
-			sum.Add(sum, s.Net)
+			sum = sum.Add(*s.Net)
 		}
-		if err != nil || sum.Int64() != -101 {
+		if err != nil || sum.Cmp(*units(-101)) != 0 {
 			t.Fatalf("%v: shares sum to %v", err, sum)
 		}
 	}

@@ -107,9 +107,9 @@ func (p *parser) pool(name, n *yaml.Node) *pool {
 			w, err := schemas.ParseMoney(weight.Value) // as exact as money, and as large
 			if err != nil || w.Sign() < 0 {
 				p.bad(weight.Line, "%s: %s is not a weight: write a number of 0 or more, such as 0.25 or 3, with at most 12 decimals", who, quote(weight.Value))
-				w = one
+				w = schemas.MoneyOf(one)
 			}
-			t.weight = w
+			t.weight = w.Units()
 		}
 		nothing = nothing && t.weight.Sign() == 0
 		out.targets = append(out.targets, t)
@@ -127,13 +127,15 @@ func (p *parser) pool(name, n *yaml.Node) *pool {
 // are the direct costs of the month in the currency of the cost: tokens, or net cost, negative ones as 0. Where there
 // is nothing to go by the parts of all whose weight isn't 0 are equal, and the method says so. The shares of each cost sum to it in every measure,
 // and of each share the list cost less the discount differs from the net cost as much as the cost's does, in parts.
-func (r *Rules) Split(month schemas.Date, costs []schemas.PoolCost, direct []schemas.DirectCost) ([]schemas.PoolShare, error) {
+func (r *Rules) Split(
+	month schemas.Month, costs []schemas.PoolCost, direct []schemas.DirectCost,
+) ([]schemas.PoolShare, error) {
 	type basis struct{ pool, currency string }
 	known := map[basis]division{}
 	var out []schemas.PoolShare
 	for _, c := range costs {
-		if schemas.MonthOf(c.Date) != schemas.MonthOf(month) {
-			return nil, fmt.Errorf("pool %s: a cost of %s in the split of %s", c.Pool, c.Date, month.Month())
+		if !month.Contains(c.Date) {
+			return nil, fmt.Errorf("pool %s: a cost of %s in the split of %s", c.Pool, c.Date, month)
 		}
 		p := r.pool(c.Pool)
 		if p == nil {
@@ -245,16 +247,16 @@ func (p *pool) words(method string, t target, figure *big.Int, currency *string,
 	text := ""
 	switch {
 	case method == methodFixed:
-		return "share " + schemas.MoneyText(t.weight)
+		return "share " + schemas.MoneyOf(t.weight).String()
 	case method == methodUsage:
 		text = figure.String() + " tokens"
 	case method == methodCost:
-		text = strings.TrimSpace(schemas.MoneyText(figure) + " " + currencyOf(currency))
+		text = strings.TrimSpace(schemas.MoneyOf(figure).String() + " " + currencyOf(currency))
 	default:
 		text = fmt.Sprintf("%d of %d", figure, n)
 	}
 	if t.weight.Cmp(one) != 0 && method == p.method {
-		text += " × " + schemas.MoneyText(t.weight)
+		text += " × " + schemas.MoneyOf(t.weight).String()
 	}
 	return text
 }
@@ -265,9 +267,12 @@ func (p *pool) figures(targets []target, currency *string, direct []schemas.Dire
 	byOwner := map[schemas.Owner]*big.Int{} // what each owner has; many, where a target is each of them
 	if p.method == methodUsage || p.method == methodCost {
 		for _, c := range direct {
-			v := c.Net
-			if p.method == methodUsage {
-				v = c.Tokens
+			v := c.Tokens
+			if p.method == methodCost {
+				v = nil
+				if c.Net != nil {
+					v = c.Net.Units()
+				}
 			}
 			if v == nil || currencyOf(c.Currency) != currencyOf(currency) {
 				continue
@@ -324,7 +329,15 @@ func (d division) shares(c schemas.PoolCost) []schemas.PoolShare {
 		if total == nil {
 			return
 		}
-		for i, v := range Apportion(total, d.weights) {
+		for i, v := range schemas.Apportion(total, d.weights) {
+			put(i, v)
+		}
+	}
+	share := func(total *schemas.Money, put func(i int, v schemas.Money)) {
+		if total == nil {
+			return
+		}
+		for i, v := range total.Split(d.weights) {
 			put(i, v)
 		}
 	}
@@ -334,24 +347,24 @@ func (d division) shares(c schemas.PoolCost) []schemas.PoolShare {
 	part(c.Output, func(i int, v *big.Int) { out[i].Output = v })
 	part(c.Cached, func(i int, v *big.Int) { out[i].Cached = v })
 	part(c.Total, func(i int, v *big.Int) { out[i].Total = v })
-	part(c.Net, func(i int, v *big.Int) { out[i].Net = v })
-	part(c.Discount, func(i int, v *big.Int) { out[i].Discount = v })
+	share(c.Net, func(i int, v schemas.Money) { out[i].Net = &v })
+	share(c.Discount, func(i int, v schemas.Money) { out[i].Discount = &v })
 	if c.List == nil {
 		return out
 	}
-	rest := new(big.Int).Set(c.List)
-	for _, v := range []*big.Int{c.Net, c.Discount} {
+	rest := *c.List
+	for _, v := range []*schemas.Money{c.Net, c.Discount} {
 		if v != nil {
-			rest.Sub(rest, v)
+			rest = rest.Sub(*v)
 		}
 	}
-	part(rest, func(i int, v *big.Int) {
-		for _, w := range []*big.Int{out[i].Net, out[i].Discount} {
+	share(&rest, func(i int, v schemas.Money) {
+		for _, w := range []*schemas.Money{out[i].Net, out[i].Discount} {
 			if w != nil {
-				v = new(big.Int).Add(v, w)
+				v = v.Add(*w)
 			}
 		}
-		out[i].List = v
+		out[i].List = &v
 	})
 	return out
 }
