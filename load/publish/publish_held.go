@@ -1,0 +1,153 @@
+package publish
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"time"
+
+	"github.com/usagelake/usagelake/schemas"
+)
+
+// published is what a database file says it holds.
+type published struct {
+	schema     int
+	balance    string
+	finance    string
+	rules      int64 // allocation rules it was published with
+	generation int64
+	closed     []schemas.Month
+	days       map[schemas.Partition]string
+	rows       map[schemas.Partition]int64
+	bad        map[schemas.Partition]bool // days with quarantined records
+	// intruded says that another program wrote into it, or may have: it can tell what it alone has, and nothing is to be built on it.
+	intruded bool
+	// balances are the days that it has balances of.
+	balances []schemas.Partition
+}
+
+// held reads what the published file holds; nil if there is none, or none that could be brought up to date. A file
+// that another process has locked for writing is read from a clone.
+func (p *publisher) held(ctx context.Context) (*published, error) {
+	target := p.lake.Database()
+	if _, err := p.lake.FS.Stat(target); errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	} else if err != nil {
+		return nil, err
+	}
+	intruded, err := p.lake.Intrusion()
+	if err != nil {
+		return nil, err
+	}
+	if text := intruded.String(); text != "" {
+		p.lake.Log.Warn(text+"; it is built anew", "hint", HintIntruded)
+	}
+	have, err := readPublished(ctx, p.engine(), target)
+	if err != nil && ctx.Err() == nil {
+		name, errClone := p.clone()
+		if errClone != nil {
+			return nil, errClone
+		}
+		defer p.discard(name)
+		have, err = readPublished(ctx, p.engine(), name)
+	}
+	switch {
+	case ctx.Err() != nil:
+		return nil, ctx.Err()
+	case err != nil:
+		p.lake.Log.Warn("the published file can't be read; building it anew", "err", err)
+		return nil, nil
+	case have.schema > schemas.SQLVersion:
+		return nil, fmt.Errorf("%w (its tables have version %d, this version knows %d)", ErrNewerDatabase, have.schema, schemas.SQLVersion)
+	}
+	have.intruded = intruded.Changed || intruded.Unmarked
+	return &have, nil
+}
+
+func readPublished(ctx context.Context, e engine, path string) (published, error) {
+	d, err := openDatabase(ctx, e, path, true)
+	if err != nil {
+		return published{}, err
+	}
+	defer d.Close()
+	var h published
+	if err = d.conn.QueryRowContext(ctx, "SELECT schema_version FROM meta").Scan(&h.schema); err != nil {
+		return h, err
+	}
+	if h.schema > schemas.SQLVersion {
+		return h, nil
+	}
+	// Which days and months are held: of an older version as far as its tables tell.
+	err = d.digests(ctx, &h)
+	var errClosed, errBalances error
+	h.closed, errClosed = d.closed(ctx)
+	h.balances, errBalances = d.balanceDays(ctx)
+	if h.schema < schemas.SQLVersion {
+		return h, ctx.Err()
+	}
+	if err = errors.Join(err, errClosed, errBalances); err != nil {
+		return h, err
+	}
+	err = d.conn.QueryRowContext(ctx, "SELECT balance_digest, finance_digest, (SELECT count(*) FROM allocation_rules), generation FROM meta").Scan(&h.balance, &h.finance, &h.rules, &h.generation)
+	return h, err
+}
+
+// closed reads which months are published as closed.
+func (d *Database) closed(ctx context.Context) ([]schemas.Month, error) {
+	rows, err := d.conn.QueryContext(ctx, `SELECT "month" FROM closed_months ORDER BY 1`)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var out []schemas.Month
+	for rows.Next() {
+		var t time.Time
+		if err := rows.Scan(&t); err != nil {
+			return nil, err
+		}
+		out = append(out, schemas.DateOf(t).Month())
+	}
+	return out, rows.Err()
+}
+
+// digests reads the table partitions: the digest of each day, its rows, and which have quarantined records.
+func (d *Database) digests(ctx context.Context, h *published) error {
+	rows, err := d.conn.QueryContext(ctx, `SELECT account, usage_date, digest, "rows", quarantine_sha256 IS NOT NULL FROM partitions`)
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	h.days, h.rows, h.bad = map[schemas.Partition]string{}, map[schemas.Partition]int64{}, map[schemas.Partition]bool{}
+	for rows.Next() {
+		var account, digest string
+		var date time.Time
+		var n int64
+		var quarantine bool
+		if err := rows.Scan(&account, &date, &digest, &n, &quarantine); err != nil {
+			return err
+		}
+		p := schemas.Partition{Account: account, Date: schemas.DateOf(date)}
+		h.days[p], h.rows[p], h.bad[p] = digest, n, quarantine
+	}
+	return rows.Err()
+}
+
+// balanceDays reads of which days there are balances.
+func (d *Database) balanceDays(ctx context.Context) ([]schemas.Partition, error) {
+	rows, err := d.conn.QueryContext(ctx, `SELECT DISTINCT account, observed_at::DATE FROM balance ORDER BY ALL`)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var out []schemas.Partition
+	for rows.Next() {
+		var account string
+		var date time.Time
+		if err := rows.Scan(&account, &date); err != nil {
+			return nil, err
+		}
+		out = append(out, schemas.Partition{Account: account, Date: schemas.DateOf(date)})
+	}
+	return out, rows.Err()
+}
