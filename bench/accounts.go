@@ -175,7 +175,8 @@ func (b *bench) stats(base string) (s portal.Stats, err error) {
 	return s, json.NewDecoder(resp.Body).Decode(&s)
 }
 
-// cpuOf is what a running process has used, in seconds: user and system are fields 14 and 15 of its stat, in hundredths.
+// cpuOf is what a running process has used, in seconds: user and system are fields 14 and 15 of its stat, in
+// hundredths.
 func cpuOf(pid int) float64 {
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {

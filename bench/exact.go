@@ -21,16 +21,20 @@ func childExact(ctx context.Context, args []string, out *answer) error {
 	var records []string
 	at := lastDay().Unix()
 	for i, v := range awkward {
-		records = append(records, fmt.Sprintf(`{"id":"%d","request_time":%d,"model":"m","input_token":1,"output_token":1,"cached_token":0,"total_amount":%s,"discount_amount":0,"amount":%s,"ext":{}}`, i, at, v, v))
+		records = append(records,
+			fmt.Sprintf(`{"id":"%d","request_time":%d,"model":"m","input_token":1,"output_token":1,"cached_token":0,"total_amount":%s,"discount_amount":0,"amount":%s,"ext":{}}`, i, at, v, v))
 	}
 	lake, err := publish.Create(args[0], publish.Options{})
 	if err != nil {
 		return err
 	}
 	n := int64(len(awkward))
-	if _, err := lake.Seal(ctx, schemas.Seal{Kind: schemas.KindUsage, Account: account, Start: lastDay(), End: lastDay().Add(time.Hour), AskedStart: at - 1, AskedEnd: at + 3600,
-		PageSize: 100, Announced: &n, Records: n, Proof: schemas.ProofTotal, Requests: 1, FetchedAt: clock, RunID: "bench-1", Version: "bench", Currency: "USD"},
-		[]schemas.Page{{Number: 1, FetchedAt: clock, Body: []byte(`{"data":{"list":[` + strings.Join(records, ",") + `],"total":3}}`)}}); err != nil {
+	if _, err := lake.Seal(ctx, schemas.Seal{Kind: schemas.KindUsage, Account: account, Start: lastDay(),
+		End: lastDay().Add(time.Hour), AskedStart: at - 1, AskedEnd: at + 3600,
+		PageSize: 100, Announced: &n, Records: n, Proof: schemas.ProofTotal, Requests: 1, FetchedAt: clock, RunID: "bench-1",
+		Version: "bench", Currency: "USD"},
+		[]schemas.Page{{Number: 1, FetchedAt: clock,
+			Body: []byte(`{"data":{"list":[` + strings.Join(records, ",") + `],"total":3}}`)}}); err != nil {
 		return err
 	}
 	if _, err := jobs.Rebuild(ctx, setUp(args[0], ""), environment(time.Now, "", nil), jobs.RebuildOptions{}); err != nil {
@@ -53,10 +57,13 @@ func childExact(ctx context.Context, args []string, out *answer) error {
 		}
 		f.Close()
 		var ours, theirs string
-		if err := db.QueryRowContext(ctx, "SELECT amount::VARCHAR FROM read_parquet("+schemas.SQLString(filepath.Join(args[0], "usage", "*", "*", "*.parquet"))+") WHERE id = ?", fmt.Sprint(i)).Scan(&ours); err != nil {
+		if err := db.QueryRowContext(ctx,
+			"SELECT amount::VARCHAR FROM read_parquet("+schemas.SQLString(filepath.Join(args[0], "usage", "*", "*",
+				"*.parquet"))+") WHERE id = ?", fmt.Sprint(i)).Scan(&ours); err != nil {
 			return err
 		}
-		if err := db.QueryRowContext(ctx, "SELECT amount::VARCHAR FROM read_json("+schemas.SQLString(name)+", format = 'newline_delimited', columns = "+duckColumnMap+")").Scan(&theirs); err != nil {
+		if err := db.QueryRowContext(ctx,
+			"SELECT amount::VARCHAR FROM read_json("+schemas.SQLString(name)+", format = 'newline_delimited', columns = "+duckColumnMap+")").Scan(&theirs); err != nil {
 			theirs = "fails to load it"
 		}
 		out.S[fmt.Sprint("in", i)], out.S[fmt.Sprint("ours", i)], out.S[fmt.Sprint("theirs", i)] = v, ours, theirs
@@ -77,11 +84,15 @@ func childCompare(ctx context.Context, args []string, out *answer) error {
 	}
 	defer db.Close()
 	lake := "read_parquet(" + schemas.SQLString(filepath.Join(args[0], "usage", "*", "*", "*.parquet")) + ")"
-	duck := "(SELECT DISTINCT ON (id) * FROM read_parquet(" + schemas.SQLString(args[1]) + "))" // windows overlap by a second
+	// windows overlap by a second
+	duck := "(SELECT DISTINCT ON (id) * FROM read_parquet(" + schemas.SQLString(args[1]) + "))"
 	var ours, theirs string
 	var n, differ float64
-	if err := db.QueryRowContext(ctx, `SELECT count(*), count(*) FILTER (a.amount <> b.amount OR a.total_amount <> b.total_amount OR a.discount_amount <> b.discount_amount
-OR a.input_price <> b.input_price OR a.output_price <> b.output_price OR a.cached_price <> b.cached_price), sum(a.amount)::VARCHAR, sum(b.amount)::VARCHAR
+	if err := db.QueryRowContext(ctx,
+		`SELECT count(*), count(*) FILTER (a.amount <> b.amount OR a.total_amount <> b.total_amount
+			OR a.discount_amount <> b.discount_amount
+OR a.input_price <> b.input_price OR a.output_price <> b.output_price OR a.cached_price <> b.cached_price),
+sum(a.amount)::VARCHAR, sum(b.amount)::VARCHAR
 FROM `+lake+` a JOIN `+duck+` b USING (id)`).Scan(&n, &differ, &ours, &theirs); err != nil {
 		return err
 	}

@@ -24,7 +24,8 @@ import (
 
 // environment is what the jobs of a child have of the world.
 func environment(now func() time.Time, key string, t http.RoundTripper) jobs.Env {
-	return jobs.Env{Now: now, Getenv: func(string) string { return key }, Logger: slog.New(slog.DiscardHandler), Version: "bench", Transport: t}
+	return jobs.Env{Now: now, Getenv: func(string) string { return key }, Logger: slog.New(slog.DiscardHandler),
+		Version: "bench", Transport: t}
 }
 
 // setUp is the config of one account without a limit.
@@ -100,7 +101,8 @@ func childExport(ctx context.Context, args []string, out *answer) error {
 	s := out.stages()
 	cfg := setUp(args[0], args[1])
 	span := jobs.Span{From: lastDay().AddDate(0, 0, -atoi(args[3])), To: lastDay()}
-	res, err := jobs.Export(ctx, cfg, environment(func() time.Time { return clock }, args[2], nil), jobs.ExportOptions{Span: span, Phase: s.phase})
+	res, err := jobs.Export(ctx, cfg, environment(func() time.Time { return clock }, args[2], nil),
+		jobs.ExportOptions{Span: span, Phase: s.phase})
 	if err != nil {
 		return err
 	}
@@ -142,7 +144,8 @@ func childNights(ctx context.Context, args []string, out *answer) error {
 	nights, perDay := atoi(args[1]), atoi(args[2])
 	at := clock
 	now := func() time.Time { return at }
-	p, err := portal.New(portal.Options{Seed: 11, Now: now, Start: clock.AddDate(0, 0, -3).Truncate(24 * time.Hour), Limit: portal.LimitOptions{Kind: portal.Off},
+	p, err := portal.New(portal.Options{Seed: 11, Now: now, Start: clock.AddDate(0, 0, -3).Truncate(24 * time.Hour),
+		Limit:  portal.LimitOptions{Kind: portal.Off},
 		Faults: portal.Faults{Gzip: "off", Late: 0.01, LateBy: 30 * time.Hour, Corrected: 0.005, CorrectedBy: 36 * time.Hour},
 		Orgs:   []portal.OrgOptions{{ID: org, RecordsPerDay: float64(perDay)}}})
 	if err != nil {
@@ -225,7 +228,9 @@ func deadSpace(ctx context.Context, path string) (dead, size float64, err error)
 		return 0, 0, err
 	}
 	var block, total, free int64
-	err = c.QueryRowContext(ctx, "SELECT block_size, total_blocks, free_blocks FROM pragma_database_size() WHERE database_name = 'f'").Scan(&block, &total, &free)
+	err = c.QueryRowContext(ctx,
+		"SELECT block_size, total_blocks, free_blocks FROM pragma_database_size() WHERE database_name = 'f'").Scan(&block,
+		&total, &free)
 	if err != nil {
 		return 0, 0, err
 	}
@@ -248,11 +253,13 @@ func childSettled(ctx context.Context, args []string, out *answer) error {
 		return err
 	}
 	cfg, env := setUp(args[0], "https://portal.test"+p.BasePath()), environment(now, p.Key(org), &wire{p})
-	if _, err := jobs.Export(ctx, cfg, env, jobs.ExportOptions{Span: jobs.Span{From: lastDay().AddDate(0, 0, -10), To: lastDay()}}); err != nil {
+	if _, err := jobs.Export(ctx, cfg, env,
+		jobs.ExportOptions{Span: jobs.Span{From: lastDay().AddDate(0, 0, -10), To: lastDay()}}); err != nil {
 		return err
 	}
 	p.ResetStats()
-	res, err := jobs.Export(ctx, cfg, env, jobs.ExportOptions{Span: jobs.Span{From: lastDay().AddDate(0, 0, -10), To: lastDay()}})
+	res, err := jobs.Export(ctx, cfg, env,
+		jobs.ExportOptions{Span: jobs.Span{From: lastDay().AddDate(0, 0, -10), To: lastDay()}})
 	if err != nil {
 		return err
 	}

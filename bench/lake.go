@@ -51,7 +51,8 @@ func (w *wire) RoundTrip(req *http.Request) (*http.Response, error) {
 func newPortal(records, days int, now func() time.Time, f portal.Faults) (*portal.Portal, error) {
 	const sample = 200 // a day: volume grows, and weekends are quieter, so what comes is not what is asked for
 	f.Gzip = "off"
-	o := portal.Options{Seed: 11, Now: now, Limit: portal.LimitOptions{Kind: portal.Off}, Faults: f, Orgs: []portal.OrgOptions{{ID: org, RecordsPerDay: sample}}}
+	o := portal.Options{Seed: 11, Now: now, Limit: portal.LimitOptions{Kind: portal.Off}, Faults: f,
+		Orgs: []portal.OrgOptions{{ID: org, RecordsPerDay: sample}}}
 	p, err := portal.New(o)
 	if err != nil {
 		return nil, err
@@ -76,8 +77,8 @@ func readTruth(lake string) (t truth, err error) {
 	return t, json.Unmarshal(b, &t)
 }
 
-// childGenerate makes the raw archive of a lake: pages of the simulated Portal, fetched and sealed as an export does it,
-// at a rate no Portal allows. Nothing is derived from it.
+// childGenerate makes the raw archive of a lake: pages of the simulated Portal, fetched and sealed as an export does
+// it, at a rate no Portal allows. Nothing is derived from it.
 func childGenerate(ctx context.Context, args []string, out *answer) error {
 	dir := args[0]
 	records, days := atoi(args[1]), atoi(args[2])
@@ -157,8 +158,8 @@ pools:
 	return nil
 }
 
-// childPages writes the archived pages as DuckDB and the other libraries read them, uncompressed: a page a line in pages/,
-// and a record a line in flat/. A file for each day, and no more than so many records in all, if that isn't 0.
+// childPages writes the archived pages as DuckDB and the other libraries read them, uncompressed: a page a line in
+// pages/, and a record a line in flat/. A file for each day, and no more than so many records in all, if that isn't 0.
 func childPages(ctx context.Context, args []string, out *answer) error {
 	most := atoi(args[2])
 	n := 0

@@ -1,5 +1,6 @@
-// Bench measures usagelake against other ways of doing the same work, on the machine it runs on, and writes the tables of
-// docs/performance.md. It lives in a module of its own, so that what it compares with is no dependency of the program.
+// Bench measures usagelake against other ways of doing the same work, on the machine it runs on, and writes the tables
+// of docs/performance.md. It lives in a module of its own, so that what it compares with is no dependency of the
+// program.
 //
 //	bench -usagelake ../bin/usagelake            every part, in some 15 minutes
 //	bench -usagelake ../bin/usagelake -full      at ten times the size
@@ -26,7 +27,8 @@ import (
 
 // children are the measured runs, by name.
 var children = map[string]func(context.Context, []string, *answer) error{
-	"generate": childGenerate, "pages": childPages, "duckdb": childDuckDB, "peer": childPeer, "exact": childExact, "compare": childCompare,
+	"generate": childGenerate, "pages": childPages, "duckdb": childDuckDB, "peer": childPeer, "exact": childExact,
+	"compare": childCompare,
 	"rebuild": childRebuild, "export": childExport, "change": childChange, "nights": childNights, "settled": childSettled,
 	"serve": childServe, "accounts": childAccounts, "queries": childQueries,
 }
@@ -117,10 +119,14 @@ type sizes struct {
 }
 
 var (
-	quick = sizes{name: "quick", turns: 5, records: []int{100_000, 1_000_000}, compared: 1_000_000, peers: 200_000, year: 3_000_000, yearDays: 365,
-		nights: 365, perNight: 1_000, pacingDays: 30, accounts: 1000, watch: 60 * time.Second, limit: 30 * time.Minute, starts: 20}
-	full = sizes{name: "full", turns: 5, records: []int{100_000, 1_000_000, 10_000_000}, compared: 10_000_000, peers: 1_000_000, year: 30_000_000, yearDays: 365,
-		nights: 365, perNight: 8_000, pacingDays: 120, accounts: 1000, watch: 5 * time.Minute, limit: 6 * time.Hour, starts: 50}
+	quick = sizes{name: "quick", turns: 5, records: []int{100_000, 1_000_000}, compared: 1_000_000, peers: 200_000,
+		year: 3_000_000, yearDays: 365,
+		nights: 365, perNight: 1_000, pacingDays: 30, accounts: 1000, watch: 60 * time.Second, limit: 30 * time.Minute,
+		starts: 20}
+	full = sizes{name: "full", turns: 5, records: []int{100_000, 1_000_000, 10_000_000}, compared: 10_000_000,
+		peers: 1_000_000, year: 30_000_000, yearDays: 365,
+		nights: 365, perNight: 8_000, pacingDays: 120, accounts: 1000, watch: 5 * time.Minute, limit: 6 * time.Hour,
+		starts: 50}
 	tiny = sizes{name: "tiny", turns: 1, records: []int{2_000}, compared: 5_000, peers: 5_000, year: 5_000, yearDays: 20,
 		nights: 3, perNight: 50, pacingDays: 1, accounts: 20, watch: 2 * time.Second, limit: 10 * time.Minute, starts: 2}
 )
@@ -132,7 +138,8 @@ func measureAll(args []string) error {
 	only := fs.String("only", "", "these parts alone, joined by commas")
 	isFull := fs.Bool("full", false, "at ten times the size")
 	isTiny := fs.Bool("tiny", false, "at a size that only shows that it works")
-	docs := fs.String("docs", "", "write the tables of the last run between the marks of this document, and measure nothing")
+	docs := fs.String("docs", "",
+		"write the tables of the last run between the marks of this document, and measure nothing")
 	keep := fs.Bool("keep", false, "use lakes that are there already, and leave them")
 	if err := fs.Parse(args); err != nil {
 		return err

@@ -34,9 +34,11 @@ func (b *bench) starting(s *section) error {
 		return err
 	}
 	program := func(name string, args ...string) variant {
-		return variant{strings.TrimSpace("usagelake " + strings.Join(args[:min(len(args), 1)], " ")), func() (run, error) { return b.process(name, args...) }}
+		return variant{strings.TrimSpace("usagelake " + strings.Join(args[:min(len(args), 1)], " ")),
+			func() (run, error) { return b.process(name, args...) }}
 	}
-	ways := []variant{program(b.empty), program(b.usagelake, "--help"), program(b.usagelake, "version"), program(b.usagelake, "status", "--lake", lake)}
+	ways := []variant{program(b.empty), program(b.usagelake, "--help"), program(b.usagelake, "version"),
+		program(b.usagelake, "status", "--lake", lake)}
 	got, err := turns(b.size.starts, ways...)
 	if err != nil {
 		return err
@@ -50,7 +52,8 @@ func (b *bench) starting(s *section) error {
 		if i == 0 {
 			name = "an empty program that links DuckDB"
 		}
-		t.row(name, scaled(take(runs, wall), 1000).text(0), fmt.Sprintf("%.0f", more*1000), scaled(take(runs, cpu), 1000).text(0), mib(take(runs, rss).median()))
+		t.row(name, scaled(take(runs, wall), 1000).text(0), fmt.Sprintf("%.0f", more*1000),
+			scaled(take(runs, cpu), 1000).text(0), mib(take(runs, rss).median()))
 		if strings.HasSuffix(w.name, "help") || strings.HasSuffix(w.name, "status") {
 			s.atMost("`"+w.name+"`, ms more than an empty program", 50, more*1000, "%.0f")
 		}
@@ -91,7 +94,8 @@ func (b *bench) pacing(s *section) error {
 		return err
 	}
 	results := simulated.Pacing
-	t := s.table("limit counted by", "latency s", "jitter ms", "of the allowed rate", "fastest that is sure of no 429", "429s", "requests", "requests ÷ pages", "most in flight")
+	t := s.table("limit counted by", "latency s", "jitter ms", "of the allowed rate", "fastest that is sure of no 429",
+		"429s", "requests", "requests ÷ pages", "most in flight")
 	least, most429, waste, waited := 1.0, 0.0, 0.0, 0.0
 	toBest := 1.0
 	alone := map[float64]float64{}
@@ -100,7 +104,8 @@ func (b *bench) pacing(s *section) error {
 			alone[r.Latency] = r.Share
 			continue
 		}
-		t.row(r.Kind, fmt.Sprint(r.Latency), fmt.Sprintf("%.0f", r.Jitter*1000), fmt.Sprintf("%.3f", r.Share), fmt.Sprintf("%.3f", r.Best), fmt.Sprint(r.Limited),
+		t.row(r.Kind, fmt.Sprint(r.Latency), fmt.Sprintf("%.0f", r.Jitter*1000), fmt.Sprintf("%.3f", r.Share),
+			fmt.Sprintf("%.3f", r.Best), fmt.Sprint(r.Limited),
 			thousands(r.Requests), fmt.Sprintf("%.3f", r.Waste), fmt.Sprint(r.InFlight))
 		if r.Jitter == 0 {
 			least, most429, waste = min(least, r.Share), max(most429, r.Limited), max(waste, r.Waste)
@@ -112,13 +117,16 @@ func (b *bench) pacing(s *section) error {
 	t = s.table("latency s", "usagelake, of the allowed rate", "one page at a time", "times as fast")
 	for _, r := range results {
 		if r.Client == "usagelake" && r.Kind == "sliding" && r.Jitter == 0 {
-			t.row(fmt.Sprint(r.Latency), fmt.Sprintf("%.3f", r.Share), fmt.Sprintf("%.3f", alone[r.Latency]), fmt.Sprintf("%.1f", r.Share/alone[r.Latency]))
+			t.row(fmt.Sprint(r.Latency), fmt.Sprintf("%.3f", r.Share), fmt.Sprintf("%.3f", alone[r.Latency]),
+				fmt.Sprintf("%.1f", r.Share/alone[r.Latency]))
 		}
 	}
-	t = s.table("records a day", "largest page the Portal gives", "days", "requests", "pages they fit in", "requests ÷ pages", "minutes at the limit", "in pages of 100")
+	t = s.table("records a day", "largest page the Portal gives", "days", "requests", "pages they fit in",
+		"requests ÷ pages", "minutes at the limit", "in pages of 100")
 	proofs := 0.0
 	for _, r := range simulated.Pages {
-		t.row(thousands(r.PerDay), thousands(r.Max), fmt.Sprint(r.Days), thousands(r.Requests), thousands(r.Least), fmt.Sprintf("%.3f", r.Requests/r.Least),
+		t.row(thousands(r.PerDay), thousands(r.Max), fmt.Sprint(r.Days), thousands(r.Requests), thousands(r.Least),
+			fmt.Sprintf("%.3f", r.Requests/r.Least),
 			fmt.Sprintf("%.1f", r.Seconds/60), fmt.Sprintf("%.1f", max(r.Days, r.Records/100)/2/60))
 		proofs = max(proofs, r.Requests/r.Least)
 	}
@@ -126,8 +134,10 @@ func (b *bench) pacing(s *section) error {
 	if err != nil {
 		return err
 	}
-	s.fact("An export of days that are settled sends %.0f requests for usage, for a lookback of %.0f days.", settled.V["requests"], settled.V["days"])
-	s.fact("With jitter, the slowest pacer came to %.3f of the fastest sending that is sure to draw no 429; at most %.1f %% of its requests drew one, most of them while it was finding out.", toBest, waited*100)
+	s.fact("An export of days that are settled sends %.0f requests for usage, for a lookback of %.0f days.",
+		settled.V["requests"], settled.V["days"])
+	s.fact("With jitter, the slowest pacer came to %.3f of the fastest sending that is sure to draw no 429; at most %.1f "+
+		"%% of its requests drew one, most of them while it was finding out.", toBest, waited*100)
 	s.atLeast("of the allowed rate, no jitter, the worst", 0.95, least, "%.3f")
 	s.atMost("429s, no jitter", 0, most429, "%.0f")
 	s.atMost("requests ÷ (records ÷ page size) of a backfill, no jitter", 1.02, waste, "%.3f")
@@ -161,7 +171,8 @@ func (b *bench) parquet(s *section) error {
 	child := func(name, child string, args ...string) variant {
 		return variant{name, func() (run, error) { return b.child(child, args...) }}
 	}
-	const ours, theirs, flat = "usagelake rebuild, all but the publishing", "DuckDB, the same pages", "DuckDB, a record a line"
+	const ours, theirs, flat = "usagelake rebuild, all but the publishing", "DuckDB, the same pages",
+		"DuckDB, a record a line"
 	b.say("from pages to Parquet")
 	ways := []variant{
 		child(ours, "rebuild", lake, "derive"),
@@ -180,8 +191,10 @@ func (b *bench) parquet(s *section) error {
 		got[ours][i].V["bytes"] = size
 	}
 	b.compared(s, ways, got, theirs, n)
-	s.atMost("pages to Parquet, CPU ÷ DuckDB's", 0.40, ratio(take(got[ours], cpu), take(got[theirs], cpu)).median(), "%.2f")
-	s.atMost("pages to Parquet, wall ÷ DuckDB's", 0.40, ratio(take(got[ours], wall), take(got[theirs], wall)).median(), "%.2f")
+	s.atMost("pages to Parquet, CPU ÷ DuckDB's", 0.40, ratio(take(got[ours], cpu), take(got[theirs], cpu)).median(),
+		"%.2f")
+	s.atMost("pages to Parquet, wall ÷ DuckDB's", 0.40, ratio(take(got[ours], wall), take(got[theirs], wall)).median(),
+		"%.2f")
 	s.atMost("bytes a record ÷ DuckDB's", 1, (size/float64(truth.Records))/(got[theirs][0].V["bytes"]/n), "%.2f")
 
 	b.say("hold the values against each other")
@@ -189,15 +202,18 @@ func (b *bench) parquet(s *section) error {
 	if err != nil {
 		return err
 	}
-	s.fact("Sum of `amount`: the Portal's own %s, usagelake's %s, DuckDB's %s.", truth.Net, same.S["ours"], same.S["theirs"])
-	s.fact("Of %s records, DuckDB read a price or an amount of %s otherwise than the page says.", thousands(same.V["records"]), thousands(same.V["differ"]))
+	s.fact("Sum of `amount`: the Portal's own %s, usagelake's %s, DuckDB's %s.", truth.Net, same.S["ours"],
+		same.S["theirs"])
+	s.fact("Of %s records, DuckDB read a price or an amount of %s otherwise than the page says.",
+		thousands(same.V["records"]), thousands(same.V["differ"]))
 	s.atMost("records with a figure that isn't the Portal's", 0, same.V["wrong"], "%.0f")
 	exact, err := b.child("exact", b.fresh("exact"))
 	if err != nil {
 		return err
 	}
 	for i := 0; exact.S[fmt.Sprint("in", i)] != ""; i++ {
-		s.fact("`%s` in a page: usagelake %s, DuckDB's read_json %s.", exact.S[fmt.Sprint("in", i)], exact.S[fmt.Sprint("ours", i)], exact.S[fmt.Sprint("theirs", i)])
+		s.fact("`%s` in a page: usagelake %s, DuckDB's read_json %s.", exact.S[fmt.Sprint("in", i)],
+			exact.S[fmt.Sprint("ours", i)], exact.S[fmt.Sprint("theirs", i)])
 	}
 
 	b.say("the other libraries")
@@ -207,7 +223,8 @@ func (b *bench) parquet(s *section) error {
 	}
 	defer os.RemoveAll(few)
 	ways = []variant{child(theirs, "duckdb", "pages", few, out)}
-	for _, p := range [][2]string{{"pqarrow", "encoding/json → arrow-go's pqarrow"}, {"parquet-go", "encoding/json → parquet-go/parquet-go"}, {"xitongsys", "encoding/json → xitongsys/parquet-go"}} {
+	for _, p := range [][2]string{{"pqarrow", "encoding/json → arrow-go's pqarrow"},
+		{"parquet-go", "encoding/json → parquet-go/parquet-go"}, {"xitongsys", "encoding/json → xitongsys/parquet-go"}} {
 		ways = append(ways, child(p[1], "peer", p[0], few, out))
 	}
 	if got, err = turns(min(b.size.turns, 3), ways...); err != nil {
@@ -219,18 +236,22 @@ func (b *bench) parquet(s *section) error {
 
 // compared writes the table of ways that are held against one of them.
 func (b *bench) compared(s *section, ways []variant, got map[string][]run, with string, records float64) {
-	t := s.table(thousands(records)+" records", "CPU ÷ DuckDB's", "wall ÷ DuckDB's", "CPU s", "wall s", "records a second", "peak memory", "bytes a record")
+	t := s.table(thousands(records)+" records", "CPU ÷ DuckDB's", "wall ÷ DuckDB's", "CPU s", "wall s", "records a second",
+		"peak memory", "bytes a record")
 	for _, w := range ways {
 		runs := got[w.name]
-		t.row(w.name, ratio(take(runs, cpu), take(got[with], cpu)).text(2), ratio(take(runs, wall), take(got[with], wall)).text(2),
-			take(runs, cpu).text(2), take(runs, wall).text(2), thousands(records/take(runs, wall).median()), mib(take(runs, rss).median()),
+		t.row(w.name, ratio(take(runs, cpu), take(got[with], cpu)).text(2),
+			ratio(take(runs, wall), take(got[with], wall)).text(2),
+			take(runs, cpu).text(2), take(runs, wall).text(2), thousands(records/take(runs, wall).median()),
+			mib(take(runs, rss).median()),
 			fmt.Sprintf("%.1f", runs[0].V["bytes"]/records))
 	}
 }
 
 // memory measures the peaks of an export over real connections and of a rebuild, at growing sizes.
 func (b *bench) memory(s *section) error {
-	t := s.table("records", "days", "export, until it publishes", "its publishing", "CPU µs a record", "rebuild, until it publishes", "its publishing", "CPU µs a record")
+	t := s.table("records", "days", "export, until it publishes", "its publishing", "CPU µs a record",
+		"rebuild, until it publishes", "its publishing", "CPU µs a record")
 	perRecord := func(r run) string { return fmt.Sprintf("%.1f", r.V["derive.cpu"]/r.V["records"]*1e6) }
 	most := 0.0
 	type lake struct{ records, days int }
@@ -249,7 +270,8 @@ func (b *bench) memory(s *section) error {
 		if err != nil {
 			return err
 		}
-		t.row(thousands(r.V["records"]), strconv.Itoa(l.days), mib(e.V["derive.peak"]), mib(e.V["publish.peak"]), perRecord(e), mib(r.V["derive.peak"]), mib(r.V["publish.peak"]), perRecord(r))
+		t.row(thousands(r.V["records"]), strconv.Itoa(l.days), mib(e.V["derive.peak"]), mib(e.V["publish.peak"]),
+			perRecord(e), mib(r.V["derive.peak"]), mib(r.V["publish.peak"]), perRecord(r))
 		most = max(most, e.V["derive.peak"], r.V["derive.peak"])
 		_ = os.RemoveAll(filepath.Join(b.dir, "tmp-export"))
 	}
@@ -279,12 +301,16 @@ func (b *bench) publishing(s *section) error {
 			r := got[name]
 			f := func(v string) sample { return take(r, value("publish."+v)) }
 			against := func(v string) string { return ratio(f(v), take(got[all], value("publish."+v))).text(3) }
-			t.row(fmt.Sprintf("%d days, %s records", l.days, thousands(float64(truth.Records))), name, f("wall").text(2), f("cpu").text(2), in(f("written"), 1.0/(1<<20)).text(0), against("wall"), against("written"))
+			t.row(fmt.Sprintf("%d days, %s records", l.days, thousands(float64(truth.Records))), name, f("wall").text(2),
+				f("cpu").text(2), in(f("written"), 1.0/(1<<20)).text(0), against("wall"), against("written"))
 		}
-		s.fact("%d days: the file has %s, %.0f bytes a record.", l.days, mib(got[all][0].V["bytes"]), got[all][0].V["bytes"]/got[all][0].V["records"])
+		s.fact("%d days: the file has %s, %.0f bytes a record.", l.days, mib(got[all][0].V["bytes"]),
+			got[all][0].V["bytes"]/got[all][0].V["records"])
 		if l.days == b.size.yearDays {
-			s.atMost("publishing one day of 365, time ÷ full", 0.1, ratio(take(got[one], value("publish.wall")), take(got[all], value("publish.wall"))).median(), "%.3f")
-			s.atMost("publishing one day of 365, bytes written ÷ full", 0.1, ratio(take(got[one], value("publish.written")), take(got[all], value("publish.written"))).median(), "%.3f")
+			s.atMost("publishing one day of 365, time ÷ full", 0.1,
+				ratio(take(got[one], value("publish.wall")), take(got[all], value("publish.wall"))).median(), "%.3f")
+			s.atMost("publishing one day of 365, bytes written ÷ full", 0.1,
+				ratio(take(got[one], value("publish.written")), take(got[all], value("publish.written"))).median(), "%.3f")
 		}
 	}
 	s.fact("The copy of the unchanged part: %s.", b.cloning())
@@ -293,11 +319,15 @@ func (b *bench) publishing(s *section) error {
 	if err != nil {
 		return err
 	}
-	s.fact("%.0f nights of some %s new records each, with late and corrected ones: %.0f days written, %.0f publishes from nothing, %.2f s a night, the slowest %.2f s, %s written in all; at the end %s rows in %s.",
-		y.V["nights"], thousands(float64(b.size.perNight)), y.V["days"], y.V["fulls"], y.V["wall"]/y.V["nights"], y.V["slowest"], mib(y.V["written"]), thousands(y.V["rows"]), mib(y.V["size"]))
-	s.fact("Dead space after a publish, in free blocks: at most %s. A file under 16 MiB is left, whatever its share (at most %.0f %% of one); of a larger one, at most %.0f %%.",
+	s.fact("%.0f nights of some %s new records each, with late and corrected ones: %.0f days written, %.0f publishes "+
+		"from nothing, %.2f s a night, the slowest %.2f s, %s written in all; at the end %s rows in %s.",
+		y.V["nights"], thousands(float64(b.size.perNight)), y.V["days"], y.V["fulls"], y.V["wall"]/y.V["nights"],
+		y.V["slowest"], mib(y.V["written"]), thousands(y.V["rows"]), mib(y.V["size"]))
+	s.fact("Dead space after a publish, in free blocks: at most %s. A file under 16 MiB is left, whatever its share (at "+
+		"most %.0f %% of one); of a larger one, at most %.0f %%.",
 		mib(y.V["dead.most"]), y.V["dead.share.any"]*100, y.V["dead.share"]*100)
-	s.fact("Built anew, the last of these files has %s. Every thirtieth night that was looked at: a file over 16 MiB had at most %.2f times the bytes.", mib(y.V["anew"]), y.V["grown.most"])
+	s.fact("Built anew, the last of these files has %s. Every thirtieth night that was looked at: a file over 16 MiB had "+
+		"at most %.2f times the bytes.", mib(y.V["anew"]), y.V["grown.most"])
 	s.atMost("dead space over a year of nights, % of the file where it is over 16 MiB", 30, y.V["dead.share"]*100, "%.0f")
 	return nil
 }
@@ -353,7 +383,8 @@ func (b *bench) queries(s *section) error {
 	if err != nil {
 		return err
 	}
-	t := s.table(fmt.Sprintf("%s records, %d days", thousands(float64(truth.Records)), b.size.yearDays), "published answer, ms", "usage.duckdb, its records, ms", "Parquet by glob, ms", "Parquet ÷ published")
+	t := s.table(fmt.Sprintf("%s records, %d days", thousands(float64(truth.Records)), b.size.yearDays),
+		"published answer, ms", "usage.duckdb, its records, ms", "Parquet by glob, ms", "Parquet ÷ published")
 	var gains sample
 	for _, q := range questions {
 		ms := func(from string) string {
@@ -369,16 +400,19 @@ func (b *bench) queries(s *section) error {
 		}
 		t.row(q.name, ms("view"), ms("table"), ms("parquet"), gain)
 	}
-	s.fact("Parquet ÷ published over all questions: median %s. What bare Parquet can't be asked for is who owns a cost: there the same sums by token or model are asked.", gains.text(1))
+	s.fact("Parquet ÷ published over all questions: median %s. What bare Parquet can't be asked for is who owns a cost: "+
+		"there the same sums by token or model are asked.", gains.text(1))
 
 	month := truthMonth()
 	reports := [][]string{
-		{"chargeback", "--format", "table"}, {"chargeback", "--format", "html"}, {"statement", "--format", "xlsx"}, {"statement", "--format", "html"}, {"focus", "--format", "csv"}, {"focus", "--format", "parquet"},
+		{"chargeback", "--format", "table"}, {"chargeback", "--format", "html"}, {"statement", "--format", "xlsx"},
+		{"statement", "--format", "html"}, {"focus", "--format", "csv"}, {"focus", "--format", "parquet"},
 	}
 	t = s.table("report of a month", "seconds", "peak memory", "MiB of output")
 	for i, args := range reports {
 		to := filepath.Join(b.dir, fmt.Sprintf("tmp-report-%d", i))
-		r, err := b.process(b.usagelake, append([]string{"report", "--quiet", "--lake", lake, "--month", month, "--out", to}, args...)...)
+		r, err := b.process(b.usagelake, append([]string{"report", "--quiet", "--lake", lake, "--month", month, "--out", to},
+			args...)...)
 		if err != nil {
 			return err
 		}
@@ -386,7 +420,8 @@ func (b *bench) queries(s *section) error {
 		if err != nil {
 			return err
 		}
-		t.row("`"+strings.Join(args, " ")+"`", fmt.Sprintf("%.2f", r.Wall), mib(r.RSS), fmt.Sprintf("%.1f", float64(info.Size())/(1<<20)))
+		t.row("`"+strings.Join(args, " ")+"`", fmt.Sprintf("%.2f", r.Wall), mib(r.RSS),
+			fmt.Sprintf("%.1f", float64(info.Size())/(1<<20)))
 	}
 	return nil
 }
@@ -396,7 +431,8 @@ func truthMonth() string { return lastDay().AddDate(0, -1, 0).Format("2006-01") 
 
 // thousand exports many accounts at once, each at its own limit.
 func (b *bench) thousand(s *section) error {
-	t := s.table("accounts", "records a page", "of the rate allowed to all", "requests a second", "429s", "cores, usagelake", "cores, the simulated Portal", "peak memory", "open files at most")
+	t := s.table("accounts", "records a page", "of the rate allowed to all", "requests a second", "429s",
+		"cores, usagelake", "cores, the simulated Portal", "peak memory", "open files at most")
 	for i, pageSize := range []int{20, 100} {
 		b.say("%d accounts, pages of %d", b.size.accounts, pageSize)
 		long := b.size.watch / time.Duration(i+1)
@@ -404,7 +440,8 @@ func (b *bench) thousand(s *section) error {
 		if err != nil {
 			return err
 		}
-		t.row(thousands(float64(c.accounts)), strconv.Itoa(c.pageSize), fmt.Sprintf("%.3f", c.share), thousands(c.accepted/long.Seconds()), fmt.Sprint(c.limited),
+		t.row(thousands(float64(c.accounts)), strconv.Itoa(c.pageSize), fmt.Sprintf("%.3f", c.share),
+			thousands(c.accepted/long.Seconds()), fmt.Sprint(c.limited),
 			fmt.Sprintf("%.2f", c.cpu), fmt.Sprintf("%.2f", c.serverCPU), mib(c.peak), thousands(c.files))
 		if i == 0 {
 			s.atLeast("of the rate allowed to a thousand accounts", 0.95, c.share, "%.3f")
@@ -413,6 +450,8 @@ func (b *bench) thousand(s *section) error {
 			s.atMost("a thousand accounts, open files", 20*float64(c.accounts), c.files, "%.0f")
 		}
 	}
-	s.fact("Watched for %s (with pages of 100 half as long), after a start of up to 15 s, over loopback, with 200 to 220 ms of latency; then the export is stopped. The simulated Portal runs on the same cores: with pages of 20 it leaves room, with pages of 100 the two share them.", b.size.watch)
+	s.fact("Watched for %s (with pages of 100 half as long), after a start of up to 15 s, over loopback, with 200 to 220 "+
+		"ms of latency; then the export is stopped. The simulated Portal runs on the same cores: with pages of 20 it leaves "+
+		"room, with pages of 100 the two share them.", b.size.watch)
 	return nil
 }

@@ -152,10 +152,12 @@ func (r *peerRecord) row() (peerRow, error) {
 		}
 		return int64(d)
 	}
-	row := peerRow{ID: r.ID, RequestTime: r.RequestTime, UserID: r.UserID, CustomUserID: r.CustomUserID, TokenID: r.TokenID, Model: r.Model,
+	row := peerRow{ID: r.ID, RequestTime: r.RequestTime, UserID: r.UserID, CustomUserID: r.CustomUserID,
+		TokenID: r.TokenID, Model: r.Model,
 		ModelType: r.ModelType, InputToken: r.InputToken, OutputToken: r.OutputToken, CachedToken: r.CachedToken,
 		InputPrice: dec(r.InputPrice), OutputPrice: dec(r.OutputPrice), CachedPrice: dec(r.CachedPrice),
-		TotalAmount: dec(r.TotalAmount), DiscountAmount: dec(r.DiscountAmount), Amount: dec(r.Amount), ChannelID: r.ChannelID, Ext: string(r.Ext)}
+		TotalAmount: dec(r.TotalAmount), DiscountAmount: dec(r.DiscountAmount), Amount: dec(r.Amount), ChannelID: r.ChannelID,
+		Ext: string(r.Ext)}
 	return row, err
 }
 
@@ -290,7 +292,8 @@ func newPQArrow(to io.Writer) (*pqArrow, error) {
 	money := &arrow.Decimal128Type{Precision: 18, Scale: 12}
 	text, number := arrow.BinaryTypes.String, arrow.PrimitiveTypes.Int64
 	schema := arrow.NewSchema([]arrow.Field{
-		{Name: "id", Type: text}, {Name: "request_time", Type: number}, {Name: "user_id", Type: text}, {Name: "custom_user_id", Type: text},
+		{Name: "id", Type: text}, {Name: "request_time", Type: number}, {Name: "user_id", Type: text},
+		{Name: "custom_user_id", Type: text},
 		{Name: "token_id", Type: text}, {Name: "model", Type: text}, {Name: "model_type", Type: text},
 		{Name: "input_token", Type: number}, {Name: "output_token", Type: number}, {Name: "cached_token", Type: number},
 		{Name: "input_price", Type: money}, {Name: "output_price", Type: money}, {Name: "cached_price", Type: money},
@@ -298,7 +301,8 @@ func newPQArrow(to io.Writer) (*pqArrow, error) {
 		{Name: "channel_id", Type: number}, {Name: "ext", Type: text},
 	}, nil)
 	w, err := pqarrow.NewFileWriter(schema, to, parquet.NewWriterProperties(parquet.WithCompression(compress.Codecs.Zstd),
-		parquet.WithMaxRowGroupLength(schemas.MaxRowGroup), parquet.WithStoreDecimalAsInteger(true)), pqarrow.DefaultWriterProps())
+		parquet.WithMaxRowGroupLength(schemas.MaxRowGroup), parquet.WithStoreDecimalAsInteger(true)),
+		pqarrow.DefaultWriterProps())
 	if err != nil {
 		return nil, err
 	}
@@ -308,7 +312,8 @@ func newPQArrow(to io.Writer) (*pqArrow, error) {
 func (p *pqArrow) write(rows []peerRow) error {
 	for _, r := range rows {
 		text := []string{0: r.ID, 2: r.UserID, 3: r.CustomUserID, 4: r.TokenID, 5: r.Model, 6: r.ModelType, 17: r.Ext}
-		number := []int64{1: r.RequestTime, 7: r.InputToken, 8: r.OutputToken, 9: r.CachedToken, 10: r.InputPrice, 11: r.OutputPrice, 12: r.CachedPrice,
+		number := []int64{1: r.RequestTime, 7: r.InputToken, 8: r.OutputToken, 9: r.CachedToken, 10: r.InputPrice,
+			11: r.OutputPrice, 12: r.CachedPrice,
 			13: r.TotalAmount, 14: r.DiscountAmount, 15: r.Amount, 16: r.ChannelID}
 		for i, f := range p.b.Fields() {
 			switch f := f.(type) {

@@ -151,7 +151,8 @@ func (r *report) verdicts() string {
 
 func (r *report) machine() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s, size %s: %d cores of %s, %s of memory, Linux %s, lake on %s.\n", r.Date, r.Size, r.Cores, r.CPU, r.Memory, r.Kernel, r.Disk)
+	fmt.Fprintf(&b, "%s, size %s: %d cores of %s, %s of memory, Linux %s, lake on %s.\n", r.Date, r.Size, r.Cores, r.CPU,
+		r.Memory, r.Kernel, r.Disk)
 	fmt.Fprintf(&b, "%s", r.Go)
 	for _, v := range r.Versions {
 		fmt.Fprintf(&b, ", %s", strings.TrimSpace(v[0]+" "+v[1]))
@@ -162,7 +163,8 @@ func (r *report) machine() string {
 
 // machine describes where the run takes place.
 func (b *bench) machine() (*report, error) {
-	r := &report{Date: time.Now().UTC().Format(time.DateOnly), Size: b.size.name, Cores: runtime.NumCPU(), Go: runtime.Version()}
+	r := &report{Date: time.Now().UTC().Format(time.DateOnly), Size: b.size.name, Cores: runtime.NumCPU(),
+		Go: runtime.Version()}
 	if text, err := os.ReadFile("/proc/cpuinfo"); err == nil {
 		for line := range strings.Lines(string(text)) {
 			if name, value, ok := strings.Cut(line, ":"); ok && strings.TrimSpace(name) == "model name" {
@@ -179,7 +181,8 @@ func (b *bench) machine() (*report, error) {
 	if info, ok := debug.ReadBuildInfo(); ok {
 		for _, d := range info.Deps {
 			switch d.Path {
-			case "github.com/duckdb/duckdb-go/v2", "github.com/apache/arrow-go/v18", "github.com/parquet-go/parquet-go", "github.com/xitongsys/parquet-go":
+			case "github.com/duckdb/duckdb-go/v2", "github.com/apache/arrow-go/v18", "github.com/parquet-go/parquet-go",
+				"github.com/xitongsys/parquet-go":
 				r.Versions = append(r.Versions, [2]string{strings.TrimPrefix(d.Path, "github.com/"), d.Version})
 			}
 		}

@@ -34,7 +34,8 @@ func TestTwiceIsOnceButForTheJournal(t *testing.T) {
 				want = 2
 			}
 			if res.Requests != want || res.Windows != 0 || res.DaysWritten != 0 || res.Published {
-				t.Errorf("%d requests, %d windows, %d days, published: %t; want %d and nothing else", res.Requests, res.Windows, res.DaysWritten, res.Published, want)
+				t.Errorf("%d requests, %d windows, %d days, published: %t; want %d and nothing else", res.Requests, res.Windows,
+					res.DaysWritten, res.Published, want)
 			}
 		}
 		for _, r := range w.Requests() {
@@ -57,7 +58,8 @@ func (w *world) content() map[string][]string {
 	defer r.Close()
 	out := map[string][]string{}
 	for _, table := range r.Ask("SELECT table_name FROM information_schema.tables WHERE table_catalog = 'lake'") {
-		if slices.Contains([]string{"meta", "published", "runs", "run_accounts", "data_freshness_and_gaps"}, table[0]) { // of when and by whom
+		// of when and by whom
+		if slices.Contains([]string{"meta", "published", "runs", "run_accounts", "data_freshness_and_gaps"}, table[0]) {
 			continue
 		}
 		for _, row := range r.Ask(`SELECT t::VARCHAR FROM "` + table[0] + `" t`) {
@@ -69,7 +71,8 @@ func (w *world) content() map[string][]string {
 }
 
 func TestARebuildFromTheRawArchiveAloneGivesTheSameBytesWithoutARequest(t *testing.T) {
-	for _, faults := range []string{"", "late=0.2,late-by=20h,vanish=0.1,bad=0.05,missing=0.2,unknown-fields=true,order=random"} {
+	for _, faults := range []string{"",
+		"late=0.2,late-by=20h,vanish=0.1,bad=0.05,missing=0.2,unknown-fields=true,order=random"} {
 		kit.Bubble(t, faults, func(t *testing.T) {
 			w := newWorld(t, kit.Settings{Faults: faults, PerDay: 100, Orgs: []portal.OrgOptions{
 				{ID: "0", RecordsPerDay: 100}, {ID: "sum", RecordsPerDay: 100, Shape: portal.Summary}}})
@@ -239,7 +242,8 @@ func TestALakeThatAnotherHoldsIsNotWrittenAndReadersDontMind(t *testing.T) {
 	ctx, cancel := context.WithCancelCause(t.Context())
 	enough := errors.New("enough")
 	cancel(enough)
-	if _, err := Export(ctx, w.Cfg, w.env, ExportOptions{Span: span(17, 20), Wait: true, Retry: kit.Retry}); !errors.Is(err, enough) {
+	if _, err := Export(ctx, w.Cfg, w.env, ExportOptions{Span: span(17, 20), Wait: true,
+		Retry: kit.Retry}); !errors.Is(err, enough) {
 		t.Errorf("stopped while waiting: %v", err)
 	}
 	done := make(chan error)
@@ -287,7 +291,8 @@ func TestADryRunWritesNothingAndSaysWhatAnExportWouldDo(t *testing.T) {
 		}
 		w.Requests()
 		res := w.export(span(10, 20))
-		if p.Windows != 10 || p.Sampled || p.Unknown || p.Checks != 0 || !p.From.Equal(kit.Day(10)) || !p.To.Equal(kit.Day(20)) {
+		if p.Windows != 10 || p.Sampled || p.Unknown || p.Checks != 0 || !p.From.Equal(kit.Day(10)) ||
+			!p.To.Equal(kit.Day(20)) {
 			t.Errorf("%+v", p)
 		}
 		// The margins may count a record twice.
@@ -334,13 +339,16 @@ func TestStatusShowsCoverageGapsAndRuns(t *testing.T) {
 			t.Fatal(err)
 		}
 		a := st.Accounts[0]
-		if !a.From.Equal(kit.Day(12)) || !a.To.Equal(kit.Day(17)) || len(a.Gaps) != 1 || !a.Gaps[0].Start.Equal(kit.Day(14)) || !a.Gaps[0].End.Equal(kit.Day(15).Add(12*time.Hour)) {
+		if !a.From.Equal(kit.Day(12)) || !a.To.Equal(kit.Day(17)) || len(a.Gaps) != 1 ||
+			!a.Gaps[0].Start.Equal(kit.Day(14)) || !a.Gaps[0].End.Equal(kit.Day(15).Add(12*time.Hour)) {
 			t.Errorf("%+v", a)
 		}
-		if len(a.Days) != 5 || a.Days[0].Covered != 1 || a.Days[2].Covered != 0 || a.Days[3].Covered != 0.5 || a.Behind != "84h0m0s" || a.Stale != 0 {
+		if len(a.Days) != 5 || a.Days[0].Covered != 1 || a.Days[2].Covered != 0 || a.Days[3].Covered != 0.5 ||
+			a.Behind != "84h0m0s" || a.Stale != 0 {
 			t.Errorf("%+v", a)
 		}
-		if len(st.Runs) != 3 || st.Runs[0].Status != schemas.StatusFailed || st.Runs[1].Status != schemas.StatusDone || !st.Database.Exists {
+		if len(st.Runs) != 3 || st.Runs[0].Status != schemas.StatusFailed || st.Runs[1].Status != schemas.StatusDone ||
+			!st.Database.Exists {
 			t.Errorf("%+v", st.Runs)
 		}
 		if _, err := ReadStatus(t.Context(), w.Cfg.Lake, "nobody", w.Now()); !errors.Is(err, config.ErrUsage) {

@@ -156,7 +156,8 @@ func scanKey(row []query.Value) (schemas.AllocationKey, error) {
 		}
 		return &v.Text
 	}
-	k := schemas.AllocationKey{Account: row[0].Text, TokenID: text(row[1]), UserID: text(row[2]), CustomUserID: text(row[3]), Model: text(row[4]), ModelType: text(row[5])}
+	k := schemas.AllocationKey{Account: row[0].Text, TokenID: text(row[1]), UserID: text(row[2]),
+		CustomUserID: text(row[3]), Model: text(row[4]), ModelType: text(row[5])}
 	if !row[6].Null {
 		n, err := strconv.ParseInt(row[6].Text, 10, 64)
 		if err != nil {
@@ -275,7 +276,8 @@ type trial struct {
 	lost    map[lostKey]map[string]schemas.Money // cost that a rule matches and no cost centre gets, by currency
 	nobody  map[string]map[string]schemas.Money  // cost that no rule matches, by token and currency
 	who     map[string]map[string]*bearers       // by attribute and the name that comes out
-	known   map[string][][]string                // by attribute, lists of names that somebody wrote down as those of several
+	// by attribute, lists of names that somebody wrote down as those of several
+	known map[string][][]string
 }
 
 type (
@@ -291,7 +293,8 @@ type (
 )
 
 func newTrial(rules *allocate.Rules) *trial {
-	return &trial{rules: rules, sums: map[ruleVersion]*ruleSum{}, centers: owed{}, lost: map[lostKey]map[string]schemas.Money{},
+	return &trial{rules: rules, sums: map[ruleVersion]*ruleSum{}, centers: owed{},
+		lost:   map[lostKey]map[string]schemas.Money{},
 		nobody: map[string]map[string]schemas.Money{}, who: map[string]map[string]*bearers{"cost_center": {}, "team": {}}}
 }
 
@@ -543,8 +546,8 @@ type PublishedOwner struct {
 	Project    string `json:"project,omitempty"`
 }
 
-// Explain says which rule and version assigned the records of an id (which several may have, in several accounts), in the
-// published file, and what the rules of the config say of it now.
+// Explain says which rule and version assigned the records of an id (which several may have, in several accounts), in
+// the published file, and what the rules of the config say of it now.
 func Explain(ctx context.Context, cfg *config.Config, id string) ([]Explanation, error) {
 	rules, err := Rules(cfg)
 	if err != nil {
@@ -554,7 +557,9 @@ func Explain(ctx context.Context, cfg *config.Config, id string) ([]Explanation,
 	if err != nil {
 		return nil, NoLake(err)
 	}
-	rows, err := query.Run(ctx, lake, "SELECT "+keyColumns+", usage_date, id, request_time, amount, currency, rule_id, rule_version, ruleset, source, pool, cost_center, team, project FROM allocated_usage WHERE id = "+schemas.SQLString(id)+" ORDER BY account, request_time, ordinal")
+	rows, err := query.Run(ctx, lake,
+		"SELECT "+keyColumns+", usage_date, id, request_time, amount, currency, rule_id, rule_version, ruleset, source, "+
+			"pool, cost_center, team, project FROM allocated_usage WHERE id = "+schemas.SQLString(id)+" ORDER BY account, request_time, ordinal")
 	if err != nil {
 		return nil, err
 	}
@@ -578,9 +583,11 @@ func Explain(ctx context.Context, cfg *config.Config, id string) ([]Explanation,
 			}
 			return &v.Text
 		}
-		e := Explanation{Account: k.Account, ID: row[8].Text, Time: row[9].Text, Amount: optional(row[10]), Currency: optional(row[11]),
-			Published: PublishedOwner{row[12].Text, row[13].Text, row[14].Text, row[15].Text, row[16].Text, row[17].Text, row[18].Text, row[19].Text},
-			Now:       rules.Assign(k, day), Steps: rules.Explain(k, day)}
+		e := Explanation{Account: k.Account, ID: row[8].Text, Time: row[9].Text, Amount: optional(row[10]),
+			Currency: optional(row[11]),
+			Published: PublishedOwner{row[12].Text, row[13].Text, row[14].Text, row[15].Text, row[16].Text, row[17].Text,
+				row[18].Text, row[19].Text},
+			Now: rules.Assign(k, day), Steps: rules.Explain(k, day)}
 		if e.Steps == nil {
 			e.Steps = []allocate.Step{}
 		}

@@ -77,13 +77,14 @@ func typedTwice(what string, names []string) []allocate.Finding {
 	return out
 }
 
-// established is how many rows write a name, or how many tokens or users it comes out for, beside which one that does so once may be
-// a slip of the pen.
+// established is how many rows write a name, or how many tokens or users it comes out for, beside which one that does
+// so once may be a slip of the pen.
 const established = 3
 
-// slipped finds names that are written once and may be a slip of the pen from one that is established. Two that are used alike, and
-// two that somebody wrote down both, in a table by that name or in a list of known, are two names.
-func slipped(what string, who map[string]*bearers, mentions map[string]allocate.Mention, known [][]string) []allocate.Finding {
+// slipped finds names that are written once and may be a slip of the pen from one that is established. Two that are
+// used alike, and two that somebody wrote down both, in a table by that name or in a list of known, are two names.
+func slipped(what string, who map[string]*bearers, mentions map[string]allocate.Mention,
+	known [][]string) []allocate.Finding {
 	var slips allocate.Slips
 	names := slices.Sorted(maps.Keys(who))
 	for _, name := range names {
@@ -100,7 +101,8 @@ func slipped(what string, who map[string]*bearers, mentions map[string]allocate.
 			theirs := mentions[other]
 			return !rareBeside(who[name], who[other], len(theirs.Places)) ||
 				slices.ContainsFunc(mine.Tables, func(t string) bool { return slices.Contains(theirs.Tables, t) }) ||
-				slices.ContainsFunc(known, func(of []string) bool { return slices.Contains(of, name) && slices.Contains(of, other) })
+				slices.ContainsFunc(known,
+					func(of []string) bool { return slices.Contains(of, name) && slices.Contains(of, other) })
 		})
 		if len(near) == 0 {
 			continue
@@ -111,7 +113,8 @@ func slipped(what string, who map[string]*bearers, mentions map[string]allocate.
 		}
 		other := near[0]
 		out = append(out, allocate.Finding{Severity: allocate.Info, Source: mine.Places[0], Message: fmt.Sprintf(
-			"%s %q is written here alone and comes out for %s; %q, a slip of the pen apart, is written in %s and comes out for %s: is it meant?",
+			"%s %q is written here alone and comes out for %s; %q, a slip of the pen apart, is written in %s and comes out for "+
+				"%s: is it meant?",
 			what, name, who[name], other, words.Plural(len(mentions[other].Places), "place", "places"), who[other])})
 	}
 	if more > 0 {
@@ -122,8 +125,8 @@ func slipped(what string, who map[string]*bearers, mentions map[string]allocate.
 	return out
 }
 
-// rareBeside says whether a name that one place writes is rare beside another: many places write that, or it comes out for many
-// tokens, or users, and this for one.
+// rareBeside says whether a name that one place writes is rare beside another: many places write that, or it comes out
+// for many tokens, or users, and this for one.
 func rareBeside(mine, other *bearers, places int) bool {
 	return places >= established ||
 		len(mine.tokens) <= 1 && len(other.tokens) >= established ||

@@ -12,7 +12,8 @@ import (
 )
 
 // slipsFound are the findings of slips of the pen where so many tokens' rows name the one team, and so many the other.
-func slipsFound(t *testing.T, a string, na int, b string, nb int, centers string, known ...[]string) []allocate.Finding {
+func slipsFound(t *testing.T, a string, na int, b string, nb int, centers string,
+	known ...[]string) []allocate.Finding {
 	t.Helper()
 	rows := "token_id,team\n"
 	var tokens []string
@@ -24,13 +25,15 @@ func slipsFound(t *testing.T, a string, na int, b string, nb int, centers string
 		tokens = append(tokens, id)
 		rows += id + "," + team + "\n"
 	}
-	text := "tables: {tokens: {file: tokens.csv, key: token_id}, centers: {file: centers.csv, key: team}}\nrules: [{id: r, lookup: [tokens, centers]}]\n"
-	rules, err := allocate.Parse(allocate.File{Name: "allocation.yaml", Content: []byte(text)}, func(name string) ([]byte, error) {
-		if name == "tokens.csv" {
-			return []byte(rows), nil
-		}
-		return []byte("team,cost_center\n" + centers), nil
-	})
+	text := "tables: {tokens: {file: tokens.csv, key: token_id}, centers: {file: centers.csv, key: team}}\nrules: [{id: " +
+		"r, lookup: [tokens, centers]}]\n"
+	rules, err := allocate.Parse(allocate.File{Name: "allocation.yaml", Content: []byte(text)},
+		func(name string) ([]byte, error) {
+			if name == "tokens.csv" {
+				return []byte(rows), nil
+			}
+			return []byte("team,cost_center\n" + centers), nil
+		})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -43,8 +46,8 @@ func slipsFound(t *testing.T, a string, na int, b string, nb int, centers string
 	return trial.names()
 }
 
-// A name that one token has, a slip of the pen from an established one, is asked about. Two names that are both established, or that
-// somebody wrote down both, are two names.
+// A name that one token has, a slip of the pen from an established one, is asked about. Two names that are both
+// established, or that somebody wrote down both, are two names.
 func TestASlipOfThePenIsRareBesideAnEstablishedName(t *testing.T) {
 	const other = "x,CC-9\n"
 	for _, c := range []struct {
@@ -80,7 +83,8 @@ func TestASlipOfThePenIsRareBesideAnEstablishedName(t *testing.T) {
 			t.Errorf("%s: %s and %s: %+v", c.name, c.a, c.b, found)
 		}
 	}
-	for _, pair := range []string{"Ireland/Iceland", "Contract/Contact", "Trial/Trail", "Infra/Intra", "server/sever", "Christian/Christina", "Meyer/Meier", "Schmidt/Schmitt", "研发一部门组/研发二部门组", "华东销售一部/华东销售二部"} {
+	for _, pair := range []string{"Ireland/Iceland", "Contract/Contact", "Trial/Trail", "Infra/Intra", "server/sever",
+		"Christian/Christina", "Meyer/Meier", "Schmidt/Schmitt", "研发一部门组/研发二部门组", "华东销售一部/华东销售二部"} {
 		a, b, _ := strings.Cut(pair, "/")
 		for _, n := range [][2]int{{1, 1}, {2, 2}, {2, 9}, {9, 2}, {3, 3}, {50, 40}} {
 			if found := slipsFound(t, a, n[0], b, n[1], other); len(found) > 0 {
@@ -97,7 +101,8 @@ func TestASlipOfThePenIsRareBesideAnEstablishedName(t *testing.T) {
 
 func TestASlipOfThePenIsToldWithItsPlace(t *testing.T) {
 	found := slipsFound(t, "Saerch", 1, "Search", 9, "x,CC-9\n")
-	want := allocate.Finding{Severity: allocate.Info, Source: "tokens.csv:2", Message: `team "Saerch" is written here alone and comes out for token tk_0; "Search", a slip of the pen apart, is written in 9 places and comes out for 9 tokens: is it meant?`}
+	want := allocate.Finding{Severity: allocate.Info, Source: "tokens.csv:2",
+		Message: `team "Saerch" is written here alone and comes out for token tk_0; "Search", a slip of the pen apart, is written in 9 places and comes out for 9 tokens: is it meant?`}
 	if len(found) != 1 || found[0] != want {
 		t.Errorf("%+v", found)
 	}
@@ -107,7 +112,8 @@ func TestASlipOfThePenIsToldWithItsPlace(t *testing.T) {
 func TestNamesAndBudgetsSayWhichNamesThereAre(t *testing.T) {
 	w := newWorld(t, kit.Settings{})
 	dir := t.TempDir()
-	w.Cfg.Names = kit.Write(t, dir+"/names.csv", "kind,id,name\ncost_center,Ireland,Eire\nmodel,m,M\ncost_center,Iceland,Island\n", 0o600)
+	w.Cfg.Names = kit.Write(t, dir+"/names.csv",
+		"kind,id,name\ncost_center,Ireland,Eire\nmodel,m,M\ncost_center,Iceland,Island\n", 0o600)
 	w.Cfg.Budgets = []config.Budget{{Name: "a", Team: "Meyer"}, {Name: "b", Team: "Meier"}, {Name: "c", CostCenter: "R&D"}}
 	got := fmt.Sprintf("%q", knownNames(w.Cfg))
 	if want := `map["cost_center":[["Ireland" "Iceland"] ["" "" "R&D"]] "team":[[] ["Meyer" "Meier" ""]]]`; got != want {

@@ -25,13 +25,14 @@ func (w *world) ruleFiles(files map[string]string) {
 	w.Cfg.Allocation.Rules = filepath.Join(dir, "allocation.yaml")
 }
 
-// What check says that a change will do is what apply does, to the last digit, and cost that loses its cost centre is named with why:
-// a row that is gone, a name that is typed otherwise, an entry of a pool without one, tokens of nobody.
+// What check says that a change will do is what apply does, to the last digit, and cost that loses its cost centre is
+// named with why: a row that is gone, a name that is typed otherwise, an entry of a pool without one, tokens of nobody.
 func TestCheckSaysWhatApplyDoesAndWhoLosesTheirCostCentre(t *testing.T) {
 	w := newWorld(t, kit.Settings{PerDay: 40})
 	w.export(span(1, 5))
 	r := w.Read()
-	tokens := r.Ask("SELECT token_id FROM usage WHERE token_id IS NOT NULL GROUP BY ALL ORDER BY sum(amount) DESC, token_id LIMIT 3")
+	tokens := r.Ask("SELECT token_id FROM usage WHERE token_id IS NOT NULL GROUP BY ALL ORDER BY sum(amount) DESC, " +
+		"token_id LIMIT 3")
 	total := r.One("SELECT sum(amount)::VARCHAR FROM usage")
 	r.Close()
 	const rules = `tables:
@@ -44,7 +45,8 @@ rules:
 pools: {p: {split: cost, to: [{cost_center: R&D}, {cost_center: Rest, weight: 3}]}}
 `
 	table := fmt.Sprintf("token_id,team\n%s,Search\n%s,Ads\n", tokens[0][0], tokens[1][0])
-	good := map[string]string{"allocation.yaml": rules, "tokens.csv": table, "centers.csv": "team,cost_center\nSearch,R&D\nAds,Marketing\n"}
+	good := map[string]string{"allocation.yaml": rules, "tokens.csv": table,
+		"centers.csv": "team,cost_center\nSearch,R&D\nAds,Marketing\n"}
 	with := func(name, text string) map[string]string {
 		out := map[string]string{}
 		for k, v := range good {
@@ -59,15 +61,29 @@ pools: {p: {split: cost, to: [{cost_center: R&D}, {cost_center: Rest, weight: 3}
 		finding []string // what findings say, of warnings; nil: nothing of owners
 	}{
 		{"as it should be", good, nil},
-		{"a row is gone", with("centers.csv", "team,cost_center\nSearch,R&D\n"), []string{`centers.csv has no row for team "Ads": `, "is charged to (unallocated)"}},
-		{"typed otherwise", with("centers.csv", "team,cost_center\nsearch,R&D\nAds,Marketing\n"), []string{`centers.csv has no row for team "Search", but for "search" in line 2: capitals and signs count`}},
-		{"a centre typed otherwise", with("centers.csv", "team,cost_center\nSearch,r&d\nAds,Marketing\n"), []string{`the cost centres "R&D" and "r&d" differ`}},
-		{"a letter in another place", with("centers.csv", "team,cost_center\nSaerch,R&D\nAds,Marketing\n"), []string{`centers.csv has no row for team "Search", but for "Saerch": a slip of the pen?`}},
-		{"a centre with a letter too many", with("allocation.yaml", strings.Replace(rules, "assign: {cost_center: Rest}", "assign: {cost_center: Marketting}", 1)), []string{`info centers.csv:3 cost centre "Marketing" is written here alone and comes out for token `, `; "Marketting", a slip of the pen apart, is written in 1 place and comes out for `}},
-		{"a row without a centre", with("centers.csv", "team,cost_center\nSearch,R&D\nAds,\n"), []string{"nothing assigns it a cost_center"}},
-		{"an entry with a team alone", with("allocation.yaml", strings.Replace(rules, "{cost_center: R&D}", "{team: Search}", 1)), []string{"the entry team Search names no cost_center", "pool p: the share of team Search: "}},
-		{"tokens of nobody", with("allocation.yaml", strings.Replace(rules, "- {id: rest, match: {token_id: \"*\"}, assign: {cost_center: Rest}}\n", "", 1)), []string{"no rule matches: ", "token "}},
-		{"no rules but one", map[string]string{"allocation.yaml": "rules:\n- {id: t, assign: {team: x}}\n"}, []string{"rule t", "nothing assigns it a cost_center: "}},
+		{"a row is gone", with("centers.csv", "team,cost_center\nSearch,R&D\n"),
+			[]string{`centers.csv has no row for team "Ads": `, "is charged to (unallocated)"}},
+		{"typed otherwise", with("centers.csv", "team,cost_center\nsearch,R&D\nAds,Marketing\n"),
+			[]string{`centers.csv has no row for team "Search", but for "search" in line 2: capitals and signs count`}},
+		{"a centre typed otherwise", with("centers.csv", "team,cost_center\nSearch,r&d\nAds,Marketing\n"),
+			[]string{`the cost centres "R&D" and "r&d" differ`}},
+		{"a letter in another place", with("centers.csv", "team,cost_center\nSaerch,R&D\nAds,Marketing\n"),
+			[]string{`centers.csv has no row for team "Search", but for "Saerch": a slip of the pen?`}},
+		{"a centre with a letter too many",
+			with("allocation.yaml", strings.Replace(rules, "assign: {cost_center: Rest}", "assign: {cost_center: Marketting}",
+				1)), []string{`info centers.csv:3 cost centre "Marketing" is written here alone and comes out for token `,
+				`; "Marketting", a slip of the pen apart, is written in 1 place and comes out for `}},
+		{"a row without a centre", with("centers.csv", "team,cost_center\nSearch,R&D\nAds,\n"),
+			[]string{"nothing assigns it a cost_center"}},
+		{"an entry with a team alone",
+			with("allocation.yaml", strings.Replace(rules, "{cost_center: R&D}", "{team: Search}", 1)),
+			[]string{"the entry team Search names no cost_center", "pool p: the share of team Search: "}},
+		{"tokens of nobody",
+			with("allocation.yaml",
+				strings.Replace(rules, "- {id: rest, match: {token_id: \"*\"}, assign: {cost_center: Rest}}\n", "", 1)),
+			[]string{"no rule matches: ", "token "}},
+		{"no rules but one", map[string]string{"allocation.yaml": "rules:\n- {id: t, assign: {team: x}}\n"},
+			[]string{"rule t", "nothing assigns it a cost_center: "}},
 	} {
 		w.ruleFiles(c.files)
 		check, err := CheckAllocation(t.Context(), w.Cfg, nil)
@@ -113,11 +129,13 @@ pools: {p: {split: cost, to: [{cost_center: R&D}, {cost_center: Rest, weight: 3}
 	}
 }
 
-// The tables that init writes can be filled in and used as they are: every token that has cost, the largest first. What is there stays.
+// The tables that init writes can be filled in and used as they are: every token that has cost, the largest first. What
+// is there stays.
 func TestInitWritesTablesThatRulesCanUse(t *testing.T) {
 	w := newWorld(t, kit.Settings{PerDay: 40})
 	w.export(span(1, 3))
-	w.ruleFiles(map[string]string{"allocation.yaml": "tables: {t: {file: tokens.csv, key: token_id}, u: {file: users.csv, key: user_id}}\nrules:\n- {id: t, lookup: [t]}\n- {id: u, lookup: [u]}\n", "users.csv": "user_id,team\nu,x\n"})
+	w.ruleFiles(map[string]string{"allocation.yaml": "tables: {t: {file: tokens.csv, key: token_id}, u: {file: users.csv, key: user_id}}\nrules:\n- {id: t, lookup: " +
+		"[t]}\n- {id: u, lookup: [u]}\n", "users.csv": "user_id,team\nu,x\n"})
 	made, err := InitAllocation(t.Context(), w.Cfg)
 	if err != nil {
 		t.Fatal(err)
@@ -134,7 +152,8 @@ func TestInitWritesTablesThatRulesCanUse(t *testing.T) {
 		got = append(got, id)
 	}
 	want = append(want, "token_id")
-	for _, row := range r.Ask("SELECT token_id FROM usage WHERE token_id <> '' GROUP BY token_id HAVING sum(amount) <> 0 ORDER BY abs(sum(amount)) DESC, token_id") {
+	for _, row := range r.Ask("SELECT token_id FROM usage WHERE token_id <> '' GROUP BY token_id HAVING sum(amount) <> 0 " +
+		"ORDER BY abs(sum(amount)) DESC, token_id") {
 		want = append(want, row[0])
 	}
 	if !slices.Equal(got, want) || made[0].Rows != len(want)-1 || made[0].There {
@@ -143,11 +162,15 @@ func TestInitWritesTablesThatRulesCanUse(t *testing.T) {
 	if b, err := os.ReadFile(made[1].Path); err != nil || string(b) != "user_id,team\nu,x\n" || !made[1].There {
 		t.Errorf("%+v %q %v", made[1], b, err)
 	}
-	if err := os.WriteFile(made[0].Path, []byte(strings.Replace(string(b), want[1]+",,", want[1]+",R&D,", 1)), 0o600); err != nil {
+	if err := os.WriteFile(made[0].Path, []byte(strings.Replace(string(b), want[1]+",,", want[1]+",R&D,", 1)),
+		0o600); err != nil {
 		t.Fatal(err)
 	}
 	_, changes, err := Allocate(t.Context(), w.Cfg, w.env, false)
-	if err != nil || !slices.ContainsFunc(changes, func(c CenterChange) bool { return c.CostCenter == "R&D" && c.After != "0" }) {
+	if err != nil || !slices.ContainsFunc(changes, func(c CenterChange) bool {
+		return c.CostCenter == "R&D" &&
+			c.After != "0"
+	}) {
 		t.Errorf("%+v %v", changes, err)
 	}
 }

@@ -40,48 +40,49 @@ func Balance(ctx context.Context, cfg *config.Config, env Env, opts BalanceOptio
 		return nil, nil, err
 	}
 	readings := make([]BalanceReading, len(cfg.Accounts))
-	res, err := underLock(ctx, cfg, env, "balance", opts.Wait, func(ctx context.Context, lake *publish.Lake, res *Result) error {
-		errs := make([]error, len(clients))
-		var wg sync.WaitGroup
-		for i, c := range clients {
-			wg.Go(func() {
-				defer c.Close()
-				defer schemas.Guard(&errs[i])
-				readings[i], errs[i] = readBalance(ctx, lake, c, cfg.Accounts[i], res.RunID, env, opts.Below)
-			})
-		}
-		wg.Wait()
-		had := 0
-		for i, a := range cfg.Accounts {
-			n := clients[i].Counts()
-			out := schemas.RunAccount{Account: a.Name, Status: StatusOf(errs[i]), RunCounts: schemas.RunCounts{
-				Requests: n.Requests, Retries: n.Retries, Throttled: n.Throttled}}
-			if errs[i] == nil {
-				had++
-			} else {
-				out.Error, readings[i].Error = errs[i].Error(), errs[i].Error()
+	res, err := underLock(ctx, cfg, env, "balance", opts.Wait,
+		func(ctx context.Context, lake *publish.Lake, res *Result) error {
+			errs := make([]error, len(clients))
+			var wg sync.WaitGroup
+			for i, c := range clients {
+				wg.Go(func() {
+					defer c.Close()
+					defer schemas.Guard(&errs[i])
+					readings[i], errs[i] = readBalance(ctx, lake, c, cfg.Accounts[i], res.RunID, env, opts.Below)
+				})
 			}
-			res.Accounts = append(res.Accounts, out)
-			res.RunCounts.Add(out.RunCounts)
-			if _, err := derive(ctx, lake, a.Name, env.Logger, nil); err != nil {
-				return err
+			wg.Wait()
+			had := 0
+			for i, a := range cfg.Accounts {
+				n := clients[i].Counts()
+				out := schemas.RunAccount{Account: a.Name, Status: StatusOf(errs[i]), RunCounts: schemas.RunCounts{
+					Requests: n.Requests, Retries: n.Retries, Throttled: n.Throttled}}
+				if errs[i] == nil {
+					had++
+				} else {
+					out.Error, readings[i].Error = errs[i].Error(), errs[i].Error()
+				}
+				res.Accounts = append(res.Accounts, out)
+				res.RunCounts.Add(out.RunCounts)
+				if _, err := derive(ctx, lake, a.Name, env.Logger, nil); err != nil {
+					return err
+				}
 			}
-		}
-		outcome := errors.Join(errs...)
-		switch {
-		case outcome == nil:
-		case errors.Is(outcome, extract.ErrRefused):
-			outcome = &RefusedError{Err: outcome}
-		case had > 0:
-			outcome = &PartialError{What: "balances", Count: len(clients) - had, First: outcome.Error()}
-		}
-		if had > 0 {
-			if err := publishFile(ctx, lake, env, res, nil, false, outcome); err != nil {
-				return err
+			outcome := errors.Join(errs...)
+			switch {
+			case outcome == nil:
+			case errors.Is(outcome, extract.ErrRefused):
+				outcome = &RefusedError{Err: outcome}
+			case had > 0:
+				outcome = &PartialError{What: "balances", Count: len(clients) - had, First: outcome.Error()}
 			}
-		}
-		return outcome
-	})
+			if had > 0 {
+				if err := publishFile(ctx, lake, env, res, nil, false, outcome); err != nil {
+					return err
+				}
+			}
+			return outcome
+		})
 	return res, readings, err
 }
 
@@ -114,7 +115,8 @@ func readBalance(ctx context.Context, lake *publish.Lake, c *extract.Client, a c
 type LastBalance struct {
 	Account, Currency string
 	ObservedAt        time.Time
-	Balance, DaysLeft string // exact decimals; DaysLeft, at the burn of the last 7 days, is "" if nothing burns or it isn't known
+	// exact decimals; DaysLeft, at the burn of the last 7 days, is "" if nothing burns or it isn't known
+	Balance, DaysLeft string
 }
 
 // LastBalances reads them from the published file of cfg's lake; none if nothing is published yet.
@@ -126,7 +128,8 @@ func LastBalances(ctx context.Context, cfg *config.Config) ([]LastBalance, error
 	if err != nil {
 		return nil, err
 	}
-	rows, err := query.Run(ctx, lake, "SELECT account, currency, observed_at, balance, days_left_7 FROM balance_runway ORDER BY ALL")
+	rows, err := query.Run(ctx, lake,
+		"SELECT account, currency, observed_at, balance, days_left_7 FROM balance_runway ORDER BY ALL")
 	if errors.Is(err, query.ErrNotPublished) {
 		return nil, nil
 	}
@@ -143,7 +146,8 @@ func LastBalances(ctx context.Context, cfg *config.Config) ([]LastBalance, error
 		if err != nil {
 			return nil, fmt.Errorf("a balance of account %s: %w", row[0].Text, err)
 		}
-		out = append(out, LastBalance{Account: row[0].Text, Currency: row[1].Text, ObservedAt: at, Balance: row[3].Text, DaysLeft: row[4].Text})
+		out = append(out, LastBalance{Account: row[0].Text, Currency: row[1].Text, ObservedAt: at, Balance: row[3].Text,
+			DaysLeft: row[4].Text})
 	}
 	return out, nil
 }

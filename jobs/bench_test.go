@@ -16,8 +16,8 @@ func benchWorld(b *testing.B) *world {
 	return newWorld(b, kit.Settings{Orgs: []portal.OrgOptions{{ID: "0", RecordsPerDay: 5000}}})
 }
 
-// BenchmarkExport is a first export into a new lake, from the first request to the published file, the simulated Portal's
-// own work included.
+// BenchmarkExport is a first export into a new lake, from the first request to the published file, the simulated
+// Portal's own work included.
 func BenchmarkExport(b *testing.B) {
 	w := benchWorld(b)
 	w.Cfg.Accounts[0].PageSize = 100

@@ -69,6 +69,7 @@ func (b *borders) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	page, size := int(number("page")), int(number("pagesize"))
 	all = all[min((page-1)*size, total):min(page*size, total)]
 	_ = json.NewEncoder(w).Encode(map[string]any{
-		"meta": map[string]any{"code": 0, "message": "", "request_id": "r"}, "data": map[string]any{"list": all, "total": total},
+		"meta": map[string]any{"code": 0, "message": "", "request_id": "r"},
+		"data": map[string]any{"list": all, "total": total},
 	})
 }

@@ -46,9 +46,9 @@ func (e *ObjectionsError) Error() string {
 	return fmt.Sprintf("%s is not closed:\n  - %s", e.Month, strings.Join(e.Objections, "\n  - "))
 }
 
-// Close closes a month: it fetches the days that were not fetched whole since the month ended, what differs or is missing,
-// derives, publishes, looks for objections, and writes what is charged into statements/MONTH for good. An objection
-// that no reason overrides is an ObjectionsError, and nothing is closed.
+// Close closes a month: it fetches the days that were not fetched whole since the month ended, what differs or is
+// missing, derives, publishes, looks for objections, and writes what is charged into statements/MONTH for good. An
+// objection that no reason overrides is an ObjectionsError, and nothing is closed.
 func Close(ctx context.Context, cfg *config.Config, env Env, opts CloseOptions) (*Result, *publish.ClosedMonth, error) {
 	if env.Now().Before(opts.Month.Start()) {
 		return nil, nil, config.Usage("", "--month %s has not begun", opts.Month)
@@ -70,87 +70,89 @@ func Close(ctx context.Context, cfg *config.Config, env Env, opts CloseOptions) 
 	}
 	opts.Reason = strings.TrimSpace(opts.Reason)
 	var closed *publish.ClosedMonth
-	res, err := underLock(ctx, cfg, env, "close", opts.Wait, func(ctx context.Context, lake *publish.Lake, res *Result) error {
-		if err := sameSetup(ctx, lake, cfg, res.finance, opts.Month); err != nil {
-			return err
-		}
-		months, err := lake.Closed()
-		if err != nil {
-			return err
-		}
-		if err := closedAlready(months, opts.Month); err != nil {
-			// The run that closed it may have died before it published.
-			return cmp.Or(publishFile(ctx, lake, env, res, opts.Phase, false, err), err)
-		}
-		var objections []string
-		if opts.NoFetch {
-			objections = append(objections, notAsked)
-			if err := deriveAll(ctx, lake, env, opts.Phase); err != nil {
+	res, err := underLock(ctx, cfg, env, "close", opts.Wait,
+		func(ctx context.Context, lake *publish.Lake, res *Result) error {
+			if err := sameSetup(ctx, lake, cfg, res.finance, opts.Month); err != nil {
 				return err
 			}
-			if err := publishFile(ctx, lake, env, res, opts.Phase, false, errUnderWay); err != nil {
+			months, err := lake.Closed()
+			if err != nil {
 				return err
 			}
-		} else {
-			month, span := closing(cfg, env, opts.Month)
-			err := fetch(ctx, lake, month, env, ExportOptions{Span: span, Watch: opts.Watch, Phase: opts.Phase}, clients, res)
-			switch status := StatusOf(err); {
-			case err == nil:
-			case errors.As(err, new(*PartialError)), status == schemas.StatusRefused, errors.Is(err, errNothing):
-				objections = append(objections, "the Portal could not be asked once more for all of it: "+err.Error())
-			case status == schemas.StatusPartial: // it is all there, and something is wrong with it
-				objections = append(objections, err.Error())
-			default:
+			if err := closedAlready(months, opts.Month); err != nil {
+				// The run that closed it may have died before it published.
+				return cmp.Or(publishFile(ctx, lake, env, res, opts.Phase, false, err), err)
+			}
+			var objections []string
+			if opts.NoFetch {
+				objections = append(objections, notAsked)
+				if err := deriveAll(ctx, lake, env, opts.Phase); err != nil {
+					return err
+				}
+				if err := publishFile(ctx, lake, env, res, opts.Phase, false, errUnderWay); err != nil {
+					return err
+				}
+			} else {
+				month, span := closing(cfg, env, opts.Month)
+				err := fetch(ctx, lake, month, env, ExportOptions{Span: span, Watch: opts.Watch, Phase: opts.Phase}, clients, res)
+				switch status := StatusOf(err); {
+				case err == nil:
+				case errors.As(err, new(*PartialError)), status == schemas.StatusRefused, errors.Is(err, errNothing):
+					objections = append(objections, "the Portal could not be asked once more for all of it: "+err.Error())
+				case status == schemas.StatusPartial: // it is all there, and something is wrong with it
+					objections = append(objections, err.Error())
+				default:
+					return err
+				}
+			}
+			more, err := objectionsTo(ctx, lake, cfg, env, opts.Month, months)
+			if err != nil {
 				return err
 			}
-		}
-		more, err := objectionsTo(ctx, lake, cfg, env, opts.Month, months)
-		if err != nil {
-			return err
-		}
-		objections = append(objections, more...)
-		if len(objections) > 0 && opts.Reason == "" {
-			return &config.Hint{Err: &ObjectionsError{opts.Month.String(), objections},
-				Hint: fmt.Sprintf(`mend them, or close it in spite of them: usagelake close --month %s --reason "…"   `+
-					"(the reason is recorded)", opts.Month)}
-		}
-		if err := warnOf(ctx, lake, env, opts.Month); err != nil {
-			return err
-		}
-		if opts.Phase != nil {
-			opts.Phase("write the statements")
-		}
-		reason := opts.Reason
-		if len(objections) == 0 {
-			reason = ""
-		}
-		// The rules that the file was published with, and not what their files may have become since.
-		var files []publish.RuleFile
-		digest := "none"
-		if rules, ok := res.finance.Rules.(*allocate.Rules); ok {
-			digest = rules.Digest()
-			for _, f := range rules.Files() {
-				files = append(files, publish.RuleFile{Name: f.Name, Content: f.Content})
+			objections = append(objections, more...)
+			if len(objections) > 0 && opts.Reason == "" {
+				return &config.Hint{Err: &ObjectionsError{opts.Month.String(), objections},
+					Hint: fmt.Sprintf(`mend them, or close it in spite of them: usagelake close --month %s --reason "…"   `+
+						"(the reason is recorded)", opts.Month)}
 			}
-		}
-		c, err := lake.CloseMonth(ctx, publish.CloseOptions{Month: opts.Month, RunID: res.RunID, Version: env.Version, By: closer(), Reason: reason, Objections: objections,
-			Rules: files, RulesDigest: digest, Now: env.Now, Write: func(ctx context.Context, dir string, edition int) error {
-				return writeStatements(ctx, lake, env, opts.Month, dir, edition, opts.Phase)
-			}})
-		if err != nil {
-			return err
-		}
-		closed = &c
-		if err := publishFile(ctx, lake, env, res, opts.Phase, false, nil); err != nil {
-			return fmt.Errorf("%s is closed, but could not be published: %w", opts.Month, err)
-		}
-		return nil
-	})
+			if err := warnOf(ctx, lake, env, opts.Month); err != nil {
+				return err
+			}
+			if opts.Phase != nil {
+				opts.Phase("write the statements")
+			}
+			reason := opts.Reason
+			if len(objections) == 0 {
+				reason = ""
+			}
+			// The rules that the file was published with, and not what their files may have become since.
+			var files []publish.RuleFile
+			digest := "none"
+			if rules, ok := res.finance.Rules.(*allocate.Rules); ok {
+				digest = rules.Digest()
+				for _, f := range rules.Files() {
+					files = append(files, publish.RuleFile{Name: f.Name, Content: f.Content})
+				}
+			}
+			c, err := lake.CloseMonth(ctx, publish.CloseOptions{Month: opts.Month, RunID: res.RunID, Version: env.Version,
+				By: closer(), Reason: reason, Objections: objections,
+				Rules: files, RulesDigest: digest, Now: env.Now, Write: func(ctx context.Context, dir string, edition int) error {
+					return writeStatements(ctx, lake, env, opts.Month, dir, edition, opts.Phase)
+				}})
+			if err != nil {
+				return err
+			}
+			closed = &c
+			if err := publishFile(ctx, lake, env, res, opts.Phase, false, nil); err != nil {
+				return fmt.Errorf("%s is closed, but could not be published: %w", opts.Month, err)
+			}
+			return nil
+		})
 	return res, closed, err
 }
 
-// sameSetup refuses a set-up that is not the one the lake was made with, as where --config was forgotten: the month would
-// be closed without the rules, or with the usage of an account that nobody meant.
+// sameSetup refuses a set-up that is not the one the lake was made with, as where --config was forgotten: the month
+// would be closed without the rules, or with the usage of an account that nobody meant.
 func sameSetup(ctx context.Context, lake *publish.Lake, cfg *config.Config, finance publish.Finance,
 	month schemas.Month) error {
 	const hint = "name the config of this lake with --config"
@@ -167,7 +169,8 @@ func sameSetup(ctx context.Context, lake *publish.Lake, cfg *config.Config, fina
 		return nil
 	}
 	rules, err := Texts(ctx,
-		lake, fmt.Sprintf("SELECT rule_id FROM chargeback_daily WHERE billing_month = DATE '%s' AND rule_id IS NOT NULL LIMIT 1", month.First()))
+		lake, fmt.Sprintf("SELECT rule_id FROM chargeback_daily WHERE billing_month = DATE '%s' AND rule_id IS NOT NULL "+
+			"LIMIT 1", month.First()))
 	switch {
 	case errors.Is(err, query.ErrNotPublished):
 		return nil
@@ -183,9 +186,12 @@ func sameSetup(ctx context.Context, lake *publish.Lake, cfg *config.Config, fina
 // warnOf says what the month is closed with that is no objection, and that somebody may want to know.
 func warnOf(ctx context.Context, lake *publish.Lake, env Env, month schemas.Month) error {
 	lines, err := Texts(ctx, lake, fmt.Sprintf(`
-		SELECT format('{} {} of the month are charged to nobody: %[2]s', money_text(sum(net_cost), currency), coalesce(currency, 'without currency')) FROM chargeback_daily WHERE billing_month = DATE '%[1]s' AND cost_center = '%[2]s' GROUP BY currency HAVING sum(net_cost) <> 0
+		SELECT format('{} {} of the month are charged to nobody: %[2]s', money_text(sum(net_cost), currency),
+		coalesce(currency, 'without currency')) FROM chargeback_daily
+		WHERE billing_month = DATE '%[1]s' AND cost_center = '%[2]s' GROUP BY currency HAVING sum(net_cost) <> 0
 		UNION ALL
-		SELECT format('{} requests of the month have no amount: they count in no cost', sum(without_amount)) FROM chargeback_daily WHERE billing_month = DATE '%[1]s' AND record_kind = '%[3]s' HAVING sum(without_amount) <> 0
+		SELECT format('{} requests of the month have no amount: they count in no cost', sum(without_amount))
+		FROM chargeback_daily WHERE billing_month = DATE '%[1]s' AND record_kind = '%[3]s' HAVING sum(without_amount) <> 0
 		ORDER BY ALL`, month.First(), schemas.Unallocated, schemas.RecordRequest))
 	for _, line := range lines {
 		env.Logger.Warn(line)
@@ -219,7 +225,8 @@ func objectionsTo(ctx context.Context, lake *publish.Lake, cfg *config.Config, e
 	end := month.End()
 	settled := env.Now().Add(-time.Duration(cfg.Export.Settle))
 	if settled.Before(end) {
-		out = append(out, fmt.Sprintf("the month is not over: its records can be complete from %s on", end.Add(time.Duration(cfg.Export.Settle)).Format(time.RFC3339)))
+		out = append(out, fmt.Sprintf("the month is not over: its records can be complete from %s on",
+			end.Add(time.Duration(cfg.Export.Settle)).Format(time.RFC3339)))
 	}
 	accounts, err := lake.Accounts()
 	if err != nil {
@@ -245,13 +252,22 @@ func objectionsTo(ctx context.Context, lake *publish.Lake, cfg *config.Config, e
 		if missing == 0 || !configured && missing == whole.End.Sub(whole.Start) { // an account that is no more
 			continue
 		}
-		out = append(out, fmt.Sprintf("account %s: %.1f hours of the month are not exported, the first from %s to %s", account, missing.Hours(), gaps[0].Start.Format(time.RFC3339), gaps[0].End.Format(time.RFC3339)))
+		out = append(out, fmt.Sprintf("account %s: %.1f hours of the month are not exported, the first from %s to %s",
+			account, missing.Hours(), gaps[0].Start.Format(time.RFC3339), gaps[0].End.Format(time.RFC3339)))
 	}
 	for _, q := range []string{
-		`SELECT format('account {}: {} of {} records', account, check_name, sum(records)) || coalesce(', ' || field, '') || ' (quality error)' FROM quality_issues WHERE severity = 'error' AND date_trunc('month', usage_date) = DATE '%[1]s' GROUP BY account, check_name, field ORDER BY ALL`,
-		`SELECT format('account {}: {} records are in quarantine and count in nothing', account, sum(quarantined)) FROM partitions WHERE quarantined > 0 AND date_trunc('month', usage_date) = DATE '%[1]s' GROUP BY account ORDER BY ALL`,
-		`SELECT format('account {}: {} has no currency: set accounts[].currency in the config', account, money_text(sum(amount), NULL)) FROM usage_daily WHERE currency IS NULL AND amount IS NOT NULL AND date_trunc('month', usage_date) = DATE '%[1]s' GROUP BY account ORDER BY ALL`,
-		`SELECT format('{} has usage and is still open: close months in their order', strftime(billing_month, '%%Y-%%m')) FROM chargeback_daily WHERE billing_month < DATE '%[1]s' AND billing_month NOT IN (SELECT "month" FROM closed_months) GROUP BY billing_month ORDER BY ALL`,
+		`SELECT format('account {}: {} of {} records', account, check_name, sum(records)) || coalesce(', ' || field,
+			'') || ' (quality error)' FROM quality_issues WHERE severity = 'error' AND date_trunc('month',
+			usage_date) = DATE '%[1]s' GROUP BY account, check_name, field ORDER BY ALL`,
+		`SELECT format('account {}: {} records are in quarantine and count in nothing', account, sum(quarantined))
+			FROM partitions WHERE quarantined > 0 AND date_trunc('month', usage_date) = DATE '%[1]s' GROUP BY account
+			ORDER BY ALL`,
+		`SELECT format('account {}: {} has no currency: set accounts[].currency in the config', account,
+			money_text(sum(amount), NULL)) FROM usage_daily WHERE currency IS NULL AND amount IS NOT NULL AND date_trunc('month',
+			usage_date) = DATE '%[1]s' GROUP BY account ORDER BY ALL`,
+		`SELECT format('{} has usage and is still open: close months in their order', strftime(billing_month, '%%Y-%%m'))
+			FROM chargeback_daily WHERE billing_month < DATE '%[1]s' AND billing_month NOT IN (SELECT "month" FROM closed_months)
+			GROUP BY billing_month ORDER BY ALL`,
 	} {
 		lines, err := Texts(ctx, lake, fmt.Sprintf(q, month.First()))
 		if err != nil {
@@ -288,7 +304,8 @@ func Texts(ctx context.Context, lake *publish.Lake, sql string) ([]string, error
 }
 
 // writeStatements writes a month's documents: for all, and for each cost centre.
-func writeStatements(ctx context.Context, lake *publish.Lake, env Env, month schemas.Month, dir string, edition int, phase func(string)) error {
+func writeStatements(ctx context.Context, lake *publish.Lake, env Env, month schemas.Month, dir string, edition int,
+	phase func(string)) error {
 	centers, err := Texts(ctx,
 		lake, fmt.Sprintf("SELECT DISTINCT cost_center FROM chargeback_daily WHERE billing_month = DATE '%s' ORDER BY 1",
 			month.First()))
@@ -299,7 +316,8 @@ func writeStatements(ctx context.Context, lake *publish.Lake, env Env, month sch
 	out.New = true
 	write := func(path string, opts report.Options) error {
 		period := schemas.MonthPeriod(month)
-		opts.Period, opts.Now, opts.Version, opts.Closing, opts.Edition, opts.Pictures = &period, env.Now(), env.Version, true, edition, true
+		opts.Period, opts.Now, opts.Version, opts.Closing, opts.Edition, opts.Pictures = &period, env.Now(), env.Version,
+			true, edition, true
 		doc, err := report.Build(ctx, lake, opts)
 		if errors.Is(err, report.ErrNothing) {
 			return nil
@@ -317,7 +335,8 @@ func writeStatements(ctx context.Context, lake *publish.Lake, env Env, month sch
 		}
 		return nil
 	}
-	if err := write(filepath.Join(dir, "chargeback"), report.Options{Name: "chargeback", By: []string{"cost_center", "team", "model"}}); err != nil {
+	if err := write(filepath.Join(dir, "chargeback"),
+		report.Options{Name: "chargeback", By: []string{"cost_center", "team", "model"}}); err != nil {
 		return err
 	}
 	if err := write(filepath.Join(dir, "statement"), report.Options{Name: "statement"}); err != nil {
@@ -334,7 +353,8 @@ func writeStatements(ctx context.Context, lake *publish.Lake, env Env, month sch
 			phase(fmt.Sprintf("write statement %d of %d", i+1, len(centers)))
 		}
 		name := statementFile(c)
-		if err := write(filepath.Join(dir, "cost-centers", name), report.Options{Name: "statement", Scope: query.Scope{CostCenters: []string{c}}}); err != nil {
+		if err := write(filepath.Join(dir, "cost-centers", name),
+			report.Options{Name: "statement", Scope: query.Scope{CostCenters: []string{c}}}); err != nil {
 			return err
 		}
 		_ = names.Write([]string{query.NoFormula(c), "cost-centers/" + name + ".*"}) // a buffer takes it
@@ -346,12 +366,15 @@ func writeStatements(ctx context.Context, lake *publish.Lake, env Env, month sch
 	}
 	first, end := month.First(), (month + 1).First()
 	for _, format := range []string{query.FocusParquet, query.FocusCSV} {
-		_, err := query.ExportFocus(ctx, lake, query.FocusOptions{From: &first, To: &end, Path: filepath.Join(dir, "focus-"+schemas.Focus12+"."+format)})
+		_, err := query.ExportFocus(ctx, lake,
+			query.FocusOptions{From: &first, To: &end, Path: filepath.Join(dir, "focus-"+schemas.Focus12+"."+format)})
 		if err != nil {
 			return err
 		}
 	}
-	return exportQuery(ctx, lake, filepath.Join(dir, "journal.csv"), fmt.Sprintf(`SELECT * FROM chargeback_journal WHERE "month" = DATE '%s' ORDER BY currency, entry DESC, gl_code, cost_center`, month.First()))
+	return exportQuery(ctx, lake, filepath.Join(dir, "journal.csv"),
+		fmt.Sprintf(`SELECT * FROM chargeback_journal WHERE "month" = DATE '%s'
+			ORDER BY currency, entry DESC, gl_code, cost_center`, month.First()))
 }
 
 // exportQuery writes the answer to a query as CSV, as a report has it.
@@ -370,7 +393,8 @@ func exportQuery(ctx context.Context, lake *publish.Lake, path, sql string) erro
 	return durable.WriteOut(path, out, (&report.Document{Tables: []*report.Table{t}}).CSV)
 }
 
-// statementFile is the name of the files of a cost centre's statement. It is the same in every month, whoever else is charged then.
+// statementFile is the name of the files of a cost centre's statement. It is the same in every month, whoever else is
+// charged then.
 func statementFile(costCenter string) string { return words.FileName(costCenter, "cost-center") }
 
 // Reopen opens the month that was closed last, for a reason that is kept with what it was closed with.
@@ -383,28 +407,31 @@ func Reopen(ctx context.Context, cfg *config.Config, env Env, month schemas.Mont
 	if err := needLake(cfg.Lake); err != nil {
 		return nil, "", err
 	}
-	res, err = underLock(ctx, cfg, env, "close --reopen", wait, func(ctx context.Context, lake *publish.Lake, res *Result) error {
-		if err := sameSetup(ctx, lake, cfg, res.finance, month); err != nil {
-			return err
-		}
-		closed, err := lake.Closed()
-		if err != nil {
-			return err
-		}
-		if len(closed) > 0 && closed[len(closed)-1].Month > month && slices.ContainsFunc(closed, func(c publish.ClosedMonth) bool { return c.Month == month }) {
-			last := closed[len(closed)-1].Month
-			return &config.Hint{Err: fmt.Errorf("%s was closed after %s, and may hold corrections of it: "+
-				"months are opened from the last on", last, month),
-				Hint: `usagelake close --reopen --month ` + last.String() + ` --reason "…"`}
-		}
-		if kept, err = lake.ReopenMonth(month, res.RunID, env.Version, reason, env.Now()); errors.Is(err, publish.ErrNotClosed) {
-			// The run that opened it may have died before it published.
-			return errors.Join(err, publishFile(ctx, lake, env, res, nil, false, err))
-		} else if err != nil {
-			return err
-		}
-		return publishFile(ctx, lake, env, res, nil, false, nil)
-	})
+	res, err = underLock(ctx, cfg, env, "close --reopen", wait,
+		func(ctx context.Context, lake *publish.Lake, res *Result) error {
+			if err := sameSetup(ctx, lake, cfg, res.finance, month); err != nil {
+				return err
+			}
+			closed, err := lake.Closed()
+			if err != nil {
+				return err
+			}
+			if len(closed) > 0 && closed[len(closed)-1].Month > month &&
+				slices.ContainsFunc(closed, func(c publish.ClosedMonth) bool { return c.Month == month }) {
+				last := closed[len(closed)-1].Month
+				return &config.Hint{Err: fmt.Errorf("%s was closed after %s, and may hold corrections of it: "+
+					"months are opened from the last on", last, month),
+					Hint: `usagelake close --reopen --month ` + last.String() + ` --reason "…"`}
+			}
+			if kept, err = lake.ReopenMonth(month, res.RunID, env.Version, reason, env.Now()); errors.Is(err,
+				publish.ErrNotClosed) {
+				// The run that opened it may have died before it published.
+				return errors.Join(err, publishFile(ctx, lake, env, res, nil, false, err))
+			} else if err != nil {
+				return err
+			}
+			return publishFile(ctx, lake, env, res, nil, false, nil)
+		})
 	return res, kept, err
 }
 

@@ -60,7 +60,8 @@ func looseOf(ctx context.Context, lake *publish.Lake, month schemas.Month) ([]lo
 }
 
 // looseObjections hold what is loose against the config's limits.
-func looseObjections(ctx context.Context, lake *publish.Lake, cfg *config.Config, month schemas.Month) ([]string, error) {
+func looseObjections(ctx context.Context, lake *publish.Lake, cfg *config.Config, month schemas.Month) ([]string,
+	error) {
 	unallocated, err1 := config.ParseLimit(cfg.Close.MaxUnallocated)
 	withoutGL, err2 := config.ParseLimit(cfg.Close.MaxWithoutGLCode)
 	if err := errors.Join(err1, err2); err != nil {
@@ -175,13 +176,14 @@ func ReviewClose(ctx context.Context, cfg *config.Config, env Env, opts CloseOpt
 	}
 	err = lines(ctx, lake, fmt.Sprintf(`
 		SELECT cost_center, coalesce(currency, ''), sum(amount), sum(posted) FROM chargeback_journal
-		WHERE "month" = DATE '%s' AND entry = 'debit' GROUP BY ALL ORDER BY 2, 3 DESC, 1`, opts.Month.First()), func(row []query.Value) {
-		posted := row[3].Text
-		if v, err := schemas.ParseMoney(posted); err == nil { // the column has the decimals of every currency
-			posted = v.In(row[1].Text).Posted()
-		}
-		out.Charges = append(out.Charges, CloseCharge{row[0].Text, row[1].Text, row[2].Text, posted})
-	})
+		WHERE "month" = DATE '%s' AND entry = 'debit' GROUP BY ALL ORDER BY 2, 3 DESC, 1`, opts.Month.First()),
+		func(row []query.Value) {
+			posted := row[3].Text
+			if v, err := schemas.ParseMoney(posted); err == nil { // the column has the decimals of every currency
+				posted = v.In(row[1].Text).Posted()
+			}
+			out.Charges = append(out.Charges, CloseCharge{row[0].Text, row[1].Text, row[2].Text, posted})
+		})
 	if err != nil {
 		return nil, err
 	}

@@ -48,13 +48,15 @@ func (w *world) rules(text string) {
 	}
 }
 
-const twoRules = "rules:\n- {id: gpt, match: {model: \"gpt-*\"}, assign: {cost_center: A}}\n- {id: shared, match: {model: \"claude-*\"}, pool: p}\npools: {p: {split: cost, to: [{cost_center: A}, {cost_center: \"=B/../<x>\"}]}}\n"
+const twoRules = "rules:\n- {id: gpt, match: {model: \"gpt-*\"}, assign: {cost_center: A}}\n- {id: shared, match: " +
+	"{model: \"claude-*\"}, pool: p}\npools: {p: {split: cost, to: [{cost_center: A}, {cost_center: \"=B/../<x>\"}]}}\n"
 
 // What came late is fetched when the month is closed, so that what is charged is what was used; and what the Portal
 // changes afterwards is charged as a correction in the next month, whatever runs then.
 func TestAClosedMonthHoldsWhatCameLateAndNeverChanges(t *testing.T) {
 	kit.Bubble(t, "", func(t *testing.T) {
-		w := newWorld(t, kit.Settings{PerDay: 25, Faults: "late=0.3,late-by=100h", At: time.Date(2026, 11, 1, 6, 0, 0, 0, time.UTC)})
+		w := newWorld(t, kit.Settings{PerDay: 25, Faults: "late=0.3,late-by=100h",
+			At: time.Date(2026, 11, 1, 6, 0, 0, 0, time.UTC)})
 		w.rules(twoRules)
 		w.export(octoberSpan())
 		r := w.Read()
@@ -75,12 +77,15 @@ func TestAClosedMonthHoldsWhatCameLateAndNeverChanges(t *testing.T) {
 		if got, want := *closed.Totals[0].Net, r.One("SELECT sum(amount)::VARCHAR FROM usage"); kit.Dec(got) != kit.Dec(want) {
 			t.Errorf("closed with %s, used %s", got, want)
 		}
-		for _, f := range []string{"manifest.json", "statement.xlsx", "statement.html", "chargeback.csv", "journal.csv", "ledger/chargeback.parquet", "rules/0.yaml", "cost-centers/" + statementFile("A") + ".html", "cost-centers/" + statementFile("=B/../<x>") + ".csv"} {
+		for _, f := range []string{"manifest.json", "statement.xlsx", "statement.html", "chargeback.csv", "journal.csv",
+			"ledger/chargeback.parquet", "rules/0.yaml", "cost-centers/" + statementFile("A") + ".html",
+			"cost-centers/" + statementFile("=B/../<x>") + ".csv"} {
 			if _, err := os.Stat(filepath.Join(closed.Dir, filepath.FromSlash(f))); err != nil {
 				t.Error(err)
 			}
 		}
-		if b, err := os.ReadFile(filepath.Join(closed.Dir, "chargeback.csv")); err != nil || !strings.Contains(string(b), "\n'=B/../<x>,") {
+		if b, err := os.ReadFile(filepath.Join(closed.Dir, "chargeback.csv")); err != nil ||
+			!strings.Contains(string(b), "\n'=B/../<x>,") {
 			t.Errorf("a cost centre became a formula: %.200s %v", b, err)
 		}
 		const frozen = "SELECT c::VARCHAR FROM chargeback_daily c WHERE billing_month = '2026-10-01' ORDER BY ALL"
@@ -98,7 +103,8 @@ func TestAClosedMonthHoldsWhatCameLateAndNeverChanges(t *testing.T) {
 					t.Fatalf("after %s: %v, was %v", after, now[i], before[i])
 				}
 			}
-			if got, want := r.One("SELECT sum(net_cost)::VARCHAR FROM chargeback_daily"), r.One("SELECT sum(amount)::VARCHAR FROM usage"); kit.Dec(got) != kit.Dec(want) {
+			if got, want := r.One("SELECT sum(net_cost)::VARCHAR FROM chargeback_daily"),
+				r.One("SELECT sum(amount)::VARCHAR FROM usage"); kit.Dec(got) != kit.Dec(want) {
 				t.Errorf("after %s: charged %s, used %s", after, got, want)
 			}
 		}
@@ -108,7 +114,8 @@ func TestAClosedMonthHoldsWhatCameLateAndNeverChanges(t *testing.T) {
 		w.export(s)
 		same("a refetch")
 		r2 := w.Read()
-		if n := r2.One("SELECT count(*) FROM chargeback_daily WHERE charge_class = 'Correction' AND billing_month = '2026-11-01' AND usage_date < '2026-11-01'"); n == "0" {
+		if n := r2.One("SELECT count(*) FROM chargeback_daily WHERE charge_class = 'Correction' AND billing_month = " +
+			"'2026-11-01' AND usage_date < '2026-11-01'"); n == "0" {
 			t.Error("no correction in the next month")
 		}
 		r2.Close()
@@ -135,7 +142,8 @@ func TestAClosedMonthHoldsWhatCameLateAndNeverChanges(t *testing.T) {
 		if n := r3.One("SELECT count(*) FROM chargeback_daily WHERE charge_class IS NOT NULL"); n != "0" {
 			t.Errorf("%s corrections of an open month", n)
 		}
-		if got, want := r3.One("SELECT sum(net_cost)::VARCHAR FROM chargeback_daily WHERE billing_month = '2026-10-01' AND cost_center = 'Z'"), r3.One("SELECT sum(amount)::VARCHAR FROM usage"); kit.Dec(got) != kit.Dec(want) {
+		if got, want := r3.One("SELECT sum(net_cost)::VARCHAR FROM chargeback_daily WHERE billing_month = '2026-10-01' AND "+
+			"cost_center = 'Z'"), r3.One("SELECT sum(amount)::VARCHAR FROM usage"); kit.Dec(got) != kit.Dec(want) {
 			t.Errorf("an open month is charged by the rules as they are: %s of %s", got, want)
 		}
 	})
@@ -187,21 +195,39 @@ func TestAMonthIsNotClosedWhileSomethingStandsAgainstIt(t *testing.T) {
 		options  CloseOptions
 		want     string
 	}{
-		"not over":        {settings: kit.Settings{At: time.Date(2026, 10, 31, 12, 0, 0, 0, time.UTC)}, want: "the month is not over"},
-		"not settled":     {settings: kit.Settings{At: time.Date(2026, 11, 1, 0, 5, 0, 0, time.UTC)}, want: "the month is not over"},
-		"not asked":       {options: CloseOptions{NoFetch: true}, prepare: func(w *world) { w.export(octoberSpan()) }, want: "--no-fetch"},
-		"a gap":           {options: CloseOptions{NoFetch: true}, prepare: func(w *world) { w.export(Span{From: october.Start().Add(36 * time.Hour), To: kit.Day(1)}) }, want: "account acme: 36.0 hours of the month are not exported, the first from 2026-10-01T00:00:00Z to 2026-10-02T12:00:00Z"},
-		"the Portal down": {prepare: func(w *world) { w.export(octoberSpan()); w.Faults("status-500=1") }, want: "the Portal could not be asked once more"},
-		"a refused key":   {prepare: func(w *world) { w.export(octoberSpan()); w.Keys["KEY_0"] = "sk_mg_" + strings.Repeat("0", 48) }, want: "the Portal could not be asked once more"},
-		"quarantine":      {settings: kit.Settings{Faults: "bad=0.05"}, want: "records are in quarantine and count in nothing"},
+		"not over": {settings: kit.Settings{At: time.Date(2026, 10, 31, 12, 0, 0, 0, time.UTC)},
+			want: "the month is not over"},
+		"not settled": {settings: kit.Settings{At: time.Date(2026, 11, 1, 0, 5, 0, 0, time.UTC)},
+			want: "the month is not over"},
+		"not asked": {options: CloseOptions{NoFetch: true}, prepare: func(w *world) { w.export(octoberSpan()) },
+			want: "--no-fetch"},
+		"a gap": {options: CloseOptions{NoFetch: true},
+			prepare: func(w *world) { w.export(Span{From: october.Start().Add(36 * time.Hour), To: kit.Day(1)}) },
+			want: "account acme: 36.0 hours of the month are not exported, the first from 2026-10-01T00:00:00Z to " +
+				"2026-10-02T12:00:00Z"},
+		"the Portal down": {prepare: func(w *world) { w.export(octoberSpan()); w.Faults("status-500=1") },
+			want: "the Portal could not be asked once more"},
+		"a refused key": {prepare: func(w *world) {
+			w.export(octoberSpan())
+			w.Keys["KEY_0"] = "sk_mg_" +
+				strings.Repeat("0", 48)
+		}, want: "the Portal could not be asked once more"},
+		"quarantine": {settings: kit.Settings{Faults: "bad=0.05"},
+			want: "records are in quarantine and count in nothing"},
 		"no currency": {prepare: func(w *world) {
 			if err := w.Portal.SetScopes(w.Keys["KEY_0"], portal.ScopeUsage); err != nil {
 				w.Fatal(err)
 			}
 			w.export(octoberSpan())
 		}, want: "has no currency: set accounts[].currency"},
-		"earlier month":     {prepare: func(w *world) { w.export(Span{From: october.Start().AddDate(0, 0, -2), To: kit.Day(1)}) }, want: "2026-09 has usage and is still open: close months in their order"},
-		"an account behind": {settings: kit.Settings{Orgs: []portal.OrgOptions{{ID: "0", RecordsPerDay: 8}, {ID: "b", RecordsPerDay: 8}}}, prepare: func(w *world) { w.export(octoberSpan()); w.Keys["KEY_b"] = "sk_mg_" + strings.Repeat("1", 48) }, want: "the Portal could not be asked once more"},
+		"earlier month": {prepare: func(w *world) {
+			w.export(Span{From: october.Start().AddDate(0, 0, -2),
+				To: kit.Day(1)})
+		}, want: "2026-09 has usage and is still open: close months in their order"},
+		"an account behind": {settings: kit.Settings{Orgs: []portal.OrgOptions{{ID: "0", RecordsPerDay: 8},
+			{ID: "b", RecordsPerDay: 8}}},
+			prepare: func(w *world) { w.export(octoberSpan()); w.Keys["KEY_b"] = "sk_mg_" + strings.Repeat("1", 48) },
+			want:    "the Portal could not be asked once more"},
 	} {
 		kit.Bubble(t, name, func(t *testing.T) {
 			if c.settings.PerDay == 0 {
@@ -249,7 +275,8 @@ func TestAnEmptyMonthCanBeClosed(t *testing.T) {
 		if err != nil || len(closed.Totals) != 0 {
 			t.Fatalf("%+v %v", closed, err)
 		}
-		if b, err := os.ReadFile(filepath.Join(closed.Dir, "manifest.json")); err != nil || !strings.Contains(string(b), `"totals": []`) {
+		if b, err := os.ReadFile(filepath.Join(closed.Dir, "manifest.json")); err != nil ||
+			!strings.Contains(string(b), `"totals": []`) {
 			t.Errorf("the manifest: %s %v", b, err)
 		}
 		report, err := func() (publish.VerifyReport, error) {
@@ -274,7 +301,9 @@ func TestInvoicesAndBudgetsAreReadOrRefusedWithTheirPlace(t *testing.T) {
 	}
 	lines, err = ParseInvoices("i.csv",
 		[]byte("invoice,from,to,account,date,model,amount,currency\nINV-1,2026-10-01,2026-11-01,,,,1234.50,USD\nINV-1,2026-10-01,2026-11-01,acme,2026-10-03,m,-0.000000000001,USD\n"))
-	if err != nil || len(lines) != 2 || lines[0].Amount.String() != "1234.5" || lines[1].Amount.String() != "-0.000000000001" || *lines[1].Model != "m" || lines[1].Date.String() != "2026-10-03" || lines[1].Source != "i.csv:3" {
+	if err != nil || len(lines) != 2 || lines[0].Amount.String() != "1234.5" ||
+		lines[1].Amount.String() != "-0.000000000001" || *lines[1].Model != "m" || lines[1].Date.String() != "2026-10-03" ||
+		lines[1].Source != "i.csv:3" {
 		t.Errorf("%+v %v", lines, err)
 	}
 	for text, want := range map[string]string{
@@ -292,7 +321,8 @@ func TestInvoicesAndBudgetsAreReadOrRefusedWithTheirPlace(t *testing.T) {
 			t.Errorf("%q: %v, want %s", text, err, want)
 		}
 	}
-	// As an accounting system writes them: tabs, capitals, further columns with whatever is in them, rows without a cell, a credit note.
+	// As an accounting system writes them: tabs, capitals, further columns with whatever is in them, rows without a cell,
+	// a credit note.
 	lines, err = ParseInvoices("i.tsv",
 		[]byte("Invoice\tPeriod\tAmount\tVAT\tCurrency\tDescription\nA\t2026-10\t60\t11.40\tUSD\t\"two\nlines\"\n\t\t\t\t\t\nB\t2026-10\t-10\t#N/A\tUSD\tcredit note\n"))
 	if err != nil || len(lines) != 2 || lines[1].Amount.String() != "-10" || lines[1].Source != "i.tsv:5" {
@@ -300,8 +330,10 @@ func TestInvoicesAndBudgetsAreReadOrRefusedWithTheirPlace(t *testing.T) {
 	}
 	accounts := []string{"acme", "bee"}
 	ups, err := ParseTopUps("t.csv",
-		[]byte("date;amount;currency;kind;account;reference;expires;note\n2026-10-02;50;USD;;acme;INV 1;;x\n;;;;;;;\n2026-10-03;20.5;USD;coupon;bee;;2027-01-01;\n"), accounts)
-	if err != nil || len(ups) != 2 || ups[0].Kind != schemas.TopUpPaid || ups[1].Expires.String() != "2027-01-01" || ups[1].Source != "t.csv:4" {
+		[]byte("date;amount;currency;kind;account;reference;expires;note\n2026-10-02;50;USD;;acme;INV "+
+			"1;;x\n;;;;;;;\n2026-10-03;20.5;USD;coupon;bee;;2027-01-01;\n"), accounts)
+	if err != nil || len(ups) != 2 || ups[0].Kind != schemas.TopUpPaid || ups[1].Expires.String() != "2027-01-01" ||
+		ups[1].Source != "t.csv:4" {
 		t.Errorf("%+v %v", ups, err)
 	}
 	if ups, err := ParseTopUps("t.csv", []byte("date,amount,currency\n2026-10-02,50,USD\n"), accounts[:1]); err != nil ||
@@ -321,12 +353,17 @@ func TestInvoicesAndBudgetsAreReadOrRefusedWithTheirPlace(t *testing.T) {
 	}
 }
 
-// The file of a cost centre is called by its letters, and by a digest of its name: it is the same whoever else there is.
+// The file of a cost centre is called by its letters, and by a digest of its name: it is the same whoever else there
+// is.
 func TestFileNamesOfCostCentresAreTheirLettersAndADigest(t *testing.T) {
 	name := regexp.MustCompile(`^(.*)-[0-9a-f]{12}$`)
 	seen := map[string]string{}
-	for _, c := range [][2]string{{"R&D", "r-d"}, {"../../etc/passwd", "etc-passwd"}, {"r d", "r-d"}, {"(unallocated)", "unallocated"}, {"研发部", "cost-center"}, {"市场部", "cost-center"}, {"", "cost-center"}, {strings.Repeat("x", 100), strings.Repeat("x", 40)}, {"CON", "con"}, {"a-2", "a-2"}, {"a", "a"}, {"A", "a"},
-		{"µ-services", "services"}, {"μ-services", "services"}, {"Sales", "sales"}, {"ſales", "ales"}, {"Café", "caf"}, {"Cafe\u0301", "cafe"}, {"\u212bngström", "ngstr-m"}, {"Ångström", "ngstr-m"}, {"A\u030angström", "a-ngstr-m"}, {strings.Repeat("x", 101), strings.Repeat("x", 40)}} {
+	for _, c := range [][2]string{{"R&D", "r-d"}, {"../../etc/passwd", "etc-passwd"}, {"r d", "r-d"},
+		{"(unallocated)", "unallocated"}, {"研发部", "cost-center"}, {"市场部", "cost-center"}, {"", "cost-center"},
+		{strings.Repeat("x", 100), strings.Repeat("x", 40)}, {"CON", "con"}, {"a-2", "a-2"}, {"a", "a"}, {"A", "a"},
+		{"µ-services", "services"}, {"μ-services", "services"}, {"Sales", "sales"}, {"ſales", "ales"}, {"Café", "caf"},
+		{"Cafe\u0301", "cafe"}, {"\u212bngström", "ngstr-m"}, {"Ångström", "ngstr-m"}, {"A\u030angström", "a-ngstr-m"},
+		{strings.Repeat("x", 101), strings.Repeat("x", 40)}} {
 		got := statementFile(c[0])
 		m := name.FindStringSubmatch(got)
 		if m == nil || m[1] != c[1] {
@@ -401,7 +438,8 @@ func TestMonthsAreOpenedFromTheLastOn(t *testing.T) {
 			w.Pass(time.Minute)
 			return err
 		}
-		if err := reopen(september); err == nil || !strings.Contains(err.Error(), "2026-10 was closed after 2026-09") || !strings.Contains(kit.HintOf(err), "--reopen --month 2026-10") {
+		if err := reopen(september); err == nil || !strings.Contains(err.Error(), "2026-10 was closed after 2026-09") ||
+			!strings.Contains(kit.HintOf(err), "--reopen --month 2026-10") {
 			t.Errorf("opened: %v, hint %q", err, kit.HintOf(err))
 		}
 		if err := reopen(october); err != nil {
@@ -452,7 +490,8 @@ func TestWhatWasClosedAndNotPublishedIsPublishedByTheNextRun(t *testing.T) {
 		open := copyOf()
 		w.mustClose(october)
 		restore(open)
-		if res, _, err := w.close(CloseOptions{}); !errors.Is(err, publish.ErrClosed) || res.Status != schemas.StatusFailed || w.ask(closed) != "1" {
+		if res, _, err := w.close(CloseOptions{}); !errors.Is(err, publish.ErrClosed) || res.Status != schemas.StatusFailed ||
+			w.ask(closed) != "1" {
 			t.Errorf("closed twice: %v, published %s", err, w.ask(closed))
 		}
 		restore(open)
@@ -466,7 +505,8 @@ func TestWhatWasClosedAndNotPublishedIsPublishedByTheNextRun(t *testing.T) {
 			t.Fatal(err)
 		}
 		restore(before)
-		if _, _, err := Reopen(t.Context(), w.Cfg, w.env, october, "why", false); !errors.Is(err, publish.ErrNotClosed) || w.ask(closed) != "0" {
+		if _, _, err := Reopen(t.Context(), w.Cfg, w.env, october, "why", false); !errors.Is(err, publish.ErrNotClosed) ||
+			w.ask(closed) != "0" {
 			t.Errorf("opened twice: %v, published %s", err, w.ask(closed))
 		}
 	})
@@ -549,7 +589,8 @@ func TestAChangeOrAStopDuringACloseTearsNothing(t *testing.T) {
 		}
 		_, closed, err = w.close(CloseOptions{Phase: func(s string) {
 			if s == "publish" {
-				if err := os.WriteFile(w.Cfg.Allocation.Rules, []byte("rules:\n- {id: all, assign: {cost_center: Z}}\n"), 0o600); err != nil {
+				if err := os.WriteFile(w.Cfg.Allocation.Rules, []byte("rules:\n- {id: all, assign: {cost_center: Z}}\n"),
+					0o600); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -568,12 +609,15 @@ func TestAChangeOrAStopDuringACloseTearsNothing(t *testing.T) {
 	})
 }
 
-// However many cost centres there are and whatever they are called, each has its statement, within the month's directory.
+// However many cost centres there are and whatever they are called, each has its statement, within the month's
+// directory.
 func TestEachCostCentreHasItsStatementWhateverItIsCalled(t *testing.T) {
 	kit.Bubble(t, "", func(t *testing.T) {
 		w := newWorld(t, kit.Settings{PerDay: 4})
-		names := []string{"../../../escape", "..", ".", "CON", "nul", "=1+1", "<script>alert(1)</script>", `a"b'c`, "-rf", "研究", "開発", "a/b", "a\\b", "A B", "a%2fb", "x" + strings.Repeat(" long", 100),
-			"µ-services", "μ-services", "ſales", "Sales", "sales", "ΟΔΟΣ", "οδος", "Café", "Cafe\u0301", "\u212bngström", "Ångström", "Straße", "STRASSE", "Summary", "journal"}
+		names := []string{"../../../escape", "..", ".", "CON", "nul", "=1+1", "<script>alert(1)</script>", `a"b'c`, "-rf",
+			"研究", "開発", "a/b", "a\\b", "A B", "a%2fb", "x" + strings.Repeat(" long", 100),
+			"µ-services", "μ-services", "ſales", "Sales", "sales", "ΟΔΟΣ", "οδος", "Café", "Cafe\u0301", "\u212bngström",
+			"Ångström", "Straße", "STRASSE", "Summary", "journal"}
 		for i := range 60 {
 			names = append(names, fmt.Sprintf("cc %d", i))
 		}
@@ -616,7 +660,8 @@ func TestEachCostCentreHasItsStatementWhateverItIsCalled(t *testing.T) {
 			t.Errorf("%d files for %d cost centres", n, len(names))
 		}
 		b, err := os.ReadFile(filepath.Join(closed.Dir, "cost-centers.csv"))
-		if err != nil || !strings.Contains(string(b), "\n開発,cost-centers/cost-center-") || !strings.Contains(string(b), "\n'=1+1,cost-centers/"+statementFile("=1+1")+".*\n") {
+		if err != nil || !strings.Contains(string(b), "\n開発,cost-centers/cost-center-") ||
+			!strings.Contains(string(b), "\n'=1+1,cost-centers/"+statementFile("=1+1")+".*\n") {
 			t.Errorf("the list of files: %s %v", b, err)
 		}
 		if n := strings.Count(string(b), "\n"); n != len(names)+1 {

@@ -54,8 +54,8 @@ func (s sealed) whole(days []schemas.Window) []schemas.Window {
 	return days
 }
 
-// coveredTo is the end of the first stretch of windows (in order of their start) without a gap; zero if it doesn't begin
-// where the first export did.
+// coveredTo is the end of the first stretch of windows (in order of their start) without a gap; zero if it doesn't
+// begin where the first export did.
 func coveredTo(have []schemas.Window, began time.Time) time.Time {
 	if len(have) == 0 || !began.IsZero() && began.Before(have[0].Start) {
 		return time.Time{}

@@ -10,12 +10,13 @@ import (
 	"github.com/usagelake/usagelake/schemas"
 )
 
-// CurrencyError says that /balance names another currency than what is sealed of the account has. What is sealed keeps its
-// own, whoever fetches it again, unless it is told to be fetched anew by --refetch.
+// CurrencyError says that /balance names another currency than what is sealed of the account has. What is sealed keeps
+// its own, whoever fetches it again, unless it is told to be fetched anew by --refetch.
 type CurrencyError struct{ Account, Was, Is string }
 
 func (e *CurrencyError) Error() string {
-	return fmt.Sprintf("account %s: /balance names %s, and what is sealed is in %s: days that are sealed keep %[3]s, new ones have %[2]s", e.Account, e.Is, e.Was)
+	return fmt.Sprintf("account %s: /balance names %s, and what is sealed is in %s: days that are sealed keep %[3]s, new "+
+		"ones have %[2]s", e.Account, e.Is, e.Was)
 }
 
 // checkCurrency holds what /balance names against what was sealed last.
@@ -76,7 +77,8 @@ func (x *exporter) keptCurrency(ctx context.Context, s schemas.Seal) (string, er
 			continue
 		}
 		if code := currencyOf(ctx, x.lake, w.Partition(), r); code != "" && code != s.Currency {
-			x.log.Warn("a window that is fetched anew keeps its currency", "window", w.String(), "currency", code, "named_now", s.Currency)
+			x.log.Warn("a window that is fetched anew keeps its currency", "window", w.String(), "currency", code, "named_now",
+				s.Currency)
 			return code, nil
 		}
 	}

@@ -15,7 +15,8 @@ import (
 func (w *world) currencies() string {
 	r := w.Read()
 	defer r.Close()
-	return r.One("SELECT string_agg(d || ' ' || c, ', ' ORDER BY d, c) FROM (SELECT DISTINCT right(usage_date::VARCHAR, 2) AS d, coalesce(currency, '-') AS c FROM usage)")
+	return r.One("SELECT string_agg(d || ' ' || c, ', ' ORDER BY d, c) FROM (SELECT DISTINCT right(usage_date::VARCHAR, " +
+		"2) AS d, coalesce(currency, '-') AS c FROM usage)")
 }
 
 // A currency that changes is an error, says so once, and changes nothing that is sealed.
@@ -25,7 +26,8 @@ func TestACurrencyThatChangesRelabelsNothingThatIsSealed(t *testing.T) {
 	w.Faults("currency=EUR")
 	res, err := w.try(t.Context(), span(15, 19))
 	var changed *CurrencyError
-	if !errors.As(err, &changed) || changed.Was != "USD" || changed.Is != "EUR" || res.Status != schemas.StatusPartial || res.Accounts[0].Status != schemas.StatusPartial || kit.HintOf(err) == "" {
+	if !errors.As(err, &changed) || changed.Was != "USD" || changed.Is != "EUR" || res.Status != schemas.StatusPartial ||
+		res.Accounts[0].Status != schemas.StatusPartial || kit.HintOf(err) == "" {
 		t.Fatalf("%+v, %v", res, err)
 	}
 	if got := w.currencies(); got != "15 USD, 16 USD, 17 USD, 18 EUR" {
@@ -47,7 +49,8 @@ func TestACurrencyThatChangesRelabelsNothingThatIsSealed(t *testing.T) {
 	}
 }
 
-// What is no code of three capital letters is no currency: the last one that was named stands, or else the config's, or none.
+// What is no code of three capital letters is no currency: the last one that was named stands, or else the config's, or
+// none.
 func TestWhatIsNoCodeIsNoCurrency(t *testing.T) {
 	for _, named := range []string{"€", "usd", "USDT", "US", "U$D"} {
 		w := newWorld(t, kit.Settings{Faults: "currency=" + named})

@@ -26,7 +26,8 @@ type derived struct {
 }
 
 // derive brings an account's day files up to its sealed windows: whatever is stale, and nothing else.
-func derive(ctx context.Context, lake *publish.Lake, account string, log *slog.Logger, each func(schemas.Partition)) (derived, error) {
+func derive(ctx context.Context, lake *publish.Lake, account string, log *slog.Logger,
+	each func(schemas.Partition)) (derived, error) {
 	var out derived
 	partitions, err := lake.Partitions(account)
 	if err != nil {
@@ -59,9 +60,11 @@ func derive(ctx context.Context, lake *publish.Lake, account string, log *slog.L
 	return out, nil
 }
 
-// deriveDay replaces the day file of p by what its sealed windows give. That of a frozen day stays, for it is the source,
-// and so does one that was made from windows that are missing (load.Orphan): then wrote is false, and footer what stands there.
-func deriveDay(ctx context.Context, lake *publish.Lake, p schemas.Partition) (footer schemas.DayFooter, wrote bool, err error) {
+// deriveDay replaces the day file of p by what its sealed windows give. That of a frozen day stays, for it is the
+// source, and so does one that was made from windows that are missing (load.Orphan): then wrote is false, and footer
+// what stands there.
+func deriveDay(ctx context.Context, lake *publish.Lake, p schemas.Partition) (footer schemas.DayFooter, wrote bool,
+	err error) {
 	raws, err := lake.Windows(p)
 	if err != nil {
 		return footer, false, err
@@ -97,7 +100,8 @@ func deriveDay(ctx context.Context, lake *publish.Lake, p schemas.Partition) (fo
 
 // deriveTo writes what the windows of p, a day that isn't frozen, give, and commits it. Windows that were pruned own
 // nothing any more; the day's coverage still lists them.
-func deriveTo(ctx context.Context, lake *publish.Lake, p schemas.Partition, raws []load.Raw, w *load.DayWriter) (footer schemas.DayFooter, err error) {
+func deriveTo(ctx context.Context, lake *publish.Lake, p schemas.Partition, raws []load.Raw,
+	w *load.DayWriter) (footer schemas.DayFooter, err error) {
 	defer w.Abort()
 	live := load.Live(raws)
 	windows := make([]schemas.Sealed, len(live))
@@ -132,8 +136,8 @@ func deriveTo(ctx context.Context, lake *publish.Lake, p schemas.Partition, raws
 	return footer, w.Commit(footer)
 }
 
-// deriveBalance replaces the balance file of p if the sealed balances of its day have changed. Rows whose answers are missing
-// stay.
+// deriveBalance replaces the balance file of p if the sealed balances of its day have changed. Rows whose answers are
+// missing stay.
 func deriveBalance(ctx context.Context, lake *publish.Lake, p schemas.Partition, log *slog.Logger) error {
 	raws, err := lake.Balances(p)
 	if err != nil || len(raws) == 0 {

@@ -7,15 +7,16 @@ import (
 	"github.com/usagelake/usagelake/jobs/config"
 )
 
-// What a run needs of file descriptors beside its connections: the lake's files, DuckDB's and the log, and of each account a
-// file that it seals or derives. The daemon's page has some, too.
+// What a run needs of file descriptors beside its connections: the lake's files, DuckDB's and the log, and of each
+// account a file that it seals or derives. The daemon's page has some, too.
 const (
 	filesOfRun     = 64 + 64
 	filesOfAccount = 1
 )
 
-// connections is how many requests each of so many accounts may have under way, so that a run does with limit descriptors (0: as many as it
-// likes): no more than asked for, and fewer where many share the limit. One is the least, and fewer than that is an error.
+// connections is how many requests each of so many accounts may have under way, so that a run does with limit
+// descriptors (0: as many as it likes): no more than asked for, and fewer where many share the limit. One is the least,
+// and fewer than that is an error.
 func connections(accounts, asked int, limit uint64) (int, error) {
 	asked = cmp.Or(asked, extract.DefaultMaxInFlight)
 	if limit == 0 || accounts == 0 {

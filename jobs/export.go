@@ -76,7 +76,8 @@ func fetch(ctx context.Context, lake *publish.Lake, cfg *config.Config, env Env,
 	return outcome
 }
 
-// fetchAndDerive does all of a run but the publishing. outcome says what was not done; the error is what stopped the run.
+// fetchAndDerive does all of a run but the publishing. outcome says what was not done; the error is what stopped the
+// run.
 func fetchAndDerive(ctx context.Context, lake *publish.Lake, cfg *config.Config, env Env, opts ExportOptions,
 	clients []*extract.Client, res *Result) (outcome, err error) {
 	runs, err := History(lake, cfg)
@@ -158,9 +159,10 @@ func makeClients(cfg *config.Config, env Env, retry extract.Retry) ([]*extract.C
 
 // past is what the journal tells of an account.
 type past struct {
-	began       time.Time // where its earliest export that was not told a start began; zero if there was none
-	lacking     time.Time // start of the earliest window that an export could not fetch; zero if there was none
-	horizon     time.Time // where the Portal's records began when it last refused to answer for what lies before; zero if it never did
+	began   time.Time // where its earliest export that was not told a start began; zero if there was none
+	lacking time.Time // start of the earliest window that an export could not fetch; zero if there was none
+	// where the Portal's records began when it last refused to answer for what lies before; zero if it never did
+	horizon     time.Time
 	lastRefetch time.Time // when a run last fetched its lookback anew, or it was first exported; zero if neither was
 }
 
@@ -190,8 +192,8 @@ func pasts(history []schemas.Run) map[string]past {
 	return all
 }
 
-// announcer gives a function that journals that an account is under way in run. Of accounts that begin at the same time one
-// writes for all that wait.
+// announcer gives a function that journals that an account is under way in run. Of accounts that begin at the same time
+// one writes for all that wait.
 func announcer(lake *publish.Lake, run schemas.Run) func(schemas.RunAccount) error {
 	var accounts, writing sync.Mutex
 	written := 0
@@ -257,7 +259,8 @@ func verdict(accounts []*exporter) error {
 		return quarantineVerdict(accounts)
 	case silent == len(accounts):
 		return &config.Hint{Err: fmt.Errorf("%w, the Portal can't be reached: %s", errNothing, partial.First),
-			Hint: "is base_url right, and does a firewall or a proxy (HTTPS_PROXY) stand in between? usagelake doctor looks closer; then run the same command again"}
+			Hint: "is base_url right, and does a firewall or a proxy (HTTPS_PROXY) stand in between? usagelake doctor looks " +
+				"closer; then run the same command again"}
 	case failed == len(accounts):
 		return &config.Hint{Err: fmt.Errorf("%w: %s", errNothing, partial.First),
 			Hint: "usagelake doctor   (then run the same command again: what is covered is not asked for again)"}
@@ -313,7 +316,8 @@ func (x *exporter) run(ctx context.Context) error {
 	switch {
 	case errors.Is(err, extract.ErrRefused) && context.Cause(ctx) == nil:
 		x.refused = &config.Hint{Err: fmt.Errorf("the key was refused: %w", err),
-			Hint: fmt.Sprintf("check the key of account %s in the Portal (Settings > API Keys > Management API Keys): is it active, not expired, with the scopes usage:read and balance:read?", x.account.Name)}
+			Hint: fmt.Sprintf("check the key of account %s in the Portal (Settings > API Keys > Management API Keys): is it "+
+				"active, not expired, with the scopes usage:read and balance:read?", x.account.Name)}
 		x.out.Error = err.Error()
 		x.log.Error("the key was refused", "error", err)
 	case context.Cause(ctx) != nil:
@@ -354,12 +358,15 @@ func (x *exporter) export(ctx context.Context) error {
 		return err
 	}
 	x.plan = plan(x.account.Name, x.opts.Span, x.sealed, x.days, x.cfg.Export, now, x.past)
-	x.fetcher = extract.NewFetcher(extract.FetchOptions{Client: x.client, Sealing: x.sealing, RunID: x.runID, Version: x.env.Version,
-		PageSize: x.account.PageSize, MaxRecords: windowRecords(len(x.cfg.Accounts)), Known: learnt(x.days), Held: x.held, Logger: x.log})
+	x.fetcher = extract.NewFetcher(extract.FetchOptions{Client: x.client, Sealing: x.sealing, RunID: x.runID,
+		Version:  x.env.Version,
+		PageSize: x.account.PageSize, MaxRecords: windowRecords(len(x.cfg.Accounts)), Known: learnt(x.days), Held: x.held,
+		Logger: x.log})
 	if x.opts.Watch != nil {
 		x.opts.Watch(x.plan, x.fetcher.Progress)
 	}
-	x.log.Info("export begins", "from", x.plan.Range.Start, "to", x.plan.Range.End, "windows", len(x.plan.Missing), "checks", len(x.plan.Check))
+	x.log.Info("export begins", "from", x.plan.Range.Start, "to", x.plan.Range.End, "windows", len(x.plan.Missing),
+		"checks", len(x.plan.Check))
 	if err := x.announceStart(); err != nil {
 		return err
 	}
@@ -472,7 +479,8 @@ func (x *exporter) sink(ctx context.Context, s schemas.Seal, pages []schemas.Pag
 	}
 	x.out.Windows++
 	x.out.Records += s.Kept
-	x.log.Debug("window sealed", "window", s.Window().String(), "records", s.Records, "requests", s.Requests, "proof", s.Proof)
+	x.log.Debug("window sealed", "window", s.Window().String(), "records", s.Records, "requests", s.Requests, "proof",
+		s.Proof)
 	return nil
 }
 
@@ -486,7 +494,8 @@ func (x *exporter) balance(ctx context.Context) (string, error) {
 	case err == nil && b.Currency != "":
 		return b.Currency, x.checkCurrency(ctx, b.Currency)
 	case err == nil && b.NoCurrency != "":
-		x.log.Warn("/balance names a currency that is no code of three capital letters; it isn't taken", "currency_code", b.NoCurrency)
+		x.log.Warn("/balance names a currency that is no code of three capital letters; it isn't taken", "currency_code",
+			b.NoCurrency)
 	case err == nil:
 		x.log.Warn("/balance names no currency")
 	case errors.As(err, &api) && api.Status != http.StatusUnauthorized && ctx.Err() == nil:
@@ -499,7 +508,8 @@ func (x *exporter) balance(ctx context.Context) (string, error) {
 }
 
 // askBalance asks for the balance and seals the answer.
-func askBalance(ctx context.Context, lake *publish.Lake, client *extract.Client, account, runID string, env Env) (extract.Balance, error) {
+func askBalance(ctx context.Context, lake *publish.Lake, client *extract.Client, account, runID string,
+	env Env) (extract.Balance, error) {
 	b, err := client.Balance(ctx)
 	if err != nil {
 		return b, err

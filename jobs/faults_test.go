@@ -28,19 +28,23 @@ var oddities = []struct {
 	{"inclusive-end=true", false}, {"exclusive-start=true", false}, {"inclusive-end=true,exclusive-start=true", false},
 	{"page-clamp=7", false}, {"page-clamp=7,page-clamp-after=5", false}, {"page-max=10,page-over=refuse", false},
 	{"page-max=10,page-over=default", false}, {"page-max=10,page-over=clamp", false},
-	{"total=absent", true}, {"total=null", true}, {"total=string", false}, {"total=page", true}, {"total-delta=3", true}, {"total-delta=-3", true},
+	{"total=absent", true}, {"total=null", true}, {"total=string", false}, {"total=page", true}, {"total-delta=3", true},
+	{"total-delta=-3", true},
 	{"total=absent,order=newest", true}, {"total=page,page-clamp=7", true},
 	{"past-end=last", false}, {"past-end=null", false}, {"past-end=last,total=absent", true},
-	{"deep-page=3", false}, {"deep-page=1", false}, {"deep-page=3,total=absent", true}, {"deep-page=3,past-end=last", false},
+	{"deep-page=3", false}, {"deep-page=1", false}, {"deep-page=3,total=absent", true},
+	{"deep-page=3,past-end=last", false},
 	{"max-range=6h", false}, {"max-range=1h", false}, {"page-ignored=true", false},
 	{"duplicate=0.2", false}, {"null-list=true", false}, {"code-200=true", false},
 	{"strings=true", false}, {"float-noise=true", false}, {"strings=true,float-noise=true", false},
-	{"unknown-fields=true", false}, {"ext=absent", false}, {"ext=null", false}, {"ext=string", false}, {"ext=string,unknown-fields=true", false},
+	{"unknown-fields=true", false}, {"ext=absent", false}, {"ext=null", false}, {"ext=string", false},
+	{"ext=string,unknown-fields=true", false},
 	{"missing=0.3", false}, {"hostile=0.1", false}, {"bad=0.05", false},
 	{"bad=0.1,bad-kinds=no-id", false}, {"bad=0.1,bad-kinds=null-id", false}, {"bad=0.1,bad-kinds=ms-time", false},
 	{"bad=0.1,bad-kinds=fraction", false}, {"bad=0.1,bad-kinds=nan", false}, {"bad=0.1,bad-kinds=huge", false},
 	{"bad=0.1,bad-kinds=number", false},
-	{"shared-id=0.1", false}, {"shared-id=0.5,id-text=None", false}, {"shared-id=0.1,id-text=0", false}, {"id-modulo=1", false}, {"id-modulo=64", false},
+	{"shared-id=0.1", false}, {"shared-id=0.5,id-text=None", false}, {"shared-id=0.1,id-text=0", false},
+	{"id-modulo=1", false}, {"id-modulo=64", false},
 	{"shared-id=0.2,id-modulo=1024,order=shaky", false}, {"shared-id=0.2,total=absent", true},
 	{"skew=45m", false}, {"skew=-45m", false},
 	// A storm of them. What has no id can't be told from its like where pages repeat records, so its kinds are left out.
@@ -68,7 +72,8 @@ func TestWhateverThePortalDoesToDataAndPagingTheLakeEqualsTheTruth(t *testing.T)
 				want += windows
 			}
 			if int(res.Requests) != want || len(w.Requests()) != want {
-				t.Errorf("the second run sent %d requests, want %d: one for each day, or each window where a day is too long", res.Requests, want)
+				t.Errorf("the second run sent %d requests, want %d: one for each day, or each window where a day is too long",
+					res.Requests, want)
 			}
 			for _, f := range kit.Changed(before, w.Files()) {
 				if !strings.HasPrefix(f, "journal/") {
@@ -81,8 +86,10 @@ func TestWhateverThePortalDoesToDataAndPagingTheLakeEqualsTheTruth(t *testing.T)
 
 func TestRecordsThatComeAndGoDuringPagingEndUpAsTheyAreThen(t *testing.T) {
 	for _, faults := range []string{
-		"arrive-every=3,arrive-max=5", "arrive-every=3,arrive-max=5,order=newest", "drop-every=3,drop-max=5", "drop-every=3,drop-max=5,order=newest",
-		"arrive-every=2,drop-every=3", "arrive-every=4,drop-every=5,order=shaky,page-clamp=7", "arrive-every=3,total=absent", "drop-every=3,total=absent",
+		"arrive-every=3,arrive-max=5", "arrive-every=3,arrive-max=5,order=newest", "drop-every=3,drop-max=5",
+		"drop-every=3,drop-max=5,order=newest",
+		"arrive-every=2,drop-every=3", "arrive-every=4,drop-every=5,order=shaky,page-clamp=7", "arrive-every=3,total=absent",
+		"drop-every=3,total=absent",
 	} {
 		kit.Bubble(t, faults, func(t *testing.T) {
 			w := newWorld(t, kit.Settings{Faults: faults})
@@ -96,8 +103,8 @@ func TestRecordsThatComeAndGoDuringPagingEndUpAsTheyAreThen(t *testing.T) {
 	}
 }
 
-// What is no object has neither id nor time, so where two windows meet it may be quarantined with both; no good record is
-// lost by it.
+// What is no object has neither id nor time, so where two windows meet it may be quarantined with both; no good record
+// is lost by it.
 func TestBrokenRecordsThatAreAlikeCostNoGoodOne(t *testing.T) {
 	kit.Bubble(t, "text", func(t *testing.T) {
 		w := newWorld(t, kit.Settings{Faults: "bad=0.1,bad-kinds=text"})
@@ -123,8 +130,10 @@ func TestBrokenRecordsThatAreAlikeCostNoGoodOne(t *testing.T) {
 func TestWhatMayPassIsAskedAgainAndTheLakeEqualsTheTruth(t *testing.T) {
 	// With a share of 0.1 the seven attempts of a page all fail once in ten million pages.
 	for _, faults := range []string{
-		"status-429=0.1", "status-429=0.1,retry-after=3s", "status-429=0.1,retry-after=70s,retry-after-date=true", "status-429=1,from=5,to=15",
-		"status-408=0.1", "status-500=0.1", "status-502=0.1", "status-503=0.1", "status-503=0.1,retry-after=4s", "status-504=0.1", "status-500=1,run=3,from=4,to=9",
+		"status-429=0.1", "status-429=0.1,retry-after=3s", "status-429=0.1,retry-after=70s,retry-after-date=true",
+		"status-429=1,from=5,to=15",
+		"status-408=0.1", "status-500=0.1", "status-502=0.1", "status-503=0.1", "status-503=0.1,retry-after=4s",
+		"status-504=0.1", "status-500=1,run=3,from=4,to=9",
 		"html=0.1", "html=0.1,html-status=200", "html=0.1,html-status=503", "empty=0.1", "content-type=1",
 		"code-inside=0.1", "code-inside=0.1,inside-code=429", "code-inside=0.1,inside-code=503",
 		"malformed=0.1", "cut=0.1", "truncate=0.1", "reset=0.1", "reset-body=0.1", "hang=0.1",
@@ -149,7 +158,8 @@ func TestWhatMayPassIsAskedAgainAndTheLakeEqualsTheTruth(t *testing.T) {
 			if !strings.Contains(faults, "inside-code=429") && int(res.Throttled) != throttled {
 				t.Errorf("the run says %d × 429, the Portal sent %d", res.Throttled, throttled)
 			}
-			if s := w.Portal.Stats(); len(s.Faults) == 0 && !strings.HasPrefix(faults, "latency") && !strings.HasPrefix(faults, "drip") {
+			if s := w.Portal.Stats(); len(s.Faults) == 0 && !strings.HasPrefix(faults, "latency") &&
+				!strings.HasPrefix(faults, "drip") {
 				t.Error("the fault never struck")
 			}
 		})
@@ -298,10 +308,16 @@ func TestAPortalThatCanNotBeReachedEndsTheRunSoon(t *testing.T) {
 		transport func(w *world) http.RoundTripper
 		says      string
 	}{
-		{"packets are dropped", Span{}, func(*world) http.RoundTripper { return &blackhole{nil, func() bool { return true }} }, "dial tcp 192.0.2.1:443: i/o timeout"},
-		{"packets are dropped, all is covered", span(1, 19), func(*world) http.RoundTripper { return &blackhole{nil, func() bool { return true }} }, "dial tcp 192.0.2.1:443: i/o timeout"},
-		{"connected, and no answer", Span{}, func(w *world) http.RoundTripper { w.Faults("hang=1"); return w.env.Transport }, "nothing at portal.test has answered"},
-		{"connections are reset", Span{}, func(w *world) http.RoundTripper { w.Faults("reset=1"); return w.env.Transport }, "connection reset"},
+		{"packets are dropped", Span{},
+			func(*world) http.RoundTripper { return &blackhole{nil, func() bool { return true }} },
+			"dial tcp 192.0.2.1:443: i/o timeout"},
+		{"packets are dropped, all is covered", span(1, 19),
+			func(*world) http.RoundTripper { return &blackhole{nil, func() bool { return true }} },
+			"dial tcp 192.0.2.1:443: i/o timeout"},
+		{"connected, and no answer", Span{}, func(w *world) http.RoundTripper { w.Faults("hang=1"); return w.env.Transport },
+			"nothing at portal.test has answered"},
+		{"connections are reset", Span{}, func(w *world) http.RoundTripper { w.Faults("reset=1"); return w.env.Transport },
+			"connection reset"},
 	} {
 		kit.Bubble(t, c.name, func(t *testing.T) {
 			w := newWorld(t, kit.Settings{PerDay: 50})
@@ -316,7 +332,8 @@ func TestAPortalThatCanNotBeReachedEndsTheRunSoon(t *testing.T) {
 			if took := time.Since(began); took > 3*time.Minute {
 				t.Errorf("the run gave up after %v", took)
 			}
-			if err == nil || res.Status != schemas.StatusFailed || !strings.Contains(err.Error(), "the Portal can't be reached") || !strings.Contains(err.Error(), c.says) {
+			if err == nil || res.Status != schemas.StatusFailed ||
+				!strings.Contains(err.Error(), "the Portal can't be reached") || !strings.Contains(err.Error(), c.says) {
 				t.Errorf("%+v, %v", res, err)
 			}
 			if h := kit.HintOf(err); !strings.Contains(h, "base_url") || !strings.Contains(h, "usagelake doctor") {
@@ -335,7 +352,8 @@ func TestAPortalThatCanNotBeReachedEndsTheRunSoon(t *testing.T) {
 
 func TestAnAccountThatCanNotBeReachedHoldsUpNoOther(t *testing.T) {
 	kit.Bubble(t, "two", func(t *testing.T) {
-		w := newWorld(t, kit.Settings{Orgs: []portal.OrgOptions{{ID: "0", RecordsPerDay: 50}, {ID: "lost", RecordsPerDay: 50}}})
+		w := newWorld(t, kit.Settings{Orgs: []portal.OrgOptions{{ID: "0", RecordsPerDay: 50},
+			{ID: "lost", RecordsPerDay: 50}}})
 		w.Cfg.Accounts[1].BaseURL = "https://lost.test" + portal.BasePath
 		both := w.env.Transport
 		w.env.Transport = roundTrip(func(req *http.Request) (*http.Response, error) {
@@ -345,7 +363,8 @@ func TestAnAccountThatCanNotBeReachedHoldsUpNoOther(t *testing.T) {
 			return both.RoundTrip(req)
 		})
 		res, err := w.try(t.Context(), span(17, 20))
-		if res.Status != schemas.StatusPartial || res.Accounts[0].Status != schemas.StatusDone || res.Accounts[1].Status != schemas.StatusFailed {
+		if res.Status != schemas.StatusPartial || res.Accounts[0].Status != schemas.StatusDone ||
+			res.Accounts[1].Status != schemas.StatusFailed {
 			t.Errorf("%+v, %v", res, err)
 		}
 		w.EqualAccount("acme", "USD", kit.Day(17), kit.Day(20))

@@ -141,14 +141,15 @@ func NamesOfAccounts(cfg *config.Config) map[string]string {
 
 // archivedRules reads the rules that a closed month keeps.
 func archivedRules(files []publish.RuleFile) (publish.Allocator, error) {
-	return allocate.Parse(allocate.File{Name: files[0].Name, Content: files[0].Content}, func(name string) ([]byte, error) {
-		for _, f := range files[1:] {
-			if f.Name == name {
-				return f.Content, nil
+	return allocate.Parse(allocate.File{Name: files[0].Name, Content: files[0].Content},
+		func(name string) ([]byte, error) {
+			for _, f := range files[1:] {
+				if f.Name == name {
+					return f.Content, nil
+				}
 			}
-		}
-		return nil, fmt.Errorf("%s was not kept", name)
-	})
+			return nil, fmt.Errorf("%s was not kept", name)
+		})
 }
 
 // Allocate publishes anew with the allocation rules, budgets and invoices as they are now, and the days as they were
@@ -158,20 +159,21 @@ func Allocate(ctx context.Context, cfg *config.Config, env Env, wait bool) (*Res
 		return nil, nil, err
 	}
 	changes := []CenterChange{}
-	res, err := underLock(ctx, cfg, env, "allocation apply", wait, func(ctx context.Context, lake *publish.Lake, res *Result) error {
-		before, err := openCenters(ctx, lake)
-		unread := err != nil && !errors.Is(err, query.ErrNotPublished)
-		if err := publishFile(ctx, lake, env, res, nil, false, nil); err != nil {
-			return err
-		}
-		after, err := openCenters(ctx, lake)
-		if unread || err != nil { // it is published all the same
-			env.Logger.Warn("what is charged can't be read, so that nothing can be said of what changed", "error", err)
+	res, err := underLock(ctx, cfg, env, "allocation apply", wait,
+		func(ctx context.Context, lake *publish.Lake, res *Result) error {
+			before, err := openCenters(ctx, lake)
+			unread := err != nil && !errors.Is(err, query.ErrNotPublished)
+			if err := publishFile(ctx, lake, env, res, nil, false, nil); err != nil {
+				return err
+			}
+			after, err := openCenters(ctx, lake)
+			if unread || err != nil { // it is published all the same
+				env.Logger.Warn("what is charged can't be read, so that nothing can be said of what changed", "error", err)
+				return nil
+			}
+			changes = changesOf(before, after)
 			return nil
-		}
-		changes = changesOf(before, after)
-		return nil
-	})
+		})
 	return res, changes, err
 }
 

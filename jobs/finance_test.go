@@ -34,8 +34,8 @@ func TestTheConfigHasABudgetForEachScope(t *testing.T) {
 	}
 }
 
-// What is published isn't of the account that one command is about: the others are expected to be there all the same, and a top-up without an
-// account is nobody's, and not that account's.
+// What is published isn't of the account that one command is about: the others are expected to be there all the same,
+// and a top-up without an account is nobody's, and not that account's.
 func TestACommandForOneAccountPublishesForAll(t *testing.T) {
 	path := written(t, "accounts:\n  - {name: acme, key_env: K}\n  - {name: bee, key_env: K}\ntopups: [topups.csv]\n")
 	topups := filepath.Join(filepath.Dir(path), "topups.csv")

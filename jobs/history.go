@@ -81,7 +81,8 @@ func Remember(names []string) load.Keep {
 
 func rememberOf(names []string, runs iter.Seq[schemas.Run]) []schemas.Run {
 	m := &remembering{names: names, runs: map[int]*schemas.Run{}, uses: map[int]int{},
-		began: map[string]int{}, horizon: map[string]int{}, sealed: map[string]int{}, refetch: map[string]int{}, accepted: map[string]int{}, answers: map[[2]string]int{}, tracks: map[string]*track{}}
+		began: map[string]int{}, horizon: map[string]int{}, sealed: map[string]int{}, refetch: map[string]int{},
+		accepted: map[string]int{}, answers: map[[2]string]int{}, tracks: map[string]*track{}}
 	for r := range runs {
 		m.add(r)
 	}
@@ -291,7 +292,10 @@ func Mends(run, failed schemas.Run, counts func(account string) bool) bool {
 	}
 	for _, a := range failed.Accounts {
 		if a.Status != schemas.StatusDone && counts(a.Account) &&
-			!slices.ContainsFunc(run.Accounts, func(m schemas.RunAccount) bool { return m.Account == a.Account && m.Status == schemas.StatusDone }) {
+			!slices.ContainsFunc(run.Accounts, func(m schemas.RunAccount) bool {
+				return m.Account == a.Account &&
+					m.Status == schemas.StatusDone
+			}) {
 			return false
 		}
 	}

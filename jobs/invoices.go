@@ -115,8 +115,9 @@ func ParseTopUps(name string, b []byte, accounts []string) ([]schemas.TopUp, err
 	err := allocate.ReadSheet(name, b, ledgerColumn(topUpColumns), func(columns map[string]int) []error {
 		return lacking(columns, "date", "amount", "currency")
 	}, func(line int, cell func(string) string) error {
-		t := schemas.TopUp{Account: cell("account"), Currency: cell("currency"), Kind: cell("kind"), Reference: cell("reference"),
-			Source: fmt.Sprintf("%s:%d", name, line)}
+		t := schemas.TopUp{Account: cell("account"), Currency: cell("currency"), Kind: cell("kind"),
+			Reference: cell("reference"),
+			Source:    fmt.Sprintf("%s:%d", name, line)}
 		var errs []error
 		var err error
 		if t.Date, err = schemas.ParseDate(cell("date")); err != nil {

@@ -58,10 +58,12 @@ func TestAKeyThatIsRefusedMidwayLosesNothingAndOnceItWorksTheRunCompletes(t *tes
 			res, err := w.try(t.Context(), span(12, 20))
 			var refused *RefusedError
 			var api *extract.APIError
-			if !errors.As(err, &refused) || !errors.Is(err, extract.ErrRefused) || !errors.As(err, &api) || api.Status != c.status {
+			if !errors.As(err, &refused) || !errors.Is(err, extract.ErrRefused) || !errors.As(err, &api) ||
+				api.Status != c.status {
 				t.Fatalf("%v", err)
 			}
-			if res.Status != schemas.StatusRefused || res.Accounts[0].Status != schemas.StatusRefused || !strings.Contains(kit.HintOf(err), "scopes usage:read and balance:read") {
+			if res.Status != schemas.StatusRefused || res.Accounts[0].Status != schemas.StatusRefused ||
+				!strings.Contains(kit.HintOf(err), "scopes usage:read and balance:read") {
 				t.Errorf("%s, hint %q", res.Status, kit.HintOf(err))
 			}
 			if res.Windows == 0 || res.Windows == 8 || !res.Published {
@@ -83,7 +85,8 @@ func TestAKeyThatIsRefusedMidwayLosesNothingAndOnceItWorksTheRunCompletes(t *tes
 					t.Fatal(err)
 				}
 			} else {
-				_, key, err := w.Portal.AddKey(portal.KeySpec{Org: "0", Admin: true, Name: "next", Scopes: []string{portal.ScopeUsage, portal.ScopeBalance}})
+				_, key, err := w.Portal.AddKey(portal.KeySpec{Org: "0", Admin: true, Name: "next",
+					Scopes: []string{portal.ScopeUsage, portal.ScopeBalance}})
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -115,7 +118,8 @@ func TestAKeyThatMayNotReadTheBalanceExportsAllTheSame(t *testing.T) {
 			if (issues != "0") != (c.want == "") {
 				t.Errorf("%s issues of an unknown currency", issues)
 			}
-			if res, _, err := Balance(t.Context(), w.Cfg, w.env, BalanceOptions{Retry: kit.Retry}); !errors.Is(err, extract.ErrRefused) || res.Status != schemas.StatusRefused {
+			if res, _, err := Balance(t.Context(), w.Cfg, w.env, BalanceOptions{Retry: kit.Retry}); !errors.Is(err,
+				extract.ErrRefused) || res.Status != schemas.StatusRefused {
 				t.Errorf("balance: %v", err)
 			}
 		})
@@ -132,7 +136,8 @@ func TestAKeyThatMayNotReadTheBalanceExportsAllTheSame(t *testing.T) {
 
 func TestBalanceIsKeptExactAndWarnsUnderTheThreshold(t *testing.T) {
 	kit.Bubble(t, "balance", func(t *testing.T) {
-		w := newWorld(t, kit.Settings{Orgs: []portal.OrgOptions{{ID: "0", RecordsPerDay: 100}, {ID: "two", RecordsPerDay: 100, Currency: "EUR"}}})
+		w := newWorld(t, kit.Settings{Orgs: []portal.OrgOptions{{ID: "0", RecordsPerDay: 100},
+			{ID: "two", RecordsPerDay: 100, Currency: "EUR"}}})
 		least := schemas.Decimal(1)
 		most := schemas.Decimal(999_999_999_999_999_999)
 		for i, below := range []*schemas.Decimal{nil, &least, &most} {
@@ -196,14 +201,17 @@ func TestAccountsSideBySideDontHarmEachOther(t *testing.T) {
 		run    string
 		status [3]string // acme, bee, cee
 	}{
-		"all well":              {ways{}, schemas.StatusDone, [3]string{"done", "done", "done"}},
-		"one refused":           {ways{"bee": 401}, schemas.StatusRefused, [3]string{"done", "refused", "done"}},
-		"one down":              {ways{"bee": 500}, schemas.StatusPartial, [3]string{"done", "failed", "done"}},
-		"one refused, one down": {ways{"bee": 403, "cee": 502}, schemas.StatusRefused, [3]string{"done", "refused", "failed"}},
-		"all down":              {ways{"acme": 500, "bee": 503, "cee": 504}, schemas.StatusFailed, [3]string{"failed", "failed", "failed"}},
+		"all well":    {ways{}, schemas.StatusDone, [3]string{"done", "done", "done"}},
+		"one refused": {ways{"bee": 401}, schemas.StatusRefused, [3]string{"done", "refused", "done"}},
+		"one down":    {ways{"bee": 500}, schemas.StatusPartial, [3]string{"done", "failed", "done"}},
+		"one refused, one down": {ways{"bee": 403, "cee": 502}, schemas.StatusRefused,
+			[3]string{"done", "refused", "failed"}},
+		"all down": {ways{"acme": 500, "bee": 503, "cee": 504}, schemas.StatusFailed,
+			[3]string{"failed", "failed", "failed"}},
 	} {
 		kit.Bubble(t, name, func(t *testing.T) {
-			w := newWorld(t, kit.Settings{Orgs: []portal.OrgOptions{{ID: "0", RecordsPerDay: 80}, {ID: "bee", RecordsPerDay: 80}, {ID: "cee", RecordsPerDay: 80, Shape: portal.Summary}}})
+			w := newWorld(t, kit.Settings{Orgs: []portal.OrgOptions{{ID: "0", RecordsPerDay: 80}, {ID: "bee", RecordsPerDay: 80},
+				{ID: "cee", RecordsPerDay: 80, Shape: portal.Summary}}})
 			whole := w.env.Transport
 			w.by(c.ways)
 			res, err := w.try(t.Context(), span(15, 20))
@@ -280,7 +288,8 @@ func TestARunThatIsStoppedKeepsWhatIsSealedAndTheNextOneCompletesIt(t *testing.T
 
 func TestTheKeyIsNowhereInWhatARunLeavesBehind(t *testing.T) {
 	for _, faults := range []string{
-		"", "status-500=0.2,reset=0.1,html=0.1,bad=0.05", "redirect=1", "code-inside=1,inside-code=401", "key-after=30", "hang=1", "status-429=0.2", "echo",
+		"", "status-500=0.2,reset=0.1,html=0.1,bad=0.05", "redirect=1", "code-inside=1,inside-code=401", "key-after=30",
+		"hang=1", "status-429=0.2", "echo",
 	} {
 		kit.Bubble(t, faults, func(t *testing.T) {
 			f := faults
@@ -372,7 +381,8 @@ func TestOverRealConnectionsTheLakeEqualsTheTruth(t *testing.T) {
 			t.Fatal(err)
 		}
 		res, err := w.try(t.Context(), span(18, 20))
-		if err == nil || res.Status != schemas.StatusFailed || !strings.Contains(err.Error(), "refused") || errors.Is(err, extract.ErrRefused) {
+		if err == nil || res.Status != schemas.StatusFailed || !strings.Contains(err.Error(), "refused") ||
+			errors.Is(err, extract.ErrRefused) {
 			t.Errorf("%v", err)
 		}
 	})
@@ -399,7 +409,8 @@ func TestNoKeyOfAnyAccountIsMissingBeforeAnythingIsMade(t *testing.T) {
 	cfg := &config.Config{Lake: dir, Accounts: []config.Account{
 		{Name: "a", KeyEnv: "A", BaseURL: config.DefaultBaseURL}, {Name: "b", KeyEnv: "B", BaseURL: config.DefaultBaseURL},
 		{Name: "c", KeyEnv: "C", BaseURL: config.DefaultBaseURL}}}
-	env := Env{Now: time.Now, Logger: slog.New(slog.DiscardHandler), Getenv: func(k string) string { return map[string]string{"B": secret}[k] }}
+	env := Env{Now: time.Now, Logger: slog.New(slog.DiscardHandler),
+		Getenv: func(k string) string { return map[string]string{"B": secret}[k] }}
 	_, err := Export(t.Context(), cfg, env, ExportOptions{})
 	for _, want := range []string{"account a: no key", "account b: the key holds a space", "account c: no key"} {
 		if err == nil || !errors.Is(err, config.ErrUsage) || !strings.Contains(err.Error(), want) {

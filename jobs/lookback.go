@@ -40,12 +40,14 @@ func (x *exporter) check(ctx context.Context) error {
 			case same:
 				return
 			case err == nil:
-				x.log.Info("a day of the lookback differs, it is fetched anew", "day", w.Date().String(), "api", c.String(), "lake", held(footer))
+				x.log.Info("a day of the lookback differs, it is fetched anew", "day", w.Date().String(), "api", c.String(), "lake",
+					held(footer))
 				x.refetch(w)
 			case errors.Is(err, extract.ErrRefused) || ctx.Err() != nil || errors.As(err, new(*schemas.PanicError)):
 				stop = cmp.Or(stop, err)
 			default: // the day stays as it is, and the run says that it could not be checked
-				x.out.Failed = append(x.out.Failed, schemas.FailedWindow{Start: w.Start, End: w.End, Error: "lookback: " + err.Error()})
+				x.out.Failed = append(x.out.Failed,
+					schemas.FailedWindow{Start: w.Start, End: w.End, Error: "lookback: " + err.Error()})
 			}
 		})
 	}
@@ -55,8 +57,8 @@ func (x *exporter) check(ctx context.Context) error {
 	return stop
 }
 
-// refetch adds a covered stretch from the start of a day on to what is missing, in place of parts of it, and as one with what is
-// missing behind it.
+// refetch adds a covered stretch from the start of a day on to what is missing, in place of parts of it, and as one
+// with what is missing behind it.
 func (x *exporter) refetch(w schemas.Window) {
 	x.plan.Missing = slices.DeleteFunc(x.plan.Missing, func(m schemas.Window) bool {
 		within := m.Date() == w.Date() && !m.Start.After(w.End)
@@ -68,8 +70,9 @@ func (x *exporter) refetch(w schemas.Window) {
 	x.plan.Missing = append(x.plan.Missing, w)
 }
 
-// doubted adds to what is missing the windows that an earlier run doubted, and that nothing else has looked at since: a day may
-// have left the lookback with its second look still to come. What the Portal has forgotten needs none, and is no doubt any more.
+// doubted adds to what is missing the windows that an earlier run doubted, and that nothing else has looked at since: a
+// day may have left the lookback with its second look still to come. What the Portal has forgotten needs none, and is
+// no doubt any more.
 func (x *exporter) doubted(ctx context.Context) error {
 	days, err := x.lake.Doubted(x.account.Name)
 	if err != nil {
@@ -83,7 +86,8 @@ func (x *exporter) doubted(ctx context.Context) error {
 		for _, d := range doubts {
 			w := schemas.Window{Account: x.account.Name, Start: d.Start, End: d.End}
 			within := func(m schemas.Window) bool { return !w.Start.Before(m.Start) && !w.End.After(m.End) }
-			if w.Start.Before(x.plan.Range.Start) || w.End.After(x.plan.Range.End) || load.Frozen(x.sealed[p.Date]) || slices.ContainsFunc(x.plan.Missing, within) {
+			if w.Start.Before(x.plan.Range.Start) || w.End.After(x.plan.Range.End) || load.Frozen(x.sealed[p.Date]) ||
+				slices.ContainsFunc(x.plan.Missing, within) {
 				continue
 			}
 			if d.Came == 0 {
@@ -98,7 +102,8 @@ func (x *exporter) doubted(ctx context.Context) error {
 					continue
 				}
 			}
-			x.plan.Missing = slices.DeleteFunc(x.plan.Missing, func(m schemas.Window) bool { // what is missing of it, too, is fetched as one with it
+			// what is missing of it, too, is fetched as one with it
+			x.plan.Missing = slices.DeleteFunc(x.plan.Missing, func(m schemas.Window) bool {
 				overlaps := m.Start.Before(w.End) && w.Start.Before(m.End)
 				if overlaps && m.Start.Before(w.Start) {
 					w.Start = m.Start
@@ -115,9 +120,10 @@ func (x *exporter) doubted(ctx context.Context) error {
 	return nil
 }
 
-// unchanged asks whether the API announces for w, the covered part of a day, what it did when its windows were fetched: in
-// one request for all of them, and where that tells nothing or something else, in one for each.
-func (x *exporter) unchanged(ctx context.Context, w schemas.Window, f schemas.DayFooter) (c extract.Counted, same bool, err error) {
+// unchanged asks whether the API announces for w, the covered part of a day, what it did when its windows were fetched:
+// in one request for all of them, and where that tells nothing or something else, in one for each.
+func (x *exporter) unchanged(ctx context.Context, w schemas.Window, f schemas.DayFooter) (c extract.Counted, same bool,
+	err error) {
 	var owning []schemas.DayWindow
 	for _, part := range f.Windows {
 		if part.Owns {
@@ -127,8 +133,10 @@ func (x *exporter) unchanged(ctx context.Context, w schemas.Window, f schemas.Da
 	if len(owning) == 0 {
 		return c, false, nil
 	}
-	slices.SortFunc(owning, func(a, b schemas.DayWindow) int { return cmp.Or(a.Start.Compare(b.Start), cmp.Compare(b.Seq, a.Seq)) })
-	first, last := owning[0], slices.MaxFunc(owning, func(a, b schemas.DayWindow) int { return cmp.Or(a.End.Compare(b.End), cmp.Compare(a.Seq, b.Seq)) })
+	slices.SortFunc(owning,
+		func(a, b schemas.DayWindow) int { return cmp.Or(a.Start.Compare(b.Start), cmp.Compare(b.Seq, a.Seq)) })
+	first, last := owning[0], slices.MaxFunc(owning,
+		func(a, b schemas.DayWindow) int { return cmp.Or(a.End.Compare(b.End), cmp.Compare(a.Seq, b.Seq)) })
 	start, _ := x.asked(first)
 	_, end := x.asked(last)
 	c, err = x.count(ctx, w, start, end)
@@ -137,7 +145,9 @@ func (x *exporter) unchanged(ctx context.Context, w schemas.Window, f schemas.Da
 	switch {
 	case err != nil && (!refusesDays || len(owning) == 1):
 		return c, false, err
-	case err == nil && (c.Some && c.Records != nil && *c.Records == 0 || slices.ContainsFunc(owning, func(part schemas.DayWindow) bool { return !x.counts(part) })):
+	case err == nil &&
+		(c.Some && c.Records != nil && *c.Records == 0 || slices.ContainsFunc(owning,
+			func(part schemas.DayWindow) bool { return !x.counts(part) })):
 		return c, false, nil
 	case err == nil && f.MaybeTwice == 0 && agrees(c, f, owning):
 		return c, true, nil
@@ -154,8 +164,8 @@ func (x *exporter) unchanged(ctx context.Context, w schemas.Window, f schemas.Da
 	return c, true, nil
 }
 
-// counts says that what the API announced for a window goes by what it has: as many as came, or off by as many as for another
-// window that had another number. What it announces alike whatever it has would agree for ever.
+// counts says that what the API announced for a window goes by what it has: as many as came, or off by as many as for
+// another window that had another number. What it announces alike whatever it has would agree for ever.
 func (x *exporter) counts(w schemas.DayWindow) bool {
 	switch {
 	case w.Announced == nil, w.Proof == schemas.ProofTotal, w.Proof == schemas.ProofEmpty:
@@ -192,8 +202,9 @@ func (x *exporter) count(ctx context.Context, w schemas.Window, start, end int64
 // held is how many records came for a day with its margins, each once.
 func held(f schemas.DayFooter) int64 { return f.Rows + f.Quarantined + f.Before + f.After }
 
-// agrees compares like with like: what is announced now with what would have been when the day was fetched. Where the total
-// of its windows was off by as much in each, it is off by as much now. Where the API announces nothing, nothing agrees.
+// agrees compares like with like: what is announced now with what would have been when the day was fetched. Where the
+// total of its windows was off by as much in each, it is off by as much now. Where the API announces nothing, nothing
+// agrees.
 func agrees(c extract.Counted, f schemas.DayFooter, owning []schemas.DayWindow) bool {
 	switch {
 	case c.Records != nil && len(owning) == 1 && owning[0].Announced != nil:
@@ -217,10 +228,12 @@ func agrees(c extract.Counted, f schemas.DayFooter, owning []schemas.DayWindow) 
 	return false
 }
 
-// secondLook is how long after the first look at a day that lacks much of what is held the second is taken at the earliest.
+// secondLook is how long after the first look at a day that lacks much of what is held the second is taken at the
+// earliest.
 const secondLook = time.Hour
 
-// held tells what the lake holds of a window: of each instant what its owner brought. Raw files that were pruned tell nothing.
+// held tells what the lake holds of a window: of each instant what its owner brought. Raw files that were pruned tell
+// nothing.
 func (x *exporter) held(ctx context.Context, w schemas.Window) (*extract.Held, error) {
 	p := w.Partition()
 	live := load.Live(x.sealed[p.Date])
@@ -241,7 +254,10 @@ func (x *exporter) held(ctx context.Context, w schemas.Window) (*extract.Held, e
 			continue
 		}
 		if h == nil {
-			h = &extract.Held{Replace: x.opts.Span.Anew, Forgotten: func(ctx context.Context, begins time.Time) (bool, error) { return x.begins(ctx, w, begins) }}
+			h = &extract.Held{Replace: x.opts.Span.Anew, Forgotten: func(ctx context.Context, begins time.Time) (bool,
+				error) {
+				return x.begins(ctx, w, begins)
+			}}
 		}
 		raw, err := x.lake.OpenRaw(ctx, p, live[s.Index])
 		if err != nil {
@@ -300,8 +316,8 @@ func (x *exporter) forgotten(ctx context.Context, w schemas.Window) (bool, error
 	return !c.Some, nil // whatever is announced
 }
 
-// begins says that the Portal lists nothing of the time before begins, an instant of w: neither of as long a time as w before it,
-// nor, where that may have been a quiet one, of the month before.
+// begins says that the Portal lists nothing of the time before begins, an instant of w: neither of as long a time as w
+// before it, nor, where that may have been a quiet one, of the month before.
 func (x *exporter) begins(ctx context.Context, w schemas.Window, begins time.Time) (bool, error) {
 	for _, long := range []time.Duration{w.End.Sub(w.Start), config.FirstDays * 24 * time.Hour} {
 		c, err := x.fetcher.CountAs(ctx, w, begins.Add(-long).Unix(), begins.Unix()-extract.Margin)
@@ -318,8 +334,9 @@ func (x *exporter) begins(ctx context.Context, w schemas.Window, begins time.Tim
 	return true, nil
 }
 
-// forgot says that the Portal has forgotten w, of which nothing came, and that it is no outage: something comes still of the newest
-// day behind w that the lake has records of. An error stops the account; where the Portal can't be asked, w isn't known to be forgotten.
+// forgot says that the Portal has forgotten w, of which nothing came, and that it is no outage: something comes still
+// of the newest day behind w that the lake has records of. An error stops the account; where the Portal can't be asked,
+// w isn't known to be forgotten.
 func (x *exporter) forgot(ctx context.Context, w schemas.Window) (bool, error) {
 	var newest schemas.Date
 	for date, day := range x.days {
@@ -342,8 +359,9 @@ func (x *exporter) forgot(ctx context.Context, w schemas.Window) (bool, error) {
 	return x.forgotten(ctx, w)
 }
 
-// doubt notes the windows of which much of what is held did not come, and reports them as failed. Of a window and all before it
-// that nothing comes of, while something comes of later days, nothing is doubted: the Portal has forgotten it.
+// doubt notes the windows of which much of what is held did not come, and reports them as failed. Of a window and all
+// before it that nothing comes of, while something comes of later days, nothing is doubted: the Portal has forgotten
+// it.
 func (x *exporter) doubt(ctx context.Context, doubts []extract.Doubt) error {
 	for _, d := range doubts {
 		p := d.Window.Partition()
@@ -353,7 +371,8 @@ func (x *exporter) doubt(ctx context.Context, doubts []extract.Doubt) error {
 				return err
 			}
 			if forgot {
-				x.log.Warn("the API lists no records any more of what lies before: those that are held stay", "window", d.Window.String(), "at", d.Window.End)
+				x.log.Warn("the API lists no records any more of what lies before: those that are held stay", "window",
+					d.Window.String(), "at", d.Window.End)
 				if x.out.Horizon.Before(d.Window.End) {
 					x.out.Horizon = d.Window.End
 				}
@@ -367,7 +386,8 @@ func (x *exporter) doubt(ctx context.Context, doubts []extract.Doubt) error {
 		if err != nil {
 			return err
 		}
-		now := load.Doubt{Start: d.Window.Start, End: d.Window.End, Held: d.Held, Gone: d.Gone, Came: d.Came, Digest: d.Digest,
+		now := load.Doubt{Start: d.Window.Start, End: d.Window.End, Held: d.Held, Gone: d.Gone, Came: d.Came,
+			Digest: d.Digest,
 			SeenAt: x.env.Now().UTC().Truncate(time.Second), RunID: x.runID}
 		all = slices.DeleteFunc(all, func(o load.Doubt) bool {
 			if o.Start.Equal(now.Start) && o.End.Equal(now.End) && o.Digest == now.Digest {
@@ -379,7 +399,8 @@ func (x *exporter) doubt(ctx context.Context, doubts []extract.Doubt) error {
 			return err
 		}
 		x.out.Failed = append(x.out.Failed, schemas.FailedWindow{Start: now.Start, End: now.End, Error: fmt.Sprintf(
-			"window %s: the Portal lists %d records, and %d of the %d that the lake holds are not among them: they stay until a look at another time, an hour later or more, finds the same",
+			"window %s: the Portal lists %d records, and %d of the %d that the lake holds are not among them: they stay until "+
+				"a look at another time, an hour later or more, finds the same",
 			d.Window, d.Came, d.Gone, d.Held)})
 	}
 	return nil
@@ -392,5 +413,6 @@ func (x *exporter) settleDoubts(w schemas.Window) error {
 	if err != nil || len(doubts) == 0 {
 		return err
 	}
-	return x.lake.SetDoubts(p, slices.DeleteFunc(doubts, func(d load.Doubt) bool { return d.Start.Before(w.End) && w.Start.Before(d.End) }))
+	return x.lake.SetDoubts(p,
+		slices.DeleteFunc(doubts, func(d load.Doubt) bool { return d.Start.Before(w.End) && w.Start.Before(d.End) }))
 }

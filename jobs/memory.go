@@ -7,15 +7,16 @@ import (
 	"github.com/usagelake/usagelake/extract"
 )
 
-// What a run's heap is kept to: the windows and row groups of the days it derives, and what each account has under way. The
-// collector works harder near it rather than let the heap grow to twice what is in use; a run that needs more gets more.
+// What a run's heap is kept to: the windows and row groups of the days it derives, and what each account has under way.
+// The collector works harder near it rather than let the heap grow to twice what is in use; a run that needs more gets
+// more.
 const (
 	heapOfRun     = 180 << 20
 	heapOfAccount = 768 << 10
 )
 
-// boundHeap keeps the process small while a run of so many accounts goes on, unless GOMEMLIMIT says otherwise. The process
-// has one limit; where runs go on side by side the first one's holds.
+// boundHeap keeps the process small while a run of so many accounts goes on, unless GOMEMLIMIT says otherwise. The
+// process has one limit; where runs go on side by side the first one's holds.
 func boundHeap(accounts int) (restore func()) {
 	if debug.SetMemoryLimit(-1) != math.MaxInt64 {
 		return func() {}
@@ -24,8 +25,8 @@ func boundHeap(accounts int) (restore func()) {
 	return func() { debug.SetMemoryLimit(math.MaxInt64) }
 }
 
-// How many records the windows under way may have together, and how few are too few for one: the last page of a window is
-// half empty on average, so that a window of 50 pages costs one request in a hundred.
+// How many records the windows under way may have together, and how few are too few for one: the last page of a window
+// is half empty on average, so that a window of 50 pages costs one request in a hundred.
 const (
 	recordsOfRun  = 5_000_000
 	fewestRecords = 5_000

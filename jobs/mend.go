@@ -7,8 +7,8 @@ import (
 	"github.com/usagelake/usagelake/load/publish"
 )
 
-// Mend publishes anew if another program wrote into the published file, or may have, or left a log beside it. It sends no request. The result is
-// nil if there is nothing to mend.
+// Mend publishes anew if another program wrote into the published file, or may have, or left a log beside it. It sends
+// no request. The result is nil if there is nothing to mend.
 func Mend(ctx context.Context, cfg *config.Config, env Env) (*Result, error) {
 	lake, err := publish.Open(cfg.Lake, env.LakeOptions(cfg))
 	if err != nil {

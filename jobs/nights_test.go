@@ -27,20 +27,23 @@ var (
 	nightsSeed  = flag.Uint64("nights.seed", 1, "the first one's seed")
 )
 
-// Night after night, the lake is what the Portal was when each stretch of it was last fetched, and it is fetched when it has to be:
+// Night after night, the lake is what the Portal was when each stretch of it was last fetched, and it is fetched when
+// it has to be:
 //
-//   - Of each instant, the lake holds what the Portal had in the run that sealed the window which owns it. What the Portal has
-//     changed since, by the times of its own records or because its faults changed, a lake may not know yet.
-//   - It has to know of a change, so that the day is sealed by this very run: the first time that a stretch of time has settled;
-//     within the lookback, where the day has another number of records than the lake; where a day has come to an age of refetch_at
-//     since it was last fetched; where the run before said that a covered stretch lacks something.
-//   - Else the run says so: it ends non-zero, and its failed windows, or the horizon, name each instant at which lake and Portal differ.
+//   - Of each instant, the lake holds what the Portal had in the run that sealed the window which owns it. What the
+//     Portal has changed since, by the times of its own records or because its faults changed, a lake may not know yet.
+//   - It has to know of a change, so that the day is sealed by this very run: the first time that a stretch of time has
+//     settled; within the lookback, where the day has another number of records than the lake; where a day has come to
+//     an age of refetch_at since it was last fetched; where the run before said that a covered stretch lacks something.
+//   - Else the run says so: it ends non-zero, and its failed windows, or the horizon, name each instant at which lake
+//     and Portal differ.
 //   - What was in the lake and is at the Portal stays in the lake, whatever a run came to. No record is there twice.
 //
-// What a lake can't know (docs/faults.md, "What no client can detect") is left out of the comparison where it may have happened,
-// and only there: records that the Portal never listed, for it had forgotten them; a change behind a total that no longer means
-// what it did, or behind another change that makes up for it in number; a blank answer for a day of which nothing is held; the last
-// minutes before the end of an export, of a Portal that lists by settlement. Swaps while a window is paged through aren't drawn.
+// What a lake can't know (docs/faults.md, "What no client can detect") is left out of the comparison where it may have
+// happened, and only there: records that the Portal never listed, for it had forgotten them; a change behind a total
+// that no longer means what it did, or behind another change that makes up for it in number; a blank answer for a day
+// of which nothing is held; the last minutes before the end of an export, of a Portal that lists by settlement. Swaps
+// while a window is paged through aren't drawn.
 //
 // Each case names its seed; go test ./jobs -run Night -nights.cases 1 -nights.seed N -v repeats it.
 func TestNightAfterNightTheLakeIsTheTruthOrItIsSaidWhatLacks(t *testing.T) {
@@ -100,8 +103,8 @@ func keyOf(r kit.Record) uint64 {
 	return h.Sum64()
 }
 
-// drawNights draws a case: a Portal whose records are what they are and come, change and go as drawn once, and whose answers may
-// be spoilt in another way each night.
+// drawNights draws a case: a Portal whose records are what they are and come, change and go as drawn once, and whose
+// answers may be spoilt in another way each night.
 func drawNights(t *testing.T, seed uint64) *nights {
 	r := rand.New(rand.NewPCG(seed, 2))
 	o, base := portal.Draw(r)
@@ -124,7 +127,8 @@ func drawNights(t *testing.T, seed uint64) *nights {
 	w.Logs = &kit.Buffer{}
 	w.env.Logger = slog.New(slog.NewTextHandler(w.Logs, &slog.HandlerOptions{Level: slog.LevelInfo}))
 	w.Cfg.Accounts[0].PageSize = []int{0, 0, 20}[r.IntN(3)]
-	n := &nights{world: w, runs: map[string]int{}, held: map[uint64]entry{}, weight: map[uint64]int{}, silent: map[int]bool{}, keys: map[uint64]uint64{}}
+	n := &nights{world: w, runs: map[string]int{}, held: map[uint64]entry{}, weight: map[uint64]int{},
+		silent: map[int]bool{}, keys: map[uint64]uint64{}}
 	wrongClock := r.IntN(8) == 0
 	begins := r.IntN(3) // when what happens to records does
 	at := start
@@ -135,7 +139,8 @@ func drawNights(t *testing.T, seed uint64) *nights {
 			f.Late, f.Vanish, f.Corrected, f.Swap = 0, 0, 0, 0
 		}
 		if wrongClock {
-			x.ahead = []time.Duration{0, 0, -2 * time.Hour, -5 * time.Minute, time.Minute, 90 * time.Minute, 14 * time.Hour}[r.IntN(7)]
+			x.ahead = []time.Duration{0, 0, -2 * time.Hour, -5 * time.Minute, time.Minute, 90 * time.Minute,
+				14 * time.Hour}[r.IntN(7)]
 		}
 		if k == 0 {
 			x.span = first
@@ -187,7 +192,8 @@ func spoilt(r *rand.Rand, base portal.Faults) portal.Faults {
 		_, g := portal.Draw(r)
 		f.Order, f.Ties, f.TieSpan, f.PastEnd = g.Order, g.Ties, g.TieSpan, g.PastEnd
 		f.PageMax, f.PageOver, f.PageDefault, f.SizeIgnored = g.PageMax, g.PageOver, g.PageDefault, g.SizeIgnored
-		f.PageClamp, f.PageClampAfter, f.PageClampFrom, f.PageClampBack = g.PageClamp, g.PageClampAfter, g.PageClampFrom, g.PageClampBack
+		f.PageClamp, f.PageClampAfter, f.PageClampFrom, f.PageClampBack = g.PageClamp, g.PageClampAfter, g.PageClampFrom,
+			g.PageClampBack
 		f.DeepPage, f.Duplicate = g.DeepPage, g.Duplicate
 	case 1: // other totals and clocks
 		_, g := portal.Draw(r)
@@ -244,7 +250,8 @@ func (n *nights) night(k int) {
 	n.runs[res.RunID] = k
 	n.remember()
 	a := res.Accounts[0]
-	n.Logf("%d: %s, %d windows, %d requests, %d failed, horizon %s, %v", k, res.Status, a.Windows, a.Requests, len(a.Failed), a.Horizon.Format(time.RFC3339), err)
+	n.Logf("%d: %s, %d windows, %d requests, %d failed, horizon %s, %v", k, res.Status, a.Windows, a.Requests,
+		len(a.Failed), a.Horizon.Format(time.RFC3339), err)
 	if (res.Status == schemas.StatusDone) != (err == nil) || a.Error != "" || err == nil && len(a.Failed) > 0 {
 		n.Errorf("night %d: %s with %d failed windows: %v, %s", k, res.Status, len(a.Failed), err, a.Error)
 	}
@@ -253,7 +260,8 @@ func (n *nights) night(k int) {
 	}
 	var named, looked []schemas.Window
 	for _, f := range a.Failed {
-		if !slices.ContainsFunc([]string{"lookback: ", "can't be shown", "are lacking by", "did not show"}, func(s string) bool { return strings.Contains(f.Error, s) }) {
+		if !slices.ContainsFunc([]string{"lookback: ", "can't be shown", "are lacking by", "did not show"},
+			func(s string) bool { return strings.Contains(f.Error, s) }) {
 			looked = append(looked, schemas.Window{Start: f.Start, End: f.End})
 		}
 		named = append(named, schemas.Window{Start: f.Start, End: f.End})
@@ -273,10 +281,11 @@ func (n *nights) unpublished(s Span) (*Result, error) {
 		return nil, err
 	}
 	defer clients[0].Close()
-	return underLock(n.Context(), n.Cfg, n.env, "export", false, func(ctx context.Context, lake *publish.Lake, res *Result) error {
-		outcome, err := fetchAndDerive(ctx, lake, n.Cfg, n.env, opts, clients, res)
-		return cmp.Or(err, outcome)
-	})
+	return underLock(n.Context(), n.Cfg, n.env, "export", false,
+		func(ctx context.Context, lake *publish.Lake, res *Result) error {
+			outcome, err := fetchAndDerive(ctx, lake, n.Cfg, n.env, opts, clients, res)
+			return cmp.Or(err, outcome)
+		})
 }
 
 // remember adds what the Portal has now to the moments.
@@ -285,7 +294,8 @@ func (n *nights) remember() {
 	if keep := n.Portal.Faults().Keep; keep > 0 {
 		m.keeps = m.at.Add(-keep).Unix()
 	}
-	if f := n.Portal.Faults(); len(n.moments)%2 == 1 && f.ArriveEvery == 0 && f.DropEvery == 0 { // nothing happens during a run
+	// nothing happens during a run
+	if f := n.Portal.Faults(); len(n.moments)%2 == 1 && f.ArriveEvery == 0 && f.DropEvery == 0 {
 		n.moments = append(n.moments, n.moments[len(n.moments)-1])
 		return
 	}
@@ -347,7 +357,8 @@ func (n *nights) stretches() []stretch {
 			if !ok {
 				n.Fatalf("%v is of run %s, which there was not", windows[s.Index], w.RunID)
 			}
-			out = append(out, stretch{schemas.Window{Account: "acme", Start: s.Start, End: s.End}, k, w.Proof == schemas.ProofNone, w.Listed == 0})
+			out = append(out, stretch{schemas.Window{Account: "acme", Start: s.Start, End: s.End}, k,
+				w.Proof == schemas.ProofNone, w.Listed == 0})
 		}
 	}
 	return out
@@ -388,7 +399,9 @@ func (n *nights) due(k int) []look {
 		for _, age := range n.Cfg.Export.RefetchAt {
 			due := d.End().Add(time.Duration(age))
 			if whole && !early.Before(due) && late.Before(due.Add(refetchGrace)) &&
-				slices.ContainsFunc(parts, func(s stretch) bool { return n.plan[s.run].at.Add(max(0, n.plan[s.run].ahead)).Before(due) }) { // a clock that ran ahead has stamped what was fetched
+				// a clock that ran ahead has stamped what was fetched
+				slices.ContainsFunc(parts,
+					func(s stretch) bool { return n.plan[s.run].at.Add(max(0, n.plan[s.run].ahead)).Before(due) }) {
 				out = append(out, look{covered, "its age"})
 			}
 		}
@@ -403,7 +416,8 @@ func (n *nights) due(k int) []look {
 	return out
 }
 
-// clocks are up to when things have settled by the clock that a run may go by: the earlier and the later that it may be.
+// clocks are up to when things have settled by the clock that a run may go by: the earlier and the later that it may
+// be.
 func (n *nights) clocks(x night) (early, late time.Time) {
 	machine := x.at.Add(x.ahead - config.DefaultSettle)
 	portal := x.at.Add(x.faults.Skew - config.DefaultSettle)
@@ -421,7 +435,8 @@ func (n *nights) counts(k int, covered schemas.Window, parts []stretch) bool {
 		oldest = min(oldest, s.run)
 	}
 	for _, x := range n.plan[oldest:k] {
-		if g := x.faults; g.Total != f.Total || g.TotalDelta != f.TotalDelta || g.TotalCap != f.TotalCap || g.TotalCapOnly != f.TotalCapOnly ||
+		if g := x.faults; g.Total != f.Total || g.TotalDelta != f.TotalDelta || g.TotalCap != f.TotalCap ||
+			g.TotalCapOnly != f.TotalCapOnly ||
 			g.InclusiveEnd != f.InclusiveEnd || g.ExclusiveStart != f.ExclusiveStart {
 			return false // a total that means something else is compared
 		}
@@ -466,7 +481,8 @@ func (n *nights) counts(k int, covered schemas.Window, parts []stretch) bool {
 	return true
 }
 
-// compare holds the lake against the Portal after a run that named stretches of time, of some of which it had looked at the records.
+// compare holds the lake against the Portal after a run that named stretches of time, of some of which it had looked at
+// the records.
 func (n *nights) compare(k int, named, looked []schemas.Window, looks []look) {
 	x := n.plan[k]
 	wrong := 0
@@ -512,7 +528,8 @@ func (n *nights) compare(k int, named, looked []schemas.Window, looks []look) {
 	differs := func(e entry) {
 		at := time.Unix(e.at, 0).UTC()
 		w := schemas.Window{Account: "acme", Start: at, End: at.Add(time.Second)}
-		if _, covered := owner(e.at); covered && !at.Before(n.horizon) && e.at >= now.keeps && len(schemas.Uncovered(w, looked)) == 0 {
+		if _, covered := owner(e.at); covered && !at.Before(n.horizon) && e.at >= now.keeps &&
+			len(schemas.Uncovered(w, looked)) == 0 {
 			n.owed = append(n.owed, w)
 		}
 	}
@@ -601,7 +618,8 @@ func (n *nights) begins() time.Time {
 func (n *nights) matters(gaps []schemas.Window) bool {
 	now := n.moments[len(n.moments)-1].records
 	in := func(e entry) bool {
-		return !time.Unix(e.at, 0).Before(n.horizon) && slices.ContainsFunc(gaps, func(w schemas.Window) bool { return w.Contains(time.Unix(e.at, 0)) })
+		return !time.Unix(e.at, 0).Before(n.horizon) &&
+			slices.ContainsFunc(gaps, func(w schemas.Window) bool { return w.Contains(time.Unix(e.at, 0)) })
 	}
 	for key, e := range now {
 		if _, ok := n.held[key]; !ok && in(e) {

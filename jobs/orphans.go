@@ -11,15 +11,16 @@ import (
 	"github.com/usagelake/usagelake/schemas/words"
 )
 
-// OrphanError says that a run did what it was to do, and that the lake keeps what can't be derived again (load.Orphan). Until
-// that is mended or given up, every run is done in part.
+// OrphanError says that a run did what it was to do, and that the lake keeps what can't be derived again (load.Orphan).
+// Until that is mended or given up, every run is done in part.
 type OrphanError struct {
 	Orphans []load.Orphan // one at least
 }
 
 func (e *OrphanError) Error() string {
 	first := e.Orphans[0]
-	return fmt.Sprintf("%s can't be derived again, for raw files are gone; what was derived is kept as it is. The first: %s\nhint: %s\nhint: usagelake verify lists all of them",
+	return fmt.Sprintf("%s can't be derived again, for raw files are gone; what was derived is kept as it is. The first: "+
+		"%s\nhint: %s\nhint: usagelake verify lists all of them",
 		words.Plural(len(daysOf(e.Orphans)), "day", "days"), first, first.Hint())
 }
 
@@ -44,7 +45,8 @@ func (r *Result) keepOrphans(found []load.Orphan, env Env) {
 			env.Logger.Error("and more days that can't be derived again", "more", len(found)-i)
 			break
 		}
-		env.Logger.Error("it can't be derived again and is kept as it is", "day", o.Partition.String(), "what", o.What, "why", o.Why)
+		env.Logger.Error("it can't be derived again and is kept as it is", "day", o.Partition.String(), "what", o.What, "why",
+			o.Why)
 	}
 }
 
@@ -79,8 +81,8 @@ func parseDrops(names []string) (drops, error) {
 	return d, nil
 }
 
-// QuarantineError says that half or more of what an account's export brought could not be normalised: it counts in no figure,
-// and something is wrong with the Portal or with this program.
+// QuarantineError says that half or more of what an account's export brought could not be normalised: it counts in no
+// figure, and something is wrong with the Portal or with this program.
 type QuarantineError struct {
 	Account           string
 	Rows, Quarantined int64 // of the days that were derived
@@ -92,7 +94,8 @@ func (e *QuarantineError) Error() string {
 	if e.Others > 0 {
 		others = fmt.Sprintf(" (and so of %s more)", words.Plural(e.Others, "account", "accounts"))
 	}
-	return fmt.Sprintf("account %s: %d of %d records could not be normalised and are in quarantine%s: they count in no figure", e.Account, e.Quarantined, e.Rows+e.Quarantined, others)
+	return fmt.Sprintf("account %s: %d of %d records could not be normalised and are in quarantine%s: they count in no "+
+		"figure", e.Account, e.Quarantined, e.Rows+e.Quarantined, others)
 }
 
 // mostlyQuarantined says whether an export brought as much into quarantine as into the tables, or more.

@@ -27,8 +27,8 @@ func inLake(w *world, elem ...string) string {
 	return filepath.Join(append([]string{w.Cfg.Lake}, elem...)...)
 }
 
-// What raw files were deleted of stays in the day files and in the published file, whatever runs, and every run says so;
-// fetched anew, all is well.
+// What raw files were deleted of stays in the day files and in the published file, whatever runs, and every run says
+// so; fetched anew, all is well.
 func TestMissingRawFilesDeleteNoDay(t *testing.T) {
 	kit.Bubble(t, "orphans", func(t *testing.T) {
 		w := newWorld(t, kit.Settings{Faults: "bad=0.02"})
@@ -75,7 +75,8 @@ func TestMissingRawFilesDeleteNoDay(t *testing.T) {
 			t.Errorf("%+v", done)
 		}
 		if !slices.ContainsFunc(after.Findings, func(f publish.Finding) bool {
-			return f.Check == publish.FoundOrphan && f.Date == "2026-11-12" && strings.Contains(f.Hint, "--drop-orphans acme/2026-11-12")
+			return f.Check == publish.FoundOrphan && f.Date == "2026-11-12" &&
+				strings.Contains(f.Hint, "--drop-orphans acme/2026-11-12")
 		}) {
 			t.Errorf("%+v", after.Findings)
 		}
@@ -142,15 +143,16 @@ func TestALakeWithoutItsRawArchiveIsRefused(t *testing.T) {
 			t.Errorf("raw/ was made: %v", err)
 		}
 		w.Equal(kit.Day(12), kit.Day(14))
-		if _, _, _, err := Repair(t.Context(), w.Cfg, w.env, verified(t, w), RepairOptions{RawLost: true}); !errors.As(err, new(*OrphanError)) {
+		if _, _, _, err := Repair(t.Context(), w.Cfg, w.env, verified(t, w), RepairOptions{RawLost: true}); !errors.As(err,
+			new(*OrphanError)) {
 			t.Errorf("repair: %v", err)
 		}
 		w.Equal(kit.Day(12), kit.Day(14))
 	})
 }
 
-// The published file is the last copy of a day whose day file and raw files are both gone: it keeps it, and isn't built anew
-// without it.
+// The published file is the last copy of a day whose day file and raw files are both gone: it keeps it, and isn't built
+// anew without it.
 func TestThePublishedFileKeepsWhatItAloneHas(t *testing.T) {
 	kit.Bubble(t, "last", func(t *testing.T) {
 		w := newWorld(t, kit.Settings{})
@@ -171,15 +173,19 @@ func TestThePublishedFileKeepsWhatItAloneHas(t *testing.T) {
 		held := func() string {
 			r := w.Read()
 			defer r.Close()
-			return strings.Join(r.Ask("SELECT (SELECT count(*) FROM usage WHERE usage_date = '2026-11-11') > 0, (SELECT count(*) FROM balance) > 0")[0], " ")
+			return strings.Join(r.Ask("SELECT (SELECT count(*) FROM usage WHERE usage_date = '2026-11-11') > 0, (SELECT " +
+				"count(*) FROM balance) > 0")[0], " ")
 		}
-		if _, err := w.try(t.Context(), Span{From: kit.Day(14), To: kit.Day(15)}); !errors.As(err, new(*OrphanError)) || held() != "true true" {
+		if _, err := w.try(t.Context(), Span{From: kit.Day(14), To: kit.Day(15)}); !errors.As(err, new(*OrphanError)) ||
+			held() != "true true" {
 			t.Errorf("export: %v, %s", err, held())
 		}
-		if _, err := Rebuild(t.Context(), w.Cfg, w.env, RebuildOptions{}); !errors.Is(err, publish.ErrLastCopy) || held() != "true true" {
+		if _, err := Rebuild(t.Context(), w.Cfg, w.env, RebuildOptions{}); !errors.Is(err, publish.ErrLastCopy) ||
+			held() != "true true" {
 			t.Errorf("rebuild: %v, %s", err, held())
 		}
-		if !slices.ContainsFunc(verified(t, w).Findings, func(f publish.Finding) bool { return f.Check == publish.FoundOrphan && f.Date == "2026-11-11" }) {
+		if !slices.ContainsFunc(verified(t, w).Findings,
+			func(f publish.Finding) bool { return f.Check == publish.FoundOrphan && f.Date == "2026-11-11" }) {
 			t.Errorf("%+v", verified(t, w).Findings)
 		}
 		res, done, after, err := Repair(t.Context(), w.Cfg, w.env, verified(t, w), RepairOptions{})
@@ -192,7 +198,8 @@ func TestThePublishedFileKeepsWhatItAloneHas(t *testing.T) {
 				names = append(names, f.Account+"/"+f.Date)
 			}
 		}
-		if _, _, _, err = Repair(t.Context(), w.Cfg, w.env, verified(t, w), RepairOptions{Drop: names}); err != nil || held() != "false true" && held() != "false false" {
+		if _, _, _, err = Repair(t.Context(), w.Cfg, w.env, verified(t, w), RepairOptions{Drop: names}); err != nil ||
+			held() != "false true" && held() != "false false" {
 			t.Errorf("repair, dropping %v: %v, %s", names, err, held())
 		}
 	})
@@ -205,7 +212,8 @@ func TestAnExportMostlyQuarantinedIsDoneInPart(t *testing.T) {
 			w := newWorld(t, kit.Settings{Faults: share})
 			res, err := w.try(t.Context(), span(12, 13))
 			var rejects *QuarantineError
-			if errors.As(err, &rejects) != want || (res.Status == schemas.StatusPartial) != want || res.Accounts[0].Status != res.Status {
+			if errors.As(err, &rejects) != want || (res.Status == schemas.StatusPartial) != want ||
+				res.Accounts[0].Status != res.Status {
 				t.Fatalf("%s: %v, %s, account %s", share, err, res.Status, res.Accounts[0].Status)
 			}
 			if want && (rejects.Quarantined < rejects.Rows || rejects.Quarantined == 0) {

@@ -26,10 +26,12 @@ func TestTwoKeysOfOneOrganisationAreFound(t *testing.T) {
 	for i := range 2 { // the second has nothing to do, and says it again
 		res, err := Export(t.Context(), w.Cfg, w.env, ExportOptions{Span: span, Retry: kit.Retry})
 		var overlap *publish.OverlapError
-		if !errors.As(err, &overlap) || len(overlap.Overlaps) != 1 || overlap.Overlaps[0].Account != "acme" || overlap.Overlaps[0].Other != "beta" {
+		if !errors.As(err, &overlap) || len(overlap.Overlaps) != 1 || overlap.Overlaps[0].Account != "acme" ||
+			overlap.Overlaps[0].Other != "beta" {
 			t.Fatalf("export %d: %v", i, err)
 		}
-		if res.Status != schemas.StatusPartial || !strings.Contains(err.Error(), "acme and beta") || !strings.Contains(kit.HintOf(err), "beta, out of the config") {
+		if res.Status != schemas.StatusPartial || !strings.Contains(err.Error(), "acme and beta") ||
+			!strings.Contains(kit.HintOf(err), "beta, out of the config") {
 			t.Errorf("export %d: %s: %v; %s", i, res.Status, err, kit.HintOf(err))
 		}
 	}
@@ -37,7 +39,8 @@ func TestTwoKeysOfOneOrganisationAreFound(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := ReadOverlaps(t.Context(), st, ""); err != nil || len(st.Overlaps) != 1 || st.Overlaps[0].Accounts != [2]string{"acme", "beta"} {
+	if err := ReadOverlaps(t.Context(), st, ""); err != nil || len(st.Overlaps) != 1 ||
+		st.Overlaps[0].Accounts != [2]string{"acme", "beta"} {
 		t.Errorf("status: %+v %v", st.Overlaps, err)
 	}
 	if st.Runs[0].Status != schemas.StatusPartial {
@@ -76,7 +79,8 @@ func TestTheSecondAtABorderCountsOnce(t *testing.T) {
 	}
 	r := w.Read()
 	defer r.Close()
-	if got := r.One("SELECT (sum(records) = (SELECT count(*) FROM usage))::VARCHAR || ' ' || (sum(listed) > sum(records))::VARCHAR || ' ' || bool_and(announced = listed)::VARCHAR FROM coverage WHERE owns"); got != "true true true" {
+	if got := r.One("SELECT (sum(records) = (SELECT count(*) FROM usage))::VARCHAR || ' ' || (sum(listed) > " +
+		"sum(records))::VARCHAR || ' ' || bool_and(announced = listed)::VARCHAR FROM coverage WHERE owns"); got != "true true true" {
 		t.Errorf("coverage: %s", got)
 	}
 }

@@ -22,8 +22,8 @@ type Plan struct {
 	Range   schemas.Window   // [Start, End) of the export; Start = End if there is nothing settled yet
 	Missing []schemas.Window // not covered, or to be fetched anew; each within a day, in time order; of pruned days whole
 	Anew    bool             // Missing holds the whole range, covered or not
-	// Check are the covered days of the lookback, of today as far as it is covered: one small request each tells whether they
-	// still hold what the API has.
+	// Check are the covered days of the lookback, of today as far as it is covered: one small request each tells whether
+	// they still hold what the API has.
 	Check []schemas.Window
 	// Refetch says that the days of the lookback are in Missing because refetch_every has passed.
 	Refetch bool
@@ -105,12 +105,14 @@ func plan(account string, span Span, s sealed, days map[schemas.Date]schemas.Day
 	for d, raws := range s {
 		if live := load.Live(raws); load.Frozen(raws) && len(live) > 0 && d.Start().Before(r.End) && r.Start.Before(d.End()) {
 			anew[d] = true
-			p.Missing = append(p.Missing, schemas.Uncovered(schemas.Partition{Account: account, Date: d}.Window(), windowsOf(live))...)
+			p.Missing = append(p.Missing, schemas.Uncovered(schemas.Partition{Account: account, Date: d}.Window(),
+				windowsOf(live))...)
 		}
 	}
 
 	back := settled.Add(-time.Duration(cfg.Lookback))
-	within := func(d schemas.Date) (w schemas.Window, ok bool) { // the day as far as it is covered from its start on, or from where the lake begins
+	// the day as far as it is covered from its start on, or from where the lake begins
+	within := func(d schemas.Date) (w schemas.Window, ok bool) {
 		w = schemas.Partition{Account: account, Date: d}.Window()
 		if len(have) > 0 && w.Start.Before(have[0].Start) && have[0].Start.Before(w.End) {
 			w.Start = have[0].Start
@@ -141,7 +143,8 @@ func plan(account string, span Span, s sealed, days map[schemas.Date]schemas.Day
 		}
 	}
 	if len(looked) > 0 && cfg.RefetchEvery > 0 && !past.lastRefetch.IsZero() &&
-		(now.Sub(past.lastRefetch) >= time.Duration(cfg.RefetchEvery) || past.lastRefetch.After(now)) { // after now: the clock was set back
+		// after now: the clock was set back
+		(now.Sub(past.lastRefetch) >= time.Duration(cfg.RefetchEvery) || past.lastRefetch.After(now)) {
 		p.Refetch = true
 		p.Missing = append(p.Missing, looked...)
 	} else {
@@ -158,8 +161,8 @@ func plan(account string, span Span, s sealed, days map[schemas.Date]schemas.Day
 	return p
 }
 
-// aged says that a day is due to be fetched whole once more: an age has passed since it ended, and what it holds was fetched
-// before. What is much older than the last age isn't looked at any more.
+// aged says that a day is due to be fetched whole once more: an age has passed since it ended, and what it holds was
+// fetched before. What is much older than the last age isn't looked at any more.
 func aged(day schemas.DayFooter, d schemas.Date, ages []config.Duration, now time.Time) bool {
 	fetched := oldest(day)
 	for _, age := range ages {
@@ -181,12 +184,12 @@ func oldest(day schemas.DayFooter) (fetched time.Time) {
 	return fetched
 }
 
-// refetchGrace is how long after its time a refetch is still made up for: a lake that was left alone for a year, or is older
-// than refetch_at, is not fetched anew as a whole.
+// refetchGrace is how long after its time a refetch is still made up for: a lake that was left alone for a year, or is
+// older than refetch_at, is not fetched anew as a whole.
 const refetchGrace = 7 * 24 * time.Hour
 
-// recentDays are the footers of an account's days that a plan looks at: those of the lookback and of refetch_at. A day file
-// that is missing or can't be read is none.
+// recentDays are the footers of an account's days that a plan looks at: those of the lookback and of refetch_at. A day
+// file that is missing or can't be read is none.
 func recentDays(lake *publish.Lake, account string, s sealed, cfg config.Export,
 	now time.Time) (map[schemas.Date]schemas.DayFooter, error) {
 	oldest := time.Duration(cfg.Lookback)
@@ -411,14 +414,16 @@ func DryRun(ctx context.Context, cfg *config.Config, env Env, opts ExportOptions
 		}
 		p, e, err := planned(now, 0)
 		if t, ahead := portalTime(now, clients[i]); err == nil && ahead > 0 { // known by the answers to the first
-			env.Logger.Warn("this machine's clock is ahead of the Portal's: the export would end by the Portal's; set this machine's (NTP)",
+			env.Logger.Warn("this machine's clock is ahead of the Portal's: the export would end by the Portal's; set this "+
+				"machine's (NTP)",
 				"account", a.Name, "ahead", ahead.Round(time.Second))
 			p, e, err = planned(t, ahead)
 		}
 		if err != nil {
 			return nil, err
 		}
-		plans[i] = DryPlan{Account: a.Name, From: p.Range.Start, To: p.Range.End, Checks: len(p.Check), Rate: rate, Estimate: e}
+		plans[i] = DryPlan{Account: a.Name, From: p.Range.Start, To: p.Range.End, Checks: len(p.Check), Rate: rate,
+			Estimate: e}
 	}
 	return plans, nil
 }

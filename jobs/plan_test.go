@@ -46,31 +46,51 @@ func TestPlan(t *testing.T) {
 		refetch     bool
 	}{
 		{name: "first", from: thirty, to: settled, missing: 31, first: thirty, end: settled},
-		{name: "the next day", have: sealedAs(window(kit.Day(1), kit.Day(20))), from: kit.Day(1), to: settled, missing: 1, first: kit.Day(20), end: settled, check: "17 18 19"},
-		{name: "from a part of a day", have: sealedAs(window(kit.Day(1), kit.Start.Add(-5*time.Hour))), from: kit.Day(1), to: settled, missing: 1, first: kit.Start.Add(-5 * time.Hour), end: settled, check: "17 18 19 20"},
-		{name: "covered whole", have: sealedAs(window(kit.Day(1), settled)), from: kit.Day(1), to: settled, check: "17 18 19 20"},
-		{name: "a gap", have: sealedAs(window(kit.Day(1), kit.Day(5)), window(kit.Day(7).Add(time.Hour), settled)), from: kit.Day(1), to: settled, missing: 3, first: kit.Day(5), end: kit.Day(7).Add(time.Hour), check: "17 18 19 20"},
-		{name: "a gap at the start", have: sealedAs(window(kit.Day(3), settled)), began: kit.Day(1), from: kit.Day(1), to: settled, missing: 2, first: kit.Day(1), end: kit.Day(3), check: "17 18 19 20"},
-		{name: "begun later than covered", have: sealedAs(window(kit.Day(3), settled)), began: kit.Day(5), from: kit.Day(3), to: settled, check: "17 18 19 20"},
-		{name: "a gap in the lookback", have: sealedAs(window(kit.Day(1), kit.Day(18)), window(kit.Day(19), settled)), from: kit.Day(1), to: settled, missing: 1, first: kit.Day(18), end: kit.Day(19), check: "17 19 20"},
-		{name: "an explicit range", have: sealedAs(window(kit.Day(10), kit.Day(12))), span: span(11, 14), from: kit.Day(11), to: kit.Day(14), missing: 2, first: kit.Day(12), end: kit.Day(14)},
-		{name: "an explicit range within the lookback", have: sealedAs(window(kit.Day(10), settled)), span: span(18, 20), from: kit.Day(18), to: kit.Day(20), check: "18 19"},
-		{name: "a range of parts of days", have: sealedAs(window(kit.Day(10), settled)), span: Span{From: kit.Day(18).Add(time.Second), To: kit.Day(19).Add(time.Hour)}, from: kit.Day(18).Add(time.Second), to: kit.Day(19).Add(time.Hour)},
-		{name: "to the future", span: Span{From: kit.Day(19), To: kit.Day(25)}, from: kit.Day(19), to: settled, missing: 2, first: kit.Day(19), end: settled},
+		{name: "the next day", have: sealedAs(window(kit.Day(1), kit.Day(20))), from: kit.Day(1), to: settled, missing: 1,
+			first: kit.Day(20), end: settled, check: "17 18 19"},
+		{name: "from a part of a day", have: sealedAs(window(kit.Day(1), kit.Start.Add(-5*time.Hour))), from: kit.Day(1),
+			to: settled, missing: 1, first: kit.Start.Add(-5 * time.Hour), end: settled, check: "17 18 19 20"},
+		{name: "covered whole", have: sealedAs(window(kit.Day(1), settled)), from: kit.Day(1), to: settled,
+			check: "17 18 19 20"},
+		{name: "a gap", have: sealedAs(window(kit.Day(1), kit.Day(5)), window(kit.Day(7).Add(time.Hour), settled)),
+			from: kit.Day(1), to: settled, missing: 3, first: kit.Day(5), end: kit.Day(7).Add(time.Hour), check: "17 18 19 20"},
+		{name: "a gap at the start", have: sealedAs(window(kit.Day(3), settled)), began: kit.Day(1), from: kit.Day(1),
+			to: settled, missing: 2, first: kit.Day(1), end: kit.Day(3), check: "17 18 19 20"},
+		{name: "begun later than covered", have: sealedAs(window(kit.Day(3), settled)), began: kit.Day(5), from: kit.Day(3),
+			to: settled, check: "17 18 19 20"},
+		{name: "a gap in the lookback", have: sealedAs(window(kit.Day(1), kit.Day(18)), window(kit.Day(19), settled)),
+			from: kit.Day(1), to: settled, missing: 1, first: kit.Day(18), end: kit.Day(19), check: "17 19 20"},
+		{name: "an explicit range", have: sealedAs(window(kit.Day(10), kit.Day(12))), span: span(11, 14), from: kit.Day(11),
+			to: kit.Day(14), missing: 2, first: kit.Day(12), end: kit.Day(14)},
+		{name: "an explicit range within the lookback", have: sealedAs(window(kit.Day(10), settled)), span: span(18, 20),
+			from: kit.Day(18), to: kit.Day(20), check: "18 19"},
+		{name: "a range of parts of days", have: sealedAs(window(kit.Day(10), settled)),
+			span: Span{From: kit.Day(18).Add(time.Second), To: kit.Day(19).Add(time.Hour)}, from: kit.Day(18).Add(time.Second),
+			to: kit.Day(19).Add(time.Hour)},
+		{name: "to the future", span: Span{From: kit.Day(19), To: kit.Day(25)}, from: kit.Day(19), to: settled, missing: 2,
+			first: kit.Day(19), end: settled},
 		{name: "from the future", span: Span{From: kit.Day(25)}, from: settled, to: settled},
 		{name: "nothing settled", span: Span{From: kit.Start.Add(-time.Minute)}, from: settled, to: settled},
-		{name: "an end in the past", span: Span{To: kit.Day(2)}, from: thirty, to: kit.Day(2), missing: 12, first: thirty, end: kit.Day(2)},
-		{name: "an end long past", span: Span{To: kit.Day(2).AddDate(-1, 0, 0)}, from: kit.Day(2).AddDate(-1, 0, -config.FirstDays),
-			to: kit.Day(2).AddDate(-1, 0, 0), missing: 30, first: kit.Day(2).AddDate(-1, 0, -config.FirstDays),
+		{name: "an end in the past", span: Span{To: kit.Day(2)}, from: thirty, to: kit.Day(2), missing: 12, first: thirty,
+			end: kit.Day(2)},
+		{name: "an end long past", span: Span{To: kit.Day(2).AddDate(-1, 0, 0)},
+			from: kit.Day(2).AddDate(-1, 0, -config.FirstDays),
+			to:   kit.Day(2).AddDate(-1, 0, 0), missing: 30, first: kit.Day(2).AddDate(-1, 0, -config.FirstDays),
 			end: kit.Day(2).AddDate(-1, 0, 0)},
-		{name: "anew", have: sealedAs(window(kit.Day(1), settled)), span: Span{From: kit.Day(17), To: kit.Day(20), Anew: true}, from: kit.Day(17), to: kit.Day(20), missing: 3, first: kit.Day(17), end: kit.Day(20)},
+		{name: "anew", have: sealedAs(window(kit.Day(1), settled)),
+			span: Span{From: kit.Day(17), To: kit.Day(20), Anew: true}, from: kit.Day(17), to: kit.Day(20), missing: 3,
+			first: kit.Day(17), end: kit.Day(20)},
 		{name: "no lookback", have: sealedAs(window(kit.Day(1), kit.Day(20))), cfg: func(c *config.Export) { c.Lookback = 0 },
 			from: kit.Day(1), to: settled, missing: 1, first: kit.Day(20), end: settled},
-		{name: "refetch is due", have: sealedAs(window(kit.Day(1), kit.Day(20))), last: kit.Start.Add(-168 * time.Hour), from: kit.Day(1), to: settled, missing: 4, first: kit.Day(17), end: settled, refetch: true},
-		{name: "refetch is not due", have: sealedAs(window(kit.Day(1), kit.Day(20))), last: kit.Start.Add(-167 * time.Hour), from: kit.Day(1), to: settled, missing: 1, first: kit.Day(20), end: settled, check: "17 18 19"},
-		{name: "refetch is off", have: sealedAs(window(kit.Day(1), kit.Day(20))), cfg: func(c *config.Export) { c.RefetchEvery = 0 },
+		{name: "refetch is due", have: sealedAs(window(kit.Day(1), kit.Day(20))), last: kit.Start.Add(-168 * time.Hour),
+			from: kit.Day(1), to: settled, missing: 4, first: kit.Day(17), end: settled, refetch: true},
+		{name: "refetch is not due", have: sealedAs(window(kit.Day(1), kit.Day(20))), last: kit.Start.Add(-167 * time.Hour),
+			from: kit.Day(1), to: settled, missing: 1, first: kit.Day(20), end: settled, check: "17 18 19"},
+		{name: "refetch is off", have: sealedAs(window(kit.Day(1), kit.Day(20))),
+			cfg:  func(c *config.Export) { c.RefetchEvery = 0 },
 			last: kit.Day(1), from: kit.Day(1), to: settled, missing: 1, first: kit.Day(20), end: settled, check: "17 18 19"},
-		{name: "a clock set back", have: sealedAs(window(kit.Start.AddDate(0, 0, 2), kit.Start.AddDate(0, 0, 3))), from: settled, to: settled},
+		{name: "a clock set back", have: sealedAs(window(kit.Start.AddDate(0, 0, 2), kit.Start.AddDate(0, 0, 3))),
+			from: settled, to: settled},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			cfg := config.DefaultExport()
@@ -139,7 +159,8 @@ func TestAPlanAsksForWhatIsMissingAndNothingElse(t *testing.T) {
 		if p.Range.End.After(settled) || p.Range.Start.After(p.Range.End) {
 			t.Fatalf("range %s goes beyond %s or backwards", p.Range, settled)
 		}
-		if p.Range.Start.Before(p.Range.End) && !s.From.IsZero() && p.Range.Start.Before(s.From) || !s.To.IsZero() && p.Range.End.After(s.To) {
+		if p.Range.Start.Before(p.Range.End) && !s.From.IsZero() && p.Range.Start.Before(s.From) || !s.To.IsZero() &&
+			p.Range.End.After(s.To) {
 			t.Fatalf("range %s goes beyond what was asked for", p.Range)
 		}
 		for i, m := range p.Missing {
@@ -181,11 +202,15 @@ func TestAPlanAsksForWhatIsMissingAndNothingElse(t *testing.T) {
 			if schemas.DateOf(w.Start) < schemas.DateOf(settled.Add(-time.Duration(cfg.Lookback))) {
 				t.Fatalf("%s is older than the lookback", w)
 			}
-			if slices.ContainsFunc(p.Missing, func(m schemas.Window) bool { return m.Start.Before(w.End) && w.Start.Before(m.End) }) {
+			if slices.ContainsFunc(p.Missing, func(m schemas.Window) bool {
+				return m.Start.Before(w.End) &&
+					w.Start.Before(m.End)
+			}) {
 				t.Fatalf("%s is checked and fetched", w)
 			}
 		}
-		if p.Refetch && (len(p.Check) > 0 || cfg.RefetchEvery == 0 || last.IsZero() || !last.After(kit.Start) && kit.Start.Sub(last) < time.Duration(cfg.RefetchEvery)) {
+		if p.Refetch && (len(p.Check) > 0 || cfg.RefetchEvery == 0 || last.IsZero() || !last.After(kit.Start) &&
+			kit.Start.Sub(last) < time.Duration(cfg.RefetchEvery)) {
 			t.Fatalf("a refetch that isn't due, or checks beside it")
 		}
 	})
@@ -193,7 +218,8 @@ func TestAPlanAsksForWhatIsMissingAndNothingElse(t *testing.T) {
 
 func TestACountAgreesOnlyWithWhatIsHeld(t *testing.T) {
 	n := func(v int64) *int64 { return &v }
-	day := schemas.DayFooter{DayStats: schemas.DayStats{Rows: 10, Quarantined: 2, Before: 1, After: 3, Duplicates: 7, Ignored: 9}}
+	day := schemas.DayFooter{DayStats: schemas.DayStats{Rows: 10, Quarantined: 2, Before: 1, After: 3, Duplicates: 7,
+		Ignored: 9}}
 	summary := schemas.DayFooter{DayStats: schemas.DayStats{Rows: 5, SummaryTokens: n(1000)}}
 	for _, c := range []struct {
 		name   string
@@ -219,7 +245,9 @@ func TestACountAgreesOnlyWithWhatIsHeld(t *testing.T) {
 
 func TestTheLastRefetchIsReadOffTheJournal(t *testing.T) {
 	run := func(d int, status string, refetched bool, windows int64) schemas.Run {
-		return schemas.Run{StartedAt: kit.Day(d), Accounts: []schemas.RunAccount{{Account: "acme", Status: status, Refetched: refetched, RunCounts: schemas.RunCounts{Windows: windows}}}}
+		return schemas.Run{StartedAt: kit.Day(d),
+			Accounts: []schemas.RunAccount{{Account: "acme", Status: status, Refetched: refetched,
+				RunCounts: schemas.RunCounts{Windows: windows}}}}
 	}
 	for _, c := range []struct {
 		name string
@@ -229,9 +257,13 @@ func TestTheLastRefetchIsReadOffTheJournal(t *testing.T) {
 		{"none", nil, time.Time{}},
 		{"nothing was fetched yet", []schemas.Run{run(1, "failed", false, 0)}, time.Time{}},
 		{"the first export", []schemas.Run{run(1, "done", false, 30), run(2, "done", false, 1)}, kit.Day(1)},
-		{"a refetch", []schemas.Run{run(1, "done", false, 30), run(8, "done", true, 4), run(9, "done", false, 1)}, kit.Day(8)},
+		{"a refetch", []schemas.Run{run(1, "done", false, 30), run(8, "done", true, 4), run(9, "done", false, 1)},
+			kit.Day(8)},
 		{"a refetch in part is none", []schemas.Run{run(1, "done", false, 30), run(8, "partial", true, 2)}, kit.Day(1)},
-		{"another account's", []schemas.Run{{StartedAt: kit.Day(1), Accounts: []schemas.RunAccount{{Account: "bee", Status: "done", RunCounts: schemas.RunCounts{Windows: 3}}}}}, time.Time{}},
+		{"another account's",
+			[]schemas.Run{{StartedAt: kit.Day(1),
+				Accounts: []schemas.RunAccount{{Account: "bee", Status: "done", RunCounts: schemas.RunCounts{Windows: 3}}}}},
+			time.Time{}},
 	} {
 		if got := pasts(c.runs)["acme"].lastRefetch; !got.Equal(c.want) {
 			t.Errorf("%s: %s", c.name, got)

@@ -21,7 +21,8 @@ func (w *world) partial(s Span, says string) *Result {
 	w.Helper()
 	res, err := w.try(w.Context(), s)
 	var partial *PartialError
-	if err == nil || !errors.As(err, &partial) || res.Status != schemas.StatusPartial || !strings.Contains(err.Error(), says) {
+	if err == nil || !errors.As(err, &partial) || res.Status != schemas.StatusPartial ||
+		!strings.Contains(err.Error(), says) {
 		w.Fatalf("%+v, %v; want a partial run that says %q", res, err, says)
 	}
 	return res
@@ -34,8 +35,8 @@ func (w *world) rows() string {
 	return r.One("SELECT format('{} {}', count(*), sum(amount)) FROM usage")
 }
 
-// A back end that answers as if there were nothing takes nothing away: not within a run, not the night after, and not where it
-// forgot. What is really gone goes once two looks at different times agree.
+// A back end that answers as if there were nothing takes nothing away: not within a run, not the night after, and not
+// where it forgot. What is really gone goes once two looks at different times agree.
 func TestAnOutageThatAnswersEmptyReplacesNoGoodDay(t *testing.T) {
 	kit.Bubble(t, "a night", func(t *testing.T) {
 		w := newWorld(t, kit.Settings{})
@@ -132,8 +133,8 @@ func TestAnOutageThatAnswersEmptyReplacesNoGoodDay(t *testing.T) {
 	}
 }
 
-// What a Portal keeps ends in the middle of a day, in which much more comes than is lacking: it has forgotten that, and nobody has
-// deleted it. What really is deleted at the start of a day goes.
+// What a Portal keeps ends in the middle of a day, in which much more comes than is lacking: it has forgotten that, and
+// nobody has deleted it. What really is deleted at the start of a day goes.
 func TestADayThatThePortalForgetsInPartStaysWhole(t *testing.T) {
 	for _, from := range []int{16, 18} { // with days before it in the lake, and without
 		kit.Bubble(t, fmt.Sprint(from), func(t *testing.T) {
@@ -190,7 +191,8 @@ func TestWhatComesLateTodayIsFoundToday(t *testing.T) {
 
 // A lake that begins within a day has that day compared, and fetched anew, from there on.
 func TestTheFirstDayIsLookedAtFromWhereTheLakeBegins(t *testing.T) {
-	for faults, after := range map[string]time.Duration{"late=0.3,late-by=30h": 40 * time.Hour, "corrected=0.3,corrected-by=30h": 80 * time.Hour} {
+	for faults, after := range map[string]time.Duration{"late=0.3,late-by=30h": 40 * time.Hour,
+		"corrected=0.3,corrected-by=30h": 80 * time.Hour} {
 		kit.Bubble(t, faults, func(t *testing.T) {
 			w := newWorld(t, kit.Settings{Faults: faults, At: kit.Day(18).Add(20 * time.Hour)})
 			begins := kit.Day(18).Add(9*time.Hour + 30*time.Minute)
@@ -261,7 +263,8 @@ func TestThePortalsHorizonIsSaidOnceAndIsNoFailure(t *testing.T) {
 	}
 }
 
-// A Portal that forgets, and answers with empty lists, ends no night in part: what is held stays, and is not asked for again and again.
+// A Portal that forgets, and answers with empty lists, ends no night in part: what is held stays, and is not asked for
+// again and again.
 func TestWhatThePortalForgotIsNoDoubt(t *testing.T) {
 	kit.Bubble(t, "days that come to an age of refetch_at", func(t *testing.T) {
 		w := newWorld(t, kit.Settings{PerDay: 40, At: kit.Day(10).Add(2 * time.Hour)})
@@ -305,11 +308,12 @@ func TestWhatThePortalForgotIsNoDoubt(t *testing.T) {
 	})
 }
 
-// A second that no request can show whole is kept as far as it came, and is no secret: the exit code, status, doctor and verify
-// say so for as long as it stands, whether it is asked for again or not.
+// A second that no request can show whole is kept as far as it came, and is no secret: the exit code, status, doctor
+// and verify say so for as long as it stands, whether it is asked for again or not.
 func TestASecondThatCanNotBeShownToBeWholeIsKeptAndSaid(t *testing.T) {
 	kit.Bubble(t, "burst", func(t *testing.T) {
-		w := newWorld(t, kit.Settings{Faults: "burst=60,burst-every=24h,total-cap=40,past-end=empty,filter-ignored=true", PerDay: 30})
+		w := newWorld(t, kit.Settings{Faults: "burst=60,burst-every=24h,total-cap=40,past-end=empty,filter-ignored=true",
+			PerDay: 30})
 		res := w.partial(span(18, 20), "can't be shown to be all")
 		if res.Records == 0 {
 			t.Error("nothing was kept")
@@ -344,7 +348,8 @@ func TestASecondThatCanNotBeShownToBeWholeIsKeptAndSaid(t *testing.T) {
 		w.Equal(kit.Day(18), kit.Day(20))
 	})
 	kit.Bubble(t, "a month that is closed in spite of it", func(t *testing.T) {
-		w := newWorld(t, kit.Settings{Faults: "burst=60,burst-every=24h,total-cap=40,past-end=empty,filter-ignored=true", PerDay: 10, At: kit.Day(1).Add(6 * time.Hour)})
+		w := newWorld(t, kit.Settings{Faults: "burst=60,burst-every=24h,total-cap=40,past-end=empty,filter-ignored=true",
+			PerDay: 10, At: kit.Day(1).Add(6 * time.Hour)})
 		w.partial(Span{From: kit.Day(0), To: kit.Day(1)}, "can't be shown to be all")
 		w.Cfg.Export.RefetchAt, w.Cfg.Export.Lookback = nil, 0
 		w.Pass(time.Hour)
@@ -392,10 +397,12 @@ func (w *world) unproven(n int) []Unproven {
 	return found
 }
 
-// Records that are listed and counted twice are one each, in a second that is asked for by its tokens as well: verify knows.
+// Records that are listed and counted twice are one each, in a second that is asked for by its tokens as well: verify
+// knows.
 func TestASecondWhoseRecordsAreCountedTwiceIsVouchedFor(t *testing.T) {
 	kit.Bubble(t, "burst", func(t *testing.T) {
-		w := newWorld(t, kit.Settings{Faults: "burst=150,burst-every=6h,twice=0.1,filter-by=settled,settle-by=35s", PerDay: 30})
+		w := newWorld(t, kit.Settings{Faults: "burst=150,burst-every=6h,twice=0.1,filter-by=settled,settle-by=35s",
+			PerDay: 30})
 		if res, err := w.try(t.Context(), span(18, 20)); res.Windows == 0 { // some seconds never stand still
 			t.Fatal(err)
 		}

@@ -55,11 +55,12 @@ type KeptDays struct {
 
 // Reasons why a day is kept.
 const (
-	keptOpen     = "the month is open"
-	keptYoung    = "the month ended less than %s ago"
-	keptBorder   = "the day next to it is of %s, which is open"
-	keptPart     = "the day is not covered whole"
-	keptEmptied  = "the day was fetched anew and holds nothing since: what it held before is the last copy, should the Portal have forgotten it"
+	keptOpen    = "the month is open"
+	keptYoung   = "the month ended less than %s ago"
+	keptBorder  = "the day next to it is of %s, which is open"
+	keptPart    = "the day is not covered whole"
+	keptEmptied = "the day was fetched anew and holds nothing since: what it held before is the last copy, should the " +
+		"Portal have forgotten it"
 	keptNoPolicy = "no policy for raw files: they and their quarantine stay"
 	keptFetching = "the day is being fetched anew, and not all of it is there: the next export goes on"
 	keptStale    = "its day file is not up to date: usagelake rebuild"
@@ -83,9 +84,9 @@ func (e *KeptError) Error() string {
 // Unwrap makes it a run that was done in part.
 func (e *KeptError) Unwrap() error { return &PartialError{What: "days", Count: e.Days, First: e.First} }
 
-// Prune deletes the raw files of closed months that are older than the policy says, and the quarantine of days whose raw
-// files are gone. A day goes only if what its raw files give is, byte for byte, what its derived files are: these are the
-// source of the day from then on. What an open month is derived from stays, whatever its age.
+// Prune deletes the raw files of closed months that are older than the policy says, and the quarantine of days whose
+// raw files are gone. A day goes only if what its raw files give is, byte for byte, what its derived files are: these
+// are the source of the day from then on. What an open month is derived from stays, whatever its age.
 //
 // A dry run takes no lock, changes nothing and has no Result. The error is a *KeptError if days were kept that should
 // have gone, and ErrUsage if there is no policy.
@@ -97,7 +98,8 @@ func Prune(ctx context.Context, cfg *config.Config, env Env, opts PruneOptions) 
 	if opts.Quarantine != 0 {
 		p.policy.Quarantine = config.Duration(opts.Quarantine)
 	}
-	const hint = "usagelake prune --raw-older-than 400d --dry-run   (or in the config: prune: {raw: 400d, quarantine: 400d})"
+	const hint = "usagelake prune --raw-older-than 400d --dry-run   (or in the config: prune: {raw: 400d, quarantine: " +
+		"400d})"
 	if err := errors.Join(p.policy.Validate()...); err != nil {
 		return nil, nil, config.Usage(hint, "%w", err)
 	}
@@ -123,20 +125,21 @@ func Prune(ctx context.Context, cfg *config.Config, env Env, opts PruneOptions) 
 		err := p.prune(ctx)
 		return nil, &p.report, err
 	}
-	res, err := underLock(ctx, cfg, env, "prune", opts.Wait, func(ctx context.Context, lake *publish.Lake, res *Result) error {
-		p.lake, p.runID = lake, res.RunID
-		kept := p.prune(ctx)
-		res.Accounts = p.accounts
-		if kept != nil && !errors.As(kept, new(*KeptError)) {
-			return kept
-		}
-		if p.report.QuarantineFiles > 0 { // of raw files, the published file knows nothing
-			if err := publishFile(ctx, lake, env, res, opts.Phase, false, kept); err != nil {
-				return err
+	res, err := underLock(ctx, cfg, env, "prune", opts.Wait,
+		func(ctx context.Context, lake *publish.Lake, res *Result) error {
+			p.lake, p.runID = lake, res.RunID
+			kept := p.prune(ctx)
+			res.Accounts = p.accounts
+			if kept != nil && !errors.As(kept, new(*KeptError)) {
+				return kept
 			}
-		}
-		return kept
-	})
+			if p.report.QuarantineFiles > 0 { // of raw files, the published file knows nothing
+				if err := publishFile(ctx, lake, env, res, opts.Phase, false, kept); err != nil {
+					return err
+				}
+			}
+			return kept
+		})
 	if p.lake == nil {
 		return res, nil, err // it never began
 	}
@@ -159,7 +162,8 @@ type pruner struct {
 }
 
 func (p *pruner) prune(ctx context.Context) error {
-	p.report = PruneReport{DryRun: p.opts.DryRun, Raw: ageText(p.policy.Raw), Quarantine: ageText(p.policy.Quarantine), Months: []PruneMonth{}}
+	p.report = PruneReport{DryRun: p.opts.DryRun, Raw: ageText(p.policy.Raw), Quarantine: ageText(p.policy.Quarantine),
+		Months: []PruneMonth{}}
 	closed, err := p.lake.Closed()
 	if err != nil {
 		return err
@@ -211,7 +215,8 @@ func (p *pruner) account(ctx context.Context, account string) error {
 // month is the report of the month of a day.
 func (p *pruner) month(day schemas.Partition) *PruneMonth {
 	name := day.Date.Month().String()
-	if n := len(p.report.Months); n == 0 || p.report.Months[n-1].Account != day.Account || p.report.Months[n-1].Month != name {
+	if n := len(p.report.Months); n == 0 || p.report.Months[n-1].Account != day.Account ||
+		p.report.Months[n-1].Month != name {
 		p.report.Months = append(p.report.Months, PruneMonth{Account: day.Account, Month: name, Kept: []KeptDays{}})
 	}
 	return &p.report.Months[len(p.report.Months)-1]
@@ -263,8 +268,10 @@ func (p *pruner) day(ctx context.Context, day schemas.Partition) error {
 		p.keep(day, keptFetching, false)
 		return nil
 	}
-	freed, err := p.lake.PruneDay(day, load.PruneOptions{RunID: p.runID, Version: p.env.Version, Now: p.env.Now(), DryRun: p.opts.DryRun,
-		Policy: "raw files " + p.report.Raw + " after the end of the closed month", Quarantine: p.old(month, p.policy.Quarantine)})
+	freed, err := p.lake.PruneDay(day, load.PruneOptions{RunID: p.runID, Version: p.env.Version, Now: p.env.Now(),
+		DryRun:     p.opts.DryRun,
+		Policy:     "raw files " + p.report.Raw + " after the end of the closed month",
+		Quarantine: p.old(month, p.policy.Quarantine)})
 	if errors.As(err, new(*load.DamagedError)) {
 		p.keep(day, keptLost, true)
 		return nil
@@ -282,9 +289,10 @@ func (p *pruner) day(ctx context.Context, day schemas.Partition) error {
 	return err
 }
 
-// rawStays says why the raw files of a day of a closed month stay, "" if nothing stands against deleting them. failed is
-// that something is wrong with the day.
-func (p *pruner) rawStays(ctx context.Context, day schemas.Partition, raws []load.Raw) (why string, failed bool, err error) {
+// rawStays says why the raw files of a day of a closed month stay, "" if nothing stands against deleting them. failed
+// is that something is wrong with the day.
+func (p *pruner) rawStays(ctx context.Context, day schemas.Partition, raws []load.Raw) (why string, failed bool,
+	err error) {
 	month := day.Date.Month()
 	switch {
 	case p.policy.Raw == 0:
@@ -336,7 +344,8 @@ func (p *pruner) rawStays(ctx context.Context, day schemas.Partition, raws []loa
 
 // emptied says whether a day holds nothing, of which an earlier window brought something.
 func emptied(f schemas.DayFooter) bool {
-	return f.Rows+f.Quarantined == 0 && slices.ContainsFunc(f.Windows, func(w schemas.DayWindow) bool { return !w.Owns && w.Records > 0 })
+	return f.Rows+f.Quarantined == 0 &&
+		slices.ContainsFunc(f.Windows, func(w schemas.DayWindow) bool { return !w.Owns && w.Records > 0 })
 }
 
 // old says whether a month ended so long ago that a policy of that age applies.

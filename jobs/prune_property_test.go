@@ -32,7 +32,8 @@ func pruneProperty(t *testing.T, rt *rapid.T) {
 	}
 	defer os.RemoveAll(dir)
 	w := &world{World: &kit.World{TB: t, Cfg: &config.Config{Lake: filepath.Join(dir, "lake")}, Logs: &kit.Buffer{}}}
-	w.env = Env{Now: w.Now, Getenv: func(string) string { return "" }, Version: "test", Logger: slog.New(slog.DiscardHandler)}
+	w.env = Env{Now: w.Now, Getenv: func(string) string { return "" }, Version: "test",
+		Logger: slog.New(slog.DiscardHandler)}
 	w.At(kit.Start)
 	lake, err := publish.Create(w.Cfg.Lake, publish.Options{})
 	if err != nil {
@@ -40,7 +41,8 @@ func pruneProperty(t *testing.T, rt *rapid.T) {
 	}
 	june := schemas.DateOf(time.Date(2026, 6, 1, 0, 0, 0, 0, time.UTC))
 	months := []schemas.Date{june, (june.Month() + 1).First(), (june.Month() + 2).First()}
-	borders := []schemas.Date{months[0], months[0] + 14, months[1] - 1, months[1], months[1] + 14, months[2] - 1, months[2], months[2] + 14}
+	borders := []schemas.Date{months[0], months[0] + 14, months[1] - 1, months[1], months[1] + 14, months[2] - 1,
+		months[2], months[2] + 14}
 	seal := func(d schemas.Date, from, to int) {
 		start, end := d.Start().Add(time.Duration(from)*time.Hour), d.Start().Add(time.Duration(to)*time.Hour)
 		n := int64(1)
@@ -48,8 +50,10 @@ func pruneProperty(t *testing.T, rt *rapid.T) {
 		if rapid.IntRange(0, 4).Draw(rt, "bad") == 0 {
 			body = `{"meta":{"code":0},"data":{"list":[{"model":"no id"}],"total":1}}`
 		}
-		_, err := lake.Seal(context.Background(), schemas.Seal{Kind: schemas.KindUsage, Account: "acme", Start: start, End: end, AskedStart: start.Unix() - 1, AskedEnd: end.Unix(),
-			PageSize: 20, Announced: &n, Records: 1, Proof: schemas.ProofTotal, Requests: 1, FetchedAt: end, RunID: "r", Version: "test", Currency: "USD"},
+		_, err := lake.Seal(context.Background(), schemas.Seal{Kind: schemas.KindUsage, Account: "acme", Start: start,
+			End: end, AskedStart: start.Unix() - 1, AskedEnd: end.Unix(),
+			PageSize: 20, Announced: &n, Records: 1, Proof: schemas.ProofTotal, Requests: 1, FetchedAt: end, RunID: "r",
+			Version: "test", Currency: "USD"},
 			[]schemas.Page{{Number: 1, FetchedAt: end, Body: []byte(body)}})
 		if err != nil {
 			rt.Fatal(err)
@@ -87,7 +91,9 @@ func pruneProperty(t *testing.T, rt *rapid.T) {
 		}
 		ends[m] = true
 		at := filepath.Join(w.Cfg.Lake, "statements", m.Month().String())
-		if err := errors.Join(os.MkdirAll(at, 0o700), os.WriteFile(filepath.Join(at, "manifest.json"), fmt.Appendf(nil, `{"format":1,"month":%q}`, m.Month()), 0o600)); err != nil {
+		if err := errors.Join(os.MkdirAll(at, 0o700),
+			os.WriteFile(filepath.Join(at, "manifest.json"), fmt.Appendf(nil, `{"format":1,"month":%q}`, m.Month()),
+				0o600)); err != nil {
 			rt.Fatal(err)
 		}
 	}
@@ -97,7 +103,8 @@ func pruneProperty(t *testing.T, rt *rapid.T) {
 		age := time.Duration(rapid.IntRange(1, 60).Draw(rt, "age")) * days
 		before := w.Files()
 		report := &PruneReport{}
-		if _, report, err = Prune(context.Background(), w.Cfg, w.env, PruneOptions{Raw: age, DryRun: rapid.Bool().Draw(rt, "dry")}); err != nil {
+		if _, report, err = Prune(context.Background(), w.Cfg, w.env,
+			PruneOptions{Raw: age, DryRun: rapid.Bool().Draw(rt, "dry")}); err != nil {
 			rt.Fatal(err)
 		}
 		gone := 0

@@ -40,7 +40,8 @@ func (w *world) tables() string {
 	r := w.Read()
 	defer r.Close()
 	var b strings.Builder
-	for _, t := range r.Ask("SELECT table_name FROM information_schema.tables WHERE table_catalog = 'lake' AND table_name NOT IN ('runs', 'run_accounts', 'meta', 'published') ORDER BY 1") {
+	for _, t := range r.Ask("SELECT table_name FROM information_schema.tables WHERE table_catalog = 'lake' AND " +
+		"table_name NOT IN ('runs', 'run_accounts', 'meta', 'published') ORDER BY 1") {
 		for _, row := range r.Ask(fmt.Sprintf(`SELECT t::VARCHAR FROM "%s" t ORDER BY ALL`, t[0])) {
 			fmt.Fprintln(&b, t[0], row[0])
 		}
@@ -72,11 +73,12 @@ func prunedWorld(t *testing.T, s kit.Settings) *world {
 	return w
 }
 
-// A pruned lake holds what it held: the same tables, coverage and statements, nothing for verify to find, no request more
-// than without, and a rebuild that gives the same files.
+// A pruned lake holds what it held: the same tables, coverage and statements, nothing for verify to find, no request
+// more than without, and a rebuild that gives the same files.
 func TestAPrunedLakeIsTheLakeItWas(t *testing.T) {
 	kit.Bubble(t, "", func(t *testing.T) {
-		w := newWorld(t, kit.Settings{PerDay: 25, Faults: "bad=0.05", Orgs: []portal.OrgOptions{{ID: "0", RecordsPerDay: 25}, {ID: "b", RecordsPerDay: 8}}})
+		w := newWorld(t, kit.Settings{PerDay: 25, Faults: "bad=0.05",
+			Orgs: []portal.OrgOptions{{ID: "0", RecordsPerDay: 25}, {ID: "b", RecordsPerDay: 8}}})
 		w.export(Span{From: october.Start().Add(12 * time.Hour), To: kit.Day(3)})
 		if _, _, err := w.close(CloseOptions{Reason: "a test", NoFetch: true}); err != nil {
 			t.Fatal(err)
@@ -104,7 +106,8 @@ func TestAPrunedLakeIsTheLakeItWas(t *testing.T) {
 		}
 		report := w.prune(PruneOptions{})
 		// The first day isn't covered whole; the last is next to November.
-		if report.Days != 58 || report.Files != 58 || report.Bytes == 0 || report.QuarantineFiles != 0 || dry.Freed != report.Freed || dry.Days != report.Days {
+		if report.Days != 58 || report.Files != 58 || report.Bytes == 0 || report.QuarantineFiles != 0 ||
+			dry.Freed != report.Freed || dry.Days != report.Days {
 			t.Errorf("%+v, foretold %+v", report, dry)
 		}
 		for _, m := range report.Months {
@@ -170,8 +173,8 @@ func TestAPrunedLakeIsTheLakeItWas(t *testing.T) {
 	})
 }
 
-// What a lookback or a refetch finds in a pruned day fetches the whole day anew, whatever part of it was asked for. What
-// the day was is kept until it is pruned again.
+// What a lookback or a refetch finds in a pruned day fetches the whole day anew, whatever part of it was asked for.
+// What the day was is kept until it is pruned again.
 func TestLateRecordsOfAPrunedDayFetchTheWholeDay(t *testing.T) {
 	kit.Bubble(t, "", func(t *testing.T) {
 		w := prunedWorld(t, kit.Settings{At: kit.Day(12)})
@@ -189,7 +192,8 @@ func TestLateRecordsOfAPrunedDayFetchTheWholeDay(t *testing.T) {
 			t.Errorf("%+v", r)
 		}
 		const tree = "usage/acct=acme/date=2026-10-10/usage.parquet"
-		if kept := w.Files()["raw/acct=acme/date=2026-10-10/pruned.usage.parquet"]; kept != before[tree] || w.Files()[tree] == kept {
+		if kept := w.Files()["raw/acct=acme/date=2026-10-10/pruned.usage.parquet"]; kept != before[tree] ||
+			w.Files()[tree] == kept {
 			t.Errorf("kept %q, it was %q", kept, before[tree])
 		}
 		if n := w.ask("SELECT count(*) FROM coverage WHERE usage_date = '2026-10-10'"); n != "2" {
@@ -247,8 +251,10 @@ func TestAPrunedDayIsNeverMixed(t *testing.T) {
 		seal := func(from, to int) {
 			one := int64(0)
 			start, end := tenth.Add(time.Duration(from)*time.Hour), tenth.Add(time.Duration(to)*time.Hour)
-			_, err := lake.Seal(t.Context(), schemas.Seal{Kind: schemas.KindUsage, Account: "acme", Start: start, End: end, AskedStart: start.Unix() - 1, AskedEnd: end.Unix(),
-				PageSize: 20, Announced: &one, Proof: schemas.ProofTotal, Requests: 1, FetchedAt: w.Now(), RunID: "r", Version: "test", Currency: "USD"},
+			_, err := lake.Seal(t.Context(), schemas.Seal{Kind: schemas.KindUsage, Account: "acme", Start: start, End: end,
+				AskedStart: start.Unix() - 1, AskedEnd: end.Unix(),
+				PageSize: 20, Announced: &one, Proof: schemas.ProofTotal, Requests: 1, FetchedAt: w.Now(), RunID: "r",
+				Version: "test", Currency: "USD"},
 				[]schemas.Page{{Number: 1, FetchedAt: w.Now(), Body: []byte(`{"meta":{"code":0},"data":{"list":[],"total":0}}`)}})
 			if err != nil {
 				t.Fatal(err)
@@ -263,27 +269,32 @@ func TestAPrunedDayIsNeverMixed(t *testing.T) {
 		if c := kit.Changed(files, below(w.Files(), "usage/")); len(c) != 0 || w.tables() != tables {
 			t.Errorf("half of a day came, and %v changed", c)
 		}
-		if r := verified(t, w); len(r.Findings) != 1 || r.Findings[0].Check != publish.FoundStale || !strings.Contains(r.Findings[0].Hint, "usagelake export") {
+		if r := verified(t, w); len(r.Findings) != 1 || r.Findings[0].Check != publish.FoundStale ||
+			!strings.Contains(r.Findings[0].Hint, "usagelake export") {
 			t.Errorf("%+v", r.Findings)
 		}
-		if st, err := ReadStatus(t.Context(), w.Cfg.Lake, "", w.Now()); err != nil || st.Accounts[0].Stale != 1 || st.Accounts[0].Pruned != 30 || len(st.Accounts[0].Gaps) != 0 {
+		if st, err := ReadStatus(t.Context(), w.Cfg.Lake, "", w.Now()); err != nil || st.Accounts[0].Stale != 1 ||
+			st.Accounts[0].Pruned != 30 || len(st.Accounts[0].Gaps) != 0 {
 			t.Errorf("%+v %v", st.Accounts[0], err)
 		}
-		if p := w.prune(PruneOptions{}); p.Days != 0 || !slices.ContainsFunc(p.Months[0].Kept, func(k KeptDays) bool { return k.Reason == keptFetching }) {
+		if p := w.prune(PruneOptions{}); p.Days != 0 ||
+			!slices.ContainsFunc(p.Months[0].Kept, func(k KeptDays) bool { return k.Reason == keptFetching }) {
 			t.Errorf("%+v", p)
 		}
 		if res := w.export(Span{From: october.Start(), To: kit.Day(3)}); res.Windows != 1 {
 			t.Errorf("%d windows", res.Windows)
 		}
 		raws, err := lake.Windows(schemas.Partition{Account: "acme", Date: schemas.DateOf(tenth)})
-		if err != nil || len(raws) != 3 || !raws[2].Window.Start.Equal(tenth.Add(6*time.Hour)) || !raws[2].Window.End.Equal(tenth.AddDate(0, 0, 1)) {
+		if err != nil || len(raws) != 3 || !raws[2].Window.Start.Equal(tenth.Add(6*time.Hour)) ||
+			!raws[2].Window.End.Equal(tenth.AddDate(0, 0, 1)) {
 			t.Errorf("sealed %+v %v", raws, err)
 		}
 		if r := verified(t, w); len(r.Findings) != 0 {
 			t.Errorf("%+v", r.Findings)
 		}
 		w.EqualAccount("acme", "USD", tenth.Add(6*time.Hour), tenth.AddDate(0, 0, 1))
-		w.export(Span{From: tenth.Add(3 * time.Hour), To: tenth.Add(4 * time.Hour), Anew: true}) // of a thawed day a part is enough
+		// of a thawed day a part is enough
+		w.export(Span{From: tenth.Add(3 * time.Hour), To: tenth.Add(4 * time.Hour), Anew: true})
 		if n := w.ask("SELECT count(*) FROM usage WHERE usage_date = '2026-10-10' AND request_time < '2026-10-10 03:00:00+00'"); n != "0" {
 			t.Errorf("%s records of what was not asked for", n)
 		}
@@ -308,7 +319,8 @@ func TestALostPrunedDayIsNeverPublishedAway(t *testing.T) {
 		unpublished := func(what string, err error) {
 			t.Helper()
 			var damaged *load.DamagedError
-			if !errors.As(err, &damaged) || !strings.HasSuffix(damaged.Path, filepath.FromSlash(lost)) || !strings.Contains(damaged.Hint, "usagelake export --refetch --account acme --from 2026-10-10 --to 2026-10-11") {
+			if !errors.As(err, &damaged) || !strings.HasSuffix(damaged.Path, filepath.FromSlash(lost)) ||
+				!strings.Contains(damaged.Hint, "usagelake export --refetch --account acme --from 2026-10-10 --to 2026-10-11") {
 				t.Errorf("%s: %v", what, err)
 			}
 			if w.tables() != tables {
@@ -323,7 +335,11 @@ func TestALostPrunedDayIsNeverPublishedAway(t *testing.T) {
 			t.Errorf("%d windows were sealed", res.Windows)
 		}
 		_, done, after, err := Repair(t.Context(), w.Cfg, w.env, verified(t, w), RepairOptions{})
-		if err != nil || len(done.Derived) != 0 || done.Database || !slices.ContainsFunc(after.Findings, func(f publish.Finding) bool { return f.Check == publish.FoundPruned && f.Path == lost }) {
+		if err != nil || len(done.Derived) != 0 || done.Database ||
+			!slices.ContainsFunc(after.Findings, func(f publish.Finding) bool {
+				return f.Check == publish.FoundPruned &&
+					f.Path == lost
+			}) {
 			t.Errorf("repair: %+v %+v %v", done, after.Findings, err)
 		}
 		if w.tables() != tables {
@@ -331,7 +347,8 @@ func TestALostPrunedDayIsNeverPublishedAway(t *testing.T) {
 		}
 		_, report, err := Prune(t.Context(), w.Cfg, w.env, PruneOptions{Raw: 7 * days})
 		var partial *PartialError
-		if !errors.As(err, new(*KeptError)) || !errors.As(err, &partial) || report.Days != 0 || !strings.Contains(err.Error(), "acme 2026-10-10: "+keptLost) {
+		if !errors.As(err, new(*KeptError)) || !errors.As(err, &partial) || report.Days != 0 ||
+			!strings.Contains(err.Error(), "acme 2026-10-10: "+keptLost) {
 			t.Errorf("prune: %+v %v", report, err)
 		}
 		if err := os.WriteFile(file, was, 0o600); err != nil { // a backup
@@ -368,7 +385,8 @@ func TestALostPrunedDayIsNeverPublishedAway(t *testing.T) {
 	})
 }
 
-// A Portal that has forgotten what it once told empties a day that is fetched anew. What the day held before stays then.
+// A Portal that has forgotten what it once told empties a day that is fetched anew. What the day held before stays
+// then.
 func TestTheLastCopyOfAnEmptiedDayStays(t *testing.T) {
 	kit.Bubble(t, "", func(t *testing.T) {
 		w := prunedWorld(t, kit.Settings{At: kit.Day(12)})
@@ -379,7 +397,11 @@ func TestTheLastCopyOfAnEmptiedDayStays(t *testing.T) {
 		if n := w.ask("SELECT count(*) FROM usage WHERE usage_date = '2026-10-10'"); n != "0" {
 			t.Fatalf("%s records", n)
 		}
-		if p := w.prune(PruneOptions{}); p.Days != 0 || !slices.ContainsFunc(p.Months[0].Kept, func(k KeptDays) bool { return k.Reason == keptEmptied && k.First == "2026-10-10" }) {
+		if p := w.prune(PruneOptions{}); p.Days != 0 ||
+			!slices.ContainsFunc(p.Months[0].Kept, func(k KeptDays) bool {
+				return k.Reason == keptEmptied &&
+					k.First == "2026-10-10"
+			}) {
 			t.Errorf("%+v", p)
 		}
 		if w.Files()["raw/acct=acme/date=2026-10-10/pruned.usage.parquet"] != before {
@@ -429,7 +451,8 @@ func TestAPrunedMonthIsReopenedFromItsDayFiles(t *testing.T) {
 func TestOldQuarantineGoesWithItsOwnAge(t *testing.T) {
 	kit.Bubble(t, "", func(t *testing.T) {
 		w := prunedWorld(t, kit.Settings{At: kit.Day(12), Faults: "bad=0.3"})
-		total := w.ask("SELECT sum(quarantined)::BIGINT FROM partitions WHERE usage_date BETWEEN '2026-10-01' AND '2026-10-30'")
+		total := w.ask("SELECT sum(quarantined)::BIGINT FROM partitions WHERE usage_date BETWEEN '2026-10-01' AND " +
+			"'2026-10-30'")
 		quarantine := "SELECT count(*) FROM quarantine WHERE window_start < '2026-10-31 00:00:00+00'"
 		if got := w.ask(quarantine); got != total || total == "0" {
 			t.Fatalf("%s of %s", got, total)
@@ -442,7 +465,8 @@ func TestOldQuarantineGoesWithItsOwnAge(t *testing.T) {
 		before := below(w.Files(), "quarantine/")
 		w.Cfg.Prune = config.Prune{Quarantine: config.Duration(20 * days)}
 		_, p, err := Prune(t.Context(), w.Cfg, w.env, PruneOptions{})
-		if err != nil || p.Files != 0 || p.QuarantineFiles == 0 || dry.QuarantineFiles != p.QuarantineFiles || p.Raw != "" || p.Quarantine != "20d" {
+		if err != nil || p.Files != 0 || p.QuarantineFiles == 0 || dry.QuarantineFiles != p.QuarantineFiles || p.Raw != "" ||
+			p.Quarantine != "20d" {
 			t.Errorf("%+v %v, foretold %+v", p, err, dry)
 		}
 		check := func(after string) {
@@ -450,7 +474,8 @@ func TestOldQuarantineGoesWithItsOwnAge(t *testing.T) {
 			if got := w.ask(quarantine); got != "0" {
 				t.Errorf("after %s: %s records", after, got)
 			}
-			if got := w.ask("SELECT sum(quarantined)::BIGINT FROM partitions WHERE usage_date BETWEEN '2026-10-01' AND '2026-10-30'"); got != total {
+			if got := w.ask("SELECT sum(quarantined)::BIGINT FROM partitions WHERE usage_date BETWEEN '2026-10-01' AND " +
+				"'2026-10-30'"); got != total {
 				t.Errorf("after %s: %s counted, were %s", after, got, total)
 			}
 			if r := verified(t, w); len(r.Findings) != 0 || kit.Itoa(r.PrunedRejects) != total {
@@ -518,7 +543,8 @@ func TestAPruneThatDiesIsFinishedByTheNext(t *testing.T) {
 	if err := os.CopyFS(backup, os.DirFS(w.Cfg.Lake)); err != nil {
 		t.Fatal(err)
 	}
-	sums := "SELECT (SELECT sum(amount)::VARCHAR FROM usage) || ' ' || (SELECT sum(quarantined)::BIGINT FROM partitions) || ' ' || (SELECT count(*) FROM coverage) || ' ' || (SELECT sum(net_cost)::VARCHAR FROM chargeback_daily)"
+	sums := "SELECT (SELECT sum(amount)::VARCHAR FROM usage) || ' ' || (SELECT sum(quarantined)::BIGINT FROM partitions) " +
+		"|| ' ' || (SELECT count(*) FROM coverage) || ' ' || (SELECT sum(net_cost)::VARCHAR FROM chargeback_daily)"
 	want, usage := w.ask(sums), below(w.Files(), "usage/")
 	total := 0
 	for at := 0; at == 0 || at < total; at += 9 {

@@ -22,15 +22,16 @@ type RebuildOptions struct {
 	Phase   func(string) // told what is done: "derive acme 2026-11-01", "publish"
 }
 
-// Rebuild derives everything anew from the raw archive: Parquet for every account the archive holds, in the config
-// or not, and the DuckDB file from nothing. It sends no request and needs no key. The day files of days whose raw files were
-// pruned are held against what they were then, and taken as they are; if one isn't, nothing is published. Those whose raw files
-// are missing are kept (load.Orphan), and the run is done in part.
+// Rebuild derives everything anew from the raw archive: Parquet for every account the archive holds, in the config or
+// not, and the DuckDB file from nothing. It sends no request and needs no key. The day files of days whose raw files
+// were pruned are held against what they were then, and taken as they are; if one isn't, nothing is published. Those
+// whose raw files are missing are kept (load.Orphan), and the run is done in part.
 func Rebuild(ctx context.Context, cfg *config.Config, env Env, opts RebuildOptions) (*Result, error) {
 	if err := needLake(cfg.Lake); err != nil {
 		return nil, err
 	}
-	return underLock(ctx, cfg, env, "rebuild", opts.Wait, func(ctx context.Context, lake *publish.Lake, res *Result) error {
+	return underLock(ctx, cfg, env, "rebuild", opts.Wait, func(ctx context.Context, lake *publish.Lake,
+		res *Result) error {
 		accounts, err := lake.Accounts()
 		if err != nil {
 			return err
@@ -85,7 +86,8 @@ type rebuilt struct {
 }
 
 // rebuildDays derives days anew, some side by side. What it returns is in their order.
-func rebuildDays(ctx context.Context, lake *publish.Lake, env Env, days []schemas.Partition, phase func(string)) ([]rebuilt, error) {
+func rebuildDays(ctx context.Context, lake *publish.Lake, env Env, days []schemas.Partition,
+	phase func(string)) ([]rebuilt, error) {
 	out := make([]rebuilt, len(days))
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(min(daysAtOnce, runtime.GOMAXPROCS(0)))

@@ -15,11 +15,13 @@ import (
 
 // Repaired is what a repair did and what it leaves to be done.
 type Repaired struct {
-	Derived  []string         `json:"derived"`           // days that were derived anew, "acme 2026-11-01"
-	SetAside []SetAside       `json:"set_aside"`         // raw files that could not be read
-	Kept     []string         `json:"kept"`              // days that can't be derived anew, for raw files are gone: left as they are
-	Dropped  []string         `json:"dropped"`           // what was given up, as it was told to be by name
-	Fetch    []schemas.Window `json:"-"`                 // what they covered and nothing else does: the next export asks for it
+	Derived  []string   `json:"derived"`   // days that were derived anew, "acme 2026-11-01"
+	SetAside []SetAside `json:"set_aside"` // raw files that could not be read
+	// days that can't be derived anew, for raw files are gone: left as they are
+	Kept    []string `json:"kept"`
+	Dropped []string `json:"dropped"` // what was given up, as it was told to be by name
+	// what they covered and nothing else does: the next export asks for it
+	Fetch    []schemas.Window `json:"-"`
 	Gaps     []Gap            `json:"fetch"`             // the same, for a document
 	Database bool             `json:"database"`          // usage.duckdb was built anew
 	Journal  []string         `json:"journal,omitempty"` // files in damaged/ with what could not be read of the journal
@@ -63,136 +65,138 @@ func Repair(ctx context.Context, cfg *config.Config, env Env, before publish.Ver
 			return nil, nil, after, err
 		}
 	}
-	res, err := underLock(ctx, cfg, env, "verify --repair", false, func(ctx context.Context, lake *publish.Lake, res *Result) error {
-		redo := map[schemas.Partition]bool{}
-		unreadable := map[schemas.Partition]bool{}
-		res.drop = drop
-		for _, p := range drop.days {
-			gone, err := lake.Drop(p)
-			if err != nil {
-				return err
-			}
-			redo[p] = true
-			for _, o := range gone {
-				done.Dropped = append(done.Dropped, p.String()+" ("+o.What+")")
-			}
-		}
-		for _, m := range drop.months {
-			done.Database = true
-			done.Dropped = append(done.Dropped, m.String())
-		}
-		journal := false
-		for _, f := range before.Findings {
-			p := schemas.Partition{Account: f.Account}
-			if f.Date != "" {
-				d, err := schemas.ParseDate(f.Date)
+	res, err := underLock(ctx, cfg, env, "verify --repair", false,
+		func(ctx context.Context, lake *publish.Lake, res *Result) error {
+			redo := map[schemas.Partition]bool{}
+			unreadable := map[schemas.Partition]bool{}
+			res.drop = drop
+			for _, p := range drop.days {
+				gone, err := lake.Drop(p)
 				if err != nil {
 					return err
 				}
-				p.Date = d
+				redo[p] = true
+				for _, o := range gone {
+					done.Dropped = append(done.Dropped, p.String()+" ("+o.What+")")
+				}
 			}
-			switch f.Check {
-			case publish.FoundRaw:
-				raw, to, err := lake.SetAside(f.Path)
-				if err != nil {
-					return err
-				}
-				env.Logger.Warn("a raw file can't be read and is set aside", "file", f.Path, "now", to, "detail", f.Detail)
-				done.SetAside = append(done.SetAside, SetAside{From: f.Path, To: to, Window: raw.Window.String()})
-				if raw.Kind == schemas.KindUsage {
-					done.Fetch = append(done.Fetch, raw.Window)
-				}
-				redo[p] = true
-			case publish.FoundDay:
-				redo[p], unreadable[p] = true, true
-			case publish.FoundMissing, publish.FoundStale, publish.FoundOrphan, publish.FoundTotals, publish.FoundMisplaced, publish.FoundOrder,
-				publish.FoundQuarantine, publish.FoundChanged, publish.FoundPruned:
-				redo[p] = true
-			case publish.FoundJournal:
-				journal = true
-			case publish.FoundIntruded, publish.FoundDatabase, publish.FoundVersion, publish.FoundBehind, publish.FoundDiffers:
+			for _, m := range drop.months {
 				done.Database = true
+				done.Dropped = append(done.Dropped, m.String())
 			}
-		}
-		if journal {
-			mended, err := lake.MendJournal(ctx, Remember(cfg.AccountNames()))
-			for _, path := range mended.Kept {
-				env.Logger.Warn("what can't be read of the journal is set aside", "now", path)
-			}
-			done.Journal = append(done.Journal, mended.Kept...)
-			if err != nil {
-				return err
-			}
-		}
-		lost := 0
-		accounts, err := lake.Accounts()
-		if err != nil {
-			return err
-		}
-		for _, account := range accounts {
-			partitions, err := lake.Partitions(account)
-			if err != nil {
-				return err
-			}
-			for _, p := range partitions {
-				if !redo[p] {
-					continue
-				}
-				if phase != nil {
-					phase("derive " + p.String())
-				}
-				if unreadable[p] {
-					if err := setAsideUnreadable(ctx, lake, p); err != nil {
+			journal := false
+			for _, f := range before.Findings {
+				p := schemas.Partition{Account: f.Account}
+				if f.Date != "" {
+					d, err := schemas.ParseDate(f.Date)
+					if err != nil {
 						return err
 					}
+					p.Date = d
 				}
-				how, err := redoDay(ctx, lake, p, env.Logger)
+				switch f.Check {
+				case publish.FoundRaw:
+					raw, to, err := lake.SetAside(f.Path)
+					if err != nil {
+						return err
+					}
+					env.Logger.Warn("a raw file can't be read and is set aside", "file", f.Path, "now", to, "detail", f.Detail)
+					done.SetAside = append(done.SetAside, SetAside{From: f.Path, To: to, Window: raw.Window.String()})
+					if raw.Kind == schemas.KindUsage {
+						done.Fetch = append(done.Fetch, raw.Window)
+					}
+					redo[p] = true
+				case publish.FoundDay:
+					redo[p], unreadable[p] = true, true
+				case publish.FoundMissing, publish.FoundStale, publish.FoundOrphan, publish.FoundTotals, publish.FoundMisplaced,
+					publish.FoundOrder,
+					publish.FoundQuarantine, publish.FoundChanged, publish.FoundPruned:
+					redo[p] = true
+				case publish.FoundJournal:
+					journal = true
+				case publish.FoundIntruded, publish.FoundDatabase, publish.FoundVersion, publish.FoundBehind, publish.FoundDiffers:
+					done.Database = true
+				}
+			}
+			if journal {
+				mended, err := lake.MendJournal(ctx, Remember(cfg.AccountNames()))
+				for _, path := range mended.Kept {
+					env.Logger.Warn("what can't be read of the journal is set aside", "now", path)
+				}
+				done.Journal = append(done.Journal, mended.Kept...)
 				if err != nil {
 					return err
 				}
-				if err := deriveBalance(ctx, lake, p, env.Logger); err != nil {
-					return err
-				}
-				switch how {
-				case lostDay:
-					lost++
-				case keptDay:
-					done.Kept = append(done.Kept, p.String())
-				case madeDay:
-					done.Derived = append(done.Derived, p.String())
-					res.DaysWritten++
-				}
 			}
-		}
-		done.Fetch, err = uncovered(lake, done.Fetch)
-		if err != nil {
-			return err
-		}
-		for _, w := range done.Fetch {
-			done.Gaps = append(done.Gaps, Gap{Account: w.Account, Start: w.Start, End: w.End})
-		}
-		done.Database = done.Database || len(redo) > 0
-		if done.Database = done.Database && lost == 0; done.Database { // without them, their usage would count in nothing
-			err := publishFile(ctx, lake, env, res, phase, true, nil)
-			if errors.Is(err, publish.ErrLastCopy) { // it is brought up to date, and keeps what it alone has
-				err = publishFile(ctx, lake, env, res, phase, false, nil)
-			}
+			lost := 0
+			accounts, err := lake.Accounts()
 			if err != nil {
 				return err
 			}
-		}
-		after, err = lake.Verify(ctx, publish.VerifyOptions{TransformVersion: transform.Version})
-		if err != nil {
-			return fmt.Errorf("verify after the repair: %w", err)
-		}
-		return nil
-	})
+			for _, account := range accounts {
+				partitions, err := lake.Partitions(account)
+				if err != nil {
+					return err
+				}
+				for _, p := range partitions {
+					if !redo[p] {
+						continue
+					}
+					if phase != nil {
+						phase("derive " + p.String())
+					}
+					if unreadable[p] {
+						if err := setAsideUnreadable(ctx, lake, p); err != nil {
+							return err
+						}
+					}
+					how, err := redoDay(ctx, lake, p, env.Logger)
+					if err != nil {
+						return err
+					}
+					if err := deriveBalance(ctx, lake, p, env.Logger); err != nil {
+						return err
+					}
+					switch how {
+					case lostDay:
+						lost++
+					case keptDay:
+						done.Kept = append(done.Kept, p.String())
+					case madeDay:
+						done.Derived = append(done.Derived, p.String())
+						res.DaysWritten++
+					}
+				}
+			}
+			done.Fetch, err = uncovered(lake, done.Fetch)
+			if err != nil {
+				return err
+			}
+			for _, w := range done.Fetch {
+				done.Gaps = append(done.Gaps, Gap{Account: w.Account, Start: w.Start, End: w.End})
+			}
+			done.Database = done.Database || len(redo) > 0
+			if done.Database = done.Database && lost == 0; done.Database { // without them, their usage would count in nothing
+				err := publishFile(ctx, lake, env, res, phase, true, nil)
+				if errors.Is(err, publish.ErrLastCopy) { // it is brought up to date, and keeps what it alone has
+					err = publishFile(ctx, lake, env, res, phase, false, nil)
+				}
+				if err != nil {
+					return err
+				}
+			}
+			after, err = lake.Verify(ctx, publish.VerifyOptions{TransformVersion: transform.Version})
+			if err != nil {
+				return fmt.Errorf("verify after the repair: %w", err)
+			}
+			return nil
+		})
 	return res, done, after, err
 }
 
-// setAsideUnreadable moves derived files of p that can't be read out of the way of those that are derived next: a balance file,
-// and a day file that was made from raw files which are gone, for else it would be kept. What is left of the day is derived
-// then.
+// setAsideUnreadable moves derived files of p that can't be read out of the way of those that are derived next: a
+// balance file, and a day file that was made from raw files which are gone, for else it would be kept. What is left of
+// the day is derived then.
 func setAsideUnreadable(ctx context.Context, lake *publish.Lake, p schemas.Partition) error {
 	if err := lake.CheckBalance(ctx, p); errors.As(err, new(*load.DamagedError)) {
 		if err := lake.SetAsideBalance(p); err != nil {

@@ -60,13 +60,16 @@ func TestARepairDerivesWhatItCanAndNamesWhatMustBeFetched(t *testing.T) {
 			t.Fatal(err)
 		}
 		w.Equal(kit.Day(12), kit.Day(16))
-		if len(done.SetAside) != 1 || len(done.Gaps) != 1 || !done.Gaps[0].Start.Equal(kit.Day(14)) || !done.Gaps[0].End.Equal(kit.Day(15)) || !done.Database {
+		if len(done.SetAside) != 1 || len(done.Gaps) != 1 || !done.Gaps[0].Start.Equal(kit.Day(14)) ||
+			!done.Gaps[0].End.Equal(kit.Day(15)) || !done.Database {
 			t.Errorf("%+v", done)
 		}
-		if !slices.Contains(done.Derived, "acme 2026-11-12") || !slices.Equal(done.Kept, []string{"acme 2026-11-14"}) || res.DaysWritten != int64(len(done.Derived)) {
+		if !slices.Contains(done.Derived, "acme 2026-11-12") || !slices.Equal(done.Kept, []string{"acme 2026-11-14"}) ||
+			res.DaysWritten != int64(len(done.Derived)) {
 			t.Errorf("derived %v, days written %d", done.Derived, res.DaysWritten)
 		}
-		if len(after.Findings) != 2 || after.Findings[0].Check != publish.FoundOrphan || after.Findings[1].Check != publish.FoundGap {
+		if len(after.Findings) != 2 || after.Findings[0].Check != publish.FoundOrphan ||
+			after.Findings[1].Check != publish.FoundGap {
 			t.Errorf("after the repair: %+v", after.Findings)
 		}
 		if _, err := os.Stat(done.SetAside[0].To); err != nil {

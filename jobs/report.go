@@ -26,8 +26,8 @@ func dateOf(t time.Time) schemas.Date {
 	return schemas.DateOf(time.Date(t.Year(), t.Month(), t.Day(), 0, 0, 0, 0, time.UTC))
 }
 
-// writeReport writes a job's report of the month that logical lies in, or of the one before, to OUT/NAME-MONTH.FORMAT, and FOCUS to
-// what query.FocusOptions.Name says. The file is replaced whole.
+// writeReport writes a job's report of the month that logical lies in, or of the one before, to OUT/NAME-MONTH.FORMAT,
+// and FOCUS to what query.FocusOptions.Name says. The file is replaced whole.
 func writeReport(ctx context.Context, cfg *config.Config, env Env, job config.Job, logical time.Time) (*Result, error) {
 	local := logical.In(job.Calendar.Location())
 	month := dateOf(local).Month()
@@ -47,8 +47,10 @@ func writeReport(ctx context.Context, cfg *config.Config, env Env, job config.Jo
 			}
 			opts.From, opts.To, opts.Path = &first, &end, filepath.Join(job.Out, opts.Name(month.String()))
 			done, err := query.ExportFocus(ctx, lake, opts)
-			if errors.Is(err, query.ErrClosedRecords) { // as it always is once the month is closed: what was written before stays
-				env.Logger.Warn("a closed month is kept by day and meter: nothing is written by record", "report", job.Report, "month", month.String())
+			// as it always is once the month is closed: what was written before stays
+			if errors.Is(err, query.ErrClosedRecords) {
+				env.Logger.Warn("a closed month is kept by day and meter: nothing is written by record", "report", job.Report,
+					"month", month.String())
 				return nil
 			}
 			if refused := (*query.FocusError)(nil); errors.As(err, &refused) {
@@ -57,10 +59,12 @@ func writeReport(ctx context.Context, cfg *config.Config, env Env, job config.Jo
 			if err != nil {
 				return err
 			}
-			env.Logger.Info("a report is written", "report", job.Report, "month", month.String(), "path", done.Files[0], "files", len(done.Files), "rows", done.Rows)
+			env.Logger.Info("a report is written", "report", job.Report, "month", month.String(), "path", done.Files[0], "files",
+				len(done.Files), "rows", done.Rows)
 			return nil
 		}
-		opts := report.Options{Name: job.Report, By: job.By, Now: env.Now(), Version: env.Version, Pictures: job.Format == "html"}
+		opts := report.Options{Name: job.Report, By: job.By, Now: env.Now(), Version: env.Version,
+			Pictures: job.Format == "html"}
 		if named, _ := report.Find(job.Report); named.Spans != report.Running {
 			period := schemas.MonthPeriod(month)
 			opts.Period = &period
@@ -91,7 +95,8 @@ func writeReport(ctx context.Context, cfg *config.Config, env Env, job config.Jo
 				return err
 			}
 		}
-		env.Logger.Info("a report is written", "report", job.Report, "month", month.String(), "path", path, "completeness", doc.Completeness.Text)
+		env.Logger.Info("a report is written", "report", job.Report, "month", month.String(), "path", path, "completeness",
+			doc.Completeness.Text)
 		return nil
 	})
 }

@@ -169,9 +169,10 @@ func wrong(p publish.Published) error {
 	return errors.Join(errs...)
 }
 
-// publishFile publishes what the day files hold now. came is what the run will have come to if that succeeds: nil if all is
-// done, errUnderWay if something follows.
-func publishFile(ctx context.Context, lake *publish.Lake, env Env, res *Result, phase func(string), full bool, came error) error {
+// publishFile publishes what the day files hold now. came is what the run will have come to if that succeeds: nil if
+// all is done, errUnderWay if something follows.
+func publishFile(ctx context.Context, lake *publish.Lake, env Env, res *Result, phase func(string), full bool,
+	came error) error {
 	if phase != nil {
 		phase("publish")
 	}
@@ -184,8 +185,9 @@ func publishFile(ctx context.Context, lake *publish.Lake, env Env, res *Result, 
 		r.Error, _, _ = strings.Cut(r.Error, "\nhint: ") // hints are for who sees the run end
 		return r.Run
 	}
-	p, err := lake.Publish(ctx, publish.PublishOptions{Version: env.Version, Full: full, Current: current, Finance: res.finance,
-		Now: env.Now, Drop: res.drop.days, DropMonths: res.drop.months,
+	p, err := lake.Publish(ctx, publish.PublishOptions{Version: env.Version, Full: full, Current: current,
+		Finance: res.finance,
+		Now:     env.Now, Drop: res.drop.days, DropMonths: res.drop.months,
 		Orphans: func(found []load.Orphan) { res.keepOrphans(found, env) }})
 	if err != nil {
 		return err
@@ -196,7 +198,8 @@ func publishFile(ctx context.Context, lake *publish.Lake, env Env, res *Result, 
 		env.Logger.Warn(wrong.Error(), "hint", wrong.Hint())
 	}
 	res.Published = res.Published || !p.Unchanged
-	env.Logger.Debug("published", "changed_days", p.Changed, "days", p.Total, "rows", p.Rows, "bytes", p.Bytes, "elapsed", p.Elapsed)
+	env.Logger.Debug("published", "changed_days", p.Changed, "days", p.Total, "rows", p.Rows, "bytes", p.Bytes, "elapsed",
+		p.Elapsed)
 	return nil
 }
 
@@ -228,7 +231,8 @@ type PartialError struct {
 }
 
 func (e *PartialError) Error() string {
-	return fmt.Sprintf("%d %s could not be fetched, the rest is committed and published; the first: %s", e.Count, e.What, e.First)
+	return fmt.Sprintf("%d %s could not be fetched, the rest is committed and published; the first: %s", e.Count, e.What,
+		e.First)
 }
 
 // RefusedError says that keys were refused; what was fetched before is committed and published.
@@ -250,7 +254,8 @@ type TimeoutError struct {
 }
 
 func (e *TimeoutError) Error() string {
-	return fmt.Sprintf("job %s did not end within its timeout of %s; what was fetched is kept, and the next try goes on from there", e.Job, e.After)
+	return fmt.Sprintf("job %s did not end within its timeout of %s; what was fetched is kept, and the next try goes on "+
+		"from there", e.Job, e.After)
 }
 
 // LakeOptions are how the config's lake is opened.

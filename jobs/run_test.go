@@ -27,22 +27,24 @@ func TestAnErrorNeverLeavesDone(t *testing.T) {
 		err   error
 		want  string
 	}{
-		"nothing":                    {nil, nil, schemas.StatusDone},
-		"anything":                   {nil, broken, schemas.StatusFailed},
-		"anything, with a hint":      {nil, &config.Hint{Err: broken, Hint: "x"}, schemas.StatusFailed},
-		"bad usage":                  {nil, config.Usage("", "x"), schemas.StatusFailed},
-		"nothing could be fetched":   {nil, errNothing, schemas.StatusFailed},
-		"a held file":                {nil, fmt.Errorf("open: %w", &load.HeldError{}), schemas.StatusFailed},
-		"objections":                 {nil, &config.Hint{Err: &ObjectionsError{}}, schemas.StatusFailed},
-		"findings":                   {nil, &FindingsError{}, schemas.StatusFailed},
-		"closed already":             {nil, publish.ErrClosed, schemas.StatusFailed},
-		"a part":                     {nil, &config.Hint{Err: errors.Join(&PartialError{})}, schemas.StatusPartial},
-		"days that were kept":        {nil, &KeptError{}, schemas.StatusPartial},
-		"orphans":                    {nil, &OrphanError{Orphans: make([]load.Orphan, 1)}, schemas.StatusPartial},
-		"another currency":           {nil, errors.Join(&CurrencyError{}), schemas.StatusPartial},
-		"quarantine":                 {nil, &config.Hint{Err: &QuarantineError{}}, schemas.StatusPartial},
-		"the same records":           {nil, &publish.OverlapError{Overlaps: make([]publish.Overlap, 1)}, schemas.StatusPartial},
-		"windows without a proof":    {nil, &publish.UnprovenError{Windows: make([]publish.Unproven, 1)}, schemas.StatusPartial},
+		"nothing":                  {nil, nil, schemas.StatusDone},
+		"anything":                 {nil, broken, schemas.StatusFailed},
+		"anything, with a hint":    {nil, &config.Hint{Err: broken, Hint: "x"}, schemas.StatusFailed},
+		"bad usage":                {nil, config.Usage("", "x"), schemas.StatusFailed},
+		"nothing could be fetched": {nil, errNothing, schemas.StatusFailed},
+		"a held file":              {nil, fmt.Errorf("open: %w", &load.HeldError{}), schemas.StatusFailed},
+		"objections":               {nil, &config.Hint{Err: &ObjectionsError{}}, schemas.StatusFailed},
+		"findings":                 {nil, &FindingsError{}, schemas.StatusFailed},
+		"closed already":           {nil, publish.ErrClosed, schemas.StatusFailed},
+		"a part":                   {nil, &config.Hint{Err: errors.Join(&PartialError{})}, schemas.StatusPartial},
+		"days that were kept":      {nil, &KeptError{}, schemas.StatusPartial},
+		"orphans":                  {nil, &OrphanError{Orphans: make([]load.Orphan, 1)}, schemas.StatusPartial},
+		"another currency":         {nil, errors.Join(&CurrencyError{}), schemas.StatusPartial},
+		"quarantine":               {nil, &config.Hint{Err: &QuarantineError{}}, schemas.StatusPartial},
+		"the same records": {nil, &publish.OverlapError{Overlaps: make([]publish.Overlap, 1)},
+			schemas.StatusPartial},
+		"windows without a proof": {nil, &publish.UnprovenError{Windows: make([]publish.Unproven, 1)},
+			schemas.StatusPartial},
 		"a refused key":              {nil, &RefusedError{Err: broken}, schemas.StatusRefused},
 		"a refused key, elsewhere":   {nil, extract.ErrRefused, schemas.StatusRefused},
 		"a mistake in the program":   {nil, &schemas.PanicError{}, schemas.StatusFailed},
@@ -65,8 +67,8 @@ func TestAnErrorNeverLeavesDone(t *testing.T) {
 	}
 }
 
-// What stands in the place of usage.duckdb and can't be replaced is in a close's way: whatever the close was about to ask of the file, it has
-// failed, the journal says so, and the month is tried again.
+// What stands in the place of usage.duckdb and can't be replaced is in a close's way: whatever the close was about to
+// ask of the file, it has failed, the journal says so, and the month is tried again.
 func TestACloseThatCanNotReadTheFileHasFailed(t *testing.T) {
 	for _, noFetch := range []bool{true, false} {
 		t.Run(fmt.Sprint("no-fetch=", noFetch), func(t *testing.T) {
@@ -85,10 +87,12 @@ func TestACloseThatCanNotReadTheFileHasFailed(t *testing.T) {
 				t.Fatal(err)
 			}
 			st, serr := ReadStatus(t.Context(), w.Cfg.Lake, "", w.Now())
-			if serr != nil || res.Status != schemas.StatusFailed || st.Runs[0].Command != "close" || st.Runs[0].Status != schemas.StatusFailed || st.Runs[0].Error == "" {
+			if serr != nil || res.Status != schemas.StatusFailed || st.Runs[0].Command != "close" ||
+				st.Runs[0].Status != schemas.StatusFailed || st.Runs[0].Error == "" {
 				t.Errorf("%s; the journal: %+v, %v; %v", res.Status, st.Runs[0], serr, err)
 			}
-			if res, closed, err := w.close(CloseOptions{NoFetch: noFetch, Reason: "it must go on"}); err != nil || closed == nil || res.Status != schemas.StatusDone {
+			if res, closed, err := w.close(CloseOptions{NoFetch: noFetch, Reason: "it must go on"}); err != nil ||
+				closed == nil || res.Status != schemas.StatusDone {
 				t.Errorf("released: %v", err)
 			}
 		})

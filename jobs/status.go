@@ -18,7 +18,8 @@ type Status struct {
 	Database DatabaseStatus  `json:"database"`
 	Accounts []AccountStatus `json:"accounts"`
 	Runs     []schemas.Run   `json:"runs"` // the last ones, newest first
-	// Overlaps says which accounts hold the same records, as the published file has it; nil if none do, or ReadOverlaps wasn't asked.
+	// Overlaps says which accounts hold the same records, as the published file has it; nil if none do, or ReadOverlaps
+	// wasn't asked.
 	Overlaps []OverlapStatus `json:"overlaps,omitempty"`
 	// JournalDamaged is how many lines can't be read of the part of the journal that was.
 	JournalDamaged int             `json:"journal_damaged,omitempty"`
@@ -115,7 +116,8 @@ func ReadStatus(ctx context.Context, dir, account string, now time.Time) (*Statu
 	if err != nil {
 		return nil, NoLake(err)
 	}
-	st := &Status{Lake: dir, Format: lake.Format(), CheckedAt: now.UTC(), Accounts: []AccountStatus{}, Runs: []schemas.Run{}}
+	st := &Status{Lake: dir, Format: lake.Format(), CheckedAt: now.UTC(), Accounts: []AccountStatus{},
+		Runs: []schemas.Run{}}
 	st.Database.Path = lake.Database()
 	if info, err := lake.DatabaseInfo(); err == nil {
 		st.Database.Exists, st.Database.Bytes, st.Database.PublishedAt = true, info.Size(), info.ModTime().UTC()
@@ -167,8 +169,8 @@ func ReadStatus(ctx context.Context, dir, account string, now time.Time) (*Statu
 	return st, nil
 }
 
-// ReadOverlaps adds to st which accounts hold the same records; account is as in ReadStatus. It opens the published file,
-// which reading a status does not.
+// ReadOverlaps adds to st which accounts hold the same records; account is as in ReadStatus. It opens the published
+// file, which reading a status does not.
 func ReadOverlaps(ctx context.Context, st *Status, account string) error {
 	if account == "" && len(st.Accounts) < 2 {
 		return nil
@@ -182,12 +184,14 @@ func ReadOverlaps(ctx context.Context, st *Status, account string) error {
 		if account != "" && account != o.Account && account != o.Other {
 			continue
 		}
-		st.Overlaps = append(st.Overlaps, OverlapStatus{[2]string{o.Account, o.Other}, o.Records, o.Days, o.From.String(), o.To.String(), o.Sample})
+		st.Overlaps = append(st.Overlaps, OverlapStatus{[2]string{o.Account, o.Other}, o.Records, o.Days, o.From.String(),
+			o.To.String(), o.Sample})
 	}
 	return err
 }
 
-func accountStatus(lake *publish.Lake, name string, closed []publish.ClosedMonth, now time.Time) (AccountStatus, error) {
+func accountStatus(lake *publish.Lake, name string, closed []publish.ClosedMonth, now time.Time) (AccountStatus,
+	error) {
 	a := AccountStatus{Account: name, Gaps: []Gap{}, Days: []Day{}}
 	s, err := sealedOf(lake, name)
 	if err != nil {
@@ -209,10 +213,12 @@ func accountStatus(lake *publish.Lake, name string, closed []publish.ClosedMonth
 			return a, err
 		}
 		for _, u := range unproven {
-			a.Unproven = append(a.Unproven, Unproven{u.Window.Start, u.Window.End, u.Records, u.Lacking, u.Doubt != nil, u.Why(), u.Hint()})
+			a.Unproven = append(a.Unproven, Unproven{u.Window.Start, u.Window.End, u.Records, u.Lacking, u.Doubt != nil, u.Why(),
+				u.Hint()})
 		}
 		for _, o := range st.Orphans {
-			a.Orphans = append(a.Orphans, Orphan{Date: p.Date.String(), What: o.What, Rows: o.Rows, Detail: o.Why, Hint: o.Hint()})
+			a.Orphans = append(a.Orphans, Orphan{Date: p.Date.String(), What: o.What, Rows: o.Rows, Detail: o.Why,
+				Hint: o.Hint()})
 		}
 	}
 	have := s.windows()

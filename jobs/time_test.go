@@ -28,7 +28,8 @@ func (w *world) settled() time.Time { return w.Now().Add(-config.DefaultSettle) 
 
 func TestNightlyExportsFindWhatComesLateAndWhatVanishes(t *testing.T) {
 	for _, faults := range []string{
-		"late=0.1", "late=0.2,late-by=3h,inclusive-end=true", "late=0.1,late-by=47h,order=newest", "vanish=0.1,exclusive-start=true",
+		"late=0.1", "late=0.2,late-by=3h,inclusive-end=true", "late=0.1,late-by=47h,order=newest",
+		"vanish=0.1,exclusive-start=true",
 		"vanish=0.1,vanish-by=20h",
 	} {
 		kit.Bubble(t, faults, func(t *testing.T) {
@@ -80,7 +81,8 @@ func TestCorrectionsThatLeaveTheCountAloneComeWithRefetchEvery(t *testing.T) {
 		w.Requests()
 		w.nightly(1)
 		for _, r := range w.Requests() {
-			if strings.Contains(r.Query, "start_time="+kit.Itoa(kit.Day(19).Unix()-1)) && !strings.Contains(r.Query, "pagesize=1&") {
+			if strings.Contains(r.Query, "start_time="+kit.Itoa(kit.Day(19).Unix()-1)) &&
+				!strings.Contains(r.Query, "pagesize=1&") {
 				t.Errorf("%s: with refetch_at off a day is asked for again that has the same count", r.Query)
 			}
 		}
@@ -121,7 +123,8 @@ func TestNothingYoungerThanTheSettleTimeIsExported(t *testing.T) {
 		w.Equal(kit.Start.Add(-3*time.Hour), w.settled())
 		r := w.Read()
 		defer r.Close()
-		if got := kit.Unix(t, r.One("SELECT epoch(max(window_end))::BIGINT::VARCHAR FROM coverage")); !got.Equal(w.settled()) {
+		if got := kit.Unix(t,
+			r.One("SELECT epoch(max(window_end))::BIGINT::VARCHAR FROM coverage")); !got.Equal(w.settled()) {
 			t.Errorf("covered up to %s, want %s", got, w.settled())
 		}
 		for _, q := range w.Requests() {
@@ -168,7 +171,8 @@ func TestHourlyExportsTileWithoutLossOrDouble(t *testing.T) {
 		if most := 2*windows + int(w.readCount())/20; usage > most {
 			t.Errorf("%d requests, want at most %d", usage, most)
 		}
-		// A day is compared from the hour on in which it was covered whole, today as far as it is covered but for the hour after midnight.
+		// A day is compared from the hour on in which it was covered whole, today as far as it is covered but for the hour
+		// after midnight.
 		if want := 24*1 + 24*2 + 2*3 - 2 + hours - 2; checks < want-3 || checks > want+3 {
 			t.Errorf("%d checks of days, want about %d", checks, want)
 		}
@@ -190,7 +194,8 @@ func TestTheLookbackIsRightAtTheBordersOfDays(t *testing.T) {
 		faults string
 		step   time.Duration // of the exports that first covered the days
 	}{
-		{"", 24 * time.Hour}, {"inclusive-end", 24 * time.Hour}, {"exclusive-start", 24 * time.Hour}, {"inclusive-end,exclusive-start", 24 * time.Hour},
+		{"", 24 * time.Hour}, {"inclusive-end", 24 * time.Hour}, {"exclusive-start", 24 * time.Hour},
+		{"inclusive-end,exclusive-start", 24 * time.Hour},
 		{"", 6 * time.Hour}, {"inclusive-end,exclusive-start", 6 * time.Hour},
 	} {
 		kit.Bubble(t, c.faults+"/"+c.step.String(), func(t *testing.T) {
@@ -212,7 +217,8 @@ func TestTheLookbackIsRightAtTheBordersOfDays(t *testing.T) {
 			quiet := func() {
 				t.Helper()
 				before := w.Files()
-				if res := w.export(span(18, 20)); res.Requests != 2 || len(kit.Changed(kit.Seals(before), kit.Seals(w.Files()))) > 0 {
+				if res := w.export(span(18, 20)); res.Requests != 2 ||
+					len(kit.Changed(kit.Seals(before), kit.Seals(w.Files()))) > 0 {
 					t.Errorf("%d requests: a day is fetched anew though nothing changed", res.Requests)
 				}
 			}
@@ -250,7 +256,8 @@ func TestABrokenRecordWhereTwoWindowsMeetIsNotFetchedAnewForEver(t *testing.T) {
 			kit.Bubble(t, c.name+"/"+faults, func(t *testing.T) {
 				w := newWorld(t, kit.Settings{})
 				meet := kit.Day(18).Add(6 * time.Hour)
-				api := &borders{Portal: w.Portal, faults: faults, at: map[int64]int{kit.Day(18).Unix(): 3, meet.Unix() - 1: 2, meet.Unix(): 2, kit.Day(19).Unix() + 5: 1}}
+				api := &borders{Portal: w.Portal, faults: faults, at: map[int64]int{kit.Day(18).Unix(): 3, meet.Unix() - 1: 2,
+					meet.Unix(): 2, kit.Day(19).Unix() + 5: 1}}
 				at := meet.Unix() - 1
 				if faults != "" {
 					at++ // what both windows are asked for there
@@ -268,7 +275,8 @@ func TestABrokenRecordWhereTwoWindowsMeetIsNotFetchedAnewForEver(t *testing.T) {
 						t.Errorf("%s quarantined, want %d", got, quarantined)
 					}
 					before := w.Files()
-					if res := w.export(span(18, 20)); res.Requests != requests || len(kit.Changed(kit.Seals(before), kit.Seals(w.Files()))) > 0 {
+					if res := w.export(span(18, 20)); res.Requests != requests ||
+						len(kit.Changed(kit.Seals(before), kit.Seals(w.Files()))) > 0 {
 						t.Errorf("%d requests, want %d: a day is fetched anew though nothing changed", res.Requests, requests)
 					}
 				}
@@ -512,9 +520,11 @@ func TestTheTimeZoneOfTheProcessMakesNoDifference(t *testing.T) {
 }
 
 func TestSummaryAnswersAreExportedAndCheckedByTheirTokens(t *testing.T) {
-	for _, faults := range []string{"", "page-clamp=7,past-end=last", "inclusive-end=true,exclusive-start=true,strings=true", "order=newest,unknown-fields=true,null-list=true"} {
+	for _, faults := range []string{"", "page-clamp=7,past-end=last",
+		"inclusive-end=true,exclusive-start=true,strings=true", "order=newest,unknown-fields=true,null-list=true"} {
 		kit.Bubble(t, faults, func(t *testing.T) {
-			w := newWorld(t, kit.Settings{Faults: faults, Orgs: []portal.OrgOptions{{ID: "0", RecordsPerDay: 150, Shape: portal.Summary}}})
+			w := newWorld(t, kit.Settings{Faults: faults,
+				Orgs: []portal.OrgOptions{{ID: "0", RecordsPerDay: 150, Shape: portal.Summary}}})
 			w.export(span(17, 20))
 			w.Equal(kit.Day(17), kit.Day(20))
 			before := w.Files()
@@ -529,7 +539,8 @@ func TestSummaryAnswersAreExportedAndCheckedByTheirTokens(t *testing.T) {
 		})
 	}
 	kit.Bubble(t, "late", func(t *testing.T) {
-		w := newWorld(t, kit.Settings{Faults: "late=0.2", Orgs: []portal.OrgOptions{{ID: "0", RecordsPerDay: 100, Shape: portal.Summary}}})
+		w := newWorld(t, kit.Settings{Faults: "late=0.2",
+			Orgs: []portal.OrgOptions{{ID: "0", RecordsPerDay: 100, Shape: portal.Summary}}})
 		w.export(span(17, 20))
 		w.nightly(3)
 		w.Equal(kit.Day(17), kit.Day(21))

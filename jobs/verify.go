@@ -16,7 +16,8 @@ type FindingsError struct {
 }
 
 func (e *FindingsError) Error() string {
-	return fmt.Sprintf("verify found %d things wrong with the lake, the first: %s: %s", e.Count, e.First.Check, e.First.Detail)
+	return fmt.Sprintf("verify found %d things wrong with the lake, the first: %s: %s", e.Count, e.First.Check,
+		e.First.Detail)
 }
 
 // verifyLake checks the lake; findings fail the run.
@@ -31,7 +32,8 @@ func verifyLake(ctx context.Context, cfg *config.Config, env Env) (*Result, erro
 				env.Logger.Error("and more", "findings", len(report.Findings)-i)
 				break
 			}
-			env.Logger.Error("verify", "check", f.Check, "account", f.Account, "date", f.Date, "path", f.Path, "detail", f.Detail, "hint", f.Hint)
+			env.Logger.Error("verify", "check", f.Check, "account", f.Account, "date", f.Date, "path", f.Path, "detail",
+				f.Detail, "hint", f.Hint)
 		}
 		if n := len(report.Findings); n > 0 {
 			return &config.Hint{Err: &FindingsError{Count: n, First: report.Findings[0]},

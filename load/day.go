@@ -71,8 +71,9 @@ func (l *Lake) Day(p schemas.Partition) (schemas.DayFooter, bool, error) {
 
 // Stale reports whether the derived files of p are to be derived anew: the day file isn't there, or was derived from
 // other windows or by another transformation, or can't be read; or the quarantine isn't the one that belongs to it. A
-// day without windows is not stale, whatever is derived of it, and neither is one whose day file was made from windows that
-// are missing: see Orphan. A frozen day can't be derived: it is stale if FrozenDay has something to put in its place.
+// day without windows is not stale, whatever is derived of it, and neither is one whose day file was made from windows
+// that are missing: see Orphan. A frozen day can't be derived: it is stale if FrozenDay has something to put in its
+// place.
 func (l *Lake) Stale(p schemas.Partition, transformVersion int) (bool, error) {
 	raws, err := l.Windows(p)
 	if err != nil {
@@ -160,7 +161,8 @@ func readFooter(f durable.File) (meta *metadata.FileMetaData, err error) {
 }
 
 func derivedDamage(path, detail string, err error) error {
-	return &DamagedError{Path: path, Detail: detail, Hint: "derive it anew from the raw archive: usagelake rebuild", Err: err}
+	return &DamagedError{Path: path, Detail: detail, Hint: "derive it anew from the raw archive: usagelake rebuild",
+		Err: err}
 }
 
 // DayWriter writes the day file of a partition and its quarantine. Nothing of the lake changes before Commit; Abort (or
@@ -211,8 +213,8 @@ func (l *Lake) CompareDay(p schemas.Partition) (*DayWriter, error) {
 	return w, nil
 }
 
-// dayBuffers holds the buffers of day files that were written, for the next: a row group is some 20 MiB, and growing them
-// anew for each day was a tenth of what deriving one took.
+// dayBuffers holds the buffers of day files that were written, for the next: a row group is some 20 MiB, and growing
+// them anew for each day was a tenth of what deriving one took.
 var dayBuffers sync.Pool
 
 // newUsageWriter starts a day file. What it is buffered in goes back to dayBuffers once the file is whole.
@@ -241,15 +243,16 @@ func usageEncodings() []parquet.WriterProperty {
 		plain(column, parquet.Encodings.Plain)
 	}
 	// List costs come again with the same request, discounts are often 0; net costs have more digits, and next to no
-	// repetitions. DELTA_BINARY_PACKED would save 0.1 bytes a record, and fastparquet (2026.9) adds such amounts up to another sum
-	// without an error.
+	// repetitions. DELTA_BINARY_PACKED would save 0.1 bytes a record, and fastparquet (2026.9) adds such amounts up to
+	// another sum without an error.
 	plain("total_amount", parquet.Encodings.Plain)
 	plain("discount_amount", parquet.Encodings.Plain)
 	plain("amount", parquet.Encodings.Plain)
 	// The fastest level looks for few repetitions and leaves the rest to the entropy coder. Of digits and counts, which
 	// repeat by chance alone, that comes out smaller: a match costs more than the bytes it stands for. Levels above the
 	// default gain 0.2 bytes a record, for a tenth of the time that deriving takes.
-	for _, column := range []string{"id", "channel_id", "input_tokens", "output_tokens", "cached_tokens", "total_tokens", "amount",
+	for _, column := range []string{"id", "channel_id", "input_tokens", "output_tokens", "cached_tokens", "total_tokens",
+		"amount",
 		"input_price", "output_price", "cached_price"} {
 		props = append(props, parquet.WithCompressionLevelFor(column, 1))
 	}
@@ -469,9 +472,9 @@ func (w *DayWriter) Abort() {
 	}
 }
 
-// RemoveDay removes the derived files of a day that somebody named (Drop): nothing else does. None is no error. The quarantine
-// goes first: after a crash between the two, the day file says that the work isn't done. It may be the last of its day: it is moved to
-// damaged/.
+// RemoveDay removes the derived files of a day that somebody named (Drop): nothing else does. None is no error. The
+// quarantine goes first: after a crash between the two, the day file says that the work isn't done. It may be the last
+// of its day: it is moved to damaged/.
 func (l *Lake) RemoveDay(p schemas.Partition) error {
 	if err := l.SetAsideDay(p); err != nil {
 		return err
@@ -533,9 +536,10 @@ func (l *Lake) writeBalance(p schemas.Partition, digest string, sealed []string,
 }
 
 // OrphanedBalances are the rows of the balance file of p whose sealed answers are gone: those of raws were asked for at
-// the times that have says true of. names are what the answers were called; of a file that doesn't say, when they were asked
-// for. The caller releases the rows. A file that can't be read has none.
-func (l *Lake) OrphanedBalances(ctx context.Context, p schemas.Partition, raws []Raw, have func(time.Time) bool) (names []string, rows []arrow.RecordBatch, err error) {
+// the times that have says true of. names are what the answers were called; of a file that doesn't say, when they were
+// asked for. The caller releases the rows. A file that can't be read has none.
+func (l *Lake) OrphanedBalances(ctx context.Context, p schemas.Partition, raws []Raw,
+	have func(time.Time) bool) (names []string, rows []arrow.RecordBatch, err error) {
 	sealed, ok, err := l.balanceNames(p)
 	if errors.As(err, new(*DamagedError)) || err == nil && !ok {
 		return nil, nil, nil

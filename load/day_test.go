@@ -58,10 +58,16 @@ func TestDayFileHoldsExtremesInDuckDBAndArrow(t *testing.T) {
 		t.Errorf("Arrow reads\n%.500q\nwant\n%.500q", got, want)
 	}
 	db := openDuckDB(t)
-	got := duckRows(t, db, fmt.Sprintf(`SELECT length(id), model, input_tokens, output_tokens, total_amount::VARCHAR, discount_amount::VARCHAR, amount::VARCHAR, input_price::VARCHAR, ext_items::VARCHAR, length(extra), epoch_us(request_time) FROM '%s/usage/**/*.parquet'`, l.Dir()))
+	got := duckRows(t, db,
+		fmt.Sprintf(`SELECT length(id), model, input_tokens, output_tokens, total_amount::VARCHAR, discount_amount::VARCHAR,
+			amount::VARCHAR, input_price::VARCHAR, ext_items::VARCHAR, length(extra), epoch_us(request_time)
+			FROM '%s/usage/**/*.parquet'`, l.Dir()))
 	wantRows := []string{
 		"0||-9223372036854775808|9223372036854775807|999999.999999999999|-999999.999999999999|0.000000000001|NULL|[]|NULL|20758",
-		"10000|nul \x00, quote ' \", Ünïcode 日本 \U0001F680|NULL|NULL|98765.432109876543|NULL|NULL|-0.000000000001|[{'category': NULL, 'item': NULL, 'unit': NULL, 'price': NULL, 'usage': NULL, 'amount': NULL}, {'category': image, 'item': '', 'unit': NULL, 'price': 0.000000000001, 'usage': NULL, 'amount': 0.000000000001}]|NULL|20758",
+		"10000|nul \x00, quote ' \", Ünïcode 日本 " +
+			"\U0001F680|NULL|NULL|98765.432109876543|NULL|NULL|-0.000000000001|[{'category': NULL, 'item': NULL, 'unit': NULL, " +
+			"'price': NULL, 'usage': NULL, 'amount': NULL}, {'category': image, 'item': '', 'unit': NULL, 'price': " +
+			"0.000000000001, 'usage': NULL, 'amount': 0.000000000001}]|NULL|20758",
 		"2|NULL|NULL|NULL|NULL|NULL|NULL|NULL|NULL|2006|-1",
 	}
 	if !slices.Equal(got, wantRows) {
@@ -76,10 +82,12 @@ func TestEmptyDayIsAValidFile(t *testing.T) {
 	if err != nil || !ok || f.Rows != 0 {
 		t.Fatalf("Day = %+v, %v, %v", f, ok, err)
 	}
-	if table := readPqarrow(t, l.UsagePath(schemastest.Day)); table.NumRows() != 0 || int(table.NumCols()) != len(schemas.UsageColumns()) {
+	if table := readPqarrow(t, l.UsagePath(schemastest.Day)); table.NumRows() != 0 ||
+		int(table.NumCols()) != len(schemas.UsageColumns()) {
 		t.Errorf("the table is %d × %d", table.NumRows(), table.NumCols())
 	}
-	if got := duckRows(t, openDuckDB(t), fmt.Sprintf(`SELECT count(*) FROM '%s/usage/**/*.parquet'`, l.Dir())); !slices.Equal(got, []string{"0"}) {
+	if got := duckRows(t, openDuckDB(t), fmt.Sprintf(`SELECT count(*) FROM '%s/usage/**/*.parquet'`,
+		l.Dir())); !slices.Equal(got, []string{"0"}) {
 		t.Errorf("DuckDB counts %v", got)
 	}
 }
@@ -205,7 +213,10 @@ func TestColumnsOfAnyCardinalityAndPages(t *testing.T) {
 	}
 	db := openDuckDB(t)
 	path := l.UsagePath(schemastest.Day)
-	got := duckRows(t, db, fmt.Sprintf(`SELECT count(*), count(DISTINCT id), count(DISTINCT custom_user_id), count(custom_user_id), sum(input_tokens)::VARCHAR, sum(amount)::VARCHAR, count(extra), sum(len(ext_items))::BIGINT, sum(list_count([x.price FOR x IN ext_items]))::BIGINT FROM '%s'`, path))
+	got := duckRows(t, db,
+		fmt.Sprintf(`SELECT count(*), count(DISTINCT id), count(DISTINCT custom_user_id), count(custom_user_id),
+			sum(input_tokens)::VARCHAR, sum(amount)::VARCHAR, count(extra), sum(len(ext_items))::BIGINT,
+			sum(list_count([x.price FOR x IN ext_items]))::BIGINT FROM '%s'`, path))
 	var users, tokens, amount, extras, lens, prices int64
 	distinct := map[int]bool{}
 	for i := range n {
@@ -225,13 +236,16 @@ func TestColumnsOfAnyCardinalityAndPages(t *testing.T) {
 			prices++
 		}
 	}
-	if want := fmt.Sprintf("%d|%d|%d|%d|%d|%s|%d|%d|%d", n, n, len(distinct), users, tokens, padded(schemas.Decimal(amount)), extras, lens, prices); len(got) != 1 || got[0] != want {
+	if want := fmt.Sprintf("%d|%d|%d|%d|%d|%s|%d|%d|%d", n, n, len(distinct), users, tokens,
+		padded(schemas.Decimal(amount)), extras, lens, prices); len(got) != 1 || got[0] != want {
 		t.Errorf("DuckDB says\n%v, want\n%s", got, want)
 	}
 	// Statistics and page index are right: a reader that prunes by them finds each row.
 	for _, i := range []int{0, 1, 4999, 100_000, n - 1} {
-		got := duckRows(t, db, fmt.Sprintf(`SELECT count(*) FROM '%s' WHERE id = '%x' AND request_time = make_timestamptz(%d) AND (custom_user_id = 'user-%08d') IS NOT FALSE`,
-			path, i*2654435761, int64(i)*1e6, i*7919%n))
+		got := duckRows(t, db,
+			fmt.Sprintf(`SELECT count(*) FROM '%s' WHERE id = '%x' AND request_time = make_timestamptz(%d)
+				AND (custom_user_id = 'user-%08d') IS NOT FALSE`,
+				path, i*2654435761, int64(i)*1e6, i*7919%n))
 		if !slices.Equal(got, []string{"1"}) {
 			t.Errorf("row %d is found %v times", i, got)
 		}
@@ -272,7 +286,8 @@ func TestDayWriterRefusesWhatTheContractDoesNotHold(t *testing.T) {
 		m.end()
 		return m.batch(t)
 	}
-	wrong := array.NewRecordBatch(arrow.NewSchema([]arrow.Field{{Name: "account", Type: arrow.BinaryTypes.String}}, nil), nil, 0)
+	wrong := array.NewRecordBatch(arrow.NewSchema([]arrow.Field{{Name: "account", Type: arrow.BinaryTypes.String}}, nil),
+		nil, 0)
 	tests := []struct {
 		name string
 		rec  arrow.RecordBatch
@@ -285,8 +300,10 @@ func TestDayWriterRefusesWhatTheContractDoesNotHold(t *testing.T) {
 			m.b.Field(schemas.ColID).AppendNull()
 		}), "column id: a NULL"},
 		{"a NULL among the items", row(func(m *rowMaker) { m.items([]*item{nil}) }), "column ext_items: a NULL"},
-		{"no UTF-8 in a plain column", row(func(m *rowMaker) { m.str(schemas.ColID, "\xff") }), "column id: a text that is not UTF-8"},
-		{"no UTF-8 in a dictionary", row(func(m *rowMaker) { m.str(schemas.ColModel, "a\xc3") }), "column model: a text that is not UTF-8"},
+		{"no UTF-8 in a plain column", row(func(m *rowMaker) { m.str(schemas.ColID, "\xff") }),
+			"column id: a text that is not UTF-8"},
+		{"no UTF-8 in a dictionary", row(func(m *rowMaker) { m.str(schemas.ColModel, "a\xc3") }),
+			"column model: a text that is not UTF-8"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -294,7 +311,8 @@ func TestDayWriterRefusesWhatTheContractDoesNotHold(t *testing.T) {
 			w, err := l.CreateDay(schemastest.Day)
 			must(t, err)
 			defer w.Abort()
-			if err := w.Write(tt.rec); err == nil || !strings.Contains(err.Error(), tt.want) || !strings.Contains(err.Error(), schemastest.Day.String()) {
+			if err := w.Write(tt.rec); err == nil || !strings.Contains(err.Error(), tt.want) ||
+				!strings.Contains(err.Error(), schemastest.Day.String()) {
 				t.Errorf("Write = %v, want %q", err, tt.want)
 			}
 			if err := w.Commit(dayFooter(1, 0)); err == nil {
@@ -342,13 +360,17 @@ func TestQuarantineKeepsTheRecordAndItsReason(t *testing.T) {
 	var rejects []schemas.Reject
 	for range 700 {
 		rejects = append(rejects,
-			schemas.Reject{Window: schemas.Window{Account: "acme", Start: schemastest.Day.Date.Start(), End: at}, Reason: schemas.ReasonNotNumber, Field: "amount",
+			schemas.Reject{Window: schemas.Window{Account: "acme", Start: schemastest.Day.Date.Start(), End: at},
+				Reason: schemas.ReasonNotNumber, Field: "amount",
 				Raw: []byte(`{"amount":"a\u0000b"}` + "\x00"), RequestID: "req-1", FetchedAt: at, RunID: "run"},
-			schemas.Reject{Window: schemastest.Day.Window(), Reason: schemas.ReasonUnreadable, Raw: []byte("\xff\xfeä"), FetchedAt: at, RunID: "run"})
+			schemas.Reject{Window: schemastest.Day.Window(), Reason: schemas.ReasonUnreadable, Raw: []byte("\xff\xfeä"),
+				FetchedAt: at, RunID: "run"})
 	}
 	writeDay(t, l, rejects)
 	db := openDuckDB(t)
-	got := duckRows(t, db, fmt.Sprintf(`SELECT account, epoch(window_start)::BIGINT, epoch(window_end)::BIGINT, reason, field, raw, request_id, run_id, count(*) FROM '%s/quarantine/**/*.parquet' GROUP BY ALL ORDER BY reason`, l.Dir()))
+	got := duckRows(t, db,
+		fmt.Sprintf(`SELECT account, epoch(window_start)::BIGINT, epoch(window_end)::BIGINT, reason, field, raw, request_id,
+			run_id, count(*) FROM '%s/quarantine/**/*.parquet' GROUP BY ALL ORDER BY reason`, l.Dir()))
 	want := []string{
 		"acme|1793491200|1793577600|not_a_number|amount|{\"amount\":\"a\\u0000b\"}\x00|req-1|run|700",
 		"acme|1793491200|1793577600|unreadable|NULL|\uFFFDä|NULL|run|700",
@@ -356,7 +378,10 @@ func TestQuarantineKeepsTheRecordAndItsReason(t *testing.T) {
 	if !slices.Equal(got, want) {
 		t.Errorf("DuckDB reads\n%q\nwant\n%q", got, want)
 	}
-	if got := duckRows(t, db, fmt.Sprintf(`SELECT column_name, column_type FROM (DESCRIBE SELECT * FROM read_parquet('%s/quarantine/**/*.parquet', hive_partitioning = false))`, l.Dir())); len(got) != len(schemas.QuarantineColumns()) {
+	if got := duckRows(t, db,
+		fmt.Sprintf(`SELECT column_name, column_type FROM (DESCRIBE SELECT *
+			FROM read_parquet('%s/quarantine/**/*.parquet', hive_partitioning = false))`,
+			l.Dir())); len(got) != len(schemas.QuarantineColumns()) {
 		t.Errorf("columns %v", got)
 	}
 	must(t, l.CheckBody(l.QuarantinePath(schemastest.Day)))
@@ -367,7 +392,8 @@ func TestQuarantineKeepsTheRecordAndItsReason(t *testing.T) {
 }
 
 func TestStaleIsWhateverIsNotDerivedFromTheWindows(t *testing.T) {
-	reject := schemas.Reject{Window: schemastest.Day.Window(), Reason: schemas.ReasonNoID, Raw: []byte("{}"), FetchedAt: schemastest.Day.Date.End(), RunID: "r"}
+	reject := schemas.Reject{Window: schemastest.Day.Window(), Reason: schemas.ReasonNoID, Raw: []byte("{}"),
+		FetchedAt: schemastest.Day.Date.End(), RunID: "r"}
 	derive := func(t *testing.T, l *Lake, rejects ...schemas.Reject) {
 		raws, err := l.Windows(schemastest.Day)
 		must(t, err)
@@ -467,7 +493,8 @@ func TestDamagedDayFilesAreNamedAndHarmless(t *testing.T) {
 			err = l.CheckBody(path)
 		}
 		var damaged *DamagedError
-		if err != nil && (!errors.As(err, &damaged) || damaged.Path != path || !strings.Contains(damaged.Hint, "rebuild")) || err == nil && always {
+		if err != nil && (!errors.As(err, &damaged) || damaged.Path != path || !strings.Contains(damaged.Hint, "rebuild")) ||
+			err == nil && always {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
@@ -581,7 +608,8 @@ func TestADayFileIsTheSameWhateverWasWrittenBefore(t *testing.T) {
 				switch {
 				case i == schemas.ColExtItems:
 					s, d := text.Draw(rt, "item"), number.Draw(rt, "quantity")
-					m.items(rapid.SampledFrom([][]*item{nil, {{}}, {{text: [3]*string{&s, &s, nil}, decimal: [3]*int64{&d, nil, &d}}}}).Draw(rt, "items"))
+					m.items(rapid.SampledFrom([][]*item{nil, {{}},
+						{{text: [3]*string{&s, &s, nil}, decimal: [3]*int64{&d, nil, &d}}}}).Draw(rt, "items"))
 				case arrow.TypeEqual(c.Type, arrow.BinaryTypes.String):
 					m.str(i, text.Draw(rt, "text"))
 				case i != schemas.ColUsageDate:

@@ -129,7 +129,8 @@ func (t *tableWriter) writeDictionary(w *file.ByteArrayColumnChunkWriter, l *lea
 	}
 	t.byFrequency(l)
 	texts := array.NewData(arrow.BinaryTypes.LargeString, len(d.hash),
-		[]*memory.Buffer{nil, memory.NewBufferBytes(arrow.Int64Traits.CastToBytes(t.ends)), memory.NewBufferBytes(t.data)}, nil, 0, 0)
+		[]*memory.Buffer{nil, memory.NewBufferBytes(arrow.Int64Traits.CastToBytes(t.ends)), memory.NewBufferBytes(t.data)},
+		nil, 0, 0)
 	defer texts.Release()
 	entries := array.NewLargeStringData(texts)
 	defer entries.Release()
@@ -186,8 +187,9 @@ func (t *tableWriter) byFrequency(l *leaf) {
 	}
 }
 
-// presetIntegers decides whether a column of integers that may have a dictionary has one, by the whole row group: if it makes
-// the values smaller. The encoder gets it beforehand, ordered as byFrequency does it. Without a dictionary it does nothing.
+// presetIntegers decides whether a column of integers that may have a dictionary has one, by the whole row group: if it
+// makes the values smaller. The encoder gets it beforehand, ordered as byFrequency does it. Without a dictionary it
+// does nothing.
 func presetIntegers(w *file.Int64ColumnChunkWriter, values []int64) error {
 	encoder, ok := w.CurrentEncoder().(interface{ PutDictionary(arrow.Array) error })
 	if !ok {

@@ -35,7 +35,8 @@ func TestDictionaryStatisticsAreExact(t *testing.T) {
 	must(t, err)
 	column, err := index.GetColumnIndex(schemas.ColModel)
 	must(t, err)
-	if got := fmt.Sprintf("%s %s %v", column.GetMinValues(), column.GetMaxValues(), column.GetNullCounts()); got != "[b] [z] [1]" {
+	if got := fmt.Sprintf("%s %s %v", column.GetMinValues(), column.GetMaxValues(),
+		column.GetNullCounts()); got != "[b] [z] [1]" {
 		t.Errorf("the page index says %s", got)
 	}
 }
@@ -97,7 +98,10 @@ func TestQuantitiesHaveADictionaryIfTheyAreFew(t *testing.T) {
 		if got := rowsOfTable(readPqarrow(t, l.UsagePath(schemastest.Day))); !slices.Equal(got, rowsOf(rec)) {
 			t.Errorf("%s: Arrow reads other rows", name)
 		}
-		got := duckRows(t, openDuckDB(t), fmt.Sprintf(`SELECT count(*), count(DISTINCT input_price), count(*) FILTER (ext_items[1].usage = input_price AND ext_items[1].amount = input_price) FROM '%s'`, l.UsagePath(schemastest.Day)))
+		got := duckRows(t, openDuckDB(t),
+			fmt.Sprintf(`SELECT count(*), count(DISTINCT input_price),
+				count(*) FILTER (ext_items[1].usage = input_price AND ext_items[1].amount = input_price) FROM '%s'`,
+				l.UsagePath(schemastest.Day)))
 		if want := fmt.Sprintf("3000|%d|3000", min(different, 3000)); !slices.Equal(got, []string{want}) {
 			t.Errorf("%s: DuckDB says %v, want %s", name, got, want)
 		}

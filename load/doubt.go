@@ -14,8 +14,8 @@ import (
 	"github.com/usagelake/usagelake/schemas"
 )
 
-// Doubt is a look at the Portal that found much of what the lake holds of a window lacking. What is held stays, until a look
-// at another time finds the same.
+// Doubt is a look at the Portal that found much of what the lake holds of a window lacking. What is held stays, until a
+// look at another time finds the same.
 type Doubt struct {
 	Start  time.Time `json:"start"` // [Start, End), UTC
 	End    time.Time `json:"end"`

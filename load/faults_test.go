@@ -35,7 +35,8 @@ func writings(t *testing.T) []writing {
 	t.Cleanup(old.Release)
 	changed := schemastest.UsageRows(memory.DefaultAllocator, 400, 2)
 	t.Cleanup(changed.Release)
-	reject := []schemas.Reject{{Window: schemastest.Day.Window(), Reason: schemas.ReasonNoID, Raw: []byte(`{}`), FetchedAt: schemastest.Day.Date.End(), RunID: "r"}}
+	reject := []schemas.Reject{{Window: schemastest.Day.Window(), Reason: schemas.ReasonNoID, Raw: []byte(`{}`),
+		FetchedAt: schemastest.Day.Date.End(), RunID: "r"}}
 	seal := schemastest.Seal(schemastest.Day.Date.Start(), schemastest.Day.Date.End())
 	commit := func(t *testing.T, l *Lake, digest string, rec arrow.RecordBatch, rejects []schemas.Reject) error {
 		w, err := l.CreateDay(schemastest.Day)
@@ -270,7 +271,8 @@ func TestEveryWriteStepMayFail(t *testing.T) {
 							t.Errorf("%s: done again, a reader sees %q, not %q", name, again, after)
 						}
 						if !down && err != nil {
-							if left, _ := l.List(l.Path(durable.TempDir)); len(left) > 0 && step != "close" && !strings.HasPrefix(step, "create") && !strings.HasPrefix(step, "remove") {
+							if left, _ := l.List(l.Path(durable.TempDir)); len(left) > 0 && step != "close" &&
+								!strings.HasPrefix(step, "create") && !strings.HasPrefix(step, "remove") {
 								t.Errorf("%s: half-done files are left: %v", name, left)
 							}
 						}

@@ -26,8 +26,8 @@ import (
 // there, too, as lines that say "kept". So a run, a look and a check read some hundred kilobytes, whatever the lake has
 // seen; only who wants all of the history reads the months.
 //
-// The last member of a line is "crc32c", the CRC-32C of the line without it, in hex. A line of a version that wrote none
-// is taken as well, if it has no member that such a version didn't know.
+// The last member of a line is "crc32c", the CRC-32C of the line without it, in hex. A line of a version that wrote
+// none is taken as well, if it has no member that such a version didn't know.
 
 const journalFile = "runs.jsonl"
 
@@ -203,9 +203,9 @@ type lineAt struct {
 // wholeJournal is up to what size a live journal is read at once.
 const wholeJournal = 4 << 20
 
-// live opens the live journal; no journal is an empty one. A last line without line feed is one that is being written, or
-// was when its process died, and is left out. Of a journal that was never compacted, lines without a checksum are known
-// to be damaged when they are read, unless strict is set.
+// live opens the live journal; no journal is an empty one. A last line without line feed is one that is being written,
+// or was when its process died, and is left out. Of a journal that was never compacted, lines without a checksum are
+// known to be damaged when they are read, unless strict is set.
 func (l *Lake) live(strict bool) (*liveJournal, error) {
 	f, err := l.FS.Open(l.JournalPath())
 	if errors.Is(err, fs.ErrNotExist) {
@@ -367,7 +367,8 @@ func (l *Lake) EachRun(f func(schemas.Run)) error {
 
 func (l *Lake) warnBad(bad []lineAt) {
 	for _, a := range bad {
-		l.Log.Warn("a line of the journal can't be read", "path", l.JournalPath(), "line", a.line, "hint", "usagelake verify --repair   (sets it aside)")
+		l.Log.Warn("a line of the journal can't be read", "path", l.JournalPath(), "line", a.line, "hint",
+			"usagelake verify --repair   (sets it aside)")
 	}
 }
 
@@ -402,7 +403,8 @@ func (s Stamp) Same(other Stamp) bool {
 	if s.info == nil || other.info == nil {
 		return s.info == nil && other.info == nil
 	}
-	return os.SameFile(s.info, other.info) && s.info.Size() == other.info.Size() && s.info.ModTime().Equal(other.info.ModTime())
+	return os.SameFile(s.info, other.info) && s.info.Size() == other.info.Size() &&
+		s.info.ModTime().Equal(other.info.ModTime())
 }
 
 // tailStep is how much is read first from the end of the journal: all of one that is compacted.
@@ -442,7 +444,8 @@ func (l *Lake) LastRuns(n int) (runs []schemas.Run, bad int, err error) {
 				plain = append(plain, a)
 			}
 		}
-		if from > 0 && len(plain) <= n && step < wholeJournal { // the first may have a line before; kept ones aren't asked for
+		// the first may have a line before; kept ones aren't asked for
+		if from > 0 && len(plain) <= n && step < wholeJournal {
 			continue
 		}
 		for _, a := range plain[max(0, len(plain)-n):] {

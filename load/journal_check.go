@@ -10,8 +10,8 @@ import (
 	"github.com/usagelake/usagelake/schemas"
 )
 
-// LiveRuns are the runs of the live journal that no month has, by their ids. Lines that can't be read are left out, with a
-// warning: CheckJournal finds them.
+// LiveRuns are the runs of the live journal that no month has, by their ids. Lines that can't be read are left out,
+// with a warning: CheckJournal finds them.
 func (l *Lake) LiveRuns() (map[string]schemas.Run, error) {
 	j, err := l.live(false)
 	if err != nil {

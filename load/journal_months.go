@@ -26,8 +26,8 @@ import (
 
 // The months of the journal are journal/runs/YYYY-MM.parquet: a row per run that started in that UTC month and has left
 // the live journal. What a run was stands in the column "line" as it stood in the journal, checksum included; the other
-// columns are for people who look. A run that stands in a month and in the live journal, as a crash between the two steps
-// of a compaction leaves it, counts once, as the live journal has it.
+// columns are for people who look. A run that stands in a month and in the live journal, as a crash between the two
+// steps of a compaction leaves it, counts once, as the live journal has it.
 
 const (
 	monthsDir   = "runs"
@@ -46,7 +46,8 @@ func monthColumns() []schemas.Column {
 	return []schemas.Column{
 		{Name: "run_id", Type: str, Comment: "Id of the run."},
 		{Name: "command", Type: str, Comment: "The command: export, rebuild, …"},
-		{Name: "job", Type: str, Nullable: true, Comment: "Name of the job of the schedule that began it; NULL if it was begun by hand."},
+		{Name: "job", Type: str, Nullable: true,
+			Comment: "Name of the job of the schedule that began it; NULL if it was begun by hand."},
 		{Name: "started_at", Type: at, Comment: "Start, UTC."},
 		{Name: "ended_at", Type: at, Nullable: true, Comment: "End, UTC; NULL if it was killed."},
 		{Name: "status", Type: str, Comment: "How it ended; running if it was killed."},
@@ -77,8 +78,8 @@ func (l *Lake) JournalMonths() ([]string, error) {
 	return months, nil
 }
 
-// MonthDigest is the digest of a month's rows, and how many they are, from the file's footer. A file that can't be read as one gives
-// a *DamagedError.
+// MonthDigest is the digest of a month's rows, and how many they are, from the file's footer. A file that can't be read
+// as one gives a *DamagedError.
 func (l *Lake) MonthDigest(month string) (digest string, runs int64, err error) {
 	path := l.monthPath(month)
 	f, err := l.FS.Open(path)
@@ -231,7 +232,8 @@ func (l *Lake) AllRuns(ctx context.Context) iter.Seq2[schemas.Run, error] {
 					return
 				}
 				if err != nil {
-					l.Log.Warn("a month of the journal can't be read whole", "path", l.monthPath(month), "error", err, "hint", HintJournal)
+					l.Log.Warn("a month of the journal can't be read whole", "path", l.monthPath(month), "error", err, "hint",
+						HintJournal)
 					continue
 				}
 				if !live[run.RunID] && !yield(run, nil) {
@@ -259,17 +261,17 @@ func (l *Lake) AllRuns(ctx context.Context) iter.Seq2[schemas.Run, error] {
 	}
 }
 
-// Keep picks of runs, which come in the order they started, those that something may still ask for, shortened to what it
-// asks. What it kept before is among what it is given the next time, and nothing else is of the runs before that.
+// Keep picks of runs, which come in the order they started, those that something may still ask for, shortened to what
+// it asks. What it kept before is among what it is given the next time, and nothing else is of the runs before that.
 type Keep func(iter.Seq[schemas.Run]) []schemas.Run
 
-// CompactJournal moves runs from the live journal to the months they started in, if there are enough of them, and leaves
-// what keep says of them. It says how many it moved. The caller holds the lock.
+// CompactJournal moves runs from the live journal to the months they started in, if there are enough of them, and
+// leaves what keep says of them. It says how many it moved. The caller holds the lock.
 //
 //	each month: read · add · commit (one rename)  ─▶  the live journal without them: commit (one rename)
 //
-// A crash in between leaves runs in both, which count once, and the next compaction moves them again. Lines that can't be
-// read stay where they are.
+// A crash in between leaves runs in both, which count once, and the next compaction moves them again. Lines that can't
+// be read stay where they are.
 func (l *Lake) CompactJournal(ctx context.Context, keep Keep) (moved int, err error) {
 	info, err := l.FS.Stat(l.JournalPath())
 	if errors.Is(err, fs.ErrNotExist) {
@@ -288,8 +290,8 @@ func (l *Lake) CompactJournal(ctx context.Context, keep Keep) (moved int, err er
 	return moved, nil
 }
 
-// CompactBeyond is CompactJournal with bounds of its own: if more than `from` runs stand in the live journal, all but the last `least`
-// of them are moved.
+// CompactBeyond is CompactJournal with bounds of its own: if more than `from` runs stand in the live journal, all but
+// the last `least` of them are moved.
 func (l *Lake) CompactBeyond(ctx context.Context, keep Keep, from, least int) (int, error) {
 	j, err := l.live(false)
 	if err != nil {
@@ -466,8 +468,10 @@ type monthWriter struct {
 
 func newMonthWriter(t io.Writer) (*monthWriter, error) {
 	columns := monthColumns()
-	// Without a page index all but the footer is under the digest that the footer has of the rows: nothing can derive them anew.
-	out, err := newTableWriter(t, columns, parquet.WithPageIndexEnabled(false), parquet.WithDictionaryFor("line", false), parquet.WithDictionaryFor("run_id", false))
+	// Without a page index all but the footer is under the digest that the footer has of the rows: nothing can derive them
+	// anew.
+	out, err := newTableWriter(t, columns, parquet.WithPageIndexEnabled(false), parquet.WithDictionaryFor("line", false),
+		parquet.WithDictionaryFor("run_id", false))
 	if err != nil {
 		return nil, err
 	}
@@ -518,8 +522,8 @@ func (w *monthWriter) close() error {
 	return w.out.close()
 }
 
-// rewriteJournal replaces the live journal: lines that can't be read first, as they are; what is kept; and the runs that
-// stay, each by its last line.
+// rewriteJournal replaces the live journal: lines that can't be read first, as they are; what is kept; and the runs
+// that stay, each by its last line.
 func (l *Lake) rewriteJournal(j *liveJournal, bad []lineAt, kept []schemas.Run, stay []lineAt) error {
 	var b bytes.Buffer
 	for _, a := range bad {

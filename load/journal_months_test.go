@@ -21,8 +21,10 @@ import (
 // pastRun is the n-th of runs that start an hour after the other, from a day of October on.
 func pastRun(n int) schemas.Run {
 	at := time.Date(2026, 10, 30, 0, 0, 0, 0, time.UTC).Add(time.Duration(n) * time.Hour)
-	return schemas.Run{RunID: fmt.Sprintf("run-%05d", n), Command: "export", Job: "hourly", Version: "test", StartedAt: at, EndedAt: at.Add(time.Minute), Status: schemas.StatusDone,
-		Accounts: []schemas.RunAccount{{Account: "acme", Status: schemas.StatusDone, RunCounts: schemas.RunCounts{Records: int64(n)}}}}
+	return schemas.Run{RunID: fmt.Sprintf("run-%05d", n), Command: "export", Job: "hourly", Version: "test", StartedAt: at,
+		EndedAt: at.Add(time.Minute), Status: schemas.StatusDone,
+		Accounts: []schemas.RunAccount{{Account: "acme", Status: schemas.StatusDone,
+			RunCounts: schemas.RunCounts{Records: int64(n)}}}}
 }
 
 // keepFirst keeps the first run, shortened.
@@ -208,18 +210,23 @@ func TestVerifyFindsAndRepairMendsTheJournal(t *testing.T) {
 		least  int // runs that are left
 	}{
 		{"nothing", func(*testing.T, *Lake) {}, nil, 0, nil, 100},
-		{"a line in the middle", func(t *testing.T, l *Lake) { flip(t, l.JournalPath(), middle) }, []string{"journal/runs.jsonl"}, 1, nil, 99},
-		{"what is kept of an archived run", func(t *testing.T, l *Lake) { flip(t, l.JournalPath(), func([]byte) int { return 20 }) }, []string{"journal/runs.jsonl"}, 1, nil, 100},
+		{"a line in the middle", func(t *testing.T, l *Lake) { flip(t, l.JournalPath(), middle) },
+			[]string{"journal/runs.jsonl"}, 1, nil, 99},
+		{"what is kept of an archived run",
+			func(t *testing.T, l *Lake) { flip(t, l.JournalPath(), func([]byte) int { return 20 }) },
+			[]string{"journal/runs.jsonl"}, 1, nil, 100},
 		{"a line of no JSON", func(t *testing.T, l *Lake) {
 			b, err := os.ReadFile(l.JournalPath())
 			must(t, err)
 			must(t, os.WriteFile(l.JournalPath(), append([]byte("no json\n\x00\x00\n"), b...), durable.FileMode))
 		}, []string{"journal/runs.jsonl"}, 2, nil, 100},
-		{"the rows of a month", func(t *testing.T, l *Lake) { flip(t, l.monthPath("2026-11"), middle) }, []string{"journal/runs/2026-11.parquet"}, 0, []string{"2026-11"}, 50},
+		{"the rows of a month", func(t *testing.T, l *Lake) { flip(t, l.monthPath("2026-11"), middle) },
+			[]string{"journal/runs/2026-11.parquet"}, 0, []string{"2026-11"}, 50},
 		{"the footer of a month", func(t *testing.T, l *Lake) {
 			flip(t, l.monthPath("2026-10"), func(b []byte) int { return len(b) - 6 })
 		}, []string{"journal/runs/2026-10.parquet"}, 0, []string{"2026-10"}, 50},
-		{"a month that is empty", func(t *testing.T, l *Lake) { must(t, os.Truncate(l.monthPath("2026-10"), 0)) }, []string{"journal/runs/2026-10.parquet"}, 0, []string{"2026-10"}, 50},
+		{"a month that is empty", func(t *testing.T, l *Lake) { must(t, os.Truncate(l.monthPath("2026-10"), 0)) },
+			[]string{"journal/runs/2026-10.parquet"}, 0, []string{"2026-10"}, 50},
 		{"both", func(t *testing.T, l *Lake) {
 			flip(t, l.JournalPath(), middle)
 			must(t, os.Truncate(l.monthPath("2026-10"), 9))
@@ -289,8 +296,11 @@ func TestLinesOfOtherVersionsAreKept(t *testing.T) {
 	must(t, os.MkdirAll(l.Path(journalDir), durable.DirMode))
 	var b []byte
 	for n := range 60 {
-		b = fmt.Appendf(b, `{"run_id":"old-%d","command":"export","version":"0.1","pid":1,"started_at":"2026-10-01T00:00:00Z","status":"done","records":0,"quarantined":0,"requests":0,"retries":0,"throttled":0,"windows":0,"days_written":0}`+"\n", n)
-		b = append(append(b, sumLine(fmt.Appendf(nil, `{"run_id":"new-%d","started_at":"2026-10-01T00:00:00Z","status":"done","mood":"good"}`, n))...), '\n')
+		b = fmt.Appendf(b,
+			`{"run_id":"old-%d","command":"export","version":"0.1","pid":1,"started_at":"2026-10-01T00:00:00Z","status":"done","records":0,"quarantined":0,"requests":0,"retries":0,"throttled":0,"windows":0,"days_written":0}`+"\n", n)
+		b = append(append(b,
+			sumLine(fmt.Appendf(nil, `{"run_id":"new-%d","started_at":"2026-10-01T00:00:00Z","status":"done","mood":"good"}`,
+				n))...), '\n')
 	}
 	must(t, os.WriteFile(l.JournalPath(), b, durable.FileMode))
 	want := allRuns(t, l)
@@ -374,5 +384,6 @@ func TestWhatIsReadOfALongJournalIsBounded(t *testing.T) {
 	}
 	read("the last runs", compactBytes, last)
 	read("the runs", compactBytes, func(l *Lake) error { _, err := l.Runs(); return err })
-	read("an append", 64<<10, func(l *Lake) error { _, err := l.Runs(); return errors.Join(err, l.AppendRun(pastRun(20_000))) })
+	read("an append", 64<<10,
+		func(l *Lake) error { _, err := l.Runs(); return errors.Join(err, l.AppendRun(pastRun(20_000))) })
 }

@@ -40,8 +40,10 @@ func TestRunsTakeTheLastLineOfEachRun(t *testing.T) {
 		t.Fatalf("no journal gives %v, %v", runs, err)
 	}
 	started := time.Date(2026, 11, 2, 0, 0, 0, 123456789, time.UTC)
-	end := schemas.Run{RunID: "a", Command: "export", StartedAt: started, EndedAt: started.Add(time.Minute), Status: schemas.StatusPartial,
-		Accounts: []schemas.RunAccount{{Account: "acme", Status: schemas.StatusPartial, Failed: []schemas.FailedWindow{{Start: started, End: started, Error: "x\ny"}}}}}
+	end := schemas.Run{RunID: "a", Command: "export", StartedAt: started, EndedAt: started.Add(time.Minute),
+		Status: schemas.StatusPartial,
+		Accounts: []schemas.RunAccount{{Account: "acme", Status: schemas.StatusPartial,
+			Failed: []schemas.FailedWindow{{Start: started, End: started, Error: "x\ny"}}}}}
 	for _, r := range []schemas.Run{
 		{RunID: "a", Status: schemas.StatusRunning}, {RunID: "b", Status: schemas.StatusRunning}, end,
 	} {
@@ -72,11 +74,14 @@ func TestJournalSurvivesWhatACrashLeaves(t *testing.T) {
 		{"torn before the line feed", line + `{"run_id":"b","status":"done"}`, "a=done", nil, "a=done z=done"},
 		{"long torn tail", line + strings.Repeat("x", 10_000), "a=done", nil, "a=done z=done"},
 		{"zeros, as a file system may leave", line + "\x00\x00\x00", "a=done", nil, "a=done z=done"},
-		{"a damaged line in between", line + "garbage\n" + `{"run_id":"b","status":"done"}` + "\n", "a=done b=done", []int{2}, "a=done b=done z=done"},
+		{"a damaged line in between", line + "garbage\n" + `{"run_id":"b","status":"done"}` + "\n", "a=done b=done", []int{2},
+			"a=done b=done z=done"},
 		{"no run_id", `{"status":"done"}` + "\n" + line, "a=done", []int{1}, "a=done z=done"},
-		{"a field of a later version", string(sumLine([]byte(`{"run_id":"a","status":"done","mood":"good"}`))) + "\n", "a=done", nil, "a=done z=done"},
+		{"a field of a later version", string(sumLine([]byte(`{"run_id":"a","status":"done","mood":"good"}`))) + "\n",
+			"a=done", nil, "a=done z=done"},
 		{"a field of no version", `{"run_id":"a","statur":"done"}` + "\n", "", []int{1}, "z=done"},
-		{"a line with another checksum", `{"run_id":"a","status":"done","crc32c":"00000000"}` + "\n" + line, "a=done", []int{1}, "a=done z=done"},
+		{"a line with another checksum", `{"run_id":"a","status":"done","crc32c":"00000000"}` + "\n" + line, "a=done",
+			[]int{1}, "a=done z=done"},
 		{"two lines that lost their line feed", strings.TrimSpace(line) + line, "", []int{1}, "z=done"},
 	}
 	for _, tt := range tests {

@@ -15,10 +15,11 @@ import (
 	"github.com/usagelake/usagelake/load/durable"
 )
 
-// Format is the version of the lake's layout that this program writes. It reads this and all older ones, and whoever takes the
-// lock of an older one makes it one of this.
+// Format is the version of the lake's layout that this program writes. It reads this and all older ones, and whoever
+// takes the lock of an older one makes it one of this.
 //
-// 1: the first. 2: it has pruned days. 3: the folders of accounts are acct=NAME (see accountKey), and days may be pruned.
+// 1: the first. 2: it has pruned days. 3: the folders of accounts are acct=NAME (see accountKey), and days may be
+// pruned.
 const Format = 3
 
 // The names within a lake. Readers glob the first three and open the database; the rest is ours.
@@ -70,8 +71,8 @@ type marker struct {
 	Format int `json:"format"`
 }
 
-// Open opens an existing lake for reading, or for writing under Lock. It returns ErrNoLake or ErrNewer, or ErrForeign if one of
-// its directories is a link.
+// Open opens an existing lake for reading, or for writing under Lock. It returns ErrNoLake or ErrNewer, or ErrForeign
+// if one of its directories is a link.
 func Open(dir string, opts Options) (*Lake, error) {
 	if err := checkPath(dir); err != nil {
 		return nil, fmt.Errorf("open lake: %w", err)

@@ -11,13 +11,14 @@ import (
 	"github.com/usagelake/usagelake/schemas"
 )
 
-// The folders of a lake's trees are TREE/acct=NAME/date=YYYY-MM-DD. Readers of Parquet make a column of each key: one that is
-// called as a column of the files, account, breaks half of them (pandas, pyarrow, Dask), and the others take its value for
-// theirs and make a number of 2026. So the key is called as no column is, and account stands in the files alone.
+// The folders of a lake's trees are TREE/acct=NAME/date=YYYY-MM-DD. Readers of Parquet make a column of each key: one
+// that is called as a column of the files, account, breaks half of them (pandas, pyarrow, Dask), and the others take
+// its value for theirs and make a number of 2026. So the key is called as no column is, and account stands in the files
+// alone.
 const (
 	AccountKey = "acct="
-	// AccountKeyBefore was the key of lakes of format 1 and 2. Whoever takes the lock of such a lake moves its folders; who
-	// only reads takes them as they are.
+	// AccountKeyBefore was the key of lakes of format 1 and 2. Whoever takes the lock of such a lake moves its folders;
+	// who only reads takes them as they are.
 	AccountKeyBefore = "account="
 	DateKey          = "date="
 )
@@ -131,10 +132,11 @@ func (l *Lake) Entries(dir string) ([]fs.DirEntry, error) {
 	return entries, err
 }
 
-// moveAccounts gives the folders of accounts the name that they have since format 3, each by one rename, so that a reader finds
-// every file once at any moment. The marker goes first: an older program refuses a lake that is half moved. A crash leaves folders
-// of either name, and whoever takes the lock next goes on. So it is with a backup of before that is put back into a lake: what the lake
-// lacks is taken, what it has otherwise is moved to damaged/. The caller holds the lock.
+// moveAccounts gives the folders of accounts the name that they have since format 3, each by one rename, so that a
+// reader finds every file once at any moment. The marker goes first: an older program refuses a lake that is half
+// moved. A crash leaves folders of either name, and whoever takes the lock next goes on. So it is with a backup of
+// before that is put back into a lake: what the lake lacks is taken, what it has otherwise is moved to damaged/. The
+// caller holds the lock.
 func (l *Lake) moveAccounts() error {
 	if l.format < Format {
 		now, err := l.readMarker() // somebody else may have made it another since it was opened
@@ -160,16 +162,19 @@ func (l *Lake) moveAccounts() error {
 			}
 			from, to := l.Path(tree, name), l.Path(tree, AccountKey+account)
 			if err := l.MoveInto(from, to, filepath.Join(tree, name)); err != nil {
-				return fmt.Errorf("move %s to %s, its name since lakes of format %d: %w\nhint: the same command goes on from there", from, to, Format, err)
+				return fmt.Errorf("move %s to %s, its name since lakes of format %d: %w\nhint: the same command goes on from there",
+					from, to, Format, err)
 			}
-			l.Log.Info("the folder of an account has its new name", "tree", tree, "account", account, "folder", AccountKey+account)
+			l.Log.Info("the folder of an account has its new name", "tree", tree, "account", account, "folder",
+				AccountKey+account)
 		}
 	}
 	return nil
 }
 
-// MoveInto moves a file or directory to a name that is free; into a directory that is there already, name by name. A file whose
-// place is taken is removed if it is the same one, and else goes to damaged/, below the name it had in the lake, with its digest.
+// MoveInto moves a file or directory to a name that is free; into a directory that is there already, name by name. A
+// file whose place is taken is removed if it is the same one, and else goes to damaged/, below the name it had in the
+// lake, with its digest.
 func (l *Lake) MoveInto(from, to, name string) error {
 	info, err := l.FS.Stat(to)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -221,7 +226,8 @@ func (l *Lake) takenAside(from, to, name string) error {
 	} else if !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	l.Log.Warn("a file of before has its place taken and is moved out of the lake", "path", from, "taken", to, "now", aside)
+	l.Log.Warn("a file of before has its place taken and is moved out of the lake", "path", from, "taken", to, "now",
+		aside)
 	if err := l.MakeDirs(filepath.Dir(aside)); err != nil {
 		return err
 	}

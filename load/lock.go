@@ -21,8 +21,9 @@ const lockPoll = 100 * time.Millisecond
 const lockTries = 4
 
 // Lock makes the caller the only writer of the lake until unlock is called, and drops what half-done files an earlier
-// one left; a lake of an older format becomes one of this. A lake whose raw archive is gone is refused with ErrNoRaw. doing names
-// the command, for a *HeldError elsewhere. If another holds the lake, Lock waits for it until ctx is done, or without wait returns a *HeldError at once. Two callers in one process exclude each other too.
+// one left; a lake of an older format becomes one of this. A lake whose raw archive is gone is refused with ErrNoRaw.
+// doing names the command, for a *HeldError elsewhere. If another holds the lake, Lock waits for it until ctx is done,
+// or without wait returns a *HeldError at once. Two callers in one process exclude each other too.
 //
 // The lock is flock(2) on the file .lock: the kernel drops it with the process, however that ends, so a dead process is
 // never in the way. It holds among the processes of one machine, and among those of several where the file system
@@ -99,7 +100,8 @@ func (l *Lake) acquire(ctx context.Context, f *os.File, wait bool) error {
 			}
 			pause /= 10
 		} else if try == 1 {
-			l.Log.Info("waiting for the lake", "lake", l.Dir(), "holder_pid", held.PID, "holder_host", held.Host, "doing", held.Doing, "since", held.Since)
+			l.Log.Info("waiting for the lake", "lake", l.Dir(), "holder_pid", held.PID, "holder_host", held.Host, "doing",
+				held.Doing, "since", held.Since)
 		}
 		timer := time.NewTimer(pause)
 		select {
@@ -111,14 +113,16 @@ func (l *Lake) acquire(ctx context.Context, f *os.File, wait bool) error {
 	}
 }
 
-// ErrLockLost says that the lock file was removed or replaced while this process held it, so that another process may hold the
-// lake, too.
-var ErrLockLost = errors.New("the lake's lock file was removed or replaced while this run held it, so another run may be writing: nothing more is committed")
+// ErrLockLost says that the lock file was removed or replaced while this process held it, so that another process may
+// hold the lake, too.
+var ErrLockLost = errors.New("the lake's lock file was removed or replaced while this run held it, so another run may " +
+	"be writing: nothing more is committed")
 
 // CheckHeld returns ErrLockLost if the lock is held in vain. Whoever holds none answers for it himself.
 func (l *Lake) CheckHeld() error {
 	if f := l.held.Load(); f != nil && !l.isLockFile(f) {
-		return fmt.Errorf("%s: %w\nhint: leave that file alone; what is committed stays, and the same command goes on from there", l.Path(lockFile), ErrLockLost)
+		return fmt.Errorf("%s: %w\nhint: leave that file alone; what is committed stays, and the same command goes on from "+
+			"there", l.Path(lockFile), ErrLockLost)
 	}
 	return nil
 }
@@ -162,7 +166,8 @@ func (l *Lake) heldError(f *os.File) *HeldError {
 func writeHolder(f *os.File, doing, runID string) error {
 	host, _ := os.Hostname() // for a person; may be unknown
 	// The wall clock, and not one that is handed in: the text is for people who look while the process lives.
-	b, err := json.Marshal(HeldError{PID: os.Getpid(), Host: host, Since: time.Now().UTC().Truncate(time.Second), Doing: doing, RunID: runID})
+	b, err := json.Marshal(HeldError{PID: os.Getpid(), Host: host, Since: time.Now().UTC().Truncate(time.Second),
+		Doing: doing, RunID: runID})
 	if err != nil {
 		return err
 	}
@@ -173,8 +178,8 @@ func writeHolder(f *os.File, doing, runID string) error {
 	return err
 }
 
-// EmptyTemp drops the files that earlier holders began and never committed, but not what readers use. It goes through no
-// link.
+// EmptyTemp drops the files that earlier holders began and never committed, but not what readers use. It goes through
+// no link.
 func (l *Lake) EmptyTemp() error {
 	if err := l.checkFolder(durable.TempDir); errors.Is(err, fs.ErrNotExist) {
 		return nil

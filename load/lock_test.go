@@ -71,10 +71,12 @@ func TestOneProcessHoldsTheLakeAndOthersLearnWho(t *testing.T) {
 		t.Fatalf("Lock = %v, want a HeldError", err)
 	}
 	host, _ := os.Hostname()
-	if held.PID != cmd.Process.Pid || held.Doing != "export" || held.RunID != "run-1" || held.Host != host || time.Since(held.Since) > time.Minute {
+	if held.PID != cmd.Process.Pid || held.Doing != "export" || held.RunID != "run-1" || held.Host != host ||
+		time.Since(held.Since) > time.Minute {
 		t.Errorf("HeldError is %+v", held)
 	}
-	if s := err.Error(); !strings.Contains(s, fmt.Sprint("process ", held.PID)) || !strings.Contains(s, "export") || !strings.Contains(s, "hint:") {
+	if s := err.Error(); !strings.Contains(s, fmt.Sprint("process ", held.PID)) || !strings.Contains(s, "export") ||
+		!strings.Contains(s, "hint:") {
 		t.Errorf("the message doesn't help: %s", s)
 	}
 	if h := l.Holder(); h == nil || h.PID != held.PID {
@@ -83,7 +85,8 @@ func TestOneProcessHoldsTheLakeAndOthersLearnWho(t *testing.T) {
 
 	ctx, cancel := context.WithTimeoutCause(t.Context(), 2*lockPoll, errors.New("waited long enough"))
 	defer cancel()
-	if _, err := l.Lock(ctx, "rebuild", true); !errors.As(err, &held) || !strings.Contains(err.Error(), "waited long enough") {
+	if _, err := l.Lock(ctx, "rebuild", true); !errors.As(err, &held) ||
+		!strings.Contains(err.Error(), "waited long enough") {
 		t.Errorf("waiting in vain gives %v", err)
 	}
 

@@ -13,7 +13,8 @@ import (
 // errLocked says that another open file holds the lock.
 var errLocked = errors.New("locked")
 
-// tryLock takes the lock of f without waiting: alone, or shared with others who share it. It returns errLocked, or an error that wraps ErrNoLocks.
+// tryLock takes the lock of f without waiting: alone, or shared with others who share it. It returns errLocked, or an
+// error that wraps ErrNoLocks.
 func tryLock(f *os.File, alone bool) error {
 	how := unix.LOCK_SH
 	if alone {

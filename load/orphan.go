@@ -11,13 +11,13 @@ import (
 	"github.com/usagelake/usagelake/schemas"
 )
 
-// An orphan is a derived file that can't be derived again, because raw files that it was made from are gone: a disk that
-// isn't mounted, a folder that was deleted, a file that was set aside because it is damaged. Absence is not data: such a
-// file stays as it is, and every run says so. It is replaced once windows that were sealed later cover all of what is missing
-// (see unreplaced), and removed by Drop alone.
+// An orphan is a derived file that can't be derived again, because raw files that it was made from are gone: a disk
+// that isn't mounted, a folder that was deleted, a file that was set aside because it is damaged. Absence is not data:
+// such a file stays as it is, and every run says so. It is replaced once windows that were sealed later cover all of
+// what is missing (see unreplaced), and removed by Drop alone.
 //
-// What a day file was made from stands in its footer (DayFooter.Windows), of a balance file in its key sealedKey; both are
-// held against the names in raw/. A day that was pruned is no orphan: its tombstone names what is gone.
+// What a day file was made from stands in its footer (DayFooter.Windows), of a balance file in its key sealedKey; both
+// are held against the names in raw/. A day that was pruned is no orphan: its tombstone names what is gone.
 type Orphan struct {
 	schemas.Partition
 	What string           // one of the Orphan constants
@@ -47,15 +47,16 @@ func (o Orphan) Hint() string {
 	case OrphanPublished:
 		return "restore its day file or its raw files from a backup" + drop
 	}
-	return fmt.Sprintf("restore the raw files from a backup, or fetch the day anew: usagelake export --refetch --account %s --from %s --to %s", o.Account, o.Date, o.Date+1) + drop
+	return fmt.Sprintf("restore the raw files from a backup, or fetch the day anew: usagelake export --refetch --account "+
+		"%s --from %s --to %s", o.Account, o.Date, o.Date+1) + drop
 }
 
 // String: "acme 2026-11-20: its raw files are gone; its 4,321 rows are kept".
 func (o Orphan) String() string { return fmt.Sprintf("%s (%s): %s", o.Partition, o.What, o.Why) }
 
 // CheckRaw returns ErrNoRaw if the raw archive has no day at all, and a tree of derived files has: then a volume isn't
-// mounted or a folder is gone, and whatever is written now is written in the wrong place. AcceptNoRaw is the way out if it
-// is gone for good.
+// mounted or a folder is gone, and whatever is written now is written in the wrong place. AcceptNoRaw is the way out if
+// it is gone for good.
 func (l *Lake) CheckRaw() error {
 	accounts, err := l.List(l.Path(RawDir))
 	if err != nil {
@@ -79,7 +80,9 @@ func (l *Lake) CheckRaw() error {
 				return fmt.Errorf("list %s: %w", tree, err)
 			}
 			if len(days) > 0 {
-				return fmt.Errorf("%w: %s has none, %s has\nhint: is its volume mounted? Else restore it from a backup. If it is lost for good, say so: usagelake verify --repair --raw-lost   (keeps every day as it is, and fetches nothing by itself)",
+				return fmt.Errorf("%w: %s has none, %s has\nhint: is its volume mounted? Else restore it from a backup. If it is "+
+					"lost for good, say so: usagelake verify --repair --raw-lost   (keeps every day as it is, and fetches nothing by "+
+					"itself)",
 					ErrNoRaw, l.Path(RawDir), l.Path(tree, a))
 			}
 		}
@@ -87,8 +90,8 @@ func (l *Lake) CheckRaw() error {
 	return nil
 }
 
-// AcceptNoRaw makes an empty raw archive one that is known to be empty: it has the accounts of the derived files, and no
-// days. What was derived stays, as orphans. The caller does not hold the lock, which isn't given for such a lake.
+// AcceptNoRaw makes an empty raw archive one that is known to be empty: it has the accounts of the derived files, and
+// no days. What was derived stays, as orphans. The caller does not hold the lock, which isn't given for such a lake.
 func (l *Lake) AcceptNoRaw() error {
 	if err := l.CheckRaw(); !errors.Is(err, ErrNoRaw) {
 		return err
@@ -160,13 +163,15 @@ func ofKind(all []Raw, kind string) []Raw {
 }
 
 // OrphanedDay is Orphaned, given what Day says; damaged is nil if that can be read.
-func (l *Lake) OrphanedDay(p schemas.Partition, raws []Raw, footer schemas.DayFooter, ok bool, damaged error) (*Orphan, error) {
+func (l *Lake) OrphanedDay(p schemas.Partition, raws []Raw, footer schemas.DayFooter, ok bool, damaged error) (*Orphan,
+	error) {
 	if Frozen(raws) {
 		return nil, nil
 	}
 	o := &Orphan{Partition: p, What: OrphanUsage, Path: l.UsagePath(p)}
 	switch {
-	case damaged != nil && len(raws) > 0: // what it was made from isn't known; what is sealed is derived, and it is set aside
+	// what it was made from isn't known; what is sealed is derived, and it is set aside
+	case damaged != nil && len(raws) > 0:
 		return nil, nil
 	case damaged != nil:
 		o.Lost, o.Why = []schemas.Window{p.Window()}, "it can't be read, and its raw files are gone"
@@ -191,9 +196,11 @@ func (l *Lake) OrphanedDay(p schemas.Partition, raws []Raw, footer schemas.DayFo
 	}
 	o.Rows = footer.Rows
 	if o.Lost = unreplaced(p, gone, raws); len(o.Lost) > 0 || len(raws) == 0 {
-		o.Why = fmt.Sprintf("%d of its %d raw files are gone (%s); the %d rows derived from them are kept", len(gone), len(footer.Windows), spans(o.Lost), footer.Rows)
+		o.Why = fmt.Sprintf("%d of its %d raw files are gone (%s); the %d rows derived from them are kept", len(gone),
+			len(footer.Windows), spans(o.Lost), footer.Rows)
 		if len(raws) == 0 && len(o.Lost) == 0 {
-			o.Lost, o.Why = []schemas.Window{p.Window()}, fmt.Sprintf("its raw files are gone; its %d rows are kept", footer.Rows)
+			o.Lost, o.Why = []schemas.Window{p.Window()}, fmt.Sprintf("its raw files are gone; its %d rows are kept",
+				footer.Rows)
 		}
 		return o, nil
 	}
@@ -204,7 +211,10 @@ func (l *Lake) OrphanedDay(p schemas.Partition, raws []Raw, footer schemas.DayFo
 // never taken twice while a day file names it, see place.
 func missing(had []schemas.DayWindow, raws []Raw) []schemas.DayWindow {
 	return slices.DeleteFunc(slices.Clone(had), func(w schemas.DayWindow) bool {
-		return slices.ContainsFunc(raws, func(r Raw) bool { return r.Seq == w.Seq && r.Window.Start.Equal(w.Start) && r.Window.End.Equal(w.End) })
+		return slices.ContainsFunc(raws, func(r Raw) bool {
+			return r.Seq == w.Seq && r.Window.Start.Equal(w.Start) &&
+				r.Window.End.Equal(w.End)
+		})
 	})
 }
 
@@ -261,7 +271,8 @@ func (l *Lake) shrunk(o *Orphan, footer schemas.DayFooter, gone []schemas.DayWin
 	for _, g := range gone {
 		o.Lost = append(o.Lost, schemas.Window{Account: o.Account, Start: g.Start, End: g.End})
 	}
-	o.Why = fmt.Sprintf("its raw files are gone, and fetched anew it has %d records in place of %d; the %d rows derived from them are kept", came, before, footer.Rows)
+	o.Why = fmt.Sprintf("its raw files are gone, and fetched anew it has %d records in place of %d; the %d rows derived "+
+		"from them are kept", came, before, footer.Rows)
 	return o, nil
 }
 
@@ -295,7 +306,8 @@ func (l *Lake) OrphanedBalance(p schemas.Partition, raws []Raw) (*Orphan, error)
 	case errors.As(err, &damaged) && len(raws) > 0:
 		return nil, nil
 	case errors.As(err, &damaged):
-		return &Orphan{Partition: p, What: OrphanBalance, Path: path, Lost: []schemas.Window{p.Window()}, Why: "it can't be read, and its raw files are gone"}, nil
+		return &Orphan{Partition: p, What: OrphanBalance, Path: path, Lost: []schemas.Window{p.Window()},
+			Why: "it can't be read, and its raw files are gone"}, nil
 	case err != nil || !ok:
 		return nil, err
 	}
@@ -319,8 +331,8 @@ func (l *Lake) OrphanedBalance(p schemas.Partition, raws []Raw) (*Orphan, error)
 	return o, nil
 }
 
-// balanceNames are the sealed answers that the balance file of p says its rows are of; nil if it doesn't say. ok is false if
-// there is no file.
+// balanceNames are the sealed answers that the balance file of p says its rows are of; nil if it doesn't say. ok is
+// false if there is no file.
 func (l *Lake) balanceNames(p schemas.Partition) (names []string, ok bool, err error) {
 	meta, err := l.footer(l.BalancePath(p), p)
 	if meta == nil || err != nil {
@@ -336,9 +348,9 @@ func (l *Lake) balanceNames(p schemas.Partition) (names []string, ok bool, err e
 	return names, true, nil
 }
 
-// Drop removes what is kept of p though it can't be derived again, because somebody named it. A day that has windows still
-// is stale then, and derived from what is left. The caller holds the lock. It returns what it removed, none if p has no
-// orphan.
+// Drop removes what is kept of p though it can't be derived again, because somebody named it. A day that has windows
+// still is stale then, and derived from what is left. The caller holds the lock. It returns what it removed, none if p
+// has no orphan.
 func (l *Lake) Drop(p schemas.Partition) ([]Orphan, error) {
 	orphans, err := l.Orphans(p)
 	if err != nil {
@@ -353,14 +365,15 @@ func (l *Lake) Drop(p schemas.Partition) ([]Orphan, error) {
 		if err != nil {
 			return nil, fmt.Errorf("drop %s: %w", p, err)
 		}
-		l.Log.Warn("what can't be derived again is removed, as it was said to be", "day", p.String(), "what", o.What, "rows", o.Rows)
+		l.Log.Warn("what can't be derived again is removed, as it was said to be", "day", p.String(), "what", o.What, "rows",
+			o.Rows)
 	}
 	return orphans, nil
 }
 
-// KeepOrphan keeps a copy of the day file of p in damaged/, and of its quarantine, before it is derived anew: if raw files
-// that it was made from are gone, or it can't be told which it was made from, it may hold what no window does. Otherwise it
-// does nothing.
+// KeepOrphan keeps a copy of the day file of p in damaged/, and of its quarantine, before it is derived anew: if raw
+// files that it was made from are gone, or it can't be told which it was made from, it may hold what no window does.
+// Otherwise it does nothing.
 func (l *Lake) KeepOrphan(p schemas.Partition, raws []Raw) error {
 	footer, ok, err := l.Day(p)
 	switch {
@@ -384,7 +397,8 @@ func (l *Lake) KeepOrphan(p schemas.Partition, raws []Raw) error {
 		if err := l.copyFile(path, to); err != nil {
 			return fmt.Errorf("keep %s: %w", path, err)
 		}
-		l.Log.Warn("a day is derived anew that was made from raw files which are gone, or can't be read; its file is kept", "day", p.String(), "kept", to)
+		l.Log.Warn("a day is derived anew that was made from raw files which are gone, or can't be read; its file is kept",
+			"day", p.String(), "kept", to)
 	}
 	return nil
 }

@@ -23,7 +23,8 @@ import (
 // sealRecords seals the hours [from, to) of the test day with so many records.
 func sealRecords(t testing.TB, l *Lake, from, to int, records int64) Raw {
 	t.Helper()
-	s := schemastest.Seal(schemastest.Day.Date.Start().Add(time.Duration(from)*time.Hour), schemastest.Day.Date.Start().Add(time.Duration(to)*time.Hour))
+	s := schemastest.Seal(schemastest.Day.Date.Start().Add(time.Duration(from)*time.Hour),
+		schemastest.Day.Date.Start().Add(time.Duration(to)*time.Hour))
 	s.Records, s.Announced = records, &records
 	r, err := l.Seal(t.Context(), s, schemastest.Pages(s.Start))
 	must(t, err)
@@ -45,7 +46,8 @@ func deriveRows(t testing.TB, l *Lake, rows int, rejects ...schemas.Reject) {
 	f := dayFooter(int64(rows), int64(len(rejects)))
 	f.Digest = DayDigest(1, raws)
 	for _, r := range raws {
-		seal := schemas.DayWindow{Seq: r.Seq, Start: r.Window.Start, End: r.Window.End, Records: int64(rows), FetchedAt: schemastest.Day.Date.End(), RunID: "r", Owns: true}
+		seal := schemas.DayWindow{Seq: r.Seq, Start: r.Window.Start, End: r.Window.End, Records: int64(rows),
+			FetchedAt: schemastest.Day.Date.End(), RunID: "r", Owns: true}
 		f.Windows = append(f.Windows, seal)
 	}
 	must(t, w.Commit(f))
@@ -106,7 +108,8 @@ func TestADayWhoseRawFilesAreMissingIsKept(t *testing.T) {
 			must(t, os.WriteFile(l.UsagePath(schemastest.Day), []byte("PAR1 no PAR1"), durable.FileMode))
 		}, "00:00:00 to 24:00:00", false},
 		{"the day file gone, too, and a quarantine left", func(t *testing.T, l *Lake) {
-			deriveRows(t, l, 300, schemas.Reject{Window: schemastest.Day.Window(), Reason: schemas.ReasonNoID, Raw: []byte("{}"), FetchedAt: schemastest.Day.Date.End(), RunID: "r"})
+			deriveRows(t, l, 300, schemas.Reject{Window: schemastest.Day.Window(), Reason: schemas.ReasonNoID, Raw: []byte("{}"),
+				FetchedAt: schemastest.Day.Date.End(), RunID: "r"})
 			must(t, os.RemoveAll(l.Path(RawDir, "acct=acme", "date=2026-11-01")))
 			must(t, os.Remove(l.UsagePath(schemastest.Day)))
 		}, "00:00:00 to 24:00:00", false},
@@ -157,8 +160,8 @@ func windowsOf(t testing.TB, l *Lake) []Raw {
 	return raws
 }
 
-// A number in the raw archive is never given to another window while a day file names it: a file that is restored later is
-// still the one it was.
+// A number in the raw archive is never given to another window while a day file names it: a file that is restored later
+// is still the one it was.
 func TestANumberOfAMissingWindowIsNotTakenAgain(t *testing.T) {
 	l := newTestLake(t, Options{})
 	sealRecords(t, l, 0, 12, 1)
@@ -168,7 +171,8 @@ func TestANumberOfAMissingWindowIsNotTakenAgain(t *testing.T) {
 	if r := sealRecords(t, l, 12, 24, 1); r.Seq != 3 {
 		t.Errorf("the next window has number %d, want 3", r.Seq)
 	}
-	must(t, os.WriteFile(l.UsagePath(schemastest.Day), []byte("damaged"), durable.FileMode)) // no number can be told from it
+	// no number can be told from it
+	must(t, os.WriteFile(l.UsagePath(schemastest.Day), []byte("damaged"), durable.FileMode))
 	if r := sealRecords(t, l, 0, 1, 1); r.Seq != 4 {
 		t.Errorf("the next window has number %d, want 4", r.Seq)
 	}
@@ -216,7 +220,8 @@ func TestALakeWithoutItsRawArchiveIsRefused(t *testing.T) {
 					must(t, os.Mkdir(l.Path(RawDir), 0o700))
 				}
 				before := listing(t, l.Dir())
-				if _, err := l.Lock(t.Context(), "export", false); !errors.Is(err, ErrNoRaw) || !strings.Contains(err.Error(), "--raw-lost") {
+				if _, err := l.Lock(t.Context(), "export", false); !errors.Is(err, ErrNoRaw) ||
+					!strings.Contains(err.Error(), "--raw-lost") {
 					t.Errorf("Lock: %v", err)
 				}
 				if after := listing(t, l.Dir()); after != before {
@@ -288,7 +293,8 @@ func TestBalancesWhoseAnswersAreMissingAreKept(t *testing.T) {
 			t.Errorf("known %v: gone %v, %d rows", known, gone, len(kept))
 		}
 		for i, k := range kept {
-			if got := k.Column(1).(*array.Timestamp).Value(0); got != rows[i+1].Column(1).(*array.Timestamp).Value(0) || k.NumRows() != 1 {
+			if got := k.Column(1).(*array.Timestamp).Value(0); got != rows[i+1].Column(1).(*array.Timestamp).Value(0) ||
+				k.NumRows() != 1 {
 				t.Errorf("row %d is of %v", i, got)
 			}
 			k.Release()

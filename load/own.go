@@ -10,13 +10,14 @@ import (
 	"github.com/usagelake/usagelake/load/durable"
 )
 
-// ErrForeign says that something stands where the lake has a folder or a file of its own, and isn't one: a symbolic link, a
-// file in a folder's place, a folder of another user.
+// ErrForeign says that something stands where the lake has a folder or a file of its own, and isn't one: a symbolic
+// link, a file in a folder's place, a folder of another user.
 var ErrForeign = errors.New("it is not the lake's own")
 
-// folders are the lake's own directories. None of them may be a link: what is written, emptied and removed there would be
-// elsewhere.
-var folders = []string{durable.TempDir, RawDir, UsageDir, QuarantineDir, BalanceDir, journalDir, StatementsDir, DamagedDir}
+// folders are the lake's own directories. None of them may be a link: what is written, emptied and removed there would
+// be elsewhere.
+var folders = []string{durable.TempDir, RawDir, UsageDir, QuarantineDir, BalanceDir, journalDir, StatementsDir,
+	DamagedDir}
 
 // checkFolders looks at the lake's own directories, as far as they are there; with owner, at whose they are, too.
 func (l *Lake) checkFolders(owner bool) error {
@@ -41,15 +42,16 @@ func (l *Lake) checkFolder(name string) error {
 	case err != nil:
 		return err
 	case info.Mode()&fs.ModeSymlink != 0:
-		return fmt.Errorf("%s is a symbolic link: %w\nhint: move what it points to into its place, or mount it there (mount --bind); a lake as a whole may be a link", path, ErrForeign)
+		return fmt.Errorf("%s is a symbolic link: %w\nhint: move what it points to into its place, or mount it there (mount "+
+			"--bind); a lake as a whole may be a link", path, ErrForeign)
 	case !info.IsDir():
 		return fmt.Errorf("%s is no directory: %w\nhint: look at it, then move it out of the lake", path, ErrForeign)
 	}
 	return nil
 }
 
-// checkOwner refuses to write into directories of another user, who could put anything in their place: they are this user's,
-// or of whoever owns the lake, or root's.
+// checkOwner refuses to write into directories of another user, who could put anything in their place: they are this
+// user's, or of whoever owns the lake, or root's.
 func (l *Lake) checkOwner(name string) error {
 	path := l.Path(name)
 	info, err := os.Lstat(path)
@@ -66,13 +68,14 @@ func (l *Lake) checkOwner(name string) error {
 	owner, known := ownerOf(info)
 	of, _ := ownerOf(lake)
 	if known && owner != os.Geteuid() && owner != of && owner != 0 {
-		return fmt.Errorf("%s belongs to user %d, the lake to user %d: %w\nhint: look at it; if it is right: chown --reference=%s %[1]s", path, owner, of, ErrForeign, l.Dir())
+		return fmt.Errorf("%s belongs to user %d, the lake to user %d: %w\nhint: look at it; if it is right: chown "+
+			"--reference=%s %[1]s", path, owner, of, ErrForeign, l.Dir())
 	}
 	return nil
 }
 
-// openLock opens a file to lock, and makes it if it isn't there. A link is not followed, and what is known by another name,
-// too, is refused: what stands in the file is cut off.
+// openLock opens a file to lock, and makes it if it isn't there. A link is not followed, and what is known by another
+// name, too, is refused: what stands in the file is cut off.
 func openLock(path string) (*os.File, error) {
 	f, err := durable.OpenNoLink(path, os.O_RDWR|os.O_CREATE, durable.FileMode)
 	if errors.Is(err, syscall.ELOOP) {
@@ -83,7 +86,8 @@ func openLock(path string) (*os.File, error) {
 	}
 	info, err := f.Stat()
 	if err == nil && (!info.Mode().IsRegular() || linksTo(info) > 1) {
-		err = fmt.Errorf("%s is no file of its own, but %s with %d names: %w\nhint: look at it, then remove it", path, info.Mode().Type(), linksTo(info), ErrForeign)
+		err = fmt.Errorf("%s is no file of its own, but %s with %d names: %w\nhint: look at it, then remove it", path,
+			info.Mode().Type(), linksTo(info), ErrForeign)
 	}
 	if err != nil {
 		_ = f.Close()

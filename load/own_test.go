@@ -36,11 +36,26 @@ func TestNothingIsFollowedOutOfTheLake(t *testing.T) {
 			must(t, os.RemoveAll(l.Path(durable.TempDir)))
 			must(t, os.WriteFile(l.Path(durable.TempDir), nil, 0o600))
 		},
-		"raw":                         func(t *testing.T, l *Lake, dir, _ string) { must(t, os.Symlink(dir, l.Path(RawDir))) },
-		"usage":                       func(t *testing.T, l *Lake, dir, _ string) { must(t, os.Symlink(dir, l.Path(UsageDir))) },
-		"journal":                     func(t *testing.T, l *Lake, dir, _ string) { must(t, os.Symlink(dir, l.Path(journalDir))) },
-		"statements, leading nowhere": func(t *testing.T, l *Lake, dir, _ string) { must(t, os.Symlink(dir+"/nothing", l.Path(StatementsDir))) },
-		".lock":                       func(t *testing.T, l *Lake, _, file string) { must(t, os.Symlink(file, l.Path(lockFile))) },
+		"raw": func(t *testing.T, l *Lake, dir,
+			_ string) {
+			must(t, os.Symlink(dir, l.Path(RawDir)))
+		},
+		"usage": func(t *testing.T, l *Lake, dir,
+			_ string) {
+			must(t, os.Symlink(dir, l.Path(UsageDir)))
+		},
+		"journal": func(t *testing.T, l *Lake, dir,
+			_ string) {
+			must(t, os.Symlink(dir, l.Path(journalDir)))
+		},
+		"statements, leading nowhere": func(t *testing.T, l *Lake, dir,
+			_ string) {
+			must(t, os.Symlink(dir+"/nothing", l.Path(StatementsDir)))
+		},
+		".lock": func(t *testing.T, l *Lake, _,
+			file string) {
+			must(t, os.Symlink(file, l.Path(lockFile)))
+		},
 		".lock, another name of a file": func(t *testing.T, l *Lake, _, file string) {
 			if err := os.Link(file, l.Path(lockFile)); err != nil {
 				t.Skip(err)
@@ -136,7 +151,8 @@ func TestNothingIsCommittedUnderALostLock(t *testing.T) {
 			unlockOther, err := other.Lock(t.Context(), "export", false)
 			must(t, err) // which is how two come in
 			before := listing(t, l.Path(UsageDir)) + listing(t, l.Path(RawDir)) + listing(t, l.Path(BalanceDir))
-			if _, err := l.Seal(t.Context(), schemastest.Seal(schemastest.Day.Date.Start(), schemastest.Day.Date.End()), schemastest.Pages(schemastest.Day.Date.Start())); !errors.Is(err, ErrLockLost) {
+			if _, err := l.Seal(t.Context(), schemastest.Seal(schemastest.Day.Date.Start(), schemastest.Day.Date.End()),
+				schemastest.Pages(schemastest.Day.Date.Start())); !errors.Is(err, ErrLockLost) {
 				t.Errorf("Seal: %v", err)
 			}
 			if err := l.WriteBalance(schemastest.Day, "after", nil, nil); !errors.Is(err, ErrLockLost) {
@@ -151,7 +167,8 @@ func TestNothingIsCommittedUnderALostLock(t *testing.T) {
 			if _, _, err := l.deleteFiles([]string{l.UsagePath(schemastest.Day)}, false); !errors.Is(err, ErrLockLost) {
 				t.Errorf("deleteFiles: %v", err)
 			}
-			if after := listing(t, l.Path(UsageDir)) + listing(t, l.Path(RawDir)) + listing(t, l.Path(BalanceDir)); after != before {
+			if after := listing(t, l.Path(UsageDir)) + listing(t, l.Path(RawDir)) +
+				listing(t, l.Path(BalanceDir)); after != before {
 				t.Errorf("something was committed:\n%s\nwas\n%s", after, before)
 			}
 			if left, _ := l.List(l.Path(durable.TempDir)); len(left) != 0 {
@@ -174,7 +191,8 @@ func (f stubbornFS) SyncDir(name string) error       { return f.syncDir }
 
 // A file system without fsync of directories, or that refuses to set the mode a file has already, is no reason to fail.
 func TestAFileSystemThatCanLessIsEnough(t *testing.T) {
-	for _, err := range []error{syscall.EINVAL, syscall.ENOTSUP, syscall.EOPNOTSUPP, &fs.PathError{Op: "sync", Path: "x", Err: syscall.EINVAL}} {
+	for _, err := range []error{syscall.EINVAL, syscall.ENOTSUP, syscall.EOPNOTSUPP,
+		&fs.PathError{Op: "sync", Path: "x", Err: syscall.EINVAL}} {
 		l := newTestLake(t, Options{FS: stubbornFS{syncDir: err}})
 		deriveRows(t, l, 1)
 		must(t, durable.TryCommit(stubbornFS{syncDir: err}, t.TempDir(), false))
@@ -266,7 +284,8 @@ func TestWriteOut(t *testing.T) {
 		}
 	}
 	broken := errors.New("broken")
-	if err := durable.WriteOut(path, durable.Out{}, func(w io.Writer) error { _, _ = io.WriteString(w, "half"); return broken }); !errors.Is(err, broken) {
+	if err := durable.WriteOut(path, durable.Out{},
+		func(w io.Writer) error { _, _ = io.WriteString(w, "half"); return broken }); !errors.Is(err, broken) {
 		t.Errorf("%v", err)
 	}
 	if err := durable.WriteOut(path, durable.Out{New: true}, text("other")); !errors.Is(err, fs.ErrExist) {

@@ -50,7 +50,8 @@ func readPqarrow(t testing.TB, path string) arrow.Table {
 	if err != nil {
 		t.Fatal(err)
 	}
-	table, err := pqarrow.ReadTable(t.Context(), bytes.NewReader(b), nil, pqarrow.ArrowReadProperties{}, memory.DefaultAllocator)
+	table, err := pqarrow.ReadTable(t.Context(), bytes.NewReader(b), nil, pqarrow.ArrowReadProperties{},
+		memory.DefaultAllocator)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -113,7 +114,8 @@ func TestDayFileHasTheContractsColumnsInDuckDB(t *testing.T) {
 	db := openDuckDB(t)
 	glob := filepath.Join(l.Dir(), "usage/**/*.parquet")
 	want := []string{
-		"account|VARCHAR", "usage_date|DATE", "request_time|TIMESTAMP WITH TIME ZONE", "id|VARCHAR", "ordinal|BIGINT", "record_kind|VARCHAR",
+		"account|VARCHAR", "usage_date|DATE", "request_time|TIMESTAMP WITH TIME ZONE", "id|VARCHAR", "ordinal|BIGINT",
+		"record_kind|VARCHAR",
 		"token_id|VARCHAR", "user_id|VARCHAR", "custom_user_id|VARCHAR", "model|VARCHAR", "model_type|VARCHAR",
 		"channel_id|BIGINT", "input_tokens|BIGINT", "output_tokens|BIGINT", "cached_tokens|BIGINT", "total_tokens|BIGINT",
 		"input_price|DECIMAL(18,12)", "output_price|DECIMAL(18,12)", "cached_price|DECIMAL(18,12)",
@@ -122,7 +124,9 @@ func TestDayFileHasTheContractsColumnsInDuckDB(t *testing.T) {
 		"extra|VARCHAR", "fetched_at|TIMESTAMP WITH TIME ZONE", "run_id|VARCHAR",
 	}
 	for _, hive := range []string{"false", "true"} { // the path has keys of its own
-		got := duckRows(t, db, fmt.Sprintf(`SELECT column_name, column_type FROM (DESCRIBE SELECT * FROM read_parquet('%s', hive_partitioning = %s))`, glob, hive))
+		got := duckRows(t, db,
+			fmt.Sprintf(`SELECT column_name, column_type FROM (DESCRIBE SELECT *
+				FROM read_parquet('%s', hive_partitioning = %s))`, glob, hive))
 		if hive == "true" {
 			got = slices.DeleteFunc(got, func(s string) bool { return s == "date|DATE" || s == "acct|VARCHAR" }) // the path's
 		}
@@ -130,7 +134,8 @@ func TestDayFileHasTheContractsColumnsInDuckDB(t *testing.T) {
 			t.Errorf("hive_partitioning = %s: columns\n%s\nwant\n%s", hive, strings.Join(got, "\n"), strings.Join(want, "\n"))
 		}
 	}
-	if got := duckRows(t, db, fmt.Sprintf(`SELECT DISTINCT account, date FROM '%s'`, glob)); !slices.Equal(got, []string{"acme|2026-11-01T00:00:00Z"}) {
+	if got := duckRows(t, db, fmt.Sprintf(`SELECT DISTINCT account, date FROM '%s'`, glob)); !slices.Equal(got,
+		[]string{"acme|2026-11-01T00:00:00Z"}) {
 		t.Errorf("account and date are %v", got)
 	}
 }
@@ -182,7 +187,8 @@ func TestDayFileReadsBackInDuckDB(t *testing.T) {
 
 	// What DuckDB reads is written by DuckDB as Parquet, and that is read back by Arrow: row by row the same.
 	copied := filepath.Join(t.TempDir(), "copy.parquet")
-	if _, err := db.Exec(fmt.Sprintf(`SET preserve_insertion_order = true; COPY (SELECT * FROM read_parquet('%s', hive_partitioning = false)) TO '%s' (FORMAT parquet)`, path, copied)); err != nil {
+	if _, err := db.Exec(fmt.Sprintf(`SET preserve_insertion_order = true; COPY (SELECT *
+		FROM read_parquet('%s', hive_partitioning = false)) TO '%s' (FORMAT parquet)`, path, copied)); err != nil {
 		t.Fatal(err)
 	}
 	want := rowsOf(rec)
@@ -193,17 +199,21 @@ func TestDayFileReadsBackInDuckDB(t *testing.T) {
 		}
 	}
 
-	groups := duckRows(t, db, fmt.Sprintf(`SELECT DISTINCT row_group_id, row_group_num_rows FROM parquet_metadata('%s') ORDER BY 1`, path))
+	groups := duckRows(t, db,
+		fmt.Sprintf(`SELECT DISTINCT row_group_id, row_group_num_rows FROM parquet_metadata('%s') ORDER BY 1`, path))
 	if !slices.Equal(groups, []string{"0|122880", "1|7000"}) {
 		t.Errorf("row groups %v", groups)
 	}
-	for _, s := range duckRows(t, db, fmt.Sprintf(`SELECT path_in_schema, compression, encodings, stats_min_value IS NOT NULL FROM parquet_metadata('%s') WHERE row_group_id = 0`, path)) {
+	for _, s := range duckRows(t, db,
+		fmt.Sprintf(`SELECT path_in_schema, compression, encodings, stats_min_value IS NOT NULL FROM parquet_metadata('%s')
+			WHERE row_group_id = 0`, path)) {
 		t.Log(s)
 		if !strings.Contains(s, "ZSTD") {
 			t.Errorf("column chunk %s is not compressed by zstd", s)
 		}
 	}
-	footer := duckRows(t, db, fmt.Sprintf(`SELECT decode(value) FROM parquet_kv_metadata('%s') WHERE decode(key) = 'usagelake.day'`, path))
+	footer := duckRows(t, db,
+		fmt.Sprintf(`SELECT decode(value) FROM parquet_kv_metadata('%s') WHERE decode(key) = 'usagelake.day'`, path))
 	var f schemas.DayFooter
 	if len(footer) != 1 || json.Unmarshal([]byte(footer[0]), &f) != nil || f.Rows != rec.NumRows() {
 		t.Errorf("the footer in DuckDB is %v", footer)

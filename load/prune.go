@@ -39,8 +39,9 @@ func (f *Freed) Add(g Freed) {
 	f.QuarantineBytes += g.QuarantineBytes
 }
 
-// PruneDay deletes the raw files of the windows of p, and its quarantine if that is asked for. From then on its day file
-// is the source of the day. Of a day that was pruned before, it finishes what was left, and deletes the quarantine.
+// PruneDay deletes the raw files of the windows of p, and its quarantine if that is asked for. From then on its day
+// file is the source of the day. Of a day that was pruned before, it finishes what was left, and deletes the
+// quarantine.
 //
 //	fsync the derived files and their directories · lake.json says format 2 · the tombstone, committed
 //	· remove the raw files · fsync their directory · remove the quarantine · fsync its directory
@@ -110,8 +111,10 @@ func (l *Lake) tombstone(p schemas.Partition, raws []Raw, before *Pruned, opts P
 	case len(footer.Windows) != len(raws):
 		return nil, fmt.Errorf("its day file has %d windows, of %d", len(footer.Windows), len(raws))
 	}
-	t := &Pruned{Format: prunedFormat, Account: p.Account, Date: p.Date.String(), PrunedAt: opts.Now.UTC(), RunID: opts.RunID, Version: opts.Version,
-		Policy: opts.Policy, Schema: footer.Schema, Transform: footer.Transform, Digest: footer.Digest, Windows: footer.Windows}
+	t := &Pruned{Format: prunedFormat, Account: p.Account, Date: p.Date.String(), PrunedAt: opts.Now.UTC(),
+		RunID: opts.RunID, Version: opts.Version,
+		Policy: opts.Policy, Schema: footer.Schema, Transform: footer.Transform, Digest: footer.Digest,
+		Windows: footer.Windows}
 	for _, r := range raws {
 		if r.Pruned {
 			i := slices.IndexFunc(before.Files, func(f PrunedRaw) bool { return f.Name == r.Name })
@@ -146,8 +149,8 @@ func (l *Lake) tableOf(path string, rows int64) (PrunedTable, error) {
 	return PrunedTable{Rows: rows, Bytes: info.Size(), SHA256: sum}, err
 }
 
-// settleDay makes the derived files of p durable once more, and the names that lead to them: the run that wrote them may
-// have been told that the disk failed, and gone on.
+// settleDay makes the derived files of p durable once more, and the names that lead to them: the run that wrote them
+// may have been told that the disk failed, and gone on.
 func (l *Lake) settleDay(p schemas.Partition) error {
 	for _, path := range []string{l.UsagePath(p), l.QuarantinePath(p)} {
 		f, err := l.FS.Open(path)

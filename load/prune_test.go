@@ -33,7 +33,8 @@ func deriveTestDay(t testing.TB, l *Lake, n int, seed uint64) {
 	must(t, err)
 	defer w.Abort()
 	must(t, w.Write(rows))
-	must(t, w.WriteRejects([]schemas.Reject{{Window: schemastest.Day.Window(), Reason: schemas.ReasonNoID, Raw: fmt.Appendf(nil, `{"seed":%d}`, seed), FetchedAt: schemastest.Day.Date.End(), RunID: "r"}}))
+	must(t, w.WriteRejects([]schemas.Reject{{Window: schemastest.Day.Window(), Reason: schemas.ReasonNoID,
+		Raw: fmt.Appendf(nil, `{"seed":%d}`, seed), FetchedAt: schemastest.Day.Date.End(), RunID: "r"}}))
 	must(t, w.Commit(footerOf(raws, int64(n), 1)))
 }
 
@@ -42,7 +43,8 @@ func footerOf(raws []Raw, rows, rejects int64) schemas.DayFooter {
 	f := dayFooter(rows, rejects)
 	f.Digest = DayDigest(1, raws)
 	for _, r := range raws {
-		f.Windows = append(f.Windows, schemas.DayWindow{Seq: r.Seq, Start: r.Window.Start, End: r.Window.End, FetchedAt: schemastest.Day.Date.End(), RunID: "r", Owns: !r.Pruned})
+		f.Windows = append(f.Windows, schemas.DayWindow{Seq: r.Seq, Start: r.Window.Start, End: r.Window.End,
+			FetchedAt: schemastest.Day.Date.End(), RunID: "r", Owns: !r.Pruned})
 	}
 	return f
 }
@@ -50,7 +52,8 @@ func footerOf(raws []Raw, rows, rejects int64) schemas.DayFooter {
 func sealHours(t testing.TB, l *Lake, from, to int) {
 	t.Helper()
 	start := schemastest.Day.Date.Start()
-	_, err := l.Seal(context.Background(), schemastest.Seal(start.Add(time.Duration(from)*time.Hour), start.Add(time.Duration(to)*time.Hour)), schemastest.Pages(start))
+	_, err := l.Seal(context.Background(), schemastest.Seal(start.Add(time.Duration(from)*time.Hour),
+		start.Add(time.Duration(to)*time.Hour)), schemastest.Pages(start))
 	must(t, err)
 }
 
@@ -93,8 +96,8 @@ func mustRead(t testing.TB, path string) string {
 }
 
 // Each step of a prune fails in each way, with the process living on and with it dead. The day file stays what it was
-// through all of it, the windows are known, a raw file is gone only when the tombstone is there and the lake says that it
-// has one, and done again the prune completes.
+// through all of it, the windows are known, a raw file is gone only when the tombstone is there and the lake says that
+// it has one, and done again the prune completes.
 func TestADayIsWholeWhicheverStepOfAPruneFails(t *testing.T) {
 	for _, quarantine := range []bool{false, true} {
 		t.Run(fmt.Sprintf("quarantine %v", quarantine), func(t *testing.T) {
@@ -389,7 +392,8 @@ func TestComparingADayFindsAnyDifference(t *testing.T) {
 		defer rec.Release()
 		must(t, w.Write(rec))
 		for range rejects {
-			must(t, w.WriteRejects([]schemas.Reject{{Window: schemastest.Day.Window(), Reason: schemas.ReasonNoID, Raw: []byte(`{"seed":1}`), FetchedAt: schemastest.Day.Date.End(), RunID: "r"}}))
+			must(t, w.WriteRejects([]schemas.Reject{{Window: schemastest.Day.Window(), Reason: schemas.ReasonNoID,
+				Raw: []byte(`{"seed":1}`), FetchedAt: schemastest.Day.Date.End(), RunID: "r"}}))
 		}
 		return w.Commit(footerOf(raws, int64(rows), int64(rejects)))
 	}
@@ -447,7 +451,8 @@ func TestEveryChangeOfATombstoneIsFound(t *testing.T) {
 	}
 	for _, c := range [][2]string{
 		{`"date":"2026-11-01"`, `"date":"2026-11-02"`}, {`"account":"acme"`, `"account":"b"`}, {`"format":1`, `"format":0`},
-		{`_000000-240000_`, `_000000-230000_`}, {`"000001_`, `"000007_`}, {`"000001_`, `"../../x_`}, {`"windows":[{`, `"windows":[{},{`},
+		{`_000000-240000_`, `_000000-230000_`}, {`"000001_`, `"000007_`}, {`"000001_`, `"../../x_`},
+		{`"windows":[{`, `"windows":[{},{`},
 	} {
 		reseal(c[0], c[1])
 		check(c[1])
@@ -456,7 +461,8 @@ func TestEveryChangeOfATombstoneIsFound(t *testing.T) {
 	if _, err := l.Windows(schemastest.Day); !errors.Is(err, ErrNewer) {
 		t.Errorf("a newer format: %v", err)
 	}
-	if _, err := l.Seal(t.Context(), schemastest.Seal(schemastest.Day.Date.Start(), schemastest.Day.Date.End()), schemastest.Pages(schemastest.Day.Date.Start())); err == nil {
+	if _, err := l.Seal(t.Context(), schemastest.Seal(schemastest.Day.Date.Start(), schemastest.Day.Date.End()),
+		schemastest.Pages(schemastest.Day.Date.Start())); err == nil {
 		t.Error("a window was sealed beside a tombstone that can't be read")
 	}
 	if bal, err := l.Balances(schemastest.Day); err != nil || len(bal) != 1 {

@@ -23,9 +23,9 @@ import (
 //	    {"format":1,"account":"acme","date":"2025-10-03",…}   a Pruned, one line
 //	    {"sha256":"…"}                                        of the first line, its line feed included
 //
-// Windows lists what the tombstone names as if it stood there, with Raw.Pruned, so coverage and the day's digest are what
-// they were. A file that is named counts as gone even while it stands there still. Such a day is frozen: nothing derives,
-// replaces or removes its day file.
+// Windows lists what the tombstone names as if it stood there, with Raw.Pruned, so coverage and the day's digest are
+// what they were. A file that is named counts as gone even while it stands there still. Such a day is frozen: nothing
+// derives, replaces or removes its day file.
 //
 // It thaws when windows that came later cover the whole of it: they own every instant then, and the day is derived from
 // them alone. Windows that cover a part of it wait for the rest, for what is left of the day can't be had from the raw
@@ -97,8 +97,8 @@ func (t *Pruned) Silent() []schemas.DayWindow {
 	return out
 }
 
-// Frozen says whether the day file is the source of the day that raws, as Windows lists them, are of: it was pruned, and
-// what came later doesn't cover the whole of it.
+// Frozen says whether the day file is the source of the day that raws, as Windows lists them, are of: it was pruned,
+// and what came later doesn't cover the whole of it.
 func Frozen(raws []Raw) bool {
 	i := slices.IndexFunc(raws, func(r Raw) bool { return r.Pruned })
 	if i < 0 {
@@ -120,8 +120,8 @@ func (l *Lake) prunedPath(p schemas.Partition) string {
 	return filepath.Join(l.Partition(RawDir, p), prunedFile)
 }
 
-// Pruned reads the tombstone of p, nil if there is none. One that can't be read gives a *DamagedError, and ErrNewer is a
-// format that this program doesn't know: what the day was derived from isn't known then, and nothing is made of it.
+// Pruned reads the tombstone of p, nil if there is none. One that can't be read gives a *DamagedError, and ErrNewer is
+// a format that this program doesn't know: what the day was derived from isn't known then, and nothing is made of it.
 func (l *Lake) Pruned(p schemas.Partition) (*Pruned, error) {
 	path := l.prunedPath(p)
 	b, err := l.FS.ReadFile(path)
@@ -136,7 +136,8 @@ func (l *Lake) Pruned(p schemas.Partition) (*Pruned, error) {
 		return nil, fmt.Errorf("read %s: %w", path, err)
 	} else if err != nil {
 		return nil, &DamagedError{Path: path, Detail: err.Error(),
-			Hint: fmt.Sprintf("restore it from a backup; without one, move it and the day file out of the lake, and fetch the day anew: usagelake export --account %s --from %s --to %s", p.Account, p.Date, p.Date+1)}
+			Hint: fmt.Sprintf("restore it from a backup; without one, move it and the day file out of the lake, and fetch the "+
+				"day anew: usagelake export --account %s --from %s --to %s", p.Account, p.Date, p.Date+1)}
 	}
 	return t, nil
 }
@@ -347,7 +348,8 @@ func (l *Lake) KeepPruned(p schemas.Partition) (*Pruned, error) {
 		}
 		switch got, err := l.Digest(from); {
 		case errors.Is(err, fs.ErrNotExist), err == nil && got != sum:
-			l.Log.Warn("the day file of a pruned day is not the one it was pruned with, and is not kept", "day", p.String(), "file", from)
+			l.Log.Warn("the day file of a pruned day is not the one it was pruned with, and is not kept", "day", p.String(),
+				"file", from)
 			return nil
 		case err != nil:
 			return err
@@ -391,7 +393,8 @@ func (l *Lake) CheckFrozen(p schemas.Partition) error {
 
 // HintLost is what can be done about the derived file of a frozen day that isn't what it was.
 func HintLost(p schemas.Partition) string {
-	return fmt.Sprintf("restore it from a backup, for its raw files were pruned; or fetch the day anew: usagelake export --refetch --account %s --from %s --to %s", p.Account, p.Date, p.Date+1)
+	return fmt.Sprintf("restore it from a backup, for its raw files were pruned; or fetch the day anew: usagelake export "+
+		"--refetch --account %s --from %s --to %s", p.Account, p.Date, p.Date+1)
 }
 
 // LostDay is the error of a pruned day whose day file isn't the one that was kept: nothing can derive it again.

@@ -133,7 +133,8 @@ func rawName(seal schemas.Seal, seq int) string {
 	if seal.Kind == schemas.KindBalance {
 		return fmt.Sprintf("%06d_%s_%s%s", seq, clockText(d, seal.Start), seal.Digest[:digestPrefix], balanceSuffix)
 	}
-	return fmt.Sprintf("%06d_%s-%s_%s%s", seq, clockText(d, seal.Start), clockText(d, seal.End), seal.Digest[:digestPrefix], usageSuffix)
+	return fmt.Sprintf("%06d_%s-%s_%s%s", seq, clockText(d, seal.Start), clockText(d, seal.End),
+		seal.Digest[:digestPrefix], usageSuffix)
 }
 
 // Windows returns the sealed usage windows of p in order of Seq, from the file names alone; of a pruned day, those that
@@ -172,7 +173,10 @@ func (l *Lake) Strays(p schemas.Partition) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	strays = slices.DeleteFunc(strays, func(name string) bool { return name == prunedFile || name == KeptUsage || name == KeptQuarantine })
+	strays = slices.DeleteFunc(strays, func(name string) bool {
+		return name == prunedFile || name == KeptUsage ||
+			name == KeptQuarantine
+	})
 	for i := 1; i < len(all); i++ {
 		if all[i].Seq == all[i-1].Seq {
 			strays = append(strays, all[i].Name)
@@ -232,9 +236,9 @@ type pageLine struct {
 // when Seal returns nil, the window is on the disk and is never asked for again; when it returns an error, the window
 // may be there or not, and sealing it again is right in either case (the later one owns, with the same content).
 //
-// The archive sets seal.Format, Pages and Digest. The pages are written in order of their numbers, which must differ. Texts that are
-// no UTF-8 are mended by JSON's rules; bodies are kept byte for byte. Equal input gives equal bytes. Seal may be called
-// by several goroutines at once; the caller holds the lake's lock.
+// The archive sets seal.Format, Pages and Digest. The pages are written in order of their numbers, which must differ.
+// Texts that are no UTF-8 are mended by JSON's rules; bodies are kept byte for byte. Equal input gives equal bytes.
+// Seal may be called by several goroutines at once; the caller holds the lake's lock.
 func (l *Lake) Seal(ctx context.Context, seal schemas.Seal, pages []schemas.Page) (Raw, error) {
 	r, err := l.seal(ctx, seal, pages)
 	if err != nil {
@@ -244,7 +248,8 @@ func (l *Lake) Seal(ctx context.Context, seal schemas.Seal, pages []schemas.Page
 }
 
 func (l *Lake) seal(ctx context.Context, seal schemas.Seal, pages []schemas.Page) (Raw, error) {
-	pages = slices.SortedStableFunc(slices.Values(pages), func(a, b schemas.Page) int { return cmp.Compare(a.Number, b.Number) })
+	pages = slices.SortedStableFunc(slices.Values(pages),
+		func(a, b schemas.Page) int { return cmp.Compare(a.Number, b.Number) })
 	lines := make([][]byte, len(pages))
 	digest := sha256.New()
 	for i, page := range pages {
@@ -270,7 +275,8 @@ func (l *Lake) seal(ctx context.Context, seal schemas.Seal, pages []schemas.Page
 	seal.Format = schemas.RawFormat
 	seal.Pages = len(pages)
 	seal.Digest = hex.EncodeToString(digest.Sum(nil))
-	seal.Start, seal.End, seal.FetchedAt = seal.Start.Round(0).UTC(), seal.End.Round(0).UTC(), seal.FetchedAt.Round(0).UTC()
+	seal.Start, seal.End, seal.FetchedAt = seal.Start.Round(0).UTC(), seal.End.Round(0).UTC(),
+		seal.FetchedAt.Round(0).UTC()
 	if seal.Kind == schemas.KindBalance && !seal.Start.Before(seal.End) {
 		seal.End = seal.Start.Add(time.Second)
 	}
@@ -455,7 +461,8 @@ func (l *Lake) OpenRaw(ctx context.Context, p schemas.Partition, r Raw) (schemas
 }
 
 // pages reads a sealed file from its start to its end.
-func (l *Lake) pages(ctx context.Context, p schemas.Partition, r Raw, head []byte, yield func(schemas.Page, error) bool) {
+func (l *Lake) pages(ctx context.Context, p schemas.Partition, r Raw, head []byte,
+	yield func(schemas.Page, error) bool) {
 	f, err := l.openRaw(p, r)
 	if err != nil {
 		yield(schemas.Page{}, err)
@@ -605,7 +612,8 @@ func (f *rawReader) readSeal() (schemas.Seal, []byte, error) {
 		return seal, nil, f.damaged("its first line is no seal", err)
 	}
 	if format.Format > schemas.RawFormat {
-		return seal, nil, fmt.Errorf("open raw file %s: %w (its format is %d, this version knows %d)", f.path, ErrNewer, format.Format, schemas.RawFormat)
+		return seal, nil, fmt.Errorf("open raw file %s: %w (its format is %d, this version knows %d)", f.path, ErrNewer,
+			format.Format, schemas.RawFormat)
 	}
 	if err := json.Unmarshal(line, &seal); err != nil {
 		return seal, nil, f.damaged("its first line is no seal", err)
@@ -621,7 +629,8 @@ func (f *rawReader) readSeal() (schemas.Seal, []byte, error) {
 		return seal, nil, f.damaged("its first line has no digest", nil)
 	}
 	if seal.Account != f.raw.Window.Account || rawName(seal, f.raw.Seq) != f.raw.Name {
-		return seal, nil, f.damaged(fmt.Sprintf("its first line is of another file, %s of %s", rawName(seal, f.raw.Seq), seal.Account), nil)
+		return seal, nil, f.damaged(fmt.Sprintf("its first line is of another file, %s of %s", rawName(seal, f.raw.Seq),
+			seal.Account), nil)
 	}
 	return seal, line, nil
 }
@@ -639,7 +648,8 @@ func (f *rawReader) readPage(digest hash.Hash) (schemas.Page, error) {
 		return schemas.Page{}, f.damaged("a page's line can't be read", err)
 	}
 	if p.Length < 0 || p.Length > MaxPage {
-		return schemas.Page{}, f.damaged(fmt.Sprintf("page %d is said to have %d bytes; at most %d are read", p.Page, p.Length, MaxPage), nil)
+		return schemas.Page{}, f.damaged(fmt.Sprintf("page %d is said to have %d bytes; at most %d are read", p.Page,
+			p.Length, MaxPage), nil)
 	}
 	if f.body, err = readFull(f.in, f.body, p.Length+1); err != nil {
 		return schemas.Page{}, f.unreadable(err)
@@ -648,7 +658,8 @@ func (f *rawReader) readPage(digest hash.Hash) (schemas.Page, error) {
 	if f.body[p.Length] != '\n' {
 		return schemas.Page{}, f.damaged(fmt.Sprintf("page %d is longer than its line says", p.Page), nil)
 	}
-	return schemas.Page{Number: p.Page, RequestID: p.RequestID, FetchedAt: p.FetchedAt.UTC(), Body: f.body[:p.Length:p.Length]}, nil
+	return schemas.Page{Number: p.Page, RequestID: p.RequestID, FetchedAt: p.FetchedAt.UTC(),
+		Body: f.body[:p.Length:p.Length]}, nil
 }
 
 // readFull reads n bytes into buf, which grows as they come: a length that lies costs no memory.

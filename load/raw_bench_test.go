@@ -21,12 +21,15 @@ func BenchmarkReadRaw(b *testing.B) {
 				body = append(body, ',')
 			}
 			id := n*100 + i
-			body = fmt.Appendf(body, `{"id":"%d","request_time":%d,"user_id":"%d","custom_user_id":"","token_id":"tk_%04x","model":"vendor-model-%d","model_type":"text","input_token":%d,"output_token":%d,"input_price":0.25,"output_price":1,"cached_token":0,"cached_price":0.025,"total_amount":0.%06d,"discount_amount":0,"amount":0.%06d,"channel_id":%d,"ext":{}}`,
-				7_300_000_000+id*7, 1793491200+id/3, id%200, id%50, id%17, id*7919%8000, id*104729%2000, id*7919%1_000_000, id*7919%1_000_000, id%9)
+			body = fmt.Appendf(body,
+				`{"id":"%d","request_time":%d,"user_id":"%d","custom_user_id":"","token_id":"tk_%04x","model":"vendor-model-%d","model_type":"text","input_token":%d,"output_token":%d,"input_price":0.25,"output_price":1,"cached_token":0,"cached_price":0.025,"total_amount":0.%06d,"discount_amount":0,"amount":0.%06d,"channel_id":%d,"ext":{}}`,
+				7_300_000_000+id*7, 1793491200+id/3, id%200, id%50, id%17, id*7919%8000, id*104729%2000, id*7919%1_000_000,
+				id*7919%1_000_000, id%9)
 		}
 		body = append(body, `],"total":10000}}`...)
 		size += len(body)
-		pages = append(pages, schemas.Page{Number: n, RequestID: fmt.Sprintf("req-%d", n), FetchedAt: schemastest.Day.Date.End(), Body: body})
+		pages = append(pages, schemas.Page{Number: n, RequestID: fmt.Sprintf("req-%d", n),
+			FetchedAt: schemastest.Day.Date.End(), Body: body})
 	}
 	raw, err := l.Seal(b.Context(), schemastest.Seal(schemastest.Day.Date.Start(), schemastest.Day.Date.End()), pages)
 	if err != nil {

@@ -28,7 +28,8 @@ var update = flag.Bool("update", false, "write the golden files anew")
 func sealWindow(t testing.TB, l *Lake, from, to time.Duration) Raw {
 	t.Helper()
 	start := schemastest.Day.Date.Start()
-	r, err := l.Seal(t.Context(), schemastest.Seal(start.Add(from), start.Add(to)), schemastest.Pages(schemastest.Day.Date.End()))
+	r, err := l.Seal(t.Context(), schemastest.Seal(start.Add(from), start.Add(to)),
+		schemastest.Pages(schemastest.Day.Date.End()))
 	must(t, err)
 	return r
 }
@@ -95,7 +96,8 @@ func TestSequenceCountsOverBothKindsAndAscends(t *testing.T) {
 	if d := sealWindow(t, l, 0, time.Hour); d.Seq != 4 {
 		t.Errorf("after a removal the next is %d", d.Seq)
 	}
-	if DayDigest(1, windows) == DayDigest(2, windows) || DayDigest(1, windows) == DayDigest(1, windows[:1]) || len(DayDigest(1, nil)) != 64 {
+	if DayDigest(1, windows) == DayDigest(2, windows) || DayDigest(1, windows) == DayDigest(1, windows[:1]) ||
+		len(DayDigest(1, nil)) != 64 {
 		t.Error("the day's digest doesn't tell apart what it should")
 	}
 }
@@ -108,7 +110,8 @@ func TestSealsFromManyGoroutinesEachGetANumber(t *testing.T) {
 	for i := range n {
 		wg.Go(func() {
 			start := schemastest.Day.Date.Start().Add(time.Duration(i) * time.Hour)
-			_, errs[i] = l.Seal(t.Context(), schemastest.Seal(start, start.Add(time.Hour)), schemastest.Pages(schemastest.Day.Date.End()))
+			_, errs[i] = l.Seal(t.Context(), schemastest.Seal(start, start.Add(time.Hour)),
+				schemastest.Pages(schemastest.Day.Date.End()))
 		})
 	}
 	wg.Wait()
@@ -282,7 +285,8 @@ func TestDamageIsFoundAndNamed(t *testing.T) {
 			if !errors.As(err, &damaged) || damaged.Path != path || !strings.Contains(err.Error(), tt.want) {
 				t.Fatalf("reading gives %v, want a DamagedError with %q", err, tt.want)
 			}
-			if !strings.Contains(damaged.Hint, "usagelake verify --repair; then the next export fetches acme 2026-11-01T00:00:00Z/2026-11-01T01:00:00Z") {
+			if !strings.Contains(damaged.Hint,
+				"usagelake verify --repair; then the next export fetches acme 2026-11-01T00:00:00Z/2026-11-01T01:00:00Z") {
 				t.Errorf("the hint is %q", damaged.Hint)
 			}
 		})
@@ -377,14 +381,16 @@ func TestSealAndOpenAreInverse(t *testing.T) {
 		}
 		from := rapid.IntRange(0, 86399).Draw(rt, "from")
 		to := rapid.IntRange(from+1, 86400).Draw(rt, "to")
-		seal := schemastest.Seal(schemastest.Day.Date.Start().Add(time.Duration(from)*time.Second), schemastest.Day.Date.Start().Add(time.Duration(to)*time.Second))
+		seal := schemastest.Seal(schemastest.Day.Date.Start().Add(time.Duration(from)*time.Second),
+			schemastest.Day.Date.Start().Add(time.Duration(to)*time.Second))
 		seal.RequestIDs = rapid.SliceOfN(rapid.String(), 0, 3).Draw(rt, "ids")
 		if rapid.Bool().Draw(rt, "unannounced") {
 			seal.Announced = nil
 		}
 		var pages []schemas.Page
 		for i, body := range rapid.SliceOfN(rapid.SliceOf(rapid.Byte()), 1, 5).Draw(rt, "bodies") {
-			pages = append(pages, schemas.Page{Number: i + 1, RequestID: rapid.String().Draw(rt, "request"), Body: append([]byte{}, body...),
+			pages = append(pages, schemas.Page{Number: i + 1, RequestID: rapid.String().Draw(rt, "request"),
+				Body:      append([]byte{}, body...),
 				FetchedAt: time.Unix(0, rapid.Int64Range(0, 1<<61).Draw(rt, "at")).UTC()})
 		}
 		r, err := l.Seal(t.Context(), seal, pages)

@@ -86,21 +86,22 @@ func (l *Lake) moveAside(p schemas.Partition, from string) error {
 	return errors.Join(l.SyncDir(filepath.Dir(to)), l.SyncDir(filepath.Dir(from)))
 }
 
-// asideName is where a derived file of p goes in damaged/. Its digest is in the name, so that a later one of the same day
-// takes no earlier one's place, and the same one is kept once.
+// asideName is where a derived file of p goes in damaged/. Its digest is in the name, so that a later one of the same
+// day takes no earlier one's place, and the same one is kept once.
 func (l *Lake) asideName(p schemas.Partition, path string) (string, error) {
 	sum, err := l.Digest(path)
 	if err != nil {
 		return "", err
 	}
-	return l.Path(DamagedDir, fmt.Sprintf(AccountKey+"%s_"+DateKey+"%s_%s_%s", p.Account, p.Date, sum[:digestPrefix], filepath.Base(path))), nil
+	return l.Path(DamagedDir, fmt.Sprintf(AccountKey+"%s_"+DateKey+"%s_%s_%s", p.Account, p.Date, sum[:digestPrefix],
+		filepath.Base(path))), nil
 }
 
 // SetAsideBalance moves the balance file of p to damaged/, for it can't be read. The caller holds the lock.
 func (l *Lake) SetAsideBalance(p schemas.Partition) error { return l.moveAside(p, l.BalancePath(p)) }
 
-// CheckDay reads the day file of p and its quarantine whole, and returns a *DamagedError if either isn't what was written. None is
-// no error.
+// CheckDay reads the day file of p and its quarantine whole, and returns a *DamagedError if either isn't what was
+// written. None is no error.
 func (l *Lake) CheckDay(p schemas.Partition) error {
 	if _, _, err := l.Day(p); err != nil {
 		return err

@@ -11,9 +11,10 @@ import (
 	"github.com/usagelake/usagelake/load/durable"
 )
 
-// A scratch is a directory for what DuckDB spills while the lake is read: of mode 0700, under a name that nobody can foresee,
-// in the lake's temp directory, or where the lake can't be written, in the system's. A file in it is locked as long as its process
-// lives, so that whoever comes later can tell one that is left from one that is used, and removes it.
+// A scratch is a directory for what DuckDB spills while the lake is read: of mode 0700, under a name that nobody can
+// foresee, in the lake's temp directory, or where the lake can't be written, in the system's. A file in it is locked as
+// long as its process lives, so that whoever comes later can tell one that is left from one that is used, and removes
+// it.
 //
 //	LAKE/.tmp/usagelake-scratch-123456/lock      held
 //	                                  /spill/    DuckDB's
@@ -76,7 +77,8 @@ func sweepScratch(base string) {
 		return
 	}
 	for _, e := range entries {
-		if name := filepath.Join(base, e.Name()); strings.HasPrefix(e.Name(), ScratchPrefix) && e.IsDir() && !UsedScratch(name) {
+		if name := filepath.Join(base, e.Name()); strings.HasPrefix(e.Name(), ScratchPrefix) && e.IsDir() &&
+			!UsedScratch(name) {
 			_ = os.RemoveAll(name)
 		}
 	}

@@ -12,9 +12,9 @@ import (
 	"time"
 )
 
-// A state is a small JSON document that a job keeps in the lake from one time to the next: journal/NAME.json. Nothing in
-// the lake is derived from it. It is replaced by one rename, and has a lock of its own, journal/NAME.lock, so that who
-// keeps it needs not wait for the lake's.
+// A state is a small JSON document that a job keeps in the lake from one time to the next: journal/NAME.json. Nothing
+// in the lake is derived from it. It is replaced by one rename, and has a lock of its own, journal/NAME.lock, so that
+// who keeps it needs not wait for the lake's.
 
 // stateName is what a state may be named.
 var stateName = regexp.MustCompile(`^[a-z][a-z0-9-]*$`)
@@ -41,8 +41,8 @@ func (l *Lake) ReadState(name string, v any) (bool, error) {
 	return true, nil
 }
 
-// WriteState replaces the state of that name, and returns when it is on the disk. The caller holds its lock. After an error
-// the old one is there or the new one, whole in either case.
+// WriteState replaces the state of that name, and returns when it is on the disk. The caller holds its lock. After an
+// error the old one is there or the new one, whole in either case.
 func (l *Lake) WriteState(name string, v any) error {
 	if err := l.writeState(name, v); err != nil {
 		return fmt.Errorf("write the state %s: %w", name, err)
@@ -67,9 +67,9 @@ func (l *Lake) writeState(name string, v any) error {
 	return t.Commit(l.statePath(name, ".json"))
 }
 
-// LockState makes the caller the only one who writes the state of that name until unlock is called, and drops what half-done
-// files an earlier one left. If another holds it, LockState tries for a moment and returns ErrStateHeld. As with the
-// lake's own lock, the kernel drops it with the process.
+// LockState makes the caller the only one who writes the state of that name until unlock is called, and drops what
+// half-done files an earlier one left. If another holds it, LockState tries for a moment and returns ErrStateHeld. As
+// with the lake's own lock, the kernel drops it with the process.
 func (l *Lake) LockState(ctx context.Context, name string) (unlock func() error, err error) {
 	unlock, err = l.lockState(ctx, name)
 	if err != nil {

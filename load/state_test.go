@@ -69,7 +69,8 @@ func TestAStateNeedsNotTheLakesLockAndOneWritesAtATime(t *testing.T) {
 	}
 }
 
-// Whatever step fails, and in whatever way, the state is the old one or the new, and the next write leaves nothing behind.
+// Whatever step fails, and in whatever way, the state is the old one or the new, and the next write leaves nothing
+// behind.
 func TestAStateIsWholeWhateverStepFails(t *testing.T) {
 	for _, how := range []durabletest.Fault{durabletest.NotDone, durabletest.Lost, durabletest.Torn} {
 		for _, down := range []bool{false, true} {

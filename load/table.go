@@ -41,9 +41,9 @@ const (
 	cutStep          = 256
 )
 
-// createdBy is in every Parquet file, in the form that parquet-java parses: of a file whose writer it can't tell, it reads no
-// DELTA_BYTE_ARRAY column in splits (PARQUET-246) and believes no statistics of texts. The program's version is left out: a new
-// release alone changes no file.
+// createdBy is in every Parquet file, in the form that parquet-java parses: of a file whose writer it can't tell, it
+// reads no DELTA_BYTE_ARRAY column in splits (PARQUET-246) and believes no statistics of texts. The program's version
+// is left out: a new release alone changes no file.
 var createdBy = fmt.Sprintf("usagelake version %d", schemas.SchemaVersion)
 
 // tableWriter writes one Parquet file, row group by row group. Memory is that of one row group.
@@ -294,7 +294,8 @@ func (l *Lake) CheckBody(path string) error {
 		return fmt.Errorf("read %s: %w", path, err)
 	}
 	if got := (bodySum{n, hex.EncodeToString(sum.Sum(nil))}); got != want {
-		return derivedDamage(path, fmt.Sprintf("its %d bytes of rows have the digest %s, its footer says %s", n, got.SHA256, want.SHA256), nil)
+		return derivedDamage(path, fmt.Sprintf("its %d bytes of rows have the digest %s, its footer says %s", n, got.SHA256,
+			want.SHA256), nil)
 	}
 	return nil
 }
@@ -373,7 +374,8 @@ func newColumn(f arrow.Field) (*column, schema.Node, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	node, err := schema.NewGroupNodeLogical(f.Name, parquet.Repetitions.Optional, schema.FieldList{repeated}, schema.NewListLogicalType(), -1)
+	node, err := schema.NewGroupNodeLogical(f.Name, parquet.Repetitions.Optional, schema.FieldList{repeated},
+		schema.NewListLogicalType(), -1)
 	return c, node, err
 }
 
@@ -410,11 +412,13 @@ func newLeaf(f arrow.Field, path string, above int16) (*leaf, schema.Node, error
 		if dt.Unit != arrow.Microsecond {
 			return nil, nil, fmt.Errorf("a time is written in microseconds, not as %s", dt)
 		}
-		l.kind, typ, logical = leafInt64, parquet.Types.Int64, schema.NewTimestampLogicalType(dt.TimeZone != "", schema.TimeUnitMicros)
+		l.kind, typ, logical = leafInt64, parquet.Types.Int64,
+			schema.NewTimestampLogicalType(dt.TimeZone != "", schema.TimeUnitMicros)
 	case *arrow.Decimal64Type:
 		l.kind, typ, logical = leafInt64, parquet.Types.Int64, schema.NewDecimalLogicalType(dt.Precision, dt.Scale)
 	case *arrow.Decimal128Type:
-		l.kind, typ, logical, width = leafFixed, parquet.Types.FixedLenByteArray, schema.NewDecimalLogicalType(dt.Precision, dt.Scale), 16
+		l.kind, typ, logical, width = leafFixed, parquet.Types.FixedLenByteArray,
+			schema.NewDecimalLogicalType(dt.Precision, dt.Scale), 16
 	default:
 		return nil, nil, fmt.Errorf("no Parquet type for %s", f.Type)
 	}
@@ -528,15 +532,19 @@ func (l *leaf) values(arr arrow.Array, from, to int) error {
 	case *array.Int64:
 		l.i64 = append(grow(l.i64, to-from), a.Int64Values()[from:to]...)
 	case *array.Timestamp:
-		l.i64 = append(grow(l.i64, to-from), arrow.Int64Traits.CastFromBytes(arrow.TimestampTraits.CastToBytes(a.TimestampValues()[from:to]))...)
+		l.i64 = append(grow(l.i64, to-from),
+			arrow.Int64Traits.CastFromBytes(arrow.TimestampTraits.CastToBytes(a.TimestampValues()[from:to]))...)
 	case *array.Decimal64:
-		l.i64 = append(grow(l.i64, to-from), arrow.Int64Traits.CastFromBytes(arrow.Decimal64Traits.CastToBytes(a.Values()[from:to]))...)
+		l.i64 = append(grow(l.i64, to-from),
+			arrow.Int64Traits.CastFromBytes(arrow.Decimal64Traits.CastToBytes(a.Values()[from:to]))...)
 	case *array.Date32:
-		l.i32 = append(grow(l.i32, to-from), arrow.Int32Traits.CastFromBytes(arrow.Date32Traits.CastToBytes(a.Date32Values()[from:to]))...)
+		l.i32 = append(grow(l.i32, to-from),
+			arrow.Int32Traits.CastFromBytes(arrow.Date32Traits.CastToBytes(a.Date32Values()[from:to]))...)
 	case *array.Decimal128:
 		for _, v := range a.Values()[from:to] {
 			hi, lo := uint64(v.HighBits()), v.LowBits()
-			l.data = append(l.data, byte(hi>>56), byte(hi>>48), byte(hi>>40), byte(hi>>32), byte(hi>>24), byte(hi>>16), byte(hi>>8), byte(hi),
+			l.data = append(l.data, byte(hi>>56), byte(hi>>48), byte(hi>>40), byte(hi>>32), byte(hi>>24), byte(hi>>16),
+				byte(hi>>8), byte(hi),
 				byte(lo>>56), byte(lo>>48), byte(lo>>40), byte(lo>>32), byte(lo>>24), byte(lo>>16), byte(lo>>8), byte(lo))
 		}
 	default:

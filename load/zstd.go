@@ -26,7 +26,8 @@ func (c *coders) decoder(r io.Reader) (*zstd.Decoder, error) {
 	if d, ok := c.decoders.Get().(*zstd.Decoder); ok {
 		return d, d.Reset(r)
 	}
-	return zstd.NewReader(r, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxMemory(maxDecoder), zstd.WithDecoderMaxWindow(maxDecoder))
+	return zstd.NewReader(r, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxMemory(maxDecoder),
+		zstd.WithDecoderMaxWindow(maxDecoder))
 }
 
 // putDecoder gives back a decoder, which may stand anywhere in its stream. It must not be used after.
@@ -36,14 +37,15 @@ func (c *coders) putDecoder(d *zstd.Decoder) {
 	}
 }
 
-// encoder compresses into w, in the goroutine that calls it: the same input gives the same blocks then, and a seal isn't
-// worth starting more. An encoder that was used before writes the same bytes as a new one.
+// encoder compresses into w, in the goroutine that calls it: the same input gives the same blocks then, and a seal
+// isn't worth starting more. An encoder that was used before writes the same bytes as a new one.
 func (c *coders) encoder(w io.Writer) (*zstd.Encoder, error) {
 	if e, ok := c.encoders.Get().(*zstd.Encoder); ok {
 		e.Reset(w)
 		return e, nil
 	}
-	return zstd.NewWriter(w, zstd.WithEncoderConcurrency(1), zstd.WithEncoderLevel(zstd.SpeedDefault), zstd.WithEncoderCRC(true))
+	return zstd.NewWriter(w, zstd.WithEncoderConcurrency(1), zstd.WithEncoderLevel(zstd.SpeedDefault),
+		zstd.WithEncoderCRC(true))
 }
 
 // putEncoder gives back an encoder that was closed. It must not be used after.
@@ -71,7 +73,8 @@ func (c *pageCodec) EncodeLevel(dst, src []byte, level int) []byte {
 	e, ok := c.encoders[l].Get().(*zstd.Encoder)
 	if !ok {
 		var err error
-		if e, err = zstd.NewWriter(nil, zstd.WithEncoderLevel(l), zstd.WithEncoderConcurrency(1), zstd.WithWindowSize(pageWindow),
+		if e, err = zstd.NewWriter(nil, zstd.WithEncoderLevel(l), zstd.WithEncoderConcurrency(1),
+			zstd.WithWindowSize(pageWindow),
 			zstd.WithZeroFrames(true), zstd.WithAllLitEntropyCompression(true)); err != nil {
 			panic(err) // of options that contradict each other
 		}

@@ -26,7 +26,8 @@ func TestUsedCodersDoAsNewOnesDo(t *testing.T) {
 	// Every content is made of the same texts, so that what an encoder has seen before would be found again.
 	texts := make([][]byte, 300)
 	for i := range texts {
-		texts[i] = fmt.Appendf(nil, `{"id":%d,"model":"vendor-%d","amount":0.%06d,"ext":{}},`, rnd.IntN(1_000_000_000), i%9, rnd.IntN(1_000_000))
+		texts[i] = fmt.Appendf(nil, `{"id":%d,"model":"vendor-%d","amount":0.%06d,"ext":{}},`, rnd.IntN(1_000_000_000), i%9,
+			rnd.IntN(1_000_000))
 	}
 	content := func(size int, noise bool) []byte {
 		b := make([]byte, 0, size+100)
@@ -91,8 +92,8 @@ func TestUsedCodersDoAsNewOnesDo(t *testing.T) {
 	}
 }
 
-// Whatever becomes of a reading (damage, a disk that fails, a reader that stops early), others of the same lake, before,
-// after and at the same time, are as if they were alone.
+// Whatever becomes of a reading (damage, a disk that fails, a reader that stops early), others of the same lake,
+// before, after and at the same time, are as if they were alone.
 func TestReadingsOfOneLakeDontTouchEachOther(t *testing.T) {
 	l := newTestLake(t, Options{})
 	bad := sealWindow(t, l, 0, time.Hour)
@@ -144,7 +145,8 @@ func TestReadingsOfOneLakeDontTouchEachOther(t *testing.T) {
 	must(t, os.WriteFile(path, written, durable.FileMode))
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, err := l.Seal(ctx, schemastest.Seal(schemastest.Day.Date.Start().Add(2*time.Hour), schemastest.Day.Date.Start().Add(3*time.Hour)), want); err == nil {
+	if _, err := l.Seal(ctx, schemastest.Seal(schemastest.Day.Date.Start().Add(2*time.Hour),
+		schemastest.Day.Date.Start().Add(3*time.Hour)), want); err == nil {
 		t.Error("a seal that was cancelled succeeds")
 	}
 	next := sealWindow(t, l, 3*time.Hour, 4*time.Hour)

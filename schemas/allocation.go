@@ -55,8 +55,8 @@ type Name struct {
 	Name string
 }
 
-// NameKinds are what can have a Name, as columns of reports are called: a token of the API, a user, a model, a cost centre,
-// an account.
+// NameKinds are what can have a Name, as columns of reports are called: a token of the API, a user, a model, a cost
+// centre, an account.
 func NameKinds() []string { return []string{"token", "user", "model", "cost_center", "account"} }
 
 // AllocationRule is a rule as a row of the table allocation_rules.
@@ -118,9 +118,11 @@ type DirectCost struct {
 type PoolShare struct {
 	PoolCost // the part's measures
 	Owner    Owner
-	Method   string  // how the split was made: fixed, even, usage, cost, or "even (no usage)" and "even (no cost)" where the basis was nil
-	Basis    string  // the owner's weight in words: "3 of 10", "12.5 of 40 USD"
-	Ratio    Decimal // the weight ÷ the sum of the weights, rounded to 12 places: for reading; the parts come from the weights
+	// how the split was made: fixed, even, usage, cost, or "even (no usage)" and "even (no cost)" where the basis was nil
+	Method string
+	Basis  string // the owner's weight in words: "3 of 10", "12.5 of 40 USD"
+	// the weight ÷ the sum of the weights, rounded to 12 places: for reading; the parts come from the weights
+	Ratio Decimal
 }
 
 // Budget is an amount that a scope may cost in each period.

@@ -4,14 +4,15 @@ import (
 	"github.com/apache/arrow-go/v18/arrow"
 )
 
-// SchemaVersion counts the layouts of the day files: their columns, and how these are encoded. A file of an older one is
-// derived anew from the raw archive. Whatever makes the same rows other bytes raises it, since prune compares bytes.
+// SchemaVersion counts the layouts of the day files: their columns, and how these are encoded. A file of an older one
+// is derived anew from the raw archive. Whatever makes the same rows other bytes raises it, since prune compares bytes.
 //
 // 2: smaller encodings of the same columns, and items of ext_items that can't be NULL.
 //
 // 3: the column ordinal. In a file of before an id stands once, so that it is 1 of each row (SchemaOrdinal).
 //
-// 4: created_by in the form that parquet-java parses, money without DELTA_BINARY_PACKED, and the order of rows is declared.
+// 4: created_by in the form that parquet-java parses, money without DELTA_BINARY_PACKED, and the order of rows is
+// declared.
 const SchemaVersion = 4
 
 // SchemaOrdinal is the first SchemaVersion whose day files have the column ordinal.
@@ -91,19 +92,26 @@ func UsageColumns() []Column {
 		{"account", str, false, "Name of the account in the config whose key fetched the record."},
 		{"usage_date", arrow.FixedWidthTypes.Date32, false, "UTC day of request_time; the partition."},
 		{"request_time", timeType, false, "When the request was made, UTC."},
-		{"id", str, false, "The API's id of the record; several records may have one. Of a summary record, which has none: made up from its content, the same on every run."},
-		{"ordinal", i64, false, "1, and of further records with the same account, request_time and id 2, 3, …: in the order of their content, the same on every run. These four columns together name a record."},
-		{"record_kind", str, false, "request: one call to a model. summary: tokens of a model at a time, without id and money."},
+		{"id", str, false,
+			"The API's id of the record; several records may have one. Of a summary record, which has none: made up from its " +
+				"content, the same on every run."},
+		{"ordinal", i64, false,
+			"1, and of further records with the same account, request_time and id 2, 3, …: in the order of their content, the " +
+				"same on every run. These four columns together name a record."},
+		{"record_kind", str, false,
+			"request: one call to a model. summary: tokens of a model at a time, without id and money."},
 		{"token_id", str, true, "API token the request was made with."},
 		{"user_id", str, true, "Member of the organisation the token belongs to."},
-		{"custom_user_id", str, true, "What the calling application sent as its own user: free text, not to be trusted. Often empty."},
+		{"custom_user_id", str, true,
+			"What the calling application sent as its own user: free text, not to be trusted. Often empty."},
 		{"model", str, true, "Model that was called."},
 		{"model_type", str, true, "Kind of model, such as text; an open set."},
 		{"channel_id", i64, true, "Upstream channel the gateway used."},
 		{"input_tokens", i64, true, "Input tokens, not counting the cached ones."},
 		{"output_tokens", i64, true, "Output tokens."},
 		{"cached_tokens", i64, true, "Input tokens that were read from the cache."},
-		{"total_tokens", i64, true, "Input + cached + output tokens of those that were sent. Of a summary record: its tokens."},
+		{"total_tokens", i64, true,
+			"Input + cached + output tokens of those that were sent. Of a summary record: its tokens."},
 		{"input_price", decimalType, true, "Price per million input tokens."},
 		{"output_price", decimalType, true, "Price per million output tokens."},
 		{"cached_price", decimalType, true, "Price per million cached tokens."},
@@ -111,8 +119,11 @@ func UsageColumns() []Column {
 		{"discount_amount", decimalType, true, "What was taken off the gross charge."},
 		{"amount", decimalType, true, "Net cost: what was really charged. Negative for a refund."},
 		{"currency", str, true, "ISO 4217 code of the amounts, as /balance or the config names it."},
-		{"ext_items", extItemsType, true, "Charges beyond the tokens (images, audio, tools): by category and item. Empty if ext was empty, NULL if it was absent."},
-		{"extra", str, true, "JSON object of every field that no column holds; unknown members below ext under ext. NULL if there were none."},
+		{"ext_items", extItemsType, true,
+			"Charges beyond the tokens (images, audio, tools): by category and item. Empty if ext was empty, NULL if it was " +
+				"absent."},
+		{"extra", str, true,
+			"JSON object of every field that no column holds; unknown members below ext under ext. NULL if there were none."},
 		{"fetched_at", timeType, false, "When the window that owns the record was fetched, UTC."},
 		{"run_id", str, false, "Run that fetched the window."},
 	}

@@ -18,8 +18,8 @@ func IsCurrency(s string) bool {
 	return true
 }
 
-// minorUnits are the currencies of ISO 4217 whose minor unit isn't the hundredth, with its decimals. The table currencies
-// of usage.duckdb is filled from here.
+// minorUnits are the currencies of ISO 4217 whose minor unit isn't the hundredth, with its decimals. The table
+// currencies of usage.duckdb is filled from here.
 var minorUnits = map[string]int{
 	"BIF": 0, "CLP": 0, "DJF": 0, "GNF": 0, "ISK": 0, "JPY": 0, "KMF": 0, "KRW": 0, "PYG": 0, "RWF": 0, "UGX": 0, "UYI": 0,
 	"VND": 0, "VUV": 0, "XAF": 0, "XOF": 0, "XPF": 0,

@@ -42,14 +42,16 @@ type DayWindow struct {
 type DayStats struct {
 	Rows        int64 `json:"rows"`        // in usage.parquet
 	Quarantined int64 `json:"quarantined"` // in quarantine.parquet
-	Duplicates  int64 `json:"duplicates"`  // records left out because the same one (id and content) had come already in the window
-	Ignored     int64 `json:"ignored"`     // records outside the owned instants: margins, what a later window owns, what came with two
-	// Of Quarantined, records without a usable time and without an id whose very bytes a window next to theirs brought, too: where
-	// the two meet, they may be one record that came with both, and then the day holds more than the API.
+	// records left out because the same one (id and content) had come already in the window
+	Duplicates int64 `json:"duplicates"`
+	// records outside the owned instants: margins, what a later window owns, what came with two
+	Ignored int64 `json:"ignored"`
+	// Of Quarantined, records without a usable time and without an id whose very bytes a window next to theirs brought,
+	// too: where the two meet, they may be one record that came with both, and then the day holds more than the API.
 	MaybeTwice int64 `json:"maybe_twice,omitempty"`
 	// Records that the day's windows brought from before it and from after it: its margins, and what the API lists by
-	// another clock than request_time. Each counts once, whichever windows brought it. rows + quarantined + before + after is what the API counts for the day when asked with the same margins,
-	// if maybe_twice is 0.
+	// another clock than request_time. Each counts once, whichever windows brought it. rows + quarantined + before + after
+	// is what the API counts for the day when asked with the same margins, if maybe_twice is 0.
 	Before int64 `json:"before"`
 	After  int64 `json:"after"`
 	// Summary holds the total_tokens of the day with both margins, for the summary answer, which announces tokens
@@ -76,11 +78,12 @@ const (
 
 // Checks, the names an Issue goes by.
 const (
-	CheckGross       = "gross_mismatch"    // total_amount is not Σ price × tokens + ext amounts
-	CheckNet         = "net_mismatch"      // amount is not total_amount − discount_amount
-	CheckDuplicate   = "duplicate_id"      // the same record, by id and content, came more than once in a window
-	CheckShared      = "shared_id"         // records of a window have one id and other content: each counts
-	CheckAlike       = "alike_records"     // records of one id and second differ in nothing that a column of its own holds: each counts
+	CheckGross     = "gross_mismatch" // total_amount is not Σ price × tokens + ext amounts
+	CheckNet       = "net_mismatch"   // amount is not total_amount − discount_amount
+	CheckDuplicate = "duplicate_id"   // the same record, by id and content, came more than once in a window
+	CheckShared    = "shared_id"      // records of a window have one id and other content: each counts
+	// records of one id and second differ in nothing that a column of its own holds: each counts
+	CheckAlike       = "alike_records"
 	CheckUnlisted    = "unlisted_record"   // a record that a window lists from the time of another, which does not
 	CheckIncomplete  = "incomplete_window" // a window is not proven to be all that the API has
 	CheckOverlap     = "account_overlap"   // two accounts hold the same records

@@ -36,11 +36,14 @@ func TestDecimalSaysWhatItCannotHold(t *testing.T) {
 		in   string
 		want error
 	}{
-		{"1000000", ErrOutOfRange}, {"-1000000", ErrOutOfRange}, {"1e6", ErrOutOfRange}, {"1e999999999999999999999", ErrOutOfRange},
+		{"1000000", ErrOutOfRange}, {"-1000000", ErrOutOfRange}, {"1e6", ErrOutOfRange},
+		{"1e999999999999999999999", ErrOutOfRange},
 		{"999999.9999999999995", ErrOutOfRange}, {strings.Repeat("9", 10_000), ErrOutOfRange},
-		{"", ErrNotNumber}, {"-", ErrNotNumber}, {"+1", ErrNotNumber}, {".5", ErrNotNumber}, {"5.", ErrNotNumber}, {"01", ErrNotNumber},
+		{"", ErrNotNumber}, {"-", ErrNotNumber}, {"+1", ErrNotNumber}, {".5", ErrNotNumber}, {"5.", ErrNotNumber},
+		{"01", ErrNotNumber},
 		{"1e", ErrNotNumber}, {"1e+", ErrNotNumber}, {"NaN", ErrNotNumber}, {"Infinity", ErrNotNumber}, {"1,5", ErrNotNumber},
-		{" 1", ErrNotNumber}, {"1 ", ErrNotNumber}, {"0x1", ErrNotNumber}, {"1_000", ErrNotNumber}, {"--1", ErrNotNumber}, {"1.2.3", ErrNotNumber},
+		{" 1", ErrNotNumber}, {"1 ", ErrNotNumber}, {"0x1", ErrNotNumber}, {"1_000", ErrNotNumber}, {"--1", ErrNotNumber},
+		{"1.2.3", ErrNotNumber},
 	} {
 		if d, err := ParseDecimal([]byte(c.in)); !errors.Is(err, c.want) {
 			t.Errorf("%.40q: %s, %v, want %v", c.in, d, err, c.want)

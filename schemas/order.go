@@ -2,8 +2,8 @@ package schemas
 
 import "bytes"
 
-// The rows of a day are in the order of request_time, then id (CompareIDs), then ordinal. The order doesn't depend on how
-// they arrived.
+// The rows of a day are in the order of request_time, then id (CompareIDs), then ordinal. The order doesn't depend on
+// how they arrived.
 
 // CompareIDs orders ids: digit-only ones first, by value (shorter first, then by their digits), then all others by
 // their bytes. It is 0 for equal ids alone.

@@ -59,7 +59,8 @@ type Seal struct {
 	Kept      int64  `json:"kept,omitempty"`  // of Records, those that show no time outside of [Start, End)
 	Twice     int64  `json:"twice,omitempty"` // records that stood twice on one page, which the API may count twice
 	Proof     string `json:"proof,omitempty"` // one of the Proof constants
-	// Lacking is how many more records the API announces than could be had, where Proof is ProofNone; 0 if it is not known.
+	// Lacking is how many more records the API announces than could be had, where Proof is ProofNone; 0 if it is not
+	// known.
 	Lacking int64 `json:"lacking,omitempty"`
 
 	Pages      int       `json:"pages"`

@@ -29,8 +29,9 @@ type Run struct {
 	Error     string       `json:"error,omitempty"`     // why it did not end as done
 	Accounts  []RunAccount `json:"accounts,omitempty"`  // in order of name
 	Published bool         `json:"published,omitempty"` // usage.duckdb was replaced
-	// Repeats is how many runs of the same job or command failed before it and are left out of where it stands: of a failed
-	// run that is remembered when those before it are archived. Counted: it is among those that a later one stands for.
+	// Repeats is how many runs of the same job or command failed before it and are left out of where it stands: of a
+	// failed run that is remembered when those before it are archived. Counted: it is among those that a later one stands
+	// for.
 	Repeats int `json:"repeats,omitempty"`
 	RunCounts
 }

@@ -13,8 +13,8 @@ import (
 
 // Fold is what names have in common that some keeper of names takes for one: a workbook, whose library has a folding of
 // its own; a file system that knows no case, or that normalises. It is Unicode's compatibility caseless match (D146),
-// which tells fewer apart than any of them: "µ-services" and "Μ-SERVICES", "Straße" and "STRASSE", "ﬁ" and "fi" are alike.
-// It is for comparing and not for keeping: owners are told apart by each byte of their names.
+// which tells fewer apart than any of them: "µ-services" and "Μ-SERVICES", "Straße" and "STRASSE", "ﬁ" and "fi" are
+// alike. It is for comparing and not for keeping: owners are told apart by each byte of their names.
 func Fold(s string) string {
 	full := cases.Fold()
 	fold := func(s string) string { return strings.Map(leastOfCases, full.String(s)) }
@@ -43,8 +43,8 @@ const (
 // leastSecret is the shortest text that is taken out as a secret: shorter ones stand in words.
 const leastSecret = 8
 
-// NewSecrets finds these, and whatever looks like a management key; in upper case and lower, as they are and escaped for a
-// URL, for JSON or for HTML.
+// NewSecrets finds these, and whatever looks like a management key; in upper case and lower, as they are and escaped
+// for a URL, for JSON or for HTML.
 func NewSecrets(secrets ...string) Secrets {
 	patterns := []string{spelled(keyBegins) + "(?:" + keyRest + ")+"}
 	for _, s := range secrets {

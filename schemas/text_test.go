@@ -34,9 +34,12 @@ func TestAKeyIsBlankedHoweverItIsSpelled(t *testing.T) {
 		t.Fatal(err)
 	}
 	s := NewSecrets(key)
-	for _, echoed := range []string{key, strings.ToUpper(key), strings.ToLower(key), mixed, url.QueryEscape(key), url.PathEscape(key), url.QueryEscape(url.QueryEscape(key)), percent, strings.ToUpper(percent), unicodes, string(quoted), entities, fmt.Sprintf("%q", key)} {
+	for _, echoed := range []string{key, strings.ToUpper(key), strings.ToLower(key), mixed, url.QueryEscape(key),
+		url.PathEscape(key), url.QueryEscape(url.QueryEscape(key)), percent, strings.ToUpper(percent), unicodes,
+		string(quoted), entities, fmt.Sprintf("%q", key)} {
 		got := s.Blank("the key " + echoed + " is bad")
-		if !strings.Contains(got, "[key]") || strings.Contains(strings.ToLower(got), "ef9") || strings.Contains(got, "pQ") || strings.Contains(strings.ToLower(got), "\\u0064") {
+		if !strings.Contains(got, "[key]") || strings.Contains(strings.ToLower(got), "ef9") || strings.Contains(got, "pQ") ||
+			strings.Contains(strings.ToLower(got), "\\u0064") {
 			t.Errorf("%q is shown as %q", echoed, got)
 		}
 	}
@@ -59,11 +62,14 @@ func TestNamesThatSomebodyTakesForOneFoldAlike(t *testing.T) {
 				t.Errorf("%U and %U are equal but for their case, and fold to %q and %q", r, f, Fold(string(r)), Fold(string(f)))
 			}
 		}
-		if s := string(r); Fold(s) != Fold(norm.NFC.String(s)) || Fold(s) != Fold(norm.NFKD.String(s)) || Fold(s) != Fold(Fold(s)) || Fold(s) != Fold(strings.ToUpper(s)) && r != 'ı' {
+		if s := string(r); Fold(s) != Fold(norm.NFC.String(s)) || Fold(s) != Fold(norm.NFKD.String(s)) ||
+			Fold(s) != Fold(Fold(s)) || Fold(s) != Fold(strings.ToUpper(s)) && r != 'ı' {
 			t.Errorf("%U folds to %q", r, Fold(s))
 		}
 	}
-	for _, alike := range [][2]string{{"µ-services", "Μ-SERVICES"}, {"ΟΔΟΣ", "οδος"}, {"ſales", "Sales"}, {"Straße", "STRASSE"}, {"é", "E\u0301"}, {"ﬁ", "FI"}, {"\u212b", "å"}, {"Ａ", "a"}, {"ᾳ\u0301", "\u03b1\u0301\u03b9"}} {
+	for _, alike := range [][2]string{{"µ-services", "Μ-SERVICES"}, {"ΟΔΟΣ", "οδος"}, {"ſales", "Sales"},
+		{"Straße", "STRASSE"}, {"é", "E\u0301"}, {"ﬁ", "FI"}, {"\u212b", "å"}, {"Ａ", "a"},
+		{"ᾳ\u0301", "\u03b1\u0301\u03b9"}} {
 		if Fold(alike[0]) != Fold(alike[1]) {
 			t.Errorf("%q and %q fold to %q and %q", alike[0], alike[1], Fold(alike[0]), Fold(alike[1]))
 		}

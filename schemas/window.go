@@ -221,7 +221,8 @@ var accountName = regexp.MustCompile(`^[a-z0-9][a-z0-9_-]{0,63}$`)
 // ValidateAccount checks that an account's name can stand in a path and in a partition key.
 func ValidateAccount(name string) error {
 	if !accountName.MatchString(name) {
-		return fmt.Errorf("%q is not an account name: use 1 to 64 of a-z, 0-9, _ and -, starting with a letter or digit", name)
+		return fmt.Errorf("%q is not an account name: use 1 to 64 of a-z, 0-9, _ and -, starting with a letter or digit",
+			name)
 	}
 	return nil
 }

@@ -83,7 +83,8 @@ func TestUncoveredAndCoveredTogetherAreTheWindow(t *testing.T) {
 func TestEachInstantIsOwnedByTheLatestWindowThatCoversIt(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		const most = 60
-		windows := rapid.SliceOfN(rapid.Custom(func(t *rapid.T) Window { return genWindow(t, most) }), 0, 8).Draw(t, "windows")
+		windows := rapid.SliceOfN(rapid.Custom(func(t *rapid.T) Window { return genWindow(t, most) }), 0, 8).Draw(t,
+			"windows")
 		seq := rapid.Permutation(make([]int, len(windows))).Draw(t, "order")
 		for i := range seq {
 			seq[i] = i + 1
@@ -144,7 +145,8 @@ func TestAccountNamesAreFitForAPath(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	for _, bad := range []string{"", ".", "..", "../x", "a/b", `a\b`, "A", "-a", "_a", "a b", "a=b", "ä", "a\x00", "a\n", strings.Repeat("x", 65)} {
+	for _, bad := range []string{"", ".", "..", "../x", "a/b", `a\b`, "A", "-a", "_a", "a b", "a=b", "ä", "a\x00", "a\n",
+		strings.Repeat("x", 65)} {
 		if ValidateAccount(bad) == nil {
 			t.Errorf("%q is accepted", bad)
 		}
@@ -158,7 +160,8 @@ func TestValidateReportsEverything(t *testing.T) {
 			t.Errorf("%v doesn't say %q", err, want)
 		}
 	}
-	if err := (Window{Account: "a", Start: at(86399), End: at(86401)}).Validate(); err == nil || !strings.Contains(err.Error(), "more than one UTC day") {
+	if err := (Window{Account: "a", Start: at(86399), End: at(86401)}).Validate(); err == nil ||
+		!strings.Contains(err.Error(), "more than one UTC day") {
 		t.Errorf("two days: %v", err)
 	}
 }

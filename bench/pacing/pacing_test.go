@@ -1,5 +1,5 @@
-// Package pacing measures in simulated time how much of the Portal's limit an export gets. It is a test because only tests
-// can have a clock of their own; it links no DuckDB, so it is built in seconds.
+// Package pacing measures in simulated time how much of the Portal's limit an export gets. It is a test because only
+// tests can have a clock of their own; it links no DuckDB, so it is built in seconds.
 package pacing
 
 import (
@@ -27,9 +27,9 @@ import (
 
 var clock = time.Date(2026, 11, 20, 12, 0, 0, 0, time.UTC)
 
-// wire carries requests to a Portal without a socket. A request reaches the Portal after half the latency, the answer its
-// sender after the other half; each way takes up to jitter more, which is what makes requests arrive closer together than they
-// were sent.
+// wire carries requests to a Portal without a socket. A request reaches the Portal after half the latency, the answer
+// its sender after the other half; each way takes up to jitter more, which is what makes requests arrive closer
+// together than they were sent.
 type wire struct {
 	portal          http.Handler
 	latency, jitter time.Duration
@@ -89,8 +89,8 @@ type Result struct {
 
 const (
 	allowed = 2.0 // requests a second
-	// pageSize is small, so that many requests are simulated in little time: a day has as many pages as one of 4,000 records in
-	// pages of 100.
+	// pageSize is small, so that many requests are simulated in little time: a day has as many pages as one of 4,000
+	// records in pages of 100.
 	pageSize = 20
 )
 
@@ -105,9 +105,11 @@ func Best(kind portal.LimitKind, jitter time.Duration) float64 {
 }
 
 // open makes a Portal, and what leads to it.
-func open(t *testing.T, kind portal.LimitKind, latency, jitter time.Duration, perDay float64, faults portal.Faults) (*portal.Portal, *wire) {
+func open(t *testing.T, kind portal.LimitKind, latency, jitter time.Duration, perDay float64,
+	faults portal.Faults) (*portal.Portal, *wire) {
 	faults.Gzip = "off"
-	p, err := portal.New(portal.Options{Seed: 7, Now: func() time.Time { return clock }, Limit: portal.LimitOptions{Kind: kind}, Faults: faults,
+	p, err := portal.New(portal.Options{Seed: 7, Now: func() time.Time { return clock },
+		Limit: portal.LimitOptions{Kind: kind}, Faults: faults,
 		Orgs: []portal.OrgOptions{{ID: "0", RecordsPerDay: perDay}}})
 	if err != nil {
 		t.Fatal(err)
@@ -133,8 +135,10 @@ func simulate(t *testing.T, kind portal.LimitKind, latency, jitter time.Duration
 			t.Errorf("%s: %d records of %d", client, records, n)
 		}
 		s := p.Stats()
-		r = Result{Kind: kind.String(), Latency: latency.Seconds(), Jitter: jitter.Seconds(), Client: client, Records: n, Requests: s.Requests, Limited: s.Limited,
-			Share: s.Rate() / allowed, Best: Best(kind, jitter), Waste: float64(s.Requests) / (float64(n) / pageSize), InFlight: w.most, Seconds: time.Since(began).Seconds()}
+		r = Result{Kind: kind.String(), Latency: latency.Seconds(), Jitter: jitter.Seconds(), Client: client, Records: n,
+			Requests: s.Requests, Limited: s.Limited,
+			Share: s.Rate() / allowed, Best: Best(kind, jitter), Waste: float64(s.Requests) / (float64(n) / pageSize),
+			InFlight: w.most, Seconds: time.Since(began).Seconds()}
 	})
 	return r
 }
@@ -215,8 +219,8 @@ func collect(body []byte, from, to time.Time, ids map[string]bool) error {
 	return nil
 }
 
-// onePageAtATime is the pager that is written first: ask for a page of a day, wait for it, ask for the next, at most twice
-// a second; after a 429 wait a second.
+// onePageAtATime is the pager that is written first: ask for a page of a day, wait for it, ask for the next, at most
+// twice a second; after a 429 wait a second.
 func onePageAtATime(t *testing.T, p *portal.Portal, w *wire, from, to time.Time) int {
 	ids := map[string]bool{}
 	client := &http.Client{Transport: w}
@@ -288,7 +292,8 @@ func TestPacing(t *testing.T) {
 				results = append(results, r)
 			})
 		}
-		for _, latency := range []time.Duration{50 * time.Millisecond, 500 * time.Millisecond, 2 * time.Second, 5 * time.Second} {
+		for _, latency := range []time.Duration{50 * time.Millisecond, 500 * time.Millisecond, 2 * time.Second,
+			5 * time.Second} {
 			for _, kind := range []portal.LimitKind{portal.Sliding, portal.Fixed, portal.Bucket} {
 				for _, jitter := range []time.Duration{0, 20 * time.Millisecond, 100 * time.Millisecond} {
 					try(kind, latency, jitter, days, "usagelake")
@@ -306,9 +311,11 @@ func TestPacing(t *testing.T) {
 			})
 		}
 	})
-	slices.SortFunc(pages, func(a, b Pages) int { return cmp.Or(cmp.Compare(a.PerDay, b.PerDay), cmp.Compare(a.Max, b.Max)) })
+	slices.SortFunc(pages,
+		func(a, b Pages) int { return cmp.Or(cmp.Compare(a.PerDay, b.PerDay), cmp.Compare(a.Max, b.Max)) })
 	slices.SortFunc(results, func(a, b Result) int {
-		return cmp.Or(cmp.Compare(b.Client, a.Client), cmp.Compare(a.Latency, b.Latency), cmp.Compare(b.Kind, a.Kind), cmp.Compare(a.Jitter, b.Jitter))
+		return cmp.Or(cmp.Compare(b.Client, a.Client), cmp.Compare(a.Latency, b.Latency), cmp.Compare(b.Kind, a.Kind),
+			cmp.Compare(a.Jitter, b.Jitter))
 	})
 	for _, r := range results {
 		t.Logf("%+v", r)

@@ -71,7 +71,8 @@ them in.
 				}
 			}
 			if cfg.Allocation.Rules == "" {
-				fmt.Fprint(a.Stdout, `next       fill in who pays, and name the table in a rules file, allocation.yaml, which the config names
+				fmt.Fprint(a.Stdout,
+					`next       fill in who pays, and name the table in a rules file, allocation.yaml, which the config names
            (allocation: {rules: allocation.yaml}):
              tables: {tokens: {file: tokens.csv, key: token_id}}
              rules: [{id: by-token, lookup: [tokens]}]
@@ -165,8 +166,10 @@ func (a *app) printCheck(check *jobs.AllocationCheck) {
 	if check.Month == "" {
 		fmt.Fprintln(a.Stdout, "           nothing is published yet that the rules could be asked of")
 	} else {
-		t := a.newTable(table.Row{"rule", "version", "matches", "assigns", "requests", "net cost of " + monthsOf(check.Months)})
-		t.SetColumnConfigs([]table.ColumnConfig{{Number: 5, Align: text.AlignRight, AlignHeader: text.AlignRight}, {Number: 6, Align: text.AlignRight, AlignHeader: text.AlignRight}})
+		t := a.newTable(table.Row{"rule", "version", "matches", "assigns", "requests",
+			"net cost of " + monthsOf(check.Months)})
+		t.SetColumnConfigs([]table.ColumnConfig{{Number: 5, Align: text.AlignRight, AlignHeader: text.AlignRight},
+			{Number: 6, Align: text.AlignRight, AlignHeader: text.AlignRight}})
 		for _, r := range check.Costs {
 			id, v := r.RuleID, fmt.Sprint(r.Version)
 			if id == "" {
@@ -295,7 +298,8 @@ func (a *app) printExplanation(e jobs.Explanation) {
 			func(s string) bool { return s == "" }), ", ")
 	}
 	if p.RuleID == "" {
-		fmt.Fprintf(out, "published  %s: no rule matched (rules %s)\n", owner(p.Pool, p.CostCenter, p.Team, p.Project), p.Ruleset)
+		fmt.Fprintf(out, "published  %s: no rule matched (rules %s)\n", owner(p.Pool, p.CostCenter, p.Team, p.Project),
+			p.Ruleset)
 	} else {
 		fmt.Fprintf(out, "published  %s: rule %s, version %s, %s (rules %s)\n",
 			owner(p.Pool, p.CostCenter, p.Team, p.Project), words.Cell(p.RuleID), p.Version, words.Cell(p.Source), p.Ruleset)

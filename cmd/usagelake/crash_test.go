@@ -155,9 +155,11 @@ type crashWorld struct {
 }
 
 func newCrashWorld(t *testing.T) *crashWorld {
-	w := &crashWorld{t: t, dir: t.TempDir(), from: time.Date(2026, 11, 1, 0, 0, 0, 0, time.UTC), to: time.Date(2026, 11, 6, 0, 0, 0, 0, time.UTC)}
+	w := &crashWorld{t: t, dir: t.TempDir(), from: time.Date(2026, 11, 1, 0, 0, 0, 0, time.UTC),
+		to: time.Date(2026, 11, 6, 0, 0, 0, 0, time.UTC)}
 	var err error
-	w.portal, err = portal.New(portal.Options{Seed: 5, Limit: portal.LimitOptions{Kind: portal.Off}, Orgs: []portal.OrgOptions{{ID: "0", RecordsPerDay: 400}}})
+	w.portal, err = portal.New(portal.Options{Seed: 5, Limit: portal.LimitOptions{Kind: portal.Off},
+		Orgs: []portal.OrgOptions{{ID: "0", RecordsPerDay: 400}}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -168,7 +170,8 @@ func newCrashWorld(t *testing.T) *crashWorld {
 	t.Cleanup(func() { _ = s.Close() })
 	n, net := w.portal.Total("0", w.from, w.to)
 	w.want, w.net = int64(n), net
-	config := fmt.Sprintf("lake: lake\naccounts:\n  - name: acme\n    base_url: %s\n    key_env: USAGELAKE_API_KEY\n    rate: 900\n", s.BaseURL())
+	config := fmt.Sprintf("lake: lake\naccounts:\n  - name: acme\n    base_url: %s\n    key_env: USAGELAKE_API_KEY\n    "+
+		"rate: 900\n", s.BaseURL())
 	if err := os.WriteFile(filepath.Join(w.dir, "usagelake.yaml"), []byte(config), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -205,7 +208,8 @@ func (w *crashWorld) look(db *sql.DB) (parquet, published int64, err error) {
 	glob := filepath.Join(w.lake(), "usage", "**", "*.parquet")
 	if files, _ := filepath.Glob(filepath.Join(w.lake(), "usage", "*", "*", "*.parquet")); len(files) > 0 {
 		var distinct int64
-		if err := db.QueryRow("SELECT count(*), count(DISTINCT id) FROM read_parquet('"+glob+"')").Scan(&parquet, &distinct); err != nil {
+		if err := db.QueryRow("SELECT count(*), count(DISTINCT id) FROM read_parquet('"+glob+"')").Scan(&parquet,
+			&distinct); err != nil {
 			return 0, 0, fmt.Errorf("read Parquet: %w", err)
 		}
 		if parquet != distinct {
@@ -219,7 +223,8 @@ func (w *crashWorld) look(db *sql.DB) (parquet, published int64, err error) {
 	if err != nil {
 		return 0, 0, err
 	}
-	rows, err := query.Run(context.Background(), l, "SELECT count(*), count(DISTINCT id), (SELECT coalesce(sum(requests), 0)::BIGINT FROM usage_daily) FROM usage")
+	rows, err := query.Run(context.Background(), l,
+		"SELECT count(*), count(DISTINCT id), (SELECT coalesce(sum(requests), 0)::BIGINT FROM usage_daily) FROM usage")
 	if errors.Is(err, query.ErrNotPublished) {
 		return parquet, 0, nil
 	}
@@ -307,7 +312,9 @@ func (w *crashWorld) compare(what string) {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	rows, err := query.Run(context.Background(), l, fmt.Sprintf("SELECT count(*), count(DISTINCT id), sum(amount) = %s::DECIMAL(38,12), (SELECT sum(amount) FROM usage_line_items) = sum(amount) FROM usage", w.net))
+	rows, err := query.Run(context.Background(), l,
+		fmt.Sprintf("SELECT count(*), count(DISTINCT id), sum(amount) = %s::DECIMAL(38,12), (SELECT sum(amount) FROM "+
+			"usage_line_items) = sum(amount) FROM usage", w.net))
 	if err != nil {
 		w.t.Fatalf("%s: %v", what, err)
 	}
@@ -318,7 +325,8 @@ func (w *crashWorld) compare(what string) {
 		}
 		want := strconv.FormatInt(w.want, 10)
 		if v[0].Text != want || v[1].Text != want || v[2].Text != "true" || v[3].Text != "true" {
-			w.t.Fatalf("%s: %s records, %s ids, net as the truth %s, line items tie out %s; want %s", what, v[0].Text, v[1].Text, v[2].Text, v[3].Text, want)
+			w.t.Fatalf("%s: %s records, %s ids, net as the truth %s, line items tie out %s; want %s", what, v[0].Text, v[1].Text,
+				v[2].Text, v[3].Text, want)
 		}
 	}
 }
@@ -414,5 +422,6 @@ func TestNothingIsLostOrDoubledWhenKilledAtRandom(t *testing.T) {
 		}
 		looks += n
 	}
-	t.Logf("%d kills in %d rounds, %d looks of a reader meanwhile: nothing lost, nothing twice, nothing torn", kills, rounds, looks)
+	t.Logf("%d kills in %d rounds, %d looks of a reader meanwhile: nothing lost, nothing twice, nothing torn", kills,
+		rounds, looks)
 }

@@ -40,7 +40,8 @@ func (a *app) demoCommand() *cobra.Command {
 		Long: `demo starts the simulated Portal on a loopback address, exports the last 30 whole days of its usage into
 ./usagelake-demo (--lake for another directory), publishes, and prints a chargeback. It writes allocation rules and
 budgets into its config directory, and closes the month before. The simulated Portal
-allows ` + fmt.Sprint(demoLimit) + ` requests a second where the real one allows 2. A second demo finds everything covered.`,
+allows ` + fmt.Sprint(demoLimit) +
+			` requests a second where the real one allows 2. A second demo finds everything covered.`,
 		Example: "  usagelake demo\n  usagelake demo --lake /tmp/try",
 		RunE: func(c *cobra.Command, _ []string) error {
 			p, err := portal.New(portal.Options{Seed: 1, Limit: portal.LimitOptions{Rate: demoLimit}, Now: a.Now})
@@ -75,7 +76,8 @@ allows ` + fmt.Sprint(demoLimit) + ` requests a second where the real one allows
 				return a.Getenv(name)
 			}
 			if !a.quiet {
-				fmt.Fprintf(a.Stderr, "A simulated Portal listens on %s. It allows %d requests a second; the real one allows 2.\n", s.Addr(), demoLimit)
+				fmt.Fprintf(a.Stderr, "A simulated Portal listens on %s. It allows %d requests a second; the real one allows 2.\n",
+					s.Addr(), demoLimit)
 			}
 			opts := jobs.ExportOptions{Span: jobs.Span{From: (today - demoDays).Start(), To: today.Start()}}
 			res, err := a.export(c.Context(), cfg, env, opts)
@@ -141,7 +143,8 @@ func (a *app) demoBooks(ctx context.Context, cfg *config.Config, env jobs.Env, f
 	}
 	last := today.Month() - 1
 	first := today - demoDays
-	if slices.ContainsFunc(closed, func(c publish.ClosedMonth) bool { return c.Month >= last }) || (last+1).First() <= first {
+	if slices.ContainsFunc(closed, func(c publish.ClosedMonth) bool { return c.Month >= last }) ||
+		(last+1).First() <= first {
 		return nil
 	}
 	reason := ""
@@ -234,7 +237,8 @@ func (a *app) demoSummary(ctx context.Context, dir string) error {
 	if err != nil {
 		return err
 	}
-	doc, err := report.Build(ctx, lake, report.Options{Name: "chargeback", By: []string{"cost_center", "team"}, Now: a.Now(), Version: version()})
+	doc, err := report.Build(ctx, lake, report.Options{Name: "chargeback", By: []string{"cost_center", "team"},
+		Now: a.Now(), Version: version()})
 	if err != nil {
 		return err
 	}

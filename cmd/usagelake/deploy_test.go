@@ -23,7 +23,8 @@ import (
 )
 
 func testRoot() *cobra.Command {
-	a := &app{streams: streams{Stdout: io.Discard, Stderr: io.Discard, Getenv: func(string) string { return "" }, Now: time.Now}}
+	a := &app{streams: streams{Stdout: io.Discard, Stderr: io.Discard, Getenv: func(string) string { return "" },
+		Now: time.Now}}
 	return a.root()
 }
 
@@ -101,7 +102,8 @@ func TestTheUnitsRunWhatIsThereAndKnowTheExitCodes(t *testing.T) {
 		t.Errorf("the daemon has %d settings in common with the export, which has %d", len(daemon), len(export))
 	}
 	timer := unit(t, "usagelake-export.timer")
-	if timer["Unit"][0] != "usagelake-export.service" || !strings.HasSuffix(timer["OnCalendar"][0], " UTC") || timer["Persistent"][0] != "true" {
+	if timer["Unit"][0] != "usagelake-export.service" || !strings.HasSuffix(timer["OnCalendar"][0], " UTC") ||
+		timer["Persistent"][0] != "true" {
 		t.Errorf("timer: %v", timer)
 	}
 }
@@ -123,7 +125,8 @@ func tool(t *testing.T, name string) string {
 func TestTheUnitsAreHardened(t *testing.T) {
 	analyze := tool(t, "systemd-analyze")
 	for _, name := range []string{"usagelake.service", "usagelake-export.service"} {
-		out, err := exec.Command(analyze, "security", "--no-pager", "--offline=true", "--threshold=20", "../../deploy/systemd/"+name).CombinedOutput()
+		out, err := exec.Command(analyze, "security", "--no-pager", "--offline=true", "--threshold=20",
+			"../../deploy/systemd/"+name).CombinedOutput()
 		if err != nil {
 			t.Errorf("%s: %v\n%s", name, err, out)
 		}
@@ -251,7 +254,8 @@ func TestTheManifestsRunWhatIsThereAndAgreeWithTheirConfig(t *testing.T) {
 			}
 			var codes []int
 			for _, r := range job.Spec.JobTemplate.Spec.PodFailurePolicy.Rules {
-				if r.Action == "FailJob" && r.OnExitCodes.Operator == "In" && r.OnExitCodes.ContainerName == pod.Spec.Containers[0].Name {
+				if r.Action == "FailJob" && r.OnExitCodes.Operator == "In" &&
+					r.OnExitCodes.ContainerName == pod.Spec.Containers[0].Name {
 					codes = append(codes, r.OnExitCodes.Values...)
 				}
 			}
@@ -265,13 +269,15 @@ func TestTheManifestsRunWhatIsThereAndAgreeWithTheirConfig(t *testing.T) {
 			_, port, _ := strings.Cut(cfg.Schedule.Listen, ":")
 			c := pod.Spec.Containers[0]
 			for what, got := range map[string]int{
-				"container": c.Ports[0].ContainerPort, "service": there["Service"].Spec.Ports[0].Port, "network policy": common["NetworkPolicy"].Spec.Ingress[0].Ports[0].Port,
+				"container": c.Ports[0].ContainerPort, "service": there["Service"].Spec.Ports[0].Port,
+				"network policy": common["NetworkPolicy"].Spec.Ingress[0].Ports[0].Port,
 			} {
 				if strconv.Itoa(got) != port {
 					t.Errorf("the %s has port %d, the config %s", what, got, port)
 				}
 			}
-			if c.LivenessProbe.HTTPGet.Path != "/healthz" || c.ReadinessProbe.HTTPGet.Path != "/readyz" || c.LivenessProbe.HTTPGet.Port != c.Ports[0].Name {
+			if c.LivenessProbe.HTTPGet.Path != "/healthz" || c.ReadinessProbe.HTTPGet.Path != "/readyz" ||
+				c.LivenessProbe.HTTPGet.Port != c.Ports[0].Name {
 				t.Errorf("probes: %+v, %+v", c.LivenessProbe, c.ReadinessProbe)
 			}
 		}
@@ -292,15 +298,18 @@ func TestTheManifestsRunWhatIsThereAndAgreeWithTheirConfig(t *testing.T) {
 			t.Errorf("%s: the container has %v, the config wants %v", dir, given, wanted)
 		}
 		grace := time.Duration(max(cfg.Schedule.Grace, config.Duration(config.DefaultGrace)))
-		if s := pod.Spec; time.Duration(s.TerminationGracePeriodSeconds)*time.Second <= grace || s.AutomountServiceAccountToken == nil || *s.AutomountServiceAccountToken ||
-			!s.SecurityContext.RunAsNonRoot || s.SecurityContext.RunAsUser == 0 || s.SecurityContext.SeccompProfile.Type != "RuntimeDefault" {
+		if s := pod.Spec; time.Duration(s.TerminationGracePeriodSeconds)*time.Second <= grace ||
+			s.AutomountServiceAccountToken == nil || *s.AutomountServiceAccountToken ||
+			!s.SecurityContext.RunAsNonRoot || s.SecurityContext.RunAsUser == 0 ||
+			s.SecurityContext.SeccompProfile.Type != "RuntimeDefault" {
 			t.Errorf("%s: pod %+v", dir, s)
 		}
 		mounts := map[string]bool{}
 		for _, m := range c.VolumeMounts {
 			mounts[m.MountPath] = true
 		}
-		if s := c.SecurityContext; !s.ReadOnlyRootFilesystem || s.AllowPrivilegeEscalation == nil || *s.AllowPrivilegeEscalation || !slices.Equal(s.Capabilities.Drop, []string{"ALL"}) ||
+		if s := c.SecurityContext; !s.ReadOnlyRootFilesystem || s.AllowPrivilegeEscalation == nil ||
+			*s.AllowPrivilegeEscalation || !slices.Equal(s.Capabilities.Drop, []string{"ALL"}) ||
 			c.Resources.Limits["memory"] == "" || !mounts["/tmp"] || !mounts["/"+strings.Split(cfg.Lake, "/")[1]] {
 			t.Errorf("%s: container %+v", dir, c)
 		}
@@ -340,7 +349,8 @@ func TestEveryCommandHasAPageOfTheManual(t *testing.T) {
 			t.Errorf("%s: %v", c.CommandPath(), err)
 			continue
 		}
-		for _, want := range []string{" 1 2023-11-14 ", ".SH NAME\n", ".SH SYNOPSIS\n", ".SH DESCRIPTION\n", ".SH EXIT STATUS\n.TP\n.B 0\ndone\n", ".B 130, 143\n"} {
+		for _, want := range []string{" 1 2023-11-14 ", ".SH NAME\n", ".SH SYNOPSIS\n", ".SH DESCRIPTION\n",
+			".SH EXIT STATUS\n.TP\n.B 0\ndone\n", ".B 130, 143\n"} {
 			if !strings.Contains(string(b), want) {
 				t.Errorf("the page of %s doesn't have %q", c.CommandPath(), want)
 			}
@@ -355,7 +365,8 @@ func TestEveryCommandHasAPageOfTheManual(t *testing.T) {
 	if err != nil || len(pages) != len(commands) {
 		t.Errorf("%d pages for %d commands: %v", len(pages), len(commands), err)
 	}
-	if out, err := exec.Command(tool(t, "mandoc"), append([]string{"-Tlint", "-Wwarning"}, pages...)...).CombinedOutput(); err != nil {
+	if out, err := exec.Command(tool(t, "mandoc"), append([]string{"-Tlint", "-Wwarning"},
+		pages...)...).CombinedOutput(); err != nil {
 		t.Errorf("mandoc: %v\n%s", err, out)
 	}
 }

@@ -15,8 +15,8 @@ import (
 	"github.com/usagelake/usagelake/load/publish"
 )
 
-// TestADiskThatFailsLosesNothing makes each step that changes the disk fail, in every way a disk does, once before it is
-// done and once after. The run says what happened; what was sealed is not asked for again; and on a mended disk the
+// TestADiskThatFailsLosesNothing makes each step that changes the disk fail, in every way a disk does, once before it
+// is done and once after. The run says what happened; what was sealed is not asked for again; and on a mended disk the
 // next run completes.
 func TestADiskThatFailsLosesNothing(t *testing.T) {
 	w := newCrashWorld(t)
@@ -26,13 +26,14 @@ func TestADiskThatFailsLosesNothing(t *testing.T) {
 
 	runOn := func(fs durable.FS, args ...string) (int, string) {
 		var stderr bytes.Buffer
-		code := run(t.Context(), append(args, "--config", w.dir+"/usagelake.yaml", "--lake", w.lake()), streams{Stdin: strings.NewReader(""), Stdout: io.Discard, Stderr: &stderr,
-			Getenv: func(name string) string {
-				if name == "USAGELAKE_API_KEY" {
-					return w.portal.Key("0")
-				}
-				return ""
-			}, Now: time.Now, FS: fs})
+		code := run(t.Context(), append(args, "--config", w.dir+"/usagelake.yaml", "--lake", w.lake()),
+			streams{Stdin: strings.NewReader(""), Stdout: io.Discard, Stderr: &stderr,
+				Getenv: func(name string) string {
+					if name == "USAGELAKE_API_KEY" {
+						return w.portal.Key("0")
+					}
+					return ""
+				}, Now: time.Now, FS: fs})
 		return code, stderr.String()
 	}
 	faults := []error{syscall.ENOSPC, syscall.EIO, syscall.EROFS, syscall.EACCES, syscall.EMFILE, syscall.EXDEV}
@@ -95,5 +96,6 @@ func TestADiskThatFailsLosesNothing(t *testing.T) {
 			}
 		}
 	}
-	t.Logf("%d failures at %d of %d steps (%d of them harmless): nothing lost, nothing twice", failures, (steps+each-1)/each, steps, survived)
+	t.Logf("%d failures at %d of %d steps (%d of them harmless): nothing lost, nothing twice", failures,
+		(steps+each-1)/each, steps, survived)
 }

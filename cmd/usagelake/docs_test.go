@@ -108,8 +108,8 @@ func TestTheDocsNameEveryFaultAndExitCode(t *testing.T) {
 	}
 }
 
-// docs/config.md has a row for each key of the config, with its type, and shows each in an example; TestEveryBlockOfTheDocsHolds
-// reads these.
+// docs/config.md has a row for each key of the config, with its type, and shows each in an example;
+// TestEveryBlockOfTheDocsHolds reads these.
 func TestTheDocsExplainEveryConfigKey(t *testing.T) {
 	var examples strings.Builder
 	rows := map[string]string{} // type by key
@@ -148,7 +148,8 @@ func TestTheDocsExplainEveryConfigKey(t *testing.T) {
 
 // The numbers of the formats stand where people look who read the files, or are about to upgrade.
 func TestTheDocsHaveTheFormatsOfNow(t *testing.T) {
-	formats := fmt.Sprintf("lake format %d, raw format %d, schema %d", load.Format, schemas.RawFormat, schemas.SchemaVersion)
+	formats := fmt.Sprintf("lake format %d, raw format %d, schema %d", load.Format, schemas.RawFormat,
+		schemas.SchemaVersion)
 	for name, want := range map[string]string{
 		"docs/lake.md":      formats,
 		"docs/operators.md": fmt.Sprintf("%s, transform %d\n", formats, transform.Version),
@@ -175,7 +176,8 @@ func TestTheConfigThatInitWritesIsTheDefault(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !reflect.DeepEqual(written.Export, byDefault.Export) || len(written.Accounts) != 1 || written.Accounts[0] != byDefault.Accounts[0] {
+	if !reflect.DeepEqual(written.Export, byDefault.Export) || len(written.Accounts) != 1 ||
+		written.Accounts[0] != byDefault.Accounts[0] {
 		t.Errorf("init writes %+v, the default is %+v", written, byDefault)
 	}
 }
@@ -196,8 +198,8 @@ func TestTheDocsAnswerTheTwentyQuestionsByTheirNames(t *testing.T) {
 	}
 }
 
-// docs/reports.md has a section for each report, which names every flag of its command and none that the command refuses. Those of all
-// commands, and the set-up, stand in the first section.
+// docs/reports.md has a section for each report, which names every flag of its command and none that the command
+// refuses. Those of all commands, and the set-up, stand in the first section.
 func TestTheDocsNameTheFlagsOfEveryReport(t *testing.T) {
 	sections, names := map[string]string{}, []string{}
 	for _, s := range strings.Split(read(t, "docs/reports.md"), "\n## ")[1:] {
@@ -254,7 +256,8 @@ func TestTheDocsNameTheFlagsOfEveryReport(t *testing.T) {
 		}
 	}
 	for name := range shared {
-		if name != "help" && !slices.ContainsFunc(reports.Commands(), func(c *cobra.Command) bool { return c.Flag(name) != nil }) {
+		if name != "help" &&
+			!slices.ContainsFunc(reports.Commands(), func(c *cobra.Command) bool { return c.Flag(name) != nil }) {
 			t.Errorf("docs/reports.md: the section %q names --%s, which no report takes", names[0], name)
 		}
 	}
@@ -273,6 +276,7 @@ func TestTheExamplesOfTheConfigThatInitWritesAreValid(t *testing.T) {
 		t.Fatal(err)
 	}
 	if len(c.Schedule.Jobs) != len(config.Kinds()) || len(c.Alerts.Rules) != 11 || len(c.Budgets) != 1 {
-		t.Errorf("of the examples there are %d jobs, %d rules of alerts, %d budgets", len(c.Schedule.Jobs), len(c.Alerts.Rules), len(c.Budgets))
+		t.Errorf("of the examples there are %d jobs, %d rules of alerts, %d budgets", len(c.Schedule.Jobs),
+			len(c.Alerts.Rules), len(c.Budgets))
 	}
 }

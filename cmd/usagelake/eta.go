@@ -7,9 +7,9 @@ import (
 	"github.com/usagelake/usagelake/extract"
 )
 
-// eta is what a bar shows of progress that is estimated anew with each page: how many pages there are swings with what the
-// windows ahead are thought to hold, and the rate with each 429. What is shown follows with some inertia, and no bar runs
-// backwards.
+// eta is what a bar shows of progress that is estimated anew with each page: how many pages there are swings with what
+// the windows ahead are thought to hold, and the rate with each 429. What is shown follows with some inertia, and no
+// bar runs backwards.
 type eta struct {
 	at    time.Time
 	total float64       // pages there are, in all

@@ -15,7 +15,10 @@ func TestTheTimeLeftDoesntSwingNorTheBarRunBackwards(t *testing.T) {
 		"steady":                  func(int, *rand.Rand) (float64, float64) { return 1, 1.95 },
 		"pages threefold in turn": func(n int, _ *rand.Rand) (float64, float64) { return 1 + 2*float64(n/5%2), 1.95 },
 		"the rate halved by 429s": func(n int, _ *rand.Rand) (float64, float64) { return 1, 1.95 / (1 + float64(n/7%2)) },
-		"both, at random":         func(_ int, rnd *rand.Rand) (float64, float64) { return 0.5 + 2*rnd.Float64(), 0.5 + 1.5*rnd.Float64() },
+		"both, at random": func(_ int, rnd *rand.Rand) (float64, float64) {
+			return 0.5 + 2*rnd.Float64(),
+				0.5 + 1.5*rnd.Float64()
+		},
 	} {
 		rnd := rand.New(rand.NewPCG(1, 2))
 		var e eta

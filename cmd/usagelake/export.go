@@ -142,7 +142,8 @@ func runDocument(res *jobs.Result, err error) any {
 		d.ElapsedSeconds = res.Elapsed.Seconds()
 		d.Lake, d.Database, d.Published = res.Lake, res.Database, res.Published
 		for i, acc := range res.Accounts {
-			ad := accountDocument{Account: acc.Account, RunID: res.RunID, Status: acc.Status, Error: acc.Error, RunCounts: acc.RunCounts,
+			ad := accountDocument{Account: acc.Account, RunID: res.RunID, Status: acc.Status, Error: acc.Error,
+				RunCounts:      acc.RunCounts,
 				ElapsedSeconds: d.ElapsedSeconds, Failed: acc.Failed}
 			if ad.Error == "" && len(acc.Failed) > 0 {
 				ad.Error = fmt.Sprintf("%s could not be fetched; the first: %s",
@@ -171,7 +172,8 @@ func ran(res *jobs.Result) string {
 func (a *app) exportSummary(res *jobs.Result) {
 	w := a.Stdout
 	fmt.Fprintf(w, "%s %s in %s   run %s\n\n", ran(res), res.Status, words.Took(res.Elapsed), res.RunID)
-	t := a.newTable(table.Row{"account", "from", "to (UTC, excluded)", "windows", "records", "quarantined", "requests", "retries", "429s", "days written"})
+	t := a.newTable(table.Row{"account", "from", "to (UTC, excluded)", "windows", "records", "quarantined", "requests",
+		"retries", "429s", "days written"})
 	for i, acc := range res.Accounts {
 		from, to := "", ""
 		if i < len(res.Plans) && !res.Plans[i].Range.End.IsZero() {
@@ -220,9 +222,11 @@ func (a *app) next(cfg *config.Config, res *jobs.Result) {
 	if a.overrides.Lake != "" { // the next command would not find the lake without
 		flag = " --lake " + a.overrides.Lake
 	}
-	fmt.Fprintf(a.Stdout, "next       usagelake query%s \"SELECT model, sum(amount) AS net FROM usage GROUP BY ALL ORDER BY net DESC\"\n", flag)
+	fmt.Fprintf(a.Stdout,
+		"next       usagelake query%s \"SELECT model, sum(amount) AS net FROM usage GROUP BY ALL ORDER BY net DESC\"\n", flag)
 	if cfg.Allocation.Rules == "" {
-		fmt.Fprintf(a.Stdout, "next       usagelake allocation init%s   (tables of all tokens and users with cost, to say who pays)\n", flag)
+		fmt.Fprintf(a.Stdout,
+			"next       usagelake allocation init%s   (tables of all tokens and users with cost, to say who pays)\n", flag)
 	}
 }
 
@@ -234,7 +238,8 @@ func (a *app) dryRun(ctx context.Context, cfg *config.Config, opts jobs.ExportOp
 	if a.json() {
 		return a.printJSON(map[string]any{"accounts": plans})
 	}
-	t := a.newTable(table.Row{"account", "from", "to (UTC, excluded)", "windows", "days to check", "records", "requests", "at a second", "takes"})
+	t := a.newTable(table.Row{"account", "from", "to (UTC, excluded)", "windows", "days to check", "records", "requests",
+		"at a second", "takes"})
 	for _, p := range plans {
 		about := ""
 		if p.Sampled || p.Unknown {
@@ -248,7 +253,8 @@ func (a *app) dryRun(ctx context.Context, cfg *config.Config, opts jobs.ExportOp
 	fmt.Fprintln(a.Stdout, t.Render())
 	for _, p := range plans {
 		if p.Unknown {
-			fmt.Fprintf(a.Stdout, "%s: of %d of the windows asked about the API tells no count: the figures are a lower bound\n", p.Account, p.UnknownWindows)
+			fmt.Fprintf(a.Stdout, "%s: of %d of the windows asked about the API tells no count: the figures are a lower bound\n",
+				p.Account, p.UnknownWindows)
 		}
 	}
 	fmt.Fprintln(a.Stdout, "\nnothing was written; the same command without --dry-run does it")

@@ -11,12 +11,14 @@ import (
 )
 
 func TestAnAccountOfARunHasTheFieldsOfTheRun(t *testing.T) {
-	res := &jobs.Result{Elapsed: 9 * time.Second, Took: []time.Duration{2 * time.Second, 7 * time.Second}, Run: schemas.Run{
-		RunID: "r1", Status: schemas.StatusPartial, Accounts: []schemas.RunAccount{
-			{Account: "a", Status: schemas.StatusDone, RunCounts: schemas.RunCounts{Records: 5}},
-			{Account: "b", Status: schemas.StatusPartial, Failed: []schemas.FailedWindow{{Error: "HTTP 500"}, {Error: "not tried"}}},
-		},
-	}}
+	res := &jobs.Result{Elapsed: 9 * time.Second, Took: []time.Duration{2 * time.Second, 7 * time.Second},
+		Run: schemas.Run{
+			RunID: "r1", Status: schemas.StatusPartial, Accounts: []schemas.RunAccount{
+				{Account: "a", Status: schemas.StatusDone, RunCounts: schemas.RunCounts{Records: 5}},
+				{Account: "b", Status: schemas.StatusPartial, Failed: []schemas.FailedWindow{{Error: "HTTP 500"},
+					{Error: "not tried"}}},
+			},
+		}}
 	b, err := json.Marshal(runDocument(res, nil))
 	if err != nil {
 		t.Fatal(err)
@@ -28,7 +30,8 @@ func TestAnAccountOfARunHasTheFieldsOfTheRun(t *testing.T) {
 		t.Fatal(err)
 	}
 	for i, a := range doc.Accounts {
-		for _, field := range []string{"run_id", "status", "records", "quarantined", "requests", "retries", "throttled", "windows", "days_written", "elapsed_seconds"} {
+		for _, field := range []string{"run_id", "status", "records", "quarantined", "requests", "retries", "throttled",
+			"windows", "days_written", "elapsed_seconds"} {
 			if _, ok := a[field]; !ok {
 				t.Errorf("account %d has no %s", i, field)
 			}

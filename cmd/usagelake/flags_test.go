@@ -15,12 +15,13 @@ import (
 	"github.com/usagelake/usagelake/extract/portal"
 )
 
-// Every flag of every report changes what comes, or is refused: none is taken and does nothing. The same goes for the flags of the set-up
-// and every command.
+// Every flag of every report changes what comes, or is refused: none is taken and does nothing. The same goes for the
+// flags of the set-up and every command.
 func TestEveryFlagHasAnEffectOrIsRefused(t *testing.T) {
 	now := time.Date(2026, 11, 21, 12, 0, 0, 0, time.UTC)
 	clock := func() time.Time { return now }
-	p, err := portal.New(portal.Options{Seed: 3, Limit: portal.LimitOptions{Kind: portal.Off}, Orgs: []portal.OrgOptions{{ID: "0", RecordsPerDay: 250}}, Now: clock})
+	p, err := portal.New(portal.Options{Seed: 3, Limit: portal.LimitOptions{Kind: portal.Off},
+		Orgs: []portal.OrgOptions{{ID: "0", RecordsPerDay: 250}}, Now: clock})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -32,8 +33,11 @@ func TestEveryFlagHasAnEffectOrIsRefused(t *testing.T) {
 	dir := t.TempDir()
 	lake, config := filepath.Join(dir, "lake"), filepath.Join(dir, "usagelake.yaml")
 	for name, text := range map[string]string{
-		config: fmt.Sprintf("lake: lake\naccounts: [{name: acme, base_url: %q, key_env: KEY, rate: 900}]\nallocation: {rules: rules.yaml}\nbudgets: [{name: all, amount: \"1\", currency: USD}]\n", server.BaseURL()),
-		filepath.Join(dir, "rules.yaml"): "version: 1\nrules:\n  - {id: a, match: {model: \"gpt-*\"}, assign: {cost_center: CC-1010, team: Search}}\n" +
+		config: fmt.Sprintf("lake: lake\naccounts: [{name: acme, base_url: %q, key_env: KEY, rate: 900}]\nallocation: "+
+			"{rules: rules.yaml}\nbudgets: [{name: all, amount: \"1\", currency: USD}]\n", server.BaseURL()),
+		filepath.Join(dir,
+			"rules.yaml"): "version: 1\nrules:\n  - {id: a, match: {model: \"gpt-*\"}, assign: {cost_center: CC-1010, team: " +
+			"Search}}\n" +
 			"  - {id: b, match: {model: \"claude-*\"}, assign: {cost_center: CC-1020}}\n",
 	} {
 		if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
@@ -46,28 +50,38 @@ func TestEveryFlagHasAnEffectOrIsRefused(t *testing.T) {
 			Getenv: func(name string) string { return map[string]string{"KEY": p.Key("0")}[name] }})
 		return code, out.String(), stderr.String()
 	}
-	if code, _, stderr := command("export", "--quiet", "--config", config, "--from", "2026-10-28", "--to", "2026-11-20"); code != exitDone {
+	if code, _, stderr := command("export", "--quiet", "--config", config, "--from", "2026-10-28", "--to",
+		"2026-11-20"); code != exitDone {
 		t.Fatalf("export: exit %d: %s", code, stderr)
 	}
 	answers := map[string]string{}
 	file := filepath.Join(t.TempDir(), "answer.csv")
 	// How each flag is tried: what stands in both calls, and what is added in the second.
 	tries := map[string][2][]string{
-		"account": {nil, {"--account", "acme"}}, "cost-center": {nil, {"--cost-center", "CC-1010"}}, "team": {nil, {"--team", "Search"}},
-		"project": {nil, {"--project", "(unallocated)"}}, "environment": {nil, {"--environment", "(unallocated)"}}, "model": {nil, {"--model", "gpt-5"}},
-		"month": {nil, {"--month", "2026-10"}}, "from": {nil, {"--from", "2026-11-10"}}, "to": {{"--from", "2026-11-10"}, {"--to", "2026-11-12"}},
-		"by": {nil, {"--by", "model"}}, "top": {nil, {"--top", "1"}}, "decimals": {nil, {"--decimals", "number"}}, "strict": {nil, {"--strict"}},
-		"format": {nil, {"--format", "csv"}}, "out": {nil, {"--out", file}}, "focus-version": {nil, {"--focus-version", "1.4"}}, "grain": {nil, {"--grain", "record"}}, "columns": {nil, {"--columns", "BilledCost,BillingCurrency"}},
-		"dataset": {nil, {"--dataset", "billing_period"}}, "max-rows": {nil, {"--max-rows", "100"}}, "max-bytes": {nil, {"--max-bytes", "1MB"}},
-		"table": {{"--format", "csv"}, {"--table", "?"}}, "raw": {nil, {"--raw"}},
+		"account": {nil, {"--account", "acme"}}, "cost-center": {nil, {"--cost-center", "CC-1010"}},
+		"team":    {nil, {"--team", "Search"}},
+		"project": {nil, {"--project", "(unallocated)"}}, "environment": {nil, {"--environment", "(unallocated)"}},
+		"model": {nil, {"--model", "gpt-5"}},
+		"month": {nil, {"--month", "2026-10"}}, "from": {nil, {"--from", "2026-11-10"}},
+		"to": {{"--from", "2026-11-10"}, {"--to", "2026-11-12"}},
+		"by": {nil, {"--by", "model"}}, "top": {nil, {"--top", "1"}}, "decimals": {nil, {"--decimals", "number"}},
+		"strict": {nil, {"--strict"}},
+		"format": {nil, {"--format", "csv"}}, "out": {nil, {"--out", file}},
+		"focus-version": {nil, {"--focus-version", "1.4"}}, "grain": {nil, {"--grain", "record"}},
+		"columns": {nil, {"--columns", "BilledCost,BillingCurrency"}},
+		"dataset": {nil, {"--dataset", "billing_period"}}, "max-rows": {nil, {"--max-rows", "100"}},
+		"max-bytes": {nil, {"--max-bytes", "1MB"}},
+		"table":     {{"--format", "csv"}, {"--table", "?"}}, "raw": {nil, {"--raw"}},
 	}
-	a := &app{streams: streams{Getenv: func(string) string { return "" }, Now: clock, Stdout: &bytes.Buffer{}, Stderr: &bytes.Buffer{}}, logOut: &bytes.Buffer{}}
+	a := &app{streams: streams{Getenv: func(string) string { return "" }, Now: clock, Stdout: &bytes.Buffer{},
+		Stderr: &bytes.Buffer{}}, logOut: &bytes.Buffer{}}
 	root := a.root()
 	reports, _, err := root.Find([]string{"report"})
 	if err != nil {
 		t.Fatal(err)
 	}
-	second := map[string]string{"statement": "journal", "reconciliation": "months", "forecast": "drivers", "top": "model", "prices": "discounts", "quality": "issues"}
+	second := map[string]string{"statement": "journal", "reconciliation": "months", "forecast": "drivers", "top": "model",
+		"prices": "discounts", "quality": "issues"}
 	for _, c := range reports.Commands() {
 		if c.Name() == "help" {
 			continue
@@ -100,11 +114,14 @@ func TestEveryFlagHasAnEffectOrIsRefused(t *testing.T) {
 			case f.Name == "decimals":
 				both = append(both, "--format", "json")
 			case c.Name() == "focus" && (f.Name == "from" || f.Name == "to"):
-				both, added = slices.Concat(base, []string{"--from", "2026-10-01", "--to", "2026-12-01", "--format", "csv"}), []string{"--to", "2026-11-01"}
+				both, added = slices.Concat(base, []string{"--from", "2026-10-01", "--to", "2026-12-01", "--format", "csv"}),
+					[]string{"--to", "2026-11-01"}
 				if f.Name == "from" {
-					both, added = slices.Concat(base, []string{"--format", "csv"}), []string{"--from", "2026-10-01", "--to", "2026-11-01"}
+					both, added = slices.Concat(base, []string{"--format", "csv"}),
+						[]string{"--from", "2026-10-01", "--to", "2026-11-01"}
 				}
-			case c.Name() == "focus" && slices.Contains([]string{"account", "project", "environment"}, f.Name): // all rows are of the one
+			// all rows are of the one
+			case c.Name() == "focus" && slices.Contains([]string{"account", "project", "environment"}, f.Name):
 				both, added, want = append(both, "--format", "csv"), []string{"--" + f.Name, "nobody"}, exitUsage
 			case c.Name() == "focus" && f.Name != "format" && f.Name != "raw":
 				both = append(both, "--format", "csv")
@@ -123,7 +140,8 @@ func TestEveryFlagHasAnEffectOrIsRefused(t *testing.T) {
 			}
 			code, after, stderr := command(append(slices.Clone(both), added...)...)
 			if code != want || code == exitDone && after == before {
-				t.Errorf("report %s: %v: exit %d, want %d, and the same answer: %t: %s", c.Name(), added, code, want, after == before, stderr)
+				t.Errorf("report %s: %v: exit %d, want %d, and the same answer: %t: %s", c.Name(), added, code, want,
+					after == before, stderr)
 			}
 		})
 	}
@@ -135,7 +153,8 @@ func TestEveryFlagHasAnEffectOrIsRefused(t *testing.T) {
 			if c.Name() == "report" && flag == "account" { // each report has one of its own
 				continue
 			}
-			if code, _, stderr := command(c.Name(), "--"+flag, "x"); code != exitUsage || !strings.Contains(stderr, "has no use for --"+flag) {
+			if code, _, stderr := command(c.Name(), "--"+flag, "x"); code != exitUsage ||
+				!strings.Contains(stderr, "has no use for --"+flag) {
 				t.Errorf("%s --%s: exit %d, %s", c.Name(), flag, code, stderr)
 			}
 		}

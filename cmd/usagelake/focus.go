@@ -127,7 +127,9 @@ cost center, an environment or a model. --max-rows and --max-bytes split a csv i
 			switch {
 			case out == "-":
 			case a.json():
-				answer := map[string]any{"report": "focus", "dataset": focus.Dataset, "focus_version": focus.Version, "format": focus.Format, "out": out, "files": done.Files, "metadata": done.Metadata, "rows": done.Rows, "omitted": done.Omitted}
+				answer := map[string]any{"report": "focus", "dataset": focus.Dataset, "focus_version": focus.Version,
+					"format": focus.Format, "out": out, "files": done.Files, "metadata": done.Metadata, "rows": done.Rows,
+					"omitted": done.Omitted}
 				if usage {
 					answer["completeness"], answer["complete"] = state.Text, state.Complete
 				}
@@ -155,16 +157,23 @@ cost center, an environment or a model. --max-rows and --max-bytes split a csv i
 	}
 	f.add(a, c, report.AnyDays, query.ScopeDimensions, formats)
 	flags := c.Flags()
-	flags.Lookup("out").Usage = "write to this `file`, - for stdout (default focus-VERSION-MONTH.FORMAT here; dataset, grain and what narrows it stand in the name, too)"
-	flags.Lookup("from").Usage, flags.Lookup("to").Usage = "first `day` of the first month, in place of --month", "first `day` of the month before which it ends (default the next one)"
-	flags.StringVar(&focus.Dataset, "dataset", schemas.FocusCostAndUsage, "this `dataset`: "+strings.Join(schemas.FocusDatasets(), ", "))
-	flags.StringVar(&focus.Version, "focus-version", "", strings.Join(schemas.FocusVersions(), " or ")+" (default "+schemas.Focus12+"; of the other datasets "+schemas.Focus14+")")
-	flags.StringVar(&focus.Grain, "grain", "", "a row for each `what`: "+strings.Join(schemas.FocusGrains(), ", ")+" (default "+schemas.FocusByDay+")")
+	flags.Lookup("out").Usage = "write to this `file`, - for stdout (default focus-VERSION-MONTH.FORMAT here; dataset, " +
+		"grain and what narrows it stand in the name, too)"
+	flags.Lookup("from").Usage, flags.Lookup("to").Usage = "first `day` of the first month, in place of --month",
+		"first `day` of the month before which it ends (default the next one)"
+	flags.StringVar(&focus.Dataset, "dataset", schemas.FocusCostAndUsage,
+		"this `dataset`: "+strings.Join(schemas.FocusDatasets(), ", "))
+	flags.StringVar(&focus.Version, "focus-version", "", strings.Join(schemas.FocusVersions(),
+		" or ")+" (default "+schemas.Focus12+"; of the other datasets "+schemas.Focus14+")")
+	flags.StringVar(&focus.Grain, "grain", "", "a row for each `what`: "+strings.Join(schemas.FocusGrains(),
+		", ")+" (default "+schemas.FocusByDay+")")
 	flags.StringSliceVar(&focus.Columns, "columns", nil, "only these `columns`, in this order")
 	flags.Int64Var(&focus.MaxRows, "max-rows", 0, "csv: numbered files of so many `rows` at the most")
 	flags.StringVar(&maxBytes, "max-bytes", "", "csv: numbered files of this `size` at the most, such as 2MB")
-	_ = c.RegisterFlagCompletionFunc("dataset", cobra.FixedCompletions(schemas.FocusDatasets(), cobra.ShellCompDirectiveNoFileComp))
-	_ = c.RegisterFlagCompletionFunc("grain", cobra.FixedCompletions(schemas.FocusGrains(), cobra.ShellCompDirectiveNoFileComp))
+	_ = c.RegisterFlagCompletionFunc("dataset", cobra.FixedCompletions(schemas.FocusDatasets(),
+		cobra.ShellCompDirectiveNoFileComp))
+	_ = c.RegisterFlagCompletionFunc("grain", cobra.FixedCompletions(schemas.FocusGrains(),
+		cobra.ShellCompDirectiveNoFileComp))
 	flags.BoolVar(&focus.Raw, "raw", false, "leave text of a CSV that a spreadsheet would take for a formula as it is")
 	return c
 }

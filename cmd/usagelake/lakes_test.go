@@ -16,11 +16,13 @@ import (
 
 // figuresOf is what is compared of a golden lake.
 const figuresOf = `SELECT (SELECT count(*) FROM usage) AS records, (SELECT count(*) FROM quarantine) AS quarantined,
-	(SELECT count(*) FROM balance) AS balances, (SELECT count(*) FROM coverage) AS windows, (SELECT sum(amount)::VARCHAR FROM usage) AS net,
-	(SELECT count(*) FROM usage WHERE extra IS NOT NULL) AS with_extra, (SELECT count(DISTINCT run_id) FROM usage) AS fetching_runs`
+	(SELECT count(*) FROM balance) AS balances, (SELECT count(*) FROM coverage) AS windows, (SELECT sum(amount)::VARCHAR
+	FROM usage) AS net,
+	(SELECT count(*) FROM usage WHERE extra IS NOT NULL) AS with_extra, (SELECT count(DISTINCT run_id)
+	FROM usage) AS fetching_runs`
 
-// TestLakesOfEveryFormatOpenForEver opens a lake of each format that was ever released (testdata/lakes/NAME.tar.gz, with
-// what it holds in NAME.json): it can be read as it is, and rebuilt to the same.
+// TestLakesOfEveryFormatOpenForEver opens a lake of each format that was ever released (testdata/lakes/NAME.tar.gz,
+// with what it holds in NAME.json): it can be read as it is, and rebuilt to the same.
 func TestLakesOfEveryFormatOpenForEver(t *testing.T) {
 	lakes, err := filepath.Glob("../../testdata/lakes/*.tar.gz")
 	if err != nil || len(lakes) == 0 {
@@ -37,8 +39,9 @@ func TestLakesOfEveryFormatOpenForEver(t *testing.T) {
 			command := func(args ...string) string {
 				t.Helper()
 				var out, stderr bytes.Buffer
-				code := run(t.Context(), append(args, "--lake", lake), streams{Stdin: strings.NewReader(""), Stdout: &out, Stderr: &stderr,
-					Getenv: func(string) string { return "" }, Now: time.Now})
+				code := run(t.Context(), append(args, "--lake", lake),
+					streams{Stdin: strings.NewReader(""), Stdout: &out, Stderr: &stderr,
+						Getenv: func(string) string { return "" }, Now: time.Now})
 				if code != exitDone {
 					t.Fatalf("%s: exit %d: %s%s", args[0], code, stderr.String(), out.String())
 				}

@@ -85,7 +85,8 @@ func manPage(c *cobra.Command, date time.Time) string {
 	var b strings.Builder
 	line := func(format string, args ...any) { fmt.Fprintf(&b, format+"\n", args...) }
 	name := manName(c)
-	line(`.TH %s 1 %s "usagelake %s" "usagelake manual"`, roff(strings.ToUpper(name)), date.Format(time.DateOnly), roff(version()))
+	line(`.TH %s 1 %s "usagelake %s" "usagelake manual"`, roff(strings.ToUpper(name)), date.Format(time.DateOnly),
+		roff(version()))
 	line(".SH NAME")
 	line(`%s \- %s`, roff(name), roff(c.Short))
 	line(".SH SYNOPSIS")

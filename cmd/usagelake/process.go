@@ -14,10 +14,10 @@ import (
 // exitCrash is what a shell and a container's runtime make of SIGABRT, which a crash ends with.
 const exitCrash = 128 + int(syscall.SIGABRT)
 
-// begin comes before all else in the process. Go ends with 2 after a panic, a fatal error and a signal such as SIGSEGV or
-// SIGABRT, in its own code and in DuckDB's: here that is bad usage, which no supervisor is to try again. It is told to end by
-// SIGABRT, which is a crash to all of them. A process 1, as in a container, can't be ended so: it starts another that does
-// the work, and says how that one ended. No crash leaves a core dump, for it would hold the keys.
+// begin comes before all else in the process. Go ends with 2 after a panic, a fatal error and a signal such as SIGSEGV
+// or SIGABRT, in its own code and in DuckDB's: here that is bad usage, which no supervisor is to try again. It is told
+// to end by SIGABRT, which is a crash to all of them. A process 1, as in a container, can't be ended so: it starts
+// another that does the work, and says how that one ended. No crash leaves a core dump, for it would hold the keys.
 func begin() {
 	if os.Getpid() == 1 {
 		os.Exit(supervise(os.Args, os.Stderr))

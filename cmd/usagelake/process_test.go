@@ -107,8 +107,10 @@ func crashing(t *testing.T, as, how string) *exec.Cmd {
 	return c
 }
 
-var crashes = []string{"panic", "panic in a goroutine", "nil in a goroutine", "two write a map", "endless recursion", "out of memory",
-	strconv.Itoa(int(syscall.SIGABRT)), strconv.Itoa(int(syscall.SIGSEGV)), strconv.Itoa(int(syscall.SIGBUS)), strconv.Itoa(int(syscall.SIGFPE)), strconv.Itoa(int(syscall.SIGQUIT))}
+var crashes = []string{"panic", "panic in a goroutine", "nil in a goroutine", "two write a map", "endless recursion",
+	"out of memory",
+	strconv.Itoa(int(syscall.SIGABRT)), strconv.Itoa(int(syscall.SIGSEGV)), strconv.Itoa(int(syscall.SIGBUS)),
+	strconv.Itoa(int(syscall.SIGFPE)), strconv.Itoa(int(syscall.SIGQUIT))}
 
 // A process that really crashes, in each way, ends by SIGABRT, which no supervisor takes for bad usage.
 func TestACrashIsNoBadUsage(t *testing.T) {
@@ -137,7 +139,8 @@ func TestACrashIsNoBadUsage(t *testing.T) {
 
 // As process 1 of a container, too: the program's own end is handed on, and its signals are handed to it.
 func TestProcessOneHandsOnHowTheProgramEnds(t *testing.T) {
-	ends := map[string]int{"64": 0, "66": 2, "68": 4, strconv.Itoa(int(syscall.SIGKILL)): 137, strconv.Itoa(int(syscall.SIGTERM)): 143}
+	ends := map[string]int{"64": 0, "66": 2, "68": 4, strconv.Itoa(int(syscall.SIGKILL)): 137,
+		strconv.Itoa(int(syscall.SIGTERM)): 143}
 	for _, how := range crashes {
 		ends[how] = exitCrash
 	}
@@ -188,7 +191,8 @@ func TestProcessOneHandsOnHowTheProgramEnds(t *testing.T) {
 			}
 			out, err := c.CombinedOutput()
 			var ended *exec.ExitError
-			if errors.Is(err, syscall.EPERM) || errors.Is(err, syscall.EACCES) || errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EINVAL) {
+			if errors.Is(err, syscall.EPERM) || errors.Is(err, syscall.EACCES) || errors.Is(err, syscall.ENOSPC) ||
+				errors.Is(err, syscall.EINVAL) {
 				t.Skipf("no PID namespace can be made here: %v", err)
 			}
 			if !errors.As(err, &ended) || ended.ExitCode() != want {

@@ -137,7 +137,8 @@ func (p *progress) update() {
 			continue
 		}
 		if g.WindowsLeft > 0 {
-			p.app.log.Info("progress", "account", w.plan.Account, "pages", g.Pages, "of_about", max(g.Pages, int64(e.total)), "records", g.Records,
+			p.app.log.Info("progress", "account", w.plan.Account, "pages", g.Pages, "of_about", max(g.Pages, int64(e.total)),
+				"records", g.Records,
 				"windows_left", g.WindowsLeft, "left", e.left.Round(time.Second))
 		}
 	}

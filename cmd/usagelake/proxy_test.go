@@ -19,7 +19,8 @@ import (
 // TestAProxyInBetweenWorks runs the real program with HTTPS_PROXY: what reaches the proxy is a tunnel to the Portal's
 // host, and nothing of the key.
 func TestAProxyInBetweenWorks(t *testing.T) {
-	p, err := portal.New(portal.Options{Seed: 3, Limit: portal.LimitOptions{Kind: portal.Off}, Orgs: []portal.OrgOptions{{ID: "0", RecordsPerDay: 100}}})
+	p, err := portal.New(portal.Options{Seed: 3, Limit: portal.LimitOptions{Kind: portal.Off},
+		Orgs: []portal.OrgOptions{{ID: "0", RecordsPerDay: 100}}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -57,7 +58,8 @@ func TestAProxyInBetweenWorks(t *testing.T) {
 
 	dir := t.TempDir()
 	ca := filepath.Join(dir, "ca.pem")
-	if err := os.WriteFile(ca, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: s.Certificate().Raw}), 0o600); err != nil {
+	if err := os.WriteFile(ca, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: s.Certificate().Raw}),
+		0o600); err != nil {
 		t.Fatal(err)
 	}
 	self, err := os.Executable()

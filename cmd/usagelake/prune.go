@@ -65,8 +65,10 @@ It ends with 4 if days are due that it keeps because something is wrong with the
 	}
 	f := c.Flags()
 	f.BoolVar(&opts.DryRun, "dry-run", false, "change nothing: print what would be deleted, and what is kept and why")
-	f.StringVar(&raw, "raw-older-than", "", "`age` from which raw files of closed months go, such as 400d (default: the config's prune.raw)")
-	f.StringVar(&quarantine, "quarantine-older-than", "", "`age` from which the quarantine of pruned days goes (default: the config's prune.quarantine)")
+	f.StringVar(&raw, "raw-older-than", "",
+		"`age` from which raw files of closed months go, such as 400d (default: the config's prune.raw)")
+	f.StringVar(&quarantine, "quarantine-older-than", "",
+		"`age` from which the quarantine of pruned days goes (default: the config's prune.quarantine)")
 	f.BoolVar(&opts.Wait, "wait", false, "wait for a lake that another process holds")
 	return c
 }
@@ -100,7 +102,8 @@ func (a *app) pruneSummary(res *jobs.Result, r *jobs.PruneReport) {
 	}
 	fmt.Fprintf(w, "policy   raw files %s; quarantine %s\n\n", forEver(r.Raw), forEver(r.Quarantine))
 	if len(r.Months) > 0 {
-		t := a.newTable(table.Row{"account", "month", "days", "raw files", "bytes", "quarantine files", "bytes", "pruned before", "kept", "why"})
+		t := a.newTable(table.Row{"account", "month", "days", "raw files", "bytes", "quarantine files", "bytes",
+			"pruned before", "kept", "why"})
 		for _, m := range r.Months {
 			row := table.Row{m.Account, m.Month, words.Count(m.Days), words.Count(m.Files), words.Bytes(m.Bytes),
 				words.Count(m.QuarantineFiles), words.Bytes(m.QuarantineBytes), words.Count(m.Pruned)}

@@ -92,9 +92,11 @@ In CSV, text that a spreadsheet would take for a formula gets an apostrophe befo
 		},
 	}
 	f := c.Flags()
-	f.StringVar(&format, "format", "", "table, csv, json or parquet (default by the ending of --out; else table, or json with --output json)")
+	f.StringVar(&format, "format", "",
+		"table, csv, json or parquet (default by the ending of --out; else table, or json with --output json)")
 	f.StringVar(&out, "out", "", "write to this `file` instead of stdout; parquet needs one")
-	f.StringVar(&decimals, "decimals", "", "json: decimals as `number or string`, for readers that make doubles of numbers (default number)")
+	f.StringVar(&decimals, "decimals", "",
+		"json: decimals as `number or string`, for readers that make doubles of numbers (default number)")
 	f.BoolVar(&raw, "raw", false, "csv: leave text that a spreadsheet would take for a formula as it is")
 	f.IntVar(&rows, "rows", 1000, "print at most this many rows of a table; 0 for all")
 	return c
@@ -126,7 +128,8 @@ type queryDocument struct {
 }
 
 // query writes the answer to stdout or to a file, and tells how many rows it has.
-func (a *app) query(ctx context.Context, lake *publish.Lake, sql, format, out, decimals string, raw bool, most int) (n int64, err error) {
+func (a *app) query(ctx context.Context, lake *publish.Lake, sql, format, out, decimals string, raw bool,
+	most int) (n int64, err error) {
 	if format == "parquet" {
 		n, err := query.WriteParquet(ctx, lake, sql, out)
 		if err != nil {
@@ -168,7 +171,8 @@ func (w *answerWriter) Write(b []byte) (int, error) {
 	return w.app.Stdout.Write(b)
 }
 
-// writeTable prints an aligned table. What comes from the data can't move the cursor: control characters show as escapes.
+// writeTable prints an aligned table. What comes from the data can't move the cursor: control characters show as
+// escapes.
 func (a *app) writeTable(ctx context.Context, w io.Writer, rows *query.Rows, most int) (int64, error) {
 	header := make(table.Row, len(rows.Columns))
 	configs := make([]table.ColumnConfig, len(rows.Columns))

@@ -26,7 +26,8 @@ derived: it stays as it is, and the rebuild ends with 4.`,
 				return err
 			}
 			phase, done := a.phases()
-			res, err := jobs.Rebuild(c.Context(), cfg, a.env(), jobs.RebuildOptions{Wait: wait, Phase: phase, Account: a.overrides.Account})
+			res, err := jobs.Rebuild(c.Context(), cfg, a.env(), jobs.RebuildOptions{Wait: wait, Phase: phase,
+				Account: a.overrides.Account})
 			done()
 			return a.ended(res, err, a.rebuildSummary)
 		},

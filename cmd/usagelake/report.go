@@ -22,8 +22,8 @@ import (
 	"github.com/usagelake/usagelake/schemas/words"
 )
 
-// reportCommand has a command for each report, made of what the report says of itself: it has the flags that the report takes, and
-// cobra refuses the others.
+// reportCommand has a command for each report, made of what the report says of itself: it has the flags that the report
+// takes, and cobra refuses the others.
 func (a *app) reportCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "report NAME",
@@ -77,8 +77,11 @@ type reportFlags struct {
 func (f *reportFlags) add(a *app, c *cobra.Command, spans report.Spans, dimensions, formats []string) {
 	flags := c.Flags()
 	if spans >= report.Months {
-		flags.StringSliceVar(&f.months, "month", nil, "billing `month`: 2026-10, this, last, 2026-Q3, or several that follow one another (default the last that has charges)")
-		a.complete(c, "month", "SELECT DISTINCT strftime(billing_month, '%Y-%m') FROM chargeback_daily ORDER BY 1 DESC", "this", "last")
+		flags.StringSliceVar(&f.months, "month", nil,
+			"billing `month`: 2026-10, this, last, 2026-Q3, or several that follow one another (default the last that has "+
+				"charges)")
+		a.complete(c, "month", "SELECT DISTINCT strftime(billing_month, '%Y-%m') FROM chargeback_daily ORDER BY 1 DESC",
+			"this", "last")
 	}
 	if spans >= report.AnyDays {
 		flags.StringVar(&f.from, "from", "", "first UTC `day` of usage: 2026-10-01, yesterday, -7d")
@@ -93,15 +96,19 @@ func (f *reportFlags) add(a *app, c *cobra.Command, spans report.Spans, dimensio
 		}
 		a.complete(c, name, query)
 	}
-	flags.StringVar(&f.format, "format", "", strings.Join(formats, ", ")+" (default by the ending of --out; else "+formats[0]+")")
+	flags.StringVar(&f.format, "format", "",
+		strings.Join(formats, ", ")+" (default by the ending of --out; else "+formats[0]+")")
 	_ = c.RegisterFlagCompletionFunc("format", cobra.FixedCompletions(formats, cobra.ShellCompDirectiveNoFileComp))
-	flags.StringVar(&f.out, "out", "", "write to this `file`, - for stdout (default stdout; xlsx, html and parquet: NAME-MONTH.ext here)")
-	flags.BoolVar(&f.strict, "strict", false, "end with 6 if the period isn't complete; what was asked for is written nevertheless")
+	flags.StringVar(&f.out, "out", "",
+		"write to this `file`, - for stdout (default stdout; xlsx, html and parquet: NAME-MONTH.ext here)")
+	flags.BoolVar(&f.strict, "strict", false,
+		"end with 6 if the period isn't complete; what was asked for is written nevertheless")
 }
 
 // complete offers what a query of the published file gives as values of a flag.
 func (a *app) complete(c *cobra.Command, name, sql string, more ...string) {
-	_ = c.RegisterFlagCompletionFunc(name, func(c *cobra.Command, _ []string, _ string) ([]string, cobra.ShellCompDirective) {
+	_ = c.RegisterFlagCompletionFunc(name, func(c *cobra.Command, _ []string, _ string) ([]string,
+		cobra.ShellCompDirective) {
 		out := more
 		if cfg, err := a.lakeConfig(); err == nil {
 			if lake, err := publish.Open(cfg.Lake, a.env().LakeOptions(cfg)); err == nil {
@@ -158,8 +165,8 @@ func (f *reportFlags) period(a *app) (*schemas.Period, error) {
 	return &p, nil
 }
 
-// outFormat is the format of an answer: what --format says, or the ending of the file, and no contradiction between the two. fallback is
-// for where neither says anything. Of a zip it is that of the files in it.
+// outFormat is the format of an answer: what --format says, or the ending of the file, and no contradiction between the
+// two. fallback is for where neither says anything. Of a zip it is that of the files in it.
 func outFormat(format, out, fallback string, formats []string) (string, error) {
 	ending := strings.ToLower(strings.TrimPrefix(filepath.Ext(out), "."))
 	if ending == "htm" {
@@ -219,7 +226,8 @@ func (a *app) oneReport(r report.Report) *cobra.Command {
 			if err := checkDecimals(decimals, format); err != nil {
 				return err
 			}
-			opts := report.Options{Name: r.Name, Scope: f.scope, By: by, Now: a.Now(), Version: version(), Pictures: format == "html"}
+			opts := report.Options{Name: r.Name, Scope: f.scope, By: by, Now: a.Now(), Version: version(),
+				Pictures: format == "html"}
 			if c.Flags().Changed("top") {
 				if opts.Top = top; top <= 0 {
 					return config.Usage("", "--top %d: give how many of each kind", top)
@@ -277,8 +285,10 @@ func (a *app) oneReport(r report.Report) *cobra.Command {
 	flags.StringVar(&decimals, "decimals", "", "json: decimals as `number or string` (default string)")
 	flags.StringVar(&table, "table", "", "csv and parquet hold one table: this `name`")
 	if r.By != nil {
-		flags.StringSliceVar(&by, "by", nil, "by these `dimensions`: "+strings.Join(report.Dimensions(), ", ")+" (default "+strings.Join(r.By, ", ")+")")
-		_ = c.RegisterFlagCompletionFunc("by", cobra.FixedCompletions(report.Dimensions(), cobra.ShellCompDirectiveNoFileComp))
+		flags.StringSliceVar(&by, "by", nil, "by these `dimensions`: "+strings.Join(report.Dimensions(),
+			", ")+" (default "+strings.Join(r.By, ", ")+")")
+		_ = c.RegisterFlagCompletionFunc("by", cobra.FixedCompletions(report.Dimensions(),
+			cobra.ShellCompDirectiveNoFileComp))
 	}
 	if r.Top {
 		flags.IntVar(&top, "top", 20, "how many of each kind")
@@ -323,8 +333,8 @@ func (a *app) month(s string) (schemas.Month, error) {
 	return month, nil
 }
 
-// writeReport writes a report to a file, or to stdout. A file is there whole or not at all. tell says on stderr which tables a file of
-// one leaves out.
+// writeReport writes a report to a file, or to stdout. A file is there whole or not at all. tell says on stderr which
+// tables a file of one leaves out.
 func (a *app) writeReport(lake *publish.Lake, doc *report.Document, format, out string, tell bool) error {
 	left := doc.Others()
 	if !report.OneTable(format) || isZip(out) || !tell {
@@ -354,7 +364,9 @@ func (a *app) writeReport(lake *publish.Lake, doc *report.Document, format, out 
 		return err
 	}
 	if a.json() {
-		return a.printJSON(map[string]any{"report": doc.Name, "format": format, "out": out, "bytes": size.n, "completeness": doc.Completeness.Text, "complete": doc.Completeness.Complete, "tables_left_out": append([]string{}, left...)})
+		return a.printJSON(map[string]any{"report": doc.Name, "format": format, "out": out, "bytes": size.n,
+			"completeness": doc.Completeness.Text, "complete": doc.Completeness.Complete,
+			"tables_left_out": append([]string{}, left...)})
 	}
 	if !a.quiet {
 		fmt.Fprintf(a.Stderr, "%s is written.\n", out)
@@ -365,7 +377,8 @@ func (a *app) writeReport(lake *publish.Lake, doc *report.Document, format, out 
 
 func (a *app) tellLeft(left []string, format string) {
 	if len(left) > 0 && !a.quiet {
-		fmt.Fprintf(a.Stderr, "A %s holds one table. Left out: %s. --table NAME gives one of them, --out NAME.zip all.\n", format, strings.Join(left, ", "))
+		fmt.Fprintf(a.Stderr, "A %s holds one table. Left out: %s. --table NAME gives one of them, --out NAME.zip all.\n",
+			format, strings.Join(left, ", "))
 	}
 }
 

@@ -88,7 +88,8 @@ func run(ctx context.Context, args []string, s streams) int {
 	if errors.As(err, &done) {
 		return done.code
 	}
-	if !a.printed && (a.json() || slices.Contains(args, "--output=json") || slices.Contains(args, "json") && slices.Contains(args, "--output")) {
+	if !a.printed && (a.json() || slices.Contains(args, "--output=json") || slices.Contains(args, "json") &&
+		slices.Contains(args, "--output")) {
 		_ = a.printJSON(runDocument(nil, err)) // a command that failed before it had anything to say
 	}
 	a.report(err)
@@ -225,7 +226,8 @@ allows, archives the answers as they came, and writes Parquet files and a DuckDB
 	}
 	for _, c := range []*cobra.Command{
 		a.demoCommand(), a.exportCommand(), a.rebuildCommand(), a.verifyCommand(), a.statusCommand(), a.queryCommand(),
-		a.balanceCommand(), a.reportCommand(), a.allocationCommand(), a.closeCommand(), a.scheduleCommand(), a.alertCommand(), a.pruneCommand(), a.simulateCommand(), a.initCommand(), a.doctorCommand(), a.versionCommand(), a.manCommand(),
+		a.balanceCommand(), a.reportCommand(), a.allocationCommand(), a.closeCommand(), a.scheduleCommand(), a.alertCommand(),
+		a.pruneCommand(), a.simulateCommand(), a.initCommand(), a.doctorCommand(), a.versionCommand(), a.manCommand(),
 	} {
 		c.Long += "\n\n" + exitHelp
 		a.setup(c)
@@ -251,14 +253,18 @@ allows, archives the answers as they came, and writes Parquet files and a DuckDB
 	return root
 }
 
-// setupFlags are the flags of the set-up that each command takes, by its name; cobra refuses the others. Those of "" are all there are.
+// setupFlags are the flags of the set-up that each command takes, by its name; cobra refuses the others. Those of ""
+// are all there are.
 var setupFlags = map[string][]string{
 	"":       {"config", "lake", "account", "base-url"},
 	"demo":   {"lake"},
-	"export": {"config", "lake", "account", "base-url"}, "balance": {"config", "lake", "account", "base-url"}, "doctor": {"config", "lake", "account", "base-url"},
-	"close": {"config", "lake", "base-url"}, "schedule": {"config", "lake", "base-url"},
-	"rebuild": {"config", "lake", "account"}, "status": {"config", "lake", "account"}, "prune": {"config", "lake", "account"},
-	"verify": {"config", "lake"}, "query": {"config", "lake"}, "report": {"config", "lake"}, "allocation": {"config", "lake"}, "alert": {"config", "lake"},
+	"export": {"config", "lake", "account", "base-url"}, "balance": {"config", "lake", "account", "base-url"},
+	"doctor": {"config", "lake", "account", "base-url"},
+	"close":  {"config", "lake", "base-url"}, "schedule": {"config", "lake", "base-url"},
+	"rebuild": {"config", "lake", "account"}, "status": {"config", "lake", "account"},
+	"prune":  {"config", "lake", "account"},
+	"verify": {"config", "lake"}, "query": {"config", "lake"}, "report": {"config", "lake"},
+	"allocation": {"config", "lake"}, "alert": {"config", "lake"},
 	"init": {"config"},
 }
 
@@ -274,7 +280,8 @@ func (a *app) setup(c *cobra.Command) {
 		case "account":
 			f.StringVar(&a.overrides.Account, name, "", "only this account of the config")
 		case "base-url":
-			f.StringVar(&a.overrides.BaseURL, name, "", "the Manager API's `URL` (default $USAGELAKE_BASE_URL, the config's, or the Portal's)")
+			f.StringVar(&a.overrides.BaseURL, name, "",
+				"the Manager API's `URL` (default $USAGELAKE_BASE_URL, the config's, or the Portal's)")
 		}
 	}
 }
@@ -343,8 +350,8 @@ func emptyFlag(c *cobra.Command) error {
 	return nil
 }
 
-// logHandler writes the log, as text or JSON: everything with --verbose; on a terminal, where bars and summaries tell the
-// course, warnings only.
+// logHandler writes the log, as text or JSON: everything with --verbose; on a terminal, where bars and summaries tell
+// the course, warnings only.
 func (a *app) logHandler(w io.Writer) slog.Handler {
 	level := slog.LevelInfo
 	switch {

@@ -205,7 +205,8 @@ func (a *app) serveOptions(s *schedule.Scheduler, log *slog.Logger) serve.Option
 			last, err := jobs.LastBalances(ctx, s.Config())
 			var out []serve.Balance
 			for _, b := range last {
-				out = append(out, serve.Balance{Account: b.Account, Currency: b.Currency, ObservedAt: b.ObservedAt, Balance: b.Balance, DaysLeft: b.DaysLeft})
+				out = append(out, serve.Balance{Account: b.Account, Currency: b.Currency, ObservedAt: b.ObservedAt,
+					Balance: b.Balance, DaysLeft: b.DaysLeft})
 			}
 			return out, err
 		},
@@ -218,7 +219,8 @@ func (a *app) serveOptions(s *schedule.Scheduler, log *slog.Logger) serve.Option
 					undelivered = append(undelivered, receiver+": "+why)
 				}
 				slices.Sort(undelivered)
-				out = append(out, serve.Alert{Rule: f.Rule, Severity: f.Severity, Subject: f.Subject, Summary: f.Summary, Since: f.Since,
+				out = append(out, serve.Alert{Rule: f.Rule, Severity: f.Severity, Subject: f.Subject, Summary: f.Summary,
+					Since:       f.Since,
 					Undelivered: strings.Join(undelivered, "; "), Waiting: f.Undelivered})
 			}
 			return out, err

@@ -22,7 +22,9 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"usagelake": main, "usagelake-killed": killedMain, "usagelake-crashed": crashedMain, "usagelake-supervised": supervisedMain})
+	testscript.Main(m,
+		map[string]func(){"usagelake": main, "usagelake-killed": killedMain, "usagelake-crashed": crashedMain,
+			"usagelake-supervised": supervisedMain})
 }
 
 // The promises to whoever types commands are scripts: testdata/script. Beside testscript's own commands they have
@@ -50,7 +52,8 @@ func TestScripts(t *testing.T) {
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"portal": startPortal, "faults": setFaults, "key": changeKey, "requests": countRequests, "exits": exits, "hold": hold, "for_each_help": eachHelp,
+			"portal": startPortal, "faults": setFaults, "key": changeKey, "requests": countRequests, "exits": exits,
+			"hold": hold, "for_each_help": eachHelp,
 			"flip": flip, "copytree": copyTree, "appendfile": appendFile, "waitfor": waitFor, "get": get,
 		},
 	})
@@ -70,8 +73,9 @@ func parseFaults(ts *testscript.TestScript, args []string) portal.Faults {
 }
 
 func startPortal(ts *testscript.TestScript, _ bool, args []string) {
-	p, err := portal.New(portal.Options{Seed: 3, Limit: portal.LimitOptions{Kind: portal.Off}, Faults: parseFaults(ts, args),
-		Orgs: []portal.OrgOptions{{ID: "0", RecordsPerDay: 300}}})
+	p, err := portal.New(portal.Options{Seed: 3, Limit: portal.LimitOptions{Kind: portal.Off},
+		Faults: parseFaults(ts, args),
+		Orgs:   []portal.OrgOptions{{ID: "0", RecordsPerDay: 300}}})
 	ts.Check(err)
 	s, err := portal.Listen("127.0.0.1:0", p, false)
 	ts.Check(err)
@@ -81,7 +85,9 @@ func startPortal(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Setenv("KEY", p.Key("0"))
 	ts.Setenv("USAGELAKE_API_KEY", p.Key("0"))
 	// Most scripts want an account without the real Portal's pace.
-	ts.Check(os.WriteFile(ts.MkAbs("usagelake.yaml"), fmt.Appendf(nil, "lake: ./lake\naccounts:\n  - name: acme\n    base_url: %s\n    key_env: USAGELAKE_API_KEY\n    rate: 900\n", s.BaseURL()), 0o600))
+	ts.Check(os.WriteFile(ts.MkAbs("usagelake.yaml"),
+		fmt.Appendf(nil, "lake: ./lake\naccounts:\n  - name: acme\n    base_url: %s\n    key_env: USAGELAKE_API_KEY\n    "+
+			"rate: 900\n", s.BaseURL()), 0o600))
 }
 
 func setFaults(ts *testscript.TestScript, _ bool, args []string) {

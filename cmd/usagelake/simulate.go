@@ -40,7 +40,8 @@ Faults (--fault NAME=VALUE, many times or joined by commas; shares are from 0 to
 			if err != nil {
 				return config.Usage("usagelake simulate --help", "--fault: %w", err)
 			}
-			o := portal.Options{Seed: seed, Faults: f, Limit: portal.LimitOptions{Rate: rate, Concurrency: concurrency, Kind: k, RetryAfter: retryAfter}}
+			o := portal.Options{Seed: seed, Faults: f, Limit: portal.LimitOptions{Rate: rate, Concurrency: concurrency, Kind: k,
+				RetryAfter: retryAfter}}
 			if orgs < 1 || orgs > 10_000 {
 				return config.Usage("", "--orgs %d is not between 1 and 10000", orgs)
 			}
@@ -81,7 +82,8 @@ Faults (--fault NAME=VALUE, many times or joined by commas; shares are from 0 to
 	}
 	fl := c.Flags()
 	fl.StringVar(&listen, "listen", "127.0.0.1:8787", "`address` to listen on; port 0 takes any")
-	fl.BoolVar(&anywhere, "listen-anywhere", false, "allow an address that is not loopback: the simulated keys are no secret")
+	fl.BoolVar(&anywhere, "listen-anywhere", false,
+		"allow an address that is not loopback: the simulated keys are no secret")
 	fl.Uint64Var(&seed, "seed", 1, "what the data is made from")
 	fl.Float64Var(&perDay, "records-per-day", 4000, "records a day and organisation, about")
 	fl.IntVar(&orgs, "orgs", 1, "organisations, each with a key of its own")
@@ -117,7 +119,8 @@ func (a *app) announce(p *portal.Portal, s *portal.Server) error {
 	}
 	w := a.Stdout
 	fmt.Fprintf(w, "The simulated Portal listens. Its keys open nothing but this simulation.\n\n")
-	fmt.Fprintf(w, "  export USAGELAKE_BASE_URL=%s\n  export USAGELAKE_API_KEY=%s\n  usagelake export --from -3d\n\n", s.BaseURL(), list[0].Key)
+	fmt.Fprintf(w, "  export USAGELAKE_BASE_URL=%s\n  export USAGELAKE_API_KEY=%s\n  usagelake export --from -3d\n\n",
+		s.BaseURL(), list[0].Key)
 	if len(list) > 1 {
 		fmt.Fprintf(w, "The keys of all %d organisations: %s/sim/keys\n", len(list), s.URL())
 	}

@@ -80,10 +80,12 @@ func (a *app) printStatus(st *jobs.Status, days int) {
 		fmt.Fprintf(w, "  records      %s, quarantined %s, quality issues within days %s\n", words.Count(acc.Records),
 			words.Count(acc.Quarantined), words.Count(acc.Issues))
 		if acc.Stale > 0 {
-			fmt.Fprintf(w, "  stale        %d days are sealed but not derived: usagelake rebuild, or the next export\n", acc.Stale)
+			fmt.Fprintf(w, "  stale        %d days are sealed but not derived: usagelake rebuild, or the next export\n",
+				acc.Stale)
 		}
 		if acc.Pruned > 0 {
-			fmt.Fprintf(w, "  pruned       %d days: retention deleted their raw files, the day files are their source\n", acc.Pruned)
+			fmt.Fprintf(w, "  pruned       %d days: retention deleted their raw files, the day files are their source\n",
+				acc.Pruned)
 		}
 		a.printOrphans(acc.Orphans)
 		a.printUnproven(acc.Unproven)
@@ -102,14 +104,16 @@ func (a *app) printStatus(st *jobs.Status, days int) {
 			"usagelake verify --repair sets them aside\n", words.Plural(n, "line", "lines"))
 	}
 	for _, o := range st.Overlaps {
-		fmt.Fprintf(w, "\nOVERLAP   accounts %s and %s hold the same records, %s of them on %d days from %s to %s: what they cost counts twice (usagelake doctor says what to do)\n",
+		fmt.Fprintf(w, "\nOVERLAP   accounts %s and %s hold the same records, %s of them on %d days from %s to %s: what "+
+			"they cost counts twice (usagelake doctor says what to do)\n",
 			o.Accounts[0], o.Accounts[1], words.Count(o.Records), o.Days, o.From, o.To)
 	}
 	if len(st.Runs) == 0 {
 		return
 	}
 	fmt.Fprintln(w, "\nlast runs")
-	t := a.newTable(table.Row{"started (UTC)", "command (job)", "status", "took", "records", "windows", "requests", "429s", "error"})
+	t := a.newTable(table.Row{"started (UTC)", "command (job)", "status", "took", "records", "windows", "requests", "429s",
+		"error"})
 	for _, r := range st.Runs {
 		took := ""
 		if !r.EndedAt.IsZero() {

@@ -75,12 +75,15 @@ statements are gone. A raw archive that is empty beside days is refused by every
 		},
 	}
 	c.Flags().BoolVar(&repair, "repair", false, "make anew what can be derived, and say what must be fetched")
-	c.Flags().StringSliceVar(&opts.Drop, "drop-orphans", nil, "give up `days` whose raw files are gone, as acme/2026-11-20, or closed months, as 2026-10")
-	c.Flags().BoolVar(&opts.RawLost, "raw-lost", false, "the raw archive is empty because it is lost, and not because it isn't mounted")
+	c.Flags().StringSliceVar(&opts.Drop, "drop-orphans", nil,
+		"give up `days` whose raw files are gone, as acme/2026-11-20, or closed months, as 2026-10")
+	c.Flags().BoolVar(&opts.RawLost, "raw-lost", false,
+		"the raw archive is empty because it is lost, and not because it isn't mounted")
 	return c
 }
 
-func (a *app) repair(ctx context.Context, cfg *config.Config, before publish.VerifyReport, opts jobs.RepairOptions) error {
+func (a *app) repair(ctx context.Context, cfg *config.Config, before publish.VerifyReport,
+	opts jobs.RepairOptions) error {
 	phase, done := a.phases()
 	opts.Phase = phase
 	_, repaired, after, err := jobs.Repair(ctx, cfg, a.env(), before, opts)
@@ -148,7 +151,8 @@ func (a *app) printVerify(r publish.VerifyReport) {
 	if len(r.Findings) > 0 {
 		fmt.Fprintln(w)
 	}
-	fmt.Fprintf(w, "checked  %s accounts, %s windows (%s raw files, %s pages, %s), %s day files with %s rows, %s quarantined records,\n         %s balance files, %s runs; usage.duckdb: %s days, %s rows\n",
+	fmt.Fprintf(w, "checked  %s accounts, %s windows (%s raw files, %s pages, %s), %s day files with %s rows, %s "+
+		"quarantined records,\n         %s balance files, %s runs; usage.duckdb: %s days, %s rows\n",
 		words.Count(r.Accounts), words.Count(r.Windows), words.Count(r.RawFiles), words.Count(r.RawPages),
 		words.Bytes(r.RawBytes), words.Count(r.DayFiles),
 		words.Count(r.Rows), words.Count(r.Quarantined), words.Count(r.BalanceFiles), words.Count(r.Runs),

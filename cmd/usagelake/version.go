@@ -55,14 +55,16 @@ func commit() (rev string, at time.Time) {
 
 func (a *app) versionCommand() *cobra.Command {
 	return &cobra.Command{
-		Use:     "version",
-		Short:   "Print the versions of the program and of what it writes",
-		Long:    "version prints the program's version and commit, DuckDB's version, and those of the formats: a lake of a newer one is refused, of an older one read or rebuilt.",
+		Use:   "version",
+		Short: "Print the versions of the program and of what it writes",
+		Long: "version prints the program's version and commit, DuckDB's version, and those of the formats: a lake of a " +
+			"newer one is refused, of an older one read or rebuilt.",
 		Example: "  usagelake version --output json",
 		RunE: func(*cobra.Command, []string) error {
 			rev, at := commit()
 			v := map[string]any{
-				"version": version(), "commit": rev, "commit_time": nil, "go": runtime.Version(), "os": runtime.GOOS, "arch": runtime.GOARCH,
+				"version": version(), "commit": rev, "commit_time": nil, "go": runtime.Version(), "os": runtime.GOOS,
+				"arch":   runtime.GOARCH,
 				"duckdb": publish.DuckDBVersion(), "lake_format": load.Format, "raw_format": schemas.RawFormat,
 				"schema": schemas.SchemaVersion, "transform": transform.Version,
 			}
@@ -74,8 +76,10 @@ func (a *app) versionCommand() *cobra.Command {
 			if a.json() {
 				return a.printJSON(v)
 			}
-			_, err := fmt.Fprintf(a.Stdout, "usagelake %s (%s%s, %s/%s)\nDuckDB %s\nlake format %d, raw format %d, schema %d, transform %d\n",
-				v["version"], built, v["go"], v["os"], v["arch"], v["duckdb"], v["lake_format"], v["raw_format"], v["schema"], v["transform"])
+			_, err := fmt.Fprintf(a.Stdout,
+				"usagelake %s (%s%s, %s/%s)\nDuckDB %s\nlake format %d, raw format %d, schema %d, transform %d\n",
+				v["version"], built, v["go"], v["os"], v["arch"], v["duckdb"], v["lake_format"], v["raw_format"], v["schema"],
+				v["transform"])
 			return err
 		},
 	}

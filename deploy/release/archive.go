@@ -22,7 +22,8 @@ func pack(w io.Writer, root string, files map[string]string, at time.Time) error
 	}
 	t := tar.NewWriter(z)
 	header := func(name string, kind byte, mode, size int64) error {
-		return t.WriteHeader(&tar.Header{Format: tar.FormatPAX, Typeflag: kind, Name: name, Mode: mode, Size: size, ModTime: at, Uname: "root", Gname: "root"})
+		return t.WriteHeader(&tar.Header{Format: tar.FormatPAX, Typeflag: kind, Name: name, Mode: mode, Size: size,
+			ModTime: at, Uname: "root", Gname: "root"})
 	}
 	done := map[string]bool{}
 	var directory func(name string) error

@@ -84,7 +84,8 @@ func licenceFiles(ctx context.Context, list []module) (map[string]string, error)
 // of go.sum, and DuckDB, which is no module. What depends on the machine is taken out of it.
 func (b *build) sbom(ctx context.Context, program, native string) ([]byte, error) {
 	list := filepath.Join(b.tmp, "list.cdx.json")
-	if _, err := output(ctx, []string{"GOFLAGS="}, "go", "run", gomod, "bin", "-json", "-std", "-licenses", "-noserial", "-notimestamp",
+	if _, err := output(ctx, []string{"GOFLAGS="}, "go", "run", gomod, "bin", "-json", "-std", "-licenses", "-noserial",
+		"-notimestamp",
 		"-version", b.version, "-output", list, program); err != nil {
 		return nil, err
 	}
@@ -128,13 +129,15 @@ func completeSBOM(raw []byte, duckdb string, at time.Time) ([]byte, error) {
 	ref := "pkg:github/duckdb/duckdb@" + duckdb
 	bom["components"] = append(components, map[string]any{
 		"bom-ref": ref, "type": "library", "name": "duckdb", "version": duckdb, "purl": ref,
-		"description": "C++ library, linked statically from the archives in the module github.com/duckdb/duckdb-go-bindings/lib; it brings libraries of its own (its third_party directory)",
-		"licenses":    []any{map[string]any{"license": map[string]any{"id": "MIT"}}},
+		"description": "C++ library, linked statically from the archives in the module " +
+			"github.com/duckdb/duckdb-go-bindings/lib; it brings libraries of its own (its third_party directory)",
+		"licenses": []any{map[string]any{"license": map[string]any{"id": "MIT"}}},
 	})
 	linked := false
 	for _, d := range dependencies {
 		dependency, _ := d.(map[string]any)
-		if on, _ := dependency["ref"].(string); strings.HasPrefix(on, "pkg:golang/github.com/duckdb/duckdb-go-bindings/lib/") {
+		if on, _ := dependency["ref"].(string); strings.HasPrefix(on,
+			"pkg:golang/github.com/duckdb/duckdb-go-bindings/lib/") {
 			dependency["dependsOn"] = []any{ref}
 			linked = true
 		}

@@ -70,7 +70,8 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		return err
 	}
 	if changed != "" && !*dirty {
-		return fmt.Errorf("files differ from the commit, so nobody could build the same:\n%s\ncommit them, or pass -dirty to try it out", changed)
+		return fmt.Errorf("files differ from the commit, so nobody could build the same:\n%s\ncommit them, or pass -dirty "+
+			"to try it out", changed)
 	}
 	if b.version == "" {
 		if b.version, err = output(ctx, nil, "git", "describe", "--tags", "--always", "--dirty"); err != nil {
@@ -137,7 +138,8 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 
 // compile builds the program for arch and gives its path.
 //
-// -trimpath takes the paths of sources out of the Go and, through -ffile-prefix-map, the C parts; an empty build ID takes
+// -trimpath takes the paths of sources out of the Go and, through -ffile-prefix-map, the C parts; an empty build ID
+// takes
 // out what depends on the cache. libstdc++ stays shared: linked statically it would ask for glibc 2.36 (arc4random) on
 // Debian 12, where the shared one makes do with 2.34.
 func (b *build) compile(ctx context.Context, arch string) (string, error) {
@@ -151,7 +153,8 @@ func (b *build) compile(ctx context.Context, arch string) (string, error) {
 // goEnv is what could change the program, set to what it is for a release.
 func (b *build) goEnv(arch string) []string {
 	env := []string{
-		"CGO_ENABLED=1", "GOOS=linux", "GOARCH=" + arch, "GOAMD64=v1", "GOARM64=v8.0", "GOFLAGS=", "GOEXPERIMENT=", "GOWORK=off",
+		"CGO_ENABLED=1", "GOOS=linux", "GOARCH=" + arch, "GOAMD64=v1", "GOARM64=v8.0", "GOFLAGS=", "GOEXPERIMENT=",
+		"GOWORK=off",
 		"CGO_CFLAGS=-O2", "CGO_CPPFLAGS=", "CGO_CXXFLAGS=-O2", "CGO_LDFLAGS=", "LC_ALL=C", "TZ=UTC",
 		"SOURCE_DATE_EPOCH=" + strconv.FormatInt(b.epoch.Unix(), 10),
 	}
@@ -205,7 +208,8 @@ func (b *build) generate(ctx context.Context, program string) (map[string]string
 }
 
 // architecture packs what belongs to arch and lists what is linked in. It returns the names of the files in b.out.
-func (b *build) architecture(ctx context.Context, arch, program, native string, docs map[string]string) ([]string, error) {
+func (b *build) architecture(ctx context.Context, arch, program, native string, docs map[string]string) ([]string,
+	error) {
 	name := fmt.Sprintf("usagelake-%s-linux-%s", b.version, arch)
 	files := map[string]string{"usagelake": program}
 	for to, from := range docs {
@@ -314,9 +318,10 @@ func output(ctx context.Context, env []string, name string, args ...string) (str
 
 // safeName says that a version may be a part of file names and of linker flags.
 func safeName(s string) bool {
-	return s != "" && !strings.HasPrefix(s, "-") && !strings.HasPrefix(s, ".") && !strings.ContainsFunc(s, func(r rune) bool {
-		return !(r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("._+-", r))
-	})
+	return s != "" && !strings.HasPrefix(s, "-") && !strings.HasPrefix(s, ".") &&
+		!strings.ContainsFunc(s, func(r rune) bool {
+			return !(r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("._+-", r))
+		})
 }
 
 // checksums is the text of SHA256SUMS for files of dir, as sha256sum -c reads it.

@@ -2,10 +2,10 @@
 //
 //	findings ─▶ Step: what fires, still fires, is over (pure) ─▶ Outbox ─▶ Deliver: webhook, command, log
 //
-// It knows nothing of lakes and of rules: whoever calls it finds out what is the case now and hands in the findings. The
-// State is all that it remembers; it is JSON, to be written down before anything is sent and again after it. So each
-// alert is told once, again after its interval, and once when it is over, whatever happens in between; what could not
-// be delivered stays in the outbox. A message is delivered at least once: after a crash between the sending and the
+// It knows nothing of lakes and of rules: whoever calls it finds out what is the case now and hands in the findings.
+// The State is all that it remembers; it is JSON, to be written down before anything is sent and again after it. So
+// each alert is told once, again after its interval, and once when it is over, whatever happens in between; what could
+// not be delivered stays in the outbox. A message is delivered at least once: after a crash between the sending and the
 // writing down it is sent again, with the same id and the same body.
 package alert
 
@@ -99,8 +99,8 @@ type Input struct {
 	// Rules are all there are, by name. An alert of a rule that isn't among them is over.
 	Rules    map[string]Rule
 	Findings []Finding
-	// Unknown are the rules whose facts could not be had, or not all of them: an alert of theirs that isn't found stays as it
-	// is, and nothing is said of it. What is found counts.
+	// Unknown are the rules whose facts could not be had, or not all of them: an alert of theirs that isn't found stays as
+	// it is, and nothing is said of it. What is found counts.
 	Unknown map[string]bool
 }
 
@@ -123,7 +123,8 @@ func Step(now time.Time, before State, in Input) (State, []Notification) {
 		after.Seq++
 		a.ToldAt, a.To = now, to
 		a.Notified++
-		return Notification{ID: notificationID(a.key(), a.Since, after.Seq), State: state, At: now, Since: a.Since, Finding: a.Finding, to: to}
+		return Notification{ID: notificationID(a.key(), a.Since, after.Seq), State: state, At: now, Since: a.Since,
+			Finding: a.Finding, to: to}
 	}
 	for _, key := range slices.Sorted(maps.Keys(found)) {
 		f := found[key]
@@ -193,8 +194,9 @@ type Active struct {
 func (s State) Active() []Active {
 	out := []Active{}
 	for _, a := range s.Alerts {
-		v := Active{Rule: a.Rule, Kind: a.Kind, Severity: a.Severity, Subject: a.Subject, Summary: a.Summary, Details: a.Details,
-			Since: a.Since, ToldAt: a.ToldAt, Notified: a.Notified}
+		v := Active{Rule: a.Rule, Kind: a.Kind, Severity: a.Severity, Subject: a.Subject, Summary: a.Summary,
+			Details: a.Details,
+			Since:   a.Since, ToldAt: a.ToldAt, Notified: a.Notified}
 		for _, m := range s.Outbox {
 			if !slices.ContainsFunc(m.Notifications, func(n Notification) bool { return n.key() == a.key() }) {
 				continue

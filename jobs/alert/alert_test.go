@@ -50,9 +50,11 @@ func TestAnAlertIsToldOnceThenAtItsIntervalThenOver(t *testing.T) {
 		{24 * time.Hour, []Finding{low}, nil, nil},
 		{24*time.Hour + time.Minute, []Finding{low}, nil, []string{"still_firing low/acme"}},
 		{26 * time.Hour, []Finding{low, finding("low", "bee")}, nil, []string{"firing low/bee"}},
-		{30 * time.Hour, nil, map[string]bool{"low": true}, nil},                                          // nothing is known: nothing is over
-		{80 * time.Hour, []Finding{low}, map[string]bool{"low": true}, []string{"still_firing low/acme"}}, // what is known counts
-		{81 * time.Hour, []Finding{low}, nil, []string{"over low/bee"}},                                   // bee's is gone
+		// nothing is known: nothing is over
+		{30 * time.Hour, nil, map[string]bool{"low": true}, nil},
+		// what is known counts
+		{80 * time.Hour, []Finding{low}, map[string]bool{"low": true}, []string{"still_firing low/acme"}},
+		{81 * time.Hour, []Finding{low}, nil, []string{"over low/bee"}}, // bee's is gone
 		{82 * time.Hour, nil, nil, []string{"over low/acme"}},
 		{83 * time.Hour, nil, nil, nil},
 		{84 * time.Hour, []Finding{low}, nil, []string{"firing low/acme"}},
@@ -74,7 +76,8 @@ func TestWhatGotWorseIsToldAtOnce(t *testing.T) {
 		f := finding("budget", "research 2026-11-01")
 		f.Level = c.level
 		var ns []Notification
-		s, ns = Step(noon.Add(time.Duration(i)*time.Minute), s, Input{Rules: rules(time.Hour, "budget"), Findings: []Finding{f}})
+		s, ns = Step(noon.Add(time.Duration(i)*time.Minute), s,
+			Input{Rules: rules(time.Hour, "budget"), Findings: []Finding{f}})
 		got := ""
 		if len(ns) == 1 {
 			got = ns[0].State
@@ -109,8 +112,10 @@ func TestAnEventIsToldOnceAndPassesWithoutAWord(t *testing.T) {
 
 func TestAnAlertWhoseRuleIsGoneIsOver(t *testing.T) {
 	s, _ := Step(noon, State{}, Input{Rules: rules(time.Hour, "low"), Findings: []Finding{finding("low", "acme")}})
-	s, ns := Step(noon.Add(time.Minute), s, Input{Rules: rules(time.Hour, "other"), Findings: []Finding{finding("low", "acme")}})
-	if got := states(ns); !slices.Equal(got, []string{"over low/acme"}) || !slices.Equal(ns[0].to, []string{"ops"}) || len(s.Alerts) > 0 {
+	s, ns := Step(noon.Add(time.Minute), s,
+		Input{Rules: rules(time.Hour, "other"), Findings: []Finding{finding("low", "acme")}})
+	if got := states(ns); !slices.Equal(got, []string{"over low/acme"}) || !slices.Equal(ns[0].to, []string{"ops"}) ||
+		len(s.Alerts) > 0 {
 		t.Errorf("%v to %v, left is %v", got, ns[0].to, s.Alerts)
 	}
 }
@@ -137,8 +142,8 @@ func jsonTrip(t rapid.TB, s State) State {
 	return out
 }
 
-// Under any sequence of checks, findings, unreadable facts and restarts, each alert fires once for as long as it goes on, is
-// told again no sooner than its interval and no later than the first check after it, and is over once; no two
+// Under any sequence of checks, findings, unreadable facts and restarts, each alert fires once for as long as it goes
+// on, is told again no sooner than its interval and no later than the first check after it, and is over once; no two
 // notifications have the same id.
 func TestEveryAlertFiresOnceAndIsOverOnce(t *testing.T) {
 	subjects := []string{"acme", "bee", "acme/bee", "a\x00<b>"}
@@ -247,7 +252,8 @@ func TestEveryNotificationReachesEveryReceiver(t *testing.T) {
 			case 0:
 				return nil
 			case 1:
-				return &SendError{Receiver: "bad", Detail: "it answered 503", After: time.Duration(rapid.IntRange(0, 600).Draw(rt, "after")) * time.Second}
+				return &SendError{Receiver: "bad", Detail: "it answered 503",
+					After: time.Duration(rapid.IntRange(0, 600).Draw(rt, "after")) * time.Second}
 			default:
 				return errors.New("it can't be reached")
 			}
@@ -302,7 +308,8 @@ func TestARefusedMessageLetsTheOthersPassAndASilentReceiverIsLeftAlone(t *testin
 	answer = &SendError{Receiver: "ops", Detail: "it answered 400: invalid_payload", Refused: true}
 	tell(noon, "a")
 	answer = nil
-	if d := tell(noon.Add(time.Second), "b"); d.Sent != 1 || d.Waiting != 1 || d.Error != "receiver ops: it answered 400: invalid_payload" {
+	if d := tell(noon.Add(time.Second), "b"); d.Sent != 1 || d.Waiting != 1 ||
+		d.Error != "receiver ops: it answered 400: invalid_payload" {
 		t.Errorf("%+v", d)
 	}
 	answer = errors.New("it can't be reached")
@@ -325,7 +332,8 @@ func TestTheOutboxKeepsNothingForever(t *testing.T) {
 	for i := range mostWaiting + 3 {
 		s.Outbox = append(s.Outbox, Message{ID: fmt.Sprint(i), To: "ops", At: noon})
 	}
-	s.Outbox = append(s.Outbox, Message{ID: "gone", To: "gone", At: noon}, Message{ID: "old", To: "mail", At: noon.Add(-Keep - time.Second)}, Message{ID: "new", To: "mail", At: noon})
+	s.Outbox = append(s.Outbox, Message{ID: "gone", To: "gone", At: noon},
+		Message{ID: "old", To: "mail", At: noon.Add(-Keep - time.Second)}, Message{ID: "new", To: "mail", At: noon})
 	var ids []string
 	for _, m := range s.Prune(noon, func(r string) bool { return r != "gone" }) {
 		ids = append(ids, m.ID)

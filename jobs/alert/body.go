@@ -42,8 +42,9 @@ type payloadEntry struct {
 func (m Message) JSON() ([]byte, error) {
 	p := payload{Version: 1, ID: m.ID, SentBy: "usagelake", Lake: m.Lake, At: m.At}
 	for _, n := range m.Notifications {
-		e := payloadEntry{ID: n.ID, State: n.State, Rule: n.Rule, Kind: n.Kind, Severity: n.Severity, Subject: n.Subject, Summary: n.Summary,
-			Since: n.Since, At: n.At, Details: n.Details}
+		e := payloadEntry{ID: n.ID, State: n.State, Rule: n.Rule, Kind: n.Kind, Severity: n.Severity, Subject: n.Subject,
+			Summary: n.Summary,
+			Since:   n.Since, At: n.At, Details: n.Details}
 		if e.Details == nil {
 			e.Details = map[string]string{}
 		}
@@ -58,8 +59,8 @@ const (
 	slackText  = 300 // characters of a summary
 )
 
-// Slack is the message as Slack's incoming webhooks take it, and what is compatible with them. A summary stands in a code
-// span, where neither a link nor a mention is made of text that came from outside.
+// Slack is the message as Slack's incoming webhooks take it, and what is compatible with them. A summary stands in a
+// code span, where neither a link nor a mention is made of text that came from outside.
 func (m Message) Slack() ([]byte, error) {
 	var b strings.Builder
 	for i, n := range m.Notifications {
@@ -67,7 +68,8 @@ func (m Message) Slack() ([]byte, error) {
 			fmt.Fprintf(&b, "… and %d more: usagelake alert list", len(m.Notifications)-i)
 			break
 		}
-		fmt.Fprintf(&b, "*%s* %s (%s): `%s`\n", slackState(n), slackEscape(n.Rule), slackEscape(n.Severity), slackSpan(n.Summary))
+		fmt.Fprintf(&b, "*%s* %s (%s): `%s`\n", slackState(n), slackEscape(n.Rule), slackEscape(n.Severity),
+			slackSpan(n.Summary))
 	}
 	return json.Marshal(map[string]string{"text": strings.TrimSuffix(b.String(), "\n")})
 }

@@ -16,8 +16,8 @@ import (
 	"github.com/usagelake/usagelake/schemas/words"
 )
 
-// Command runs a program for each message, without a shell, and gives it the message's JSON on stdin. A message is taken
-// if it exits with 0. What it prints is logged.
+// Command runs a program for each message, without a shell, and gives it the message's JSON on stdin. A message is
+// taken if it exits with 0. What it prints is logged.
 type Command struct {
 	Receiver string
 	Argv     []string
@@ -63,7 +63,8 @@ func (c *Command) Send(ctx context.Context, m Message) error {
 	case ctx.Err() != nil:
 		return ctx.Err()
 	case limited.Err() != nil:
-		return &SendError{Receiver: c.Receiver, Detail: fmt.Sprintf("%s did not end within %s and was killed", c.Argv[0], timeout)}
+		return &SendError{Receiver: c.Receiver, Detail: fmt.Sprintf("%s did not end within %s and was killed", c.Argv[0],
+			timeout)}
 	}
 	detail := fmt.Sprintf("%s: %v", c.Argv[0], err)
 	exit := (*exec.ExitError)(nil)

@@ -73,7 +73,8 @@ func TestMessage(now time.Time, lake, to string) Message {
 	now = now.UTC().Round(0)
 	m := Message{To: to, At: now, Lake: lake, Notifications: []Notification{{
 		ID: notificationID("test/"+to, now, 0), State: Test, At: now, Since: now,
-		Finding: Finding{Rule: "test", Kind: "test", Severity: Warning, Subject: to, Summary: "a test of the receiver " + to + " (it is fine if you can read this)"},
+		Finding: Finding{Rule: "test", Kind: "test", Severity: Warning, Subject: to,
+			Summary: "a test of the receiver " + to + " (it is fine if you can read this)"},
 	}}}
 	m.ID = messageID(m)
 	return m
@@ -126,10 +127,10 @@ type Delivery struct {
 }
 
 // Deliver sends what is due, to the receivers side by side and to each in order, and takes what was sent out of the
-// outbox. A receiver that doesn't answer is left alone until the next check, and what waits behind the message waits with
-// it; a message that was refused lets the others pass. What waits is tried again after a pause that doubles from a minute
-// to an hour, or as long as the receiver asked for. If ctx is cancelled, what is left waits as it is; if its deadline
-// passes, so does what was not begun, and a receiver that was being waited for has failed.
+// outbox. A receiver that doesn't answer is left alone until the next check, and what waits behind the message waits
+// with it; a message that was refused lets the others pass. What waits is tried again after a pause that doubles from a
+// minute to an hour, or as long as the receiver asked for. If ctx is cancelled, what is left waits as it is; if its
+// deadline passes, so does what was not begun, and a receiver that was being waited for has failed.
 func (s *State) Deliver(ctx context.Context, now time.Time, receivers []Receiver) []Delivery {
 	now = now.UTC().Round(0)
 	deliveries := make([]Delivery, len(receivers))

@@ -33,7 +33,8 @@ func message(subjects ...string) Message {
 	m := Message{To: "ops", At: noon, Lake: "/srv/lake"}
 	for i, s := range subjects {
 		f := finding("low", s)
-		m.Notifications = append(m.Notifications, Notification{ID: fmt.Sprint("n", i), State: Firing, At: noon, Since: noon, Finding: f})
+		m.Notifications = append(m.Notifications, Notification{ID: fmt.Sprint("n", i), State: Firing, At: noon, Since: noon,
+			Finding: f})
 	}
 	m.ID = messageID(m)
 	return m
@@ -61,8 +62,9 @@ func answering(t *testing.T, answers ...http.HandlerFunc) (_ *Webhook, asked fun
 		defer mu.Unlock()
 		return got
 	}
-	return &Webhook{Receiver: "ops", URL: s.URL + "/services/T000/B000/secretpath?sig=secretquery", Secret: "hmac-secret", UserAgent: "usagelake/test",
-		Now: func() time.Time { return noon }, Base: time.Millisecond, Cap: 50 * time.Millisecond}, asked
+	return &Webhook{Receiver: "ops", URL: s.URL + "/services/T000/B000/secretpath?sig=secretquery", Secret: "hmac-secret",
+		UserAgent: "usagelake/test",
+		Now:       func() time.Time { return noon }, Base: time.Millisecond, Cap: 50 * time.Millisecond}, asked
 }
 
 type request struct {
@@ -104,8 +106,10 @@ func TestWhatMayPassIsSentAgainAndTheRestIsNot(t *testing.T) {
 		{"429 and 408, then taken", []http.HandlerFunc{status(429), status(408), status(200)}, 3, "", false, 0},
 		{"503 without end", []http.HandlerFunc{status(503)}, 3, "it answered 503", false, 0},
 		{"broken without end", []http.HandlerFunc{broken}, 3, "it can't be reached: ", false, 0},
-		{"429, and come back later", []http.HandlerFunc{status(429, "Retry-After", "120")}, 1, "it answered 429", false, 2 * time.Minute},
-		{"503 until a date", []http.HandlerFunc{status(503, "Retry-After", noon.Add(time.Minute).Format(http.TimeFormat))}, 1, "it answered 503", false, time.Minute},
+		{"429, and come back later", []http.HandlerFunc{status(429, "Retry-After", "120")}, 1, "it answered 429", false,
+			2 * time.Minute},
+		{"503 until a date", []http.HandlerFunc{status(503, "Retry-After", noon.Add(time.Minute).Format(http.TimeFormat))}, 1,
+			"it answered 503", false, time.Minute},
 		{"400", []http.HandlerFunc{said(400, "invalid_payload")}, 1, "it answered 400: invalid_payload", true, 0},
 		{"404", []http.HandlerFunc{said(404, "no_service\n")}, 1, "it answered 404: no_service", true, 0},
 		{"a redirect", []http.HandlerFunc{status(307, "Location", "http://elsewhere.example/secretpath")}, 1, "redirect (307), which is not followed", false, 0},
@@ -135,7 +139,8 @@ func TestWhatMayPassIsSentAgainAndTheRestIsNot(t *testing.T) {
 				return
 			}
 			var send *SendError
-			if !errors.As(err, &send) || !strings.Contains(err.Error(), c.want) || send.Refused != c.refused || send.After != c.after || !strings.HasPrefix(err.Error(), "receiver ops: ") {
+			if !errors.As(err, &send) || !strings.Contains(err.Error(), c.want) || send.Refused != c.refused ||
+				send.After != c.after || !strings.HasPrefix(err.Error(), "receiver ops: ") {
 				t.Fatalf("%#v, want %q", err, c.want)
 			}
 			for _, secret := range []string{"secret", "/services", "127.0.0.1:", "elsewhere", "\x1b"} {
@@ -166,7 +171,8 @@ func TestTheSignatureIsThatOfTimestampAndBody(t *testing.T) {
 	if stamp != fmt.Sprint(noon.Unix()) || !verify(stamp, body, "hmac-secret", sig) {
 		t.Errorf("%s %s", stamp, sig)
 	}
-	if verify(stamp+"0", body, "hmac-secret", sig) || verify(stamp, append(body, ' '), "hmac-secret", sig) || verify(stamp, body, "other", sig) {
+	if verify(stamp+"0", body, "hmac-secret", sig) || verify(stamp, append(body, ' '), "hmac-secret", sig) ||
+		verify(stamp, body, "other", sig) {
 		t.Error("it signs other things, too")
 	}
 	w.Secret = ""
@@ -191,7 +197,8 @@ func TestAWebhookThatHangsIsGivenUpAfterItsTimeout(t *testing.T) {
 		began := time.Now()
 		w := &Webhook{Receiver: "ops", URL: "https://hooks.example/secret", Transport: hangs{}, Now: time.Now, Timeout: 5 * time.Second}
 		err := w.Send(t.Context(), message("acme"))
-		if took := time.Since(began); err == nil || err.Error() != "receiver ops: no answer within 5s" || took < 15*time.Second || took > 20*time.Second {
+		if took := time.Since(began); err == nil || err.Error() != "receiver ops: no answer within 5s" ||
+			took < 15*time.Second || took > 20*time.Second {
 			t.Errorf("%v after %s", err, took)
 		}
 		ctx, cancel := context.WithCancel(t.Context())
@@ -215,10 +222,12 @@ func TestAReceiverThatHangsForAWholeCheckHasFailed(t *testing.T) {
 		for attempts := 1; attempts <= 2; attempts++ {
 			began := time.Now()
 			d := deliver()
-			if d.Failed != 1 || d.Waiting != 2 || d.Error != "receiver ops: no answer within the time of a check" || time.Since(began) != 90*time.Second {
+			if d.Failed != 1 || d.Waiting != 2 || d.Error != "receiver ops: no answer within the time of a check" ||
+				time.Since(began) != 90*time.Second {
 				t.Errorf("%+v after %s", d, time.Since(began))
 			}
-			if m := s.Outbox[0]; m.Attempts != attempts || m.NextAt.Before(began.Add(30*time.Second)) || s.Outbox[1].Attempts != 0 {
+			if m := s.Outbox[0]; m.Attempts != attempts || m.NextAt.Before(began.Add(30*time.Second)) ||
+				s.Outbox[1].Attempts != 0 {
 				t.Errorf("%+v", s.Outbox)
 			}
 		}
@@ -233,7 +242,8 @@ func TestAReceiverThatHangsForAWholeCheckHasFailed(t *testing.T) {
 		before := s.Outbox[0]
 		ctx, cancel := context.WithCancel(t.Context())
 		time.AfterFunc(time.Second, cancel)
-		if d := s.Deliver(ctx, time.Now(), hook)[0]; d.Failed != 0 || d.Waiting != 2 || s.Outbox[0].Attempts != 3 || s.Outbox[0].NextAt != before.NextAt {
+		if d := s.Deliver(ctx, time.Now(), hook)[0]; d.Failed != 0 || d.Waiting != 2 || s.Outbox[0].Attempts != 3 ||
+			s.Outbox[0].NextAt != before.NextAt {
 			t.Errorf("the program was stopped, and the receiver has failed: %+v", d)
 		}
 	})
@@ -257,7 +267,8 @@ func TestAWebhooksURLIsHTTPSOrOfThisMachine(t *testing.T) {
 		"https://h/\x7fsecret": "no URL",
 	} {
 		err := CheckURL(url)
-		if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "secret")) {
+		if want == "" && err != nil || want != "" &&
+			(err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "secret")) {
 			t.Errorf("%s: %v, want %q", url, err, want)
 		}
 	}
@@ -319,8 +330,10 @@ func TestTheDocsDescribeTheBody(t *testing.T) {
 		fields map[string]json.RawMessage
 	}{{schema, body}, {list.Items, entries[0]}} {
 		fields := slices.Sorted(maps.Keys(c.fields))
-		if !slices.Equal(fields, slices.Sorted(slices.Values(c.Required))) || !slices.Equal(fields, slices.Sorted(maps.Keys(c.Properties))) {
-			t.Errorf("the body has %v, the schema requires %v and knows %v", fields, c.Required, slices.Sorted(maps.Keys(c.Properties)))
+		if !slices.Equal(fields, slices.Sorted(slices.Values(c.Required))) ||
+			!slices.Equal(fields, slices.Sorted(maps.Keys(c.Properties))) {
+			t.Errorf("the body has %v, the schema requires %v and knows %v", fields, c.Required,
+				slices.Sorted(maps.Keys(c.Properties)))
 		}
 	}
 }
@@ -351,7 +364,8 @@ func TestSlackMakesNothingOfTextFromOutside(t *testing.T) {
 		t.Errorf("\n got %q\nwant %q", got, want)
 	}
 	rapid.Check(t, func(rt *rapid.T) {
-		m := message(rapid.SliceOfN(rapid.StringOfN(rapid.OneOf(rapid.Rune(), rapid.SampledFrom([]rune("<>&`\n\r@!|[]()*_~"))), 0, 400, -1), 1, 4).Draw(rt, "subjects")...)
+		m := message(rapid.SliceOfN(rapid.StringOfN(rapid.OneOf(rapid.Rune(),
+			rapid.SampledFrom([]rune("<>&`\n\r@!|[]()*_~"))), 0, 400, -1), 1, 4).Draw(rt, "subjects")...)
 		got := slackText(rt, m)
 		if len(got) != len(m.Notifications) {
 			rt.Fatalf("%d lines for %d notifications: %q", len(got), len(m.Notifications), got)
@@ -387,7 +401,9 @@ func TestACommandGetsTheMessageAndNoKeys(t *testing.T) {
 	t.Setenv("ALERT_TEST_KEY", "sk_mg_secret")
 	t.Setenv("ALERT_TEST_OTHER", "kept")
 	var log bytes.Buffer
-	c := &Command{Receiver: "ops", Argv: []string{script(t, `echo "$1 $ALERT_TEST_KEY$ALERT_TEST_OTHER"; cat > "$2"; echo done`), "a; b $(c)", out}, Hide: []string{"ALERT_TEST_KEY"},
+	c := &Command{Receiver: "ops",
+		Argv:   []string{script(t, `echo "$1 $ALERT_TEST_KEY$ALERT_TEST_OTHER"; cat > "$2"; echo done`), "a; b $(c)", out},
+		Hide:   []string{"ALERT_TEST_KEY"},
 		Logger: slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug}))}
 	m := message("acme")
 	if err := c.Send(t.Context(), m); err != nil {
@@ -416,7 +432,8 @@ func TestACommandThatFailsSaysWhy(t *testing.T) {
 		c.Argv = x.argv
 		err := c.Send(t.Context(), message("acme"))
 		var send *SendError
-		if !errors.As(err, &send) || !strings.Contains(err.Error(), x.want) || send.Refused != x.refused || len(err.Error()) > 2*maxOutput {
+		if !errors.As(err, &send) || !strings.Contains(err.Error(), x.want) || send.Refused != x.refused ||
+			len(err.Error()) > 2*maxOutput {
 			t.Errorf("%v, want %s", err, x.want)
 		}
 	}
@@ -424,7 +441,8 @@ func TestACommandThatFailsSaysWhy(t *testing.T) {
 
 func TestACommandThatHangsIsKilledWithAllItStarted(t *testing.T) {
 	pid := filepath.Join(t.TempDir(), "pid")
-	c := &Command{Receiver: "ops", Argv: []string{script(t, `sleep 1000 & echo $! > "$1"; wait`), pid}, Timeout: 300 * time.Millisecond, Logger: slog.New(slog.DiscardHandler)}
+	c := &Command{Receiver: "ops", Argv: []string{script(t, `sleep 1000 & echo $! > "$1"; wait`), pid},
+		Timeout: 300 * time.Millisecond, Logger: slog.New(slog.DiscardHandler)}
 	err := c.Send(t.Context(), message("acme"))
 	if err == nil || !strings.Contains(err.Error(), "did not end within 300ms and was killed") {
 		t.Fatal(err)
@@ -460,7 +478,8 @@ func TestTheLogTellsALineEach(t *testing.T) {
 		t.Fatal(err)
 	}
 	lines := strings.Split(strings.TrimSpace(log.String()), "\n")
-	if len(lines) != 3 || !strings.Contains(lines[0], "level=ERROR") || !strings.Contains(lines[1], "level=INFO") || !strings.Contains(lines[2], "level=WARN") || strings.Contains(log.String(), "\x1b") {
+	if len(lines) != 3 || !strings.Contains(lines[0], "level=ERROR") || !strings.Contains(lines[1], "level=INFO") ||
+		!strings.Contains(lines[2], "level=WARN") || strings.Contains(log.String(), "\x1b") {
 		t.Errorf("%s", &log)
 	}
 }

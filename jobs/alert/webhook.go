@@ -32,8 +32,8 @@ const (
 // DefaultTimeout is how long an attempt may take.
 const DefaultTimeout = 10 * time.Second
 
-// Webhook posts messages to a URL. It asks again, a few times, what may pass: what breaks off, 408, 429 and 5xx. It follows
-// no redirect. The URL is taken for a secret, as Slack's is: no error shows it.
+// Webhook posts messages to a URL. It asks again, a few times, what may pass: what breaks off, 408, 429 and 5xx. It
+// follows no redirect. The URL is taken for a secret, as Slack's is: no error shows it.
 type Webhook struct {
 	Receiver  string
 	URL       string // CheckURL takes it
@@ -57,7 +57,8 @@ func CheckURL(s string) error {
 	case err != nil || u.Host == "":
 		return errors.New("what it holds is no URL such as https://host/path")
 	case u.User != nil:
-		return errors.New("the URL holds a user name or password: receivers know a webhook by its path, and the body by its signature (hmac_env)")
+		return errors.New("the URL holds a user name or password: receivers know a webhook by its path, and the body by its " +
+			"signature (hmac_env)")
 	case u.Scheme == "https":
 		return nil
 	case u.Scheme == "http" && loopback(u.Hostname()):
@@ -85,7 +86,10 @@ func (w *Webhook) Send(ctx context.Context, m Message) error {
 	if err != nil {
 		return &SendError{Receiver: w.Receiver, Detail: err.Error(), Refused: true}
 	}
-	client := &http.Client{Transport: w.Transport, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	client := &http.Client{Transport: w.Transport, CheckRedirect: func(*http.Request,
+		[]*http.Request) error {
+		return http.ErrUseLastResponse
+	}}
 	pause, most := cmp.Or(w.Base, time.Second), cmp.Or(w.Cap, 10*time.Second)
 	for attempt := 1; ; attempt++ {
 		again, err := w.post(ctx, client, m.ID, body)
@@ -141,7 +145,8 @@ func (w *Webhook) post(ctx context.Context, client *http.Client, id string, body
 		return true, w.failed("%s", w.reason(err))
 	}
 	defer res.Body.Close()
-	answer, _ := io.ReadAll(io.LimitReader(res.Body, maxAnswer)) // for a person, if it failed; how it ends is of no interest
+	// for a person, if it failed; how it ends is of no interest
+	answer, _ := io.ReadAll(io.LimitReader(res.Body, maxAnswer))
 	switch code := res.StatusCode; {
 	case code >= 200 && code < 300:
 		return false, nil

@@ -36,8 +36,8 @@ var macros = map[string]string{
 }
 
 // Parse reads an expression of five fields (minute, hour, day of month, month, day of week) or one of @hourly, @daily,
-// @weekly, @monthly, @yearly. Sunday is 0 or 7. Where both day fields are restricted, a day that fits either is meant, as cron has it.
-// zone is an IANA name; "" is UTC.
+// @weekly, @monthly, @yearly. Sunday is 0 or 7. Where both day fields are restricted, a day that fits either is meant,
+// as cron has it. zone is an IANA name; "" is UTC.
 func Parse(expr, zone string) (c *Calendar, err error) {
 	defer func() {
 		if p := recover(); p != nil { // the parser has panicked on malformed input before
@@ -55,16 +55,19 @@ func Parse(expr, zone string) (c *Calendar, err error) {
 	if strings.HasPrefix(text, "@") {
 		full, ok := macros[strings.ToLower(text)]
 		if !ok {
-			return nil, fmt.Errorf("cron %q is not known: write @hourly, @daily, @weekly, @monthly, @yearly, or five fields such as \"30 2 * * *\"", expr)
+			return nil, fmt.Errorf("cron %q is not known: write @hourly, @daily, @weekly, @monthly, @yearly, or five fields "+
+				"such as \"30 2 * * *\"", expr)
 		}
 		text = full
 	}
 	fields := strings.Fields(text)
 	if len(fields) != 5 {
-		return nil, fmt.Errorf("cron %q has %d fields, not five: minute, hour, day of month, month, day of week, such as \"30 2 * * *\"", expr, len(fields))
+		return nil, fmt.Errorf("cron %q has %d fields, not five: minute, hour, day of month, month, day of week, such as "+
+			"\"30 2 * * *\"", expr, len(fields))
 	}
 	fields[4] = sundays(fields[4])
-	times, err := cron.NewParser(cron.Minute | cron.Hour | cron.Dom | cron.Month | cron.Dow).Parse(strings.Join(fields, " "))
+	times, err := cron.NewParser(cron.Minute | cron.Hour | cron.Dom | cron.Month | cron.Dow).Parse(strings.Join(fields,
+		" "))
 	if err != nil {
 		return nil, fmt.Errorf("cron %q: %w", expr, err)
 	}
@@ -75,8 +78,8 @@ func Parse(expr, zone string) (c *Calendar, err error) {
 	return c, nil
 }
 
-// sundays writes days of the week without the 7, which cron daemons take for Sunday as they do 0, and the parser doesn't: a list
-// of 7, and of ranges up to it. What is wrong with a field is left to the parser to say.
+// sundays writes days of the week without the 7, which cron daemons take for Sunday as they do 0, and the parser
+// doesn't: a list of 7, and of ranges up to it. What is wrong with a field is left to the parser to say.
 func sundays(field string) string {
 	parts := strings.Split(field, ",")
 	for i, part := range parts {
@@ -129,7 +132,8 @@ func Zone(name string) (*time.Location, error) {
 	}
 	loc, err := time.LoadLocation(name)
 	if err != nil {
-		return nil, fmt.Errorf("zone %q is not known: write an IANA name such as Europe/Berlin, America/New_York or UTC", name)
+		return nil, fmt.Errorf("zone %q is not known: write an IANA name such as Europe/Berlin, America/New_York or UTC",
+			name)
 	}
 	return loc, nil
 }
@@ -183,7 +187,8 @@ func (c *Calendar) nextNearChange(t time.Time) time.Time {
 // Last is the latest occurrence at or before t; zero if there is none in the eight years before it, which hold a 29
 // February at least.
 func (c *Calendar) Last(t time.Time) time.Time {
-	for _, back := range []time.Duration{time.Hour, 26 * time.Hour, 32 * 24 * time.Hour, 367 * 24 * time.Hour, 8 * 366 * 24 * time.Hour} {
+	for _, back := range []time.Duration{time.Hour, 26 * time.Hour, 32 * 24 * time.Hour, 367 * 24 * time.Hour,
+		8 * 366 * 24 * time.Hour} {
 		var last time.Time
 		for at := c.Next(t.Add(-back)); !at.IsZero() && !at.After(t); at = c.Next(at) {
 			last = at

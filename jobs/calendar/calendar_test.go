@@ -40,32 +40,41 @@ func TestNextOverTheChangesOfClocks(t *testing.T) {
 		name, expr, zone, from, to string
 		want                       string
 	}{
-		{"a skipped time is due when the clocks have changed", "30 2 * * *", "Europe/Berlin", "2026-03-27T12:00:00Z", "2026-03-30T12:00:00Z",
+		{"a skipped time is due when the clocks have changed", "30 2 * * *", "Europe/Berlin", "2026-03-27T12:00:00Z",
+			"2026-03-30T12:00:00Z",
 			"03-28T02:30+01:00 03-29T03:00+02:00 03-30T02:30+02:00"},
-		{"a doubled time is due the first time", "30 2 * * *", "Europe/Berlin", "2026-10-24T00:00:00Z", "2026-10-26T12:00:00Z",
+		{"a doubled time is due the first time", "30 2 * * *", "Europe/Berlin", "2026-10-24T00:00:00Z",
+			"2026-10-26T12:00:00Z",
 			"10-24T02:30+02:00 10-25T02:30+02:00 10-26T02:30+01:00"},
 		{"in New York, too", "30 1 * * *", "America/New_York", "2026-10-31T12:00:00Z", "2026-11-02T12:00:00Z",
 			"11-01T01:30-04:00 11-02T01:30-05:00"},
 		{"skipped in New York", "15 2 * * *", "America/New_York", "2026-03-07T12:00:00Z", "2026-03-09T12:00:00Z",
 			"03-08T03:00-04:00 03-09T02:15-04:00"},
-		{"half an hour at Lord Howe: skipped", "15 2 * * *", "Australia/Lord_Howe", "2026-10-02T20:00:00Z", "2026-10-05T00:00:00Z",
+		{"half an hour at Lord Howe: skipped", "15 2 * * *", "Australia/Lord_Howe", "2026-10-02T20:00:00Z",
+			"2026-10-05T00:00:00Z",
 			"10-04T02:30+11:00 10-05T02:15+11:00"},
-		{"half an hour at Lord Howe: doubled", "45 1 * * *", "Australia/Lord_Howe", "2026-04-03T20:00:00Z", "2026-04-06T00:00:00Z",
+		{"half an hour at Lord Howe: doubled", "45 1 * * *", "Australia/Lord_Howe", "2026-04-03T20:00:00Z",
+			"2026-04-06T00:00:00Z",
 			"04-05T01:45+11:00 04-06T01:45+10:30"},
-		{"a day that a country skipped is due at its end", "0 12 * * *", "Pacific/Apia", "2011-12-29T00:00:00Z", "2011-12-31T12:00:00Z",
+		{"a day that a country skipped is due at its end", "0 12 * * *", "Pacific/Apia", "2011-12-29T00:00:00Z",
+			"2011-12-31T12:00:00Z",
 			"12-29T12:00-10:00 12-31T00:00+14:00 12-31T12:00+14:00"},
-		{"every hour follows the time that passes, in spring", "0 * * * *", "Europe/Berlin", "2026-03-28T23:30:00Z", "2026-03-29T02:00:00Z",
+		{"every hour follows the time that passes, in spring", "0 * * * *", "Europe/Berlin", "2026-03-28T23:30:00Z",
+			"2026-03-29T02:00:00Z",
 			"03-29T01:00+01:00 03-29T03:00+02:00 03-29T04:00+02:00"},
 		{"and in autumn", "0 * * * *", "Europe/Berlin", "2026-10-24T23:30:00Z", "2026-10-25T02:00:00Z",
 			"10-25T02:00+02:00 10-25T02:00+01:00 10-25T03:00+01:00"},
-		{"every 20 minutes over Lord Howe's half hour", "*/20 * * * *", "Australia/Lord_Howe", "2026-04-04T14:30:00Z", "2026-04-04T16:00:00Z",
+		{"every 20 minutes over Lord Howe's half hour", "*/20 * * * *", "Australia/Lord_Howe", "2026-04-04T14:30:00Z",
+			"2026-04-04T16:00:00Z",
 			"04-05T01:40+11:00 04-05T01:40+10:30 04-05T02:00+10:30 04-05T02:20+10:30"},
-		{"times that are skipped into one are one", "0,30 2,3 * * *", "Europe/Berlin", "2026-03-28T12:00:00Z", "2026-03-29T12:00:00Z",
+		{"times that are skipped into one are one", "0,30 2,3 * * *", "Europe/Berlin", "2026-03-28T12:00:00Z",
+			"2026-03-29T12:00:00Z",
 			"03-29T03:00+02:00 03-29T03:30+02:00"},
 		{"either day fits", "0 0 13 * 5", "UTC", "2026-02-01T00:00:00Z", "2026-03-01T00:00:00Z",
 			"02-06T00:00Z 02-13T00:00Z 02-20T00:00Z 02-27T00:00Z"},
 		{"29 February", "0 0 29 2 *", "UTC", "2026-01-01T00:00:00Z", "2033-01-01T00:00:00Z", "02-29T00:00Z 02-29T00:00Z"},
-		{"@monthly", "@monthly", "Europe/Berlin", "2026-10-15T00:00:00Z", "2026-12-15T00:00:00Z", "11-01T00:00+01:00 12-01T00:00+01:00"},
+		{"@monthly", "@monthly", "Europe/Berlin", "2026-10-15T00:00:00Z", "2026-12-15T00:00:00Z",
+			"11-01T00:00+01:00 12-01T00:00+01:00"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			got := strings.Join(between(calendar(t, tt.expr, tt.zone), instant(t, tt.from), instant(t, tt.to)), " ")
@@ -94,7 +103,8 @@ func TestLastIsTheOccurrenceBefore(t *testing.T) {
 
 // Every day of every zone has its hour once: what chargeback by day needs of a nightly job.
 func TestEachLogicalDateComesOnce(t *testing.T) {
-	for _, zone := range []string{"UTC", "Europe/Berlin", "America/New_York", "Australia/Lord_Howe", "America/Santiago", "Africa/Casablanca", "Asia/Kolkata", "Pacific/Chatham"} {
+	for _, zone := range []string{"UTC", "Europe/Berlin", "America/New_York", "Australia/Lord_Howe", "America/Santiago",
+		"Africa/Casablanca", "Asia/Kolkata", "Pacific/Chatham"} {
 		for hour := range 24 {
 			c := calendar(t, "30 "+time.Date(2000, 1, 1, hour, 0, 0, 0, time.UTC).Format("15")+" * * *", zone)
 			day := time.Date(2025, 12, 31, 0, 0, 0, 0, time.UTC)
@@ -112,7 +122,8 @@ func TestEachLogicalDateComesOnce(t *testing.T) {
 }
 
 func TestNextAndLastAgree(t *testing.T) {
-	exprs := []string{"30 2 * * *", "0 * * * *", "*/15 * * * *", "0 6 1 * *", "5,35 1-3 * * 0", "0 0 13 * 5", "@weekly", "17 */2 * * *"}
+	exprs := []string{"30 2 * * *", "0 * * * *", "*/15 * * * *", "0 6 1 * *", "5,35 1-3 * * 0", "0 0 13 * 5", "@weekly",
+		"17 */2 * * *"}
 	zones := []string{"UTC", "Europe/Berlin", "America/New_York", "Australia/Lord_Howe", "America/St_Johns"}
 	rapid.Check(t, func(t *rapid.T) {
 		c, err := Parse(rapid.SampledFrom(exprs).Draw(t, "expr"), rapid.SampledFrom(zones).Draw(t, "zone"))

@@ -164,7 +164,8 @@ func (r Receiver) Validate() []error {
 		}
 	}
 	if ways != 1 {
-		bad("give one of webhook_env (a variable that holds the URL), webhook_file (a file that only its owner can read), command and log: true")
+		bad("give one of webhook_env (a variable that holds the URL), webhook_file (a file that only its owner can read), " +
+			"command and log: true")
 	}
 	if r.WebhookEnv != "" && r.WebhookFile != "" {
 		bad("give webhook_env or webhook_file, not both")
@@ -212,7 +213,8 @@ func (r Rule) Validate(receivers, accounts, budgets []string) []error {
 	}{{"to", r.To, "every receiver"}, {"accounts", r.Accounts, "every account"}, {"budgets", r.Budgets, "every budget"},
 		{"thresholds", r.Thresholds, "the budget's own"}, {"scopes", r.Scopes, "every scope"}} {
 		if list.given != nil && len(list.given) == 0 {
-			bad("%s: the list is empty, so that nobody would ever be told: name one, or leave the key out for %s", list.key, list.all)
+			bad("%s: the list is empty, so that nobody would ever be told: name one, or leave the key out for %s", list.key,
+				list.all)
 		}
 	}
 	among("to", r.To, receivers, "receiver")
@@ -225,7 +227,8 @@ func (r Rule) Validate(receivers, accounts, budgets []string) []error {
 		bad("kind: %q is not one of %s", r.Kind, strings.Join(names, ", "))
 		return errs
 	}
-	given := map[string]bool{"accounts": r.Accounts != nil, "below": r.Below != "", "days": r.Days != 0, "budgets": r.Budgets != nil, "thresholds": r.Thresholds != nil,
+	given := map[string]bool{"accounts": r.Accounts != nil, "below": r.Below != "", "days": r.Days != 0,
+		"budgets": r.Budgets != nil, "thresholds": r.Thresholds != nil,
 		"older_than": r.OlderThan != 0, "after": r.After != 0, "within": r.Within != 0, "scopes": r.Scopes != nil}
 	for _, key := range slices.Sorted(maps.Keys(given)) {
 		if given[key] && !slices.Contains(alertKinds[i].keys, key) {

@@ -36,7 +36,8 @@ func TestEveryMistakeInAlertsIsNamed(t *testing.T) {
 		{"{name: a, log: true}", "{name: r, kind: anomaly, scopes: []}", "scopes: the list is empty"},
 		{"{name: a, log: true}", "{name: r, kind: gap, severity: bad}", `severity: "bad" is neither`},
 		{"{name: a, log: true}", "{name: r, kind: gap, accounts: [bee]}", `accounts: no account "bee": there is acme`},
-		{"{name: a, log: true}", "{name: r, kind: gap, below: '3'}", "below: a rule of kind gap doesn't take it, but within, accounts"},
+		{"{name: a, log: true}", "{name: r, kind: gap, below: '3'}",
+			"below: a rule of kind gap doesn't take it, but within, accounts"},
 		{"{name: a, log: true}", "{name: r, kind: balance}", `below: "" is not an amount`},
 		{"{name: a, log: true}", "{name: r, kind: balance, below: 1e3}", "is not an amount"},
 		{"{name: a, log: true}", "{name: r, kind: runway, days: -1}", "days: -1 is not between"},
@@ -61,14 +62,18 @@ func TestEveryMistakeInAlertsIsNamed(t *testing.T) {
 }
 
 func TestPathsAndDefaultsOfAlerts(t *testing.T) {
-	path := configFile(t, "accounts: [{name: acme, key_env: K}]\nalerts:\n  receivers: [{name: a, webhook_file: u, hmac_file: h}, {name: b, command: [./notify, ./x]}, {name: c, command: [mail]}]\n  rules: [{name: r, kind: gap, repeat: 0s}]\n")
+	path := configFile(t,
+		"accounts: [{name: acme, key_env: K}]\nalerts:\n  receivers: [{name: a, webhook_file: u, hmac_file: h}, {name: b, "+
+			"command: [./notify, ./x]}, {name: c, command: [mail]}]\n  rules: [{name: r, kind: gap, repeat: 0s}]\n")
 	cfg, err := Load(Overrides{ConfigFile: path}, noEnv)
 	if err != nil {
 		t.Fatal(err)
 	}
 	a, dir := cfg.Alerts, filepath.Dir(path)
-	if a.Repeat != Duration(DefaultRepeat) || *a.Rules[0].Repeat != 0 || a.Receivers[0].WebhookFile != filepath.Join(dir, "u") || a.Receivers[0].HMACFile != filepath.Join(dir, "h") ||
-		a.Receivers[1].Command[0] != filepath.Join(dir, "notify") || a.Receivers[1].Command[1] != "./x" || a.Receivers[2].Command[0] != "mail" {
+	if a.Repeat != Duration(DefaultRepeat) || *a.Rules[0].Repeat != 0 ||
+		a.Receivers[0].WebhookFile != filepath.Join(dir, "u") || a.Receivers[0].HMACFile != filepath.Join(dir, "h") ||
+		a.Receivers[1].Command[0] != filepath.Join(dir, "notify") || a.Receivers[1].Command[1] != "./x" ||
+		a.Receivers[2].Command[0] != "mail" {
 		t.Errorf("%+v", a)
 	}
 	t.Chdir(dir)

@@ -76,8 +76,8 @@ type Export struct {
 	NotBefore    Instant    `yaml:"not_before"`    // an export that isn't told a start begins no earlier; zero: anywhere
 }
 
-// DefaultExport is what holds where the config says nothing. A day is fetched whole once more before it leaves the lookback,
-// and again after a week and after a month: corrections that leave its count alone are found by nothing else.
+// DefaultExport is what holds where the config says nothing. A day is fetched whole once more before it leaves the
+// lookback, and again after a week and after a month: corrections that leave its count alone are found by nothing else.
 func DefaultExport() Export {
 	const day = 24 * time.Hour
 	return Export{Settle: Duration(DefaultSettle), Lookback: Duration(DefaultLookback),

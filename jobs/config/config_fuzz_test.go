@@ -12,7 +12,8 @@ import (
 func FuzzConfig(f *testing.F) {
 	for _, s := range []string{
 		"lake: x\naccounts:\n  - name: a\n    key_env: B\n    rate: 1.9\nexport: {settle: 10m, lookback: 3d}\n",
-		"accounts: [{name: a, key_file: k}]\n", "a: &a [*a]\n", "a: 1\n---\nb: 2\n", "export: {settle: -1h}\n", "accounts: 3\n", "\xff", "? {}\n: x\n", "accounts:\n- <<: {name: x}\n",
+		"accounts: [{name: a, key_file: k}]\n", "a: &a [*a]\n", "a: 1\n---\nb: 2\n", "export: {settle: -1h}\n",
+		"accounts: 3\n", "\xff", "? {}\n: x\n", "accounts:\n- <<: {name: x}\n",
 	} {
 		f.Add([]byte(s))
 	}
@@ -35,7 +36,8 @@ func FuzzConfig(f *testing.F) {
 }
 
 func FuzzParseTime(f *testing.F) {
-	for _, s := range []string{"2026-11-01", "-7d", "-12h", "yesterday", "2026-11-01T06:00:00+02:00", "-999999999d", "-9e9h", "now"} {
+	for _, s := range []string{"2026-11-01", "-7d", "-12h", "yesterday", "2026-11-01T06:00:00+02:00", "-999999999d",
+		"-9e9h", "now"} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {

@@ -50,7 +50,8 @@ func TestEveryMistakeInAConfigIsNamed(t *testing.T) {
 		{"two documents", account + "---\nlake: x\n", "more than one document"},
 		{"unknown at the top", account + "lakes: ./x\n", "line 4: unknown key lakes: did you mean lake?"},
 		{"unknown in an account", account + "    ratee: 1\n", "line 4: unknown key accounts[0].ratee: did you mean rate?"},
-		{"unknown in export", account + "export:\n  lookbak: 1h\n", "line 5: unknown key export.lookbak: did you mean lookback?"},
+		{"unknown in export", account + "export:\n  lookbak: 1h\n",
+			"line 5: unknown key export.lookbak: did you mean lookback?"},
 		{"like nothing known", account + "    zzzzzzzz: 1\n", "(known here: base_url, currency,"},
 		{"a key where its name goes", account + "    key: sk_mg_x\n", "unknown key accounts[0].key"},
 		{"twice", account + "lake: a\nlake: b\n", "lake stands twice"},
@@ -72,7 +73,8 @@ func TestEveryMistakeInAConfigIsNamed(t *testing.T) {
 		{"a query in the URL", account + "    base_url: https://portal.example/?k=1\n", "query or a fragment"},
 		{"two sources of the key", account + "    key_file: k\n", "key_env or key_file, not both"},
 		{"no source of the key", account + "  - name: bee\n", "give key_env (a variable"},
-		{"the key as a variable's name", "accounts:\n  - name: acme\n    key_env: sk_mg_0123456789abcdef\n", "key_env holds a key"},
+		{"the key as a variable's name", "accounts:\n  - name: acme\n    key_env: sk_mg_0123456789abcdef\n",
+			"key_env holds a key"},
 		{"a negative rate", account + "    rate: -1\n", "between 0.001 and 1000 requests a second"},
 		{"a huge rate", account + "    rate: 1e9\n", "between 0.001 and 1000 requests a second"},
 		{"a rate that is no number", account + "    rate: .nan\n", "between 0.001 and 1000 requests a second"},
@@ -108,7 +110,8 @@ func TestAllMistakesAreReportedAtOnce(t *testing.T) {
 		}
 	}
 	_, err = Load(Overrides{ConfigFile: configFile(t, "lak: x\naccounts:\n  - nam: a\nexport:\n  setle: 1m\n")}, noEnv)
-	for _, want := range []string{"lak: did you mean lake?", "accounts[0].nam: did you mean name?", "export.setle: did you mean settle?"} {
+	for _, want := range []string{"lak: did you mean lake?", "accounts[0].nam: did you mean name?",
+		"export.setle: did you mean settle?"} {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%v doesn't say %q", err, want)
 		}
@@ -239,10 +242,12 @@ func TestAKeyFileIsReadByItsOwnerAlone(t *testing.T) {
 		hint string
 	}{
 		{key, 0o600, "", ""}, {key + "\r\n", 0o400, "", ""}, {"  " + key + "\n\n", 0o600, "", ""},
-		{key, 0o640, "others can read", "chmod 600 " + path}, {key, 0o604, "others can read", "chmod 600 " + path}, {key, 0o644, "0644", "chmod 600 " + path},
+		{key, 0o640, "others can read", "chmod 600 " + path}, {key, 0o604, "others can read", "chmod 600 " + path},
+		{key, 0o644, "0644", "chmod 600 " + path},
 		{" \n", 0o600, "is empty", ""},
 	} {
-		if err := errors.Join(os.RemoveAll(path), os.WriteFile(path, []byte(c.text), 0o600), os.Chmod(path, c.mode)); err != nil {
+		if err := errors.Join(os.RemoveAll(path), os.WriteFile(path, []byte(c.text), 0o600),
+			os.Chmod(path, c.mode)); err != nil {
 			t.Fatal(err)
 		}
 		got, err := Account{Name: "a", KeyFile: path}.Key(noEnv)
@@ -270,15 +275,18 @@ func TestWhatStandsAroundAKeyIsSaid(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "key")
 	for _, x := range []struct{ text, want string }{
 		{key, ""}, {key + "\n", ""}, {" " + key + "\r\n", ""}, {"\n" + key + "\n\n", ""},
-		{`"` + key + `"`, "in quotes"}, {"'" + key + "'\r\n", "in quotes"}, {"“" + key + "”", "in quotes"}, {key + `"`, "in quotes"},
+		{`"` + key + `"`, "in quotes"}, {"'" + key + "'\r\n", "in quotes"}, {"“" + key + "”", "in quotes"},
+		{key + `"`, "in quotes"},
 		{"ACME_KEY=" + key, "NAME="}, {"export ACME_KEY = " + key + "\n", "NAME="}, {`KEY="` + key + `"`, "NAME="},
 		{"# the key\r\n" + key + "\r\n", "more than one line"}, {key + "\n" + key, "more than one line"},
-		{"\ufeff" + key, "byte order mark"}, {"\xff\xfes\x00k\x00", "UTF-16"}, {"Bearer " + key, "Bearer"}, {"\r\n", "is empty"},
+		{"\ufeff" + key, "byte order mark"}, {"\xff\xfes\x00k\x00", "UTF-16"}, {"Bearer " + key, "Bearer"},
+		{"\r\n", "is empty"},
 	} {
 		if err := os.WriteFile(path, []byte(x.text), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		for where, a := range map[string]Account{"file": {Name: "acme", KeyFile: path}, "environment": {Name: "acme", KeyEnv: "K"}} {
+		for where, a := range map[string]Account{"file": {Name: "acme", KeyFile: path},
+			"environment": {Name: "acme", KeyEnv: "K"}} {
 			if x.want == "is empty" && where == "environment" {
 				continue
 			}
@@ -286,7 +294,8 @@ func TestWhatStandsAroundAKeyIsSaid(t *testing.T) {
 			switch {
 			case x.want == "" && (err != nil || got != key):
 				t.Errorf("%q in the %s: %q, %v", x.text, where, got, err)
-			case x.want != "" && (!errors.Is(err, ErrUsage) || !strings.Contains(err.Error(), x.want) || strings.Contains(err.Error(), "0123")):
+			case x.want != "" &&
+				(!errors.Is(err, ErrUsage) || !strings.Contains(err.Error(), x.want) || strings.Contains(err.Error(), "0123")):
 				t.Errorf("%q in the %s: %v, want %q", x.text, where, err, x.want)
 			}
 		}
@@ -307,7 +316,8 @@ func TestTimesOfTheCommandLine(t *testing.T) {
 	at := time.Date(2026, 3, 1, 14, 30, 5, 999, time.FixedZone("X", 5*3600))
 	for in, want := range map[string]string{
 		"now": "2026-03-01T09:30:05Z", "today": "2026-03-01T00:00:00Z", "yesterday": "2026-02-28T00:00:00Z",
-		"-7d": "2026-02-22T00:00:00Z", "-0d": "2026-03-01T00:00:00Z", "-12h": "2026-02-28T21:30:05Z", "-90m": "2026-03-01T08:00:05Z",
+		"-7d": "2026-02-22T00:00:00Z", "-0d": "2026-03-01T00:00:00Z", "-12h": "2026-02-28T21:30:05Z",
+		"-90m":       "2026-03-01T08:00:05Z",
 		"2026-11-01": "2026-11-01T00:00:00Z", "2028-02-29": "2028-02-29T00:00:00Z",
 		"2026-11-01T06:00:00Z": "2026-11-01T06:00:00Z", "2026-11-01T06:00:00.75+02:00": "2026-11-01T04:00:00Z",
 	} {
@@ -316,7 +326,8 @@ func TestTimesOfTheCommandLine(t *testing.T) {
 			t.Errorf("%s: %v, %v, want %s", in, got, err, want)
 		}
 	}
-	for _, in := range []string{"", "tomorrow", "7d", "-7", "-", "--7d", "-d", "2026-13-01", "2026-02-30", "2026-11-01 06:00", "1761955200", "-1.5d", "-999999999d", "-1e9h"} {
+	for _, in := range []string{"", "tomorrow", "7d", "-7", "-", "--7d", "-d", "2026-13-01", "2026-02-30",
+		"2026-11-01 06:00", "1761955200", "-1.5d", "-999999999d", "-1e9h"} {
 		if got, err := ParseTime(in, at); err == nil || !errors.Is(err, ErrUsage) {
 			t.Errorf("%q is taken for %v (%v)", in, got, err)
 		}
@@ -324,14 +335,18 @@ func TestTimesOfTheCommandLine(t *testing.T) {
 }
 
 func TestSizesAreWholeBytesInAnyCapitals(t *testing.T) {
-	for in, want := range map[string]int64{"1": 1, "500000": 5e5, "99999999999": 99999999999, "9223372036854775807": math.MaxInt64, "007": 7,
-		"2kB": 2000, "2KB": 2000, "2kb": 2000, "2mb": 2e6, "2MB": 2e6, "2 Mb": 2e6, "2mib": 2 << 20, "2MiB": 2 << 20, "1gB": 1e9, "8GIB": 8 << 30, "10B": 10} {
+	for in, want := range map[string]int64{"1": 1, "500000": 5e5, "99999999999": 99999999999,
+		"9223372036854775807": math.MaxInt64, "007": 7,
+		"2kB": 2000, "2KB": 2000, "2kb": 2000, "2mb": 2e6, "2MB": 2e6, "2 Mb": 2e6, "2mib": 2 << 20, "2MiB": 2 << 20,
+		"1gB": 1e9, "8GIB": 8 << 30, "10B": 10} {
 		if got, err := ParseSize(in); err != nil || got != want {
 			t.Errorf("%q is %d, want %d: %v", in, got, want, err)
 		}
 	}
-	for in, what := range map[string]string{"": "a whole number above 0 of bytes, kB, MB", "0": "above 0", "-1": "above 0", "1.5MB": "whole number", "2QB": "kB, MB, GB", "MB": "whole number", "much": "whole number",
-		"9223372036854775808": "is more than 9223372036854775807 bytes", "9223372036854776kB": "is more than", "99999999999GiB": "is more than"} {
+	for in, what := range map[string]string{"": "a whole number above 0 of bytes, kB, MB", "0": "above 0", "-1": "above 0",
+		"1.5MB": "whole number", "2QB": "kB, MB, GB", "MB": "whole number", "much": "whole number",
+		"9223372036854775808": "is more than 9223372036854775807 bytes", "9223372036854776kB": "is more than",
+		"99999999999GiB": "is more than"} {
 		if got, err := ParseSize(in); err == nil || !strings.Contains(err.Error(), what) {
 			t.Errorf("%q is taken for %d (%v), want %q", in, got, err, what)
 		}

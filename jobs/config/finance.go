@@ -34,8 +34,9 @@ type Budget struct {
 
 // Value is what b says of one of schemas.BudgetScopes; "" if nothing.
 func (b Budget) Value(scope string) string {
-	return map[string]string{"cost_center": b.CostCenter, "team": b.Team, "project": b.Project, "environment": b.Environment,
-		"account": b.Account, "model": b.Model}[scope]
+	return map[string]string{"cost_center": b.CostCenter, "team": b.Team, "project": b.Project,
+		"environment": b.Environment,
+		"account":     b.Account, "model": b.Model}[scope]
 }
 
 // Parse checks and converts b; every mistake is reported.

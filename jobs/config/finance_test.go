@@ -30,13 +30,15 @@ func TestEveryMistakeInABudgetIsNamed(t *testing.T) {
 	}
 	ok, err := Budget{Name: "b", CostCenter: "R&D", Amount: "5000.01", Currency: "USD",
 		Thresholds: []string{"1", "0.5"}}.Parse()
-	if err != nil || ok.Scope != "cost_center" || ok.Value != "R&D" || ok.Period != "month" || ok.Amount.String() != "5000.01" || ok.Thresholds[0] != 500_000_000_000 {
+	if err != nil || ok.Scope != "cost_center" || ok.Value != "R&D" || ok.Period != "month" ||
+		ok.Amount.String() != "5000.01" || ok.Thresholds[0] != 500_000_000_000 {
 		t.Errorf("%+v %v", ok, err)
 	}
 }
 
 func TestALimitIsAnAmountOrAShare(t *testing.T) {
-	for text, want := range map[string]string{"100": "", "0": "", "2%": "", "0.5 %": "", "": "", "-1": "neither an amount", "101%": "neither", "a": "neither", "1e3": "neither"} {
+	for text, want := range map[string]string{"100": "", "0": "", "2%": "", "0.5 %": "", "": "", "-1": "neither an amount",
+		"101%": "neither", "a": "neither", "1e3": "neither"} {
 		if _, err := ParseLimit(text); (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
 			t.Errorf("%q: %v", text, err)
 		}

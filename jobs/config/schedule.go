@@ -183,9 +183,11 @@ func (j *Job) Validate(zone string, accounts []string) []error {
 	}{
 		{"accounts", j.Accounts != nil, asks},
 		{"lookback", j.Lookback != 0, j.Kind == KindExport || j.Kind == KindLookback},
-		{"report", j.Report != "", j.Kind == KindReport}, {"by", j.By != nil, j.Kind == KindReport}, {"format", j.Format != "", j.Kind == KindReport},
+		{"report", j.Report != "", j.Kind == KindReport}, {"by", j.By != nil, j.Kind == KindReport},
+		{"format", j.Format != "", j.Kind == KindReport},
 		{"month", j.Month != "", j.Kind == KindReport}, {"out", j.Out != "", j.Kind == KindReport},
-		{"grain", j.Grain != "", j.Kind == KindReport}, {"columns", j.Columns != nil, j.Kind == KindReport}, {"max_rows", j.MaxRows != 0, j.Kind == KindReport}, {"max_bytes", j.MaxBytes != "", j.Kind == KindReport},
+		{"grain", j.Grain != "", j.Kind == KindReport}, {"columns", j.Columns != nil, j.Kind == KindReport},
+		{"max_rows", j.MaxRows != 0, j.Kind == KindReport}, {"max_bytes", j.MaxBytes != "", j.Kind == KindReport},
 		{"from", j.From != "", j.Kind == KindClose},
 	} {
 		if own.given && !own.of {
@@ -304,7 +306,8 @@ func (j Job) Next(t time.Time, n int) []time.Time {
 func (j Job) Of(cfg *Config) *Config {
 	c := *cfg
 	if j.Accounts != nil {
-		c.Accounts = slices.DeleteFunc(slices.Clone(cfg.Accounts), func(a Account) bool { return !slices.Contains(j.Accounts, a.Name) })
+		c.Accounts = slices.DeleteFunc(slices.Clone(cfg.Accounts),
+			func(a Account) bool { return !slices.Contains(j.Accounts, a.Name) })
 	}
 	if j.Lookback != 0 {
 		c.Export.Lookback = j.Lookback

@@ -18,7 +18,8 @@ func (a Account) Key(getenv func(string) string) (string, error) {
 			return "", err
 		}
 		if key == "" {
-			return "", Usage(fmt.Sprintf("export %s=sk_mg_…   (the Portal: Settings > API Keys > Management API Keys), or try it without a key: usagelake demo", a.KeyEnv),
+			return "", Usage(fmt.Sprintf("export %s=sk_mg_…   (the Portal: Settings > API Keys > Management API Keys), or try "+
+				"it without a key: usagelake demo", a.KeyEnv),
 				"account %s: no key: the environment variable %s is not set", a.Name, a.KeyEnv)
 		}
 		return key, nil
@@ -27,8 +28,8 @@ func (a Account) Key(getenv func(string) string) (string, error) {
 }
 
 // secretFile reads a secret from a file that nobody but its owner can read. whose and what name it for errors. Files of
-// systemd's credentials are handed over by an access list, which shows as a right of the group: from version 254 on their
-// mode is 0440, in a directory that nobody else can enter.
+// systemd's credentials are handed over by an access list, which shows as a right of the group: from version 254 on
+// their mode is 0440, in a directory that nobody else can enter.
 func secretFile(whose, what, path string, getenv func(string) string) (string, error) {
 	info, err := os.Stat(path)
 	if err != nil {
@@ -39,7 +40,8 @@ func secretFile(whose, what, path string, getenv func(string) string) (string, e
 		others = 0o037
 	}
 	if info.Mode().Perm()&others != 0 {
-		return "", Usage("chmod 600 "+path, "%s: others can read the %s file %s (its mode is %04o)", whose, what, path, info.Mode().Perm())
+		return "", Usage("chmod 600 "+path, "%s: others can read the %s file %s (its mode is %04o)", whose, what, path,
+			info.Mode().Perm())
 	}
 	b, err := os.ReadFile(path)
 	if err != nil {
@@ -55,8 +57,8 @@ func secretFile(whose, what, path string, getenv func(string) string) (string, e
 	return s, nil
 }
 
-// assigned is a secret with the name of its variable before it, as in a file of the environment. The equals signs at the
-// end of Base64 are none of these.
+// assigned is a secret with the name of its variable before it, as in a file of the environment. The equals signs at
+// the end of Base64 are none of these.
 var assigned = regexp.MustCompile(`^(?:export\s+)?[A-Za-z_][A-Za-z0-9_]*\s*=[^=]{8}`)
 
 // soundSecret refuses what is more than a secret, without showing it. An empty one is for the caller to tell of.

@@ -29,13 +29,15 @@ func (i *Instant) UnmarshalYAML(n *yaml.Node) error {
 
 var size = regexp.MustCompile(`^0*([1-9][0-9]*) ?([A-Z]*)$`)
 
-var sizeUnits = map[string]int64{"": 1, "B": 1, "KB": 1e3, "KIB": 1 << 10, "MB": 1e6, "MIB": 1 << 20, "GB": 1e9, "GIB": 1 << 30}
+var sizeUnits = map[string]int64{"": 1, "B": 1, "KB": 1e3, "KIB": 1 << 10, "MB": 1e6, "MIB": 1 << 20, "GB": 1e9,
+	"GIB": 1 << 30}
 
 // ParseSize reads a number of bytes above 0: 500000, 2MB, 2MiB, in any capitals.
 func ParseSize(s string) (int64, error) {
 	m := size.FindStringSubmatch(strings.ToUpper(strings.TrimSpace(s)))
 	if m == nil || sizeUnits[m[2]] == 0 {
-		return 0, fmt.Errorf("%q is not a size such as 500000 or 2MB: a whole number above 0 of bytes, kB, MB, GB, KiB, MiB or GiB", s)
+		return 0, fmt.Errorf("%q is not a size such as 500000 or 2MB: a whole number above 0 of bytes, kB, MB, GB, KiB, MiB "+
+			"or GiB", s)
 	}
 	n, err := strconv.ParseInt(m[1], 10, 64)
 	if err != nil || n > math.MaxInt64/sizeUnits[m[2]] {

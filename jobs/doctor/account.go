@@ -77,8 +77,9 @@ func (d *doctor) checkAccount(ctx context.Context, a config.Account, k accountKe
 	if k.twin != "" {
 		return l.out // asking twice would look like two programs that share a key
 	}
-	client, err := extract.NewClient(extract.Options{Account: a.Name, BaseURL: a.BaseURL, Key: k.key, UserAgent: "usagelake/" + d.env.Version,
-		Pacer: extract.NewPacer(a.Rate, a.MaxInFlight), Transport: d.env.Transport, Timeout: 15 * time.Second,
+	client, err := extract.NewClient(extract.Options{Account: a.Name, BaseURL: a.BaseURL, Key: k.key,
+		UserAgent: "usagelake/" + d.env.Version,
+		Pacer:     extract.NewPacer(a.Rate, a.MaxInFlight), Transport: d.env.Transport, Timeout: 15 * time.Second,
 		Retry: extract.Retry{Attempts: 2, Throttled: rateProbeTime}, Now: d.env.Now, Logger: d.env.Logger})
 	if err != nil {
 		if errURL := (extract.Options{BaseURL: a.BaseURL, Key: "-"}).Validate(); errURL != nil {
@@ -103,7 +104,8 @@ func checkKey(l *checklist, k accountKey) {
 		l.fail("key", "give each account a key of its own, or take one of the two out of the config: an export refuses to run",
 			"%s holds the same key as account %s: every record would count twice", k.from, k.twin)
 	case wrong != "":
-		l.warn("key", "copy it again from "+whereKeys, "%s doesn't look like a management key (sk_mg_ and 64 hex digits): %s", k.from, wrong)
+		l.warn("key", "copy it again from "+whereKeys, "%s doesn't look like a management key (sk_mg_ and 64 hex digits): %s",
+			k.from, wrong)
 	case k.elsewhere != "":
 		l.warn("key", "is base_url right for both?", "account %s sends the same key to another address", k.elsewhere)
 	default:
@@ -137,7 +139,8 @@ func checkExpiry(l *checklist, a config.Account, now time.Time) {
 	if err != nil {
 		return // it names none
 	}
-	const name, hint = "key expiry", "make a new key in " + whereKeys + ", put it in the place of the old one, then correct key_expires"
+	const name, hint = "key expiry", "make a new key in " + whereKeys +
+		", put it in the place of the old one, then correct key_expires"
 	switch left := day.Start().Sub(now); {
 	case left <= 0:
 		l.warn(name, hint, "by key_expires the key expired on %s, %s ago", day, lasting(-left))
@@ -161,7 +164,8 @@ func (x *examination) ask(ctx context.Context) {
 	defer x.clock()
 	balance, errBalance := x.client.Balance(ctx)
 	if errBalance != nil && !x.client.Answered() {
-		x.fail("API", "is base_url right, and does a firewall or a proxy (HTTPS_PROXY) stand in between?", "%s", x.text(errBalance))
+		x.fail("API", "is base_url right, and does a firewall or a proxy (HTTPS_PROXY) stand in between?", "%s",
+			x.text(errBalance))
 		return
 	}
 	f := extract.NewFetcher(extract.FetchOptions{Client: x.client})
@@ -171,10 +175,13 @@ func (x *examination) ask(ctx context.Context) {
 
 	switch {
 	case unaccepted(errBalance) && unaccepted(errUsage): // neither scope can be told
-		x.add(CheckFailed, "usage:read", "in "+whereKeys+": was it revoked, disabled or deleted, or has it expired? Enable it, or make a new one and put it into "+x.from,
+		x.add(CheckFailed, "usage:read",
+			"in "+whereKeys+": was it revoked, disabled or deleted, or has it expired? Enable it, or make a new one and put it "+
+				"into "+x.from,
 			"the Portal doesn't accept the key: %s", x.text(errUsage)).Refused = true
 		return
-	case errBalance == nil || errUsage == nil || errors.Is(errBalance, extract.ErrRefused) || errors.Is(errUsage, extract.ErrRefused):
+	case errBalance == nil || errUsage == nil || errors.Is(errBalance, extract.ErrRefused) ||
+		errors.Is(errUsage, extract.ErrRefused):
 		x.ok("accepted", "the Portal knows the key, and it is active")
 	}
 	x.balance(balance, errBalance)
@@ -184,7 +191,8 @@ func (x *examination) ask(ctx context.Context) {
 		x.ok("usage:read", "%s in the hour before %s", words.Plural(*counted.Records, "record", "records"),
 			end.Format(time.RFC3339))
 	} else {
-		x.warn("usage:read", "exports page through each window twice, which takes twice as long", "answered, but without a total")
+		x.warn("usage:read", "exports page through each window twice, which takes twice as long",
+			"answered, but without a total")
 	}
 	var again func(context.Context) error
 	switch {
@@ -210,7 +218,8 @@ func (x *examination) balance(b extract.Balance, err error) {
 	case b.Currency == "" && x.account.Currency == "":
 		x.warn("balance:read", currency, "answered, but it names no currency")
 	case b.Currency != "" && x.account.Currency != "" && b.Currency != x.account.Currency:
-		x.warn("balance:read", "correct currency: in the config, or take it out: the Portal's stands above it", "the balance is in %s, the config says %s", b.Currency, x.account.Currency)
+		x.warn("balance:read", "correct currency: in the config, or take it out: the Portal's stands above it",
+			"the balance is in %s, the config says %s", b.Currency, x.account.Currency)
 	default:
 		x.ok("balance:read", "balance %s %s", b.Amount, cmp.Or(b.Currency, x.account.Currency))
 	}
@@ -219,7 +228,8 @@ func (x *examination) balance(b extract.Balance, err error) {
 // refusal adds a check of a question that got no answer: the key isn't accepted (401), may not ask it (403), or
 // something else is wrong. The caller gives the verdict.
 func (x *examination) refusal(scope, means string, err error) *Check {
-	hint := "is base_url right, and does a proxy stand in between (HTTPS_PROXY)? If the Portal itself is out of order, wait"
+	hint := "is base_url right, and does a proxy stand in between (HTTPS_PROXY)? If the Portal itself is out of order, " +
+		"wait"
 	refused := errors.Is(err, extract.ErrRefused)
 	switch {
 	case unaccepted(err):
@@ -248,8 +258,8 @@ func unaccepted(err error) bool {
 	return errors.As(err, &api) && errors.Is(api, extract.ErrRefused) && api.Status != http.StatusForbidden
 }
 
-// rateLimit sends a few requests more, as fast as the pacer lets them, and tells whether the Portal puts up with it. ask
-// is a question that has been answered, nil if none was.
+// rateLimit sends a few requests more, as fast as the pacer lets them, and tells whether the Portal puts up with it.
+// ask is a question that has been answered, nil if none was.
 func (x *examination) rateLimit(ctx context.Context, ask func(context.Context) error) {
 	rate := cmp.Or(x.account.Rate, extract.DefaultRate)
 	var answered []time.Time // in order
@@ -286,11 +296,13 @@ func (x *examination) rateLimit(ctx context.Context, ask func(context.Context) e
 			"%d of %s answered by 429: the config has %g a second, the Portal allows %g", n.Throttled,
 			words.Plural(n.Requests, "request", "requests"), rate, portalRate)
 	case n.Throttled > 0:
-		x.warn("rate limit", "another program uses this key, or another usagelake does: give this one a key of its own ("+whereKeys+"); if there is none, set a lower rate: for this account",
+		x.warn("rate limit",
+			"another program uses this key, or another usagelake does: give this one a key of its own ("+whereKeys+"); if there is none, set a lower rate: for this account",
 			"%d of %s answered by 429, though they were sent at %.2f a second", n.Throttled,
 			words.Plural(n.Requests, "request", "requests"), rate)
 	case failed != nil:
-		x.warn("rate limit", "usagelake doctor once more; if it stays so, the Portal is slow or out of order", "not told: %s", x.text(failed))
+		x.warn("rate limit", "usagelake doctor once more; if it stays so, the Portal is slow or out of order", "not told: %s",
+			x.text(failed))
 	default:
 		x.ok("rate limit", "%s%s, none refused (rate: %g)", words.Plural(n.Requests, "request", "requests"),
 			pace(rate, answered), rate)

@@ -81,13 +81,16 @@ func (d *doctor) checkSettings(a config.Account) {
 		}
 	}
 	if a.Rate > portalRate {
-		d.warn(name("rate"), "set rate: 1.95, or leave it out", "%g requests a second, and the Portal allows %g: what is more comes back as 429", a.Rate, portalRate)
+		d.warn(name("rate"), "set rate: 1.95, or leave it out",
+			"%g requests a second, and the Portal allows %g: what is more comes back as 429", a.Rate, portalRate)
 	}
 	if a.MaxInFlight > portalInFlight {
-		d.warn(name("max_in_flight"), "set max_in_flight: 20, or leave it out", "%d requests at once, and the Portal allows %d", a.MaxInFlight, portalInFlight)
+		d.warn(name("max_in_flight"), "set max_in_flight: 20, or leave it out",
+			"%d requests at once, and the Portal allows %d", a.MaxInFlight, portalInFlight)
 	}
 	if size := a.PageSize; size > 0 && size < portalPage/2 {
-		d.warn(name("page_size"), "leave it out", "%d records a page: an export takes %d times the requests that it needs", size, portalPage/size)
+		d.warn(name("page_size"), "leave it out", "%d records a page: an export takes %d times the requests that it needs",
+			size, portalPage/size)
 	}
 }
 
@@ -101,7 +104,8 @@ func (d *doctor) checkExport() {
 	}
 	switch {
 	case settle < time.Minute:
-		warn("settle", "set settle: 10m", "%s: what is exported a moment after it happened may miss records that are still on their way", settle)
+		warn("settle", "set settle: 10m",
+			"%s: what is exported a moment after it happened may miss records that are still on their way", settle)
 	case settle > 24*time.Hour:
 		warn("settle", "set settle: 10m", "%s: what is published is always that old", settle)
 	}
@@ -116,10 +120,12 @@ func (d *doctor) checkExport() {
 		ages[i] = lasting(time.Duration(age))
 	}
 	if len(ages) == 0 && d.cfg.Export.RefetchEvery == 0 {
-		warn("refetch_at", "set refetch_at: [48h, 7d, 30d], or leave it out", "[]: corrections that leave a day's count alone are never noticed")
+		warn("refetch_at", "set refetch_at: [48h, 7d, 30d], or leave it out",
+			"[]: corrections that leave a day's count alone are never noticed")
 	}
 	if fine {
-		d.ok("export", "settle %s, lookback %s, each day anew at an age of %s", lasting(settle), lasting(lookback), strings.Join(ages, ", "))
+		d.ok("export", "settle %s, lookback %s, each day anew at an age of %s", lasting(settle), lasting(lookback),
+			strings.Join(ages, ", "))
 	}
 }
 
@@ -315,7 +321,8 @@ func (d *doctor) checkBudgets(ctx context.Context, published bool) {
 	}
 	switch {
 	case len(odd) > 0:
-		d.warn("budgets", "correct budgets: in the config; what the names are: usagelake report chargeback --by cost_center", "%s", strings.Join(odd, "\n"))
+		d.warn("budgets", "correct budgets: in the config; what the names are: usagelake report chargeback --by cost_center",
+			"%s", strings.Join(odd, "\n"))
 	case inForce == 0:
 		d.warn("budgets", "give one of them another to:, or add one", "%s, and none is in force today",
 			words.Plural(len(d.cfg.Budgets), "budget", "budgets"))

@@ -48,8 +48,8 @@ type Options struct {
 }
 
 // Examine checks a set-up: every line says whether a thing is right and, if not, what to do about it. It asks the API a
-// handful of small questions per account and changes nothing but a probe file in the lake's directory, which it removes.
-// cfg is the whole config, whatever the account that is looked at. No check holds a key.
+// handful of small questions per account and changes nothing but a probe file in the lake's directory, which it
+// removes. cfg is the whole config, whatever the account that is looked at. No check holds a key.
 func Examine(ctx context.Context, cfg *config.Config, env jobs.Env, opts Options) []Check {
 	d := &doctor{cfg: cfg, env: env, opts: opts, now: env.Now()}
 	if d.lake, d.lakeErr = publish.Open(cfg.Lake, env.LakeOptions(cfg)); d.lakeErr == nil {
@@ -113,7 +113,8 @@ type checklist struct {
 }
 
 func (l *checklist) add(verdict, name, hint, format string, args ...any) *Check {
-	l.out = append(l.out, Check{Section: l.section, Name: l.prefix + name, Verdict: verdict, Hint: hint, Detail: fmt.Sprintf(format, args...)})
+	l.out = append(l.out, Check{Section: l.section, Name: l.prefix + name, Verdict: verdict, Hint: hint,
+		Detail: fmt.Sprintf(format, args...)})
 	return &l.out[len(l.out)-1]
 }
 

@@ -54,18 +54,26 @@ func TestDoctorFindsMistakesOfAKey(t *testing.T) {
 			a := &w.Cfg.Accounts[0]
 			a.KeyFile, a.KeyEnv = kit.Write(w, filepath.Join(w.TempDir(), "key"), w.Keys["KEY_0"], 0o644), ""
 		}, "acme: key", CheckFailed, "others can read", "chmod 600"},
-		{"twins", func(w *world) { w.Keys["KEY_beta"] = w.Keys["KEY_0"] }, "beta: key", CheckFailed, "account acme", "a key of its own"},
+		{"twins", func(w *world) { w.Keys["KEY_beta"] = w.Keys["KEY_0"] }, "beta: key", CheckFailed, "account acme",
+			"a key of its own"},
 		{"one key, two addresses", func(w *world) {
 			w.Keys["KEY_beta"] = w.Keys["KEY_0"]
 			w.Cfg.Accounts[1].BaseURL = "https://other.test" + portal.BasePath
 		}, "beta: key", CheckWarning, "another address", "base_url"},
-		{"disabled", func(w *world) { _ = w.Portal.DisableKey(w.Keys["KEY_0"]) }, "acme: usage:read", CheckFailed, "doesn't accept", "Enable it"},
-		{"expired", func(w *world) { _ = w.Portal.ExpireKey(w.Keys["KEY_0"], w.Now().Add(-time.Hour)) }, "acme: usage:read", CheckFailed, "401", "expired"},
-		{"no scope for usage", func(w *world) { _ = w.Portal.SetScopes(w.Keys["KEY_0"], portal.ScopeBalance) }, "acme: usage:read", CheckFailed, "nothing can be exported", "the scope usage:read"},
-		{"no scope for the balance", func(w *world) { _ = w.Portal.SetScopes(w.Keys["KEY_0"], portal.ScopeUsage) }, "acme: balance:read", CheckWarning, "do without", "set currency:"},
-		{"no scope, but known all the same", func(w *world) { _ = w.Portal.SetScopes(w.Keys["KEY_0"], portal.ScopeBalance) }, "acme: accepted", CheckOK, "", ""},
-		{"another currency", func(w *world) { w.Cfg.Accounts[0].Currency = "EUR" }, "acme: balance:read", CheckWarning, "the config says EUR", "correct currency"},
-		{"a line break within", func(w *world) { w.Keys["KEY_0"] = "sk_mg_a b" }, "acme: key", CheckFailed, "a space", "copy"},
+		{"disabled", func(w *world) { _ = w.Portal.DisableKey(w.Keys["KEY_0"]) }, "acme: usage:read", CheckFailed,
+			"doesn't accept", "Enable it"},
+		{"expired", func(w *world) { _ = w.Portal.ExpireKey(w.Keys["KEY_0"], w.Now().Add(-time.Hour)) }, "acme: usage:read",
+			CheckFailed, "401", "expired"},
+		{"no scope for usage", func(w *world) { _ = w.Portal.SetScopes(w.Keys["KEY_0"], portal.ScopeBalance) },
+			"acme: usage:read", CheckFailed, "nothing can be exported", "the scope usage:read"},
+		{"no scope for the balance", func(w *world) { _ = w.Portal.SetScopes(w.Keys["KEY_0"], portal.ScopeUsage) },
+			"acme: balance:read", CheckWarning, "do without", "set currency:"},
+		{"no scope, but known all the same", func(w *world) { _ = w.Portal.SetScopes(w.Keys["KEY_0"], portal.ScopeBalance) },
+			"acme: accepted", CheckOK, "", ""},
+		{"another currency", func(w *world) { w.Cfg.Accounts[0].Currency = "EUR" }, "acme: balance:read", CheckWarning,
+			"the config says EUR", "correct currency"},
+		{"a line break within", func(w *world) { w.Keys["KEY_0"] = "sk_mg_a b" }, "acme: key", CheckFailed, "a space",
+			"copy"},
 		{"ahead", func(w *world) { w.Faults("skew=-10m") }, "acme: clock", CheckWarning, "10m0s ahead", "NTP"},
 		{"behind", func(w *world) { w.Faults("skew=10m") }, "acme: clock", CheckWarning, "behind", "NTP"},
 		{"no answer", func(w *world) { w.Faults("reset=1") }, "acme: API", CheckFailed, "reset", "HTTPS_PROXY"},
@@ -211,7 +219,8 @@ func TestDoctorFindsMistakesOfTheConfig(t *testing.T) {
 			c.Allocation.Rules = kit.Write(t, filepath.Join(dir, "bad.yaml"), "version: 1\nrulez: []\n", 0o600)
 		}, "allocation rules", CheckFailed, "rulez", "allocation check"},
 		{"rules that never match", func(c *config.Config) {
-			c.Allocation.Rules = kit.Write(t, filepath.Join(dir, "idle.yaml"), "version: 1\nrules:\n  - {id: idle, match: {model: nosuch}, assign: {cost_center: X}}\n", 0o600)
+			c.Allocation.Rules = kit.Write(t, filepath.Join(dir, "idle.yaml"),
+				"version: 1\nrules:\n  - {id: idle, match: {model: nosuch}, assign: {cost_center: X}}\n", 0o600)
 		}, "allocation rules", CheckWarning, "idle", "allocation check"},
 		{"a budget to come", func(c *config.Config) {
 			c.Budgets = []config.Budget{{Name: "b", Amount: "1", Currency: "USD", From: "2030-01-01"}}
@@ -240,7 +249,8 @@ func TestDoctorFindsMistakesOfTheConfig(t *testing.T) {
 			c.Invoices = []string{kit.Write(t, filepath.Join(dir, "bad.csv"), "invoice,what\n", 0o600)}
 		}, "invoices", CheckFailed, "no column amount", "correct the file"},
 		{"an invoice of somebody else", func(c *config.Config) {
-			c.Invoices = []string{kit.Write(t, filepath.Join(dir, "other.csv"), "invoice,period,account,amount,currency\n1,2026-10,nobody,1,USD\n", 0o600)}
+			c.Invoices = []string{kit.Write(t, filepath.Join(dir, "other.csv"),
+				"invoice,period,account,amount,currency\n1,2026-10,nobody,1,USD\n", 0o600)}
 		}, "invoices", CheckWarning, "nobody", "as in the config"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -378,12 +388,19 @@ func TestDoctorTellsHowRunsEnded(t *testing.T) {
 		holder             *load.HeldError
 		verdict, say, hint string
 	}{
-		{"done after a failure", []schemas.Run{run("export", schemas.StatusFailed, "x", 9), run("export", schemas.StatusDone, "", 3)}, nil, CheckOK, "done 3h00m ago", ""},
-		{"failures in a row", []schemas.Run{run("export", schemas.StatusDone, "", 50), run("export", schemas.StatusFailed, "x", 9), run("export", schemas.StatusPartial, "three windows\nmore", 3)}, nil,
-			CheckWarning, "the last 2 failed; partial 3h00m ago: three windows (the last that was done: 2 days ago)", "usagelake export"},
+		{"done after a failure",
+			[]schemas.Run{run("export", schemas.StatusFailed, "x", 9), run("export", schemas.StatusDone, "", 3)}, nil, CheckOK,
+			"done 3h00m ago", ""},
+		{"failures in a row",
+			[]schemas.Run{run("export", schemas.StatusDone, "", 50), run("export", schemas.StatusFailed, "x", 9),
+				run("export", schemas.StatusPartial, "three windows\nmore", 3)}, nil,
+			CheckWarning, "the last 2 failed; partial 3h00m ago: three windows (the last that was done: 2 days ago)",
+			"usagelake export"},
 		{"refused", []schemas.Run{run("export", schemas.StatusRefused, "401", 3)}, nil, CheckWarning, "401", "above"},
-		{"killed", []schemas.Run{run("export", schemas.StatusRunning, "", 3)}, nil, CheckWarning, "interrupted 3h00m ago: it never ended", "usagelake export"},
-		{"under way", []schemas.Run{run("export", schemas.StatusDone, "", 3), run("export", schemas.StatusRunning, "", 0)}, &load.HeldError{PID: 7}, CheckOK, "done 3h00m ago", ""},
+		{"killed", []schemas.Run{run("export", schemas.StatusRunning, "", 3)}, nil, CheckWarning,
+			"interrupted 3h00m ago: it never ended", "usagelake export"},
+		{"under way", []schemas.Run{run("export", schemas.StatusDone, "", 3), run("export", schemas.StatusRunning, "", 0)},
+			&load.HeldError{PID: 7}, CheckOK, "done 3h00m ago", ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			d := &doctor{now: kit.Start, status: &jobs.Status{Holder: c.holder}}
@@ -404,13 +421,20 @@ func TestTheRoomOfADiskIsHeldAgainstGrowth(t *testing.T) {
 		{"nothing known, much room", diskUse{free: 5 * gib}, CheckOK, "5.0 GiB free"},
 		{"nothing known, little room", diskUse{free: gib - 1}, CheckWarning, "1024.0 MiB free"},
 		{"full", diskUse{free: 15 * mib}, CheckFailed, "no run gets through"},
-		{"little room, but it lasts", diskUse{free: 500 * mib, bytes: 30 * mib, files: 60, days: 30, allBytes: 30 * mib}, CheckOK, "grows by 1.0 MiB a day (last 30 days): room for 500 days"},
-		{"the published file grows, too", diskUse{free: 500 * mib, bytes: 30 * mib, days: 30, allBytes: 60 * mib, database: 60 * mib}, CheckOK, "grows by 2.0 MiB a day (last 30 days): room for 220 days"},
-		{"the day before the last", diskUse{free: 30 * gib, bytes: 30 * gib, days: 30, allBytes: 30 * gib}, CheckOK, "room for 30 days"},
-		{"less than a month", diskUse{free: 30*gib - 1, bytes: 30 * gib, days: 30, allBytes: 30 * gib}, CheckWarning, "room for 29 days"},
-		{"no room for a publish", diskUse{free: 9 * gib, bytes: gib, days: 30, allBytes: gib, database: 10 * gib}, CheckWarning, "10.0 GiB for a second copy"},
-		{"no inodes", diskUse{free: 500 * gib, freeFiles: inodes(100), bytes: 30 * mib, files: 300, days: 30, allBytes: gib}, CheckWarning, "room for 100 files only: enough for 10 days"},
-		{"inodes enough", diskUse{free: 500 * gib, freeFiles: inodes(1e6), bytes: 30 * mib, files: 300, days: 30, allBytes: 30 * mib}, CheckOK, "more than ten years"},
+		{"little room, but it lasts", diskUse{free: 500 * mib, bytes: 30 * mib, files: 60, days: 30, allBytes: 30 * mib},
+			CheckOK, "grows by 1.0 MiB a day (last 30 days): room for 500 days"},
+		{"the published file grows, too", diskUse{free: 500 * mib, bytes: 30 * mib, days: 30, allBytes: 60 * mib,
+			database: 60 * mib}, CheckOK, "grows by 2.0 MiB a day (last 30 days): room for 220 days"},
+		{"the day before the last", diskUse{free: 30 * gib, bytes: 30 * gib, days: 30, allBytes: 30 * gib}, CheckOK,
+			"room for 30 days"},
+		{"less than a month", diskUse{free: 30*gib - 1, bytes: 30 * gib, days: 30, allBytes: 30 * gib}, CheckWarning,
+			"room for 29 days"},
+		{"no room for a publish", diskUse{free: 9 * gib, bytes: gib, days: 30, allBytes: gib, database: 10 * gib},
+			CheckWarning, "10.0 GiB for a second copy"},
+		{"no inodes", diskUse{free: 500 * gib, freeFiles: inodes(100), bytes: 30 * mib, files: 300, days: 30, allBytes: gib},
+			CheckWarning, "room for 100 files only: enough for 10 days"},
+		{"inodes enough", diskUse{free: 500 * gib, freeFiles: inodes(1e6), bytes: 30 * mib, files: 300, days: 30,
+			allBytes: 30 * mib}, CheckOK, "more than ten years"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			got := c.use.check()
@@ -455,9 +479,12 @@ func TestZonesThatSurprise(t *testing.T) {
 		verdict, say, hint string
 	}{
 		{"", kit.Start, CheckOK, "UTC", ""},
-		{"Europe/Berlin", kit.Start.In(zone("Europe/Berlin")), CheckOK, "On 2027-03-28 the times from 02:00 to 03:00 don't exist", "OnCalendar"},
-		{":America/New_York", kit.Day(1).AddDate(0, -2, 0).In(zone("America/New_York")), CheckOK, "On 2026-11-01 the times from 01:00 to 02:00 come twice", "OnCalendar"},
-		{"Australia/Lord_Howe", kit.Start.In(zone("Australia/Lord_Howe")), CheckOK, "On 2027-04-04 the times from 01:30 to 02:00 come twice", "OnCalendar"},
+		{"Europe/Berlin", kit.Start.In(zone("Europe/Berlin")), CheckOK,
+			"On 2027-03-28 the times from 02:00 to 03:00 don't exist", "OnCalendar"},
+		{":America/New_York", kit.Day(1).AddDate(0, -2, 0).In(zone("America/New_York")), CheckOK,
+			"On 2026-11-01 the times from 01:00 to 02:00 come twice", "OnCalendar"},
+		{"Australia/Lord_Howe", kit.Start.In(zone("Australia/Lord_Howe")), CheckOK,
+			"On 2027-04-04 the times from 01:30 to 02:00 come twice", "OnCalendar"},
 		{"Asia/Kolkata", kit.Start.In(zone("Asia/Kolkata")), CheckOK, "midnight is 05:30 here", ""},
 		{"Mars/Olympus", kit.Start, CheckWarning, "Mars/Olympus", "unset"},
 		{"/no/such/zone", kit.Start, CheckWarning, "takes UTC", "unset"},
@@ -514,13 +541,18 @@ func TestDoctorNamesWhatIsWrongAndWhatToDo(t *testing.T) {
 		{"all well", nil, "acme: usage:read", CheckOK, "records in the hour", false},
 		{"a new lake", nil, "lake: format", CheckOK, "not made yet", false},
 		{"no key", func(w *world) { w.Keys = nil }, "acme: key", CheckFailed, "KEY_0 is not set", false},
-		{"a key of another shape", func(w *world) { w.Keys["KEY_0"] = "abc" }, "acme: key", CheckWarning, "64 hex digits", false},
-		{"an unknown key", func(w *world) { w.Keys["KEY_0"] = "sk_mg_" + strings.Repeat("0", 64) }, "acme: usage:read", CheckFailed, "401", true},
-		{"no scope for the balance", func(w *world) { _ = w.Portal.SetScopes(w.Keys["KEY_0"], portal.ScopeUsage) }, "acme: balance:read", CheckWarning, "403", true},
-		{"no scope for usage", func(w *world) { _ = w.Portal.SetScopes(w.Keys["KEY_0"], portal.ScopeBalance) }, "acme: usage:read", CheckFailed, "403", true},
+		{"a key of another shape", func(w *world) { w.Keys["KEY_0"] = "abc" }, "acme: key", CheckWarning, "64 hex digits",
+			false},
+		{"an unknown key", func(w *world) { w.Keys["KEY_0"] = "sk_mg_" + strings.Repeat("0", 64) }, "acme: usage:read",
+			CheckFailed, "401", true},
+		{"no scope for the balance", func(w *world) { _ = w.Portal.SetScopes(w.Keys["KEY_0"], portal.ScopeUsage) },
+			"acme: balance:read", CheckWarning, "403", true},
+		{"no scope for usage", func(w *world) { _ = w.Portal.SetScopes(w.Keys["KEY_0"], portal.ScopeBalance) },
+			"acme: usage:read", CheckFailed, "403", true},
 		{"no total", func(w *world) { w.Faults("total=absent") }, "acme: usage:read", CheckWarning, "without a total", false},
 		{"an outage", func(w *world) { w.Faults("status-502=1") }, "acme: usage:read", CheckFailed, "502", false},
-		{"another program on the key", func(w *world) { w.Faults("status-429=1,from=1,to=1") }, "acme: rate limit", CheckWarning, "429", false},
+		{"another program on the key", func(w *world) { w.Faults("status-429=1,from=1,to=1") }, "acme: rate limit",
+			CheckWarning, "429", false},
 		{"a bad address", func(w *world) { w.Cfg.Accounts[0].BaseURL = "http://portal.example" }, "acme: base URL", CheckFailed, "in the clear", false},
 		{"a lake", func(w *world) { w.export(span(19, 20)) }, "lake: lock", CheckOK, "free", false},
 		{"a directory that is no lake", func(w *world) { w.Cfg.Lake = os.DevNull }, "lake: format", CheckFailed, "", false},
@@ -539,7 +571,8 @@ func TestDoctorNamesWhatIsWrongAndWhatToDo(t *testing.T) {
 				if got.Name != c.check {
 					continue
 				}
-				if got.Verdict != c.verdict || !strings.Contains(got.Detail, c.say) || got.Refused != c.refused || (c.verdict == CheckFailed && c.refused && got.Hint == "") {
+				if got.Verdict != c.verdict || !strings.Contains(got.Detail, c.say) || got.Refused != c.refused ||
+					(c.verdict == CheckFailed && c.refused && got.Hint == "") {
 					t.Errorf("%+v", got)
 				}
 				if len(before) > 0 && len(kit.Changed(before, w.Files())) > 0 {

@@ -83,7 +83,8 @@ func (d *doctor) checkCoverage(name string, a jobs.AccountStatus) {
 			words.Plural(n, "gap", "gaps"), lasting(missing), stamp(a.Gaps[0].Start))
 	}
 	if n := len(a.Unproven); n > 0 {
-		warn(a.Unproven[0].Hint, "%s not shown to be whole, the first from %s UTC: %s", map[bool]string{true: "a window is", false: fmt.Sprintf("%d windows are", n)}[n == 1],
+		warn(a.Unproven[0].Hint, "%s not shown to be whole, the first from %s UTC: %s",
+			map[bool]string{true: "a window is", false: fmt.Sprintf("%d windows are", n)}[n == 1],
 			a.Unproven[0].Start.UTC().Format(time.DateTime), a.Unproven[0].Detail)
 	}
 	if a.Stale > 0 {
@@ -180,18 +181,23 @@ func shortened(s string) string {
 func (d *doctor) checkMachine(context.Context) {
 	if d.status != nil && len(d.status.Runs) > 0 {
 		if ahead := d.status.Runs[0].StartedAt.Sub(d.now); ahead > mostSkew {
-			d.warn("clock", "set this machine's clock (NTP)", "the journal has a run that began %s from now: the clock was set back", lasting(ahead))
+			d.warn("clock", "set this machine's clock (NTP)",
+				"the journal has a run that began %s from now: the clock was set back", lasting(ahead))
 		}
 	}
 	checkZone(&d.checklist, d.now, d.env.Getenv("TZ"))
-	d.ok("versions", "usagelake %s, %s %s/%s, DuckDB %s, Parquet by arrow-go v%s", d.env.Version, runtime.Version(), runtime.GOOS, runtime.GOARCH, publish.DuckDBVersion(), arrow.PkgVersion)
-	d.ok("formats", "lake %d, raw %d, schema %d, tables %d, transform %d", load.Format, schemas.RawFormat, schemas.SchemaVersion, schemas.SQLVersion, transform.Version)
+	d.ok("versions", "usagelake %s, %s %s/%s, DuckDB %s, Parquet by arrow-go v%s", d.env.Version, runtime.Version(),
+		runtime.GOOS, runtime.GOARCH, publish.DuckDBVersion(), arrow.PkgVersion)
+	d.ok("formats", "lake %d, raw %d, schema %d, tables %d, transform %d", load.Format, schemas.RawFormat,
+		schemas.SchemaVersion, schemas.SQLVersion, transform.Version)
 }
 
-// checkZone tells of surprises with time zones. Everything that usagelake counts is UTC; a timer of the system may not be.
+// checkZone tells of surprises with time zones. Everything that usagelake counts is UTC; a timer of the system may not
+// be.
 func checkZone(l *checklist, now time.Time, tz string) {
 	if _, err := time.LoadLocation("Europe/Berlin"); err != nil {
-		l.warn("time zones", "install the package tzdata", "this machine has no time zone database: a schedule can be in UTC alone")
+		l.warn("time zones", "install the package tzdata",
+			"this machine has no time zone database: a schedule can be in UTC alone")
 	}
 	if name := strings.TrimPrefix(tz, ":"); name != "" {
 		var err error
@@ -201,7 +207,8 @@ func checkZone(l *checklist, now time.Time, tz string) {
 			_, err = time.LoadLocation(name)
 		}
 		if err != nil {
-			l.warn("time zone", "write TZ like Europe/Berlin, or unset it", "TZ=%q is no zone that is known here: usagelake then takes UTC, and other programs may take another", tz)
+			l.warn("time zone", "write TZ like Europe/Berlin, or unset it",
+				"TZ=%q is no zone that is known here: usagelake then takes UTC, and other programs may take another", tz)
 			return
 		}
 	}
@@ -221,10 +228,13 @@ func checkZone(l *checklist, now time.Time, tz string) {
 		if next < before {
 			first, last, what = last, first, "come twice"
 		}
-		l.add(CheckOK, "time zone", "a timer in local time should keep clear of these hours, or be in UTC (systemd: OnCalendar=… UTC)",
-			"this machine is in %s; days, windows and reports are UTC. On %s the times from %s to %s %s", zone, first.Format(time.DateOnly), first.Format("15:04"), last.Format("15:04"), what)
+		l.add(CheckOK, "time zone",
+			"a timer in local time should keep clear of these hours, or be in UTC (systemd: OnCalendar=… UTC)",
+			"this machine is in %s; days, windows and reports are UTC. On %s the times from %s to %s %s", zone,
+			first.Format(time.DateOnly), first.Format("15:04"), last.Format("15:04"), what)
 	case offset != 0:
-		l.ok("time zone", "this machine is in %s; days, windows and reports are UTC, whose midnight is %s here", zone, now.UTC().Truncate(24*time.Hour).In(now.Location()).Format("15:04"))
+		l.ok("time zone", "this machine is in %s; days, windows and reports are UTC, whose midnight is %s here", zone,
+			now.UTC().Truncate(24*time.Hour).In(now.Location()).Format("15:04"))
 	default:
 		l.ok("time zone", "UTC")
 	}

@@ -22,8 +22,8 @@ import (
 	"github.com/usagelake/usagelake/schemas/words"
 )
 
-// longHeld is how long a run may hold the lake without a word about it: a first export of a year of a busy account takes
-// hours, a nightly one minutes.
+// longHeld is how long a run may hold the lake without a word about it: a first export of a year of a busy account
+// takes hours, a nightly one minutes.
 const longHeld = 12 * time.Hour
 
 // checkLake looks at the lake's directory: what it is, who holds it, who may read and write it, and for how long there
@@ -84,7 +84,8 @@ func (d *doctor) checkFormat(dir string) {
 	case load.HasRaw(dir):
 		d.warn("format", "usagelake rebuild", "%s holds a raw archive without lake.json, as after a restore", dir)
 	default:
-		d.fail("format", "name another directory with lake: or --lake; an export refuses this one", "%s is no lake, and not empty: it has %s", dir, entries[0].Name())
+		d.fail("format", "name another directory with lake: or --lake; an export refuses this one",
+			"%s is no lake, and not empty: it has %s", dir, entries[0].Name())
 	}
 }
 
@@ -108,7 +109,8 @@ func (d *doctor) checkLock() {
 		d.warn("lock", "in a container, look for the process from there; else see which process it is with: fuser -v "+filepath.Join(d.cfg.Lake, ".lock"),
 			"held by %s, which isn't among this machine's processes: it runs in a container, or left the lock to a child", who)
 	case since > longHeld && here:
-		d.warn("lock", fmt.Sprintf("does it still do something? usagelake status; ps -fp %d; kill %[1]d stops it cleanly", h.PID), "held by %s, alive", who)
+		d.warn("lock", fmt.Sprintf("does it still do something? usagelake status; ps -fp %d; kill %[1]d stops it cleanly",
+			h.PID), "held by %s, alive", who)
 	case since > longHeld:
 		d.warn("lock", "does it still do something? Look on that machine", "held by %s", who)
 	case here:
@@ -133,30 +135,36 @@ func (d *doctor) checkWriting(at string) {
 	probe, err := os.CreateTemp(at, ".usagelake-doctor-*")
 	switch {
 	case errors.Is(err, syscall.EROFS):
-		d.fail("permissions", "mount it for writing; status, query, report and verify work on it as it is", "%s is mounted read-only", at)
+		d.fail("permissions", "mount it for writing; status, query, report and verify work on it as it is",
+			"%s is mounted read-only", at)
 		return
 	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
 		d.fail("permissions", "make room, or raise the quota of this user", "%v", err)
 		return
 	case err != nil:
-		d.fail("permissions", "run it as the user that exports run as, or let this user ("+userName(os.Geteuid())+") write to "+at, "%v", err)
+		d.fail("permissions",
+			"run it as the user that exports run as, or let this user ("+userName(os.Geteuid())+") write to "+at, "%v", err)
 		return
 	}
 	info, errStat := probe.Stat()
 	_ = probe.Close()
 	_ = os.Remove(probe.Name())
 	if err := durable.TryCommit(d.env.FS, at, d.cfg.LakeAccess == config.AccessGroup); err != nil {
-		d.failure("permissions", "every run ends at this step: keep the lake on a local disk that can do it", durable.Full(fmt.Errorf("a file can't be committed there: %w", err), at))
+		d.failure("permissions", "every run ends at this step: keep the lake on a local disk that can do it",
+			durable.Full(fmt.Errorf("a file can't be committed there: %w", err), at))
 		return
 	}
 	if errStat == nil && info.Mode().Perm() != 0o600 {
 		d.warn("permissions", "keep the lake on a file system with Unix permissions, and the umask at 022 or 077",
-			"%s can be written to, but a file made with mode 0600 has %04o there: the umask or the file system changes it", at, info.Mode().Perm())
+			"%s can be written to, but a file made with mode 0600 has %04o there: the umask or the file system changes it", at,
+			info.Mode().Perm())
 		return
 	}
 	if dir, err := os.Stat(at); err == nil && d.lake != nil { // of a lake to be made this is a directory above it
 		if owner, known := ownerOf(dir); known && owner != os.Geteuid() {
-			d.warn("permissions", fmt.Sprintf("run usagelake as %s alone: sudo -u %[1]s usagelake doctor. What another user writes there, it may not be able to read", userName(owner)),
+			d.warn("permissions",
+				fmt.Sprintf("run usagelake as %s alone: sudo -u %[1]s usagelake doctor. What another user writes there, it may "+
+					"not be able to read", userName(owner)),
 				"%s belongs to %s, and this is %s", at, userName(owner), userName(os.Geteuid()))
 			return
 		}
@@ -311,7 +319,8 @@ func (d *doctor) checkModes(dir string, s *survey) {
 		warn("chmod -R g+rX "+dir, "lake_access is group, and the group can't read %s: it was written before", s.closed)
 	}
 	if s.strange.n > 0 {
-		warn("give it to the lake's owner: chown -R --reference="+dir+" "+dir, "another user's than the lake's: %s", s.strange)
+		warn("give it to the lake's owner: chown -R --reference="+dir+" "+dir, "another user's than the lake's: %s",
+			s.strange)
 	}
 	if fine {
 		d.ok("access", "%s, as lake_access says", access)
@@ -338,7 +347,8 @@ func (d *doctor) checkDisk(at string, s *survey) {
 	c := u.check()
 	d.add(c.Verdict, "disk", c.Hint, "%s", c.Detail)
 	if s.temp > 0 && d.lake.Holder() == nil {
-		d.ok("half-done files", "%s in .tmp, left by a run that was killed: the next run drops them", bytesText(float64(s.temp)))
+		d.ok("half-done files", "%s in .tmp, left by a run that was killed: the next run drops them",
+			bytesText(float64(s.temp)))
 	}
 }
 
@@ -405,7 +415,9 @@ func (u diskUse) check() Check {
 	case u.free < noDisk:
 		return Check{Verdict: CheckFailed, Hint: more, Detail: free + ": no run gets through"}
 	case spare < 0:
-		return Check{Verdict: CheckWarning, Hint: more, Detail: fmt.Sprintf("%s, and a publish may need %s for a second copy of usage.duckdb", free, bytesText(float64(u.database)))}
+		return Check{Verdict: CheckWarning, Hint: more,
+			Detail: fmt.Sprintf("%s, and a publish may need %s for a second copy of usage.duckdb", free,
+				bytesText(float64(u.database)))}
 	case perDay == 0 && u.free < leastDisk:
 		return Check{Verdict: CheckWarning, Hint: more, Detail: free}
 	case perDay == 0:
@@ -414,7 +426,8 @@ func (u diskUse) check() Check {
 	lasts := spare / perDay
 	if u.freeFiles != nil && u.files > 0 {
 		if byFiles := float64(*u.freeFiles) / (float64(u.files) / float64(u.days)); byFiles < lasts && byFiles < leastDays {
-			return Check{Verdict: CheckWarning, Hint: "make a file system with more inodes for the lake, or remove small files from this one",
+			return Check{Verdict: CheckWarning,
+				Hint: "make a file system with more inodes for the lake, or remove small files from this one",
 				Detail: fmt.Sprintf("%s, but room for %d files only: enough for %s", free, *u.freeFiles,
 					words.Plural(int64(byFiles), "day", "days"))}
 		}
@@ -520,9 +533,12 @@ func (d *doctor) checkPublished(ctx context.Context) {
 	case err != nil || errTables != nil:
 		d.failure(name, "usagelake rebuild", errors.Join(fmt.Errorf("%s can't be read", d.status.Database.Path), err))
 	case tables > schemas.SQLVersion:
-		d.warn(name, "run one version of usagelake everywhere", "by usagelake %s, which is newer than this one: the next publish by this one takes its tables back from version %d to %d", written[0], tables, schemas.SQLVersion)
+		d.warn(name, "run one version of usagelake everywhere",
+			"by usagelake %s, which is newer than this one: the next publish by this one takes its tables back from version %d "+
+				"to %d", written[0], tables, schemas.SQLVersion)
 	case tables < schemas.SQLVersion:
-		d.warn(name, "usagelake rebuild, or the next export", "by usagelake %s, with tables of version %d; this one makes version %d", written[0], tables, schemas.SQLVersion)
+		d.warn(name, "usagelake rebuild, or the next export",
+			"by usagelake %s, with tables of version %d; this one makes version %d", written[0], tables, schemas.SQLVersion)
 	default:
 		d.ok(name, "usage.duckdb, %s, %s ago by usagelake %s", size, age, written[0])
 	}

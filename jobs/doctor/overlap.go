@@ -19,8 +19,8 @@ import (
 	"github.com/usagelake/usagelake/schemas/words"
 )
 
-// Two keys of one organisation double all cost, and neither of them alone looks wrong. Publishing finds it; before there is
-// anything to publish, a page of each key tells.
+// Two keys of one organisation double all cost, and neither of them alone looks wrong. Publishing finds it; before
+// there is anything to publish, a page of each key tells.
 const (
 	sampleSize = 100
 	sampleTime = 30 * 24 * time.Hour
@@ -53,7 +53,8 @@ func (d *doctor) checkPairs(ctx context.Context, keys map[string]accountKey) {
 		for _, a := range d.cfg.Accounts[:i] {
 			isOf := func(c config.Account) bool { return c.Name == a.Name || c.Name == b.Name }
 			unusable := func(k accountKey) bool { return k.err != nil || k.twin != "" }
-			if a.BaseURL != b.BaseURL || held[a.Name] && held[b.Name] || !slices.ContainsFunc(looked, isOf) || unusable(keys[a.Name]) || unusable(keys[b.Name]) {
+			if a.BaseURL != b.BaseURL || held[a.Name] && held[b.Name] || !slices.ContainsFunc(looked, isOf) ||
+				unusable(keys[a.Name]) || unusable(keys[b.Name]) {
 				continue
 			}
 			pairs = append(pairs, [2]config.Account{a, b})
@@ -86,11 +87,13 @@ func (d *doctor) checkPairs(ctx context.Context, keys map[string]accountKey) {
 		const name = "other accounts"
 		switch {
 		case len(same) > 0:
-			l.fail(name, "two keys of one organisation? Take all but one of these accounts out of the config before they are exported",
+			l.fail(name, "two keys of one organisation? Take all but one of these accounts out of the config before they are "+
+				"exported",
 				"its key lists the same records as that of %s, such as id %q: their cost would count twice", words.Some(same, 5),
 				id)
 		case failed != nil:
-			l.warn(name, "usagelake doctor once more", "not told whether its key lists the same records as another's: %s", failed)
+			l.warn(name, "usagelake doctor once more", "not told whether its key lists the same records as another's: %s",
+				failed)
 		case len(others) > 0:
 			l.ok(name, "its key lists other records than %s", words.Some(others, 5))
 		}
@@ -133,8 +136,9 @@ func (d *doctor) sample(ctx context.Context, accounts map[string]config.Account,
 }
 
 func (d *doctor) sampleOf(ctx context.Context, a config.Account, key string, end time.Time) sample {
-	client, err := extract.NewClient(extract.Options{Account: a.Name, BaseURL: a.BaseURL, Key: key, UserAgent: "usagelake/" + d.env.Version,
-		Pacer: extract.NewPacer(a.Rate, a.MaxInFlight), Transport: d.env.Transport, Timeout: 15 * time.Second,
+	client, err := extract.NewClient(extract.Options{Account: a.Name, BaseURL: a.BaseURL, Key: key,
+		UserAgent: "usagelake/" + d.env.Version,
+		Pacer:     extract.NewPacer(a.Rate, a.MaxInFlight), Transport: d.env.Transport, Timeout: 15 * time.Second,
 		Retry: extract.Retry{Attempts: 2, Throttled: rateProbeTime}, Now: d.env.Now, Logger: d.env.Logger})
 	if err != nil {
 		return sample{err: err}
@@ -176,7 +180,8 @@ func readSample(body []byte) sample {
 	s := sample{records: map[string]string{}}
 	for _, r := range answer.Data.List {
 		if id := strings.Trim(string(r.ID), `"`); id != "" && id != "null" {
-			s.records[string(bytes.Join([][]byte{r.ID, r.RequestTime, r.TokenID, r.UserID, r.Model, r.TotalAmount, r.Discount, r.Amount}, []byte(" ")))] = id
+			s.records[string(bytes.Join([][]byte{r.ID, r.RequestTime, r.TokenID, r.UserID, r.Model, r.TotalAmount, r.Discount,
+				r.Amount}, []byte(" ")))] = id
 		}
 	}
 	return s

@@ -35,7 +35,8 @@ func (d *doctor) checkSchedule(context.Context) {
 			d.warn(j.Name, "usagelake status shows why; usagelake schedule --once "+j.Name+" tries it now",
 				"failed %d times in a row, tried again at %s", j.Attempts, words.MinuteUTC(j.NextAt))
 		case late > mostOverdue && j.Last == nil:
-			d.warn(j.Name, "start the daemon: usagelake schedule (systemctl status usagelake)", "never ran; it was due for %s", j.Logical.Format("2006-01-02 15:04 MST"))
+			d.warn(j.Name, "start the daemon: usagelake schedule (systemctl status usagelake)", "never ran; it was due for %s",
+				j.Logical.Format("2006-01-02 15:04 MST"))
 		case late > mostOverdue:
 			d.warn(j.Name, "does the daemon run? usagelake schedule (systemctl status usagelake)", "due since %s and not begun",
 				words.MinuteUTC(j.NextAt))

@@ -22,9 +22,11 @@ func TestWhatIsDueIsReadOffTheLake(t *testing.T) {
 		return t
 	}
 	run := func(job, logical, status string) schemas.Run {
-		return schemas.Run{RunID: job + logical + status, Job: job, Logical: at(logical), StartedAt: at(logical), EndedAt: at(logical).Add(time.Minute), Status: status}
+		return schemas.Run{RunID: job + logical + status, Job: job, Logical: at(logical), StartedAt: at(logical),
+			EndedAt: at(logical).Add(time.Minute), Status: status}
 	}
-	reopened := schemas.Run{RunID: "r", Command: "close --reopen", Status: schemas.StatusDone, StartedAt: at("2026-11-20T00:00:00Z"), EndedAt: at("2026-11-20T00:00:01Z")}
+	reopened := schemas.Run{RunID: "r", Command: "close --reopen", Status: schemas.StatusDone,
+		StartedAt: at("2026-11-20T00:00:00Z"), EndedAt: at("2026-11-20T00:00:01Z")}
 	november, _ := schemas.ParseMonth("2026-11")
 	for _, tt := range []struct {
 		name, job string
@@ -33,19 +35,38 @@ func TestWhatIsDueIsReadOffTheLake(t *testing.T) {
 		missed    int
 		next      string
 	}{
-		{"an empty lake", "kind: export, cron: \"0 2 * * *\"", lakeState{}, "2026-11-24T02:00:00Z", 0, "2026-11-24T02:00:00Z"},
-		{"it was done", "kind: export, cron: \"0 2 * * *\"", lakeState{runs: []schemas.Run{run("j", "2026-11-24T02:00:00Z", "done")}}, "", 0, "2026-11-25T02:00:00Z"},
-		{"three were missed", "kind: export, cron: \"0 2 * * *\"", lakeState{runs: []schemas.Run{run("j", "2026-11-21T02:00:00Z", "done")}}, "2026-11-24T02:00:00Z", 2, "2026-11-22T02:00:00Z"},
-		{"another job's run is not its own", "kind: balance, cron: \"0 2 * * *\"", lakeState{runs: []schemas.Run{run("k", "2026-11-24T02:00:00Z", "done")}}, "2026-11-24T02:00:00Z", 0, "2026-11-24T02:00:00Z"},
-		{"somebody exported by hand", "kind: export, cron: \"0 2 * * *\"", lakeState{covers: map[string]time.Time{"acme": at("2026-11-24T01:50:00Z")}}, "", 0, "2026-11-25T02:00:00Z"},
-		{"but not far enough", "kind: export, cron: \"0 2 * * *\"", lakeState{covers: map[string]time.Time{"acme": at("2026-11-24T01:49:59Z")}}, "2026-11-24T02:00:00Z", 0, "2026-11-24T02:00:00Z"},
-		{"it was killed", "kind: balance, cron: \"0 2 * * *\"", lakeState{runs: []schemas.Run{run("j", "2026-11-24T02:00:00Z", "running")}}, "2026-11-24T02:00:00Z", 0, "2026-11-24T02:00:00Z+"},
-		{"it was stopped, which is no failure", "kind: balance, cron: \"0 2 * * *\"", lakeState{runs: []schemas.Run{run("j", "2026-11-24T02:00:00Z", "stopped")}}, "2026-11-24T02:00:00Z", 0, "2026-11-24T02:00:00Z"},
-		{"a clock that ran ahead", "kind: balance, cron: \"0 2 * * *\"", lakeState{runs: []schemas.Run{run("j", "2036-11-24T02:00:00Z", "done")}}, "2026-11-24T02:00:00Z", 0, "2026-11-24T02:00:00Z"},
-		{"October is closed", "kind: close, from: 2026-09, cron: \"0 6 5 * *\"", lakeState{closed: november}, "", 0, "2026-12-05T06:00:00Z"},
-		{"September is open", "kind: close, from: 2026-09, cron: \"0 6 5 * *\"", lakeState{}, "2026-11-05T06:00:00Z", 1, "2026-10-05T06:00:00Z"},
-		{"the first month isn't over", "kind: close, from: 2026-11, cron: \"0 6 5 * *\"", lakeState{}, "", 0, "2026-12-05T06:00:00Z"},
-		{"a person has opened it again", "kind: close, from: 2026-09, cron: \"0 6 5 * *\"", lakeState{runs: []schemas.Run{reopened}}, "", 0, "2026-12-05T06:00:00Z"},
+		{"an empty lake", "kind: export, cron: \"0 2 * * *\"", lakeState{}, "2026-11-24T02:00:00Z", 0,
+			"2026-11-24T02:00:00Z"},
+		{"it was done", "kind: export, cron: \"0 2 * * *\"",
+			lakeState{runs: []schemas.Run{run("j", "2026-11-24T02:00:00Z", "done")}}, "", 0, "2026-11-25T02:00:00Z"},
+		{"three were missed", "kind: export, cron: \"0 2 * * *\"",
+			lakeState{runs: []schemas.Run{run("j", "2026-11-21T02:00:00Z", "done")}}, "2026-11-24T02:00:00Z", 2,
+			"2026-11-22T02:00:00Z"},
+		{"another job's run is not its own", "kind: balance, cron: \"0 2 * * *\"",
+			lakeState{runs: []schemas.Run{run("k", "2026-11-24T02:00:00Z", "done")}}, "2026-11-24T02:00:00Z", 0,
+			"2026-11-24T02:00:00Z"},
+		{"somebody exported by hand", "kind: export, cron: \"0 2 * * *\"",
+			lakeState{covers: map[string]time.Time{"acme": at("2026-11-24T01:50:00Z")}}, "", 0, "2026-11-25T02:00:00Z"},
+		{"but not far enough", "kind: export, cron: \"0 2 * * *\"",
+			lakeState{covers: map[string]time.Time{"acme": at("2026-11-24T01:49:59Z")}}, "2026-11-24T02:00:00Z", 0,
+			"2026-11-24T02:00:00Z"},
+		{"it was killed", "kind: balance, cron: \"0 2 * * *\"",
+			lakeState{runs: []schemas.Run{run("j", "2026-11-24T02:00:00Z", "running")}}, "2026-11-24T02:00:00Z", 0,
+			"2026-11-24T02:00:00Z+"},
+		{"it was stopped, which is no failure", "kind: balance, cron: \"0 2 * * *\"",
+			lakeState{runs: []schemas.Run{run("j", "2026-11-24T02:00:00Z", "stopped")}}, "2026-11-24T02:00:00Z", 0,
+			"2026-11-24T02:00:00Z"},
+		{"a clock that ran ahead", "kind: balance, cron: \"0 2 * * *\"",
+			lakeState{runs: []schemas.Run{run("j", "2036-11-24T02:00:00Z", "done")}}, "2026-11-24T02:00:00Z", 0,
+			"2026-11-24T02:00:00Z"},
+		{"October is closed", "kind: close, from: 2026-09, cron: \"0 6 5 * *\"", lakeState{closed: november}, "", 0,
+			"2026-12-05T06:00:00Z"},
+		{"September is open", "kind: close, from: 2026-09, cron: \"0 6 5 * *\"", lakeState{}, "2026-11-05T06:00:00Z", 1,
+			"2026-10-05T06:00:00Z"},
+		{"the first month isn't over", "kind: close, from: 2026-11, cron: \"0 6 5 * *\"", lakeState{}, "", 0,
+			"2026-12-05T06:00:00Z"},
+		{"a person has opened it again", "kind: close, from: 2026-09, cron: \"0 6 5 * *\"",
+			lakeState{runs: []schemas.Run{reopened}}, "", 0, "2026-12-05T06:00:00Z"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			inTime(t, "2026-11-24T12:00:00Z", func(t *testing.T) {
@@ -67,7 +88,8 @@ func TestWhatIsDueIsReadOffTheLake(t *testing.T) {
 					next = tt.next
 				}
 				if logical != tt.logical || got.Missed != tt.missed || next != tt.next {
-					t.Errorf("due %q with %d missed, next %s; want %q, %d, %s", logical, got.Missed, next, tt.logical, tt.missed, tt.next)
+					t.Errorf("due %q with %d missed, next %s; want %q, %d, %s", logical, got.Missed, next, tt.logical, tt.missed,
+						tt.next)
 				}
 			})
 		})
@@ -77,7 +99,8 @@ func TestWhatIsDueIsReadOffTheLake(t *testing.T) {
 func TestAnExportOfItsOwnLookbackIsNotDoneByAnother(t *testing.T) {
 	inTime(t, "2026-11-24T10:30:00Z", func(t *testing.T) {
 		w := newStage(t)
-		w.write("  jobs:\n    - {name: hourly, kind: export, cron: \"0 * * * *\"}\n    - {name: nightly, kind: export, cron: \"0 2 * * *\", lookback: 14d}\n")
+		w.write("  jobs:\n    - {name: hourly, kind: export, cron: \"0 * * * *\"}\n    - {name: nightly, kind: export, " +
+			"cron: \"0 2 * * *\", lookback: 14d}\n")
 		w.outcome = func(config.Job, time.Time, int) (time.Duration, error) {
 			w.covers["acme"] = time.Now().Add(-config.DefaultSettle)
 			return time.Minute, nil

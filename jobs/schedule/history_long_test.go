@@ -21,15 +21,16 @@ import (
 	"github.com/usagelake/usagelake/schemas"
 )
 
-// longJournal is what years of the documented schedule leave behind, as versions before the months wrote it: a line as a run
-// starts and one as it ends, for each of nightly, hourly, balance, chargeback and close.
+// longJournal is what years of the documented schedule leave behind, as versions before the months wrote it: a line as
+// a run starts and one as it ends, for each of nightly, hourly, balance, chargeback and close.
 func longJournal(tb testing.TB, until time.Time, years int, accounts []string) []byte {
 	tb.Helper()
 	var out []byte
 	n := 0
 	add := func(at time.Time, job, command string, requests int64) {
 		n++
-		r := schemas.Run{RunID: fmt.Sprintf("%s-%08x", at.Format("20060102T150405Z"), n), Command: command, Job: job, Logical: at, Version: "v1.0.0", PID: 4711, StartedAt: at, Status: schemas.StatusRunning}
+		r := schemas.Run{RunID: fmt.Sprintf("%s-%08x", at.Format("20060102T150405Z"), n), Command: command, Job: job,
+			Logical: at, Version: "v1.0.0", PID: 4711, StartedAt: at, Status: schemas.StatusRunning}
 		start, err := json.Marshal(r)
 		if err != nil {
 			tb.Fatal(err)
@@ -51,7 +52,8 @@ func longJournal(tb testing.TB, until time.Time, years int, accounts []string) [
 		}
 		out = append(append(append(append(out, start...), '\n'), end...), '\n')
 	}
-	for day := until.AddDate(-years, 0, 0).Truncate(24 * time.Hour); day.Before(until.Truncate(24 * time.Hour)); day = day.AddDate(0, 0, 1) {
+	for day := until.AddDate(-years, 0,
+		0).Truncate(24 * time.Hour); day.Before(until.Truncate(24 * time.Hour)); day = day.AddDate(0, 0, 1) {
 		for half := range 48 {
 			at := day.Add(time.Duration(half) * 30 * time.Minute)
 			add(at, "balance", "balance", 1)
@@ -185,8 +187,8 @@ func TestARunReadsTheTailOfALongJournal(t *testing.T) {
 	}
 }
 
-// BenchmarkLongJournal is what a lake's past costs: each command on a lake whose journal is empty, and after five years of the
-// documented schedule with three accounts.
+// BenchmarkLongJournal is what a lake's past costs: each command on a lake whose journal is empty, and after five years
+// of the documented schedule with three accounts.
 func BenchmarkLongJournal(b *testing.B) {
 	for _, past := range []struct {
 		name  string
@@ -246,7 +248,8 @@ func BenchmarkLongJournal(b *testing.B) {
 	}
 }
 
-// While nothing runs and nothing changes, a daemon's check of alerts looks at stamps and reads neither the journal nor the raw archive.
+// While nothing runs and nothing changes, a daemon's check of alerts looks at stamps and reads neither the journal nor
+// the raw archive.
 func TestAnIdleCheckReadsNothingOfTheLake(t *testing.T) {
 	w := newWorld(t, kit.Settings{})
 	w.export(span(15, 19))

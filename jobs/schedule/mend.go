@@ -8,9 +8,9 @@ import (
 	"github.com/usagelake/usagelake/load/publish"
 )
 
-// intruded says, once a minute, whether another program wrote into the published file or left a log beside it, and nobody is about to
-// mend that. The first time it has alerts checked, so that people hear of it; the next time it is mended. What comes again and again is
-// mended after ever longer pauses, for that builds the whole file.
+// intruded says, once a minute, whether another program wrote into the published file or left a log beside it, and
+// nobody is about to mend that. The first time it has alerts checked, so that people hear of it; the next time it is
+// mended. What comes again and again is mended after ever longer pauses, for that builds the whole file.
 func (s *Scheduler) intruded(tell func()) bool {
 	now := s.env.Now()
 	if now.Sub(s.lookedAt).Abs() < time.Minute {

@@ -90,7 +90,8 @@ func TestARefusedConfigIsTakenWhenWhatItLackedComes(t *testing.T) {
 		if len(reloads) != 1 || reloads[0] == nil {
 			t.Errorf("without the rules: %v", reloads)
 		}
-		if err := os.WriteFile(filepath.Join(w.dir, "rules.yaml"), []byte("rules:\n  - id: all\n    assign: {cost_center: CC-1}\n"), 0o600); err != nil {
+		if err := os.WriteFile(filepath.Join(w.dir, "rules.yaml"),
+			[]byte("rules:\n  - id: all\n    assign: {cost_center: CC-1}\n"), 0o600); err != nil {
 			t.Fatal(err)
 		}
 		time.Sleep(time.Hour)

@@ -153,8 +153,9 @@ func (s *Scheduler) State() State {
 }
 
 func (j *scheduled) state() JobState {
-	return JobState{Name: j.Name, Kind: j.Kind, Cron: j.Cron, Zone: j.Zone, Accounts: j.Accounts, Running: j.running, StartedAt: j.began,
-		Logical: j.logical, Missed: j.missed, Attempts: j.attempts, NextAt: j.nextAt, Last: j.last, LastDone: j.lastDone}
+	return JobState{Name: j.Name, Kind: j.Kind, Cron: j.Cron, Zone: j.Zone, Accounts: j.Accounts, Running: j.running,
+		StartedAt: j.began,
+		Logical:   j.logical, Missed: j.missed, Attempts: j.attempts, NextAt: j.nextAt, Last: j.last, LastDone: j.lastDone}
 }
 
 // Reload has the config read anew, soon.
@@ -223,7 +224,8 @@ func (s *Scheduler) stop(ctx context.Context, run, check <-chan struct{}) error 
 		select {
 		case <-ended:
 		case <-timer.C:
-			s.log.Error("what is under way did not end within the grace period; what is sealed is kept, and the next run goes on from there", "grace", grace)
+			s.log.Error("what is under way did not end within the grace period; what is sealed is kept, and the next run goes "+
+				"on from there", "grace", grace)
 			return context.Cause(ctx)
 		}
 	}
@@ -328,7 +330,8 @@ func (j *scheduled) jitter(at time.Time) time.Duration {
 		return 0
 	}
 	host, _ := os.Hostname() // unknown is as good as any
-	return time.Duration(spread(fmt.Sprintf("%s %s %d", host, j.Name, at.Unix())) * float64(j.Jitter)).Truncate(time.Second)
+	return time.Duration(spread(fmt.Sprintf("%s %s %d", host, j.Name,
+		at.Unix())) * float64(j.Jitter)).Truncate(time.Second)
 }
 
 // backoff is the pause after the last failure: doubled for each, and spread by a fifth.
@@ -341,7 +344,8 @@ func (j *scheduled) backoff(cfg *config.Config) time.Duration {
 		d = most
 	}
 	d = min(d, most)
-	return (d - time.Duration(0.2*spread(fmt.Sprintf("%s %d", j.Name, j.failedAt.UnixNano()))*float64(d))).Truncate(time.Second)
+	return (d - time.Duration(0.2*spread(fmt.Sprintf("%s %d", j.Name,
+		j.failedAt.UnixNano()))*float64(d))).Truncate(time.Second)
 }
 
 // spread makes a number in [0, 1) of text.
@@ -400,15 +404,18 @@ func (s *Scheduler) execute(ctx context.Context, j *scheduled) {
 
 	switch {
 	case err == nil:
-		log.Info("a job is done", "elapsed_seconds", ended.Sub(now).Round(time.Millisecond).Seconds(), "records", run.Records, "requests", run.Requests, "next", next)
+		log.Info("a job is done", "elapsed_seconds", ended.Sub(now).Round(time.Millisecond).Seconds(), "records", run.Records,
+			"requests", run.Requests, "next", next)
 	case stopped:
-		log.Info("a job was stopped", "elapsed_seconds", ended.Sub(now).Round(time.Millisecond).Seconds(), "records", run.Records)
+		log.Info("a job was stopped", "elapsed_seconds", ended.Sub(now).Round(time.Millisecond).Seconds(), "records",
+			run.Records)
 	default:
 		message, hint := err.Error(), ""
 		if h := (*config.Hint)(nil); errors.As(err, &h) {
 			hint = h.Hint
 		}
-		log.Error("a job failed, and is tried again", "error", message, "hint", hint, "attempt", state.Attempts+1, "next", next)
+		log.Error("a job failed, and is tried again", "error", message, "hint", hint, "attempt", state.Attempts+1, "next",
+			next)
 	}
 	if s.opts.Ended != nil {
 		s.opts.Ended(RunEvent{Job: state, Result: res, Err: err, Started: now, Elapsed: ended.Sub(now)})
@@ -430,7 +437,8 @@ func needsPerson(err error) bool {
 	var overlap *publish.OverlapError
 	var unproven *publish.UnprovenError
 	var focus *query.FocusError
-	return errors.As(err, &focus) || errors.As(err, &objections) || errors.As(err, &findings) || errors.As(err, &kept) || errors.As(err, &overlap) || errors.As(err, &unproven)
+	return errors.As(err, &focus) || errors.As(err, &objections) || errors.As(err, &findings) || errors.As(err, &kept) ||
+		errors.As(err, &overlap) || errors.As(err, &unproven)
 }
 
 // attempt runs the job; a panic in it is its error.
@@ -475,7 +483,8 @@ func (s *Scheduler) logPlan() {
 	st := s.State()
 	s.log.Info("schedule", "lake", s.Config().Lake, "jobs", len(st.Jobs), "version", s.env.Version)
 	for _, j := range st.Jobs {
-		s.log.Info("job", "job", j.Name, "kind", j.Kind, "cron", j.Cron, "zone", j.Zone, "next", j.NextAt, "missed", j.Missed, "attempts", j.Attempts)
+		s.log.Info("job", "job", j.Name, "kind", j.Kind, "cron", j.Cron, "zone", j.Zone, "next", j.NextAt, "missed", j.Missed,
+			"attempts", j.Attempts)
 	}
 }
 
@@ -530,7 +539,8 @@ func (s *Scheduler) fixed(cfg *config.Config) error {
 		return "a token"
 	}
 	for _, f := range []struct{ key, have, want string }{
-		{"lake", have.Lake, cfg.Lake}, {"lake_access", have.LakeAccess, cfg.LakeAccess}, {"schedule.listen", have.Schedule.Listen, cfg.Schedule.Listen},
+		{"lake", have.Lake, cfg.Lake}, {"lake_access", have.LakeAccess, cfg.LakeAccess},
+		{"schedule.listen", have.Schedule.Listen, cfg.Schedule.Listen},
 		{"schedule", token(have), token(cfg)},
 	} {
 		if f.have != f.want {

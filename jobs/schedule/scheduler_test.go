@@ -23,7 +23,8 @@ import (
 	"github.com/usagelake/usagelake/schemas"
 )
 
-// stage is a world of a scheduler without a lake: runs take time and fail as a test has it, and are journaled in memory.
+// stage is a world of a scheduler without a lake: runs take time and fail as a test has it, and are journaled in
+// memory.
 type stage struct {
 	t       *testing.T
 	dir     string
@@ -249,7 +250,8 @@ func TestAYearOfSchedules(t *testing.T) {
 func TestAFailingJobIsTriedAgainAndStopsNoOther(t *testing.T) {
 	inTime(t, "2026-11-24T00:00:00Z", func(t *testing.T) {
 		w := newStage(t)
-		w.write("  jobs:\n    - {name: nightly, kind: export, cron: \"0 2 * * *\"}\n    - {name: hourly, kind: balance, cron: \"0 * * * *\"}\n")
+		w.write("  jobs:\n    - {name: nightly, kind: export, cron: \"0 2 * * *\"}\n    - {name: hourly, kind: balance, " +
+			"cron: \"0 * * * *\"}\n")
 		broken := true
 		w.outcome = func(job config.Job, logical time.Time, _ int) (time.Duration, error) {
 			if job.Name == "nightly" && broken && logical.Day() == 24 {
@@ -295,7 +297,8 @@ func TestAFailingJobIsTriedAgainAndStopsNoOther(t *testing.T) {
 func TestAPanicIsAFailedRun(t *testing.T) {
 	inTime(t, "2026-11-24T00:30:00Z", func(t *testing.T) {
 		w := newStage(t)
-		w.write("  jobs:\n    - {name: nightly, kind: export, cron: \"0 2 * * *\"}\n    - {name: hourly, kind: balance, cron: \"0 * * * *\"}\n")
+		w.write("  jobs:\n    - {name: nightly, kind: export, cron: \"0 2 * * *\"}\n    - {name: hourly, kind: balance, " +
+			"cron: \"0 * * * *\"}\n")
 		opts := w.options()
 		inner := opts.run
 		opts.run = func(ctx context.Context, cfg *config.Config, env jobs.Env, job config.Job,
@@ -333,7 +336,8 @@ func TestARunThatDoesNotEndIsLeftAfterTheGrace(t *testing.T) {
 	inTime(t, "2026-11-24T03:00:00Z", func(t *testing.T) {
 		w := newStage(t)
 		w.write("  grace: 20s\n  jobs:\n    - {name: nightly, kind: export, cron: \"0 2 * * *\"}\n")
-		for _, tt := range []struct{ takes, want time.Duration }{{5 * time.Second, 5 * time.Second}, {time.Hour, 20 * time.Second}} {
+		for _, tt := range []struct{ takes, want time.Duration }{{5 * time.Second, 5 * time.Second},
+			{time.Hour, 20 * time.Second}} {
 			opts := w.options()
 			opts.run = func(ctx context.Context, _ *config.Config, _ jobs.Env, _ config.Job, _ time.Time) (*jobs.Result, error) {
 				<-ctx.Done()
@@ -379,7 +383,8 @@ func TestJitterIsTheSameForTheSameTime(t *testing.T) {
 func TestAClockThatIsSetBackStopsNothing(t *testing.T) {
 	inTime(t, "2026-11-24T10:30:00Z", func(t *testing.T) {
 		w := newStage(t)
-		w.write("  jobs:\n    - {name: hourly, kind: balance, cron: \"0 * * * *\"}\n    - {name: nightly, kind: verify, cron: \"0 2 * * *\"}\n")
+		w.write("  jobs:\n    - {name: hourly, kind: balance, cron: \"0 * * * *\"}\n    - {name: nightly, kind: verify, " +
+			"cron: \"0 2 * * *\"}\n")
 		ahead := 7 * 24 * time.Hour
 		s, err := New(jobs.Env{Now: func() time.Time { return time.Now().Add(ahead) }, Logger: slog.New(slog.DiscardHandler)},
 			w.options())
@@ -417,7 +422,8 @@ func TestAFailureInTheFutureDelaysNoRetry(t *testing.T) {
 		w := newStage(t)
 		w.write("  jobs:\n    - {name: weekly, kind: verify, cron: \"0 4 * * 0\"}\n")
 		start := time.Now()
-		w.runs = append(w.runs, schemas.Run{RunID: "a", Job: "weekly", Logical: time.Date(2026, 11, 22, 4, 0, 0, 0, time.UTC), Status: schemas.StatusFailed,
+		w.runs = append(w.runs, schemas.Run{RunID: "a", Job: "weekly", Logical: time.Date(2026, 11, 22, 4, 0, 0, 0, time.UTC),
+			Status:    schemas.StatusFailed,
 			StartedAt: start.Add(48 * time.Hour), EndedAt: start.Add(49 * time.Hour)}) // the clock was two days ahead then
 		w.live(time.Hour)
 		if len(w.runs) < 2 || w.runs[1].StartedAt.Sub(start) > time.Minute {
@@ -446,7 +452,8 @@ func TestAJobMakesNoLakeInPlaceOfOneThatWasLost(t *testing.T) {
 			t.Fatal(err)
 		}
 		j := w.Cfg.Schedule.Jobs[0]
-		if _, err := s.attempt(t.Context(), w.Cfg, j, w.Now()); err == nil || !strings.Contains(err.Error(), "not the one that was there") {
+		if _, err := s.attempt(t.Context(), w.Cfg, j, w.Now()); err == nil ||
+			!strings.Contains(err.Error(), "not the one that was there") {
 			t.Errorf("%v", err)
 		}
 		if _, err := jobs.RunJob(t.Context(), w.Cfg, w.env, j, w.Now()); err == nil {
@@ -487,14 +494,17 @@ func TestScheduleRefuses(t *testing.T) {
 	report := "    - {name: a, kind: report, cron: \"@daily\", report: chargeback, by: [team], out: r}\n"
 	for _, tt := range []struct{ schedule, want string }{
 		{report + strings.Replace(report, "name: a", "name: b", 1), "job a writes the same file"},
-		{report + strings.NewReplacer("name: a", "name: b", "out: r", "out: ./R/").Replace(report), "job a writes the same file"},
+		{report + strings.NewReplacer("name: a", "name: b", "out: r", "out: ./R/").Replace(report),
+			"job a writes the same file"},
 		{"    - {name: a, kind: export, cron: \"@daily\", accounts: []}\n", "the list is empty"},
 		{"    - {name: a, kind: prune, cron: \"@daily\"}\n", "nothing to go by"},
 		{"    - {name: a, kind: export, cron: \"@daily\", accounts: [nobody]}\n", `no account "nobody"`},
 		{"    - {name: A, kind: export, cron: \"@daily\"}\n", "1 to 64 of a-z, 0-9, _ and -"},
 		{"    - {name: a, kind: balance, cron: \"@daily\", lookback: 24h}\n", "has no use for it"},
-		{"    - {name: a, kind: report, cron: \"@daily\", report: chargeback, by: [planet], out: r}\n", `by: no dimension "planet"`},
-		{"    - {name: a, kind: report, cron: \"@daily\", report: chargeback, month: next, out: r}\n", "neither this nor last"},
+		{"    - {name: a, kind: report, cron: \"@daily\", report: chargeback, by: [planet], out: r}\n",
+			`by: no dimension "planet"`},
+		{"    - {name: a, kind: report, cron: \"@daily\", report: chargeback, month: next, out: r}\n",
+			"neither this nor last"},
 	} {
 		w := newStage(t)
 		w.write("  jobs:\n" + tt.schedule)
@@ -505,8 +515,8 @@ func TestScheduleRefuses(t *testing.T) {
 	}
 }
 
-// The daemon publishes anew what another program wrote into, and removes a log that lies beside it: at the look after the one that has
-// alerts checked.
+// The daemon publishes anew what another program wrote into, and removes a log that lies beside it: at the look after
+// the one that has alerts checked.
 func TestTheDaemonMendsThePublishedFile(t *testing.T) {
 	w := newWorld(t, kit.Settings{PerDay: 20})
 	w.export(span(19, 20))
@@ -575,7 +585,10 @@ func TestTheDaemonMendsThePublishedFile(t *testing.T) {
 		t.Error("no request")
 	}
 	runs, _, err := lake.LastRuns(10)
-	if err != nil || !slices.ContainsFunc(runs, func(r schemas.Run) bool { return r.Command == "publish" && r.Status == schemas.StatusDone }) {
+	if err != nil || !slices.ContainsFunc(runs, func(r schemas.Run) bool {
+		return r.Command == "publish" &&
+			r.Status == schemas.StatusDone
+	}) {
 		t.Errorf("%v %+v", err, runs)
 	}
 }

@@ -38,7 +38,8 @@ func TestSoak(t *testing.T) {
 	}
 	synctest.Test(t, func(t *testing.T) {
 		begin := time.Date(2026, 10, 20, 12, 0, 0, 0, time.UTC) // over the change of Berlin's clocks, and of the month
-		w := newWorld(t, kit.Settings{Live: true, At: begin, PerDay: 120, Orgs: []portal.OrgOptions{{ID: "0", RecordsPerDay: 120}, {ID: "beta", RecordsPerDay: 60}}})
+		w := newWorld(t, kit.Settings{Live: true, At: begin, PerDay: 120,
+			Orgs: []portal.OrgOptions{{ID: "0", RecordsPerDay: 120}, {ID: "beta", RecordsPerDay: 60}}})
 		w.Logs = &kit.Buffer{} // a month of debug lines is no help
 		w.env.Logger = slog.New(slog.NewTextHandler(w.Logs, &slog.HandlerOptions{Level: slog.LevelWarn}))
 		keys := t.TempDir()
@@ -210,7 +211,8 @@ func (w *world) key(account int) string {
 
 func (w *world) newKey(org string) string {
 	w.Helper()
-	_, key, err := w.Portal.AddKey(portal.KeySpec{Org: org, Name: "rotated", Scopes: []string{"usage:read", "balance:read"}, Admin: true})
+	_, key, err := w.Portal.AddKey(portal.KeySpec{Org: org, Name: "rotated",
+		Scopes: []string{"usage:read", "balance:read"}, Admin: true})
 	if err != nil {
 		w.Fatal(err)
 	}
@@ -224,7 +226,8 @@ type usage struct {
 }
 
 func (u usage) String() string {
-	return fmt.Sprintf("heap %.1f MiB, resident %.1f MiB, %d files open", float64(u.heap)/(1<<20), float64(u.rss)/(1<<20), u.files)
+	return fmt.Sprintf("heap %.1f MiB, resident %.1f MiB, %d files open", float64(u.heap)/(1<<20), float64(u.rss)/(1<<20),
+		u.files)
 }
 
 func measure(t testing.TB) (u usage) {

@@ -37,8 +37,10 @@ func TestATokenIsAskedForEverythingButHealth(t *testing.T) {
 			as   func(*http.Request)
 			want bool
 		}{
-			"none": {func(*http.Request) {}, false}, "right": {bearer("Bearer s3cret"), true}, "any case": {bearer("bearer  s3cret"), true}, "basic": {basic, true},
-			"wrong": {bearer("Bearer s3cre"), false}, "longer": {bearer("Bearer s3cret1"), false}, "empty": {bearer("Bearer "), false}, "no scheme": {bearer("s3cret"), false},
+			"none": {func(*http.Request) {}, false}, "right": {bearer("Bearer s3cret"), true},
+			"any case": {bearer("bearer  s3cret"), true}, "basic": {basic, true},
+			"wrong": {bearer("Bearer s3cre"), false}, "longer": {bearer("Bearer s3cret1"), false},
+			"empty": {bearer("Bearer "), false}, "no scheme": {bearer("s3cret"), false},
 		} {
 			r := ask(s, path, c.as)
 			if (r.Code != http.StatusUnauthorized) != c.want {
@@ -51,7 +53,8 @@ func TestATokenIsAskedForEverythingButHealth(t *testing.T) {
 	}
 	// It rotates.
 	token = "other\n"
-	if ask(s, "/", bearer("Bearer s3cret")).Code != http.StatusUnauthorized || ask(s, "/", bearer("Bearer other")).Code != http.StatusOK {
+	if ask(s, "/", bearer("Bearer s3cret")).Code != http.StatusUnauthorized ||
+		ask(s, "/", bearer("Bearer other")).Code != http.StatusOK {
 		t.Error("the token isn't read anew")
 	}
 	// What isn't known lets nobody in.
@@ -61,7 +64,8 @@ func TestATokenIsAskedForEverythingButHealth(t *testing.T) {
 	}{{"", nil}, {" \n", nil}, {"x", errors.New("no such file")}} {
 		token, tokenErr = c.token, c.err
 		for _, as := range []string{"Bearer ", "Bearer x", ""} {
-			if r := ask(s, "/", bearer(as)); r.Code != http.StatusServiceUnavailable || strings.Contains(r.Body.String(), "no such file") {
+			if r := ask(s, "/", bearer(as)); r.Code != http.StatusServiceUnavailable ||
+				strings.Contains(r.Body.String(), "no such file") {
 				t.Errorf("token %q, %v: %d %s", c.token, c.err, r.Code, r.Body)
 			}
 		}
@@ -76,7 +80,9 @@ func TestHealthWithoutTheTokenTellsTheBareState(t *testing.T) {
 	if r := ask(s, "/readyz"); r.Code != http.StatusServiceUnavailable || r.Body.String() != "{\n  \"ready\": false\n}\n" {
 		t.Error(r.Code, r.Body)
 	}
-	if r := ask(s, "/readyz", func(r *http.Request) { r.Header.Set("Authorization", "Bearer s3cret") }); !strings.Contains(r.Body.String(), "/srv/lake is gone") {
+	if r := ask(s, "/readyz",
+		func(r *http.Request) { r.Header.Set("Authorization", "Bearer s3cret") }); !strings.Contains(r.Body.String(),
+		"/srv/lake is gone") {
 		t.Error(r.Code, r.Body)
 	}
 	if r := ask(s, "/healthz"); r.Code != http.StatusOK || r.Body.String() != "ok\n" {
@@ -92,7 +98,8 @@ func TestWithoutATokenOnlyLoopbackNamesAreAnswered(t *testing.T) {
 	s := well().server()
 	for host, want := range map[string]int{
 		"127.0.0.1:9464": 200, "localhost": 200, "LocalHost:8080": 200, "[::1]:9464": 200, "[::1]": 200, "127.8.9.1": 200,
-		"evil.example:9464": 421, "127.0.0.1.evil.example": 421, "localhost.evil.example": 421, "10.0.0.1": 421, "": 421, "[::]:1": 421, "0.0.0.0": 421, "0": 421,
+		"evil.example:9464": 421, "127.0.0.1.evil.example": 421, "localhost.evil.example": 421, "10.0.0.1": 421, "": 421,
+		"[::]:1": 421, "0.0.0.0": 421, "0": 421,
 	} {
 		for _, path := range []string{"/", "/metrics", "/healthz", "/readyz"} {
 			if r := ask(s, path, func(r *http.Request) { r.Host = host }); r.Code != want {
@@ -112,7 +119,8 @@ func TestWithoutATokenOnlyLoopbackNamesAreAnswered(t *testing.T) {
 func TestNothingCanBeChanged(t *testing.T) {
 	s := well().server()
 	for _, method := range []string{"POST", "PUT", "DELETE", "PATCH", "OPTIONS", "CONNECT", "TRACE", "PROPFIND"} {
-		if r := ask(s, "/", func(r *http.Request) { r.Method = method }); r.Code != http.StatusMethodNotAllowed || r.Header().Get("Allow") != "GET, HEAD" {
+		if r := ask(s, "/", func(r *http.Request) { r.Method = method }); r.Code != http.StatusMethodNotAllowed ||
+			r.Header().Get("Allow") != "GET, HEAD" {
 			t.Errorf("%s: %d", method, r.Code)
 		}
 	}
@@ -125,12 +133,14 @@ func TestEveryAnswerHasTheHeadersThatKeepItIn(t *testing.T) {
 	s := well().server()
 	for _, path := range []string{"/", "/status.json", "/metrics", "/healthz", "/readyz", "/nothing"} {
 		h := ask(s, path).Header()
-		for name, want := range map[string]string{"X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer", "Cache-Control": "no-store", "X-Frame-Options": "DENY", "Cross-Origin-Resource-Policy": "same-origin"} {
+		for name, want := range map[string]string{"X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer",
+			"Cache-Control": "no-store", "X-Frame-Options": "DENY", "Cross-Origin-Resource-Policy": "same-origin"} {
 			if h.Get(name) != want {
 				t.Errorf("%s: %s is %q", path, name, h.Get(name))
 			}
 		}
-		if p := h.Get("Content-Security-Policy"); !strings.HasPrefix(p, "default-src 'none'; ") || !strings.Contains(p, "frame-ancestors 'none'") || strings.Contains(p, "unsafe") {
+		if p := h.Get("Content-Security-Policy"); !strings.HasPrefix(p, "default-src 'none'; ") ||
+			!strings.Contains(p, "frame-ancestors 'none'") || strings.Contains(p, "unsafe") {
 			t.Errorf("%s: %s", path, p)
 		}
 	}
@@ -141,12 +151,20 @@ func TestAddresses(t *testing.T) {
 		ok, token bool
 		hint      string
 	}{
-		"127.0.0.1:9464": {true, true, ""}, "[::1]:0": {true, true, ""}, "localhost:80": {true, true, ""}, "127.9.9.9:1": {true, true, ""}, "[::ffff:127.0.0.1]:1": {true, true, ""},
+		"127.0.0.1:9464": {true, true, ""}, "[::1]:0": {true, true, ""}, "localhost:80": {true, true, ""},
+		"127.9.9.9:1": {true, true, ""}, "[::ffff:127.0.0.1]:1": {true, true, ""},
 		"unix:/run/usagelake/http.sock": {true, true, ""},
-		":9464":                         {false, true, "every address"}, "0.0.0.0:9464": {false, true, "needs a token"}, "[::]:9464": {false, true, "127.0.0.1:9464"}, "10.0.0.1:1": {false, true, "token"}, "example.com:443": {false, true, "token"},
-		"9464": {false, false, "HOST:PORT"}, "": {false, false, "HOST:PORT"}, "127.0.0.1": {false, false, "HOST:PORT"}, "::1:9464": {false, false, "[::1]:9464"},
-		"127.0.0.1:http": {false, false, "not a port"}, "127.0.0.1:65536": {false, false, "65535"}, "127.0.0.1:": {false, false, "not a port"}, "127.0.0.1:+1": {false, false, "not a port"},
-		"unix:http.sock": {false, false, "whole path"}, "unix:": {false, false, "whole path"}, "unix:/a/../b": {false, false, "whole path"}, "unix:/" + strings.Repeat("x", 100): {false, false, "works everywhere"},
+		":9464":                         {false, true, "every address"}, "0.0.0.0:9464": {false, true, "needs a token"},
+		"[::]:9464": {false, true, "127.0.0.1:9464"}, "10.0.0.1:1": {false, true, "token"},
+		"example.com:443": {false, true, "token"},
+		"9464":            {false, false, "HOST:PORT"}, "": {false, false, "HOST:PORT"},
+		"127.0.0.1":      {false, false, "HOST:PORT"},
+		"::1:9464":       {false, false, "[::1]:9464"},
+		"127.0.0.1:http": {false, false, "not a port"}, "127.0.0.1:65536": {false, false, "65535"},
+		"127.0.0.1:": {false, false, "not a port"}, "127.0.0.1:+1": {false, false, "not a port"},
+		"unix:http.sock": {false, false, "whole path"}, "unix:": {false, false, "whole path"},
+		"unix:/a/../b": {false, false, "whole path"}, "unix:/" +
+			strings.Repeat("x", 100): {false, false, "works everywhere"},
 	} {
 		err := CheckAddress(addr, false)
 		if (err == nil) != c.ok || err != nil && !strings.Contains(err.Error(), c.hint) {
@@ -192,7 +210,8 @@ func TestAUnixSocketIsForItsGroupAndReplacesADeadOne(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	served := make(chan error, 1)
 	go func() { served <- well().server().Serve(ctx, l) }()
-	client := &http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+	client := &http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn,
+		error) {
 		return new(net.Dialer).DialContext(ctx, "unix", path)
 	}}}
 	res, err := client.Get("http://anything/healthz")
@@ -330,7 +349,8 @@ func TestASchedulerThatDoesNotAnswerIsStuck(t *testing.T) {
 		locked := make(chan struct{})
 		o.State = func() schedule.State { <-locked; return schedule.State{} }
 		s := New(o)
-		if r := ask(s, "/healthz"); r.Code != http.StatusServiceUnavailable || r.Body.String() != "the scheduler doesn't answer\n" {
+		if r := ask(s, "/healthz"); r.Code != http.StatusServiceUnavailable ||
+			r.Body.String() != "the scheduler doesn't answer\n" {
 			t.Error(r.Code, r.Body)
 		}
 		if r := ask(s, "/metrics"); !strings.Contains(r.Body.String(), "usagelake_scheduler_stuck 1") {

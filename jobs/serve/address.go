@@ -34,7 +34,8 @@ func CheckAddress(addr string, token bool) error {
 		case !filepath.IsAbs(path) || filepath.Clean(path) != path:
 			return fmt.Errorf("listen %q: write the whole path of the socket, such as unix:/run/usagelake/http.sock", addr)
 		case len(path) > longestSocket:
-			return fmt.Errorf("listen %q: the path of the socket has %d bytes; %d is the most that works everywhere", addr, len(path), longestSocket)
+			return fmt.Errorf("listen %q: the path of the socket has %d bytes; %d is the most that works everywhere", addr,
+				len(path), longestSocket)
 		}
 		return nil
 	}
@@ -44,7 +45,8 @@ func CheckAddress(addr string, token bool) error {
 			addr, config.DefaultListen)
 	}
 	if n, err := strconv.ParseUint(port, 10, 16); err != nil || strconv.FormatUint(n, 10) != port {
-		return fmt.Errorf("listen %q: %q is not a port: write a number up to 65535, such as %s", addr, port, net.JoinHostPort(host, "9464"))
+		return fmt.Errorf("listen %q: %q is not a port: write a number up to 65535, such as %s", addr, port,
+			net.JoinHostPort(host, "9464"))
 	}
 	if token || loopback(host) {
 		return nil
@@ -53,7 +55,8 @@ func CheckAddress(addr string, token bool) error {
 	if host == "" {
 		where = "means every address of this machine"
 	}
-	return fmt.Errorf("listen %q: it %s and so needs a token: set one, or listen on 127.0.0.1:%s or on a unix socket", addr, where, port)
+	return fmt.Errorf("listen %q: it %s and so needs a token: set one, or listen on 127.0.0.1:%s or on a unix socket",
+		addr, where, port)
 }
 
 // loopback says that a host, without its port, is this machine alone.
@@ -65,8 +68,8 @@ func loopback(host string) bool {
 	return err == nil && ip.Unmap().IsLoopback()
 }
 
-// Listen listens on addr, which must pass CheckAddress. A unix socket can be connected to by its owner and its group; one
-// that was left behind is replaced, one that somebody listens on is not.
+// Listen listens on addr, which must pass CheckAddress. A unix socket can be connected to by its owner and its group;
+// one that was left behind is replaced, one that somebody listens on is not.
 func Listen(addr string, token bool) (net.Listener, error) {
 	if err := CheckAddress(addr, token); err != nil {
 		return nil, err
@@ -91,7 +94,8 @@ func Listen(addr string, token bool) (net.Listener, error) {
 	return l, nil
 }
 
-// listenUnix makes the socket in a directory of its own, where nobody can connect before it has its mode, and renames it.
+// listenUnix makes the socket in a directory of its own, where nobody can connect before it has its mode, and renames
+// it.
 func listenUnix(path string) (net.Listener, error) {
 	info, err := os.Lstat(path)
 	switch {
@@ -99,7 +103,8 @@ func listenUnix(path string) (net.Listener, error) {
 	case err != nil:
 		return nil, err
 	case info.Mode().Type() != fs.ModeSocket:
-		return nil, fmt.Errorf("there is something else under this name, and it is no socket: move it away, or name another path")
+		return nil, fmt.Errorf("there is something else under this name, and it is no socket: move it away, or name another " +
+			"path")
 	default:
 		c, err := net.DialTimeout("unix", path, time.Second)
 		if err == nil {

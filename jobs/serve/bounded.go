@@ -7,9 +7,9 @@ import (
 	"sync"
 )
 
-// connections bounds how many are open at once. One too many takes the place of that which has asked nothing for the longest
-// time; if all of them are asking it is closed itself. So whoever holds connections open, and however many, takes neither the
-// descriptors that jobs and the journal need nor the next one's turn.
+// connections bounds how many are open at once. One too many takes the place of that which has asked nothing for the
+// longest time; if all of them are asking it is closed itself. So whoever holds connections open, and however many,
+// takes neither the descriptors that jobs and the journal need nor the next one's turn.
 type connections struct {
 	most int
 

@@ -39,8 +39,11 @@ func chromium(t *testing.T, args ...string) []byte {
 		t.Fatal(err)
 	}
 	defer func() { _ = os.RemoveAll(profile) }()
-	cmd := exec.CommandContext(ctx, path, append([]string{"--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking", "--disable-component-update",
-		"--disable-sync", "--disable-dev-shm-usage", "--hide-scrollbars", "--enable-logging=stderr", "--user-data-dir=" + profile}, args...)...)
+	cmd := exec.CommandContext(ctx, path,
+		append([]string{"--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking",
+			"--disable-component-update",
+			"--disable-sync", "--disable-dev-shm-usage", "--hide-scrollbars", "--enable-logging=stderr",
+			"--user-data-dir=" + profile}, args...)...)
 	var out, log bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &log
 	if err := cmd.Run(); err != nil {
@@ -75,7 +78,8 @@ func serving(t *testing.T, w *world) string {
 
 func TestABrowserShowsThePageWithItsStyleAndRunsNothing(t *testing.T) {
 	dom := string(chromium(t, "--dump-dom", serving(t, busy())))
-	for _, want := range []string{"things need attention", "Type <code>usagelake doctor --account beta-labs</code>", "<h3>acme</h3>", "weekly-verify", "&lt;script&gt;alert(1)"} {
+	for _, want := range []string{"things need attention", "Type <code>usagelake doctor --account beta-labs</code>",
+		"<h3>acme</h3>", "weekly-verify", "&lt;script&gt;alert(1)"} {
 		if !strings.Contains(dom, want) {
 			t.Errorf("the browser doesn't have %q", want)
 		}
@@ -97,7 +101,8 @@ func TestABrowserPaintsThePage(t *testing.T) {
 	}{
 		"wide":   {color.RGBA{255, 255, 255, 255}, []string{"--window-size=1280,2400"}},
 		"narrow": {color.RGBA{255, 255, 255, 255}, []string{"--window-size=390,3400"}},
-		"dark":   {color.RGBA{0x14, 0x19, 0x1f, 255}, []string{"--window-size=1280,2400", "--blink-settings=preferredColorScheme=0"}},
+		"dark": {color.RGBA{0x14, 0x19, 0x1f, 255}, []string{"--window-size=1280,2400",
+			"--blink-settings=preferredColorScheme=0"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir := keep
@@ -144,7 +149,8 @@ func TestTheBrowsersRefreshAsksAgain(t *testing.T) {
 	}
 	defer func() { _ = res.Body.Close() }()
 	var b bytes.Buffer
-	if _, err := b.ReadFrom(res.Body); err != nil || !strings.Contains(b.String(), `<meta http-equiv="refresh" content="60">`) {
+	if _, err := b.ReadFrom(res.Body); err != nil ||
+		!strings.Contains(b.String(), `<meta http-equiv="refresh" content="60">`) {
 		t.Error(err)
 	}
 }

@@ -13,7 +13,8 @@ import (
 )
 
 // runStatuses are how a scheduled run can end.
-var runStatuses = []string{schemas.StatusDone, schemas.StatusPartial, schemas.StatusRefused, schemas.StatusFailed, schemas.StatusStopped}
+var runStatuses = []string{schemas.StatusDone, schemas.StatusPartial, schemas.StatusRefused, schemas.StatusFailed,
+	schemas.StatusStopped}
 
 // kinds of jobs there are.
 var kinds = config.Kinds()
@@ -60,7 +61,8 @@ func newCounts() *counts {
 
 func newRegistry(c *counts) *prometheus.Registry {
 	r := prometheus.NewRegistry()
-	r.MustRegister(c.durations, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	r.MustRegister(c.durations, collectors.NewGoCollector(),
+		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return r
 }
 

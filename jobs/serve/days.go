@@ -64,7 +64,8 @@ type stretch struct {
 	Quarantined int64
 }
 
-// drawCalendar draws the days of an account, which is called label, up to that of now, which may be an earlier time for an account that has ended.
+// drawCalendar draws the days of an account, which is called label, up to that of now, which may be an earlier time for
+// an account that has ended.
 func drawCalendar(a jobs.AccountStatus, label string, now time.Time) calendar {
 	today := schemas.DateOf(now)
 	monday := today - schemas.Date((int(now.UTC().Weekday())+6)%7)
@@ -78,7 +79,8 @@ func drawCalendar(a jobs.AccountStatus, label string, now time.Time) calendar {
 		from = max(first, schemas.DateOf(a.From))
 	}
 	first = from - schemas.Date((int(from.Start().Weekday())+6)%7)
-	c := calendar{Account: label, Height: gridTop + 7*cellStep, Width: gridLeft + max(2, int(monday-first)/7+1)*cellStep} // a month's name takes two weeks
+	// a month's name takes two weeks
+	c := calendar{Account: label, Height: gridTop + 7*cellStep, Width: gridLeft + max(2, int(monday-first)/7+1)*cellStep}
 	counts := map[string]int{}
 	month := time.Month(0)
 	for d := from; d <= today; d++ {

@@ -9,6 +9,6 @@
 // What is shown is read off the lake's files and asked of the scheduler, each at most every so often and in the
 // background: a request waits a moment for what is new and else gets what was read last, so none hangs on a large lake.
 //
-// It listens on loopback or a unix socket; anything else needs a token. The names and the state of accounts and jobs are
-// all that can be learnt here: no keys, no records, and nothing can be changed.
+// It listens on loopback or a unix socket; anything else needs a token. The names and the state of accounts and jobs
+// are all that can be learnt here: no keys, no records, and nothing can be changed.
 package serve

@@ -79,7 +79,8 @@ func account(name string, from, to time.Time, change func(*jobs.Day)) jobs.Accou
 
 // well is a set-up in which all is well.
 func well() *world {
-	done := schemas.Run{RunID: "20261124T003000Z-01", Command: "export", Job: "nightly", StartedAt: noon.Add(-12 * time.Hour), EndedAt: noon.Add(-12*time.Hour + 262*time.Second), Status: schemas.StatusDone,
+	done := schemas.Run{RunID: "20261124T003000Z-01", Command: "export", Job: "nightly",
+		StartedAt: noon.Add(-12 * time.Hour), EndedAt: noon.Add(-12*time.Hour + 262*time.Second), Status: schemas.StatusDone,
 		RunCounts: schemas.RunCounts{Records: 48_211, Requests: 497, Windows: 1}}
 	return &world{
 		state: schedule.State{StartedAt: noon.Add(-90 * time.Hour), ConfigLoadedAt: noon.Add(-90 * time.Hour),
@@ -88,9 +89,12 @@ func well() *world {
 					NextAt: noon.Add(12 * time.Hour), Last: &done, LastDone: done.EndedAt},
 			}},
 		status: &jobs.Status{Lake: "/srv/lake", Format: 1, CheckedAt: noon, Runs: []schemas.Run{done},
-			Database: jobs.DatabaseStatus{Path: "/srv/lake/usage.duckdb", Exists: true, Bytes: 183_500_800, PublishedAt: noon.Add(-11 * time.Hour)},
-			Accounts: []jobs.AccountStatus{account("acme", noon.AddDate(0, -2, -7).Truncate(24*time.Hour), noon.Add(-12*time.Hour-10*time.Minute), nil)}},
-		balances: []Balance{{Account: "acme", Currency: "USD", ObservedAt: noon.Add(-12 * time.Hour), Balance: "3155.675734891059", DaysLeft: "41.4"}},
+			Database: jobs.DatabaseStatus{Path: "/srv/lake/usage.duckdb", Exists: true, Bytes: 183_500_800,
+				PublishedAt: noon.Add(-11 * time.Hour)},
+			Accounts: []jobs.AccountStatus{account("acme", noon.AddDate(0, -2, -7).Truncate(24*time.Hour),
+				noon.Add(-12*time.Hour-10*time.Minute), nil)}},
+		balances: []Balance{{Account: "acme", Currency: "USD", ObservedAt: noon.Add(-12 * time.Hour),
+			Balance: "3155.675734891059", DaysLeft: "41.4"}},
 		accounts: []string{"acme"},
 	}
 }
@@ -112,7 +116,8 @@ func busy() *world {
 			d.Covered = 0.75
 		}
 	})
-	acme.Gaps, acme.Issues, acme.Stale = []jobs.Gap{{Account: "acme", Start: time.Date(2026, 8, 8, 18, 0, 0, 0, time.UTC), End: time.Date(2026, 8, 9, 0, 0, 0, 0, time.UTC)}}, 12, 1
+	acme.Gaps, acme.Issues, acme.Stale = []jobs.Gap{{Account: "acme", Start: time.Date(2026, 8, 8, 18, 0, 0, 0, time.UTC),
+		End: time.Date(2026, 8, 9, 0, 0, 0, 0, time.UTC)}}, 12, 1
 	beta := account("beta-labs", noon.AddDate(0, 0, -40), noon.AddDate(0, 0, -4), func(d *jobs.Day) {
 		switch d.Date {
 		case "2026-11-01":
@@ -123,17 +128,25 @@ func busy() *world {
 			d.Records, d.Error = 0, "read day beta-labs 2026-11-10: the footer is damaged"
 		}
 	})
-	beta.Gaps = []jobs.Gap{{Account: "beta-labs", Start: time.Date(2026, 11, 1, 6, 0, 0, 0, time.UTC), End: time.Date(2026, 11, 4, 0, 0, 0, 0, time.UTC)}}
+	beta.Gaps = []jobs.Gap{{Account: "beta-labs", Start: time.Date(2026, 11, 1, 6, 0, 0, 0, time.UTC),
+		End: time.Date(2026, 11, 4, 0, 0, 0, 0, time.UTC)}}
 	gone := account("old-team", noon.AddDate(0, -5, 0), noon.AddDate(0, -3, 0), nil)
 	w.status.Accounts = []jobs.AccountStatus{acme, beta, gone}
 
-	failed := schemas.Run{RunID: "20261124T120000Z-02", Command: "export", Job: "hourly", StartedAt: noon.Add(-30 * time.Minute), EndedAt: noon.Add(-29 * time.Minute), Status: schemas.StatusRefused,
-		Error: "account beta-labs: the key was refused (401): " + hostile, Accounts: []schemas.RunAccount{{Account: "acme", Status: schemas.StatusDone}, {Account: "beta-labs", Status: schemas.StatusRefused}},
+	failed := schemas.Run{RunID: "20261124T120000Z-02", Command: "export", Job: "hourly",
+		StartedAt: noon.Add(-30 * time.Minute), EndedAt: noon.Add(-29 * time.Minute), Status: schemas.StatusRefused,
+		Error: "account beta-labs: the key was refused (401): " + hostile,
+		Accounts: []schemas.RunAccount{{Account: "acme", Status: schemas.StatusDone},
+			{Account: "beta-labs", Status: schemas.StatusRefused}},
 		RunCounts: schemas.RunCounts{Records: 1204, Requests: 31, Retries: 2, Throttled: 1}}
-	manual := schemas.Run{RunID: "20261123T090000Z-03", Command: "rebuild", StartedAt: noon.Add(-27 * time.Hour), EndedAt: noon.Add(-26 * time.Hour), Status: schemas.StatusDone}
-	partial := schemas.Run{RunID: "20261122T090000Z-04", Command: "export", Job: "hourly", StartedAt: noon.Add(-51 * time.Hour), EndedAt: noon.Add(-50 * time.Hour), Status: schemas.StatusPartial,
-		Error: "2 windows of acme failed: 503 after 7 attempts; run it again to fetch what is missing", RunCounts: schemas.RunCounts{Records: 112_903, Requests: 1377, Retries: 58, Throttled: 4}}
-	stopped := schemas.Run{RunID: "20261121T090000Z-05", Command: "verify", Job: "weekly-verify", StartedAt: noon.Add(-75 * time.Hour), Status: schemas.StatusInterrupted}
+	manual := schemas.Run{RunID: "20261123T090000Z-03", Command: "rebuild", StartedAt: noon.Add(-27 * time.Hour),
+		EndedAt: noon.Add(-26 * time.Hour), Status: schemas.StatusDone}
+	partial := schemas.Run{RunID: "20261122T090000Z-04", Command: "export", Job: "hourly",
+		StartedAt: noon.Add(-51 * time.Hour), EndedAt: noon.Add(-50 * time.Hour), Status: schemas.StatusPartial,
+		Error:     "2 windows of acme failed: 503 after 7 attempts; run it again to fetch what is missing",
+		RunCounts: schemas.RunCounts{Records: 112_903, Requests: 1377, Retries: 58, Throttled: 4}}
+	stopped := schemas.Run{RunID: "20261121T090000Z-05", Command: "verify", Job: "weekly-verify",
+		StartedAt: noon.Add(-75 * time.Hour), Status: schemas.StatusInterrupted}
 	w.status.Runs = []schemas.Run{failed, w.status.Runs[0], manual, partial, stopped}
 	w.state.ConfigError = "config usagelake.yaml: line 12: unknown key schedule.job: did you mean jobs?"
 	w.state.Jobs = append([]schedule.JobState{{Name: "hourly", Kind: config.KindExport, Cron: "0 * * * *", Zone: "UTC",
@@ -144,12 +157,15 @@ func busy() *world {
 			Running: true, StartedAt: noon.Add(-17 * time.Minute), NextAt: noon.AddDate(0, 0, 5)},
 		schedule.JobState{Name: "month-end", Kind: config.KindClose, Cron: "0 6 3 * *", Zone: "Asia/Kolkata",
 			Accounts: []string{"acme"}, NextAt: time.Date(2026, 12, 3, 0, 30, 0, 0, time.UTC)})
-	w.balances = append(w.balances, Balance{Account: "beta-labs", Currency: "EUR", ObservedAt: noon.Add(-96 * time.Hour), Balance: "-12.005", DaysLeft: "0.0"},
+	w.balances = append(w.balances, Balance{Account: "beta-labs", Currency: "EUR", ObservedAt: noon.Add(-96 * time.Hour),
+		Balance: "-12.005", DaysLeft: "0.0"},
 		Balance{Account: "old-team", Currency: "USD", ObservedAt: noon.AddDate(0, -3, 0), Balance: "0"})
 	w.alerts = []Alert{
-		{Rule: "late", Severity: "critical", Subject: "beta-labs", Summary: "beta-labs has not been exported for 4 days", Since: noon.Add(-50 * time.Hour), Undelivered: "receiver ops: 502 " + hostile,
+		{Rule: "late", Severity: "critical", Subject: "beta-labs", Summary: "beta-labs has not been exported for 4 days",
+			Since: noon.Add(-50 * time.Hour), Undelivered: "receiver ops: 502 " + hostile,
 			Waiting: map[string]string{"ops": "receiver ops: 502 " + hostile}},
-		{Rule: "spike", Severity: "warning", Subject: hostile, Summary: "cost of " + hostile + " is 9 times that of the days before", Since: noon.Add(-5 * time.Hour)},
+		{Rule: "spike", Severity: "warning", Subject: hostile,
+			Summary: "cost of " + hostile + " is 9 times that of the days before", Since: noon.Add(-5 * time.Hour)},
 	}
 	return w
 }

@@ -33,52 +33,80 @@ func counter(name, help string, labels ...string) series {
 	return series{prometheus.NewDesc(namespace+name, help, labels, nil), prometheus.CounterValue}
 }
 
-// The metrics. Labels are accounts, jobs, rules of the config and words of ours; a name that leaves the config takes its
-// series along. A job's label is job_name, for job is what Prometheus calls what it scrapes. The currency of a balance is the only text of the API's, so it counts only as three capital letters and
-// only the newest one of an account.
+// The metrics. Labels are accounts, jobs, rules of the config and words of ours; a name that leaves the config takes
+// its series along. A job's label is job_name, for job is what Prometheus calls what it scrapes. The currency of a
+// balance is the only text of the API's, so it counts only as three capital letters and only the newest one of an
+// account.
 var (
-	buildInfo = gauge("build_info", "1, by the versions of usagelake and of the DuckDB library in it.", "version", "duckdb")
+	buildInfo = gauge("build_info", "1, by the versions of usagelake and of the DuckDB library in it.", "version",
+		"duckdb")
 	startTime = gauge("scheduler_start_time_seconds", "When the scheduler began.")
-	stuck     = gauge("scheduler_stuck", "1 if the scheduler doesn't answer, or runs nothing although a job is overdue; else 0.")
+	stuck     = gauge("scheduler_stuck",
+		"1 if the scheduler doesn't answer, or runs nothing although a job is overdue; else 0.")
 
-	runs         = counter("runs_total", "Scheduled runs that ended.", "job_name", "kind", "status")
-	jobRunning   = gauge("job_running", "1 while a run of the job is under way, else 0.", "job_name", "kind")
-	jobBegan     = gauge("job_run_start_time_seconds", "When the run that is under way began.", "job_name")
-	jobNext      = gauge("job_next_run_timestamp_seconds", "When the job runs next, jitter and backoff included.", "job_name")
-	jobSuccess   = gauge("job_last_success_timestamp_seconds", "When the job's last run that was wholly done ended. No series before the first.", "job_name")
-	jobEnded     = gauge("job_last_end_timestamp_seconds", "When the job's last run ended, however it went. No series before the first.", "job_name")
-	jobFailures  = gauge("job_consecutive_failures", "Runs that failed, or were done in part, since the last that was done.", "job_name")
-	records      = counter("records_total", "Usage records fetched and sealed by scheduled runs.", "account")
-	requests     = counter("requests_total", "Requests sent to the Portal by scheduled runs, retries and balance included.", "account")
-	retries      = counter("retries_total", "Of the requests, those that repeat a failed one.", "account")
-	throttled    = counter("throttled_total", "Of the requests, those answered by 429.", "account")
-	failed       = counter("windows_failed_total", "Windows that scheduled runs could not fetch. The next run tries them again.", "account")
-	quarantined  = counter("quarantined_records_total", "Records that could not be normalised, in the days that scheduled runs wrote. A day that is written again counts again.", "account")
-	requestRate  = gauge("last_run_requests_per_second", "Requests of the account in its last scheduled run, by the time its part of the run took. Low in short runs.", "account")
-	freshness    = gauge("freshness_seconds", "How long ago the account's coverage ends. No series before the first export.", "account")
-	expected     = gauge("freshness_expected_seconds", "How long ago it may end: twice the longest time between two exports of the schedule.", "account")
-	gaps         = gauge("coverage_gaps", "Gaps within the account's coverage.", "account")
-	gapSeconds   = gauge("coverage_gap_seconds", "How long the gaps within the account's coverage are together.", "account")
-	staleDays    = gauge("stale_partitions", "Days of the account that were fetched and are not in the tables yet.", "account")
-	damagedDays  = gauge("unreadable_partitions", "Days of the account whose file can't be read.", "account")
-	held         = gauge("lake_records", "Usage records of the account in the lake.", "account")
-	rejected     = gauge("lake_quarantined_records", "Quarantined records of the account in the lake.", "account")
-	issues       = gauge("lake_quality_issues", "Warnings and errors of the quality checks, of the account's days in the lake.", "account")
-	lakeBytes    = gauge("lake_bytes", "Size of the lake's files, looked at every ten minutes. No series if that takes too long.", "part")
-	published    = gauge("published_timestamp_seconds", "When usage.duckdb was published last.")
-	intruded     = gauge("published_intruded", "1 if another program wrote into usage.duckdb since it was published, or its log lies beside the file, else 0.")
-	balance      = gauge("balance", "Balance of the account when it was asked last, rounded to a float for graphs and thresholds. The exact one is in the lake.", "account", "currency")
+	runs       = counter("runs_total", "Scheduled runs that ended.", "job_name", "kind", "status")
+	jobRunning = gauge("job_running", "1 while a run of the job is under way, else 0.", "job_name", "kind")
+	jobBegan   = gauge("job_run_start_time_seconds", "When the run that is under way began.", "job_name")
+	jobNext    = gauge("job_next_run_timestamp_seconds", "When the job runs next, jitter and backoff included.",
+		"job_name")
+	jobSuccess = gauge("job_last_success_timestamp_seconds",
+		"When the job's last run that was wholly done ended. No series before the first.", "job_name")
+	jobEnded = gauge("job_last_end_timestamp_seconds",
+		"When the job's last run ended, however it went. No series before the first.", "job_name")
+	jobFailures = gauge("job_consecutive_failures",
+		"Runs that failed, or were done in part, since the last that was done.", "job_name")
+	records  = counter("records_total", "Usage records fetched and sealed by scheduled runs.", "account")
+	requests = counter("requests_total",
+		"Requests sent to the Portal by scheduled runs, retries and balance included.", "account")
+	retries   = counter("retries_total", "Of the requests, those that repeat a failed one.", "account")
+	throttled = counter("throttled_total", "Of the requests, those answered by 429.", "account")
+	failed    = counter("windows_failed_total",
+		"Windows that scheduled runs could not fetch. The next run tries them again.", "account")
+	quarantined = counter("quarantined_records_total",
+		"Records that could not be normalised, in the days that scheduled runs wrote. A day that is written again counts "+
+			"again.", "account")
+	requestRate = gauge("last_run_requests_per_second",
+		"Requests of the account in its last scheduled run, by the time its part of the run took. Low in short runs.",
+		"account")
+	freshness = gauge("freshness_seconds",
+		"How long ago the account's coverage ends. No series before the first export.", "account")
+	expected = gauge("freshness_expected_seconds",
+		"How long ago it may end: twice the longest time between two exports of the schedule.", "account")
+	gaps       = gauge("coverage_gaps", "Gaps within the account's coverage.", "account")
+	gapSeconds = gauge("coverage_gap_seconds", "How long the gaps within the account's coverage are together.",
+		"account")
+	staleDays = gauge("stale_partitions", "Days of the account that were fetched and are not in the tables yet.",
+		"account")
+	damagedDays = gauge("unreadable_partitions", "Days of the account whose file can't be read.", "account")
+	held        = gauge("lake_records", "Usage records of the account in the lake.", "account")
+	rejected    = gauge("lake_quarantined_records", "Quarantined records of the account in the lake.", "account")
+	issues      = gauge("lake_quality_issues",
+		"Warnings and errors of the quality checks, of the account's days in the lake.", "account")
+	lakeBytes = gauge("lake_bytes",
+		"Size of the lake's files, looked at every ten minutes. No series if that takes too long.", "part")
+	published = gauge("published_timestamp_seconds", "When usage.duckdb was published last.")
+	intruded  = gauge("published_intruded",
+		"1 if another program wrote into usage.duckdb since it was published, or its log lies beside the file, else 0.")
+	balance = gauge("balance",
+		"Balance of the account when it was asked last, rounded to a float for graphs and thresholds. The exact one is in "+
+			"the lake.", "account", "currency")
 	balanceAt    = gauge("balance_observed_timestamp_seconds", "When the account's balance was asked last.", "account")
-	balanceLasts = gauge("balance_runway_seconds", "How long the balance lasts at the burn of the last seven days. An estimate; no series if nothing burns.", "account")
-	firing       = gauge("alerts_firing", "Alerts that fire, by the rule of the config.", "rule", "severity")
-	undelivered  = gauge("alerts_undelivered", "Alerts that fire and could not be delivered to somebody who is to know.")
-	reloads      = counter("config_reloads_total", "Times that the config was read anew.", "result")
-	reloadOK     = gauge("config_last_reload_successful", "1 if the config was accepted when it was read last, else 0: the one before it goes on.")
-	reloadAt     = gauge("config_last_reload_success_timestamp_seconds", "When the config in force was read.")
-	statusAt     = gauge("status_timestamp_seconds", "When the lake was read for what stands here. No series before the first time.")
-	statusOK     = gauge("status_readable", "1 if the lake could be read when it was tried last, else 0. A lake that doesn't exist yet is readable.")
-	everySeries  = []series{buildInfo, startTime, stuck, runs, jobRunning, jobBegan, jobNext, jobSuccess, jobEnded, jobFailures, records, requests, retries, throttled,
-		failed, quarantined, requestRate, freshness, expected, gaps, gapSeconds, staleDays, damagedDays, held, rejected, issues, lakeBytes, published, intruded, balance,
+	balanceLasts = gauge("balance_runway_seconds",
+		"How long the balance lasts at the burn of the last seven days. An estimate; no series if nothing burns.", "account")
+	firing      = gauge("alerts_firing", "Alerts that fire, by the rule of the config.", "rule", "severity")
+	undelivered = gauge("alerts_undelivered", "Alerts that fire and could not be delivered to somebody who is to know.")
+	reloads     = counter("config_reloads_total", "Times that the config was read anew.", "result")
+	reloadOK    = gauge("config_last_reload_successful",
+		"1 if the config was accepted when it was read last, else 0: the one before it goes on.")
+	reloadAt = gauge("config_last_reload_success_timestamp_seconds", "When the config in force was read.")
+	statusAt = gauge("status_timestamp_seconds",
+		"When the lake was read for what stands here. No series before the first time.")
+	statusOK = gauge("status_readable",
+		"1 if the lake could be read when it was tried last, else 0. A lake that doesn't exist yet is readable.")
+	everySeries = []series{buildInfo, startTime, stuck, runs, jobRunning, jobBegan, jobNext, jobSuccess, jobEnded,
+		jobFailures, records, requests, retries, throttled,
+		failed, quarantined, requestRate, freshness, expected, gaps, gapSeconds, staleDays, damagedDays, held, rejected,
+		issues, lakeBytes, published, intruded, balance,
 		balanceAt, balanceLasts, firing, undelivered, reloads, reloadOK, reloadAt, statusAt, statusOK}
 )
 

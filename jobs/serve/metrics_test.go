@@ -33,8 +33,10 @@ func ended(status string, err error) schedule.RunEvent {
 		Elapsed: 58 * time.Second, Err: err,
 		Result: &jobs.Result{
 			Run: schemas.Run{Status: status, Accounts: []schemas.RunAccount{
-				{Account: "acme", RunCounts: schemas.RunCounts{Records: 1200, Requests: 90, Retries: 3, Throttled: 1, Quarantined: 2, Windows: 4}},
-				{Account: "beta-labs", Failed: make([]schemas.FailedWindow, 5), RunCounts: schemas.RunCounts{Requests: 8, Retries: 7}},
+				{Account: "acme", RunCounts: schemas.RunCounts{Records: 1200, Requests: 90, Retries: 3, Throttled: 1,
+					Quarantined: 2, Windows: 4}},
+				{Account: "beta-labs", Failed: make([]schemas.FailedWindow, 5),
+					RunCounts: schemas.RunCounts{Requests: 8, Retries: 7}},
 				{Account: "from-the-api", RunCounts: schemas.RunCounts{Records: 1}},
 			}},
 			Took: []time.Duration{50 * time.Second, 40 * time.Second, time.Second},
@@ -132,10 +134,12 @@ func TestAnAPICannotMakeSeries(t *testing.T) {
 	w := well()
 	w.balances = nil
 	for i := range 50 {
-		w.balances = append(w.balances, Balance{Account: "acme", Currency: fmt.Sprintf("X%d", i), Balance: "1", ObservedAt: noon.Add(time.Duration(i) * time.Second)})
+		w.balances = append(w.balances, Balance{Account: "acme", Currency: fmt.Sprintf("X%d", i), Balance: "1",
+			ObservedAt: noon.Add(time.Duration(i) * time.Second)})
 	}
 	text := scraped(t, w.server())
-	if n := strings.Count(text, "usagelake_balance{"); n != 1 || !strings.Contains(text, `usagelake_balance{account="acme",currency="unknown"} 1`) {
+	if n := strings.Count(text, "usagelake_balance{"); n != 1 ||
+		!strings.Contains(text, `usagelake_balance{account="acme",currency="unknown"} 1`) {
 		t.Error(n, text)
 	}
 }
@@ -150,9 +154,11 @@ func TestFailuresAreCountedUntilARunIsDone(t *testing.T) {
 	for _, c := range []struct {
 		status string
 		want   string
-	}{{schemas.StatusFailed, "1"}, {schemas.StatusPartial, "2"}, {schemas.StatusStopped, "2"}, {schemas.StatusRefused, "3"}, {schemas.StatusDone, "0"}, {schemas.StatusFailed, "1"}} {
+	}{{schemas.StatusFailed, "1"}, {schemas.StatusPartial, "2"}, {schemas.StatusStopped, "2"},
+		{schemas.StatusRefused, "3"}, {schemas.StatusDone, "0"}, {schemas.StatusFailed, "1"}} {
 		fail(c.status)
-		if text := scraped(t, s); !strings.Contains(text, `usagelake_job_consecutive_failures{job_name="nightly"} `+c.want+"\n") {
+		if text := scraped(t, s); !strings.Contains(text,
+			`usagelake_job_consecutive_failures{job_name="nightly"} `+c.want+"\n") {
 			t.Errorf("after %s: want %s in %s", c.status, c.want, text)
 		}
 	}
@@ -162,7 +168,8 @@ func TestNoLakeYetIsNoFailureOfTheMetrics(t *testing.T) {
 	w := well()
 	w.status, w.readErr = nil, errNoLake
 	text := scraped(t, w.server())
-	for _, want := range []string{"usagelake_status_readable 1", `usagelake_records_total{account="acme"} 0`, "usagelake_scheduler_stuck 0"} {
+	for _, want := range []string{"usagelake_status_readable 1", `usagelake_records_total{account="acme"} 0`,
+		"usagelake_scheduler_stuck 0"} {
 		if !strings.Contains(text, want) {
 			t.Errorf("no %s in %s", want, text)
 		}
@@ -213,7 +220,9 @@ func TestEveryMetricThatIsUsedExistsAndEachIsDocumented(t *testing.T) {
 		return string(b)
 	}
 	used := map[string]bool{}
-	for _, file := range [][]string{{"deploy", "grafana", "usagelake.json"}, {"deploy", "prometheus", "usagelake.rules.yml"}, {"deploy", "prometheus", "usagelake.rules.test.yml"}, {"docs", "monitoring.md"}} {
+	for _, file := range [][]string{{"deploy", "grafana", "usagelake.json"},
+		{"deploy", "prometheus", "usagelake.rules.yml"}, {"deploy", "prometheus", "usagelake.rules.test.yml"},
+		{"docs", "monitoring.md"}} {
 		for _, name := range ownName.FindAllString(read(file...), -1) {
 			used[name] = true
 			if !names[name] && !names[name+"_bucket"] {
@@ -257,7 +266,8 @@ func TestTheDashboardCanBeImported(t *testing.T) {
 	if err := json.Unmarshal(b, &d); err != nil {
 		t.Fatal(err)
 	}
-	if d.SchemaVersion < 39 || d.UID == "" || d.Templating.List[0].Name != "datasource" || d.Templating.List[0].Type != "datasource" {
+	if d.SchemaVersion < 39 || d.UID == "" || d.Templating.List[0].Name != "datasource" ||
+		d.Templating.List[0].Type != "datasource" {
 		t.Errorf("%d %q %+v", d.SchemaVersion, d.UID, d.Templating.List)
 	}
 	ids, taken := map[int]bool{}, map[[2]int]string{}

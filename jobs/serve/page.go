@@ -133,7 +133,8 @@ func (s *Server) statusJSON(w http.ResponseWriter, r *http.Request) {
 		LakeBytes map[string]int64 `json:"lake_bytes,omitempty"`
 		Balances  []Balance        `json:"balances"`
 		Alerts    []Alert          `json:"alerts"`
-	}{v.version, v.now, headline(problems), problems, v.state.Value, v.status.Value, v.bytes.Value, append([]Balance{}, v.balances.Value...), append([]Alert{}, v.alerts.Value...)})
+	}{v.version, v.now, headline(problems), problems, v.state.Value, v.status.Value, v.bytes.Value,
+		append([]Balance{}, v.balances.Value...), append([]Alert{}, v.alerts.Value...)})
 }
 
 // page puts the view in words. false: there is no account of that name.
@@ -174,7 +175,8 @@ func (v *view) page(only string) (*pageData, bool) {
 		}
 	}
 	for _, name := range v.configured {
-		if !slices.ContainsFunc(d.Accounts, func(a accountRow) bool { return a.Name == name }) && (only == "" || only == name) {
+		if !slices.ContainsFunc(d.Accounts, func(a accountRow) bool { return a.Name == name }) &&
+			(only == "" || only == name) {
 			known = true
 			d.Accounts = append(d.Accounts, accountRow{Name: name, Label: v.label(name), Behind: "nothing yet"})
 		}

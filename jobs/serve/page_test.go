@@ -35,7 +35,8 @@ func TestThePageIsAsItWasReadInReview(t *testing.T) {
 
 func TestThePageRunsNothingAndLoadsNothing(t *testing.T) {
 	body := ask(busy().server(), "/").Body.String()
-	for _, never := range []string{"<script", "javascript:", "<iframe", "<form", "style=\"", " onerror", "\u202e", "src="} {
+	for _, never := range []string{"<script", "javascript:", "<iframe", "<form", "style=\"", " onerror", "\u202e",
+		"src="} {
 		if strings.Contains(body, never) {
 			t.Errorf("the page has %q", never)
 		}
@@ -57,7 +58,8 @@ func TestThePolicyAllowsTheStyleOfThePage(t *testing.T) {
 		t.Fatal("no style")
 	}
 	digest := sha256.Sum256([]byte(style[1]))
-	if want := "'sha256-" + base64.StdEncoding.EncodeToString(digest[:]) + "'"; !strings.Contains(r.Header().Get("Content-Security-Policy"), want) {
+	if want := "'sha256-" + base64.StdEncoding.EncodeToString(digest[:]) +
+		"'"; !strings.Contains(r.Header().Get("Content-Security-Policy"), want) {
 		t.Errorf("policy %s lacks %s", r.Header().Get("Content-Security-Policy"), want)
 	}
 }
@@ -68,24 +70,33 @@ func TestTheHeadlineSaysWhatToDo(t *testing.T) {
 		headline, command  string
 		departed, notReady bool
 	}{
-		"well":       {func(*world) {}, "All is well", "", false, false},
-		"no lake":    {func(w *world) { w.status, w.readErr = nil, errNoLake }, "There is no lake yet: nothing was exported", "usagelake doctor", false, false},
-		"unreadable": {func(w *world) { w.status, w.readErr = nil, http.ErrBodyNotAllowed }, "The lake can't be read", "usagelake doctor", false, true},
+		"well": {func(*world) {}, "All is well", "", false, false},
+		"no lake": {func(w *world) { w.status, w.readErr = nil, errNoLake }, "There is no lake yet: nothing was exported",
+			"usagelake doctor", false, false},
+		"unreadable": {func(w *world) { w.status, w.readErr = nil, http.ErrBodyNotAllowed }, "The lake can't be read",
+			"usagelake doctor", false, true},
 		"late": {func(w *world) {
 			w.status.Accounts = []jobs.AccountStatus{account("acme", noon.AddDate(0, 0, -9), noon.Add(-49*time.Hour), nil)}
 		}, "Account acme is late: 2 days behind, expected within 2 days", "usagelake export --account acme", false, false},
-		"nothing yet": {func(w *world) { w.accounts = append(w.accounts, "new") }, "Account new: nothing is exported yet", "usagelake export --account new", false, false},
+		"nothing yet": {func(w *world) { w.accounts = append(w.accounts, "new") }, "Account new: nothing is exported yet",
+			"usagelake export --account new", false, false},
 		"gap": {func(w *world) {
-			w.status.Accounts[0].Gaps = []jobs.Gap{{Start: noon.AddDate(0, 0, -3), End: noon.AddDate(0, 0, -2).Truncate(24 * time.Hour)}}
-		}, "Account acme has a gap from 2026-11-21 12:30 to 2026-11-22 00:00 UTC", "usagelake export --account acme --from 2026-11-21T12:30:00Z --to 2026-11-22", false, false},
-		"departed": {func(w *world) { w.accounts = []string{}; w.status.Accounts[0].To = noon.AddDate(-1, 0, 0) }, "All is well", "", true, false},
-		"stale":    {func(w *world) { w.status.Accounts[0].Stale = 2 }, "Account acme: 2 days are fetched and not yet in the tables", "usagelake rebuild", false, false},
+			w.status.Accounts[0].Gaps = []jobs.Gap{{Start: noon.AddDate(0, 0, -3),
+				End: noon.AddDate(0, 0, -2).Truncate(24 * time.Hour)}}
+		}, "Account acme has a gap from 2026-11-21 12:30 to 2026-11-22 00:00 UTC",
+			"usagelake export --account acme --from 2026-11-21T12:30:00Z --to 2026-11-22", false, false},
+		"departed": {func(w *world) { w.accounts = []string{}; w.status.Accounts[0].To = noon.AddDate(-1, 0, 0) },
+			"All is well", "", true, false},
+		"stale": {func(w *world) { w.status.Accounts[0].Stale = 2 },
+			"Account acme: 2 days are fetched and not yet in the tables", "usagelake rebuild", false, false},
 		"stale, and something runs": {func(w *world) { w.status.Accounts[0].Stale = 2; w.state.Jobs[0].Running = true },
 			"All is well", "", false, false},
 		"overdue": {func(w *world) { w.state.Jobs[0].NextAt = noon.Add(-11 * time.Minute) },
 			"The scheduler is stuck: job nightly was due 11m ago and doesn't run", "systemctl restart usagelake", false, true},
-		"config": {func(w *world) { w.state.ConfigError = "line 3" }, "The last change of the config was refused; the one before it is in force", "usagelake doctor", false, false},
-		"two":    {func(w *world) { w.state.ConfigError = "line 3"; w.status.Accounts[0].Stale = 1 }, "2 things need attention", "usagelake doctor", false, false},
+		"config": {func(w *world) { w.state.ConfigError = "line 3" },
+			"The last change of the config was refused; the one before it is in force", "usagelake doctor", false, false},
+		"two": {func(w *world) { w.state.ConfigError = "line 3"; w.status.Accounts[0].Stale = 1 },
+			"2 things need attention", "usagelake doctor", false, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := well()
@@ -112,7 +123,8 @@ func TestTheHeadlineSaysWhatToDo(t *testing.T) {
 			if code := ask(w.server(), "/readyz").Code; (code == http.StatusServiceUnavailable) != c.notReady {
 				t.Errorf("readyz answers %d", code)
 			}
-			if code := ask(w.server(), "/readyz?strict").Code; (code == http.StatusServiceUnavailable) != (len(got.Problems) > 0) {
+			if code := ask(w.server(),
+				"/readyz?strict").Code; (code == http.StatusServiceUnavailable) != (len(got.Problems) > 0) {
 				t.Errorf("strict readyz answers %d", code)
 			}
 		})
@@ -200,12 +212,14 @@ func TestThePageCallsAccountsByNameAndID(t *testing.T) {
 	w.called = map[string]string{"beta-labs": "Beta <Laboratories>"}
 	page := ask(w.server(), "/").Body.String()
 	const label = "Beta &lt;Laboratories&gt; (beta-labs)"
-	for _, want := range []string{`<a href="/?account=beta-labs">` + label + "</a>", "<h3>" + label + "</h3>", "Account " + label + " has a gap", "--account beta-labs", `<a href="/?account=acme">acme</a>`} {
+	for _, want := range []string{`<a href="/?account=beta-labs">` + label + "</a>", "<h3>" + label + "</h3>",
+		"Account " + label + " has a gap", "--account beta-labs", `<a href="/?account=acme">acme</a>`} {
 		if !strings.Contains(page, want) {
 			t.Errorf("the page lacks %q", want)
 		}
 	}
-	if strings.Contains(plain, label) || !strings.Contains(ask(w.server(), "/?account=beta-labs").Body.String(), "account "+label+" ·") {
+	if strings.Contains(plain, label) ||
+		!strings.Contains(ask(w.server(), "/?account=beta-labs").Body.String(), "account "+label+" ·") {
 		t.Error("the page of one account doesn't say what it is called")
 	}
 }
@@ -222,7 +236,8 @@ func TestAPageOfManyAccountsStaysAPage(t *testing.T) {
 	if n := strings.Count(body, "<article>"); n != mostCalendars {
 		t.Errorf("%d calendars", n)
 	}
-	if n := strings.Count(body, `<li class="warn">`); n != mostProblems+1 || !strings.Contains(body, "and 85 more") || !strings.Contains(body, "100 things need attention") {
+	if n := strings.Count(body, `<li class="warn">`); n != mostProblems+1 || !strings.Contains(body, "and 85 more") ||
+		!strings.Contains(body, "100 things need attention") {
 		t.Errorf("%d problems", n)
 	}
 	if !strings.Contains(body, `<a href="/?account=team-099">team-099</a>.</p>`) {
@@ -238,7 +253,8 @@ func TestTheCalendarShowsAYearAndEachStateByShape(t *testing.T) {
 	if n := len(c.Cells); n < 365 || n > 371 {
 		t.Errorf("%d days", n)
 	}
-	if last := c.Cells[len(c.Cells)-1]; last.X+cellSize > c.Width || !strings.HasPrefix(last.Title, "2026-11-24: 47 % of it") {
+	if last := c.Cells[len(c.Cells)-1]; last.X+cellSize > c.Width ||
+		!strings.HasPrefix(last.Title, "2026-11-24: 47 % of it") {
 		t.Errorf("%+v in %d", last, c.Width)
 	}
 	b := drawCalendar(busy().status.Accounts[1], "a", noon)

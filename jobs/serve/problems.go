@@ -88,7 +88,8 @@ func (v *view) problems() []Problem {
 		add(Problem{Summary: "The lake has not been read yet; a large one takes a while", Down: true})
 	}
 	if st.ConfigError != "" {
-		add(Problem{Summary: "The last change of the config was refused; the one before it is in force", Detail: st.ConfigError, Command: "usagelake doctor"})
+		add(Problem{Summary: "The last change of the config was refused; the one before it is in force",
+			Detail: st.ConfigError, Command: "usagelake doctor"})
 	}
 	for _, j := range st.Jobs {
 		if p, ok := v.jobProblem(j, v.unbegun[j.Name]); ok {
@@ -109,7 +110,8 @@ func (v *view) problems() []Problem {
 	case intruded != "" && !told: // else it is one of the alerts below
 		add(Problem{Summary: "The published file is not as it was published", Detail: intruded, Command: "usagelake rebuild"})
 	case intruded == "" && v.balances.Err != nil:
-		add(Problem{Summary: "The balances can't be read from the published file", Detail: v.balances.Err.Error(), Command: "usagelake rebuild"})
+		add(Problem{Summary: "The balances can't be read from the published file", Detail: v.balances.Err.Error(),
+			Command: "usagelake rebuild"})
 	}
 	if v.alerts.Err != nil {
 		add(Problem{Summary: "The alerts can't be read", Detail: v.alerts.Err.Error(), Command: "usagelake doctor"})
@@ -122,7 +124,8 @@ func (v *view) problems() []Problem {
 			why[receiver] = cmp.Or(why[receiver], reason)
 		}
 	}
-	for _, receiver := range slices.Sorted(maps.Keys(waiting)) { // one that is broken is broken once, whatever waits for it
+	// one that is broken is broken once, whatever waits for it
+	for _, receiver := range slices.Sorted(maps.Keys(waiting)) {
 		add(Problem{Summary: fmt.Sprintf("Receiver %s can't be told of %s", receiver,
 			words.Plural(waiting[receiver], "alert", "alerts")),
 			Detail: why[receiver], Command: "usagelake alert test --to " + receiver})
@@ -186,7 +189,8 @@ func (v *view) accountProblems(name string) (out []Problem) {
 	}
 	i := slices.IndexFunc(v.status.Value.Accounts, func(a jobs.AccountStatus) bool { return a.Account == name })
 	if i < 0 || v.status.Value.Accounts[i].To.IsZero() {
-		return []Problem{{Summary: "Account " + v.label(name) + ": nothing is exported yet", Command: "usagelake export --account " + name, Account: name}}
+		return []Problem{{Summary: "Account " + v.label(name) + ": nothing is exported yet",
+			Command: "usagelake export --account " + name, Account: name}}
 	}
 	a := v.status.Value.Accounts[i]
 	if late, allowed := v.late(a); late {
@@ -217,7 +221,8 @@ func (v *view) accountProblems(name string) (out []Problem) {
 	}
 	for _, d := range a.Days {
 		if d.Error != "" {
-			out = append(out, Problem{Summary: fmt.Sprintf("Account %s: the file of %s can't be read", v.label(name), d.Date), Detail: d.Error, Command: "usagelake verify", Account: name})
+			out = append(out, Problem{Summary: fmt.Sprintf("Account %s: the file of %s can't be read", v.label(name), d.Date),
+				Detail: d.Error, Command: "usagelake verify", Account: name})
 			break
 		}
 	}

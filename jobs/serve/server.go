@@ -65,8 +65,9 @@ type Balance struct {
 	Account    string    `json:"account"`
 	Currency   string    `json:"currency"` // "" if it isn't known
 	ObservedAt time.Time `json:"observed_at"`
-	Balance    string    `json:"balance"`             // exact decimal
-	DaysLeft   string    `json:"days_left,omitempty"` // at the burn of the last 7 days, decimal; "" if nothing burns or that isn't known
+	Balance    string    `json:"balance"` // exact decimal
+	// at the burn of the last 7 days, decimal; "" if nothing burns or that isn't known
+	DaysLeft string `json:"days_left,omitempty"`
 }
 
 // Alert is one that fires. Subject and Summary may hold text from outside.
@@ -105,18 +106,20 @@ func New(opts Options) *Server {
 	s.state = latest[schedule.State]{now: opts.Now, limit: shortLimit,
 		ask: func(context.Context) (schedule.State, error) { return opts.State(), nil }}
 	s.status = latest[*jobs.Status]{now: opts.Now, every: statusEvery, limit: statusLimit, ask: opts.Status}
-	s.balances = latest[[]Balance]{now: opts.Now, every: statusEvery, limit: statusLimit, ask: func(ctx context.Context) ([]Balance, error) {
-		if opts.Balances == nil {
-			return nil, nil
-		}
-		return opts.Balances(ctx)
-	}}
-	s.alerts = latest[[]Alert]{now: opts.Now, every: alertsEvery, limit: shortLimit, ask: func(context.Context) ([]Alert, error) {
-		if opts.Alerts == nil {
-			return nil, nil
-		}
-		return opts.Alerts()
-	}}
+	s.balances = latest[[]Balance]{now: opts.Now, every: statusEvery, limit: statusLimit,
+		ask: func(ctx context.Context) ([]Balance, error) {
+			if opts.Balances == nil {
+				return nil, nil
+			}
+			return opts.Balances(ctx)
+		}}
+	s.alerts = latest[[]Alert]{now: opts.Now, every: alertsEvery, limit: shortLimit,
+		ask: func(context.Context) ([]Alert, error) {
+			if opts.Alerts == nil {
+				return nil, nil
+			}
+			return opts.Alerts()
+		}}
 	s.bytes = latest[map[string]int64]{now: opts.Now, every: bytesEvery, limit: bytesLimit, ask: s.measure}
 	s.counts = newCounts()
 	s.process = newRegistry(s.counts)
@@ -223,8 +226,8 @@ func (v *view) accounts() []string {
 	return names
 }
 
-// measure adds up the sizes of the lake's files by part. A lake too large for the time there is has no sizes rather than
-// wrong ones. Files that go meanwhile count as nothing.
+// measure adds up the sizes of the lake's files by part. A lake too large for the time there is has no sizes rather
+// than wrong ones. Files that go meanwhile count as nothing.
 func (s *Server) measure(ctx context.Context) (map[string]int64, error) {
 	s.status.mu.Lock()
 	st := s.status.last.Value

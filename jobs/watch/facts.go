@@ -30,8 +30,8 @@ type gatherer struct {
 }
 
 // gather finds what the rules are there to find. unknown are the rules whose facts can't be had, or not all of them; if
-// that is because something is broken there is a finding of it. broken is why there is no lake, nil if there is one. The
-// error is ctx's.
+// that is because something is broken there is a finding of it. broken is why there is no lake, nil if there is one.
+// The error is ctx's.
 func gather(ctx context.Context, cfg *config.Config, env jobs.Env, lake *publish.Lake, broken error, now time.Time,
 	in Input, memory *remembered) (_ []alert.Finding, unknown map[string]bool, _ error) {
 	g := &gatherer{cfg: cfg, lake: lake, now: now, today: schemas.DateOf(now), seen: in.Memory.lakeSeen()}
@@ -49,7 +49,8 @@ func gather(ctx context.Context, cfg *config.Config, env jobs.Env, lake *publish
 		g.withoutLake(broken, bySource[sourceJournal], in.Failures, unknown)
 		return g.found, unknown, nil
 	}
-	if found, err := lake.Intrusion(); err == nil && !found.None() { // if it can't be looked at, the published file can't be read either
+	// if it can't be looked at, the published file can't be read either
+	if found, err := lake.Intrusion(); err == nil && !found.None() {
 		g.builtIn(RuleIntruded, "usage.duckdb", found.String(), map[string]string{"hint": publish.HintIntruded})
 	}
 	for _, s := range []struct {
@@ -84,10 +85,13 @@ func gather(ctx context.Context, cfg *config.Config, env jobs.Env, lake *publish
 		}
 		var other *errOtherTables
 		if errors.As(first, &other) { // nothing is broken
-			g.builtIn(ruleFacts, s.source, fmt.Sprintf("%s, and until then nothing is known of %s", other, strings.Join(names, ", ")),
-				map[string]string{"hint": "usagelake export, or usagelake rebuild, by one version everywhere", "rules": strings.Join(names, ", ")})
+			g.builtIn(ruleFacts, s.source,
+				fmt.Sprintf("%s, and until then nothing is known of %s", other, strings.Join(names, ", ")),
+				map[string]string{"hint": "usagelake export, or usagelake rebuild, by one version everywhere",
+					"rules": strings.Join(names, ", ")})
 		} else if first != nil {
-			g.builtIn(ruleFacts, s.source, fmt.Sprintf("the %s can't be read, so nothing is known of %s: %s", s.source, strings.Join(names, ", "), brief(first.Error())),
+			g.builtIn(ruleFacts, s.source, fmt.Sprintf("the %s can't be read, so nothing is known of %s: %s", s.source,
+				strings.Join(names, ", "), brief(first.Error())),
 				map[string]string{"error": clip(first.Error(), jobs.MostDetail), "rules": strings.Join(names, ", ")})
 		}
 	}
@@ -131,7 +135,8 @@ func clip(s string, most int) string {
 }
 
 func (g *gatherer) builtIn(rule, subject, summary string, details map[string]string) {
-	g.found = append(g.found, alert.Finding{Rule: rule, Kind: strings.Trim(rule, "()"), Severity: alert.Warning, Subject: subject, Summary: summary, Details: details})
+	g.found = append(g.found, alert.Finding{Rule: rule, Kind: strings.Trim(rule, "()"), Severity: alert.Warning,
+		Subject: subject, Summary: summary, Details: details})
 }
 
 // add adds a finding of a rule.

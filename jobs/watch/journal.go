@@ -41,8 +41,8 @@ func (g *gatherer) ofJournal(rules []config.Rule, runs []schemas.Run, unbegun []
 	}
 }
 
-// jobOf is what a run's failures count for: its job of the schedule, or else its command. "" is nothing: a job that is no
-// longer in the schedule, or a command that somebody typed and saw the end of.
+// jobOf is what a run's failures count for: its job of the schedule, or else its command. "" is nothing: a job that is
+// no longer in the schedule, or a command that somebody typed and saw the end of.
 func (g *gatherer) jobOf(run schemas.Run) string {
 	if run.Job != "" {
 		if slices.ContainsFunc(g.cfg.Schedule.Jobs, func(j config.Job) bool { return j.Name == run.Job }) {
@@ -70,7 +70,8 @@ func (g *gatherer) unbegun(r config.Rule, runs []schemas.Run, failures []Failure
 		if slices.ContainsFunc(runs, func(run schemas.Run) bool { return run.EndedAt.After(f.At) && g.mends(run, failed) }) {
 			continue
 		}
-		g.add(r, alert.Finding{Subject: "job " + f.Job, Summary: fmt.Sprintf("job %s could not begin: %s", f.Job, brief(f.Error)),
+		g.add(r, alert.Finding{Subject: "job " + f.Job, Summary: fmt.Sprintf("job %s could not begin: %s", f.Job,
+			brief(f.Error)),
 			Details: map[string]string{"job": f.Job, "status": schemas.StatusFailed, "error": clip(f.Error, jobs.MostDetail),
 				"in_a_row": strconv.Itoa(f.Attempts), "at": instant(f.At)}})
 	}
@@ -201,7 +202,8 @@ func (g *gatherer) expiring(r config.Rule) {
 			continue // the config was checked
 		}
 		left := day.Start().Sub(g.now)
-		f := alert.Finding{Subject: a.Name + " expires " + a.KeyExpires, Details: map[string]string{"account": a.Name, "key_expires": a.KeyExpires}}
+		f := alert.Finding{Subject: a.Name + " expires " + a.KeyExpires,
+			Details: map[string]string{"account": a.Name, "key_expires": a.KeyExpires}}
 		switch {
 		case left > within:
 			continue
@@ -212,7 +214,8 @@ func (g *gatherer) expiring(r config.Rule) {
 			if left <= 2*24*time.Hour {
 				f.Level = 1
 			}
-			f.Summary = fmt.Sprintf("the key of account %s expires on %s, in %s: make another in the Portal, put it in its place, and key_expires with it", g.label("account", a.Name), a.KeyExpires, length(left))
+			f.Summary = fmt.Sprintf("the key of account %s expires on %s, in %s: make another in the Portal, put it in its "+
+				"place, and key_expires with it", g.label("account", a.Name), a.KeyExpires, length(left))
 		}
 		g.add(r, f)
 	}

@@ -88,7 +88,8 @@ func TestAJobThatCantBeginIsToldWithoutAJournal(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := lake.AppendRun(schemas.Run{RunID: "r", Job: "hourly", Command: "lookback", StartedAt: w.Now(), EndedAt: w.Now(), Status: schemas.StatusFailed}); err != nil {
+	if err := lake.AppendRun(schemas.Run{RunID: "r", Job: "hourly", Command: "lookback", StartedAt: w.Now(),
+		EndedAt: w.Now(), Status: schemas.StatusFailed}); err != nil {
 		t.Fatal(err)
 	}
 	w.check(Input{})
@@ -126,22 +127,39 @@ func TestAFailureThatWasMadeGoodIsOver(t *testing.T) {
 	}{
 		{"a job could not begin", nil, failure(1, "nightly"), []string{"job nightly"}},
 		{"its job was removed", nil, failure(1, "gone"), nil},
-		{"it was done since, by usagelake schedule --once", []schemas.Run{run(2, "nightly", "export", "done")}, failure(1, "nightly"), nil},
+		{"it was done since, by usagelake schedule --once", []schemas.Run{run(2, "nightly", "export", "done")},
+			failure(1, "nightly"), nil},
 		{"or by hand", []schemas.Run{run(2, "", "export", "done", "acme done")}, failure(1, "nightly"), nil},
-		{"it was done before", []schemas.Run{run(0, "nightly", "export", "done")}, failure(1, "nightly"), []string{"job nightly"}},
-		{"another job of the kind was done", []schemas.Run{run(2, "hourly", "export", "done")}, failure(1, "nightly"), []string{"job nightly"}},
+		{"it was done before", []schemas.Run{run(0, "nightly", "export", "done")}, failure(1, "nightly"),
+			[]string{"job nightly"}},
+		{"another job of the kind was done", []schemas.Run{run(2, "hourly", "export", "done")}, failure(1, "nightly"),
+			[]string{"job nightly"}},
 		{"another command was", []schemas.Run{run(2, "", "rebuild", "done")}, failure(1, "nightly"), []string{"job nightly"}},
-		{"it was stopped since", []schemas.Run{run(2, "nightly", "export", "stopped")}, failure(1, "nightly"), []string{"job nightly"}},
+		{"it was stopped since", []schemas.Run{run(2, "nightly", "export", "stopped")}, failure(1, "nightly"),
+			[]string{"job nightly"}},
 		{"a job failed", []schemas.Run{run(1, "close", "close", "failed")}, nil, []string{"job close"}},
 		{"somebody did it by hand", []schemas.Run{run(1, "close", "close", "failed"), run(2, "", "close", "done")}, nil, nil},
-		{"somebody did it before", []schemas.Run{run(1, "", "close", "done"), run(2, "close", "close", "failed")}, nil, []string{"job close"}},
-		{"somebody tried it", []schemas.Run{run(1, "close", "close", "failed"), run(2, "", "close", "failed")}, nil, []string{"job close"}},
-		{"somebody did another thing", []schemas.Run{run(1, "close", "close", "failed"), run(2, "", "close --reopen", "done")}, nil, []string{"job close"}},
-		{"by hand for the account that had failed", []schemas.Run{run(1, "nightly", "export", "partial", "acme failed", "bee done"), run(2, "", "export", "done", "acme done")}, nil, nil},
-		{"by hand for another one", []schemas.Run{run(1, "nightly", "export", "partial", "acme failed", "bee done"), run(2, "", "export", "done", "bee done")}, nil, []string{"job nightly"}},
-		{"the account that had failed is gone", []schemas.Run{run(1, "nightly", "export", "partial", "gone failed", "bee done"), run(2, "", "export", "done", "bee done")}, nil, nil},
-		{"a job made good what was tried by hand", []schemas.Run{run(1, "", "export", "failed", "acme failed"), run(2, "nightly", "export", "done", "acme done")}, nil, nil},
-		{"it failed again", []schemas.Run{run(1, "nightly", "export", "failed"), run(2, "", "export", "done"), run(3, "nightly", "export", "failed")}, nil, []string{"job nightly"}},
+		{"somebody did it before", []schemas.Run{run(1, "", "close", "done"), run(2, "close", "close", "failed")}, nil,
+			[]string{"job close"}},
+		{"somebody tried it", []schemas.Run{run(1, "close", "close", "failed"), run(2, "", "close", "failed")}, nil,
+			[]string{"job close"}},
+		{"somebody did another thing",
+			[]schemas.Run{run(1, "close", "close", "failed"), run(2, "", "close --reopen", "done")}, nil, []string{"job close"}},
+		{"by hand for the account that had failed",
+			[]schemas.Run{run(1, "nightly", "export", "partial", "acme failed", "bee done"),
+				run(2, "", "export", "done", "acme done")}, nil, nil},
+		{"by hand for another one",
+			[]schemas.Run{run(1, "nightly", "export", "partial", "acme failed", "bee done"),
+				run(2, "", "export", "done", "bee done")}, nil, []string{"job nightly"}},
+		{"the account that had failed is gone",
+			[]schemas.Run{run(1, "nightly", "export", "partial", "gone failed", "bee done"),
+				run(2, "", "export", "done", "bee done")}, nil, nil},
+		{"a job made good what was tried by hand",
+			[]schemas.Run{run(1, "", "export", "failed", "acme failed"), run(2, "nightly", "export", "done", "acme done")}, nil,
+			nil},
+		{"it failed again",
+			[]schemas.Run{run(1, "nightly", "export", "failed"), run(2, "", "export", "done"),
+				run(3, "nightly", "export", "failed")}, nil, []string{"job nightly"}},
 	} {
 		g := &gatherer{cfg: cfg, now: now, today: schemas.DateOf(now)}
 		g.ofJournal([]config.Rule{{Name: "failed", Kind: config.AlertFailed}}, x.runs, x.unbegun)
@@ -158,7 +176,8 @@ func TestAFailureThatWasMadeGoodIsOver(t *testing.T) {
 func TestARefusedKeyIsForgottenWhereNobodyAsksAgain(t *testing.T) {
 	now := time.Date(2026, 12, 20, 0, 0, 0, 0, time.UTC)
 	run := func(daysAgo int, job, command, account, status string, requests int64) schemas.Run {
-		return schemas.Run{Job: job, Command: command, StartedAt: now.AddDate(0, 0, -daysAgo), Accounts: []schemas.RunAccount{{Account: account, Status: status, RunCounts: schemas.RunCounts{Requests: requests}}}}
+		return schemas.Run{Job: job, Command: command, StartedAt: now.AddDate(0, 0, -daysAgo),
+			Accounts: []schemas.RunAccount{{Account: account, Status: status, RunCounts: schemas.RunCounts{Requests: requests}}}}
 	}
 	for _, x := range []struct {
 		name string
@@ -167,15 +186,28 @@ func TestARefusedKeyIsForgottenWhereNobodyAsksAgain(t *testing.T) {
 	}{
 		{"refused by hand", []schemas.Run{run(6, "", "balance", "acme", "refused", 1)}, []string{"acme refused by balance"}},
 		{"a week ago", []schemas.Run{run(7, "", "balance", "acme", "refused", 1)}, nil},
-		{"accepted since", []schemas.Run{run(6, "", "balance", "acme", "refused", 1), run(5, "", "balance", "acme", "done", 1)}, nil},
-		{"a job's export was accepted since", []schemas.Run{run(6, "", "balance", "acme", "refused", 1), run(5, "nightly", "export", "acme", "done", 9)}, nil},
-		{"or part of it", []schemas.Run{run(6, "", "balance", "acme", "refused", 1), run(5, "nightly", "export", "acme", "partial", 9)}, nil},
-		{"before", []schemas.Run{run(6, "nightly", "export", "acme", "done", 9), run(5, "", "balance", "acme", "refused", 1)}, []string{"acme refused by balance"}},
-		{"another account's", []schemas.Run{run(6, "", "balance", "acme", "refused", 1), run(5, "nightly", "export", "bee", "done", 9)}, []string{"acme refused by balance"}},
-		{"without a request", []schemas.Run{run(6, "", "balance", "acme", "refused", 1), run(5, "nightly", "prune", "acme", "done", 0)}, []string{"acme refused by balance"}},
-		// Timers that ask both again and again, with a key that isn't let see the balance: it must not be over and fire in turn.
-		{"an export that no schedule runs", []schemas.Run{run(2, "", "balance", "acme", "refused", 1), run(1, "", "export", "acme", "done", 9)}, []string{"acme refused by balance"}},
-		{"a job asks again, however late", []schemas.Run{run(90, "monthly", "lookback", "acme", "refused", 1), run(5, "nightly", "export", "acme", "done", 9)}, []string{"acme refused by lookback"}},
+		{"accepted since",
+			[]schemas.Run{run(6, "", "balance", "acme", "refused", 1), run(5, "", "balance", "acme", "done", 1)}, nil},
+		{"a job's export was accepted since",
+			[]schemas.Run{run(6, "", "balance", "acme", "refused", 1), run(5, "nightly", "export", "acme", "done", 9)}, nil},
+		{"or part of it",
+			[]schemas.Run{run(6, "", "balance", "acme", "refused", 1), run(5, "nightly", "export", "acme", "partial", 9)}, nil},
+		{"before", []schemas.Run{run(6, "nightly", "export", "acme", "done", 9), run(5, "", "balance", "acme", "refused", 1)},
+			[]string{"acme refused by balance"}},
+		{"another account's",
+			[]schemas.Run{run(6, "", "balance", "acme", "refused", 1), run(5, "nightly", "export", "bee", "done", 9)},
+			[]string{"acme refused by balance"}},
+		{"without a request",
+			[]schemas.Run{run(6, "", "balance", "acme", "refused", 1), run(5, "nightly", "prune", "acme", "done", 0)},
+			[]string{"acme refused by balance"}},
+		// Timers that ask both again and again, with a key that isn't let see the balance: it must not be over and fire in
+		// turn.
+		{"an export that no schedule runs",
+			[]schemas.Run{run(2, "", "balance", "acme", "refused", 1), run(1, "", "export", "acme", "done", 9)},
+			[]string{"acme refused by balance"}},
+		{"a job asks again, however late",
+			[]schemas.Run{run(90, "monthly", "lookback", "acme", "refused", 1), run(5, "nightly", "export", "acme", "done", 9)},
+			[]string{"acme refused by lookback"}},
 		{"a job of other accounts does not", []schemas.Run{run(90, "monthly", "lookback", "bee", "refused", 1)}, nil},
 	} {
 		cfg := &config.Config{Accounts: []config.Account{{Name: "acme"}, {Name: "bee"}}}
@@ -208,7 +240,8 @@ func TestARunThatWasKilledIsNotUnderWayForItsPID(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := lake.AppendRun(schemas.Run{RunID: id, Job: "nightly", Command: "export", PID: os.Getpid(), StartedAt: w.Now(), Status: schemas.StatusRunning}); err != nil {
+		if err := lake.AppendRun(schemas.Run{RunID: id, Job: "nightly", Command: "export", PID: os.Getpid(),
+			StartedAt: w.Now(), Status: schemas.StatusRunning}); err != nil {
 			t.Fatal(err)
 		}
 		return unlock
@@ -239,7 +272,8 @@ func TestARunThatWasKilledIsNotUnderWayForItsPID(t *testing.T) {
 		w.check(Input{})
 	}
 	wantTold(t, h, "firing failed | job nightly")
-	if got := statuses(); !slices.Equal(got, []string{schemas.StatusRunning, schemas.StatusInterrupted, schemas.StatusInterrupted}) {
+	if got := statuses(); !slices.Equal(got, []string{schemas.StatusRunning, schemas.StatusInterrupted,
+		schemas.StatusInterrupted}) {
 		t.Errorf("%q", got)
 	}
 	if err := unlock(); err != nil {

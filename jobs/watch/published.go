@@ -16,8 +16,8 @@ import (
 	"github.com/usagelake/usagelake/schemas"
 )
 
-// published asks the published file, unless it was asked already: it is the same file, and so are the rules and the day.
-// It returns the rules that it could not ask for.
+// published asks the published file, unless it was asked already: it is the same file, and so are the rules and the
+// day. It returns the rules that it could not ask for.
 func (g *gatherer) published(ctx context.Context, env jobs.Env, rules []config.Rule,
 	memory *remembered) map[string]error {
 	key, err := g.publishedKey(env, rules)
@@ -97,7 +97,8 @@ func (e *errOtherTables) Error() string {
 	if e.version > schemas.SQLVersion {
 		which = "a newer version"
 	}
-	return fmt.Sprintf("usage.duckdb was published by %s (tables %d, this one makes %d); the next publish mends it", which, e.version, schemas.SQLVersion)
+	return fmt.Sprintf("usage.duckdb was published by %s (tables %d, this one makes %d); the next publish mends it", which,
+		e.version, schemas.SQLVersion)
 }
 
 // otherTables says whether a file has tables of another version; nil if not, or if it doesn't say.

@@ -62,7 +62,8 @@ func (g *gatherer) freshness(r config.Rule, account string, have []schemas.Windo
 		since, what = began, "never exported, the first run was "+words.MinuteUTC(began)
 	}
 	if age := g.now.Sub(since); age > limit {
-		g.add(r, alert.Finding{Subject: account, Summary: fmt.Sprintf("account %s is %s, %s ago (more than %s)", g.label("account", account), what, length(age), length(limit)),
+		g.add(r, alert.Finding{Subject: account, Summary: fmt.Sprintf("account %s is %s, %s ago (more than %s)",
+			g.label("account", account), what, length(age), length(limit)),
 			Details: map[string]string{"account": account, "covered_to": instant(to), "older_than": limit.String()}})
 	}
 }
@@ -94,8 +95,9 @@ func (g *gatherer) gaps(r config.Rule, account string, have []schemas.Window) {
 		missed += m.End.Sub(m.Start)
 	}
 	first := missing[0]
-	f := alert.Finding{Subject: account, Details: map[string]string{"account": account, "gaps": strconv.Itoa(len(missing)), "missing_seconds": strconv.FormatInt(int64(missed/time.Second), 10),
-		"first_start": instant(first.Start), "first_end": instant(first.End)}}
+	f := alert.Finding{Subject: account, Details: map[string]string{"account": account, "gaps": strconv.Itoa(len(missing)),
+		"missing_seconds": strconv.FormatInt(int64(missed/time.Second), 10),
+		"first_start":     instant(first.Start), "first_end": instant(first.End)}}
 	f.Summary = fmt.Sprintf("account %s has a gap: nothing was fetched from %s to %s", g.label("account", account),
 		words.MinuteUTC(first.Start), words.MinuteUTC(first.End))
 	if len(missing) > 1 {
@@ -104,8 +106,8 @@ func (g *gatherer) gaps(r config.Rule, account string, have []schemas.Window) {
 	g.add(r, f)
 }
 
-// orphans finds days that can't be derived again, for raw files that they were made from are gone: a gap in the raw archive
-// that its windows alone don't show.
+// orphans finds days that can't be derived again, for raw files that they were made from are gone: a gap in the raw
+// archive that its windows alone don't show.
 func (g *gatherer) orphans(r config.Rule, account string) error {
 	all, err := g.orphansOf(account)
 	if err != nil {

@@ -10,8 +10,8 @@ import (
 	"github.com/usagelake/usagelake/schemas"
 )
 
-// seenLake is what a check saw of the lake's files, for those after it: while nobody wrote to the journal nothing has run, and what a
-// run writes is as it was. A daemon that waits for the next night then looks at one file a minute.
+// seenLake is what a check saw of the lake's files, for those after it: while nobody wrote to the journal nothing has
+// run, and what a run writes is as it was. A daemon that waits for the next night then looks at one file a minute.
 type seenLake struct {
 	mu      sync.Mutex
 	journal load.Stamp
@@ -66,7 +66,8 @@ func (g *gatherer) look(accounts []string) (map[string][]schemas.Window, []schem
 	defer s.mu.Unlock()
 	held := g.lake.Holder() != nil
 	stamp := g.lake.JournalStamp()
-	fresh := s.known && !held && s.lake == g.lake.Dir() && stamp.Size() > 0 && stamp.Same(s.journal) && g.now.Sub(s.at).Abs() < seenFor
+	fresh := s.known && !held && s.lake == g.lake.Dir() && stamp.Size() > 0 && stamp.Same(s.journal) &&
+		g.now.Sub(s.at).Abs() < seenFor
 	if !fresh {
 		runs, err := jobs.History(g.lake, g.cfg)
 		if err != nil {
@@ -74,7 +75,8 @@ func (g *gatherer) look(accounts []string) (map[string][]schemas.Window, []schem
 			return nil, nil, err
 		}
 		s.journal, s.lake, s.at, s.known = stamp, g.lake.Dir(), g.now, !held
-		s.runs, s.raw, s.windows, s.orphans = runs, map[string]load.Stamp{}, map[string][]schemas.Window{}, map[string][]load.Orphan{}
+		s.runs, s.raw, s.windows, s.orphans = runs, map[string]load.Stamp{}, map[string][]schemas.Window{},
+			map[string][]load.Orphan{}
 	}
 	for _, a := range accounts {
 		stamp := g.lake.RawStamp(a)

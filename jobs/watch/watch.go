@@ -65,9 +65,9 @@ type Input struct {
 	ConfigError string
 	// Failures are jobs whose last run failed before the journal could say so, because it could not begin.
 	Failures []Failure
-	// Memory keeps what is remembered of alerts, of a daemon that checks again and again; with it a check goes on without a
-	// lake. nil: nothing does, a lake that can't be opened is an error, and while one can't be written to each check tells
-	// everything anew.
+	// Memory keeps what is remembered of alerts, of a daemon that checks again and again; with it a check goes on without
+	// a lake. nil: nothing does, a lake that can't be opened is an error, and while one can't be written to each check
+	// tells everything anew.
 	Memory *Memory
 }
 
@@ -166,7 +166,8 @@ func Check(ctx context.Context, cfg *config.Config, env jobs.Env, in Input) (rep
 	}
 	memory.Enqueue(now, dir, report.Notifications)
 	for _, m := range memory.Prune(now, cfg.Alerts.Knows) {
-		env.Logger.Error("an alert message is given up", "receiver", m.To, "message", m.ID, "of", m.At, "notifications", len(m.Notifications), "error", m.Error)
+		env.Logger.Error("an alert message is given up", "receiver", m.To, "message", m.ID, "of", m.At, "notifications",
+			len(m.Notifications), "error", m.Error)
 	}
 	// What is to be sent is written down before it is sent. If it can't be, it is sent all the same: a full disk is what
 	// people must hear of, and a lake that became read-only, or is gone. Without the lock nothing is written.
@@ -200,8 +201,8 @@ func openAlerts(cfg *config.Config, env jobs.Env) (*publish.Lake, error) {
 	return lake, jobs.NoLake(err)
 }
 
-// readAlerts reads what is remembered; written says that it stands so in the lake, which is nil if it can't be opened. If
-// nothing can be read everything is told anew, rather than anything lost.
+// readAlerts reads what is remembered; written says that it stands so in the lake, which is nil if it can't be opened.
+// If nothing can be read everything is told anew, rather than anything lost.
 func readAlerts(lake *publish.Lake, env jobs.Env, kept *Memory) (_ remembered, written bool) {
 	var last *remembered
 	if kept != nil {

@@ -95,7 +95,8 @@ func TestALateExportAGapAFailedRunAndARefusedKeyAreTold(t *testing.T) {
 
 	// A run that was killed is a failed one; one under way is none.
 	for i := range 2 {
-		if err := lake.AppendRun(schemas.Run{RunID: fmt.Sprint("killed-", i), Command: "export", PID: 1 << 30, StartedAt: w.Now(), Status: schemas.StatusRunning}); err != nil {
+		if err := lake.AppendRun(schemas.Run{RunID: fmt.Sprint("killed-", i), Command: "export", PID: 1 << 30,
+			StartedAt: w.Now(), Status: schemas.StatusRunning}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -157,11 +158,14 @@ func TestWhatIsNotDeliveredWaitsAndIsToldOnce(t *testing.T) {
 	h.Status = 404
 	r := w.check(Input{})
 	h.Told(t)
-	if !r.Failed() || len(r.Deliveries) != 3 || r.Deliveries[1].Error != "receiver none: its webhook: no URL: the environment variable UNSET is not set" || r.Deliveries[2].Sent != 1 {
+	if !r.Failed() || len(r.Deliveries) != 3 ||
+		r.Deliveries[1].Error != "receiver none: its webhook: no URL: the environment variable UNSET is not set" ||
+		r.Deliveries[2].Sent != 1 {
 		t.Errorf("%+v", r.Deliveries)
 	}
 	active, err := Active(w.Cfg)
-	if err != nil || len(active) != 1 || active[0].Undelivered["ops"] != "receiver ops: it answered 404" || active[0].Undelivered["log"] != "" {
+	if err != nil || len(active) != 1 || active[0].Undelivered["ops"] != "receiver ops: it answered 404" ||
+		active[0].Undelivered["log"] != "" {
 		t.Errorf("%+v, %v", active, err)
 	}
 	h.Status = 200
@@ -276,7 +280,8 @@ func TestADaemonTellsThatItsLakeIsGoneAndNothingElseIsOver(t *testing.T) {
 			t.Errorf("%v, %+v", err, report.Firing)
 		}
 	}
-	wantTold(t, h, "firing (facts) | lake", "firing failed | job nightly", "firing key | acme expires "+w.Cfg.Accounts[0].KeyExpires)
+	wantTold(t, h, "firing (facts) | lake", "firing failed | job nightly",
+		"firing key | acme expires "+w.Cfg.Accounts[0].KeyExpires)
 	if _, err := os.Stat(w.Cfg.Lake); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("a check made the lake: %v", err)
 	}

@@ -72,8 +72,8 @@ func (System) SyncDir(name string) error {
 	return errors.Join(d.Sync(), d.Close())
 }
 
-// Tree is a directory that is written to by commits alone: what a reader finds there is a file as it was or as it is to be,
-// whole, whenever the process ends.
+// Tree is a directory that is written to by commits alone: what a reader finds there is a file as it was or as it is to
+// be, whole, whenever the process ends.
 type Tree struct {
 	FS    FS
 	Group bool // the members of the directory's group may read what is written
@@ -210,8 +210,8 @@ func (t *Tree) Replace(target string, r io.Reader) error {
 	return h.Commit(target)
 }
 
-// MakeDirs makes dir, a directory of the lake, and its missing parents within the lake, and makes their names durable. A
-// directory that is there already may have been made by a process that died before its name was on the disk, so each
+// MakeDirs makes dir, a directory of the lake, and its missing parents within the lake, and makes their names durable.
+// A directory that is there already may have been made by a process that died before its name was on the disk, so each
 // parent is synced once by each process, whatever it finds.
 func (t *Tree) MakeDirs(dir string) error {
 	t.mu.Lock()
@@ -244,10 +244,11 @@ func (t *Tree) mkdirsLocked(dir string) error {
 // SyncDir makes the names in a directory durable, where the file system can.
 func (t *Tree) SyncDir(name string) error { return tolerate(t.FS.SyncDir(name)) }
 
-// tolerate passes over what file systems say that have no fsync of a directory (some of networks and of FUSE): they keep
-// names as they see fit, whatever is asked.
+// tolerate passes over what file systems say that have no fsync of a directory (some of networks and of FUSE): they
+// keep names as they see fit, whatever is asked.
 func tolerate(err error) error {
-	if errors.Is(err, syscall.EINVAL) || errors.Is(err, syscall.ENOTSUP) || errors.Is(err, syscall.EOPNOTSUPP) || errors.Is(err, syscall.ENOSYS) || errors.Is(err, errors.ErrUnsupported) {
+	if errors.Is(err, syscall.EINVAL) || errors.Is(err, syscall.ENOTSUP) || errors.Is(err, syscall.EOPNOTSUPP) ||
+		errors.Is(err, syscall.ENOSYS) || errors.Is(err, errors.ErrUnsupported) {
 		return nil
 	}
 	return err
@@ -266,8 +267,8 @@ func (t *Tree) Chmod(name string, mode fs.FileMode) error {
 	return err
 }
 
-// TryCommit does in a directory what a commit does, each step of it, with a file that it removes again: it tells whether a run
-// would come through. fs is nil for the operating system's; group is as in Options.
+// TryCommit does in a directory what a commit does, each step of it, with a file that it removes again: it tells
+// whether a run would come through. fs is nil for the operating system's; group is as in Options.
 func TryCommit(fs FS, dir string, group bool) error {
 	if fs == nil {
 		fs = System{}

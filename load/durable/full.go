@@ -22,8 +22,8 @@ const (
 	FullSpill = 1 << 30
 )
 
-// Full adds to an error that a full disk made what is full, of the file system of dir: bytes, names (inodes), or a quota. The
-// system says the same of each. Other errors it leaves as they are.
+// Full adds to an error that a full disk made what is full, of the file system of dir: bytes, names (inodes), or a
+// quota. The system says the same of each. Other errors it leaves as they are.
 func Full(err error, dir string) error {
 	if err == nil || strings.Contains(err.Error(), FullHint) {
 		return err
@@ -38,9 +38,11 @@ func Full(err error, dir string) error {
 func full(err error, dir string, left Room, errRoom error) error {
 	switch {
 	case errors.Is(err, syscall.EDQUOT):
-		return fmt.Errorf("%w\n%sthe quota of this user on the file system of %s is used up: raise it, or make room", err, FullHint, dir)
+		return fmt.Errorf("%w\n%sthe quota of this user on the file system of %s is used up: raise it, or make room", err,
+			FullHint, dir)
 	case errRoom == nil && left.Files != nil && *left.Files < FullFiles && left.Bytes > FullBytes:
-		return fmt.Errorf("%w: the file system of %s has %d MiB free and no inodes for another file\n%sremove small files from it, or make one with more inodes (mkfs -N)", err, dir, left.Bytes>>20, FullHint)
+		return fmt.Errorf("%w: the file system of %s has %d MiB free and no inodes for another file\n%sremove small files "+
+			"from it, or make one with more inodes (mkfs -N)", err, dir, left.Bytes>>20, FullHint)
 	}
 	return fmt.Errorf("%w\n%sthe disk of %s is full: make room, then run the same command again", err, FullHint, dir)
 }

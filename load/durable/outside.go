@@ -13,8 +13,8 @@ import (
 	"syscall"
 )
 
-// Out says how a file outside of the lake is written. The zero value is a file for its owner alone, in place of what stood
-// there.
+// Out says how a file outside of the lake is written. The zero value is a file for its owner alone, in place of what
+// stood there.
 type Out struct {
 	Mode fs.FileMode // 0 is 0600; the umask takes off what it takes off
 	New  bool        // fs.ErrExist if something stands there
@@ -32,8 +32,8 @@ func (t *Tree) Out() Out {
 //
 //	a temp file beside the target, of the mode and the umask · write · fsync · close · rename · fsync the directory
 //
-// If write fails there is no new file, and what stood there stays. A symbolic link stays, and the file that it points to is
-// replaced. What is no file, as /dev/stdout or a pipe, is written to.
+// If write fails there is no new file, and what stood there stays. A symbolic link stays, and the file that it points
+// to is replaced. What is no file, as /dev/stdout or a pipe, is written to.
 func WriteOut(path string, o Out, write func(io.Writer) error) error {
 	f, err := o.Draft(path, write)
 	if err != nil {

@@ -82,33 +82,44 @@ func (w *Writer) Exec(q string) {
 func UsageSQL(p schemas.Partition, n int, seed int64) string {
 	r := func(k, m int) string { return fmt.Sprintf("(hash(i, %d, %d) %% %d)::BIGINT", seed, k, m) }
 	return fmt.Sprintf(`
-SELECT %s AS account, DATE '%s' AS usage_date, request_time, id, 1::BIGINT AS ordinal, record_kind, token_id, user_id, custom_user_id, model, model_type, channel_id,
-	input_tokens, output_tokens, cached_tokens, total_tokens, input_price, output_price, cached_price, total_amount, discount_amount,
+SELECT %s AS account, DATE '%s' AS usage_date, request_time, id, 1::BIGINT AS ordinal, record_kind, token_id, user_id,
+custom_user_id, model, model_type, channel_id,
+	input_tokens, output_tokens, cached_tokens, total_tokens, input_price, output_price, cached_price, total_amount,
+	discount_amount,
 	CASE WHEN record_kind = 'summary' OR %s = 0 THEN NULL
 		WHEN %s = 0 THEN -(total_amount - coalesce(discount_amount, 0))::DECIMAL(18,12)
-		ELSE (total_amount - coalesce(discount_amount, 0) + CASE WHEN %s = 0 THEN 0.000000000001 ELSE 0 END)::DECIMAL(18,12) END AS amount,
+		ELSE (total_amount - coalesce(discount_amount, 0) + CASE WHEN %s = 0 THEN 0.000000000001
+		ELSE 0 END)::DECIMAL(18,12) END AS amount,
 	'USD' AS currency, ext_items, CASE WHEN %s = 0 THEN '{"new_field":' || i || '}' END AS extra,
 	TIMESTAMPTZ '2026-11-20 10:00:00+00' AS fetched_at, 'run-%d' AS run_id
 FROM (
-	SELECT *, (coalesce(input_tokens * input_price, 0)::DECIMAL(38,12) * 0.000001 + coalesce(output_tokens * output_price, 0)::DECIMAL(38,12) * 0.000001)::DECIMAL(18,12) AS total_amount
+	SELECT *, (coalesce(input_tokens * input_price, 0)::DECIMAL(38,12) * 0.000001 + coalesce(output_tokens * output_price,
+	0)::DECIMAL(38,12) * 0.000001)::DECIMAL(18,12) AS total_amount
 	FROM (
-		SELECT i, (TIMESTAMPTZ '%s 00:00:00+00' + INTERVAL (i * 86400 // %d) SECOND) AS request_time, 'r' || (i + %d)::VARCHAR AS id,
+		SELECT i, (TIMESTAMPTZ '%s 00:00:00+00' + INTERVAL (i * 86400 // %d) SECOND) AS request_time,
+		'r' || (i + %d)::VARCHAR AS id,
 			CASE WHEN %s = 0 THEN 'summary' ELSE 'request' END AS record_kind,
 			'tk_' || %s AS token_id, CASE WHEN %s > 0 THEN 'u' || %s END AS user_id, '' AS custom_user_id,
 			'model-' || %s AS model, 'text' AS model_type, %s AS channel_id,
-			CASE WHEN %s > 0 THEN %s END AS input_tokens, CASE WHEN %s > 0 THEN %s END AS output_tokens, CASE WHEN %s > 0 THEN %s END AS cached_tokens,
+			CASE WHEN %s > 0 THEN %s END AS input_tokens, CASE WHEN %s > 0 THEN %s END AS output_tokens,
+			CASE WHEN %s > 0 THEN %s END AS cached_tokens,
 			%s AS total_tokens,
-			(3 + %s)::DECIMAL(18,12) AS input_price, 15.123456789012::DECIMAL(18,12) AS output_price, CASE WHEN %s > 0 THEN 0.3::DECIMAL(18,12) END AS cached_price,
+			(3 + %s)::DECIMAL(18,12) AS input_price, 15.123456789012::DECIMAL(18,12) AS output_price,
+			CASE WHEN %s > 0 THEN 0.3::DECIMAL(18,12) END AS cached_price,
 			CASE WHEN %s > 0 THEN (%s * 0.000000001)::DECIMAL(18,12) END AS discount_amount,
-			CASE %s WHEN 0 THEN NULL WHEN 1 THEN [] WHEN 2 THEN [{category: 'image', item: 'out', unit: 'each', price: 0.04::DECIMAL(18,12), "usage": 2::DECIMAL(18,12), amount: 0.08::DECIMAL(18,12)},
-				{category: 'tools', item: 'web_search', unit: 'each', price: 0.001::DECIMAL(18,12), "usage": 3.5::DECIMAL(18,12), amount: NULL}] ELSE []
-			END::STRUCT(category VARCHAR, item VARCHAR, unit VARCHAR, price DECIMAL(18,12), "usage" DECIMAL(18,12), amount DECIMAL(18,12))[] AS ext_items
+			CASE %s WHEN 0 THEN NULL WHEN 1 THEN [] WHEN 2 THEN [{category: 'image', item: 'out', unit: 'each',
+			price: 0.04::DECIMAL(18,12), "usage": 2::DECIMAL(18,12), amount: 0.08::DECIMAL(18,12)},
+				{category: 'tools', item: 'web_search', unit: 'each', price: 0.001::DECIMAL(18,12), "usage": 3.5::DECIMAL(18,12),
+				amount: NULL}] ELSE []
+			END::STRUCT(category VARCHAR, item VARCHAR, unit VARCHAR, price DECIMAL(18,12), "usage" DECIMAL(18,12),
+			amount DECIMAL(18,12))[] AS ext_items
 		FROM range(%d) t(i)
 	)
 )`,
 		schemas.SQLString(p.Account), p.Date, r(1, 40), r(2, 50), r(3, 20), r(4, 100), seed,
 		p.Date, max(n, 1), int64(p.Date)*10_000_000, r(5, 60), r(6, 5), r(7, 10), r(8, 20), r(9, 12), r(10, 4),
-		r(11, 15), r(12, 100000), r(13, 15), r(14, 5000), r(15, 2), r(16, 90000), r(17, 200000), r(18, 2), r(19, 2), r(20, 3), r(21, 1000000), r(22, 8), n)
+		r(11, 15), r(12, 100000), r(13, 15), r(14, 5000), r(15, 2), r(16, 90000), r(17, 200000), r(18, 2), r(19, 2), r(20, 3),
+		r(21, 1000000), r(22, 8), n)
 }
 
 // day writes a day file of n rows.
@@ -122,7 +133,8 @@ func (w *Writer) DayFrom(p schemas.Partition, query, digest string, change func(
 	w.T.Helper()
 	w.Exec("CREATE OR REPLACE TEMP TABLE d AS " + query)
 	f := schemas.DayFooter{Schema: schemas.SchemaVersion, Transform: 1, Digest: digest}
-	err := w.Db.QueryRow(`SELECT count(*), coalesce(sum(total_amount), 0)::VARCHAR, coalesce(sum(discount_amount), 0)::VARCHAR, coalesce(sum(amount), 0)::VARCHAR FROM d`).
+	err := w.Db.QueryRow(`SELECT count(*), coalesce(sum(total_amount), 0)::VARCHAR,
+		coalesce(sum(discount_amount), 0)::VARCHAR, coalesce(sum(amount), 0)::VARCHAR FROM d`).
 		Scan(&f.Rows, &f.TotalAmount, &f.Discount, &f.Amount)
 	if err != nil {
 		w.T.Fatal(err)
@@ -130,10 +142,13 @@ func (w *Writer) DayFrom(p schemas.Partition, query, digest string, change func(
 	announced := f.Rows
 	noon := p.Date.Start().Add(12 * time.Hour)
 	f.Windows = []schemas.DayWindow{
-		{Seq: 1, Start: p.Date.Start(), End: noon, Records: 1, Pages: 1, Requests: 2, Proof: schemas.ProofRepeat, FetchedAt: noon, RunID: "run-0"},
-		{Seq: 2, Start: p.Date.Start(), End: p.Date.End(), Announced: &announced, Records: f.Rows, Pages: 3, Requests: 4, Proof: schemas.ProofTotal, FetchedAt: p.Date.End(), RunID: "run-1", Owns: true},
+		{Seq: 1, Start: p.Date.Start(), End: noon, Records: 1, Pages: 1, Requests: 2, Proof: schemas.ProofRepeat,
+			FetchedAt: noon, RunID: "run-0"},
+		{Seq: 2, Start: p.Date.Start(), End: p.Date.End(), Announced: &announced, Records: f.Rows, Pages: 3, Requests: 4,
+			Proof: schemas.ProofTotal, FetchedAt: p.Date.End(), RunID: "run-1", Owns: true},
 	}
-	f.Issues = []schemas.Issue{{Check: schemas.CheckGross, Severity: schemas.Warning, Model: "model-1", Count: 3, SampleID: "r7", Detail: "0.1 is not 0.2"}}
+	f.Issues = []schemas.Issue{{Check: schemas.CheckGross, Severity: schemas.Warning, Model: "model-1", Count: 3,
+		SampleID: "r7", Detail: "0.1 is not 0.2"}}
 	if change != nil {
 		change(&f)
 	}
@@ -146,7 +161,8 @@ func (w *Writer) DayFrom(p schemas.Partition, query, digest string, change func(
 		w.T.Fatal(err)
 	}
 	temp := filepath.Join(w.lake.Dir(), durable.TempDir, "day")
-	w.Exec(fmt.Sprintf("COPY d TO %s (FORMAT parquet, COMPRESSION zstd, KV_METADATA {'%s': %s})", schemas.SQLString(temp), schemas.FooterKey, schemas.SQLString(string(meta))))
+	w.Exec(fmt.Sprintf("COPY d TO %s (FORMAT parquet, COMPRESSION zstd, KV_METADATA {'%s': %s})", schemas.SQLString(temp),
+		schemas.FooterKey, schemas.SQLString(string(meta))))
 	if err := os.Rename(temp, filepath.Join(dir, "usage.parquet")); err != nil {
 		w.T.Fatal(err)
 	}
@@ -159,12 +175,16 @@ func (w *Writer) Quarantine(p schemas.Partition, n int) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		w.T.Fatal(err)
 	}
-	w.Exec(fmt.Sprintf(`COPY (SELECT '%s' AS account, TIMESTAMPTZ '%s 00:00:00+00' AS window_start, TIMESTAMPTZ '%s 00:00:00+00' AS window_end, 'no_id' AS reason, NULL::VARCHAR AS field,
-		'{"i":' || i || '}' AS raw, 'req' AS request_id, TIMESTAMPTZ '2026-11-20 10:00:00+00' AS fetched_at, 'run-1' AS run_id FROM range(%d) t(i)) TO %s (FORMAT parquet, KV_METADATA {'%s': '%s'})`,
-		p.Account, p.Date, p.Date+1, n, schemas.SQLString(filepath.Join(dir, "quarantine.parquet")), load.DigestKey, w.Digest))
+	w.Exec(fmt.Sprintf(`COPY (SELECT '%s' AS account, TIMESTAMPTZ '%s 00:00:00+00' AS window_start,
+		TIMESTAMPTZ '%s 00:00:00+00' AS window_end, 'no_id' AS reason, NULL::VARCHAR AS field,
+		'{"i":' || i || '}' AS raw, 'req' AS request_id, TIMESTAMPTZ '2026-11-20 10:00:00+00' AS fetched_at, 'run-1' AS run_id
+		FROM range(%d) t(i)) TO %s (FORMAT parquet, KV_METADATA {'%s': '%s'})`,
+		p.Account, p.Date, p.Date+1, n, schemas.SQLString(filepath.Join(dir, "quarantine.parquet")), load.DigestKey,
+		w.Digest))
 }
 
-// Balance writes the balances of a day, an hour apart: "1", or "1,2,3" with what is left of coupons, and what was granted.
+// Balance writes the balances of a day, an hour apart: "1", or "1,2,3" with what is left of coupons, and what was
+// granted.
 func (w *Writer) Balance(p schemas.Partition, amounts ...string) {
 	w.T.Helper()
 	dir := w.lake.Partition(load.BalanceDir, p)
@@ -174,10 +194,14 @@ func (w *Writer) Balance(p schemas.Partition, amounts ...string) {
 	var rows []string
 	for i, a := range amounts { // with "1,2,3": the balance, what is left of coupons, what was granted
 		f := append(strings.Split(a, ","), "NULL", "NULL")
-		rows = append(rows, fmt.Sprintf(`SELECT '%s' AS account, TIMESTAMPTZ '%s 00:00:00+00' + INTERVAL %d HOUR AS observed_at, %s::DECIMAL(38,12) AS balance, %s::DECIMAL(38,12) AS coupon_balance,
-			NULL::DECIMAL(38,12) AS credit_limit, %s::DECIMAL(38,12) AS total_coupon_amount, 'USD' AS currency, NULL::VARCHAR AS extra, 'req' AS request_id, 'run-1' AS run_id`, p.Account, p.Date, i, f[0], f[1], f[2]))
+		rows = append(rows,
+			fmt.Sprintf(`SELECT '%s' AS account, TIMESTAMPTZ '%s 00:00:00+00' + INTERVAL %d HOUR AS observed_at,
+				%s::DECIMAL(38,12) AS balance, %s::DECIMAL(38,12) AS coupon_balance,
+			NULL::DECIMAL(38,12) AS credit_limit, %s::DECIMAL(38,12) AS total_coupon_amount, 'USD' AS currency,
+			NULL::VARCHAR AS extra, 'req' AS request_id, 'run-1' AS run_id`, p.Account, p.Date, i, f[0], f[1], f[2]))
 	}
-	w.Exec(fmt.Sprintf("COPY (%s) TO %s (FORMAT parquet, KV_METADATA {'%s': '%s'})", strings.Join(rows, " UNION ALL "), schemas.SQLString(filepath.Join(dir, "balance.parquet")), load.DigestKey, w.Digest))
+	w.Exec(fmt.Sprintf("COPY (%s) TO %s (FORMAT parquet, KV_METADATA {'%s': '%s'})", strings.Join(rows, " UNION ALL "),
+		schemas.SQLString(filepath.Join(dir, "balance.parquet")), load.DigestKey, w.Digest))
 }
 
 // days writes n days of two accounts and returns the partitions.
@@ -239,7 +263,8 @@ func Dump(t testing.TB, path string) string {
 // relations are the names of the tables and views of the file.
 func relations(t testing.TB, conn *sql.Conn) []string {
 	t.Helper()
-	rows, err := conn.QueryContext(context.Background(), `SELECT table_name FROM information_schema.tables WHERE table_catalog = 'usage' ORDER BY 1`)
+	rows, err := conn.QueryContext(context.Background(),
+		`SELECT table_name FROM information_schema.tables WHERE table_catalog = 'usage' ORDER BY 1`)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -276,9 +301,12 @@ func FirstDifference(a, b string) string {
 // gives further columns.
 func Charge(p schemas.Partition, id, token, model, amount, currency string, set ...string) string {
 	columns := map[string]string{
-		"id": schemas.SQLString(id), "token_id": schemas.SQLString(token), "model": schemas.SQLString(model), "record_kind": "'request'", "user_id": "'u1'",
-		"amount": amount + "::DECIMAL(18,12)", "total_amount": amount + "::DECIMAL(18,12)", "discount_amount": "0::DECIMAL(18,12)", "currency": "nullif(" + schemas.SQLString(currency) + ", '')",
-		"input_tokens": "NULL::BIGINT", "cached_tokens": "NULL::BIGINT", "output_tokens": "NULL::BIGINT", "total_tokens": "100::BIGINT",
+		"id": schemas.SQLString(id), "token_id": schemas.SQLString(token), "model": schemas.SQLString(model),
+		"record_kind": "'request'", "user_id": "'u1'",
+		"amount": amount + "::DECIMAL(18,12)", "total_amount": amount + "::DECIMAL(18,12)",
+		"discount_amount": "0::DECIMAL(18,12)", "currency": "nullif(" + schemas.SQLString(currency) + ", '')",
+		"input_tokens": "NULL::BIGINT", "cached_tokens": "NULL::BIGINT", "output_tokens": "NULL::BIGINT",
+		"total_tokens": "100::BIGINT",
 	}
 	for _, s := range set {
 		name, value, _ := strings.Cut(s, "=")
@@ -312,7 +340,8 @@ func (r Rules) Fields() []string { return []string{schemas.FieldModel, schemas.F
 func (r Rules) Boundaries() []schemas.Date { return []schemas.Date{r.Since} }
 
 func (r Rules) List() []schemas.AllocationRule {
-	return []schemas.AllocationRule{{Position: 1, RuleID: "team-4", Version: 2, ValidFrom: &r.Since, Match: "token_id *4", Assigns: "cost_center=cc-moved", Source: "rules.yaml:7"}}
+	return []schemas.AllocationRule{{Position: 1, RuleID: "team-4", Version: 2, ValidFrom: &r.Since, Match: "token_id *4",
+		Assigns: "cost_center=cc-moved", Source: "rules.yaml:7"}}
 }
 
 func (r Rules) Pools() []schemas.SharedPool {
@@ -335,7 +364,8 @@ func (r Rules) Assign(k schemas.AllocationKey, day schemas.Date) schemas.Assignm
 		}
 		return schemas.Assignment{Owner: owner, RuleID: "team-4", Version: version, Source: "rules.yaml:7"}
 	case "0", "2", "6", "8":
-		return schemas.Assignment{Owner: schemas.Owner{CostCenter: "cc-" + last, Team: "team-" + last, Tags: `{"env":"prod"}`}, RuleID: "team-" + last, Version: 1, Source: "rules.yaml:3"}
+		return schemas.Assignment{Owner: schemas.Owner{CostCenter: "cc-" + last, Team: "team-" + last,
+			Tags: `{"env":"prod"}`}, RuleID: "team-" + last, Version: 1, Source: "rules.yaml:3"}
 	}
 	return schemas.Assignment{}
 }
@@ -345,7 +375,8 @@ func (r Rules) Split(_ schemas.Month, costs []schemas.PoolCost, _ []schemas.Dire
 	n := int64(len(r.Pool))
 	for _, c := range costs {
 		for i, cc := range r.Pool {
-			s := schemas.PoolShare{PoolCost: c, Owner: schemas.Owner{CostCenter: cc}, Method: "even", Basis: fmt.Sprintf("1 of %d", n), Ratio: schemas.Decimal(1_000_000_000_000 / n)}
+			s := schemas.PoolShare{PoolCost: c, Owner: schemas.Owner{CostCenter: cc}, Method: "even",
+				Basis: fmt.Sprintf("1 of %d", n), Ratio: schemas.Decimal(1_000_000_000_000 / n)}
 			part := func(v *big.Int) *big.Int {
 				if v == nil {
 					return nil

@@ -39,7 +39,8 @@ func (p *publisher) allocateDays(ctx context.Context, d *Database, days []schema
 		return err
 	}
 	defer func() {
-		_ = d.Exec(context.WithoutCancel(ctx), "DROP TABLE IF EXISTS temp.stale_days", "DROP TABLE IF EXISTS temp.segments", "DROP TABLE IF EXISTS temp.stale_months", "DROP VIEW IF EXISTS temp.chargeback_live")
+		_ = d.Exec(context.WithoutCancel(ctx), "DROP TABLE IF EXISTS temp.stale_days", "DROP TABLE IF EXISTS temp.segments",
+			"DROP TABLE IF EXISTS temp.stale_months", "DROP VIEW IF EXISTS temp.chargeback_live")
 	}()
 	if err := a.mark(ctx, days, all); err != nil {
 		return err
@@ -81,8 +82,10 @@ func (r allocated) id() int64 {
 
 // financeTables hold what is derived from usage and the rules; they are emptied when the rules change.
 var financeTables = []string{
-	"allocation_rules", "shared_pools", "allocations", "allocation_keys", "allocated_daily", "ext_daily", "shared_cost_shares",
-	"chargeback_daily", "focus_closed", "closed_months", "closed_lacking", "budgets", "invoice_lines", "top_ups", "finance_settings", "currencies", "names",
+	"allocation_rules", "shared_pools", "allocations", "allocation_keys", "allocated_daily", "ext_daily",
+	"shared_cost_shares",
+	"chargeback_daily", "focus_closed", "closed_months", "closed_lacking", "budgets", "invoice_lines", "top_ups",
+	"finance_settings", "currencies", "names",
 }
 
 // reset empties the finance tables and fills those that hold what people wrote.
@@ -154,7 +157,8 @@ func (a *allocation) reset(ctx context.Context) error {
 		for _, b := range a.finance.Budgets {
 			thresholds := make([]any, len(b.Thresholds))
 			for i, t := range b.Thresholds {
-				thresholds[i] = duckdb.Decimal{Width: schemas.DecimalPrecision, Scale: schemas.DecimalScale, Value: big.NewInt(int64(t))}
+				thresholds[i] = duckdb.Decimal{Width: schemas.DecimalPrecision, Scale: schemas.DecimalScale,
+					Value: big.NewInt(int64(t))}
 			}
 			err := add(b.Name, cmp.Or(b.Scope, "all"), nullable(b.Value), b.Period, moneyValue(&b.Amount), b.Currency,
 				dateValue(b.From), dateValue(b.To), thresholds)
@@ -169,7 +173,8 @@ func (a *allocation) reset(ctx context.Context) error {
 	}
 	err = a.d.fill(Catalog, "top_ups", func(add func(...driver.Value) error) error {
 		for _, t := range a.finance.TopUps {
-			err := add(t.Account, t.Date.Start(), moneyValue(&t.Amount), t.Currency, t.Kind, nullable(t.Reference), dateValue(t.Expires), t.Source)
+			err := add(t.Account, t.Date.Start(), moneyValue(&t.Amount), t.Currency, t.Kind, nullable(t.Reference),
+				dateValue(t.Expires), t.Source)
 			if err != nil {
 				return err
 			}
@@ -193,8 +198,11 @@ func (a *allocation) reset(ctx context.Context) error {
 
 // known reads the rows of allocations that the file has.
 func (a *allocation) known(ctx context.Context) error {
-	rows, err := a.d.conn.QueryContext(ctx, `SELECT allocation_id, ruleset, coalesce(rule_id, ''), coalesce(rule_version, 0), coalesce(source, ''), coalesce(pool, ''),
-		coalesce(cost_center, ''), coalesce(team, ''), coalesce(project, ''), coalesce(environment, ''), coalesce(gl_code, ''), coalesce(tags, '') FROM allocations`)
+	rows, err := a.d.conn.QueryContext(ctx,
+		`SELECT allocation_id, ruleset, coalesce(rule_id, ''), coalesce(rule_version, 0), coalesce(source, ''),
+			coalesce(pool, ''),
+		coalesce(cost_center, ''), coalesce(team, ''), coalesce(project, ''), coalesce(environment, ''),
+		coalesce(gl_code, ''), coalesce(tags, '') FROM allocations`)
 	if err != nil {
 		return err
 	}
@@ -202,7 +210,8 @@ func (a *allocation) known(ctx context.Context) error {
 	for rows.Next() {
 		var id int64
 		var r allocated
-		if err := rows.Scan(&id, &r.ruleset, &r.RuleID, &r.Version, &r.Source, &r.Pool, &r.CostCenter, &r.Team, &r.Project, &r.Environment, &r.GLCode, &r.Tags); err != nil {
+		if err := rows.Scan(&id, &r.ruleset, &r.RuleID, &r.Version, &r.Source, &r.Pool, &r.CostCenter, &r.Team, &r.Project,
+			&r.Environment, &r.GLCode, &r.Tags); err != nil {
 			return err
 		}
 		a.ids[r] = id
@@ -235,7 +244,8 @@ func (a *allocation) mark(ctx context.Context, days []schemas.Partition, all boo
 			return err
 		}
 		for _, t := range []string{"allocated_daily", "ext_daily"} {
-			if err := a.d.Exec(ctx, "DELETE FROM "+t+" WHERE (account, usage_date) IN (SELECT (account, usage_date) FROM temp.stale_days)"); err != nil {
+			if err := a.d.Exec(ctx,
+				"DELETE FROM "+t+" WHERE (account, usage_date) IN (SELECT (account, usage_date) FROM temp.stale_days)"); err != nil {
 				return err
 			}
 		}
@@ -251,7 +261,9 @@ func (a *allocation) mark(ctx context.Context, days []schemas.Partition, all boo
 	if err != nil {
 		return err
 	}
-	return a.d.Exec(ctx, "CREATE OR REPLACE TEMP TABLE stale_months AS SELECT DISTINCT date_trunc('month', usage_date)::DATE AS billing_month FROM temp.stale_days")
+	return a.d.Exec(ctx,
+		"CREATE OR REPLACE TEMP TABLE stale_months AS SELECT DISTINCT date_trunc('month', usage_date)::DATE AS "+
+			"billing_month FROM temp.stale_days")
 }
 
 // keys asks the rules of every combination of fields that they have not been asked of yet.
@@ -270,10 +282,13 @@ func (a *allocation) keys(ctx context.Context) error {
 		WITH n AS (
 			SELECT DISTINCT u.account, `+strings.Join(columns, ", ")+`, s.valid_from, s.valid_to
 			FROM usage u
-			JOIN (SELECT d.account, d.usage_date, g.valid_from, g.valid_to FROM temp.stale_days d JOIN temp.segments g ON d.usage_date >= g.valid_from AND d.usage_date < g.valid_to) s USING (account, usage_date)
+			JOIN (SELECT d.account, d.usage_date, g.valid_from, g.valid_to FROM temp.stale_days d
+			JOIN temp.segments g ON d.usage_date >= g.valid_from AND d.usage_date < g.valid_to) s USING (account, usage_date)
 		)
-		SELECT n.account, n.token_id::VARCHAR, n.user_id::VARCHAR, n.custom_user_id::VARCHAR, n.model::VARCHAR, n.model_type::VARCHAR, n.channel_id::BIGINT, n.valid_from, n.valid_to
-		FROM n ANTI JOIN allocation_keys k ON k.account = n.account AND k.valid_from = n.valid_from AND k.valid_to = n.valid_to`+on.String())
+		SELECT n.account, n.token_id::VARCHAR, n.user_id::VARCHAR, n.custom_user_id::VARCHAR, n.model::VARCHAR,
+		n.model_type::VARCHAR, n.channel_id::BIGINT, n.valid_from, n.valid_to
+		FROM n ANTI JOIN allocation_keys k ON k.account = n.account AND k.valid_from = n.valid_from
+		AND k.valid_to = n.valid_to`+on.String())
 	if err != nil {
 		return err
 	}
@@ -292,7 +307,8 @@ func (a *allocation) keys(ctx context.Context) error {
 	for rows.Next() {
 		var x answer
 		k := &x.key
-		if err := rows.Scan(&k.Account, &k.TokenID, &k.UserID, &k.CustomUserID, &k.Model, &k.ModelType, &k.ChannelID, &x.from, &x.to); err != nil {
+		if err := rows.Scan(&k.Account, &k.TokenID, &k.UserID, &k.CustomUserID, &k.Model, &k.ModelType, &k.ChannelID, &x.from,
+			&x.to); err != nil {
 			return err
 		}
 		// Within a segment the rules say the same on each day. The first of a segment without beginning is as good as
@@ -317,7 +333,8 @@ func (a *allocation) keys(ctx context.Context) error {
 	err = a.d.fill(Catalog, "allocations", func(add func(...driver.Value) error) error {
 		for _, r := range fresh {
 			err := add(a.ids[r], r.ruleset, nullable(r.RuleID), nullable(int32(r.Version)), nullable(r.Source), nullable(r.Pool),
-				nullable(r.CostCenter), nullable(r.Team), nullable(r.Project), nullable(r.Environment), nullable(r.GLCode), nullable(r.Tags))
+				nullable(r.CostCenter), nullable(r.Team), nullable(r.Project), nullable(r.Environment), nullable(r.GLCode),
+				nullable(r.Tags))
 			if err != nil {
 				return err
 			}
@@ -334,7 +351,8 @@ func (a *allocation) keys(ctx context.Context) error {
 			if k.ChannelID != nil {
 				channel = *k.ChannelID
 			}
-			err := add(x.id, k.Account, textValue(k.TokenID), textValue(k.UserID), textValue(k.CustomUserID), textValue(k.Model), textValue(k.ModelType),
+			err := add(x.id, k.Account, textValue(k.TokenID), textValue(k.UserID), textValue(k.CustomUserID), textValue(k.Model),
+				textValue(k.ModelType),
 				channel, x.from.Time, x.to.Time)
 			if err != nil {
 				return err
@@ -351,7 +369,9 @@ func (a *allocation) sums(ctx context.Context) error {
 
 // shares splits the shared pools of the months in which a day is stale.
 func (a *allocation) shares(ctx context.Context) error {
-	if err := a.d.Exec(ctx, "DELETE FROM shared_cost_shares WHERE date_trunc('month', usage_date) IN (SELECT billing_month FROM temp.stale_months)"); err != nil {
+	if err := a.d.Exec(ctx,
+		"DELETE FROM shared_cost_shares WHERE date_trunc('month', usage_date) IN (SELECT billing_month FROM "+
+			"temp.stale_months)"); err != nil {
 		return err
 	}
 	months, err := a.months(ctx, "SELECT DISTINCT billing_month FROM temp.stale_months ORDER BY 1")
@@ -368,7 +388,8 @@ func (a *allocation) shares(ctx context.Context) error {
 				o := s.Owner
 				err := add(s.Date.Start(), s.Account, s.Pool, nullable(s.RuleID), nullable(int32(s.Version)), s.Method, s.Basis,
 					duckdb.Decimal{Width: schemas.DecimalPrecision, Scale: schemas.DecimalScale, Value: big.NewInt(int64(s.Ratio))},
-					nullable(o.CostCenter), nullable(o.Team), nullable(o.Project), nullable(o.Environment), nullable(o.GLCode), nullable(o.Tags),
+					nullable(o.CostCenter), nullable(o.Team), nullable(o.Project), nullable(o.Environment), nullable(o.GLCode),
+					nullable(o.Tags),
 					textValue(s.Model), textValue(s.ModelType), s.RecordKind, textValue(s.Currency), s.Requests, s.WithoutAmount,
 					countValue(s.Input), countValue(s.Output), countValue(s.Cached), countValue(s.Total),
 					moneyValue(s.List), moneyValue(s.Discount), moneyValue(s.Net))
@@ -402,7 +423,8 @@ func (a *allocation) months(ctx context.Context, query string) ([]schemas.Month,
 	return out, rows.Err()
 }
 
-// within is the condition that usage lies in a month. Plain comparisons with a column are what DuckDB takes down to a scan.
+// within is the condition that usage lies in a month. Plain comparisons with a column are what DuckDB takes down to a
+// scan.
 func within(m schemas.Month) string {
 	return fmt.Sprintf("usage_date >= DATE '%s' AND usage_date < DATE '%s'", m.First(), (m + 1).First())
 }
@@ -411,8 +433,10 @@ func within(m schemas.Month) string {
 func (a *allocation) split(ctx context.Context, month schemas.Month) ([]schemas.PoolShare, error) {
 	between := within(month)
 	rows, err := a.d.conn.QueryContext(ctx, `
-		SELECT a.pool, coalesce(a.rule_id, ''), coalesce(a.rule_version, 0), u.usage_date, u.account, u.model, u.model_type, u.record_kind, u.currency,
-			sum(u.requests)::BIGINT, sum(u.without_amount)::BIGINT, sum(u.input_tokens), sum(u.output_tokens), sum(u.cached_tokens), sum(u.total_tokens),
+		SELECT a.pool, coalesce(a.rule_id, ''), coalesce(a.rule_version, 0), u.usage_date, u.account, u.model, u.model_type,
+		u.record_kind, u.currency,
+			sum(u.requests)::BIGINT, sum(u.without_amount)::BIGINT, sum(u.input_tokens), sum(u.output_tokens),
+			sum(u.cached_tokens), sum(u.total_tokens),
 			sum(u.list_cost), sum(u.discount), sum(u.net_cost)
 		FROM allocated_daily u JOIN allocations a USING (allocation_id)
 		WHERE a.pool IS NOT NULL AND `+between+`
@@ -426,7 +450,8 @@ func (a *allocation) split(ctx context.Context, month schemas.Month) ([]schemas.
 		var c schemas.PoolCost
 		var date sql.NullTime
 		var in, out, cached, total, list, discount, net any
-		err := rows.Scan(&c.Pool, &c.RuleID, &c.Version, &date, &c.Account, &c.Model, &c.ModelType, &c.RecordKind, &c.Currency,
+		err := rows.Scan(&c.Pool, &c.RuleID, &c.Version, &date, &c.Account, &c.Model, &c.ModelType, &c.RecordKind,
+			&c.Currency,
 			&c.Requests, &c.WithoutAmount, &in, &out, &cached, &total, &list, &discount, &net)
 		if err != nil {
 			return nil, err
@@ -443,7 +468,8 @@ func (a *allocation) split(ctx context.Context, month schemas.Month) ([]schemas.
 		return nil, nil
 	}
 	rows, err = a.d.conn.QueryContext(ctx, `
-		SELECT coalesce(a.cost_center, ''), coalesce(a.team, ''), coalesce(a.project, ''), coalesce(a.environment, ''), coalesce(a.gl_code, ''), coalesce(a.tags, ''),
+		SELECT coalesce(a.cost_center, ''), coalesce(a.team, ''), coalesce(a.project, ''), coalesce(a.environment, ''),
+		coalesce(a.gl_code, ''), coalesce(a.tags, ''),
 			u.currency, sum(u.total_tokens), sum(u.net_cost)
 		FROM allocated_daily u JOIN allocations a USING (allocation_id)
 		WHERE a.pool IS NULL AND `+between+`
@@ -456,7 +482,8 @@ func (a *allocation) split(ctx context.Context, month schemas.Month) ([]schemas.
 	for rows.Next() {
 		var c schemas.DirectCost
 		var tokens, net any
-		if err := rows.Scan(&c.CostCenter, &c.Team, &c.Project, &c.Environment, &c.GLCode, &c.Tags, &c.Currency, &tokens, &net); err != nil {
+		if err := rows.Scan(&c.CostCenter, &c.Team, &c.Project, &c.Environment, &c.GLCode, &c.Tags, &c.Currency, &tokens,
+			&net); err != nil {
 			return nil, err
 		}
 		c.Tokens, c.Net = bigOf(tokens), moneyOf(net)
@@ -487,14 +514,18 @@ func (a *allocation) check(ctx context.Context) error {
 	var what sql.NullString
 	err := a.d.conn.QueryRowContext(ctx, `
 		WITH used AS (
-			SELECT account, usage_date, currency, sum(requests) AS n, sum(without_amount) AS w, coalesce(sum(total_amount), 0) AS l, coalesce(sum(discount_amount), 0) AS d, coalesce(sum(amount), 0) AS a
+			SELECT account, usage_date, currency, sum(requests) AS n, sum(without_amount) AS w,
+			coalesce(sum(total_amount), 0) AS l, coalesce(sum(discount_amount), 0) AS d, coalesce(sum(amount), 0) AS a
 			FROM usage_daily GROUP BY ALL
 		), charged AS (
-			SELECT account, usage_date, currency, sum(requests) AS n, sum(without_amount) AS w, coalesce(sum(list_cost), 0) AS l, coalesce(sum(discount), 0) AS d, coalesce(sum(net_cost), 0) AS a
+			SELECT account, usage_date, currency, sum(requests) AS n, sum(without_amount) AS w, coalesce(sum(list_cost), 0) AS l,
+			coalesce(sum(discount), 0) AS d, coalesce(sum(net_cost), 0) AS a
 			FROM chargeback_daily GROUP BY ALL
 		)
-		SELECT format('{} {}: charged {} for {} records, used {} by {}', coalesce(u.account, c.account), coalesce(u.usage_date, c.usage_date), coalesce(c.a, 0), coalesce(c.n, 0), coalesce(u.a, 0), coalesce(u.n, 0))
-		FROM used u FULL JOIN charged c ON u.account = c.account AND u.usage_date = c.usage_date AND u.currency IS NOT DISTINCT FROM c.currency
+		SELECT format('{} {}: charged {} for {} records, used {} by {}', coalesce(u.account, c.account),
+		coalesce(u.usage_date, c.usage_date), coalesce(c.a, 0), coalesce(c.n, 0), coalesce(u.a, 0), coalesce(u.n, 0))
+		FROM used u FULL JOIN charged c ON u.account = c.account AND u.usage_date = c.usage_date
+		AND u.currency IS NOT DISTINCT FROM c.currency
 		WHERE (coalesce(u.n, 0), coalesce(u.w, 0), coalesce(u.l, 0), coalesce(u.d, 0), coalesce(u.a, 0))
 			IS DISTINCT FROM (coalesce(c.n, 0), coalesce(c.w, 0), coalesce(c.l, 0), coalesce(c.d, 0), coalesce(c.a, 0))
 		ORDER BY 1 LIMIT 1`).Scan(&what)

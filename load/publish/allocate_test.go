@@ -9,7 +9,8 @@ import (
 	"github.com/usagelake/usagelake/schemas/schemastest"
 )
 
-var testFinance = Finance{Rules: loadtest.Rules{Name: "a", Since: schemastest.Date("2026-10-18"), Pool: []string{"cc-0", "cc-2", "cc-new"}}}
+var testFinance = Finance{Rules: loadtest.Rules{Name: "a", Since: schemastest.Date("2026-10-18"),
+	Pool: []string{"cc-0", "cc-2", "cc-new"}}}
 
 // What is charged sums to what was used, in every column, day and currency; what no rule matches stands there as
 // (unallocated); a pool's cost is all somebody's.
@@ -18,11 +19,14 @@ func TestChargesSumToUsage(t *testing.T) {
 	w.RandomDays(6, 300)
 	w.publish(PublishOptions{Finance: testFinance})
 	for _, columns := range [][2]string{
-		{"count(*), count(*) FILTER (amount IS NULL), sum(input_tokens), sum(output_tokens), sum(cached_tokens), sum(total_tokens), sum(total_amount), sum(discount_amount), sum(amount)",
-			"sum(requests), sum(without_amount), sum(input_tokens), sum(output_tokens), sum(cached_tokens), sum(total_tokens), sum(list_cost), sum(discount), sum(net_cost)"},
+		{"count(*), count(*) FILTER (amount IS NULL), sum(input_tokens), sum(output_tokens), sum(cached_tokens), " +
+			"sum(total_tokens), sum(total_amount), sum(discount_amount), sum(amount)",
+			"sum(requests), sum(without_amount), sum(input_tokens), sum(output_tokens), sum(cached_tokens), sum(total_tokens), " +
+				"sum(list_cost), sum(discount), sum(net_cost)"},
 	} {
 		want := w.Ask("SELECT account, usage_date, currency, " + columns[0] + " FROM usage GROUP BY ALL ORDER BY ALL")
-		got := w.Ask("SELECT account, usage_date, currency, " + columns[1] + " FROM chargeback_daily GROUP BY ALL ORDER BY ALL")
+		got := w.Ask("SELECT account, usage_date, currency, " + columns[1] +
+			" FROM chargeback_daily GROUP BY ALL ORDER BY ALL")
 		if len(want) < 6 || len(got) != len(want) {
 			t.Fatalf("%d rows, want %d", len(got), len(want))
 		}
@@ -32,13 +36,15 @@ func TestChargesSumToUsage(t *testing.T) {
 			}
 		}
 	}
-	if got := w.One("SELECT count(*) > 0 AS n FROM chargeback_daily WHERE cost_center = '(unallocated)' AND rule_id IS NULL"); got != "{'n': true}" {
+	if got := w.One("SELECT count(*) > 0 AS n FROM chargeback_daily WHERE cost_center = '(unallocated)' AND rule_id IS " +
+		"NULL"); got != "{'n': true}" {
 		t.Error("nothing is unallocated")
 	}
 	if got := w.One("SELECT count(DISTINCT cost_center) AS n FROM chargeback_daily WHERE pool = 'shared'"); got != "{'n': 3}" {
 		t.Errorf("the pool is borne by %s cost centres", got)
 	}
-	if got := w.Ask("SELECT min(usage_date), max(usage_date), rule_version FROM allocated_usage WHERE rule_id = 'team-4' GROUP BY ALL ORDER BY ALL"); len(got) != 2 {
+	if got := w.Ask("SELECT min(usage_date), max(usage_date), rule_version FROM allocated_usage WHERE rule_id = 'team-4' " +
+		"GROUP BY ALL ORDER BY ALL"); len(got) != 2 {
 		t.Errorf("versions of a rule: %v", got)
 	}
 	if got := w.One("SELECT (SELECT count(*) FROM allocated_usage) = (SELECT count(*) FROM usage) AS same"); got != "{'same': true}" {

@@ -35,8 +35,8 @@ type CloseOptions struct {
 	Rules       []RuleFile // the allocation rules of the published file, the rules file first
 	RulesDigest string
 	Now         func() time.Time
-	// Write writes the month's statements into a directory; nil writes none. edition is 1, or one more for each time that the month
-	// was opened again.
+	// Write writes the month's statements into a directory; nil writes none. edition is 1, or one more for each time that
+	// the month was opened again.
 	Write func(ctx context.Context, dir string, edition int) error
 }
 
@@ -82,7 +82,8 @@ func (l *Lake) closeMonth(ctx context.Context, opts CloseOptions) (ClosedMonth, 
 	if err != nil {
 		return ClosedMonth{}, err
 	}
-	m := Manifest{Format: manifestFormat, Month: opts.Month, ClosedAt: opts.Now().UTC(), RunID: opts.RunID, Version: opts.Version, By: &opts.By, Edition: edition,
+	m := Manifest{Format: manifestFormat, Month: opts.Month, ClosedAt: opts.Now().UTC(), RunID: opts.RunID,
+		Version: opts.Version, By: &opts.By, Edition: edition,
 		Reason: opts.Reason, Objections: opts.Objections, Rules: ManifestRules{Digest: opts.RulesDigest}}
 	if err := l.writeLedger(ctx, dir, opts.Month, &m); err != nil {
 		return ClosedMonth{}, err
@@ -93,7 +94,8 @@ func (l *Lake) closeMonth(ctx context.Context, opts CloseOptions) (ClosedMonth, 
 			return ClosedMonth{}, err
 		}
 		sum := sha256.Sum256(f.Content)
-		m.Rules.Files = append(m.Rules.Files, ManifestFile{Name: f.Name, Path: name, SHA256: hex.EncodeToString(sum[:]), Bytes: int64(len(f.Content))})
+		m.Rules.Files = append(m.Rules.Files, ManifestFile{Name: f.Name, Path: name, SHA256: hex.EncodeToString(sum[:]),
+			Bytes: int64(len(f.Content))})
 	}
 	if opts.Write != nil {
 		if err := opts.Write(ctx, dir, edition); err != nil {
@@ -179,24 +181,29 @@ func (l *Lake) writeLedger(ctx context.Context, dir string, month schemas.Month,
 	for _, x := range ledgers {
 		file := filepath.Join(dir, filepath.FromSlash(x.file))
 		query := fmt.Sprintf("SELECT * FROM %s WHERE billing_month = DATE '%s' ORDER BY ALL", x.charged, month.First())
-		if err := d.Exec(ctx, fmt.Sprintf("COPY (%s) TO %s (FORMAT parquet, COMPRESSION zstd)", query, SqlPath(file))); err != nil {
+		if err := d.Exec(ctx, fmt.Sprintf("COPY (%s) TO %s (FORMAT parquet, COMPRESSION zstd)", query,
+			SqlPath(file))); err != nil {
 			return fmt.Errorf("write %s: %w", x.file, err)
 		}
 	}
-	rows, err := d.conn.QueryContext(ctx, ledgerTotals(fmt.Sprintf("chargeback_daily WHERE billing_month = DATE '%s'", month.First())))
+	rows, err := d.conn.QueryContext(ctx,
+		ledgerTotals(fmt.Sprintf("chargeback_daily WHERE billing_month = DATE '%s'", month.First())))
 	if err != nil {
 		return err
 	}
 	if m.Totals, err = scanTotals(rows); err != nil {
 		return err
 	}
-	if same, err := d.ledgerHolds(ctx, filepath.Join(dir, filepath.FromSlash(ledgerChargeback)), m.Totals); err != nil || !same {
+	if same, err := d.ledgerHolds(ctx, filepath.Join(dir, filepath.FromSlash(ledgerChargeback)), m.Totals); err != nil ||
+		!same {
 		return cmp.Or(err, fmt.Errorf("%w: %s doesn't hold what is charged", errInexact, ledgerChargeback))
 	}
 	if err := d.lacking(ctx, month, m); err != nil {
 		return fmt.Errorf("completeness: %w", err)
 	}
-	days, err := d.conn.QueryContext(ctx, fmt.Sprintf("SELECT account, usage_date, digest FROM partitions WHERE date_trunc('month', usage_date) = DATE '%s' ORDER BY ALL", month.First()))
+	days, err := d.conn.QueryContext(ctx,
+		fmt.Sprintf("SELECT account, usage_date, digest FROM partitions WHERE date_trunc('month', usage_date) = DATE '%s' "+
+			"ORDER BY ALL", month.First()))
 	if err != nil {
 		return err
 	}
@@ -220,7 +227,8 @@ func (d *Database) lacking(ctx context.Context, month schemas.Month, m *Manifest
 	if err := d.conn.QueryRowContext(ctx, "SELECT completeness FROM completeness"+span).Scan(&m.Completeness); err != nil {
 		return err
 	}
-	rows, err := d.conn.QueryContext(ctx, "SELECT account, missing_seconds FROM completeness_by_account"+span+" WHERE missing_seconds > 0 ORDER BY account")
+	rows, err := d.conn.QueryContext(ctx,
+		"SELECT account, missing_seconds FROM completeness_by_account"+span+" WHERE missing_seconds > 0 ORDER BY account")
 	if err != nil {
 		return err
 	}
@@ -247,7 +255,8 @@ func (d *Database) ledgerHolds(ctx context.Context, file string, totals []Manife
 
 // ledgerTotals asks for the totals of charges.
 func ledgerTotals(charges string) string {
-	return "SELECT currency, sum(requests)::BIGINT, sum(list_cost)::VARCHAR, sum(discount)::VARCHAR, sum(net_cost)::VARCHAR FROM " + charges + " GROUP BY ALL ORDER BY ALL"
+	return "SELECT currency, sum(requests)::BIGINT, sum(list_cost)::VARCHAR, sum(discount)::VARCHAR, " +
+		"sum(net_cost)::VARCHAR FROM " + charges + " GROUP BY ALL ORDER BY ALL"
 }
 
 func scanTotals(rows *sql.Rows) ([]ManifestTotal, error) {
@@ -363,14 +372,16 @@ func (l *Lake) ReopenMonth(month schemas.Month, runID, version, reason string, n
 		return fail(err)
 	}
 	// The reason is on the disk before the month is open: a reason without a month beside it says that it was not.
-	if err := l.Replace(l.Path(load.StatementsDir, reopenedDir, base+".json"), bytes.NewReader(append(b, '\n'))); err != nil {
+	if err := l.Replace(l.Path(load.StatementsDir, reopenedDir, base+".json"),
+		bytes.NewReader(append(b, '\n'))); err != nil {
 		return fail(err)
 	}
 	kept = l.Path(load.StatementsDir, reopenedDir, base)
 	if err := l.FS.Rename(from, kept); err != nil {
 		return fail(err)
 	}
-	if err := errors.Join(l.SyncDir(l.Path(load.StatementsDir)), l.SyncDir(l.Path(load.StatementsDir, reopenedDir))); err != nil {
+	if err := errors.Join(l.SyncDir(l.Path(load.StatementsDir)),
+		l.SyncDir(l.Path(load.StatementsDir, reopenedDir))); err != nil {
 		return fail(err)
 	}
 	return kept, nil

@@ -33,7 +33,9 @@ func (w *dayWriter) closeMonth(month string, f Finance) (ClosedMonth, error) {
 	if err != nil {
 		w.T.Fatal(err)
 	}
-	c, err := w.lake.CloseMonth(context.Background(), CloseOptions{Month: m, RunID: "run-c", Version: "test", Now: loadtest.TickingClock(), Rules: []RuleFile{{Name: "rules.yaml", Content: []byte(f.Rules.Digest())}}, RulesDigest: f.Rules.Digest(),
+	c, err := w.lake.CloseMonth(context.Background(), CloseOptions{Month: m, RunID: "run-c", Version: "test",
+		Now: loadtest.TickingClock(), Rules: []RuleFile{{Name: "rules.yaml", Content: []byte(f.Rules.Digest())}},
+		RulesDigest: f.Rules.Digest(),
 		Write: func(_ context.Context, dir string, _ int) error {
 			return os.WriteFile(filepath.Join(dir, "statement.csv"), []byte("x\n"), 0o644)
 		}})
@@ -60,8 +62,12 @@ func archived(all ...Allocator) func([]RuleFile) (Allocator, error) {
 // closed month never changes again, whatever comes and however the rules change.
 func TestClosedMonthsNeverChangeAndNothingIsLost(t *testing.T) {
 	// Once a figure was charged and taken back it is 0 and not NULL, so NULL counts as 0 here.
-	const perOwner = `SELECT usage_date, account, cost_center, team, gl_code, tags, pool, rule_id, model, model_type, record_kind, currency, sum(requests) AS n, sum(without_amount) AS w, coalesce(sum(input_tokens), 0) AS i, coalesce(sum(output_tokens), 0) AS o, coalesce(sum(total_tokens), 0) AS t,
-		coalesce(sum(list_cost), 0) AS l, coalesce(sum(discount), 0) AS d, coalesce(sum(net_cost), 0) AS a FROM chargeback_daily GROUP BY ALL HAVING sum(requests) <> 0 OR sum(net_cost) <> 0 OR sum(list_cost) <> 0 ORDER BY ALL`
+	const perOwner = `SELECT usage_date, account, cost_center, team, gl_code, tags, pool, rule_id, model, model_type,
+		record_kind, currency, sum(requests) AS n, sum(without_amount) AS w, coalesce(sum(input_tokens), 0) AS i,
+		coalesce(sum(output_tokens), 0) AS o, coalesce(sum(total_tokens), 0) AS t,
+		coalesce(sum(list_cost), 0) AS l, coalesce(sum(discount), 0) AS d, coalesce(sum(net_cost), 0) AS a
+		FROM chargeback_daily GROUP BY ALL HAVING sum(requests) <> 0 OR sum(net_cost) <> 0 OR sum(list_cost) <> 0
+		ORDER BY ALL`
 	check := func(rt *rapid.T) {
 		w, plain := newDayWriter(t, load.Options{}), newDayWriter(t, load.Options{})
 		seed := int64(0)
@@ -72,7 +78,8 @@ func TestClosedMonthsNeverChangeAndNothingIsLost(t *testing.T) {
 		}
 		days := rapid.SliceOfNDistinct(rapid.IntRange(0, 91), 3, 6, rapid.ID).Draw(rt, "days") // August to October
 		partition := func(d int) schemas.Partition {
-			return schemas.Partition{Account: []string{"acme", "zeta-2"}[d%2], Date: schemastest.Date("2026-08-01") + schemas.Date(d)}
+			return schemas.Partition{Account: []string{"acme", "zeta-2"}[d%2],
+				Date: schemastest.Date("2026-08-01") + schemas.Date(d)}
 		}
 		for _, d := range days {
 			write(partition(d), rapid.IntRange(1, 25).Draw(rt, "rows"))
@@ -104,7 +111,8 @@ func TestClosedMonthsNeverChangeAndNothingIsLost(t *testing.T) {
 			plain.publish(PublishOptions{Finance: f, Drop: gone})
 			got, want := w.Ask(perOwner), plain.Ask(perOwner)
 			if !slices.Equal(got, want) {
-				rt.Fatalf("after the close of %s: %s", month, loadtest.FirstDifference(strings.Join(got, "\n"), strings.Join(want, "\n")))
+				rt.Fatalf("after the close of %s: %s", month,
+					loadtest.FirstDifference(strings.Join(got, "\n"), strings.Join(want, "\n")))
 			}
 		}
 		other := f
@@ -117,14 +125,17 @@ func TestClosedMonthsNeverChangeAndNothingIsLost(t *testing.T) {
 			rt.Fatal("built from nothing: ", loadtest.FirstDifference(full, d))
 		}
 		for month, want := range frozen {
-			if got := w.Ask("SELECT * FROM chargeback_daily WHERE billing_month = '" + month + "-01' ORDER BY ALL"); !slices.Equal(got, want) {
+			if got := w.Ask("SELECT * FROM chargeback_daily WHERE billing_month = '" + month +
+				"-01' ORDER BY ALL"); !slices.Equal(got, want) {
 				rt.Fatalf("%s changed:\n%s\nwas\n%s", month, strings.Join(got, "\n"), strings.Join(want, "\n"))
 			}
 		}
-		for _, row := range w.Ask(`SELECT billing_month, usage_date, charge_class FROM chargeback_daily WHERE (date_trunc('month', usage_date) <> billing_month) <> (charge_class IS NOT NULL)`) {
+		for _, row := range w.Ask(`SELECT billing_month, usage_date, charge_class FROM chargeback_daily
+			WHERE (date_trunc('month', usage_date) <> billing_month) <> (charge_class IS NOT NULL)`) {
 			rt.Fatalf("a charge in another month that is no correction, or the other way round: %s", row)
 		}
-		if got, want := w.One("SELECT sum(net_cost) AS a FROM chargeback_daily"), w.One("SELECT sum(amount) AS a FROM usage"); got != want {
+		if got, want := w.One("SELECT sum(net_cost) AS a FROM chargeback_daily"),
+			w.One("SELECT sum(amount) AS a FROM usage"); got != want {
 			rt.Fatalf("charged %s, used %s", got, want)
 		}
 		report, err := w.lake.Verify(context.Background(), VerifyOptions{})
@@ -165,7 +176,8 @@ func TestAClosedMonthIsCorrectedIfItsRecordsChangedAndNotIfTheirFileDid(t *testi
 	if _, err := w.closeMonth("2026-08", f); err != nil {
 		t.Fatal(err)
 	}
-	const question = `SELECT corrected, (SELECT count(*) > 0 FROM chargeback_daily WHERE charge_class = 'Correction') AS charged FROM closed_months`
+	const question = `SELECT corrected, (SELECT count(*) > 0 FROM chargeback_daily
+		WHERE charge_class = 'Correction') AS charged FROM closed_months`
 	for _, step := range []struct {
 		what, rows string
 		want       string
@@ -197,13 +209,15 @@ func TestAClosedMonthThatIsGoneIsNotOpenedSilently(t *testing.T) {
 	w.RandomDay(days[0], 21, 99)
 	before := w.Dump()
 	_, err = w.lake.Publish(t.Context(), PublishOptions{Finance: f, Now: loadtest.TickingClock()})
-	if err == nil || !strings.Contains(err.Error(), "2026-10 is closed, and") || !strings.Contains(err.Error(), "restore it from a backup") {
+	if err == nil || !strings.Contains(err.Error(), "2026-10 is closed, and") ||
+		!strings.Contains(err.Error(), "restore it from a backup") {
 		t.Fatalf("published: %v", err)
 	}
 	if after := w.Dump(); after != before {
 		t.Error(loadtest.FirstDifference(after, before))
 	}
-	if _, err = w.lake.Publish(t.Context(), PublishOptions{Finance: f, Full: true, Now: loadtest.TickingClock()}); err == nil {
+	if _, err = w.lake.Publish(t.Context(), PublishOptions{Finance: f, Full: true,
+		Now: loadtest.TickingClock()}); err == nil {
 		t.Error("built anew without it, though nobody said so")
 	}
 	w.publish(PublishOptions{Finance: f, Full: true, DropMonths: []schemas.Month{c.Month}}) // the way out
@@ -223,7 +237,8 @@ func TestAClosedMonthIsCheckedAndReopened(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if want := w.One("SELECT sum(amount)::VARCHAR AS a FROM usage"); len(c.Totals) != 1 || "{'a': "+*c.Totals[0].Net+"}" != want || len(c.Partitions) != 8 {
+	if want := w.One("SELECT sum(amount)::VARCHAR AS a FROM usage"); len(c.Totals) != 1 ||
+		"{'a': "+*c.Totals[0].Net+"}" != want || len(c.Partitions) != 8 {
 		t.Errorf("manifest: %+v, usage has %s", c.Manifest, want)
 	}
 	if _, err := w.closeMonth("2026-10", f); !errors.Is(err, ErrClosed) {
@@ -266,7 +281,8 @@ func TestAClosedMonthIsCheckedAndReopened(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if _, err := w.lake.ReopenMonth(schemastest.Date("2026-09-01").Month(), "r", "v", "why", time.Now()); !errors.Is(err, ErrNotClosed) {
+	if _, err := w.lake.ReopenMonth(schemastest.Date("2026-09-01").Month(), "r", "v", "why", time.Now()); !errors.Is(err,
+		ErrNotClosed) {
 		t.Errorf("opened what isn't closed: %v", err)
 	}
 	kept, err := w.lake.ReopenMonth(c.Month, "run-o", "test", "wrong owner", time.Date(2026, 11, 21, 0, 0, 0, 0, time.UTC))
@@ -324,10 +340,13 @@ func TestAMonthIsClosedOrNotWhicheverStepFails(t *testing.T) {
 		return l
 	}
 	closeOn := func(l *Lake) error {
-		_, err := l.CloseMonth(t.Context(), CloseOptions{Month: month, RunID: "run-c", Version: "test", Now: loadtest.TickingClock(), RulesDigest: f.Rules.Digest(),
-			Rules: []RuleFile{{Name: "rules.yaml", Content: []byte(f.Rules.Digest())}, {Name: "../../t.CSV", Content: []byte("a\n")}},
+		_, err := l.CloseMonth(t.Context(), CloseOptions{Month: month, RunID: "run-c", Version: "test",
+			Now: loadtest.TickingClock(), RulesDigest: f.Rules.Digest(),
+			Rules: []RuleFile{{Name: "rules.yaml", Content: []byte(f.Rules.Digest())},
+				{Name: "../../t.CSV", Content: []byte("a\n")}},
 			Write: func(_ context.Context, dir string, _ int) error {
-				return errors.Join(os.Mkdir(filepath.Join(dir, "sub"), 0o700), os.WriteFile(filepath.Join(dir, "sub", "s.csv"), []byte("x\n"), 0o644))
+				return errors.Join(os.Mkdir(filepath.Join(dir, "sub"), 0o700),
+					os.WriteFile(filepath.Join(dir, "sub", "s.csv"), []byte("x\n"), 0o644))
 			}})
 		return err
 	}
@@ -343,7 +362,8 @@ func TestAMonthIsClosedOrNotWhicheverStepFails(t *testing.T) {
 				t.Errorf("%s: files %+v", name, c.Files)
 			}
 			for _, want := range c.Files {
-				if got, err := w.lake.manifestFile(c.Dir, want.Path); err != nil || got.SHA256 != want.SHA256 || got.Bytes != want.Bytes {
+				if got, err := w.lake.manifestFile(c.Dir, want.Path); err != nil || got.SHA256 != want.SHA256 ||
+					got.Bytes != want.Bytes {
 					t.Errorf("%s: %s: %+v %v, want %+v", name, want.Path, got, err, want)
 				}
 			}
@@ -382,7 +402,8 @@ func TestAMonthIsClosedOrNotWhicheverStepFails(t *testing.T) {
 					case err != nil && !errors.Is(err, syscall.EIO):
 						t.Errorf("%s: the error hides its cause: %v", name, err)
 					}
-					if left, _ := w.lake.List(w.lake.Path(durable.TempDir)); !down && len(left) > 0 && !strings.HasPrefix(step, "remove") && !strings.HasPrefix(step, "create") && step != "close" {
+					if left, _ := w.lake.List(w.lake.Path(durable.TempDir)); !down && len(left) > 0 &&
+						!strings.HasPrefix(step, "remove") && !strings.HasPrefix(step, "create") && step != "close" {
 						t.Errorf("%s: half-done files are left: %v", name, left)
 					}
 					if after != before || !down {
@@ -409,12 +430,15 @@ func TestAMonthIsClosedOrNotWhicheverStepFails(t *testing.T) {
 	// Errors of what doesn't go through FS leave nothing either.
 	reset(false)
 	full := errors.New("no space left on device")
-	_, err := w.lake.CloseMonth(t.Context(), CloseOptions{Month: month, Now: loadtest.TickingClock(), Write: func(_ context.Context, dir string, _ int) error { return full }})
+	_, err := w.lake.CloseMonth(t.Context(), CloseOptions{Month: month, Now: loadtest.TickingClock(),
+		Write: func(_ context.Context, dir string, _ int) error { return full }})
 	if !errors.Is(err, full) || look("a failed statement") {
 		t.Errorf("a failed statement: %v", err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
-	_, err = w.lake.CloseMonth(ctx, CloseOptions{Month: month, Now: loadtest.TickingClock(), Write: func(context.Context, string, int) error { cancel(); return nil }})
+	_, err = w.lake.CloseMonth(ctx,
+		CloseOptions{Month: month, Now: loadtest.TickingClock(),
+			Write: func(context.Context, string, int) error { cancel(); return nil }})
 	if !errors.Is(err, context.Canceled) || look("stopped") {
 		t.Errorf("stopped while it wrote: %v", err)
 	}
@@ -437,7 +461,8 @@ func TestAMonthIsClosedOrNotWhicheverStepFails(t *testing.T) {
 	if got := findings(); !slices.Contains(got, "database_behind: 2026-10 is closed, and published as open") {
 		t.Errorf("found %q", got)
 	}
-	if got := w.publish(PublishOptions{Finance: f}); got.Unchanged || w.One(`SELECT count(*) AS n FROM closed_months`) != "{'n': 1}" {
+	if got := w.publish(PublishOptions{Finance: f}); got.Unchanged ||
+		w.One(`SELECT count(*) AS n FROM closed_months`) != "{'n': 1}" {
 		t.Errorf("the next publish: %+v", got)
 	}
 	if got := findings(); len(got) > 0 {
@@ -449,7 +474,8 @@ func TestAMonthIsClosedOrNotWhicheverStepFails(t *testing.T) {
 	b, err := os.ReadFile(name)
 	must(t, err)
 	must(t, os.WriteFile(name, bytes.Replace(b, []byte(`"net_cost": "`), []byte(`"net_cost": "1`), 1), 0o600))
-	if got := strings.Join(findings(), "\n"); !strings.Contains(got, "not the manifest the month was published with") || !strings.Contains(got, "don't sum to the totals") {
+	if got := strings.Join(findings(), "\n"); !strings.Contains(got, "not the manifest the month was published with") ||
+		!strings.Contains(got, "don't sum to the totals") {
 		t.Errorf("found %q", got)
 	}
 	must(t, os.RemoveAll(w.lake.Path(load.StatementsDir, "2026-10")))
@@ -458,13 +484,15 @@ func TestAMonthIsClosedOrNotWhicheverStepFails(t *testing.T) {
 	}
 }
 
-// Another program that has the published file open for writing keeps no month from being closed, and changes nothing of it.
+// Another program that has the published file open for writing keeps no month from being closed, and changes nothing of
+// it.
 func TestAMonthIsClosedWhileAnotherHasTheFileOpenForWriting(t *testing.T) {
 	w := newDayWriter(t, load.Options{})
 	w.RandomDays(1, 5)
 	w.publish(PublishOptions{})
 	release := held(t, w.lake.Database(), "DELETE FROM theirs.usage")
-	m, err := w.lake.CloseMonth(t.Context(), CloseOptions{Month: schemastest.Date("2026-10-01").Month(), Now: loadtest.TickingClock(), RulesDigest: "none"})
+	m, err := w.lake.CloseMonth(t.Context(), CloseOptions{Month: schemastest.Date("2026-10-01").Month(),
+		Now: loadtest.TickingClock(), RulesDigest: "none"})
 	if err != nil || len(m.Totals) == 0 || m.Totals[0].Requests == 0 {
 		t.Errorf("%+v %v", m, err)
 	}

@@ -31,17 +31,18 @@ const manifestFormat = 1
 // Manifest says what a month was closed with and what was written for it. It is the first file to be checked, and
 // the others are checked against it.
 type Manifest struct {
-	Format     int           `json:"format"`
-	Month      schemas.Month `json:"month"`
-	ClosedAt   time.Time     `json:"closed_at"`
-	RunID      string        `json:"run_id"`
-	Version    string        `json:"version"`
-	By         *ClosedBy     `json:"closed_by,omitempty"`         // nil of a month that an older version closed
-	Edition    int           `json:"statement_version,omitempty"` // 2 of a month that was reopened once; 0 of one that an older version closed
-	Reason     string        `json:"reason,omitempty"`            // why it was closed in spite of Objections
-	Objections []string      `json:"objections,omitempty"`        // what stood against closing it
-	// How complete the month was, as completeness of the published file, and which accounts lacked how much; "" of a month that was
-	// closed by a version that didn't look.
+	Format   int           `json:"format"`
+	Month    schemas.Month `json:"month"`
+	ClosedAt time.Time     `json:"closed_at"`
+	RunID    string        `json:"run_id"`
+	Version  string        `json:"version"`
+	By       *ClosedBy     `json:"closed_by,omitempty"` // nil of a month that an older version closed
+	// 2 of a month that was reopened once; 0 of one that an older version closed
+	Edition    int      `json:"statement_version,omitempty"`
+	Reason     string   `json:"reason,omitempty"`     // why it was closed in spite of Objections
+	Objections []string `json:"objections,omitempty"` // what stood against closing it
+	// How complete the month was, as completeness of the published file, and which accounts lacked how much; "" of a month
+	// that was closed by a version that didn't look.
 	Completeness string            `json:"completeness,omitempty"`
 	Lacking      []ManifestLacking `json:"lacking,omitempty"`
 	Rules        ManifestRules     `json:"rules"`
@@ -146,7 +147,8 @@ func (l *Lake) closedMonth(month schemas.Month) (ClosedMonth, error) {
 	case err != nil:
 		return c, fmt.Errorf("closed month %s: %s is damaged: %w\nhint: restore %s from a backup", month, name, err, c.Dir)
 	case c.Format < 1 || c.Month != month:
-		return c, fmt.Errorf("closed month %s: %s is damaged: it says format %d, month %q\nhint: restore %s from a backup", month, name, c.Format, c.Month, c.Dir)
+		return c, fmt.Errorf("closed month %s: %s is damaged: it says format %d, month %q\nhint: restore %s from a backup",
+			month, name, c.Format, c.Month, c.Dir)
 	}
 	sum := sha256.Sum256(b)
 	c.Digest = hex.EncodeToString(sum[:])
@@ -162,10 +164,12 @@ func (l *Lake) closedRules(c ClosedMonth) ([]RuleFile, error) {
 		}
 		b, err := l.FS.ReadFile(filepath.Join(c.Dir, filepath.FromSlash(f.Path)))
 		if err != nil {
-			return nil, fmt.Errorf("closed month %s: read its allocation rules: %w\nhint: restore %s from a backup", c.Month, err, c.Dir)
+			return nil, fmt.Errorf("closed month %s: read its allocation rules: %w\nhint: restore %s from a backup", c.Month,
+				err, c.Dir)
 		}
 		if sum := sha256.Sum256(b); hex.EncodeToString(sum[:]) != f.SHA256 {
-			return nil, fmt.Errorf("closed month %s: its allocation rules %s were changed since it was closed\nhint: restore %s from a backup", c.Month, f.Path, c.Dir)
+			return nil, fmt.Errorf("closed month %s: its allocation rules %s were changed since it was closed\nhint: restore "+
+				"%s from a backup", c.Month, f.Path, c.Dir)
 		}
 		files = append(files, RuleFile{Name: f.Name, Content: b})
 	}

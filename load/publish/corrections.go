@@ -20,15 +20,17 @@ func (a *allocation) fillClosed(ctx context.Context) error {
 	for _, c := range a.finance.closed {
 		for _, l := range ledgers {
 			var n int64
-			if err := a.d.conn.QueryRowContext(ctx, fmt.Sprintf("SELECT count(*) FROM (FROM %s WHERE billing_month = DATE '%s' LIMIT 1)",
-				l.table, c.Month.First())).Scan(&n); err != nil {
+			if err := a.d.conn.QueryRowContext(ctx,
+				fmt.Sprintf("SELECT count(*) FROM (FROM %s WHERE billing_month = DATE '%s' LIMIT 1)",
+					l.table, c.Month.First())).Scan(&n); err != nil {
 				return err
 			}
 			if n > 0 {
 				continue
 			}
 			file := filepath.Join(c.Dir, filepath.FromSlash(l.file))
-			err := a.d.Exec(ctx, fmt.Sprintf("INSERT INTO %s BY NAME SELECT * FROM read_parquet(%s, hive_partitioning = false)", l.table, sqlGlob(file)))
+			err := a.d.Exec(ctx, fmt.Sprintf("INSERT INTO %s BY NAME SELECT * FROM read_parquet(%s, hive_partitioning = false)",
+				l.table, sqlGlob(file)))
 			if err != nil {
 				return fmt.Errorf("closed month %s: read %s: %w\nhint: restore %s from a backup", c.Month, l.file, err, c.Dir)
 			}
@@ -124,7 +126,8 @@ func (a *allocation) correct(ctx context.Context) error {
 		during = append(during, within(m))
 	}
 	for _, l := range ledgers {
-		if err := a.d.Exec(ctx, fmt.Sprintf("DELETE FROM %s WHERE billing_month = DATE '%s' AND charge_class = 'Correction'", l.table, next)); err != nil {
+		if err := a.d.Exec(ctx, fmt.Sprintf("DELETE FROM %s WHERE billing_month = DATE '%s' AND charge_class = 'Correction'",
+			l.table, next)); err != nil {
 			return err
 		}
 		if len(during) == 0 {
@@ -145,13 +148,15 @@ func (a *allocation) correct(ctx context.Context) error {
 				SELECT %[3]s, %[6]s FROM %[1]s WHERE billing_month IN (SELECT "month" FROM closed_months) AND %[9]s
 			)
 			GROUP BY %[3]s HAVING %[7]s ORDER BY ALL`,
-			l.table, next, l.dimensions, strings.Join(sums, ", "), strings.Join(plus, ", "), strings.Join(minus, ", "), strings.Join(having, " OR "), l.live, "("+strings.Join(during, " OR ")+")"))
+			l.table, next, l.dimensions, strings.Join(sums, ", "), strings.Join(plus, ", "), strings.Join(minus, ", "),
+			strings.Join(having, " OR "), l.live, "("+strings.Join(during, " OR ")+")"))
 		if err != nil {
 			return fmt.Errorf("%s: %w", l.table, err)
 		}
 	}
 	// A day may be derived anew, by a newer version say, and come out with the same records: nothing was corrected then.
 	return a.d.Exec(ctx, `UPDATE closed_months SET corrected = EXISTS (
-		FROM (SELECT usage_date, charge_class FROM chargeback_daily UNION ALL SELECT usage_date, charge_class FROM focus_closed) c
+		FROM (SELECT usage_date, charge_class FROM chargeback_daily UNION ALL SELECT usage_date, charge_class
+		FROM focus_closed) c
 		WHERE c.charge_class = 'Correction' AND date_trunc('month', c.usage_date) = closed_months."month") WHERE corrected`)
 }

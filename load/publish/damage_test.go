@@ -48,25 +48,31 @@ func TestAPublishNamesTheFileThatCanNotBeRead(t *testing.T) {
 			spoil(t, path(l))
 			_, err = l.Publish(t.Context(), PublishOptions{})
 			var damaged *load.DamagedError
-			if !errors.As(err, &damaged) || damaged.Path != path(l) || !strings.Contains(err.Error(), "usagelake verify --repair") {
+			if !errors.As(err, &damaged) || damaged.Path != path(l) ||
+				!strings.Contains(err.Error(), "usagelake verify --repair") {
 				t.Errorf("%v", err)
 			}
 		})
 	}
 }
 
-// A run that was killed is interrupted in the table, as status has it, and so are its accounts; the run that publishes runs.
+// A run that was killed is interrupted in the table, as status has it, and so are its accounts; the run that publishes
+// runs.
 func TestKilledRunsArePublishedAsInterrupted(t *testing.T) {
 	w := newDayWriter(t, load.Options{})
 	w.RandomDays(1, 3)
 	for _, r := range []schemas.Run{
-		{RunID: "killed", Status: schemas.StatusRunning, Accounts: []schemas.RunAccount{{Account: "acme", Status: schemas.StatusRunning}}},
+		{RunID: "killed", Status: schemas.StatusRunning,
+			Accounts: []schemas.RunAccount{{Account: "acme", Status: schemas.StatusRunning}}},
 		{RunID: "done", Status: schemas.StatusDone},
 		{RunID: "now", Status: schemas.StatusRunning},
 	} {
 		must(t, w.lake.AppendRun(r))
 	}
-	w.publish(PublishOptions{Current: func(Published) schemas.Run { return schemas.Run{RunID: "now", Status: schemas.StatusDone} }})
+	w.publish(PublishOptions{Current: func(Published) schemas.Run {
+		return schemas.Run{RunID: "now",
+			Status: schemas.StatusDone}
+	}})
 	if got := w.One("SELECT list(run_id || ' ' || status ORDER BY run_id) AS s FROM runs"); got != "{'s': [done done, killed interrupted, now done]}" {
 		t.Error(got)
 	}

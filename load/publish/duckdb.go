@@ -44,20 +44,22 @@ type Database struct {
 	after     func() // what close does at the end; nil: nothing
 }
 
-// wholeCheckpoint is how much may be written before DuckDB checkpoints of its own accord. Each checkpoint writes the unfinished row groups
-// anew and leaves holes where they were; so a publish should come out with the one at its end, and the file without holes. What waits
-// for it can be spilled.
+// wholeCheckpoint is how much may be written before DuckDB checkpoints of its own accord. Each checkpoint writes the
+// unfinished row groups anew and leaves holes where they were; so a publish should come out with the one at its end,
+// and the file without holes. What waits for it can be spilled.
 const wholeCheckpoint = "256MB"
 
-// storageVersion is the format of usage.duckdb. DuckDB from 1.4 on reads it, and every view from 1.4.3 on (docs/readers.md). From 1.4 on a file and its log know each other: a log that
-// another program wrote for the file of before is refused, where it was added to the new one without a word. That is worth the readers of before
+// storageVersion is the format of usage.duckdb. DuckDB from 1.4 on reads it, and every view from 1.4.3 on
+// (docs/readers.md). From 1.4 on a file and its log know each other: a log that another program wrote for the file of
+// before is refused, where it was added to the new one without a word. That is worth the readers of before
 // 1.4, a release with long support.
 const storageVersion = "v1.4.0"
 
-// openDatabase starts an instance and attaches path, or nothing if it is "". Extensions are neither installed nor loaded, so that nothing is
-// ever downloaded. The session's time zone is UTC.
+// openDatabase starts an instance and attaches path, or nothing if it is "". Extensions are neither installed nor
+// loaded, so that nothing is ever downloaded. The session's time zone is UTC.
 //
-// A file that is opened to be written has no log: what a crash leaves of it is thrown away, and until detach it is no whole file.
+// A file that is opened to be written has no log: what a crash leaves of it is thrown away, and until detach it is no
+// whole file.
 func openDatabase(ctx context.Context, e engine, path string, readOnly bool) (_ *Database, err error) {
 	if e.memoryLimit == "" {
 		e.memoryLimit = DefaultMemoryLimit
@@ -252,9 +254,12 @@ func (d *Database) Spilled(err error) error {
 	}
 	switch {
 	case left.Files != nil && *left.Files < durable.FullFiles:
-		return fmt.Errorf("%w\nthe temporary disk has no inodes left: DuckDB puts there, at %s, what is beyond its memory\n%sremove small files from it", err, d.spill, durable.FullHint)
+		return fmt.Errorf("%w\nthe temporary disk has no inodes left: DuckDB puts there, at %s, what is beyond its "+
+			"memory\n%sremove small files from it", err, d.spill, durable.FullHint)
 	case left.Bytes < limit:
-		return fmt.Errorf("%w\nthe temporary disk is full: DuckDB puts there, at %s, what is beyond its memory, and %d MiB are free\n%smake room there, or give DuckDB more memory (duckdb.memory), or name another place with TMPDIR where the lake can't be written", err, d.spill, left.Bytes>>20, durable.FullHint)
+		return fmt.Errorf("%w\nthe temporary disk is full: DuckDB puts there, at %s, what is beyond its memory, and %d MiB "+
+			"are free\n%smake room there, or give DuckDB more memory (duckdb.memory), or name another place with TMPDIR where "+
+			"the lake can't be written", err, d.spill, left.Bytes>>20, durable.FullHint)
 	}
 	return err
 }
@@ -276,8 +281,8 @@ func DecimalText(d duckdb.Decimal) string {
 	return sign + digits[:len(digits)-scale] + "." + digits[len(digits)-scale:]
 }
 
-// SqlPath is a file's path as a string of SQL. It is absolute: DuckDB takes the beginning of a relative one, as of s3:lake or
-// md:lake, for the name of an extension.
+// SqlPath is a file's path as a string of SQL. It is absolute: DuckDB takes the beginning of a relative one, as of
+// s3:lake or md:lake, for the name of an extension.
 func SqlPath(path string) string {
 	return schemas.SQLString(absolute(path))
 }

@@ -32,8 +32,8 @@ type Finance struct {
 	Rules Allocator // nil: none
 	// Archived reads the rules that a month was closed with, from the files that were kept.
 	Archived func([]RuleFile) (Allocator, error)
-	// Accounts are those of the config: what is to be there. If none of them is in the lake, the config is of another lake or
-	// none, and every account of the lake is.
+	// Accounts are those of the config: what is to be there. If none of them is in the lake, the config is of another lake
+	// or none, and every account of the lake is.
 	Accounts []string
 	Budgets  []schemas.Budget
 	Invoices []schemas.InvoiceLine
@@ -103,7 +103,8 @@ func (l *Lake) loadFinance(f Finance) (*finance, error) {
 	out := &finance{Finance: f, current: newRuleset(f.Rules), closed: closed, rules: map[schemas.Month]ruleset{}}
 	sum := sha256.New()
 	fmt.Fprintf(sum, "%d\n%s\n", financeVersion, out.current.Digest())
-	if err := json.NewEncoder(sum).Encode([]any{slices.Sorted(slices.Values(f.Accounts)), f.Budgets, f.Invoices, f.Names, f.TopUps, f.TopUpsGiven, f.GLCode, f.CreditGLCode}); err != nil {
+	if err := json.NewEncoder(sum).Encode([]any{slices.Sorted(slices.Values(f.Accounts)), f.Budgets, f.Invoices, f.Names,
+		f.TopUps, f.TopUpsGiven, f.GLCode, f.CreditGLCode}); err != nil {
 		return nil, err
 	}
 	read := map[string]ruleset{}
@@ -175,7 +176,8 @@ func (f *finance) fields() []string {
 
 // KeyFields are the columns of allocation_keys, which rules may look at.
 var KeyFields = []string{
-	schemas.FieldTokenID, schemas.FieldUserID, schemas.FieldCustomUserID, schemas.FieldModel, schemas.FieldModelType, schemas.FieldChannelID,
+	schemas.FieldTokenID, schemas.FieldUserID, schemas.FieldCustomUserID, schemas.FieldModel, schemas.FieldModelType,
+	schemas.FieldChannelID,
 }
 
 // openEnds stand for "from ever" and "for ever" in allocation_keys, whose validity is never NULL so that a join is a

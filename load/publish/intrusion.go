@@ -20,16 +20,16 @@ import (
 	"github.com/usagelake/usagelake/load/durable"
 )
 
-// Nobody but a publish writes to usage.duckdb. A program that opens it to write, as DuckDB's clients do if nothing else is said,
-// may change what it says in two ways:
+// Nobody but a publish writes to usage.duckdb. A program that opens it to write, as DuckDB's clients do if nothing else
+// is said, may change what it says in two ways:
 //
-//   - It writes a log, usage.duckdb.wal, that DuckDB finds by the file's name. A publish may have replaced the file since: in the
-//     storage format of before 1.4 every reader then added a log of yesterday's file to today's, without an error. In the format of 1.4 such a
-//     log is refused (storageVersion), and a log of the very file still counts.
+//   - It writes a log, usage.duckdb.wal, that DuckDB finds by the file's name. A publish may have replaced the file
+//     since: in the storage format of before 1.4 every reader then added a log of yesterday's file to today's, without
+//     an error. In the format of 1.4 such a log is refused (storageVersion), and a log of the very file still counts.
 //   - It writes into the file, as it does with its log when it ends.
 //
-// Both are told: the log by its name, the other by the headers of the file (see mark). Our own commands read under a name to which
-// no log belongs, and read no file that was written into. A run mends both.
+// Both are told: the log by its name, the other by the headers of the file (see mark). Our own commands read under a
+// name to which no log belongs, and read no file that was written into. A run mends both.
 const (
 	logSuffix  = ".wal"
 	marksKind  = 1       // of published.json
@@ -38,10 +38,12 @@ const (
 )
 
 // ErrIntruded says that the published file is not as it was published.
-var ErrIntruded = errors.New("usage.duckdb is no file that published.json knows: another program wrote into it, it is damaged, or one of the two was copied or restored without the other; its figures can't be trusted")
+var ErrIntruded = errors.New("usage.duckdb is no file that published.json knows: another program wrote into it, it is " +
+	"damaged, or one of the two was copied or restored without the other; its figures can't be trusted")
 
 // HintIntruded says what to do about an Intrusion.
-const HintIntruded = "publish it anew: usagelake export, or usagelake rebuild; open it read-only elsewhere (-readonly, read_only=True), and keep tables of your own in another file"
+const HintIntruded = "publish it anew: usagelake export, or usagelake rebuild; open it read-only elsewhere " +
+	"(-readonly, read_only=True), and keep tables of your own in another file"
 
 // Intrusion is what another program did to the published file.
 type Intrusion struct {
@@ -60,9 +62,11 @@ func (i Intrusion) String() string {
 	case i.Changed:
 		return ErrIntruded.Error()
 	case i.Log != "":
-		return i.Log + " is the log of another program that writes to usage.duckdb: whoever opens the file reads what stands in the log, too, or is refused"
+		return i.Log + " is the log of another program that writes to usage.duckdb: whoever opens the file reads what " +
+			"stands in the log, too, or is refused"
 	case i.Unmarked:
-		return "published.json is missing or can't be read, so it can't be told whether another program wrote into usage.duckdb; the next publish makes both anew"
+		return "published.json is missing or can't be read, so it can't be told whether another program wrote into " +
+			"usage.duckdb; the next publish makes both anew"
 	}
 	return ""
 }
@@ -77,7 +81,8 @@ func (l *Lake) Intrusion() (Intrusion, error) {
 	case !errors.Is(err, fs.ErrNotExist):
 		return found, err
 	}
-	// A publish writes the marks before it puts the file in its place: what was opened between the two is looked at once more.
+	// A publish writes the marks before it puts the file in its place: what was opened between the two is looked at once
+	// more.
 	for range 2 {
 		known, err := l.marks()
 		if err != nil {
@@ -98,7 +103,8 @@ func (l *Lake) Intrusion() (Intrusion, error) {
 	return found, nil
 }
 
-// mark tells a published file from what becomes of it when DuckDB writes into it: each checkpoint counts up in the headers.
+// mark tells a published file from what becomes of it when DuckDB writes into it: each checkpoint counts up in the
+// headers.
 type mark struct {
 	Headers string `json:"headers"` // SHA-256 of the first headerSize bytes
 	Bytes   int64  `json:"bytes"`
@@ -153,8 +159,8 @@ func (l *Lake) proven(path string) (bool, error) {
 	return err == nil && slices.Contains(known, m), err
 }
 
-// markPublished notes that the file at path is about to be the published one. Until then, and if that fails, the one that stands
-// there is known still.
+// markPublished notes that the file at path is about to be the published one. Until then, and if that fails, the one
+// that stands there is known still.
 func (l *Lake) markPublished(path string) error {
 	next, err := l.mark(path)
 	if err != nil {
@@ -172,8 +178,8 @@ func (l *Lake) markPublished(path string) error {
 	return l.Replace(l.Path(load.MarksFile), bytes.NewReader(append(b, '\n')))
 }
 
-// dropLog removes a log beside the published file: it is of no use to whoever wrote it, for the file that it belonged to is, or is
-// about to be, another. A folder of that name is no log, and is moved to damaged/.
+// dropLog removes a log beside the published file: it is of no use to whoever wrote it, for the file that it belonged
+// to is, or is about to be, another. A folder of that name is no log, and is moved to damaged/.
 func (l *Lake) dropLog() error {
 	log := l.Database() + logSuffix
 	if l.IsDir(log) {
@@ -192,7 +198,8 @@ func (l *Lake) dropLog() error {
 	return err
 }
 
-// OpenPublishedFile opens the published file to be read, without any log that lies beside it. ErrIntruded if somebody wrote into it.
+// OpenPublishedFile opens the published file to be read, without any log that lies beside it. ErrIntruded if somebody
+// wrote into it.
 func (l *Lake) OpenPublishedFile(ctx context.Context) (*Database, error) {
 	for {
 		found, err := l.Intrusion()
@@ -247,8 +254,9 @@ func (l *Lake) openAside(ctx context.Context) (d *Database, err error) {
 	return d, nil
 }
 
-// aside has the published file opened by another name, beside which no log stands: by a hard link, or of a copy if it can't be made, or if
-// a program that writes to the file has it locked. spill is an empty directory, and done removes both.
+// aside has the published file opened by another name, beside which no log stands: by a hard link, or of a copy if it
+// can't be made, or if a program that writes to the file has it locked. spill is an empty directory, and done removes
+// both.
 func (l *Lake) aside(open func(name, spill string) error) (done func(), err error) {
 	spill, done, err := l.Scratch()
 	if err != nil {
@@ -273,8 +281,8 @@ func (l *Lake) aside(open func(name, spill string) error) (done func(), err erro
 	return done, nil
 }
 
-// copyTo copies the published file, sharing its blocks where the file system can, as it was published: whoever writes to it may do so
-// meanwhile.
+// copyTo copies the published file, sharing its blocks where the file system can, as it was published: whoever writes
+// to it may do so meanwhile.
 func (l *Lake) copyTo(name string) error {
 	src, err := l.FS.Open(l.Database())
 	if err != nil {
@@ -298,8 +306,8 @@ func (l *Lake) copyTo(name string) error {
 	return nil
 }
 
-// copyBlocks copies a file by sharing its blocks where the file system can do that, else within the kernel, else by reading and
-// writing.
+// copyBlocks copies a file by sharing its blocks where the file system can do that, else within the kernel, else by
+// reading and writing.
 func copyBlocks(to io.Writer, src io.Reader) error {
 	from, ok1 := src.(*os.File)
 	target, ok2 := to.(*os.File)

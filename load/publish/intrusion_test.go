@@ -41,12 +41,14 @@ func figuresOf(t *testing.T, l *Lake) (string, error) {
 	}
 	defer d.Close()
 	var n, sum string
-	must(t, d.conn.QueryRowContext(t.Context(), `SELECT count(*)::VARCHAR, sum(amount)::VARCHAR FROM usage`).Scan(&n, &sum))
+	must(t, d.conn.QueryRowContext(t.Context(), `SELECT count(*)::VARCHAR, sum(amount)::VARCHAR FROM usage`).Scan(&n,
+		&sum))
 	return n + " " + sum, nil
 }
 
-// A program that had yesterday's file open writes its log beside today's; one that has today's open writes a log of it. In either case
-// our commands give the right figures and say so, other readers are refused the first, and a publish that has nothing to do removes it.
+// A program that had yesterday's file open writes its log beside today's; one that has today's open writes a log of it.
+// In either case our commands give the right figures and say so, other readers are refused the first, and a publish
+// that has nothing to do removes it.
 func TestTheLogOfAnotherProgramChangesNoFigure(t *testing.T) {
 	for _, replaced := range []bool{true, false} {
 		t.Run(fmt.Sprintf("replaced %v", replaced), func(t *testing.T) {
@@ -104,13 +106,15 @@ func TestTheLogOfAnotherProgramChangesNoFigure(t *testing.T) {
 	}
 }
 
-// A file that another program wrote into is read by no command, and a publish that has nothing else to do builds it anew.
+// A file that another program wrote into is read by no command, and a publish that has nothing else to do builds it
+// anew.
 func TestAFileThatAnotherProgramWroteIntoIsRefused(t *testing.T) {
 	w, _ := soundLake(t)
 	l := w.lake
 	right, err := figuresOf(t, l)
 	must(t, err)
-	for _, statement := range []string{"DELETE FROM theirs.usage WHERE model LIKE '%1'", "CREATE TABLE theirs.mine (i INTEGER)", "UPDATE theirs.partitions SET digest = 'x'"} {
+	for _, statement := range []string{"DELETE FROM theirs.usage WHERE model LIKE '%1'",
+		"CREATE TABLE theirs.mine (i INTEGER)", "UPDATE theirs.partitions SET digest = 'x'"} {
 		write, leave := stranger(t, l.Database())
 		write(statement)
 		write("DETACH theirs")
@@ -137,7 +141,8 @@ func TestAFileThatAnotherProgramWroteIntoIsRefused(t *testing.T) {
 			t.Errorf("%s: after a publish, verify finds %+v", statement, r.Findings)
 		}
 	}
-	// Whoever only opens the file to write, and doesn't, does nothing; nor does a copy of the lake, or one without published.json.
+	// Whoever only opens the file to write, and doesn't, does nothing; nor does a copy of the lake, or one without
+	// published.json.
 	_, leave := stranger(t, l.Database())
 	leave()
 	dir := t.TempDir() + "/copy"
@@ -149,8 +154,8 @@ func TestAFileThatAnotherProgramWroteIntoIsRefused(t *testing.T) {
 			t.Errorf("%+v %v", found, err)
 		}
 	}
-	// Without published.json it can't be told: figures come with a warning, and a publish that has nothing else to do builds the file
-	// anew, so that it can.
+	// Without published.json it can't be told: figures come with a warning, and a publish that has nothing else to do
+	// builds the file anew, so that it can.
 	for _, content := range []string{"", "{"} {
 		var logged bytes.Buffer
 		c, err := open(dir, load.Options{Logger: slog.New(slog.NewTextHandler(&logged, nil))})
@@ -161,7 +166,8 @@ func TestAFileThatAnotherProgramWroteIntoIsRefused(t *testing.T) {
 		if found, err := c.Intrusion(); err != nil || !found.None() || !found.Unmarked {
 			t.Errorf("%q: %+v %v", content, found, err)
 		}
-		if got, err := figuresOf(t, c); err != nil || got != right || !strings.Contains(logged.String(), "published.json is missing") {
+		if got, err := figuresOf(t, c); err != nil || got != right ||
+			!strings.Contains(logged.String(), "published.json is missing") {
 			t.Errorf("%q: %s %v %s", content, got, err, logged.String())
 		}
 		if done, err := c.Publish(t.Context(), PublishOptions{}); err != nil || !done.Full {

@@ -19,8 +19,10 @@ import (
 // runOf is the n-th of runs that start an hour after the other, from a day of October on.
 func runOf(n int) schemas.Run {
 	at := time.Date(2026, 10, 30, 0, 0, 0, 0, time.UTC).Add(time.Duration(n) * time.Hour)
-	return schemas.Run{RunID: fmt.Sprintf("run-%05d", n), Command: "export", Job: "hourly", Version: "test", StartedAt: at, EndedAt: at.Add(time.Minute), Status: schemas.StatusDone,
-		Accounts: []schemas.RunAccount{{Account: "acme", Status: schemas.StatusDone, RunCounts: schemas.RunCounts{Records: int64(n)}}}}
+	return schemas.Run{RunID: fmt.Sprintf("run-%05d", n), Command: "export", Job: "hourly", Version: "test", StartedAt: at,
+		EndedAt: at.Add(time.Minute), Status: schemas.StatusDone,
+		Accounts: []schemas.RunAccount{{Account: "acme", Status: schemas.StatusDone,
+			RunCounts: schemas.RunCounts{Records: int64(n)}}}}
 }
 
 // newest keeps the first run, shortened.
@@ -69,7 +71,8 @@ func TestThePublishedRunsAreThoseOfTheJournal(t *testing.T) {
 		w.publish(PublishOptions{Full: full})
 		want := inOrder(everyRun(t, w.lake))
 		var got []string
-		for _, row := range w.Ask("SELECT run_id || ' ' || status || ' ' || (SELECT count(*) FROM run_accounts a WHERE a.run_id = r.run_id) AS v FROM runs r ORDER BY ALL") {
+		for _, row := range w.Ask("SELECT run_id || ' ' || status || ' ' || (SELECT count(*) FROM run_accounts a WHERE " +
+			"a.run_id = r.run_id) AS v FROM runs r ORDER BY ALL") {
 			got = append(got, strings.TrimSuffix(strings.TrimPrefix(row, "{'v': "), "}"))
 		}
 		if strings.Join(got, "\n") != want {
@@ -96,7 +99,8 @@ func TestThePublishedRunsAreThoseOfTheJournal(t *testing.T) {
 	check("as after a crash in a compaction", false)
 	compact()
 	check("compacted again", false)
-	must(t, w.lake.AppendRun(schemas.Run{RunID: "run-00179", Status: schemas.StatusFailed, StartedAt: runOf(179).StartedAt, EndedAt: runOf(179).EndedAt}))
+	must(t, w.lake.AppendRun(schemas.Run{RunID: "run-00179", Status: schemas.StatusFailed, StartedAt: runOf(179).StartedAt,
+		EndedAt: runOf(179).EndedAt}))
 	check("a run that ended otherwise", false)
 	must(t, os.Remove(w.lake.Path("journal", "runs", "2026-10.parquet")))
 	check("a month that is gone", false)

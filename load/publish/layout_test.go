@@ -23,9 +23,11 @@ func makeOld(t *testing.T, dir string, format int) {
 	folders, err := filepath.Glob(filepath.Join(dir, "*", load.AccountKey+"*"))
 	must(t, err)
 	for _, f := range folders {
-		must(t, os.Rename(f, filepath.Join(filepath.Dir(f), load.AccountKeyBefore+strings.TrimPrefix(filepath.Base(f), load.AccountKey))))
+		must(t, os.Rename(f,
+			filepath.Join(filepath.Dir(f), load.AccountKeyBefore+strings.TrimPrefix(filepath.Base(f), load.AccountKey))))
 	}
-	must(t, os.WriteFile(filepath.Join(dir, load.MarkerFile), fmt.Appendf(nil, "{\"format\":%d}\n", format), durable.FileMode))
+	must(t, os.WriteFile(filepath.Join(dir, load.MarkerFile), fmt.Appendf(nil, "{\"format\":%d}\n", format),
+		durable.FileMode))
 }
 
 // contents are the files of the trees by path, with the folders of either name as one.
@@ -64,7 +66,8 @@ func sameFiles(t *testing.T, when string, got, want map[string]string) {
 	}
 }
 
-// A lake of before is read as it is, and moved by whoever takes its lock first: without a change to any file, or to a finding.
+// A lake of before is read as it is, and moved by whoever takes its lock first: without a change to any file, or to a
+// finding.
 func TestALakeOfTheLayoutOfBeforeIsReadAndMoved(t *testing.T) {
 	w, days := soundLake(t)
 	dir := w.lake.Dir()
@@ -112,8 +115,8 @@ func TestALakeOfTheLayoutOfBeforeIsReadAndMoved(t *testing.T) {
 	}
 }
 
-// Whichever step of the move fails, dead or alive: every file stands there once, of its bytes, the lake reads the same, and the next
-// run goes on.
+// Whichever step of the move fails, dead or alive: every file stands there once, of its bytes, the lake reads the same,
+// and the next run goes on.
 func TestAMoveMayBeKilledAnywhere(t *testing.T) {
 	w, days := soundLake(t)
 	dir := w.lake.Dir()
@@ -159,8 +162,8 @@ func TestAMoveMayBeKilledAnywhere(t *testing.T) {
 	}
 }
 
-// What a backup of before brings back into a lake of now is found by verify, and taken by the next run as far as its place is free;
-// what isn't is kept outside of the trees, so that no reader sees a record twice.
+// What a backup of before brings back into a lake of now is found by verify, and taken by the next run as far as its
+// place is free; what isn't is kept outside of the trees, so that no reader sees a record twice.
 func TestABackupOfBeforeIsTakenIn(t *testing.T) {
 	w, days := soundLake(t)
 	dir := w.lake.Dir()

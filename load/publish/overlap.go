@@ -14,9 +14,9 @@ import (
 )
 
 // Two keys of one organisation, or one key that an account was renamed with, bring every record twice, and all cost is
-// doubled. Nothing in either account is wrong, so publishing holds the accounts against each other, a day at a time: records
-// of the same id, time and content. Only days that changed are looked at; what was found stands in the table account_overlaps
-// as long as it is so.
+// doubled. Nothing in either account is wrong, so publishing holds the accounts against each other, a day at a time:
+// records of the same id, time and content. Only days that changed are looked at; what was found stands in the table
+// account_overlaps as long as it is so.
 
 // Overlap is what two accounts hold both.
 type Overlap struct {
@@ -39,7 +39,8 @@ func (e *OverlapError) Error() string {
 		if o.Days > 1 {
 			days = fmt.Sprintf("%d days from %s to %s", o.Days, o.From, o.To)
 		}
-		pairs = append(pairs, fmt.Sprintf("%s and %s (%d records on %s, such as id %q)", o.Account, o.Other, o.Records, days, o.Sample))
+		pairs = append(pairs, fmt.Sprintf("%s and %s (%d records on %s, such as id %q)", o.Account, o.Other, o.Records, days,
+			o.Sample))
 	}
 	more := ""
 	if n := len(pairs); n > 5 {
@@ -50,7 +51,8 @@ func (e *OverlapError) Error() string {
 
 // Hint is what to do about it.
 func (e *OverlapError) Hint() string {
-	return fmt.Sprintf("two keys of one organisation? Take one of the two accounts, say %[1]s, out of the config, move its directories below raw, usage, quarantine and balance, and usage.duckdb, out of the lake, then usagelake rebuild",
+	return fmt.Sprintf("two keys of one organisation? Take one of the two accounts, say %[1]s, out of the config, move "+
+		"its directories below raw, usage, quarantine and balance, and usage.duckdb, out of the lake, then usagelake rebuild",
 		e.Overlaps[0].Other)
 }
 
@@ -88,7 +90,9 @@ func (p *publisher) findOverlaps(ctx context.Context, d *Database, changed []sch
 		rows int64
 	}
 	var look []shared // in order
-	rows, err := d.conn.QueryContext(ctx, `SELECT usage_date, sum("rows")::BIGINT FROM partitions WHERE "rows" > 0 GROUP BY usage_date HAVING count(*) > 1 ORDER BY 1`)
+	rows, err := d.conn.QueryContext(ctx,
+		`SELECT usage_date, sum("rows")::BIGINT FROM partitions WHERE "rows" > 0 GROUP BY usage_date HAVING count(*) > 1
+			ORDER BY 1`)
 	if err != nil {
 		return err
 	}
@@ -130,28 +134,32 @@ func dateList(dates []schemas.Date) string {
 	return b.String()
 }
 
-// overlapSQL finds what pairs of accounts share on these days. First it looks for what has one time and id, and only at that
-// more closely. A record is one number, for speed: numbers of 64 bits that are equal by chance are never as many as
-// leastOverlap. A summary record has
-// no id of the API's, and small ones are often alike: it counts only where all of an account's are shared.
+// overlapSQL finds what pairs of accounts share on these days. First it looks for what has one time and id, and only at
+// that more closely. A record is one number, for speed: numbers of 64 bits that are equal by chance are never as many
+// as leastOverlap. A summary record has no id of the API's, and small ones are often alike: it counts only where all of
+// an account's are shared.
 func overlapSQL(dates []schemas.Date) string {
 	in := dateList(dates)
 	return fmt.Sprintf(`
 		INSERT INTO account_overlaps
 		WITH candidates AS MATERIALIZED (
-			SELECT k FROM (SELECT hash(request_time, id) AS k, hash(account) AS a FROM usage WHERE usage_date IN (%[1]s)) GROUP BY k HAVING min(a) <> max(a)
+			SELECT k FROM (SELECT hash(request_time, id) AS k, hash(account) AS a FROM usage WHERE usage_date IN (%[1]s))
+			GROUP BY k HAVING min(a) <> max(a)
 		), numbered AS NOT MATERIALIZED (
-			SELECT usage_date, account, record_kind, hash(request_time, id, token_id, user_id, model, total_amount, discount_amount, amount, total_tokens) AS n
+			SELECT usage_date, account, record_kind, hash(request_time, id, token_id, user_id, model, total_amount,
+			discount_amount, amount, total_tokens) AS n
 			FROM usage WHERE usage_date IN (%[1]s) AND hash(request_time, id) IN (FROM candidates)
 		), shared AS MATERIALIZED (
 			SELECT usage_date, record_kind, n, list_sort(list(DISTINCT account)) AS accounts
 			FROM numbered GROUP BY usage_date, record_kind, n HAVING min(account) <> max(account)
 		), pairs AS (
 			SELECT usage_date, record_kind, a.a AS account, a.b AS other, count(*) AS records, min(n) AS sample
-			FROM (SELECT usage_date, record_kind, n, unnest(flatten(list_transform(accounts, lambda x, i: list_transform(accounts[i + 1:], lambda y: {'a': x, 'b': y})))) AS a FROM shared)
+			FROM (SELECT usage_date, record_kind, n, unnest(flatten(list_transform(accounts, lambda x,
+			i: list_transform(accounts[i + 1:], lambda y: {'a': x, 'b': y})))) AS a FROM shared)
 			GROUP BY ALL
 		), counts AS (
-			SELECT usage_date, record_kind, account, count(*) AS records FROM usage WHERE usage_date IN (SELECT usage_date FROM pairs) GROUP BY ALL
+			SELECT usage_date, record_kind, account, count(*) AS records FROM usage
+			WHERE usage_date IN (SELECT usage_date FROM pairs) GROUP BY ALL
 		), found AS (
 			SELECT p.* FROM pairs p
 			JOIN counts a ON a.usage_date = p.usage_date AND a.record_kind = p.record_kind AND a.account = p.account
@@ -161,14 +169,16 @@ func overlapSQL(dates []schemas.Date) string {
 		)
 		SELECT f.account, f.other, f.usage_date, sum(f.records)::BIGINT, min(u.id)
 		FROM found f JOIN usage u ON u.usage_date = f.usage_date AND u.account = f.account AND u.record_kind = f.record_kind
-			AND hash(u.request_time, u.id, u.token_id, u.user_id, u.model, u.total_amount, u.discount_amount, u.amount, u.total_tokens) = f.sample
+			AND hash(u.request_time, u.id, u.token_id, u.user_id, u.model, u.total_amount, u.discount_amount, u.amount,
+			u.total_tokens) = f.sample
 		GROUP BY f.account, f.other, f.usage_date ORDER BY ALL`, in, leastOverlap)
 }
 
 // readOverlaps reads what is known of accounts that hold the same records.
 func (d *Database) readOverlaps(ctx context.Context) ([]Overlap, error) {
 	rows, err := d.conn.QueryContext(ctx, `
-		SELECT account, other, sum(records)::BIGINT, count(*)::BIGINT, min(usage_date), max(usage_date), arg_min(sample_id, usage_date)
+		SELECT account, other, sum(records)::BIGINT, count(*)::BIGINT, min(usage_date), max(usage_date),
+		arg_min(sample_id, usage_date)
 		FROM account_overlaps GROUP BY account, other ORDER BY account, other`)
 	if err != nil {
 		return nil, err
@@ -187,8 +197,8 @@ func (d *Database) readOverlaps(ctx context.Context) ([]Overlap, error) {
 	return out, rows.Err()
 }
 
-// Overlaps reads off the published file which accounts hold the same records. None if there is no such file, or one of an
-// older layout.
+// Overlaps reads off the published file which accounts hold the same records. None if there is no such file, or one of
+// an older layout.
 func (l *Lake) Overlaps(ctx context.Context) ([]Overlap, error) {
 	if _, err := l.FS.Stat(l.Database()); errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
@@ -199,7 +209,8 @@ func (l *Lake) Overlaps(ctx context.Context) ([]Overlap, error) {
 	}
 	defer d.Close()
 	var layout int
-	if err := d.conn.QueryRowContext(ctx, "SELECT schema_version FROM meta").Scan(&layout); err != nil || layout != schemas.SQLVersion {
+	if err := d.conn.QueryRowContext(ctx, "SELECT schema_version FROM meta").Scan(&layout); err != nil ||
+		layout != schemas.SQLVersion {
 		return nil, err
 	}
 	return d.readOverlaps(ctx)

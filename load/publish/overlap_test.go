@@ -34,7 +34,8 @@ func TestAccountsThatHoldTheSameRecordsAreFound(t *testing.T) {
 		w.DayFrom(at, "SELECT * REPLACE ("+schemas.SQLString(at.Account)+" AS account, 'request' AS record_kind) FROM ("+query+")", fmt.Sprintf("d-%s-%d", at, n), nil)
 	}
 	of := func(day schemas.Date, seed int64, from, to int) string {
-		return fmt.Sprintf("SELECT * FROM (%s) WHERE id >= 'r%d' AND id < 'r%d'", loadtest.UsageSQL(p("x", day), 100, seed), int(date+day)*10_000_000+from, int(date+day)*10_000_000+to)
+		return fmt.Sprintf("SELECT * FROM (%s) WHERE id >= 'r%d' AND id < 'r%d'", loadtest.UsageSQL(p("x", day), 100, seed),
+			int(date+day)*10_000_000+from, int(date+day)*10_000_000+to)
 	}
 	// Two keys of one organisation, and one of another.
 	rows(p("a", 0), of(0, 1, 0, 100))
@@ -44,8 +45,11 @@ func TestAccountsThatHoldTheSameRecordsAreFound(t *testing.T) {
 		t.Errorf("two keys of one organisation: %s", got)
 	}
 	w.Answers(map[string]string{
-		"SELECT account, check_name, severity, records, detail FROM quality_issues WHERE check_name = 'account_overlap' ORDER BY 1": "{'account': a, 'check_name': account_overlap, 'severity': error, 'records': 100, 'detail': 'account b holds the same records: they count twice'}|" +
-			"{'account': b, 'check_name': account_overlap, 'severity': error, 'records': 100, 'detail': 'account a holds the same records: they count twice'}",
+		"SELECT account, check_name, severity, records, detail FROM quality_issues WHERE check_name = 'account_overlap' " +
+			"ORDER BY 1": "{'account': a, 'check_name': account_overlap, 'severity': error, 'records': 100, 'detail': 'account " +
+			"b holds the same records: they count twice'}|" +
+			"{'account': b, 'check_name': account_overlap, 'severity': error, 'records': 100, 'detail': 'account a holds the " +
+			"same records: they count twice'}",
 	})
 	// A day more that nobody shares leaves it as it is, and so does a publish that has nothing to do.
 	rows(p("c", 5), of(5, 2, 0, 100))
@@ -73,7 +77,8 @@ func TestAccountsThatHoldTheSameRecordsAreFound(t *testing.T) {
 	rows(p("c", 2), of(2, 1, 0, 50))
 	rows(p("a", 4), of(4, 1, 0, 50))
 	rows(p("b", 4), "SELECT * REPLACE (coalesce(amount, 0) + 0.1 AS amount) FROM ("+of(4, 1, 0, 50)+")")
-	if got := found(w.publish(PublishOptions{})); got != "a+b 104 on 3 days 2026-10-15..2026-10-18, a+c 50 on 1 days 2026-10-17..2026-10-17, b+c 3 on 1 days 2026-10-17..2026-10-17" {
+	if got := found(w.publish(PublishOptions{})); got != "a+b 104 on 3 days 2026-10-15..2026-10-18, a+c 50 on 1 days "+
+		"2026-10-17..2026-10-17, b+c 3 on 1 days 2026-10-17..2026-10-17" {
 		t.Errorf("three: %s", got)
 	}
 	overlaps, err := w.lake.Overlaps(t.Context())
@@ -100,11 +105,16 @@ func TestSmallSummariesThatAreAlikeAreNoOverlap(t *testing.T) {
 	date := schemastest.Date("2026-10-15")
 	summaries := func(account string, n int, more string) {
 		p := schemas.Partition{Account: account, Date: date}
-		w.DayFrom(p, fmt.Sprintf(`SELECT * REPLACE ('%s' AS account, 'summary' AS record_kind, 'summary-' || id AS id, NULL::VARCHAR AS token_id, NULL::VARCHAR AS user_id, 'm' AS model,
-			NULL::DECIMAL(18,12) AS amount, NULL::DECIMAL(18,12) AS total_amount, NULL::DECIMAL(18,12) AS discount_amount, 7::BIGINT AS total_tokens%s) FROM (%s)`, account, more, loadtest.UsageSQL(p, n, 1)), account+more, nil)
+		w.DayFrom(p, fmt.Sprintf(`SELECT * REPLACE ('%s' AS account, 'summary' AS record_kind, 'summary-' || id AS id,
+			NULL::VARCHAR AS token_id, NULL::VARCHAR AS user_id, 'm' AS model,
+			NULL::DECIMAL(18,12) AS amount, NULL::DECIMAL(18,12) AS total_amount, NULL::DECIMAL(18,12) AS discount_amount,
+			7::BIGINT AS total_tokens%s) FROM (%s)`, account, more, loadtest.UsageSQL(p, n, 1)), account+more, nil)
 	}
 	summaries("a", 20, "")
-	summaries("b", 20, ", CASE WHEN id LIKE '%9' THEN 'other' ELSE model_type END AS model_type, CASE WHEN id LIKE '%9' THEN 'x' ELSE custom_user_id END AS custom_user_id, request_time + INTERVAL (CASE WHEN id LIKE '%9' THEN 1 ELSE 0 END) SECOND AS request_time")
+	summaries("b", 20,
+		", CASE WHEN id LIKE '%9' THEN 'other' ELSE model_type END AS model_type, CASE WHEN id LIKE '%9' THEN 'x' ELSE "+
+			"custom_user_id END AS custom_user_id, request_time + INTERVAL (CASE WHEN id LIKE '%9' THEN 1 ELSE 0 END) SECOND "+
+			"AS request_time")
 	if got := found(w.publish(PublishOptions{})); got != "" {
 		t.Errorf("18 of 20: %s", got)
 	}
@@ -121,7 +131,8 @@ func BenchmarkOverlaps(b *testing.B) {
 	var days []schemas.Partition
 	for i, account := range []string{"a", "b"} {
 		p := schemas.Partition{Account: account, Date: date}
-		w.DayFrom(p, "SELECT * REPLACE ('"+account+"' || id AS id) FROM ("+loadtest.UsageSQL(p, 1_000_000, int64(i))+")", account, nil)
+		w.DayFrom(p, "SELECT * REPLACE ('"+account+"' || id AS id) FROM ("+loadtest.UsageSQL(p, 1_000_000, int64(i))+")",
+			account, nil)
 		days = append(days, p)
 	}
 	w.publish(PublishOptions{})

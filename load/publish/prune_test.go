@@ -35,7 +35,8 @@ func TestVerifyAndPublishKnowPrunedDays(t *testing.T) {
 		t.Parallel()
 		w, days := lake(t)
 		before := w.Dump()
-		if f, r := found(t, w); len(f) != 0 || r.PrunedDays != 1 || r.PrunedWindows != 2 || r.Windows != 8 || r.RawFiles != 7 || r.PrunedLeft != 0 {
+		if f, r := found(t, w); len(f) != 0 || r.PrunedDays != 1 || r.PrunedWindows != 2 || r.Windows != 8 ||
+			r.RawFiles != 7 || r.PrunedLeft != 0 {
 			t.Errorf("%+v", r)
 		}
 		// A version of the transformation that is newer can't derive it anew: it stays as it is.
@@ -65,7 +66,9 @@ func TestVerifyAndPublishKnowPrunedDays(t *testing.T) {
 		if f, r := found(t, w); len(f) != 0 || r.PrunedRejects != 1 {
 			t.Errorf("%+v", r)
 		}
-		ask := fmt.Sprintf("SELECT (SELECT count(*) FROM quarantine WHERE account = 'acme' AND window_start::DATE = '%[1]s') AS rows, (SELECT quarantined FROM partitions WHERE account = 'acme' AND usage_date = '%[1]s') AS n", days[1].Date)
+		ask := fmt.Sprintf("SELECT (SELECT count(*) FROM quarantine WHERE account = 'acme' AND window_start::DATE = "+
+			"'%[1]s') AS rows, (SELECT quarantined FROM partitions WHERE account = 'acme' AND usage_date = '%[1]s') AS n",
+			days[1].Date)
 		if got := w.One(ask); got != "{'rows': 0, 'n': 1}" {
 			t.Errorf("published: %s", got)
 		}
@@ -80,22 +83,31 @@ func TestVerifyAndPublishKnowPrunedDays(t *testing.T) {
 		check   string
 		publish string // what a publish says; "" is that it succeeds
 	}{
-		"a day file gone":   {func(t *testing.T, w *dayWriter, p schemas.Partition) { must(t, os.Remove(w.lake.UsagePath(p))) }, FoundPruned, "it is not the file"},
-		"a day file older":  {func(t *testing.T, w *dayWriter, p schemas.Partition) { w.RandomDay(p, 5, 9) }, FoundPruned, "it is not the file"},
-		"a quarantine gone": {func(t *testing.T, w *dayWriter, p schemas.Partition) { must(t, os.Remove(w.lake.QuarantinePath(p))) }, FoundQuarantine, ""},
+		"a day file gone": {func(t *testing.T, w *dayWriter,
+			p schemas.Partition) {
+			must(t, os.Remove(w.lake.UsagePath(p)))
+		}, FoundPruned, "it is not the file"},
+		"a day file older": {func(t *testing.T, w *dayWriter, p schemas.Partition) { w.RandomDay(p, 5, 9) }, FoundPruned,
+			"it is not the file"},
+		"a quarantine gone": {func(t *testing.T, w *dayWriter,
+			p schemas.Partition) {
+			must(t, os.Remove(w.lake.QuarantinePath(p)))
+		}, FoundQuarantine, ""},
 		"a quarantine changed": {func(t *testing.T, w *dayWriter, p schemas.Partition) {
 			w.Digest = "x"
 			w.Quarantine(p, 1)
 		}, FoundPruned, ""},
 		"a tombstone damaged": {func(t *testing.T, w *dayWriter, p schemas.Partition) {
-			must(t, os.WriteFile(w.lake.Path("raw", "acct="+p.Account, "date="+p.Date.String(), "pruned.jsonl"), []byte("{}\n"), 0o600))
+			must(t, os.WriteFile(w.lake.Path("raw", "acct="+p.Account, "date="+p.Date.String(), "pruned.jsonl"), []byte("{}\n"),
+				0o600))
 		}, FoundPruned, "is damaged"},
 		"a tombstone gone": {func(t *testing.T, w *dayWriter, p schemas.Partition) {
 			must(t, os.Remove(w.lake.Path("raw", "acct="+p.Account, "date="+p.Date.String(), "pruned.jsonl")))
 		}, FoundOrphan, ""},
 		"half fetched anew": {func(t *testing.T, w *dayWriter, p schemas.Partition) { w.seal(p, 0, 1) }, FoundStale, ""},
 		"what is kept damaged": {func(t *testing.T, w *dayWriter, p schemas.Partition) {
-			must(t, os.WriteFile(filepath.Join(w.lake.Path("raw", "acct="+p.Account, "date="+p.Date.String()), load.KeptUsage), []byte("x"), 0o600))
+			must(t, os.WriteFile(filepath.Join(w.lake.Path("raw", "acct="+p.Account, "date="+p.Date.String()), load.KeptUsage),
+				[]byte("x"), 0o600))
 		}, FoundPruned, ""},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -25,8 +25,8 @@ type PublishOptions struct {
 	// Full builds the file from nothing, even if the published one could be brought up to date.
 	Full    bool
 	Version string // of the program
-	// Current is the run that publishes, as it will stand if that succeeds, given the Overlaps and Unproven that were found: it takes
-	// the place of the journal's row of the same id. nil: no run publishes.
+	// Current is the run that publishes, as it will stand if that succeeds, given the Overlaps and Unproven that were
+	// found: it takes the place of the journal's row of the same id. nil: no run publishes.
 	Current func(found Published) schemas.Run
 	// Finance is the allocation of cost, and what it is held against.
 	Finance Finance
@@ -72,13 +72,13 @@ const (
 	groupDays = 64
 	groupRows = 2_000_000
 
-	// A file is built anew once more than this share of it is dead space, unless it is small: then a publish writes most of it anew, and
-	// nearly as much is dead after each.
+	// A file is built anew once more than this share of it is dead space, unless it is small: then a publish writes most
+	// of it anew, and nearly as much is dead after each.
 	maxDead   = 0.30
 	smallSize = 16 << 20
 
-	// What a file without usage measures, about: some blocks a table. And what may be lost in blocks that are half empty, whatever the size
-	// of the file: one that was built anew and brought up to date once has gained some 4 MiB.
+	// What a file without usage measures, about: some blocks a table. And what may be lost in blocks that are half empty,
+	// whatever the size of the file: one that was built anew and brought up to date once has gained some 4 MiB.
 	emptySize = 5 << 20
 	looseSize = 8 << 20
 )
@@ -87,14 +87,15 @@ const (
 // holds the lock. The file is built beside the published one and renamed over it:
 //
 //	read which days the published file has · clone it (or start an empty one) · delete and insert the days that differ
-//	· refresh their sums · hold accounts against each other · ask the allocation rules · compare totals with the day files · checkpoint · fsync · rename · fsync the directory
+//	· refresh their sums · hold accounts against each other · ask the allocation rules · compare totals with the day
+//	files · checkpoint · fsync · rename · fsync the directory
 //
-// At any moment, a crash included, the old file or the new one stands there, whole. A reader that holds the old one open keeps reading
-// it. If no day, no balance and no allocation rule changed, the file is left as it is: news of the journal alone waits for the next
-// change, for a run that changed nothing should change no file.
+// At any moment, a crash included, the old file or the new one stands there, whole. A reader that holds the old one
+// open keeps reading it. If no day, no balance and no allocation rule changed, the file is left as it is: news of the
+// journal alone waits for the next change, for a run that changed nothing should change no file.
 //
-// A published file that is missing, damaged, of an older layout, or that another program wrote into is built anew; one of a newer layout is refused
-// with ErrNewerDatabase.
+// A published file that is missing, damaged, of an older layout, or that another program wrote into is built anew; one
+// of a newer layout is refused with ErrNewerDatabase.
 func (l *Lake) Publish(ctx context.Context, opts PublishOptions) (Published, error) {
 	if opts.Now == nil {
 		opts.Now = time.Now
@@ -117,8 +118,8 @@ type publisher struct {
 	want    map[schemas.Partition]string // the digest of each day file, and of the days that the published file alone has
 	orphans []load.Orphan
 	last    []load.Orphan // what the published file alone has
-	// underived are days of the published file whose day files are gone, and not their raw files: whoever derives them brings
-	// them back.
+	// underived are days of the published file whose day files are gone, and not their raw files: whoever derives them
+	// brings them back.
 	underived []schemas.Partition
 	pruned    map[schemas.Partition]*load.Pruned // of frozen days
 	days      []schemas.Partition                // of want, in order
@@ -207,13 +208,18 @@ func (p *publisher) publish(ctx context.Context) (Published, error) {
 	return Published{}, err
 }
 
-// keepLast keeps the days that the published file has and no day file is of: what is gone from the disk is no news of the
-// usage. Nothing but their names in Drop takes them out.
+// keepLast keeps the days that the published file has and no day file is of: what is gone from the disk is no news of
+// the usage. Nothing but their names in Drop takes them out.
 func (p *publisher) keepLast(have *published) error {
 	keep := func(d schemas.Partition, rows int64, why string) {
-		o := load.Orphan{Partition: d, What: load.OrphanPublished, Path: p.lake.Database(), Lost: []schemas.Window{d.Window()}, Rows: rows, Why: why}
+		o := load.Orphan{Partition: d, What: load.OrphanPublished, Path: p.lake.Database(),
+			Lost: []schemas.Window{d.Window()}, Rows: rows, Why: why}
 		p.last = append(p.last, o)
-		if !slices.ContainsFunc(p.orphans, func(o load.Orphan) bool { return o.Partition == d && o.What != load.OrphanBalance }) { // which can't be read
+		// which can't be read
+		if !slices.ContainsFunc(p.orphans, func(o load.Orphan) bool {
+			return o.Partition == d &&
+				o.What != load.OrphanBalance
+		}) {
 			p.orphans = append(p.orphans, o)
 		}
 	}
@@ -230,11 +236,13 @@ func (p *publisher) keepLast(have *published) error {
 			p.underived = append(p.underived, d)
 			continue
 		}
-		keep(d, have.rows[d], fmt.Sprintf("its day file is gone, and usage.duckdb has %d rows of it; they are kept there", have.rows[d]))
+		keep(d, have.rows[d], fmt.Sprintf("its day file is gone, and usage.duckdb has %d rows of it; they are kept there",
+			have.rows[d]))
 	}
 	p.days = slices.SortedFunc(maps.Keys(p.want), schemas.Partition.Compare)
 	if len(p.underived) > 0 {
-		p.lake.Log.Warn("day files are gone whose raw files are there; usage.duckdb keeps their rows", "days", len(p.underived), "first", p.underived[0].String(), "hint", "usagelake rebuild")
+		p.lake.Log.Warn("day files are gone whose raw files are there; usage.duckdb keeps their rows", "days",
+			len(p.underived), "first", p.underived[0].String(), "hint", "usagelake rebuild")
 	}
 	for _, d := range have.balances {
 		if slices.Contains(p.balance.days, d) || slices.Contains(p.opts.Drop, d) {
@@ -263,15 +271,18 @@ func (p *publisher) lastCopy() error {
 // stillClosed refuses to open months that were closed and that nobody has opened: their statements are gone.
 func (p *publisher) stillClosed(months []schemas.Month) error {
 	for _, m := range months {
-		if slices.ContainsFunc(p.finance.closed, func(c ClosedMonth) bool { return c.Month == m }) || slices.Contains(p.opts.DropMonths, m) {
+		if slices.ContainsFunc(p.finance.closed, func(c ClosedMonth) bool { return c.Month == m }) ||
+			slices.Contains(p.opts.DropMonths, m) {
 			continue
 		}
 		kept, err := p.lake.Entries(p.lake.Path(load.StatementsDir, reopenedDir))
 		if err != nil {
 			return err
 		}
-		if !slices.ContainsFunc(kept, func(e fs.DirEntry) bool { return e.IsDir() && strings.HasPrefix(e.Name(), m.String()+"_") }) {
-			return fmt.Errorf("%s is closed, and %s is gone: what is charged in it would change\nhint: restore it from a backup; if it is to be given up: usagelake verify --repair --drop-orphans %[1]s",
+		if !slices.ContainsFunc(kept,
+			func(e fs.DirEntry) bool { return e.IsDir() && strings.HasPrefix(e.Name(), m.String()+"_") }) {
+			return fmt.Errorf("%s is closed, and %s is gone: what is charged in it would change\nhint: restore it from a "+
+				"backup; if it is to be given up: usagelake verify --repair --drop-orphans %[1]s",
 				m, p.lake.Path(load.StatementsDir, m.String()))
 		}
 	}
@@ -304,7 +315,8 @@ func (p *publisher) scan(ctx context.Context) error {
 				return fmt.Errorf("day %s: %w", d, err)
 			}
 			p.orphans = append(p.orphans, st.Orphans...)
-			if st.Damage != nil && !slices.ContainsFunc(st.Orphans, func(o load.Orphan) bool { return o.What == load.OrphanUsage }) {
+			if st.Damage != nil &&
+				!slices.ContainsFunc(st.Orphans, func(o load.Orphan) bool { return o.What == load.OrphanUsage }) {
 				return fmt.Errorf("day %s: %w", d, st.Damage)
 			}
 			if err := p.frozen(d, st.Windows, st.Footer); err != nil {
@@ -500,10 +512,14 @@ func (p *publisher) finish(ctx context.Context, d *Database, fresh bool) error {
 	}
 	var days, rows, sums int64
 	err = d.conn.QueryRowContext(ctx, `
-		WITH u AS (SELECT count(*) AS n, coalesce(sum(total_amount), 0) AS t, coalesce(sum(discount_amount), 0) AS s, coalesce(sum(amount), 0) AS a FROM usage),
-		d AS (SELECT coalesce(sum(requests), 0) AS n, coalesce(sum(total_amount), 0) AS t, coalesce(sum(discount_amount), 0) AS s, coalesce(sum(amount), 0) AS a FROM usage_daily),
-		p AS (SELECT count(*) AS days, coalesce(sum("rows"), 0) AS n, coalesce(sum(total_amount), 0) AS t, coalesce(sum(discount_amount), 0) AS s, coalesce(sum(amount), 0) AS a FROM partitions)
-		SELECT p.days, u.n::BIGINT, ((u.t, u.s, u.a) IS NOT DISTINCT FROM (p.t, p.s, p.a) AND (d.t, d.s, d.a) IS NOT DISTINCT FROM (p.t, p.s, p.a) AND u.n = p.n AND d.n = p.n)::BIGINT
+		WITH u AS (SELECT count(*) AS n, coalesce(sum(total_amount), 0) AS t, coalesce(sum(discount_amount), 0) AS s,
+		coalesce(sum(amount), 0) AS a FROM usage),
+		d AS (SELECT coalesce(sum(requests), 0) AS n, coalesce(sum(total_amount), 0) AS t,
+		coalesce(sum(discount_amount), 0) AS s, coalesce(sum(amount), 0) AS a FROM usage_daily),
+		p AS (SELECT count(*) AS days, coalesce(sum("rows"), 0) AS n, coalesce(sum(total_amount), 0) AS t,
+		coalesce(sum(discount_amount), 0) AS s, coalesce(sum(amount), 0) AS a FROM partitions)
+		SELECT p.days, u.n::BIGINT, ((u.t, u.s, u.a) IS NOT DISTINCT FROM (p.t, p.s, p.a) AND (d.t, d.s, d.a) IS NOT DISTINCT
+		FROM (p.t, p.s, p.a) AND u.n = p.n AND d.n = p.n)::BIGINT
 		FROM u, d, p`).Scan(&days, &rows, &sums)
 	switch {
 	case err != nil:
@@ -516,7 +532,8 @@ func (p *publisher) finish(ctx context.Context, d *Database, fresh bool) error {
 	}
 	if fresh {
 		// What the file measures now is what it is held against when it has gathered dead space.
-		return d.Exec(ctx, "UPDATE meta SET built_bytes = (SELECT total_blocks * block_size FROM pragma_database_size() WHERE database_name = '"+Catalog+"')")
+		return d.Exec(ctx,
+			"UPDATE meta SET built_bytes = (SELECT total_blocks * block_size FROM pragma_database_size() WHERE database_name = '"+Catalog+"')")
 	}
 	size, dead, err := d.deadSpace(ctx)
 	if err != nil {
@@ -528,18 +545,21 @@ func (p *publisher) finish(ctx context.Context, d *Database, fresh bool) error {
 	return nil
 }
 
-// deadSpace is the size of the file, right after a checkpoint, and how much of it is dead. That is the larger of two figures:
+// deadSpace is the size of the file, right after a checkpoint, and how much of it is dead. That is the larger of two
+// figures:
 //
-//   - what surely holds nothing: the free blocks, and the share of deleted rows in the others. DuckDB drops these rows only when it can merge
-//     or drop whole row groups.
-//   - what is more than the file would measure if it were built anew, and looseSize. That is reckoned from what it measured when it was,
-//     and by the rows it has got since; but never at more than twice of that, for such a reckoning carries only so far.
+//   - what surely holds nothing: the free blocks, and the share of deleted rows in the others. DuckDB drops these rows
+//     only when it can merge or drop whole row groups.
+//   - what is more than the file would measure if it were built anew, and looseSize. That is reckoned from what it
+//     measured when it was, and by the rows it has got since; but never at more than twice of that, for such a
+//     reckoning carries only so far.
 //
-// The instance that wrote the file must be asked: DuckDB cuts free blocks off the file's end after it wrote how many there are, so that
-// whoever opens the file later is told of blocks that it hasn't.
+// The instance that wrote the file must be asked: DuckDB cuts free blocks off the file's end after it wrote how many
+// there are, so that whoever opens the file later is told of blocks that it hasn't.
 func (d *Database) deadSpace(ctx context.Context) (size, dead int64, err error) {
 	err = d.conn.QueryRowContext(ctx, `
-		WITH file AS (SELECT block_size * total_blocks AS size, block_size * free_blocks AS free FROM pragma_database_size() WHERE database_name = '`+Catalog+`'),
+		WITH file AS (SELECT block_size * total_blocks AS size, block_size * free_blocks AS free FROM pragma_database_size()
+		WHERE database_name = '`+Catalog+`'),
 		live AS (SELECT count(*) AS n FROM usage),
 		stored AS (SELECT coalesce(sum("count"), 0) AS n FROM pragma_storage_info('usage') WHERE column_name = 'usage_date' AND segment_type <> 'VALIDITY'),
 		due AS (SELECT least(2 * built_bytes, built_bytes + (live.n - built_rows)::HUGEINT * greatest(0, built_bytes - ?) // greatest(built_rows, 1)) + ? AS size FROM meta, live)
@@ -569,18 +589,21 @@ func (p *publisher) replaceBalance(ctx context.Context, d *Database) error {
 	return nil
 }
 
-// replaceAccounts says from when to when each account was fetched, which are expected to be there, and how complete the months are.
+// replaceAccounts says from when to when each account was fetched, which are expected to be there, and how complete the
+// months are.
 func (p *publisher) replaceAccounts(ctx context.Context, d *Database) error {
 	names := make([]string, len(p.finance.Accounts))
 	for i, a := range p.finance.Accounts {
 		names[i] = schemas.SQLString(a)
 	}
 	err := d.Exec(ctx, "DELETE FROM accounts", `INSERT INTO accounts
-		WITH covered AS (SELECT account, min(window_start) AS covered_from, max(window_end) AS covered_to FROM coverage GROUP BY account),
+		WITH covered AS (SELECT account, min(window_start) AS covered_from, max(window_end) AS covered_to FROM coverage
+		GROUP BY account),
 		config AS (SELECT unnest([`+strings.Join(names, ", ")+`]::VARCHAR[]) AS account),
 		meant AS (SELECT count(*) > 0 AS it FROM covered SEMI JOIN config USING (account))
 		SELECT account, NOT it OR account IN (FROM config), covered_from, covered_to
-		FROM (SELECT account FROM covered UNION SELECT account FROM config, meant WHERE it) LEFT JOIN covered USING (account), meant
+		FROM (SELECT account FROM covered UNION SELECT account FROM config, meant WHERE it) LEFT
+		JOIN covered USING (account), meant
 		ORDER BY account`,
 		"DELETE FROM completeness_monthly", `INSERT INTO completeness_monthly FROM completeness_now ORDER BY "month", account`)
 	if err != nil {
@@ -593,10 +616,13 @@ func (p *publisher) replaceMeta(ctx context.Context, d *Database, fresh bool) er
 	now := p.opts.Now().UTC()
 	var err error
 	if fresh {
-		_, err = d.conn.ExecContext(ctx, `INSERT INTO meta SELECT ?, ?, ?, ?, coalesce(sum("rows"), 0), 0, ?, ?, ? FROM partitions`,
+		_, err = d.conn.ExecContext(ctx,
+			`INSERT INTO meta SELECT ?, ?, ?, ?, coalesce(sum("rows"), 0), 0, ?, ?, ? FROM partitions`,
 			int32(schemas.SQLVersion), p.opts.Version, now, now, p.balance.digest, p.finance.digest, p.generation+1)
 	} else {
-		_, err = d.conn.ExecContext(ctx, `UPDATE meta SET version = ?, published_at = ?, balance_digest = ?, finance_digest = ?, generation = ?`, p.opts.Version, now, p.balance.digest, p.finance.digest, p.generation+1)
+		_, err = d.conn.ExecContext(ctx,
+			`UPDATE meta SET version = ?, published_at = ?, balance_digest = ?, finance_digest = ?, generation = ?`,
+			p.opts.Version, now, p.balance.digest, p.finance.digest, p.generation+1)
 	}
 	if err != nil {
 		return fmt.Errorf("write meta: %w", err)

@@ -82,7 +82,9 @@ func (p *publisher) replaceGroup(ctx context.Context, d *Database, group []day, 
 	}
 	if !fresh {
 		for _, t := range dayTables {
-			if err := d.Exec(ctx, fmt.Sprintf("DELETE FROM %s WHERE (account, %s) IN (SELECT (account, usage_date) FROM temp.changed)", t.table, t.date)); err != nil {
+			if err := d.Exec(ctx,
+				fmt.Sprintf("DELETE FROM %s WHERE (account, %s) IN (SELECT (account, usage_date) FROM temp.changed)", t.table,
+					t.date)); err != nil {
 				return fmt.Errorf("delete from %s: %w", t.table, err)
 			}
 		}
@@ -115,7 +117,8 @@ func (p *publisher) replaceGroup(ctx context.Context, d *Database, group []day, 
 		}
 	}
 	for _, u := range usage {
-		if err := d.insertParquet(ctx, "usage", schemas.UsageColumns(), schemas.SQLUsageColumns(u.schema), u.files); err != nil {
+		if err := d.insertParquet(ctx, "usage", schemas.UsageColumns(), schemas.SQLUsageColumns(u.schema),
+			u.files); err != nil {
 			return p.blame(err, u.files)
 		}
 	}
@@ -138,7 +141,8 @@ type dayFiles struct {
 	files  []string
 }
 
-// blame names the file that is at fault, of those that DuckDB could not read: it says what it stumbled over, and not where.
+// blame names the file that is at fault, of those that DuckDB could not read: it says what it stumbled over, and not
+// where.
 func (p *publisher) blame(err error, files []string) error {
 	for _, f := range files {
 		if wrong := p.lake.CheckBody(f); wrong != nil {
@@ -151,8 +155,10 @@ func (p *publisher) blame(err error, files []string) error {
 	return err
 }
 
-// insertParquet inserts the rows of files, file by file in their order. selected are the columns as the files give them.
-func (d *Database) insertParquet(ctx context.Context, table string, columns []schemas.Column, selected string, files []string) error {
+// insertParquet inserts the rows of files, file by file in their order. selected are the columns as the files give
+// them.
+func (d *Database) insertParquet(ctx context.Context, table string, columns []schemas.Column, selected string,
+	files []string) error {
 	if len(files) == 0 {
 		return nil
 	}
@@ -205,7 +211,8 @@ func (p *publisher) fillFooters(d *Database, group []day) error {
 				if g.footer.Schema < schemas.SchemaOrdinal { // Records was that
 					listed = w.Records
 				}
-				err := add(g.Account, g.Date.Start(), w.Start, w.End, int32(w.Seq), announced, listed, w.Lacking, w.Records, int64(w.Pages),
+				err := add(g.Account, g.Date.Start(), w.Start, w.End, int32(w.Seq), announced, listed, w.Lacking, w.Records,
+					int64(w.Pages),
 					int64(w.Requests), nullable(w.Proof), w.FetchedAt, w.RunID, w.Owns)
 				if err != nil {
 					return err
@@ -233,22 +240,27 @@ func (p *publisher) checkGroup(ctx context.Context, d *Database) error {
 	var date sql.NullTime
 	err := d.conn.QueryRowContext(ctx, `
 		WITH held AS (
-			SELECT account, usage_date, count(*) AS n, coalesce(sum(total_amount), 0) AS t, coalesce(sum(discount_amount), 0) AS s, coalesce(sum(amount), 0) AS a
+			SELECT account, usage_date, count(*) AS n, coalesce(sum(total_amount), 0) AS t,
+			coalesce(sum(discount_amount), 0) AS s, coalesce(sum(amount), 0) AS a
 			FROM usage SEMI JOIN temp.changed USING (account, usage_date) GROUP BY ALL
 		), summed AS (
-			SELECT account, usage_date, sum(requests) AS n, coalesce(sum(total_amount), 0) AS t, coalesce(sum(discount_amount), 0) AS s, coalesce(sum(amount), 0) AS a
+			SELECT account, usage_date, sum(requests) AS n, coalesce(sum(total_amount), 0) AS t,
+			coalesce(sum(discount_amount), 0) AS s, coalesce(sum(amount), 0) AS a
 			FROM usage_daily SEMI JOIN temp.changed USING (account, usage_date) GROUP BY ALL
 		), bad AS (
 			SELECT account, window_start::DATE AS usage_date, count(*) AS n
 			FROM quarantine WHERE (account, window_start::DATE) IN (SELECT (account, usage_date) FROM temp.changed) GROUP BY ALL
 		)
-		SELECT account, usage_date, format('rows {} of {}, amount {} of {}, quarantined {} of {}', coalesce(h.n, 0), p."rows", coalesce(h.a, 0), p.amount, coalesce(b.n, 0), p.quarantined)
+		SELECT account, usage_date, format('rows {} of {}, amount {} of {}, quarantined {} of {}', coalesce(h.n, 0), p."rows",
+		coalesce(h.a, 0), p.amount, coalesce(b.n, 0), p.quarantined)
 		FROM (FROM partitions SEMI JOIN temp.changed USING (account, usage_date)) p
 		FULL JOIN held h USING (account, usage_date)
 		FULL JOIN summed s USING (account, usage_date)
 		FULL JOIN bad b USING (account, usage_date)
-		WHERE (coalesce(h.n, 0), coalesce(h.t, 0), coalesce(h.s, 0), coalesce(h.a, 0)) IS DISTINCT FROM (p."rows", p.total_amount, p.discount_amount, p.amount)
-			OR (coalesce(s.n, 0), coalesce(s.t, 0), coalesce(s.s, 0), coalesce(s.a, 0)) IS DISTINCT FROM (p."rows", p.total_amount, p.discount_amount, p.amount)
+		WHERE (coalesce(h.n, 0), coalesce(h.t, 0), coalesce(h.s, 0), coalesce(h.a, 0)) IS DISTINCT
+		FROM (p."rows", p.total_amount, p.discount_amount, p.amount)
+			OR (coalesce(s.n, 0), coalesce(s.t, 0), coalesce(s.s, 0), coalesce(s.a, 0)) IS DISTINCT
+			FROM (p."rows", p.total_amount, p.discount_amount, p.amount)
 			OR coalesce(b.n, 0) IS DISTINCT FROM CASE WHEN p.quarantine_sha256 IS NULL THEN 0 ELSE p.quarantined END -- NULL: retention deleted the file
 		ORDER BY ALL LIMIT 1`).Scan(&account, &date, &what)
 	switch {

@@ -202,8 +202,8 @@ func TestALogLeftByAnotherProgramIsNotTakenForTheNewFiles(t *testing.T) {
 	w.publish(PublishOptions{}) // checks that no log is left
 }
 
-// held has another process hold a database open for writing, as clients do if nothing else is said, until release is called. A statement is
-// written into its log.
+// held has another process hold a database open for writing, as clients do if nothing else is said, until release is
+// called. A statement is written into its log.
 func held(t *testing.T, path, statement string) (release func()) {
 	t.Helper()
 	cmd := exec.Command(os.Args[0], "-test.run=^TestHelperHoldDatabase$")

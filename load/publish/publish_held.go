@@ -21,7 +21,8 @@ type published struct {
 	days       map[schemas.Partition]string
 	rows       map[schemas.Partition]int64
 	bad        map[schemas.Partition]bool // days with quarantined records
-	// intruded says that another program wrote into it, or may have: it can tell what it alone has, and nothing is to be built on it.
+	// intruded says that another program wrote into it, or may have: it can tell what it alone has, and nothing is to be
+	// built on it.
 	intruded bool
 	// balances are the days that it has balances of.
 	balances []schemas.Partition
@@ -59,7 +60,8 @@ func (p *publisher) held(ctx context.Context) (*published, error) {
 		p.lake.Log.Warn("the published file can't be read; building it anew", "err", err)
 		return nil, nil
 	case have.schema > schemas.SQLVersion:
-		return nil, fmt.Errorf("%w (its tables have version %d, this version knows %d)", ErrNewerDatabase, have.schema, schemas.SQLVersion)
+		return nil, fmt.Errorf("%w (its tables have version %d, this version knows %d)", ErrNewerDatabase, have.schema,
+			schemas.SQLVersion)
 	}
 	have.intruded = intruded.Changed || intruded.Unmarked
 	return &have, nil
@@ -89,7 +91,8 @@ func readPublished(ctx context.Context, e engine, path string) (published, error
 	if err = errors.Join(err, errClosed, errBalances); err != nil {
 		return h, err
 	}
-	err = d.conn.QueryRowContext(ctx, "SELECT balance_digest, finance_digest, (SELECT count(*) FROM allocation_rules), generation FROM meta").Scan(&h.balance, &h.finance, &h.rules, &h.generation)
+	err = d.conn.QueryRowContext(ctx,
+		"SELECT balance_digest, finance_digest, (SELECT count(*) FROM allocation_rules), generation FROM meta").Scan(&h.balance, &h.finance, &h.rules, &h.generation)
 	return h, err
 }
 
@@ -113,7 +116,8 @@ func (d *Database) closed(ctx context.Context) ([]schemas.Month, error) {
 
 // digests reads the table partitions: the digest of each day, its rows, and which have quarantined records.
 func (d *Database) digests(ctx context.Context, h *published) error {
-	rows, err := d.conn.QueryContext(ctx, `SELECT account, usage_date, digest, "rows", quarantine_sha256 IS NOT NULL FROM partitions`)
+	rows, err := d.conn.QueryContext(ctx,
+		`SELECT account, usage_date, digest, "rows", quarantine_sha256 IS NOT NULL FROM partitions`)
 	if err != nil {
 		return err
 	}

@@ -15,9 +15,9 @@ import (
 	"github.com/usagelake/usagelake/schemas"
 )
 
-// replaceRuns brings the tables of the runs up to date with the journal: months that the file has otherwise, and what of
-// the live journal it has otherwise or not at all. If the number of rows isn't the journal's then, as when somebody took
-// a month away, the tables are filled anew.
+// replaceRuns brings the tables of the runs up to date with the journal: months that the file has otherwise, and what
+// of the live journal it has otherwise or not at all. If the number of rows isn't the journal's then, as when somebody
+// took a month away, the tables are filled anew.
 func (p *publisher) replaceRuns(ctx context.Context, d *Database, fresh bool) error {
 	live, err := p.liveRuns()
 	if err != nil {
@@ -67,7 +67,8 @@ func (p *publisher) liveRuns() (map[string]schemas.Run, error) {
 	return live, nil
 }
 
-// interrupted is a run of the journal as the table runs has it: whoever publishes holds the lock, so none that has no end goes on.
+// interrupted is a run of the journal as the table runs has it: whoever publishes holds the lock, so none that has no
+// end goes on.
 func interrupted(r schemas.Run) schemas.Run {
 	if r.Status == schemas.StatusRunning {
 		r.Status = schemas.StatusInterrupted
@@ -92,7 +93,8 @@ func (p *publisher) runMonths() (digests map[string]string, runs int64, err erro
 	for _, month := range months {
 		digest, n, err := p.lake.MonthDigest(month)
 		if errors.As(err, new(*load.DamagedError)) {
-			p.lake.Log.Warn("a month of the journal can't be read: the table runs lacks it", "error", err, "hint", load.HintJournal)
+			p.lake.Log.Warn("a month of the journal can't be read: the table runs lacks it", "error", err, "hint",
+				load.HintJournal)
 			continue
 		}
 		if err != nil {
@@ -105,7 +107,8 @@ func (p *publisher) runMonths() (digests map[string]string, runs int64, err erro
 }
 
 // updateRuns makes the rows of changed months and runs those of the journal.
-func (p *publisher) updateRuns(ctx context.Context, d *Database, live map[string]schemas.Run, months map[string]string) error {
+func (p *publisher) updateRuns(ctx context.Context, d *Database, live map[string]schemas.Run,
+	months map[string]string) error {
 	have := map[string]string{}
 	rows, err := d.conn.QueryContext(ctx, `SELECT "month", digest FROM journal_months`)
 	if err != nil {
@@ -130,7 +133,8 @@ func (p *publisher) updateRuns(ctx context.Context, d *Database, live map[string
 		for run, err := range p.lake.MonthRuns(month) {
 			switch _, newer := live[run.RunID]; {
 			case errors.Is(err, load.ErrUnknownLine), errors.As(err, new(*load.DamagedError)):
-				p.lake.Log.Warn("a month of the journal can't be read whole: the table runs lacks some of it", "month", month, "error", err, "hint", load.HintJournal)
+				p.lake.Log.Warn("a month of the journal can't be read whole: the table runs lacks some of it", "month", month,
+					"error", err, "hint", load.HintJournal)
 				continue
 			case err != nil:
 				return err
@@ -166,7 +170,8 @@ const runsAtOnce = 2000
 
 // changedRuns are those of live that the table has otherwise or not at all, in order of their start.
 func (p *publisher) changedRuns(ctx context.Context, d *Database, live map[string]schemas.Run) ([]schemas.Run, error) {
-	rows, err := d.conn.QueryContext(ctx, "SELECT run_id, status, ended_at FROM runs WHERE started_at >= ?", earliest(live))
+	rows, err := d.conn.QueryContext(ctx, "SELECT run_id, status, ended_at FROM runs WHERE started_at >= ?",
+		earliest(live))
 	if err != nil {
 		return nil, err
 	}
@@ -234,7 +239,8 @@ func fillRuns(d *Database, runs []schemas.Run) error {
 			if !r.Logical.IsZero() {
 				logical = r.Logical
 			}
-			err := add(r.RunID, r.Command, nullable(r.Job), logical, r.Version, int64(r.PID), r.StartedAt, ended, r.Status, nullable(r.Error),
+			err := add(r.RunID, r.Command, nullable(r.Job), logical, r.Version, int64(r.PID), r.StartedAt, ended, r.Status,
+				nullable(r.Error),
 				r.Records, r.Quarantined, r.Requests, r.Retries, r.Throttled, r.Windows, r.DaysWritten)
 			if err != nil {
 				return err

@@ -45,7 +45,8 @@ func (w *dayWriter) publish(opts PublishOptions) Published {
 	return done
 }
 
-// noLeftovers checks that nothing half-done is left, neither in the temp directory nor beside the file. What a reader uses is his.
+// noLeftovers checks that nothing half-done is left, neither in the temp directory nor beside the file. What a reader
+// uses is his.
 func (w *dayWriter) noLeftovers() {
 	w.T.Helper()
 	entries, err := os.ReadDir(filepath.Join(w.lake.Dir(), durable.TempDir))
@@ -80,7 +81,8 @@ func TestPublishRewritesOnlyTheDaysThatChanged(t *testing.T) {
 	wantPublished(t, w.publish(PublishOptions{}), Published{Changed: 12, Total: 12, Rows: 630, Full: true})
 
 	w.RandomDay(days[1], 70, 99) // corrected
-	w.DayFrom(days[7], loadtest.UsageSQL(days[7], 10, 3), "emptier, with quarantine", func(f *schemas.DayFooter) { f.Quarantined = 4 })
+	w.DayFrom(days[7], loadtest.UsageSQL(days[7], 10, 3), "emptier, with quarantine",
+		func(f *schemas.DayFooter) { f.Quarantined = 4 })
 	w.Quarantine(days[7], 4)
 	added := schemas.Partition{Account: "acme", Date: days[5].Date + 1}
 	w.RandomDay(added, 20, 5)
@@ -88,7 +90,8 @@ func TestPublishRewritesOnlyTheDaysThatChanged(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.Balance(days[3], "-1.000000000001")
-	wantPublished(t, w.publish(PublishOptions{Drop: days[10:11]}), Published{Changed: 4, Total: 12, Rows: 630 + 70 - 51 + 10 - 51 + 20 - 54})
+	wantPublished(t, w.publish(PublishOptions{Drop: days[10:11]}),
+		Published{Changed: 4, Total: 12, Rows: 630 + 70 - 51 + 10 - 51 + 20 - 54})
 	incremental := w.Dump()
 
 	wantPublished(t, w.publish(PublishOptions{Full: true}), Published{Changed: 12, Total: 12, Rows: 574, Full: true})
@@ -111,7 +114,8 @@ func TestPublishLeavesTheFileAloneIfNothingChanged(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	run := schemas.Run{RunID: "r9", Command: "export", Status: schemas.StatusDone, StartedAt: time.Unix(1, 0), EndedAt: time.Unix(2, 0)}
+	run := schemas.Run{RunID: "r9", Command: "export", Status: schemas.StatusDone, StartedAt: time.Unix(1, 0),
+		EndedAt: time.Unix(2, 0)}
 	current := func(Published) schemas.Run { return run }
 	got := w.publish(PublishOptions{Current: current})
 	if got.Bytes != first.Bytes {
@@ -132,8 +136,8 @@ func TestPublishLeavesTheFileAloneIfNothingChanged(t *testing.T) {
 	}
 }
 
-// A file that is built anew has no holes, and one that is brought up to date night after night doesn't gather them: beyond their share
-// it is built anew, yet not night after night.
+// A file that is built anew has no holes, and one that is brought up to date night after night doesn't gather them:
+// beyond their share it is built anew, yet not night after night.
 func TestPublishLeavesDeadSpaceBehind(t *testing.T) {
 	w := newDayWriter(t, load.Options{})
 	day := func(i int) schemas.Partition {
@@ -177,8 +181,8 @@ func TestPublishLeavesDeadSpaceBehind(t *testing.T) {
 	}
 }
 
-// blocks is the size of the published file and how much of it are free blocks, by what is in use: DuckDB counts free blocks that it
-// has cut off the file's end, too.
+// blocks is the size of the published file and how much of it are free blocks, by what is in use: DuckDB counts free
+// blocks that it has cut off the file's end, too.
 func (w *dayWriter) blocks() (size, free int64) {
 	w.T.Helper()
 	var used int64

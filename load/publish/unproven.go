@@ -10,8 +10,8 @@ import (
 )
 
 // Unproven is a window of which the lake may not hold what the Portal has: one that could not be shown to be whole
-// (schemas.ProofNone), or one of which much of what is held didn't come when it was looked at last (Doubt). It stands until
-// a fetch shows the window whole, or its month is closed.
+// (schemas.ProofNone), or one of which much of what is held didn't come when it was looked at last (Doubt). It stands
+// until a fetch shows the window whole, or its month is closed.
 type Unproven struct {
 	Window  schemas.Window
 	Records int64       // that the lake holds of it
@@ -19,14 +19,16 @@ type Unproven struct {
 	Doubt   *load.Doubt // nil if it could not be shown to be whole
 }
 
-// String: "acme 2026-11-20T08:00:00Z/2026-11-20T08:00:01Z: 40 records came and are kept, 20 are lacking by what the API announces".
+// String: "acme 2026-11-20T08:00:00Z/2026-11-20T08:00:01Z: 40 records came and are kept, 20 are lacking by what the API
+// announces".
 func (u Unproven) String() string { return u.Window.String() + ": " + u.Why() }
 
 // Why says what is known of it.
 func (u Unproven) Why() string {
 	switch {
 	case u.Doubt != nil:
-		return fmt.Sprintf("%d of the %d records that are held were not listed on %s: they stay until a look at another time finds the same",
+		return fmt.Sprintf("%d of the %d records that are held were not listed on %s: they stay until a look at another "+
+			"time finds the same",
 			u.Lacking, u.Records, u.Doubt.SeenAt.UTC().Format(time.RFC3339))
 	case u.Lacking > 0:
 		return fmt.Sprintf("%d records came and are kept, %d are lacking by what the API announces", u.Records, u.Lacking)
@@ -58,7 +60,8 @@ func (e *UnprovenError) Hint() string {
 	return e.Windows[0].Hint() + "; usagelake status lists all of them"
 }
 
-// Unproven are the windows of a day with that footer which are not shown to be whole, in order; none if its month is closed.
+// Unproven are the windows of a day with that footer which are not shown to be whole, in order; none if its month is
+// closed.
 func (l *Lake) Unproven(p schemas.Partition, f schemas.DayFooter, closed []ClosedMonth) ([]Unproven, error) {
 	if slices.ContainsFunc(closed, func(c ClosedMonth) bool { return c.Month.Contains(p.Date) }) {
 		return nil, nil
@@ -66,7 +69,8 @@ func (l *Lake) Unproven(p schemas.Partition, f schemas.DayFooter, closed []Close
 	var out []Unproven
 	for _, w := range f.Windows {
 		if w.Owns && w.Proof == schemas.ProofNone {
-			out = append(out, Unproven{Window: schemas.Window{Account: p.Account, Start: w.Start, End: w.End}, Records: w.Records, Lacking: w.Lacking})
+			out = append(out, Unproven{Window: schemas.Window{Account: p.Account, Start: w.Start, End: w.End},
+				Records: w.Records, Lacking: w.Lacking})
 		}
 	}
 	doubts, err := l.Doubts(p)
@@ -74,7 +78,8 @@ func (l *Lake) Unproven(p schemas.Partition, f schemas.DayFooter, closed []Close
 		return nil, err
 	}
 	for _, d := range doubts {
-		out = append(out, Unproven{Window: schemas.Window{Account: p.Account, Start: d.Start, End: d.End}, Records: d.Held, Lacking: d.Gone, Doubt: &d})
+		out = append(out, Unproven{Window: schemas.Window{Account: p.Account, Start: d.Start, End: d.End}, Records: d.Held,
+			Lacking: d.Gone, Doubt: &d})
 	}
 	slices.SortStableFunc(out, func(a, b Unproven) int { return a.Window.Start.Compare(b.Window.Start) })
 	return out, nil

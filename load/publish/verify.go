@@ -18,8 +18,8 @@ import (
 
 // VerifyOptions of Verify. The zero value works.
 type VerifyOptions struct {
-	// TransformVersion is that of the program: a day file made by another is stale. 0: only the sealed windows are compared, with the
-	// version each file names.
+	// TransformVersion is that of the program: a day file made by another is stale. 0: only the sealed windows are
+	// compared, with the version each file names.
 	TransformVersion int
 	// Progress is told what is looked at, and how many of all days are done; nil: nobody is.
 	Progress func(what string, done, total int)
@@ -27,14 +27,17 @@ type VerifyOptions struct {
 
 // The checks of Verify, the names a Finding goes by.
 const (
-	FoundRaw        = "raw_damaged"         // a sealed window or balance can't be read whole, or contradicts itself
-	FoundStray      = "stray_file"          // a file where none of that name belongs; readers that glob may take it for data
-	FoundAnnounced  = "announced_mismatch"  // a window proven by the API's count holds another number of records
-	FoundUnproven   = "unproven"            // a window that is not shown to be whole, of a month that isn't closed
-	FoundGap        = "gap"                 // time between the account's first and last window that no window covers
-	FoundMissing    = "day_missing"         // windows are sealed, and there is no day file
-	FoundStale      = "day_stale"           // the derived file is not of these windows, or of another version of the transformation
-	FoundOrphan     = "day_orphan"          // derived rows that can't be derived again, because raw files are gone: they are kept
+	FoundRaw = "raw_damaged" // a sealed window or balance can't be read whole, or contradicts itself
+	// a file where none of that name belongs; readers that glob may take it for data
+	FoundStray     = "stray_file"
+	FoundAnnounced = "announced_mismatch" // a window proven by the API's count holds another number of records
+	FoundUnproven  = "unproven"           // a window that is not shown to be whole, of a month that isn't closed
+	FoundGap       = "gap"                // time between the account's first and last window that no window covers
+	FoundMissing   = "day_missing"        // windows are sealed, and there is no day file
+	// the derived file is not of these windows, or of another version of the transformation
+	FoundStale = "day_stale"
+	// derived rows that can't be derived again, because raw files are gone: they are kept
+	FoundOrphan     = "day_orphan"
 	FoundNoRaw      = "raw_missing"         // the raw archive is empty, and there are days that were derived from one
 	FoundDay        = "day_damaged"         // a derived file can't be read whole
 	FoundTotals     = "totals_mismatch"     // a day file's rows are not what its footer says
@@ -84,13 +87,15 @@ type VerifyReport struct {
 	DatabaseRows    int64 `json:"database_rows"`
 }
 
-// Verify reads a lake whole and says what is wrong with it. It needs no lock, writes nothing into the lake and repairs nothing. An error
-// means that it could not go on (the context, a directory that can't be listed), not that something is wrong.
+// Verify reads a lake whole and says what is wrong with it. It needs no lock, writes nothing into the lake and repairs
+// nothing. An error means that it could not go on (the context, a directory that can't be listed), not that something
+// is wrong.
 //
-// It checks every digest and every page of the raw archive, each day file against its windows and its own footer, records that stand twice, gaps
-// in the coverage, and the published file against the day files, row for row by a hash. A flipped byte is found wherever it matters:
-// in the raw archive by its digests, in derived files by the digests the published file keeps of them, in the published file by
-// DuckDB's checksums. What is fetched or derived while it runs may show as missing or stale.
+// It checks every digest and every page of the raw archive, each day file against its windows and its own footer,
+// records that stand twice, gaps in the coverage, and the published file against the day files, row for row by a hash.
+// A flipped byte is found wherever it matters: in the raw archive by its digests, in derived files by the digests the
+// published file keeps of them, in the published file by DuckDB's checksums. What is fetched or derived while it runs
+// may show as missing or stale.
 func (l *Lake) Verify(ctx context.Context, opts VerifyOptions) (VerifyReport, error) {
 	v := &verifier{lake: l, opts: opts, days: map[schemas.Partition]*verifiedDay{}, balances: sha256.New()}
 	err := v.verify(ctx)
@@ -131,7 +136,8 @@ const (
 )
 
 func hintFetch(w schemas.Window) string {
-	return fmt.Sprintf("usagelake export --account %s --from %s --to %s", w.Account, w.Start.UTC().Format(time.RFC3339), w.End.UTC().Format(time.RFC3339))
+	return fmt.Sprintf("usagelake export --account %s --from %s --to %s", w.Account, w.Start.UTC().Format(time.RFC3339),
+		w.End.UTC().Format(time.RFC3339))
 }
 
 func (v *verifier) verify(ctx context.Context) error {
@@ -162,7 +168,8 @@ func (v *verifier) verify(ctx context.Context) error {
 	switch err := v.lake.CheckRaw(); {
 	case errors.Is(err, load.ErrNoRaw):
 		v.add(Finding{Check: FoundNoRaw, Path: v.lake.Path(load.RawDir), Detail: load.ErrNoRaw.Error(),
-			Hint: "is its volume mounted? Else restore it from a backup; if it is lost for good: usagelake verify --repair --raw-lost"})
+			Hint: "is its volume mounted? Else restore it from a backup; if it is lost for good: usagelake verify --repair " +
+				"--raw-lost"})
 	case err != nil:
 		return err
 	}
@@ -181,7 +188,8 @@ func (v *verifier) verify(ctx context.Context) error {
 			}
 			raws, err := v.raw(ctx, p)
 			if damaged := (*load.DamagedError)(nil); errors.As(err, &damaged) { // the tombstone
-				v.add(Finding{Check: FoundPruned, Path: damaged.Path, Account: p.Account, Date: p.Date.String(), Detail: load.Detail(err), Hint: damaged.Hint})
+				v.add(Finding{Check: FoundPruned, Path: damaged.Path, Account: p.Account, Date: p.Date.String(),
+					Detail: load.Detail(err), Hint: damaged.Hint})
 				windows = append(windows, p.Window())
 				if err := v.balance(ctx, p); err != nil {
 					return err
@@ -229,14 +237,16 @@ func (v *verifier) verify(ctx context.Context) error {
 func (v *verifier) unproven(p schemas.Partition, f schemas.DayFooter) error {
 	found, err := v.lake.Unproven(p, f, v.closed)
 	for _, u := range found {
-		v.add(Finding{Check: FoundUnproven, Path: v.lake.UsagePath(p), Account: p.Account, Date: p.Date.String(), Detail: u.String(), Hint: u.Hint()})
+		v.add(Finding{Check: FoundUnproven, Path: v.lake.UsagePath(p), Account: p.Account, Date: p.Date.String(),
+			Detail: u.String(), Hint: u.Hint()})
 	}
 	return err
 }
 
 // strays looks for files that don't belong where they stand: in the trees that readers glob, and in the raw archive.
 func (v *verifier) strays() error {
-	for tree, file := range map[string]string{load.UsageDir: load.UsageFile, load.QuarantineDir: load.QuarantineFile, load.BalanceDir: load.BalanceFile, load.RawDir: ""} {
+	for tree, file := range map[string]string{load.UsageDir: load.UsageFile, load.QuarantineDir: load.QuarantineFile,
+		load.BalanceDir: load.BalanceFile, load.RawDir: ""} {
 		accounts, err := v.lake.Entries(v.lake.Path(tree))
 		if err != nil {
 			return err
@@ -245,8 +255,9 @@ func (v *verifier) strays() error {
 			name, ok := load.AccountOf(a.Name())
 			// Both names at once would count what is in both twice.
 			if ok && a.IsDir() && v.lake.AccountDir(tree, name) != v.lake.Path(tree, a.Name()) {
-				v.add(Finding{Check: FoundStray, Path: v.lake.Path(tree, a.Name()), Account: name, Detail: "the folder of this account has another name now, and stands beside this one",
-					Hint: "the next run that writes takes in what the lake lacks of it: usagelake rebuild"})
+				v.add(Finding{Check: FoundStray, Path: v.lake.Path(tree, a.Name()), Account: name,
+					Detail: "the folder of this account has another name now, and stands beside this one",
+					Hint:   "the next run that writes takes in what the lake lacks of it: usagelake rebuild"})
 				continue
 			}
 			if !ok || !a.IsDir() {
@@ -295,7 +306,8 @@ func (v *verifier) stray(path string) {
 
 // orphan tells what is kept though it can't be derived again.
 func (v *verifier) orphan(o load.Orphan) {
-	v.add(Finding{Check: FoundOrphan, Path: o.Path, Account: o.Account, Date: o.Date.String(), Detail: o.Why, Hint: o.Hint()})
+	v.add(Finding{Check: FoundOrphan, Path: o.Path, Account: o.Account, Date: o.Date.String(), Detail: o.Why,
+		Hint: o.Hint()})
 }
 
 // gaps looks for time between an account's first and last window that no window covers.
@@ -309,7 +321,8 @@ func (v *verifier) gaps(account string, windows []schemas.Window) {
 	}
 	for _, gap := range schemas.Uncovered(want, windows) {
 		v.add(Finding{Check: FoundGap, Account: account, Date: gap.Date().String(),
-			Detail: fmt.Sprintf("nothing was fetched from %s to %s", gap.Start.Format(time.RFC3339), gap.End.Format(time.RFC3339)), Hint: hintFetch(gap)})
+			Detail: fmt.Sprintf("nothing was fetched from %s to %s", gap.Start.Format(time.RFC3339),
+				gap.End.Format(time.RFC3339)), Hint: hintFetch(gap)})
 	}
 }
 
@@ -327,14 +340,17 @@ func (v *verifier) duplicates(ctx context.Context, account string, files []dayFi
 		for k, name := range f.files {
 			quoted[k] = sqlGlob(name)
 		}
-		all[i] = fmt.Sprintf("SELECT usage_date, request_time, id, ordinal FROM (SELECT %s FROM read_parquet([%s], hive_partitioning = false))",
+		all[i] = fmt.Sprintf("SELECT usage_date, request_time, id, ordinal FROM (SELECT %s FROM read_parquet([%s], "+
+			"hive_partitioning = false))",
 			schemas.SQLUsageColumns(f.schema), strings.Join(quoted, ", "))
 	}
 	rows, err := v.d.conn.QueryContext(ctx, fmt.Sprintf(`
 		SELECT id, ordinal, n, days, count(*) OVER () FROM (
-			SELECT request_time, id, ordinal, count(*) AS n, string_agg(DISTINCT usage_date::VARCHAR, ', ' ORDER BY usage_date::VARCHAR) AS days
+			SELECT request_time, id, ordinal, count(*) AS n, string_agg(DISTINCT usage_date::VARCHAR, ', '
+			ORDER BY usage_date::VARCHAR) AS days
 			FROM (%[1]s)
-			WHERE (request_time, id, ordinal) IN (SELECT (request_time, id, ordinal) FROM (%[1]s) GROUP BY request_time, id, ordinal HAVING count(*) > 1)
+			WHERE (request_time, id, ordinal) IN (SELECT (request_time, id, ordinal) FROM (%[1]s)
+			GROUP BY request_time, id, ordinal HAVING count(*) > 1)
 			GROUP BY request_time, id, ordinal
 		) ORDER BY request_time, id, ordinal LIMIT %[2]d`, strings.Join(all, " UNION ALL "), maxDuplicates))
 	if err != nil {
@@ -348,7 +364,8 @@ func (v *verifier) duplicates(ctx context.Context, account string, files []dayFi
 			return err
 		}
 		v.add(Finding{Check: FoundDuplicate, Account: account, Date: days[:len(time.DateOnly)],
-			Detail: fmt.Sprintf("the record of id %q and ordinal %d stands %d times, on %s (%d such records in the account)", id, ordinal, n, days, all), Hint: hintRebuild})
+			Detail: fmt.Sprintf("the record of id %q and ordinal %d stands %d times, on %s (%d such records in the account)", id,
+				ordinal, n, days, all), Hint: hintRebuild})
 	}
 	return rows.Err()
 }

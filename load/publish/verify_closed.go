@@ -18,7 +18,8 @@ const FoundClosed = "closed_month"
 func (v *verifier) closedMonths(ctx context.Context) error {
 	closed, err := v.lake.Closed()
 	if err != nil {
-		v.add(Finding{Check: FoundClosed, Path: v.lake.Path(load.StatementsDir), Detail: err.Error(), Hint: "restore it from a backup"})
+		v.add(Finding{Check: FoundClosed, Path: v.lake.Path(load.StatementsDir), Detail: err.Error(),
+			Hint: "restore it from a backup"})
 		return nil
 	}
 	published, err := v.publishedMonths(ctx)
@@ -28,15 +29,20 @@ func (v *verifier) closedMonths(ctx context.Context) error {
 	for _, c := range closed {
 		switch was, ok := published[c.Month.String()]; {
 		case !ok:
-			v.add(Finding{Check: FoundBehind, Path: v.lake.Database(), Detail: c.Month.String() + " is closed, and published as open", Hint: "usagelake rebuild"})
+			v.add(Finding{Check: FoundBehind, Path: v.lake.Database(),
+				Detail: c.Month.String() + " is closed, and published as open", Hint: "usagelake rebuild"})
 		case was != c.Digest:
-			v.add(Finding{Check: FoundClosed, Path: filepath.Join(c.Dir, manifestFile), Detail: "it is not the manifest the month was published with",
-				Hint: "restore statements/" + c.Month.String() + " from a backup; if it was closed anew since, usagelake rebuild"})
+			v.add(Finding{Check: FoundClosed, Path: filepath.Join(c.Dir, manifestFile),
+				Detail: "it is not the manifest the month was published with",
+				Hint: "restore statements/" + c.Month.String() +
+					" from a backup; if it was closed anew since, usagelake rebuild"})
 		}
 		delete(published, c.Month.String())
 		found := func(path, format string, args ...any) {
-			v.add(Finding{Check: FoundClosed, Path: filepath.Join(c.Dir, filepath.FromSlash(path)), Detail: fmt.Sprintf(format, args...),
-				Hint: "restore statements/" + c.Month.String() + " from a backup, or usagelake close --reopen --month " + c.Month.String() + " --reason …, and close it anew"})
+			v.add(Finding{Check: FoundClosed, Path: filepath.Join(c.Dir, filepath.FromSlash(path)),
+				Detail: fmt.Sprintf(format, args...),
+				Hint: "restore statements/" + c.Month.String() + " from a backup, or usagelake close --reopen --month " +
+					c.Month.String() + " --reason …, and close it anew"})
 		}
 		named := map[string]bool{manifestFile: true}
 		for _, f := range c.Files {
@@ -62,7 +68,8 @@ func (v *verifier) closedMonths(ctx context.Context) error {
 				found(f, "the manifest doesn't name it")
 			}
 		}
-		if same, err := v.d.ledgerHolds(ctx, filepath.Join(c.Dir, filepath.FromSlash(ledgerChargeback)), c.Totals); ctx.Err() != nil {
+		if same, err := v.d.ledgerHolds(ctx, filepath.Join(c.Dir, filepath.FromSlash(ledgerChargeback)),
+			c.Totals); ctx.Err() != nil {
 			return ctx.Err()
 		} else if err == nil && !same { // that it can't be read is found below
 			found(ledgerChargeback, "its charges don't sum to the totals of the manifest")
@@ -74,8 +81,9 @@ func (v *verifier) closedMonths(ctx context.Context) error {
 		}
 	}
 	for _, month := range slices.Sorted(maps.Keys(published)) {
-		v.add(Finding{Check: FoundClosed, Path: v.lake.Path(load.StatementsDir, month), Detail: month + " is published as closed, and what it was closed with is gone",
-			Hint: "restore statements/" + month + " from a backup before anything publishes: without it the month is open"})
+		v.add(Finding{Check: FoundClosed, Path: v.lake.Path(load.StatementsDir, month),
+			Detail: month + " is published as closed, and what it was closed with is gone",
+			Hint:   "restore statements/" + month + " from a backup before anything publishes: without it the month is open"})
 	}
 	return nil
 }
@@ -99,12 +107,15 @@ func (v *verifier) publishedMonths(ctx context.Context) (map[string]string, erro
 }
 
 // ledger compares the rows of a ledger with those the published file has of the month, by a hash over them all.
-func (v *verifier) ledger(ctx context.Context, c ClosedMonth, l ledger, found func(path, format string, args ...any)) error {
+func (v *verifier) ledger(ctx context.Context, c ClosedMonth, l ledger,
+	found func(path, format string, args ...any)) error {
 	file := sqlGlob(filepath.Join(c.Dir, filepath.FromSlash(l.file)))
 	var same bool
 	err := v.d.conn.QueryRowContext(ctx, fmt.Sprintf(`
-		WITH kept AS (SELECT count(*) AS n, sum(hash(r))::VARCHAR AS h FROM (SELECT %[1]s FROM read_parquet(%[2]s, hive_partitioning = false)) r),
-		published AS (SELECT count(*) AS n, sum(hash(r))::VARCHAR AS h FROM (SELECT %[1]s FROM %[3]s WHERE billing_month = DATE '%[4]s') r)
+		WITH kept AS (SELECT count(*) AS n, sum(hash(r))::VARCHAR AS h
+		FROM (SELECT %[1]s FROM read_parquet(%[2]s, hive_partitioning = false)) r),
+		published AS (SELECT count(*) AS n, sum(hash(r))::VARCHAR AS h
+		FROM (SELECT %[1]s FROM %[3]s WHERE billing_month = DATE '%[4]s') r)
 		SELECT k.n = p.n AND k.h IS NOT DISTINCT FROM p.h FROM kept k, published p`,
 		"billing_month, charge_class, "+l.dimensions+", "+l.measures, file, l.table, c.Month.First())).Scan(&same)
 	switch {

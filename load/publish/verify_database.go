@@ -58,7 +58,8 @@ func (v *verifier) database(ctx context.Context) error {
 	return nil
 }
 
-func (v *verifier) checkDatabase(ctx context.Context, path string, found func(check string, p schemas.Partition, format string, args ...any)) error {
+func (v *verifier) checkDatabase(ctx context.Context, path string,
+	found func(check string, p schemas.Partition, format string, args ...any)) error {
 	if err := v.d.Exec(ctx, "ATTACH "+SqlPath(path)+" AS "+Catalog+" (READ_ONLY)", "USE "+Catalog); err != nil {
 		return err
 	}
@@ -67,7 +68,8 @@ func (v *verifier) checkDatabase(ctx context.Context, path string, found func(ch
 		return err
 	}
 	if version != schemas.SQLVersion {
-		found(FoundVersion, schemas.Partition{}, "its tables have version %d, this program makes version %d", version, schemas.SQLVersion)
+		found(FoundVersion, schemas.Partition{}, "its tables have version %d, this program makes version %d", version,
+			schemas.SQLVersion)
 		return nil
 	}
 
@@ -89,7 +91,8 @@ func (v *verifier) checkDatabase(ctx context.Context, path string, found func(ch
 	for _, name := range tables {
 		var n int64
 		var hash sql.NullString
-		if err := v.d.conn.QueryRowContext(ctx, fmt.Sprintf("SELECT count(*), sum(hash(r))::VARCHAR FROM %s r", name)).Scan(&n, &hash); err != nil {
+		if err := v.d.conn.QueryRowContext(ctx, fmt.Sprintf("SELECT count(*), sum(hash(r))::VARCHAR FROM %s r",
+			name)).Scan(&n, &hash); err != nil {
 			return fmt.Errorf("%s: %w", name, err)
 		}
 	}
@@ -119,7 +122,8 @@ func (v *verifier) checkDatabase(ctx context.Context, path string, found func(ch
 			if err != nil || len(raws) > 0 {
 				found(FoundBehind, p, "it has the day, and the lake has no readable file of it")
 			} else if _, err := v.lake.FS.Stat(v.lake.UsagePath(p)); errors.Is(err, fs.ErrNotExist) {
-				v.orphan(load.Orphan{Partition: p, What: load.OrphanPublished, Path: path, Why: fmt.Sprintf("neither its day file nor its raw files are there; usage.duckdb has %d rows of it", h.rows)})
+				v.orphan(load.Orphan{Partition: p, What: load.OrphanPublished, Path: path,
+					Why: fmt.Sprintf("neither its day file nor its raw files are there; usage.duckdb has %d rows of it", h.rows)})
 			}
 			continue
 		case h.digest != day.footer.Digest:
@@ -127,27 +131,32 @@ func (v *verifier) checkDatabase(ctx context.Context, path string, found func(ch
 			continue
 		}
 		if h.usageFile != day.usage {
-			v.add(Finding{Check: FoundChanged, Path: v.lake.UsagePath(p), Account: p.Account, Date: p.Date.String(), Detail: "its bytes are not those it was published from", Hint: hintRebuild})
+			v.add(Finding{Check: FoundChanged, Path: v.lake.UsagePath(p), Account: p.Account, Date: p.Date.String(),
+				Detail: "its bytes are not those it was published from", Hint: hintRebuild})
 		}
 		if h.quarantineFile != day.quarantine && day.pruned != nil && day.pruned.QuarantineGone() {
 			found(FoundBehind, p, "it has quarantined records that were pruned since")
 			continue
 		}
 		if h.quarantineFile != day.quarantine {
-			v.add(Finding{Check: FoundChanged, Path: v.lake.QuarantinePath(p), Account: p.Account, Date: p.Date.String(), Detail: "its bytes are not those it was published from", Hint: hintRebuild})
+			v.add(Finding{Check: FoundChanged, Path: v.lake.QuarantinePath(p), Account: p.Account, Date: p.Date.String(),
+				Detail: "its bytes are not those it was published from", Hint: hintRebuild})
 		}
 		if day.readable && h.content != day.content {
-			found(FoundDiffers, p, "usage holds %d rows with amount %s, the day file %d with %s; or other values", h.rows, h.amount, day.content.rows, day.content.amount)
+			found(FoundDiffers, p, "usage holds %d rows with amount %s, the day file %d with %s; or other values", h.rows,
+				h.amount, day.content.rows, day.content.amount)
 		}
 		if said, err := footerContent(day.footer); err == nil && h.daily != said {
-			found(FoundDiffers, p, "usage_daily holds %d records with amount %s, the day file %d with %s", h.daily.rows, h.daily.amount, said.rows, said.amount)
+			found(FoundDiffers, p, "usage_daily holds %d records with amount %s, the day file %d with %s", h.daily.rows,
+				h.daily.amount, said.rows, said.amount)
 		}
 		f := day.footer
 		if day.pruned != nil && day.pruned.QuarantineGone() {
 			f.Quarantined = 0
 		}
 		if h.quarantined != f.Quarantined || h.windows != int64(len(f.Windows)) || h.issues != int64(len(f.Issues)) {
-			found(FoundDiffers, p, "it holds %d quarantined records, %d windows, %d issues; the day file says %d, %d, %d", h.quarantined, h.windows, h.issues, f.Quarantined, len(f.Windows), len(f.Issues))
+			found(FoundDiffers, p, "it holds %d quarantined records, %d windows, %d issues; the day file says %d, %d, %d",
+				h.quarantined, h.windows, h.issues, f.Quarantined, len(f.Windows), len(f.Issues))
 		}
 	}
 	if err := v.closedMonths(ctx); err != nil {
@@ -165,16 +174,22 @@ type heldDay struct {
 }
 
 func (v *verifier) heldContent(ctx context.Context) (map[schemas.Partition]heldDay, error) {
-	const sums = "count(*) AS n, coalesce(sum(total_amount), 0) AS t, coalesce(sum(discount_amount), 0) AS s, coalesce(sum(amount), 0) AS a"
+	const sums = "count(*) AS n, coalesce(sum(total_amount), 0) AS t, coalesce(sum(discount_amount), 0) AS s, " +
+		"coalesce(sum(amount), 0) AS a"
 	rows, err := v.d.conn.QueryContext(ctx, `
 		SELECT account, usage_date, coalesce(digest, ''), coalesce(file_sha256, ''), coalesce(quarantine_sha256, ''),
-			coalesce(u.n, 0)::BIGINT, coalesce(u.t, 0)::DECIMAL(38,12)::VARCHAR, coalesce(u.s, 0)::DECIMAL(38,12)::VARCHAR, coalesce(u.a, 0)::DECIMAL(38,12)::VARCHAR, coalesce(u.h, 0)::VARCHAR,
-			coalesce(d.n, 0)::BIGINT, coalesce(d.t, 0)::DECIMAL(38,12)::VARCHAR, coalesce(d.s, 0)::DECIMAL(38,12)::VARCHAR, coalesce(d.a, 0)::DECIMAL(38,12)::VARCHAR,
+			coalesce(u.n, 0)::BIGINT, coalesce(u.t, 0)::DECIMAL(38,12)::VARCHAR, coalesce(u.s, 0)::DECIMAL(38,12)::VARCHAR,
+			coalesce(u.a, 0)::DECIMAL(38,12)::VARCHAR, coalesce(u.h, 0)::VARCHAR,
+			coalesce(d.n, 0)::BIGINT, coalesce(d.t, 0)::DECIMAL(38,12)::VARCHAR, coalesce(d.s, 0)::DECIMAL(38,12)::VARCHAR,
+			coalesce(d.a, 0)::DECIMAL(38,12)::VARCHAR,
 			coalesce(q.n, 0), coalesce(c.n, 0), coalesce(i.n, 0)
 		FROM partitions
-		FULL JOIN (SELECT account, usage_date, `+sums+`, sum(hash(`+schemas.SQLColumns(schemas.UsageColumns())+`)) AS h FROM usage GROUP BY ALL) u USING (account, usage_date)
-		FULL JOIN (SELECT account, usage_date, `+strings.Replace(sums, "count(*)", "sum(requests)", 1)+` FROM usage_daily GROUP BY ALL) d USING (account, usage_date)
-		FULL JOIN (SELECT account, window_start::DATE AS usage_date, count(*) AS n FROM quarantine GROUP BY ALL) q USING (account, usage_date)
+		FULL JOIN (SELECT account, usage_date, `+sums+`, sum(hash(`+schemas.SQLColumns(schemas.UsageColumns())+`)) AS h
+			FROM usage GROUP BY ALL) u USING (account, usage_date)
+		FULL JOIN (SELECT account, usage_date, `+strings.Replace(sums, "count(*)", "sum(requests)",
+		1)+` FROM usage_daily GROUP BY ALL) d USING (account, usage_date)
+		FULL JOIN (SELECT account, window_start::DATE AS usage_date, count(*) AS n FROM quarantine
+		GROUP BY ALL) q USING (account, usage_date)
 		FULL JOIN (SELECT account, usage_date, count(*) AS n FROM coverage GROUP BY ALL) c USING (account, usage_date)
 		FULL JOIN (SELECT account, usage_date, count(*) AS n FROM day_issues GROUP BY ALL) i USING (account, usage_date)`)
 	if err != nil {
@@ -198,7 +213,8 @@ func (v *verifier) heldContent(ctx context.Context) (map[schemas.Partition]heldD
 	return held, rows.Err()
 }
 
-func (v *verifier) checkBalance(ctx context.Context, found func(check string, p schemas.Partition, format string, args ...any)) error {
+func (v *verifier) checkBalance(ctx context.Context, found func(check string, p schemas.Partition, format string,
+	args ...any)) error {
 	var digest string
 	if err := v.d.conn.QueryRowContext(ctx, "SELECT balance_digest FROM meta").Scan(&digest); err != nil {
 		return err
@@ -237,12 +253,15 @@ func (v *verifier) checkBalance(ctx context.Context, found func(check string, p 
 		} else if len(raws) > 0 {
 			continue
 		}
-		v.orphan(load.Orphan{Partition: p, What: load.OrphanPublished, Path: v.lake.Database(), Why: "neither its balance file nor its raw files are there; usage.duckdb has balances of it"})
+		v.orphan(load.Orphan{Partition: p, What: load.OrphanPublished, Path: v.lake.Database(),
+			Why: "neither its balance file nor its raw files are there; usage.duckdb has balances of it"})
 		own += fmt.Sprintf(" AND (account, observed_at::DATE) <> (%s, DATE '%s')", schemas.SQLString(p.Account), p.Date)
 	}
 	var rows int64
 	var hash string
-	err = v.d.conn.QueryRowContext(ctx, "SELECT count(*), coalesce(sum(hash("+schemas.SQLColumns(schemas.BalanceColumns())+")), 0)::VARCHAR FROM balance WHERE "+own).Scan(&rows, &hash)
+	err = v.d.conn.QueryRowContext(ctx,
+		"SELECT count(*), coalesce(sum(hash("+schemas.SQLColumns(schemas.BalanceColumns())+")), 0)::VARCHAR FROM balance "+
+			"WHERE "+own).Scan(&rows, &hash)
 	if err != nil {
 		return err
 	}
@@ -254,7 +273,8 @@ func (v *verifier) checkBalance(ctx context.Context, found func(check string, p 
 
 // relations are the names of the tables and views of the attached file, in order.
 func (d *Database) relations(ctx context.Context) (tables, views []string, err error) {
-	rows, err := d.conn.QueryContext(ctx, "SELECT table_name, table_type FROM information_schema.tables WHERE table_catalog = '"+Catalog+"' ORDER BY ALL")
+	rows, err := d.conn.QueryContext(ctx,
+		"SELECT table_name, table_type FROM information_schema.tables WHERE table_catalog = '"+Catalog+"' ORDER BY ALL")
 	if err != nil {
 		return nil, nil, err
 	}

@@ -82,7 +82,8 @@ func announced(n *int64) string {
 	return fmt.Sprint(*n)
 }
 
-func (v *verifier) readRaw(ctx context.Context, p schemas.Partition, r load.Raw) (seal schemas.Seal, pages int, size int64, err error) {
+func (v *verifier) readRaw(ctx context.Context, p schemas.Partition, r load.Raw) (seal schemas.Seal, pages int,
+	size int64, err error) {
 	sealed, err := v.lake.OpenRaw(ctx, p, r)
 	if err != nil {
 		return seal, 0, 0, err
@@ -102,7 +103,8 @@ func (v *verifier) day(ctx context.Context, p schemas.Partition, raws []load.Raw
 	path := v.lake.UsagePath(p)
 	hint := hintRebuild
 	found := func(check, path, format string, args ...any) {
-		v.add(Finding{Check: check, Path: path, Account: p.Account, Date: p.Date.String(), Detail: fmt.Sprintf(format, args...), Hint: hint})
+		v.add(Finding{Check: check, Path: path, Account: p.Account, Date: p.Date.String(),
+			Detail: fmt.Sprintf(format, args...), Hint: hint})
 	}
 	t, err := v.pruned(p, raws)
 	if err != nil {
@@ -148,7 +150,8 @@ func (v *verifier) day(ctx context.Context, p schemas.Partition, raws []load.Raw
 	case t != nil: // held against its tombstone, below
 	case orphan != nil: // held against itself and the published file
 	case footer.Digest != load.DayDigest(version, raws):
-		found(FoundStale, path, "it was derived from other windows than the %d that are sealed, or by another version", len(raws))
+		found(FoundStale, path, "it was derived from other windows than the %d that are sealed, or by another version",
+			len(raws))
 	}
 	d := &verifiedDay{footer: footer, pruned: t, hint: hint}
 	v.days[p] = d
@@ -172,8 +175,10 @@ func (v *verifier) day(ctx context.Context, p schemas.Partition, raws []load.Raw
 		v.report.Rows += d.content.rows
 		if said, err := footerContent(footer); err != nil {
 			found(FoundDay, path, "its footer: %s", err)
-		} else if got := d.content; got.rows != said.rows || got.total != said.total || got.discount != said.discount || got.amount != said.amount {
-			found(FoundTotals, path, "it holds %d rows, total_amount %s, discount_amount %s, amount %s; its footer says %d, %s, %s, %s",
+		} else if got := d.content; got.rows != said.rows || got.total != said.total || got.discount != said.discount ||
+			got.amount != said.amount {
+			found(FoundTotals, path,
+				"it holds %d rows, total_amount %s, discount_amount %s, amount %s; its footer says %d, %s, %s, %s",
 				got.rows, got.total, got.discount, got.amount, said.rows, said.total, said.discount, said.amount)
 		}
 		if misplaced > 0 {
@@ -186,8 +191,8 @@ func (v *verifier) day(ctx context.Context, p schemas.Partition, raws []load.Raw
 	return v.quarantine(ctx, p, d)
 }
 
-// vouched says that a window that was proven by the API's count holds as many records: one that stands twice on a page may count
-// twice. An empty one holds none.
+// vouched says that a window that was proven by the API's count holds as many records: one that stands twice on a page
+// may count twice. An empty one holds none.
 func vouched(s schemas.Seal) bool {
 	switch s.Proof {
 	case schemas.ProofEmpty:
@@ -199,14 +204,21 @@ func vouched(s schemas.Seal) bool {
 }
 
 // readDay reads every page of a day file, and sums it up.
-func (v *verifier) readDay(ctx context.Context, p schemas.Partition, path string, schema int) (c content, misplaced, unordered int64, err error) {
+func (v *verifier) readDay(ctx context.Context, p schemas.Partition, path string, schema int) (c content, misplaced,
+	unordered int64, err error) {
 	err = v.d.conn.QueryRowContext(ctx, fmt.Sprintf(`
-		SELECT count(*), coalesce(sum(total_amount), 0)::DECIMAL(38,12)::VARCHAR, coalesce(sum(discount_amount), 0)::DECIMAL(38,12)::VARCHAR, coalesce(sum(amount), 0)::DECIMAL(38,12)::VARCHAR, coalesce(sum(h), 0)::VARCHAR,
-			count(*) FILTER (account IS DISTINCT FROM ? OR usage_date IS DISTINCT FROM ?::DATE OR request_time < ?::TIMESTAMPTZ OR request_time >= ?::TIMESTAMPTZ OR request_time IS NULL),
-			count(*) FILTER (time_before > request_time OR time_before = request_time AND (%[1]s > %[2]s OR id_before = id AND ordinal_before >= ordinal))
-		FROM (SELECT *, hash(%[3]s) AS h, lag(request_time) OVER () AS time_before, lag(id) OVER () AS id_before, lag(ordinal) OVER () AS ordinal_before
+		SELECT count(*), coalesce(sum(total_amount), 0)::DECIMAL(38,12)::VARCHAR,
+		coalesce(sum(discount_amount), 0)::DECIMAL(38,12)::VARCHAR, coalesce(sum(amount), 0)::DECIMAL(38,12)::VARCHAR,
+		coalesce(sum(h), 0)::VARCHAR,
+			count(*) FILTER (account IS DISTINCT FROM ? OR usage_date IS DISTINCT
+			FROM ?::DATE OR request_time < ?::TIMESTAMPTZ OR request_time >= ?::TIMESTAMPTZ OR request_time IS NULL),
+			count(*) FILTER (time_before > request_time OR time_before = request_time
+			AND (%[1]s > %[2]s OR id_before = id AND ordinal_before >= ordinal))
+		FROM (SELECT *, hash(%[3]s) AS h, lag(request_time) OVER () AS time_before, lag(id) OVER () AS id_before,
+		lag(ordinal) OVER () AS ordinal_before
 			FROM (SELECT %[4]s FROM read_parquet(%[5]s, hive_partitioning = false)))`,
-		schemas.SQLOrderKey("id_before"), schemas.SQLOrderKey("id"), schemas.SQLColumns(schemas.UsageColumns()), schemas.SQLUsageColumns(schema), sqlGlob(path)),
+		schemas.SQLOrderKey("id_before"), schemas.SQLOrderKey("id"), schemas.SQLColumns(schemas.UsageColumns()),
+		schemas.SQLUsageColumns(schema), sqlGlob(path)),
 		p.Account, p.Date.String(), p.Date.Start(), p.Date.End()).
 		Scan(&c.rows, &c.total, &c.discount, &c.amount, &c.hash, &misplaced, &unordered)
 	return c, misplaced, unordered, err
@@ -220,7 +232,8 @@ func footerContent(f schemas.DayFooter) (content, error) {
 	if err := errors.Join(err1, err2, err3); err != nil {
 		return content{}, err
 	}
-	return content{rows: f.Rows, total: DecimalText(total), discount: DecimalText(discount), amount: DecimalText(amount)}, nil
+	return content{rows: f.Rows, total: DecimalText(total), discount: DecimalText(discount), amount: DecimalText(amount)},
+		nil
 }
 
 func (v *verifier) quarantine(ctx context.Context, p schemas.Partition, d *verifiedDay) error {
@@ -273,10 +286,13 @@ func (v *verifier) quarantine(ctx context.Context, p schemas.Partition, d *verif
 	return nil
 }
 
-// readAll reads every page of Parquet files, and returns their rows and a hash of them that doesn't depend on their order.
-func (v *verifier) readAll(ctx context.Context, path string, columns []schemas.Column) (rows int64, sum string, err error) {
-	err = v.d.conn.QueryRowContext(ctx, fmt.Sprintf("SELECT count(*), coalesce(sum(hash(%s)), 0)::VARCHAR FROM read_parquet(%s, hive_partitioning = false)",
-		schemas.SQLColumns(columns), sqlGlob(path))).Scan(&rows, &sum)
+// readAll reads every page of Parquet files, and returns their rows and a hash of them that doesn't depend on their
+// order.
+func (v *verifier) readAll(ctx context.Context, path string, columns []schemas.Column) (rows int64, sum string,
+	err error) {
+	err = v.d.conn.QueryRowContext(ctx,
+		fmt.Sprintf("SELECT count(*), coalesce(sum(hash(%s)), 0)::VARCHAR FROM read_parquet(%s, hive_partitioning = false)",
+			schemas.SQLColumns(columns), sqlGlob(path))).Scan(&rows, &sum)
 	return rows, sum, err
 }
 
@@ -291,7 +307,8 @@ func (v *verifier) balance(ctx context.Context, p schemas.Partition) error {
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		if len(raws) > 0 {
-			f.Check, f.Detail = FoundMissing, fmt.Sprintf("%d balances are sealed, and no rows were derived from them", len(raws))
+			f.Check, f.Detail = FoundMissing, fmt.Sprintf("%d balances are sealed, and no rows were derived from them",
+				len(raws))
 			v.add(f)
 		}
 		return nil
@@ -315,7 +332,8 @@ func (v *verifier) balance(ctx context.Context, p schemas.Partition) error {
 		v.balanceBad = true
 	case len(raws) == 0: // an orphan, below
 	case v.opts.TransformVersion != 0 && digest != load.DayDigest(v.opts.TransformVersion, raws):
-		f.Check, f.Detail = FoundStale, fmt.Sprintf("it was derived from other answers than the %d that are sealed, or by another version", len(raws))
+		f.Check, f.Detail = FoundStale, fmt.Sprintf("it was derived from other answers than the %d that are sealed, or by "+
+			"another version", len(raws))
 	}
 	if f.Check != "" {
 		v.add(f)

@@ -52,8 +52,10 @@ func (v *verifier) pruned(p schemas.Partition, raws []load.Raw) (*load.Pruned, e
 	v.report.PrunedDays++
 	if later := load.Live(raws); len(later) > 0 {
 		v.add(Finding{Check: FoundStale, Path: v.lake.UsagePath(p), Account: p.Account, Date: p.Date.String(),
-			Detail: fmt.Sprintf("its raw files were pruned; of the day as it is fetched anew %d windows are there, and not all", len(later)),
-			Hint:   fmt.Sprintf("usagelake export --account %s --from %s --to %s   (fetches the rest)", p.Account, p.Date, p.Date+1)})
+			Detail: fmt.Sprintf("its raw files were pruned; of the day as it is fetched anew %d windows are there, and not all",
+				len(later)),
+			Hint: fmt.Sprintf("usagelake export --account %s --from %s --to %s   (fetches the rest)", p.Account, p.Date,
+				p.Date+1)})
 	}
 	return t, nil
 }

@@ -36,7 +36,8 @@ func (w *dayWriter) sealBalance(p schemas.Partition, amounts ...string) {
 	w.T.Helper()
 	at := p.Date.Start()
 	s := schemastest.Seal(at, at.Add(time.Second))
-	s.Kind, s.Account, s.Announced, s.Records, s.Proof, s.AskedStart, s.AskedEnd = schemas.KindBalance, p.Account, nil, 0, "", 0, 0
+	s.Kind, s.Account, s.Announced, s.Records, s.Proof, s.AskedStart, s.AskedEnd = schemas.KindBalance, p.Account, nil, 0,
+		"", 0, 0
 	s.RequestIDs = s.RequestIDs[:1]
 	if _, err := w.lake.Seal(context.Background(), s, schemastest.Pages(at)[:1]); err != nil {
 		w.T.Fatal(err)
@@ -62,7 +63,8 @@ func (w *dayWriter) derived(p schemas.Partition, query string, quarantined int, 
 		f.Windows = nil
 		for _, r := range raws {
 			announced := f.Rows
-			f.Windows = append(f.Windows, schemas.DayWindow{Seq: r.Seq, Start: r.Window.Start, End: r.Window.End, Announced: &announced, Records: f.Rows, Pages: 3, Requests: 4,
+			f.Windows = append(f.Windows, schemas.DayWindow{Seq: r.Seq, Start: r.Window.Start, End: r.Window.End,
+				Announced: &announced, Records: f.Rows, Pages: 3, Requests: 4,
 				Proof: schemas.ProofTotal, FetchedAt: p.Date.End(), RunID: "run-1", Owns: true})
 		}
 		if change != nil {
@@ -91,7 +93,8 @@ func soundLake(t testing.TB) (*dayWriter, []schemas.Partition) {
 		}
 	}
 	w.sealBalance(days[1], "10.5", "9.000000000001")
-	if err := w.lake.AppendRun(schemas.Run{RunID: "run-1", Command: "export", Status: schemas.StatusDone, StartedAt: time.Unix(1, 0).UTC()}); err != nil {
+	if err := w.lake.AppendRun(schemas.Run{RunID: "run-1", Command: "export", Status: schemas.StatusDone,
+		StartedAt: time.Unix(1, 0).UTC()}); err != nil {
 		t.Fatal(err)
 	}
 	w.publish(PublishOptions{})
@@ -110,7 +113,8 @@ func (w *dayWriter) verify() VerifyReport {
 func TestVerifyFindsNothingInASoundLake(t *testing.T) {
 	w, _ := soundLake(t)
 	steps := 0
-	r, err := w.lake.Verify(context.Background(), VerifyOptions{TransformVersion: 1, Progress: func(string, int, int) { steps++ }})
+	r, err := w.lake.Verify(context.Background(),
+		VerifyOptions{TransformVersion: 1, Progress: func(string, int, int) { steps++ }})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -118,7 +122,8 @@ func TestVerifyFindsNothingInASoundLake(t *testing.T) {
 		t.Errorf("%+v", r.Findings)
 	}
 	r.RawBytes, r.Findings = 0, nil
-	want := VerifyReport{Accounts: 2, Windows: 8, RawFiles: 9, RawPages: 17, DayFiles: 6, Rows: 1206, QuarantineFiles: 4, Quarantined: 6, BalanceFiles: 1,
+	want := VerifyReport{Accounts: 2, Windows: 8, RawFiles: 9, RawPages: 17, DayFiles: 6, Rows: 1206, QuarantineFiles: 4,
+		Quarantined: 6, BalanceFiles: 1,
 		Runs: 1, DatabaseDays: 6, DatabaseRows: 1206}
 	if fmt.Sprint(r) != fmt.Sprint(want) {
 		t.Errorf("looked at %+v\nwant      %+v", r, want)
@@ -177,7 +182,9 @@ func TestVerifyFindsEachKindOfDamage(t *testing.T) {
 			w.derived(days[0], loadtest.UsageSQL(days[0], 200, 0), 0, func(f *schemas.DayFooter) { f.Amount = "1.000000000001" })
 		}, []string{FoundTotals, FoundChanged, FoundDiffers}},
 		{"rows of another day", func(t *testing.T, w *dayWriter, days []schemas.Partition) {
-			w.derived(days[0], "SELECT * REPLACE (request_time + INTERVAL 1 DAY AS request_time) FROM ("+loadtest.UsageSQL(days[0], 200, 0)+")", 0, nil)
+			w.derived(days[0],
+				"SELECT * REPLACE (request_time + INTERVAL 1 DAY AS request_time) FROM ("+loadtest.UsageSQL(days[0], 200, 0)+")", 0,
+				nil)
 		}, []string{FoundMisplaced, FoundChanged, FoundDiffers}},
 		{"rows of another account", func(t *testing.T, w *dayWriter, days []schemas.Partition) {
 			w.derived(days[0], "SELECT * REPLACE ('other' AS account) FROM ("+loadtest.UsageSQL(days[0], 200, 0)+")", 0, nil)
@@ -186,18 +193,25 @@ func TestVerifyFindsEachKindOfDamage(t *testing.T) {
 			w.derived(days[0], loadtest.UsageSQL(days[0], 200, 0)+" ORDER BY id DESC", 0, nil)
 		}, []string{FoundOrder, FoundChanged}},
 		{"one text changed", func(t *testing.T, w *dayWriter, days []schemas.Partition) {
-			w.derived(days[0], "SELECT * REPLACE (CASE id WHEN 'r207560000007' THEN 'other' ELSE model END AS model) FROM ("+loadtest.UsageSQL(days[0], 200, 0)+")", 0, nil)
+			w.derived(days[0],
+				"SELECT * REPLACE (CASE id WHEN 'r207560000007' THEN 'other' ELSE model END AS model) FROM ("+loadtest.UsageSQL(days[0], 200, 0)+")", 0, nil)
 		}, []string{FoundChanged, FoundDiffers}},
 		{"an id on two days", func(t *testing.T, w *dayWriter, days []schemas.Partition) {
-			w.derived(days[0], "SELECT * REPLACE (CASE WHEN row_number() OVER () = 200 THEN (SELECT min(id) FROM ("+loadtest.UsageSQL(days[1], 3, 1)+")) ELSE id END AS id) FROM ("+loadtest.UsageSQL(days[0], 200, 0)+")", 0, nil)
+			w.derived(days[0],
+				"SELECT * REPLACE (CASE WHEN row_number() OVER () = 200 THEN (SELECT min(id) FROM ("+loadtest.UsageSQL(days[1], 3,
+					1)+")) ELSE id END AS id) FROM ("+loadtest.UsageSQL(days[0], 200, 0)+")", 0, nil)
 			w.publish(PublishOptions{Full: true})
 		}, nil},
 		{"several of one id and second", func(t *testing.T, w *dayWriter, days []schemas.Partition) {
-			w.derived(days[0], "SELECT * REPLACE (TIMESTAMPTZ '"+days[0].Date.String()+" 10:00:00+00' AS request_time, 'None' AS id, row_number() OVER () AS ordinal) FROM ("+loadtest.UsageSQL(days[0], 200, 0)+")", 0, nil)
+			w.derived(days[0],
+				"SELECT * REPLACE (TIMESTAMPTZ '"+days[0].Date.String()+" 10:00:00+00' AS request_time, 'None' AS id, "+
+					"row_number() OVER () AS ordinal) FROM ("+loadtest.UsageSQL(days[0], 200, 0)+")", 0, nil)
 			w.publish(PublishOptions{Full: true})
 		}, nil},
 		{"a record twice", func(t *testing.T, w *dayWriter, days []schemas.Partition) {
-			w.derived(days[0], "SELECT * FROM ("+loadtest.UsageSQL(days[0], 200, 0)+" UNION ALL SELECT * FROM ("+loadtest.UsageSQL(days[0], 200, 0)+") WHERE id LIKE '%7') ORDER BY request_time, id", 0, nil)
+			w.derived(days[0], "SELECT * FROM ("+loadtest.UsageSQL(days[0], 200,
+				0)+" UNION ALL SELECT * FROM ("+loadtest.UsageSQL(days[0], 200,
+				0)+") WHERE id LIKE '%7') ORDER BY request_time, id", 0, nil)
 			w.publish(PublishOptions{Full: true})
 		}, slices.Concat([]string{FoundOrder}, slices.Repeat([]string{FoundDuplicate}, 20))},
 		{"a quarantined record gone", func(t *testing.T, w *dayWriter, days []schemas.Partition) {
@@ -247,9 +261,12 @@ func TestVerifyFindsEachKindOfDamage(t *testing.T) {
 		{"a rollup changed in the published file", func(t *testing.T, w *dayWriter, days []schemas.Partition) {
 			w.tamper("UPDATE usage_daily SET amount = amount + 0.000000000001 WHERE rowid = 0")
 		}, []string{FoundDiffers}},
-		{"coverage, quarantine and issues deleted from the published file", func(t *testing.T, w *dayWriter, days []schemas.Partition) {
-			w.tamper("DELETE FROM coverage WHERE account = 'acme' AND usage_date = '2026-10-30'; DELETE FROM day_issues WHERE account = 'zeta-2' AND usage_date = '2026-10-30'; DELETE FROM quarantine WHERE account = 'zeta-2' AND window_start >= '2026-11-01 00:00:00+00'")
-		}, []string{FoundDiffers, FoundDiffers, FoundDiffers}},
+		{"coverage, quarantine and issues deleted from the published file",
+			func(t *testing.T, w *dayWriter, days []schemas.Partition) {
+				w.tamper("DELETE FROM coverage WHERE account = 'acme' AND usage_date = '2026-10-30'; DELETE FROM day_issues WHERE " +
+					"account = 'zeta-2' AND usage_date = '2026-10-30'; DELETE FROM quarantine WHERE account = 'zeta-2' AND " +
+					"window_start >= '2026-11-01 00:00:00+00'")
+			}, []string{FoundDiffers, FoundDiffers, FoundDiffers}},
 		{"a balance changed in the published file", func(t *testing.T, w *dayWriter, days []schemas.Partition) {
 			w.tamper("UPDATE balance SET balance = 11")
 		}, []string{FoundDiffers}},
@@ -266,7 +283,8 @@ func TestVerifyFindsEachKindOfDamage(t *testing.T) {
 			r := w.verify()
 			for _, f := range r.Findings {
 				got = append(got, f.Check)
-				if f.Detail == "" || f.Hint == "" && f.Check != FoundJournal || filepath.IsAbs(f.Path) || f.Path == "" && f.Account == "" {
+				if f.Detail == "" || f.Hint == "" && f.Check != FoundJournal || filepath.IsAbs(f.Path) || f.Path == "" &&
+					f.Account == "" {
 					t.Errorf("not enough is said: %+v", f)
 				}
 			}

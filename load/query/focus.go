@@ -33,25 +33,26 @@ var ErrClosedRecords = errors.New("a closed month is kept by day and meter: ther
 // FocusOptions say which part of which dataset of FOCUS is exported, and to where.
 type FocusOptions struct {
 	Dataset string // of schemas.FocusDatasets; "" is the first
-	// Version of FOCUS: schemas.Focus12 or schemas.Focus14; "" is the former of Cost and Usage and the latter of the other datasets,
-	// which 1.2 doesn't have.
+	// Version of FOCUS: schemas.Focus12 or schemas.Focus14; "" is the former of Cost and Usage and the latter of the other
+	// datasets, which 1.2 doesn't have.
 	Version string
 	// From and To are the first days of billing months, To excluded; nil leaves the side open. A correction belongs to
 	// the month it is charged in, whenever the usage was.
 	From, To *schemas.Date
 	Scope    Scope  // whose charges; its time is From and To. Invoice Detail has accounts alone, Billing Period none
 	Format   string // FocusParquet or FocusCSV; "" goes by the extension of Path
-	// Path is the file, which is replaced by one rename; beside it stands STEM.metadata.json, which says what its columns are, unless it
-	// is a pipe or a device. Else the bytes go to Out.
+	// Path is the file, which is replaced by one rename; beside it stands STEM.metadata.json, which says what its columns
+	// are, unless it is a pipe or a device. Else the bytes go to Out.
 	Path string
 	Out  io.Writer
-	// Grain is what has a row of its own, of schemas.FocusGrains; "" is schemas.FocusByDay. Of closed months there are no rows
-	// by record; of FOCUS 1.4 neither. The other datasets have none.
+	// Grain is what has a row of its own, of schemas.FocusGrains; "" is schemas.FocusByDay. Of closed months there are no
+	// rows by record; of FOCUS 1.4 neither. The other datasets have none.
 	Grain   string
 	Columns []string // those that are written, in this order; nil is all, and none is refused
 	// MaxRows and MaxBytes, if not 0, split a CSV into STEM-0001.csv and so on, each with the header and within both.
 	MaxRows, MaxBytes int64
-	// Raw leaves text of a CSV as it is, even where a spreadsheet would take it for a formula. A Parquet file has it so always.
+	// Raw leaves text of a CSV as it is, even where a spreadsheet would take it for a formula. A Parquet file has it so
+	// always.
 	Raw bool
 }
 
@@ -60,7 +61,8 @@ func (o FocusOptions) Validate() error {
 	var errs []error
 	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
 	v, cost := o.version(), o.dataset() == schemas.FocusCostAndUsage
-	knownVersion, knownDataset, knownGrain := schemas.FocusView(v) != "", slices.Contains(schemas.FocusDatasets(), o.dataset()), slices.Contains(schemas.FocusGrains(), o.grain())
+	knownVersion, knownDataset, knownGrain := schemas.FocusView(v) != "",
+		slices.Contains(schemas.FocusDatasets(), o.dataset()), slices.Contains(schemas.FocusGrains(), o.grain())
 	switch {
 	case !knownVersion:
 		bad("FOCUS %q is not known: the versions are %s", v, strings.Join(schemas.FocusVersions(), " and "))
@@ -173,8 +175,8 @@ func (o FocusOptions) instead(name string) string {
 	return cmp.Or(words.Nearest(name, names), ": docs/focus.md lists them")
 }
 
-// Name is what the file is called that nobody names, focus-VERSION[-DATASET][-GRAIN]-PERIOD[-SCOPE].FORMAT: exports of different rows
-// have different names, on every file system. Columns and limits leave it as it is.
+// Name is what the file is called that nobody names, focus-VERSION[-DATASET][-GRAIN]-PERIOD[-SCOPE].FORMAT: exports of
+// different rows have different names, on every file system. Columns and limits leave it as it is.
 func (o FocusOptions) Name(period string) string {
 	parts := []string{"focus", o.version()}
 	if o.dataset() != schemas.FocusCostAndUsage {
@@ -229,7 +231,8 @@ func (o FocusOptions) query() string {
 	by := []string{"BillingPeriodStart", "ChargePeriodStart", "BillingAccountId", "BillingCurrency", "SkuId"}
 	switch {
 	case o.dataset() != schemas.FocusCostAndUsage:
-		rows = "FROM " + schemas.FocusDatasetView(o.Dataset) + " WHERE " + o.months("make_timestamp(epoch_us(BillingPeriodStart))::DATE")
+		rows = "FROM " + schemas.FocusDatasetView(o.Dataset) + " WHERE " +
+			o.months("make_timestamp(epoch_us(BillingPeriodStart))::DATE")
 		by = []string{"BillingPeriodStart"}
 		if accounts := o.Scope.Accounts; len(accounts) > 0 {
 			quoted := make([]string, len(accounts))
@@ -261,8 +264,8 @@ func (o FocusOptions) query() string {
 // FocusExport is what ExportFocus wrote.
 type FocusExport struct {
 	Rows int64
-	// Omitted is the number of records of the months that FOCUS has no row for, since they lack an amount or a currency. The view
-	// focus_omitted has them.
+	// Omitted is the number of records of the months that FOCUS has no row for, since they lack an amount or a currency.
+	// The view focus_omitted has them.
 	Omitted  int64
 	Files    []string // the paths of the data; none where it went to a writer
 	Metadata string   // the path of what says what the data is; "" where it went to a writer, a pipe or a device
@@ -270,12 +273,12 @@ type FocusExport struct {
 
 // ExportFocus writes a dataset of FOCUS from the published file, which it only reads.
 //
-// A Parquet file has decimals as DECIMAL and times as timestamps in UTC. A CSV is what Rows.WriteCSV writes: decimals with all the
-// decimals that their column has, times like 2026-11-01T00:00:00Z, NULL as an empty field.
-// All files are whole before the first has its name, so that what fails until then leaves what stood there. The renames follow one
-// another, the metadata's last: what is cut short among them, as by a crash, may leave new files beside old ones, which the next export
-// puts right. Files that the export before wrote and this one doesn't go, so that an importer counts nothing twice; others are never
-// touched: where they are in the way it is a *FocusError.
+// A Parquet file has decimals as DECIMAL and times as timestamps in UTC. A CSV is what Rows.WriteCSV writes: decimals
+// with all the decimals that their column has, times like 2026-11-01T00:00:00Z, NULL as an empty field. All files are
+// whole before the first has its name, so that what fails until then leaves what stood there. The renames follow one
+// another, the metadata's last: what is cut short among them, as by a crash, may leave new files beside old ones, which
+// the next export puts right. Files that the export before wrote and this one doesn't go, so that an importer counts
+// nothing twice; others are never touched: where they are in the way it is a *FocusError.
 func ExportFocus(ctx context.Context, l *publish.Lake, opts FocusOptions) (FocusExport, error) {
 	if err := opts.Validate(); err != nil {
 		return FocusExport{}, err
@@ -303,7 +306,8 @@ func exportFocus(ctx context.Context, l *publish.Lake, opts FocusOptions) (done 
 		return done, err
 	}
 	if layout < focusSince {
-		return done, fmt.Errorf("the published file has no such FOCUS views: an older version made it\nhint: usagelake rebuild --lake %s", l.Dir())
+		return done, fmt.Errorf("the published file has no such FOCUS views: an older version made it\nhint: usagelake "+
+			"rebuild --lake %s", l.Dir())
 	}
 	if opts.byRecord() {
 		closed, err := s.number(ctx, `SELECT count(*) FROM closed_months WHERE `+opts.months(`"month"`))
@@ -315,7 +319,8 @@ func exportFocus(ctx context.Context, l *publish.Lake, opts FocusOptions) (done 
 		}
 	}
 	if opts.dataset() == schemas.FocusCostAndUsage {
-		if done.Omitted, err = s.number(ctx, "SELECT coalesce(sum(requests), 0)::BIGINT FROM focus_omitted WHERE "+opts.omitted()); err != nil {
+		if done.Omitted, err = s.number(ctx,
+			"SELECT coalesce(sum(requests), 0)::BIGINT FROM focus_omitted WHERE "+opts.omitted()); err != nil {
 			return done, err
 		}
 	}
@@ -343,8 +348,10 @@ func exportFocus(ctx context.Context, l *publish.Lake, opts FocusOptions) (done 
 	return done, place.commit(l.Out(), files, meta)
 }
 
-// focusData writes the rows into files that have no names yet; those that it returns are for commit or abort, with an error too.
-func focusData(ctx context.Context, l *publish.Lake, s *Snapshot, opts FocusOptions, place focusPlace, meta *focusMetadata) (files []*durable.OutFile, n int64, err error) {
+// focusData writes the rows into files that have no names yet; those that it returns are for commit or abort, with an
+// error too.
+func focusData(ctx context.Context, l *publish.Lake, s *Snapshot, opts FocusOptions, place focusPlace,
+	meta *focusMetadata) (files []*durable.OutFile, n int64, err error) {
 	if opts.format() == FocusParquet {
 		f, n, err := draftParquet(ctx, l, opts.query(), opts.Path, meta.copyOption())
 		if err != nil {
@@ -375,7 +382,8 @@ func focusData(ctx context.Context, l *publish.Lake, s *Snapshot, opts FocusOpti
 }
 
 // focusStream writes the rows to a writer.
-func focusStream(ctx context.Context, l *publish.Lake, s *Snapshot, opts FocusOptions, meta focusMetadata) (n int64, err error) {
+func focusStream(ctx context.Context, l *publish.Lake, s *Snapshot, opts FocusOptions, meta focusMetadata) (n int64,
+	err error) {
 	if opts.format() == FocusParquet {
 		return focusParquet(ctx, l, opts, meta)
 	}

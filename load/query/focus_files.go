@@ -18,7 +18,8 @@ import (
 	"github.com/usagelake/usagelake/load/durable"
 )
 
-// FocusError says that what stands where an export of FOCUS goes, or what its limits ask for, rules it out. No file has changed.
+// FocusError says that what stands where an export of FOCUS goes, or what its limits ask for, rules it out. No file has
+// changed.
 type FocusError struct {
 	Err  error
 	Hint string // what to ask for instead
@@ -31,12 +32,15 @@ func focusRefused(hint, format string, args ...any) error {
 	return &FocusError{fmt.Errorf(format, args...), hint}
 }
 
-// focusPlace is where the files of an export go, and what stands there already. An importer that takes every file of the name must find
-// this export alone, and nobody's file may go for that: which files are ours the metadata of the export before says.
+// focusPlace is where the files of an export go, and what stands there already. An importer that takes every file of
+// the name must find this export alone, and nobody's file may go for that: which files are ours the metadata of the
+// export before says.
 //
-//	all files, under temporary names · the list of the numbered ones, old and new · their renames · the old ones go · the metadata
+//	all files, under temporary names · the list of the numbered ones, old and new · their renames · the old ones go · the
+//	metadata
 //
-// Whatever is cut short in between, the metadata lists each numbered file that is there, and the next export goes on from it.
+// Whatever is cut short in between, the metadata lists each numbered file that is there, and the next export goes on
+// from it.
 type focusPlace struct {
 	path     string
 	metadata string      // "" beside a pipe or a device, where there is no place for a file
@@ -53,7 +57,8 @@ func (o FocusOptions) place() (p focusPlace, err error) {
 	info, err := os.Stat(o.Path)
 	switch there := err == nil; {
 	case there && !info.Mode().IsRegular() && o.split():
-		return p, focusRefused("name a file, or ask for one without limits", "%s is no file, and several files can't be written in its place", o.Path)
+		return p, focusRefused("name a file, or ask for one without limits",
+			"%s is no file, and several files can't be written in its place", o.Path)
 	case there && !info.Mode().IsRegular():
 		return p, nil
 	}
@@ -76,7 +81,9 @@ func (o FocusOptions) place() (p focusPlace, err error) {
 	}
 	// The metadata of a single file doesn't name it, for it is that of Parquet and CSV. The columns do.
 	if before == nil || !beginsWith(o.Path, before.header()) {
-		return p, focusRefused("move it away, or choose another name", "%s stands there, and no export of FOCUS that is known of wrote it: who takes it together with the numbered files would count twice", o.Path)
+		return p, focusRefused("move it away, or choose another name",
+			"%s stands there, and no export of FOCUS that is known of wrote it: who takes it together with the numbered files "+
+				"would count twice", o.Path)
 	}
 	p.old = append(p.old, focusFile{Path: plain, Bytes: info.Size()})
 	return p, nil
@@ -101,7 +108,8 @@ func readFocusMetadata(path string) (*focusMetadata, error) {
 			return m, nil
 		}
 	}
-	return nil, focusRefused("choose another name", "%s stands where the metadata goes, and is none of this program's", path)
+	return nil, focusRefused("choose another name", "%s stands where the metadata goes, and is none of this program's",
+		path)
 }
 
 // header is the first line of a CSV of the columns.
@@ -133,7 +141,8 @@ func (p focusPlace) part(n int) string {
 
 var focusPart = regexp.MustCompile(`^(-[0-9]{4,})?$`)
 
-// names says whether the export, or one of its numbered files, could have the name: whatever a list says, no other is touched.
+// names says whether the export, or one of its numbered files, could have the name: whatever a list says, no other is
+// touched.
 func (p focusPlace) names(name string) bool {
 	ext := filepath.Ext(name)
 	number, ok := strings.CutPrefix(strings.TrimSuffix(name, ext), filepath.Base(p.stem()))
@@ -152,7 +161,8 @@ func (p focusPlace) free(path string) error {
 	case err != nil:
 		return err
 	case !p.ours(filepath.Base(path)) || !info.Mode().IsRegular():
-		return focusRefused("move it away, or choose another name", "%s stands in the way, and no export of FOCUS that is known of wrote it", path)
+		return focusRefused("move it away, or choose another name",
+			"%s stands in the way, and no export of FOCUS that is known of wrote it", path)
 	}
 	return nil
 }
@@ -225,8 +235,10 @@ func (p focusPlace) draftMetadata(out durable.Out, meta focusMetadata) (*durable
 	})
 }
 
-// splitCSV writes the rows into as many files as the limits ask for, at least one. They are for commit or abort, with an error too.
-func (r *Rows) splitCSV(ctx context.Context, out durable.Out, opts FocusOptions, place focusPlace) (files []*durable.OutFile, parts []focusFile, err error) {
+// splitCSV writes the rows into as many files as the limits ask for, at least one. They are for commit or abort, with
+// an error too.
+func (r *Rows) splitCSV(ctx context.Context, out durable.Out, opts FocusOptions,
+	place focusPlace) (files []*durable.OutFile, parts []focusFile, err error) {
 	var row bytes.Buffer
 	line := bufio.NewWriter(&row)
 	r.csvHead(line, opts.Raw)
@@ -294,7 +306,8 @@ func (r *Rows) splitCSV(ctx context.Context, out durable.Out, opts FocusOptions,
 		part.Bytes += size
 	}
 	if tooSmall() {
-		return files, nil, focusRefused(fmt.Sprintf("allow %d bytes, or ask for fewer columns", least), "the header and the longest row have %d bytes: no file of %d holds them", least, opts.MaxBytes)
+		return files, nil, focusRefused(fmt.Sprintf("allow %d bytes, or ask for fewer columns", least),
+			"the header and the longest row have %d bytes: no file of %d holds them", least, opts.MaxBytes)
 	}
 	return files, parts, finish()
 }

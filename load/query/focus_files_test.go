@@ -24,7 +24,8 @@ import (
 func focusGrains(t *testing.T, w *publishtest.Writer) {
 	file := filepath.Join(t.TempDir(), "focus.parquet")
 	rows := map[string]int64{}
-	const sums = "SELECT BillingPeriodStart, BillingCurrency, x_Model, sum(ListCost), sum(BilledCost), sum(ConsumedQuantity), sum(x_RequestCount)::BIGINT FROM %s GROUP BY ALL ORDER BY ALL"
+	const sums = "SELECT BillingPeriodStart, BillingCurrency, x_Model, sum(ListCost), sum(BilledCost), " +
+		"sum(ConsumedQuantity), sum(x_RequestCount)::BIGINT FROM %s GROUP BY ALL ORDER BY ALL"
 	whole := w.Ask(fmt.Sprintf(sums, "focus"))
 	for _, grain := range schemas.FocusGrains()[1:] {
 		done, err := ExportFocus(t.Context(), w.Lake, FocusOptions{Path: file, Grain: grain})
@@ -38,14 +39,16 @@ func focusGrains(t *testing.T, w *publishtest.Writer) {
 		}
 		for rule, wrong := range map[string]string{
 			"a product": "ListUnitPrice * PricingQuantity <> ListCost",
-			"an owner":  map[string]string{"cost_center": "x_Team IS NOT NULL OR x_Project IS NOT NULL OR SubAccountId IS NOT NULL", "team": "x_Project IS NOT NULL", "model": "Tags IS NOT NULL OR x_Pool IS NOT NULL", "user": "x_CredentialId IS NOT NULL"}[grain],
+			"an owner": map[string]string{"cost_center": "x_Team IS NOT NULL OR x_Project IS NOT NULL OR SubAccountId IS NOT NULL", "team": "x_Project IS NOT NULL",
+				"model": "Tags IS NOT NULL OR x_Pool IS NOT NULL", "user": "x_CredentialId IS NOT NULL"}[grain],
 		} {
 			if wrong != "" && w.One("SELECT count(*) AS n FROM "+from+" WHERE "+wrong) != "{'n': 0}" {
 				t.Errorf("%s: %s", grain, rule)
 			}
 		}
 	}
-	if !(rows["day"] > rows["token"] && rows["token"] > rows["team"] && rows["team"] >= rows["cost_center"] && rows["cost_center"] > rows["model"]) {
+	if !(rows["day"] > rows["token"] && rows["token"] > rows["team"] && rows["team"] >= rows["cost_center"] &&
+		rows["cost_center"] > rows["model"]) {
 		t.Errorf("rows: %v", rows)
 	}
 }
@@ -53,20 +56,25 @@ func focusGrains(t *testing.T, w *publishtest.Writer) {
 func focusColumnsAsked(t *testing.T, w *publishtest.Writer) {
 	var out, all bytes.Buffer
 	opts := FocusOptions{Format: FocusCSV, Out: &out, Columns: []string{"x_Model", "BilledCost", "BillingCurrency"}}
-	if _, err := ExportFocus(t.Context(), w.Lake, opts); err != nil || !strings.HasPrefix(out.String(), "x_Model,BilledCost,BillingCurrency\n") {
+	if _, err := ExportFocus(t.Context(), w.Lake, opts); err != nil ||
+		!strings.HasPrefix(out.String(), "x_Model,BilledCost,BillingCurrency\n") {
 		t.Errorf("%v: %.80q", err, out.String())
 	}
 	opts.Out, opts.Columns = &all, nil
-	if _, err := ExportFocus(t.Context(), w.Lake, opts); err != nil || strings.Count(all.String(), "\n") != strings.Count(out.String(), "\n") {
-		t.Errorf("the rows are %d, and %d with all columns: %v", strings.Count(out.String(), "\n"), strings.Count(all.String(), "\n"), err)
+	if _, err := ExportFocus(t.Context(), w.Lake, opts); err != nil ||
+		strings.Count(all.String(), "\n") != strings.Count(out.String(), "\n") {
+		t.Errorf("the rows are %d, and %d with all columns: %v", strings.Count(out.String(), "\n"),
+			strings.Count(all.String(), "\n"), err)
 	}
 }
 
-// Each file of a split CSV has the header and is within both limits; together they are the whole. What an export before left goes.
+// Each file of a split CSV has the header and is within both limits; together they are the whole. What an export before
+// left goes.
 func focusSplits(t *testing.T, w *publishtest.Writer) {
 	var whole bytes.Buffer
 	november := schemastest.Date("2026-11-01")
-	if _, err := ExportFocus(t.Context(), w.Lake, FocusOptions{Format: FocusCSV, Out: &whole, From: &november}); err != nil {
+	if _, err := ExportFocus(t.Context(), w.Lake, FocusOptions{Format: FocusCSV, Out: &whole,
+		From: &november}); err != nil {
 		t.Fatal(err)
 	}
 	head, rows, _ := strings.Cut(whole.String(), "\n")
@@ -77,7 +85,8 @@ func focusSplits(t *testing.T, w *publishtest.Writer) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "focus.csv")
 	before := 1 << 30
-	for _, limit := range []FocusOptions{{MaxRows: 100}, {MaxRows: 300, MaxBytes: 100_000}, {MaxBytes: int64(len(head) + 1 + 5*longest)}, {MaxRows: 1 << 40}} {
+	for _, limit := range []FocusOptions{{MaxRows: 100}, {MaxRows: 300, MaxBytes: 100_000},
+		{MaxBytes: int64(len(head) + 1 + 5*longest)}, {MaxRows: 1 << 40}} {
 		limit.Path, limit.From = path, &november
 		done, err := ExportFocus(t.Context(), w.Lake, limit)
 		if err != nil {
@@ -107,7 +116,8 @@ func focusSplits(t *testing.T, w *publishtest.Writer) {
 			must(t, err)
 			first, rest, _ := strings.Cut(string(b), "\n")
 			n := int64(strings.Count(rest, "\n"))
-			if first != head || filepath.Base(file) != fmt.Sprintf("focus-%04d.csv", i+1) || n == 0 || limit.MaxRows > 0 && n > limit.MaxRows || limit.MaxBytes > 0 && int64(len(b)) > limit.MaxBytes {
+			if first != head || filepath.Base(file) != fmt.Sprintf("focus-%04d.csv", i+1) || n == 0 || limit.MaxRows > 0 &&
+				n > limit.MaxRows || limit.MaxBytes > 0 && int64(len(b)) > limit.MaxBytes {
 				t.Errorf("%+v: %s has %d bytes and %d rows", limit, filepath.Base(file), len(b), n)
 			}
 			if x := meta.Files[i]; x.Path != filepath.Base(file) || x.Bytes != len(b) || x.Rows != n {
@@ -123,26 +133,31 @@ func focusSplits(t *testing.T, w *publishtest.Writer) {
 		t.Errorf("the last export left %d files", before)
 	}
 	none := filepath.Join(t.TempDir(), "none.csv")
-	if _, err := ExportFocus(t.Context(), w.Lake, FocusOptions{Path: none, MaxBytes: int64(len(head) + longest), From: &november}); err == nil || !strings.Contains(err.Error(), "no file of") {
+	if _, err := ExportFocus(t.Context(), w.Lake, FocusOptions{Path: none, MaxBytes: int64(len(head) + longest),
+		From: &november}); err == nil || !strings.Contains(err.Error(), "no file of") {
 		t.Errorf("a row that fits nowhere: %v", err)
 	}
 	// What is said to be needed is enough, and no byte less is.
 	needed := int64(len(head) + 1 + longest)
 	var small *FocusError
-	if _, err := ExportFocus(t.Context(), w.Lake, FocusOptions{Path: none, MaxBytes: 1, From: &november}); !errors.As(err, &small) || !strings.Contains(small.Hint, fmt.Sprintf("allow %d bytes", needed)) {
+	if _, err := ExportFocus(t.Context(), w.Lake, FocusOptions{Path: none, MaxBytes: 1, From: &november}); !errors.As(err,
+		&small) || !strings.Contains(small.Hint, fmt.Sprintf("allow %d bytes", needed)) {
 		t.Errorf("a limit below the header: %v", err)
 	}
-	if _, err := ExportFocus(t.Context(), w.Lake, FocusOptions{Path: filepath.Join(t.TempDir(), "x.csv"), MaxBytes: needed, From: &november}); err != nil {
+	if _, err := ExportFocus(t.Context(), w.Lake, FocusOptions{Path: filepath.Join(t.TempDir(), "x.csv"), MaxBytes: needed,
+		From: &november}); err != nil {
 		t.Error(err)
 	}
 	if entries, err := os.ReadDir(filepath.Dir(none)); err != nil || len(entries) > 0 {
 		t.Errorf("left behind: %v %v", entries, err)
 	}
 	late := schemastest.Date("2030-01-01")
-	if _, err := ExportFocus(t.Context(), w.Lake, FocusOptions{Path: none, MaxBytes: int64(len(head)), From: &late}); !errors.As(err, &small) {
+	if _, err := ExportFocus(t.Context(), w.Lake, FocusOptions{Path: none, MaxBytes: int64(len(head)),
+		From: &late}); !errors.As(err, &small) {
 		t.Errorf("a header beyond the limit, without rows: %v", err)
 	}
-	if done, err := ExportFocus(t.Context(), w.Lake, FocusOptions{Path: none, MaxRows: 5, From: &late}); err != nil || done.Rows != 0 || len(done.Files) != 1 || done.Metadata != filepath.Join(filepath.Dir(none), "none.metadata.json") {
+	if done, err := ExportFocus(t.Context(), w.Lake, FocusOptions{Path: none, MaxRows: 5, From: &late}); err != nil ||
+		done.Rows != 0 || len(done.Files) != 1 || done.Metadata != filepath.Join(filepath.Dir(none), "none.metadata.json") {
 		t.Errorf("of nothing: %+v, %v", done, err)
 	}
 }
@@ -246,7 +261,8 @@ func focusReplaces(t *testing.T, w *publishtest.Writer) {
 	f.holds("somebody's x.csv", "x.csv")
 	must(t, f.export("x.csv", FocusOptions{})) // as each report does
 
-	for what, text := range map[string]string{"another's": `{"DataGenerator": "billing", "data_location": []}`, "no JSON": "mine", "a folder": ""} {
+	for what, text := range map[string]string{"another's": `{"DataGenerator": "billing", "data_location": []}`,
+		"no JSON": "mine", "a folder": ""} {
 		f = folder()
 		f.write("x.csv", "before")
 		if f.write("x.metadata.json", text); what == "a folder" {
@@ -268,7 +284,8 @@ func focusReplaces(t *testing.T, w *publishtest.Writer) {
 	for _, name := range []string{"out-0001.csv", "in/y-0001.csv", "in/x-0001.json", "in/x-1.csv", "in/x-0001.csv"} {
 		f.write(name, "mine")
 	}
-	f.write("in/x.metadata.json", `{"DataGenerator": "usagelake", "data_location": [{"filepath": "../out-0001.csv"}, {"filepath": "y-0001.csv"}, {"filepath": "x-0001.json"}, {"filepath": "x-1.csv"}, {"filepath": "x-0001.csv"}, {"filepath": ""}]}`)
+	f.write("in/x.metadata.json",
+		`{"DataGenerator": "usagelake", "data_location": [{"filepath": "../out-0001.csv"}, {"filepath": "y-0001.csv"}, {"filepath": "x-0001.json"}, {"filepath": "x-1.csv"}, {"filepath": "x-0001.csv"}, {"filepath": ""}]}`)
 	must(t, f.export("in/x.csv", FocusOptions{}))
 	f.holds("a list", "in", "out-0001.csv")
 	f.dir = filepath.Join(f.dir, "in")
@@ -334,7 +351,8 @@ func TestFocusFilesThatWereCutShortAreReplaced(t *testing.T) {
 func TestFocusNamesDiffer(t *testing.T) {
 	seen := map[string]string{}
 	for what, opts := range map[string]FocusOptions{
-		"all": {}, "1.4": {Version: schemas.Focus14}, "grain": {Grain: "cost_center"}, "invoices": {Dataset: schemas.FocusInvoiceDetail},
+		"all": {}, "1.4": {Version: schemas.Focus14}, "grain": {Grain: "cost_center"},
+		"invoices":          {Dataset: schemas.FocusInvoiceDetail},
 		"a cost center":     {Scope: Scope{CostCenters: []string{"CC-1010"}}},
 		"its other case":    {Scope: Scope{CostCenters: []string{"cc-1010"}}},
 		"a team":            {Scope: Scope{Teams: []string{"CC-1010"}}},
@@ -349,7 +367,8 @@ func TestFocusNamesDiffer(t *testing.T) {
 			t.Errorf("%s and %s are both %s", what, other, name)
 		}
 		seen[strings.ToLower(name)] = what
-		if len(name) > 120 || strings.Trim(name, "abcdefghijklmnopqrstuvwxyz0123456789-_.") != "" || !strings.HasPrefix(name, "focus-1.") {
+		if len(name) > 120 || strings.Trim(name, "abcdefghijklmnopqrstuvwxyz0123456789-_.") != "" ||
+			!strings.HasPrefix(name, "focus-1.") {
 			t.Errorf("%s: %q", what, name)
 		}
 	}
@@ -362,14 +381,15 @@ func TestFocusNamesDiffer(t *testing.T) {
 			t.Errorf("%s, want %s", opts.Name("2026-11"), want)
 		}
 	}
-	a, b := FocusOptions{Scope: Scope{Teams: []string{"b", "a", "b"}}, Format: FocusCSV}, FocusOptions{Scope: Scope{Teams: []string{"a", "b"}}, Format: FocusCSV}
+	a, b := FocusOptions{Scope: Scope{Teams: []string{"b", "a", "b"}}, Format: FocusCSV},
+		FocusOptions{Scope: Scope{Teams: []string{"a", "b"}}, Format: FocusCSV}
 	if a.Name("2026-11") != b.Name("2026-11") {
 		t.Error("the order of a scope's values changes the name")
 	}
 }
 
-// The metadata beside a file, and in Parquet itself, says version, dataset and columns with their types, and is the same of the same
-// columns, be it CSV or Parquet.
+// The metadata beside a file, and in Parquet itself, says version, dataset and columns with their types, and is the
+// same of the same columns, be it CSV or Parquet.
 func focusMetadataTells(t *testing.T, w *publishtest.Writer) {
 	dir := t.TempDir()
 	// If a schema has changed, FocusSchemaDate is to be the day of the change.
@@ -410,7 +430,8 @@ func focusMetadataTells(t *testing.T, w *publishtest.Writer) {
 				t.Errorf("%s: %d columns, want %d", name, len(meta.Columns), len(columns))
 			}
 			for i, c := range meta.Columns {
-				if c.Name != columns[i].Name || c.Type == "" || (c.Type == "DECIMAL") != (c.Precision > c.Scale && c.Scale >= 12) || (c.Type == "STRING" || c.Type == "JSON") != (c.Encoding == "UTF-8") {
+				if c.Name != columns[i].Name || c.Type == "" || (c.Type == "DECIMAL") != (c.Precision > c.Scale && c.Scale >= 12) ||
+					(c.Type == "STRING" || c.Type == "JSON") != (c.Encoding == "UTF-8") {
 					t.Errorf("%s: %+v", name, c)
 				}
 			}
@@ -426,7 +447,8 @@ func focusMetadataTells(t *testing.T, w *publishtest.Writer) {
 		if dataset == "" {
 			dataset = "CostAndUsage"
 		}
-		if want := "CreationDate=2026-11-29T00:00:00Z DataGenerator=usagelake FocusVersion=" + opts.version() + " SchemaId=" + id + " x_DatasetId=" + dataset; got != want {
+		if want := "CreationDate=2026-11-29T00:00:00Z DataGenerator=usagelake FocusVersion=" + opts.version() + " SchemaId=" +
+			id + " x_DatasetId=" + dataset; got != want {
 			t.Errorf("%s: Parquet has %s, want %s", name, got, want)
 		}
 	}

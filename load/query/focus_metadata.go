@@ -16,8 +16,8 @@ import (
 // focusGenerator is who generates the data, as FOCUS has it.
 const focusGenerator = "usagelake"
 
-// focusMetadata says what a FOCUS file holds without it being opened, in the words of FOCUS's metadata. It is the same of the same
-// columns, whatever the rows.
+// focusMetadata says what a FOCUS file holds without it being opened, in the words of FOCUS's metadata. It is the same
+// of the same columns, whatever the rows.
 type focusMetadata struct {
 	SchemaID         string                  `json:"SchemaId"` // a digest of what follows, in the form of a UUID
 	FocusVersion     string                  `json:"FocusVersion"`
@@ -60,9 +60,12 @@ func (o FocusOptions) metadata(ctx context.Context, s *Snapshot) (m focusMetadat
 		kinds[c.Name] = c.Type
 	}
 	m = focusMetadata{FocusVersion: o.version(), DataGenerator: focusGenerator, DatasetID: map[string]string{
-		schemas.FocusCostAndUsage: "CostAndUsage", schemas.FocusBillingPeriod: "BillingPeriod", schemas.FocusInvoiceDetail: "InvoiceDetail"}[o.dataset()]}
+		schemas.FocusCostAndUsage: "CostAndUsage", schemas.FocusBillingPeriod: "BillingPeriod",
+		schemas.FocusInvoiceDetail: "InvoiceDetail"}[o.dataset()]}
 	for _, c := range rows.Columns {
-		d := focusColumnDefinition{Name: c.Name, DataType: map[string]string{schemas.FocusString: "STRING", schemas.FocusDecimal: "DECIMAL", schemas.FocusDateTime: "DATETIME", schemas.FocusJSON: "JSON", schemas.FocusInteger: "INTEGER"}[kinds[c.Name]]}
+		d := focusColumnDefinition{Name: c.Name, DataType: map[string]string{schemas.FocusString: "STRING",
+			schemas.FocusDecimal: "DECIMAL", schemas.FocusDateTime: "DATETIME", schemas.FocusJSON: "JSON",
+			schemas.FocusInteger: "INTEGER"}[kinds[c.Name]]}
 		if x := decimalType.FindStringSubmatch(c.Type); x != nil {
 			scale, err := strconv.Atoi(x[2])
 			if err != nil {
@@ -87,14 +90,16 @@ func (o FocusOptions) metadata(ctx context.Context, s *Snapshot) (m focusMetadat
 	}
 	id := sha256.Sum256(b)
 	id[6], id[8] = id[6]&0x0f|0x80, id[8]&0x3f|0x80 // version 8, which is anybody's own
-	m.SchemaID, m.CreationDate = fmt.Sprintf("%x-%x-%x-%x-%x", id[:4], id[4:6], id[6:8], id[8:10], id[10:16]), schemas.FocusSchemaDate
+	m.SchemaID, m.CreationDate = fmt.Sprintf("%x-%x-%x-%x-%x", id[:4], id[4:6], id[6:8], id[8:10], id[10:16]),
+		schemas.FocusSchemaDate
 	return m, nil
 }
 
 // copyOption has DuckDB write into a Parquet file itself which schema it has.
 func (m *focusMetadata) copyOption() string {
 	var b strings.Builder
-	for _, x := range [][2]string{{"SchemaId", m.SchemaID}, {"FocusVersion", m.FocusVersion}, {"x_DatasetId", m.DatasetID}, {"CreationDate", m.CreationDate}, {"DataGenerator", m.DataGenerator}} {
+	for _, x := range [][2]string{{"SchemaId", m.SchemaID}, {"FocusVersion", m.FocusVersion}, {"x_DatasetId", m.DatasetID},
+		{"CreationDate", m.CreationDate}, {"DataGenerator", m.DataGenerator}} {
 		if b.Len() > 0 {
 			b.WriteString(", ")
 		}

@@ -2,7 +2,6 @@ package query
 
 import (
 	"bytes"
-	"encoding/csv"
 	"fmt"
 	"maps"
 	"math/big"
@@ -25,23 +24,30 @@ import (
 )
 
 // oddUsageSQL is usageSQL with more of what is allowed: prices that change, of no decimals and of twelve, none and nil;
-// tokens that are nil, negative and beyond any price; ext charges in all sorts of units and with too many decimals; models
-// with a vendor, without a name; refunds; other currencies, none, and one that is no code; text that is empty or a formula.
+// tokens that are nil, negative and beyond any price; ext charges in all sorts of units and with too many decimals;
+// models with a vendor, without a name; refunds; other currencies, none, and one that is no code; text that is empty or
+// a formula.
 func oddUsageSQL(p schemas.Partition, n int, seed int64) string {
 	r := func(k, m int) string { return fmt.Sprintf("(hash(id, %d, %d) %% %d)::BIGINT", seed, k, m) }
 	// Every tenth record has three meters of the same cost, so that the remainders of its discount are equal.
 	return fmt.Sprintf(`SELECT * REPLACE (
-		CASE WHEN %[10]s = 0 THEN 1000 ELSE input_tokens END AS input_tokens, CASE WHEN %[10]s = 0 THEN 1000 ELSE output_tokens END AS output_tokens, CASE WHEN %[10]s = 0 THEN 1000 ELSE cached_tokens END AS cached_tokens,
-		CASE WHEN %[10]s = 0 THEN 3 ELSE input_price END::DECIMAL(18,12) AS input_price, CASE WHEN %[10]s = 0 THEN 3 ELSE output_price END::DECIMAL(18,12) AS output_price, CASE WHEN %[10]s = 0 THEN 3 ELSE cached_price END::DECIMAL(18,12) AS cached_price
+		CASE WHEN %[10]s = 0 THEN 1000 ELSE input_tokens END AS input_tokens,
+		CASE WHEN %[10]s = 0 THEN 1000 ELSE output_tokens END AS output_tokens,
+		CASE WHEN %[10]s = 0 THEN 1000 ELSE cached_tokens END AS cached_tokens,
+		CASE WHEN %[10]s = 0 THEN 3 ELSE input_price END::DECIMAL(18,12) AS input_price,
+		CASE WHEN %[10]s = 0 THEN 3 ELSE output_price END::DECIMAL(18,12) AS output_price,
+		CASE WHEN %[10]s = 0 THEN 3 ELSE cached_price END::DECIMAL(18,12) AS cached_price
 	) FROM (SELECT * REPLACE (
 		CASE %[1]s WHEN 0 THEN NULL WHEN 1 THEN '' WHEN 2 THEN 'vendor-a/' || model ELSE model END AS model,
 		CASE %[2]s WHEN 0 THEN NULL WHEN 1 THEN 'usd' WHEN 2 THEN 'EUR' ELSE 'USD' END AS currency,
 		CASE %[3]s WHEN 0 THEN '=1+1' WHEN 1 THEN 'müller, "x"' ELSE custom_user_id END AS custom_user_id,
 		CASE %[4]s WHEN 0 THEN '' ELSE user_id END AS user_id,
 		CASE %[5]s WHEN 0 THEN 0 WHEN 1 THEN -12 WHEN 2 THEN 9000000000000000000 ELSE input_tokens END AS input_tokens,
-		CASE %[6]s WHEN 0 THEN 0 WHEN 1 THEN 999999.999999999999 WHEN 2 THEN -1 ELSE output_price END::DECIMAL(18,12) AS output_price,
+		CASE %[6]s WHEN 0 THEN 0 WHEN 1 THEN 999999.999999999999 WHEN 2 THEN -1
+		ELSE output_price END::DECIMAL(18,12) AS output_price,
 		CASE %[7]s WHEN 0 THEN NULL ELSE total_amount END AS total_amount,
-		CASE %[8]s WHEN 0 THEN -0.000000000007 WHEN 1 THEN 0.000000000005 WHEN 2 THEN 0.1 ELSE discount_amount END::DECIMAL(18,12) AS discount_amount,
+		CASE %[8]s WHEN 0 THEN -0.000000000007 WHEN 1 THEN 0.000000000005 WHEN 2 THEN 0.1
+		ELSE discount_amount END::DECIMAL(18,12) AS discount_amount,
 		CASE %[9]s WHEN 0 THEN [
 				{category: 'input_v2', item: 'image', unit: 'mtoken', price: 2, "usage": 0.00108, amount: NULL},
 				{category: 'input_v2', item: 'audio', unit: 'M tokens', price: 6.123456789012, "usage": 0.000003, amount: 9},
@@ -53,12 +59,16 @@ func oddUsageSQL(p schemas.Partition, n int, seed int64) string {
 				{category: 'tie', item: 'a', unit: 'each', price: 3, "usage": 3, amount: NULL},
 				{category: 'tie', item: 'b', unit: 'images', price: 3, "usage": 3, amount: NULL},
 				{category: 'tie', item: 'c', unit: 'calls', price: 3, "usage": 3, amount: NULL},
-				{category: 'output', item: 'video', unit: 'second', price: 999999.9, "usage": 999999.9, amount: NULL}] ELSE ext_items
-			END::STRUCT(category VARCHAR, item VARCHAR, unit VARCHAR, price DECIMAL(18,12), "usage" DECIMAL(18,12), amount DECIMAL(18,12))[] AS ext_items
-	) FROM (%[11]s))`, r(1, 20), r(2, 25), r(3, 12), r(4, 12), r(5, 15), r(6, 18), r(7, 30), r(8, 6), r(9, 12), r(10, 10), loadtest.UsageSQL(p, n, seed))
+				{category: 'output', item: 'video', unit: 'second', price: 999999.9, "usage": 999999.9, amount: NULL}]
+				ELSE ext_items
+			END::STRUCT(category VARCHAR, item VARCHAR, unit VARCHAR, price DECIMAL(18,12), "usage" DECIMAL(18,12),
+			amount DECIMAL(18,12))[] AS ext_items
+	) FROM (%[11]s))`, r(1, 20), r(2, 25), r(3, 12), r(4, 12), r(5, 15), r(6, 18), r(7, 30), r(8, 6), r(9, 12), r(10, 10),
+		loadtest.UsageSQL(p, n, seed))
 }
 
-// focusLake has odd usage of two accounts in three months. The first is closed, and some of its days came or changed since.
+// focusLake has odd usage of two accounts in three months. The first is closed, and some of its days came or changed
+// since.
 func focusLake(t *testing.T) (w *publishtest.Writer, before []string) {
 	t.Helper()
 	w = publishtest.New(t, load.Options{})
@@ -66,7 +76,8 @@ func focusLake(t *testing.T) (w *publishtest.Writer, before []string) {
 		p := schemas.Partition{Account: account, Date: schemastest.Date(date)}
 		w.DayFrom(p, oddUsageSQL(p, n, seed), fmt.Sprint(p, n, seed), nil)
 	}
-	for i, date := range []string{"2026-08-31", "2026-09-01", "2026-09-17", "2026-09-30", "2026-10-01", "2026-10-20", "2026-11-02"} {
+	for i, date := range []string{"2026-08-31", "2026-09-01", "2026-09-17", "2026-09-30", "2026-10-01", "2026-10-20",
+		"2026-11-02"} {
 		write("acme", date, 250+i, int64(i))
 		write("zeta-2", date, 60+i, int64(10+i))
 	}
@@ -74,7 +85,8 @@ func focusLake(t *testing.T) (w *publishtest.Writer, before []string) {
 	f.Archived = publishtest.Archived(f.Rules)
 	w.Publish(publish.PublishOptions{Finance: f})
 	for _, month := range []string{"2026-08", "2026-09"} {
-		before = append(before, w.Ask("SELECT * FROM focus WHERE BillingPeriodStart = '"+month+"-01 00:00:00+00' ORDER BY ALL")...)
+		before = append(before,
+			w.Ask("SELECT * FROM focus WHERE BillingPeriodStart = '"+month+"-01 00:00:00+00' ORDER BY ALL")...)
 	}
 	if _, err := w.CloseMonth("2026-08", f); err != nil {
 		t.Fatal(err)
@@ -91,42 +103,53 @@ func focusLake(t *testing.T) (w *publishtest.Writer, before []string) {
 // The specification's own lists, so that the column tables are held against something else than themselves.
 var (
 	focusMandatory = map[string]string{
-		schemas.Focus12: "BilledCost BillingAccountId BillingAccountName BillingCurrency BillingPeriodEnd BillingPeriodStart ChargeCategory ChargeClass ChargeDescription ChargePeriodEnd ChargePeriodStart ContractedCost EffectiveCost InvoiceIssuerName ListCost PricingQuantity PricingUnit ProviderName PublisherName ServiceCategory ServiceName",
-		schemas.Focus14: "BilledCost BillingAccountId BillingAccountName BillingCurrency BillingPeriodEnd BillingPeriodStart ChargeCategory ChargeClass ChargeDescription ChargePeriodEnd ChargePeriodStart ContractedCost EffectiveCost HostProviderName InvoiceIssuerName ListCost PricingQuantity PricingUnit ServiceCategory ServiceName ServiceProviderName",
+		schemas.Focus12: "BilledCost BillingAccountId BillingAccountName BillingCurrency BillingPeriodEnd " +
+			"BillingPeriodStart ChargeCategory ChargeClass ChargeDescription ChargePeriodEnd ChargePeriodStart ContractedCost " +
+			"EffectiveCost InvoiceIssuerName ListCost PricingQuantity PricingUnit ProviderName PublisherName ServiceCategory " +
+			"ServiceName",
+		schemas.Focus14: "BilledCost BillingAccountId BillingAccountName BillingCurrency BillingPeriodEnd " +
+			"BillingPeriodStart ChargeCategory ChargeClass ChargeDescription ChargePeriodEnd ChargePeriodStart ContractedCost " +
+			"EffectiveCost HostProviderName InvoiceIssuerName ListCost PricingQuantity PricingUnit ServiceCategory " +
+			"ServiceName ServiceProviderName",
 	}
 	focusNeverNull = map[string]string{
-		schemas.Focus12: "BilledCost BillingAccountId BillingCurrency BillingPeriodEnd BillingPeriodStart ChargeCategory ChargeFrequency ChargePeriodEnd ChargePeriodStart ContractedCost EffectiveCost InvoiceIssuerName ListCost ProviderName PublisherName ServiceCategory ServiceName ServiceSubcategory",
-		schemas.Focus14: "BilledCost BillingAccountId BillingCurrency BillingPeriodEnd BillingPeriodStart ChargeCategory ChargeFrequency ChargePeriodEnd ChargePeriodStart ContractedCost EffectiveCost HostProviderName InvoiceIssuerName ListCost ServiceCategory ServiceName ServiceProviderName ServiceSubcategory",
+		schemas.Focus12: "BilledCost BillingAccountId BillingCurrency BillingPeriodEnd BillingPeriodStart ChargeCategory " +
+			"ChargeFrequency ChargePeriodEnd ChargePeriodStart ContractedCost EffectiveCost InvoiceIssuerName ListCost " +
+			"ProviderName PublisherName ServiceCategory ServiceName ServiceSubcategory",
+		schemas.Focus14: "BilledCost BillingAccountId BillingCurrency BillingPeriodEnd BillingPeriodStart ChargeCategory " +
+			"ChargeFrequency ChargePeriodEnd ChargePeriodStart ContractedCost EffectiveCost HostProviderName InvoiceIssuerName " +
+			"ListCost ServiceCategory ServiceName ServiceProviderName ServiceSubcategory",
 	}
 	focusColumnCount = map[string]int{schemas.Focus12: 57, schemas.Focus14: 65}
 )
 
 // focusRules are conditions that no row may meet.
 var focusRules = map[string]string{
-	"BillingCurrency is an ISO 4217 code":                       `NOT regexp_full_match(BillingCurrency, '[A-Z]{3}')`,
-	"the billing period is a calendar month in UTC":             `strftime(BillingPeriodStart, '%d %H:%M:%S') <> '01 00:00:00' OR BillingPeriodEnd <> BillingPeriodStart + INTERVAL 1 MONTH`,
-	"the charge period is whole and not empty":                  `ChargePeriodEnd <= ChargePeriodStart OR epoch(ChargePeriodStart)::BIGINT % 3600 <> 0 OR ChargePeriodEnd > ChargePeriodStart + INTERVAL 1 DAY`,
-	"a charge lies in its billing period, unless it corrects":   `ChargeClass IS NULL AND (ChargePeriodStart < BillingPeriodStart OR ChargePeriodEnd > BillingPeriodEnd)`,
-	"a correction keeps its charge period and is billed later":  `ChargeClass IS NOT NULL AND ChargePeriodEnd > BillingPeriodStart`,
-	"ChargeClass is Correction or NULL":                         `ChargeClass <> 'Correction'`,
-	"ChargeCategory is Usage or Adjustment":                     `ChargeCategory NOT IN ('Usage', 'Adjustment')`,
-	"ChargeFrequency is Usage-Based":                            `ChargeFrequency <> 'Usage-Based'`,
-	"ServiceCategory and ServiceSubcategory":                    `ServiceCategory <> 'AI and Machine Learning' OR ServiceSubcategory <> 'Generative AI'`,
-	"PricingCategory is Standard where there is a price":        `PricingCategory IS DISTINCT FROM CASE WHEN SkuPriceId IS NOT NULL THEN 'Standard' END`,
-	"list unit price times quantity is the list cost, exactly":  `ListUnitPrice * PricingQuantity <> ListCost`,
-	"no unit price is negative":                                 `ListUnitPrice < 0`,
-	"usage has all that is priced":                              `ChargeCategory = 'Usage' AND (SkuId IS NULL OR SkuPriceId IS NULL OR ListUnitPrice IS NULL OR PricingQuantity IS NULL OR PricingUnit IS NULL OR ConsumedQuantity IS NULL OR ConsumedUnit IS NULL)`,
-	"usage is positive, unless it corrects":                     `ChargeClass IS NULL AND (ConsumedQuantity <= 0 OR PricingQuantity <= 0)`,
-	"what is no usage has no quantities":                        `ChargeCategory <> 'Usage' AND (ConsumedQuantity IS NOT NULL OR ConsumedUnit IS NOT NULL OR PricingQuantity IS NOT NULL OR PricingUnit IS NOT NULL OR ListUnitPrice IS NOT NULL OR SkuPriceId IS NOT NULL)`,
-	"SkuMeter goes with SkuId, details with SkuPriceId":         `(SkuMeter IS NULL) <> (SkuId IS NULL) OR (SkuPriceDetails IS NULL) <> (SkuPriceId IS NULL) OR SkuPriceId IS NOT NULL AND SkuId IS NULL`,
-	"SubAccountName and SubAccountType go with SubAccountId":    `(SubAccountName IS NULL) <> (SubAccountId IS NULL) OR (SubAccountType IS NULL) <> (SubAccountId IS NULL)`,
-	"units are a number and a plural":                           `NOT regexp_full_match(PricingUnit, '([1-9][0-9]* )?[A-Z][a-z]+s') OR NOT regexp_full_match(ConsumedUnit, '[A-Z][a-z]+s')`,
-	"consumed and priced quantity are the same in other units":  `ConsumedQuantity <> PricingQuantity * coalesce(TRY_CAST(split_part(PricingUnit, ' ', 1) AS INTEGER), 1) OR NOT ends_with(PricingUnit, ConsumedUnit)`,
-	"billed, effective and contracted cost are the same":        `BilledCost <> EffectiveCost OR BilledCost <> ContractedCost`,
-	"usage is billed at list cost less discount":                `SkuPriceId IS NOT NULL AND BilledCost <> ListCost - x_DiscountAmount`,
-	"Tags is a flat JSON object":                                `Tags IS NOT NULL AND (json_type(Tags) <> 'OBJECT' OR len(list_filter(json_keys(Tags), lambda k: json_type(Tags, '$."' || k || '"') IN ('OBJECT', 'ARRAY'))) > 0 OR Tags = '{}')`,
-	"SkuPriceDetails is a JSON object of x_ keys":               `SkuPriceDetails IS NOT NULL AND (json_type(SkuPriceDetails) <> 'OBJECT' OR len(list_filter(json_keys(SkuPriceDetails), lambda k: NOT starts_with(k, 'x_'))) > 0)`,
-	"an owner's tags and columns agree":                         `json_extract_string(Tags, '$.cost_center') IS DISTINCT FROM x_CostCenter OR json_extract_string(Tags, '$.team') IS DISTINCT FROM x_Team`,
+	"BillingCurrency is an ISO 4217 code":                      `NOT regexp_full_match(BillingCurrency, '[A-Z]{3}')`,
+	"the billing period is a calendar month in UTC":            `strftime(BillingPeriodStart, '%d %H:%M:%S') <> '01 00:00:00' OR BillingPeriodEnd <> BillingPeriodStart + INTERVAL 1 MONTH`,
+	"the charge period is whole and not empty":                 `ChargePeriodEnd <= ChargePeriodStart OR epoch(ChargePeriodStart)::BIGINT % 3600 <> 0 OR ChargePeriodEnd > ChargePeriodStart + INTERVAL 1 DAY`,
+	"a charge lies in its billing period, unless it corrects":  `ChargeClass IS NULL AND (ChargePeriodStart < BillingPeriodStart OR ChargePeriodEnd > BillingPeriodEnd)`,
+	"a correction keeps its charge period and is billed later": `ChargeClass IS NOT NULL AND ChargePeriodEnd > BillingPeriodStart`,
+	"ChargeClass is Correction or NULL":                        `ChargeClass <> 'Correction'`,
+	"ChargeCategory is Usage or Adjustment":                    `ChargeCategory NOT IN ('Usage', 'Adjustment')`,
+	"ChargeFrequency is Usage-Based":                           `ChargeFrequency <> 'Usage-Based'`,
+	"ServiceCategory and ServiceSubcategory":                   `ServiceCategory <> 'AI and Machine Learning' OR ServiceSubcategory <> 'Generative AI'`,
+	"PricingCategory is Standard where there is a price":       `PricingCategory IS DISTINCT FROM CASE WHEN SkuPriceId IS NOT NULL THEN 'Standard' END`,
+	"list unit price times quantity is the list cost, exactly": `ListUnitPrice * PricingQuantity <> ListCost`,
+	"no unit price is negative":                                `ListUnitPrice < 0`,
+	"usage has all that is priced":                             `ChargeCategory = 'Usage' AND (SkuId IS NULL OR SkuPriceId IS NULL OR ListUnitPrice IS NULL OR PricingQuantity IS NULL OR PricingUnit IS NULL OR ConsumedQuantity IS NULL OR ConsumedUnit IS NULL)`,
+	"usage is positive, unless it corrects":                    `ChargeClass IS NULL AND (ConsumedQuantity <= 0 OR PricingQuantity <= 0)`,
+	"what is no usage has no quantities":                       `ChargeCategory <> 'Usage' AND (ConsumedQuantity IS NOT NULL OR ConsumedUnit IS NOT NULL OR PricingQuantity IS NOT NULL OR PricingUnit IS NOT NULL OR ListUnitPrice IS NOT NULL OR SkuPriceId IS NOT NULL)`,
+	"SkuMeter goes with SkuId, details with SkuPriceId":        `(SkuMeter IS NULL) <> (SkuId IS NULL) OR (SkuPriceDetails IS NULL) <> (SkuPriceId IS NULL) OR SkuPriceId IS NOT NULL AND SkuId IS NULL`,
+	"SubAccountName and SubAccountType go with SubAccountId":   `(SubAccountName IS NULL) <> (SubAccountId IS NULL) OR (SubAccountType IS NULL) <> (SubAccountId IS NULL)`,
+	"units are a number and a plural":                          `NOT regexp_full_match(PricingUnit, '([1-9][0-9]* )?[A-Z][a-z]+s') OR NOT regexp_full_match(ConsumedUnit, '[A-Z][a-z]+s')`,
+	"consumed and priced quantity are the same in other units": `ConsumedQuantity <> PricingQuantity * coalesce(TRY_CAST(split_part(PricingUnit, ' ', 1) AS INTEGER), 1) OR NOT ends_with(PricingUnit, ConsumedUnit)`,
+	"billed, effective and contracted cost are the same":       `BilledCost <> EffectiveCost OR BilledCost <> ContractedCost`,
+	"usage is billed at list cost less discount":               `SkuPriceId IS NOT NULL AND BilledCost <> ListCost - x_DiscountAmount`,
+	"Tags is a flat JSON object":                               `Tags IS NOT NULL AND (json_type(Tags) <> 'OBJECT' OR len(list_filter(json_keys(Tags), lambda k: json_type(Tags, '$."' || k || '"') IN ('OBJECT', 'ARRAY'))) > 0 OR Tags = '{}')`,
+	"SkuPriceDetails is a JSON object of x_ keys":              `SkuPriceDetails IS NOT NULL AND (json_type(SkuPriceDetails) <> 'OBJECT' OR len(list_filter(json_keys(SkuPriceDetails), lambda k: NOT starts_with(k, 'x_'))) > 0)`,
+	"an owner's tags and columns agree": `json_extract_string(Tags, '$.cost_center') IS DISTINCT
+			FROM x_CostCenter OR json_extract_string(Tags, '$.team') IS DISTINCT FROM x_Team`,
 	"what goes to a pool has no owner yet":                      `x_Pool IS NOT NULL AND (x_CostCenter IS NOT NULL OR x_Team IS NOT NULL)`,
 	"a charge without a price tells what it counted or adjusts": `SkuPriceId IS NULL AND (x_UnpricedQuantity IS NULL) <> (SkuId IS NULL)`,
 }
@@ -165,7 +188,8 @@ func focusConforms(t *testing.T, w *publishtest.Writer) {
 		}
 		return out
 	}
-	for _, view := range []struct{ name, version string }{{"focus", schemas.Focus12}, {"focus_1_4", schemas.Focus14}, {"focus_records", schemas.Focus12}} {
+	for _, view := range []struct{ name, version string }{{"focus", schemas.Focus12}, {"focus_1_4", schemas.Focus14},
+		{"focus_records", schemas.Focus12}} {
 		t.Run(view.name, func(t *testing.T) {
 			if _, err := d.ExecContext(t.Context(), "CREATE OR REPLACE TEMP TABLE rows AS FROM "+view.name); err != nil {
 				t.Fatal(err)
@@ -181,7 +205,8 @@ func focusConforms(t *testing.T, w *publishtest.Writer) {
 			}
 			var names, text []string
 			types := map[string]string{}
-			for _, row := range ask(t, "SELECT column_name || ' ' || data_type AS c FROM duckdb_columns() WHERE database_name = 'usage' AND table_name = '"+view.name+"' ORDER BY column_index") {
+			for _, row := range ask(t,
+				"SELECT column_name || ' ' || data_type AS c FROM duckdb_columns() WHERE database_name = 'usage' AND table_name = '"+view.name+"' ORDER BY column_index") {
 				name, kind, _ := strings.Cut(strings.Trim(strings.TrimPrefix(row, "{'c': "), "'}"), " ")
 				names, types[name] = append(names, name), kind
 				if kind == "VARCHAR" {
@@ -220,15 +245,18 @@ func focusConforms(t *testing.T, w *publishtest.Writer) {
 			t.Run("the columns have their types", func(t *testing.T) {
 				for _, c := range schemas.FocusColumns(view.version) {
 					got, _, _ := strings.Cut(types[c.Name], "(")
-					if want := map[string]string{"String": "VARCHAR", "JSON": "VARCHAR", "Decimal": "DECIMAL", "Date/Time": "TIMESTAMP WITH TIME ZONE"}[c.Type]; want != "" && got != want {
+					if want := map[string]string{"String": "VARCHAR", "JSON": "VARCHAR", "Decimal": "DECIMAL",
+						"Date/Time": "TIMESTAMP WITH TIME ZONE"}[c.Type]; want != "" && got != want {
 						t.Errorf("%s is %s, want %s", c.Name, types[c.Name], want)
 					}
 				}
 			})
 			if view.version == schemas.Focus14 {
 				t.Run("contracted unit price times quantity is the contracted cost, exactly", func(t *testing.T) {
-					none(t, "ContractedUnitPrice * PricingQuantity <> ContractedCost OR ContractedUnitPrice < 0 OR SkuPriceId IS NULL AND ContractedUnitPrice IS NOT NULL")
-					for _, x := range []string{"ContractedUnitPrice < ListUnitPrice", "ContractedUnitPrice = ListUnitPrice", "ContractedUnitPrice IS NULL AND SkuPriceId IS NOT NULL"} {
+					none(t, "ContractedUnitPrice * PricingQuantity <> ContractedCost OR ContractedUnitPrice < 0 OR SkuPriceId IS "+
+						"NULL AND ContractedUnitPrice IS NOT NULL")
+					for _, x := range []string{"ContractedUnitPrice < ListUnitPrice", "ContractedUnitPrice = ListUnitPrice",
+						"ContractedUnitPrice IS NULL AND SkuPriceId IS NOT NULL"} {
 						if len(ask(t, "SELECT 1 AS one FROM temp.rows WHERE "+x+" LIMIT 1")) == 0 {
 							t.Errorf("no row has %s", x)
 						}
@@ -251,10 +279,12 @@ func focusConforms(t *testing.T, w *publishtest.Writer) {
 				}
 			})
 			t.Run("a SkuPriceId has one SkuId and one set of details, whatever the price", func(t *testing.T) {
-				if got := ask(t, "SELECT SkuPriceId FROM temp.rows WHERE SkuPriceId IS NOT NULL GROUP BY 1 HAVING count(DISTINCT SkuId) > 1 OR count(DISTINCT SkuPriceDetails) > 1 OR count(DISTINCT SkuMeter) > 1"); len(got) > 0 {
+				if got := ask(t, "SELECT SkuPriceId FROM temp.rows WHERE SkuPriceId IS NOT NULL GROUP BY 1 HAVING count(DISTINCT "+
+					"SkuId) > 1 OR count(DISTINCT SkuPriceDetails) > 1 OR count(DISTINCT SkuMeter) > 1"); len(got) > 0 {
 					t.Errorf("%v", got)
 				}
-				if got := ask(t, "SELECT SkuPriceId FROM temp.rows GROUP BY 1 HAVING count(DISTINCT ListUnitPrice) > 1 AND count(DISTINCT BillingCurrency) > 1"); len(got) == 0 {
+				if got := ask(t, "SELECT SkuPriceId FROM temp.rows GROUP BY 1 HAVING count(DISTINCT ListUnitPrice) > 1 AND "+
+					"count(DISTINCT BillingCurrency) > 1"); len(got) == 0 {
 					t.Error("no SkuPriceId has had two prices in two currencies")
 				}
 			})
@@ -263,8 +293,12 @@ func focusConforms(t *testing.T, w *publishtest.Writer) {
 					none(t, "ChargeClass IS NOT NULL")
 					return
 				}
-				for _, x := range []string{"ChargeClass IS NOT NULL AND ChargeCategory = 'Usage'", "ChargeClass IS NULL AND ChargeCategory = 'Adjustment'", "BilledCost < 0", "ListUnitPrice = 0", "x_Pool IS NOT NULL",
-					"PricingUnit = '1000 Tokens'", "PricingUnit = 'Units'", "SkuMeter = 'Input V2 Audio'", "SkuId LIKE 'vendor-a/model-%/input'", "SkuId = 'input'", "x_UnpricedQuantity < 0", "SubAccountId IS NULL", "BillingCurrency = 'EUR'"} {
+				for _, x := range []string{"ChargeClass IS NOT NULL AND ChargeCategory = 'Usage'",
+					"ChargeClass IS NULL AND ChargeCategory = 'Adjustment'", "BilledCost < 0", "ListUnitPrice = 0",
+					"x_Pool IS NOT NULL",
+					"PricingUnit = '1000 Tokens'", "PricingUnit = 'Units'", "SkuMeter = 'Input V2 Audio'",
+					"SkuId LIKE 'vendor-a/model-%/input'", "SkuId = 'input'", "x_UnpricedQuantity < 0", "SubAccountId IS NULL",
+					"BillingCurrency = 'EUR'"} {
 					if len(ask(t, "SELECT 1 AS one FROM temp.rows WHERE "+x+" LIMIT 1")) == 0 {
 						t.Errorf("no row has %s", x)
 					}
@@ -286,28 +320,40 @@ func focusConforms(t *testing.T, w *publishtest.Writer) {
 	}
 }
 
-// What FOCUS bills sums to the amounts of usage to the last digit: per record, and per currency and month of usage. What
-// it leaves out stands in focus_omitted.
+// What FOCUS bills sums to the amounts of usage to the last digit: per record, and per currency and month of usage.
+// What it leaves out stands in focus_omitted.
 func focusSums(t *testing.T, w *publishtest.Writer) {
 	const charged = `amount IS NOT NULL AND regexp_full_match(currency, '[A-Z]{3}')`
 	for what, q := range map[string][2]string{
 		"by record": {
 			"SELECT account, id, sum(list_cost), sum(discount), sum(net_cost) FROM focus_lines GROUP BY ALL ORDER BY ALL",
-			"SELECT account, id, coalesce(total_amount::DECIMAL(38,12), amount::DECIMAL(38,12) + coalesce(discount_amount, 0))::DECIMAL(38,18), coalesce(discount_amount, 0)::DECIMAL(38,18), amount::DECIMAL(38,18) FROM usage WHERE " + charged + " AND (account, id) IN (SELECT (account, id) FROM focus_lines) ORDER BY ALL"},
+			"SELECT account, id, coalesce(total_amount::DECIMAL(38,12), amount::DECIMAL(38,12) + coalesce(discount_amount, " +
+				"0))::DECIMAL(38,18), coalesce(discount_amount, 0)::DECIMAL(38,18), amount::DECIMAL(38,18) FROM usage WHERE " +
+				charged + " AND (account, id) IN (SELECT (account, id) FROM focus_lines) ORDER BY ALL"},
 		"records without a line": {
-			"SELECT count(*) FROM usage WHERE " + charged + " AND (amount <> 0 OR input_tokens <> 0 OR total_amount <> 0) AND (account, id) NOT IN (SELECT (account, id) FROM focus_lines)", "SELECT 0"},
+			"SELECT count(*) FROM usage WHERE " + charged +
+				" AND (amount <> 0 OR input_tokens <> 0 OR total_amount <> 0) AND (account, id) NOT IN (SELECT (account, id) FROM " +
+				"focus_lines)", "SELECT 0"},
 		"by month of usage": {
-			"SELECT BillingCurrency, BillingAccountId, date_trunc('month', ChargePeriodStart) AS m, sum(ListCost), sum(x_DiscountAmount), sum(BilledCost) FROM focus GROUP BY ALL ORDER BY ALL",
-			"SELECT currency, account, date_trunc('month', usage_date)::TIMESTAMPTZ AS m, sum(coalesce(total_amount::DECIMAL(38,12), amount::DECIMAL(38,12) + coalesce(discount_amount, 0)))::DECIMAL(38,18), coalesce(sum(discount_amount), 0)::DECIMAL(38,18), sum(amount)::DECIMAL(38,18) FROM usage WHERE " + charged + " GROUP BY ALL ORDER BY ALL"},
+			"SELECT BillingCurrency, BillingAccountId, date_trunc('month', ChargePeriodStart) AS m, sum(ListCost), " +
+				"sum(x_DiscountAmount), sum(BilledCost) FROM focus GROUP BY ALL ORDER BY ALL",
+			"SELECT currency, account, date_trunc('month', usage_date)::TIMESTAMPTZ AS m, " +
+				"sum(coalesce(total_amount::DECIMAL(38,12), amount::DECIMAL(38,12) + coalesce(discount_amount, " +
+				"0)))::DECIMAL(38,18), coalesce(sum(discount_amount), 0)::DECIMAL(38,18), sum(amount)::DECIMAL(38,18) FROM usage " +
+				"WHERE " + charged + " GROUP BY ALL ORDER BY ALL"},
 		"by day, 1.4": {
 			"SELECT BillingCurrency, ChargePeriodStart, sum(BilledCost) FROM focus_1_4 GROUP BY ALL ORDER BY ALL",
-			"SELECT currency, usage_date::TIMESTAMPTZ, sum(amount)::DECIMAL(38,18) FROM usage WHERE " + charged + " GROUP BY ALL ORDER BY ALL"},
+			"SELECT currency, usage_date::TIMESTAMPTZ, sum(amount)::DECIMAL(38,18) FROM usage WHERE " + charged +
+				" GROUP BY ALL ORDER BY ALL"},
 		"records of open months": {
 			"SELECT BillingCurrency, sum(BilledCost) FROM focus_records GROUP BY ALL ORDER BY ALL",
-			"SELECT currency, sum(amount)::DECIMAL(38,18) FROM usage WHERE usage_date >= '2026-10-01' AND " + charged + " GROUP BY ALL ORDER BY ALL"},
+			"SELECT currency, sum(amount)::DECIMAL(38,18) FROM usage WHERE usage_date >= '2026-10-01' AND " + charged +
+				" GROUP BY ALL ORDER BY ALL"},
 		"tokens, priced or not, but for those omitted": {
-			"SELECT sum(coalesce(ConsumedQuantity, x_UnpricedQuantity)) FROM focus WHERE x_MeterCategory = 'tokens' AND x_MeterItem IN ('input', 'cached', 'output')",
-			"SELECT sum(coalesce(input_tokens, 0)::HUGEINT + coalesce(cached_tokens, 0) + coalesce(output_tokens, 0))::DECIMAL(38,12) FROM usage WHERE " + charged},
+			"SELECT sum(coalesce(ConsumedQuantity, x_UnpricedQuantity)) FROM focus WHERE x_MeterCategory = 'tokens' AND " +
+				"x_MeterItem IN ('input', 'cached', 'output')",
+			"SELECT sum(coalesce(input_tokens, 0)::HUGEINT + coalesce(cached_tokens, 0) + coalesce(output_tokens, " +
+				"0))::DECIMAL(38,12) FROM usage WHERE " + charged},
 		"what is left out": {
 			"SELECT sum(requests)::BIGINT, sum(net_cost) FROM focus_omitted",
 			"SELECT count(*), sum(amount) FROM usage WHERE NOT coalesce(" + charged + ", false)"},
@@ -331,10 +377,14 @@ func TestFocusOfAnyUsageIsExact(t *testing.T) {
 		}
 		w.Publish(publish.PublishOptions{Finance: testFinance})
 		for what, query := range map[string]string{
-			"a record": `SELECT u.account, u.id, u.amount, l.net FROM usage u LEFT JOIN (SELECT account, id, sum(net_cost) AS net, sum(list_cost) AS list, sum(discount) AS off FROM focus_lines GROUP BY ALL) l USING (account, id)
-				WHERE u.amount IS NOT NULL AND regexp_full_match(u.currency, '[A-Z]{3}') AND (coalesce(l.net, 0), coalesce(l.off, 0)) <> (u.amount::DECIMAL(38,18), coalesce(u.discount_amount, 0)::DECIMAL(38,18))
+			"a record": `SELECT u.account, u.id, u.amount, l.net FROM usage u LEFT
+				JOIN (SELECT account, id, sum(net_cost) AS net, sum(list_cost) AS list, sum(discount) AS off FROM focus_lines
+				GROUP BY ALL) l USING (account, id)
+				WHERE u.amount IS NOT NULL AND regexp_full_match(u.currency, '[A-Z]{3}') AND (coalesce(l.net, 0),
+				coalesce(l.off, 0)) <> (u.amount::DECIMAL(38,18), coalesce(u.discount_amount, 0)::DECIMAL(38,18))
 				OR u.total_amount <> l.list`,
-			"a product": "SELECT * FROM focus WHERE ListUnitPrice * PricingQuantity <> ListCost OR ListCost - x_DiscountAmount <> BilledCost AND SkuId IS NOT NULL",
+			"a product": "SELECT * FROM focus WHERE ListUnitPrice * PricingQuantity <> ListCost OR ListCost - x_DiscountAmount " +
+				"<> BilledCost AND SkuId IS NOT NULL",
 		} {
 			if got := w.Ask(query); len(got) > 0 {
 				rt.Fatalf("%s: %s", what, got[0])
@@ -349,11 +399,14 @@ func focusSpreads(t *testing.T, w *publishtest.Writer) {
 	defer done()
 	rows, err := db.QueryContext(t.Context(), `
 		SELECT l.account || ' ' || l.id, (u.discount_amount * 1000000000000::DECIMAL(38,0))::HUGEINT::VARCHAR,
-			string_agg((l.list_cost * 1000000000000)::HUGEINT::VARCHAR, ' ' ORDER BY CASE l.line WHEN 'input' THEN 1 WHEN 'cached' THEN 2 WHEN 'output' THEN 3 ELSE 4 END, p.at),
-			string_agg((l.discount * 1000000000000)::HUGEINT::VARCHAR, ' ' ORDER BY CASE l.line WHEN 'input' THEN 1 WHEN 'cached' THEN 2 WHEN 'output' THEN 3 ELSE 4 END, p.at)
+			string_agg((l.list_cost * 1000000000000)::HUGEINT::VARCHAR, ' '
+			ORDER BY CASE l.line WHEN 'input' THEN 1 WHEN 'cached' THEN 2 WHEN 'output' THEN 3 ELSE 4 END, p.at),
+			string_agg((l.discount * 1000000000000)::HUGEINT::VARCHAR, ' '
+			ORDER BY CASE l.line WHEN 'input' THEN 1 WHEN 'cached' THEN 2 WHEN 'output' THEN 3 ELSE 4 END, p.at)
 		FROM focus_lines l JOIN usage u USING (account, id)
 		LEFT JOIN (SELECT account, id, unnest(ext_items) AS e, unnest(range(len(ext_items))) AS at FROM usage) p
-			ON l.line = 'ext' AND p.account = l.account AND p.id = l.id AND p.e.category = l.category AND p.e.item IS NOT DISTINCT FROM l.item AND p.e.price IS NOT DISTINCT FROM l.price
+			ON l.line = 'ext' AND p.account = l.account AND p.id = l.id AND p.e.category = l.category
+			AND p.e.item IS NOT DISTINCT FROM l.item AND p.e.price IS NOT DISTINCT FROM l.price
 		WHERE u.discount_amount <> 0 AND l.price IS NOT NULL GROUP BY ALL`)
 	if err != nil {
 		t.Fatal(err)
@@ -407,13 +460,17 @@ func focusSpreads(t *testing.T, w *publishtest.Writer) {
 func focusStays(t *testing.T, w *publishtest.Writer, before []string) {
 	var after []string
 	for _, month := range []string{"2026-08", "2026-09"} {
-		after = append(after, w.Ask("SELECT * FROM focus WHERE BillingPeriodStart = '"+month+"-01 00:00:00+00' ORDER BY ALL")...)
+		after = append(after,
+			w.Ask("SELECT * FROM focus WHERE BillingPeriodStart = '"+month+"-01 00:00:00+00' ORDER BY ALL")...)
 	}
 	if len(before) < 300 || !slices.Equal(before, after) {
-		t.Errorf("%d rows, then %d: %s", len(before), len(after), loadtest.FirstDifference(strings.Join(before, "\n"), strings.Join(after, "\n")))
+		t.Errorf("%d rows, then %d: %s", len(before), len(after),
+			loadtest.FirstDifference(strings.Join(before, "\n"), strings.Join(after, "\n")))
 	}
-	got := w.Ask("SELECT DISTINCT BillingPeriodStart::VARCHAR AS b, ChargePeriodStart::VARCHAR AS c FROM focus WHERE ChargeClass = 'Correction' ORDER BY ALL")
-	want := []string{"{'b': '2026-10-01 00:00:00+00', 'c': '2026-09-05 00:00:00+00'}", "{'b': '2026-10-01 00:00:00+00', 'c': '2026-09-17 00:00:00+00'}"}
+	got := w.Ask("SELECT DISTINCT BillingPeriodStart::VARCHAR AS b, ChargePeriodStart::VARCHAR AS c FROM focus WHERE " +
+		"ChargeClass = 'Correction' ORDER BY ALL")
+	want := []string{"{'b': '2026-10-01 00:00:00+00', 'c': '2026-09-05 00:00:00+00'}",
+		"{'b': '2026-10-01 00:00:00+00', 'c': '2026-09-17 00:00:00+00'}"}
 	if !slices.Equal(got, want) {
 		t.Errorf("corrections: %v", got)
 	}
@@ -426,164 +483,34 @@ func focusStays(t *testing.T, w *publishtest.Writer, before []string) {
 	}
 }
 
-// The files have what the views have: Parquet as decimals and UTC timestamps, CSV in FOCUS's formats.
-func focusExports(t *testing.T, w *publishtest.Writer) {
-	dir := t.TempDir()
-	september, november := schemastest.Date("2026-09-01"), schemastest.Date("2026-11-01")
-	for _, version := range schemas.FocusVersions() {
-		view := schemas.FocusView(version)
-		file := filepath.Join(dir, view+".parquet")
-		done, err := ExportFocus(t.Context(), w.Lake, FocusOptions{Version: version, From: &september, To: &november, Path: file})
-		if err != nil {
-			t.Fatal(err)
-		}
-		w.Exec("CREATE OR REPLACE TABLE exported AS FROM read_parquet(" + schemas.SQLString(file) + ")")
-		where := " WHERE BillingPeriodStart >= '2026-09-01 00:00:00+00' AND BillingPeriodStart < '2026-11-01 00:00:00+00'"
-		if want := w.One("SELECT count(*) AS n, sum(BilledCost)::VARCHAR AS b FROM " + view + where); want != fmt.Sprintf("{'n': %d, 'b': %s}", done.Rows, value(w, "SELECT sum(BilledCost)::VARCHAR FROM exported")) || done.Rows < 300 {
-			t.Errorf("FOCUS %s: %d rows, want %s", version, done.Rows, want)
-		}
-		if got := fmt.Sprintf("{'n': %d}", done.Omitted); got != w.One("SELECT sum(requests)::BIGINT AS n FROM focus_omitted WHERE billing_month IN ('2026-09-01', '2026-10-01')") || done.Omitted == 0 {
-			t.Errorf("omitted %s", got)
-		}
-		if got := value(w, "SELECT string_agg(DISTINCT column_type, ', ' ORDER BY column_type) FROM (DESCRIBE exported)"); got != "BIGINT, DECIMAL(18,12), DECIMAL(38,12), DECIMAL(38,18), INTEGER, TIMESTAMP WITH TIME ZONE, VARCHAR" {
-			t.Errorf("types: %s", got)
-		}
-		if got := value(w, "SELECT count(*)::VARCHAR FROM exported WHERE ListUnitPrice * PricingQuantity <> ListCost"); got != "0" {
-			t.Errorf("%s rows of the Parquet file aren't their price times their quantity", got)
-		}
-		out := filepath.Join(dir, view+".csv")
-		same, err := ExportFocus(t.Context(), w.Lake, FocusOptions{Version: version, From: &september, To: &november, Path: out})
-		if err != nil || same.Rows != done.Rows || same.Omitted != done.Omitted {
-			t.Fatalf("%+v %v", same, err)
-		}
-		if want := filepath.Join(dir, view+".metadata.json"); !slices.Equal(same.Files, []string{out}) || same.Metadata != want {
-			t.Errorf("it wrote %v and %s, want %s and %s", same.Files, same.Metadata, out, want)
-		}
-		b, err := os.ReadFile(out)
-		if err != nil {
-			t.Fatal(err)
-		}
-		checkFocusCSV(t, version, b, done.Rows)
-	}
-	var raw, again bytes.Buffer
-	if _, err := ExportFocus(t.Context(), w.Lake, FocusOptions{Format: FocusCSV, Out: &raw, Raw: true}); err != nil || !strings.Contains(raw.String(), ",=1+1,") {
-		t.Errorf("raw: %v", err)
-	}
-	if _, err := ExportFocus(t.Context(), w.Lake, FocusOptions{Format: FocusCSV, Out: &again, Raw: true}); err != nil || again.String() != raw.String() {
-		t.Errorf("the same again differs: %v", err)
-	}
-	var records, parquet bytes.Buffer
-	if done, err := ExportFocus(t.Context(), w.Lake, FocusOptions{Format: FocusCSV, Out: &records, Grain: schemas.FocusByRecord, From: &november}); err != nil || done.Rows < 300 || !strings.Contains(records.String(), ",x_RequestId,x_RequestTime,x_RequestOrdinal\n") || strings.Contains(records.String(), ",2026-10-") {
-		t.Errorf("records: %+v %v", done, err)
-	}
-	if _, err := ExportFocus(t.Context(), w.Lake, FocusOptions{Format: FocusParquet, Out: &parquet}); err != nil || !bytes.HasPrefix(parquet.Bytes(), []byte("PAR1")) {
-		t.Errorf("Parquet to a writer: %v", err)
-	}
-	entries, err := os.ReadDir(dir)
-	if err != nil || len(entries) != 6 {
-		t.Errorf("left behind: %v %v", entries, err)
-	}
-}
-
-// value is the single text a query on the test's own database gives.
-func value(w *publishtest.Writer, query string) (s string) {
-	w.T.Helper()
-	if err := w.Db.QueryRow(query).Scan(&s); err != nil {
-		w.T.Fatalf("%s\n%v", query, err)
-	}
-	return s
-}
-
 // thousands is what a spreadsheet whose decimal sign is a comma takes for a whole number.
 var thousands = regexp.MustCompile(`^-?\d{1,3}\.\d{3}$`)
 
 // No number of a CSV has exactly three decimals, of FOCUS or of any query.
 func TestNoNumberOfACSVIsReadAsThousands(t *testing.T) {
-	for in, want := range map[string]string{"1.125": "1.1250", "-221.152": "-221.1520", "1234.567": "1234.5670", "0": "0", "125": "125", "1.12": "1.12", "1.1250": "1.1250", "-0.5": "-0.5", "NaN": "NaN", "1.5e-05": "1.5e-05"} {
+	for in, want := range map[string]string{"1.125": "1.1250", "-221.152": "-221.1520", "1234.567": "1234.5670", "0": "0",
+		"125": "125", "1.12": "1.12", "1.1250": "1.1250", "-0.5": "-0.5", "NaN": "NaN", "1.5e-05": "1.5e-05"} {
 		if got := CSVNumber(in); got != want {
 			t.Errorf("%s is written as %s, want %s", in, got, want)
 		}
 	}
 	w := publishtest.New(t, load.Options{})
 	p := schemas.Partition{Account: "acme", Date: schemastest.Date("2026-10-01")}
-	w.Charges(p, loadtest.Charge(p, "a", "tk_2", "m1", "1.125", "USD"), loadtest.Charge(p, "b", "tk_2", "m1", "-221.152", "KWD"))
+	w.Charges(p, loadtest.Charge(p, "a", "tk_2", "m1", "1.125", "USD"),
+		loadtest.Charge(p, "b", "tk_2", "m1", "-221.152", "KWD"))
 	w.Publish(publish.PublishOptions{Finance: testFinance})
 	var out bytes.Buffer
-	if _, err := ExportFocus(t.Context(), w.Lake, FocusOptions{Format: FocusCSV, Out: &out}); err != nil || !strings.Contains(out.String(), ",1.125000000000000000,") {
+	if _, err := ExportFocus(t.Context(), w.Lake, FocusOptions{Format: FocusCSV, Out: &out}); err != nil ||
+		!strings.Contains(out.String(), ",1.125000000000000000,") {
 		t.Errorf("%v: %s", err, &out)
 	}
-	rows, err := Run(t.Context(), w.Lake, "SELECT 1.125 AS a, 1.125::DOUBLE AS b, -221.152::DECIMAL(38,3) AS c, amount, '1.125' AS text FROM usage")
+	rows, err := Run(t.Context(), w.Lake,
+		"SELECT 1.125 AS a, 1.125::DOUBLE AS b, -221.152::DECIMAL(38,3) AS c, amount, '1.125' AS text FROM usage")
 	must(t, err)
 	defer rows.Close()
-	if _, err := rows.WriteCSV(t.Context(), &out, false); err != nil || !strings.Contains(out.String(), "\n1.1250,1.1250,-221.1520,1.125000000000,1.125\n") {
+	if _, err := rows.WriteCSV(t.Context(), &out, false); err != nil ||
+		!strings.Contains(out.String(), "\n1.1250,1.1250,-221.1520,1.125000000000,1.125\n") {
 		t.Errorf("%v: %s", err, &out)
-	}
-}
-
-func checkFocusCSV(t *testing.T, version string, b []byte, rows int64) {
-	t.Helper()
-	lines, err := csv.NewReader(bytes.NewReader(b)).ReadAll()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if int64(len(lines)-1) != rows {
-		t.Errorf("%d lines, want %d", len(lines)-1, rows)
-	}
-	number, when := regexp.MustCompile(`^-?(0|[1-9][0-9]*)\.([0-9]{12}|[0-9]{18})$`), regexp.MustCompile(`^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$`)
-	whole := regexp.MustCompile(`^-?\d+$`)
-	columns := schemas.FocusColumns(version)
-	guarded := false
-	for _, line := range lines[1:] {
-		var price, quantity, list string
-		for i, c := range columns {
-			v := line[i]
-			if thousands.MatchString(v) {
-				t.Errorf("%s is %s", c.Name, v)
-			}
-			if lines[0][i] != c.Name {
-				t.Fatalf("column %d is %s, want %s", i, lines[0][i], c.Name)
-			}
-			switch {
-			case v == "":
-				if !c.Nullable {
-					t.Errorf("%s is empty", c.Name)
-				}
-			case c.Type == schemas.FocusInteger:
-				if !whole.MatchString(v) {
-					t.Errorf("%s is %q", c.Name, v)
-				}
-			case c.Type == schemas.FocusDecimal: // in the column's scale, whatever the value
-				if !number.MatchString(v) {
-					t.Errorf("%s is %q", c.Name, v)
-				}
-			case c.Type == schemas.FocusDateTime:
-				if !when.MatchString(v) {
-					t.Errorf("%s is %q", c.Name, v)
-				}
-			case strings.ContainsAny(v[:1], "=+-@"):
-				t.Errorf("%s is %q, a formula", c.Name, v)
-			}
-			guarded = guarded || v == "'=1+1"
-			switch c.Name {
-			case "ListUnitPrice":
-				price = v
-			case "PricingQuantity":
-				quantity = v
-			case "ListCost":
-				list = v
-			}
-		}
-		if price == "" {
-			continue
-		}
-		p, _ := new(big.Rat).SetString(price)
-		q, _ := new(big.Rat).SetString(quantity)
-		if l, _ := new(big.Rat).SetString(list); new(big.Rat).Mul(p, q).Cmp(l) != 0 {
-			t.Errorf("%s × %s is not %s", price, quantity, list)
-		}
-	}
-	if !guarded {
-		t.Error("no formula was kept from computing")
 	}
 }
 
@@ -597,7 +524,8 @@ func TestTheDocsNameEveryColumnOfFocus(t *testing.T) {
 			if !strings.Contains(string(b), "`"+c.Name+"`") {
 				t.Errorf("docs/focus.md doesn't name %s", c.Name)
 			}
-			if c.Absent == "" && !strings.Contains(string(b), c.Comment) || c.Absent != "" && !strings.Contains(string(b), c.Absent) {
+			if c.Absent == "" && !strings.Contains(string(b), c.Comment) || c.Absent != "" &&
+				!strings.Contains(string(b), c.Absent) {
 				t.Errorf("docs/focus.md tells something else of %s", c.Name)
 			}
 		}
@@ -608,16 +536,18 @@ func TestFocusExportRefuses(t *testing.T) {
 	w := publishtest.New(t, load.Options{})
 	mid, first := schemastest.Date("2026-10-15"), schemastest.Date("2026-10-01")
 	for what, opts := range map[string]FocusOptions{
-		`FOCUS "1.3" is not known`:            {Version: "1.3", Path: "x.csv"},
-		`the format "xlsx" is not known`:      {Path: "x.xlsx"},
-		"either to a file or to a writer":     {Format: FocusCSV},
-		"2026-10-15 is not the first day":     {Path: "x.csv", From: &mid},
-		"the end is excluded":                 {Path: "x.csv", From: &first, To: &first},
-		`the dataset "prices" is not known`:   {Path: "x.csv", Dataset: "prices"},
-		"1.2 has no dataset invoice_detail":   {Path: "x.csv", Dataset: schemas.FocusInvoiceDetail, Version: schemas.Focus12},
-		"invoice_detail has its own rows":     {Path: "x.csv", Dataset: schemas.FocusInvoiceDetail, Grain: "token"},
-		"can't be narrowed by model":          {Path: "x.csv", Dataset: schemas.FocusInvoiceDetail, Scope: Scope{Accounts: []string{"a"}, Models: []string{"m"}}},
-		"can't be narrowed by account":        {Path: "x.csv", Dataset: schemas.FocusBillingPeriod, Scope: Scope{Accounts: []string{"a"}}},
+		`FOCUS "1.3" is not known`:          {Version: "1.3", Path: "x.csv"},
+		`the format "xlsx" is not known`:    {Path: "x.xlsx"},
+		"either to a file or to a writer":   {Format: FocusCSV},
+		"2026-10-15 is not the first day":   {Path: "x.csv", From: &mid},
+		"the end is excluded":               {Path: "x.csv", From: &first, To: &first},
+		`the dataset "prices" is not known`: {Path: "x.csv", Dataset: "prices"},
+		"1.2 has no dataset invoice_detail": {Path: "x.csv", Dataset: schemas.FocusInvoiceDetail, Version: schemas.Focus12},
+		"invoice_detail has its own rows":   {Path: "x.csv", Dataset: schemas.FocusInvoiceDetail, Grain: "token"},
+		"can't be narrowed by model": {Path: "x.csv", Dataset: schemas.FocusInvoiceDetail,
+			Scope: Scope{Accounts: []string{"a"}, Models: []string{"m"}}},
+		"can't be narrowed by account": {Path: "x.csv", Dataset: schemas.FocusBillingPeriod,
+			Scope: Scope{Accounts: []string{"a"}}},
 		`the grain "hour" is not known`:       {Path: "x.csv", Grain: "hour"},
 		`has no column "billedcost"`:          {Path: "x.csv", Columns: []string{"BilledCost", "billedcost"}},
 		`has no column "ContractedUnitPrice"`: {Path: "x.csv", Columns: []string{"ContractedUnitPrice"}},
@@ -649,7 +579,8 @@ func TestFocusExportRefuses(t *testing.T) {
 		t.Fatal(err)
 	}
 	var start time.Time
-	if err := d.QueryRowContext(t.Context(), "SELECT min(ChargePeriodStart) FROM focus").Scan(&start); err != nil || !start.Equal(time.Date(2026, 10, 15, 0, 0, 0, 0, time.UTC)) {
+	if err := d.QueryRowContext(t.Context(), "SELECT min(ChargePeriodStart) FROM focus").Scan(&start); err != nil ||
+		!start.Equal(time.Date(2026, 10, 15, 0, 0, 0, 0, time.UTC)) {
 		t.Errorf("in Tokyo the first charge period starts at %s: %v", start.UTC(), err)
 	}
 }

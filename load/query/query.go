@@ -26,14 +26,15 @@ import (
 var ErrNotPublished = errors.New("nothing is published in this lake yet")
 
 // ErrNotReading says that a statement would do something else than read.
-var ErrNotReading = errors.New("a query is one statement that reads, such as SELECT, DESCRIBE, SUMMARIZE or EXPLAIN: the published file is never written to")
+var ErrNotReading = errors.New("a query is one statement that reads, such as SELECT, DESCRIBE, SUMMARIZE or EXPLAIN: " +
+	"the published file is never written to")
 
 // Rows is the answer to a query. Close must be called.
 type Rows struct {
 	// Columns are those of the answer, in order. Two may have the same name.
 	Columns []ResultColumn
-	// QuoteDecimals says that JSON has decimals as strings, those within lists and structs too: a reader that makes doubles of
-	// numbers loses digits after the fifteenth. Nothing else changes.
+	// QuoteDecimals says that JSON has decimals as strings, those within lists and structs too: a reader that makes
+	// doubles of numbers loses digits after the fifteenth. Nothing else changes.
 	QuoteDecimals bool
 
 	d      *publish.Database
@@ -55,8 +56,8 @@ type ResultColumn struct {
 // Value is a cell of an answer, rendered exactly.
 type Value struct {
 	Null bool
-	// Text is the value. Decimals have all their digits; times are in UTC, 2026-11-01T10:00:00.25Z; lists, structs and maps are
-	// JSON; booleans true and false. "" if Null.
+	// Text is the value. Decimals have all their digits; times are in UTC, 2026-11-01T10:00:00.25Z; lists, structs and
+	// maps are JSON; booleans true and false. "" if Null.
 	Text string
 	// Bare says that Text is JSON as it stands, a number for instance; else JSON takes it as a string.
 	Bare bool
@@ -120,7 +121,8 @@ func openPublished(ctx context.Context, l *publish.Lake, allowed ...string) (*pu
 	case errors.Is(err, publish.ErrIntruded):
 		return nil, nil, err
 	default:
-		return nil, nil, fmt.Errorf("%w\nhint: if another program has the file open for writing, open it there with -readonly; if it is damaged: usagelake rebuild --lake %s", err, l.Dir())
+		return nil, nil, fmt.Errorf("%w\nhint: if another program has the file open for writing, open it there with "+
+			"-readonly; if it is damaged: usagelake rebuild --lake %s", err, l.Dir())
 	}
 	var quoted []string
 	for _, path := range allowed {
@@ -130,7 +132,8 @@ func openPublished(ctx context.Context, l *publish.Lake, allowed ...string) (*pu
 	if err != nil {
 		return nil, nil, errors.Join(err, d.Close())
 	}
-	err = d.Exec(ctx, "SET allowed_paths = ["+strings.Join(quoted, ", ")+"]", "SET enable_external_access = false", "SET lock_configuration = true")
+	err = d.Exec(ctx, "SET allowed_paths = ["+strings.Join(quoted, ", ")+"]", "SET enable_external_access = false",
+		"SET lock_configuration = true")
 	if err != nil {
 		return nil, nil, errors.Join(err, conn.Close(), d.Close())
 	}
@@ -216,8 +219,8 @@ func answerTo(ctx context.Context, query string, r *Rows) (_ *Rows, err error) {
 	return r, nil
 }
 
-// showsCatalog says that a statement lists tables, among which the one that keeps answers must not stand. Such an answer
-// is short.
+// showsCatalog says that a statement lists tables, among which the one that keeps answers must not stand. Such an
+// answer is short.
 func showsCatalog(query string) bool {
 	words := strings.Fields(query)
 	return len(words) > 0 && strings.EqualFold(words[0], "SHOW")
@@ -305,7 +308,8 @@ func (r *Rows) All(ctx context.Context) iter.Seq2[[]Value, error] {
 			return
 		}
 		for from := int64(0); ; from += fetchRows {
-			rows, err := r.conn.QueryContext(ctx, r.fetch, []driver.NamedValue{{Ordinal: 1, Value: from}, {Ordinal: 2, Value: from + fetchRows}})
+			rows, err := r.conn.QueryContext(ctx, r.fetch,
+				[]driver.NamedValue{{Ordinal: 1, Value: from}, {Ordinal: 2, Value: from + fetchRows}})
 			if err != nil {
 				yield(nil, errors.Join(ctx.Err(), err))
 				return
@@ -322,9 +326,10 @@ func (r *Rows) All(ctx context.Context) iter.Seq2[[]Value, error] {
 	}
 }
 
-// WriteCSV writes the answer with a header line, as RFC 4180 has it but for the line ends, which are line feeds. NULL is an empty
-// field, an empty string is "". Unless raw is set, text that a spreadsheet would take for a formula (NoFormula) gets an apostrophe
-// before it, which makes a spreadsheet show it as it is; numbers are written as CSVNumber has them. It returns the number of rows.
+// WriteCSV writes the answer with a header line, as RFC 4180 has it but for the line ends, which are line feeds. NULL
+// is an empty field, an empty string is "". Unless raw is set, text that a spreadsheet would take for a formula
+// (NoFormula) gets an apostrophe before it, which makes a spreadsheet show it as it is; numbers are written as
+// CSVNumber has them. It returns the number of rows.
 func (r *Rows) WriteCSV(ctx context.Context, w io.Writer, raw bool) (int64, error) {
 	b := bufio.NewWriterSize(w, 1<<16)
 	r.csvHead(b, raw)
@@ -368,8 +373,8 @@ func (r *Rows) csvRow(b *bufio.Writer, row []Value, raw bool) error {
 	return b.WriteByte('\n')
 }
 
-// CSVNumber is a number as every CSV of this program has it. One of exactly three decimals gets a fourth, a zero: where the decimal
-// sign is a comma, a spreadsheet takes 1.125 for 1125 without a word.
+// CSVNumber is a number as every CSV of this program has it. One of exactly three decimals gets a fourth, a zero: where
+// the decimal sign is a comma, a spreadsheet takes 1.125 for 1125 without a word.
 func CSVNumber(s string) string {
 	if dot := strings.IndexByte(s, '.'); dot >= 0 && dot == len(s)-4 {
 		return s + "0"
@@ -377,11 +382,12 @@ func CSVNumber(s string) string {
 	return s
 }
 
-// NoFormula keeps a spreadsheet from computing text that came from outside: text that begins with =, +, - or @, in full width or
-// small as well, also behind blanks and characters that nobody sees, which spreadsheets pass over.
+// NoFormula keeps a spreadsheet from computing text that came from outside: text that begins with =, +, - or @, in full
+// width or small as well, also behind blanks and characters that nobody sees, which spreadsheets pass over.
 func NoFormula(s string) string {
 	begins := strings.TrimLeftFunc(s, func(r rune) bool { return unicode.IsSpace(r) || words.Steers(r) })
-	if r, _ := utf8.DecodeRuneInString(begins); begins != "" && strings.ContainsRune("=+-@＝＋－＠﹦﹢﹣﹫", r) || s != "" && (s[0] == '\t' || s[0] == '\r') {
+	if r, _ := utf8.DecodeRuneInString(begins); begins != "" && strings.ContainsRune("=+-@＝＋－＠﹦﹢﹣﹫", r) || s != "" &&
+		(s[0] == '\t' || s[0] == '\r') {
 		return "'" + s
 	}
 	return s
@@ -401,7 +407,8 @@ func writeField(b *bufio.Writer, i int, s string) {
 }
 
 // WriteJSON writes the answer as an array of objects, a row a line. Numbers stand with all their digits; a decimal is
-// never made a float. Of columns with the same name the later ones get a number: "amount_2". It returns the number of rows.
+// never made a float. Of columns with the same name the later ones get a number: "amount_2". It returns the number of
+// rows.
 func (r *Rows) WriteJSON(ctx context.Context, w io.Writer) (int64, error) {
 	b := bufio.NewWriterSize(w, 1<<16)
 	keys := make([]string, len(r.Columns))
@@ -486,8 +493,8 @@ func appendJSONString(b []byte, s string) []byte {
 	return append(b, '"')
 }
 
-// WriteParquet writes the answer to a Parquet file, compressed with zstd, in place of what stood there; decimals are decimals there.
-// If it fails, there is no new file. It returns the number of rows.
+// WriteParquet writes the answer to a Parquet file, compressed with zstd, in place of what stood there; decimals are
+// decimals there. If it fails, there is no new file. It returns the number of rows.
 func WriteParquet(ctx context.Context, l *publish.Lake, query, path string) (rows int64, err error) {
 	f, rows, err := draftParquet(ctx, l, query, path, "")
 	if err != nil {
@@ -496,9 +503,10 @@ func WriteParquet(ctx context.Context, l *publish.Lake, query, path string) (row
 	return rows, f.Commit()
 }
 
-// draftParquet is QueryParquet up to the rename, which commit does; abort drops the file. It takes besides further options of DuckDB's
-// COPY, each with a comma before it.
-func draftParquet(ctx context.Context, l *publish.Lake, query, path, options string) (_ *durable.OutFile, rows int64, err error) {
+// draftParquet is QueryParquet up to the rename, which commit does; abort drops the file. It takes besides further
+// options of DuckDB's COPY, each with a comma before it.
+func draftParquet(ctx context.Context, l *publish.Lake, query, path, options string) (_ *durable.OutFile, rows int64,
+	err error) {
 	f, err := l.Out().Create(path)
 	if err != nil {
 		return nil, 0, err
@@ -531,7 +539,9 @@ func draftParquet(ctx context.Context, l *publish.Lake, query, path, options str
 	if kind != duckdb.STATEMENT_TYPE_SELECT {
 		return nil, 0, errors.New("only the answer to a SELECT can be written as Parquet")
 	}
-	res, err := conn.ExecContext(ctx, fmt.Sprintf("COPY (%s) TO %s (FORMAT parquet, COMPRESSION zstd, USE_TMP_FILE false%s)", subquery(query), publish.SqlPath(abs), options), nil)
+	res, err := conn.ExecContext(ctx,
+		fmt.Sprintf("COPY (%s) TO %s (FORMAT parquet, COMPRESSION zstd, USE_TMP_FILE false%s)", subquery(query),
+			publish.SqlPath(abs), options), nil)
 	if err != nil {
 		return nil, 0, errors.Join(ctx.Err(), durable.Full(d.Spilled(err), filepath.Dir(abs)))
 	}

@@ -7,9 +7,9 @@ import (
 	"unicode/utf8"
 )
 
-// refusedFunctions are functions of DuckDB that a query can't call though it reads, by why. They are those of version 1.5.6: a SELECT
-// may call them, whatever enable_external_access and lock_configuration say. TestTheRefusedFunctionsAreDuckDBs looks at the
-// version that is built in.
+// refusedFunctions are functions of DuckDB that a query can't call though it reads, by why. They are those of version
+// 1.5.6: a SELECT may call them, whatever enable_external_access and lock_configuration say.
+// TestTheRefusedFunctionsAreDuckDBs looks at the version that is built in.
 var refusedFunctions = func() map[string]string {
 	out := map[string]string{}
 	for why, names := range map[string]string{
@@ -27,8 +27,9 @@ var refusedFunctions = func() map[string]string {
 	return out
 }()
 
-// refuseFunctions says which refused function a query calls; nil if none. It goes by the words of the query: a name that an
-// opening parenthesis follows, quoted or not, with a schema before it or not. Texts and comments are passed over.
+// refuseFunctions says which refused function a query calls; nil if none. It goes by the words of the query: a name
+// that an opening parenthesis follows, quoted or not, with a schema before it or not. Texts and comments are passed
+// over.
 func refuseFunctions(query string) error {
 	name := "" // that stands right before
 	for i := 0; i < len(query); {
@@ -115,7 +116,8 @@ func quoted(text string, quote byte, escapes bool) int {
 // dollars is how long the text between $tag$ and $tag$ is that text begins with, or the dollar alone.
 func dollars(text string) int {
 	end := strings.IndexByte(text[1:], '$')
-	if end < 0 || strings.ContainsFunc(text[1:1+end], func(r rune) bool { return !inName(r) }) || end > 0 && text[1] >= '0' && text[1] <= '9' {
+	if end < 0 || strings.ContainsFunc(text[1:1+end], func(r rune) bool { return !inName(r) }) || end > 0 &&
+		text[1] >= '0' && text[1] <= '9' {
 		return 1
 	}
 	tag := text[:end+2]

@@ -18,9 +18,13 @@ func TestRefusedFunctionsAreRefusedHoweverTheyAreWritten(t *testing.T) {
 	w.RandomDays(1, 30)
 	w.Publish(publish.PublishOptions{})
 	for _, q := range []string{
-		"SELECT * FROM checkpoint()", "SELECT * FROM CheckPoint ( )", `SELECT * FROM "checkpoint"()`, `FROM system.main."CHECKPOINT" /* x /* y */ z */ ()`, "FROM checkpoint--()\n()",
-		"SELECT write_log('x')", "SELECT 'x'.write_log()", "WITH a AS (SELECT write_log('x') AS b) FROM a", "EXPLAIN SELECT write_log('x')", "SELECT ''''''||write_log('x')", "SELECT $$'$$, write_log('x')", "SELECT E'\\'', write_log('x') --'",
-		"FROM query('SELECT 1')", "FROM query\t('SELECT 1')", "FROM json_execute_serialized_sql('{}')", "SELECT sleep_ms(1)", `SELECT U&"write_l\006fg"('x')`, "DESCRIBE SELECT write_log('x')", "SUMMARIZE SELECT write_log('x')",
+		"SELECT * FROM checkpoint()", "SELECT * FROM CheckPoint ( )", `SELECT * FROM "checkpoint"()`,
+		`FROM system.main."CHECKPOINT" /* x /* y */ z */ ()`, "FROM checkpoint--()\n()",
+		"SELECT write_log('x')", "SELECT 'x'.write_log()", "WITH a AS (SELECT write_log('x') AS b) FROM a",
+		"EXPLAIN SELECT write_log('x')", "SELECT ''''''||write_log('x')", "SELECT $$'$$, write_log('x')",
+		"SELECT E'\\'', write_log('x') --'",
+		"FROM query('SELECT 1')", "FROM query\t('SELECT 1')", "FROM json_execute_serialized_sql('{}')", "SELECT sleep_ms(1)",
+		`SELECT U&"write_l\006fg"('x')`, "DESCRIBE SELECT write_log('x')", "SUMMARIZE SELECT write_log('x')",
 	} {
 		rows, err := Run(t.Context(), w.Lake, q)
 		if err == nil {
@@ -34,8 +38,11 @@ func TestRefusedFunctionsAreRefusedHoweverTheyAreWritten(t *testing.T) {
 		}
 	}
 	for _, q := range []string{
-		"SELECT 'write_log(1)' AS a", "SELECT 1 AS write_log", "SELECT 1 AS query, (2) AS b", "SELECT 1 /* query('x') */", "SELECT 1 -- query('x')", "SELECT $$ write_log('x') $$ AS a", "SELECT $a$ $$ query('x') $a$ AS a",
-		"SELECT E'\\' write_log(1) ' AS a", `SELECT 1 AS "query(x"`, "SELECT model, sum(amount) FROM usage GROUP BY ALL", "SELECT my.query FROM (SELECT 1 AS query) my", "SELECT 1 AS query -- (\n", "SELECT count(*) FROM usage WHERE model IN ('query')",
+		"SELECT 'write_log(1)' AS a", "SELECT 1 AS write_log", "SELECT 1 AS query, (2) AS b", "SELECT 1 /* query('x') */",
+		"SELECT 1 -- query('x')", "SELECT $$ write_log('x') $$ AS a", "SELECT $a$ $$ query('x') $a$ AS a",
+		"SELECT E'\\' write_log(1) ' AS a", `SELECT 1 AS "query(x"`, "SELECT model, sum(amount) FROM usage GROUP BY ALL",
+		"SELECT my.query FROM (SELECT 1 AS query) my", "SELECT 1 AS query -- (\n",
+		"SELECT count(*) FROM usage WHERE model IN ('query')",
 	} {
 		rows, err := Run(t.Context(), w.Lake, q)
 		if err != nil {
@@ -61,7 +68,9 @@ func TestTheRefusedFunctionsAreDuckDBs(t *testing.T) {
 		var name string
 		must(t, rows.Scan(&name))
 		known[name] = true
-		if _, ok := refusedFunctions[name]; !ok && (strings.Contains(name, "_logging") || strings.Contains(name, "write_") || strings.Contains(name, "_profiling") || strings.HasPrefix(name, "test_") || strings.HasPrefix(name, "debug") || strings.Contains(name, "sleep")) {
+		if _, ok := refusedFunctions[name]; !ok &&
+			(strings.Contains(name, "_logging") || strings.Contains(name, "write_") || strings.Contains(name, "_profiling") ||
+				strings.HasPrefix(name, "test_") || strings.HasPrefix(name, "debug") || strings.Contains(name, "sleep")) {
 			writers = append(writers, name)
 		}
 	}
@@ -71,7 +80,10 @@ func TestTheRefusedFunctionsAreDuckDBs(t *testing.T) {
 			t.Errorf("DuckDB %s has no function %s", publish.DuckDBVersion(), name)
 		}
 	}
-	writers = slices.DeleteFunc(writers, func(name string) bool { return name == "all_profiling_output" || name == "duckdb_profiling_settings" })
+	writers = slices.DeleteFunc(writers, func(name string) bool {
+		return name == "all_profiling_output" ||
+			name == "duckdb_profiling_settings"
+	})
 	if len(writers) > 0 {
 		t.Errorf("DuckDB %s has %v: do they read?", publish.DuckDBVersion(), writers)
 	}

@@ -50,7 +50,8 @@ func TestQueryRendersEveryTypeExactly(t *testing.T) {
 		{"98765.432109876543::DECIMAL(38,12)", "98765.432109876543", "98765.432109876543"},
 		{"-0.000000000001::DECIMAL(18,12)", "-0.000000000001", "-0.000000000001"},
 		{"7::DECIMAL(5,0)", "7", "7"},
-		{"170141183460469231731687303715884105727::HUGEINT", "170141183460469231731687303715884105727", "170141183460469231731687303715884105727"},
+		{"170141183460469231731687303715884105727::HUGEINT", "170141183460469231731687303715884105727",
+			"170141183460469231731687303715884105727"},
 		{"9223372036854775807", "9223372036854775807", "9223372036854775807"},
 		{"255::UTINYINT", "255", "255"},
 		{"0.1::DOUBLE", "0.1", "0.1"},
@@ -66,12 +67,15 @@ func TestQueryRendersEveryTypeExactly(t *testing.T) {
 		{"TIME '10:00:00.5'", "10:00:00.5", `"10:00:00.5"`},
 		{"INTERVAL '14 months 3 days 4 seconds'", "1 year 2 months 3 days 00:00:04", `"1 year 2 months 3 days 00:00:04"`},
 		{"'ab\\x00'::BLOB", `ab\x00`, `"ab\\x00"`},
-		{"'1234abcd-0000-4000-8000-000000000001'::UUID", "1234abcd-0000-4000-8000-000000000001", `"1234abcd-0000-4000-8000-000000000001"`},
+		{"'1234abcd-0000-4000-8000-000000000001'::UUID", "1234abcd-0000-4000-8000-000000000001",
+			`"1234abcd-0000-4000-8000-000000000001"`},
 		{"'x'::ENUM('x', 'y')", "x", `"x"`},
 		{"[1.50::DECIMAL(18,12), NULL]", `"[1.500000000000,null]"`, "[1.500000000000,null]"},
-		{"{b: 1.5::DECIMAL(3,1), a: 'x', \"quo\"\"te\": [DATE '2026-11-01']}", `"{""b"":1.5,""a"":""x"",""quo\""te"":[""2026-11-01""]}"`, `{"b":1.5,"a":"x","quo\"te":["2026-11-01"]}`},
+		{"{b: 1.5::DECIMAL(3,1), a: 'x', \"quo\"\"te\": [DATE '2026-11-01']}",
+			`"{""b"":1.5,""a"":""x"",""quo\""te"":[""2026-11-01""]}"`, `{"b":1.5,"a":"x","quo\"te":["2026-11-01"]}`},
 		{"MAP {'k': 1, 'j': 2}", `"{""k"":1,""j"":2}"`, `{"k":1,"j":2}`},
-		{`'{"n": 0.12345678901234567890, "z": 1, "a": 2}'::JSON`, `"{""n"": 0.12345678901234567890, ""z"": 1, ""a"": 2}"`, `{"n": 0.12345678901234567890, "z": 1, "a": 2}`},
+		{`'{"n": 0.12345678901234567890, "z": 1, "a": 2}'::JSON`, `"{""n"": 0.12345678901234567890, ""z"": 1, ""a"": 2}"`,
+			`{"n": 0.12345678901234567890, "z": 1, "a": 2}`},
 		{`[{'j': '0.12345678901234567890'::JSON}]`, `"[{""j"":0.12345678901234567890}]"`, `[{"j":0.12345678901234567890}]`},
 		{"union_value(num := 2)", "2", "2"},
 		{"'101'::BIT", "101", `"101"`},
@@ -98,7 +102,8 @@ func TestQueryRendersEveryTypeExactly(t *testing.T) {
 
 func TestQueryKeepsTheOrderOfLongAnswers(t *testing.T) {
 	w := publishedLake(t)
-	r, err := Run(context.Background(), w.Lake, "SELECT i, 'row ' || i AS s FROM range(100000) t(i) ORDER BY i DESC -- last comment\n")
+	r, err := Run(context.Background(), w.Lake,
+		"SELECT i, 'row ' || i AS s FROM range(100000) t(i) ORDER BY i DESC -- last comment\n")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -120,7 +125,8 @@ func TestQueryKeepsTheOrderOfLongAnswers(t *testing.T) {
 
 func TestQueryTellsTypes(t *testing.T) {
 	w := publishedLake(t)
-	r, err := Run(context.Background(), w.Lake, "SELECT amount, sum(amount) OVER () AS s, request_time, ext_items, extra::JSON AS j, 1 AS one FROM usage LIMIT 0")
+	r, err := Run(context.Background(), w.Lake,
+		"SELECT amount, sum(amount) OVER () AS s, request_time, ext_items, extra::JSON AS j, 1 AS one FROM usage LIMIT 0")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -129,7 +135,9 @@ func TestQueryTellsTypes(t *testing.T) {
 	for _, c := range r.Columns {
 		got = append(got, c.Name+" "+c.Type)
 	}
-	want := `amount DECIMAL(18,12)|s DECIMAL(38,12)|request_time TIMESTAMP WITH TIME ZONE|ext_items STRUCT("category" VARCHAR, "item" VARCHAR, "unit" VARCHAR, "price" DECIMAL(18,12), "usage" DECIMAL(18,12), "amount" DECIMAL(18,12))[]|j JSON|one INTEGER`
+	want := `amount DECIMAL(18,12)|s DECIMAL(38,12)|request_time TIMESTAMP WITH TIME ZONE|ext_items
+		STRUCT("category" VARCHAR, "item" VARCHAR, "unit" VARCHAR, "price" DECIMAL(18,12), "usage" DECIMAL(18,12),
+		"amount" DECIMAL(18,12))[]|j JSON|one INTEGER`
 	if s := strings.Join(got, "|"); s != want {
 		t.Errorf("columns\n%s\nwant\n%s", s, want)
 	}
@@ -172,7 +180,8 @@ func TestQueryReadsAndNothingElse(t *testing.T) {
 			t.Errorf("%s: %v, want %q", c.query, err, c.want)
 		}
 	}
-	for _, q := range []string{"DESCRIBE usage", "SHOW TABLES", "SUMMARIZE usage_daily", "EXPLAIN SELECT 1", "FROM usage LIMIT 1", "WITH a AS (SELECT 1) SELECT * FROM a;", "VALUES (1)", "EXPLAIN ANALYZE SELECT 1",
+	for _, q := range []string{"DESCRIBE usage", "SHOW TABLES", "SUMMARIZE usage_daily", "EXPLAIN SELECT 1",
+		"FROM usage LIMIT 1", "WITH a AS (SELECT 1) SELECT * FROM a;", "VALUES (1)", "EXPLAIN ANALYZE SELECT 1",
 		"PIVOT usage_daily ON model IN ('model-1') USING sum(amount)", "SELECT * FROM usage.main.usage", "TABLE runs"} {
 		if got := ask(t, w.Lake, q); !strings.Contains(got, "\n") {
 			t.Errorf("%s: %q", q, got)
@@ -221,7 +230,9 @@ func TestQueryParquetIsWholeOrAbsent(t *testing.T) {
 	}
 	var same bool
 	w.Exec("ATTACH '" + w.Lake.Database() + "' AS published (READ_ONLY)")
-	err = w.Db.QueryRow(`SELECT (SELECT (count(*), sum(amount), typeof(any_value(amount))) FROM read_parquet('` + strings.ReplaceAll(path, "'", "''") + `')) = (SELECT (count(*), sum(amount), typeof(any_value(amount))) FROM published.usage)`).Scan(&same)
+	err = w.Db.QueryRow(`SELECT (SELECT (count(*), sum(amount), typeof(any_value(amount))) FROM read_parquet('` +
+		strings.ReplaceAll(path, "'", "''") +
+		`')) = (SELECT (count(*), sum(amount), typeof(any_value(amount))) FROM published.usage)`).Scan(&same)
 	if err != nil || !same {
 		t.Error(same, err)
 	}
@@ -229,7 +240,8 @@ func TestQueryParquetIsWholeOrAbsent(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, q := range []string{"SELECT * FROM nowhere", "SELECT error('no') FROM usage", "EXPLAIN SELECT 1", "DROP TABLE usage"} {
+	for _, q := range []string{"SELECT * FROM nowhere", "SELECT error('no') FROM usage", "EXPLAIN SELECT 1",
+		"DROP TABLE usage"} {
 		if _, err := WriteParquet(context.Background(), w.Lake, q, path); err == nil {
 			t.Errorf("%s: no error", q)
 		}
@@ -279,7 +291,8 @@ func TestAReaderKeepsTheFileItOpened(t *testing.T) {
 	}
 }
 
-// DuckDB takes a path for a pattern, and the beginning of one for the name of an extension; a lake may have any of these names.
+// DuckDB takes a path for a pattern, and the beginning of one for the name of an extension; a lake may have any of
+// these names.
 func TestALakeMayHaveAnyOtherName(t *testing.T) {
 	t.Chdir(t.TempDir())
 	for _, name := range []string{"st*r", "[ab]c", "md:", "o'brien", "{a,b}", "100%"} {
@@ -289,7 +302,8 @@ func TestALakeMayHaveAnyOtherName(t *testing.T) {
 			}
 			l, err := publish.Create(dir, publish.Options{})
 			must(t, err)
-			loadtest.NewWriter(t, l.Lake).RandomDay(schemas.Partition{Account: "acme", Date: schemastest.Date("2026-11-01")}, 5, 1)
+			loadtest.NewWriter(t, l.Lake).RandomDay(schemas.Partition{Account: "acme", Date: schemastest.Date("2026-11-01")}, 5,
+				1)
 		}
 		l, err := publish.Open(name, publish.Options{})
 		must(t, err)

@@ -16,8 +16,8 @@ import (
 type Scope struct {
 	// Values of the dimensions in ScopeDimensions; several of one are any of them.
 	Accounts, CostCenters, Teams, Projects, Environments, Models []string
-	// From and To are UTC days, To excluded, both or none. Billing says that they are those of whole billing months: a correction then
-	// counts in the month it is charged in, else on the day of the usage.
+	// From and To are UTC days, To excluded, both or none. Billing says that they are those of whole billing months: a
+	// correction then counts in the month it is charged in, else on the day of the usage.
 	From, To *schemas.Date
 	Billing  bool
 }
@@ -27,7 +27,8 @@ var ScopeDimensions = []string{"account", "cost_center", "team", "project", "env
 
 // Values are those of a dimension that the scope is narrowed to; nil is all.
 func (s *Scope) Values(dimension string) *[]string {
-	return map[string]*[]string{"account": &s.Accounts, "cost_center": &s.CostCenters, "team": &s.Teams, "project": &s.Projects,
+	return map[string]*[]string{"account": &s.Accounts, "cost_center": &s.CostCenters, "team": &s.Teams,
+		"project":     &s.Projects,
 		"environment": &s.Environments, "model": &s.Models}[dimension]
 }
 
@@ -36,8 +37,9 @@ func (s *Scope) Owned() bool {
 	return slices.ContainsFunc(notOwned, func(d string) bool { return len(*s.Values(d)) > 0 })
 }
 
-// Where is the scope as a condition on the columns of a table that has those of the dimensions, but for those that are left out.
-// Where nothing is assigned, the column is NULL or schemas.Unallocated, and the latter is its name in a scope.
+// Where is the scope as a condition on the columns of a table that has those of the dimensions, but for those that are
+// left out. Where nothing is assigned, the column is NULL or schemas.Unallocated, and the latter is its name in a
+// scope.
 func (s *Scope) Where(leaveOut ...string) string { return s.where("", leaveOut...) }
 
 // where is Where for the columns of a table with an alias, such as "u.".
@@ -76,17 +78,20 @@ func (s *Scope) during(day string) string {
 // notOwned are the dimensions that a table of usage lacks, for it knows no rules.
 var notOwned = ScopeDimensions[1:5]
 
-// Narrow makes every table and view of the snapshot, by its plain name, show the scope alone: a question asked of it is asked of the
-// scope. What the scope has at any time, whatever From and To, of chargeback_daily and usage_daily has the names chargeback_ever and
-// usage_ever. The views in keep are kept as they are of the whole file, by the name whole_NAME; the names usage.NAME of views
-// don't do for that, since what such a view names is looked up in the session first.
+// Narrow makes every table and view of the snapshot, by its plain name, show the scope alone: a question asked of it is
+// asked of the scope. What the scope has at any time, whatever From and To, of chargeback_daily and usage_daily has the
+// names chargeback_ever and usage_ever. The views in keep are kept as they are of the whole file, by the name
+// whole_NAME; the names usage.NAME of views don't do for that, since what such a view names is looked up in the session
+// first.
 //
-// A shared pool's cost belongs to nobody until it is split: where the scope is narrowed to owners it stands in chargeback_daily alone. Unit
-// prices, and what they are compared with, aren't narrowed by time.
+// A shared pool's cost belongs to nobody until it is split: where the scope is narrowed to owners it stands in
+// chargeback_daily alone. Unit prices, and what they are compared with, aren't narrowed by time.
 func (s *Snapshot) Narrow(ctx context.Context, scope Scope, keep ...string) error {
 	const whole = publish.Catalog + "."
 	if n, err := s.number(ctx, "SELECT schema_version FROM meta"); err != nil || n < schemas.SQLVersion {
-		return cmp.Or(err, fmt.Errorf("the published file has tables of version %d, and this program makes version %d\nhint: usagelake rebuild, or the next export that publishes", n, schemas.SQLVersion))
+		return cmp.Or(err,
+			fmt.Errorf("the published file has tables of version %d, and this program makes version %d\nhint: usagelake "+
+				"rebuild, or the next export that publishes", n, schemas.SQLVersion))
 	}
 	if _, err := s.conn.ExecContext(ctx, "CREATE TEMP TABLE data_as_of AS FROM "+whole+"data_as_of", nil); err != nil {
 		return fmt.Errorf("narrow: %w", err)
@@ -99,7 +104,8 @@ func (s *Snapshot) Narrow(ctx context.Context, scope Scope, keep ...string) erro
 	account, usage := scope.Where(append([]string{"model"}, notOwned...)...), scope.Where(notOwned...)
 	allocated := usage
 	if scope.Owned() {
-		allocated += " AND allocation_id IN (SELECT allocation_id FROM " + whole + "allocations WHERE pool IS NULL AND " + scope.Where("account", "model") + ")"
+		allocated += " AND allocation_id IN (SELECT allocation_id FROM " + whole + "allocations WHERE pool IS NULL AND " +
+			scope.Where("account", "model") + ")"
 	}
 	charged := scope.during("usage_date")
 	if scope.Billing {
@@ -108,16 +114,20 @@ func (s *Snapshot) Narrow(ctx context.Context, scope Scope, keep ...string) erro
 	daily := "SELECT * FROM " + whole + "usage_daily WHERE " + usage
 	records := "SELECT * FROM " + whole + "usage WHERE " + usage
 	if scope.Owned() {
-		daily = `SELECT account, usage_date, token_id, user_id, model, model_type, record_kind, currency, sum(requests)::BIGINT AS requests, sum(without_amount)::BIGINT AS without_amount,
-			TRY_CAST(sum(input_tokens) AS BIGINT) AS input_tokens, TRY_CAST(sum(output_tokens) AS BIGINT) AS output_tokens, TRY_CAST(sum(cached_tokens) AS BIGINT) AS cached_tokens,
-			TRY_CAST(sum(total_tokens) AS BIGINT) AS total_tokens, sum(list_cost) AS total_amount, sum(discount) AS discount_amount, sum(net_cost) AS amount
+		daily = `SELECT account, usage_date, token_id, user_id, model, model_type, record_kind, currency,
+			sum(requests)::BIGINT AS requests, sum(without_amount)::BIGINT AS without_amount,
+			TRY_CAST(sum(input_tokens) AS BIGINT) AS input_tokens, TRY_CAST(sum(output_tokens) AS BIGINT) AS output_tokens,
+			TRY_CAST(sum(cached_tokens) AS BIGINT) AS cached_tokens,
+			TRY_CAST(sum(total_tokens) AS BIGINT) AS total_tokens, sum(list_cost) AS total_amount,
+			sum(discount) AS discount_amount, sum(net_cost) AS amount
 			FROM ` + whole + "allocated_daily WHERE " + allocated + " GROUP BY ALL"
 		join, err := s.keyJoin(ctx)
 		if err != nil {
 			return err
 		}
 		records = `SELECT u.* FROM ` + whole + `usage u JOIN ` + whole + `allocation_keys k ON ` + join + `
-			JOIN (FROM ` + whole + "allocations WHERE pool IS NULL AND " + scope.Where("account", "model") + `) a ON a.allocation_id = k.allocation_id
+			JOIN (FROM ` + whole + "allocations WHERE pool IS NULL AND " + scope.Where("account", "model") +
+			`) a ON a.allocation_id = k.allocation_id
 			WHERE ` + scope.where("u.", notOwned...)
 	}
 	budgets := []string{"true"}
@@ -144,7 +154,8 @@ func (s *Snapshot) Narrow(ctx context.Context, scope Scope, keep ...string) erro
 		view("partitions", "SELECT * FROM "+whole+"partitions WHERE "+account+" AND "+scope.during("usage_date")),
 		view("day_issues", "SELECT * FROM "+whole+"day_issues WHERE "+usage+" AND "+scope.during("usage_date")),
 		view("account_overlaps", "SELECT * FROM "+whole+"account_overlaps WHERE "+account+" AND "+scope.during("usage_date")),
-		view("quarantine", "SELECT * FROM "+whole+"quarantine WHERE "+account+" AND "+scope.during("make_timestamp(epoch_us(window_start))::DATE")),
+		view("quarantine",
+			"SELECT * FROM "+whole+"quarantine WHERE "+account+" AND "+scope.during("make_timestamp(epoch_us(window_start))::DATE")),
 		view("balance", "SELECT * FROM "+whole+"balance WHERE "+account),
 		view("run_accounts", "SELECT * FROM "+whole+"run_accounts WHERE "+account),
 		view("budgets", "SELECT * FROM "+whole+"budgets WHERE "+strings.Join(budgets, " AND ")),
@@ -155,18 +166,22 @@ func (s *Snapshot) Narrow(ctx context.Context, scope Scope, keep ...string) erro
 		view("unit_prices", "SELECT * FROM "+whole+"unit_prices WHERE "+prices),
 		view("allocated_daily", "SELECT * FROM "+whole+"allocated_daily WHERE "+allocated+" AND "+scope.during("usage_date")),
 		view("ext_daily", "SELECT * FROM "+whole+"ext_daily WHERE "+allocated+" AND "+scope.during("usage_date")),
-		view("shared_cost_shares", "SELECT * FROM "+whole+"shared_cost_shares WHERE "+scope.Where()+" AND "+scope.during("usage_date")),
+		view("shared_cost_shares",
+			"SELECT * FROM "+whole+"shared_cost_shares WHERE "+scope.Where()+" AND "+scope.during("usage_date")),
 		view("chargeback_ever", "SELECT * FROM "+whole+"chargeback_daily WHERE "+scope.Where()),
 		view("chargeback_daily", "SELECT * FROM chargeback_ever WHERE "+charged),
 	}, schemas.SQLScopedViews())
 	return nil
 }
 
-// define makes the narrowed views that a text names, and those that they name. There are some fifty of them and a report needs a few.
-// What a text calls usage.NAME is the file's own.
+// define makes the narrowed views that a text names, and those that they name. There are some fifty of them and a
+// report needs a few. What a text calls usage.NAME is the file's own.
 func (s *Snapshot) define(ctx context.Context, text string) error {
 	words := map[string]bool{}
-	for _, w := range strings.FieldsFunc(text, func(r rune) bool { return r != '_' && r != '.' && !unicode.IsLetter(r) && !unicode.IsDigit(r) }) {
+	for _, w := range strings.FieldsFunc(text, func(r rune) bool {
+		return r != '_' && r != '.' && !unicode.IsLetter(r) &&
+			!unicode.IsDigit(r)
+	}) {
 		if strings.HasPrefix(w, publish.Catalog+".") {
 			continue
 		}
@@ -189,8 +204,8 @@ func (s *Snapshot) define(ctx context.Context, text string) error {
 	return nil
 }
 
-// keyJoin is the condition by which a record u finds its key k. A field of the keys that is NULL in all of them is looked at by no rule, or
-// is NULL in every record.
+// keyJoin is the condition by which a record u finds its key k. A field of the keys that is NULL in all of them is
+// looked at by no rule, or is NULL in every record.
 func (s *Snapshot) keyJoin(ctx context.Context) (string, error) {
 	on := "k.account = u.account AND u.usage_date >= k.valid_from AND u.usage_date < k.valid_to"
 	for _, f := range publish.KeyFields {

@@ -16,14 +16,21 @@ import (
 
 // plainTypes are DuckDB's names of the types that have no parameters.
 var plainTypes = map[duckdb.Type]string{
-	duckdb.TYPE_BOOLEAN: "BOOLEAN", duckdb.TYPE_TINYINT: "TINYINT", duckdb.TYPE_SMALLINT: "SMALLINT", duckdb.TYPE_INTEGER: "INTEGER",
-	duckdb.TYPE_BIGINT: "BIGINT", duckdb.TYPE_UTINYINT: "UTINYINT", duckdb.TYPE_USMALLINT: "USMALLINT", duckdb.TYPE_UINTEGER: "UINTEGER",
-	duckdb.TYPE_UBIGINT: "UBIGINT", duckdb.TYPE_FLOAT: "FLOAT", duckdb.TYPE_DOUBLE: "DOUBLE", duckdb.TYPE_TIMESTAMP: "TIMESTAMP",
-	duckdb.TYPE_DATE: "DATE", duckdb.TYPE_TIME: "TIME", duckdb.TYPE_INTERVAL: "INTERVAL", duckdb.TYPE_HUGEINT: "HUGEINT",
-	duckdb.TYPE_UHUGEINT: "UHUGEINT", duckdb.TYPE_VARCHAR: "VARCHAR", duckdb.TYPE_BLOB: "BLOB", duckdb.TYPE_TIMESTAMP_S: "TIMESTAMP_S",
-	duckdb.TYPE_TIMESTAMP_MS: "TIMESTAMP_MS", duckdb.TYPE_TIMESTAMP_NS: "TIMESTAMP_NS", duckdb.TYPE_UUID: "UUID", duckdb.TYPE_BIT: "BIT",
-	duckdb.TYPE_TIME_TZ: "TIME WITH TIME ZONE", duckdb.TYPE_TIMESTAMP_TZ: "TIMESTAMP WITH TIME ZONE", duckdb.TYPE_SQLNULL: "NULL",
-	duckdb.TYPE_BIGNUM: "BIGNUM", duckdb.TYPE_ENUM: "ENUM",
+	duckdb.TYPE_BOOLEAN: "BOOLEAN", duckdb.TYPE_TINYINT: "TINYINT", duckdb.TYPE_SMALLINT: "SMALLINT",
+	duckdb.TYPE_INTEGER: "INTEGER",
+	duckdb.TYPE_BIGINT:  "BIGINT", duckdb.TYPE_UTINYINT: "UTINYINT", duckdb.TYPE_USMALLINT: "USMALLINT",
+	duckdb.TYPE_UINTEGER: "UINTEGER",
+	duckdb.TYPE_UBIGINT:  "UBIGINT", duckdb.TYPE_FLOAT: "FLOAT", duckdb.TYPE_DOUBLE: "DOUBLE",
+	duckdb.TYPE_TIMESTAMP: "TIMESTAMP",
+	duckdb.TYPE_DATE:      "DATE", duckdb.TYPE_TIME: "TIME", duckdb.TYPE_INTERVAL: "INTERVAL",
+	duckdb.TYPE_HUGEINT:  "HUGEINT",
+	duckdb.TYPE_UHUGEINT: "UHUGEINT", duckdb.TYPE_VARCHAR: "VARCHAR", duckdb.TYPE_BLOB: "BLOB",
+	duckdb.TYPE_TIMESTAMP_S:  "TIMESTAMP_S",
+	duckdb.TYPE_TIMESTAMP_MS: "TIMESTAMP_MS", duckdb.TYPE_TIMESTAMP_NS: "TIMESTAMP_NS", duckdb.TYPE_UUID: "UUID",
+	duckdb.TYPE_BIT:     "BIT",
+	duckdb.TYPE_TIME_TZ: "TIME WITH TIME ZONE", duckdb.TYPE_TIMESTAMP_TZ: "TIMESTAMP WITH TIME ZONE",
+	duckdb.TYPE_SQLNULL: "NULL",
+	duckdb.TYPE_BIGNUM:  "BIGNUM", duckdb.TYPE_ENUM: "ENUM",
 }
 
 // typeName is DuckDB's name of a type. With text, JSON is named as the VARCHAR it is stored as.
@@ -99,8 +106,10 @@ func hasJSON(t duckdb.TypeInfo) bool {
 
 func numeric(t duckdb.TypeInfo) bool {
 	switch t.InternalType() {
-	case duckdb.TYPE_TINYINT, duckdb.TYPE_SMALLINT, duckdb.TYPE_INTEGER, duckdb.TYPE_BIGINT, duckdb.TYPE_UTINYINT, duckdb.TYPE_USMALLINT,
-		duckdb.TYPE_UINTEGER, duckdb.TYPE_UBIGINT, duckdb.TYPE_FLOAT, duckdb.TYPE_DOUBLE, duckdb.TYPE_HUGEINT, duckdb.TYPE_UHUGEINT,
+	case duckdb.TYPE_TINYINT, duckdb.TYPE_SMALLINT, duckdb.TYPE_INTEGER, duckdb.TYPE_BIGINT, duckdb.TYPE_UTINYINT,
+		duckdb.TYPE_USMALLINT,
+		duckdb.TYPE_UINTEGER, duckdb.TYPE_UBIGINT, duckdb.TYPE_FLOAT, duckdb.TYPE_DOUBLE, duckdb.TYPE_HUGEINT,
+		duckdb.TYPE_UHUGEINT,
 		duckdb.TYPE_BIGNUM, duckdb.TYPE_DECIMAL:
 		return true
 	}

@@ -27,10 +27,13 @@ func (b *builder) chargeback(ctx context.Context) error {
 	})
 	switch {
 	case users && owners:
-		source = `(SELECT date_trunc('month', usage_date)::DATE AS billing_month, u.*, coalesce(a.cost_center, '` + schemas.Unallocated + `') AS cost_center, a.team, a.project, a.environment, a.gl_code
+		source = `(SELECT date_trunc('month', usage_date)::DATE AS billing_month, u.*, coalesce(a.cost_center, '` +
+			schemas.Unallocated + `') AS cost_center, a.team, a.project, a.environment, a.gl_code
 			FROM allocated_daily u JOIN allocations a USING (allocation_id) WHERE a.pool IS NULL
 			UNION ALL BY NAME
-			SELECT date_trunc('month', usage_date)::DATE AS billing_month, * REPLACE (coalesce(cost_center, '` + schemas.Unallocated + `') AS cost_center), '(shared)' AS token_id, '(shared)' AS user_id, '(shared)' AS custom_user_id FROM shared_cost_shares)`
+			SELECT date_trunc('month', usage_date)::DATE AS billing_month, * REPLACE (coalesce(cost_center, '` +
+			schemas.Unallocated +
+			`') AS cost_center), '(shared)' AS token_id, '(shared)' AS user_id, '(shared)' AS custom_user_id FROM shared_cost_shares)`
 		b.note("What comes from a shared pool has no user or token of its own here, and stands as (shared).")
 	case users:
 		source = "(SELECT date_trunc('month', usage_date)::DATE AS billing_month, * FROM allocated_daily)"
@@ -55,8 +58,10 @@ func (b *builder) chargeback(ctx context.Context) error {
 		order = plain[0] + ", " + order
 	}
 	// A share of a whole whose parts have both signs says nothing.
-	t, err := b.add(ctx, basis, "chargeback", "By "+strings.NewReplacer("cost_center", "cost centre", "_", " ").Replace(strings.Join(b.By, ", ")), fmt.Sprintf(`
-		SELECT *, CASE WHEN min(net_cost) OVER parts >= 0 OR max(net_cost) OVER parts <= 0 THEN TRY_CAST(net_cost::DOUBLE / nullif(sum(net_cost) OVER parts, 0)::DOUBLE AS DECIMAL(18,6)) END AS "share"
+	t, err := b.add(ctx, basis, "chargeback", "By "+strings.NewReplacer("cost_center", "cost centre", "_",
+		" ").Replace(strings.Join(b.By, ", ")), fmt.Sprintf(`
+		SELECT *, CASE WHEN min(net_cost) OVER parts >= 0 OR max(net_cost) OVER parts <= 0 THEN
+		TRY_CAST(net_cost::DOUBLE / nullif(sum(net_cost) OVER parts, 0)::DOUBLE AS DECIMAL(18,6)) END AS "share"
 		FROM (SELECT %s, currency, %s FROM %s GROUP BY ALL) WINDOW parts AS (PARTITION BY currency) ORDER BY %s`,
 		strings.Join(columns, ", "), measures, source, order))
 	if err != nil {
@@ -79,8 +84,8 @@ func (b *builder) chargeback(ctx context.Context) error {
 	return nil
 }
 
-// bridge adds a table of what leads from what is charged in the period to what was used in it, where that isn't the same. shared
-// says that shares of pools are in the latter.
+// bridge adds a table of what leads from what is charged in the period to what was used in it, where that isn't the
+// same. shared says that shares of pools are in the latter.
 func (b *builder) bridge(ctx context.Context, shared bool) error {
 	pools := "false"
 	if b.Scope.Owned() && !shared {
@@ -88,16 +93,21 @@ func (b *builder) bridge(ctx context.Context, shared bool) error {
 	}
 	t, err := ask(ctx, b.Snapshot, "bridge", "From what is charged to what was used", fmt.Sprintf(`
 		WITH charged AS (
-			SELECT currency, sum(net_cost) AS net_cost, sum(net_cost) FILTER (charge_class IS NULL AND (%[1]s)) AS shares, sum(net_cost) FILTER (charge_class IS NOT NULL) AS corrections FROM chargeback_daily GROUP BY ALL
+			SELECT currency, sum(net_cost) AS net_cost, sum(net_cost) FILTER (charge_class IS NULL AND (%[1]s)) AS shares,
+			sum(net_cost) FILTER (charge_class IS NOT NULL) AS corrections FROM chargeback_daily GROUP BY ALL
 		), since AS (
-			SELECT currency, sum(net_cost) AS net_cost FROM chargeback_ever WHERE charge_class IS NOT NULL AND NOT (%[1]s) AND %[2]s GROUP BY ALL
+			SELECT currency, sum(net_cost) AS net_cost FROM chargeback_ever
+			WHERE charge_class IS NOT NULL AND NOT (%[1]s) AND %[2]s GROUP BY ALL
 		), lines AS (
 			SELECT 1 AS n, 'charged in the period' AS line, currency, net_cost FROM charged
 			UNION ALL SELECT 2, 'less shares of pools', currency, -shares FROM charged WHERE shares <> 0
-			UNION ALL SELECT 3, 'less corrections that are charged in it', currency, -corrections FROM charged WHERE corrections <> 0
-			UNION ALL SELECT 4, 'and corrections of its usage, wherever they are charged', currency, net_cost FROM since WHERE net_cost <> 0
+			UNION ALL SELECT 3, 'less corrections that are charged in it', currency, -corrections FROM charged
+			WHERE corrections <> 0
+			UNION ALL SELECT 4, 'and corrections of its usage, wherever they are charged', currency, net_cost FROM since
+			WHERE net_cost <> 0
 		)
-		SELECT line, currency, net_cost FROM lines l WHERE EXISTS (FROM lines o WHERE o.n > 1 AND o.currency IS NOT DISTINCT FROM l.currency) ORDER BY currency, n`, pools, within(b.period, "usage_date")))
+		SELECT line, currency, net_cost FROM lines l WHERE EXISTS (FROM lines o WHERE o.n > 1 AND o.currency IS NOT DISTINCT
+		FROM l.currency) ORDER BY currency, n`, pools, within(b.period, "usage_date")))
 	if err != nil || len(t.Rows) == 0 {
 		return err
 	}
@@ -117,10 +127,12 @@ func (b *builder) asNow(ctx context.Context) error {
 // moneyFigures are the figures of a chargeback: net cost, what it was before, how much is allocated.
 func (b *builder) moneyFigures(ctx context.Context) error {
 	t, err := ask(ctx, b.Snapshot, "figures", "", fmt.Sprintf(`
-		SELECT currency, sum(net_cost) AS net_cost, sum(list_cost) AS list_cost, sum(discount) AS discount, sum(requests)::BIGINT AS requests, %s,
+		SELECT currency, sum(net_cost) AS net_cost, sum(list_cost) AS list_cost, sum(discount) AS discount,
+		sum(requests)::BIGINT AS requests, %s,
 			sum(net_cost) FILTER (cost_center = '%[2]s') AS unallocated_cost,
 			CASE WHEN sign(coalesce(unallocated_cost, 0)) * sign(sum(net_cost) - coalesce(unallocated_cost, 0)) >= 0
-				THEN TRY_CAST(1 - coalesce(unallocated_cost, 0)::DOUBLE / nullif(sum(net_cost), 0)::DOUBLE AS DECIMAL(18,6)) END AS allocated_share
+				THEN TRY_CAST(1 - coalesce(unallocated_cost, 0)::DOUBLE / nullif(sum(net_cost),
+				0)::DOUBLE AS DECIMAL(18,6)) END AS allocated_share
 		FROM chargeback_daily GROUP BY currency ORDER BY net_cost DESC NULLS LAST`, parts, schemas.Unallocated))
 	if err != nil {
 		return err
@@ -155,21 +167,25 @@ func (b *builder) moneyFigures(ctx context.Context) error {
 	if !ok || month != b.current || b.closed { // what is closed can't become more
 		return nil
 	}
-	f, err := ask(ctx, b.Snapshot, "forecast", "", `SELECT currency, sum(forecast) AS forecast, sum(forecast_low) AS forecast_low, sum(forecast_high) AS forecast_high FROM forecast_month_end WHERE "scope" = 'all' GROUP BY currency ORDER BY forecast DESC NULLS LAST`)
+	f, err := ask(ctx, b.Snapshot, "forecast", "",
+		`SELECT currency, sum(forecast) AS forecast, sum(forecast_low) AS forecast_low, sum(forecast_high) AS forecast_high
+			FROM forecast_month_end WHERE "scope" = 'all' GROUP BY currency ORDER BY forecast DESC NULLS LAST`)
 	if err != nil {
 		return err
 	}
 	for _, row := range f.Rows {
 		detail := ""
 		if !row[2].Null {
-			detail = "8 of 10 outcomes: " + show(f.Columns[2], row[2], row[0].Text) + " to " + show(f.Columns[3], row[3], row[0].Text)
+			detail = "8 of 10 outcomes: " + show(f.Columns[2], row[2], row[0].Text) + " to " +
+				show(f.Columns[3], row[3], row[0].Text)
 		}
 		b.number("Forecast for the month", Money, row[1], row[0], detail)
 	}
 	return nil
 }
 
-// change says how the cost of a month compares with that of the month before, by what both have: of like with like, or why not.
+// change says how the cost of a month compares with that of the month before, by what both have: of like with like, or
+// why not.
 func (b *builder) change(ctx context.Context, currency query.Value) (string, error) {
 	month, ok := b.period.Month()
 	if !ok {
@@ -178,7 +194,9 @@ func (b *builder) change(ctx context.Context, currency query.Value) (string, err
 	t, err := ask(ctx, b.Snapshot, "change", "", fmt.Sprintf(`
 		SELECT (SELECT basis FROM comparison_basis WHERE "month" = DATE '%[1]s') AS basis,
 			(SELECT any_value(completeness) FROM completeness(DATE '%[2]s', DATE '%[1]s')) AS completeness,
-			sum(net_cost) FILTER (side = 'before') AS net_before, TRY_CAST(sum(net_cost) FILTER (side = 'now')::DOUBLE / nullif(sum(net_cost) FILTER (side = 'before'), 0)::DOUBLE - 1 AS DECIMAL(18,6)) AS change_share
+			sum(net_cost) FILTER (side = 'before') AS net_before, TRY_CAST(sum(net_cost)
+			FILTER (side = 'now')::DOUBLE / nullif(sum(net_cost) FILTER (side = 'before'),
+			0)::DOUBLE - 1 AS DECIMAL(18,6)) AS change_share
 		FROM chargeback_ever JOIN (FROM comparable_days WHERE "month" = DATE '%[1]s') USING (account, usage_date)
 		WHERE charge_class IS NULL AND currency IS NOT DISTINCT FROM %[3]s`,
 		month.First(), (month-1).First(), literal(currency)))
@@ -235,22 +253,29 @@ func (b *builder) statement(ctx context.Context) error {
 	}
 	summary := fmt.Sprintf(`SELECT cost_center, currency, %s, %s FROM chargeback_daily GROUP BY ALL`, measures, parts)
 	if where := b.journalled(); where != "" { // in whole cents as the journal has it, so that the two agree
-		posted := "(SELECT cost_center, currency, sum(posted) AS posted FROM whole_chargeback_journal WHERE entry = 'debit' AND " + where + " GROUP BY ALL)"
-		t, err := ask(ctx, b.Snapshot, "posted", "", "SELECT currency, sum(posted) AS posted FROM "+posted+" GROUP BY ALL ORDER BY posted DESC NULLS LAST")
+		posted := "(SELECT cost_center, currency, sum(posted) AS posted FROM whole_chargeback_journal WHERE entry = 'debit' " +
+			"AND " + where + " GROUP BY ALL)"
+		t, err := ask(ctx, b.Snapshot, "posted", "",
+			"SELECT currency, sum(posted) AS posted FROM "+posted+" GROUP BY ALL ORDER BY posted DESC NULLS LAST")
 		if err != nil {
 			return err
 		}
 		for _, row := range t.Rows {
 			b.number("Posted", Money, row[1], row[0], "as the journal has it")
 		}
-		summary = "SELECT s.*, j.posted FROM (" + summary + ") s LEFT JOIN " + posted + " j ON j.cost_center = s.cost_center AND j.currency IS NOT DISTINCT FROM s.currency"
+		summary = "SELECT s.*, j.posted FROM (" + summary + ") s LEFT JOIN " + posted +
+			" j ON j.cost_center = s.cost_center AND j.currency IS NOT DISTINCT FROM s.currency"
 	}
-	if _, err := b.add(ctx, AsCharged, "summary", "By cost centre", summary+" ORDER BY currency, net_cost DESC NULLS LAST, cost_center"); err != nil {
+	if _, err := b.add(ctx, AsCharged, "summary", "By cost centre",
+		summary+" ORDER BY currency, net_cost DESC NULLS LAST, cost_center"); err != nil {
 		return err
 	}
 	lines, err := b.add(ctx, AsCharged, "lines", "Lines", fmt.Sprintf(`
-		SELECT cost_center, team, project, gl_code, account, model, CASE WHEN charge_class IS NOT NULL THEN 'correction of ' || strftime(usage_date, '%%Y-%%m') WHEN pool IS NOT NULL THEN 'share of ' || pool ELSE 'direct' END AS charge, currency, %s
-		FROM chargeback_daily GROUP BY ALL ORDER BY cost_center, currency, net_cost DESC NULLS LAST, team, project, gl_code, account, model, charge`, measures))
+		SELECT cost_center, team, project, gl_code, account, model,
+		CASE WHEN charge_class IS NOT NULL THEN 'correction of ' || strftime(usage_date,
+		'%%Y-%%m') WHEN pool IS NOT NULL THEN 'share of ' || pool ELSE 'direct' END AS charge, currency, %s
+		FROM chargeback_daily GROUP BY ALL ORDER BY cost_center, currency, net_cost DESC NULLS LAST, team, project, gl_code,
+		account, model, charge`, measures))
 	if err != nil {
 		return err
 	}
@@ -260,14 +285,17 @@ func (b *builder) statement(ctx context.Context) error {
 		return err
 	}
 	// What a closed month was charged by meter is kept with it; of an open one it is what the usage has.
-	ext := `SELECT cost_center, pool, model, category, item, unit, currency, charges, quantity, list_cost FROM modality_and_tool_spend ORDER BY ALL`
+	ext := `SELECT cost_center, pool, model, category, item, unit, currency, charges, quantity, list_cost
+		FROM modality_and_tool_spend ORDER BY ALL`
 	if b.closed {
 		kept := "focus_closed"
 		if b.Closing { // it isn't kept yet
 			kept = "focus_charges"
 		}
-		ext = `SELECT coalesce(cost_center, CASE WHEN pool IS NULL THEN '` + schemas.Unallocated + `' END) AS cost_center, pool, model, category, item, unit, currency, sum(requests)::BIGINT AS charges, sum(quantity)::DECIMAL(38,12) AS quantity, sum(list_cost)::DECIMAL(38,12) AS list_cost
-			FROM ` + kept + ` WHERE line = 'ext' AND ` + within(b.period, "billing_month") + " AND " + b.Scope.Where() + ` GROUP BY ALL ORDER BY ALL`
+		ext = `SELECT coalesce(cost_center, CASE WHEN pool IS NULL THEN '` + schemas.Unallocated +
+			`' END) AS cost_center, pool, model, category, item, unit, currency, sum(requests)::BIGINT AS charges, sum(quantity)::DECIMAL(38,12) AS quantity, sum(list_cost)::DECIMAL(38,12) AS list_cost
+			FROM ` + kept + ` WHERE line = 'ext' AND ` + within(b.period, "billing_month") + " AND " + b.Scope.Where() +
+			` GROUP BY ALL ORDER BY ALL`
 	}
 	table, err := b.add(ctx, AsCharged, "ext", "Images, audio, tools", ext)
 	if err != nil {
@@ -275,7 +303,8 @@ func (b *builder) statement(ctx context.Context) error {
 	}
 	table.Caption = "Part of the list cost above, before pools are split."
 	pools, err := b.add(ctx, AsCharged, "pools", "Shared pools", `
-		SELECT billing_month AS "month", pool, cost_center, team, currency, sum(list_cost) AS list_cost, sum(discount) AS discount, sum(net_cost) AS net_cost
+		SELECT billing_month AS "month", pool, cost_center, team, currency, sum(list_cost) AS list_cost,
+		sum(discount) AS discount, sum(net_cost) AS net_cost
 		FROM chargeback_daily WHERE pool IS NOT NULL AND charge_class IS NULL GROUP BY ALL ORDER BY ALL`)
 	if err != nil {
 		return err
@@ -295,10 +324,12 @@ func (b *builder) owners() string {
 	return strings.Join(out, ", ")
 }
 
-// journalled is the condition on the journal's lines that the document is about; "" if it can't be shown. Its cents are rounded so that the
-// lines of a whole month sum to it, so it can be shown of months and cost centres, and of nothing else.
+// journalled is the condition on the journal's lines that the document is about; "" if it can't be shown. Its cents are
+// rounded so that the lines of a whole month sum to it, so it can be shown of months and cost centres, and of nothing
+// else.
 func (b *builder) journalled() string {
-	if !b.period.Billing || len(b.Scope.Accounts)+len(b.Scope.Teams)+len(b.Scope.Projects)+len(b.Scope.Environments)+len(b.Scope.Models) > 0 {
+	if !b.period.Billing ||
+		len(b.Scope.Accounts)+len(b.Scope.Teams)+len(b.Scope.Projects)+len(b.Scope.Environments)+len(b.Scope.Models) > 0 {
 		return ""
 	}
 	where := within(b.period, `"month"`)
@@ -315,18 +346,26 @@ func (b *builder) journal(ctx context.Context) error {
 		b.note("There is no journal here: it is made of whole months and whole cost centres.")
 		return nil
 	}
-	_, err := b.add(ctx, AsCharged, "journal", "Journal", `SELECT "month", currency, entry, gl_code, cost_center, amount, posted FROM whole_chargeback_journal WHERE `+where+` ORDER BY "month", currency, entry DESC, gl_code, cost_center`)
+	_, err := b.add(ctx, AsCharged, "journal", "Journal",
+		`SELECT "month", currency, entry, gl_code, cost_center, amount, posted FROM whole_chargeback_journal WHERE `+where+`
+			ORDER BY "month", currency, entry DESC, gl_code, cost_center`)
 	return err
 }
 
 // How a forecast is made, for those who read one.
-const forecastNote = "The forecast is what was spent, and for each account the mean of its last 28 whole days times the time that isn't there yet: still to come, or not exported. The range holds 8 of 10 outcomes, if days scatter as those did."
+const forecastNote = "The forecast is what was spent, and for each account the mean of its last 28 whole days times " +
+	"the time that isn't there yet: still to come, or not exported. The range holds 8 of 10 outcomes, if days scatter as " +
+	"those did."
 
 // budget shows the budgets of the period.
 func (b *builder) budget(ctx context.Context) error {
 	b.doc.Title = "Budgets"
-	t, err := b.add(ctx, AsCharged, "budget", "Budgets", fmt.Sprintf(`SELECT budget, "scope", scope_value, period_start, period_end, currency, amount AS budget_amount, spent, left_over, used_share, burn_rate, forecast, forecast_low, forecast_high, threshold_reached, status, completeness
-		FROM whole_budget_status WHERE period_start < DATE '%s' AND period_end > DATE '%s' AND (budget, "scope", scope_value) IN (SELECT (budget, "scope", scope_value) FROM budgets) ORDER BY period_start, used_share DESC, budget`, b.period.To, b.period.From))
+	t, err := b.add(ctx, AsCharged, "budget", "Budgets",
+		fmt.Sprintf(`SELECT budget, "scope", scope_value, period_start, period_end, currency, amount AS budget_amount, spent,
+			left_over, used_share, burn_rate, forecast, forecast_low, forecast_high, threshold_reached, status, completeness
+		FROM whole_budget_status WHERE period_start < DATE '%s' AND period_end > DATE '%s' AND (budget, "scope",
+		scope_value) IN (SELECT (budget, "scope", scope_value) FROM budgets) ORDER BY period_start, used_share DESC, budget`,
+			b.period.To, b.period.From))
 	if err != nil {
 		return err
 	}
@@ -335,7 +374,10 @@ func (b *builder) budget(ctx context.Context) error {
 	}
 	for _, row := range t.Rows {
 		if s := t.value(row, "status").Text; s != "ok" {
-			b.doc.Figures = append(b.doc.Figures, Figure{Label: t.value(row, "budget").Text, Value: s, Detail: money(t.value(row, "spent"), t.value(row, "currency")) + " of " + money(t.value(row, "budget_amount"), t.value(row, "currency")), Alarm: s == "over"})
+			b.doc.Figures = append(b.doc.Figures,
+				Figure{Label: t.value(row, "budget").Text, Value: s,
+					Detail: money(t.value(row, "spent"), t.value(row, "currency")) + " of " +
+						money(t.value(row, "budget_amount"), t.value(row, "currency")), Alarm: s == "over"})
 		}
 	}
 	b.note(forecastNote)
@@ -347,8 +389,11 @@ func (b *builder) budget(ctx context.Context) error {
 
 func (b *builder) reconciliation(ctx context.Context) error {
 	b.doc.Title = "Reconciliation"
-	t, err := b.add(ctx, AsItIsNow, "invoices", "Invoices against usage", fmt.Sprintf(`SELECT kind, invoice, account, period_start, period_end, usage_date, model, currency, invoiced, other_invoices, exported, difference, likely_causes, source FROM invoice_reconciliation
-		WHERE period_start < DATE '%s' AND period_end > DATE '%s' ORDER BY kind = 'sum' DESC, invoice, account NULLS FIRST, usage_date NULLS FIRST, model NULLS FIRST`, b.period.To, b.period.From))
+	t, err := b.add(ctx, AsItIsNow, "invoices", "Invoices against usage",
+		fmt.Sprintf(`SELECT kind, invoice, account, period_start, period_end, usage_date, model, currency, invoiced,
+			other_invoices, exported, difference, likely_causes, source FROM invoice_reconciliation
+		WHERE period_start < DATE '%s' AND period_end > DATE '%s' ORDER BY kind = 'sum' DESC, invoice, account NULLS FIRST,
+		usage_date NULLS FIRST, model NULLS FIRST`, b.period.To, b.period.From))
 	if err != nil {
 		return err
 	}
@@ -358,26 +403,37 @@ func (b *builder) reconciliation(ctx context.Context) error {
 	for i := range t.Columns { // the lines of an invoice repeat its total: a sum of them all would count twice
 		t.Columns[i].Sum = false
 	}
-	balance, err := b.add(ctx, AsItIsNow, "balance", "Course of the balance", fmt.Sprintf(`SELECT account, currency, opened_at, closed_at, opening, top_ups, coupons, used, unexplained, unexplained_coupons_beside, closing, checked, note FROM balance_reconciliation WHERE closed_at >= TIMESTAMPTZ '%s 00:00:00Z' AND opened_at < TIMESTAMPTZ '%s 00:00:00Z' ORDER BY account, currency, closed_at`, b.period.From, b.period.To))
+	balance, err := b.add(ctx, AsItIsNow, "balance", "Course of the balance",
+		fmt.Sprintf(`SELECT account, currency, opened_at, closed_at, opening, top_ups, coupons, used, unexplained,
+			unexplained_coupons_beside, closing, checked, note FROM balance_reconciliation
+			WHERE closed_at >= TIMESTAMPTZ '%s 00:00:00Z' AND opened_at < TIMESTAMPTZ '%s 00:00:00Z'
+			ORDER BY account, currency, closed_at`, b.period.From, b.period.To))
 	if err != nil {
 		return err
 	}
-	balance.Caption = "opening + top-ups − used + unexplained = closing. Where no file of top-ups is named (topups: in the config) they are " +
-		"inferred: nothing was checked there. The API doesn't say whether the balance includes coupons, so both readings stand here."
+	balance.Caption = "opening + top-ups − used + unexplained = closing. Where no file of top-ups is named (topups: in " +
+		"the config) they are " +
+		"inferred: nothing was checked there. The API doesn't say whether the balance includes coupons, so both readings " +
+		"stand here."
 	if b.period.To > b.current.First() { // how long it lasts is about now
-		if _, err := b.add(ctx, "", "runway", "How long the balance lasts", `SELECT account, currency, observed_at, balance, coupon_balance, burn_7_days, burn_28_days, days_left_7, days_left_28, days_left_7_coupons_beside, days_left_28_coupons_beside FROM balance_runway ORDER BY ALL`); err != nil {
+		if _, err := b.add(ctx, "", "runway", "How long the balance lasts",
+			`SELECT account, currency, observed_at, balance, coupon_balance, burn_7_days, burn_28_days, days_left_7,
+				days_left_28, days_left_7_coupons_beside, days_left_28_coupons_beside FROM balance_runway ORDER BY ALL`); err != nil {
 			return err
 		}
 	}
 	_, err = b.add(ctx, AsCharged, "months", "Months",
-		`SELECT "month", currency, status, requests, net_cost, corrections_in, corrections_out, corrected_in, reason, completeness FROM period_status_and_corrections WHERE `+within(b.period, `"month"`)+` ORDER BY ALL`)
+		`SELECT "month", currency, status, requests, net_cost, corrections_in, corrections_out, corrected_in, reason,
+			completeness FROM period_status_and_corrections WHERE `+within(b.period, `"month"`)+` ORDER BY ALL`)
 	return err
 }
 
 func (b *builder) anomalies(ctx context.Context) error {
 	b.doc.Title = "Anomalies"
 	t, err := b.add(ctx, AsItIsNow, "anomalies", "What left its history",
-		`SELECT usage_date, kind, "scope", scope_value, currency, observed, expected, deviation, score, requests, detail, array_to_string(list_transform(also, lambda x: x."scope" || ' ' || coalesce(x.scope_name || ' (' || x.scope_value || ')', x.scope_value, '')), ', ') AS also FROM anomaly_events WHERE `+within(b.period, "usage_date")+` ORDER BY usage_date DESC, abs(deviation) DESC NULLS LAST, "scope", scope_value`)
+		`SELECT usage_date, kind, "scope", scope_value, currency, observed, expected, deviation, score, requests, detail,
+			array_to_string(list_transform(also, lambda x: x."scope" || ' ' ||
+			coalesce(x.scope_name || ' (' || x.scope_value || ')', x.scope_value, '')), ', ') AS also FROM anomaly_events WHERE `+within(b.period, "usage_date")+` ORDER BY usage_date DESC, abs(deviation) DESC NULLS LAST, "scope", scope_value`)
 	if err != nil {
 		return err
 	}
@@ -385,17 +441,24 @@ func (b *builder) anomalies(ctx context.Context) error {
 		t.Columns[i].Sum = false
 	}
 	b.figure("Findings", words.Grouped(fmt.Sprint(len(t.Rows))), "")
-	b.note("A day is held against the median of up to 20 days of its kind (working day or weekend) before it, of those that were fetched whole. It is listed from 4 times their spread on (1.4826 × the median absolute deviation, at least 5 %% of the median), and from 1 currency unit on. The rows behind it: usagelake query \"FROM usage WHERE usage_date = '…' AND token_id = '…'\".")
+	b.note("A day is held against the median of up to 20 days of its kind (working day or weekend) before it, of those " +
+		"that were fetched whole. It is listed from 4 times their spread on (1.4826 × the median absolute deviation, at " +
+		"least 5 %% of the median), and from 1 currency unit on. The rows behind it: usagelake query \"FROM usage WHERE " +
+		"usage_date = '…' AND token_id = '…'\".")
 	return nil
 }
 
 func (b *builder) forecast(ctx context.Context) error {
 	b.doc.Title = "Forecast"
-	if _, err := b.add(ctx, AsCharged, "forecast", "What the running month will come to", `SELECT "scope", scope_value, "month", currency, spent, days_left, recent_rate, forecast, forecast_low, forecast_high, history_days, completeness FROM forecast_month_end ORDER BY CASE "scope" WHEN 'all' THEN 0 WHEN 'account' THEN 1 ELSE 2 END, forecast DESC NULLS LAST, scope_value, currency`); err != nil {
+	if _, err := b.add(ctx, AsCharged, "forecast", "What the running month will come to",
+		`SELECT "scope", scope_value, "month", currency, spent, days_left, recent_rate, forecast, forecast_low, forecast_high,
+			history_days, completeness FROM forecast_month_end ORDER BY CASE "scope" WHEN 'all' THEN 0 WHEN 'account' THEN 1
+			ELSE 2 END, forecast DESC NULLS LAST, scope_value, currency`); err != nil {
 		return err
 	}
 	drivers, err := b.add(ctx, AsItIsNow, "drivers", "Why cost differs from the month before",
-		`SELECT "month", model, currency, net_before, net_now, change, volume, mix, cache, price AS price_effect, compared FROM month_over_month_drivers WHERE `+within(b.period, `"month"`)+` ORDER BY abs(change) DESC, model, currency`)
+		`SELECT "month", model, currency, net_before, net_now, change, volume, mix, cache, price AS price_effect, compared
+			FROM month_over_month_drivers WHERE `+within(b.period, `"month"`)+` ORDER BY abs(change) DESC, model, currency`)
 	if err != nil {
 		return err
 	}
@@ -406,12 +469,14 @@ func (b *builder) forecast(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		b.note("The month isn't compared with the one before: no day of the same number is there whole in both. The month before has %s.", before.Rows[0][0].Text)
+		b.note("The month isn't compared with the one before: no day of the same number is there whole in both. The month "+
+			"before has %s.", before.Rows[0][0].Text)
 	} else {
 		drivers.Caption = "Of like with like: " + drivers.value(drivers.Rows[0], "compared").Text + "."
 	}
 	b.note(forecastNote)
-	b.note("Volume: as if all models had grown alike. Mix: the model's own growth beyond that. Cache: the share of cached tokens. Price: the rest. They sum to the change.")
+	b.note("Volume: as if all models had grown alike. Mix: the model's own growth beyond that. Cache: the share of " +
+		"cached tokens. Price: the rest. They sum to the change.")
 	if b.Pictures {
 		return b.outlookPicture(ctx)
 	}
@@ -425,7 +490,9 @@ func (b *builder) top(ctx context.Context) error {
 		n = 20
 	}
 	for _, s := range []string{"user", "token", "model"} {
-		t, err := b.add(ctx, AsItIsNow, s, "By "+s, fmt.Sprintf(`SELECT place, scope_value AS "%s", "month", currency, requests, total_tokens, net_cost, "share" FROM top_spenders WHERE "scope" = '%s' AND place <= %d ORDER BY "month", currency, place, scope_value`, s, s, n))
+		t, err := b.add(ctx, AsItIsNow, s, "By "+s,
+			fmt.Sprintf(`SELECT place, scope_value AS "%s", "month", currency, requests, total_tokens, net_cost, "share"
+				FROM top_spenders WHERE "scope" = '%s' AND place <= %d ORDER BY "month", currency, place, scope_value`, s, s, n))
 		if err != nil {
 			return err
 		}
@@ -439,7 +506,10 @@ func (b *builder) top(ctx context.Context) error {
 func (b *builder) prices(ctx context.Context) error {
 	b.doc.Title = "Prices and discounts"
 	t, err := b.add(ctx, AsItIsNow, "price_changes", "Prices that changed",
-		`SELECT usage_date, account, model, line, category, item, unit, currency, day_before, array_to_string(list_transform(prices_before, lambda p: rtrim(rtrim(p::VARCHAR, '0'), '.')), ', ') AS price_before, array_to_string(list_transform(prices, lambda p: rtrim(rtrim(p::VARCHAR, '0'), '.')), ', ') AS price_now, change AS change_share, requests FROM price_changes WHERE `+within(b.period, "usage_date")+` ORDER BY ALL`)
+		`SELECT usage_date, account, model, line, category, item, unit, currency, day_before,
+			array_to_string(list_transform(prices_before, lambda p: rtrim(rtrim(p::VARCHAR, '0'), '.')), ', ') AS price_before,
+			array_to_string(list_transform(prices, lambda p: rtrim(rtrim(p::VARCHAR, '0'), '.')), ', ') AS price_now,
+			change AS change_share, requests FROM price_changes WHERE `+within(b.period, "usage_date")+` ORDER BY ALL`)
 	if err != nil {
 		return err
 	}
@@ -447,7 +517,9 @@ func (b *builder) prices(ctx context.Context) error {
 		t.Columns[i].Sum = false
 	}
 	t.Caption = "A day's prices against those of the last day before on which the same was charged; tokens by the million."
-	if _, err = b.add(ctx, AsItIsNow, "discounts", "List against net", `SELECT "month", model, currency, list_cost, discount, net_cost, discount_rate FROM discount_realised ORDER BY "month", currency, list_cost DESC NULLS LAST, model`); err != nil {
+	if _, err = b.add(ctx, AsItIsNow, "discounts", "List against net",
+		`SELECT "month", model, currency, list_cost, discount, net_cost, discount_rate FROM discount_realised
+			ORDER BY "month", currency, list_cost DESC NULLS LAST, model`); err != nil {
 		return err
 	}
 	return b.asNow(ctx)
@@ -455,7 +527,10 @@ func (b *builder) prices(ctx context.Context) error {
 
 func (b *builder) unitCost(ctx context.Context) error {
 	b.doc.Title = "Unit cost"
-	t, err := b.add(ctx, AsItIsNow, "unit_cost", "Unit cost", `SELECT "month", "scope", scope_value, currency, requests, total_tokens, active_users, net_cost, per_request, per_million_tokens, per_active_user FROM unit_cost ORDER BY "month", currency, CASE "scope" WHEN 'all' THEN 0 WHEN 'model' THEN 2 ELSE 1 END, net_cost DESC NULLS LAST, "scope", scope_value`)
+	t, err := b.add(ctx, AsItIsNow, "unit_cost", "Unit cost",
+		`SELECT "month", "scope", scope_value, currency, requests, total_tokens, active_users, net_cost, per_request,
+			per_million_tokens, per_active_user FROM unit_cost ORDER BY "month", currency,
+			CASE "scope" WHEN 'all' THEN 0 WHEN 'model' THEN 2 ELSE 1 END, net_cost DESC NULLS LAST, "scope", scope_value`)
 	if err != nil {
 		return err
 	}
@@ -467,7 +542,9 @@ func (b *builder) unitCost(ctx context.Context) error {
 
 func (b *builder) cacheSavings(ctx context.Context) error {
 	b.doc.Title = "Cache savings"
-	if _, err := b.add(ctx, AsItIsNow, "cache_savings", "By model", `SELECT "month", model, currency, input_tokens, cached_tokens, cached_share, cached_cost, saved FROM cache_savings ORDER BY "month", currency, saved DESC NULLS LAST, model`); err != nil {
+	if _, err := b.add(ctx, AsItIsNow, "cache_savings", "By model",
+		`SELECT "month", model, currency, input_tokens, cached_tokens, cached_share, cached_cost, saved FROM cache_savings
+			ORDER BY "month", currency, saved DESC NULLS LAST, model`); err != nil {
 		return err
 	}
 	b.note("Saved is what the cached tokens would have cost more at the input price of the same record, before discounts.")
@@ -477,18 +554,28 @@ func (b *builder) cacheSavings(ctx context.Context) error {
 func (b *builder) quality(ctx context.Context) error {
 	b.doc.Title = "Data quality"
 	if _, err := b.add(ctx, "", "accounts", "Accounts", fmt.Sprintf(`
-		SELECT f.account, covered_from, covered_to, gaps, (coalesce(c.missing, 0) / 3600)::DECIMAL(18,4) AS missing_hours, records, quarantined, duplicates, windows, miscounted,
-			coalesce(i.errors, 0) AS quality_errors, coalesce(i.warnings, 0) AS quality_warnings, failed_windows, run_status, run_started_at
+		SELECT f.account, covered_from, covered_to, gaps, (coalesce(c.missing, 0) / 3600)::DECIMAL(18,4) AS missing_hours,
+		records, quarantined, duplicates, windows, miscounted,
+			coalesce(i.errors, 0) AS quality_errors, coalesce(i.warnings, 0) AS quality_warnings, failed_windows, run_status,
+			run_started_at
 		FROM data_freshness_and_gaps f
-		LEFT JOIN (SELECT account, sum(missing_seconds) AS missing FROM completeness_by_account(DATE '%s', DATE '%s') GROUP BY account) c USING (account)
-		LEFT JOIN (SELECT account, sum(records) FILTER (severity = 'error')::BIGINT AS errors, sum(records) FILTER (severity = 'warning')::BIGINT AS warnings FROM quality_issues WHERE %s GROUP BY account) i USING (account)
+		LEFT JOIN (SELECT account, sum(missing_seconds) AS missing FROM completeness_by_account(DATE '%s', DATE '%s')
+		GROUP BY account) c USING (account)
+		LEFT JOIN (SELECT account, sum(records) FILTER (severity = 'error')::BIGINT AS errors,
+		sum(records) FILTER (severity = 'warning')::BIGINT AS warnings FROM quality_issues WHERE %s
+		GROUP BY account) i USING (account)
 		ORDER BY f.account`, b.period.From, b.period.To, within(b.period, "usage_date"))); err != nil {
 		return err
 	}
 	if _, err := b.add(ctx, "", "issues", "Findings",
-		`SELECT usage_date, account, check_name, severity, field, model, records, sample_id, detail FROM quality_issues WHERE `+within(b.period, "usage_date")+` ORDER BY CASE severity WHEN 'error' THEN 0 WHEN 'warning' THEN 1 ELSE 2 END, usage_date DESC, account, check_name, model`); err != nil {
+		`SELECT usage_date, account, check_name, severity, field, model, records, sample_id, detail FROM quality_issues
+			WHERE `+within(b.period,
+			"usage_date")+` ORDER BY CASE severity WHEN 'error' THEN 0 WHEN 'warning' THEN 1 ELSE 2 END, usage_date DESC,
+					account, check_name, model`); err != nil {
 		return err
 	}
-	_, err := b.add(ctx, "", "quarantine", "Quarantine", `SELECT account, make_timestamp(epoch_us(window_start))::DATE AS usage_date, reason, field, count(*) AS records, min(raw) AS sample FROM quarantine GROUP BY ALL ORDER BY ALL`)
+	_, err := b.add(ctx, "", "quarantine", "Quarantine",
+		`SELECT account, make_timestamp(epoch_us(window_start))::DATE AS usage_date, reason, field, count(*) AS records,
+			min(raw) AS sample FROM quarantine GROUP BY ALL ORDER BY ALL`)
 	return err
 }

@@ -106,7 +106,8 @@ func Build(ctx context.Context, lake *publish.Lake, opts Options) (*Document, er
 }
 
 // Completing says how complete a period is, of what the scope names. The errors are Build's.
-func Completing(ctx context.Context, lake *publish.Lake, period schemas.Period, scope query.Scope) (Completeness, error) {
+func Completing(ctx context.Context, lake *publish.Lake, period schemas.Period, scope query.Scope) (Completeness,
+	error) {
 	s, err := query.OpenSnapshot(ctx, lake)
 	if err != nil {
 		return Completeness{}, err
@@ -123,7 +124,9 @@ func Completing(ctx context.Context, lake *publish.Lake, period schemas.Period, 
 }
 
 func (b *builder) completeness(ctx context.Context) (Completeness, error) {
-	t, err := ask(ctx, b.Snapshot, "completeness", "", fmt.Sprintf(`SELECT period_seconds, expected_seconds, missing_seconds, complete, completeness FROM completeness(DATE '%s', DATE '%s')`, b.period.From, b.period.To))
+	t, err := ask(ctx, b.Snapshot, "completeness", "",
+		fmt.Sprintf(`SELECT period_seconds, expected_seconds, missing_seconds, complete, completeness
+			FROM completeness(DATE '%s', DATE '%s')`, b.period.From, b.period.To))
 	if err != nil {
 		return Completeness{}, err
 	}
@@ -144,7 +147,9 @@ func within(p schemas.Period, column string) string {
 
 // clock reads how far the data goes, and finds the period.
 func (b *builder) clock(ctx context.Context, r Report) error {
-	t, err := ask(ctx, b.Snapshot, "clock", "", `SELECT as_of, current_month, coalesce((SELECT max(billing_month) FROM chargeback_daily WHERE `+b.Scope.Where()+`), (SELECT max(billing_month) FROM chargeback_daily)) AS last_month FROM data_as_of`)
+	t, err := ask(ctx, b.Snapshot, "clock", "",
+		`SELECT as_of, current_month, coalesce((SELECT max(billing_month) FROM chargeback_daily WHERE `+b.Scope.Where()+`),
+			(SELECT max(billing_month) FROM chargeback_daily)) AS last_month FROM data_as_of`)
 	if err != nil {
 		return err
 	}
@@ -181,7 +186,10 @@ func (b *builder) named(ctx context.Context) error {
 			if d != "account" {
 				names += ` UNION SELECT scope_value FROM budgets WHERE "scope" = '` + d + "'"
 			}
-			t, err := ask(ctx, b.Snapshot, "names", "", fmt.Sprintf(`SELECT name, name = %[1]s AS it FROM (%[2]s) ORDER BY it DESC, jaro_winkler_similarity(lower(name), lower(%[1]s)) DESC, name LIMIT 3`, schemas.SQLString(v), names))
+			t, err := ask(ctx, b.Snapshot, "names", "",
+				fmt.Sprintf(`SELECT name, name = %[1]s AS it FROM (%[2]s)
+					ORDER BY it DESC, jaro_winkler_similarity(lower(name), lower(%[1]s)) DESC, name LIMIT 3`, schemas.SQLString(v),
+					names))
 			if err != nil {
 				return err
 			}
@@ -208,7 +216,8 @@ func (b *builder) subtitle(ctx context.Context) error {
 	b.doc.Period, b.doc.Subtitle = b.period.Name(), b.period.Title()
 	if month, ok := b.period.Month(); ok {
 		closed, err := ask(ctx, b.Snapshot, "closed", "",
-			fmt.Sprintf(`SELECT closed_at, corrected, array_to_string(objections, '; ') AS objections FROM closed_months WHERE "month" = DATE '%s'`, month.First()))
+			fmt.Sprintf(`SELECT closed_at, corrected, array_to_string(objections, '; ') AS objections FROM closed_months
+				WHERE "month" = DATE '%s'`, month.First()))
 		if err != nil {
 			return err
 		}
@@ -217,13 +226,16 @@ func (b *builder) subtitle(ctx context.Context) error {
 			b.doc.Subtitle += ", closed on " + b.Now.UTC().Format(time.DateOnly)
 			if b.Edition > 1 {
 				b.doc.Subtitle += fmt.Sprintf(", version %d", b.Edition)
-				b.note("This is version %d of the statement. It replaces version %d, which the month was closed with before it was opened again.", b.Edition, b.Edition-1)
+				b.note("This is version %d of the statement. It replaces version %d, which the month was closed with before it "+
+					"was opened again.", b.Edition, b.Edition-1)
 			}
 		case len(closed.Rows) > 0:
 			row := closed.Rows[0]
 			b.doc.Subtitle += ", closed on " + row[0].Text[:10]
 			if row[1].Text == "true" {
-				b.doc.Notes = append(b.doc.Notes, "Usage of this month has changed since it was closed. The difference is charged as a correction in the next open month.")
+				b.doc.Notes = append(b.doc.Notes,
+					"Usage of this month has changed since it was closed. The difference is charged as a correction in the next open "+
+						"month.")
 			}
 			if !row[2].Null && row[2].Text != "" {
 				b.doc.Notes = append(b.doc.Notes, "It was closed in spite of: "+row[2].Text)
@@ -254,11 +266,15 @@ func (b *builder) freshness(ctx context.Context) error {
 	}
 	if b.doc.Completeness.MissingSeconds > 0 {
 		to := min(b.period.To, schemas.DateOf(b.asOf.Add(24*time.Hour-time.Second)))
-		b.warn("%s: what was used in the rest is not in these figures. usagelake export --from %s --to %s fetches it.", b.doc.Completeness.Text, b.period.From, to)
+		b.warn("%s: what was used in the rest is not in these figures. usagelake export --from %s --to %s fetches it.",
+			b.doc.Completeness.Text, b.period.From, to)
 	}
-	t, err := ask(ctx, b.Snapshot, "freshness", "", `SELECT count(*) AS accounts, (SELECT sum(quarantined)::BIGINT FROM partitions) AS quarantined,
-		sum(failed_windows)::BIGINT AS failed_windows, (SELECT count(*) FROM usage_daily WHERE currency IS NULL AND amount IS NOT NULL) AS no_currency,
-		(SELECT sum(without_amount)::BIGINT FROM usage_daily WHERE record_kind = 'request') AS without_amount FROM accounts LEFT JOIN data_freshness_and_gaps USING (account)`)
+	t, err := ask(ctx, b.Snapshot, "freshness", "",
+		`SELECT count(*) AS accounts, (SELECT sum(quarantined)::BIGINT FROM partitions) AS quarantined,
+		sum(failed_windows)::BIGINT AS failed_windows, (SELECT count(*) FROM usage_daily
+		WHERE currency IS NULL AND amount IS NOT NULL) AS no_currency,
+		(SELECT sum(without_amount)::BIGINT FROM usage_daily WHERE record_kind = 'request') AS without_amount FROM accounts
+		LEFT JOIN data_freshness_and_gaps USING (account)`)
 	if err != nil {
 		return err
 	}
@@ -273,9 +289,11 @@ func (b *builder) freshness(ctx context.Context) error {
 	if !positive("quarantined") {
 		quarantined = "0"
 	}
-	b.doc.Freshness = fmt.Sprintf("Usage of %s up to %s UTC; %s records in quarantine.", accounts, b.asOf.UTC().Format("2006-01-02 15:04"), quarantined)
+	b.doc.Freshness = fmt.Sprintf("Usage of %s up to %s UTC; %s records in quarantine.", accounts,
+		b.asOf.UTC().Format("2006-01-02 15:04"), quarantined)
 	if positive("quarantined") {
-		b.warn("%s records could not be read and count in no figure: usagelake query \"FROM quarantine\"", cell("quarantined"))
+		b.warn("%s records could not be read and count in no figure: usagelake query \"FROM quarantine\"",
+			cell("quarantined"))
 	}
 	if positive("failed_windows") {
 		b.warn("%s windows of the last export failed: usagelake export tries them again", cell("failed_windows"))

@@ -29,8 +29,8 @@ const (
 	AnyDays              // whole billing months, or any UTC days of usage
 )
 
-// Report is a named report: what it answers, and what can be asked of it. Parsing, help, refusals, completion, the check of the config
-// and the docs go by it.
+// Report is a named report: what it answers, and what can be asked of it. Parsing, help, refusals, completion, the
+// check of the config and the docs go by it.
 type Report struct {
 	Name  string
 	About string // in a line
@@ -40,7 +40,8 @@ type Report struct {
 	Spans   Spans
 	// Dimensions are those of load.ScopeDimensions that it can be narrowed by.
 	Dimensions []string
-	// NoPeriod says why it isn't of any days, or any months; NoOwners why it isn't narrowed by the other dimensions. "" where it is.
+	// NoPeriod says why it isn't of any days, or any months; NoOwners why it isn't narrowed by the other dimensions. ""
+	// where it is.
 	NoPeriod, NoOwners string
 	By                 []string // the dimensions it is by, if nothing is said; nil: it has its own order
 	Top                bool     // whether how many can be said
@@ -54,44 +55,61 @@ type Report struct {
 var everyDimension = query.ScopeDimensions
 
 var reports = []Report{
-	{Name: "chargeback", About: "what each owner is charged, with pictures", Spans: AnyDays, Dimensions: everyDimension, By: []string{"cost_center"}, build: (*builder).chargeback, whole: []string{"budget_status"},
+	{Name: "chargeback", About: "what each owner is charged, with pictures", Spans: AnyDays, Dimensions: everyDimension,
+		By: []string{"cost_center"}, build: (*builder).chargeback, whole: []string{"budget_status"},
 		Long:    "What is each owner charged? By cost centre, or by any dimensions.",
 		Example: "chargeback --month 2026-10 --by team,model"},
-	{Name: "statement", About: "each cost centre's charges in detail, a sheet for each", Spans: AnyDays, Dimensions: everyDimension, build: (*builder).statement, whole: []string{"chargeback_journal"},
-		Long:    "What is charged to each cost centre, line by line, with the journal and the shares of pools? Of one owner alone with --cost-center, at any time.",
+	{Name: "statement", About: "each cost centre's charges in detail, a sheet for each", Spans: AnyDays,
+		Dimensions: everyDimension, build: (*builder).statement, whole: []string{"chargeback_journal"},
+		Long: "What is charged to each cost centre, line by line, with the journal and the shares of pools? Of one owner " +
+			"alone with --cost-center, at any time.",
 		Example: "statement --format xlsx --month 2026-10"},
-	{Name: "budget", About: "budgets: spent, left, forecast, status", Spans: Months, Dimensions: everyDimension, build: (*builder).budget, history: true, whole: []string{"budget_status"},
-		NoPeriod: "a budget is for a whole month or quarter, and of some days of it there is none to hold their cost against; what they cost is in usagelake report chargeback",
-		Long:     "How does each budget stand in the periods that the months lie in? A narrowing chooses the budgets that are for it.",
-		Example:  "budget --cost-center CC-1010"},
-	{Name: "reconciliation", About: "invoices against usage, the balance's course, the months' status", Spans: Months, Dimensions: []string{"account"}, build: (*builder).reconciliation, history: true,
-		NoPeriod: "an invoice, and a balance between two looks at it, are held against usage whole, and some days of them can't be",
+	{Name: "budget", About: "budgets: spent, left, forecast, status", Spans: Months, Dimensions: everyDimension,
+		build: (*builder).budget, history: true, whole: []string{"budget_status"},
+		NoPeriod: "a budget is for a whole month or quarter, and of some days of it there is none to hold their cost " +
+			"against; what they cost is in usagelake report chargeback",
+		Long: "How does each budget stand in the periods that the months lie in? A narrowing chooses the budgets that " +
+			"are for it.",
+		Example: "budget --cost-center CC-1010"},
+	{Name: "reconciliation", About: "invoices against usage, the balance's course, the months' status", Spans: Months,
+		Dimensions: []string{"account"}, build: (*builder).reconciliation, history: true,
+		NoPeriod: "an invoice, and a balance between two looks at it, are held against usage whole, and some days of them " +
+			"can't be",
 		NoOwners: "an invoice and a balance are of an account, and who used it isn't known to either",
 		Long:     "Does what was invoiced agree with what was used, and the balance with both?",
 		Example:  "reconciliation --month 2026-10"},
-	{Name: "anomalies", About: "days that leave their history, new tokens, price changes", Spans: AnyDays, Dimensions: everyDimension, build: (*builder).anomalies, history: true,
+	{Name: "anomalies", About: "days that leave their history, new tokens, price changes", Spans: AnyDays,
+		Dimensions: everyDimension, build: (*builder).anomalies, history: true,
 		Long:    "Which days left their own history?",
 		Example: "anomalies --from -7d"},
-	{Name: "forecast", About: "what the current month will come to, and why it differs from the last", Spans: Running, Dimensions: everyDimension, build: (*builder).forecast, history: true,
+	{Name: "forecast", About: "what the current month will come to, and why it differs from the last", Spans: Running,
+		Dimensions: everyDimension, build: (*builder).forecast, history: true,
 		NoPeriod: "it is about the running month; what is over came to what usagelake report chargeback says",
 		Long:     "What will the running month come to, and why does cost differ from the month before?",
 		Example:  "forecast --account acme"},
-	{Name: "top", About: "the users, tokens and models that cost most", Spans: AnyDays, Dimensions: everyDimension, Top: true, build: (*builder).top,
+	{Name: "top", About: "the users, tokens and models that cost most", Spans: AnyDays, Dimensions: everyDimension,
+		Top: true, build: (*builder).top,
 		Long:    "Which users, tokens and models cost most?",
 		Example: "top --top 5 --cost-center CC-1010"},
-	{Name: "prices", About: "unit prices that changed, discounts", Spans: AnyDays, Dimensions: everyDimension, build: (*builder).prices,
-		Long:    "Which unit prices changed, and what was the discount? Narrowed to an owner, it is about the models that the owner uses.",
+	{Name: "prices", About: "unit prices that changed, discounts", Spans: AnyDays, Dimensions: everyDimension,
+		build: (*builder).prices,
+		Long: "Which unit prices changed, and what was the discount? Narrowed to an owner, it is about the models that " +
+			"the owner uses.",
 		Example: "prices --model gpt-5"},
-	{Name: "unit-cost", About: "cost of a request, a million tokens, a user", Spans: AnyDays, Dimensions: everyDimension, build: (*builder).unitCost,
+	{Name: "unit-cost", About: "cost of a request, a million tokens, a user", Spans: AnyDays, Dimensions: everyDimension,
+		build:   (*builder).unitCost,
 		Long:    "What does a request, a million tokens, an active user cost?",
 		Example: "unit-cost --month 2026-Q4"},
-	{Name: "cache-savings", About: "what the cache saves", Spans: AnyDays, Dimensions: everyDimension, build: (*builder).cacheSavings,
+	{Name: "cache-savings", About: "what the cache saves", Spans: AnyDays, Dimensions: everyDimension,
+		build:   (*builder).cacheSavings,
 		Long:    "How much input comes from the cache, and what does that save?",
 		Example: "cache-savings --team search"},
-	{Name: "quality", About: "freshness, gaps, quarantine, findings", Spans: AnyDays, Dimensions: []string{"account"}, build: (*builder).quality,
-		NoOwners: "what lacks, and what couldn't be read, is of an account and a day, and whose it would have been nobody knows",
-		Long:     "What is there, what lacks, what is odd?",
-		Example:  "quality --account acme"},
+	{Name: "quality", About: "freshness, gaps, quarantine, findings", Spans: AnyDays, Dimensions: []string{"account"},
+		build: (*builder).quality,
+		NoOwners: "what lacks, and what couldn't be read, is of an account and a day, and whose it would have been nobody " +
+			"knows",
+		Long:    "What is there, what lacks, what is odd?",
+		Example: "quality --account acme"},
 }
 
 // Reports are the named reports.
@@ -109,10 +127,12 @@ func Find(name string) (Report, bool) {
 // dimensions are what a chargeback can be by, as columns of chargeback_daily and of lines.
 var dimensions = []struct{ name, sql string }{
 	{"account", "account"}, {"cost_center", "cost_center"},
-	{"team", "coalesce(team, '" + schemas.Unallocated + "') AS team"}, {"project", "coalesce(project, '" + schemas.Unallocated + "') AS project"},
+	{"team", "coalesce(team, '" + schemas.Unallocated + "') AS team"},
+	{"project", "coalesce(project, '" + schemas.Unallocated + "') AS project"},
 	{"environment", "coalesce(environment, '" + schemas.Unallocated + "') AS environment"}, {"gl_code", "gl_code"},
 	{"token", "token_id AS token"}, {"user", `user_id AS "user"`}, {"custom_user", "custom_user_id AS custom_user"},
-	{"model", "model"}, {"model_type", "model_type"}, {"day", `usage_date AS "day"`}, {"month", `billing_month AS "month"`},
+	{"model", "model"}, {"model_type", "model_type"}, {"day", `usage_date AS "day"`},
+	{"month", `billing_month AS "month"`},
 }
 
 // Dimensions are what a chargeback can be by.
@@ -132,14 +152,17 @@ func (r Report) WhyNot(flag string) string {
 	switch {
 	case flag == "--month" && r.Spans < Months, (flag == "--from" || flag == "--to") && r.Spans < AnyDays:
 		return r.NoPeriod
-	case slices.ContainsFunc(query.ScopeDimensions, func(d string) bool { return FlagName(d) == flag && !slices.Contains(r.Dimensions, d) }):
+	case slices.ContainsFunc(query.ScopeDimensions, func(d string) bool {
+		return FlagName(d) == flag &&
+			!slices.Contains(r.Dimensions, d)
+	}):
 		return r.NoOwners
 	}
 	return ""
 }
 
-// Check says what of the options the report has no use for, or what is wrong with them; what they name is looked up by Build. The error
-// is an OptionsError.
+// Check says what of the options the report has no use for, or what is wrong with them; what they name is looked up by
+// Build. The error is an OptionsError.
 func (r Report) Check(o Options) error {
 	refuse := func(format string, args ...any) error { return &OptionsError{fmt.Sprintf(format, args...)} }
 	if o.Period != nil {

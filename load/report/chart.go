@@ -63,7 +63,8 @@ func (s *svg) bar(x, y, w, h float64, i int) {
 }
 
 func (s *svg) line(x1, y1, x2, y2 float64, stroke string, width float64, dash string) {
-	fmt.Fprintf(s, `<line x1="%.2f" y1="%.2f" x2="%.2f" y2="%.2f" stroke="%s" stroke-width="%g"`, x1, y1, x2, y2, stroke, width)
+	fmt.Fprintf(s, `<line x1="%.2f" y1="%.2f" x2="%.2f" y2="%.2f" stroke="%s" stroke-width="%g"`, x1, y1, x2, y2, stroke,
+		width)
 	if dash != "" {
 		fmt.Fprintf(s, ` stroke-dasharray="%s"`, dash)
 	}
@@ -150,7 +151,8 @@ type stacked struct {
 
 func (c stacked) draw(title string) template.HTML {
 	const w, h, left, right, top, bottom = 640, 320, 56, 4, 12, 34
-	s := newSVG(w, h, title, fmt.Sprintf("Bars for %d days, stacked by %d parts, in %s.", len(c.days), len(c.series), c.unit))
+	s := newSVG(w, h, title, fmt.Sprintf("Bars for %d days, stacked by %d parts, in %s.", len(c.days), len(c.series),
+		c.unit))
 	low, high := 0.0, 0.0
 	for d := range c.days {
 		up, down := 0.0, 0.0
@@ -191,8 +193,8 @@ func (c stacked) draw(title string) template.HTML {
 	return s.end()
 }
 
-// legend names the parts in the order of the stack, with their sums. It stands beside the picture or, on a narrow screen,
-// below it.
+// legend names the parts in the order of the stack, with their sums. It stands beside the picture or, on a narrow
+// screen, below it.
 func (c stacked) legend() template.HTML {
 	var b strings.Builder
 	b.WriteString(`<ul class="legend">`)
@@ -276,7 +278,8 @@ func (c budgetBars) draw(title string) template.HTML {
 	}
 	left := gutter(names)
 	h := float64(len(c.items)*row + 26)
-	about, legend := "For each budget a bar of what was spent, a mark for the forecast with its range, and a line at the budget.",
+	about, legend := "For each budget a bar of what was spent, a mark for the forecast with its range, and a line at the "+
+		"budget.",
 		"bar: spent · tick: forecast · stroke: its range"
 	if c.over {
 		about, legend = "For each budget a bar of what was spent, and a line at the budget.", "bar: spent"
@@ -364,7 +367,8 @@ func (c outlook) draw(title string) template.HTML {
 	}
 	if n < end {
 		if c.ranged {
-			fmt.Fprintf(s, `<path d="M%.2f %.2fL%.2f %.2fL%.2f %.2fZ" fill="#56B4E9" fill-opacity="0.35"/>`, x(n), y(last), x(end), y(c.high), x(end), y(c.low))
+			fmt.Fprintf(s, `<path d="M%.2f %.2fL%.2f %.2fL%.2f %.2fZ" fill="#56B4E9" fill-opacity="0.35"/>`, x(n), y(last),
+				x(end), y(c.high), x(end), y(c.low))
 			// The names keep clear of that of the forecast, however narrow the band.
 			s.label(x(end)+8, math.Min(y(c.high)+1, y(c.forecast)-10), "start", 11, muted, "high "+short(c.high))
 			s.label(x(end)+8, math.Max(y(c.low)+9, y(c.forecast)+19), "start", 11, muted, "low "+short(c.low))

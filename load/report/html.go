@@ -115,8 +115,9 @@ func (t *Table) html() *htmlTable {
 		for _, i := range shown {
 			s, number := text(i), t.Columns[i].Kind.Numeric()
 			n := utf8.RuneCountInString(s)
-			cells = append(cells, htmlCell{Text: s, Column: t.Columns[i].Title, Num: number, Neg: number && strings.HasPrefix(s, "-"),
-				Short: n <= wordText, Wrap: !number && n > shortText})
+			cells = append(cells,
+				htmlCell{Text: s, Column: t.Columns[i].Title, Num: number, Neg: number && strings.HasPrefix(s, "-"),
+					Short: n <= wordText, Wrap: !number && n > shortText})
 		}
 		return cells
 	}

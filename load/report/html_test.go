@@ -17,11 +17,14 @@ import (
 )
 
 // pageAttributes are the attributes that a page has; none can load, link or run anything.
-var pageAttributes = []string{"lang", "charset", "http-equiv", "content", "name", "class", "role", "aria-label", "aria-hidden", "data-t", "scope", "colspan", "tabindex", "style", "xmlns", "viewBox", "id", "width", "height",
-	"patternUnits", "patternTransform", "fill", "fill-opacity", "cx", "cy", "r", "x", "y", "x1", "y1", "x2", "y2", "stroke", "stroke-width", "stroke-dasharray", "d", "text-anchor", "font-size"}
+var pageAttributes = []string{"lang", "charset", "http-equiv", "content", "name", "class", "role", "aria-label",
+	"aria-hidden", "data-t", "scope", "colspan", "tabindex", "style", "xmlns", "viewBox", "id", "width", "height",
+	"patternUnits", "patternTransform", "fill", "fill-opacity", "cx", "cy", "r", "x", "y", "x1", "y1", "x2", "y2",
+	"stroke", "stroke-width", "stroke-dasharray", "d", "text-anchor", "font-size"}
 
 // pageElements are the elements that a page has.
-var pageElements = []string{"html", "head", "meta", "title", "style", "body", "main", "header", "h1", "h2", "p", "section", "div", "details", "summary", "table", "caption", "thead", "tbody", "tfoot", "tr", "th", "td", "footer",
+var pageElements = []string{"html", "head", "meta", "title", "style", "body", "main", "header", "h1", "h2", "p",
+	"section", "div", "details", "summary", "table", "caption", "thead", "tbody", "tfoot", "tr", "th", "td", "footer",
 	"ul", "li", "span", "b", "small", "svg", "desc", "defs", "pattern", "rect", "circle", "line", "path", "text"}
 
 // elements reads a page strictly: what is opened is closed, and there is nothing but the elements and attributes that a
@@ -82,7 +85,9 @@ var elsewhere = regexp.MustCompile(`(?i)@import|url\([^#]`)
 func TestAPageNeedsNothingElseAndSaysSo(t *testing.T) {
 	page := render(t, sample().HTML)
 	elements(t, page)
-	for _, want := range []string{"<!doctype html>", `<html lang="en">`, `<meta charset="utf-8">`, `content="default-src 'none'; style-src 'unsafe-inline'; img-src data:"`, "<title>Chargeback, November 2026, running</title>", `scope="col"`, "<caption>By cost centre</caption>", "<desc>"} {
+	for _, want := range []string{"<!doctype html>", `<html lang="en">`, `<meta charset="utf-8">`,
+		`content="default-src 'none'; style-src 'unsafe-inline'; img-src data:"`,
+		"<title>Chargeback, November 2026, running</title>", `scope="col"`, "<caption>By cost centre</caption>", "<desc>"} {
 		if !strings.Contains(page, want) {
 			t.Errorf("the page has no %s", want)
 		}
@@ -107,8 +112,10 @@ func TestAPageTellsFiguresTotalsAndWhatItLeavesOut(t *testing.T) {
 	}
 	_, text := elements(t, render(t, d.HTML))
 	text = strings.Join(strings.Fields(text), " ")
-	for _, want := range []string{"Net cost 1,234.56 USD 532.54 USD in the month before", "3 records could not be read", "Without a value in any row: A request.", "Nothing.", "A note on method.", "125.0 % · over"} {
-		if !strings.Contains(text, want) && !strings.Contains(text, strings.ReplaceAll(want, " 1,234", "1,234")) && !strings.Contains(strings.ReplaceAll(text, " ", ""), strings.ReplaceAll(want, " ", "")) {
+	for _, want := range []string{"Net cost 1,234.56 USD 532.54 USD in the month before", "3 records could not be read",
+		"Without a value in any row: A request.", "Nothing.", "A note on method.", "125.0 % · over"} {
+		if !strings.Contains(text, want) && !strings.Contains(text, strings.ReplaceAll(want, " 1,234", "1,234")) &&
+			!strings.Contains(strings.ReplaceAll(text, " ", ""), strings.ReplaceAll(want, " ", "")) {
 			t.Errorf("the page doesn't say %q", want)
 		}
 	}
@@ -117,7 +124,8 @@ func TestAPageTellsFiguresTotalsAndWhatItLeavesOut(t *testing.T) {
 	for _, p := range table.Parts {
 		parts = append(parts, fmt.Sprintf("%s %d rows %d totals", p.Title, len(p.Rows), len(p.Totals)))
 	}
-	if got, want := strings.Join(parts, "; "), "(unallocated) 1 rows 1 totals; CC-1 2 rows 2 totals; CC-2 1 rows 1 totals; cc-2 1 rows 1 totals"; got != want {
+	if got, want := strings.Join(parts,
+		"; "), "(unallocated) 1 rows 1 totals; CC-1 2 rows 2 totals; CC-2 1 rows 1 totals; cc-2 1 rows 1 totals"; got != want {
 		t.Errorf("the parts are %s; want %s", got, want)
 	}
 	var line []string
@@ -138,7 +146,8 @@ func TestNoTextBecomesMarkup(t *testing.T) {
 			t.Errorf("%U stands in the page", r)
 		}
 	}
-	for _, want := range []string{"<script>alert(1)</script>", `"><img src=x onerror=alert(1)>`, `' onmouseover='x`, "{{.Title}}"} {
+	for _, want := range []string{"<script>alert(1)</script>", `"><img src=x onerror=alert(1)>`, `' onmouseover='x`,
+		"{{.Title}}"} {
 		if !strings.Contains(text, want) {
 			t.Errorf("the page doesn't show %s", want)
 		}
@@ -177,8 +186,10 @@ func TestPicturesTakeAnyNumber(t *testing.T) {
 	for _, x := range []float64{0, -1, 1e-12, 0.001, 1, 1e26, -1e26} {
 		days := []string{"2026-11-01", "2026-11-02"}
 		for _, c := range []chart{
-			stacked{days, []series{{"a", []float64{x, 0}}, {"b", []float64{-x, x}}}, "USD"}, stacked{unit: "USD"}, bars{[]barItem{{"a", x, ""}, {"b", -x, ""}}, "USD"}, bars{},
-			budgetBars{items: []budgetItem{{"a", x, 1, x, x, x, true, ""}, {"b", 1, x, 1, 1, 1, true, ""}}}, budgetBars{}, outlook{days, []float64{x}, x, x, x, true, "USD"}, outlook{},
+			stacked{days, []series{{"a", []float64{x, 0}}, {"b", []float64{-x, x}}}, "USD"}, stacked{unit: "USD"},
+			bars{[]barItem{{"a", x, ""}, {"b", -x, ""}}, "USD"}, bars{},
+			budgetBars{items: []budgetItem{{"a", x, 1, x, x, x, true, ""}, {"b", 1, x, 1, 1, 1, true, ""}}}, budgetBars{},
+			outlook{days, []float64{x}, x, x, x, true, "USD"}, outlook{},
 			heat{values: [7][24]float64{{x}}}, calendar{days, []calendarRow{{"a", []byte("fp")}}}, calendar{},
 		} {
 			elements(t, string(c.draw("x")))
@@ -193,7 +204,13 @@ func TestAnAxisHasAFewRoundMarksThatReachTheLowestAndTheHighest(t *testing.T) {
 	for _, x := range []struct {
 		low, most float64
 		want      []string
-	}{{-62.9, 12, []string{"-80", "-60", "-40", "-20", "0", "20"}}, {-5, -1, []string{"-5", "-4", "-3", "-2", "-1", "0"}}, {-0.3, 97, []string{"-20", "0", "20", "40", "60", "80", "100"}}, {0, 97, []string{"0", "20", "40", "60", "80", "100"}}, {0, 2341, []string{"0", "500", "1,000", "1,500", "2,000", "2,500"}}, {0, 1, []string{"0", "0.2", "0.4", "0.6", "0.8", "1"}}, {0, 0, []string{"0", "1"}}, {0, -5, []string{"0", "1"}}, {0, 0.004, []string{"0", "0.001", "0.002", "0.003", "0.004"}}, {0, 45_000, []string{"0", "10k", "20k", "30k", "40k", "50k"}}} {
+	}{{-62.9, 12, []string{"-80", "-60", "-40", "-20", "0", "20"}}, {-5, -1, []string{"-5", "-4", "-3", "-2", "-1", "0"}},
+		{-0.3, 97, []string{"-20", "0", "20", "40", "60", "80", "100"}},
+		{0, 97, []string{"0", "20", "40", "60", "80", "100"}},
+		{0, 2341, []string{"0", "500", "1,000", "1,500", "2,000", "2,500"}},
+		{0, 1, []string{"0", "0.2", "0.4", "0.6", "0.8", "1"}}, {0, 0, []string{"0", "1"}}, {0, -5, []string{"0", "1"}},
+		{0, 0.004, []string{"0", "0.001", "0.002", "0.003", "0.004"}},
+		{0, 45_000, []string{"0", "10k", "20k", "30k", "40k", "50k"}}} {
 		var got []string
 		for _, m := range ticks(x.low, x.most) {
 			got = append(got, short(m))
@@ -208,17 +225,21 @@ func TestAnAxisHasAFewRoundMarksThatReachTheLowestAndTheHighest(t *testing.T) {
 func TestPicturesDrawWhatIsBelowZero(t *testing.T) {
 	days := []string{"2026-11-01", "2026-11-02"}
 	for name, c := range map[string][2]chart{
-		"stacked": {stacked{days, []series{{"a", []float64{3, -2}}, {"b", []float64{1, -1}}}, "USD"}, stacked{days, []series{{"a", []float64{3, 0}}, {"b", []float64{1, 0}}}, "USD"}},
-		"outlook": {outlook{days, []float64{-20}, -57.9, -62.9, -53, true, "USD"}, outlook{days, []float64{0}, 0, 0, 0, true, "USD"}},
-		"budgets": {budgetBars{items: []budgetItem{{"a", -5, 10, -6, -7, -5, true, ""}}}, budgetBars{items: []budgetItem{{"a", 0, 10, 0, 0, 0, true, ""}}}},
-		"hours":   {heat{values: [7][24]float64{{-3}}}, heat{values: [7][24]float64{{0}}}},
-		"bars":    {bars{[]barItem{{"a", -3, ""}}, "USD"}, bars{[]barItem{{"a", 0, ""}}, "USD"}},
+		"stacked": {stacked{days, []series{{"a", []float64{3, -2}}, {"b", []float64{1, -1}}}, "USD"},
+			stacked{days, []series{{"a", []float64{3, 0}}, {"b", []float64{1, 0}}}, "USD"}},
+		"outlook": {outlook{days, []float64{-20}, -57.9, -62.9, -53, true, "USD"},
+			outlook{days, []float64{0}, 0, 0, 0, true, "USD"}},
+		"budgets": {budgetBars{items: []budgetItem{{"a", -5, 10, -6, -7, -5, true, ""}}},
+			budgetBars{items: []budgetItem{{"a", 0, 10, 0, 0, 0, true, ""}}}},
+		"hours": {heat{values: [7][24]float64{{-3}}}, heat{values: [7][24]float64{{0}}}},
+		"bars":  {bars{[]barItem{{"a", -3, ""}}, "USD"}, bars{[]barItem{{"a", 0, ""}}, "USD"}},
 	} {
 		below, none := string(c[0].draw("x")), string(c[1].draw("x"))
 		if below == none {
 			t.Errorf("%s draws -3 as 0", name)
 		}
-		for _, m := range regexp.MustCompile(` (?:x|y|width|height|x1|x2|y1|y2)="(-?[0-9.]+)"`).FindAllStringSubmatch(below, -1) {
+		for _, m := range regexp.MustCompile(` (?:x|y|width|height|x1|x2|y1|y2)="(-?[0-9.]+)"`).FindAllStringSubmatch(below,
+			-1) {
 			if v, err := strconv.ParseFloat(m[1], 64); err != nil || v < 0 || v > 900 {
 				t.Errorf("%s has %s", name, m[0])
 			}
@@ -229,7 +250,8 @@ func TestPicturesDrawWhatIsBelowZero(t *testing.T) {
 // FuzzDocument puts any text and number into every format: none fails, and a page has the elements of plain words.
 func FuzzDocument(f *testing.F) {
 	for i, s := range hostile {
-		if other := hostile[(i+7)%len(hostile)]; len(s)+len(other) < 1000 { // a fuzzer is slow with long ones, and a test has them
+		// a fuzzer is slow with long ones, and a test has them
+		if other := hostile[(i+7)%len(hostile)]; len(s)+len(other) < 1000 {
 			f.Add(s, other, "1234.5", int8(i))
 		}
 	}
@@ -238,12 +260,18 @@ func FuzzDocument(f *testing.F) {
 	f.Fuzz(func(t *testing.T, a, b, number string, k int8) {
 		document := func(a, b string, number query.Value) *Document {
 			kind := Kind(uint8(k) % uint8(Flag+1))
-			table := &Table{Name: "t", Title: a, Caption: b, Group: "g", Columns: []Column{{"g", "G", Text, false}, {"currency", "C", Text, false}, {"x", "X", kind, kind.Numeric()}},
-				Rows: [][]query.Value{{{Text: a}, {Text: b}, number}, {{Text: b}, {Null: true}, {Null: true}}}}
+			table := &Table{Name: "t", Title: a, Caption: b, Group: "g",
+				Columns: []Column{{"g", "G", Text, false}, {"currency", "C", Text, false}, {"x", "X", kind, kind.Numeric()}},
+				Rows:    [][]query.Value{{{Text: a}, {Text: b}, number}, {{Text: b}, {Null: true}, {Null: true}}}}
 			x := float(number)
-			return &Document{Title: a, Subtitle: b, Freshness: a, Warnings: []string{a}, Notes: []string{b}, Figures: []Figure{{Label: a, Value: b, Detail: a, Alarm: true, Number: number, Kind: kind, Currency: b}}, Tables: []*Table{table},
-				Pictures: []Picture{{a, b, stacked{[]string{a}, []series{{b, []float64{x}}}, a}, nil}, {a, b, bars{[]barItem{{a, x, b}}, b}, nil}, {a, b, budgetBars{items: []budgetItem{{a, x, x, x, x, x, true, b}}}, nil},
-					{a, b, outlook{[]string{a}, []float64{x}, x, x, x, true, b}, nil}, {a, b, heat{[7][24]float64{{x}}, a}, nil}, {a, b, calendar{[]string{a}, []calendarRow{{b, []byte("p")}}}, nil}}}
+			return &Document{Title: a, Subtitle: b, Freshness: a, Warnings: []string{a}, Notes: []string{b},
+				Figures: []Figure{{Label: a, Value: b, Detail: a, Alarm: true, Number: number, Kind: kind, Currency: b}},
+				Tables:  []*Table{table},
+				Pictures: []Picture{{a, b, stacked{[]string{a}, []series{{b, []float64{x}}}, a}, nil},
+					{a, b, bars{[]barItem{{a, x, b}}, b}, nil}, {a, b, budgetBars{items: []budgetItem{{a, x, x, x, x, x, true, b}}},
+						nil},
+					{a, b, outlook{[]string{a}, []float64{x}, x, x, x, true, b}, nil}, {a, b, heat{[7][24]float64{{x}}, a}, nil},
+					{a, b, calendar{[]string{a}, []calendarRow{{b, []byte("p")}}}, nil}}}
 		}
 		d := document(a, b, query.Value{Text: number})
 		for _, r := range render(t, d.Text) {

@@ -102,7 +102,9 @@ func (k *ledger) reconciliation(p page, doc *report.Document, s query.Scope, per
 			months[key] = nil
 		}
 	}
-	if k.closed != 0 && !slices.ContainsFunc(slices.Collect(maps.Keys(months)), func(key string) bool { return key[:10] == k.closed.String() }) {
+	if k.closed != 0 &&
+		!slices.ContainsFunc(slices.Collect(maps.Keys(months)),
+			func(key string) bool { return key[:10] == k.closed.String() }) {
 		months[k.closed.String()+"|"] = nil
 	}
 	for key, lines := range months {
@@ -148,8 +150,8 @@ func (k *ledger) reconciliation(p page, doc *report.Document, s query.Scope, per
 	p.keys("months", got, want)
 }
 
-// invoiced holds invoices against usage: each line against what the others of the period leave of it, the models and days that have no
-// line, and the sum of a period's invoices.
+// invoiced holds invoices against usage: each line against what the others of the period leave of it, the models and
+// days that have no line, and the sum of a period's invoices.
 func (k *ledger) invoiced(p page, t *report.Table, of func(account string) bool, period schemas.Period) {
 	type span struct {
 		account  string
@@ -181,7 +183,8 @@ func (k *ledger) invoiced(p page, t *report.Table, of func(account string) bool,
 	for s, lines := range spans {
 		used := func(model string, at schemas.Date) *big.Int {
 			return sum(k.used, func(l posting) bool {
-				return (s.account == "" || l.account == s.account) && l.currency == s.currency && l.day >= s.from && l.day < s.to && (model == "" || l.model == model) && (at == 0 || l.day == at)
+				return (s.account == "" || l.account == s.account) && l.currency == s.currency && l.day >= s.from && l.day < s.to &&
+					(model == "" || l.model == model) && (at == 0 || l.day == at)
 			})
 		}
 		row := func(kind, invoice, model string, at schemas.Date, invoiced, others *big.Int) {
@@ -251,7 +254,8 @@ func (k *ledger) invoiced(p page, t *report.Table, of func(account string) bool,
 				}
 			}
 			for d := s.from; d < s.to; d++ {
-				if !slices.ContainsFunc(lines, func(l line) bool { return l.day == d && l.model == "" }) && used("", d).Sign() != 0 {
+				if !slices.ContainsFunc(lines, func(l line) bool { return l.day == d && l.model == "" }) &&
+					used("", d).Sign() != 0 {
 					row("no line", list(all), "", d, nil, new(big.Int))
 				}
 			}

@@ -62,7 +62,8 @@ func (k *ledger) outlook(of []posting, accounts []string, from, to schemas.Date)
 	if out.history == math.MaxInt { // it costs nothing lately
 		out.history = 0
 		for _, a := range k.accounts {
-			if n := len(k.recent(a, 28)); n > 0 && (len(accounts) == 0 || slices.Contains(accounts, a)) && (out.history == 0 || n < out.history) {
+			if n := len(k.recent(a, 28)); n > 0 && (len(accounts) == 0 || slices.Contains(accounts, a)) &&
+				(out.history == 0 || n < out.history) {
 				out.history = n
 			}
 		}
@@ -175,11 +176,13 @@ func (k *ledger) anomalies(p page, doc *report.Document, s query.Scope, period s
 		for _, l := range x.of {
 			seen[l.account] = true
 		}
-		if x.scope == "token" && sum(x.of, nil).Cmp(unit) >= 0 && !slices.ContainsFunc(slices.Collect(maps.Keys(seen)), func(a string) bool {
-			from, _ := k.covered(a)
-			return first < schemas.DateOf(from)+7
-		}) {
-			want[first.String()+"|new|"+key] = finding{cost: cost(first), deviation: units(cost(first)), score: math.NaN(), kind: "new"}
+		if x.scope == "token" && sum(x.of, nil).Cmp(unit) >= 0 &&
+			!slices.ContainsFunc(slices.Collect(maps.Keys(seen)), func(a string) bool {
+				from, _ := k.covered(a)
+				return first < schemas.DateOf(from)+7
+			}) {
+			want[first.String()+"|new|"+key] = finding{cost: cost(first), deviation: units(cost(first)), score: math.NaN(),
+				kind: "new"}
 		}
 		past := map[bool][]float64{}
 		for d := first; d < over; d++ {
@@ -320,7 +323,8 @@ func (k *ledger) drivers(p page, doc *report.Document, s query.Scope, month sche
 			parts.Add(parts, n.Units())
 		}
 		if parts.Cmp(change) != 0 {
-			p.t.Errorf("%s: %s: the parts sum to %s, not to %s", p.what, key, schemas.MoneyOf(parts).String(), schemas.MoneyOf(change).String())
+			p.t.Errorf("%s: %s: the parts sum to %s, not to %s", p.what, key, schemas.MoneyOf(parts).String(),
+				schemas.MoneyOf(change).String())
 		}
 		volume, mix := new(big.Rat), new(big.Rat).SetFrac(change, unit)
 		if total := all[row["currency"].Text]; m.requestsBefore.Sign() != 0 { // each request has as many tokens
@@ -365,7 +369,8 @@ func (k *ledger) budget(p page, doc *report.Document, s query.Scope, period sche
 				from = schemas.DateOf(time.Date(at.Year(), (at.Month()-1)/3*3+1, 1, 0, 0, 0, 0, time.UTC))
 				to = (from.Month() + 3).First()
 			}
-			if seen[from] || b.From != nil && from < *b.From || b.To != nil && from >= *b.To || from >= period.To || to <= period.From {
+			if seen[from] || b.From != nil && from < *b.From || b.To != nil && from >= *b.To || from >= period.To ||
+				to <= period.From {
 				continue
 			}
 			seen[from] = true
@@ -410,7 +415,8 @@ func (k *ledger) budget(p page, doc *report.Document, s query.Scope, period sche
 					reached = query.Value{Text: t.String()}
 				}
 			}
-			if r := row["threshold_reached"]; r.Null != reached.Null || !r.Null && strings.TrimRight(strings.TrimRight(r.Text, "0"), ".") != reached.Text {
+			if r := row["threshold_reached"]; r.Null != reached.Null || !r.Null &&
+				strings.TrimRight(strings.TrimRight(r.Text, "0"), ".") != reached.Text {
 				p.t.Errorf("%s: %s threshold is %+v, want %+v", p.what, key, r, reached)
 			}
 			status, forecast := "ok", units(spent)+number(o.more)

@@ -41,7 +41,8 @@ type posting struct {
 
 // of is the value of a dimension, as a scope names it.
 func (p posting) of(dimension string) string {
-	v := map[string]string{"account": p.account, "model": p.model, "token": p.token, "cost_center": p.center, "team": p.team, "project": p.project, "environment": p.environment}[dimension]
+	v := map[string]string{"account": p.account, "model": p.model, "token": p.token, "cost_center": p.center,
+		"team": p.team, "project": p.project, "environment": p.environment}[dimension]
 	return cmp.Or(v, schemas.Unallocated)
 }
 
@@ -63,8 +64,8 @@ type look struct {
 	amount *big.Int
 }
 
-// ledger is a random lake, and all that it was made of. What the reports of outlooks and of reconciliation must say is computed
-// from it by the words of docs/reports.md, in fractions, and by nothing that the lake computes.
+// ledger is a random lake, and all that it was made of. What the reports of outlooks and of reconciliation must say is
+// computed from it by the words of docs/reports.md, in fractions, and by nothing that the lake computes.
 type ledger struct {
 	lake     *publish.Lake
 	rnd      *rand.Rand
@@ -81,8 +82,9 @@ type ledger struct {
 	looks    map[string][]look
 }
 
-// draw makes a lake: accounts that begin when they like, are behind, lack days and hours or are no more; two currencies, refunds,
-// spikes, tokens that are new; a pool, a closed month that changed since; budgets, invoices with credit notes, balances with top-ups.
+// draw makes a lake: accounts that begin when they like, are behind, lack days and hours or are no more; two
+// currencies, refunds, spikes, tokens that are new; a pool, a closed month that changed since; budgets, invoices with
+// credit notes, balances with top-ups.
 func draw(t *testing.T, seed uint64) *ledger {
 	rnd := rand.New(rand.NewPCG(seed, 41))
 	w := publishtest.New(t, load.Options{})
@@ -93,7 +95,8 @@ func draw(t *testing.T, seed uint64) *ledger {
 	finance := publishtest.Ruled("2026-10-20", pool...)
 	finance.Rules = placed{finance.Rules.(loadtest.Rules)}
 	finance.Archived = func([]publish.RuleFile) (publish.Allocator, error) { return finance.Rules, nil }
-	k := &ledger{lake: w.Lake, rnd: rnd, gone: map[string]bool{}, hours: map[string]map[schemas.Date]int{}, looks: map[string][]look{}}
+	k := &ledger{lake: w.Lake, rnd: rnd, gone: map[string]bool{}, hours: map[string]map[schemas.Date]int{},
+		looks: map[string][]look{}}
 	k.accounts = []string{"acme", "beta", "0042"}[:1+(seed+1)%3]
 	rows := map[schemas.Partition][]publishtest.Charged{}
 	add := func(c publishtest.Charged, p schemas.Partition, late bool) {
@@ -103,7 +106,8 @@ func draw(t *testing.T, seed uint64) *ledger {
 		}
 		rows[p] = append(rows[p], c)
 		a := finance.Rules.Assign(schemas.AllocationKey{Account: p.Account, TokenID: &c.Token, Model: &c.Model}, p.Date)
-		one := posting{account: p.Account, token: c.Token, model: c.Model, center: cmp.Or(a.CostCenter, schemas.Unallocated), team: a.Team, project: a.Project, environment: a.Environment, currency: c.Currency, day: p.Date, hour: c.Hour,
+		one := posting{account: p.Account, token: c.Token, model: c.Model, center: cmp.Or(a.CostCenter, schemas.Unallocated),
+			team: a.Team, project: a.Project, environment: a.Environment, currency: c.Currency, day: p.Date, hour: c.Hour,
 			billed: p.Date.Month().First(), correction: late, shared: a.Pool != "", requests: 1, amount: amount.Units()}
 		if one.shared {
 			one.center = ""
@@ -132,7 +136,9 @@ func draw(t *testing.T, seed uint64) *ledger {
 		home := []string{"USD", "EUR", "USD"}[i]
 		var streams []publishtest.Charged
 		for n := range 2 + rnd.IntN(3) {
-			streams = append(streams, publishtest.Charged{Token: fmt.Sprintf("tk_%d", rnd.IntN(8)), Model: []string{"m0", "m1", "model-1"}[rnd.IntN(3)], Amount: strconv.Itoa(2 + 7*n), Currency: home, Hour: rnd.IntN(24)})
+			streams = append(streams,
+				publishtest.Charged{Token: fmt.Sprintf("tk_%d", rnd.IntN(8)), Model: []string{"m0", "m1", "model-1"}[rnd.IntN(3)],
+					Amount: strconv.Itoa(2 + 7*n), Currency: home, Hour: rnd.IntN(24)})
 		}
 		for n := range days {
 			p := schemas.Partition{Account: account, Date: first + schemas.Date(n)}
@@ -195,7 +201,8 @@ func draw(t *testing.T, seed uint64) *ledger {
 		w.Close(k.closed.Month().String(), finance)
 		for p := range rows {
 			if p.Date.Month().First() == k.closed && p.Date%3 == 0 {
-				add(publishtest.Charged{ID: "late", Token: "tk_2", Model: []string{"m1", "model-1"}[p.Date%2], Amount: "3.6", Currency: "USD"}, p, true)
+				add(publishtest.Charged{ID: "late", Token: "tk_2", Model: []string{"m1", "model-1"}[p.Date%2], Amount: "3.6",
+					Currency: "USD"}, p, true)
 				w.PartOfDay(p, k.hours[p.Account][p.Date], rows[p]...)
 			}
 		}
@@ -205,9 +212,13 @@ func draw(t *testing.T, seed uint64) *ledger {
 }
 
 func (k *ledger) drawBudgets() {
-	of := map[string][]string{"account": k.accounts, "cost_center": {"cc-2", "cc-4", schemas.Unallocated, "cc-nobody"}, "team": {"team-2", "team-4"}, "project": {"p-cc-2", "p-cc-moved"}, "environment": {"prod", "test"}, "model": {"m0", "m1"}}
+	of := map[string][]string{"account": k.accounts, "cost_center": {"cc-2", "cc-4", schemas.Unallocated, "cc-nobody"},
+		"team": {"team-2", "team-4"}, "project": {"p-cc-2", "p-cc-moved"}, "environment": {"prod", "test"},
+		"model": {"m0", "m1"}}
 	for i := range 14 {
-		b := schemas.Budget{Name: fmt.Sprintf("b%d", i), Period: []string{"month", "quarter"}[k.rnd.IntN(2)], Currency: []string{"USD", "USD", "EUR"}[k.rnd.IntN(3)], Amount: schemas.MoneyOf(big.NewInt((1 + k.rnd.Int64N(1500)) * 1_000_000_000_000))}
+		b := schemas.Budget{Name: fmt.Sprintf("b%d", i), Period: []string{"month", "quarter"}[k.rnd.IntN(2)],
+			Currency: []string{"USD", "USD", "EUR"}[k.rnd.IntN(3)],
+			Amount:   schemas.MoneyOf(big.NewInt((1 + k.rnd.Int64N(1500)) * 1_000_000_000_000))}
 		b.Scope = []string{"", "account", "cost_center", "team", "model", "project", "environment"}[i%7]
 		if values := of[b.Scope]; len(values) > 0 {
 			b.Value = values[k.rnd.IntN(len(values))]
@@ -238,7 +249,8 @@ func (k *ledger) drawInvoices() {
 			}
 			for range k.rnd.IntN(3) {
 				n++
-				line := schemas.InvoiceLine{Invoice: fmt.Sprintf("I%d", n), Account: account, From: from, To: to, Currency: []string{"USD", "USD", "EUR"}[k.rnd.IntN(3)], Source: fmt.Sprintf("i.csv:%d", n)}
+				line := schemas.InvoiceLine{Invoice: fmt.Sprintf("I%d", n), Account: account, From: from, To: to,
+					Currency: []string{"USD", "USD", "EUR"}[k.rnd.IntN(3)], Source: fmt.Sprintf("i.csv:%d", n)}
 				write := func(model string, at schemas.Date, amount int64) {
 					l := line
 					if model != "" {
@@ -269,8 +281,8 @@ func (k *ledger) drawInvoices() {
 	}
 }
 
-// drawBalance looks at an account's balance every few days. Between two looks it falls by what was used, rises by what is paid in,
-// and now and then moves for no reason.
+// drawBalance looks at an account's balance every few days. Between two looks it falls by what was used, rises by what
+// is paid in, and now and then moves for no reason.
 func (k *ledger) drawBalance(w *publishtest.Writer, account string) {
 	balance := big.NewInt(5_000_000_000_000_000)
 	at := day("2026-09-05")
@@ -281,7 +293,8 @@ func (k *ledger) drawBalance(w *publishtest.Writer, account string) {
 		balance.Sub(balance, k.usedBetween(account, "USD", at, next))
 		if k.rnd.IntN(3) == 0 {
 			amount := big.NewInt((1 + k.rnd.Int64N(900)) * 1_000_000_000_000)
-			k.topUps = append(k.topUps, schemas.TopUp{Account: account, Date: at + 1, Amount: schemas.MoneyOf(amount), Currency: "USD", Kind: schemas.TopUpPaid, Source: "t.csv:1"})
+			k.topUps = append(k.topUps, schemas.TopUp{Account: account, Date: at + 1, Amount: schemas.MoneyOf(amount),
+				Currency: "USD", Kind: schemas.TopUpPaid, Source: "t.csv:1"})
 			balance.Add(balance, amount)
 		}
 		if k.rnd.IntN(5) == 0 {
@@ -356,8 +369,8 @@ func (k *ledger) expected(account string, month schemas.Date) bool {
 	return !k.gone[account] || (month.Month()+1).First() > schemas.DateOf(from) && month.Start().Before(to)
 }
 
-// lacks are the seconds of a period that are over, those that an account lacks of the months in which it is expected, and those that aren't
-// there yet from its first one on.
+// lacks are the seconds of a period that are over, those that an account lacks of the months in which it is expected,
+// and those that aren't there yet from its first one on.
 func (k *ledger) lacks(account string, from, to schemas.Date) (expected, missing, ahead int64, any bool) {
 	asOf, _, _ := k.clock()
 	for m := from.Month().First(); m < to; m = (m.Month() + 1).First() {
@@ -485,7 +498,8 @@ func (p page) exact(what string, got query.Value, want *big.Int) {
 	}
 }
 
-// near holds an estimate, which passes through doubles, against a fraction: to 1e-9 of it, and half of the last place that it has.
+// near holds an estimate, which passes through doubles, against a fraction: to 1e-9 of it, and half of the last place
+// that it has.
 func (p page) near(what string, got query.Value, want float64, place float64) {
 	p.t.Helper()
 	if math.IsNaN(want) != got.Null {
@@ -531,7 +545,8 @@ func TestOutlooksAndReconciliationAreWhatTheRecordsMakeThem(t *testing.T) {
 				o.Name = []string{"budget", "forecast", "anomalies", "reconciliation"}[i%4]
 				r, _ := report.Find(o.Name)
 				if r.Spans != report.Running && k.rnd.IntN(4) > 0 {
-					months := [][2]string{{"2026-09-01", "2026-10-01"}, {"2026-10-01", "2026-11-01"}, {"2026-11-01", "2026-12-01"}, {"2026-09-01", "2026-11-01"}, {"2026-10-01", "2027-01-01"}, {"2026-07-01", "2026-10-01"}}[k.rnd.IntN(6)]
+					months := [][2]string{{"2026-09-01", "2026-10-01"}, {"2026-10-01", "2026-11-01"}, {"2026-11-01", "2026-12-01"},
+						{"2026-09-01", "2026-11-01"}, {"2026-10-01", "2027-01-01"}, {"2026-07-01", "2026-10-01"}}[k.rnd.IntN(6)]
 					o.Period = &schemas.Period{From: day(months[0]), To: day(months[1]), Billing: true}
 					if r.Spans == report.AnyDays && k.rnd.IntN(2) == 0 {
 						from := day("2026-09-10") + schemas.Date(k.rnd.IntN(50))
@@ -567,10 +582,12 @@ func TestOutlooksAndReconciliationAreWhatTheRecordsMakeThem(t *testing.T) {
 					if len(lines) == 0 {
 						lines = k.charged
 					}
-					period = schemas.MonthPeriod((slices.MaxFunc(lines, func(a, b posting) int { return cmp.Compare(a.billed, b.billed) }).billed).Month())
+					period = schemas.MonthPeriod((slices.MaxFunc(lines,
+						func(a, b posting) int { return cmp.Compare(a.billed, b.billed) }).billed).Month())
 				}
 				p.what = fmt.Sprintf("%s %s %+v", o.Name, period.Name(), o.Scope)
-				if text, missing := k.complete(o.Scope.Accounts, period.From, period.To); doc.Completeness.Text != text || doc.Completeness.MissingSeconds != missing {
+				if text, missing := k.complete(o.Scope.Accounts, period.From, period.To); doc.Completeness.Text != text ||
+					doc.Completeness.MissingSeconds != missing {
 					t.Errorf("%s: %+v, want %s (%d seconds)", p.what, doc.Completeness, text, missing)
 				}
 				switch o.Name {

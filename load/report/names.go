@@ -61,7 +61,8 @@ func (t *Table) name(called calledNames) {
 		if !isScope && !slices.Contains(schemas.NameKinds(), kind) || called[kind] == nil && (!isScope || len(called) == 0) {
 			continue
 		}
-		t.Columns = slices.Insert(t.Columns, i+1, Column{Name: nameColumn(t.Columns[i].Name), Title: t.Columns[i].Title + " name"})
+		t.Columns = slices.Insert(t.Columns, i+1,
+			Column{Name: nameColumn(t.Columns[i].Name), Title: t.Columns[i].Title + " name"})
 		for r, row := range t.Rows {
 			of := kind
 			if isScope {

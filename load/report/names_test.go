@@ -37,11 +37,14 @@ var alikes = [][]string{
 
 // statementOf is a statement of one line for each owner, whose amount tells it.
 func statementOf(owners []string) *Document {
-	t := &Table{Name: "lines", Title: "Lines", Group: "cost_center", Columns: []Column{{"cost_center", "Cost centre", Text, false}, {"currency", "Currency", Text, false}, {"net_cost", "Net", Money, true}}}
+	t := &Table{Name: "lines", Title: "Lines", Group: "cost_center",
+		Columns: []Column{{"cost_center", "Cost centre", Text, false}, {"currency", "Currency", Text, false},
+			{"net_cost", "Net", Money, true}}}
 	for i, o := range owners {
 		t.Rows = append(t.Rows, row(o, "USD", fmt.Sprint(i+1)), row(o, "USD", fmt.Sprintf("%d.25", i+1)))
 	}
-	journal := &Table{Name: "journal", Title: "Journal", Columns: []Column{{"cost_center", "Cost centre", Text, false}}, Rows: [][]query.Value{row("the journal's")}}
+	journal := &Table{Name: "journal", Title: "Journal", Columns: []Column{{"cost_center", "Cost centre", Text, false}},
+		Rows: [][]query.Value{row("the journal's")}}
 	return &Document{Title: "Statement", Tables: []*Table{t, journal}}
 }
 
@@ -87,7 +90,8 @@ func ownSheets(t failing, f *excelize.File, owners []string) (sheets map[string]
 			t.Errorf("%q has the sheets %q and %q", owner, other, sheet)
 		}
 		sheets[owner] = sheet
-		if len(rows) < 5 || rows[1][2] != fmt.Sprint(i) || rows[2][2] != fmt.Sprintf("%d.25", i) || len(rows[3]) > 0 || rows[4][2] != fmt.Sprintf("%d.25", 2*i) {
+		if len(rows) < 5 || rows[1][2] != fmt.Sprint(i) || rows[2][2] != fmt.Sprintf("%d.25", i) || len(rows[3]) > 0 ||
+			rows[4][2] != fmt.Sprintf("%d.25", 2*i) {
 			t.Errorf("the sheet of %q holds %q", owner, rows)
 		}
 	}
@@ -129,7 +133,8 @@ func TestASheetIsOneOwnersInEveryMonth(t *testing.T) {
 }
 
 func TestAnyOwnersHaveSheetsOfTheirOwn(t *testing.T) {
-	letters := rapid.SampledFrom([]rune("aAbBsSſßẞµμΜσςΣkKKåÅÅiIİıﬁ１1①Ⅳ/\\:?*[]'_ .-\u0301\u0308\u0345\u200b\u200dé研究𝄞😀()2~"))
+	letters := rapid.SampledFrom([]rune("aAbBsSſßẞµμΜσςΣkKKåÅÅiIİıﬁ１1①Ⅳ/\\:?*[]'_ " +
+		".-\u0301\u0308\u0345\u200b\u200dé研究𝄞😀()2~"))
 	name := rapid.OneOf(
 		rapid.StringOfN(letters, 0, 40, -1),
 		rapid.StringOfN(letters, 0, 3, -1),
@@ -147,7 +152,8 @@ func TestAnyOwnersHaveSheetsOfTheirOwn(t *testing.T) {
 // What a workbook's library takes for one name, the fold does, too.
 func TestTheFoldIsNoFinerThanThatOfTheWorkbooksLibrary(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		a, b := rapid.StringOfN(rapid.SampledFrom([]rune("aAsSſµμΜσςΣkKåÅÅßẞǆǅǄΐΐ")), 1, 3, -1).Draw(t, "a"), rapid.StringOfN(rapid.SampledFrom([]rune("aAsSſµμΜσςΣkKåÅÅßẞǆǅǄΐΐ")), 1, 3, -1).Draw(t, "b")
+		a, b := rapid.StringOfN(rapid.SampledFrom([]rune("aAsSſµμΜσςΣkKåÅÅßẞǆǅǄΐΐ")), 1, 3, -1).Draw(t, "a"),
+			rapid.StringOfN(rapid.SampledFrom([]rune("aAsSſµμΜσςΣkKåÅÅßẞǆǅǄΐΐ")), 1, 3, -1).Draw(t, "b")
 		if strings.EqualFold(a, b) && schemas.Fold(a) != schemas.Fold(b) {
 			t.Errorf("%q and %q are one sheet, and fold to %q and %q", a, b, schemas.Fold(a), schemas.Fold(b))
 		}
@@ -157,17 +163,23 @@ func TestTheFoldIsNoFinerThanThatOfTheWorkbooksLibrary(t *testing.T) {
 // Where the file has names of a kind, each column of its ids has one of names beside it; a page has both in one cell.
 func TestNamesStandBesideTheirIds(t *testing.T) {
 	called := calledNames{"token": {"tk_1": "Nightly"}, "cost_center": {"CC-1": "Search <b>"}, "model": {}}
-	table := &Table{Name: "t", Title: "T", Group: "cost_center", Columns: []Column{{"cost_center", "Cost centre", Text, false}, {"token_id", "Token", Text, false}, {"user", "User", Text, false}, {"scope", "Scope", Text, false}, {"scope_value", "Scope value", Text, false}, {"net_cost", "Net", Money, true}},
-		Rows: [][]query.Value{row("CC-1", "tk_1", "tk_1", "token", "tk_1", "1"), row("CC-2", "tk_2", "u", "user", "tk_1", "2"), row("CC-2", "NULL", "u", "all", "NULL", "3")}}
+	table := &Table{Name: "t", Title: "T", Group: "cost_center",
+		Columns: []Column{{"cost_center", "Cost centre", Text, false}, {"token_id", "Token", Text, false},
+			{"user", "User", Text, false}, {"scope", "Scope", Text, false}, {"scope_value", "Scope value", Text, false},
+			{"net_cost", "Net", Money, true}},
+		Rows: [][]query.Value{row("CC-1", "tk_1", "tk_1", "token", "tk_1", "1"),
+			row("CC-2", "tk_2", "u", "user", "tk_1", "2"), row("CC-2", "NULL", "u", "all", "NULL", "3")}}
 	table.name(called)
 	var columns []string
 	for _, c := range table.Columns {
 		columns = append(columns, c.Name)
 	}
-	if got, want := strings.Join(columns, " "), "cost_center cost_center_name token_id token_name user scope scope_value scope_name net_cost"; got != want {
+	if got, want := strings.Join(columns,
+		" "), "cost_center cost_center_name token_id token_name user scope scope_value scope_name net_cost"; got != want {
 		t.Fatalf("the columns are %s, want %s", got, want)
 	}
-	for i, want := range []string{"CC-1|Search <b>|tk_1|Nightly|tk_1|token|tk_1|Nightly|1", "CC-2|–|tk_2|–|u|user|tk_1|–|2", "CC-2|–|–|–|u|all|–|–|3"} {
+	for i, want := range []string{"CC-1|Search <b>|tk_1|Nightly|tk_1|token|tk_1|Nightly|1",
+		"CC-2|–|tk_2|–|u|user|tk_1|–|2", "CC-2|–|–|–|u|all|–|–|3"} {
 		var cells []string
 		for _, v := range table.Rows[i] {
 			if v.Null {
@@ -181,7 +193,8 @@ func TestNamesStandBesideTheirIds(t *testing.T) {
 	}
 	d := &Document{Title: "x", Tables: []*Table{table}}
 	page := render(t, d.HTML)
-	for _, want := range []string{"Search &lt;b&gt; (CC-1)</th>", "Nightly <small>tk_1</small></td>", `<td data-t="Token">tk_2</td>`} {
+	for _, want := range []string{"Search &lt;b&gt; (CC-1)</th>", "Nightly <small>tk_1</small></td>",
+		`<td data-t="Token">tk_2</td>`} {
 		if !strings.Contains(strings.ReplaceAll(page, ` class="s"`, ""), want) {
 			t.Errorf("the page has no %s", want)
 		}

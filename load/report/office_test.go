@@ -32,26 +32,30 @@ func office(t *testing.T, format string, files ...string) (dir string) {
 	if err := os.MkdirAll(filepath.Join(profile, "user"), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(filepath.Join(profile, "user", "registrymodifications.xcu"), []byte(settings), 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(profile, "user", "registrymodifications.xcu"), []byte(settings),
+		0o600); err != nil {
 		t.Fatal(err)
 	}
-	args := append([]string{"-env:UserInstallation=file://" + profile, "--headless", "--norestore", "--convert-to", format, "--outdir", dir}, files...)
+	args := append([]string{"-env:UserInstallation=file://" + profile, "--headless", "--norestore", "--convert-to", format,
+		"--outdir", dir}, files...)
 	if out, err := exec.CommandContext(t.Context(), path, args...).CombinedOutput(); err != nil {
 		t.Fatalf("soffice %v: %v\n%s", args, err, out)
 	}
 	return dir
 }
 
-// A spreadsheet program opens each workbook, computes its totals anew, saves and prints it, and the figures stay those that it was
-// written with, to the fifteen digits that a spreadsheet has.
+// A spreadsheet program opens each workbook, computes its totals anew, saves and prints it, and the figures stay those
+// that it was written with, to the fifteen digits that a spreadsheet has.
 func TestASpreadsheetProgramComputesSavesAndPrintsTheSame(t *testing.T) {
-	odd := &Table{Name: "odd", Title: "Odd", Columns: []Column{{"currency", "Currency", Text, false}, {"net_cost", "Net", Money, true}}}
+	odd := &Table{Name: "odd", Title: "Odd",
+		Columns: []Column{{"currency", "Currency", Text, false}, {"net_cost", "Net", Money, true}}}
 	for i, c := range []string{"USD", "usd", "*", "", "NULL", "JPY", "USD"} {
 		odd.Rows = append(odd.Rows, row(c, fmt.Sprintf("%d.%012d", i*1000+1, i*7+1)))
 	}
 	dir := t.TempDir()
 	var files []string
-	for name, d := range map[string]*Document{"sample": sample(), "hostile": hostileDocument(), "odd": {Tables: []*Table{odd}}} {
+	for name, d := range map[string]*Document{"sample": sample(), "hostile": hostileDocument(),
+		"odd": {Tables: []*Table{odd}}} {
 		file := filepath.Join(dir, name+".xlsx")
 		if err := os.WriteFile(file, []byte(render(t, d.XLSX)), 0o600); err != nil {
 			t.Fatal(err)

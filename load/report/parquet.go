@@ -85,7 +85,8 @@ func (t *Table) Parquet(w io.Writer) error {
 	}
 	batch := b.NewRecordBatch()
 	defer batch.Release()
-	out, err := pqarrow.NewFileWriter(schema, w, parquet.NewWriterProperties(parquet.WithCompression(compress.Codecs.Zstd)), pqarrow.DefaultWriterProps())
+	out, err := pqarrow.NewFileWriter(schema, w,
+		parquet.NewWriterProperties(parquet.WithCompression(compress.Codecs.Zstd)), pqarrow.DefaultWriterProps())
 	if err != nil {
 		return err
 	}

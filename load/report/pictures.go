@@ -16,12 +16,14 @@ const mostSeries = 6
 
 // pictures draws those of a chargeback, in the currency that most is spent in.
 func (b *builder) pictures(ctx context.Context) error {
-	t, err := ask(ctx, b.Snapshot, "currency", "", "SELECT currency FROM chargeback_daily GROUP BY ALL ORDER BY sum(net_cost) DESC NULLS LAST LIMIT 1")
+	t, err := ask(ctx, b.Snapshot, "currency", "",
+		"SELECT currency FROM chargeback_daily GROUP BY ALL ORDER BY sum(net_cost) DESC NULLS LAST LIMIT 1")
 	if err != nil || len(t.Rows) == 0 {
 		return err
 	}
 	currency := t.Rows[0][0]
-	for _, x := range []struct{ title, column string }{{"Net cost a day, by cost centre", "cost_center"}, {"Net cost a day, by model", "model"}} {
+	for _, x := range []struct{ title, column string }{{"Net cost a day, by cost centre", "cost_center"},
+		{"Net cost a day, by model", "model"}} {
 		if err := b.stackedPicture(ctx, x.title, x.column, currency); err != nil {
 			return err
 		}
@@ -30,7 +32,11 @@ func (b *builder) pictures(ctx context.Context) error {
 	if b.closed {
 		forecast = ""
 	}
-	budgets, err := ask(ctx, b.Snapshot, "budgets", "Budgets", fmt.Sprintf(`SELECT budget, currency, amount AS budget_amount, spent, left_over, used_share, `+forecast+`status FROM whole_budget_status WHERE period_start < DATE '%s' AND period_end > DATE '%s' AND (budget, "scope", scope_value) IN (SELECT (budget, "scope", scope_value) FROM budgets) ORDER BY period_start, used_share DESC, budget`, b.period.To, b.period.From))
+	budgets, err := ask(ctx, b.Snapshot, "budgets", "Budgets",
+		fmt.Sprintf(`SELECT budget, currency, amount AS budget_amount, spent, left_over, used_share, `+forecast+`status
+			FROM whole_budget_status WHERE period_start < DATE '%s' AND period_end > DATE '%s' AND (budget, "scope",
+			scope_value) IN (SELECT (budget, "scope", scope_value) FROM budgets) ORDER BY period_start, used_share DESC, budget`,
+			b.period.To, b.period.From))
 	if err != nil {
 		return err
 	}
@@ -70,8 +76,10 @@ func (b *builder) allDays() []string {
 }
 
 func (b *builder) stackedPicture(ctx context.Context, title, column string, currency query.Value) error {
-	t, err := ask(ctx, b.Snapshot, column, title, fmt.Sprintf(`SELECT usage_date, %[1]s, sum(net_cost) AS net_cost FROM chargeback_daily WHERE charge_class IS NULL AND currency IS NOT DISTINCT FROM %[2]s GROUP BY ALL ORDER BY ALL`,
-		column, literal(currency)))
+	t, err := ask(ctx, b.Snapshot, column, title,
+		fmt.Sprintf(`SELECT usage_date, %[1]s, sum(net_cost) AS net_cost FROM chargeback_daily
+			WHERE charge_class IS NULL AND currency IS NOT DISTINCT FROM %[2]s GROUP BY ALL ORDER BY ALL`,
+			column, literal(currency)))
 	if err != nil || len(t.Rows) == 0 {
 		return err
 	}
@@ -123,8 +131,10 @@ func (b *builder) budgetPicture(t *Table) error {
 	var items []budgetItem
 	for _, row := range t.Rows {
 		v := func(name string) float64 { return float(t.value(row, name)) }
-		items = append(items, budgetItem{name: t.value(row, "budget").Text, spent: v("spent"), amount: v("budget_amount"), forecast: v("forecast"), low: v("forecast_low"), high: v("forecast_high"),
-			ranged: !t.value(row, "forecast_low").Null, text: show(Column{Kind: Share}, t.value(row, "used_share"), "") + " · " + t.value(row, "status").Text})
+		items = append(items, budgetItem{name: t.value(row, "budget").Text, spent: v("spent"), amount: v("budget_amount"),
+			forecast: v("forecast"), low: v("forecast_low"), high: v("forecast_high"),
+			ranged: !t.value(row, "forecast_low").Null, text: show(Column{Kind: Share}, t.value(row, "used_share"), "") + " · " +
+				t.value(row, "status").Text})
 	}
 	if len(items) > 0 {
 		b.doc.Pictures = append(b.doc.Pictures, Picture{"Budgets", "", budgetBars{items, b.closed}, t})
@@ -133,13 +143,17 @@ func (b *builder) budgetPicture(t *Table) error {
 }
 
 func (b *builder) outlookPicture(ctx context.Context) error {
-	f, err := ask(ctx, b.Snapshot, "outlook", "", `SELECT currency, forecast, forecast_low, forecast_high FROM forecast_month_end WHERE "scope" = 'all' ORDER BY forecast DESC LIMIT 1`)
+	f, err := ask(ctx, b.Snapshot, "outlook", "",
+		`SELECT currency, forecast, forecast_low, forecast_high FROM forecast_month_end WHERE "scope" = 'all'
+			ORDER BY forecast DESC LIMIT 1`)
 	if err != nil || len(f.Rows) == 0 {
 		return err
 	}
 	row := f.Rows[0]
 	t, err := ask(ctx, b.Snapshot, "outlook", "Cost added up by day",
-		fmt.Sprintf(`SELECT usage_date, sum(net_cost) AS net_cost FROM chargeback_daily WHERE billing_month = DATE '%s' AND charge_class IS NULL AND currency IS NOT DISTINCT FROM %s GROUP BY ALL ORDER BY ALL`, b.current.First(), literal(row[0])))
+		fmt.Sprintf(`SELECT usage_date, sum(net_cost) AS net_cost FROM chargeback_daily
+			WHERE billing_month = DATE '%s' AND charge_class IS NULL AND currency IS NOT DISTINCT FROM %s GROUP BY ALL
+			ORDER BY ALL`, b.current.First(), literal(row[0])))
 	if err != nil {
 		return err
 	}
@@ -159,7 +173,9 @@ func (b *builder) outlookPicture(ctx context.Context) error {
 		}
 		o.actual = append(o.actual, sum)
 	}
-	b.doc.Pictures = append(b.doc.Pictures, Picture{"What the month will come to", "What isn't there yet at the mean of each account's last 28 whole days; 8 of 10 outcomes lie in the band, if days scatter as those did.", o, t})
+	b.doc.Pictures = append(b.doc.Pictures, Picture{"What the month will come to",
+		"What isn't there yet at the mean of each account's last 28 whole days; 8 of 10 outcomes lie in the band, if days " +
+			"scatter as those did.", o, t})
 	return nil
 }
 
@@ -169,9 +185,12 @@ func (b *builder) moversPicture(ctx context.Context, currency query.Value) error
 		return nil
 	}
 	t, err := ask(ctx, b.Snapshot, "movers", "Cost centres against the month before", fmt.Sprintf(`
-		SELECT cost_center, currency, coalesce(sum(net_cost) FILTER (side = 'before'), 0) AS net_before, coalesce(sum(net_cost) FILTER (side = 'now'), 0) AS net_now,
-			coalesce(sum(net_cost) FILTER (side = 'now'), 0) - coalesce(sum(net_cost) FILTER (side = 'before'), 0) AS change, any_value(basis) AS compared
-		FROM chargeback_ever JOIN (FROM comparable_days JOIN comparison_basis USING ("month") WHERE "month" = DATE '%s') USING (account, usage_date)
+		SELECT cost_center, currency, coalesce(sum(net_cost) FILTER (side = 'before'), 0) AS net_before,
+		coalesce(sum(net_cost) FILTER (side = 'now'), 0) AS net_now,
+			coalesce(sum(net_cost) FILTER (side = 'now'), 0) - coalesce(sum(net_cost) FILTER (side = 'before'), 0) AS change,
+			any_value(basis) AS compared
+		FROM chargeback_ever JOIN (FROM comparable_days JOIN comparison_basis USING ("month")
+		WHERE "month" = DATE '%s') USING (account, usage_date)
 		WHERE charge_class IS NULL AND currency IS NOT DISTINCT FROM %s GROUP BY cost_center,
 			currency ORDER BY abs(change) DESC, cost_center LIMIT 10`, month.First(), literal(currency)))
 	if err != nil || len(t.Rows) == 0 {
@@ -179,15 +198,20 @@ func (b *builder) moversPicture(ctx context.Context, currency query.Value) error
 	}
 	c := bars{unit: currency.Text}
 	for _, row := range t.Rows {
-		c.items = append(c.items, barItem{b.called.label("cost_center", row[0].Text), float(row[4]), signed(show(Column{Kind: Money}, row[4], currency.Text))})
+		c.items = append(c.items, barItem{b.called.label("cost_center", row[0].Text), float(row[4]),
+			signed(show(Column{Kind: Money}, row[4], currency.Text))})
 	}
-	caption := "Net cost less that of the month before, by cost centre, corrections apart. Of like with like: " + t.value(t.Rows[0], "compared").Text + "."
+	caption := "Net cost less that of the month before, by cost centre, corrections apart. Of like with like: " +
+		t.value(t.Rows[0], "compared").Text + "."
 	b.doc.Pictures = append(b.doc.Pictures, Picture{"Top movers", caption, c, t})
 	return nil
 }
 
 func (b *builder) heatPicture(ctx context.Context, currency query.Value) error {
-	t, err := ask(ctx, b.Snapshot, "hours", "Net cost by weekday and hour", fmt.Sprintf(`SELECT isodow(request_time) AS weekday, hour(request_time) AS "hour", count(*) AS requests, sum(amount) AS net_cost FROM usage WHERE currency IS NOT DISTINCT FROM %s AND record_kind = 'request' GROUP BY ALL ORDER BY ALL`, literal(currency)))
+	t, err := ask(ctx, b.Snapshot, "hours", "Net cost by weekday and hour",
+		fmt.Sprintf(`SELECT isodow(request_time) AS weekday, hour(request_time) AS "hour", count(*) AS requests,
+			sum(amount) AS net_cost FROM usage WHERE currency IS NOT DISTINCT FROM %s AND record_kind = 'request' GROUP BY ALL
+			ORDER BY ALL`, literal(currency)))
 	if err != nil || len(t.Rows) == 0 {
 		return err
 	}

@@ -76,7 +76,8 @@ func (t *Table) complete(text string) {
 	}
 }
 
-// plain is the table for people, who read at the head how complete all of it is: without that column, unless its rows differ.
+// plain is the table for people, who read at the head how complete all of it is: without that column, unless its rows
+// differ.
 func (t *Table) plain(d *Document) *Table {
 	at := t.column(completeness)
 	if at < 0 || slices.ContainsFunc(t.Rows, func(row []query.Value) bool { return row[at].Text != d.Completeness.Text }) {
@@ -251,33 +252,82 @@ type Picture struct {
 
 // names are the columns that queries give, with what they mean to a reader.
 var names = map[string]Column{
-	"billing_month": {Title: "Month", Kind: Month}, "month": {Title: "Month", Kind: Month}, "usage_date": {Title: "Day", Kind: Day}, "day": {Title: "Day", Kind: Day},
-	"charge_class": {Title: "Class"}, "cost_center": {Title: "Cost centre"}, "gl_code": {Title: "GL code"}, "token": {Title: "Token"}, "user": {Title: "User"}, "custom_user": {Title: "Custom user"},
-	"token_id": {Title: "Token"}, "user_id": {Title: "User"}, "custom_user_id": {Title: "Custom user"}, "model_type": {Title: "Model type"},
-	"requests": {Title: "Requests", Kind: Count, Sum: true}, "charges": {Title: "Charges", Kind: Count, Sum: true}, "records": {Title: "Records", Kind: Count, Sum: true},
+	"billing_month": {Title: "Month", Kind: Month}, "month": {Title: "Month", Kind: Month},
+	"usage_date": {Title: "Day", Kind: Day}, "day": {Title: "Day", Kind: Day},
+	"charge_class": {Title: "Class"}, "cost_center": {Title: "Cost centre"}, "gl_code": {Title: "GL code"},
+	"token": {Title: "Token"}, "user": {Title: "User"}, "custom_user": {Title: "Custom user"},
+	"token_id": {Title: "Token"}, "user_id": {Title: "User"}, "custom_user_id": {Title: "Custom user"},
+	"model_type": {Title: "Model type"},
+	"requests":   {Title: "Requests", Kind: Count, Sum: true}, "charges": {Title: "Charges", Kind: Count, Sum: true},
+	"records":        {Title: "Records", Kind: Count, Sum: true},
 	"without_amount": {Title: "Without amount", Kind: Count, Sum: true},
-	"input_tokens":   {Title: "Input", Kind: Count, Sum: true}, "cached_tokens": {Title: "Cached", Kind: Count, Sum: true}, "output_tokens": {Title: "Output", Kind: Count, Sum: true}, "total_tokens": {Title: "Tokens", Kind: Count, Sum: true},
-	"tokens_before": {Title: "Tokens before", Kind: Count, Sum: true}, "tokens_now": {Title: "Tokens now", Kind: Count, Sum: true},
-	"list_cost": {Title: "List", Kind: Money, Sum: true}, "discount": {Title: "Discount", Kind: Money, Sum: true}, "net_cost": {Title: "Net", Kind: Money, Sum: true},
-	"direct_cost": {Title: "Direct", Kind: Money, Sum: true}, "shared_cost": {Title: "Shared", Kind: Money, Sum: true}, "unallocated_cost": {Title: "Unallocated", Kind: Money, Sum: true}, "correction": {Title: "Correction", Kind: Money, Sum: true},
-	"amount": {Title: "Amount", Kind: Money, Sum: true}, "posted": {Title: "Posted", Kind: Posted, Sum: true}, "budget_amount": {Title: "Budget", Kind: Money}, "spent": {Title: "Spent", Kind: Money}, "left_over": {Title: "Left", Kind: Money},
-	"forecast": {Title: "Forecast", Kind: Money}, "forecast_low": {Title: "Low", Kind: Money}, "forecast_high": {Title: "High", Kind: Money}, "burn_rate": {Title: "A day", Kind: Money}, "recent_rate": {Title: "A day lately", Kind: Money},
-	"used_share": {Title: "Used", Kind: Share}, "share": {Title: "Share", Kind: Share}, "allocated_share": {Title: "Allocated", Kind: Share}, "cached_share": {Title: "Cached share", Kind: Share}, "discount_rate": {Title: "Rate", Kind: Share}, "change_share": {Title: "Change", Kind: Share}, "threshold_reached": {Title: "Threshold", Kind: Share},
-	"period_start": {Title: "From", Kind: Day}, "period_end": {Title: "To (excluded)", Kind: Day}, "first_day": {Title: "First day", Kind: Day}, "last_day": {Title: "Last day", Kind: Day}, "day_before": {Title: "Day before", Kind: Day}, "corrected_in": {Title: "Corrected in", Kind: Month},
-	"days_over": {Title: "Days over", Kind: Count}, "days_left": {Title: "Days left", Kind: Count}, "place": {Title: "#", Kind: Count}, "active_users": {Title: "Users", Kind: Count}, "history_days": {Title: "Days of history", Kind: Count},
-	"observed": {Title: "Observed", Kind: Money}, "expected": {Title: "Expected", Kind: Money}, "deviation": {Title: "Deviation", Kind: Money}, "score": {Title: "Score", Kind: Quantity},
-	"net_before": {Title: "Before", Kind: Money, Sum: true}, "net_now": {Title: "Now", Kind: Money, Sum: true}, "change": {Title: "Change", Kind: Money, Sum: true}, "volume": {Title: "Volume", Kind: Money, Sum: true}, "mix": {Title: "Mix", Kind: Money, Sum: true}, "cache": {Title: "Cache", Kind: Money, Sum: true}, "price_effect": {Title: "Price", Kind: Money, Sum: true},
-	"per_request": {Title: "A request", Kind: UnitCost}, "per_million_tokens": {Title: "A million tokens", Kind: UnitCost}, "per_active_user": {Title: "A user", Kind: UnitCost},
-	"saved": {Title: "Saved", Kind: Money, Sum: true}, "cached_cost": {Title: "Cost of cached", Kind: Money, Sum: true}, "price": {Title: "Price", Kind: Quantity}, "quantity": {Title: "Quantity", Kind: Quantity}, "ratio": {Title: "Ratio", Kind: Share},
-	"opening": {Title: "Opening", Kind: Money}, "top_ups": {Title: "Top-ups", Kind: Money, Sum: true}, "used": {Title: "Used", Kind: Money, Sum: true}, "unexplained": {Title: "Unexplained", Kind: Money, Sum: true}, "closing": {Title: "Closing", Kind: Money}, "inferred": {Title: "Inferred", Kind: Flag}, "checked": {Title: "Checked", Kind: Flag}, "coupons": {Title: "Coupons", Kind: Money, Sum: true}, "coupon_balance": {Title: "Coupons left", Kind: Money}, "unexplained_coupons_beside": {Title: "Unexplained, coupons beside", Kind: Money, Sum: true}, "note": {Title: "Note"}, "other_invoices": {Title: "Other invoices", Kind: Money},
-	"days_left_7_coupons_beside": {Title: "Days left (7), coupons beside", Kind: Quantity}, "days_left_28_coupons_beside": {Title: "Days left (28), coupons beside", Kind: Quantity}, "balance": {Title: "Balance", Kind: Money},
-	"opened_at": {Title: "From", Kind: Instant}, "closed_at": {Title: "To", Kind: Instant}, "observed_at": {Title: "Observed at", Kind: Instant}, "covered_from": {Title: "From", Kind: Instant}, "covered_to": {Title: "To", Kind: Instant}, "run_started_at": {Title: "Last run", Kind: Instant},
-	"invoiced": {Title: "Invoiced", Kind: Money, Sum: true}, "exported": {Title: "Exported", Kind: Money, Sum: true}, "difference": {Title: "Difference", Kind: Money, Sum: true},
-	"burn_7_days": {Title: "A day, 7 days", Kind: Money}, "burn_28_days": {Title: "A day, 28 days", Kind: Money}, "days_left_7": {Title: "Days left (7)", Kind: Quantity}, "days_left_28": {Title: "Days left (28)", Kind: Quantity},
-	"gaps": {Title: "Gaps", Kind: Count, Sum: true}, "missing_hours": {Title: "Missing hours", Kind: Quantity}, "quarantined": {Title: "Quarantined", Kind: Count, Sum: true}, "duplicates": {Title: "Duplicates", Kind: Count, Sum: true}, "windows": {Title: "Windows", Kind: Count, Sum: true}, "miscounted": {Title: "Miscounted", Kind: Count, Sum: true}, "quality_errors": {Title: "Errors", Kind: Count, Sum: true}, "quality_warnings": {Title: "Warnings", Kind: Count, Sum: true}, "failed_windows": {Title: "Failed windows", Kind: Count, Sum: true},
-	"corrections_in": {Title: "Corrections in", Kind: Money, Sum: true}, "corrections_out": {Title: "Corrections out", Kind: Money, Sum: true},
-	completeness: {Title: "Completeness"}, "compared": {Title: "Compared"},
-	"rule_id": {Title: "Rule"}, "rule_version": {Title: "Version", Kind: Count}, "cost_center_spent": {Title: "Spent", Kind: Money},
+	"input_tokens":   {Title: "Input", Kind: Count, Sum: true}, "cached_tokens": {Title: "Cached", Kind: Count, Sum: true},
+	"output_tokens": {Title: "Output", Kind: Count, Sum: true}, "total_tokens": {Title: "Tokens", Kind: Count, Sum: true},
+	"tokens_before": {Title: "Tokens before", Kind: Count, Sum: true},
+	"tokens_now":    {Title: "Tokens now", Kind: Count, Sum: true},
+	"list_cost":     {Title: "List", Kind: Money, Sum: true}, "discount": {Title: "Discount", Kind: Money, Sum: true},
+	"net_cost":    {Title: "Net", Kind: Money, Sum: true},
+	"direct_cost": {Title: "Direct", Kind: Money, Sum: true}, "shared_cost": {Title: "Shared", Kind: Money, Sum: true},
+	"unallocated_cost": {Title: "Unallocated", Kind: Money, Sum: true},
+	"correction":       {Title: "Correction", Kind: Money, Sum: true},
+	"amount":           {Title: "Amount", Kind: Money, Sum: true}, "posted": {Title: "Posted", Kind: Posted, Sum: true},
+	"budget_amount": {Title: "Budget", Kind: Money}, "spent": {Title: "Spent", Kind: Money},
+	"left_over": {Title: "Left", Kind: Money},
+	"forecast":  {Title: "Forecast", Kind: Money}, "forecast_low": {Title: "Low", Kind: Money},
+	"forecast_high": {Title: "High", Kind: Money}, "burn_rate": {Title: "A day", Kind: Money},
+	"recent_rate": {Title: "A day lately", Kind: Money},
+	"used_share":  {Title: "Used", Kind: Share}, "share": {Title: "Share", Kind: Share},
+	"allocated_share": {Title: "Allocated", Kind: Share}, "cached_share": {Title: "Cached share", Kind: Share},
+	"discount_rate": {Title: "Rate", Kind: Share}, "change_share": {Title: "Change", Kind: Share},
+	"threshold_reached": {Title: "Threshold", Kind: Share},
+	"period_start":      {Title: "From", Kind: Day}, "period_end": {Title: "To (excluded)", Kind: Day},
+	"first_day": {Title: "First day", Kind: Day}, "last_day": {Title: "Last day", Kind: Day},
+	"day_before": {Title: "Day before", Kind: Day}, "corrected_in": {Title: "Corrected in", Kind: Month},
+	"days_over": {Title: "Days over", Kind: Count}, "days_left": {Title: "Days left", Kind: Count},
+	"place": {Title: "#", Kind: Count}, "active_users": {Title: "Users", Kind: Count},
+	"history_days": {Title: "Days of history", Kind: Count},
+	"observed":     {Title: "Observed", Kind: Money}, "expected": {Title: "Expected", Kind: Money},
+	"deviation": {Title: "Deviation", Kind: Money}, "score": {Title: "Score", Kind: Quantity},
+	"net_before": {Title: "Before", Kind: Money, Sum: true}, "net_now": {Title: "Now", Kind: Money, Sum: true},
+	"change": {Title: "Change", Kind: Money, Sum: true}, "volume": {Title: "Volume", Kind: Money, Sum: true},
+	"mix": {Title: "Mix", Kind: Money, Sum: true}, "cache": {Title: "Cache", Kind: Money, Sum: true},
+	"price_effect": {Title: "Price", Kind: Money, Sum: true},
+	"per_request":  {Title: "A request", Kind: UnitCost}, "per_million_tokens": {Title: "A million tokens",
+		Kind: UnitCost},
+	"per_active_user": {Title: "A user", Kind: UnitCost},
+	"saved":           {Title: "Saved", Kind: Money, Sum: true},
+	"cached_cost":     {Title: "Cost of cached", Kind: Money, Sum: true},
+	"price":           {Title: "Price", Kind: Quantity}, "quantity": {Title: "Quantity", Kind: Quantity},
+	"ratio":   {Title: "Ratio", Kind: Share},
+	"opening": {Title: "Opening", Kind: Money}, "top_ups": {Title: "Top-ups", Kind: Money, Sum: true},
+	"used": {Title: "Used", Kind: Money, Sum: true}, "unexplained": {Title: "Unexplained", Kind: Money, Sum: true},
+	"closing": {Title: "Closing", Kind: Money}, "inferred": {Title: "Inferred", Kind: Flag},
+	"checked": {Title: "Checked", Kind: Flag}, "coupons": {Title: "Coupons", Kind: Money, Sum: true},
+	"coupon_balance":             {Title: "Coupons left", Kind: Money},
+	"unexplained_coupons_beside": {Title: "Unexplained, coupons beside", Kind: Money, Sum: true},
+	"note":                       {Title: "Note"}, "other_invoices": {Title: "Other invoices", Kind: Money},
+	"days_left_7_coupons_beside":  {Title: "Days left (7), coupons beside", Kind: Quantity},
+	"days_left_28_coupons_beside": {Title: "Days left (28), coupons beside", Kind: Quantity},
+	"balance":                     {Title: "Balance", Kind: Money},
+	"opened_at":                   {Title: "From", Kind: Instant}, "closed_at": {Title: "To", Kind: Instant},
+	"observed_at": {Title: "Observed at", Kind: Instant}, "covered_from": {Title: "From", Kind: Instant},
+	"covered_to": {Title: "To", Kind: Instant}, "run_started_at": {Title: "Last run", Kind: Instant},
+	"invoiced": {Title: "Invoiced", Kind: Money, Sum: true}, "exported": {Title: "Exported", Kind: Money, Sum: true},
+	"difference":  {Title: "Difference", Kind: Money, Sum: true},
+	"burn_7_days": {Title: "A day, 7 days", Kind: Money}, "burn_28_days": {Title: "A day, 28 days", Kind: Money},
+	"days_left_7": {Title: "Days left (7)", Kind: Quantity}, "days_left_28": {Title: "Days left (28)", Kind: Quantity},
+	"gaps": {Title: "Gaps", Kind: Count, Sum: true}, "missing_hours": {Title: "Missing hours", Kind: Quantity},
+	"quarantined": {Title: "Quarantined", Kind: Count, Sum: true},
+	"duplicates":  {Title: "Duplicates", Kind: Count, Sum: true}, "windows": {Title: "Windows", Kind: Count, Sum: true},
+	"miscounted":       {Title: "Miscounted", Kind: Count, Sum: true},
+	"quality_errors":   {Title: "Errors", Kind: Count, Sum: true},
+	"quality_warnings": {Title: "Warnings", Kind: Count, Sum: true},
+	"failed_windows":   {Title: "Failed windows", Kind: Count, Sum: true},
+	"corrections_in":   {Title: "Corrections in", Kind: Money, Sum: true},
+	"corrections_out":  {Title: "Corrections out", Kind: Money, Sum: true},
+	completeness:       {Title: "Completeness"}, "compared": {Title: "Compared"},
+	"rule_id": {Title: "Rule"}, "rule_version": {Title: "Version", Kind: Count},
+	"cost_center_spent": {Title: "Spent", Kind: Money},
 }
 
 // describe makes a Column of a column of an answer.
@@ -319,7 +369,8 @@ func ask(ctx context.Context, s *query.Snapshot, name, title, query string) (*Ta
 	return t, nil
 }
 
-// post gives what is posted the decimals of its currency's minor unit, for who reads texts: SQL has a type for all of them.
+// post gives what is posted the decimals of its currency's minor unit, for who reads texts: SQL has a type for all of
+// them.
 func (t *Table) post() {
 	for i, c := range t.Columns {
 		if c.Kind != Posted {

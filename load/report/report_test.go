@@ -47,30 +47,49 @@ func row(cells ...string) []query.Value {
 
 // sample is a small document with a bit of everything.
 func sample() *Document {
-	owners := &Table{Name: "owners", Title: "By cost centre", Caption: "What each is charged.", Group: "cost_center", Columns: []Column{
-		{"cost_center", "Cost centre", Text, false}, {"model", "Model", Text, false}, {"currency", "Currency", Text, false}, {"requests", "Requests", Count, true},
-		{"net_cost", "Net", Money, true}, {"per_request", "A request", UnitCost, false}, {"quantity", "Quantity", Quantity, false}, {"share", "Share", Share, false},
-		{"first_day", "First day", Day, false}, {"month", "Month", Month, false}, {"observed_at", "Observed at", Instant, false}, {"inferred", "Inferred", Flag, false},
-	}, Rows: [][]query.Value{
-		row("CC-1", "gpt-5", "USD", "1234567", "1234.565000000000", "0.018957800000", "0.250000000000", "0.254250", "2026-11-01", "2026-11-01", "2026-11-24T10:30:59.25Z", "true"),
-		row("CC-1", "o3", "EUR", "12", "-0.005000000000", "0.000000500000", "3", "-0.0005", "2026-11-02", "2026-11-01", "2026-11-24T00:00:00Z", "false"),
-		row("CC-2", "o3", "USD", "0", "0.000000000001", "NULL", "NULL", "NULL", "NULL", "NULL", "NULL", "NULL"),
-		row("cc-2", "", "USD", "NULL", "99999999999999999999999999.999999999999", "1", "1", "1", "1899-12-31", "2026-11-01", "2026-11-24T10:30:00Z", "false"),
-		row("(unallocated)", "o3", "NULL", "3", "0.015", "1", "1", "1", "2026-11-30", "2026-11-01", "2026-11-24T10:30:00Z", "false"),
-	}}
-	empty := &Table{Name: "empty", Title: "Nothing here", Columns: []Column{{"x", "X", Text, false}, {"net_cost", "Net", Money, true}}}
-	return &Document{Name: "chargeback", Title: "Chargeback", Subtitle: "November 2026, running", Period: "2026-11", Freshness: "Usage of 1 account up to 2026-11-24 00:00 UTC; 0 records in quarantine.",
-		Completeness: Completeness{Text: "552 of 720 hours, complete to 2026-11-24 00:00 UTC", PeriodSeconds: 2592000, ExpectedSeconds: 1987200},
-		Warnings:     []string{"3 records could not be read"}, Figures: []Figure{{Label: "Net cost", Value: "1,234.56 USD", Detail: "532.54 USD in the month before"}, {Label: "Left", Value: "-10.00 USD", Alarm: true}},
+	owners := &Table{Name: "owners", Title: "By cost centre", Caption: "What each is charged.", Group: "cost_center",
+		Columns: []Column{
+			{"cost_center", "Cost centre", Text, false}, {"model", "Model", Text, false}, {"currency", "Currency", Text, false},
+			{"requests", "Requests", Count, true},
+			{"net_cost", "Net", Money, true}, {"per_request", "A request", UnitCost, false},
+			{"quantity", "Quantity", Quantity, false}, {"share", "Share", Share, false},
+			{"first_day", "First day", Day, false}, {"month", "Month", Month, false},
+			{"observed_at", "Observed at", Instant, false}, {"inferred", "Inferred", Flag, false},
+		}, Rows: [][]query.Value{
+			row("CC-1", "gpt-5", "USD", "1234567", "1234.565000000000", "0.018957800000", "0.250000000000", "0.254250",
+				"2026-11-01", "2026-11-01", "2026-11-24T10:30:59.25Z", "true"),
+			row("CC-1", "o3", "EUR", "12", "-0.005000000000", "0.000000500000", "3", "-0.0005", "2026-11-02", "2026-11-01",
+				"2026-11-24T00:00:00Z", "false"),
+			row("CC-2", "o3", "USD", "0", "0.000000000001", "NULL", "NULL", "NULL", "NULL", "NULL", "NULL", "NULL"),
+			row("cc-2", "", "USD", "NULL", "99999999999999999999999999.999999999999", "1", "1", "1", "1899-12-31", "2026-11-01",
+				"2026-11-24T10:30:00Z", "false"),
+			row("(unallocated)", "o3", "NULL", "3", "0.015", "1", "1", "1", "2026-11-30", "2026-11-01", "2026-11-24T10:30:00Z",
+				"false"),
+		}}
+	empty := &Table{Name: "empty", Title: "Nothing here",
+		Columns: []Column{{"x", "X", Text, false}, {"net_cost", "Net", Money, true}}}
+	return &Document{Name: "chargeback", Title: "Chargeback", Subtitle: "November 2026, running", Period: "2026-11",
+		Freshness: "Usage of 1 account up to 2026-11-24 00:00 UTC; 0 records in quarantine.",
+		Completeness: Completeness{Text: "552 of 720 hours, complete to 2026-11-24 00:00 UTC", PeriodSeconds: 2592000,
+			ExpectedSeconds: 1987200},
+		Warnings: []string{"3 records could not be read"},
+		Figures: []Figure{{Label: "Net cost", Value: "1,234.56 USD", Detail: "532.54 USD in the month before"},
+			{Label: "Left", Value: "-10.00 USD", Alarm: true}},
 		Pictures: []Picture{
-			{"Net cost a day", "Before corrections.", stacked{[]string{"2026-11-01", "2026-11-02"}, []series{{"CC-1", []float64{1, 2}}, {"CC-2", []float64{3, -1}}}, "USD"}, owners},
-			{"Budgets", "", budgetBars{items: []budgetItem{{"all", 5, 4, 6, 5.5, 7, true, "125.0 % · over"}, {"none", 1, 0, 1, 0, 0, false, "–"}}}, nil},
-			{"Outlook", "", outlook{[]string{"2026-11-01", "2026-11-02", "2026-11-03"}, []float64{1, 2}, 3, 2.5, 3.5, true, "USD"}, nil},
+			{"Net cost a day", "Before corrections.",
+				stacked{[]string{"2026-11-01", "2026-11-02"}, []series{{"CC-1", []float64{1, 2}}, {"CC-2", []float64{3, -1}}},
+					"USD"}, owners},
+			{"Budgets", "", budgetBars{items: []budgetItem{{"all", 5, 4, 6, 5.5, 7, true, "125.0 % · over"},
+				{"none", 1, 0, 1, 0, 0, false, "–"}}}, nil},
+			{"Outlook", "", outlook{[]string{"2026-11-01", "2026-11-02", "2026-11-03"}, []float64{1, 2}, 3, 2.5, 3.5, true,
+				"USD"}, nil},
 			{"Movers", "", bars{[]barItem{{"CC-1", 3, "+3.00"}, {"CC-2", -2, "-2.00"}}, "USD"}, nil},
 			{"Hours", "", heat{[7][24]float64{{1, 2.5, 30}}, "USD"}, nil},
-			{"Coverage", "", calendar{[]string{"2026-11-01", "2026-11-02", "2026-11-03"}, []calendarRow{{"acme", []byte("fpn")}}}, nil},
+			{"Coverage", "", calendar{[]string{"2026-11-01", "2026-11-02", "2026-11-03"},
+				[]calendarRow{{"acme", []byte("fpn")}}}, nil},
 		},
-		Tables: []*Table{owners, empty}, Notes: []string{"A note on method."}, Generated: time.Date(2026, 11, 24, 10, 30, 0, 0, time.UTC), Version: "1.2.3"}
+		Tables: []*Table{owners, empty}, Notes: []string{"A note on method."},
+		Generated: time.Date(2026, 11, 24, 10, 30, 0, 0, time.UTC), Version: "1.2.3"}
 }
 
 func render(t testing.TB, write func(io.Writer) error) string {
@@ -84,7 +103,8 @@ func render(t testing.TB, write func(io.Writer) error) string {
 
 func TestGoldens(t *testing.T) {
 	d := sample()
-	for name, write := range map[string]func(io.Writer) error{"sample.txt": d.Text, "sample.csv": d.CSV, "sample.json": d.JSON} {
+	for name, write := range map[string]func(io.Writer) error{"sample.txt": d.Text, "sample.csv": d.CSV,
+		"sample.json": d.JSON} {
 		t.Run(name, func(t *testing.T) {
 			got, path := render(t, write), filepath.Join("testdata", name)
 			if *update {
@@ -112,15 +132,22 @@ func TestNumbersAreRoundedHalfAwayFromZeroWhereAPersonReadsThem(t *testing.T) {
 		text string
 		want string
 	}{
-		{Money, "0", "0.00"}, {Money, "0.005", "0.01"}, {Money, "0.015", "0.02"}, {Money, "0.025", "0.03"}, {Money, "0.025000000001", "0.03"}, {Money, "0.024999999999", "0.02"},
-		{Money, "-0.005", "-0.01"}, {Money, "49.625", "49.63"}, {Money, "-49.625", "-49.63"}, {Posted, "49.6300", "49.63"}, {Money, "-0.015", "-0.02"}, {Money, "-0.000000000001", "0.00"}, {Money, "999.995", "1,000.00"}, {Money, "999999.99", "999,999.99"}, {Money, "-1234567.891", "-1,234,567.89"},
-		{Money, "99999999999999999999999999.999999999999", "100,000,000,000,000,000,000,000,000.00"}, {Money, "12.500000000000", "12.50"},
+		{Money, "0", "0.00"}, {Money, "0.005", "0.01"}, {Money, "0.015", "0.02"}, {Money, "0.025", "0.03"},
+		{Money, "0.025000000001", "0.03"}, {Money, "0.024999999999", "0.02"},
+		{Money, "-0.005", "-0.01"}, {Money, "49.625", "49.63"}, {Money, "-49.625", "-49.63"}, {Posted, "49.6300", "49.63"},
+		{Money, "-0.015", "-0.02"}, {Money, "-0.000000000001", "0.00"}, {Money, "999.995", "1,000.00"},
+		{Money, "999999.99", "999,999.99"}, {Money, "-1234567.891", "-1,234,567.89"},
+		{Money, "99999999999999999999999999.999999999999", "100,000,000,000,000,000,000,000,000.00"},
+		{Money, "12.500000000000", "12.50"},
 		{Money, "n/a", "n/a"}, {Money, "1e3", "1e3"}, {Money, "NULL", none},
-		{Count, "0", "0"}, {Count, "999", "999"}, {Count, "1000", "1,000"}, {Count, "-1000", "-1,000"}, {Count, "9223372036854775807", "9,223,372,036,854,775,807"},
+		{Count, "0", "0"}, {Count, "999", "999"}, {Count, "1000", "1,000"}, {Count, "-1000", "-1,000"},
+		{Count, "9223372036854775807", "9,223,372,036,854,775,807"},
 		{UnitCost, "0.0189578", "0.018958"}, {UnitCost, "0.0000005", "0.000001"}, {UnitCost, "0.0000015", "0.000002"},
 		{Quantity, "1234.250000000000", "1,234.25"}, {Quantity, "3", "3"}, {Quantity, "1e-13", "1e-13"},
-		{Share, "0.2543", "25.4 %"}, {Share, "0.0005", "0.1 %"}, {Share, "0.0015", "0.2 %"}, {Share, "-0.6667", "-66.7 %"}, {Share, "12.5", "1,250.0 %"},
-		{Month, "2026-11-01", "2026-11"}, {Day, "2026-11-01", "2026-11-01"}, {Instant, "2026-11-24T10:30:59.25Z", "2026-11-24 10:30"}, {Instant, "NULL", none},
+		{Share, "0.2543", "25.4 %"}, {Share, "0.0005", "0.1 %"}, {Share, "0.0015", "0.2 %"}, {Share, "-0.6667", "-66.7 %"},
+		{Share, "12.5", "1,250.0 %"},
+		{Month, "2026-11-01", "2026-11"}, {Day, "2026-11-01", "2026-11-01"},
+		{Instant, "2026-11-24T10:30:59.25Z", "2026-11-24 10:30"}, {Instant, "NULL", none},
 		{Flag, "true", "yes"}, {Flag, "false", "no"}, {Flag, "NULL", none}, {Text, "", ""}, {Text, "007", "007"},
 	} {
 		if got := show(Column{Kind: c.kind}, v(c.text), "USD"); got != c.want {
@@ -130,12 +157,19 @@ func TestNumbersAreRoundedHalfAwayFromZeroWhereAPersonReadsThem(t *testing.T) {
 }
 
 func TestAmountsAreInTheMinorUnitOfTheirCurrency(t *testing.T) {
-	for _, c := range [][3]string{{"1234.5", "JPY", "1,235"}, {"-0.5", "KRW", "-1"}, {"0.4999", "JPY", "0"}, {"1.0005", "KWD", "1.001"}, {"1234.5", "TND", "1,234.500"}, {"0.00005", "CLF", "0.0001"}, {"49.625", "", "49.63"}, {"49.625", "jpy", "49.63"}, {"49.625", "???", "49.63"}} {
-		table := &Table{Title: "T", Columns: []Column{{"currency", "Currency", Text, false}, {"net_cost", "Net", Money, true}}, Rows: [][]query.Value{row(c[1], c[0])}}
-		d := &Document{Tables: []*Table{table}, Figures: []Figure{{Label: "Net", Value: money(v(c[0]), v(c[1])), Kind: Money, Number: v(c[0]), Currency: c[1]}}}
+	for _, c := range [][3]string{{"1234.5", "JPY", "1,235"}, {"-0.5", "KRW", "-1"}, {"0.4999", "JPY", "0"},
+		{"1.0005", "KWD", "1.001"}, {"1234.5", "TND", "1,234.500"}, {"0.00005", "CLF", "0.0001"}, {"49.625", "", "49.63"},
+		{"49.625", "jpy", "49.63"}, {"49.625", "???", "49.63"}} {
+		table := &Table{Title: "T",
+			Columns: []Column{{"currency", "Currency", Text, false}, {"net_cost", "Net", Money, true}},
+			Rows:    [][]query.Value{row(c[1], c[0])}}
+		d := &Document{Tables: []*Table{table},
+			Figures: []Figure{{Label: "Net", Value: money(v(c[0]), v(c[1])), Kind: Money, Number: v(c[0]), Currency: c[1]}}}
 		f, _ := workbook(t, d)
-		for what, got := range map[string]string{"the cell": table.show(table.Rows[0], 1), "its total": table.totalCells(table.Totals()[0])[1], "the sheet": cellOf{f, t, "T"}.shown("B2"), "the figure of the sheet": cellOf{f, t, "Summary"}.shown("B6"),
-			"the figure": strings.TrimSpace(strings.TrimSuffix(d.Figures[0].Value, c[1]))} {
+		for what, got := range map[string]string{"the cell": table.show(table.Rows[0], 1),
+			"its total": table.totalCells(table.Totals()[0])[1], "the sheet": cellOf{f, t, "T"}.shown("B2"),
+			"the figure of the sheet": cellOf{f, t, "Summary"}.shown("B6"),
+			"the figure":              strings.TrimSpace(strings.TrimSuffix(d.Figures[0].Value, c[1]))} {
 			if got != c[2] {
 				t.Errorf("%s of %s %s is %q, want %q", what, c[0], c[1], got, c[2])
 			}
@@ -180,7 +214,8 @@ func TestTotalsAreExactAndNeverAcrossCurrencies(t *testing.T) {
 }
 
 func TestATotalThatLacksARowIsNotShown(t *testing.T) {
-	table := &Table{Columns: []Column{{"name", "Name", Text, false}, {"net_cost", "Net", Money, true}, {"discount", "Discount", Money, true}},
+	table := &Table{Columns: []Column{{"name", "Name", Text, false}, {"net_cost", "Net", Money, true},
+		{"discount", "Discount", Money, true}},
 		Rows: [][]query.Value{row("a", "1", "NULL"), row("b", "inf", "NULL"), row("c", "1", "NULL")}}
 	if got := table.totalCells(table.Totals()[0]); !slices.Equal(got, []string{"Total", none, none}) {
 		t.Errorf("the total is %q", got)
@@ -188,7 +223,8 @@ func TestATotalThatLacksARowIsNotShown(t *testing.T) {
 }
 
 func TestPartsAreTheRowsByGroupAndNullIsAGroupOfItsOwn(t *testing.T) {
-	table := &Table{Group: "g", Columns: []Column{{"g", "", Text, false}, {"x", "", Text, false}}, Rows: [][]query.Value{row("b", "1"), row("NULL", "2"), row("a", "3"), row("", "4"), row("b", "5")}}
+	table := &Table{Group: "g", Columns: []Column{{"g", "", Text, false}, {"x", "", Text, false}},
+		Rows: [][]query.Value{row("b", "1"), row("NULL", "2"), row("a", "3"), row("", "4"), row("b", "5")}}
 	var got []string
 	for _, p := range table.parts() {
 		got = append(got, p.Title+":")
@@ -202,7 +238,8 @@ func TestPartsAreTheRowsByGroupAndNullIsAGroupOfItsOwn(t *testing.T) {
 }
 
 func TestCSVTellsNullFromEmptyAndLeavesNumbersAlone(t *testing.T) {
-	d := &Document{Tables: []*Table{{Columns: []Column{{"a", "", Text, false}, {"b", "", Money, false}, {"c", "", Text, false}},
+	d := &Document{Tables: []*Table{{Columns: []Column{{"a", "", Text, false}, {"b", "", Money, false},
+		{"c", "", Text, false}},
 		Rows: [][]query.Value{row("", "-1.500000000000", "-1"), row("NULL", "NULL", " x"), row("a\nb", "=1", "\tx")}}}}
 	want := "a,b,c\n\"\",-1.500000000000,'-1\n,,\" x\"\n\"a\nb\",'=1,'\tx\n"
 	if got := render(t, d.CSV); got != want {
@@ -212,13 +249,18 @@ func TestCSVTellsNullFromEmptyAndLeavesNumbersAlone(t *testing.T) {
 
 // hostile are texts that an account, a token or a file of finance may bring.
 var hostile = []string{
-	`<script>alert(1)</script>`, `"><img src=x onerror=alert(1)>`, `</style></svg></table>&lt;b&gt;`, `' onmouseover='x`, `{{.Title}}`, "=cmd|' /C calc'!A0", `@SUM(1+1)*cmd|' /C calc'!A0`, `+1+1`, `-1+1`, "\t=1", "\r=1",
-	"\x1b[31mred\x1b]0;title\x07", "\u202egpj.exe", "\u2066x\u2069\u200f", "a\x00b", "line\nbreak\r\nand \"quotes\", commas;", "\xff\xfe not UTF-8", "\ufffe\uffff", "_x0041_x0042_", "history", "a/b\\c?*[d]:e'", "'", "\u2028", strings.Repeat("long ", 1<<16/5+1), "👩‍💻 e\u0301", "USD", "usd", ">0", "*", "",
+	`<script>alert(1)</script>`, `"><img src=x onerror=alert(1)>`, `</style></svg></table>&lt;b&gt;`, `' onmouseover='x`,
+	`{{.Title}}`, "=cmd|' /C calc'!A0", `@SUM(1+1)*cmd|' /C calc'!A0`, `+1+1`, `-1+1`, "\t=1", "\r=1",
+	"\x1b[31mred\x1b]0;title\x07", "\u202egpj.exe", "\u2066x\u2069\u200f", "a\x00b",
+	"line\nbreak\r\nand \"quotes\", commas;", "\xff\xfe not UTF-8", "\ufffe\uffff", "_x0041_x0042_", "history",
+	"a/b\\c?*[d]:e'", "'", "\u2028", strings.Repeat("long ", 1<<16/5+1), "👩‍💻 e\u0301", "USD", "usd", ">0", "*", "",
 }
 
 // hostileDocument has one of them in each place that text from outside can take.
 func hostileDocument() *Document {
-	t := &Table{Name: "lines", Title: "Lines", Group: "cost_center", Columns: []Column{{"cost_center", "Cost centre", Text, false}, {"model", "Model", Text, false}, {"currency", "Currency", Text, false}, {"net_cost", "Net", Money, true}}}
+	t := &Table{Name: "lines", Title: "Lines", Group: "cost_center",
+		Columns: []Column{{"cost_center", "Cost centre", Text, false}, {"model", "Model", Text, false},
+			{"currency", "Currency", Text, false}, {"net_cost", "Net", Money, true}}}
 	d := &Document{Name: "statement", Period: "2026-11", Tables: []*Table{t}, Generated: time.Unix(0, 0)}
 	stack := stacked{days: []string{"2026-11-01"}, unit: "USD"}
 	var budgets budgetBars
@@ -226,7 +268,8 @@ func hostileDocument() *Document {
 	cal := calendar{days: []string{"2026-11-01"}}
 	for i, s := range hostile {
 		x := hostile[(i+1)%len(hostile)]
-		t.Rows = append(t.Rows, []query.Value{{Text: s}, {Text: x}, {Text: hostile[(i+2)%len(hostile)]}, {Text: "1.000000000001"}})
+		t.Rows = append(t.Rows, []query.Value{{Text: s}, {Text: x}, {Text: hostile[(i+2)%len(hostile)]},
+			{Text: "1.000000000001"}})
 		d.Figures = append(d.Figures, Figure{Label: s, Value: x, Detail: s, Alarm: i%2 == 0})
 		d.Warnings = append(d.Warnings, s)
 		d.Notes = append(d.Notes, s)
@@ -238,7 +281,8 @@ func hostileDocument() *Document {
 	all := strings.Join(hostile, "|")
 	d.Title, d.Subtitle, d.Freshness = all, all, all
 	stack.unit = hostile[0]
-	d.Pictures = []Picture{{hostile[0], hostile[1], stack, t}, {all, all, budgets, nil}, {all, all, movers, nil}, {all, all, cal, nil}, {all, all, heat{unit: hostile[0]}, nil}, {all, all, outlook{unit: hostile[0]}, nil}}
+	d.Pictures = []Picture{{hostile[0], hostile[1], stack, t}, {all, all, budgets, nil}, {all, all, movers, nil},
+		{all, all, cal, nil}, {all, all, heat{unit: hostile[0]}, nil}, {all, all, outlook{unit: hostile[0]}, nil}}
 	return d
 }
 
@@ -270,7 +314,8 @@ func TestNoCellOfCSVIsAFormulaAndAllTextComesBack(t *testing.T) {
 			if cell != "" && strings.ContainsRune("=+-@\t\r", rune(cell[0])) {
 				t.Errorf("the cell %.40q is a formula", cell)
 			}
-			if want := strings.ReplaceAll(query.NoFormula(d.Tables[0].Rows[i][j].Text), "\r\n", "\n"); cell != want { // as the reader has it
+			// as the reader has it
+			if want := strings.ReplaceAll(query.NoFormula(d.Tables[0].Rows[i][j].Text), "\r\n", "\n"); cell != want {
 				t.Errorf("%.40q came back as %.40q", want, cell)
 			}
 		}
@@ -292,7 +337,8 @@ func TestJSONHoldsAllTextAndExactAmounts(t *testing.T) {
 		t.Fatal(err)
 	}
 	for i, r := range doc.Tables[0].Rows {
-		if want := strings.ToValidUTF8(hostile[i], "\ufffd"); strings.ReplaceAll(r["cost_center"].(string), "\ufffd\ufffd", "\ufffd") != want {
+		if want := strings.ToValidUTF8(hostile[i], "\ufffd"); strings.ReplaceAll(r["cost_center"].(string), "\ufffd\ufffd",
+			"\ufffd") != want {
 			t.Errorf("%.40q came back as %.40q", want, r["cost_center"])
 		}
 		if r["net_cost"] != "1.000000000001" {
@@ -332,18 +378,21 @@ func TestParquetHoldsAllTextAndExactAmounts(t *testing.T) {
 		}
 	}
 	table = read(sample())
-	for i, want := range []string{"utf8", "utf8", "utf8", "int64", "decimal(38, 12)", "decimal(38, 12)", "decimal(38, 12)", "decimal(38, 12)", "date32", "date32", "timestamp[us, tz=UTC]", "bool"} {
+	for i, want := range []string{"utf8", "utf8", "utf8", "int64", "decimal(38, 12)", "decimal(38, 12)", "decimal(38, 12)",
+		"decimal(38, 12)", "date32", "date32", "timestamp[us, tz=UTC]", "bool"} {
 		if got := table.Column(i).DataType().String(); got != want {
 			t.Errorf("column %s is %s, want %s", table.Column(i).Name(), got, want)
 		}
 	}
-	for i, want := range []string{"1234.565000000000", "-0.005000000000", "0.000000000001", "99999999999999999999999999.999999999999", "0.015"} {
+	for i, want := range []string{"1234.565000000000", "-0.005000000000", "0.000000000001",
+		"99999999999999999999999999.999999999999", "0.015"} {
 		n := schemas.MoneyOf(table.Column(4).Data().Chunk(0).(*array.Decimal128).Value(i).BigInt())
 		if w, _ := schemas.ParseMoney(want); w.Cmp(n) != 0 {
 			t.Errorf("the amount %s came back as %s", want, n)
 		}
 	}
-	if c := table.Column(8).Data().Chunk(0); !c.IsNull(2) || c.(*array.Date32).Value(0) != arrow.Date32FromTime(time.Date(2026, 11, 1, 0, 0, 0, 0, time.UTC)) {
+	if c := table.Column(8).Data().Chunk(0); !c.IsNull(2) ||
+		c.(*array.Date32).Value(0) != arrow.Date32FromTime(time.Date(2026, 11, 1, 0, 0, 0, 0, time.UTC)) {
 		t.Errorf("days came back as %v", c)
 	}
 }
@@ -365,7 +414,8 @@ func TestEveryRefusalSaysWhy(t *testing.T) {
 			var o Options
 			*o.Scope.Values(d) = []string{"x"}
 			has := slices.Contains(r.Dimensions, d)
-			if err := r.Check(o); has != (r.WhyNot(FlagName(d)) == "") || has != (err == nil) || err != nil && !strings.Contains(err.Error(), r.NoOwners) {
+			if err := r.Check(o); has != (r.WhyNot(FlagName(d)) == "") || has != (err == nil) || err != nil &&
+				!strings.Contains(err.Error(), r.NoOwners) {
 				t.Errorf("%s %s: %q, %v", r.Name, FlagName(d), r.WhyNot(FlagName(d)), err)
 			}
 		}

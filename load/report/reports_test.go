@@ -72,7 +72,8 @@ func randomBooks(t *testing.T, seed uint64) *books {
 			p := schemas.Partition{Account: account, Date: first + schemas.Date(n)}
 			var rows [][4]string
 			for i := range rnd.IntN(4) {
-				r := spent{account, fmt.Sprintf("tk_%d", rnd.IntN(10)), fmt.Sprintf("m%d", rnd.IntN(3)), p.Date, big.NewInt(rnd.Int64N(9_000_000_000_000) - 1_000_000_000_000)}
+				r := spent{account, fmt.Sprintf("tk_%d", rnd.IntN(10)), fmt.Sprintf("m%d", rnd.IntN(3)), p.Date,
+					big.NewInt(rnd.Int64N(9_000_000_000_000) - 1_000_000_000_000)}
 				b.records = append(b.records, r)
 				rows = append(rows, [4]string{fmt.Sprintf("r%d", i), r.token, r.model, schemas.MoneyOf(r.amount).String()})
 			}
@@ -89,8 +90,10 @@ func randomBooks(t *testing.T, seed uint64) *books {
 // of is the value of a dimension of a record.
 func (b *books) of(r spent, dimension string) string {
 	a := b.rules.Assign(schemas.AllocationKey{Account: r.account, TokenID: &r.token, Model: &r.model}, r.day)
-	v := map[string]string{"account": r.account, "model": r.model, "cost_center": a.CostCenter, "team": a.Team, "project": a.Project,
-		"environment": a.Environment, "token": r.token, "user": "u1", "day": r.day.String(), "month": r.day.Month().First().String()}[dimension]
+	v := map[string]string{"account": r.account, "model": r.model, "cost_center": a.CostCenter, "team": a.Team,
+		"project":     a.Project,
+		"environment": a.Environment, "token": r.token, "user": "u1", "day": r.day.String(),
+		"month": r.day.Month().First().String()}[dimension]
 	if v == "" && slices.Contains([]string{"cost_center", "team", "project", "environment"}, dimension) {
 		return schemas.Unallocated
 	}
@@ -232,7 +235,8 @@ func TestEveryReportSaysWhatTheRecordsSay(t *testing.T) {
 			if err != nil {
 				t.Fatalf("%s: %v", what, err)
 			}
-			if missing := b.lacking(o); doc.Completeness.MissingSeconds != missing || doc.Completeness.Complete != (missing == 0 && o.Period.To <= b.asOf) {
+			if missing := b.lacking(o); doc.Completeness.MissingSeconds != missing ||
+				doc.Completeness.Complete != (missing == 0 && o.Period.To <= b.asOf) {
 				t.Errorf("%s: %+v, of the days %d seconds lack", what, doc.Completeness, missing)
 			}
 			same := func(name string, got, want map[string]string) {
@@ -246,9 +250,11 @@ func TestEveryReportSaysWhatTheRecordsSay(t *testing.T) {
 				same("chargeback", told(table(doc, "chargeback"), "net_cost", nil, o.By...), b.sums(o, o.By...))
 			case "statement":
 				same("summary", told(table(doc, "summary"), "net_cost", nil, "cost_center"), b.sums(o, "cost_center"))
-				same("lines", told(table(doc, "lines"), "net_cost", nil, "cost_center", "team", "account", "model"), b.sums(o, "cost_center", "team", "account", "model"))
+				same("lines", told(table(doc, "lines"), "net_cost", nil, "cost_center", "team", "account", "model"),
+					b.sums(o, "cost_center", "team", "account", "model"))
 				if j := table(doc, "journal"); j != nil {
-					same("journal", told(j, "amount", func(r map[string]query.Value) bool { return r["entry"].Text == "debit" }, "month", "cost_center"), b.sums(o, "month", "cost_center"))
+					same("journal", told(j, "amount", func(r map[string]query.Value) bool { return r["entry"].Text == "debit" },
+						"month", "cost_center"), b.sums(o, "month", "cost_center"))
 				}
 			case "top":
 				for _, d := range []string{"token", "model", "user"} {
@@ -256,7 +262,9 @@ func TestEveryReportSaysWhatTheRecordsSay(t *testing.T) {
 				}
 			case "unit-cost":
 				for _, d := range []string{"cost_center", "model"} {
-					same(d, told(table(doc, "unit_cost"), "net_cost", func(r map[string]query.Value) bool { return r["scope"].Text == d }, "month", "scope_value"), b.sums(o, "month", d))
+					same(d, told(table(doc, "unit_cost"), "net_cost",
+						func(r map[string]query.Value) bool { return r["scope"].Text == d }, "month", "scope_value"),
+						b.sums(o, "month", d))
 				}
 			case "prices":
 				same("discounts", told(table(doc, "discounts"), "net_cost", nil, "month", "model"), b.sums(o, "month", "model"))
@@ -316,7 +324,11 @@ func everyFormat(t *testing.T, what string, doc *report.Document) {
 				}
 			}
 		}
-		i := slices.IndexFunc(book.GetSheetList(), func(s string) bool { return s == tab.Title || len(s) > 25 && strings.HasPrefix(tab.Title, s) }) // a sheet's name is short
+		// a sheet's name is short
+		i := slices.IndexFunc(book.GetSheetList(), func(s string) bool {
+			return s == tab.Title || len(s) > 25 &&
+				strings.HasPrefix(tab.Title, s)
+		})
 		if i >= 0 {
 			sheets++
 			rows, err := book.GetRows(book.GetSheetList()[i])
@@ -390,24 +402,27 @@ func readBack(t *testing.T, format string, content []byte) (int, []string) {
 	return int(r.NumRows()), columns
 }
 
-// Of a closed month that changed since, a statement has what was charged, in every table; reports on usage have it as it is now, and a
-// table that leads from the one to the other.
+// Of a closed month that changed since, a statement has what was charged, in every table; reports on usage have it as
+// it is now, and a table that leads from the one to the other.
 func TestAsChargedAndAsItIsNowArentMixed(t *testing.T) {
 	w := publishtest.New(t, load.Options{})
 	finance := publishtest.Ruled("2026-12-01", "cc-2", "cc-4")
 	on := func(date string, rows ...[4]string) {
 		w.Day(schemas.Partition{Account: "acme", Date: day(date)}, rows...)
 	}
-	on("2026-10-05", [4]string{"a", "tk_2", "m1", "9"}, [4]string{"b", "tk_1", "model-1", "8"}, [4]string{"c", "tk_4", "m1", "1"})
+	on("2026-10-05", [4]string{"a", "tk_2", "m1", "9"}, [4]string{"b", "tk_1", "model-1", "8"},
+		[4]string{"c", "tk_4", "m1", "1"})
 	on("2026-11-05", [4]string{"d", "tk_2", "m1", "100"})
 	w.Publish(publish.PublishOptions{Finance: finance})
 	w.Close("2026-10", finance)
-	on("2026-10-05", [4]string{"a", "tk_2", "m1", "11"}, [4]string{"b", "tk_1", "model-1", "9"}, [4]string{"c", "tk_4", "m1", "1"})
+	on("2026-10-05", [4]string{"a", "tk_2", "m1", "11"}, [4]string{"b", "tk_1", "model-1", "9"},
+		[4]string{"c", "tk_4", "m1", "1"})
 	w.Publish(publish.PublishOptions{Finance: finance})
 	build := func(name, month string, scope query.Scope) *report.Document {
 		t.Helper()
 		p := schemas.MonthPeriod(day(month + "-01").Month())
-		doc, err := report.Build(t.Context(), w.Lake, report.Options{Name: name, Period: &p, Scope: scope, Now: time.Date(2026, 12, 1, 0, 0, 0, 0, time.UTC)})
+		doc, err := report.Build(t.Context(), w.Lake, report.Options{Name: name, Period: &p, Scope: scope,
+			Now: time.Date(2026, 12, 1, 0, 0, 0, 0, time.UTC)})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -431,8 +446,11 @@ func TestAsChargedAndAsItIsNowArentMixed(t *testing.T) {
 		summary := table(doc, "summary")
 		for what, got := range map[string][2]string{
 			"net": {sum(summary, "net_cost", nil), c.net}, "lines": {sum(table(doc, "lines"), "net_cost", nil), c.net},
-			"shared": {sum(summary, "shared_cost", nil), c.shared}, "pools": {sum(table(doc, "pools"), "net_cost", nil), c.shared}, "correction": {sum(summary, "correction", nil), c.correct},
-			"journal": {sum(table(doc, "journal"), "amount", func(r map[string]query.Value) bool { return r["entry"].Text == "debit" }), c.net},
+			"shared":     {sum(summary, "shared_cost", nil), c.shared},
+			"pools":      {sum(table(doc, "pools"), "net_cost", nil), c.shared},
+			"correction": {sum(summary, "correction", nil), c.correct},
+			"journal": {sum(table(doc, "journal"), "amount",
+				func(r map[string]query.Value) bool { return r["entry"].Text == "debit" }), c.net},
 		} {
 			if got[0] != got[1] {
 				t.Errorf("%s %v: %s is %q, want %q", c.month, c.scope, what, got[0], got[1])
@@ -443,15 +461,21 @@ func TestAsChargedAndAsItIsNowArentMixed(t *testing.T) {
 				t.Errorf("a statement has %s %s", tab.Name, tab.Basis)
 			}
 		}
-		if slices.ContainsFunc(doc.Figures, func(f report.Figure) bool { return strings.Contains(f.Label, "Forecast") }) != (c.month == "2026-11") {
+		if slices.ContainsFunc(doc.Figures,
+			func(f report.Figure) bool { return strings.Contains(f.Label, "Forecast") }) != (c.month == "2026-11") {
 			t.Errorf("%s: what is closed has a forecast, or what runs has none", c.month)
 		}
 	}
 	// Usage as it is now, and what leads to it.
-	for _, c := range []struct{ month, now, bridge string }{{"2026-10", "21", "charged in the period 18, and corrections of its usage, wherever they are charged 3"}, {"2026-11", "100", "charged in the period 103, less corrections that are charged in it -3"}} {
+	for _, c := range []struct{ month, now, bridge string }{{"2026-10", "21",
+		"charged in the period 18, and corrections of its usage, wherever they are charged 3"},
+		{"2026-11", "100", "charged in the period 103, less corrections that are charged in it -3"}} {
 		for name, tab := range map[string]string{"unit-cost": "unit_cost", "top": "model", "prices": "discounts"} {
 			doc := build(name, c.month, query.Scope{})
-			got := sum(table(doc, tab), "net_cost", func(r map[string]query.Value) bool { return r["scope"].Text == "" || r["scope"].Text == "all" })
+			got := sum(table(doc, tab), "net_cost", func(r map[string]query.Value) bool {
+				return r["scope"].Text == "" ||
+					r["scope"].Text == "all"
+			})
 			var lines []string
 			for _, row := range table(doc, "bridge").Rows {
 				lines = append(lines, row[0].Text+" "+strings.TrimSuffix(strings.TrimRight(row[2].Text, "0"), "."))
@@ -463,8 +487,8 @@ func TestAsChargedAndAsItIsNowArentMixed(t *testing.T) {
 	}
 }
 
-// The forecast that stands beside a month's charges is the one that the report of forecasts has, for all and for each: its rate is a mean
-// over days before the month, too.
+// The forecast that stands beside a month's charges is the one that the report of forecasts has, for all and for each:
+// its rate is a mean over days before the month, too.
 func TestTheForecastBesideAMonthIsTheForecast(t *testing.T) {
 	w := publishtest.New(t, load.Options{})
 	for n := range 45 {
@@ -474,7 +498,8 @@ func TestTheForecastBesideAMonthIsTheForecast(t *testing.T) {
 		}
 		for account, from := range map[string]int{"acme": 0, "labs": 38} {
 			if n >= from {
-				w.Day(schemas.Partition{Account: account, Date: day("2026-10-01") + schemas.Date(n)}, [4]string{"a", "tk_2", "m1", amount})
+				w.Day(schemas.Partition{Account: account, Date: day("2026-10-01") + schemas.Date(n)},
+					[4]string{"a", "tk_2", "m1", amount})
 			}
 		}
 	}
@@ -487,7 +512,8 @@ func TestTheForecastBesideAMonthIsTheForecast(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		want := told(table(said, "forecast"), "forecast", func(r map[string]query.Value) bool { return r["scope"].Text == "all" })[""]
+		want := told(table(said, "forecast"), "forecast",
+			func(r map[string]query.Value) bool { return r["scope"].Text == "all" })[""]
 		for _, name := range []string{"chargeback", "statement"} {
 			o.Name = name
 			doc, err := report.Build(t.Context(), w.Lake, o)
@@ -514,21 +540,25 @@ func (r namesakes) Assign(k schemas.AllocationKey, _ schemas.Date) schemas.Assig
 	case "pooled":
 		return schemas.Assignment{RuleID: "pooled", Version: 1, Source: "rules.yaml:9", Pool: "x"}
 	case "own":
-		return schemas.Assignment{Owner: schemas.Owner{CostCenter: "pool x"}, RuleID: "own", Version: 1, Source: "rules.yaml:3"}
+		return schemas.Assignment{Owner: schemas.Owner{CostCenter: "pool x"}, RuleID: "own", Version: 1,
+			Source: "rules.yaml:3"}
 	case "alike":
 		return schemas.Assignment{Owner: schemas.Owner{CostCenter: "x"}, RuleID: "alike", Version: 1, Source: "rules.yaml:4"}
 	}
 	return schemas.Assignment{}
 }
 
-// A statement tells a pool's images from those of a cost centre that is called like it, in an open month and in a closed one.
+// A statement tells a pool's images from those of a cost centre that is called like it, in an open month and in a
+// closed one.
 func TestAStatementTellsAPoolFromACostCentreCalledAlike(t *testing.T) {
 	w := publishtest.New(t, load.Options{})
 	finance := publishtest.Ruled("2026-12-01", "cc-2")
 	finance.Rules = namesakes{finance.Rules.(loadtest.Rules)}
 	finance.Archived = func([]publish.RuleFile) (publish.Allocator, error) { return finance.Rules, nil }
-	w.Images(schemas.Partition{Account: "acme", Date: day("2026-10-05")}, [4]string{"a", "tk_1", "pooled", "8"}, [4]string{"b", "tk_1", "own", "3"}, [4]string{"c", "tk_1", "alike", "5"}, [4]string{"d", "tk_1", "nobodys", "1"})
-	w.Images(schemas.Partition{Account: "acme", Date: day("2026-11-05")}, [4]string{"e", "tk_1", "pooled", "80"}, [4]string{"f", "tk_1", "own", "30"}, [4]string{"g", "tk_1", "alike", "50"}, [4]string{"h", "tk_1", "nobodys", "10"})
+	w.Images(schemas.Partition{Account: "acme", Date: day("2026-10-05")}, [4]string{"a", "tk_1", "pooled", "8"},
+		[4]string{"b", "tk_1", "own", "3"}, [4]string{"c", "tk_1", "alike", "5"}, [4]string{"d", "tk_1", "nobodys", "1"})
+	w.Images(schemas.Partition{Account: "acme", Date: day("2026-11-05")}, [4]string{"e", "tk_1", "pooled", "80"},
+		[4]string{"f", "tk_1", "own", "30"}, [4]string{"g", "tk_1", "alike", "50"}, [4]string{"h", "tk_1", "nobodys", "10"})
 	w.Publish(publish.PublishOptions{Finance: finance})
 	w.Close("2026-10", finance)
 	w.Publish(publish.PublishOptions{Finance: finance})
@@ -542,7 +572,8 @@ func TestAStatementTellsAPoolFromACostCentreCalledAlike(t *testing.T) {
 			{query.Scope{CostCenters: []string{"x"}}, []string{"x of : 5"}},
 		} {
 			p := schemas.MonthPeriod(day(month + "-01").Month())
-			doc, err := report.Build(t.Context(), w.Lake, report.Options{Name: "statement", Period: &p, Scope: c.scope, Now: time.Date(2026, 12, 1, 0, 0, 0, 0, time.UTC)})
+			doc, err := report.Build(t.Context(), w.Lake, report.Options{Name: "statement", Period: &p, Scope: c.scope,
+				Now: time.Date(2026, 12, 1, 0, 0, 0, 0, time.UTC)})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -577,7 +608,8 @@ func TestAStatementTellsAPoolFromACostCentreCalledAlike(t *testing.T) {
 func TestAScopeOfNamesThatLookLikeConditions(t *testing.T) {
 	w := publishtest.New(t, load.Options{})
 	const odd = "m account IN model IN ('x') OR '1' = '1"
-	w.Day(schemas.Partition{Account: "acme", Date: day("2026-10-05")}, [4]string{"a", "tk_2", odd, "3"}, [4]string{"b", "tk_2", "m1", "5"}, [4]string{"c", "tk_1", odd, "7"})
+	w.Day(schemas.Partition{Account: "acme", Date: day("2026-10-05")}, [4]string{"a", "tk_2", odd, "3"},
+		[4]string{"b", "tk_2", "m1", "5"}, [4]string{"c", "tk_1", odd, "7"})
 	w.Publish(publish.PublishOptions{Finance: publishtest.Ruled("2026-12-01")})
 	for _, c := range []struct {
 		scope query.Scope
@@ -594,7 +626,9 @@ func TestAScopeOfNamesThatLookLikeConditions(t *testing.T) {
 		if err := s.Narrow(t.Context(), c.scope); err != nil {
 			t.Fatal(err)
 		}
-		for _, from := range []string{"sum(amount) FROM usage", "sum(amount) FROM usage_daily", "sum(net_cost) FROM allocated_daily", "sum(net_cost) FROM chargeback_daily", `sum(net_cost) FROM unit_cost WHERE "scope" = 'all'`} {
+		for _, from := range []string{"sum(amount) FROM usage", "sum(amount) FROM usage_daily",
+			"sum(net_cost) FROM allocated_daily", "sum(net_cost) FROM chargeback_daily",
+			`sum(net_cost) FROM unit_cost WHERE "scope" = 'all'`} {
 			rows, err := s.Query(t.Context(), "SELECT "+from)
 			if err != nil {
 				t.Fatal(err)

@@ -137,9 +137,9 @@ func (t *Table) totalCells(total Total) []string {
 	return cells
 }
 
-// CSV writes the document's main table: a header of the columns' stable names, and exact values, as load.Rows.WriteCSV does:
-// no number has exactly three decimals, NULL is an empty field, an empty string is "", lines end with a line feed, text that a spreadsheet would compute gets an
-// apostrophe in front. There is no row of totals.
+// CSV writes the document's main table: a header of the columns' stable names, and exact values, as load.Rows.WriteCSV
+// does: no number has exactly three decimals, NULL is an empty field, an empty string is "", lines end with a line
+// feed, text that a spreadsheet would compute gets an apostrophe in front. There is no row of totals.
 func (d *Document) CSV(w io.Writer) error {
 	b := bufio.NewWriter(w)
 	if t := d.data(); t != nil {
@@ -215,7 +215,9 @@ func (d *Document) JSON(w io.Writer) error {
 		Figures   []jsonFigure `json:"figures"`
 		Tables    []jsonTable  `json:"tables"`
 		Notes     []string     `json:"notes"`
-	}{d.Name, d.Title, d.Subtitle, d.Period, append([]string{}, d.Scope...), jsonComplete(d.Completeness), d.Generated.UTC().Truncate(time.Second), d.Version, d.Freshness, append([]string{}, d.Warnings...), []jsonFigure{}, []jsonTable{}, append([]string{}, d.Notes...)}
+	}{d.Name, d.Title, d.Subtitle, d.Period, append([]string{}, d.Scope...), jsonComplete(d.Completeness),
+		d.Generated.UTC().Truncate(time.Second), d.Version, d.Freshness, append([]string{}, d.Warnings...), []jsonFigure{},
+		[]jsonTable{}, append([]string{}, d.Notes...)}
 	for _, f := range d.Figures {
 		out.Figures = append(out.Figures, jsonFigure{f.Label, f.Value, f.Detail})
 	}

@@ -33,7 +33,8 @@ const (
 
 // XLSX writes the document as a workbook: a sheet of figures, one a table, and one for each value of the column that a
 // table is grouped by. Numbers and dates are such; totals are formulas over the rows, one a currency. Text is text,
-// whatever it begins with. The defined name rowsName of each sheet with a table is its head and rows, without the totals.
+// whatever it begins with. The defined name rowsName of each sheet with a table is its head and rows, without the
+// totals.
 //
 // A spreadsheet counts with 15 digits. The cells hold all that there are; sums in a sheet are as exact as the
 // spreadsheet is.
@@ -99,13 +100,16 @@ type cellStyle struct {
 // begin gives the workbook its author and its first styles.
 func (b *book) begin(d *Document) (err error) {
 	made := d.Generated.UTC().Format(time.RFC3339)
-	if err := b.SetDocProps(&excelize.DocProperties{Creator: program, LastModifiedBy: program, Title: sheetText(d.Title), Subject: sheetText(d.Subtitle), Created: made, Modified: made}); err != nil {
+	if err := b.SetDocProps(&excelize.DocProperties{Creator: program, LastModifiedBy: program, Title: sheetText(d.Title),
+		Subject: sheetText(d.Subtitle), Created: made, Modified: made}); err != nil {
 		return err
 	}
 	head, title := font(11), font(14)
 	head.Bold, head.Color, title.Bold = true, "FFFFFF", true
 	for i, to := range []string{"left", "right"} {
-		b.head[i], err = b.NewStyle(&excelize.Style{Font: head, Fill: excelize.Fill{Type: "pattern", Pattern: 1, Color: []string{"1F3A5F"}}, Alignment: &excelize.Alignment{Horizontal: to, Vertical: "center"}})
+		b.head[i], err = b.NewStyle(&excelize.Style{Font: head,
+			Fill:      excelize.Fill{Type: "pattern", Pattern: 1, Color: []string{"1F3A5F"}},
+			Alignment: &excelize.Alignment{Horizontal: to, Vertical: "center"}})
 		if err != nil {
 			return err
 		}
@@ -126,7 +130,8 @@ func (b *book) style(k Kind, currency string, total bool) (int, error) {
 	if id, ok := b.styles[key]; ok {
 		return id, nil
 	}
-	format := map[Kind]string{Text: "@", Count: "#,##0", UnitCost: "#,##0.000000", Quantity: "#,##0.############", Share: "0.0%", Day: "yyyy-mm-dd", Month: "yyyy-mm", Instant: "yyyy-mm-dd hh:mm", Flag: "General"}[k]
+	format := map[Kind]string{Text: "@", Count: "#,##0", UnitCost: "#,##0.000000", Quantity: "#,##0.############",
+		Share: "0.0%", Day: "yyyy-mm-dd", Month: "yyyy-mm", Instant: "yyyy-mm-dd hh:mm", Flag: "General"}[k]
 	if format == "" {
 		format = strings.TrimSuffix("#,##0."+strings.Repeat("0", key.places), ".")
 		format += ";[Red]-" + format
@@ -153,8 +158,8 @@ func (b *book) setStyle(sheet, at string, k Kind, currency string, total bool) e
 	return b.SetCellStyle(sheet, at, at, style)
 }
 
-// numericFormulas writes the files of a workbook. excelize marks what a formula gave as text, whatever stands there; the
-// formulas of a report are sums, so what they gave is a number, for readers that don't compute, too.
+// numericFormulas writes the files of a workbook. excelize marks what a formula gave as text, whatever stands there;
+// the formulas of a report are sums, so what they gave is a number, for readers that don't compute, too.
 type numericFormulas struct{ *zip.Writer }
 
 func (z numericFormulas) Create(name string) (io.Writer, error) {
@@ -181,7 +186,8 @@ func (b *book) onPaper(sheet string, head bool) error {
 	if err := b.SetSheetProps(sheet, &excelize.SheetPropsOptions{FitToPage: &fit}); err != nil {
 		return err
 	}
-	if err := b.SetPageLayout(sheet, &excelize.PageLayoutOptions{Orientation: &landscape, Size: &a4, FitToWidth: &one, FitToHeight: &any}); err != nil {
+	if err := b.SetPageLayout(sheet, &excelize.PageLayoutOptions{Orientation: &landscape, Size: &a4, FitToWidth: &one,
+		FitToHeight: &any}); err != nil {
 		return err
 	}
 	if err := b.SetHeaderFooter(sheet, &excelize.HeaderFooterOptions{OddFooter: "&L&A&R&P / &N"}); err != nil || !head {
@@ -192,10 +198,12 @@ func (b *book) onPaper(sheet string, head bool) error {
 
 // define gives cells of a sheet a name that is the sheet's own.
 func (b *book) define(sheet, name, cells string) error {
-	return b.SetDefinedName(&excelize.DefinedName{Name: name, Scope: sheet, RefersTo: "'" + strings.ReplaceAll(sheet, "'", "''") + "'!" + cells})
+	return b.SetDefinedName(&excelize.DefinedName{Name: name, Scope: sheet,
+		RefersTo: "'" + strings.ReplaceAll(sheet, "'", "''") + "'!" + cells})
 }
 
-// rowsName is the name of a table's head and rows, in each sheet: what a program reads, for which a total would be one more row.
+// rowsName is the name of a table's head and rows, in each sheet: what a program reads, for which a total would be one
+// more row.
 const rowsName = "Table_rows"
 
 // maxBreaks is how many page breaks a sheet takes.
@@ -310,14 +318,16 @@ func (b *book) cover(d *Document) error {
 		row++
 		return nil
 	}
-	if err := errors.Join(put(d.Title), b.SetCellStyle(sheet, "A1", "A1", b.title), put(d.Subtitle), put("Completeness", d.Completeness.Text), put(d.Freshness), put("")); err != nil {
+	if err := errors.Join(put(d.Title), b.SetCellStyle(sheet, "A1", "A1", b.title), put(d.Subtitle),
+		put("Completeness", d.Completeness.Text), put(d.Freshness), put("")); err != nil {
 		return err
 	}
 	for _, f := range d.Figures { // the number, what it is in, what it is held against
 		value, unit := f.Value, ""
 		if f.isNumber() {
 			value, unit = "", f.Currency
-			if err := errors.Join(b.value(sheet, cellName(1, row), f.Kind, f.Number, f.Currency), b.setStyle(sheet, cellName(1, row), f.Kind, f.Currency, false)); err != nil {
+			if err := errors.Join(b.value(sheet, cellName(1, row), f.Kind, f.Number, f.Currency),
+				b.setStyle(sheet, cellName(1, row), f.Kind, f.Currency, false)); err != nil {
 				return err
 			}
 		}
@@ -345,7 +355,9 @@ func (b *book) cover(d *Document) error {
 	for _, s := range d.Notes {
 		lines = append(lines, []string{"Note", s})
 	}
-	lines = append(lines, []string{"Note", "A spreadsheet counts with 15 digits. Amounts with all their twelve decimals are in the CSV and in usage.duckdb."})
+	lines = append(lines,
+		[]string{"Note", "A spreadsheet counts with 15 digits. Amounts with all their twelve decimals are in the CSV and in " +
+			"usage.duckdb."})
 	for _, l := range lines {
 		if err := put(l...); err != nil {
 			return err
@@ -387,8 +399,8 @@ func (b *book) text(sheet, at, s string) error {
 	return b.SetCellStr(sheet, at, escaped)
 }
 
-// escapes writes out what a workbook would read as a character: it has _x0041_ for A, and _x005F_ for an underscore that
-// begins no such thing. excelize reads them so, but doesn't write them in shared strings. n is how many there are.
+// escapes writes out what a workbook would read as a character: it has _x0041_ for A, and _x005F_ for an underscore
+// that begins no such thing. excelize reads them so, but doesn't write them in shared strings. n is how many there are.
 func escapes(s string) (escaped string, n int) {
 	if !strings.Contains(s, "_x") {
 		return s, 0
@@ -414,7 +426,8 @@ var (
 func (b *book) table(sheet string, t *Table) error {
 	totals := t.Totals()
 	if 2+len(t.Rows)+len(totals) > maxSheetRows {
-		return fmt.Errorf("%s has %d rows, more than a sheet holds: ask for fewer dimensions, or for --format csv or parquet", sheet, len(t.Rows))
+		return fmt.Errorf("%s has %d rows, more than a sheet holds: ask for fewer dimensions, or for --format csv or parquet",
+			sheet, len(t.Rows))
 	}
 	if err := b.sheet(sheet); err != nil {
 		return err
@@ -426,7 +439,8 @@ func (b *book) table(sheet string, t *Table) error {
 		if c.Kind.Numeric() {
 			head = b.head[1]
 		}
-		if err := errors.Join(b.text(sheet, cellName(i, 1), c.Title), b.SetCellStyle(sheet, cellName(i, 1), cellName(i, 1), head)); err != nil {
+		if err := errors.Join(b.text(sheet, cellName(i, 1), c.Title),
+			b.SetCellStyle(sheet, cellName(i, 1), cellName(i, 1), head)); err != nil {
 			return err
 		}
 	}
@@ -469,7 +483,8 @@ func (b *book) table(sheet string, t *Table) error {
 	}
 	end, err := excelize.CoordinatesToCellName(len(t.Columns), last, true)
 	return errors.Join(err, b.define(sheet, rowsName, "$A$1:"+end), b.breakPages(sheet, t),
-		b.SetPanes(sheet, &excelize.Panes{Freeze: true, YSplit: 1, TopLeftCell: "A2", ActivePane: "bottomLeft"}), b.onPaper(sheet, true))
+		b.SetPanes(sheet, &excelize.Panes{Freeze: true, YSplit: 1, TopLeftCell: "A2", ActivePane: "bottomLeft"}),
+		b.onPaper(sheet, true))
 }
 
 // currencyCode is a code as ISO 4217 has it.
@@ -501,7 +516,8 @@ func (b *book) totals(sheet string, t *Table, totals []Total, last int) error {
 				if currency >= 0 {
 					in := cellName(currency, 2) + ":" + cellName(currency, last)
 					switch {
-					case empty && total.Currency == "", !total.Null && texts[currency] != total.Currency: // nor what the row doesn't show as it is
+					// nor what the row doesn't show as it is
+					case empty && total.Currency == "", !total.Null && texts[currency] != total.Currency:
 						formula = ""
 					case total.Null:
 						formula = fmt.Sprintf("SUMPRODUCT(--ISBLANK(%s),%s)", in, cells)
@@ -561,8 +577,8 @@ func (b *book) value(sheet, at string, k Kind, v query.Value, currency string) e
 	return b.text(sheet, at, v.Text)
 }
 
-// sheetAmount is what a cell stores of an amount: all its digits. A spreadsheet keeps 15 of them and rounds what it shows
-// from these, so an amount that would come out another cent than everywhere else stands in its minor unit.
+// sheetAmount is what a cell stores of an amount: all its digits. A spreadsheet keeps 15 of them and rounds what it
+// shows from these, so an amount that would come out another cent than everywhere else stands in its minor unit.
 func sheetAmount(n schemas.Money) string {
 	const digits = 15
 	exact, rounded := n.String(), n.Posted()

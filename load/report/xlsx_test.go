@@ -103,10 +103,15 @@ func TestCellsOfAWorkbookAreNumbersDatesAndText(t *testing.T) {
 		at, raw, shown string
 		kind           excelize.CellType
 	}{
-		{"D2", "1234567", "1,234,567", excelize.CellTypeUnset}, {"E2", "1234.565", "1,234.57", excelize.CellTypeUnset}, {"E5", "99999999999999999999999999.999999999999", "", excelize.CellTypeUnset},
-		{"E4", "0.000000000001", "0.00", excelize.CellTypeUnset}, {"E3", "-0.005", "", excelize.CellTypeUnset}, {"F4", "", "", excelize.CellTypeUnset}, {"H2", "0.25425", "25.4%", excelize.CellTypeUnset},
-		{"I2", "46327", "2026-11-01", excelize.CellTypeUnset}, {"I5", "1899-12-31", "1899-12-31", excelize.CellTypeSharedString}, {"J2", "46327", "2026-11", excelize.CellTypeUnset},
-		{"K2", "46350.43818287037", "2026-11-24 10:30", excelize.CellTypeUnset}, {"L2", "1", "TRUE", excelize.CellTypeBool}, {"A2", "CC-1", "CC-1", excelize.CellTypeSharedString}, {"L4", "", "", excelize.CellTypeUnset},
+		{"D2", "1234567", "1,234,567", excelize.CellTypeUnset}, {"E2", "1234.565", "1,234.57", excelize.CellTypeUnset},
+		{"E5", "99999999999999999999999999.999999999999", "", excelize.CellTypeUnset},
+		{"E4", "0.000000000001", "0.00", excelize.CellTypeUnset}, {"E3", "-0.005", "", excelize.CellTypeUnset},
+		{"F4", "", "", excelize.CellTypeUnset}, {"H2", "0.25425", "25.4%", excelize.CellTypeUnset},
+		{"I2", "46327", "2026-11-01", excelize.CellTypeUnset},
+		{"I5", "1899-12-31", "1899-12-31", excelize.CellTypeSharedString},
+		{"J2", "46327", "2026-11", excelize.CellTypeUnset},
+		{"K2", "46350.43818287037", "2026-11-24 10:30", excelize.CellTypeUnset}, {"L2", "1", "TRUE", excelize.CellTypeBool},
+		{"A2", "CC-1", "CC-1", excelize.CellTypeSharedString}, {"L4", "", "", excelize.CellTypeUnset},
 	} {
 		if got := c.raw(x.at); got != x.raw {
 			t.Errorf("%s holds %q, want %q", x.at, got, x.raw)
@@ -149,7 +154,9 @@ func part(t testing.TB, b []byte, name string) string {
 }
 
 func TestTotalsOfAWorkbookAreFormulasThatGiveTheExactSums(t *testing.T) {
-	table := &Table{Name: "x", Title: "X", Columns: []Column{{"model", "Model", Text, false}, {"currency", "Currency", Text, false}, {"requests", "Requests", Count, true}, {"net_cost", "Net", Money, true}}}
+	table := &Table{Name: "x", Title: "X",
+		Columns: []Column{{"model", "Model", Text, false}, {"currency", "Currency", Text, false},
+			{"requests", "Requests", Count, true}, {"net_cost", "Net", Money, true}}}
 	for i, c := range []string{"USD", "EUR", "USD", "NULL", "EUR"} {
 		table.Rows = append(table.Rows, row(fmt.Sprint(i), c, fmt.Sprint(i+1), fmt.Sprintf("%d.25", i*10)))
 	}
@@ -157,7 +164,8 @@ func TestTotalsOfAWorkbookAreFormulasThatGiveTheExactSums(t *testing.T) {
 	f, _ := workbook(t, &Document{Tables: []*Table{table}})
 	c := cellOf{f, t, "X"}
 	for i, want := range []struct{ currency, requests, formula, net string }{
-		{"EUR", "7", "SUMIFS(D2:D7,B2:B7,B9)", "50.5"}, {"USD", "4", "SUMIFS(D2:D7,B2:B7,B10)", "20.5"}, {none, "4", "SUMPRODUCT(--ISBLANK(B2:B7),D2:D7)", "30.25"},
+		{"EUR", "7", "SUMIFS(D2:D7,B2:B7,B9)", "50.5"}, {"USD", "4", "SUMIFS(D2:D7,B2:B7,B10)", "20.5"},
+		{none, "4", "SUMPRODUCT(--ISBLANK(B2:B7),D2:D7)", "30.25"},
 	} {
 		r := strconv.Itoa(9 + i)
 		if c.raw("A"+r) != "Total" || c.raw("B"+r) != want.currency || c.formula("D"+r) != want.formula {
@@ -178,10 +186,12 @@ func TestTotalsOfAWorkbookAreFormulasThatGiveTheExactSums(t *testing.T) {
 	}
 
 	// What SUMIFS would mix up, or take for a pattern.
-	table.Rows = [][]query.Value{row("a", "USD", "1", "1"), row("b", "usd", "2", "2"), row("c", "*", "4", "4"), row("d", "", "8", "8")}
+	table.Rows = [][]query.Value{row("a", "USD", "1", "1"), row("b", "usd", "2", "2"), row("c", "*", "4", "4"),
+		row("d", "", "8", "8")}
 	f, _ = workbook(t, &Document{Tables: []*Table{table}})
 	c = cellOf{f, t, "X"}
-	if c.formula("D7") != "" || c.raw("D7") != "8" || c.raw("B7") != "" { // an empty text, which some programs take for no text
+	// an empty text, which some programs take for no text
+	if c.formula("D7") != "" || c.raw("D7") != "8" || c.raw("B7") != "" {
 		t.Errorf("row 7 is %s = %s", c.formula("D7"), c.raw("D7"))
 	}
 	for r := 8; r <= 10; r++ {
@@ -192,7 +202,8 @@ func TestTotalsOfAWorkbookAreFormulasThatGiveTheExactSums(t *testing.T) {
 	}
 
 	// Without currencies.
-	table = &Table{Title: "X", Columns: []Column{{"account", "Account", Text, false}, {"records", "Records", Count, true}}, Rows: [][]query.Value{row("a", "1"), row("b", "2")}}
+	table = &Table{Title: "X", Columns: []Column{{"account", "Account", Text, false}, {"records", "Records", Count, true}},
+		Rows: [][]query.Value{row("a", "1"), row("b", "2")}}
 	f, _ = workbook(t, &Document{Tables: []*Table{table}})
 	if c = (cellOf{f, t, "X"}); c.formula("B5") != "SUM(B2:B3)" || c.raw("B5") != "3" || c.raw("A5") != "Total" {
 		t.Errorf("the total is %s = %s", c.formula("B5"), c.raw("B5"))
@@ -283,20 +294,25 @@ func TestNamesOfSheetsAreThoseThatAWorkbookTakesAndDiffer(t *testing.T) {
 }
 
 func TestALongTextIsCutAndSaysSo(t *testing.T) {
-	for _, s := range []string{strings.Repeat("x", maxSheetText), strings.Repeat("x", maxSheetText+1), strings.Repeat("𝄞", maxSheetText)} {
+	for _, s := range []string{strings.Repeat("x", maxSheetText), strings.Repeat("x", maxSheetText+1),
+		strings.Repeat("𝄞", maxSheetText)} {
 		got := sheetText(s)
 		units := len(utf16.Encode([]rune(got)))
-		if units > maxSheetText || (got != s) != strings.HasSuffix(got, "…") || utf8.RuneCountInString(s) <= maxSheetText && !strings.ContainsRune(s, '𝄞') && got != s {
+		if units > maxSheetText || (got != s) != strings.HasSuffix(got, "…") || utf8.RuneCountInString(s) <= maxSheetText &&
+			!strings.ContainsRune(s, '𝄞') && got != s {
 			t.Errorf("%d characters became %d units that end with %q", utf8.RuneCountInString(s), units, got[len(got)-4:])
 		}
 	}
 }
 
 func TestWhatLooksLikeAnEscapeOfAWorkbookStaysText(t *testing.T) {
-	for _, s := range []string{"_x0041_", "_x005F_", "_x0041_x0042_", "a_x000D_b", "_x00_", "_x005f_x0041_", strings.Repeat("_x0041_", maxSheetText/7)} {
-		f, _ := workbook(t, &Document{Tables: []*Table{{Title: "X", Columns: []Column{{"a", "A", Text, false}}, Rows: [][]query.Value{row(s)}}}})
+	for _, s := range []string{"_x0041_", "_x005F_", "_x0041_x0042_", "a_x000D_b", "_x00_", "_x005f_x0041_",
+		strings.Repeat("_x0041_", maxSheetText/7)} {
+		f, _ := workbook(t,
+			&Document{Tables: []*Table{{Title: "X", Columns: []Column{{"a", "A", Text, false}}, Rows: [][]query.Value{row(s)}}}})
 		got := cellOf{f, t, "X"}.raw("A2")
-		if cutOff, ok := strings.CutSuffix(got, "…"); got != s && !(ok && len(s) > 1000 && strings.HasPrefix(s, cutOff) && len(cutOff) > 1000) {
+		if cutOff, ok := strings.CutSuffix(got, "…"); got != s &&
+			!(ok && len(s) > 1000 && strings.HasPrefix(s, cutOff) && len(cutOff) > 1000) {
 			t.Errorf("%.40q came back as %.40q", s, got)
 		}
 	}
@@ -304,7 +320,9 @@ func TestWhatLooksLikeAnEscapeOfAWorkbookStaysText(t *testing.T) {
 
 func TestNumbersOfAWorkbookHaveAllTheirDigits(t *testing.T) {
 	for _, s := range []string{"0.1", "123456789012345678901234.123456789012", "-0.000000000001"} {
-		f, _ := workbook(t, &Document{Tables: []*Table{{Title: "X", Columns: []Column{{"net_cost", "Net", Money, false}}, Rows: [][]query.Value{row(s)}}}})
+		f, _ := workbook(t,
+			&Document{Tables: []*Table{{Title: "X", Columns: []Column{{"net_cost", "Net", Money, false}},
+				Rows: [][]query.Value{row(s)}}}})
 		got, ok := new(big.Rat).SetString(cellOf{f, t, "X"}.raw("A2"))
 		n, _ := schemas.ParseMoney(s)
 		if !ok || got.Cmp(n.Rat()) != 0 {
@@ -319,19 +337,24 @@ func TestNumbersOfAWorkbookHaveAllTheirDigits(t *testing.T) {
 // Whoever reads the sheet without computing it finds numbers: amounts, totals, and the figures of the summary.
 func TestNumbersOfAWorkbookAreNumbersForWhoeverReadsIt(t *testing.T) {
 	d := sample()
-	d.Figures = append(d.Figures, Figure{Label: "Net", Value: "1,234,567.57 USD", Detail: "of all", Number: v("1234567.565"), Kind: Money, Currency: "USD"}, Figure{Label: "Allocated", Value: "25.4 %", Number: v("0.254"), Kind: Share})
+	d.Figures = append(d.Figures, Figure{Label: "Net", Value: "1,234,567.57 USD", Detail: "of all",
+		Number: v("1234567.565"), Kind: Money, Currency: "USD"},
+		Figure{Label: "Allocated", Value: "25.4 %", Number: v("0.254"), Kind: Share})
 	f, b := workbook(t, d)
 	for n := range f.GetSheetList() {
-		if sheet := part(t, b, fmt.Sprintf("xl/worksheets/sheet%d.xml", n+1)); strings.Contains(sheet, `t="str"`) || !strings.Contains(sheet, "<f>") && n > 0 && n < 6 {
+		if sheet := part(t, b, fmt.Sprintf("xl/worksheets/sheet%d.xml", n+1)); strings.Contains(sheet, `t="str"`) ||
+			!strings.Contains(sheet, "<f>") && n > 0 && n < 6 {
 			t.Errorf("sheet %d has what a formula gave as text, or no formula", n+1)
 		}
 	}
 	c := cellOf{f, t, "By cost centre"}
-	if c.raw("E9") != "100000000000000000000001234.565" && c.kind("E9") != excelize.CellTypeUnset && c.kind("E9") != excelize.CellTypeNumber {
+	if c.raw("E9") != "100000000000000000000001234.565" && c.kind("E9") != excelize.CellTypeUnset &&
+		c.kind("E9") != excelize.CellTypeNumber {
 		t.Errorf("a total is %q of type %d", c.raw("E9"), c.kind("E9"))
 	}
 	c = cellOf{f, t, "Summary"}
-	for at, want := range map[string]string{"A3": "Completeness", "A8": "Net", "B8": "1234567.565", "C8": "USD", "D8": "of all", "B9": "0.254", "B6": "1,234.56 USD"} {
+	for at, want := range map[string]string{"A3": "Completeness", "A8": "Net", "B8": "1234567.565", "C8": "USD",
+		"D8": "of all", "B9": "0.254", "B6": "1,234.56 USD"} {
 		if got := c.raw(at); got != want {
 			t.Errorf("%s is %q, want %q", at, got, want)
 		}
@@ -346,7 +369,8 @@ func TestWhatASheetShowsIsWhatOtherDocumentsShow(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		n := big.NewInt(rapid.Int64().Draw(t, "units"))
 		if rapid.Bool().Draw(t, "near half a cent") {
-			n = new(big.Int).Add(new(big.Int).Mul(big.NewInt(rapid.Int64Range(-1e15, 1e15).Draw(t, "half cents")), big.NewInt(5_000_000_000)), big.NewInt(rapid.Int64Range(-2, 2).Draw(t, "units beside")))
+			n = new(big.Int).Add(new(big.Int).Mul(big.NewInt(rapid.Int64Range(-1e15, 1e15).Draw(t, "half cents")),
+				big.NewInt(5_000_000_000)), big.NewInt(rapid.Int64Range(-2, 2).Draw(t, "units beside")))
 		}
 		m := schemas.MoneyOf(n).In(rapid.SampledFrom([]string{"JPY", "USD", "KWD", "CLF"}).Draw(t, "currency"))
 		f, err := strconv.ParseFloat(sheetAmount(m), 64)
@@ -372,7 +396,8 @@ func rowBreaks(t testing.TB, b []byte, n int) (rows []int) {
 		} `xml:"rowBreaks>brk"`
 		Columns []struct{} `xml:"colBreaks>brk"`
 	}
-	if err := xml.Unmarshal([]byte(part(t, b, fmt.Sprintf("xl/worksheets/sheet%d.xml", n))), &sheet); err != nil || len(sheet.Columns) > 0 {
+	if err := xml.Unmarshal([]byte(part(t, b, fmt.Sprintf("xl/worksheets/sheet%d.xml", n))), &sheet); err != nil ||
+		len(sheet.Columns) > 0 {
 		t.Fatalf("%+v, %v", sheet, err)
 	}
 	for _, x := range sheet.Breaks {
@@ -384,7 +409,8 @@ func rowBreaks(t testing.TB, b []byte, n int) (rows []int) {
 // What stands over and below numbers stands to the right as they do.
 func TestHeadsAndTotalsOfNumbersStandToTheRight(t *testing.T) {
 	f, _ := workbook(t, sample())
-	for at, want := range map[string]string{"A1": "left", "D1": "right", "E1": "right", "I1": "left", "E9": "right", "D9": "right"} {
+	for at, want := range map[string]string{"A1": "left", "D1": "right", "E1": "right", "I1": "left", "E9": "right",
+		"D9": "right"} {
 		id, err := f.GetCellStyle("By cost centre", at)
 		if err != nil {
 			t.Fatal(err)
@@ -398,7 +424,8 @@ func TestHeadsAndTotalsOfNumbersStandToTheRight(t *testing.T) {
 // A program that reads a sheet takes the rows without the totals, by a name.
 func TestTheRowsOfASheetHaveAName(t *testing.T) {
 	f, _ := workbook(t, sample())
-	want := map[string]string{"By cost centre": "$A$1:$L$6", "CC-1": "$A$1:$L$3", "CC-2": "$A$1:$L$2", "cc-2 (4493f4)": "$A$1:$L$2", "(unallocated)": "$A$1:$L$2", "Nothing here": "$A$1:$B$1"}
+	want := map[string]string{"By cost centre": "$A$1:$L$6", "CC-1": "$A$1:$L$3", "CC-2": "$A$1:$L$2",
+		"cc-2 (4493f4)": "$A$1:$L$2", "(unallocated)": "$A$1:$L$2", "Nothing here": "$A$1:$B$1"}
 	for _, n := range f.GetDefinedName() {
 		if n.Name != "Table_rows" {
 			continue
@@ -433,7 +460,8 @@ func TestAWorkbookIsSetUpForPrint(t *testing.T) {
 	for _, name := range f.GetSheetList() {
 		layout, err := f.GetPageLayout(name)
 		props, err2 := f.GetSheetProps(name)
-		if err != nil || err2 != nil || *layout.Orientation != "landscape" || *layout.FitToWidth != 1 || *layout.FitToHeight != 0 || !*props.FitToPage {
+		if err != nil || err2 != nil || *layout.Orientation != "landscape" || *layout.FitToWidth != 1 ||
+			*layout.FitToHeight != 0 || !*props.FitToPage {
 			t.Errorf("%s: %+v, %+v, %v, %v", name, layout, props, err, err2)
 		}
 	}
@@ -446,7 +474,8 @@ func TestAWorkbookIsSetUpForPrint(t *testing.T) {
 	if heads != len(f.GetSheetList())-1 {
 		t.Errorf("%d sheets have a head on every page", heads)
 	}
-	if got, want := rowBreaks(t, b, 2), []int{3, 4, 5}; !slices.Equal(got, want) { // CC-1 has two rows; CC-2, cc-2 and what has no owner one
+	// CC-1 has two rows; CC-2, cc-2 and what has no owner one
+	if got, want := rowBreaks(t, b, 2), []int{3, 4, 5}; !slices.Equal(got, want) {
 		t.Errorf("the table by cost centre breaks after the rows %v, want %v", got, want)
 	}
 	if got := rowBreaks(t, b, 3); len(got) > 0 {
@@ -472,7 +501,8 @@ func TestAWorkbookIsSetUpForPrint(t *testing.T) {
 		}
 	}
 	p, err := f.GetDocProps()
-	if err != nil || p.Creator != "usagelake" || p.LastModifiedBy != "usagelake" || p.Title != "Chargeback" || p.Created != "2026-11-24T10:30:00Z" {
+	if err != nil || p.Creator != "usagelake" || p.LastModifiedBy != "usagelake" || p.Title != "Chargeback" ||
+		p.Created != "2026-11-24T10:30:00Z" {
 		t.Errorf("%+v, %v", p, err)
 	}
 	if strings.Contains(part(t, b, "docProps/core.xml"), "xuri") {

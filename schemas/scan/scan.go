@@ -1,6 +1,6 @@
-// Package scan reads JSON where it lies. Every text must be followed by Padding zeros (see Pad): a zero is no byte of JSON
-// outside of a string nor a plain one within it, so that no loop has to look for the end. Functions take the position of
-// what they read and return the one behind it; -1 says that the bytes are not JSON, or nest too deeply.
+// Package scan reads JSON where it lies. Every text must be followed by Padding zeros (see Pad): a zero is no byte of
+// JSON outside of a string nor a plain one within it, so that no loop has to look for the end. Functions take the
+// position of what they read and return the one behind it; -1 says that the bytes are not JSON, or nest too deeply.
 package scan
 
 import (

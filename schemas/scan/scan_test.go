@@ -12,10 +12,12 @@ import (
 const depth = 10
 
 var (
-	odd = []string{``, `-`, `1.`, `.1`, `1e`, `01`, `tru`, `nul`, `"`, `"\u12"`, `"\x"`, `[1,]`, `{"a"}`, `{"a":1,}`, "\"\x01\"", "\"\x7f\"", `[[]`,
+	odd = []string{``, `-`, `1.`, `.1`, `1e`, `01`, `tru`, `nul`, `"`, `"\u12"`, `"\x"`, `[1,]`, `{"a"}`, `{"a":1,}`,
+		"\"\x01\"", "\"\x7f\"", `[[]`,
 		`{"a":[{}]}`, "\x00", "1\x00", `{"a":1}}`, `[1]]`, `{,}`, `[,]`, `{"a":1 "b":2}`, `[1 2]`}
 	pieces = rapid.SliceOf(rapid.SampledFrom([]string{
-		`{`, `}`, `[`, `]`, `,`, `:`, `"`, `"a"`, `"\u00e9"`, `\`, `1`, `-`, `.5`, `e3`, `true`, `null`, ` `, "\n", "\x00", "é", "\xff",
+		`{`, `}`, `[`, `]`, `,`, `:`, `"`, `"a"`, `"\u00e9"`, `\`, `1`, `-`, `.5`, `e3`, `true`, `null`, ` `, "\n", "\x00",
+		"é", "\xff",
 	}))
 )
 
@@ -58,7 +60,8 @@ func TestMembersAndElementsAreThoseOfTheValue(t *testing.T) {
 			return end
 		})
 		var want map[string]json.RawMessage
-		if err := json.Unmarshal([]byte(s), &want); (err == nil && want != nil) != (members >= 0 && Space(b, members) == len(s)) {
+		if err := json.Unmarshal([]byte(s), &want); (err == nil && want != nil) != (members >= 0 &&
+			Space(b, members) == len(s)) {
 			t.Fatalf("%q as an object ends at %d: %v", s, members, err)
 		} else if err == nil && want != nil {
 			for key, value := range want {
@@ -80,7 +83,8 @@ func TestMembersAndElementsAreThoseOfTheValue(t *testing.T) {
 			return end
 		})
 		var all []json.RawMessage
-		if err := json.Unmarshal([]byte(s), &all); (err == nil && all != nil) != (elements >= 0 && Space(b, elements) == len(s)) {
+		if err := json.Unmarshal([]byte(s), &all); (err == nil && all != nil) != (elements >= 0 &&
+			Space(b, elements) == len(s)) {
 			t.Fatalf("%q as an array ends at %d: %v", s, elements, err)
 		} else if err == nil && all != nil {
 			if len(list) != len(all) {
@@ -93,7 +97,8 @@ func TestMembersAndElementsAreThoseOfTheValue(t *testing.T) {
 			}
 		}
 	}
-	for _, s := range append(odd, `{"a":1,"b":[2, {"c":3}] , "a" : 4}`, `{"\u0061":1,"\n":2}`, `{}`, `[]`, `[ 1 , "x",{"a":1},null ]`, "{\"\xff\":1}") {
+	for _, s := range append(odd, `{"a":1,"b":[2, {"c":3}] , "a" : 4}`, `{"\u0061":1,"\n":2}`, `{}`, `[]`,
+		`[ 1 , "x",{"a":1},null ]`, "{\"\xff\":1}") {
 		check(t, s)
 	}
 	rapid.Check(t, func(t *rapid.T) {
@@ -104,7 +109,8 @@ func TestMembersAndElementsAreThoseOfTheValue(t *testing.T) {
 
 func TestStringsAreUnquotedAsEncodingJSONDoes(t *testing.T) {
 	parts := rapid.SliceOf(rapid.SampledFrom([]string{
-		`a`, `long plain text`, `\n`, `\/`, `\"`, `\\`, `\u0041`, `\u0000`, `\ud83d`, `\ude00`, `\ud83d\ude00`, `\u20AC`, "é", "😀", "\xff", "\xed\xa0\x80", "\xc3",
+		`a`, `long plain text`, `\n`, `\/`, `\"`, `\\`, `\u0041`, `\u0000`, `\ud83d`, `\ude00`, `\ud83d\ude00`, `\u20AC`, "é",
+		"😀", "\xff", "\xed\xa0\x80", "\xc3",
 	}))
 	rapid.Check(t, func(t *rapid.T) {
 		inside := strings.Join(parts.Draw(t, "parts"), "")

@@ -120,6 +120,7 @@ func Seal(start, end time.Time) schemas.Seal {
 func Pages(at time.Time) []schemas.Page {
 	return []schemas.Page{
 		{Number: 1, RequestID: "req-1", FetchedAt: at, Body: []byte(`{"success":true,"data":{"list":[{"id":1}],"total":2}}`)},
-		{Number: 2, RequestID: "req-2", FetchedAt: at.Add(time.Second), Body: []byte("{\"success\":true,\"data\":{\n\"list\":[{\"id\":2}],\"total\":2}}")},
+		{Number: 2, RequestID: "req-2", FetchedAt: at.Add(time.Second),
+			Body: []byte("{\"success\":true,\"data\":{\n\"list\":[{\"id\":2}],\"total\":2}}")},
 	}
 }

@@ -32,8 +32,8 @@ func Nearest(given string, known []string) string {
 }
 
 // FileName is a name for a file that is about what a text says: the small letters, digits and dashes of it, or
-// otherwise if it has none, and a digest of all of it. It is good on every file system, of which some know no case, some
-// normalise, and some read a device into "con".
+// otherwise if it has none, and a digest of all of it. It is good on every file system, of which some know no case,
+// some normalise, and some read a device into "con".
 func FileName(text, otherwise string) string {
 	var b strings.Builder
 	for _, r := range strings.ToLower(text) {

@@ -68,7 +68,8 @@ func published(t *testing.T, dir string) figures {
 		t.Fatalf("%v in %s", err, out)
 	}
 	r := rows[0]
-	f := figures{rows: r.Rows, withID: r.IDs, nullCustom: r.NullCustom, inputTokens: r.Input, extItems: r.Items, firstTime: r.First, lastTime: r.Last}
+	f := figures{rows: r.Rows, withID: r.IDs, nullCustom: r.NullCustom, inputTokens: r.Input, extItems: r.Items,
+		firstTime: r.First, lastTime: r.Last}
 	for _, e := range []struct {
 		text string
 		to   *big.Int
@@ -86,13 +87,16 @@ func published(t *testing.T, dir string) figures {
 
 func (f *figures) equal(t *testing.T, want figures) {
 	t.Helper()
-	if f.rows != want.rows || f.withID != want.withID || f.nullCustom != want.nullCustom || f.inputTokens != want.inputTokens || f.extItems != want.extItems || f.firstTime != want.firstTime || f.lastTime != want.lastTime {
+	if f.rows != want.rows || f.withID != want.withID || f.nullCustom != want.nullCustom ||
+		f.inputTokens != want.inputTokens || f.extItems != want.extItems || f.firstTime != want.firstTime ||
+		f.lastTime != want.lastTime {
 		t.Errorf("counts and times: %+v, want %+v", f, want)
 	}
 	for _, c := range []struct {
 		name      string
 		got, want *big.Int
-	}{{"amount", &f.amount, &want.amount}, {"discount_amount", &f.discount, &want.discount}, {"input_price", &f.price, &want.price}, {"ext_items.amount", &f.extAmount, &want.extAmount}} {
+	}{{"amount", &f.amount, &want.amount}, {"discount_amount", &f.discount, &want.discount},
+		{"input_price", &f.price, &want.price}, {"ext_items.amount", &f.extAmount, &want.extAmount}} {
 		if c.got.Cmp(c.want) != 0 {
 			t.Errorf("Σ %s: %s × 10⁻¹², want %s", c.name, c.got, c.want)
 		}
@@ -226,7 +230,8 @@ func TestXitongsysReadsTheSame(t *testing.T) {
 				got.inputTokens += v.(int64)
 			}
 		}
-		for path, sum := range map[string]*big.Int{"Amount": &got.amount, "Discount_amount": &got.discount, "Input_price": &got.price,
+		for path, sum := range map[string]*big.Int{"Amount": &got.amount, "Discount_amount": &got.discount,
+			"Input_price":                            &got.price,
 			"Ext_items\x01List\x01Element\x01Amount": &got.extAmount} {
 			for _, v := range column(path) {
 				if v != nil {

@@ -54,7 +54,8 @@ func (c call) json(id int) string {
 		ext = `"ext":{` + ext + `},`
 	}
 	return fmt.Sprintf(`{"id":"%d","request_time":%d,%s%s"token_id":"0042","user_id":"7","model":"m-%d","model_type":"text","input_token":1200,"output_token":34,`+
-		`"input_price":3,"output_price":15,"total_amount":%[6]s,"discount_amount":null,"amount":%[6]s,"channel_id":1}`, 1000+id, c.at.Unix(), custom, ext, id%3, amount)
+		`"input_price":3,"output_price":15,"total_amount":%[6]s,"discount_amount":null,"amount":%[6]s,"channel_id":1}`,
+		1000+id, c.at.Unix(), custom, ext, id%3, amount)
 }
 
 // portalOf serves the records of each key's account, newest first, in pages of a hundred.
@@ -164,17 +165,21 @@ func accountsLake(t *testing.T) (string, expected) {
 			if day == 3+i { // a day without any
 				continue
 			}
-			accounts[name] = append(accounts[name], call{at: at(day, n*31), amount: fmt.Sprintf("%d.%012d", n%4, 7919*n*n+i), custom: text("user-" + strconv.Itoa(n%5))})
+			accounts[name] = append(accounts[name], call{at: at(day, n*31), amount: fmt.Sprintf("%d.%012d", n%4, 7919*n*n+i),
+				custom: text("user-" + strconv.Itoa(n%5))})
 		}
 	}
 	return lakeOf(t, accounts)
 }
 
-// edgesLake has refunds, what is NULL beside what is empty, items, and amounts of all digits up to the most that the type holds.
+// edgesLake has refunds, what is NULL beside what is empty, items, and amounts of all digits up to the most that the
+// type holds.
 func edgesLake(t *testing.T) (string, expected) {
 	var calls []call
-	for n, amount := range []string{"999999.999999999999", "-999999.999999999999", "0.000000000001", "-0.000000000001", "0", "", "123456.789012345678",
-		"999999.999999999999", "-0.5", "0.1", "0.2", "0.3", "1.005", "49.625", "0.000000268435", "0.000000536871", "-268.435456789012"} {
+	for n, amount := range []string{"999999.999999999999", "-999999.999999999999", "0.000000000001", "-0.000000000001",
+		"0", "", "123456.789012345678",
+		"999999.999999999999", "-0.5", "0.1", "0.2", "0.3", "1.005", "49.625", "0.000000268435", "0.000000536871",
+		"-268.435456789012"} {
 		c := call{at: at(2+n%3, 1000+n), amount: amount, custom: text("")}
 		switch n % 4 {
 		case 0:
@@ -204,9 +209,11 @@ func demoLake(t *testing.T) (string, expected) {
 		}
 	}
 	var totals []expected
-	ask(`SELECT count(*) AS count, coalesce(sum(len(ext_items)), 0)::BIGINT AS items, count(*) FILTER (custom_user_id IS NULL) AS "null",
+	ask(`SELECT count(*) AS count, coalesce(sum(len(ext_items)), 0)::BIGINT AS items,
+		count(*) FILTER (custom_user_id IS NULL) AS "null",
 		count(*) FILTER (custom_user_id = '') AS empty, replace(sum(amount)::VARCHAR, '.', '') AS sum,
-		(SELECT replace(sum(e.amount)::VARCHAR, '.', '') FROM (SELECT unnest(ext_items) AS e FROM usage)) AS item_sum FROM usage`, &totals)
+		(SELECT replace(sum(e.amount)::VARCHAR, '.', '') FROM (SELECT unnest(ext_items) AS e FROM usage)) AS item_sum
+		FROM usage`, &totals)
 	want := totals[0]
 	for column, into := range map[string]*map[string]string{"account": &want.By, "usage_date": &want.Days} {
 		var rows []struct{ Key, Sum string }

@@ -26,8 +26,8 @@ func output(t *testing.T, name string, args ...string) []byte {
 	return out
 }
 
-// The published file opens in each DuckDB from the oldest that the docs promise to the newest, lists what it has, and every table and
-// view answers the same.
+// The published file opens in each DuckDB from the oldest that the docs promise to the newest, lists what it has, and
+// every table and view answers the same.
 func TestThePublishedFileOpensInEachDuckDB(t *testing.T) {
 	dir, want := accountsLake(t)
 	type seen struct {
@@ -36,7 +36,8 @@ func TestThePublishedFileOpensInEachDuckDB(t *testing.T) {
 		Objects map[string][3]any
 	}
 	read := func(environmentName string) (s seen) {
-		if err := json.Unmarshal(output(t, environment(t, environmentName), "python/published.py", filepath.Join(dir, "usage.duckdb")), &s); err != nil {
+		if err := json.Unmarshal(output(t, environment(t, environmentName), "python/published.py",
+			filepath.Join(dir, "usage.duckdb")), &s); err != nil {
 			t.Fatal(err)
 		}
 		return s
@@ -67,16 +68,21 @@ func TestThePublishedFileOpensInEachDuckDB(t *testing.T) {
 	const driver = "2.0.0.0"
 	jar := filepath.Join(filepath.Dir(os.Getenv("USAGELAKE_COMPAT_BIN")), "compat-java", "duckdb_jdbc-"+driver+".jar")
 	if _, err := os.Stat(jar); err != nil {
-		output(t, "mvn", "-q", "-B", "dependency:copy", "-Dartifact=org.duckdb:duckdb_jdbc:"+driver, "-DoutputDirectory="+filepath.Dir(jar))
+		output(t, "mvn", "-q", "-B", "dependency:copy", "-Dartifact=org.duckdb:duckdb_jdbc:"+driver,
+			"-DoutputDirectory="+filepath.Dir(jar))
 	}
-	got := string(output(t, "java", "-Duser.timezone=Asia/Tokyo", "-cp", jar, "java/Published.java", filepath.Join(dir, "usage.duckdb")))
+	got := string(output(t, "java", "-Duser.timezone=Asia/Tokyo", "-cp", jar, "java/Published.java",
+		filepath.Join(dir, "usage.duckdb")))
 	sum := want.Sum[:len(want.Sum)-12] + "." + want.Sum[len(want.Sum)-12:]
-	for _, line := range []string{fmt.Sprintf("listed %d\n", len(own.Objects)), "sum " + sum + "\n", "first 2026-10-01T00:00:00Z in +09:00\n", "as text, in UTC 2026-10-01 00:00:00+00, 2026-10-01\n"} {
+	for _, line := range []string{fmt.Sprintf("listed %d\n", len(own.Objects)), "sum " + sum + "\n",
+		"first 2026-10-01T00:00:00Z in +09:00\n", "as text, in UTC 2026-10-01 00:00:00+00, 2026-10-01\n"} {
 		if !strings.Contains(got, line) {
 			t.Errorf("JDBC says %q, and not %q", got, line)
 		}
 	}
-	fmt.Fprintf(&table, "| JDBC, in a JVM of Asia/Tokyo | %s | lists all; money is BigDecimal, exact; a TIMESTAMPTZ is the right instant in the JVM's zone |\n", driver)
+	fmt.Fprintf(&table,
+		"| JDBC, in a JVM of Asia/Tokyo | %s | lists all; money is BigDecimal, exact; a TIMESTAMPTZ is the right instant in "+
+			"the JVM's zone |\n", driver)
 	inDocs(t, "published", table.String())
 }
 

@@ -19,8 +19,8 @@ import (
 
 var update = flag.Bool("update", false, "write the tables of docs/readers.md anew")
 
-// environment makes a Python environment of the packages in python/NAME.txt, pinned there, and returns its interpreter. It is
-// kept beside the program until the list changes.
+// environment makes a Python environment of the packages in python/NAME.txt, pinned there, and returns its interpreter.
+// It is kept beside the program until the list changes.
 func environment(t *testing.T, name string) string {
 	t.Helper()
 	list, err := os.ReadFile(filepath.Join("python", name+".txt"))
@@ -35,7 +35,9 @@ func environment(t *testing.T, name string) string {
 		return python
 	}
 	_ = os.RemoveAll(dir)
-	for _, args := range [][]string{{"python3", "-m", "venv", dir}, {python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r", filepath.Join("python", name+".txt")}} {
+	for _, args := range [][]string{{"python3", "-m", "venv", dir},
+		{python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r",
+			filepath.Join("python", name+".txt")}} {
 		if out, err := exec.Command(args[0], args[1:]...).CombinedOutput(); err != nil {
 			t.Fatalf("%v: %v\n%s", args, err, out)
 		}
@@ -65,14 +67,18 @@ func (a answer) told(want expected, items bool) string {
 	for _, c := range []struct {
 		what string
 		same bool
-	}{{"count", f.Count == want.Count}, {"sum", f.Sum == want.Sum}, {"accounts", maps.Equal(f.By, want.By)}, {"days", maps.Equal(f.Days, want.Days)},
-		{"items", !items || f.Items == want.Items && f.ItemSum == want.ItemSum}, {"NULLs", f.Null == want.Null && f.Empty == want.Empty}} {
+	}{{"count", f.Count == want.Count}, {"sum", f.Sum == want.Sum}, {"accounts", maps.Equal(f.By, want.By)},
+		{"days", maps.Equal(f.Days, want.Days)},
+		{"items", !items || f.Items == want.Items && f.ItemSum == want.ItemSum},
+		{"NULLs", f.Null == want.Null && f.Empty == want.Empty}} {
 		if !c.same {
 			wrong = append(wrong, c.what)
 		}
 	}
-	if kind := f.Types["amount"]; len(wrong) > 0 && (kind == "float" || kind == "number") && f.Count == want.Count && f.Null == want.Null && f.Empty == want.Empty &&
-		near(f.Sum, want.Sum) && (!items || f.Items == want.Items && near(f.ItemSum, want.ItemSum)) && maps.EqualFunc(f.By, want.By, near) && maps.EqualFunc(f.Days, want.Days, near) {
+	if kind := f.Types["amount"]; len(wrong) > 0 && (kind == "float" || kind == "number") && f.Count == want.Count &&
+		f.Null == want.Null && f.Empty == want.Empty &&
+		near(f.Sum, want.Sum) && (!items || f.Items == want.Items && near(f.ItemSum, want.ItemSum)) &&
+		maps.EqualFunc(f.By, want.By, near) && maps.EqualFunc(f.Days, want.Days, near) {
 		return "to a billionth"
 	}
 	if len(wrong) > 0 {
@@ -88,7 +94,8 @@ func near(a, b string) bool {
 	return ok1 && ok2 && x.Sub(x, y).CmpAbs(big.NewInt(1000)) <= 0
 }
 
-// Every reader reads three lakes to the last digit, by the call that people type, or the table of docs/readers.md says what happens.
+// Every reader reads three lakes to the last digit, by the call that people type, or the table of docs/readers.md says
+// what happens.
 func TestReadersReadTheSame(t *testing.T) {
 	python := environment(t, "readers")
 	node := filepath.Join(filepath.Dir(os.Getenv("USAGELAKE_COMPAT_BIN")), "compat-node")
@@ -97,7 +104,8 @@ func TestReadersReadTheSame(t *testing.T) {
 		if err := os.MkdirAll(node, 0o755); err != nil {
 			t.Fatal(err)
 		}
-		output(t, "npm", "install", "--prefix", node, "--no-save", "--silent", "hyparquet@"+hyparquet, "hyparquet-compressors@"+compressors)
+		output(t, "npm", "install", "--prefix", node, "--no-save", "--silent", "hyparquet@"+hyparquet,
+			"hyparquet-compressors@"+compressors)
 	}
 	script, err := os.ReadFile("node/readers.mjs")
 	if err == nil { // where it finds the packages
@@ -114,7 +122,8 @@ func TestReadersReadTheSame(t *testing.T) {
 	byCall := map[string]*row{}
 	for i, make := range []func(*testing.T) (string, expected){demoLake, accountsLake, edgesLake} {
 		dir, want := make(t)
-		for _, command := range [][]string{{python, "python/readers.py", dir}, {"node", filepath.Join(node, "readers.mjs"), dir, hyparquet}} {
+		for _, command := range [][]string{{python, "python/readers.py", dir},
+			{"node", filepath.Join(node, "readers.mjs"), dir, hyparquet}} {
 			out := output(t, command[0], command[1:]...)
 			for line := bufio.NewScanner(bytes.NewReader(out)); line.Scan(); {
 				var a answer
@@ -144,7 +153,8 @@ func TestReadersReadTheSame(t *testing.T) {
 		t.Fatalf("%d readers", len(rows))
 	}
 	var table strings.Builder
-	table.WriteString("| reader | version | call | the demo | accounts `acme`, `2026`, `0042` | refunds, NULLs, all digits | an amount is |\n| --- | --- | --- | --- | --- | --- | --- |\n")
+	table.WriteString("| reader | version | call | the demo | accounts `acme`, `2026`, `0042` | refunds, NULLs, all " +
+		"digits | an amount is |\n| --- | --- | --- | --- | --- | --- | --- |\n")
 	for _, r := range rows {
 		kind := "–"
 		if r.Figures != nil {
@@ -173,7 +183,8 @@ func inDocs(t *testing.T, name, table string) {
 		return
 	}
 	if !*update {
-		t.Errorf("%s has another table of %s than this run gives; if that is right: make compat UPDATE=-update\n%s", page, name, table)
+		t.Errorf("%s has another table of %s than this run gives; if that is right: make compat UPDATE=-update\n%s", page,
+			name, table)
 		return
 	}
 	if err := os.WriteFile(page, []byte(before+begin+table+end+after), 0o644); err != nil {

@@ -17,11 +17,12 @@ func Bubble(t *testing.T, name string, f func(t *testing.T)) {
 	})
 }
 
-// Parquet's zstd coders are kept in a global pool (load/zstd.go), and each has a channel inside. A channel made in one bubble can't be
-// used in another, so coders made before any bubble take their place. They write the same bytes.
+// Parquet's zstd coders are kept in a global pool (load/zstd.go), and each has a channel inside. A channel made in one
+// bubble can't be used in another, so coders made before any bubble take their place. They write the same bytes.
 func init() {
 	c := &outsideCodec{encoders: map[zstd.EncoderLevel]*zstd.Encoder{}}
-	for _, level := range []zstd.EncoderLevel{zstd.SpeedFastest, zstd.SpeedDefault, zstd.SpeedBetterCompression, zstd.SpeedBestCompression} {
+	for _, level := range []zstd.EncoderLevel{zstd.SpeedFastest, zstd.SpeedDefault, zstd.SpeedBetterCompression,
+		zstd.SpeedBestCompression} {
 		e, err := zstd.NewWriter(nil, zstd.WithZeroFrames(true), zstd.WithEncoderLevel(level), zstd.WithEncoderConcurrency(1),
 			zstd.WithWindowSize(1<<20), zstd.WithAllLitEntropyCompression(true))
 		if err != nil {

@@ -59,7 +59,8 @@ func HoldRemembered(t *testing.T, remember func(accounts []string) load.Keep,
 		// The run that is under way or was killed comes last, and is remembered never while it goes on.
 		want, got := answersOf(cfg, runs, at), answersOf(cfg, read, at)
 		if want != got {
-			t.Fatalf("seed %d, %d runs, %d remembered: all of it says\n%s\nand what is remembered\n%s", seed, len(runs), len(read), diffLines(want, got), diffLines(got, want))
+			t.Fatalf("seed %d, %d runs, %d remembered: all of it says\n%s\nand what is remembered\n%s", seed, len(runs),
+				len(read), diffLines(want, got), diffLines(got, want))
 		}
 		if bound := 1 + 30*len(cfg.Schedule.Jobs) + 60*len(cfg.Accounts); kept > bound {
 			t.Errorf("seed %d: %d are remembered", seed, kept)
@@ -78,8 +79,8 @@ func diffLines(a, b string) string {
 	return strings.Join(out, "\n")
 }
 
-// randomRuns makes a history: jobs and typed commands that are done, fail for long, are stopped and killed, of accounts that come
-// and go. It returns when the history ends, too.
+// randomRuns makes a history: jobs and typed commands that are done, fail for long, are stopped and killed, of accounts
+// that come and go. It returns when the history ends, too.
 func randomRuns(rnd *rand.Rand, cfg *config.Config, n int) ([]schemas.Run, time.Time) {
 	at := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 	var runs []schemas.Run
@@ -109,7 +110,9 @@ func randomRuns(rnd *rand.Rand, cfg *config.Config, n int) ([]schemas.Run, time.
 		if lasting {
 			bad = 0.98
 		}
-		ends := []string{schemas.StatusFailed, schemas.StatusPartial, schemas.StatusRefused, schemas.StatusRunning, schemas.StatusFailed, schemas.StatusFailed, schemas.StatusFailed, schemas.StatusFailed, schemas.StatusStopped}[:8+min(1, rnd.IntN(6))]
+		ends := []string{schemas.StatusFailed, schemas.StatusPartial, schemas.StatusRefused, schemas.StatusRunning,
+			schemas.StatusFailed, schemas.StatusFailed, schemas.StatusFailed, schemas.StatusFailed,
+			schemas.StatusStopped}[:8+min(1, rnd.IntN(6))]
 		r.Status = schemas.StatusDone
 		if rnd.Float64() < bad {
 			r.Status, r.Error = ends[rnd.IntN(len(ends))], fmt.Sprintf("error %d", i)

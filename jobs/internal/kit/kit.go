@@ -1,6 +1,6 @@
-// Package kit is what tests of jobs and of the rooms beside it share: a Portal without sockets, a lake, a clock that both
-// go by, and a reader of its own that holds the lake against what the Portal says is true. It knows no job: a room adds
-// its own.
+// Package kit is what tests of jobs and of the rooms beside it share: a Portal without sockets, a lake, a clock that
+// both go by, and a reader of its own that holds the lake against what the Portal says is true. It knows no job: a room
+// adds its own.
 package kit
 
 import (
@@ -87,7 +87,8 @@ func New(t testing.TB, s Settings) *World {
 	if s.Limited {
 		limit = portal.LimitOptions{}
 	}
-	w.Portal, err = portal.New(portal.Options{Seed: cmp.Or(s.Seed, 7), Now: w.Now, Orgs: s.Orgs, Limit: limit, Faults: f, OnRequest: w.heard})
+	w.Portal, err = portal.New(portal.Options{Seed: cmp.Or(s.Seed, 7), Now: w.Now, Orgs: s.Orgs, Limit: limit, Faults: f,
+		OnRequest: w.heard})
 	if err != nil {
 		t.Fatal(err)
 	}

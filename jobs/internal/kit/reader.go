@@ -158,7 +158,8 @@ func (r *Reader) Records(table, where string) []Record {
 		exprs = append(exprs, c.Expr+"::VARCHAR")
 	}
 	var out []Record
-	for _, row := range r.Ask("SELECT " + strings.Join(exprs, ", ") + " FROM " + table + " WHERE " + where + " ORDER BY account, request_time, id, ordinal") {
+	for _, row := range r.Ask("SELECT " + strings.Join(exprs, ", ") + " FROM " + table + " WHERE " + where +
+		" ORDER BY account, request_time, id, ordinal") {
 		rec := Record{}
 		for i, c := range Columns {
 			rec[c.Name] = row[i]
@@ -170,7 +171,8 @@ func (r *Reader) Records(table, where string) []Record {
 
 // Parquet is the glob of readers, as a table.
 func (w *World) Parquet(tree string) string {
-	return "read_parquet(" + schemas.SQLString(filepath.Join(w.Cfg.Lake, tree, "**", "*.parquet")) + ", hive_partitioning = false)"
+	return "read_parquet(" + schemas.SQLString(filepath.Join(w.Cfg.Lake, tree, "**", "*.parquet")) +
+		", hive_partitioning = false)"
 }
 
 // Dec is an exact amount with 12 decimals, as DuckDB writes it; NULL for none.
@@ -224,7 +226,8 @@ func Expected(account, currency string, t portal.Record) Record {
 		})
 		var parts []string
 		for _, e := range items {
-			parts = append(parts, strings.Join([]string{e.Group, e.Item, e.Unit, Dec(e.Price), Dec(e.Usage), Dec(e.Amount)}, "|"))
+			parts = append(parts, strings.Join([]string{e.Group, e.Item, e.Unit, Dec(e.Price), Dec(e.Usage), Dec(e.Amount)},
+				"|"))
 		}
 		r["ext_items"] = strings.Join(parts, ";")
 	}
@@ -279,7 +282,8 @@ func (w *World) EqualAccount(account, currency string, from, to time.Time) {
 
 func (r *Reader) equal(w *World, account, currency string, from, to time.Time) {
 	r.Helper()
-	where := fmt.Sprintf("account = '%s' AND epoch(request_time) >= %d AND epoch(request_time) < %d", account, from.Unix(), to.Unix())
+	where := fmt.Sprintf("account = '%s' AND epoch(request_time) >= %d AND epoch(request_time) < %d", account, from.Unix(),
+		to.Unix())
 	want := map[string][]Record{}
 	bad, n := 0, 0
 	for t := range w.Portal.Truth(OrgOf(account), from, to) {
@@ -319,7 +323,8 @@ func (r *Reader) equal(w *World, account, currency string, from, to time.Time) {
 			slices.SortStableFunc(e, func(a, b Record) int { return cmp.Compare(g.differences(a), g.differences(b)) })
 			if len(e) == 0 {
 				if wrong++; wrong < 4 {
-					w.Errorf("account %s: %s has %q at %s, which is not in the truth (or twice)", account, source, tail(key, 60), g["request_time"])
+					w.Errorf("account %s: %s has %q at %s, which is not in the truth (or twice)", account, source, tail(key, 60),
+						g["request_time"])
 				}
 				continue
 			}
@@ -348,12 +353,14 @@ func (r *Reader) equal(w *World, account, currency string, from, to time.Time) {
 			}
 		}
 	}
-	if got := r.One(fmt.Sprintf("SELECT count(*) FROM quarantine WHERE account = '%s' AND epoch(window_start) < %d AND epoch(window_end) > %d",
+	if got := r.One(fmt.Sprintf("SELECT count(*) FROM quarantine WHERE account = '%s' AND epoch(window_start) < %d AND "+
+		"epoch(window_end) > %d",
 		account, to.Unix(), from.Unix())); got != strconv.Itoa(bad) {
 		w.Errorf("account %s: %s quarantined, the truth has %d that can't be read", account, got, bad)
 	}
 	var covered []schemas.Window
-	for _, row := range r.Ask("SELECT epoch(window_start)::BIGINT, epoch(window_end)::BIGINT FROM coverage WHERE account = '" + account + "'") {
+	for _, row := range r.Ask("SELECT epoch(window_start)::BIGINT, epoch(window_end)::BIGINT FROM coverage WHERE account " +
+		"= '" + account + "'") {
 		covered = append(covered, schemas.Window{Account: account, Start: Unix(w, row[0]), End: Unix(w, row[1])})
 	}
 	for _, g := range schemas.Uncovered(schemas.Window{Account: account, Start: from, End: to}, covered) {
@@ -361,8 +368,8 @@ func (r *Reader) equal(w *World, account, currency string, from, to time.Time) {
 	}
 }
 
-// Whole fails unless the lake is sound in itself: records once, line items that sum to the charge, rollups that sum to the
-// records, and every row traced to the window it came with.
+// Whole fails unless the lake is sound in itself: records once, line items that sum to the charge, rollups that sum to
+// the records, and every row traced to the window it came with.
 func (w *World) Whole() {
 	w.Helper()
 	r := w.Read()
@@ -376,11 +383,13 @@ func (r *Reader) whole(w *World) {
 		"records that stand twice":                      "SELECT count(*) - count(DISTINCT (account, request_time, id, ordinal)) FROM usage",
 		"records that stand twice in the Parquet files": "SELECT count(*) - count(DISTINCT (account, request_time, id, ordinal)) FROM " + w.Parquet("usage"),
 		"records whose line items don't sum to their amount": `SELECT count(*) FROM usage u LEFT JOIN
-			(SELECT account, request_time, id, ordinal, sum(amount) AS s FROM usage_line_items GROUP BY ALL) l USING (account, request_time, id, ordinal)
+			(SELECT account, request_time, id, ordinal, sum(amount) AS s FROM usage_line_items
+			GROUP BY ALL) l USING (account, request_time, id, ordinal)
 			WHERE u.amount IS NOT NULL AND u.amount <> coalesce(l.s, 0)`,
 		"records of another day than their file's": "SELECT count(*) FROM usage WHERE usage_date <> (request_time AT TIME ZONE 'UTC')::DATE",
 		"records of no window": `SELECT count(*) FROM usage u WHERE NOT EXISTS (FROM coverage c WHERE c.account = u.account AND c.owns
-			AND c.run_id = u.run_id AND c.fetched_at = u.fetched_at AND u.request_time >= c.window_start AND u.request_time < c.window_end)`,
+			AND c.run_id = u.run_id AND c.fetched_at = u.fetched_at AND u.request_time >= c.window_start
+			AND u.request_time < c.window_end)`,
 		"amounts that the rollup has more or less": "SELECT coalesce((SELECT sum(amount) FROM usage), 0) - coalesce((SELECT sum(amount) FROM usage_daily), 0)",
 	} {
 		if got := r.One("SELECT (" + q + ")::VARCHAR"); strings.Trim(got, ".0") != "" {

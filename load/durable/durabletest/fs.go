@@ -1,5 +1,5 @@
-// Package durabletest makes any step of writing fail, in the three ways a step can: not done, done but the answer lost, and
-// half done. It is for tests.
+// Package durabletest makes any step of writing fail, in the three ways a step can: not done, done but the answer lost,
+// and half done. It is for tests.
 package durabletest
 
 import (

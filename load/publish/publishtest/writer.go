@@ -54,7 +54,9 @@ func (w *Writer) CloseMonth(month string, f publish.Finance) (publish.ClosedMont
 	if err != nil {
 		w.T.Fatal(err)
 	}
-	c, err := w.Lake.CloseMonth(context.Background(), publish.CloseOptions{Month: m, RunID: "run-c", Version: "test", Now: loadtest.TickingClock(), Rules: []publish.RuleFile{{Name: "rules.yaml", Content: []byte(f.Rules.Digest())}}, RulesDigest: f.Rules.Digest(),
+	c, err := w.Lake.CloseMonth(context.Background(), publish.CloseOptions{Month: m, RunID: "run-c", Version: "test",
+		Now: loadtest.TickingClock(), Rules: []publish.RuleFile{{Name: "rules.yaml", Content: []byte(f.Rules.Digest())}},
+		RulesDigest: f.Rules.Digest(),
 		Write: func(_ context.Context, dir string, _ int) error {
 			return os.WriteFile(filepath.Join(dir, "statement.csv"), []byte("x\n"), 0o644)
 		}})
@@ -100,7 +102,8 @@ func (w *Writer) Images(p schemas.Partition, rows ...[4]string) {
 	w.T.Helper()
 	var out []string
 	for _, r := range rows {
-		out = append(out, loadtest.Charge(p, r[0], r[1], r[2], r[3], "USD", fmt.Sprintf(`ext_items=[{category: 'image', item: 'out', unit: 'each', price: %s::DECIMAL(18,12), "usage": 1::DECIMAL(18,12), amount: %[1]s::DECIMAL(18,12)}]`, r[3])))
+		out = append(out, loadtest.Charge(p, r[0], r[1], r[2], r[3], "USD",
+			fmt.Sprintf(`ext_items=[{category: 'image', item: 'out', unit: 'each', price: %s::DECIMAL(18,12), "usage": 1::DECIMAL(18,12), amount: %[1]s::DECIMAL(18,12)}]`, r[3])))
 	}
 	w.Charges(p, out...)
 }
@@ -110,7 +113,8 @@ func (w *Writer) PartOfDay(p schemas.Partition, hours int, rows ...Charged) {
 	w.T.Helper()
 	out := []string{"FROM (" + loadtest.Charge(p, "none", "tk_0", "m", "0", "USD") + ") WHERE false"}
 	for _, r := range rows {
-		out = append(out, loadtest.Charge(p, r.ID, r.Token, r.Model, r.Amount, r.Currency, fmt.Sprintf("request_time=request_time + INTERVAL %d HOUR", r.Hour)))
+		out = append(out, loadtest.Charge(p, r.ID, r.Token, r.Model, r.Amount, r.Currency,
+			fmt.Sprintf("request_time=request_time + INTERVAL %d HOUR", r.Hour)))
 	}
 	query := strings.Join(out, " UNION ALL ")
 	w.DayFrom(p, query, fmt.Sprintf("d-%s-%d", p, len(query)), func(f *schemas.DayFooter) {
