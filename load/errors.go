@@ -66,9 +66,6 @@ func (e *HeldError) Holder() string {
 	return b.String()
 }
 
-// ErrNoLocks says that the lake's file system can't lock files, so two processes could not be kept apart.
-var ErrNoLocks = errors.New("the file system can't lock files")
-
 // Detail is what an error says, without the path and the hint a finding has of its own.
 func Detail(err error) string {
 	var damaged *DamagedError

@@ -88,8 +88,8 @@ func (l *Lake) lock(ctx context.Context, doing, runID string, wait bool) (func()
 
 func (l *Lake) acquire(ctx context.Context, f *os.File, wait bool) error {
 	for try := 1; ; try++ {
-		err := tryLock(f, true)
-		if !errors.Is(err, errLocked) {
+		err := durable.TryLock(f, true)
+		if !errors.Is(err, durable.ErrLocked) {
 			return err
 		}
 		held := l.heldError(f)
@@ -144,7 +144,7 @@ func (l *Lake) Holder() *HeldError {
 		return nil
 	}
 	defer f.Close() // which drops the lock, if it was free
-	if err := tryLock(f, false); !errors.Is(err, errLocked) {
+	if err := durable.TryLock(f, false); !errors.Is(err, durable.ErrLocked) {
 		return nil
 	}
 	return l.heldError(f)
@@ -191,7 +191,7 @@ func (l *Lake) EmptyTemp() error {
 		return err
 	}
 	for _, name := range names {
-		if strings.HasPrefix(name, ScratchPrefix) && UsedScratch(l.Path(durable.TempDir, name)) {
+		if strings.HasPrefix(name, durable.ScratchPrefix) && durable.UsedScratch(l.Path(durable.TempDir, name)) {
 			continue
 		}
 		l.Log.Debug("dropping a half-done file", "name", name)

@@ -65,8 +65,8 @@ func (l *Lake) checkOwner(name string) error {
 	if err != nil {
 		return err
 	}
-	owner, known := ownerOf(info)
-	of, _ := ownerOf(lake)
+	owner, known := durable.OwnerOf(info)
+	of, _ := durable.OwnerOf(lake)
 	if known && owner != os.Geteuid() && owner != of && owner != 0 {
 		return fmt.Errorf("%s belongs to user %d, the lake to user %d: %w\nhint: look at it; if it is right: chown "+
 			"--reference=%s %[1]s", path, owner, of, ErrForeign, l.Dir())
@@ -85,13 +85,27 @@ func openLock(path string) (*os.File, error) {
 		return nil, err
 	}
 	info, err := f.Stat()
-	if err == nil && (!info.Mode().IsRegular() || linksTo(info) > 1) {
+	if err == nil && (!info.Mode().IsRegular() || durable.LinksTo(info) > 1) {
 		err = fmt.Errorf("%s is no file of its own, but %s with %d names: %w\nhint: look at it, then remove it", path,
-			info.Mode().Type(), linksTo(info), ErrForeign)
+			info.Mode().Type(), durable.LinksTo(info), ErrForeign)
 	}
 	if err != nil {
 		_ = f.Close()
 		return nil, err
 	}
 	return f, nil
+}
+
+// Scratch makes one. done removes it.
+func (l *Lake) Scratch() (dir string, done func(), err error) {
+	base := l.Path(durable.TempDir)
+	if err := l.checkFolder(durable.TempDir); err == nil {
+		durable.SweepScratch(base)
+		if dir, done, err := durable.MakeScratch(base); err == nil {
+			return dir, done, nil
+		}
+	}
+	base = os.TempDir()
+	durable.SweepScratch(base)
+	return durable.MakeScratch(base)
 }

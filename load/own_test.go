@@ -242,11 +242,11 @@ func TestAScratchIsPrivateAndSwept(t *testing.T) {
 				t.Errorf("%s: %v, %v", d, info.Mode(), err)
 			}
 		}
-		left := filepath.Join(base, ScratchPrefix+"left") // by a process that was killed
+		left := filepath.Join(base, durable.ScratchPrefix+"left") // by a process that was killed
 		must(t, os.Mkdir(left, 0o700))
-		must(t, os.WriteFile(filepath.Join(left, scratchLock), nil, 0o600))
+		must(t, os.WriteFile(filepath.Join(left, durable.ScratchLock), nil, 0o600))
 		must(t, os.WriteFile(filepath.Join(left, "spill"), []byte("usage"), 0o600))
-		making := filepath.Join(base, ScratchPrefix+"making") // by a process that is about to lock it
+		making := filepath.Join(base, durable.ScratchPrefix+"making") // by a process that is about to lock it
 		must(t, os.Mkdir(making, 0o700))
 		if !readOnly {
 			unlock, err := l.Lock(t.Context(), "export", false)

@@ -10,6 +10,8 @@ import (
 	"regexp"
 	"strings"
 	"time"
+
+	"github.com/usagelake/usagelake/load/durable"
 )
 
 // A state is a small JSON document that a job keeps in the lake from one time to the next: journal/NAME.json. Nothing
@@ -90,7 +92,7 @@ func (l *Lake) lockState(ctx context.Context, name string) (func() error, error)
 		return nil, err
 	}
 	for try := 1; ; try++ {
-		if err = tryLock(f, true); !errors.Is(err, errLocked) {
+		if err = durable.TryLock(f, true); !errors.Is(err, durable.ErrLocked) {
 			break
 		}
 		if err = ErrStateHeld; try == lockTries {

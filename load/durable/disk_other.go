@@ -4,4 +4,5 @@ package durable
 
 import "errors"
 
-func diskRoom(string) (room, error) { return room{}, errors.ErrUnsupported }
+// RoomOf is not known here.
+func RoomOf(string) (Room, error) { return Room{}, errors.ErrUnsupported }

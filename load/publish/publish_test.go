@@ -54,7 +54,7 @@ func (w *dayWriter) noLeftovers() {
 		w.T.Fatal(err)
 	}
 	for _, e := range entries {
-		if strings.HasPrefix(e.Name(), load.ScratchPrefix) && load.UsedScratch(w.lake.Path(durable.TempDir, e.Name())) {
+		if strings.HasPrefix(e.Name(), durable.ScratchPrefix) && durable.UsedScratch(w.lake.Path(durable.TempDir, e.Name())) {
 			continue
 		}
 		w.T.Errorf("left in %s: %s", durable.TempDir, e.Name())

@@ -1,6 +1,6 @@
 //go:build unix
 
-package load
+package durable
 
 import (
 	"errors"
@@ -10,12 +10,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// errLocked says that another open file holds the lock.
-var errLocked = errors.New("locked")
+// ErrLocked says that another open file holds the lock.
+var ErrLocked = errors.New("locked")
 
-// tryLock takes the lock of f without waiting: alone, or shared with others who share it. It returns errLocked, or an
+// TryLock takes the lock of f without waiting: alone, or shared with others who share it. It returns errLocked, or an
 // error that wraps ErrNoLocks.
-func tryLock(f *os.File, alone bool) error {
+func TryLock(f *os.File, alone bool) error {
 	how := unix.LOCK_SH
 	if alone {
 		how = unix.LOCK_EX
@@ -27,7 +27,7 @@ func tryLock(f *os.File, alone bool) error {
 			return nil
 		case errors.Is(err, unix.EINTR):
 		case errors.Is(err, unix.EWOULDBLOCK):
-			return errLocked
+			return ErrLocked
 		case errors.Is(err, unix.ENOLCK), errors.Is(err, unix.ENOSYS), errors.Is(err, unix.EOPNOTSUPP):
 			return fmt.Errorf("%s: %w (%w)\nhint: keep the lake on a local disk", f.Name(), ErrNoLocks, err)
 		default:

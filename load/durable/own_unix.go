@@ -1,13 +1,14 @@
 //go:build unix
 
-package load
+package durable
 
 import (
 	"io/fs"
 	"syscall"
 )
 
-func ownerOf(info fs.FileInfo) (int, bool) {
+// OwnerOf is the user that a file belongs to, where the system knows.
+func OwnerOf(info fs.FileInfo) (int, bool) {
 	s, ok := info.Sys().(*syscall.Stat_t)
 	if !ok {
 		return 0, false
@@ -15,8 +16,8 @@ func ownerOf(info fs.FileInfo) (int, bool) {
 	return int(s.Uid), true
 }
 
-// linksTo is how many names a file has.
-func linksTo(info fs.FileInfo) int {
+// LinksTo is how many names a file has.
+func LinksTo(info fs.FileInfo) int {
 	if s, ok := info.Sys().(*syscall.Stat_t); ok {
 		return int(s.Nlink)
 	}

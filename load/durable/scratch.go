@@ -1,4 +1,4 @@
-package load
+package durable
 
 import (
 	"errors"
@@ -7,8 +7,6 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
-
-	"github.com/usagelake/usagelake/load/durable"
 )
 
 // A scratch is a directory for what DuckDB spills while the lake is read: of mode 0700, under a name that nobody can
@@ -20,34 +18,21 @@ import (
 //	                                  /spill/    DuckDB's
 const (
 	ScratchPrefix = "usagelake-scratch-"
-	scratchLock   = "lock"
+	ScratchLock   = "lock"
 	// scratchAge is how old a scratch without a lock must be to be left over, and not one that is being made.
 	scratchAge = time.Minute
 )
 
-// Scratch makes one. done removes it.
-func (l *Lake) Scratch() (dir string, done func(), err error) {
-	base := l.Path(durable.TempDir)
-	if err := l.checkFolder(durable.TempDir); err == nil {
-		sweepScratch(base)
-		if dir, done, err := makeScratch(base); err == nil {
-			return dir, done, nil
-		}
-	}
-	base = os.TempDir()
-	sweepScratch(base)
-	return makeScratch(base)
-}
-
-func makeScratch(base string) (dir string, done func(), err error) {
+// MakeScratch makes one in base; done removes it.
+func MakeScratch(base string) (dir string, done func(), err error) {
 	top, err := os.MkdirTemp(base, ScratchPrefix+"*") // of mode 0700
 	if err != nil {
 		return "", nil, err
 	}
 	drop := func() { _ = os.RemoveAll(top) }
-	f, err := os.OpenFile(filepath.Join(top, scratchLock), os.O_RDWR|os.O_CREATE|os.O_EXCL, durable.FileMode)
+	f, err := os.OpenFile(filepath.Join(top, ScratchLock), os.O_RDWR|os.O_CREATE|os.O_EXCL, FileMode)
 	if err == nil {
-		if err = tryLock(f, true); errors.Is(err, ErrNoLocks) {
+		if err = TryLock(f, true); errors.Is(err, ErrNoLocks) {
 			err = nil // nobody can tell whether it is left, and nobody removes it
 		}
 		if err != nil {
@@ -56,7 +41,7 @@ func makeScratch(base string) (dir string, done func(), err error) {
 	}
 	dir = filepath.Join(top, "spill")
 	if err == nil {
-		if err = os.Mkdir(dir, durable.DirMode); err != nil {
+		if err = os.Mkdir(dir, DirMode); err != nil {
 			_ = f.Close()
 		}
 	}
@@ -70,8 +55,8 @@ func makeScratch(base string) (dir string, done func(), err error) {
 	}, nil
 }
 
-// sweepScratch removes the scratches in base that were left. What belongs to another user can't be, and stays.
-func sweepScratch(base string) {
+// SweepScratch removes the scratches in base that were left. What belongs to another user can't be, and stays.
+func SweepScratch(base string) {
 	entries, err := os.ReadDir(base)
 	if err != nil {
 		return
@@ -90,10 +75,10 @@ func UsedScratch(top string) bool {
 	if err != nil || !info.IsDir() {
 		return false
 	}
-	if owner, known := ownerOf(info); known && owner != os.Geteuid() {
+	if owner, known := OwnerOf(info); known && owner != os.Geteuid() {
 		return true
 	}
-	f, err := durable.OpenNoLink(filepath.Join(top, scratchLock), os.O_RDWR, 0)
+	f, err := OpenNoLink(filepath.Join(top, ScratchLock), os.O_RDWR, 0)
 	if errors.Is(err, fs.ErrNotExist) {
 		return time.Since(info.ModTime()) < scratchAge
 	}
@@ -101,5 +86,8 @@ func UsedScratch(top string) bool {
 		return true
 	}
 	defer f.Close()
-	return tryLock(f, true) != nil
+	return TryLock(f, true) != nil
 }
+
+// ErrNoLocks says that the lake's file system can't lock files, so two processes could not be kept apart.
+var ErrNoLocks = errors.New("the file system can't lock files")
