@@ -20,13 +20,13 @@ func answerTo(t *testing.T, answer http.HandlerFunc) (l *listing, balance Balanc
 	t.Cleanup(s.Close)
 	c := realClient(t, s.URL, "sk_mg_AbCdEf0123456789")
 	w := schemas.Window{Account: "acme", Start: time.Unix(1_790_000_000, 0).UTC(), End: time.Unix(1_790_003_600, 0).UTC()}
-	_, l, _, errUsage = c.usagePage(t.Context(), ask{window: w, start: w.Start.Unix(), end: w.End.Unix()}, 1, 100, nil)
+	got, errUsage := c.usage(t.Context(), ask{window: w, start: w.Start.Unix(), end: w.End.Unix(), size: 100})
 	balance, errBalance = c.Balance(t.Context())
-	return l, balance, errUsage, errBalance
+	return got.listing, balance, errUsage, errBalance
 }
 
-// What the vendor's reference shows without meta is taken; anything beside data that may tell of an error is not, nor is data of
-// another shape.
+// What the vendor's reference shows without meta is taken; anything beside data that may tell of an error is not, nor
+// is data of another shape.
 func TestAnAnswerWithoutMetaIsTakenIfItsDataIsWellFormed(t *testing.T) {
 	for _, x := range []struct {
 		body    string

@@ -73,13 +73,15 @@ func parseBaseURL(raw string) (*url.URL, error) {
 	case u.Host == "":
 		return nil, fmt.Errorf("base URL %q has no host: write it like https://portal.example/api/v1/portal/management", raw)
 	case u.User != nil:
-		return nil, fmt.Errorf("base URL of host %q holds a user name or password: the key goes into the environment or a file", u.Host)
+		return nil, fmt.Errorf("base URL of host %q holds a user name or password: "+
+			"the key goes into the environment or a file", u.Host)
 	case u.RawQuery != "" || u.Fragment != "":
 		return nil, fmt.Errorf("base URL of host %q has a query or a fragment: give the path alone", u.Host)
 	case u.Scheme == "https":
 	case u.Scheme == "http":
 		if !isLoopback(u.Hostname()) {
-			return nil, fmt.Errorf("base URL %q would send the key in the clear: use https:// (http:// is for loopback addresses alone)", raw)
+			return nil, fmt.Errorf("base URL %q would send the key in the clear: "+
+				"use https:// (http:// is for loopback addresses alone)", raw)
 		}
 	default:
 		return nil, fmt.Errorf("base URL %q is not http(s)", raw)
@@ -87,7 +89,8 @@ func parseBaseURL(raw string) (*url.URL, error) {
 	u.Path = strings.TrimRight(u.Path, "/")
 	switch {
 	case u.Path == "" && !isLoopback(u.Hostname()): // what is tried out on one's own machine may stand where it likes
-		return nil, fmt.Errorf("base URL %q is only a host: the Manager API is below it, as in %s/api/v1/portal/management", raw, strings.TrimRight(raw, "/"))
+		return nil, fmt.Errorf("base URL %q is only a host: the Manager API is below it, as in %s/api/v1/portal/management",
+			raw, strings.TrimRight(raw, "/"))
 	case lastOf(u.Path, "usage"), lastOf(u.Path, "balance"):
 		return nil, fmt.Errorf("base URL %q names an endpoint: leave /%s away", raw, path.Base(u.Path))
 	}
@@ -188,9 +191,9 @@ func (c *Client) Counts() Counts {
 	return Counts{Requests: c.requests.Load(), Retries: c.retries.Load(), Throttled: c.throttled.Load()}
 }
 
-// ClockSkew is how far the server's clock is ahead of this machine's (negative: behind it) by the Date header of the last
-// answer: 0 where the two agree within the second that the header is exact to and the time the answer took, else the
-// least it can be, so that the server's time is never put too late. False if no answer had the header.
+// ClockSkew is how far the server's clock is ahead of this machine's (negative: behind it) by the Date header of the
+// last answer: 0 where the two agree within the second that the header is exact to and the time the answer took, else
+// the least it can be, so that the server's time is never put too late. False if no answer had the header.
 func (c *Client) ClockSkew() (time.Duration, bool) {
 	return time.Duration(c.skew.Load()), c.skewKnown.Load()
 }
@@ -333,7 +336,8 @@ func (c *Client) once(ctx context.Context, b *budget, q question) (a answer, err
 		return answer{}, fail(ErrTemporary, resp.StatusCode, "the answer broke off: "+c.networkMessage(ctx, err), err)
 	}
 	if int64(len(body)) > c.opts.MaxBody {
-		return answer{}, fail(ErrPermanent, resp.StatusCode, fmt.Sprintf("the answer is larger than %d bytes", c.opts.MaxBody), errTooLarge)
+		message := fmt.Sprintf("the answer is larger than %d bytes", c.opts.MaxBody)
+		return answer{}, fail(ErrPermanent, resp.StatusCode, message, errTooLarge)
 	}
 	env, envErr := readEnvelope(body)
 	if resp.StatusCode == http.StatusOK && envErr == nil && env.ok() {
@@ -373,7 +377,8 @@ func readBody(resp *http.Response, limit int64) ([]byte, error) {
 }
 
 // classify makes the error of an answer that isn't a success: by HTTP status, or by meta.code where a 200 holds one.
-func (c *Client) classify(resp *http.Response, env envelope, envErr error, body []byte, fail func(error, int, string, error) *APIError) *APIError {
+func (c *Client) classify(resp *http.Response, env envelope, envErr error, body []byte,
+	fail func(kind error, status int, message string, cause error) *APIError) *APIError {
 	status := resp.StatusCode
 	message := ""
 	if envErr == nil {
@@ -403,7 +408,8 @@ func (c *Client) classify(resp *http.Response, env envelope, envErr error, body 
 		kind = ErrPermanent
 		message = "redirected, which is not followed"
 		if to, err := resp.Location(); err == nil {
-			message = fmt.Sprintf("redirected to %s://%s%s, which is not followed: is the base URL right?", to.Scheme, to.Host, to.Path)
+			message = fmt.Sprintf("redirected to %s://%s%s, which is not followed: is the base URL right?",
+				to.Scheme, to.Host, to.Path)
 		}
 	case effective >= 400 && effective < 500:
 		kind = ErrPermanent
@@ -591,6 +597,7 @@ func (c *Client) Balance(ctx context.Context) (Balance, error) {
 		return Balance{}, err
 	}
 	b.At = a.at
-	b.Page = schemas.Page{Number: 1, RequestID: a.requestID, FetchedAt: a.at, Body: bytes.Clone(a.body)} // which was read into more than it needs
+	b.Page = schemas.Page{Number: 1, RequestID: a.requestID, FetchedAt: a.at,
+		Body: bytes.Clone(a.body)} // which was read into more than it needs
 	return b, nil
 }

@@ -13,9 +13,11 @@ import (
 type Held struct {
 	// Replace: it is to be replaced, whatever comes, so that more has to be lacking to be doubted.
 	Replace bool
-	// Before is an earlier look that found much of it lacking; nil if there was none, or it was taken too short a time ago.
+	// Before is an earlier look that found much of it lacking; nil if there was none, or it was taken too short a time
+	// ago.
 	Before *Doubt
-	// Forgotten, if it isn't nil, reports whether the Portal lists nothing before a time, from which on it lists what is held.
+	// Forgotten, if it isn't nil, reports whether the Portal lists nothing before a time, from which on it lists what is
+	// held.
 	Forgotten func(context.Context, time.Time) (bool, error)
 
 	spans   [][2]int64 // [from, to) of what was added, Unix seconds
@@ -23,6 +25,18 @@ type Held struct {
 	records map[recordKey]int
 	ids     map[uint64]int
 	n       int64
+}
+
+// heldOf is what is held of a window already; nil if nothing is.
+func (f *Fetcher) heldOf(ctx context.Context, w schemas.Window) (*Held, error) {
+	if f.opts.Held == nil {
+		return nil, nil
+	}
+	h, err := f.opts.Held(ctx, w)
+	if err != nil {
+		return nil, fmt.Errorf("what is held of window %s: %w", w, err)
+	}
+	return h, nil
 }
 
 // Add adds the records of a page's body that show a time of [from, to).
@@ -91,7 +105,8 @@ func (h *Held) size() int64 {
 
 // lacks says that e is of a time that is held, and isn't held itself.
 func (h *Held) lacks(e entry) bool {
-	return h != nil && h.records[e.key] == 0 && slices.ContainsFunc(h.spans, func(s [2]int64) bool { return s[0] <= e.at && e.at < s[1] })
+	within := func(s [2]int64) bool { return s[0] <= e.at && e.at < s[1] }
+	return h != nil && h.records[e.key] == 0 && slices.ContainsFunc(h.spans, within)
 }
 
 // gone counts what is held and did not come with p: a record that was corrected has its id on another.
@@ -112,8 +127,8 @@ func (h *Held) gone(p *pass) (n int64) {
 // shrinks says that p lacks something that is held, so that its proof is looked at once more.
 func (h *Held) shrinks(p *pass) bool { return h.gone(p) > 0 }
 
-// Doubt is a proven listing of a window that lacks much of what is held of it. It is not believed until a second look, at
-// another time, finds the same.
+// Doubt is a proven listing of a window that lacks much of what is held of it. It is not believed until a second look,
+// at another time, finds the same.
 type Doubt struct {
 	Window schemas.Window
 	Held   int64  // records that are held
@@ -122,8 +137,8 @@ type Doubt struct {
 	Digest string // of what came
 }
 
-// few is how many records may go without a second look, and what share of a window, one in so many; replaced is the share that
-// may go of one that is to be replaced.
+// few is how many records may go without a second look, and what share of a window, one in so many; replaced is the
+// share that may go of one that is to be replaced.
 const few, share, replaced = 5, 4, 2
 
 // doubt says what is doubted of p; nil if nothing is.

@@ -13,8 +13,8 @@ import (
 	"github.com/usagelake/usagelake/schemas/scan"
 )
 
-// listing is what the fetcher looks at in an answer of /usage: which records it holds, of which second, and how many the
-// API says there are. Everything else in it is transform's business.
+// listing is what the fetcher looks at in an answer of /usage: which records it holds, of which second, and how many
+// the API says there are. Everything else in it is transform's business.
 type listing struct {
 	entries  []entry
 	summary  bool
@@ -33,13 +33,14 @@ type entry struct {
 // noTime stands for the time of a record that shows none that can be read.
 const noTime = math.MinInt64
 
-// recordKey tells records apart: a hash of the id, and one of the content, in which the order of the fields and the space
-// between them have no part. One id may stand on several records: a charge and its refund, a retry over another channel.
-// A window is many keys, so they are kept small; that two records have the same by chance is as likely as one in 2⁶⁴ for
-// each pair of one id.
+// recordKey tells records apart: a hash of the id, and one of the content, in which the order of the fields and the
+// space between them have no part. One id may stand on several records: a charge and its refund, a retry over another
+// channel. A window is many keys, so they are kept small; that two records have the same by chance is as likely as one
+// in 2⁶⁴ for each pair of one id.
 type recordKey struct{ id, content uint64 }
 
-// hasID reports whether the record has an id. Equal records without one, as all of the summary shape are, have equal keys.
+// hasID reports whether the record has an id. Equal records without one, as all of the summary shape are, have equal
+// keys.
 func (k recordKey) hasID() bool { return k.id != 0 }
 
 // hashID is never 0, which stands for no id.
@@ -171,7 +172,8 @@ func readRecord(b []byte, i int) (e entry, tokens *int64, end int) {
 	return e, tokens, end
 }
 
-// readTime reads the Unix second of a time; one in milliseconds or finer is taken for the second that it obviously means.
+// readTime reads the Unix second of a time; one in milliseconds or finer is taken for the second that it obviously
+// means.
 func readTime(b []byte, i int) (at int64, end int) {
 	n, end := readCount(b, i)
 	if n == nil {

@@ -81,7 +81,8 @@ func TestAFailureThatLastsSaysWhatHappenedAndIsOfTheRightKind(t *testing.T) {
 				timeout = 500 * time.Millisecond
 			}
 			client := clientWithTimeout(t, listen(t, p).BaseURL(), p.Key(org), timeout)
-			_, _, _, err = client.usagePage(t.Context(), ask{window: schemas.Window{Account: "acme", Start: day(3), End: day(4)}, start: day(3).Unix(), end: day(4).Unix()}, 1, 100, nil)
+			w := schemas.Window{Account: "acme", Start: day(3), End: day(4)}
+			_, err = client.usage(t.Context(), ask{window: w, start: day(3).Unix(), end: day(4).Unix(), size: 100})
 			var api *APIError
 			if !errors.As(err, &api) || !errors.Is(err, c.kind) || !strings.Contains(err.Error(), c.want) {
 				t.Fatalf("%v, want %v with %q", err, c.kind, c.want)

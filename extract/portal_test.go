@@ -187,7 +187,8 @@ func TestAtTheRealLimitThereIsNo429AndNoRequestIsWasted(t *testing.T) {
 	}
 }
 
-// A total that is too low by one ends the paging a record early where the last page is full, and is too low for a half, as well.
+// A total that is too low by one ends the paging a record early where the last page is full, and is too low for a half,
+// as well.
 func TestATotalThatIsOneTooLowLosesNothingWhereItEndsAFullPage(t *testing.T) {
 	for _, order := range []string{"oldest", "newest"} {
 		t.Run(order, func(t *testing.T) {
@@ -218,8 +219,8 @@ func TestATotalThatIsOneTooLowLosesNothingWhereItEndsAFullPage(t *testing.T) {
 	}
 }
 
-// What an earlier run learnt of totals proves nothing of this run's: a full page whose total is its own length is looked at again,
-// however short it was asked to be.
+// What an earlier run learnt of totals proves nothing of this run's: a full page whose total is its own length is
+// looked at again, however short it was asked to be.
 func TestATotalThatHasCeasedToCountIsNoProof(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newPortal(t, portal.Options{Faults: portal.Faults{Total: "page", Order: "newest", Burst: 219, BurstEvery: 3 * time.Hour}, Limit: portal.LimitOptions{Kind: portal.Off},

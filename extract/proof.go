@@ -11,8 +11,8 @@ import (
 	"github.com/usagelake/usagelake/schemas"
 )
 
-// How a window is proven complete. No figure of the server's vouches for another that the same limit, order or outage may
-// have made, so each proof holds two against each other that come about in different ways:
+// How a window is proven complete. No figure of the server's vouches for another that the same limit, order or outage
+// may have made, so each proof holds two against each other that come about in different ways:
 //
 //	total   the listing has as many distinct records as every page announced, and the totals of the window's two halves,
 //	        asked for with pages of one record, sum to the same. The halves are asked for only where the total can be the
@@ -20,8 +20,12 @@ import (
 //	parts   the listing of the whole and the listings of its two halves, cut where half of the records lie, are the same
 //	        records, and no page of them repeats a record of another. A page that repeats one lacks another.
 //
-// What fits neither is cut in time, down to a second, and a second by token, user and page size (see second.go). An empty
-// window is looked at once more at the end of the run (see finish in fetch.go).
+// What fits neither is cut in time, down to a second, and a second by token, user and page size (see second.go). An
+// empty window is looked at once more at the end of the run (see finish.go).
+
+// prover pages through windows until it is shown what they hold. It asks what has to be asked for that, within the
+// budget of a task, and decides nothing of what becomes of it.
+type prover struct{ *pager }
 
 // errSplit says that a window must be fetched in parts.
 type errSplit struct{ parts int }
@@ -31,43 +35,49 @@ func (e *errSplit) Error() string { return fmt.Sprintf("must be split in %d", e.
 // maxPasses is how often a window is paged through before it is split or given up.
 const maxPasses = 3
 
-// window pages through a task's window until it is proven complete, or returns *errSplit or why it failed. An empty one is
-// returned with an empty proof. What another window has shown to belong to it is there, however it was proven.
-func (f *Fetcher) window(ctx context.Context, t *task) (*pass, string, error) {
+// prove pages through a task's window until it is proven complete, or returns *errSplit or why it failed. An empty one
+// is returned with an empty proof. What another window has shown to belong to it is there, however it was proven: where
+// it lacks some of that, it is asked for again with more and more behind its end, and fails once that is as much as is
+// ever asked for.
+func (r *prover) prove(ctx context.Context, t *task) (*pass, string, error) {
 	for {
-		p, proof, err := f.prove(ctx, t)
-		if err != nil || t.hasAll(p) {
+		p, proof, err := r.passes(ctx, t)
+		if err != nil || p.hasAll(t.must) {
 			return p, proof, err
 		}
-		if !f.server.widen() { // it lists them with its neighbour's margin, not with its own
-			return nil, "", fmt.Errorf("window %s: another window lists records that belong to it, which it doesn't: %w", t.window, ErrTemporary)
+		if !r.server.widen() { // it lists them with its neighbour's margin, not with its own
+			return nil, "", fmt.Errorf("window %s: another window lists records that belong to it, which it doesn't: %w",
+				t.window, ErrTemporary)
 		}
 	}
 }
 
-func (f *Fetcher) prove(ctx context.Context, t *task) (*pass, string, error) {
+// passes pages through it up to maxPasses times, with what is learnt of the margins now. A second, which can't be cut,
+// is left to second after one pass that repeats records, or two.
+func (r *prover) passes(ctx context.Context, t *task) (*pass, string, error) {
 	var sum *pass
 	for n := 1; ; n++ {
 		t.passes = n
-		p, err := f.whole(ctx, t)
+		p, err := r.whole(ctx, t)
 		if err != nil {
 			return nil, "", err
 		}
 		if p.empty() && n > 1 {
-			f.blank() // the pass before it had something
+			r.server.blank() // the pass before it had something
 		}
 		if p.empty() {
 			return p, "", nil
 		}
-		proof, err := f.judge(ctx, t, p)
+		proof, err := r.judge(ctx, t, p)
 		if proof != "" || err != nil && !errors.Is(err, errAgain) {
 			return p, proof, err
 		}
 		if t.spent() {
-			return nil, "", fmt.Errorf("window %s: %d requests did not show what it holds (the last pass found %s): %w", t.window, t.budget.used.Load(), p.describe(), ErrTemporary)
+			return nil, "", fmt.Errorf("window %s: %d requests did not show what it holds (the last pass found %s): %w",
+				t.window, t.budget.used.Load(), p.describe(), ErrTemporary)
 		}
 		if sum = p.addTo(sum); sum != nil && sum.complete() {
-			halves, err := f.sumOfHalves(ctx, t, p)
+			halves, err := r.sumOfHalves(ctx, t, p)
 			if err != nil {
 				return nil, "", err
 			}
@@ -77,22 +87,38 @@ func (f *Fetcher) prove(ctx context.Context, t *task) (*pass, string, error) {
 		}
 		if t.window.Seconds() == 1 {
 			if n > 1 || p.repeats > 0 {
-				return f.second(ctx, t, p)
+				return r.second(ctx, t, p)
 			}
 		} else if n == maxPasses {
-			return nil, "", f.split(p)
+			return nil, "", r.split(p)
 		}
-		f.log.Debug("window not proven complete, paging through it again", "window", t.window.String(), "pass", n, "found", p.describe())
+		r.log.Debug("window not proven complete, paging through it again", "window", t.window.String(), "pass", n,
+			"found", p.describe())
 	}
 }
 
-// hasAll says that p holds what has to come.
-func (t *task) hasAll(p *pass) bool {
-	return !slices.ContainsFunc(t.must, func(e entry) bool { _, ok := p.seen[e.key]; return !ok })
+// spent says that the task has taken more requests than any proof is worth.
+func (t *task) spent() bool { return t.budget.used.Load() > 128+16*t.budget.pages.Load() }
+
+// spend charges the task with what a pass took since it was last called, and returns err: a pass that failed took
+// requests, too.
+func (t *task) spend(p *pass, err error) error {
+	t.budget.used.Add(int64(p.requests - p.spent))
+	p.spent = p.requests
+	t.budget.grow(len(p.pages))
+	if p.rows > 0 {
+		t.budget.listed.Store(true)
+	}
+	return err
 }
 
-// addTo adds a pass in whose order some records slipped through to those before it. Each misses others, so that what came of
-// all of them may be as many as each announced.
+// hasAll says that p holds all of some records.
+func (p *pass) hasAll(records []entry) bool {
+	return !slices.ContainsFunc(records, func(e entry) bool { _, came := p.seen[e.key]; return !came })
+}
+
+// addTo adds a pass in whose order some records slipped through to those before it. Each misses others, so that what
+// came of all of them may be as many as each announced.
 func (p *pass) addTo(sum *pass) *pass {
 	switch {
 	case p.repeats == 0 || p.unsteady || p.announced() == nil || p.first.summary:
@@ -108,7 +134,7 @@ func (p *pass) addTo(sum *pass) *pass {
 var errAgain = errors.New("not proven")
 
 // split cuts what p was a pass of: into parts that fit a page each, where its pages repeat records, else in two.
-func (f *Fetcher) split(p *pass) error {
+func (r *prover) split(p *pass) error {
 	if p.repeats > 0 && p.longest > 0 {
 		return &errSplit{min(16, max(2, 3*p.rows/(2*p.longest)))}
 	}
@@ -116,22 +142,22 @@ func (f *Fetcher) split(p *pass) error {
 }
 
 // whole pages through the task's window once, with margins that hold what its filter gives for it.
-func (f *Fetcher) whole(ctx context.Context, t *task) (*pass, error) {
+func (r *prover) whole(ctx context.Context, t *task) (*pass, error) {
 	w := t.window
 	for {
-		before, behind := f.server.margins()
-		a := ask{window: w, start: w.Start.Unix() - before, end: w.End.Unix() + behind}
-		if size := f.server.pageSize(); t.passes > 1 && size > 10 { // other borders between the pages
+		a := r.server.asks(w)
+		a.progress = t.progress
+		if size := r.server.pageSize(); t.passes > 1 && size > 10 { // other borders between the pages
 			a.size = size - size/7*(t.passes-1)
 		}
-		p, err := f.open(ctx, a)
+		p, err := r.open(ctx, a)
 		if err != nil {
 			return nil, t.spend(p, err)
 		}
-		most := f.most()
+		most := r.server.most()
 		pages := max(1, int(most)/p.step)
-		if total := p.first.total; total != nil && !p.first.summary && w.Seconds() > 1 && *total > int64(len(p.first.entries)) && float64(*total) > most {
-			first, second, err := f.halves(ctx, t, p, (p.start+p.end)/2)
+		if total := p.first.total; w.Seconds() > 1 && p.isMore(total) && float64(*total) > most {
+			first, second, err := r.halves(ctx, t, p, (p.start+p.end)/2)
 			if err != nil {
 				return nil, t.spend(p, err)
 			}
@@ -139,17 +165,18 @@ func (f *Fetcher) whole(ctx context.Context, t *task) (*pass, error) {
 				t.budget.grow(pagesFor(*total, p.step))
 				return nil, t.spend(p, &errSplit{parts(float64(*total), most)})
 			}
-			if err := t.spend(p, f.exhaust(ctx, p, 2*pages)); err != nil { // it counts something else
+			if err := t.spend(p, r.exhaust(ctx, p, 2*pages)); err != nil { // it counts something else
 				return nil, err
 			}
-		} else if err := t.spend(p, f.announcedPages(ctx, p, 2*pages)); err != nil {
+		} else if err := t.spend(p, r.announcedPages(ctx, p, 2*pages)); err != nil {
 			return nil, err
 		}
-		f.server.lists(len(p.entries))
-		if early, late := p.strays(); f.server.strays(w, early, late) {
+		r.server.lists(len(p.entries))
+		if early, late := p.strays(); r.server.strays(w, early, late) {
 			continue
 		}
-		if _, now := f.server.margins(); now > behind && (t.tail || t.must != nil) { // it may be the last word on these seconds
+		// More is asked for behind windows by now, and this may be the last word on these seconds.
+		if _, behind := r.server.margins(); behind > a.end-w.End.Unix() && (t.tail || t.must != nil) {
 			continue
 		}
 		if !p.ended && p.next > 2*pages && w.Seconds() > 1 {
@@ -160,8 +187,13 @@ func (f *Fetcher) whole(ctx context.Context, t *task) (*pass, error) {
 	}
 }
 
-// strays tells how far the records of p lie outside of what was asked for, in seconds; 0 if none do. What lies further off
-// than maxMargin is no matter of two clocks.
+// isMore says that a total counts more records than the first page holds.
+func (p *pass) isMore(total *int64) bool {
+	return total != nil && !p.first.summary && *total > int64(len(p.first.entries))
+}
+
+// strays tells how far the records of p lie outside of what was asked for, in seconds; 0 if none do. What lies further
+// off than maxMargin is no matter of two clocks.
 func (p *pass) strays() (early, late int64) {
 	for _, e := range p.entries {
 		if e.at == noTime || !e.key.hasID() {
@@ -177,19 +209,19 @@ func (p *pass) strays() (early, late int64) {
 	return early, late
 }
 
-// judge says how p is proven complete, asking what has to be asked for it. It returns errAgain if p isn't, and another pass
-// may be, or *errSplit.
-func (f *Fetcher) judge(ctx context.Context, t *task, p *pass) (string, error) {
+// judge says how p is proven complete, asking what has to be asked for it. It returns errAgain if p isn't, and another
+// pass may be, or *errSplit.
+func (r *prover) judge(ctx context.Context, t *task, p *pass) (string, error) {
 	a := p.announced()
 	single := t.window.Seconds() == 1
 	switch {
 	case p.agrees() && p.alike > 0 && single: // as many, but perhaps not the same
 		return "", errAgain
 	case p.agrees() && p.alike > 0:
-		return f.parts(ctx, t, p)
+		return r.parts(ctx, t, p)
 	case p.agrees():
-		if !f.server.doubts(p) && !t.held.shrinks(p) {
-			f.server.agreed(*a, *a > int64(len(p.first.entries)))
+		if !r.server.doubts(p) && !t.held.shrinks(p) {
+			r.server.agreed(*a, *a > int64(len(p.first.entries)))
 			return schemas.ProofTotal, nil
 		}
 		if p.lopsided() { // a limit would be the same on the one side that holds all
@@ -198,32 +230,32 @@ func (f *Fetcher) judge(ctx context.Context, t *task, p *pass) (string, error) {
 			}
 			return "", &errSplit{2}
 		}
-		ok, err := f.farHalf(ctx, t, p)
+		ok, err := r.farHalf(ctx, t, p)
 		if err != nil {
 			return "", err
 		}
 		var sum *int64
 		if !ok {
-			if sum, err = f.sumOfHalves(ctx, t, p); err != nil {
+			if sum, err = r.sumOfHalves(ctx, t, p); err != nil {
 				return "", err
 			}
 		}
 		if ok || p.isSum(sum, *a) {
-			f.server.agreed(*a, len(p.entries) > 2) // of which a page of one was answered with a part
+			r.server.agreed(*a, len(p.entries) > 2) // of which a page of one was answered with a part
 			return schemas.ProofTotal, nil
 		}
 		if sum != nil && *sum > *a && !single {
-			return "", f.limited(ctx, t, p, *sum)
+			return "", r.limited(ctx, t, p, *sum)
 		}
 	case single:
 		return "", errAgain // it can't be cut: see second
 	case a == nil || p.first.summary:
 	case p.repeats > 0:
 		return "", errAgain
-	case p.unsteady && !f.server.isUseless():
+	case p.unsteady && !r.server.isUseless():
 		return "", errAgain
 	case !p.unsteady:
-		sum, err := f.sumOfHalves(ctx, t, p)
+		sum, err := r.sumOfHalves(ctx, t, p)
 		if err != nil {
 			return "", err
 		}
@@ -233,36 +265,36 @@ func (f *Fetcher) judge(ctx context.Context, t *task, p *pass) (string, error) {
 			if t.passes == 1 || !p.full() {
 				return "", errAgain
 			}
-			f.server.shallow(t.window, len(p.pages))
-			return "", &errSplit{max(2, parts(float64(*a), f.most()))}
+			r.server.shallow(t.window, len(p.pages))
+			return "", &errSplit{max(2, parts(float64(*a), r.server.most()))}
 		case p.isSum(sum, p.held()) && *sum > *a: // the total ends at a limit, the listing doesn't
-			return "", f.limited(ctx, t, p, *sum)
+			return "", r.limited(ctx, t, p, *sum)
 		}
 	}
-	f.server.disagreed()
+	r.server.disagreed()
 	if single {
 		return "", errAgain
 	}
-	return f.parts(ctx, t, p)
+	return r.parts(ctx, t, p)
 }
 
-// limited decides what becomes of a window whose halves have more than its total: the total ends at a limit, unless something
-// came meanwhile.
-func (f *Fetcher) limited(ctx context.Context, t *task, p *pass, sum int64) error {
+// limited decides what becomes of a window whose halves have more than its total: the total ends at a limit, unless
+// something came meanwhile.
+func (r *prover) limited(ctx context.Context, t *task, p *pass, sum int64) error {
 	a := *p.announced()
-	c, err := f.count(ctx, t, p.ask)
+	c, err := r.count(ctx, t, p.ask)
 	if err != nil && !refusal(err) {
 		return err
 	}
 	if p.first.summary || c.Records == nil || *c.Records != a {
 		return errAgain
 	}
-	f.server.capped(t.window, a)
+	r.server.capped(t.window, a)
 	return &errSplit{max(2, parts(float64(sum), max(1, float64(a)*0.75)))}
 }
 
-// isSum says that the sum of two halves is the whole, of which the second between them may count twice: where no second is
-// free of records, and the server takes both ends as inclusive.
+// isSum says that the sum of two halves is the whole, of which the second between them may count twice: where no second
+// is free of records, and the server takes both ends as inclusive.
 func (p *pass) isSum(sum *int64, whole int64) bool {
 	if sum == nil {
 		return false
@@ -271,29 +303,8 @@ func (p *pass) isSum(sum *int64, whole int64) bool {
 	return *sum == whole || *sum == whole+p.within(middle, middle+1)
 }
 
-// doubts says that the total of a pass that agrees with its listing may be the doing of a limit that they share: of a page
-// on the records, of the server on both.
-func (s *server) doubts(p *pass) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	a := *p.announced()
-	if s.maxTotal > 0 && a >= s.maxTotal {
-		return true
-	}
-	if a > s.Most || a == s.Most && a >= fewest || a%int64(max(1, p.longest)) == 0 && p.brimful(s.longest) {
-		return true
-	}
-	return len(p.pages) == 1 && (!s.Beyond || a%10 == 0) // limits are round numbers
-}
-
-func (s *server) isUseless() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.useless
-}
-
-// middle is a second of the range that p asked for with half of its records on each side, and if it can be none in it, so
-// that it makes no difference whether the server takes the ends as inclusive or exclusive.
+// middle is a second of the range that p asked for with half of its records on each side, and if it can be none in it,
+// so that it makes no difference whether the server takes the ends as inclusive or exclusive.
 func (p *pass) middle() int64 { return p.gap(func(n int) int { return n / 2 }) }
 
 // gap is such a second with as many records before it as before says of all of them, or nearly so.
@@ -319,15 +330,17 @@ func (p *pass) gap(before func(n int) int) int64 {
 	return best
 }
 
-// farHalf asks how much lies in the half of what p asked for that its listing ended with, where it has an order: what a limit cut
-// off would lie there. It reports whether that is as much as p has of it. One small request tells, but where the listing ended
-// with a full page: it may have ended where a total did that is too low, and so would the count of the half. There the last
-// records are listed, half a page of them.
-func (f *Fetcher) farHalf(ctx context.Context, t *task, p *pass) (bool, error) {
-	older, newer := slices.IsSortedFunc(p.entries, func(a, b entry) int { return cmp.Compare(b.at, a.at) }), slices.IsSortedFunc(p.entries, func(a, b entry) int { return cmp.Compare(a.at, b.at) })
+// farHalf asks how much lies in the half of what p asked for that its listing ended with, where it has an order: what a
+// limit cut off would lie there. It reports whether that is as much as p has of it. One small request tells, but where
+// the listing ended with a full page: it may have ended where a total did that is too low, and so would the count of
+// the half. There the last records are listed, half a page of them.
+func (r *prover) farHalf(ctx context.Context, t *task, p *pass) (bool, error) {
+	byTime := func(a, b entry) int { return cmp.Compare(a.at, b.at) }
+	newer := slices.IsSortedFunc(p.entries, byTime) // the listing ends with the newest
+	older := slices.IsSortedFunc(p.entries, func(a, b entry) int { return byTime(b, a) })
 	size := 1
 	middle := p.middle()
-	if p.brimful(f.server.longestPage()) {
+	if p.brimful(r.server.longestPage()) {
 		size = p.step
 		last := max(1, p.longest/2)
 		middle = p.gap(func(n int) int {
@@ -340,7 +353,8 @@ func (f *Fetcher) farHalf(ctx context.Context, t *task, p *pass) (bool, error) {
 			return n - last
 		})
 	}
-	if older == newer || p.first.summary || p.twice > 0 || p.within(middle, middle+1) > 0 || p.within(noTime, noTime+1) > 0 {
+	if older == newer || p.first.summary || p.twice > 0 ||
+		p.within(middle, middle+1) > 0 || p.within(noTime, noTime+1) > 0 {
 		return false, nil
 	}
 	a, held := p.ask, int64(0)
@@ -349,21 +363,22 @@ func (f *Fetcher) farHalf(ctx context.Context, t *task, p *pass) (bool, error) {
 	} else {
 		a.start, held = middle, p.within(middle, math.MaxInt64)
 	}
-	c, l, err := f.list(ctx, t, a, size)
+	got, err := r.list(ctx, t, a.sized(size))
 	if err != nil && !refusal(err) {
 		return false, err
 	}
+	c := got.counted()
 	same := err == nil && c.Records != nil && *c.Records == held && held > 0
 	if !same || size == 1 {
 		return same, nil
 	}
-	return int64(len(l.entries)) == held && !slices.ContainsFunc(l.entries, func(e entry) bool { _, ok := p.seen[e.key]; return !ok }), nil
+	return int64(len(got.listing.entries)) == held && p.hasAll(got.listing.entries), nil
 }
 
-// sumOfHalves asks how much the two halves of what p asked for hold together; nil if the server doesn't say, or if one of them
-// holds it all, and so would end at the same limit as the whole.
-func (f *Fetcher) sumOfHalves(ctx context.Context, t *task, p *pass) (*int64, error) {
-	first, second, err := f.halves(ctx, t, p, p.middle())
+// sumOfHalves asks how much the two halves of what p asked for hold together; nil if the server doesn't say, or if one
+// of them holds it all, and so would end at the same limit as the whole.
+func (r *prover) sumOfHalves(ctx context.Context, t *task, p *pass) (*int64, error) {
+	first, second, err := r.halves(ctx, t, p, p.middle())
 	if err != nil || first == nil || second == nil {
 		return nil, err
 	}
@@ -374,13 +389,11 @@ func (f *Fetcher) sumOfHalves(ctx context.Context, t *task, p *pass) (*int64, er
 	return &sum, nil
 }
 
-// halves asks with two small requests how much lies on each side of a second of what p asked for; nil where the server doesn't
-// say.
-func (f *Fetcher) halves(ctx context.Context, t *task, p *pass, middle int64) (first, second *int64, err error) {
+// halves asks with two small requests how much lies on each side of a second of what p asked for; nil where the server
+// doesn't say.
+func (r *prover) halves(ctx context.Context, t *task, p *pass, middle int64) (first, second *int64, err error) {
 	for i, half := range [][2]int64{{p.start, middle}, {middle, p.end}} {
-		a := p.ask
-		a.start, a.end = half[0], half[1]
-		c, err := f.count(ctx, t, a)
+		c, err := r.count(ctx, t, p.ask.between(half[0], half[1]))
 		if refusal(err) {
 			return nil, nil, nil
 		}
@@ -395,8 +408,8 @@ func (f *Fetcher) halves(ctx context.Context, t *task, p *pass, middle int64) (f
 			return nil, nil, nil
 		}
 		if *n == 0 && p.within(half[0]+Margin, half[1]) > 0 {
-			if _, behind := f.server.margins(); behind == 0 {
-				f.blank()
+			if _, behind := r.server.margins(); behind == 0 {
+				r.server.blank()
 			}
 		}
 		if i == 0 {
@@ -409,61 +422,36 @@ func (f *Fetcher) halves(ctx context.Context, t *task, p *pass, middle int64) (f
 }
 
 // count asks with one small request how much there is of what a asks for.
-func (f *Fetcher) count(ctx context.Context, t *task, a ask) (Counted, error) {
-	c, _, err := f.list(ctx, t, a, 1)
-	return c, err
+func (r *prover) count(ctx context.Context, t *task, a ask) (Counted, error) {
+	got, err := r.list(ctx, t, a.sized(1))
+	return got.counted(), err
 }
 
-// list asks for the first page of what a asks for, of so many records.
-func (f *Fetcher) list(ctx context.Context, t *task, a ask, size int) (Counted, *listing, error) {
-	_, l, attempts, err := f.client.usagePage(ctx, a, 1, size, nil)
-	if t != nil {
-		t.budget.used.Add(int64(max(1, attempts)))
-	}
-	if err != nil {
-		return Counted{}, nil, err
-	}
-	c := Counted{Some: len(l.entries) > 0}
-	if l.summary {
-		c.Tokens = l.tokens
-	} else {
-		c.Records = l.total
-	}
-	return c, l, nil
-}
-
-// PageSize is how many records the server gives on a page, as a window that holds many shows; where it holds fewer, what would be
-// asked for.
-func (f *Fetcher) PageSize(ctx context.Context, w schemas.Window) (int, error) {
-	before, behind := f.server.margins()
-	p, err := f.open(ctx, ask{window: w, start: w.Start.Unix() - before, end: w.End.Unix() + behind})
-	if err != nil {
-		return 0, err
-	}
-	if a := p.first.total; a != nil && *a > int64(len(p.first.entries)) {
-		return max(1, p.step), nil
-	}
-	return p.size, nil
+// list asks for the first page of what a asks for, and charges t with it.
+func (r *prover) list(ctx context.Context, t *task, a ask) (told, error) {
+	got, err := r.client.usage(ctx, a)
+	t.budget.used.Add(int64(max(1, got.attempts)))
+	return got, err
 }
 
 // fewest is the smallest number of records that a server might limit a listing to.
 const fewest = 10
 
-// lopsided says that no cut in time divides what p holds, so that one half would list it all, and end at the same limit as p
-// if there is one. A handful of records is no limit's doing.
+// lopsided says that no cut in time divides what p holds, so that one half would list it all, and end at the same limit
+// as p if there is one. A handful of records is no limit's doing.
 func (p *pass) lopsided() bool {
 	middle, n := p.middle(), int64(len(p.entries))
 	return n >= fewest && (p.within(middle+1, math.MaxInt64) == 0 || p.within(noTime, middle-Margin) == 0)
 }
 
 // parts holds p, to its end, against the listings of its two halves.
-func (f *Fetcher) parts(ctx context.Context, t *task, p *pass) (string, error) {
-	most := 2 * max(1, int(f.most())/p.step)
-	if err := t.spend(p, f.exhaust(ctx, p, most)); err != nil {
+func (r *prover) parts(ctx context.Context, t *task, p *pass) (string, error) {
+	most := 2 * max(1, int(r.server.most())/p.step)
+	if err := t.spend(p, r.exhaust(ctx, p, most)); err != nil {
 		return "", err
 	}
 	if p.repeats > 0 || p.moved || !p.ended {
-		return "", f.split(p)
+		return "", r.split(p)
 	}
 	if p.lopsided() { // a limit would be the same on the one side that holds all
 		return "", &errSplit{2}
@@ -474,10 +462,9 @@ func (f *Fetcher) parts(ctx context.Context, t *task, p *pass) (string, error) {
 	}
 	var halves [2]*pass
 	for i, half := range [2][2]int64{{p.start, middle}, {middle - Margin, p.end}} {
-		a := ask{window: p.window, start: half[0], end: half[1], size: p.step}
-		h, err := f.open(ctx, a)
+		h, err := r.open(ctx, p.ask.between(half[0], half[1]).sized(p.step))
 		if err == nil {
-			err = f.exhaust(ctx, h, most)
+			err = r.exhaust(ctx, h, most)
 		}
 		_ = t.spend(h, nil)
 		if refusal(err) {
@@ -490,25 +477,25 @@ func (f *Fetcher) parts(ctx context.Context, t *task, p *pass) (string, error) {
 	}
 	union := p.isUnion(halves, middle)
 	if !union && (halves[0].rows == 0 || halves[1].rows == 0) && p.rows >= fewest {
-		f.blank() // each holds some, by p
+		r.server.blank() // each holds some, by p
 	}
-	if union && f.knowsBlanks() { // an answer that was empty ends a listing early: another one tells
-		h, err := f.open(ctx, p.ask)
+	if union && r.server.knowsBlanks() { // an answer that was empty ends a listing early: another one tells
+		h, err := r.open(ctx, p.ask)
 		if err == nil {
-			err = f.exhaust(ctx, h, most)
+			err = r.exhaust(ctx, h, most)
 		}
 		if t.spend(h, err) != nil {
 			return "", err
 		}
-		if union = len(h.entries) == len(p.entries) && !slices.ContainsFunc(h.entries, func(e entry) bool { _, ok := p.seen[e.key]; return !ok }); !union {
+		if len(h.entries) != len(p.entries) || !p.hasAll(h.entries) {
 			return "", errAgain
 		}
 	}
 	if !union {
-		f.log.Info("a window and its halves don't hold the same: it is cut", "window", t.window.String(), "found", p.describe(),
-			"halves", fmt.Sprintf("%d and %d", halves[0].rows, halves[1].rows))
+		r.log.Info("a window and its halves don't hold the same: it is cut", "window", t.window.String(),
+			"found", p.describe(), "halves", fmt.Sprintf("%d and %d", halves[0].rows, halves[1].rows))
 		if p.full() && halves[0].held()+halves[1].held() > p.held() {
-			f.server.shallow(t.window, len(p.pages))
+			r.server.shallow(t.window, len(p.pages))
 		}
 		return "", &errSplit{2}
 	}
@@ -533,7 +520,8 @@ func (p *pass) isUnion(halves [2]*pass, middle int64) bool {
 		case first+second == 0:
 			return false
 		case e.key.hasID() && !p.first.summary:
-		case e.at != noTime && e.at < middle-Margin && first != p.seen[e.key].count, e.at > middle && second != p.seen[e.key].count:
+		case e.at != noTime && e.at < middle-Margin && first != p.seen[e.key].count,
+			e.at > middle && second != p.seen[e.key].count:
 			return false // of records without an id it counts how many are alike
 		}
 	}

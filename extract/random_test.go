@@ -58,14 +58,15 @@ func (s *shelf) holds() map[recordKey]int64 {
 	return out
 }
 
-// undetectable says which faults no client can see in a single run: what is drawn of them is let pass within the share that
-// they concern.
+// undetectable says which faults no client can see in a single run: what is drawn of them is let pass within the share
+// that they concern.
 func undetectable(f portal.Faults) bool {
 	return f.SwapEvery > 0 || f.DropEvery > 0 || f.ArriveEvery > 0 || max(f.Blank, f.BlankPage) >= 0.5 ||
 		f.TotalCap > 0 && f.TotalCap < fewest
 }
 
-// An export ends with the truth, or says which windows lack something, whatever the Portal does. Each case names its seed.
+// An export ends with the truth, or says which windows lack something, whatever the Portal does. Each case names its
+// seed.
 func TestARandomPortalIsFetchedWholeOrItIsSaidWhatLacks(t *testing.T) {
 	for i := range *randomCases {
 		seed := *randomSeed + uint64(i)

@@ -15,8 +15,8 @@ const (
 	smallPage = 100
 )
 
-// Learnt is what a server has shown of itself. What one run learnt may be given to the next, from the sealed windows. It
-// decides how windows are asked for, and when a total that agrees with its listing is looked at once more; it is no
+// Learnt is what a server has shown of itself. What one run learnt may be given to the next, from the sealed windows.
+// It decides how windows are asked for, and when a total that agrees with its listing is looked at once more; it is no
 // proof of anything.
 type Learnt struct {
 	PageSize int // that it answers with so many records; 0 if it isn't known
@@ -29,11 +29,15 @@ type Learnt struct {
 	Lag, Lead int64
 }
 
-// server is a Learnt at work.
+// server is a Learnt at work: what is asked for goes by it, in all windows of an account. What it has learnt wrong
+// costs requests, never a record.
 type server struct {
-	log *slog.Logger
+	log    *slog.Logger
+	memory int // records that a window may hold at the most, for the memory they take
 
-	mu sync.Mutex // guards all below
+	// mu guards all below. No other lock is taken while it is held. What is learnt of several windows at once is learnt of
+	// whichever comes first: a size or a bound that another window has lowered meanwhile stays lowered.
+	mu sync.Mutex
 	Learnt
 	size       int   // of a page, to ask for
 	answered   bool  // a size was answered with a page
@@ -45,18 +49,42 @@ type server struct {
 	maxTotal   int64 // beyond which its totals don't count; 0 if they do
 	maxSeconds int64 // how long a range it takes
 	useless    bool  // the last window whose total was held against its listing did not agree
+
+	// Of this Fetch alone, for an outage ends and a horizon moves.
+	blanks  bool            // it has answered empty where there was something
+	refuses *schemas.Window // the earliest that it won't answer for, whatever the page or the range; nil: none
 }
 
-func newServer(known Learnt, pageSize, maxPages int, log *slog.Logger) *server {
-	s := &server{log: log, Learnt: known, size: pageSize, settled: true, maxPages: maxPages, maxSeconds: math.MaxInt64 / 2}
+// newServer is the server as far as opts know it.
+func newServer(opts FetchOptions) *server {
+	s := &server{log: opts.Logger, memory: 2 * opts.MaxRecords, Learnt: opts.Known, size: opts.PageSize, settled: true,
+		maxPages: maxPages, maxSeconds: math.MaxInt64 / 2}
 	switch {
-	case pageSize > 0:
-	case known.PageSize > 0:
-		s.size = known.PageSize
+	case opts.PageSize > 0:
+	case opts.Known.PageSize > 0:
+		s.size = opts.Known.PageSize
 	default:
 		s.size, s.settled = LargePage, false
 	}
 	return s
+}
+
+// begin forgets what held for an earlier Fetch alone.
+func (s *server) begin() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.blanks, s.refuses = false, nil
+}
+
+// learnt is what may be given to the next run. A size of pages that nothing has confirmed isn't.
+func (s *server) learnt() Learnt {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	l := s.Learnt
+	if s.settled {
+		l.PageSize = s.size
+	}
+	return l
 }
 
 // pageSize is what to ask for.
@@ -94,8 +122,8 @@ func (s *server) page(size, n int, more bool) {
 	}
 }
 
-// refuse lowers the page size after the server refused one, until a size has been answered. When every size is refused the
-// size is not what is wrong, and it is as before: it returns false.
+// refuse lowers the page size after the server refused one, until a size has been answered. When every size is refused
+// the size is not what is wrong, and it is as before: it returns false.
 func (s *server) refuse(size int) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -115,7 +143,8 @@ func (s *server) refuse(size int) bool {
 	return false
 }
 
-// tooLarge lowers the page size after an answer that was larger than is read. It returns false if a page of one record is.
+// tooLarge lowers the page size after an answer that was larger than is read. It returns false if a page of one record
+// is.
 func (s *server) tooLarge(size int) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -170,6 +199,28 @@ func (s *server) disagreed() {
 	s.useless = true
 }
 
+// doubts says that the total of a pass that agrees with its listing may be the doing of a limit that they share: of a
+// page on the records, of the server on both.
+func (s *server) doubts(p *pass) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	a := *p.announced()
+	if s.maxTotal > 0 && a >= s.maxTotal {
+		return true
+	}
+	if a > s.Most || a == s.Most && a >= fewest || a%int64(max(1, p.longest)) == 0 && p.brimful(s.longest) {
+		return true
+	}
+	return len(p.pages) == 1 && (!s.Beyond || a%10 == 0) // limits are round numbers
+}
+
+// isUseless says that the last total was of no use.
+func (s *server) isUseless() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.useless
+}
+
 // capped learns that totals end at one.
 func (s *server) capped(w schemas.Window, total int64) {
 	s.mu.Lock()
@@ -187,7 +238,8 @@ func (s *server) shallow(w schemas.Window, pages int) {
 	before := s.endedAt
 	if s.endedAt = max(1, pages); pages == before && pages < s.maxPages {
 		s.maxPages = pages
-		s.log.Warn("the API pages less deep than it has records: windows are kept shorter", "window", w.String(), "max_pages", pages)
+		s.log.Warn("the API pages less deep than it has records: windows are kept shorter",
+			"window", w.String(), "max_pages", pages)
 	}
 }
 
@@ -201,6 +253,50 @@ func (s *server) refusesRange(w schemas.Window, err error) {
 		"max", time.Duration(s.maxSeconds)*time.Second, "error", err)
 }
 
+// blank learns that it has answered empty where there was something.
+func (s *server) blank() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.blanks = true
+}
+
+// knowsBlanks says that an empty answer is to be believed only after many looks.
+func (s *server) knowsBlanks() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.blanks
+}
+
+// refusesWindow learns that it won't answer for a window, whatever the page or the range.
+func (s *server) refusesWindow(w schemas.Window) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.refuses == nil || w.Start.Before(s.refuses.Start) {
+		s.refuses = &w
+	}
+}
+
+// forgiven forgets the windows that it wouldn't answer for, once it is decided what they are.
+func (s *server) forgiven() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.refuses = nil
+}
+
+// wasRefused says that it has refused a window that w is a part of or follows, and that no other size of page or range
+// helps.
+func (s *server) wasRefused(w schemas.Window) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.refuses != nil && !s.refuses.Start.After(w.Start)
+}
+
+// asks is what to ask for a window: all of it, and the margins that hold what the server's filter gives for it.
+func (s *server) asks(w schemas.Window) ask {
+	before, behind := s.margins()
+	return ask{window: w, start: w.Start.Unix() - before, end: w.End.Unix() + behind}
+}
+
 // margins are how many seconds more than a window are to be asked for, ahead of its start and behind its end.
 func (s *server) margins() (before, behind int64) {
 	s.mu.Lock()
@@ -212,8 +308,9 @@ func (s *server) margins() (before, behind int64) {
 const maxMargin = int64(schemas.MaxLag / time.Second)
 
 // strays learns from the records of a pass that lie outside of what was asked for, early before and late behind it (in
-// seconds, 0 for none): the filter goes by another time than they show. A call that was under way as a window began shows a
-// part of what its time can be off by, so more than that is asked for. It reports whether that is more than the pass asked for.
+// seconds, 0 for none): the filter goes by another time than they show. A call that was under way as a window began
+// shows a part of what its time can be off by, so more than that is asked for. It reports whether that is more than the
+// pass asked for.
 func (s *server) strays(w schemas.Window, early, late int64) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -243,11 +340,12 @@ func (s *server) widen() bool {
 	return true
 }
 
-// most is how many records a window should hold at the most, given how many it may hold for its memory.
-func (s *server) most(records int) float64 {
+// most is how many records a window should hold at the most. It is more than windows are planned for, so that one of
+// the busy hours is not split for being busier than the day.
+func (s *server) most() float64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	most := min(float64(records), float64(s.maxPages)*float64(s.size))
+	most := min(float64(s.memory), float64(s.maxPages)*float64(s.size))
 	if s.maxTotal > 0 {
 		most = min(most, float64(s.maxTotal)*0.75)
 	}
