@@ -253,7 +253,7 @@ func objectionsTo(ctx context.Context, lake *publish.Lake, cfg *config.Config, e
 			continue
 		}
 		out = append(out, fmt.Sprintf("account %s: %.1f hours of the month are not exported, the first from %s to %s",
-			account, missing.Hours(), gaps[0].Start.Format(time.RFC3339), gaps[0].End.Format(time.RFC3339)))
+			account, missing.Hours(), words.Instant(gaps[0].Start), words.Instant(gaps[0].End)))
 	}
 	for _, q := range []string{
 		`SELECT format('account {}: {} of {} records', account, check_name, sum(records)) || coalesce(', ' || field,

@@ -239,7 +239,7 @@ func closedAlready(months []publish.ClosedMonth, month schemas.Month) error {
 	}
 	m := months[i]
 	return &config.Hint{
-		Err: fmt.Errorf("%w: %s, on %s by run %s", publish.ErrClosed, m.Month, m.ClosedAt.Format(time.RFC3339), m.RunID),
+		Err: fmt.Errorf("%w: %s, on %s by run %s", publish.ErrClosed, m.Month, words.Instant(m.ClosedAt), m.RunID),
 		Hint: "what came since is charged in the next open month. To close it anew: usagelake close --reopen --month " +
 			m.Month.String() + ` --reason "…"`,
 	}

@@ -14,6 +14,7 @@ import (
 	"github.com/usagelake/usagelake/load"
 	"github.com/usagelake/usagelake/load/publish"
 	"github.com/usagelake/usagelake/schemas"
+	"github.com/usagelake/usagelake/schemas/words"
 )
 
 // Plan is what an export of one account has to ask for.
@@ -41,11 +42,11 @@ type Span struct {
 // validate checks the span as far as it is given.
 func (s Span) validate(now time.Time) error {
 	if s.From.After(now) {
-		return config.Usage("", "--from %s lies in the future", s.From.Format(time.RFC3339))
+		return config.Usage("", "--from %s lies in the future", words.Instant(s.From))
 	}
 	if !s.From.IsZero() && !s.To.IsZero() && !s.From.Before(s.To) {
 		return config.Usage("", "the range is empty: --from %s is not before --to %s (--to is excluded)",
-			s.From.Format(time.RFC3339), s.To.Format(time.RFC3339))
+			words.Instant(s.From), words.Instant(s.To))
 	}
 	if s.Anew && s.From.IsZero() {
 		return config.Usage("usagelake export --refetch --from 2026-11-01 --to 2026-12-01",

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"strings"
 	"time"
+
+	"github.com/usagelake/usagelake/schemas/words"
 )
 
 // DamagedError says that a file of the lake is not what was written there: it is cut off, a digest or a checksum
@@ -61,7 +63,7 @@ func (e *HeldError) Holder() string {
 		fmt.Fprintf(&b, ", doing %s", e.Doing)
 	}
 	if !e.Since.IsZero() {
-		fmt.Fprintf(&b, ", since %s", e.Since.UTC().Format(time.RFC3339))
+		fmt.Fprintf(&b, ", since %s", words.Instant(e.Since))
 	}
 	return b.String()
 }

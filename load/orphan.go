@@ -6,9 +6,9 @@ import (
 	"fmt"
 	"io/fs"
 	"slices"
-	"strings"
 
 	"github.com/usagelake/usagelake/schemas"
+	"github.com/usagelake/usagelake/schemas/words"
 )
 
 // An orphan is a derived file that can't be derived again, because raw files that it was made from are gone: a disk
@@ -278,20 +278,15 @@ func (l *Lake) shrunk(o *Orphan, footer schemas.DayFooter, gone []schemas.DayWin
 
 // spans writes intervals of a day: "00:00-06:00, 12:00-24:00".
 func spans(windows []schemas.Window) string {
-	const most = 3
 	var parts []string
-	for i, w := range windows {
-		if i == most {
-			parts = append(parts, fmt.Sprintf("and %d more", len(windows)-most))
-			break
-		}
+	for _, w := range windows {
 		end := w.End.UTC().Format("15:04:05")
 		if w.End.Equal(w.Date().End()) {
 			end = "24:00:00"
 		}
 		parts = append(parts, w.Start.UTC().Format("15:04:05")+" to "+end)
 	}
-	return strings.Join(parts, ", ")
+	return words.Some(parts, 3)
 }
 
 // sealedKey is the footer key of a balance file with the names of the sealed answers that its rows are of: a JSON list.

@@ -143,11 +143,11 @@ func checkExpiry(l *checklist, a config.Account, now time.Time) {
 		", put it in the place of the old one, then correct key_expires"
 	switch left := day.Start().Sub(now); {
 	case left <= 0:
-		l.warn(name, hint, "by key_expires the key expired on %s, %s ago", day, lasting(-left))
+		l.warn(name, hint, "by key_expires the key expired on %s, %s ago", day, words.Span(-left))
 	case left < soonExpired:
-		l.warn(name, hint, "by key_expires the key expires on %s, in %s", day, lasting(left))
+		l.warn(name, hint, "by key_expires the key expires on %s, in %s", day, words.Span(left))
 	default:
-		l.ok(name, "on %s, in %s", day, lasting(left))
+		l.ok(name, "on %s, in %s", day, words.Span(left))
 	}
 }
 
@@ -189,7 +189,7 @@ func (x *examination) ask(ctx context.Context) {
 		x.refusal("usage:read", "nothing can be exported: ", errUsage).Verdict = CheckFailed
 	} else if counted.Records != nil {
 		x.ok("usage:read", "%s in the hour before %s", words.Plural(*counted.Records, "record", "records"),
-			end.Format(time.RFC3339))
+			words.Instant(end))
 	} else {
 		x.warn("usage:read", "exports page through each window twice, which takes twice as long",
 			"answered, but without a total")

@@ -117,14 +117,14 @@ func (d *doctor) checkExport() {
 	}
 	ages := make([]string, len(d.cfg.Export.RefetchAt))
 	for i, age := range d.cfg.Export.RefetchAt {
-		ages[i] = lasting(time.Duration(age))
+		ages[i] = words.Span(time.Duration(age))
 	}
 	if len(ages) == 0 && d.cfg.Export.RefetchEvery == 0 {
 		warn("refetch_at", "set refetch_at: [48h, 7d, 30d], or leave it out",
 			"[]: corrections that leave a day's count alone are never noticed")
 	}
 	if fine {
-		d.ok("export", "settle %s, lookback %s, each day anew at an age of %s", lasting(settle), lasting(lookback),
+		d.ok("export", "settle %s, lookback %s, each day anew at an age of %s", words.Span(settle), words.Span(lookback),
 			strings.Join(ages, ", "))
 	}
 }

@@ -170,16 +170,3 @@ func (d *doctor) checkAccounts(ctx context.Context) {
 	}
 	d.checkPairs(ctx, keys)
 }
-
-// lasting writes a span as a person would: 42s, 12m, 3h05m, 4 days.
-func lasting(t time.Duration) string {
-	switch {
-	case t < time.Minute:
-		return fmt.Sprintf("%ds", int(t.Seconds()))
-	case t < time.Hour:
-		return fmt.Sprintf("%dm", int(t.Minutes()))
-	case t < 48*time.Hour:
-		return fmt.Sprintf("%dh%02dm", int(t.Hours()), int(t.Minutes())%60)
-	}
-	return fmt.Sprintf("%d days", int(t.Hours()/24))
-}

@@ -65,14 +65,13 @@ func (d *doctor) checkCoverage(name string, a jobs.AccountStatus) {
 		return
 	}
 	behind := max(d.now.Sub(a.To), 0)
-	stamp := func(t time.Time) string { return t.UTC().Format("2006-01-02 15:04") }
 	fine := len(a.Orphans) == 0
 	warn := func(hint, format string, args ...any) {
 		fine = false
 		d.warn(name, hint, format, args...)
 	}
 	if behind > mostBehind {
-		warn(export+"; does the timer still run?", "covered to %s UTC: %s behind", stamp(a.To), lasting(behind))
+		warn(export+"; does the timer still run?", "covered to %s UTC: %s behind", words.Minute(a.To), words.Span(behind))
 	}
 	if n := len(a.Gaps); n > 0 {
 		var missing time.Duration
@@ -80,7 +79,7 @@ func (d *doctor) checkCoverage(name string, a jobs.AccountStatus) {
 			missing += g.End.Sub(g.Start)
 		}
 		warn(export+"   (any export without --from fills them)", "%s, %s in all, the first from %s UTC",
-			words.Plural(n, "gap", "gaps"), lasting(missing), stamp(a.Gaps[0].Start))
+			words.Plural(n, "gap", "gaps"), words.Span(missing), words.Minute(a.Gaps[0].Start))
 	}
 	if n := len(a.Unproven); n > 0 {
 		warn(a.Unproven[0].Hint, "%s not shown to be whole, the first from %s UTC: %s",
@@ -101,7 +100,8 @@ func (d *doctor) checkCoverage(name string, a jobs.AccountStatus) {
 		d.fail(name, "usagelake verify --repair", "the day file of %s can't be read", damaged)
 	}
 	if fine {
-		d.ok(name, "covered from %s to %s UTC without a gap, %s behind", stamp(a.From), stamp(a.To), lasting(behind))
+		d.ok(name, "covered from %s to %s UTC without a gap, %s behind", words.Minute(a.From), words.Minute(a.To),
+			words.Span(behind))
 	}
 }
 
@@ -145,9 +145,9 @@ func (d *doctor) checkRuns(runs []schemas.Run) {
 		if at.IsZero() {
 			at = r.StartedAt
 		}
-		ago := lasting(max(d.now.Sub(at), 0)) + " ago"
+		ago := words.Span(max(d.now.Sub(at), 0)) + " ago"
 		if r.Status == schemas.StatusDone {
-			d.ok(name, "done %s, in %s", ago, lasting(r.EndedAt.Sub(r.StartedAt)))
+			d.ok(name, "done %s, in %s", ago, words.Span(r.EndedAt.Sub(r.StartedAt)))
 			continue
 		}
 		hint := "usagelake " + r.Command + "   (it goes on where that one ended)"
@@ -162,7 +162,7 @@ func (d *doctor) checkRuns(runs []schemas.Run) {
 			detail = fmt.Sprintf("the last %d failed; %s", n, detail)
 		}
 		if t := good[which]; !t.IsZero() {
-			detail += fmt.Sprintf(" (the last that was done: %s ago)", lasting(max(d.now.Sub(t), 0)))
+			detail += fmt.Sprintf(" (the last that was done: %s ago)", words.Span(max(d.now.Sub(t), 0)))
 		}
 		d.warn(name, hint, "%s", detail)
 	}
@@ -171,10 +171,7 @@ func (d *doctor) checkRuns(runs []schemas.Run) {
 // shortened is the first line of an error, and not all of a long one.
 func shortened(s string) string {
 	s, _, _ = strings.Cut(s, "\n")
-	if r := []rune(s); len(r) > longestError {
-		return string(r[:longestError]) + "…"
-	}
-	return s
+	return words.Clip(s, longestError)
 }
 
 // checkMachine looks at the clock's zone and the versions.
@@ -182,7 +179,7 @@ func (d *doctor) checkMachine(context.Context) {
 	if d.status != nil && len(d.status.Runs) > 0 {
 		if ahead := d.status.Runs[0].StartedAt.Sub(d.now); ahead > mostSkew {
 			d.warn("clock", "set this machine's clock (NTP)",
-				"the journal has a run that began %s from now: the clock was set back", lasting(ahead))
+				"the journal has a run that began %s from now: the clock was set back", words.Span(ahead))
 		}
 	}
 	checkZone(&d.checklist, d.now, d.env.Getenv("TZ"))

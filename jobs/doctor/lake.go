@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math"
 	"os"
 	"os/user"
 	"path/filepath"
@@ -101,7 +102,7 @@ func (d *doctor) checkLock() {
 	since := time.Duration(0)
 	if !h.Since.IsZero() {
 		since = d.now.Sub(h.Since)
-		who += fmt.Sprintf(" (%s)", lasting(max(since, 0)))
+		who += fmt.Sprintf(" (%s)", words.Span(max(since, 0)))
 	}
 	here := h.PID != 0 && h.Host == host
 	switch {
@@ -348,7 +349,7 @@ func (d *doctor) checkDisk(at string, s *survey) {
 	d.add(c.Verdict, "disk", c.Hint, "%s", c.Detail)
 	if s.temp > 0 && d.lake.Holder() == nil {
 		d.ok("half-done files", "%s in .tmp, left by a run that was killed: the next run drops them",
-			bytesText(float64(s.temp)))
+			words.Bytes(s.temp))
 	}
 }
 
@@ -406,10 +407,10 @@ func (u diskUse) perDay() float64 {
 // check tells how long the room lasts. A publish builds usage.duckdb beside the one that is there, so the room for a
 // second copy isn't for growth.
 func (u diskUse) check() Check {
-	free := bytesText(float64(u.free)) + " free"
+	free := words.Bytes(int64(min(u.free, math.MaxInt64))) + " free"
 	const more = "make room, or move the lake to a larger disk (copy it, then change lake:)"
 	perDay := u.perDay()
-	grows := fmt.Sprintf("grows by %s a day (last %s)", bytesText(perDay), words.Plural(u.days, "day", "days"))
+	grows := fmt.Sprintf("grows by %s a day (last %s)", words.Bytes(int64(perDay)), words.Plural(u.days, "day", "days"))
 	spare := float64(u.free) - float64(u.database)
 	switch {
 	case u.free < noDisk:
@@ -417,7 +418,7 @@ func (u diskUse) check() Check {
 	case spare < 0:
 		return Check{Verdict: CheckWarning, Hint: more,
 			Detail: fmt.Sprintf("%s, and a publish may need %s for a second copy of usage.duckdb", free,
-				bytesText(float64(u.database)))}
+				words.Bytes(u.database))}
 	case perDay == 0 && u.free < leastDisk:
 		return Check{Verdict: CheckWarning, Hint: more, Detail: free}
 	case perDay == 0:
@@ -432,36 +433,11 @@ func (u diskUse) check() Check {
 					words.Plural(int64(byFiles), "day", "days"))}
 		}
 	}
-	c := Check{Verdict: CheckOK, Detail: fmt.Sprintf("%s; the lake %s: room for %s", free, grows, daysText(lasts))}
+	c := Check{Verdict: CheckOK, Detail: fmt.Sprintf("%s; the lake %s: room for %s", free, grows, words.Days(lasts))}
 	if lasts < leastDays {
 		c.Verdict, c.Hint = CheckWarning, more
 	}
 	return c
-}
-
-// daysText writes a number of days that may be large.
-func daysText(days float64) string {
-	switch {
-	case days > 3650:
-		return "more than ten years"
-	case days > 730:
-		return fmt.Sprintf("%d years", int(days/365))
-	}
-	return words.Plural(int64(days), "day", "days")
-}
-
-// bytesText writes bytes in the unit that fits.
-func bytesText(n float64) string {
-	for _, unit := range []string{"B", "KiB", "MiB", "GiB"} {
-		if n < 1024 {
-			if unit == "B" {
-				return fmt.Sprintf("%.0f B", n)
-			}
-			return fmt.Sprintf("%.1f %s", n, unit)
-		}
-		n /= 1024
-	}
-	return fmt.Sprintf("%.1f TiB", n)
 }
 
 // existing is dir or its nearest parent that is there.
@@ -528,7 +504,7 @@ func (d *doctor) checkPublished(ctx context.Context) {
 		}
 	}
 	tables, errTables := strconv.Atoi(written[1])
-	size, age := bytesText(float64(d.status.Database.Bytes)), lasting(max(d.now.Sub(d.status.Database.PublishedAt), 0))
+	size, age := words.Bytes(d.status.Database.Bytes), words.Span(max(d.now.Sub(d.status.Database.PublishedAt), 0))
 	switch {
 	case err != nil || errTables != nil:
 		d.failure(name, "usagelake rebuild", errors.Join(fmt.Errorf("%s can't be read", d.status.Database.Path), err))

@@ -127,11 +127,7 @@ func brief(s string) string { return clip(s, 300) }
 
 func clip(s string, most int) string {
 	s, _, _ = strings.Cut(s, "\nhint: ")
-	s = strings.TrimSpace(words.Line(s))
-	if r := []rune(s); len(r) > most {
-		s = string(r[:most-1]) + "…"
-	}
-	return s
+	return words.Clip(strings.TrimSpace(words.Line(s)), most)
 }
 
 func (g *gatherer) builtIn(rule, subject, summary string, details map[string]string) {
@@ -165,24 +161,4 @@ func (g *gatherer) since(within time.Duration) time.Time { return g.today.Start(
 // passes is when something of the instant t leaves the window.
 func passes(t time.Time, within time.Duration) time.Time {
 	return (schemas.DateOf(t.Add(within)) + 1).Start()
-}
-
-// instant is a time as details have it; "" if it is zero.
-func instant(t time.Time) string {
-	if t.IsZero() {
-		return ""
-	}
-	return t.UTC().Format(time.RFC3339)
-}
-
-// length is a length of time as a sentence has it.
-func length(d time.Duration) string {
-	switch hours := int(d.Hours()); {
-	case d < time.Hour:
-		return fmt.Sprintf("%d min", int(d.Minutes()))
-	case hours < 72:
-		return fmt.Sprintf("%d h", hours)
-	default:
-		return fmt.Sprintf("%d days", hours/24)
-	}
 }

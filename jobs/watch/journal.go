@@ -73,7 +73,7 @@ func (g *gatherer) unbegun(r config.Rule, runs []schemas.Run, failures []Failure
 		g.add(r, alert.Finding{Subject: "job " + f.Job, Summary: fmt.Sprintf("job %s could not begin: %s", f.Job,
 			brief(f.Error)),
 			Details: map[string]string{"job": f.Job, "status": schemas.StatusFailed, "error": clip(f.Error, jobs.MostDetail),
-				"in_a_row": strconv.Itoa(f.Attempts), "at": instant(f.At)}})
+				"in_a_row": strconv.Itoa(f.Attempts), "at": words.Instant(f.At)}})
 	}
 }
 
@@ -117,7 +117,7 @@ func (g *gatherer) failed(r config.Rule, runs []schemas.Run) {
 		f := alert.Finding{Subject: job,
 			Details: map[string]string{"run_id": t.last.RunID, "command": t.last.Command, "job": t.last.Job,
 				"status": t.last.Status, "error": clip(t.last.Error, jobs.MostDetail),
-				"in_a_row": strconv.Itoa(t.times), "started_at": instant(t.last.StartedAt)}}
+				"in_a_row": strconv.Itoa(t.times), "started_at": words.Instant(t.last.StartedAt)}}
 		if t.last.Job == "" {
 			f.Until = t.last.StartedAt.Add(forgotten)
 			if !g.now.Before(f.Until) {
@@ -172,7 +172,7 @@ func (g *gatherer) refused(r config.Rule, runs []schemas.Run) {
 		f := alert.Finding{Subject: a.Account + " refused by " + command,
 			Summary: fmt.Sprintf("the key of account %s was refused (%s, %s): %s", g.label("account", a.Account), command,
 				words.MinuteUTC(at), brief(a.Error)),
-			Details: map[string]string{"account": a.Account, "command": command, "started_at": instant(at),
+			Details: map[string]string{"account": a.Account, "command": command, "started_at": words.Instant(at),
 				"error": clip(a.Error, jobs.MostDetail)}}
 		if !g.scheduled(command, a.Account) {
 			f.Until = at.Add(forgotten)
@@ -215,7 +215,7 @@ func (g *gatherer) expiring(r config.Rule) {
 				f.Level = 1
 			}
 			f.Summary = fmt.Sprintf("the key of account %s expires on %s, in %s: make another in the Portal, put it in its "+
-				"place, and key_expires with it", g.label("account", a.Name), a.KeyExpires, length(left))
+				"place, and key_expires with it", g.label("account", a.Name), a.KeyExpires, words.Span(left))
 		}
 		g.add(r, f)
 	}

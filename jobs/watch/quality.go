@@ -11,6 +11,7 @@ import (
 	"github.com/usagelake/usagelake/jobs/config"
 	"github.com/usagelake/usagelake/load/query"
 	"github.com/usagelake/usagelake/schemas"
+	"github.com/usagelake/usagelake/schemas/words"
 )
 
 // mostTold is how many findings a rule makes of the published file: after a great backfill there may be any number,
@@ -26,7 +27,7 @@ func (g *gatherer) quality(ctx context.Context, snap *query.Snapshot, r config.R
 		GROUP BY ALL) USING (account, usage_date)
 		WHERE severity = '%s' AND check_name <> '%s' AND fetched_at >= TIMESTAMPTZ '%s'
 		GROUP BY ALL ORDER BY usage_date DESC, account, check_name LIMIT %d`, schemas.Failure, schemas.CheckQuarantine,
-			instant(g.since(within)), mostTold), func(v row) error {
+			words.Instant(g.since(within)), mostTold), func(v row) error {
 			account, day, check := v.text("account"), v.text("usage_date"), v.text("check_name")
 			if !g.covers(r, account) {
 				return nil
@@ -50,7 +51,7 @@ func (g *gatherer) quarantine(ctx context.Context, snap *query.Snapshot, r confi
 		fmt.Sprintf(`SELECT account, make_timestamp(epoch_us(window_start))::DATE AS usage_date, count(*) AS records,
 			max(fetched_at) AS fetched_at, string_agg(DISTINCT reason, ', ' ORDER BY reason) AS reasons
 		FROM quarantine GROUP BY ALL HAVING max(fetched_at) >= TIMESTAMPTZ '%s'
-		ORDER BY usage_date DESC, account LIMIT %d`, instant(g.since(within)), mostTold), func(v row) error {
+		ORDER BY usage_date DESC, account LIMIT %d`, words.Instant(g.since(within)), mostTold), func(v row) error {
 			account, day := v.text("account"), v.text("usage_date")
 			if !g.covers(r, account) {
 				return nil

@@ -63,8 +63,8 @@ func (g *gatherer) freshness(r config.Rule, account string, have []schemas.Windo
 	}
 	if age := g.now.Sub(since); age > limit {
 		g.add(r, alert.Finding{Subject: account, Summary: fmt.Sprintf("account %s is %s, %s ago (more than %s)",
-			g.label("account", account), what, length(age), length(limit)),
-			Details: map[string]string{"account": account, "covered_to": instant(to), "older_than": limit.String()}})
+			g.label("account", account), what, words.Span(age), words.Span(limit)),
+			Details: map[string]string{"account": account, "covered_to": words.Instant(to), "older_than": limit.String()}})
 	}
 }
 
@@ -97,11 +97,11 @@ func (g *gatherer) gaps(r config.Rule, account string, have []schemas.Window) {
 	first := missing[0]
 	f := alert.Finding{Subject: account, Details: map[string]string{"account": account, "gaps": strconv.Itoa(len(missing)),
 		"missing_seconds": strconv.FormatInt(int64(missed/time.Second), 10),
-		"first_start":     instant(first.Start), "first_end": instant(first.End)}}
+		"first_start":     words.Instant(first.Start), "first_end": words.Instant(first.End)}}
 	f.Summary = fmt.Sprintf("account %s has a gap: nothing was fetched from %s to %s", g.label("account", account),
 		words.MinuteUTC(first.Start), words.MinuteUTC(first.End))
 	if len(missing) > 1 {
-		f.Summary += fmt.Sprintf("; it is the first of %d, %s in all", len(missing), length(missed))
+		f.Summary += fmt.Sprintf("; it is the first of %d, %s in all", len(missing), words.Span(missed))
 	}
 	g.add(r, f)
 }

@@ -3,10 +3,10 @@ package publish
 import (
 	"fmt"
 	"slices"
-	"time"
 
 	"github.com/usagelake/usagelake/load"
 	"github.com/usagelake/usagelake/schemas"
+	"github.com/usagelake/usagelake/schemas/words"
 )
 
 // Unproven is a window of which the lake may not hold what the Portal has: one that could not be shown to be whole
@@ -29,7 +29,7 @@ func (u Unproven) Why() string {
 	case u.Doubt != nil:
 		return fmt.Sprintf("%d of the %d records that are held were not listed on %s: they stay until a look at another "+
 			"time finds the same",
-			u.Lacking, u.Records, u.Doubt.SeenAt.UTC().Format(time.RFC3339))
+			u.Lacking, u.Records, words.Instant(u.Doubt.SeenAt))
 	case u.Lacking > 0:
 		return fmt.Sprintf("%d records came and are kept, %d are lacking by what the API announces", u.Records, u.Lacking)
 	}

@@ -14,6 +14,7 @@ import (
 
 	"github.com/usagelake/usagelake/load"
 	"github.com/usagelake/usagelake/schemas"
+	"github.com/usagelake/usagelake/schemas/words"
 )
 
 // VerifyOptions of Verify. The zero value works.
@@ -136,8 +137,8 @@ const (
 )
 
 func hintFetch(w schemas.Window) string {
-	return fmt.Sprintf("usagelake export --account %s --from %s --to %s", w.Account, w.Start.UTC().Format(time.RFC3339),
-		w.End.UTC().Format(time.RFC3339))
+	return fmt.Sprintf("usagelake export --account %s --from %s --to %s", w.Account, words.Instant(w.Start),
+		words.Instant(w.End))
 }
 
 func (v *verifier) verify(ctx context.Context) error {
@@ -321,8 +322,8 @@ func (v *verifier) gaps(account string, windows []schemas.Window) {
 	}
 	for _, gap := range schemas.Uncovered(want, windows) {
 		v.add(Finding{Check: FoundGap, Account: account, Date: gap.Date().String(),
-			Detail: fmt.Sprintf("nothing was fetched from %s to %s", gap.Start.Format(time.RFC3339),
-				gap.End.Format(time.RFC3339)), Hint: hintFetch(gap)})
+			Detail: fmt.Sprintf("nothing was fetched from %s to %s", words.Instant(gap.Start),
+				words.Instant(gap.End)), Hint: hintFetch(gap)})
 	}
 }
 
