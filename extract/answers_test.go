@@ -36,7 +36,8 @@ func TestAnAnswerWithoutMetaIsTakenIfItsDataIsWellFormed(t *testing.T) {
 		{`{"data":{"list":[{"id":1},{"id":2}],"total":2}}`, 2},
 		{`{"data":{"list":[],"total":0},"object":"list"}`, 0},
 		{`{"data":{}}`, -1}, {`{"data":null}`, -1}, {`{"data":[]}`, -1}, {`{"list":[]}`, -1}, {`{}`, -1},
-		{`{"data":{"list":[],"total":0},"error":"overloaded"}`, -1}, {`{"success":false,"message":"no","data":{"list":[]}}`, -1}, {`{"code":500,"data":{"list":[]}}`, -1},
+		{`{"data":{"list":[],"total":0},"error":"overloaded"}`, -1},
+		{`{"success":false,"message":"no","data":{"list":[]}}`, -1}, {`{"code":500,"data":{"list":[]}}`, -1},
 		{`{"meta":{},"data":{"list":[]}}`, -1}, {`{"meta":null,"data":{"list":[]}}`, -1},
 	} {
 		l, _, err, _ := answerTo(t, func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, x.body) })
@@ -63,7 +64,8 @@ func TestAnEncodingThatNobodyAskedForIsNamed(t *testing.T) {
 				w.WriteHeader(status)
 				_, _ = w.Write([]byte("\x8b\x07\x80\x03\x00\x01\x02"))
 			})
-			if err == nil || !strings.Contains(err.Error(), fmt.Sprintf("Content-Encoding is %q", coding)) || errors.Is(err, ErrRefused) != (status == 401) {
+			if err == nil || !strings.Contains(err.Error(), fmt.Sprintf("Content-Encoding is %q", coding)) ||
+				errors.Is(err, ErrRefused) != (status == 401) {
 				t.Errorf("%s, HTTP %d: %v", coding, status, err)
 			}
 		}
@@ -90,13 +92,15 @@ func TestRequestsAskForAnAnswerOfNow(t *testing.T) {
 // However the server spells the key in what it says, no message shows it.
 func TestNoMessageShowsAKeyHoweverItIsSpelled(t *testing.T) {
 	const key = "sk_mg_AbCdEf0123456789"
-	for _, echo := range []string{key, strings.ToUpper(key), strings.ToLower(key), "Bearer " + strings.ToUpper(key), url.QueryEscape("Bearer " + key), strings.ReplaceAll(key, "_", "%5f"), strings.ReplaceAll(key, "k", `\u006b`)} {
+	for _, echo := range []string{key, strings.ToUpper(key), strings.ToLower(key), "Bearer " + strings.ToUpper(key),
+		url.QueryEscape("Bearer " + key), strings.ReplaceAll(key, "_", "%5f"), strings.ReplaceAll(key, "k", `\u006b`)} {
 		for _, status := range []int{200, 400, 401} {
 			_, _, err, _ := answerTo(t, func(w http.ResponseWriter, _ *http.Request) {
 				w.WriteHeader(status)
 				fmt.Fprintf(w, `{"meta":{"code":%d,"message":"invalid key %s","request_id":"%[2]s"}}`, 400, echo)
 			})
-			if err == nil || !strings.Contains(err.Error(), "[key]") || strings.Contains(strings.ToLower(err.Error()), "cdef0123") {
+			if err == nil || !strings.Contains(err.Error(), "[key]") ||
+				strings.Contains(strings.ToLower(err.Error()), "cdef0123") {
 				t.Errorf("%s, HTTP %d: %v", echo, status, err)
 			}
 		}

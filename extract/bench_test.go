@@ -13,7 +13,8 @@ import (
 
 // benchFetch fetches a day from a Portal without a limit and without a socket.
 func benchFetch(tb testing.TB, p *portal.Portal, sink Sink) {
-	c, err := NewClient(Options{Account: "acme", BaseURL: "https://portal.test" + p.BasePath(), Key: p.Key(org), Transport: &wire{p, 0}, Pacer: NewPacer(1e6, 4)})
+	c, err := NewClient(Options{Account: "acme", BaseURL: "https://portal.test" + p.BasePath(), Key: p.Key(org),
+		Transport: &wire{p, 0}, Pacer: NewPacer(1e6, 4)})
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -26,7 +27,8 @@ func benchFetch(tb testing.TB, p *portal.Portal, sink Sink) {
 }
 
 func benchPortal(b *testing.B) *portal.Portal {
-	p, err := portal.New(portal.Options{Seed: 7, Now: func() time.Time { return clock }, Limit: portal.LimitOptions{Kind: portal.Off}, Faults: portal.Faults{Gzip: "off"},
+	p, err := portal.New(portal.Options{Seed: 7, Now: func() time.Time { return clock },
+		Limit: portal.LimitOptions{Kind: portal.Off}, Faults: portal.Faults{Gzip: "off"},
 		Orgs: []portal.OrgOptions{{ID: org, RecordsPerDay: 10_000}}})
 	if err != nil {
 		b.Fatal(err)

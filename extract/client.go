@@ -117,6 +117,7 @@ type Client struct {
 	pacer *Pacer
 	log   *slog.Logger
 
+	// What was seen so far, each by itself: no two of these need to agree.
 	requests, retries, throttled atomic.Int64
 	lastAccepted                 atomic.Int64 // Unix nanoseconds of the last request that wasn't answered by a 429
 	answered                     atomic.Bool
@@ -225,7 +226,8 @@ type question struct {
 	sending func()
 }
 
-// get asks q once the pacer lets it, and again while that may help.
+// get asks q once the pacer lets it, and again while that may help. Where it no longer does the last error is returned,
+// with how often it was asked; where ctx has ended, why that did, whatever the request itself has run into.
 func (c *Client) get(ctx context.Context, q question) (answer, error) {
 	budget := c.opts.Retry.start()
 	for {
@@ -264,7 +266,8 @@ func (c *Client) get(ctx context.Context, q question) (answer, error) {
 	}
 }
 
-// once sends one request.
+// once sends one request. Its slot is released on every way out; as accepted only where an answer came that is no 429,
+// for a request without an answer says nothing about the limit.
 func (c *Client) once(ctx context.Context, b *budget, q question) (a answer, err error) {
 	fail := func(kind error, status int, message string, cause error) *APIError {
 		return &APIError{Account: c.opts.Account, Op: q.op, Status: status, Kind: kind, Cause: cause,

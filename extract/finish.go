@@ -352,6 +352,7 @@ func (f *Fetcher) holdBorders(ctx context.Context) error {
 		var lacking, elsewhere []entry
 		for _, e := range b.early {
 			owns := func(o border) bool { return o.end <= b.start && o.start <= e.at && e.at < o.end }
+			// If the window that owns it is of this run its tail tells whether it has it; else only what is held does.
 			i := slices.IndexFunc(borders, owns)
 			if i < 0 {
 				if e.at < b.start-Margin || behind > 0 { // else it came with the margin, and says nothing
@@ -372,7 +373,7 @@ func (f *Fetcher) holdBorders(ctx context.Context) error {
 				}
 			}
 		}
-		if b.edge && len(lacking) > 0 {
+		if b.edge && len(lacking) > 0 { // an edge shows a part of what lies behind it: the whole end of its window may lack
 			lacking = append(lacking, entry{at: b.start - 2*behind}, entry{at: b.start - 1})
 		}
 		for _, t := range f.taskFor(lacking) {
@@ -415,7 +416,7 @@ func (f *Fetcher) edge(ctx context.Context, end int64) error {
 	if err == nil {
 		err = f.prover.announcedPages(ctx, p, 20)
 	}
-	if err != nil { // it was no window's, so none has failed
+	if err != nil { // it was no window's, so none has failed: what it would have shown stays unknown
 		return context.Cause(ctx)
 	}
 	if early, _ := p.strays(); early > behind {

@@ -20,7 +20,9 @@ type Held struct {
 	// held.
 	Forgotten func(context.Context, time.Time) (bool, error)
 
-	spans   [][2]int64 // [from, to) of what was added, Unix seconds
+	// Of what was added. records, ids and n count entries: they change together, in count. A Held is one task's, so
+	// nothing guards it.
+	spans   [][2]int64 // [from, to), Unix seconds
 	entries []entry
 	records map[recordKey]int
 	ids     map[uint64]int
@@ -64,6 +66,7 @@ func (h *Held) Add(body []byte, from, to time.Time) error {
 	return nil
 }
 
+// count keeps what counts the entries in step with them.
 func (h *Held) count(e entry, by int) {
 	h.records[e.key] += by
 	h.ids[e.key.id] += by
@@ -162,6 +165,8 @@ func (h *Held) doubt(w schemas.Window, p *pass) *Doubt {
 			ids, contents = ids+e.key.id, contents+e.key.content*(e.key.id|1)
 		}
 	}
+	// Sums, so that the order in which records came has no part; each content is tied to its id, so that two records which
+	// have changed contents are another listing.
 	d.Digest = fmt.Sprintf("%016x%016x", ids, contents)
 	if h.Before != nil && h.Before.Digest == d.Digest && h.Before.Came == d.Came {
 		return nil

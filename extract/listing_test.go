@@ -39,7 +39,8 @@ func plainListing(body []byte) (l *listing, ok bool) {
 	list, hasList := doc.Data["list"]
 	records, hasRecords := doc.Data["records"]
 	var lists [2][]json.RawMessage
-	if hasList && json.Unmarshal(list, &lists[0]) != nil || hasRecords && json.Unmarshal(records, &lists[1]) != nil || !hasList && !hasRecords {
+	if hasList && json.Unmarshal(list, &lists[0]) != nil || hasRecords && json.Unmarshal(records, &lists[1]) != nil ||
+		!hasList && !hasRecords {
 		return nil, false
 	}
 	l = &listing{total: count(doc.Data["total"]), tokens: count(doc.Data["total_tokens"])}
@@ -76,7 +77,8 @@ func checkListing(t interface{ Fatalf(string, ...any) }, body []byte) {
 		t.Fatalf("%q: %v, %v", body, l, err)
 	case !ok:
 		return
-	case l.summary != want.summary || !equalCounts(l.total, want.total) || !equalCounts(l.tokens, want.tokens) || l.tokens != nil && l.sum != want.sum:
+	case l.summary != want.summary || !equalCounts(l.total, want.total) || !equalCounts(l.tokens, want.tokens) ||
+		l.tokens != nil && l.sum != want.sum:
 		t.Fatalf("%q: %+v, want %+v", body, l, want)
 	case len(l.entries) != len(want.entries):
 		t.Fatalf("%q: %d records, want %d", body, len(l.entries), len(want.entries))
@@ -89,14 +91,17 @@ func checkListing(t interface{ Fatalf(string, ...any) }, body []byte) {
 }
 
 var listings = []string{
-	`{"meta":{"code":0},"data":{"list":[{"id":"1","request_time":1},{"id":2},{},7,null,"x",{"id":""},{"id":true},{"id":"1\u0031"}],"total":6}}`,
+	`{"meta":{"code":0},"data":{"list":[{"id":"1","request_time":1},{"id":2},{},7,null,"x",` +
+		`{"id":""},{"id":true},{"id":"1\u0031"}],"total":6}}`,
 	`{"data":{"records":[{"timestamp":1,"tokens":2,"model":"m"}],"total_tokens":"2"}}`,
 	`{"data":{"records":[{"tokens":9223372036854775807},{"tokens":"1"}],"total_tokens":2}}`,
 	`{"data":{"records":[{"tokens":-1},{"tokens":1.5},{"tokens":" 3 "},{"tokens":{}}],"total_tokens":3}}`,
-	`{"data":{"list":null}}`, `{"data":{"list":null,"records":null}}`, `{"data":{"records":null}}`, `{"data":{"records":[{"id":1}],"list":null}}`,
+	`{"data":{"list":null}}`, `{"data":{"list":null,"records":null}}`, `{"data":{"records":null}}`,
+	`{"data":{"records":[{"id":1}],"list":null}}`,
 	`{"data":{"list":[{"id":3}],"records":[{"id":4}],"list":[{"id":5}]}}`, `{"data":{"list":[]},"data":{"records":[]}}`,
 	`{"data":{"\u006cist":[{"\u0069d":"a"}],"total":"007"}}`, `{"data":{"list":[{"ID":"a","Id":"b"}]},"DATA":{}}`,
-	`{"data":null}`, `{"data":{}}`, `{"data":{"list":{}}}`, `{"data":[]}`, `{"data":1}`, `{}`, `[]`, `null`, ``, ` `, `{"data":{"list":[]}} x`, "{\"data\":{\"list\":[]}}\x00", `{"data":{"list":[{]}}`,
+	`{"data":null}`, `{"data":{}}`, `{"data":{"list":{}}}`, `{"data":[]}`, `{"data":1}`, `{}`, `[]`, `null`, ``, ` `,
+	`{"data":{"list":[]}} x`, "{\"data\":{\"list\":[]}}\x00", `{"data":{"list":[{]}}`,
 	`{"data":{"list":[{"id":-0},{"id":1e3},{"id":"` + "\xff" + `"}],"total":-1,"total_tokens":null}}`,
 }
 
@@ -105,11 +110,13 @@ func TestAListingIsReadAsTheStandardLibraryWould(t *testing.T) {
 		checkListing(t, []byte(s))
 	}
 	pieces := rapid.SliceOf(rapid.SampledFrom([]string{
-		`{"data":`, `{"list":[`, `{"records":[`, `,"total":`, `,"records":[`, `{"id":`, `{"tokens":`, `,"id":`, `"a"`, `1`, `-2`, `null`, `true`, `{}`, `]`, `}`, `,`, `"\u00e9"`, ` `, "\xff",
+		`{"data":`, `{"list":[`, `{"records":[`, `,"total":`, `,"records":[`, `{"id":`, `{"tokens":`, `,"id":`, `"a"`, `1`,
+		`-2`, `null`, `true`, `{}`, `]`, `}`, `,`, `"\u00e9"`, ` `, "\xff",
 	}))
 	rapid.Check(t, func(t *rapid.T) {
 		inside := strings.Join(pieces.Draw(t, "pieces"), "")
-		checkListing(t, []byte(rapid.SampledFrom([]string{inside, `{"data":{"list":[` + inside + `]}}`, `{"data":{"records":[{"id":` + inside + `}],"total_tokens":3}}`}).Draw(t, "body")))
+		checkListing(t, []byte(rapid.SampledFrom([]string{inside, `{"data":{"list":[` + inside + `]}}`,
+			`{"data":{"records":[{"id":` + inside + `}],"total_tokens":3}}`}).Draw(t, "body")))
 	})
 }
 
@@ -120,7 +127,8 @@ func FuzzListing(f *testing.F) {
 	f.Fuzz(func(t *testing.T, b []byte) {
 		checkListing(t, b)
 		if _, err := readListing(b); err == nil {
-			if _, err := readEnvelope(b); err != nil && err != errNoEnvelope && !strings.Contains(err.Error(), "json: cannot unmarshal") {
+			if _, err := readEnvelope(b); err != nil && err != errNoEnvelope &&
+				!strings.Contains(err.Error(), "json: cannot unmarshal") {
 				t.Fatalf("a listing without an envelope: %v", err)
 			}
 		}

@@ -26,7 +26,8 @@ func realClient(t *testing.T, base, key string) *Client {
 func clientWithTimeout(t *testing.T, base, key string, timeout time.Duration) *Client {
 	t.Helper()
 	c, err := NewClient(Options{Account: "acme", BaseURL: base, Key: key, Pacer: NewPacer(500, 0), Timeout: timeout,
-		MaxBody: 4 << 20, Retry: Retry{Attempts: 2, Base: time.Millisecond, Cap: 2 * time.Millisecond, Throttled: time.Second}})
+		MaxBody: 4 << 20, Retry: Retry{Attempts: 2, Base: time.Millisecond, Cap: 2 * time.Millisecond,
+			Throttled: time.Second}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -87,7 +88,8 @@ func TestAFailureThatLastsSaysWhatHappenedAndIsOfTheRightKind(t *testing.T) {
 			if !errors.As(err, &api) || !errors.Is(err, c.kind) || !strings.Contains(err.Error(), c.want) {
 				t.Fatalf("%v, want %v with %q", err, c.kind, c.want)
 			}
-			if !strings.HasPrefix(err.Error(), "account acme: GET /usage page 1 of 2026-11-03T00:00:00Z/2026-11-04T00:00:00Z: ") {
+			if !strings.HasPrefix(err.Error(),
+				"account acme: GET /usage page 1 of 2026-11-03T00:00:00Z/2026-11-04T00:00:00Z: ") {
 				t.Errorf("%v doesn't name account, request and window", err)
 			}
 			if strings.Contains(c.faults, "status-") && !strings.Contains(err.Error(), "request_id ") {
@@ -105,8 +107,10 @@ func TestAFailureThatLastsSaysWhatHappenedAndIsOfTheRightKind(t *testing.T) {
 
 func TestThrottlingThatLastsEndsTheRunAndDoesNotPutItToSleep(t *testing.T) {
 	for _, c := range []struct{ name, status, header, body string }{
-		{"a Retry-After of a day", "429", "86400", `{"meta":{"code":429,"message":"rate_limit_exceeded","request_id":"r"},"data":null}`},
-		{"a 429 inside a 200", "200", "", `{"meta":{"code":429,"message":"rate_limit_exceeded","request_id":"r"},"data":null}`},
+		{"a Retry-After of a day", "429", "86400",
+			`{"meta":{"code":429,"message":"rate_limit_exceeded","request_id":"r"},"data":null}`},
+		{"a 429 inside a 200", "200", "",
+			`{"meta":{"code":429,"message":"rate_limit_exceeded","request_id":"r"},"data":null}`},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -133,7 +137,9 @@ func TestKeysInWhatTheServerSaysAreRedacted(t *testing.T) {
 	const key = "sk_mg_0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.WriteHeader(http.StatusUnauthorized)
-		_, _ = w.Write([]byte(`{"meta":{"code":401,"message":"unknown key ` + strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer ") + `\u001b[31m","request_id":"` + key + `"},"data":null}`))
+		_, _ = w.Write([]byte(`{"meta":{"code":401,"message":"unknown key ` +
+			strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer ") + `\u001b[31m","request_id":"` + key +
+			`"},"data":null}`))
 	}))
 	defer s.Close()
 	c := realClient(t, s.URL, key)
@@ -141,7 +147,8 @@ func TestKeysInWhatTheServerSaysAreRedacted(t *testing.T) {
 	if !errors.Is(err, ErrRefused) {
 		t.Fatal(err)
 	}
-	if text := err.Error(); strings.Contains(text, "0123456789abcdef") || strings.Contains(text, "\x1b") || !strings.Contains(text, "[key]") {
+	if text := err.Error(); strings.Contains(text, "0123456789abcdef") || strings.Contains(text, "\x1b") ||
+		!strings.Contains(text, "[key]") {
 		t.Errorf("%q", text)
 	}
 }
@@ -154,7 +161,8 @@ func TestAServerThatIsNotTrustedOrNotThereGetsNoKey(t *testing.T) {
 		{"untrusted certificate", s.URL, "certificate"},
 		{"no such host", "https://portal.invalid/api", "portal.invalid"},
 		{"nobody listens", "https://127.0.0.1:1/api", "refused"},
-		{"plain HTTP behind https", strings.Replace(httptest.NewServer(nil).URL, "http://", "https://", 1), "HTTP response to HTTPS client"},
+		{"plain HTTP behind https", strings.Replace(httptest.NewServer(nil).URL, "http://", "https://", 1),
+			"HTTP response to HTTPS client"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			_, err := realClient(t, c.base, "sk_mg_x").Balance(t.Context())
@@ -191,20 +199,23 @@ func TestBaseURLsThatWouldGiveTheKeyAwayAreRefused(t *testing.T) {
 			t.Errorf("%q: %v, want %q", c.url, err, c.want)
 		}
 	}
-	for _, good := range []string{"https://portal.example/api/", "http://127.0.0.1:80/x", "http://127.0.0.1:80", "https://portal.example/usage/v1", "http://[::1]:80/x", "http://localhost/x"} {
+	for _, good := range []string{"https://portal.example/api/", "http://127.0.0.1:80/x", "http://127.0.0.1:80",
+		"https://portal.example/usage/v1", "http://[::1]:80/x", "http://localhost/x"} {
 		if _, err := NewClient(Options{Account: "a", BaseURL: good, Key: "k"}); err != nil {
 			t.Error(err)
 		}
 	}
 	for _, key := range []string{"", "a b", "a\nb", "ä"} {
-		if _, err := NewClient(Options{Account: "a", BaseURL: "https://x/", Key: key}); err == nil || key != "" && strings.Contains(err.Error(), key) {
+		if _, err := NewClient(Options{Account: "a", BaseURL: "https://x/", Key: key}); err == nil ||
+			key != "" && strings.Contains(err.Error(), key) {
 			t.Errorf("key %q: %v", key, err)
 		}
 	}
 }
 
 func TestARequestThatIsGivenUpTellsWhy(t *testing.T) {
-	p := newPortal(t, portal.Options{Faults: portal.Faults{Latency: 10 * time.Second}, Limit: portal.LimitOptions{Kind: portal.Off}})
+	p := newPortal(t, portal.Options{Faults: portal.Faults{Latency: 10 * time.Second},
+		Limit: portal.LimitOptions{Kind: portal.Off}})
 	c := realClient(t, listen(t, p).BaseURL(), p.Key(org))
 	why := errors.New("enough")
 	ctx, cancel := context.WithCancelCause(t.Context())
@@ -215,7 +226,8 @@ func TestARequestThatIsGivenUpTellsWhy(t *testing.T) {
 }
 
 func TestClockSkewIsReadOffTheDateHeader(t *testing.T) {
-	p := newPortal(t, portal.Options{Now: time.Now, Faults: portal.Faults{Skew: 5 * time.Minute}, Limit: portal.LimitOptions{Kind: portal.Off}})
+	p := newPortal(t, portal.Options{Now: time.Now, Faults: portal.Faults{Skew: 5 * time.Minute},
+		Limit: portal.LimitOptions{Kind: portal.Off}})
 	c := realClient(t, listen(t, p).BaseURL(), p.Key(org))
 	if _, known := c.ClockSkew(); known {
 		t.Error("a skew is known before any answer")
@@ -285,7 +297,8 @@ func (b *blackhole) RoundTrip(req *http.Request) (*http.Response, error) {
 func TestAHostThatHasNeverAnsweredIsGivenUpSoonByAllRequestsAtOnce(t *testing.T) {
 	for _, dial := range []time.Duration{15 * time.Second, time.Hour} {
 		synctest.Test(t, func(t *testing.T) {
-			c, err := NewClient(Options{Account: "acme", BaseURL: "https://portal.test/api", Key: "sk_mg_x", Transport: &blackhole{timeout: dial}})
+			c, err := NewClient(Options{Account: "acme", BaseURL: "https://portal.test/api", Key: "sk_mg_x",
+				Transport: &blackhole{timeout: dial}})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -294,7 +307,8 @@ func TestAHostThatHasNeverAnsweredIsGivenUpSoonByAllRequestsAtOnce(t *testing.T)
 			for range 40 {
 				wg.Go(func() {
 					_, err := c.Balance(t.Context())
-					if !errors.Is(err, ErrTemporary) || !strings.Contains(err.Error(), "nothing at portal.test has answered for 1m15s") {
+					if !errors.Is(err, ErrTemporary) || !strings.Contains(err.Error(),
+						"nothing at portal.test has answered for 1m15s") {
 						t.Error(err)
 					}
 					if last := "i/o timeout"; dial == 15*time.Second && !strings.Contains(err.Error(), last) {
@@ -318,7 +332,8 @@ func TestAHostThatHasAnsweredOnceIsWaitedForLonger(t *testing.T) {
 		p := newPortal(t, portal.Options{Limit: portal.LimitOptions{Kind: portal.Off}})
 		hole := &blackhole{timeout: 15 * time.Second}
 		hole.open.Store(&wire{p, 0})
-		c, err := NewClient(Options{Account: "acme", BaseURL: "https://portal.test" + p.BasePath(), Key: p.Key(org), Transport: hole})
+		c, err := NewClient(Options{Account: "acme", BaseURL: "https://portal.test" + p.BasePath(), Key: p.Key(org),
+			Transport: hole})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -33,17 +33,20 @@ const (
 // really written to its connection, and it never catches up for time lost. A bucket that allows bursts would be
 // answered by 429s where the server counts strictly. A Pacer is safe for concurrent use; it uses the real clock.
 type Pacer struct {
+	base time.Duration // the gap at the configured rate
+	most int           // requests under way at once
+
+	// mu guards all below, and the slots that were given. No other lock is taken while it is held, and nothing waits: who
+	// gets a slot is told through a channel with room for it.
 	mu       sync.Mutex
-	base     time.Duration // the gap at the configured rate
 	gap      time.Duration // now, ≥ base
-	inFlight int
-	most     int
-	granted  bool // a slot was given and its request isn't written yet
-	next     time.Time
-	rest     time.Time // nothing is sent before, after a 429
+	inFlight int           // slots that were given and not released
+	granted  bool          // a slot was given and its request isn't written yet: no other is given until it is
+	next     time.Time     // no slot is given before
+	rest     time.Time     // nor before this, after a 429
 	waiting  waitHeap
 	arrivals uint64
-	timer    *time.Timer
+	timer    *time.Timer // calls dispatch when the next slot is due; nil until one had to wait
 
 	lastThrottle time.Time
 	streak       int // 429s since the last accepted request
@@ -72,7 +75,8 @@ func (p *Pacer) Rate() float64 {
 	return float64(time.Second) / float64(p.gap)
 }
 
-// slot is the right to send one request.
+// slot is the right to send one request. Until it is written no other is given, so one that is neither written nor
+// released would stop the key for good: whoever acquires it releases it, whatever happens.
 type slot struct {
 	p      *Pacer
 	sentAt time.Time
@@ -110,7 +114,7 @@ func (p *Pacer) acquire(ctx context.Context, priority int64) (*slot, error) {
 	defer p.mu.Unlock()
 	if w.index >= 0 {
 		heap.Remove(&p.waiting, w.index)
-	} else { // the slot came at the same moment: nothing was sent with it
+	} else { // the slot came at the same moment: nothing was sent with it, and it is given back
 		p.inFlight--
 		p.granted = false
 		p.dispatch()
@@ -152,6 +156,8 @@ func (s *slot) written() {
 	s.markWritten()
 }
 
+// markWritten is written while the lock is held. A request that failed before it was on the wire counts as written when
+// it is released: whether the server saw any of it isn't known.
 func (s *slot) markWritten() {
 	if s.sent {
 		return
@@ -213,6 +219,7 @@ func (s *slot) throttled(retryAfter time.Duration) {
 	}
 }
 
+// restUntil makes the key rest at least until t. The lock is held.
 func (p *Pacer) restUntil(t time.Time) {
 	if t.After(p.rest) {
 		p.rest = t

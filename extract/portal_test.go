@@ -67,7 +67,8 @@ func newPortal(t *testing.T, o portal.Options) *portal.Portal {
 func newClient(t *testing.T, p *portal.Portal, latency time.Duration, rate float64) *Client {
 	t.Helper()
 	c, err := NewClient(Options{Account: "acme", BaseURL: "https://portal.test" + p.BasePath(), Key: p.Key(org),
-		Transport: &wire{p, latency}, Pacer: NewPacer(rate, 0), Retry: Retry{Base: time.Millisecond, Cap: 10 * time.Millisecond}})
+		Transport: &wire{p, latency}, Pacer: NewPacer(rate, 0),
+		Retry: Retry{Base: time.Millisecond, Cap: 10 * time.Millisecond}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -156,7 +157,8 @@ func day(n int) time.Time { return time.Date(2026, 11, n, 0, 0, 0, 0, time.UTC) 
 
 func TestAtTheRealLimitThereIsNo429AndNoRequestIsWasted(t *testing.T) {
 	for _, kind := range []string{"sliding", "fixed", "bucket"} {
-		for _, latency := range []time.Duration{50 * time.Millisecond, 200 * time.Millisecond, 2 * time.Second, 5 * time.Second} {
+		for _, latency := range []time.Duration{50 * time.Millisecond, 200 * time.Millisecond, 2 * time.Second,
+			5 * time.Second} {
 			t.Run(fmt.Sprintf("%s/%s", kind, latency), func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
 					k, err := portal.ParseLimitKind(kind)
@@ -170,7 +172,8 @@ func TestAtTheRealLimitThereIsNo429AndNoRequestIsWasted(t *testing.T) {
 					s := p.Stats()
 					least := float64(n) / 100
 					rate := float64(s.Requests-1) / s.Last.Sub(s.First).Seconds() / 2
-					t.Logf("%d records: %d requests (%.3f × records ÷ page size), %.3f of the allowed rate, %d × 429, %d in flight at most",
+					t.Logf("%d records: %d requests (%.3f × records ÷ page size), %.3f of the allowed rate, %d × 429, "+
+						"%d in flight at most",
 						n, s.Requests, float64(s.Requests)/least, rate, s.Limited, s.MaxInFlight)
 					if s.Limited != 0 {
 						t.Errorf("%d × 429", s.Limited)
@@ -193,8 +196,9 @@ func TestATotalThatIsOneTooLowLosesNothingWhereItEndsAFullPage(t *testing.T) {
 	for _, order := range []string{"oldest", "newest"} {
 		t.Run(order, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				p := newPortal(t, portal.Options{Faults: portal.Faults{TotalDelta: -1, Order: order}, Limit: portal.LimitOptions{Kind: portal.Off},
-					Orgs: []portal.OrgOptions{{RecordsPerDay: 400}}})
+				p := newPortal(t, portal.Options{Faults: portal.Faults{TotalDelta: -1, Order: order},
+					Limit: portal.LimitOptions{Kind: portal.Off},
+					Orgs:  []portal.OrgOptions{{RecordsPerDay: 400}}})
 				full := 0
 				for d := 2; d < 19; d++ {
 					n, _ := p.Total(org, day(d).Add(-time.Second), day(d+1))
@@ -205,7 +209,8 @@ func TestATotalThatIsOneTooLowLosesNothingWhereItEndsAFullPage(t *testing.T) {
 						full++
 						v := &vault{ids: map[uint64]int{}}
 						f := NewFetcher(FetchOptions{Client: newClient(t, p, 0, 1000), RunID: "r", Version: "test", PageSize: size})
-						if _, err := f.Fetch(t.Context(), []schemas.Window{{Account: "acme", Start: day(d), End: day(d + 1)}}, v.sink); err != nil {
+						window := schemas.Window{Account: "acme", Start: day(d), End: day(d + 1)}
+						if _, err := f.Fetch(t.Context(), []schemas.Window{window}, v.sink); err != nil {
 							t.Fatal(err)
 						}
 						v.check(t, p, day(d), day(d+1))
@@ -223,10 +228,12 @@ func TestATotalThatIsOneTooLowLosesNothingWhereItEndsAFullPage(t *testing.T) {
 // looked at again, however short it was asked to be.
 func TestATotalThatHasCeasedToCountIsNoProof(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		p := newPortal(t, portal.Options{Faults: portal.Faults{Total: "page", Order: "newest", Burst: 219, BurstEvery: 3 * time.Hour}, Limit: portal.LimitOptions{Kind: portal.Off},
-			Orgs: []portal.OrgOptions{{RecordsPerDay: 100}}})
+		p := newPortal(t, portal.Options{Limit: portal.LimitOptions{Kind: portal.Off},
+			Faults: portal.Faults{Total: "page", Order: "newest", Burst: 219, BurstEvery: 3 * time.Hour},
+			Orgs:   []portal.OrgOptions{{RecordsPerDay: 100}}})
 		s := &shelf{}
-		f := NewFetcher(FetchOptions{Client: newClient(t, p, 0, 1000), RunID: "r", Version: "test", PageSize: 20, Known: Learnt{Most: 500, Beyond: true}})
+		f := NewFetcher(FetchOptions{Client: newClient(t, p, 0, 1000), RunID: "r", Version: "test", PageSize: 20,
+			Known: Learnt{Most: 500, Beyond: true}})
 		out, err := f.Fetch(t.Context(), []schemas.Window{{Account: "acme", Start: day(3), End: day(4)}}, s.sink)
 		if err != nil {
 			t.Fatal(err)
@@ -250,17 +257,27 @@ func TestATotalThatHasCeasedToCountIsNoProof(t *testing.T) {
 func TestEveryRecordComesWhateverThePortalDoes(t *testing.T) {
 	for _, faults := range []string{
 		"order=newest", "order=random", "order=shaky", "inclusive-end=true", "exclusive-start=true",
-		"page-clamp=37", "page-clamp=37,total=page", "page-clamp=20,page-clamp-after=10", "page-max=50,page-over=refuse", "page-max=50,page-over=default",
-		"total=absent", "total=null", "total=string", "total=page", "total-delta=3", "total-delta=-3", "total=absent,order=newest",
-		"past-end=last", "past-end=null", "past-end=last,total=absent", "deep-page=5", "deep-page=3,past-end=last", "deep-page=5,total=absent", "deep-page=5,total=absent,past-end=last", "deep-page=1", "deep-page=2,total=page", "deep-page=4,total-delta=3", "max-range=24h", "max-range=1h",
+		"page-clamp=37", "page-clamp=37,total=page", "page-clamp=20,page-clamp-after=10", "page-max=50,page-over=refuse",
+		"page-max=50,page-over=default",
+		"total=absent", "total=null", "total=string", "total=page", "total-delta=3", "total-delta=-3",
+		"total=absent,order=newest",
+		"past-end=last", "past-end=null", "past-end=last,total=absent", "deep-page=5", "deep-page=3,past-end=last",
+		"deep-page=5,total=absent", "deep-page=5,total=absent,past-end=last", "deep-page=1", "deep-page=2,total=page",
+		"deep-page=4,total-delta=3", "max-range=24h", "max-range=1h",
 		"duplicate=0.2", "arrive-every=3,arrive-max=5", "arrive-every=3,arrive-max=5,order=newest", "drop-every=3,drop-max=5",
-		"drop-every=3,drop-max=5,order=newest", "strings=true", "unknown-fields=true", "ext=string", "code-200=true", "null-list=true",
-		"status-500=0.1", "status-502=0.1", "status-503=0.1,retry-after=3s", "status-504=0.1", "status-408=0.1", "status-429=0.1", "status-429=0.1,retry-after=2s",
-		"status-429=0.05,retry-after=70s,retry-after-date=true", "html=0.1", "html=0.1,html-status=200", "empty=0.1", "content-type=1", "code-inside=0.1", "code-inside=0.1,inside-code=429",
+		"drop-every=3,drop-max=5,order=newest", "strings=true", "unknown-fields=true", "ext=string", "code-200=true",
+		"null-list=true",
+		"status-500=0.1", "status-502=0.1", "status-503=0.1,retry-after=3s", "status-504=0.1", "status-408=0.1",
+		"status-429=0.1", "status-429=0.1,retry-after=2s",
+		"status-429=0.05,retry-after=70s,retry-after-date=true", "html=0.1", "html=0.1,html-status=200", "empty=0.1",
+		"content-type=1", "code-inside=0.1", "code-inside=0.1,inside-code=429",
 		"malformed=0.1", "cut=0.1", "bad=0.01", "hostile=0.01",
-		"ties=page,tie-span=1h,total=absent", "ties=request,tie-span=1m", "ties=page,tie-span=1h,order=newest", "total-cap=400", "total-cap=400,past-end=last", "total-cap-only=400,order=newest",
-		"total=random", "total=huge", "total=absent,past-end=400", "past-end=404,page-clamp=50", "page-clamp=50,page-clamp-from=3,total=absent", "page-max=1000", "page-max=5000,order=newest",
-		"blank=1,from=8,to=9", "blank-page=1,from=4,to=4,total=page", "filter-by=settled,settle-by=35s", "filter-by=settled,settle-by=20m,order=newest", "burst=230,burst-every=24h", "burst=230,burst-every=24h,ties=request",
+		"ties=page,tie-span=1h,total=absent", "ties=request,tie-span=1m", "ties=page,tie-span=1h,order=newest",
+		"total-cap=400", "total-cap=400,past-end=last", "total-cap-only=400,order=newest",
+		"total=random", "total=huge", "total=absent,past-end=400", "past-end=404,page-clamp=50",
+		"page-clamp=50,page-clamp-from=3,total=absent", "page-max=1000", "page-max=5000,order=newest",
+		"blank=1,from=8,to=9", "blank-page=1,from=4,to=4,total=page", "filter-by=settled,settle-by=35s",
+		"filter-by=settled,settle-by=20m,order=newest", "burst=230,burst-every=24h", "burst=230,burst-every=24h,ties=request",
 		"shared-id=0.1", "id-modulo=1024", "twice=0.05", "swap=0.1",
 	} {
 		t.Run(faults, func(t *testing.T) {
@@ -303,7 +320,8 @@ func (l *lifetime) RoundTrip(r *http.Request) (*http.Response, error) {
 func TestATotalThatCountsSomethingElseIsFoundOut(t *testing.T) {
 	for _, total := range []string{"50000000", "9000000000000000000"} {
 		synctest.Test(t, func(t *testing.T) {
-			p := newPortal(t, portal.Options{Limit: portal.LimitOptions{Kind: portal.Off}, Orgs: []portal.OrgOptions{{ID: org, RecordsPerDay: 1500}}})
+			p := newPortal(t, portal.Options{Limit: portal.LimitOptions{Kind: portal.Off},
+				Orgs: []portal.OrgOptions{{ID: org, RecordsPerDay: 1500}}})
 			c := newClient(t, p, time.Millisecond, 100)
 			c.http.Transport = &lifetime{c.http.Transport, total}
 			v := fetch(t, p, c, day(3), day(5))
@@ -338,7 +356,8 @@ func TestASecondThatNeverStandsStillIsKeptAsADoubtAndReported(t *testing.T) {
 
 func TestSinksThatShareABoundAreNotMoreAtWork(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		p := newPortal(t, portal.Options{Limit: portal.LimitOptions{Kind: portal.Off}, Orgs: []portal.OrgOptions{{ID: org, RecordsPerDay: 300}}})
+		p := newPortal(t, portal.Options{Limit: portal.LimitOptions{Kind: portal.Off},
+			Orgs: []portal.OrgOptions{{ID: org, RecordsPerDay: 300}}})
 		sealing := make(chan struct{}, 2)
 		var atWork, most, windows atomic.Int64
 		var wg sync.WaitGroup
@@ -388,7 +407,8 @@ func (s *stopper) RoundTrip(req *http.Request) (*http.Response, error) {
 
 // Whenever it is stopped, a window is whole or it isn't yielded.
 func TestAWindowThatIsStoppedBetweenTwoPagesIsNotSealed(t *testing.T) {
-	p := newPortal(t, portal.Options{Orgs: []portal.OrgOptions{{ID: org, RecordsPerDay: 600}}, Limit: portal.LimitOptions{Kind: portal.Off}})
+	p := newPortal(t, portal.Options{Orgs: []portal.OrgOptions{{ID: org, RecordsPerDay: 600}},
+		Limit: portal.LimitOptions{Kind: portal.Off}})
 	for range 200 {
 		ctx, stop := context.WithCancel(t.Context())
 		c, err := NewClient(Options{Account: "acme", BaseURL: "https://portal.test" + p.BasePath(), Key: p.Key(org),
@@ -397,7 +417,8 @@ func TestAWindowThatIsStoppedBetweenTwoPagesIsNotSealed(t *testing.T) {
 			t.Fatal(err)
 		}
 		v := &vault{ids: map[uint64]int{}}
-		_, err = NewFetcher(FetchOptions{Client: c, PageSize: 100}).Fetch(ctx, []schemas.Window{{Account: "acme", Start: day(3), End: day(4)}}, v.sink)
+		_, err = NewFetcher(FetchOptions{Client: c, PageSize: 100}).Fetch(ctx,
+			[]schemas.Window{{Account: "acme", Start: day(3), End: day(4)}}, v.sink)
 		if !errors.Is(err, context.Canceled) || len(v.seals) > 0 {
 			t.Fatalf("%v, and %d windows", err, len(v.seals))
 		}

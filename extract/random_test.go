@@ -106,7 +106,8 @@ func randomPortal(t *testing.T, seed uint64) {
 		t.Fatal(err)
 	}
 	said := func(at time.Time) bool {
-		return at.Before(out.Horizon) || slices.ContainsFunc(out.Failed, func(w schemas.FailedWindow) bool { return !at.Before(w.Start) && at.Before(w.End) })
+		return at.Before(out.Horizon) || slices.ContainsFunc(out.Failed,
+			func(w schemas.FailedWindow) bool { return !at.Before(w.Start) && at.Before(w.End) })
 	}
 	held := s.holds()
 	wrong, n := 0, 0
@@ -128,7 +129,8 @@ func randomPortal(t *testing.T, seed uint64) {
 		known[e.key] = true
 		n++
 		// No call was seen to be under way at a border, so nothing tells that the filter goes by their ends.
-		unseen := faults.FilterBy != "" && f.Learnt().Lag == 0 && rec.RequestTime.After(to.Add(-faults.SettleBy-faults.SettleJitter-time.Second))
+		unseen := faults.FilterBy != "" && f.Learnt().Lag == 0 &&
+			rec.RequestTime.After(to.Add(-faults.SettleBy-faults.SettleJitter-time.Second))
 		if _, ok := held[e.key]; !ok && !said(rec.RequestTime) && !rec.RequestTime.Before(forgotten) && !unseen {
 			show("%s %s lacks", rec.RequestTime.Format(time.RFC3339), rec.ID)
 		}
@@ -151,7 +153,8 @@ func randomPortal(t *testing.T, seed uint64) {
 		t.Logf("%s was neither sealed nor reported", w)
 	}
 	requests := p.Stats().Requests
-	verdict := fmt.Sprintf("%d of %d records wrong, %d requests, %d windows, %d failed, %.1f requests × 100 ÷ records; %s; %s/%s", wrong, n, requests, len(s.windows), len(out.Failed),
+	verdict := fmt.Sprintf("%d of %d records wrong, %d requests, %d windows, %d failed, "+
+		"%.1f requests × 100 ÷ records; %s; %s/%s", wrong, n, requests, len(s.windows), len(out.Failed),
 		float64(requests)*100/float64(max(n, 1)), faults, from.Format(time.RFC3339), to.Format(time.RFC3339))
 	if wrong > 0 && !undetectable(faults) {
 		t.Error(verdict)

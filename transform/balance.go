@@ -20,7 +20,8 @@ var errNoData = errors.New("data is no object")
 // caller releases the batch.
 func Balance(s schemas.Seal, page schemas.Page) (arrow.RecordBatch, error) {
 	fail := func(err error) (arrow.RecordBatch, error) {
-		return nil, fmt.Errorf("read the balance of %s at %s: %w", s.Account, s.FetchedAt.UTC().Format("2006-01-02T15:04:05Z"), err)
+		return nil, fmt.Errorf("read the balance of %s at %s: %w", s.Account,
+			s.FetchedAt.UTC().Format("2006-01-02T15:04:05Z"), err)
 	}
 	var doc any
 	if json.Valid(page.Body) && nesting(page.Body) <= maxDepth {

@@ -32,7 +32,9 @@ func balanceOf(t *testing.T, body string) (row, error) {
 }
 
 func TestABalanceIsReadFromItsExactFigure(t *testing.T) {
-	r, err := balanceOf(t, `{"meta":{"code":0},"data":{"balance":470.010481,"balance_str":"470.010481000001","coupon_balance":0,"currency_code":"USD","credit_limit":"5000000.5","tier":{"b":1,"a":2}}}`)
+	r, err := balanceOf(t, `{"meta":{"code":0},"data":{"balance":470.010481,`+
+		`"balance_str":"470.010481000001","coupon_balance":0,`+
+		`"currency_code":"USD","credit_limit":"5000000.5","tier":{"b":1,"a":2}}}`)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -47,7 +49,8 @@ func TestABalanceIsReadFromItsExactFigure(t *testing.T) {
 
 func TestABalanceWithoutTheExactFigureIsReadFromTheNumber(t *testing.T) {
 	for _, body := range []string{
-		`{"data":{"balance":-12.5}}`, `{"data":{"balance":"-12.5","balance_str":""}}`, `{"data":{"balance":-12.5,"balance_str":null}}`,
+		`{"data":{"balance":-12.5}}`, `{"data":{"balance":"-12.5","balance_str":""}}`,
+		`{"data":{"balance":-12.5,"balance_str":null}}`,
 		`{"data":{"balance_str":-12.5}}`,
 	} {
 		r, err := balanceOf(t, body)

@@ -31,10 +31,13 @@ func benchPages(records int) (bodies []string, bytes int) {
 			ext = `{"tools":{"web_search":{"unit":"each","price":0.001,"usage":3,"amount":0.003}}}`
 			total += 3_000_000_000
 		}
-		page = append(page, fmt.Sprintf(`{"id":"%d","request_time":%d,"user_id":"%d","custom_user_id":"%s","token_id":"tk_%04x","model":"vendor-model-%d","model_type":"text","input_token":%d,"output_token":%d,"input_price":%d,"output_price":%d,"cached_token":%d,"cached_price":%v,"total_amount":%v,"discount_amount":%v,"amount":%v,"channel_id":%d,"ext":%s}`,
+		page = append(page, fmt.Sprintf(`{"id":"%d","request_time":%d,"user_id":"%d","custom_user_id":"%s",`+
+			`"token_id":"tk_%04x","model":"vendor-model-%d","model_type":"text","input_token":%d,"output_token":%d,`+
+			`"input_price":%d,"output_price":%d,"cached_token":%d,"cached_price":%v,`+
+			`"total_amount":%v,"discount_amount":%v,"amount":%v,"channel_id":%d,"ext":%s}`,
 			7318349394477056+int64(i)*1000+rnd.Int64N(1000), start+int64(i)*86000/int64(records), 10_000+rnd.IntN(200),
-			[]string{"", "", "customer-" + fmt.Sprint(rnd.IntN(1000))}[rnd.IntN(3)], rnd.IntN(500), m, in, out, price, 5*price, cached,
-			schemas.Decimal(price*100_000_000_000), total, off, total-off, rnd.IntN(60), ext))
+			[]string{"", "", "customer-" + fmt.Sprint(rnd.IntN(1000))}[rnd.IntN(3)], rnd.IntN(500), m, in, out, price, 5*price,
+			cached, schemas.Decimal(price*100_000_000_000), total, off, total-off, rnd.IntN(60), ext))
 		if len(page) == 100 || i == records-1 {
 			bodies = append(bodies, listing(page...))
 			bytes += len(bodies[len(bodies)-1])
@@ -79,7 +82,8 @@ func BenchmarkDay(b *testing.B) {
 	}
 	b.Run("unknown_field", func(b *testing.B) { benchDay(b, drift, size, records) })
 	shuffled := append([]string(nil), bodies...)
-	rand.New(rand.NewPCG(3, 4)).Shuffle(len(shuffled), func(i, j int) { shuffled[i], shuffled[j] = shuffled[j], shuffled[i] })
+	swap := func(i, j int) { shuffled[i], shuffled[j] = shuffled[j], shuffled[i] }
+	rand.New(rand.NewPCG(3, 4)).Shuffle(len(shuffled), swap)
 	b.Run("shuffled_pages", func(b *testing.B) { benchDay(b, shuffled, size, records) })
 }
 

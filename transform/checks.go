@@ -35,7 +35,8 @@ func (p *report) seal(seal schemas.Seal) {
 		return
 	}
 	if i := p.issue(schemas.CheckTotal, schemas.Warning, "total", "", "other", 1, nil); i != nil {
-		i.Detail = fmt.Sprintf("the API announced %d, %s gave %d (window %s)", *seal.Announced, by, seal.Records, seal.Window())
+		i.Detail = fmt.Sprintf("the API announced %d, %s gave %d (window %s)", *seal.Announced, by, seal.Records,
+			seal.Window())
 	}
 }
 
@@ -87,7 +88,8 @@ func (p *report) check(s *stage, r *record) {
 	}
 	if r.alike {
 		if i := p.issue(schemas.CheckAlike, schemas.Failure, "id", "", "", 1, s.id(r)); i != nil {
-			i.Detail = "records of one id and time differ only in what no column of its own holds, or in how it is written: each counts, and whether they are one can't be told"
+			i.Detail = "records of one id and time differ only in what no column of its own holds, " +
+				"or in how it is written: each counts, and whether they are one can't be told"
 		}
 	}
 	if r.badExt {
@@ -109,7 +111,8 @@ func (p *report) netMismatch(s *stage, r *record) {
 	}
 	if i := p.issue(schemas.CheckNet, schemas.Failure, "amount", p.modelName(s, r), "", 1, s.id(r)); i != nil {
 		i.Detail = fmt.Sprintf("%v - %v is %v, the API says %v", r.money[mTotal], r.money[mDiscount],
-			wideOf(int64(r.money[mTotal])).sub(wideOf(int64(r.money[mDiscount]))).decimal(schemas.DecimalScale), r.money[mAmount])
+			wideOf(int64(r.money[mTotal])).sub(wideOf(int64(r.money[mDiscount]))).decimal(schemas.DecimalScale),
+			r.money[mAmount])
 	}
 }
 
@@ -267,7 +270,8 @@ func (p *report) finishPrices() {
 				fmt.Fprintf(&detail, "; %v from %s", s.price, time.UnixMicro(s.time).UTC().Format(time.RFC3339))
 				n += s.count
 			}
-			i := p.issue(schemas.CheckPrice, schemas.Info, fields[tokenPrices[k].price].name, name, "", n, []byte(steps[1].sample))
+			i := p.issue(schemas.CheckPrice, schemas.Info, fields[tokenPrices[k].price].name, name, "", n,
+				[]byte(steps[1].sample))
 			if i != nil {
 				i.Detail = detail.String()
 			}

@@ -20,20 +20,28 @@ func TestChecksFindWhatDoesNotAddUp(t *testing.T) {
 	}{
 		{"sound", nil, ""},
 		{"gross", []string{`"total_amount":0.0046`, `"amount":0.0036`}, "gross_mismatch[total_amount," + model + "]x1"},
-		{"gross within the rounding of three parts", []string{`"total_amount":0.004503000003`, `"amount":0.003503000003`}, ""},
-		{"gross beyond it", []string{`"total_amount":0.004503000004`, `"amount":0.003503000004`}, "gross_mismatch[total_amount," + model + "]x1"},
+		{"gross within the rounding of three parts", []string{`"total_amount":0.004503000003`, `"amount":0.003503000003`},
+			""},
+		{"gross beyond it", []string{`"total_amount":0.004503000004`, `"amount":0.003503000004`},
+			"gross_mismatch[total_amount," + model + "]x1"},
 		{"gross with ext", []string{ext, `"total_amount":0.007503`, `"amount":0.006503`}, ""},
 		{"ext not charged", []string{ext}, "gross_mismatch[total_amount," + model + "]x1"},
 		{"price missing where there were tokens", []string{`"input_price":null`}, ""},
-		{"price missing where there were none", []string{`"cached_token":0`, `"cached_price":null`}, "gross_mismatch[total_amount," + model + "]x1"},
+		{"price missing where there were none", []string{`"cached_token":0`, `"cached_price":null`},
+			"gross_mismatch[total_amount," + model + "]x1"},
 		{"ext without amount", []string{`"ext":{"t":{"x":{"unit":"each"}}}`, `"total_amount":7`, `"amount":6.999`}, ""},
-		{"refund", []string{`"input_token":-1000`, `"output_token":-100`, `"cached_token":-10`, `"total_amount":-0.004503`, `"discount_amount":-0.001`, `"amount":-0.003503`},
-			"negative_count[cached_token," + model + "]x1 negative_count[input_token," + model + "]x1 negative_count[output_token," + model + "]x1"},
-		{"as large as it gets", []string{`"input_token":9223372036854775000`, `"input_price":999999.999999999999`, `"output_token":0`, `"cached_token":0`},
+		{"refund", []string{`"input_token":-1000`, `"output_token":-100`, `"cached_token":-10`, `"total_amount":-0.004503`,
+			`"discount_amount":-0.001`, `"amount":-0.003503`},
+			"negative_count[cached_token," + model + "]x1 negative_count[input_token," + model +
+				"]x1 negative_count[output_token," + model + "]x1"},
+		{"as large as it gets", []string{`"input_token":9223372036854775000`, `"input_price":999999.999999999999`,
+			`"output_token":0`, `"cached_token":0`},
 			"gross_mismatch[total_amount," + model + "]x1"},
 		{"net", []string{`"amount":0.003503000001`}, "net_mismatch[amount," + model + "]x1"},
-		{"net within what rounding loses", []string{`"total_amount":0.0045030000014`, `"discount_amount":0.0010000000007`, `"amount":0.0035030000007`}, ""},
-		{"net beyond it", []string{`"total_amount":0.0045030000014`, `"amount":0.003503000004`}, "net_mismatch[amount," + model + "]x1"},
+		{"net within what rounding loses", []string{`"total_amount":0.0045030000014`, `"discount_amount":0.0010000000007`,
+			`"amount":0.0035030000007`}, ""},
+		{"net beyond it", []string{`"total_amount":0.0045030000014`, `"amount":0.003503000004`},
+			"net_mismatch[amount," + model + "]x1"},
 		{"float noise", []string{`"total_amount":0.004502999999999999`, `"discount_amount":0.0010000000000000002`}, ""},
 		{"no discount", []string{`"discount_amount":null`}, ""},
 		{"no amount", []string{`"amount":null`}, "no_amount[amount," + model + "]x1"},
@@ -53,7 +61,8 @@ func TestChecksFindWhatDoesNotAddUp(t *testing.T) {
 
 func TestIssuesCarryExactFigures(t *testing.T) {
 	r := derive(t, Options{}, wholeDay(listing(
-		detailed(1, noon, `"total_amount":0.1`, `"amount":0.000000000001`), detailed(2, noon+1, `"total_amount":0.2`, `"amount":0.199`))))
+		detailed(1, noon, `"total_amount":0.1`, `"amount":0.000000000001`),
+		detailed(2, noon+1, `"total_amount":0.2`, `"amount":0.199`))))
 	gross := r.issue(t, schemas.CheckGross)
 	equal(t, "gross", gross.Detail, "prices × tokens and ext amounts make 0.004503, the API says 0.1")
 	equal(t, "gross records", gross.Count, 2)
@@ -65,7 +74,8 @@ func TestIssuesCarryExactFigures(t *testing.T) {
 
 func TestAPriceThatChangesIsNamedWithItsTime(t *testing.T) {
 	r := derive(t, Options{}, wholeDay(listing(
-		detailed(4, noon+3, `"input_price":2.5`), detailed(1, noon), detailed(3, noon+2, `"input_price":2.5`), detailed(5, noon+4),
+		detailed(4, noon+3, `"input_price":2.5`), detailed(1, noon), detailed(3, noon+2, `"input_price":2.5`),
+		detailed(5, noon+4),
 		detailed(6, noon+5, `"input_token":0`, `"input_price":0`), detailed(7, noon, `"model":"other"`, `"input_price":9`))))
 	i := r.issue(t, schemas.CheckPrice)
 	equal(t, "detail", i.Detail, "3; 2.5 from 2026-11-01T12:00:02Z")
@@ -109,13 +119,15 @@ func TestIssuesAreBoundedAndMoneyComesBeforeDrift(t *testing.T) {
 	for _, i := range r.footer.Issues {
 		n[i.Check]++
 	}
-	equal(t, "issues", fmt.Sprint(n), fmt.Sprint(map[string]int{"unknown_field": maxNames, "net_mismatch": schemas.MaxIssues - maxNames, "more": 1}))
+	equal(t, "issues", fmt.Sprint(n), fmt.Sprint(map[string]int{"unknown_field": maxNames,
+		"net_mismatch": schemas.MaxIssues - maxNames, "more": 1}))
 	equal(t, "beyond", r.issue(t, schemas.CheckMore).Count, 600+300)
 }
 
 func TestNamesInIssuesAreShort(t *testing.T) {
 	long := "x" + strings.Repeat("é", 1000)
-	r := derive(t, Options{}, wholeDay(listing(detailed(1, noon, `"model":"`+long+`"`, `"amount":0`, `"`+long+`":1`, `"id":"`+long+`"`))))
+	r := derive(t, Options{}, wholeDay(listing(detailed(1, noon, `"model":"`+long+`"`, `"amount":0`, `"`+long+`":1`,
+		`"id":"`+long+`"`))))
 	for _, i := range r.footer.Issues {
 		if len(i.Model) > maxName || len(i.Field) > maxName || len(i.SampleID) > maxName {
 			t.Errorf("long issue %v", i)

@@ -84,8 +84,8 @@ func (d *Day) reset() {
 // windowPool holds the memory of windows, which is most of what decoding takes, for the next day.
 var windowPool = sync.Pool{New: func() any { return new(window) }}
 
-// Batches derives the day: its rows in order of time, id and ordinal, its rejects. A batch and its rows are valid until the
-// next step, and are released by Batches; a consumer that keeps the rows retains them. The iteration ends with the
+// Batches derives the day: its rows in order of time, id and ordinal, its rejects. A batch and its rows are valid until
+// the next step, and are released by Batches; a consumer that keeps the rows retains them. The iteration ends with the
 // first error. It can be repeated, and gives the same.
 func (d *Day) Batches(ctx context.Context) iter.Seq2[Batch, error] {
 	return func(yield func(Batch, error) bool) {
@@ -139,11 +139,12 @@ func (d *Day) Batches(ctx context.Context) iter.Seq2[Batch, error] {
 	}
 }
 
-// once lists the records of w that no time places, but for those that a window before it brought, too: where two windows
-// meet, both are asked for the same seconds. Which instant such a record is of can't be told, so only its id together
-// with its content tells that it is the same one. Without an id nothing does: each is kept, and the report counts
-// those that may have come twice. seen holds up to when (Unix seconds) the windows before w were asked that brought such
-// a content. Each of them owns an instant before w's first, so one that ends before w begins has no second in common with it.
+// once lists the records of w that no time places, but for those that a window before it brought, too: where two
+// windows meet, both are asked for the same seconds. Which instant such a record is of can't be told, so only its id
+// together with its content tells that it is the same one. Without an id nothing does: each is kept, and the report
+// counts those that may have come twice. seen holds up to when (Unix seconds) the windows before w were asked that
+// brought such a content. Each of them owns an instant before w's first, so one that ends before w begins has no second
+// in common with it.
 func (d *Day) once(no int, w *window, seen map[[sha256.Size]byte]int64) []uint32 {
 	all := w.order[:w.unplaced]
 	if len(d.segments) == 1 {
@@ -189,7 +190,8 @@ func (d *Day) unlisted(ctx context.Context, no int, w *window) error {
 		for at < len(d.segments) && r.time >= d.segments[at].End.UnixMicro() {
 			at++
 		}
-		if at == len(d.segments) || r.time < d.segments[at].Start.UnixMicro() || d.segments[at].Index == no || len(s.id(r)) == 0 {
+		if at == len(d.segments) || r.time < d.segments[at].Start.UnixMicro() || d.segments[at].Index == no ||
+			len(s.id(r)) == 0 {
 			continue
 		}
 		d.tick++

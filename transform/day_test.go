@@ -92,8 +92,10 @@ func TestBatchesAreNoLongerThanAsked(t *testing.T) {
 }
 
 func TestTheLatestWindowOwnsAnInstant(t *testing.T) {
-	first := sealed(1, 0, 86400, listing(detailed(1, dayStart+10), detailed(2, noon), detailed(3, noon+100), detailed(4, noon+200)))
-	second := sealed(2, 43200, 43200+150, listing(detailed(2, noon, `"model":"corrected"`), detailed(5, noon+149), detailed(6, noon+150), detailed(7, noon-1)))
+	first := sealed(1, 0, 86400, listing(detailed(1, dayStart+10), detailed(2, noon), detailed(3, noon+100),
+		detailed(4, noon+200)))
+	second := sealed(2, 43200, 43200+150, listing(detailed(2, noon, `"model":"corrected"`), detailed(5, noon+149),
+		detailed(6, noon+150), detailed(7, noon-1)))
 	for name, windows := range map[string][]schemas.Sealed{"in order": {first, second}, "reversed": {second, first}} {
 		t.Run(name, func(t *testing.T) {
 			r := derive(t, Options{}, windows...)
@@ -107,7 +109,8 @@ func TestTheLatestWindowOwnsAnInstant(t *testing.T) {
 }
 
 func TestASupersededWindowGivesNothing(t *testing.T) {
-	r := derive(t, Options{}, sealed(1, 0, 60, listing(detailed(1, dayStart), `7`)), sealed(2, 0, 60, listing(detailed(2, dayStart))))
+	r := derive(t, Options{}, sealed(1, 0, 60, listing(detailed(1, dayStart), `7`)),
+		sealed(2, 0, 60, listing(detailed(2, dayStart))))
 	equal(t, "ids", r.ids(), "2")
 	equal(t, "rejects", r.reasons(), "")
 	equal(t, "ignored", r.footer.Ignored, 0)
@@ -128,7 +131,8 @@ func TestOwnershipReplacesRejectsToo(t *testing.T) {
 func TestMarginsAreCountedNotKept(t *testing.T) {
 	r := derive(t, Options{},
 		sealed(1, 0, 43200, listing(detailed(1, dayStart-1), detailed(2, dayStart), detailed(3, noon))),
-		sealed(2, 43200, 86400, listing(detailed(3, noon), detailed(4, dayEnd-1), detailed(5, dayEnd), detailed(6, dayEnd), detailed(6, dayEnd))))
+		sealed(2, 43200, 86400, listing(detailed(3, noon), detailed(4, dayEnd-1), detailed(5, dayEnd), detailed(6, dayEnd),
+			detailed(6, dayEnd))))
 	equal(t, "ids", r.ids(), "2 3 4")
 	equal(t, "before", r.footer.Before, 1)
 	equal(t, "after", r.footer.After, 2) // distinct ids
@@ -137,17 +141,20 @@ func TestMarginsAreCountedNotKept(t *testing.T) {
 }
 
 func TestMarginsOfAPartialDayAreNotCounted(t *testing.T) {
-	r := derive(t, Options{}, sealed(1, 60, 120, listing(detailed(1, dayStart+59), detailed(2, dayStart+60), detailed(3, dayStart+120))))
+	r := derive(t, Options{}, sealed(1, 60, 120, listing(detailed(1, dayStart+59), detailed(2, dayStart+60),
+		detailed(3, dayStart+120))))
 	equal(t, "ids", r.ids(), "2")
 	equal(t, "margins", fmt.Sprint(r.footer.Before, r.footer.After, r.footer.Ignored), "0 0 2")
 }
 
 func TestWhatWasNotAskedForIsQuarantined(t *testing.T) {
 	r := derive(t, Options{}, sealed(1, 60, 120,
-		listing(detailed(1, dayStart+58), detailed(2, dayStart+59-lag), detailed(3, dayStart+121+lag), detailed(4, dayStart+100, `"amount":"x"`), detailed(5, noon, `"amount":"x"`),
+		listing(detailed(1, dayStart+58), detailed(2, dayStart+59-lag), detailed(3, dayStart+121+lag),
+			detailed(4, dayStart+100, `"amount":"x"`), detailed(5, noon, `"amount":"x"`),
 			detailed(6, dayStart+58-lag), detailed(7, dayStart+120+lag))))
 	equal(t, "ids", r.ids(), "")
-	equal(t, "rejects", r.reasons(), "not_asked/request_time not_asked/request_time not_asked/request_time not_a_number/amount")
+	equal(t, "rejects", r.reasons(),
+		"not_asked/request_time not_asked/request_time not_asked/request_time not_a_number/amount")
 	equal(t, "issues", r.issues(), "outside_window[request_time,]x3 quarantined[amount,]x1")
 	equal(t, "of other windows", fmt.Sprint(r.footer.Ignored, r.footer.Before, r.footer.After), "3 1 0")
 	j := r.rejects[0]
@@ -156,7 +163,8 @@ func TestWhatWasNotAskedForIsQuarantined(t *testing.T) {
 }
 
 func TestASealThatDoesNotSayWhatWasAskedAllowsASecondMore(t *testing.T) {
-	w := sealed(1, 60, 120, listing(detailed(1, dayStart+58-lag), detailed(2, dayStart+59-lag), detailed(3, dayStart+60), detailed(4, dayStart+120+lag), detailed(5, dayStart+121+lag)))
+	w := sealed(1, 60, 120, listing(detailed(1, dayStart+58-lag), detailed(2, dayStart+59-lag), detailed(3, dayStart+60),
+		detailed(4, dayStart+120+lag), detailed(5, dayStart+121+lag)))
 	w.Seal.AskedStart, w.Seal.AskedEnd = 0, 0
 	r := derive(t, Options{}, w)
 	equal(t, "ids", r.ids(), "3")
@@ -184,13 +192,19 @@ func TestABrokenRecordThatTwoWindowsBroughtIsQuarantinedOnceIfItsIDTells(t *test
 		twice            int
 	}{
 		{"the same id and bytes", []schemas.Sealed{first(never), second(never)}, 1, 1, 0},
-		{"in three windows", []schemas.Sealed{first(never), sealed(2, 43200, 43201, listing(never)), sealed(3, 43201, 86400, listing(never))}, 1, 2, 0},
-		{"of a window that owns stretches on both sides", []schemas.Sealed{sealed(1, 0, 86400, listing(never)), sealed(2, 43200, 50000, listing(never))}, 1, 1, 0},
-		{"the same id with other bytes for the same content", []schemas.Sealed{first(never), second(`{"request_time": "never", "id":"x"}`)}, 1, 1, 0},
-		{"the same id with other content", []schemas.Sealed{first(never), second(`{"id":"x","request_time":"later"}`)}, 2, 0, 0},
+		{"in three windows", []schemas.Sealed{first(never), sealed(2, 43200, 43201, listing(never)),
+			sealed(3, 43201, 86400, listing(never))}, 1, 2, 0},
+		{"of a window that owns stretches on both sides", []schemas.Sealed{sealed(1, 0, 86400, listing(never)),
+			sealed(2, 43200, 50000, listing(never))}, 1, 1, 0},
+		{"the same id with other bytes for the same content", []schemas.Sealed{first(never),
+			second(`{"request_time": "never", "id":"x"}`)}, 1, 1, 0},
+		{"the same id with other content", []schemas.Sealed{first(never), second(`{"id":"x","request_time":"later"}`)}, 2, 0,
+			0},
 		{"no id", []schemas.Sealed{first(`{"request_time":"never"}`, `7`), second(`{"request_time":"never"}`, `7`)}, 4, 0, 2},
-		{"no id, in windows that don't meet", []schemas.Sealed{first(`7`), sealed(2, 43200, 43300, listing()), sealed(3, 43300, 86400, listing(`7`))}, 2, 0, 0},
-		{"no id, next to a part that was fetched anew", []schemas.Sealed{sealed(1, 0, 43200, listing(`7`)), sealed(2, 43200, 86400, listing(`7`)), sealed(3, 100, 200, listing())}, 2, 0, 1},
+		{"no id, in windows that don't meet", []schemas.Sealed{first(`7`), sealed(2, 43200, 43300, listing()),
+			sealed(3, 43300, 86400, listing(`7`))}, 2, 0, 0},
+		{"no id, next to a part that was fetched anew", []schemas.Sealed{sealed(1, 0, 43200, listing(`7`)),
+			sealed(2, 43200, 86400, listing(`7`)), sealed(3, 100, 200, listing())}, 2, 0, 1},
 		{"no id, twice in a window", []schemas.Sealed{first(`7`, `7`), second()}, 2, 0, 0},
 		{"a window that owns nothing", []schemas.Sealed{first(never), sealed(2, 0, 86400, listing(never))}, 1, 0, 0},
 		{"not asked for", []schemas.Sealed{first(detailed(1, dayEnd+86400)), second(detailed(1, dayEnd+86400))}, 1, 1, 0},
@@ -218,7 +232,8 @@ func TestAWindowBetweenManyOthersIsReadOnce(t *testing.T) {
 		}
 		return s
 	}
-	windows := []schemas.Sealed{counted(sealed(1, 0, 86400, listing(detailed(1, dayStart), detailed(2, noon+1), detailed(3, dayEnd-1))))}
+	windows := []schemas.Sealed{counted(sealed(1, 0, 86400, listing(detailed(1, dayStart), detailed(2, noon+1),
+		detailed(3, dayEnd-1))))}
 	for i := range int64(8) {
 		windows = append(windows, counted(sealed(int(i)+2, 10000*i+100, 10000*i+200, listing())))
 	}
@@ -229,7 +244,8 @@ func TestAWindowBetweenManyOthersIsReadOnce(t *testing.T) {
 }
 
 func TestEachRecordWithoutAnIDCounts(t *testing.T) {
-	r := derive(t, Options{}, wholeDay(listing(detailed(1, noon, `-id`), detailed(1, noon, `-id`), detailed(1, noon, `"id":""`))))
+	r := derive(t, Options{}, wholeDay(listing(detailed(1, noon, `-id`), detailed(1, noon, `-id`),
+		detailed(1, noon, `"id":""`))))
 	equal(t, "rejects", r.reasons(), "no_id/id no_id/id no_id/id")
 	equal(t, "duplicates", r.footer.Duplicates, 0)
 }
@@ -293,7 +309,8 @@ func TestADayCanBeDerivedAgain(t *testing.T) {
 func TestAnEmptyDayHasAFooter(t *testing.T) {
 	r := derive(t, Options{}, wholeDay(listing()))
 	equal(t, "sums", r.footer.TotalAmount+r.footer.Discount+r.footer.Amount, "000")
-	equal(t, "version", fmt.Sprint(r.footer.Schema, r.footer.Transform, r.footer.Digest), fmt.Sprint(schemas.SchemaVersion, Version, ""))
+	equal(t, "version", fmt.Sprint(r.footer.Schema, r.footer.Transform, r.footer.Digest),
+		fmt.Sprint(schemas.SchemaVersion, Version, ""))
 	none := derive(t, Options{})
 	equal(t, "windows", len(none.footer.Windows), 0)
 }
@@ -303,7 +320,8 @@ func TestSumsAreExact(t *testing.T) {
 		return detailed(id, noon, `"total_amount":`+total, `"discount_amount":`+off, `"amount":`+net)
 	}
 	r := derive(t, Options{}, wholeDay(listing(
-		money(1, "999999.999999999999", "0.1", "999999.899999999999"), money(2, "999999.999999999999", "0.2", "-0.000000000001"),
+		money(1, "999999.999999999999", "0.1", "999999.899999999999"),
+		money(2, "999999.999999999999", "0.2", "-0.000000000001"),
 		money(3, "null", "null", `"-5"`))))
 	equal(t, "gross", r.footer.TotalAmount, "1999999.999999999998")
 	equal(t, "discount", r.footer.Discount, "0.3")
@@ -314,7 +332,8 @@ func TestSummaryTokensCountTheMargins(t *testing.T) {
 	rec := func(at, tokens int64) string {
 		return fmt.Sprintf(`{"timestamp":%d,"tokens":%d,"model":"m"}`, at, tokens)
 	}
-	r := derive(t, Options{}, wholeDay(summaryPage(rec(dayStart-1, 1), rec(dayStart, 20), rec(noon, 300), rec(dayEnd, 4000))))
+	r := derive(t, Options{}, wholeDay(summaryPage(rec(dayStart-1, 1), rec(dayStart, 20), rec(noon, 300),
+		rec(dayEnd, 4000))))
 	equal(t, "rows", r.footer.Rows, 2)
 	if r.footer.SummaryTokens == nil || *r.footer.SummaryTokens != 4321 {
 		t.Errorf("summary tokens %v", r.footer.SummaryTokens)

@@ -47,7 +47,8 @@ func (s *stage) fastPage() bool {
 	if i >= 0 && scan.Space(b, i) == p.body {
 		return true
 	}
-	s.recs, s.items, s.bad, s.unknown, s.summary = s.recs[:recs], s.items[:items], s.bad[:bad], s.unknown[:unknown], summary
+	s.recs, s.items, s.bad, s.unknown = s.recs[:recs], s.items[:items], s.bad[:bad], s.unknown[:unknown]
+	s.summary = summary
 	return false
 }
 

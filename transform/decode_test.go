@@ -111,7 +111,8 @@ var hostile = []string{
 	`{"id":"a","request_time":1763884800,"input_token":"01"}`,
 	`{"id":"a","request_time":1763884800,"input_price":"NaN"}`,
 	`{"id":"a","request_time":1763884800,"input_price":2.58e-8,"output_price":0.30000000000000004,"amount":-0}`,
-	`{"id":"a","request_time":1763884800,"total_amount":0.0000000000005,"discount_amount":1.0000000000000,"amount":"12.3456789012345e1"}`,
+	`{"id":"a","request_time":1763884800,"total_amount":0.0000000000005,` +
+		`"discount_amount":1.0000000000000,"amount":"12.3456789012345e1"}`,
 	`{"id":"a","request_time":1763884800,"amount":1000000}`,
 	`{"id":"a","request_time":1763884800,"amount":999999.9999999999995}`,
 	`{"id":"a","request_time":1763884800,"amount":"-999999.999999999999"}`,
@@ -128,7 +129,8 @@ var hostile = []string{
 	`{"id":"a","request_time":1763884800,"ext":""}`,
 	`{"id":"a","request_time":1763884800,"ext":"{\"tools\":{\"s\":{\"amount\":\"1\"}}}"}`,
 	`{"id":"a","request_time":1763884800,"ext":[1],"y":2}`,
-	`{"id":"a","request_time":1763884800,"ext":{"t":{"b":{"unit":"each","price":1,"usage":"2","amount":2},"a":{"amount":null}},"g":null,"e":{}}}`,
+	`{"id":"a","request_time":1763884800,"ext":{"t":{"b":{"unit":"each","price":1,"usage":"2","amount":2},` +
+		`"a":{"amount":null}},"g":null,"e":{}}}`,
 	`{"id":"a","request_time":1763884800,"ext":{"t":{"b":{"unit":1}},"t":{"c":{"unit":2}}}}`,
 	`{"id":"a","request_time":1763884800,"ext":{"t":{"b":{"unit":1},"b":{"unit":2},"n":null,"o":{},"p":{"q":1}}}}`,
 	`{"id":"a","request_time":1763884800,"ext":{"t":{"b":{"unit":1,"x":[{}]}},"u":3}}`,
@@ -149,13 +151,16 @@ func TestBothDecodersAgreeOnHostileRecords(t *testing.T) {
 // The plain decoder writes an id behind the body; the fast one points into it.
 func TestTheFastDecoderReadsWhatTheAPISends(t *testing.T) {
 	for name, rec := range map[string]string{
-		"as documented":    detailed(1, noon),
-		"numbers as text":  detailed(1, noon, `"request_time":"1793534400"`, `"input_token":"5"`, `"input_price":"0.30"`, `"amount":"-1.5e-3"`),
-		"ids as numbers":   detailed(1, noon, `"id":17`, `"user_id":5`, `"channel_id":"7"`),
-		"nulls":            detailed(1, noon, `"user_id":null`, `"input_token":null`, `"amount":null`, `"ext":null`),
-		"missing fields":   detailed(1, noon, `-ext`, `-channel_id`, `-amount`),
-		"another order":    `{"ext":{},"request_time":1793534400,"model":"m","id":"1"}`,
-		"charges in ext":   detailed(1, noon, `"ext":{"tools":{"web_search":{"unit":"each","price":0.001,"usage":3,"amount":0.003}},"input_v2":{"image":{"unit":null}}}`),
+		"as documented": detailed(1, noon),
+		"numbers as text": detailed(1, noon, `"request_time":"1793534400"`, `"input_token":"5"`, `"input_price":"0.30"`,
+			`"amount":"-1.5e-3"`),
+		"ids as numbers": detailed(1, noon, `"id":17`, `"user_id":5`, `"channel_id":"7"`),
+		"nulls":          detailed(1, noon, `"user_id":null`, `"input_token":null`, `"amount":null`, `"ext":null`),
+		"missing fields": detailed(1, noon, `-ext`, `-channel_id`, `-amount`),
+		"another order":  `{"ext":{},"request_time":1793534400,"model":"m","id":"1"}`,
+		"charges in ext": detailed(1, noon,
+			`"ext":{"tools":{"web_search":{"unit":"each","price":0.001,"usage":3,"amount":0.003}},`+
+				`"input_v2":{"image":{"unit":null}}}`),
 		"an unknown field": detailed(1, noon, `"region":"eu"`, `"latency":1.25`),
 		"escapes":          detailed(1, noon, `"custom_user_id":"a\"b\u00e9"`),
 		"float noise":      detailed(1, noon, `"amount":0.30000000000000004`),
@@ -175,7 +180,8 @@ func FuzzDecode(f *testing.F) {
 	for _, h := range hostile {
 		f.Add([]byte(h))
 	}
-	f.Add([]byte(detailed(1, noon, `"ext":{"input_v2":{"image":{"unit":"mtoken","price":2,"usage":0.00108,"amount":0.00216}}}`)))
+	f.Add([]byte(detailed(1, noon,
+		`"ext":{"input_v2":{"image":{"unit":"mtoken","price":2,"usage":0.00108,"amount":0.00216}}}`)))
 	f.Fuzz(func(t *testing.T, rec []byte) {
 		decodeBoth(t, `{"data":{"list":[`+string(rec)+`]}}`)
 	})
@@ -185,7 +191,8 @@ func FuzzPage(f *testing.F) {
 	for _, p := range []string{
 		``, `null`, `[]`, `{}`, `{"data":null}`, `{"data":{}}`, `{"data":{"list":null}}`, `{"data":{"list":{}}}`,
 		`{"data":{"list":[]},"data":{"list":[1]}}`, `{"data":{"list":[],"list":[1]}}`, `{"data":{"list":[1],"records":[2]}}`,
-		` { "meta" : { "a" : [ 1 , "x" , { } ] } , "data" : { "list" : [ { "id" : "a" , "request_time" : 1763884800 } ] , "total" : 1e5 } } `,
+		` { "meta" : { "a" : [ 1 , "x" , { } ] } , "data" : { "list" : ` +
+			`[ { "id" : "a" , "request_time" : 1763884800 } ] , "total" : 1e5 } } `,
 		`{"data":{"list":[{"id":"a","request_time":1763884800}]}} x`, `{"d\u0061ta":{"list":[]}}`, "\xef\xbb\xbf{}",
 		summaryPage(`{"timestamp":1763884800,"tokens":10,"model":"m"}`, `{"timestamp":1763884800,"tokens":10,"model":"m"}`),
 		listing(detailed(1, noon), detailed(2, noon)),
@@ -196,7 +203,8 @@ func FuzzPage(f *testing.F) {
 		recs := decodeBoth(t, string(body))
 		r := derive(t, Options{BatchRows: 2}, wholeDay(string(body)))
 		n := r.footer.DayStats
-		if int(n.Rows+n.Quarantined+n.Duplicates+n.Ignored) < len(recs) || int(n.Rows) != len(r.rows) || int(n.Quarantined) != len(r.rejects) {
+		if int(n.Rows+n.Quarantined+n.Duplicates+n.Ignored) < len(recs) || int(n.Rows) != len(r.rows) ||
+			int(n.Quarantined) != len(r.rejects) {
 			t.Fatalf("%d records, %d rows, %d rejects, stats %+v", len(recs), len(r.rows), len(r.rejects), n)
 		}
 		for _, row := range r.rows {

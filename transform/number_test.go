@@ -90,7 +90,10 @@ func TestFastNumbersEqualPlainOnes(t *testing.T) {
 			}
 		}
 	}
-	for _, s := range []string{"0", "-0", "999999.999999999999", "-999999.999999999999", "0.0000000000005", "0.0000000000015", "0.00000000000050", "0.000000000000501", "0.30000000000000004", "1.1000000000000000", "999999.9999999999995", "999999.9999999999994", "1793534400", "123456789012345678", "1234567890123456789", "1e5", "100000000000"} {
+	for _, s := range []string{"0", "-0", "999999.999999999999", "-999999.999999999999", "0.0000000000005",
+		"0.0000000000015", "0.00000000000050", "0.000000000000501", "0.30000000000000004", "1.1000000000000000",
+		"999999.9999999999995", "999999.9999999999994", "1793534400", "123456789012345678", "1234567890123456789", "1e5",
+		"100000000000"} {
 		check(t, s)
 	}
 	money := rapid.StringMatching(`-?[0-9]{1,7}\.[0-9]{11}[0-9]?[05]?[0-9]?0{0,5}1?(e-?[0-9])?`)
@@ -143,7 +146,8 @@ func TestBalancesAreRoundedHalfToEven(t *testing.T) {
 		{"0.0000000000005", "0"}, {"0.0000000000015", "0.000000000002"}, {"0.00000000000251", "0.000000000003"},
 		{"99999999999999999999999999.999999999999", "99999999999999999999999999.999999999999"},
 		{"99999999999999999999999999.9999999999995", schemas.ReasonOutOfRange}, {"1e26", schemas.ReasonOutOfRange},
-		{"1e99999999999", schemas.ReasonOutOfRange}, {"1e-99999999999", "0"}, {"NaN", schemas.ReasonNotNumber}, {"", schemas.ReasonNotNumber},
+		{"1e99999999999", schemas.ReasonOutOfRange}, {"1e-99999999999", "0"}, {"NaN", schemas.ReasonNotNumber},
+		{"", schemas.ReasonNotNumber},
 		{"0." + strings.Repeat("0", 10_000) + "1", "0"},
 	} {
 		n, got := parseWide([]byte(c.in))
@@ -158,7 +162,8 @@ func TestBalancesAreRoundedHalfToEven(t *testing.T) {
 }
 
 func TestWhatIsQuotedReadsBack(t *testing.T) {
-	parts := rapid.SliceOf(rapid.SampledFrom([]string{"a", "long plain text", "\n", "/", "\"", "\\", "\x00", "\x7f", "€", "😀", "\u2028", "\ufffd"}))
+	parts := rapid.SliceOf(rapid.SampledFrom([]string{"a", "long plain text", "\n", "/", "\"", "\\", "\x00", "\x7f", "€",
+		"😀", "\u2028", "\ufffd"}))
 	rapid.Check(t, func(t *rapid.T) {
 		want := strings.Join(parts.Draw(t, "parts"), "")
 		if got, ok := readAny(appendQuoted(nil, want)); !ok || got != want {

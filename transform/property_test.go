@@ -29,9 +29,9 @@ type modelWindow struct {
 	pages    [][]modelled
 }
 
-// drawWindows draws windows over the first 100 seconds of the day, in order of Seq, with records in and around them. Few
-// ids and seconds stand against many amounts, so that records share an id and a second; and some come again, with their
-// keys in the same order or in another.
+// drawWindows draws windows over the first 100 seconds of the day, in order of Seq, with records in and around them.
+// Few ids and seconds stand against many amounts, so that records share an id and a second; and some come again, with
+// their keys in the same order or in another.
 func drawWindows(t *rapid.T) []modelWindow {
 	second := rapid.Int64Range(0, 99)
 	few := rapid.Bool().Draw(t, "few seconds")
@@ -59,7 +59,8 @@ func drawWindows(t *rapid.T) []modelWindow {
 					m.id = fmt.Sprint(rapid.IntRange(9, 10).Draw(t, "one of two"))
 					m.at = w.from + m.at%2
 				}
-				m.amount = fmt.Sprintf("%d.%012d", rapid.IntRange(-9, 999_999).Draw(t, "whole"), rapid.Int64Range(0, 999_999_999_999).Draw(t, "units"))
+				m.amount = fmt.Sprintf("%d.%012d", rapid.IntRange(-9, 999_999).Draw(t, "whole"),
+					rapid.Int64Range(0, 999_999_999_999).Draw(t, "units"))
 				if rapid.IntRange(0, 3).Draw(t, "plain") > 0 {
 					m.amount = fmt.Sprint(rapid.IntRange(-2, 2).Draw(t, "whole"))
 				}
@@ -108,8 +109,8 @@ func (w modelWindow) sealed(seq int) schemas.Sealed {
 	return sealed(seq, w.from, w.to, bodies...)
 }
 
-// naive says what must come out: rows as "id@second#ordinal amount" in order, how many rejects and duplicates, and how many
-// records each window holds within its own stretch.
+// naive says what must come out: rows as "id@second#ordinal amount" in order, how many rejects and duplicates, and how
+// many records each window holds within its own stretch.
 func naive(windows []modelWindow) (rows []string, rejects, duplicates int, holds []int64) {
 	owner := func(at int64) int {
 		for i := len(windows) - 1; i >= 0; i-- {
@@ -147,7 +148,8 @@ func naive(windows []modelWindow) (rows []string, rejects, duplicates int, holds
 		holds = append(holds, within)
 	}
 	slices.SortFunc(kept, func(a, b modelled) int {
-		return cmp.Or(cmp.Compare(a.at, b.at), cmp.Compare(len(a.id), len(b.id)), cmp.Compare(a.id, b.id), cmp.Compare(a.content, b.content))
+		return cmp.Or(cmp.Compare(a.at, b.at), cmp.Compare(len(a.id), len(b.id)), cmp.Compare(a.id, b.id),
+			cmp.Compare(a.content, b.content))
 	})
 	ordinal := map[string]int{}
 	for _, m := range kept {
@@ -184,8 +186,10 @@ func TestRowsAndDedupeEqualANaiveModel(t *testing.T) {
 		if !slices.Equal(got, want) {
 			rt.Fatalf("rows %v\nwant %v", got, want)
 		}
-		if len(r.rejects) != rejects || r.footer.Quarantined != int64(rejects) || r.footer.Duplicates != int64(duplicates) || r.footer.Rows != int64(len(want)) {
-			rt.Fatalf("%d rejects (want %d), stats %+v (want %d duplicates)", len(r.rejects), rejects, r.footer.DayStats, duplicates)
+		if len(r.rejects) != rejects || r.footer.Quarantined != int64(rejects) || r.footer.Duplicates != int64(duplicates) ||
+			r.footer.Rows != int64(len(want)) {
+			rt.Fatalf("%d rejects (want %d), stats %+v (want %d duplicates)", len(r.rejects), rejects, r.footer.DayStats,
+				duplicates)
 		}
 		if sum.Cmp(rat(r.footer.Amount)) != 0 {
 			rt.Fatalf("amounts sum to %s, the footer says %s", sum.FloatString(12), r.footer.Amount)

@@ -94,7 +94,8 @@ func TestValuesAreReadInEverySpelling(t *testing.T) {
 func TestWhatCanNotBeAColumnIsQuarantinedWithAReason(t *testing.T) {
 	deep := strings.Repeat("[", maxDepth) + strings.Repeat("]", maxDepth)
 	for _, c := range []struct{ change, want string }{
-		{`-id`, "no_id/id"}, {`"id":null`, "no_id/id"}, {`"id":""`, "no_id/id"}, {`"id":{}`, "wrong_type/id"}, {`"id":true`, "wrong_type/id"},
+		{`-id`, "no_id/id"}, {`"id":null`, "no_id/id"}, {`"id":""`, "no_id/id"}, {`"id":{}`, "wrong_type/id"},
+		{`"id":true`, "wrong_type/id"},
 		{`-request_time`, "no_time/request_time"},
 		{`"request_time":null`, "no_time/request_time"},
 		{`"request_time":0`, "no_time/request_time"},
@@ -162,7 +163,8 @@ func TestExtBecomesItemsAndTheRestIsKept(t *testing.T) {
 		{"two values in a string", `"ext":"{} {}"`, `null`, `{"ext":"{} {}"}`, ``},
 		{"number", `"ext":7`, `null`, `{"ext":7}`, ``},
 		{"array", `"ext":[{"a":1.0}]`, `null`, `{"ext":[{"a":1.0}]}`, ``},
-		{"groups", `"ext":{"tools":{"web_search":{"unit":"each","price":0.001,"usage":3,"amount":0.003}},"input_v2":{"video":{"amount":"2"},"image":{"unit":null,"price":null}}}`,
+		{"groups", `"ext":{"tools":{"web_search":{"unit":"each","price":0.001,"usage":3,"amount":0.003}},` +
+			`"input_v2":{"video":{"amount":"2"},"image":{"unit":null,"price":null}}}`,
 			`[{"amount":null,"category":"input_v2","item":"image","price":null,"unit":null,"usage":null},` +
 				`{"amount":"2","category":"input_v2","item":"video","price":null,"unit":null,"usage":null},` +
 				`{"amount":"0.003","category":"tools","item":"web_search","price":"0.001","unit":"each","usage":"3"}]`, ``, ``},
@@ -238,7 +240,8 @@ func TestExtraHoldsEveryUnknownField(t *testing.T) {
 }
 
 func TestTheLastOfEqualKeysCounts(t *testing.T) {
-	r := derive(t, Options{}, wholeDay(listing(fmt.Sprintf(`{"id":"a","model":"x","request_time":%d,"model":"y","\u0069d":"b"}`, noon))))
+	r := derive(t, Options{},
+		wholeDay(listing(fmt.Sprintf(`{"id":"a","model":"x","request_time":%d,"model":"y","\u0069d":"b"}`, noon))))
 	equal(t, "ids", r.ids(), "b")
 	equal(t, "model", r.rows[0]["model"], any("y"))
 }
@@ -246,7 +249,8 @@ func TestTheLastOfEqualKeysCounts(t *testing.T) {
 func TestSummaryRecordsLoadWithAMadeUpID(t *testing.T) {
 	rec := fmt.Sprintf(`{"timestamp":%d,"tokens":1024,"model":"gpt-4o-mini"}`, noon)
 	spaced := fmt.Sprintf(` { "model":"gpt-4o-mini", "tokens":1024 , "timestamp" :%d } `, noon)
-	page := summaryPage(rec, spaced, fmt.Sprintf(`{"timestamp":"%d","tokens":"7","model":"m","region":"eu","user_id":5}`, noon+1))
+	page := summaryPage(rec, spaced, fmt.Sprintf(`{"timestamp":"%d","tokens":"7","model":"m","region":"eu","user_id":5}`,
+		noon+1))
 	decodeBoth(t, page)
 	r := derive(t, Options{}, wholeDay(page))
 	if len(r.rows) != 3 {
@@ -270,7 +274,8 @@ func TestSummaryRecordsLoadWithAMadeUpID(t *testing.T) {
 }
 
 func TestAPageOfBothShapesGivesBoth(t *testing.T) {
-	r := derive(t, Options{}, wholeDay(fmt.Sprintf(`{"data":{"records":[{"timestamp":%d,"tokens":1}],"list":[%s]}}`, noon-1, detailed(1, noon))))
+	r := derive(t, Options{}, wholeDay(fmt.Sprintf(`{"data":{"records":[{"timestamp":%d,"tokens":1}],"list":[%s]}}`,
+		noon-1, detailed(1, noon))))
 	equal(t, "kinds", fmt.Sprint(r.rows[0]["record_kind"], r.rows[1]["record_kind"]), "summaryrequest")
 }
 

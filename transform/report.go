@@ -33,7 +33,8 @@ type report struct {
 type issueKey struct{ check, field, model, detail string }
 
 func (p *report) reset() {
-	*p = report{found: map[issueKey]*schemas.Issue{}, listed: map[string]int{}, models: map[string]*modelPrices{}, strays: map[[sha256.Size]byte]bool{}}
+	*p = report{found: map[issueKey]*schemas.Issue{}, listed: map[string]int{}, models: map[string]*modelPrices{},
+		strays: map[[sha256.Size]byte]bool{}}
 }
 
 // maxNames bounds the issues of one check of drift: names the API makes up must not crowd out those about money.
@@ -99,13 +100,14 @@ func (p *report) window(d *Day, no int, w *window) {
 // unlisted takes down a record that its instant's owner doesn't list.
 func (p *report) unlisted(id []byte, at int64) {
 	if i := p.issue(schemas.CheckUnlisted, schemas.Failure, "request_time", "", "", 1, id); i != nil {
-		i.Detail = "a window lists records of before or after what it was asked for, and the window whose time they lie in does not: they are in no table. The first is of " +
+		i.Detail = "a window lists records of before or after what it was asked for, " +
+			"and the window whose time they lie in does not: they are in no table. The first is of " +
 			time.UnixMicro(at).UTC().Format(time.RFC3339)
 	}
 }
 
-// outside counts the records that a window brought from before the day and from after it. Windows next to each other may
-// bring the same ones, where the API lists by another clock than it shows.
+// outside counts the records that a window brought from before the day and from after it. Windows next to each other
+// may bring the same ones, where the API lists by another clock than it shows.
 func (p *report) outside(d *Day, w *window) {
 	day := d.partition.Window()
 	first, end := w.within(day.Start.UnixMicro(), day.End.UnixMicro())
@@ -160,7 +162,8 @@ func (p *report) reject(s *stage, r *record, f *fault) {
 		p.issue(schemas.CheckNotAsked, schemas.Warning, f.field, "", "", 1, s.id(r))
 		return
 	}
-	if i := p.issue(schemas.CheckQuarantine, schemas.Warning, string(clip([]byte(f.field), maxName)), "", f.reason, 1, s.id(r)); i != nil {
+	if i := p.issue(schemas.CheckQuarantine, schemas.Warning, string(clip([]byte(f.field), maxName)), "", f.reason, 1,
+		s.id(r)); i != nil {
 		i.Detail = f.reason
 	}
 }

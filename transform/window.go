@@ -116,9 +116,10 @@ func (w *window) checkAsked(seal schemas.Seal) {
 	}
 }
 
-// sort brings the records into the order of time, id and content, which the order of arrival has no part in. Of those that
-// are the same, by id and content, one stands. Records of one time and id with other content are several, and numbered.
-// A record without an id is one of its own, even if another has the same bytes: that is how the API counts it.
+// sort brings the records into the order of time, id and content, which the order of arrival has no part in. Of those
+// that are the same, by id and content, one stands. Records of one time and id with other content are several, and
+// numbered. A record without an id is one of its own, even if another has the same bytes: that is how the API counts
+// it.
 func (w *window) sort() {
 	s := &w.stage
 	w.keys = slices.Grow(w.keys[:0], len(s.recs))
@@ -135,7 +136,8 @@ func (w *window) sort() {
 		k := w.keys[i]
 		id := s.id(&s.recs[k.rec])
 		end := i + 1
-		for len(id) > 0 && end < len(w.keys) && w.keys[end].time == k.time && bytes.Equal(s.id(&s.recs[w.keys[end].rec]), id) {
+		for len(id) > 0 && end < len(w.keys) && w.keys[end].time == k.time &&
+			bytes.Equal(s.id(&s.recs[w.keys[end].rec]), id) {
 			end++
 		}
 		stand := len(w.order)
@@ -292,5 +294,6 @@ func (w *window) within(from, to int64) (first, end int) {
 // lists says whether the window has a record of that time and id.
 func (w *window) lists(time int64, id []byte) bool {
 	first, end := w.within(time, time+1)
-	return slices.ContainsFunc(w.order[first:end], func(i uint32) bool { return bytes.Equal(w.stage.id(&w.stage.recs[i]), id) })
+	has := func(i uint32) bool { return bytes.Equal(w.stage.id(&w.stage.recs[i]), id) }
+	return slices.ContainsFunc(w.order[first:end], has)
 }

@@ -180,8 +180,8 @@ func (r *Rules) Boundaries() []schemas.Date {
 func (r *Rules) List() []schemas.AllocationRule {
 	out := make([]schemas.AllocationRule, len(r.rules))
 	for i, x := range r.rules {
-		out[i] = schemas.AllocationRule{Position: x.position, RuleID: x.id, Version: x.version, ValidFrom: x.from, ValidTo: x.to,
-			Match: x.matches(), Assigns: x.assigns(), Source: x.source}
+		out[i] = schemas.AllocationRule{Position: x.position, RuleID: x.id, Version: x.version,
+			ValidFrom: x.from, ValidTo: x.to, Match: x.matches(), Assigns: x.assigns(), Source: x.source}
 		if x.pool != nil {
 			out[i].Pool = x.pool.name
 		}
@@ -271,7 +271,9 @@ func (x *rule) assignment(rows []*tableRow) schemas.Assignment {
 	return out
 }
 
-// mergeTags adds to a what only b has. a, once made, is changed; b never.
+// mergeTags adds to a what only b has: what stands first counts. b is the tags of a rule or a row, which every
+// assignment after this one reads, too, so it is never written to; a is the assignment's own, made by the first that
+// has any.
 func mergeTags(a, b map[string]string) map[string]string {
 	if a == nil && len(b) > 0 {
 		a = map[string]string{}
@@ -284,7 +286,9 @@ func mergeTags(a, b map[string]string) map[string]string {
 	return a
 }
 
-// merge fills what is empty in a from b.
+// merge fills what is empty in a from b: as with tags, what stands first counts. Both are copies, so neither a rule nor
+// a row is changed. An attribute that a table has a column for, but nothing in the cell, is empty and filled by the
+// next.
 func merge(a, b schemas.Owner) schemas.Owner {
 	for _, f := range ownerFields(&a) {
 		if *f.value == "" {
@@ -305,16 +309,20 @@ const (
 
 var attributes = []string{attrCostCenter, attrTeam, attrProject, attrEnvironment, attrGLCode}
 
+// ownerField is an attribute of an owner: what rules call it, and where it stands.
 type ownerField struct {
 	name  string
 	value *string
 }
 
+// ownerFields are the attributes of o, each with the place in o that holds it: what is written there is written to o.
 func ownerFields(o *schemas.Owner) []ownerField {
-	return []ownerField{{attrCostCenter, &o.CostCenter}, {attrTeam, &o.Team}, {attrProject, &o.Project}, {attrEnvironment, &o.Environment}, {attrGLCode, &o.GLCode}}
+	return []ownerField{{attrCostCenter, &o.CostCenter}, {attrTeam, &o.Team}, {attrProject, &o.Project},
+		{attrEnvironment, &o.Environment}, {attrGLCode, &o.GLCode}}
 }
 
-// field is the attribute of o of that name; nil if it has none of it.
+// field is one of ownerFields by its name; nil if there is none. It makes no slice, for it is asked at each look into a
+// table.
 func field(o *schemas.Owner, name string) *string {
 	switch name {
 	case attrCostCenter:

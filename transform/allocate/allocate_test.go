@@ -36,7 +36,9 @@ func example(t testing.TB) *Rules {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r, err := Parse(File{"allocation.yaml", b}, func(name string) ([]byte, error) { return os.ReadFile(filepath.Join("testdata", name)) })
+	r, err := Parse(File{"allocation.yaml", b}, func(name string) ([]byte, error) {
+		return os.ReadFile(filepath.Join("testdata", name))
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -64,19 +66,26 @@ func TestTheFirstValidRuleThatMatchesAssigns(t *testing.T) {
 		day           string
 		want          schemas.Assignment
 	}{
-		{"eval-7", "search", "2026-10-01", schemas.Assignment{RuleID: "evaluations", Version: 1, Source: "allocation.yaml:11", Pool: "evaluations"}},
+		{"eval-7", "search", "2026-10-01", schemas.Assignment{RuleID: "evaluations", Version: 1, Source: "allocation.yaml:11",
+			Pool: "evaluations"}},
 		{"tk_102", "search", "2026-06-30", schemas.Assignment{RuleID: "search", Version: 1, Source: "allocation.yaml:16",
 			Owner: schemas.Owner{CostCenter: "R&D", Team: "research", Project: "search"}}},
 		{"tk_102", "search-eu", "2026-07-01", schemas.Assignment{RuleID: "search", Version: 2, Source: "allocation.yaml:20",
-			Owner: schemas.Owner{CostCenter: "Product", Team: "product", Project: "search", GLCode: "6200", Tags: `{"initiative":"relevance"}`}}},
-		{"tk_101", "", "2026-08-31", schemas.Assignment{RuleID: "by-token", Version: 1, Source: "allocation.yaml:26 tokens.csv:2 centres.csv:2",
-			Owner: schemas.Owner{CostCenter: "R&D", Team: "research", Environment: "prod", GLCode: "6100", Tags: `{"contact":"ada"}`}}},
-		{"tk_101", "", "2026-09-01", schemas.Assignment{RuleID: "by-token", Version: 1, Source: "allocation.yaml:26 tokens.csv:3 centres.csv:3",
-			Owner: schemas.Owner{CostCenter: "Product", Team: "product", Environment: "prod", GLCode: "6200"}}},
-		{"tk_102", "", "2026-09-01", schemas.Assignment{RuleID: "by-token", Version: 1, Source: "allocation.yaml:26 tokens.csv:4 centres.csv:4",
-			Owner: schemas.Owner{CostCenter: "Operations", Team: "support", Environment: "staging", GLCode: "6300"}}},
-		{"tk_103", "", "2026-09-01", schemas.Assignment{RuleID: "by-token", Version: 1, Source: "allocation.yaml:26 tokens.csv:5", // a team without a centre
-			Owner: schemas.Owner{Team: "unknown", Environment: "prod"}}},
+			Owner: schemas.Owner{CostCenter: "Product", Team: "product", Project: "search", GLCode: "6200",
+				Tags: `{"initiative":"relevance"}`}}},
+		{"tk_101", "", "2026-08-31", schemas.Assignment{RuleID: "by-token", Version: 1,
+			Source: "allocation.yaml:26 tokens.csv:2 centres.csv:2",
+			Owner: schemas.Owner{CostCenter: "R&D", Team: "research", Environment: "prod", GLCode: "6100",
+				Tags: `{"contact":"ada"}`}}},
+		{"tk_101", "", "2026-09-01", schemas.Assignment{RuleID: "by-token", Version: 1,
+			Source: "allocation.yaml:26 tokens.csv:3 centres.csv:3",
+			Owner:  schemas.Owner{CostCenter: "Product", Team: "product", Environment: "prod", GLCode: "6200"}}},
+		{"tk_102", "", "2026-09-01", schemas.Assignment{RuleID: "by-token", Version: 1,
+			Source: "allocation.yaml:26 tokens.csv:4 centres.csv:4",
+			Owner:  schemas.Owner{CostCenter: "Operations", Team: "support", Environment: "staging", GLCode: "6300"}}},
+		{"tk_103", "", "2026-09-01", schemas.Assignment{RuleID: "by-token", Version: 1,
+			Source: "allocation.yaml:26 tokens.csv:5", // a team without a centre
+			Owner:  schemas.Owner{Team: "unknown", Environment: "prod"}}},
 		{"tk_999", "", "2026-09-01", schemas.Assignment{}},
 	} {
 		k := schemas.AllocationKey{Account: "acme", TokenID: &c.token, CustomUserID: &c.custom}
@@ -98,10 +107,14 @@ func TestPatterns(t *testing.T) {
 		want           bool
 	}{
 		{"gpt-4", "gpt-4", true}, {"gpt-4", "GPT-4", false}, {"gpt-4", "gpt-4o", false},
-		{"gpt-*", "gpt-", true}, {"gpt-*", "gpt-4o/mini", true}, {"*/gpt-4", "openai/gpt-4", true}, {"*/gpt-4", "gpt-4", false},
-		{"a*b*c", "a-b-b-c", true}, {"a*b*c", "acb", false}, {"*b*", "abc", true}, {"?", "é", true}, {"?", "", false}, {"?", "ab", false},
-		{"a**c", "abc", true}, {`\*`, "*", true}, {`\*`, "x", false}, {`a\`, `a\`, true}, {"*", "x", true}, {"*", "", true}, {"*", "NULL", true},
-		{"", "", true}, {"", "NULL", true}, {"", "x", false}, {"x*", "NULL", false}, {"a*a", "a", false}, {"*ab", "aab", true}, {"a?*c", "abc", true}, {"[a-z]", "b", false},
+		{"gpt-*", "gpt-", true}, {"gpt-*", "gpt-4o/mini", true}, {"*/gpt-4", "openai/gpt-4", true},
+		{"*/gpt-4", "gpt-4", false},
+		{"a*b*c", "a-b-b-c", true}, {"a*b*c", "acb", false}, {"*b*", "abc", true}, {"?", "é", true}, {"?", "", false},
+		{"?", "ab", false},
+		{"a**c", "abc", true}, {`\*`, "*", true}, {`\*`, "x", false}, {`a\`, `a\`, true}, {"*", "x", true}, {"*", "", true},
+		{"*", "NULL", true},
+		{"", "", true}, {"", "NULL", true}, {"", "x", false}, {"x*", "NULL", false}, {"a*a", "a", false},
+		{"*ab", "aab", true}, {"a?*c", "abc", true}, {"[a-z]", "b", false},
 	} {
 		k := schemas.AllocationKey{Model: &c.value}
 		if c.value == "NULL" {
@@ -127,18 +140,21 @@ func TestChannelsAreMatchedByTheirDigits(t *testing.T) {
 }
 
 func TestRulesFromASpreadsheet(t *testing.T) {
-	r, err := parse("\xef\xbb\xbfid;token_id;model;from;cost_center;tag.env\r\na; tk_1 | tk_2 ;claude-*;2026-01-01;\"R;D\";prod\r\n;;;;;\r\nrest;;;;Other;\r\n", nil)
+	r, err := parse("\xef\xbb\xbfid;token_id;model;from;cost_center;tag.env\r\n"+
+		"a; tk_1 | tk_2 ;claude-*;2026-01-01;\"R;D\";prod\r\n;;;;;\r\nrest;;;;Other;\r\n", nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, c := range []struct{ token, model, day, want string }{
-		{"tk_2", "claude-x", "2026-01-01", "R;D"}, {"tk_2", "claude-x", "2025-12-31", "Other"}, {"tk_3", "claude-x", "2026-01-01", "Other"},
+		{"tk_2", "claude-x", "2026-01-01", "R;D"}, {"tk_2", "claude-x", "2025-12-31", "Other"},
+		{"tk_3", "claude-x", "2026-01-01", "Other"},
 	} {
 		if got := r.Assign(schemas.AllocationKey{TokenID: &c.token, Model: &c.model}, day(c.day)); got.CostCenter != c.want {
 			t.Errorf("%+v: %+v", c, got)
 		}
 	}
-	if got := r.List()[0]; got.Source != "a.csv:2" || got.Match != "model claude-* and token_id tk_1 or tk_2" || got.Assigns != "cost_center R;D, tag env prod" {
+	if got := r.List()[0]; got.Source != "a.csv:2" || got.Match != "model claude-* and token_id tk_1 or tk_2" ||
+		got.Assigns != "cost_center R;D, tag env prod" {
 		t.Errorf("%+v", got)
 	}
 }
@@ -149,7 +165,8 @@ func randomRules(t *rapid.T) *Rules {
 	var b strings.Builder
 	b.WriteString("tables: {t: {file: t.csv, key: token_id}, u: {file: u.csv, key: [team, model]}}\nrules:\n")
 	list := func(name string) string {
-		return strings.Join(strings.Fields(fmt.Sprintf("%q", rapid.SliceOfN(rapid.SampledFrom(patterns), 1, 3).Draw(t, name))), ", ")
+		drawn := rapid.SliceOfN(rapid.SampledFrom(patterns), 1, 3).Draw(t, name)
+		return strings.Join(strings.Fields(fmt.Sprintf("%q", drawn)), ", ")
 	}
 	for i := range rapid.IntRange(1, 8).Draw(t, "rules") {
 		fmt.Fprintf(&b, "- id: r%d\n  assign: {team: t%d, tags: {rule: %d, who: rule}}\n", i, i, i)
@@ -187,7 +204,8 @@ func randomKey(t *rapid.T) schemas.AllocationKey {
 		}
 		return nil
 	}
-	return schemas.AllocationKey{Account: "acme", TokenID: pick("t"), CustomUserID: pick("c"), UserID: pick("u"), Model: pick("m")}
+	return schemas.AllocationKey{Account: "acme", TokenID: pick("t"), CustomUserID: pick("c"), UserID: pick("u"),
+		Model: pick("m")}
 }
 
 func randomDay(t *rapid.T) schemas.Date {
@@ -328,7 +346,8 @@ func TestPatternsMeanWhatTheirRegularExpressionMeans(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		pattern := rapid.StringOfN(rapid.SampledFrom([]rune(`ab*?\é/`)), 0, 8, -1).Draw(t, "pattern")
 		v := rapid.StringOfN(rapid.SampledFrom([]rune(`ab*?\é/`)), 0, 8, -1).Draw(t, "value")
-		if got, want := newCondition(schemas.FieldModel, []string{pattern}).holds(schemas.AllocationKey{Model: &v}), likes(pattern, v); got != want {
+		if got, want := newCondition(schemas.FieldModel, []string{pattern}).holds(schemas.AllocationKey{Model: &v}),
+			likes(pattern, v); got != want {
 			t.Fatalf("%q on %q: %v", pattern, v, got)
 		}
 	})
@@ -345,7 +364,8 @@ func TestHardPatternsAreQuick(t *testing.T) {
 
 // The rules of a spreadsheet say what the same rules in YAML say.
 func TestASpreadsheetSaysTheSameAsYAML(t *testing.T) {
-	sheet, err := parse("id,from,to,token_id,channel,model,team,gl_code,tag.x\na,2026-01-02,,x*|a,,,T,1,\nb,,,,7|1*,a\\|b|b,U,,v\n", nil)
+	sheet, err := parse("id,from,to,token_id,channel,model,team,gl_code,tag.x\n"+
+		"a,2026-01-02,,x*|a,,,T,1,\nb,,,,7|1*,a\\|b|b,U,,v\n", nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -375,7 +395,8 @@ func manyRules(t testing.TB, n int) *Rules {
 		fmt.Fprintf(&text, "- {id: r%d, match: {token_id: tk_%d}, assign: {team: t%d}}\n", i, i, i)
 	}
 	text.WriteString("- {id: claude, match: {model: \"claude-*\"}, assign: {team: rest}}\n- {id: table, lookup: [t, u]}\n")
-	r, err := parse(text.String(), map[string]string{"t.csv": "token_id,team\nother,x\n", "u.csv": "team,cost_center,tag.a\nx,X,b\n"})
+	r, err := parse(text.String(), map[string]string{"t.csv": "token_id,team\nother,x\n",
+		"u.csv": "team,cost_center,tag.a\nx,X,b\n"})
 	if err != nil {
 		t.Fatal(err)
 	}

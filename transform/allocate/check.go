@@ -49,7 +49,8 @@ func (r *Rules) Check(used []Used) []Finding {
 		}
 		switch shadow := r.shadow(i); {
 		case shadow != nil:
-			add(Warning, x, "it never applies: rule %s in line %d matches all that it matches, and stands before it", shadow.id, shadow.line)
+			add(Warning, x, "it never applies: rule %s in line %d matches all that it matches, and stands before it",
+				shadow.id, shadow.line)
 		case caught[i]:
 		case len(by) > 0:
 			add(Warning, x, "everything that it matches is taken by rules before it: %s", strings.Join(by, ", "))
@@ -68,7 +69,8 @@ func (r *Rules) Check(used []Used) []Finding {
 	}
 	for _, x := range r.rules {
 		if y := versions[version{x.id, x.version + 1}]; y != nil && x.to != nil && y.from != nil && *x.to < *y.from {
-			add(Warning, y, "between %s and %s no version of it is valid: the one before ends, in line %d, before this begins", x.to, y.from, x.line)
+			add(Warning, y, "between %s and %s no version of it is valid: the one before ends, in line %d, before this begins",
+				x.to, y.from, x.line)
 		}
 	}
 	for _, p := range r.pools {
@@ -77,16 +79,20 @@ func (r *Rules) Check(used []Used) []Finding {
 		}
 		for _, t := range p.targets {
 			if t.owner.CostCenter == "" {
-				out = append(out, Finding{Warning, "", p.source, fmt.Sprintf("pool %s: the entry %s names no cost_center: its share is charged to %s", p.name, ownerWords(t.owner), schemas.Unallocated)})
+				out = append(out, Finding{Warning, "", p.source,
+					fmt.Sprintf("pool %s: the entry %s names no cost_center: its share is charged to %s",
+						p.name, ownerWords(t.owner), schemas.Unallocated)})
 			}
 		}
 		if a, b := p.overlap(); a != "" {
-			out = append(out, Finding{Warning, "", p.source, fmt.Sprintf("pool %s: %s is a part of %s, and what it used or cost counts for both", p.name, a, b)})
+			out = append(out, Finding{Warning, "", p.source,
+				fmt.Sprintf("pool %s: %s is a part of %s, and what it used or cost counts for both", p.name, a, b)})
 		}
 	}
 	for _, t := range r.tables {
 		if !t.used {
-			out = append(out, Finding{Info, "", fmt.Sprintf("%s:%d", r.files[0].Name, t.line), "table " + t.name + ": no rule looks it up"})
+			out = append(out, Finding{Info, "", fmt.Sprintf("%s:%d", r.files[0].Name, t.line),
+				"table " + t.name + ": no rule looks it up"})
 			continue
 		}
 		var idle, empty []int

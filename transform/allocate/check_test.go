@@ -34,7 +34,8 @@ pools: {p: {split: even, to: all}}
 		"warning narrow a.yaml:6 it never applies: rule wide in line 5 matches all that it matches, and stands before it",
 		"info idle a.yaml:8 it matches nothing of what was used",
 		"warning table a.yaml:9 everything that it matches is taken by rules before it: taken",
-		"warning a a.yaml:4 between 2026-02-01 and 2026-03-01 no version of it is valid: the one before ends, in line 3, before this begins",
+		"warning a a.yaml:4 between 2026-02-01 and 2026-03-01 no version of it is valid: " +
+			"the one before ends, in line 3, before this begins",
 		"info  a.yaml:10 pool p: no rule sends cost to it",
 		"info  t.csv nothing that was used is in its lines 2, 3",
 		"info  a.yaml:1 table u: no rule looks it up",
@@ -49,7 +50,8 @@ pools: {p: {split: even, to: all}}
 	for _, s := range r.Explain(key("y2"), day("2026-02-10")) {
 		why = append(why, s.Why)
 	}
-	if want := []string{"not valid on 2026-02-10, but before 2026-02-01", "not valid on 2026-02-10, but from 2026-03-01", "token_id x or y*"}; !slices.Equal(why, want) {
+	if want := []string{"not valid on 2026-02-10, but before 2026-02-01", "not valid on 2026-02-10, but from 2026-03-01",
+		"token_id x or y*"}; !slices.Equal(why, want) {
 		t.Errorf("explained %q", why)
 	}
 }

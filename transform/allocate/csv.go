@@ -65,9 +65,10 @@ type sheet struct {
 // ErrPassedOver is what known of ReadSheet says of a column that is there for somebody else.
 var ErrPassedOver = errors.New("the column is passed over")
 
-// ReadSheet reads a CSV file as the tables of rules are read: separated by commas, semicolons or tabs, rows without any cell left
-// out, and what a spreadsheet damaged refused. Capitals don't count in names of
-// columns. known judges them, has those that are there, and row each row, with a way to its cells: "" of a column that isn't there. Every mistake is reported, with its file and line.
+// ReadSheet reads a CSV file as the tables of rules are read: separated by commas, semicolons or tabs, rows without any
+// cell left out, and what a spreadsheet damaged refused. Capitals don't count in names of columns. known judges them,
+// has those that are there, and row each row, with a way to its cells: "" of a column that isn't there. Every mistake
+// is reported, with its file and line.
 func ReadSheet(name string, content []byte, known func(column string) error, has func(columns map[string]int) []error,
 	row func(line int, cell func(string) string) error) error {
 	s, errs := openSheet(name, content, func(c *string) error {
@@ -102,7 +103,8 @@ func openSheet(name string, content []byte, known func(column *string) error) (*
 	case len(content) > maxTableFile:
 		return nil, []error{fmt.Errorf("%s:1: it is larger than %d MiB", name, maxTableFile>>20)}
 	case !utf8.Valid(content):
-		return nil, []error{fmt.Errorf("%s:%d: the file is not UTF-8: save it as CSV UTF-8", name, 1+bytes.Count(content[:invalidAt(content)], []byte("\n")))}
+		return nil, []error{fmt.Errorf("%s:%d: the file is not UTF-8: save it as CSV UTF-8", name,
+			1+bytes.Count(content[:invalidAt(content)], []byte("\n")))}
 	case bytes.IndexByte(content, 0) >= 0:
 		return nil, []error{fmt.Errorf("%s:1: it has NUL bytes: it is no CSV file; save it as CSV UTF-8", name)}
 	}
@@ -222,7 +224,8 @@ func notCSV(name string, err error) error {
 	case !errors.As(err, &at):
 		return fmt.Errorf("%s:1: %w", name, err)
 	case errors.Is(err, csv.ErrBareQuote), errors.Is(err, csv.ErrQuote):
-		return fmt.Errorf("%s:%d: a quote that opens or ends no cell: put the whole cell in quotes, and write those inside it twice", name, at.StartLine)
+		return fmt.Errorf("%s:%d: a quote that opens or ends no cell: put the whole cell in quotes, "+
+			"and write those inside it twice", name, at.StartLine)
 	}
 	return fmt.Errorf("%s:%d: %w", name, at.StartLine, at.Err)
 }
@@ -285,7 +288,8 @@ func failedFormula(cell string) error {
 
 func rounded(cell string) error {
 	if scientific.MatchString(cell) {
-		return fmt.Errorf("%s is a rounded number: the spreadsheet has lost digits; format the column as text and enter it anew", cell)
+		return fmt.Errorf("%s is a rounded number: the spreadsheet has lost digits; "+
+			"format the column as text and enter it anew", cell)
 	}
 	return nil
 }
@@ -317,7 +321,8 @@ func (t *table) parse(content []byte) []error {
 		t.assigns = append(t.assigns, "tags")
 	}
 	if len(t.assigns) == 0 {
-		errs = append(errs, fmt.Errorf("%s:%d: it assigns nothing: it needs a column of %s or %sNAME", t.file, s.line, strings.Join(attributes, ", "), tagPrefix))
+		errs = append(errs, fmt.Errorf("%s:%d: it assigns nothing: it needs a column of %s or %sNAME", t.file, s.line,
+			strings.Join(attributes, ", "), tagPrefix))
 	}
 	if len(errs) > 0 {
 		return errs
@@ -388,7 +393,8 @@ func (t *table) overlaps() []error {
 		if len(errs) == maxMistakes {
 			return append(errs, errors.New(andMore))
 		}
-		errs = append(errs, fmt.Errorf("%s:%d: %s is there already in line %d, for the same time: delete one, or give the rows from and to that don't overlap",
+		errs = append(errs, fmt.Errorf("%s:%d: %s is there already in line %d, for the same time: "+
+			"delete one, or give the rows from and to that don't overlap",
 			t.file, row.line, strings.ReplaceAll(row.key, "\x00", ", "), other[row].line))
 	}
 	return errs
@@ -438,7 +444,8 @@ func (p *parser) csv(content []byte) {
 		return
 	}
 	p.errs = append(p.errs, s.each(func(line int, cell func(string) string) error {
-		x := &rule{position: len(p.rules) + 1, id: cell("id"), line: line, source: fmt.Sprintf("%s:%d", p.name, line), tags: s.tags(cell)}
+		x := &rule{position: len(p.rules) + 1, id: cell("id"), line: line, source: fmt.Sprintf("%s:%d", p.name, line),
+			tags: s.tags(cell)}
 		if x.id == "" {
 			return errors.New("no id: each rule has a name; rows of one name are its versions")
 		}
@@ -450,7 +457,8 @@ func (p *parser) csv(content []byte) {
 			return fmt.Errorf("rule %s: %w", x.id, err)
 		}
 		if x.owner == (schemas.Owner{}) && len(x.tags) == 0 {
-			return fmt.Errorf("rule %s: it assigns nothing: fill cost_center, team, project, environment, gl_code or a tag", x.id)
+			return fmt.Errorf("rule %s: it assigns nothing: fill cost_center, team, project, environment, gl_code or a tag",
+				x.id)
 		}
 		for _, f := range fields {
 			v := cell(f)

@@ -9,7 +9,8 @@ import (
 )
 
 func TestNamesAreReadAsTablesAre(t *testing.T) {
-	want := []schemas.Name{{Kind: "token", ID: "10930", Name: "Search, nightly"}, {Kind: "cost_center", ID: "CC-1", Name: "Café"}, {Kind: "user", ID: "10930", Name: "Ann"}}
+	want := []schemas.Name{{Kind: "token", ID: "10930", Name: "Search, nightly"},
+		{Kind: "cost_center", ID: "CC-1", Name: "Café"}, {Kind: "user", ID: "10930", Name: "Ann"}}
 	for _, text := range []string{
 		"kind,id,name\ntoken,10930,\"Search, nightly\"\ncost_center,CC-1,Café\n\nuser,10930,Ann\n",
 		"\xef\xbb\xbfname;kind;id\r\nSearch, nightly;token;10930\r\nCafé;cost_center; CC-1 \r\n;;\r\nAnn;user;10930\r\n",
@@ -35,7 +36,8 @@ func TestMistakesInNamesAreToldWithTheirLine(t *testing.T) {
 		{"kind,id,name\ntoken,a\n", "names.csv:2: 2 cells, the header has 3"},
 		{"kind,id,name\ntoken,a,#N/A\n", "names.csv:2: name: #N/A is a formula that failed"},
 	} {
-		if _, err := Names(File{Name: "names.csv", Content: []byte(x.text)}); err == nil || !strings.Contains(err.Error(), x.want) {
+		if _, err := Names(File{Name: "names.csv", Content: []byte(x.text)}); err == nil ||
+			!strings.Contains(err.Error(), x.want) {
 			t.Errorf("%q: %v, want %s", x.text, err, x.want)
 		}
 	}

@@ -64,7 +64,8 @@ func (t *table) lacks(k schemas.AllocationKey, owner schemas.Owner) string {
 	})
 	mine := strings.Join(parts, "\x00")
 	if row := t.byBare[Bare(mine)]; row != nil && row.key != mine {
-		return why + fmt.Sprintf(", but for %s in line %d: capitals and signs count", quote(strings.ReplaceAll(row.key, "\x00", ", ")), row.line)
+		return why + fmt.Sprintf(", but for %s in line %d: capitals and signs count",
+			quote(strings.ReplaceAll(row.key, "\x00", ", ")), row.line)
 	}
 	if near := t.slips.Near(mine); near != "" {
 		return why + fmt.Sprintf(", but for %s: a slip of the pen?", quote(strings.ReplaceAll(near, "\x00", ", ")))
@@ -72,10 +73,11 @@ func (t *table) lacks(k schemas.AllocationKey, owner schemas.Owner) string {
 	return why
 }
 
-// Slips are names, to be asked for one that another is a slip of the pen from: a letter within a word that is missing, too many or
-// another, or two that have changed places. The word has five letters at least: shorter ones differ by a letter and are meant to, and
-// so do names at a word's first and last letter, and in digits. Of scripts in which a letter is a word or a syllable, only two that
-// have changed places: any other makes another name. The zero value has no names.
+// Slips are names, to be asked for one that another is a slip of the pen from: a letter within a word that is missing,
+// too many or another, or two that have changed places. The word has five letters at least: shorter ones differ by a
+// letter and are meant to, and so do names at a word's first and last letter, and in digits. Of scripts in which a
+// letter is a word or a syllable, only two that have changed places: any other makes another name. The zero value has
+// no names.
 type Slips struct {
 	byRest map[string][]string // names by what they are without one of their letters, and as they are
 }
@@ -138,7 +140,8 @@ func (s *Slips) All(name string) []string {
 
 // syllabic says whether a letter is a word or a syllable by itself.
 func syllabic(r rune) bool {
-	return unicode.In(r, unicode.Han, unicode.Hangul, unicode.Hiragana, unicode.Katakana, unicode.Bopomofo) || r == 'ー' || r == 'ｰ'
+	return unicode.In(r, unicode.Han, unicode.Hangul, unicode.Hiragana, unicode.Katakana, unicode.Bopomofo) || r == 'ー' ||
+		r == 'ｰ'
 }
 
 // numerals are the letters of Han that count, as digits do.
@@ -175,16 +178,20 @@ func slip(a, b []rune) bool {
 	case len(mine) == 2 && len(other) == 2:
 		return mine[0] == other[1] && mine[1] == other[0]
 	}
-	return len(mine) == 1 && len(other) <= 1 && before > 0 && after > 0 && !slices.ContainsFunc(slices.Concat(mine, other), syllabic)
+	return len(mine) == 1 && len(other) <= 1 && before > 0 && after > 0 &&
+		!slices.ContainsFunc(slices.Concat(mine, other), syllabic)
 }
 
 // Mention is where rules write a name, and whether it is known as one.
 type Mention struct {
-	Places []string // "tokens.csv:7", "allocation.yaml:12", in order; what a rule, a row's key or a pool says in several versions once
+	// Places are "tokens.csv:7", "allocation.yaml:12", in order; what a rule, a row's key or a pool says in several
+	// versions once.
+	Places []string
 	Tables []string // that are looked up by it and have a row of its own, by their names
 }
 
-// Mentions are the names that the rules, the rows of the tables that they look up, and the pools write for an attribute, say team.
+// Mentions are the names that the rules, the rows of the tables that they look up, and the pools write for an
+// attribute, say team.
 func (r *Rules) Mentions(attribute string) map[string]Mention {
 	out := map[string]Mention{}
 	seen := map[[3]string]bool{} // a name, and what writes it
@@ -230,7 +237,8 @@ func folded(s string) []rune {
 	return []rune(strings.Map(func(r rune) rune { return unicode.ToLower(unicode.ToUpper(r)) }, s))
 }
 
-// Bare is a name without capitals, spaces and signs: names of which it is the same are likely one, typed in several ways.
+// Bare is a name without capitals, spaces and signs: names of which it is the same are likely one, typed in several
+// ways.
 func Bare(s string) string {
 	return strings.Map(func(r rune) rune {
 		if !unicode.IsLetter(r) && !unicode.IsDigit(r) {

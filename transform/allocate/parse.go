@@ -32,7 +32,8 @@ const (
 // The fields that a rule can match on, as they are called in a rules file.
 var matchFields = map[string]string{
 	"account": schemas.FieldAccount, "token_id": schemas.FieldTokenID, "user_id": schemas.FieldUserID,
-	"custom_user_id": schemas.FieldCustomUserID, "model": schemas.FieldModel, "model_type": schemas.FieldModelType, "channel": schemas.FieldChannelID,
+	"custom_user_id": schemas.FieldCustomUserID, "model": schemas.FieldModel, "model_type": schemas.FieldModelType,
+	"channel": schemas.FieldChannelID,
 }
 
 // The keys that stand where in a rules file.
@@ -46,13 +47,14 @@ var (
 )
 
 // Parse reads a rules file: CSV if its name ends in .csv, else YAML. open reads the tables it names; their names are
-// relative and stay below the file's directory. Of each file up to 100 mistakes are reported, a line each, with its file
-// and line.
+// relative and stay below the file's directory. Of each file up to 100 mistakes are reported, a line each, with its
+// file and line.
 func Parse(file File, open func(name string) ([]byte, error)) (*Rules, error) {
 	p := &parser{name: file.Name, open: open, files: []File{file}}
 	switch {
 	case len(file.Content) > maxRulesFile:
-		return nil, fmt.Errorf("%s:1: %d bytes: rules of more than %d MiB are a mistake", file.Name, len(file.Content), maxRulesFile>>20)
+		return nil, fmt.Errorf("%s:1: %d bytes: rules of more than %d MiB are a mistake", file.Name, len(file.Content),
+			maxRulesFile>>20)
 	case strings.EqualFold(filepath.Ext(file.Name), ".csv"):
 		p.csv(file.Content)
 	default:
@@ -509,7 +511,8 @@ func (p *parser) table(name, n *yaml.Node) *table {
 		return nil
 	}
 	if !filepath.IsLocal(t.file) || strings.ContainsAny(t.file, `\:`) {
-		p.bad(m["file"].Line, "%s: file %s: write a path below the directory of %s, with slashes", what, quote(t.file), p.name)
+		p.bad(m["file"].Line, "%s: file %s: write a path below the directory of %s, with slashes", what, quote(t.file),
+			p.name)
 		return nil
 	}
 	content, err := p.read(t.file)
@@ -554,7 +557,8 @@ func (p *parser) versions() {
 		for i, x := range rules {
 			x.version = i + 1
 			if i > 0 && end(longest.to) > start(x.from) {
-				p.bad(x.line, "rule %s: it is valid at the same time as that of line %d: %s give it another id", id, longest.line, ending(longest, x))
+				p.bad(x.line, "rule %s: it is valid at the same time as that of line %d: %s give it another id", id, longest.line,
+					ending(longest, x))
 			}
 			if end(x.to) > end(longest.to) {
 				longest = x

@@ -31,15 +31,17 @@ func TestTheSchemaForEditorsKnowsTheSameKeys(t *testing.T) {
 		return v
 	}
 	keys := func(v any) []string { return slices.Sorted(maps.Keys(v.(map[string]any))) }
-	target := at("properties", "pools", "additionalProperties", "properties", "to").(map[string]any)["anyOf"].([]any)[1].(map[string]any)["items"].(map[string]any)["properties"]
+	target := at("properties", "pools", "additionalProperties", "properties",
+		"to").(map[string]any)["anyOf"].([]any)[1].(map[string]any)["items"].(map[string]any)["properties"]
 	for name, c := range map[string]struct {
 		schema any
 		parser []string
 	}{
-		"file":   {at("properties"), fileKeys},
-		"table":  {at("properties", "tables", "additionalProperties", "properties"), tableKeys},
-		"rule":   {at("properties", "rules", "items", "properties"), ruleKeys},
-		"match":  {at("properties", "rules", "items", "properties", "match", "properties"), slices.Collect(maps.Keys(matchFields))},
+		"file":  {at("properties"), fileKeys},
+		"table": {at("properties", "tables", "additionalProperties", "properties"), tableKeys},
+		"rule":  {at("properties", "rules", "items", "properties"), ruleKeys},
+		"match": {at("properties", "rules", "items", "properties", "match", "properties"),
+			slices.Collect(maps.Keys(matchFields))},
 		"assign": {at("$defs", "owner", "properties"), assignKeys},
 		"pool":   {at("properties", "pools", "additionalProperties", "properties"), poolKeys},
 		"target": {target, targetKeys},
@@ -78,7 +80,8 @@ rules:
 pools:
   platform: {split: fixed, to: [{cost_center: R&D, weight: 2}]}
 `, map[string]string{"tokens.csv": "token_id,team\n1.23457E+18,research\ntk_7,#N/A\ntk_8,search\ntk_8,product\n"})
-	for name, want := range map[string]string{"the example": string(rules), "no YAML": mistakes.Error(), "mistakes": more.Error()} {
+	for name, want := range map[string]string{"the example": string(rules), "no YAML": mistakes.Error(),
+		"mistakes": more.Error()} {
 		want = strings.TrimSpace(strings.ReplaceAll(want, "a.yaml:", "allocation.yaml:"))
 		if !strings.Contains(string(b), "```\n"+want+"\n```") && !strings.Contains(string(b), "```yaml\n"+want+"\n```") {
 			t.Errorf("%s: the docs don't show\n%s", name, want)

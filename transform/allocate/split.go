@@ -106,7 +106,9 @@ func (p *parser) pool(name, n *yaml.Node) *pool {
 		if weight != nil {
 			w, err := schemas.ParseMoney(weight.Value) // as exact as money, and as large
 			if err != nil || w.Sign() < 0 {
-				p.bad(weight.Line, "%s: %s is not a weight: write a number of 0 or more, such as 0.25 or 3, with at most 12 decimals", who, quote(weight.Value))
+				p.bad(weight.Line,
+					"%s: %s is not a weight: write a number of 0 or more, such as 0.25 or 3, with at most 12 decimals", who,
+					quote(weight.Value))
 				w = schemas.MoneyOf(one)
 			}
 			t.weight = w.Units()
@@ -125,8 +127,9 @@ func (p *parser) pool(name, n *yaml.Node) *pool {
 
 // Split parts the costs of shared pools, all of one month, among who bears them. What a split by usage or cost goes by
 // are the direct costs of the month in the currency of the cost: tokens, or net cost, negative ones as 0. Where there
-// is nothing to go by the parts of all whose weight isn't 0 are equal, and the method says so. The shares of each cost sum to it in every measure,
-// and of each share the list cost less the discount differs from the net cost as much as the cost's does, in parts.
+// is nothing to go by the parts of all whose weight isn't 0 are equal, and the method says so. The shares of each cost
+// sum to it in every measure, and of each share the list cost less the discount differs from the net cost as much as
+// the cost's does, in parts.
 func (r *Rules) Split(
 	month schemas.Month, costs []schemas.PoolCost, direct []schemas.DirectCost,
 ) ([]schemas.PoolShare, error) {

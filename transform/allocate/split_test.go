@@ -31,7 +31,8 @@ func unitsOf(m *schemas.Money) *big.Int {
 
 func TestSharesSumToTheCostInEveryFigure(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		p := &pool{name: "p", method: rapid.SampledFrom([]string{methodFixed, methodEven, methodUsage, methodCost}).Draw(t, "method")}
+		p := &pool{name: "p", method: rapid.SampledFrom([]string{methodFixed, methodEven, methodUsage, methodCost}).Draw(t,
+			"method")}
 		names := []string{"A", "B", "C", "D"}
 		p.all = p.method != methodFixed && rapid.Bool().Draw(t, "all")
 		if !p.all {
@@ -62,10 +63,12 @@ func TestSharesSumToTheCostInEveryFigure(t *testing.T) {
 			}
 			return nil
 		}
-		c := schemas.PoolCost{Pool: "p", Date: day("2026-10-05"), Account: "a", Currency: ptr("USD"), Measures: schemas.Measures{
-			Requests: rapid.Int64Range(0, 100).Draw(t, "n"), Input: optional("in"), Output: optional("out"), Cached: optional("c"), Total: optional("t"),
+		c := schemas.PoolCost{Pool: "p", Date: day("2026-10-05"), Account: "a", Currency: ptr("USD"),
+			Measures: schemas.Measures{
+				Requests: rapid.Int64Range(0, 100).Draw(t, "n"), Input: optional("in"), Output: optional("out"),
+				Cached: optional("c"), Total: optional("t"),
 
-			List: optionalMoney("list"), Discount: optionalMoney("discount"), Net: optionalMoney("amount")}}
+				List: optionalMoney("list"), Discount: optionalMoney("discount"), Net: optionalMoney("amount")}}
 		shares, err := r.Split(day("2026-10-01").Month(), []schemas.PoolCost{c}, direct)
 		if err != nil || len(shares) == 0 {
 			t.Fatalf("%v %v", shares, err)
@@ -114,13 +117,20 @@ func TestSplitsByHand(t *testing.T) {
 		currency *string
 		want     string
 	}{
-		"fixed":             {pool{method: "fixed", targets: []target{cc("A", tenths(3)), cc("B", tenths(7))}}, usd, "A 30 fixed share 0.3|B 70 fixed share 0.7"},
-		"even":              {pool{method: "even", targets: []target{cc("A", one), cc("B", one), cc("C", one)}}, usd, "A 34 even 1 of 3|B 33 even 1 of 3|C 33 even 1 of 3"},
-		"usage":             {pool{method: "usage", targets: []target{cc("A", one), cc("B", one)}}, usd, "A 80 usage 400 tokens|B 20 usage 100 tokens"},
-		"usage weighted":    {pool{method: "usage", targets: []target{cc("A", one), cc("B", tenths(40))}}, usd, "A 50 usage 400 tokens|B 50 usage 100 tokens × 4"},
-		"cost":              {pool{method: "cost", targets: []target{cc("A", one), cc("B", one)}}, usd, "A 100 cost 0.00000000003 USD|B 0 cost 0 USD"},
-		"cost of nobody":    {pool{method: "cost", targets: []target{cc("B", one), cc("D", one)}}, usd, "B 50 even (no cost) 1 of 2|D 50 even (no cost) 1 of 2"},
-		"all by cost":       {pool{method: "cost", all: true}, usd, "A 33 cost 0.00000000001 USD|A 67 cost 0.00000000002 USD|B 0 cost 0 USD"},
+		"fixed": {pool{method: "fixed", targets: []target{cc("A", tenths(3)), cc("B", tenths(7))}}, usd,
+			"A 30 fixed share 0.3|B 70 fixed share 0.7"},
+		"even": {pool{method: "even", targets: []target{cc("A", one), cc("B", one), cc("C", one)}}, usd,
+			"A 34 even 1 of 3|B 33 even 1 of 3|C 33 even 1 of 3"},
+		"usage": {pool{method: "usage", targets: []target{cc("A", one), cc("B", one)}}, usd,
+			"A 80 usage 400 tokens|B 20 usage 100 tokens"},
+		"usage weighted": {pool{method: "usage", targets: []target{cc("A", one), cc("B", tenths(40))}}, usd,
+			"A 50 usage 400 tokens|B 50 usage 100 tokens × 4"},
+		"cost": {pool{method: "cost", targets: []target{cc("A", one), cc("B", one)}}, usd,
+			"A 100 cost 0.00000000003 USD|B 0 cost 0 USD"},
+		"cost of nobody": {pool{method: "cost", targets: []target{cc("B", one), cc("D", one)}}, usd,
+			"B 50 even (no cost) 1 of 2|D 50 even (no cost) 1 of 2"},
+		"all by cost": {pool{method: "cost", all: true}, usd,
+			"A 33 cost 0.00000000001 USD|A 67 cost 0.00000000002 USD|B 0 cost 0 USD"},
 		"all, other money":  {pool{method: "cost", all: true}, eur, "C 100 cost 0.000000000007 EUR"},
 		"all, nobody there": {pool{method: "cost", all: true}, ptr("CHF"), " 100 cost (no owner) 1 of 1"},
 	} {
@@ -149,7 +159,9 @@ func TestSplitsByHand(t *testing.T) {
 
 // Who is meant to bear nothing doesn't, even where there is nothing to go by; and one owner in several rows bears once.
 func TestAWeightOfNothingBearsNothing(t *testing.T) {
-	r, err := parse("rules: []\npools:\n  p: {split: cost, to: [{team: a, weight: 0}, {team: b}, {team: c, weight: 2500000000}]}\n  q: {split: cost, to: all}", nil)
+	r, err := parse("rules: []\npools:\n"+
+		"  p: {split: cost, to: [{team: a, weight: 0}, {team: b}, {team: c, weight: 2500000000}]}\n"+
+		"  q: {split: cost, to: all}", nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -171,8 +183,10 @@ func TestAWeightOfNothingBearsNothing(t *testing.T) {
 	}
 	for want, got := range map[string]string{
 		"a 0 0 even (no cost): 0 of 2|b 2 50 even (no cost): 1 of 2|c 1 50 even (no cost): 1 of 2": split("p", nil),
-		"a 0 0 cost: 0.00000000005 × 0|b 3 96 cost: 0.06 |c 0 4 cost: 0.000000000001 × 2500000000": split("p", []schemas.DirectCost{cost("a", 50), cost("b", 60_000_000_000), cost("c", 1)}),
-		"x 1 25 cost: 0.000000000001|y 2 75 cost: 0.000000000003":                                  split("q", []schemas.DirectCost{cost("y", 1), cost("x", 1), cost("y", 2)}),
+		"a 0 0 cost: 0.00000000005 × 0|b 3 96 cost: 0.06 |c 0 4 cost: 0.000000000001 × 2500000000": split("p",
+			[]schemas.DirectCost{cost("a", 50), cost("b", 60_000_000_000), cost("c", 1)}),
+		"x 1 25 cost: 0.000000000001|y 2 75 cost: 0.000000000003": split("q",
+			[]schemas.DirectCost{cost("y", 1), cost("x", 1), cost("y", 2)}),
 	} {
 		if got != strings.ReplaceAll(want, " |", "|") {
 			t.Errorf("\n got %s\nwant %s", got, want)
@@ -183,11 +197,13 @@ func TestAWeightOfNothingBearsNothing(t *testing.T) {
 // The order in which direct costs come makes no difference.
 func TestSplitsDontDependOnTheOrderOfDirectCosts(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		p := &pool{name: "p", method: rapid.SampledFrom([]string{methodEven, methodUsage, methodCost}).Draw(t, "method"), all: true}
+		p := &pool{name: "p", method: rapid.SampledFrom([]string{methodEven, methodUsage, methodCost}).Draw(t, "method"),
+			all: true}
 		r := newRules(nil, nil, []*pool{p}, nil)
 		var direct []schemas.DirectCost
 		for range rapid.IntRange(0, 8).Draw(t, "n") {
-			direct = append(direct, schemas.DirectCost{Owner: schemas.Owner{CostCenter: rapid.SampledFrom([]string{"A", "B", ""}).Draw(t, "cc"), Team: rapid.SampledFrom([]string{"x", "y", ""}).Draw(t, "team")},
+			direct = append(direct, schemas.DirectCost{Owner: schemas.Owner{CostCenter: rapid.SampledFrom([]string{"A", "B",
+				""}).Draw(t, "cc"), Team: rapid.SampledFrom([]string{"x", "y", ""}).Draw(t, "team")},
 				Tokens: bigs(t, "tokens", 0, 3), Net: ptr(schemas.MoneyOf(bigs(t, "net", -2, 9)))})
 		}
 		cost := []schemas.PoolCost{{Pool: "p", Measures: schemas.Measures{Net: ptr(schemas.MoneyOf(bigs(t, "amount", -100,
