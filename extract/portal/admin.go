@@ -97,7 +97,8 @@ func (p *Portal) adminAPI(w http.ResponseWriter, r *http.Request) {
 	case "GET balance":
 		reply(w, map[string]string{"balance": p.Balance(org), "currency": p.world(org).currency})
 	case "GET clock":
-		reply(w, map[string]string{"now": p.now().UTC().Format(time.RFC3339), "offset": time.Duration(p.offset.Load()).String()})
+		reply(w, map[string]string{"now": p.now().UTC().Format(time.RFC3339),
+			"offset": time.Duration(p.offset.Load()).String()})
 	case "PUT clock":
 		var in struct{ Offset string }
 		err := json.NewDecoder(http.MaxBytesReader(w, r.Body, 1<<20)).Decode(&in)

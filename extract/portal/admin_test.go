@@ -28,7 +28,8 @@ func TestTheSimulationsOwnSide(t *testing.T) {
 	p := open(t, Options{Limit: unlimited, Orgs: []OrgOptions{{ID: "a"}, {ID: "b"}}})
 	from, to := noon.Add(-3*time.Hour), noon
 	n := 0
-	s := bufio.NewScanner(bytes.NewReader(sim(t, p, "GET", fmt.Sprintf("truth?org=b&from=%d&to=%s", from.Unix(), to.Format(time.RFC3339)), "", 200)))
+	truth := fmt.Sprintf("truth?org=b&from=%d&to=%s", from.Unix(), to.Format(time.RFC3339))
+	s := bufio.NewScanner(bytes.NewReader(sim(t, p, "GET", truth, "", 200)))
 	want := truthOf(p, "b", from, to)
 	for s.Scan() {
 		var r Record
@@ -40,7 +41,8 @@ func TestTheSimulationsOwnSide(t *testing.T) {
 	if n != len(want) {
 		t.Errorf("%d records, want %d", n, len(want))
 	}
-	if b := sim(t, p, "GET", "total?org=b&from=2026-11-23&to=2026-11-24", "", 200); !bytes.Contains(b, []byte(`"records": `)) {
+	b := sim(t, p, "GET", "total?org=b&from=2026-11-23&to=2026-11-24", "", 200)
+	if !bytes.Contains(b, []byte(`"records": `)) {
 		t.Errorf("%s", b)
 	}
 
@@ -59,7 +61,8 @@ func TestTheSimulationsOwnSide(t *testing.T) {
 		Keys       []made
 		UserTokens map[string]string `json:"user_tokens"`
 	}
-	if err := json.Unmarshal(sim(t, p, "GET", "keys", "", 200), &ks); err != nil || len(ks.Keys) != 2 || ks.Keys[1].Key != p.Key("b") || ks.UserTokens["a"] != p.UserToken("a", "") {
+	if err := json.Unmarshal(sim(t, p, "GET", "keys", "", 200), &ks); err != nil || len(ks.Keys) != 2 ||
+		ks.Keys[1].Key != p.Key("b") || ks.UserTokens["a"] != p.UserToken("a", "") {
 		t.Errorf("%+v %v", ks, err)
 	}
 	id := ks.Keys[0].ID
@@ -90,7 +93,8 @@ func TestTheSimulationsOwnSide(t *testing.T) {
 		t.Errorf("%d teams", len(teams))
 	}
 	var stats Stats
-	if json.Unmarshal(sim(t, p, "GET", "stats", "", 200), &stats); stats.ByStatus["balance"][200] != 1 || stats.ByStatus["balance"][401] != 2 {
+	if json.Unmarshal(sim(t, p, "GET", "stats", "", 200), &stats); stats.ByStatus["balance"][200] != 1 ||
+		stats.ByStatus["balance"][401] != 2 {
 		t.Errorf("%+v", stats)
 	}
 	sim(t, p, "DELETE", "stats", "", 200)
@@ -140,7 +144,8 @@ func TestManyAtOnce(t *testing.T) {
 	for i := range 8 {
 		wg.Go(func() {
 			for k := range 20 {
-				do(t, p, "GET", query(noon.Add(-time.Duration(i+2)*time.Hour), noon.Add(-time.Hour), "page", fmt.Sprint(k+1)), key, "")
+				from := noon.Add(-time.Duration(i+2) * time.Hour)
+				do(t, p, "GET", query(from, noon.Add(-time.Hour), "page", fmt.Sprint(k+1)), key, "")
 				do(t, p, "GET", BasePath+"/api-keys", p.UserToken("0", ""), "")
 			}
 		})

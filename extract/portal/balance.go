@@ -12,8 +12,8 @@ import (
 //	balance(t) = target − what was booked since the period began
 //
 // and a record is booked when it shows, booked again by the difference when it is corrected, and taken back when it
-// vanishes. That makes balance(t2) − balance(t1) = top-ups in (t1, t2] − (visible amounts at t2 − visible amounts at t1),
-// exactly, over any range, while no more than a period has to be summed up.
+// vanishes. That makes balance(t2) − balance(t1) = top-ups in (t1, t2] − (visible amounts at t2 − visible amounts at
+// t1), exactly, over any range, while no more than a period has to be summed up.
 
 // TopUp is one top-up: an exact decimal in the organisation's currency.
 type TopUp struct {

@@ -144,7 +144,8 @@ var teamNames = [...][2]string{
 }
 
 // dayRhythm is the weight of each hour of a working day, UTC; weekends have less than half of it.
-var dayRhythm = [24]int64{30, 25, 22, 20, 22, 30, 50, 85, 130, 165, 180, 178, 160, 172, 185, 180, 165, 140, 110, 90, 75, 60, 48, 38}
+var dayRhythm = [24]int64{30, 25, 22, 20, 22, 30, 50, 85, 130, 165, 180, 178, 160, 172, 185, 180, 165, 140, 110, 90, 75,
+	60, 48, 38}
 
 func newWorld(seed uint64, index int, o OrgOptions, start int64) *world {
 	w := &world{
@@ -243,8 +244,8 @@ func (w *world) count(hour int64) int {
 	return int(n)
 }
 
-// Numbers are like a snowflake's: milliseconds since 1990 above twelve bits, four for the organisation and eight for the
-// order within the millisecond. Below bit 61 they rise with time.
+// Numbers are like a snowflake's: milliseconds since 1990 above twelve bits, four for the organisation and eight for
+// the order within the millisecond. Below bit 61 they rise with time.
 const numberEpoch = 631152000
 
 // What marks the numbers of records that a fault makes.
@@ -318,7 +319,8 @@ func (w *world) charges(r *rng, m *model) []extItem {
 	}
 	search := func() extItem {
 		n := int64(1 + r.n(5))
-		return extItem{group: "tools", item: "web_search", unit: "each", price: usd(100 * int64(1+r.n(2)*9)), usage: n * 1e6, amount: 0}
+		return extItem{group: "tools", item: "web_search", unit: "each", price: usd(100 * int64(1+r.n(2)*9)), usage: n * 1e6,
+			amount: 0}
 	}
 	var items []extItem
 	switch m.ext {
@@ -347,8 +349,8 @@ func (w *world) charges(r *rng, m *model) []extItem {
 	return items
 }
 
-// customUser is what the caller's application sent along: mostly nothing, sometimes a name of its own, now and then what a
-// careless or hostile caller would send.
+// customUser is what the caller's application sent along: mostly nothing, sometimes a name of its own, now and then
+// what a careless or hostile caller would send.
 func customUser(r *rng, habit uint8) string {
 	if r.n(400) == 0 {
 		return nasty[r.n(len(nasty))]
@@ -366,7 +368,8 @@ func customUser(r *rng, habit uint8) string {
 
 var nasty = [...]string{
 	"=1+1", "@SUM(A1:A9)", "-2+3", "+cmd|' /C calc'!A0", "<script>alert(1)</script>", `"quoted", with 'both'`, "a,b;c\td",
-	"line one\nline two", "\r\n", "🦙🔥", "\u202eevil\u202c", "../../etc/passwd", "'; DROP TABLE usage; --", "NULL", "null", "0", " ", `\`, `C:\temp\new`,
+	"line one\nline two", "\r\n", "🦙🔥", "\u202eevil\u202c", "../../etc/passwd", "'; DROP TABLE usage; --", "NULL", "null",
+	"0", " ", `\`, `C:\temp\new`,
 	"e\u0301", "\u2028", "${jndi:ldap://x}", "%s%n", "{{7*7}}", "tk_5f2a", "0x1F", "1e9",
 }
 

@@ -37,7 +37,8 @@ func TestEveryRecordAddsUp(t *testing.T) {
 	seen := map[string]int{}
 	for r := range p.Truth("0", noon.Add(-24*time.Hour), noon) {
 		gross := new(big.Rat)
-		for _, part := range [][2]string{{r.InputPrice, big.NewInt(r.InputTokens).String()}, {r.OutputPrice, big.NewInt(r.OutputTokens).String()}, {r.CachedPrice, big.NewInt(r.CachedTokens).String()}} {
+		for _, part := range [][2]string{{r.InputPrice, big.NewInt(r.InputTokens).String()},
+			{r.OutputPrice, big.NewInt(r.OutputTokens).String()}, {r.CachedPrice, big.NewInt(r.CachedTokens).String()}} {
 			gross.Add(gross, new(big.Rat).Mul(rat(t, part[0]), rat(t, part[1])))
 		}
 		gross.Quo(gross, million)
@@ -80,8 +81,10 @@ func TestEveryRecordAddsUp(t *testing.T) {
 		seen["model "+r.Model]++
 		seen["type "+r.ModelType]++
 	}
-	for _, what := range []string{"rounded", "refund", "free", "discount", "corrected", "cached", "nasty", "input_v2.image in mtoken",
-		"input_v2.audio in M tokens", "input_v2.video in mtoken", "tools.web_search in each", "type text", "type others", "type image", "type audio"} {
+	for _, what := range []string{"rounded", "refund", "free", "discount", "corrected", "cached", "nasty",
+		"input_v2.image in mtoken",
+		"input_v2.audio in M tokens", "input_v2.video in mtoken", "tools.web_search in each", "type text", "type others",
+		"type image", "type audio"} {
 		if seen[what] == 0 {
 			t.Errorf("a day without %s", what)
 		}
@@ -95,7 +98,9 @@ func TestEveryRecordAddsUp(t *testing.T) {
 
 // TestWhatIsServedIsTheTruth compares every field of every record, under each way of writing them.
 func TestWhatIsServedIsTheTruth(t *testing.T) {
-	for _, faults := range []string{"", "strings", "ext=string", "ext=null", "ext=absent", "unknown-fields", "float-noise", "float-noise,strings,ext=string,unknown-fields", "hostile=0.5", "code-200", "missing=0.5", "missing=1,strings,float-noise,hostile=0.5",
+	for _, faults := range []string{"", "strings", "ext=string", "ext=null", "ext=absent", "unknown-fields", "float-noise",
+		"float-noise,strings,ext=string,unknown-fields", "hostile=0.5", "code-200", "missing=0.5",
+		"missing=1,strings,float-noise,hostile=0.5",
 		"shared-id=0.5,id-modulo=9", "shared-id=0.5,id-text=None,burst=30,burst-every=10m", "swap=0.5,swap-by=1m"} {
 		f, err := ParseFaults(faults)
 		if err != nil {
@@ -136,7 +141,8 @@ func TestWhatIsServedIsTheTruth(t *testing.T) {
 					t.Fatalf("%q: %s is %v, want %s", faults, field, got[field], want)
 				}
 			}
-			for field, want := range map[string]string{"id": w.ID, "user_id": w.UserID, "custom_user_id": w.CustomUserID, "token_id": w.TokenID, "model": w.Model, "model_type": w.ModelType} {
+			for field, want := range map[string]string{"id": w.ID, "user_id": w.UserID, "custom_user_id": w.CustomUserID,
+				"token_id": w.TokenID, "model": w.Model, "model_type": w.ModelType} {
 				if slices.Contains(w.Missing, field) {
 					if v, sent := got[field]; v != nil || want != "" {
 						t.Fatalf("%q: %s is %v (sent %v), should be missing", faults, field, v, sent)
@@ -148,10 +154,13 @@ func TestWhatIsServedIsTheTruth(t *testing.T) {
 					t.Fatalf("%q: %s is %q, want %q", faults, field, got[field], want)
 				}
 			}
-			for field, want := range map[string]int64{"request_time": w.RequestTime.Unix(), "input_token": w.InputTokens, "output_token": w.OutputTokens, "cached_token": w.CachedTokens, "channel_id": w.ChannelID} {
+			for field, want := range map[string]int64{"request_time": w.RequestTime.Unix(), "input_token": w.InputTokens,
+				"output_token": w.OutputTokens, "cached_token": w.CachedTokens, "channel_id": w.ChannelID} {
 				same(field, big.NewInt(want).String())
 			}
-			for field, want := range map[string]string{"input_price": w.InputPrice, "output_price": w.OutputPrice, "cached_price": w.CachedPrice, "total_amount": w.TotalAmount, "discount_amount": w.DiscountAmount, "amount": w.Amount} {
+			for field, want := range map[string]string{"input_price": w.InputPrice, "output_price": w.OutputPrice,
+				"cached_price": w.CachedPrice, "total_amount": w.TotalAmount, "discount_amount": w.DiscountAmount,
+				"amount": w.Amount} {
 				same(field, want)
 			}
 			ext := got["ext"]
@@ -212,9 +221,12 @@ func TestDecimals(t *testing.T) {
 		scale         int
 		plain, number string
 	}{
-		{0, 12, "0", "0"}, {3_000_000_000, 9, "3", "3"}, {300_000_000, 9, "0.3", "0.3"}, {12_237_000_000, 12, "0.012237", "0.012237"},
-		{25_800, 12, "0.0000000258", "2.58e-8"}, {-25_800, 12, "-0.0000000258", "-2.58e-8"}, {1, 12, "0.000000000001", "1e-12"},
-		{1_000_000, 12, "0.000001", "0.000001"}, {999_999, 12, "0.000000999999", "9.99999e-7"}, {-5_500_000_000_000, 12, "-5.5", "-5.5"}, {42, 0, "42", "42"},
+		{0, 12, "0", "0"}, {3_000_000_000, 9, "3", "3"}, {300_000_000, 9, "0.3", "0.3"},
+		{12_237_000_000, 12, "0.012237", "0.012237"},
+		{25_800, 12, "0.0000000258", "2.58e-8"}, {-25_800, 12, "-0.0000000258", "-2.58e-8"},
+		{1, 12, "0.000000000001", "1e-12"},
+		{1_000_000, 12, "0.000001", "0.000001"}, {999_999, 12, "0.000000999999", "9.99999e-7"},
+		{-5_500_000_000_000, 12, "-5.5", "-5.5"}, {42, 0, "42", "42"},
 		{-9_223_372_036_854_775_808, 12, "-9223372.036854775808", "-9223372.036854775808"},
 	} {
 		if got := decimal(c.v, c.scale); got != c.plain {
@@ -270,10 +282,12 @@ func TestShuffleIsAPermutation(t *testing.T) {
 
 func TestTheBalanceReconciles(t *testing.T) {
 	for _, faults := range []string{"", "late=0.1,late-by=20h,corrected=0.1,corrected-by=40h,vanish=0.05,vanish-by=60h",
-		"swap=0.3,swap-by=30h,twice=0.2,burst=20,burst-every=5h,shared-id=0.2", "filter-by=settled,settle-by=20h,settle-jitter=9h,swap=0.2,swap-by=25h,keep=10h"} {
+		"swap=0.3,swap-by=30h,twice=0.2,burst=20,burst-every=5h,shared-id=0.2",
+		"filter-by=settled,settle-by=20h,settle-jitter=9h,swap=0.2,swap-by=25h,keep=10h"} {
 		f, _ := ParseFaults(faults)
 		c := &clock{noon.AddDate(0, 0, -40)}
-		p := open(t, Options{Limit: unlimited, Now: c.now, Faults: f, Start: noon.AddDate(0, 0, -60), Orgs: []OrgOptions{{RecordsPerDay: 500, RefillDays: 7}}})
+		p := open(t, Options{Limit: unlimited, Now: c.now, Faults: f, Start: noon.AddDate(0, 0, -60),
+			Orgs: []OrgOptions{{RecordsPerDay: 500, RefillDays: 7}}})
 		start := noon.AddDate(0, 0, -61)
 		balance, spent := rat(t, p.Balance("0")), netOf(t, p, start, c.t)
 		topups := 0
@@ -300,7 +314,8 @@ func TestTheBalanceReconciles(t *testing.T) {
 			Currency string `json:"currency_code"`
 		}
 		a := do(t, p, "GET", BasePath+"/balance", p.Key("0"), "")
-		if err := json.Unmarshal(a.Data, &d); err != nil || d.Str != p.Balance("0") || string(d.Balance) != d.Str || d.Currency != "USD" {
+		if err := json.Unmarshal(a.Data, &d); err != nil || d.Str != p.Balance("0") || string(d.Balance) != d.Str ||
+			d.Currency != "USD" {
 			t.Errorf("balance %s: %v", a.raw, err)
 		}
 	}

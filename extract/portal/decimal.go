@@ -6,8 +6,8 @@ import (
 	"strconv"
 )
 
-// Scales of the integers that carry money: an amount is whole picos (1e-12 of the currency), a price whole nanos (1e-9 of
-// the currency) per million tokens or per piece, and a measured quantity whole micros.
+// Scales of the integers that carry money: an amount is whole picos (1e-12 of the currency), a price whole nanos (1e-9
+// of the currency) per million tokens or per piece, and a measured quantity whole micros.
 const (
 	pico  = 12
 	nano  = 9
@@ -97,8 +97,8 @@ func divEven(hi, lo, d uint64) uint64 {
 	return q
 }
 
-// charge is what the tokens cost in picos: the sum of count × price per million, rounded once, at the end. A price in nanos
-// per million times a count is in units of 1e-15, hence the thousand.
+// charge is what the tokens cost in picos: the sum of count × price per million, rounded once, at the end. A price in
+// nanos per million times a count is in units of 1e-15, hence the thousand.
 func charge(in, inPrice, out, outPrice, cached, cachedPrice int64) int64 {
 	var hi, lo uint64
 	for _, p := range [...][2]int64{{in, inPrice}, {out, outPrice}, {cached, cachedPrice}} {

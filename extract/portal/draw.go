@@ -7,12 +7,13 @@ import (
 )
 
 // Draw draws a Portal, and what it gets wrong, for a property test: an export ends with [Portal.Truth], or says what it
-// lacks. What a client meets is drawn, and what it can misjudge: orders, ties, caps, clocks, retention, identities, page
-// sizes, blank answers, swaps, totals, duplicates, and seconds that hold more than a page. Each is off most of the time;
-// one to three stand together usually. Failures that a client sees, and records that can't be read, are left to others.
+// lacks. What a client meets is drawn, and what it can misjudge: orders, ties, caps, clocks, retention, identities,
+// page sizes, blank answers, swaps, totals, duplicates, and seconds that hold more than a page. Each is off most of the
+// time; one to three stand together usually. Failures that a client sees, and records that can't be read, are left to
+// others.
 //
-// The options are one organisation of some 30 to 3,000 records a day, with a seed and without faults, so that a test can
-// set its clock, its limits and the time from which the faults are in force. A case is named by the seed and by
+// The options are one organisation of some 30 to 3,000 records a day, with a seed and without faults, so that a test
+// can set its clock, its limits and the time from which the faults are in force. A case is named by the seed and by
 // [Faults.String].
 func Draw(r *rand.Rand) (Options, Faults) {
 	perDay := math.Round(30 * math.Pow(100, r.Float64()))

@@ -46,7 +46,8 @@ func TestWhatIsDrawnIsServed(t *testing.T) {
 			for _, size := range []int{10, 100} {
 				a := do(t, p, "GET", query(from, to, "page", strconv.Itoa(page), "pagesize", strconv.Itoa(size)), p.Key("0"), "")
 				var d struct{ List []json.RawMessage }
-				if err := json.Unmarshal(a.Data, &d); err != nil || !slices.Contains([]int{200, 400, 404}, a.status) || len(d.List) > max(size, f.PageDefault)+1 {
+				if err := json.Unmarshal(a.Data, &d); err != nil || !slices.Contains([]int{200, 400, 404}, a.status) ||
+					len(d.List) > max(size, f.PageDefault)+1 {
 					t.Errorf("seed %d, %s: %d %.300s: %v", o.Seed, f, a.status, a.raw, err)
 				}
 				if f.ArriveEvery+f.SwapEvery > 0 {
@@ -80,7 +81,8 @@ func TestWhatIsDrawnIsServed(t *testing.T) {
 	}
 }
 
-// TestAnyFaultsThatAreValidMayStandTogether sets every fault at random, extremes among them, and asks for everything there is.
+// TestAnyFaultsThatAreValidMayStandTogether sets every fault at random, extremes among them, and asks for everything
+// there is.
 func TestAnyFaultsThatAreValidMayStandTogether(t *testing.T) {
 	p := open(t, Options{Limit: unlimited, Start: noon.AddDate(0, 0, -4), Orgs: []OrgOptions{{RecordsPerDay: 100}}})
 	valid := 0
@@ -118,7 +120,8 @@ func TestAnyFaultsThatAreValidMayStandTogether(t *testing.T) {
 		}
 		f.Latency, f.Jitter, f.Drip, f.Hang, f.GzipBomb, f.KeyAfter = 0, 0, 0, 0, 0, 0 // slow, or the end of the key
 		p.SetFaults(f)
-		for _, path := range []string{query(noon.Add(-30*time.Hour), noon), query(noon.Add(-20*time.Minute), noon.AddDate(0, 0, 3), "page", "3", "pagesize", "100"), BasePath + "/balance"} {
+		for _, path := range []string{query(noon.Add(-30*time.Hour), noon),
+			query(noon.Add(-20*time.Minute), noon.AddDate(0, 0, 3), "page", "3", "pagesize", "100"), BasePath + "/balance"} {
 			if survives(p, f, path) == 200 {
 				valid++
 			}

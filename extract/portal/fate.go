@@ -95,7 +95,8 @@ func (f *fate) isLate(no int64) bool { return f.draw(no, 1, f.late) }
 
 func (f *fate) isTwice(no int64) bool { return f.draw(no, 11, f.twice) }
 
-// settlement is when a record is settled, which it must be to show: at the request itself unless the faults say otherwise.
+// settlement is when a record is settled, which it must be to show: at the request itself unless the faults say
+// otherwise.
 func (f *fate) settlement(x *rec) int64 {
 	t := x.sec + f.settleBy
 	if f.jitter > 0 && x.seen == 0 { // what came during paging came into the window that was paged
@@ -120,8 +121,8 @@ func (f *fate) visible(x *rec, at int64) bool {
 	return at < x.sec+f.vanishBy || !f.draw(x.no, 2, f.vanish)
 }
 
-// instead is the record that stands in another's place at an instant: x itself, or one of the same hour and no later, so
-// that the hour's count stays.
+// instead is the record that stands in another's place at an instant: x itself, or one of the same hour and no later,
+// so that the hour's count stays.
 func (f *fate) instead(w *world, x *rec, at int64) *rec {
 	if at < x.sec+f.swapBy || x.seen > 0 || !f.draw(x.no, 13, f.swap) {
 		return x
@@ -160,7 +161,8 @@ func (f *fate) badKind(no int64) string {
 }
 
 // optional are the fields that fault missing leaves out or makes null.
-var optional = [...]string{"user_id", "custom_user_id", "token_id", "model_type", "cached_token", "cached_price", "discount_amount", "channel_id"}
+var optional = [...]string{"user_id", "custom_user_id", "token_id", "model_type", "cached_token", "cached_price",
+	"discount_amount", "channel_id"}
 
 // lacks says which of the optional fields a record goes without: a bit for each. null tells those sent as null.
 func (f *fate) lacks(no int64) (lost, null uint) {

@@ -15,9 +15,10 @@ import (
 // Faults says what the Portal gets wrong. The zero value is a Portal without fault. A field's name on the command line
 // and in JSON stands in its fault tag, what it does in its help tag; [FaultNames] lists both.
 //
-// A probability (0 to 1) is rolled per request from the seed and the request's number since the faults were last set, so
-// a run can be repeated; for records, from the seed and the record's number. Failures (status, body, connection, blank
-// answers) are bounded by Only, From, To and For and lengthened by Run; what concerns time, paging, shape and data is not.
+// A probability (0 to 1) is rolled per request from the seed and the request's number since the faults were last set,
+// so a run can be repeated; for records, from the seed and the record's number. Failures (status, body, connection,
+// blank answers) are bounded by Only, From, To and For and lengthened by Run; what concerns time, paging, shape and
+// data is not.
 //
 // Any values that [Faults.Validate] accepts may stand together.
 type Faults struct {

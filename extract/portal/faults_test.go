@@ -92,7 +92,8 @@ func TestEachFailureDoesWhatItSays(t *testing.T) {
 			return status(429)(w) && err == nil && d.Sub(noon) >= 90*time.Second && d.Sub(noon) <= 91*time.Second
 		}},
 		{"status-503=1,retry-after=5s", func(w wire) bool { return status(503)(w) && w.header.Get("Retry-After") == "5" }},
-		{"status-408=1", status(408)}, {"status-500=1", status(500)}, {"status-502=1", status(502)}, {"status-503=1", status(503)}, {"status-504=1", status(504)},
+		{"status-408=1", status(408)}, {"status-500=1", status(500)}, {"status-502=1", status(502)},
+		{"status-503=1", status(503)}, {"status-504=1", status(504)},
 		{"html=1", func(w wire) bool {
 			return w.status == 502 && bytes.HasPrefix(w.body, []byte("<html>")) && w.metaCode() == -1
 		}},
@@ -102,7 +103,9 @@ func TestEachFailureDoesWhatItSays(t *testing.T) {
 		{"code-inside=1", func(w wire) bool { return w.status == 200 && w.metaCode() == 500 }},
 		{"code-inside=1,inside-code=429", func(w wire) bool { return w.status == 200 && w.metaCode() == 429 }},
 		{"code-200", func(w wire) bool { return w.status == 200 && w.metaCode() == 200 }},
-		{"malformed=1", func(w wire) bool { return w.err == nil && w.status == 200 && len(w.body) > 1000 && !json.Valid(w.body) }},
+		{"malformed=1", func(w wire) bool {
+			return w.err == nil && w.status == 200 && len(w.body) > 1000 && !json.Valid(w.body)
+		}},
 		{"cut=1", func(w wire) bool { return w.err == nil && w.status == 200 && len(w.body) > 1000 && !json.Valid(w.body) }},
 		{"truncate=1", func(w wire) bool { return errors.Is(w.err, io.ErrUnexpectedEOF) && len(w.body) > 1000 }},
 		{"reset=1", func(w wire) bool { return w.status == 0 && w.err != nil }},
@@ -112,7 +115,8 @@ func TestEachFailureDoesWhatItSays(t *testing.T) {
 		{"redirect=1", func(w wire) bool {
 			return w.status == 307 && w.header.Get("Location") == "http://portal.invalid"+path
 		}},
-		{"redirect=1,redirect-to=http://127.0.0.9:1/", func(w wire) bool { return w.header.Get("Location") == "http://127.0.0.9:1"+path }},
+		{"redirect=1,redirect-to=http://127.0.0.9:1/",
+			func(w wire) bool { return w.header.Get("Location") == "http://127.0.0.9:1"+path }},
 		{"gzip=always", func(w wire) bool {
 			z, err := gzip.NewReader(bytes.NewReader(w.body))
 			if err != nil {
@@ -131,7 +135,8 @@ func TestEachFailureDoesWhatItSays(t *testing.T) {
 		}},
 		{"drip=1ms,drip-bytes=5000", func(w wire) bool { return w.err == nil && w.metaCode() == 0 }},
 		{"bare", func(w wire) bool {
-			return w.status == 200 && bytes.HasPrefix(w.body, []byte(`{"data":{"list":[{"id":`)) && bytes.HasSuffix(w.body, []byte("}}"))
+			return w.status == 200 && bytes.HasPrefix(w.body, []byte(`{"data":{"list":[{"id":`)) &&
+				bytes.HasSuffix(w.body, []byte("}}"))
 		}},
 		{"bare,code-200", func(w wire) bool { return w.status == 200 && w.metaCode() == -1 && json.Valid(w.body) }},
 		{"bare,status-500=1", status(500)},
@@ -209,7 +214,8 @@ func TestErrorsEchoTheKeyInAnotherCase(t *testing.T) {
 	p := open(t, Options{Limit: unlimited, Faults: faults(t, "echo-key=lower")})
 	key := keyPrefix + strings.Repeat("AB", 32)
 	for _, path := range []string{"/usage", "/balance"} {
-		if a := do(t, p, "GET", BasePath+path, key, ""); a.status != 401 || a.Meta.Message != "API key not found: "+strings.ToLower(key) {
+		if a := do(t, p, "GET", BasePath+path, key, ""); a.status != 401 ||
+			a.Meta.Message != "API key not found: "+strings.ToLower(key) {
 			t.Errorf("%s: %d %s", path, a.status, a.raw)
 		}
 	}
@@ -228,7 +234,8 @@ func TestTheBalanceNamesAnotherCurrency(t *testing.T) {
 		json.Unmarshal(do(t, p, "GET", BasePath+"/balance", p.Key("0"), "").Data, &d)
 		return d.Currency
 	}
-	for s, want := range map[string][2]string{"": {"USD", "USD"}, "currency=EUR": {"EUR", "EUR"}, "currency=€,currency-after=5h": {"USD", "€"}, "currency-after=1h": {"USD", "USD"}} {
+	for s, want := range map[string][2]string{"": {"USD", "USD"}, "currency=EUR": {"EUR", "EUR"},
+		"currency=€,currency-after=5h": {"USD", "€"}, "currency-after=1h": {"USD", "USD"}} {
 		c.t = noon
 		p.SetFaults(faults(t, s))
 		first := currency()
@@ -297,7 +304,8 @@ func TestAKeyFailsInTheWayAskedFor(t *testing.T) {
 		status  int
 		message string
 	}{
-		"disabled": {401, "unauthorized: invalid api key"}, "revoked": {401, "unauthorized: invalid api key"}, "expired": {401, "unauthorized: invalid api key"},
+		"disabled": {401, "unauthorized: invalid api key"}, "revoked": {401, "unauthorized: invalid api key"},
+		"expired": {401, "unauthorized: invalid api key"},
 		"deleted": {401, "API key not found"}, "stripped": {403, "forbidden"},
 	} {
 		p := open(t, Options{Limit: unlimited, Faults: Faults{KeyAfter: 2, KeyBecomes: how}})
@@ -399,7 +407,8 @@ func spoilt(raw json.RawMessage) string {
 
 func TestWhatHappensToRecordsDaysLater(t *testing.T) {
 	c := &clock{noon}
-	p := open(t, Options{Limit: unlimited, Now: c.now, Faults: faults(t, "late=0.1,late-by=30h,corrected=0.1,corrected-by=50h,vanish=0.1,vanish-by=70h")})
+	p := open(t, Options{Limit: unlimited, Now: c.now, Faults: faults(t,
+		"late=0.1,late-by=30h,corrected=0.1,corrected-by=50h,vanish=0.1,vanish-by=70h")})
 	from, to := noon.Add(-6*time.Hour), noon
 	take := func() map[string]Record {
 		t.Helper()
@@ -412,7 +421,8 @@ func TestWhatHappensToRecordsDaysLater(t *testing.T) {
 			t.Errorf("served %d, truth has %d", len(served), len(m))
 		}
 		for _, s := range served {
-			if r, ok := m[s["id"].(string)]; !ok || roundEven(rat(t, s["amount"].(json.Number).String())).Cmp(rat(t, r.Amount)) != 0 {
+			served := roundEven(rat(t, s["amount"].(json.Number).String()))
+			if r, ok := m[s["id"].(string)]; !ok || served.Cmp(rat(t, r.Amount)) != 0 {
 				t.Fatalf("served %v, truth %+v", s, r)
 			}
 		}
@@ -490,8 +500,10 @@ func TestRecordsArriveAndVanishDuringPaging(t *testing.T) {
 	if want := []int{0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 5, 5}; !slices.Equal(totals, want) {
 		t.Errorf("arrived %v, want %v", totals, want)
 	}
-	inOrder := slices.IsSortedFunc(slices.Collect(p.Truth("0", from, to)), func(a, b Record) int { return a.RequestTime.Compare(b.RequestTime) })
-	if got := slices.Sorted(slices.Values(truthIDs(p, from, to))); len(got) != n+5 || !inOrder || len(slices.Compact(got)) != n+5 {
+	inOrder := slices.IsSortedFunc(slices.Collect(p.Truth("0", from, to)),
+		func(a, b Record) int { return a.RequestTime.Compare(b.RequestTime) })
+	if got := slices.Sorted(slices.Values(truthIDs(p, from, to))); len(got) != n+5 || !inOrder ||
+		len(slices.Compact(got)) != n+5 {
 		t.Errorf("truth has %d, want %d", len(got), n+5)
 	}
 	p.SetFaults(faults(t, "drop-every=1,drop-max=9"))
@@ -525,14 +537,17 @@ func TestFaultsAreReadAndWritten(t *testing.T) {
 	fs := flag.NewFlagSet("", flag.ContinueOnError)
 	fs.SetOutput(io.Discard)
 	g.RegisterFlag(fs, "fault")
-	if err := fs.Parse([]string{"--fault", "latency=200ms,status-429=0.25", "--fault", "strings"}); err != nil || g.Latency != 200*time.Millisecond || !g.Strings {
+	if err := fs.Parse([]string{"--fault", "latency=200ms,status-429=0.25", "--fault", "strings"}); err != nil ||
+		g.Latency != 200*time.Millisecond || !g.Strings {
 		t.Errorf("flags: %v, %+v", err, g)
 	}
 	if err := fs.Parse([]string{"--fault", "latency=fast"}); err == nil {
 		t.Error("a bad flag was accepted")
 	}
-	for _, s := range []string{"nothing=1", "latency=5", "latency=-1s", "bad=1.5", "bad=NaN", "order=sideways", "from=-1", "from=x", "strings=maybe", "bad-kinds=odd", "html-status=99",
-		"burst=5001", "burst-every=9m", "settle-by=25h", "latency=90000h", "from=2000000000", "total-delta=-2000000000", "past-end=500"} {
+	for _, s := range []string{"nothing=1", "latency=5", "latency=-1s", "bad=1.5", "bad=NaN", "order=sideways", "from=-1",
+		"from=x", "strings=maybe", "bad-kinds=odd", "html-status=99",
+		"burst=5001", "burst-every=9m", "settle-by=25h", "latency=90000h", "from=2000000000", "total-delta=-2000000000",
+		"past-end=500"} {
 		if _, err := ParseFaults(s); err == nil {
 			t.Errorf("%s: accepted", s)
 		}

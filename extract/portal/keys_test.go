@@ -39,7 +39,8 @@ func TestTheLifeOfAKey(t *testing.T) {
 	if err := json.Unmarshal(a.Data, &k); err != nil {
 		t.Fatal(err)
 	}
-	if !wellFormed(k.Key) || k.Display != k.Key[:14]+"..."+k.Key[62:] || k.Status != Active || k.Created != noon.Unix() || k.LastUsed != 0 {
+	if !wellFormed(k.Key) || k.Display != k.Key[:14]+"..."+k.Key[62:] || k.Status != Active || k.Created != noon.Unix() ||
+		k.LastUsed != 0 {
 		t.Errorf("made %+v", k)
 	}
 	works(k.Key, 200)
@@ -132,7 +133,8 @@ func TestKeysHaveTheDocumentedNames(t *testing.T) {
 	created := fields(do(t, p, "POST", BasePath+"/api-keys", user,
 		fmt.Sprintf(`{"org_id":"0","name":"n","description":"d","expires_at":%d,"scopes":["usage:read"]}`, expires)).Data)
 	var listed struct{ List []json.RawMessage }
-	if err := json.Unmarshal(do(t, p, "GET", BasePath+"/api-keys", user, "").Data, &listed); err != nil || len(listed.List) != 1 {
+	if err := json.Unmarshal(do(t, p, "GET", BasePath+"/api-keys", user, "").Data, &listed); err != nil ||
+		len(listed.List) != 1 {
 		t.Fatal(listed, err)
 	}
 	again := fields(listed.List[0])
@@ -141,10 +143,13 @@ func TestKeysHaveTheDocumentedNames(t *testing.T) {
 		t.Errorf("api_key is %v, then %v", created["api_key"], again["api_key"])
 	}
 	delete(created, "api_key")
-	want := map[string]any{"org_id": "0", "name": "n", "description": "d", "status": "active", "display": key[:14] + "..." + key[62:],
-		"last_used_at": 0.0, "expires_at": float64(expires), "created_at": float64(noon.Unix()), "scopes": []any{"usage:read"}}
+	want := map[string]any{"org_id": "0", "name": "n", "description": "d", "status": "active",
+		"display":      key[:14] + "..." + key[62:],
+		"last_used_at": 0.0, "expires_at": float64(expires), "created_at": float64(noon.Unix()),
+		"scopes": []any{"usage:read"}}
 	id, _ := created["id"].(string)
-	if !regexp.MustCompile(`^[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$`).MatchString(id) || id != again["id"] {
+	if !regexp.MustCompile(`^[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$`).MatchString(id) ||
+		id != again["id"] {
 		t.Errorf("id %v, then %v", created["id"], again["id"])
 	}
 	delete(created, "id")
@@ -161,8 +166,10 @@ func TestKeysOfAnOrganisationAreItsAdministrators(t *testing.T) {
 		name, token, org string
 		status           int
 	}{
-		{"administrator", admin, `"org_id":"acme",`, 200}, {"administrator, the personal account", admin, "", 403}, {"member", member, `"org_id":"acme",`, 403},
-		{"of no organisation", own, `"org_id":"acme",`, 403}, {"the personal account", own, "", 200}, {"by its id", own, `"org_id":"0",`, 200},
+		{"administrator", admin, `"org_id":"acme",`, 200}, {"administrator, the personal account", admin, "", 403},
+		{"member", member, `"org_id":"acme",`, 403},
+		{"of no organisation", own, `"org_id":"acme",`, 403}, {"the personal account", own, "", 200},
+		{"by its id", own, `"org_id":"0",`, 200},
 	} {
 		if a := do(t, p, "POST", BasePath+"/api-keys", c.token, `{`+c.org+`"name":"k"}`); a.status != c.status {
 			t.Errorf("%s: %d %s", c.name, a.status, a.raw)
@@ -279,7 +286,8 @@ func TestOnlyALoggedInUserManagesKeysAndOnlyTheirOwn(t *testing.T) {
 	other := open(t, Options{Seed: 1, Limit: unlimited})
 	id, _, _ := p.AddKey(KeySpec{Org: "0", User: "77", Name: "mine"})
 	token := p.UserToken("0", "77")
-	for name, bearer := range map[string]string{"none": "", "management key": p.Key("0"), "of another Portal": other.UserToken("0", "77"), "tampered": token[:len(token)-3] + "AAA", "no token": "a.b.c"} {
+	for name, bearer := range map[string]string{"none": "", "management key": p.Key("0"),
+		"of another Portal": other.UserToken("0", "77"), "tampered": token[:len(token)-3] + "AAA", "no token": "a.b.c"} {
 		if a := do(t, p, "GET", BasePath+"/api-keys", bearer, ""); a.status != 401 || a.Meta.Code != 401 {
 			t.Errorf("%s: %d", name, a.status)
 		}

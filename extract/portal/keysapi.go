@@ -14,15 +14,16 @@ import (
 
 // keysAPI serves the Portal's own side of management keys to a logged-in user:
 //
-//	POST   /api-keys                 {org_id, name, description, expires_at, scopes} → the key, whole this once as api_key
+//	POST   /api-keys                 {org_id, name, description, expires_at, scopes} → the key, whole this once: api_key
 //	GET    /api-keys                 ?org_id= &status=active|disabled|revoked &search= &page= &pagesize= → {list, total}
 //	GET    /api-keys/{id}
 //	PUT    /api-keys/{id}            {name, description}
 //	DELETE /api-keys/{id}            {name}, which must be the key's
 //	POST   /api-keys/{id}/{disable|enable|revoke|restore}
 //
-// Without org_id it is the personal account, "0"; an organisation's keys are its administrator's. Another user's key is not
-// found. Of the paths the Portal documents the first two; what the others do it describes, and the paths are this simulation's.
+// Without org_id it is the personal account, "0"; an organisation's keys are its administrator's. Another user's key is
+// not found. Of the paths the Portal documents the first two; what the others do it describes, and the paths are this
+// simulation's.
 func (p *Portal) keysAPI(r *http.Request) answer {
 	c, ok := p.user(r.Header.Get("Authorization"))
 	if !ok {
@@ -105,7 +106,8 @@ func decode(r *http.Request, into any) error {
 // personal is the id of a personal account, which is what no org_id stands for.
 const personal = "0"
 
-// refused says why a user may not manage keys of an organisation, if they may not; without one it fills in the personal account.
+// refused says why a user may not manage keys of an organisation, if they may not; without one it fills in the personal
+// account.
 func (c claims) refused(org *string) (a answer, refused bool) {
 	if *org == "" {
 		*org = personal

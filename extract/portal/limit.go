@@ -34,7 +34,7 @@ func (k LimitKind) String() string {
 
 // LimitOptions is what each key is allowed. The zero value is what the Portal documents, counted in the strictest way.
 type LimitOptions struct {
-	Rate        float64 // requests a second; zero is 2. Below 1, or broken, a window is longer than a second: 0.5 is 1 in 2 s
+	Rate        float64 // requests a second; zero is 2. Below 1, or broken, a window is longer than that: 0.5 is 1 in 2 s
 	Concurrency int     // requests at once; zero is 20
 	Kind        LimitKind
 	Burst       int // what a Bucket holds; zero is 1

@@ -45,7 +45,8 @@ func TestEachLimiterIsStrict(t *testing.T) {
 		{"sliding: half a request a second", LimitOptions{Rate: 0.5}, []int{0, 1000, 1999, 2000}, "ynny"},
 		{"fixed: both sides of the edge", LimitOptions{Kind: Fixed}, []int{900, 950, 960, 1000, 1001, 1002, 2000}, "yynyyny"},
 		{"bucket of one", LimitOptions{Kind: Bucket}, []int{0, 0, 499, 500, 600, 999, 1000, 5000, 5001}, "ynnynnyyn"},
-		{"bucket of three", LimitOptions{Kind: Bucket, Burst: 3}, []int{0, 0, 0, 0, 500, 501, 9000, 9000, 9000, 9000}, "yyynynyyyn"},
+		{"bucket of three", LimitOptions{Kind: Bucket, Burst: 3}, []int{0, 0, 0, 0, 500, 501, 9000, 9000, 9000, 9000},
+			"yyynynyyyn"},
 		{"off", LimitOptions{Kind: Off}, []int{0, 0, 0, 0, 0, 0}, "yyyyyy"},
 	} {
 		if got := accepted(t, c.o, c.at...); got != c.want {
@@ -56,7 +57,8 @@ func TestEachLimiterIsStrict(t *testing.T) {
 
 func TestNeverMoreThanAllowedAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		p := open(t, Options{Now: time.Now, Limit: LimitOptions{Rate: 1000, Concurrency: 20}, Faults: Faults{Latency: time.Second}})
+		p := open(t, Options{Now: time.Now, Limit: LimitOptions{Rate: 1000, Concurrency: 20},
+			Faults: Faults{Latency: time.Second}})
 		status := make(chan int)
 		for range 23 {
 			go func() { status <- do(t, p, "GET", BasePath+"/balance", p.Key("0"), "").status }()
@@ -83,7 +85,8 @@ func TestARefusedRequestSaysWhenToComeBack(t *testing.T) {
 		}
 		get()
 		a := get()
-		if a.status != 429 || !strings.HasPrefix(a.Meta.Message, "rate_limit_exceeded") || a.header.Get("Retry-After") != "1" {
+		if a.status != 429 || !strings.HasPrefix(a.Meta.Message, "rate_limit_exceeded") ||
+			a.header.Get("Retry-After") != "1" {
 			t.Errorf("%d %s %v", a.status, a.raw, a.header)
 		}
 		time.Sleep(time.Second)
@@ -93,7 +96,8 @@ func TestARefusedRequestSaysWhenToComeBack(t *testing.T) {
 		p.options.Limit.RetryAfter = "date"
 		get()
 		a = get()
-		if d, err := time.Parse(time.RFC1123, a.header.Get("Retry-After")); err != nil || d.Before(time.Now().Add(time.Second)) {
+		if d, err := time.Parse(time.RFC1123, a.header.Get("Retry-After")); err != nil ||
+			d.Before(time.Now().Add(time.Second)) {
 			t.Errorf("Retry-After %q", a.header.Get("Retry-After"))
 		}
 		if s := p.Stats(); s.MaxPerSecond != 2 {

@@ -46,9 +46,10 @@ func (m making) make(w *world, hour int64, before func(hour int64) []rec) []rec 
 	return recs
 }
 
-// lend has a share of an hour's records bear the ids of others. They are, a quarter each: a call tried again over another
-// channel in the same second; a charge given back at some time of the same hour; a call of that hour; and one settled
-// up to three hours after the one whose id it bears. The place in the hour is in the figures, so that no two are the same.
+// lend has a share of an hour's records bear the ids of others. They are, a quarter each: a call tried again over
+// another channel in the same second; a charge given back at some time of the same hour; a call of that hour; and one
+// settled up to three hours after the one whose id it bears. The place in the hour is in the figures, so that no two
+// are the same.
 func (m making) lend(w *world, hour int64, recs []rec, before func(hour int64) []rec) {
 	borrows := func(x *rec) bool { return chance(hash(w.seed, 7, uint64(x.no)), m.shared) }
 	lenders := func(recs []rec) (list []*rec) {
@@ -92,8 +93,8 @@ func (m making) lend(w *world, hour int64, recs []rec, before func(hour int64) [
 	}
 }
 
-// idText is the id as it is served: the X-Request-Id of the model call modulo 2^63, so without order. Records share one by
-// faults alone.
+// idText is the id as it is served: the X-Request-Id of the model call modulo 2^63, so without order. Records share one
+// by faults alone.
 func (s *faultState) idText(x *rec) string {
 	no := x.no
 	if x.bears != 0 {

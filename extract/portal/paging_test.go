@@ -53,7 +53,8 @@ func TestPagingFaults(t *testing.T) {
 	if got := ids(page(n, 100).List); !slices.Equal(got, all[n/100*100:]) {
 		t.Errorf("past-end=last: %d records", len(got))
 	}
-	for s, want := range map[string]string{"past-end=null": `{"list":null`, "": `{"list":[]`, "null-list": `{"list":null`} {
+	for s, want := range map[string]string{"past-end=null": `{"list":null`, "": `{"list":[]`,
+		"null-list": `{"list":null`} {
 		set(s)
 		if a := do(t, p, "GET", query(from, to, "page", "9999"), p.Key("0"), ""); !bytes.HasPrefix(a.Data, []byte(want)) {
 			t.Errorf("%s: %s", s, a.Data)
@@ -73,7 +74,8 @@ func TestPagingFaults(t *testing.T) {
 	}
 	for s, want := range map[string]string{
 		"": fmt.Sprintf(`"total":%d}`, n), "total=page": `"total":20}`, "total=absent": `}]}`, "total=null": `"total":null}`,
-		"total=string": fmt.Sprintf(`"total":"%d"}`, n), "total-delta=-3": fmt.Sprintf(`"total":%d}`, n-3), "total-delta=7": fmt.Sprintf(`"total":%d}`, n+7),
+		"total=string": fmt.Sprintf(`"total":"%d"}`, n), "total-delta=-3": fmt.Sprintf(`"total":%d}`, n-3),
+		"total-delta=7": fmt.Sprintf(`"total":%d}`, n+7),
 	} {
 		set(s)
 		a := do(t, p, "GET", query(from, to), p.Key("0"), "")
@@ -131,7 +133,8 @@ func TestTheEndsOfAWindow(t *testing.T) {
 	}
 }
 
-// asked are the statuses, sizes and totals of the pages 1 to n as "200:100/437"; a total that isn't a number stands as it came.
+// asked are the statuses, sizes and totals of the pages 1 to n as "200:100/437"; a total that isn't a number stands as
+// it came.
 func asked(t *testing.T, p *Portal, from, to time.Time, size, n int) string {
 	t.Helper()
 	var parts []string
@@ -189,9 +192,11 @@ func TestCapsSizesAndEnds(t *testing.T) {
 		{"page-max=50", 100, 1, "200:50/437"},
 		{"pagesize-ignored", 100, 2, "200:20/437 200:20/437"},
 		{"page-default=300,pagesize-ignored", 10, 2, "200:300/437 200:137/437"},
-		{"page-clamp=40,page-clamp-from=3", 100, 9, "200:100/437 200:100/437 200:40/437 200:40/437 200:40/437 200:40/437 200:40/437 200:37/437 200:0/437"},
+		{"page-clamp=40,page-clamp-from=3", 100, 9,
+			"200:100/437 200:100/437 200:40/437 200:40/437 200:40/437 200:40/437 200:40/437 200:37/437 200:0/437"},
 		{"page-clamp=40,page-clamp-from=3,past-end=400", 200, 5, "200:200/437 200:200/437 200:37/437 400:0/ 400:0/"},
-		{"page-clamp=100,page-clamp-from=3,page-clamp-back", 200, 6, "200:200/437 200:200/437 200:100/437 200:100/437 200:37/437 200:0/437"},
+		{"page-clamp=100,page-clamp-from=3,page-clamp-back", 200, 6,
+			"200:200/437 200:200/437 200:100/437 200:100/437 200:37/437 200:0/437"},
 		{"blank=1", 100, 2, "200:0/0 200:0/0"},
 		{"blank=1,from=2,to=3,past-end=400", 300, 4, "200:300/437 200:0/0 200:0/0 400:0/"},
 		{"blank=1,total=absent,to=1", 300, 2, "200:0/ 200:137/"},
@@ -230,13 +235,15 @@ func TestARandomTotalIsAnotherInEachAnswer(t *testing.T) {
 	}
 }
 
-// TestPagesThatShrinkLoseNothing is for page-clamp-from: whatever the sizes, all comes by asking for one page after another.
+// TestPagesThatShrinkLoseNothing is for page-clamp-from: whatever the sizes, all comes by asking for one page after
+// another.
 func TestPagesThatShrinkLoseNothing(t *testing.T) {
 	p := open(t, Options{Limit: unlimited})
 	from, to := hundreds(t, p, 437)
 	all := truthIDs(p, from, to)
 	for s, twice := range map[string]int{
-		"page-clamp=30,page-clamp-from=2": 0, "page-clamp=7,page-clamp-from=4,order=newest": 0, "page-clamp=30,page-clamp-from=9": 0,
+		"page-clamp=30,page-clamp-from=2": 0, "page-clamp=7,page-clamp-from=4,order=newest": 0,
+		"page-clamp=30,page-clamp-from=9":                 0,
 		"page-clamp=30,page-clamp-from=4,page-clamp-back": 210, "page-clamp=50,page-clamp-after=3": 150,
 		"page-clamp=30,page-clamp-from=3,page-clamp-after=3": 70, "page-clamp=200,page-clamp-from=2": 0,
 	} {

@@ -23,8 +23,8 @@ const (
 	Summary               // records of timestamp, tokens and model
 )
 
-// Options says what to simulate. The zero value is one organisation with some 120,000 records a month, at the documented
-// limits, without fault.
+// Options says what to simulate. The zero value is one organisation with some 120,000 records a month, at the
+// documented limits, without fault.
 type Options struct {
 	// Seed decides everything: keys, tokens, prices agreed, records, and which request a fault hits.
 	Seed uint64
@@ -130,7 +130,8 @@ func New(o Options) (*Portal, error) {
 		if key == "" {
 			key = p.keys.derive(org.ID, 0)
 		}
-		if _, err := p.keys.add(KeySpec{Org: org.ID, User: w.users[0], Admin: true, Name: "default", Scopes: []string{ScopeBalance, ScopeUsage}}, key, o.Start); err != nil {
+		if _, err := p.keys.add(KeySpec{Org: org.ID, User: w.users[0], Admin: true, Name: "default",
+			Scopes: []string{ScopeBalance, ScopeUsage}}, key, o.Start); err != nil {
 			return nil, fmt.Errorf("organisation %q: %w", org.ID, err)
 		}
 	}
@@ -158,7 +159,8 @@ func (o *OrgOptions) setDefaults() error {
 	}
 	var errs []error
 	if !(o.RecordsPerDay > 0 && o.RecordsPerDay <= 1e8) {
-		errs = append(errs, fmt.Errorf("organisation %q: %v records a day: must be above 0 and at most 1e8", o.ID, o.RecordsPerDay))
+		errs = append(errs, fmt.Errorf("organisation %q: %v records a day: must be above 0 and at most 1e8", o.ID,
+			o.RecordsPerDay))
 	}
 	if o.RefillDays < 1 {
 		errs = append(errs, fmt.Errorf("organisation %q: top-ups every %d days", o.ID, o.RefillDays))
@@ -221,8 +223,8 @@ func (p *Portal) world(org string) *world {
 }
 
 // Truth is every record that a perfect export of [from, to) taken now would hold, oldest first: corrections applied,
-// vanished ones gone, late ones there if they show by now, those that can't be read marked Bad, those listed twice once.
-// It goes by request_time and reaches back beyond what fault keep leaves to be listed.
+// vanished ones gone, late ones there if they show by now, those that can't be read marked Bad, those listed twice
+// once. It goes by request_time and reaches back beyond what fault keep leaves to be listed.
 func (p *Portal) Truth(org string, from, to time.Time) iter.Seq[Record] {
 	return func(yield func(Record) bool) {
 		w := p.world(org)

@@ -168,7 +168,8 @@ func TestEveryErrorComesInTheEnvelope(t *testing.T) {
 			if err := json.Unmarshal(a.raw, &env); err != nil {
 				t.Fatalf("%q: %v", a.raw, err)
 			}
-			if a.status != c.status || a.Meta.Code != c.status || !strings.HasPrefix(a.Meta.Message, c.message) || string(env["data"]) != "null" || len(a.Meta.RequestID) != 32 {
+			if a.status != c.status || a.Meta.Code != c.status || !strings.HasPrefix(a.Meta.Message, c.message) ||
+				string(env["data"]) != "null" || len(a.Meta.RequestID) != 32 {
 				t.Errorf("got %d %s", a.status, a.raw)
 			}
 		})
@@ -389,7 +390,8 @@ func TestSummaryShape(t *testing.T) {
 			break
 		}
 		for _, r := range d.Records {
-			if w := truth[i]; r.Timestamp != w.RequestTime.Unix() || r.Tokens != w.Tokens || r.Model != w.Model || w.Kind != "summary" || w.ID != "" {
+			if w := truth[i]; r.Timestamp != w.RequestTime.Unix() || r.Tokens != w.Tokens || r.Model != w.Model ||
+				w.Kind != "summary" || w.ID != "" {
 				t.Fatalf("record %d: %+v, want %+v", i, r, w)
 			}
 			i++
@@ -454,7 +456,8 @@ func BenchmarkPage(b *testing.B) {
 	b.Run("month", func(b *testing.B) {
 		p := open(b, Options{Limit: unlimited})
 		for i := 0; b.Loop(); i++ {
-			do(b, p, "GET", query(noon.AddDate(0, 0, -30), noon, "pagesize", "100", "page", fmt.Sprint(1+i%1200)), p.Key("0"), "")
+			do(b, p, "GET", query(noon.AddDate(0, 0, -30), noon, "pagesize", "100", "page", fmt.Sprint(1+i%1200)),
+				p.Key("0"), "")
 		}
 	})
 }

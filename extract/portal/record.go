@@ -12,8 +12,8 @@ import (
 // Record is one usage record as the Portal would give it now. Prices and amounts are exact decimals in plain notation
 // without trailing zeros ("0.012237", "-3", "0"); prices are per million tokens.
 //
-// Of an organisation of [Summary] shape only Kind, Org, Number, RequestTime, Model and Tokens are filled: nothing else is
-// served.
+// Of an organisation of [Summary] shape only Kind, Org, Number, RequestTime, Model and Tokens are filled: nothing else
+// is served.
 type Record struct {
 	Kind           string            `json:"kind"` // "request" or "summary"
 	Org            string            `json:"org"`
@@ -42,7 +42,8 @@ type Record struct {
 	Extra          map[string]string `json:"extra,omitempty"`   // undocumented fields as JSON text; those below ext under "ext"
 	Missing        []string          `json:"missing,omitempty"` // fields the API leaves out or sends as null; they are zero here
 
-	// Bad is empty, or how the record is spoilt: a name of fault bad-kinds. The other fields are then what it should have said.
+	// Bad is empty, or how the record is spoilt: a name of fault bad-kinds. The other fields are then what it should have
+	// said.
 	Bad       string `json:"bad,omitempty"`
 	Late      bool   `json:"late,omitempty"`      // it showed later than its request_time
 	Corrected bool   `json:"corrected,omitempty"` // its amounts aren't those it was first served with
@@ -74,7 +75,8 @@ func (s *faultState) extraFields(no int64) [][2]string {
 	var extra [][2]string
 	if s.UnknownFields {
 		region := [...]string{"eu-1", "us-2", "ap-3"}[hash(9, uint64(no))%3]
-		extra = append(extra, [2]string{"region", strconv.Quote(region)}, [2]string{"usage_detail", `{"reasoning_token":7,"cache":{"hit":true}}`})
+		extra = append(extra, [2]string{"region", strconv.Quote(region)},
+			[2]string{"usage_detail", `{"reasoning_token":7,"cache":{"hit":true}}`})
 	}
 	if s.fate.hostileKind(no) == hostileNested {
 		extra = append(extra, [2]string{"trace", strings.Repeat("[", 500) + strings.Repeat("]", 500)})
@@ -107,7 +109,8 @@ func (s *faultState) extItems(x *rec) []extItem {
 	if !s.UnknownFields || x.no&(1<<14) == 0 {
 		return x.ext
 	}
-	return append(x.ext[:len(x.ext):len(x.ext)], extItem{group: "output_v3", item: "avatar", unit: "each", usage: 1_500_000})
+	return append(x.ext[:len(x.ext):len(x.ext)], extItem{group: "output_v3", item: "avatar", unit: "each",
+		usage: 1_500_000})
 }
 
 func (p *Portal) truth(w *world, s *faultState, r row) Record {
@@ -122,17 +125,21 @@ func (p *Portal) truth(w *world, s *faultState, r row) Record {
 	e.record(w, r)
 	t := Record{
 		Kind: "request", Org: w.org, Number: r.no, ID: s.idText(r.rec), RequestTime: at,
-		UserID: w.users[r.user], CustomUserID: s.custom(r.rec), TokenID: w.tokens[r.token].id, Team: w.teams[w.tokens[r.token].team].Name,
+		UserID: w.users[r.user], CustomUserID: s.custom(r.rec), TokenID: w.tokens[r.token].id,
+		Team:  w.teams[w.tokens[r.token].team].Name,
 		Model: m.name, ModelType: m.kind,
 		InputTokens: r.in, OutputTokens: r.out, CachedTokens: r.cached, Tokens: r.tokens(),
-		InputPrice: decimal(r.inPrice, nano), OutputPrice: decimal(r.outPrice, nano), CachedPrice: decimal(r.cachedPrice, nano),
-		TotalAmount: decimal(r.total, pico), DiscountAmount: decimal(r.discount, pico), Amount: decimal(r.total-r.discount, pico),
+		InputPrice: decimal(r.inPrice, nano), OutputPrice: decimal(r.outPrice, nano),
+		CachedPrice: decimal(r.cachedPrice, nano),
+		TotalAmount: decimal(r.total, pico), DiscountAmount: decimal(r.discount, pico),
+		Amount:    decimal(r.total-r.discount, pico),
 		ChannelID: int64(r.channel),
 		Bad:       s.fate.badKind(r.no), Late: s.fate.isLate(r.no) || r.seen > 0, Corrected: r.corrected,
 		Shared: r.bears != 0, Twice: s.fate.isTwice(r.no), Served: e.b,
 	}
 	for _, e := range s.extItems(r.rec) {
-		t.Ext = append(t.Ext, ExtItem{e.group, e.item, e.unit, decimal(e.price, nano), decimal(e.usage, micro), decimal(e.amount, pico)})
+		t.Ext = append(t.Ext, ExtItem{e.group, e.item, e.unit, decimal(e.price, nano), decimal(e.usage, micro),
+			decimal(e.amount, pico)})
 	}
 	t.ExtSent = s.extForm(r) != "absent" && s.extForm(r) != "null"
 	for _, e := range s.extraFields(r.no) {

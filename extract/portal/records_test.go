@@ -21,7 +21,8 @@ type served struct {
 func records(t *testing.T, p *Portal, from, to time.Time, extra ...string) (list []served) {
 	t.Helper()
 	for page := 1; ; page++ {
-		a := do(t, p, "GET", query(from, to, append([]string{"page", strconv.Itoa(page), "pagesize", "100"}, extra...)...), p.Key("0"), "")
+		a := do(t, p, "GET", query(from, to, append([]string{"page", strconv.Itoa(page), "pagesize", "100"}, extra...)...),
+			p.Key("0"), "")
 		var d struct{ List []json.RawMessage }
 		if err := json.Unmarshal(a.Data, &d); err != nil || a.status != 200 {
 			t.Fatalf("%d %s: %v", a.status, a.raw, err)
@@ -142,7 +143,8 @@ func TestARecordIsListedAndCountedTwice(t *testing.T) {
 	list := records(t, p, from, to)
 	n, _ := p.Total("0", from, to)
 	twice := len(list) - n
-	if twice < n/20 || twice > n/5 || *usage(t, p, from, to).Total != len(list) || !slices.Equal(raws(list), bytesOf(p, from, to)) {
+	if twice < n/20 || twice > n/5 || *usage(t, p, from, to).Total != len(list) ||
+		!slices.Equal(raws(list), bytesOf(p, from, to)) {
 		t.Errorf("%d listed, %d in truth, total %d", len(list), n, *usage(t, p, from, to).Total)
 	}
 	for i := 1; i < len(list); i++ {
@@ -205,16 +207,19 @@ func TestOneRecordVanishesAndOneShowsDuringPaging(t *testing.T) {
 				gone++
 			}
 		}
-		if gone == 0 || gone > 3 || len(after) != len(before) || (filter == nil && !slices.Equal(after, bytesOf(p, from, to))) {
+		if gone == 0 || gone > 3 || len(after) != len(before) ||
+			(filter == nil && !slices.Equal(after, bytesOf(p, from, to))) {
 			t.Errorf("%v: %d records went", filter, gone)
 		}
 	}
 }
 
-// TestTheListingGoesBySettlement is for filter-by: a record is listed in the window of its settlement, and shows its request.
+// TestTheListingGoesBySettlement is for filter-by: a record is listed in the window of its settlement, and shows its
+// request.
 func TestTheListingGoesBySettlement(t *testing.T) {
 	for s, late := range map[string][2]int64{
-		"filter-by=settled": {35, 35}, "filter-by=settled,settle-by=10m,settle-jitter=5m": {600, 900}, "filter-by=settled,settle-by=2h": {7200, 7200},
+		"filter-by=settled": {35, 35}, "filter-by=settled,settle-by=10m,settle-jitter=5m": {600, 900},
+		"filter-by=settled,settle-by=2h":                               {7200, 7200},
 		"filter-by=settled,settle-by=1s,settle-jitter=3h,order=newest": {1, 10801},
 	} {
 		p := open(t, Options{Limit: unlimited, Faults: faults(t, s)})
@@ -269,7 +274,8 @@ func TestThePortalKeepsRecordsForAWhile(t *testing.T) {
 	p := open(t, Options{Limit: unlimited, Now: c.now})
 	old, oldest := noon.Add(-50*time.Hour), noon.Add(-48*time.Hour)
 	for s, want := range map[string][3]int{ // status of a window before, of one across, of one after
-		"keep=48h": {200, 200, 200}, "keep=48h,keep-answer=empty": {200, 200, 200}, "keep=48h,keep-answer=400": {400, 400, 200}, "keep=48h,keep-answer=404": {404, 404, 200},
+		"keep=48h": {200, 200, 200}, "keep=48h,keep-answer=empty": {200, 200, 200},
+		"keep=48h,keep-answer=400": {400, 400, 200}, "keep=48h,keep-answer=404": {404, 404, 200},
 	} {
 		p.SetFaults(faults(t, s))
 		for i, w := range [][2]time.Time{{old, old.Add(time.Hour)}, {old, noon}, {oldest, noon}} {
@@ -324,7 +330,8 @@ func TestFiltersAreIgnored(t *testing.T) {
 	p := open(t, Options{Limit: unlimited, Faults: faults(t, "filter-ignored")})
 	from, to := noon.Add(-2*time.Hour), noon
 	n := *usage(t, p, from, to).Total
-	for _, f := range [][]string{{"token_id", p.Teams("0")[0].Tokens[0]}, {"token_id", "tk_nobody"}, {"user_id", p.Teams("0")[1].Users[0]}, {"user_id", "1"}} {
+	for _, f := range [][]string{{"token_id", p.Teams("0")[0].Tokens[0]}, {"token_id", "tk_nobody"},
+		{"user_id", p.Teams("0")[1].Users[0]}, {"user_id", "1"}} {
 		if got := *usage(t, p, from, to, f...).Total; got != n {
 			t.Errorf("%v: %d, want %d", f, got, n)
 		}
@@ -352,7 +359,8 @@ func TestFaultsOfRecordsGoTogether(t *testing.T) {
 			p.SetFaults(f)
 			got, want := raws(records(t, p, from, to)), bytesOf(p, from, to)
 			if !slices.Equal(got, want) || *usage(t, p, from, to).Total != len(want) {
-				t.Errorf("%s at %v: %d records of %d, total %d", s, now.Sub(noon), len(got), len(want), *usage(t, p, from, to).Total)
+				t.Errorf("%s at %v: %d records of %d, total %d", s, now.Sub(noon), len(got), len(want),
+					*usage(t, p, from, to).Total)
 			}
 			if n, net := p.Total("0", from, to); fmt.Sprint(n, net) != fmt.Sprint(sum(t, p, from, to)) {
 				t.Errorf("%s at %v: total %d %s, truth %s", s, now.Sub(noon), n, net, sum(t, p, from, to))

@@ -27,13 +27,15 @@ func success(data any) answer {
 
 func failure(status int, message string) answer { return answer{status: status, message: message} }
 
-// ServeHTTP serves the Manager API under [BasePath] and, to loopback clients alone, the simulation's own side under /sim/.
+// ServeHTTP serves the Manager API under [BasePath] and, to loopback clients alone, the simulation's own side under
+// /sim/.
 func (p *Portal) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if strings.HasPrefix(r.URL.Path, "/sim/") || r.URL.Path == "/sim" {
 		p.adminAPI(w, r)
 		return
 	}
-	x := &exchange{p: p, w: w, r: r, s: p.faults.Load(), began: time.Now(), info: RequestInfo{Time: p.now(), Method: r.Method, Query: r.URL.RawQuery}}
+	x := &exchange{p: p, w: w, r: r, s: p.faults.Load(), began: time.Now(),
+		info: RequestInfo{Time: p.now(), Method: r.Method, Query: r.URL.RawQuery}}
 	defer x.end()
 	x.serve()
 }

@@ -16,8 +16,8 @@ type Server struct {
 	err  error
 }
 
-// Listen serves a Portal on an address such as 127.0.0.1:0. An address other than loopback is refused unless anywhere is
-// set: the simulation's keys are no secret.
+// Listen serves a Portal on an address such as 127.0.0.1:0. An address other than loopback is refused unless anywhere
+// is set: the simulation's keys are no secret.
 func Listen(addr string, p *Portal, anywhere bool) (*Server, error) {
 	host, _, err := net.SplitHostPort(addr)
 	if err != nil {
@@ -30,7 +30,8 @@ func Listen(addr string, p *Portal, anywhere bool) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{l: l, done: make(chan struct{}), s: &http.Server{Handler: p, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute}}
+	s := &Server{l: l, done: make(chan struct{}), s: &http.Server{Handler: p, ReadHeaderTimeout: 10 * time.Second,
+		IdleTimeout: 2 * time.Minute}}
 	go func() {
 		defer close(s.done)
 		if err := s.s.Serve(l); err != http.ErrServerClosed {

@@ -45,7 +45,8 @@ func newRecorder() *recorder {
 func (r *recorder) reset() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.s = Stats{ByStatus: map[string]map[int]int{}, Faults: map[string]int{}, InFlight: r.s.InFlight, MaxInFlight: r.s.InFlight}
+	r.s = Stats{ByStatus: map[string]map[int]int{}, Faults: map[string]int{}, InFlight: r.s.InFlight,
+		MaxInFlight: r.s.InFlight}
 	r.recent = map[string][]time.Time{}
 }
 

@@ -280,7 +280,8 @@ func (v *view) at(i int) (row, bool) {
 	return rows[i], true
 }
 
-// equals says which records [lo, hi) have the same time as the i-th, in spans of so many seconds, and which span that is.
+// equals says which records [lo, hi) have the same time as the i-th, in spans of so many seconds, and which span that
+// is.
 func (v *view) equals(i int, span int64) (lo, hi int, key int64) {
 	at := func(i int) int64 {
 		if r, ok := v.at(i); ok {
