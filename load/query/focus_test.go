@@ -515,7 +515,7 @@ func TestNoNumberOfACSVIsReadAsThousands(t *testing.T) {
 }
 
 func TestTheDocsNameEveryColumnOfFocus(t *testing.T) {
-	b, err := os.ReadFile("../docs/focus.md")
+	b, err := os.ReadFile("../../docs/focus.md")
 	if err != nil {
 		t.Fatal(err)
 	}
