@@ -135,9 +135,9 @@ func TestQueryTellsTypes(t *testing.T) {
 	for _, c := range r.Columns {
 		got = append(got, c.Name+" "+c.Type)
 	}
-	want := `amount DECIMAL(18,12)|s DECIMAL(38,12)|request_time TIMESTAMP WITH TIME ZONE|ext_items
-		STRUCT("category" VARCHAR, "item" VARCHAR, "unit" VARCHAR, "price" DECIMAL(18,12), "usage" DECIMAL(18,12),
-		"amount" DECIMAL(18,12))[]|j JSON|one INTEGER`
+	want := `amount DECIMAL(18,12)|s DECIMAL(38,12)|request_time TIMESTAMP WITH TIME ZONE|ext_items ` +
+		`STRUCT("category" VARCHAR, "item" VARCHAR, "unit" VARCHAR, "price" DECIMAL(18,12), "usage" DECIMAL(18,12), ` +
+		`"amount" DECIMAL(18,12))[]|j JSON|one INTEGER`
 	if s := strings.Join(got, "|"); s != want {
 		t.Errorf("columns\n%s\nwant\n%s", s, want)
 	}
