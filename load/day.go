@@ -242,7 +242,7 @@ func usageEncodings() []parquet.WriterProperty {
 	for _, column := range []string{"channel_id", "input_tokens", "output_tokens", "cached_tokens", "total_tokens"} {
 		plain(column, parquet.Encodings.Plain)
 	}
-	// List costs come again with the same request, discounts are often 0; net costs have more digits, and next to no
+	// list costs come again with the same request, discounts are often 0; net costs have more digits, and next to no
 	// repetitions. DELTA_BINARY_PACKED would save 0.1 bytes a record, and fastparquet (2026.9) adds such amounts up to
 	// another sum without an error.
 	plain("total_amount", parquet.Encodings.Plain)

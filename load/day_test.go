@@ -318,7 +318,7 @@ func TestDayWriterRefusesWhatTheContractDoesNotHold(t *testing.T) {
 			if err := w.Commit(dayFooter(1, 0)); err == nil {
 				t.Error("it was committed all the same")
 			}
-			if left, _ := l.List(l.Path(durable.TempDir)); len(left) > 0 {
+			if left, _ := l.list(l.Path(durable.TempDir)); len(left) > 0 {
 				t.Errorf("left: %v", left)
 			}
 		})

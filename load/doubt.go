@@ -54,7 +54,7 @@ func (l *Lake) Doubts(p schemas.Partition) ([]Doubt, error) {
 
 // Doubted lists the days of an account that have doubts.
 func (l *Lake) Doubted(account string) ([]schemas.Partition, error) {
-	names, err := l.List(l.Path(doubtsDir, account))
+	names, err := l.list(l.Path(doubtsDir, account))
 	if err != nil {
 		return nil, fmt.Errorf("list doubts of %s: %w", account, err)
 	}

@@ -152,7 +152,7 @@ func writings(t *testing.T) []writing {
 			},
 			look: func(t *testing.T, l *Lake) string {
 				must(t, l.CheckBody(l.UsagePath(schemastest.Day)))
-				names, err := l.List(l.Path(DamagedDir))
+				names, err := l.list(l.Path(DamagedDir))
 				must(t, err)
 				for _, n := range names {
 					must(t, l.CheckBody(l.Path(DamagedDir, n)))
@@ -182,7 +182,7 @@ func writings(t *testing.T) []writing {
 			write:   func(t *testing.T, l *Lake) error { return l.SetAsideBalance(schemastest.Day) },
 			look: func(t *testing.T, l *Lake) string {
 				_, errThere := os.Stat(l.BalancePath(schemastest.Day))
-				names, err := l.List(l.Path(DamagedDir))
+				names, err := l.list(l.Path(DamagedDir))
 				must(t, err)
 				if (errThere == nil) == (len(names) == 1) {
 					t.Fatalf("there %v, aside %v", errThere, names)
@@ -271,7 +271,7 @@ func TestEveryWriteStepMayFail(t *testing.T) {
 							t.Errorf("%s: done again, a reader sees %q, not %q", name, again, after)
 						}
 						if !down && err != nil {
-							if left, _ := l.List(l.Path(durable.TempDir)); len(left) > 0 && step != "close" &&
+							if left, _ := l.list(l.Path(durable.TempDir)); len(left) > 0 && step != "close" &&
 								!strings.HasPrefix(step, "create") && !strings.HasPrefix(step, "remove") {
 								t.Errorf("%s: half-done files are left: %v", name, left)
 							}

@@ -31,8 +31,8 @@ import (
 
 const journalFile = "runs.jsonl"
 
-// JournalPath is the live journal.
-func (l *Lake) JournalPath() string { return l.Path(journalDir, journalFile) }
+// journalPath is the live journal.
+func (l *Lake) journalPath() string { return l.Path(journalDir, journalFile) }
 
 // journalLine is a line of the journal.
 type journalLine struct {
@@ -124,7 +124,7 @@ func (l *Lake) appendRun(run schemas.Run) (err error) {
 		return err
 	}
 	line = append(line, '\n')
-	path := l.JournalPath()
+	path := l.journalPath()
 	if err := l.MakeDirs(l.Path(journalDir)); err != nil {
 		return err
 	}
@@ -207,7 +207,7 @@ const wholeJournal = 4 << 20
 // or was when its process died, and is left out. Of a journal that was never compacted, lines without a checksum are
 // known to be damaged when they are read, unless strict is set.
 func (l *Lake) live(strict bool) (*liveJournal, error) {
-	f, err := l.FS.Open(l.JournalPath())
+	f, err := l.FS.Open(l.journalPath())
 	if errors.Is(err, fs.ErrNotExist) {
 		return &liveJournal{}, nil
 	}
@@ -367,7 +367,7 @@ func (l *Lake) EachRun(f func(schemas.Run)) error {
 
 func (l *Lake) warnBad(bad []lineAt) {
 	for _, a := range bad {
-		l.Log.Warn("a line of the journal can't be read", "path", l.JournalPath(), "line", a.line, "hint",
+		l.Log.Warn("a line of the journal can't be read", "path", l.journalPath(), "line", a.line, "hint",
 			"usagelake verify --repair   (sets it aside)")
 	}
 }
@@ -377,7 +377,7 @@ func (l *Lake) warnBad(bad []lineAt) {
 type Stamp struct{ info fs.FileInfo }
 
 // JournalStamp looks at the live journal, and reads nothing of it.
-func (l *Lake) JournalStamp() Stamp { return l.stamp(l.JournalPath()) }
+func (l *Lake) JournalStamp() Stamp { return l.stamp(l.journalPath()) }
 
 // RawStamp looks at an account's directory in the raw archive: whether days were added or taken away.
 func (l *Lake) RawStamp(account string) Stamp { return l.stamp(l.AccountDir(RawDir, account)) }
@@ -413,7 +413,7 @@ const tailStep = 512 << 10
 // LastRuns returns the last n runs of the journal, oldest first, and how many of the lines that it came across can't be
 // read. It reads the end of the file, no more than it takes.
 func (l *Lake) LastRuns(n int) (runs []schemas.Run, bad int, err error) {
-	f, err := l.FS.Open(l.JournalPath())
+	f, err := l.FS.Open(l.journalPath())
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, 0, nil
 	}

@@ -62,7 +62,7 @@ func (l *Lake) CheckJournal(ctx context.Context, found func(path, detail string)
 	}
 	if len(bad) > 0 {
 		slices.Sort(bad)
-		found(l.JournalPath(), fmt.Sprintf("lines %s can't be read; %s", strings.Trim(fmt.Sprint(bad), "[]"), lost))
+		found(l.journalPath(), fmt.Sprintf("lines %s can't be read; %s", strings.Trim(fmt.Sprint(bad), "[]"), lost))
 	}
 	months, err := l.JournalMonths()
 	if err != nil {

@@ -63,7 +63,7 @@ func (l *Lake) monthPath(month string) string {
 
 // JournalMonths are the months of the journal, "2026-11", in order.
 func (l *Lake) JournalMonths() ([]string, error) {
-	names, err := l.List(l.Path(journalDir, monthsDir))
+	names, err := l.list(l.Path(journalDir, monthsDir))
 	if err != nil {
 		return nil, fmt.Errorf("read journal: %w", err)
 	}
@@ -273,7 +273,7 @@ type Keep func(iter.Seq[schemas.Run]) []schemas.Run
 // A crash in between leaves runs in both, which count once, and the next compaction moves them again. Lines that can't
 // be read stay where they are.
 func (l *Lake) CompactJournal(ctx context.Context, keep Keep) (moved int, err error) {
-	info, err := l.FS.Stat(l.JournalPath())
+	info, err := l.FS.Stat(l.journalPath())
 	if errors.Is(err, fs.ErrNotExist) {
 		return 0, nil
 	}
@@ -283,16 +283,16 @@ func (l *Lake) CompactJournal(ctx context.Context, keep Keep) (moved int, err er
 	if info.Size() <= compactBytes {
 		return 0, nil
 	}
-	moved, err = l.CompactBeyond(ctx, keep, compactRuns, leastRuns)
+	moved, err = l.compactBeyond(ctx, keep, compactRuns, leastRuns)
 	if err != nil {
 		return 0, fmt.Errorf("compact journal: %w", err)
 	}
 	return moved, nil
 }
 
-// CompactBeyond is CompactJournal with bounds of its own: if more than `from` runs stand in the live journal, all but
+// compactBeyond is CompactJournal with bounds of its own: if more than `from` runs stand in the live journal, all but
 // the last `least` of them are moved.
-func (l *Lake) CompactBeyond(ctx context.Context, keep Keep, from, least int) (int, error) {
+func (l *Lake) compactBeyond(ctx context.Context, keep Keep, from, least int) (int, error) {
 	j, err := l.live(false)
 	if err != nil {
 		return 0, err
@@ -550,5 +550,5 @@ func (l *Lake) rewriteJournal(j *liveJournal, bad []lineAt, kept []schemas.Run, 
 		}
 		b.Write(append(line, '\n'))
 	}
-	return l.Replace(l.JournalPath(), &b)
+	return l.Replace(l.journalPath(), &b)
 }

@@ -4,70 +4,29 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"iter"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	"github.com/usagelake/usagelake/load/durable"
 	"github.com/usagelake/usagelake/load/durable/durabletest"
-	"github.com/usagelake/usagelake/schemas"
+	"github.com/usagelake/usagelake/schemas/schemastest"
 )
-
-// pastRun is the n-th of runs that start an hour after the other, from a day of October on.
-func pastRun(n int) schemas.Run {
-	at := time.Date(2026, 10, 30, 0, 0, 0, 0, time.UTC).Add(time.Duration(n) * time.Hour)
-	return schemas.Run{RunID: fmt.Sprintf("run-%05d", n), Command: "export", Job: "hourly", Version: "test", StartedAt: at,
-		EndedAt: at.Add(time.Minute), Status: schemas.StatusDone,
-		Accounts: []schemas.RunAccount{{Account: "acme", Status: schemas.StatusDone,
-			RunCounts: schemas.RunCounts{Records: int64(n)}}}}
-}
-
-// keepFirst keeps the first run, shortened.
-func keepFirst(runs iter.Seq[schemas.Run]) []schemas.Run {
-	for r := range runs {
-		r.Accounts = nil
-		return []schemas.Run{r}
-	}
-	return nil
-}
-
-// allRuns is every run of the journal, in words.
-func allRuns(t testing.TB, l *Lake) string {
-	t.Helper()
-	var out []string
-	for r, err := range l.AllRuns(t.Context()) {
-		must(t, err)
-		out = append(out, fmt.Sprint(r.RunID, " ", r.Status, " ", len(r.Accounts)))
-	}
-	return strings.Join(out, "\n")
-}
-
-func appendRuns(t testing.TB, l *Lake, from, to int) {
-	t.Helper()
-	for n := from; n < to; n++ {
-		r := pastRun(n)
-		r.Status = schemas.StatusRunning
-		must(t, l.AppendRun(r))
-		must(t, l.AppendRun(pastRun(n)))
-	}
-}
 
 func TestCompactionMovesOldRunsAndLosesNone(t *testing.T) {
 	l := newTestLake(t, Options{})
 	total := 0
 	for _, n := range []int{100, 30, 7, 60, 1} {
-		appendRuns(t, l, total, total+n)
+		schemastest.AppendRuns(t, l, total, total+n, schemastest.PastRun)
 		total += n
-		before := allRuns(t, l)
-		if _, err := l.CompactBeyond(t.Context(), keepFirst, 50, 20); err != nil {
+		before := schemastest.Runs(t, l)
+		if _, err := l.compactBeyond(t.Context(), schemastest.KeepFirst, 50, 20); err != nil {
 			t.Fatal(err)
 		}
-		if after := allRuns(t, l); after != before || strings.Count(after, "\n") != total-1 {
+		if after := schemastest.Runs(t, l); after != before || strings.Count(after, "\n") != total-1 {
 			t.Fatalf("after %d runs:\n%s\nbefore:\n%s", total, after, before)
 		}
 		runs, err := l.Runs()
@@ -77,14 +36,14 @@ func TestCompactionMovesOldRunsAndLosesNone(t *testing.T) {
 		}
 		last, bad, err := l.LastRuns(10)
 		must(t, err)
-		if want := pastRun(total - 1).RunID; len(last) != 10 || bad > 0 || last[9].RunID != want {
+		if want := schemastest.PastRun(total - 1).RunID; len(last) != 10 || bad > 0 || last[9].RunID != want {
 			t.Errorf("the last runs are %s, want %s last", statuses(last), want)
 		}
 	}
 	if months, err := l.JournalMonths(); err != nil || !slices.Equal(months, []string{"2026-10", "2026-11"}) {
 		t.Errorf("months %v, %v", months, err)
 	}
-	if done, err := l.CompactBeyond(t.Context(), keepFirst, 50, 20); err != nil || done != 0 {
+	if done, err := l.compactBeyond(t.Context(), schemastest.KeepFirst, 50, 20); err != nil || done != 0 {
 		t.Errorf("again: %d moved, %v", done, err)
 	}
 }
@@ -92,43 +51,37 @@ func TestCompactionMovesOldRunsAndLosesNone(t *testing.T) {
 // A run that stands in a month and in the live journal counts once, as the live journal has it.
 func TestARunInBothPartsCountsOnce(t *testing.T) {
 	l := newTestLake(t, Options{})
-	appendRuns(t, l, 0, 100)
-	live, err := os.ReadFile(l.JournalPath())
+	schemastest.AppendRuns(t, l, 0, 100, schemastest.PastRun)
+	live, err := os.ReadFile(l.journalPath())
 	must(t, err)
-	want := allRuns(t, l)
-	_, err = l.CompactBeyond(t.Context(), keepFirst, 50, 20)
+	want := schemastest.Runs(t, l)
+	_, err = l.compactBeyond(t.Context(), schemastest.KeepFirst, 50, 20)
 	must(t, err)
-	must(t, os.WriteFile(l.JournalPath(), live, durable.FileMode)) // as a crash before the second step leaves it
-	if got := allRuns(t, l); sortedLines(got) != sortedLines(want) {
+	must(t, os.WriteFile(l.journalPath(), live, durable.FileMode)) // as a crash before the second step leaves it
+	if got := schemastest.Runs(t, l); schemastest.Sorted(got) != schemastest.Sorted(want) {
 		t.Errorf("got\n%s\nwant\n%s", got, want)
 	}
-	_, err = l.CompactBeyond(t.Context(), keepFirst, 50, 20)
+	_, err = l.compactBeyond(t.Context(), schemastest.KeepFirst, 50, 20)
 	must(t, err)
-	if got := allRuns(t, l); got != want {
+	if got := schemastest.Runs(t, l); got != want {
 		t.Errorf("compacted again: got\n%s\nwant\n%s", got, want)
 	}
-}
-
-func sortedLines(s string) string {
-	lines := strings.Split(s, "\n")
-	slices.Sort(lines)
-	return strings.Join(lines, "\n")
 }
 
 // Each step of a compaction fails in each way: every run is there once before, after, and when it is done again.
 func TestEveryStepOfACompactionMayFail(t *testing.T) {
 	seed := newTestLake(t, Options{})
-	appendRuns(t, seed, 0, 40)
-	_, err := seed.CompactBeyond(t.Context(), keepFirst, 20, 10)
+	schemastest.AppendRuns(t, seed, 0, 40, schemastest.PastRun)
+	_, err := seed.compactBeyond(t.Context(), schemastest.KeepFirst, 20, 10)
 	must(t, err)
-	appendRuns(t, seed, 40, 80)
-	want := allRuns(t, seed)
+	schemastest.AppendRuns(t, seed, 40, 80, schemastest.PastRun)
+	want := schemastest.Runs(t, seed)
 	run := func(ffs *durabletest.FS) (*Lake, error) {
 		l := newTestLake(t, Options{})
 		must(t, os.CopyFS(filepath.Join(l.Dir(), journalDir), os.DirFS(seed.Path(journalDir))))
 		broken, err := Open(l.Dir(), Options{FS: ffs})
 		must(t, err)
-		_, err = broken.CompactBeyond(t.Context(), keepFirst, 20, 10)
+		_, err = broken.compactBeyond(t.Context(), schemastest.KeepFirst, 20, 10)
 		return l, err
 	}
 	probe := &durabletest.FS{At: -1}
@@ -146,14 +99,14 @@ func TestEveryStepOfACompactionMayFail(t *testing.T) {
 				if err != nil && !errors.Is(err, syscall.EIO) {
 					t.Errorf("%s: the error hides its cause: %v", name, err)
 				}
-				if got := allRuns(t, l); sortedLines(got) != sortedLines(want) {
+				if got := schemastest.Runs(t, l); schemastest.Sorted(got) != schemastest.Sorted(want) {
 					t.Errorf("%s: the journal has %d runs, not %d", name, strings.Count(got, "\n")+1, strings.Count(want, "\n")+1)
 				}
-				appendRuns(t, l, 80, 81)
-				if _, err := l.CompactBeyond(t.Context(), keepFirst, 20, 10); err != nil {
+				schemastest.AppendRuns(t, l, 80, 81, schemastest.PastRun)
+				if _, err := l.compactBeyond(t.Context(), schemastest.KeepFirst, 20, 10); err != nil {
 					t.Errorf("%s: done again: %v", name, err)
 				}
-				if got := allRuns(t, l); !strings.HasPrefix(got, want) {
+				if got := schemastest.Runs(t, l); !strings.HasPrefix(got, want) {
 					t.Errorf("%s: done again, the journal has\n%s", name, got)
 				}
 			}
@@ -164,8 +117,8 @@ func TestEveryStepOfACompactionMayFail(t *testing.T) {
 // Any bit that flips in a line is found; and the line costs its run alone, whatever command reads it.
 func TestEveryFlippedBitOfTheJournalIsFound(t *testing.T) {
 	l := newTestLake(t, Options{})
-	appendRuns(t, l, 0, 3)
-	good, err := os.ReadFile(l.JournalPath())
+	schemastest.AppendRuns(t, l, 0, 3, schemastest.PastRun)
+	good, err := os.ReadFile(l.journalPath())
 	must(t, err)
 	for i := range good {
 		for bit := range 8 {
@@ -189,10 +142,10 @@ func TestEveryFlippedBitOfTheJournalIsFound(t *testing.T) {
 func TestVerifyFindsAndRepairMendsTheJournal(t *testing.T) {
 	prepare := func(t *testing.T) (*Lake, string) {
 		l := newTestLake(t, Options{})
-		appendRuns(t, l, 0, 100)
-		_, err := l.CompactBeyond(t.Context(), keepFirst, 50, 20)
+		schemastest.AppendRuns(t, l, 0, 100, schemastest.PastRun)
+		_, err := l.compactBeyond(t.Context(), schemastest.KeepFirst, 50, 20)
 		must(t, err)
-		return l, allRuns(t, l)
+		return l, schemastest.Runs(t, l)
 	}
 	flip := func(t *testing.T, path string, at func(b []byte) int) {
 		b, err := os.ReadFile(path)
@@ -210,15 +163,15 @@ func TestVerifyFindsAndRepairMendsTheJournal(t *testing.T) {
 		least  int // runs that are left
 	}{
 		{"nothing", func(*testing.T, *Lake) {}, nil, 0, nil, 100},
-		{"a line in the middle", func(t *testing.T, l *Lake) { flip(t, l.JournalPath(), middle) },
+		{"a line in the middle", func(t *testing.T, l *Lake) { flip(t, l.journalPath(), middle) },
 			[]string{"journal/runs.jsonl"}, 1, nil, 99},
 		{"what is kept of an archived run",
-			func(t *testing.T, l *Lake) { flip(t, l.JournalPath(), func([]byte) int { return 20 }) },
+			func(t *testing.T, l *Lake) { flip(t, l.journalPath(), func([]byte) int { return 20 }) },
 			[]string{"journal/runs.jsonl"}, 1, nil, 100},
 		{"a line of no JSON", func(t *testing.T, l *Lake) {
-			b, err := os.ReadFile(l.JournalPath())
+			b, err := os.ReadFile(l.journalPath())
 			must(t, err)
-			must(t, os.WriteFile(l.JournalPath(), append([]byte("no json\n\x00\x00\n"), b...), durable.FileMode))
+			must(t, os.WriteFile(l.journalPath(), append([]byte("no json\n\x00\x00\n"), b...), durable.FileMode))
 		}, []string{"journal/runs.jsonl"}, 2, nil, 100},
 		{"the rows of a month", func(t *testing.T, l *Lake) { flip(t, l.monthPath("2026-11"), middle) },
 			[]string{"journal/runs/2026-11.parquet"}, 0, []string{"2026-11"}, 50},
@@ -228,7 +181,7 @@ func TestVerifyFindsAndRepairMendsTheJournal(t *testing.T) {
 		{"a month that is empty", func(t *testing.T, l *Lake) { must(t, os.Truncate(l.monthPath("2026-10"), 0)) },
 			[]string{"journal/runs/2026-10.parquet"}, 0, []string{"2026-10"}, 50},
 		{"both", func(t *testing.T, l *Lake) {
-			flip(t, l.JournalPath(), middle)
+			flip(t, l.journalPath(), middle)
 			must(t, os.Truncate(l.monthPath("2026-10"), 9))
 		}, []string{"journal/runs.jsonl", "journal/runs/2026-10.parquet"}, 1, []string{"2026-10"}, 49},
 	} {
@@ -251,9 +204,9 @@ func TestVerifyFindsAndRepairMendsTheJournal(t *testing.T) {
 			must(t, err)
 			_, _, err = l.LastRuns(10)
 			must(t, err)
-			must(t, l.AppendRun(pastRun(99)))
+			must(t, l.AppendRun(schemastest.PastRun(99)))
 
-			done, err := l.MendJournal(t.Context(), keepFirst)
+			done, err := l.MendJournal(t.Context(), schemastest.KeepFirst)
 			must(t, err)
 			if done.Lines != x.lines || !slices.Equal(done.Months, x.months) {
 				t.Errorf("mended %+v", done)
@@ -269,7 +222,7 @@ func TestVerifyFindsAndRepairMendsTheJournal(t *testing.T) {
 			if len(paths) > 0 {
 				t.Errorf("after it: %q", paths)
 			}
-			got := allRuns(t, l)
+			got := schemastest.Runs(t, l)
 			if n := strings.Count(got, "\n") + 1; n < x.least || n != counted {
 				t.Errorf("%d runs are left, and %d are counted", n, counted)
 			}
@@ -283,7 +236,7 @@ func TestVerifyFindsAndRepairMendsTheJournal(t *testing.T) {
 			if len(x.months) == 0 && runs[0].RunID != "run-00000" {
 				t.Errorf("what is kept begins with %s", runs[0].RunID)
 			}
-			if again, err := l.MendJournal(t.Context(), keepFirst); err != nil || again.Lines > 0 || len(again.Kept) > 0 {
+			if again, err := l.MendJournal(t.Context(), schemastest.KeepFirst); err != nil || again.Lines > 0 || len(again.Kept) > 0 {
 				t.Errorf("again: %+v, %v", again, err)
 			}
 		})
@@ -302,12 +255,12 @@ func TestLinesOfOtherVersionsAreKept(t *testing.T) {
 			sumLine(fmt.Appendf(nil, `{"run_id":"new-%d","started_at":"2026-10-01T00:00:00Z","status":"done","mood":"good"}`,
 				n))...), '\n')
 	}
-	must(t, os.WriteFile(l.JournalPath(), b, durable.FileMode))
-	want := allRuns(t, l)
-	if _, err := l.CompactBeyond(t.Context(), keepFirst, 20, 10); err != nil {
+	must(t, os.WriteFile(l.journalPath(), b, durable.FileMode))
+	want := schemastest.Runs(t, l)
+	if _, err := l.compactBeyond(t.Context(), schemastest.KeepFirst, 20, 10); err != nil {
 		t.Fatal(err)
 	}
-	if got := allRuns(t, l); got != want || strings.Count(got, "\n") != 119 {
+	if got := schemastest.Runs(t, l); got != want || strings.Count(got, "\n") != 119 {
 		t.Errorf("got\n%s\nwant\n%s", got, want)
 	}
 	found := 0
@@ -360,11 +313,11 @@ func TestWhatIsReadOfALongJournalIsBounded(t *testing.T) {
 	must(t, os.MkdirAll(l.Path(journalDir), durable.DirMode))
 	var b []byte
 	for n := range 20_000 {
-		line, err := encodeLine(pastRun(n), false)
+		line, err := encodeLine(schemastest.PastRun(n), false)
 		must(t, err)
 		b = append(append(b, line...), '\n')
 	}
-	must(t, os.WriteFile(l.JournalPath(), b, durable.FileMode))
+	must(t, os.WriteFile(l.journalPath(), b, durable.FileMode))
 	read := func(what string, most int64, f func(l *Lake) error) {
 		t.Helper()
 		c := &countingFS{}
@@ -377,7 +330,7 @@ func TestWhatIsReadOfALongJournalIsBounded(t *testing.T) {
 	}
 	last := func(l *Lake) error { _, _, err := l.LastRuns(10); return err }
 	read("the last runs of a journal that was never compacted", 600<<10, last)
-	moved, err := l.CompactJournal(t.Context(), keepFirst)
+	moved, err := l.CompactJournal(t.Context(), schemastest.KeepFirst)
 	must(t, err)
 	if moved != 20_000-leastRuns {
 		t.Errorf("%d runs were moved", moved)
@@ -385,5 +338,8 @@ func TestWhatIsReadOfALongJournalIsBounded(t *testing.T) {
 	read("the last runs", compactBytes, last)
 	read("the runs", compactBytes, func(l *Lake) error { _, err := l.Runs(); return err })
 	read("an append", 64<<10,
-		func(l *Lake) error { _, err := l.Runs(); return errors.Join(err, l.AppendRun(pastRun(20_000))) })
+		func(l *Lake) error {
+			_, err := l.Runs()
+			return errors.Join(err, l.AppendRun(schemastest.PastRun(20_000)))
+		})
 }

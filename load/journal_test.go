@@ -88,7 +88,7 @@ func TestJournalSurvivesWhatACrashLeaves(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			l := newTestLake(t, Options{})
 			must(t, os.MkdirAll(l.Path(journalDir), durable.DirMode))
-			must(t, os.WriteFile(l.JournalPath(), []byte(tt.content), durable.FileMode))
+			must(t, os.WriteFile(l.journalPath(), []byte(tt.content), durable.FileMode))
 			runs, bad, err := l.journal()
 			must(t, err)
 			if got := statuses(runs); got != tt.before || !slices.Equal(bad, tt.bad) {

@@ -32,7 +32,7 @@ const (
 	StatementsDir = "statements"
 	DatabaseFile  = "usage.duckdb"
 	MarksFile     = "published.json" // what the published file begins with
-	MarkerFile    = "lake.json"
+	markerFile    = "lake.json"
 	lockFile      = ".lock"
 )
 
@@ -129,7 +129,7 @@ func Create(dir string, opts Options) (*Lake, error) {
 
 // readMarker reads the lake's format. ErrNoLake, or ErrNewer if it is none that this program knows.
 func (l *Lake) readMarker() (int, error) {
-	b, err := l.FS.ReadFile(l.Path(MarkerFile))
+	b, err := l.FS.ReadFile(l.Path(markerFile))
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return 0, ErrNoLake
@@ -138,7 +138,7 @@ func (l *Lake) readMarker() (int, error) {
 	}
 	var m marker
 	if err := json.Unmarshal(b, &m); err != nil || m.Format < 1 {
-		return 0, fmt.Errorf("%s is damaged: it should read {\"format\":%d}", MarkerFile, Format)
+		return 0, fmt.Errorf("%s is damaged: it should read {\"format\":%d}", markerFile, Format)
 	}
 	if m.Format > Format {
 		return 0, fmt.Errorf("%w (its format is %d, this version knows %d)", ErrNewer, m.Format, Format)
@@ -151,7 +151,7 @@ func (l *Lake) writeMarker() error {
 	if err != nil {
 		return err
 	}
-	return l.Replace(l.Path(MarkerFile), bytes.NewReader(append(b, '\n')))
+	return l.Replace(l.Path(markerFile), bytes.NewReader(append(b, '\n')))
 }
 
 func newLake(dir string, opts Options) *Lake {

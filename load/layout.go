@@ -16,30 +16,30 @@ import (
 // its value for theirs and make a number of 2026. So the key is called as no column is, and account stands in the files
 // alone.
 const (
-	AccountKey = "acct="
-	// AccountKeyBefore was the key of lakes of format 1 and 2. Whoever takes the lock of such a lake moves its folders;
+	accountKey = "acct="
+	// accountKeyBefore was the key of lakes of format 1 and 2. Whoever takes the lock of such a lake moves its folders;
 	// who only reads takes them as they are.
-	AccountKeyBefore = "account="
-	DateKey          = "date="
+	accountKeyBefore = "account="
+	dateKey          = "date="
 )
 
-// Trees are the lake's trees of partitions.
-var Trees = []string{RawDir, UsageDir, QuarantineDir, BalanceDir}
+// trees are the lake's trees of partitions.
+var trees = []string{RawDir, UsageDir, QuarantineDir, BalanceDir}
 
 // Partition is the directory of p below one of the trees.
 func (l *Lake) Partition(tree string, p schemas.Partition) string {
-	return filepath.Join(l.AccountDir(tree, p.Account), DateKey+p.Date.String())
+	return filepath.Join(l.AccountDir(tree, p.Account), dateKey+p.Date.String())
 }
 
 // AccountDir is the folder of an account below one of the trees.
 func (l *Lake) AccountDir(tree, account string) string {
-	dir := l.Path(tree, AccountKey+account)
+	dir := l.Path(tree, accountKey+account)
 	if _, ok := l.renamed.Load(dir); ok {
 		return dir
 	}
 	// A lake that is being moved by another process has some folders of either name. One that has the new name keeps it.
 	if _, err := l.FS.Stat(dir); errors.Is(err, fs.ErrNotExist) {
-		if old := l.Path(tree, AccountKeyBefore+account); l.IsDir(old) {
+		if old := l.Path(tree, accountKeyBefore+account); l.IsDir(old) {
 			return old
 		}
 	}
@@ -55,16 +55,16 @@ func (l *Lake) IsDir(path string) bool {
 
 // AccountOf returns the account of a folder below a tree, by either name.
 func AccountOf(folder string) (string, bool) {
-	name, ok := strings.CutPrefix(folder, AccountKey)
+	name, ok := strings.CutPrefix(folder, accountKey)
 	if !ok {
-		name, ok = strings.CutPrefix(folder, AccountKeyBefore)
+		name, ok = strings.CutPrefix(folder, accountKeyBefore)
 	}
 	return name, ok && schemas.ValidateAccount(name) == nil
 }
 
 // DateOf returns the day of a folder below an account.
 func DateOf(folder string) (schemas.Date, bool) {
-	text, ok := strings.CutPrefix(folder, DateKey)
+	text, ok := strings.CutPrefix(folder, dateKey)
 	if !ok {
 		return 0, false
 	}
@@ -75,8 +75,8 @@ func DateOf(folder string) (schemas.Date, bool) {
 // Accounts returns the accounts that have anything in the lake, raw or derived, sorted.
 func (l *Lake) Accounts() ([]string, error) {
 	var out []string
-	for _, tree := range Trees {
-		names, err := l.List(l.Path(tree))
+	for _, tree := range trees {
+		names, err := l.list(l.Path(tree))
 		if err != nil {
 			return nil, fmt.Errorf("list accounts: %w", err)
 		}
@@ -95,8 +95,8 @@ func (l *Lake) Accounts() ([]string, error) {
 // sealed.
 func (l *Lake) Partitions(account string) ([]schemas.Partition, error) {
 	var out []schemas.Partition
-	for _, tree := range Trees {
-		names, err := l.List(l.AccountDir(tree, account))
+	for _, tree := range trees {
+		names, err := l.list(l.AccountDir(tree, account))
 		if err != nil {
 			return nil, fmt.Errorf("list days of %s: %w", account, err)
 		}
@@ -110,8 +110,8 @@ func (l *Lake) Partitions(account string) ([]schemas.Partition, error) {
 	return slices.Compact(out), nil
 }
 
-// List returns the names in dir, none if it doesn't exist.
-func (l *Lake) List(dir string) ([]string, error) {
+// list returns the names in dir, none if it doesn't exist.
+func (l *Lake) list(dir string) ([]string, error) {
 	entries, err := l.Entries(dir)
 	if err != nil {
 		return nil, err
@@ -150,23 +150,23 @@ func (l *Lake) moveAccounts() error {
 			}
 		}
 	}
-	for _, tree := range Trees {
-		names, err := l.List(l.Path(tree))
+	for _, tree := range trees {
+		names, err := l.list(l.Path(tree))
 		if err != nil {
 			return err
 		}
 		for _, name := range names {
-			account, ok := strings.CutPrefix(name, AccountKeyBefore)
+			account, ok := strings.CutPrefix(name, accountKeyBefore)
 			if !ok || schemas.ValidateAccount(account) != nil {
 				continue
 			}
-			from, to := l.Path(tree, name), l.Path(tree, AccountKey+account)
+			from, to := l.Path(tree, name), l.Path(tree, accountKey+account)
 			if err := l.MoveInto(from, to, filepath.Join(tree, name)); err != nil {
 				return fmt.Errorf("move %s to %s, its name since lakes of format %d: %w\nhint: the same command goes on from there",
 					from, to, Format, err)
 			}
 			l.Log.Info("the folder of an account has its new name", "tree", tree, "account", account, "folder",
-				AccountKey+account)
+				accountKey+account)
 		}
 	}
 	return nil
@@ -192,7 +192,7 @@ func (l *Lake) MoveInto(from, to, name string) error {
 	if !info.IsDir() || !l.IsDir(from) {
 		return l.takenAside(from, to, name)
 	}
-	names, err := l.List(from)
+	names, err := l.list(from)
 	if err != nil {
 		return err
 	}

@@ -79,7 +79,7 @@ func (l *Lake) lock(ctx context.Context, doing, runID string, wait bool) (func()
 		// The file stays: removing it would let two processes lock two files of one name.
 		return errors.Join(f.Truncate(0), f.Close())
 	}
-	if err := errors.Join(writeHolder(f, doing, runID), l.EmptyTemp(), l.moveAccounts()); err != nil {
+	if err := errors.Join(writeHolder(f, doing, runID), l.emptyTemp(), l.moveAccounts()); err != nil {
 		_ = unlock()
 		return nil, err
 	}
@@ -178,15 +178,15 @@ func writeHolder(f *os.File, doing, runID string) error {
 	return err
 }
 
-// EmptyTemp drops the files that earlier holders began and never committed, but not what readers use. It goes through
+// emptyTemp drops the files that earlier holders began and never committed, but not what readers use. It goes through
 // no link.
-func (l *Lake) EmptyTemp() error {
+func (l *Lake) emptyTemp() error {
 	if err := l.checkFolder(durable.TempDir); errors.Is(err, fs.ErrNotExist) {
 		return nil
 	} else if err != nil {
 		return err
 	}
-	names, err := l.List(l.Path(durable.TempDir))
+	names, err := l.list(l.Path(durable.TempDir))
 	if err != nil {
 		return err
 	}

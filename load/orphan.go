@@ -58,7 +58,7 @@ func (o Orphan) String() string { return fmt.Sprintf("%s (%s): %s", o.Partition,
 // mounted or a folder is gone, and whatever is written now is written in the wrong place. AcceptNoRaw is the way out if
 // it is gone for good.
 func (l *Lake) CheckRaw() error {
-	accounts, err := l.List(l.Path(RawDir))
+	accounts, err := l.list(l.Path(RawDir))
 	if err != nil {
 		return fmt.Errorf("list the raw archive: %w", err)
 	}
@@ -67,7 +67,7 @@ func (l *Lake) CheckRaw() error {
 		return nil
 	}
 	for _, tree := range []string{UsageDir, QuarantineDir, BalanceDir} {
-		accounts, err := l.List(l.Path(tree))
+		accounts, err := l.list(l.Path(tree))
 		if err != nil {
 			return fmt.Errorf("list %s: %w", tree, err)
 		}
@@ -75,7 +75,7 @@ func (l *Lake) CheckRaw() error {
 			if !isAccount(a) {
 				continue
 			}
-			days, err := l.List(l.Path(tree, a))
+			days, err := l.list(l.Path(tree, a))
 			if err != nil {
 				return fmt.Errorf("list %s: %w", tree, err)
 			}

@@ -186,7 +186,7 @@ func TestADayThatIsDerivedFromOtherWindowsIsKeptBeside(t *testing.T) {
 	must(t, l.KeepOrphan(schemastest.Day, windowsOf(t, l)))
 	sealRecords(t, l, 0, 12, 10)
 	must(t, l.KeepOrphan(schemastest.Day, windowsOf(t, l)))
-	if names, err := l.List(l.Path(DamagedDir)); err != nil || len(names) != 0 {
+	if names, err := l.list(l.Path(DamagedDir)); err != nil || len(names) != 0 {
 		t.Errorf("kept though nothing is missing: %v %v", names, err)
 	}
 	was, err := os.ReadFile(l.UsagePath(schemastest.Day))
@@ -196,7 +196,7 @@ func TestADayThatIsDerivedFromOtherWindowsIsKeptBeside(t *testing.T) {
 	for range 2 { // twice is once
 		must(t, l.KeepOrphan(schemastest.Day, windowsOf(t, l)))
 	}
-	names, err := l.List(l.Path(DamagedDir))
+	names, err := l.list(l.Path(DamagedDir))
 	must(t, err)
 	if len(names) != 1 {
 		t.Fatalf("kept %v", names)

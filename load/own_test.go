@@ -88,7 +88,7 @@ func TestNothingIsFollowedOutOfTheLake(t *testing.T) {
 		l := newTestLake(t, Options{})
 		_, file := precious(t)
 		must(t, os.MkdirAll(l.Path(journalDir), 0o700))
-		must(t, os.Symlink(file, l.JournalPath()))
+		must(t, os.Symlink(file, l.journalPath()))
 		if err := l.AppendRun(schemas.Run{RunID: "a"}); err == nil {
 			t.Error("written through a link")
 		}
@@ -171,7 +171,7 @@ func TestNothingIsCommittedUnderALostLock(t *testing.T) {
 				listing(t, l.Path(BalanceDir)); after != before {
 				t.Errorf("something was committed:\n%s\nwas\n%s", after, before)
 			}
-			if left, _ := l.List(l.Path(durable.TempDir)); len(left) != 0 {
+			if left, _ := l.list(l.Path(durable.TempDir)); len(left) != 0 {
 				t.Errorf("half-done files are left: %v", left)
 			}
 			must(t, other.WriteBalance(schemastest.Day, "other", nil, nil))
@@ -244,7 +244,7 @@ func TestAScratchIsPrivateAndSwept(t *testing.T) {
 		}
 		left := filepath.Join(base, durable.ScratchPrefix+"left") // by a process that was killed
 		must(t, os.Mkdir(left, 0o700))
-		must(t, os.WriteFile(filepath.Join(left, durable.ScratchLock), nil, 0o600))
+		must(t, os.WriteFile(filepath.Join(left, "lock"), nil, 0o600))
 		must(t, os.WriteFile(filepath.Join(left, "spill"), []byte("usage"), 0o600))
 		making := filepath.Join(base, durable.ScratchPrefix+"making") // by a process that is about to lock it
 		must(t, os.Mkdir(making, 0o700))

@@ -205,7 +205,7 @@ func TestADryPruneSaysWhatThePruneDeletes(t *testing.T) {
 	dry, err := l.PruneDay(schemastest.Day, o)
 	must(t, err)
 	if got := treeText(t, l.Dir()); got != before {
-		t.Error(differ(got, before))
+		t.Error(schemastest.FirstDifference(got, before))
 	}
 	o.DryRun = false
 	got, err := l.PruneDay(schemastest.Day, o)
@@ -288,7 +288,7 @@ func TestADayThatIsNotInOrderIsNotPruned(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 		if got := treeText(t, l.Dir()); got != before {
-			t.Errorf("%s: %s", name, differ(got, before))
+			t.Errorf("%s: %s", name, schemastest.FirstDifference(got, before))
 		}
 	}
 }
@@ -409,7 +409,7 @@ func TestComparingADayFindsAnyDifference(t *testing.T) {
 		}
 	}
 	if got := treeText(t, l.Dir()); got != before {
-		t.Error(differ(got, before))
+		t.Error(schemastest.FirstDifference(got, before))
 	}
 	must(t, os.Remove(l.QuarantinePath(schemastest.Day)))
 	if err := compare(50, 1, 1); !errors.Is(err, ErrDiffers) {
@@ -502,18 +502,7 @@ func FuzzTombstone(f *testing.F) {
 func TestADayIsMovedWhenItIsGivenUp(t *testing.T) {
 	l := prunableLake(t)
 	must(t, l.RemoveDay(schemastest.Day))
-	if moved, err := l.List(l.Path(DamagedDir)); err != nil || len(moved) != 1 {
+	if moved, err := l.list(l.Path(DamagedDir)); err != nil || len(moved) != 1 {
 		t.Errorf("moved %v %v", moved, err)
 	}
-}
-
-// differ says where two texts differ.
-func differ(a, b string) string {
-	as, bs := strings.Split(a, "\n"), strings.Split(b, "\n")
-	for i := range min(len(as), len(bs)) {
-		if as[i] != bs[i] {
-			return fmt.Sprintf("line %d\n%s\n%s", i, as[i], bs[i])
-		}
-	}
-	return fmt.Sprintf("%d and %d lines", len(as), len(bs))
 }

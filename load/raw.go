@@ -188,7 +188,7 @@ func (l *Lake) Strays(p schemas.Partition) ([]string, error) {
 
 // readRaws reads the directory of p: the sealed files in order of Seq, and the names that are none.
 func (l *Lake) readRaws(p schemas.Partition) (raws []Raw, strays []string, err error) {
-	names, err := l.List(l.Partition(RawDir, p))
+	names, err := l.list(l.Partition(RawDir, p))
 	if err != nil {
 		return nil, nil, fmt.Errorf("list raw archive of %s: %w", p, err)
 	}

@@ -93,7 +93,7 @@ func (l *Lake) asideName(p schemas.Partition, path string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	return l.Path(DamagedDir, fmt.Sprintf(AccountKey+"%s_"+DateKey+"%s_%s_%s", p.Account, p.Date, sum[:digestPrefix],
+	return l.Path(DamagedDir, fmt.Sprintf(accountKey+"%s_"+dateKey+"%s_%s_%s", p.Account, p.Date, sum[:digestPrefix],
 		filepath.Base(path))), nil
 }
 

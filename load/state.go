@@ -117,7 +117,7 @@ func (l *Lake) lockState(ctx context.Context, name string) (func() error, error)
 
 // dropHalfDone removes what a process that died left of a state that it was writing.
 func (l *Lake) dropHalfDone(name string) error {
-	names, err := l.List(l.Path(journalDir))
+	names, err := l.list(l.Path(journalDir))
 	if err != nil {
 		return err
 	}

@@ -98,7 +98,7 @@ func TestAStateIsWholeWhateverStepFails(t *testing.T) {
 					t.Errorf("%v at step %d (%s): %v, and the state is %v, %v", how, at, ffs.Steps[at], err, got, readErr)
 				}
 				must(t, writeNote(l, 3))
-				left, err := l.List(l.Path("journal"))
+				left, err := l.list(l.Path("journal"))
 				must(t, err)
 				if names := strings.Join(left, " "); names != "notes.json notes.lock" {
 					t.Errorf("%v at step %d: left is %s", how, at, names)

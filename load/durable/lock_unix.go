@@ -13,7 +13,7 @@ import (
 // ErrLocked says that another open file holds the lock.
 var ErrLocked = errors.New("locked")
 
-// TryLock takes the lock of f without waiting: alone, or shared with others who share it. It returns errLocked, or an
+// TryLock takes the lock of f without waiting: alone, or shared with others who share it. It returns ErrLocked, or an
 // error that wraps ErrNoLocks.
 func TryLock(f *os.File, alone bool) error {
 	how := unix.LOCK_SH

@@ -18,7 +18,7 @@ import (
 //	                                  /spill/    DuckDB's
 const (
 	ScratchPrefix = "usagelake-scratch-"
-	ScratchLock   = "lock"
+	scratchLock   = "lock"
 	// scratchAge is how old a scratch without a lock must be to be left over, and not one that is being made.
 	scratchAge = time.Minute
 )
@@ -30,7 +30,7 @@ func MakeScratch(base string) (dir string, done func(), err error) {
 		return "", nil, err
 	}
 	drop := func() { _ = os.RemoveAll(top) }
-	f, err := os.OpenFile(filepath.Join(top, ScratchLock), os.O_RDWR|os.O_CREATE|os.O_EXCL, FileMode)
+	f, err := os.OpenFile(filepath.Join(top, scratchLock), os.O_RDWR|os.O_CREATE|os.O_EXCL, FileMode)
 	if err == nil {
 		if err = TryLock(f, true); errors.Is(err, ErrNoLocks) {
 			err = nil // nobody can tell whether it is left, and nobody removes it
@@ -78,7 +78,7 @@ func UsedScratch(top string) bool {
 	if owner, known := OwnerOf(info); known && owner != os.Geteuid() {
 		return true
 	}
-	f, err := OpenNoLink(filepath.Join(top, ScratchLock), os.O_RDWR, 0)
+	f, err := OpenNoLink(filepath.Join(top, scratchLock), os.O_RDWR, 0)
 	if errors.Is(err, fs.ErrNotExist) {
 		return time.Since(info.ModTime()) < scratchAge
 	}

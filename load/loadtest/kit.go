@@ -286,17 +286,6 @@ func (w *Writer) Dump() string {
 	return Dump(w.T, w.lake.Database())
 }
 
-// FirstDifference says where two texts differ.
-func FirstDifference(a, b string) string {
-	as, bs := strings.Split(a, "\n"), strings.Split(b, "\n")
-	for i := range min(len(as), len(bs)) {
-		if as[i] != bs[i] {
-			return fmt.Sprintf("line %d\n%s\n%s", i, as[i], bs[i])
-		}
-	}
-	return fmt.Sprintf("%d and %d lines", len(as), len(bs))
-}
-
 // Charge is a record as a query, of a day: an amount in the currency ("" is NULL) and nothing else, but for set, which
 // gives further columns.
 func Charge(p schemas.Partition, id, token, model, amount, currency string, set ...string) string {

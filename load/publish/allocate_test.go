@@ -64,7 +64,7 @@ func TestAllocationOfOneDayIsThatOfAll(t *testing.T) {
 		got := w.Dump()
 		w.publish(PublishOptions{Finance: finance, Full: true})
 		if want := w.Dump(); got != want {
-			t.Errorf("%s: %s", what, loadtest.FirstDifference(got, want))
+			t.Errorf("%s: %s", what, schemastest.FirstDifference(got, want))
 		}
 	}
 	w.RandomDay(days[2], 90, 77)

@@ -112,7 +112,7 @@ func TestClosedMonthsNeverChangeAndNothingIsLost(t *testing.T) {
 			got, want := w.Ask(perOwner), plain.Ask(perOwner)
 			if !slices.Equal(got, want) {
 				rt.Fatalf("after the close of %s: %s", month,
-					loadtest.FirstDifference(strings.Join(got, "\n"), strings.Join(want, "\n")))
+					schemastest.FirstDifference(strings.Join(got, "\n"), strings.Join(want, "\n")))
 			}
 		}
 		other := f
@@ -122,7 +122,7 @@ func TestClosedMonthsNeverChangeAndNothingIsLost(t *testing.T) {
 		full := w.Dump()
 		w.publish(PublishOptions{Finance: other, Full: true})
 		if d := w.Dump(); d != full {
-			rt.Fatal("built from nothing: ", loadtest.FirstDifference(full, d))
+			rt.Fatal("built from nothing: ", schemastest.FirstDifference(full, d))
 		}
 		for month, want := range frozen {
 			if got := w.Ask("SELECT * FROM chargeback_daily WHERE billing_month = '" + month +
@@ -214,7 +214,7 @@ func TestAClosedMonthThatIsGoneIsNotOpenedSilently(t *testing.T) {
 		t.Fatalf("published: %v", err)
 	}
 	if after := w.Dump(); after != before {
-		t.Error(loadtest.FirstDifference(after, before))
+		t.Error(schemastest.FirstDifference(after, before))
 	}
 	if _, err = w.lake.Publish(t.Context(), PublishOptions{Finance: f, Full: true,
 		Now: loadtest.TickingClock()}); err == nil {
@@ -297,7 +297,7 @@ func TestAClosedMonthIsCheckedAndReopened(t *testing.T) {
 	}
 	w.publish(PublishOptions{Finance: f})
 	if after := w.Dump(); after != before {
-		t.Error(loadtest.FirstDifference(after, before))
+		t.Error(schemastest.FirstDifference(after, before))
 	}
 	if c2, err := w.closeMonth("2026-10", f); err != nil || *c2.Totals[0].Net != *c.Totals[0].Net {
 		t.Errorf("closed again: %+v %v", c2, err)
@@ -373,7 +373,7 @@ func TestAMonthIsClosedOrNotWhicheverStepFails(t *testing.T) {
 	reset := func(closed bool) {
 		t.Helper()
 		must(t, os.RemoveAll(w.lake.Path(load.StatementsDir)))
-		must(t, w.lake.EmptyTemp()) // as whoever takes the lock does
+		must(t, os.RemoveAll(w.lake.Path(durable.TempDir))) // as whoever takes the lock does
 		if closed {
 			must(t, closeOn(w.lake))
 		}
@@ -402,7 +402,7 @@ func TestAMonthIsClosedOrNotWhicheverStepFails(t *testing.T) {
 					case err != nil && !errors.Is(err, syscall.EIO):
 						t.Errorf("%s: the error hides its cause: %v", name, err)
 					}
-					if left, _ := w.lake.List(w.lake.Path(durable.TempDir)); !down && len(left) > 0 &&
+					if left, _ := os.ReadDir(w.lake.Path(durable.TempDir)); !down && len(left) > 0 &&
 						!strings.HasPrefix(step, "remove") && !strings.HasPrefix(step, "create") && step != "close" {
 						t.Errorf("%s: half-done files are left: %v", name, left)
 					}
@@ -442,7 +442,7 @@ func TestAMonthIsClosedOrNotWhicheverStepFails(t *testing.T) {
 	if !errors.Is(err, context.Canceled) || look("stopped") {
 		t.Errorf("stopped while it wrote: %v", err)
 	}
-	if left, _ := w.lake.List(w.lake.Path(durable.TempDir)); len(left) > 0 {
+	if left, _ := os.ReadDir(w.lake.Path(durable.TempDir)); len(left) > 0 {
 		t.Errorf("left: %v", left)
 	}
 

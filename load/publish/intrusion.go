@@ -241,7 +241,7 @@ func isLocked(err error) bool {
 	return err != nil && strings.Contains(err.Error(), "Could not set lock")
 }
 
-// openAside is openPublishedFile by another name.
+// openAside is OpenPublishedFile by another name.
 func (l *Lake) openAside(ctx context.Context) (d *Database, err error) {
 	done, err := l.aside(func(name, spill string) (err error) {
 		d, err = openDatabase(ctx, l.engineFor(spill), name, true)

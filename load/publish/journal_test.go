@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"iter"
 	"os"
 	"slices"
 	"strings"
@@ -14,51 +13,14 @@ import (
 	"github.com/usagelake/usagelake/load"
 	"github.com/usagelake/usagelake/load/durable"
 	"github.com/usagelake/usagelake/schemas"
+	"github.com/usagelake/usagelake/schemas/schemastest"
 )
 
-// runOf is the n-th of runs that start an hour after the other, from a day of October on.
-func runOf(n int) schemas.Run {
-	at := time.Date(2026, 10, 30, 0, 0, 0, 0, time.UTC).Add(time.Duration(n) * time.Hour)
-	return schemas.Run{RunID: fmt.Sprintf("run-%05d", n), Command: "export", Job: "hourly", Version: "test", StartedAt: at,
-		EndedAt: at.Add(time.Minute), Status: schemas.StatusDone,
-		Accounts: []schemas.RunAccount{{Account: "acme", Status: schemas.StatusDone,
-			RunCounts: schemas.RunCounts{Records: int64(n)}}}}
-}
-
-// newest keeps the first run, shortened.
-func newest(runs iter.Seq[schemas.Run]) []schemas.Run {
-	for r := range runs {
-		r.Accounts = nil
-		return []schemas.Run{r}
-	}
-	return nil
-}
-
-// everyRun is every run of the journal, in words.
-func everyRun(t testing.TB, l *Lake) string {
-	t.Helper()
-	var out []string
-	for r, err := range l.AllRuns(t.Context()) {
-		must(t, err)
-		out = append(out, fmt.Sprint(r.RunID, " ", r.Status, " ", len(r.Accounts)))
-	}
-	return strings.Join(out, "\n")
-}
-
-func addRuns(t testing.TB, l *Lake, from, to int) {
-	t.Helper()
-	for n := from; n < to; n++ {
-		r := runOf(n)
-		r.Status = schemas.StatusRunning
-		must(t, l.AppendRun(r))
-		must(t, l.AppendRun(runOf(n)))
-	}
-}
-
-func inOrder(s string) string {
-	lines := strings.Split(s, "\n")
-	slices.Sort(lines)
-	return strings.Join(lines, "\n")
+// largeRun is a past run of so many accounts that a journal of a hundred is compacted.
+func largeRun(n int) schemas.Run {
+	r := schemastest.PastRun(n)
+	r.Accounts = slices.Repeat(r.Accounts, 20)
+	return r
 }
 
 // The published table has every run, archived or not, whatever happened to the journal between two publishes.
@@ -69,7 +31,7 @@ func TestThePublishedRunsAreThoseOfTheJournal(t *testing.T) {
 		t.Helper()
 		w.Balance(days[0], fmt.Sprint(time.Now().UnixNano())) // so that there is something to publish
 		w.publish(PublishOptions{Full: full})
-		want := inOrder(everyRun(t, w.lake))
+		want := schemastest.Sorted(schemastest.Runs(t, w.lake))
 		var got []string
 		for _, row := range w.Ask("SELECT run_id || ' ' || status || ' ' || (SELECT count(*) FROM run_accounts a WHERE " +
 			"a.run_id = r.run_id) AS v FROM runs r ORDER BY ALL") {
@@ -81,26 +43,27 @@ func TestThePublishedRunsAreThoseOfTheJournal(t *testing.T) {
 	}
 	compact := func() {
 		t.Helper()
-		_, err := w.lake.CompactBeyond(t.Context(), newest, 50, 20)
-		must(t, err)
+		if moved, err := w.lake.CompactJournal(t.Context(), schemastest.KeepFirst); err != nil || moved == 0 {
+			t.Fatal(moved, err)
+		}
 	}
-	addRuns(t, w.lake, 0, 100)
+	schemastest.AppendRuns(t, w.lake, 0, 100, largeRun)
 	check("a first publish", false)
 	compact()
 	check("compacted since", false)
-	addRuns(t, w.lake, 100, 180)
+	schemastest.AppendRuns(t, w.lake, 100, 180, largeRun)
 	check("runs since", false)
 	live, err := os.ReadFile(w.lake.Path("journal", "runs.jsonl"))
 	must(t, err)
 	compact()
-	addRuns(t, w.lake, 180, 181)
+	schemastest.AppendRuns(t, w.lake, 180, 181, largeRun)
 	check("both since", false)
 	must(t, os.WriteFile(w.lake.Path("journal", "runs.jsonl"), live, durable.FileMode))
 	check("as after a crash in a compaction", false)
 	compact()
 	check("compacted again", false)
-	must(t, w.lake.AppendRun(schemas.Run{RunID: "run-00179", Status: schemas.StatusFailed, StartedAt: runOf(179).StartedAt,
-		EndedAt: runOf(179).EndedAt}))
+	must(t, w.lake.AppendRun(schemas.Run{RunID: "run-00179", Status: schemas.StatusFailed, StartedAt: largeRun(179).StartedAt,
+		EndedAt: largeRun(179).EndedAt}))
 	check("a run that ended otherwise", false)
 	must(t, os.Remove(w.lake.Path("journal", "runs", "2026-10.parquet")))
 	check("a month that is gone", false)

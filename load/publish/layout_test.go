@@ -17,16 +17,19 @@ import (
 	"github.com/usagelake/usagelake/schemas"
 )
 
+// accountBefore began the name of an account's folder before format 3.
+const accountBefore = "account="
+
 // makeOld gives a lake the layout of before format 3.
 func makeOld(t *testing.T, dir string, format int) {
 	t.Helper()
-	folders, err := filepath.Glob(filepath.Join(dir, "*", load.AccountKey+"*"))
+	folders, err := filepath.Glob(filepath.Join(dir, "*", "acct="+"*"))
 	must(t, err)
 	for _, f := range folders {
 		must(t, os.Rename(f,
-			filepath.Join(filepath.Dir(f), load.AccountKeyBefore+strings.TrimPrefix(filepath.Base(f), load.AccountKey))))
+			filepath.Join(filepath.Dir(f), accountBefore+strings.TrimPrefix(filepath.Base(f), "acct="))))
 	}
-	must(t, os.WriteFile(filepath.Join(dir, load.MarkerFile), fmt.Appendf(nil, "{\"format\":%d}\n", format),
+	must(t, os.WriteFile(filepath.Join(dir, "lake.json"), fmt.Appendf(nil, "{\"format\":%d}\n", format),
 		durable.FileMode))
 }
 
@@ -34,14 +37,14 @@ func makeOld(t *testing.T, dir string, format int) {
 func contents(t *testing.T, dir string) map[string]string {
 	t.Helper()
 	out := map[string]string{}
-	for _, tree := range load.Trees {
+	for _, tree := range []string{load.UsageDir, load.BalanceDir, load.QuarantineDir, load.RawDir} {
 		must(t, filepath.WalkDir(filepath.Join(dir, tree), func(path string, d fs.DirEntry, err error) error {
 			if err != nil || d.IsDir() {
 				return err
 			}
 			b, err := os.ReadFile(path)
 			name, _ := filepath.Rel(dir, path)
-			name = strings.Replace(name, "/"+load.AccountKeyBefore, "/"+load.AccountKey, 1)
+			name = strings.Replace(name, "/"+accountBefore, "/"+"acct=", 1)
 			if _, twice := out[name]; twice {
 				t.Errorf("%s stands there twice", name)
 			}
@@ -103,10 +106,10 @@ func TestALakeOfTheLayoutOfBeforeIsReadAndMoved(t *testing.T) {
 		must(t, err)
 		look("moved")
 		must(t, unlock())
-		if left, _ := filepath.Glob(filepath.Join(dir, "*", load.AccountKeyBefore+"*")); len(left) > 0 {
+		if left, _ := filepath.Glob(filepath.Join(dir, "*", accountBefore+"*")); len(left) > 0 {
 			t.Errorf("not moved: %v", left)
 		}
-		if got := mustRead(t, l.Path(load.MarkerFile)); got != "{\"format\":3}\n" || l.Format() != load.Format {
+		if got := mustRead(t, l.Path("lake.json")); got != "{\"format\":3}\n" || l.Format() != load.Format {
 			t.Errorf("the marker is %s, the format %d", got, l.Format())
 		}
 		l = other
@@ -148,7 +151,7 @@ func TestAMoveMayBeKilledAnywhere(t *testing.T) {
 				unlock, err = again.Lock(t.Context(), "test", false)
 				must(t, err)
 				must(t, unlock())
-				if left, _ := filepath.Glob(filepath.Join(dir, "*", load.AccountKeyBefore+"*")); len(left) > 0 {
+				if left, _ := filepath.Glob(filepath.Join(dir, "*", accountBefore+"*")); len(left) > 0 {
 					t.Errorf("%s: not moved: %v", when, left)
 				}
 				if at >= steps {
@@ -171,19 +174,19 @@ func TestABackupOfBeforeIsTakenIn(t *testing.T) {
 	want := contents(t, dir)
 	lost := days[1]
 	raws := mustWindows(t, l, lost)
-	back := filepath.Join(dir, load.RawDir, load.AccountKeyBefore+lost.Account, load.DateKey+lost.Date.String())
+	back := filepath.Join(dir, load.RawDir, accountBefore+lost.Account, "date="+lost.Date.String())
 	must(t, os.MkdirAll(back, durable.DirMode))
 	must(t, os.Rename(filepath.Join(l.Partition(load.RawDir, lost), raws[0].Name), filepath.Join(back, raws[0].Name)))
 	must(t, os.WriteFile(filepath.Join(back, raws[1].Name), []byte("another"), durable.FileMode))
 	other := schemas.Partition{Account: lost.Account, Date: days[0].Date}
-	old := filepath.Join(dir, load.UsageDir, load.AccountKeyBefore+other.Account, load.DateKey+other.Date.String())
+	old := filepath.Join(dir, load.UsageDir, accountBefore+other.Account, "date="+other.Date.String())
 	must(t, os.MkdirAll(old, durable.DirMode))
 	must(t, os.WriteFile(filepath.Join(old, load.UsageFile), []byte(mustRead(t, l.UsagePath(other))), durable.FileMode))
 
 	r := w.verify()
 	strays := 0
 	for _, f := range r.Findings {
-		if f.Check == FoundStray && strings.Contains(f.Path, load.AccountKeyBefore) {
+		if f.Check == FoundStray && strings.Contains(f.Path, accountBefore) {
 			strays++
 		}
 	}

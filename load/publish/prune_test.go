@@ -12,6 +12,7 @@ import (
 	"github.com/usagelake/usagelake/load"
 	"github.com/usagelake/usagelake/load/loadtest"
 	"github.com/usagelake/usagelake/schemas"
+	"github.com/usagelake/usagelake/schemas/schemastest"
 )
 
 // A pruned lake publishes and verifies as before; its quarantine is gone from the published file, and no damage. What
@@ -54,7 +55,7 @@ func TestVerifyAndPublishKnowPrunedDays(t *testing.T) {
 		}
 		w.publish(PublishOptions{Full: true})
 		if got := w.Dump(); got != before {
-			t.Error(loadtest.FirstDifference(got, before))
+			t.Error(schemastest.FirstDifference(got, before))
 		}
 
 		_, err = w.lake.PruneDay(days[1], pruning(true))
@@ -75,7 +76,7 @@ func TestVerifyAndPublishKnowPrunedDays(t *testing.T) {
 		after := w.Dump()
 		w.publish(PublishOptions{Full: true})
 		if got := w.Dump(); got != after {
-			t.Error(loadtest.FirstDifference(got, after))
+			t.Error(schemastest.FirstDifference(got, after))
 		}
 	})
 	for name, c := range map[string]struct {
@@ -125,7 +126,7 @@ func TestVerifyAndPublishKnowPrunedDays(t *testing.T) {
 				t.Errorf("published: %v", err)
 			}
 			if got := w.Dump(); c.publish != "" && got != before {
-				t.Error(loadtest.FirstDifference(got, before))
+				t.Error(schemastest.FirstDifference(got, before))
 			}
 		})
 	}

@@ -17,6 +17,7 @@ import (
 	"github.com/usagelake/usagelake/load/durable/durabletest"
 	"github.com/usagelake/usagelake/load/loadtest"
 	"github.com/usagelake/usagelake/schemas"
+	"github.com/usagelake/usagelake/schemas/schemastest"
 )
 
 // Whichever step of a publish fails, and in whichever way, the old file or the new one is there, whole; and the next
@@ -80,7 +81,7 @@ func TestPublishSurvivesTheFailureOfEachStep(t *testing.T) {
 					}
 					switch {
 					case got != before && got != after:
-						t.Errorf("%s: neither the old nor the new file: %s", name, loadtest.FirstDifference(got, after))
+						t.Errorf("%s: neither the old nor the new file: %s", name, schemastest.FirstDifference(got, after))
 					case err == nil && got != after:
 						t.Errorf("%s: no error, and the old file", name)
 					case err != nil && !strings.Contains(err.Error(), "publish "):
@@ -89,7 +90,7 @@ func TestPublishSurvivesTheFailureOfEachStep(t *testing.T) {
 					if _, err := w.lake.Publish(context.Background(), PublishOptions{Version: "test"}); err != nil {
 						t.Errorf("%s: the next publish: %v", name, err)
 					} else if got := w.Dump(); got != after {
-						t.Errorf("%s: after the next publish: %s", name, loadtest.FirstDifference(got, after))
+						t.Errorf("%s: after the next publish: %s", name, schemastest.FirstDifference(got, after))
 					}
 				}
 			}
@@ -164,7 +165,7 @@ func TestPublishBuildsAnewWhatCannotBeBroughtUpToDate(t *testing.T) {
 			got := w.Dump()
 			w.publish(PublishOptions{Full: true})
 			if want := w.Dump(); got != want {
-				t.Error(loadtest.FirstDifference(got, want))
+				t.Error(schemastest.FirstDifference(got, want))
 			}
 		})
 	}

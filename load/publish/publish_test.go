@@ -96,7 +96,7 @@ func TestPublishRewritesOnlyTheDaysThatChanged(t *testing.T) {
 
 	wantPublished(t, w.publish(PublishOptions{Full: true}), Published{Changed: 12, Total: 12, Rows: 574, Full: true})
 	if full := w.Dump(); full != incremental {
-		t.Errorf("brought up to date differs from built anew:\n%s", loadtest.FirstDifference(incremental, full))
+		t.Errorf("brought up to date differs from built anew:\n%s", schemastest.FirstDifference(incremental, full))
 	}
 	for _, s := range []string{"quarantine\n('acme'", "-1.000000000001"} {
 		if s = strings.Replace(s, "('acme'", "{'account': zeta-2", 1); !strings.Contains(incremental, s) {

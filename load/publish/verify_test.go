@@ -238,7 +238,7 @@ func TestVerifyFindsEachKindOfDamage(t *testing.T) {
 			must(t, os.MkdirAll(w.lake.Path(load.BalanceDir, "acct=ACME"), 0o700))
 		}, []string{FoundStray, FoundStray, FoundStray, FoundStray}},
 		{"a torn journal line", func(t *testing.T, w *dayWriter, days []schemas.Partition) {
-			must(t, os.WriteFile(w.lake.JournalPath(), []byte("{\"run_id\":\n"), 0o600))
+			must(t, os.WriteFile(w.lake.Path("journal", "runs.jsonl"), []byte("{\"run_id\":\n"), 0o600))
 		}, []string{FoundJournal}},
 		{"the published file gone", func(t *testing.T, w *dayWriter, days []schemas.Partition) {
 			must(t, os.Remove(w.lake.Database()))

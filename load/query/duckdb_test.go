@@ -153,7 +153,7 @@ func TestThePublishedFileIsWholeInItself(t *testing.T) {
 		}
 	}
 	if got := loadtest.Dump(t, elsewhere); got != want {
-		t.Errorf("the copy answers otherwise: %s", loadtest.FirstDifference(got, want))
+		t.Errorf("the copy answers otherwise: %s", schemastest.FirstDifference(got, want))
 	}
 }
 

@@ -35,7 +35,7 @@ func focusGrains(t *testing.T, w *publishtest.Writer) {
 		rows[grain] = done.Rows
 		from := "read_parquet(" + schemas.SQLString(file) + ")"
 		if got := w.Ask(fmt.Sprintf(sums, from)); len(got) < 20 || !slices.EqualFunc(got, whole, loadtest.SameValues) {
-			t.Errorf("%s: %s", grain, loadtest.FirstDifference(strings.Join(got, "\n"), strings.Join(whole, "\n")))
+			t.Errorf("%s: %s", grain, schemastest.FirstDifference(strings.Join(got, "\n"), strings.Join(whole, "\n")))
 		}
 		for rule, wrong := range map[string]string{
 			"a product": "ListUnitPrice * PricingQuantity <> ListCost",
@@ -437,7 +437,7 @@ func focusMetadataTells(t *testing.T, w *publishtest.Writer) {
 			}
 		}
 		if texts[0] != texts[1] {
-			t.Errorf("%s: the metadata of Parquet and CSV differ: %s", name, loadtest.FirstDifference(texts[0], texts[1]))
+			t.Errorf("%s: the metadata of Parquet and CSV differ: %s", name, schemastest.FirstDifference(texts[0], texts[1]))
 		}
 		if want := focusSchemas[name]; id != want {
 			t.Errorf("%s: the schema is %s, was %s: set schemas.FocusSchemaDate to the day on which it changed", name, id, want)

@@ -360,7 +360,7 @@ func focusSums(t *testing.T, w *publishtest.Writer) {
 	} {
 		got, want := w.Ask(q[0]), w.Ask(q[1])
 		if len(got) == 0 || !slices.EqualFunc(got, want, loadtest.SameValues) {
-			t.Errorf("%s: %s", what, loadtest.FirstDifference(strings.Join(got, "\n"), strings.Join(want, "\n")))
+			t.Errorf("%s: %s", what, schemastest.FirstDifference(strings.Join(got, "\n"), strings.Join(want, "\n")))
 		}
 	}
 }
@@ -465,7 +465,7 @@ func focusStays(t *testing.T, w *publishtest.Writer, before []string) {
 	}
 	if len(before) < 300 || !slices.Equal(before, after) {
 		t.Errorf("%d rows, then %d: %s", len(before), len(after),
-			loadtest.FirstDifference(strings.Join(before, "\n"), strings.Join(after, "\n")))
+			schemastest.FirstDifference(strings.Join(before, "\n"), strings.Join(after, "\n")))
 	}
 	got := w.Ask("SELECT DISTINCT BillingPeriodStart::VARCHAR AS b, ChargePeriodStart::VARCHAR AS c FROM focus WHERE " +
 		"ChargeClass = 'Correction' ORDER BY ALL")
@@ -479,7 +479,7 @@ func focusStays(t *testing.T, w *publishtest.Writer, before []string) {
 	f.Archived = publishtest.Archived(f.Rules)
 	w.Publish(publish.PublishOptions{Finance: f, Full: true})
 	if d := w.Dump(); d != full {
-		t.Errorf("built from nothing: %s", loadtest.FirstDifference(full, d))
+		t.Errorf("built from nothing: %s", schemastest.FirstDifference(full, d))
 	}
 }
 
