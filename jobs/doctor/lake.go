@@ -162,7 +162,7 @@ func (d *doctor) checkWriting(at string) {
 		return
 	}
 	if dir, err := os.Stat(at); err == nil && d.lake != nil { // of a lake to be made this is a directory above it
-		if owner, known := ownerOf(dir); known && owner != os.Geteuid() {
+		if owner, known := durable.OwnerOf(dir); known && owner != os.Geteuid() {
 			d.warn("permissions",
 				fmt.Sprintf("run usagelake as %s alone: sudo -u %[1]s usagelake doctor. What another user writes there, it may "+
 					"not be able to read", userName(owner)),
@@ -242,8 +242,8 @@ func surveyLake(dir string, group bool) survey {
 			return nil
 		}
 		if path == dir {
-			owner, ownerKnown = ownerOf(info)
-		} else if o, known := ownerOf(info); known && ownerKnown && o != owner {
+			owner, ownerKnown = durable.OwnerOf(info)
+		} else if o, known := durable.OwnerOf(info); known && ownerKnown && o != owner {
 			s.strange.add(rel)
 		}
 		s.mode(rel, info, group)
@@ -339,12 +339,12 @@ const (
 
 // checkDisk holds the room there is against how the lake grows.
 func (d *doctor) checkDisk(at string, s *survey) {
-	room, err := diskRoom(at)
+	room, err := durable.RoomOf(at)
 	if err != nil {
 		return // not known on this system
 	}
 	u := s.use(schemas.DateOf(d.now))
-	u.free, u.freeFiles = room.free, room.freeFiles
+	u.free, u.freeFiles = room.Bytes, room.Files
 	c := u.check()
 	d.add(c.Verdict, "disk", c.Hint, "%s", c.Detail)
 	if s.temp > 0 && d.lake.Holder() == nil {
@@ -376,12 +376,6 @@ func (s *survey) use(today schemas.Date) diskUse {
 		u.days = int64(last-first) + 1
 	}
 	return u
-}
-
-// room is what a file system has left for this user.
-type room struct {
-	free      uint64  // bytes
-	freeFiles *uint64 // inodes; nil where they aren't counted
 }
 
 // diskUse is what the arithmetic of the disk goes by.
