@@ -83,22 +83,21 @@ const (
 	CheckDuplicate = "duplicate_id"   // the same record, by id and content, came more than once in a window
 	CheckShared    = "shared_id"      // records of a window have one id and other content: each counts
 	// records of one id and second differ in nothing that a column of its own holds: each counts
-	CheckAlike       = "alike_records"
-	CheckUnlisted    = "unlisted_record"   // a record that a window lists from the time of another, which does not
-	CheckIncomplete  = "incomplete_window" // a window is not proven to be all that the API has
-	CheckOverlap     = "account_overlap"   // two accounts hold the same records
-	CheckNotAsked    = "outside_window"    // records outside of what was asked for by more than MaxLag (quarantined)
-	CheckQuarantine  = "quarantined"       // records quarantined, by reason and field
-	CheckNegative    = "negative_count"    // a count of tokens below 0
-	CheckPrice       = "price_change"      // a model had more than one price
-	CheckUnknown     = "unknown_field"     // drift: a field that no column holds
-	CheckMissing     = "missing_field"     // drift: a field of the detailed answer that did not come
-	CheckExt         = "unreadable_ext"    // ext could not be read as groups of items; kept in extra
-	CheckCurrency    = "unknown_currency"  // neither /balance nor the config named one
-	CheckNoAmount    = "no_amount"         // records without an amount (summary records have none)
-	CheckTotal       = "unreliable_total"  // the API's total disagreed with what was proven without it
-	CheckMore        = "more"              // issues beyond MaxIssues
-	CheckAcrossPrice = "price_change_days" // a model's price differs from that of the last day it was used
+	CheckAlike      = "alike_records"
+	CheckUnlisted   = "unlisted_record"   // a record that a window lists from the time of another, which does not
+	CheckIncomplete = "incomplete_window" // a window is not proven to be all that the API has
+	CheckOverlap    = "account_overlap"   // two accounts hold the same records
+	CheckNotAsked   = "outside_window"    // records outside of what was asked for by more than MaxLag (quarantined)
+	CheckQuarantine = "quarantined"       // records quarantined, by reason and field
+	CheckNegative   = "negative_count"    // a count of tokens below 0
+	CheckPrice      = "price_change"      // a model had more than one price
+	CheckUnknown    = "unknown_field"     // drift: a field that no column holds
+	CheckMissing    = "missing_field"     // drift: a field of the detailed answer that did not come
+	CheckExt        = "unreadable_ext"    // ext could not be read as groups of items; kept in extra
+	CheckCurrency   = "unknown_currency"  // neither /balance nor the config named one
+	CheckNoAmount   = "no_amount"         // records without an amount (summary records have none)
+	CheckTotal      = "unreliable_total"  // the API's total disagreed with what was proven without it
+	CheckMore       = "more"              // issues beyond MaxIssues
 )
 
 // Issue is a finding of a quality check, summed over a day: what, where, how often, an example.

@@ -151,12 +151,13 @@ func (a *app) printVerify(r publish.VerifyReport) {
 	if len(r.Findings) > 0 {
 		fmt.Fprintln(w)
 	}
-	fmt.Fprintf(w, "checked  %s accounts, %s windows (%s raw files, %s pages, %s), %s day files with %s rows, %s "+
-		"quarantined records,\n         %s balance files, %s runs; usage.duckdb: %s days, %s rows\n",
-		words.Count(r.Accounts), words.Count(r.Windows), words.Count(r.RawFiles), words.Count(r.RawPages),
-		words.Bytes(r.RawBytes), words.Count(r.DayFiles),
-		words.Count(r.Rows), words.Count(r.Quarantined), words.Count(r.BalanceFiles), words.Count(r.Runs),
-		words.Count(r.DatabaseDays), words.Count(r.DatabaseRows))
+	fmt.Fprintf(w, "checked  %s, %s (%s, %s, %s), %s with %s, %s,\n         %s, %s; usage.duckdb: %s, %s\n",
+		words.Plural(r.Accounts, "account", "accounts"), words.Plural(r.Windows, "window", "windows"),
+		words.Plural(r.RawFiles, "raw file", "raw files"), words.Plural(r.RawPages, "page", "pages"),
+		words.Bytes(r.RawBytes), words.Plural(r.DayFiles, "day file", "day files"),
+		words.Plural(r.Rows, "row", "rows"), words.Plural(r.Quarantined, "quarantined record", "quarantined records"),
+		words.Plural(r.BalanceFiles, "balance file", "balance files"), words.Plural(r.Runs, "run", "runs"),
+		words.Plural(r.DatabaseDays, "day", "days"), words.Plural(r.DatabaseRows, "row", "rows"))
 	if r.PrunedDays > 0 {
 		fmt.Fprintf(w, "pruned   of %s retention deleted the raw files: the day files are held against their SHA-256\n",
 			words.Plural(r.PrunedDays, "day", "days"))
