@@ -236,7 +236,8 @@ func TestVerifyFindsAndRepairMendsTheJournal(t *testing.T) {
 			if len(x.months) == 0 && runs[0].RunID != "run-00000" {
 				t.Errorf("what is kept begins with %s", runs[0].RunID)
 			}
-			if again, err := l.MendJournal(t.Context(), schemastest.KeepFirst); err != nil || again.Lines > 0 || len(again.Kept) > 0 {
+			again, err := l.MendJournal(t.Context(), schemastest.KeepFirst)
+			if err != nil || again.Lines > 0 || len(again.Kept) > 0 {
 				t.Errorf("again: %+v, %v", again, err)
 			}
 		})
