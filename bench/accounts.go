@@ -55,7 +55,8 @@ func childAccounts(ctx context.Context, args []string, _ *answer) error {
 			if err := os.WriteFile(filepath.Join(dir, key), []byte(p.Key(id)), 0o600); err != nil {
 				return err
 			}
-			fmt.Fprintf(&config, "  - {name: org-%s, base_url: \"http://%s%s%s\", key_file: %s, page_size: %d}\n", id, l.Addr(), prefix, portal.BasePath, key, pageSize)
+			fmt.Fprintf(&config, "  - {name: org-%s, base_url: \"http://%s%s%s\", key_file: %s, page_size: %d}\n", id,
+				l.Addr(), prefix, portal.BasePath, key, pageSize)
 		}
 	}
 	// A balance is the sum of all charges, which the simulated Portal has to add up the first time. No real one would.

@@ -22,7 +22,8 @@ func childExact(ctx context.Context, args []string, out *answer) error {
 	at := lastDay().Unix()
 	for i, v := range awkward {
 		records = append(records,
-			fmt.Sprintf(`{"id":"%d","request_time":%d,"model":"m","input_token":1,"output_token":1,"cached_token":0,"total_amount":%s,"discount_amount":0,"amount":%s,"ext":{}}`, i, at, v, v))
+			fmt.Sprintf(`{"id":"%d","request_time":%d,"model":"m","input_token":1,"output_token":1,"cached_token":0,`+
+				`"total_amount":%s,"discount_amount":0,"amount":%s,"ext":{}}`, i, at, v, v))
 	}
 	lake, err := publish.Create(args[0], publish.Options{})
 	if err != nil {
@@ -63,7 +64,8 @@ func childExact(ctx context.Context, args []string, out *answer) error {
 			return err
 		}
 		if err := db.QueryRowContext(ctx,
-			"SELECT amount::VARCHAR FROM read_json("+schemas.SQLString(name)+", format = 'newline_delimited', columns = "+duckColumnMap+")").Scan(&theirs); err != nil {
+			"SELECT amount::VARCHAR FROM read_json("+schemas.SQLString(name)+", format = 'newline_delimited', columns = "+
+				duckColumnMap+")").Scan(&theirs); err != nil {
 			theirs = "fails to load it"
 		}
 		out.S[fmt.Sprint("in", i)], out.S[fmt.Sprint("ours", i)], out.S[fmt.Sprint("theirs", i)] = v, ours, theirs

@@ -90,7 +90,8 @@ func childGenerate(ctx context.Context, args []string, out *answer) error {
 	if err != nil {
 		return err
 	}
-	c, err := extract.NewClient(extract.Options{Account: account, BaseURL: "https://portal.test" + p.BasePath(), Key: p.Key(org),
+	c, err := extract.NewClient(extract.Options{Account: account, BaseURL: "https://portal.test" + p.BasePath(),
+		Key:       p.Key(org),
 		Transport: &wire{p}, Pacer: extract.NewPacer(1e6, 4)})
 	if err != nil {
 		return err

@@ -31,14 +31,17 @@ import (
 // checks, quarantine, order, ownership or digests, and an ext that stays text.
 
 // duckColumns are the record's fields as DuckDB is told of them.
-const duckColumns = `id VARCHAR, request_time BIGINT, user_id VARCHAR, custom_user_id VARCHAR, token_id VARCHAR, model VARCHAR, model_type VARCHAR,
-input_token BIGINT, output_token BIGINT, cached_token BIGINT, input_price DECIMAL(18,12), output_price DECIMAL(18,12), cached_price DECIMAL(18,12),
+const duckColumns = `id VARCHAR, request_time BIGINT, user_id VARCHAR, custom_user_id VARCHAR, token_id VARCHAR,
+model VARCHAR, model_type VARCHAR, input_token BIGINT, output_token BIGINT, cached_token BIGINT,
+input_price DECIMAL(18,12), output_price DECIMAL(18,12), cached_price DECIMAL(18,12),
 total_amount DECIMAL(18,12), discount_amount DECIMAL(18,12), amount DECIMAL(18,12), channel_id BIGINT, ext JSON`
 
 // duckColumnMap is the same as an argument of read_json.
-const duckColumnMap = `{id: 'VARCHAR', request_time: 'BIGINT', user_id: 'VARCHAR', custom_user_id: 'VARCHAR', token_id: 'VARCHAR', model: 'VARCHAR', model_type: 'VARCHAR',
-input_token: 'BIGINT', output_token: 'BIGINT', cached_token: 'BIGINT', input_price: 'DECIMAL(18,12)', output_price: 'DECIMAL(18,12)', cached_price: 'DECIMAL(18,12)',
-total_amount: 'DECIMAL(18,12)', discount_amount: 'DECIMAL(18,12)', amount: 'DECIMAL(18,12)', channel_id: 'BIGINT', ext: 'JSON'}`
+const duckColumnMap = `{id: 'VARCHAR', request_time: 'BIGINT', user_id: 'VARCHAR', custom_user_id: 'VARCHAR',
+token_id: 'VARCHAR', model: 'VARCHAR', model_type: 'VARCHAR', input_token: 'BIGINT', output_token: 'BIGINT',
+cached_token: 'BIGINT', input_price: 'DECIMAL(18,12)', output_price: 'DECIMAL(18,12)', cached_price: 'DECIMAL(18,12)',
+total_amount: 'DECIMAL(18,12)', discount_amount: 'DECIMAL(18,12)', amount: 'DECIMAL(18,12)', channel_id: 'BIGINT',
+ext: 'JSON'}`
 
 // duckCopy is DuckDB's own way: from pages, a page a line, or flat, a record a line.
 func duckCopy(form, dir, to string) string {

@@ -26,8 +26,8 @@ var questions = []question{
 	{"2 chargeback_journal", "SELECT * FROM chargeback_journal WHERE month = MONTH",
 		"SELECT token_id, round(sum(amount), 2) FROM u WHERE date_trunc('month', usage_date) = MONTH GROUP BY ALL"},
 	{"3 unallocated_spend", "SELECT * FROM unallocated_spend",
-		"SELECT date_trunc('month', usage_date), token_id, user_id, count(*), sum(amount), min(usage_date), max(usage_date) " +
-			"FROM u GROUP BY ALL"},
+		"SELECT date_trunc('month', usage_date), token_id, user_id, count(*), sum(amount), min(usage_date), " +
+			"max(usage_date) FROM u GROUP BY ALL"},
 	{"4 allocation_coverage_trend", "SELECT * FROM allocation_coverage_trend",
 		"SELECT usage_date, sum(amount) FROM u GROUP BY ALL"},
 	{"5 shared_cost_split", "SELECT * FROM shared_cost_split WHERE month = MONTH", ""},
@@ -61,8 +61,8 @@ var questions = []question{
 		"SELECT usage_date, model, list(DISTINCT input_price), list(DISTINCT output_price), list(DISTINCT cached_price) " +
 			"FROM u GROUP BY ALL"},
 	{"19 modality_and_tool_spend", "SELECT * FROM modality_and_tool_spend WHERE month = MONTH",
-		"SELECT model, i.category, i.item, i.unit, sum(i.usage), sum(i.amount) FROM (SELECT model, unnest(ext_items) i FROM " +
-			"u WHERE date_trunc('month', usage_date) = MONTH) GROUP BY ALL"},
+		"SELECT model, i.category, i.item, i.unit, sum(i.usage), sum(i.amount) FROM (SELECT model, unnest(ext_items) i " +
+			"FROM u WHERE date_trunc('month', usage_date) = MONTH) GROUP BY ALL"},
 	{"20 data_freshness_and_gaps", "SELECT * FROM data_freshness_and_gaps",
 		"SELECT account, max(request_time), count(*) FROM u GROUP BY ALL"},
 }
@@ -90,8 +90,9 @@ func childQueries(ctx context.Context, args []string, out *answer) error {
 	}
 	month := truthMonth() + "-01"
 	var id string
-	if err := c.QueryRowContext(ctx,
-		"SELECT any_value(id) FROM usage.usage WHERE usage_date = (SELECT min(usage_date) FROM usage.usage)").Scan(&id); err != nil {
+	err = c.QueryRowContext(ctx,
+		"SELECT any_value(id) FROM usage.usage WHERE usage_date = (SELECT min(usage_date) FROM usage.usage)").Scan(&id)
+	if err != nil {
 		return err
 	}
 	parquet := "read_parquet(" + schemas.SQLString(filepath.Join(lake, "usage", "*", "*", "*.parquet")) +

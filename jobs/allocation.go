@@ -559,7 +559,8 @@ func Explain(ctx context.Context, cfg *config.Config, id string) ([]Explanation,
 	}
 	rows, err := query.Run(ctx, lake,
 		"SELECT "+keyColumns+", usage_date, id, request_time, amount, currency, rule_id, rule_version, ruleset, source, "+
-			"pool, cost_center, team, project FROM allocated_usage WHERE id = "+schemas.SQLString(id)+" ORDER BY account, request_time, ordinal")
+			"pool, cost_center, team, project FROM allocated_usage WHERE id = "+schemas.SQLString(id)+
+			" ORDER BY account, request_time, ordinal")
 	if err != nil {
 		return nil, err
 	}

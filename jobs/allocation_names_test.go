@@ -102,7 +102,8 @@ func TestASlipOfThePenIsRareBesideAnEstablishedName(t *testing.T) {
 func TestASlipOfThePenIsToldWithItsPlace(t *testing.T) {
 	found := slipsFound(t, "Saerch", 1, "Search", 9, "x,CC-9\n")
 	want := allocate.Finding{Severity: allocate.Info, Source: "tokens.csv:2",
-		Message: `team "Saerch" is written here alone and comes out for token tk_0; "Search", a slip of the pen apart, is written in 9 places and comes out for 9 tokens: is it meant?`}
+		Message: `team "Saerch" is written here alone and comes out for token tk_0; "Search", a slip of the pen apart, ` +
+			`is written in 9 places and comes out for 9 tokens: is it meant?`}
 	if len(found) != 1 || found[0] != want {
 		t.Errorf("%+v", found)
 	}

@@ -134,8 +134,9 @@ pools: {p: {split: cost, to: [{cost_center: R&D}, {cost_center: Rest, weight: 3}
 func TestInitWritesTablesThatRulesCanUse(t *testing.T) {
 	w := newWorld(t, kit.Settings{PerDay: 40})
 	w.export(span(1, 3))
-	w.ruleFiles(map[string]string{"allocation.yaml": "tables: {t: {file: tokens.csv, key: token_id}, u: {file: users.csv, key: user_id}}\nrules:\n- {id: t, lookup: " +
-		"[t]}\n- {id: u, lookup: [u]}\n", "users.csv": "user_id,team\nu,x\n"})
+	w.ruleFiles(map[string]string{"allocation.yaml": "tables: {t: {file: tokens.csv, key: token_id}, u: {file: " +
+		"users.csv, key: user_id}}\nrules:\n- {id: t, lookup: [t]}\n- {id: u, lookup: [u]}\n",
+		"users.csv": "user_id,team\nu,x\n"})
 	made, err := InitAllocation(t.Context(), w.Cfg)
 	if err != nil {
 		t.Fatal(err)
@@ -152,8 +153,8 @@ func TestInitWritesTablesThatRulesCanUse(t *testing.T) {
 		got = append(got, id)
 	}
 	want = append(want, "token_id")
-	for _, row := range r.Ask("SELECT token_id FROM usage WHERE token_id <> '' GROUP BY token_id HAVING sum(amount) <> 0 " +
-		"ORDER BY abs(sum(amount)) DESC, token_id") {
+	for _, row := range r.Ask("SELECT token_id FROM usage WHERE token_id <> '' GROUP BY token_id HAVING sum(amount) " +
+		"<> 0 ORDER BY abs(sum(amount)) DESC, token_id") {
 		want = append(want, row[0])
 	}
 	if !slices.Equal(got, want) || made[0].Rows != len(want)-1 || made[0].There {

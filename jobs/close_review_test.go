@@ -70,8 +70,8 @@ func TestLimitsOfWhatNobodyPaysRefuseAClose(t *testing.T) {
 		// What was said is what was charged, and journal and statement have the same cents.
 		r := w.Read()
 		for _, c := range review.Charges {
-			if got := r.One("SELECT sum(posted)::DECIMAL(38,2)::VARCHAR FROM chargeback_journal WHERE \"month\" = '2026-10-01' " +
-				"AND entry = 'debit' AND cost_center = " + schemas.SQLString(c.CostCenter)); got != c.Posted {
+			if got := r.One("SELECT sum(posted)::DECIMAL(38,2)::VARCHAR FROM chargeback_journal WHERE \"month\" = " +
+				"'2026-10-01' AND entry = 'debit' AND cost_center = " + schemas.SQLString(c.CostCenter)); got != c.Posted {
 				t.Errorf("%s: %s is posted, the review said %s", c.CostCenter, got, c.Posted)
 			}
 		}

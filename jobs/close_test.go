@@ -74,7 +74,8 @@ func TestAClosedMonthHoldsWhatCameLateAndNeverChanges(t *testing.T) {
 			t.Errorf("%s records before and after: nothing came late", late)
 		}
 		w.EqualAccount("acme", "USD", october.Start(), kit.Day(1))
-		if got, want := *closed.Totals[0].Net, r.One("SELECT sum(amount)::VARCHAR FROM usage"); kit.Dec(got) != kit.Dec(want) {
+		if got, want := *closed.Totals[0].Net,
+			r.One("SELECT sum(amount)::VARCHAR FROM usage"); kit.Dec(got) != kit.Dec(want) {
 			t.Errorf("closed with %s, used %s", got, want)
 		}
 		for _, f := range []string{"manifest.json", "statement.xlsx", "statement.html", "chargeback.csv", "journal.csv",
@@ -300,7 +301,8 @@ func TestInvoicesAndBudgetsAreReadOrRefusedWithTheirPlace(t *testing.T) {
 		t.Errorf("%v %v", lines, err)
 	}
 	lines, err = ParseInvoices("i.csv",
-		[]byte("invoice,from,to,account,date,model,amount,currency\nINV-1,2026-10-01,2026-11-01,,,,1234.50,USD\nINV-1,2026-10-01,2026-11-01,acme,2026-10-03,m,-0.000000000001,USD\n"))
+		[]byte("invoice,from,to,account,date,model,amount,currency\nINV-1,2026-10-01,2026-11-01,,,,1234.50,USD\nINV-1,"+
+			"2026-10-01,2026-11-01,acme,2026-10-03,m,-0.000000000001,USD\n"))
 	if err != nil || len(lines) != 2 || lines[0].Amount.String() != "1234.5" ||
 		lines[1].Amount.String() != "-0.000000000001" || *lines[1].Model != "m" || lines[1].Date.String() != "2026-10-03" ||
 		lines[1].Source != "i.csv:3" {
@@ -311,7 +313,8 @@ func TestInvoicesAndBudgetsAreReadOrRefusedWithTheirPlace(t *testing.T) {
 		"invoice,amount,currency\n":       "give the column period (2026-10), or from and to",
 		"invoice,period,amount,curency\n": `unknown column "curency"`,
 		"invoice,period,period,amount\n":  "the column period stands twice",
-		"invoice,period,amount,currency\n,2026-13,x,usd\n":                  "i.csv:2: no invoice number\n\"2026-13\" is not a month",
+		"invoice,period,amount,currency\n,2026-13,x,usd\n": "i.csv:2: no invoice number\n\"2026-13\" is " +
+			"not a month",
 		"invoice,period,amount,currency\nA,2026-10,1\n":                     "i.csv:2: 3 cells, the header has 4",
 		"invoice,period,date,amount,currency\nA,2026-10,2026-11-01,1,USD\n": "the date 2026-11-01 lies outside the period",
 		"invoice,from,to,amount,currency\nA,2026-10-02,2026-10-02,1,USD\n":  "from 2026-10-02 is not before to 2026-10-02",
@@ -324,7 +327,8 @@ func TestInvoicesAndBudgetsAreReadOrRefusedWithTheirPlace(t *testing.T) {
 	// As an accounting system writes them: tabs, capitals, further columns with whatever is in them, rows without a cell,
 	// a credit note.
 	lines, err = ParseInvoices("i.tsv",
-		[]byte("Invoice\tPeriod\tAmount\tVAT\tCurrency\tDescription\nA\t2026-10\t60\t11.40\tUSD\t\"two\nlines\"\n\t\t\t\t\t\nB\t2026-10\t-10\t#N/A\tUSD\tcredit note\n"))
+		[]byte("Invoice\tPeriod\tAmount\tVAT\tCurrency\tDescription\nA\t2026-10\t60\t11.40\tUSD\t\"two\nlines\"\n"+
+			"\t\t\t\t\t\nB\t2026-10\t-10\t#N/A\tUSD\tcredit note\n"))
 	if err != nil || len(lines) != 2 || lines[1].Amount.String() != "-10" || lines[1].Source != "i.tsv:5" {
 		t.Errorf("%+v %v", lines, err)
 	}
@@ -342,7 +346,8 @@ func TestInvoicesAndBudgetsAreReadOrRefusedWithTheirPlace(t *testing.T) {
 	}
 	for text, want := range map[string]string{
 		"date,amount\n": "no column currency",
-		"date,amount,curency,currency\n2026-10-02,1,x,USD\n":                       `unknown column "curency": did you mean currency?`,
+		"date,amount,curency,currency\n2026-10-02,1,x,USD\n": `unknown column "curency": did you ` +
+			`mean currency?`,
 		"date,amount,currency\n2026-10-02,50,USD\n":                                "no account: the config has acme, bee",
 		"date,amount,currency,kind,account\n02.10.2026,1.2.3,usd,gift,acme\n":      `t.csv:2: date: "02.10.2026"`,
 		"date,amount,currency,account,expires\n2026-10-02,1,USD,acme,2026-10-02\n": "not after its date",
@@ -603,7 +608,8 @@ func TestAChangeOrAStopDuringACloseTearsNothing(t *testing.T) {
 		}
 		w.At(kit.Day(21))
 		w.export(Span{})
-		if got := w.ask("SELECT count(*) FROM chargeback_daily WHERE billing_month = '2026-10-01' AND cost_center = 'Z'"); got != "0" {
+		if got := w.ask(
+			"SELECT count(*) FROM chargeback_daily WHERE billing_month = '2026-10-01' AND cost_center = 'Z'"); got != "0" {
 			t.Errorf("%s charges by the new rules", got)
 		}
 	})

@@ -48,8 +48,9 @@ var oddities = []struct {
 	{"shared-id=0.2,id-modulo=1024,order=shaky", false}, {"shared-id=0.2,total=absent", true},
 	{"skew=45m", false}, {"skew=-45m", false},
 	// A storm of them. What has no id can't be told from its like where pages repeat records, so its kinds are left out.
-	{"order=shaky,page-clamp=7,past-end=last,inclusive-end=true,exclusive-start=true,duplicate=0.1,strings=true,float-noise=true," +
-		"unknown-fields=true,ext=string,missing=0.2,bad=0.03,bad-kinds=ms-time+fraction+nan+huge,hostile=0.03,code-200=true,null-list=true", false},
+	{"order=shaky,page-clamp=7,past-end=last,inclusive-end=true,exclusive-start=true,duplicate=0.1,strings=true," +
+		"float-noise=true,unknown-fields=true,ext=string,missing=0.2,bad=0.03,bad-kinds=ms-time+fraction+nan+huge," +
+		"hostile=0.03,code-200=true,null-list=true", false},
 }
 
 func TestWhateverThePortalDoesToDataAndPagingTheLakeEqualsTheTruth(t *testing.T) {
@@ -138,8 +139,10 @@ func TestWhatMayPassIsAskedAgainAndTheLakeEqualsTheTruth(t *testing.T) {
 		"code-inside=0.1", "code-inside=0.1,inside-code=429", "code-inside=0.1,inside-code=503",
 		"malformed=0.1", "cut=0.1", "truncate=0.1", "reset=0.1", "reset-body=0.1", "hang=0.1",
 		"latency=300ms,jitter=2s", "drip=15s,drip-bytes=2000", "latency=59s",
-		"status-429=0.05,status-500=0.05,html=0.05,html-status=200,cut=0.05,reset=0.05,reset-body=0.05,truncate=0.05,empty=0.05,latency=2s,jitter=1s",
-		"status-503=0.1,reset=0.1,duplicate=0.1,order=newest,page-clamp=7,strings=true,bad=0.02,inclusive-end=true,past-end=last",
+		"status-429=0.05,status-500=0.05,html=0.05,html-status=200,cut=0.05,reset=0.05,reset-body=0.05,truncate=0.05," +
+			"empty=0.05,latency=2s,jitter=1s",
+		"status-503=0.1,reset=0.1,duplicate=0.1,order=newest,page-clamp=7,strings=true,bad=0.02,inclusive-end=true," +
+			"past-end=last",
 	} {
 		kit.Bubble(t, faults, func(t *testing.T) {
 			w := newWorld(t, kit.Settings{Faults: faults})

@@ -350,7 +350,8 @@ func TestTheKeyIsNowhereInWhatARunLeavesBehind(t *testing.T) {
 func TestOverRealConnectionsTheLakeEqualsTheTruth(t *testing.T) {
 	for _, faults := range []string{
 		"", "gzip=always", "gzip=off", "reset=0.1,reset-body=0.1,truncate=0.1,gzip=always", "drip=1ms,drip-bytes=500",
-		"reset=0.05,truncate=0.05,status-503=0.05,cut=0.05,empty=0.05,html=0.05,html-status=200,order=newest,page-clamp=7,strings=true",
+		"reset=0.05,truncate=0.05,status-503=0.05,cut=0.05,empty=0.05,html=0.05,html-status=200,order=newest," +
+			"page-clamp=7,strings=true",
 	} {
 		t.Run(faults, func(t *testing.T) {
 			t.Parallel()

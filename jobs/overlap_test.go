@@ -80,7 +80,8 @@ func TestTheSecondAtABorderCountsOnce(t *testing.T) {
 	r := w.Read()
 	defer r.Close()
 	if got := r.One("SELECT (sum(records) = (SELECT count(*) FROM usage))::VARCHAR || ' ' || (sum(listed) > " +
-		"sum(records))::VARCHAR || ' ' || bool_and(announced = listed)::VARCHAR FROM coverage WHERE owns"); got != "true true true" {
+		"sum(records))::VARCHAR || ' ' || bool_and(announced = listed)::VARCHAR FROM coverage WHERE owns"); got !=
+		"true true true" {
 		t.Errorf("coverage: %s", got)
 	}
 }

@@ -46,7 +46,8 @@ func pruneProperty(t *testing.T, rt *rapid.T) {
 	seal := func(d schemas.Date, from, to int) {
 		start, end := d.Start().Add(time.Duration(from)*time.Hour), d.Start().Add(time.Duration(to)*time.Hour)
 		n := int64(1)
-		body := fmt.Sprintf(`{"meta":{"code":0},"data":{"list":[{"id":"%d-%d-%d","request_time":%d,"model":"m","amount":%d.5}],"total":1}}`, d, from, to, start.Unix()+5, to)
+		body := fmt.Sprintf(`{"meta":{"code":0},"data":{"list":[{"id":"%d-%d-%d","request_time":%d,"model":"m",`+
+			`"amount":%d.5}],"total":1}}`, d, from, to, start.Unix()+5, to)
 		if rapid.IntRange(0, 4).Draw(rt, "bad") == 0 {
 			body = `{"meta":{"code":0},"data":{"list":[{"model":"no id"}],"total":1}}`
 		}

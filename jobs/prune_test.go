@@ -295,7 +295,8 @@ func TestAPrunedDayIsNeverMixed(t *testing.T) {
 		w.EqualAccount("acme", "USD", tenth.Add(6*time.Hour), tenth.AddDate(0, 0, 1))
 		// of a thawed day a part is enough
 		w.export(Span{From: tenth.Add(3 * time.Hour), To: tenth.Add(4 * time.Hour), Anew: true})
-		if n := w.ask("SELECT count(*) FROM usage WHERE usage_date = '2026-10-10' AND request_time < '2026-10-10 03:00:00+00'"); n != "0" {
+		if n := w.ask("SELECT count(*) FROM usage WHERE usage_date = '2026-10-10' AND request_time < '2026-10-10 " +
+			"03:00:00+00'"); n != "0" {
 			t.Errorf("%s records of what was not asked for", n)
 		}
 	})
@@ -431,7 +432,8 @@ func TestAPrunedMonthIsReopenedFromItsDayFiles(t *testing.T) {
 		}
 		w.rules("rules:\n- {id: all, assign: {cost_center: Z}}\n")
 		w.rebuild()
-		if got := w.ask("SELECT count(*) FROM chargeback_daily WHERE billing_month = '2026-10-01' AND cost_center <> 'Z'"); got != "0" {
+		if got := w.ask(
+			"SELECT count(*) FROM chargeback_daily WHERE billing_month = '2026-10-01' AND cost_center <> 'Z'"); got != "0" {
 			t.Errorf("%s charges by the old rules", got)
 		}
 		if p := w.prune(PruneOptions{}); p.Days != 0 || p.Months[0].Kept[0].Reason != keptOpen {
@@ -543,8 +545,9 @@ func TestAPruneThatDiesIsFinishedByTheNext(t *testing.T) {
 	if err := os.CopyFS(backup, os.DirFS(w.Cfg.Lake)); err != nil {
 		t.Fatal(err)
 	}
-	sums := "SELECT (SELECT sum(amount)::VARCHAR FROM usage) || ' ' || (SELECT sum(quarantined)::BIGINT FROM partitions) " +
-		"|| ' ' || (SELECT count(*) FROM coverage) || ' ' || (SELECT sum(net_cost)::VARCHAR FROM chargeback_daily)"
+	sums := "SELECT (SELECT sum(amount)::VARCHAR FROM usage) || ' ' || (SELECT sum(quarantined)::BIGINT FROM " +
+		"partitions) || ' ' || (SELECT count(*) FROM coverage) || ' ' || (SELECT sum(net_cost)::VARCHAR FROM " +
+		"chargeback_daily)"
 	want, usage := w.ask(sums), below(w.Files(), "usage/")
 	total := 0
 	for at := 0; at == 0 || at < total; at += 9 {

@@ -37,7 +37,8 @@ func randomRecords(r *rand.Rand, from, to time.Time, n int) []string {
 			id = fmt.Sprint(i)
 		}
 		at := from.Unix() + r.Int64N(to.Unix()-from.Unix())/7*7
-		record := fmt.Sprintf(`"id":%s,"request_time":%d,"model":%s,"token_id":%s,"input_tokens":%d,"output_tokens":%s,"total_amount":%s,"amount":%s`,
+		record := fmt.Sprintf(`"id":%s,"request_time":%d,"model":%s,"token_id":%s,"input_tokens":%d,"output_tokens":%s,`+
+			`"total_amount":%s,"amount":%s`,
 			id, at, pick(`"m1"`, `"m/2"`, `"\u202e"`, "null"), pick("7", `"tk"`, `""`, "null"), r.IntN(1e6),
 			pick("0", "12", "null", `"x"`, "-3"),
 			pick("0.1", "1e-12", "-5.000000000000", "0.0000000000005", "null", `"0.25"`),

@@ -63,7 +63,8 @@ func TestBalanceFileIsExactInDuckDBAndArrow(t *testing.T) {
 		fmt.Sprintf(`SELECT balance::VARCHAR, coupon_balance::VARCHAR, credit_limit::VARCHAR, total_coupon_amount::VARCHAR,
 			currency, extra, typeof(balance) FROM '%s/balance/**/*.parquet'`, l.Dir()))
 	want := []string{
-		"1234567890123.000000000001|-0.500000000000|99999999999999999999999999.999999999999|0.000000000000|USD|NULL|DECIMAL(38,12)",
+		"1234567890123.000000000001|-0.500000000000|99999999999999999999999999.999999999999|0.000000000000|USD|NULL|" +
+			"DECIMAL(38,12)",
 		"NULL|NULL|NULL|NULL|NULL|NULL|DECIMAL(38,12)",
 	}
 	if !slices.Equal(got, want) {

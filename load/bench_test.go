@@ -65,7 +65,10 @@ func BenchmarkSeal(b *testing.B) {
 			}
 			id++
 			body = fmt.Appendf(body,
-				`{"id":%d,"request_time":%d,"token_id":%d,"user_id":%d,"custom_user_id":"","model":"vendor/model-%d","model_type":"text","channel_id":%d,"input_tokens":%d,"output_tokens":%d,"cached_tokens":0,"input_price":0.25,"output_price":1,"cached_price":0.025,"total_amount":%d.%06d,"discount_amount":0,"amount":%d.%06d,"ext":{}}`,
+				`{"id":%d,"request_time":%d,"token_id":%d,"user_id":%d,"custom_user_id":"","model":"vendor/model-%d",`+
+					`"model_type":"text","channel_id":%d,"input_tokens":%d,"output_tokens":%d,"cached_tokens":0,`+
+					`"input_price":0.25,"output_price":1,"cached_price":0.025,"total_amount":%d.%06d,"discount_amount":0,`+
+					`"amount":%d.%06d,"ext":{}}`,
 				7_300_000_000+id*7, 1793491200+id/3, id%50, id%17, id%11, id%9, id*7919%8000, id*104729%2000, id%2,
 				id*7919%1_000_000, id%2, id*7919%1_000_000)
 		}

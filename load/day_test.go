@@ -63,10 +63,11 @@ func TestDayFileHoldsExtremesInDuckDBAndArrow(t *testing.T) {
 			amount::VARCHAR, input_price::VARCHAR, ext_items::VARCHAR, length(extra), epoch_us(request_time)
 			FROM '%s/usage/**/*.parquet'`, l.Dir()))
 	wantRows := []string{
-		"0||-9223372036854775808|9223372036854775807|999999.999999999999|-999999.999999999999|0.000000000001|NULL|[]|NULL|20758",
+		"0||-9223372036854775808|9223372036854775807|999999.999999999999|-999999.999999999999|0.000000000001|NULL|[]|" +
+			"NULL|20758",
 		"10000|nul \x00, quote ' \", Ünïcode 日本 " +
-			"\U0001F680|NULL|NULL|98765.432109876543|NULL|NULL|-0.000000000001|[{'category': NULL, 'item': NULL, 'unit': NULL, " +
-			"'price': NULL, 'usage': NULL, 'amount': NULL}, {'category': image, 'item': '', 'unit': NULL, 'price': " +
+			"\U0001F680|NULL|NULL|98765.432109876543|NULL|NULL|-0.000000000001|[{'category': NULL, 'item': NULL, 'unit': " +
+			"NULL, 'price': NULL, 'usage': NULL, 'amount': NULL}, {'category': image, 'item': '', 'unit': NULL, 'price': " +
 			"0.000000000001, 'usage': NULL, 'amount': 0.000000000001}]|NULL|20758",
 		"2|NULL|NULL|NULL|NULL|NULL|NULL|NULL|NULL|2006|-1",
 	}

@@ -251,7 +251,9 @@ func TestLinesOfOtherVersionsAreKept(t *testing.T) {
 	var b []byte
 	for n := range 60 {
 		b = fmt.Appendf(b,
-			`{"run_id":"old-%d","command":"export","version":"0.1","pid":1,"started_at":"2026-10-01T00:00:00Z","status":"done","records":0,"quarantined":0,"requests":0,"retries":0,"throttled":0,"windows":0,"days_written":0}`+"\n", n)
+			`{"run_id":"old-%d","command":"export","version":"0.1","pid":1,"started_at":"2026-10-01T00:00:00Z",`+
+				`"status":"done","records":0,"quarantined":0,"requests":0,"retries":0,"throttled":0,"windows":0,`+
+				`"days_written":0}`+"\n", n)
 		b = append(append(b,
 			sumLine(fmt.Appendf(nil, `{"run_id":"new-%d","started_at":"2026-10-01T00:00:00Z","status":"done","mood":"good"}`,
 				n))...), '\n')

@@ -115,8 +115,8 @@ func (l *Lake) acquire(ctx context.Context, f *os.File, wait bool) error {
 
 // ErrLockLost says that the lock file was removed or replaced while this process held it, so that another process may
 // hold the lake, too.
-var ErrLockLost = errors.New("the lake's lock file was removed or replaced while this run held it, so another run may " +
-	"be writing: nothing more is committed")
+var ErrLockLost = errors.New("the lake's lock file was removed or replaced while this run held it, so another run " +
+	"may be writing: nothing more is committed")
 
 // CheckHeld returns ErrLockLost if the lock is held in vain. Whoever holds none answers for it himself.
 func (l *Lake) CheckHeld() error {

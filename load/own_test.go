@@ -316,7 +316,8 @@ func TestWriteOut(t *testing.T) {
 }
 
 func TestALakeIsRefusedWhereItCanNotBe(t *testing.T) {
-	for _, dir := range []string{"s3://bucket/lake", "http://host/lake", "file:///lake", t.TempDir() + "/a?b", t.TempDir() + "/\xff"} {
+	for _, dir := range []string{"s3://bucket/lake", "http://host/lake", "file:///lake", t.TempDir() + "/a?b",
+		t.TempDir() + "/\xff"} {
 		if _, err := Create(dir, Options{}); !errors.Is(err, ErrPath) || !strings.Contains(err.Error(), "hint: ") {
 			t.Errorf("%s: %v", dir, err)
 		}

@@ -120,7 +120,8 @@ func TestDayFileHasTheContractsColumnsInDuckDB(t *testing.T) {
 		"channel_id|BIGINT", "input_tokens|BIGINT", "output_tokens|BIGINT", "cached_tokens|BIGINT", "total_tokens|BIGINT",
 		"input_price|DECIMAL(18,12)", "output_price|DECIMAL(18,12)", "cached_price|DECIMAL(18,12)",
 		"total_amount|DECIMAL(18,12)", "discount_amount|DECIMAL(18,12)", "amount|DECIMAL(18,12)", "currency|VARCHAR",
-		`ext_items|STRUCT(category VARCHAR, item VARCHAR, unit VARCHAR, price DECIMAL(18,12), usage DECIMAL(18,12), amount DECIMAL(18,12))[]`,
+		`ext_items|STRUCT(category VARCHAR, item VARCHAR, unit VARCHAR, price DECIMAL(18,12), usage DECIMAL(18,12), ` +
+			`amount DECIMAL(18,12))[]`,
 		"extra|VARCHAR", "fetched_at|TIMESTAMP WITH TIME ZONE", "run_id|VARCHAR",
 	}
 	for _, hive := range []string{"false", "true"} { // the path has keys of its own

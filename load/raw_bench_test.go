@@ -22,7 +22,10 @@ func BenchmarkReadRaw(b *testing.B) {
 			}
 			id := n*100 + i
 			body = fmt.Appendf(body,
-				`{"id":"%d","request_time":%d,"user_id":"%d","custom_user_id":"","token_id":"tk_%04x","model":"vendor-model-%d","model_type":"text","input_token":%d,"output_token":%d,"input_price":0.25,"output_price":1,"cached_token":0,"cached_price":0.025,"total_amount":0.%06d,"discount_amount":0,"amount":0.%06d,"channel_id":%d,"ext":{}}`,
+				`{"id":"%d","request_time":%d,"user_id":"%d","custom_user_id":"","token_id":"tk_%04x",`+
+					`"model":"vendor-model-%d","model_type":"text","input_token":%d,"output_token":%d,"input_price":0.25,`+
+					`"output_price":1,"cached_token":0,"cached_price":0.025,"total_amount":0.%06d,"discount_amount":0,`+
+					`"amount":0.%06d,"channel_id":%d,"ext":{}}`,
 				7_300_000_000+id*7, 1793491200+id/3, id%200, id%50, id%17, id*7919%8000, id*104729%2000, id*7919%1_000_000,
 				id*7919%1_000_000, id%9)
 		}

@@ -23,8 +23,17 @@ var sqlViews string
 //go:embed sql/completeness.sql
 var sqlCompleteness string
 
-//go:embed sql/finance.sql
-var sqlFinance string
+//go:embed sql/charges.sql
+var sqlCharges string
+
+//go:embed sql/reconciliation.sql
+var sqlReconciliation string
+
+//go:embed sql/outlook.sql
+var sqlOutlook string
+
+//go:embed sql/analysis.sql
+var sqlAnalysis string
 
 //go:embed sql/allocated.sql
 var sqlAllocated string
@@ -42,7 +51,8 @@ var sqlChargeback string
 // SQLAllocated and SQLFocus add the views that need the allocation rules. It is several statements.
 func SQLSchema() string {
 	return commented(sqlTables) + commented(sqlAllocation) + sqlFocusTable() +
-		commented(sqlViews) + commented(sqlCompleteness) + commented(sqlFinance)
+		commented(sqlViews) + commented(sqlCompleteness) +
+		commented(sqlCharges) + commented(sqlReconciliation) + commented(sqlOutlook) + commented(sqlAnalysis)
 }
 
 // commented makes what a .sql file makes, with its comments.
@@ -127,7 +137,9 @@ type SQLView struct{ Name, SQL string }
 // period, too: there they look at chargeback_ever.
 func SQLScopedViews() []SQLView {
 	var out []SQLView
-	for _, file := range []string{sqlViews, sqlCompleteness, sqlFinance} {
+	for _, file := range []string{
+		sqlViews, sqlCompleteness, sqlCharges, sqlReconciliation, sqlOutlook, sqlAnalysis,
+	} {
 		for _, s := range statements(file) {
 			if strings.Contains(s.sql, "/* of the whole file */") {
 				continue

@@ -102,7 +102,7 @@ func TestEveryFileOfSQLIsRead(t *testing.T) {
 	if got := SQLAllocated([]string{"model", "token_id"}); !strings.Contains(got, fields) {
 		t.Errorf("the fields aren't joined by: %s", got)
 	}
-	for name, sql := range map[string]string{"finance.sql": sqlFinance, "chargeback.sql": sqlChargeback} {
+	for name, sql := range map[string]string{"charges.sql": sqlCharges, "chargeback.sql": sqlChargeback} {
 		if !strings.Contains(sql, SQLString(Unallocated)) {
 			t.Errorf("%s doesn't say %s of what has no cost centre", name, Unallocated)
 		}

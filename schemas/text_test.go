@@ -44,7 +44,8 @@ func TestAKeyIsBlankedHoweverItIsSpelled(t *testing.T) {
 		}
 	}
 	// One that isn't known is known by its looks; a short one would be found in words.
-	if got := NewSecrets("short").Blank("a short story of SK_MG_0a1b, sk%5Fmg%5Fab12 and \\u0073k_mg_zz"); got != "a short story of [key], [key] and [key]" {
+	if got := NewSecrets("short").Blank("a short story of SK_MG_0a1b, sk%5Fmg%5Fab12 and \\u0073k_mg_zz"); got !=
+		"a short story of [key], [key] and [key]" {
 		t.Errorf("%q", got)
 	}
 	if got := NewSecrets("a-plain-token").Blank("A-PLAIN-TOKEN, a%2Dplain%2dtoken"); got != "[key], [key]" {

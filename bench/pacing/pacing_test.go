@@ -173,7 +173,8 @@ func fetchPages(t *testing.T, perDay, most, days int) (r Pages) {
 
 // export fetches as usagelake does, at its defaults but for the page size.
 func export(t *testing.T, p *portal.Portal, w *wire, pageSize int, from, to time.Time) int {
-	c, err := extract.NewClient(extract.Options{Account: "acme", BaseURL: "https://portal.test" + p.BasePath(), Key: p.Key("0"), Transport: w})
+	c, err := extract.NewClient(extract.Options{Account: "acme", BaseURL: "https://portal.test" + p.BasePath(),
+		Key: p.Key("0"), Transport: w})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -229,7 +230,8 @@ func onePageAtATime(t *testing.T, p *portal.Portal, w *wire, from, to time.Time)
 		for page := 1; ; {
 			time.Sleep(time.Until(sent.Add(time.Second / 2)))
 			sent = time.Now()
-			url := fmt.Sprintf("https://portal.test%s/usage?start_time=%d&end_time=%d&page=%d&pagesize=%d", p.BasePath(), day.Unix(), day.AddDate(0, 0, 1).Unix(), page, pageSize)
+			url := fmt.Sprintf("https://portal.test%s/usage?start_time=%d&end_time=%d&page=%d&pagesize=%d", p.BasePath(),
+				day.Unix(), day.AddDate(0, 0, 1).Unix(), page, pageSize)
 			req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, nil)
 			if err != nil {
 				t.Fatal(err)

@@ -20,8 +20,9 @@ func (a *app) alertCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "alert",
 		Short: "Who is told of what: try the receivers, check the rules, list what fires",
-		Long: `alert works on the config's section alerts: rules that say what people should know of, and receivers that are told:
-webhooks, commands, the log. See docs/alerts.md. The daemon (usagelake schedule) checks after each run and every minute.`,
+		Long: `alert works on the config's section alerts: rules that say what people should know of, and receivers that are
+told: webhooks, commands, the log. See docs/alerts.md. The daemon (usagelake schedule) checks after each run and every
+minute.`,
 		Example: `  usagelake alert test                 does every receiver get a message?
   usagelake alert check                check now and tell; for those who run export from a timer of their own
   usagelake alert list                 what fires?`,
@@ -39,8 +40,8 @@ func (a *app) alertTest() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "test",
 		Short: "Send a test message to each receiver",
-		Long: `test sends a message to each receiver of the config, or to one of them, and says what came of it. It ends with 1 if a
-receiver didn't take it. It needs no lake.
+		Long: `test sends a message to each receiver of the config, or to one of them, and says what came of it. It ends with
+1 if a receiver didn't take it. It needs no lake.
 
 ` + exitHelp,
 		Example: "  usagelake alert test\n  usagelake alert test --to slack",
@@ -91,9 +92,9 @@ func (a *app) alertCheck() *cobra.Command {
 	return &cobra.Command{
 		Use:   "check",
 		Short: "Check the rules now and tell the receivers",
-		Long: `check reads what the lake holds, without a key and without the lake's lock, and tells the receivers of what began since
-the last check, what goes on for as long as its interval, and what is over. What a receiver didn't take waits in the
-lake and is sent by later checks; then check ends with 1. Alerts that fire don't make it fail.
+		Long: `check reads what the lake holds, without a key and without the lake's lock, and tells the receivers of what
+began since the last check, what goes on for as long as its interval, and what is over. What a receiver didn't take
+waits in the lake and is sent by later checks; then check ends with 1. Alerts that fire don't make it fail.
 
 Beside the daemon it is not needed, and harmless: the two keep out of each other's way.
 
@@ -141,8 +142,8 @@ func (a *app) alertList() *cobra.Command {
 	return &cobra.Command{
 		Use:   "list",
 		Short: "What fires, as the last check found it",
-		Long: `list shows the alerts that fire, as the last check left them: since when, when they were told last, and what could not be
-delivered. It asks nothing and sends nothing.
+		Long: `list shows the alerts that fire, as the last check left them: since when, when they were told last, and what
+could not be delivered. It asks nothing and sends nothing.
 
 ` + exitHelp,
 		Example: "  usagelake alert list\n  usagelake alert list --output json",

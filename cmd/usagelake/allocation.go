@@ -20,8 +20,8 @@ func (a *app) allocationCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "allocation",
 		Short: "Who pays for what: check the rules, explain a record, apply changed rules",
-		Long: `allocation works on the allocation rules that the config names (allocation.rules): which cost centre, team, project …
-each record's cost goes to. See docs/allocation.md.`,
+		Long: `allocation works on the allocation rules that the config names (allocation.rules): which cost centre, team,
+project … each record's cost goes to. See docs/allocation.md.`,
 		Example: `  usagelake allocation check           is the file right, and what does each rule catch?
   usagelake allocation init            tables of all tokens and users with cost, to fill in
   usagelake allocation explain 7300012  which rule assigned this record, and why?
@@ -89,8 +89,8 @@ func (a *app) allocationApply() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "apply",
 		Short: "Publish anew with the rules as they are now",
-		Long: `apply publishes usage.duckdb with the allocation rules, budgets and invoices as they are now. It fetches nothing and
-needs no key. Closed months keep the rules they were closed with.
+		Long: `apply publishes usage.duckdb with the allocation rules, budgets and invoices as they are now. It fetches
+nothing and needs no key. Closed months keep the rules they were closed with.
 
 ` + exitHelp,
 		Example: "  usagelake allocation apply",
@@ -125,10 +125,11 @@ func (a *app) allocationCheck() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "check",
 		Short: "Is the rules file right, and what does each rule catch?",
-		Long: `check reads the allocation rules and their tables, and tells of mistakes with their lines. Against the published usage it
-says what each rule catches of the open months, what every cost centre is charged now and would be by the file, to the
-last digit, and what would be charged to nobody and why; which rules are shadowed by others or match nothing, and where
-versions leave gaps. It changes nothing. Findings don't make it fail; mistakes in the file end it with 2.
+		Long: `check reads the allocation rules and their tables, and tells of mistakes with their lines. Against the
+published usage it says what each rule catches of the open months, what every cost centre is charged now and would be
+by the file, to the last digit, and what would be charged to nobody and why; which rules are shadowed by others or
+match nothing, and where versions leave gaps. It changes nothing. Findings don't make it fail; mistakes in the file end
+it with 2.
 
 ` + exitHelp,
 		Example: "  usagelake allocation check\n  usagelake allocation check --month 2026-10",
@@ -250,8 +251,8 @@ func (a *app) allocationExplain() *cobra.Command {
 	return &cobra.Command{
 		Use:   "explain ID",
 		Short: "Which rule and version assigned this record, and why?",
-		Long: `explain shows a record by its id: who pays for it in the published file, by which rule, version and row of a table; and
-rule by rule what the file says of it now.
+		Long: `explain shows a record by its id: who pays for it in the published file, by which rule, version and row of a
+table; and rule by rule what the file says of it now.
 
 ` + exitHelp,
 		Example: "  usagelake allocation explain 7300000012",

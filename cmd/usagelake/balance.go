@@ -19,8 +19,8 @@ func (a *app) balanceCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "balance",
 		Short: "Ask for the balance, keep it, warn under a threshold",
-		Long: `balance asks for each account's balance, seals the answer in the raw archive and publishes it in the table balance.
-With --warn-below it warns on stderr, and its JSON says "below": true.`,
+		Long: `balance asks for each account's balance, seals the answer in the raw archive and publishes it in the table
+balance. With --warn-below it warns on stderr, and its JSON says "below": true.`,
 		Example: `  usagelake balance
   usagelake balance --warn-below 100 --output json`,
 		RunE: func(c *cobra.Command, _ []string) error {

@@ -26,9 +26,10 @@ func (a *app) closeCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "close --month MONTH",
 		Short: "Close a month: its charges are final, its statements written",
-		Long: `close fetches the days of the month that were not fetched since it ended and what differs, publishes, and then makes what is
-charged in the month final. It writes LAKE/statements/MONTH: a statement for all and one for each cost centre (CSV, XLSX,
-HTML), the journal, the ledger, the allocation rules it was made by, and a manifest with the SHA-256 of everything.
+		Long: `close fetches the days of the month that were not fetched since it ended and what differs, publishes, and then
+makes what is charged in the month final. It writes LAKE/statements/MONTH: a statement for all and one for each cost
+centre (CSV, XLSX, HTML), the journal, the ledger, the allocation rules it was made by, and a manifest with the SHA-256
+of everything.
 
 It refuses, and ends with 1, while hours are missing, records are in quarantine, quality errors are open, an earlier
 month is, or more is charged to nobody or without a code of the general ledger than the config allows (close:
@@ -38,8 +39,8 @@ overrode.
 --dry-run says what it would do: requests and time, what is charged to whom, what stands against it, invoices that
 differ. It writes nothing.
 
-What comes or changes after that is a correction, charged in the month after the last closed one. --reopen opens the month
-that was closed last.`,
+What comes or changes after that is a correction, charged in the month after the last closed one. --reopen opens the
+month that was closed last.`,
 		Example: `  usagelake close --month 2026-10
   usagelake close --month last --dry-run
   usagelake close --month last --reason "two hours lost at the Portal, agreed with finance"

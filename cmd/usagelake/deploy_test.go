@@ -86,8 +86,9 @@ func TestTheUnitsRunWhatIsThereAndKnowTheExitCodes(t *testing.T) {
 				config.DefaultGrace)
 		}
 		// What differs between the two on purpose.
-		for _, key := range strings.Fields(`Description Documentation Type ExecStart ExecReload RestartPreventExitStatus RestartSec Restart
-			StartLimitIntervalSec StartLimitBurst TimeoutStartSec TimeoutStopSec RuntimeDirectory RuntimeDirectoryMode WantedBy KillSignal SuccessExitStatus`) {
+		for _, key := range strings.Fields(`Description Documentation Type ExecStart ExecReload RestartPreventExitStatus
+			RestartSec Restart StartLimitIntervalSec StartLimitBurst TimeoutStartSec TimeoutStopSec RuntimeDirectory
+			RuntimeDirectoryMode WantedBy KillSignal SuccessExitStatus`) {
 			delete(u, key)
 		}
 		sandbox[c.file] = u

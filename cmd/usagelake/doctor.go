@@ -16,9 +16,9 @@ func (a *app) doctorCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "doctor",
 		Short: "Check key, clock, disk and limits",
-		Long: `doctor checks the set-up and says what to do about each thing that is wrong: the config and what it may not mean, the
-keys and what they may do, the clock and the rate limit (six small requests an account), the lake, who holds it, who may
-read it, for how long there is room, how fresh it is, and the time zone. It changes nothing.
+		Long: `doctor checks the set-up and says what to do about each thing that is wrong: the config and what it may not
+mean, the keys and what they may do, the clock and the rate limit (six small requests an account), the lake, who holds
+it, who may read it, for how long there is room, how fresh it is, and the time zone. It changes nothing.
 
 Each line is ok, a warning, or FAILED: something can't work. The exit code is that of the failures: 0 if there are none,
 warnings or not.`,

@@ -26,12 +26,13 @@ func (a *app) focusReport() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "focus",
 		Short: "FOCUS, the open cost and usage format, by day and meter; csv or parquet",
-		Long: `focus writes a dataset of FOCUS, the open specification of billing data, of billing months: Cost and Usage, or of FOCUS 1.4
-Billing Period and Invoice Detail. x_MissingHours says of each row of the first how much its account lacks of the billing
-period. Beside the data stands NAME.metadata.json, which says what the columns are.
+		Long: `focus writes a dataset of FOCUS, the open specification of billing data, of billing months: Cost and Usage, or
+of FOCUS 1.4 Billing Period and Invoice Detail. x_MissingHours says of each row of the first how much its account lacks
+of the billing period. Beside the data stands NAME.metadata.json, which says what the columns are.
 
---grain says what has a row of its own: a record and its meters, or a day's charges of a token, a user, a project, a team, a
-cost center, an environment or a model. --max-rows and --max-bytes split a csv into files that an importer takes.`,
+--grain says what has a row of its own: a record and its meters, or a day's charges of a token, a user, a project, a
+team, a cost center, an environment or a model. --max-rows and --max-bytes split a csv into files that an importer
+takes.`,
 		Example: `  usagelake report focus --month 2026-10 --format csv
   usagelake report focus --month 2026-Q3 --cost-center CC-1010 --out search.parquet
   usagelake report focus --grain cost_center --format csv --max-rows 10000 --max-bytes 2MB

@@ -66,7 +66,8 @@ func TestAProxyInBetweenWorks(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := exec.Command(self, "export", "--from", "2026-11-01", "--to", "2026-11-02", "--output", "json", "--base-url", "https://example.com"+p.BasePath())
+	c := exec.Command(self, "export", "--from", "2026-11-01", "--to", "2026-11-02", "--output", "json", "--base-url",
+		"https://example.com"+p.BasePath())
 	c.Args[0] = "usagelake"
 	c.Dir = dir
 	c.Env = append(os.Environ(), "HTTPS_PROXY="+proxy.URL, "SSL_CERT_FILE="+ca, "USAGELAKE_API_KEY="+p.Key("0"))

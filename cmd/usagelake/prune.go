@@ -19,14 +19,14 @@ func (a *app) pruneCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "prune",
 		Short: "Retention: delete the raw files of closed months",
-		Long: `prune deletes what is older than the policy says: raw files of days whose month is closed, and the quarantine of days whose
-raw files are gone. Ages count from the end of the month. The policy is in the config (prune: {raw: 400d, quarantine:
-400d}) or on the command line; without one nothing is deleted.
+		Long: `prune deletes what is older than the policy says: raw files of days whose month is closed, and the quarantine
+of days whose raw files are gone. Ages count from the end of the month. The policy is in the config (prune: {raw: 400d,
+quarantine: 400d}) or on the command line; without one nothing is deleted.
 
-A day is pruned only if what its raw files give is, byte for byte, what its day file is. The day file is the source of the day
-from then on: figures, coverage and statements stay as they are, a rebuild keeps it, verify holds it against its SHA-256, and late
-records fetch the whole day anew. What an open month is derived from stays, whatever its age, as do balances, statements and
-the journal. There is no way back but a backup: look at --dry-run first.
+A day is pruned only if what its raw files give is, byte for byte, what its day file is. The day file is the source of
+the day from then on: figures, coverage and statements stay as they are, a rebuild keeps it, verify holds it against
+its SHA-256, and late records fetch the whole day anew. What an open month is derived from stays, whatever its age, as
+do balances, statements and the journal. There is no way back but a backup: look at --dry-run first.
 
 It ends with 4 if days are due that it keeps because something is wrong with them.`,
 		Example: `  usagelake prune --dry-run

@@ -24,15 +24,15 @@ func (a *app) queryCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "query SQL",
 		Short: "Run SQL on the published file",
-		Long: `query runs one statement that reads on usage.duckdb and prints the answer exactly: decimals with all their digits,
-times in UTC. It needs no lock; a run that publishes meanwhile changes nothing for it. "-" reads the statement from
-stdin. The tables: usage, usage_line_items, usage_daily, balance, coverage, runs, quarantine, quality_issues;
+		Long: `query runs one statement that reads on usage.duckdb and prints the answer exactly: decimals with all their
+digits, times in UTC. It needs no lock; a run that publishes meanwhile changes nothing for it. "-" reads the statement
+from stdin. The tables: usage, usage_line_items, usage_daily, balance, coverage, runs, quarantine, quality_issues;
 "SHOW TABLES" and "DESCRIBE usage" tell more.
 
 With --out and --output json, stdout has a document with the number of rows and the file.
 
 In CSV, text that a spreadsheet would take for a formula gets an apostrophe before it (--raw leaves it as it came).`,
-		Example: `  usagelake query "SELECT model, count(*) AS requests, sum(amount) AS net FROM usage GROUP BY ALL ORDER BY net DESC"
+		Example: `  usagelake query "SELECT model, sum(amount) AS net FROM usage GROUP BY ALL ORDER BY net DESC"
   usagelake query "FROM usage_daily WHERE usage_date >= '2026-11-01'" --format csv --out november.csv
   usagelake query "FROM usage" --format parquet --out usage.parquet
   echo "SELECT sum(amount) FROM usage" | usagelake query -`,

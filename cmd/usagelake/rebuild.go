@@ -16,9 +16,9 @@ func (a *app) rebuildCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "rebuild",
 		Short: "Parquet and DuckDB anew from the raw archive, without a request",
-		Long: `rebuild derives every day file and the DuckDB file anew from the raw archive. It sends no request and needs no key.
-The same version of the program gives the same Parquet files, byte for byte. A day whose raw files are gone can't be
-derived: it stays as it is, and the rebuild ends with 4.`,
+		Long: `rebuild derives every day file and the DuckDB file anew from the raw archive. It sends no request and needs no
+key. The same version of the program gives the same Parquet files, byte for byte. A day whose raw files are gone can't
+be derived: it stays as it is, and the rebuild ends with 4.`,
 		Example: "  usagelake rebuild --lake ./lake\n  usagelake rebuild --account acme",
 		RunE: func(c *cobra.Command, _ []string) error {
 			cfg, err := a.lakeConfig()

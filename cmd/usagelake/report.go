@@ -28,16 +28,16 @@ func (a *app) reportCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "report NAME",
 		Short: "A named report: chargeback, statement, budget …",
-		Long: `report answers a named report from the published file. It needs no key and no lock. "usagelake report NAME --help" says what
-the report answers and takes.
+		Long: `report answers a named report from the published file. It needs no key and no lock. "usagelake report NAME
+--help" says what the report answers and takes.
 
-By default a report is about the last month that has charges. --month is a billing month: corrections of closed months count
-in it; several that follow one another are --month 2026-09,2026-10, a quarter is --month 2026-Q3. --from and --to
-(excluded) are UTC days of usage. --account, --cost-center, --team, --project, --environment and --model narrow it to those;
-repeat one for several.
+By default a report is about the last month that has charges. --month is a billing month: corrections of closed months
+count in it; several that follow one another are --month 2026-09,2026-10, a quarter is --month 2026-Q3. --from and --to
+(excluded) are UTC days of usage. --account, --cost-center, --team, --project, --environment and --model narrow it to
+those; repeat one for several.
 
-Each says how complete its period is: "complete", or "480 of 744 hours (account acme lacks 264)". With --strict it ends with 6
-where it isn't complete.`,
+Each says how complete its period is: "complete", or "480 of 744 hours (account acme lacks 264)". With --strict it ends
+with 6 where it isn't complete.`,
 		Example: `  usagelake report chargeback                                  what each cost centre is charged this month
   usagelake report chargeback --month 2026-10 --by team,model
   usagelake report chargeback --format html --month 2026-10    a page to send: chargeback-2026-10.html

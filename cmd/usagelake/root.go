@@ -38,8 +38,8 @@ const (
 
 const exitHelp = `Exit codes:
   0 done   1 failed   2 bad usage or config   3 the key was refused   4 done in part
-  5 another process holds the lake   6 report --strict: the period isn't complete   130, 143 stopped by a signal, cleanly
-  134, or ended by SIGABRT: the program crashed`
+  5 another process holds the lake   6 report --strict: the period isn't complete
+  130, 143 stopped by a signal, cleanly   134, or ended by SIGABRT: the program crashed`
 
 // streams is what a command has of the process.
 type streams struct {

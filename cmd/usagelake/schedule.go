@@ -32,12 +32,14 @@ func (a *app) scheduleCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "schedule",
 		Short: "The daemon: run the config's jobs when they are due",
-		Long: `schedule runs the jobs of the config (schedule: jobs:) when they are due, one after the other, until it is told to stop.
-What is due it reads off the lake: a job that missed some of its times, because the program was down or another job took
-long, runs once for all of them. A job that fails is tried again, after pauses that grow, and stands in nobody's way.
+		Long: `schedule runs the jobs of the config (schedule: jobs:) when they are due, one after the other, until it is
+told to stop. What is due it reads off the lake: a job that missed some of its times, because the program was down or
+another job took long, runs once for all of them. A job that fails is tried again, after pauses that grow, and stands
+in nobody's way.
 
 SIGTERM and Ctrl-C end the run that is under way, cleanly. SIGHUP has the config read anew, and so does a change of the
-file; a bad one is refused, and the one before goes on. Key files are read for each run: keys can be replaced at any time.
+file; a bad one is refused, and the one before goes on. Key files are read for each run: keys can be replaced at any
+time.
 
 Meanwhile it answers on schedule: listen: (127.0.0.1:9464 by default): / is a status page, /metrics for Prometheus,
 /healthz and /readyz. See docs/monitoring.md. Alerts are checked each minute and after each run: docs/alerts.md.`,

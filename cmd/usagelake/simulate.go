@@ -22,9 +22,9 @@ func (a *app) simulateCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "simulate",
 		Short: "Serve the simulated Portal, to develop and test against without a key",
-		Long: `simulate serves a Portal with the Manager API: /usage, /balance and the management of keys, at the documented limits.
-Its data is made up from a seed, on demand: the same seed gives the same records, keys and prices. Faults can be
-switched on, here and while it runs (see GET /sim/). What a perfect export would hold is told by GET /sim/truth.
+		Long: `simulate serves a Portal with the Manager API: /usage, /balance and the management of keys, at the documented
+limits. Its data is made up from a seed, on demand: the same seed gives the same records, keys and prices. Faults can
+be switched on, here and while it runs (see GET /sim/). What a perfect export would hold is told by GET /sim/truth.
 
 Faults (--fault NAME=VALUE, many times or joined by commas; shares are from 0 to 1):
 ` + faultHelp(),

@@ -18,8 +18,8 @@ func (a *app) statusCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "status",
 		Short: "Coverage, freshness, last runs, gaps",
-		Long: `status reads the lake's files, without a lock and without a key: what is covered, day by day, where the gaps are, how
-fresh it is, who holds the lake, and what ran.`,
+		Long: `status reads the lake's files, without a lock and without a key: what is covered, day by day, where the gaps
+are, how fresh it is, who holds the lake, and what ran.`,
 		Example: `  usagelake status
   usagelake status --days 0            every day
   usagelake status --output json | jq '.accounts[].gaps'`,

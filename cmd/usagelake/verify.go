@@ -22,18 +22,19 @@ func (a *app) verifyCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "verify",
 		Short: "Check a lake: digests, gaps, duplicates, totals",
-		Long: `verify reads the whole lake and says what is wrong with it: every page of the raw archive against its digests, each day
-file against its windows and its own footer, records that stand twice, gaps in the coverage, windows that are not shown to be
-whole, and usage.duckdb against the day files, row by row. It takes no lock, repairs nothing, and ends with 1 if it finds anything.
+		Long: `verify reads the whole lake and says what is wrong with it: every page of the raw archive against its digests,
+each day file against its windows and its own footer, records that stand twice, gaps in the coverage, windows that are
+not shown to be whole, and usage.duckdb against the day files, row by row. It takes no lock, repairs nothing, and ends
+with 1 if it finds anything.
 
 With --repair it makes anew what can be derived from the raw archive, moves raw files that can't be read to damaged/,
 says which windows must be fetched anew (the next export does, and asks for nothing else), and ends with 1 if anything
 is left.
 
-A day whose raw files are gone can't be derived: its files stay as they are, and every run says so and ends with 4, until
-the raw files are back or the day is fetched anew. --drop-orphans gives such days up, by name, and closed months whose
-statements are gone. A raw archive that is empty beside days is refused by every run, for its volume may not be mounted:
---raw-lost says that it is lost for good.`,
+A day whose raw files are gone can't be derived: its files stay as they are, and every run says so and ends with 4,
+until the raw files are back or the day is fetched anew. --drop-orphans gives such days up, by name, and closed months
+whose statements are gone. A raw archive that is empty beside days is refused by every run, for its volume may not be
+mounted: --raw-lost says that it is lost for good.`,
 		Example: `  usagelake verify
   usagelake verify --repair
   usagelake verify --repair --drop-orphans acme/2026-11-20,acme/2026-11-21

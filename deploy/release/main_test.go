@@ -111,7 +111,8 @@ func TestAVersionThatIsNoNameIsRefused(t *testing.T) {
 
 func TestTheListOfWhatIsLinkedNamesDuckDBAndNoMachine(t *testing.T) {
 	const lib = "pkg:golang/github.com/duckdb/duckdb-go-bindings/lib/linux-amd64@v0.1.0?type=module"
-	raw := `{"metadata":{"tools":[{"name":"cyclonedx-gomod","hashes":[{"alg":"MD5","content":"0"}]}]},"components":[{"bom-ref":"` + lib + `"}],"dependencies":[{"ref":"` + lib + `"}]}`
+	raw := `{"metadata":{"tools":[{"name":"cyclonedx-gomod","hashes":[{"alg":"MD5","content":"0"}]}]},` +
+		`"components":[{"bom-ref":"` + lib + `"}],"dependencies":[{"ref":"` + lib + `"}]}`
 	out, err := completeSBOM([]byte(raw), "v1.5.6", time.Unix(1_700_000_000, 0).UTC())
 	if err != nil {
 		t.Fatal(err)

@@ -14,10 +14,12 @@ import (
 // help is what GET /sim/ says.
 const help = `The simulated Portal's own side; the Manager API doesn't have it. Loopback clients only.
 
-GET    /sim/truth?org=&from=&to=      records a perfect export would hold, one JSON object a line (times: Unix seconds or RFC 3339)
+GET    /sim/truth?org=&from=&to=      records a perfect export would hold, one JSON object a line
+                                      (times: Unix seconds or RFC 3339)
 GET    /sim/total?org=&from=&to=      how many those are, and their net amount
 GET    /sim/stats                     requests so far; DELETE starts anew
-GET    /sim/faults                    those in force; PUT replaces, PATCH changes some, DELETE ends all (JSON object, see "simulate --help")
+GET    /sim/faults                    those in force; PUT replaces, PATCH changes some, DELETE ends all
+                                      (JSON object, see "simulate --help")
 GET    /sim/keys                      every key in full, and the user tokens
 POST   /sim/keys/{id}/{disable|enable|revoke|restore|expire|delete}
 PUT    /sim/keys/{id}/scopes          ["balance:read","usage:read"]

@@ -212,8 +212,8 @@ func TestWhatIsServedIsTheTruth(t *testing.T) {
 	}
 }
 
-var documented = strings.Fields(`id request_time user_id custom_user_id token_id model model_type input_token output_token input_price output_price
-	cached_token cached_price total_amount discount_amount amount channel_id ext`)
+var documented = strings.Fields(`id request_time user_id custom_user_id token_id model model_type input_token
+	output_token input_price output_price cached_token cached_price total_amount discount_amount amount channel_id ext`)
 
 func TestDecimals(t *testing.T) {
 	for _, c := range []struct {

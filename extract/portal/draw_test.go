@@ -72,9 +72,11 @@ func TestWhatIsDrawnIsServed(t *testing.T) {
 	if together[0] > 50 || together[0] == 0 || together[8] > 50 {
 		t.Errorf("faults together: %v", together)
 	}
-	for _, name := range strings.Fields(`order ties tie-span total-cap total-cap-only deep-page past-end inclusive-end exclusive-start filter-by settle-by settle-jitter
-		keep keep-answer id-modulo id-text shared-id page-max page-over page-default pagesize-ignored page-clamp page-clamp-after page-clamp-from page-clamp-back
-		blank blank-page from to swap swap-by swap-every arrive-every drop-every late vanish total total-delta twice duplicate burst burst-every`) {
+	for _, name := range strings.Fields(`order ties tie-span total-cap total-cap-only deep-page past-end
+		inclusive-end exclusive-start filter-by settle-by settle-jitter keep keep-answer id-modulo id-text shared-id
+		page-max page-over page-default pagesize-ignored page-clamp page-clamp-after page-clamp-from page-clamp-back
+		blank blank-page from to swap swap-by swap-every arrive-every drop-every late vanish total total-delta twice
+		duplicate burst burst-every`) {
 		if !seen[name] {
 			t.Errorf("%s is never drawn", name)
 		}

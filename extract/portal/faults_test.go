@@ -520,7 +520,8 @@ func TestRecordsArriveAndVanishDuringPaging(t *testing.T) {
 }
 
 func TestFaultsAreReadAndWritten(t *testing.T) {
-	const text = "latency=200ms,status-429=0.25,retry-after=1m30s,order=newest,total-delta=-2,strings=true,bad=0.5,bad-kinds=no-id+nan,skew=-1h0m0s"
+	const text = "latency=200ms,status-429=0.25,retry-after=1m30s,order=newest,total-delta=-2,strings=true,bad=0.5," +
+		"bad-kinds=no-id+nan,skew=-1h0m0s"
 	f := faults(t, text)
 	if f.Latency != 200*time.Millisecond || f.Limited != 0.25 || !f.Strings || f.TotalDelta != -2 || f.String() != text {
 		t.Errorf("read %+v as %s", f, f.String())

@@ -17,7 +17,7 @@ import (
 type Record struct {
 	Kind           string            `json:"kind"` // "request" or "summary"
 	Org            string            `json:"org"`
-	Number         int64             `json:"number"` // the Portal's own, which no other record has; the API doesn't give it
+	Number         int64             `json:"number"` // the Portal's own, one a record; the API doesn't give it
 	ID             string            `json:"id,omitempty"`
 	RequestTime    time.Time         `json:"request_time"` // UTC, whole seconds
 	UserID         string            `json:"user_id,omitempty"`
@@ -39,8 +39,8 @@ type Record struct {
 	ChannelID      int64             `json:"channel_id,omitempty"`
 	Ext            []ExtItem         `json:"ext,omitempty"`
 	ExtSent        bool              `json:"ext_sent"`          // false if ext is absent or null, rather than empty
-	Extra          map[string]string `json:"extra,omitempty"`   // undocumented fields as JSON text; those below ext under "ext"
-	Missing        []string          `json:"missing,omitempty"` // fields the API leaves out or sends as null; they are zero here
+	Extra          map[string]string `json:"extra,omitempty"`   // undocumented, as JSON text; those below ext under "ext"
+	Missing        []string          `json:"missing,omitempty"` // left out by the API or sent as null; zero here
 
 	// Bad is empty, or how the record is spoilt: a name of fault bad-kinds. The other fields are then what it should have
 	// said.

@@ -8,11 +8,12 @@ import (
 
 // Stats is what the API has been asked since it was made, or since [Portal.ResetStats].
 type Stats struct {
-	Requests    int                    `json:"requests"`
-	ByStatus    map[string]map[int]int `json:"by_status"` // endpoint → status → requests; status 0 is a connection reset, cut or left hanging
-	Accepted    int                    `json:"accepted"`  // by the limiter
-	Limited     int                    `json:"limited"`   // refused by the limiter, with 429; the fault status-429 isn't counted here
-	Faults      map[string]int         `json:"faults"`    // fault → requests whose answer it decided
+	Requests int `json:"requests"`
+	// ByStatus is endpoint → status → requests; status 0 is a connection reset, cut or left hanging.
+	ByStatus    map[string]map[int]int `json:"by_status"`
+	Accepted    int                    `json:"accepted"` // by the limiter
+	Limited     int                    `json:"limited"`  // refused by the limiter, with 429; not by the fault status-429
+	Faults      map[string]int         `json:"faults"`   // fault → requests whose answer it decided
 	InFlight    int                    `json:"in_flight"`
 	MaxInFlight int                    `json:"max_in_flight"`
 	// MaxPerSecond is the most requests accepted of one key within any one second.

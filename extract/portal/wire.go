@@ -65,7 +65,8 @@ func (x *exchange) failsBefore() bool {
 			status = http.StatusBadGateway
 		}
 		x.send(status, "text/html", []byte("<html>\n<head><title>"+strconv.Itoa(status)+" "+http.StatusText(status)+
-			"</title></head>\n<body>\n<center><h1>"+http.StatusText(status)+"</h1></center>\n<hr><center>gateway</center>\n</body>\n</html>\n"))
+			"</title></head>\n<body>\n<center><h1>"+http.StatusText(status)+
+			"</h1></center>\n<hr><center>gateway</center>\n</body>\n</html>\n"))
 	case x.fails("empty", s.Empty):
 		x.send(http.StatusOK, "application/json", nil)
 	case x.fails("gzip-bomb", s.GzipBomb):

@@ -112,7 +112,8 @@ func TestWhatMayPassIsSentAgainAndTheRestIsNot(t *testing.T) {
 			"it answered 503", false, time.Minute},
 		{"400", []http.HandlerFunc{said(400, "invalid_payload")}, 1, "it answered 400: invalid_payload", true, 0},
 		{"404", []http.HandlerFunc{said(404, "no_service\n")}, 1, "it answered 404: no_service", true, 0},
-		{"a redirect", []http.HandlerFunc{status(307, "Location", "http://elsewhere.example/secretpath")}, 1, "redirect (307), which is not followed", false, 0},
+		{"a redirect", []http.HandlerFunc{status(307, "Location", "http://elsewhere.example/secretpath")}, 1,
+			"redirect (307), which is not followed", false, 0},
 		{"an answer that tells the URL", []http.HandlerFunc{func(w http.ResponseWriter, r *http.Request) {
 			w.WriteHeader(403)
 			fmt.Fprintf(w, "no http://%s%s, nor secretpath, secretquery, hmac-secret\x1b[31m", r.Host, r.URL)
@@ -195,7 +196,8 @@ func (hangs) RoundTrip(r *http.Request) (*http.Response, error) {
 func TestAWebhookThatHangsIsGivenUpAfterItsTimeout(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		began := time.Now()
-		w := &Webhook{Receiver: "ops", URL: "https://hooks.example/secret", Transport: hangs{}, Now: time.Now, Timeout: 5 * time.Second}
+		w := &Webhook{Receiver: "ops", URL: "https://hooks.example/secret", Transport: hangs{}, Now: time.Now,
+			Timeout: 5 * time.Second}
 		err := w.Send(t.Context(), message("acme"))
 		if took := time.Since(began); err == nil || err.Error() != "receiver ops: no answer within 5s" ||
 			took < 15*time.Second || took > 20*time.Second {
@@ -212,7 +214,8 @@ func TestAWebhookThatHangsIsGivenUpAfterItsTimeout(t *testing.T) {
 // Three attempts of half a minute take longer than a check may: the receiver has failed all the same, and rests.
 func TestAReceiverThatHangsForAWholeCheckHasFailed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		hook := []Receiver{&Webhook{Receiver: "ops", URL: "https://hooks.example/secret", Transport: hangs{}, Now: time.Now, Timeout: 30 * time.Second}}
+		hook := []Receiver{&Webhook{Receiver: "ops", URL: "https://hooks.example/secret", Transport: hangs{}, Now: time.Now,
+			Timeout: 30 * time.Second}}
 		s := State{Outbox: []Message{message("acme"), message("bee")}}
 		deliver := func() Delivery {
 			ctx, cancel := context.WithTimeout(t.Context(), 90*time.Second)
@@ -261,9 +264,12 @@ func TestAWebhookThatCantBeReachedTellsNothingOfItsURL(t *testing.T) {
 
 func TestAWebhooksURLIsHTTPSOrOfThisMachine(t *testing.T) {
 	for url, want := range map[string]string{
-		"https://hooks.slack.com/services/T/B/secret": "", "http://localhost:8080/secret": "", "http://127.0.0.1/secret": "", "http://[::1]:9/secret": "",
-		"http://hooks.example/secret": "in the clear", "http://127.0.0.1.example/secret": "in the clear", "ftp://h/secret": `scheme "ftp"`,
-		"secret": "no URL", "https:///secret": "no URL", "https://u:secret@h/": "user name or password", "http://10.0.0.1/secret": "in the clear", "://secret": "no URL",
+		"https://hooks.slack.com/services/T/B/secret": "", "http://localhost:8080/secret": "",
+		"http://127.0.0.1/secret": "", "http://[::1]:9/secret": "",
+		"http://hooks.example/secret": "in the clear", "http://127.0.0.1.example/secret": "in the clear",
+		"ftp://h/secret": `scheme "ftp"`,
+		"secret":         "no URL", "https:///secret": "no URL", "https://u:secret@h/": "user name or password",
+		"http://10.0.0.1/secret": "in the clear", "://secret": "no URL",
 		"https://h/\x7fsecret": "no URL",
 	} {
 		err := CheckURL(url)
@@ -281,8 +287,10 @@ func TestTheBodyIsTheJSONOfTheDocs(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	const want = `{"version":1,"id":"ID","sent_by":"usagelake","lake":"/srv/lake","at":"2026-11-20T12:00:00Z","notifications":[{"id":"n0","state":"firing","rule":"low","kind":"balance",` +
-		`"severity":"warning","subject":"acme","summary":"low of acme","since":"2026-11-20T12:00:00Z","at":"2026-11-20T12:00:00Z","details":{"balance":"12.5","model":"\u003cscript\u003e\"\u0026"}}]}`
+	const want = `{"version":1,"id":"ID","sent_by":"usagelake","lake":"/srv/lake","at":"2026-11-20T12:00:00Z",` +
+		`"notifications":[{"id":"n0","state":"firing","rule":"low","kind":"balance","severity":"warning",` +
+		`"subject":"acme","summary":"low of acme","since":"2026-11-20T12:00:00Z","at":"2026-11-20T12:00:00Z",` +
+		`"details":{"balance":"12.5","model":"\u003cscript\u003e\"\u0026"}}]}`
 	if got := strings.ReplaceAll(string(b), m.ID, "ID"); got != want {
 		t.Errorf("\n got %s\nwant %s", got, want)
 	}
@@ -338,7 +346,8 @@ func TestTheDocsDescribeTheBody(t *testing.T) {
 	}
 }
 
-var slackLine = regexp.MustCompile("^\\*(firing|over|test|still firing since [0-9: -]+ UTC)\\* low \\(warning\\): `[^`\n]+`$")
+var slackLine = regexp.MustCompile("^\\*(firing|over|test|still firing since [0-9: -]+ UTC)\\* low \\(warning\\): " +
+	"`[^`\n]+`$")
 
 // Whatever text comes from outside, each notification is a line of its own, the text stands within its code span, and
 // nothing in it can open a link, a mention or a command of Slack's.

@@ -57,14 +57,15 @@ func CheckURL(s string) error {
 	case err != nil || u.Host == "":
 		return errors.New("what it holds is no URL such as https://host/path")
 	case u.User != nil:
-		return errors.New("the URL holds a user name or password: receivers know a webhook by its path, and the body by its " +
-			"signature (hmac_env)")
+		return errors.New("the URL holds a user name or password: receivers know a webhook by its path, and the body by " +
+			"its signature (hmac_env)")
 	case u.Scheme == "https":
 		return nil
 	case u.Scheme == "http" && loopback(u.Hostname()):
 		return nil
 	case u.Scheme == "http":
-		return errors.New("the URL is http://, which sends it in the clear: write https:// (http is taken for loopback addresses alone)")
+		return errors.New("the URL is http://, which sends it in the clear: write https:// (http is taken for loopback " +
+			"addresses alone)")
 	}
 	return fmt.Errorf("the URL's scheme %q is not https", u.Scheme)
 }

@@ -62,8 +62,10 @@ func TestEveryMistakeInAConfigIsNamed(t *testing.T) {
 		{"a key in the clear", account + "    base_url: http://portal.example/x\n", "in the clear"},
 		{"a host alone", account + "    base_url: https://portal.example\n", "is only a host"},
 		{"a host with a slash", account + "    base_url: https://portal.example//\n", "is only a host"},
-		{"an endpoint", account + "    base_url: https://portal.example/api/v1/portal/management/usage\n", "leave /usage away"},
-		{"another, with a slash", account + "    base_url: https://portal.example/management/Balance/\n", "leave /Balance away"},
+		{"an endpoint", account + "    base_url: https://portal.example/api/v1/portal/management/usage\n",
+			"leave /usage away"},
+		{"another, with a slash", account + "    base_url: https://portal.example/management/Balance/\n",
+			"leave /Balance away"},
 		{"a sign for a currency", account + "    currency: €\n", "three capital letters"},
 		{"a currency in small letters", account + "    currency: usd\n", "three capital letters"},
 		{"letters of another script", account + "    currency: ÄÖÜ\n", "three capital letters"},
@@ -159,7 +161,8 @@ close:
 }
 
 func TestFlagBeatsEnvironmentBeatsConfigBeatsDefault(t *testing.T) {
-	path := configFile(t, "lake: data\naccounts:\n  - name: acme\n    key_file: key\n    base_url: https://a.example/v1\n  - name: bee\n    key_env: B\nexport:\n  settle: 5m\n  lookback: 2d\n  refetch_every: 0s\n")
+	path := configFile(t, "lake: data\naccounts:\n  - name: acme\n    key_file: key\n    base_url: "+
+		"https://a.example/v1\n  - name: bee\n    key_env: B\nexport:\n  settle: 5m\n  lookback: 2d\n  refetch_every: 0s\n")
 	dir := filepath.Dir(path)
 	env := func(m map[string]string) func(string) string { return func(k string) string { return m[k] } }
 	for _, c := range []struct {
@@ -169,8 +172,10 @@ func TestFlagBeatsEnvironmentBeatsConfigBeatsDefault(t *testing.T) {
 		lake, url string
 	}{
 		{"config", Overrides{}, nil, filepath.Join(dir, "data"), "https://a.example/v1"},
-		{"environment", Overrides{}, map[string]string{EnvLake: "/e", EnvBaseURL: "https://e.example/v1"}, "/e", "https://e.example/v1"},
-		{"flag", Overrides{Lake: "/f", BaseURL: "https://f.example/v1"}, map[string]string{EnvLake: "/e", EnvBaseURL: "https://e.example/v1"}, "/f", "https://f.example/v1"},
+		{"environment", Overrides{}, map[string]string{EnvLake: "/e", EnvBaseURL: "https://e.example/v1"}, "/e",
+			"https://e.example/v1"},
+		{"flag", Overrides{Lake: "/f", BaseURL: "https://f.example/v1"},
+			map[string]string{EnvLake: "/e", EnvBaseURL: "https://e.example/v1"}, "/f", "https://f.example/v1"},
 	} {
 		c.flags.ConfigFile = path
 		cfg, err := Load(c.flags, env(c.env))

@@ -101,7 +101,8 @@ func checkKey(l *checklist, k accountKey) {
 	case k.err != nil:
 		l.failure("key", "", k.err)
 	case k.twin != "":
-		l.fail("key", "give each account a key of its own, or take one of the two out of the config: an export refuses to run",
+		l.fail("key", "give each account a key of its own, or take one of the two out of the config: an export refuses "+
+			"to run",
 			"%s holds the same key as account %s: every record would count twice", k.from, k.twin)
 	case wrong != "":
 		l.warn("key", "copy it again from "+whereKeys, "%s doesn't look like a management key (sk_mg_ and 64 hex digits): %s",
@@ -297,7 +298,8 @@ func (x *examination) rateLimit(ctx context.Context, ask func(context.Context) e
 			words.Plural(n.Requests, "request", "requests"), rate, portalRate)
 	case n.Throttled > 0:
 		x.warn("rate limit",
-			"another program uses this key, or another usagelake does: give this one a key of its own ("+whereKeys+"); if there is none, set a lower rate: for this account",
+			"another program uses this key, or another usagelake does: give this one a key of its own ("+whereKeys+
+				"); if there is none, set a lower rate: for this account",
 			"%d of %s answered by 429, though they were sent at %.2f a second", n.Throttled,
 			words.Plural(n.Requests, "request", "requests"), rate)
 	case failed != nil:

@@ -553,7 +553,8 @@ func TestDoctorNamesWhatIsWrongAndWhatToDo(t *testing.T) {
 		{"an outage", func(w *world) { w.Faults("status-502=1") }, "acme: usage:read", CheckFailed, "502", false},
 		{"another program on the key", func(w *world) { w.Faults("status-429=1,from=1,to=1") }, "acme: rate limit",
 			CheckWarning, "429", false},
-		{"a bad address", func(w *world) { w.Cfg.Accounts[0].BaseURL = "http://portal.example" }, "acme: base URL", CheckFailed, "in the clear", false},
+		{"a bad address", func(w *world) { w.Cfg.Accounts[0].BaseURL = "http://portal.example" }, "acme: base URL",
+			CheckFailed, "in the clear", false},
 		{"a lake", func(w *world) { w.export(span(19, 20)) }, "lake: lock", CheckOK, "free", false},
 		{"a directory that is no lake", func(w *world) { w.Cfg.Lake = os.DevNull }, "lake: format", CheckFailed, "", false},
 	} {

@@ -107,7 +107,8 @@ func (d *doctor) checkLock() {
 	here := h.PID != 0 && h.Host == host
 	switch {
 	case here && !alive(h.PID):
-		d.warn("lock", "in a container, look for the process from there; else see which process it is with: fuser -v "+filepath.Join(d.cfg.Lake, ".lock"),
+		d.warn("lock", "in a container, look for the process from there; else see which process it is with: fuser -v "+
+			filepath.Join(d.cfg.Lake, ".lock"),
 			"held by %s, which isn't among this machine's processes: it runs in a container, or left the lock to a child", who)
 	case since > longHeld && here:
 		d.warn("lock", fmt.Sprintf("does it still do something? usagelake status; ps -fp %d; kill %[1]d stops it cleanly",

@@ -103,8 +103,8 @@ func listenUnix(path string) (net.Listener, error) {
 	case err != nil:
 		return nil, err
 	case info.Mode().Type() != fs.ModeSocket:
-		return nil, fmt.Errorf("there is something else under this name, and it is no socket: move it away, or name another " +
-			"path")
+		return nil, fmt.Errorf("there is something else under this name, and it is no socket: move it away, or name " +
+			"another path")
 	default:
 		c, err := net.DialTimeout("unix", path, time.Second)
 		if err == nil {

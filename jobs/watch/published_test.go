@@ -118,8 +118,8 @@ func TestWhatThePublishedFileSaysIsTold(t *testing.T) {
 				"'complete'), ('r', '2026-12-01', '2027-01-01', 'USD', 1, 2, 2, NULL, NULL, 'complete'), ('old', '2026-11-01', " +
 				"'2026-12-01', 'USD', 1, 2, 2, NULL, NULL, 'complete')"}, nil},
 		{"a forecast", config.Rule{Kind: config.AlertForecast},
-			[]string{"INSERT INTO budget_status VALUES ('r', '2026-11-01', '2026-12-01', 'USD', 1000, 600, 1000.01, 900, 1100, " +
-				"'complete')"},
+			[]string{"INSERT INTO budget_status VALUES ('r', '2026-11-01', '2026-12-01', 'USD', 1000, 600, 1000.01, 900, " +
+				"1100, 'complete')"},
 			[]string{"r 2026-11-01: budget r from 2026-11-01: 600.00 USD of 1,000.00 spent, about 1,000.01 expected by " +
 				"2026-12-01"}},
 		{"a forecast that fits, and one of a period that is over", config.Rule{Kind: config.AlertForecast},
@@ -139,7 +139,8 @@ func TestWhatThePublishedFileSaysIsTold(t *testing.T) {
 			[]string{"INSERT INTO quarantine VALUES ('acme', '2026-11-18 23:00:00+00', 'no id', '2026-11-19 00:00:00+00'), " +
 				"('acme', '2026-11-18 01:00:00+00', 'no time', '2026-11-19 00:00:00+00'), ('acme', '2026-11-17 01:00:00+00', 'no " +
 				"time', '2026-11-18 00:00:00+00')"},
-			[]string{"acme 2026-11-18: account acme, 2026-11-18: 2 records are in quarantine and count in no sum: no id, no time"}},
+			[]string{"acme 2026-11-18: account acme, 2026-11-18: 2 records are in quarantine and count in no sum: no id, no " +
+				"time"}},
 		{"anomalies", config.Rule{Kind: config.AlertAnomaly, Scopes: []string{"token", "model"}},
 			[]string{"INSERT INTO anomaly_events VALUES ('2026-11-19', 'spike', 'token', E'tk\\n1', NULL, 'USD', 9.129, 2, " +
 				"7.129, 'x', []), ('2026-11-19', 'spike', 'account', 'acme', NULL, 'USD', 9, 2, 7, 'x', []), ('2026-11-16', " +
@@ -194,8 +195,8 @@ func TestAFileOfOlderTablesIsOneFinding(t *testing.T) {
 		name, version string
 		want          string
 	}{
-		{"older", "7", "usage.duckdb was published by an older version (tables 7, this one makes 8); the next publish mends " +
-			"it, and until then nothing is known of odd, odd too"},
+		{"older", "7", "usage.duckdb was published by an older version (tables 7, this one makes 8); the next publish " +
+			"mends it, and until then nothing is known of odd, odd too"},
 		{"newer", "9", "usage.duckdb was published by a newer version (tables 9, this one makes 8); the next publish mends " +
 			"it, and until then nothing is known of odd, odd too"},
 		{"the same", "8", "the published file can't be read, so nothing is known of odd, odd too: "},

@@ -363,7 +363,8 @@ func TestReceiversAreTriedWithoutALake(t *testing.T) {
 	w.Cfg.Alerts.Receivers = append(w.Cfg.Alerts.Receivers, config.Receiver{Name: "clear", WebhookEnv: "CLEAR"})
 	w.Keys["CLEAR"] = "http://hooks.example/secret"
 	d, err := TryReceivers(t.Context(), w.Cfg, w.env, "")
-	if err != nil || len(d) != 2 || d[0].Sent != 1 || !strings.Contains(d[1].Error, "CLEAR: the URL is http://") || strings.Contains(d[1].Error, "secret") {
+	if err != nil || len(d) != 2 || d[0].Sent != 1 || !strings.Contains(d[1].Error, "CLEAR: the URL is http://") ||
+		strings.Contains(d[1].Error, "secret") {
 		t.Errorf("%+v, %v", d, err)
 	}
 	wantTold(t, h, "test test | ops")

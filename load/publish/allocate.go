@@ -245,7 +245,8 @@ func (a *allocation) mark(ctx context.Context, days []schemas.Partition, all boo
 		}
 		for _, t := range []string{"allocated_daily", "ext_daily"} {
 			if err := a.d.Exec(ctx,
-				"DELETE FROM "+t+" WHERE (account, usage_date) IN (SELECT (account, usage_date) FROM temp.stale_days)"); err != nil {
+				"DELETE FROM "+t+
+					" WHERE (account, usage_date) IN (SELECT (account, usage_date) FROM temp.stale_days)"); err != nil {
 				return err
 			}
 		}
@@ -497,8 +498,10 @@ func (a *allocation) split(ctx context.Context, month schemas.Month) ([]schemas.
 
 // The columns of chargeback_daily that tell charges apart, and those that are summed.
 const (
-	chargeDimensions = `usage_date, account, cost_center, team, project, environment, gl_code, tags, pool, rule_id, rule_version, model, model_type, record_kind, currency`
-	chargeMeasures   = `requests, without_amount, input_tokens, output_tokens, cached_tokens, total_tokens, list_cost, discount, net_cost`
+	chargeDimensions = `usage_date, account, cost_center, team, project, environment, gl_code, tags, pool, rule_id, ` +
+		`rule_version, model, model_type, record_kind, currency`
+	chargeMeasures = `requests, without_amount, input_tokens, output_tokens, cached_tokens, total_tokens, list_cost, ` +
+		`discount, net_cost`
 )
 
 // charge fills chargeback_daily for the stale months that are open, from what was spent directly and from the shares.

@@ -21,8 +21,8 @@ func TestChargesSumToUsage(t *testing.T) {
 	for _, columns := range [][2]string{
 		{"count(*), count(*) FILTER (amount IS NULL), sum(input_tokens), sum(output_tokens), sum(cached_tokens), " +
 			"sum(total_tokens), sum(total_amount), sum(discount_amount), sum(amount)",
-			"sum(requests), sum(without_amount), sum(input_tokens), sum(output_tokens), sum(cached_tokens), sum(total_tokens), " +
-				"sum(list_cost), sum(discount), sum(net_cost)"},
+			"sum(requests), sum(without_amount), sum(input_tokens), sum(output_tokens), sum(cached_tokens), " +
+				"sum(total_tokens), sum(list_cost), sum(discount), sum(net_cost)"},
 	} {
 		want := w.Ask("SELECT account, usage_date, currency, " + columns[0] + " FROM usage GROUP BY ALL ORDER BY ALL")
 		got := w.Ask("SELECT account, usage_date, currency, " + columns[1] +
@@ -40,14 +40,16 @@ func TestChargesSumToUsage(t *testing.T) {
 		"NULL"); got != "{'n': true}" {
 		t.Error("nothing is unallocated")
 	}
-	if got := w.One("SELECT count(DISTINCT cost_center) AS n FROM chargeback_daily WHERE pool = 'shared'"); got != "{'n': 3}" {
+	if got := w.One("SELECT count(DISTINCT cost_center) AS n FROM chargeback_daily WHERE pool = 'shared'"); got !=
+		"{'n': 3}" {
 		t.Errorf("the pool is borne by %s cost centres", got)
 	}
-	if got := w.Ask("SELECT min(usage_date), max(usage_date), rule_version FROM allocated_usage WHERE rule_id = 'team-4' " +
-		"GROUP BY ALL ORDER BY ALL"); len(got) != 2 {
+	if got := w.Ask("SELECT min(usage_date), max(usage_date), rule_version FROM allocated_usage WHERE rule_id = " +
+		"'team-4' GROUP BY ALL ORDER BY ALL"); len(got) != 2 {
 		t.Errorf("versions of a rule: %v", got)
 	}
-	if got := w.One("SELECT (SELECT count(*) FROM allocated_usage) = (SELECT count(*) FROM usage) AS same"); got != "{'same': true}" {
+	if got := w.One("SELECT (SELECT count(*) FROM allocated_usage) = (SELECT count(*) FROM usage) AS same"); got !=
+		"{'same': true}" {
 		t.Error("allocated_usage lost or doubled records")
 	}
 }

@@ -41,9 +41,11 @@ func TestANewAccountIsForecastByItsOwnDays(t *testing.T) {
 		Budgets: []schemas.Budget{budgetOf("account", "new", "150")}}})
 	w.Answers(map[string]string{
 		`SELECT "scope" AS s, scope_value AS v, spent::INT AS spent, forecast AS f, history_days AS h FROM forecast_month_end
-			WHERE "scope" IN ('all', 'account') ORDER BY ALL`: "{'s': account, 'v': new, 'spent': 20, 'f': 180.00, 'h': 2}|{'s': account, 'v': old, 'spent': 70, 'f': 150.00, " +
-			"'h': 28}|{'s': all, 'v': NULL, 'spent': 90, 'f': 330.00, 'h': 2}",
-		`SELECT forecast AS f, status AS s, completeness AS c FROM budget_status WHERE period_start = '2026-11-01'`: "{'f': 180.00, 's': forecast over, 'c': '48 of 720 " +
+			WHERE "scope" IN ('all', 'account') ORDER BY ALL`: "{'s': account, 'v': new, 'spent': 20, 'f': 180.00, 'h': " +
+			"2}|{'s': account, 'v': old, 'spent': 70, 'f': 150.00, 'h': 28}|{'s': all, 'v': NULL, 'spent': 90, 'f': 330.00, " +
+			"'h': 2}",
+		`SELECT forecast AS f, status AS s, completeness AS c FROM budget_status ` +
+			`WHERE period_start = '2026-11-01'`: "{'f': 180.00, 's': forecast over, 'c': '48 of 720 " +
 			"hours (account new lacks 288), as of 2026-11-15 00:00 UTC'}",
 		`SELECT completeness AS c FROM month_completeness WHERE "month" = '2026-11-01'`: "{'c': '48 of 720 hours " +
 			"(account new lacks 288), as of 2026-11-15 00:00 UTC'}",
@@ -58,16 +60,21 @@ func TestAnAccountThatIsBehindIsForecastFromWhereItIs(t *testing.T) {
 	w.publish(PublishOptions{Finance: Finance{Rules: loadtest.Rules{Name: "a"}, Accounts: []string{"a", "b"},
 		Budgets: []schemas.Budget{budgetOf("account", "b", "550")}}})
 	w.Answers(map[string]string{
-		`SELECT forecast AS f, status AS s FROM budget_status WHERE period_start = '2026-11-01'`:             "{'f': 600.00, 's': forecast over}",
-		`SELECT forecast AS f, completeness AS c FROM forecast_month_end WHERE "scope" = 'all'`:              "{'f': 900.00, 'c': '456 of 720 hours (account b lacks 120), as of 2026-11-25 00:00 UTC'}",
-		`SELECT forecast AS f FROM forecast_month_end WHERE "scope" = 'account' AND scope_value = 'b'`:       "{'f': 600.00}",
-		`SELECT count(*) AS n FROM anomalous_days WHERE kind = 'drop'`:                                       "{'n': 0}",
-		`SELECT days_left_28 AS d, burn_28_days AS b FROM balance_runway`:                                    "",
-		`SELECT completeness AS c FROM spend_by_cost_center_month WHERE "month" = '2026-10-01' GROUP BY ALL`: "{'c': complete}",
-		`SELECT "month" AS m, compared AS c, change::INT AS d FROM month_over_month_drivers ORDER BY ALL`: "{'m': 2026-11-01, 'c': days 1 to 19; 1 to 24 of both months, 'd': 0}|{'m': 2026-11-01, 'c': days 1 " +
-			"to 19; 1 to 24 of both months, 'd': 0}",
-		`SELECT completeness AS c, account AS a FROM chargeback_monthly WHERE billing_month = '2026-11-01' ORDER BY 2`: "{'c': '576 of 720 hours, complete to 2026-11-25 00:00 UTC', 'a': a}|{'c': '456 of 720 hours (account b lacks " +
-			"120), as of 2026-11-25 00:00 UTC', 'a': b}",
+		`SELECT forecast AS f, status AS s FROM budget_status WHERE period_start = '2026-11-01'`: "{'f': " +
+			"600.00, 's': forecast over}",
+		`SELECT forecast AS f, completeness AS c FROM forecast_month_end WHERE "scope" = 'all'`: "{'f': " +
+			"900.00, 'c': '456 of 720 hours (account b lacks 120), as of 2026-11-25 00:00 UTC'}",
+		`SELECT forecast AS f FROM forecast_month_end WHERE "scope" = 'account' AND scope_value = 'b'`: "{'f': 600.00}",
+		`SELECT count(*) AS n FROM anomalous_days WHERE kind = 'drop'`:                                 "{'n': 0}",
+		`SELECT days_left_28 AS d, burn_28_days AS b FROM balance_runway`:                              "",
+		`SELECT completeness AS c FROM spend_by_cost_center_month WHERE "month" = '2026-10-01' GROUP BY ALL`: "{'c': " +
+			"complete}",
+		`SELECT "month" AS m, compared AS c, change::INT AS d FROM month_over_month_drivers ORDER BY ALL`: "{'m': " +
+			"2026-11-01, 'c': days 1 to 19; 1 to 24 of both months, 'd': 0}|{'m': 2026-11-01, 'c': days 1 to 19; 1 to 24 of " +
+			"both months, 'd': 0}",
+		`SELECT completeness AS c, account AS a FROM chargeback_monthly ` +
+			`WHERE billing_month = '2026-11-01' ORDER BY 2`: "{'c': '576 of 720 hours, complete to 2026-11-25 00:00 UTC', " +
+			"'a': a}|{'c': '456 of 720 hours (account b lacks 120), as of 2026-11-25 00:00 UTC', 'a': b}",
 	})
 }
 
@@ -99,13 +106,21 @@ func TestAMonthThatLacksHoursSaysSo(t *testing.T) {
 			w.publish(PublishOptions{Finance: Finance{Accounts: []string{"a"},
 				Budgets: []schemas.Budget{budgetOf("account", "a", "295")}}})
 			w.Answers(map[string]string{
-				`SELECT forecast AS f, completeness AS c FROM forecast_month_end WHERE "scope" = 'all'`:                  fmt.Sprintf("{'f': %s, 'c': '%s'}", c.forecast, c.words),
-				`SELECT forecast AS f, burn_rate AS b, status AS s FROM budget_status WHERE period_start = '2026-11-01'`: fmt.Sprintf("{'f': %s, 'b': 10.000000, 's': forecast over}", c.forecast),
-				`SELECT completeness AS c FROM period_status_and_corrections WHERE "month" = '2026-11-01'`:               fmt.Sprintf("{'c': '%s'}", c.words),
-				`SELECT complete AS c, completeness AS w FROM completeness(DATE '2026-10-01', DATE '2026-11-01')`:        "{'c': true, 'w': complete}",
-				`SELECT complete AS c, completeness AS w FROM completeness(DATE '2026-11-27', DATE '2026-11-29')`:        "{'c': false, 'w': 0 of 48 hours}",
-				`SELECT complete AS c, completeness AS w FROM completeness(DATE '2026-09-29', DATE '2026-10-03')`:        "{'c': false, 'w': '48 of 96 hours (account a lacks 48)'}",
-				`SELECT count(*) AS n FROM anomalous_days`:                                                               "{'n': 0}",
+				`SELECT forecast AS f, completeness AS c FROM forecast_month_end ` +
+					`WHERE "scope" = 'all'`: fmt.Sprintf("{'f': %s, 'c': '%s'}", c.forecast, c.words),
+				`SELECT forecast AS f, burn_rate AS b, status AS s FROM budget_status ` +
+					`WHERE period_start = '2026-11-01'`: fmt.Sprintf("{'f': %s, 'b': 10.000000, 's': forecast over}", c.forecast),
+				`SELECT completeness AS c FROM period_status_and_corrections ` +
+					`WHERE "month" = '2026-11-01'`: fmt.Sprintf("{'c': '%s'}", c.words),
+				`SELECT complete AS c, completeness AS w ` +
+					`FROM completeness(DATE '2026-10-01', DATE '2026-11-01')`: "{'c': true, 'w': complete}",
+				`SELECT complete AS c, completeness AS w ` +
+					`FROM completeness(DATE '2026-11-27', DATE '2026-11-29')`: "{'c': false, 'w': 0 of 48 hours}",
+				`SELECT complete AS c, completeness AS w ` +
+					`FROM completeness(DATE '2026-09-29', DATE '2026-10-03')`: "{'c': false, 'w': '48 of 96 hours (account a " +
+					"lacks 48)'}",
+				`SELECT count(*) AS n ` +
+					`FROM anomalous_days`: "{'n': 0}",
 			})
 		})
 	}
@@ -125,10 +140,11 @@ func TestWhatIsExpectedOfAnAccount(t *testing.T) {
 		WHERE "month" BETWEEN '2026-08-01' AND '2026-10-01' ORDER BY 1`
 	w.Answers(map[string]string{months: "{'m': 2026-08-01, 'c': '0 of 744 hours (account late lacks 744, account never " +
 		"lacks 744)'}|" +
-		"{'m': 2026-09-01, 'c': '0 of 720 hours (account late lacks 720, account never lacks 720, account gone lacks 504)'}|" +
-		"{'m': 2026-10-01, 'c': '0 of 744 hours (account never lacks 744)'}",
-		`SELECT account AS a, configured AS c, covered_to IS NULL AS n FROM accounts ORDER BY 1`: "{'a': a, 'c': true, 'n': false}|{'a': gone, 'c': false, 'n': false}|{'a': late, 'c': true, 'n': false}|{'a': " +
-			"never, 'c': true, 'n': true}",
+		"{'m': 2026-09-01, 'c': '0 of 720 hours (account late lacks 720, account never lacks 720, account gone lacks " +
+		"504)'}|{'m': 2026-10-01, 'c': '0 of 744 hours (account never lacks 744)'}",
+		`SELECT account AS a, configured AS c, covered_to IS NULL AS n FROM accounts ORDER BY 1`: "{'a': a, 'c': true, " +
+			"'n': false}|{'a': gone, 'c': false, 'n': false}|{'a': late, 'c': true, 'n': false}|{'a': never, 'c': true, " +
+			"'n': true}",
 		// What is no more has nothing ahead.
 		`SELECT forecast::INT AS f FROM forecast_month_end WHERE "scope" = 'all'`: "{'f': 62}",
 	})
@@ -147,11 +163,13 @@ func TestWhatIsExpectedOfAnAccount(t *testing.T) {
 	w.publish(PublishOptions{Finance: finance})
 	w.Answers(map[string]string{months: "{'m': 2026-08-01, 'c': complete}|{'m': 2026-09-01, 'c': '216 of 720 hours " +
 		"(account gone lacks 504)'}|{'m': 2026-10-01, 'c': '0 of 744 hours (account never lacks 744)'}",
-		`SELECT "month" AS m, completeness AS c FROM closed_months ORDER BY 1`: "{'m': 2026-08-01, 'c': complete}|{'m': 2026-09-01, 'c': '216 of 720 hours (account gone lacks 504)'}"})
+		`SELECT "month" AS m, completeness AS c FROM closed_months ORDER BY 1`: "{'m': 2026-08-01, 'c': complete}|{'m': " +
+			"2026-09-01, 'c': '216 of 720 hours (account gone lacks 504)'}"})
 	// A config of another lake says nothing of this one.
 	w.publish(PublishOptions{Finance: Finance{Rules: finance.Rules, Archived: finance.Archived,
 		Accounts: []string{"default"}}})
-	w.Answers(map[string]string{`SELECT account AS a, configured AS c FROM accounts ORDER BY 1`: "{'a': a, 'c': true}|{'a': gone, 'c': true}|{'a': late, 'c': true}"})
+	w.Answers(map[string]string{`SELECT account AS a, configured AS c FROM accounts ORDER BY 1`: "{'a': a, 'c': " +
+		"true}|{'a': gone, 'c': true}|{'a': late, 'c': true}"})
 }
 
 // Months are compared by what both have, and by nothing where that is nothing.
@@ -192,7 +210,8 @@ func TestABudgetsQuarterIsAsCompleteAsTheQuarter(t *testing.T) {
 			"'}",
 		`SELECT completeness AS c FROM completeness(DATE '2026-07-01', DATE '2026-10-01')`: "{'c': '" + words +
 			"'}",
-		`SELECT "month" AS m, completeness AS c FROM month_completeness ORDER BY 1 LIMIT 1`:          "{'m': 2026-07-01, 'c': '0 of 744 hours (account a lacks 744)'}",
+		`SELECT "month" AS m, completeness AS c FROM month_completeness ORDER BY 1 LIMIT 1`: "{'m': 2026-07-01, " +
+			"'c': '0 of 744 hours (account a lacks 744)'}",
 		`SELECT forecast AS f, spent::INT AS s FROM budget_status WHERE period_start < '2026-10-01'`: "{'f': 21.00, 's': 21}",
 	})
 }
@@ -209,9 +228,12 @@ func TestDaysOfAClosedMonthLackWhatTheMonthLacks(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.Answers(map[string]string{
-		`SELECT completeness AS c FROM completeness(DATE '2026-09-01', DATE '2026-10-01')`: "{'c': '0 of 720 hours (account new lacks 720)'}",
-		`SELECT completeness AS c FROM completeness(DATE '2026-09-10', DATE '2026-09-12')`: "{'c': '0 of 48 hours (account new lacks 48)'}",
-		`SELECT completeness AS c FROM completeness(DATE '2026-09-30', DATE '2026-10-02')`: "{'c': '0 of 48 hours (account new lacks 48)'}",
+		`SELECT completeness AS c FROM completeness(DATE '2026-09-01', DATE '2026-10-01')`: "{'c': '0 of 720 hours " +
+			"(account new lacks 720)'}",
+		`SELECT completeness AS c FROM completeness(DATE '2026-09-10', DATE '2026-09-12')`: "{'c': '0 of 48 hours " +
+			"(account new lacks 48)'}",
+		`SELECT completeness AS c FROM completeness(DATE '2026-09-30', DATE '2026-10-02')`: "{'c': '0 of 48 hours " +
+			"(account new lacks 48)'}",
 	})
 }
 
@@ -238,9 +260,10 @@ func TestADayCostsWhatWasChargedForItLater(t *testing.T) {
 	w.publish(PublishOptions{Finance: finance})
 	w.Answers(map[string]string{
 		// 22 a day on 20 of 22 days; 240 is charged by now.
-		`SELECT spent::INT AS s, recent_rate AS a, forecast AS f FROM forecast_month_end WHERE "scope" = 'all'`: "{'s': 240, 'a': 20.000000, 'f': 820.00}",
-		`SELECT DISTINCT "scope" AS s, expected AS e FROM anomalous_days ORDER BY ALL`: "{'s': account, 'e': 22.000000}|{'s': cost_center, 'e': 22.000000}|{'s': model, 'e': " +
-			"22.000000}|{'s': token, 'e': 22.000000}",
+		`SELECT spent::INT AS s, recent_rate AS a, forecast AS f FROM forecast_month_end WHERE "scope" = 'all'`: "{'s': " +
+			"240, 'a': 20.000000, 'f': 820.00}",
+		`SELECT DISTINCT "scope" AS s, expected AS e FROM anomalous_days ORDER BY ALL`: "{'s': account, 'e': " +
+			"22.000000}|{'s': cost_center, 'e': 22.000000}|{'s': model, 'e': 22.000000}|{'s': token, 'e': 22.000000}",
 	})
 }
 
@@ -258,8 +281,9 @@ func TestWhatNobodyKnowsHasNoRange(t *testing.T) {
 		Budgets: []schemas.Budget{{Name: "b", Period: "month", Amount: money("100"), Currency: "USD"}}}})
 	w.Answers(map[string]string{
 		`SELECT scope_value AS v, forecast AS f, forecast_low AS l, forecast_high AS h, history_days AS d
-			FROM forecast_month_end WHERE "scope" IN ('all', 'account') ORDER BY 1 NULLS FIRST`: "{'v': NULL, 'f': NULL, 'l': NULL, 'h': NULL, 'd': 0}|{'v': new, 'f': NULL, 'l': NULL, 'h': NULL, 'd': 0}|{'v': " +
-			"old, 'f': 150.00, 'l': 150.00, 'h': 150.00, 'd': 20}",
+			FROM forecast_month_end WHERE "scope" IN ('all', 'account') ORDER BY 1 NULLS FIRST`: "{'v': NULL, 'f': NULL, " +
+			"'l': NULL, 'h': NULL, 'd': 0}|{'v': new, 'f': NULL, 'l': NULL, 'h': NULL, 'd': 0}|{'v': old, 'f': 150.00, 'l': " +
+			"150.00, 'h': 150.00, 'd': 20}",
 		`SELECT forecast AS f, forecast_low AS l, forecast_high AS h, status AS s FROM budget_status
 			WHERE period_start = '2026-11-01'`: "{'f': NULL, 'l': NULL, 'h': NULL, 's': ok}",
 	})

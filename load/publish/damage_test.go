@@ -73,7 +73,8 @@ func TestKilledRunsArePublishedAsInterrupted(t *testing.T) {
 		return schemas.Run{RunID: "now",
 			Status: schemas.StatusDone}
 	}})
-	if got := w.One("SELECT list(run_id || ' ' || status ORDER BY run_id) AS s FROM runs"); got != "{'s': [done done, killed interrupted, now done]}" {
+	if got := w.One("SELECT list(run_id || ' ' || status ORDER BY run_id) AS s FROM runs"); got !=
+		"{'s': [done done, killed interrupted, now done]}" {
 		t.Error(got)
 	}
 	if got := w.One("SELECT status FROM run_accounts"); got != "{'status': interrupted}" {

@@ -78,9 +78,10 @@ func tiesOut(t *testing.T, w *dayWriter) {
 		"spend_by_cost_center_month": "SELECT sum(net_cost) AS a FROM spend_by_cost_center_month",
 		"its parts": "SELECT sum(direct_cost) + coalesce(sum(shared_cost), 0) + " +
 			"coalesce(sum(correction), 0) AS a FROM spend_by_cost_center_month",
-		"chargeback_journal":            "SELECT sum(amount) AS a FROM chargeback_journal WHERE entry = 'debit'",
-		"allocation_coverage_trend":     "SELECT sum(net_cost) AS a FROM allocation_coverage_trend",
-		"the trend's parts":             "SELECT sum(direct_cost + shared_cost + unallocated_cost) AS a FROM allocation_coverage_trend",
+		"chargeback_journal":        "SELECT sum(amount) AS a FROM chargeback_journal WHERE entry = 'debit'",
+		"allocation_coverage_trend": "SELECT sum(net_cost) AS a FROM allocation_coverage_trend",
+		"the trend's parts": "SELECT sum(direct_cost + shared_cost + unallocated_cost) AS a FROM " +
+			"allocation_coverage_trend",
 		"period_status_and_corrections": "SELECT sum(net_cost) AS a FROM period_status_and_corrections",
 		"discount_realised":             "SELECT sum(net_cost) AS a FROM discount_realised",
 		"unit_cost, all":                `SELECT sum(net_cost) AS a FROM unit_cost WHERE "scope" = 'all'`,
@@ -90,14 +91,14 @@ func tiesOut(t *testing.T, w *dayWriter) {
 		"top_spenders, models":          `SELECT sum(net_cost) AS a FROM top_spenders WHERE "scope" = 'model'`,
 		"data_freshness_and_gaps":       "SELECT sum(net_cost) AS a FROM data_freshness_and_gaps",
 		"budget_status, all":            "SELECT sum(spent) AS a FROM budget_status WHERE budget = 'all'",
-		"forecast and what was before": `SELECT (SELECT spent FROM forecast_month_end WHERE "scope" = 'all') + (SELECT sum(amount) FROM usage
-				WHERE usage_date < '2026-10-01') AS a`,
-		"drivers and what they compare": `SELECT (SELECT sum(amount) FROM usage) - (SELECT coalesce(sum(volume + mix + cache + price), 0)
-				FROM month_over_month_drivers)
+		"forecast and what was before": `SELECT (SELECT spent FROM forecast_month_end WHERE "scope" = 'all') + (SELECT
+				sum(amount) FROM usage WHERE usage_date < '2026-10-01') AS a`,
+		"drivers and what they compare": `SELECT (SELECT sum(amount) FROM usage) - (SELECT coalesce(sum(volume + mix +
+				cache + price), 0) FROM month_over_month_drivers)
 			+ (SELECT coalesce(sum(CASE side WHEN 'now' THEN amount ELSE -amount END), 0) FROM usage
 			JOIN comparable_days USING (account, usage_date)) AS a`,
-		"shares, direct and unallocated": "SELECT coalesce((SELECT sum(net_cost) FROM shared_cost_split), 0) + (SELECT sum(net_cost) FROM unallocated_spend) " +
-			"+ (SELECT sum(direct_cost) FROM allocation_coverage_trend) AS a",
+		"shares, direct and unallocated": "SELECT coalesce((SELECT sum(net_cost) FROM shared_cost_split), 0) + (SELECT " +
+			"sum(net_cost) FROM unallocated_spend) + (SELECT sum(direct_cost) FROM allocation_coverage_trend) AS a",
 	} {
 		if got := w.One(query); got != want {
 			t.Errorf("%s: %s, usage has %s", view, got, want)
@@ -106,10 +107,10 @@ func tiesOut(t *testing.T, w *dayWriter) {
 	for what, query := range map[string]string{
 		"the journal": `SELECT sum(amount) AS a, sum(posted) AS b FROM chargeback_journal
 			GROUP BY "month", currency`,
-		"balance reconciliation": "SELECT sum(opening + top_ups - used + coalesce(unexplained, 0) - closing) AS a, 0.00 AS b FROM " +
-			"balance_reconciliation",
-		"posted and exact, cents": `SELECT round(sum(amount), 2) - sum(posted) AS a, 0.0000 AS b FROM chargeback_journal WHERE entry = 'debit'
-				GROUP BY "month"`,
+		"balance reconciliation": "SELECT sum(opening + top_ups - used + coalesce(unexplained, 0) - closing) AS a, 0.00 " +
+			"AS b FROM balance_reconciliation",
+		"posted and exact, cents": `SELECT round(sum(amount), 2) - sum(posted) AS a, 0.0000 AS b FROM chargeback_journal
+				WHERE entry = 'debit' GROUP BY "month"`,
 	} {
 		for _, got := range w.Ask(query) {
 			if strings.Trim(got, "{'ab: }0.,") != "" {
@@ -122,18 +123,22 @@ func tiesOut(t *testing.T, w *dayWriter) {
 func TestFinanceViewsByHand(t *testing.T) {
 	w := financeLake(t)
 	for query, want := range map[string]string{
-		"SELECT budget, period_start, status FROM budget_status WHERE budget = 'cc-0' ORDER BY ALL": "{'budget': cc-0, 'period_start': 2026-07-01, " +
-			"'status': over}|{'budget': cc-0, 'period_start': 2026-10-01, 'status': over}",
-		"SELECT spent, status FROM budget_status WHERE budget = 'euros' AND period_start = '2026-10-01'": "{'spent': 0.000000000000, 'status': ok}",
-		"SELECT opening, closing, inferred FROM balance_reconciliation ORDER BY closed_at": "{'opening': 100.000000000000, 'closing': " +
-			"90.500000000000, 'inferred': false}|{'opening': 90.500000000000, 'closing': 400.250000000000, 'inferred': true}",
+		"SELECT budget, period_start, status FROM budget_status WHERE budget = 'cc-0' ORDER BY ALL": "{'budget': cc-0, " +
+			"'period_start': 2026-07-01, 'status': over}|{'budget': cc-0, 'period_start': 2026-10-01, 'status': over}",
+		"SELECT spent, status FROM budget_status WHERE budget = 'euros' AND period_start = '2026-10-01'": "{'spent': " +
+			"0.000000000000, 'status': ok}",
+		"SELECT opening, closing, inferred FROM balance_reconciliation ORDER BY closed_at": "{'opening': " +
+			"100.000000000000, 'closing': 90.500000000000, 'inferred': false}|{'opening': 90.500000000000, 'closing': " +
+			"400.250000000000, 'inferred': true}",
 		"SELECT as_of, current_month, complete_before FROM data_as_of": "{'as_of': '2026-10-30 " +
 			"00:00:00+00', 'current_month': 2026-10-01, 'complete_before': 2026-10-30}",
-		"SELECT days_over, days_left FROM budget_status WHERE budget = 'all' AND period_start = '2026-10-01'": "{'days_over': 29, 'days_left': 2}",
+		"SELECT days_over, days_left FROM budget_status " +
+			"WHERE budget = 'all' AND period_start = '2026-10-01'": "{'days_over': 29, 'days_left': 2}",
 		"SELECT rule_id, rule_version, cost_center, assigns FROM allocation_explain((SELECT min(id) FROM allocated_usage " +
 			"WHERE rule_id = 'team-4')) LIMIT 1": "{'rule_id': team-4, 'rule_version': 1, 'cost_center': cc-4, 'assigns': NULL}",
 		"SELECT DISTINCT invoice, model, difference = exported - coalesce(invoiced, 0) AS ok FROM invoice_reconciliation " +
-			"WHERE invoiced IS NOT NULL ORDER BY 2": "{'invoice': INV-1, 'model': model-2, 'ok': true}|{'invoice': INV-1, 'model': NULL, 'ok': true}",
+			"WHERE invoiced IS NOT NULL ORDER BY 2": "{'invoice': INV-1, 'model': model-2, 'ok': true}|{'invoice': INV-1, " +
+			"'model': NULL, 'ok': true}",
 		"SELECT count(*) > 5 AS others FROM invoice_reconciliation WHERE invoiced IS NULL AND likely_causes LIKE '%no line " +
 			"for this model%'": "{'others': true}",
 	} {

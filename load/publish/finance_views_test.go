@@ -147,7 +147,8 @@ func TestSharesOfNextToNothingFailNoView(t *testing.T) {
 		w.Ask("SELECT hash(r) AS h FROM " + viewName(v) + " r")
 	}
 	w.Answers(map[string]string{
-		`SELECT net_cost, "share" FROM top_spenders WHERE "month" = '2026-09-01' AND scope_value = 'm1'`: "{'net_cost': 9900000.000000000000, 'share': NULL}",
+		`SELECT net_cost, "share" FROM top_spenders WHERE "month" = '2026-09-01' AND scope_value = 'm1'`: "{'net_cost': " +
+			"9900000.000000000000, 'share': NULL}",
 	})
 }
 
@@ -186,17 +187,20 @@ func TestForecastsGoByTheDaysThatWereExported(t *testing.T) {
 		"SELECT as_of, complete_before FROM data_as_of": "{'as_of': '2026-10-20 18:00:00+00', 'complete_before': 2026-10-20}",
 		// 18 days of 10 are complete, the running one has its 10 too; 11 days and 6 hours are left, and a day is lacking.
 		"SELECT spent, days_left, recent_rate, forecast, forecast_low, forecast_high, history_days FROM forecast_month_end " +
-			"WHERE \"scope\" = 'account' AND scope_value = 'acme'": "{'spent': 190.000000000000, 'days_left': 12, 'recent_rate': 10.000000, 'forecast': 312.50, 'forecast_low': " +
-			"312.50, 'forecast_high': 312.50, 'history_days': 18}",
-		"SELECT spent, forecast, days_over, days_left, threshold_reached, status FROM budget_status WHERE budget = 'all'": "{'spent': 190.000000000000, 'forecast': 312.50, " +
+			"WHERE \"scope\" = 'account' AND scope_value = 'acme'": "{'spent': 190.000000000000, 'days_left': 12, " +
+			"'recent_rate': 10.000000, 'forecast': 312.50, 'forecast_low': 312.50, 'forecast_high': 312.50, 'history_days': 18}",
+		"SELECT spent, forecast, days_over, days_left, threshold_reached, status FROM budget_status " +
+			"WHERE budget = 'all'": "{'spent': 190.000000000000, 'forecast': 312.50, " +
 			"'days_over': 19, 'days_left': 12, 'threshold_reached': 0.500000000000, 'status': forecast over}",
-		"SELECT period_start, period_end, forecast, status FROM budget_status WHERE budget = 'q'": "{'period_start': 2026-10-01, " +
-			"'period_end': 2027-01-01, 'forecast': 922.50, 'status': ok}",
+		"SELECT period_start, period_end, forecast, status FROM budget_status WHERE budget = 'q'": "{'period_start': " +
+			"2026-10-01, 'period_end': 2027-01-01, 'forecast': 922.50, 'status': ok}",
 		"SELECT count(*) AS n FROM anomalous_days WHERE \"scope\" = 'account' AND scope_value = 'acme'": "{'n': 0}",
 		// 18 in 18 days, all of it in the last week.
-		"SELECT balance, burn_7_days, burn_28_days, days_left_7, days_left_28 FROM balance_runway WHERE account = 'quiet'": "{'balance': 90.000000000000, 'burn_7_days': 2.571429, 'burn_28_days': 1.000000, 'days_left_7': 35.0, " +
-			"'days_left_28': 90.0}",
-		"SELECT gaps, missing_hours FROM data_freshness_and_gaps WHERE account = 'acme'": "{'gaps': 1, 'missing_hours': 24.00}",
+		"SELECT balance, burn_7_days, burn_28_days, days_left_7, days_left_28 FROM balance_runway " +
+			"WHERE account = 'quiet'": "{'balance': 90.000000000000, 'burn_7_days': 2.571429, 'burn_28_days': 1.000000, " +
+			"'days_left_7': 35.0, 'days_left_28': 90.0}",
+		"SELECT gaps, missing_hours FROM data_freshness_and_gaps WHERE account = 'acme'": "{'gaps': 1, 'missing_hours': " +
+			"24.00}",
 	})
 }
 
@@ -213,8 +217,9 @@ func TestWithoutACompleteDayThereIsNoForecast(t *testing.T) {
 	finance.Budgets = []schemas.Budget{{Name: "all", Period: "month", Amount: money("300"), Currency: "USD"}}
 	w.publish(PublishOptions{Finance: finance})
 	w.Answers(map[string]string{
-		"SELECT spent, recent_rate, forecast FROM forecast_month_end WHERE \"scope\" = 'all'": "{'spent': 10.000000000000, 'recent_rate': NULL, 'forecast': NULL}",
-		"SELECT spent, forecast, status FROM budget_status":                                   "{'spent': 10.000000000000, 'forecast': NULL, 'status': ok}",
+		"SELECT spent, recent_rate, forecast FROM forecast_month_end WHERE \"scope\" = 'all'": "{'spent': " +
+			"10.000000000000, 'recent_rate': NULL, 'forecast': NULL}",
+		"SELECT spent, forecast, status FROM budget_status": "{'spent': 10.000000000000, 'forecast': NULL, 'status': ok}",
 	})
 }
 
@@ -242,13 +247,15 @@ func TestCorrectionsInAMonthToComeCountInItsBudget(t *testing.T) {
 	day(4, "12.5")
 	w.publish(PublishOptions{Finance: finance})
 	w.Answers(map[string]string{
-		`SELECT budget, period_start, spent, status FROM budget_status WHERE period_start >= '2026-10-01' ORDER BY ALL`: "{'budget': all, 'period_start': 2026-10-01, 'spent': 310.000000000000, 'status': " +
-			"over}|{'budget': all, 'period_start': 2026-11-01, 'spent': 2.500000000000, 'status': forecast over}|{'budget': " +
-			"q, 'period_start': 2026-10-01, 'spent': 312.500000000000, 'status': over}",
+		`SELECT budget, period_start, spent, status FROM budget_status ` +
+			`WHERE period_start >= '2026-10-01' ORDER BY ALL`: "{'budget': all, 'period_start': 2026-10-01, 'spent': " +
+			"310.000000000000, 'status': over}|{'budget': all, 'period_start': 2026-11-01, 'spent': 2.500000000000, " +
+			"'status': forecast over}|{'budget': q, 'period_start': 2026-10-01, 'spent': 312.500000000000, 'status': over}",
 		`SELECT "month", status, net_cost, corrections_in AS c, corrections_out AS o, corrected_in AS i
-			FROM period_status_and_corrections ORDER BY 1`: "{'month': 2026-08-01, 'status': closed, 'net_cost': NULL, 'c': NULL, 'o': NULL, 'i': NULL}|{'month': 2026-10-01, " +
-			"'status': closed, 'net_cost': 310.000000000000, 'c': NULL, 'o': 2.500000000000, 'i': 2026-11-01}|{'month': " +
-			"2026-11-01, 'status': current, 'net_cost': 2.500000000000, 'c': 2.500000000000, 'o': NULL, 'i': NULL}",
+			FROM period_status_and_corrections ORDER BY 1`: "{'month': 2026-08-01, 'status': closed, 'net_cost': NULL, 'c': " +
+			"NULL, 'o': NULL, 'i': NULL}|{'month': 2026-10-01, 'status': closed, 'net_cost': 310.000000000000, 'c': NULL, " +
+			"'o': 2.500000000000, 'i': 2026-11-01}|{'month': 2026-11-01, 'status': current, 'net_cost': 2.500000000000, " +
+			"'c': 2.500000000000, 'o': NULL, 'i': NULL}",
 	})
 }
 
@@ -270,10 +277,11 @@ func TestFreshnessKnowsEveryAccountAndTheLastRun(t *testing.T) {
 	w.publish(PublishOptions{})
 	w.Answers(map[string]string{
 		"SELECT account, covered_to IS NULL AS never, run_id, run_status, failed_windows AS f FROM data_freshness_and_gaps " +
-			"ORDER BY account": "{'account': acme, 'never': false, 'run_id': r2, 'run_status': done, 'f': 0}|{'account': refused, 'never': true, " +
-			"'run_id': r2, 'run_status': refused, 'f': 0}|{'account': zeta-2, 'never': false, 'run_id': NULL, 'run_status': " +
-			"NULL, 'f': 0}",
-		"SELECT balance, observed_at = (SELECT max(observed_at) FROM balance) AS last FROM balance_runway": "{'balance': NULL, 'last': true}",
+			"ORDER BY account": "{'account': acme, 'never': false, 'run_id': r2, 'run_status': done, 'f': 0}|{'account': " +
+			"refused, 'never': true, 'run_id': r2, 'run_status': refused, 'f': 0}|{'account': zeta-2, 'never': false, " +
+			"'run_id': NULL, 'run_status': NULL, 'f': 0}",
+		"SELECT balance, observed_at = (SELECT max(observed_at) FROM balance) AS last FROM balance_runway": "{'balance': " +
+			"NULL, 'last': true}",
 	})
 }
 
@@ -313,15 +321,19 @@ func TestAnInvoiceIsHeldAgainstWhatItLeavesOut(t *testing.T) {
 		ask("BY-ACCOUNT"): "{'a': zeta-2, 'm': m2, 'd': NULL, 'i': NULL, 'e': 0.750000000000, 'diff': 0.750000000000, 'l': " +
 			"true}",
 		ask("BY-DAY"): "{'a': acme, 'm': m1, 'd': 3, 'i': NULL, 'e': 1.500000000000, 'diff': 1.500000000000, 'l': " +
-			"true}|{'a': acme, 'm': m2, 'd': NULL, 'i': 0.760000000000, 'e': 0.750000000000, 'diff': -0.010000000000, 'l': NULL}",
+			"true}|{'a': acme, 'm': m2, 'd': NULL, 'i': 0.760000000000, 'e': 0.750000000000, 'diff': -0.010000000000, 'l': " +
+			"NULL}",
 		ask("DAYS"): "{'a': NULL, 'm': NULL, 'd': 2, 'i': NULL, 'e': 3.500000000000, 'diff': 3.500000000000, 'l': " +
 			"true}|{'a': NULL, 'm': NULL, 'd': 3, 'i': NULL, 'e': 3.500000000000, 'diff': 3.500000000000, 'l': true}",
-		"SELECT exported, likely_causes FROM invoice_reconciliation WHERE invoice = 'WHO'": "{'exported': 0.000000000000, 'likely_causes': nothing of this account was exported}",
+		"SELECT exported, likely_causes FROM invoice_reconciliation WHERE invoice = 'WHO'": "{'exported': " +
+			"0.000000000000, 'likely_causes': nothing of this account was exported}",
 		// What is listed of an invoice without a total sums to what was used.
 		"SELECT kind = 'sum' AS s, sum(exported) AS e, sum(invoiced) AS i FROM invoice_reconciliation WHERE invoice = " +
-			"'BY-DAY' GROUP BY s ORDER BY s": "{'s': false, 'e': 5.250000000000, 'i': 3.760000000000}|{'s': true, 'e': 5.250000000000, 'i': 3.760000000000}",
+			"'BY-DAY' GROUP BY s ORDER BY s": "{'s': false, 'e': 5.250000000000, 'i': 3.760000000000}|{'s': true, 'e': " +
+			"5.250000000000, 'i': 3.760000000000}",
 		"SELECT kind = 'sum' AS s, sum(exported) AS e, sum(invoiced) AS i FROM invoice_reconciliation WHERE invoice = " +
-			"'DAYS' GROUP BY s ORDER BY s": "{'s': false, 'e': 10.500000000000, 'i': 3.500000000000}|{'s': true, 'e': 10.500000000000, 'i': 3.500000000000}",
+			"'DAYS' GROUP BY s ORDER BY s": "{'s': false, 'e': 10.500000000000, 'i': 3.500000000000}|{'s': true, 'e': " +
+			"10.500000000000, 'i': 3.500000000000}",
 	} {
 		finance.Invoices = slices.DeleteFunc(slices.Clone(all),
 			func(l schemas.InvoiceLine) bool { return !strings.Contains(query, "'"+l.Invoice+"'") })
@@ -355,8 +367,8 @@ func TestInvoicesOfAPeriodAreHeldAgainstWhatTheOthersLeave(t *testing.T) {
 			"{'l': line A -, 'o': 33.0, 'e': 93.0, 'd': 0.0}|{'l': line B -, 'o': 60.0, 'e': 93.0, 'd': 0.0}|{'l': 'sum A, B " +
 				"-', 'o': 0.0, 'e': 93.0, 'd': 0.0}"},
 		"a credit note": {[]schemas.InvoiceLine{line("A", nil, "100"), line("C", nil, "-10")},
-			"{'l': line A -, 'o': -10.0, 'e': 93.0, 'd': 3.0}|{'l': line C -, 'o': 100.0, 'e': 93.0, 'd': 3.0}|{'l': 'sum A, C " +
-				"-', 'o': 0.0, 'e': 93.0, 'd': 3.0}"},
+			"{'l': line A -, 'o': -10.0, 'e': 93.0, 'd': 3.0}|{'l': line C -, 'o': 100.0, 'e': 93.0, 'd': 3.0}|{'l': 'sum " +
+				"A, C -', 'o': 0.0, 'e': 93.0, 'd': 3.0}"},
 		"a credit note for some days of it": {[]schemas.InvoiceLine{line("A", nil, "100"),
 			{Invoice: "C", From: from + 3, To: from + 9, Amount: money("-7"), Currency: "USD", Source: "i.csv:3"}},
 			"{'l': line A -, 'o': -7.0, 'e': 93.0, 'd': 0.0}|{'l': line C -, 'o': 100.0, 'e': 93.0, 'd': 0.0}|{'l': 'sum A, C " +
@@ -366,8 +378,8 @@ func TestInvoicesOfAPeriodAreHeldAgainstWhatTheOthersLeave(t *testing.T) {
 				"-', 'o': 0.0, 'e': 93.0, 'd': 0.0}"},
 		"by model, and a credit note for one": {[]schemas.InvoiceLine{line("A", &m1, "70"), line("A", &m2, "31"),
 			line("C", &m1, "-8")},
-			"{'l': line A m1, 'o': -8.0, 'e': 62.0, 'd': 0.0}|{'l': line A m2, 'o': 0.0, 'e': 31.0, 'd': 0.0}|{'l': line C m1, " +
-				"'o': 70.0, 'e': 62.0, 'd': 0.0}|{'l': 'sum A, C -', 'o': 0.0, 'e': 93.0, 'd': 0.0}"},
+			"{'l': line A m1, 'o': -8.0, 'e': 62.0, 'd': 0.0}|{'l': line A m2, 'o': 0.0, 'e': 31.0, 'd': 0.0}|{'l': line C " +
+				"m1, 'o': 70.0, 'e': 62.0, 'd': 0.0}|{'l': 'sum A, C -', 'o': 0.0, 'e': 93.0, 'd': 0.0}"},
 		"by model with a total": {[]schemas.InvoiceLine{line("A", nil, "93"), line("A", &m1, "62"), line("A", &m2, "31")},
 			"{'l': line A m1, 'o': 0.0, 'e': 62.0, 'd': 0.0}|{'l': line A m2, 'o': 0.0, 'e': 31.0, 'd': 0.0}|{'l': line A -, " +
 				"'o': 0.0, 'e': 93.0, 'd': 0.0}"},
@@ -399,7 +411,9 @@ func TestAnotherTimeZoneIsALikelyCauseWhereTheEdgesExplainIt(t *testing.T) {
 	w.publish(PublishOptions{})
 	for zone, want := range map[string]string{"0": "", "480": "UTC+8", "330": "UTC+5:30", "-300": "UTC−5",
 		"-180": "UTC−3"} {
-		sum := strings.Trim(w.One("SELECT sum(amount)::VARCHAR AS s FROM usage WHERE request_time + INTERVAL ("+zone+") MINUTE >= TIMESTAMPTZ '2026-10-01 00:00:00+00' AND request_time + INTERVAL ("+zone+") MINUTE < TIMESTAMPTZ '2026-11-01 00:00:00+00'"), "{}'s: ")
+		sum := strings.Trim(w.One("SELECT sum(amount)::VARCHAR AS s FROM usage WHERE request_time + INTERVAL ("+zone+
+			") MINUTE >= TIMESTAMPTZ '2026-10-01 00:00:00+00' AND request_time + INTERVAL ("+zone+
+			") MINUTE < TIMESTAMPTZ '2026-11-01 00:00:00+00'"), "{}'s: ")
 		for add, explains := range map[string]bool{"0": true, "0.004": true, "5": false} {
 			total := money(sum).Add(money(add))
 			w.publish(PublishOptions{Finance: Finance{Invoices: []schemas.InvoiceLine{{Invoice: "A",
@@ -435,7 +449,9 @@ func TestOwnersThatDifferInTagsHaveSharesOfTheirOwn(t *testing.T) {
 	w.publish(PublishOptions{Finance: Finance{Rules: tagRules{loadtest.Rules{Name: "t", Since: p.Date,
 		Pool: []string{"a", "b"}}}}})
 	w.Answers(map[string]string{
-		"SELECT tags, ratio, net_cost FROM shared_cost_split ORDER BY ALL": `{'tags': '{"n":"a"}', 'ratio': 0.500000000000, 'net_cost': 2.000000000000}|{'tags': '{"n":"b"}', 'ratio': 0.500000000000, 'net_cost': 2.000000000000}`,
+		"SELECT tags, ratio, net_cost FROM shared_cost_split ORDER BY ALL": `{'tags': '{"n":"a"}', 'ratio': ` +
+			`0.500000000000, 'net_cost': 2.000000000000}|{'tags': '{"n":"b"}', 'ratio': 0.500000000000, 'net_cost': ` +
+			`2.000000000000}`,
 	})
 }
 
@@ -459,27 +475,32 @@ func TestJournalDriversAndCacheByHand(t *testing.T) {
 	w.publish(PublishOptions{Finance: Finance{Rules: loadtest.Rules{Name: "a", Since: schemastest.Date("2026-12-01")},
 		GLCode: "6999", CreditGLCode: "2100"}})
 	w.Answers(map[string]string{
-		"SELECT entry AS e, currency AS c, gl_code AS g, cost_center AS o, amount AS a, posted AS p FROM chargeback_journal " +
-			"WHERE \"month\" = '2026-10-01' AND currency = 'USD' ORDER BY e DESC, o": "{'e': debit, 'c': USD, 'g': 6999, 'o': cc-2, 'a': 3.840000000000, 'p': 3.8400}|{'e': debit, 'c': USD, 'g': 6100, " +
-			"'o': cc-4, 'a': 0.334000000000, 'p': 0.3400}|{'e': debit, 'c': USD, 'g': 6999, 'o': cc-6, 'a': 0.333000000000, " +
-			"'p': 0.3300}|{'e': debit, 'c': USD, 'g': 6999, 'o': cc-8, 'a': 0.333000000000, 'p': 0.3300}|{'e': credit, 'c': " +
-			"USD, 'g': 2100, 'o': NULL, 'a': -4.840000000000, 'p': -4.8400}",
+		"SELECT entry AS e, currency AS c, gl_code AS g, cost_center AS o, amount AS a, posted AS p FROM " +
+			"chargeback_journal WHERE \"month\" = '2026-10-01' AND currency = 'USD' ORDER BY e DESC, o": "{'e': debit, 'c': " +
+			"USD, 'g': 6999, 'o': cc-2, 'a': 3.840000000000, 'p': 3.8400}|{'e': debit, 'c': USD, 'g': 6100, 'o': cc-4, 'a': " +
+			"0.334000000000, 'p': 0.3400}|{'e': debit, 'c': USD, 'g': 6999, 'o': cc-6, 'a': 0.333000000000, 'p': " +
+			"0.3300}|{'e': debit, 'c': USD, 'g': 6999, 'o': cc-8, 'a': 0.333000000000, 'p': 0.3300}|{'e': credit, 'c': USD, " +
+			"'g': 2100, 'o': NULL, 'a': -4.840000000000, 'p': -4.8400}",
 		// −0.005 and −0.002 are −0.007, a cent: it is −0.005's.
 		"SELECT entry AS e, cost_center AS o, amount AS a, posted AS p FROM chargeback_journal WHERE \"month\" = " +
-			"'2026-10-01' AND currency = 'EUR' ORDER BY e DESC, o": "{'e': debit, 'o': '(unallocated)', 'a': -0.005000000000, 'p': -0.0100}|{'e': debit, 'o': cc-0, 'a': " +
-			"-0.002000000000, 'p': 0.0000}|{'e': credit, 'o': NULL, 'a': 0.007000000000, 'p': 0.0100}",
-		"SELECT entry AS e, amount AS a, posted AS p FROM chargeback_journal WHERE currency IS NULL ORDER BY e DESC": "{'e': debit, 'a': 7.000000000000, 'p': 7.0000}|{'e': credit, " +
+			"'2026-10-01' AND currency = 'EUR' ORDER BY e DESC, o": "{'e': debit, 'o': '(unallocated)', 'a': " +
+			"-0.005000000000, 'p': -0.0100}|{'e': debit, 'o': cc-0, 'a': -0.002000000000, 'p': 0.0000}|{'e': credit, 'o': " +
+			"NULL, 'a': 0.007000000000, 'p': 0.0100}",
+		"SELECT entry AS e, amount AS a, posted AS p FROM chargeback_journal " +
+			"WHERE currency IS NULL ORDER BY e DESC": "{'e': debit, 'a': 7.000000000000, 'p': 7.0000}|{'e': credit, " +
 			"'a': -7.000000000000, 'p': -7.0000}",
-		"SELECT change, volume, mix, cache, price FROM month_over_month_drivers WHERE model = 'm1'": "{'change': 1.380000000000, 'volume': " +
-			"2.460738000000, 'mix': -0.000738000000, 'cache': -1.080000000000, 'price': 0.000000000000}",
-		"SELECT currency, change, mix FROM month_over_month_drivers WHERE model = 'm3' ORDER BY ALL": "{'currency': EUR, 'change': -0.007000000000, " +
-			"'mix': -0.007000000000}|{'currency': USD, 'change': 1.000000000000, 'mix': 1.000000000000}|{'currency': NULL, " +
-			"'change': 7.000000000000, 'mix': 7.000000000000}",
-		"SELECT cached_share, cached_cost, saved FROM cache_savings WHERE \"month\" = '2026-10-01' AND cached_tokens IS NOT " +
-			"NULL": "{'cached_share': 0.400000, 'cached_cost': 0.240000000000, 'saved': " +
+		"SELECT change, volume, mix, cache, price FROM month_over_month_drivers WHERE model = 'm1'": "{'change': " +
+			"1.380000000000, 'volume': 2.460738000000, 'mix': -0.000738000000, 'cache': -1.080000000000, 'price': " +
+			"0.000000000000}",
+		"SELECT currency, change, mix FROM month_over_month_drivers WHERE model = 'm3' ORDER BY ALL": "{'currency': EUR, " +
+			"'change': -0.007000000000, 'mix': -0.007000000000}|{'currency': USD, 'change': 1.000000000000, 'mix': " +
+			"1.000000000000}|{'currency': NULL, 'change': 7.000000000000, 'mix': 7.000000000000}",
+		"SELECT cached_share, cached_cost, saved FROM cache_savings WHERE \"month\" = '2026-10-01' AND cached_tokens IS " +
+			"NOT NULL": "{'cached_share': 0.400000, 'cached_cost': 0.240000000000, 'saved': " +
 			"2.160000000000}",
-		"SELECT per_request, per_million_tokens, per_active_user FROM unit_cost WHERE \"scope\" = 'model' AND scope_value = " +
-			"'m1' AND \"month\" = '2026-10-01'": "{'per_request': 3.840000, 'per_million_tokens': 1.920000, 'per_active_user': 3.840000}",
+		"SELECT per_request, per_million_tokens, per_active_user FROM unit_cost WHERE \"scope\" = 'model' AND " +
+			"scope_value = 'm1' AND \"month\" = '2026-10-01'": "{'per_request': 3.840000, 'per_million_tokens': 1.920000, " +
+			"'per_active_user': 3.840000}",
 		"SELECT currency, net_cost, direct_cost FROM spend_by_cost_center_month WHERE cost_center = '(unallocated)' ORDER " +
 			"BY ALL": "{'currency': EUR, 'net_cost': -0.005000000000, 'direct_cost': " +
 			"-0.005000000000}|{'currency': NULL, 'net_cost': 7.000000000000, 'direct_cost': 7.000000000000}",
@@ -501,9 +522,9 @@ func TestBalancesAreReconciledToTheMicrosecond(t *testing.T) {
 	w.Balance(p, "100", "90", "120")
 	w.publish(PublishOptions{})
 	w.Answers(map[string]string{
-		"SELECT opening::INT AS o, top_ups::INT AS t, used::INT AS u, unexplained::INT AS x, closing::INT AS c, inferred AS " +
-			"i, requests AS n FROM balance_reconciliation ORDER BY closed_at": "{'o': 100, 't': 0, 'u': 9, 'x': -1, 'c': 90, 'i': false, 'n': 2}|{'o': 90, 't': 38, 'u': 8, 'x': NULL, 'c': 120, " +
-			"'i': true, 'n': 2}",
+		"SELECT opening::INT AS o, top_ups::INT AS t, used::INT AS u, unexplained::INT AS x, closing::INT AS c, inferred " +
+			"AS i, requests AS n FROM balance_reconciliation ORDER BY closed_at": "{'o': 100, 't': 0, 'u': 9, 'x': -1, 'c': " +
+			"90, 'i': false, 'n': 2}|{'o': 90, 't': 38, 'u': 8, 'x': NULL, 'c': 120, 'i': true, 'n': 2}",
 	})
 }
 
@@ -625,6 +646,7 @@ func TestATopUpIsOfTheLookThatItFits(t *testing.T) {
 	lost.Date += 3
 	w.publish(PublishOptions{Finance: Finance{TopUpsGiven: true, TopUps: []schemas.TopUp{top("50"), top("70"), lost}}})
 	w.Answers(map[string]string{
-		"SELECT top_ups::INT AS t, unexplained::INT AS x FROM balance_reconciliation ORDER BY closed_at": "{'t': 0, 'x': 0}|{'t': 50, 'x': 0}|{'t': 0, 'x': 0}|{'t': 70, 'x': 10}",
+		"SELECT top_ups::INT AS t, unexplained::INT AS x FROM balance_reconciliation ORDER BY closed_at": "{'t': 0, 'x': " +
+			"0}|{'t': 50, 'x': 0}|{'t': 0, 'x': 0}|{'t': 70, 'x': 10}",
 	})
 }

@@ -38,8 +38,8 @@ const (
 )
 
 // ErrIntruded says that the published file is not as it was published.
-var ErrIntruded = errors.New("usage.duckdb is no file that published.json knows: another program wrote into it, it is " +
-	"damaged, or one of the two was copied or restored without the other; its figures can't be trusted")
+var ErrIntruded = errors.New("usage.duckdb is no file that published.json knows: another program wrote into it, it " +
+	"is damaged, or one of the two was copied or restored without the other; its figures can't be trusted")
 
 // HintIntruded says what to do about an Intrusion.
 const HintIntruded = "publish it anew: usagelake export, or usagelake rebuild; open it read-only elsewhere " +

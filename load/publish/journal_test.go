@@ -62,8 +62,9 @@ func TestThePublishedRunsAreThoseOfTheJournal(t *testing.T) {
 	check("as after a crash in a compaction", false)
 	compact()
 	check("compacted again", false)
-	must(t, w.lake.AppendRun(schemas.Run{RunID: "run-00179", Status: schemas.StatusFailed, StartedAt: largeRun(179).StartedAt,
-		EndedAt: largeRun(179).EndedAt}))
+	must(t, w.lake.AppendRun(schemas.Run{RunID: "run-00179", Status: schemas.StatusFailed,
+		StartedAt: largeRun(179).StartedAt,
+		EndedAt:   largeRun(179).EndedAt}))
 	check("a run that ended otherwise", false)
 	must(t, os.Remove(w.lake.Path("journal", "runs", "2026-10.parquet")))
 	check("a month that is gone", false)

@@ -20,8 +20,8 @@ func TestMoneyIsPostedInTheMinorUnitOfItsCurrency(t *testing.T) {
 		loadtest.Charge(p, "d", "tk_2", "m1", "-49.625", "EUR"), loadtest.Charge(p, "e", "tk_2", "m1", "0.00005", "CLF"))
 	w.publish(PublishOptions{Finance: Finance{Rules: loadtest.Rules{Name: "a", Since: schemastest.Date("2026-12-01")}}})
 	w.Answers(map[string]string{
-		"SELECT currency AS c, posted AS p FROM chargeback_journal WHERE entry = 'debit' ORDER BY c": "{'c': CLF, 'p': 0.0001}|{'c': EUR, 'p': -49.6300}|{'c': JPY, 'p': 1235.0000}|{'c': KWD, 'p': 1.0010}|{'c': USD, " +
-			"'p': 49.6300}",
+		"SELECT currency AS c, posted AS p FROM chargeback_journal WHERE entry = 'debit' ORDER BY c": "{'c': CLF, 'p': " +
+			"0.0001}|{'c': EUR, 'p': -49.6300}|{'c': JPY, 'p': 1235.0000}|{'c': KWD, 'p': 1.0010}|{'c': USD, 'p': 49.6300}",
 		"SELECT sum(posted) AS p FROM chargeback_journal": "{'p': 0.0000}",
 	})
 	// The file says it as the program does.
@@ -66,9 +66,12 @@ func TestBelowZeroSaysNothingWhereItMeansNothing(t *testing.T) {
 	w.Answers(map[string]string{
 		`SELECT count(*) AS n FROM forecast_month_end WHERE NOT (forecast_low <= forecast AND forecast <= forecast_high
 			AND forecast_low < forecast)`: "{'n': 0}",
-		`SELECT count(*) AS n FROM budget_status WHERE NOT (forecast_low < forecast AND forecast < forecast_high)`: "{'n': 0}",
-		`SELECT DISTINCT "share" FROM top_spenders WHERE currency = 'EUR' AND "scope" = 'model'`:                   "{'share': NULL}",
-		`SELECT DISTINCT "share" FROM top_spenders WHERE currency = 'USD' AND "scope" = 'model'`:                   "{'share': 1.000000}",
+		`SELECT count(*) AS n FROM budget_status ` +
+			`WHERE NOT (forecast_low < forecast AND forecast < forecast_high)`: "{'n': 0}",
+		`SELECT DISTINCT "share" FROM top_spenders ` +
+			`WHERE currency = 'EUR' AND "scope" = 'model'`: "{'share': NULL}",
+		`SELECT DISTINCT "share" FROM top_spenders ` +
+			`WHERE currency = 'USD' AND "scope" = 'model'`: "{'share': 1.000000}",
 	})
 }
 
@@ -83,10 +86,13 @@ func TestNamesArePublishedAndPartOfTheDigest(t *testing.T) {
 			{Kind: "user", ID: "tk_2", Name: "no token"}}
 		w.publish(PublishOptions{Finance: finance})
 		w.Answers(map[string]string{
-			`SELECT scope_value AS v, scope_name AS n FROM top_spenders WHERE "scope" = 'token' ORDER BY v`: "{'v': tk_2, 'n': " + name + "}|{'v': tk_3, 'n': NULL}",
-			`SELECT scope_value AS v, scope_name AS n FROM top_spenders WHERE "scope" = 'user'`:             "{'v': u1, 'n': Ann}",
-			"SELECT token_id AS v, token_name AS n, user_name AS u FROM unallocated_spend WHERE token_id = 'tk_2'": strings.Join(w.Ask("SELECT token_id AS v, name_of('token', token_id) AS n, 'Ann' AS u FROM unallocated_spend "+
-				"WHERE token_id = 'tk_2'"), "|"),
+			`SELECT scope_value AS v, scope_name AS n FROM top_spenders WHERE "scope" = 'token' ORDER BY v`: "{'v': tk_2, " +
+				"'n': " + name + "}|{'v': tk_3, 'n': NULL}",
+			`SELECT scope_value AS v, scope_name AS n FROM top_spenders WHERE "scope" = 'user'`: "{'v': u1, 'n': Ann}",
+			"SELECT token_id AS v, token_name AS n, user_name AS u FROM unallocated_spend " +
+				"WHERE token_id = 'tk_2'": strings.Join(w.Ask(
+				"SELECT token_id AS v, name_of('token', token_id) AS n, 'Ann' AS u FROM unallocated_spend "+
+					"WHERE token_id = 'tk_2'"), "|"),
 			"SELECT count(*) AS n FROM names": "{'n': 3}",
 		})
 	}

@@ -30,10 +30,10 @@ func TestADayFileOfBeforeThereWereOrdinalsReadsAsOne(t *testing.T) {
 	w.publish(PublishOptions{})
 	w.Answers(map[string]string{
 		"SELECT usage_date - DATE '2026-10-15' AS d, min(ordinal) AS a, max(ordinal) AS b, count(*) AS n FROM usage GROUP " +
-			"BY ALL ORDER BY ALL": "{'d': 0, 'a': 1, 'b': 1, 'n': 50}|{'d': 1, 'a': 2, 'b': 2, 'n': 50}|{'d': 2, 'a': 1, 'b': 1, 'n': 50}|{'d': 3, " +
-			"'a': 2, 'b': 2, 'n': 50}|{'d': 4, 'a': 1, 'b': 1, 'n': 50}",
-		"SELECT usage_date - DATE '2026-10-15' AS d, announced, listed, lacking, records FROM coverage WHERE owns AND d < 2 " +
-			"ORDER BY ALL": "{'d': 0, 'announced': 50, 'listed': 50, 'lacking': 0, 'records': 50}|{'d': 1, 'announced': " +
+			"BY ALL ORDER BY ALL": "{'d': 0, 'a': 1, 'b': 1, 'n': 50}|{'d': 1, 'a': 2, 'b': 2, 'n': 50}|{'d': 2, 'a': 1, " +
+			"'b': 1, 'n': 50}|{'d': 3, 'a': 2, 'b': 2, 'n': 50}|{'d': 4, 'a': 1, 'b': 1, 'n': 50}",
+		"SELECT usage_date - DATE '2026-10-15' AS d, announced, listed, lacking, records FROM coverage WHERE owns AND d " +
+			"< 2 ORDER BY ALL": "{'d': 0, 'announced': 50, 'listed': 50, 'lacking': 0, 'records': 50}|{'d': 1, 'announced': " +
 			"50, 'listed': 52, 'lacking': 1, 'records': 50}",
 	})
 	for _, f := range w.verify().Findings {

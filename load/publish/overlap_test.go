@@ -31,7 +31,8 @@ func TestAccountsThatHoldTheSameRecordsAreFound(t *testing.T) {
 	n := 0
 	rows := func(at schemas.Partition, query string) {
 		n++
-		w.DayFrom(at, "SELECT * REPLACE ("+schemas.SQLString(at.Account)+" AS account, 'request' AS record_kind) FROM ("+query+")", fmt.Sprintf("d-%s-%d", at, n), nil)
+		w.DayFrom(at, "SELECT * REPLACE ("+schemas.SQLString(at.Account)+" AS account, 'request' AS record_kind) FROM ("+
+			query+")", fmt.Sprintf("d-%s-%d", at, n), nil)
 	}
 	of := func(day schemas.Date, seed int64, from, to int) string {
 		return fmt.Sprintf("SELECT * FROM (%s) WHERE id >= 'r%d' AND id < 'r%d'", loadtest.UsageSQL(p("x", day), 100, seed),
@@ -46,8 +47,8 @@ func TestAccountsThatHoldTheSameRecordsAreFound(t *testing.T) {
 	}
 	w.Answers(map[string]string{
 		"SELECT account, check_name, severity, records, detail FROM quality_issues WHERE check_name = 'account_overlap' " +
-			"ORDER BY 1": "{'account': a, 'check_name': account_overlap, 'severity': error, 'records': 100, 'detail': 'account " +
-			"b holds the same records: they count twice'}|" +
+			"ORDER BY 1": "{'account': a, 'check_name': account_overlap, 'severity': error, 'records': 100, 'detail': " +
+			"'account b holds the same records: they count twice'}|" +
 			"{'account': b, 'check_name': account_overlap, 'severity': error, 'records': 100, 'detail': 'account a holds the " +
 			"same records: they count twice'}",
 	})

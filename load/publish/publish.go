@@ -184,7 +184,8 @@ func (p *publisher) publish(ctx context.Context) (Published, error) {
 	}
 	reallocate := have.finance != p.finance.digest
 	if _, none := p.finance.current.Allocator.(noRules); none && have.rules > 0 && reallocate {
-		p.lake.Log.Warn("the published file was allocated by rules, and the config names none: what is not closed becomes "+schemas.Unallocated, "hint", "name the config with --config")
+		p.lake.Log.Warn("the published file was allocated by rules, and the config names none: what is not closed becomes "+
+			schemas.Unallocated, "hint", "name the config with --config")
 	}
 	if len(changed) == 0 && have.balance == p.balance.digest && !reallocate {
 		return p.unchanged(ctx)
@@ -533,7 +534,8 @@ func (p *publisher) finish(ctx context.Context, d *Database, fresh bool) error {
 	if fresh {
 		// What the file measures now is what it is held against when it has gathered dead space.
 		return d.Exec(ctx,
-			"UPDATE meta SET built_bytes = (SELECT total_blocks * block_size FROM pragma_database_size() WHERE database_name = '"+Catalog+"')")
+			"UPDATE meta SET built_bytes = (SELECT total_blocks * block_size FROM pragma_database_size() WHERE "+
+				"database_name = '"+Catalog+"')")
 	}
 	size, dead, err := d.deadSpace(ctx)
 	if err != nil {
@@ -561,9 +563,14 @@ func (d *Database) deadSpace(ctx context.Context) (size, dead int64, err error) 
 		WITH file AS (SELECT block_size * total_blocks AS size, block_size * free_blocks AS free FROM pragma_database_size()
 		WHERE database_name = '`+Catalog+`'),
 		live AS (SELECT count(*) AS n FROM usage),
-		stored AS (SELECT coalesce(sum("count"), 0) AS n FROM pragma_storage_info('usage') WHERE column_name = 'usage_date' AND segment_type <> 'VALIDITY'),
-		due AS (SELECT least(2 * built_bytes, built_bytes + (live.n - built_rows)::HUGEINT * greatest(0, built_bytes - ?) // greatest(built_rows, 1)) + ? AS size FROM meta, live)
-		SELECT file.size, greatest(file.free + (file.size - file.free) * greatest(0, stored.n - live.n) // greatest(stored.n, 1), file.size - due.size)::BIGINT
+		stored AS (SELECT coalesce(sum("count"), 0) AS n FROM pragma_storage_info('usage')
+		WHERE column_name = 'usage_date' AND segment_type <> 'VALIDITY'),
+		due AS (SELECT least(2 * built_bytes, built_bytes
+			+ (live.n - built_rows)::HUGEINT * greatest(0, built_bytes - ?) // greatest(built_rows, 1)) + ? AS size
+		FROM meta, live)
+		SELECT file.size, greatest(file.free
+			+ (file.size - file.free) * greatest(0, stored.n - live.n) // greatest(stored.n, 1),
+			file.size - due.size)::BIGINT
 		FROM file, live, stored, due`, emptySize, looseSize).Scan(&size, &dead)
 	return size, dead, err
 }
@@ -605,7 +612,8 @@ func (p *publisher) replaceAccounts(ctx context.Context, d *Database) error {
 		FROM (SELECT account FROM covered UNION SELECT account FROM config, meant WHERE it) LEFT
 		JOIN covered USING (account), meant
 		ORDER BY account`,
-		"DELETE FROM completeness_monthly", `INSERT INTO completeness_monthly FROM completeness_now ORDER BY "month", account`)
+		"DELETE FROM completeness_monthly", `INSERT INTO completeness_monthly FROM completeness_now ORDER BY "month", `+
+			`account`)
 	if err != nil {
 		return fmt.Errorf("accounts: %w", err)
 	}

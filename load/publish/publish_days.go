@@ -261,7 +261,8 @@ func (p *publisher) checkGroup(ctx context.Context, d *Database) error {
 		FROM (p."rows", p.total_amount, p.discount_amount, p.amount)
 			OR (coalesce(s.n, 0), coalesce(s.t, 0), coalesce(s.s, 0), coalesce(s.a, 0)) IS DISTINCT
 			FROM (p."rows", p.total_amount, p.discount_amount, p.amount)
-			OR coalesce(b.n, 0) IS DISTINCT FROM CASE WHEN p.quarantine_sha256 IS NULL THEN 0 ELSE p.quarantined END -- NULL: retention deleted the file
+			-- no quarantine_sha256: retention deleted the file
+			OR coalesce(b.n, 0) IS DISTINCT FROM CASE WHEN p.quarantine_sha256 IS NULL THEN 0 ELSE p.quarantined END
 		ORDER BY ALL LIMIT 1`).Scan(&account, &date, &what)
 	switch {
 	case errors.Is(err, sql.ErrNoRows):

@@ -92,7 +92,8 @@ func readPublished(ctx context.Context, e engine, path string) (published, error
 		return h, err
 	}
 	err = d.conn.QueryRowContext(ctx,
-		"SELECT balance_digest, finance_digest, (SELECT count(*) FROM allocation_rules), generation FROM meta").Scan(&h.balance, &h.finance, &h.rules, &h.generation)
+		"SELECT balance_digest, finance_digest, (SELECT count(*) FROM allocation_rules), generation FROM meta").
+		Scan(&h.balance, &h.finance, &h.rules, &h.generation)
 	return h, err
 }
 

@@ -194,7 +194,8 @@ func TestVerifyFindsEachKindOfDamage(t *testing.T) {
 		}, []string{FoundOrder, FoundChanged}},
 		{"one text changed", func(t *testing.T, w *dayWriter, days []schemas.Partition) {
 			w.derived(days[0],
-				"SELECT * REPLACE (CASE id WHEN 'r207560000007' THEN 'other' ELSE model END AS model) FROM ("+loadtest.UsageSQL(days[0], 200, 0)+")", 0, nil)
+				"SELECT * REPLACE (CASE id WHEN 'r207560000007' THEN 'other' ELSE model END AS model) FROM ("+
+					loadtest.UsageSQL(days[0], 200, 0)+")", 0, nil)
 		}, []string{FoundChanged, FoundDiffers}},
 		{"an id on two days", func(t *testing.T, w *dayWriter, days []schemas.Partition) {
 			w.derived(days[0],
@@ -263,8 +264,8 @@ func TestVerifyFindsEachKindOfDamage(t *testing.T) {
 		}, []string{FoundDiffers}},
 		{"coverage, quarantine and issues deleted from the published file",
 			func(t *testing.T, w *dayWriter, days []schemas.Partition) {
-				w.tamper("DELETE FROM coverage WHERE account = 'acme' AND usage_date = '2026-10-30'; DELETE FROM day_issues WHERE " +
-					"account = 'zeta-2' AND usage_date = '2026-10-30'; DELETE FROM quarantine WHERE account = 'zeta-2' AND " +
+				w.tamper("DELETE FROM coverage WHERE account = 'acme' AND usage_date = '2026-10-30'; DELETE FROM day_issues " +
+					"WHERE account = 'zeta-2' AND usage_date = '2026-10-30'; DELETE FROM quarantine WHERE account = 'zeta-2' AND " +
 					"window_start >= '2026-11-01 00:00:00+00'")
 			}, []string{FoundDiffers, FoundDiffers, FoundDiffers}},
 		{"a balance changed in the published file", func(t *testing.T, w *dayWriter, days []schemas.Partition) {

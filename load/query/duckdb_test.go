@@ -265,9 +265,12 @@ func TestTheDecimalsAreExact(t *testing.T) {
 		nil)
 	w.Publish(publish.PublishOptions{})
 	for query, want := range map[string]string{
-		"SELECT DISTINCT amount, total_amount, discount_amount FROM usage": "98765.432109876543,999999.999999999999,-0.000000000001",
-		"SELECT amount, total_amount, discount_amount FROM usage_daily":    "296296.296329629629,2999999.999999999997,-0.000000000003",
-		"SELECT amount, total_amount, discount_amount FROM partitions":     "296296.296329629629,2999999.999999999997,-0.000000000003",
+		"SELECT DISTINCT amount, total_amount, discount_amount FROM usage": "98765.432109876543,999999.999999999999," +
+			"-0.000000000001",
+		"SELECT amount, total_amount, discount_amount FROM usage_daily": "296296.296329629629,2999999.999999999997," +
+			"-0.000000000003",
+		"SELECT amount, total_amount, discount_amount FROM partitions": "296296.296329629629,2999999.999999999997," +
+			"-0.000000000003",
 	} {
 		if got := ask(t, w.Lake, query); got != "amount,total_amount,discount_amount\n"+want+"\n" {
 			t.Errorf("%s: %s", query, got)

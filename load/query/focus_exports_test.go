@@ -42,7 +42,8 @@ func focusExports(t *testing.T, w *publishtest.Writer) {
 			t.Errorf("omitted %s", got)
 		}
 		if got := value(w,
-			"SELECT string_agg(DISTINCT column_type, ', ' ORDER BY column_type) FROM (DESCRIBE exported)"); got != "BIGINT, DECIMAL(18,12), DECIMAL(38,12), DECIMAL(38,18), INTEGER, TIMESTAMP WITH TIME ZONE, VARCHAR" {
+			"SELECT string_agg(DISTINCT column_type, ', ' ORDER BY column_type) FROM (DESCRIBE exported)"); got !=
+			"BIGINT, DECIMAL(18,12), DECIMAL(38,12), DECIMAL(38,18), INTEGER, TIMESTAMP WITH TIME ZONE, VARCHAR" {
 			t.Errorf("types: %s", got)
 		}
 		if got := value(w,

@@ -39,7 +39,8 @@ func focusGrains(t *testing.T, w *publishtest.Writer) {
 		}
 		for rule, wrong := range map[string]string{
 			"a product": "ListUnitPrice * PricingQuantity <> ListCost",
-			"an owner": map[string]string{"cost_center": "x_Team IS NOT NULL OR x_Project IS NOT NULL OR SubAccountId IS NOT NULL", "team": "x_Project IS NOT NULL",
+			"an owner": map[string]string{"cost_center": "x_Team IS NOT NULL OR x_Project IS NOT NULL OR SubAccountId IS " +
+				"NOT NULL", "team": "x_Project IS NOT NULL",
 				"model": "Tags IS NOT NULL OR x_Pool IS NOT NULL", "user": "x_CredentialId IS NOT NULL"}[grain],
 		} {
 			if wrong != "" && w.One("SELECT count(*) AS n FROM "+from+" WHERE "+wrong) != "{'n': 0}" {
@@ -285,7 +286,8 @@ func focusReplaces(t *testing.T, w *publishtest.Writer) {
 		f.write(name, "mine")
 	}
 	f.write("in/x.metadata.json",
-		`{"DataGenerator": "usagelake", "data_location": [{"filepath": "../out-0001.csv"}, {"filepath": "y-0001.csv"}, {"filepath": "x-0001.json"}, {"filepath": "x-1.csv"}, {"filepath": "x-0001.csv"}, {"filepath": ""}]}`)
+		`{"DataGenerator": "usagelake", "data_location": [{"filepath": "../out-0001.csv"}, {"filepath": "y-0001.csv"}, `+
+			`{"filepath": "x-0001.json"}, {"filepath": "x-1.csv"}, {"filepath": "x-0001.csv"}, {"filepath": ""}]}`)
 	must(t, f.export("in/x.csv", FocusOptions{}))
 	f.holds("a list", "in", "out-0001.csv")
 	f.dir = filepath.Join(f.dir, "in")
@@ -442,7 +444,8 @@ func focusMetadataTells(t *testing.T, w *publishtest.Writer) {
 		if want := focusSchemas[name]; id != want {
 			t.Errorf("%s: the schema is %s, was %s: set schemas.FocusSchemaDate to the day on which it changed", name, id, want)
 		}
-		got := value(w, "SELECT string_agg(key::VARCHAR || '=' || value::VARCHAR, ' ' ORDER BY key) FROM parquet_kv_metadata("+schemas.SQLString(filepath.Join(dir, "focus.parquet"))+")")
+		got := value(w, "SELECT string_agg(key::VARCHAR || '=' || value::VARCHAR, ' ' ORDER BY key) FROM "+
+			"parquet_kv_metadata("+schemas.SQLString(filepath.Join(dir, "focus.parquet"))+")")
 		dataset := map[string]string{"period": "BillingPeriod", "invoice": "InvoiceDetail"}[name]
 		if dataset == "" {
 			dataset = "CostAndUsage"

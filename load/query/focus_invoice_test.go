@@ -114,8 +114,8 @@ func TestTheBillingPeriodAndInvoiceDetailDatasets(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, want := range map[string]string{
-		"billing_period": "BillingPeriodCreated BillingPeriodEnd BillingPeriodLastUpdated BillingPeriodStart BillingPeriodStatus " +
-			"InvoiceIssuerName",
+		"billing_period": "BillingPeriodCreated BillingPeriodEnd BillingPeriodLastUpdated BillingPeriodStart " +
+			"BillingPeriodStatus InvoiceIssuerName",
 		"invoice_detail": "BilledCost BillingAccountId BillingCurrency BillingPeriodEnd BillingPeriodStart ChargeCategory " +
 			"InvoiceDetailCreated InvoiceDetailDescription InvoiceDetailGrain InvoiceDetailId InvoiceDetailLastUpdated " +
 			"InvoiceId InvoiceIssueDate InvoiceIssueStatus InvoiceIssuerName PaymentDueDate PaymentTerms ReferenceInvoiceId",
@@ -128,18 +128,22 @@ func TestTheBillingPeriodAndInvoiceDetailDatasets(t *testing.T) {
 	}
 	w.Answers(map[string]string{
 		"SELECT strftime(BillingPeriodStart, '%Y-%m') AS m, BillingPeriodStatus AS s, BillingPeriodLastUpdated >= " +
-			"BillingPeriodCreated AS u FROM focus_billing_period ORDER BY m": "{'m': 2026-09, 's': Closed, 'u': true}|{'m': 2026-10, 's': Open, 'u': true}",
+			"BillingPeriodCreated AS u FROM focus_billing_period ORDER BY m": "{'m': 2026-09, 's': Closed, 'u': true}|{'m': " +
+			"2026-10, 's': Open, 'u': true}",
 		// B is 3 and C a credit note of which of the two nobody knows; the total of A stands for its part.
-		"SELECT InvoiceId AS i, InvoiceDetailId AS l, BilledCost::VARCHAR AS b, BillingAccountId AS a, ChargeCategory AS c, " +
-			"ReferenceInvoiceId AS ref, InvoiceDetailDescription AS d FROM focus_invoice_detail ORDER BY l": "{'i': A, 'l': 'i.csv:2', 'b': 12.000000000000, 'a': acme, 'c': Usage, 'ref': A, 'd': Usage}|{'i': B, 'l': " +
-			"'i.csv:4', 'b': 3.000000000000, 'a': acme, 'c': Usage, 'ref': B, 'd': Usage of m1 on 2026-09-01}|{'i': C, 'l': " +
-			"'i.csv:5', 'b': -2.000000000000, 'a': acme, 'c': Adjustment, 'ref': C, 'd': Usage}",
-		"SELECT InvoiceDetailGrain AS g FROM focus_invoice_detail WHERE InvoiceId = 'B'": `{'g': '{"x_Model":"m1","x_UsageDate":"2026-09-01"}'}`,
+		"SELECT InvoiceId AS i, InvoiceDetailId AS l, BilledCost::VARCHAR AS b, BillingAccountId AS a, ChargeCategory AS " +
+			"c, ReferenceInvoiceId AS ref, InvoiceDetailDescription AS d FROM focus_invoice_detail ORDER BY l": "{'i': A, " +
+			"'l': 'i.csv:2', 'b': 12.000000000000, 'a': acme, 'c': Usage, 'ref': A, 'd': Usage}|{'i': B, 'l': 'i.csv:4', " +
+			"'b': 3.000000000000, 'a': acme, 'c': Usage, 'ref': B, 'd': Usage of m1 on 2026-09-01}|{'i': C, 'l': 'i.csv:5', " +
+			"'b': -2.000000000000, 'a': acme, 'c': Adjustment, 'ref': C, 'd': Usage}",
+		"SELECT InvoiceDetailGrain AS g FROM focus_invoice_detail WHERE InvoiceId = 'B'": `{'g': '{"x_Model":"m1",` +
+			`"x_UsageDate":"2026-09-01"}'}`,
 		"SELECT count(*) AS n FROM focus_invoice_detail d JOIN focus_billing_period p USING (BillingPeriodStart, " +
 			"InvoiceIssuerName) WHERE InvoiceDetailCreated <= BillingPeriodLastUpdated": "{'n': 3}",
 	})
 	finance.Invoices = finance.Invoices[:2]
 	finance.Invoices = append(finance.Invoices, line(5, "C", "-2", nil, nil))
 	w.Publish(publish.PublishOptions{Finance: finance})
-	w.Answers(map[string]string{"SELECT ReferenceInvoiceId AS ref FROM focus_invoice_detail WHERE InvoiceId = 'C'": "{'ref': A}"})
+	w.Answers(map[string]string{
+		"SELECT ReferenceInvoiceId AS ref FROM focus_invoice_detail WHERE InvoiceId = 'C'": "{'ref': A}"})
 }

@@ -117,41 +117,62 @@ var (
 			"ChargeFrequency ChargePeriodEnd ChargePeriodStart ContractedCost EffectiveCost InvoiceIssuerName ListCost " +
 			"ProviderName PublisherName ServiceCategory ServiceName ServiceSubcategory",
 		schemas.Focus14: "BilledCost BillingAccountId BillingCurrency BillingPeriodEnd BillingPeriodStart ChargeCategory " +
-			"ChargeFrequency ChargePeriodEnd ChargePeriodStart ContractedCost EffectiveCost HostProviderName InvoiceIssuerName " +
-			"ListCost ServiceCategory ServiceName ServiceProviderName ServiceSubcategory",
+			"ChargeFrequency ChargePeriodEnd ChargePeriodStart ContractedCost EffectiveCost HostProviderName " +
+			"InvoiceIssuerName ListCost ServiceCategory ServiceName ServiceProviderName ServiceSubcategory",
 	}
 	focusColumnCount = map[string]int{schemas.Focus12: 57, schemas.Focus14: 65}
 )
 
 // focusRules are conditions that no row may meet.
 var focusRules = map[string]string{
-	"BillingCurrency is an ISO 4217 code":                      `NOT regexp_full_match(BillingCurrency, '[A-Z]{3}')`,
-	"the billing period is a calendar month in UTC":            `strftime(BillingPeriodStart, '%d %H:%M:%S') <> '01 00:00:00' OR BillingPeriodEnd <> BillingPeriodStart + INTERVAL 1 MONTH`,
-	"the charge period is whole and not empty":                 `ChargePeriodEnd <= ChargePeriodStart OR epoch(ChargePeriodStart)::BIGINT % 3600 <> 0 OR ChargePeriodEnd > ChargePeriodStart + INTERVAL 1 DAY`,
-	"a charge lies in its billing period, unless it corrects":  `ChargeClass IS NULL AND (ChargePeriodStart < BillingPeriodStart OR ChargePeriodEnd > BillingPeriodEnd)`,
-	"a correction keeps its charge period and is billed later": `ChargeClass IS NOT NULL AND ChargePeriodEnd > BillingPeriodStart`,
-	"ChargeClass is Correction or NULL":                        `ChargeClass <> 'Correction'`,
-	"ChargeCategory is Usage or Adjustment":                    `ChargeCategory NOT IN ('Usage', 'Adjustment')`,
-	"ChargeFrequency is Usage-Based":                           `ChargeFrequency <> 'Usage-Based'`,
-	"ServiceCategory and ServiceSubcategory":                   `ServiceCategory <> 'AI and Machine Learning' OR ServiceSubcategory <> 'Generative AI'`,
-	"PricingCategory is Standard where there is a price":       `PricingCategory IS DISTINCT FROM CASE WHEN SkuPriceId IS NOT NULL THEN 'Standard' END`,
+	"BillingCurrency is an ISO 4217 code": `NOT regexp_full_match(BillingCurrency, '[A-Z]{3}')`,
+	"the billing period is a calendar month in UTC": `strftime(BillingPeriodStart, '%d %H:%M:%S') <> '01 ` +
+		`00:00:00' OR BillingPeriodEnd <> BillingPeriodStart + INTERVAL 1 MONTH`,
+	"the charge period is whole and not empty": `ChargePeriodEnd <= ChargePeriodStart OR ` +
+		`epoch(ChargePeriodStart)::BIGINT % 3600 <> 0 OR ChargePeriodEnd > ChargePeriodStart + INTERVAL 1 DAY`,
+	"a charge lies in its billing period, unless it corrects": `ChargeClass IS NULL AND (ChargePeriodStart < ` +
+		`BillingPeriodStart OR ChargePeriodEnd > BillingPeriodEnd)`,
+	"a correction keeps its charge period and is billed later": `ChargeClass IS NOT NULL AND ChargePeriodEnd > ` +
+		`BillingPeriodStart`,
+	"ChargeClass is Correction or NULL":     `ChargeClass <> 'Correction'`,
+	"ChargeCategory is Usage or Adjustment": `ChargeCategory NOT IN ('Usage', 'Adjustment')`,
+	"ChargeFrequency is Usage-Based":        `ChargeFrequency <> 'Usage-Based'`,
+	"ServiceCategory and ServiceSubcategory": `ServiceCategory <> 'AI and Machine Learning' OR ` +
+		`ServiceSubcategory <> 'Generative AI'`,
+	"PricingCategory is Standard where there is a price": `PricingCategory IS DISTINCT FROM CASE WHEN ` +
+		`SkuPriceId IS NOT NULL THEN 'Standard' END`,
 	"list unit price times quantity is the list cost, exactly": `ListUnitPrice * PricingQuantity <> ListCost`,
 	"no unit price is negative":                                `ListUnitPrice < 0`,
-	"usage has all that is priced":                             `ChargeCategory = 'Usage' AND (SkuId IS NULL OR SkuPriceId IS NULL OR ListUnitPrice IS NULL OR PricingQuantity IS NULL OR PricingUnit IS NULL OR ConsumedQuantity IS NULL OR ConsumedUnit IS NULL)`,
-	"usage is positive, unless it corrects":                    `ChargeClass IS NULL AND (ConsumedQuantity <= 0 OR PricingQuantity <= 0)`,
-	"what is no usage has no quantities":                       `ChargeCategory <> 'Usage' AND (ConsumedQuantity IS NOT NULL OR ConsumedUnit IS NOT NULL OR PricingQuantity IS NOT NULL OR PricingUnit IS NOT NULL OR ListUnitPrice IS NOT NULL OR SkuPriceId IS NOT NULL)`,
-	"SkuMeter goes with SkuId, details with SkuPriceId":        `(SkuMeter IS NULL) <> (SkuId IS NULL) OR (SkuPriceDetails IS NULL) <> (SkuPriceId IS NULL) OR SkuPriceId IS NOT NULL AND SkuId IS NULL`,
-	"SubAccountName and SubAccountType go with SubAccountId":   `(SubAccountName IS NULL) <> (SubAccountId IS NULL) OR (SubAccountType IS NULL) <> (SubAccountId IS NULL)`,
-	"units are a number and a plural":                          `NOT regexp_full_match(PricingUnit, '([1-9][0-9]* )?[A-Z][a-z]+s') OR NOT regexp_full_match(ConsumedUnit, '[A-Z][a-z]+s')`,
-	"consumed and priced quantity are the same in other units": `ConsumedQuantity <> PricingQuantity * coalesce(TRY_CAST(split_part(PricingUnit, ' ', 1) AS INTEGER), 1) OR NOT ends_with(PricingUnit, ConsumedUnit)`,
-	"billed, effective and contracted cost are the same":       `BilledCost <> EffectiveCost OR BilledCost <> ContractedCost`,
-	"usage is billed at list cost less discount":               `SkuPriceId IS NOT NULL AND BilledCost <> ListCost - x_DiscountAmount`,
-	"Tags is a flat JSON object":                               `Tags IS NOT NULL AND (json_type(Tags) <> 'OBJECT' OR len(list_filter(json_keys(Tags), lambda k: json_type(Tags, '$."' || k || '"') IN ('OBJECT', 'ARRAY'))) > 0 OR Tags = '{}')`,
-	"SkuPriceDetails is a JSON object of x_ keys":              `SkuPriceDetails IS NOT NULL AND (json_type(SkuPriceDetails) <> 'OBJECT' OR len(list_filter(json_keys(SkuPriceDetails), lambda k: NOT starts_with(k, 'x_'))) > 0)`,
+	"usage has all that is priced": `ChargeCategory = 'Usage' AND (SkuId IS NULL OR ` +
+		`SkuPriceId IS NULL OR ListUnitPrice IS NULL OR PricingQuantity IS NULL OR PricingUnit IS NULL OR ` +
+		`ConsumedQuantity IS NULL OR ConsumedUnit IS NULL)`,
+	"usage is positive, unless it corrects": `ChargeClass IS NULL AND (ConsumedQuantity <= 0 OR ` +
+		`PricingQuantity <= 0)`,
+	"what is no usage has no quantities": `ChargeCategory <> 'Usage' AND (ConsumedQuantity IS ` +
+		`NOT NULL OR ConsumedUnit IS NOT NULL OR PricingQuantity IS NOT NULL OR PricingUnit IS NOT NULL OR ListUnitPrice ` +
+		`IS NOT NULL OR SkuPriceId IS NOT NULL)`,
+	"SkuMeter goes with SkuId, details with SkuPriceId": `(SkuMeter IS NULL) <> (SkuId IS NULL) OR ` +
+		`(SkuPriceDetails IS NULL) <> (SkuPriceId IS NULL) OR SkuPriceId IS NOT NULL AND SkuId IS NULL`,
+	"SubAccountName and SubAccountType go with SubAccountId": `(SubAccountName IS NULL) <> (SubAccountId IS NULL) ` +
+		`OR (SubAccountType IS NULL) <> (SubAccountId IS NULL)`,
+	"units are a number and a plural": `NOT regexp_full_match(PricingUnit, '([1-9][0-9]* ` +
+		`)?[A-Z][a-z]+s') OR NOT regexp_full_match(ConsumedUnit, '[A-Z][a-z]+s')`,
+	"consumed and priced quantity are the same in other units": `ConsumedQuantity <> PricingQuantity * ` +
+		`coalesce(TRY_CAST(split_part(PricingUnit, ' ', 1) AS INTEGER), 1) OR NOT ends_with(PricingUnit, ConsumedUnit)`,
+	"billed, effective and contracted cost are the same": `BilledCost <> EffectiveCost OR BilledCost <> ContractedCost`,
+	"usage is billed at list cost less discount": `SkuPriceId IS NOT NULL AND BilledCost <> ListCost - ` +
+		`x_DiscountAmount`,
+	"Tags is a flat JSON object": `Tags IS NOT NULL AND (json_type(Tags) <> 'OBJECT' OR ` +
+		`len(list_filter(json_keys(Tags), lambda k: json_type(Tags, '$."' || k || '"') IN ('OBJECT', 'ARRAY'))) > 0 OR ` +
+		`Tags = '{}')`,
+	"SkuPriceDetails is a JSON object of x_ keys": `SkuPriceDetails IS NOT NULL AND (json_type(SkuPriceDetails) <> ` +
+		`'OBJECT' OR len(list_filter(json_keys(SkuPriceDetails), lambda k: NOT starts_with(k, 'x_'))) > 0)`,
 	"an owner's tags and columns agree": `json_extract_string(Tags, '$.cost_center') IS DISTINCT
 			FROM x_CostCenter OR json_extract_string(Tags, '$.team') IS DISTINCT FROM x_Team`,
-	"what goes to a pool has no owner yet":                      `x_Pool IS NOT NULL AND (x_CostCenter IS NOT NULL OR x_Team IS NOT NULL)`,
-	"a charge without a price tells what it counted or adjusts": `SkuPriceId IS NULL AND (x_UnpricedQuantity IS NULL) <> (SkuId IS NULL)`,
+	"what goes to a pool has no owner yet": `x_Pool IS NOT NULL AND (x_CostCenter IS NOT NULL OR ` +
+		`x_Team IS NOT NULL)`,
+	"a charge without a price tells what it counted or adjusts": `SkuPriceId IS NULL AND (x_UnpricedQuantity IS NULL) ` +
+		`<> (SkuId IS NULL)`,
 }
 
 func TestFocus(t *testing.T) {
@@ -206,7 +227,8 @@ func focusConforms(t *testing.T, w *publishtest.Writer) {
 			var names, text []string
 			types := map[string]string{}
 			for _, row := range ask(t,
-				"SELECT column_name || ' ' || data_type AS c FROM duckdb_columns() WHERE database_name = 'usage' AND table_name = '"+view.name+"' ORDER BY column_index") {
+				"SELECT column_name || ' ' || data_type AS c FROM duckdb_columns() WHERE database_name = 'usage' AND "+
+					"table_name = '"+view.name+"' ORDER BY column_index") {
 				name, kind, _ := strings.Cut(strings.Trim(strings.TrimPrefix(row, "{'c': "), "'}"), " ")
 				names, types[name] = append(names, name), kind
 				if kind == "VARCHAR" {
@@ -332,8 +354,8 @@ func focusSums(t *testing.T, w *publishtest.Writer) {
 				charged + " AND (account, id) IN (SELECT (account, id) FROM focus_lines) ORDER BY ALL"},
 		"records without a line": {
 			"SELECT count(*) FROM usage WHERE " + charged +
-				" AND (amount <> 0 OR input_tokens <> 0 OR total_amount <> 0) AND (account, id) NOT IN (SELECT (account, id) FROM " +
-				"focus_lines)", "SELECT 0"},
+				" AND (amount <> 0 OR input_tokens <> 0 OR total_amount <> 0) AND (account, id) NOT IN (SELECT (account, id) " +
+				"FROM focus_lines)", "SELECT 0"},
 		"by month of usage": {
 			"SELECT BillingCurrency, BillingAccountId, date_trunc('month', ChargePeriodStart) AS m, sum(ListCost), " +
 				"sum(x_DiscountAmount), sum(BilledCost) FROM focus GROUP BY ALL ORDER BY ALL",
@@ -383,8 +405,8 @@ func TestFocusOfAnyUsageIsExact(t *testing.T) {
 				WHERE u.amount IS NOT NULL AND regexp_full_match(u.currency, '[A-Z]{3}') AND (coalesce(l.net, 0),
 				coalesce(l.off, 0)) <> (u.amount::DECIMAL(38,18), coalesce(u.discount_amount, 0)::DECIMAL(38,18))
 				OR u.total_amount <> l.list`,
-			"a product": "SELECT * FROM focus WHERE ListUnitPrice * PricingQuantity <> ListCost OR ListCost - x_DiscountAmount " +
-				"<> BilledCost AND SkuId IS NOT NULL",
+			"a product": "SELECT * FROM focus WHERE ListUnitPrice * PricingQuantity <> ListCost OR ListCost - " +
+				"x_DiscountAmount <> BilledCost AND SkuId IS NOT NULL",
 		} {
 			if got := w.Ask(query); len(got) > 0 {
 				rt.Fatalf("%s: %s", what, got[0])

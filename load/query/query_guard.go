@@ -13,12 +13,13 @@ import (
 var refusedFunctions = func() map[string]string {
 	out := map[string]string{}
 	for why, names := range map[string]string{
-		"it writes to the terminal or to files": "enable_logging disable_logging write_log truncate_duckdb_logs enable_profiling disable_profiling",
-		"it writes to the published file":       "checkpoint force_checkpoint",
-		"it reads memory by its address":        "arrow_scan arrow_scan_dumb seq_scan",
-		"it runs SQL that stands in a text":     "query json_execute_serialized_sql",
-		"it is there to test DuckDB":            "test_all_types test_vector_types check_peg_parser repeat_row",
-		"it only waits":                         "sleep_ms pg_sleep",
+		"it writes to the terminal or to files": "enable_logging disable_logging write_log truncate_duckdb_logs " +
+			"enable_profiling disable_profiling",
+		"it writes to the published file":   "checkpoint force_checkpoint",
+		"it reads memory by its address":    "arrow_scan arrow_scan_dumb seq_scan",
+		"it runs SQL that stands in a text": "query json_execute_serialized_sql",
+		"it is there to test DuckDB":        "test_all_types test_vector_types check_peg_parser repeat_row",
+		"it only waits":                     "sleep_ms pg_sleep",
 	} {
 		for _, name := range strings.Fields(names) {
 			out[name] = why

@@ -155,7 +155,8 @@ func (s *Snapshot) Narrow(ctx context.Context, scope Scope, keep ...string) erro
 		view("day_issues", "SELECT * FROM "+whole+"day_issues WHERE "+usage+" AND "+scope.during("usage_date")),
 		view("account_overlaps", "SELECT * FROM "+whole+"account_overlaps WHERE "+account+" AND "+scope.during("usage_date")),
 		view("quarantine",
-			"SELECT * FROM "+whole+"quarantine WHERE "+account+" AND "+scope.during("make_timestamp(epoch_us(window_start))::DATE")),
+			"SELECT * FROM "+whole+"quarantine WHERE "+account+" AND "+
+				scope.during("make_timestamp(epoch_us(window_start))::DATE")),
 		view("balance", "SELECT * FROM "+whole+"balance WHERE "+account),
 		view("run_accounts", "SELECT * FROM "+whole+"run_accounts WHERE "+account),
 		view("budgets", "SELECT * FROM "+whole+"budgets WHERE "+strings.Join(budgets, " AND ")),

@@ -11,11 +11,14 @@ import (
 	"github.com/usagelake/usagelake/schemas/words"
 )
 
-const measures = `sum(requests)::BIGINT AS requests, TRY_CAST(sum(input_tokens) AS BIGINT) AS input_tokens, TRY_CAST(sum(cached_tokens) AS BIGINT) AS cached_tokens, TRY_CAST(sum(output_tokens) AS BIGINT) AS output_tokens,
+const measures = `sum(requests)::BIGINT AS requests, TRY_CAST(sum(input_tokens) AS BIGINT) AS input_tokens,
+	TRY_CAST(sum(cached_tokens) AS BIGINT) AS cached_tokens, TRY_CAST(sum(output_tokens) AS BIGINT) AS output_tokens,
 	sum(list_cost) AS list_cost, sum(discount) AS discount, sum(net_cost) AS net_cost`
 
 // The parts that a charge is made of; they sum to net_cost.
-const parts = `sum(net_cost) FILTER (pool IS NULL AND charge_class IS NULL) AS direct_cost, sum(net_cost) FILTER (pool IS NOT NULL AND charge_class IS NULL) AS shared_cost, sum(net_cost) FILTER (charge_class IS NOT NULL) AS correction`
+const parts = `sum(net_cost) FILTER (pool IS NULL AND charge_class IS NULL) AS direct_cost, sum(net_cost) FILTER ` +
+	`(pool IS NOT NULL AND charge_class IS NULL) AS shared_cost, sum(net_cost) FILTER (charge_class IS NOT NULL) AS ` +
+	`correction`
 
 // chargeback is what each owner is charged.
 func (b *builder) chargeback(ctx context.Context) error {
@@ -33,7 +36,8 @@ func (b *builder) chargeback(ctx context.Context) error {
 			UNION ALL BY NAME
 			SELECT date_trunc('month', usage_date)::DATE AS billing_month, * REPLACE (coalesce(cost_center, '` +
 			schemas.Unallocated +
-			`') AS cost_center), '(shared)' AS token_id, '(shared)' AS user_id, '(shared)' AS custom_user_id FROM shared_cost_shares)`
+			`') AS cost_center), '(shared)' AS token_id, '(shared)' AS user_id, '(shared)' AS custom_user_id FROM ` +
+			`shared_cost_shares)`
 		b.note("What comes from a shared pool has no user or token of its own here, and stands as (shared).")
 	case users:
 		source = "(SELECT date_trunc('month', usage_date)::DATE AS billing_month, * FROM allocated_daily)"
@@ -253,8 +257,8 @@ func (b *builder) statement(ctx context.Context) error {
 	}
 	summary := fmt.Sprintf(`SELECT cost_center, currency, %s, %s FROM chargeback_daily GROUP BY ALL`, measures, parts)
 	if where := b.journalled(); where != "" { // in whole cents as the journal has it, so that the two agree
-		posted := "(SELECT cost_center, currency, sum(posted) AS posted FROM whole_chargeback_journal WHERE entry = 'debit' " +
-			"AND " + where + " GROUP BY ALL)"
+		posted := "(SELECT cost_center, currency, sum(posted) AS posted FROM whole_chargeback_journal WHERE entry = " +
+			"'debit' AND " + where + " GROUP BY ALL)"
 		t, err := ask(ctx, b.Snapshot, "posted", "",
 			"SELECT currency, sum(posted) AS posted FROM "+posted+" GROUP BY ALL ORDER BY posted DESC NULLS LAST")
 		if err != nil {
@@ -293,8 +297,9 @@ func (b *builder) statement(ctx context.Context) error {
 			kept = "focus_charges"
 		}
 		ext = `SELECT coalesce(cost_center, CASE WHEN pool IS NULL THEN '` + schemas.Unallocated +
-			`' END) AS cost_center, pool, model, category, item, unit, currency, sum(requests)::BIGINT AS charges, sum(quantity)::DECIMAL(38,12) AS quantity, sum(list_cost)::DECIMAL(38,12) AS list_cost
-			FROM ` + kept + ` WHERE line = 'ext' AND ` + within(b.period, "billing_month") + " AND " + b.Scope.Where() +
+			`' END) AS cost_center, pool, model, category, item, unit, currency, sum(requests)::BIGINT AS charges,
+			sum(quantity)::DECIMAL(38,12) AS quantity, sum(list_cost)::DECIMAL(38,12) AS list_cost FROM ` + kept +
+			` WHERE line = 'ext' AND ` + within(b.period, "billing_month") + " AND " + b.Scope.Where() +
 			` GROUP BY ALL ORDER BY ALL`
 	}
 	table, err := b.add(ctx, AsCharged, "ext", "Images, audio, tools", ext)
@@ -354,8 +359,8 @@ func (b *builder) journal(ctx context.Context) error {
 
 // How a forecast is made, for those who read one.
 const forecastNote = "The forecast is what was spent, and for each account the mean of its last 28 whole days times " +
-	"the time that isn't there yet: still to come, or not exported. The range holds 8 of 10 outcomes, if days scatter as " +
-	"those did."
+	"the time that isn't there yet: still to come, or not exported. The range holds 8 of 10 outcomes, if days scatter " +
+	"as those did."
 
 // budget shows the budgets of the period.
 func (b *builder) budget(ctx context.Context) error {
@@ -416,9 +421,10 @@ func (b *builder) reconciliation(ctx context.Context) error {
 		"inferred: nothing was checked there. The API doesn't say whether the balance includes coupons, so both readings " +
 		"stand here."
 	if b.period.To > b.current.First() { // how long it lasts is about now
-		if _, err := b.add(ctx, "", "runway", "How long the balance lasts",
+		_, err := b.add(ctx, "", "runway", "How long the balance lasts",
 			`SELECT account, currency, observed_at, balance, coupon_balance, burn_7_days, burn_28_days, days_left_7,
-				days_left_28, days_left_7_coupons_beside, days_left_28_coupons_beside FROM balance_runway ORDER BY ALL`); err != nil {
+				days_left_28, days_left_7_coupons_beside, days_left_28_coupons_beside FROM balance_runway ORDER BY ALL`)
+		if err != nil {
 			return err
 		}
 	}
@@ -433,7 +439,9 @@ func (b *builder) anomalies(ctx context.Context) error {
 	t, err := b.add(ctx, AsItIsNow, "anomalies", "What left its history",
 		`SELECT usage_date, kind, "scope", scope_value, currency, observed, expected, deviation, score, requests, detail,
 			array_to_string(list_transform(also, lambda x: x."scope" || ' ' ||
-			coalesce(x.scope_name || ' (' || x.scope_value || ')', x.scope_value, '')), ', ') AS also FROM anomaly_events WHERE `+within(b.period, "usage_date")+` ORDER BY usage_date DESC, abs(deviation) DESC NULLS LAST, "scope", scope_value`)
+			coalesce(x.scope_name || ' (' || x.scope_value || ')', x.scope_value, '')), ', ') AS also FROM anomaly_events
+			WHERE `+within(b.period, "usage_date")+
+			` ORDER BY usage_date DESC, abs(deviation) DESC NULLS LAST, "scope", scope_value`)
 	if err != nil {
 		return err
 	}

@@ -32,16 +32,20 @@ const (
 )
 
 // patterns are what pictures fill with beside colours; the page holds them once.
-const patterns template.HTML = `<svg width="0" height="0" style="position:absolute" aria-hidden="true" xmlns="http://www.w3.org/2000/svg"><defs>` +
-	`<pattern id="hatch" width="6" height="6" patternUnits="userSpaceOnUse" patternTransform="rotate(45)"><rect width="2" height="6" fill="#ffffff" fill-opacity="0.45"/></pattern>` +
-	`<pattern id="dots" width="6" height="6" patternUnits="userSpaceOnUse"><circle cx="2" cy="2" r="1.2" fill="#ffffff" fill-opacity="0.6"/></pattern></defs></svg>`
+const patterns template.HTML = `<svg width="0" height="0" style="position:absolute" aria-hidden="true" ` +
+	`xmlns="http://www.w3.org/2000/svg"><defs><pattern id="hatch" width="6" height="6" patternUnits="userSpaceOnUse" ` +
+	`patternTransform="rotate(45)"><rect width="2" height="6" fill="#ffffff" fill-opacity="0.45"/></pattern><pattern ` +
+	`id="dots" width="6" height="6" patternUnits="userSpaceOnUse"><circle cx="2" cy="2" r="1.2" fill="#ffffff" ` +
+	`fill-opacity="0.6"/></pattern></defs></svg>`
 
 // svg builds a picture. Every text passes through label, which escapes it.
 type svg struct{ strings.Builder }
 
 func newSVG(w, h float64, title, description string) *svg {
 	s := &svg{}
-	fmt.Fprintf(s, `<svg viewBox="0 0 %g %g" role="img" xmlns="http://www.w3.org/2000/svg"><title>%s</title><desc>%s</desc>`, w, h, html.EscapeString(words.Cell(title)), html.EscapeString(words.Cell(description)))
+	fmt.Fprintf(s, `<svg viewBox="0 0 %g %g" role="img" `+
+		`xmlns="http://www.w3.org/2000/svg"><title>%s</title><desc>%s</desc>`, w, h, html.EscapeString(words.Cell(title)),
+		html.EscapeString(words.Cell(description)))
 	return s
 }
 
@@ -205,7 +209,9 @@ func (c stacked) legend() template.HTML {
 		}
 		var s svg
 		s.bar(0, 0, 12, 12, i)
-		fmt.Fprintf(&b, `<li><svg width="12" height="12" viewBox="0 0 12 12" aria-hidden="true" xmlns="http://www.w3.org/2000/svg">%s</svg><span>%s</span><b>%s</b></li>`, s.String(), html.EscapeString(words.Clip(words.Cell(c.series[i].name), 60)), html.EscapeString(short(sum)))
+		fmt.Fprintf(&b, `<li><svg width="12" height="12" viewBox="0 0 12 12" aria-hidden="true" `+
+			`xmlns="http://www.w3.org/2000/svg">%s</svg><span>%s</span><b>%s</b></li>`, s.String(),
+			html.EscapeString(words.Clip(words.Cell(c.series[i].name), 60)), html.EscapeString(short(sum)))
 	}
 	b.WriteString("</ul>")
 	return template.HTML(b.String())

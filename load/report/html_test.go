@@ -124,8 +124,8 @@ func TestAPageTellsFiguresTotalsAndWhatItLeavesOut(t *testing.T) {
 	for _, p := range table.Parts {
 		parts = append(parts, fmt.Sprintf("%s %d rows %d totals", p.Title, len(p.Rows), len(p.Totals)))
 	}
-	if got, want := strings.Join(parts,
-		"; "), "(unallocated) 1 rows 1 totals; CC-1 2 rows 2 totals; CC-2 1 rows 1 totals; cc-2 1 rows 1 totals"; got != want {
+	const want = "(unallocated) 1 rows 1 totals; CC-1 2 rows 2 totals; CC-2 1 rows 1 totals; cc-2 1 rows 1 totals"
+	if got := strings.Join(parts, "; "); got != want {
 		t.Errorf("the parts are %s; want %s", got, want)
 	}
 	var line []string

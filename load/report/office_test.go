@@ -27,8 +27,8 @@ func office(t *testing.T, format string, files ...string) (dir string) {
 	// 0 is "always": it would take the stored values of formulas for right.
 	settings := `<?xml version="1.0" encoding="UTF-8"?>
 <oor:items xmlns:oor="http://openoffice.org/2001/registry" xmlns:xs="http://www.w3.org/2001/XMLSchema">
-<item oor:path="/org.openoffice.Office.Calc/Formula/Load"><prop oor:name="OOXMLRecalcMode" oor:op="fuse"><value>0</value></prop></item>
-</oor:items>`
+<item oor:path="/org.openoffice.Office.Calc/Formula/Load"><prop oor:name="OOXMLRecalcMode"
+oor:op="fuse"><value>0</value></prop></item> </oor:items>`
 	if err := os.MkdirAll(filepath.Join(profile, "user"), 0o700); err != nil {
 		t.Fatal(err)
 	}

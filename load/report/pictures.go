@@ -234,7 +234,8 @@ func (b *builder) heatPicture(ctx context.Context, currency query.Value) error {
 
 func (b *builder) calendarPicture(ctx context.Context, _ query.Value) error {
 	t, err := ask(ctx, b.Snapshot, "coverage", "Coverage by day",
-		`SELECT account, usage_date, (covered_seconds / 3600.0)::DECIMAL(18,4) AS covered_hours FROM coverage_daily WHERE `+within(b.period, "usage_date")+` ORDER BY ALL`)
+		`SELECT account, usage_date, (covered_seconds / 3600.0)::DECIMAL(18,4) AS covered_hours FROM coverage_daily WHERE `+
+			within(b.period, "usage_date")+` ORDER BY ALL`)
 	if err != nil {
 		return err
 	}

@@ -356,8 +356,8 @@ func (b *book) cover(d *Document) error {
 		lines = append(lines, []string{"Note", s})
 	}
 	lines = append(lines,
-		[]string{"Note", "A spreadsheet counts with 15 digits. Amounts with all their twelve decimals are in the CSV and in " +
-			"usage.duckdb."})
+		[]string{"Note", "A spreadsheet counts with 15 digits. Amounts with all their twelve decimals are in the CSV and " +
+			"in usage.duckdb."})
 	for _, l := range lines {
 		if err := put(l...); err != nil {
 			return err

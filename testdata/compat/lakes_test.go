@@ -53,8 +53,9 @@ func (c call) json(id int) string {
 	if len(c.items) > 0 || c.custom == nil {
 		ext = `"ext":{` + ext + `},`
 	}
-	return fmt.Sprintf(`{"id":"%d","request_time":%d,%s%s"token_id":"0042","user_id":"7","model":"m-%d","model_type":"text","input_token":1200,"output_token":34,`+
-		`"input_price":3,"output_price":15,"total_amount":%[6]s,"discount_amount":null,"amount":%[6]s,"channel_id":1}`,
+	return fmt.Sprintf(`{"id":"%d","request_time":%d,%s%s"token_id":"0042","user_id":"7","model":"m-%d",`+
+		`"model_type":"text","input_token":1200,"output_token":34,"input_price":3,"output_price":15,"total_amount":%[6]s,`+
+		`"discount_amount":null,"amount":%[6]s,"channel_id":1}`,
 		1000+id, c.at.Unix(), custom, ext, id%3, amount)
 }
 
@@ -62,7 +63,8 @@ func (c call) json(id int) string {
 func portalOf(t *testing.T, accounts map[string][]call) *httptest.Server {
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		calls := accounts[strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer ")]
-		data := `{"balance":1,"balance_str":"1","coupon_balance":0,"currency_code":"USD","credit_limit":0,"total_coupon_amount":0}`
+		data := `{"balance":1,"balance_str":"1","coupon_balance":0,"currency_code":"USD","credit_limit":0,` +
+			`"total_coupon_amount":0}`
 		if strings.HasSuffix(r.URL.Path, "/usage") {
 			q := r.URL.Query()
 			from, _ := strconv.ParseInt(q.Get("start_time"), 10, 64)

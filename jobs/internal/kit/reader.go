@@ -46,8 +46,9 @@ var Columns = []struct{ Name, Expr string }{
 	{"discount_amount", "discount_amount"},
 	{"amount", "amount"},
 	{"currency", "currency"},
-	{"ext_items", `array_to_string(list_transform(ext_items, lambda e: concat_ws('|', e.category, e.item, coalesce(e.unit, 'NULL'),
-		coalesce(e.price::VARCHAR, 'NULL'), coalesce(e."usage"::VARCHAR, 'NULL'), coalesce(e.amount::VARCHAR, 'NULL'))), ';')`},
+	{"ext_items", `array_to_string(list_transform(ext_items, lambda e: concat_ws('|', e.category, e.item,
+		coalesce(e.unit, 'NULL'), coalesce(e.price::VARCHAR, 'NULL'), coalesce(e."usage"::VARCHAR, 'NULL'),
+		coalesce(e.amount::VARCHAR, 'NULL'))), ';')`},
 	{"extra", "extra"},
 }
 
@@ -359,8 +360,8 @@ func (r *Reader) equal(w *World, account, currency string, from, to time.Time) {
 		w.Errorf("account %s: %s quarantined, the truth has %d that can't be read", account, got, bad)
 	}
 	var covered []schemas.Window
-	for _, row := range r.Ask("SELECT epoch(window_start)::BIGINT, epoch(window_end)::BIGINT FROM coverage WHERE account " +
-		"= '" + account + "'") {
+	for _, row := range r.Ask("SELECT epoch(window_start)::BIGINT, epoch(window_end)::BIGINT FROM coverage WHERE " +
+		"account = '" + account + "'") {
 		covered = append(covered, schemas.Window{Account: account, Start: Unix(w, row[0]), End: Unix(w, row[1])})
 	}
 	for _, g := range schemas.Uncovered(schemas.Window{Account: account, Start: from, End: to}, covered) {
@@ -380,17 +381,21 @@ func (w *World) Whole() {
 func (r *Reader) whole(w *World) {
 	r.Helper()
 	for what, q := range map[string]string{
-		"records that stand twice":                      "SELECT count(*) - count(DISTINCT (account, request_time, id, ordinal)) FROM usage",
-		"records that stand twice in the Parquet files": "SELECT count(*) - count(DISTINCT (account, request_time, id, ordinal)) FROM " + w.Parquet("usage"),
+		"records that stand twice": "SELECT count(*) - count(DISTINCT (account, request_time, id, " +
+			"ordinal)) FROM usage",
+		"records that stand twice in the Parquet files": "SELECT count(*) - count(DISTINCT (account, request_time, id, " +
+			"ordinal)) FROM " + w.Parquet("usage"),
 		"records whose line items don't sum to their amount": `SELECT count(*) FROM usage u LEFT JOIN
 			(SELECT account, request_time, id, ordinal, sum(amount) AS s FROM usage_line_items
 			GROUP BY ALL) l USING (account, request_time, id, ordinal)
 			WHERE u.amount IS NOT NULL AND u.amount <> coalesce(l.s, 0)`,
-		"records of another day than their file's": "SELECT count(*) FROM usage WHERE usage_date <> (request_time AT TIME ZONE 'UTC')::DATE",
-		"records of no window": `SELECT count(*) FROM usage u WHERE NOT EXISTS (FROM coverage c WHERE c.account = u.account AND c.owns
-			AND c.run_id = u.run_id AND c.fetched_at = u.fetched_at AND u.request_time >= c.window_start
+		"records of another day than their file's": "SELECT count(*) FROM usage WHERE usage_date <> (request_time AT " +
+			"TIME ZONE 'UTC')::DATE",
+		"records of no window": `SELECT count(*) FROM usage u WHERE NOT EXISTS (FROM coverage c WHERE c.account =
+			u.account AND c.owns AND c.run_id = u.run_id AND c.fetched_at = u.fetched_at AND u.request_time >= c.window_start
 			AND u.request_time < c.window_end)`,
-		"amounts that the rollup has more or less": "SELECT coalesce((SELECT sum(amount) FROM usage), 0) - coalesce((SELECT sum(amount) FROM usage_daily), 0)",
+		"amounts that the rollup has more or less": "SELECT coalesce((SELECT sum(amount) FROM usage), 0) - " +
+			"coalesce((SELECT sum(amount) FROM usage_daily), 0)",
 	} {
 		if got := r.One("SELECT (" + q + ")::VARCHAR"); strings.Trim(got, ".0") != "" {
 			w.Errorf("%s: %s", what, got)

@@ -103,7 +103,8 @@ func (w *Writer) Images(p schemas.Partition, rows ...[4]string) {
 	var out []string
 	for _, r := range rows {
 		out = append(out, loadtest.Charge(p, r[0], r[1], r[2], r[3], "USD",
-			fmt.Sprintf(`ext_items=[{category: 'image', item: 'out', unit: 'each', price: %s::DECIMAL(18,12), "usage": 1::DECIMAL(18,12), amount: %[1]s::DECIMAL(18,12)}]`, r[3])))
+			fmt.Sprintf(`ext_items=[{category: 'image', item: 'out', unit: 'each', price: %s::DECIMAL(18,12), "usage": `+
+				`1::DECIMAL(18,12), amount: %[1]s::DECIMAL(18,12)}]`, r[3])))
 	}
 	w.Charges(p, out...)
 }

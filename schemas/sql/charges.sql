@@ -1,0 +1,235 @@
+-- The answers to finance's questions, a view for each: what is charged (charges.sql), what it is held against
+-- (reconciliation.sql), what is yet to come (outlook.sql), and why (analysis.sql). They name nothing outside the file,
+-- and go by its own clock (data_as_of) rather than by today's: the same file always gives the same answers.
+--
+-- They answer the same in a session of any time zone: a TIMESTAMPTZ is cast to a day by way of
+-- make_timestamp(epoch_us(…)), which is UTC, and never by ::DATE, which is local.
+--
+-- Money that is charged stays exact: sums, differences and products of decimals. What is an estimate (a forecast, a
+-- unit cost, a share) may pass through a DOUBLE, is rounded, and its comment says that it is an estimate or a share. A
+-- ratio to next to nothing (refunds that cancel out a month) may be beyond any column: it is NULL then (TRY_CAST), not
+-- an error.
+
+--| chargeback_daily by month: what each owner is charged. Its net_cost sums exactly to the amount of usage.
+CREATE VIEW chargeback_monthly (
+    billing_month,     --| First day of the month it is charged in.
+    charge_class,      --| Correction for usage of a month that was closed before it came or changed; else NULL.
+    account,           --| Name of the account in the config.
+    cost_center,       --| Cost centre; (unallocated) if none was assigned.
+    team,              --| Team; NULL if none was assigned.
+    project,           --| Project; NULL if none was assigned.
+    environment,       --| Environment; NULL if none was assigned.
+    gl_code,           --| General ledger code; NULL if none was assigned.
+    tags,              --| Further tags, a flat JSON object; NULL if there are none.
+    pool,              --| Shared pool it is a share of; NULL if it was charged directly.
+    model,             --| Model that was called.
+    model_type,        --| Kind of model.
+    record_kind,       --| request or summary, as in usage.
+    currency,          --| ISO 4217 code of the costs. Never sum across currencies.
+    requests,          --| Number of records.
+    without_amount,    --| Of these, records without an amount; the costs leave them out.
+    input_tokens,      --| Input tokens, not counting the cached ones.
+    output_tokens,     --| Output tokens.
+    cached_tokens,     --| Input tokens read from the cache.
+    total_tokens,      --| All tokens.
+    list_cost,         --| Cost before the discount.
+    discount,          --| What was taken off.
+    net_cost,          --| What is charged.
+    account_name,      --| What the account is called, from names; NULL if it has no name.
+    cost_center_name,  --| What the cost centre is called, from names; NULL if it has no name.
+    model_name,        --| What the model is called, from names; NULL if it has no name.
+    completeness       --| How complete the month is, of the account: what is missing of it is missing here.
+) AS
+SELECT x.*, name_of('account', x.account) AS account_name, name_of('cost_center', x.cost_center) AS cost_center_name,
+    name_of('model', x.model) AS model_name, m.completeness
+FROM (
+    SELECT billing_month, charge_class, account, cost_center, team, project, environment, gl_code, tags, pool, model,
+        model_type, record_kind, currency,
+        sum(requests)::BIGINT AS requests, sum(without_amount)::BIGINT AS without_amount,
+        TRY_CAST(sum(input_tokens) AS BIGINT) AS input_tokens, TRY_CAST(sum(output_tokens) AS BIGINT) AS output_tokens,
+        TRY_CAST(sum(cached_tokens) AS BIGINT) AS cached_tokens, TRY_CAST(sum(total_tokens) AS BIGINT) AS total_tokens,
+        sum(list_cost) AS list_cost, sum(discount) AS discount, sum(net_cost) AS net_cost
+    FROM chargeback_daily GROUP BY ALL
+) x LEFT JOIN completeness_monthly m ON m."month" = x.billing_month AND m.account = x.account;
+
+--| 1. What does each cost centre owe? Sums exactly to the amount of usage.
+CREATE VIEW spend_by_cost_center_month (
+    "month",           --| First day of the month.
+    cost_center,       --| Cost centre; (unallocated) if none was assigned.
+    currency,          --| ISO 4217 code of the costs. Never sum across currencies.
+    requests,          --| Number of records.
+    total_tokens,      --| All tokens.
+    list_cost,         --| Cost before the discount.
+    discount,          --| What was taken off.
+    net_cost,          --| What is charged.
+    direct_cost,       --| Of net_cost, what was used directly.
+    shared_cost,       --| Of net_cost, shares of pools.
+    correction,        --| Of net_cost, corrections of closed months.
+    cost_center_name,  --| What the cost centre is called, from names; NULL if it has no name.
+    completeness       --| How complete the month is: what is missing of it is missing here.
+) AS
+SELECT x.*, name_of('cost_center', x.cost_center) AS cost_center_name, m.completeness FROM (
+    SELECT billing_month AS "month", cost_center, currency, sum(requests)::BIGINT AS requests,
+        TRY_CAST(sum(total_tokens) AS BIGINT) AS total_tokens,
+        sum(list_cost) AS list_cost, sum(discount) AS discount, sum(net_cost) AS net_cost,
+        sum(net_cost) FILTER (pool IS NULL AND charge_class IS NULL) AS direct_cost,
+        sum(net_cost) FILTER (pool IS NOT NULL AND charge_class IS NULL) AS shared_cost,
+        sum(net_cost) FILTER (charge_class IS NOT NULL) AS correction
+    FROM chargeback_daily GROUP BY ALL
+) x LEFT JOIN month_completeness m ON m."month" = x."month";
+
+--| 2. The journal: debits by general ledger code and cost centre, one credit a currency. amount sums to 0, and so does
+--| posted, exactly.
+CREATE VIEW chargeback_journal (
+    "month",           --| First day of the month.
+    currency,          --| ISO 4217 code of the costs. Never sum across currencies.
+    entry,             --| debit or credit.
+    gl_code,           --| Account of the general ledger; the config names the one for what no rule gave a code, and the
+                       --| one that is credited.
+    cost_center,       --| Cost centre that is debited; NULL of the credit.
+    amount,            --| Exact net cost; of the credit negative.
+    posted,            --| amount in whole minor units of its currency (cents of USD, whole JPY, see currencies),
+                       --| rounded by largest remainder so that the lines still sum to 0 and the debits to the rounded
+                       --| total.
+    cost_center_name,  --| What the cost centre is called, from names; NULL if it has no name.
+    completeness       --| How complete the month is: what is missing of it is missing here.
+) AS
+SELECT x.*, name_of('cost_center', x.cost_center) AS cost_center_name, m.completeness FROM (
+    WITH debits AS (
+        SELECT billing_month, currency, coalesce(gl_code, (SELECT default_gl_code FROM finance_settings)) AS gl_code,
+            cost_center, sum(net_cost) AS amount
+        FROM chargeback_daily GROUP BY ALL HAVING sum(net_cost) IS NOT NULL
+    ), units AS (
+        SELECT d.*, amount * (10 ** coalesce(c.minor_unit, 2))::DECIMAL(5,0) AS units,
+            (10 ** (4 - coalesce(c.minor_unit, 2)))::DECIMAL(5,0) AS unit
+        FROM debits d LEFT JOIN currencies c ON c.currency = d.currency
+    ), parts AS (
+        SELECT *, floor(units)::DECIMAL(38,0) AS down,
+            row_number() OVER (PARTITION BY billing_month, currency
+                ORDER BY units - floor(units) DESC, gl_code, cost_center) AS place,
+            round(sum(units) OVER (PARTITION BY billing_month, currency))::DECIMAL(38,0)
+                - (sum(floor(units)) OVER (PARTITION BY billing_month, currency))::DECIMAL(38,0) AS left_over
+        FROM units
+    ), posted AS (
+        SELECT billing_month, currency, gl_code, cost_center, amount,
+            ((down + CASE WHEN place <= left_over THEN 1 ELSE 0 END) * unit
+                * 0.0001::DECIMAL(5,4))::DECIMAL(38,4) AS posted
+        FROM parts
+    )
+    SELECT billing_month AS "month", currency, 'debit' AS entry, gl_code, cost_center, amount, posted FROM posted
+    UNION ALL
+    SELECT billing_month, currency, 'credit', (SELECT credit_gl_code FROM finance_settings), NULL, -sum(amount),
+        -sum(posted)::DECIMAL(38,4)
+    FROM posted GROUP BY billing_month, currency
+) x LEFT JOIN month_completeness m ON m."month" = x."month";
+
+--| The part of chargeback_daily without a cost centre: no rule matched, or none that assigns one.
+CREATE VIEW unallocated (
+    billing_month,   --| First day of the month it is charged in.
+    usage_date,      --| UTC day.
+    charge_class,    --| Correction for usage of a month that was closed before it came or changed; else NULL.
+    account,         --| Name of the account in the config.
+    cost_center,     --| Always (unallocated).
+    team,            --| Team; NULL if none was assigned.
+    project,         --| Project; NULL if none was assigned.
+    environment,     --| Environment; NULL if none was assigned.
+    gl_code,         --| General ledger code; NULL if none was assigned.
+    tags,            --| Further tags, a flat JSON object; NULL if there are none.
+    pool,            --| Shared pool.
+    rule_id,         --| Rule that matched; NULL if none did.
+    rule_version,    --| Its version.
+    model,           --| Model that was called.
+    model_type,      --| Kind of model.
+    record_kind,     --| request or summary, as in usage.
+    currency,        --| ISO 4217 code of the costs. Never sum across currencies.
+    requests,        --| Number of records.
+    without_amount,  --| Of these, records without an amount; the costs leave them out.
+    input_tokens,    --| Input tokens, not counting the cached ones.
+    output_tokens,   --| Output tokens.
+    cached_tokens,   --| Input tokens read from the cache.
+    total_tokens,    --| All tokens.
+    list_cost,       --| Cost before the discount.
+    discount,        --| What was taken off.
+    net_cost         --| What is charged.
+) AS
+SELECT * FROM chargeback_daily WHERE cost_center = '(unallocated)';
+
+--| 3. What has no owner, and which token or user causes it? By month of usage, before corrections.
+CREATE VIEW unallocated_spend (
+    "month",       --| First day of the month.
+    account,       --| Name of the account in the config.
+    token_id,      --| API token.
+    token_name,    --| What the token is called, from names; NULL if it has no name.
+    user_id,       --| Member of the organisation.
+    user_name,     --| What the user is called, likewise.
+    currency,      --| ISO 4217 code of the costs. Never sum across currencies.
+    first_day,     --| First UTC day in the month.
+    last_day,      --| Last UTC day in the month.
+    requests,      --| Number of records.
+    total_tokens,  --| All tokens.
+    list_cost,     --| Cost before the discount.
+    discount,      --| What was taken off.
+    net_cost,      --| What is charged.
+    account_name,  --| What the account is called, from names; NULL if it has no name.
+    completeness   --| How complete the month is, of the account: what is missing of it is missing here.
+) AS
+SELECT x.*, name_of('account', x.account) AS account_name, m.completeness FROM (
+    SELECT date_trunc('month', usage_date)::DATE AS "month", account, token_id,
+        name_of('token', token_id) AS token_name, user_id, name_of('user', user_id) AS user_name, currency,
+        min(usage_date) AS first_day, max(usage_date) AS last_day,
+        sum(requests)::BIGINT AS requests, TRY_CAST(sum(total_tokens) AS BIGINT) AS total_tokens,
+        sum(list_cost) AS list_cost, sum(discount) AS discount, sum(net_cost) AS net_cost
+    FROM allocated_daily JOIN allocations a USING (allocation_id)
+    WHERE a.cost_center IS NULL AND a.pool IS NULL
+    GROUP BY date_trunc('month', usage_date)::DATE, account, token_id, user_id, currency
+) x LEFT JOIN completeness_monthly m ON m."month" = x."month" AND m.account = x.account;
+
+--| 4. How much is allocated, day by day? net_cost sums exactly to the amount of usage.
+CREATE VIEW allocation_coverage_trend (
+    usage_date,        --| UTC day.
+    currency,          --| ISO 4217 code of the costs. Never sum across currencies.
+    net_cost,          --| What is charged.
+    direct_cost,       --| Of net_cost, allocated directly.
+    shared_cost,       --| Of net_cost, allocated by splitting a pool.
+    unallocated_cost,  --| Of net_cost, allocated to nobody.
+    allocated_share    --| Share of net_cost that is allocated; NULL where that is 0, or one of its parts is below 0 and
+                       --| the other above.
+) AS
+SELECT usage_date, currency, sum(net_cost) AS net_cost,
+    coalesce(sum(net_cost) FILTER (cost_center <> '(unallocated)' AND pool IS NULL), 0) AS direct_cost,
+    coalesce(sum(net_cost) FILTER (cost_center <> '(unallocated)' AND pool IS NOT NULL), 0) AS shared_cost,
+    coalesce(sum(net_cost) FILTER (cost_center = '(unallocated)'), 0) AS unallocated_cost,
+    CASE WHEN sign(unallocated_cost) * sign(sum(net_cost) - unallocated_cost) >= 0
+        THEN TRY_CAST(1 - unallocated_cost::DOUBLE / nullif(sum(net_cost), 0)::DOUBLE AS DECIMAL(18,6))
+        END AS allocated_share
+FROM chargeback_daily GROUP BY ALL;
+
+--| 5. Who bears the shared pools, in what ratio? The parts of a pool sum exactly to its cost.
+CREATE VIEW shared_cost_split (
+    "month",           --| First day of the month.
+    pool,              --| Shared pool.
+    method,            --| How it was split.
+    currency,          --| ISO 4217 code of the costs. Never sum across currencies.
+    cost_center,       --| Cost centre; (unallocated) if none was assigned.
+    team,              --| Team; NULL if none was assigned.
+    project,           --| Project; NULL if none was assigned.
+    environment,       --| Environment; NULL if none was assigned.
+    gl_code,           --| General ledger code; NULL if none was assigned.
+    tags,              --| Further tags, a flat JSON object.
+    basis,             --| The owner's weight, in words.
+    ratio,             --| The owner's weight ÷ the sum of the weights, rounded.
+    requests,          --| Number of records.
+    total_tokens,      --| All tokens.
+    list_cost,         --| Cost before the discount.
+    discount,          --| What was taken off.
+    net_cost,          --| What is charged.
+    cost_center_name,  --| What the cost centre is called, from names; NULL if it has no name.
+    completeness       --| How complete the month is: what is missing of it is missing here.
+) AS
+SELECT x.*, name_of('cost_center', x.cost_center) AS cost_center_name, m.completeness FROM (
+    SELECT date_trunc('month', usage_date)::DATE AS "month", pool, method, currency,
+        coalesce(cost_center, '(unallocated)') AS cost_center, team, project, environment, gl_code, tags, basis, ratio,
+        sum(requests)::BIGINT AS requests, TRY_CAST(sum(total_tokens) AS BIGINT) AS total_tokens,
+        sum(list_cost) AS list_cost, sum(discount) AS discount, sum(net_cost) AS net_cost
+    FROM shared_cost_shares GROUP BY ALL
+) x LEFT JOIN month_completeness m ON m."month" = x."month";

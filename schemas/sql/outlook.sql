@@ -1,0 +1,256 @@
+-- Budgets and forecasts: see charges.sql.
+
+-- The ends of the range that holds 8 of 10 outcomes: what is yet to be charged may be more or less, and doesn't change
+-- its sign.
+CREATE MACRO outlook_low(more, spread) AS CASE WHEN more < 0 THEN more - 1.2816 * spread
+    WHEN more >= 0 THEN greatest(more - 1.2816 * spread, 0) END;
+CREATE MACRO outlook_high(more, spread) AS CASE WHEN more < 0 THEN least(more + 1.2816 * spread, 0)
+    WHEN more >= 0 THEN more + 1.2816 * spread END;
+
+--| What everything, each account, cost centre, team, project, environment and model costs a day in each account: the
+--| mean of recent_days, in which a day without cost is 0. Estimate.
+CREATE VIEW scope_rates (
+    "scope",      --| all, cost_center, team, project, environment, account or model.
+    scope_value,  --| Which of these; NULL of all.
+    currency,     --| ISO 4217 code of the costs. Never sum across currencies.
+    account,      --| Name of the account in the config.
+    days,         --| Days it is the mean of; NULL if the account has no whole day yet.
+    rate,         --| Net cost a day, corrections of closed months apart. NULL as days.
+    variance      --| Its variance from day to day, the whole of the days taken for all there is.
+) AS
+WITH costs AS ( -- of an account without a whole day: NULL, for nobody knows
+    SELECT account, usage_date, cost_center, team, project, environment, model, currency, sum(net_cost) AS cost, days
+    -- a day costs what is charged for it in any month
+    FROM chargeback_daily /* ever */ JOIN recent_days USING (account, usage_date) GROUP BY ALL
+    UNION ALL
+    SELECT DISTINCT account, NULL::DATE, cost_center, team, project, environment, model, currency, NULL, NULL
+    FROM chargeback_daily /* ever */ ANTI JOIN recent_days USING (account)
+), scoped AS (
+    SELECT 'all' AS "scope", NULL AS scope_value, account, usage_date, currency, cost, days FROM costs
+    UNION ALL SELECT 'account', account, account, usage_date, currency, cost, days FROM costs
+    UNION ALL SELECT 'cost_center', cost_center, account, usage_date, currency, cost, days FROM costs
+    UNION ALL SELECT 'team', team, account, usage_date, currency, cost, days FROM costs WHERE team IS NOT NULL
+    UNION ALL SELECT 'project', project, account, usage_date, currency, cost, days FROM costs WHERE project IS NOT NULL
+    UNION ALL
+    SELECT 'environment', environment, account, usage_date, currency, cost, days
+    FROM costs WHERE environment IS NOT NULL
+    UNION ALL SELECT 'model', model, account, usage_date, currency, cost, days FROM costs WHERE model IS NOT NULL
+), daily AS (
+    SELECT "scope", scope_value, account, usage_date, currency, days, sum(cost)::DOUBLE AS cost FROM scoped GROUP BY ALL
+)
+SELECT "scope", scope_value, currency, account, days, sum(cost ORDER BY usage_date) / days AS rate,
+    greatest(sum(cost * cost ORDER BY usage_date) / days - (sum(cost ORDER BY usage_date) / days) ^ 2, 0) AS variance
+FROM daily GROUP BY "scope", scope_value, currency, account, days;
+
+--| Each budget in each of its periods: spent, left, burn rate, forecast and range, status.
+CREATE VIEW budget_status (
+    budget,             --| Name of the budget.
+    "scope",            --| What it is for: cost_center, team, project, environment, account, model, or all.
+    scope_value,        --| Which of these; NULL of all.
+    scope_name,         --| What it is called, from names; NULL if it has no name.
+    period,             --| month or quarter.
+    period_start,       --| First day of the period.
+    period_end,         --| Day before which it ends.
+    currency,           --| ISO 4217 code of the costs. Never sum across currencies.
+    amount,             --| The budget.
+    spent,              --| Net cost charged in the period so far, exact.
+    left_over,          --| amount − spent; negative if it is over.
+    used_share,         --| spent ÷ amount.
+    days_over,          --| Complete days of the period.
+    days_left,          --| Days of the period that are still to come, the running one included.
+    burn_rate,          --| Net cost a day: of each account the mean of its whole days in the period, summed. NULL if
+                        --| there is none. Estimate.
+    recent_rate,        --| Net cost a day, which the forecast goes by: of each account the mean of its recent_days,
+                        --| summed. NULL if an account has none. Estimate.
+    completeness,       --| How complete the period is: what is missing of it is missing in spent.
+    forecast,           --| spent + of each account its rate × the time of the period that isn't there yet, from its
+                        --| first window on: still to come, or not exported. NULL if an account with cost has no whole
+                        --| day yet. Estimate.
+    forecast_low,       --| Lower end of the range that holds 8 of 10 outcomes, if days scatter as recent_days did, each
+                        --| for itself: the forecast less 1.28 × √ of the sum over accounts of variance × days ahead.
+                        --| NULL where an account has fewer than 7 such days. Estimate.
+    forecast_high,      --| Its upper end.
+    threshold_reached,  --| Highest threshold that spent has reached; NULL if none.
+    status              --| over: spent is more than the budget. forecast over: the forecast is. warning: a threshold is
+                        --| reached. ok.
+) AS
+WITH months AS ( -- corrections may be charged in a month that is still to come
+    SELECT unnest(generate_series(least((SELECT min(billing_month) FROM chargeback_daily), current_month)::TIMESTAMP,
+        greatest((SELECT max(billing_month) FROM chargeback_daily), current_month)::TIMESTAMP,
+        INTERVAL 1 MONTH))::DATE AS "month"
+    FROM data_as_of
+), starts AS (
+    SELECT DISTINCT period,
+        CASE period WHEN 'quarter' THEN date_trunc('quarter', "month")::DATE ELSE "month" END AS period_start
+    FROM months, (SELECT DISTINCT period FROM budgets)
+), periods AS (
+    SELECT b.*, p.period_start,
+        CASE b.period WHEN 'quarter' THEN (p.period_start + INTERVAL 3 MONTH)::DATE
+            ELSE (p.period_start + INTERVAL 1 MONTH)::DATE END AS period_end
+    FROM budgets b JOIN starts p USING (period)
+    WHERE (b.valid_from IS NULL OR p.period_start >= b.valid_from)
+        AND (b.valid_to IS NULL OR p.period_start < b.valid_to)
+), costs AS (
+    SELECT b.budget, c.account, c.billing_month, c.usage_date, c.charge_class, sum(c.net_cost) AS net_cost
+    FROM budgets b
+    JOIN chargeback_daily c ON c.currency = b.currency
+        AND (b."scope" = 'all' OR b."scope" = 'cost_center' AND c.cost_center = b.scope_value
+        OR b."scope" = 'team' AND c.team = b.scope_value
+        OR b."scope" = 'project' AND c.project = b.scope_value
+        OR b."scope" = 'environment' AND c.environment = b.scope_value
+        OR b."scope" = 'account' AND c.account = b.scope_value OR b."scope" = 'model' AND c.model = b.scope_value)
+    GROUP BY ALL
+), spent AS (
+    SELECT p.budget, p.period_start, coalesce(sum(c.net_cost), 0)::DECIMAL(38,12) AS spent
+    FROM periods p
+    LEFT JOIN costs c ON c.budget = p.budget AND c.billing_month >= p.period_start AND c.billing_month < p.period_end
+    GROUP BY ALL
+), spans AS (
+    SELECT DISTINCT period_start, period_end FROM periods
+), time_of AS (
+    SELECT s.period_start, s.period_end, m.account, sum(m.period_seconds)::BIGINT AS period_seconds,
+        sum(m.expected_seconds)::BIGINT AS expected_seconds,
+        sum(m.missing_seconds)::BIGINT AS missing_seconds, sum(m.ahead_seconds)::BIGINT AS ahead_seconds
+    FROM spans s JOIN completeness_monthly m ON m."month" >= s.period_start AND m."month" < s.period_end GROUP BY ALL
+), complete AS (
+    SELECT period_start, period_end,
+        completeness_text((epoch(period_end) - epoch(period_start))::BIGINT, expected_seconds,
+            (SELECT as_of FROM data_as_of), lacks) AS completeness
+    FROM (
+        SELECT s.period_start, s.period_end, coalesce(max(t.expected_seconds), 0)::BIGINT AS expected_seconds,
+            list({'account': t.account, 'missing': t.missing_seconds}
+                ORDER BY t.missing_seconds DESC, t.account) FILTER (t.missing_seconds > 0) AS lacks
+        FROM spans s LEFT JOIN time_of t USING (period_start, period_end) GROUP BY ALL
+    )
+), ahead AS ( -- what each account's own rate makes of the time that isn't there yet
+    SELECT p.budget, p.period_start, min(coalesce(r.days, 0)) AS history_days,
+        CASE WHEN bool_and(r.rate IS NOT NULL) THEN sum(r.rate) END AS rate,
+        CASE WHEN NOT bool_or(r.rate IS NULL AND t.ahead_seconds > 0)
+            THEN sum(coalesce(r.rate, 0) * t.ahead_seconds) / 86400 END AS more,
+        sqrt(sum(coalesce(r.variance, 0) * t.ahead_seconds) / 86400) AS spread
+    FROM periods p
+    JOIN scope_rates r ON r."scope" = p."scope" AND r.scope_value IS NOT DISTINCT FROM p.scope_value
+        AND r.currency = p.currency
+    JOIN time_of t ON t.account = r.account AND t.period_start = p.period_start AND t.period_end = p.period_end
+    GROUP BY ALL
+), whole AS (
+    SELECT s.period_start, s.period_end, c.account, c.usage_date,
+        count(*) OVER (PARTITION BY s.period_start, s.period_end, c.account) AS days
+    FROM spans s
+    JOIN coverage_daily c ON c.missing_seconds = 0 AND c.usage_date >= s.period_start AND c.usage_date < s.period_end
+), burnt AS (
+    SELECT p.budget, p.period_start, sum(c.net_cost::DOUBLE / w.days) AS burn_rate
+    FROM periods p JOIN costs c ON c.budget = p.budget AND c.charge_class IS NULL
+    JOIN whole w ON w.period_start = p.period_start AND w.period_end = p.period_end AND w.account = c.account
+        AND w.usage_date = c.usage_date
+    GROUP BY ALL
+), outlook AS (
+    SELECT p.*, s.spent, x.completeness, coalesce(h.history_days, c.history_days) AS history_days,
+        CASE WHEN h.budget IS NULL THEN 0 ELSE h.rate END AS rate,
+        CASE WHEN h.budget IS NULL THEN 0 ELSE h.more END AS more, coalesce(h.spread, 0) AS spread, b.burn_rate,
+        greatest(0,
+            least(date_diff('day', p.period_start, d.complete_before),
+                date_diff('day', p.period_start, p.period_end))) AS days_over,
+        greatest(0, date_diff('day', greatest(d.complete_before, p.period_start), p.period_end)) AS days_left
+    FROM periods p JOIN spent s USING (budget, period_start) JOIN complete x USING (period_start, period_end)
+    LEFT JOIN ahead h USING (budget, period_start)
+    LEFT JOIN burnt b USING (budget, period_start), data_as_of d, (SELECT min(days) AS history_days FROM recent_days) c
+), forecast AS (
+    SELECT *, (spent + more::DECIMAL(38,12))::DECIMAL(38,2) AS forecast,
+        CASE WHEN more = 0 AND spread = 0 OR history_days >= 7
+            THEN (spent + outlook_low(more, spread)::DECIMAL(38,12))::DECIMAL(38,2) END AS forecast_low,
+        CASE WHEN more = 0 AND spread = 0 OR history_days >= 7
+            THEN (spent + outlook_high(more, spread)::DECIMAL(38,12))::DECIMAL(38,2) END AS forecast_high,
+        list_max(list_filter(thresholds, lambda t: spent >= t * amount)) AS threshold_reached
+    FROM outlook
+)
+SELECT budget, "scope", scope_value, name_of("scope", scope_value) AS scope_name, period, period_start, period_end,
+    currency, amount, spent, amount - spent AS left_over,
+    TRY_CAST(spent::DOUBLE / nullif(amount, 0)::DOUBLE AS DECIMAL(18,6)) AS used_share, days_over, days_left,
+    burn_rate::DECIMAL(38,6) AS burn_rate, rate::DECIMAL(38,6) AS recent_rate, completeness,
+    forecast, forecast_low, forecast_high, threshold_reached,
+    CASE WHEN spent > amount THEN 'over' WHEN forecast > amount THEN 'forecast over'
+        WHEN threshold_reached IS NOT NULL THEN 'warning' ELSE 'ok' END AS status
+FROM forecast;
+
+--| 10. Spent, left and burn rate of each budget in each period.
+CREATE VIEW budget_vs_actual (
+    budget,        --| Name of the budget.
+    "scope",       --| What the row is about.
+    scope_value,   --| Which of these; NULL of all.
+    scope_name,    --| What it is called, from names; NULL if it has no name.
+    period_start,  --| First day of the period.
+    period_end,    --| Day before which it ends.
+    currency,      --| ISO 4217 code of the costs. Never sum across currencies.
+    amount,        --| The budget.
+    spent,         --| Net cost charged in the period so far, exact.
+    left_over,     --| amount − spent.
+    used_share,    --| spent ÷ amount.
+    burn_rate,     --| As in budget_status. Estimate.
+    status,        --| As in budget_status.
+    completeness   --| As in budget_status.
+) AS
+SELECT budget, "scope", scope_value, scope_name, period_start, period_end, currency, amount, spent, left_over,
+    used_share, burn_rate, status, completeness
+FROM budget_status;
+
+--| 11. What will the current month come to? For everything, each account and each cost centre.
+CREATE VIEW forecast_month_end (
+    "scope",        --| all, account or cost_center.
+    scope_value,    --| Which of these; NULL of all.
+    scope_name,     --| What it is called, from names; NULL if it has no name.
+    "month",        --| The current month.
+    currency,       --| ISO 4217 code of the costs. Never sum across currencies.
+    spent,          --| Net cost charged in the month so far, exact.
+    days_left,      --| Days that are still to come, the running one included.
+    recent_rate,    --| Net cost a day: of each account the mean of its recent_days, summed. NULL if an account has
+                    --| none. Estimate.
+    forecast,       --| As in budget_status: spent + of each account its rate × the time of the month that isn't there
+                    --| yet. Estimate.
+    forecast_low,   --| As in budget_status: 8 of 10 outcomes lie between low and high. NULL where an account has fewer
+                    --| than 7 whole days. Estimate.
+    forecast_high,  --| As forecast_low.
+    history_days,   --| Days that recent_rate is the mean of: of the account that has fewest.
+    completeness    --| How complete the month is: what is missing of it is missing in spent.
+) AS
+WITH scoped AS (
+    SELECT 'all' AS "scope", NULL AS scope_value, billing_month, currency, net_cost FROM chargeback_daily /* ever */
+    UNION ALL SELECT 'account', account, billing_month, currency, net_cost FROM chargeback_daily /* ever */
+    UNION ALL SELECT 'cost_center', cost_center, billing_month, currency, net_cost FROM chargeback_daily /* ever */
+), rates AS (
+    FROM scope_rates WHERE "scope" IN ('all', 'account', 'cost_center')
+), time_of AS (
+    SELECT m.* FROM completeness_monthly m JOIN data_as_of d ON m."month" = d.current_month
+), spent AS (
+    SELECT "scope", scope_value, currency, sum(net_cost) AS spent
+    FROM scoped JOIN data_as_of ON billing_month = current_month GROUP BY ALL
+), ahead AS ( -- what each account's own rate makes of the time that isn't there yet
+    SELECT r."scope", r.scope_value, r.currency, min(coalesce(r.days, 0)) AS history_days,
+        CASE WHEN bool_and(r.rate IS NOT NULL) THEN sum(r.rate) END AS rate,
+        CASE WHEN NOT bool_or(r.rate IS NULL AND t.ahead_seconds > 0)
+            THEN sum(coalesce(r.rate, 0) * t.ahead_seconds) / 86400 END AS more,
+        sqrt(sum(coalesce(r.variance, 0) * t.ahead_seconds) / 86400) AS spread
+    FROM rates r JOIN time_of t USING (account) GROUP BY ALL
+), outlook AS (
+    SELECT coalesce(s."scope", h."scope") AS "scope", coalesce(s.scope_value, h.scope_value) AS scope_value,
+        coalesce(s.currency, h.currency) AS currency, coalesce(s.spent, 0)::DECIMAL(38,12) AS spent,
+        CASE WHEN h."scope" IS NULL THEN 0 ELSE h.rate END AS rate,
+        CASE WHEN h."scope" IS NULL THEN 0 ELSE h.more END AS more, coalesce(h.spread, 0) AS spread,
+        coalesce(h.history_days, c.history_days, 0) AS history_days
+    FROM spent s
+    FULL JOIN ahead h
+        ON (h."scope", h.scope_value, h.currency) IS NOT DISTINCT FROM (s."scope", s.scope_value, s.currency),
+        (SELECT min(days) AS history_days FROM recent_days) c
+)
+SELECT o."scope", o.scope_value, name_of(o."scope", o.scope_value) AS scope_name, d.current_month AS "month",
+    o.currency, o.spent,
+    date_diff('day', greatest(d.complete_before, d.current_month),
+        (d.current_month + INTERVAL 1 MONTH)::DATE) AS days_left,
+    o.rate::DECIMAL(38,6) AS recent_rate, (o.spent + o.more::DECIMAL(38,12))::DECIMAL(38,2) AS forecast,
+    CASE WHEN o.more = 0 AND o.spread = 0 OR o.history_days >= 7
+        THEN (o.spent + outlook_low(o.more, o.spread)::DECIMAL(38,12))::DECIMAL(38,2) END AS forecast_low,
+    CASE WHEN o.more = 0 AND o.spread = 0 OR o.history_days >= 7
+        THEN (o.spent + outlook_high(o.more, o.spread)::DECIMAL(38,12))::DECIMAL(38,2) END AS forecast_high,
+    o.history_days, coalesce(t.completeness, m.completeness) AS completeness
+FROM outlook o JOIN data_as_of d ON true JOIN month_completeness m ON m."month" = d.current_month
+LEFT JOIN time_of t ON o."scope" = 'account' AND t.account = o.scope_value;
