@@ -242,9 +242,9 @@ func TestClockSkewIsReadOffTheDateHeader(t *testing.T) {
 
 func TestTheTimeAnAnswerTakesIsNoClockSkew(t *testing.T) {
 	for _, c := range []struct {
-		name               string
-		ahead, latency     time.Duration // of this machine's clock; of the answer
-		leastSkew, maxSkew time.Duration
+		name             string
+		ahead, latency   time.Duration // of this machine's clock; of the answer
+		minSkew, maxSkew time.Duration
 	}{
 		{"right", 0, 0, 0, 0},
 		{"right, and a slow answer", 0, 50 * time.Second, 0, 0},
@@ -267,8 +267,8 @@ func TestTheTimeAnAnswerTakesIsNoClockSkew(t *testing.T) {
 					t.Fatal(err)
 				}
 				skew, known := client.ClockSkew()
-				if !known || skew < c.leastSkew || skew > c.maxSkew {
-					t.Errorf("skew %v (known: %t), want %v to %v", skew, known, c.leastSkew, c.maxSkew)
+				if !known || skew < c.minSkew || skew > c.maxSkew {
+					t.Errorf("skew %v (known: %t), want %v to %v", skew, known, c.minSkew, c.maxSkew)
 				}
 			})
 		})

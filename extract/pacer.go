@@ -26,7 +26,7 @@ const (
 	// doubles the number, so that the pacer settles at the rate that draws almost none.
 	speedUp      = 0.99
 	firstPatient = 50
-	mostPatient  = 6400
+	maxPatient   = 6400
 )
 
 // Pacer spaces the requests of one key evenly: a request is sent no sooner than a gap after the one before it was
@@ -207,7 +207,7 @@ func (s *slot) throttled(retryAfter time.Duration) {
 		}
 		p.streak++
 		if p.stepped {
-			p.patience = min(p.patience*2, mostPatient)
+			p.patience = min(p.patience*2, maxPatient)
 			p.stepped = false
 		}
 		p.accepted = 0

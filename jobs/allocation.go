@@ -450,8 +450,8 @@ func textOf(s *string) string {
 	return *s
 }
 
-// mostOwnerless is how many of a kind findings name.
-const mostOwnerless = 10
+// maxOwnerless is how many of a kind findings name.
+const maxOwnerless = 10
 
 // findings are what the owners that come out tell of the rules.
 func (t *trial) findings() []allocate.Finding {
@@ -466,7 +466,7 @@ func (t *trial) findings() []allocate.Finding {
 		return cmp.Or(largest(t.nobody[b]).Cmp(largest(t.nobody[a])), strings.Compare(a, b))
 	})
 	for i, token := range tokens {
-		if i == mostOwnerless {
+		if i == maxOwnerless {
 			out = append(out, allocate.Finding{Severity: allocate.Warning,
 				Message: fmt.Sprintf("and %s more with cost and no owner", words.Plural(len(tokens)-i, "token", "tokens"))})
 			break

@@ -107,7 +107,7 @@ func slipped(what string, who map[string]*bearers, mentions map[string]allocate.
 		if len(near) == 0 {
 			continue
 		}
-		if len(out) == mostOwnerless {
+		if len(out) == maxOwnerless {
 			more++
 			continue
 		}

@@ -2,5 +2,5 @@
 
 package jobs
 
-// mostFiles is not known here.
-func mostFiles() uint64 { return 0 }
+// maxFiles is not known here.
+func maxFiles() uint64 { return 0 }

@@ -124,7 +124,7 @@ func makeClients(cfg *config.Config, env Env, retry extract.Retry) ([]*extract.C
 	var errs []error
 	clients := make([]*extract.Client, len(cfg.Accounts))
 	owner := map[string]string{} // of a key at an address
-	if _, err := connections(len(cfg.Accounts), 0, mostFiles()); err != nil {
+	if _, err := connections(len(cfg.Accounts), 0, maxFiles()); err != nil {
 		return nil, err
 	}
 	for i, a := range cfg.Accounts {
@@ -139,7 +139,7 @@ func makeClients(cfg *config.Config, env Env, retry extract.Retry) ([]*extract.C
 			continue
 		}
 		owner[a.BaseURL+" "+key] = a.Name
-		flight, err := connections(len(cfg.Accounts), a.MaxInFlight, mostFiles())
+		flight, err := connections(len(cfg.Accounts), a.MaxInFlight, maxFiles())
 		if err != nil {
 			return nil, err
 		}

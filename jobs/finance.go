@@ -37,8 +37,8 @@ func Rules(cfg *config.Config) (*allocate.Rules, error) {
 	return rules, nil
 }
 
-// mostFinanceFile bounds the files that people write: rules, tables, invoices.
-const mostFinanceFile = 64 << 20
+// maxFinanceFile bounds the files that people write: rules, tables, invoices.
+const maxFinanceFile = 64 << 20
 
 func ReadFinanceFile(name string) ([]byte, error) {
 	f, err := os.Open(name)
@@ -46,12 +46,12 @@ func ReadFinanceFile(name string) ([]byte, error) {
 		return nil, err
 	}
 	defer f.Close()
-	b, err := io.ReadAll(io.LimitReader(f, mostFinanceFile+1))
+	b, err := io.ReadAll(io.LimitReader(f, maxFinanceFile+1))
 	if err != nil {
 		return nil, err
 	}
-	if len(b) > mostFinanceFile {
-		return nil, fmt.Errorf("%s is larger than %d MiB", name, mostFinanceFile>>20)
+	if len(b) > maxFinanceFile {
+		return nil, fmt.Errorf("%s is larger than %d MiB", name, maxFinanceFile>>20)
 	}
 	return b, nil
 }

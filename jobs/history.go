@@ -18,15 +18,15 @@ import (
 // equal.
 
 const (
-	// mostFailures is how many runs are remembered that failed one after the other. Of those before there is their number.
-	mostFailures = 20
-	// mostHistory is up to which size the live journal is taken as it is; beyond, it was never compacted.
-	mostHistory = 4 << 20
+	// maxFailures is how many runs are remembered that failed one after the other. Of those before there is their number.
+	maxFailures = 20
+	// maxHistory is up to which size the live journal is taken as it is; beyond, it was never compacted.
+	maxHistory = 4 << 20
 )
 
 // History is what is known of past runs, in the order they started: all of late, and of those before what is asked for.
 func History(lake *publish.Lake, cfg *config.Config) ([]schemas.Run, error) {
-	if lake.JournalStamp().Size() <= mostHistory {
+	if lake.JournalStamp().Size() <= maxHistory {
 		return lake.Runs()
 	}
 	var failed error
@@ -219,7 +219,7 @@ func (m *remembering) track(t *track, i int, r *schemas.Run) {
 			return
 		}
 		m.use(i)
-		if t.failures = append(t.failures, i); len(t.failures) > mostFailures {
+		if t.failures = append(t.failures, i); len(t.failures) > maxFailures {
 			m.fold(t)
 		}
 	}
@@ -270,14 +270,14 @@ func (m *remembering) shortened(i int) schemas.Run {
 
 // shortError is as much of an error as anything shows of a run that is over.
 func shortError(s string) string {
-	if r := []rune(s); len(r) > MostDetail {
-		return string(r[:MostDetail])
+	if r := []rune(s); len(r) > MaxDetail {
+		return string(r[:MaxDetail])
 	}
 	return s
 }
 
-// MostDetail is how much of an error stands in an alert's details.
-const MostDetail = 2000
+// MaxDetail is how much of an error stands in an alert's details.
+const MaxDetail = 2000
 
 // Mends says that a run makes good one that failed before it: it is done, and of the same job, or one of them was by
 // hand and did the same for each account that the other had failed for, if it counts.

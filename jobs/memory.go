@@ -28,11 +28,11 @@ func boundHeap(accounts int) (restore func()) {
 // How many records the windows under way may have together, and how few are too few for one: the last page of a window
 // is half empty on average, so that a window of 50 pages costs one request in a hundred.
 const (
-	recordsOfRun  = 5_000_000
-	fewestRecords = 5_000
+	recordsOfRun = 5_000_000
+	minRecords   = 5_000
 )
 
 // windowRecords bounds a window of a run of so many accounts.
 func windowRecords(accounts int) int {
-	return min(extract.DefaultMaxRecords, max(fewestRecords, recordsOfRun/accounts))
+	return min(extract.DefaultMaxRecords, max(minRecords, recordsOfRun/accounts))
 }

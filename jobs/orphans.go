@@ -34,14 +34,14 @@ func daysOf(orphans []load.Orphan) []schemas.Partition {
 	return slices.Compact(out)
 }
 
-// mostOrphans is how many orphans a run logs.
-const mostOrphans = 10
+// maxOrphans is how many orphans a run logs.
+const maxOrphans = 10
 
 // keepOrphans notes what a publish found.
 func (r *Result) keepOrphans(found []load.Orphan, env Env) {
 	r.Orphans = found
 	for i, o := range found {
-		if i == mostOrphans {
+		if i == maxOrphans {
 			env.Logger.Error("and more days that can't be derived again", "more", len(found)-i)
 			break
 		}

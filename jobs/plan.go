@@ -275,14 +275,14 @@ func windowsOf(raws []load.Raw) []schemas.Window {
 // harmless: what it leaves out the next run fetches.
 func portalTime(now time.Time, c *extract.Client) (time.Time, time.Duration) {
 	skew, known := c.ClockSkew()
-	if !known || skew > -leastSkew {
+	if !known || skew > -minSkew {
 		return now, 0
 	}
 	return now.Add(skew), -skew
 }
 
-// leastSkew is what the settle time is trusted to cover.
-const leastSkew = 3 * time.Second
+// minSkew is what the settle time is trusted to cover.
+const minSkew = 3 * time.Second
 
 // by is p by a clock that is so much behind the one that the journal was written by.
 func (p past) by(ahead time.Duration) past {
@@ -305,8 +305,8 @@ type Estimate struct {
 	UnknownWindows int  `json:"unknown_windows"`
 }
 
-// mostSamples is how many windows an estimate asks the API about.
-const mostSamples = 40
+// maxSamples is how many windows an estimate asks the API about.
+const maxSamples = 40
 
 // estimate asks the API how much some or all of a plan's windows hold, and how much it gives on a page.
 func estimate(ctx context.Context, f *extract.Fetcher, p Plan, rate float64) (Estimate, error) {
@@ -315,8 +315,8 @@ func estimate(ctx context.Context, f *extract.Fetcher, p Plan, rate float64) (Es
 		e.Requests++ // the balance
 	}
 	step := 1
-	if len(p.Missing) > mostSamples {
-		step = (len(p.Missing) + mostSamples - 1) / mostSamples
+	if len(p.Missing) > maxSamples {
+		step = (len(p.Missing) + maxSamples - 1) / maxSamples
 		e.Sampled = true
 	}
 	var counts []int64

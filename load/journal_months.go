@@ -33,11 +33,11 @@ const (
 	monthsDir   = "runs"
 	monthSuffix = ".parquet"
 
-	// The live journal is compacted from these on. Fewer runs than leastRuns stay, however large they are: a run of
+	// The live journal is compacted from these on. Fewer runs than minRuns stay, however large they are: a run of
 	// hundreds of accounts has a long line.
 	compactBytes = 256 << 10
 	compactRuns  = 64
-	leastRuns    = 32
+	minRuns      = 32
 )
 
 // monthColumns are the columns of a month of the journal.
@@ -283,7 +283,7 @@ func (l *Lake) CompactJournal(ctx context.Context, keep Keep) (moved int, err er
 	if info.Size() <= compactBytes {
 		return 0, nil
 	}
-	moved, err = l.compactBeyond(ctx, keep, compactRuns, leastRuns)
+	moved, err = l.compactBeyond(ctx, keep, compactRuns, minRuns)
 	if err != nil {
 		return 0, fmt.Errorf("compact journal: %w", err)
 	}

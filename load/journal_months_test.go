@@ -335,7 +335,7 @@ func TestWhatIsReadOfALongJournalIsBounded(t *testing.T) {
 	read("the last runs of a journal that was never compacted", 600<<10, last)
 	moved, err := l.CompactJournal(t.Context(), schemastest.KeepFirst)
 	must(t, err)
-	if moved != 20_000-leastRuns {
+	if moved != 20_000-minRuns {
 		t.Errorf("%d runs were moved", moved)
 	}
 	read("the last runs", compactBytes, last)

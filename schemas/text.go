@@ -17,13 +17,13 @@ import (
 // alike. It is for comparing and not for keeping: owners are told apart by each byte of their names.
 func Fold(s string) string {
 	full := cases.Fold()
-	fold := func(s string) string { return strings.Map(leastOfCases, full.String(s)) }
+	fold := func(s string) string { return strings.Map(minOfCases, full.String(s)) }
 	return norm.NFKD.String(fold(norm.NFKD.String(fold(norm.NFD.String(s)))))
 }
 
-// leastOfCases is the first of the letters that differ from r by their case alone, as strings.EqualFold has it: the
+// minOfCases is the first of the letters that differ from r by their case alone, as strings.EqualFold has it: the
 // folding of golang.org/x/text leaves Cherokee as it is.
-func leastOfCases(r rune) rune {
+func minOfCases(r rune) rune {
 	least := r
 	for f := unicode.SimpleFold(r); f != r; f = unicode.SimpleFold(f) {
 		least = min(least, f)
@@ -40,15 +40,15 @@ const (
 	keyRest   = `[0-9A-Za-z]|%(?:25)*[0-9A-Fa-f]{2}|\\+u00[0-9A-Fa-f]{2}`
 )
 
-// leastSecret is the shortest text that is taken out as a secret: shorter ones stand in words.
-const leastSecret = 8
+// minSecret is the shortest text that is taken out as a secret: shorter ones stand in words.
+const minSecret = 8
 
 // NewSecrets finds these, and whatever looks like a management key; in upper case and lower, as they are and escaped
 // for a URL, for JSON or for HTML.
 func NewSecrets(secrets ...string) Secrets {
 	patterns := []string{spelled(keyBegins) + "(?:" + keyRest + ")+"}
 	for _, s := range secrets {
-		if len(s) >= leastSecret {
+		if len(s) >= minSecret {
 			patterns = append([]string{spelled(s)}, patterns...)
 		}
 	}

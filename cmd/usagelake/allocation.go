@@ -206,8 +206,8 @@ func monthsOf(months []string) string {
 	return strings.Join(months, ", ")
 }
 
-// mostUnchanged is how many cost centres that stay as they are a table of changes lists.
-const mostUnchanged = 20
+// maxUnchanged is how many cost centres that stay as they are a table of changes lists.
+const maxUnchanged = 20
 
 // printChanges prints what cost centres are charged before and after, exactly; many that don't change are counted.
 func (a *app) printChanges(before, after string, changes []jobs.CenterChange) {
@@ -224,12 +224,12 @@ func (a *app) printChanges(before, after string, changes []jobs.CenterChange) {
 	t := a.newTable(table.Row{"cost centre", "currency", before, after, "difference"})
 	rightAlign(t, 3, 5)
 	for _, c := range changes {
-		if unchanged <= mostUnchanged || !same(c) {
+		if unchanged <= maxUnchanged || !same(c) {
 			t.AppendRow(table.Row{words.Cell(c.CostCenter), words.Cell(c.Currency), c.Before, c.After, c.Difference})
 		}
 	}
 	fmt.Fprintf(a.Stdout, "\n%s\n", t.Render())
-	if unchanged > mostUnchanged {
+	if unchanged > maxUnchanged {
 		fmt.Fprintf(a.Stdout, "and %d that don't change\n", unchanged)
 	}
 	fmt.Fprintln(a.Stdout)

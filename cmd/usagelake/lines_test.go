@@ -13,8 +13,8 @@ import (
 )
 
 const (
-	mostColumns = 120 // of a line; a tab counts one
-	mostLines   = 700 // of a file
+	maxColumns = 120 // of a line; a tab counts one
+	maxLines   = 700 // of a file
 )
 
 // Whoever reads two files side by side sees whole lines. What can't be broken may be longer: a URL, a struct's tag.
@@ -37,11 +37,11 @@ func TestLinesAndFilesAreShort(t *testing.T) {
 		tags := linesOfTags(t, path, src)
 		lines := strings.Split(string(src), "\n")
 		for i, line := range lines {
-			if n := utf8.RuneCountInString(line); n > mostColumns && !tags[i+1] && !strings.Contains(line, "https://") {
+			if n := utf8.RuneCountInString(line); n > maxColumns && !tags[i+1] && !strings.Contains(line, "https://") {
 				t.Errorf("%s:%d: %d columns", path, i+1, n)
 			}
 		}
-		if len(lines) > mostLines+1 {
+		if len(lines) > maxLines+1 {
 			t.Errorf("%s: %d lines: what does it hide?", path, len(lines)-1)
 		}
 		return nil

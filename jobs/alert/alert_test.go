@@ -329,7 +329,7 @@ func TestARefusedMessageLetsTheOthersPassAndASilentReceiverIsLeftAlone(t *testin
 
 func TestTheOutboxKeepsNothingForever(t *testing.T) {
 	s := State{}
-	for i := range mostWaiting + 3 {
+	for i := range maxWaiting + 3 {
 		s.Outbox = append(s.Outbox, Message{ID: fmt.Sprint(i), To: "ops", At: noon})
 	}
 	s.Outbox = append(s.Outbox, Message{ID: "gone", To: "gone", At: noon},
@@ -338,7 +338,7 @@ func TestTheOutboxKeepsNothingForever(t *testing.T) {
 	for _, m := range s.Prune(noon, func(r string) bool { return r != "gone" }) {
 		ids = append(ids, m.ID)
 	}
-	if !slices.Equal(ids, []string{"0", "1", "2", "gone", "old"}) || len(s.Outbox) != mostWaiting+1 {
+	if !slices.Equal(ids, []string{"0", "1", "2", "gone", "old"}) || len(s.Outbox) != maxWaiting+1 {
 		t.Errorf("dropped %v, left %d", ids, len(s.Outbox))
 	}
 }

@@ -28,14 +28,14 @@ type Message struct {
 
 // Limits of the outbox.
 const (
-	// mostTogether is how many notifications a message holds; what is more goes in further ones.
-	mostTogether = 100
-	// mostWaiting is how many messages wait for a receiver, and Keep how long: an alert that goes on is told again anyway.
-	mostWaiting = 500
-	Keep        = 7 * 24 * time.Hour
+	// maxTogether is how many notifications a message holds; what is more goes in further ones.
+	maxTogether = 100
+	// maxWaiting is how many messages wait for a receiver, and Keep how long: an alert that goes on is told again anyway.
+	maxWaiting = 500
+	Keep       = 7 * 24 * time.Hour
 
 	firstPause = time.Minute
-	mostPause  = time.Hour
+	maxPause   = time.Hour
 	maxAfter   = 6 * time.Hour // how long a receiver may ask to be left alone
 )
 
@@ -52,7 +52,7 @@ func (s *State) Enqueue(now time.Time, lake string, notifications []Notification
 		}
 	}
 	for _, to := range order {
-		for part := range slices.Chunk(by[to], mostTogether) {
+		for part := range slices.Chunk(by[to], maxTogether) {
 			m := Message{To: to, At: now.UTC().Round(0), Lake: lake, Notifications: slices.Clone(part)}
 			m.ID = messageID(m)
 			s.Outbox = append(s.Outbox, m)
@@ -88,7 +88,7 @@ func (s *State) Prune(now time.Time, known func(receiver string) bool) (dropped 
 		waiting[m.To]++
 	}
 	s.Outbox = slices.DeleteFunc(slices.Clone(s.Outbox), func(m Message) bool {
-		drop := !known(m.To) || now.Sub(m.At) > Keep || waiting[m.To] > mostWaiting
+		drop := !known(m.To) || now.Sub(m.At) > Keep || waiting[m.To] > maxWaiting
 		if drop {
 			waiting[m.To]--
 			dropped = append(dropped, m)
@@ -197,7 +197,7 @@ func send(ctx context.Context, r Receiver, m Message) (err error) {
 func (m Message) failed(now time.Time, err error) Message {
 	m.Attempts++
 	m.Error, m.Refused = err.Error(), false
-	pause := min(firstPause<<min(m.Attempts-1, 10), mostPause)
+	pause := min(firstPause<<min(m.Attempts-1, 10), maxPause)
 	if send := (*SendError)(nil); errors.As(err, &send) {
 		m.Refused = send.Refused
 		pause = max(pause, min(send.After, maxAfter))

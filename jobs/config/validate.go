@@ -119,8 +119,8 @@ func (c DuckDB) Validate() []error {
 	return errs
 }
 
-// leastAge is the shortest retention there is: a day at least, so that nothing is pruned before it is settled.
-const leastAge = 24 * time.Hour
+// minAge is the shortest retention there is: a day at least, so that nothing is pruned before it is settled.
+const minAge = 24 * time.Hour
 
 // Validate lists the ages that are too short.
 func (c Prune) Validate() []error {
@@ -129,7 +129,7 @@ func (c Prune) Validate() []error {
 		path string
 		age  Duration
 	}{{"prune.raw", c.Raw}, {"prune.quarantine", c.Quarantine}} {
-		if p.age != 0 && time.Duration(p.age) < leastAge {
+		if p.age != 0 && time.Duration(p.age) < minAge {
 			errs = append(errs, at(p.path, "%s: %s is less than 1d", p.path, time.Duration(p.age)))
 		}
 	}

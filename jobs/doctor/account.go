@@ -18,7 +18,7 @@ import (
 
 // What a Doctor warns at, and how much it asks.
 const (
-	mostSkew = 30 * time.Second
+	maxSkew = 30 * time.Second
 	// rateProbes requests are sent at once for the pacer to space, beside the two that ask for balance and usage. With
 	// those it is enough for a limit of two a second to show somebody else's requests, and takes some three seconds.
 	rateProbes = 4
@@ -329,9 +329,9 @@ func (x *examination) clock() {
 	skew = skew.Round(time.Second)
 	const hint = "set this machine's clock (NTP: timedatectl set-ntp true): "
 	switch {
-	case skew > mostSkew:
+	case skew > maxSkew:
 		x.warn("clock", hint+"an export ends so much earlier than it could", "%s behind the Portal's", skew)
-	case skew < -mostSkew:
+	case skew < -maxSkew:
 		x.warn("clock", hint+"an export ends by the Portal's meanwhile", "%s ahead of the Portal's", -skew)
 	default:
 		x.ok("clock", "within %s of the Portal's", max(skew.Abs(), time.Second))

@@ -244,8 +244,8 @@ func (d *doctor) unknownAccounts(lines []schemas.InvoiceLine) []string {
 	return odd
 }
 
-// mostFindings is how many findings about the rules are shown.
-const mostFindings = 3
+// maxFindings is how many findings about the rules are shown.
+const maxFindings = 3
 
 func (d *doctor) checkRules(ctx context.Context, published bool) {
 	const name = "allocation rules"
@@ -267,7 +267,7 @@ func (d *doctor) checkRules(ctx context.Context, published bool) {
 		return
 	}
 	var lines []string
-	for _, f := range findings[:min(len(findings), mostFindings)] {
+	for _, f := range findings[:min(len(findings), maxFindings)] {
 		lines = append(lines, fmt.Sprintf("%s: %s", f.Source, f.Message))
 	}
 	if n := len(findings) - len(lines); n > 0 {

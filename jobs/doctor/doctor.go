@@ -147,15 +147,15 @@ func (l *checklist) failure(name, hint string, err error) {
 	l.fail(name, hint, "%s", strings.Join(lines, "\n"))
 }
 
-// mostAsked is how many accounts are asked side by side. Each has a key, and so a rate limit, of its own.
-const mostAsked = 16
+// maxAsked is how many accounts are asked side by side. Each has a key, and so a rate limit, of its own.
+const maxAsked = 16
 
 // checkAccounts looks at the accounts side by side; what it found comes in the order of the config.
 func (d *doctor) checkAccounts(ctx context.Context) {
 	keys := d.readKeys()
 	accounts := d.accounts()
 	found := make([][]Check, len(accounts))
-	turn := make(chan struct{}, mostAsked)
+	turn := make(chan struct{}, maxAsked)
 	var wg sync.WaitGroup
 	for i, a := range accounts {
 		wg.Go(func() {

@@ -19,8 +19,8 @@ import (
 	"github.com/usagelake/usagelake/transform"
 )
 
-// mostBehind is how far coverage may be behind: a nightly export, and two hours for it to run in.
-const mostBehind = 26 * time.Hour
+// maxBehind is how far coverage may be behind: a nightly export, and two hours for it to run in.
+const maxBehind = 26 * time.Hour
 
 // checkFreshness tells how far behind each account is, what is missing, and how the last runs ended.
 func (d *doctor) checkFreshness(context.Context) {
@@ -70,7 +70,7 @@ func (d *doctor) checkCoverage(name string, a jobs.AccountStatus) {
 		fine = false
 		d.warn(name, hint, format, args...)
 	}
-	if behind > mostBehind {
+	if behind > maxBehind {
 		warn(export+"; does the timer still run?", "covered to %s UTC: %s behind", words.Minute(a.To), words.Span(behind))
 	}
 	if n := len(a.Gaps); n > 0 {
@@ -177,7 +177,7 @@ func shortened(s string) string {
 // checkMachine looks at the clock's zone and the versions.
 func (d *doctor) checkMachine(context.Context) {
 	if d.status != nil && len(d.status.Runs) > 0 {
-		if ahead := d.status.Runs[0].StartedAt.Sub(d.now); ahead > mostSkew {
+		if ahead := d.status.Runs[0].StartedAt.Sub(d.now); ahead > maxSkew {
 			d.warn("clock", "set this machine's clock (NTP)",
 				"the journal has a run that began %s from now: the clock was set back", words.Span(ahead))
 		}

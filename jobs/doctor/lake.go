@@ -331,9 +331,9 @@ func (d *doctor) checkModes(dir string, s *survey) {
 
 // The least room: days until the disk is full, and bytes free where growth isn't known.
 const (
-	leastDays = 30
-	leastDisk = 1 << 30
-	noDisk    = 16 << 20
+	minDays = 30
+	minDisk = 1 << 30
+	noDisk  = 16 << 20
 	// growthDays is how many of the last days tell how a lake grows.
 	growthDays = 30
 )
@@ -414,14 +414,14 @@ func (u diskUse) check() Check {
 		return Check{Verdict: CheckWarning, Hint: more,
 			Detail: fmt.Sprintf("%s, and a publish may need %s for a second copy of usage.duckdb", free,
 				words.Bytes(u.database))}
-	case perDay == 0 && u.free < leastDisk:
+	case perDay == 0 && u.free < minDisk:
 		return Check{Verdict: CheckWarning, Hint: more, Detail: free}
 	case perDay == 0:
 		return Check{Verdict: CheckOK, Detail: free}
 	}
 	lasts := spare / perDay
 	if u.freeFiles != nil && u.files > 0 {
-		if byFiles := float64(*u.freeFiles) / (float64(u.files) / float64(u.days)); byFiles < lasts && byFiles < leastDays {
+		if byFiles := float64(*u.freeFiles) / (float64(u.files) / float64(u.days)); byFiles < lasts && byFiles < minDays {
 			return Check{Verdict: CheckWarning,
 				Hint: "make a file system with more inodes for the lake, or remove small files from this one",
 				Detail: fmt.Sprintf("%s, but room for %d files only: enough for %s", free, *u.freeFiles,
@@ -429,7 +429,7 @@ func (u diskUse) check() Check {
 		}
 	}
 	c := Check{Verdict: CheckOK, Detail: fmt.Sprintf("%s; the lake %s: room for %s", free, grows, words.Days(lasts))}
-	if lasts < leastDays {
+	if lasts < minDays {
 		c.Verdict, c.Hint = CheckWarning, more
 	}
 	return c

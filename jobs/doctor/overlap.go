@@ -26,7 +26,7 @@ const (
 	sampleTime = 30 * 24 * time.Hour
 	// A Portal that refuses so long a range is asked for this one.
 	sampleTimeShort = 24 * time.Hour
-	leastSame       = 3 // or all of the smaller sample
+	minSame         = 3 // or all of the smaller sample
 )
 
 // sample is what an account's key lists first: what tells a record from others, by which id.
@@ -80,7 +80,7 @@ func (d *doctor) checkPairs(ctx context.Context, keys map[string]accountKey) {
 				continue
 			}
 			others = append(others, other.Name)
-			if n, one := alike(a, b); n > 0 && n >= min(leastSame, len(a.records), len(b.records)) {
+			if n, one := alike(a, b); n > 0 && n >= min(minSame, len(a.records), len(b.records)) {
 				same, id = append(same, other.Name), one
 			}
 		}
@@ -118,7 +118,7 @@ func (d *doctor) sample(ctx context.Context, accounts map[string]config.Account,
 	keys map[string]accountKey) map[string]sample {
 	out := map[string]sample{}
 	end := d.now.UTC().Add(-config.DefaultSettle).Truncate(time.Second)
-	turn := make(chan struct{}, mostAsked)
+	turn := make(chan struct{}, maxAsked)
 	var mu sync.Mutex
 	var wg sync.WaitGroup
 	for name, a := range accounts {

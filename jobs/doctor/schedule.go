@@ -12,8 +12,8 @@ import (
 	"github.com/usagelake/usagelake/schemas/words"
 )
 
-// mostOverdue is how late a job may begin before it seems that no daemon runs.
-const mostOverdue = time.Hour
+// maxOverdue is how late a job may begin before it seems that no daemon runs.
+const maxOverdue = time.Hour
 
 // checkSchedule tells whether the jobs of the config run, and whether somebody is told when they don't.
 func (d *doctor) checkSchedule(context.Context) {
@@ -34,10 +34,10 @@ func (d *doctor) checkSchedule(context.Context) {
 		case j.Attempts > 0:
 			d.warn(j.Name, "usagelake status shows why; usagelake schedule --once "+j.Name+" tries it now",
 				"failed %d times in a row, tried again at %s", j.Attempts, words.MinuteUTC(j.NextAt))
-		case late > mostOverdue && j.Last == nil:
+		case late > maxOverdue && j.Last == nil:
 			d.warn(j.Name, "start the daemon: usagelake schedule (systemctl status usagelake)", "never ran; it was due for %s",
 				j.Logical.Format("2006-01-02 15:04 MST"))
-		case late > mostOverdue:
+		case late > maxOverdue:
 			d.warn(j.Name, "does the daemon run? usagelake schedule (systemctl status usagelake)", "due since %s and not begun",
 				words.MinuteUTC(j.NextAt))
 		default:

@@ -87,7 +87,7 @@ func TestConnectionsThatAskNothingAreInNobodysWay(t *testing.T) {
 				t.Errorf("it waited %s", took)
 			}
 			// Each that is held has a descriptor at this end; the server's end has at most so many.
-			if n := descriptors(t) - before - len(held); n > mostConnections+20 {
+			if n := descriptors(t) - before - len(held); n > maxConnections+20 {
 				t.Errorf("the server holds %d descriptors", n)
 			}
 		})

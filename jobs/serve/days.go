@@ -12,11 +12,11 @@ import (
 
 // The coverage of an account is drawn as weeks side by side, Monday on top, a year back at the most.
 const (
-	mostWeeks = 53
-	cellSize  = 12
-	cellStep  = cellSize + 3
-	gridLeft  = 32 // beside it the names of weekdays
-	gridTop   = 18 // above it the names of months
+	maxWeeks = 53
+	cellSize = 12
+	cellStep = cellSize + 3
+	gridLeft = 32 // beside it the names of weekdays
+	gridTop  = 18 // above it the names of months
 )
 
 // States of a day.
@@ -69,7 +69,7 @@ type stretch struct {
 func drawCalendar(a jobs.AccountStatus, label string, now time.Time) calendar {
 	today := schemas.DateOf(now)
 	monday := today - schemas.Date((int(now.UTC().Weekday())+6)%7)
-	first := monday - 7*(mostWeeks-1)
+	first := monday - 7*(maxWeeks-1)
 	byDate := map[string]jobs.Day{}
 	for _, d := range a.Days {
 		byDate[d.Date] = d

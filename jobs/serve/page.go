@@ -37,9 +37,9 @@ var contentPolicy = func() string {
 }()
 
 const (
-	mostCalendars = 20 // on one page
-	mostProblems  = 15
-	longestText   = 600 // characters of a text at the most
+	maxCalendars = 20 // on one page
+	maxProblems  = 15
+	longestText  = 600 // characters of a text at the most
 )
 
 // pageData is what the page shows, in words.
@@ -143,8 +143,8 @@ func (v *view) page(only string) (*pageData, bool) {
 		OnlyLabel: v.label(only)}
 	d.Problems = v.problems()
 	d.Headline, d.Well = headline(d.Problems), len(d.Problems) == 0
-	if n := len(d.Problems); n > mostProblems {
-		d.Problems, d.MoreProblems = d.Problems[:mostProblems], n-mostProblems
+	if n := len(d.Problems); n > maxProblems {
+		d.Problems, d.MoreProblems = d.Problems[:maxProblems], n-maxProblems
 	}
 	known := only == ""
 	if st := v.status.Value; st != nil {
@@ -160,7 +160,7 @@ func (v *view) page(only string) (*pageData, bool) {
 			d.Accounts = append(d.Accounts, v.accountRow(a))
 			switch {
 			case a.From.IsZero():
-			case len(d.Calendars) < mostCalendars:
+			case len(d.Calendars) < maxCalendars:
 				until := v.now
 				if !v.isConfigured(a.Account) {
 					until = a.To.Add(-time.Second)

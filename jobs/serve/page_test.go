@@ -233,10 +233,10 @@ func TestAPageOfManyAccountsStaysAPage(t *testing.T) {
 		w.status.Accounts = append(w.status.Accounts, account(name, noon.AddDate(-1, 0, 0), noon.AddDate(0, 0, -5), nil))
 	}
 	body := ask(w.server(), "/").Body.String()
-	if n := strings.Count(body, "<article>"); n != mostCalendars {
+	if n := strings.Count(body, "<article>"); n != maxCalendars {
 		t.Errorf("%d calendars", n)
 	}
-	if n := strings.Count(body, `<li class="warn">`); n != mostProblems+1 || !strings.Contains(body, "and 85 more") ||
+	if n := strings.Count(body, `<li class="warn">`); n != maxProblems+1 || !strings.Contains(body, "and 85 more") ||
 		!strings.Contains(body, "100 things need attention") {
 		t.Errorf("%d problems", n)
 	}

@@ -28,8 +28,8 @@ const (
 	patience    = 2 * time.Second
 
 	// How many connections are open at once, and how long one is that asks nothing: pages and monitoring need a handful.
-	mostConnections = 64
-	idleFor         = 15 * time.Second
+	maxConnections = 64
+	idleFor        = 15 * time.Second
 
 	statusLimit = 10 * time.Minute
 	bytesLimit  = 2 * time.Minute
@@ -275,7 +275,7 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 		MaxHeaderBytes:    16 << 10,
 		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
 	}
-	server.ConnState = (&connections{most: mostConnections, open: map[net.Conn]bool{}}).state
+	server.ConnState = (&connections{most: maxConnections, open: map[net.Conn]bool{}}).state
 	ended := make(chan error, 1)
 	go func() { ended <- server.Serve(l) }()
 	var err error

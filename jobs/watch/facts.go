@@ -43,7 +43,7 @@ func gather(ctx context.Context, cfg *config.Config, env jobs.Env, lake *publish
 	}
 	if in.ConfigError != "" {
 		g.builtIn(ruleConfig, "reload", "the config was changed and can't be used, what was loaded before goes on: "+
-			brief(in.ConfigError), map[string]string{"error": clip(in.ConfigError, jobs.MostDetail)})
+			brief(in.ConfigError), map[string]string{"error": clip(in.ConfigError, jobs.MaxDetail)})
 	}
 	if broken != nil {
 		g.withoutLake(broken, bySource[sourceJournal], in.Failures, unknown)
@@ -92,7 +92,7 @@ func gather(ctx context.Context, cfg *config.Config, env jobs.Env, lake *publish
 		} else if first != nil {
 			g.builtIn(ruleFacts, s.source, fmt.Sprintf("the %s can't be read, so nothing is known of %s: %s", s.source,
 				strings.Join(names, ", "), brief(first.Error())),
-				map[string]string{"error": clip(first.Error(), jobs.MostDetail), "rules": strings.Join(names, ", ")})
+				map[string]string{"error": clip(first.Error(), jobs.MaxDetail), "rules": strings.Join(names, ", ")})
 		}
 	}
 	return g.found, unknown, nil
@@ -110,7 +110,7 @@ func (g *gatherer) withoutLake(broken error, ofJournal []config.Rule, unbegun []
 	g.ofJournal(ofJournal, nil, unbegun)
 	g.builtIn(ruleFacts, "lake", fmt.Sprintf("the lake can't be opened, so nothing is known of %s: %s",
 		cmp.Or(strings.Join(names, ", "), "none"), brief(broken.Error())),
-		map[string]string{"error": clip(broken.Error(), jobs.MostDetail), "rules": strings.Join(names, ", ")})
+		map[string]string{"error": clip(broken.Error(), jobs.MaxDetail), "rules": strings.Join(names, ", ")})
 }
 
 // all is an error of every rule.

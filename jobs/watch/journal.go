@@ -72,7 +72,7 @@ func (g *gatherer) unbegun(r config.Rule, runs []schemas.Run, failures []Failure
 		}
 		g.add(r, alert.Finding{Subject: "job " + f.Job, Summary: fmt.Sprintf("job %s could not begin: %s", f.Job,
 			brief(f.Error)),
-			Details: map[string]string{"job": f.Job, "status": schemas.StatusFailed, "error": clip(f.Error, jobs.MostDetail),
+			Details: map[string]string{"job": f.Job, "status": schemas.StatusFailed, "error": clip(f.Error, jobs.MaxDetail),
 				"in_a_row": strconv.Itoa(f.Attempts), "at": words.Instant(f.At)}})
 	}
 }
@@ -116,7 +116,7 @@ func (g *gatherer) failed(r config.Rule, runs []schemas.Run) {
 		}
 		f := alert.Finding{Subject: job,
 			Details: map[string]string{"run_id": t.last.RunID, "command": t.last.Command, "job": t.last.Job,
-				"status": t.last.Status, "error": clip(t.last.Error, jobs.MostDetail),
+				"status": t.last.Status, "error": clip(t.last.Error, jobs.MaxDetail),
 				"in_a_row": strconv.Itoa(t.times), "started_at": words.Instant(t.last.StartedAt)}}
 		if t.last.Job == "" {
 			f.Until = t.last.StartedAt.Add(forgotten)
@@ -173,7 +173,7 @@ func (g *gatherer) refused(r config.Rule, runs []schemas.Run) {
 			Summary: fmt.Sprintf("the key of account %s was refused (%s, %s): %s", g.label("account", a.Account), command,
 				words.MinuteUTC(at), brief(a.Error)),
 			Details: map[string]string{"account": a.Account, "command": command, "started_at": words.Instant(at),
-				"error": clip(a.Error, jobs.MostDetail)}}
+				"error": clip(a.Error, jobs.MaxDetail)}}
 		if !g.scheduled(command, a.Account) {
 			f.Until = at.Add(forgotten)
 			if accepted[a.Account] > a.run || !g.now.Before(f.Until) {

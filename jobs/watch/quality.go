@@ -14,9 +14,9 @@ import (
 	"github.com/usagelake/usagelake/schemas/words"
 )
 
-// mostTold is how many findings a rule makes of the published file: after a great backfill there may be any number,
+// maxTold is how many findings a rule makes of the published file: after a great backfill there may be any number,
 // and the latest ones do.
-const mostTold = 500
+const maxTold = 500
 
 func (g *gatherer) quality(ctx context.Context, snap *query.Snapshot, r config.Rule) error {
 	within := cmp.Or(time.Duration(r.Within), config.DefaultRecent)
@@ -27,7 +27,7 @@ func (g *gatherer) quality(ctx context.Context, snap *query.Snapshot, r config.R
 		GROUP BY ALL) USING (account, usage_date)
 		WHERE severity = '%s' AND check_name <> '%s' AND fetched_at >= TIMESTAMPTZ '%s'
 		GROUP BY ALL ORDER BY usage_date DESC, account, check_name LIMIT %d`, schemas.Failure, schemas.CheckQuarantine,
-			words.Instant(g.since(within)), mostTold), func(v row) error {
+			words.Instant(g.since(within)), maxTold), func(v row) error {
 			account, day, check := v.text("account"), v.text("usage_date"), v.text("check_name")
 			if !g.covers(r, account) {
 				return nil
@@ -51,7 +51,7 @@ func (g *gatherer) quarantine(ctx context.Context, snap *query.Snapshot, r confi
 		fmt.Sprintf(`SELECT account, make_timestamp(epoch_us(window_start))::DATE AS usage_date, count(*) AS records,
 			max(fetched_at) AS fetched_at, string_agg(DISTINCT reason, ', ' ORDER BY reason) AS reasons
 		FROM quarantine GROUP BY ALL HAVING max(fetched_at) >= TIMESTAMPTZ '%s'
-		ORDER BY usage_date DESC, account LIMIT %d`, words.Instant(g.since(within)), mostTold), func(v row) error {
+		ORDER BY usage_date DESC, account LIMIT %d`, words.Instant(g.since(within)), maxTold), func(v row) error {
 			account, day := v.text("account"), v.text("usage_date")
 			if !g.covers(r, account) {
 				return nil
@@ -103,7 +103,7 @@ func (g *gatherer) anomaly(ctx context.Context, snap *query.Snapshot, r config.R
 			array_to_string(list_transform(also, lambda x: x."scope" || ' ' ||
 			coalesce(x.scope_name || ' (' || x.scope_value || ')', x.scope_value, 'NULL')), ', ') AS also
 		FROM anomaly_events WHERE usage_date >= DATE '%s' AND %s ORDER BY usage_date DESC, abs(deviation) DESC NULLS LAST,
-		"scope", scope_value, kind, currency, detail LIMIT %d`, schemas.DateOf(g.since(within)), about(r), mostTold),
+		"scope", scope_value, kind, currency, detail LIMIT %d`, schemas.DateOf(g.since(within)), about(r), maxTold),
 		func(v row) error {
 			scope, value := v.text("scope"), v.text("scope_value")
 			day, err := schemas.ParseDate(v.text("usage_date"))

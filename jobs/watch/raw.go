@@ -127,6 +127,6 @@ func (g *gatherer) orphans(r config.Rule, account string) error {
 		Summary: fmt.Sprintf("account %s has %s whose raw files are gone, kept as it was derived; the first: %s %s",
 			g.label("account", account), words.Plural(len(found), "file", "files"), first.Date, brief(first.Why)),
 		Details: map[string]string{"account": account, "files": strconv.Itoa(len(found)), "first_date": first.Date.String(),
-			"first_why": clip(first.Why, jobs.MostDetail), "hint": first.Hint()}})
+			"first_why": clip(first.Why, jobs.MaxDetail), "hint": first.Hint()}})
 	return nil
 }

@@ -57,7 +57,7 @@ func (e *OverlapError) Hint() string {
 }
 
 // Two accounts overlap on a day if they hold so many of the same records, or all that one of them has.
-const leastOverlap = 3
+const minOverlap = 3
 
 // overlapRows is how many rows are held against each other at once, about, and datesAtOnce of how many days.
 const (
@@ -136,7 +136,7 @@ func dateList(dates []schemas.Date) string {
 
 // overlapSQL finds what pairs of accounts share on these days. First it looks for what has one time and id, and only at
 // that more closely. A record is one number, for speed: numbers of 64 bits that are equal by chance are never as many
-// as leastOverlap. A summary record has no id of the API's, and small ones are often alike: it counts only where all of
+// as minOverlap. A summary record has no id of the API's, and small ones are often alike: it counts only where all of
 // an account's are shared.
 func overlapSQL(dates []schemas.Date) string {
 	in := dateList(dates)
@@ -171,7 +171,7 @@ func overlapSQL(dates []schemas.Date) string {
 		FROM found f JOIN usage u ON u.usage_date = f.usage_date AND u.account = f.account AND u.record_kind = f.record_kind
 			AND hash(u.request_time, u.id, u.token_id, u.user_id, u.model, u.total_amount, u.discount_amount, u.amount,
 			u.total_tokens) = f.sample
-		GROUP BY f.account, f.other, f.usage_date ORDER BY ALL`, in, leastOverlap)
+		GROUP BY f.account, f.other, f.usage_date ORDER BY ALL`, in, minOverlap)
 }
 
 // readOverlaps reads what is known of accounts that hold the same records.

@@ -12,7 +12,7 @@ import (
 )
 
 // most series that a stack tells apart; what is beyond them is one.
-const mostSeries = 6
+const maxSeries = 6
 
 // pictures draws those of a chargeback, in the currency that most is spent in.
 func (b *builder) pictures(ctx context.Context) error {
@@ -58,18 +58,18 @@ func (b *builder) pictures(ctx context.Context) error {
 
 // What a picture has room for.
 const (
-	mostDays     = 400
-	mostAccounts = 40
+	maxDays     = 400
+	maxAccounts = 40
 )
 
-// allDays are the days of the period that the data reaches, mostDays of them at the most.
+// allDays are the days of the period that the data reaches, maxDays of them at the most.
 func (b *builder) allDays() []string {
 	from, to := b.period.From, b.period.To
 	if last := schemas.DateOf(b.asOf.Add(-time.Second)) + 1; to > last {
 		to = max(last, from+1)
 	}
 	var out []string
-	for d := from; d < to && len(out) < mostDays; d++ {
+	for d := from; d < to && len(out) < maxDays; d++ {
 		out = append(out, d.String())
 	}
 	return out
@@ -104,10 +104,10 @@ func (b *builder) stackedPicture(ctx context.Context, title, column string, curr
 	place := map[query.Value]int{}
 	var stack []series
 	for i, name := range parts {
-		if i < mostSeries || len(parts) == mostSeries+1 {
+		if i < maxSeries || len(parts) == maxSeries+1 {
 			stack = append(stack, series{b.called.label(column, show(t.Columns[1], name, "")), make([]float64, len(days))})
-		} else if i == mostSeries {
-			stack = append(stack, series{fmt.Sprintf("%d others", len(parts)-mostSeries), make([]float64, len(days))})
+		} else if i == maxSeries {
+			stack = append(stack, series{fmt.Sprintf("%d others", len(parts)-maxSeries), make([]float64, len(days))})
 		}
 		place[name] = min(i, len(stack)-1)
 	}
@@ -120,8 +120,8 @@ func (b *builder) stackedPicture(ctx context.Context, title, column string, curr
 	if !currency.Null {
 		caption = "Before corrections of earlier months. Numbers beside the names are sums over the period."
 	}
-	if len(days) == mostDays {
-		caption = strings.TrimSpace(fmt.Sprintf("%s The picture ends after %d days, the table doesn't.", caption, mostDays))
+	if len(days) == maxDays {
+		caption = strings.TrimSpace(fmt.Sprintf("%s The picture ends after %d days, the table doesn't.", caption, maxDays))
 	}
 	b.doc.Pictures = append(b.doc.Pictures, Picture{title, caption, stacked{days, stack, currency.Text}, t})
 	return nil
@@ -260,9 +260,9 @@ func (b *builder) calendarPicture(ctx context.Context, _ query.Value) error {
 		return nil
 	}
 	caption := "Which days these figures are made of."
-	if len(rows) > mostAccounts {
-		caption += fmt.Sprintf(" The picture has %d of %d accounts, the table all.", mostAccounts, len(rows))
-		rows = rows[:mostAccounts]
+	if len(rows) > maxAccounts {
+		caption += fmt.Sprintf(" The picture has %d of %d accounts, the table all.", maxAccounts, len(rows))
+		rows = rows[:maxAccounts]
 	}
 	b.doc.Pictures = append(b.doc.Pictures, Picture{"Coverage", caption, calendar{days, rows}, t})
 	return nil

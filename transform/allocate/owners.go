@@ -57,7 +57,7 @@ func (t *table) lacks(k schemas.AllocationKey, owner schemas.Owner) string {
 		t.byBare = map[string]*tableRow{}
 		for _, row := range slices.Backward(t.rows) { // of several the first
 			t.byBare[Bare(row.key)] = row
-			if len(t.rows) <= mostSlips {
+			if len(t.rows) <= maxSlips {
 				t.slips.Add(row.key)
 			}
 		}
@@ -94,8 +94,8 @@ func rests(name string) []string {
 	return out
 }
 
-// mostSlips is how many rows a table has whose keys people type.
-const mostSlips = 10_000
+// maxSlips is how many rows a table has whose keys people type.
+const maxSlips = 10_000
 
 // longestSlip is beyond what anybody types; of a longer name nothing is kept.
 const longestSlip = 100
