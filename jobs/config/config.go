@@ -48,9 +48,10 @@ type Config struct {
 	Prune    Prune    `yaml:"prune"`
 	Alerts   Alerts   `yaml:"alerts"`
 
-	Path  string         `yaml:"-"` // the file, "" if there is none
-	all   []string       // of AllAccountNames; nil of a config that wasn't loaded
-	lines map[string]int // of the file, by path; nil if there is none
+	Path   string         `yaml:"-"` // the file, "" if there is none
+	all    []string       // of AllAccountNames; nil of a config that wasn't loaded
+	lines  map[string]int // of the file, by path; nil if there is none
+	unread []mistake      // keys and values of the file that can't be: what c holds is without them
 }
 
 // Account is one management key and what it may do.

@@ -44,7 +44,7 @@ func TestEveryMistakeInAConfigIsNamed(t *testing.T) {
 		{"empty", "", "is empty"},
 		{"a comment alone", "# nothing\n", "is empty"},
 		{"no YAML", "accounts: [", "config "},
-		{"no mapping", "- a\n- b\n", "cannot unmarshal"},
+		{"no mapping", "- a\n- b\n", "line 1: it is not a section with keys of its own"},
 		{"no accounts", "lake: ./lake\n", "has no accounts"},
 		{"an empty list", "accounts: []\n", "has no accounts"},
 		{"two documents", account + "---\nlake: x\n", "more than one document"},
@@ -80,13 +80,17 @@ func TestEveryMistakeInAConfigIsNamed(t *testing.T) {
 		{"a negative rate", account + "    rate: -1\n", "between 0.001 and 1000 requests a second"},
 		{"a huge rate", account + "    rate: 1e9\n", "between 0.001 and 1000 requests a second"},
 		{"a rate that is no number", account + "    rate: .nan\n", "between 0.001 and 1000 requests a second"},
-		{"text for a rate", account + "    rate: fast\n", "cannot unmarshal"},
+		{"text for a rate", account + "    rate: fast\n", `line 4: accounts[0].rate: "fast" is not a number`},
+		{"a list for a name", "accounts:\n  - name: [a]\n    key_env: K\n", "line 2: accounts[0].name: it is not a text"},
+		{"half a page", account + "    page_size: 2.5\n", `line 4: accounts[0].page_size: "2.5" is not a whole number`},
+		{"text for a list", account + "invoices: i.csv\n", `line 4: invoices: "i.csv" is not a list: write [a, b]`},
+		{"a list for a section", account + "export: [a]\n", "line 4: export: it is not a section with keys of its own"},
 		{"too many at once", account + "    max_in_flight: 2000\n", "between 1 and 1000"},
 		{"a negative number at once", account + "    max_in_flight: -1\n", "between 1 and 1000"},
 		{"a huge page", account + "    page_size: 200000\n", "between 1 and 100000"},
 		{"a currency", account + "    currency: Dollar\n", "is not an ISO 4217 code"},
 		{"a small currency", account + "    currency: usd\n", "is not an ISO 4217 code"},
-		{"a duration", account + "export:\n  settle: soon\n", `line 5: "soon" is not a duration`},
+		{"a duration", account + "export:\n  settle: soon\n", `line 5: export.settle: "soon" is not a duration`},
 		{"a negative duration", account + "export:\n  lookback: -72h\n", "is not a duration"},
 		{"lake_access", account + "lake_access: world\n", "lake_access"},
 	} {
@@ -121,11 +125,69 @@ func TestAllMistakesAreReportedAtOnce(t *testing.T) {
 	// Keys that aren't known, and values of another type.
 	_, err = Load(Overrides{ConfigFile: configFile(t,
 		"lak: x\naccounts:\n  - name: a\n    rate: fast\nexport:\n  settle: soon\n  not_before: later\n")}, noEnv)
-	for _, want := range []string{"line 1: unknown key lak", "line 4: cannot unmarshal", `line 6: "soon" is not`,
-		`line 7: "later" is not`} {
+	for _, want := range []string{"line 1: unknown key lak", `line 4: accounts[0].rate: "fast" is not a number`,
+		`line 6: export.settle: "soon" is not`,
+		`line 7: export.not_before: "later" is not`} {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%v doesn't say %q", err, want)
 		}
+	}
+}
+
+// What can't be read and what can't be meant are told together, in order of the file. What may follow from a mistake
+// alone isn't: the values beside it, and jobs and alerts, which go by names of other things.
+func TestWhatCannotBeReadDoesNotHideWhatCannotBeMeant(t *testing.T) {
+	for _, c := range []struct{ name, text, want string }{
+		{"beside each other", `lake_access: world
+accounts:
+  - {name: A, key_env: K}
+  - {name: b, key_env: L, rate: fast, page_size: -1}
+export: {settle: soon, refetch_at: [0s]}
+prune: {raw: 1h}
+schedule: {jobs: [{name: n, kind: exprt, cron: "0 2 * * *"}]}
+`, `line 1: lake_access: "world" is neither
+line 3: accounts[0] (A): name: "A" is not an account name
+line 4: accounts[1].rate: "fast" is not a number
+line 5: export.settle: "soon" is not a duration
+line 6: prune.raw: 
+line 7: schedule.jobs[0] (n): kind: "exprt" is none of`},
+		{"a source of the key that is misspelt is no lack of one", `accounts:
+  - {name: a, key_evn: K}
+  - {name: b, key_env: L, page_size: -1}
+`, `line 2: unknown key accounts[0].key_evn: did you mean key_env?
+line 3: accounts[1] (b): page_size: -1`},
+		{"a receiver that is misspelt isn't missed by a rule", `accounts: [{name: a, key_env: K}]
+alerts:
+  recievers: [{name: log, log: true}]
+  rules: [{name: low, kind: balance, below: "10"}]
+duckdb: {threads: -1}
+`, `line 3: unknown key alerts.recievers: did you mean receivers?
+line 5: duckdb.threads: -1`},
+		{"a budget that is misspelt isn't missed by an alert", `accounts: [{name: a, key_env: K}]
+budgts: [{name: q}]
+alerts:
+  receivers: [{name: log, log: true}]
+  rules: [{name: q, kind: budget, budgets: [nobody]}]
+lake_access: world
+`, `line 2: unknown key budgts: did you mean budgets?
+line 6: lake_access: `},
+		{"without accounts nothing else is said", "acounts: [{name: a}]\nlake_access: world\n",
+			"line 1: unknown key acounts: did you mean accounts?"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			path := configFile(t, c.text)
+			_, err := Load(Overrides{ConfigFile: path}, noEnv)
+			got := strings.Split(strings.TrimPrefix(fmt.Sprint(err), "config "+path+": "), "\n")
+			want := strings.Split(c.want, "\n")
+			if len(got) != len(want) {
+				t.Fatalf("%v\nwant\n%s", err, c.want)
+			}
+			for i := range got {
+				if !strings.HasPrefix(got[i], want[i]) {
+					t.Errorf("%s; want %s", got[i], want[i])
+				}
+			}
+		})
 	}
 }
 

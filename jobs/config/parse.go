@@ -6,8 +6,10 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"math"
 	"reflect"
 	"slices"
+	"strconv"
 	"strings"
 
 	"go.yaml.in/yaml/v3"
@@ -15,7 +17,8 @@ import (
 	"github.com/usagelake/usagelake/schemas/words"
 )
 
-// parse reads the file. Keys and values that can't be are refused all at once.
+// parse reads the file. Keys and values that can't be are left in c.unread for Validate, which says what else is wrong;
+// where no account could be read there is nothing to say, and they are refused at once.
 func (c *Config) parse(b []byte, path string) error {
 	c.Path = path
 	var root yaml.Node
@@ -26,7 +29,7 @@ func (c *Config) parse(b []byte, path string) error {
 	if len(root.Content) == 0 {
 		return Usage("usagelake init", "config %s is empty", path)
 	}
-	r := reader{lines: map[string]int{}}
+	r := reader{lines: map[string]int{}, values: map[string]string{}}
 	r.keys(root.Content[0], reflect.TypeFor[Config](), "")
 	c.lines = r.lines
 	if !r.twice { // else the decoder says it again
@@ -34,14 +37,14 @@ func (c *Config) parse(b []byte, path string) error {
 		switch err := root.Decode(c); {
 		case errors.As(err, &wrong):
 			for _, text := range wrong.Errors {
-				r.errs = append(r.errs, errors.New(text))
+				r.errs = append(r.errs, r.mistyped(text))
 			}
 		case err != nil:
-			r.errs = append(r.errs, err)
+			r.errs = append(r.errs, mistake{error: err})
 		}
 	}
-	if err := c.refused(r.errs); err != nil {
-		return err
+	if c.unread = r.errs; len(c.unread) > 0 && len(c.Accounts) == 0 {
+		return c.Validate()
 	}
 	if err := dec.Decode(new(yaml.Node)); !errors.Is(err, io.EOF) {
 		return Usage("", "config %s holds more than one document", path)
@@ -54,9 +57,10 @@ func (c *Config) parse(b []byte, path string) error {
 
 // reader goes over the file as it is written.
 type reader struct {
-	errs  []error
-	twice bool           // a key stands twice
-	lines map[string]int // by path
+	errs   []mistake
+	twice  bool              // a key stands twice
+	lines  map[string]int    // by path
+	values map[string]string // by path, as they are written; "" of lists and sections
 }
 
 // keys finds the keys that t has no field for, and says of each which one may be meant.
@@ -65,10 +69,16 @@ func (r *reader) keys(n *yaml.Node, t reflect.Type, at string) {
 		n = n.Alias
 	}
 	switch {
+	case n.Kind == yaml.ScalarNode && (t == reflect.TypeFor[int]() || t == reflect.TypeFor[int64]()):
+		// The decoder cuts 2.5 down to 2.
+		if f, err := strconv.ParseFloat(n.Value, 64); err == nil && f != math.Trunc(f) {
+			r.errs = append(r.errs, mistake{path: at, line: n.Line,
+				error: fmt.Errorf("%s: %q is not %s", at, n.Value, kindOf("int"))})
+		}
 	case n.Kind == yaml.SequenceNode && t.Kind() == reflect.Slice:
 		for i, e := range n.Content {
 			name := fmt.Sprintf("%s[%d]", at, i)
-			r.lines[name] = e.Line
+			r.lines[name], r.values[name] = e.Line, e.Value
 			r.keys(e, t.Elem(), name)
 		}
 	case n.Kind == yaml.MappingNode && t.Kind() == reflect.Struct:
@@ -85,13 +95,13 @@ func (r *reader) keys(n *yaml.Node, t reflect.Type, at string) {
 			ft, ok := known[key]
 			switch {
 			case !ok:
-				r.errs = append(r.errs, fmt.Errorf("line %d: unknown key %s%s", line, name,
-					words.Nearest(key, slices.Sorted(maps.Keys(known)))))
+				r.errs = append(r.errs, mistake{path: name, line: line, unknown: true, error: fmt.Errorf("unknown key %s%s", name,
+					words.Nearest(key, slices.Sorted(maps.Keys(known))))})
 			case seen[key]:
 				r.twice = true
-				r.errs = append(r.errs, fmt.Errorf("line %d: %s stands twice", line, name))
+				r.errs = append(r.errs, mistake{path: name, line: line, error: fmt.Errorf("%s stands twice", name)})
 			default:
-				r.lines[name] = line
+				r.lines[name], r.values[name] = line, n.Content[i+1].Value
 				r.keys(n.Content[i+1], ft, name)
 			}
 			seen[key] = true

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"errors"
 	"fmt"
 	"regexp"
 	"slices"
@@ -12,8 +13,26 @@ import (
 )
 
 // Validate fills in defaults and reports every mistake at once, each with its line where the config was read from a
-// file. The error is ErrUsage.
+// file: what couldn't be read of it, and what can't be meant. The error is ErrUsage.
 func (c *Config) Validate() error {
+	var errs []error
+	for _, m := range c.unread {
+		errs = append(errs, m)
+	}
+	if len(errs) > 0 && len(c.Accounts) == 0 { // most of what is wrong with the rest would follow from that
+		return c.refused(errs)
+	}
+	for _, err := range c.impossible() {
+		var m mistake
+		if !errors.As(err, &m) || judged(m.path, c.unread) {
+			errs = append(errs, err)
+		}
+	}
+	return c.refused(errs)
+}
+
+// impossible lists what can't be meant.
+func (c *Config) impossible() []error {
 	var errs []error
 	bad := func(path, format string, args ...any) { errs = append(errs, at(path, format, args...)) }
 	if c.LakeAccess != "" && c.LakeAccess != AccessPrivate && c.LakeAccess != AccessGroup {
@@ -54,7 +73,7 @@ func (c *Config) Validate() error {
 			bad(path, "%s (%s): name: another budget has it too", path, b.Name)
 		}
 	}
-	return c.refused(errs)
+	return errs
 }
 
 // keyPrefix is what the Portal's management keys begin with.
