@@ -236,12 +236,12 @@ func eachDay(ctx context.Context, dir string, do func(schemas.Partition, []schem
 		return err
 	}
 	for _, p := range days {
-		raws, err := lake.Windows(p)
+		source, err := lake.Source(p)
 		if err != nil {
 			return err
 		}
 		var windows []schemas.Sealed
-		for _, r := range raws {
+		for _, r := range source.Windows {
 			s, err := lake.OpenRaw(ctx, p, r)
 			if err != nil {
 				return err

@@ -10,8 +10,8 @@ import (
 	"github.com/usagelake/usagelake/schemas"
 )
 
-// sealed are the sealed windows of an account, by day.
-type sealed map[schemas.Date][]load.Raw
+// sealed is what the days of an account come from.
+type sealed map[schemas.Date]load.Source
 
 // sealedOf lists an account's sealed windows: directory listings, and of the files the tombstones of pruned days alone.
 func sealedOf(lake *publish.Lake, account string) (sealed, error) {
@@ -21,12 +21,12 @@ func sealedOf(lake *publish.Lake, account string) (sealed, error) {
 	}
 	s := sealed{}
 	for _, p := range partitions {
-		raws, err := lake.Windows(p)
+		source, err := lake.Source(p)
 		if err != nil {
 			return nil, err
 		}
-		if len(raws) > 0 {
-			s[p.Date] = raws
+		if len(source.Windows) > 0 {
+			s[p.Date] = source
 		}
 	}
 	return s, nil
@@ -34,8 +34,8 @@ func sealedOf(lake *publish.Lake, account string) (sealed, error) {
 
 func (s sealed) windows() []schemas.Window {
 	var out []schemas.Window
-	for _, raws := range s {
-		for _, r := range raws {
+	for _, source := range s {
+		for _, r := range source.Windows {
 			out = append(out, r.Window)
 		}
 	}
@@ -47,7 +47,7 @@ func (s sealed) windows() []schemas.Window {
 // be derived any more: its raw files were pruned.
 func (s sealed) whole(days []schemas.Window) []schemas.Window {
 	for i, w := range days {
-		if load.Frozen(s[w.Date()]) {
+		if s[w.Date()].Frozen() {
 			days[i] = w.Partition().Window()
 		}
 	}

@@ -37,16 +37,16 @@ func sealedCurrency(ctx context.Context, lake *publish.Lake, account string) (st
 		return "", err
 	}
 	for _, p := range slices.Backward(days) {
-		raws, err := lake.Windows(p)
+		source, err := lake.Source(p)
 		if err != nil {
 			return "", err
 		}
-		for _, r := range slices.Backward(load.Live(raws)) {
+		for _, r := range slices.Backward(source.Live()) {
 			if code := currencyOf(ctx, lake, p, r); code != "" {
 				return code, nil
 			}
 		}
-		if len(raws) > 0 {
+		if len(source.Windows) > 0 {
 			return "", nil // as far back as that it isn't asked what a currency was
 		}
 	}
@@ -68,11 +68,11 @@ func (x *exporter) keptCurrency(ctx context.Context, s schemas.Seal) (string, er
 		return s.Currency, nil
 	}
 	w := s.Window()
-	raws, err := x.lake.Windows(w.Partition())
+	source, err := x.lake.Source(w.Partition())
 	if err != nil {
 		return "", err
 	}
-	for _, r := range load.Live(raws) {
+	for _, r := range source.Live() {
 		if !r.Window.Start.Before(w.End) || !w.Start.Before(r.Window.End) {
 			continue
 		}

@@ -65,45 +65,45 @@ func derive(ctx context.Context, lake *publish.Lake, account string, log *slog.L
 // what stands there.
 func deriveDay(ctx context.Context, lake *publish.Lake, p schemas.Partition) (footer schemas.DayFooter, wrote bool,
 	err error) {
-	raws, err := lake.Windows(p)
+	source, err := lake.Source(p)
 	if err != nil {
 		return footer, false, err
 	}
-	if load.Frozen(raws) {
-		footer, err = lake.FrozenDay(p)
+	if source.Frozen() {
+		footer, err = lake.FrozenDay(source)
 		return footer, false, err
 	}
-	orphan, err := lake.Orphaned(p, raws)
+	orphan, err := lake.Orphaned(source)
 	if err != nil {
 		return footer, false, err
 	}
-	if orphan != nil || len(raws) == 0 {
+	if orphan != nil || len(source.Windows) == 0 {
 		footer, _, err = lake.Day(p)
 		if errors.As(err, new(*load.DamagedError)) {
 			return schemas.DayFooter{}, false, nil // whoever publishes says so
 		}
 		return footer, false, err
 	}
-	if _, err := lake.KeepPruned(p); err != nil {
+	if err := lake.KeepPruned(source); err != nil {
 		return footer, false, err
 	}
-	if err := lake.KeepOrphan(p, raws); err != nil {
+	if err := lake.KeepOrphan(source); err != nil {
 		return footer, false, err
 	}
 	w, err := lake.CreateDay(p)
 	if err != nil {
 		return footer, false, fmt.Errorf("derive %s: %w", p, err)
 	}
-	footer, err = deriveTo(ctx, lake, p, raws, w)
+	footer, err = deriveTo(ctx, lake, source, w)
 	return footer, err == nil, err
 }
 
-// deriveTo writes what the windows of p, a day that isn't frozen, give, and commits it. Windows that were pruned own
+// deriveTo writes what the windows of a day that isn't frozen give, and commits it. Windows that were pruned own
 // nothing any more; the day's coverage still lists them.
-func deriveTo(ctx context.Context, lake *publish.Lake, p schemas.Partition, raws []load.Raw,
+func deriveTo(ctx context.Context, lake *publish.Lake, source load.Source,
 	w *load.DayWriter) (footer schemas.DayFooter, err error) {
 	defer w.Abort()
-	live := load.Live(raws)
+	p, live := source.Partition, source.Live()
 	windows := make([]schemas.Sealed, len(live))
 	for i, r := range live {
 		if windows[i], err = lake.OpenRaw(ctx, p, r); err != nil {
@@ -125,14 +125,8 @@ func deriveTo(ctx context.Context, lake *publish.Lake, p schemas.Partition, raws
 		}
 	}
 	footer = day.Footer()
-	if len(live) < len(raws) {
-		t, err := lake.Pruned(p)
-		if err != nil {
-			return footer, fmt.Errorf("derive %s: %w", p, err)
-		}
-		footer.Windows = append(t.Silent(), footer.Windows...) // which came later
-	}
-	footer.Digest = load.DayDigest(transform.Version, raws)
+	footer.Windows = append(source.Silent(), footer.Windows...) // which came later
+	footer.Digest = source.Digest(transform.Version)
 	return footer, w.Commit(footer)
 }
 

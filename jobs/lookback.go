@@ -86,7 +86,7 @@ func (x *exporter) doubted(ctx context.Context) error {
 		for _, d := range doubts {
 			w := schemas.Window{Account: x.account.Name, Start: d.Start, End: d.End}
 			within := func(m schemas.Window) bool { return !w.Start.Before(m.Start) && !w.End.After(m.End) }
-			if w.Start.Before(x.plan.Range.Start) || w.End.After(x.plan.Range.End) || load.Frozen(x.sealed[p.Date]) ||
+			if w.Start.Before(x.plan.Range.Start) || w.End.After(x.plan.Range.End) || x.sealed[p.Date].Frozen() ||
 				slices.ContainsFunc(x.plan.Missing, within) {
 				continue
 			}
@@ -236,7 +236,7 @@ const secondLook = time.Hour
 // nothing.
 func (x *exporter) held(ctx context.Context, w schemas.Window) (*extract.Held, error) {
 	p := w.Partition()
-	live := load.Live(x.sealed[p.Date])
+	live := x.sealed[p.Date].Live()
 	seqs := make([]int, len(live))
 	for i, r := range live {
 		seqs[i] = r.Seq

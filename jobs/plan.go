@@ -103,11 +103,10 @@ func plan(account string, span Span, s sealed, days map[schemas.Date]schemas.Day
 
 	// Pruned days that were begun to be fetched anew, and not to the end.
 	anew := map[schemas.Date]bool{}
-	for d, raws := range s {
-		if live := load.Live(raws); load.Frozen(raws) && len(live) > 0 && d.Start().Before(r.End) && r.Start.Before(d.End()) {
+	for d, source := range s {
+		if source.Thawing() && d.Start().Before(r.End) && r.Start.Before(d.End()) {
 			anew[d] = true
-			p.Missing = append(p.Missing, schemas.Uncovered(schemas.Partition{Account: account, Date: d}.Window(),
-				windowsOf(live))...)
+			p.Missing = append(p.Missing, schemas.Uncovered(source.Window(), windowsOf(source.Live()))...)
 		}
 	}
 
@@ -118,7 +117,7 @@ func plan(account string, span Span, s sealed, days map[schemas.Date]schemas.Day
 		if len(have) > 0 && w.Start.Before(have[0].Start) && have[0].Start.Before(w.End) {
 			w.Start = have[0].Start
 		}
-		if gaps := schemas.Uncovered(w, windowsOf(s[d])); len(gaps) > 0 {
+		if gaps := schemas.Uncovered(w, windowsOf(s[d].Windows)); len(gaps) > 0 {
 			w.End = gaps[0].Start
 			if !gaps[0].End.Equal(d.End()) || schemas.DateOf(settled) != d { // a gap, which is fetched anyway
 				return w, false
@@ -128,7 +127,7 @@ func plan(account string, span Span, s sealed, days map[schemas.Date]schemas.Day
 	}
 	for d, day := range days {
 		due := aged(day, d, cfg.RefetchAt, settled) || oldest(day).Before(span.Since)
-		if w, ok := within(d); ok && due && w.End.Equal(d.End()) && !load.Frozen(s[d]) && !d.Start().Before(past.horizon) {
+		if w, ok := within(d); ok && due && w.End.Equal(d.End()) && !s[d].Frozen() && !d.Start().Before(past.horizon) {
 			anew[d] = true
 			p.Missing = append(p.Missing, w)
 		}
@@ -199,7 +198,7 @@ func recentDays(lake *publish.Lake, account string, s sealed, cfg config.Export,
 	}
 	out := map[schemas.Date]schemas.DayFooter{}
 	for d := schemas.DateOf(now.Add(-oldest)) - 1; d <= schemas.DateOf(now); d++ {
-		if len(s[d]) == 0 {
+		if len(s[d].Windows) == 0 {
 			continue
 		}
 		footer, ok, err := lake.Day(schemas.Partition{Account: account, Date: d})

@@ -24,7 +24,9 @@ func sealedAs(windows ...schemas.Window) sealed {
 	s := sealed{}
 	for _, w := range windows {
 		for i, d := range w.Days() {
-			s[d.Date()] = append(s[d.Date()], load.Raw{Window: d, Seq: i + 1})
+			source := s[d.Date()]
+			source.Windows = append(source.Windows, load.Raw{Window: d, Seq: i + 1})
+			s[d.Date()] = source
 		}
 	}
 	return s

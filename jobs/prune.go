@@ -241,12 +241,12 @@ func (p *pruner) keep(day schemas.Partition, reason string, failed bool) {
 
 // day prunes a day, or notes why it is kept.
 func (p *pruner) day(ctx context.Context, day schemas.Partition) error {
-	raws, err := p.lake.Windows(day)
+	source, err := p.lake.Source(day)
 	if errors.As(err, new(*load.DamagedError)) {
 		p.keep(day, keptLost, true)
 		return nil
 	}
-	if err != nil || len(raws) == 0 {
+	if err != nil || len(source.Windows) == 0 {
 		return err
 	}
 	month := day.Date.Month()
@@ -254,9 +254,9 @@ func (p *pruner) day(ctx context.Context, day schemas.Partition) error {
 		p.keep(day, keptOpen, false)
 		return nil
 	}
-	frozen := load.Frozen(raws)
+	frozen := source.Frozen()
 	if !frozen {
-		why, failed, err := p.rawStays(ctx, day, raws)
+		why, failed, err := p.rawStays(ctx, source)
 		if err != nil {
 			return err
 		}
@@ -264,7 +264,7 @@ func (p *pruner) day(ctx context.Context, day schemas.Partition) error {
 			p.keep(day, why, failed)
 			return nil
 		}
-	} else if len(load.Live(raws)) > 0 {
+	} else if source.Thawing() {
 		p.keep(day, keptFetching, false)
 		return nil
 	}
@@ -291,26 +291,25 @@ func (p *pruner) day(ctx context.Context, day schemas.Partition) error {
 
 // rawStays says why the raw files of a day of a closed month stay, "" if nothing stands against deleting them. failed
 // is that something is wrong with the day.
-func (p *pruner) rawStays(ctx context.Context, day schemas.Partition, raws []load.Raw) (why string, failed bool,
-	err error) {
-	month := day.Date.Month()
+func (p *pruner) rawStays(ctx context.Context, source load.Source) (why string, failed bool, err error) {
+	day, month := source.Partition, source.Date.Month()
 	switch {
 	case p.policy.Raw == 0:
 		return keptNoPolicy, false, nil
 	case !p.old(month, p.policy.Raw):
 		return fmt.Sprintf(keptYoung, p.report.Raw), false, nil
-	case len(schemas.Uncovered(day.Window(), windowsOf(raws))) > 0:
+	case len(schemas.Uncovered(day.Window(), windowsOf(source.Windows))) > 0:
 		return keptPart, false, nil
 	}
 	// A window is asked for with a second on either side. Nothing is derived from a neighbour's margins; they stay until
 	// nobody can have a question about them.
 	for _, d := range []schemas.Date{day.Date - 1, day.Date + 1} {
 		if m := d.Month(); !p.closed[m] {
-			next, err := p.lake.Windows(schemas.Partition{Account: day.Account, Date: d})
+			next, err := p.lake.Source(schemas.Partition{Account: day.Account, Date: d})
 			if err != nil && !errors.As(err, new(*load.DamagedError)) {
 				return "", false, err
 			}
-			if err != nil || len(next) > 0 {
+			if err != nil || len(next.Windows) > 0 {
 				return fmt.Sprintf(keptBorder, m), false, nil
 			}
 		}
@@ -326,7 +325,7 @@ func (p *pruner) rawStays(ctx context.Context, day schemas.Partition, raws []loa
 	if err != nil {
 		return "", false, err
 	}
-	footer, err := deriveTo(ctx, p.lake, day, raws, w)
+	footer, err := deriveTo(ctx, p.lake, source, w)
 	switch {
 	case err == nil && emptied(footer):
 		return keptEmptied, false, nil

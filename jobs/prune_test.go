@@ -284,10 +284,10 @@ func TestAPrunedDayIsNeverMixed(t *testing.T) {
 		if res := w.export(Span{From: october.Start(), To: kit.Day(3)}); res.Windows != 1 {
 			t.Errorf("%d windows", res.Windows)
 		}
-		raws, err := lake.Windows(schemas.Partition{Account: "acme", Date: schemas.DateOf(tenth)})
-		if err != nil || len(raws) != 3 || !raws[2].Window.Start.Equal(tenth.Add(6*time.Hour)) ||
-			!raws[2].Window.End.Equal(tenth.AddDate(0, 0, 1)) {
-			t.Errorf("sealed %+v %v", raws, err)
+		source, err := lake.Source(schemas.Partition{Account: "acme", Date: schemas.DateOf(tenth)})
+		if err != nil || len(source.Windows) != 3 || !source.Windows[2].Window.Start.Equal(tenth.Add(6*time.Hour)) ||
+			!source.Windows[2].Window.End.Equal(tenth.AddDate(0, 0, 1)) {
+			t.Errorf("sealed %+v %v", source.Windows, err)
 		}
 		if r := verified(t, w); len(r.Findings) != 0 {
 			t.Errorf("%+v", r.Findings)

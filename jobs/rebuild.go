@@ -100,15 +100,15 @@ func rebuildDays(ctx context.Context, lake *publish.Lake, env Env, days []schema
 			if phase != nil {
 				phase("derive " + p.String())
 			}
-			raws, err := lake.Windows(p)
+			source, err := lake.Source(p)
 			if err != nil {
 				return err
 			}
 			if out[i].footer, out[i].wrote, err = deriveDay(ctx, lake, p); err != nil {
 				return err
 			}
-			if out[i].frozen = load.Frozen(raws); out[i].frozen {
-				if err := lake.CheckFrozen(p); err != nil {
+			if out[i].frozen = source.Frozen(); out[i].frozen {
+				if err := lake.CheckFrozen(source); err != nil {
 					return err
 				}
 			}

@@ -231,14 +231,14 @@ const (
 
 // redoDay derives a day anew, if it can.
 func redoDay(ctx context.Context, lake *publish.Lake, p schemas.Partition, log *slog.Logger) (int, error) {
-	raws, err := lake.Windows(p)
-	frozen := err != nil || load.Frozen(raws) // an error: its tombstone can't be read
+	source, err := lake.Source(p)
+	frozen := err != nil || source.Frozen() // an error: its tombstone can't be read
 	wrote := false
 	if err == nil {
 		_, wrote, err = deriveDay(ctx, lake, p)
 	}
 	if err == nil && frozen {
-		err = lake.CheckFrozen(p)
+		err = lake.CheckFrozen(source)
 	}
 	switch damaged := (*load.DamagedError)(nil); {
 	case frozen && errors.As(err, &damaged):
@@ -256,11 +256,11 @@ func redoDay(ctx context.Context, lake *publish.Lake, p schemas.Partition, log *
 func uncovered(lake *publish.Lake, windows []schemas.Window) ([]schemas.Window, error) {
 	var out []schemas.Window
 	for _, w := range windows {
-		raws, err := lake.Windows(w.Partition())
+		source, err := lake.Source(w.Partition())
 		if err != nil {
 			return nil, err
 		}
-		out = append(out, schemas.Uncovered(w, windowsOf(raws))...)
+		out = append(out, schemas.Uncovered(w, windowsOf(source.Windows))...)
 	}
 	return out, nil
 }

@@ -237,9 +237,9 @@ func accountStatus(lake *publish.Lake, name string, closed []publish.ClosedMonth
 	}
 	for d := schemas.DateOf(a.From); d.Start().Before(a.To); d++ {
 		p := schemas.Partition{Account: name, Date: d}
-		day := Day{Date: d.String(), Windows: len(s[d])}
+		day := Day{Date: d.String(), Windows: len(s[d].Windows)}
 		missing := int64(0)
-		for _, g := range schemas.Uncovered(p.Window(), windowsOf(s[d])) {
+		for _, g := range schemas.Uncovered(p.Window(), windowsOf(s[d].Windows)) {
 			missing += g.Seconds()
 		}
 		day.Covered = 1 - float64(missing)/float64(p.Window().Seconds())
@@ -258,20 +258,12 @@ func accountStatus(lake *publish.Lake, name string, closed []publish.ClosedMonth
 				}
 			}
 		}
-		want := load.DayDigest(transform.Version, s[d])
-		if day.Pruned = load.Frozen(s[d]); day.Pruned {
+		if day.Pruned = s[d].Frozen(); day.Pruned {
 			a.Pruned++
-			t, err := lake.Pruned(p)
-			if err != nil {
-				return a, err
-			}
-			if len(load.Live(s[d])) == 0 { // else it is being fetched anew, and stale until all of it is there
-				want = t.Digest
-			}
 		}
 		if day.Orphan = len(st.Orphans) > 0; day.Orphan {
 			// It stays as it is.
-		} else if len(s[d]) > 0 && (!ok || footer.Digest != want) {
+		} else if len(s[d].Windows) > 0 && (!ok || footer.Digest != s[d].Digest(transform.Version)) {
 			day.Stale = true
 			a.Stale++
 		}

@@ -75,17 +75,17 @@ func (l *Lake) Day(p schemas.Partition) (schemas.DayFooter, bool, error) {
 // that are missing: see Orphan. A frozen day can't be derived: it is stale if FrozenDay has something to put in its
 // place.
 func (l *Lake) Stale(p schemas.Partition, transformVersion int) (bool, error) {
-	raws, err := l.Windows(p)
+	source, err := l.Source(p)
 	if err != nil {
 		return false, err
 	}
-	if Frozen(raws) {
-		return l.frozenStale(p)
+	if source.Frozen() {
+		return l.frozenStale(source)
 	}
 	var damaged *DamagedError
 	footer, ok, err := l.Day(p)
 	if err == nil || errors.As(err, &damaged) {
-		if o, err := l.OrphanedDay(p, raws, footer, ok, err); o != nil || err != nil {
+		if o, err := l.OrphanedDay(source, footer, ok, err); o != nil || err != nil {
 			return false, err
 		}
 	}
@@ -95,9 +95,9 @@ func (l *Lake) Stale(p schemas.Partition, transformVersion int) (bool, error) {
 		return true, nil
 	case err != nil:
 		return false, err
-	case !ok && len(raws) > 0:
+	case !ok && len(source.Windows) > 0:
 		return true, nil
-	case ok && footer.Digest != DayDigest(transformVersion, raws):
+	case ok && footer.Digest != source.Digest(transformVersion):
 		return true, nil
 	}
 

@@ -396,13 +396,13 @@ func TestStaleIsWhateverIsNotDerivedFromTheWindows(t *testing.T) {
 	reject := schemas.Reject{Window: schemastest.Day.Window(), Reason: schemas.ReasonNoID, Raw: []byte("{}"),
 		FetchedAt: schemastest.Day.Date.End(), RunID: "r"}
 	derive := func(t *testing.T, l *Lake, rejects ...schemas.Reject) {
-		raws, err := l.Windows(schemastest.Day)
+		source, err := l.Source(schemastest.Day)
 		must(t, err)
 		w, err := l.CreateDay(schemastest.Day)
 		must(t, err)
 		must(t, w.WriteRejects(rejects))
 		f := dayFooter(0, int64(len(rejects)))
-		f.Digest = DayDigest(1, raws)
+		f.Digest = DayDigest(1, source.Windows)
 		must(t, w.Commit(f))
 	}
 	tests := []struct {

@@ -4,7 +4,7 @@
 //	CreateDay Arrow batches     ─▶ usage/…/usage.parquet and quarantine/…, one rename each
 //	WriteBalance                ─▶ balance/…
 //	AppendRun                   ─▶ journal/runs.jsonl
-//	PruneDay  old raw files     ─▶ a tombstone in their place: the day file is the source from then on (see Pruned)
+//	PruneDay  old raw files     ─▶ a tombstone in their place: the day file is the source from then on (see Source)
 //
 // The guarantee: whoever reads the glob usage/**/*.parquet at any moment, a crash included, sees each file as it was or
 // as it is to be, whole. A file is written beside the others in .tmp, synced, renamed, and its directory synced

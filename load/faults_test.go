@@ -94,12 +94,12 @@ func writings(t *testing.T) []writing {
 				return err
 			},
 			look: func(t *testing.T, l *Lake) string {
-				raws, err := l.Windows(schemastest.Day)
+				source, err := l.Source(schemastest.Day)
 				must(t, err)
-				for _, r := range raws {
+				for _, r := range source.Windows {
 					must(t, readRaw(t, l, r))
 				}
-				return strings.Repeat("sealed ", len(raws))
+				return strings.Repeat("sealed ", len(source.Windows))
 			},
 			adds: true,
 		},
@@ -146,9 +146,7 @@ func writings(t *testing.T) []writing {
 				sealRecords(t, l, 0, 24, 300)
 			},
 			write: func(t *testing.T, l *Lake) error {
-				raws, err := l.Windows(schemastest.Day)
-				must(t, err)
-				return l.KeepOrphan(schemastest.Day, raws)
+				return l.KeepOrphan(sourceOf(t, l))
 			},
 			look: func(t *testing.T, l *Lake) string {
 				must(t, l.CheckBody(l.UsagePath(schemastest.Day)))

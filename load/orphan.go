@@ -110,7 +110,7 @@ func (l *Lake) AcceptNoRaw() error {
 
 // DayState is what the lake has of a day.
 type DayState struct {
-	Windows []Raw             // as Lake.Windows lists them
+	Source
 	Footer  schemas.DayFooter // of the day file, zero if there is none that can be read
 	Derived bool              // there is one
 	Damage  error             // why it can't be read, a *DamagedError; nil if it can, or there is none
@@ -120,17 +120,17 @@ type DayState struct {
 // State looks at a day: the names of its raw files, and the footers of what was derived from them.
 func (l *Lake) State(p schemas.Partition) (DayState, error) {
 	var s DayState
-	all, err := l.allRaws(p)
-	if err != nil {
+	var all []Raw
+	var err error
+	if s.Source, all, err = l.sources(p); err != nil {
 		return s, err
 	}
-	s.Windows = ofKind(all, schemas.KindUsage)
 	if s.Footer, s.Derived, err = l.Day(p); errors.As(err, new(*DamagedError)) {
 		s.Damage = err
 	} else if err != nil {
 		return s, err
 	}
-	o, err := l.OrphanedDay(p, s.Windows, s.Footer, s.Derived, s.Damage)
+	o, err := l.OrphanedDay(s.Source, s.Footer, s.Derived, s.Damage)
 	if o != nil {
 		s.Orphans = append(s.Orphans, *o)
 	}
@@ -149,25 +149,21 @@ func (l *Lake) Orphans(p schemas.Partition) ([]Orphan, error) {
 	return s.Orphans, err
 }
 
-// Orphaned is Orphans of the day file and its quarantine alone, given the windows of p; nil if they can be derived.
-func (l *Lake) Orphaned(p schemas.Partition, raws []Raw) (*Orphan, error) {
-	footer, ok, err := l.Day(p)
+// Orphaned is Orphans of the day file and its quarantine alone; nil if they can be derived, or are the source.
+func (l *Lake) Orphaned(source Source) (*Orphan, error) {
+	footer, ok, err := l.Day(source.Partition)
 	if err != nil && !errors.As(err, new(*DamagedError)) {
 		return nil, err
 	}
-	return l.OrphanedDay(p, raws, footer, ok, err)
-}
-
-func ofKind(all []Raw, kind string) []Raw {
-	return slices.DeleteFunc(slices.Clone(all), func(r Raw) bool { return r.Kind != kind })
+	return l.OrphanedDay(source, footer, ok, err)
 }
 
 // OrphanedDay is Orphaned, given what Day says; damaged is nil if that can be read.
-func (l *Lake) OrphanedDay(p schemas.Partition, raws []Raw, footer schemas.DayFooter, ok bool, damaged error) (*Orphan,
-	error) {
-	if Frozen(raws) {
+func (l *Lake) OrphanedDay(source Source, footer schemas.DayFooter, ok bool, damaged error) (*Orphan, error) {
+	if source.Frozen() {
 		return nil, nil
 	}
+	p, raws := source.Partition, source.Windows
 	o := &Orphan{Partition: p, What: OrphanUsage, Path: l.UsagePath(p)}
 	switch {
 	// what it was made from isn't known; what is sealed is derived, and it is set aside
@@ -366,16 +362,17 @@ func (l *Lake) Drop(p schemas.Partition) ([]Orphan, error) {
 	return orphans, nil
 }
 
-// KeepOrphan keeps a copy of the day file of p in damaged/, and of its quarantine, before it is derived anew: if raw
+// KeepOrphan keeps a copy of the day file in damaged/, and of its quarantine, before it is derived anew: if raw
 // files that it was made from are gone, or it can't be told which it was made from, it may hold what no window does.
 // Otherwise it does nothing.
-func (l *Lake) KeepOrphan(p schemas.Partition, raws []Raw) error {
+func (l *Lake) KeepOrphan(source Source) error {
+	p := source.Partition
 	footer, ok, err := l.Day(p)
 	switch {
 	case errors.As(err, new(*DamagedError)): // what it was made from isn't known
 	case err != nil:
 		return err
-	case !ok || len(missing(footer.Windows, raws)) == 0:
+	case !ok || len(missing(footer.Windows, source.Windows)) == 0:
 		return nil
 	}
 	for _, path := range []string{l.QuarantinePath(p), l.UsagePath(p)} {

@@ -34,7 +34,7 @@ func sealRecords(t testing.TB, l *Lake, from, to int, records int64) Raw {
 // deriveRows writes the day file of the test day with so many rows, as derived from what is sealed.
 func deriveRows(t testing.TB, l *Lake, rows int, rejects ...schemas.Reject) {
 	t.Helper()
-	raws, err := l.Windows(schemastest.Day)
+	source, err := l.Source(schemastest.Day)
 	must(t, err)
 	w, err := l.CreateDay(schemastest.Day)
 	must(t, err)
@@ -44,8 +44,8 @@ func deriveRows(t testing.TB, l *Lake, rows int, rejects ...schemas.Reject) {
 	must(t, w.Write(rec))
 	must(t, w.WriteRejects(rejects))
 	f := dayFooter(int64(rows), int64(len(rejects)))
-	f.Digest = DayDigest(1, raws)
-	for _, r := range raws {
+	f.Digest = DayDigest(1, source.Windows)
+	for _, r := range source.Windows {
 		seal := schemas.DayWindow{Seq: r.Seq, Start: r.Window.Start, End: r.Window.End, Records: int64(rows),
 			FetchedAt: schemastest.Day.Date.End(), RunID: "r", Owns: true}
 		f.Windows = append(f.Windows, seal)
@@ -71,17 +71,18 @@ func TestADayWhoseRawFilesAreMissingIsKept(t *testing.T) {
 		{"nothing missing", func(t *testing.T, l *Lake) {}, "", false},
 		{"all of it", func(t *testing.T, l *Lake) { must(t, os.RemoveAll(l.Path(RawDir, "acct=acme", "date=2026-11-01"))) },
 			"00:00:00 to 24:00:00", false},
-		{"one of three", func(t *testing.T, l *Lake) { removeRaw(t, l, windowsOf(t, l)[1]) }, "08:00:00 to 16:00:00", false},
+		{"one of three", func(t *testing.T, l *Lake) { removeRaw(t, l, sourceOf(t, l).Windows[1]) }, "08:00:00 to 16:00:00",
+			false},
 		{"the last, and others sealed since", func(t *testing.T, l *Lake) {
-			removeRaw(t, l, windowsOf(t, l)[2])
+			removeRaw(t, l, sourceOf(t, l).Windows[2])
 			sealRecords(t, l, 0, 8, 100)
 		}, "16:00:00 to 24:00:00", false},
 		{"fetched anew in part", func(t *testing.T, l *Lake) {
-			removeRaw(t, l, windowsOf(t, l)[1:]...)
+			removeRaw(t, l, sourceOf(t, l).Windows[1:]...)
 			sealRecords(t, l, 8, 20, 100)
 		}, "20:00:00 to 24:00:00", false},
 		{"fetched anew", func(t *testing.T, l *Lake) {
-			removeRaw(t, l, windowsOf(t, l)[1:]...)
+			removeRaw(t, l, sourceOf(t, l).Windows[1:]...)
 			sealRecords(t, l, 8, 20, 150)
 			sealRecords(t, l, 20, 24, 100)
 		}, "", true},
@@ -90,18 +91,18 @@ func TestADayWhoseRawFilesAreMissingIsKept(t *testing.T) {
 			sealRecords(t, l, 0, 24, 149)
 		}, "00:00:00 to 08:00:00, 08:00:00 to 16:00:00, 16:00:00 to 24:00:00", false},
 		{"fetched anew, and nothing came", func(t *testing.T, l *Lake) {
-			removeRaw(t, l, windowsOf(t, l)[0])
+			removeRaw(t, l, sourceOf(t, l).Windows[0])
 			sealRecords(t, l, 0, 8, 0)
 		}, "00:00:00 to 08:00:00", false},
 		{"one that a later one covers", func(t *testing.T, l *Lake) {
 			sealRecords(t, l, 0, 24, 300)
 			deriveRows(t, l, 300)
-			removeRaw(t, l, windowsOf(t, l)[0])
+			removeRaw(t, l, sourceOf(t, l).Windows[0])
 		}, "", true},
 		{"one that an older one covers", func(t *testing.T, l *Lake) {
 			sealRecords(t, l, 2, 4, 50) // corrects a part of the first
 			deriveRows(t, l, 300)
-			removeRaw(t, l, windowsOf(t, l)[3])
+			removeRaw(t, l, sourceOf(t, l).Windows[3])
 		}, "02:00:00 to 04:00:00", false},
 		{"a day file that can't be read", func(t *testing.T, l *Lake) {
 			must(t, os.RemoveAll(l.Path(RawDir, "acct=acme", "date=2026-11-01")))
@@ -153,11 +154,11 @@ func TestADayWhoseRawFilesAreMissingIsKept(t *testing.T) {
 	}
 }
 
-func windowsOf(t testing.TB, l *Lake) []Raw {
+func sourceOf(t testing.TB, l *Lake) Source {
 	t.Helper()
-	raws, err := l.Windows(schemastest.Day)
+	source, err := l.Source(schemastest.Day)
 	must(t, err)
-	return raws
+	return source
 }
 
 // A number in the raw archive is never given to another window while a day file names it: a file that is restored later
@@ -183,9 +184,9 @@ func TestADayThatIsDerivedFromOtherWindowsIsKeptBeside(t *testing.T) {
 	l := newTestLake(t, Options{})
 	first := sealRecords(t, l, 0, 24, 10)
 	deriveRows(t, l, 10)
-	must(t, l.KeepOrphan(schemastest.Day, windowsOf(t, l)))
+	must(t, l.KeepOrphan(sourceOf(t, l)))
 	sealRecords(t, l, 0, 12, 10)
-	must(t, l.KeepOrphan(schemastest.Day, windowsOf(t, l)))
+	must(t, l.KeepOrphan(sourceOf(t, l)))
 	if names, err := l.list(l.Path(DamagedDir)); err != nil || len(names) != 0 {
 		t.Errorf("kept though nothing is missing: %v %v", names, err)
 	}
@@ -194,7 +195,7 @@ func TestADayThatIsDerivedFromOtherWindowsIsKeptBeside(t *testing.T) {
 	removeRaw(t, l, first)
 	sealRecords(t, l, 0, 24, 10)
 	for range 2 { // twice is once
-		must(t, l.KeepOrphan(schemastest.Day, windowsOf(t, l)))
+		must(t, l.KeepOrphan(sourceOf(t, l)))
 	}
 	names, err := l.list(l.Path(DamagedDir))
 	must(t, err)

@@ -60,25 +60,21 @@ func (l *Lake) PruneDay(p schemas.Partition, opts PruneOptions) (Freed, error) {
 }
 
 func (l *Lake) pruneDay(p schemas.Partition, opts PruneOptions) (Freed, error) {
-	raws, err := l.Windows(p)
+	source, err := l.Source(p)
 	if err != nil {
 		return Freed{}, err
 	}
-	t, err := l.Pruned(p)
-	if err != nil {
-		return Freed{}, err
-	}
-	write := false
+	t, write := source.Pruned, false
 	switch {
-	case !Frozen(raws):
-		if t, err = l.tombstone(p, raws, t, opts); err != nil {
+	case !source.Frozen():
+		if t, err = l.tombstone(source, opts); err != nil {
 			return Freed{}, err
 		}
 		write = true
-	case len(Live(raws)) > 0:
+	case source.Thawing():
 		return Freed{}, errors.New("the day is being fetched anew")
 	default:
-		if err := l.CheckFrozen(p); err != nil {
+		if err := l.CheckFrozen(source); err != nil {
 			return Freed{}, err
 		}
 	}
@@ -98,8 +94,9 @@ func (l *Lake) pruneDay(p schemas.Partition, opts PruneOptions) (Freed, error) {
 	return l.deletePruned(p, t, opts.DryRun)
 }
 
-// tombstone is that of a day as it stands. before is the one that it has already, nil if it has none.
-func (l *Lake) tombstone(p schemas.Partition, raws []Raw, before *Pruned, opts PruneOptions) (*Pruned, error) {
+// tombstone is that of a day as it stands, in the place of the one that it may have already.
+func (l *Lake) tombstone(source Source, opts PruneOptions) (*Pruned, error) {
+	p, raws, before := source.Partition, source.Windows, source.Pruned
 	footer, ok, err := l.Day(p)
 	switch {
 	case err != nil:

@@ -23,19 +23,18 @@ import (
 // deriveTestDay derives the test day from what is sealed: n rows and one quarantined record.
 func deriveTestDay(t testing.TB, l *Lake, n int, seed uint64) {
 	t.Helper()
-	raws, err := l.Windows(schemastest.Day)
+	source, err := l.Source(schemastest.Day)
 	must(t, err)
 	rows := schemastest.UsageRows(memory.DefaultAllocator, n, seed)
 	defer rows.Release()
-	_, err = l.KeepPruned(schemastest.Day)
-	must(t, err)
+	must(t, l.KeepPruned(source))
 	w, err := l.CreateDay(schemastest.Day)
 	must(t, err)
 	defer w.Abort()
 	must(t, w.Write(rows))
 	must(t, w.WriteRejects([]schemas.Reject{{Window: schemastest.Day.Window(), Reason: schemas.ReasonNoID,
 		Raw: fmt.Appendf(nil, `{"seed":%d}`, seed), FetchedAt: schemastest.Day.Date.End(), RunID: "r"}}))
-	must(t, w.Commit(footerOf(raws, int64(n), 1)))
+	must(t, w.Commit(footerOf(source.Windows, int64(n), 1)))
 }
 
 // footerOf is a footer of a day of these windows.
@@ -114,16 +113,16 @@ func TestADayIsWholeWhicheverStepOfAPruneFails(t *testing.T) {
 				t.Helper()
 				l, err := Open(l.Dir(), Options{FS: &durabletest.FS{At: -1}})
 				must(t, err)
-				raws, err := l.Windows(schemastest.Day)
-				if err != nil || names(raws) != all {
-					t.Fatalf("%s: windows %s %v, want %s", name, names(raws), err, all)
+				source, err := l.Source(schemastest.Day)
+				if err != nil || names(source.Windows) != all {
+					t.Fatalf("%s: windows %s %v, want %s", name, names(source.Windows), err, all)
 				}
 				if got := mustRead(t, l.UsagePath(schemastest.Day)); got != day {
 					t.Fatalf("%s: the day file has changed", name)
 				}
-				frozen := Frozen(raws)
+				frozen := source.Frozen()
 				gone := 0
-				for _, r := range raws {
+				for _, r := range source.Windows {
 					if _, err := os.Stat(filepath.Join(l.Partition(RawDir, schemastest.Day), r.Name)); err != nil {
 						gone++
 					} else {
@@ -136,8 +135,8 @@ func TestADayIsWholeWhicheverStepOfAPruneFails(t *testing.T) {
 					t.Errorf("%s: %d raw files are gone, the quarantine %v, and there is no tombstone", name, gone, err)
 				}
 				if frozen {
-					must(t, l.CheckFrozen(schemastest.Day))
-					if _, err := l.FrozenDay(schemastest.Day); err != nil {
+					must(t, l.CheckFrozen(source))
+					if _, err := l.FrozenDay(source); err != nil {
 						t.Errorf("%s: %v", name, err)
 					}
 				}
@@ -158,9 +157,9 @@ func TestADayIsWholeWhicheverStepOfAPruneFails(t *testing.T) {
 			}
 			state := func() (*Lake, string, string) {
 				l := prunableLake(t)
-				raws, err := l.Windows(schemastest.Day)
+				source, err := l.Source(schemastest.Day)
 				must(t, err)
-				return l, names(raws), mustRead(t, l.UsagePath(schemastest.Day))
+				return l, names(source.Windows), mustRead(t, l.UsagePath(schemastest.Day))
 			}
 			probe := &durabletest.FS{At: -1}
 			l, all, day := state()
@@ -224,7 +223,7 @@ func TestADryPruneSaysWhatThePruneDeletes(t *testing.T) {
 // Raw files that come back from a backup are a day as before, once the tombstone is gone.
 func TestAPrunedDayGoesBackToItsRawFiles(t *testing.T) {
 	l := prunableLake(t)
-	raws, err := l.Windows(schemastest.Day)
+	source, err := l.Source(schemastest.Day)
 	must(t, err)
 	backup := filepath.Join(t.TempDir(), "raw")
 	must(t, os.CopyFS(backup, os.DirFS(l.Path(RawDir))))
@@ -232,10 +231,10 @@ func TestAPrunedDayGoesBackToItsRawFiles(t *testing.T) {
 	must(t, err)
 	must(t, os.RemoveAll(l.Path(RawDir)))
 	must(t, os.CopyFS(l.Path(RawDir), os.DirFS(backup)))
-	again, err := l.Windows(schemastest.Day)
+	later, err := l.Source(schemastest.Day)
 	must(t, err)
-	if names(again) != names(raws) || Frozen(again) {
-		t.Errorf("%+v", again)
+	if names(later.Windows) != names(source.Windows) || later.Frozen() {
+		t.Errorf("%+v", later.Windows)
 	}
 	if stale, err := l.Stale(schemastest.Day, 1); stale || err != nil {
 		t.Errorf("stale %v %v", stale, err)
@@ -265,9 +264,9 @@ func TestADayThatIsNotInOrderIsNotPruned(t *testing.T) {
 		"not derived from its windows": func(t *testing.T, l *Lake) { sealHours(t, l, 3, 4) },
 		"no such file":                 func(t *testing.T, l *Lake) { must(t, os.Remove(l.QuarantinePath(schemastest.Day))) },
 		"not covered whole": func(t *testing.T, l *Lake) {
-			raws, err := l.Windows(schemastest.Day)
+			source, err := l.Source(schemastest.Day)
 			must(t, err)
-			must(t, os.Remove(filepath.Join(l.Partition(RawDir, schemastest.Day), raws[0].Name)))
+			must(t, os.Remove(filepath.Join(l.Partition(RawDir, schemastest.Day), source.Windows[0].Name)))
 			deriveTestDay(t, l, 50, 1)
 		},
 		"being fetched anew": func(t *testing.T, l *Lake) {
@@ -302,12 +301,12 @@ func TestAPrunedDayThawsWhenAllOfItIsFetchedAnew(t *testing.T) {
 	must(t, err)
 	frozen := func(want bool) []Raw {
 		t.Helper()
-		raws, err := l.Windows(schemastest.Day)
+		source, err := l.Source(schemastest.Day)
 		must(t, err)
-		if Frozen(raws) != want {
-			t.Fatalf("frozen: %v; %+v", !want, raws)
+		if source.Frozen() != want {
+			t.Fatalf("frozen: %v; %+v", !want, source.Windows)
 		}
-		return raws
+		return source.Windows
 	}
 	sealHours(t, l, 0, 13)
 	raws := frozen(true)
@@ -352,7 +351,7 @@ func TestAPrunedDayThawsWhenAllOfItIsFetchedAnew(t *testing.T) {
 		t.Errorf("pruned again: %+v", freed)
 	}
 	frozen(true)
-	if tomb, err := l.Pruned(schemastest.Day); err != nil || len(tomb.Files) != 4 || tomb.Files[0].SHA256 == "" {
+	if tomb, err := l.tombstoneOf(schemastest.Day); err != nil || len(tomb.Files) != 4 || tomb.Files[0].SHA256 == "" {
 		t.Errorf("%+v %v", tomb, err)
 	}
 
@@ -370,10 +369,10 @@ func TestAPrunedDayThawsWhenAllOfItIsFetchedAnew(t *testing.T) {
 	if stale, err := l.Stale(schemastest.Day, 1); !stale || err != nil {
 		t.Errorf("frozen again: stale %v, %v", stale, err)
 	}
-	if f, err := l.FrozenDay(schemastest.Day); err != nil || f.Rows != 50 {
+	if f, err := l.FrozenDay(sourceOf(t, l)); err != nil || f.Rows != 50 {
 		t.Errorf("frozen again: %+v %v", f, err)
 	}
-	must(t, l.CheckFrozen(schemastest.Day))
+	must(t, l.CheckFrozen(sourceOf(t, l)))
 	if mustRead(t, l.UsagePath(schemastest.Day)) != day {
 		t.Error("the day is not what it was")
 	}
@@ -382,7 +381,7 @@ func TestAPrunedDayThawsWhenAllOfItIsFetchedAnew(t *testing.T) {
 // CompareDay tells any difference, and changes nothing.
 func TestComparingADayFindsAnyDifference(t *testing.T) {
 	l := prunableLake(t)
-	raws, err := l.Windows(schemastest.Day)
+	source, err := l.Source(schemastest.Day)
 	must(t, err)
 	compare := func(rows int, seed uint64, rejects int) error {
 		w, err := l.CompareDay(schemastest.Day)
@@ -395,7 +394,7 @@ func TestComparingADayFindsAnyDifference(t *testing.T) {
 			must(t, w.WriteRejects([]schemas.Reject{{Window: schemastest.Day.Window(), Reason: schemas.ReasonNoID,
 				Raw: []byte(`{"seed":1}`), FetchedAt: schemastest.Day.Date.End(), RunID: "r"}}))
 		}
-		return w.Commit(footerOf(raws, int64(rows), int64(rejects)))
+		return w.Commit(footerOf(source.Windows, int64(rows), int64(rejects)))
 	}
 	before := treeText(t, l.Dir())
 	must(t, compare(50, 1, 1))
@@ -427,7 +426,7 @@ func TestEveryChangeOfATombstoneIsFound(t *testing.T) {
 	check := func(name string) {
 		t.Helper()
 		var damaged *DamagedError
-		if _, err := l.Windows(schemastest.Day); !errors.As(err, &damaged) || damaged.Hint == "" {
+		if _, err := l.Source(schemastest.Day); !errors.As(err, &damaged) || damaged.Hint == "" {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
@@ -458,7 +457,7 @@ func TestEveryChangeOfATombstoneIsFound(t *testing.T) {
 		check(c[1])
 	}
 	reseal(`"format":1`, `"format":2`)
-	if _, err := l.Windows(schemastest.Day); !errors.Is(err, ErrNewer) {
+	if _, err := l.Source(schemastest.Day); !errors.Is(err, ErrNewer) {
 		t.Errorf("a newer format: %v", err)
 	}
 	if _, err := l.Seal(t.Context(), schemastest.Seal(schemastest.Day.Date.Start(), schemastest.Day.Date.End()),
@@ -469,8 +468,8 @@ func TestEveryChangeOfATombstoneIsFound(t *testing.T) {
 		t.Errorf("balances %v %v", bal, err)
 	}
 	write(whole)
-	if raws, err := l.Windows(schemastest.Day); err != nil || len(raws) != 2 || !Frozen(raws) {
-		t.Errorf("whole: %v %v", raws, err)
+	if source, err := l.Source(schemastest.Day); err != nil || len(source.Windows) != 2 || !source.Frozen() {
+		t.Errorf("whole: %v %v", source.Windows, err)
 	}
 }
 
@@ -492,7 +491,8 @@ func FuzzTombstone(f *testing.F) {
 			return
 		}
 		raws, err := tomb.raws(schemastest.Day)
-		if err != nil || !Frozen(raws) || len(Live(raws)) != 0 {
+		s := Source{Partition: schemastest.Day, Windows: raws, Pruned: tomb}
+		if err != nil || !s.Frozen() || s.Thawing() {
 			t.Errorf("%v: %+v", err, raws)
 		}
 	})

@@ -23,9 +23,9 @@ import (
 //	    {"format":1,"account":"acme","date":"2025-10-03",…}   a Pruned, one line
 //	    {"sha256":"…"}                                        of the first line, its line feed included
 //
-// Windows lists what the tombstone names as if it stood there, with Raw.Pruned, so coverage and the day's digest are
-// what they were. A file that is named counts as gone even while it stands there still. Such a day is frozen: nothing
-// derives, replaces or removes its day file.
+// Source lists what the tombstone names as if it stood there, with Raw.Pruned, so coverage and the day's digest are
+// what they were. A file that is named counts as gone even while it stands there still. Such a day is frozen
+// (Source.Frozen): nothing derives, replaces or removes its day file.
 //
 // It thaws when windows that came later cover the whole of it: they own every instant then, and the day is derived from
 // them alone. Windows that cover a part of it wait for the rest, for what is left of the day can't be had from the raw
@@ -85,44 +85,13 @@ type PrunedQuarantine struct {
 // QuarantineGone says whether records were quarantined and their file was deleted.
 func (t *Pruned) QuarantineGone() bool { return t.Quarantine != nil && t.Quarantine.PrunedAt != nil }
 
-// Silent are the windows of the tombstone as the footer of a day has them that later windows own whole.
-func (t *Pruned) Silent() []schemas.DayWindow {
-	out := slices.Clone(t.Windows)
-	for i := range out {
-		if t.Schema < schemas.SchemaOrdinal { // Records was that
-			out[i].Listed = out[i].Records
-		}
-		out[i].Records, out[i].Owns = out[i].Listed, false
-	}
-	return out
-}
-
-// Frozen says whether the day file is the source of the day that raws, as Windows lists them, are of: it was pruned,
-// and what came later doesn't cover the whole of it.
-func Frozen(raws []Raw) bool {
-	i := slices.IndexFunc(raws, func(r Raw) bool { return r.Pruned })
-	if i < 0 {
-		return false
-	}
-	var later []schemas.Window
-	for _, r := range Live(raws) {
-		later = append(later, r.Window)
-	}
-	return len(schemas.Uncovered(raws[i].Window.Partition().Window(), later)) > 0
-}
-
-// Live are those of raws that can be read: what a day that isn't frozen is derived from.
-func Live(raws []Raw) []Raw {
-	return slices.DeleteFunc(slices.Clone(raws), func(r Raw) bool { return r.Pruned })
-}
-
 func (l *Lake) prunedPath(p schemas.Partition) string {
 	return filepath.Join(l.Partition(RawDir, p), prunedFile)
 }
 
-// Pruned reads the tombstone of p, nil if there is none. One that can't be read gives a *DamagedError, and ErrNewer is
-// a format that this program doesn't know: what the day was derived from isn't known then, and nothing is made of it.
-func (l *Lake) Pruned(p schemas.Partition) (*Pruned, error) {
+// tombstoneOf reads the tombstone of p, nil if there is none. One that can't be read gives a *DamagedError, and
+// ErrNewer is a format that this program doesn't know.
+func (l *Lake) tombstoneOf(p schemas.Partition) (*Pruned, error) {
 	path := l.prunedPath(p)
 	b, err := l.FS.ReadFile(path)
 	switch {
@@ -214,35 +183,25 @@ func (l *Lake) writePruned(p schemas.Partition, t *Pruned) error {
 	return l.Replace(l.prunedPath(p), bytes.NewReader(b))
 }
 
-// withPruned adds what the tombstone of p names to the sealed files that stand there.
-func (l *Lake) withPruned(p schemas.Partition, raws []Raw) ([]Raw, error) {
-	t, err := l.Pruned(p)
-	if err != nil || t == nil {
-		return raws, err
-	}
+// among puts what the tombstone names in the place of the sealed files of p that stand there still.
+func (t *Pruned) among(p schemas.Partition, sealed []Raw) ([]Raw, error) {
 	gone, err := t.raws(p)
 	if err != nil {
 		return nil, err
 	}
-	raws = slices.DeleteFunc(raws, func(r Raw) bool {
+	sealed = slices.DeleteFunc(sealed, func(r Raw) bool {
 		return slices.ContainsFunc(gone, func(g Raw) bool { return g.Name == r.Name })
 	})
-	raws = append(raws, gone...)
-	slices.SortFunc(raws, compareRaw)
-	return raws, nil
+	sealed = append(sealed, gone...)
+	slices.SortFunc(sealed, compareRaw)
+	return sealed, nil
 }
 
-// FrozenDay returns what the day file of p, a frozen day, says of itself. If the day file isn't the one that the raw
+// FrozenDay returns what the day file of a frozen day says of itself. If the day file isn't the one that the raw
 // files were deleted for, and that one was kept when the day was derived anew, it is put in its place again: then the
 // caller holds the lock. If it is lost, it is a *DamagedError.
-func (l *Lake) FrozenDay(p schemas.Partition) (schemas.DayFooter, error) {
-	t, err := l.Pruned(p)
-	if err != nil {
-		return schemas.DayFooter{}, err
-	}
-	if t == nil {
-		return schemas.DayFooter{}, fmt.Errorf("day %s was not pruned", p)
-	}
+func (l *Lake) FrozenDay(s Source) (schemas.DayFooter, error) {
+	p, t := s.Partition, s.Pruned
 	footer, sound, err := l.frozenAs(p, t)
 	if err != nil || sound {
 		return footer, err
@@ -257,11 +216,8 @@ func (l *Lake) FrozenDay(p schemas.Partition) (schemas.DayFooter, error) {
 }
 
 // frozenStale says whether FrozenDay would put a kept file in its place. A day that is lost is said, and isn't stale.
-func (l *Lake) frozenStale(p schemas.Partition) (bool, error) {
-	t, err := l.Pruned(p)
-	if err != nil {
-		return false, err
-	}
+func (l *Lake) frozenStale(s Source) (bool, error) {
+	p, t := s.Partition, s.Pruned
 	_, sound, err := l.frozenAs(p, t)
 	if err != nil || sound {
 		return false, err
@@ -336,10 +292,10 @@ func (l *Lake) restorePruned(p schemas.Partition, t *Pruned) error {
 
 // KeepPruned keeps the day file of a pruned day beside its tombstone, for the day is about to be derived anew from
 // windows that came later. It is done once; a day file that isn't the pruned one any more is left alone.
-func (l *Lake) KeepPruned(p schemas.Partition) (*Pruned, error) {
-	t, err := l.Pruned(p)
-	if err != nil || t == nil {
-		return t, err
+func (l *Lake) KeepPruned(s Source) error {
+	p, t := s.Partition, s.Pruned
+	if t == nil {
+		return nil
 	}
 	keep := func(from, name, sum string) error {
 		to := filepath.Join(l.Partition(RawDir, p), name)
@@ -358,22 +314,19 @@ func (l *Lake) KeepPruned(p schemas.Partition) (*Pruned, error) {
 	}
 	if t.keepsQuarantine() { // the day file last: with it, all is kept
 		if err := keep(l.QuarantinePath(p), KeptQuarantine, t.Quarantine.SHA256); err != nil {
-			return nil, fmt.Errorf("keep the pruned day %s: %w", p, err)
+			return fmt.Errorf("keep the pruned day %s: %w", p, err)
 		}
 	}
 	if err := keep(l.UsagePath(p), KeptUsage, t.Usage.SHA256); err != nil {
-		return nil, fmt.Errorf("keep the pruned day %s: %w", p, err)
+		return fmt.Errorf("keep the pruned day %s: %w", p, err)
 	}
-	return t, nil
+	return nil
 }
 
 // CheckFrozen holds the derived files of a frozen day against its tombstone, byte for byte. It returns a *DamagedError
 // if they differ.
-func (l *Lake) CheckFrozen(p schemas.Partition) error {
-	t, err := l.Pruned(p)
-	if err != nil || t == nil {
-		return err
-	}
+func (l *Lake) CheckFrozen(s Source) error {
+	p, t := s.Partition, s.Pruned
 	check := func(path string, want PrunedTable) error {
 		sum, err := l.Digest(path)
 		switch {

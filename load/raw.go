@@ -74,7 +74,7 @@ type Raw struct {
 	Window schemas.Window // of a balance: the second it was asked for
 	Seq    int            // from 1, unique in the partition over both kinds
 	Name   string         // of the file, without directory
-	Pruned bool           // it was deleted: the tombstone of its day names it, see Pruned
+	Pruned bool           // it was deleted: the tombstone of its day names it, see Source
 }
 
 var (
@@ -137,16 +137,6 @@ func rawName(seal schemas.Seal, seq int) string {
 		seal.Digest[:digestPrefix], usageSuffix)
 }
 
-// Windows returns the sealed usage windows of p in order of Seq, from the file names alone; of a pruned day, those that
-// its tombstone names are among them. None is no error.
-func (l *Lake) Windows(p schemas.Partition) ([]Raw, error) {
-	all, err := l.allRaws(p)
-	if err != nil {
-		return nil, err
-	}
-	return slices.DeleteFunc(all, func(r Raw) bool { return r.Kind != schemas.KindUsage }), nil
-}
-
 // Balances returns the sealed balance answers of p in order of Seq, from the file names alone.
 func (l *Lake) Balances(p schemas.Partition) ([]Raw, error) {
 	all, _, err := l.readRaws(p)
@@ -154,15 +144,6 @@ func (l *Lake) Balances(p schemas.Partition) ([]Raw, error) {
 		return nil, err
 	}
 	return slices.DeleteFunc(all, func(r Raw) bool { return r.Kind != schemas.KindBalance }), nil
-}
-
-// allRaws are the sealed files of p of both kinds in order of Seq, those of a tombstone included.
-func (l *Lake) allRaws(p schemas.Partition) ([]Raw, error) {
-	raws, others, err := l.readRaws(p)
-	if err != nil || !slices.Contains(others, prunedFile) {
-		return raws, err
-	}
-	return l.withPruned(p, raws)
 }
 
 // Strays returns what stands in the raw archive's directory of p and is no sealed file: names Seal would not have
@@ -330,7 +311,7 @@ func (l *Lake) place(p schemas.Partition, seal schemas.Seal, temp string, r *Raw
 		_ = l.FS.Remove(temp)
 		return err
 	}
-	all, err := l.allRaws(p) // a number is never taken twice, were its file pruned
+	_, all, err := l.sources(p) // a number is never taken twice, were its file pruned
 	if err != nil {
 		_ = l.FS.Remove(temp)
 		return err

@@ -81,12 +81,13 @@ func TestSequenceCountsOverBothKindsAndAscends(t *testing.T) {
 	b, err := l.Seal(t.Context(), seal, schemastest.Pages(schemastest.Day.Date.End())[:1])
 	must(t, err)
 	c := sealWindow(t, l, 0, time.Hour) // the same once more
-	windows, err := l.Windows(schemastest.Day)
+	source, err := l.Source(schemastest.Day)
 	must(t, err)
 	balances, err := l.Balances(schemastest.Day)
 	must(t, err)
-	if !slices.Equal(windows, []Raw{a, c}) || !slices.Equal(balances, []Raw{b}) || a.Seq != 1 || b.Seq != 2 || c.Seq != 3 {
-		t.Errorf("windows %v, balances %v", windows, balances)
+	if !slices.Equal(source.Windows, []Raw{a, c}) || !slices.Equal(balances, []Raw{b}) || a.Seq != 1 || b.Seq != 2 ||
+		c.Seq != 3 {
+		t.Errorf("windows %v, balances %v", source.Windows, balances)
 	}
 	if b.Window.Seconds() != 1 || b.Window.Start != schemastest.Day.Date.Start() {
 		t.Errorf("the balance is of %v", b.Window)
@@ -96,7 +97,8 @@ func TestSequenceCountsOverBothKindsAndAscends(t *testing.T) {
 	if d := sealWindow(t, l, 0, time.Hour); d.Seq != 4 {
 		t.Errorf("after a removal the next is %d", d.Seq)
 	}
-	if DayDigest(1, windows) == DayDigest(2, windows) || DayDigest(1, windows) == DayDigest(1, windows[:1]) ||
+	if DayDigest(1, source.Windows) == DayDigest(2, source.Windows) || DayDigest(1, source.Windows) == DayDigest(1,
+		source.Windows[:1]) ||
 		len(DayDigest(1, nil)) != 64 {
 		t.Error("the day's digest doesn't tell apart what it should")
 	}
@@ -116,10 +118,10 @@ func TestSealsFromManyGoroutinesEachGetANumber(t *testing.T) {
 	}
 	wg.Wait()
 	must(t, errors.Join(errs...))
-	raws, err := l.Windows(schemastest.Day)
+	source, err := l.Source(schemastest.Day)
 	must(t, err)
-	if len(raws) != n || raws[n-1].Seq != n {
-		t.Errorf("%d windows, the last is %+v", len(raws), raws[len(raws)-1])
+	if len(source.Windows) != n || source.Windows[n-1].Seq != n {
+		t.Errorf("%d windows, the last is %+v", len(source.Windows), source.Windows[len(source.Windows)-1])
 	}
 }
 
@@ -354,12 +356,12 @@ func TestGoldenRawFileOfFormat1(t *testing.T) {
 	dir := l.Partition(RawDir, schemastest.Day)
 	must(t, os.MkdirAll(dir, durable.DirMode))
 	must(t, os.WriteFile(filepath.Join(dir, name), b, durable.FileMode))
-	raws, err := l.Windows(schemastest.Day)
+	source, err := l.Source(schemastest.Day)
 	must(t, err)
-	if len(raws) != 1 || raws[0].Name != name {
-		t.Fatalf("windows %v", raws)
+	if len(source.Windows) != 1 || source.Windows[0].Name != name {
+		t.Fatalf("windows %v", source.Windows)
 	}
-	s, err := l.OpenRaw(t.Context(), schemastest.Day, raws[0])
+	s, err := l.OpenRaw(t.Context(), schemastest.Day, source.Windows[0])
 	must(t, err)
 	pages, err := collect(t.Context(), s)
 	must(t, err)
@@ -397,9 +399,9 @@ func TestSealAndOpenAreInverse(t *testing.T) {
 		if err != nil {
 			rt.Fatal(err)
 		}
-		raws, err := l.Windows(schemastest.Day)
-		if err != nil || len(raws) != 1 || raws[0] != r {
-			rt.Fatalf("windows %v, %v; want %v", raws, err, r)
+		source, err := l.Source(schemastest.Day)
+		if err != nil || len(source.Windows) != 1 || source.Windows[0] != r {
+			rt.Fatalf("windows %v, %v; want %v", source.Windows, err, r)
 		}
 		s, err := l.OpenRaw(t.Context(), schemastest.Day, r)
 		if err != nil {

@@ -57,7 +57,7 @@ func (l *Lake) SetAsideDay(p schemas.Partition) error {
 	if _, err := l.FS.Stat(from); errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
-	if t, err := l.Pruned(p); err != nil {
+	if t, err := l.tombstoneOf(p); err != nil {
 		return fmt.Errorf("set aside %s: %w", from, err)
 	} else if t != nil {
 		if _, sound, err := l.frozenAs(p, t); err != nil || sound {

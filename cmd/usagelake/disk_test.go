@@ -76,11 +76,11 @@ func TestADiskThatFailsLosesNothing(t *testing.T) {
 					t.Fatal(err)
 				}
 				for _, p := range ps {
-					raws, err := l.Windows(p)
+					source, err := l.Source(p)
 					if err != nil {
 						t.Fatal(err)
 					}
-					sealed += int64(len(raws))
+					sealed += int64(len(source.Windows))
 				}
 			}
 			w.portal.ResetStats()

@@ -142,10 +142,10 @@ func TestAMoveMayBeKilledAnywhere(t *testing.T) {
 				again, err := open(dir, load.Options{})
 				must(t, err)
 				for _, p := range days {
-					raws, err := again.Windows(p)
+					source, err := again.Source(p)
 					footer, ok, err2 := again.Day(p)
-					if err := errors.Join(err, err2); err != nil || !ok || footer.Digest != load.DayDigest(1, raws) {
-						t.Errorf("%s: %s: %d windows, %v, %v", when, p, len(raws), ok, err)
+					if err := errors.Join(err, err2); err != nil || !ok || footer.Digest != load.DayDigest(1, source.Windows) {
+						t.Errorf("%s: %s: %d windows, %v, %v", when, p, len(source.Windows), ok, err)
 					}
 				}
 				unlock, err = again.Lock(t.Context(), "test", false)

@@ -228,12 +228,12 @@ func (p *publisher) keepLast(have *published) error {
 		if _, ok := p.want[d]; ok || slices.Contains(p.opts.Drop, d) {
 			continue
 		}
-		raws, err := p.lake.Windows(d)
+		source, err := p.lake.Source(d)
 		if err != nil {
 			return err
 		}
 		p.want[d] = have.days[d]
-		if len(load.Live(raws)) > 0 {
+		if len(source.Live()) > 0 {
 			p.underived = append(p.underived, d)
 			continue
 		}
@@ -320,7 +320,7 @@ func (p *publisher) scan(ctx context.Context) error {
 				!slices.ContainsFunc(st.Orphans, func(o load.Orphan) bool { return o.What == load.OrphanUsage }) {
 				return fmt.Errorf("day %s: %w", d, st.Damage)
 			}
-			if err := p.frozen(d, st.Windows, st.Footer); err != nil {
+			if err := p.frozen(st); err != nil {
 				return err
 			}
 			if st.Derived {
@@ -349,18 +349,14 @@ func (p *publisher) scan(ctx context.Context) error {
 }
 
 // frozen refuses to publish without the usage of a pruned day whose day file is lost, and notes its tombstone.
-func (p *publisher) frozen(d schemas.Partition, raws []load.Raw, footer schemas.DayFooter) error {
-	if !load.Frozen(raws) {
+func (p *publisher) frozen(st load.DayState) error {
+	if !st.Frozen() {
 		return nil
 	}
-	t, err := p.lake.Pruned(d)
-	if err != nil {
-		return err
+	if st.Footer.Digest != st.Pruned.Digest {
+		return p.lake.LostDay(st.Partition)
 	}
-	if footer.Digest != t.Digest {
-		return p.lake.LostDay(d)
-	}
-	p.pruned[d] = t
+	p.pruned[st.Partition] = st.Pruned
 	return nil
 }
 

@@ -187,7 +187,7 @@ func (v *verifier) verify(ctx context.Context) error {
 			if err := ctx.Err(); err != nil {
 				return err
 			}
-			raws, err := v.raw(ctx, p)
+			source, err := v.raw(ctx, p)
 			if damaged := (*load.DamagedError)(nil); errors.As(err, &damaged) { // the tombstone
 				v.add(Finding{Check: FoundPruned, Path: damaged.Path, Account: p.Account, Date: p.Date.String(),
 					Detail: load.Detail(err), Hint: damaged.Hint})
@@ -200,10 +200,10 @@ func (v *verifier) verify(ctx context.Context) error {
 			if err != nil {
 				return err
 			}
-			for _, r := range raws {
+			for _, r := range source.Windows {
 				windows = append(windows, r.Window)
 			}
-			if err := v.day(ctx, p, raws); err != nil {
+			if err := v.day(ctx, source); err != nil {
 				return err
 			}
 			if err := v.balance(ctx, p); err != nil {

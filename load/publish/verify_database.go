@@ -118,8 +118,8 @@ func (v *verifier) checkDatabase(ctx context.Context, path string,
 			found(FoundBehind, p, "it lacks the day")
 			continue
 		case !inLake:
-			raws, err := v.lake.Windows(p)
-			if err != nil || len(raws) > 0 {
+			source, err := v.lake.Source(p)
+			if err != nil || len(source.Windows) > 0 {
 				found(FoundBehind, p, "it has the day, and the lake has no readable file of it")
 			} else if _, err := v.lake.FS.Stat(v.lake.UsagePath(p)); errors.Is(err, fs.ErrNotExist) {
 				v.orphan(load.Orphan{Partition: p, What: load.OrphanPublished, Path: path,

@@ -31,19 +31,19 @@ type content struct {
 	hash                    string
 }
 
-// raw reads the sealed files of a day whole, and returns the usage windows.
-func (v *verifier) raw(ctx context.Context, p schemas.Partition) ([]load.Raw, error) {
-	windows, err := v.lake.Windows(p)
+// raw reads the sealed files of a day whole, and returns what the day comes from.
+func (v *verifier) raw(ctx context.Context, p schemas.Partition) (load.Source, error) {
+	source, err := v.lake.Source(p)
 	if err != nil {
-		return nil, err
+		return source, err
 	}
 	balances, err := v.lake.Balances(p)
 	if err != nil {
-		return nil, err
+		return source, err
 	}
-	v.report.Windows += len(windows)
-	live := load.Live(windows)
-	v.report.PrunedWindows += len(windows) - len(live)
+	v.report.Windows += len(source.Windows)
+	live := source.Live()
+	v.report.PrunedWindows += len(source.Windows) - len(live)
 	for _, r := range slices.Concat(live, balances) {
 		v.report.RawFiles++
 		path := filepath.Join(v.lake.Partition(load.RawDir, p), r.Name)
@@ -53,13 +53,13 @@ func (v *verifier) raw(ctx context.Context, p schemas.Partition) ([]load.Raw, er
 		}
 		seal, pages, size, err := v.readRaw(ctx, p, r)
 		if ctx.Err() != nil {
-			return nil, ctx.Err()
+			return source, ctx.Err()
 		}
 		v.report.RawPages += int64(pages)
 		v.report.RawBytes += size
 		switch {
 		case err != nil && !errors.As(err, new(*load.DamagedError)):
-			return nil, err // it may be whole: it can't be told, and nothing is to be made of that
+			return source, err // it may be whole: it can't be told, and nothing is to be made of that
 		case err != nil:
 			found.Detail = load.Detail(err)
 		case pages != seal.Pages:
@@ -72,7 +72,7 @@ func (v *verifier) raw(ctx context.Context, p schemas.Partition) ([]load.Raw, er
 		}
 		v.add(found)
 	}
-	return windows, nil
+	return source, nil
 }
 
 func announced(n *int64) string {
@@ -98,15 +98,16 @@ func (v *verifier) readRaw(ctx context.Context, p schemas.Partition, r load.Raw)
 	return sealed.Seal, pages, size, nil
 }
 
-// day holds the derived files of a day against its windows and against themselves.
-func (v *verifier) day(ctx context.Context, p schemas.Partition, raws []load.Raw) error {
+// day holds the derived files of a day against what it comes from and against themselves.
+func (v *verifier) day(ctx context.Context, source load.Source) error {
+	p := source.Partition
 	path := v.lake.UsagePath(p)
 	hint := hintRebuild
 	found := func(check, path, format string, args ...any) {
 		v.add(Finding{Check: check, Path: path, Account: p.Account, Date: p.Date.String(),
 			Detail: fmt.Sprintf(format, args...), Hint: hint})
 	}
-	t, err := v.pruned(p, raws)
+	t, err := v.pruned(source)
 	if err != nil {
 		return err
 	}
@@ -118,7 +119,7 @@ func (v *verifier) day(ctx context.Context, p schemas.Partition, raws []load.Raw
 	if err != nil && !errors.As(err, &damaged) {
 		return err
 	}
-	orphan, errOrphan := v.lake.OrphanedDay(p, raws, footer, ok, err)
+	orphan, errOrphan := v.lake.OrphanedDay(source, footer, ok, err)
 	if errOrphan != nil && !errors.As(errOrphan, new(*load.DamagedError)) { // a raw file, which is found by itself
 		return errOrphan
 	}
@@ -138,8 +139,8 @@ func (v *verifier) day(ctx context.Context, p schemas.Partition, raws []load.Raw
 	case !ok && t != nil:
 		found(FoundPruned, path, "%s", load.Detail(v.lake.LostFile(p, path, true)))
 		return nil
-	case !ok && len(raws) > 0:
-		found(FoundMissing, path, "%d windows are sealed, and no rows were derived from them", len(raws))
+	case !ok && len(source.Windows) > 0:
+		found(FoundMissing, path, "%d windows are sealed, and no rows were derived from them", len(source.Windows))
 		return nil
 	case !ok:
 		return nil
@@ -149,9 +150,9 @@ func (v *verifier) day(ctx context.Context, p schemas.Partition, raws []load.Raw
 	switch {
 	case t != nil: // held against its tombstone, below
 	case orphan != nil: // held against itself and the published file
-	case footer.Digest != load.DayDigest(version, raws):
+	case footer.Digest != source.Digest(version):
 		found(FoundStale, path, "it was derived from other windows than the %d that are sealed, or by another version",
-			len(raws))
+			len(source.Windows))
 	}
 	d := &verifiedDay{footer: footer, pruned: t, hint: hint}
 	v.days[p] = d

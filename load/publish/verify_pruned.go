@@ -9,7 +9,6 @@ import (
 	"slices"
 
 	"github.com/usagelake/usagelake/load"
-	"github.com/usagelake/usagelake/schemas"
 )
 
 // FoundPruned says that a tombstone, or a file of a day whose raw files were pruned, isn't as it was written.
@@ -17,13 +16,10 @@ const FoundPruned = "pruned_damaged"
 
 // pruned returns the tombstone of a frozen day, nil of another. It holds what else is kept of a pruned day against its
 // tombstone.
-func (v *verifier) pruned(p schemas.Partition, raws []load.Raw) (*load.Pruned, error) {
-	if len(load.Live(raws)) == len(raws) {
+func (v *verifier) pruned(source load.Source) (*load.Pruned, error) {
+	p, t := source.Partition, source.Pruned
+	if t == nil {
 		return nil, nil
-	}
-	t, err := v.lake.Pruned(p)
-	if err != nil {
-		return nil, err
 	}
 	dir := v.lake.Partition(load.RawDir, p)
 	for _, f := range t.Files {
@@ -46,14 +42,14 @@ func (v *verifier) pruned(p schemas.Partition, raws []load.Raw) (*load.Pruned, e
 				Detail: "it is not the file that the raw files of its day were pruned for", Hint: "restore it from a backup"})
 		}
 	}
-	if !load.Frozen(raws) {
+	if !source.Frozen() {
 		return nil, nil
 	}
 	v.report.PrunedDays++
-	if later := load.Live(raws); len(later) > 0 {
+	if source.Thawing() {
 		v.add(Finding{Check: FoundStale, Path: v.lake.UsagePath(p), Account: p.Account, Date: p.Date.String(),
 			Detail: fmt.Sprintf("its raw files were pruned; of the day as it is fetched anew %d windows are there, and not all",
-				len(later)),
+				len(source.Live())),
 			Hint: fmt.Sprintf("usagelake export --account %s --from %s --to %s   (fetches the rest)", p.Account, p.Date,
 				p.Date+1)})
 	}

@@ -53,15 +53,15 @@ func (w *dayWriter) sealBalance(p schemas.Partition, amounts ...string) {
 // derived writes the day file of p as derived from what is sealed, with n rows and some quarantined records.
 func (w *dayWriter) derived(p schemas.Partition, query string, quarantined int, change func(*schemas.DayFooter)) {
 	w.T.Helper()
-	raws, err := w.lake.Windows(p)
+	source, err := w.lake.Source(p)
 	if err != nil {
 		w.T.Fatal(err)
 	}
-	w.Digest = load.DayDigest(1, raws)
+	w.Digest = load.DayDigest(1, source.Windows)
 	w.DayFrom(p, query, w.Digest, func(f *schemas.DayFooter) {
 		f.Quarantined = int64(quarantined)
 		f.Windows = nil
-		for _, r := range raws {
+		for _, r := range source.Windows {
 			announced := f.Rows
 			f.Windows = append(f.Windows, schemas.DayWindow{Seq: r.Seq, Start: r.Window.Start, End: r.Window.End,
 				Announced: &announced, Records: f.Rows, Pages: 3, Requests: 4,
@@ -146,9 +146,9 @@ func TestVerifyFindsEachKindOfDamage(t *testing.T) {
 		want   []string // the checks of the findings
 	}{
 		{"a sealed window gone", func(t *testing.T, w *dayWriter, days []schemas.Partition) {
-			raws, err := w.lake.Windows(days[1])
+			source, err := w.lake.Source(days[1])
 			must(t, err)
-			must(t, os.Remove(filepath.Join(w.lake.Partition(load.RawDir, days[1]), raws[0].Name)))
+			must(t, os.Remove(filepath.Join(w.lake.Partition(load.RawDir, days[1]), source.Windows[0].Name)))
 		}, []string{FoundOrphan, FoundGap, FoundGap}},
 		{"a day without windows", func(t *testing.T, w *dayWriter, days []schemas.Partition) {
 			must(t, os.RemoveAll(w.lake.Partition(load.RawDir, days[0])))
@@ -298,11 +298,11 @@ func TestVerifyFindsEachKindOfDamage(t *testing.T) {
 
 func mustWindows(t testing.TB, l *Lake, p schemas.Partition) []load.Raw {
 	t.Helper()
-	raws, err := l.Windows(p)
+	source, err := l.Source(p)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return raws
+	return source.Windows
 }
 
 // tamper changes the published file behind the lake's back, and behind that of published.json.
