@@ -95,7 +95,7 @@ func (b *builder) bridge(ctx context.Context, shared bool) error {
 	if b.Scope.Owned() && !shared {
 		pools = "pool IS NOT NULL"
 	}
-	t, err := ask(ctx, b.Snapshot, "bridge", "From what is charged to what was used", fmt.Sprintf(`
+	t, err := b.ask(ctx, "bridge", "From what is charged to what was used", fmt.Sprintf(`
 		WITH charged AS (
 			SELECT currency, sum(net_cost) AS net_cost, sum(net_cost) FILTER (charge_class IS NULL AND (%[1]s)) AS shares,
 			sum(net_cost) FILTER (charge_class IS NOT NULL) AS corrections FROM chargeback_daily GROUP BY ALL
@@ -130,14 +130,14 @@ func (b *builder) asNow(ctx context.Context) error {
 
 // moneyFigures are the figures of a chargeback: net cost, what it was before, how much is allocated.
 func (b *builder) moneyFigures(ctx context.Context) error {
-	t, err := ask(ctx, b.Snapshot, "figures", "", fmt.Sprintf(`
-		SELECT currency, sum(net_cost) AS net_cost, sum(list_cost) AS list_cost, sum(discount) AS discount,
-		sum(requests)::BIGINT AS requests, %s,
+	t, err := b.ask(ctx, "figures", "", fmt.Sprintf(`
+		SELECT %[3]scurrency, sum(net_cost) AS net_cost, sum(list_cost) AS list_cost, sum(discount) AS discount,
+		sum(requests)::BIGINT AS requests, %[1]s,
 			sum(net_cost) FILTER (cost_center = '%[2]s') AS unallocated_cost,
 			CASE WHEN sign(coalesce(unallocated_cost, 0)) * sign(sum(net_cost) - coalesce(unallocated_cost, 0)) >= 0
 				THEN TRY_CAST(1 - coalesce(unallocated_cost, 0)::DOUBLE / nullif(sum(net_cost),
 				0)::DOUBLE AS DECIMAL(18,6)) END AS allocated_share
-		FROM chargeback_daily GROUP BY currency ORDER BY net_cost DESC NULLS LAST`, parts, schemas.Unallocated))
+		FROM chargeback_daily GROUP BY ALL ORDER BY net_cost DESC NULLS LAST`, parts, schemas.Unallocated, byOwner))
 	if err != nil {
 		return err
 	}
@@ -171,7 +171,7 @@ func (b *builder) moneyFigures(ctx context.Context) error {
 	if !ok || month != b.current || b.closed { // what is closed can't become more
 		return nil
 	}
-	f, err := ask(ctx, b.Snapshot, "forecast", "",
+	f, err := b.ask(ctx, "forecast", "",
 		`SELECT currency, sum(forecast) AS forecast, sum(forecast_low) AS forecast_low, sum(forecast_high) AS forecast_high
 			FROM forecast_month_end WHERE "scope" = 'all' GROUP BY currency ORDER BY forecast DESC NULLS LAST`)
 	if err != nil {
@@ -195,23 +195,30 @@ func (b *builder) change(ctx context.Context, currency query.Value) (string, err
 	if !ok {
 		return "", nil
 	}
-	t, err := ask(ctx, b.Snapshot, "change", "", fmt.Sprintf(`
+	like, err := b.ask(ctx, "basis", "", fmt.Sprintf(`
 		SELECT (SELECT basis FROM comparison_basis WHERE "month" = DATE '%[1]s') AS basis,
-			(SELECT any_value(completeness) FROM completeness(DATE '%[2]s', DATE '%[1]s')) AS completeness,
-			sum(net_cost) FILTER (side = 'before') AS net_before, TRY_CAST(sum(net_cost)
-			FILTER (side = 'now')::DOUBLE / nullif(sum(net_cost) FILTER (side = 'before'),
-			0)::DOUBLE - 1 AS DECIMAL(18,6)) AS change_share
-		FROM chargeback_ever JOIN (FROM comparable_days WHERE "month" = DATE '%[1]s') USING (account, usage_date)
-		WHERE charge_class IS NULL AND currency IS NOT DISTINCT FROM %[3]s`,
-		month.First(), (month-1).First(), literal(currency)))
+			(SELECT any_value(completeness) FROM completeness(DATE '%[2]s', DATE '%[1]s')) AS completeness`,
+		month.First(), (month-1).First()))
 	if err != nil {
 		return "", err
 	}
-	row := t.Rows[0]
-	basis, change, was := t.value(row, "basis"), t.value(row, "change_share"), t.value(row, "net_before")
+	t, err := b.ask(ctx, "change", "", fmt.Sprintf(`
+		SELECT %[3]ssum(net_cost) FILTER (side = 'before') AS net_before, TRY_CAST(sum(net_cost)
+			FILTER (side = 'now')::DOUBLE / nullif(sum(net_cost) FILTER (side = 'before'),
+			0)::DOUBLE - 1 AS DECIMAL(18,6)) AS change_share
+		FROM chargeback_ever JOIN (FROM comparable_days WHERE "month" = DATE '%[1]s') USING (account, usage_date)
+		WHERE charge_class IS NULL AND currency IS NOT DISTINCT FROM %[2]s GROUP BY ALL`,
+		month.First(), literal(currency), byOwner))
+	if err != nil {
+		return "", err
+	}
+	basis, change, was := like.value(like.Rows[0], "basis"), query.Value{Null: true}, query.Value{Null: true}
+	for _, row := range t.Rows { // one, or none
+		change, was = t.value(row, "change_share"), t.value(row, "net_before")
+	}
 	switch {
 	case basis.Null:
-		return "not compared with the month before: that has " + t.value(row, "completeness").Text, nil
+		return "not compared with the month before: that has " + like.value(like.Rows[0], "completeness").Text, nil
 	case change.Null || float(was) <= 0: // from nothing, or from what was paid back, nothing grows by a share
 		return money(was, currency) + " in the month before (" + basis.Text + ")", nil
 	}
@@ -255,12 +262,13 @@ func (b *builder) statement(ctx context.Context) error {
 	if err := b.moneyFigures(ctx); err != nil {
 		return err
 	}
-	summary := fmt.Sprintf(`SELECT cost_center, currency, %s, %s FROM chargeback_daily GROUP BY ALL`, measures, parts)
+	summary := "SELECT " + byOwner + "cost_center, currency, " + measures + ", " + parts +
+		" FROM chargeback_daily GROUP BY ALL"
 	if where := b.journalled(); where != "" { // in whole cents as the journal has it, so that the two agree
 		posted := "(SELECT cost_center, currency, sum(posted) AS posted FROM whole_chargeback_journal WHERE entry = " +
 			"'debit' AND " + where + " GROUP BY ALL)"
-		t, err := ask(ctx, b.Snapshot, "posted", "",
-			"SELECT currency, sum(posted) AS posted FROM "+posted+" GROUP BY ALL ORDER BY posted DESC NULLS LAST")
+		t, err := b.ask(ctx, "posted", "",
+			"SELECT "+byOwner+"currency, sum(posted) AS posted FROM "+posted+" GROUP BY ALL ORDER BY posted DESC NULLS LAST")
 		if err != nil {
 			return err
 		}
@@ -275,11 +283,11 @@ func (b *builder) statement(ctx context.Context) error {
 		return err
 	}
 	lines, err := b.add(ctx, AsCharged, "lines", "Lines", fmt.Sprintf(`
-		SELECT cost_center, team, project, gl_code, account, model,
+		SELECT %scost_center, team, project, gl_code, account, model,
 		CASE WHEN charge_class IS NOT NULL THEN 'correction of ' || strftime(usage_date,
 		'%%Y-%%m') WHEN pool IS NOT NULL THEN 'share of ' || pool ELSE 'direct' END AS charge, currency, %s
 		FROM chargeback_daily GROUP BY ALL ORDER BY cost_center, currency, net_cost DESC NULLS LAST, team, project, gl_code,
-		account, model, charge`, measures))
+		account, model, charge`, byOwner, measures))
 	if err != nil {
 		return err
 	}
@@ -289,17 +297,17 @@ func (b *builder) statement(ctx context.Context) error {
 		return err
 	}
 	// What a closed month was charged by meter is kept with it; of an open one it is what the usage has.
-	ext := `SELECT cost_center, pool, model, category, item, unit, currency, charges, quantity, list_cost
+	ext := "SELECT " + byOwner + `cost_center, pool, model, category, item, unit, currency, charges, quantity, list_cost
 		FROM modality_and_tool_spend ORDER BY ALL`
 	if b.closed {
 		kept := "focus_closed"
 		if b.Closing { // it isn't kept yet
 			kept = "focus_charges"
 		}
-		ext = `SELECT coalesce(cost_center, CASE WHEN pool IS NULL THEN '` + schemas.Unallocated +
+		ext = "SELECT " + byOwner + `coalesce(cost_center, CASE WHEN pool IS NULL THEN '` + schemas.Unallocated +
 			`' END) AS cost_center, pool, model, category, item, unit, currency, sum(requests)::BIGINT AS charges,
 			sum(quantity)::DECIMAL(38,12) AS quantity, sum(list_cost)::DECIMAL(38,12) AS list_cost FROM ` + kept +
-			` WHERE line = 'ext' AND ` + within(b.period, "billing_month") + " AND " + b.Scope.Where() +
+			` WHERE line = 'ext' AND ` + within(b.period, "billing_month") + " AND " + b.where() +
 			` GROUP BY ALL ORDER BY ALL`
 	}
 	table, err := b.add(ctx, AsCharged, "ext", "Images, audio, tools", ext)
@@ -308,7 +316,7 @@ func (b *builder) statement(ctx context.Context) error {
 	}
 	table.Caption = "Part of the list cost above, before pools are split."
 	pools, err := b.add(ctx, AsCharged, "pools", "Shared pools", `
-		SELECT billing_month AS "month", pool, cost_center, team, currency, sum(list_cost) AS list_cost,
+		SELECT `+byOwner+`billing_month AS "month", pool, cost_center, team, currency, sum(list_cost) AS list_cost,
 		sum(discount) AS discount, sum(net_cost) AS net_cost
 		FROM chargeback_daily WHERE pool IS NOT NULL AND charge_class IS NULL GROUP BY ALL ORDER BY ALL`)
 	if err != nil {
@@ -339,7 +347,7 @@ func (b *builder) journalled() string {
 	}
 	where := within(b.period, `"month"`)
 	if len(b.Scope.CostCenters) > 0 { // the credit has none
-		where += " AND cost_center IS NOT NULL AND " + b.Scope.Where()
+		where += " AND cost_center IS NOT NULL AND " + b.where()
 	}
 	return where
 }
@@ -352,7 +360,8 @@ func (b *builder) journal(ctx context.Context) error {
 		return nil
 	}
 	_, err := b.add(ctx, AsCharged, "journal", "Journal",
-		`SELECT "month", currency, entry, gl_code, cost_center, amount, posted FROM whole_chargeback_journal WHERE `+where+`
+		"SELECT "+byOwner+`"month", currency, entry, gl_code, cost_center, amount, posted FROM whole_chargeback_journal
+			WHERE `+where+`
 			ORDER BY "month", currency, entry DESC, gl_code, cost_center`)
 	return err
 }
@@ -471,7 +480,7 @@ func (b *builder) forecast(ctx context.Context) error {
 		return err
 	}
 	if len(drivers.Rows) == 0 {
-		before, err := ask(ctx, b.Snapshot, "before", "",
+		before, err := b.ask(ctx, "before", "",
 			fmt.Sprintf(`SELECT completeness FROM completeness(DATE '%s', DATE '%s')`,
 				(b.current-1).First(), b.current.First()))
 		if err != nil {

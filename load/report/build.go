@@ -48,6 +48,7 @@ type builder struct {
 	current schemas.Month // the month that is running
 	closed  bool          // the period is a month that is closed, or is being closed
 	called  calledNames
+	shared  *sharedAnswers // of Statements; nil where a document stands alone
 }
 
 // Build answers a named report from the published file. Errors in opts are an OptionsError; ErrNothing says that the
@@ -72,20 +73,31 @@ func Build(ctx context.Context, lake *publish.Lake, opts Options) (*Document, er
 		return nil, err
 	}
 	defer s.Close()
-	b := &builder{Snapshot: s, Options: opts, doc: &Document{Name: r.Name, Generated: opts.Now, Version: opts.Version}}
+	b := &builder{Snapshot: s, Options: opts}
 	if err := b.clock(ctx, r); err != nil {
 		return nil, err
 	}
 	if err := b.named(ctx); err != nil {
 		return nil, err
 	}
+	if err := b.narrow(ctx, r); err != nil {
+		return nil, err
+	}
+	return b.document(ctx, r)
+}
+
+// narrow makes the snapshot show what the document is about.
+func (b *builder) narrow(ctx context.Context, r Report) error {
 	scope := b.Scope
 	if !r.history {
 		scope.From, scope.To, scope.Billing = &b.period.From, &b.period.To, b.period.Billing
 	}
-	if err := s.Narrow(ctx, scope, r.whole...); err != nil {
-		return nil, err
-	}
+	return b.Narrow(ctx, scope, r.whole...)
+}
+
+// document asks what the document says.
+func (b *builder) document(ctx context.Context, r Report) (*Document, error) {
+	b.doc = &Document{Name: r.Name, Generated: b.Now, Version: b.Version}
 	if err := b.subtitle(ctx); err != nil {
 		return nil, err
 	}
@@ -124,7 +136,7 @@ func Completing(ctx context.Context, lake *publish.Lake, period schemas.Period, 
 }
 
 func (b *builder) completeness(ctx context.Context) (Completeness, error) {
-	t, err := ask(ctx, b.Snapshot, "completeness", "",
+	t, err := b.ask(ctx, "completeness", "",
 		fmt.Sprintf(`SELECT period_seconds, expected_seconds, missing_seconds, complete, completeness
 			FROM completeness(DATE '%s', DATE '%s')`, b.period.From, b.period.To))
 	if err != nil {
@@ -147,8 +159,8 @@ func within(p schemas.Period, column string) string {
 
 // clock reads how far the data goes, and finds the period.
 func (b *builder) clock(ctx context.Context, r Report) error {
-	t, err := ask(ctx, b.Snapshot, "clock", "",
-		`SELECT as_of, current_month, coalesce((SELECT max(billing_month) FROM chargeback_daily WHERE `+b.Scope.Where()+`),
+	t, err := b.ask(ctx, "clock", "",
+		`SELECT as_of, current_month, coalesce((SELECT max(billing_month) FROM chargeback_daily WHERE `+b.where()+`),
 			(SELECT max(billing_month) FROM chargeback_daily)) AS last_month FROM data_as_of`)
 	if err != nil {
 		return err
@@ -186,7 +198,7 @@ func (b *builder) named(ctx context.Context) error {
 			if d != "account" {
 				names += ` UNION SELECT scope_value FROM budgets WHERE "scope" = '` + d + "'"
 			}
-			t, err := ask(ctx, b.Snapshot, "names", "",
+			t, err := b.ask(ctx, "names", "",
 				fmt.Sprintf(`SELECT name, name = %[1]s AS it FROM (%[2]s)
 					ORDER BY it DESC, jaro_winkler_similarity(lower(name), lower(%[1]s)) DESC, name LIMIT 3`, schemas.SQLString(v),
 					names))
@@ -215,7 +227,7 @@ func (b *builder) named(ctx context.Context) error {
 func (b *builder) subtitle(ctx context.Context) error {
 	b.doc.Period, b.doc.Subtitle = b.period.Name(), b.period.Title()
 	if month, ok := b.period.Month(); ok {
-		closed, err := ask(ctx, b.Snapshot, "closed", "",
+		closed, err := b.ask(ctx, "closed", "",
 			fmt.Sprintf(`SELECT closed_at, corrected, array_to_string(objections, '; ') AS objections FROM closed_months
 				WHERE "month" = DATE '%s'`, month.First()))
 		if err != nil {
@@ -269,12 +281,9 @@ func (b *builder) freshness(ctx context.Context) error {
 		b.warn("%s: what was used in the rest is not in these figures. usagelake export --from %s --to %s fetches it.",
 			b.doc.Completeness.Text, b.period.From, to)
 	}
-	t, err := ask(ctx, b.Snapshot, "freshness", "",
+	t, err := b.ask(ctx, "freshness", "",
 		`SELECT count(*) AS accounts, (SELECT sum(quarantined)::BIGINT FROM partitions) AS quarantined,
-		sum(failed_windows)::BIGINT AS failed_windows, (SELECT count(*) FROM usage_daily
-		WHERE currency IS NULL AND amount IS NOT NULL) AS no_currency,
-		(SELECT sum(without_amount)::BIGINT FROM usage_daily WHERE record_kind = 'request') AS without_amount FROM accounts
-		LEFT JOIN data_freshness_and_gaps USING (account)`)
+		sum(failed_windows)::BIGINT AS failed_windows FROM accounts LEFT JOIN data_freshness_and_gaps USING (account)`)
 	if err != nil {
 		return err
 	}
@@ -298,11 +307,30 @@ func (b *builder) freshness(ctx context.Context) error {
 	if positive("failed_windows") {
 		b.warn("%s windows of the last export failed: usagelake export tries them again", cell("failed_windows"))
 	}
-	if positive("no_currency") {
-		b.warn("some usage has no currency: set accounts[].currency in the config")
+	return b.lacks(ctx)
+}
+
+// lacks tells of usage that lacks a currency or an amount.
+func (b *builder) lacks(ctx context.Context) error {
+	usage := "(SELECT currency, record_kind, without_amount, amount FROM usage_daily)"
+	if b.Scope.Owned() {
+		usage = `(SELECT cost_center, currency, record_kind, without_amount, net_cost AS amount
+			FROM allocated_daily JOIN ` + publish.Catalog + `.allocations USING (allocation_id) WHERE pool IS NULL)`
 	}
-	if positive("without_amount") {
-		b.warn("%s records have no amount: they count in requests and tokens, not in costs", cell("without_amount"))
+	t, err := b.ask(ctx, "lacks", "", "SELECT "+byOwner+`count(*) FILTER (currency IS NULL AND amount IS NOT NULL) AS
+		no_currency, sum(without_amount) FILTER (record_kind = 'request')::BIGINT AS without_amount FROM `+usage+
+		" GROUP BY ALL")
+	if err != nil {
+		return err
+	}
+	for _, row := range t.Rows { // one, or none
+		if float(t.value(row, "no_currency")) > 0 {
+			b.warn("some usage has no currency: set accounts[].currency in the config")
+		}
+		if v := t.value(row, "without_amount"); float(v) > 0 {
+			b.warn("%s records have no amount: they count in requests and tokens, not in costs",
+				show(t.Columns[t.column("without_amount")], v, ""))
+		}
 	}
 	return nil
 }
@@ -317,7 +345,7 @@ func (b *builder) note(format string, args ...any) {
 
 // add asks a query and adds its answer as a table, on a basis; "" where there is none.
 func (b *builder) add(ctx context.Context, basis Basis, name, title, query string) (*Table, error) {
-	t, err := ask(ctx, b.Snapshot, name, title, query)
+	t, err := b.ask(ctx, name, title, query)
 	if err != nil {
 		return nil, err
 	}

@@ -14,7 +14,7 @@ type calledNames map[string]map[string]string
 
 // callNames reads the names.
 func (b *builder) callNames(ctx context.Context) error {
-	t, err := ask(ctx, b.Snapshot, "names", "", "SELECT kind, id, name FROM names")
+	t, err := b.ask(ctx, "names", "", "SELECT kind, id, name FROM names")
 	if err != nil {
 		return err
 	}

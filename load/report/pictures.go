@@ -16,7 +16,7 @@ const maxSeries = 6
 
 // pictures draws those of a chargeback, in the currency that most is spent in.
 func (b *builder) pictures(ctx context.Context) error {
-	t, err := ask(ctx, b.Snapshot, "currency", "",
+	t, err := b.ask(ctx, "currency", "",
 		"SELECT currency FROM chargeback_daily GROUP BY ALL ORDER BY sum(net_cost) DESC NULLS LAST LIMIT 1")
 	if err != nil || len(t.Rows) == 0 {
 		return err
@@ -32,7 +32,7 @@ func (b *builder) pictures(ctx context.Context) error {
 	if b.closed {
 		forecast = ""
 	}
-	budgets, err := ask(ctx, b.Snapshot, "budgets", "Budgets",
+	budgets, err := b.ask(ctx, "budgets", "Budgets",
 		fmt.Sprintf(`SELECT budget, currency, amount AS budget_amount, spent, left_over, used_share, `+forecast+`status
 			FROM whole_budget_status WHERE period_start < DATE '%s' AND period_end > DATE '%s' AND (budget, "scope",
 			scope_value) IN (SELECT (budget, "scope", scope_value) FROM budgets) ORDER BY period_start, used_share DESC, budget`,
@@ -76,7 +76,7 @@ func (b *builder) allDays() []string {
 }
 
 func (b *builder) stackedPicture(ctx context.Context, title, column string, currency query.Value) error {
-	t, err := ask(ctx, b.Snapshot, column, title,
+	t, err := b.ask(ctx, column, title,
 		fmt.Sprintf(`SELECT usage_date, %[1]s, sum(net_cost) AS net_cost FROM chargeback_daily
 			WHERE charge_class IS NULL AND currency IS NOT DISTINCT FROM %[2]s GROUP BY ALL ORDER BY ALL`,
 			column, literal(currency)))
@@ -143,14 +143,14 @@ func (b *builder) budgetPicture(t *Table) error {
 }
 
 func (b *builder) outlookPicture(ctx context.Context) error {
-	f, err := ask(ctx, b.Snapshot, "outlook", "",
+	f, err := b.ask(ctx, "outlook", "",
 		`SELECT currency, forecast, forecast_low, forecast_high FROM forecast_month_end WHERE "scope" = 'all'
 			ORDER BY forecast DESC LIMIT 1`)
 	if err != nil || len(f.Rows) == 0 {
 		return err
 	}
 	row := f.Rows[0]
-	t, err := ask(ctx, b.Snapshot, "outlook", "Cost added up by day",
+	t, err := b.ask(ctx, "outlook", "Cost added up by day",
 		fmt.Sprintf(`SELECT usage_date, sum(net_cost) AS net_cost FROM chargeback_daily
 			WHERE billing_month = DATE '%s' AND charge_class IS NULL AND currency IS NOT DISTINCT FROM %s GROUP BY ALL
 			ORDER BY ALL`, b.current.First(), literal(row[0])))
@@ -184,7 +184,7 @@ func (b *builder) moversPicture(ctx context.Context, currency query.Value) error
 	if !ok {
 		return nil
 	}
-	t, err := ask(ctx, b.Snapshot, "movers", "Cost centres against the month before", fmt.Sprintf(`
+	t, err := b.ask(ctx, "movers", "Cost centres against the month before", fmt.Sprintf(`
 		SELECT cost_center, currency, coalesce(sum(net_cost) FILTER (side = 'before'), 0) AS net_before,
 		coalesce(sum(net_cost) FILTER (side = 'now'), 0) AS net_now,
 			coalesce(sum(net_cost) FILTER (side = 'now'), 0) - coalesce(sum(net_cost) FILTER (side = 'before'), 0) AS change,
@@ -208,7 +208,7 @@ func (b *builder) moversPicture(ctx context.Context, currency query.Value) error
 }
 
 func (b *builder) heatPicture(ctx context.Context, currency query.Value) error {
-	t, err := ask(ctx, b.Snapshot, "hours", "Net cost by weekday and hour",
+	t, err := b.ask(ctx, "hours", "Net cost by weekday and hour",
 		fmt.Sprintf(`SELECT isodow(request_time) AS weekday, hour(request_time) AS "hour", count(*) AS requests,
 			sum(amount) AS net_cost FROM usage WHERE currency IS NOT DISTINCT FROM %s AND record_kind = 'request' GROUP BY ALL
 			ORDER BY ALL`, literal(currency)))
@@ -233,7 +233,7 @@ func (b *builder) heatPicture(ctx context.Context, currency query.Value) error {
 }
 
 func (b *builder) calendarPicture(ctx context.Context, _ query.Value) error {
-	t, err := ask(ctx, b.Snapshot, "coverage", "Coverage by day",
+	t, err := b.ask(ctx, "coverage", "Coverage by day",
 		`SELECT account, usage_date, (covered_seconds / 3600.0)::DECIMAL(18,4) AS covered_hours FROM coverage_daily WHERE `+
 			within(b.period, "usage_date")+` ORDER BY ALL`)
 	if err != nil {
