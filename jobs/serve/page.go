@@ -109,6 +109,7 @@ func (s *Server) page(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "there is no such account", http.StatusNotFound)
 		return
 	}
+	// Into memory first: a page that can't be made is an error, and not half a page.
 	var b bytes.Buffer
 	if err := pageTemplate.Execute(&b, data); err != nil {
 		s.log.Error("the status page can't be made", "error", err)
@@ -146,6 +147,8 @@ func (v *view) page(only string) (*pageData, bool) {
 	if n := len(d.Problems); n > maxProblems {
 		d.Problems, d.MoreProblems = d.Problems[:maxProblems], n-maxProblems
 	}
+	// An account is known if the lake holds it or the config has it: one that was taken out of the config shows what is
+	// left of it, one that is new shows that there is nothing yet.
 	known := only == ""
 	if st := v.status.Value; st != nil {
 		d.Lake = st.Lake
@@ -161,6 +164,7 @@ func (v *view) page(only string) (*pageData, bool) {
 			switch {
 			case a.From.IsZero():
 			case len(d.Calendars) < maxCalendars:
+				// The days of an account that has ended are drawn up to its last, and not as gaps up to today.
 				until := v.now
 				if !v.isConfigured(a.Account) {
 					until = a.To.Add(-time.Second)

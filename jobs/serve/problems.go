@@ -33,7 +33,9 @@ const (
 	day          = 24 * time.Hour
 )
 
-// stuck says why the scheduler doesn't turn, or "".
+// stuck says why the scheduler doesn't turn, or "". It doesn't if it gives no answer, as with a lock that is never let
+// go, or if nothing runs though a job has been due for ten minutes in which it could have. A run of hours is no
+// standstill: a job that doesn't end has its timeout.
 func (v *view) stuck() string {
 	switch {
 	case v.state.Pending:
@@ -56,6 +58,7 @@ func (v *view) stuck() string {
 		}
 	}
 	for _, j := range st.Jobs {
+		// Both have to be long: due at 02:30 and free since 05:00 is overdue from 05:10 on.
 		overdue := v.now.Sub(j.NextAt)
 		if !st.Stopping && !j.NextAt.IsZero() && min(overdue, v.now.Sub(free)) > overdueGrace {
 			return fmt.Sprintf("job %s was due %s ago and doesn't run", j.Name, words.Span(overdue))
@@ -64,7 +67,8 @@ func (v *view) stuck() string {
 	return ""
 }
 
-// problems lists what needs attention, the most urgent first.
+// problems lists what needs attention, the most urgent first: what is down, and else in the order in which they are
+// found here.
 func (v *view) problems() []Problem {
 	out := []Problem{}
 	add := func(p Problem) { out = append(out, p) }
@@ -248,6 +252,8 @@ func (v *view) late(a jobs.AccountStatus) (bool, time.Duration) {
 
 // interval is how often an account is exported by the schedule; a day if that isn't known.
 func (v *view) interval(account string) time.Duration {
+	// Of several jobs the one that comes most often; of a job its longest pause (every), so that one of working days isn't
+	// late each Sunday.
 	shortest := time.Duration(0)
 	for _, j := range v.state.Value.Jobs {
 		if j.Kind != config.KindExport || j.Accounts != nil && !slices.Contains(j.Accounts, account) || v.every == nil {
