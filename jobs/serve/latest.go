@@ -23,10 +23,10 @@ type latest[T any] struct {
 
 	// mu guards all below. It is never held while asking. asking and cancel are those of the question under way; last
 	// changes only when one ends, in the same breath in which asking is closed.
-	mu      sync.Mutex
-	last    reading[T]
-	ended   time.Time     // of the last question
-	took    time.Duration // of the last question
+	mu    sync.Mutex
+	last  reading[T]
+	ended time.Time     // of the last question
+	took  time.Duration // of the last question
 	// What was told may have changed. A question that is under way then may have looked before that, so it clears nothing:
 	// the next start asks once more.
 	expired bool
