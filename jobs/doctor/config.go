@@ -152,6 +152,8 @@ func (d *doctor) checkNames() {
 		}
 	}
 	switch {
+	// Each is a mistake of its own: a config that was forgotten, a name that was changed, an account that was taken out,
+	// one that is new.
 	case len(gone) > 0 && d.cfg.Path == "":
 		d.warn("accounts", "was --config forgotten?",
 			"the lake holds %s, and without a config there is the account %s alone: nothing new of the others is fetched",
@@ -299,6 +301,7 @@ func (d *doctor) checkBudgets(ctx context.Context, published bool) {
 		if err != nil {
 			continue // config.Load refuses it
 		}
+		// A scope that could not be asked for has no values, which is not the same as none: nothing is said of it.
 		never := func(scope, value string) bool {
 			values, asked := seen[scope]
 			return charged && asked && !slices.Contains(values, value)

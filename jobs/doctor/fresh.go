@@ -51,7 +51,7 @@ func (d *doctor) checkFreshness(context.Context) {
 	}
 }
 
-// checkCoverage is about one account; a is zero if the lake has nothing of it.
+// checkCoverage is about one account; a is zero if the lake has nothing of it. It is ok only if nothing else was said.
 func (d *doctor) checkCoverage(name string, a jobs.AccountStatus) {
 	export := "usagelake export --account " + name
 	if n := len(a.Orphans); n > 0 {
@@ -108,7 +108,8 @@ func (d *doctor) checkCoverage(name string, a jobs.AccountStatus) {
 // longestError is how much of a run's error is shown.
 const longestError = 200
 
-// checkRuns tells how the last run of each command and of each job of the schedule ended.
+// checkRuns tells how the last run of each command and of each job of the schedule ended, and since when none was done.
+// A run that says running and holds no lock was killed: it counts as a failure.
 func (d *doctor) checkRuns(runs []schemas.Run) {
 	var names []string
 	last := map[string]schemas.Run{}
@@ -215,6 +216,9 @@ func checkZone(l *checklist, now time.Time, tz string) {
 		zone += ", " + local
 	}
 	_, change := now.ZoneBounds()
+	// The next change within a year is told, whichever way it goes. At +1 h in spring, from 02:00 to 03:00 by the offset
+	// of before, these times don't exist; in autumn the two bounds come the other way round, and what lies between comes
+	// twice.
 	switch {
 	case !change.IsZero() && change.Before(now.AddDate(1, 0, 0)):
 		_, next := change.Zone()
