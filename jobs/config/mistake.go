@@ -17,7 +17,8 @@ func (m mistake) Unwrap() error { return m.error }
 // at is a mistake at a path of the file. The text is whole: path isn't put before it.
 func at(path, format string, args ...any) error { return mistake{fmt.Errorf(format, args...), path} }
 
-// line is the line of a path, or of the nearest thing around it that the file has; 0 if it has none.
+// line is the line of a path, or of the nearest thing around it that the file has; 0 if it has none. A key that is
+// missing has no line of its own: of export.settle it is that of export, of accounts[0].name that of accounts[0].
 func (c *Config) line(path string) int {
 	for path != "" {
 		if n := c.lines[path]; n > 0 {

@@ -15,7 +15,9 @@ import (
 	"github.com/usagelake/usagelake/schemas/words"
 )
 
-// parse reads the file. Keys and values that can't be are refused all at once.
+// parse reads the file. Keys and values that can't be are refused all at once. The file is gone over twice: as it is
+// written, for keys that aren't known, which the decoder would pass over without a word; then by the decoder, for
+// values of the wrong type.
 func (c *Config) parse(b []byte, path string) error {
 	c.Path = path
 	var root yaml.Node
@@ -43,6 +45,7 @@ func (c *Config) parse(b []byte, path string) error {
 	if err := c.refused(r.errs); err != nil {
 		return err
 	}
+	// A second document, as after a stray ---, would be ignored, and whoever wrote it would not know.
 	if err := dec.Decode(new(yaml.Node)); !errors.Is(err, io.EOF) {
 		return Usage("", "config %s holds more than one document", path)
 	}
@@ -52,7 +55,8 @@ func (c *Config) parse(b []byte, path string) error {
 	return nil
 }
 
-// reader goes over the file as it is written.
+// reader goes over the file as it is written. lines fills up on the way; it is what mistakes that are found later look
+// their lines up in.
 type reader struct {
 	errs  []error
 	twice bool           // a key stands twice
@@ -61,6 +65,7 @@ type reader struct {
 
 // keys finds the keys that t has no field for, and says of each which one may be meant.
 func (r *reader) keys(n *yaml.Node, t reflect.Type, at string) {
+	// One may stand for what it is itself a part of. This ends all the same, for each step takes a level off t.
 	if n.Kind == yaml.AliasNode {
 		n = n.Alias
 	}
