@@ -106,6 +106,8 @@ Beside the daemon it is not needed, and harmless: the two keep out of each other
 			if err != nil {
 				return err
 			}
+			// Without a Memory: what can't be written into the lake is forgotten when this ends, and told anew by the next
+			// check.
 			report, err := watch.Check(c.Context(), cfg, a.env(), watch.Input{})
 			if err != nil {
 				return err

@@ -128,7 +128,8 @@ func (a *app) closeDocument(res *jobs.Result, err error, more map[string]any) er
 	if err := errors.Join(err1, err2); err != nil {
 		return err
 	}
-	// Both are objects with members.
+	// Both are objects with members, so that one without its closing brace, a comma, and the other without its opening one
+	// are an object again.
 	joined := slices.Concat(document[:len(document)-1], []byte(","), members[1:])
 	return errors.Join(a.printJSON(json.RawMessage(joined)), err)
 }

@@ -115,7 +115,8 @@ func onlyDemo(dir string) error {
 	return nil
 }
 
-// demoBooks allocates the demo's cost and closes the month before.
+// demoBooks allocates the demo's cost and closes the month before. A demo that was stopped in the middle is gone on
+// with by the next one: the rules are there or not, the month is closed or not, and what is there isn't done again.
 func (a *app) demoBooks(ctx context.Context, cfg *config.Config, env jobs.Env, f demoFinance,
 	today schemas.Date) error {
 	if cfg.Allocation.Rules == "" {
@@ -143,10 +144,12 @@ func (a *app) demoBooks(ctx context.Context, cfg *config.Config, env jobs.Env, f
 	}
 	last := today.Month() - 1
 	first := today - demoDays
+	// Nothing to close: it is closed, or no day of it is among the demo's thirty.
 	if slices.ContainsFunc(closed, func(c publish.ClosedMonth) bool { return c.Month >= last }) ||
 		(last+1).First() <= first {
 		return nil
 	}
+	// On most days of the year the thirty days begin within the month before: it is closed in spite of what it lacks.
 	reason := ""
 	if first > last.First() {
 		reason = "the demo begins on " + first.String()

@@ -105,7 +105,8 @@ func (f *reportFlags) add(a *app, c *cobra.Command, spans report.Spans, dimensio
 		"end with 6 if the period isn't complete; what was asked for is written nevertheless")
 }
 
-// complete offers what a query of the published file gives as values of a flag.
+// complete offers what a query of the published file gives as values of a flag. A shell asks while somebody types:
+// where there is no config, no lake or no file there is nothing to offer, and no word of it.
 func (a *app) complete(c *cobra.Command, name, sql string, more ...string) {
 	_ = c.RegisterFlagCompletionFunc(name, func(c *cobra.Command, _ []string, _ string) ([]string,
 		cobra.ShellCompDirective) {
@@ -167,6 +168,9 @@ func (f *reportFlags) period(a *app) (*schemas.Period, error) {
 
 // outFormat is the format of an answer: what --format says, or the ending of the file, and no contradiction between the
 // two. fallback is for where neither says anything. Of a zip it is that of the files in it.
+//
+//	--format csv --out a.csv   csv          --out a.parquet   parquet      --out a.zip   csv, a file for each table
+//	--format csv --out a.json  refused      --out a.dat       refused      --out a.txt   the fallback
 func outFormat(format, out, fallback string, formats []string) (string, error) {
 	ending := strings.ToLower(strings.TrimPrefix(filepath.Ext(out), "."))
 	if ending == "htm" {
