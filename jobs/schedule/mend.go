@@ -13,8 +13,8 @@ import (
 // mended: mended at once, nobody would learn which program to stop. What comes again and again is mended after ever
 // longer pauses, for that builds the whole file; after two hours of peace the pauses begin anew.
 //
-// A publish that is under way leaves the file and its mark apart for a moment, and holds the lake: then nothing is
-// wrong.
+// A job that is due comes first: an export publishes, and mends by that. A publish that is under way leaves the file
+// and its mark apart for a moment, and holds the lake: then nothing is wrong.
 func (s *Scheduler) intruded(tell func()) bool {
 	now := s.env.Now()
 	if now.Sub(s.lookedAt).Abs() < time.Minute {

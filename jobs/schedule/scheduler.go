@@ -21,7 +21,7 @@ import (
 )
 
 // defaultTick is how often the scheduler looks at the clock and at the config file: a clock that is set, and a machine
-// that slept, are noticed by then, for a timer may count the time alone that the machine was awake.
+// that slept, are noticed by then.
 const defaultTick = 15 * time.Second
 
 // Scheduler runs the jobs of a config when they are due, one after the other: one lake has one writer.
@@ -49,7 +49,6 @@ type Scheduler struct {
 	stopping       bool
 	jobs           []*scheduled
 
-	// Room for one: a second word while one waits says nothing new.
 	wake chan struct{} // a reload is asked for
 	home os.FileInfo   // the directory of the lake as the program began; nil if there was none; set by New alone
 
@@ -82,8 +81,7 @@ type Options struct {
 }
 
 // scheduled is a job as the scheduler knows it. The Scheduler's mu guards all of it. While running is set no look and
-// no plan touches it; the run's end plans it. A job that leaves the config while it runs ends like any other; only
-// nobody looks at it any more.
+// no plan touches it; the run's end plans it.
 //
 // done ≤ the times that are due (first … logical, missed of them before logical) ≤ the time of the plan. attempts,
 // failedAt and tried are of what was tried since done: attempts is 0 where failedAt is zero.
@@ -184,9 +182,6 @@ func (s *Scheduler) Reload() {
 
 // Run runs jobs until ctx ends; it returns the cause. A run that is under way is told to end with it, and is given the
 // config's grace for that: what it has sealed is kept in either case.
-//
-// Jobs come before mendings: an export that is due publishes, and mends by that. A reload while a run is under way
-// changes nothing for that run, which has the config it began with.
 func (s *Scheduler) Run(ctx context.Context) error {
 	s.logPlan()
 	var ended chan struct{} // of the run that is under way; nil if none is
@@ -208,7 +203,6 @@ func (s *Scheduler) Run(ctx context.Context) error {
 			}
 		}
 		checks.every(s.env.Now())
-		// Before each wait, and not only when something ended: a run of hours must not keep alerts from being checked.
 		timer := time.NewTimer(s.pause(ended != nil))
 		select {
 		case <-ctx.Done():
@@ -295,7 +289,6 @@ func (s *Scheduler) due() (*scheduled, bool) {
 	if len(ready()) == 0 && !setBack { // what was done by a clock that ran ahead is looked at anew
 		return nil, false
 	}
-	// Only now is the lake read: in a quiet hour a tick costs a look at the clock.
 	if err := s.look(); err != nil {
 		s.log.Error("the lake can't be looked at", "error", err)
 	}
@@ -389,7 +382,6 @@ func spread(text string) float64 {
 	h := fnv.New64a()
 	_, _ = h.Write([]byte(text))
 	sum := h.Sum64()
-	// Two steps of MurmurHash3's finaliser; the top 53 bits are a float64's.
 	sum ^= sum >> 33 // FNV's high bits hardly change with the last letters
 	sum *= 0xff51afd7ed558ccd
 	return float64((sum^sum>>33)>>11) / (1 << 53)
@@ -416,7 +408,6 @@ func (s *Scheduler) execute(ctx context.Context, j *scheduled) {
 
 	res, err := s.attempt(ctx, cfg, job, logical)
 	stopped := ctx.Err() != nil
-	// Not under the lock: the disk may be slow, or the lake held.
 	if res == nil && err != nil && !stopped {
 		s.journal(cfg, job, logical, now, err)
 	}
@@ -473,8 +464,7 @@ func later(a, b time.Time) time.Time {
 	return a
 }
 
-// needsPerson says that a failure needs a person: trying again soon would only cost. Objections to a close, findings of
-// a verify and the like are the same a minute later.
+// needsPerson says that a failure needs a person: trying again soon would only cost.
 func needsPerson(err error) bool {
 	var objections *jobs.ObjectionsError
 	var findings *jobs.FindingsError
@@ -509,8 +499,7 @@ func (s *Scheduler) attempt(ctx context.Context, cfg *config.Config, job config.
 }
 
 // journal writes down a run that failed before it began: without a key, say. That it can't be written fails nothing. It
-// waits for no lock: who holds the lake may do so for hours, and this process knows the failure by itself until it
-// ends. A restart then tries again at once, which is what a person who mended the key would want.
+// waits for no lock: who holds the lake may do so for hours, and this process knows of the failure until it ends.
 func (s *Scheduler) journal(cfg *config.Config, job config.Job, logical, began time.Time, failure error) {
 	run := schemas.Run{RunID: jobs.NewRunID(began), Command: job.Kind, Job: job.Name, Logical: logical.UTC(),
 		Version: s.env.Version, PID: os.Getpid(),
@@ -684,8 +673,7 @@ func (c *checker) every(now time.Time) {
 }
 
 // RunOnce runs a job of the config now, whether it is due or not: for its latest time. The journal has it under the
-// job's name, so that a daemon finds that time done. It makes the lake if there is none, which a scheduled run doesn't:
-// here a person asks for it.
+// job's name, so that a daemon finds that time done.
 func RunOnce(ctx context.Context, cfg *config.Config, env jobs.Env, name string) (*jobs.Result, error) {
 	job, err := cfg.Schedule.Job(name)
 	if err != nil {
