@@ -40,7 +40,8 @@ type accountKey struct {
 	elsewhere string // an account before it that sends the same key to another address
 }
 
-// readKeys reads the keys of the whole config.
+// readKeys reads the keys of the whole config, also where one account is looked at: that another has the same key shows
+// in no one of them.
 func (d *doctor) readKeys() map[string]accountKey {
 	out := map[string]accountKey{}
 	for i, a := range d.cfg.Accounts {
@@ -100,6 +101,8 @@ func (d *doctor) checkAccount(ctx context.Context, a config.Account, k accountKe
 
 // checkKey tells what can be told of a key without the API.
 func checkKey(l *checklist, k accountKey) {
+	// In this order: without a key nothing else can be said; one that another account has fails every run; one that looks
+	// odd may work all the same.
 	switch wrong := misshapen(k.key); {
 	case k.err != nil:
 		l.failure("key", "", k.err)

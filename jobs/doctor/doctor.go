@@ -115,6 +115,7 @@ type checklist struct {
 	out             []Check
 }
 
+// add returns the check for one word more (Refused, another verdict), until the next add: out may move then.
 func (l *checklist) add(verdict, name, hint, format string, args ...any) *Check {
 	l.out = append(l.out, Check{Section: l.section, Name: l.prefix + name, Verdict: verdict, Hint: hint,
 		Detail: fmt.Sprintf(format, args...)})

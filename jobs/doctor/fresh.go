@@ -19,7 +19,8 @@ import (
 	"github.com/usagelake/usagelake/transform"
 )
 
-// maxBehind is how far coverage may be behind: a nightly export, and two hours for it to run in.
+// maxBehind is how far coverage may be behind: a nightly export, and two hours for it to run in. An hourly one is late
+// long before that, which its alert rules are there to tell.
 const maxBehind = 26 * time.Hour
 
 // checkFreshness tells how far behind each account is, what is missing, and how the last runs ended.
@@ -178,6 +179,7 @@ func shortened(s string) string {
 // checkMachine looks at the clock's zone and the versions.
 func (d *doctor) checkMachine(context.Context) {
 	if d.status != nil && len(d.status.Runs) > 0 {
+		// The newest run can't lie in the future, unless the clock was ahead when it began, or is behind now.
 		if ahead := d.status.Runs[0].StartedAt.Sub(d.now); ahead > maxSkew {
 			d.warn("clock", "set this machine's clock (NTP)",
 				"the journal has a run that began %s from now: the clock was set back", words.Span(ahead))
@@ -197,6 +199,7 @@ func checkZone(l *checklist, now time.Time, tz string) {
 		l.warn("time zones", "install the package tzdata",
 			"this machine has no time zone database: a schedule can be in UTC alone")
 	}
+	// TZ may be a path, or begin with a colon, as POSIX has it. Go takes UTC for what it doesn't know, without a word.
 	if name := strings.TrimPrefix(tz, ":"); name != "" {
 		var err error
 		if filepath.IsAbs(name) {

@@ -35,6 +35,7 @@ func (d *doctor) checkLake(ctx context.Context) {
 	if abs, err := filepath.Abs(dir); err == nil {
 		dir = abs
 	}
+	// Through a link: a lake as a whole may be one.
 	if info, err := os.Stat(dir); err == nil && !info.IsDir() {
 		d.fail("format", "name a directory with lake: or --lake", "%s is a file", dir)
 		return
@@ -103,11 +104,13 @@ func (d *doctor) checkLock() {
 	}
 	host, _ := os.Hostname()
 	who := h.Holder()
+	// By the wall clock of the holder's machine, which may be ahead of ours: shown as 0 at the least.
 	since := time.Duration(0)
 	if !h.Since.IsZero() {
 		since = d.now.Sub(h.Since)
 		who += fmt.Sprintf(" (%s)", words.Span(max(since, 0)))
 	}
+	// A PID of 0 is a holder whose words could not be read, as while it writes them.
 	here := h.PID != 0 && h.Host == host
 	switch {
 	case here && !alive(h.PID):
@@ -140,6 +143,7 @@ func alive(pid int) bool {
 // whole commit is tried, for there are file systems that can write and can't rename or fsync. A kill in between leaves
 // .usagelake-doctor-… behind, which nothing reads and anybody may delete.
 func (d *doctor) checkWriting(at string) {
+	// Past env.FS, for its mode is what the system gives it.
 	probe, err := os.CreateTemp(at, ".usagelake-doctor-*")
 	switch {
 	case errors.Is(err, syscall.EROFS):
@@ -168,6 +172,7 @@ func (d *doctor) checkWriting(at string) {
 			info.Mode().Perm())
 		return
 	}
+	// Root can write anywhere: what it writes the lake's owner may then not be able to replace.
 	if dir, err := os.Stat(at); err == nil && d.lake != nil { // of a lake to be made this is a directory above it
 		if owner, known := durable.OwnerOf(dir); known && owner != os.Geteuid() {
 			d.warn("permissions",
@@ -194,6 +199,7 @@ type oddFiles struct {
 	example string
 }
 
+// add counts a file, and keeps the first as the example: a directory's before what lies in it.
 func (o *oddFiles) add(path string) {
 	if path == "." {
 		path = "the directory itself"
@@ -434,6 +440,7 @@ func (u diskUse) check() Check {
 		return Check{Verdict: CheckOK, Detail: free}
 	}
 	lasts := spare / perDay
+	// For so many days there are files left; nil where the system counts none.
 	if u.freeFiles != nil && u.files > 0 {
 		if byFiles := float64(*u.freeFiles) / (float64(u.files) / float64(u.days)); byFiles < lasts && byFiles < minDays {
 			return Check{Verdict: CheckWarning,

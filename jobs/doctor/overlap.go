@@ -138,6 +138,8 @@ func (d *doctor) sample(ctx context.Context, accounts map[string]config.Account,
 	return out
 }
 
+// sampleOf asks for one page, by a client of its own: that of the account's checks is closed by now. Its pacer waits
+// for a gap before the first request, so that the two don't come together.
 func (d *doctor) sampleOf(ctx context.Context, a config.Account, key string, end time.Time) sample {
 	client, err := extract.NewClient(extract.Options{Account: a.Name, BaseURL: a.BaseURL, Key: key,
 		UserAgent: "usagelake/" + d.env.Version,

@@ -134,6 +134,8 @@ func drawCalendar(a jobs.AccountStatus, label string, now time.Time) calendar {
 	return c
 }
 
+// dayState is how much of a day is covered. A day within the coverage of which the lake has nothing is covered not at
+// all, and not unknown.
 func dayState(d jobs.Day, known bool) string {
 	switch {
 	case d.Error != "":

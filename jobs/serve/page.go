@@ -138,7 +138,8 @@ func (s *Server) statusJSON(w http.ResponseWriter, r *http.Request) {
 		append([]Balance{}, v.balances.Value...), append([]Alert{}, v.alerts.Value...)})
 }
 
-// page puts the view in words. false: there is no account of that name.
+// page puts the view in words. false: there is no account of that name. Every part copes with what isn't known yet: the
+// page of a daemon that has just begun is short, and not an error.
 func (v *view) page(only string) (*pageData, bool) {
 	d := &pageData{Version: v.version, Style: template.CSS(pageStyle), Checked: words.Minute(v.now), Only: only,
 		OnlyLabel: v.label(only)}
@@ -197,6 +198,7 @@ func (v *view) page(only string) (*pageData, bool) {
 	return d, known
 }
 
+// figures are the few numbers on top. What runs now stands in the place of what runs next.
 func (v *view) figures() []figure {
 	var out []figure
 	if st := v.status.Value; st != nil {
@@ -277,6 +279,7 @@ func (v *view) accountRow(a jobs.AccountStatus) accountRow {
 	return row
 }
 
+// jobRowOf has the next time twice, in the job's zone and in UTC, in which all else on the page is.
 func (v *view) jobRowOf(j schedule.JobState) jobRow {
 	now := v.now
 	row := jobRow{Name: j.Name, Kind: j.Kind, Cron: j.Cron, Accounts: v.labels(j.Accounts)}
@@ -297,6 +300,7 @@ func (v *view) jobRowOf(j schedule.JobState) jobRow {
 	case !j.NextAt.IsZero():
 		row.In = "in " + words.Span(j.NextAt.Sub(now))
 	}
+	// "failed twice, tried again, 3 missed runs with it", or the latter alone.
 	if j.Missed > 0 {
 		row.Now = strings.TrimPrefix(row.Now+", "+words.Plural(j.Missed, "missed run", "missed runs")+" with it", ", ")
 	}

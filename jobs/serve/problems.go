@@ -29,8 +29,9 @@ type Problem struct {
 
 const (
 	overdueGrace = 10 * time.Minute // a job that is due so long while none runs: the scheduler doesn't turn
-	lateFloor    = 30 * time.Minute // an account is never late before that, however often it is exported
-	day          = 24 * time.Hour
+	// Twice the pause of a job of every five minutes is ten, which the settle time alone takes up.
+	lateFloor = 30 * time.Minute // an account is never late before that, however often it is exported
+	day       = 24 * time.Hour
 )
 
 // stuck says why the scheduler doesn't turn, or "". It doesn't if it gives no answer, as with a lock that is never let
@@ -109,6 +110,8 @@ func (v *view) problems() []Problem {
 	if v.status.Value != nil {
 		intruded = v.status.Value.Database.Intruded
 	}
+	// Said once: as an alert, if there are any, else here. While the file is intruded that the balances can't be read is
+	// no news.
 	told := slices.ContainsFunc(v.alerts.Value, func(a Alert) bool { return a.Rule == watch.RuleIntruded })
 	switch {
 	case intruded != "" && !told: // else it is one of the alerts below
@@ -149,6 +152,7 @@ func (v *view) problems() []Problem {
 // jobProblem says what is wrong with a job's last run, if anything is. unbegun is why its last try could not begin, ""
 // if it could: no run tells of it.
 func (v *view) jobProblem(j schedule.JobState, unbegun string) (Problem, bool) {
+	// It is of the last run, unless the last try could not begin: that is newer than any run.
 	p := Problem{Command: "usagelake doctor"}
 	if len(j.Accounts) == 1 {
 		p.Command += " --account " + j.Accounts[0]

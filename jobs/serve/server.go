@@ -233,7 +233,8 @@ func (v *view) accounts() []string {
 }
 
 // measure adds up the sizes of the lake's files by part. A lake too large for the time there is has no sizes rather
-// than wrong ones. Files that go meanwhile count as nothing.
+// than wrong ones. Files that go meanwhile count as nothing. The lake's place is that of the last status, which it
+// reads and doesn't ask for: a question must not wait for another one.
 func (s *Server) measure(ctx context.Context) (map[string]int64, error) {
 	s.status.mu.Lock()
 	st := s.status.last.Value
