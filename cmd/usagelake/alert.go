@@ -67,7 +67,8 @@ func (a *app) alertTest() *cobra.Command {
 	return c
 }
 
-// undelivered is exit code 1 if a receiver didn't take what it was sent.
+// undelivered is exit code 1 if a receiver didn't take what it was sent. What was printed says which, so that no error
+// follows.
 func undelivered(deliveries []alert.Delivery) error {
 	if slices.ContainsFunc(deliveries, func(d alert.Delivery) bool { return d.Error != "" }) {
 		return errFailed{exitFailed}

@@ -86,6 +86,7 @@ month that was closed last.`,
 			if dryRun {
 				return a.reviewClose(c.Context(), cfg, opts)
 			}
+			// From here on the bars own the terminal; the log goes above them.
 			p := a.newProgress(c.Context(), cfg)
 			env := a.env()
 			env.Logger = p.logger()

@@ -55,6 +55,8 @@ allows ` + fmt.Sprint(demoLimit) +
 			defer s.Close()
 			org := p.Orgs()[0]
 			today := schemas.DateOf(a.Now())
+			// Not loaded, and so nothing of the user's own config gets into a demo, nor its key: the one below is the
+			// simulation's.
 			cfg := &config.Config{Lake: demoLake,
 				Accounts: []config.Account{{Name: demoAccount, BaseURL: s.BaseURL(), KeyEnv: "USAGELAKE_DEMO_KEY", Rate: demoRate}},
 				Export:   config.DefaultExport()}
@@ -69,6 +71,7 @@ allows ` + fmt.Sprint(demoLimit) +
 				return err
 			}
 			env := a.env()
+			// The key is made up and is never in the process's environment.
 			env.Getenv = func(name string) string {
 				if name == "USAGELAKE_DEMO_KEY" {
 					return p.Key(org)

@@ -135,6 +135,7 @@ func runDocument(res *jobs.Result, err error) any {
 		ExitCode       int               `json:"exit_code"`
 		Accounts       []accountDocument `json:"accounts"`
 	}
+	// Of a run that never began these are all there is; else the run's own follow.
 	d := document{Status: jobs.StatusOf(err), ExitCode: exitCode(err), Accounts: []accountDocument{}}
 	if err != nil {
 		d.Error, d.Hints = explain(err)

@@ -159,6 +159,7 @@ func (f *reportFlags) period(a *app) (*schemas.Period, error) {
 			return nil, config.Usage("", "%s: %w", x.flag, err)
 		}
 		*x.to = schemas.DateOf(t)
+		// -12h, say, or a time of day.
 		if !x.to.Start().Equal(t) {
 			return nil, config.Usage("", "%s: a report is about whole UTC days, and %s lies within one", x.flag, x.value)
 		}
@@ -315,7 +316,8 @@ func (a *app) openLake() (*publish.Lake, error) {
 	return lake, nil
 }
 
-// whole ends a --strict report of a period that isn't complete with the exit code for that.
+// whole ends a --strict report of a period that isn't complete with the exit code for that. The report is written by
+// then: who asked for it gets it, and is told what it lacks.
 func (f *reportFlags) whole(a *app, c report.Completeness) error {
 	if !f.strict || c.Complete {
 		return nil

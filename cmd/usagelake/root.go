@@ -203,6 +203,8 @@ allows, archives the answers as they came, and writes Parquet files and a DuckDB
 	}
 	root.SetVersionTemplate("usagelake {{.Version}}\n")
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
+		// Cobra's error has no type: its text is all there is. A flag of the set-up is no typing mistake, but one that this
+		// command can't use.
 		if name, ok := strings.CutPrefix(err.Error(), "unknown flag: --"); ok && slices.Contains(setupFlags[""], name) {
 			return config.Usage(c.CommandPath()+" --help", "%s has no use for --%s",
 				strings.TrimPrefix(c.CommandPath(), "usagelake "), name)
@@ -393,7 +395,8 @@ func (a *app) env() jobs.Env {
 // config loads the set-up.
 func (a *app) config() (*config.Config, error) { return config.Load(a.overrides, a.Getenv) }
 
-// lakeConfig is the set-up for commands that need a lake, but no key and none of the config's accounts.
+// lakeConfig is the set-up for commands that need a lake, but no key and none of the config's accounts. --account names
+// one of the lake's there, which may have left the config long ago.
 func (a *app) lakeConfig() (*config.Config, error) {
 	o := a.overrides
 	o.Account = ""
@@ -402,7 +405,7 @@ func (a *app) lakeConfig() (*config.Config, error) {
 
 func (a *app) json() bool { return a.output == "json" }
 
-// printJSON prints the one document of a command.
+// printJSON prints the one document of a command. Whatever fails after it prints no second one; the exit code tells.
 func (a *app) printJSON(v any) error {
 	a.printed = true
 	enc := json.NewEncoder(a.Stdout)

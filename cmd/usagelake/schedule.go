@@ -192,6 +192,7 @@ type unbegun struct {
 	jobs []watch.Failure
 }
 
+// note is told of every run: one that began takes back what stands here, however it ended, for the journal has it.
 func (u *unbegun) note(e schedule.RunEvent) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
@@ -306,6 +307,7 @@ func (a *app) listSchedule() error {
 		Next []upcoming `json:"next"`
 	}
 	var out []listed
+	// A scheduler that is never run: it reads off the lake what is due, and its jobs are in the order of the config's.
 	for i, st := range scheduler.State().Jobs {
 		l := listed{JobState: st}
 		for _, t := range cfg.Schedule.Jobs[i].Next(a.Now(), 5) {
