@@ -300,7 +300,7 @@ func (v *view) jobRowOf(j schedule.JobState) jobRow {
 	case !j.NextAt.IsZero():
 		row.In = "in " + words.Span(j.NextAt.Sub(now))
 	}
-	// "failed twice, tried again, 3 missed runs with it", or the latter alone.
+	// "failed 2 times, tried again, 3 missed runs with it", or the latter alone.
 	if j.Missed > 0 {
 		row.Now = strings.TrimPrefix(row.Now+", "+words.Plural(j.Missed, "missed run", "missed runs")+" with it", ", ")
 	}
