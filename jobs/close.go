@@ -105,6 +105,7 @@ func Close(ctx context.Context, cfg *config.Config, env Env, opts CloseOptions) 
 					return err
 				}
 			}
+			// Most are asked of the published file, which is why it is published before.
 			more, err := objectionsTo(ctx, lake, cfg, env, opts.Month, months)
 			if err != nil {
 				return err
@@ -142,6 +143,7 @@ func Close(ctx context.Context, cfg *config.Config, env Env, opts CloseOptions) 
 			if err != nil {
 				return err
 			}
+			// Final from here on, whatever comes: the next run that publishes charges by the statements.
 			closed = &c
 			if err := publishFile(ctx, lake, env, res, opts.Phase, false, nil); err != nil {
 				return fmt.Errorf("%s is closed, but could not be published: %w", opts.Month, err)

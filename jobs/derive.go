@@ -84,6 +84,7 @@ func deriveDay(ctx context.Context, lake *publish.Lake, p schemas.Partition) (fo
 		}
 		return footer, false, err
 	}
+	// Copies come first: with the commit of the new file, what the old one alone held would be gone.
 	if err := lake.KeepPruned(source); err != nil {
 		return footer, false, err
 	}

@@ -15,8 +15,8 @@ const (
 )
 
 // connections is how many requests each of so many accounts may have under way, so that a run does with limit
-// descriptors (0: as many as it likes): no more than asked for, and fewer where many share the limit. One is the least,
-// and fewer than that is an error.
+// descriptors (0: as many as it likes): no more than asked for, and fewer where many share the limit: 100 accounts and
+// 1024 make (1024-128)/100-1 = 7 each. One is the least, and fewer than that is an error.
 func connections(accounts, asked int, limit uint64) (int, error) {
 	asked = cmp.Or(asked, extract.DefaultMaxInFlight)
 	if limit == 0 || accounts == 0 {

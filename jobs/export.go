@@ -193,7 +193,8 @@ func pasts(history []schemas.Run) map[string]past {
 }
 
 // announcer gives a function that journals that an account is under way in run. Of accounts that begin at the same time
-// one writes for all that wait.
+// one writes for all that wait: accounts guards the list, for a moment; writing is held for the fsync, and whoever gets
+// it then finds its own account written by the one before, or writes it with all that have come meanwhile.
 func announcer(lake *publish.Lake, run schemas.Run) func(schemas.RunAccount) error {
 	var accounts, writing sync.Mutex
 	written := 0
@@ -270,7 +271,8 @@ func verdict(accounts []*exporter) error {
 	}
 }
 
-// exporter exports one account within a run.
+// exporter exports one account within a run, in one goroutine. The fetcher calls sink and held in several: what these
+// read (sealed, days, plan, fetcher) is set before, and changes no more until they have ended.
 type exporter struct {
 	cfg      *config.Config
 	account  config.Account
@@ -282,7 +284,7 @@ type exporter struct {
 	past     past
 	log      *slog.Logger
 	announce func(schemas.RunAccount) error // journals what an account sets out to do
-	sealing  chan struct{}                  // bounds how many accounts seal at once
+	sealing  chan struct{}                  // bounds how many windows the run seals at once
 
 	rows     int64 // of the days that were derived
 	plan     Plan
@@ -296,7 +298,7 @@ type exporter struct {
 	stopped  bool           // by a signal, or by another account's failed disk
 	out      schemas.RunAccount
 	took     time.Duration
-	mu       sync.Mutex // guards the counts that sink raises
+	mu       sync.Mutex // of sink: guards out.Windows, out.Records and the files of doubts
 }
 
 // guarded is run, in which a panic is an error.
@@ -463,7 +465,8 @@ func (x *exporter) answers(ctx context.Context) bool {
 	return false
 }
 
-// sink seals a window: the commit point.
+// sink seals a window: the commit point. A doubt is taken back after that: a kill in between has the window looked at
+// once more.
 func (x *exporter) sink(ctx context.Context, s schemas.Seal, pages []schemas.Page) error {
 	var err error
 	if s.Currency, err = x.keptCurrency(ctx, s); err != nil {

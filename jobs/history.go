@@ -50,7 +50,7 @@ func compactJournal(ctx context.Context, lake *publish.Lake, cfg *config.Config,
 	}
 }
 
-// remembering picks runs as they come.
+// remembering picks runs as they come. uses counts the places below, in maps and tracks, that name a run; at 0 it goes.
 type remembering struct {
 	names []string
 	n     int

@@ -19,6 +19,7 @@ import (
 // check asks of each day of the lookback whether the API still announces what it did when the day was fetched, and adds
 // those that differ to what is missing. Today is a day as far as it is covered.
 func (x *exporter) check(ctx context.Context) error {
+	// mu guards what the goroutines add up: stop, checked, plan.Missing and out.Failed.
 	var mu sync.Mutex
 	var wg sync.WaitGroup
 	var stop error
@@ -203,8 +204,8 @@ func (x *exporter) count(ctx context.Context, w schemas.Window, start, end int64
 func held(f schemas.DayFooter) int64 { return f.Rows + f.Quarantined + f.Before + f.After }
 
 // agrees compares like with like: what is announced now with what would have been when the day was fetched. Where the
-// total of its windows was off by as much in each, it is off by as much now. Where the API announces nothing, nothing
-// agrees.
+// total of its windows was off by as much in each, it is off by as much now: two windows with 101 announced for 100
+// that came, and 201 for 200, make 301 for the 300 of the day. Where the API announces nothing, nothing agrees.
 func agrees(c extract.Counted, f schemas.DayFooter, owning []schemas.DayWindow) bool {
 	switch {
 	case c.Records != nil && len(owning) == 1 && owning[0].Announced != nil:

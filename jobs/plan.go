@@ -55,7 +55,9 @@ func (s Span) validate(now time.Time) error {
 	return nil
 }
 
-// plan decides what an export asks for. days are the footers of the days of the last weeks (see recentDays).
+// plan decides what an export asks for. days are the footers of the days of the last weeks (see recentDays). Where no
+// start is given it is that of the coverage, or FirstDays ago; earlier, if an export began there or failed at a window
+// there; later, where the Portal has no records any more, or not_before says so.
 func plan(account string, span Span, s sealed, days map[schemas.Date]schemas.DayFooter, cfg config.Export,
 	now time.Time, past past) Plan {
 	now = now.UTC().Truncate(time.Second)
@@ -111,7 +113,8 @@ func plan(account string, span Span, s sealed, days map[schemas.Date]schemas.Day
 	}
 
 	back := settled.Add(-time.Duration(cfg.Lookback))
-	// the day as far as it is covered from its start on, or from where the lake begins
+	// the day as far as it is covered from its start on, or from where the lake begins; ok if that is the whole day, or
+	// the settled part of today, lies within r, and isn't to be fetched anew already
 	within := func(d schemas.Date) (w schemas.Window, ok bool) {
 		w = schemas.Partition{Account: account, Date: d}.Window()
 		if len(have) > 0 && w.Start.Before(have[0].Start) && have[0].Start.Before(w.End) {
@@ -162,7 +165,8 @@ func plan(account string, span Span, s sealed, days map[schemas.Date]schemas.Day
 }
 
 // aged says that a day is due to be fetched whole once more: an age has passed since it ended, and what it holds was
-// fetched before. What is much older than the last age isn't looked at any more.
+// fetched before. What is much older than the last age isn't looked at any more. With 48h, 1 November is due from the
+// 4th to before the 11th, unless all of it was fetched on the 4th or later.
 func aged(day schemas.DayFooter, d schemas.Date, ages []config.Duration, now time.Time) bool {
 	fetched := oldest(day)
 	for _, age := range ages {
@@ -349,6 +353,7 @@ func estimate(ctx context.Context, f *extract.Fetcher, p Plan, rate float64) (Es
 			return e, fmt.Errorf("estimate: %w", err)
 		}
 		for _, n := range counts {
+			// asked has the first page of each; n = 100 of 100 a page has no other, 101 has one
 			pages += max(0, n-1) / int64(size)
 		}
 	}

@@ -56,6 +56,7 @@ func Repair(ctx context.Context, cfg *config.Config, env Env, before publish.Ver
 	if err != nil {
 		return nil, nil, after, err
 	}
+	// Before the lock, which isn't given for a lake whose raw archive has gone.
 	if opts.RawLost {
 		lake, err := publish.Open(cfg.Lake, env.LakeOptions(cfg))
 		if err != nil {

@@ -53,7 +53,9 @@ type Result struct {
 }
 
 // underLock runs a job that writes: it opens or makes the lake, holds its lock, and journals the run. What the job
-// returns is what the run comes to: nil says that it did all it was to do.
+// returns is what the run comes to: nil says that it did all it was to do. The journal's first line comes under the
+// lock and its second before the unlock, so that a run which says running and isn't the holder's was killed. A disk too
+// full for the second line leaves it so; what the job committed counts all the same.
 func underLock(ctx context.Context, cfg *config.Config, env Env, command string, wait bool,
 	job func(context.Context, *publish.Lake, *Result) error) (*Result, error) {
 	finance, err := readFinance(cfg) // a mistake in it stops a run before it does anything

@@ -67,7 +67,8 @@ func (a *app) alertTest() *cobra.Command {
 	return c
 }
 
-// undelivered is exit code 1 if a receiver didn't take what it was sent.
+// undelivered is exit code 1 if a receiver didn't take what it was sent. What was printed says which, so that no error
+// follows.
 func undelivered(deliveries []alert.Delivery) error {
 	if slices.ContainsFunc(deliveries, func(d alert.Delivery) bool { return d.Error != "" }) {
 		return errFailed{exitFailed}
@@ -106,6 +107,8 @@ Beside the daemon it is not needed, and harmless: the two keep out of each other
 			if err != nil {
 				return err
 			}
+			// Without a Memory: what can't be written into the lake is forgotten when this ends, and told anew by the next
+			// check.
 			report, err := watch.Check(c.Context(), cfg, a.env(), watch.Input{})
 			if err != nil {
 				return err

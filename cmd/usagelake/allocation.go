@@ -224,6 +224,7 @@ func (a *app) printChanges(before, after string, changes []jobs.CenterChange) {
 	t := a.newTable(table.Row{"cost centre", "currency", before, after, "difference"})
 	rightAlign(t, 3, 5)
 	for _, c := range changes {
+		// All of them, or of many those that change.
 		if unchanged <= maxUnchanged || !same(c) {
 			t.AppendRow(table.Row{words.Cell(c.CostCenter), words.Cell(c.Currency), c.Before, c.After, c.Difference})
 		}

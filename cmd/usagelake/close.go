@@ -86,6 +86,7 @@ month that was closed last.`,
 			if dryRun {
 				return a.reviewClose(c.Context(), cfg, opts)
 			}
+			// From here on the bars own the terminal; the log goes above them.
 			p := a.newProgress(c.Context(), cfg)
 			env := a.env()
 			env.Logger = p.logger()
@@ -128,7 +129,8 @@ func (a *app) closeDocument(res *jobs.Result, err error, more map[string]any) er
 	if err := errors.Join(err1, err2); err != nil {
 		return err
 	}
-	// Both are objects with members.
+	// Both are objects with members, so that one without its closing brace, a comma, and the other without its opening one
+	// are an object again.
 	joined := slices.Concat(document[:len(document)-1], []byte(","), members[1:])
 	return errors.Join(a.printJSON(json.RawMessage(joined)), err)
 }

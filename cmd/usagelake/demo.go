@@ -55,6 +55,8 @@ allows ` + fmt.Sprint(demoLimit) +
 			defer s.Close()
 			org := p.Orgs()[0]
 			today := schemas.DateOf(a.Now())
+			// Not loaded, and so nothing of the user's own config gets into a demo, nor its key: the one below is the
+			// simulation's.
 			cfg := &config.Config{Lake: demoLake,
 				Accounts: []config.Account{{Name: demoAccount, BaseURL: s.BaseURL(), KeyEnv: "USAGELAKE_DEMO_KEY", Rate: demoRate}},
 				Export:   config.DefaultExport()}
@@ -69,6 +71,7 @@ allows ` + fmt.Sprint(demoLimit) +
 				return err
 			}
 			env := a.env()
+			// The key is made up and is never in the process's environment.
 			env.Getenv = func(name string) string {
 				if name == "USAGELAKE_DEMO_KEY" {
 					return p.Key(org)
@@ -115,7 +118,8 @@ func onlyDemo(dir string) error {
 	return nil
 }
 
-// demoBooks allocates the demo's cost and closes the month before.
+// demoBooks allocates the demo's cost and closes the month before. A demo that was stopped in the middle is gone on
+// with by the next one: the rules are there or not, the month is closed or not, and what is there isn't done again.
 func (a *app) demoBooks(ctx context.Context, cfg *config.Config, env jobs.Env, f demoFinance,
 	today schemas.Date) error {
 	if cfg.Allocation.Rules == "" {
@@ -143,10 +147,12 @@ func (a *app) demoBooks(ctx context.Context, cfg *config.Config, env jobs.Env, f
 	}
 	last := today.Month() - 1
 	first := today - demoDays
+	// Nothing to close: it is closed, or no day of it is among the demo's thirty.
 	if slices.ContainsFunc(closed, func(c publish.ClosedMonth) bool { return c.Month >= last }) ||
 		(last+1).First() <= first {
 		return nil
 	}
+	// On most days of the year the thirty days begin within the month before: it is closed in spite of what it lacks.
 	reason := ""
 	if first > last.First() {
 		reason = "the demo begins on " + first.String()

@@ -37,6 +37,7 @@ warnings or not.`,
 			if c.Context().Err() != nil {
 				return context.Cause(c.Context())
 			}
+			// Only what failed decides the exit code; a refusal among it (3) goes before the rest (1).
 			n, refused := map[string]int{}, false
 			for i, k := range checks {
 				n[k.Verdict]++

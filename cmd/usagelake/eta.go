@@ -9,7 +9,7 @@ import (
 
 // eta is what a bar shows of progress that is estimated anew with each page: how many pages there are swings with what
 // the windows ahead are thought to hold, and the rate with each 429. What is shown follows with some inertia, and no
-// bar runs backwards.
+// bar runs backwards: share never falls, and is 1 only where no page is left. watched's mu guards it.
 type eta struct {
 	at    time.Time
 	total float64       // pages there are, in all
@@ -18,7 +18,8 @@ type eta struct {
 	share float64       // of the whole that is done, 0 to 1
 }
 
-// inertia is within what time what is shown comes most of the way to what is estimated.
+// inertia is within what time what is shown comes most of the way to what is estimated: after 40 s 63 % of it, after
+// two minutes 95 %.
 const inertia = 40 * time.Second
 
 // note takes what is estimated now.
@@ -38,10 +39,12 @@ func (e *eta) note(g extract.Progress, now time.Time) {
 		e.total, e.rate = total, g.Rate
 		e.left = lastingSeconds((e.total - pages) / e.rate)
 	} else {
+		// The share of the way that is gone in the time that has passed, however often it is asked.
 		way := 1 - math.Exp(-float64(passed)/float64(inertia))
 		e.total += way * (total - e.total)
 		e.rate += way * (g.Rate - e.rate)
 		e.total = max(e.total, pages+1)
+		// The clock takes its part off first; then what is left is drawn towards the estimate.
 		e.left = max(0, e.left-passed)
 		e.left += time.Duration(way * float64(lastingSeconds((e.total-pages)/e.rate)-e.left))
 	}

@@ -77,6 +77,7 @@ and fills the gaps that failed windows have left.`,
 // export runs an export and shows how far it is.
 func (a *app) export(ctx context.Context, cfg *config.Config, env jobs.Env,
 	opts jobs.ExportOptions) (*jobs.Result, error) {
+	// Closed before anything is printed: the bars own the terminal until then.
 	p := a.newProgress(ctx, cfg)
 	env.Logger = p.logger()
 	opts.Watch, opts.Phase = p.watch, p.phase
@@ -85,7 +86,8 @@ func (a *app) export(ctx context.Context, cfg *config.Config, env jobs.Env,
 	return res, err
 }
 
-// ended prints what a run came to, whether it failed or not, and passes its error on.
+// ended prints what a run came to, whether it failed or not, and passes its error on. res is nil if the run never
+// began: then the error says all there is.
 func (a *app) ended(res *jobs.Result, err error, summary func(*jobs.Result)) error {
 	if a.json() {
 		return errors.Join(a.printJSON(runDocument(res, err)), err)
@@ -133,6 +135,7 @@ func runDocument(res *jobs.Result, err error) any {
 		ExitCode       int               `json:"exit_code"`
 		Accounts       []accountDocument `json:"accounts"`
 	}
+	// Of a run that never began these are all there is; else the run's own follow.
 	d := document{Status: jobs.StatusOf(err), ExitCode: exitCode(err), Accounts: []accountDocument{}}
 	if err != nil {
 		d.Error, d.Hints = explain(err)

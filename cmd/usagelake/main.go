@@ -17,6 +17,8 @@ import (
 func main() {
 	begin()
 	ctx, stop := context.WithCancelCause(context.Background())
+	// Before anything is opened. The first signal has what is being committed finished or given up, and the exit code says
+	// which it was.
 	signals := make(chan os.Signal, 1)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
 	go func() {

@@ -140,7 +140,8 @@ func manPage(c *cobra.Command, date time.Time) string {
 	return b.String()
 }
 
-// exitEntries parts exitHelp into codes and what they mean.
+// exitEntries parts exitHelp into codes and what they mean: entries stand three spaces apart, and a code is all that
+// stands before the first letter, such as 130, 143.
 func exitEntries() (entries [][2]string) {
 	_, table, _ := strings.Cut(exitHelp, "\n")
 	for l := range strings.Lines(table) {
@@ -216,7 +217,8 @@ func manFlag(f *pflag.Flag) string {
 }
 
 // manText renders a text of --help: paragraphs are filled, but lines that are indented, as commands and tables are,
-// stand as they are.
+// stand as they are. verbatim is that such lines are being written, between .nf and .fi; start that the next line of
+// prose begins a paragraph; blank that an empty line came before.
 func manText(s string) string {
 	var b strings.Builder
 	verbatim, start := false, true // start of a paragraph

@@ -27,7 +27,8 @@ func begin() {
 }
 
 // supervise runs this program again, hands on its signals, and returns its exit code: of one that a signal ended, 128
-// and the signal.
+// and the signal. It does nothing else, so that there is nothing in it to crash; should it be killed, the container
+// ends, and the program with it.
 func supervise(args []string, stderr io.Writer) int {
 	self, err := os.Executable()
 	if err != nil {
@@ -35,6 +36,8 @@ func supervise(args []string, stderr io.Writer) int {
 		return exitFailed
 	}
 	signals := make(chan os.Signal, 16)
+	// Before the start, or a signal in between would be lost. A process 1 has no default for signals: what isn't taken
+	// here would be ignored.
 	signal.Notify(signals)
 	c := exec.Command(self, args[1:]...)
 	c.Args[0] = args[0]

@@ -17,6 +17,8 @@ import (
 )
 
 // progress shows how far an export is: a bar for each account on a terminal, a line in the log now and then elsewhere.
+// mu guards watched and phaseIs, and is taken before a watched's own, never after: the bars draw themselves in
+// goroutines of their own, which take that one alone.
 type progress struct {
 	app  *app
 	bars *mpb.Progress // nil where there is no terminal
@@ -28,6 +30,7 @@ type progress struct {
 	phaseIs string
 }
 
+// watched is an account that is shown. mu guards eta; all else never changes. bar is nil where there is no terminal.
 type watched struct {
 	plan     jobs.Plan
 	progress func() extract.Progress
@@ -132,6 +135,7 @@ func (p *progress) update() {
 	for _, w := range p.watched {
 		g, e := w.look()
 		if w.bar != nil {
+			// One more than there is: a bar that is full would end, and be drawn no more.
 			w.bar.SetTotal(barLength+1, false)
 			w.bar.SetCurrent(int64(e.share * barLength))
 			continue
@@ -144,6 +148,8 @@ func (p *progress) update() {
 	}
 }
 
+// close ends the ticking before it draws the last state, and waits for the bars without mu. No account is watched any
+// more: the run has ended.
 func (p *progress) close() {
 	close(p.stop)
 	p.wg.Wait()

@@ -50,6 +50,7 @@ It ends with 4 if days are due that it keeps because something is wrong with the
 			res, report, err := jobs.Prune(c.Context(), cfg, a.env(), opts)
 			done()
 			switch {
+			// It never began, or was refused: there is nothing to sum up. Else there is, whether it failed or not.
 			case report == nil:
 				return err
 			case a.json() && opts.DryRun:

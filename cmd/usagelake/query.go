@@ -45,6 +45,7 @@ In CSV, text that a spreadsheet would take for a formula gets an apostrophe befo
 		RunE: func(c *cobra.Command, args []string) error {
 			sql := args[0]
 			if sql == "-" {
+				// No statement that a person writes has a megabyte; something else is being piped in.
 				b, err := io.ReadAll(io.LimitReader(a.Stdin, 1<<20))
 				if err != nil {
 					return fmt.Errorf("read the statement: %w", err)
@@ -127,7 +128,8 @@ type queryDocument struct {
 	Format string `json:"format"`
 }
 
-// query writes the answer to stdout or to a file, and tells how many rows it has.
+// query writes the answer to stdout or to a file, and tells how many rows it has. A file is there whole or not at all;
+// stdout has what was written before an error, and the exit code says that it isn't all.
 func (a *app) query(ctx context.Context, lake *publish.Lake, sql, format, out, decimals string, raw bool,
 	most int) (n int64, err error) {
 	if format == "parquet" {
@@ -172,7 +174,7 @@ func (w *answerWriter) Write(b []byte) (int, error) {
 }
 
 // writeTable prints an aligned table. What comes from the data can't move the cursor: control characters show as
-// escapes.
+// escapes. All rows are read, to count them, and the first ones are kept.
 func (a *app) writeTable(ctx context.Context, w io.Writer, rows *query.Rows, most int) (int64, error) {
 	header := make(table.Row, len(rows.Columns))
 	configs := make([]table.ColumnConfig, len(rows.Columns))

@@ -105,7 +105,8 @@ func (f *reportFlags) add(a *app, c *cobra.Command, spans report.Spans, dimensio
 		"end with 6 if the period isn't complete; what was asked for is written nevertheless")
 }
 
-// complete offers what a query of the published file gives as values of a flag.
+// complete offers what a query of the published file gives as values of a flag. A shell asks while somebody types:
+// where there is no config, no lake or no file there is nothing to offer, and no word of it.
 func (a *app) complete(c *cobra.Command, name, sql string, more ...string) {
 	_ = c.RegisterFlagCompletionFunc(name, func(c *cobra.Command, _ []string, _ string) ([]string,
 		cobra.ShellCompDirective) {
@@ -158,6 +159,7 @@ func (f *reportFlags) period(a *app) (*schemas.Period, error) {
 			return nil, config.Usage("", "%s: %w", x.flag, err)
 		}
 		*x.to = schemas.DateOf(t)
+		// -12h, say, or a time of day.
 		if !x.to.Start().Equal(t) {
 			return nil, config.Usage("", "%s: a report is about whole UTC days, and %s lies within one", x.flag, x.value)
 		}
@@ -167,6 +169,9 @@ func (f *reportFlags) period(a *app) (*schemas.Period, error) {
 
 // outFormat is the format of an answer: what --format says, or the ending of the file, and no contradiction between the
 // two. fallback is for where neither says anything. Of a zip it is that of the files in it.
+//
+//	--format csv --out a.csv   csv          --out a.parquet   parquet      --out a.zip   csv, a file for each table
+//	--format csv --out a.json  refused      --out a.dat       refused      --out a.txt   the fallback
 func outFormat(format, out, fallback string, formats []string) (string, error) {
 	ending := strings.ToLower(strings.TrimPrefix(filepath.Ext(out), "."))
 	if ending == "htm" {
@@ -311,7 +316,8 @@ func (a *app) openLake() (*publish.Lake, error) {
 	return lake, nil
 }
 
-// whole ends a --strict report of a period that isn't complete with the exit code for that.
+// whole ends a --strict report of a period that isn't complete with the exit code for that. The report is written by
+// then: who asked for it gets it, and is told what it lacks.
 func (f *reportFlags) whole(a *app, c report.Completeness) error {
 	if !f.strict || c.Complete {
 		return nil

@@ -51,7 +51,8 @@ type streams struct {
 	FS             durable.FS // the lake's files; nil is the system's
 }
 
-// app is the state of one invocation: the common flags and the streams.
+// app is the state of one invocation: the common flags and the streams. It is one goroutine's, but for log and the
+// streams, which may be written to by several.
 type app struct {
 	streams
 	overrides config.Overrides
@@ -69,7 +70,9 @@ type errFailed struct{ code int }
 
 func (e errFailed) Error() string { return fmt.Sprintf("exit %d", e.code) }
 
-// run is the program as a function of its inputs; it returns the exit code.
+// run is the program as a function of its inputs; it returns the exit code. What failed is told here, unless the
+// command has said so itself (errFailed): on stderr in words, and on stdout where --output json was asked for and the
+// command had not printed its one document.
 func run(ctx context.Context, args []string, s streams) int {
 	a := &app{streams: s, logOut: s.Stderr}
 	root := a.root()
@@ -88,6 +91,7 @@ func run(ctx context.Context, args []string, s streams) int {
 	if errors.As(err, &done) {
 		return done.code
 	}
+	// The flags may not have been parsed, so that the arguments are looked at, too.
 	if !a.printed && (a.json() || slices.Contains(args, "--output=json") || slices.Contains(args, "json") &&
 		slices.Contains(args, "--output")) {
 		_ = a.printJSON(runDocument(nil, err)) // a command that failed before it had anything to say
@@ -96,7 +100,9 @@ func run(ctx context.Context, args []string, s streams) int {
 	return exitCode(err)
 }
 
-// exitCode maps an error to the exit code: the one place that does.
+// exitCode maps an error to the exit code: the one place that does. An error may be several of these at once. A signal
+// goes before all, for what it broke off looks like a failure; what the user has to put right before what came of it; a
+// refused key before windows that failed with it.
 func exitCode(err error) int {
 	var (
 		stopped *signalError
@@ -176,7 +182,7 @@ func explain(err error) (message string, hints []string) {
 	return keys.Blank(strings.Join(lines, "\n")), hints
 }
 
-// keys finds management keys.
+// keys finds management keys. Nothing that is printed may hold one, whoever put it into an error.
 var keys = schemas.NewSecrets()
 
 func (a *app) root() *cobra.Command {
@@ -197,6 +203,8 @@ allows, archives the answers as they came, and writes Parquet files and a DuckDB
 	}
 	root.SetVersionTemplate("usagelake {{.Version}}\n")
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
+		// Cobra's error has no type: its text is all there is. A flag of the set-up is no typing mistake, but one that this
+		// command can't use.
 		if name, ok := strings.CutPrefix(err.Error(), "unknown flag: --"); ok && slices.Contains(setupFlags[""], name) {
 			return config.Usage(c.CommandPath()+" --help", "%s has no use for --%s",
 				strings.TrimPrefix(c.CommandPath(), "usagelake "), name)
@@ -286,7 +294,8 @@ func (a *app) setup(c *cobra.Command) {
 	}
 }
 
-// checkArgs makes a wrong argument of c, or of a command below it, bad usage, with the command's help named.
+// checkArgs makes a wrong argument of c, or of a command below it, bad usage, with the command's help named. Cobra's
+// own errors are of no kind, and would end with 1.
 func checkArgs(c *cobra.Command) {
 	args := c.Args
 	if args == nil {
@@ -386,7 +395,8 @@ func (a *app) env() jobs.Env {
 // config loads the set-up.
 func (a *app) config() (*config.Config, error) { return config.Load(a.overrides, a.Getenv) }
 
-// lakeConfig is the set-up for commands that need a lake, but no key and none of the config's accounts.
+// lakeConfig is the set-up for commands that need a lake, but no key and none of the config's accounts. --account names
+// one of the lake's there, which may have left the config long ago.
 func (a *app) lakeConfig() (*config.Config, error) {
 	o := a.overrides
 	o.Account = ""
@@ -395,7 +405,7 @@ func (a *app) lakeConfig() (*config.Config, error) {
 
 func (a *app) json() bool { return a.output == "json" }
 
-// printJSON prints the one document of a command.
+// printJSON prints the one document of a command. Whatever fails after it prints no second one; the exit code tells.
 func (a *app) printJSON(v any) error {
 	a.printed = true
 	enc := json.NewEncoder(a.Stdout)

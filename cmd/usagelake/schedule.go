@@ -90,6 +90,13 @@ func (a *app) scheduleLog() *slog.Logger {
 	return slog.New(quieter.logHandler(a.logOut))
 }
 
+// daemon runs the scheduler, and beside it what shows it and what tells of it. The order:
+//
+//	config · lake · the lock of the one daemon · scheduler · page · signals · Run
+//
+// The lock comes before the scheduler, so that a second daemon ends before it does anything. It is the kernel's: a
+// daemon that is killed is in no later one's way. The page listens before Run begins, and ends after it: a watcher sees
+// it from the first run to the last. What was put up last is taken down first.
 func (a *app) daemon(ctx context.Context) error {
 	env := a.env()
 	env.Logger = a.scheduleLog()
@@ -111,6 +118,7 @@ func (a *app) daemon(ctx context.Context) error {
 	}
 	defer func() { _ = unlock() }()
 
+	// The scheduler and the server each ask the other. Nothing runs before Run, and by then server is set.
 	var server *serve.Server
 	var memory watch.Memory
 	var failures unbegun
@@ -136,6 +144,7 @@ func (a *app) daemon(ctx context.Context) error {
 	server = serve.New(a.serveOptions(scheduler, env.Logger))
 
 	if s := cfg.Schedule; s.Listen != config.ListenNone {
+		// It is read at each request; one that can't be read at the start is a mistake to be told at once.
 		if _, err := s.Token(a.Getenv); err != nil {
 			return err
 		}
@@ -145,6 +154,7 @@ func (a *app) daemon(ctx context.Context) error {
 				Hint: "is another program there? Set schedule: listen: in the config to another address, or to none"}
 		}
 		env.Logger.Info("answering", "address", s.Listen)
+		// Not ctx's, or the page would be gone while the last run ends.
 		serving, stopServing := context.WithCancel(context.WithoutCancel(ctx)) // it answers while a run ends
 		var wg sync.WaitGroup
 		wg.Go(func() {
@@ -174,12 +184,15 @@ func (a *app) daemon(ctx context.Context) error {
 	return scheduler.Run(ctx)
 }
 
-// unbegun are the jobs whose last run could not begin, which no journal shows.
+// unbegun are the jobs whose last run could not begin, which the journal may not show. mu guards jobs: runs end in the
+// scheduler's goroutine, and alerts are checked in another. It is this process's memory; after a restart the job is
+// tried again, and tells once more.
 type unbegun struct {
 	mu   sync.Mutex
 	jobs []watch.Failure
 }
 
+// note is told of every run: one that began takes back what stands here, however it ended, for the journal has it.
 func (u *unbegun) note(e schedule.RunEvent) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
@@ -240,6 +253,7 @@ func (a *app) serveOptions(s *schedule.Scheduler, log *slog.Logger) serve.Option
 			if err != nil {
 				return 0
 			}
+			// Not the next pause: of a job of working days the one that counts is the weekend's.
 			var longest time.Duration
 			next := job.Next(a.Now(), 200) // over a weekend, of a job that runs every few minutes of working days
 			for i := 1; i < len(next); i++ {
@@ -293,6 +307,7 @@ func (a *app) listSchedule() error {
 		Next []upcoming `json:"next"`
 	}
 	var out []listed
+	// A scheduler that is never run: it reads off the lake what is due, and its jobs are in the order of the config's.
 	for i, st := range scheduler.State().Jobs {
 		l := listed{JobState: st}
 		for _, t := range cfg.Schedule.Jobs[i].Next(a.Now(), 5) {

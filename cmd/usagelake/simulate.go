@@ -72,6 +72,7 @@ Faults (--fault NAME=VALUE, many times or joined by commas; shares are from 0 to
 				return s.Err()
 			case <-c.Context().Done():
 			}
+			// The command's own context has ended, by the signal.
 			ctx, cancel := context.WithTimeout(context.WithoutCancel(c.Context()), 2*time.Second)
 			defer cancel()
 			if s.Shutdown(ctx) != nil {

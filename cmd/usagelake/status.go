@@ -158,7 +158,8 @@ func (a *app) printFew(what string, n int, line func(i int) (line, hint string))
 	}
 }
 
-// printDays draws a bar a day: its length is the day's records, and a day that isn't covered whole stands out.
+// printDays draws a bar a day: its length is the day's records, thirty blocks for the largest of those shown, and a day
+// that isn't covered whole stands out. A day with any record has a sliver at least.
 func (a *app) printDays(days []jobs.Day, most int) {
 	if most > 0 && len(days) > most {
 		fmt.Fprintf(a.Stdout, "  … %d earlier days (--days 0 shows all)\n", len(days)-most)

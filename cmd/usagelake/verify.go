@@ -83,6 +83,9 @@ mounted: --raw-lost says that it is lost for good.`,
 	return c
 }
 
+// repair mends by what verify has found, which took no lock: a run may have changed the lake since. It does no harm,
+// for each day is derived from what is there when it is done. That days are left which can't be derived is told by the
+// verify after it, and not as an error here.
 func (a *app) repair(ctx context.Context, cfg *config.Config, before publish.VerifyReport,
 	opts jobs.RepairOptions) error {
 	phase, done := a.phases()

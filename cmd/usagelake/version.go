@@ -30,7 +30,7 @@ func version() string {
 
 // commit is the first digits of the commit that the program was built from, with a + if files differed from it, and
 // when it was made: a build has no time of its own, so that the same sources give the same file. Both are empty where
-// the build knew no repository.
+// the build knew no repository, as in a container that was given the sources alone.
 func commit() (rev string, at time.Time) {
 	info, ok := debug.ReadBuildInfo()
 	if !ok {

@@ -62,7 +62,8 @@ type Rule struct {
 	To     []string      // receivers
 }
 
-// Alert is a finding that people were told of, and that goes on.
+// Alert is a finding that people were told of, and that goes on. Its Finding is as it was found last, though nobody was
+// told of a change that made it no worse; ToldOf never falls, so that what swings between two levels is told once.
 type Alert struct {
 	Finding
 	Since    time.Time `json:"since"`     // when it was found first
@@ -83,7 +84,9 @@ type Notification struct {
 	to []string
 }
 
-// State is what is remembered from one check to the next.
+// State is what is remembered from one check to the next. Its methods change it in place, one at a time: a State is one
+// check's, and nothing guards it. None of them writes into a map or a slice that a copy of it may share: a copy is a
+// snapshot.
 type State struct {
 	Version int              `json:"version"`
 	Seq     uint64           `json:"seq"` // notifications made so far
@@ -106,10 +109,18 @@ type Input struct {
 
 // Step compares what is found now with what people were told, and says what they are to be told. It changes neither of
 // its arguments. The notifications come in order: what fires, what still fires, what is over, each by rule and subject.
+//
+//	              found                            not found
+//	not known     fires                            —
+//	known         fires anew if it got worse,      over; without a word if its Until has come;
+//	              still fires after the interval   as it was if the rule's facts are unknown
+//
+// An alert that is over is forgotten. Should it be found again it is another one, with a Since and an id of its own.
 func Step(now time.Time, before State, in Input) (State, []Notification) {
 	now = now.UTC().Round(0)
 	after := State{Version: StateVersion, Seq: before.Seq, Alerts: map[string]Alert{}, Outbox: slices.Clone(before.Outbox)}
 	found := map[string]Finding{}
+	// Of two findings of one identity the worse counts. One of a rule that isn't there is none: its alert ends below.
 	for _, f := range in.Findings {
 		if other, ok := found[f.key()]; ok && other.Level >= f.Level {
 			continue
@@ -119,6 +130,8 @@ func Step(now time.Time, before State, in Input) (State, []Notification) {
 		}
 	}
 	var fires, still, over []Notification
+	// Seq makes ids differ, and only grows. It is written down before anything is sent: a check that is killed before that
+	// makes its notifications again, under other ids, and nobody has seen the first ones.
 	tell := func(a *Alert, state string, to []string) Notification {
 		after.Seq++
 		a.ToldAt, a.To = now, to
@@ -159,6 +172,7 @@ func Step(now time.Time, before State, in Input) (State, []Notification) {
 			if !ok {
 				a.Summary = "the rule is no longer in the config; it said: " + a.Summary
 			}
+			// To whoever was told last, and not whoever the rule names by now: who was alarmed hears that it is over.
 			over = append(over, tell(&a, Over, a.To))
 		}
 	}

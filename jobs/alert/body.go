@@ -45,6 +45,7 @@ func (m Message) JSON() ([]byte, error) {
 		e := payloadEntry{ID: n.ID, State: n.State, Rule: n.Rule, Kind: n.Kind, Severity: n.Severity, Subject: n.Subject,
 			Summary: n.Summary,
 			Since:   n.Since, At: n.At, Details: n.Details}
+		// Receivers find an object there in any case, and not null.
 		if e.Details == nil {
 			e.Details = map[string]string{}
 		}

@@ -17,7 +17,8 @@ import (
 )
 
 // Command runs a program for each message, without a shell, and gives it the message's JSON on stdin. A message is
-// taken if it exits with 0. What it prints is logged.
+// taken if it exits with 0. What it prints is logged. A program that exits otherwise refuses the message; one that
+// can't be started, or is killed for its time, has not answered, and the message waits.
 type Command struct {
 	Receiver string
 	Argv     []string
@@ -60,6 +61,7 @@ func (c *Command) Send(ctx context.Context, m Message) error {
 	case err == nil:
 		c.Logger.Debug("the alert command is done", "receiver", c.Receiver, "message", m.ID, "output", said)
 		return nil
+	// The check was broken off, not the command: no failure of it. limited ends with ctx, so this comes first.
 	case ctx.Err() != nil:
 		return ctx.Err()
 	case limited.Err() != nil:
@@ -74,7 +76,9 @@ func (c *Command) Send(ctx context.Context, m Message) error {
 	return &SendError{Receiver: c.Receiver, Detail: detail, Refused: exit != nil}
 }
 
-// head keeps the beginning of what is written to it.
+// head keeps the beginning of what is written to it, and takes all of it, so that no command blocks on a full pipe.
+// Both of a command's outputs are the same head, which os/exec writes to from one goroutine, and lets go of before Run
+// returns.
 type head struct{ b []byte }
 
 func (h *head) Write(p []byte) (int, error) {

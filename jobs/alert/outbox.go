@@ -12,7 +12,8 @@ import (
 	"github.com/usagelake/usagelake/schemas"
 )
 
-// Message is what one receiver is sent at once: the notifications of a check.
+// Message is what one receiver is sent at once: the notifications of a check. What it says is fixed when it is made,
+// and its id is a digest of that; only the fields of its delivery change.
 type Message struct {
 	ID            string         `json:"id"` // the same however often it is sent
 	To            string         `json:"to"` // the receiver
@@ -30,16 +31,19 @@ type Message struct {
 const (
 	// maxTogether is how many notifications a message holds; what is more goes in further ones.
 	maxTogether = 100
-	// maxWaiting is how many messages wait for a receiver, and Keep how long: an alert that goes on is told again anyway.
+	// maxWaiting is how many messages wait for a receiver, and Keep how long: an alert that goes on is told again anyway,
+	// and a receiver that is gone for good must not have the state grow for ever.
 	maxWaiting = 500
 	Keep       = 7 * 24 * time.Hour
 
+	// The pauses between two tries: 1, 2, 4 … 60 minutes.
 	firstPause = time.Minute
 	maxPause   = time.Hour
 	maxAfter   = 6 * time.Hour // how long a receiver may ask to be left alone
 )
 
-// Enqueue puts notifications into the outbox, a message for each receiver that they are for.
+// Enqueue puts notifications into the outbox, a message for each receiver that they are for. They stand at its end:
+// each receiver's messages are in the order of the checks, which Deliver keeps.
 func (s *State) Enqueue(now time.Time, lake string, notifications []Notification) {
 	by := map[string][]Notification{}
 	var order []string
@@ -81,7 +85,8 @@ func TestMessage(now time.Time, lake, to string) Message {
 }
 
 // Prune drops messages that nobody can have any more: those for receivers that are no longer there, those that were in
-// vain for Keep, and the oldest of too many. It returns them.
+// vain for Keep, and the oldest of too many, which come first. It returns them, for somebody to log: they are lost. A
+// clock that leaps ahead by more than Keep has all of them dropped; what goes on is told again at its interval.
 func (s *State) Prune(now time.Time, known func(receiver string) bool) (dropped []Message) {
 	waiting := map[string]int{}
 	for _, m := range s.Outbox {
@@ -146,6 +151,7 @@ func (s *State) Deliver(ctx context.Context, now time.Time, receivers []Receiver
 		wg.Go(func() { deliveries[i], left[i] = deliverTo(ctx, now, r, mine) })
 	}
 	wg.Wait()
+	// The order among receivers doesn't matter, so those that were at work come first and the others behind.
 	outbox := slices.DeleteFunc(slices.Clone(s.Outbox), func(m Message) bool {
 		return slices.ContainsFunc(receivers, func(r Receiver) bool { return r.Name() == m.To })
 	})
@@ -153,7 +159,12 @@ func (s *State) Deliver(ctx context.Context, now time.Time, receivers []Receiver
 	return deliveries
 }
 
-// deliverTo sends one receiver its messages and returns what is left of them.
+// deliverTo sends one receiver its messages and returns what is left of them, in their order. What of them was taken is
+// known to the caller alone until the state is written down: a kill before that has them sent once more, under the same
+// ids, by which a receiver knows them.
+//
+// blocked is that what follows has to wait: a message stands before it that the receiver may yet take. One that was
+// refused is no such, whether just now or by an earlier check.
 func deliverTo(ctx context.Context, now time.Time, r Receiver, messages []Message) (d Delivery, left []Message) {
 	d.Receiver = r.Name()
 	blocked := false
@@ -169,6 +180,8 @@ func deliverTo(ctx context.Context, now time.Time, r Receiver, messages []Messag
 			d.Sent++
 			continue
 		}
+		// The time of the check was up while the receiver was being waited for: it had its chance, or one that always hangs
+		// would be tried at each check and never seen to fail.
 		if errors.Is(ctx.Err(), context.DeadlineExceeded) && errors.Is(err, context.DeadlineExceeded) {
 			err = &SendError{Receiver: r.Name(), Detail: "no answer within the time of a check"}
 		}
@@ -188,6 +201,7 @@ func deliverTo(ctx context.Context, now time.Time, r Receiver, messages []Messag
 	return d, left
 }
 
+// send is Send, in which a panic is an error: one receiver must not take the others' deliveries along.
 func send(ctx context.Context, r Receiver, m Message) (err error) {
 	defer schemas.Guard(&err)
 	return r.Send(ctx, m)
@@ -197,6 +211,7 @@ func send(ctx context.Context, r Receiver, m Message) (err error) {
 func (m Message) failed(now time.Time, err error) Message {
 	m.Attempts++
 	m.Error, m.Refused = err.Error(), false
+	// The shift is bounded, for the number of attempts isn't.
 	pause := min(firstPause<<min(m.Attempts-1, 10), maxPause)
 	if send := (*SendError)(nil); errors.As(err, &send) {
 		m.Refused = send.Refused

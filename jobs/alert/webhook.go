@@ -81,7 +81,9 @@ func loopback(host string) bool {
 // Name is the receiver's.
 func (w *Webhook) Name() string { return w.Receiver }
 
-// Send posts the message.
+// Send posts the message. Tries within one Send are for what passes in seconds; what takes longer is the outbox's, so
+// that one receiver doesn't use up the time of a check: three attempts that hang take half a minute. A receiver that
+// asks to be left alone for longer than Cap is, by the outbox: the error carries for how long.
 func (w *Webhook) Send(ctx context.Context, m Message) error {
 	body, err := m.body(w.Format)
 	if err != nil {
@@ -100,6 +102,7 @@ func (w *Webhook) Send(ctx context.Context, m Message) error {
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
+		// Between half of the pause and all of it.
 		wait := max(pause/2+rand.N(pause/2+1), err.After)
 		if !again || attempt >= cmp.Or(w.Attempts, 3) || wait > most {
 			return err
@@ -125,7 +128,9 @@ func (m Message) body(format string) ([]byte, error) {
 // maxAnswer is how much of an answer is read.
 const maxAnswer = 4 << 10
 
-// post sends the message once; again says that the same may work if it is sent again.
+// post sends the message once; again says that the same may work if it is sent again. An answer that is lost has it
+// sent twice: HeaderID tells the receiver. The time is signed with the body, so that a request that was recorded can't
+// be played back later; each attempt has its own.
 func (w *Webhook) post(ctx context.Context, client *http.Client, id string, body []byte) (again bool, _ *SendError) {
 	ctx, cancel := context.WithTimeout(ctx, cmp.Or(w.Timeout, DefaultTimeout))
 	defer cancel()
@@ -151,6 +156,7 @@ func (w *Webhook) post(ctx context.Context, client *http.Client, id string, body
 	switch code := res.StatusCode; {
 	case code >= 200 && code < 300:
 		return false, nil
+	// No refusal of the message, but a URL that has to be put right: all of them wait for that.
 	case code >= 300 && code < 400:
 		return false, w.failed("it answered with a redirect (%d), which is not followed: give the URL that it leads to", code)
 	case code == http.StatusRequestTimeout || code == http.StatusTooManyRequests || code >= 500:
@@ -176,7 +182,8 @@ func (w *Webhook) failed(format string, args ...any) *SendError {
 	return &SendError{Receiver: w.Receiver, Detail: fmt.Sprintf(format, args...)}
 }
 
-// reason is what broke off a request, without the URL: an *url.Error holds it, and so may the errors within.
+// reason is what broke off a request, without the URL: an *url.Error holds it, and so may the errors within. What is
+// left is redacted all the same, for a proxy's error may quote what it was asked.
 func (w *Webhook) reason(err error) string {
 	var dns *net.DNSError
 	var timeout interface{ Timeout() bool }
@@ -201,7 +208,9 @@ func (w *Webhook) said(answer []byte) string {
 	return ": " + words.Clip(s, 200)
 }
 
-// redact takes the URL and the secret, and whatever parts of them would do, out of text.
+// redact takes the URL and the secret, and whatever parts of them would do, out of text. Segments of the path of eight
+// letters and more may be a token of their own, such as Slack's; shorter ones are words like v1, and stay, so that the
+// error can be read.
 func (w *Webhook) redact(s string) string {
 	parts := []string{w.URL, w.Secret}
 	if u, err := url.Parse(w.URL); err == nil {

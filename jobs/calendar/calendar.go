@@ -20,7 +20,9 @@ import (
 	"github.com/robfig/cron/v3"
 )
 
-// Calendar is a cron expression in a zone.
+// Calendar is a cron expression in a zone. It never changes, and may be asked by several goroutines. All of its
+// reckoning is done on two kinds of time: instants, and walls. A wall is what a clock of the zone shows, held as if the
+// clock were UTC's, so that steps from one to the next know of no change of the clocks.
 type Calendar struct {
 	expr    string
 	zone    *time.Location
@@ -71,6 +73,7 @@ func Parse(expr, zone string) (c *Calendar, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("cron %q: %w", expr, err)
 	}
+	// The hours decide, and no other field: */5 2 * * * names its hour.
 	c = &Calendar{expr: expr, zone: loc, times: times, elapsed: strings.HasPrefix(fields[1], "*")}
 	if times.Next(time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)).IsZero() {
 		return nil, fmt.Errorf("cron %q never comes: no month has that day", expr)
@@ -106,6 +109,7 @@ func sundays(field string) string {
 			continue
 		}
 		var days []string
+		// 5-7 becomes 5,6,0; 1-7/2 becomes 1,3,5,0.
 		for d := first; d <= 7; d += step {
 			days = append(days, strconv.Itoa(d%7))
 		}
@@ -143,7 +147,8 @@ func (c *Calendar) Location() *time.Location { return c.zone }
 
 func (c *Calendar) String() string { return c.expr }
 
-// margin is more than any zone's clocks were ever moved by.
+// margin is more than any zone's clocks were ever moved by: Samoa left out a whole day. For so long after a change the
+// clocks may show once more what they showed before it.
 const margin = 26 * time.Hour
 
 // Next is the first occurrence after t, in the calendar's zone. Zero if there is none within the five years that the
@@ -152,6 +157,8 @@ func (c *Calendar) Next(t time.Time) time.Time {
 	// Far from any change of the clocks the wall clock tells all; near one it has to be asked what it showed when.
 	local := t.In(c.zone)
 	from, to := local.ZoneBounds()
+	// Within one span of an unchanging offset: a wall becomes an instant by taking the offset off. If the occurrence lies
+	// behind the end of the span the offset there is another, and it is asked the long way.
 	if from.IsZero() || local.Sub(from) > margin {
 		wall := c.times.Next(wallOf(local))
 		_, offset := local.Zone()
@@ -166,7 +173,10 @@ func (c *Calendar) Next(t time.Time) time.Time {
 	return c.nextNearChange(t)
 }
 
-// nextNearChange is Next where the clocks may be changed between t and the occurrence, or were not long before.
+// nextNearChange is Next where the clocks may be changed between t and the occurrence, or were not long before. It
+// begins a margin before t, as the walls go, for one that looks earlier than t's may be the second of its name. The
+// walls come in order and their instants nearly so: once the first instant of a wall isn't before the best one, no
+// later wall has a better.
 func (c *Calendar) nextNearChange(t time.Time) time.Time {
 	var best time.Time
 	// wall is a time of the wall clock, held as if the clock were UTC's.
@@ -185,7 +195,8 @@ func (c *Calendar) nextNearChange(t time.Time) time.Time {
 }
 
 // Last is the latest occurrence at or before t; zero if there is none in the eight years before it, which hold a 29
-// February at least.
+// February at least. It looks back over ever longer stretches, for an occurrence can be found forwards alone: a job of
+// every minute is found within the hour, in sixty steps or so, and one of each day within 26 hours.
 func (c *Calendar) Last(t time.Time) time.Time {
 	for _, back := range []time.Duration{time.Hour, 26 * time.Hour, 32 * 24 * time.Hour, 367 * 24 * time.Hour,
 		8 * 366 * 24 * time.Hour} {
@@ -216,6 +227,7 @@ func (c *Calendar) instants(wall time.Time) (first, second time.Time) {
 		}
 		_, offset := near.In(c.zone).Zone()
 		at := wall.Add(-time.Duration(offset) * time.Second).In(c.zone)
+		// The clocks don't show wall by that offset.
 		if !wallOf(at).Equal(wall) {
 			continue
 		}

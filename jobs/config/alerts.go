@@ -102,7 +102,8 @@ var anomalyScopes = []string{"account", "cost_center", "model", "token"}
 // Set says whether there is anything to check or to send.
 func (c *Alerts) Set() bool { return len(c.Receivers) > 0 || len(c.Rules) > 0 }
 
-// beside makes the relative paths of the section relative to the config.
+// beside makes the relative paths of the section relative to the config. A command without a separator is looked for in
+// PATH; one that lies beside a config in the working directory needs its ./ back, which Join takes off.
 func (c *Alerts) beside(beside func(string) string) {
 	for i := range c.Receivers {
 		r := &c.Receivers[i]
@@ -206,6 +207,7 @@ func (r Rule) Validate(receivers, accounts, budgets []string) []error {
 	if r.Severity != "" && r.Severity != alert.Warning && r.Severity != alert.Critical {
 		bad("severity: %q is neither %s nor %s", r.Severity, alert.Warning, alert.Critical)
 	}
+	// nil is a key that was left out, and means all; [] is a list that somebody wrote and forgot to fill.
 	for _, list := range []struct {
 		key   string
 		given []string
@@ -227,6 +229,8 @@ func (r Rule) Validate(receivers, accounts, budgets []string) []error {
 		bad("kind: %q is not one of %s", r.Kind, strings.Join(names, ", "))
 		return errs
 	}
+	// A key that a kind of rule doesn't take is refused, and not passed over: who writes it believes that it does
+	// something.
 	given := map[string]bool{"accounts": r.Accounts != nil, "below": r.Below != "", "days": r.Days != 0,
 		"budgets": r.Budgets != nil, "thresholds": r.Thresholds != nil,
 		"older_than": r.OlderThan != 0, "after": r.After != 0, "within": r.Within != 0, "scopes": r.Scopes != nil}

@@ -26,7 +26,9 @@ const (
 	EnvLake    = "USAGELAKE_LAKE"
 )
 
-// Config is what a set-up is made of: a file, or the environment alone.
+// Config is what a set-up is made of: a file, or the environment alone. Once Load has returned it nobody changes it: a
+// daemon that reloads takes another one, and a run keeps the one that it began with. Who needs a different one (Job.Of)
+// copies it first.
 type Config struct {
 	Lake string `yaml:"lake"`
 	// LakeAccess is who may read the lake beside its owner: AccessPrivate (nobody) or AccessGroup (its group).
@@ -102,9 +104,12 @@ type Overrides struct {
 	ConfigFile, Lake, Account, BaseURL string
 }
 
-// Load reads the set-up: the file (the named one, or DefaultFile if it stands in the working directory),
-// or without one a single account of the environment's key. Relative paths in the file are relative to the file.
-// Every mistake is reported at once, as ErrUsage.
+// Load reads the set-up: the file (the named one, or DefaultFile if it stands in the working directory), or without one
+// a single account of the environment's key. Relative paths in the file are relative to the file. Every mistake is
+// reported at once, as ErrUsage.
+//
+// The defaults of export and alerts stand in the Config before it is parsed, so that a 0 that somebody wrote (lookback:
+// 0) isn't taken for nothing said.
 func Load(o Overrides, getenv func(string) string) (*Config, error) {
 	c := &Config{Export: DefaultExport(),
 		Alerts: Alerts{Repeat: Duration(DefaultRepeat)}}
@@ -154,6 +159,7 @@ func Load(o Overrides, getenv func(string) string) (*Config, error) {
 			a.BaseURL = DefaultBaseURL
 		}
 		a.KeyFile = beside(a.KeyFile)
+		// Of several accounts none can be meant by the one variable.
 		if a.KeyEnv == "" && a.KeyFile == "" && len(c.Accounts) == 1 {
 			a.KeyEnv = EnvKey
 		}
@@ -174,12 +180,15 @@ func Load(o Overrides, getenv func(string) string) (*Config, error) {
 	if err := c.Validate(); err != nil {
 		return nil, err
 	}
+	// After everything is checked: an account that is asked for alone must not hide a mistake in another, and the
+	// published file is told of all of them.
 	c.all = c.AccountNames()
 	if o.Account != "" {
 		i := slices.IndexFunc(c.Accounts, func(a Account) bool { return a.Name == o.Account })
 		if i < 0 {
 			return nil, Usage("", "no account %q in the config: it has %s", o.Account, strings.Join(c.AccountNames(), ", "))
 		}
+		// The capacity is cut, too: an append must not write over the next account.
 		c.Accounts = c.Accounts[i : i+1 : i+1]
 	}
 	return c, nil

@@ -82,6 +82,7 @@ func (b Budget) Parse() (schemas.Budget, error) {
 			bad("%s: %w", what, err)
 			return nil
 		}
+		// Quarters begin in months 1, 4, 7 and 10.
 		if month := d.Start().Month(); d != d.Month().First() || out.Period == "quarter" && month%3 != 1 {
 			bad("%s: %s is not the first day of a %s", what, s, out.Period)
 		}
@@ -95,6 +96,7 @@ func (b Budget) Parse() (schemas.Budget, error) {
 		errs = append(errs, err)
 	}
 	if len(b.Thresholds) == 0 {
+		// 0.8 and 1: a Decimal counts in 10^-12.
 		out.Thresholds = []schemas.Decimal{800_000_000_000, 1_000_000_000_000}
 	}
 	return out, errors.Join(errs...)
@@ -120,7 +122,7 @@ func (c Close) Validate() []error {
 	return errs
 }
 
-// Limit is the most that an amount may be. The zero value is none.
+// Limit is the most that an amount may be. The zero value is none: amount is nil then, and only then.
 type Limit struct {
 	text   string
 	amount *schemas.Money // of a share, the percents
@@ -149,7 +151,8 @@ func (l Limit) None() bool { return l.amount == nil }
 
 func (l Limit) String() string { return l.text }
 
-// Passed says that an amount of a whole is more than the limit allows.
+// Passed says that an amount of a whole is more than the limit allows. Of a share of p %: |v|·100 > |whole|·p, exactly,
+// and without a division, so that a whole of 0 allows 0.
 func (l Limit) Passed(v, whole schemas.Money) bool {
 	switch {
 	case l.amount == nil:

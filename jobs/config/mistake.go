@@ -26,7 +26,8 @@ func at(path, format string, args ...any) error {
 	return mistake{error: fmt.Errorf(format, args...), path: path}
 }
 
-// line is the line of a path, or of the nearest thing around it that the file has; 0 if it has none.
+// line is the line of a path, or of the nearest thing around it that the file has; 0 if it has none. A key that is
+// missing has no line of its own: of export.settle it is that of export, of accounts[0].name that of accounts[0].
 func (c *Config) line(path string) int {
 	for path != "" {
 		if n := c.lines[path]; n > 0 {

@@ -17,8 +17,9 @@ import (
 	"github.com/usagelake/usagelake/schemas/words"
 )
 
-// parse reads the file. Keys and values that can't be are left in c.unread for Validate, which says what else is wrong;
-// where no account could be read there is nothing to say, and they are refused at once.
+// parse reads the file, in two goes: as it is written, for keys that aren't known, which the decoder would pass over
+// without a word; then by the decoder, for values of the wrong type. Both are left in c.unread for Validate, which says
+// what else is wrong; where no account could be read there is nothing more to say, and they are refused at once.
 func (c *Config) parse(b []byte, path string) error {
 	c.Path = path
 	var root yaml.Node
@@ -46,6 +47,7 @@ func (c *Config) parse(b []byte, path string) error {
 	if c.unread = r.errs; len(c.unread) > 0 && len(c.Accounts) == 0 {
 		return c.Validate()
 	}
+	// A second document, as after a stray ---, would be ignored, and whoever wrote it would not know.
 	if err := dec.Decode(new(yaml.Node)); !errors.Is(err, io.EOF) {
 		return Usage("", "config %s holds more than one document", path)
 	}
@@ -55,7 +57,8 @@ func (c *Config) parse(b []byte, path string) error {
 	return nil
 }
 
-// reader goes over the file as it is written.
+// reader goes over the file as it is written. lines fills up on the way; it is what mistakes that are found later look
+// their lines up in.
 type reader struct {
 	errs   []mistake
 	twice  bool              // a key stands twice
@@ -65,6 +68,7 @@ type reader struct {
 
 // keys finds the keys that t has no field for, and says of each which one may be meant.
 func (r *reader) keys(n *yaml.Node, t reflect.Type, at string) {
+	// One may stand for what it is itself a part of. This ends all the same, for each step takes a level off t.
 	if n.Kind == yaml.AliasNode {
 		n = n.Alias
 	}

@@ -81,7 +81,9 @@ type Job struct {
 	Calendar *calendar.Calendar `yaml:"-"` // of cron and zone, as Validate has made it
 }
 
-// Validate checks the schedule, fills in defaults, and lists every mistake.
+// Validate checks the schedule, fills in defaults, and lists every mistake. Two jobs that write the same file would
+// each replace what the other has written: they are refused, by what the names fold to, for there are file systems to
+// which Month and month are one.
 func (s *Schedule) Validate(accounts []string) []error {
 	var errs []error
 	bad := func(path, format string, args ...any) {
@@ -167,6 +169,7 @@ func (j *Job) Validate(zone string, accounts []string) []error {
 	if j.Timeout == 0 {
 		j.Timeout = Duration(DefaultTimeout)
 	}
+	// Kinds that need accounts and keys. What a kind has no use for is refused, as with rules of alerts.
 	asks := j.Kind == KindExport || j.Kind == KindLookback || j.Kind == KindBalance
 	if j.Accounts != nil && len(j.Accounts) == 0 {
 		bad("accounts: the list is empty: name some, or leave it out for all")
@@ -302,7 +305,7 @@ func (j Job) Next(t time.Time, n int) []time.Time {
 	return out
 }
 
-// Of is cfg for the job: its accounts alone, its lookback.
+// Of is cfg for the job: its accounts alone, its lookback. cfg itself stays as it is, and shares what isn't changed.
 func (j Job) Of(cfg *Config) *Config {
 	c := *cfg
 	if j.Accounts != nil {

@@ -30,6 +30,9 @@ func (a Account) Key(getenv func(string) string) (string, error) {
 // secretFile reads a secret from a file that nobody but its owner can read. whose and what name it for errors. Files of
 // systemd's credentials are handed over by an access list, which shows as a right of the group: from version 254 on
 // their mode is 0440, in a directory that nobody else can enter.
+//
+// A key that is being replaced may be read half: a rename puts it there whole. What is half doesn't pass at the Portal,
+// the run is refused, and the next one reads it anew.
 func secretFile(whose, what, path string, getenv func(string) string) (string, error) {
 	info, err := os.Stat(path)
 	if err != nil {
@@ -58,7 +61,7 @@ func secretFile(whose, what, path string, getenv func(string) string) (string, e
 }
 
 // assigned is a secret with the name of its variable before it, as in a file of the environment. The equals signs at
-// the end of Base64 are none of these.
+// the end of Base64 are none of these: eight characters that are no equals sign have to follow.
 var assigned = regexp.MustCompile(`^(?:export\s+)?[A-Za-z_][A-Za-z0-9_]*\s*=[^=]{8}`)
 
 // soundSecret refuses what is more than a secret, without showing it. An empty one is for the caller to tell of.
@@ -79,6 +82,7 @@ func soundSecret(whose, what, where, s string) error {
 		says = "has more than one line"
 	case assigned.MatchString(s):
 		says = "has the name of a variable before it, as NAME=…"
+	// Another secret may begin or end with a quote; a key never does.
 	case begins && ends, what == "key" && (begins || ends):
 		says = "stands in quotes"
 	case len(s) > 7 && strings.EqualFold(s[:7], "bearer "):

@@ -86,6 +86,7 @@ func (a Account) Validate() []error {
 	if err := schemas.ValidateAccount(a.Name); err != nil {
 		bad("name: %w", err)
 	}
+	// By the rules of who will use it. A key is not at hand, nor needed, to check a config.
 	if err := (extract.Options{BaseURL: a.BaseURL, Key: "-"}).Validate(); err != nil {
 		errs = append(errs, err)
 	}

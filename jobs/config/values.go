@@ -59,7 +59,8 @@ func (d *Duration) UnmarshalYAML(n *yaml.Node) error {
 	return nil
 }
 
-// ParseDuration reads what time.ParseDuration does, and whole days as 7d.
+// ParseDuration reads what time.ParseDuration does, and whole days as 7d. Days are read as hours and multiplied: 7d as
+// 7h times 24. 100,000 days at the most, so that this doesn't overflow.
 func ParseDuration(s string) (time.Duration, error) {
 	if days, ok := strings.CutSuffix(s, "d"); ok {
 		n, err := time.ParseDuration(days + "h")
@@ -86,6 +87,8 @@ func ParseTime(s string, now time.Time) (time.Time, error) {
 	if strings.HasPrefix(s, "-") {
 		d, err := ParseDuration(s)
 		if err == nil {
+			// -7d at any hour of the 20th is midnight of the 13th, so that the same command gives the same range all day; -12h
+			// goes by the clock.
 			if strings.HasSuffix(s, "d") {
 				return schemas.DateOf(now.Add(d)).Start(), nil
 			}
@@ -101,7 +104,8 @@ func ParseTime(s string, now time.Time) (time.Time, error) {
 	return time.Time{}, Usage("", "%q is not a time: write 2026-11-01, 2026-11-01T06:00:00Z, today, yesterday or -7d", s)
 }
 
-// wrong is an error that the decoder gathers with the others, and goes on.
+// wrong is an error that the decoder gathers with the others, and goes on: it does so with a TypeError alone, and stops
+// at any other.
 func wrong(format string, args ...any) error {
 	return &yaml.TypeError{Errors: []string{fmt.Sprintf(format, args...)}}
 }

@@ -31,7 +31,8 @@ const (
 // whereKeys are made.
 const whereKeys = "the Portal: Settings > API Keys > Management API Keys"
 
-// accountKey is what could be read of an account's key, and which other accounts have it.
+// accountKey is what could be read of an account's key, and which other accounts have it. key is "" where err isn't
+// nil. It is in memory alone: no check holds any of it.
 type accountKey struct {
 	key, from string
 	err       error
@@ -39,7 +40,8 @@ type accountKey struct {
 	elsewhere string // an account before it that sends the same key to another address
 }
 
-// readKeys reads the keys of the whole config.
+// readKeys reads the keys of the whole config, also where one account is looked at: that another has the same key shows
+// in no one of them.
 func (d *doctor) readKeys() map[string]accountKey {
 	out := map[string]accountKey{}
 	for i, a := range d.cfg.Accounts {
@@ -63,6 +65,8 @@ func (d *doctor) readKeys() map[string]accountKey {
 	return out
 }
 
+// checkAccount goes from what costs nothing to what costs requests, and ends at the first thing without which the rest
+// means nothing.
 func (d *doctor) checkAccount(ctx context.Context, a config.Account, k accountKey) []Check {
 	l := &checklist{section: SectionAccount + a.Name, prefix: a.Name + ": "}
 	checkKey(l, k)
@@ -97,6 +101,8 @@ func (d *doctor) checkAccount(ctx context.Context, a config.Account, k accountKe
 
 // checkKey tells what can be told of a key without the API.
 func checkKey(l *checklist, k accountKey) {
+	// In this order: without a key nothing else can be said; one that another account has fails every run; one that looks
+	// odd may work all the same.
 	switch wrong := misshapen(k.key); {
 	case k.err != nil:
 		l.failure("key", "", k.err)
@@ -161,6 +167,9 @@ type examination struct {
 	now     time.Time
 }
 
+// ask asks for the balance and for the count of an hour, each of which needs another scope. Together they tell more
+// than each: if both refuse the key as such it is bad, if one does it lacks a scope. If nobody answers the first there
+// is no second, which would only take its timeout.
 func (x *examination) ask(ctx context.Context) {
 	defer x.clock()
 	balance, errBalance := x.client.Balance(ctx)
@@ -195,6 +204,7 @@ func (x *examination) ask(ctx context.Context) {
 		x.warn("usage:read", "exports page through each window twice, which takes twice as long",
 			"answered, but without a total")
 	}
+	// What has had an answer will have another: a question that was refused tells nothing of the limit.
 	var again func(context.Context) error
 	switch {
 	case errUsage == nil:
@@ -260,7 +270,9 @@ func unaccepted(err error) bool {
 }
 
 // rateLimit sends a few requests more, as fast as the pacer lets them, and tells whether the Portal puts up with it.
-// ask is a question that has been answered, nil if none was.
+// ask is a question that has been answered, nil if none was. Where the pacer keeps to the Portal's limit and there are
+// 429s all the same, somebody else uses the key: that is what the few can show. At the first 429 it stops, for more of
+// them would slow that other down.
 func (x *examination) rateLimit(ctx context.Context, ask func(context.Context) error) {
 	rate := cmp.Or(x.account.Rate, extract.DefaultRate)
 	var answered []time.Time // in order
@@ -271,6 +283,7 @@ func (x *examination) rateLimit(ctx context.Context, ask func(context.Context) e
 		}
 		ctx, stop := context.WithTimeout(ctx, rateProbeTime)
 		defer stop()
+		// mu guards answered and failed.
 		var mu sync.Mutex
 		var wg sync.WaitGroup
 		for range rateProbes {
@@ -311,7 +324,8 @@ func (x *examination) rateLimit(ctx context.Context, ask func(context.Context) e
 	}
 }
 
-// pace tells how fast requests went that were answered at these times; the answers jitter, the sending doesn't.
+// pace tells how fast requests went that were answered at these times; the answers jitter, the sending doesn't. n
+// answers have n-1 gaps between them; more than the rate is jitter, and isn't told. There is one answer at least.
 func pace(rate float64, answered []time.Time) string {
 	took := answered[len(answered)-1].Sub(answered[0]).Seconds()
 	if took <= 0 {
@@ -320,7 +334,9 @@ func pace(rate float64, answered []time.Time) string {
 	return fmt.Sprintf(" at %.2f a second", min(float64(len(answered)-1)/took, rate))
 }
 
-// clock compares this machine's clock with the Date of the last answer.
+// clock compares this machine's clock with the Date of the last answer. Behind is harmless: what isn't exported yet the
+// next run exports. Ahead, time would count as settled whose records are still to come; an export goes by the Portal's
+// clock then (jobs.portalTime).
 func (x *examination) clock() {
 	skew, ok := x.client.ClockSkew()
 	if !ok {

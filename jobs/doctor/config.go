@@ -152,6 +152,8 @@ func (d *doctor) checkNames() {
 		}
 	}
 	switch {
+	// Each is a mistake of its own: a config that was forgotten, a name that was changed, an account that was taken out,
+	// one that is new.
 	case len(gone) > 0 && d.cfg.Path == "":
 		d.warn("accounts", "was --config forgotten?",
 			"the lake holds %s, and without a config there is the account %s alone: nothing new of the others is fetched",
@@ -173,7 +175,8 @@ func (d *doctor) checkNames() {
 // stops is what a mistake in one of finance's files does.
 const stops = "every command that publishes ends with 2 at this, before it does anything"
 
-// checkFinance looks at rules, budgets, names and invoices, and at what of them does nothing.
+// checkFinance looks at rules, budgets, names and invoices, and at what of them does nothing. Each file is read as a
+// run reads it, by the same functions: what passes here passes there.
 func (d *doctor) checkFinance(ctx context.Context) {
 	cfg := d.cfg
 	published := d.status != nil && d.status.Database.Exists
@@ -247,6 +250,7 @@ func (d *doctor) unknownAccounts(lines []schemas.InvoiceLine) []string {
 // maxFindings is how many findings about the rules are shown.
 const maxFindings = 3
 
+// checkRules asks the rules of what was ever used, if that is published; without it their form alone is told.
 func (d *doctor) checkRules(ctx context.Context, published bool) {
 	const name = "allocation rules"
 	rules, err := jobs.Rules(d.cfg)
@@ -299,11 +303,13 @@ func (d *doctor) checkBudgets(ctx context.Context, published bool) {
 		if err != nil {
 			continue // config.Load refuses it
 		}
+		// A scope that could not be asked for has no values, which is not the same as none: nothing is said of it.
 		never := func(scope, value string) bool {
 			values, asked := seen[scope]
 			return charged && asked && !slices.Contains(values, value)
 		}
 		switch {
+		// A year typed wrong, most likely. One that begins sooner, or has ended, is none of today's.
 		case b.From != nil && *b.From > today+366:
 			odd = append(odd, fmt.Sprintf("%q begins on %s only", b.Name, b.From))
 			continue

@@ -51,6 +51,8 @@ type Options struct {
 // handful of small questions per account and changes nothing but a probe file in the lake's directory, which it
 // removes. cfg is the whole config, whatever the account that is looked at. No check holds a key.
 func Examine(ctx context.Context, cfg *config.Config, env jobs.Env, opts Options) []Check {
+	// The status is read once for all sections: a run that goes on meanwhile must not have two of them tell different
+	// things.
 	d := &doctor{cfg: cfg, env: env, opts: opts, now: env.Now()}
 	if d.lake, d.lakeErr = publish.Open(cfg.Lake, env.LakeOptions(cfg)); d.lakeErr == nil {
 		d.status, d.statusErr = jobs.ReadStatus(ctx, cfg.Lake, "", d.now)
@@ -84,7 +86,8 @@ var parts = []struct {
 	{SectionMachine, "", (*doctor).checkMachine},
 }
 
-// doctor is one examination.
+// doctor is one examination. The parts run one after the other, and out is theirs in turn; where accounts are asked
+// side by side each has a checklist of its own.
 type doctor struct {
 	cfg  *config.Config
 	env  jobs.Env
@@ -112,6 +115,7 @@ type checklist struct {
 	out             []Check
 }
 
+// add returns the check for one word more (Refused, another verdict), until the next add: out may move then.
 func (l *checklist) add(verdict, name, hint, format string, args ...any) *Check {
 	l.out = append(l.out, Check{Section: l.section, Name: l.prefix + name, Verdict: verdict, Hint: hint,
 		Detail: fmt.Sprintf(format, args...)})
@@ -128,7 +132,8 @@ func (l *checklist) fail(name, hint, format string, args ...any) {
 	l.add(CheckFailed, name, hint, format, args...)
 }
 
-// failure adds a failed check of an error, with the hint that it carries, or hint if it carries none.
+// failure adds a failed check of an error, with the hint that it carries, or hint if it carries none. A hint is an
+// error's own, or a line of its text, which goes before.
 func (l *checklist) failure(name, hint string, err error) {
 	var h *config.Hint
 	if errors.As(err, &h) {
@@ -154,6 +159,7 @@ const maxAsked = 16
 func (d *doctor) checkAccounts(ctx context.Context) {
 	keys := d.readKeys()
 	accounts := d.accounts()
+	// Each goroutine writes its own place alone.
 	found := make([][]Check, len(accounts))
 	turn := make(chan struct{}, maxAsked)
 	var wg sync.WaitGroup

@@ -19,7 +19,8 @@ import (
 	"github.com/usagelake/usagelake/transform"
 )
 
-// maxBehind is how far coverage may be behind: a nightly export, and two hours for it to run in.
+// maxBehind is how far coverage may be behind: a nightly export, and two hours for it to run in. An hourly one is late
+// long before that, which its alert rules are there to tell.
 const maxBehind = 26 * time.Hour
 
 // checkFreshness tells how far behind each account is, what is missing, and how the last runs ended.
@@ -51,7 +52,7 @@ func (d *doctor) checkFreshness(context.Context) {
 	}
 }
 
-// checkCoverage is about one account; a is zero if the lake has nothing of it.
+// checkCoverage is about one account; a is zero if the lake has nothing of it. It is ok only if nothing else was said.
 func (d *doctor) checkCoverage(name string, a jobs.AccountStatus) {
 	export := "usagelake export --account " + name
 	if n := len(a.Orphans); n > 0 {
@@ -108,7 +109,8 @@ func (d *doctor) checkCoverage(name string, a jobs.AccountStatus) {
 // longestError is how much of a run's error is shown.
 const longestError = 200
 
-// checkRuns tells how the last run of each command and of each job of the schedule ended.
+// checkRuns tells how the last run of each command and of each job of the schedule ended, and since when none was done.
+// A run that says running and holds no lock was killed: it counts as a failure.
 func (d *doctor) checkRuns(runs []schemas.Run) {
 	var names []string
 	last := map[string]schemas.Run{}
@@ -177,6 +179,7 @@ func shortened(s string) string {
 // checkMachine looks at the clock's zone and the versions.
 func (d *doctor) checkMachine(context.Context) {
 	if d.status != nil && len(d.status.Runs) > 0 {
+		// The newest run can't lie in the future, unless the clock was ahead when it began, or is behind now.
 		if ahead := d.status.Runs[0].StartedAt.Sub(d.now); ahead > maxSkew {
 			d.warn("clock", "set this machine's clock (NTP)",
 				"the journal has a run that began %s from now: the clock was set back", words.Span(ahead))
@@ -196,6 +199,7 @@ func checkZone(l *checklist, now time.Time, tz string) {
 		l.warn("time zones", "install the package tzdata",
 			"this machine has no time zone database: a schedule can be in UTC alone")
 	}
+	// TZ may be a path, or begin with a colon, as POSIX has it. Go takes UTC for what it doesn't know, without a word.
 	if name := strings.TrimPrefix(tz, ":"); name != "" {
 		var err error
 		if filepath.IsAbs(name) {
@@ -215,6 +219,9 @@ func checkZone(l *checklist, now time.Time, tz string) {
 		zone += ", " + local
 	}
 	_, change := now.ZoneBounds()
+	// The next change within a year is told, whichever way it goes. At +1 h in spring, from 02:00 to 03:00 by the offset
+	// of before, these times don't exist; in autumn the two bounds come the other way round, and what lies between comes
+	// twice.
 	switch {
 	case !change.IsZero() && change.Before(now.AddDate(1, 0, 0)):
 		_, next := change.Zone()

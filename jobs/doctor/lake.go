@@ -28,12 +28,14 @@ import (
 const longHeld = 12 * time.Hour
 
 // checkLake looks at the lake's directory: what it is, who holds it, who may read and write it, and for how long there
-// is room.
+// is room. What can't be told without a lake is left out where there is none: a lake to be made is looked at in the
+// directory above it.
 func (d *doctor) checkLake(ctx context.Context) {
 	dir := d.cfg.Lake
 	if abs, err := filepath.Abs(dir); err == nil {
 		dir = abs
 	}
+	// Through a link: a lake as a whole may be one.
 	if info, err := os.Stat(dir); err == nil && !info.IsDir() {
 		d.fail("format", "name a directory with lake: or --lake", "%s is a file", dir)
 		return
@@ -90,7 +92,10 @@ func (d *doctor) checkFormat(dir string) {
 	}
 }
 
-// checkLock says who holds the lake.
+// checkLock says who holds the lake. That somebody does is no fault; that nobody can be found who does, or that it goes
+// on for half a day, may be one. The lock is the kernel's and goes with its process, so that a holder who isn't among
+// ours is one that we can't see, or that has left the lock to a child. A PID is worth something on the machine alone
+// that it is of.
 func (d *doctor) checkLock() {
 	h := d.lake.Holder()
 	if h == nil {
@@ -99,11 +104,13 @@ func (d *doctor) checkLock() {
 	}
 	host, _ := os.Hostname()
 	who := h.Holder()
+	// By the wall clock of the holder's machine, which may be ahead of ours: shown as 0 at the least.
 	since := time.Duration(0)
 	if !h.Since.IsZero() {
 		since = d.now.Sub(h.Since)
 		who += fmt.Sprintf(" (%s)", words.Span(max(since, 0)))
 	}
+	// A PID of 0 is a holder whose words could not be read, as while it writes them.
 	here := h.PID != 0 && h.Host == host
 	switch {
 	case here && !alive(h.PID):
@@ -132,8 +139,11 @@ func alive(pid int) bool {
 	return err == nil || errors.Is(err, os.ErrPermission) // another user's
 }
 
-// checkWriting tries to write, and looks at what became of the file.
+// checkWriting tries to write, and looks at what became of the file. The first errors have hints of their own; then a
+// whole commit is tried, for there are file systems that can write and can't rename or fsync. A kill in between leaves
+// .usagelake-doctor-… behind, which nothing reads and anybody may delete.
 func (d *doctor) checkWriting(at string) {
+	// Past env.FS, for its mode is what the system gives it.
 	probe, err := os.CreateTemp(at, ".usagelake-doctor-*")
 	switch {
 	case errors.Is(err, syscall.EROFS):
@@ -162,6 +172,7 @@ func (d *doctor) checkWriting(at string) {
 			info.Mode().Perm())
 		return
 	}
+	// Root can write anywhere: what it writes the lake's owner may then not be able to replace.
 	if dir, err := os.Stat(at); err == nil && d.lake != nil { // of a lake to be made this is a directory above it
 		if owner, known := durable.OwnerOf(dir); known && owner != os.Geteuid() {
 			d.warn("permissions",
@@ -188,6 +199,7 @@ type oddFiles struct {
 	example string
 }
 
+// add counts a file, and keeps the first as the example: a directory's before what lies in it.
 func (o *oddFiles) add(path string) {
 	if path == "." {
 		path = "the directory itself"
@@ -205,7 +217,8 @@ func (o oddFiles) String() string {
 	return fmt.Sprintf("%d files and directories, such as %s", o.n, o.example)
 }
 
-// survey is what a walk through a lake's files found.
+// survey is what a walk through a lake's files found. Symbolic links are not followed; only regular files count for
+// bytes.
 type survey struct {
 	days     map[schemas.Date]dayFiles // of all accounts: raw, usage, quarantine, balance
 	temp     int64                     // bytes of half-done files
@@ -251,6 +264,7 @@ func surveyLake(dir string, group bool) survey {
 		if !info.Mode().IsRegular() {
 			return nil
 		}
+		// raw/ACCOUNT/date=2026-11-01/FILE, and usage, quarantine and balance alike: four parts, the third of which is a day.
 		parts := strings.Split(filepath.ToSlash(rel), "/")
 		switch {
 		case parts[0] == ".tmp":
@@ -273,7 +287,8 @@ func surveyLake(dir string, group bool) survey {
 	return s
 }
 
-// mode compares a file's mode with what lake_access says.
+// mode compares a file's mode with what lake_access says: any bit beyond it is too many. What only the owner works
+// with, half-done files and locks, needs no bit for the group.
 func (s *survey) mode(rel string, info fs.FileInfo, group bool) {
 	most := fs.FileMode(0o600)
 	switch {
@@ -333,7 +348,8 @@ func (d *doctor) checkModes(dir string, s *survey) {
 const (
 	minDays = 30
 	minDisk = 1 << 30
-	noDisk  = 16 << 20
+	// So little counts as a full disk (durable.FullBytes): a commit fails, and with it every run.
+	noDisk = 16 << 20
 	// growthDays is how many of the last days tell how a lake grows.
 	growthDays = 30
 )
@@ -354,7 +370,8 @@ func (d *doctor) checkDisk(at string, s *survey) {
 	}
 }
 
-// use sums up the last days before today that have files, for how the lake grows.
+// use sums up the last days before today that have files, for how the lake grows. Of a lake with files of 1 to 10
+// November, looked at on the 20th, these are ten days and not thirty; if the 5th has none they are still ten.
 func (s *survey) use(today schemas.Date) diskUse {
 	u := diskUse{database: s.database}
 	last := schemas.Date(0)
@@ -391,6 +408,8 @@ type diskUse struct {
 }
 
 // perDay is by how many bytes a lake grows a day: its files, and its part of the published file. 0 if it isn't known.
+// The published file is taken to grow with the day files: with 100 GB of them, 40 GB of it and 1 GB a day, that is 1.4
+// GB a day.
 func (u diskUse) perDay() float64 {
 	if u.days == 0 || u.allBytes == 0 {
 		return 0
@@ -400,7 +419,8 @@ func (u diskUse) perDay() float64 {
 }
 
 // check tells how long the room lasts. A publish builds usage.duckdb beside the one that is there, so the room for a
-// second copy isn't for growth.
+// second copy isn't for growth. Files (inodes) may run out before bytes do, on a file system that was made with few of
+// them: the sooner of the two is told, if it is soon.
 func (u diskUse) check() Check {
 	free := words.Bytes(int64(min(u.free, math.MaxInt64))) + " free"
 	const more = "make room, or move the lake to a larger disk (copy it, then change lake:)"
@@ -420,6 +440,7 @@ func (u diskUse) check() Check {
 		return Check{Verdict: CheckOK, Detail: free}
 	}
 	lasts := spare / perDay
+	// For so many days there are files left; nil where the system counts none.
 	if u.freeFiles != nil && u.files > 0 {
 		if byFiles := float64(*u.freeFiles) / (float64(u.files) / float64(u.days)); byFiles < lasts && byFiles < minDays {
 			return Check{Verdict: CheckWarning,
@@ -498,6 +519,7 @@ func (d *doctor) checkPublished(ctx context.Context) {
 			written = [2]string{row[0].Text, row[1].Text}
 		}
 	}
+	// Not a number either where there was no row at all: the file is no publish's, and can't be read.
 	tables, errTables := strconv.Atoi(written[1])
 	size, age := words.Bytes(d.status.Database.Bytes), words.Span(max(d.now.Sub(d.status.Database.PublishedAt), 0))
 	switch {

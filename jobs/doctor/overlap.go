@@ -53,6 +53,8 @@ func (d *doctor) checkPairs(ctx context.Context, keys map[string]accountKey) {
 		for _, a := range d.cfg.Accounts[:i] {
 			isOf := func(c config.Account) bool { return c.Name == a.Name || c.Name == b.Name }
 			unusable := func(k accountKey) bool { return k.err != nil || k.twin != "" }
+			// A pair is asked about once, whichever of the two is looked at; what is found is told in the section of each that
+			// is.
 			if a.BaseURL != b.BaseURL || held[a.Name] && held[b.Name] || !slices.ContainsFunc(looked, isOf) ||
 				unusable(keys[a.Name]) || unusable(keys[b.Name]) {
 				continue
@@ -80,6 +82,7 @@ func (d *doctor) checkPairs(ctx context.Context, keys map[string]accountKey) {
 				continue
 			}
 			others = append(others, other.Name)
+			// A record or two may be alike by chance where ids are short; of a sample of two, two are all of it.
 			if n, one := alike(a, b); n > 0 && n >= min(minSame, len(a.records), len(b.records)) {
 				same, id = append(same, other.Name), one
 			}
@@ -135,6 +138,8 @@ func (d *doctor) sample(ctx context.Context, accounts map[string]config.Account,
 	return out
 }
 
+// sampleOf asks for one page, by a client of its own: that of the account's checks is closed by now. Its pacer waits
+// for a gap before the first request, so that the two don't come together.
 func (d *doctor) sampleOf(ctx context.Context, a config.Account, key string, end time.Time) sample {
 	client, err := extract.NewClient(extract.Options{Account: a.Name, BaseURL: a.BaseURL, Key: key,
 		UserAgent: "usagelake/" + d.env.Version,
@@ -145,6 +150,7 @@ func (d *doctor) sampleOf(ctx context.Context, a config.Account, key string, end
 	}
 	defer client.Close()
 	var page schemas.Page
+	// A refusal other than 400 isn't about the length, and is final.
 	for _, length := range []time.Duration{sampleTime, sampleTimeShort} {
 		var api *extract.APIError
 		page, err = client.Sample(ctx, schemas.Window{Account: a.Name, Start: end.Add(-length), End: end}, sampleSize)
@@ -158,7 +164,9 @@ func (d *doctor) sampleOf(ctx context.Context, a config.Account, key string, end
 	return readSample(page.Body)
 }
 
-// readSample reads what tells the records of a page apart. What can't be read tells nothing.
+// readSample reads what tells the records of a page apart. What can't be read tells nothing. Fields are compared as
+// they were written: both answers come from the same server, and a number that it writes as text, or an unknown
+// precision, makes no difference.
 func readSample(body []byte) sample {
 	var answer struct {
 		Data struct {
@@ -179,6 +187,7 @@ func readSample(body []byte) sample {
 	}
 	s := sample{records: map[string]string{}}
 	for _, r := range answer.Data.List {
+		// The id alone won't do: two organisations may both count from 1.
 		if id := strings.Trim(string(r.ID), `"`); id != "" && id != "null" {
 			s.records[string(bytes.Join([][]byte{r.ID, r.RequestTime, r.TokenID, r.UserID, r.Model, r.TotalAmount, r.Discount,
 				r.Amount}, []byte(" ")))] = id

@@ -15,7 +15,9 @@ import (
 // maxOverdue is how late a job may begin before it seems that no daemon runs.
 const maxOverdue = time.Hour
 
-// checkSchedule tells whether the jobs of the config run, and whether somebody is told when they don't.
+// checkSchedule tells whether the jobs of the config run, and whether somebody is told when they don't. It asks a
+// scheduler that is never run: what is due it reads off the lake, as the daemon does, and so both come to the same.
+// That a daemon runs isn't looked for: what is long overdue shows that none does.
 func (d *doctor) checkSchedule(context.Context) {
 	s := d.cfg.Schedule
 	if len(s.Jobs) == 0 {

@@ -46,7 +46,8 @@ func readLakeState(cfg *config.Config, env jobs.Env) (lakeState, error) {
 	return st, err
 }
 
-// look brings what is known of each job up to what the lake shows.
+// look brings what is known of each job up to what the lake shows. The lake is read without mu; no reload comes in
+// between, for it is of the same goroutine. A job that runs is left alone: its end is the newer news.
 func (s *Scheduler) look() error {
 	s.mu.Lock()
 	cfg := s.cfg
@@ -67,7 +68,10 @@ func (s *Scheduler) look() error {
 	return nil
 }
 
-// look takes from the lake what is done of the job, and what has failed since.
+// look takes from the lake what is done of the job, and what has failed since. Two witnesses are heard: what the work
+// left in the lake, whoever did it (doneBy), and the journal's runs of this job, in order. The later one counts. Times
+// after now are those of a clock that ran ahead: they are taken for nothing, or the job would wait until the clock has
+// caught up.
 func (j *scheduled) look(lake lakeState, cfg *config.Config, now time.Time) {
 	done := j.doneBy(lake, cfg)
 	if done.After(now) {
@@ -89,6 +93,8 @@ func (j *scheduled) look(lake lakeState, cfg *config.Config, now time.Time) {
 			r.EndedAt = r.StartedAt
 		}
 		last = r
+		// In order of time: a run that is done wipes out the failures before it, those after it add up. One that was stopped
+		// is neither. Repeats are failures that the journal has folded into this one.
 		switch {
 		case r.Logical.After(now):
 		case r.Status == schemas.StatusDone:
@@ -109,6 +115,7 @@ func (j *scheduled) look(lake lakeState, cfg *config.Config, now time.Time) {
 	if j.tried.After(done) && j.failedAt.After(failedAt) {
 		attempts, failedAt, tried = max(attempts, j.attempts), j.failedAt, j.tried
 	}
+	// Its end is in the future: the pause counts from the time that it was for.
 	if failedAt.After(now) {
 		failedAt = tried
 	}
@@ -120,7 +127,8 @@ func (j *scheduled) look(lake lakeState, cfg *config.Config, now time.Time) {
 	j.lastDone = later(j.lastDone, lastDone)
 }
 
-// doneBy is up to which time the lake itself shows the job's work to be done, whoever did it; zero if it shows nothing.
+// doneBy is up to which time the lake itself shows the job's work to be done, whoever did it; zero if it shows nothing:
+// then the journal alone tells.
 func (j *scheduled) doneBy(lake lakeState, cfg *config.Config) time.Time {
 	switch j.Kind {
 	case config.KindExport:
@@ -144,7 +152,9 @@ func (j *scheduled) doneBy(lake lakeState, cfg *config.Config) time.Time {
 		if err != nil {
 			return time.Time{}
 		}
-		// Times before open's end are for months before open.
+		// An occurrence closes the months before the one it lies in. So all occurrences within the first open month, or
+		// before it, have nothing left to close, and are done; the first one after its end isn't. With October closed that is
+		// until 30 November 23:59:59 of the job's zone.
 		open := max(first, lake.closed)
 		end := open.End()
 		done := time.Date(end.Year(), end.Month(), end.Day(), 0, 0, 0, 0, j.Calendar.Location()).Add(-time.Second)

@@ -29,11 +29,17 @@ const defaultTick = 15 * time.Second
 // What is due is not remembered but read off the lake: off its coverage, its closed months, and the runs of its
 // journal. A job that missed some of its times, because the program or the machine was down or another job took long,
 // runs once for all of them. Without a journal every job runs once more, which changes nothing that was right.
+//
+// Three goroutines meet here: that of Run, which alone plans, reloads and looks at the lake; that of the one run or
+// mending that is under way, never two; and whoever asks for Config or State.
 type Scheduler struct {
 	opts Options
 	env  jobs.Env
 	log  *slog.Logger
 
+	// Held for a look at memory alone, never across a read of the lake or a run, so that the status page is answered while
+	// a run takes hours. After New, Run's goroutine alone writes cfg and configFile; configFile it reads and writes
+	// without mu, as nobody else does.
 	mu             sync.Mutex // guards what follows
 	cfg            *config.Config
 	startedAt      time.Time
@@ -44,8 +50,10 @@ type Scheduler struct {
 	jobs           []*scheduled
 
 	wake chan struct{} // a reload is asked for
-	home os.FileInfo   // the directory of the lake as the program began; nil if there was none
+	home os.FileInfo   // the directory of the lake as the program began; nil if there was none; set by New alone
 
+	// Of Run's goroutine while nothing is under way, and of a mending's while that is: the one starts the other and waits
+	// for its end before it looks again. So no lock.
 	lookedAt  time.Time         // when intruded looked
 	intrusion publish.Intrusion // and what it saw
 	mendedAt  time.Time         // when that was mended last, or tried to
@@ -72,7 +80,11 @@ type Options struct {
 	read func(cfg *config.Config, env jobs.Env) (lakeState, error) // nil: readLakeState
 }
 
-// scheduled is a job as the scheduler knows it.
+// scheduled is a job as the scheduler knows it. The Scheduler's mu guards all of it. While running is set no look and
+// no plan touches it; the run's end plans it.
+//
+// done ≤ the times that are due (first … logical, missed of them before logical) ≤ the time of the plan. attempts,
+// failedAt and tried are of what was tried since done: attempts is 0 where failedAt is zero.
 type scheduled struct {
 	config.Job
 	done     time.Time // its times up to here are done
@@ -82,6 +94,7 @@ type scheduled struct {
 	tried    time.Time // the latest time that a run was for, of those since done
 	attempts int       // failed runs since done
 	failedAt time.Time // when the last of them ended
+	// Of this process alone: after a restart the pause goes by the number of failures, until the next one tells again.
 	lasting  bool      // it failed for a reason that doesn't pass by itself
 	nextAt   time.Time // when it is run next
 	planned  time.Time // when that was worked out
@@ -120,7 +133,8 @@ func New(env jobs.Env, opts Options) (*Scheduler, error) {
 	return s, s.look()
 }
 
-// take makes cfg's jobs the scheduler's. What is known of a job of the same name stays.
+// take makes cfg's jobs the scheduler's. What is known of a job of the same name stays, and so a reload in the middle
+// of a backoff doesn't try at once. A job is its name: under another it has no runs in the journal.
 func (s *Scheduler) take(cfg *config.Config) {
 	known := s.jobs
 	s.jobs = nil
@@ -206,7 +220,9 @@ func (s *Scheduler) Run(ctx context.Context) error {
 	}
 }
 
-// stop waits for the run that is under way, and for a check of alerts, for the grace period at the most.
+// stop waits for the run that is under way, and for a check of alerts, for the grace period at the most, of both
+// together. What hasn't ended then dies with the process, in the middle of whatever it does: each commit is one rename
+// or one line, and the lake's lock goes with the process, so that the next start finds a lake as after a kill.
 func (s *Scheduler) stop(ctx context.Context, run, check <-chan struct{}) error {
 	s.mu.Lock()
 	s.stopping = true
@@ -232,7 +248,8 @@ func (s *Scheduler) stop(ctx context.Context, run, check <-chan struct{}) error 
 	return context.Cause(ctx)
 }
 
-// pause is how long there is nothing to do.
+// pause is how long there is nothing to do: until the next job is due, but a tick at the most, so that a nextAt of a
+// clock that was set since is never waited for. While a run is under way no other begins, whatever is due.
 func (s *Scheduler) pause(busy bool) time.Duration {
 	d := s.opts.tick
 	if busy {
@@ -252,6 +269,8 @@ func (s *Scheduler) pause(busy bool) time.Duration {
 // again before it says so, for another process may have done what is due.
 func (s *Scheduler) due() (*scheduled, bool) {
 	now, setBack := s.env.Now(), false
+	// A plan holds until the calendar's next time. One that was made at a later time than now is of a clock that was set
+	// back, and is made anew; it shows that, too, in setBack, which is read after the first call.
 	ready := func() []*scheduled {
 		s.mu.Lock()
 		defer s.mu.Unlock()
@@ -273,6 +292,8 @@ func (s *Scheduler) due() (*scheduled, bool) {
 	if err := s.look(); err != nil {
 		s.log.Error("the lake can't be looked at", "error", err)
 	}
+	// A lake that can't be looked at keeps no job from being tried: it fails by itself, is journalled if that can be, and
+	// its pauses keep the log short. What is planned is what was known before.
 	still := ready()
 	if len(still) == 0 {
 		return nil, false
@@ -284,6 +305,8 @@ func (s *Scheduler) due() (*scheduled, bool) {
 func (j *scheduled) plan(now time.Time, cfg *config.Config) {
 	j.first, j.logical, j.missed = time.Time{}, time.Time{}, 0
 	j.planned, j.until = now, j.Calendar.Next(now)
+	// Done are times, not runs: with done = Monday 02:30 and a daily 02:30, on Thursday at noon Tuesday is first, Thursday
+	// is logical, and two are missed. The run for Thursday does for all three.
 	if j.done.IsZero() {
 		j.first = j.Calendar.Last(now) // of a job that never ran, the latest time is due
 		j.logical = j.first
@@ -296,6 +319,7 @@ func (j *scheduled) plan(now time.Time, cfg *config.Config) {
 				j.missed++
 			}
 			j.logical = at
+			// A job of every minute after a year: what is counted is for people, what is run is the latest.
 			if j.missed == most {
 				j.logical = j.Calendar.Last(now)
 				break
@@ -307,13 +331,16 @@ func (j *scheduled) plan(now time.Time, cfg *config.Config) {
 		return
 	}
 	j.nextAt = j.first.Add(j.jitter(j.first))
+	// Its times are of its zone: 1 December 00:30 in Tokyo is 30 November in UTC. It begins when the month has ended
+	// there, too, and its last records have settled.
 	if j.Kind == config.KindClose { // its months are UTC
 		month := time.Date(j.first.Year(), j.first.Month(), 1, 0, 0, 0, 0, time.UTC)
 		j.nextAt = later(j.nextAt, month.Add(time.Duration(cfg.Export.Settle)))
 	}
 	if j.attempts > 0 {
 		retry := j.failedAt.Add(j.backoff(cfg))
-		// The job's next time comes all the same.
+		// The job's next time comes all the same: a job of every ten minutes waits no hour after its sixth failure. A try for
+		// a later time counts on from the failures before it, as done didn't move.
 		if next := j.Calendar.Next(j.tried); !next.IsZero() && next.Add(j.jitter(next)).Before(retry) {
 			retry = next.Add(j.jitter(next))
 		}
@@ -334,7 +361,9 @@ func (j *scheduled) jitter(at time.Time) time.Duration {
 		at.Unix())) * float64(j.Jitter)).Truncate(time.Second)
 }
 
-// backoff is the pause after the last failure: doubled for each, and spread by a fifth.
+// backoff is the pause after the last failure: doubled for each, and up to a fifth shorter, by chance that is the same
+// for the same failure: many machines that one outage failed don't come back at once. By default a minute, 2, 4 … 60.
+// What needs a person pauses for the longest at once.
 func (j *scheduled) backoff(cfg *config.Config) time.Duration {
 	d, most := time.Duration(cfg.Schedule.RetryAfter), time.Duration(cfg.Schedule.RetryMost)
 	for n := 1; n < j.attempts && d < most; n++ {
@@ -358,7 +387,12 @@ func spread(text string) float64 {
 	return float64((sum^sum>>33)>>11) / (1 << 53)
 }
 
-// execute runs a job for what is due of it.
+// execute runs a job for what is due of it. It takes copies under the lock, runs without it, and writes down what came
+// of it under the lock again: a reload meanwhile may have changed j.Job, and this run is the old one's.
+//
+//	no Result and an error   the run could not begin: nothing of it stands in the journal, so it is written there here
+//	ctx has ended            it was stopped, which is no failure: the time stays due, and the next start finds it so
+//	any other error          a failure: the pause grows; done stays, and so do the times that are due
 func (s *Scheduler) execute(ctx context.Context, j *scheduled) {
 	s.mu.Lock()
 	now := s.env.Now()
@@ -394,6 +428,7 @@ func (s *Scheduler) execute(ctx context.Context, j *scheduled) {
 	case err == nil:
 		j.done, j.lastDone = later(j.done, logical), ended
 		j.attempts, j.failedAt, j.lasting = 0, time.Time{}, false
+	// Should the journal not have it, a look keeps these as long as no newer failure stands there.
 	case !stopped:
 		j.attempts++
 		j.failedAt, j.lasting = ended, needsPerson(err)
@@ -451,6 +486,8 @@ func (s *Scheduler) attempt(ctx context.Context, cfg *config.Config, job config.
 		}
 	}()
 	defer schemas.Guard(&err)
+	// Its volume may have gone, and another stand in its place: what is written there is not missed until the right one is
+	// back. The directory's inode tells; a lake that was put back from a backup is another one, too.
 	if s.home != nil {
 		if here, err := os.Stat(cfg.Lake); err != nil || !os.SameFile(here, s.home) {
 			return nil, &config.Hint{Err: fmt.Errorf("job %s: the lake %s is not the one that was there when the program began",
@@ -461,7 +498,8 @@ func (s *Scheduler) attempt(ctx context.Context, cfg *config.Config, job config.
 	return s.opts.run(ctx, cfg, s.env, job, logical)
 }
 
-// journal writes down a run that failed before it began: without a key, say. That it can't be written fails nothing.
+// journal writes down a run that failed before it began: without a key, say. That it can't be written fails nothing. It
+// waits for no lock: who holds the lake may do so for hours, and this process knows of the failure until it ends.
 func (s *Scheduler) journal(cfg *config.Config, job config.Job, logical, began time.Time, failure error) {
 	run := schemas.Run{RunID: jobs.NewRunID(began), Command: job.Kind, Job: job.Name, Logical: logical.UTC(),
 		Version: s.env.Version, PID: os.Getpid(),
@@ -488,7 +526,9 @@ func (s *Scheduler) logPlan() {
 	}
 }
 
-// reload takes a changed config, or one that it is told to take. A bad one is refused, and the one before goes on.
+// reload takes a changed config, or one that it is told to take. A bad one is refused, and the one before goes on. It
+// is called at each tick, and costs a stat unless something changed; one that was refused is read at every tick, and
+// spoken of once, until it is right or says something else.
 func (s *Scheduler) reload(told bool) {
 	s.mu.Lock()
 	before := s.configError
@@ -502,6 +542,7 @@ func (s *Scheduler) reload(told bool) {
 		err = cmp.Or(cfg.Schedulable(), s.fixed(cfg))
 	}
 	if err == nil {
+		// What a job would refuse when it is run is refused here, while somebody is at it.
 		err = jobs.CheckFinance(cfg)
 	}
 	s.mu.Lock()
@@ -529,7 +570,8 @@ func (s *Scheduler) reload(told bool) {
 	}
 }
 
-// fixed refuses what can't change while the program runs.
+// fixed refuses what can't change while the program runs: the daemon's lock is the lake's, the listener is open, and
+// whether it asks for a token was decided with its address. Which token it is may change.
 func (s *Scheduler) fixed(cfg *config.Config) error {
 	have := s.Config()
 	token := func(c *config.Config) string {
@@ -576,7 +618,8 @@ func (s *Scheduler) configChanged() bool {
 	return !os.SameFile(info, have) || !info.ModTime().Equal(have.ModTime()) || info.Size() != have.Size()
 }
 
-// checker calls SchedulerOptions.Check, one call at a time, in the background.
+// checker calls Options.Check, one call at a time, in the background. last and ask's sending side are Run's
+// goroutine's; s and ctx never change.
 type checker struct {
 	ctx   context.Context
 	s     *Scheduler
@@ -622,14 +665,15 @@ func (c *checker) now() {
 	}
 }
 
-// every has one made if a minute has passed.
+// every has one made if a minute has passed, by a clock that was set back, too.
 func (c *checker) every(now time.Time) {
 	if now.Sub(c.last).Abs() >= time.Minute {
 		c.now()
 	}
 }
 
-// RunOnce runs a job of the config now, whether it is due or not: for its latest time.
+// RunOnce runs a job of the config now, whether it is due or not: for its latest time. The journal has it under the
+// job's name, so that a daemon finds that time done.
 func RunOnce(ctx context.Context, cfg *config.Config, env jobs.Env, name string) (*jobs.Result, error) {
 	job, err := cfg.Schedule.Job(name)
 	if err != nil {

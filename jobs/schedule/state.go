@@ -17,7 +17,7 @@ type State struct {
 	Jobs        []JobState `json:"jobs"` // in the order of the config
 }
 
-// JobState is a job of the schedule as it stands.
+// JobState is a job of the schedule as it stands: a copy, but for Accounts and Last, which nobody writes to.
 type JobState struct {
 	Name      string    `json:"name"`
 	Kind      string    `json:"kind"` // one of the Kind constants

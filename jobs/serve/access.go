@@ -64,8 +64,8 @@ func (s *Server) Handler() http.Handler {
 	})
 }
 
-// allowed says that a request has the token, or that none is needed. The error says why the token isn't known; nobody
-// is allowed then.
+// allowed says that a request has the token, or that none is needed. The error says why the token isn't known, as where
+// its file was taken away; nobody is allowed then. The token is read at each request, so that a new one holds at once.
 func (s *Server) allowed(r *http.Request) (bool, error) {
 	if s.opts.Token == nil {
 		return true, nil

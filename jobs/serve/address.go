@@ -69,7 +69,8 @@ func loopback(host string) bool {
 }
 
 // Listen listens on addr, which must pass CheckAddress. A unix socket can be connected to by its owner and its group;
-// one that was left behind is replaced, one that somebody listens on is not.
+// one that was left behind is replaced, one that somebody listens on is not. A process that is killed leaves its socket
+// behind: nobody answers there, by which the next one knows it.
 func Listen(addr string, token bool) (net.Listener, error) {
 	if err := CheckAddress(addr, token); err != nil {
 		return nil, err
@@ -95,7 +96,8 @@ func Listen(addr string, token bool) (net.Listener, error) {
 }
 
 // listenUnix makes the socket in a directory of its own, where nobody can connect before it has its mode, and renames
-// it.
+// it. Bound under its own name it might be open to others for a moment, by the umask. A kill in between leaves the
+// directory, .usagelake-…, which is in nobody's way and can be deleted.
 func listenUnix(path string) (net.Listener, error) {
 	info, err := os.Lstat(path)
 	switch {
@@ -106,6 +108,7 @@ func listenUnix(path string) (net.Listener, error) {
 		return nil, fmt.Errorf("there is something else under this name, and it is no socket: move it away, or name " +
 			"another path")
 	default:
+		// Refused: nobody listens. Another error, or silence, isn't known to be a dead one, and is left alone.
 		c, err := net.DialTimeout("unix", path, time.Second)
 		if err == nil {
 			_ = c.Close()

@@ -19,7 +19,9 @@ var runStatuses = []string{schemas.StatusDone, schemas.StatusPartial, schemas.St
 // kinds of jobs there are.
 var kinds = config.Kinds()
 
-// counts is what was counted since the process began, of scheduled runs that have ended.
+// counts is what was counted since the process began, of scheduled runs that have ended. mu guards the maps and what
+// they point to; durations has its own lock. A restart begins at 0, as Prometheus expects of counters; what must
+// outlive it is read off the lake or asked of the scheduler.
 type counts struct {
 	mu       sync.Mutex
 	runs     map[runKey]uint64
@@ -53,6 +55,7 @@ func newCounts() *counts {
 			Buckets: []float64{1, 5, 15, 60, 300, 900, 1800, 3600, 7200, 14400, 28800, 43200},
 		}, []string{"kind"}),
 	}
+	// So that each kind has its series from the start, at 0.
 	for _, kind := range kinds {
 		c.durations.WithLabelValues(kind)
 	}
@@ -66,6 +69,8 @@ func newRegistry(c *counts) *prometheus.Registry {
 	return r
 }
 
+// add counts a run that has ended. One without a Result never began, and has nothing of accounts; it counts by its
+// error. One that was stopped is no failure, nor does it end a row of them.
 func (c *counts) add(e schedule.RunEvent) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -97,6 +102,7 @@ func (c *counts) add(e schedule.RunEvent) {
 		}
 		sum.Add(a.RunCounts)
 		sum.failed += int64(len(a.Failed))
+		// nil of a job that does its accounts together: then no account has a rate of its own.
 		if len(e.Result.Took) == len(e.Result.Accounts) && e.Result.Took[i] > 0 && a.Requests > 0 {
 			sum.rate = float64(a.Requests) / e.Result.Took[i].Seconds()
 		}
@@ -109,7 +115,7 @@ func (c *counts) reloaded(ok bool) {
 	c.reloads[ok]++
 }
 
-// of is an account's counts, and its last rate. An account without any has 0.
+// of is an account's counts, and its last rate. An account without any has 0. The lock is held.
 func (c *counts) of(account string) accountCounts {
 	if a := c.accounts[account]; a != nil {
 		return *a

@@ -68,6 +68,7 @@ type stretch struct {
 // an account that has ended.
 func drawCalendar(a jobs.AccountStatus, label string, now time.Time) calendar {
 	today := schemas.DateOf(now)
+	// Weekday counts from Sunday = 0; +6 mod 7 makes it from Monday.
 	monday := today - schemas.Date((int(now.UTC().Weekday())+6)%7)
 	first := monday - 7*(maxWeeks-1)
 	byDate := map[string]jobs.Day{}
@@ -78,6 +79,7 @@ func drawCalendar(a jobs.AccountStatus, label string, now time.Time) calendar {
 	if !a.From.IsZero() {
 		from = max(first, schemas.DateOf(a.From))
 	}
+	// The first column begins on the Monday of the first day's week, which may lie before it: those squares are left out.
 	first = from - schemas.Date((int(from.Start().Weekday())+6)%7)
 	// a month's name takes two weeks
 	c := calendar{Account: label, Height: gridTop + 7*cellStep, Width: gridLeft + max(2, int(monday-first)/7+1)*cellStep}
@@ -132,6 +134,8 @@ func drawCalendar(a jobs.AccountStatus, label string, now time.Time) calendar {
 	return c
 }
 
+// dayState is how much of a day is covered. A day within the coverage of which the lake has nothing is covered not at
+// all, and not unknown.
 func dayState(d jobs.Day, known bool) string {
 	switch {
 	case d.Error != "":

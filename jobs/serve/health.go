@@ -7,7 +7,8 @@ import (
 	"net/http"
 )
 
-// healthz answers 200 while the scheduler turns, and 503 else: who watches over the process restarts it then.
+// healthz answers 200 while the scheduler turns, and 503 else: who watches over the process restarts it then. It asks
+// the scheduler alone, and no file: a lake on a disk that hangs is nothing that a restart mends.
 func (s *Server) healthz(w http.ResponseWriter, r *http.Request, detail bool) {
 	ctx, cancel := context.WithTimeout(r.Context(), patience)
 	defer cancel()

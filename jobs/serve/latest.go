@@ -12,17 +12,23 @@ import (
 const retryEvery = 15 * time.Second
 
 // latest is the last answer to a question that may take long. It is asked in the background, once at a time, and only
-// when somebody wants to know.
+// when somebody wants to know. Its three promises: no request waits longer than its own ctx; a question that hangs is
+// one goroutine and not one for each request; and what takes long is left alone for ten times as long, unless something
+// happened.
 type latest[T any] struct {
 	ask   func(context.Context) (T, error)
 	now   func() time.Time
 	every time.Duration // an answer is good for so long, and for ten times what it took; 0: it is asked each time
 	limit time.Duration // a question is given up after it
 
-	mu      sync.Mutex
-	last    reading[T]
-	ended   time.Time     // of the last question
-	took    time.Duration // of the last question
+	// mu guards all below. It is never held while asking. asking and cancel are those of the question under way; last
+	// changes only when one ends, in the same breath in which asking is closed.
+	mu    sync.Mutex
+	last  reading[T]
+	ended time.Time     // of the last question
+	took  time.Duration // of the last question
+	// What was told may have changed. A question that is under way then may have looked before that, so it clears nothing:
+	// the next start asks once more.
 	expired bool
 	asking  chan struct{} // closed when the question under way has its answer; nil if none is
 	cancel  context.CancelFunc
@@ -37,11 +43,14 @@ type reading[T any] struct {
 	Pending bool      // a later one was asked for and took too long
 }
 
-// start asks if the last answer is too old, and doesn't wait. What carries the question outlives ctx.
+// start asks if the last answer is too old, and doesn't wait. What carries the question outlives ctx: who asked may
+// hang up, and the next one gets the answer.
 func (l *latest[T]) start(ctx context.Context) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	age := l.now().Sub(l.ended).Abs() // a clock that is set back makes no answer young
+	// With every = 15 s: an answer is good for 15 s, one that took 3 s to get for 30 s, and an error for 15 s. With every
+	// = 0 nothing is good, whatever it took.
 	good := l.every
 	if l.last.Err != nil {
 		good = min(good, retryEvery)
@@ -57,6 +66,8 @@ func (l *latest[T]) start(ctx context.Context) {
 	go l.run(ctx, l.now())
 }
 
+// run puts the question. An error leaves the last value, with why there is no later one beside it. At is when it was
+// asked for, and not when the answer came: what has changed since then isn't in it.
 func (l *latest[T]) run(ctx context.Context, asked time.Time) {
 	value, err := l.guarded(ctx)
 	l.mu.Lock()
@@ -111,7 +122,8 @@ func (l *latest[T]) expire() {
 	l.expired = true
 }
 
-// stop gives up the question under way, and waits for it until ctx ends. No other is asked after it.
+// stop gives up the question under way, and waits for it until ctx ends. No other is asked after it. A question that
+// doesn't heed its context is left behind; the process ends soon.
 func (l *latest[T]) stop(ctx context.Context) {
 	l.mu.Lock()
 	l.closed = true

@@ -110,7 +110,8 @@ var (
 		balanceAt, balanceLasts, firing, undelivered, reloads, reloadOK, reloadAt, statusAt, statusOK}
 )
 
-// metrics answers Prometheus from what was read last.
+// metrics answers Prometheus from what was read last. Each answer has a registry of its own for what is of the moment,
+// beside that of the process: what it collects is one view, and two who ask at once don't share it.
 func (s *Server) metrics(w http.ResponseWriter, r *http.Request) {
 	now := prometheus.NewRegistry()
 	now.MustRegister(snapshot{s.look(r.Context()), s.counts})
@@ -138,6 +139,7 @@ func (s snapshot) Collect(out chan<- prometheus.Metric) {
 	set := func(m series, value float64, labels ...string) {
 		out <- prometheus.MustNewConstMetric(m.desc, m.kind, value, labels...)
 	}
+	// A time that isn't known has no series, rather than 1970.
 	at := func(m series, t time.Time, labels ...string) {
 		if !t.IsZero() {
 			set(m, float64(t.UnixMilli())/1000, labels...)
@@ -146,12 +148,15 @@ func (s snapshot) Collect(out chan<- prometheus.Metric) {
 	v := s.view
 	set(buildInfo, 1, v.version, publish.DuckDBVersion())
 	set(stuck, truth(v.stuck() != ""))
+	// Before the scheduler has answered once nothing is known of it, but that it may be stuck.
 	if !v.state.At.IsZero() {
 		st := v.state.Value
 		at(startTime, st.StartedAt)
 		set(reloadOK, truth(st.ConfigError == ""))
 		at(reloadAt, st.ConfigLoadedAt)
 	}
+	// Held to the end, for figures of one moment. A run that ends meanwhile waits for the answer to be collected, which is
+	// memory alone.
 	s.counts.mu.Lock()
 	defer s.counts.mu.Unlock()
 	set(reloads, float64(s.counts.reloads[true]), "ok")
@@ -159,6 +164,8 @@ func (s snapshot) Collect(out chan<- prometheus.Metric) {
 	for _, j := range v.state.Value.Jobs {
 		s.collectJob(j, set, at)
 	}
+	// Of the accounts of the config, whether they have run or not: with a 0 from the start the first failure is an
+	// increase.
 	for _, name := range v.accounts() {
 		c := s.counts.of(name)
 		set(records, float64(c.Records), name)
@@ -234,6 +241,7 @@ func (v *view) collectAccount(a jobs.AccountStatus, set func(series, float64, ..
 }
 
 func (v *view) collectBalances(set func(series, float64, ...string), at func(series, time.Time, ...string)) {
+	// An account whose currency changed has two last balances: one series, or sums over it would add them up.
 	newest := map[string]Balance{}
 	for _, b := range v.balances.Value {
 		if have, ok := newest[b.Account]; v.isConfigured(b.Account) && (!ok || b.ObservedAt.After(have.ObservedAt)) {

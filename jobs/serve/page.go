@@ -109,6 +109,7 @@ func (s *Server) page(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "there is no such account", http.StatusNotFound)
 		return
 	}
+	// Into memory first: a page that can't be made is an error, and not half a page.
 	var b bytes.Buffer
 	if err := pageTemplate.Execute(&b, data); err != nil {
 		s.log.Error("the status page can't be made", "error", err)
@@ -137,7 +138,8 @@ func (s *Server) statusJSON(w http.ResponseWriter, r *http.Request) {
 		append([]Balance{}, v.balances.Value...), append([]Alert{}, v.alerts.Value...)})
 }
 
-// page puts the view in words. false: there is no account of that name.
+// page puts the view in words. false: there is no account of that name. Every part copes with what isn't known yet: the
+// page of a daemon that has just begun is short, and not an error.
 func (v *view) page(only string) (*pageData, bool) {
 	d := &pageData{Version: v.version, Style: template.CSS(pageStyle), Checked: words.Minute(v.now), Only: only,
 		OnlyLabel: v.label(only)}
@@ -146,6 +148,8 @@ func (v *view) page(only string) (*pageData, bool) {
 	if n := len(d.Problems); n > maxProblems {
 		d.Problems, d.MoreProblems = d.Problems[:maxProblems], n-maxProblems
 	}
+	// An account is known if the lake holds it or the config has it: one that was taken out of the config shows what is
+	// left of it, one that is new shows that there is nothing yet.
 	known := only == ""
 	if st := v.status.Value; st != nil {
 		d.Lake = st.Lake
@@ -161,6 +165,7 @@ func (v *view) page(only string) (*pageData, bool) {
 			switch {
 			case a.From.IsZero():
 			case len(d.Calendars) < maxCalendars:
+				// The days of an account that has ended are drawn up to its last, and not as gaps up to today.
 				until := v.now
 				if !v.isConfigured(a.Account) {
 					until = a.To.Add(-time.Second)
@@ -193,6 +198,7 @@ func (v *view) page(only string) (*pageData, bool) {
 	return d, known
 }
 
+// figures are the few numbers on top. What runs now stands in the place of what runs next.
 func (v *view) figures() []figure {
 	var out []figure
 	if st := v.status.Value; st != nil {
@@ -273,6 +279,7 @@ func (v *view) accountRow(a jobs.AccountStatus) accountRow {
 	return row
 }
 
+// jobRowOf has the next time twice, in the job's zone and in UTC, in which all else on the page is.
 func (v *view) jobRowOf(j schedule.JobState) jobRow {
 	now := v.now
 	row := jobRow{Name: j.Name, Kind: j.Kind, Cron: j.Cron, Accounts: v.labels(j.Accounts)}
@@ -293,6 +300,7 @@ func (v *view) jobRowOf(j schedule.JobState) jobRow {
 	case !j.NextAt.IsZero():
 		row.In = "in " + words.Span(j.NextAt.Sub(now))
 	}
+	// "failed 2 times, tried again, 3 missed runs with it", or the latter alone.
 	if j.Missed > 0 {
 		row.Now = strings.TrimPrefix(row.Now+", "+words.Plural(j.Missed, "missed run", "missed runs")+" with it", ", ")
 	}

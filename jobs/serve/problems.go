@@ -29,11 +29,14 @@ type Problem struct {
 
 const (
 	overdueGrace = 10 * time.Minute // a job that is due so long while none runs: the scheduler doesn't turn
-	lateFloor    = 30 * time.Minute // an account is never late before that, however often it is exported
-	day          = 24 * time.Hour
+	// Twice the pause of a job of every five minutes is ten, which the settle time alone takes up.
+	lateFloor = 30 * time.Minute // an account is never late before that, however often it is exported
+	day       = 24 * time.Hour
 )
 
-// stuck says why the scheduler doesn't turn, or "".
+// stuck says why the scheduler doesn't turn, or "". It doesn't if it gives no answer, as with a lock that is never let
+// go, or if nothing runs though a job has been due for ten minutes in which it could have. A run of hours is no
+// standstill: a job that doesn't end has its timeout.
 func (v *view) stuck() string {
 	switch {
 	case v.state.Pending:
@@ -56,6 +59,7 @@ func (v *view) stuck() string {
 		}
 	}
 	for _, j := range st.Jobs {
+		// Both have to be long: due at 02:30 and free since 05:00 is overdue from 05:10 on.
 		overdue := v.now.Sub(j.NextAt)
 		if !st.Stopping && !j.NextAt.IsZero() && min(overdue, v.now.Sub(free)) > overdueGrace {
 			return fmt.Sprintf("job %s was due %s ago and doesn't run", j.Name, words.Span(overdue))
@@ -64,7 +68,8 @@ func (v *view) stuck() string {
 	return ""
 }
 
-// problems lists what needs attention, the most urgent first.
+// problems lists what needs attention, the most urgent first: what is down, and else in the order in which they are
+// found here.
 func (v *view) problems() []Problem {
 	out := []Problem{}
 	add := func(p Problem) { out = append(out, p) }
@@ -105,6 +110,8 @@ func (v *view) problems() []Problem {
 	if v.status.Value != nil {
 		intruded = v.status.Value.Database.Intruded
 	}
+	// Said once: as an alert, if there are any, else here. While the file is intruded that the balances can't be read is
+	// no news.
 	told := slices.ContainsFunc(v.alerts.Value, func(a Alert) bool { return a.Rule == watch.RuleIntruded })
 	switch {
 	case intruded != "" && !told: // else it is one of the alerts below
@@ -145,6 +152,7 @@ func (v *view) problems() []Problem {
 // jobProblem says what is wrong with a job's last run, if anything is. unbegun is why its last try could not begin, ""
 // if it could: no run tells of it.
 func (v *view) jobProblem(j schedule.JobState, unbegun string) (Problem, bool) {
+	// It is of the last run, unless the last try could not begin: that is newer than any run.
 	p := Problem{Command: "usagelake doctor"}
 	if len(j.Accounts) == 1 {
 		p.Command += " --account " + j.Accounts[0]
@@ -248,6 +256,8 @@ func (v *view) late(a jobs.AccountStatus) (bool, time.Duration) {
 
 // interval is how often an account is exported by the schedule; a day if that isn't known.
 func (v *view) interval(account string) time.Duration {
+	// Of several jobs the one that comes most often; of a job its longest pause (every), so that one of working days isn't
+	// late each Sunday.
 	shortest := time.Duration(0)
 	for _, j := range v.state.Value.Jobs {
 		if j.Kind != config.KindExport || j.Accounts != nil && !slices.Contains(j.Accounts, account) || v.every == nil {

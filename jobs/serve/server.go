@@ -82,7 +82,9 @@ type Alert struct {
 	Waiting map[string]string `json:"waiting,omitempty"`
 }
 
-// Server answers about a scheduler. Its methods may be called at any time, from any goroutine.
+// Server answers about a scheduler. Its methods may be called at any time, from any goroutine. It has no lock of its
+// own: opts and log never change, each latest and counts guard themselves, and a request's view is a copy that nobody
+// else has.
 type Server struct {
 	opts Options
 	log  *slog.Logger
@@ -141,7 +143,8 @@ func (s *Server) ConfigReloaded(ok bool) {
 	s.expire()
 }
 
-// expire has what may have changed read anew.
+// expire has what may have changed read anew. Sizes are not: a run changes them by little, and adding them up costs
+// most.
 func (s *Server) expire() {
 	s.status.expire()
 	s.balances.expire()
@@ -173,9 +176,12 @@ func (s *Server) look(ctx context.Context) *view {
 	s.balances.start(ctx)
 	s.alerts.start(ctx)
 	v := &view{now: s.opts.Now().UTC(), version: s.opts.Version, every: s.opts.Every}
+	// All questions are under way by now, and share the two seconds; whoever comes second in waiting has its answer
+	// meanwhile.
 	v.status = s.status.get(ctx)
 	s.bytes.start(ctx) // it wants to know where the lake is
 	v.state, v.balances, v.alerts = s.state.get(ctx), s.balances.get(ctx), s.alerts.get(ctx)
+	// Sizes are taken as they are: adding them up may take minutes, and a figure of ten minutes ago will do.
 	now, cancelNow := context.WithCancel(ctx)
 	cancelNow()
 	v.bytes = s.bytes.get(now)
@@ -227,7 +233,8 @@ func (v *view) accounts() []string {
 }
 
 // measure adds up the sizes of the lake's files by part. A lake too large for the time there is has no sizes rather
-// than wrong ones. Files that go meanwhile count as nothing.
+// than wrong ones. Files that go meanwhile count as nothing. The lake's place is that of the last status, which it
+// reads and doesn't ask for: a question must not wait for another one.
 func (s *Server) measure(ctx context.Context) (map[string]int64, error) {
 	s.status.mu.Lock()
 	st := s.status.last.Value
@@ -263,7 +270,8 @@ func (s *Server) measure(ctx context.Context) (map[string]int64, error) {
 // lakeParts are the directories of a lake whose sizes are told.
 var lakeParts = []string{"raw", "usage", "balance", "quarantine"}
 
-// Serve answers on l until ctx ends, lets what is under way finish for some seconds, and closes l.
+// Serve answers on l until ctx ends, lets what is under way finish for some seconds, and closes l. Requests end before
+// the questions, for they wait for them; both within the same seconds, whatever hangs.
 func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	const last = 5 * time.Second
 	server := &http.Server{

@@ -18,7 +18,8 @@ import (
 	"github.com/usagelake/usagelake/schemas/words"
 )
 
-// gatherer asks what the rules ask, of what the lake's files say, without a lock.
+// gatherer asks what the rules ask, of what the lake's files say, without a lock. It is one check's, and seen alone
+// outlives it.
 type gatherer struct {
 	cfg   *config.Config
 	lake  *publish.Lake // nil if it can't be opened
@@ -53,6 +54,9 @@ func gather(ctx context.Context, cfg *config.Config, env jobs.Env, lake *publish
 	if found, err := lake.Intrusion(); err == nil && !found.None() {
 		g.builtIn(RuleIntruded, "usage.duckdb", found.String(), map[string]string{"hint": publish.HintIntruded})
 	}
+	// Each source by itself: one that can't be read leaves the others' rules as they are. A run may write meanwhile; what
+	// is read then is of before or of after each of its commits, and where that would make a false finding (a gap between
+	// windows that are still being sealed) the rule is unknown until the run has ended.
 	for _, s := range []struct {
 		source string
 		ask    func([]config.Rule) map[string]error
@@ -69,6 +73,7 @@ func gather(ctx context.Context, cfg *config.Config, env jobs.Env, lake *publish
 		if ctx.Err() != nil {
 			return nil, nil, context.Cause(ctx)
 		}
+		// One finding for a source, and not one for each rule: it is broken once.
 		var names []string
 		var first error
 		for _, r := range rules {
@@ -106,6 +111,7 @@ func (g *gatherer) withoutLake(broken error, ofJournal []config.Rule, unbegun []
 		unknown[r.Name] = true
 		names = append(names, r.Name)
 	}
+	// What was told of the published file before stays as it was, too, beside the new one that the lake is gone.
 	unknown[ruleFacts], unknown[RuleIntruded] = true, true
 	g.ofJournal(ofJournal, nil, unbegun)
 	g.builtIn(ruleFacts, "lake", fmt.Sprintf("the lake can't be opened, so nothing is known of %s: %s",
@@ -158,7 +164,9 @@ func (g *gatherer) covers(r config.Rule, account string) bool {
 // since is the first instant of a rule's window: whole days back from today.
 func (g *gatherer) since(within time.Duration) time.Time { return g.today.Start().Add(-within) }
 
-// passes is when something of the instant t leaves the window.
+// passes is when something of the instant t leaves the window: at the first midnight UTC after t and the window's
+// length, from which on since lies behind t. An alert that goes then goes without a word, for the window has moved and
+// nothing has been mended.
 func passes(t time.Time, within time.Duration) time.Time {
 	return (schemas.DateOf(t.Add(within)) + 1).Start()
 }

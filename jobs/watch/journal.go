@@ -15,6 +15,10 @@ import (
 )
 
 // journal asks the journal. If it can't be read there are the findings that need no journal.
+//
+// A line that says running is of a run that goes on, or of one that was killed: the lock tells. It is asked for before
+// the journal is read and after it: a run that ended in between holds it at first, one that began in between at the
+// end. Only one that neither has is taken for killed.
 func (g *gatherer) journal(rules []config.Rule, unbegun []Failure) error {
 	before := g.lake.Holder()
 	_, runs, err := g.look(nil)
@@ -59,7 +63,8 @@ func (g *gatherer) jobOf(run schemas.Run) string {
 // forgotten is how long after its last run a command that no schedule repeats counts as failing.
 const forgotten = 7 * 24 * time.Hour
 
-// unbegun finds the jobs that could not begin, and neither did begin since nor were done by hand.
+// unbegun finds the jobs that could not begin, and neither did begin since nor were done by hand. A failure is of this
+// process's memory, and so it is known without a journal, or a lake.
 func (g *gatherer) unbegun(r config.Rule, runs []schemas.Run, failures []Failure) {
 	for _, f := range failures {
 		i := slices.IndexFunc(g.cfg.Schedule.Jobs, func(j config.Job) bool { return j.Name == f.Job })
@@ -81,6 +86,10 @@ func (g *gatherer) mends(run, failed schemas.Run) bool {
 	return jobs.Mends(run, failed, func(account string) bool { return slices.Contains(g.cfg.AccountNames(), account) })
 }
 
+// failed counts, for each job, and for export and balance where they are typed, the failures since the last run that
+// was done: by itself, or by another that made good the last of them (jobs.Mends), such as an export by hand after a
+// job's. A folded failure stands for Repeats more. A typed command that failed and is never typed again would fire for
+// ever: it is forgotten after a week.
 func (g *gatherer) failed(r config.Rule, runs []schemas.Run) {
 	after := max(1, r.After)
 	type tally struct {
@@ -90,6 +99,7 @@ func (g *gatherer) failed(r config.Rule, runs []schemas.Run) {
 	var order []string
 	tallies := map[string]*tally{}
 	for _, run := range runs {
+		// Before the run is counted itself: it may make good the failures of several.
 		for _, t := range tallies {
 			if t.times > 0 && g.mends(run, t.last) {
 				t.times = 0
@@ -191,6 +201,8 @@ func (g *gatherer) scheduled(command, account string) bool {
 	})
 }
 
+// expiring tells of keys by what the config says of them, which gets worse twice: from within before the end on, in the
+// last two days, and when it has come. The day is in the alert's identity, so that a new key with a new day ends it.
 func (g *gatherer) expiring(r config.Rule) {
 	within := cmp.Or(time.Duration(r.Within), config.DefaultExpiry)
 	for _, a := range g.cfg.Accounts {

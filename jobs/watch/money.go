@@ -16,6 +16,9 @@ import (
 	"github.com/usagelake/usagelake/schemas"
 )
 
+// balance asks for the last reading of each account. Amounts are compared exactly, and shown rounded; where the two
+// would look the same (9.999 below 10) they are shown exactly. A balance that is NULL, and a runway where nothing
+// burns, find nothing, and end what was told.
 func (g *gatherer) balance(ctx context.Context, snap *query.Snapshot, r config.Rule) error {
 	return each(ctx, snap,
 		`SELECT account, currency, observed_at, balance, burn_7_days, days_left_7, days_left_28,
@@ -73,6 +76,9 @@ func (g *gatherer) balance(ctx context.Context, snap *query.Snapshot, r config.R
 		})
 }
 
+// budget holds what was spent of each period against the thresholds. The level of an alert is how many of them are
+// reached: with 0.8 and 1, 85 % is level 1, and 100 % level 2 is told anew. The identity is the budget and its period,
+// so that the next period begins in silence.
 func (g *gatherer) budget(ctx context.Context, snap *query.Snapshot, r config.Rule) error {
 	thresholds := map[string][]schemas.Decimal{}
 	for _, b := range g.cfg.Budgets {
@@ -129,6 +135,7 @@ func (g *gatherer) budget(ctx context.Context, snap *query.Snapshot, r config.Ru
 				what += ", with " + v.text("completeness") + ","
 			}
 			if r.Kind == config.AlertForecast {
+				// A period that has ended has a sum, and needs no forecast.
 				if forecast == nil || forecast.Cmp(*amount) <= 0 || end <= g.today {
 					return nil
 				}

@@ -17,7 +17,8 @@ import (
 )
 
 // published asks the published file, unless it was asked already: it is the same file, and so are the rules and the
-// day. It returns the rules that it could not ask for.
+// day. It returns the rules that it could not ask for. Only answers that are whole are kept: after an error the next
+// check asks all of it again.
 func (g *gatherer) published(ctx context.Context, env jobs.Env, rules []config.Rule,
 	memory *remembered) map[string]error {
 	key, err := g.publishedKey(env, rules)
@@ -37,6 +38,10 @@ func (g *gatherer) published(ctx context.Context, env jobs.Env, rules []config.R
 	return failed
 }
 
+// publishedKey is all that an answer depends on: the file, by its time and size, for a publish renames a new one into
+// place; the day, by which windows move; what is asked, and by which version; and what things are called. The file is
+// looked at before it is opened: one that is published in between is taken for the older one, and asked once more by
+// the next check.
 func (g *gatherer) publishedKey(env jobs.Env, rules []config.Rule) (string, error) {
 	info, err := g.lake.DatabaseInfo()
 	if errors.Is(err, fs.ErrNotExist) {
@@ -74,11 +79,13 @@ func (g *gatherer) ask(ctx context.Context, rules []config.Rule) map[string]erro
 		case config.AlertAnomaly:
 			err = g.anomaly(ctx, snap, r)
 		}
+		// What it found before the error goes, too: the rule is unknown, and its alerts stay as they are.
 		if err != nil {
 			g.found = g.found[:had]
 			failed[r.Name] = err
 		}
 	}
+	// Only now: of a file that answers nobody needs to know who made it.
 	if len(failed) > 0 && ctx.Err() == nil {
 		if other := otherTables(ctx, snap); other != nil {
 			for name := range failed {

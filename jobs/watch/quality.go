@@ -14,10 +14,12 @@ import (
 	"github.com/usagelake/usagelake/schemas/words"
 )
 
-// maxTold is how many findings a rule makes of the published file: after a great backfill there may be any number,
-// and the latest ones do.
+// maxTold is how many findings a rule makes of the published file: after a great backfill there may be any number, and
+// the latest ones do. What newer ones push out of the list is told to be over, though nobody mended it.
 const maxTold = 500
 
+// quality finds checks that failed in days that were fetched within the window: by when a day was fetched and not by
+// its date, so that a backfill of last year tells what is wrong with it.
 func (g *gatherer) quality(ctx context.Context, snap *query.Snapshot, r config.Rule) error {
 	within := cmp.Or(time.Duration(r.Within), config.DefaultRecent)
 	return each(ctx, snap,
@@ -45,6 +47,8 @@ func (g *gatherer) quality(ctx context.Context, snap *query.Snapshot, r config.R
 		})
 }
 
+// quarantine is the same for records that could not be normalised. A window's start says which day they are of, for a
+// record's own time may be what could not be read.
 func (g *gatherer) quarantine(ctx context.Context, snap *query.Snapshot, r config.Rule) error {
 	within := cmp.Or(time.Duration(r.Within), config.DefaultRecent)
 	return each(ctx, snap,
@@ -70,7 +74,8 @@ func (g *gatherer) quarantine(ctx context.Context, snap *query.Snapshot, r confi
 }
 
 // about is the condition that an event of anomaly_events is one of those that the rule is about, or shows in one of
-// them.
+// them. An event stands for others, which it explains (also): the rise of one token, say, for that of its account, of
+// which a rule about accounts is to hear.
 func about(r config.Rule) string {
 	if r.Scopes == nil && r.Accounts == nil {
 		return "true"
@@ -95,6 +100,8 @@ func about(r config.Rule) string {
 	return "(" + is("") + " OR len(list_filter(also, lambda x: " + is("x.") + ")) > 0)"
 }
 
+// anomaly tells of each event of the last days once: the day, the kind and whose it is are its identity, so that a day
+// which is fetched again, with other figures, isn't told again.
 func (g *gatherer) anomaly(ctx context.Context, snap *query.Snapshot, r config.Rule) error {
 	within := cmp.Or(time.Duration(r.Within), config.DefaultRecent)
 	return each(ctx, snap,

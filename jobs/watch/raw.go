@@ -14,6 +14,8 @@ import (
 	"github.com/usagelake/usagelake/schemas/words"
 )
 
+// raw asks the raw archive for freshness and gaps. Who holds the lake is asked before the look and after it, as in
+// journal.
 func (g *gatherer) raw(rules []config.Rule, unknown map[string]bool) error {
 	running := g.lake.Holder() != nil
 	windows, runs, err := g.look(g.cfg.AccountNames())
@@ -46,6 +48,9 @@ func (g *gatherer) raw(rules []config.Rule, unknown map[string]bool) error {
 	return nil
 }
 
+// freshness goes by the end of the newest window, whatever gaps lie before it: those are another rule's. An account
+// that was never exported counts from the first run there ever was, so that one whose key never worked is told of, too;
+// a new one of an old lake is late until its first export.
 func (g *gatherer) freshness(r config.Rule, account string, have []schemas.Window, began time.Time) {
 	limit := cmp.Or(time.Duration(r.OlderThan), config.DefaultOlderThan)
 	var to time.Time
@@ -68,6 +73,8 @@ func (g *gatherer) freshness(r config.Rule, account string, have []schemas.Windo
 	}
 }
 
+// gaps finds what no window covers between the first instant that is covered and the last, or within the rule's window
+// of it. What comes after the last is not fetched yet, which freshness is about.
 func (g *gatherer) gaps(r config.Rule, account string, have []schemas.Window) {
 	if len(have) == 0 {
 		return

@@ -12,6 +12,10 @@ import (
 
 // seenLake is what a check saw of the lake's files, for those after it: while nobody wrote to the journal nothing has
 // run, and what a run writes is as it was. A daemon that waits for the next night then looks at one file a minute.
+//
+// mu guards all of it, and is held while the files are read. What is handed out is shared: runs is cloned, for journal
+// changes it; windows and orphans nobody changes who gets them. All of it is of one lake, and of one state of its
+// journal. Without known the next look reads everything anew.
 type seenLake struct {
 	mu      sync.Mutex
 	journal load.Stamp
@@ -24,7 +28,8 @@ type seenLake struct {
 	known   bool // runs and windows are as of journal
 }
 
-// seenFor is how long that holds at the most: somebody may put a file into a day, or take one out, by hand.
+// seenFor is how long that holds at the most: somebody may put a file into a day, or take one out, by hand, which
+// neither the journal nor the directory of the account shows.
 const seenFor = time.Hour
 
 // orphansOf is what is kept of an account though it can't be derived again; look was asked for it just now.
@@ -64,6 +69,9 @@ func (g *gatherer) look(accounts []string) (map[string][]schemas.Window, []schem
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	// The stamps come before the reading: what is written in between is read or not, and in either case the next stamp is
+	// another, so that it is read then. A lake that is held, before or after, may have sealed what no line tells of yet:
+	// what was seen does for this check alone. Without a journal nothing can be told, and everything is read each time.
 	held := g.lake.Holder() != nil
 	stamp := g.lake.JournalStamp()
 	fresh := s.known && !held && s.lake == g.lake.Dir() && stamp.Size() > 0 && stamp.Same(s.journal) &&
@@ -79,6 +87,7 @@ func (g *gatherer) look(accounts []string) (map[string][]schemas.Window, []schem
 			map[string][]load.Orphan{}
 	}
 	for _, a := range accounts {
+		// A day that was added or taken away without a run, as by a restore.
 		stamp := g.lake.RawStamp(a)
 		if _, ok := s.windows[a]; ok && stamp.Same(s.raw[a]) {
 			continue

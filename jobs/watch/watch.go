@@ -59,7 +59,8 @@ type remembered struct {
 	} `json:"published"`
 }
 
-// Input is what a check can't read off the lake. The zero value is right for a check from the command line.
+// Input is what a check can't read off the lake. The zero value is right for a check from the command line. It is the
+// caller's again when Check returns; Memory is shared by all of a daemon's checks.
 type Input struct {
 	// ConfigError is why a changed config was not taken; "" if there is nothing wrong with it.
 	ConfigError string
@@ -79,7 +80,9 @@ type Failure struct {
 	At       time.Time
 }
 
-// Memory is what a daemon remembers of alerts when the lake can't be read or written to. The zero value is ready.
+// Memory is what a daemon remembers of alerts when the lake can't be read or written to. The zero value is ready. mu
+// guards last and unwritten, for the length of a copy; seen has a lock of its own. What last points to is never
+// changed, only replaced.
 type Memory struct {
 	mu        sync.Mutex
 	last      *remembered // as the last check left it; nil before the first
@@ -113,10 +116,16 @@ func (r Report) Failed() bool {
 // deliverWithin bounds the deliveries of one check; what is left waits for the next.
 const deliverWithin = 90 * time.Second
 
-// Check finds out what the rules say now, and tells the receivers of what began, goes on or is over. It takes no
-// lock that a run needs. The report is there even with an error, which is of the lake or of ctx: what a receiver didn't
-// take is in the report, and is tried again by later checks. That the lake can't be written to keeps nothing from being
+// Check finds out what the rules say now, and tells the receivers of what began, goes on or is over. It takes no lock
+// that a run needs. The report is there even with an error, which is of the lake or of ctx: what a receiver didn't take
+// is in the report, and is tried again by later checks. That the lake can't be written to keeps nothing from being
 // told, and in a daemon nor does it that the lake can't be opened: that is told, too.
+//
+//	lock · read what was told · gather (slow, reads alone) · Step · write · deliver (90 s at the most) · write · unlock
+//
+// A kill before the first write loses this check, which the next one makes again. One between the two writes leaves the
+// messages in the outbox: the next check sends them, those that were taken once more, with the same ids. Written after
+// the sending alone, a kill would have every alert fire anew, under ids that no receiver knows.
 func Check(ctx context.Context, cfg *config.Config, env jobs.Env, in Input) (report Report, err error) {
 	defer schemas.Guard(&err)
 	now := env.Now().UTC()
@@ -125,6 +134,9 @@ func Check(ctx context.Context, cfg *config.Config, env jobs.Env, in Input) (rep
 	if !cfg.Alerts.Set() {
 		return report, nil
 	}
+	// broken: there is no lake, so no facts, and nothing is read or written. unwritable: there is one, but its lock can't
+	// be had, as on a disk that is full or read-only. Another who checks (ErrStateHeld) is no such: what there is to tell,
+	// that one tells.
 	lake, broken := openAlerts(cfg, env)
 	if broken != nil && in.Memory == nil {
 		return report, broken
@@ -203,6 +215,9 @@ func openAlerts(cfg *config.Config, env jobs.Env) (*publish.Lake, error) {
 
 // readAlerts reads what is remembered; written says that it stands so in the lake, which is nil if it can't be opened.
 // If nothing can be read everything is told anew, rather than anything lost.
+//
+// Memory goes before the lake where the last check could not write it, for the lake's is older. Else the lake's goes
+// before memory: a check from the command line may have told something since.
 func readAlerts(lake *publish.Lake, env jobs.Env, kept *Memory) (_ remembered, written bool) {
 	var last *remembered
 	if kept != nil {
@@ -241,7 +256,8 @@ func (k *Memory) keep(m remembered, unwritten bool) {
 	k.last, k.unwritten = &m, unwritten
 }
 
-// Active lists the alerts that fire, as the last check left them. It needs no lock.
+// Active lists the alerts that fire, as the last check left them. It needs no lock: a state is replaced by a rename, so
+// that the old or the new one is read, whole.
 func Active(cfg *config.Config) ([]alert.Active, error) {
 	if !cfg.Alerts.Set() {
 		return []alert.Active{}, nil
@@ -324,7 +340,8 @@ func receiver(c *config.Config, env jobs.Env, r config.Receiver) (alert.Receiver
 		UserAgent: "usagelake/" + env.Version, Transport: env.Transport, Now: env.Now}, nil
 }
 
-// unready is a receiver whose secret can't be had.
+// unready is a receiver whose secret can't be had. Its messages wait, as those of one that doesn't answer, until the
+// secret is there; it is read anew at each check.
 type unready struct {
 	name string
 	err  error
