@@ -118,6 +118,7 @@ func (l *Lake) Closed() ([]ClosedMonth, error) {
 	}
 	var closed []ClosedMonth
 	for _, e := range entries {
+		// Other names are none of ours: the folder of months that were opened again, and what people put there.
 		month, err := schemas.ParseMonth(e.Name())
 		if err != nil {
 			continue
