@@ -184,6 +184,7 @@ func (l *Lake) MoveInto(from, to, name string) error {
 		if err := l.FS.Rename(from, to); err != nil {
 			return err
 		}
+		// The new name is made durable first; see SetAside.
 		return errors.Join(l.SyncDir(filepath.Dir(to)), l.SyncDir(filepath.Dir(from)))
 	}
 	if err != nil {
