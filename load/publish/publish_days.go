@@ -70,6 +70,8 @@ var dayTables = []struct{ table, date string }{
 	{"quarantine", "window_start::DATE"},
 }
 
+// replaceGroup makes the rows of some days those of their files, within the caller's transaction: what it deletes and
+// then can't insert is there again.
 func (p *publisher) replaceGroup(ctx context.Context, d *Database, group []day, fresh bool) error {
 	if err := d.Exec(ctx, "DELETE FROM temp.changed"); err != nil {
 		return err

@@ -378,6 +378,7 @@ func (v *verifier) duplicates(ctx context.Context, account string, files []dayFi
 	return rows.Err()
 }
 
+// journal tells of lines and months of it that can't be read. Nothing is derived from them.
 func (v *verifier) journal(ctx context.Context) error {
 	runs, err := v.lake.CheckJournal(ctx, func(path, detail string) {
 		v.add(Finding{Check: FoundJournal, Path: path, Detail: detail, Hint: load.HintJournal})

@@ -239,6 +239,8 @@ func footerContent(f schemas.DayFooter) (content, error) {
 		nil
 }
 
+// quarantine holds the quarantine of a day against its day file: there just if that says so, derived together with it,
+// and with as many records.
 func (v *verifier) quarantine(ctx context.Context, p schemas.Partition, d *verifiedDay) error {
 	path := v.lake.QuarantinePath(p)
 	f := Finding{Path: path, Account: p.Account, Date: p.Date.String(), Hint: d.hint}
@@ -299,6 +301,8 @@ func (v *verifier) readAll(ctx context.Context, path string, columns []schemas.C
 	return rows, sum, err
 }
 
+// balance holds the balance file of a day against its sealed answers. One that can't be read keeps the published
+// balances from being compared, since what they should sum to isn't known.
 func (v *verifier) balance(ctx context.Context, p schemas.Partition) error {
 	raws, err := v.lake.Balances(p)
 	if err != nil {
