@@ -104,8 +104,7 @@ func (l *Lake) Intrusion() (Intrusion, error) {
 }
 
 // mark tells a published file from what becomes of it when DuckDB writes into it: each checkpoint counts up in the
-// headers.
-// The size is part of it: a file that was cut off behind its headers has the same headers.
+// headers. The size is part of it: a file that was cut off behind its headers has the same headers.
 type mark struct {
 	Headers string `json:"headers"` // SHA-256 of the first headerSize bytes
 	Bytes   int64  `json:"bytes"`

@@ -654,9 +654,9 @@ func (p *publisher) install(ctx context.Context, d *Database, name string, done 
 	}
 	done.Overlaps = p.overlap
 	// The order: only a file that is detached is whole and has no log. Its mode and its content are right before its name
-	// is. Its mark comes before the rename: after a crash between the two published.json knows both files, in the other
-	// order a file stood there that every reader takes for written into. The log goes last: another program may have made
-	// one since, and it would lie beside the new file.
+	// is. Its mark comes before the rename: after a crash between the two published.json knows both files. In the other
+	// order a file would stand there that every reader takes for written into. The log goes last: another program may have
+	// made one since, and it would lie beside the new file.
 	if err := d.detach(ctx); err != nil {
 		return done, err
 	}

@@ -50,8 +50,8 @@ func (p *publisher) replaceDays(ctx context.Context, d *Database, days []schemas
 	return d.Exec(ctx, "DROP TABLE temp.changed")
 }
 
-// day is a day to be published: its footer, or nil if the lake has no such day any more.
-// The digests are of the bytes as they are read now: verify holds the files against them later.
+// day is a day to be published: its footer, or nil if the lake has no such day any more. The digests are of the bytes
+// as they are read now: verify holds the files against them later.
 type day struct {
 	schemas.Partition
 	footer            *schemas.DayFooter

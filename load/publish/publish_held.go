@@ -10,9 +10,8 @@ import (
 	"github.com/usagelake/usagelake/schemas"
 )
 
-// published is what a database file says it holds.
-// Of a file of an older version only days, rows, bad, closed and balances are filled, as far as its tables tell: enough
-// to know what it alone has. It is built anew whatever it says.
+// published is what a database file says it holds. Of a file of an older version only days, rows, bad, closed and
+// balances are filled, as far as its tables tell: enough to know what it alone has. It is built anew whatever it says.
 type published struct {
 	schema     int
 	balance    string

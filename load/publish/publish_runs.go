@@ -153,6 +153,7 @@ func (p *publisher) updateRuns(ctx context.Context, d *Database, live map[string
 				runs = runs[:0]
 			}
 		}
+		// Its digest is noted only once all of its runs are put: both stand in one transaction (finish).
 		if err := p.putRuns(ctx, d, runs); err != nil {
 			return err
 		}

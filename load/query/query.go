@@ -79,8 +79,8 @@ func Run(ctx context.Context, l *publish.Lake, query string) (*Rows, error) {
 }
 
 // Snapshot is the published file as it was when it was opened: several queries on one of it see the same, whatever is
-// published meanwhile. It is for one goroutine, and Close must be called.
-// Temporary tables and views are conn's alone: what Narrow and Query make is seen by nobody else, and gone with it.
+// published meanwhile. It is for one goroutine, and Close must be called. Temporary tables and views are conn's alone:
+// what Narrow and Query make is seen by nobody else, and gone with it.
 type Snapshot struct {
 	d      *publish.Database
 	conn   *duckdb.Conn

@@ -187,6 +187,7 @@ func (b *builder) moneyFigures(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	// One a currency, the largest first.
 	for _, row := range f.Rows {
 		detail := ""
 		if !row[2].Null {

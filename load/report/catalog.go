@@ -124,8 +124,8 @@ func Find(name string) (Report, bool) {
 	return reports[i], true
 }
 
-// dimensions are what a chargeback can be by, as columns of chargeback_daily and of lines.
-// What is NULL where nothing is assigned has that as a name, as in a scope; cost_center has it in the table already.
+// dimensions are what a chargeback can be by, as columns of chargeback_daily and of lines. What is NULL where nothing
+// is assigned has that as a name, as in a scope; cost_center has it in the table already.
 var dimensions = []struct{ name, sql string }{
 	{"account", "account"}, {"cost_center", "cost_center"},
 	{"team", "coalesce(team, '" + schemas.Unallocated + "') AS team"},

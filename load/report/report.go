@@ -257,9 +257,9 @@ type Picture struct {
 	Table   *Table
 }
 
-// names are the columns that queries give, with what they mean to a reader.
-// names say Sum only of what rows can be added up by: no budget, forecast or share, and nothing that several rows
-// repeat. Where a report's rows overlap it takes Sum away again.
+// names are the columns that queries give, with what they mean to a reader. names say Sum only of what rows can be
+// added up by: no budget, forecast or share, and nothing that several rows repeat. Where a report's rows overlap it
+// takes Sum away again.
 var names = map[string]Column{
 	"billing_month": {Title: "Month", Kind: Month}, "month": {Title: "Month", Kind: Month},
 	"usage_date": {Title: "Day", Kind: Day}, "day": {Title: "Day", Kind: Day},

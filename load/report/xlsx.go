@@ -458,6 +458,7 @@ func (b *book) table(sheet string, t *Table) error {
 			return err
 		}
 	}
+	// Widths go by what is shown, and not by all the digits that a cell holds.
 	for r, row := range t.Rows {
 		for i, v := range row {
 			if err := b.value(sheet, cellName(i, r+2), t.Columns[i].Kind, v, t.value(row, "currency").Text); err != nil {
