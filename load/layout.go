@@ -208,7 +208,7 @@ func (l *Lake) MoveInto(from, to, name string) error {
 	return l.SyncDir(filepath.Dir(from))
 }
 
-// takenAside is moveInto where something else than two directories stands at both names.
+// takenAside is MoveInto where something else than two directories stands at both names.
 func (l *Lake) takenAside(from, to, name string) error {
 	if l.IsDir(from) || l.IsDir(to) {
 		return fmt.Errorf("%s is a folder where %s is a file, or the other way round: %w", from, to, fs.ErrExist)

@@ -294,7 +294,7 @@ func SqlPath(path string) string {
 	return schemas.SQLString(absolute(path))
 }
 
-// sqlGlob is sqlPath for read_parquet, which takes a path for a pattern: it stands for the one file alone.
+// sqlGlob is SqlPath for read_parquet, which takes a path for a pattern: it stands for the one file alone.
 func sqlGlob(path string) string {
 	return schemas.SQLString(noGlob.Replace(absolute(path)))
 }

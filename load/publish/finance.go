@@ -185,8 +185,8 @@ var KeyFields = []string{
 	schemas.FieldChannelID,
 }
 
-// openEnds stand for "from ever" and "for ever" in allocation_keys, whose validity is never NULL so that a join is a
-// plain comparison.
+// openStart and openEnd stand for "from ever" and "for ever" in allocation_keys, whose validity is never NULL so that a
+// join is a plain comparison.
 var openStart, openEnd = mustParseDate("0001-01-01"), mustParseDate("9999-12-31")
 
 func mustParseDate(s string) schemas.Date {

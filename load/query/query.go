@@ -519,7 +519,7 @@ func WriteParquet(ctx context.Context, l *publish.Lake, query, path string) (row
 	return rows, f.Commit()
 }
 
-// draftParquet is QueryParquet up to the rename, which commit does; abort drops the file. It takes besides further
+// draftParquet is WriteParquet up to the rename, which commit does; abort drops the file. It takes besides further
 // options of DuckDB's COPY, each with a comma before it.
 func draftParquet(ctx context.Context, l *publish.Lake, query, path, options string) (_ *durable.OutFile, rows int64,
 	err error) {

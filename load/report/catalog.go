@@ -38,7 +38,7 @@ type Report struct {
 	// Example is a call of it, but for "usagelake report ".
 	Example string
 	Spans   Spans
-	// Dimensions are those of load.ScopeDimensions that it can be narrowed by.
+	// Dimensions are those of query.ScopeDimensions that it can be narrowed by.
 	Dimensions []string
 	// NoPeriod says why it isn't of any days, or any months; NoOwners why it isn't narrowed by the other dimensions. ""
 	// where it is.

@@ -139,7 +139,7 @@ func (t *Table) totalCells(total Total) []string {
 	return cells
 }
 
-// CSV writes the document's main table: a header of the columns' stable names, and exact values, as load.Rows.WriteCSV
+// CSV writes the document's main table: a header of the columns' stable names, and exact values, as query.Rows.WriteCSV
 // does: no number has exactly three decimals, NULL is an empty field, an empty string is "", lines end with a line
 // feed, text that a spreadsheet would compute gets an apostrophe in front. There is no row of totals.
 func (d *Document) CSV(w io.Writer) error {

@@ -186,9 +186,9 @@ func fits(text, run []rune) bool {
 	return true
 }
 
-// covers says whether g surely matches all that o matches: it matches o's own text, in which only a * of g takes what a
-// * or ? of o may stand for. "*-prod" covers "a*-prod" and "?-prod". It may say no where yes is right, as of "?*" and
-// "*?", which mean the same: then a finding is not made. It never says yes where no is right.
+// covers says whether g surely matches all that o matches: it matches o's own text, in which a * of g takes what a * or
+// ? of o may stand for, and a ? of g a ? of o. "*-prod" covers "a*-prod" and "?-prod". It may say no where yes is
+// right, as of "?*" and "*?", which mean the same: then a finding is not made. It never says yes where no is right.
 func (g glob) covers(o glob) bool {
 	var text []rune
 	for _, p := range o {
