@@ -166,7 +166,8 @@ func derivedDamage(path, detail string, err error) error {
 }
 
 // DayWriter writes the day file of a partition and its quarantine. Nothing of the lake changes before Commit; Abort (or
-// a crash) before it leaves the day as it was. Memory is bounded by a row group of each file, whatever is written.
+// a crash) before it leaves the day as it was: the temp files of one that was killed are dropped by the next holder of
+// the lock. Memory is bounded by a row group of each file, whatever is written. It is for one goroutine.
 type DayWriter struct {
 	lake      *Lake
 	partition schemas.Partition
@@ -214,7 +215,8 @@ func (l *Lake) CompareDay(p schemas.Partition) (*DayWriter, error) {
 }
 
 // dayBuffers holds the buffers of day files that were written, for the next: a row group is some 20 MiB, and growing
-// them anew for each day was a tenth of what deriving one took.
+// them anew for each day was a tenth of what deriving one took. Only a file that came out whole gives them, empty; what
+// one that failed holds goes with it.
 var dayBuffers sync.Pool
 
 // newUsageWriter starts a day file. What it is buffered in goes back to dayBuffers once the file is whole.
@@ -330,6 +332,7 @@ func (w *DayWriter) writeRejects(rejects []schemas.Reject) (err error) {
 		}
 	}
 	for len(rejects) > 0 {
+		// Their raw JSON may be large: so many at a time are copied, and not all of a batch's.
 		n := min(len(rejects), cutStep)
 		for _, r := range rejects[:n] {
 			text(0, w.partition.Account)
@@ -407,6 +410,7 @@ func (w *DayWriter) commit(footer schemas.DayFooter) error {
 	if err := w.usage.close(keyValue{schemas.FooterKey, string(text)}); err != nil {
 		return err
 	}
+	// The writer is done with them. Whoever takes them next may be another goroutine's.
 	used := w.usage.buffers
 	w.usage.buffers = buffers{}
 	dayBuffers.Put(&used)
@@ -416,6 +420,7 @@ func (w *DayWriter) commit(footer schemas.DayFooter) error {
 			return err
 		}
 	}
+	// Nothing was written anywhere: the sums are of what the files would hold.
 	if w.usageSum != nil {
 		return w.compare()
 	}
@@ -563,6 +568,7 @@ func (l *Lake) OrphanedBalances(ctx context.Context, p schemas.Partition, raws [
 		at := rec.Column(1).(*array.Timestamp)
 		for i := range int(rec.NumRows()) {
 			if t := time.UnixMicro(int64(at.Value(i))).UTC(); !have(t) {
+				// A slice holds on to the memory of all of rec, which is a few rows; rec itself is let go of below.
 				rows = append(rows, rec.NewSlice(int64(i), int64(i)+1))
 				if sealed == nil {
 					names = append(names, "asked for at "+t.Format(time.RFC3339Nano))

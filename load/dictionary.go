@@ -25,9 +25,11 @@ const maxDictionary = 1 << 20
 // dictionary gathers a row group's texts of one column as they are to be written: each distinct one once, in order of
 // first appearance, and a number for each row. arrow-go would do the same later, with an allocation for each value.
 type dictionary struct {
+	// Another in each process. It decides where a text is looked for, and nothing of what is written.
 	seed maphash.Seed
-	data []byte   // the distinct texts, one after another
-	ends []int64  // where they begin and end in data
+	data []byte  // the distinct texts, one after another
+	ends []int64 // where they begin and end in data
+	// So that slots can be made anew without the texts, and two texts are compared only if their hashes are equal.
 	hash []uint64 // of each
 	slot []int32  // open addressing by hash: 1 + number of the text, 0 if free
 	rows []int32  // by row the number of its text; 0 where there is none
@@ -92,6 +94,7 @@ func (d *dictionary) number(v []byte) (int32, error) {
 }
 
 func (d *dictionary) grow() {
+	// From half full to an eighth: a free slot always ends a search, and soon.
 	d.slot = make([]int32, 4*len(d.slot))
 	mask := uint64(len(d.slot) - 1)
 	for n, h := range d.hash {
@@ -204,10 +207,14 @@ func presetIntegers(w *file.Int64ColumnChunkWriter, values []int64) error {
 		count[values[i]] += run - i
 		i = run
 	}
+	// With a dictionary: 8 bytes an entry, and for each value the bits that the largest number has. Plain: 8 bytes a
+	// value. Of 1000 values, 100 different ones take 800 + 1000·7/8 = 1675 bytes in place of 8000; 900 different ones 7200
+	// + 1250, which is more.
 	if entries, n := len(count), len(values); n > 0 && 8*entries+n*bits.Len(uint(entries-1))/8 >= 8*n {
 		w.FallbackToPlain()
 		return nil
 	}
+	// By value among those that are as frequent: the order of a map must not reach the file.
 	order := slices.SortedFunc(maps.Keys(count), func(a, b int64) int {
 		return cmp.Or(count[b]-count[a], cmp.Compare(a, b))
 	})

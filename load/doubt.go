@@ -72,6 +72,7 @@ func (l *Lake) Doubted(account string) ([]schemas.Partition, error) {
 func (l *Lake) SetDoubts(p schemas.Partition, doubts []Doubt) error {
 	path := l.doubtsPath(p)
 	if len(doubts) == 0 {
+		// The directory isn't synced: a doubt that comes back after a crash costs another look.
 		if err := l.FS.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return fmt.Errorf("remove doubts of %s: %w", p, err)
 		}

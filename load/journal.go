@@ -148,6 +148,7 @@ func (l *Lake) appendRun(run schemas.Run) (err error) {
 			return err
 		}
 	}
+	// The file may have less than the line, if the disk is full. Nobody reads what has no line feed (live).
 	if _, err := f.Write(line); err != nil {
 		// Whatever part of the line was written is taken back; if that fails too, the next append does it.
 		return errors.Join(err, f.Truncate(size))
@@ -183,9 +184,12 @@ func mendTail(f durable.File, size int64) (int64, error) {
 // liveJournal is journal/runs.jsonl, indexed: which line counts of each run, and which can't be read. Its runs are read
 // one by one, so that a journal that was never compacted takes memory for the index alone.
 type liveJournal struct {
+	// Of a small journal its bytes, read at once; else the open file, which closer closes. The positions hold as long as
+	// from does: an append only adds behind them, and a compaction puts another file in its place.
 	from io.ReaderAt
 	runs []lineAt // in the order in which they appear first
-	bad  []lineAt
+	// In the order of the file: lines that are no run, or not as they were written.
+	bad []lineAt
 
 	closer io.Closer
 	lazy   bool
@@ -255,6 +259,8 @@ func (j *liveJournal) close() error {
 func (j *liveJournal) index(from io.Reader) error {
 	at := map[string]int{} // by RunID, the place in runs
 	in := bufio.NewReaderSize(from, 1<<16)
+	// A line that doesn't fit the reader's buffer is put together here; either way it is gone with the next, and what is
+	// kept of it is copied.
 	var long []byte
 	for pos, n := int64(0), 1; ; n++ {
 		line, err := in.ReadSlice('\n')
@@ -291,6 +297,8 @@ func (j *liveJournal) index(from io.Reader) error {
 
 // identify checks a line and says whose it is.
 func identify(line []byte, lazy bool) (run string, kept bool, err error) {
+	// encodeLine writes the id first and "kept" last before the checksum, so that both can be told without reading the
+	// rest, which may list hundreds of accounts. An id with an escape in it is read the long way.
 	const begin = `{"run_id":"`
 	if n := summed(line); (n > 0 || lazy) && bytes.HasPrefix(line, []byte(begin)) {
 		if n > 0 {

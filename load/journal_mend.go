@@ -41,6 +41,8 @@ func (l *Lake) mendJournal(ctx context.Context, keep Keep) (done JournalMended, 
 		if whole {
 			continue
 		}
+		// The copy is there before the month changes. After a crash between the two the month is damaged still, and mended
+		// again: the copy has a name of its content, and is there once.
 		to, err := l.copyAside("journal_"+month, monthSuffix, l.monthPath(month))
 		if err != nil {
 			return done, err
@@ -86,6 +88,7 @@ func (l *Lake) mendJournal(ctx context.Context, keep Keep) (done JournalMended, 
 		bad.Write(append(line, '\n'))
 	}
 	to := l.Path(DamagedDir, "journal_runs_"+shortDigest(bad.Bytes())+".jsonl")
+	// As with the months: aside first, then out of the journal.
 	if err := l.Replace(to, &bad); err != nil {
 		return done, err
 	}

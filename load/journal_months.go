@@ -106,8 +106,8 @@ func monthDamage(path, detail string, err error) error {
 	return &DamagedError{Path: path, Detail: detail, Hint: HintJournal, Err: err}
 }
 
-// monthLines reads the lines of a month, in their order. What the decoder makes of damaged bytes, panics included, is a
-// *DamagedError.
+// monthLines reads the lines of a month, in their order. A line is valid until the next step. What the decoder makes of
+// damaged bytes, panics included, is a *DamagedError.
 func (l *Lake) monthLines(month string) iter.Seq2[[]byte, error] {
 	return func(yield func([]byte, error) bool) {
 		path := l.monthPath(month)
@@ -130,6 +130,7 @@ func (l *Lake) monthLines(month string) iter.Seq2[[]byte, error] {
 
 // readTexts reads a column of texts without NULLs of a Parquet file, until each says no.
 func readTexts(f durable.File, column int, name string, each func([]byte) bool) (err error) {
+	// A panic of each is none of the decoder's, and goes on up.
 	inside := true // of the decoder, and not of each
 	defer func() {
 		if !inside {
@@ -156,6 +157,7 @@ func readTexts(f durable.File, column int, name string, each func([]byte) bool) 
 		if !ok {
 			return errors.New("its columns are others")
 		}
+		// Damaged pages may end early without an error: the rows are counted.
 		left := r.MetaData().RowGroups[i].NumRows
 		for texts.HasNext() {
 			_, n, err := texts.ReadBatch(int64(len(values)), values, nil, nil)
@@ -185,7 +187,7 @@ func readTexts(f durable.File, column int, name string, each func([]byte) bool) 
 	return nil
 }
 
-// MonthRuns reads the runs of a month, in their order. A line that can't be read is an error that wraps errUnknownLine,
+// MonthRuns reads the runs of a month, in their order. A line that can't be read is an error that wraps ErrUnknownLine,
 // after which it goes on.
 func (l *Lake) MonthRuns(month string) iter.Seq2[schemas.Run, error] {
 	return func(yield func(schemas.Run, error) bool) {
@@ -307,7 +309,8 @@ func (l *Lake) compactBeyond(ctx context.Context, keep Keep, from, least int) (i
 	if plain <= from {
 		return 0, nil
 	}
-	// The newest stay: whatever stands behind the last one to go.
+	// Of plain runs the last `least` stay. The one before these is the last to go, and whatever stands before it goes with
+	// it: kept lines, too, since keep says anew what is kept. With (kept) a, then b, c, d, and least 2, a and b go.
 	split, seen := 0, 0
 	for i, a := range j.runs {
 		if !a.kept {
@@ -321,11 +324,14 @@ func (l *Lake) compactBeyond(ctx context.Context, keep Keep, from, least int) (i
 	a := &archiver{lake: l, ids: map[string]bool{}}
 	defer a.abort()
 	for _, r := range old {
+		// A kept one is in its month already, and is not to be taken out there.
 		a.ids[r.run] = !r.kept
 	}
 	var unknown []lineAt
 	var failed error
 	done, more := 0, true
+	// keep sees each run as it is moved, so that the journal is read once. Months are written as runs come; the last one
+	// is committed below.
 	kept := keep(func(yield func(schemas.Run) bool) {
 		for _, r := range old[done:] {
 			done++
@@ -350,6 +356,8 @@ func (l *Lake) compactBeyond(ctx context.Context, keep Keep, from, least int) (i
 	if failed == nil && done < len(old) {
 		failed = fmt.Errorf("%d runs were not looked at", len(old)-done)
 	}
+	// Every month is on the disk before a line leaves the live journal. In the other order a crash would lose runs; in
+	// this one it leaves some in both.
 	if failed == nil {
 		failed = a.commit()
 	}
@@ -361,8 +369,10 @@ func (l *Lake) compactBeyond(ctx context.Context, keep Keep, from, least int) (i
 
 // archiver adds runs to the months they started in, one month after the other.
 type archiver struct {
-	lake  *Lake
-	ids   map[string]bool // the runs that are still to be added: what a month has of them already is left out of it
+	lake *Lake
+	ids  map[string]bool // the runs that are still to be added: what a month has of them already is left out of it
+	// The month that is being written; Temp and w are nil while none is. add commits it when another comes, and abort
+	// drops it: what was committed before stays, and is written again by the next compaction.
 	month string
 	Temp  *durable.Temp
 	w     *monthWriter
@@ -382,6 +392,7 @@ func (a *archiver) add(run schemas.Run, line []byte) error {
 	if summed(line) == 0 {
 		line = sumLine(line)
 	}
+	// Runs needn't come in order of their months. One that is opened again must keep what was put there before.
 	delete(a.ids, run.RunID)
 	return a.w.add(run, line)
 }

@@ -59,11 +59,17 @@ type Lake struct {
 	Log    *slog.Logger
 	coders coders
 
-	held atomic.Pointer[os.File] // the lock file, while the lock is held
+	// held is the lock file, while the lock is held; nil else. Lock sets it, unlock takes it away, and every commit, of
+	// whatever goroutine, looks at it first (CheckHeld).
+	held atomic.Pointer[os.File]
 
-	renamed sync.Map // the folders of accounts that don't have the name of before: see accountDir
+	// renamed are the folders of accounts that don't have the name of before: see AccountDir. It only grows; what it
+	// doesn't know yet costs a look at the disk.
+	renamed sync.Map
 
-	seqMu sync.Mutex // held while a sequence number of the raw archive is chosen and taken
+	// seqMu is held while a sequence number of the raw archive is chosen and taken. The directory is the counter: a number
+	// is taken by the rename that puts a file there. No other lock is taken under it.
+	seqMu sync.Mutex
 }
 
 // marker is the content of lake.json.

@@ -184,6 +184,7 @@ func (l *Lake) MoveInto(from, to, name string) error {
 		if err := l.FS.Rename(from, to); err != nil {
 			return err
 		}
+		// The new name is made durable first; see SetAside.
 		return errors.Join(l.SyncDir(filepath.Dir(to)), l.SyncDir(filepath.Dir(from)))
 	}
 	if err != nil {
@@ -207,7 +208,7 @@ func (l *Lake) MoveInto(from, to, name string) error {
 	return l.SyncDir(filepath.Dir(from))
 }
 
-// takenAside is moveInto where something else than two directories stands at both names.
+// takenAside is MoveInto where something else than two directories stands at both names.
 func (l *Lake) takenAside(from, to, name string) error {
 	if l.IsDir(from) || l.IsDir(to) {
 		return fmt.Errorf("%s is a folder where %s is a file, or the other way round: %w", from, to, fs.ErrExist)

@@ -75,10 +75,13 @@ func (l *Lake) lock(ctx context.Context, doing, runID string, wait bool) (func()
 	}
 	l.held.Store(f)
 	unlock := func() error {
+		// Emptied first, while the lock is held still: whoever takes it next must not find its predecessor's name there.
 		l.held.CompareAndSwap(f, nil)
 		// The file stays: removing it would let two processes lock two files of one name.
 		return errors.Join(f.Truncate(0), f.Close())
 	}
+	// In this order, each under the lock. What stands in .tmp now, readers' scratches aside, is of nobody: who writes
+	// there holds the lock, or is gone.
 	if err := errors.Join(writeHolder(f, doing, runID), l.emptyTemp(), l.moveAccounts()); err != nil {
 		_ = unlock()
 		return nil, err
@@ -144,6 +147,7 @@ func (l *Lake) Holder() *HeldError {
 		return nil
 	}
 	defer f.Close() // which drops the lock, if it was free
+	// What a holder that was killed wrote stands in the file still: it counts only while the lock is taken.
 	if err := durable.TryLock(f, false); !errors.Is(err, durable.ErrLocked) {
 		return nil
 	}

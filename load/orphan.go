@@ -228,6 +228,7 @@ func unreplaced(p schemas.Partition, gone []schemas.DayWindow, raws []Raw) []sch
 		all = append(all, schemas.Uncovered(schemas.Window{Account: p.Account, Start: g.Start, End: g.End}, later)...)
 	}
 	// Those of several windows may overlap: what of the day they cover in sum.
+	// Twice what is left of the day: what isn't covered by what isn't covered.
 	rest := schemas.Uncovered(p.Window(), all)
 	return schemas.Uncovered(p.Window(), rest)
 }
@@ -260,6 +261,7 @@ func (l *Lake) shrunk(o *Orphan, footer schemas.DayFooter, gone []schemas.DayWin
 			before += g.Records
 		}
 	}
+	// Before schemas.SchemaOrdinal Records counted all that a window listed, which may be more than the day has of it.
 	if before = min(before, kept); 2*came >= before {
 		return nil, nil
 	}

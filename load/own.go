@@ -85,6 +85,7 @@ func openLock(path string) (*os.File, error) {
 		return nil, err
 	}
 	info, err := f.Stat()
+	// What is opened is looked at, and not the name once more: the name may be another's by now.
 	if err == nil && (!info.Mode().IsRegular() || durable.LinksTo(info) > 1) {
 		err = fmt.Errorf("%s is no file of its own, but %s with %d names: %w\nhint: look at it, then remove it", path,
 			info.Mode().Type(), durable.LinksTo(info), ErrForeign)

@@ -43,8 +43,8 @@ func (f *Freed) Add(g Freed) {
 // file is the source of the day. Of a day that was pruned before, it finishes what was left, and deletes the
 // quarantine.
 //
-//	fsync the derived files and their directories · lake.json says format 2 · the tombstone, committed
-//	· remove the raw files · fsync their directory · remove the quarantine · fsync its directory
+//	fsync the derived files and their directories · the tombstone, committed · remove the raw files · fsync their
+//	directory · remove the quarantine · fsync its directory
 //
 // The tombstone is the commit point: from it on the raw files count as gone. A crash after it leaves some of them, for
 // the next prune. Balances stay.
@@ -78,6 +78,8 @@ func (l *Lake) pruneDay(p schemas.Partition, opts PruneOptions) (Freed, error) {
 			return Freed{}, err
 		}
 	}
+	// The tombstone says that it is gone before it is: a crash leaves a file that nobody counts, and the next prune
+	// deletes. In the other order the day would be taken for damaged.
 	if opts.Quarantine && t.keepsQuarantine() {
 		at := opts.Now.UTC()
 		t.Quarantine.PrunedAt = &at
@@ -113,6 +115,8 @@ func (l *Lake) tombstone(source Source, opts PruneOptions) (*Pruned, error) {
 		Policy: opts.Policy, Schema: footer.Schema, Transform: footer.Transform, Digest: footer.Digest,
 		Windows: footer.Windows}
 	for _, r := range raws {
+		// It was pruned before, and the day was derived anew from windows that cover it whole. Its file is gone; what it was
+		// stands in the tombstone of then.
 		if r.Pruned {
 			i := slices.IndexFunc(before.Files, func(f PrunedRaw) bool { return f.Name == r.Name })
 			t.Files = append(t.Files, before.Files[i])
@@ -183,6 +187,7 @@ func (l *Lake) deletePruned(p schemas.Partition, t *Pruned, dry bool) (Freed, er
 	// What was kept of the day as an older tombstone had it: the day file is the one of this.
 	names = append(names, filepath.Join(dir, KeptUsage), filepath.Join(dir, KeptQuarantine))
 	var err error
+	// What stands there still may be what a prune that was killed has left, and need not be all.
 	if freed.Files, freed.Bytes, err = l.deleteFiles(names, dry); err != nil || !t.QuarantineGone() {
 		return freed, err
 	}

@@ -189,6 +189,7 @@ func (t *Pruned) among(p schemas.Partition, sealed []Raw) ([]Raw, error) {
 	if err != nil {
 		return nil, err
 	}
+	// One that stands there still, since a prune was killed, is listed once: as the tombstone has it.
 	sealed = slices.DeleteFunc(sealed, func(r Raw) bool {
 		return slices.ContainsFunc(gone, func(g Raw) bool { return g.Name == r.Name })
 	})
@@ -271,6 +272,7 @@ func (l *Lake) restorable(p schemas.Partition, t *Pruned) (bool, error) {
 
 // restorePruned puts the kept files of a pruned day in their place again, in the order of DayWriter.Commit.
 func (l *Lake) restorePruned(p schemas.Partition, t *Pruned) error {
+	// Both files are looked at before either is put back: a day is restored whole, or left as it is.
 	if ok, err := l.restorable(p, t); err != nil || !ok {
 		return cmp.Or(err, l.LostDay(p))
 	}

@@ -285,7 +285,8 @@ func (l *Lake) seal(ctx context.Context, seal schemas.Seal, pages []schemas.Page
 		return Raw{}, err
 	}
 
-	// From here on the context no longer counts: the answers cost requests, and what is left are three quick steps.
+	// The context no longer counts: the answers cost requests, and three quick steps are left. Killed before the rename
+	// the file is dropped by the next holder of the lock, and the window is asked for again; killed after it, it stands.
 	p := seal.Window().Partition()
 	dir := l.Partition(RawDir, p)
 	if err := l.MakeDirs(dir); err != nil {
@@ -451,7 +452,7 @@ func (l *Lake) pages(ctx context.Context, p schemas.Partition, r Raw, head []byt
 	}
 	defer f.close()
 	seal, again, err := f.readSeal()
-	if err == nil && !bytes.Equal(head, again) {
+	if err == nil && !bytes.Equal(head, again) { // another file has taken its name
 		err = f.damaged("its first line has changed since it was opened", nil)
 	}
 	if err != nil {
@@ -483,20 +484,20 @@ func (l *Lake) pages(ctx context.Context, p schemas.Partition, r Raw, head []byt
 	}
 }
 
-// rawReader reads one raw file from start to end.
+// rawReader reads one raw file from start to end, once. It is one goroutine's, and a page is of its buffers.
 type rawReader struct {
 	file durable.File
 	path string
 	raw  Raw
 	size int64     // of the compressed data, without the trailer
 	sum  hash.Hash // of the compressed data so far
-	line []byte
-	body []byte
+	line []byte    // of readLine: the next read writes over it
+	body []byte    // of readPage: so does the next page; it grows to the largest, and goes with the reader
 
 	coders *coders
-	zstd   *zstd.Decoder
+	zstd   *zstd.Decoder // lent by coders until close
 	in     *bufio.Reader
-	failed bool // the decoder, or the disk beneath it
+	failed bool // the decoder, or the disk beneath it: the decoder isn't given back
 }
 
 func (l *Lake) openRaw(p schemas.Partition, r Raw) (*rawReader, error) {

@@ -47,6 +47,7 @@ func (l *Lake) SetAside(path string) (r Raw, now string, err error) {
 	if err := l.FS.Rename(from, to); err != nil {
 		return r, "", fmt.Errorf("set aside %s: %w", path, err)
 	}
+	// The new name first: were the old one's absence on the disk without it, a crash would lose the file.
 	return r, to, errors.Join(l.SyncDir(filepath.Dir(to)), l.SyncDir(filepath.Dir(from)))
 }
 

@@ -66,6 +66,7 @@ func (l *Lake) writeState(name string, v any) error {
 	if _, err := bytes.NewReader(append(b, '\n')).WriteTo(t); err != nil {
 		return err
 	}
+	// A crash before the rename leaves the temp file, for the next LockState of this name to drop.
 	return t.Commit(l.statePath(name, ".json"))
 }
 

@@ -46,7 +46,8 @@ const (
 // is left out: a new release alone changes no file.
 var createdBy = fmt.Sprintf("usagelake version %d", schemas.SchemaVersion)
 
-// tableWriter writes one Parquet file, row group by row group. Memory is that of one row group.
+// tableWriter writes one Parquet file, row group by row group. Memory is that of one row group. It is one goroutine's,
+// and of no use after an error: some columns may hold a row that others don't.
 type tableWriter struct {
 	buffers
 	schema   *arrow.Schema     // fields by name and type; metadata aside
@@ -60,6 +61,8 @@ type tableWriter struct {
 }
 
 // buffers are what a tableWriter keeps rows in until they are a row group: its columns, and their leaves in one list.
+// They are emptied once it is written, with their memory kept for the next; those of a day file go on to the next day's
+// (dayBuffers).
 type buffers struct {
 	columns []*column
 	leaves  []*leaf
@@ -123,6 +126,9 @@ func (t *tableWriter) write(rec arrow.RecordBatch) error {
 	}
 	n := int(rec.NumRows())
 	for from := 0; from < n; {
+		// Up to the next cutStep rows of the row group, or to the end of the batch: with 200 rows in the buffers 56, then 256
+		// at a time. So the size is looked at after the same rows, however batches were cut, and MaxRowGroup, a multiple of
+		// cutStep, is met and never passed.
 		to := min(n, from+cutStep-t.rows%cutStep)
 		for i, c := range t.columns {
 			if err := c.append(rec.Column(i), from, to); err != nil {
@@ -158,6 +164,7 @@ func (t *tableWriter) checkSchema(got *arrow.Schema) error {
 func (t *tableWriter) buffered() int {
 	n := 0
 	for _, l := range t.leaves {
+		// 8 for a value: an integer, or where a text ends.
 		n += len(l.data) + 8*l.levels
 		if l.dict != nil {
 			n += len(l.dict.data)
@@ -222,6 +229,7 @@ func (t *tableWriter) writeLeaf(cw file.ColumnChunkWriter, l *leaf) error {
 			t.slots[i] = l.data[l.ends[i]:l.ends[i+1]]
 		}
 		_, err = w.WriteBatch(t.slots, def, rep)
+		// They point into l.data, which is written over.
 		clear(t.slots)
 	default:
 		err = fmt.Errorf("no way to write %T", cw)
@@ -243,6 +251,7 @@ func (t *tableWriter) close(keys ...keyValue) error {
 	if err != nil {
 		return err
 	}
+	// The row groups have all passed out, and so body; page index and footer are yet to come, and aren't in the sum.
 	body, err := json.Marshal(bodySum{Bytes: t.w.TotalBytesWritten(), SHA256: hex.EncodeToString(t.body.Sum(nil))})
 	if err != nil {
 		return err
@@ -448,6 +457,8 @@ func (c *column) appendItems(lists *array.List, from, to int) error {
 			continue
 		}
 		for j := int(start); j < int(end); j++ {
+			// 0 begins a row, 1 goes on with it. The rows [a b], NULL and [] are 0 1, 0, 0, at the definition levels 3 3, 0, 1
+			// where the member is there in both items.
 			repeats := int16(1)
 			if j == int(start) {
 				repeats = 0
@@ -480,6 +491,7 @@ func (c *column) reset() {
 		l.levels, l.nulls = 0, 0
 		l.def, l.i32, l.i64, l.data = l.def[:0], l.i32[:0], l.i64[:0], l.data[:0]
 		switch l.kind {
+		// The first end is where the first text begins: 0.
 		case leafText:
 			l.ends = l.ends[:1]
 		case leafDict:
@@ -495,6 +507,7 @@ var (
 
 // append copies the values [from, to) of arr, whose type is the leaf's.
 func (l *leaf) append(arr arrow.Array, from, to int, nullable bool) error {
+	// Stretches without a NULL are copied whole, which is nearly all of most columns.
 	if arr.NullN() == 0 {
 		l.present(to - from)
 		return l.values(arr, from, to)
@@ -556,6 +569,8 @@ func (l *leaf) values(arr arrow.Array, from, to int) error {
 // texts copies texts that are all there.
 func (l *leaf) texts(a *array.String, from, to int) error {
 	base := int64(len(l.data))
+	// A batch may be a slice of another: its offsets count from the start of that one's bytes, and ValueBytes begins at
+	// its own first. base and start bring both to where the texts stand in l.data.
 	offsets := a.ValueOffsets()[from : to+1]
 	start, end := int64(offsets[0]), int64(offsets[to-from])
 	l.ends = grow(l.ends, to-from)
@@ -570,6 +585,7 @@ func (l *leaf) texts(a *array.String, from, to int) error {
 	if !utf8.Valid(added) {
 		return errText
 	}
+	// Where each of the new texts begins: the end of the one before it. An empty one at the end of all begins behind them.
 	for _, at := range l.ends[len(l.ends)-1-(to-from) : len(l.ends)-1] {
 		if at < int64(len(l.data)) && !utf8.RuneStart(l.data[at]) {
 			return errText
@@ -591,6 +607,7 @@ func (l *leaf) present(n int) {
 
 // missing counts a value that isn't there, because of what stands at level def.
 func (l *leaf) missing(def int16) {
+	// The first one that is missing writes out the levels of all before it.
 	l.def = grow(l.def, l.levels+1-len(l.def))
 	for len(l.def) < l.levels { // so far all were there
 		l.def = append(l.def, l.maxDef)

@@ -32,6 +32,7 @@ func (c *coders) decoder(r io.Reader) (*zstd.Decoder, error) {
 
 // putDecoder gives back a decoder, which may stand anywhere in its stream. It must not be used after.
 func (c *coders) putDecoder(d *zstd.Decoder) {
+	// One that can't be reset is left to the garbage collector.
 	if d.Reset(nil) == nil { // lets go of the reader
 		c.decoders.Put(d)
 	}

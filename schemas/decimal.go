@@ -96,6 +96,8 @@ func ParseDecimal(s []byte) (Decimal, error) {
 	var units uint64
 	k := 0
 	for ; k < n && k < keep; k++ {
+		// units is below 10¹⁸ here: neither the product nor the digit added to it overflows 64 bits, and what is too large is
+		// seen.
 		hi, lo := bits.Mul64(units, 10)
 		if hi != 0 || lo > decimalMax {
 			return 0, ErrOutOfRange
@@ -113,6 +115,7 @@ func ParseDecimal(s []byte) (Decimal, error) {
 			}
 		}
 	}
+	// With keep below 0 the first digit stands for less than a tenth of a unit: it is 0, whatever it is.
 	if keep >= 0 && k < n { // digits are left: half to even
 		first := digit(k)
 		rest := false

@@ -33,6 +33,8 @@ func ParseMoney(s string) (Money, error) {
 	if m == nil {
 		return Money{}, fmt.Errorf("%q is not an amount like 1234.50 (no thousands separators, at most 12 decimals)", s)
 	}
+	// The decimals are filled up to twelve, and the point left out: "-1.5" is -1500000000000 units. The shape leaves
+	// nothing that SetString could refuse.
 	v, _ := new(big.Int).SetString(m[1]+m[2]+(m[3] + "000000000000")[:DecimalScale], 10)
 	return money(v, ""), nil
 }
@@ -169,6 +171,7 @@ func Apportion(total *big.Int, weights []*big.Int) []*big.Int {
 		sum.SetInt64(int64(len(weights)))
 	}
 	abs := new(big.Int).Abs(total)
+	// parts[i] points to held[i]: the numbers are made all at once. They are the caller's own.
 	held, rests := make([]big.Int, len(weights)), make([]big.Int, len(weights))
 	parts := make([]*big.Int, len(weights))
 	left, product := new(big.Int).Set(abs), new(big.Int)
@@ -182,6 +185,8 @@ func Apportion(total *big.Int, weights []*big.Int) []*big.Int {
 	}
 	slices.SortStableFunc(order, func(a, b int) int { return rests[b].Cmp(&rests[a]) })
 	one := big.NewInt(1)
+	// What is left is the sum of the fractions that were cut off, each below 1. 100 by three equal weights is 33, 33 and
+	// 33, and the 1 that is left goes to the first.
 	for i := range int(left.Int64()) { // fewer than there are parts
 		parts[order[i]].Add(parts[order[i]], one)
 	}
@@ -196,6 +201,7 @@ func Apportion(total *big.Int, weights []*big.Int) []*big.Int {
 // roundQuo is v ÷ unit, rounded half away from zero.
 func roundQuo(v, unit *big.Int) *big.Int {
 	q, r := new(big.Int).QuoRem(v, unit, new(big.Int))
+	// QuoRem cuts toward zero, and r has the sign of v: from half a unit on, q goes one further from zero.
 	if r.Abs(r).Lsh(r, 1).Cmp(unit) >= 0 {
 		q.Add(q, big.NewInt(int64(v.Sign())))
 	}

@@ -44,6 +44,7 @@ func (p Period) Days() iter.Seq[Date] {
 // quarter is its name if it is a quarter of a year: 2026-Q3.
 func (p Period) quarter() string {
 	m := p.From.Month()
+	// Quarters begin in months 1, 4, 7 and 10.
 	if m.Start().Month()%3 != 1 || p != MonthsPeriod(m, m+2) {
 		return ""
 	}

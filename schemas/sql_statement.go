@@ -127,6 +127,8 @@ func (s *sqlStatement) parse(tokens []sqlToken) error {
 		if take("AS") != "" && take("TABLE") != "" {
 			s.kind = "MACRO TABLE"
 		}
+	// The list is cut out, from its parenthesis to the one that closes it; places are those of the file, sql begins at
+	// begin.
 	case "VIEW":
 		s.sql = strings.TrimSpace(s.sql[:open-begin]) + s.sql[after-begin:]
 	}

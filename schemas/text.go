@@ -49,6 +49,8 @@ func NewSecrets(secrets ...string) Secrets {
 	patterns := []string{spelled(keyBegins) + "(?:" + keyRest + ")+"}
 	for _, s := range secrets {
 		if len(s) >= minSecret {
+			// Before the pattern of a key in general: of two that match at a place the first is taken, and the secret's own is
+			// whole.
 			patterns = append([]string{spelled(s)}, patterns...)
 		}
 	}

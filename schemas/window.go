@@ -17,6 +17,7 @@ const secondsPerDay = 86400
 // DateOf returns the UTC day that holds t.
 func DateOf(t time.Time) Date {
 	s := t.Unix()
+	// Go divides toward zero: the last second of 1969 would be of the first day of 1970.
 	d := s / secondsPerDay
 	if s%secondsPerDay < 0 {
 		d--
@@ -96,6 +97,8 @@ func (w Window) Split(n int) []Window {
 	out := make([]Window, 0, n)
 	at := w.Start
 	for i := 1; i <= n; i++ {
+		// Each end is reckoned from the start, so that the last is w's own and no rest adds up: 10 seconds in 3 are 3, 3 and
+		// 4.
 		end := w.Start.Add(time.Duration(secs*int64(i)/int64(n)) * time.Second)
 		out = append(out, Window{Account: w.Account, Start: at, End: end})
 		at = end
@@ -129,6 +132,8 @@ func Uncovered(want Window, have []Window) []Window {
 	sorted := slices.Clone(have)
 	slices.SortFunc(sorted, func(a, b Window) int { return a.Start.Compare(b.Start) })
 	var out []Window
+	// at is up to where want is covered. A window that ends before it adds nothing: one before it, by start, reached
+	// further.
 	at := want.Start
 	for _, h := range sorted {
 		if !h.End.After(at) {
@@ -161,6 +166,7 @@ func Own(windows []Window, seq []int) []Segment {
 	if len(windows) != len(seq) {
 		panic("schemas.Own: a sequence number for each window")
 	}
+	// A sweep over all starts and ends in order: from one cut to the next the same windows cover all of it, or none does.
 	cuts := make([]int64, 0, 2*len(windows))
 	for _, w := range windows {
 		cuts = append(cuts, w.Start.Unix(), w.End.Unix())

@@ -60,6 +60,7 @@ func (p *report) incomplete(seal schemas.Seal) {
 
 // check looks at one row.
 func (p *report) check(s *stage, r *record) {
+	// Each is below 10¹⁸, so that neither the difference of two nor that of three overflows 64 bits.
 	const money = 1<<fTotalAmount | 1<<fDiscount | 1<<fAmount
 	if r.have&money == money && r.money[mTotal]-r.money[mDiscount] != r.money[mAmount] {
 		p.netMismatch(s, r)
@@ -67,6 +68,7 @@ func (p *report) check(s *stage, r *record) {
 	if r.has(fTotalAmount) {
 		p.gross(s, r)
 	}
+	// The sign of an or is negative just if one of them is. What isn't there is 0.
 	if r.counts[cInput]|r.counts[cOutput]|r.counts[cCached]|r.counts[cTotal] < 0 {
 		p.negative(s, r)
 	}
@@ -74,6 +76,7 @@ func (p *report) check(s *stage, r *record) {
 		p.issue(schemas.CheckNoAmount, schemas.Info, "amount", p.modelName(s, r), "", 1, s.id(r))
 	}
 	if r.absent&expected != 0 && r.kind == kindRequest {
+		// Each step takes the lowest bit off.
 		for left := r.absent & expected; left != 0; left &= left - 1 {
 			p.issue(schemas.CheckMissing, schemas.Info, fields[bits.TrailingZeros32(left)].name, "", "", 1, s.id(r))
 		}
@@ -106,6 +109,7 @@ func (p *report) modelName(s *stage, r *record) string {
 // netMismatch reports an amount that isn't total_amount − discount_amount to the last unit; where the API sent finer
 // figures than twelve decimals, their rounding may make one unit.
 func (p *report) netMismatch(s *stage, r *record) {
+	// Three roundings are off by half a unit each, 1.5 in all, and diff is whole: at most 1.
 	if diff := r.money[mTotal] - r.money[mDiscount] - r.money[mAmount]; r.rounded && -1 <= diff && diff <= 1 {
 		return
 	}
@@ -139,8 +143,11 @@ func (p *report) gross(s *stage, r *record) {
 	for _, c := range &tokenPrices {
 		switch n := r.counts[c.count]; {
 		case r.has(c.tokens) && r.has(c.price):
+			// A price is in 10⁻¹² a million tokens: tokens times price is in 10⁻¹², divided by a million, and so in 10⁻¹⁸
+			// undivided.
 			sum = sum.add(mulWide(n, int64(r.money[c.perMega])))
 			parts++
+		// No tokens without a price cost nothing, and need none.
 		case r.has(c.tokens) && n != 0 || r.has(c.price) && !r.has(c.tokens):
 			return // a price or a count is missing
 		}
@@ -170,6 +177,7 @@ func (p *report) gross(s *stage, r *record) {
 
 // scale is a × f for a small positive f.
 func scale(a wide, f uint64) wide {
+	// As a number of two digits in base 2⁶⁴: the high digit wraps where the product has no room, see gross.
 	hi, lo := bits.Mul64(a.lo, f)
 	return wide{a.hi*int64(f) + int64(hi), lo}
 }
@@ -240,6 +248,7 @@ func (m *modelPrices) step(k int, price schemas.Decimal, at int64, id []byte) {
 		m.seen[k], m.last[k] = true, price
 		return
 	}
+	// The first price stands in more from the second one on, with a count of the records that came back to it.
 	if m.more[k] == nil {
 		m.more[k] = append(m.more[k], priceStep{price: m.last[k]})
 	}

@@ -39,7 +39,10 @@ type Day struct {
 	// places included. -1 until it was read.
 	records []int64
 
-	cache  [2]*window // while Batches goes on
+	// From windowPool, and given back when Batches ends, however it ends; nil outside of it. Which Day has them has them
+	// alone.
+	cache [2]*window // while Batches goes on
+	// The time that window.used counts in: it goes up with each look.
 	tick   int
 	report report
 }
@@ -115,7 +118,10 @@ func (d *Day) Batches(ctx context.Context) iter.Seq2[Batch, error] {
 				yield(Batch{}, err)
 				return
 			}
+			// first and end stay right below: unlisted may read another window, but makes room for it in the other place.
 			first, end := w.within(seg.Start.UnixMicro(), seg.End.UnixMicro())
+			// What is told once of a window, with its first stretch: its rejects that no time places, and what it brought that
+			// the day doesn't keep.
 			if !seen[seg.Index] {
 				seen[seg.Index] = true
 				d.report.window(d, seg.Index, w)
@@ -171,6 +177,7 @@ func (d *Day) once(no int, w *window, seen map[[sha256.Size]byte]int64) []uint32
 		out = append(out, i)
 	}
 	for _, sum := range brought {
+		// Only now, so that two of one content in the same window don't take each other for one that came before.
 		if until, came := seen[sum]; !came || until < to {
 			seen[sum] = to
 		}
@@ -221,6 +228,7 @@ func (d *Day) window(ctx context.Context, no int) (*window, error) {
 			oldest = w
 		}
 	}
+	// Where reading it fails, the error ends Batches; the window is none until then (load).
 	oldest.used = d.tick
 	return oldest, oldest.load(ctx, no, d.windows[no])
 }
@@ -247,11 +255,15 @@ func (d *Day) emit(
 		var batch Batch
 		size, rejected := 0, 0
 		n := 0
+		// The bounds are looked at before a record is taken. So there is at least one, however large it is, and the bytes go
+		// beyond their bound by one record at the most: the offsets of a column of text stay within the 31 bits that Arrow
+		// has.
 		for n < len(order) && len(recs) < d.opts.BatchRows && size < maxBatchBytes && rejected < maxRejectBytes {
 			i := order[n]
 			r := &s.recs[i]
 			n++
 			if f := s.fault(r); f != nil {
+				// A copy goes out: the page's memory is used again by the next window.
 				raw := s.bytes(r, r.raw)
 				rejected += len(raw)
 				p := &s.pages[r.page]
@@ -270,6 +282,7 @@ func (d *Day) emit(
 			d.report.rows(s, recs, seal)
 			batch.Usage = rows.batch(s, recs, seal)
 		}
+		// The consumer has had its turn: what it retained lives on, the rest goes.
 		more := yield(batch, nil)
 		if batch.Usage != nil {
 			batch.Usage.Release()

@@ -14,9 +14,12 @@ import (
 
 // fastDecoder is what the decoder remembers between records.
 type fastDecoder struct {
+	// It is a guess, and never trusted: the name is compared at each place. One that was wrong costs a look at fieldOf. It
+	// outlives the page and the window, and has no part in what is decoded.
 	// follows[f] is the field that came after field f last time, follows[numFields] the one that came first: records
 	// of one API mostly look alike.
 	follows [numFields + 1]uint8
+	// Emptied by each record, its memory kept.
 	unknown []member // of the current record, in order of key
 }
 
@@ -40,8 +43,12 @@ const maxUnknown = 16
 // fastPage stages the records of the last page. It returns false, having staged nothing, for an answer that it leaves
 // to the plain decoder.
 func (s *stage) fastPage() bool {
+	// How far all was, to go back to. What the page has written behind its body stays there, unused, and names that were
+	// met stay known: neither is reached but through what is taken back.
 	recs, items, bad, unknown, summary := len(s.recs), len(s.items), len(s.bad), len(s.unknown), s.summary
 	p := &s.pages[len(s.pages)-1]
+	// b keeps to these bytes while p.buf grows behind them. Where growing moves p.buf, b is the same bytes in the old
+	// place; positions hold in both.
 	b := p.buf[:p.body+scan.Padding]
 	i := s.fastTop(b, scan.Space(b, 0))
 	if i >= 0 && scan.Space(b, i) == p.body {
@@ -112,6 +119,8 @@ func (s *stage) fastList(b []byte, i int) int {
 			s.recs = slices.Grow(s.recs, n+1024)
 		}
 		s.recs = s.recs[:n+1]
+		// r points into the slice, which nothing grows until the record is done. plainRecord, which appends, comes after it
+		// has been given up, and takes its place.
 		r := &s.recs[n]
 		*r = record{page: no}
 		end := -1
@@ -127,6 +136,7 @@ func (s *stage) fastList(b []byte, i int) int {
 			}
 			s.plainRecord(text{uint32(i), uint32(end - i)}, kindRequest)
 		}
+		// As nearly all do: no space between records.
 		if b[end] == ',' && b[end+1] == '{' {
 			i = end + 1
 			continue
@@ -146,9 +156,13 @@ func (s *stage) fastList(b []byte, i int) int {
 func (s *stage) fastRecord(b []byte, i int, r *record) int {
 	d := &s.fast
 	d.unknown = d.unknown[:0]
+	// came has a bit for each field that was met. have will be those that weren't null, absent those that never came: a
+	// null is neither.
 	came := uint32(0)
 	last := numFields
 	for {
+		// Compared with its quotes and colon in one step. Near the end of the body it reads into the padding, which is zeros
+		// and equals no name.
 		f := int(d.follows[last])
 		if k := keys[f]; string(b[i:i+len(k)]) == k {
 			i += len(k)
@@ -173,8 +187,10 @@ func (s *stage) fastRecord(b []byte, i int, r *record) int {
 				}
 				goto next
 			}
+			// Members that no column holds don't count: what follows one of them is guessed by the field before it.
 			d.follows[last] = uint8(f)
 		}
+		// A field that comes twice: of equal keys the last counts, which is for the plain decoder to see to.
 		if came&(1<<f) != 0 {
 			return -1
 		}
@@ -216,6 +232,7 @@ func (s *stage) fastRecord(b []byte, i int, r *record) int {
 		case ',':
 			i++
 		case '}':
+			// What lacks one of these, or totals beyond 64 bits, is a reject: the plain decoder says of what kind.
 			const needed = 1<<fID | 1<<fTime
 			if r.have&needed != needed || r.texts[tID].n == 0 || !r.totalFits() {
 				return -1
@@ -323,10 +340,12 @@ func fastCount(b []byte, i int) (v int64, end int) {
 		i++
 	}
 	first := i
+	// 18 digits are below 10¹⁸, which 64 bits hold. A nineteenth is met by goesOn, and the number read the slow way.
 	for isDigit(b[i]) && i-first < 18 {
 		v = v*10 + int64(b[i]-'0')
 		i++
 	}
+	// No digit, more than whole digits, or a zero in front of others: the grammar of JSON decides what it is.
 	if i == first || goesOn(b[i]) || b[first] == '0' && i-first > 1 {
 		if i = scan.Number(b, from); i < 0 {
 			return 0, -1
@@ -354,6 +373,7 @@ func fastTime(b []byte, i int) (micros int64, end int) {
 		micros = micros*10 + int64(b[i]-'0')
 		i++
 	}
+	// A zero or beyond the last second is no time, but a reject; parseTime says so.
 	if i == from || goesOn(b[i]) || b[from] == '0' || micros >= maxSeconds {
 		if i = scan.Number(b, from); i < 0 {
 			return 0, -1
@@ -384,6 +404,8 @@ func fastMoney(b []byte, i int) (d schemas.Decimal, rounded bool, end int) {
 	if neg {
 		i++
 	}
+	// Six digits and twelve decimals are 18 digits: v stays below 10¹⁸. "0.5" is v 5 with one decimal, times pow10[1] =
+	// 10¹¹: 500,000,000,000 units.
 	v := int64(0)
 	first := i
 	for isDigit(b[i]) && i-first < 6 {
@@ -402,11 +424,15 @@ func fastMoney(b []byte, i int) (d schemas.Decimal, rounded bool, end int) {
 		decimals = i - point
 		ok = ok && decimals > 0
 		if isDigit(b[i]) && ok { // what arithmetic in floats leaves behind
+			// next is the thirteenth decimal. rest gathers those behind it: digits are '0' with their value in the low bits, so
+			// that an or over them is '0' just if all are.
 			next, rest := b[i], byte('0')
 			for i++; isDigit(b[i]); i++ {
 				rest |= b[i]
 			}
 			rounded = next|rest != '0'
+			// Half to even: a five with nothing behind it goes up only from an odd v. 0.0000000000005 is 0, 0.0000000000015 is
+			// 0.000000000002. What rounds up to a million is out of range, and parseMoney says so.
 			if next > '5' || next == '5' && (rest != '0' || v&1 == 1) {
 				v++
 				ok = v < 1_000_000*1_000_000_000_000
@@ -449,6 +475,8 @@ func (d *fastDecoder) keepUnknown(b []byte, key text, i int) int {
 		return -1
 	}
 	m := member{key, text{uint32(i), uint32(end - i)}}
+	// A sort by insertion, by bytes as the canonical form has keys: a key without escapes is written as it stands. The
+	// same key twice is left to the plain decoder.
 	name := b[key.off : key.off+key.n]
 	at := len(d.unknown)
 	for at > 0 {

@@ -50,6 +50,8 @@ func (s *stage) fastExt(b []byte, i int, r *record) int {
 	if i = scan.Space(b, i+1); b[i] == '}' {
 		return i + 1
 	}
+	// The same group twice: of the two the last would count. With eight at the most, comparing with each is as fast as a
+	// map.
 	var groups [fastGroups]text
 	for n, done := 0, false; !done; n++ {
 		var category text
@@ -99,6 +101,8 @@ func (s *stage) fastGroup(b []byte, i int, r *record, category text) int {
 
 // insertItem puts an item of r where the order of category and name wants it; false if there is one like it.
 func (s *stage) insertItem(b []byte, r *record, it item) bool {
+	// From the back, for they mostly come in order. Only the items of this record are compared: r.items is its first, and
+	// those before it are of others.
 	at := len(s.items)
 	for ; at > int(r.items); at-- {
 		o := &s.items[at-1]
@@ -141,6 +145,7 @@ func (s *stage) fastItem(b []byte, i int, it *item) int {
 		case "amount":
 			m = iAmount
 		}
+		// What an item has besides goes to extra, which the plain decoder writes.
 		if m < 0 || came&(1<<m) != 0 {
 			return -1
 		}

@@ -19,6 +19,7 @@ func (s *stage) plainRecord(raw text, kind uint8) {
 	p := &s.pages[no]
 	s.recs = append(s.recs, record{page: no, kind: kind, raw: raw})
 	r := &s.recs[len(s.recs)-1]
+	// readAny goes down a level for each bracket: how deep is looked at first.
 	body := s.bytes(r, raw)
 	if nesting(body) > maxDepth {
 		s.reject(r, schemas.ReasonUnreadable, "", true)
@@ -68,6 +69,7 @@ func (d *plainDecoder) decode() {
 	r := d.r
 	var canonical []byte
 	if r.kind == kindSummary {
+		// Before the members are taken out.
 		canonical = appendCanonical(nil, d.obj)
 	}
 
@@ -250,6 +252,7 @@ func (d *plainDecoder) ext() {
 	if v == nil {
 		return
 	}
+	// An ext that can't be read is no reason to lose the record: it goes to extra whole, and an issue says so.
 	groups, ok := extGroups(v)
 	if !ok || countMembers(groups) > maxItems {
 		r.badExt = true
@@ -419,6 +422,8 @@ func (d *plainDecoder) summaryID(canonical []byte) {
 	if d.s.summaries == nil {
 		d.s.summaries = map[[32]byte]int{}
 	}
+	// Two that are alike are two: -1 and -2. So the same answer gives the same ids each time, in whatever order it lists
+	// them.
 	d.s.summaries[sum]++
 	id := append([]byte("summary-"), strconv.FormatInt(d.r.time/1_000_000, 10)...)
 	id = append(id, '-')
@@ -464,6 +469,7 @@ func (s *stage) plainPage() {
 	}
 	s.summary = s.summary || hasRecords
 	for _, raw := range requests {
+		// Written behind the body once more: the JSON reader tells no positions, and a record's raw text is one.
 		s.plainRecord(s.pages[len(s.pages)-1].add(bytes.TrimSpace(raw)), kindRequest)
 	}
 	for _, raw := range summaries {

@@ -77,7 +77,10 @@ func (n *number) digit(k int) byte {
 // 64 bits.
 func (n *number) scaled(scale int) (v int64, exact, fits bool) {
 	total := len(n.whole) + len(n.frac)
+	// How many digits stand before the point once the number is scaled: of 12.345 × 10³ five, of 12.345e-1 × 10³ four.
+	// They are read; digits that lack are zeros; those past them are cut. It may be negative: all are cut then.
 	keep := len(n.whole) + n.exp + scale
+	// The magnitude is read. A negative one may be 2⁶³, one more than a positive.
 	limit := uint64(math.MaxInt64)
 	if n.neg {
 		limit++
@@ -92,6 +95,7 @@ func (n *number) scaled(scale int) (v int64, exact, fits bool) {
 		}
 		u = lo
 	}
+	// It ends after 19 steps at the most, whatever the exponent: u has at least one digit, and overflows.
 	for pad := total; u != 0 && pad < keep; pad++ {
 		hi, lo := bits.Mul64(u, 10)
 		if hi != 0 || lo > limit {
@@ -104,6 +108,7 @@ func (n *number) scaled(scale int) (v int64, exact, fits bool) {
 		exact = n.digit(k) == 0
 	}
 	if n.neg {
+		// In two's complement, so that 2⁶³ becomes the least int64.
 		return int64(-u), exact, true
 	}
 	return int64(u), exact, true
@@ -152,6 +157,8 @@ func parseTime(s []byte) (micros int64, reason string) {
 // unitTime is the instant that a time beyond maxSeconds means: milliseconds, microseconds or nanoseconds, whichever
 // gives one before the year 5138; 0 if none does.
 func unitTime(n number) (micros int64) {
+	// Milliseconds are a thousand microseconds, nanoseconds a thousandth. The coarsest unit that gives a time is taken:
+	// 1,700,000,000,000 is one of 2023 in milliseconds, and would be one of 1970 in the others.
 	for _, scale := range [...]int{3, 0, -3} {
 		if v, _, fits := n.scaled(scale); fits && v < maxSeconds*1_000_000 {
 			return v
@@ -190,6 +197,7 @@ func parseWide(s []byte) (decimal128.Num, string) {
 	if first == total || keep < first {                 // zero, or below a tenth of a unit
 		return decimal128.Num{}, ""
 	}
+	// Without leading zeros so many digits are whole units, and 38 are all that the type has.
 	if keep-first > 38 {
 		return decimal128.Num{}, schemas.ReasonOutOfRange
 	}
@@ -201,6 +209,7 @@ func parseWide(s []byte) (decimal128.Num, string) {
 		}
 	}
 	if keep < total {
+		// Half to even, as in fastMoney. It can make a 39th digit of 38 nines.
 		half, rest := n.digit(keep), false
 		for k := keep + 1; k < total && !rest; k++ {
 			rest = n.digit(k) != 0
@@ -268,6 +277,8 @@ func (a wide) compare(b wide) int {
 
 // mulWide is the exact product of two signed integers.
 func mulWide(a, b int64) wide {
+	// A negative a stands as a + 2⁶⁴, so that the product of the two is too large by b × 2⁶⁴, which is b in hi; and so for
+	// b.
 	hi, lo := bits.Mul64(uint64(a), uint64(b))
 	if a < 0 {
 		hi -= uint64(b)
@@ -281,6 +292,7 @@ func mulWide(a, b int64) wide {
 // int64 is a as 64 bits, clamped to their range.
 func (a wide) int64() int64 {
 	switch {
+	// hi is nothing but the sign of lo, repeated.
 	case a.hi == int64(a.lo)>>63:
 		return int64(a.lo)
 	case a.hi < 0:

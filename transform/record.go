@@ -200,10 +200,12 @@ func (p *page) addString(s string) text {
 
 // stage holds the decoded records of one window, in the order they came.
 type stage struct {
-	pages   []page
-	recs    []record
-	items   []item
-	bad     []fault
+	// Those beyond its length are of earlier windows, kept for their buffers.
+	pages []page
+	recs  []record
+	items []item
+	bad   []fault
+	// Those of one record stand together: see record.names.
 	unknown []uint32 // indexes in names
 	names   []string // distinct names of fields that no column holds
 	nameNo  map[string]uint32
@@ -213,7 +215,8 @@ type stage struct {
 
 	plainOnly bool // leave the fast decoder out: the oracle of the tests
 	fast      fastDecoder
-	scratch   []byte
+	// Of leftovers, for the length of one call.
+	scratch []byte
 }
 
 // reset empties s and keeps its memory.
@@ -299,6 +302,7 @@ func (r *record) setTotal() {
 // totalFits reports whether the sum of the tokens is a whole number of 64 bits.
 func (r *record) totalFits() bool {
 	a, b, c := r.counts[cInput], r.counts[cCached], r.counts[cOutput]
+	// Three that are each below 2⁶⁰ sum to less than 2⁶², and nearly all are. Others are summed in 128 bits.
 	const small = 1 << 60
 	if -small < a && a < small && -small < b && b < small && -small < c && c < small {
 		return true

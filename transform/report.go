@@ -20,6 +20,7 @@ type report struct {
 	// summary: an owning window held a summary answer.
 	summary bool
 
+	// Its issues are at most schemas.MaxIssues, and one of CheckMore. sorted is made of it once, by finish.
 	found  map[issueKey]*schemas.Issue
 	listed map[string]int // distinct issues of each check
 	more   int64          // records of issues beyond schemas.MaxIssues
@@ -43,6 +44,7 @@ const maxNames = 100
 // issue counts n records under an issue. It returns the issue if it is new, for the caller to fill in the detail;
 // detail in the key only tells apart what the other parts don't.
 func (p *report) issue(check, severity, field, model, key string, n int64, sample []byte) *schemas.Issue {
+	// The count of one that is known goes on beyond the bound: only new ones are turned away.
 	k := issueKey{check, field, model, key}
 	if i := p.found[k]; i != nil {
 		i.Count += n
@@ -70,6 +72,7 @@ func (p *report) window(d *Day, no int, w *window) {
 		}
 	}
 	at := 0
+	// Both lists are in order of time, so that one step through owned answers all. It is begun anew for dups.
 	holds := func(t int64) bool { // asked in the order of time
 		for at < len(owned) && t >= owned[at].End.UnixMicro() {
 			at++

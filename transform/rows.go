@@ -80,13 +80,15 @@ func (w *rowWriter) batch(s *stage, recs []uint32, seal schemas.Seal) arrow.Reco
 
 // gather is one batch in the making.
 type gather struct {
-	mem      memory.Allocator
-	s        *stage
-	recs     []uint32
+	mem  memory.Allocator
+	s    *stage
+	recs []uint32
+	// With these a column that is NULL nowhere, or everywhere, is known without a look at each record.
 	all, any uint32 // have bits that all records share, that any has
 }
 
 func (g *gather) buffer(size int) *memory.Buffer {
+	// Its bytes are what the allocator left there: whoever doesn't write all of them clears them.
 	b := memory.NewResizableBuffer(g.mem)
 	b.Resize(size)
 	return b
@@ -95,6 +97,8 @@ func (g *gather) buffer(size int) *memory.Buffer {
 // finish makes an array of the buffers and lets go of them. valid is nil if nothing is NULL.
 func finish(typ arrow.DataType, n, nulls int, valid *memory.Buffer, rest ...*memory.Buffer) arrow.Array {
 	buffers := append([]*memory.Buffer{valid}, rest...)
+	// NewData holds the buffers, and the array will hold data. So both are let go of here, and the array alone keeps them:
+	// when it is released all of it is.
 	data := array.NewData(typ, n, buffers, nil, nulls, 0)
 	for _, b := range buffers {
 		if b != nil {
@@ -120,6 +124,7 @@ func (g *gather) valid(f int) (bitmap *memory.Buffer, nulls int) {
 	set := 0
 	for at, i := range g.recs {
 		bit := g.s.recs[i].have >> f & 1
+		// Arrow's order: row 0 is the lowest bit of the first byte, row 8 that of the second.
 		b[at>>3] |= byte(bit) << (at & 7)
 		set += int(bit)
 	}
@@ -151,6 +156,7 @@ func (g *gather) texts(typ arrow.DataType, f, slot int) arrow.Array {
 	valid, nulls := g.valid(f)
 	offsets := g.buffer(4 * (len(g.recs) + 1))
 	ends := arrow.Int32Traits.CastFromBytes(offsets.Bytes())
+	// A text that is NULL has no bytes: its offsets are equal.
 	total := uint32(0)
 	ends[0] = 0
 	for at, i := range g.recs {
@@ -178,6 +184,7 @@ func (g *gather) constant(typ arrow.DataType, v string) arrow.Array {
 		ends[at] = int32(at * len(v))
 	}
 	data := g.buffer(n * len(v))
+	// The first is written, then what is written is copied behind itself: twice as much each time.
 	for at, out := 0, data.Bytes(); at < len(out); {
 		if at == 0 {
 			at = copy(out, v)
@@ -199,6 +206,7 @@ func (g *gather) nulls(typ arrow.DataType) arrow.Array {
 
 // kinds is the column record_kind.
 func (g *gather) kinds(typ arrow.DataType) arrow.Array {
+	// A kind is 0 of a request and 1 of a summary; an answer that is neither is a reject, and not among the rows.
 	summaries := 0
 	for _, i := range g.recs {
 		summaries += int(g.s.recs[i].kind)
@@ -243,6 +251,7 @@ func (g *gather) extItems(typ arrow.DataType) arrow.Array {
 		g.itemMoney(struc.Field(4).Type, int(total), iUsage),
 		g.itemMoney(struc.Field(5).Type, int(total), iAmount),
 	}
+	// As in finish: items holds the children, data holds items and the buffers, the array holds data.
 	items := array.NewData(struc, int(total), []*memory.Buffer{nil}, children, 0, 0)
 	data := array.NewData(typ, n, []*memory.Buffer{valid, offsets}, []arrow.ArrayData{items}, nulls, 0)
 	defer data.Release()

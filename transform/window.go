@@ -14,6 +14,7 @@ import (
 
 // window is one sealed window, decoded: which of its records stand, in what order.
 type window struct {
+	// All of it is memory that load fills anew, and keeps for the next window. One Day has it at a time, from windowPool.
 	no    int // index in Day.windows; -1 if it holds none
 	used  int // when it was last asked for, to choose which to give up
 	stage stage
@@ -24,6 +25,7 @@ type window struct {
 	// dups are the records left out because the same one stands, in that order.
 	dups []uint32
 
+	// Of load alone: what they hold is of no use after it.
 	keys  []sortKey
 	slots []uint32 // hash table of ids: 1 + index in stage.recs
 	seed  maphash.Seed
@@ -39,9 +41,11 @@ const maxAhead = 1 << 18
 
 // load decodes the window anew.
 func (w *window) load(ctx context.Context, no int, sealed schemas.Sealed) error {
+	// A load that fails leaves a window that is none, so that nobody takes what was read so far for all.
 	w.no = -1
 	w.stage.reset()
 	w.order, w.dups, w.unplaced = w.order[:0], w.dups[:0], 0
+	// The seal says how many come, but it is a text in a file: a wrong one must not ask for all memory.
 	w.stage.recs = slices.Grow(w.stage.recs, int(min(max(sealed.Seal.Records, 0), maxAhead)))
 	for p, err := range sealed.Pages(ctx) {
 		if err == nil {
@@ -71,6 +75,7 @@ func (s *stage) addPage(p schemas.Page) error {
 	}
 	var pg *page
 	if n := len(s.pages); n < cap(s.pages) {
+		// A page of an earlier window, whose buffer is used again.
 		s.pages = s.pages[:n+1]
 		pg = &s.pages[n]
 	} else {
@@ -80,6 +85,7 @@ func (s *stage) addPage(p schemas.Page) error {
 	if need := len(p.Body) + scan.Padding; cap(pg.buf) < need {
 		pg.buf = make([]byte, 0, need+need/16)
 	}
+	// A copy: the archive reads the next page into the same memory.
 	pg.buf = scan.Pad(append(pg.buf[:0], p.Body...))
 	pg.body, pg.requestID, pg.fetchedAt = len(p.Body), p.RequestID, p.FetchedAt
 	if s.plainOnly || !s.fastPage() {
@@ -134,6 +140,7 @@ func (w *window) sort() {
 	w.order = slices.Grow(w.order, len(w.keys))
 	for i := 0; i < len(w.keys); {
 		k := w.keys[i]
+		// Those of one time and id stand next to each other. Without an id each is a group of its own.
 		id := s.id(&s.recs[k.rec])
 		end := i + 1
 		for len(id) > 0 && end < len(w.keys) && w.keys[end].time == k.time &&
@@ -166,6 +173,8 @@ func (w *window) compare(a, b sortKey) int {
 	if c := bytes.Compare(s.bytes(ra, ra.raw), s.bytes(rb, rb.raw)); c != 0 {
 		return c
 	}
+	// Of the same bytes the first in this order stands, and so the last that came: which page it is said to be of must not
+	// hang on luck.
 	return cmp.Compare(b.rec, a.rec)
 }
 
@@ -183,6 +192,7 @@ func (w *window) tell(group []sortKey) {
 	for i, k := range group {
 		r := &s.recs[k.rec]
 		raw := s.bytes(r, r.raw)
+		// The same bytes are the same record, and most repeats are: no JSON is read for them.
 		if i > 0 && bytes.Equal(raw, s.bytes(&s.recs[group[i-1].rec], s.recs[group[i-1].rec].raw)) {
 			w.dups = append(w.dups, k.rec)
 			continue
@@ -211,6 +221,7 @@ func (w *window) tell(group []sortKey) {
 		}
 		r.ordinal = number
 		number++
+		// Two rows that no column tells apart. A third that is alike marks the second again, and itself.
 		key := s.columns(r)
 		if twin, ok := rows[key]; ok {
 			r.alike, s.recs[twin].alike = true, true
@@ -251,6 +262,8 @@ func (s *stage) columns(r *record) string {
 // share marks the rows whose id another row of the window has, too.
 func (w *window) share() {
 	s := &w.stage
+	// A power of two, and at least twice as many slots as ids: a mask finds the slot, a look at the next ones ends soon. A
+	// table that an earlier window made may be larger than this one takes; all of it is used, so that the mask fits.
 	size := 64
 	for size < 2*len(w.order) {
 		size *= 2
@@ -282,6 +295,7 @@ func (w *window) share() {
 
 // within is the part of order that a stretch of time holds: [from, to) in microseconds.
 func (w *window) within(from, to int64) (first, end int) {
+	// The first that is not before t. A record at from is in, one at to is out: it is of the next stretch.
 	at := func(t int64) int {
 		n, _ := slices.BinarySearchFunc(w.order[w.unplaced:], t, func(i uint32, t int64) int {
 			return cmp.Compare(w.stage.recs[i].time, t)

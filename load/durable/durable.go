@@ -81,8 +81,12 @@ type Tree struct {
 	dir  string
 	held func() error // asked before each commit: whether the caller may still write
 
-	mu     sync.Mutex
-	synced map[string]bool // guarded by mu: directories whose entries are durable but for those being made
+	// mu guards synced, and is held while directories are made and synced: whoever finds one that another goroutine is
+	// making waits until its name is durable.
+	mu sync.Mutex
+	// synced are the directories whose entries are durable. One that something is being made in is out of it until that is
+	// on the disk.
+	synced map[string]bool
 }
 
 // NewTree is the tree below dir. fs is nil for the operating system's; held, asked before each commit, nil if everybody
@@ -122,6 +126,7 @@ const TempDir = ".tmp"
 type Temp struct {
 	File
 	tree *Tree
+	// Committed, aborted, or given away: Abort leaves the file alone then.
 	Done bool
 }
 
@@ -168,6 +173,8 @@ func (t *Temp) Finish() error {
 // Install renames a durable temp file to target and makes the name durable.
 func (t *Tree) Install(name, target string) error {
 	dir := filepath.Dir(target)
+	// The last look before the name changes. Between it and the rename the lock may still be lost: then two commits of one
+	// name follow each other, each whole.
 	if err := t.held(); err != nil {
 		_ = t.FS.Remove(name)
 		return fmt.Errorf("commit %s: %w", target, err)
@@ -230,6 +237,7 @@ func (t *Tree) mkdirsLocked(dir string) error {
 	if _, err := t.FS.Stat(dir); err == nil && t.synced[parent] {
 		return nil
 	}
+	// Until it is synced again: if making the directory or the sync fails, the next one tries anew.
 	delete(t.synced, parent)
 	if err := t.MakeDir(dir); err != nil {
 		return err

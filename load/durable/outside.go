@@ -75,7 +75,8 @@ func (o Out) Bytes(path string, b []byte) error {
 	})
 }
 
-// OutFile is a file that WriteOut has begun.
+// OutFile is a file that WriteOut has begun. A kill before the rename leaves it beside the target, as .usagelake-…:
+// nobody takes it for the target, and nobody removes it.
 type OutFile struct {
 	*os.File
 	Path   string // as it was given
@@ -167,6 +168,8 @@ func (f *OutFile) place() error {
 	if !f.isNew {
 		return os.Rename(f.Name(), f.Target)
 	}
+	// A link fails where something stands, which a rename would replace. A kill between it and the remove leaves both
+	// names of the one file.
 	switch err := os.Link(f.Name(), f.Target); {
 	case err == nil:
 		return os.Remove(f.Name())

@@ -49,6 +49,7 @@ func MakeScratch(base string) (dir string, done func(), err error) {
 		drop()
 		return "", nil, err
 	}
+	// The lock is let go of last: until then nobody sweeps what is being removed.
 	return dir, func() {
 		drop()
 		_ = f.Close()
@@ -86,6 +87,7 @@ func UsedScratch(top string) bool {
 		return true
 	}
 	defer f.Close()
+	// One that is free stays so: nobody takes up another's scratch. The lock that this look took goes with f.
 	return TryLock(f, true) != nil
 }
 

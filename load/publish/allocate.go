@@ -31,8 +31,11 @@ func (p *publisher) allocateDays(ctx context.Context, d *Database, days []schema
 	a := &allocation{publisher: p, d: d, ids: map[allocated]int64{}}
 	var err error
 	if all {
+		// The rules or the file are new.
 		err = a.reset(ctx)
 	} else {
+		// The digest of finance is the file's, so rules, closed months and the fields that are looked at are the same, and
+		// what was answered before still holds.
 		err = a.known(ctx)
 	}
 	if err != nil {
@@ -62,7 +65,9 @@ func (p *publisher) allocateDays(ctx context.Context, d *Database, days []schema
 // allocation is one derivation of the finance tables.
 type allocation struct {
 	*publisher
-	d   *Database
+	d *Database
+	// Those that the file has, and those that keys has added: each answer of the rules once, however many keys have it. No
+	// two have one number.
 	ids map[allocated]int64 // the rows of allocations
 }
 
@@ -75,6 +80,7 @@ type allocated struct {
 // id is a number that tells the row from others, and is the same on every run. It has 53 bits, which every reader of
 // numbers holds exactly.
 func (r allocated) id() int64 {
+	// Quoted, so that a space in a name doesn't make two rows the same text. Of 64 bits the upper 53 are taken.
 	sum := sha256.Sum256(fmt.Appendf(nil, "%q %q %d %q %q %q", r.ruleset, r.RuleID, r.Version, r.Source, r.Pool,
 		[]string{r.CostCenter, r.Team, r.Project, r.Environment, r.GLCode, r.Tags}))
 	return int64(binary.BigEndian.Uint64(sum[:8]) >> 11)
@@ -272,6 +278,8 @@ func (a *allocation) keys(ctx context.Context) error {
 	columns := make([]string, len(KeyFields))
 	var on strings.Builder
 	for i, f := range KeyFields {
+		// A field that no rule looks at would only make more keys, with the same answers. allocation_keys has NULL there, and
+		// the join goes by the others (schemas.SQLAllocated).
 		columns[i] = "NULL AS " + f
 		if slices.Contains(a.finance.fields(), f) {
 			columns[i] = "u." + f
@@ -319,6 +327,7 @@ func (a *allocation) keys(ctx context.Context) error {
 		row := allocated{set.Assign(*k, day), set.name}
 		id, ok := a.ids[row]
 		if !ok {
+			// By chance two rows may come to one number: one pair in 2⁵³. The second takes the next that is free.
 			for id = row.id(); taken[id]; id++ {
 			}
 			taken[id] = true
@@ -432,6 +441,8 @@ func within(m schemas.Month) string {
 
 // split asks the rules who bears the shared pools of a month.
 func (a *allocation) split(ctx context.Context, month schemas.Month) ([]schemas.PoolShare, error) {
+	// All of the month, though a single day is stale: a pool is split by what each owner used in the month, so that one
+	// more record moves every share of it.
 	between := within(month)
 	rows, err := a.d.conn.QueryContext(ctx, `
 		SELECT a.pool, coalesce(a.rule_id, ''), coalesce(a.rule_version, 0), u.usage_date, u.account, u.model, u.model_type,
@@ -512,7 +523,8 @@ func (a *allocation) charge(ctx context.Context) error {
 	return a.d.Exec(ctx, schemas.SQLChargeback())
 }
 
-// check compares what is charged with what was used, day by day and currency by currency, to the last digit.
+// check compares what is charged with what was used, day by day and currency by currency, to the last digit. All days
+// are compared, and not only those that were derived now: corrections are of days of closed months.
 func (a *allocation) check(ctx context.Context) error {
 	var what sql.NullString
 	err := a.d.conn.QueryRowContext(ctx, `
@@ -584,6 +596,7 @@ func countValue(v *big.Int) driver.Value {
 // bigOf is the value of a HUGEINT, or of a DECIMAL in units of its last place; nil is NULL.
 func bigOf(v any) *big.Int {
 	switch v := v.(type) {
+	// What DuckDB's driver gives for each type of sum: HUGEINT, DECIMAL, and BIGINT.
 	case *big.Int:
 		return v
 	case duckdb.Decimal:

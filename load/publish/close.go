@@ -69,6 +69,7 @@ func (l *Lake) closeMonth(ctx context.Context, opts CloseOptions) (ClosedMonth, 
 		return ClosedMonth{}, err
 	}
 	dir := l.Path(durable.TempDir, "close-"+opts.Month.String())
+	// What a close that was killed has left; whoever takes the lock drops it, too.
 	if err := l.FS.RemoveAll(dir); err != nil {
 		return ClosedMonth{}, err
 	}
@@ -106,6 +107,7 @@ func (l *Lake) closeMonth(ctx context.Context, opts CloseOptions) (ClosedMonth, 
 	if err != nil {
 		return ClosedMonth{}, err
 	}
+	// DuckDB and Write make files as they like. Each is made durable before its digest stands in the manifest.
 	for _, f := range files {
 		if err := l.settle(filepath.Join(dir, filepath.FromSlash(f))); err != nil {
 			return ClosedMonth{}, err
@@ -126,6 +128,8 @@ func (l *Lake) closeMonth(ctx context.Context, opts CloseOptions) (ClosedMonth, 
 	if err := l.settle(filepath.Join(dir, manifestFile)); err != nil {
 		return ClosedMonth{}, err
 	}
+	// treeFiles lists a directory before those in it, so that backwards the inner ones come first: a name is on the disk
+	// before the directory it leads to the reader through.
 	for _, d := range slices.Backward(dirs) {
 		if l.Group {
 			if err := l.Chmod(d, durable.GroupDirMode); err != nil {
@@ -139,9 +143,12 @@ func (l *Lake) closeMonth(ctx context.Context, opts CloseOptions) (ClosedMonth, 
 	if err := ctx.Err(); err != nil {
 		return ClosedMonth{}, context.Cause(ctx)
 	}
+	// Until here nothing of the month has changed. From here on the context isn't asked: a rename that was done and not
+	// told would leave a month closed that its user takes for open.
 	if err := errors.Join(l.CheckHeld(), l.MakeDirs(l.Path(load.StatementsDir))); err != nil {
 		return ClosedMonth{}, err
 	}
+	// A directory that is there is not replaced: should another have closed the month past the lock, this fails.
 	if err := l.FS.Rename(dir, target); err != nil {
 		return ClosedMonth{}, err
 	}
@@ -194,6 +201,7 @@ func (l *Lake) writeLedger(ctx context.Context, dir string, month schemas.Month,
 	if m.Totals, err = scanTotals(rows); err != nil {
 		return err
 	}
+	// What was written is read back, and held against the table it came from.
 	if same, err := d.ledgerHolds(ctx, filepath.Join(dir, filepath.FromSlash(ledgerChargeback)), m.Totals); err != nil ||
 		!same {
 		return cmp.Or(err, fmt.Errorf("%w: %s doesn't hold what is charged", errInexact, ledgerChargeback))
@@ -376,6 +384,8 @@ func (l *Lake) ReopenMonth(month schemas.Month, runID, version, reason string, n
 		bytes.NewReader(append(b, '\n'))); err != nil {
 		return fail(err)
 	}
+	// The rename is the commit point. Until the next publish the published file has the month as closed; its statements
+	// stand below reopened then, by which stillClosed knows that somebody opened it.
 	kept = l.Path(load.StatementsDir, reopenedDir, base)
 	if err := l.FS.Rename(from, kept); err != nil {
 		return fail(err)

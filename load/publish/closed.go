@@ -15,11 +15,11 @@ import (
 	"github.com/usagelake/usagelake/schemas"
 )
 
-// statementsDir holds a directory for each closed month: its statements, its ledger, the rules it was closed with, and
-// the manifest.
+// load.StatementsDir holds a directory for each closed month: its statements, its ledger, the rules it was closed with,
+// and the manifest.
 const (
 	manifestFile = "manifest.json"
-	reopenedDir  = "reopened" // below statementsDir: what months were closed with that were opened again
+	reopenedDir  = "reopened" // below load.StatementsDir: what months were closed with that were opened again
 	// The ledger of a closed month: what was charged in it, as rows of chargeback_daily and of focus_closed.
 	ledgerChargeback = "ledger/chargeback.parquet"
 	ledgerFocus      = "ledger/focus.parquet"
@@ -118,6 +118,7 @@ func (l *Lake) Closed() ([]ClosedMonth, error) {
 	}
 	var closed []ClosedMonth
 	for _, e := range entries {
+		// Other names are none of ours: the folder of months that were opened again, and what people put there.
 		month, err := schemas.ParseMonth(e.Name())
 		if err != nil {
 			continue
@@ -155,7 +156,7 @@ func (l *Lake) closedMonth(month schemas.Month) (ClosedMonth, error) {
 	return c, nil
 }
 
-// rules reads the files of the rules the month was closed with.
+// closedRules reads the files of the rules the month was closed with.
 func (l *Lake) closedRules(c ClosedMonth) ([]RuleFile, error) {
 	files := make([]RuleFile, 0, len(c.Rules.Files))
 	for _, f := range c.Rules.Files {

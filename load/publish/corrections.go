@@ -25,6 +25,8 @@ func (a *allocation) fillClosed(ctx context.Context) error {
 					l.table, c.Month.First())).Scan(&n); err != nil {
 				return err
 			}
+			// They are there since a publish before: the ledger of a closed month doesn't change, and where rules or months did
+			// the tables were emptied.
 			if n > 0 {
 				continue
 			}
@@ -76,6 +78,8 @@ func (a *allocation) changedSince(c ClosedMonth) (bool, error) {
 		}
 		then[schemas.Partition{Account: in.Account, Date: d}] = in.Digest
 	}
+	// Of want. Where the published file is brought up to date, a day whose day file is gone is in it as before: that is no
+	// correction.
 	now := map[schemas.Partition]string{}
 	for day, digest := range a.want {
 		if c.Month.Contains(day.Date) {
@@ -140,6 +144,10 @@ func (a *allocation) correct(ctx context.Context) error {
 			sums = append(sums, "sum("+m+") AS "+m)
 			having = append(having, "coalesce(sum("+m+"), 0) <> 0")
 		}
+		// What usage of these days is as the rules see it now, less what was charged for it in any closed month, corrections
+		// of then included: what is left is charged now. A row per dimensions in which any measure differs. So each
+		// correction is made anew until its month is closed, and is part of what was charged from then on: of 100 that became
+		// 120 in the next month, and 90 in the one after it, 100, 20 and −30 are charged.
 		err := a.d.Exec(ctx, fmt.Sprintf(`INSERT INTO %[1]s BY NAME
 			SELECT DATE '%[2]s' AS billing_month, 'Correction' AS charge_class, %[3]s, %[4]s
 			FROM (

@@ -37,6 +37,8 @@ type engine struct {
 // driver's cache of instances: there a file is known by its path, and whoever opens the path after a publish would
 // be given the file that was there before it.
 type Database struct {
+	// One goroutine uses conn. A second connection (Second) sees what the first has committed, and not what it is about
+	// to. after is called once, by the first Close: a second Close does nothing, so that it can be deferred, too.
 	connector *duckdb.Connector
 	db        *sql.DB
 	conn      *sql.Conn
@@ -194,6 +196,8 @@ func (d *Database) fill(database, table string, rows func(add func(...driver.Val
 			return fmt.Errorf("append to %s: %w", table, err)
 		}
 		err = rows(a.AppendRow)
+		// Close writes what the appender has gathered, and says what is wrong with it. After an error the transaction that it
+		// is part of is rolled back, with whatever came through.
 		if errClose := a.Close(); err == nil {
 			err = errClose
 		}
@@ -210,6 +214,7 @@ func wideDecimal(text string) (duckdb.Decimal, error) {
 	if len(frac) > schemas.DecimalScale {
 		return duckdb.Decimal{}, fmt.Errorf("%q has more than %d decimals", text, schemas.DecimalScale)
 	}
+	// Without its point the text is the number of units of 10⁻¹²: "-1.5" is "-1" and "5" with eleven zeros behind.
 	digits := whole + frac + strings.Repeat("0", schemas.DecimalScale-len(frac))
 	v, ok := new(big.Int).SetString(digits, 10)
 	if !ok || len(strings.TrimPrefix(digits, "-")) > 38 {
@@ -240,6 +245,7 @@ func (d *Database) Spilled(err error) error {
 	if d == nil || d.spill == "" || !errors.As(err, &e) || strings.Contains(err.Error(), "\n"+durable.FullHint) {
 		return err
 	}
+	// DuckDB gives up what it can't spill long before the disk is full, and calls it out of memory.
 	limit := uint64(durable.FullBytes)
 	switch e.Type {
 	case duckdb.ErrorTypeOutOfMemory:
@@ -275,6 +281,7 @@ func DecimalText(d duckdb.Decimal) string {
 	if scale == 0 {
 		return sign + digits
 	}
+	// One digit stands before the point at least: 5 units of 10⁻³ are 0005, and 0.005.
 	if len(digits) <= scale {
 		digits = strings.Repeat("0", scale-len(digits)+1) + digits
 	}
@@ -287,7 +294,7 @@ func SqlPath(path string) string {
 	return schemas.SQLString(absolute(path))
 }
 
-// sqlGlob is sqlPath for read_parquet, which takes a path for a pattern: it stands for the one file alone.
+// sqlGlob is SqlPath for read_parquet, which takes a path for a pattern: it stands for the one file alone.
 func sqlGlob(path string) string {
 	return schemas.SQLString(noGlob.Replace(absolute(path)))
 }

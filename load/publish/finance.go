@@ -72,6 +72,8 @@ func (noRules) Split(schemas.Month, []schemas.PoolCost, []schemas.DirectCost) ([
 const financeVersion = 3
 
 // finance is the allocation of one publish: the rules by month, for a closed month keeps those it was closed with.
+// It doesn't change once loadFinance has made it. rules has an entry for each of closed, and closed is in order of
+// month.
 type finance struct {
 	Finance
 	current ruleset
@@ -109,12 +111,15 @@ func (l *Lake) loadFinance(f Finance) (*finance, error) {
 	}
 	read := map[string]ruleset{}
 	for _, c := range closed {
+		// A month that is closed or opened changes this digest, and so everything is allocated anew: that is how a publish
+		// after a crash between closing and publishing finds out.
 		fmt.Fprintln(sum, c.Digest)
 		r, ok := read[c.Rules.Digest]
 		switch {
 		case ok:
 		case len(c.Rules.Files) == 0:
 			r = newRuleset(nil)
+		// The same rules need not be read again from the files that were kept.
 		case c.Rules.Digest == out.current.Digest():
 			r = out.current
 		case f.Archived == nil:
@@ -180,8 +185,8 @@ var KeyFields = []string{
 	schemas.FieldChannelID,
 }
 
-// openEnds stand for "from ever" and "for ever" in allocation_keys, whose validity is never NULL so that a join is a
-// plain comparison.
+// openStart and openEnd stand for "from ever" and "for ever" in allocation_keys, whose validity is never NULL so that a
+// join is a plain comparison.
 var openStart, openEnd = mustParseDate("0001-01-01"), mustParseDate("9999-12-31")
 
 func mustParseDate(s string) schemas.Date {
@@ -195,6 +200,10 @@ func mustParseDate(s string) schemas.Date {
 // segment is a stretch of days in which the rules say the same.
 type segment struct{ from, to schemas.Date }
 
+// segments cuts all time at each day on which any of the rules says something else, and at the borders of closed
+// months, where another ruleset begins to hold: within one, the same rules say the same of a key on every day.
+// Half-open: a boundary is the end of one and the start of the next. With boundaries on the 3rd and the 7th they are
+// (ever, 3rd), (3rd, 7th), (7th, ever).
 func (f *finance) segments() []segment {
 	days := []schemas.Date{openStart, openEnd}
 	for _, r := range f.all() {

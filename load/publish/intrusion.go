@@ -104,7 +104,7 @@ func (l *Lake) Intrusion() (Intrusion, error) {
 }
 
 // mark tells a published file from what becomes of it when DuckDB writes into it: each checkpoint counts up in the
-// headers.
+// headers. The size is part of it: a file that was cut off behind its headers has the same headers.
 type mark struct {
 	Headers string `json:"headers"` // SHA-256 of the first headerSize bytes
 	Bytes   int64  `json:"bytes"`
@@ -170,11 +170,13 @@ func (l *Lake) markPublished(path string) error {
 	if err != nil {
 		return err
 	}
+	// The newest first, so that the oldest fall off.
 	known = append([]mark{next}, slices.DeleteFunc(known, func(m mark) bool { return m == next })...)
 	b, err := json.Marshal(marks{Format: marksKind, Files: known[:min(len(known), marksKept)]})
 	if err != nil {
 		return err
 	}
+	// A publish that fails after this leaves a mark of a file that nobody will see. It does no harm: no other file has it.
 	return l.Replace(l.Path(load.MarksFile), bytes.NewReader(append(b, '\n')))
 }
 
@@ -263,6 +265,7 @@ func (l *Lake) aside(open func(name, spill string) error) (done func(), err erro
 		return nil, fmt.Errorf("make a directory for DuckDB: %w", err)
 	}
 	name := filepath.Join(filepath.Dir(spill), load.DatabaseFile)
+	// A link costs nothing, and shares the file's locks: a file that is locked has to be copied.
 	linked := os.Link(l.Database(), name) == nil
 	if linked {
 		if err = open(name, spill); isLocked(err) {
@@ -300,6 +303,7 @@ func (l *Lake) copyTo(name string) error {
 	if err != nil || len(known) == 0 {
 		return err
 	}
+	// A copy that was made while somebody wrote has blocks of before and of after.
 	if ok, err := l.proven(name); err != nil || !ok {
 		return cmp.Or(err, ErrIntruded)
 	}

@@ -85,6 +85,7 @@ func (p *publisher) findOverlaps(ctx context.Context, d *Database, changed []sch
 			return err
 		}
 	}
+	// Only days of which more than one account has rows can overlap.
 	type shared struct {
 		date schemas.Date
 		rows int64
@@ -113,6 +114,7 @@ func (p *publisher) findOverlaps(ctx context.Context, d *Database, changed []sch
 	for len(look) > 0 {
 		var dates []schemas.Date
 		n := int64(0)
+		// As many days at once as memory allows, and one at least.
 		for len(look) > 0 && (n == 0 || n+look[0].rows <= overlapRows) && len(dates) < datesAtOnce {
 			dates, n, look = append(dates, look[0].date), n+look[0].rows, look[1:]
 		}

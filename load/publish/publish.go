@@ -115,6 +115,8 @@ type publisher struct {
 	lake *Lake
 	opts PublishOptions
 
+	// Filled by scan, then by keepLast with what only the published file has; build takes underived out again. From then
+	// on days is want in order, and neither changes.
 	want    map[schemas.Partition]string // the digest of each day file, and of the days that the published file alone has
 	orphans []load.Orphan
 	last    []load.Orphan // what the published file alone has
@@ -147,6 +149,7 @@ func (p *publisher) publish(ctx context.Context) (Published, error) {
 	if err := p.scan(ctx); err != nil {
 		return Published{}, err
 	}
+	// Before anything opens the file: DuckDB would read the log with it.
 	if err := p.lake.dropLog(); err != nil {
 		return Published{}, err
 	}
@@ -191,6 +194,8 @@ func (p *publisher) publish(ctx context.Context) (Published, error) {
 		return p.unchanged(ctx)
 	}
 	slices.SortFunc(changed, schemas.Partition.Compare)
+	// What fails from here on, a full disk or a kill included, leaves a file in .tmp that nobody reads: discard drops it,
+	// or the next holder of the lock. The published file is untouched until install.
 	if len(changed) > len(p.days)/2 && len(changed) > 1 && len(p.last) == 0 {
 		return p.build(ctx) // more is new than is not
 	}
@@ -232,6 +237,7 @@ func (p *publisher) keepLast(have *published) error {
 		if err != nil {
 			return err
 		}
+		// The digest that the file has, so that the day is none of those that changed.
 		p.want[d] = have.days[d]
 		if len(source.Live()) > 0 {
 			p.underived = append(p.underived, d)
@@ -459,6 +465,7 @@ func (p *publisher) reserve() (string, error) {
 	if err != nil {
 		return "", err
 	}
+	// DuckDB makes its file itself, and takes none that is there. Nobody else takes the name: the lock is held.
 	name := t.Name()
 	t.Abort()
 	return name, nil
@@ -479,6 +486,7 @@ func (p *publisher) clone() (string, error) {
 	if err := copyBlocks(t.File, src); err != nil {
 		return "", err
 	}
+	// Abort leaves it, then: it is discard's from here on.
 	t.Done = true
 	return t.Name(), t.Close()
 }
@@ -507,6 +515,7 @@ func (p *publisher) finish(ctx context.Context, d *Database, fresh bool) error {
 	if err != nil {
 		return err
 	}
+	// The same three ways: row by row, as they were summed up by day, and as the footers of the day files had it.
 	var days, rows, sums int64
 	err = d.conn.QueryRowContext(ctx, `
 		WITH u AS (SELECT count(*) AS n, coalesce(sum(total_amount), 0) AS t, coalesce(sum(discount_amount), 0) AS s,
@@ -640,6 +649,10 @@ func (p *publisher) install(ctx context.Context, d *Database, name string, done 
 		return done, err
 	}
 	done.Overlaps = p.overlap
+	// The order: only a file that is detached is whole and has no log. Its mode and its content are right before its name
+	// is. Its mark comes before the rename: after a crash between the two published.json knows both files. In the other
+	// order a file would stand there that every reader takes for written into. The log goes last: another program may have
+	// made one since, and it would lie beside the new file.
 	if err := d.detach(ctx); err != nil {
 		return done, err
 	}

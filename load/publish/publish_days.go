@@ -22,6 +22,7 @@ func (p *publisher) replaceDays(ctx context.Context, d *Database, days []schemas
 	for len(days) > 0 {
 		var group []day
 		rows := int64(0)
+		// A group has one day at least, however large, and goes beyond groupRows by less than one.
 		for len(group) < len(days) && len(group) < groupDays && rows < groupRows {
 			g := day{Partition: days[len(group)]}
 			if _, ok := p.want[g.Partition]; ok {
@@ -29,6 +30,7 @@ func (p *publisher) replaceDays(ctx context.Context, d *Database, days []schemas
 				if err != nil {
 					return fmt.Errorf("day %s: %w", g.Partition, err)
 				}
+				// The lock is held, so only who goes past it can have done that. What was scanned is what is published, or nothing.
 				if !ok || footer.Digest != p.want[g.Partition] {
 					return fmt.Errorf("day %s changed meanwhile", g.Partition)
 				}
@@ -38,6 +40,8 @@ func (p *publisher) replaceDays(ctx context.Context, d *Database, days []schemas
 			group = append(group, g)
 		}
 		days = days[len(group):]
+		// One transaction a group bounds what DuckDB has to hold. If a later one fails the file is thrown away with those
+		// that were committed.
 		err := d.transaction(ctx, func() error { return p.replaceGroup(ctx, d, group, fresh) })
 		if err != nil {
 			return fmt.Errorf("days %s to %s: %w", group[0], group[len(group)-1], err)
@@ -46,7 +50,8 @@ func (p *publisher) replaceDays(ctx context.Context, d *Database, days []schemas
 	return d.Exec(ctx, "DROP TABLE temp.changed")
 }
 
-// day is a day to be published: its footer, or nil if the lake has no such day any more.
+// day is a day to be published: its footer, or nil if the lake has no such day any more. The digests are of the bytes
+// as they are read now: verify holds the files against them later.
 type day struct {
 	schemas.Partition
 	footer            *schemas.DayFooter
@@ -65,6 +70,8 @@ var dayTables = []struct{ table, date string }{
 	{"quarantine", "window_start::DATE"},
 }
 
+// replaceGroup makes the rows of some days those of their files, within the caller's transaction: what it deletes and
+// then can't insert is there again.
 func (p *publisher) replaceGroup(ctx context.Context, d *Database, group []day, fresh bool) error {
 	if err := d.Exec(ctx, "DELETE FROM temp.changed"); err != nil {
 		return err
@@ -81,6 +88,8 @@ func (p *publisher) replaceGroup(ctx context.Context, d *Database, group []day, 
 		return err
 	}
 	if !fresh {
+		// Deleted and inserted in one transaction. Each table goes by the same list of days, so that none keeps rows of a day
+		// that another has lost.
 		for _, t := range dayTables {
 			if err := d.Exec(ctx,
 				fmt.Sprintf("DELETE FROM %s WHERE (account, %s) IN (SELECT (account, usage_date) FROM temp.changed)", t.table,
@@ -103,6 +112,8 @@ func (p *publisher) replaceGroup(ctx context.Context, d *Database, group []day, 
 			return p.lake.LostDay(g.Partition) // nothing can derive it anew, should it be damaged
 		}
 		if g.footer.Rows > 0 {
+			// Runs of days of one version, and not one list a version: rows come into the table in the order of the days, which
+			// is what lets a reader skip row groups by their range of days.
 			if n := len(usage); n == 0 || usage[n-1].schema != g.footer.Schema {
 				usage = append(usage, dayFiles{schema: g.footer.Schema})
 			}
@@ -144,6 +155,7 @@ type dayFiles struct {
 // blame names the file that is at fault, of those that DuckDB could not read: it says what it stumbled over, and not
 // where.
 func (p *publisher) blame(err error, files []string) error {
+	// Each is read whole, which takes time, but only once DuckDB has failed. If all are sound the fault is not theirs.
 	for _, f := range files {
 		if wrong := p.lake.CheckBody(f); wrong != nil {
 			if damaged := (*load.DamagedError)(nil); errors.As(wrong, &damaged) {
@@ -238,6 +250,8 @@ func (p *publisher) fillFooters(d *Database, group []day) error {
 func (p *publisher) checkGroup(ctx context.Context, d *Database) error {
 	var account, what sql.NullString
 	var date sql.NullTime
+	// FULL JOINs, so that a day that one side has and another hasn't is found, too: the side that lacks it counts as 0.
+	// One that the lake has no more is in none of them.
 	err := d.conn.QueryRowContext(ctx, `
 		WITH held AS (
 			SELECT account, usage_date, count(*) AS n, coalesce(sum(total_amount), 0) AS t,

@@ -10,7 +10,8 @@ import (
 	"github.com/usagelake/usagelake/schemas"
 )
 
-// published is what a database file says it holds.
+// published is what a database file says it holds. Of a file of an older version only days, rows, bad, closed and
+// balances are filled, as far as its tables tell: enough to know what it alone has. It is built anew whatever it says.
 type published struct {
 	schema     int
 	balance    string
@@ -45,6 +46,8 @@ func (p *publisher) held(ctx context.Context) (*published, error) {
 		p.lake.Log.Warn(text+"; it is built anew", "hint", HintIntruded)
 	}
 	have, err := readPublished(ctx, p.engine(), target)
+	// The clone is a file of its own, which nobody has locked and no log belongs to. If that can't be read either, the
+	// file is damaged.
 	if err != nil && ctx.Err() == nil {
 		name, errClone := p.clone()
 		if errClone != nil {
@@ -77,6 +80,7 @@ func readPublished(ctx context.Context, e engine, path string) (published, error
 	if err = d.conn.QueryRowContext(ctx, "SELECT schema_version FROM meta").Scan(&h.schema); err != nil {
 		return h, err
 	}
+	// Nothing else is asked of tables that this version doesn't know. held refuses the file.
 	if h.schema > schemas.SQLVersion {
 		return h, nil
 	}

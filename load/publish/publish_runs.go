@@ -38,6 +38,9 @@ func (p *publisher) replaceRuns(ctx context.Context, d *Database, fresh bool) er
 		if err := d.conn.QueryRowContext(ctx, "SELECT count(*) FROM runs").Scan(&have); err != nil {
 			return err
 		}
+		// Rows of months that are gone, or of runs that no line is of any more, are in no list of changes: their number gives
+		// them away. Where runs stand in a month and in the live journal, the sum counts them twice, so the tables are filled
+		// anew each time until a compaction has moved them: slower, and right.
 		fresh = have != archived+int64(len(live)) // after a crash in a compaction, too: then some stand in both
 	}
 	if fresh {
@@ -138,9 +141,11 @@ func (p *publisher) updateRuns(ctx context.Context, d *Database, live map[string
 				continue
 			case err != nil:
 				return err
+			// The live journal's line is the later one; it is put below.
 			case newer:
 				continue
 			}
+			// putRuns has taken them in when it returns, so that their memory is used again.
 			if runs = append(runs, interrupted(run)); len(runs) == runsAtOnce {
 				if err := p.putRuns(ctx, d, runs); err != nil {
 					return err
@@ -148,6 +153,7 @@ func (p *publisher) updateRuns(ctx context.Context, d *Database, live map[string
 				runs = runs[:0]
 			}
 		}
+		// Its digest is noted only once all of its runs are put: both stand in one transaction (finish).
 		if err := p.putRuns(ctx, d, runs); err != nil {
 			return err
 		}
@@ -183,6 +189,8 @@ func (p *publisher) changedRuns(ctx context.Context, d *Database, live map[strin
 		if err := rows.Scan(&id, &status, &ended); err != nil {
 			return nil, err
 		}
+		// A run's line changes when it ends, and then never again. Times are compared as the table keeps them, to the
+		// microsecond; no end is the zero time here and NULL there, which scans as the zero time.
 		if r, ok := live[id]; ok && r.Status == status && r.EndedAt.Truncate(time.Microsecond).Equal(ended.Time) {
 			delete(changed, id)
 		}

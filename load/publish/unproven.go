@@ -68,6 +68,7 @@ func (l *Lake) Unproven(p schemas.Partition, f schemas.DayFooter, closed []Close
 	}
 	var out []Unproven
 	for _, w := range f.Windows {
+		// A window that later ones own whole says nothing of what the lake has.
 		if w.Owns && w.Proof == schemas.ProofNone {
 			out = append(out, Unproven{Window: schemas.Window{Account: p.Account, Start: w.Start, End: w.End},
 				Records: w.Records, Lacking: w.Lacking})

@@ -109,6 +109,8 @@ func (l *Lake) Verify(ctx context.Context, opts VerifyOptions) (VerifyReport, er
 	return v.report, nil
 }
 
+// verifier is one look. It holds no lock, so what it has read may be old by the time it is held against something else:
+// that shows as a finding, and never as an error.
 type verifier struct {
 	lake   *Lake
 	opts   VerifyOptions
@@ -116,6 +118,8 @@ type verifier struct {
 	d      *Database
 	closed []ClosedMonth
 
+	// What was found of the files, for the published file to be held against at the end. d is an instance without a file
+	// until checkDatabase attaches the published one.
 	days         map[schemas.Partition]*verifiedDay
 	balances     hash.Hash           // over the balance files, as Publish makes it
 	balanceFiles []string            // that are there
@@ -191,6 +195,7 @@ func (v *verifier) verify(ctx context.Context) error {
 			if damaged := (*load.DamagedError)(nil); errors.As(err, &damaged) { // the tombstone
 				v.add(Finding{Check: FoundPruned, Path: damaged.Path, Account: p.Account, Date: p.Date.String(),
 					Detail: load.Detail(err), Hint: damaged.Hint})
+				// Which windows it had can't be told. The day counts as covered, so that no gap is told of besides.
 				windows = append(windows, p.Window())
 				if err := v.balance(ctx, p); err != nil {
 					return err
@@ -345,6 +350,8 @@ func (v *verifier) duplicates(ctx context.Context, account string, files []dayFi
 			"hive_partitioning = false))",
 			schemas.SQLUsageColumns(f.schema), strings.Join(quoted, ", "))
 	}
+	// First which keys come more than once, then their days: so few are that the files may be read twice. The window over
+	// all of them counts what LIMIT leaves out.
 	rows, err := v.d.conn.QueryContext(ctx, fmt.Sprintf(`
 		SELECT id, ordinal, n, days, count(*) OVER () FROM (
 			SELECT request_time, id, ordinal, count(*) AS n, string_agg(DISTINCT usage_date::VARCHAR, ', '
@@ -371,6 +378,7 @@ func (v *verifier) duplicates(ctx context.Context, account string, files []dayFi
 	return rows.Err()
 }
 
+// journal tells of lines and months of it that can't be read. Nothing is derived from them.
 func (v *verifier) journal(ctx context.Context) error {
 	runs, err := v.lake.CheckJournal(ctx, func(path, detail string) {
 		v.add(Finding{Check: FoundJournal, Path: path, Detail: detail, Hint: load.HintJournal})

@@ -37,6 +37,7 @@ func (v *verifier) closedMonths(ctx context.Context) error {
 				Hint: "restore statements/" + c.Month.String() +
 					" from a backup; if it was closed anew since, usagelake rebuild"})
 		}
+		// What is left in the end is published as closed, and has no statements.
 		delete(published, c.Month.String())
 		found := func(path, format string, args ...any) {
 			v.add(Finding{Check: FoundClosed, Path: filepath.Join(c.Dir, filepath.FromSlash(path)),

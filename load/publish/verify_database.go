@@ -103,6 +103,7 @@ func (v *verifier) checkDatabase(ctx context.Context, path string,
 	}
 	v.report.DatabaseDays = len(held)
 	all := slices.Collect(maps.Keys(held))
+	// Those of either side, so that a day that only one of them has is looked at.
 	for p := range v.days {
 		if _, ok := held[p]; !ok {
 			all = append(all, p)
@@ -243,6 +244,7 @@ func (v *verifier) checkBalance(ctx context.Context, found func(check string, p 
 	if err != nil {
 		return err
 	}
+	// What the file alone has is told of, and left out of the comparison.
 	own := "true"
 	for _, p := range held {
 		if slices.Contains(v.balanceDays, p) {

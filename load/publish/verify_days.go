@@ -162,6 +162,7 @@ func (v *verifier) day(ctx context.Context, source load.Source) error {
 	if t != nil && d.usage != t.Usage.SHA256 {
 		found(FoundPruned, path, "%s", load.Detail(v.lake.LostDay(p)))
 	}
+	// The bytes of the row groups first: what DuckDB makes of a changed byte need not be an error.
 	var misplaced, unordered int64
 	if err = v.lake.CheckBody(path); err == nil {
 		d.content, misplaced, unordered, err = v.readDay(ctx, p, path, footer.Schema)
@@ -207,6 +208,8 @@ func vouched(s schemas.Seal) bool {
 // readDay reads every page of a day file, and sums it up.
 func (v *verifier) readDay(ctx context.Context, p schemas.Partition, path string, schema int) (c content, misplaced,
 	unordered int64, err error) {
+	// The sum of the rows' hashes doesn't hang on their order, which readers are free to change; a HUGEINT holds it. Order
+	// is looked at by itself: each row against the one before it. Two of one time, id and ordinal are out of order, too.
 	err = v.d.conn.QueryRowContext(ctx, fmt.Sprintf(`
 		SELECT count(*), coalesce(sum(total_amount), 0)::DECIMAL(38,12)::VARCHAR,
 		coalesce(sum(discount_amount), 0)::DECIMAL(38,12)::VARCHAR, coalesce(sum(amount), 0)::DECIMAL(38,12)::VARCHAR,
@@ -237,6 +240,8 @@ func footerContent(f schemas.DayFooter) (content, error) {
 		nil
 }
 
+// quarantine holds the quarantine of a day against its day file: there just if that says so, derived together with it,
+// and with as many records.
 func (v *verifier) quarantine(ctx context.Context, p schemas.Partition, d *verifiedDay) error {
 	path := v.lake.QuarantinePath(p)
 	f := Finding{Path: path, Account: p.Account, Date: p.Date.String(), Hint: d.hint}
@@ -297,6 +302,8 @@ func (v *verifier) readAll(ctx context.Context, path string, columns []schemas.C
 	return rows, sum, err
 }
 
+// balance holds the balance file of a day against its sealed answers. One that can't be read keeps the published
+// balances from being compared, since what they should sum to isn't known.
 func (v *verifier) balance(ctx context.Context, p schemas.Partition) error {
 	raws, err := v.lake.Balances(p)
 	if err != nil {
@@ -317,6 +324,7 @@ func (v *verifier) balance(ctx context.Context, p schemas.Partition) error {
 		return err
 	}
 	v.report.BalanceFiles++
+	// As scan of a publisher has it, line by line: the two digests are compared.
 	fmt.Fprintf(v.balances, "%s %x\n", p, sha256.Sum256(b))
 	digest, _, err := v.lake.FooterValue(path, p, load.DigestKey)
 	if err == nil {

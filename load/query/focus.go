@@ -251,6 +251,8 @@ func (o FocusOptions) query() string {
 		}
 		rows = schemas.FocusSelect(o.version(), charges)
 	}
+	// The columns that tell rows apart first, then all others: rows that are equal in all of them can change places
+	// unseen.
 	for _, c := range o.columns() {
 		by = append(by, c.Name)
 	}
@@ -341,6 +343,7 @@ func exportFocus(ctx context.Context, l *publish.Lake, opts FocusOptions) (done 
 	if err != nil {
 		return done, err
 	}
+	// Until here no file has its name, and Abort, which does nothing after Commit, drops all of them.
 	done.Rows, done.Metadata = rows, place.metadata
 	for _, f := range files {
 		done.Files = append(done.Files, f.Path)
@@ -353,6 +356,8 @@ func exportFocus(ctx context.Context, l *publish.Lake, opts FocusOptions) (done 
 func focusData(ctx context.Context, l *publish.Lake, s *Snapshot, opts FocusOptions, place focusPlace,
 	meta *focusMetadata) (files []*durable.OutFile, n int64, err error) {
 	if opts.format() == FocusParquet {
+		// It opens the published file by itself: after a publish in between the rows are of the later one. The metadata is of
+		// the columns, which are the same; the count of omitted records is of the one before.
 		f, n, err := draftParquet(ctx, l, opts.query(), opts.Path, meta.copyOption())
 		if err != nil {
 			return nil, 0, err

@@ -179,12 +179,16 @@ func (p focusPlace) commit(out durable.Out, files []*durable.OutFile, meta focus
 	}
 	parts := meta.DataLocation
 	var gone []string
+	// claim is every numbered file that will stand there at some moment: the new ones, and those of before. It is listed
+	// before the first rename, if any new name isn't listed already: a kill in between leaves no file that the next export
+	// doesn't know for its own.
 	claim := slices.Clone(parts)
 	unlisted := false
 	for _, f := range parts {
 		unlisted = unlisted || !p.ours(f.Path)
 	}
 	for _, f := range p.old {
+		// A new file takes its place by the rename.
 		if slices.ContainsFunc(files, func(n *durable.OutFile) bool { return filepath.Base(n.Path) == f.Path }) {
 			continue
 		}
@@ -216,6 +220,8 @@ func (p focusPlace) commit(out durable.Out, files []*durable.OutFile, meta focus
 			return err
 		}
 	}
+	// Only now, when all that is new stands: who reads in between may see a file too many, which the metadata of then
+	// lists, and never one too few.
 	for _, name := range gone {
 		if err := os.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return fmt.Errorf("remove %s, which an export before left: %w", name, err)
@@ -245,6 +251,8 @@ func (r *Rows) splitCSV(ctx context.Context, out durable.Out, opts FocusOptions,
 	if err := line.Flush(); err != nil {
 		return files, nil, err
 	}
+	// row is used again for each row, through line; part is of the file that is being written, and asked for anew after
+	// begin, which may have moved the list.
 	head := bytes.Clone(row.Bytes())
 	var w *bufio.Writer
 	finish := func() error {
@@ -293,6 +301,8 @@ func (r *Rows) splitCSV(ctx context.Context, out durable.Out, opts FocusOptions,
 			continue // to know how much is needed
 		}
 		part := &parts[len(parts)-1]
+		// A file may be exactly as long as it may be. The next row, if there is one, begins another: so none but the first
+		// can have a header alone.
 		if opts.MaxRows > 0 && part.Rows == opts.MaxRows || opts.MaxBytes > 0 && part.Bytes+size > opts.MaxBytes {
 			if err := begin(); err != nil {
 				return files, nil, err

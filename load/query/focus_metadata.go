@@ -84,6 +84,7 @@ func (o FocusOptions) metadata(ctx context.Context, s *Snapshot) (m focusMetadat
 		}
 		m.ColumnDefinition = append(m.ColumnDefinition, d)
 	}
+	// SchemaID and CreationDate are empty still: the digest is of the columns, and of the same columns the same.
 	b, err := json.Marshal(m)
 	if err != nil {
 		return m, err

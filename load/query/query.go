@@ -37,6 +37,8 @@ type Rows struct {
 	// doubles of numbers loses digits after the fifteenth. Nothing else changes.
 	QuoteDecimals bool
 
+	// Of Run both d and conn are the answer's own; of a Snapshot d is nil, and conn the snapshot's. Close lets go of what
+	// is its own, and a second Close of nothing. One of fetch and direct is set once there is an answer.
 	d      *publish.Database
 	conn   *duckdb.Conn
 	shared bool // conn is somebody else's to close
@@ -77,7 +79,8 @@ func Run(ctx context.Context, l *publish.Lake, query string) (*Rows, error) {
 }
 
 // Snapshot is the published file as it was when it was opened: several queries on one of it see the same, whatever is
-// published meanwhile. It is for one goroutine, and Close must be called.
+// published meanwhile. It is for one goroutine, and Close must be called. Temporary tables and views are conn's alone:
+// what Narrow and Query make is seen by nobody else, and gone with it.
 type Snapshot struct {
 	d      *publish.Database
 	conn   *duckdb.Conn
@@ -132,6 +135,8 @@ func openPublished(ctx context.Context, l *publish.Lake, allowed ...string) (*pu
 	if err != nil {
 		return nil, nil, errors.Join(err, d.Close())
 	}
+	// Last, and in this order: the file has to be attached before nothing can be, and once the configuration is locked no
+	// statement opens any of it again. The settings are the instance's, so that they hold for conn, too.
 	err = d.Exec(ctx, "SET allowed_paths = ["+strings.Join(quoted, ", ")+"]", "SET enable_external_access = false",
 		"SET lock_configuration = true")
 	if err != nil {
@@ -151,6 +156,8 @@ func prepare(ctx context.Context, conn *duckdb.Conn, query string) (*duckdb.Stmt
 	if err := refuseFunctions(query); err != nil {
 		return nil, 0, err
 	}
+	// DuckDB's parser, and no look at the words, says that it is one statement and of what kind: a WITH may stand before
+	// an INSERT. Preparing runs nothing.
 	s, err := conn.Prepare(query)
 	if err != nil {
 		if e := (*duckdb.Error)(nil); errors.As(err, &e) {
@@ -193,6 +200,7 @@ func answerTo(ctx context.Context, query string, r *Rows) (_ *Rows, err error) {
 		_ = stmt.Close()
 		return nil, err
 	}
+	// An EXPLAIN can't stand within another statement. Neither answer is long.
 	if kind == duckdb.STATEMENT_TYPE_EXPLAIN || showsCatalog(query) {
 		if err := stmt.Close(); err != nil {
 			return nil, err
@@ -215,6 +223,8 @@ func answerTo(ctx context.Context, query string, r *Rows) (_ *Rows, err error) {
 			cells[i] = fmt.Sprintf("CAST(#%d AS %s)", i+1, typeName(t, true))
 		}
 	}
+	// By place and not by name, for two columns may have one name. A table that was filled once, and of which nothing was
+	// deleted, has its rows numbered from 0 in the order in which they came.
 	r.fetch = "SELECT " + strings.Join(cells, ", ") + " FROM temp." + answer + " WHERE rowid >= ? AND rowid < ?"
 	return r, nil
 }
@@ -279,6 +289,7 @@ const fetchRows = 16 * 2048
 // error, which is the context's if that was cancelled.
 func (r *Rows) All(ctx context.Context) iter.Seq2[[]Value, error] {
 	return func(yield func([]Value, error) bool) {
+		// Both are used again for each row; what is in them is copied by who keeps it.
 		cells := make([]driver.Value, len(r.Columns))
 		values := make([]Value, len(r.Columns))
 		each := func(rows driver.Rows) (n int, more bool) {
@@ -319,6 +330,7 @@ func (r *Rows) All(ctx context.Context) iter.Seq2[[]Value, error] {
 				yield(nil, err)
 				return
 			}
+			// Fewer than were asked for: the answer ends here. One that ends with a full stretch costs an empty one more.
 			if !more || n < fetchRows {
 				return
 			}
@@ -397,6 +409,8 @@ func writeField(b *bufio.Writer, i int, s string) {
 	if i > 0 {
 		_ = b.WriteByte(',')
 	}
+	// An empty text is quoted, for an empty field is NULL; and so is one with a blank at either end, which readers like to
+	// trim.
 	if s != "" && !strings.ContainsAny(s, "\",\r\n") && s[0] != ' ' && s[len(s)-1] != ' ' {
 		_, _ = b.WriteString(s)
 		return
@@ -422,6 +436,8 @@ func (r *Rows) WriteJSON(ctx context.Context, w io.Writer) (int64, error) {
 		keys[i] = string(appendJSONString(nil, name)) + ":"
 	}
 	n := int64(0)
+	// A bufio.Writer keeps its first error, and gives it to every write after: it is enough to look at one a row, and at
+	// Flush.
 	_ = b.WriteByte('[')
 	var buf []byte
 	for row, err := range r.All(ctx) {
@@ -503,7 +519,7 @@ func WriteParquet(ctx context.Context, l *publish.Lake, query, path string) (row
 	return rows, f.Commit()
 }
 
-// draftParquet is QueryParquet up to the rename, which commit does; abort drops the file. It takes besides further
+// draftParquet is WriteParquet up to the rename, which commit does; abort drops the file. It takes besides further
 // options of DuckDB's COPY, each with a comma before it.
 func draftParquet(ctx context.Context, l *publish.Lake, query, path, options string) (_ *durable.OutFile, rows int64,
 	err error) {
@@ -519,6 +535,8 @@ func draftParquet(ctx context.Context, l *publish.Lake, query, path, options str
 	if f.Target == "" {
 		return nil, 0, fmt.Errorf("write %s: Parquet goes into a file, and this is none", path)
 	}
+	// DuckDB writes into the file that was made, of our mode and under its temporary name. USE_TMP_FILE false keeps it
+	// from making one of its own beside it, which it may not reach.
 	abs, err := filepath.Abs(f.Name())
 	if err != nil {
 		return nil, 0, err

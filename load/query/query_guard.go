@@ -32,6 +32,8 @@ var refusedFunctions = func() map[string]string {
 // that an opening parenthesis follows, quoted or not, with a schema before it or not. Texts and comments are passed
 // over.
 func refuseFunctions(query string) error {
+	// White space and comments leave it as it is, for they may stand between a name and its parenthesis: query /* */ (…).
+	// Whatever else comes takes it away.
 	name := "" // that stands right before
 	for i := 0; i < len(query); {
 		rest := query[i:]
@@ -59,6 +61,7 @@ func refuseFunctions(query string) error {
 			skip, name = quoted(rest, '\'', false), ""
 		case (r == 'e' || r == 'E') && strings.HasPrefix(rest[1:], "'"):
 			skip, name = 1+quoted(rest[1:], '\'', true), ""
+		// U&"\0071uery" is the name query: what it spells can't be told without reading its escapes as DuckDB does.
 		case (r == 'u' || r == 'U') && strings.HasPrefix(rest[1:], `&"`):
 			return fmt.Errorf("%w\nhint: write the name of a column as it is, not with escapes", ErrNotReading)
 		case r == '"':
@@ -83,6 +86,7 @@ func inName(r rune) bool {
 
 // comment is how long the comment is that text begins with; they nest.
 func comment(text string) int {
+	// A comment that isn't ended takes all that follows, as do quotes: DuckDB refuses such a query anyway.
 	depth := 0
 	for i := 0; i < len(text)-1; i++ {
 		switch text[i : i+2] {
@@ -117,6 +121,7 @@ func quoted(text string, quote byte, escapes bool) int {
 // dollars is how long the text between $tag$ and $tag$ is that text begins with, or the dollar alone.
 func dollars(text string) int {
 	end := strings.IndexByte(text[1:], '$')
+	// $1 is a parameter, and no quote: a tag begins with no digit. $$ has an empty tag.
 	if end < 0 || strings.ContainsFunc(text[1:1+end], func(r rune) bool { return !inName(r) }) || end > 0 &&
 		text[1] >= '0' && text[1] <= '9' {
 		return 1

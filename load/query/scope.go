@@ -101,6 +101,7 @@ func (s *Snapshot) Narrow(ctx context.Context, scope Scope, keep ...string) erro
 			return fmt.Errorf("keep %s: %w", name, err)
 		}
 	}
+	// Three conditions, by what columns a table has: account alone; account and model; and, by allocation_id, the owner.
 	account, usage := scope.Where(append([]string{"model"}, notOwned...)...), scope.Where(notOwned...)
 	allocated := usage
 	if scope.Owned() {
@@ -125,6 +126,7 @@ func (s *Snapshot) Narrow(ctx context.Context, scope Scope, keep ...string) erro
 		if err != nil {
 			return err
 		}
+		// A record has one key, and a key one allocation: the join doubles none.
 		records = `SELECT u.* FROM ` + whole + `usage u JOIN ` + whole + `allocation_keys k ON ` + join + `
 			JOIN (FROM ` + whole + "allocations WHERE pool IS NULL AND " + scope.Where("account", "model") +
 			`) a ON a.allocation_id = k.allocation_id
@@ -147,6 +149,7 @@ func (s *Snapshot) Narrow(ctx context.Context, scope Scope, keep ...string) erro
 	view := func(name, query string) schemas.SQLView {
 		return schemas.SQLView{Name: name, SQL: "CREATE TEMP VIEW " + name + " AS " + query}
 	}
+	// None is made here: define makes each when a text asks for it, and those that it names before it.
 	s.scoped = slices.Concat([]schemas.SQLView{
 		view("accounts", "SELECT * FROM "+whole+"accounts WHERE "+account),
 		view("coverage_daily", "SELECT * FROM "+whole+"coverage_daily WHERE "+account),
@@ -178,6 +181,8 @@ func (s *Snapshot) Narrow(ctx context.Context, scope Scope, keep ...string) erro
 // define makes the narrowed views that a text names, and those that they name. There are some fifty of them and a
 // report needs a few. What a text calls usage.NAME is the file's own.
 func (s *Snapshot) define(ctx context.Context, text string) error {
+	// Any word counts that is the name of a view, in a text or a comment, too: one made in vain costs little. Of a.b both
+	// are looked at, for a may be a view and b a column of it.
 	words := map[string]bool{}
 	for _, w := range strings.FieldsFunc(text, func(r rune) bool {
 		return r != '_' && r != '.' && !unicode.IsLetter(r) &&
@@ -189,11 +194,13 @@ func (s *Snapshot) define(ctx context.Context, text string) error {
 		_, column, _ := strings.Cut(w, ".")
 		words[w], words[column] = true, true
 	}
+	// The list shrinks below: a view that another has made meanwhile is none any more (i < 0).
 	for _, v := range slices.Clone(s.scoped) {
 		i := slices.IndexFunc(s.scoped, func(o schemas.SQLView) bool { return o.Name == v.Name })
 		if !words[v.Name] || i < 0 {
 			continue
 		}
+		// Before it is made, so that what it names can't come back to it without end.
 		s.scoped = slices.Delete(s.scoped, i, i+1)
 		if err := s.define(ctx, v.SQL); err != nil {
 			return err

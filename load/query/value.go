@@ -159,6 +159,7 @@ func render(t duckdb.TypeInfo, v driver.Value, quoted bool) (Value, error) {
 		return Value{Text: timeText(t.InternalType(), v)}, nil
 	case duckdb.Interval:
 		return Value{Text: intervalText(v)}, nil
+	// The driver gives a UUID as its 16 bytes.
 	case []byte:
 		if t.InternalType() == duckdb.TYPE_UUID && len(v) == 16 {
 			u := duckdb.UUID(v)
@@ -242,6 +243,7 @@ func renderList(t duckdb.TypeInfo, list []any, quoted bool) (Value, error) {
 func number(text string) Value { return Value{Text: text, Bare: true} }
 
 func float(f float64, bits int) Value {
+	// The fewest digits that read back as the same number. JSON has no words for what is no number.
 	text := strconv.FormatFloat(f, 'g', -1, bits)
 	return Value{Text: text, Bare: !math.IsNaN(f) && !math.IsInf(f, 0)}
 }
@@ -250,6 +252,7 @@ func timeText(t duckdb.Type, v time.Time) string {
 	switch t {
 	case duckdb.TYPE_DATE:
 		return v.Format(time.DateOnly)
+	// Zeros at the end of a fraction are left out, and so is a fraction of none.
 	case duckdb.TYPE_TIME:
 		return v.Format("15:04:05.999999")
 	case duckdb.TYPE_TIME_TZ:

@@ -23,6 +23,8 @@ const parts = `sum(net_cost) FILTER (pool IS NULL AND charge_class IS NULL) AS d
 // chargeback is what each owner is charged.
 func (b *builder) chargeback(ctx context.Context) error {
 	b.doc.Title = "Chargeback"
+	// Charges know no users, and usage by user knows no owner of a pool. So by users alone it is allocated_daily; by users
+	// and owners what is assigned directly, and the shares of pools in the same columns.
 	source, basis := "chargeback_daily", AsCharged
 	users := slices.ContainsFunc(b.By, func(d string) bool { return d == "token" || d == "user" || d == "custom_user" })
 	owners := b.Scope.Owned() || slices.ContainsFunc(b.By, func(d string) bool {
@@ -47,6 +49,7 @@ func (b *builder) chargeback(ctx context.Context) error {
 		b.note("By token or user, usage counts in its own month: corrections of closed months are not set apart.")
 	}
 	columns, plain := make([]string, len(b.By)), make([]string, len(b.By))
+	// By time if that comes first, and else the most expensive first.
 	byTime := false
 	for i, by := range b.By {
 		for _, d := range dimensions {
@@ -91,10 +94,15 @@ func (b *builder) chargeback(ctx context.Context) error {
 // bridge adds a table of what leads from what is charged in the period to what was used in it, where that isn't the
 // same. shared says that shares of pools are in the latter.
 func (b *builder) bridge(ctx context.Context, shared bool) error {
+	// A pool that isn't split is in the usage of all, so nothing leads from one to the other; of an owner's usage the
+	// shares are to be taken off, unless they are in it.
 	pools := "false"
 	if b.Scope.Owned() && !shared {
 		pools = "pool IS NOT NULL"
 	}
+	// charged is what the period is charged with, whenever it was used; since is what the usage of the period was
+	// corrected by, wherever that is charged. Lines 2 and 3 take off what isn't in the usage of the period, 4 adds what
+	// is. Where there are none of these the two are the same, and there is no table.
 	t, err := b.ask(ctx, "bridge", "From what is charged to what was used", fmt.Sprintf(`
 		WITH charged AS (
 			SELECT currency, sum(net_cost) AS net_cost, sum(net_cost) FILTER (charge_class IS NULL AND (%[1]s)) AS shares,
@@ -130,6 +138,8 @@ func (b *builder) asNow(ctx context.Context) error {
 
 // moneyFigures are the figures of a chargeback: net cost, what it was before, how much is allocated.
 func (b *builder) moneyFigures(ctx context.Context) error {
+	// The share that is allocated says something only if what is and what isn't have one sign: of −20 and 120 it would be
+	// 1.2.
 	t, err := b.ask(ctx, "figures", "", fmt.Sprintf(`
 		SELECT %[3]scurrency, sum(net_cost) AS net_cost, sum(list_cost) AS list_cost, sum(discount) AS discount,
 		sum(requests)::BIGINT AS requests, %[1]s,
@@ -177,6 +187,7 @@ func (b *builder) moneyFigures(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	// One a currency, the largest first.
 	for _, row := range f.Rows {
 		detail := ""
 		if !row[2].Null {
@@ -195,6 +206,8 @@ func (b *builder) change(ctx context.Context, currency query.Value) (string, err
 	if !ok {
 		return "", nil
 	}
+	// comparable_days has the days that can be compared, as they are whole in both months, each with its side. Corrections
+	// are left out: they are of other months.
 	like, err := b.ask(ctx, "basis", "", fmt.Sprintf(`
 		SELECT (SELECT basis FROM comparison_basis WHERE "month" = DATE '%[1]s') AS basis,
 			(SELECT any_value(completeness) FROM completeness(DATE '%[2]s', DATE '%[1]s')) AS completeness`,
@@ -265,6 +278,7 @@ func (b *builder) statement(ctx context.Context) error {
 	summary := "SELECT " + byOwner + "cost_center, currency, " + measures + ", " + parts +
 		" FROM chargeback_daily GROUP BY ALL"
 	if where := b.journalled(); where != "" { // in whole cents as the journal has it, so that the two agree
+		// Of the whole file: within a scope the largest remainders would be others, and the cents with them.
 		posted := "(SELECT cost_center, currency, sum(posted) AS posted FROM whole_chargeback_journal WHERE entry = " +
 			"'debit' AND " + where + " GROUP BY ALL)"
 		t, err := b.ask(ctx, "posted", "",
@@ -291,6 +305,7 @@ func (b *builder) statement(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	// A workbook has a sheet for each cost centre, and CSV and Parquet the lines.
 	lines.Group = "cost_center"
 	b.doc.Data = lines
 	if err := b.journal(ctx); err != nil {
@@ -387,6 +402,7 @@ func (b *builder) budget(ctx context.Context) error {
 		b.warn("no budget is for this: write one below budgets: in the config")
 	}
 	for _, row := range t.Rows {
+		// Only what somebody has to look at is a figure.
 		if s := t.value(row, "status").Text; s != "ok" {
 			b.doc.Figures = append(b.doc.Figures,
 				Figure{Label: t.value(row, "budget").Text, Value: s,
@@ -401,6 +417,8 @@ func (b *builder) budget(ctx context.Context) error {
 	return nil
 }
 
+// reconciliation holds invoices and balances against usage. An invoice belongs to the period if it shares a day with
+// it: its end is excluded, as the period's is.
 func (b *builder) reconciliation(ctx context.Context) error {
 	b.doc.Title = "Reconciliation"
 	t, err := b.add(ctx, AsItIsNow, "invoices", "Invoices against usage",
@@ -443,6 +461,8 @@ func (b *builder) reconciliation(ctx context.Context) error {
 	return err
 }
 
+// anomalies lists what left its history. A day's deviation shows in several scopes: one is the line, the others are
+// also.
 func (b *builder) anomalies(ctx context.Context) error {
 	b.doc.Title = "Anomalies"
 	t, err := b.add(ctx, AsItIsNow, "anomalies", "What left its history",
@@ -473,6 +493,7 @@ func (b *builder) forecast(ctx context.Context) error {
 			ELSE 2 END, forecast DESC NULLS LAST, scope_value, currency`); err != nil {
 		return err
 	}
+	// price_effect, since price is a price: names describes columns by what they are called.
 	drivers, err := b.add(ctx, AsItIsNow, "drivers", "Why cost differs from the month before",
 		`SELECT "month", model, currency, net_before, net_now, change, volume, mix, cache, price AS price_effect, compared
 			FROM month_over_month_drivers WHERE `+within(b.period, `"month"`)+` ORDER BY abs(change) DESC, model, currency`)
@@ -500,6 +521,7 @@ func (b *builder) forecast(ctx context.Context) error {
 	return nil
 }
 
+// top lists who spends most, by month and currency: places of different months aren't compared.
 func (b *builder) top(ctx context.Context) error {
 	b.doc.Title = "Top spenders"
 	n := b.Top
@@ -568,8 +590,11 @@ func (b *builder) cacheSavings(ctx context.Context) error {
 	return b.asNow(ctx)
 }
 
+// quality tells what there is and what lacks. It has no amounts, and so no basis.
 func (b *builder) quality(ctx context.Context) error {
 	b.doc.Title = "Data quality"
+	// Each joined table is summed up by account first, so that an account has one row: gaps and findings of several days
+	// would multiply each other.
 	if _, err := b.add(ctx, "", "accounts", "Accounts", fmt.Sprintf(`
 		SELECT f.account, covered_from, covered_to, gaps, (coalesce(c.missing, 0) / 3600)::DECIMAL(18,4) AS missing_hours,
 		records, quarantined, duplicates, windows, miscounted,

@@ -42,6 +42,8 @@ func (e *OptionsError) Error() string { return e.Message }
 type builder struct {
 	*query.Snapshot
 	Options
+	// Found one after the other, each by the steps before it: clock finds period, asOf and current; subtitle closed;
+	// callNames called. doc grows as the report is built. It is one goroutine's, as the snapshot is.
 	period  schemas.Period
 	doc     *Document
 	asOf    time.Time
@@ -74,6 +76,8 @@ func Build(ctx context.Context, lake *publish.Lake, opts Options) (*Document, er
 	}
 	defer s.Close()
 	b := &builder{Snapshot: s, Options: opts}
+	// clock and named ask the whole file: which month is the last, and which names there are, must not hang on a scope
+	// that is wrong. From Narrow on every question is asked of the scope.
 	if err := b.clock(ctx, r); err != nil {
 		return nil, err
 	}
@@ -89,6 +93,7 @@ func Build(ctx context.Context, lake *publish.Lake, opts Options) (*Document, er
 // narrow makes the snapshot show what the document is about.
 func (b *builder) narrow(ctx context.Context, r Report) error {
 	scope := b.Scope
+	// A report with history has its period as a condition in its own queries, and the scope has no time.
 	if !r.history {
 		scope.From, scope.To, scope.Billing = &b.period.From, &b.period.To, b.period.Billing
 	}
@@ -110,6 +115,7 @@ func (b *builder) document(ctx context.Context, r Report) (*Document, error) {
 	if err := r.build(b, ctx); err != nil {
 		return nil, err
 	}
+	// Last, when the columns have been asked for by their places: names go between them, completeness behind.
 	b.nameTables()
 	for _, t := range b.doc.Tables {
 		t.complete(b.doc.Completeness.Text)
@@ -142,6 +148,7 @@ func (b *builder) completeness(ctx context.Context) (Completeness, error) {
 	if err != nil {
 		return Completeness{}, err
 	}
+	// completeness gives one row, whatever is there.
 	row := t.Rows[0]
 	out := Completeness{Complete: row[3].Text == "true", Text: row[4].Text}
 	for i, n := range []*int64{&out.PeriodSeconds, &out.ExpectedSeconds, &out.MissingSeconds} {
@@ -159,6 +166,8 @@ func within(p schemas.Period, column string) string {
 
 // clock reads how far the data goes, and finds the period.
 func (b *builder) clock(ctx context.Context, r Report) error {
+	// The last month in which the scope has a charge, and where it has none the last of all: a document about nothing says
+	// so of the same month as others.
 	t, err := b.ask(ctx, "clock", "",
 		`SELECT as_of, current_month, coalesce((SELECT max(billing_month) FROM chargeback_daily WHERE `+b.where()+`),
 			(SELECT max(billing_month) FROM chargeback_daily)) AS last_month FROM data_as_of`)
@@ -180,6 +189,7 @@ func (b *builder) clock(ctx context.Context, r Report) error {
 	case b.Period == nil:
 		b.period = schemas.MonthPeriod(last.Month())
 	default:
+		// Whole months of charges, or any days of usage: Billing of it says which, and so what a correction counts in.
 		b.period = *b.Period
 	}
 	return errors.Join(err1, err2, err3)
@@ -198,6 +208,7 @@ func (b *builder) named(ctx context.Context) error {
 			if d != "account" {
 				names += ` UNION SELECT scope_value FROM budgets WHERE "scope" = '` + d + "'"
 			}
+			// The name itself first, if it is there: then the first row says so. Else the three that are most like it.
 			t, err := b.ask(ctx, "names", "",
 				fmt.Sprintf(`SELECT name, name = %[1]s AS it FROM (%[2]s)
 					ORDER BY it DESC, jaro_winkler_similarity(lower(name), lower(%[1]s)) DESC, name LIMIT 3`, schemas.SQLString(v),
@@ -252,11 +263,13 @@ func (b *builder) subtitle(ctx context.Context) error {
 			if !row[2].Null && row[2].Text != "" {
 				b.doc.Notes = append(b.doc.Notes, "It was closed in spite of: "+row[2].Text)
 			}
+		// By the file's clock, and not by ours: a file of last week has last week's month running.
 		case month >= b.current:
 			b.doc.Subtitle += ", running"
 		default:
 			b.doc.Subtitle += ", open"
 		}
+		// Of more than one month nothing is closed: some of it may be.
 		b.closed = b.Closing || len(closed.Rows) > 0
 	}
 	for _, d := range query.ScopeDimensions {
@@ -277,6 +290,8 @@ func (b *builder) freshness(ctx context.Context) error {
 		return err
 	}
 	if b.doc.Completeness.MissingSeconds > 0 {
+		// The end of the day that asOf lies in, or asOf if that is midnight: of 10:00 on the 20th the 21st, of 00:00 on the
+		// 20th the 20th. It is excluded, as --to is.
 		to := min(b.period.To, schemas.DateOf(b.asOf.Add(24*time.Hour-time.Second)))
 		b.warn("%s: what was used in the rest is not in these figures. usagelake export --from %s --to %s fetches it.",
 			b.doc.Completeness.Text, b.period.From, to)
@@ -290,6 +305,7 @@ func (b *builder) freshness(ctx context.Context) error {
 	row := t.Rows[0]
 	cell := func(name string) string { return show(t.Columns[t.column(name)], t.value(row, name), "") }
 	positive := func(name string) bool { return float(t.value(row, name)) > 0 }
+	// Of the scope: Narrow has made accounts that.
 	accounts := "1 account"
 	if cell("accounts") != "1" {
 		accounts = cell("accounts") + " accounts"

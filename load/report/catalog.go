@@ -38,7 +38,7 @@ type Report struct {
 	// Example is a call of it, but for "usagelake report ".
 	Example string
 	Spans   Spans
-	// Dimensions are those of load.ScopeDimensions that it can be narrowed by.
+	// Dimensions are those of query.ScopeDimensions that it can be narrowed by.
 	Dimensions []string
 	// NoPeriod says why it isn't of any days, or any months; NoOwners why it isn't narrowed by the other dimensions. ""
 	// where it is.
@@ -124,7 +124,8 @@ func Find(name string) (Report, bool) {
 	return reports[i], true
 }
 
-// dimensions are what a chargeback can be by, as columns of chargeback_daily and of lines.
+// dimensions are what a chargeback can be by, as columns of chargeback_daily and of lines. What is NULL where nothing
+// is assigned has that as a name, as in a scope; cost_center has it in the table already.
 var dimensions = []struct{ name, sql string }{
 	{"account", "account"}, {"cost_center", "cost_center"},
 	{"team", "coalesce(team, '" + schemas.Unallocated + "') AS team"},
@@ -150,6 +151,7 @@ func FlagName(dimension string) string { return "--" + strings.ReplaceAll(dimens
 // WhyNot says why the report has no flag for a period or a narrowing; "" of any other, and of one that it has.
 func (r Report) WhyNot(flag string) string {
 	switch {
+	// Spans are in the order of how much can be asked.
 	case flag == "--month" && r.Spans < Months, (flag == "--from" || flag == "--to") && r.Spans < AnyDays:
 		return r.NoPeriod
 	case slices.ContainsFunc(query.ScopeDimensions, func(d string) bool {
@@ -183,6 +185,7 @@ func (r Report) Check(o Options) error {
 	if o.By != nil && r.By == nil {
 		return refuse("the report %s has its own order: --by is for chargeback", r.Name)
 	}
+	// The names go into SQL: none but these do.
 	for i, by := range o.By {
 		if !slices.Contains(Dimensions(), by) {
 			return refuse("no dimension %q: there are %s", by, strings.Join(Dimensions(), ", "))

@@ -50,6 +50,7 @@ func newSVG(w, h float64, title, description string) *svg {
 }
 
 func (s *svg) rect(x, y, w, h float64, fill string) {
+	// What has no extent is left out: a bar that is less than the gap above it, say.
 	if w > 0 && h > 0 {
 		fmt.Fprintf(s, `<rect x="%.2f" y="%.2f" width="%.2f" height="%.2f" fill="%s"/>`, x, y, w, h, fill)
 	}
@@ -80,6 +81,7 @@ func (s *svg) label(x, y float64, anchor string, size float64, fill, text string
 		html.EscapeString(words.Cell(text)))
 }
 
+// What end gives is trusted by the page: nothing but numbers, constants and escaped texts was written.
 func (s *svg) end() template.HTML {
 	s.WriteString("</svg>")
 	return template.HTML(s.String())
@@ -92,6 +94,8 @@ func ticks(low, high float64) []float64 {
 	if span <= 0 || math.IsInf(span, 0) || math.IsNaN(span) {
 		return []float64{0, 1}
 	}
+	// The power of ten at or below a quarter of the span, times the first factor that makes five steps or fewer: of 230 it
+	// is 10 times 5, and the marks are 0, 50 … 250. They are multiples of the step, so that 0 is one of them.
 	step := math.Pow(10, math.Floor(math.Log10(span/4)))
 	for _, m := range []float64{1, 2, 2.5, 5, 10} {
 		if span/(m*step) <= 5 {
@@ -100,6 +104,7 @@ func ticks(low, high float64) []float64 {
 		}
 	}
 	var out []float64
+	// n times the step, and not the step added up: sums of 0.1 drift.
 	for n := math.Floor(low / step); ; n++ {
 		out = append(out, n*step)
 		if n*step >= high {
@@ -108,6 +113,7 @@ func ticks(low, high float64) []float64 {
 	}
 }
 
+// short is a number where there is little room: three or four digits, and a letter for thousands and more.
 func short(v float64) string {
 	switch a := math.Abs(v); {
 	case a >= 1e9:
@@ -116,6 +122,7 @@ func short(v float64) string {
 		return trimZeros(v/1e6) + "M"
 	case a >= 1e4:
 		return trimZeros(v/1e3) + "k"
+	// Whole from 10 on; below that two decimals; below a hundredth one digit, such as 0.003.
 	case a >= 10 || a == 0:
 		return words.Grouped(strconv.FormatFloat(v, 'f', 0, 64))
 	case a < 0.01:
@@ -126,6 +133,7 @@ func short(v float64) string {
 
 // gutter is the room that names need beside bars.
 func gutter(names []string) float64 {
+	// Room for eight characters at least, and for what names are clipped to at most; 6.6 for each, and 20 beside them.
 	most := 8
 	for _, n := range names {
 		most = max(most, utf8.RuneCountInString(words.Clip(words.Cell(n), maxName)))
@@ -157,6 +165,7 @@ func (c stacked) draw(title string) template.HTML {
 	const w, h, left, right, top, bottom = 640, 320, 56, 4, 12, 34
 	s := newSVG(w, h, title, fmt.Sprintf("Bars for %d days, stacked by %d parts, in %s.", len(c.days), len(c.series),
 		c.unit))
+	// How high the highest stack is, and how deep the deepest hangs.
 	low, high := 0.0, 0.0
 	for d := range c.days {
 		up, down := 0.0, 0.0
@@ -167,6 +176,7 @@ func (c stacked) draw(title string) template.HTML {
 	}
 	marks := ticks(low, high)
 	scale := (h - top - bottom) / (marks[len(marks)-1] - marks[0])
+	// Down the picture is up in numbers: the lowest mark stands at the bottom.
 	at := func(v float64) float64 { return h - bottom - (v-marks[0])*scale }
 	for _, v := range marks {
 		s.line(left, at(v), w-right, at(v), faint, 1, "")
@@ -177,6 +187,8 @@ func (c stacked) draw(title string) template.HTML {
 		up, down := at(0), at(0) // what is below zero hangs from the line
 		x := left + float64(d)*slot
 		for i, part := range c.series {
+			// Parts above zero are stacked upwards from the line, those below it downwards, in the order of the series: a credit
+			// takes nothing off another part. 0.6 is the gap between two.
 			v := math.Abs(part.values[d]) * scale
 			if part.values[d] < 0 {
 				s.bar(x+slot*0.12, down+0.6, slot*0.76, v-0.6, i)
@@ -186,6 +198,7 @@ func (c stacked) draw(title string) template.HTML {
 				s.bar(x+slot*0.12, up, slot*0.76, v-0.6, i)
 			}
 		}
+		// Some eight days have a name, however many there are.
 		if every := max(1, len(c.days)/8); d%every == 0 && len(day) == 10 {
 			s.label(x+slot/2, h-bottom+16, "middle", 11, muted, day[5:])
 		}
@@ -246,10 +259,12 @@ func (c bars) draw(title string) template.HTML {
 		high = 1
 	}
 	scale := (w - left - right) / (high - low)
+	// low is 0 or less: where all are positive the line stands at the left.
 	zero := left - low*scale
 	for n, i := range c.items {
 		y := 6 + float64(n)*row
 		s.label(left-10, y+15, "end", 12, ink, words.Clip(words.Cell(i.name), maxName))
+		// A bar of less than a pixel is one wide, or it would seem to be nothing.
 		x, width := zero, i.value*scale
 		if i.value < 0 {
 			x, width = zero+i.value*scale, -i.value*scale
@@ -298,6 +313,8 @@ func (c budgetBars) draw(title string) template.HTML {
 			least = math.Min(least, min(i.spent, i.forecast, i.low)/i.amount)
 		}
 	}
+	// In budgets: a bar is as long as its share of its own budget, and one is always in the picture. What is beyond three
+	// of them ends at the edge, or all others would be too short to see.
 	least, most = math.Max(least*1.04, -3), math.Min(most*1.04, 3)
 	scale := (w - left - right) / (most - least)
 	zero := left - least*scale
@@ -309,6 +326,7 @@ func (c budgetBars) draw(title string) template.HTML {
 		if i.amount <= 0 {
 			continue // there is no scale for a budget of nothing
 		}
+		// Where an amount stands: as a share of this budget, kept within the picture.
 		at := func(v float64) float64 { return zero + math.Min(math.Max(v/i.amount, least), most)*scale }
 		series := 0
 		if i.spent > i.amount {
@@ -344,6 +362,7 @@ type outlook struct {
 func (c outlook) draw(title string) template.HTML {
 	const w, h, left, right, top, bottom = 860, 280, 56, 110, 16, 34
 	s := newSVG(w, h, title, "The month's cost so far, added up by day, and a line to the forecast with its range.")
+	// Whatever is drawn has to lie between the marks.
 	low, high := c.forecast, c.forecast
 	if c.ranged {
 		low, high = math.Min(low, c.low), math.Max(high, c.high)
@@ -353,6 +372,7 @@ func (c outlook) draw(title string) template.HTML {
 	}
 	marks := ticks(low, high)
 	scale := (h - top - bottom) / (marks[len(marks)-1] - marks[0])
+	// x(0) is the beginning of the first day, x(1) its end, where what was spent until then stands.
 	x := func(day int) float64 { return left + (w-left-right)*float64(day)/float64(max(len(c.days), 1)) }
 	y := func(v float64) float64 { return h - bottom - (v-marks[0])*scale }
 	for _, v := range marks {
@@ -363,6 +383,7 @@ func (c outlook) draw(title string) template.HTML {
 		s.line(left, y(v), w-right, y(v), color, 1, "")
 		s.label(left-8, y(v)+4, "end", 11, muted, short(v))
 	}
+	// From the end of the last day that is there, the forecast goes straight to the end of the month.
 	n, end := len(c.actual), len(c.days)
 	last := 0.0
 	var path strings.Builder
@@ -411,6 +432,7 @@ func (c heat) draw(title string) template.HTML {
 		s.label(left-8, top+float64(d)*24+16, "end", 12, ink, []string{"Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"}[d])
 		for hour, v := range day {
 			x, y := left+float64(hour)*cell, top+float64(d)*24
+			// The darkest is the hour with the most, of either sign. Where that is 0, all are light.
 			share := 0.0
 			if most > 0 {
 				share = math.Abs(v) / most
@@ -462,6 +484,7 @@ func (c calendar) draw(title string) template.HTML {
 	left := gutter(names)
 	h := float64(top + len(c.rows)*22 + 26)
 	s := newSVG(w, h, title, "A field for each day of each account: full, in part, or not covered.")
+	// Few days aren't spread over all of the width.
 	cell := math.Min((w-left)/float64(max(len(c.days), 1)), 26)
 	for r, row := range c.rows {
 		y := top + float64(r)*22

@@ -69,6 +69,7 @@ func (d *Document) Choose(name string) error {
 // Each gives the document once for each of its tables, with that as the main one, and the table's name.
 func (d *Document) Each(do func(one *Document, table string) error) error {
 	for _, t := range d.Tables {
+		// The rest is shared: nothing that renders a document writes to it.
 		one := *d
 		one.Data = t
 		if err := do(&one, t.Name); err != nil {
@@ -82,6 +83,7 @@ func (d *Document) Each(do func(one *Document, table string) error) error {
 func (d *Document) Zip(w io.Writer, format string) error {
 	z := zip.NewWriter(w)
 	err := d.Each(func(one *Document, table string) error {
+		// The document's own time: the same document gives the same archive.
 		f, err := z.CreateHeader(&zip.FileHeader{Name: table + "." + format, Method: zip.Deflate, Modified: d.Generated})
 		if err != nil {
 			return err

@@ -18,6 +18,7 @@ func show(c Column, v query.Value, currency string) string {
 	}
 	switch c.Kind {
 	case Count, Money, Posted, UnitCost, Share:
+		// Whatever the kind, the text is an exact decimal, and no float stands in between. One that isn't is shown as it is.
 		n, err := schemas.ParseMoney(v.Text)
 		if err != nil {
 			return v.Text
@@ -32,6 +33,7 @@ func show(c Column, v query.Value, currency string) string {
 			return v.Text[:7]
 		}
 	case Instant:
+		// 2026-11-20T10:00:00.25Z is shown as 2026-11-20 10:00.
 		if t, ok := strings.CutSuffix(v.Text, "Z"); ok && len(t) >= 16 {
 			return strings.Replace(t[:16], "T", " ", 1)
 		}
@@ -52,6 +54,7 @@ func (t *Table) show(row []query.Value, i int) string {
 // showNumber is a number as a person reads it: rounded half away from zero.
 func showNumber(k Kind, v schemas.Money) string {
 	if k == Share {
+		// Before it is rounded: 0.12345 is 12.345, and 12.3 %.
 		v = v.Times(100)
 	}
 	s := words.Grouped(v.Fixed(k.places(v.Currency())))

@@ -102,7 +102,9 @@ func (t *Table) html() *htmlTable {
 		}
 		switch {
 		case i == grouped || i > 0 && t.nameOf(i-1) == i: // a name stands in the cell of its id
+		// A column that is NULL in all rows is named below the table and takes no room.
 		case filled():
+			// From here on the columns of the page are those in shown, in that order: cells goes by it, and Head has as many.
 			shown = append(shown, i)
 			out.Head = append(out.Head, htmlCell{Text: c.Title, Num: c.Kind.Numeric()})
 		default:
@@ -125,6 +127,7 @@ func (t *Table) html() *htmlTable {
 		for _, row := range rows {
 			line := cells(func(i int) string { return words.Clip(words.Cell(t.show(row, i)), longestText) })
 			for at, i := range shown {
+				// The name is what is read, the id stands small beside it.
 				if n := t.nameOf(i); n >= 0 && !row[n].Null {
 					line[at].ID, line[at].Text, line[at].Short = line[at].Text, words.Clip(words.Cell(row[n].Text), longestText), false
 				}
@@ -139,6 +142,7 @@ func (t *Table) html() *htmlTable {
 		}
 		for _, total := range of.Totals() {
 			texts := of.totalCells(total)
+			// totalCells knows the table, and not which of its columns are shown.
 			line := cells(func(i int) string { return texts[i] })
 			for i, c := range line { // where the column of the word is left out, the first that is free takes it
 				if c.Text == "" || c.Text == totalWord {
@@ -153,6 +157,7 @@ func (t *Table) html() *htmlTable {
 	if grouped < 0 {
 		out.Parts = []htmlPart{{Rows: rows(t.Rows)}}
 	}
+	// None where the table isn't grouped.
 	parts := t.parts()
 	for _, part := range parts {
 		p := htmlPart{Title: words.Clip(words.Cell(part.Title), longestText), Rows: rows(part.Rows)}
@@ -165,6 +170,8 @@ func (t *Table) html() *htmlTable {
 		out.Parts = append(out.Parts, p)
 	}
 	out.Totals = totals(t, totalWord)
+	// An estimate of the width: a column is as wide as its longest text, up to where texts are broken. 12 for the space
+	// around a cell, 5.2 for a letter.
 	longest := make([]int, len(shown))
 	look := func(rows [][]htmlCell) {
 		for _, row := range rows {

@@ -39,6 +39,7 @@ func (c calledNames) label(kind, id string) string {
 // nameTables gives each column of ids a column of names beside it, where the file has names of that kind.
 func (b *builder) nameTables() {
 	tables := slices.Clone(b.doc.Tables)
+	// A table may stand behind a picture and among the others, too; it gets its names once.
 	for _, p := range b.doc.Pictures {
 		tables = append(tables, p.Table)
 	}
@@ -64,14 +65,17 @@ func (t *Table) name(called calledNames) {
 		t.Columns = slices.Insert(t.Columns, i+1,
 			Column{Name: nameColumn(t.Columns[i].Name), Title: t.Columns[i].Title + " name"})
 		for r, row := range t.Rows {
+			// A scope_value is of another kind in each row.
 			of := kind
 			if isScope {
 				of = row[scope].Text
 			}
 			name := query.Value{Text: called[of][row[i].Text]}
 			name.Null = name.Text == ""
+			// Insert may move the row, so that it is put back.
 			t.Rows[r] = slices.Insert(row, i+1, name)
 		}
+		// Past the column that was put in, which is named after none.
 		i++
 	}
 }

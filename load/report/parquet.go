@@ -47,6 +47,7 @@ func (t *Table) Parquet(w io.Writer) error {
 		}
 	}
 	schema := arrow.NewSchema(fields, nil)
+	// All rows are one batch: a document is in memory as it is.
 	b := array.NewRecordBuilder(memory.DefaultAllocator, schema)
 	defer b.Release()
 	for _, row := range t.Rows {
@@ -65,6 +66,7 @@ func (t *Table) Parquet(w io.Writer) error {
 			case *array.Decimal128Builder:
 				n, errMoney := schemas.ParseMoney(v.Text)
 				if err = errMoney; err == nil {
+					// Units of 10⁻¹², as the type's scale has them.
 					f.Append(decimal128.FromBigInt(n.Units()))
 				}
 			case *array.Date32Builder:

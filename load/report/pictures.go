@@ -21,6 +21,7 @@ func (b *builder) pictures(ctx context.Context) error {
 	if err != nil || len(t.Rows) == 0 {
 		return err
 	}
+	// One that isn't known is NULL, which is a currency like others here.
 	currency := t.Rows[0][0]
 	for _, x := range []struct{ title, column string }{{"Net cost a day, by cost centre", "cost_center"},
 		{"Net cost a day, by model", "model"}} {
@@ -65,6 +66,7 @@ const (
 // allDays are the days of the period that the data reaches, maxDays of them at the most.
 func (b *builder) allDays() []string {
 	from, to := b.period.From, b.period.To
+	// asOf is excluded: at midnight the day before is the last. A day is shown in any case, so that a picture isn't empty.
 	if last := schemas.DateOf(b.asOf.Add(-time.Second)) + 1; to > last {
 		to = max(last, from+1)
 	}
@@ -75,6 +77,8 @@ func (b *builder) allDays() []string {
 	return out
 }
 
+// stackedPicture draws what was spent each day by the values of a column. Corrections are left out: they would stand on
+// days of other months.
 func (b *builder) stackedPicture(ctx context.Context, title, column string, currency query.Value) error {
 	t, err := b.ask(ctx, column, title,
 		fmt.Sprintf(`SELECT usage_date, %[1]s, sum(net_cost) AS net_cost FROM chargeback_daily
@@ -92,6 +96,7 @@ func (b *builder) stackedPicture(ctx context.Context, title, column string, curr
 	for name := range sums {
 		parts = append(parts, name)
 	}
+	// The largest first, and of equal ones by name: a map's order must not reach the page.
 	slices.SortFunc(parts, func(x, y query.Value) int {
 		if sums[x] != sums[y] {
 			if sums[x] > sums[y] {
@@ -101,9 +106,12 @@ func (b *builder) stackedPicture(ctx context.Context, title, column string, curr
 		}
 		return strings.Compare(x.Text, y.Text)
 	})
+	// Of each part the series that it is in.
 	place := map[query.Value]int{}
 	var stack []series
 	for i, name := range parts {
+		// The largest have a series each. All that are smaller share the last; where that would be one part alone it has its
+		// own.
 		if i < maxSeries || len(parts) == maxSeries+1 {
 			stack = append(stack, series{b.called.label(column, show(t.Columns[1], name, "")), make([]float64, len(days))})
 		} else if i == maxSeries {
@@ -112,6 +120,7 @@ func (b *builder) stackedPicture(ctx context.Context, title, column string, curr
 		place[name] = min(i, len(stack)-1)
 	}
 	for _, row := range t.Rows {
+		// Days beyond those that the picture has are left out of it, and not of the sums that order the parts.
 		if d := slices.Index(days, row[0].Text); d >= 0 {
 			stack[place[row[1]]].values[d] += float(row[2])
 		}
@@ -127,6 +136,8 @@ func (b *builder) stackedPicture(ctx context.Context, title, column string, curr
 	return nil
 }
 
+// budgetPicture draws the budgets of a table that has their columns. Of a month that is closed there is no forecast in
+// either.
 func (b *builder) budgetPicture(t *Table) error {
 	var items []budgetItem
 	for _, row := range t.Rows {
@@ -142,6 +153,7 @@ func (b *builder) budgetPicture(t *Table) error {
 	return nil
 }
 
+// outlookPicture draws the running month in the currency with the largest forecast.
 func (b *builder) outlookPicture(ctx context.Context) error {
 	f, err := b.ask(ctx, "outlook", "",
 		`SELECT currency, forecast, forecast_low, forecast_high FROM forecast_month_end WHERE "scope" = 'all'
@@ -163,6 +175,7 @@ func (b *builder) outlookPicture(ctx context.Context) error {
 	}
 	sum := 0.0
 	for _, day := range o.days {
+		// The day that is running isn't whole: the forecast has it. Texts of this form are in the order of the days.
 		if day >= schemas.DateOf(b.asOf).String() {
 			break
 		}
@@ -179,6 +192,8 @@ func (b *builder) outlookPicture(ctx context.Context) error {
 	return nil
 }
 
+// moversPicture draws the ten cost centres whose cost differs most from the month before, either way; none of a period
+// that isn't a month.
 func (b *builder) moversPicture(ctx context.Context, currency query.Value) error {
 	month, ok := b.period.Month()
 	if !ok {
@@ -207,6 +222,8 @@ func (b *builder) moversPicture(ctx context.Context, currency query.Value) error
 	return nil
 }
 
+// heatPicture draws when in the week is spent. It asks the records, and so leaves out shares of pools, and summary
+// records, which have no hour.
 func (b *builder) heatPicture(ctx context.Context, currency query.Value) error {
 	t, err := b.ask(ctx, "hours", "Net cost by weekday and hour",
 		fmt.Sprintf(`SELECT isodow(request_time) AS weekday, hour(request_time) AS "hour", count(*) AS requests,
@@ -221,6 +238,7 @@ func (b *builder) heatPicture(ctx context.Context, currency query.Value) error {
 	for _, row := range t.Rows {
 		day, hour := int(float(row[0])), int(float(row[1]))
 		if day >= 1 && day <= 7 && hour >= 0 && hour < 24 {
+			// isodow counts from Monday, 1; what lies outside is of no hour that a week has.
 			c.values[day-1][hour] += float(row[3])
 		}
 	}
@@ -232,6 +250,8 @@ func (b *builder) heatPicture(ctx context.Context, currency query.Value) error {
 	return nil
 }
 
+// calendarPicture draws which days are covered. A day is covered whole from 24 hours on; one without a row isn't at
+// all.
 func (b *builder) calendarPicture(ctx context.Context, _ query.Value) error {
 	t, err := b.ask(ctx, "coverage", "Coverage by day",
 		`SELECT account, usage_date, (covered_seconds / 3600.0)::DECIMAL(18,4) AS covered_hours FROM coverage_daily WHERE `+
@@ -250,6 +270,7 @@ func (b *builder) calendarPicture(ctx context.Context, _ query.Value) error {
 			rows = append(rows, calendarRow{b.called.label("account", row[0].Text), []byte(strings.Repeat("n", len(days)))})
 		}
 		if d := slices.Index(days, row[1].Text); d >= 0 {
+			// An account's days are all 'n' until one is found.
 			rows[i].state[d] = 'p'
 			if float(row[2]) >= 24 {
 				rows[i].state[d] = 'f'

@@ -57,7 +57,9 @@ type Table struct {
 	// Basis says of a closed month which of its figures these are; "" where there is but one.
 	Basis   Basis
 	Columns []Column
-	Rows    [][]query.Value
+	// Each row has a cell for each column. They are the table's own until the document is built: post, nameTables and
+	// complete write to them. What renders it reads alone, and parts share them.
+	Rows [][]query.Value
 	// Group is the column whose values have a sheet of their own in a workbook; "" is none.
 	Group string
 }
@@ -85,6 +87,7 @@ func (t *Table) plain(d *Document) *Table {
 	}
 	out := *t
 	out.Columns = slices.Delete(slices.Clone(t.Columns), at, at+1)
+	// A copy, for the table stays as it is for other formats.
 	out.Rows = make([][]query.Value, len(t.Rows))
 	for i, row := range t.Rows {
 		out.Rows[i] = slices.Delete(slices.Clone(row), at, at+1)
@@ -118,12 +121,14 @@ func (t *Table) Totals() []Total {
 	currency := t.column("currency")
 	var out []Total
 	type cell struct{ total, column int }
+	// Noted, and taken out at the end: a later row would begin the sum anew.
 	unknown := map[cell]bool{}
 	for _, row := range t.Rows {
 		var c query.Value
 		if currency >= 0 {
 			c = row[currency]
 		}
+		// There are few currencies. One that is NULL is not the one that is called "".
 		i := slices.IndexFunc(out, func(x Total) bool { return x.Currency == c.Text && x.Null == c.Null })
 		if i < 0 {
 			i = len(out)
@@ -170,6 +175,7 @@ func (t *Table) parts() []*Table {
 	var out []*Table
 	at := map[query.Value]*Table{}
 	for _, row := range t.Rows {
+		// A Value can be a key as it is: NULL and the text "" are two.
 		v := row[g]
 		part := at[v]
 		if part == nil {
@@ -217,8 +223,9 @@ type Document struct {
 	Figures      []Figure
 	Pictures     []Picture
 	Tables       []*Table
-	Data         *Table // what CSV and Parquet hold; nil: the first of Tables
-	Notes        []string
+	// It may be a table that isn't among Tables; nameTables sees to it, too.
+	Data  *Table // what CSV and Parquet hold; nil: the first of Tables
+	Notes []string
 	// DecimalNumbers says that JSON has decimals as numbers, with all their digits; as texts else.
 	DecimalNumbers bool
 	Generated      time.Time
@@ -250,7 +257,9 @@ type Picture struct {
 	Table   *Table
 }
 
-// names are the columns that queries give, with what they mean to a reader.
+// names are the columns that queries give, with what they mean to a reader. names say Sum only of what rows can be
+// added up by: no budget, forecast or share, and nothing that several rows repeat. Where a report's rows overlap it
+// takes Sum away again.
 var names = map[string]Column{
 	"billing_month": {Title: "Month", Kind: Month}, "month": {Title: "Month", Kind: Month},
 	"usage_date": {Title: "Day", Kind: Day}, "day": {Title: "Day", Kind: Day},
@@ -337,6 +346,8 @@ func describe(c query.ResultColumn) Column {
 	if out.Title == "" {
 		out.Title = strings.ToUpper(c.Name[:1]) + strings.ReplaceAll(c.Name[1:], "_", " ")
 	}
+	// A number that nobody has described is shown as it is, and not summed: whether a sum of it means anything isn't
+	// known.
 	if !ok && c.Numeric {
 		out.Kind = Quantity
 	}
@@ -363,6 +374,7 @@ func ask(ctx context.Context, s *query.Snapshot, name, title, query string) (*Ta
 		if err != nil {
 			return nil, fmt.Errorf("report: %s: %w", name, err)
 		}
+		// All gives the same slice for every row.
 		t.Rows = append(t.Rows, slices.Clone(row))
 	}
 	t.post()

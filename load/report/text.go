@@ -123,6 +123,7 @@ func (t *Table) totalCells(total Total) []string {
 		switch {
 		case total.Sums[i] != nil:
 			cells[i] = showNumber(c.Kind, *total.Sums[i])
+		// There is no sum of it: no row has a value, or one of them is no number.
 		case c.Sum:
 			cells[i] = none
 		case c.Name == "currency":
@@ -130,6 +131,7 @@ func (t *Table) totalCells(total Total) []string {
 			if total.Null {
 				cells[i] = none
 			}
+		// Once only, in the first column that is free.
 		case !named:
 			cells[i], named = totalWord, true
 		}
@@ -137,7 +139,7 @@ func (t *Table) totalCells(total Total) []string {
 	return cells
 }
 
-// CSV writes the document's main table: a header of the columns' stable names, and exact values, as load.Rows.WriteCSV
+// CSV writes the document's main table: a header of the columns' stable names, and exact values, as query.Rows.WriteCSV
 // does: no number has exactly three decimals, NULL is an empty field, an empty string is "", lines end with a line
 // feed, text that a spreadsheet would compute gets an apostrophe in front. There is no row of totals.
 func (d *Document) CSV(w io.Writer) error {
@@ -165,6 +167,7 @@ func (t *Table) CSV(b *bufio.Writer) {
 	b.WriteByte('\n')
 	for _, row := range t.Rows {
 		for i, v := range row {
+			// A column of numbers may hold a text all the same: it is guarded as any other.
 			switch _, err := schemas.ParseMoney(v.Text); {
 			case v.Null && i > 0:
 				b.WriteByte(',')
@@ -236,6 +239,7 @@ func (d *Document) JSON(w io.Writer) error {
 		if t.summed() {
 			for _, total := range t.Totals() {
 				r := map[string]any{}
+				// Sums of columns without a currency have none, and no key for it.
 				if t.column("currency") >= 0 {
 					r["currency"] = d.jsonValue(Text, query.Value{Null: total.Null, Text: total.Currency})
 				}
@@ -259,6 +263,7 @@ func (d *Document) jsonValue(k Kind, v query.Value) any {
 	switch {
 	case v.Null:
 		return nil
+	// A count is a number whatever DecimalNumbers says, with all its digits.
 	case k == Count:
 		if n, ok := new(big.Int).SetString(v.Text, 10); ok {
 			return json.Number(n.String())

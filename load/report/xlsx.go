@@ -72,6 +72,7 @@ func (d *Document) XLSX(w io.Writer) error {
 		}
 	}
 	always := true
+	// A spreadsheet computes the formulas when it opens the file, whatever values are stored with them.
 	if err := f.SetCalcProps(&excelize.CalcPropsOptions{FullCalcOnLoad: &always}); err != nil {
 		return err
 	}
@@ -80,6 +81,8 @@ func (d *Document) XLSX(w io.Writer) error {
 
 type book struct {
 	*excelize.File
+	// A name is taken (named, ownName) before its sheet is made, so that a table's own is kept for it whatever owners are
+	// called.
 	used   map[string]bool // names of sheets, folded
 	begun  bool            // the first sheet has its name
 	head   [2]int          // of text, and of numbers, which stand to the right
@@ -130,6 +133,7 @@ func (b *book) style(k Kind, currency string, total bool) (int, error) {
 	if id, ok := b.styles[key]; ok {
 		return id, nil
 	}
+	// A Money has none here, for its places are its currency's: of two "#,##0.00;[Red]-#,##0.00", of none "#,##0".
 	format := map[Kind]string{Text: "@", Count: "#,##0", UnitCost: "#,##0.000000", Quantity: "#,##0.############",
 		Share: "0.0%", Day: "yyyy-mm-dd", Month: "yyyy-mm", Instant: "yyyy-mm-dd hh:mm", Flag: "General"}[k]
 	if format == "" {
@@ -174,6 +178,7 @@ func (z numericFormulas) Create(name string) (io.Writer, error) {
 type untyped struct{ io.Writer }
 
 func (u untyped) Write(p []byte) (int, error) {
+	// The writer above is told that all of p was written, and not how much shorter it became.
 	if _, err := u.Writer.Write(bytes.ReplaceAll(p, []byte(` t="str"><f>`), []byte(`><f>`))); err != nil {
 		return 0, err
 	}
@@ -220,6 +225,7 @@ func (b *book) breakPages(sheet string, t *Table) error {
 		if t.Rows[r][g] == t.Rows[r-1][g] {
 			continue
 		}
+		// A break stands above the cell's row: row r of the table is row r+2 of the sheet, below the head.
 		if err := b.InsertPageBreak(sheet, cellName(0, r+2)); err != nil {
 			return err
 		}
@@ -252,6 +258,7 @@ func (b *book) named(title string) string {
 	name := sheetName(title)
 	for i := 2; b.taken(name); i++ {
 		suffix := fmt.Sprintf(" (%d)", i)
+		// Cut first, so that the suffix stays whole.
 		name = cut(cmp.Or(sheetName(title), "Sheet"), maxSheetName-len(suffix)) + suffix
 	}
 	b.used[schemas.Fold(name)] = true
@@ -263,6 +270,7 @@ func (b *book) named(title string) string {
 func (b *book) ownName(owner string) (string, error) {
 	base, sum := sheetName(owner), sha256.Sum256([]byte(owner))
 	name, free := base, base == owner && !b.taken(base)
+	// The digest of the name alone: three bytes of it, and more if even that is taken. It is the same in every workbook.
 	for n := 3; !free; n++ {
 		suffix := fmt.Sprintf(" (%x)", sum[:n])
 		if len(suffix) > maxSheetName {
@@ -281,6 +289,7 @@ func (b *book) sheet(name string) error {
 		b.begun = true
 		return b.SetSheetName("Sheet1", name)
 	}
+	// The names are folded by us and by the workbook, and perhaps not alike.
 	if i, err := b.GetSheetIndex(name); err != nil || i >= 0 {
 		return fmt.Errorf("the workbook has a sheet %q already: %w", name, cmp.Or(err, fs.ErrExist))
 	}
@@ -290,6 +299,7 @@ func (b *book) sheet(name string) error {
 
 // cut cuts a text to n characters of UTF-16, which is how a workbook counts.
 func cut(s string, n int) string {
+	// A character beyond the first plane, such as most emoji, counts as two.
 	units := 0
 	for i, r := range s {
 		units++
@@ -332,6 +342,7 @@ func (b *book) cover(d *Document) error {
 			}
 		}
 		cells := []string{f.Label, value, unit, f.Detail}
+		// A cell without a text is left out: an empty one would keep the text beside it from running over.
 		for i, c := range cells {
 			if c == "" {
 				continue
@@ -394,6 +405,8 @@ func (b *book) text(sheet, at, s string) error {
 	s = sheetText(s)
 	escaped, n := escapes(s)
 	if n > 0 && cut(escaped, maxSheetText) != escaped {
+		// Each escape is six characters longer than what it stands for. Those that are cut off with the end make it shorter
+		// than it might be, and never longer.
 		escaped, _ = escapes(cut(s, maxSheetText-1-n*6) + "…")
 	}
 	return b.SetCellStr(sheet, at, escaped)
@@ -407,6 +420,7 @@ func escapes(s string) (escaped string, n int) {
 	}
 	var b strings.Builder
 	for i := range len(s) {
+		// By bytes: an underscore is none within another character, and seven bytes are all that an escape has.
 		if s[i] == '_' && escape.MatchString(s[i:min(i+7, len(s))]) {
 			b.WriteString("_x005F_")
 			n++
@@ -444,6 +458,7 @@ func (b *book) table(sheet string, t *Table) error {
 			return err
 		}
 	}
+	// Widths go by what is shown, and not by all the digits that a cell holds.
 	for r, row := range t.Rows {
 		for i, v := range row {
 			if err := b.value(sheet, cellName(i, r+2), t.Columns[i].Kind, v, t.value(row, "currency").Text); err != nil {
@@ -452,10 +467,12 @@ func (b *book) table(sheet string, t *Table) error {
 			widths[i] = max(widths[i], utf8.RuneCountInString(t.show(row, i)))
 		}
 	}
+	// The sheet's row of the last row of the table: the head is row 1.
 	last := len(t.Rows) + 1
 	for i, c := range t.Columns {
 		for from := 0; from < len(t.Rows); { // rows that follow one another in a currency are styled at once
 			currency, to := t.value(t.Rows[from], "currency").Text, from+1
+			// Only an amount's style hangs on the currency: all rows of any other column are styled at once.
 			for to < len(t.Rows) && (c.Kind != Money && c.Kind != Posted || t.value(t.Rows[to], "currency").Text == currency) {
 				to++
 			}
@@ -501,6 +518,7 @@ func (b *book) totals(sheet string, t *Table, totals []Total, last int) error {
 	// SUMIFS takes "usd" for USD, and some texts for patterns.
 	codes := !slices.ContainsFunc(totals, func(t Total) bool { return !t.Null && !currencyCode.MatchString(t.Currency) })
 	for n, total := range totals {
+		// last + 1 is the empty row.
 		row := last + 2 + n
 		texts := t.totalCells(total)
 		for i, text := range texts {
@@ -511,6 +529,9 @@ func (b *book) totals(sheet string, t *Table, totals []Total, last int) error {
 					return err
 				}
 			} else {
+				// What sums them: without a currency column SUM; of rows without a currency those whose cell is blank; of codes
+				// SUMIFS; of any other name EXACT, which tells capitals apart. Each refers to the cell of the row that has the
+				// currency, and not to its text, so that no text becomes part of a formula.
 				cells := cellName(i, 2) + ":" + cellName(i, last)
 				formula := "SUM(" + cells + ")"
 				if currency >= 0 {
@@ -556,6 +577,7 @@ func (b *book) value(sheet, at string, k Kind, v query.Value, currency string) e
 	}
 	switch {
 	case k.Numeric():
+		// Default writes the digits as they are; a float of excelize's would have lost some.
 		if n, err := schemas.ParseMoney(v.Text); err == nil {
 			if k == Money || k == Posted {
 				return b.SetCellDefault(sheet, at, sheetAmount(n.In(currency)))
@@ -564,6 +586,7 @@ func (b *book) value(sheet, at string, k Kind, v query.Value, currency string) e
 		}
 	case k == Day || k == Month:
 		// Days from 1899-12-30, as a workbook counts; before March 1900 it counts otherwise.
+		// 25,569 is 1970-01-01, from which a Date counts. A workbook believes that 1900 had a February 29th, its day 60.
 		if d, err := schemas.ParseDate(v.Text); err == nil && int64(d)+25_569 > 60 {
 			return b.SetCellInt(sheet, at, int64(d)+25_569)
 		}
@@ -586,6 +609,9 @@ func sheetAmount(n schemas.Money) string {
 	if err != nil || len(strings.Trim(rounded, "-."))-1 > digits {
 		return exact
 	}
+	// What a spreadsheet makes of the text: the nearest double, and 15 digits of that. 1,234,567.004999999999 is
+	// 1,234,567.00 everywhere else; of 15 digits, 1,234,567.00500000, it would show .01. Then the cell has the rounded
+	// amount. Digits beyond the twelfth decimal are of an amount so small that none are lost.
 	kept, ok := new(big.Rat).SetString(strconv.FormatFloat(f, 'e', digits-1, 64))
 	if !ok {
 		return exact

@@ -37,7 +37,10 @@ type Rules struct {
 	digest string
 	fields []string
 
+	// All of this is written by newRules, before anybody else has the Rules, and is only read from then on. So there is no
+	// lock. The one thing that is made later is made under a sync.Once: see table.byBare.
 	// Where to look for the rules that may match a key: each stands in one of these, as its position in rules.
+	// Every list of positions ascends: newRules goes through the rules in order, and next relies on it.
 	exact   [len(indexed)]map[string][]int // those that name values of a field and no patterns, by value
 	general []int                          // all others
 }
@@ -47,18 +50,25 @@ var indexed = [...]string{schemas.FieldTokenID, schemas.FieldCustomUserID, schem
 
 // rule is one version of a rule.
 type rule struct {
+	// Until versions has run, version is 0. A rule of a file with a mistake may lack an id or a pool, but no Rules are
+	// made of such a file.
 	position int // from 1, in the order of the file
 	id       string
 	version  int
 	line     int
 	source   string
+	// Valid on the days from <= day < to; nil is without a bound on that side.
 	from, to *schemas.Date
-	match    []condition
+	// All of them must hold; none is a rule that matches everything.
+	match []condition
+	// Looked up in this order. The first must have a row for the key, else the rule doesn't match; the others may lack
+	// one.
 	lookup   []*table
 	owner    schemas.Owner // without tags
 	tags     map[string]string
 	tagsText string // tags as Owner has them
-	pool     *pool
+	// Where cost goes instead of to owner and tags; nil of a rule that assigns. No rule has both.
+	pool *pool
 }
 
 // Empty are no rules: everything is unallocated.
@@ -73,6 +83,8 @@ func newRules(rules []*rule, tables []*table, pools []*pool, files []File) *Rule
 	sum := sha256.New()
 	fmt.Fprintf(sum, "%d\n", engineVersion)
 	for _, f := range files {
+		// A quoted name ends where its quote does, and a sum has one length, so that no two lists of files write the same
+		// text.
 		fmt.Fprintf(sum, "%q %x\n", f.Name, sha256.Sum256(f.Content))
 	}
 	r.digest = hex.EncodeToString(sum.Sum(nil))
@@ -102,6 +114,11 @@ func newRules(rules []*rule, tables []*table, pools []*pool, files []File) *Rule
 
 // index notes where the rule at i of rules is looked for.
 func (r *Rules) index(i int, x *rule) {
+	// The first of indexed that the rule names by values alone takes it, so that it stands under one field. A key has one
+	// value of that field, and so meets the rule at most once. Another field that it names is left to holds.
+	//
+	// A condition with a pattern, or one that "" is meant by, too, holds for values that aren't in exact: such a rule is
+	// found under no value, and has to be looked at for every key.
 	for n, field := range indexed {
 		for _, c := range x.match {
 			if c.field == field && len(c.globs) == 0 && !c.empty {
@@ -118,6 +135,8 @@ func (r *Rules) index(i int, x *rule) {
 // candidates are the positions of the rules that may match a key: no other does.
 type candidates [len(indexed) + 1][]int
 
+// The lists are those of Rules themselves, and not copies: next takes from the front of its own slice headers, and
+// writes to none of what they share.
 func (r *Rules) candidates(k schemas.AllocationKey) candidates {
 	c := candidates{r.general}
 	for n, field := range indexed {
@@ -130,6 +149,8 @@ func (r *Rules) candidates(k schemas.AllocationKey) candidates {
 
 // next takes the first position off, in the order of the file; -1 if there is none.
 func (c *candidates) next() int {
+	// A merge of lists that ascend: the smallest head is the earliest rule of the file that is left. There are four lists
+	// at the most, so looking at each is cheaper than a heap. With [2 7] and [4], it gives 2, 4, 7.
 	first := -1
 	for n := range c {
 		if len(c[n]) > 0 && (first < 0 || c[n][0] < c[first][0]) {
@@ -164,6 +185,8 @@ func (r *Rules) Boundaries() []schemas.Date {
 			}
 		}
 	}
+	// A to is excluded, so it is a boundary just as a from is: the first day on which something else is said. A table that
+	// several rules look up is gone through for each; Compact takes out what that repeats.
 	for _, x := range r.rules {
 		add(x.from, x.to)
 		for _, t := range x.lookup {
@@ -241,6 +264,7 @@ func (x *rule) applies(k schemas.AllocationKey, day schemas.Date, rows []*tableR
 		if row != nil {
 			owner = merge(owner, row.owner)
 		}
+		// A nil is kept: what is at n of rows is of the table at n of lookup, which Lost and assignment go by.
 		rows = append(rows, row)
 	}
 	return rows, matched
@@ -265,6 +289,8 @@ func (x *rule) assignment(rows []*tableRow) schemas.Assignment {
 	}
 	out.Owner = merge(out.Owner, x.owner)
 	out.Tags = x.tagsText
+	// Only now is there something of a row to mix with what the rule says. Where no row has tags the rule's own are text
+	// already, and no JSON is made for a record.
 	if tags != nil {
 		out.Tags = tagsJSON(mergeTags(tags, x.tags))
 	}
@@ -346,6 +372,7 @@ func tagsJSON(tags map[string]string) string {
 	}
 	var b bytes.Buffer
 	for i, name := range sortedKeys(tags) {
+		// A brace before the first name, a comma before each other.
 		b.WriteString([]string{"{", ","}[min(i, 1)])
 		writeJSONString(&b, name)
 		b.WriteByte(':')

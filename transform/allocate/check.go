@@ -45,6 +45,7 @@ func (r *Rules) Check(used []Used) []Finding {
 	for i, x := range r.rules {
 		by := taken[i]
 		if len(by) > 10 {
+			// The third index keeps append from writing into what taken holds.
 			by = append(by[:10:10], fmt.Sprintf("and %d more", len(by)-10))
 		}
 		switch shadow := r.shadow(i); {
@@ -68,6 +69,8 @@ func (r *Rules) Check(used []Used) []Finding {
 		versions[version{x.id, x.version}] = x
 	}
 	for _, x := range r.rules {
+		// A version that ends on the day the next begins leaves none out, for to is excluded. That no two overlap is refused
+		// by the parser.
 		if y := versions[version{x.id, x.version + 1}]; y != nil && x.to != nil && y.from != nil && *x.to < *y.from {
 			add(Warning, y, "between %s and %s no version of it is valid: the one before ends, in line %d, before this begins",
 				x.to, y.from, x.line)
@@ -122,12 +125,19 @@ func (r *Rules) usage(used []Used) (caught map[int]bool, rows map[*tableRow]bool
 	bounds := r.Boundaries()
 	var room [4]*tableRow
 	for _, u := range used {
+		// BinarySearch of a day + 1 is how many boundaries are at that day or before it. So bounds[first:last] are those
+		// after First and up to Last: with First itself, one day of each stretch in which the rules say the same. Used from
+		// the 3rd to the 10th with boundaries on the 1st, the 3rd, the 7th and the 11th, it is asked of the 3rd and of the
+		// 7th.
+		//
+		// A Last before First would put last before first, which max makes an empty range.
 		first, _ := slices.BinarySearch(bounds, u.First+1)
 		last, _ := slices.BinarySearch(bounds, u.Last+1)
 		for _, day := range append([]schemas.Date{u.First}, bounds[first:max(first, last)]...) {
 			winner := ""
 			c := r.candidates(u.Key)
 			for i := c.next(); i >= 0; i = c.next() {
+				// Whom it lost to matters only of a rule that never wins.
 				if winner != "" && caught[i] {
 					continue
 				}
@@ -143,6 +153,7 @@ func (r *Rules) usage(used []Used) (caught map[int]bool, rows map[*tableRow]bool
 				}
 				winner = r.rules[i].id
 				caught[i] = true
+				// A nil among them, of a table without a row, notes nothing that is asked for.
 				for _, row := range found {
 					rows[row] = true
 				}
@@ -180,11 +191,14 @@ func (r *Rules) shadow(i int) *rule {
 
 // covers says whether x surely matches all that y matches, whenever y is valid.
 func (x *rule) covers(y *rule) bool {
+	// It has to be valid on every day on which y is. A rule that looks something up is never sure to match: the row may be
+	// missing.
 	if start(x.from) > start(y.from) || x.to != nil && (y.to == nil || *x.to < *y.to) || len(x.lookup) > 0 {
 		return false
 	}
 	for _, c := range x.match {
 		i := slices.IndexFunc(y.match, func(o condition) bool { return o.field == c.field })
+		// Where y says nothing of a field any value of it will do, and only "*" of x takes that.
 		if i < 0 && !slices.ContainsFunc(c.globs, glob.everything) || i >= 0 && !c.covers(y.match[i]) {
 			return false
 		}
@@ -220,6 +234,7 @@ func (p *pool) overlap() (part, whole string) {
 	}
 	for _, a := range p.targets {
 		for _, b := range p.targets {
+			// Every pair is looked at: a million at the bound above, and a hundred times that at maxTargets.
 			if a.owner != b.owner && within(a.owner, b.owner) {
 				return ownerWords(a.owner), ownerWords(b.owner)
 			}

@@ -29,15 +29,20 @@ type table struct {
 	header  []string // the same as the file calls them
 	assigns []string // the attributes it has columns of, and "tags"
 	rows    []*tableRow
-	byKey   map[string][]*tableRow // those of a key in order of their validity, which don't overlap
-	used    bool                   // a rule looks it up
-	byBare  map[string]*tableRow   // by Bare of the key; made when somebody asks why a row isn't found
-	slips   Slips                  // the keys; made with byBare
-	once    sync.Once
+	// A key is its cells joined by NUL, which no cell can hold: openSheet refuses a file with one. So ("a","bc") and
+	// ("ab","c") are two keys.
+	byKey map[string][]*tableRow // those of a key in order of their validity, which don't overlap
+	// Written by the parser alone. What is below is made by the first goroutine that asks Lost for it, within once, and
+	// only read after that: the one thing of Rules that isn't there from the start.
+	used   bool                 // a rule looks it up
+	byBare map[string]*tableRow // by Bare of the key; made when somebody asks why a row isn't found
+	slips  Slips                // the keys; made with byBare
+	once   sync.Once
 }
 
 type tableRow struct {
-	line     int
+	line int
+	// The cells of the key, joined by NUL. Where one of them is an attribute, owner lacks it.
 	key      string
 	source   string // " tokens.csv:7", to go behind that of the rule
 	from, to *schemas.Date
@@ -109,7 +114,10 @@ func openSheet(name string, content []byte, known func(column *string) error) (*
 		return nil, []error{fmt.Errorf("%s:1: it has NUL bytes: it is no CSV file; save it as CSV UTF-8", name)}
 	}
 	s := &sheet{name: name, columns: map[string]int{}, r: csv.NewReader(bytes.NewReader(content))}
+	// Rows of other lengths are let through, for each is to be named with its line; the reader would stop at the first.
 	s.r.FieldsPerRecord = -1
+	// The separator is the one that the header has most of. A tie goes to the comma, and between the others to the
+	// semicolon; a header of one column has none, and any will do.
 	header, _, _ := bytes.Cut(bytes.TrimLeft(content, "\r\n"), []byte("\n"))
 	for _, comma := range ";\t" {
 		if strings.Count(string(header), string(comma)) > strings.Count(string(header), string(s.r.Comma)) {
@@ -191,6 +199,8 @@ func (s *sheet) each(f func(line int, cell func(string) string) error) []error {
 		}
 		bad := error(nil)
 		for i, c := range row {
+			// What isn't read may hold anything: notes have control characters and failed formulas, and nobody is charged by
+			// them.
 			if !s.taken[i] {
 				continue
 			}
@@ -368,6 +378,8 @@ func (t *table) overlaps() []error {
 	var later []*tableRow // of each such two the one further down
 	other := map[*tableRow]*tableRow{}
 	for _, rows := range t.byKey {
+		// In this order a row overlaps some row before it just if it begins before the latest end of those. The row just
+		// before isn't enough: of 1..100, 2..3 and 50..60 the third overlaps the first alone.
 		slices.SortStableFunc(rows, func(a, b *tableRow) int { return cmp.Compare(start(a.from), start(b.from)) })
 		longest := rows[0] // that ends last of those so far
 		for _, row := range rows[1:] {
@@ -375,6 +387,7 @@ func (t *table) overlaps() []error {
 			if end(row.to) > end(longest.to) {
 				longest = row
 			}
+			// An end is excluded: one that ends on the day on which the next begins does not overlap it.
 			if end(a.to) <= start(b.from) {
 				continue
 			}
@@ -405,9 +418,11 @@ func (t *table) find(k schemas.AllocationKey, o schemas.Owner, day schemas.Date)
 	key := ""
 	for i, f := range t.key {
 		v, ok := value(k, f)
+		// An attribute isn't in the key but in what the tables before this one gave; field is nil of all else.
 		if a := field(&o, f); a != nil {
 			v, ok = *a, true
 		}
+		// No row has an empty cell in its key (parse refuses it), and a key of NULL is nobody's.
 		if !ok || v == "" {
 			return nil
 		}
@@ -417,6 +432,8 @@ func (t *table) find(k schemas.AllocationKey, o schemas.Owner, day schemas.Date)
 		key += v
 	}
 	rows := t.byKey[key]
+	// The rows of a key don't overlap and are in order of their start. So only the last that has begun can be valid: those
+	// before it have ended, those behind it begin later. A day on which a row begins is its own; -1 is before all of them.
 	i := sort.Search(len(rows), func(i int) bool { return start(rows[i].from) > day }) - 1 // the last that has begun
 	if i < 0 || rows[i].to != nil && day >= *rows[i].to {
 		return nil

@@ -13,7 +13,8 @@ import (
 
 // condition is what one field must be: any of several values or patterns.
 type condition struct {
-	field  string // as schemas.Field has it
+	field string // as schemas.Field has it
+	// What patterns without * and ? name is here, and looked up; only real patterns are tried one by one.
 	exact  map[string]bool
 	globs  []glob
 	empty  bool // NULL and the empty string are meant too
@@ -143,6 +144,10 @@ func (g glob) everything() bool {
 // the next run fits is as good as any later one.
 func (g glob) match(s string) bool { return g.matches([]rune(s)) }
 
+// A glob is cut at its *: "gpt-*-mini*" is [gpt-] [* -mini] [* ""]. Only the first part can be without one before it.
+// It has to stand at the beginning. A part in the middle takes the first place where it fits: what a later one would
+// leave for the rest, this one leaves, too. The last part has to stand at the end of the text, and not at its first
+// place: "a*b" matches "abab" by the last b. Without any *, nothing may be left.
 func (g glob) matches(text []rune) bool {
 	for i, p := range g {
 		switch {
@@ -155,6 +160,7 @@ func (g glob) matches(text []rune) bool {
 			return len(text) >= len(p.text) && fits(text[len(text)-len(p.text):], p.text)
 		default:
 			for !fits(text, p.text) {
+				// It doesn't fit here, and there is no room to fit it further on.
 				if len(text) <= len(p.text) {
 					return false
 				}
@@ -171,6 +177,8 @@ func fits(text, run []rune) bool {
 		return false
 	}
 	for i, r := range run {
+		// Of a real text only the second half counts. Of a pattern that stands as a text (covers), a ? takes a ? or a letter,
+		// but not a *, which may be none or many; and a letter takes neither mark, since both are negative and no letter is.
 		if r == anyRune && text[i] == anyText || r != anyRune && r != text[i] {
 			return false
 		}
@@ -178,8 +186,9 @@ func fits(text, run []rune) bool {
 	return true
 }
 
-// covers says whether g surely matches all that o matches: it matches o's own text, in which only a * of g takes what
-// a * or ? of o may stand for.
+// covers says whether g surely matches all that o matches: it matches o's own text, in which a * of g takes what a * or
+// ? of o may stand for, and a ? of g a ? of o. "*-prod" covers "a*-prod" and "?-prod". It may say no where yes is
+// right, as of "?*" and "*?", which mean the same: then a finding is not made. It never says yes where no is right.
 func (g glob) covers(o glob) bool {
 	var text []rune
 	for _, p := range o {

@@ -24,6 +24,8 @@ func (r *Rules) Lost(k schemas.AllocationKey, day schemas.Date) string {
 			return ""
 		}
 		var owner schemas.Owner
+		// The tables are gone through as applies did, so that the next is looked up by what those before it gave. The first
+		// one that could have assigned a cost centre and has no row is the one to mend.
 		for n, t := range x.lookup {
 			if rows[n] != nil {
 				owner = merge(owner, rows[n].owner)
@@ -53,6 +55,7 @@ func (t *table) lacks(k schemas.AllocationKey, owner schemas.Owner) string {
 		}
 	}
 	why := fmt.Sprintf("%s has no row for %s", t.file, strings.Join(words, ", "))
+	// Rules are asked by several goroutines, and most never ask this.
 	t.once.Do(func() {
 		t.byBare = map[string]*tableRow{}
 		for _, row := range slices.Backward(t.rows) { // of several the first
@@ -86,6 +89,8 @@ type Slips struct {
 func rests(name string) []string {
 	runes := folded(name)
 	out := []string{string(runes)}
+	// A letter that is another, or missing, or too many, is gone from both once it is taken out. Of two that have changed
+	// places, taking out the same one of either leaves the same. Only letters: what differs in a digit is another name.
 	for i, r := range runes {
 		if unicode.IsLetter(r) {
 			out = append(out, string(runes[:i])+string(runes[i+1:]))
@@ -147,6 +152,9 @@ func syllabic(r rune) bool {
 // numerals are the letters of Han that count, as digits do.
 const numerals = "〇零一二三四五六七八九十百千万两兩壹贰貳叁參肆伍陆陸柒捌玖拾佰仟萬甲乙丙丁戊己庚辛壬癸"
 
+// slip takes off what the two have in common at the front and at the back. What is left in the middle is the slip: of
+// "marketing" and "markting" e and nothing, of "platform" and "platfrom" or and ro. Of a doubled letter it is the
+// second one. Two that are equal leave nothing, and are no slip.
 func slip(a, b []rune) bool {
 	if len(a) < len(b) {
 		a, b = b, a
@@ -155,6 +163,7 @@ func slip(a, b []rune) bool {
 	for from < len(b) && a[from] == b[from] {
 		from++
 	}
+	// No further than to where the front stopped: a letter of the shorter one isn't taken for both.
 	end := 0
 	for end < len(b)-from && a[len(a)-1-end] == b[len(b)-1-end] {
 		end++
@@ -166,6 +175,8 @@ func slip(a, b []rune) bool {
 		}
 		return letters
 	}
+	// How many letters of the same word stand on either side. Other signs end a word, the NUL between the cells of a key,
+	// too.
 	before, after := word(from, -1), word(from+max(len(mine), 1)-1, 1)
 	for _, r := range slices.Concat(mine, other) {
 		if !unicode.IsLetter(r) || strings.ContainsRune(numerals, r) {

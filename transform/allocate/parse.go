@@ -67,20 +67,25 @@ func Parse(file File, open func(name string) ([]byte, error)) (*Rules, error) {
 	return newRules(p.rules, p.tables, p.pools, p.files), nil
 }
 
+// parser is a rules file that is being read. It goes on after a mistake, with what can be made of the rest, so that all
+// are told at once; what it has made is of use only if there was none.
 type parser struct {
-	name   string
-	open   func(string) ([]byte, error)
+	name string
+	open func(string) ([]byte, error)
+	// The rules file first, then the tables, each once: newRules digests them, and Check names the first.
 	files  []File
 	rules  []*rule
 	tables []*table
 	pools  []*pool
 	errs   []error // in tables, or in a sheet of rules
 
+	// Those in the rules file itself. They come in the order of what is read, and all sorts them.
 	mistakes []mistake
 	full     bool // there are more mistakes than are reported
 }
 
 func (p *parser) bad(line int, format string, args ...any) {
+	// full is set by the mistake that has no place any more: a hundred are not too many.
 	if p.full = len(p.mistakes) >= maxMistakes; !p.full {
 		p.mistakes = append(p.mistakes, mistake{line, fmt.Errorf("%s:%d: "+format, append([]any{p.name, line}, args...)...)})
 	}
@@ -506,6 +511,8 @@ func (p *parser) table(name, n *yaml.Node) *table {
 		p.bad(m["key"].Line, "%s: key: write a field", what)
 		return nil
 	}
+	// The name is given to open, which reads a file: it must not lead out of the directory of the rules, nor be a drive or
+	// a stream where a system has those.
 	if err := nameable(t.file); err != nil {
 		p.bad(m["file"].Line, "%s: file: %w", what, err)
 		return nil
@@ -551,6 +558,9 @@ func (p *parser) versions() {
 		}
 	}
 	for _, id := range slices.Sorted(maps.Keys(byID)) {
+		// As with the rows of a table (overlaps): it is held against the one that ends last, and not against the one before
+		// it. The sort is stable, so that of two that begin on the same day, which is a mistake, the one further down is
+		// named.
 		rules := byID[id]
 		slices.SortStableFunc(rules, func(a, b *rule) int { return int(start(a.from)) - int(start(b.from)) })
 		longest := rules[0] // that ends last of those so far

@@ -14,17 +14,19 @@ import (
 
 // pool is a shared pool and how it is split.
 type pool struct {
-	name    string
-	line    int
-	source  string
-	method  string
+	name   string
+	line   int
+	source string
+	method string
+	// All who have direct cost bear it; targets are empty then.
 	all     bool
 	targets []target
 }
 
 // target bears a part of a pool.
 type target struct {
-	owner  schemas.Owner
+	owner schemas.Owner
+	// Many share the one big.Int that is 1, so none is ever written to.
 	weight *big.Int // in units of 1e-12; of a fixed split its share
 }
 
@@ -133,6 +135,8 @@ func (p *parser) pool(name, n *yaml.Node) *pool {
 func (r *Rules) Split(
 	month schemas.Month, costs []schemas.PoolCost, direct []schemas.DirectCost,
 ) ([]schemas.PoolShare, error) {
+	// A pool is divided once for each currency. Its costs of all days, accounts and models go by the same proportion: it
+	// is the month's, and not the day's.
 	type basis struct{ pool, currency string }
 	known := map[basis]division{}
 	var out []schemas.PoolShare
@@ -173,6 +177,7 @@ func currencyOf(c *string) string {
 
 // division is how a pool is split in a month and a currency.
 type division struct {
+	// Each list has an entry for each owner, in the same order. They are made once and read by each cost of the month.
 	method  string
 	owners  []schemas.Owner
 	weights []*big.Int
@@ -194,6 +199,8 @@ func (p *pool) divide(currency *string, direct []schemas.DirectCost) division {
 	figures := p.figures(targets, currency, direct) // what is gone by, without the weights
 	sum, bearing := new(big.Int), int64(0)
 	for i, t := range targets {
+		// A figure of tokens or of 1e-12 times a weight of 1e-12: the unit doesn't matter, for only the proportion does, and
+		// a big.Int doesn't overflow.
 		w := new(big.Int).Mul(figures[i], t.weight)
 		d.owners = append(d.owners, t.owner)
 		d.weights = append(d.weights, w)
@@ -212,6 +219,9 @@ func (p *pool) divide(currency *string, direct []schemas.DirectCost) division {
 	}
 	// The ratios are for people to read: rounded half up.
 	for i, w := range d.weights {
+		// w/sum in units of 1e-12, rounded: floor((2·w·10¹² + sum) / (2·sum)) is floor(w·10¹²/sum + 1/2). No part is
+		// negative, so that Quo, which cuts off, is floor; a third is 0.333333333333, two thirds 0.666666666667. They needn't
+		// sum to 1: nothing is split by them. sum isn't 0: someone bears it, or it would not have passed the parser.
 		scaled := new(big.Int).Mul(w, one)
 		scaled.Lsh(scaled, 1)
 		scaled.Add(scaled, sum).Quo(scaled, new(big.Int).Lsh(sum, 1))
@@ -227,6 +237,7 @@ var one = big.NewInt(1_000_000_000_000)
 // owners are all who have cost of their own in the currency, in order of their attributes.
 func owners(currency *string, direct []schemas.DirectCost) []target {
 	var out []target
+	// Tags are part of an owner: two who differ in a tag alone bear a part each.
 	seen := map[schemas.Owner]bool{{}: true} // nobody is no owner
 	for _, c := range direct {
 		if currencyOf(c.Currency) == currencyOf(currency) && !seen[c.Owner] {
@@ -270,6 +281,7 @@ func (p *pool) figures(targets []target, currency *string, direct []schemas.Dire
 	byOwner := map[schemas.Owner]*big.Int{} // what each owner has; many, where a target is each of them
 	if p.method == methodUsage || p.method == methodCost {
 		for _, c := range direct {
+			// nil is not known, and adds nothing. What cost in another currency says nothing of this one's.
 			v := c.Tokens
 			if p.method == methodCost {
 				v = nil
@@ -304,6 +316,8 @@ func (p *pool) figures(targets []target, currency *string, direct []schemas.Dire
 				}
 			}
 		}
+		// A month of credits. As a weight it would give the owner a part below 0, and the others more than there is. It is
+		// the sum that counts, and not each day.
 		if out[i].Sign() < 0 {
 			out[i] = new(big.Int)
 		}
@@ -355,6 +369,10 @@ func (d division) shares(c schemas.PoolCost) []schemas.PoolShare {
 	if c.List == nil {
 		return out
 	}
+	// What list cost has beyond net cost and discount is 0 where the three agree, and a rest where the Portal's figures
+	// don't. Splitting list cost by itself would round it another way than the other two, and list − discount = net would
+	// be off by a last decimal in some shares. Splitting the rest, and adding up, can't: the rest of 0 is 0 in every
+	// share.
 	rest := *c.List
 	for _, v := range []*schemas.Money{c.Net, c.Discount} {
 		if v != nil {
