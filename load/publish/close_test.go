@@ -193,6 +193,37 @@ func TestAClosedMonthIsCorrectedIfItsRecordsChangedAndNotIfTheirFileDid(t *testi
 	}
 }
 
+// A day of a closed month that is yet to be derived is no usage that is gone: nothing is credited for it.
+func TestADayThatIsYetToBeDerivedIsNoCorrection(t *testing.T) {
+	w := newDayWriter(t, load.Options{})
+	days := w.RandomDays(3, 20)
+	f := testFinance
+	f.Archived = archived(f.Rules)
+	for _, p := range days {
+		w.seal(p, 0, 24)
+	}
+	w.publish(PublishOptions{Finance: f})
+	if _, err := w.closeMonth("2026-10", f); err != nil {
+		t.Fatal(err)
+	}
+	w.publish(PublishOptions{Finance: f})
+	must(t, os.Remove(w.lake.UsagePath(days[1])))
+	before := w.Dump()
+	for _, full := range []bool{false, true} { // the file has the day; built anew it would not
+		_, err := w.lake.Publish(t.Context(), PublishOptions{Finance: f, Full: full, Now: loadtest.TickingClock()})
+		if full == (err == nil) || full && !strings.Contains(err.Error(), "usagelake rebuild") {
+			t.Errorf("full: %v: %v", full, err)
+		}
+		if after := w.Dump(); after != before {
+			t.Errorf("full: %v: %s", full, schemastest.FirstDifference(after, before))
+		}
+	}
+	must(t, os.Remove(w.lake.Database()))
+	if _, err := w.lake.Publish(t.Context(), PublishOptions{Finance: f, Now: loadtest.TickingClock()}); err == nil {
+		t.Error("built from nothing without it")
+	}
+}
+
 func TestAClosedMonthThatIsGoneIsNotOpenedSilently(t *testing.T) {
 	w := newDayWriter(t, load.Options{})
 	days := w.RandomDays(3, 20)

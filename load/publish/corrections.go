@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/usagelake/usagelake/schemas"
@@ -68,15 +69,49 @@ func (a *allocation) fillClosed(ctx context.Context) error {
 	return nil
 }
 
-// changedSince says whether the day files of a closed month differ from those it was closed with.
-func (a *allocation) changedSince(c ClosedMonth) (bool, error) {
-	then := map[schemas.Partition]string{}
+// closedDerived refuses to build the file anew while a day that a closed month was closed with is yet to be derived: it
+// would look like usage that is gone, and the next open month would be credited for it.
+func (p *publisher) closedDerived() error {
+	for _, c := range p.finance.closed {
+		days, err := c.days()
+		if err != nil {
+			return err
+		}
+		for _, d := range slices.SortedFunc(maps.Keys(days), schemas.Partition.Compare) {
+			if _, ok := p.want[d]; ok || slices.Contains(p.opts.Drop, d) {
+				continue
+			}
+			source, err := p.lake.Source(d)
+			if err != nil {
+				return err
+			}
+			if len(source.Live()) > 0 {
+				return fmt.Errorf("%s was closed with %s, whose day file is gone; its raw files are there\nhint: usagelake "+
+					"rebuild   (derives it)", c.Month, d)
+			}
+		}
+	}
+	return nil
+}
+
+// days are the digests of the day files that the month was closed with.
+func (c ClosedMonth) days() (map[schemas.Partition]string, error) {
+	out := map[schemas.Partition]string{}
 	for _, in := range c.Partitions {
 		d, err := schemas.ParseDate(in.Date)
 		if err != nil {
-			return false, fmt.Errorf("closed month %s: its manifest is damaged: %w", c.Month, err)
+			return nil, fmt.Errorf("closed month %s: its manifest is damaged: %w", c.Month, err)
 		}
-		then[schemas.Partition{Account: in.Account, Date: d}] = in.Digest
+		out[schemas.Partition{Account: in.Account, Date: d}] = in.Digest
+	}
+	return out, nil
+}
+
+// changedSince says whether the day files of a closed month differ from those it was closed with.
+func (a *allocation) changedSince(c ClosedMonth) (bool, error) {
+	then, err := c.days()
+	if err != nil {
+		return false, err
 	}
 	// Of want. Where the published file is brought up to date, a day whose day file is gone is in it as before: that is no
 	// correction.

@@ -400,6 +400,9 @@ func (p *publisher) build(ctx context.Context) (Published, error) {
 		delete(p.want, d)
 	}
 	p.days = slices.DeleteFunc(p.days, func(d schemas.Partition) bool { return slices.Contains(p.underived, d) })
+	if err := p.closedDerived(); err != nil {
+		return Published{}, err
+	}
 	name, err := p.reserve()
 	if err != nil {
 		return Published{}, err
