@@ -1,6 +1,7 @@
 package jobs
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -161,13 +162,15 @@ func Allocate(ctx context.Context, cfg *config.Config, env Env, wait bool) (*Res
 	changes := []CenterChange{}
 	res, err := underLock(ctx, cfg, env, "allocation apply", wait,
 		func(ctx context.Context, lake *publish.Lake, res *Result) error {
-			before, err := openCenters(ctx, lake)
-			unread := err != nil && !errors.Is(err, query.ErrNotPublished)
+			before, unread := openCenters(ctx, lake)
+			if errors.Is(unread, query.ErrNotPublished) {
+				unread = nil
+			}
 			if err := publishFile(ctx, lake, env, res, nil, false, nil); err != nil {
 				return err
 			}
 			after, err := openCenters(ctx, lake)
-			if unread || err != nil { // it is published all the same
+			if err := cmp.Or(unread, err); err != nil { // it is published all the same
 				env.Logger.Warn("what is charged can't be read, so that nothing can be said of what changed", "error", err)
 				return nil
 			}

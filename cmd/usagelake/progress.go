@@ -17,7 +17,7 @@ import (
 )
 
 // progress shows how far an export is: a bar for each account on a terminal, a line in the log now and then elsewhere.
-// mu guards watched and phaseIs, and is taken before a watched's own, never after: the bars draw themselves in
+// mu guards watched, and is taken before a watched's own, never after: the bars draw themselves in
 // goroutines of their own, which take that one alone.
 type progress struct {
 	app  *app
@@ -27,7 +27,6 @@ type progress struct {
 
 	mu      sync.Mutex
 	watched []*watched
-	phaseIs string
 }
 
 // watched is an account that is shown. mu guards eta; all else never changes. bar is nil where there is no terminal.
@@ -123,9 +122,6 @@ func (w *watched) line() string {
 
 // phase shows what is done after the fetching.
 func (p *progress) phase(what string) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.phaseIs = what
 	p.app.log.Debug("phase", "doing", what)
 }
 

@@ -340,6 +340,13 @@ func TestDoctorLooksAtTheLake(t *testing.T) {
 			w.Cfg.LakeAccess = config.AccessGroup
 		}
 		oneOf(t, look(), "lake: access", c.verdict, c.say, c.hint)
+		dir, link := w.Cfg.Lake, filepath.Join(t.TempDir(), "lake") // a lake as a whole may be a link
+		if err := os.Symlink(dir, link); err != nil {
+			t.Fatal(err)
+		}
+		w.Cfg.Lake = link
+		oneOf(t, look(), "lake: access", c.verdict, c.say, c.hint)
+		w.Cfg.Lake = dir
 	}
 	w.Cfg.LakeAccess = ""
 	for path, mode := range map[string]os.FileMode{day[0]: 0o700, file: 0o600} {

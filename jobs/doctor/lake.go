@@ -232,8 +232,11 @@ type survey struct {
 
 type dayFiles struct{ bytes, files int64 }
 
-// surveyLake walks through the lake in dir. Files that go while it walks are none.
+// surveyLake walks through the lake in dir, which may be a link. Files that go while it walks are none.
 func surveyLake(dir string, group bool) survey {
+	if to, err := filepath.EvalSymlinks(dir); err == nil { // a walk follows no link, that of its root included
+		dir = to
+	}
 	s := survey{days: map[schemas.Date]dayFiles{}}
 	owner, ownerKnown := -1, false
 	_ = filepath.WalkDir(dir, func(path string, e fs.DirEntry, err error) error {

@@ -297,10 +297,11 @@ func exportFocus(ctx context.Context, l *publish.Lake, opts FocusOptions) (done 
 	if err != nil {
 		return done, err
 	}
-	s, err := OpenSnapshot(ctx, l)
+	draft, s, drop, err := opts.open(ctx, l)
 	if err != nil {
 		return done, err
 	}
+	defer drop()
 	defer func() { err = errors.Join(err, s.Close()) }()
 	// A file of before there was FOCUS in it has no such views.
 	layout, err := s.number(ctx, "SELECT schema_version FROM meta")
@@ -331,10 +332,10 @@ func exportFocus(ctx context.Context, l *publish.Lake, opts FocusOptions) (done 
 		return done, err
 	}
 	if opts.Path == "" {
-		done.Rows, err = focusStream(ctx, l, s, opts, meta)
+		done.Rows, err = focusStream(ctx, s, draft, opts, meta)
 		return done, err
 	}
-	files, rows, err := focusData(ctx, l, s, opts, place, &meta)
+	files, rows, err := focusData(ctx, l, s, draft, opts, place, &meta)
 	defer func() {
 		for _, f := range files {
 			f.Abort()
@@ -351,18 +352,37 @@ func exportFocus(ctx context.Context, l *publish.Lake, opts FocusOptions) (done 
 	return done, place.commit(l.Out(), files, meta)
 }
 
+// open opens the snapshot that all of an export is of. A Parquet file is written by DuckDB, which may write into that
+// file alone, so it is made before: draft, nil of a CSV. One for a writer goes there from a file in the lake's .tmp. drop
+// lets go of a draft that wasn't committed.
+func (o FocusOptions) open(ctx context.Context, l *publish.Lake) (draft *durable.OutFile, s *Snapshot, drop func(),
+	err error) {
+	if o.format() != FocusParquet {
+		s, err = OpenSnapshot(ctx, l)
+		return nil, s, func() {}, err
+	}
+	path, scratched := o.Path, func() {}
+	if path == "" {
+		dir, done, err := l.Scratch()
+		if err != nil {
+			return nil, nil, nil, err
+		}
+		path, scratched = filepath.Join(dir, "focus.parquet"), done
+	}
+	if draft, s, err = draftParquet(ctx, l, path); err != nil {
+		scratched()
+		return nil, nil, nil, err
+	}
+	return draft, s, func() { draft.Abort(); scratched() }, nil
+}
+
 // focusData writes the rows into files that have no names yet; those that it returns are for commit or abort, with an
 // error too.
-func focusData(ctx context.Context, l *publish.Lake, s *Snapshot, opts FocusOptions, place focusPlace,
-	meta *focusMetadata) (files []*durable.OutFile, n int64, err error) {
-	if opts.format() == FocusParquet {
-		// It opens the published file by itself: after a publish in between the rows are of the later one. The metadata is of
-		// the columns, which are the same; the count of omitted records is of the one before.
-		f, n, err := draftParquet(ctx, l, opts.query(), opts.Path, meta.copyOption())
-		if err != nil {
-			return nil, 0, err
-		}
-		return []*durable.OutFile{f}, n, nil
+func focusData(ctx context.Context, l *publish.Lake, s *Snapshot, draft *durable.OutFile, opts FocusOptions,
+	place focusPlace, meta *focusMetadata) (files []*durable.OutFile, n int64, err error) {
+	if draft != nil {
+		n, err := s.copyTo(ctx, draft, opts.query(), meta.copyOption())
+		return []*durable.OutFile{draft}, n, err
 	}
 	rows, err := s.Query(ctx, opts.query())
 	if err != nil {
@@ -387,10 +407,18 @@ func focusData(ctx context.Context, l *publish.Lake, s *Snapshot, opts FocusOpti
 }
 
 // focusStream writes the rows to a writer.
-func focusStream(ctx context.Context, l *publish.Lake, s *Snapshot, opts FocusOptions, meta focusMetadata) (n int64,
-	err error) {
-	if opts.format() == FocusParquet {
-		return focusParquet(ctx, l, opts, meta)
+func focusStream(ctx context.Context, s *Snapshot, draft *durable.OutFile, opts FocusOptions,
+	meta focusMetadata) (n int64, err error) {
+	if draft != nil {
+		if n, err = s.copyTo(ctx, draft, opts.query(), meta.copyOption()); err != nil {
+			return 0, err
+		}
+		f, err := os.Open(draft.Name())
+		if err != nil {
+			return 0, err
+		}
+		_, err = io.Copy(opts.Out, f)
+		return n, errors.Join(err, f.Close())
 	}
 	rows, err := s.Query(ctx, opts.query())
 	if err != nil {
@@ -416,24 +444,4 @@ func (s *Snapshot) number(ctx context.Context, query string) (n int64, err error
 		}
 	}
 	return n, nil
-}
-
-// focusParquet has DuckDB write a file, which goes to the writer from there.
-func focusParquet(ctx context.Context, l *publish.Lake, opts FocusOptions, meta focusMetadata) (int64, error) {
-	dir, done, err := l.Scratch()
-	if err != nil {
-		return 0, err
-	}
-	defer done()
-	draft, n, err := draftParquet(ctx, l, opts.query(), filepath.Join(dir, "focus.parquet"), meta.copyOption())
-	if err != nil {
-		return 0, err
-	}
-	defer draft.Abort()
-	f, err := os.Open(draft.Name())
-	if err != nil {
-		return 0, err
-	}
-	_, err = io.Copy(opts.Out, f)
-	return n, errors.Join(err, f.Close())
 }

@@ -326,7 +326,7 @@ func TestFocusFilesThatWereCutShortAreReplaced(t *testing.T) {
 				must(t, err)
 				meta, err := opts.metadata(t.Context(), s)
 				must(t, err)
-				files, _, err := focusData(t.Context(), w.Lake, s, opts, place, &meta)
+				files, _, err := focusData(t.Context(), w.Lake, s, nil, opts, place, &meta)
 				must(t, errors.Join(err, s.Close()))
 				must(t, os.Remove(files[min(lost, len(files)-1)].Name())) // its rename fails
 				if err := place.commit(w.Lake.Out(), files, meta); err == nil {

@@ -88,8 +88,11 @@ type Snapshot struct {
 }
 
 // OpenSnapshot opens the published file for several queries.
-func OpenSnapshot(ctx context.Context, l *publish.Lake) (*Snapshot, error) {
-	d, conn, err := openPublished(ctx, l)
+func OpenSnapshot(ctx context.Context, l *publish.Lake) (*Snapshot, error) { return openSnapshot(ctx, l) }
+
+// openSnapshot is OpenSnapshot of one that may write into the files of these paths.
+func openSnapshot(ctx context.Context, l *publish.Lake, allowed ...string) (*Snapshot, error) {
+	d, conn, err := openPublished(ctx, l, allowed...)
 	if err != nil {
 		return nil, err
 	}
@@ -512,62 +515,68 @@ func appendJSONString(b []byte, s string) []byte {
 // WriteParquet writes the answer to a Parquet file, compressed with zstd, in place of what stood there; decimals are
 // decimals there. If it fails, there is no new file. It returns the number of rows.
 func WriteParquet(ctx context.Context, l *publish.Lake, query, path string) (rows int64, err error) {
-	f, rows, err := draftParquet(ctx, l, query, path, "")
+	f, s, err := draftParquet(ctx, l, path)
 	if err != nil {
+		return 0, err
+	}
+	defer f.Abort()
+	defer s.Close()
+	if rows, err = s.copyTo(ctx, f, query, ""); err != nil {
 		return 0, err
 	}
 	return rows, f.Commit()
 }
 
-// draftParquet is WriteParquet up to the rename, which commit does; abort drops the file. It takes besides further
-// options of DuckDB's COPY, each with a comma before it.
-func draftParquet(ctx context.Context, l *publish.Lake, query, path, options string) (_ *durable.OutFile, rows int64,
-	err error) {
+// draftParquet makes a file under a temporary name, for Commit or Abort, and a snapshot that may write into it.
+func draftParquet(ctx context.Context, l *publish.Lake, path string) (*durable.OutFile, *Snapshot, error) {
 	f, err := l.Out().Create(path)
 	if err != nil {
-		return nil, 0, err
+		return nil, nil, err
 	}
-	defer func() {
-		if err != nil {
-			f.Abort()
-		}
-	}()
+	abs, err := filepath.Abs(f.Name())
 	if f.Target == "" {
-		return nil, 0, fmt.Errorf("write %s: Parquet goes into a file, and this is none", path)
+		err = fmt.Errorf("write %s: Parquet goes into a file, and this is none", path)
+	}
+	if err == nil {
+		var s *Snapshot
+		if s, err = openSnapshot(ctx, l, abs); err == nil {
+			return f, s, nil
+		}
+	}
+	f.Abort()
+	return nil, nil, err
+}
+
+// copyTo writes the answer to a query into a file that the snapshot may write into, and settles it. options are
+// further ones of DuckDB's COPY, each with a comma before it.
+func (s *Snapshot) copyTo(ctx context.Context, f *durable.OutFile, query, options string) (rows int64, err error) {
+	abs, err := filepath.Abs(f.Name())
+	if err != nil {
+		return 0, err
+	}
+	stmt, kind, err := prepare(ctx, s.conn, query)
+	if err != nil {
+		return 0, err
+	}
+	if err := stmt.Close(); err != nil {
+		return 0, err
+	}
+	if kind != duckdb.STATEMENT_TYPE_SELECT {
+		return 0, errors.New("only the answer to a SELECT can be written as Parquet")
 	}
 	// DuckDB writes into the file that was made, of our mode and under its temporary name. USE_TMP_FILE false keeps it
 	// from making one of its own beside it, which it may not reach.
-	abs, err := filepath.Abs(f.Name())
-	if err != nil {
-		return nil, 0, err
-	}
-	d, conn, err := openPublished(ctx, l, abs)
-	if err != nil {
-		return nil, 0, err
-	}
-	defer d.Close()
-	defer conn.Close()
-	stmt, kind, err := prepare(ctx, conn, query)
-	if err != nil {
-		return nil, 0, err
-	}
-	if err := stmt.Close(); err != nil {
-		return nil, 0, err
-	}
-	if kind != duckdb.STATEMENT_TYPE_SELECT {
-		return nil, 0, errors.New("only the answer to a SELECT can be written as Parquet")
-	}
-	res, err := conn.ExecContext(ctx,
+	res, err := s.conn.ExecContext(ctx,
 		fmt.Sprintf("COPY (%s) TO %s (FORMAT parquet, COMPRESSION zstd, USE_TMP_FILE false%s)", subquery(query),
 			publish.SqlPath(abs), options), nil)
 	if err != nil {
-		return nil, 0, errors.Join(ctx.Err(), durable.Full(d.Spilled(err), filepath.Dir(abs)))
+		return 0, errors.Join(ctx.Err(), durable.Full(s.d.Spilled(err), filepath.Dir(abs)))
 	}
 	if rows, err = res.RowsAffected(); err != nil {
-		return nil, 0, err
+		return 0, err
 	}
 	if err := f.Settle(); err != nil {
-		return nil, 0, durable.Full(fmt.Errorf("write %s: %w", path, err), filepath.Dir(path))
+		return 0, durable.Full(fmt.Errorf("write %s: %w", f.Path, err), filepath.Dir(abs))
 	}
-	return f, rows, nil
+	return rows, nil
 }

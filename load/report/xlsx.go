@@ -606,7 +606,7 @@ func sheetAmount(n schemas.Money) string {
 	const digits = 15
 	exact, rounded := n.String(), n.Posted()
 	f, err := strconv.ParseFloat(exact, 64)
-	if err != nil || len(strings.Trim(rounded, "-."))-1 > digits {
+	if err != nil || len(rounded)-strings.Count(rounded, "-")-strings.Count(rounded, ".") > digits {
 		return exact
 	}
 	// What a spreadsheet makes of the text: the nearest double, and 15 digits of that. 1,234,567.004999999999 is
