@@ -1,22 +1,16 @@
 package jobs
 
 import (
-	"bytes"
 	"cmp"
 	"context"
-	"encoding/csv"
 	"errors"
 	"fmt"
-	"io"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/usagelake/usagelake/extract"
 	"github.com/usagelake/usagelake/jobs/config"
-	"github.com/usagelake/usagelake/load/durable"
 	"github.com/usagelake/usagelake/load/publish"
 	"github.com/usagelake/usagelake/load/query"
 	"github.com/usagelake/usagelake/load/report"
@@ -138,7 +132,8 @@ func Close(ctx context.Context, cfg *config.Config, env Env, opts CloseOptions) 
 			c, err := lake.CloseMonth(ctx, publish.CloseOptions{Month: opts.Month, RunID: res.RunID, Version: env.Version,
 				By: closer(), Reason: reason, Objections: objections,
 				Rules: files, RulesDigest: digest, Now: env.Now, Write: func(ctx context.Context, dir string, edition int) error {
-					return writeStatements(ctx, lake, env, opts.Month, dir, edition, opts.Phase)
+					return report.WriteMonth(ctx, lake, opts.Month, dir, report.MonthOptions{Edition: edition, Now: env.Now(),
+						Version: env.Version, Phase: opts.Phase})
 				}})
 			if err != nil {
 				return err
@@ -304,100 +299,6 @@ func Texts(ctx context.Context, lake *publish.Lake, sql string) ([]string, error
 	}
 	return out, nil
 }
-
-// writeStatements writes a month's documents: for all, and for each cost centre.
-func writeStatements(ctx context.Context, lake *publish.Lake, env Env, month schemas.Month, dir string, edition int,
-	phase func(string)) error {
-	centers, err := Texts(ctx,
-		lake, fmt.Sprintf("SELECT DISTINCT cost_center FROM chargeback_daily WHERE billing_month = DATE '%s' ORDER BY 1",
-			month.First()))
-	if err != nil {
-		return err
-	}
-	out := lake.Out()
-	out.New = true
-	write := func(path string, opts report.Options) error {
-		period := schemas.MonthPeriod(month)
-		opts.Period, opts.Now, opts.Version, opts.Closing, opts.Edition, opts.Pictures = &period, env.Now(), env.Version,
-			true, edition, true
-		doc, err := report.Build(ctx, lake, opts)
-		if errors.Is(err, report.ErrNothing) {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-		if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
-			return err
-		}
-		for ext, render := range map[string]func(io.Writer) error{".csv": doc.CSV, ".xlsx": doc.XLSX, ".html": doc.HTML} {
-			if err := durable.WriteOut(path+ext, out, render); err != nil {
-				return fmt.Errorf("%s%s: %w", filepath.Base(path), ext, err)
-			}
-		}
-		return nil
-	}
-	if err := write(filepath.Join(dir, "chargeback"),
-		report.Options{Name: "chargeback", By: []string{"cost_center", "team", "model"}}); err != nil {
-		return err
-	}
-	if err := write(filepath.Join(dir, "statement"), report.Options{Name: "statement"}); err != nil {
-		return err
-	}
-	// Which file is whose: the letters of a name that a file's name can have may tell nobody.
-	index := bytes.NewBufferString("cost_center,files\n")
-	names := csv.NewWriter(index)
-	for i, c := range centers {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		if phase != nil { // a fraction of a second each, and there may be thousands
-			phase(fmt.Sprintf("write statement %d of %d", i+1, len(centers)))
-		}
-		name := statementFile(c)
-		if err := write(filepath.Join(dir, "cost-centers", name),
-			report.Options{Name: "statement", Scope: query.Scope{CostCenters: []string{c}}}); err != nil {
-			return err
-		}
-		_ = names.Write([]string{query.NoFormula(c), "cost-centers/" + name + ".*"}) // a buffer takes it
-	}
-	names.Flush()
-	err = out.Bytes(filepath.Join(dir, "cost-centers.csv"), index.Bytes())
-	if err != nil {
-		return err
-	}
-	first, end := month.First(), (month + 1).First()
-	for _, format := range []string{query.FocusParquet, query.FocusCSV} {
-		_, err := query.ExportFocus(ctx, lake,
-			query.FocusOptions{From: &first, To: &end, Path: filepath.Join(dir, "focus-"+schemas.Focus12+"."+format)})
-		if err != nil {
-			return err
-		}
-	}
-	return exportQuery(ctx, lake, filepath.Join(dir, "journal.csv"),
-		fmt.Sprintf(`SELECT * FROM chargeback_journal WHERE "month" = DATE '%s'
-			ORDER BY currency, entry DESC, gl_code, cost_center`, month.First()))
-}
-
-// exportQuery writes the answer to a query as CSV, as a report has it.
-func exportQuery(ctx context.Context, lake *publish.Lake, path, sql string) error {
-	s, err := query.OpenSnapshot(ctx, lake)
-	if err != nil {
-		return err
-	}
-	defer s.Close()
-	t, err := report.Ask(ctx, s, sql)
-	if err != nil {
-		return err
-	}
-	out := lake.Out()
-	out.New = true
-	return durable.WriteOut(path, out, (&report.Document{Tables: []*report.Table{t}}).CSV)
-}
-
-// statementFile is the name of the files of a cost centre's statement. It is the same in every month, whoever else is
-// charged then.
-func statementFile(costCenter string) string { return words.FileName(costCenter, "cost-center") }
 
 // Reopen opens the month that was closed last, for a reason that is kept with what it was closed with.
 func Reopen(ctx context.Context, cfg *config.Config, env Env, month schemas.Month, reason string,

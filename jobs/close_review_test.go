@@ -10,6 +10,7 @@ import (
 
 	"github.com/usagelake/usagelake/jobs/config"
 	"github.com/usagelake/usagelake/jobs/internal/kit"
+	"github.com/usagelake/usagelake/load/report"
 	"github.com/usagelake/usagelake/schemas"
 )
 
@@ -115,7 +116,7 @@ func TestAClosedStatementCarriesNoForecast(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, name := range []string{"statement.html", "chargeback.html",
-			"cost-centers/" + statementFile(schemas.Unallocated) + ".html"} {
+			"cost-centers/" + report.StatementFile(schemas.Unallocated) + ".html"} {
 			b, err := os.ReadFile(filepath.Join(closed.Dir, filepath.FromSlash(name)))
 			if err != nil || strings.Contains(strings.ToLower(string(b)), "forecast") {
 				t.Errorf("%s: a forecast, %v", name, err)

@@ -20,6 +20,7 @@ import (
 	"github.com/usagelake/usagelake/jobs/internal/kit"
 	"github.com/usagelake/usagelake/load/publish"
 	"github.com/usagelake/usagelake/load/query"
+	"github.com/usagelake/usagelake/load/report"
 	"github.com/usagelake/usagelake/schemas"
 )
 
@@ -79,8 +80,8 @@ func TestAClosedMonthHoldsWhatCameLateAndNeverChanges(t *testing.T) {
 			t.Errorf("closed with %s, used %s", got, want)
 		}
 		for _, f := range []string{"manifest.json", "statement.xlsx", "statement.html", "chargeback.csv", "journal.csv",
-			"ledger/chargeback.parquet", "rules/0.yaml", "cost-centers/" + statementFile("A") + ".html",
-			"cost-centers/" + statementFile("=B/../<x>") + ".csv"} {
+			"ledger/chargeback.parquet", "rules/0.yaml", "cost-centers/" + report.StatementFile("A") + ".html",
+			"cost-centers/" + report.StatementFile("=B/../<x>") + ".csv"} {
 			if _, err := os.Stat(filepath.Join(closed.Dir, filepath.FromSlash(f))); err != nil {
 				t.Error(err)
 			}
@@ -369,7 +370,7 @@ func TestFileNamesOfCostCentresAreTheirLettersAndADigest(t *testing.T) {
 		{"µ-services", "services"}, {"μ-services", "services"}, {"Sales", "sales"}, {"ſales", "ales"}, {"Café", "caf"},
 		{"Cafe\u0301", "cafe"}, {"\u212bngström", "ngstr-m"}, {"Ångström", "ngstr-m"}, {"A\u030angström", "a-ngstr-m"},
 		{strings.Repeat("x", 101), strings.Repeat("x", 40)}} {
-		got := statementFile(c[0])
+		got := report.StatementFile(c[0])
 		m := name.FindStringSubmatch(got)
 		if m == nil || m[1] != c[1] {
 			t.Errorf("%q becomes %q, want %q and a digest", c[0], got, c[1])
@@ -379,8 +380,8 @@ func TestFileNamesOfCostCentresAreTheirLettersAndADigest(t *testing.T) {
 		}
 		seen[got] = c[0]
 	}
-	if statementFile("研发部") != "cost-center-f706f416b41f" { // in another month, by another release
-		t.Errorf("研发部 became %s", statementFile("研发部"))
+	if report.StatementFile("研发部") != "cost-center-f706f416b41f" { // in another month, by another release
+		t.Errorf("研发部 became %s", report.StatementFile("研发部"))
 	}
 }
 
@@ -648,7 +649,7 @@ func TestEachCostCentreHasItsStatementWhateverItIsCalled(t *testing.T) {
 			}
 		}
 		for _, name := range names {
-			b, err := os.ReadFile(filepath.Join(closed.Dir, "cost-centers", statementFile(name)+".csv"))
+			b, err := os.ReadFile(filepath.Join(closed.Dir, "cost-centers", report.StatementFile(name)+".csv"))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -667,7 +668,7 @@ func TestEachCostCentreHasItsStatementWhateverItIsCalled(t *testing.T) {
 		}
 		b, err := os.ReadFile(filepath.Join(closed.Dir, "cost-centers.csv"))
 		if err != nil || !strings.Contains(string(b), "\n開発,cost-centers/cost-center-") ||
-			!strings.Contains(string(b), "\n'=1+1,cost-centers/"+statementFile("=1+1")+".*\n") {
+			!strings.Contains(string(b), "\n'=1+1,cost-centers/"+report.StatementFile("=1+1")+".*\n") {
 			t.Errorf("the list of files: %s %v", b, err)
 		}
 		if n := strings.Count(string(b), "\n"); n != len(names)+1 {

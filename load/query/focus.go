@@ -353,8 +353,8 @@ func exportFocus(ctx context.Context, l *publish.Lake, opts FocusOptions) (done 
 }
 
 // open opens the snapshot that all of an export is of. A Parquet file is written by DuckDB, which may write into that
-// file alone, so it is made before: draft, nil of a CSV. One for a writer goes there from a file in the lake's .tmp. drop
-// lets go of a draft that wasn't committed.
+// file alone, so it is made before: draft, nil of a CSV. One for a writer goes there from a file in the lake's .tmp.
+// drop lets go of a draft that wasn't committed.
 func (o FocusOptions) open(ctx context.Context, l *publish.Lake) (draft *durable.OutFile, s *Snapshot, drop func(),
 	err error) {
 	if o.format() != FocusParquet {

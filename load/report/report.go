@@ -354,11 +354,6 @@ func describe(c query.ResultColumn) Column {
 	return out
 }
 
-// Ask makes a Table of the answer to a query: its columns are described by their names.
-func Ask(ctx context.Context, s *query.Snapshot, query string) (*Table, error) {
-	return ask(ctx, s, "query", "", query)
-}
-
 // ask makes a Table of the answer to a query.
 func ask(ctx context.Context, s *query.Snapshot, name, title, query string) (*Table, error) {
 	rows, err := s.Query(ctx, query)

@@ -1,0 +1,140 @@
+package report
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"encoding/csv"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"runtime"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/usagelake/usagelake/load/durable"
+	"github.com/usagelake/usagelake/load/publish"
+	"github.com/usagelake/usagelake/load/query"
+	"github.com/usagelake/usagelake/schemas"
+	"github.com/usagelake/usagelake/schemas/words"
+)
+
+// MonthOptions say how the documents of a month that is being closed are written.
+type MonthOptions struct {
+	Edition int // of the statements: above 1 the month was closed before
+	Now     time.Time
+	Version string       // of the program
+	Phase   func(string) // told what is done: "write statement 3 of 600"; nil: nobody
+}
+
+// WriteMonth writes the documents of a month that is being closed into a new directory: what each owner is charged, the
+// statement of all and that of each cost centre, FOCUS, and the journal to post.
+func WriteMonth(ctx context.Context, lake *publish.Lake, month schemas.Month, dir string, opts MonthOptions) error {
+	out := lake.Out()
+	out.New = true
+	period := schemas.MonthPeriod(month)
+	common := Options{Name: "statement", Period: &period, Now: opts.Now, Version: opts.Version, Closing: true,
+		Edition: opts.Edition, Pictures: true}
+	chargeback := common
+	chargeback.Name, chargeback.By = "chargeback", []string{"cost_center", "team", "model"}
+	for _, o := range []Options{chargeback, common} {
+		doc, err := Build(ctx, lake, o)
+		if err == nil {
+			err = writeDocument(filepath.Join(dir, o.Name), doc, out)
+		}
+		if err != nil && !errors.Is(err, ErrNothing) {
+			return err
+		}
+	}
+	if err := writeOwners(ctx, lake, common, dir, out, opts.Phase); err != nil {
+		return err
+	}
+	first, end := month.First(), (month + 1).First()
+	for _, format := range []string{query.FocusParquet, query.FocusCSV} {
+		_, err := query.ExportFocus(ctx, lake,
+			query.FocusOptions{From: &first, To: &end, Path: filepath.Join(dir, "focus-"+schemas.Focus12+"."+format)})
+		if err != nil {
+			return err
+		}
+	}
+	journal, err := answer(ctx, lake, fmt.Sprintf(`SELECT * FROM chargeback_journal WHERE "month" = DATE '%s'
+		ORDER BY currency, entry DESC, gl_code, cost_center`, first))
+	if err != nil {
+		return err
+	}
+	return durable.WriteOut(filepath.Join(dir, "journal.csv"), out, (&Document{Tables: []*Table{journal}}).CSV)
+}
+
+// writeOwners writes each cost centre's statement into the folder cost-centers, as many at once as there are
+// processors: what is asked is asked once for all of them, so most of the time goes into making workbooks.
+func writeOwners(ctx context.Context, lake *publish.Lake, opts Options, dir string, out durable.Out,
+	phase func(string)) error {
+	charged, err := answer(ctx, lake, fmt.Sprintf(
+		"SELECT DISTINCT cost_center FROM chargeback_daily WHERE billing_month = DATE '%s' ORDER BY 1", opts.Period.From))
+	if err != nil {
+		return err
+	}
+	centers := make([]string, len(charged.Rows))
+	// Which file is whose: the letters of a name that a file's name can have may tell nobody.
+	index := bytes.NewBufferString("cost_center,files\n")
+	names := csv.NewWriter(index)
+	for i, row := range charged.Rows {
+		centers[i] = row[0].Text
+		_ = names.Write([]string{query.NoFormula(centers[i]), folder + "/" + StatementFile(centers[i]) + ".*"})
+	}
+	names.Flush() // without an error: a buffer takes it
+	if err := out.Bytes(filepath.Join(dir, folder+".csv"), index.Bytes()); err != nil || len(centers) == 0 {
+		return err
+	}
+	if err := os.MkdirAll(filepath.Join(dir, folder), 0o700); err != nil {
+		return err
+	}
+	g, inGroup := errgroup.WithContext(ctx)
+	g.SetLimit(runtime.GOMAXPROCS(0))
+	i := 0
+	for doc, err := range Statements(ctx, lake, opts, centers) {
+		if err = cmp.Or(err, inGroup.Err()); err != nil {
+			return cmp.Or(g.Wait(), err)
+		}
+		if phase != nil { // there may be thousands
+			phase(fmt.Sprintf("write statement %d of %d", i+1, len(centers)))
+		}
+		path := filepath.Join(dir, folder, StatementFile(centers[i]))
+		g.Go(func() (err error) {
+			defer schemas.Guard(&err)
+			return writeDocument(path, doc, out)
+		})
+		i++
+	}
+	return g.Wait()
+}
+
+// folder is where the statements of the cost centres stand, and folder.csv says whose is which.
+const folder = "cost-centers"
+
+// StatementFile is the name of the files of a cost centre's statement, without their extension. It is the same in every
+// month, whoever else is charged then.
+func StatementFile(costCenter string) string { return words.FileName(costCenter, "cost-center") }
+
+// writeDocument writes a document in the formats that are handed out: path.csv, path.xlsx, path.html.
+func writeDocument(path string, doc *Document, out durable.Out) error {
+	for ext, render := range map[string]func(io.Writer) error{".csv": doc.CSV, ".xlsx": doc.XLSX, ".html": doc.HTML} {
+		if err := durable.WriteOut(path+ext, out, render); err != nil {
+			return fmt.Errorf("%s%s: %w", filepath.Base(path), ext, err)
+		}
+	}
+	return nil
+}
+
+// answer is the answer of the published file to a query.
+func answer(ctx context.Context, lake *publish.Lake, sql string) (*Table, error) {
+	s, err := query.OpenSnapshot(ctx, lake)
+	if err != nil {
+		return nil, err
+	}
+	defer s.Close()
+	return ask(ctx, s, "query", "", sql)
+}
