@@ -88,7 +88,9 @@ type Snapshot struct {
 }
 
 // OpenSnapshot opens the published file for several queries.
-func OpenSnapshot(ctx context.Context, l *publish.Lake) (*Snapshot, error) { return openSnapshot(ctx, l) }
+func OpenSnapshot(ctx context.Context, l *publish.Lake) (*Snapshot, error) {
+	return openSnapshot(ctx, l)
+}
 
 // openSnapshot is OpenSnapshot of one that may write into the files of these paths.
 func openSnapshot(ctx context.Context, l *publish.Lake, allowed ...string) (*Snapshot, error) {

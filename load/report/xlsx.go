@@ -71,6 +71,9 @@ func (d *Document) XLSX(w io.Writer) error {
 			}
 		}
 	}
+	if err := b.writeNames(); err != nil {
+		return err
+	}
 	always := true
 	// A spreadsheet computes the formulas when it opens the file, whatever values are stored with them.
 	if err := f.SetCalcProps(&excelize.CalcPropsOptions{FullCalcOnLoad: &always}); err != nil {
@@ -88,6 +91,7 @@ type book struct {
 	head   [2]int          // of text, and of numbers, which stand to the right
 	title  int
 	styles map[cellStyle]int
+	names  []excelize.DefinedName // of writeNames
 }
 
 // font is that of every cell: one that isn't named is the program's choice, another in each.
@@ -198,13 +202,36 @@ func (b *book) onPaper(sheet string, head bool) error {
 	if err := b.SetHeaderFooter(sheet, &excelize.HeaderFooterOptions{OddFooter: "&L&A&R&P / &N"}); err != nil || !head {
 		return err
 	}
-	return b.define(sheet, "_xlnm.Print_Titles", "$1:$1")
+	b.define(sheet, "_xlnm.Print_Titles", "$1:$1")
+	return nil
 }
 
 // define gives cells of a sheet a name that is the sheet's own.
-func (b *book) define(sheet, name, cells string) error {
-	return b.SetDefinedName(&excelize.DefinedName{Name: name, Scope: sheet,
+func (b *book) define(sheet, name, cells string) {
+	b.names = append(b.names, excelize.DefinedName{Name: name, Scope: sheet,
 		RefersTo: "'" + strings.ReplaceAll(sheet, "'", "''") + "'!" + cells})
+}
+
+// writeNames puts the names into the workbook, all at once: SetDefinedName goes over every sheet for each name that is
+// there already, which takes minutes where there are hundreds of sheets. It makes the first, and the others are like it.
+func (b *book) writeNames() error {
+	if len(b.names) == 0 {
+		return nil
+	}
+	if err := b.SetDefinedName(&b.names[0]); err != nil {
+		return err
+	}
+	at := map[string]int{}
+	for i, sheet := range b.GetSheetList() {
+		at[sheet] = i
+	}
+	all := b.WorkBook.DefinedNames
+	for _, n := range b.names[1:] {
+		d, sheet := all.DefinedName[0], at[n.Scope]
+		d.Name, d.Data, d.LocalSheetID = n.Name, n.RefersTo, &sheet
+		all.DefinedName = append(all.DefinedName, d)
+	}
+	return nil
 }
 
 // rowsName is the name of a table's head and rows, in each sheet: what a program reads, for which a total would be one
@@ -499,7 +526,8 @@ func (b *book) table(sheet string, t *Table) error {
 		}
 	}
 	end, err := excelize.CoordinatesToCellName(len(t.Columns), last, true)
-	return errors.Join(err, b.define(sheet, rowsName, "$A$1:"+end), b.breakPages(sheet, t),
+	b.define(sheet, rowsName, "$A$1:"+end)
+	return errors.Join(err, b.breakPages(sheet, t),
 		b.SetPanes(sheet, &excelize.Panes{Freeze: true, YSplit: 1, TopLeftCell: "A2", ActivePane: "bottomLeft"}),
 		b.onPaper(sheet, true))
 }
