@@ -213,7 +213,8 @@ func (b *book) define(sheet, name, cells string) {
 }
 
 // writeNames puts the names into the workbook, all at once: SetDefinedName goes over every sheet for each name that is
-// there already, which takes minutes where there are hundreds of sheets. It makes the first, and the others are like it.
+// there already, which takes minutes where there are hundreds of sheets. It makes the first, and the others are like
+// it.
 func (b *book) writeNames() error {
 	if len(b.names) == 0 {
 		return nil
