@@ -13,7 +13,7 @@ import (
 )
 
 // Faults says what the Portal gets wrong. The zero value is a Portal without fault. A field's name on the command line
-// and in JSON stands in its fault tag, what it does in its help tag; [FaultNames] lists both.
+// and in JSON stands in its fault tag, what it does in faultHelp; [FaultNames] lists both.
 //
 // A probability (0 to 1) is rolled per request from the seed and the request's number since the faults were last set,
 // so a run can be repeated; for records, from the seed and the record's number. Failures (status, body, connection,
@@ -22,116 +22,228 @@ import (
 //
 // Any values that [Faults.Validate] accepts may stand together.
 type Faults struct {
-	Only string        `fault:"only" one:"usage|balance" help:"failures hit this endpoint only"`
-	From int           `fault:"from" help:"failures begin with this request, counted from 1 since the faults were set"`
-	To   int           `fault:"to" help:"failures end after this request; 0 is never"`
-	For  time.Duration `fault:"for" help:"failures end this long after the faults were set, by the Portal's clock"`
-	Run  int           `fault:"run" help:"failures come in runs of this many requests"`
+	Only string        `fault:"only" one:"usage|balance"`
+	From int           `fault:"from"`
+	To   int           `fault:"to"`
+	For  time.Duration `fault:"for"`
+	Run  int           `fault:"run"`
 
-	Latency   time.Duration `fault:"latency" help:"every answer waits this long"`
-	Jitter    time.Duration `fault:"jitter" help:"and up to this much longer"`
-	Hang      float64       `fault:"hang" prob:"1" help:"no answer until the client gives up"`
-	Drip      time.Duration `fault:"drip" help:"the body comes in pieces with this pause between them"`
-	DripBytes int           `fault:"drip-bytes" help:"size of such a piece (default 4096)"`
+	Latency   time.Duration `fault:"latency"`
+	Jitter    time.Duration `fault:"jitter"`
+	Hang      float64       `fault:"hang" prob:"1"`
+	Drip      time.Duration `fault:"drip"`
+	DripBytes int           `fault:"drip-bytes"`
 
-	Limited        float64       `fault:"status-429" prob:"1" help:"429 without a reason"`
-	RetryAfter     time.Duration `fault:"retry-after" help:"every 429 and 503 asks to wait this long, in whole seconds"`
-	RetryAfterDate bool          `fault:"retry-after-date" help:"Retry-After is a date rather than seconds"`
-	Status408      float64       `fault:"status-408" prob:"1" help:"408 in an envelope"`
-	Status500      float64       `fault:"status-500" prob:"1" help:"500 internal_error in an envelope"`
-	Status502      float64       `fault:"status-502" prob:"1" help:"502 in an envelope"`
-	Status503      float64       `fault:"status-503" prob:"1" help:"503 in an envelope"`
-	Status504      float64       `fault:"status-504" prob:"1" help:"504 in an envelope"`
+	Limited        float64       `fault:"status-429" prob:"1"`
+	RetryAfter     time.Duration `fault:"retry-after"`
+	RetryAfterDate bool          `fault:"retry-after-date"`
+	Status408      float64       `fault:"status-408" prob:"1"`
+	Status500      float64       `fault:"status-500" prob:"1"`
+	Status502      float64       `fault:"status-502" prob:"1"`
+	Status503      float64       `fault:"status-503" prob:"1"`
+	Status504      float64       `fault:"status-504" prob:"1"`
 
-	HTML        float64 `fault:"html" prob:"1" help:"a gateway's HTML page instead of JSON"`
-	HTMLStatus  int     `fault:"html-status" help:"status of that page (default 502; 200 is the nasty one)"`
-	Empty       float64 `fault:"empty" prob:"1" help:"200 without a body"`
-	ContentType float64 `fault:"content-type" prob:"1" help:"the right body labelled text/html"`
-	Blank       float64 `fault:"blank" prob:"1" help:"a usage answer that is right but for its list, which is empty, and its total, which is 0"`
-	CodeInside  float64 `fault:"code-inside" prob:"1" help:"an error's envelope under status 200"`
-	InsideCode  int     `fault:"inside-code" help:"its meta.code (default 500)"`
-	Malformed   float64 `fault:"malformed" prob:"1" help:"a body that is no JSON, of the right length"`
-	Cut         float64 `fault:"cut" prob:"1" help:"half the body, with a Content-Length that agrees"`
-	Truncate    float64 `fault:"truncate" prob:"1" help:"half the body, then the connection closes before Content-Length is met"`
-	Reset       float64 `fault:"reset" prob:"1" help:"the connection is reset before the headers"`
-	ResetBody   float64 `fault:"reset-body" prob:"1" help:"the connection is reset in the middle of the body"`
-	GzipBomb    float64 `fault:"gzip-bomb" prob:"1" help:"a megabyte that unpacks to a gigabyte of JSON string"`
-	Gzip        string  `fault:"gzip" one:"off|always" help:"off: never compressed; always: even if not asked for"`
-	Redirect    float64 `fault:"redirect" prob:"1" help:"307 to redirect-to"`
-	RedirectTo  string  `fault:"redirect-to" help:"base of the redirect (default http://portal.invalid)"`
+	HTML        float64 `fault:"html" prob:"1"`
+	HTMLStatus  int     `fault:"html-status"`
+	Empty       float64 `fault:"empty" prob:"1"`
+	ContentType float64 `fault:"content-type" prob:"1"`
+	Blank       float64 `fault:"blank" prob:"1"`
+	CodeInside  float64 `fault:"code-inside" prob:"1"`
+	InsideCode  int     `fault:"inside-code"`
+	Malformed   float64 `fault:"malformed" prob:"1"`
+	Cut         float64 `fault:"cut" prob:"1"`
+	Truncate    float64 `fault:"truncate" prob:"1"`
+	Reset       float64 `fault:"reset" prob:"1"`
+	ResetBody   float64 `fault:"reset-body" prob:"1"`
+	GzipBomb    float64 `fault:"gzip-bomb" prob:"1"`
+	Gzip        string  `fault:"gzip" one:"off|always"`
+	Redirect    float64 `fault:"redirect" prob:"1"`
+	RedirectTo  string  `fault:"redirect-to"`
 
-	PageMax        int           `fault:"page-max" help:"largest page size honoured (default 100)"`
-	PageOver       string        `fault:"page-over" one:"clamp|refuse|default" help:"a larger pagesize is clamped (as without fault), refused with 400, or ignored for the default of 20"`
-	PageDefault    int           `fault:"page-default" help:"what a request without pagesize gets (default 20)"`
-	SizeIgnored    bool          `fault:"pagesize-ignored" help:"every request gets that, whatever pagesize it asks for"`
-	PageClamp      int           `fault:"page-clamp" help:"pages hold at most this many"`
-	PageClampAfter int           `fault:"page-clamp-after" help:"but only after this many requests"`
-	PageClampFrom  int           `fault:"page-clamp-from" help:"but only from this page number on; they continue where the larger ones end"`
-	PageClampBack  bool          `fault:"page-clamp-back" help:"no, they begin at (page-1) × page-clamp: records come twice, none is lost"`
-	Order          string        `fault:"order" one:"oldest|newest|random|shaky" help:"random: one order per query; shaky: another for each request"`
-	Ties           string        `fault:"ties" one:"request|page" help:"oldest and newest order by time alone: equals are in another order in each request, or on each page though the same in each pass"`
-	TieSpan        time.Duration `fault:"tie-span" help:"times are equal within spans of this, in whole seconds (default 1s)"`
-	InclusiveEnd   bool          `fault:"inclusive-end" help:"a record at end_time belongs to the answer"`
-	ExclusiveStart bool          `fault:"exclusive-start" help:"a record at start_time doesn't"`
-	Total          string        `fault:"total" one:"page|absent|null|string|random|huge" help:"total counts the page's own list, is absent, null, a string, another number in each answer, or 2^63-1"`
-	TotalDelta     int           `fault:"total-delta" signed:"1" help:"total is wrong by this many"`
-	TotalCap       int           `fault:"total-cap" help:"total is never above this many, and records after them are past the end"`
-	TotalCapOnly   int           `fault:"total-cap-only" help:"total is never above this many; the listing goes on"`
-	PastEnd        string        `fault:"past-end" one:"empty|last|null|400|404" help:"a page past the end is empty, repeats the last page, has list null, or is refused with that status"`
-	BlankPage      float64       `fault:"blank-page" prob:"1" help:"a page after the first is empty, though the total is right (bounded like a failure)"`
-	PageIgnored    bool          `fault:"page-ignored" help:"every page is the first one"`
-	DeepPage       int           `fault:"deep-page" help:"pages beyond this one come back empty"`
-	FilterIgnored  bool          `fault:"filter-ignored" help:"token_id and user_id are ignored"`
-	MaxRange       time.Duration `fault:"max-range" help:"a longer range is refused with 400"`
-	Duplicate      float64       `fault:"duplicate" prob:"1" help:"a page repeats the last record of the page before it, on top of its own"`
+	PageMax        int           `fault:"page-max"`
+	PageOver       string        `fault:"page-over" one:"clamp|refuse|default"`
+	PageDefault    int           `fault:"page-default"`
+	SizeIgnored    bool          `fault:"pagesize-ignored"`
+	PageClamp      int           `fault:"page-clamp"`
+	PageClampAfter int           `fault:"page-clamp-after"`
+	PageClampFrom  int           `fault:"page-clamp-from"`
+	PageClampBack  bool          `fault:"page-clamp-back"`
+	Order          string        `fault:"order" one:"oldest|newest|random|shaky"`
+	Ties           string        `fault:"ties" one:"request|page"`
+	TieSpan        time.Duration `fault:"tie-span"`
+	InclusiveEnd   bool          `fault:"inclusive-end"`
+	ExclusiveStart bool          `fault:"exclusive-start"`
+	Total          string        `fault:"total" one:"page|absent|null|string|random|huge"`
+	TotalDelta     int           `fault:"total-delta" signed:"1"`
+	TotalCap       int           `fault:"total-cap"`
+	TotalCapOnly   int           `fault:"total-cap-only"`
+	PastEnd        string        `fault:"past-end" one:"empty|last|null|400|404"`
+	BlankPage      float64       `fault:"blank-page" prob:"1"`
+	PageIgnored    bool          `fault:"page-ignored"`
+	DeepPage       int           `fault:"deep-page"`
+	FilterIgnored  bool          `fault:"filter-ignored"`
+	MaxRange       time.Duration `fault:"max-range"`
+	Duplicate      float64       `fault:"duplicate" prob:"1"`
 
-	Strings       bool   `fault:"strings" help:"numbers come as strings"`
-	FloatNoise    bool   `fault:"float-noise" help:"prices carry binary noise: 0.30000000000000004"`
-	UnknownFields bool   `fault:"unknown-fields" help:"fields, ext groups (free of charge) and item fields that nobody documented"`
-	Ext           string `fault:"ext" one:"absent|null|string" help:"an empty ext is absent or null; string: every ext is JSON in a string"`
-	Code200       bool   `fault:"code-200" help:"meta.code of a success is 200 rather than 0"`
-	Bare          bool   `fault:"bare" help:"a success has no meta, only data"`
-	NullList      bool   `fault:"null-list" help:"an empty list is null"`
+	Strings       bool   `fault:"strings"`
+	FloatNoise    bool   `fault:"float-noise"`
+	UnknownFields bool   `fault:"unknown-fields"`
+	Ext           string `fault:"ext" one:"absent|null|string"`
+	Code200       bool   `fault:"code-200"`
+	Bare          bool   `fault:"bare"`
+	NullList      bool   `fault:"null-list"`
 
-	SharedID     float64       `fault:"shared-id" prob:"1" help:"this share of records bears the id of another: calls tried again over another channel, charges given back, calls settled up to hours later"`
-	IDText       string        `fault:"id-text" help:"and this is the id they bear: None, 0"`
-	IDModulo     int           `fault:"id-modulo" help:"ids are modulo this, so that records which have nothing to do with each other share them"`
-	Twice        float64       `fault:"twice" prob:"1" help:"this share of records is listed twice, byte for byte, and counted twice"`
-	Burst        int           `fault:"burst" max:"5000" help:"so many records more in one single second now and then"`
-	BurstEvery   time.Duration `fault:"burst-every" min:"10m" help:"one such second in each span of this (default 6h)"`
-	FilterBy     string        `fault:"filter-by" one:"settled" help:"the filter and the order go by the settlement of a call, before which it doesn't show, rather than by its request_time"`
-	SettleBy     time.Duration `fault:"settle-by" max:"24h" help:"it comes this long after the request (default 35s)"`
-	SettleJitter time.Duration `fault:"settle-jitter" max:"24h" help:"and up to this much later"`
-	Keep         time.Duration `fault:"keep" help:"older records aren't listed any more"`
-	KeepAnswer   string        `fault:"keep-answer" one:"empty|400|404" help:"a window that begins before them lacks them (as without fault), or is refused with that status"`
+	SharedID     float64       `fault:"shared-id" prob:"1"`
+	IDText       string        `fault:"id-text"`
+	IDModulo     int           `fault:"id-modulo"`
+	Twice        float64       `fault:"twice" prob:"1"`
+	Burst        int           `fault:"burst" max:"5000"`
+	BurstEvery   time.Duration `fault:"burst-every" min:"10m"`
+	FilterBy     string        `fault:"filter-by" one:"settled"`
+	SettleBy     time.Duration `fault:"settle-by" max:"24h"`
+	SettleJitter time.Duration `fault:"settle-jitter" max:"24h"`
+	Keep         time.Duration `fault:"keep"`
+	KeepAnswer   string        `fault:"keep-answer" one:"empty|400|404"`
 
-	Late        float64       `fault:"late" prob:"1" help:"this share of records shows late"`
-	LateBy      time.Duration `fault:"late-by" help:"by this much (default 30h)"`
-	Corrected   float64       `fault:"corrected" prob:"1" help:"this share of records gets other amounts"`
-	CorrectedBy time.Duration `fault:"corrected-by" help:"this long after the request (default 36h)"`
-	Vanish      float64       `fault:"vanish" prob:"1" help:"this share of records vanishes"`
-	VanishBy    time.Duration `fault:"vanish-by" help:"this long after the request (default 48h)"`
-	Swap        float64       `fault:"swap" prob:"1" help:"this share of records gives way to another of the same hour, so that the count stays"`
-	SwapBy      time.Duration `fault:"swap-by" help:"this long after the request (default 48h)"`
-	ArriveEvery int           `fault:"arrive-every" help:"after every k-th request of a window one more record shows inside it"`
-	ArriveMax   int           `fault:"arrive-max" help:"so many in all (default 8)"`
-	DropEvery   int           `fault:"drop-every" help:"after every k-th request of a window one of its records vanishes"`
-	DropMax     int           `fault:"drop-max" help:"so many in all (default 8)"`
-	SwapEvery   int           `fault:"swap-every" help:"after every k-th request of a window one of its records vanishes and another shows, so that the total stays"`
-	SwapMax     int           `fault:"swap-max" help:"so many in all (default 8)"`
-	Bad         float64       `fault:"bad" prob:"1" help:"this share of records can't be read"`
-	BadKinds    string        `fault:"bad-kinds" help:"in these ways, joined by + (default all): no-id null-id ms-time fraction nan huge text number"`
-	Missing     float64       `fault:"missing" prob:"1" help:"this share of records lacks some fields or has null in them"`
-	Hostile     float64       `fault:"hostile" prob:"1" help:"this share of records is valid but odd: a custom_user_id of NULs, escape sequences or 64 KiB, a deeply nested field, a price of 10,000 digits, an id that is no number"`
+	Late        float64       `fault:"late" prob:"1"`
+	LateBy      time.Duration `fault:"late-by"`
+	Corrected   float64       `fault:"corrected" prob:"1"`
+	CorrectedBy time.Duration `fault:"corrected-by"`
+	Vanish      float64       `fault:"vanish" prob:"1"`
+	VanishBy    time.Duration `fault:"vanish-by"`
+	Swap        float64       `fault:"swap" prob:"1"`
+	SwapBy      time.Duration `fault:"swap-by"`
+	ArriveEvery int           `fault:"arrive-every"`
+	ArriveMax   int           `fault:"arrive-max"`
+	DropEvery   int           `fault:"drop-every"`
+	DropMax     int           `fault:"drop-max"`
+	SwapEvery   int           `fault:"swap-every"`
+	SwapMax     int           `fault:"swap-max"`
+	Bad         float64       `fault:"bad" prob:"1"`
+	BadKinds    string        `fault:"bad-kinds"`
+	Missing     float64       `fault:"missing" prob:"1"`
+	Hostile     float64       `fault:"hostile" prob:"1"`
 
-	KeyAfter   int    `fault:"key-after" help:"after this many requests the key in use ceases to work"`
-	EchoKey    string `fault:"echo-key" one:"upper|lower" help:"error messages end with the key, in another case"`
-	KeyBecomes string `fault:"key-becomes" one:"disabled|revoked|expired|deleted|stripped" help:"in this way (default disabled; stripped is of its scopes, a 403)"`
+	KeyAfter   int    `fault:"key-after"`
+	EchoKey    string `fault:"echo-key" one:"upper|lower"`
+	KeyBecomes string `fault:"key-becomes" one:"disabled|revoked|expired|deleted|stripped"`
 
-	Currency      string        `fault:"currency" help:"what the balance says instead of the organisation's: EUR, €"`
-	CurrencyAfter time.Duration `fault:"currency-after" help:"but only this long after the faults were set, by the Portal's clock"`
+	Currency      string        `fault:"currency"`
+	CurrencyAfter time.Duration `fault:"currency-after"`
 
-	Skew time.Duration `fault:"skew" signed:"1" help:"the Date header is off by this much"`
+	Skew time.Duration `fault:"skew" signed:"1"`
+}
+
+// faultHelp says what each fault does, by its name.
+var faultHelp = map[string]string{
+	"only":             "failures hit this endpoint only",
+	"from":             "failures begin with this request, counted from 1 since the faults were set",
+	"to":               "failures end after this request; 0 is never",
+	"for":              "failures end this long after the faults were set, by the Portal's clock",
+	"run":              "failures come in runs of this many requests",
+	"latency":          "every answer waits this long",
+	"jitter":           "and up to this much longer",
+	"hang":             "no answer until the client gives up",
+	"drip":             "the body comes in pieces with this pause between them",
+	"drip-bytes":       "size of such a piece (default 4096)",
+	"status-429":       "429 without a reason",
+	"retry-after":      "every 429 and 503 asks to wait this long, in whole seconds",
+	"retry-after-date": "Retry-After is a date rather than seconds",
+	"status-408":       "408 in an envelope",
+	"status-500":       "500 internal_error in an envelope",
+	"status-502":       "502 in an envelope",
+	"status-503":       "503 in an envelope",
+	"status-504":       "504 in an envelope",
+	"html":             "a gateway's HTML page instead of JSON",
+	"html-status":      "status of that page (default 502; 200 is the nasty one)",
+	"empty":            "200 without a body",
+	"content-type":     "the right body labelled text/html",
+	"blank":            "a usage answer that is right but for its list, which is empty, and its total, which is 0",
+	"code-inside":      "an error's envelope under status 200",
+	"inside-code":      "its meta.code (default 500)",
+	"malformed":        "a body that is no JSON, of the right length",
+	"cut":              "half the body, with a Content-Length that agrees",
+	"truncate":         "half the body, then the connection closes before Content-Length is met",
+	"reset":            "the connection is reset before the headers",
+	"reset-body":       "the connection is reset in the middle of the body",
+	"gzip-bomb":        "a megabyte that unpacks to a gigabyte of JSON string",
+	"gzip":             "off: never compressed; always: even if not asked for",
+	"redirect":         "307 to redirect-to",
+	"redirect-to":      "base of the redirect (default http://portal.invalid)",
+	"page-max":         "largest page size honoured (default 100)",
+	"page-over": "a larger pagesize is clamped (as without fault), refused with 400, or ignored for the " +
+		"default of 20",
+	"page-default":     "what a request without pagesize gets (default 20)",
+	"pagesize-ignored": "every request gets that, whatever pagesize it asks for",
+	"page-clamp":       "pages hold at most this many",
+	"page-clamp-after": "but only after this many requests",
+	"page-clamp-from":  "but only from this page number on; they continue where the larger ones end",
+	"page-clamp-back":  "no, they begin at (page-1) × page-clamp: records come twice, none is lost",
+	"order":            "random: one order per query; shaky: another for each request",
+	"ties": "oldest and newest order by time alone: equals are in another order in each request, or on each page " +
+		"though the same in each pass",
+	"tie-span":        "times are equal within spans of this, in whole seconds (default 1s)",
+	"inclusive-end":   "a record at end_time belongs to the answer",
+	"exclusive-start": "a record at start_time doesn't",
+	"total": "total counts the page's own list, is absent, null, a string, another number in each " +
+		"answer, or 2^63-1",
+	"total-delta":    "total is wrong by this many",
+	"total-cap":      "total is never above this many, and records after them are past the end",
+	"total-cap-only": "total is never above this many; the listing goes on",
+	"past-end": "a page past the end is empty, repeats the last page, has list null, or is refused with " +
+		"that status",
+	"blank-page":     "a page after the first is empty, though the total is right (bounded like a failure)",
+	"page-ignored":   "every page is the first one",
+	"deep-page":      "pages beyond this one come back empty",
+	"filter-ignored": "token_id and user_id are ignored",
+	"max-range":      "a longer range is refused with 400",
+	"duplicate":      "a page repeats the last record of the page before it, on top of its own",
+	"strings":        "numbers come as strings",
+	"float-noise":    "prices carry binary noise: 0.30000000000000004",
+	"unknown-fields": "fields, ext groups (free of charge) and item fields that nobody documented",
+	"ext":            "an empty ext is absent or null; string: every ext is JSON in a string",
+	"code-200":       "meta.code of a success is 200 rather than 0",
+	"bare":           "a success has no meta, only data",
+	"null-list":      "an empty list is null",
+	"shared-id": "this share of records bears the id of another: calls tried again over another channel, charges " +
+		"given back, calls settled up to hours later",
+	"id-text":     "and this is the id they bear: None, 0",
+	"id-modulo":   "ids are modulo this, so that records which have nothing to do with each other share them",
+	"twice":       "this share of records is listed twice, byte for byte, and counted twice",
+	"burst":       "so many records more in one single second now and then",
+	"burst-every": "one such second in each span of this (default 6h)",
+	"filter-by": "the filter and the order go by the settlement of a call, before which it doesn't show, rather " +
+		"than by its request_time",
+	"settle-by":     "it comes this long after the request (default 35s)",
+	"settle-jitter": "and up to this much later",
+	"keep":          "older records aren't listed any more",
+	"keep-answer":   "a window that begins before them lacks them (as without fault), or is refused with that status",
+	"late":          "this share of records shows late",
+	"late-by":       "by this much (default 30h)",
+	"corrected":     "this share of records gets other amounts",
+	"corrected-by":  "this long after the request (default 36h)",
+	"vanish":        "this share of records vanishes",
+	"vanish-by":     "this long after the request (default 48h)",
+	"swap":          "this share of records gives way to another of the same hour, so that the count stays",
+	"swap-by":       "this long after the request (default 48h)",
+	"arrive-every":  "after every k-th request of a window one more record shows inside it",
+	"arrive-max":    "so many in all (default 8)",
+	"drop-every":    "after every k-th request of a window one of its records vanishes",
+	"drop-max":      "so many in all (default 8)",
+	"swap-every": "after every k-th request of a window one of its records vanishes and another shows, so that the " +
+		"total stays",
+	"swap-max":  "so many in all (default 8)",
+	"bad":       "this share of records can't be read",
+	"bad-kinds": "in these ways, joined by + (default all): no-id null-id ms-time fraction nan huge text number",
+	"missing":   "this share of records lacks some fields or has null in them",
+	"hostile": "this share of records is valid but odd: a custom_user_id of NULs, escape sequences or 64 KiB, a " +
+		"deeply nested field, a price of 10,000 digits, an id that is no number",
+	"key-after":      "after this many requests the key in use ceases to work",
+	"echo-key":       "error messages end with the key, in another case",
+	"key-becomes":    "in this way (default disabled; stripped is of its scopes, a 403)",
+	"currency":       "what the balance says instead of the organisation's: EUR, €",
+	"currency-after": "but only this long after the faults were set, by the Portal's clock",
+	"skew":           "the Date header is off by this much",
 }
 
 // FaultName describes one fault for a command's help.
@@ -141,7 +253,7 @@ type FaultName struct{ Name, Kind, Help string }
 func FaultNames() []FaultName {
 	var names []FaultName
 	for f := range reflect.TypeFor[Faults]().Fields() {
-		n := FaultName{Name: f.Tag.Get("fault"), Help: f.Tag.Get("help")}
+		n := FaultName{Name: f.Tag.Get("fault"), Help: faultHelp[f.Tag.Get("fault")]}
 		switch {
 		case f.Tag.Get("one") != "":
 			n.Kind = f.Tag.Get("one")

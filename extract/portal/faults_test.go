@@ -590,3 +590,15 @@ func TestListenKeepsToLoopback(t *testing.T) {
 		t.Error(s.Err())
 	}
 }
+
+func TestEveryFaultSaysWhatItDoes(t *testing.T) {
+	names := FaultNames()
+	for _, n := range names {
+		if n.Name == "" || n.Help == "" {
+			t.Errorf("%+v", n)
+		}
+	}
+	if len(names) != len(faultHelp) {
+		t.Errorf("%d faults, and %d texts about them", len(names), len(faultHelp))
+	}
+}
