@@ -38,6 +38,8 @@ func (l *Lake) sources(p schemas.Partition) (s Source, all []Raw, err error) {
 		if s.Pruned, err = l.tombstoneOf(p); err != nil {
 			return s, nil, err
 		}
+	}
+	if s.Pruned != nil { // else it was moved away since it was listed
 		if all, err = s.Pruned.among(p, all); err != nil {
 			return s, nil, err
 		}

@@ -171,6 +171,22 @@ alerts:
 lake_access: world
 `, `line 2: unknown key budgts: did you mean budgets?
 line 6: lake_access: `},
+		{"no more of a value than its beginning, for it may be a secret", `accounts: [{name: a, key_env: K}]
+alerts:
+  receivers: https://hooks.example/services/secret
+`, `line 3: alerts.receivers: "https:/…" is not a list`},
+		{"another value on the line that begins alike isn't blamed", `accounts:
+  - {name: a, key_env: hunter2, rate: hun}
+`, `line 2: accounts[0].rate: "hun" is not a number`},
+		{"text of several lines", `accounts:
+  - name: a
+    key_env: K
+    rate: |
+      fast
+      er
+`, `line 4: accounts[0].rate: "fast`},
+		{"a number in quotes", `accounts: [{name: a, key_env: K, page_size: "2.5"}]
+`, `line 1: accounts[0].page_size: "2.5" is not a whole number`},
 		{"without accounts nothing else is said", "acounts: [{name: a}]\nlake_access: world\n",
 			"line 1: unknown key acounts: did you mean accounts?"},
 	} {

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
-	"maps"
 	"regexp"
 	"slices"
 	"strconv"
@@ -84,8 +83,8 @@ func (c *Config) refused(errs []error) error {
 
 var (
 	lineText  = regexp.MustCompile(`(?s)^line (\d+): (.*)$`)
-	otherType = regexp.MustCompile("^cannot unmarshal !!\\S+(?: `(?:.*)`)? into (\\S+)$")
-	quoted    = regexp.MustCompile("`(.*?)(?:\\.\\.\\.)?`|\"(.*?)\"")
+	otherType = regexp.MustCompile("(?s)^cannot unmarshal !!\\S+(?: `.*`)? into (\\S+)$")
+	quoted    = regexp.MustCompile("(?s)`(.*)`|\"(.*?)\"")
 )
 
 // mistyped is a mistake of a value that the decoder couldn't take, as it words it ("line 6: cannot unmarshal !!str
@@ -98,15 +97,21 @@ func (r *reader) mistyped(text string) mistake {
 	}
 	m.line, _ = strconv.Atoi(parts[1])
 	text = parts[2]
-	var value string // or how it begins
+	value, cut := "", false
 	if q := quoted.FindStringSubmatch(text); q != nil {
-		value = q[1] + q[2]
+		if value = q[2]; q[1] != "" {
+			value, cut = strings.CutSuffix(q[1], "...")
+		}
 	}
-	m.path = r.path(m.line, value)
-	if t := otherType.FindStringSubmatch(text); t != nil {
+	t := otherType.FindStringSubmatch(text)
+	m.path = r.path(m.line, func(path string) bool {
+		v := r.values[path]
+		return (v == value || cut && strings.HasPrefix(v, value)) && (t == nil || r.types[path] == t[1])
+	})
+	if t != nil {
 		what := "it"
-		if value != "" {
-			what = strconv.Quote(r.values[m.path])
+		if value != "" { // no more of it than the decoder shows: it may be a secret in the wrong place
+			what = strconv.Quote(value + map[bool]string{true: "…"}[cut])
 		}
 		text = what + " is not " + kindOf(t[1])
 	}
@@ -114,15 +119,18 @@ func (r *reader) mistyped(text string) mistake {
 	return m
 }
 
-// path is that of a value on a line of the file that begins like this; of several, the innermost.
-func (r *reader) path(line int, value string) string {
-	var found string
-	for _, path := range slices.Sorted(maps.Keys(r.lines)) {
-		if r.lines[path] == line && strings.HasPrefix(r.values[path], value) && len(path) > len(found) {
-			found = path
+// path is that of what fits on a line of the file; "" if that is nothing, or may be one of several.
+func (r *reader) path(line int, fits func(path string) bool) string {
+	var found []string
+	for path, n := range r.lines {
+		if n == line && fits(path) {
+			found = append(found, path)
 		}
 	}
-	return found
+	if len(found) != 1 {
+		return ""
+	}
+	return found[0]
 }
 
 // kindOf says of a type of Go what a person is to write.

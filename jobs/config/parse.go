@@ -30,7 +30,7 @@ func (c *Config) parse(b []byte, path string) error {
 	if len(root.Content) == 0 {
 		return Usage("usagelake init", "config %s is empty", path)
 	}
-	r := reader{lines: map[string]int{}, values: map[string]string{}}
+	r := reader{lines: map[string]int{}, values: map[string]string{}, types: map[string]string{}}
 	r.keys(root.Content[0], reflect.TypeFor[Config](), "")
 	c.lines = r.lines
 	if !r.twice { // else the decoder says it again
@@ -64,6 +64,7 @@ type reader struct {
 	twice  bool              // a key stands twice
 	lines  map[string]int    // by path
 	values map[string]string // by path, as they are written; "" of lists and sections
+	types  map[string]string // by path: those that the values are to be of
 }
 
 // keys finds the keys that t has no field for, and says of each which one may be meant.
@@ -73,7 +74,8 @@ func (r *reader) keys(n *yaml.Node, t reflect.Type, at string) {
 		n = n.Alias
 	}
 	switch {
-	case n.Kind == yaml.ScalarNode && (t == reflect.TypeFor[int]() || t == reflect.TypeFor[int64]()):
+	case n.Kind == yaml.ScalarNode && n.ShortTag() == "!!float" &&
+		(t == reflect.TypeFor[int]() || t == reflect.TypeFor[int64]()):
 		// The decoder cuts 2.5 down to 2.
 		if f, err := strconv.ParseFloat(n.Value, 64); err == nil && f != math.Trunc(f) {
 			r.errs = append(r.errs, mistake{path: at, line: n.Line,
@@ -82,7 +84,7 @@ func (r *reader) keys(n *yaml.Node, t reflect.Type, at string) {
 	case n.Kind == yaml.SequenceNode && t.Kind() == reflect.Slice:
 		for i, e := range n.Content {
 			name := fmt.Sprintf("%s[%d]", at, i)
-			r.lines[name], r.values[name] = e.Line, e.Value
+			r.lines[name], r.values[name], r.types[name] = e.Line, e.Value, t.Elem().String()
 			r.keys(e, t.Elem(), name)
 		}
 	case n.Kind == yaml.MappingNode && t.Kind() == reflect.Struct:
@@ -105,7 +107,7 @@ func (r *reader) keys(n *yaml.Node, t reflect.Type, at string) {
 				r.twice = true
 				r.errs = append(r.errs, mistake{path: name, line: line, error: fmt.Errorf("%s stands twice", name)})
 			default:
-				r.lines[name], r.values[name] = line, n.Content[i+1].Value
+				r.lines[name], r.values[name], r.types[name] = line, n.Content[i+1].Value, ft.String()
 				r.keys(n.Content[i+1], ft, name)
 			}
 			seen[key] = true

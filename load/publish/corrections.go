@@ -69,8 +69,8 @@ func (a *allocation) fillClosed(ctx context.Context) error {
 	return nil
 }
 
-// closedDerived refuses to build the file anew while a day that a closed month was closed with is yet to be derived: it
-// would look like usage that is gone, and the next open month would be credited for it.
+// closedDerived refuses to go on while a day that a closed month was closed with is yet to be derived and won't be in
+// the file: it would look like usage that is gone, and the next open month would be credited for it.
 func (p *publisher) closedDerived() error {
 	for _, c := range p.finance.closed {
 		days, err := c.days()

@@ -166,10 +166,12 @@ func (p *publisher) publish(ctx context.Context) (Published, error) {
 	if p.opts.Orphans != nil {
 		p.opts.Orphans(p.orphans)
 	}
-	if have != nil {
-		if err := p.stillClosed(have.closed); err != nil {
-			return Published{}, err
-		}
+	err = p.closedDerived()
+	if err == nil && have != nil {
+		err = p.stillClosed(have.closed)
+	}
+	if err != nil {
+		return Published{}, err
 	}
 	if p.opts.Full || have == nil || have.intruded || have.schema < schemas.SQLVersion {
 		return p.build(ctx)

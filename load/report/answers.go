@@ -147,7 +147,7 @@ func (b *builder) moneyFigures(ctx context.Context) error {
 			CASE WHEN sign(coalesce(unallocated_cost, 0)) * sign(sum(net_cost) - coalesce(unallocated_cost, 0)) >= 0
 				THEN TRY_CAST(1 - coalesce(unallocated_cost, 0)::DOUBLE / nullif(sum(net_cost),
 				0)::DOUBLE AS DECIMAL(18,6)) END AS allocated_share
-		FROM chargeback_daily GROUP BY ALL ORDER BY net_cost DESC NULLS LAST`, parts, schemas.Unallocated, byOwner))
+		FROM chargeback_daily GROUP BY ALL ORDER BY net_cost DESC NULLS LAST, currency`, parts, schemas.Unallocated, byOwner))
 	if err != nil {
 		return err
 	}
@@ -183,7 +183,7 @@ func (b *builder) moneyFigures(ctx context.Context) error {
 	}
 	f, err := b.ask(ctx, "forecast", "",
 		`SELECT currency, sum(forecast) AS forecast, sum(forecast_low) AS forecast_low, sum(forecast_high) AS forecast_high
-			FROM forecast_month_end WHERE "scope" = 'all' GROUP BY currency ORDER BY forecast DESC NULLS LAST`)
+			FROM forecast_month_end WHERE "scope" = 'all' GROUP BY currency ORDER BY forecast DESC NULLS LAST, currency`)
 	if err != nil {
 		return err
 	}
@@ -282,7 +282,7 @@ func (b *builder) statement(ctx context.Context) error {
 		posted := "(SELECT cost_center, currency, sum(posted) AS posted FROM whole_chargeback_journal WHERE entry = " +
 			"'debit' AND " + where + " GROUP BY ALL)"
 		t, err := b.ask(ctx, "posted", "",
-			"SELECT "+byOwner+"currency, sum(posted) AS posted FROM "+posted+" GROUP BY ALL ORDER BY posted DESC NULLS LAST")
+			"SELECT "+byOwner+"currency, sum(posted) AS posted FROM "+posted+" GROUP BY ALL ORDER BY posted DESC NULLS LAST, currency")
 		if err != nil {
 			return err
 		}

@@ -11,13 +11,14 @@ import (
 	"github.com/usagelake/usagelake/schemas"
 )
 
-// Statements builds the statement of each of the cost centres for one period: what Build gives of a scope of each, byte
-// for byte. Every question is asked once, for all of them: some hundred cost centres would else ask the same dozen of
-// the same file some hundred times. opts are those of all, with a Period that is over or being closed: how a month goes
-// on isn't known by owner. It stops at the first error.
+// Statements builds the statement of each of the cost centres for a month that is being closed: what Build gives of a
+// scope of each, byte for byte. Every question is asked once, for all of them: some hundred cost centres would else ask
+// the same dozen of the same file some hundred times. opts are those of all, with the Period; they are Closing. It stops
+// at the first error.
 func Statements(ctx context.Context, lake *publish.Lake, opts Options, centers []string) iter.Seq2[*Document, error] {
 	return func(yield func(*Document, error) bool) {
 		r, _ := Find("statement")
+		opts.Closing = true // how a month goes on, and its meters while it is open, aren't asked by owner
 		s, err := query.OpenSnapshot(ctx, lake)
 		if err != nil {
 			yield(nil, err)

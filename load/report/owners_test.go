@@ -2,18 +2,23 @@ package report_test
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"slices"
 	"testing"
 	"time"
 
+	"github.com/usagelake/usagelake/load"
+	"github.com/usagelake/usagelake/load/loadtest"
+	"github.com/usagelake/usagelake/load/publish"
+	"github.com/usagelake/usagelake/load/publish/publishtest"
 	"github.com/usagelake/usagelake/load/query"
 	"github.com/usagelake/usagelake/load/report"
 	"github.com/usagelake/usagelake/schemas"
 )
 
-// The statements of many cost centres are, byte for byte, what each is by itself: of months that are over, are being
-// closed, or lack days, with pools, corrections, two currencies and what nobody is charged for.
+// The statements of many cost centres are, byte for byte, what each is by itself: of months that are whole, lack days or
+// run still, with pools, corrections, two currencies and what nobody is charged for.
 func TestStatementsOfManyAreThoseOfEach(t *testing.T) {
 	for _, seed := range []uint64{0, 1, 3, 4, 5, 7} {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
@@ -26,37 +31,53 @@ func TestStatementsOfManyAreThoseOfEach(t *testing.T) {
 						centers = append(centers, c)
 					}
 				}
-				o := report.Options{Name: "statement", Period: &period, Pictures: true, Closing: i > 0, Edition: 1 + i/2,
+				o := report.Options{Name: "statement", Period: &period, Pictures: true, Closing: true, Edition: 1 + i/2,
 					Now: time.Date(2026, 12, 1, 0, 0, 0, 0, time.UTC), Version: "t"}
-				n := 0
-				for doc, err := range report.Statements(t.Context(), k.lake, o, centers[1:]) {
-					if err != nil {
-						t.Fatal(err)
-					}
-					n++
-					alone := o
-					alone.Scope = query.Scope{CostCenters: centers[n : n+1]}
-					want, err := report.Build(t.Context(), k.lake, alone)
-					if err != nil {
-						t.Fatal(err)
-					}
-					for _, format := range []string{"csv", "json", "html", "table"} {
-						var a, b bytes.Buffer
-						if err := doc.Render(&a, format); err != nil {
-							t.Fatal(err)
-						}
-						if err := want.Render(&b, format); err != nil {
-							t.Fatal(err)
-						}
-						if !bytes.Equal(a.Bytes(), b.Bytes()) {
-							t.Errorf("%s of %s as %s:\n%s\nby itself:\n%s", centers[n], month, format, a.Bytes(), b.Bytes())
-						}
-					}
-				}
+				n := sameAlone(t, k.lake, o, centers[1:])
 				if n != len(centers)-1 {
 					t.Errorf("%s: %d statements of %d", month, n, len(centers)-1)
 				}
 			}
 		})
 	}
+}
+
+// Meters are told by owner, too: of a pool, of centres called like it, of nobody.
+func TestMetersOfStatementsOfManyAreThoseOfEach(t *testing.T) {
+	w := publishtest.New(t, load.Options{})
+	finance := publishtest.Ruled("2026-12-01", "cc-2")
+	finance.Rules = namesakes{finance.Rules.(loadtest.Rules)}
+	w.Images(schemas.Partition{Account: "acme", Date: day("2026-10-05")}, [4]string{"a", "tk_1", "pooled", "8"},
+		[4]string{"b", "tk_1", "own", "3"}, [4]string{"c", "tk_1", "alike", "5"}, [4]string{"d", "tk_1", "nobodys", "1"})
+	w.Publish(publish.PublishOptions{Finance: finance})
+	period := schemas.MonthPeriod(day("2026-10-01").Month())
+	sameAlone(t, w.Lake, report.Options{Name: "statement", Period: &period, Closing: true, Version: "t",
+		Now: time.Date(2026, 12, 1, 0, 0, 0, 0, time.UTC)}, []string{"pool x", "x", "cc-2", schemas.Unallocated})
+}
+
+// sameAlone holds the statements of the cost centres against those that are built of each, and counts them.
+func sameAlone(t *testing.T, lake *publish.Lake, o report.Options, centers []string) (n int) {
+	t.Helper()
+	for doc, err := range report.Statements(t.Context(), lake, o, centers) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		alone := o
+		alone.Scope = query.Scope{CostCenters: centers[n : n+1]}
+		want, err := report.Build(t.Context(), lake, alone)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, format := range []string{"csv", "json", "html", "table"} {
+			var a, b bytes.Buffer
+			if err := errors.Join(doc.Render(&a, format), want.Render(&b, format)); err != nil {
+				t.Fatal(err)
+			}
+			if !bytes.Equal(a.Bytes(), b.Bytes()) {
+				t.Errorf("%s of %s as %s:\n%s\nby itself:\n%s", centers[n], o.Period.Name(), format, a.Bytes(), b.Bytes())
+			}
+		}
+		n++
+	}
+	return n
 }

@@ -227,8 +227,13 @@ func (b *book) writeNames() error {
 		at[sheet] = i
 	}
 	all := b.WorkBook.DefinedNames
+	made := all.DefinedName[len(all.DefinedName)-1] // those before it are hidden: the filters' own
 	for _, n := range b.names[1:] {
-		d, sheet := all.DefinedName[0], at[n.Scope]
+		sheet, ok := at[n.Scope]
+		if !ok {
+			return fmt.Errorf("no sheet %q for the name %s", n.Scope, n.Name)
+		}
+		d := made
 		d.Name, d.Data, d.LocalSheetID = n.Name, n.RefersTo, &sheet
 		all.DefinedName = append(all.DefinedName, d)
 	}
