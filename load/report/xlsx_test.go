@@ -423,7 +423,7 @@ func TestHeadsAndTotalsOfNumbersStandToTheRight(t *testing.T) {
 
 // A program that reads a sheet takes the rows without the totals, by a name.
 func TestTheRowsOfASheetHaveAName(t *testing.T) {
-	f, _ := workbook(t, sample())
+	f, b := workbook(t, sample())
 	want := map[string]string{"By cost centre": "$A$1:$L$6", "CC-1": "$A$1:$L$3", "CC-2": "$A$1:$L$2",
 		"cc-2 (4493f4)": "$A$1:$L$2", "(unallocated)": "$A$1:$L$2", "Nothing here": "$A$1:$B$1"}
 	for _, n := range f.GetDefinedName() {
@@ -437,6 +437,21 @@ func TestTheRowsOfASheetHaveAName(t *testing.T) {
 	}
 	if len(want) > 0 {
 		t.Errorf("without a name: %v", want)
+	}
+	// Names are there to be chosen from, but for those of filters.
+	var book struct {
+		Names []struct {
+			Name   string `xml:"name,attr"`
+			Hidden bool   `xml:"hidden,attr"`
+		} `xml:"definedNames>definedName"`
+	}
+	if err := xml.Unmarshal([]byte(part(t, b, "xl/workbook.xml")), &book); err != nil || len(book.Names) < 10 {
+		t.Fatalf("%+v, %v", book, err)
+	}
+	for _, n := range book.Names {
+		if n.Hidden != (n.Name == "_xlnm._FilterDatabase") {
+			t.Errorf("%s is hidden: %v", n.Name, n.Hidden)
+		}
 	}
 }
 
