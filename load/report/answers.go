@@ -282,7 +282,8 @@ func (b *builder) statement(ctx context.Context) error {
 		posted := "(SELECT cost_center, currency, sum(posted) AS posted FROM whole_chargeback_journal WHERE entry = " +
 			"'debit' AND " + where + " GROUP BY ALL)"
 		t, err := b.ask(ctx, "posted", "",
-			"SELECT "+byOwner+"currency, sum(posted) AS posted FROM "+posted+" GROUP BY ALL ORDER BY posted DESC NULLS LAST, currency")
+			"SELECT "+byOwner+"currency, sum(posted) AS posted FROM "+posted+
+				" GROUP BY ALL ORDER BY posted DESC NULLS LAST, currency")
 		if err != nil {
 			return err
 		}

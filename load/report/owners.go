@@ -13,8 +13,8 @@ import (
 
 // Statements builds the statement of each of the cost centres for a month that is being closed: what Build gives of a
 // scope of each, byte for byte. Every question is asked once, for all of them: some hundred cost centres would else ask
-// the same dozen of the same file some hundred times. opts are those of all, with the Period; they are Closing. It stops
-// at the first error.
+// the same dozen of the same file some hundred times. opts are those of all, with the Period; they are Closing. It
+// stops at the first error.
 func Statements(ctx context.Context, lake *publish.Lake, opts Options, centers []string) iter.Seq2[*Document, error] {
 	return func(yield func(*Document, error) bool) {
 		r, _ := Find("statement")

@@ -17,8 +17,8 @@ import (
 	"github.com/usagelake/usagelake/schemas"
 )
 
-// The statements of many cost centres are, byte for byte, what each is by itself: of months that are whole, lack days or
-// run still, with pools, corrections, two currencies and what nobody is charged for.
+// The statements of many cost centres are, byte for byte, what each is by itself: of months that are whole, lack days
+// or run still, with pools, corrections, two currencies and what nobody is charged for.
 func TestStatementsOfManyAreThoseOfEach(t *testing.T) {
 	for _, seed := range []uint64{0, 1, 3, 4, 5, 7} {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
