@@ -64,6 +64,7 @@ func newPortal(records, days int, now func() time.Time, f portal.Faults) (*porta
 
 // truth is what the Portal says a lake must hold.
 type truth struct {
+	Asked   int // of newPortal: the same Portal can be made again
 	Records int
 	Net     string // exact
 	Days    int
@@ -111,7 +112,7 @@ func childGenerate(ctx context.Context, args []string, out *answer) error {
 	if len(fetched.Failed) > 0 {
 		return fmt.Errorf("window failed: %s", fetched.Failed[0].Error)
 	}
-	t := truth{Days: days}
+	t := truth{Asked: records, Days: days}
 	t.Records, t.Net = p.Total(org, from, lastDay())
 	b, err := json.Marshal(t)
 	if err != nil {
