@@ -162,7 +162,7 @@ type stacked struct {
 }
 
 func (c stacked) draw(title string) template.HTML {
-	const w, h, left, right, top, bottom = 640, 320, 56, 4, 12, 34
+	const w, h, left, right, top, bottom = 640, 320, 56, 2 + dayWidth/2, 12, 34 // the last day has its name below it
 	s := newSVG(w, h, title, fmt.Sprintf("Bars for %d days, stacked by %d parts, in %s.", len(c.days), len(c.series),
 		c.unit))
 	// How high the highest stack is, and how deep the deepest hangs.
@@ -470,6 +470,9 @@ type calendar struct {
 	rows []calendarRow
 }
 
+// dayWidth is what 11-01 takes as the name of a day, about.
+const dayWidth = 34
+
 type calendarRow struct {
 	name  string
 	state []byte // by day: 'f' full, 'p' part, 'n' none
@@ -504,8 +507,9 @@ func (c calendar) draw(title string) template.HTML {
 		}
 	}
 	for d, day := range c.days {
-		if every := max(1, len(c.days)/10); d%every == 0 && len(day) == 10 {
-			s.label(left+float64(d)*cell, top-7, "start", 10, muted, day[5:])
+		x := left + float64(d)*cell
+		if every := max(1, len(c.days)/10); d%every == 0 && len(day) == 10 && x+dayWidth <= w {
+			s.label(x, top-7, "start", 10, muted, day[5:])
 		}
 	}
 	s.label(left, h-8, "start", 11, muted, "blue: the whole day · hatched: a part of it · ×: not exported")
