@@ -20,12 +20,13 @@ import (
 // The statements of many cost centres are, byte for byte, what each is by itself: of months that are whole, lack days
 // or run still, with pools, corrections, two currencies and what nobody is charged for.
 func TestStatementsOfManyAreThoseOfEach(t *testing.T) {
-	for _, seed := range []uint64{0, 1, 3, 4, 5, 7} {
+	for _, seed := range []uint64{0, 1, 7} { // without a pool, with one, with accounts that are new
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			k := draw(t, seed)
-			for i, month := range []string{"2026-09-01", "2026-10-01", "2026-11-01", "2026-10-01"} {
+			all := 0
+			for i, month := range []string{"2026-09-01", "2026-10-01", "2026-11-01"} {
 				period := schemas.MonthPeriod(day(month).Month())
-				centers := []string{"nobody's"} // who has nothing in it
+				var centers []string
 				for _, l := range k.charged {
 					if c := l.of("cost_center"); l.billed == period.From && !slices.Contains(centers, c) {
 						centers = append(centers, c)
@@ -33,10 +34,14 @@ func TestStatementsOfManyAreThoseOfEach(t *testing.T) {
 				}
 				o := report.Options{Name: "statement", Period: &period, Pictures: true, Closing: true, Edition: 1 + i/2,
 					Now: time.Date(2026, 12, 1, 0, 0, 0, 0, time.UTC), Version: "t"}
-				n := sameAlone(t, k.lake, o, centers[1:])
-				if n != len(centers)-1 {
-					t.Errorf("%s: %d statements of %d", month, n, len(centers)-1)
+				n := sameAlone(t, k.lake, o, centers)
+				if n != len(centers) {
+					t.Errorf("%s: %d statements of %d", month, n, len(centers))
 				}
+				all += n
+			}
+			if all < 4 {
+				t.Errorf("%d statements show nothing", all)
 			}
 		})
 	}
@@ -51,8 +56,11 @@ func TestMetersOfStatementsOfManyAreThoseOfEach(t *testing.T) {
 		[4]string{"b", "tk_1", "own", "3"}, [4]string{"c", "tk_1", "alike", "5"}, [4]string{"d", "tk_1", "nobodys", "1"})
 	w.Publish(publish.PublishOptions{Finance: finance})
 	period := schemas.MonthPeriod(day("2026-10-01").Month())
-	sameAlone(t, w.Lake, report.Options{Name: "statement", Period: &period, Closing: true, Version: "t",
+	n := sameAlone(t, w.Lake, report.Options{Name: "statement", Period: &period, Closing: true, Version: "t",
 		Now: time.Date(2026, 12, 1, 0, 0, 0, 0, time.UTC)}, []string{"pool x", "x", "cc-2", schemas.Unallocated})
+	if n != 4 {
+		t.Errorf("%d statements of 4", n)
+	}
 }
 
 // sameAlone holds the statements of the cost centres against those that are built of each, and counts them.
