@@ -143,7 +143,7 @@ func (l *Lake) Balances(p schemas.Partition) ([]Raw, error) {
 	if err != nil {
 		return nil, err
 	}
-	return slices.DeleteFunc(all, func(r Raw) bool { return r.Kind != schemas.KindBalance }), nil
+	return ofKind(all, schemas.KindBalance), nil
 }
 
 // Strays returns what stands in the raw archive's directory of p and is no sealed file: names Seal would not have

@@ -402,7 +402,7 @@ func (p *publisher) build(ctx context.Context) (Published, error) {
 		delete(p.want, d)
 	}
 	p.days = slices.DeleteFunc(p.days, func(d schemas.Partition) bool { return slices.Contains(p.underived, d) })
-	if err := p.closedDerived(); err != nil {
+	if err := p.closedDerived(); err != nil { // once more: those that a file would have kept are out now
 		return Published{}, err
 	}
 	name, err := p.reserve()
