@@ -471,7 +471,7 @@ func (b *builder) anomalies(ctx context.Context) error {
 			array_to_string(list_transform(also, lambda x: x."scope" || ' ' ||
 			coalesce(x.scope_name || ' (' || x.scope_value || ')', x.scope_value, '')), ', ') AS also FROM anomaly_events
 			WHERE `+within(b.period, "usage_date")+
-			` ORDER BY usage_date DESC, abs(deviation) DESC NULLS LAST, "scope", scope_value`)
+			` ORDER BY usage_date DESC, abs(deviation) DESC NULLS LAST, "scope", scope_value, currency, kind, detail`)
 	if err != nil {
 		return err
 	}
@@ -497,7 +497,8 @@ func (b *builder) forecast(ctx context.Context) error {
 	// price_effect, since price is a price: names describes columns by what they are called.
 	drivers, err := b.add(ctx, AsItIsNow, "drivers", "Why cost differs from the month before",
 		`SELECT "month", model, currency, net_before, net_now, change, volume, mix, cache, price AS price_effect, compared
-			FROM month_over_month_drivers WHERE `+within(b.period, `"month"`)+` ORDER BY abs(change) DESC, model, currency`)
+			FROM month_over_month_drivers WHERE `+within(b.period, `"month"`)+`
+			ORDER BY abs(change) DESC, model, currency, "month"`)
 	if err != nil {
 		return err
 	}
@@ -614,7 +615,7 @@ func (b *builder) quality(ctx context.Context) error {
 		`SELECT usage_date, account, check_name, severity, field, model, records, sample_id, detail FROM quality_issues
 			WHERE `+within(b.period,
 			"usage_date")+` ORDER BY CASE severity WHEN 'error' THEN 0 WHEN 'warning' THEN 1 ELSE 2 END, usage_date DESC,
-					account, check_name, model`); err != nil {
+					account, check_name, model, field, detail, sample_id`); err != nil {
 		return err
 	}
 	_, err := b.add(ctx, "", "quarantine", "Quarantine",

@@ -17,7 +17,7 @@ const maxSeries = 6
 // pictures draws those of a chargeback, in the currency that most is spent in.
 func (b *builder) pictures(ctx context.Context) error {
 	t, err := b.ask(ctx, "currency", "",
-		"SELECT currency FROM chargeback_daily GROUP BY ALL ORDER BY sum(net_cost) DESC NULLS LAST LIMIT 1")
+		"SELECT currency FROM chargeback_daily GROUP BY ALL ORDER BY sum(net_cost) DESC NULLS LAST, currency LIMIT 1")
 	if err != nil || len(t.Rows) == 0 {
 		return err
 	}
@@ -157,7 +157,7 @@ func (b *builder) budgetPicture(t *Table) error {
 func (b *builder) outlookPicture(ctx context.Context) error {
 	f, err := b.ask(ctx, "outlook", "",
 		`SELECT currency, forecast, forecast_low, forecast_high FROM forecast_month_end WHERE "scope" = 'all'
-			ORDER BY forecast DESC LIMIT 1`)
+			ORDER BY forecast DESC NULLS LAST, currency LIMIT 1`)
 	if err != nil || len(f.Rows) == 0 {
 		return err
 	}
