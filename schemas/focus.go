@@ -106,21 +106,21 @@ func sqlFocusTable() string {
 	return b.String()
 }
 
-// SQLFocus makes the views of FOCUS, in place of what they were: focus_lines, focus_live, focus_charges and
-// focus_omitted in our own names, focus, focus_1_4, focus_records, focus_billing_period and focus_invoice_detail in
-// those of FOCUS. They need the view allocated_usage. It is several statements.
-func SQLFocus() string {
+// sqlFocusViews makes the views of FOCUS: focus_lines, focus_live, focus_charges and focus_omitted in our own names,
+// focus, focus_1_4, focus_records, focus_billing_period and focus_invoice_detail in those of FOCUS. They need the view
+// allocated_usage. It is several statements.
+func sqlFocusViews() string {
 	var b strings.Builder
 	b.WriteString(commented(sqlFocus))
 	for _, v := range FocusVersions() {
 		view := FocusView(v)
-		fmt.Fprintf(&b, "CREATE OR REPLACE VIEW %s AS %s;\n", view, FocusSelect(v, "focus_charges"))
+		fmt.Fprintf(&b, "CREATE VIEW %s AS %s;\n", view, FocusSelect(v, "focus_charges"))
 		fmt.Fprintf(&b, "COMMENT ON VIEW %s IS %s;\n", view, SQLString("The Cost and Usage dataset of FOCUS "+v+
 			", by UTC day. BilledCost sums exactly to amount, per currency, but for the records in focus_omitted."))
 		commentFocus(&b, view, FocusColumns(v))
 	}
 	records := FocusSelectRecords("(FROM focus_lines WHERE NOT closed)")
-	fmt.Fprintf(&b, "CREATE OR REPLACE VIEW focus_records AS %s;\n", records)
+	fmt.Fprintf(&b, "CREATE VIEW focus_records AS %s;\n", records)
 	b.WriteString("COMMENT ON VIEW focus_records IS 'The same as focus, but a row per record and meter." +
 		" Months that are not closed only: a closed one is kept by day.';\n")
 	commentFocus(&b, "focus_records", append(FocusColumns(Focus12), FocusRecordColumns()...))

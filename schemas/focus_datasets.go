@@ -37,7 +37,7 @@ var focusDatasets = map[string]focusDataset{
 		comment: "The Billing Period dataset of FOCUS 1.4: a row per month that was used in or is closed.",
 		from: `(SELECT p."month", m.closed_at, (SELECT max(published_at) FROM meta) AS published_at
 			FROM (
-				SELECT DISTINCT date_trunc('month', usage_date)::DATE AS "month" FROM usage_daily
+				SELECT DISTINCT date_trunc('month', usage_date)::DATE AS "month" FROM usage_addends
 				UNION SELECT "month" FROM closed_months
 			) p LEFT JOIN closed_months m ON m."month" = p."month")`,
 		columns: []focusColumn{
@@ -158,7 +158,7 @@ func sqlFocusDatasets() string {
 				columns = append(columns, fmt.Sprintf("%s AS %q", c.expr, c.name))
 			}
 		}
-		fmt.Fprintf(&b, "CREATE OR REPLACE VIEW %s AS SELECT %s FROM %s;\n", d.view, strings.Join(columns, ", "), d.from)
+		fmt.Fprintf(&b, "CREATE VIEW %s AS SELECT %s FROM %s;\n", d.view, strings.Join(columns, ", "), d.from)
 		fmt.Fprintf(&b, "COMMENT ON VIEW %s IS %s;\n", d.view, SQLString(d.comment))
 		commentFocus(&b, d.view, FocusDatasetColumns(name))
 	}

@@ -9,7 +9,7 @@ import (
 
 // SQLVersion counts the layouts of the published file: its tables, views and what their rows mean. A file of an older
 // one is built anew; a file of a newer one is left alone.
-const SQLVersion = 8
+const SQLVersion = 9
 
 //go:embed sql/tables.sql
 var sqlTables string
@@ -35,6 +35,9 @@ var sqlOutlook string
 //go:embed sql/analysis.sql
 var sqlAnalysis string
 
+//go:embed sql/addends.sql
+var sqlAddends string
+
 //go:embed sql/allocated.sql
 var sqlAllocated string
 
@@ -47,27 +50,24 @@ var sqlAllocatedSums string
 //go:embed sql/chargeback.sql
 var sqlChargeback string
 
-// SQLSchema makes the tables and views of the published file in an empty one, each table, view and column commented.
-// SQLAllocated and SQLFocus add the views that need the allocation rules. It is several statements.
-func SQLSchema() string {
-	return commented(sqlTables) + commented(sqlAllocation) + sqlFocusTable() +
-		commented(sqlViews) + commented(sqlCompleteness) +
-		commented(sqlCharges) + commented(sqlReconciliation) + commented(sqlOutlook) + commented(sqlAnalysis)
-}
-
 // commented makes what a .sql file makes, with its comments.
 func commented(file string) string {
 	var b strings.Builder
 	for _, s := range statements(file) {
-		fmt.Fprintf(&b, "%s;\n", s.sql)
-		if s.comment != "" {
-			fmt.Fprintf(&b, "COMMENT ON %s %s IS %s;\n", s.kind, s.name, SQLString(s.comment))
-		}
-		for _, c := range s.columns {
-			fmt.Fprintf(&b, "COMMENT ON COLUMN %s.\"%s\" IS %s;\n", s.name, c.name, SQLString(c.comment))
-		}
+		s.write(&b)
 	}
 	return b.String()
+}
+
+// write makes the statement, and the comments of what it makes.
+func (s sqlStatement) write(b *strings.Builder) {
+	fmt.Fprintf(b, "%s;\n", s.sql)
+	if s.comment != "" {
+		fmt.Fprintf(b, "COMMENT ON %s %s IS %s;\n", s.kind, s.name, SQLString(s.comment))
+	}
+	for _, c := range s.columns {
+		fmt.Fprintf(b, "COMMENT ON COLUMN %s.\"%s\" IS %s;\n", s.name, c.name, SQLString(c.comment))
+	}
 }
 
 // statements are those of a .sql file of this package, each column with its comment.
@@ -96,6 +96,10 @@ func (s *sqlStatement) describe() error {
 		known = columnComments(QuarantineColumns())
 	case "balance":
 		known = columnComments(BalanceColumns())
+	case "usage_addends":
+		known = commentsOf(sqlTables, "usage_daily")
+	case "allocated_addends":
+		known = commentsOf(sqlAllocation, "allocated_daily")
 	case "focus_lines", "focus_live", "focus_charges":
 		for _, c := range focusCharges {
 			known[c.Name] = c.comment
@@ -110,22 +114,25 @@ func (s *sqlStatement) describe() error {
 	return nil
 }
 
+// commentsOf are those of the columns of a table of a .sql file.
+func commentsOf(file, table string) map[string]string {
+	out := map[string]string{}
+	for _, s := range statements(file) {
+		if s.name == table {
+			for _, c := range s.columns {
+				out[c.name] = c.comment
+			}
+		}
+	}
+	return out
+}
+
 func columnComments(columns []Column) map[string]string {
 	out := map[string]string{}
 	for _, c := range columns {
 		out[c.Name] = c.Comment
 	}
 	return out
-}
-
-// SQLAllocated makes the view that says of each record who pays for it, and the macro that explains it, in place of
-// what they were. fields are the columns of allocation_keys that the rules look at. It is several statements.
-func SQLAllocated(fields []string) string {
-	var on strings.Builder
-	for _, f := range fields {
-		fmt.Fprintf(&on, " AND k.%[1]s IS NOT DISTINCT FROM u.%[1]s", f)
-	}
-	return strings.Replace(commented(sqlAllocated), "/* and the fields that the rules look at */", on.String(), 1)
 }
 
 // SQLView is a view or macro of the published file, and the statement that makes it for a session alone.
@@ -155,14 +162,6 @@ func SQLScopedViews() []SQLView {
 	}
 	return out
 }
-
-// SQLRollups inserts into usage_daily, unit_prices and coverage_daily what usage and coverage have for the days in the
-// temporary table changed (account, usage_date). It is several statements.
-func SQLRollups() string { return sqlRollups }
-
-// SQLAllocatedSums inserts into allocated_daily and ext_daily what allocated_usage has for the days in the temporary
-// table stale_days (account, usage_date), and deletes what is said of no record any more. It is several statements.
-func SQLAllocatedSums() string { return sqlAllocatedSums }
 
 // SQLChargeback charges in chargeback_daily what was spent in the open months of the temporary table stale_months
 // (billing_month), and leaves a temporary view, chargeback_live, of what would be charged in every month if none was

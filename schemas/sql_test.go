@@ -93,14 +93,18 @@ func TestACommentThatBelongsToNothingIsRefused(t *testing.T) {
 
 // The schema is made by text that is part of the program: none of it may be one that the program stumbles over.
 func TestEveryFileOfSQLIsRead(t *testing.T) {
-	for _, sql := range []string{SQLSchema(), SQLAllocated([]string{"model"}), SQLFocus()} {
+	for _, sql := range []string{SQLLayout{}.Schema(), SQLLayout{Unsummed: true}.Schema(),
+		SQLLayout{}.Allocated()} {
 		if strings.Count(sql, "\nCOMMENT ON COLUMN ") < 39 {
 			t.Errorf("without comments: %.200s", sql)
 		}
 	}
 	const fields = "k.model IS NOT DISTINCT FROM u.model AND k.token_id IS NOT DISTINCT FROM u.token_id"
-	if got := SQLAllocated([]string{"model", "token_id"}); !strings.Contains(got, fields) {
-		t.Errorf("the fields aren't joined by: %s", got)
+	for _, unsummed := range []bool{false, true} {
+		got := SQLLayout{[]string{"model", "token_id"}, unsummed}.Allocated()
+		if want := map[bool]int{false: 1, true: 2}[unsummed]; strings.Count(got, fields) != want {
+			t.Errorf("unsummed %v: the fields aren't joined by: %s", unsummed, got)
+		}
 	}
 	for name, sql := range map[string]string{"charges.sql": sqlCharges, "chargeback.sql": sqlChargeback} {
 		if !strings.Contains(sql, SQLString(Unallocated)) {

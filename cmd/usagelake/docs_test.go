@@ -185,7 +185,7 @@ func TestTheConfigThatInitWritesIsTheDefault(t *testing.T) {
 // The twenty questions have a view each, and docs/questions.md answers each by its name.
 func TestTheDocsAnswerTheTwentyQuestionsByTheirNames(t *testing.T) {
 	doc := read(t, "docs/questions.md")
-	sql := schemas.SQLSchema() + schemas.SQLAllocated(nil)
+	sql := schemas.SQLLayout{}.Schema()
 	for i, name := range strings.Fields(`spend_by_cost_center_month chargeback_journal unallocated_spend
 		allocation_coverage_trend shared_cost_split allocation_explain invoice_reconciliation balance_reconciliation
 		period_status_and_corrections budget_vs_actual forecast_month_end month_over_month_drivers anomalous_days

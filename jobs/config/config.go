@@ -89,8 +89,8 @@ func DefaultExport() Export {
 
 // DuckDB is what the engine that builds and asks usage.duckdb may use.
 type DuckDB struct {
-	Memory  string `yaml:"memory"`  // beyond it, it spills to disk; "" is publish.DefaultMemoryLimit
-	Threads int    `yaml:"threads"` // 0: as many as there are processors
+	Memory  string `yaml:"memory"`  // beyond it, it spills to disk; "" as in publish.Options
+	Threads int    `yaml:"threads"` // 0 as in publish.Options
 }
 
 // Values of lake_access.

@@ -236,6 +236,8 @@ func Dump(t testing.TB, path string) string {
 		switch {
 		case rel == "meta", rel == "published", rel == "allocation_keys": // the last may hold more than usage asks for
 			continue
+		case strings.HasSuffix(rel, "_addends"): // their sums are compared; how far they are summed up is the file's choice
+			continue
 		case strings.HasPrefix(rel, "focus") && rel != "focus_closed": // computed of what is compared already, and slow
 			continue
 		}

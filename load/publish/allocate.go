@@ -88,21 +88,26 @@ func (r allocated) id() int64 {
 
 // financeTables hold what is derived from usage and the rules; they are emptied when the rules change.
 var financeTables = []string{
-	"allocation_rules", "shared_pools", "allocations", "allocation_keys", "allocated_daily", "ext_daily",
-	"shared_cost_shares",
+	"allocation_rules", "shared_pools", "allocations", "allocation_keys", "allocated_daily", "allocated_model_daily",
+	"ext_daily", "shared_cost_shares",
 	"chargeback_daily", "focus_closed", "closed_months", "closed_lacking", "budgets", "invoice_lines", "top_ups",
 	"finance_settings", "currencies", "names",
 }
 
 // reset empties the finance tables and fills those that hold what people wrote.
 func (a *allocation) reset(ctx context.Context) error {
-	for _, t := range financeTables {
-		if err := a.d.Exec(ctx, "DELETE FROM "+t); err != nil {
+	if !a.fresh {
+		for _, t := range financeTables {
+			if t == "allocated_daily" && a.unsummed {
+				continue
+			}
+			if err := a.d.Exec(ctx, "DELETE FROM "+t); err != nil {
+				return err
+			}
+		}
+		if err := a.d.Exec(ctx, a.layout().Allocated()); err != nil {
 			return err
 		}
-	}
-	if err := a.d.Exec(ctx, schemas.SQLAllocated(a.finance.fields()), schemas.SQLFocus()); err != nil {
-		return err
 	}
 	_, err := a.d.conn.ExecContext(ctx, "INSERT INTO finance_settings VALUES (?, ?, ?)",
 		cmp.Or(a.finance.GLCode, DefaultGLCode), cmp.Or(a.finance.CreditGLCode, DefaultCreditGLCode), a.finance.TopUpsGiven)
@@ -249,7 +254,10 @@ func (a *allocation) mark(ctx context.Context, days []schemas.Partition, all boo
 		if err != nil {
 			return err
 		}
-		for _, t := range []string{"allocated_daily", "ext_daily"} {
+		for _, t := range []string{"allocated_daily", "allocated_model_daily", "ext_daily"} {
+			if t == "allocated_daily" && a.unsummed {
+				continue
+			}
 			if err := a.d.Exec(ctx,
 				"DELETE FROM "+t+
 					" WHERE (account, usage_date) IN (SELECT (account, usage_date) FROM temp.stale_days)"); err != nil {
@@ -374,7 +382,7 @@ func (a *allocation) keys(ctx context.Context) error {
 
 // sums fills allocated_daily and ext_daily for the stale days.
 func (a *allocation) sums(ctx context.Context) error {
-	return a.d.Exec(ctx, schemas.SQLAllocatedSums())
+	return a.d.Exec(ctx, a.layout().AllocatedSums())
 }
 
 // shares splits the shared pools of the months in which a day is stale.
@@ -450,7 +458,7 @@ func (a *allocation) split(ctx context.Context, month schemas.Month) ([]schemas.
 			sum(u.requests)::BIGINT, sum(u.without_amount)::BIGINT, sum(u.input_tokens), sum(u.output_tokens),
 			sum(u.cached_tokens), sum(u.total_tokens),
 			sum(u.list_cost), sum(u.discount), sum(u.net_cost)
-		FROM allocated_daily u JOIN allocations a USING (allocation_id)
+		FROM allocated_model_daily u JOIN allocations a USING (allocation_id)
 		WHERE a.pool IS NOT NULL AND `+between+`
 		GROUP BY ALL ORDER BY ALL`)
 	if err != nil {
@@ -483,7 +491,7 @@ func (a *allocation) split(ctx context.Context, month schemas.Month) ([]schemas.
 		SELECT coalesce(a.cost_center, ''), coalesce(a.team, ''), coalesce(a.project, ''), coalesce(a.environment, ''),
 		coalesce(a.gl_code, ''), coalesce(a.tags, ''),
 			u.currency, sum(u.total_tokens), sum(u.net_cost)
-		FROM allocated_daily u JOIN allocations a USING (allocation_id)
+		FROM allocated_model_daily u JOIN allocations a USING (allocation_id)
 		WHERE a.pool IS NULL AND `+between+`
 		GROUP BY ALL ORDER BY ALL`)
 	if err != nil {
@@ -531,7 +539,7 @@ func (a *allocation) check(ctx context.Context) error {
 		WITH used AS (
 			SELECT account, usage_date, currency, sum(requests) AS n, sum(without_amount) AS w,
 			coalesce(sum(total_amount), 0) AS l, coalesce(sum(discount_amount), 0) AS d, coalesce(sum(amount), 0) AS a
-			FROM usage_daily GROUP BY ALL
+			FROM usage_addends GROUP BY ALL
 		), charged AS (
 			SELECT account, usage_date, currency, sum(requests) AS n, sum(without_amount) AS w, coalesce(sum(list_cost), 0) AS l,
 			coalesce(sum(discount), 0) AS d, coalesce(sum(net_cost), 0) AS a

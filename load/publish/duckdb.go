@@ -23,8 +23,11 @@ import (
 // names that spell it out mean the same in both.
 const Catalog = "usage"
 
-// DefaultMemoryLimit is the memory DuckDB may use when nothing else is said; beyond it, it spills to disk.
-const DefaultMemoryLimit = "512MB"
+// The memory DuckDB may use when nothing else is said; beyond it, it spills to disk.
+const (
+	DefaultMemoryLimit = "512MB" // to answer questions
+	PublishMemoryLimit = "128MB" // to publish
+)
 
 // engine sets up a DuckDB instance.
 type engine struct {

@@ -1,21 +1,28 @@
 package publish
 
 import (
+	"cmp"
+
 	"github.com/usagelake/usagelake/load"
 )
 
 // Lake is a lake and its published file.
 type Lake struct {
 	*load.Lake
-	engine engine
+	engine    engine
+	viewsFrom int64
 }
 
 // Options of a Lake. The zero value works.
 type Options struct {
 	load.Options
-	// Memory is what DuckDB may use, such as "512MB"; "" is DefaultMemoryLimit. Beyond it, it spills to disk.
+	// Memory is what DuckDB may use, such as "512MB"; "" is DefaultMemoryLimit, and PublishMemoryLimit to publish. Beyond
+	// it, it spills to disk.
 	Memory  string
-	Threads int // of DuckDB; 0 is GOMAXPROCS
+	Threads int // of DuckDB; 0 is GOMAXPROCS, and 1 to publish
+	// ViewsFrom is the number of records from which on usage_daily and allocated_daily may be views; 0 is
+	// DefaultViewsFrom.
+	ViewsFrom int64
 }
 
 // Open is load.Open.
@@ -30,5 +37,5 @@ func (o Options) lake(l *load.Lake, err error) (*Lake, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Lake{Lake: l, engine: engine{memoryLimit: o.Memory, threads: o.Threads}}, nil
+	return &Lake{l, engine{memoryLimit: o.Memory, threads: o.Threads}, cmp.Or(o.ViewsFrom, DefaultViewsFrom)}, nil
 }

@@ -118,6 +118,7 @@ type publisher struct {
 	// Filled by scan, then by keepLast with what only the published file has; build takes underived out again. From then
 	// on days is want in order, and neither changes.
 	want    map[schemas.Partition]string // the digest of each day file, and of the days that the published file alone has
+	rows    map[schemas.Partition]int64  // of the day files that have any
 	orphans []load.Orphan
 	last    []load.Orphan // what the published file alone has
 	// underived are days of the published file whose day files are gone, and not their raw files: whoever derives them
@@ -127,6 +128,9 @@ type publisher struct {
 	days      []schemas.Partition                // of want, in order
 	balance   balances
 	finance   *finance
+
+	fresh    bool // the file is built from nothing: its tables are empty at first
+	unsummed bool // see schemas.SQLLayout
 
 	generation int64     // of the file that is replaced
 	overlap    []Overlap // that were found, or stand
@@ -141,8 +145,12 @@ type balances struct {
 	kept   []schemas.Partition // days that the published file alone has balances of
 }
 
+// engine is one that needs little: whoever asks a question waits for it, and a publish is nobody's hurry. A second
+// thread costs a third more CPU, since each fills row groups of its own, which are merged later, and twice the memory.
 func (p *publisher) engine() engine {
-	return p.lake.engineFor(p.lake.Path(durable.TempDir, "spill"))
+	e := p.lake.engineFor(p.lake.Path(durable.TempDir, "spill"))
+	e.memoryLimit, e.threads = cmp.Or(e.memoryLimit, PublishMemoryLimit), cmp.Or(e.threads, 1)
+	return e
 }
 
 func (p *publisher) publish(ctx context.Context) (Published, error) {
@@ -210,92 +218,10 @@ func (p *publisher) publish(ctx context.Context) (Published, error) {
 	case errors.Is(err, errInexact) || errors.As(err, new(*duckdb.Error)): // the file isn't as a publish left it
 		p.lake.Log.Warn("the published file can't be brought up to date; building it anew", "err", err)
 		return p.build(ctx)
-	case errors.Is(err, errBloated):
+	case errors.Is(err, errBloated) || errors.Is(err, errOutgrown):
 		return p.build(ctx)
 	}
 	return Published{}, err
-}
-
-// keepLast keeps the days that the published file has and no day file is of: what is gone from the disk is no news of
-// the usage. Nothing but their names in Drop takes them out.
-func (p *publisher) keepLast(have *published) error {
-	keep := func(d schemas.Partition, rows int64, why string) {
-		o := load.Orphan{Partition: d, What: load.OrphanPublished, Path: p.lake.Database(),
-			Lost: []schemas.Window{d.Window()}, Rows: rows, Why: why}
-		p.last = append(p.last, o)
-		// which can't be read
-		if !slices.ContainsFunc(p.orphans, func(o load.Orphan) bool {
-			return o.Partition == d &&
-				o.What != load.OrphanBalance
-		}) {
-			p.orphans = append(p.orphans, o)
-		}
-	}
-	for _, d := range slices.SortedFunc(maps.Keys(have.days), schemas.Partition.Compare) {
-		if _, ok := p.want[d]; ok || slices.Contains(p.opts.Drop, d) {
-			continue
-		}
-		source, err := p.lake.Source(d)
-		if err != nil {
-			return err
-		}
-		// The digest that the file has, so that the day is none of those that changed.
-		p.want[d] = have.days[d]
-		if len(source.Live()) > 0 {
-			p.underived = append(p.underived, d)
-			continue
-		}
-		keep(d, have.rows[d], fmt.Sprintf("its day file is gone, and usage.duckdb has %d rows of it; they are kept there",
-			have.rows[d]))
-	}
-	p.days = slices.SortedFunc(maps.Keys(p.want), schemas.Partition.Compare)
-	if len(p.underived) > 0 {
-		p.lake.Log.Warn("day files are gone whose raw files are there; usage.duckdb keeps their rows", "days",
-			len(p.underived), "first", p.underived[0].String(), "hint", "usagelake rebuild")
-	}
-	for _, d := range have.balances {
-		if slices.Contains(p.balance.days, d) || slices.Contains(p.opts.Drop, d) {
-			continue
-		}
-		if raws, err := p.lake.Balances(d); err != nil {
-			return err
-		} else if len(raws) > 0 {
-			continue
-		}
-		p.balance.kept = append(p.balance.kept, d)
-		keep(d, 0, "its balance file is gone, and usage.duckdb has balances of it; they are kept there")
-	}
-	return nil
-}
-
-// lastCopy refuses to build the file from nothing while it is the last to have something.
-func (p *publisher) lastCopy() error {
-	if len(p.last) == 0 {
-		return nil
-	}
-	o := p.last[0]
-	return fmt.Errorf("%w: %s\nhint: %s", ErrLastCopy, o, o.Hint())
-}
-
-// stillClosed refuses to open months that were closed and that nobody has opened: their statements are gone.
-func (p *publisher) stillClosed(months []schemas.Month) error {
-	for _, m := range months {
-		if slices.ContainsFunc(p.finance.closed, func(c ClosedMonth) bool { return c.Month == m }) ||
-			slices.Contains(p.opts.DropMonths, m) {
-			continue
-		}
-		kept, err := p.lake.Entries(p.lake.Path(load.StatementsDir, reopenedDir))
-		if err != nil {
-			return err
-		}
-		if !slices.ContainsFunc(kept,
-			func(e fs.DirEntry) bool { return e.IsDir() && strings.HasPrefix(e.Name(), m.String()+"_") }) {
-			return fmt.Errorf("%s is closed, and %s is gone: what is charged in it would change\nhint: restore it from a "+
-				"backup; if it is to be given up: usagelake verify --repair --drop-orphans %[1]s",
-				m, p.lake.Path(load.StatementsDir, m.String()))
-		}
-	}
-	return nil
 }
 
 // scan reads what the lake holds: the digest of every day file, and the balances.
@@ -307,7 +233,7 @@ func (p *publisher) scan(ctx context.Context) error {
 	if p.finance, err = p.lake.loadFinance(p.opts.Finance); err != nil {
 		return err
 	}
-	p.want = map[schemas.Partition]string{}
+	p.want, p.rows = map[schemas.Partition]string{}, map[schemas.Partition]int64{}
 	p.pruned = map[schemas.Partition]*load.Pruned{}
 	sum := sha256.New()
 	for _, account := range accounts {
@@ -333,6 +259,9 @@ func (p *publisher) scan(ctx context.Context) error {
 			}
 			if st.Derived {
 				p.want[d] = st.Footer.Digest
+				if st.Footer.Rows > 0 {
+					p.rows[d] = st.Footer.Rows
+				}
 			}
 			unproven, err := p.lake.Unproven(d, st.Footer, p.finance.closed)
 			if err != nil {
@@ -415,10 +344,14 @@ func (p *publisher) build(ctx context.Context) (Published, error) {
 		return Published{}, err
 	}
 	defer d.Close()
-	if err := d.transaction(ctx, func() error { return d.Exec(ctx, schemas.SQLSchema()) }); err != nil {
+	p.fresh = true
+	if p.unsummed, err = p.manySums(ctx, d); err != nil {
+		return Published{}, fmt.Errorf("count the sums: %w", err)
+	}
+	if err := p.makeTables(ctx, d); err != nil {
 		return Published{}, fmt.Errorf("make the tables: %w", err)
 	}
-	if err := p.replaceDays(ctx, d, p.days, true); err != nil {
+	if err := p.replaceDays(ctx, d, p.days); err != nil {
 		return Published{}, err
 	}
 	if err := p.overlaps(ctx, d, p.days); err != nil {
@@ -427,7 +360,7 @@ func (p *publisher) build(ctx context.Context) (Published, error) {
 	if err := p.allocate(ctx, d, nil, true); err != nil {
 		return Published{}, err
 	}
-	if err := p.finish(ctx, d, true); err != nil {
+	if err := p.finish(ctx, d); err != nil {
 		return Published{}, err
 	}
 	done := Published{Changed: len(p.days), Total: len(p.days), Full: true}
@@ -449,7 +382,13 @@ func (p *publisher) update(ctx context.Context, changed []schemas.Partition, rea
 		return Published{}, err
 	}
 	defer d.Close()
-	if err := p.replaceDays(ctx, d, changed, false); err != nil {
+	if p.unsummed, err = d.unsummed(ctx); err != nil {
+		return Published{}, err
+	}
+	if err := p.replaceDays(ctx, d, changed); err != nil {
+		return Published{}, err
+	}
+	if err := p.outgrown(ctx, d); err != nil {
 		return Published{}, err
 	}
 	if err := p.overlaps(ctx, d, changed); err != nil {
@@ -458,7 +397,7 @@ func (p *publisher) update(ctx context.Context, changed []schemas.Partition, rea
 	if err := p.allocate(ctx, d, changed, reallocate); err != nil {
 		return Published{}, err
 	}
-	if err := p.finish(ctx, d, false); err != nil {
+	if err := p.finish(ctx, d); err != nil {
 		return Published{}, err
 	}
 	return p.install(ctx, d, name, Published{Changed: len(changed), Total: len(p.days)})
@@ -504,9 +443,9 @@ func (p *publisher) discard(name string) {
 }
 
 // finish replaces what is not kept by day, compares the grand totals, and looks at the dead space.
-func (p *publisher) finish(ctx context.Context, d *Database, fresh bool) error {
+func (p *publisher) finish(ctx context.Context, d *Database) error {
 	err := d.transaction(ctx, func() error {
-		if err := p.replaceRuns(ctx, d, fresh); err != nil {
+		if err := p.replaceRuns(ctx, d); err != nil {
 			return err
 		}
 		if err := p.replaceBalance(ctx, d); err != nil {
@@ -515,18 +454,24 @@ func (p *publisher) finish(ctx context.Context, d *Database, fresh bool) error {
 		if err := p.replaceAccounts(ctx, d); err != nil {
 			return err
 		}
-		return p.replaceMeta(ctx, d, fresh)
+		return p.replaceMeta(ctx, d)
 	})
 	if err != nil {
 		return err
 	}
-	// The same three ways: row by row, as they were summed up by day, and as the footers of the day files had it.
+	// The same three ways: row by row, as they were summed up by day, and as the footers of the day files had it. Where
+	// usage_daily is a view it would say what usage says.
+	summed := "usage_daily"
+	if p.unsummed {
+		summed = "(SELECT requests, list_cost AS total_amount, discount AS discount_amount, net_cost AS amount FROM " +
+			"allocated_model_daily)"
+	}
 	var days, rows, sums int64
 	err = d.conn.QueryRowContext(ctx, `
 		WITH u AS (SELECT count(*) AS n, coalesce(sum(total_amount), 0) AS t, coalesce(sum(discount_amount), 0) AS s,
 		coalesce(sum(amount), 0) AS a FROM usage),
 		d AS (SELECT coalesce(sum(requests), 0) AS n, coalesce(sum(total_amount), 0) AS t,
-		coalesce(sum(discount_amount), 0) AS s, coalesce(sum(amount), 0) AS a FROM usage_daily),
+		coalesce(sum(discount_amount), 0) AS s, coalesce(sum(amount), 0) AS a FROM `+summed+`),
 		p AS (SELECT count(*) AS days, coalesce(sum("rows"), 0) AS n, coalesce(sum(total_amount), 0) AS t,
 		coalesce(sum(discount_amount), 0) AS s, coalesce(sum(amount), 0) AS a FROM partitions)
 		SELECT p.days, u.n::BIGINT, ((u.t, u.s, u.a) IS NOT DISTINCT FROM (p.t, p.s, p.a) AND (d.t, d.s, d.a) IS NOT DISTINCT
@@ -541,7 +486,7 @@ func (p *publisher) finish(ctx context.Context, d *Database, fresh bool) error {
 	if err := d.Exec(ctx, "CHECKPOINT "+Catalog); err != nil {
 		return err
 	}
-	if fresh {
+	if p.fresh {
 		// What the file measures now is what it is held against when it has gathered dead space.
 		return d.Exec(ctx,
 			"UPDATE meta SET built_bytes = (SELECT total_blocks * block_size FROM pragma_database_size() WHERE "+
@@ -630,10 +575,10 @@ func (p *publisher) replaceAccounts(ctx context.Context, d *Database) error {
 	return nil
 }
 
-func (p *publisher) replaceMeta(ctx context.Context, d *Database, fresh bool) error {
+func (p *publisher) replaceMeta(ctx context.Context, d *Database) error {
 	now := p.opts.Now().UTC()
 	var err error
-	if fresh {
+	if p.fresh {
 		_, err = d.conn.ExecContext(ctx,
 			`INSERT INTO meta SELECT ?, ?, ?, ?, coalesce(sum("rows"), 0), 0, ?, ?, ? FROM partitions`,
 			int32(schemas.SQLVersion), p.opts.Version, now, now, p.balance.digest, p.finance.digest, p.generation+1)

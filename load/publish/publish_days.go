@@ -13,9 +13,8 @@ import (
 	"github.com/usagelake/usagelake/schemas"
 )
 
-// replaceDays makes the rows of the given days, which are in order, those of the day files. If fresh, the tables are
-// empty.
-func (p *publisher) replaceDays(ctx context.Context, d *Database, days []schemas.Partition, fresh bool) error {
+// replaceDays makes the rows of the given days, which are in order, those of the day files.
+func (p *publisher) replaceDays(ctx context.Context, d *Database, days []schemas.Partition) error {
 	if err := d.Exec(ctx, "CREATE TEMP TABLE changed (account VARCHAR, usage_date DATE)"); err != nil {
 		return err
 	}
@@ -42,7 +41,7 @@ func (p *publisher) replaceDays(ctx context.Context, d *Database, days []schemas
 		days = days[len(group):]
 		// One transaction a group bounds what DuckDB has to hold. If a later one fails the file is thrown away with those
 		// that were committed.
-		err := d.transaction(ctx, func() error { return p.replaceGroup(ctx, d, group, fresh) })
+		err := d.transaction(ctx, func() error { return p.replaceGroup(ctx, d, group) })
 		if err != nil {
 			return fmt.Errorf("days %s to %s: %w", group[0], group[len(group)-1], err)
 		}
@@ -72,7 +71,7 @@ var dayTables = []struct{ table, date string }{
 
 // replaceGroup makes the rows of some days those of their files, within the caller's transaction: what it deletes and
 // then can't insert is there again.
-func (p *publisher) replaceGroup(ctx context.Context, d *Database, group []day, fresh bool) error {
+func (p *publisher) replaceGroup(ctx context.Context, d *Database, group []day) error {
 	if err := d.Exec(ctx, "DELETE FROM temp.changed"); err != nil {
 		return err
 	}
@@ -87,10 +86,13 @@ func (p *publisher) replaceGroup(ctx context.Context, d *Database, group []day, 
 	if err != nil {
 		return err
 	}
-	if !fresh {
+	if !p.fresh {
 		// Deleted and inserted in one transaction. Each table goes by the same list of days, so that none keeps rows of a day
 		// that another has lost.
 		for _, t := range dayTables {
+			if t.table == "usage_daily" && p.unsummed {
+				continue
+			}
 			if err := d.Exec(ctx,
 				fmt.Sprintf("DELETE FROM %s WHERE (account, %s) IN (SELECT (account, usage_date) FROM temp.changed)", t.table,
 					t.date)); err != nil {
@@ -140,7 +142,7 @@ func (p *publisher) replaceGroup(ctx context.Context, d *Database, group []day, 
 	if err := p.fillFooters(d, group); err != nil {
 		return err
 	}
-	if err := d.Exec(ctx, schemas.SQLRollups()); err != nil {
+	if err := d.Exec(ctx, p.layout().Rollups()); err != nil {
 		return fmt.Errorf("sum up: %w", err)
 	}
 	return p.checkGroup(ctx, d)
@@ -260,7 +262,7 @@ func (p *publisher) checkGroup(ctx context.Context, d *Database) error {
 		), summed AS (
 			SELECT account, usage_date, sum(requests) AS n, coalesce(sum(total_amount), 0) AS t,
 			coalesce(sum(discount_amount), 0) AS s, coalesce(sum(amount), 0) AS a
-			FROM usage_daily SEMI JOIN temp.changed USING (account, usage_date) GROUP BY ALL
+			FROM usage_addends SEMI JOIN temp.changed USING (account, usage_date) GROUP BY ALL
 		), bad AS (
 			SELECT account, window_start::DATE AS usage_date, count(*) AS n
 			FROM quarantine WHERE (account, window_start::DATE) IN (SELECT (account, usage_date) FROM temp.changed) GROUP BY ALL

@@ -5,8 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
+	"slices"
+	"strings"
 	"time"
 
+	"github.com/usagelake/usagelake/load"
 	"github.com/usagelake/usagelake/schemas"
 )
 
@@ -159,4 +163,86 @@ func (d *Database) balanceDays(ctx context.Context) ([]schemas.Partition, error)
 		out = append(out, schemas.Partition{Account: account, Date: schemas.DateOf(date)})
 	}
 	return out, rows.Err()
+}
+
+// keepLast keeps the days that the published file has and no day file is of: what is gone from the disk is no news of
+// the usage. Nothing but their names in Drop takes them out.
+func (p *publisher) keepLast(have *published) error {
+	keep := func(d schemas.Partition, rows int64, why string) {
+		o := load.Orphan{Partition: d, What: load.OrphanPublished, Path: p.lake.Database(),
+			Lost: []schemas.Window{d.Window()}, Rows: rows, Why: why}
+		p.last = append(p.last, o)
+		// which can't be read
+		if !slices.ContainsFunc(p.orphans, func(o load.Orphan) bool {
+			return o.Partition == d &&
+				o.What != load.OrphanBalance
+		}) {
+			p.orphans = append(p.orphans, o)
+		}
+	}
+	for _, d := range slices.SortedFunc(maps.Keys(have.days), schemas.Partition.Compare) {
+		if _, ok := p.want[d]; ok || slices.Contains(p.opts.Drop, d) {
+			continue
+		}
+		source, err := p.lake.Source(d)
+		if err != nil {
+			return err
+		}
+		// The digest that the file has, so that the day is none of those that changed.
+		p.want[d] = have.days[d]
+		if len(source.Live()) > 0 {
+			p.underived = append(p.underived, d)
+			continue
+		}
+		keep(d, have.rows[d], fmt.Sprintf("its day file is gone, and usage.duckdb has %d rows of it; they are kept there",
+			have.rows[d]))
+	}
+	p.days = slices.SortedFunc(maps.Keys(p.want), schemas.Partition.Compare)
+	if len(p.underived) > 0 {
+		p.lake.Log.Warn("day files are gone whose raw files are there; usage.duckdb keeps their rows", "days",
+			len(p.underived), "first", p.underived[0].String(), "hint", "usagelake rebuild")
+	}
+	for _, d := range have.balances {
+		if slices.Contains(p.balance.days, d) || slices.Contains(p.opts.Drop, d) {
+			continue
+		}
+		if raws, err := p.lake.Balances(d); err != nil {
+			return err
+		} else if len(raws) > 0 {
+			continue
+		}
+		p.balance.kept = append(p.balance.kept, d)
+		keep(d, 0, "its balance file is gone, and usage.duckdb has balances of it; they are kept there")
+	}
+	return nil
+}
+
+// lastCopy refuses to build the file from nothing while it is the last to have something.
+func (p *publisher) lastCopy() error {
+	if len(p.last) == 0 {
+		return nil
+	}
+	o := p.last[0]
+	return fmt.Errorf("%w: %s\nhint: %s", ErrLastCopy, o, o.Hint())
+}
+
+// stillClosed refuses to open months that were closed and that nobody has opened: their statements are gone.
+func (p *publisher) stillClosed(months []schemas.Month) error {
+	for _, m := range months {
+		if slices.ContainsFunc(p.finance.closed, func(c ClosedMonth) bool { return c.Month == m }) ||
+			slices.Contains(p.opts.DropMonths, m) {
+			continue
+		}
+		kept, err := p.lake.Entries(p.lake.Path(load.StatementsDir, reopenedDir))
+		if err != nil {
+			return err
+		}
+		if !slices.ContainsFunc(kept,
+			func(e fs.DirEntry) bool { return e.IsDir() && strings.HasPrefix(e.Name(), m.String()+"_") }) {
+			return fmt.Errorf("%s is closed, and %s is gone: what is charged in it would change\nhint: restore it from a "+
+				"backup; if it is to be given up: usagelake verify --repair --drop-orphans %[1]s",
+				m, p.lake.Path(load.StatementsDir, m.String()))
+		}
+	}
+	return nil
 }

@@ -18,7 +18,7 @@ import (
 // replaceRuns brings the tables of the runs up to date with the journal: months that the file has otherwise, and what
 // of the live journal it has otherwise or not at all. If the number of rows isn't the journal's then, as when somebody
 // took a month away, the tables are filled anew.
-func (p *publisher) replaceRuns(ctx context.Context, d *Database, fresh bool) error {
+func (p *publisher) replaceRuns(ctx context.Context, d *Database) error {
 	live, err := p.liveRuns()
 	if err != nil {
 		return err
@@ -30,6 +30,7 @@ func (p *publisher) replaceRuns(ctx context.Context, d *Database, fresh bool) er
 	if err := d.Exec(ctx, "CREATE TEMP TABLE changed_runs (run_id VARCHAR)"); err != nil {
 		return err
 	}
+	fresh := p.fresh
 	if !fresh {
 		if err := p.updateRuns(ctx, d, live, months); err != nil {
 			return err

@@ -23,7 +23,7 @@ func TestTheFilesOfSQLRunAsTheyStand(t *testing.T) {
 		}
 	}
 	exec("ATTACH ':memory:' AS made", "ATTACH ':memory:' AS plain")
-	exec("USE made", schemas.SQLSchema(), schemas.SQLAllocated(KeyFields), schemas.SQLFocus())
+	exec("USE made", schemas.SQLLayout{Fields: KeyFields}.Schema())
 	exec("USE plain", "CREATE TABLE focus_closed AS FROM made.focus_closed LIMIT 0")
 	for _, name := range []string{"tables", "allocation", "views", "completeness", "charges", "reconciliation",
 		"outlook", "analysis", "allocated", "focus"} {

@@ -112,22 +112,23 @@ func (s *Snapshot) Narrow(ctx context.Context, scope Scope, keep ...string) erro
 	if scope.Billing {
 		charged = scope.during("billing_month")
 	}
-	daily := "SELECT * FROM " + whole + "usage_daily WHERE " + usage
+	layout, err := s.layout(ctx)
+	if err != nil {
+		return err
+	}
+	usageAddends, allocatedAddends := layout.Addends(whole)
+	// What allocated_daily sums up has all that usage_daily does, and whose it is.
+	ever := "SELECT * FROM (" + usageAddends + ") WHERE " + usage
+	if scope.Owned() {
+		ever = `SELECT account, usage_date, token_id, user_id, model, model_type, record_kind, currency, requests,
+			without_amount, input_tokens, output_tokens, cached_tokens, total_tokens, list_cost AS total_amount,
+			discount AS discount_amount, net_cost AS amount
+			FROM (` + allocatedAddends + ") WHERE " + allocated
+	}
 	records := "SELECT * FROM " + whole + "usage WHERE " + usage
 	if scope.Owned() {
-		daily = `SELECT account, usage_date, token_id, user_id, model, model_type, record_kind, currency,
-			sum(requests)::BIGINT AS requests, sum(without_amount)::BIGINT AS without_amount,
-			TRY_CAST(sum(input_tokens) AS BIGINT) AS input_tokens, TRY_CAST(sum(output_tokens) AS BIGINT) AS output_tokens,
-			TRY_CAST(sum(cached_tokens) AS BIGINT) AS cached_tokens,
-			TRY_CAST(sum(total_tokens) AS BIGINT) AS total_tokens, sum(list_cost) AS total_amount,
-			sum(discount) AS discount_amount, sum(net_cost) AS amount
-			FROM ` + whole + "allocated_daily WHERE " + allocated + " GROUP BY ALL"
-		join, err := s.keyJoin(ctx)
-		if err != nil {
-			return err
-		}
 		// A record has one key, and a key one allocation: the join doubles none.
-		records = `SELECT u.* FROM ` + whole + `usage u JOIN ` + whole + `allocation_keys k ON ` + join + `
+		records = `SELECT u.* FROM ` + whole + `usage u JOIN ` + whole + `allocation_keys k ON ` + layout.KeyJoin() + `
 			JOIN (FROM ` + whole + "allocations WHERE pool IS NULL AND " + scope.Where("account", "model") +
 			`) a ON a.allocation_id = k.allocation_id
 			WHERE ` + scope.where("u.", notOwned...)
@@ -165,10 +166,20 @@ func (s *Snapshot) Narrow(ctx context.Context, scope Scope, keep ...string) erro
 		view("budgets", "SELECT * FROM "+whole+"budgets WHERE "+strings.Join(budgets, " AND ")),
 		view("invoice_lines", "SELECT * FROM "+whole+"invoice_lines WHERE "+invoices),
 		view("usage", records+" AND "+scope.during("usage_date")),
-		view("usage_ever", daily),
-		view("usage_daily", "SELECT * FROM usage_ever WHERE "+scope.during("usage_date")),
+		view("usage_ever", ever),
+		view("usage_addends", "SELECT * FROM usage_ever WHERE "+scope.during("usage_date")),
+		view("usage_daily", `SELECT account, usage_date, token_id, user_id, model, model_type, record_kind, currency,
+			`+summedUp+`, sum(total_amount) AS total_amount, sum(discount_amount) AS discount_amount, sum(amount) AS amount
+			FROM usage_addends GROUP BY ALL`),
 		view("unit_prices", "SELECT * FROM "+whole+"unit_prices WHERE "+prices),
-		view("allocated_daily", "SELECT * FROM "+whole+"allocated_daily WHERE "+allocated+" AND "+scope.during("usage_date")),
+		view("allocated_addends",
+			"SELECT * FROM ("+allocatedAddends+") WHERE "+allocated+" AND "+scope.during("usage_date")),
+		view("allocated_daily", `SELECT account, usage_date, allocation_id, token_id, user_id, custom_user_id, model,
+			model_type, record_kind, currency,
+			`+summedUp+`, sum(list_cost) AS list_cost, sum(discount) AS discount, sum(net_cost) AS net_cost
+			FROM allocated_addends GROUP BY ALL`),
+		view("allocated_model_daily",
+			"SELECT * FROM "+whole+"allocated_model_daily WHERE "+allocated+" AND "+scope.during("usage_date")),
 		view("ext_daily", "SELECT * FROM "+whole+"ext_daily WHERE "+allocated+" AND "+scope.during("usage_date")),
 		view("shared_cost_shares",
 			"SELECT * FROM "+whole+"shared_cost_shares WHERE "+scope.Where()+" AND "+scope.during("usage_date")),
@@ -212,18 +223,25 @@ func (s *Snapshot) define(ctx context.Context, text string) error {
 	return nil
 }
 
-// keyJoin is the condition by which a record u finds its key k. A field of the keys that is NULL in all of them is
-// looked at by no rule, or is NULL in every record.
-func (s *Snapshot) keyJoin(ctx context.Context) (string, error) {
-	on := "k.account = u.account AND u.usage_date >= k.valid_from AND u.usage_date < k.valid_to"
+// layout is that of the snapshot's file. A field of the keys that is NULL in all of them is looked at by no rule, or is
+// NULL in every record.
+func (s *Snapshot) layout(ctx context.Context) (l schemas.SQLLayout, err error) {
 	for _, f := range publish.KeyFields {
 		n, err := s.number(ctx, "SELECT count("+f+") FROM allocation_keys")
 		if err != nil {
-			return "", err
+			return l, err
 		}
 		if n > 0 {
-			on += fmt.Sprintf(" AND k.%[1]s IS NOT DISTINCT FROM u.%[1]s", f)
+			l.Fields = append(l.Fields, f)
 		}
 	}
-	return on, nil
+	n, err := s.number(ctx, "SELECT count(*) FROM duckdb_views() WHERE database_name = '"+publish.Catalog+
+		"' AND view_name = 'usage_daily'")
+	l.Unsummed = n > 0
+	return l, err
 }
+
+// summedUp are the counts of a sum of addends.
+const summedUp = `sum(requests)::BIGINT AS requests, sum(without_amount)::BIGINT AS without_amount,
+	TRY_CAST(sum(input_tokens) AS BIGINT) AS input_tokens, TRY_CAST(sum(output_tokens) AS BIGINT) AS output_tokens,
+	TRY_CAST(sum(cached_tokens) AS BIGINT) AS cached_tokens, TRY_CAST(sum(total_tokens) AS BIGINT) AS total_tokens`

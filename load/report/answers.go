@@ -34,7 +34,7 @@ func (b *builder) chargeback(ctx context.Context) error {
 	case users && owners:
 		source = `(SELECT date_trunc('month', usage_date)::DATE AS billing_month, u.*, coalesce(a.cost_center, '` +
 			schemas.Unallocated + `') AS cost_center, a.team, a.project, a.environment, a.gl_code
-			FROM allocated_daily u JOIN allocations a USING (allocation_id) WHERE a.pool IS NULL
+			FROM allocated_addends u JOIN allocations a USING (allocation_id) WHERE a.pool IS NULL
 			UNION ALL BY NAME
 			SELECT date_trunc('month', usage_date)::DATE AS billing_month, * REPLACE (coalesce(cost_center, '` +
 			schemas.Unallocated +
@@ -42,7 +42,7 @@ func (b *builder) chargeback(ctx context.Context) error {
 			`shared_cost_shares)`
 		b.note("What comes from a shared pool has no user or token of its own here, and stands as (shared).")
 	case users:
-		source = "(SELECT date_trunc('month', usage_date)::DATE AS billing_month, * FROM allocated_daily)"
+		source = "(SELECT date_trunc('month', usage_date)::DATE AS billing_month, * FROM allocated_addends)"
 	}
 	if users {
 		basis = AsItIsNow

@@ -328,10 +328,10 @@ func (b *builder) freshness(ctx context.Context) error {
 
 // lacks tells of usage that lacks a currency or an amount.
 func (b *builder) lacks(ctx context.Context) error {
-	usage := "(SELECT currency, record_kind, without_amount, amount FROM usage_daily)"
+	usage := "(SELECT currency, record_kind, without_amount, amount FROM usage_addends)"
 	if b.Scope.Owned() {
 		usage = `(SELECT cost_center, currency, record_kind, without_amount, net_cost AS amount
-			FROM allocated_daily JOIN ` + publish.Catalog + `.allocations USING (allocation_id) WHERE pool IS NULL)`
+			FROM allocated_addends JOIN ` + publish.Catalog + `.allocations USING (allocation_id) WHERE pool IS NULL)`
 	}
 	t, err := b.ask(ctx, "lacks", "", "SELECT "+byOwner+`count(*) FILTER (currency IS NULL AND amount IS NOT NULL) AS
 		no_currency, sum(without_amount) FILTER (record_kind = 'request')::BIGINT AS without_amount FROM `+usage+

@@ -23,7 +23,6 @@ SELECT u.*, a.allocation_id, a.ruleset, a.rule_id, a.rule_version, a.source, a.p
     a.environment, a.gl_code, a.tags
 FROM usage u
 JOIN allocation_keys k ON k.account = u.account AND u.usage_date >= k.valid_from AND u.usage_date < k.valid_to
-    /* and the fields that the rules look at */
 JOIN allocations a ON a.allocation_id = k.allocation_id;
 
 --| 6. Which rule and version assigned the records of this id, and to whom? FROM allocation_explain('…').

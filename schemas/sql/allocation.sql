@@ -1,6 +1,7 @@
 -- The tables of cost allocation. What the rules say of each combination of the fields they look at stands in
--- allocation_keys; the sums of usage by what was said in allocated_daily; what shared pools cost whom in
--- shared_cost_shares; and all of it, per owner and billing month, in chargeback_daily.
+-- allocation_keys; the sums of usage by what was said in allocated_daily, and without who used it in
+-- allocated_model_daily; what shared pools cost whom in shared_cost_shares; and all of it, per owner and billing month,
+-- in chargeback_daily.
 
 --| The allocation rules, in order: the first that matches a record wins. Those of the rules file as it is now, and
 --| those a closed month was closed with.
@@ -65,6 +66,26 @@ CREATE TABLE allocated_daily (
     token_id VARCHAR,                --| API token the requests were made with.
     user_id VARCHAR,                 --| Member of the organisation the token belongs to.
     custom_user_id VARCHAR,          --| What the calling application sent as its own user.
+    model VARCHAR,                   --| Model that was called.
+    model_type VARCHAR,              --| Kind of model.
+    record_kind VARCHAR NOT NULL,    --| request or summary, as in usage.
+    currency VARCHAR,                --| ISO 4217 code of the costs.
+    requests BIGINT NOT NULL,        --| Number of records.
+    without_amount BIGINT NOT NULL,  --| Of these, records that have no amount; the sums leave them out.
+    input_tokens BIGINT,             --| Sum of input_tokens; NULL if no record has any, or the sum is beyond 64 bits.
+    output_tokens BIGINT,            --| Sum of output_tokens; NULL as for input_tokens.
+    cached_tokens BIGINT,            --| Sum of cached_tokens; NULL as for input_tokens.
+    total_tokens BIGINT,             --| Sum of total_tokens; NULL as for input_tokens.
+    list_cost DECIMAL(38,12),        --| Sum of total_amount. NULL if no record has one.
+    discount DECIMAL(38,12),         --| Sum of discount_amount. NULL if no record has one.
+    net_cost DECIMAL(38,12)          --| Sum of amount. NULL if no record has one.
+);
+
+--| allocated_daily without who used it: what is charged comes of it.
+CREATE TABLE allocated_model_daily (
+    account VARCHAR NOT NULL,        --| Name of the account in the config.
+    usage_date DATE NOT NULL,        --| UTC day.
+    allocation_id BIGINT NOT NULL,   --| Row of allocations.
     model VARCHAR,                   --| Model that was called.
     model_type VARCHAR,              --| Kind of model.
     record_kind VARCHAR NOT NULL,    --| request or summary, as in usage.

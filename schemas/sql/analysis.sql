@@ -44,7 +44,7 @@ WITH months AS (
         coalesce(sum(total_tokens), 0)::DOUBLE AS tokens,
         coalesce(sum(input_tokens), 0)::DOUBLE + coalesce(sum(cached_tokens), 0)::DOUBLE AS inputs,
         coalesce(sum(cached_tokens), 0)::DOUBLE AS cached
-    FROM usage_daily JOIN comparable_days c USING (account, usage_date) GROUP BY ALL
+    FROM usage_addends JOIN comparable_days c USING (account, usage_date) GROUP BY ALL
 ), prices AS (
     SELECT c."month", model, currency,
         sum(price::DOUBLE * requests) FILTER (line = 'input') / sum(requests) FILTER (line = 'input') AS input_price,
@@ -105,7 +105,7 @@ WITH parts AS ( -- by account, so that a day is known to be whole for all that h
     FROM (
         SELECT account, model, token_id, grouping(model) = 0 AS by_model, grouping(token_id) = 0 AS by_token, currency,
             usage_date, sum(amount) AS cost, sum(requests)::BIGINT AS requests
-        FROM usage_daily, data_as_of WHERE usage_date < complete_before
+        FROM usage_addends, data_as_of WHERE usage_date < complete_before
         GROUP BY GROUPING SETS ((account, currency, usage_date), (account, model, currency, usage_date),
             (account, token_id, currency, usage_date))
     )
@@ -220,7 +220,7 @@ WITH found AS ( -- of one day, currency and direction: what may be one event
             * CASE WHEN d.usage_date = y.anomaly THEN 1
                 ELSE -1.0 / CASE WHEN isodow(y.anomaly) > 5 THEN 8 ELSE 20 END END) AS deviation
     FROM days y
-    JOIN allocated_daily d ON d.usage_date BETWEEN y.anomaly - 28 AND y.anomaly
+    JOIN allocated_addends d ON d.usage_date BETWEEN y.anomaly - 28 AND y.anomaly
         AND (isodow(d.usage_date) > 5) = (isodow(y.anomaly) > 5)
     JOIN allocations a USING (allocation_id)
     LEFT JOIN pool_parts p ON p.usage_date = d.usage_date AND p.account = d.account AND p.pool = a.pool
@@ -275,17 +275,17 @@ SELECT x.*, m.completeness FROM (
     WITH scoped AS ( -- the month stands in each branch, so that a condition on it reaches each scan
         SELECT 'user' AS "scope", user_id AS scope_value, date_trunc('month', usage_date)::DATE AS "month", currency,
             requests, total_tokens, net_cost
-        FROM allocated_daily
+        FROM allocated_addends
         UNION ALL
         SELECT 'token', token_id, date_trunc('month', usage_date)::DATE, currency, requests, total_tokens, net_cost
-        FROM allocated_daily
+        FROM allocated_addends
         UNION ALL
         SELECT 'model', model, date_trunc('month', usage_date)::DATE, currency, requests, total_tokens, net_cost
-        FROM allocated_daily
+        FROM allocated_model_daily
         UNION ALL
         SELECT 'custom_user', custom_user_id, date_trunc('month', usage_date)::DATE, currency, requests, total_tokens,
             net_cost
-        FROM allocated_daily
+        FROM allocated_addends
     )
     SELECT "month", "scope", scope_value, name_of("scope", scope_value) AS scope_name, currency,
         sum(requests)::BIGINT AS requests, TRY_CAST(sum(total_tokens) AS BIGINT) AS total_tokens,
@@ -320,16 +320,16 @@ SELECT x.*, m.completeness FROM (
     WITH scoped AS (
         SELECT 'all' AS "scope", NULL AS scope_value, date_trunc('month', usage_date)::DATE AS "month", currency,
             user_id, requests, total_tokens, net_cost
-        FROM allocated_daily
+        FROM allocated_addends
         UNION ALL
         SELECT 'model', model, date_trunc('month', usage_date)::DATE, currency, user_id, requests, total_tokens,
             net_cost
-        FROM allocated_daily
+        FROM allocated_addends
         UNION ALL
         SELECT CASE WHEN a.pool IS NULL THEN 'cost_center' ELSE 'pool' END,
             coalesce(a.pool, a.cost_center, '(unallocated)'), date_trunc('month', usage_date)::DATE, currency, user_id,
             requests, total_tokens, net_cost
-        FROM allocated_daily JOIN allocations a USING (allocation_id)
+        FROM allocated_addends JOIN allocations a USING (allocation_id)
     )
     SELECT "month", "scope", scope_value, name_of("scope", scope_value) AS scope_name, currency,
         sum(requests)::BIGINT AS requests, TRY_CAST(sum(total_tokens) AS BIGINT) AS total_tokens,
@@ -393,7 +393,7 @@ SELECT x.*, name_of('model', x.model) AS model_name, m.completeness FROM (
         CASE WHEN sign(sum(discount_amount)) * sign(sum(total_amount) - sum(discount_amount)) >= 0
             THEN TRY_CAST(sum(discount_amount)::DOUBLE / nullif(sum(total_amount), 0)::DOUBLE AS DECIMAL(18,6))
             END AS discount_rate
-    FROM usage_daily GROUP BY ALL
+    FROM usage_addends GROUP BY ALL
 ) x LEFT JOIN month_completeness m ON m."month" = x."month";
 
 --| 18. Which unit prices changed, and when? A row for each day on which a price differs from the last day before.

@@ -8,7 +8,7 @@ SELECT usage_date, account, coalesce(a.cost_center, '(unallocated)') AS cost_cen
     TRY_CAST(sum(input_tokens) AS BIGINT) AS input_tokens, TRY_CAST(sum(output_tokens) AS BIGINT) AS output_tokens,
     TRY_CAST(sum(cached_tokens) AS BIGINT) AS cached_tokens, TRY_CAST(sum(total_tokens) AS BIGINT) AS total_tokens,
     sum(list_cost) AS list_cost, sum(discount) AS discount, sum(net_cost) AS net_cost
-FROM allocated_daily JOIN allocations a USING (allocation_id)
+FROM allocated_model_daily JOIN allocations a USING (allocation_id)
 WHERE a.pool IS NULL
 GROUP BY ALL
 UNION ALL

@@ -179,7 +179,7 @@ SELECT x.*, name_of('account', x.account) AS account_name, m.completeness FROM (
         min(usage_date) AS first_day, max(usage_date) AS last_day,
         sum(requests)::BIGINT AS requests, TRY_CAST(sum(total_tokens) AS BIGINT) AS total_tokens,
         sum(list_cost) AS list_cost, sum(discount) AS discount, sum(net_cost) AS net_cost
-    FROM allocated_daily JOIN allocations a USING (allocation_id)
+    FROM allocated_addends JOIN allocations a USING (allocation_id)
     WHERE a.cost_center IS NULL AND a.pool IS NULL
     GROUP BY date_trunc('month', usage_date)::DATE, account, token_id, user_id, currency
 ) x LEFT JOIN completeness_monthly m ON m."month" = x."month" AND m.account = x.account;

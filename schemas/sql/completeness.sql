@@ -18,7 +18,7 @@ CREATE VIEW data_as_of /* of the whole file */ (
 SELECT as_of, date_trunc('month', make_timestamp(epoch_us(as_of)) - INTERVAL 1 SECOND)::DATE AS current_month,
     make_timestamp(epoch_us(as_of))::DATE AS complete_before
 FROM (
-    SELECT coalesce(max(covered_to), to_timestamp((SELECT epoch(max(usage_date) + 1) FROM usage_daily))) AS as_of
+    SELECT coalesce(max(covered_to), to_timestamp((SELECT epoch(max(usage_date) + 1) FROM usage_addends))) AS as_of
     FROM accounts
 );
 

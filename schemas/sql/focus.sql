@@ -20,7 +20,7 @@
 --| A row per record and meter, for FOCUS: what each record's amounts are made of, the discount spread over the meters.
 --| The lines of a record sum exactly to its total_amount, discount_amount and amount. Records without an amount or a
 --| currency are in focus_omitted.
-CREATE OR REPLACE VIEW focus_lines (
+CREATE VIEW focus_lines (
     account,
     usage_month,   --| First day of the month of usage_date.
     usage_date,
@@ -148,7 +148,7 @@ FROM (
 );
 
 --| focus_lines summed by UTC day, as usage is now, closed months included.
-CREATE OR REPLACE VIEW focus_live (
+CREATE VIEW focus_live (
     usage_month,   --| First day of the month of usage_date.
     usage_date, account, token_id, user_id, custom_user_id, model, model_type, record_kind, currency, cost_center, team,
     project, environment, gl_code, tags, pool, rule_id, rule_version,
@@ -164,7 +164,7 @@ FROM focus_lines GROUP BY ALL;
 
 --| What the views of FOCUS show, in the names of this file: the charges of open months as usage is now, those of closed
 --| months as they were closed, and the corrections.
-CREATE OR REPLACE VIEW focus_charges (
+CREATE VIEW focus_charges (
     billing_month, charge_class, usage_date, account, token_id, user_id, custom_user_id, model, model_type, record_kind,
     currency, cost_center, team, project, environment, gl_code, tags, pool, rule_id, rule_version, line, category, item,
     unit, price, price_per, requests, quantity, list_cost, discount, net_cost
@@ -176,7 +176,7 @@ FROM focus_closed;
 
 --| The records that FOCUS has no row for, summed by day: its costs and its currency are never NULL, and a cost that
 --| nobody knows is not 0.
-CREATE OR REPLACE VIEW focus_omitted (
+CREATE VIEW focus_omitted (
     billing_month,  --| First day of the month.
     usage_date,     --| UTC day.
     account,        --| Name of the account in the config.
@@ -201,7 +201,7 @@ GROUP BY ALL;
 -- What invoices say, each amount once: an invoice file may have a total beside its parts.
 --| The lines that an invoice is the sum of: its total; where it has none those by model; where these have no total
 --| either, those by day.
-CREATE OR REPLACE VIEW invoice_charges (
+CREATE VIEW invoice_charges (
     invoice,       --| Number of the invoice.
     account,       --| Account it is for; NULL: all.
     period_start,  --| First UTC day of the period.
@@ -226,7 +226,7 @@ WHERE (model IS NULL OR NOT whole) AND (usage_date IS NULL OR NOT undivided);
 -- of them agree.
 --| The invoices of closed months that agree with what is billed in them, for InvoiceId: the only invoice of its
 --| account, currency and month, without a credit note.
-CREATE OR REPLACE VIEW focus_invoices (
+CREATE VIEW focus_invoices (
     billing_month,  --| First day of the month.
     account,        --| Name of the account in the config.
     currency,       --| ISO 4217 code.

@@ -69,7 +69,7 @@ WITH written AS (
     GROUP BY ALL
 ), days AS (
     SELECT account, usage_date, model, currency, sum(amount) AS amount, sum(without_amount)::BIGINT AS without_amount
-    FROM usage_daily
+    FROM usage_addends
     WHERE usage_date >= (SELECT min(least(period_start, usage_date)) FROM lines)
         AND usage_date < (SELECT max(greatest(period_end, usage_date + 1)) FROM lines)
     GROUP BY ALL
@@ -200,7 +200,7 @@ WITH written AS (
                 AND (p.account IS NULL OR i.account = p.account)
         ) AS price_changes,
         (
-            SELECT count(*) FROM usage_daily u
+            SELECT count(*) FROM usage_addends u
             WHERE u.currency IS NULL AND u.amount IS NOT NULL AND u.usage_date >= p.period_start
                 AND u.usage_date < p.period_end AND (p.account IS NULL OR u.account = p.account)
         ) AS no_currency,
@@ -372,7 +372,7 @@ WITH latest AS (
     SELECT account, count(*) FILTER (lately) AS week, count(*) AS four_weeks FROM whole GROUP BY ALL
 ), burnt AS (
     SELECT account, currency, sum(amount) FILTER (lately)::DOUBLE AS week, sum(amount)::DOUBLE AS four_weeks
-    FROM usage_daily JOIN whole USING (account, usage_date) GROUP BY ALL
+    FROM usage_addends JOIN whole USING (account, usage_date) GROUP BY ALL
 ), burn AS (
     SELECT l.*, coalesce(b.week, 0) / nullif(d.week, 0) AS week,
         coalesce(b.four_weeks, 0) / nullif(d.four_weeks, 0) AS four_weeks

@@ -1,13 +1,14 @@
 -- Refreshes what is summed from usage and coverage, for the days in the temporary table changed. The rows of those days
--- have been deleted before.
+-- have been deleted before. Where usage_daily is a view, it is the first statement's query without the days and the
+-- order.
 
 INSERT INTO usage_daily
 SELECT
     account, usage_date, token_id, user_id, model, model_type, record_kind, currency,
-    count(*), count(*) FILTER (amount IS NULL),
-    TRY_CAST(sum(input_tokens) AS BIGINT), TRY_CAST(sum(output_tokens) AS BIGINT),
-    TRY_CAST(sum(cached_tokens) AS BIGINT), TRY_CAST(sum(total_tokens) AS BIGINT),
-    sum(total_amount), sum(discount_amount), sum(amount)
+    count(*) AS requests, count(*) FILTER (amount IS NULL) AS without_amount,
+    TRY_CAST(sum(input_tokens) AS BIGINT) AS input_tokens, TRY_CAST(sum(output_tokens) AS BIGINT) AS output_tokens,
+    TRY_CAST(sum(cached_tokens) AS BIGINT) AS cached_tokens, TRY_CAST(sum(total_tokens) AS BIGINT) AS total_tokens,
+    sum(total_amount) AS total_amount, sum(discount_amount) AS discount_amount, sum(amount) AS amount
 FROM usage SEMI JOIN changed USING (account, usage_date)
 GROUP BY ALL
 ORDER BY ALL;

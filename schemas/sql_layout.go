@@ -1,0 +1,135 @@
+package schemas
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// SQLLayout is what the tables and views of a published file depend on, besides SQLVersion.
+type SQLLayout struct {
+	Fields []string // columns of allocation_keys that the allocation rules look at
+	// Unsummed says that usage_daily and allocated_daily are views that sum up when they are asked, for they have nearly
+	// as many rows as usage has. Else they are tables. Names and columns are the same.
+	Unsummed bool
+}
+
+// summed are the tables that are views in a file that is Unsummed, with what fills them else.
+var summed = map[string]*string{"usage_daily": &sqlRollups, "allocated_daily": &sqlAllocatedSums}
+
+// Schema makes the tables and views of the published file in an empty one, each table, view and column commented. It is
+// several statements.
+func (l SQLLayout) Schema() string {
+	var b strings.Builder
+	var views []sqlStatement // they name tables, and allocated_usage
+	for _, s := range slices.Concat(statements(sqlTables), statements(sqlAllocation)) {
+		if fills := summed[s.name]; l.Unsummed && fills != nil {
+			s.kind, s.sql = "VIEW", "CREATE VIEW "+s.name+" AS\n"+sumsOf(*fills, s.name)
+			views = append(views, s)
+			continue
+		}
+		s.write(&b)
+	}
+	b.WriteString(l.allocatedUsage())
+	for _, s := range views {
+		s.write(&b)
+	}
+	b.WriteString(l.addends())
+	b.WriteString(sqlFocusTable())
+	for _, file := range []string{sqlViews, sqlCompleteness, sqlCharges, sqlReconciliation, sqlOutlook, sqlAnalysis} {
+		b.WriteString(commented(file))
+	}
+	b.WriteString(sqlFocusViews())
+	return b.String()
+}
+
+// Allocated makes the views that go by the fields that the rules look at, and the macro that explains a record, in
+// place of what they were. It is several statements.
+func (l SQLLayout) Allocated() string { return l.allocatedUsage() + l.addends() }
+
+// KeyJoin is the condition by which a record u finds its row k of allocation_keys.
+func (l SQLLayout) KeyJoin() string {
+	on := "k.account = u.account AND u.usage_date >= k.valid_from AND u.usage_date < k.valid_to"
+	for _, f := range l.Fields {
+		on += fmt.Sprintf(" AND k.%[1]s IS NOT DISTINCT FROM u.%[1]s", f)
+	}
+	return on
+}
+
+// byFields completes the joins with allocation_keys of a .sql file, which name no field that the rules look at.
+func (l SQLLayout) byFields(sql string) string {
+	return strings.ReplaceAll(sql, SQLLayout{}.KeyJoin(), l.KeyJoin())
+}
+
+func (l SQLLayout) allocatedUsage() string { return l.byFields(commented(sqlAllocated)) }
+
+func (l SQLLayout) addends() string {
+	var b strings.Builder
+	for _, s := range statements(sqlAddends) {
+		head, _, _ := strings.Cut(s.sql, " AS\n")
+		s.sql = head + " AS\n" + l.addendsOf(s, "")
+		s.write(&b)
+	}
+	return b.String()
+}
+
+// addendsOf is the query of a view of addends, over the tables of a catalog, "usage." say; "" is the one that is used.
+func (l SQLLayout) addendsOf(s sqlStatement, catalog string) string {
+	if !l.Unsummed {
+		return "SELECT * FROM " + catalog + strings.TrimSuffix(s.name, "addends") + "daily"
+	}
+	_, query, _ := strings.Cut(s.sql, " AS\n")
+	for _, table := range []string{"usage", "allocation_keys"} {
+		query = strings.ReplaceAll(query, table+" /* of the file */", catalog+table)
+	}
+	return l.byFields(query)
+}
+
+// Addends are the queries of usage_addends and allocated_addends, over the tables of a catalog.
+func (l SQLLayout) Addends(catalog string) (usage, allocated string) {
+	all := statements(sqlAddends)
+	return l.addendsOf(all[0], catalog), l.addendsOf(all[1], catalog)
+}
+
+// Rollups inserts into usage_daily, if that is a table, unit_prices and coverage_daily what usage and coverage have for
+// the days in the temporary table changed (account, usage_date). It is several statements.
+func (l SQLLayout) Rollups() string { return l.tablesOnly(sqlRollups) }
+
+// AllocatedSums inserts into allocated_daily, if that is a table, allocated_model_daily and ext_daily what
+// allocated_usage has for the days in the temporary table stale_days (account, usage_date), and deletes what is said of
+// no record any more. It is several statements.
+func (l SQLLayout) AllocatedSums() string { return l.tablesOnly(sqlAllocatedSums) }
+
+// tablesOnly leaves out what fills a table that is a view.
+func (l SQLLayout) tablesOnly(file string) string {
+	var b strings.Builder
+	for _, s := range statements(file) {
+		if _, into := intoSummed(s.sql); into != "" && l.Unsummed {
+			continue
+		}
+		b.WriteString(s.sql + ";\n")
+	}
+	return b.String()
+}
+
+// sumsOf is the query that fills a table, of all days.
+func sumsOf(file, table string) string {
+	for _, s := range statements(file) {
+		if query, into := intoSummed(s.sql); into == table {
+			from, days, _ := strings.Cut(query, " SEMI JOIN ")
+			_, grouped, _ := strings.Cut(days, "\n")
+			return from + "\n" + strings.TrimSuffix(grouped, "\nORDER BY ALL")
+		}
+	}
+	panic("nothing fills " + table) // the files are part of the program, and a test reads them
+}
+
+// intoSummed is the query of a statement that fills one of the tables that may be views, and which; "" of another.
+func intoSummed(sql string) (query, table string) {
+	for name := range summed {
+		if query, ok := strings.CutPrefix(sql, "INSERT INTO "+name+"\n"); ok {
+			return query, name
+		}
+	}
+	return "", ""
+}
