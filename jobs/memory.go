@@ -2,6 +2,7 @@ package jobs
 
 import (
 	"math"
+	"runtime"
 	"runtime/debug"
 
 	"github.com/usagelake/usagelake/extract"
@@ -23,6 +24,13 @@ func boundHeap(accounts int) (restore func()) {
 	}
 	debug.SetMemoryLimit(heapOfRun + heapOfAccount*int64(accounts))
 	return func() { debug.SetMemoryLimit(math.MaxInt64) }
+}
+
+// releaseHeap gives the memory of what was derived back to the system, for DuckDB, whose own it isn't. What pools keep
+// survives one collection.
+func releaseHeap() {
+	runtime.GC()
+	debug.FreeOSMemory()
 }
 
 // How many records the windows under way may have together, and how few are too few for one: the last page of a window

@@ -187,6 +187,7 @@ func publishFile(ctx context.Context, lake *publish.Lake, env Env, res *Result, 
 		r.Error, _, _ = strings.Cut(r.Error, "\nhint: ") // hints are for who sees the run end
 		return r.Run
 	}
+	releaseHeap()
 	p, err := lake.Publish(ctx, publish.PublishOptions{Version: env.Version, Full: full, Current: current,
 		Finance: res.finance,
 		Now:     env.Now, Drop: res.drop.days, DropMonths: res.drop.months,

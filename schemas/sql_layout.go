@@ -9,13 +9,16 @@ import (
 // SQLLayout is what the tables and views of a published file depend on, besides SQLVersion.
 type SQLLayout struct {
 	Fields []string // columns of allocation_keys that the allocation rules look at
-	// Unsummed says that usage_daily and allocated_daily are views that sum up when they are asked, for they have nearly
-	// as many rows as usage has. Else they are tables. Names and columns are the same.
-	Unsummed bool
+	// Views of usage_daily and allocated_daily are those that sum up when they are asked, for they have nearly as many
+	// rows as usage has; what isn't among these is a table. Names and columns are the same.
+	Views []string
 }
 
-// summed are the tables that are views in a file that is Unsummed, with what fills them else.
-var summed = map[string]*string{"usage_daily": &sqlRollups, "allocated_daily": &sqlAllocatedSums}
+// view says whether a table of sums is a view.
+func (l SQLLayout) view(name string) bool { return slices.Contains(l.Views, name) }
+
+// SQLSums are the tables of sums that may be views. The second has a row at least for each of the first.
+var SQLSums = []string{"usage_daily", "allocated_daily"}
 
 // Schema makes the tables and views of the published file in an empty one, each table, view and column commented. It is
 // several statements.
@@ -23,8 +26,8 @@ func (l SQLLayout) Schema() string {
 	var b strings.Builder
 	var views []sqlStatement // they name tables, and allocated_usage
 	for _, s := range slices.Concat(statements(sqlTables), statements(sqlAllocation)) {
-		if fills := summed[s.name]; l.Unsummed && fills != nil {
-			s.kind, s.sql = "VIEW", "CREATE VIEW "+s.name+" AS\n"+sumsOf(*fills, s.name)
+		if l.view(s.name) {
+			s.kind, s.sql = "VIEW", "CREATE VIEW "+s.name+" AS\n"+sumsOf(s.name)
 			views = append(views, s)
 			continue
 		}
@@ -75,8 +78,8 @@ func (l SQLLayout) addends() string {
 
 // addendsOf is the query of a view of addends, over the tables of a catalog, "usage." say; "" is the one that is used.
 func (l SQLLayout) addendsOf(s sqlStatement, catalog string) string {
-	if !l.Unsummed {
-		return "SELECT * FROM " + catalog + strings.TrimSuffix(s.name, "addends") + "daily"
+	if daily := strings.TrimSuffix(s.name, "addends") + "daily"; !l.view(daily) {
+		return "SELECT * FROM " + catalog + daily
 	}
 	_, query, _ := strings.Cut(s.sql, " AS\n")
 	for _, table := range []string{"usage", "allocation_keys"} {
@@ -104,7 +107,7 @@ func (l SQLLayout) AllocatedSums() string { return l.tablesOnly(sqlAllocatedSums
 func (l SQLLayout) tablesOnly(file string) string {
 	var b strings.Builder
 	for _, s := range statements(file) {
-		if _, into := intoSummed(s.sql); into != "" && l.Unsummed {
+		if _, into := intoSums(s.sql); l.view(into) {
 			continue
 		}
 		b.WriteString(s.sql + ";\n")
@@ -112,10 +115,10 @@ func (l SQLLayout) tablesOnly(file string) string {
 	return b.String()
 }
 
-// sumsOf is the query that fills a table, of all days.
-func sumsOf(file, table string) string {
-	for _, s := range statements(file) {
-		if query, into := intoSummed(s.sql); into == table {
+// sumsOf is the query that fills a table of sums, of all days.
+func sumsOf(table string) string {
+	for _, s := range slices.Concat(statements(sqlRollups), statements(sqlAllocatedSums)) {
+		if query, into := intoSums(s.sql); into == table {
 			from, days, _ := strings.Cut(query, " SEMI JOIN ")
 			_, grouped, _ := strings.Cut(days, "\n")
 			return from + "\n" + strings.TrimSuffix(grouped, "\nORDER BY ALL")
@@ -124,9 +127,9 @@ func sumsOf(file, table string) string {
 	panic("nothing fills " + table) // the files are part of the program, and a test reads them
 }
 
-// intoSummed is the query of a statement that fills one of the tables that may be views, and which; "" of another.
-func intoSummed(sql string) (query, table string) {
-	for name := range summed {
+// intoSums is the query of a statement that fills one of SQLSums, and which; "" of another.
+func intoSums(sql string) (query, table string) {
+	for _, name := range SQLSums {
 		if query, ok := strings.CutPrefix(sql, "INSERT INTO "+name+"\n"); ok {
 			return query, name
 		}

@@ -98,7 +98,7 @@ var financeTables = []string{
 func (a *allocation) reset(ctx context.Context) error {
 	if !a.fresh {
 		for _, t := range financeTables {
-			if t == "allocated_daily" && a.unsummed {
+			if slices.Contains(a.views, t) {
 				continue
 			}
 			if err := a.d.Exec(ctx, "DELETE FROM "+t); err != nil {
@@ -255,7 +255,7 @@ func (a *allocation) mark(ctx context.Context, days []schemas.Partition, all boo
 			return err
 		}
 		for _, t := range []string{"allocated_daily", "allocated_model_daily", "ext_daily"} {
-			if t == "allocated_daily" && a.unsummed {
+			if slices.Contains(a.views, t) {
 				continue
 			}
 			if err := a.d.Exec(ctx,

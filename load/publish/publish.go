@@ -129,8 +129,8 @@ type publisher struct {
 	balance   balances
 	finance   *finance
 
-	fresh    bool // the file is built from nothing: its tables are empty at first
-	unsummed bool // see schemas.SQLLayout
+	fresh bool     // the file is built from nothing: its tables are empty at first
+	views []string // see schemas.SQLLayout
 
 	generation int64     // of the file that is replaced
 	overlap    []Overlap // that were found, or stand
@@ -345,7 +345,7 @@ func (p *publisher) build(ctx context.Context) (Published, error) {
 	}
 	defer d.Close()
 	p.fresh = true
-	if p.unsummed, err = p.manySums(ctx, d); err != nil {
+	if p.views, err = p.manySums(ctx, d); err != nil {
 		return Published{}, fmt.Errorf("count the sums: %w", err)
 	}
 	if err := p.makeTables(ctx, d); err != nil {
@@ -382,19 +382,19 @@ func (p *publisher) update(ctx context.Context, changed []schemas.Partition, rea
 		return Published{}, err
 	}
 	defer d.Close()
-	if p.unsummed, err = d.unsummed(ctx); err != nil {
+	if p.views, err = d.sumViews(ctx); err != nil {
 		return Published{}, err
 	}
 	if err := p.replaceDays(ctx, d, changed); err != nil {
-		return Published{}, err
-	}
-	if err := p.outgrown(ctx, d); err != nil {
 		return Published{}, err
 	}
 	if err := p.overlaps(ctx, d, changed); err != nil {
 		return Published{}, err
 	}
 	if err := p.allocate(ctx, d, changed, reallocate); err != nil {
+		return Published{}, err
+	}
+	if err := p.outgrown(ctx, d); err != nil {
 		return Published{}, err
 	}
 	if err := p.finish(ctx, d); err != nil {
@@ -462,7 +462,7 @@ func (p *publisher) finish(ctx context.Context, d *Database) error {
 	// The same three ways: row by row, as they were summed up by day, and as the footers of the day files had it. Where
 	// usage_daily is a view it would say what usage says.
 	summed := "usage_daily"
-	if p.unsummed {
+	if slices.Contains(p.views, summed) {
 		summed = "(SELECT requests, list_cost AS total_amount, discount AS discount_amount, net_cost AS amount FROM " +
 			"allocated_model_daily)"
 	}

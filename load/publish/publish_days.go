@@ -6,6 +6,7 @@ import (
 	"database/sql/driver"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -90,7 +91,7 @@ func (p *publisher) replaceGroup(ctx context.Context, d *Database, group []day) 
 		// Deleted and inserted in one transaction. Each table goes by the same list of days, so that none keeps rows of a day
 		// that another has lost.
 		for _, t := range dayTables {
-			if t.table == "usage_daily" && p.unsummed {
+			if slices.Contains(p.views, t.table) {
 				continue
 			}
 			if err := d.Exec(ctx,

@@ -14,15 +14,15 @@ import (
 
 // usage_daily and allocated_daily are there to be smaller than usage. Where nearly every record is the only one of its
 // day, token, user and model they aren't: filling them takes longer than all else, and they are half of the file. Then
-// they are views (schemas.SQLLayout). Which they are is decided when a file is built, by the share of sums in rows; a
-// file with tables is built anew once that share is far beyond.
+// they are views (schemas.SQLLayout), each by itself: where customers have ids of their own, only allocated_daily is as
+// large. It is decided when a file is built, by the share of sums in rows; a file with tables is built anew once that
+// share is far beyond.
 const (
-	// DefaultViewsFrom is the number of records below which both are tables whatever the share, for they cost little then,
-	// and a file that begins to grow keeps its kind.
+	// DefaultViewsFrom is the number of records below which both are tables whatever the share: they cost little then.
 	DefaultViewsFrom = 100_000
 
-	manyShare    = 0.50
-	outgrownRate = 0.65
+	manyShare     = 0.50
+	outgrownShare = 0.65
 	// The largest day files are asked for all: they have most of the rows.
 	sampledDays = 4
 )
@@ -32,24 +32,33 @@ var errOutgrown = errors.New("nearly every record is a sum of its own")
 
 // layout is that of the file that is built or brought up to date.
 func (p *publisher) layout() schemas.SQLLayout {
-	return schemas.SQLLayout{Fields: p.finance.fields(), Unsummed: p.unsummed}
+	return schemas.SQLLayout{Fields: p.finance.fields(), Views: p.views}
 }
 
-// unsummed says whether the file's tables of sums are views.
-func (d *Database) unsummed(ctx context.Context) (is bool, err error) {
-	err = d.conn.QueryRowContext(ctx, "SELECT count(*) > 0 FROM duckdb_views() WHERE database_name = '"+Catalog+
-		"' AND view_name = 'usage_daily'").Scan(&is)
-	return is, err
+// sumViews are those of schemas.SQLSums that are views in the file.
+func (d *Database) sumViews(ctx context.Context) (views []string, err error) {
+	for _, name := range schemas.SQLSums {
+		var n int
+		err := d.conn.QueryRowContext(ctx, fmt.Sprintf("SELECT count(*) FROM duckdb_views() WHERE database_name = '%s' AND "+
+			"view_name = '%s'", Catalog, name)).Scan(&n)
+		if err != nil {
+			return nil, err
+		}
+		if n > 0 {
+			views = append(views, name)
+		}
+	}
+	return views, nil
 }
 
-// manySums says whether the sums of the lake's largest days are more than manyShare of their rows.
-func (p *publisher) manySums(ctx context.Context, d *Database) (bool, error) {
+// manySums are those of schemas.SQLSums that have more than manyShare of the rows of the lake's largest days.
+func (p *publisher) manySums(ctx context.Context, d *Database) (views []string, err error) {
 	total := int64(0)
 	for _, n := range p.rows {
 		total += n
 	}
 	if total < p.lake.viewsFrom {
-		return false, nil
+		return nil, nil
 	}
 	days := slices.SortedFunc(maps.Keys(p.rows), func(a, b schemas.Partition) int {
 		return cmp.Or(cmp.Compare(p.rows[b], p.rows[a]), a.Compare(b))
@@ -58,30 +67,51 @@ func (p *publisher) manySums(ctx context.Context, d *Database) (bool, error) {
 	for _, day := range days[:min(sampledDays, len(days))] {
 		files = append(files, sqlGlob(p.lake.UsagePath(day)))
 	}
-	var many bool
-	err := d.conn.QueryRowContext(ctx, fmt.Sprintf(`
-		SELECT count(*) > %g * sum(n) FROM (
-			SELECT count(*) AS n FROM read_parquet([%s], hive_partitioning = false)
-			GROUP BY account, usage_date, token_id, user_id, model, model_type, record_kind, currency
-		)`, manyShare, strings.Join(files, ", "))).Scan(&many)
-	return many, err
+	// An allocation goes by these, and by the channel if rules look at it, which is left out.
+	var usage, allocated bool
+	err = d.conn.QueryRowContext(ctx, fmt.Sprintf(`
+		WITH allocated AS (
+			SELECT account, usage_date, token_id, user_id, model, model_type, record_kind, currency, custom_user_id,
+				count(*) AS n
+			FROM read_parquet([%s], hive_partitioning = false) GROUP BY ALL
+		)
+		SELECT (SELECT count(*) FROM (SELECT DISTINCT * EXCLUDE (custom_user_id, n) FROM allocated)) > %[2]g * sum(n),
+			count(*) > %[2]g * sum(n)
+		FROM allocated`, strings.Join(files, ", "), manyShare)).Scan(&usage, &allocated)
+	for i, many := range []bool{usage, allocated} {
+		if many {
+			views = append(views, schemas.SQLSums[i])
+		}
+	}
+	return views, err
 }
 
-// outgrown is errOutgrown once a file's tables of sums are better views.
+// outgrown is errOutgrown once a table of sums of the file is a better view.
 func (p *publisher) outgrown(ctx context.Context, d *Database) error {
-	if p.unsummed {
+	if len(p.last) > 0 { // it can't be built anew
 		return nil
 	}
-	var rows, sums int64
-	err := d.conn.QueryRowContext(ctx, "SELECT (SELECT count(*) FROM usage), (SELECT count(*) FROM usage_daily)").
-		Scan(&rows, &sums)
-	if err != nil || float64(sums) <= outgrownRate*float64(rows) || len(p.last) > 0 {
-		return err
+	for _, name := range schemas.SQLSums {
+		if slices.Contains(p.views, name) {
+			continue
+		}
+		var rows, sums int64
+		err := d.conn.QueryRowContext(ctx, "SELECT (SELECT count(*) FROM usage), (SELECT count(*) FROM "+name+")").
+			Scan(&rows, &sums)
+		if err != nil {
+			return err
+		}
+		if float64(sums) <= outgrownShare*float64(rows) {
+			continue
+		}
+		// A build goes by a sample, and must come to the same: else it would be tried again at every publish.
+		many, err := p.manySums(ctx, d)
+		if err != nil {
+			return err
+		}
+		if slices.Contains(many, name) {
+			return errOutgrown
+		}
 	}
-	// A build goes by a sample, and must come to the same: else it would be tried again at every publish.
-	many, err := p.manySums(ctx, d)
-	if err == nil && many {
-		err = errOutgrown
-	}
-	return err
+	return nil
 }

@@ -1,6 +1,7 @@
 package publish
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 
@@ -18,14 +19,15 @@ func viewsFrom(t *testing.T, dir string, records int64) *Lake {
 	return l
 }
 
-func isUnsummed(t *testing.T, l *Lake) bool {
+// sumViews are the names of the file's sums that are views.
+func sumViews(t *testing.T, l *Lake) string {
 	t.Helper()
 	d, err := openDatabase(t.Context(), engine{}, l.Database(), true)
 	must(t, err)
 	defer d.Close()
-	is, err := d.unsummed(t.Context())
+	views, err := d.sumViews(t.Context())
 	must(t, err)
-	return is
+	return strings.Join(views, " ")
 }
 
 // The sums of a day are the same, and so is all that comes of them, whether they are tables or views: every table and
@@ -61,8 +63,8 @@ func TestSumsAreTheSameInTablesAndInViews(t *testing.T) {
 			s.change(w)
 			w.publish(PublishOptions{Finance: finance, Full: s.name == "built"})
 		}
-		if isUnsummed(t, tables.lake) || !isUnsummed(t, views.lake) {
-			t.Fatal(s.name, "the wrong kind")
+		if a, b := sumViews(t, tables.lake), sumViews(t, views.lake); a != "" || b != "usage_daily allocated_daily" {
+			t.Fatalf("%s: the views are %q and %q", s.name, a, b)
 		}
 		if got, want := views.Dump(), tables.Dump(); got != want {
 			for i, line := range strings.Split(want, "\n") {
@@ -78,27 +80,34 @@ func TestSumsAreTheSameInTablesAndInViews(t *testing.T) {
 // and then stays so; a lake of few records keeps its tables.
 func TestAFileThatOutgrowsItsSumsGetsViews(t *testing.T) {
 	w := newDayWriter(t, load.Options{})
-	w.lake = viewsFrom(t, w.lake.Dir(), 1000)
+	w.lake = viewsFrom(t, w.lake.Dir(), 500)
 	day := schemas.Partition{Account: "acme", Date: schemastest.Date("2026-10-01")}
-	few := "SELECT * REPLACE ('tk' AS token_id, 'u' AS user_id, 'm' AS model) FROM (" +
-		loadtest.UsageSQL(day, 800, 1) + ")"
-	w.DayFrom(day, few, "digest", nil)
-	wantPublished(t, w.publish(PublishOptions{}), Published{Changed: 1, Total: 1, Rows: 800, Full: true})
-	if isUnsummed(t, w.lake) {
-		t.Error("two sums of 800 records are a view")
+	like := func(replace string, rows int, seed int64) {
+		w.DayFrom(day, "SELECT * REPLACE ("+replace+") FROM ("+loadtest.UsageSQL(day, rows, seed)+")",
+			fmt.Sprintf("digest-%d", seed), nil)
 	}
-	day.Date++
-	w.DayFrom(day, "SELECT * REPLACE (id AS token_id) FROM ("+loadtest.UsageSQL(day, 2000, 2)+")", "digest", nil)
-	wantPublished(t, w.publish(PublishOptions{}), Published{Changed: 2, Total: 2, Rows: 2800, Full: true})
-	if !isUnsummed(t, w.lake) {
-		t.Error("sums of single records are a table")
+	for _, step := range []struct {
+		replace string
+		rows    int
+		want    Published
+		views   string
+	}{
+		{"'tk' AS token_id, 'u' AS user_id, 'm' AS model", 800, Published{Changed: 1, Total: 1, Rows: 800, Full: true}, ""},
+		{"'tk' AS token_id, 'u' AS user_id, 'm' AS model, id AS custom_user_id", 2000,
+			Published{Changed: 2, Total: 2, Rows: 2800, Full: true}, "allocated_daily"},
+		{"id AS token_id", 9000, Published{Changed: 3, Total: 3, Rows: 11800, Full: true}, "usage_daily allocated_daily"},
+		{"'tk' AS token_id", 10, Published{Changed: 1, Total: 4, Rows: 11810}, "usage_daily allocated_daily"},
+	} {
+		like(step.replace, step.rows, int64(step.rows))
+		wantPublished(t, w.publish(PublishOptions{}), step.want)
+		if got := sumViews(t, w.lake); got != step.views {
+			t.Errorf("%d records more: the views are %q, want %q", step.rows, got, step.views)
+		}
+		day.Date++
 	}
-	day.Date++
-	w.RandomDay(day, 10, 3)
-	wantPublished(t, w.publish(PublishOptions{}), Published{Changed: 1, Total: 3, Rows: 2810})
 	w.lake = viewsFrom(t, w.lake.Dir(), 0)
 	w.publish(PublishOptions{Full: true})
-	if isUnsummed(t, w.lake) {
-		t.Error("a lake of few records has views")
+	if got := sumViews(t, w.lake); got != "" {
+		t.Errorf("a lake of few records has views: %s", got)
 	}
 }

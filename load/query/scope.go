@@ -235,10 +235,17 @@ func (s *Snapshot) layout(ctx context.Context) (l schemas.SQLLayout, err error) 
 			l.Fields = append(l.Fields, f)
 		}
 	}
-	n, err := s.number(ctx, "SELECT count(*) FROM duckdb_views() WHERE database_name = '"+publish.Catalog+
-		"' AND view_name = 'usage_daily'")
-	l.Unsummed = n > 0
-	return l, err
+	for _, name := range schemas.SQLSums {
+		n, err := s.number(ctx, fmt.Sprintf("SELECT count(*) FROM duckdb_views() WHERE database_name = '%s' AND "+
+			"view_name = '%s'", publish.Catalog, name))
+		if err != nil {
+			return l, err
+		}
+		if n > 0 {
+			l.Views = append(l.Views, name)
+		}
+	}
+	return l, nil
 }
 
 // summedUp are the counts of a sum of addends.
