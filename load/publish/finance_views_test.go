@@ -36,7 +36,8 @@ func TestEveryViewNamesWhatItShows(t *testing.T) {
 		"comparable_days": "facts that comparisons are made of", "price_steps": "facts that price_changes names",
 		"quality_issues":   "facts that anomalous_days and price_changes name",
 		"usage_line_items": "records, as they came", "allocated_usage": "records, with what the rules say of each",
-		"unallocated":     "rows of a table of facts; unallocated_spend names them",
+		"unallocated":   "rows of a table of facts; unallocated_spend names them",
+		"usage_addends": "facts that sums are made of", "allocated_addends": "facts that sums are made of",
 		"invoice_charges": "lines of invoices, that FOCUS's are made of",
 	}
 	names := map[string]string{"account": "account_name", "cost_center": "cost_center_name", "model": "model_name",
