@@ -160,26 +160,45 @@ pools:
 	return nil
 }
 
-// childPages writes the archived pages as DuckDB and the other libraries read them, uncompressed: a page a line in
-// pages/, and a record a line in flat/. A file for each day, and no more than so many records in all, if that isn't 0.
+// childPages writes the archived pages as DuckDB and the other libraries read them, uncompressed: a page a line in N/,
+// spread over N files, for each N it is given, and a record a line in flat/, a file a day. No more than so many records
+// in all, by whole days, if that isn't 0. More files than pages can't be: such a layout is left out.
 func childPages(ctx context.Context, args []string, out *answer) error {
-	most := atoi(args[2])
-	n := 0
+	most := int64(atoi(args[2]))
+	var records int64
+	pages := 0
+	type day struct {
+		of      schemas.Partition
+		windows []schemas.Sealed
+	}
+	var days []day
 	err := eachDay(ctx, args[0], func(p schemas.Partition, windows []schemas.Sealed) error {
-		if most > 0 && n >= most {
+		if most > 0 && records >= most {
 			return nil
 		}
-		pages, err := create(filepath.Join(args[1], "pages", p.Date.String()+".ndjson"))
-		if err != nil {
-			return err
+		days = append(days, day{p, windows})
+		for _, w := range windows {
+			pages += w.Seal.Pages
+			records += w.Seal.Records
 		}
-		defer pages.Close()
-		flat, err := create(filepath.Join(args[1], "flat", p.Date.String()+".ndjson"))
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	var layouts []*spread
+	for _, n := range args[3:] {
+		if files := atoi(n); files <= pages {
+			layouts = append(layouts, &spread{dir: filepath.Join(args[1], n), files: files, lines: pages})
+		}
+	}
+	for _, d := range days {
+		flat, err := create(filepath.Join(args[1], "flat", d.of.Date.String()+".ndjson"))
 		if err != nil {
 			return err
 		}
 		defer flat.Close()
-		for _, w := range windows {
+		for _, w := range d.windows {
 			for page, err := range w.Pages(ctx) {
 				if err != nil {
 					return err
@@ -192,21 +211,51 @@ func childPages(ctx context.Context, args []string, out *answer) error {
 				if err := json.Unmarshal(page.Body, &doc); err != nil {
 					return err
 				}
-				pages.Write(bytes.ReplaceAll(page.Body, []byte("\n"), []byte(" "))) // a line feed in a string is escaped
-				pages.WriteByte('\n')
+				line := bytes.ReplaceAll(page.Body, []byte("\n"), []byte(" ")) // a line feed in a string is escaped
+				for _, l := range layouts {
+					if err := l.put(line); err != nil {
+						return err
+					}
+				}
 				for _, r := range doc.Data.List {
 					flat.Write(r)
 					flat.WriteByte('\n')
-					n++
+					out.V["records"]++
 				}
 			}
 		}
-		if err := pages.Flush(); err != nil {
+		if err := flat.Flush(); err != nil {
 			return err
 		}
-		return flat.Flush()
-	})
-	out.V["records"] = float64(n)
+	}
+	return nil
+}
+
+// spread writes lines into files of as many lines each, or one more.
+type spread struct {
+	dir          string
+	files, lines int // in all
+	file, line   int // so far
+	out          *bufferedFile
+}
+
+// put writes the next line.
+func (s *spread) put(line []byte) (err error) {
+	if s.out == nil {
+		if s.out, err = create(filepath.Join(s.dir, fmt.Sprintf("%05d.ndjson", s.file))); err != nil {
+			return err
+		}
+		s.file++
+	}
+	s.out.Write(line)
+	s.out.WriteByte('\n')
+	if s.line++; s.line < s.file*s.lines/s.files {
+		return nil
+	}
+	if err := s.out.Flush(); err != nil {
+		return err
+	}
+	err, s.out = s.out.Close(), nil
 	return err
 }
 

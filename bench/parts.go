@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -146,22 +147,26 @@ func (b *bench) pacing(s *section) error {
 	return nil
 }
 
+// duckLayouts are the numbers of files that DuckDB gets its pages in: which of them it reads best hangs on its version,
+// and by as much as five times.
+var duckLayouts = []string{"1", "10", "100", "600", "3000"}
+
 // parquet compares ways from JSON pages to Parquet.
 func (b *bench) parquet(s *section) error {
 	lake, truth, err := b.generated(b.size.compared, 30)
 	if err != nil {
 		return err
 	}
-	pages := func(name string, most int) (string, float64, error) {
+	pages := func(name string, most int, files ...string) (string, float64, error) {
 		dir := filepath.Join(b.dir, "pages-"+name)
 		if err := os.RemoveAll(dir); err != nil {
 			return "", 0, err
 		}
-		r, err := b.child("pages", lake, dir, strconv.Itoa(most))
+		r, err := b.child("pages", append([]string{lake, dir, strconv.Itoa(most)}, files...)...)
 		return dir, r.V["records"], err
 	}
 	b.say("write the pages for the others")
-	whole, n, err := pages("whole", 0)
+	whole, n, err := pages("whole", 0, duckLayouts...)
 	if err != nil {
 		return err
 	}
@@ -171,13 +176,33 @@ func (b *bench) parquet(s *section) error {
 	child := func(name, child string, args ...string) variant {
 		return variant{name, func() (run, error) { return b.child(child, args...) }}
 	}
-	const ours, theirs, flat = "usagelake rebuild, all but the publishing", "DuckDB, the same pages",
-		"DuckDB, a record a line"
+	b.say("DuckDB's best layout of the pages")
+	layout := map[string]string{} // a variant's, by its name
+	var layouts []variant
+	for _, files := range duckLayouts {
+		if dir := filepath.Join(whole, files); fileExists(dir) {
+			name := "DuckDB, the same pages in " + thousands(float64(atoi(files))) + " files"
+			if files == "1" {
+				name = "DuckDB, the same pages in one file"
+			}
+			layout[name] = files
+			layouts = append(layouts, child(name, "duckdb", "pages", dir, duck))
+		}
+	}
+	// Those that lose by far have two turns, and the best all of them.
+	tried, err := turns(min(b.size.turns, 2), layouts...)
+	if err != nil {
+		return err
+	}
+	best := slices.MinFunc(layouts, func(v, w variant) int {
+		return cmp.Compare(take(tried[v.name], cpu).median(), take(tried[w.name], cpu).median())
+	})
+	const ours, flat = "usagelake rebuild, all but the publishing", "DuckDB, a record a line"
 	b.say("from pages to Parquet")
 	ways := []variant{
 		child(ours, "rebuild", lake, "derive"),
-		child(theirs, "duckdb", "pages", whole, duck),
-		child(flat, "duckdb", "flat", whole, out),
+		best,
+		child(flat, "duckdb", "flat", filepath.Join(whole, "flat"), out),
 	}
 	got, err := turns(b.size.turns, ways...)
 	if err != nil {
@@ -190,12 +215,17 @@ func (b *bench) parquet(s *section) error {
 	for i := range got[ours] {
 		got[ours][i].V["bytes"] = size
 	}
-	b.compared(s, ways, got, theirs, n)
-	s.atMost("pages to Parquet, CPU ÷ DuckDB's", 0.40, ratio(take(got[ours], cpu), take(got[theirs], cpu)).median(),
-		"%.2f")
-	s.atMost("pages to Parquet, wall ÷ DuckDB's", 0.40, ratio(take(got[ours], wall), take(got[theirs], wall)).median(),
-		"%.2f")
-	s.atMost("bytes a record ÷ DuckDB's", 1, (size/float64(truth.Records))/(got[theirs][0].V["bytes"]/n), "%.2f")
+	for _, l := range layouts {
+		if l.name != best.name {
+			ways, got[l.name] = append(ways, l), tried[l.name]
+		}
+	}
+	b.compared(s, ways, got, best.name, n)
+	s.fact("Of the layouts that were tried, %s was the one that took the least CPU: what the ratios are against.",
+		strings.TrimPrefix(best.name, "DuckDB, the same "))
+	s.atMost("pages to Parquet, CPU ÷ DuckDB's at its best layout", 0.75,
+		ratio(take(got[ours], cpu), take(got[best.name], cpu)).median(), "%.2f")
+	s.atMost("bytes a record ÷ DuckDB's", 1, (size/float64(truth.Records))/(got[best.name][0].V["bytes"]/n), "%.2f")
 
 	b.say("hold the values against each other")
 	same, err := b.child("compare", lake, duck)
@@ -217,26 +247,30 @@ func (b *bench) parquet(s *section) error {
 	}
 
 	b.say("the other libraries")
-	few, n, err := pages("few", b.size.peers)
+	few, n, err := pages("few", b.size.peers, layout[best.name], "1")
 	if err != nil {
 		return err
 	}
 	defer os.RemoveAll(few)
-	ways = []variant{child(theirs, "duckdb", "pages", few, out)}
+	dir := filepath.Join(few, layout[best.name])
+	if !fileExists(dir) { // fewer pages than files
+		dir = filepath.Join(few, "1")
+	}
+	ways = []variant{child(best.name, "duckdb", "pages", dir, out)}
 	for _, p := range [][2]string{{"pqarrow", "encoding/json → arrow-go's pqarrow"},
 		{"parquet-go", "encoding/json → parquet-go/parquet-go"}, {"xitongsys", "encoding/json → xitongsys/parquet-go"}} {
-		ways = append(ways, child(p[1], "peer", p[0], few, out))
+		ways = append(ways, child(p[1], "peer", p[0], dir, out))
 	}
 	if got, err = turns(min(b.size.turns, 3), ways...); err != nil {
 		return err
 	}
-	b.compared(s, ways, got, theirs, n)
+	b.compared(s, ways, got, best.name, n)
 	return nil
 }
 
 // compared writes the table of ways that are held against one of them.
 func (b *bench) compared(s *section, ways []variant, got map[string][]run, with string, records float64) {
-	t := s.table(thousands(records)+" records", "CPU ÷ DuckDB's", "wall ÷ DuckDB's", "CPU s", "wall s", "records a second",
+	t := s.table(thousands(records)+" records", "CPU ÷ DuckDB's best", "wall ÷ its", "CPU s", "wall s", "records a second",
 		"peak memory", "bytes a record")
 	for _, w := range ways {
 		runs := got[w.name]

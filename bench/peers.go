@@ -43,9 +43,9 @@ cached_token: 'BIGINT', input_price: 'DECIMAL(18,12)', output_price: 'DECIMAL(18
 total_amount: 'DECIMAL(18,12)', discount_amount: 'DECIMAL(18,12)', amount: 'DECIMAL(18,12)', channel_id: 'BIGINT',
 ext: 'JSON'}`
 
-// duckCopy is DuckDB's own way: from pages, a page a line, or flat, a record a line.
+// duckCopy is DuckDB's own way, from the files of a directory: of pages, a page a line, or flat, a record a line.
 func duckCopy(form, dir, to string) string {
-	glob := schemas.SQLString(filepath.Join(dir, form, "*.ndjson"))
+	glob := schemas.SQLString(filepath.Join(dir, "*.ndjson"))
 	from := "read_json(" + glob + ", format = 'newline_delimited', columns = " + duckColumnMap + ")"
 	if form == "pages" {
 		from = "(SELECT r.* FROM (SELECT unnest(data.list) AS r FROM read_json(" + glob +
@@ -172,7 +172,7 @@ type peerWriter interface {
 
 // childPeer reads pages with encoding/json in one goroutine and writes them with a Parquet library in another.
 func childPeer(ctx context.Context, args []string, out *answer) error {
-	files, err := filepath.Glob(filepath.Join(args[1], "pages", "*.ndjson"))
+	files, err := filepath.Glob(filepath.Join(args[1], "*.ndjson"))
 	if err != nil {
 		return err
 	}
