@@ -3,19 +3,22 @@ package load
 import (
 	"bytes"
 	"cmp"
+	"encoding/binary"
 	"fmt"
 	"hash/maphash"
-	"maps"
 	"math/bits"
+	"math/rand/v2"
 	"slices"
 	"unicode/utf8"
 
 	"github.com/apache/arrow-go/v18/arrow"
 	"github.com/apache/arrow-go/v18/arrow/array"
-	"github.com/apache/arrow-go/v18/arrow/bitutil"
 	"github.com/apache/arrow-go/v18/arrow/memory"
+	"github.com/apache/arrow-go/v18/parquet"
 	"github.com/apache/arrow-go/v18/parquet/file"
 	"github.com/apache/arrow-go/v18/parquet/metadata"
+
+	"github.com/usagelake/usagelake/load/page"
 )
 
 // maxDictionary is the size from which on a row group's texts are written plain, in bytes as a dictionary page has
@@ -106,15 +109,11 @@ func (d *dictionary) grow() {
 	}
 }
 
-// writeDictionary writes a flat text column, with its dictionary or plain.
-func (t *tableWriter) writeDictionary(w *file.ByteArrayColumnChunkWriter, l *leaf) error {
+// writeDictionary writes a flat text column with its dictionary, or plain if that is too large.
+func (t *tableWriter) writeDictionary(c chunk, l *leaf) error {
 	d := l.dict
 	def := t.definition(l)
 	if len(d.data)+4*len(d.hash) >= maxDictionary {
-		w.FallbackToPlain()
-		if !w.SupportsArrowOffsets() {
-			return fmt.Errorf("no way to write texts as %s", w.CurrentEncoder().Encoding())
-		}
 		t.data, t.ends = t.data[:0], append(t.ends[:0], 0)
 		for i, n := range d.rows {
 			if len(l.def) == 0 || l.def[i] == l.maxDef {
@@ -122,106 +121,212 @@ func (t *tableWriter) writeDictionary(w *file.ByteArrayColumnChunkWriter, l *lea
 				t.ends = append(t.ends, int64(len(t.data)))
 			}
 		}
-		_, err := w.WriteBatchArrow64(t.data, t.ends, def, nil)
-		return err
+		w := c.writer().(*file.ByteArrayColumnChunkWriter)
+		w.FallbackToPlain()
+		if _, err := w.WriteBatchArrow64(t.data, t.ends, def, nil); err != nil {
+			return err
+		}
+		return w.Close()
 	}
 
-	encoder, ok := w.CurrentEncoder().(interface{ PutDictionary(arrow.Array) error })
-	if !ok {
-		return fmt.Errorf("no way to write a dictionary by %T", w.CurrentEncoder())
-	}
-	t.byFrequency(l)
-	texts := array.NewData(arrow.BinaryTypes.LargeString, len(d.hash),
-		[]*memory.Buffer{nil, memory.NewBufferBytes(arrow.Int64Traits.CastToBytes(t.ends)), memory.NewBufferBytes(t.data)},
-		nil, 0, 0)
-	defer texts.Release()
-	entries := array.NewLargeStringData(texts)
-	defer entries.Release()
-	if err := encoder.PutDictionary(entries); err != nil {
-		return err
-	}
-	// The numbers alone tell the writer nothing of the values' range. All of them fall on one page.
-	if stats, ok := w.PageStatistics().(*metadata.ByteArrayStatistics); ok {
-		stats.UpdateFromArrowOffsets64(d.data, d.ends, int64(l.nulls))
-	}
-	var valid *memory.Buffer
-	if l.nulls > 0 {
-		bits := make([]byte, bitutil.BytesForBits(int64(len(d.rows))))
-		for i, def := range l.def {
-			if def == l.maxDef {
-				bitutil.SetBit(bits, i)
-			}
-		}
-		valid = memory.NewBufferBytes(bits)
-	}
-	rows := array.NewData(arrow.PrimitiveTypes.Int32, len(d.rows),
-		[]*memory.Buffer{valid, memory.NewBufferBytes(arrow.Int32Traits.CastToBytes(d.rows))}, nil, l.nulls, 0)
-	defer rows.Release()
-	numbers := array.NewInt32Data(rows)
-	defer numbers.Release()
-	return w.WriteDictIndices(numbers, def, nil)
+	stats := c.statistics().(*metadata.ByteArrayStatistics)
+	stats.UpdateFromArrowOffsets64(d.data, d.ends, int64(l.nulls))
+	dict, numbers := t.byFrequency(l)
+	body := appendNumbers(c.body(nil, def), numbers, dict.n)
+	return c.one(body, len(d.rows), t.file.props.DictionaryIndexEncoding(), stats, &dict)
 }
 
-// byFrequency puts the distinct texts into t.data and t.ends with the most frequent first, and numbers the rows of the
-// dictionary of l by that. Rows have as many bits as the largest number needs: if most numbers are small, most of these
-// bits are 0, and compress.
-func (t *tableWriter) byFrequency(l *leaf) {
+// byFrequency puts the distinct texts of l with the most frequent first, and returns the rows' numbers in that order, of
+// those that are there. Rows have as many bits as the largest number needs: if most numbers are small, most of these bits
+// are 0, and compress.
+func (t *tableWriter) byFrequency(l *leaf) (dict entries, numbers []int32) {
 	d := l.dict
-	count := make([]int, len(d.hash))
-	for i, n := range d.rows {
-		if len(l.def) == 0 || l.def[i] == l.maxDef {
-			count[n]++
+	numbers = d.rows
+	if l.nulls > 0 {
+		numbers = t.numbers.rows[:0]
+		for i, n := range d.rows {
+			if l.def[i] == l.maxDef {
+				numbers = append(numbers, n)
+			}
 		}
+		t.numbers.rows = numbers
+	}
+	count := make([]int, len(d.hash))
+	for _, n := range numbers {
+		count[n]++
 	}
 	order := make([]int32, len(count))
 	for n := range order {
 		order[n] = int32(n)
 	}
 	slices.SortStableFunc(order, func(a, b int32) int { return count[b] - count[a] })
-	to := make([]int32, max(1, len(order)))
-	t.data, t.ends = t.data[:0], append(t.ends[:0], 0)
+	to := make([]int32, len(order))
+	t.data = t.data[:0]
 	for i, n := range order {
 		to[n] = int32(i)
-		t.data = append(t.data, d.text(n)...)
-		t.ends = append(t.ends, int64(len(t.data)))
+		text := d.text(n)
+		t.data = append(binary.LittleEndian.AppendUint32(t.data, uint32(len(text))), text...)
 	}
-	for i, n := range d.rows {
-		d.rows[i] = to[n]
+	for i, n := range numbers {
+		numbers[i] = to[n]
+	}
+	return entries{t.data, len(order)}, numbers
+}
+
+// appendNumbers encodes rows as numbers of a dictionary's entries: their width, then they: "Dictionary Encoding
+// (PLAIN_DICTIONARY = 2 and RLE_DICTIONARY = 8)" of Encodings.md.
+func appendNumbers(dst []byte, numbers []int32, entries int) []byte {
+	width := bits.Len(uint(max(entries, 1) - 1))
+	if entries == 1 {
+		width = 1 // as arrow-go has it: not every reader takes a width of 0
+	}
+	return page.AppendHybrid(append(dst, byte(width)), numbers, width)
+}
+
+// numbering gathers a row group's integers of one column as dictionary does its texts.
+type numbering struct {
+	seed   uint64  // another in each process: it decides where an integer is looked for, and nothing of what is written
+	values []int64 // the distinct ones, in order of first appearance
+	count  []int   // of each
+	slot   []int32 // open addressing: 1 + index in values, 0 if free
+	rows   []int32 // by row the number of its integer
+}
+
+// of takes in a column's integers of a row group. It decides by all of them whether they have a dictionary: if that makes
+// them smaller. If it is false, n holds nothing of use.
+func (n *numbering) of(values []int64) bool {
+	if n.slot == nil {
+		n.seed, n.slot = rand.Uint64(), make([]int32, 256)
+	}
+	clear(n.slot)
+	n.values, n.count = n.values[:0], n.count[:0]
+	n.rows = slices.Grow(n.rows[:0], len(values))
+	last := int32(-1)
+	for i, v := range values {
+		if i == 0 || v != values[i-1] {
+			if last = n.number(v); !n.pays(len(values)) {
+				return false
+			}
+		}
+		n.count[last]++
+		n.rows = append(n.rows, last)
+	}
+	return true
+}
+
+// pays says whether the distinct integers so far are few enough for a dictionary of rows integers. With one: 8 bytes an
+// entry, and for each value the bits that the largest number has. Plain: 8 bytes a value. Of 1000 values, 100 different
+// ones take 800 + 1000·7/8 = 1675 bytes in place of 8000; 900 different ones 7200 + 1250, which is more.
+func (n *numbering) pays(rows int) bool {
+	entries := len(n.values)
+	return 8*entries+rows*bits.Len(uint(entries-1))/8 < 8*rows
+}
+
+// number finds v, or adds it.
+func (n *numbering) number(v int64) int32 {
+	i := n.start(v)
+	for ; n.slot[i] != 0; i = (i + 1) & (len(n.slot) - 1) {
+		if no := n.slot[i] - 1; n.values[no] == v {
+			return no
+		}
+	}
+	n.values, n.count = append(n.values, v), append(n.count, 0)
+	n.slot[i] = int32(len(n.values))
+	if 2*len(n.values) > len(n.slot) {
+		n.grow()
+	}
+	return int32(len(n.values) - 1)
+}
+
+// start is the slot from which on v is looked for.
+func (n *numbering) start(v int64) int {
+	hi, lo := bits.Mul64(uint64(v)^n.seed, 0x9E3779B97F4A7C15) // 2⁶⁴ by the golden ratio: every bit of v tells in hi ^ lo
+	return int(hi^lo) & (len(n.slot) - 1)
+}
+
+func (n *numbering) grow() {
+	n.slot = make([]int32, 4*len(n.slot)) // from half full to an eighth
+	for no, v := range n.values {
+		i := n.start(v)
+		for n.slot[i] != 0 {
+			i = (i + 1) & (len(n.slot) - 1)
+		}
+		n.slot[i] = int32(no) + 1
 	}
 }
 
-// presetIntegers decides whether a column of integers that may have a dictionary has one, by the whole row group: if it
-// makes the values smaller. The encoder gets it beforehand, ordered as byFrequency does it. Without a dictionary it
-// does nothing.
-func presetIntegers(w *file.Int64ColumnChunkWriter, values []int64) error {
-	encoder, ok := w.CurrentEncoder().(interface{ PutDictionary(arrow.Array) error })
-	if !ok {
-		return nil
+// byFrequency orders the distinct integers with the most frequent first, and numbers the rows by that. By value among
+// those that are as frequent: in whichever order they came, they are the same.
+func (n *numbering) byFrequency() []int64 {
+	order := make([]int32, len(n.values))
+	for no := range order {
+		order[no] = int32(no)
 	}
-	count := map[int64]int{}
-	for i := 0; i < len(values); {
-		run := i + 1
-		for run < len(values) && values[run] == values[i] {
-			run++
-		}
-		count[values[i]] += run - i
-		i = run
-	}
-	// With a dictionary: 8 bytes an entry, and for each value the bits that the largest number has. Plain: 8 bytes a
-	// value. Of 1000 values, 100 different ones take 800 + 1000·7/8 = 1675 bytes in place of 8000; 900 different ones 7200
-	// + 1250, which is more.
-	if entries, n := len(count), len(values); n > 0 && 8*entries+n*bits.Len(uint(entries-1))/8 >= 8*n {
-		w.FallbackToPlain()
-		return nil
-	}
-	// By value among those that are as frequent: the order of a map must not reach the file.
-	order := slices.SortedFunc(maps.Keys(count), func(a, b int64) int {
-		return cmp.Or(count[b]-count[a], cmp.Compare(a, b))
+	slices.SortFunc(order, func(a, b int32) int {
+		return cmp.Or(n.count[b]-n.count[a], cmp.Compare(n.values[a], n.values[b]))
 	})
-	data := array.NewData(arrow.PrimitiveTypes.Int64, len(order),
-		[]*memory.Buffer{nil, memory.NewBufferBytes(arrow.Int64Traits.CastToBytes(order))}, nil, 0, 0)
-	defer data.Release()
-	entries := array.NewInt64Data(data)
-	defer entries.Release()
-	return encoder.PutDictionary(entries)
+	to := make([]int32, len(order))
+	sorted := make([]int64, len(order))
+	for i, no := range order {
+		to[no], sorted[i] = int32(i), n.values[no]
+	}
+	for i, no := range n.rows {
+		n.rows[i] = to[no]
+	}
+	return sorted
+}
+
+// writeIntegers writes a column of integers. If it may have a dictionary, it has one where that makes it smaller.
+func (t *tableWriter) writeIntegers(c chunk, l *leaf) error {
+	def, rep := t.definition(l), *l.rep
+	dictionary := t.file.props.DictionaryEnabledFor(l.path)
+	if dictionary {
+		dictionary = t.numbers.of(l.i64)
+	}
+	if 8*len(l.i64) >= pageSize { // of a list: a row group has fewer rows
+		return t.writeManyIntegers(c, l, dictionary)
+	}
+	stats := c.statistics().(*metadata.Int64Statistics)
+	stats.Update(l.i64, int64(l.levels-len(l.i64)))
+	body := c.body(rep, def)
+	encoding := c.encoding()
+	switch {
+	case dictionary:
+		sorted := t.numbers.byFrequency()
+		body = appendNumbers(body, t.numbers.rows, len(sorted))
+		return c.one(body, l.levels, t.file.props.DictionaryIndexEncoding(), stats,
+			&entries{arrow.Int64Traits.CastToBytes(sorted), len(sorted)})
+	case encoding == parquet.Encodings.DeltaBinaryPacked:
+		body = page.AppendDelta(body, l.i64)
+	case encoding == parquet.Encodings.Plain:
+		body = append(body, arrow.Int64Traits.CastToBytes(l.i64)...)
+	default:
+		return fmt.Errorf("no way to write integers as %s", encoding)
+	}
+	return c.one(body, l.levels, encoding, stats, nil)
+}
+
+// writeManyIntegers is writeIntegers for more than a page holds.
+func (t *tableWriter) writeManyIntegers(c chunk, l *leaf, dictionary bool) error {
+	w := c.writer().(*file.Int64ColumnChunkWriter)
+	if dictionary {
+		data := array.NewData(arrow.PrimitiveTypes.Int64, len(t.numbers.values),
+			[]*memory.Buffer{nil, memory.NewBufferBytes(arrow.Int64Traits.CastToBytes(t.numbers.byFrequency()))}, nil, 0, 0)
+		defer data.Release()
+		sorted := array.NewInt64Data(data)
+		defer sorted.Release()
+		encoder, ok := w.CurrentEncoder().(interface{ PutDictionary(arrow.Array) error })
+		if !ok {
+			return fmt.Errorf("no way to write a dictionary by %T", w.CurrentEncoder())
+		}
+		if err := encoder.PutDictionary(sorted); err != nil {
+			return err
+		}
+	} else {
+		w.FallbackToPlain() // if it isn't
+	}
+	if _, err := w.WriteBatch(l.i64, t.definition(l), *l.rep); err != nil {
+		return err
+	}
+	return w.Close()
 }

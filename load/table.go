@@ -17,15 +17,17 @@ import (
 	"github.com/apache/arrow-go/v18/parquet"
 	"github.com/apache/arrow-go/v18/parquet/compress"
 	"github.com/apache/arrow-go/v18/parquet/file"
+	"github.com/apache/arrow-go/v18/parquet/metadata"
 	"github.com/apache/arrow-go/v18/parquet/schema"
 
+	"github.com/usagelake/usagelake/load/page"
 	"github.com/usagelake/usagelake/schemas"
 )
 
-// How the lake writes Parquet: from Arrow arrays through packed column buffers to arrow-go's typed column writers,
-// without the detour over its Arrow layer, which costs twice the time. What the arrays hold is copied once, so that a
-// row group is cut where the rows say and never where a batch happened to end: the bytes of a file depend on its rows
-// alone.
+// How the lake writes Parquet: from Arrow arrays through packed column buffers to pages, which load/page encodes and
+// arrow-go puts into the file (parquet.go); few and odd columns go through arrow-go's own column writers. What the arrays
+// hold is copied once, so that a row group is cut where the rows say and never where a batch happened to end: the bytes
+// of a file depend on its rows alone.
 //
 //	RecordBatch ──append──▶ leaf buffers (≤ a row group) ──writeRowGroup──▶ column chunks ──▶ temp file
 
@@ -54,7 +56,7 @@ type tableWriter struct {
 	comments map[string]string // by column
 	out      *bufio.Writer
 	body     hash.Hash
-	w        *file.Writer
+	file     *parquetFile
 
 	rows  int   // in the buffers
 	total int64 // written and buffered
@@ -72,6 +74,7 @@ type buffers struct {
 	present []int16 // definition levels of values that are all there
 	data    []byte
 	ends    []int64
+	numbers numbering
 }
 
 // newTableWriter starts a file of these columns on w. props say how columns are encoded, beyond what all share.
@@ -109,15 +112,9 @@ func newTableWriter(w io.Writer, columns []schemas.Column, props ...parquet.Writ
 		}
 	}
 	t.out = bufio.NewWriterSize(io.MultiWriter(w, t.body), 1<<18)
-	t.w, err = file.NewParquetWriterWithError(plainWriter{t.out}, root, file.WithWriterProps(written))
-	if err != nil {
-		return nil, err
-	}
-	return t, nil
+	t.file, err = newParquetFile(t.out, root, written)
+	return t, err
 }
-
-// plainWriter hides every method but Write: arrow-go closes what it can, and the file is to be synced first.
-type plainWriter struct{ io.Writer }
 
 // write appends the rows of rec.
 func (t *tableWriter) write(rec arrow.RecordBatch) error {
@@ -175,40 +172,52 @@ func (t *tableWriter) buffered() int {
 
 // writeRowGroup writes the buffers as a row group and empties them.
 func (t *tableWriter) writeRowGroup() error {
-	rg, err := t.w.AppendRowGroupChecked()
+	rg, err := t.file.rowGroup()
 	if err != nil {
 		return err
 	}
 	for _, l := range t.leaves {
-		cw, err := rg.NextColumn()
+		c, err := rg.chunk()
+		if err == nil {
+			err = t.writeLeaf(c, l)
+		}
 		if err != nil {
-			return err
-		}
-		if err := t.writeLeaf(cw, l); err != nil {
-			return fmt.Errorf("column %s: %w", l.path, err)
-		}
-		if err := cw.Close(); err != nil {
 			return fmt.Errorf("column %s: %w", l.path, err)
 		}
 	}
+	rows := t.rows
 	for _, c := range t.columns {
 		c.reset()
 	}
 	t.rows = 0
-	return rg.Close()
+	return rg.close(rows)
 }
 
-func (t *tableWriter) writeLeaf(cw file.ColumnChunkWriter, l *leaf) error {
+// pageSize ends a page: the first 1024 values with which it is as large. What surely fits one page is encoded by
+// load/page, the rest by arrow-go.
+const pageSize = int(parquet.DefaultDataPageSize)
+
+func (t *tableWriter) writeLeaf(c chunk, l *leaf) error {
+	switch {
+	case l.kind == leafInt64:
+		return t.writeIntegers(c, l)
+	case l.kind == leafDict:
+		return t.writeDictionary(c, l)
+	case l.kind == leafText && c.encoding() == parquet.Encodings.DeltaByteArray && len(l.data) < 2*pageSize:
+		body := page.AppendDeltaTexts(c.body(*l.rep, t.definition(l)), l.data, l.ends)
+		if len(body) >= pageSize {
+			break
+		}
+		stats := c.statistics().(*metadata.ByteArrayStatistics)
+		stats.UpdateFromArrowOffsets64(l.data, l.ends, int64(l.nulls))
+		return c.one(body, l.levels, c.encoding(), stats, nil)
+	}
 	def, rep := t.definition(l), *l.rep
+	cw := c.writer()
 	var err error
 	switch w := cw.(type) {
 	case *file.Int32ColumnChunkWriter:
 		_, err = w.WriteBatch(l.i32, def, rep)
-	case *file.Int64ColumnChunkWriter:
-		if err := presetIntegers(w, l.i64); err != nil {
-			return err
-		}
-		_, err = w.WriteBatch(l.i64, def, rep)
 	case *file.FixedLenByteArrayColumnChunkWriter:
 		values := make([]parquet.FixedLenByteArray, len(l.data)/16)
 		for i := range values {
@@ -216,24 +225,29 @@ func (t *tableWriter) writeLeaf(cw file.ColumnChunkWriter, l *leaf) error {
 		}
 		_, err = w.WriteBatch(values, def, rep)
 	case *file.ByteArrayColumnChunkWriter:
-		if l.kind == leafDict {
-			return t.writeDictionary(w, l)
-		}
-		if w.SupportsArrowOffsets() {
-			_, err = w.WriteBatchArrow64(l.data, l.ends, def, rep)
-			return err
-		}
-		n := len(l.ends) - 1
-		t.slots = slices.Grow(t.slots[:0], n)[:n]
-		for i := range t.slots {
-			t.slots[i] = l.data[l.ends[i]:l.ends[i+1]]
-		}
-		_, err = w.WriteBatch(t.slots, def, rep)
-		// They point into l.data, which is written over.
-		clear(t.slots)
+		err = t.writeTexts(w, l, def, rep)
 	default:
 		err = fmt.Errorf("no way to write %T", cw)
 	}
+	if err != nil {
+		return err
+	}
+	return cw.Close()
+}
+
+func (t *tableWriter) writeTexts(w *file.ByteArrayColumnChunkWriter, l *leaf, def, rep []int16) error {
+	if w.SupportsArrowOffsets() {
+		_, err := w.WriteBatchArrow64(l.data, l.ends, def, rep)
+		return err
+	}
+	n := len(l.ends) - 1
+	t.slots = slices.Grow(t.slots[:0], n)[:n]
+	for i := range t.slots {
+		t.slots[i] = l.data[l.ends[i]:l.ends[i+1]]
+	}
+	_, err := w.WriteBatch(t.slots, def, rep)
+	// They point into l.data, which is written over.
+	clear(t.slots)
 	return err
 }
 
@@ -252,17 +266,17 @@ func (t *tableWriter) close(keys ...keyValue) error {
 		return err
 	}
 	// The row groups have all passed out, and so body; page index and footer are yet to come, and aren't in the sum.
-	body, err := json.Marshal(bodySum{Bytes: t.w.TotalBytesWritten(), SHA256: hex.EncodeToString(t.body.Sum(nil))})
+	body, err := json.Marshal(bodySum{Bytes: t.file.out.Tell(), SHA256: hex.EncodeToString(t.body.Sum(nil))})
 	if err != nil {
 		return err
 	}
 	keys = append(keys, keyValue{columnsKey, string(text)}, keyValue{bodyKey, string(body)})
 	for _, kv := range keys {
-		if err := t.w.AppendKeyValueMetadata(kv.key, kv.value); err != nil {
+		if err := t.file.meta.AppendKeyValueMetadata(kv.key, kv.value); err != nil {
 			return err
 		}
 	}
-	if err := t.w.Close(); err != nil {
+	if err := t.file.close(); err != nil {
 		return err
 	}
 	return t.out.Flush()

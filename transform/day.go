@@ -18,7 +18,7 @@ import (
 // Options tune a Day. The zero value works.
 type Options struct {
 	Allocator memory.Allocator // of the Arrow buffers; nil is memory.DefaultAllocator
-	BatchRows int              // most rows of a batch; 0 is 16,384
+	BatchRows int              // most rows of a batch; 0 is 2,048
 }
 
 // Batch is a stretch of a day's rows with the rejects that fall among them.
@@ -54,7 +54,7 @@ func NewDay(p schemas.Partition, windows []schemas.Sealed, opts Options) *Day {
 		opts.Allocator = memory.DefaultAllocator
 	}
 	if opts.BatchRows <= 0 {
-		opts.BatchRows = 16_384
+		opts.BatchRows = 2_048
 	}
 	d := &Day{partition: p, windows: slices.Clone(windows), opts: opts}
 	slices.SortFunc(d.windows, func(a, b schemas.Sealed) int { return cmp.Compare(a.Seq, b.Seq) })
