@@ -16,6 +16,7 @@ package page
 import (
 	"encoding/binary"
 	"math/bits"
+	"slices"
 )
 
 const (
@@ -139,6 +140,11 @@ func AppendDeltaTexts(dst, data []byte, ends []int64) []byte {
 	}
 	dst = AppendDelta(dst, shared)
 	dst = AppendDelta(dst, rests)
+	total := 0
+	for _, length := range rests {
+		total += int(length)
+	}
+	dst = slices.Grow(dst, total)
 	for i := range n {
 		dst = append(dst, data[ends[i]+int64(shared[i]):ends[i+1]]...)
 	}
