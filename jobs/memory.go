@@ -12,7 +12,7 @@ import (
 // The collector works harder near it rather than let the heap grow to twice what is in use; a run that needs more gets
 // more.
 const (
-	heapOfRun     = 180 << 20
+	heapOfRun     = 160 << 20
 	heapOfAccount = 768 << 10
 )
 

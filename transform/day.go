@@ -106,8 +106,10 @@ func (d *Day) Batches(ctx context.Context) iter.Seq2[Batch, error] {
 			}
 		}()
 		d.reset()
+		buffers := &reuse{from: d.opts.Allocator}
+		defer buffers.close()
 		rows := rowWriter{
-			mem: d.opts.Allocator, schema: schemas.UsageSchema(),
+			mem: buffers, schema: schemas.UsageSchema(),
 			account: d.partition.Account, date: d.partition.Date,
 		}
 		seen := make([]bool, len(d.windows))
