@@ -3,6 +3,7 @@ package load
 import (
 	"testing"
 
+	"github.com/apache/arrow-go/v18/arrow"
 	"github.com/apache/arrow-go/v18/arrow/memory"
 
 	"github.com/usagelake/usagelake/schemas"
@@ -24,13 +25,36 @@ func TestDayFilesOfASchemaVersionHaveTheSameBytes(t *testing.T) {
 		{schemas.MaxRowGroup + 2_000, 4, "43ba7a7713ed9671f96eb165185e93810b0e9f710a9ae21c691681e6b441520e"},
 	} {
 		rec := schemastest.UsageRows(memory.DefaultAllocator, x.rows, x.seed)
-		l := newTestLake(t, Options{})
-		writeDay(t, l, nil, rec)
-		rec.Release()
-		got, err := l.Digest(l.UsagePath(schemastest.Day))
-		must(t, err)
-		if got != x.digest {
+		if got := dayDigestOf(t, rec); got != x.digest {
 			t.Errorf("%d rows of schema %d have the digest %s, not %s", x.rows, schemas.SchemaVersion, got, x.digest)
 		}
+		rec.Release()
 	}
+
+	// More items than a page holds, of few and of many quantities.
+	m := newRowMaker(memory.DefaultAllocator)
+	for i := range int64(60_000) {
+		few, many := i*i%7, i*1_000_003
+		row := make([]*item, 3)
+		for k := range row {
+			row[k] = &item{decimal: [3]*int64{&few, &many, nil}}
+		}
+		m.items(row)
+		m.end()
+	}
+	rec := m.batch(t)
+	defer rec.Release()
+	if got, want := dayDigestOf(t, rec), "a9b68256efaceba3a63e54f65fceaa0a25ad89deb5847122c491fda11620c7be"; got != want {
+		t.Errorf("many items of schema %d have the digest %s, not %s", schemas.SchemaVersion, got, want)
+	}
+}
+
+// dayDigestOf is the SHA-256 of the day file of rec.
+func dayDigestOf(t *testing.T, rec arrow.RecordBatch) string {
+	t.Helper()
+	l := newTestLake(t, Options{})
+	writeDay(t, l, nil, rec)
+	digest, err := l.Digest(l.UsagePath(schemastest.Day))
+	must(t, err)
+	return digest
 }
