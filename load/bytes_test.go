@@ -10,8 +10,9 @@ import (
 	"github.com/usagelake/usagelake/schemas/schemastest"
 )
 
-// The bytes of a day file are part of schemas.SchemaVersion: prune compares them, and days of old are derived anew where
-// it rises. So whoever writes them in another way has the same come out, or raises it and puts the new digests here.
+// The bytes of a day file are part of schemas.SchemaVersion: prune compares them, and days of old are derived anew
+// where it rises. So whoever writes them in another way has the same come out, or raises it and puts the new digests
+// here.
 func TestDayFilesOfASchemaVersionHaveTheSameBytes(t *testing.T) {
 	for _, x := range []struct {
 		rows   int

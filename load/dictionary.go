@@ -136,9 +136,9 @@ func (t *tableWriter) writeDictionary(c chunk, l *leaf) error {
 	return c.one(body, len(d.rows), t.file.props.DictionaryIndexEncoding(), stats, &dict)
 }
 
-// byFrequency puts the distinct texts of l with the most frequent first, and returns the rows' numbers in that order, of
-// those that are there. Rows have as many bits as the largest number needs: if most numbers are small, most of these bits
-// are 0, and compress.
+// byFrequency puts the distinct texts of l with the most frequent first, and returns the rows' numbers in that order,
+// of those that are there. Rows have as many bits as the largest number needs: if most numbers are small, most of these
+// bits are 0, and compress.
 func (t *tableWriter) byFrequency(l *leaf) (dict entries, numbers []int32) {
 	d := l.dict
 	numbers = d.rows
@@ -192,8 +192,8 @@ type numbering struct {
 	rows   []int32 // by row the number of its integer
 }
 
-// of takes in a column's integers of a row group. It decides by all of them whether they have a dictionary: if that makes
-// them smaller. If it is false, n holds nothing of use.
+// of takes in a column's integers of a row group. It decides by all of them whether they have a dictionary: if that
+// makes them smaller. If it is false, n holds nothing of use.
 func (n *numbering) of(values []int64) bool {
 	if n.slot == nil {
 		n.seed, n.slot = rand.Uint64(), make([]int32, 256)

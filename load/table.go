@@ -25,9 +25,9 @@ import (
 )
 
 // How the lake writes Parquet: from Arrow arrays through packed column buffers to pages, which load/page encodes and
-// arrow-go puts into the file (parquet.go); few and odd columns go through arrow-go's own column writers. What the arrays
-// hold is copied once, so that a row group is cut where the rows say and never where a batch happened to end: the bytes
-// of a file depend on its rows alone.
+// arrow-go puts into the file (parquet.go); few and odd columns go through arrow-go's own column writers. What the
+// arrays hold is copied once, so that a row group is cut where the rows say and never where a batch happened to end:
+// the bytes of a file depend on its rows alone.
 //
 //	RecordBatch ──append──▶ leaf buffers (≤ a row group) ──writeRowGroup──▶ column chunks ──▶ temp file
 

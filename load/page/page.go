@@ -5,8 +5,8 @@
 //	integers by their differences               AppendDelta
 //	texts by what they share with the last      AppendDeltaTexts
 //
-// It is here for its speed alone: arrow-go's encoders take values one by one, through interfaces. What it writes is byte
-// for byte what arrow-go 18 writes for the same values, which the tests hold it to. Names of sections are those of
+// It is here for its speed alone: arrow-go's encoders take values one by one, through interfaces. What it writes is
+// byte for byte what arrow-go 18 writes for the same values, which the tests hold it to. Names of sections are those of
 // Encodings.md in apache/parquet-format.
 //
 // Each function appends to dst and returns it. What it is handed it neither keeps nor checks: values that don't fit
@@ -28,8 +28,8 @@ const (
 
 // AppendHybrid encodes values of width bits each (at most 32) as runs of a value that repeats and of values packed bit
 // to bit: "Run Length Encoding / Bit-Packing Hybrid (RLE = 3)". A value that comes 8 times over, counted from where a
-// group of 8 would begin, is a run that repeats; so is a tail of one value alone. What is missing of the last group of 8
-// is 0. The length before it, which levels have, and the width before it, which numbers of entries have, are the
+// group of 8 would begin, is a run that repeats; so is a tail of one value alone. What is missing of the last group of
+// 8 is 0. The length before it, which levels have, and the width before it, which numbers of entries have, are the
 // caller's.
 func AppendHybrid[T int16 | int32](dst []byte, values []T, width int) []byte {
 	for len(values) > 0 {
@@ -75,8 +75,8 @@ const (
 	miniBlock = 32
 )
 
-// AppendDelta encodes integers as the first of them and the differences from each to the next, which wrap around: "Delta
-// Encoding (DELTA_BINARY_PACKED = 5)". Differences of a block are told from the least of them, and have as many bits as
+// AppendDelta encodes integers as the first of them and the differences from each to the next, which wrap around:
+// "Delta Encoding (DELTA_BINARY_PACKED = 5)". Differences of a block are told from the least of them, and have as many bits as
 // the largest of their part of the block needs.
 func AppendDelta[T int32 | int64](dst []byte, values []T) []byte {
 	dst = binary.AppendUvarint(dst, block)

@@ -85,7 +85,8 @@ func draw(data []byte, most uint64) []uint64 {
 	return out
 }
 
-var corpus = [][]byte{{1}, {0}, {2, 1}, {255}, {248, 7}, {1, 0, 1, 0, 60, 1}, {4, 5, 4, 5, 255, 255, 255}, {63, 1, 8, 9},
+var corpus = [][]byte{{1}, {0}, {2, 1}, {255}, {248, 7}, {1, 0, 1, 0, 60, 1}, {4, 5, 4, 5, 255, 255, 255},
+	{63, 1, 8, 9},
 	[]byte("runs and noise in turn, for longer than a run's header of one byte can tell")}
 
 func FuzzHybrid(f *testing.F) {
@@ -111,7 +112,8 @@ func FuzzHybrid(f *testing.F) {
 			b := array.NewInt64Builder(memory.DefaultAllocator)
 			defer b.Release()
 			b.AppendValues(most, nil)
-			if err := w.CurrentEncoder().(interface{ PutDictionary(arrow.Array) error }).PutDictionary(b.NewArray()); err != nil {
+			encoder := w.CurrentEncoder().(interface{ PutDictionary(arrow.Array) error })
+			if err := encoder.PutDictionary(b.NewArray()); err != nil {
 				return err
 			}
 			values := make([]int64, len(numbers))
@@ -202,7 +204,8 @@ func FuzzDeltaTexts(f *testing.F) {
 			all = append(all, text...)
 			ends = append(ends, int64(len(all)))
 		}
-		want := written(t, schema.NewByteArrayNode("c", parquet.Repetitions.Required, -1), func(w file.ColumnChunkWriter) error {
+		node := schema.NewByteArrayNode("c", parquet.Repetitions.Required, -1)
+		want := written(t, node, func(w file.ColumnChunkWriter) error {
 			_, err := w.(*file.ByteArrayColumnChunkWriter).WriteBatch(texts, nil, nil)
 			return err
 		}, parquet.WithDictionaryDefault(false), parquet.WithEncoding(parquet.Encodings.DeltaByteArray))
