@@ -76,8 +76,8 @@ const (
 )
 
 // AppendDelta encodes integers as the first of them and the differences from each to the next, which wrap around:
-// "Delta Encoding (DELTA_BINARY_PACKED = 5)". Differences of a block are told from the least of them, and have as many bits as
-// the largest of their part of the block needs.
+// "Delta Encoding (DELTA_BINARY_PACKED = 5)". Differences of a block are told from the least of them, and have as many
+// bits as the largest of their part of the block needs.
 func AppendDelta[T int32 | int64](dst []byte, values []T) []byte {
 	dst = binary.AppendUvarint(dst, block)
 	dst = binary.AppendUvarint(dst, block/miniBlock)
