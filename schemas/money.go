@@ -3,8 +3,8 @@ package schemas
 import (
 	"fmt"
 	"math/big"
-	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/usagelake/usagelake/schemas/words"
@@ -22,21 +22,36 @@ type Money struct {
 	currency string
 }
 
-var (
-	oneUnits   = big.NewInt(decimalOne)
-	moneyShape = regexp.MustCompile(`^([+-]?)([0-9]{1,26})(?:\.([0-9]{1,12}))?$`)
-)
+var oneUnits = big.NewInt(decimalOne)
 
 // ParseMoney reads an exact decimal of at most 26 digits before the point and 12 behind it, as DECIMAL(38,12) holds it.
 func ParseMoney(s string) (Money, error) {
-	m := moneyShape.FindStringSubmatch(s)
-	if m == nil {
+	digits := s
+	if s != "" && (s[0] == '+' || s[0] == '-') {
+		digits = s[1:]
+	}
+	whole, decimals, point := strings.Cut(digits, ".")
+	if !areDigits(whole, 26) || point && !areDigits(decimals, DecimalScale) {
 		return Money{}, fmt.Errorf("%q is not an amount like 1234.50 (no thousands separators, at most 12 decimals)", s)
 	}
-	// The decimals are filled up to twelve, and the point left out: "-1.5" is -1500000000000 units. The shape leaves
-	// nothing that SetString could refuse.
-	v, _ := new(big.Int).SetString(m[1]+m[2]+(m[3] + "000000000000")[:DecimalScale], 10)
+	// The decimals are filled up to twelve, and the point left out: "-1.5" is -1500000000000 units.
+	units := s[:len(s)-len(digits)] + whole + decimals + "000000000000"[len(decimals):]
+	if len(whole) <= 6 { // 18 digits at the most, which 64 bits hold
+		v, _ := strconv.ParseInt(units, 10, 64)
+		return money(big.NewInt(v), ""), nil
+	}
+	v, _ := new(big.Int).SetString(units, 10)
 	return money(v, ""), nil
+}
+
+// areDigits says whether a text is digits, of which there are some, and no more than most.
+func areDigits(s string, most int) bool {
+	for i := range len(s) {
+		if s[i] < '0' || s[i] > '9' {
+			return false
+		}
+	}
+	return s != "" && len(s) <= most
 }
 
 // MoneyOf is an amount of so many units of 10⁻¹².

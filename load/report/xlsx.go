@@ -14,9 +14,11 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 	"unicode/utf8"
 
+	"github.com/klauspost/compress/flate"
 	"github.com/xuri/excelize/v2"
 
 	"github.com/usagelake/usagelake/load/query"
@@ -41,7 +43,11 @@ const (
 func (d *Document) XLSX(w io.Writer) error {
 	f := excelize.NewFile()
 	defer f.Close()
-	f.SetZipWriter(func(w io.Writer) excelize.ZipWriter { return numericFormulas{zip.NewWriter(w)} })
+	f.SetZipWriter(func(w io.Writer) excelize.ZipWriter {
+		z := zip.NewWriter(w)
+		z.RegisterCompressor(zip.Deflate, deflate)
+		return numericFormulas{z}
+	})
 	b := &book{File: f, used: map[string]bool{}, styles: map[cellStyle]int{}}
 	if err := b.begin(d); err != nil {
 		return err
@@ -177,6 +183,29 @@ func (z numericFormulas) Create(name string) (io.Writer, error) {
 	}
 	return w, err
 }
+
+// deflate compresses the files of a workbook in half the time of the standard library's, to about the same size.
+func deflate(w io.Writer) (io.WriteCloser, error) {
+	z := deflaters.Get().(*flate.Writer)
+	z.Reset(w)
+	return &deflater{z}, nil
+}
+
+// deflater gives its compressor back: a workbook has a dozen small files, and each compressor is a megabyte.
+type deflater struct{ *flate.Writer }
+
+func (d *deflater) Close() error {
+	err := d.Writer.Close()
+	deflaters.Put(d.Writer)
+	return err
+}
+
+var deflaters = sync.Pool{New: func() any {
+	z, _ := flate.NewWriter(nil, deflateLevel) // whose error is of the level alone
+	return z
+}}
+
+const deflateLevel = 5
 
 // untyped takes the mark off. A sheet comes in one piece, and no text in it holds a quote that isn't escaped.
 type untyped struct{ io.Writer }
@@ -638,9 +667,14 @@ func (b *book) value(sheet, at string, k Kind, v query.Value, currency string) e
 // shows from these, so an amount that would come out another cent than everywhere else stands in its minor unit.
 func sheetAmount(n schemas.Money) string {
 	const digits = 15
-	exact, rounded := n.String(), n.Posted()
+	count := func(s string) int { return len(s) - strings.Count(s, "-") - strings.Count(s, ".") }
+	exact := n.String()
+	if count(exact) <= digits { // as most: a double gives all of them back
+		return exact
+	}
+	rounded := n.Posted()
 	f, err := strconv.ParseFloat(exact, 64)
-	if err != nil || len(rounded)-strings.Count(rounded, "-")-strings.Count(rounded, ".") > digits {
+	if err != nil || count(rounded) > digits {
 		return exact
 	}
 	// What a spreadsheet makes of the text: the nearest double, and 15 digits of that. 1,234,567.004999999999 is
