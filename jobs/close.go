@@ -27,7 +27,9 @@ type CloseOptions struct {
 	Wait    bool
 	Watch   func(p Plan, progress func() extract.Progress) // as in ExportOptions
 	Phase   func(string)
-	Retry   extract.Retry
+	// Progress is told how much is done of what takes long, of how much: days of FOCUS, statements. nil: nobody is.
+	Progress func(what string, done, total int)
+	Retry    extract.Retry
 }
 
 // ObjectionsError says why a month isn't closed.
@@ -129,11 +131,18 @@ func Close(ctx context.Context, cfg *config.Config, env Env, opts CloseOptions) 
 					files = append(files, publish.RuleFile{Name: f.Name, Content: f.Content})
 				}
 			}
+			progress := func(what string) func(done, total int) {
+				if opts.Progress == nil {
+					return nil
+				}
+				return func(done, total int) { opts.Progress(what, done, total) }
+			}
 			c, err := lake.CloseMonth(ctx, publish.CloseOptions{Month: opts.Month, RunID: res.RunID, Version: env.Version,
 				By: closer(), Reason: reason, Objections: objections,
-				Rules: files, RulesDigest: digest, Now: env.Now, Write: func(ctx context.Context, dir string, edition int) error {
+				Rules: files, RulesDigest: digest, Now: env.Now, Progress: progress("days of FOCUS"),
+				Write: func(ctx context.Context, dir string, edition int) error {
 					return report.WriteMonth(ctx, lake, opts.Month, dir, report.MonthOptions{Edition: edition, Now: env.Now(),
-						Version: env.Version, Phase: opts.Phase})
+						Version: env.Version, Progress: progress("statements")})
 				}})
 			if err != nil {
 				return err

@@ -3,6 +3,7 @@ package schemas
 import (
 	_ "embed"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 )
@@ -193,20 +194,45 @@ func FocusSum(grain, from string) string {
 // FocusSelect is the query that gives the columns of a version of FOCUS from rows of the view focus_charges: from names
 // the view, or is a query of it in parentheses.
 func FocusSelect(version, from string) string {
-	return focusSelect(version, from, "to_timestamp(epoch(usage_date))", 86400, "")
+	return focusSelect(version, from, focusMissingHours, focusInvoice, "to_timestamp(epoch(usage_date))", 86400, "")
 }
+
+// FocusSelectClosing is FocusSelect of a month that is being closed: no invoice is its yet, and what its accounts lack
+// is known. So nothing is joined, and the rows stay in the order in which they come.
+func FocusSelectClosing(version, from string, missingHours map[string]string) string {
+	var missing strings.Builder
+	missing.WriteString("CASE")
+	for _, account := range slices.Sorted(maps.Keys(missingHours)) {
+		fmt.Fprintf(&missing, " WHEN account = %s THEN %s::DECIMAL(18,12)", SQLString(account), missingHours[account])
+	}
+	missing.WriteString(" WHEN false THEN NULL ELSE 0::DECIMAL(18,12) END") // a CASE has a WHEN, whoever lacks nothing
+	return focusSelect(version, from, missing.String(), "NULL::VARCHAR", "to_timestamp(epoch(usage_date))", 86400, "")
+}
+
+// focusMissingHours and focusInvoice are what the published file says of the month and the account of a row, f.
+const (
+	focusMissingHours = `coalesce((
+					SELECT (m.missing_seconds / 3600)::DECIMAL(18,12) FROM completeness_monthly m
+					WHERE m."month" = f.billing_month AND m.account = f.account
+				), 0)::DECIMAL(18,12)`
+	focusInvoice = `(
+					SELECT i.invoice FROM focus_invoices i
+					WHERE i.billing_month = f.billing_month AND i.account = f.account AND i.currency = f.currency
+				)`
+)
 
 // FocusSelectRecords is the query that gives the columns of FOCUS 1.2 for each record and meter, from rows of
 // focus_lines: from names a query of it in parentheses.
 func FocusSelectRecords(from string) string {
 	records := "(SELECT usage_month AS billing_month, NULL::VARCHAR AS charge_class, *, 1 AS requests FROM " + from + ")"
-	return focusSelect(Focus12, records, "to_timestamp(floor(epoch(request_time) / 3600) * 3600)", 3600,
+	return focusSelect(Focus12, records, focusMissingHours, focusInvoice,
+		"to_timestamp(floor(epoch(request_time) / 3600) * 3600)", 3600,
 		`, id AS "x_RequestId", request_time AS "x_RequestTime", ordinal AS "x_RequestOrdinal"`)
 }
 
-// focusSelect takes besides when a charge begins, a TIMESTAMPTZ that doesn't depend on the session's time zone, and how
-// many seconds it is long.
-func focusSelect(version, from, start string, seconds int, more string) string {
+// focusSelect takes besides what is missing of the month and its invoice, as expressions; when a charge begins, a
+// TIMESTAMPTZ that doesn't depend on the session's time zone, and how many seconds it is long.
+func focusSelect(version, from, missingHours, invoice, start string, seconds int, more string) string {
 	var b strings.Builder
 	b.WriteString("SELECT ")
 	var columns []string
@@ -232,17 +258,10 @@ func focusSelect(version, from, start string, seconds int, more string) string {
 			CASE scale WHEN 6 THEN '1000000 ' WHEN 3 THEN '1000 ' ELSE '' END || consumed_unit AS pricing_unit
 		FROM (
 			SELECT *, nullif(model, '') AS model_name, %s AS charge_start, %s,
-				coalesce((
-					SELECT (m.missing_seconds / 3600)::DECIMAL(18,12) FROM completeness_monthly m
-					WHERE m."month" = f.billing_month AND m.account = f.account
-				), 0)::DECIMAL(18,12) AS missing_hours,
-				(
-					SELECT i.invoice FROM focus_invoices i
-					WHERE i.billing_month = f.billing_month AND i.account = f.account AND i.currency = f.currency
-				) AS invoice_id
+				%s AS missing_hours, %s AS invoice_id
 			FROM %s f
 		)
-	)`, more, seconds, start, focusUnits, from)
+	)`, more, seconds, start, focusUnits, missingHours, invoice, from)
 	return b.String()
 }
 

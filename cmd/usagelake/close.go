@@ -90,7 +90,7 @@ month that was closed last.`,
 			p := a.newProgress(c.Context(), cfg)
 			env := a.env()
 			env.Logger = p.logger()
-			opts.Watch, opts.Phase = p.watch, p.phase
+			opts.Watch, opts.Phase, opts.Progress = p.watch, p.phase, p.work
 			res, closed, err := jobs.Close(c.Context(), cfg, env, opts)
 			p.close()
 			if a.json() {

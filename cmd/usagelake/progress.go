@@ -27,6 +27,23 @@ type progress struct {
 
 	mu      sync.Mutex
 	watched []*watched
+	step    *step // what takes long after the fetching; nil until there is something
+}
+
+// step is something of which it is known how much there is to do. started never changes.
+type step struct {
+	what        string
+	done, total int
+	started     time.Time
+	bar         *mpb.Bar
+}
+
+// left is how long the rest takes at the pace since a time; 0 if nothing is done yet.
+func left(since time.Time, done, total int) time.Duration {
+	if done == 0 {
+		return 0
+	}
+	return time.Since(since) / time.Duration(done) * time.Duration(total-done)
 }
 
 // watched is an account that is shown. mu guards eta; all else never changes. bar is nil where there is no terminal.
@@ -125,6 +142,39 @@ func (p *progress) phase(what string) {
 	p.app.log.Debug("phase", "doing", what)
 }
 
+// work shows how much is done of something, of how much.
+func (p *progress) work(what string, done, total int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.step == nil || p.step.what != what {
+		p.endStep()
+		started := time.Now()
+		p.step = &step{what: what, started: started}
+		if p.bars != nil {
+			p.step.bar = p.bars.New(int64(total), mpb.BarStyle().Lbound("").Rbound("").Filler("━").Tip("━").Padding("─"),
+				mpb.BarWidth(24), mpb.PrependDecorators(decor.Name(what, decor.WC{W: len(what) + 1})),
+				mpb.AppendDecorators(decor.Any(func(s decor.Statistics) string {
+					line := fmt.Sprintf(" %d of %d", s.Current, s.Total)
+					if rest := left(started, int(s.Current), int(s.Total)); rest > 0 {
+						line += " · " + words.Took(rest) + " left"
+					}
+					return line
+				})))
+		}
+	}
+	p.step.done, p.step.total = done, total
+	if p.step.bar != nil {
+		p.step.bar.SetCurrent(int64(done))
+	}
+}
+
+// endStep ends the step that is shown: another begins, or nothing more comes.
+func (p *progress) endStep() {
+	if p.step != nil && p.step.bar != nil {
+		p.step.bar.SetTotal(-1, true)
+	}
+}
+
 func (p *progress) update() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -141,6 +191,10 @@ func (p *progress) update() {
 				"records", g.Records,
 				"windows_left", g.WindowsLeft, "left", e.left.Round(time.Second))
 		}
+	}
+	if s := p.step; s != nil && s.bar == nil && s.done < s.total {
+		p.app.log.Info("progress", "doing", s.what, "done", s.done, "of", s.total,
+			"left", left(s.started, s.done, s.total).Round(time.Second))
 	}
 }
 
@@ -161,6 +215,7 @@ func (p *progress) close() {
 			w.bar.SetTotal(-1, true)
 		}
 	}
+	p.endStep()
 	p.mu.Unlock()
 	p.bars.Wait()
 	fmt.Fprintln(p.app.Stderr)

@@ -38,6 +38,8 @@ type CloseOptions struct {
 	// Write writes the month's statements into a directory; nil writes none. edition is 1, or one more for each time that
 	// the month was opened again.
 	Write func(ctx context.Context, dir string, edition int) error
+	// Progress is told how many days of the month's FOCUS rows are written, of how many; nil: nobody is.
+	Progress func(done, total int)
 }
 
 // ErrClosed says that the month is closed already, ErrNotClosed that it isn't.
@@ -86,7 +88,7 @@ func (l *Lake) closeMonth(ctx context.Context, opts CloseOptions) (ClosedMonth, 
 	m := Manifest{Format: manifestFormat, Month: opts.Month, ClosedAt: opts.Now().UTC(), RunID: opts.RunID,
 		Version: opts.Version, By: &opts.By, Edition: edition,
 		Reason: opts.Reason, Objections: opts.Objections, Rules: ManifestRules{Digest: opts.RulesDigest}}
-	if err := l.writeLedger(ctx, dir, opts.Month, &m); err != nil {
+	if err := l.writeLedger(ctx, dir, opts.Month, &m, opts.Progress); err != nil {
 		return ClosedMonth{}, err
 	}
 	for i, f := range opts.Rules {
@@ -179,19 +181,19 @@ func safeExt(name string) string {
 }
 
 // writeLedger keeps what is charged in the month, and its totals.
-func (l *Lake) writeLedger(ctx context.Context, dir string, month schemas.Month, m *Manifest) error {
+func (l *Lake) writeLedger(ctx context.Context, dir string, month schemas.Month, m *Manifest,
+	progress func(done, total int)) error {
 	d, err := l.OpenPublishedFile(ctx)
 	if err != nil {
 		return err
 	}
 	defer d.Close()
-	for _, x := range ledgers {
-		file := filepath.Join(dir, filepath.FromSlash(x.file))
-		query := fmt.Sprintf("SELECT * FROM %s WHERE billing_month = DATE '%s' ORDER BY ALL", x.charged, month.First())
-		if err := d.Exec(ctx, fmt.Sprintf("COPY (%s) TO %s (FORMAT parquet, COMPRESSION zstd)", query,
-			SqlPath(file))); err != nil {
-			return fmt.Errorf("write %s: %w", x.file, err)
-		}
+	if err := d.copyParquet(ctx, "SELECT * FROM chargeback_daily WHERE billing_month = DATE '"+month.First().String()+
+		"' ORDER BY ALL", filepath.Join(dir, filepath.FromSlash(ledgerChargeback))); err != nil {
+		return fmt.Errorf("write %s: %w", ledgerChargeback, err)
+	}
+	if err := l.writeFocus(ctx, d, month, FocusLedger(dir), progress); err != nil {
+		return fmt.Errorf("write %s: %w", ledgerFocus, err)
 	}
 	rows, err := d.conn.QueryContext(ctx,
 		ledgerTotals(fmt.Sprintf("chargeback_daily WHERE billing_month = DATE '%s'", month.First())))
@@ -253,7 +255,7 @@ func (d *Database) lacking(ctx context.Context, month schemas.Month, m *Manifest
 
 // ledgerHolds says whether the charges in a ledger file sum to the totals, to the last digit.
 func (d *Database) ledgerHolds(ctx context.Context, file string, totals []ManifestTotal) (bool, error) {
-	rows, err := d.conn.QueryContext(ctx, ledgerTotals("read_parquet("+sqlGlob(file)+", hive_partitioning = false)"))
+	rows, err := d.conn.QueryContext(ctx, ledgerTotals("read_parquet("+SqlGlob(file)+", hive_partitioning = false)"))
 	if err != nil {
 		return false, err
 	}

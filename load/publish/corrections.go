@@ -33,7 +33,7 @@ func (a *allocation) fillClosed(ctx context.Context) error {
 			}
 			file := filepath.Join(c.Dir, filepath.FromSlash(l.file))
 			err := a.d.Exec(ctx, fmt.Sprintf("INSERT INTO %s BY NAME SELECT * FROM read_parquet(%s, hive_partitioning = false)",
-				l.table, sqlGlob(file)))
+				l.table, SqlGlob(file)))
 			if err != nil {
 				return fmt.Errorf("closed month %s: read %s: %w\nhint: restore %s from a backup", c.Month, l.file, err, c.Dir)
 			}
@@ -128,15 +128,14 @@ func (a *allocation) changedSince(c ClosedMonth) (bool, error) {
 type ledger struct {
 	table      string
 	live       string // what its rows are as usage is now
-	charged    string // what is charged in any month, closed or not
 	file       string // of a closed month
 	dimensions string
 	measures   string
 }
 
 var ledgers = []ledger{
-	{"chargeback_daily", "temp.chargeback_live", "chargeback_daily", ledgerChargeback, chargeDimensions, chargeMeasures},
-	{"focus_closed", "focus_live", "focus_charges", ledgerFocus, focusColumns(false), focusColumns(true)},
+	{"chargeback_daily", "temp.chargeback_live", ledgerChargeback, chargeDimensions, chargeMeasures},
+	{"focus_closed", "focus_live", ledgerFocus, focusColumns(false), focusColumns(true)},
 }
 
 func focusColumns(measures bool) string {

@@ -297,8 +297,8 @@ func SqlPath(path string) string {
 	return schemas.SQLString(absolute(path))
 }
 
-// sqlGlob is SqlPath for read_parquet, which takes a path for a pattern: it stands for the one file alone.
-func sqlGlob(path string) string {
+// SqlGlob is SqlPath for read_parquet, which takes a path for a pattern: it stands for the one file alone.
+func SqlGlob(path string) string {
 	return schemas.SQLString(noGlob.Replace(absolute(path)))
 }
 

@@ -209,6 +209,11 @@ func (p *publisher) publish(ctx context.Context) (Published, error) {
 	if len(changed) > len(p.days)/2 && len(changed) > 1 && len(p.last) == 0 {
 		return p.build(ctx) // more is new than is not
 	}
+	// A close has the tables of finance written anew, and adds its FOCUS rows. A file that isn't small would come out with
+	// more dead space than it may have, and be built from nothing after all.
+	if reallocate && len(p.last) == 0 && len(p.finance.closed) > len(have.closed) && !p.small() {
+		return p.build(ctx)
+	}
 	done, err := p.update(ctx, changed, reallocate)
 	switch {
 	case err == nil:

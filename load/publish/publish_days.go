@@ -179,7 +179,7 @@ func (d *Database) insertParquet(ctx context.Context, table string, columns []sc
 	}
 	quoted := make([]string, len(files))
 	for i, f := range files {
-		quoted[i] = sqlGlob(f)
+		quoted[i] = SqlGlob(f)
 	}
 	err := d.Exec(ctx, fmt.Sprintf("INSERT INTO %s (%s) SELECT %s FROM read_parquet([%s], hive_partitioning = false)",
 		table, schemas.SQLColumns(columns), selected, strings.Join(quoted, ", ")))

@@ -1,6 +1,7 @@
 package publish
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -245,4 +246,10 @@ func (p *publisher) stillClosed(months []schemas.Month) error {
 		}
 	}
 	return nil
+}
+
+// small says whether the published file is so small that its dead space is no matter.
+func (p *publisher) small() bool {
+	info, err := p.lake.FS.Stat(p.lake.Database())
+	return err == nil && info.Size() < cmp.Or(p.opts.small, smallSize)
 }

@@ -65,7 +65,7 @@ func (p *publisher) manySums(ctx context.Context, d *Database) (views []string, 
 	})
 	var files []string
 	for _, day := range days[:min(sampledDays, len(days))] {
-		files = append(files, sqlGlob(p.lake.UsagePath(day)))
+		files = append(files, SqlGlob(p.lake.UsagePath(day)))
 	}
 	// An allocation goes by these, and by the channel if rules look at it, which is left out.
 	var usage, allocated bool

@@ -344,7 +344,7 @@ func (v *verifier) duplicates(ctx context.Context, account string, files []dayFi
 	for i, f := range files {
 		quoted := make([]string, len(f.files))
 		for k, name := range f.files {
-			quoted[k] = sqlGlob(name)
+			quoted[k] = SqlGlob(name)
 		}
 		all[i] = fmt.Sprintf("SELECT usage_date, request_time, id, ordinal FROM (SELECT %s FROM read_parquet([%s], "+
 			"hive_partitioning = false))",

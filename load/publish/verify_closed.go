@@ -110,7 +110,7 @@ func (v *verifier) publishedMonths(ctx context.Context) (map[string]string, erro
 // ledger compares the rows of a ledger with those the published file has of the month, by a hash over them all.
 func (v *verifier) ledger(ctx context.Context, c ClosedMonth, l ledger,
 	found func(path, format string, args ...any)) error {
-	file := sqlGlob(filepath.Join(c.Dir, filepath.FromSlash(l.file)))
+	file := SqlGlob(filepath.Join(c.Dir, filepath.FromSlash(l.file)))
 	var same bool
 	err := v.d.conn.QueryRowContext(ctx, fmt.Sprintf(`
 		WITH kept AS (SELECT count(*) AS n, sum(hash(r))::VARCHAR AS h

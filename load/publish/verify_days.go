@@ -222,7 +222,7 @@ func (v *verifier) readDay(ctx context.Context, p schemas.Partition, path string
 		lag(ordinal) OVER () AS ordinal_before
 			FROM (SELECT %[4]s FROM read_parquet(%[5]s, hive_partitioning = false)))`,
 		schemas.SQLOrderKey("id_before"), schemas.SQLOrderKey("id"), schemas.SQLColumns(schemas.UsageColumns()),
-		schemas.SQLUsageColumns(schema), sqlGlob(path)),
+		schemas.SQLUsageColumns(schema), SqlGlob(path)),
 		p.Account, p.Date.String(), p.Date.Start(), p.Date.End()).
 		Scan(&c.rows, &c.total, &c.discount, &c.amount, &c.hash, &misplaced, &unordered)
 	return c, misplaced, unordered, err
@@ -298,7 +298,7 @@ func (v *verifier) readAll(ctx context.Context, path string, columns []schemas.C
 	err error) {
 	err = v.d.conn.QueryRowContext(ctx,
 		fmt.Sprintf("SELECT count(*), coalesce(sum(hash(%s)), 0)::VARCHAR FROM read_parquet(%s, hive_partitioning = false)",
-			schemas.SQLColumns(columns), sqlGlob(path))).Scan(&rows, &sum)
+			schemas.SQLColumns(columns), SqlGlob(path))).Scan(&rows, &sum)
 	return rows, sum, err
 }
 

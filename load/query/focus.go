@@ -327,7 +327,7 @@ func exportFocus(ctx context.Context, l *publish.Lake, opts FocusOptions) (done 
 			return done, err
 		}
 	}
-	meta, err := opts.metadata(ctx, s)
+	meta, err := opts.metadata(ctx, s, opts.query())
 	if err != nil {
 		return done, err
 	}

@@ -324,7 +324,7 @@ func TestFocusFilesThatWereCutShortAreReplaced(t *testing.T) {
 				must(t, err)
 				s, err := OpenSnapshot(t.Context(), w.Lake)
 				must(t, err)
-				meta, err := opts.metadata(t.Context(), s)
+				meta, err := opts.metadata(t.Context(), s, opts.query())
 				must(t, err)
 				files, _, err := focusData(t.Context(), w.Lake, s, nil, opts, place, &meta)
 				must(t, errors.Join(err, s.Close()))

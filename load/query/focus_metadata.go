@@ -48,9 +48,9 @@ type focusFile struct {
 
 var decimalType = regexp.MustCompile(`^DECIMAL\((\d+),\s*(\d+)\)$`)
 
-// metadata describes what the options ask for, with the types of the published file.
-func (o FocusOptions) metadata(ctx context.Context, s *Snapshot) (m focusMetadata, err error) {
-	rows, err := s.Query(ctx, "FROM ("+o.query()+") LIMIT 0")
+// metadata describes what the options ask for, with the types of the answer to the query.
+func (o FocusOptions) metadata(ctx context.Context, s *Snapshot, query string) (m focusMetadata, err error) {
+	rows, err := s.Query(ctx, "FROM ("+query+") LIMIT 0")
 	if err != nil {
 		return m, err
 	}

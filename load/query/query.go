@@ -38,13 +38,14 @@ type Rows struct {
 	QuoteDecimals bool
 
 	// Of Run both d and conn are the answer's own; of a Snapshot d is nil, and conn the snapshot's. Close lets go of what
-	// is its own, and a second Close of nothing. One of fetch and direct is set once there is an answer.
-	d      *publish.Database
-	conn   *duckdb.Conn
-	shared bool // conn is somebody else's to close
-	types  []duckdb.TypeInfo
-	fetch  string      // reads the stored answer from one row number to another; "" if the answer isn't stored
-	direct driver.Rows // the answer where it isn't stored
+	// is its own, and a second Close of nothing. One of fetch, direct and parquet is set once there is an answer.
+	d       *publish.Database
+	conn    *duckdb.Conn
+	shared  bool // conn is somebody else's to close
+	types   []duckdb.TypeInfo
+	fetch   string       // reads the stored answer from one row number to another; "" if the answer isn't stored
+	direct  driver.Rows  // the answer where it isn't stored
+	parquet *parquetFile // the answer where it is a file
 }
 
 // ResultColumn is a column of an answer.
@@ -92,9 +93,9 @@ func OpenSnapshot(ctx context.Context, l *publish.Lake) (*Snapshot, error) {
 	return openSnapshot(ctx, l)
 }
 
-// openSnapshot is OpenSnapshot of one that may write into the files of these paths.
-func openSnapshot(ctx context.Context, l *publish.Lake, allowed ...string) (*Snapshot, error) {
-	d, conn, err := openPublished(ctx, l, allowed...)
+// openSnapshot is OpenSnapshot with settings of DuckDB's besides.
+func openSnapshot(ctx context.Context, l *publish.Lake, settings ...string) (*Snapshot, error) {
+	d, conn, err := openPublished(ctx, l, settings...)
 	if err != nil {
 		return nil, err
 	}
@@ -116,8 +117,17 @@ func (s *Snapshot) Query(ctx context.Context, query string) (*Rows, error) {
 // Close lets go of the file.
 func (s *Snapshot) Close() error { return errors.Join(s.conn.Close(), s.d.Close()) }
 
-// openPublished opens the published file to be read, and shuts off everything else but the paths in allowed.
-func openPublished(ctx context.Context, l *publish.Lake, allowed ...string) (*publish.Database, *duckdb.Conn, error) {
+// allow is the setting by which the files of some paths, absolute ones, can be read and written.
+func allow(paths ...string) string {
+	quoted := make([]string, len(paths))
+	for i, path := range paths {
+		quoted[i] = schemas.SQLString(path)
+	}
+	return "SET allowed_paths = [" + strings.Join(quoted, ", ") + "]"
+}
+
+// openPublished opens the published file to be read, and shuts off everything else but what the settings allow.
+func openPublished(ctx context.Context, l *publish.Lake, settings ...string) (*publish.Database, *duckdb.Conn, error) {
 	if _, err := l.FS.Stat(l.Database()); errors.Is(err, fs.ErrNotExist) {
 		return nil, nil, fmt.Errorf("open %s: %w\nhint: usagelake export --lake %s", l.Database(), ErrNotPublished, l.Dir())
 	}
@@ -132,18 +142,13 @@ func openPublished(ctx context.Context, l *publish.Lake, allowed ...string) (*pu
 		return nil, nil, fmt.Errorf("%w\nhint: if another program has the file open for writing, open it there with "+
 			"-readonly; if it is damaged: usagelake rebuild --lake %s", err, l.Dir())
 	}
-	var quoted []string
-	for _, path := range allowed {
-		quoted = append(quoted, schemas.SQLString(path))
-	}
 	conn, err := d.Second(ctx)
 	if err != nil {
 		return nil, nil, errors.Join(err, d.Close())
 	}
 	// Last, and in this order: the file has to be attached before nothing can be, and once the configuration is locked no
 	// statement opens any of it again. The settings are the instance's, so that they hold for conn, too.
-	err = d.Exec(ctx, "SET allowed_paths = ["+strings.Join(quoted, ", ")+"]", "SET enable_external_access = false",
-		"SET lock_configuration = true")
+	err = d.Exec(ctx, append(settings, "SET enable_external_access = false", "SET lock_configuration = true")...)
 	if err != nil {
 		return nil, nil, errors.Join(err, conn.Close(), d.Close())
 	}
@@ -272,6 +277,10 @@ func (r *Rows) describe(stmt *duckdb.Stmt) error {
 // Close lets go of the answer and of the file.
 func (r *Rows) Close() error {
 	var errs []error
+	if r.parquet != nil {
+		errs = append(errs, r.parquet.Close())
+		r.parquet = nil
+	}
 	if r.direct != nil {
 		errs = append(errs, r.direct.Close())
 		r.direct = nil
@@ -293,6 +302,9 @@ const fetchRows = 16 * 2048
 // All reads the rows once, in their order. The slice is valid until the next step. The iteration ends with the first
 // error, which is the context's if that was cancelled.
 func (r *Rows) All(ctx context.Context) iter.Seq2[[]Value, error] {
+	if r.parquet != nil {
+		return r.parquet.all(ctx)
+	}
 	return func(yield func([]Value, error) bool) {
 		// Both are used again for each row; what is in them is copied by who keeps it.
 		cells := make([]driver.Value, len(r.Columns))
@@ -378,7 +390,9 @@ func (r *Rows) csvRow(b *bufio.Writer, row []Value, raw bool) error {
 	for i, v := range row {
 		switch {
 		case !v.Null && r.Columns[i].Numeric:
-			writeField(b, i, CSVNumber(v.Text))
+			writePlain(b, i, CSVNumber(v.Text))
+		case !v.Null && plainText(v.Text):
+			writePlain(b, i, v.Text)
 		case !v.Null && !raw:
 			writeField(b, i, NoFormula(v.Text))
 		case !v.Null:
@@ -388,6 +402,20 @@ func (r *Rows) csvRow(b *bufio.Writer, row []Value, raw bool) error {
 		}
 	}
 	return b.WriteByte('\n')
+}
+
+// plainText says of most texts, and quickly, that a CSV has them as they are: ASCII that begins no formula and needs no
+// quotes.
+func plainText(s string) bool {
+	if s == "" || s[0] == ' ' || s[len(s)-1] == ' ' || s[0] == '=' || s[0] == '+' || s[0] == '-' || s[0] == '@' {
+		return false
+	}
+	for i := range len(s) {
+		if c := s[i]; c < ' ' || c > '~' || c == '"' || c == ',' {
+			return false
+		}
+	}
+	return true
 }
 
 // CSVNumber is a number as every CSV of this program has it. One of exactly three decimals gets a fourth, a zero: where
@@ -410,17 +438,22 @@ func NoFormula(s string) string {
 	return s
 }
 
-func writeField(b *bufio.Writer, i int, s string) {
+// writePlain writes a field that needs no quotes.
+func writePlain(b *bufio.Writer, i int, s string) {
 	if i > 0 {
 		_ = b.WriteByte(',')
 	}
+	_, _ = b.WriteString(s)
+}
+
+func writeField(b *bufio.Writer, i int, s string) {
 	// An empty text is quoted, for an empty field is NULL; and so is one with a blank at either end, which readers like to
 	// trim.
 	if s != "" && !strings.ContainsAny(s, "\",\r\n") && s[0] != ' ' && s[len(s)-1] != ' ' {
-		_, _ = b.WriteString(s)
+		writePlain(b, i, s)
 		return
 	}
-	_ = b.WriteByte('"')
+	writePlain(b, i, `"`)
 	_, _ = b.WriteString(strings.ReplaceAll(s, `"`, `""`))
 	_ = b.WriteByte('"')
 }
@@ -531,6 +564,12 @@ func WriteParquet(ctx context.Context, l *publish.Lake, query, path string) (row
 
 // draftParquet makes a file under a temporary name, for Commit or Abort, and a snapshot that may write into it.
 func draftParquet(ctx context.Context, l *publish.Lake, path string) (*durable.OutFile, *Snapshot, error) {
+	return draftParquetFrom(ctx, l, path, nil)
+}
+
+// draftParquetFrom is draftParquet with a snapshot that may read some files besides, and has more settings.
+func draftParquetFrom(ctx context.Context, l *publish.Lake, path string, read []string,
+	settings ...string) (*durable.OutFile, *Snapshot, error) {
 	f, err := l.Out().Create(path)
 	if err != nil {
 		return nil, nil, err
@@ -541,7 +580,7 @@ func draftParquet(ctx context.Context, l *publish.Lake, path string) (*durable.O
 	}
 	if err == nil {
 		var s *Snapshot
-		if s, err = openSnapshot(ctx, l, abs); err == nil {
+		if s, err = openSnapshot(ctx, l, append(settings, allow(append(read, abs)...))...); err == nil {
 			return f, s, nil
 		}
 	}

@@ -26,8 +26,9 @@ import (
 type MonthOptions struct {
 	Edition int // of the statements: above 1 the month was closed before
 	Now     time.Time
-	Version string       // of the program
-	Phase   func(string) // told what is done: "write statement 3 of 600"; nil: nobody
+	Version string // of the program
+	// Progress is told how many statements of cost centres are made, of how many; nil: nobody is.
+	Progress func(done, total int)
 }
 
 // WriteMonth writes the documents of a month that is being closed into a new directory: what each owner is charged, the
@@ -40,38 +41,45 @@ func WriteMonth(ctx context.Context, lake *publish.Lake, month schemas.Month, di
 		Edition: opts.Edition, Pictures: true}
 	chargeback := common
 	chargeback.Name, chargeback.By = "chargeback", []string{"cost_center", "team", "model"}
-	for _, o := range []Options{chargeback, common} {
-		doc, err := Build(ctx, lake, o)
-		if err == nil {
-			err = writeDocument(filepath.Join(dir, o.Name), doc, out)
-		}
-		if err != nil && !errors.Is(err, ErrNothing) {
-			return err
-		}
-	}
-	if err := writeOwners(ctx, lake, common, dir, out, opts.Phase); err != nil {
+	if err := query.ExportClosing(ctx, lake, month, dir); err != nil {
 		return err
 	}
-	first, end := month.First(), (month + 1).First()
-	for _, format := range []string{query.FocusParquet, query.FocusCSV} {
-		_, err := query.ExportFocus(ctx, lake,
-			query.FocusOptions{From: &first, To: &end, Path: filepath.Join(dir, "focus-"+schemas.Focus12+"."+format)})
-		if err != nil {
+	// As many at once as there are processors: what is asked of the file is little, so most of the time goes into making
+	// workbooks. Those of all cost centres, which take longest, come first.
+	g, inGroup := errgroup.WithContext(ctx)
+	g.SetLimit(runtime.GOMAXPROCS(0))
+	write := func(path string, build func() (*Document, error)) {
+		g.Go(func() (err error) {
+			defer schemas.Guard(&err)
+			doc, err := build()
+			if err == nil {
+				err = writeDocument(path, doc, out)
+			}
+			if errors.Is(err, ErrNothing) {
+				return nil
+			}
 			return err
-		}
+		})
+	}
+	for _, o := range []Options{chargeback, common} {
+		write(filepath.Join(dir, o.Name), func() (*Document, error) { return Build(inGroup, lake, o) })
+	}
+	err := writeOwners(inGroup, lake, common, dir, out, opts.Progress, write)
+	if err := cmp.Or(g.Wait(), err); err != nil {
+		return err
 	}
 	journal, err := answer(ctx, lake, fmt.Sprintf(`SELECT * FROM chargeback_journal WHERE "month" = DATE '%s'
-		ORDER BY currency, entry DESC, gl_code, cost_center`, first))
+		ORDER BY currency, entry DESC, gl_code, cost_center`, month.First()))
 	if err != nil {
 		return err
 	}
 	return durable.WriteOut(filepath.Join(dir, "journal.csv"), out, (&Document{Tables: []*Table{journal}}).CSV)
 }
 
-// writeOwners writes each cost centre's statement into the folder cost-centers, as many at once as there are
-// processors: what is asked is asked once for all of them, so most of the time goes into making workbooks.
+// writeOwners has write write each cost centre's statement into the folder cost-centers; what they ask is asked once
+// for all of them.
 func writeOwners(ctx context.Context, lake *publish.Lake, opts Options, dir string, out durable.Out,
-	phase func(string)) error {
+	progress func(done, total int), write func(path string, build func() (*Document, error))) error {
 	charged, err := answer(ctx, lake, fmt.Sprintf(
 		"SELECT DISTINCT cost_center FROM chargeback_daily WHERE billing_month = DATE '%s' ORDER BY 1", opts.Period.From))
 	if err != nil {
@@ -92,24 +100,21 @@ func writeOwners(ctx context.Context, lake *publish.Lake, opts Options, dir stri
 	if err := os.MkdirAll(filepath.Join(dir, folder), 0o700); err != nil {
 		return err
 	}
-	g, inGroup := errgroup.WithContext(ctx)
-	g.SetLimit(runtime.GOMAXPROCS(0))
 	i := 0
 	for doc, err := range Statements(ctx, lake, opts, centers) {
-		if err = cmp.Or(err, inGroup.Err()); err != nil {
-			return cmp.Or(g.Wait(), err)
+		if err = cmp.Or(err, ctx.Err()); err != nil {
+			return err
 		}
-		if phase != nil { // there may be thousands
-			phase(fmt.Sprintf("write statement %d of %d", i+1, len(centers)))
+		if progress != nil {
+			progress(i, len(centers))
 		}
-		path := filepath.Join(dir, folder, StatementFile(centers[i]))
-		g.Go(func() (err error) {
-			defer schemas.Guard(&err)
-			return writeDocument(path, doc, out)
-		})
+		write(filepath.Join(dir, folder, StatementFile(centers[i])), func() (*Document, error) { return doc, nil })
 		i++
 	}
-	return g.Wait()
+	if progress != nil {
+		progress(len(centers), len(centers))
+	}
+	return nil
 }
 
 // folder is where the statements of the cost centres stand, and folder.csv says whose is which.

@@ -1,0 +1,103 @@
+package publish
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"path/filepath"
+	"strings"
+
+	"github.com/usagelake/usagelake/schemas"
+)
+
+// FocusLedger is the ledger of the FOCUS rows of a month whose directory is dir.
+func FocusLedger(dir string) string { return filepath.Join(dir, filepath.FromSlash(ledgerFocus)) }
+
+// focusBatch is how many records' FOCUS rows are made at once, but that a day isn't parted: what they take stays within
+// DuckDB's memory, where a whole month of many records would be spilled to disk.
+const focusBatch = 50_000
+
+// writeFocus writes what focus_charges has of a month, in the order of its columns. They are the most rows of a close
+// and the most work by far, so all else that has them, FOCUS's files and the published file, takes them from here.
+//
+// No two rows of a month are the same in all columns that aren't summed, and the order begins with whether it is a
+// correction, and with the day. So the corrections, and then some days at a time, are computed and sorted into files of
+// their own; those in a row are the whole.
+func (l *Lake) writeFocus(ctx context.Context, d *Database, month schemas.Month, target string,
+	progress func(done, total int)) error {
+	// On one thread: each has its own part of the rows in memory, and it costs less.
+	if err := d.Exec(ctx, "SET threads = 1"); err != nil {
+		return err
+	}
+	dir, done, err := l.Scratch()
+	if err != nil {
+		return err
+	}
+	defer done()
+	days, err := d.chargedDays(ctx, month)
+	if err != nil {
+		return err
+	}
+	var parts []string
+	part := func(rows string) error {
+		path := filepath.Join(dir, fmt.Sprintf("%03d.parquet", len(parts)))
+		parts = append(parts, SqlGlob(path))
+		return d.copyParquet(ctx, fmt.Sprintf("SELECT * FROM %s AND billing_month = DATE '%s' ORDER BY charge_class, %s",
+			rows, month.First(), focusColumns(false)), path)
+	}
+	if err := part("focus_closed WHERE charge_class IS NOT NULL"); err != nil {
+		return err
+	}
+	for from := 0; from < len(days); {
+		to, records := from, int64(0)
+		for to < len(days) && (to == from || records+days[to].records <= focusBatch) {
+			records += days[to].records
+			to++
+		}
+		if progress != nil {
+			progress(from, len(days))
+		}
+		err := part(fmt.Sprintf("focus_charges WHERE charge_class IS NULL AND usage_date BETWEEN DATE '%s' AND DATE '%s'",
+			days[from].date, days[to-1].date))
+		if err != nil {
+			return err
+		}
+		from = to
+	}
+	if progress != nil {
+		progress(len(days), len(days))
+	}
+	return d.copyParquet(ctx, "FROM read_parquet(["+strings.Join(parts, ", ")+"], hive_partitioning = false)", target)
+}
+
+// chargedDay is a day of a month, and how many records it has.
+type chargedDay struct {
+	date    schemas.Date
+	records int64
+}
+
+// chargedDays lists the days of a month in order.
+func (d *Database) chargedDays(ctx context.Context, month schemas.Month) ([]chargedDay, error) {
+	rows, err := d.conn.QueryContext(ctx, fmt.Sprintf(`SELECT usage_date, sum("rows")::BIGINT FROM partitions
+		WHERE date_trunc('month', usage_date) = DATE '%s' GROUP BY usage_date ORDER BY usage_date`, month.First()))
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var days []chargedDay
+	for rows.Next() {
+		var date sql.NullTime
+		var x chargedDay
+		if err := rows.Scan(&date, &x.records); err != nil {
+			return nil, err
+		}
+		x.date = schemas.DateOf(date.Time)
+		days = append(days, x)
+	}
+	return days, rows.Err()
+}
+
+// copyParquet writes the answer to a query into a new Parquet file.
+func (d *Database) copyParquet(ctx context.Context, query, path string) error {
+	return d.Exec(ctx, "COPY ("+query+") TO "+SqlPath(path)+" (FORMAT parquet, COMPRESSION zstd)")
+}

@@ -1,0 +1,94 @@
+package query
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"path/filepath"
+
+	"github.com/usagelake/usagelake/load/durable"
+	"github.com/usagelake/usagelake/load/publish"
+	"github.com/usagelake/usagelake/schemas"
+)
+
+// ExportClosing writes the FOCUS files of a month that is being closed, whose directory is dir, from its ledger: what
+// ExportFocus gives of the month, in the order of the ledger. So the charges are computed once, for the ledger; their
+// columns once, for the Parquet file; and the CSV is that file in text.
+func ExportClosing(ctx context.Context, l *publish.Lake, month schemas.Month, dir string) error {
+	opts := FocusOptions{Path: filepath.Join(dir, "focus-"+schemas.Focus12+"."+FocusParquet)}
+	if err := exportClosing(ctx, l, month, dir, opts); err != nil {
+		return fmt.Errorf("export FOCUS %s: %w", opts.version(), err)
+	}
+	return nil
+}
+
+func exportClosing(ctx context.Context, l *publish.Lake, month schemas.Month, dir string, opts FocusOptions) error {
+	place, err := opts.place()
+	if err != nil {
+		return err
+	}
+	ledger, err := filepath.Abs(publish.FocusLedger(dir))
+	if err != nil {
+		return err
+	}
+	// On one thread: each has a row group of wide rows in memory, and two would spill.
+	draft, s, err := draftParquetFrom(ctx, l, opts.Path, []string{ledger}, "SET threads = 1")
+	if err != nil {
+		return err
+	}
+	defer draft.Abort()
+	defer s.Close()
+	missing, err := s.missingHours(ctx, month)
+	if err != nil {
+		return err
+	}
+	// By a name, for a query can't name a file.
+	if _, err := s.conn.ExecContext(ctx, "CREATE TEMP VIEW focus_ledger AS FROM read_parquet("+publish.SqlGlob(ledger)+
+		", hive_partitioning = false)", nil); err != nil {
+		return err
+	}
+	query := schemas.FocusSelectClosing(opts.version(), "focus_ledger", missing)
+	meta, err := opts.metadata(ctx, s, query)
+	if err != nil {
+		return err
+	}
+	if _, err := s.copyTo(ctx, draft, query, meta.copyOption()+closingRows); err != nil {
+		return err
+	}
+	if err := place.commit(l.Out(), []*durable.OutFile{draft}, meta); err != nil {
+		return err
+	}
+	rows, err := openParquet(opts.Path)
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	return durable.WriteOut(place.stem()+"."+FocusCSV, l.Out(), func(w io.Writer) error {
+		_, err := rows.WriteCSV(ctx, w, false)
+		return err
+	})
+}
+
+// closingRows is how many rows a row group of the Parquet file has: they are wide, and a whole row group is in memory.
+const closingRows = ", ROW_GROUP_SIZE 40960"
+
+// missingHours is how many hours each account lacks of a month, if any, as x_MissingHours has it.
+func (s *Snapshot) missingHours(ctx context.Context, month schemas.Month) (hours map[string]string, err error) {
+	rows, err := s.Query(ctx, fmt.Sprintf(`SELECT account, (missing_seconds / 3600)::DECIMAL(18,12)
+		FROM completeness_monthly WHERE "month" = DATE '%s'`, month.First()))
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, rows.Close()) }()
+	hours = map[string]string{}
+	for row, err := range rows.All(ctx) {
+		if err != nil {
+			return nil, err
+		}
+		if !row[1].Null {
+			hours[row[0].Text] = row[1].Text
+		}
+	}
+	return hours, nil
+}
