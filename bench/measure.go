@@ -28,6 +28,7 @@ type run struct {
 	answer
 	Wall, CPU float64 // seconds; CPU is user and system
 	RSS       float64 // bytes, the most it was
+	Written   float64 // bytes sent towards the disk
 }
 
 // child runs this program again as a process of its own, so that its CPU and its memory are nobody else's.
@@ -50,6 +51,7 @@ func (b *bench) process(program string, args ...string) (run, error) {
 	usage := cmd.ProcessState.SysUsage().(*syscall.Rusage)
 	r.CPU = seconds(usage.Utime) + seconds(usage.Stime)
 	r.RSS = float64(usage.Maxrss) * 1024
+	r.Written = float64(usage.Oublock) * 512
 	if program == b.self {
 		if err := json.Unmarshal(out.Bytes(), &r.answer); err != nil {
 			return r, fmt.Errorf("%s: what it printed is no JSON: %w", strings.Join(args, " "), err)
