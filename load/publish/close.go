@@ -189,7 +189,7 @@ func (l *Lake) writeLedger(ctx context.Context, dir string, month schemas.Month,
 	}
 	defer d.Close()
 	if err := d.copyParquet(ctx, "SELECT * FROM chargeback_daily WHERE billing_month = DATE '"+month.First().String()+
-		"' ORDER BY ALL", filepath.Join(dir, filepath.FromSlash(ledgerChargeback))); err != nil {
+		"' ORDER BY ALL", filepath.Join(dir, filepath.FromSlash(ledgerChargeback)), ""); err != nil {
 		return fmt.Errorf("write %s: %w", ledgerChargeback, err)
 	}
 	if err := l.writeFocus(ctx, d, month, FocusLedger(dir), progress); err != nil {
