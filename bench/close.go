@@ -59,7 +59,7 @@ func childMonth(ctx context.Context, args []string, out *answer) error {
 	fetched, err := f.Fetch(ctx, schemas.Window{Account: account, Start: closedFrom, End: to}.Days(),
 		func(ctx context.Context, s schemas.Seal, pages []schemas.Page) error {
 			for i := range pages {
-				pages[i].Body = spread(pages[i].Body)
+				pages[i].Body = byCallers(pages[i].Body)
 			}
 			_, err := lake.Seal(ctx, s, pages)
 			return err
@@ -80,8 +80,8 @@ var (
 	caller   = regexp.MustCompile(`"(token_id|user_id)":"[^"]*"`)
 )
 
-// spread gives each record of a page a token and a user by its id.
-func spread(page []byte) []byte {
+// byCallers gives each record of a page a token and a user by its id.
+func byCallers(page []byte) []byte {
 	var out bytes.Buffer
 	for {
 		at := recordID.FindSubmatchIndex(page)
