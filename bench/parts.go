@@ -316,7 +316,7 @@ func (b *bench) memory(s *section) error {
 		most = max(most, e.V["derive.peak"], r.V["derive.peak"])
 		_ = os.RemoveAll(filepath.Join(b.dir, "tmp-export"))
 	}
-	s.fact("Publishing is DuckDB's: its limit of 512 MB is for what it buffers, the process around it comes on top.")
+	s.fact("Publishing is DuckDB's: its limit of 128 MB is for what it buffers, the process around it comes on top.")
 	s.atMost("export and rebuild until they publish, MiB at the most", window>>20, most/(1<<20), "%.0f")
 	return nil
 }
