@@ -170,7 +170,11 @@ func (p *progress) work(what string, done, total int) {
 
 // endStep ends the step that is shown: another begins, or nothing more comes.
 func (p *progress) endStep() {
-	if p.step != nil && p.step.bar != nil {
+	switch {
+	case p.step == nil || p.step.bar == nil:
+	case p.step.done < p.step.total:
+		p.step.bar.Abort(false) // stopped midway: the bar stays as it stands
+	default:
 		p.step.bar.SetTotal(-1, true)
 	}
 }

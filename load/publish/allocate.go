@@ -287,7 +287,7 @@ func (a *allocation) keys(ctx context.Context) error {
 	var on strings.Builder
 	for i, f := range KeyFields {
 		// A field that no rule looks at would only make more keys, with the same answers. allocation_keys has NULL there, and
-		// the join goes by the others (schemas.SQLAllocated).
+		// the join goes by the others (schemas.SQLLayout).
 		columns[i] = "NULL AS " + f
 		if slices.Contains(a.finance.fields(), f) {
 			columns[i] = "u." + f
@@ -380,7 +380,7 @@ func (a *allocation) keys(ctx context.Context) error {
 	})
 }
 
-// sums fills allocated_daily and ext_daily for the stale days.
+// sums fills allocated_daily, allocated_model_daily and ext_daily for the stale days.
 func (a *allocation) sums(ctx context.Context) error {
 	return a.d.Exec(ctx, a.layout().AllocatedSums())
 }

@@ -297,10 +297,12 @@ func SqlPath(path string) string {
 	return schemas.SQLString(absolute(path))
 }
 
-// SqlGlob is SqlPath for read_parquet, which takes a path for a pattern: it stands for the one file alone.
-func SqlGlob(path string) string {
-	return schemas.SQLString(noGlob.Replace(absolute(path)))
-}
+// SqlGlob is Glob as a string of SQL, for read_parquet.
+func SqlGlob(path string) string { return schemas.SQLString(Glob(path)) }
+
+// Glob is the pattern that stands for one file alone, of an absolute path. Where files are allowed by their names, both
+// the file's and this are asked for.
+func Glob(path string) string { return noGlob.Replace(absolute(path)) }
 
 var noGlob = strings.NewReplacer("[", "[[]", "*", "[*]", "?", "[?]")
 

@@ -149,7 +149,9 @@ type balances struct {
 // thread costs a third more CPU, since each fills row groups of its own, which are merged later, and twice the memory.
 func (p *publisher) engine() engine {
 	e := p.lake.engineFor(p.lake.Path(durable.TempDir, "spill"))
-	e.memoryLimit, e.threads = cmp.Or(e.memoryLimit, PublishMemoryLimit), cmp.Or(e.threads, 1)
+	if e.threads = cmp.Or(e.threads, 1); e.threads == 1 { // more would spill
+		e.memoryLimit = cmp.Or(e.memoryLimit, PublishMemoryLimit)
+	}
 	return e
 }
 
@@ -206,12 +208,12 @@ func (p *publisher) publish(ctx context.Context) (Published, error) {
 	slices.SortFunc(changed, schemas.Partition.Compare)
 	// What fails from here on, a full disk or a kill included, leaves a file in .tmp that nobody reads: discard drops it,
 	// or the next holder of the lock. The published file is untouched until install.
-	if len(changed) > len(p.days)/2 && len(changed) > 1 && len(p.last) == 0 {
+	if len(changed) > len(p.days)/2 && len(changed) > 1 && !p.alone() {
 		return p.build(ctx) // more is new than is not
 	}
 	// A close has the tables of finance written anew, and adds its FOCUS rows. A file that isn't small would come out with
 	// more dead space than it may have, and be built from nothing after all.
-	if reallocate && len(p.last) == 0 && len(p.finance.closed) > len(have.closed) && !p.small() {
+	if reallocate && !p.alone() && len(p.finance.closed) > len(have.closed) && !p.small() {
 		return p.build(ctx)
 	}
 	done, err := p.update(ctx, changed, reallocate)
@@ -415,9 +417,8 @@ func (p *publisher) reserve() (string, error) {
 		return "", err
 	}
 	// DuckDB makes its file itself, and takes none that is there. Nobody else takes the name: the lock is held.
-	name := t.Name()
-	t.Abort()
-	return name, nil
+	t.Done = true
+	return t.Name(), errors.Join(t.Close(), p.lake.FS.Remove(t.Name()))
 }
 
 // clone copies the published file into the temp directory.
@@ -501,7 +502,7 @@ func (p *publisher) finish(ctx context.Context, d *Database) error {
 	if err != nil {
 		return fmt.Errorf("look at the dead space: %w", err)
 	}
-	if size >= cmp.Or(p.opts.small, smallSize) && float64(dead) > maxDead*float64(size) {
+	if size >= cmp.Or(p.opts.small, smallSize) && float64(dead) > maxDead*float64(size) && !p.alone() {
 		return errBloated
 	}
 	return nil

@@ -218,6 +218,10 @@ func (p *publisher) keepLast(have *published) error {
 	return nil
 }
 
+// alone says whether the published file has days that a build would leave out: it is brought up to date then, for as
+// long as it can be read.
+func (p *publisher) alone() bool { return len(p.last)+len(p.underived) > 0 }
+
 // lastCopy refuses to build the file from nothing while it is the last to have something.
 func (p *publisher) lastCopy() error {
 	if len(p.last) == 0 {

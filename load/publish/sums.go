@@ -12,11 +12,11 @@ import (
 	"github.com/usagelake/usagelake/schemas"
 )
 
-// usage_daily and allocated_daily are there to be smaller than usage. Where nearly every record is the only one of its
-// day, token, user and model they aren't: filling them takes longer than all else, and they are half of the file. Then
-// they are views (schemas.SQLLayout), each by itself: where customers have ids of their own, only allocated_daily is as
-// large. It is decided when a file is built, by the share of sums in rows; a file with tables is built anew once that
-// share is far beyond.
+// usage_daily and allocated_daily are there to be smaller than usage. Where most records are the only ones of their
+// day, token, user and model they hardly are: filling them takes longer than all else, and they are half of the file.
+// Then they are views (schemas.SQLLayout), each by itself: where customers have ids of their own, only allocated_daily
+// is as large. It is decided when a file is built, by the share of sums in rows; a file with tables is built anew once
+// that share is far beyond.
 const (
 	// DefaultViewsFrom is the number of records below which both are tables whatever the share: they cost little then.
 	DefaultViewsFrom = 100_000
@@ -63,9 +63,10 @@ func (p *publisher) manySums(ctx context.Context, d *Database) (views []string, 
 	days := slices.SortedFunc(maps.Keys(p.rows), func(a, b schemas.Partition) int {
 		return cmp.Or(cmp.Compare(p.rows[b], p.rows[a]), a.Compare(b))
 	})
-	var files []string
+	var files, quoted []string
 	for _, day := range days[:min(sampledDays, len(days))] {
-		files = append(files, SqlGlob(p.lake.UsagePath(day)))
+		files = append(files, p.lake.UsagePath(day))
+		quoted = append(quoted, SqlGlob(files[len(files)-1]))
 	}
 	// An allocation goes by these, and by the channel if rules look at it, which is left out.
 	var usage, allocated bool
@@ -77,18 +78,21 @@ func (p *publisher) manySums(ctx context.Context, d *Database) (views []string, 
 		)
 		SELECT (SELECT count(*) FROM (SELECT DISTINCT * EXCLUDE (custom_user_id, n) FROM allocated)) > %[2]g * sum(n),
 			count(*) > %[2]g * sum(n)
-		FROM allocated`, strings.Join(files, ", "), manyShare)).Scan(&usage, &allocated)
+		FROM allocated`, strings.Join(quoted, ", "), manyShare)).Scan(&usage, &allocated)
+	if err != nil {
+		return nil, p.blame(err, files)
+	}
 	for i, many := range []bool{usage, allocated} {
 		if many {
 			views = append(views, schemas.SQLSums[i])
 		}
 	}
-	return views, err
+	return views, nil
 }
 
 // outgrown is errOutgrown once a table of sums of the file is a better view.
 func (p *publisher) outgrown(ctx context.Context, d *Database) error {
-	if len(p.last) > 0 { // it can't be built anew
+	if p.alone() {
 		return nil
 	}
 	for _, name := range schemas.SQLSums {
@@ -104,10 +108,11 @@ func (p *publisher) outgrown(ctx context.Context, d *Database) error {
 		if float64(sums) <= outgrownShare*float64(rows) {
 			continue
 		}
-		// A build goes by a sample, and must come to the same: else it would be tried again at every publish.
+		// A build goes by a sample, and must come to the same: else it would be tried again at every publish. Where the
+		// sample can't be read, a build would fail on it, too.
 		many, err := p.manySums(ctx, d)
 		if err != nil {
-			return err
+			return ctx.Err()
 		}
 		if slices.Contains(many, name) {
 			return errOutgrown

@@ -33,7 +33,7 @@ func exportClosing(ctx context.Context, l *publish.Lake, month schemas.Month, di
 		return err
 	}
 	// On one thread: each has a row group of wide rows in memory, and two would spill.
-	draft, s, err := draftParquetFrom(ctx, l, opts.Path, []string{ledger}, "SET threads = 1")
+	draft, s, err := draftParquetFrom(ctx, l, opts.Path, []string{ledger, publish.Glob(ledger)}, "SET threads = 1")
 	if err != nil {
 		return err
 	}

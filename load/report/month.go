@@ -48,23 +48,26 @@ func WriteMonth(ctx context.Context, lake *publish.Lake, month schemas.Month, di
 	// workbooks. Those of all cost centres, which take longest, come first.
 	g, inGroup := errgroup.WithContext(ctx)
 	g.SetLimit(runtime.GOMAXPROCS(0))
-	write := func(path string, build func() (*Document, error)) {
+	write := func(path string, doc *Document) {
 		g.Go(func() (err error) {
 			defer schemas.Guard(&err)
-			doc, err := build()
-			if err == nil {
-				err = writeDocument(path, doc, out)
-			}
-			if errors.Is(err, ErrNothing) {
-				return nil
-			}
-			return err
+			return writeDocument(path, doc, out)
 		})
 	}
-	for _, o := range []Options{chargeback, common} {
-		write(filepath.Join(dir, o.Name), func() (*Document, error) { return Build(inGroup, lake, o) })
+	documents := func() error {
+		for _, o := range []Options{chargeback, common} {
+			doc, err := Build(inGroup, lake, o)
+			if errors.Is(err, ErrNothing) {
+				continue
+			}
+			if err != nil {
+				return err
+			}
+			write(filepath.Join(dir, o.Name), doc)
+		}
+		return writeOwners(inGroup, lake, common, dir, out, opts.Progress, write)
 	}
-	err := writeOwners(inGroup, lake, common, dir, out, opts.Progress, write)
+	err := documents()
 	if err := cmp.Or(g.Wait(), err); err != nil {
 		return err
 	}
@@ -79,7 +82,7 @@ func WriteMonth(ctx context.Context, lake *publish.Lake, month schemas.Month, di
 // writeOwners has write write each cost centre's statement into the folder cost-centers; what they ask is asked once
 // for all of them.
 func writeOwners(ctx context.Context, lake *publish.Lake, opts Options, dir string, out durable.Out,
-	progress func(done, total int), write func(path string, build func() (*Document, error))) error {
+	progress func(done, total int), write func(path string, doc *Document)) error {
 	charged, err := answer(ctx, lake, fmt.Sprintf(
 		"SELECT DISTINCT cost_center FROM chargeback_daily WHERE billing_month = DATE '%s' ORDER BY 1", opts.Period.From))
 	if err != nil {
@@ -108,7 +111,7 @@ func writeOwners(ctx context.Context, lake *publish.Lake, opts Options, dir stri
 		if progress != nil {
 			progress(i, len(centers))
 		}
-		write(filepath.Join(dir, folder, StatementFile(centers[i])), func() (*Document, error) { return doc, nil })
+		write(filepath.Join(dir, folder, StatementFile(centers[i])), doc)
 		i++
 	}
 	if progress != nil {

@@ -196,6 +196,7 @@ type deflater struct{ *flate.Writer }
 
 func (d *deflater) Close() error {
 	err := d.Writer.Close()
+	d.Reset(nil) // else it would keep the workbook
 	deflaters.Put(d.Writer)
 	return err
 }

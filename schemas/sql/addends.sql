@@ -9,7 +9,8 @@ CREATE OR REPLACE VIEW usage_addends (
 ) AS
 SELECT account, usage_date, token_id, user_id, model, model_type, record_kind, currency,
     1::BIGINT AS requests, (amount IS NULL)::BIGINT AS without_amount,
-    input_tokens, output_tokens, cached_tokens, total_tokens, total_amount, discount_amount, amount
+    input_tokens, output_tokens, cached_tokens, total_tokens, total_amount::DECIMAL(38,12) AS total_amount,
+    discount_amount::DECIMAL(38,12) AS discount_amount, amount::DECIMAL(38,12) AS amount
 FROM usage /* of the file */;
 
 --| Rows that add up to allocated_daily: its own, or where it is a view one a record.
@@ -21,7 +22,8 @@ SELECT u.account, u.usage_date, k.allocation_id, u.token_id, u.user_id, u.custom
     u.record_kind, u.currency,
     1::BIGINT AS requests, (u.amount IS NULL)::BIGINT AS without_amount,
     u.input_tokens, u.output_tokens, u.cached_tokens, u.total_tokens,
-    u.total_amount AS list_cost, u.discount_amount AS discount, u.amount AS net_cost
+    u.total_amount::DECIMAL(38,12) AS list_cost, u.discount_amount::DECIMAL(38,12) AS discount,
+    u.amount::DECIMAL(38,12) AS net_cost
 FROM usage /* of the file */ u
 JOIN allocation_keys /* of the file */ k
     ON k.account = u.account AND u.usage_date >= k.valid_from AND u.usage_date < k.valid_to;
