@@ -23,7 +23,7 @@ const focusBatch = 50_000
 const focusGroups = ", ROW_GROUP_SIZE 120832"
 
 // writeFocus writes what focus_charges has of a month, in the order of its columns. They are the most rows of a close
-// and the most work by far, so all else that has them, FOCUS's files and the published file, takes them from here.
+// and the most work by far, so FOCUS's files and the published file take them from here.
 //
 // No two rows of a month are the same in all columns that aren't summed, and the order begins with whether it is a
 // correction, and with the day. So the corrections, and then some days at a time, are computed and sorted into files of
