@@ -99,8 +99,7 @@ func (l SQLLayout) Addends(catalog string) (usage, allocated string) {
 func (l SQLLayout) Rollups() string { return l.tablesOnly(sqlRollups) }
 
 // AllocatedSums inserts into allocated_daily, if that is a table, allocated_model_daily and ext_daily what
-// allocated_usage has for the days in the temporary table stale_days (account, usage_date), and deletes what is said of
-// no record any more. It is several statements.
+// allocated_usage has for the days in the temporary table summed_days (account, usage_date). It is several statements.
 func (l SQLLayout) AllocatedSums() string { return l.tablesOnly(sqlAllocatedSums) }
 
 // tablesOnly leaves out what fills a table that is a view.

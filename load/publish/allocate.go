@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"math/big"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/duckdb/duckdb-go/v2"
@@ -43,6 +44,7 @@ func (p *publisher) allocateDays(ctx context.Context, d *Database, days []schema
 	}
 	defer func() {
 		_ = d.Exec(context.WithoutCancel(ctx), "DROP TABLE IF EXISTS temp.stale_days", "DROP TABLE IF EXISTS temp.segments",
+			"DROP TABLE IF EXISTS temp.stale_groups", "DROP TABLE IF EXISTS temp.summed_days",
 			"DROP TABLE IF EXISTS temp.stale_months", "DROP VIEW IF EXISTS temp.chargeback_live")
 	}()
 	if err := a.mark(ctx, days, all); err != nil {
@@ -380,9 +382,33 @@ func (a *allocation) keys(ctx context.Context) error {
 	})
 }
 
-// sums fills allocated_daily, allocated_model_daily and ext_daily for the stale days.
+// sums fills allocated_daily, allocated_model_daily and ext_daily for the stale days, some at a time, so that DuckDB
+// never has more sums to hold than a group of days has records.
 func (a *allocation) sums(ctx context.Context) error {
-	return a.d.Exec(ctx, a.layout().AllocatedSums())
+	err := a.d.Exec(ctx, `CREATE OR REPLACE TEMP TABLE stale_groups AS
+		SELECT account, usage_date, (sum("rows") OVER (ORDER BY account, usage_date ROWS BETWEEN UNBOUNDED PRECEDING
+			AND 1 PRECEDING) // `+strconv.Itoa(groupRows)+`)::BIGINT AS place
+		FROM temp.stale_days JOIN partitions USING (account, usage_date)`)
+	if err != nil {
+		return err
+	}
+	var last sql.NullInt64
+	const most = "SELECT max(coalesce(place, 0)) FROM temp.stale_groups"
+	if err := a.d.conn.QueryRowContext(ctx, most).Scan(&last); err != nil {
+		return err
+	}
+	for place := int64(0); last.Valid && place <= last.Int64; place++ {
+		err := a.d.Exec(ctx, fmt.Sprintf("CREATE OR REPLACE TEMP TABLE summed_days AS SELECT account, usage_date "+
+			"FROM temp.stale_groups WHERE coalesce(place, 0) = %d", place), a.layout().AllocatedSums())
+		if err != nil {
+			return err
+		}
+	}
+	// What is said of no record any more goes, so that the file is the same however it came about; but for keys that only
+	// repeat what is said of others, which would cost a look at all of usage.
+	return a.d.Exec(ctx, "DELETE FROM allocations WHERE allocation_id NOT IN (SELECT allocation_id FROM "+
+		"allocated_model_daily)", "DELETE FROM allocation_keys WHERE allocation_id NOT IN (SELECT allocation_id FROM "+
+		"allocations)")
 }
 
 // shares splits the shared pools of the months in which a day is stale.

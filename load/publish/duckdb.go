@@ -242,6 +242,12 @@ func (l *Lake) engineFor(spill string) engine {
 	return e
 }
 
+// outOfMemory says of an error whether DuckDB gave up for want of memory, or of a disk to spill to.
+func outOfMemory(err error) bool {
+	var e *duckdb.Error
+	return errors.As(err, &e) && e.Type == duckdb.ErrorTypeOutOfMemory
+}
+
 // Spilled adds to an error of DuckDB's, which says it in many words or none, that the disk it spills to is full.
 func (d *Database) Spilled(err error) error {
 	var e *duckdb.Error

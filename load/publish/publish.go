@@ -39,7 +39,8 @@ type PublishOptions struct {
 	Drop       []schemas.Partition
 	DropMonths []schemas.Month
 
-	small int64 // for tests; 0 is smallSize
+	small  int64  // for tests; 0 is smallSize
+	memory string // for tests; "" is PublishMemoryLimit
 }
 
 // Published is what Publish did.
@@ -68,9 +69,9 @@ var ErrNewerDatabase = errors.New("usage.duckdb was published by a newer version
 var errInexact = errors.New("the totals differ from those of the day files")
 
 const (
-	// How many days are inserted in one transaction, at most: by files, and by rows.
+	// How many days are inserted in one transaction, and summed up at once, at most: by files, and by rows.
 	groupDays = 64
-	groupRows = 2_000_000
+	groupRows = 1_000_000
 
 	// A file is built anew once more than this share of it is dead space, unless it is small: then a publish writes most
 	// of it anew, and nearly as much is dead after each.
@@ -103,6 +104,11 @@ func (l *Lake) Publish(ctx context.Context, opts PublishOptions) (Published, err
 	start := opts.Now()
 	p := &publisher{lake: l, opts: opts}
 	done, err := p.publish(ctx)
+	if outOfMemory(err) && l.engine.memoryLimit == "" && p.engine().memoryLimit != "" {
+		l.Log.Info("publishing takes more memory than it is given at first; it is tried again", "memory", DefaultMemoryLimit)
+		p = &publisher{lake: l, opts: opts, roomy: true}
+		done, err = p.publish(ctx)
+	}
 	if err != nil {
 		d := &Database{spill: l.Path(durable.TempDir)}
 		return Published{}, fmt.Errorf("publish %s: %w", l.Database(), d.Spilled(err))
@@ -129,6 +135,8 @@ type publisher struct {
 	balance   balances
 	finance   *finance
 
+	roomy bool // DuckDB has DefaultMemoryLimit: with less it gave up
+
 	fresh bool     // the file is built from nothing: its tables are empty at first
 	views []string // see schemas.SQLLayout
 
@@ -149,8 +157,8 @@ type balances struct {
 // thread costs a third more CPU, since each fills row groups of its own, which are merged later, and twice the memory.
 func (p *publisher) engine() engine {
 	e := p.lake.engineFor(p.lake.Path(durable.TempDir, "spill"))
-	if e.threads = cmp.Or(e.threads, 1); e.threads == 1 { // more would spill
-		e.memoryLimit = cmp.Or(e.memoryLimit, PublishMemoryLimit)
+	if e.threads = cmp.Or(e.threads, 1); e.threads == 1 && !p.roomy { // more threads would spill
+		e.memoryLimit = cmp.Or(e.memoryLimit, p.opts.memory, PublishMemoryLimit)
 	}
 	return e
 }
@@ -220,7 +228,7 @@ func (p *publisher) publish(ctx context.Context) (Published, error) {
 	switch {
 	case err == nil:
 		return done, nil
-	case ctx.Err() != nil:
+	case ctx.Err() != nil || outOfMemory(err):
 		return Published{}, err
 	case errors.Is(err, errInexact) || errors.As(err, new(*duckdb.Error)): // the file isn't as a publish left it
 		p.lake.Log.Warn("the published file can't be brought up to date; building it anew", "err", err)
@@ -389,7 +397,7 @@ func (p *publisher) update(ctx context.Context, changed []schemas.Partition, rea
 		return Published{}, err
 	}
 	defer d.Close()
-	if p.views, err = d.sumViews(ctx); err != nil {
+	if p.views, err = d.SumViews(ctx); err != nil {
 		return Published{}, err
 	}
 	if err := p.replaceDays(ctx, d, changed); err != nil {

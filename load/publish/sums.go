@@ -35,8 +35,8 @@ func (p *publisher) layout() schemas.SQLLayout {
 	return schemas.SQLLayout{Fields: p.finance.fields(), Views: p.views}
 }
 
-// sumViews are those of schemas.SQLSums that are views in the file.
-func (d *Database) sumViews(ctx context.Context) (views []string, err error) {
+// SumViews are those of schemas.SQLSums that are views in the file.
+func (d *Database) SumViews(ctx context.Context) (views []string, err error) {
 	for _, name := range schemas.SQLSums {
 		var n int
 		err := d.conn.QueryRowContext(ctx, fmt.Sprintf("SELECT count(*) FROM duckdb_views() WHERE database_name = '%s' AND "+

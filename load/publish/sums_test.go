@@ -2,6 +2,7 @@ package publish
 
 import (
 	"fmt"
+	"log/slog"
 	"strings"
 	"testing"
 
@@ -25,7 +26,7 @@ func sumViews(t *testing.T, l *Lake) string {
 	d, err := openDatabase(t.Context(), engine{}, l.Database(), true)
 	must(t, err)
 	defer d.Close()
-	views, err := d.sumViews(t.Context())
+	views, err := d.SumViews(t.Context())
 	must(t, err)
 	return strings.Join(views, " ")
 }
@@ -109,5 +110,27 @@ func TestAFileThatOutgrowsItsSumsGetsViews(t *testing.T) {
 	w.publish(PublishOptions{Full: true})
 	if got := sumViews(t, w.lake); got != "" {
 		t.Errorf("a lake of few records has views: %s", got)
+	}
+}
+
+// A publish that doesn't come out with the memory it is given at first comes out with more.
+func TestAPublishThatLacksMemoryIsGivenMore(t *testing.T) {
+	log := &strings.Builder{}
+	w := newDayWriter(t, load.Options{Logger: slog.New(slog.NewTextHandler(log, nil))})
+	w.RandomDays(2, 3000)
+	want := Published{Changed: 4, Total: 4, Rows: 12002, Full: true}
+	wantPublished(t, w.publish(PublishOptions{memory: "6MB"}), want)
+	if !strings.Contains(log.String(), "it is tried again") {
+		t.Errorf("6 MB were enough: %s", log)
+	}
+	// Whoever says how much there is isn't given more.
+	little, err := Open(w.lake.Dir(), Options{Memory: "6MB"})
+	must(t, err)
+	if _, err := little.Publish(t.Context(), PublishOptions{Full: true}); !outOfMemory(err) {
+		t.Errorf("6 MB by the config: %v", err)
+	}
+	var rows int64
+	if w.number("SELECT count(*) FROM usage", &rows); rows != want.Rows {
+		t.Errorf("%d rows are there", rows)
 	}
 }

@@ -235,17 +235,8 @@ func (s *Snapshot) layout(ctx context.Context) (l schemas.SQLLayout, err error) 
 			l.Fields = append(l.Fields, f)
 		}
 	}
-	for _, name := range schemas.SQLSums {
-		n, err := s.number(ctx, fmt.Sprintf("SELECT count(*) FROM duckdb_views() WHERE database_name = '%s' AND "+
-			"view_name = '%s'", publish.Catalog, name))
-		if err != nil {
-			return l, err
-		}
-		if n > 0 {
-			l.Views = append(l.Views, name)
-		}
-	}
-	return l, nil
+	l.Views, err = s.d.SumViews(ctx)
+	return l, err
 }
 
 // summedUp are the counts of a sum of addends.

@@ -1,4 +1,4 @@
--- Sums allocated_usage for the days in the temporary table stale_days, whose rows have been deleted before. Where
+-- Sums allocated_usage for the days in the temporary table summed_days, whose rows have been deleted before. Where
 -- allocated_daily is a view, it is the first statement's query without the days and the order.
 
 INSERT INTO allocated_daily
@@ -7,7 +7,7 @@ SELECT account, usage_date, allocation_id, token_id, user_id, custom_user_id, mo
     TRY_CAST(sum(input_tokens) AS BIGINT) AS input_tokens, TRY_CAST(sum(output_tokens) AS BIGINT) AS output_tokens,
     TRY_CAST(sum(cached_tokens) AS BIGINT) AS cached_tokens, TRY_CAST(sum(total_tokens) AS BIGINT) AS total_tokens,
     sum(total_amount) AS list_cost, sum(discount_amount) AS discount, sum(amount) AS net_cost
-FROM allocated_usage SEMI JOIN temp.stale_days USING (account, usage_date)
+FROM allocated_usage SEMI JOIN temp.summed_days USING (account, usage_date)
 GROUP BY ALL
 ORDER BY ALL;
 
@@ -17,7 +17,7 @@ SELECT account, usage_date, allocation_id, model, model_type, record_kind, curre
     TRY_CAST(sum(input_tokens) AS BIGINT), TRY_CAST(sum(output_tokens) AS BIGINT),
     TRY_CAST(sum(cached_tokens) AS BIGINT), TRY_CAST(sum(total_tokens) AS BIGINT),
     sum(list_cost), sum(discount), sum(net_cost)
-FROM allocated_addends SEMI JOIN temp.stale_days USING (account, usage_date)
+FROM allocated_addends SEMI JOIN temp.summed_days USING (account, usage_date)
 GROUP BY ALL
 ORDER BY ALL;
 
@@ -26,13 +26,8 @@ SELECT account, usage_date, allocation_id, model, currency, e.category, e.item, 
     sum(coalesce(e.amount::DECIMAL(38,12), (e.price * e."usage")::DECIMAL(38,12)))
 FROM (
     SELECT account, usage_date, allocation_id, model, currency, unnest(ext_items) AS e
-    FROM allocated_usage SEMI JOIN temp.stale_days USING (account, usage_date)
+    FROM allocated_usage SEMI JOIN temp.summed_days USING (account, usage_date)
     WHERE len(ext_items) > 0
 )
 GROUP BY ALL
 ORDER BY ALL;
-
--- What is said of no record any more goes, so that the file is the same however it came about; but for keys that only
--- repeat what is said of others, which would cost a look at all of usage.
-DELETE FROM allocations WHERE allocation_id NOT IN (SELECT allocation_id FROM allocated_model_daily);
-DELETE FROM allocation_keys WHERE allocation_id NOT IN (SELECT allocation_id FROM allocations);
