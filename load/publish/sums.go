@@ -68,13 +68,14 @@ func (p *publisher) manySums(ctx context.Context, d *Database) (views []string, 
 		files = append(files, p.lake.UsagePath(day))
 		quoted = append(quoted, SqlGlob(files[len(files)-1]))
 	}
-	// An allocation goes by these, and by the channel if rules look at it, which is left out.
+	// An allocation goes by these, and by the channel if rules look at it, which is left out. Files of older schemas have
+	// these columns, too.
 	var usage, allocated bool
 	err = d.conn.QueryRowContext(ctx, fmt.Sprintf(`
 		WITH allocated AS (
 			SELECT account, usage_date, token_id, user_id, model, model_type, record_kind, currency, custom_user_id,
 				count(*) AS n
-			FROM read_parquet([%s], hive_partitioning = false) GROUP BY ALL
+			FROM read_parquet([%s], hive_partitioning = false, union_by_name = true) GROUP BY ALL
 		)
 		SELECT (SELECT count(*) FROM (SELECT DISTINCT * EXCLUDE (custom_user_id, n) FROM allocated)) > %[2]g * sum(n),
 			count(*) > %[2]g * sum(n)
