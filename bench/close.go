@@ -11,9 +11,7 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/usagelake/usagelake/extract"
 	"github.com/usagelake/usagelake/extract/portal"
-	"github.com/usagelake/usagelake/load/publish"
 	"github.com/usagelake/usagelake/schemas"
 )
 
@@ -44,31 +42,13 @@ func childMonth(ctx context.Context, args []string, out *answer) error {
 	if p, err = newPortal(records*records/max(n, 1), days, now, portal.Faults{}); err != nil {
 		return err
 	}
-	lake, err := publish.Create(dir, publish.Options{})
+	err = sealed(ctx, p, dir, closedFrom, to, func(pages []schemas.Page) {
+		for i := range pages {
+			pages[i].Body = byCallers(pages[i].Body)
+		}
+	})
 	if err != nil {
 		return err
-	}
-	c, err := extract.NewClient(extract.Options{Account: account, BaseURL: "https://portal.test" + p.BasePath(),
-		Key: p.Key(org), Transport: &wire{p}, Pacer: extract.NewPacer(1e6, 4)})
-	if err != nil {
-		return err
-	}
-	defer c.Close()
-	f := extract.NewFetcher(extract.FetchOptions{Client: c, RunID: "bench-1", Version: "bench"})
-	f.SetCurrency("USD")
-	fetched, err := f.Fetch(ctx, schemas.Window{Account: account, Start: closedFrom, End: to}.Days(),
-		func(ctx context.Context, s schemas.Seal, pages []schemas.Page) error {
-			for i := range pages {
-				pages[i].Body = byCallers(pages[i].Body)
-			}
-			_, err := lake.Seal(ctx, s, pages)
-			return err
-		})
-	if err != nil {
-		return err
-	}
-	if len(fetched.Failed) > 0 {
-		return fmt.Errorf("window failed: %s", fetched.Failed[0].Error)
 	}
 	n, _ = p.Total(org, closedFrom, to)
 	out.V["records"] = float64(n)

@@ -87,6 +87,25 @@ func childGenerate(ctx context.Context, args []string, out *answer) error {
 	if err != nil {
 		return err
 	}
+	from := lastDay().AddDate(0, 0, -days)
+	if err := sealed(ctx, p, dir, from, lastDay(), func([]schemas.Page) {}); err != nil {
+		return err
+	}
+	t := truth{Asked: records, Days: days}
+	t.Records, t.Net = p.Total(org, from, lastDay())
+	b, err := json.Marshal(t)
+	if err != nil {
+		return err
+	}
+	if err := writeFinance(p, dir+".finance"); err != nil {
+		return err
+	}
+	out.V["records"] = float64(t.Records)
+	return os.WriteFile(dir+".truth.json", b, 0o600)
+}
+
+// sealed makes a lake of the Portal's pages of some days, each window's changed before it is sealed.
+func sealed(ctx context.Context, p *portal.Portal, dir string, from, to time.Time, change func([]schemas.Page)) error {
 	lake, err := publish.Create(dir, publish.Options{})
 	if err != nil {
 		return err
@@ -100,9 +119,9 @@ func childGenerate(ctx context.Context, args []string, out *answer) error {
 	defer c.Close()
 	f := extract.NewFetcher(extract.FetchOptions{Client: c, RunID: "bench-1", Version: "bench"})
 	f.SetCurrency("USD")
-	from := lastDay().AddDate(0, 0, -days)
-	fetched, err := f.Fetch(ctx, schemas.Window{Account: account, Start: from, End: lastDay()}.Days(),
+	fetched, err := f.Fetch(ctx, schemas.Window{Account: account, Start: from, End: to}.Days(),
 		func(ctx context.Context, s schemas.Seal, pages []schemas.Page) error {
+			change(pages)
 			_, err := lake.Seal(ctx, s, pages)
 			return err
 		})
@@ -112,17 +131,7 @@ func childGenerate(ctx context.Context, args []string, out *answer) error {
 	if len(fetched.Failed) > 0 {
 		return fmt.Errorf("window failed: %s", fetched.Failed[0].Error)
 	}
-	t := truth{Asked: records, Days: days}
-	t.Records, t.Net = p.Total(org, from, lastDay())
-	b, err := json.Marshal(t)
-	if err != nil {
-		return err
-	}
-	if err := writeFinance(p, dir+".finance"); err != nil {
-		return err
-	}
-	out.V["records"] = float64(t.Records)
-	return os.WriteFile(dir+".truth.json", b, 0o600)
+	return nil
 }
 
 // writeFinance writes who pays for what: each token's team and its cost centre, and one team shared by all.
