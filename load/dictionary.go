@@ -28,25 +28,29 @@ const maxDictionary = 1 << 20
 // dictionary gathers a row group's texts of one column as they are to be written: each distinct one once, in order of
 // first appearance, and a number for each row. arrow-go would do the same later, with an allocation for each value.
 type dictionary struct {
-	// Another in each process. It decides where a text is looked for, and nothing of what is written.
-	seed maphash.Seed
+	seeds
 	data []byte  // the distinct texts, one after another
 	ends []int64 // where they begin and end in data
 	// So that slots can be made anew without the texts, and two texts are compared only if their hashes are equal.
 	hash []uint64 // of each
-	slot []int32  // open addressing by hash: 1 + number of the text, 0 if free
-	rows []int32  // by row the number of its text; 0 where there is none
-	last int32    // number of the text before, -1 at the start
+	// Open addressing by hash: 1 + number of the text in the low half, 0 if free; in the high half that of its hash, so
+	// that most texts that are others are told without a look at them.
+	slot []uint64
+	rows []int32 // by row the number of its text; 0 where there is none
+	last int32   // number of the text before, -1 at the start
 }
 
 func newDictionary() *dictionary {
-	return &dictionary{seed: maphash.MakeSeed(), data: []byte{}, ends: []int64{0}, slot: make([]int32, 256), last: -1}
+	return &dictionary{seeds: newSeeds(), data: []byte{}, ends: []int64{0}, slot: make([]uint64, 256), last: -1}
 }
 
 func (d *dictionary) reset() {
 	d.data, d.ends, d.hash, d.rows, d.last = d.data[:0], d.ends[:1], d.hash[:0], d.rows[:0], -1
 	clear(d.slot)
 }
+
+// size is that of the dictionary's page, in bytes.
+func (d *dictionary) size() int { return len(d.data) + 4*len(d.hash) }
 
 // text is the distinct text of that number.
 func (d *dictionary) text(n int32) []byte { return d.data[d.ends[n]:d.ends[n+1]] }
@@ -56,10 +60,16 @@ func (d *dictionary) add(a *array.String, from, to int) error {
 	offsets := a.ValueOffsets()
 	first := offsets[0]
 	data := a.ValueBytes()
+	offsets = offsets[from : to+1]
 	d.rows = grow(d.rows, to-from)
-	for i := from; i < to; i++ {
-		v := data[offsets[i]-first : offsets[i+1]-first]
-		// Most often it is the text of the row before.
+	if constant(data[offsets[0]-first:offsets[to-from]-first], offsets) {
+		offsets = offsets[:2]
+	}
+	at := offsets[0] - first
+	for _, end := range offsets[1:] {
+		v := data[at : end-first]
+		at = end - first
+		// Often it is the text of the row before.
 		if d.last < 0 || !bytes.Equal(v, d.text(d.last)) {
 			n, err := d.number(v)
 			if err != nil {
@@ -69,24 +79,55 @@ func (d *dictionary) add(a *array.String, from, to int) error {
 		}
 		d.rows = append(d.rows, d.last)
 	}
+	for range to - from - (len(offsets) - 1) { // of a constant
+		d.rows = append(d.rows, d.last)
+	}
 	return nil
 }
 
+// constant says whether texts that stand one after another in data are all the same. offsets say where they begin and
+// end, counted from anywhere.
+func constant(data []byte, offsets []int32) bool {
+	length := offsets[1] - offsets[0]
+	if int(length)*(len(offsets)-1) != len(data) || !bytes.Equal(data[length:], data[:len(data)-int(length)]) {
+		return false // as most columns that aren't are told at once, or by their second text
+	}
+	for i := 2; i < len(offsets); i++ {
+		if offsets[i]-offsets[i-1] != length {
+			return false
+		}
+	}
+	return true
+}
+
+// missing takes in n rows without a text.
+func (d *dictionary) missing(n int) {
+	d.rows = grow(d.rows, n)
+	for range n {
+		d.rows = append(d.rows, 0)
+	}
+}
+
+// highHalf of a hash stands beside a text's number in its slot.
+const highHalf = 0xFFFFFFFF << 32
+
 // number finds v, or adds it.
 func (d *dictionary) number(v []byte) (int32, error) {
-	h := maphash.Bytes(d.seed, v)
+	h := d.seeds.of(v)
 	mask := uint64(len(d.slot) - 1)
 	i := h & mask
 	for ; d.slot[i] != 0; i = (i + 1) & mask {
-		if n := d.slot[i] - 1; d.hash[n] == h && bytes.Equal(v, d.text(n)) {
-			return n, nil
+		if s := d.slot[i]; (s^h)&highHalf == 0 {
+			if n := int32(uint32(s)) - 1; bytes.Equal(v, d.text(n)) {
+				return n, nil
+			}
 		}
 	}
 	if !utf8.Valid(v) {
 		return 0, errText
 	}
 	n := int32(len(d.hash))
-	d.slot[i] = n + 1
+	d.slot[i] = h&highHalf | uint64(n+1)
 	d.hash = append(d.hash, h)
 	d.data = append(d.data, v...)
 	d.ends = append(d.ends, int64(len(d.data)))
@@ -98,22 +139,50 @@ func (d *dictionary) number(v []byte) (int32, error) {
 
 func (d *dictionary) grow() {
 	// From half full to an eighth: a free slot always ends a search, and soon.
-	d.slot = make([]int32, 4*len(d.slot))
+	d.slot = make([]uint64, 4*len(d.slot))
 	mask := uint64(len(d.slot) - 1)
 	for n, h := range d.hash {
 		i := h & mask
 		for d.slot[i] != 0 {
 			i = (i + 1) & mask
 		}
-		d.slot[i] = int32(n) + 1
+		d.slot[i] = h&highHalf | uint64(n+1)
 	}
+}
+
+// seeds make the hashes of texts, which differ in each process: they decide where a text is looked for, and nothing of
+// what is written.
+type seeds struct {
+	a, b uint64 // of short texts
+	long maphash.Seed
+}
+
+func newSeeds() seeds { return seeds{rand.Uint64(), rand.Uint64(), maphash.MakeSeed()} }
+
+// of is the hash of v. Texts of up to 16 bytes, which most are, take two loads and two products; what the loads have in
+// common, or lack, is made up for by the length.
+func (s *seeds) of(v []byte) uint64 {
+	var a, b uint64
+	switch n := len(v); {
+	case n > 16:
+		return maphash.Bytes(s.long, v)
+	case n >= 8:
+		a, b = binary.LittleEndian.Uint64(v), binary.LittleEndian.Uint64(v[n-8:])
+	case n >= 4:
+		a, b = uint64(binary.LittleEndian.Uint32(v)), uint64(binary.LittleEndian.Uint32(v[n-4:]))
+	case n > 0:
+		a, b = uint64(v[0])|uint64(v[n/2])<<8, uint64(v[n-1])
+	}
+	hi, lo := bits.Mul64(a^s.a, b^s.b)
+	hi, lo = bits.Mul64(hi^lo^s.a, uint64(len(v))^0x9E3779B97F4A7C15) // 2⁶⁴ by the golden ratio
+	return hi ^ lo
 }
 
 // writeDictionary writes a flat text column with its dictionary, or plain if that is too large.
 func (t *tableWriter) writeDictionary(c chunk, l *leaf) error {
 	d := l.dict
 	def := t.definition(l)
-	if len(d.data)+4*len(d.hash) >= maxDictionary {
+	if d.size() >= maxDictionary {
 		t.data, t.ends = t.data[:0], append(t.ends[:0], 0)
 		for i, n := range d.rows {
 			if len(l.def) == 0 || l.def[i] == l.maxDef {
@@ -134,6 +203,63 @@ func (t *tableWriter) writeDictionary(c chunk, l *leaf) error {
 	dict, numbers := t.byFrequency(l)
 	body := appendNumbers(c.body(nil, def), numbers, dict.n)
 	return c.one(body, len(d.rows), t.file.props.DictionaryIndexEncoding(), stats, &dict)
+}
+
+// numbered gathers the texts of a list's members in t.texts. It is false if they, or the dictionary, are more than a
+// page surely holds.
+func (t *tableWriter) numbered(l *leaf) bool {
+	n := len(l.ends) - 1
+	if n == 0 || 8*n >= pageSize {
+		return false
+	}
+	if t.texts == nil {
+		t.texts = newDictionary()
+	}
+	d := t.texts
+	d.reset()
+	for i := range n {
+		no, err := d.number(l.data[l.ends[i]:l.ends[i+1]])
+		if err != nil || d.size() >= maxDictionary {
+			return false
+		}
+		d.rows = append(d.rows, no)
+	}
+	return true
+}
+
+// writeNumbered writes what numbered has gathered. The dictionary is in order of first appearance: these columns have
+// few texts, and few values.
+func (t *tableWriter) writeNumbered(c chunk, l *leaf) error {
+	d := t.texts
+	stats := c.statistics().(*metadata.ByteArrayStatistics)
+	stats.UpdateFromArrowOffsets64(d.data, d.ends, int64(l.levels-len(d.rows)))
+	t.data = t.data[:0]
+	for n := range d.hash {
+		t.data = appendText(t.data, d.text(int32(n)))
+	}
+	body := appendNumbers(c.body(*l.rep, t.definition(l)), d.rows, len(d.hash))
+	return c.one(body, l.levels, t.file.props.DictionaryIndexEncoding(), stats, &entries{t.data, len(d.hash)})
+}
+
+// repeated says whether values are one value.
+func repeated(values []int32) bool {
+	for _, v := range values {
+		if v != values[0] {
+			return false
+		}
+	}
+	return len(values) > 0
+}
+
+// writeRepeated writes a column whose values are one value, which is its dictionary.
+func (t *tableWriter) writeRepeated(c chunk, l *leaf) error {
+	stats := c.statistics().(*metadata.Int32Statistics)
+	stats.Update(l.i32[:1], int64(l.levels-len(l.i32)))
+	t.numbers.rows = slices.Grow(t.numbers.rows[:0], len(l.i32))[:len(l.i32)]
+	clear(t.numbers.rows)
+	body := appendNumbers(c.body(*l.rep, t.definition(l)), t.numbers.rows, 1)
+	return c.one(body, l.levels, t.file.props.DictionaryIndexEncoding(), stats,
+		&entries{arrow.Int32Traits.CastToBytes(l.i32[:1]), 1})
 }
 
 // byFrequency puts the distinct texts of l with the most frequent first, and returns the rows' numbers in that order,
@@ -164,8 +290,7 @@ func (t *tableWriter) byFrequency(l *leaf) (dict entries, numbers []int32) {
 	t.data = t.data[:0]
 	for i, n := range order {
 		to[n] = int32(i)
-		text := d.text(n)
-		t.data = append(binary.LittleEndian.AppendUint32(t.data, uint32(len(text))), text...)
+		t.data = appendText(t.data, d.text(n))
 	}
 	for i, n := range numbers {
 		numbers[i] = to[n]
@@ -181,6 +306,11 @@ func appendNumbers(dst []byte, numbers []int32, entries int) []byte {
 		width = 1 // as arrow-go has it: not every reader takes a width of 0
 	}
 	return page.AppendHybrid(append(dst, byte(width)), numbers, width)
+}
+
+// appendText encodes a text: its length, then it: "Plain: (PLAIN = 0)".
+func appendText(dst, text []byte) []byte {
+	return append(binary.LittleEndian.AppendUint32(dst, uint32(len(text))), text...)
 }
 
 // numbering gathers a row group's integers of one column as dictionary does its texts.

@@ -75,6 +75,7 @@ type buffers struct {
 	data    []byte
 	ends    []int64
 	numbers numbering
+	texts   *dictionary
 }
 
 // newTableWriter starts a file of these columns on w. props say how columns are encoded, beyond what all share.
@@ -203,6 +204,10 @@ func (t *tableWriter) writeLeaf(c chunk, l *leaf) error {
 		return t.writeIntegers(c, l)
 	case l.kind == leafDict:
 		return t.writeDictionary(c, l)
+	case l.kind == leafInt32 && t.file.props.DictionaryEnabledFor(l.path) && repeated(l.i32):
+		return t.writeRepeated(c, l)
+	case l.kind == leafText && t.file.props.DictionaryEnabledFor(l.path) && t.numbered(l):
+		return t.writeNumbered(c, l)
 	case l.kind == leafText && c.encoding() == parquet.Encodings.DeltaByteArray && len(l.data) < 2*pageSize:
 		body := page.AppendDeltaTexts(c.body(*l.rep, t.definition(l)), l.data, l.ends)
 		if len(body) >= pageSize {
@@ -460,16 +465,26 @@ func (c *column) append(arr arrow.Array, from, to int) error {
 // appendItems copies the lists of the rows [from, to) into the leaves of their members.
 func (c *column) appendItems(lists *array.List, from, to int) error {
 	items := lists.ListValues().(*array.Struct)
-	for i := from; i < to; i++ {
+	none := func(i int) int16 { // what a row without items has for its level
 		if lists.IsNull(i) {
-			c.appendNone(defNull)
+			return defNull
+		}
+		if start, end := lists.ValueOffsets(i); start == end {
+			return defEmpty
+		}
+		return defElement
+	}
+	for i := from; i < to; i++ {
+		if def := none(i); def != defElement {
+			// Most rows have none, and are copied as many as stand together.
+			first := i
+			for i+1 < to && none(i+1) == def {
+				i++
+			}
+			c.appendNone(def, i+1-first)
 			continue
 		}
 		start, end := lists.ValueOffsets(i)
-		if start == end {
-			c.appendNone(defEmpty)
-			continue
-		}
 		for j := int(start); j < int(end); j++ {
 			// 0 begins a row, 1 goes on with it. The rows [a b], NULL and [] are 0 1, 0, 0, at the definition levels 3 3, 0, 1
 			// where the member is there in both items.
@@ -491,12 +506,15 @@ func (c *column) appendItems(lists *array.List, from, to int) error {
 	return nil
 }
 
-// appendNone appends to every leaf a level without a value, at the start of a row.
-func (c *column) appendNone(def int16) {
+// appendNone appends to every leaf n levels without a value, each at the start of a row.
+func (c *column) appendNone(def int16, n int) {
 	for _, l := range c.leaves {
-		l.missing(def)
+		l.missing(def, n)
 	}
-	c.rep = append(c.rep, 0)
+	c.rep = grow(c.rep, n)
+	at := len(c.rep)
+	c.rep = c.rep[:at+n]
+	clear(c.rep[at:])
 }
 
 func (c *column) reset() {
@@ -531,8 +549,10 @@ func (l *leaf) append(arr arrow.Array, from, to int, nullable bool) error {
 			if !nullable {
 				return errNull
 			}
-			l.missing(l.maxDef - 1)
-			i++
+			first := i
+			for i++; i < to && arr.IsNull(i); i++ {
+			}
+			l.missing(l.maxDef-1, i-first)
 			continue
 		}
 		end := i + 1
@@ -619,18 +639,20 @@ func (l *leaf) present(n int) {
 	l.levels += n
 }
 
-// missing counts a value that isn't there, because of what stands at level def.
-func (l *leaf) missing(def int16) {
+// missing counts n values that aren't there, because of what stands at level def.
+func (l *leaf) missing(def int16, n int) {
 	// The first one that is missing writes out the levels of all before it.
-	l.def = grow(l.def, l.levels+1-len(l.def))
+	l.def = grow(l.def, l.levels+n-len(l.def))
 	for len(l.def) < l.levels { // so far all were there
 		l.def = append(l.def, l.maxDef)
 	}
-	l.def = append(l.def, def)
-	l.levels++
-	l.nulls++
+	for range n {
+		l.def = append(l.def, def)
+	}
+	l.levels += n
+	l.nulls += n
 	if l.kind == leafDict {
-		l.dict.rows = append(l.dict.rows, 0)
+		l.dict.missing(n)
 	}
 }
 

@@ -225,13 +225,8 @@ func (p *report) prices(s *stage, r *record) {
 			continue
 		}
 		if m == nil {
-			name := clip(s.bytes(r, r.texts[tModel]), maxName)
-			if m = p.models[string(name)]; m == nil {
-				if len(p.models) >= maxModels {
-					return
-				}
-				m = &modelPrices{}
-				p.models[string(name)] = m
+			if m = p.model(clip(s.bytes(r, r.texts[tModel]), maxName)); m == nil {
+				return
 			}
 		}
 		price := r.money[c.perMega]
@@ -240,6 +235,37 @@ func (p *report) prices(s *stage, r *record) {
 		}
 		m.step(k, price, r.time, s.id(r))
 	}
+}
+
+// recentModels is how many models are found without a look at the map: a power of two.
+const recentModels = 64
+
+// recentModel is one that was asked for last of those with its place in report.recent.
+type recentModel struct {
+	name   string
+	prices *modelPrices // nil of none
+}
+
+// model finds the prices of a model; nil if it is one too many. Nearly every record asks for one of the same few.
+func (p *report) model(name []byte) *modelPrices {
+	at := len(name)
+	if at > 1 {
+		at += 5*int(name[at-1]) + 11*int(name[at-2]) + 17*int(name[at/2]) // names differ at their ends most
+	}
+	recent := &p.recent[at%recentModels]
+	if recent.prices != nil && recent.name == string(name) {
+		return recent.prices
+	}
+	m := p.models[string(name)]
+	if m == nil {
+		if len(p.models) >= maxModels {
+			return nil
+		}
+		m = &modelPrices{}
+		p.models[string(name)] = m
+	}
+	*recent = recentModel{string(name), m}
+	return m
 }
 
 // step notes a price that isn't the only one met so far.

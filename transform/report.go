@@ -26,6 +26,7 @@ type report struct {
 	more   int64          // records of issues beyond schemas.MaxIssues
 
 	models map[string]*modelPrices
+	recent [recentModels]recentModel
 	sorted []schemas.Issue
 
 	strays map[[sha256.Size]byte]bool // contents of the records outside of the day that were counted

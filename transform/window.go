@@ -136,10 +136,17 @@ func (w *window) sort() {
 		}
 		w.keys = append(w.keys, k)
 	}
-	slices.SortFunc(w.keys, w.compare)
+	if !w.sortTimes() {
+		slices.SortFunc(w.keys, w.compare)
+	}
 	w.order = slices.Grow(w.order, len(w.keys))
 	for i := 0; i < len(w.keys); {
 		k := w.keys[i]
+		if k.time != 0 && (i+1 == len(w.keys) || w.keys[i+1].time != k.time) { // the only one of its time
+			w.order = append(w.order, k.rec)
+			i++
+			continue
+		}
 		// Those of one time and id stand next to each other. Without an id each is a group of its own.
 		id := s.id(&s.recs[k.rec])
 		end := i + 1
@@ -158,6 +165,33 @@ func (w *window) sort() {
 		}
 		i = end
 	}
+}
+
+// sortTimes sorts keys that came in the order of their times or against it, as the API lists them: only those of one
+// time are yet to be ordered. Of others it returns false, having done nothing.
+func (w *window) sortTimes() bool {
+	up, down := true, true
+	for i := 1; i < len(w.keys) && (up || down); i++ {
+		before, at := w.keys[i-1].time, w.keys[i].time
+		up, down = up && before <= at, down && before >= at
+	}
+	if !up && !down {
+		return false
+	}
+	if !up {
+		slices.Reverse(w.keys)
+	}
+	for rest := w.keys; len(rest) > 0; {
+		n := 1
+		for n < len(rest) && rest[n].time == rest[0].time {
+			n++
+		}
+		if n > 1 {
+			slices.SortFunc(rest[:n], w.compare)
+		}
+		rest = rest[n:]
+	}
+	return true
 }
 
 // compare orders by time, id and bytes. Of the same bytes the last to arrive comes first.
@@ -261,6 +295,9 @@ func (s *stage) columns(r *record) string {
 
 // share marks the rows whose id another row of the window has, too.
 func (w *window) share() {
+	if w.idsGrow() {
+		return
+	}
 	s := &w.stage
 	// A power of two, and at least twice as many slots as ids: a mask finds the slot, a look at the next ones ends soon. A
 	// table that an earlier window made may be larger than this one takes; all of it is used, so that the mask fits.
@@ -291,6 +328,25 @@ func (w *window) share() {
 		}
 		w.slots[at] = i + 1
 	}
+}
+
+// idsGrow says whether the ids of the rows only grow, by length and then by bytes: then no two are the same. The API
+// gives them out so, and to see it takes a look at each and no table.
+func (w *window) idsGrow() bool {
+	s := &w.stage
+	var last []byte
+	for _, i := range w.order[w.unplaced:] {
+		r := &s.recs[i]
+		if r.bad != 0 {
+			continue
+		}
+		id := s.id(r)
+		if len(id) < len(last) || len(id) == len(last) && bytes.Compare(id, last) <= 0 {
+			return false
+		}
+		last = id
+	}
+	return true
 }
 
 // within is the part of order that a stretch of time holds: [from, to) in microseconds.
