@@ -135,6 +135,7 @@ type record struct {
 	nNames uint32
 	// ordinal is how many rows of the same time and id stand before it.
 	ordinal uint32
+	idHash  uint32 // a hash of the id
 	kind    uint8
 	badExt  bool // ext could not be read
 	shared  bool // another row of the window has its id

@@ -3,6 +3,7 @@ package transform
 import (
 	"encoding/binary"
 	"math/bits"
+	"time"
 
 	"github.com/apache/arrow-go/v18/arrow"
 	"github.com/apache/arrow-go/v18/arrow/array"
@@ -22,27 +23,18 @@ type rowWriter struct {
 // batch makes one record batch of the records recs of s, in that order.
 func (w *rowWriter) batch(s *stage, recs []uint32, seal schemas.Seal) arrow.RecordBatch {
 	g := gather{mem: w.mem, s: s, recs: recs}
-	g.all, g.any = ^uint32(0), 0
-	for _, i := range recs {
-		h := s.recs[i].have
-		g.all &= h
-		g.any |= h
-	}
+	g.copy()
 	cols := make([]arrow.Array, len(w.schema.Fields()))
 	typ := func(c int) arrow.DataType { return w.schema.Field(c).Type }
-	text := func(c, f, slot int) { cols[c] = g.texts(typ(c), f, slot) }
-	count := func(c, f, slot int) {
-		cols[c] = g.ints(typ(c), f, func(r *record) int64 { return r.counts[slot] })
-	}
-	money := func(c, f, slot int) {
-		cols[c] = g.ints(typ(c), f, func(r *record) int64 { return int64(r.money[slot]) })
-	}
+	text := func(c, f, slot int) { cols[c] = g.column(typ(c), f, g.ends[slot], g.texts[slot]) }
+	count := func(c, f, slot int) { cols[c] = g.column(typ(c), f, g.counts[slot]) }
+	money := func(c, f, slot int) { cols[c] = g.column(typ(c), f, g.money[slot]) }
 
 	cols[schemas.ColAccount] = g.constant(typ(schemas.ColAccount), w.account)
 	cols[schemas.ColUsageDate] = g.date(typ(schemas.ColUsageDate), w.date)
-	cols[schemas.ColRequestTime] = g.ints(typ(schemas.ColRequestTime), fTime, func(r *record) int64 { return r.time })
+	cols[schemas.ColRequestTime] = g.column(typ(schemas.ColRequestTime), fTime, g.times)
 	text(schemas.ColID, fID, tID)
-	cols[schemas.ColOrdinal] = g.ints(typ(schemas.ColOrdinal), -1, func(r *record) int64 { return 1 + int64(r.ordinal) })
+	cols[schemas.ColOrdinal] = g.column(typ(schemas.ColOrdinal), -1, g.ordinals)
 	cols[schemas.ColRecordKind] = g.kinds(typ(schemas.ColRecordKind))
 	text(schemas.ColTokenID, fToken, tToken)
 	text(schemas.ColUserID, fUser, tUser)
@@ -67,8 +59,7 @@ func (w *rowWriter) batch(s *stage, recs []uint32, seal schemas.Seal) arrow.Reco
 	}
 	cols[schemas.ColExtItems] = g.extItems(typ(schemas.ColExtItems))
 	text(schemas.ColExtra, fExtra, tExtra)
-	fetched := seal.FetchedAt.UnixMicro()
-	cols[schemas.ColFetchedAt] = g.ints(typ(schemas.ColFetchedAt), -1, func(*record) int64 { return fetched })
+	cols[schemas.ColFetchedAt] = g.time(typ(schemas.ColFetchedAt), seal.FetchedAt)
 	cols[schemas.ColRunID] = g.constant(typ(schemas.ColRunID), seal.RunID)
 
 	batch := array.NewRecordBatch(w.schema, cols, int64(len(recs)))
@@ -85,6 +76,71 @@ type gather struct {
 	recs []uint32
 	// With these a column that is NULL nowhere, or everywhere, is known without a look at each record.
 	all, any uint32 // have bits that all records share, that any has
+
+	// What copy has gathered, until column takes it.
+	times, ordinals *memory.Buffer
+	counts          [numCounts]*memory.Buffer
+	money           [numMoney]*memory.Buffer
+	ends, texts     [numTexts]*memory.Buffer // ends is one longer: it begins with 0
+}
+
+// copy gathers the columns of numbers and of texts, a record at a time: each record and its page come into the
+// processor's caches once, and not once a column.
+func (g *gather) copy() {
+	n := len(g.recs)
+	column := func(b **memory.Buffer) []int64 {
+		*b = g.buffer(8 * n)
+		return arrow.Int64Traits.CastFromBytes((*b).Bytes())
+	}
+	times, ordinals := column(&g.times), column(&g.ordinals)
+	var counts [numCounts][]int64
+	for k := range counts {
+		counts[k] = column(&g.counts[k])
+	}
+	var money [numMoney][]int64
+	for k := range money {
+		money[k] = column(&g.money[k])
+	}
+	var ends [numTexts][]int32
+	for k := range ends {
+		g.ends[k] = g.buffer(4 * (n + 1))
+		ends[k] = arrow.Int32Traits.CastFromBytes(g.ends[k].Bytes())
+		ends[k][0] = 0
+	}
+	g.all, g.any = ^uint32(0), 0
+	for at, i := range g.recs {
+		r := &g.s.recs[i]
+		g.all &= r.have
+		g.any |= r.have
+		times[at], ordinals[at] = r.time, 1+int64(r.ordinal)
+		for k, v := range &r.counts {
+			counts[k][at] = v
+		}
+		for k, v := range &r.money {
+			money[k][at] = int64(v)
+		}
+		for k := range &r.texts { // one that is NULL has no bytes
+			ends[k][at+1] = ends[k][at] + int32(r.texts[k].n)
+		}
+	}
+	var texts [numTexts][]byte
+	for k := range texts {
+		g.texts[k] = g.buffer(int(ends[k][n]))
+		texts[k] = g.texts[k].Bytes()
+	}
+	for at, i := range g.recs {
+		r := &g.s.recs[i]
+		page := g.s.pages[r.page].buf
+		for k := range &r.texts {
+			copyText(texts[k], int(ends[k][at]), page, r.texts[k])
+		}
+	}
+}
+
+// column is the column of field f, of what copy has gathered for it. f < 0 stands for what every record has.
+func (g *gather) column(typ arrow.DataType, f int, gathered ...*memory.Buffer) arrow.Array {
+	valid, nulls := g.valid(f)
+	return finish(typ, len(g.recs), nulls, valid, gathered...)
 }
 
 func (g *gather) buffer(size int) *memory.Buffer {
@@ -131,15 +187,15 @@ func (g *gather) valid(f int) (bitmap *memory.Buffer, nulls int) {
 	return buf, n - set
 }
 
-// ints gathers a column of 64-bit values: integers, decimals, times.
-func (g *gather) ints(typ arrow.DataType, f int, value func(*record) int64) arrow.Array {
-	valid, nulls := g.valid(f)
+// time is a column of one time.
+func (g *gather) time(typ arrow.DataType, t time.Time) arrow.Array {
 	buf := g.buffer(8 * len(g.recs))
 	out := arrow.Int64Traits.CastFromBytes(buf.Bytes())
-	for at, i := range g.recs {
-		out[at] = value(&g.s.recs[i])
+	micros := t.UnixMicro()
+	for at := range out {
+		out[at] = micros
 	}
-	return finish(typ, len(g.recs), nulls, valid, buf)
+	return finish(typ, len(g.recs), 0, nil, buf)
 }
 
 func (g *gather) date(typ arrow.DataType, d schemas.Date) arrow.Array {
@@ -151,41 +207,29 @@ func (g *gather) date(typ arrow.DataType, d schemas.Date) arrow.Array {
 	return finish(typ, len(g.recs), 0, nil, buf)
 }
 
-// texts gathers a column of strings.
-func (g *gather) texts(typ arrow.DataType, f, slot int) arrow.Array {
-	valid, nulls := g.valid(f)
-	offsets := g.buffer(4 * (len(g.recs) + 1))
-	ends := arrow.Int32Traits.CastFromBytes(offsets.Bytes())
-	// A text that is NULL has no bytes: its offsets are equal.
-	total := uint32(0)
-	ends[0] = 0
-	for at, i := range g.recs {
-		total += g.s.recs[i].texts[slot].n
-		ends[at+1] = int32(total)
-	}
-	data := g.buffer(int(total))
-	out := data.Bytes()
-	if total > 0 {
-		for at, i := range g.recs {
-			r := &g.s.recs[i]
-			copyText(out, int(ends[at]), g.s.pages[r.page].buf, r.texts[slot])
-		}
-	}
-	return finish(typ, len(g.recs), nulls, valid, offsets, data)
-}
-
-// wideCopy is how many bytes copyText copies in one step.
+// wideCopy is how many bytes copyText copies at once.
 const wideCopy = 32
 
-// copyText copies the text t of src to dst[at:]. It may write beyond it, over what stands there: texts are copied in
-// order, and the next one comes there. Nearly all are short, and so many bytes at once cost less than a call that
-// copies as many as there are.
+// copyText copies the text t of src to dst[at:]. It may write beyond it: texts are copied in order, and the next one
+// comes there. Nearly all are short, and so many bytes at once, eight by eight, cost less than a call that copies as
+// many as there are.
 func copyText(dst []byte, at int, src []byte, t text) {
-	if t.n <= wideCopy && at+wideCopy <= len(dst) && int(t.off)+wideCopy <= len(src) {
-		*(*[wideCopy]byte)(dst[at:]) = *(*[wideCopy]byte)(src[t.off:])
+	if t.n > wideCopy || at+wideCopy > len(dst) || int(t.off)+wideCopy > len(src) {
+		copy(dst[at:], src[t.off:t.off+t.n])
 		return
 	}
-	copy(dst[at:], src[t.off:t.off+t.n])
+	if t.n == 0 {
+		return
+	}
+	from, to := (*[wideCopy]byte)(src[t.off:]), (*[wideCopy]byte)(dst[at:])
+	a, b := binary.NativeEndian.Uint64(from[0:]), binary.NativeEndian.Uint64(from[8:])
+	binary.NativeEndian.PutUint64(to[0:], a)
+	binary.NativeEndian.PutUint64(to[8:], b)
+	if t.n > 16 {
+		a, b = binary.NativeEndian.Uint64(from[16:]), binary.NativeEndian.Uint64(from[24:])
+		binary.NativeEndian.PutUint64(to[16:], a)
+		binary.NativeEndian.PutUint64(to[24:], b)
+	}
 }
 
 // constant is a column of one string.

@@ -27,8 +27,7 @@ type window struct {
 
 	// Of load alone: what they hold is of no use after it.
 	keys  []sortKey
-	slots []uint32 // hash table of ids: 1 + index in stage.recs
-	seed  maphash.Seed
+	slots []uint64 // hash table of ids: 1 + index in stage.recs in the low half, the id's hash in the high one
 }
 
 type sortKey struct {
@@ -65,6 +64,10 @@ func (w *window) load(ctx context.Context, no int, sealed schemas.Sealed) error 
 	return nil
 }
 
+// idSeed is of record.idHash. Another in each process, it decides where an id is looked for, and nothing of what comes
+// out.
+var idSeed = maphash.MakeSeed()
+
 // maxBody bounds a body, so that positions in it and in what is written behind it fit 32 bits.
 const maxBody = 512 << 20
 
@@ -88,8 +91,14 @@ func (s *stage) addPage(p schemas.Page) error {
 	// A copy: the archive reads the next page into the same memory.
 	pg.buf = scan.Pad(append(pg.buf[:0], p.Body...))
 	pg.body, pg.requestID, pg.fetchedAt = len(p.Body), p.RequestID, p.FetchedAt
+	first := len(s.recs)
 	if s.plainOnly || !s.fastPage() {
 		s.plainPage()
+	}
+	// Now, while the page is in the processor's caches: once all of a window is read it no longer is.
+	for i := range s.recs[first:] {
+		r := &s.recs[first+i]
+		r.idHash = uint32(maphash.Bytes(idSeed, s.id(r)))
 	}
 	return nil
 }
@@ -295,9 +304,6 @@ func (s *stage) columns(r *record) string {
 
 // share marks the rows whose id another row of the window has, too.
 func (w *window) share() {
-	if w.idsGrow() {
-		return
-	}
 	s := &w.stage
 	// A power of two, and at least twice as many slots as ids: a mask finds the slot, a look at the next ones ends soon. A
 	// table that an earlier window made may be larger than this one takes; all of it is used, so that the mask fits.
@@ -306,47 +312,29 @@ func (w *window) share() {
 		size *= 2
 	}
 	if len(w.slots) < size {
-		w.slots = make([]uint32, size)
-		w.seed = maphash.MakeSeed()
+		w.slots = make([]uint64, size)
 	} else {
 		clear(w.slots)
 	}
-	mask := uint64(len(w.slots) - 1)
+	mask := uint32(len(w.slots) - 1)
 	for _, i := range w.order[w.unplaced:] {
 		r := &s.recs[i]
 		if r.bad != 0 {
 			continue
 		}
-		id := s.id(r)
-		at := maphash.Bytes(w.seed, id) & mask
-		for w.slots[at] != 0 && !bytes.Equal(s.id(&s.recs[w.slots[at]-1]), id) {
-			at = (at + 1) & mask
+		at := r.idHash & mask
+		for ; w.slots[at] != 0; at = (at + 1) & mask {
+			// Their hashes first: of another record not even the page is looked at.
+			if other := &s.recs[uint32(w.slots[at])-1]; uint32(w.slots[at]>>32) == r.idHash &&
+				bytes.Equal(s.id(other), s.id(r)) {
+				r.shared, other.shared = true, true
+				break
+			}
 		}
-		if no := w.slots[at]; no != 0 {
-			r.shared, s.recs[no-1].shared = true, true
-			continue
+		if w.slots[at] == 0 {
+			w.slots[at] = uint64(r.idHash)<<32 | uint64(i+1)
 		}
-		w.slots[at] = i + 1
 	}
-}
-
-// idsGrow says whether the ids of the rows only grow, by length and then by bytes: then no two are the same. The API
-// gives them out so, and to see it takes a look at each and no table.
-func (w *window) idsGrow() bool {
-	s := &w.stage
-	var last []byte
-	for _, i := range w.order[w.unplaced:] {
-		r := &s.recs[i]
-		if r.bad != 0 {
-			continue
-		}
-		id := s.id(r)
-		if len(id) < len(last) || len(id) == len(last) && bytes.Compare(id, last) <= 0 {
-			return false
-		}
-		last = id
-	}
-	return true
 }
 
 // within is the part of order that a stretch of time holds: [from, to) in microseconds.
