@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"reflect"
 	"slices"
 	"strings"
 	"syscall"
@@ -212,16 +213,27 @@ func must(t testing.TB, err error) {
 
 // readRaw reads a sealed file to its end.
 func readRaw(t testing.TB, l *Lake, r Raw) error {
+	err, _ := readBoth(t, l, r)
+	return err
+}
+
+// readBoth reads a sealed file page by page and at once, which give the same.
+func readBoth(t testing.TB, l *Lake, r Raw) (byPage, atOnce error) {
+	t.Helper()
 	s, err := l.OpenRaw(t.Context(), schemastest.Day, r)
 	if err != nil {
-		return err
+		return err, err
 	}
-	for _, err := range s.Pages(t.Context()) {
-		if err != nil {
-			return err
-		}
+	pages, byPage := collect(t.Context(), s)
+	whole, _, ok, atOnce := s.Whole(t.Context(), []byte("what was here before"))
+	switch {
+	case !ok && atOnce == nil: // too large: to be read by page
+	case (byPage == nil) != (atOnce == nil):
+		t.Fatalf("page by page: %v; at once: %v", byPage, atOnce)
+	case byPage == nil && !reflect.DeepEqual(pages, whole):
+		t.Fatalf("page by page: %v; at once: %v", pages, whole)
 	}
-	return nil
+	return byPage, atOnce
 }
 
 // Each step of each write fails in each way, with the process living on and with it dead. A reader then sees the old

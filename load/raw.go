@@ -439,6 +439,9 @@ func (l *Lake) OpenRaw(ctx context.Context, p schemas.Partition, r Raw) (schemas
 		Pages: func(ctx context.Context) iter.Seq2[schemas.Page, error] {
 			return func(yield func(schemas.Page, error) bool) { l.pages(ctx, p, r, head, yield) }
 		},
+		Whole: func(ctx context.Context, buf []byte) ([]schemas.Page, []byte, bool, error) {
+			return l.whole(ctx, p, r, head, buf)
+		},
 	}, nil
 }
 
@@ -625,13 +628,9 @@ func (f *rawReader) readPage(digest hash.Hash) (schemas.Page, error) {
 	}
 	digest.Write(line)
 	digest.Write(lineFeed)
-	var p pageLine
-	if err := json.Unmarshal(line, &p); err != nil {
-		return schemas.Page{}, f.damaged("a page's line can't be read", err)
-	}
-	if p.Length < 0 || p.Length > MaxPage {
-		return schemas.Page{}, f.damaged(fmt.Sprintf("page %d is said to have %d bytes; at most %d are read", p.Page,
-			p.Length, MaxPage), nil)
+	p, err := f.pageLine(line)
+	if err != nil {
+		return schemas.Page{}, err
 	}
 	if f.body, err = readFull(f.in, f.body, p.Length+1); err != nil {
 		return schemas.Page{}, f.unreadable(err)
@@ -640,8 +639,23 @@ func (f *rawReader) readPage(digest hash.Hash) (schemas.Page, error) {
 	if f.body[p.Length] != '\n' {
 		return schemas.Page{}, f.damaged(fmt.Sprintf("page %d is longer than its line says", p.Page), nil)
 	}
-	return schemas.Page{Number: p.Page, RequestID: p.RequestID, FetchedAt: p.FetchedAt.UTC(),
-		Body: f.body[:p.Length:p.Length]}, nil
+	return p.page(f.body[:p.Length:p.Length]), nil
+}
+
+// pageLine reads a page's line.
+func (f *rawReader) pageLine(line []byte) (p pageLine, err error) {
+	if err := json.Unmarshal(line, &p); err != nil {
+		return p, f.damaged("a page's line can't be read", err)
+	}
+	if p.Length < 0 || p.Length > MaxPage {
+		return p, f.damaged(fmt.Sprintf("page %d is said to have %d bytes; at most %d are read", p.Page, p.Length, MaxPage),
+			nil)
+	}
+	return p, nil
+}
+
+func (p *pageLine) page(body []byte) schemas.Page {
+	return schemas.Page{Number: p.Page, RequestID: p.RequestID, FetchedAt: p.FetchedAt.UTC(), Body: body}
 }
 
 // readFull reads n bytes into buf, which grows as they come: a length that lies costs no memory.

@@ -2,6 +2,7 @@ package load
 
 import (
 	"io"
+	"slices"
 	"sync"
 
 	"github.com/apache/arrow-go/v18/parquet/compress"
@@ -19,6 +20,33 @@ const maxDecoder = 64 << 20
 // used in another.
 type coders struct {
 	decoders, encoders sync.Pool
+	buffers            sync.Pool // of *[]byte: what is read to be decoded at once
+}
+
+// buffer is memory of that size, whatever it held before.
+func (c *coders) buffer(size int) *[]byte {
+	b, ok := c.buffers.Get().(*[]byte)
+	if !ok {
+		b = new([]byte)
+	}
+	*b = slices.Grow((*b)[:0], size)[:size]
+	return b
+}
+
+// putBuffer gives back what buffer has lent. It must not be used after.
+func (c *coders) putBuffer(b *[]byte) { c.buffers.Put(b) }
+
+// decode appends what src decodes to, maxDecoder bytes at the most, to dst.
+func (c *coders) decode(src, dst []byte) ([]byte, error) {
+	d, err := c.decoder(nil)
+	if err != nil {
+		return dst, err
+	}
+	out, err := d.DecodeAll(src, dst)
+	if err == nil {
+		c.putDecoder(d)
+	}
+	return out, err
 }
 
 // decoder reads what r has compressed, in the goroutine that calls it.

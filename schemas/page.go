@@ -92,6 +92,11 @@ type Sealed struct {
 	// Pages reads the answers in the order of their numbers. A Page and its Body are valid until the next step.
 	// The iteration ends with the first error; damage is found at the latest at the end.
 	Pages func(context.Context) iter.Seq2[Page, error]
+	// Whole reads all answers at once into the memory of buf, and returns it as it has grown: bodies are part of it, and
+	// valid until it is handed in again. Most have room behind them for what reads JSON where it lies (scan.Padded). It is
+	// false of a window that is too large, which is to be read by Pages. Damage is found before anything is returned. nil
+	// if there is Pages alone.
+	Whole func(ctx context.Context, buf []byte) (pages []Page, grown []byte, ok bool, err error)
 }
 
 // Reject is a record (or something that stood in a record's place) that could not be normalised.

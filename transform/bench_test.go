@@ -111,8 +111,8 @@ func BenchmarkDecode(b *testing.B) {
 		})
 	}
 	fast, plain := &stage{}, &stage{plainOnly: true}
-	run("fast", fast.addPage, fast.reset)
-	run("plain", plain.addPage, plain.reset)
+	run("fast", func(p schemas.Page) error { return fast.addPage(p, false) }, fast.reset)
+	run("plain", func(p schemas.Page) error { return plain.addPage(p, false) }, plain.reset)
 	run("encoding_json_struct", func(p schemas.Page) error {
 		var doc struct {
 			Data struct {

@@ -237,7 +237,7 @@ func TestAWindowBetweenManyOthersIsReadOnce(t *testing.T) {
 	for i := range int64(8) {
 		windows = append(windows, counted(sealed(int(i)+2, 10000*i+100, 10000*i+200, listing())))
 	}
-	equal(t, "ids", derive(t, Options{}, windows...).ids(), "1 2 3")
+	equal(t, "ids", deriveWith(t, NewDay(part, windows, Options{})).ids(), "1 2 3")
 	for seq, n := range reads {
 		equal(t, fmt.Sprint("reads of ", seq), n, 1)
 	}

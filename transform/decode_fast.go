@@ -308,7 +308,7 @@ func (s *stage) fastText(b []byte, i int, t *text) int {
 	default:
 		p := &s.pages[len(s.pages)-1]
 		off := len(p.buf)
-		p.buf = scan.AppendUnquoted(p.buf, b[i+1:end])
+		p.buf = scan.AppendUnquoted(p.writable(), b[i+1:end])
 		*t = text{uint32(off), uint32(len(p.buf) - off)}
 	}
 	return end + 1
@@ -498,7 +498,7 @@ func (d *fastDecoder) keepUnknown(b []byte, key text, i int) int {
 func (s *stage) fastExtra(r *record) {
 	p := &s.pages[len(s.pages)-1]
 	off := len(p.buf)
-	p.buf = append(p.buf, '{')
+	p.buf = append(p.writable(), '{')
 	for i, m := range s.fast.unknown {
 		if i > 0 {
 			p.buf = append(p.buf, ',')

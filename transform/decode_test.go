@@ -70,7 +70,7 @@ func decodeBoth(t testing.TB, bodies ...string) []staged {
 	fast, plain := &stage{}, &stage{plainOnly: true}
 	for _, b := range bodies {
 		for _, s := range []*stage{fast, plain} {
-			if err := s.addPage(schemas.Page{Number: 1, Body: []byte(b)}); err != nil {
+			if err := s.addPage(schemas.Page{Number: 1, Body: []byte(b)}, false); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -167,7 +167,7 @@ func TestTheFastDecoderReadsWhatTheAPISends(t *testing.T) {
 		"spaces":           "{ \"id\" : \"1\" ,\n\t\"request_time\" : 1793534400 }",
 	} {
 		s := &stage{}
-		if err := s.addPage(schemas.Page{Body: []byte(listing(rec))}); err != nil {
+		if err := s.addPage(schemas.Page{Body: []byte(listing(rec))}, false); err != nil {
 			t.Fatal(err)
 		}
 		if len(s.recs) != 1 || int(s.recs[0].texts[tID].off) >= s.pages[0].body {

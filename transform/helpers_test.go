@@ -6,6 +6,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"iter"
+	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -13,6 +15,7 @@ import (
 	"github.com/apache/arrow-go/v18/arrow/memory"
 
 	"github.com/usagelake/usagelake/schemas"
+	"github.com/usagelake/usagelake/schemas/scan"
 )
 
 // day0 is the day of the tests: 2026-11-01.
@@ -53,6 +56,35 @@ func pagesOf(bodies ...string) func(context.Context) iter.Seq2[schemas.Page, err
 	}
 }
 
+// wholeOf is what the archive reads at once of these pages: bodies in one piece of memory, some without room behind
+// them. What it held before is gone.
+func wholeOf(pages func(context.Context) iter.Seq2[schemas.Page, error]) func(context.Context, []byte) ([]schemas.Page,
+	[]byte, bool, error) {
+	return func(ctx context.Context, buf []byte) ([]schemas.Page, []byte, bool, error) {
+		for k := range buf {
+			buf[k] = '!'
+		}
+		var out []schemas.Page
+		var ends []int
+		buf = buf[:0]
+		for p, err := range pages(ctx) {
+			if err != nil {
+				return nil, buf, false, err
+			}
+			buf = append(buf, p.Body...)
+			ends = append(ends, len(buf))
+			buf = append(buf, make([]byte, p.Number%2*scan.Padding)...)
+			out = append(out, p)
+		}
+		buf = append(buf, make([]byte, scan.Padding)...)
+		for i, end := range ends {
+			from, room := end-len(out[i].Body), out[i].Number%2*scan.Padding
+			out[i].Body = buf[from : end : end+room]
+		}
+		return out, buf, true, nil
+	}
+}
+
 // wholeDay is one window over all of the day.
 func wholeDay(bodies ...string) schemas.Sealed { return sealed(1, 0, 86400, bodies...) }
 
@@ -77,13 +109,22 @@ type result struct {
 	footer  schemas.DayFooter
 }
 
-// derive derives a day under an allocator that finds what isn't released.
+// derive derives a day under an allocator that finds what isn't released: of windows that are read page by page, and of
+// the same ones read at once, which give the same.
 func derive(t testing.TB, opts Options, windows ...schemas.Sealed) result {
 	t.Helper()
 	mem := memory.NewCheckedAllocator(memory.NewGoAllocator())
 	defer mem.AssertSize(t, 0)
 	opts.Allocator = mem
-	return deriveWith(t, NewDay(part, windows, opts))
+	out := deriveWith(t, NewDay(part, windows, opts))
+	windows = slices.Clone(windows)
+	for i := range windows {
+		windows[i].Whole = wholeOf(windows[i].Pages)
+	}
+	if whole := deriveWith(t, NewDay(part, windows, opts)); !reflect.DeepEqual(whole, out) {
+		t.Fatalf("windows that are read at once give %+v, page by page %+v", whole, out)
+	}
+	return out
 }
 
 func deriveWith(t testing.TB, d *Day) result {

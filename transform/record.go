@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/usagelake/usagelake/schemas"
+	"github.com/usagelake/usagelake/schemas/scan"
 )
 
 // The fields of a record of the detailed answer, in the order the API documents them. A field's number is its bit in
@@ -181,26 +182,58 @@ type fault struct {
 // (unescaped strings, canonical JSON).
 type page struct {
 	buf       []byte
-	body      int // length of the body
+	body      int    // length of the body
+	lent      bool   // buf is of what the archive has read (schemas.Sealed.Whole): nothing may be written behind it
+	own       []byte // memory for buf where it isn't, of the pages that were here before
 	requestID string
 	fetchedAt time.Time
+}
+
+// hold makes p the page of this body, which stays as it is until then or may change.
+func (p *page) hold(body []byte, stays bool) {
+	if !p.lent {
+		p.own = p.buf
+	}
+	p.lent = stays
+	if stays {
+		p.buf = scan.Padded(body)
+	} else {
+		p.buf = scan.Pad(p.copied(body))
+	}
+}
+
+// writable is buf, to be written behind: a body that lies among others is copied now.
+func (p *page) writable() []byte {
+	if p.lent {
+		p.lent, p.buf = false, p.copied(p.buf)
+	}
+	return p.buf
+}
+
+// copied is b in the page's own memory, with room for more.
+func (p *page) copied(b []byte) []byte {
+	if need := len(b) + scan.Padding; cap(p.own) < need {
+		p.own = make([]byte, 0, need+need/16)
+	}
+	return append(p.own[:0], b...)
 }
 
 // add writes b behind the body and says where.
 func (p *page) add(b []byte) text {
 	off := len(p.buf)
-	p.buf = append(p.buf, b...)
+	p.buf = append(p.writable(), b...)
 	return text{uint32(off), uint32(len(b))}
 }
 
 func (p *page) addString(s string) text {
 	off := len(p.buf)
-	p.buf = append(p.buf, s...)
+	p.buf = append(p.writable(), s...)
 	return text{uint32(off), uint32(len(s))}
 }
 
 // stage holds the decoded records of one window, in the order they came.
 type stage struct {
+	whole []byte // the bodies of pages that are lent, and memory for those of the next window
 	// Those beyond its length are of earlier windows, kept for their buffers.
 	pages []page
 	recs  []record

@@ -9,7 +9,6 @@ import (
 	"slices"
 
 	"github.com/usagelake/usagelake/schemas"
-	"github.com/usagelake/usagelake/schemas/scan"
 )
 
 // window is one sealed window, decoded: which of its records stand, in what order.
@@ -46,16 +45,8 @@ func (w *window) load(ctx context.Context, no int, sealed schemas.Sealed) error 
 	w.order, w.dups, w.unplaced = w.order[:0], w.dups[:0], 0
 	// The seal says how many come, but it is a text in a file: a wrong one must not ask for all memory.
 	w.stage.recs = slices.Grow(w.stage.recs, int(min(max(sealed.Seal.Records, 0), maxAhead)))
-	for p, err := range sealed.Pages(ctx) {
-		if err == nil {
-			err = ctx.Err()
-		}
-		if err == nil {
-			err = w.stage.addPage(p)
-		}
-		if err != nil {
-			return fmt.Errorf("read the window %s (seal %d): %w", sealed.Seal.Window(), sealed.Seq, err)
-		}
+	if err := w.stage.read(ctx, sealed); err != nil {
+		return fmt.Errorf("read the window %s (seal %d): %w", sealed.Seal.Window(), sealed.Seq, err)
 	}
 	w.checkAsked(sealed.Seal)
 	w.sort()
@@ -71,8 +62,39 @@ var idSeed = maphash.MakeSeed()
 // maxBody bounds a body, so that positions in it and in what is written behind it fit 32 bits.
 const maxBody = 512 << 20
 
-// addPage stages the records of a page, which may change afterwards.
-func (s *stage) addPage(p schemas.Page) error {
+// read stages the records of a sealed window.
+func (s *stage) read(ctx context.Context, sealed schemas.Sealed) error {
+	if sealed.Whole != nil {
+		pages, whole, ok, err := sealed.Whole(ctx, s.whole)
+		s.whole = whole
+		for _, p := range pages {
+			if err == nil {
+				err = ctx.Err()
+			}
+			if err == nil {
+				err = s.addPage(p, true)
+			}
+		}
+		if ok || err != nil {
+			return err
+		}
+	}
+	for p, err := range sealed.Pages(ctx) {
+		if err == nil {
+			err = ctx.Err()
+		}
+		if err == nil {
+			err = s.addPage(p, false)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// addPage stages the records of a page. Its body stays as it is until the stage is reset, or may change afterwards.
+func (s *stage) addPage(p schemas.Page, stays bool) error {
 	if len(p.Body) > maxBody {
 		return fmt.Errorf("page %d has %d bytes, more than the %d that can be read", p.Number, len(p.Body), maxBody)
 	}
@@ -85,11 +107,7 @@ func (s *stage) addPage(p schemas.Page) error {
 		s.pages = append(s.pages, page{})
 		pg = &s.pages[n]
 	}
-	if need := len(p.Body) + scan.Padding; cap(pg.buf) < need {
-		pg.buf = make([]byte, 0, need+need/16)
-	}
-	// A copy: the archive reads the next page into the same memory.
-	pg.buf = scan.Pad(append(pg.buf[:0], p.Body...))
+	pg.hold(p.Body, stays)
 	pg.body, pg.requestID, pg.fetchedAt = len(p.Body), p.RequestID, p.FetchedAt
 	first := len(s.recs)
 	if s.plainOnly || !s.fastPage() {
