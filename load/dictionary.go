@@ -33,6 +33,7 @@ type dictionary struct {
 	ends []int64 // where they begin and end in data
 	// So that slots can be made anew without the texts, and two texts are compared only if their hashes are equal.
 	hash []uint64 // of each
+	key  []key    // of each
 	// Open addressing by hash: 1 + number of the text in the low half, 0 if free; in the high half that of its hash, so
 	// that most texts that are others are told without a look at them.
 	slot []uint64
@@ -45,7 +46,7 @@ func newDictionary() *dictionary {
 }
 
 func (d *dictionary) reset() {
-	d.data, d.ends, d.hash, d.rows, d.last = d.data[:0], d.ends[:1], d.hash[:0], d.rows[:0], -1
+	d.data, d.ends, d.hash, d.key, d.rows, d.last = d.data[:0], d.ends[:1], d.hash[:0], d.key[:0], d.rows[:0], -1
 	clear(d.slot)
 }
 
@@ -66,16 +67,21 @@ func (d *dictionary) add(a *array.String, from, to int) error {
 		offsets = offsets[:2]
 	}
 	at := offsets[0] - first
+	last := key{n: -1}
+	if d.last >= 0 {
+		last = d.key[d.last]
+	}
 	for _, end := range offsets[1:] {
 		v := data[at : end-first]
 		at = end - first
+		k := keyOf(v)
 		// Often it is the text of the row before.
-		if d.last < 0 || !bytes.Equal(v, d.text(d.last)) {
-			n, err := d.number(v)
+		if k != last || k.long() && !bytes.Equal(v, d.text(d.last)) {
+			n, err := d.numberOf(k, v)
 			if err != nil {
 				return err
 			}
-			d.last = n
+			d.last, last = n, k
 		}
 		d.rows = append(d.rows, d.last)
 	}
@@ -112,13 +118,20 @@ func (d *dictionary) missing(n int) {
 const highHalf = 0xFFFFFFFF << 32
 
 // number finds v, or adds it.
-func (d *dictionary) number(v []byte) (int32, error) {
-	h := d.seeds.of(v)
+func (d *dictionary) number(v []byte) (int32, error) { return d.numberOf(keyOf(v), v) }
+
+func (d *dictionary) numberOf(k key, v []byte) (int32, error) {
+	var h uint64
+	if k.long() {
+		h = maphash.Bytes(d.long, v)
+	} else {
+		h = d.of(k)
+	}
 	mask := uint64(len(d.slot) - 1)
 	i := h & mask
 	for ; d.slot[i] != 0; i = (i + 1) & mask {
 		if s := d.slot[i]; (s^h)&highHalf == 0 {
-			if n := int32(uint32(s)) - 1; bytes.Equal(v, d.text(n)) {
+			if n := int32(uint32(s)) - 1; d.key[n] == k && (!k.long() || bytes.Equal(v, d.text(n))) {
 				return n, nil
 			}
 		}
@@ -128,7 +141,7 @@ func (d *dictionary) number(v []byte) (int32, error) {
 	}
 	n := int32(len(d.hash))
 	d.slot[i] = h&highHalf | uint64(n+1)
-	d.hash = append(d.hash, h)
+	d.hash, d.key = append(d.hash, h), append(d.key, k)
 	d.data = append(d.data, v...)
 	d.ends = append(d.ends, int64(len(d.data)))
 	if 2*len(d.hash) > len(d.slot) {
@@ -153,29 +166,39 @@ func (d *dictionary) grow() {
 // seeds make the hashes of texts, which differ in each process: they decide where a text is looked for, and nothing of
 // what is written.
 type seeds struct {
-	a, b uint64 // of short texts
+	a, b uint64 // of those with a key that says all
 	long maphash.Seed
 }
 
 func newSeeds() seeds { return seeds{rand.Uint64(), rand.Uint64(), maphash.MakeSeed()} }
 
-// of is the hash of v. Texts of up to 16 bytes, which most are, take two loads and two products; what the loads have in
-// common, or lack, is made up for by the length.
-func (s *seeds) of(v []byte) uint64 {
-	var a, b uint64
-	switch n := len(v); {
-	case n > 16:
-		return maphash.Bytes(s.long, v)
-	case n >= 8:
-		a, b = binary.LittleEndian.Uint64(v), binary.LittleEndian.Uint64(v[n-8:])
-	case n >= 4:
-		a, b = uint64(binary.LittleEndian.Uint32(v)), uint64(binary.LittleEndian.Uint32(v[n-4:]))
-	case n > 0:
-		a, b = uint64(v[0])|uint64(v[n/2])<<8, uint64(v[n-1])
-	}
-	hi, lo := bits.Mul64(a^s.a, b^s.b)
-	hi, lo = bits.Mul64(hi^lo^s.a, uint64(len(v))^0x9E3779B97F4A7C15) // 2⁶⁴ by the golden ratio
+// of is the hash of a short text.
+func (s *seeds) of(k key) uint64 {
+	hi, lo := bits.Mul64(k.a^s.a, k.b^s.b)
+	hi, lo = bits.Mul64(hi^lo^s.a, uint64(k.n)^0x9E3779B97F4A7C15) // 2⁶⁴ by the golden ratio
 	return hi ^ lo
+}
+
+// key tells texts apart: of two of up to 16 bytes, which most are, the keys are equal just if they are. They are loaded
+// from both ends, so that the loads overlap and each byte is in one of them. Of longer ones it has what can be had as
+// cheaply.
+type key struct {
+	a, b uint64
+	n    int
+}
+
+func (k *key) long() bool { return k.n > 16 }
+
+func keyOf(v []byte) key {
+	switch n := len(v); {
+	case n >= 8:
+		return key{binary.LittleEndian.Uint64(v), binary.LittleEndian.Uint64(v[n-8:]), n}
+	case n >= 4:
+		return key{uint64(binary.LittleEndian.Uint32(v)), uint64(binary.LittleEndian.Uint32(v[n-4:])), n}
+	case n > 0:
+		return key{uint64(v[0]) | uint64(v[n/2])<<8, uint64(v[n-1]), n}
+	}
+	return key{}
 }
 
 // writeDictionary writes a flat text column with its dictionary, or plain if that is too large.

@@ -225,7 +225,7 @@ func (p *report) prices(s *stage, r *record) {
 			continue
 		}
 		if m == nil {
-			if m = p.model(clip(s.bytes(r, r.texts[tModel]), maxName)); m == nil {
+			if m = p.model(s, r); m == nil {
 				return
 			}
 		}
@@ -237,34 +237,21 @@ func (p *report) prices(s *stage, r *record) {
 	}
 }
 
-// recentModels is how many models are found without a look at the map: a power of two.
-const recentModels = 64
-
-// recentModel is one that was asked for last of those with its place in report.recent.
-type recentModel struct {
-	name   string
-	prices *modelPrices // nil of none
-}
-
-// model finds the prices of a model; nil if it is one too many. Nearly every record asks for one of the same few.
-func (p *report) model(name []byte) *modelPrices {
-	at := len(name)
-	if at > 1 {
-		at += 5*int(name[at-1]) + 11*int(name[at-2]) + 17*int(name[at/2]) // names differ at their ends most
+// model finds the prices of a record's model; nil if it is one too many.
+func (p *report) model(s *stage, r *record) *modelPrices {
+	if m := p.staged[r.model]; m != nil {
+		return m
 	}
-	recent := &p.recent[at%recentModels]
-	if recent.prices != nil && recent.name == string(name) {
-		return recent.prices
-	}
-	m := p.models[string(name)]
+	name := s.models[r.model]
+	m := p.models[name]
 	if m == nil {
 		if len(p.models) >= maxModels {
 			return nil
 		}
 		m = &modelPrices{}
-		p.models[string(name)] = m
+		p.models[name] = m
 	}
-	*recent = recentModel{string(name), m}
+	p.staged[r.model] = m
 	return m
 }
 

@@ -247,6 +247,7 @@ func (d *Day) emit(
 ) bool {
 	seal := d.windows[no].Seal
 	s := &w.stage
+	d.report.begin(s)
 	var recs []uint32
 	for len(order) > 0 {
 		if err := ctx.Err(); err != nil {

@@ -1,6 +1,7 @@
 package transform
 
 import (
+	"hash/maphash"
 	"time"
 
 	"github.com/usagelake/usagelake/schemas"
@@ -137,6 +138,7 @@ type record struct {
 	// ordinal is how many rows of the same time and id stand before it.
 	ordinal uint32
 	idHash  uint32 // a hash of the id
+	model   uint32 // index in stage.models
 	kind    uint8
 	badExt  bool // ext could not be read
 	shared  bool // another row of the window has its id
@@ -243,6 +245,9 @@ type stage struct {
 	unknown []uint32 // indexes in names
 	names   []string // distinct names of fields that no column holds
 	nameNo  map[string]uint32
+	models  []string // distinct models, as issues name them
+	modelNo map[string]uint32
+	recent  [64]uint32 // some of models by modelSlot: 1 + index
 	// summaries counts the records of the summary answer that have the same content.
 	summaries map[[32]byte]int
 	summary   bool // a summary answer came
@@ -261,6 +266,8 @@ func (s *stage) reset() {
 	s.pages, s.recs, s.items = s.pages[:0], s.recs[:0], s.items[:0]
 	s.bad, s.unknown, s.names = s.bad[:0], s.unknown[:0], s.names[:0]
 	clear(s.nameNo)
+	s.models, s.recent = s.models[:0], [len(s.recent)]uint32{}
+	clear(s.modelNo)
 	clear(s.summaries)
 	s.summary = false
 }
@@ -288,6 +295,41 @@ func (s *stage) fault(r *record) *fault {
 }
 
 func (s *stage) unplaced(r *record) bool { return r.bad != 0 && s.bad[r.bad-1].unplaced }
+
+// know notes what is asked of a record again and again while its page is in the processor's caches: once all of a window
+// is read it no longer is.
+func (s *stage) know(r *record) {
+	r.idHash = uint32(maphash.Bytes(idSeed, s.id(r)))
+	name := clip(s.bytes(r, r.texts[tModel]), maxName)
+	slot := &s.recent[modelSlot(name)%len(s.recent)]
+	if *slot != 0 && s.models[*slot-1] == string(name) {
+		r.model = *slot - 1
+		return
+	}
+	no, ok := s.modelNo[string(name)]
+	if !ok {
+		if s.modelNo == nil {
+			s.modelNo = map[string]uint32{}
+		}
+		no = uint32(len(s.models))
+		s.models = append(s.models, string(name))
+		s.modelNo[s.models[no]] = no
+	}
+	r.model, *slot = no, no+1
+}
+
+// modelSlot tells most models of a day apart: by their lengths and ends.
+func modelSlot(name []byte) int {
+	n := len(name)
+	if n < 2 {
+		return n
+	}
+	return n + 5*int(name[n-1]) + 11*int(name[n-2]) + 17*int(name[n/2])
+}
+
+// idSeed is of record.idHash. Another in each process, it decides where an id is looked for, and nothing of what comes
+// out.
+var idSeed = maphash.MakeSeed()
 
 // maxName bounds the names of fields and models in issues; the API may send anything.
 const maxName = 200

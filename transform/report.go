@@ -26,7 +26,7 @@ type report struct {
 	more   int64          // records of issues beyond schemas.MaxIssues
 
 	models map[string]*modelPrices
-	recent [recentModels]recentModel
+	staged []*modelPrices // of stage.models, of those that were met; see begin
 	sorted []schemas.Issue
 
 	strays map[[sha256.Size]byte]bool // contents of the records outside of the day that were counted
@@ -135,6 +135,12 @@ func (p *report) summaryTokens(r *record) {
 	if r.kind == kindSummary && r.bad == 0 && r.has(fTotalTokens) {
 		p.tokens = p.tokens.add(wideOf(r.counts[cTotal]))
 	}
+}
+
+// begin precedes the rows of a window, or of a stretch of it.
+func (p *report) begin(s *stage) {
+	p.staged = slices.Grow(p.staged[:0], len(s.models))[:len(s.models)]
+	clear(p.staged)
 }
 
 // rows takes down the rows of a batch.

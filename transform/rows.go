@@ -18,12 +18,14 @@ type rowWriter struct {
 	schema  *arrow.Schema
 	account string
 	date    schemas.Date
+	items   []itemAt // memory of gather.items
 }
 
 // batch makes one record batch of the records recs of s, in that order.
 func (w *rowWriter) batch(s *stage, recs []uint32, seal schemas.Seal) arrow.RecordBatch {
-	g := gather{mem: w.mem, s: s, recs: recs}
+	g := gather{mem: w.mem, s: s, recs: recs, items: w.items[:0]}
 	g.copy()
+	w.items = g.items
 	cols := make([]arrow.Array, len(w.schema.Fields()))
 	typ := func(c int) arrow.DataType { return w.schema.Field(c).Type }
 	text := func(c, f, slot int) { cols[c] = g.column(typ(c), f, g.ends[slot], g.texts[slot]) }
@@ -82,7 +84,12 @@ type gather struct {
 	counts          [numCounts]*memory.Buffer
 	money           [numMoney]*memory.Buffer
 	ends, texts     [numTexts]*memory.Buffer // ends is one longer: it begins with 0
+
+	// items are those of all records, in order: index in stage.items, and in stage.pages.
+	items []itemAt
 }
+
+type itemAt struct{ item, page uint32 }
 
 // copy gathers the columns of numbers and of texts, a record at a time: each record and its page come into the
 // processor's caches once, and not once a column.
@@ -118,6 +125,9 @@ func (g *gather) copy() {
 		}
 		for k, v := range &r.money {
 			money[k][at] = int64(v)
+		}
+		for k := range r.nItems {
+			g.items = append(g.items, itemAt{r.items + k, r.page})
 		}
 		for k := range &r.texts { // one that is NULL has no bytes
 			ends[k][at+1] = ends[k][at] + int32(r.texts[k].n)
@@ -325,13 +335,8 @@ func (g *gather) extItems(typ arrow.DataType) arrow.Array {
 
 // eachItem walks the items of the batch in order.
 func (g *gather) eachItem(do func(at int, p *page, it *item)) {
-	at := 0
-	for _, i := range g.recs {
-		r := &g.s.recs[i]
-		for k := range g.s.items[r.items : r.items+r.nItems] {
-			do(at, &g.s.pages[r.page], &g.s.items[int(r.items)+k])
-			at++
-		}
+	for at, i := range g.items {
+		do(at, &g.s.pages[i.page], &g.s.items[i.item])
 	}
 }
 

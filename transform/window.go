@@ -5,7 +5,6 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"hash/maphash"
 	"slices"
 
 	"github.com/usagelake/usagelake/schemas"
@@ -54,10 +53,6 @@ func (w *window) load(ctx context.Context, no int, sealed schemas.Sealed) error 
 	w.no = no
 	return nil
 }
-
-// idSeed is of record.idHash. Another in each process, it decides where an id is looked for, and nothing of what comes
-// out.
-var idSeed = maphash.MakeSeed()
 
 // maxBody bounds a body, so that positions in it and in what is written behind it fit 32 bits.
 const maxBody = 512 << 20
@@ -113,10 +108,8 @@ func (s *stage) addPage(p schemas.Page, stays bool) error {
 	if s.plainOnly || !s.fastPage() {
 		s.plainPage()
 	}
-	// Now, while the page is in the processor's caches: once all of a window is read it no longer is.
 	for i := range s.recs[first:] {
-		r := &s.recs[first+i]
-		r.idHash = uint32(maphash.Bytes(idSeed, s.id(r)))
+		s.know(&s.recs[first+i])
 	}
 	return nil
 }
