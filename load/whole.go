@@ -22,6 +22,9 @@ import (
 // decoder stops at maxDecoder.
 const maxWhole = maxDecoder / 8
 
+// usualRatio is more than pages take for each byte of compressed data: mostly 7 or 8.
+const usualRatio = 9
+
 // whole reads a sealed file at once: schemas.Sealed.Whole. A page at a time the decoder copies what it has decoded into
 // its window, out of it into the page, and whoever keeps the page once more; here it is decoded where it stays. Both
 // digests are checked before anything is handed out.
@@ -59,7 +62,8 @@ func (l *Lake) whole(ctx context.Context, p schemas.Partition, r Raw, head, buf 
 	if !bytes.Equal(end, trailer(sum)) {
 		return nil, buf, false, f.damaged("the checksum at its end is not that of what stands before it", nil)
 	}
-	grown, err = l.coders.decode(compressed, buf[:0])
+	// The decoder would make room as it goes, and copy what it has each time. What nothing is written to takes no memory.
+	grown, err = l.coders.decode(compressed, slices.Grow(buf[:0], usualRatio*int(size)))
 	switch {
 	case errors.Is(err, zstd.ErrDecoderSizeExceeded):
 		return nil, grown, false, nil

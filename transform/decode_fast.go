@@ -2,6 +2,8 @@ package transform
 
 import (
 	"bytes"
+	"encoding/binary"
+	"math/bits"
 	"slices"
 
 	"github.com/usagelake/usagelake/schemas"
@@ -26,16 +28,37 @@ type fastDecoder struct {
 // member is a member of an object that no column holds: key and value as they stand in the body.
 type member struct{ key, value text }
 
-// keys are the fields' names as they mostly stand in a record, quotes and colon included.
-var keys = func() (k [numFields]string) {
+// fieldKey is a field's name as it mostly stands in a record, quotes and colon included, in words of eight bytes: the
+// first, the last, and one between them that overlaps both as may be. mask takes off what of a word a shorter name
+// hasn't.
+type fieldKey struct {
+	length              int
+	first, middle, last uint64
+	middleAt, lastAt    int
+	mask                uint64
+}
+
+var keys = func() (k [numFields]fieldKey) {
 	for i, f := range fields {
-		k[i] = `"` + f.name + `":`
+		name := `"` + f.name + `":`
+		n := len(name)
+		word := func(at int) uint64 { return binary.LittleEndian.Uint64([]byte(name + "       ")[at:]) }
+		k[i] = fieldKey{length: n, lastAt: max(n-8, 0), middleAt: min(8, max(n-8, 0)), mask: 1<<(8*min(n, 8)) - 1}
+		k[i].first, k[i].middle, k[i].last = word(0), word(k[i].middleAt), word(k[i].lastAt)
 	}
 	return k
 }()
 
-// The longest of them must be shorter than the padding behind a body, which comparing may run into.
-var _ = [1]struct{}{}[len(`"discount_amount":`)/scan.Padding]
+// at says whether the name stands at i.
+func (k *fieldKey) at(b []byte, i int) bool {
+	first := binary.LittleEndian.Uint64(b[i:]) ^ k.first
+	middle := binary.LittleEndian.Uint64(b[i+k.middleAt:]) ^ k.middle
+	last := binary.LittleEndian.Uint64(b[i+k.lastAt:]) ^ k.last
+	return (first|middle|last)&k.mask == 0
+}
+
+// The longest of them must have no byte beside its three words, which the padding behind a body is longer than.
+var _ = [1]struct{}{}[len(`"discount_amount":`)/25]
 
 // maxUnknown bounds the unknown members of a record that the fast decoder sorts by insertion.
 const maxUnknown = 16
@@ -164,8 +187,8 @@ func (s *stage) fastRecord(b []byte, i int, r *record) int {
 		// Compared with its quotes and colon in one step. Near the end of the body it reads into the padding, which is zeros
 		// and equals no name.
 		f := int(d.follows[last])
-		if k := keys[f]; string(b[i:i+len(k)]) == k {
-			i += len(k)
+		if k := &keys[f]; k.at(b, i) {
+			i += k.length
 		} else {
 			i = scan.Space(b, i)
 			if b[i] != '"' {
@@ -328,6 +351,25 @@ func closeQuote(b []byte, end int, quoted bool) int {
 // goesOn reports whether c may belong to a number that was read so far.
 func goesOn(c byte) bool { return isDigit(c) || c == '.' || c|0x20 == 'e' }
 
+// digits reads up to eight digits at i, all of them at once: how many there are is mostly another number than the last
+// time, and a loop would be guessed wrong at its end.
+func digits(b []byte, i int) (n int, v int64) {
+	x := binary.LittleEndian.Uint64(b[i:]) ^ '0'*lows
+	// A byte that is no digit is above 9 now. It carries into those behind it alone.
+	n = bits.TrailingZeros64(((x+0x76*lows)|x)&(0x80*lows)) >> 3
+	x <<= 64 - 8*n // zeros in front, so that there are eight
+	// Pairs of digits, then of pairs, then of these: each step has its products beside each other.
+	x = x*10 + x>>8
+	x = (x&0x000000FF000000FF*(100+1_000_000<<32) + x>>16&0x000000FF000000FF*(1+10_000<<32)) >> 32
+	return n, int64(uint32(x))
+}
+
+// lows has the lowest bit of each byte.
+const lows = 0x0101010101010101
+
+// tens are the powers of ten by their exponent.
+var tens = [9]int64{1, 10, 100, 1_000, 10_000, 100_000, 1_000_000, 10_000_000, 100_000_000}
+
 // fastCount reads a whole number.
 func fastCount(b []byte, i int) (v int64, end int) {
 	quoted := b[i] == '"'
@@ -341,9 +383,9 @@ func fastCount(b []byte, i int) (v int64, end int) {
 	}
 	first := i
 	// 18 digits are below 10¹⁸, which 64 bits hold. A nineteenth is met by goesOn, and the number read the slow way.
-	for isDigit(b[i]) && i-first < 18 {
+	n, v := digits(b, i)
+	for i += n; n >= 8 && isDigit(b[i]) && i-first < 18; i++ {
 		v = v*10 + int64(b[i]-'0')
-		i++
 	}
 	// No digit, more than whole digits, or a zero in front of others: the grammar of JSON decides what it is.
 	if i == first || goesOn(b[i]) || b[first] == '0' && i-first > 1 {
@@ -417,9 +459,10 @@ func fastMoney(b []byte, i int) (d schemas.Decimal, rounded bool, end int) {
 	if b[i] == '.' {
 		i++
 		point := i
-		for isDigit(b[i]) && i-point < schemas.DecimalScale {
+		n, d := digits(b, i)
+		v = v*tens[n] + d
+		for i += n; n == 8 && isDigit(b[i]) && i-point < schemas.DecimalScale; i++ {
 			v = v*10 + int64(b[i]-'0')
-			i++
 		}
 		decimals = i - point
 		ok = ok && decimals > 0

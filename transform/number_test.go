@@ -3,6 +3,7 @@ package transform
 import (
 	"math"
 	"math/big"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -170,4 +171,20 @@ func TestWhatIsQuotedReadsBack(t *testing.T) {
 			t.Fatalf("%q quoted is %q", want, appendQuoted(nil, want))
 		}
 	})
+}
+
+func TestDigitsAreReadAtOnce(t *testing.T) {
+	for _, text := range []string{"", "0", "7", "12", "1234567", "12345678", "123456789", "00000000", "99999999",
+		"3.14", "0,5", "5e3", "1/2", "1:2", "12\"", "9\x00\x00", "4\xff\xff", "1\xb02", "77777777777777777777"} {
+		b := scan.Pad([]byte("x" + text))
+		n, v := digits(b, 1)
+		want := 0
+		for want < min(len(text), 8) && isDigit(text[want]) {
+			want++
+		}
+		value, _ := strconv.ParseInt("0"+text[:want], 10, 64)
+		if n != want || v != value {
+			t.Errorf("%q: %d digits, %d; want %d, %d", text, n, v, want, value)
+		}
+	}
 }
