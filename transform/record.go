@@ -296,8 +296,8 @@ func (s *stage) fault(r *record) *fault {
 
 func (s *stage) unplaced(r *record) bool { return r.bad != 0 && s.bad[r.bad-1].unplaced }
 
-// know notes what is asked of a record again and again while its page is in the processor's caches: once all of a window
-// is read it no longer is.
+// know notes what is asked of a record again and again, while its page is in the processor's caches: once all of a
+// window is read it no longer is.
 func (s *stage) know(r *record) {
 	r.idHash = uint32(maphash.Bytes(idSeed, s.id(r)))
 	name := clip(s.bytes(r, r.texts[tModel]), maxName)
