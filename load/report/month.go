@@ -32,10 +32,11 @@ type MonthOptions struct {
 }
 
 // WriteMonth writes the documents of a month that is being closed into a new directory: what each owner is charged, the
-// statement of all and that of each cost centre, FOCUS, and the journal to post.
+// statement of all and that of each cost centre, FOCUS, and the journal to post. They are as durable as
+// publish.CloseOptions asks of Write: not yet.
 func WriteMonth(ctx context.Context, lake *publish.Lake, month schemas.Month, dir string, opts MonthOptions) error {
 	out := lake.Out()
-	out.New = true
+	out.New, out.Loose = true, true // publish.CloseMonth makes all of it durable
 	period := schemas.MonthPeriod(month)
 	common := Options{Name: "statement", Period: &period, Now: opts.Now, Version: opts.Version, Closing: true,
 		Edition: opts.Edition, Pictures: true}
