@@ -39,7 +39,7 @@ func WriteMonth(ctx context.Context, lake *publish.Lake, month schemas.Month, di
 	out.New, out.Loose = true, true // publish.CloseMonth makes all of it durable
 	period := schemas.MonthPeriod(month)
 	common := Options{Name: "statement", Period: &period, Now: opts.Now, Version: opts.Version, Closing: true,
-		Edition: opts.Edition, Pictures: true}
+		Dir: dir, Edition: opts.Edition, Pictures: true}
 	chargeback := common
 	chargeback.Name, chargeback.By = "chargeback", []string{"cost_center", "team", "model"}
 	if err := query.ExportClosing(ctx, lake, month, dir); err != nil {
