@@ -42,13 +42,14 @@ func WriteMonth(ctx context.Context, lake *publish.Lake, month schemas.Month, di
 		Dir: dir, Edition: opts.Edition, Pictures: true}
 	chargeback := common
 	chargeback.Name, chargeback.By = "chargeback", []string{"cost_center", "team", "model"}
-	if err := query.ExportClosing(ctx, lake, month, dir); err != nil {
-		return err
-	}
 	// As many at once as there are processors: what is asked of the file is little, so most of the time goes into making
-	// workbooks. Those of all cost centres, which take longest, come first.
+	// the documents. FOCUS and those of all cost centres, which take longest, come first.
 	g, inGroup := errgroup.WithContext(ctx)
 	g.SetLimit(runtime.GOMAXPROCS(0))
+	g.Go(func() (err error) {
+		defer schemas.Guard(&err)
+		return query.ExportClosing(inGroup, lake, month, dir)
+	})
 	write := func(path string, doc *Document) {
 		g.Go(func() (err error) {
 			defer schemas.Guard(&err)
