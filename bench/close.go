@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"hash/fnv"
 	"os"
@@ -12,13 +13,13 @@ import (
 	"time"
 
 	"github.com/usagelake/usagelake/extract/portal"
-	"github.com/usagelake/usagelake/schemas"
 )
 
-// What the month that is closed has of each: so many that hardly two records of a day are charged together.
+// Callers so many that hardly two records of a day are summed or charged together, and the cost centres they are of.
 const (
-	closedTokens = 500
-	closedUsers  = 5000
+	manyTokens = 500
+	manyUsers  = 5000
+	centers    = 60
 )
 
 // closedMonth is the month that is closed, as the flag has it.
@@ -42,17 +43,18 @@ func childMonth(ctx context.Context, args []string, out *answer) error {
 	if p, err = newPortal(records*records/max(n, 1), days, now, portal.Faults{}); err != nil {
 		return err
 	}
-	err = sealed(ctx, p, dir, closedFrom, to, func(pages []schemas.Page) {
-		for i := range pages {
-			pages[i].Body = byCallers(pages[i].Body)
-		}
-	})
-	if err != nil {
+	if err := sealed(ctx, p, dir, closedFrom, to, true); err != nil {
 		return err
 	}
 	n, _ = p.Total(org, closedFrom, to)
 	out.V["records"] = float64(n)
-	return writeCenters(dir, centers)
+	rules, err := writeCenters(dir+".config", centers)
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(filepath.Join(dir+".config", "usagelake.yaml"), fmt.Appendf(nil,
+		"lake: %s\naccounts:\n  - name: %s\n    base_url: https://portal.test/management\n    key_env: KEY\n"+
+			"allocation:\n  rules: %s\n", dir, account, rules), 0o600)
 }
 
 var (
@@ -80,42 +82,30 @@ func byCallers(page []byte) []byte {
 		out.Write(page[:at[1]])
 		out.Write(caller.ReplaceAllFunc(rest[:end], func(m []byte) []byte {
 			if bytes.HasPrefix(m, []byte(`"token_id"`)) {
-				return fmt.Appendf(nil, `"token_id":"tk-%03d"`, n/closedUsers%closedTokens)
+				return fmt.Appendf(nil, `"token_id":"tk-%03d"`, n/manyUsers%manyTokens)
 			}
-			return fmt.Appendf(nil, `"user_id":"user-%04d"`, n%closedUsers)
+			return fmt.Appendf(nil, `"user_id":"user-%04d"`, n%manyUsers)
 		}))
 		page = rest[end:]
 	}
 }
 
-// writeCenters writes the config of a lake, and the rules by which each user is of one of so many cost centres.
-func writeCenters(lake string, centers int) error {
+// writeCenters writes the rules into a directory by which each user is of one of so many cost centres.
+func writeCenters(dir string, centers int) (rules string, err error) {
 	users := "user_id,cost_center,gl_code\n"
-	for i := range closedUsers {
+	for i := range manyUsers {
 		users += fmt.Sprintf("user-%04d,CC-%04d,6%03d\n", i, i%centers, i%centers)
 	}
-	dir := lake + ".config"
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return err
-	}
-	for name, text := range map[string]string{
-		"users.csv": users,
-		"allocation.yaml": "version: 1\ntables:\n  users: {file: users.csv, key: user_id}\n" +
-			"rules:\n  - id: by-user\n    lookup: [users]\n",
-		"usagelake.yaml": fmt.Sprintf("lake: %s\naccounts:\n  - name: %s\n    base_url: https://portal.test/management\n    key_env: KEY\n"+
-			"allocation:\n  rules: %s\n", lake, account, filepath.Join(dir, "allocation.yaml")),
-	} {
-		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
-			return err
-		}
-	}
-	return nil
+	rules = filepath.Join(dir, "allocation.yaml")
+	return rules, errors.Join(os.MkdirAll(dir, 0o700), os.WriteFile(filepath.Join(dir, "users.csv"), []byte(users), 0o600),
+		os.WriteFile(rules, []byte("version: 1\ntables:\n  users: {file: users.csv, key: user_id}\n"+
+			"rules:\n  - id: by-user\n    lookup: [users]\n"), 0o600))
 }
 
 // closing closes a month of many records, and one of many cost centres.
 func (b *bench) closing(s *section) error {
 	t := s.table("month", "CPU s", "wall s", "peak memory", "MB written")
-	for _, l := range []struct{ records, centers int }{{b.size.closed, 60}, {b.size.closed / 8, 600}} {
+	for _, l := range []struct{ records, centers int }{{b.size.closed, centers}, {b.size.closed / 8, 600}} {
 		lake := filepath.Join(b.dir, fmt.Sprintf("lake-month-%d-%d", l.records, l.centers))
 		config := filepath.Join(lake+".config", "usagelake.yaml")
 		b.say("generate a month of %s records", thousands(float64(l.records)))
@@ -137,13 +127,13 @@ func (b *bench) closing(s *section) error {
 			return err
 		}
 		t.row(name, fmt.Sprintf("%.1f", r.CPU), fmt.Sprintf("%.1f", r.Wall), mib(r.RSS), fmt.Sprintf("%.0f", r.Written/1e6))
-		if l.centers == 60 {
+		if l.centers == centers {
 			s.atMost("closing a month of many records, CPU µs a record", 60, r.CPU/made.V["records"]*1e6, "%.0f")
 		} else {
 			s.atMost("closing a month of 600 cost centres, seconds", 10, r.Wall, "%.1f")
 		}
 	}
-	s.fact("Each month has %d tokens and %s users: hardly two records of a day are charged together.", closedTokens,
-		thousands(closedUsers))
+	s.fact("Each month has %d tokens and %s users: hardly two records of a day are charged together.", manyTokens,
+		thousands(manyUsers))
 	return nil
 }

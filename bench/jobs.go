@@ -126,7 +126,7 @@ func childChange(ctx context.Context, args []string, out *answer) error {
 	s := out.stages()
 	day := lastDay().AddDate(0, 0, -t.Days/2)
 	res, err := jobs.Export(ctx, setUp(args[0], "https://portal.test"+p.BasePath()),
-		environment(now, p.Key(org), &wire{p}),
+		environment(now, p.Key(org), &wire{p, t.Callers}),
 		jobs.ExportOptions{Span: jobs.Span{From: day, To: day.AddDate(0, 0, 1), Anew: true}, Phase: s.phase})
 	if err != nil {
 		return err
@@ -152,7 +152,7 @@ func childNights(ctx context.Context, args []string, out *answer) error {
 	if err != nil {
 		return err
 	}
-	cfg, env := setUp(args[0], "https://portal.test"+p.BasePath()), environment(now, p.Key(org), &wire{p})
+	cfg, env := setUp(args[0], "https://portal.test"+p.BasePath()), environment(now, p.Key(org), &wire{p, false})
 	for range nights {
 		at = at.AddDate(0, 0, 1)
 		span := jobs.Span{}
@@ -253,7 +253,7 @@ func childSettled(ctx context.Context, args []string, out *answer) error {
 	if err != nil {
 		return err
 	}
-	cfg, env := setUp(args[0], "https://portal.test"+p.BasePath()), environment(now, p.Key(org), &wire{p})
+	cfg, env := setUp(args[0], "https://portal.test"+p.BasePath()), environment(now, p.Key(org), &wire{p, false})
 	if _, err := jobs.Export(ctx, cfg, env,
 		jobs.ExportOptions{Span: jobs.Span{From: lastDay().AddDate(0, 0, -10), To: lastDay()}}); err != nil {
 		return err

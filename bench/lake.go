@@ -34,7 +34,10 @@ var clock = time.Date(2026, 11, 20, 12, 0, 0, 0, time.UTC)
 func lastDay() time.Time { return clock.Truncate(24 * time.Hour) }
 
 // wire carries requests to a Portal in the same process, without a socket.
-type wire struct{ portal http.Handler }
+type wire struct {
+	portal  http.Handler
+	callers bool // its records are of many callers
+}
 
 func (w *wire) RoundTrip(req *http.Request) (*http.Response, error) {
 	if t := httptrace.ContextClientTrace(req.Context()); t != nil && t.WroteRequest != nil {
@@ -44,6 +47,10 @@ func (w *wire) RoundTrip(req *http.Request) (*http.Response, error) {
 	r := req.Clone(req.Context())
 	r.RemoteAddr = "127.0.0.1:1"
 	w.portal.ServeHTTP(rec, r)
+	if w.callers {
+		rec.Body = bytes.NewBuffer(byCallers(rec.Body.Bytes()))
+		rec.Header().Del("Content-Length")
+	}
 	return rec.Result(), nil
 }
 
@@ -68,6 +75,7 @@ type truth struct {
 	Records int
 	Net     string // exact
 	Days    int
+	Callers bool // the records are of many callers
 }
 
 func readTruth(lake string) (t truth, err error) {
@@ -88,31 +96,36 @@ func childGenerate(ctx context.Context, args []string, out *answer) error {
 		return err
 	}
 	from := lastDay().AddDate(0, 0, -days)
-	if err := sealed(ctx, p, dir, from, lastDay(), func([]schemas.Page) {}); err != nil {
+	t := truth{Asked: records, Days: days, Callers: args[3] == "true"}
+	if err := sealed(ctx, p, dir, from, lastDay(), t.Callers); err != nil {
 		return err
 	}
-	t := truth{Asked: records, Days: days}
 	t.Records, t.Net = p.Total(org, from, lastDay())
 	b, err := json.Marshal(t)
 	if err != nil {
 		return err
 	}
-	if err := writeFinance(p, dir+".finance"); err != nil {
+	if t.Callers {
+		_, err = writeCenters(dir+".finance", centers)
+	} else {
+		err = writeFinance(p, dir+".finance")
+	}
+	if err != nil {
 		return err
 	}
 	out.V["records"] = float64(t.Records)
 	return os.WriteFile(dir+".truth.json", b, 0o600)
 }
 
-// sealed makes a lake of the Portal's pages of some days, each window's changed before it is sealed.
-func sealed(ctx context.Context, p *portal.Portal, dir string, from, to time.Time, change func([]schemas.Page)) error {
+// sealed makes a lake of the Portal's pages of some days, of its own callers or of many.
+func sealed(ctx context.Context, p *portal.Portal, dir string, from, to time.Time, callers bool) error {
 	lake, err := publish.Create(dir, publish.Options{})
 	if err != nil {
 		return err
 	}
 	c, err := extract.NewClient(extract.Options{Account: account, BaseURL: "https://portal.test" + p.BasePath(),
 		Key:       p.Key(org),
-		Transport: &wire{p}, Pacer: extract.NewPacer(1e6, 4)})
+		Transport: &wire{p, callers}, Pacer: extract.NewPacer(1e6, 4)})
 	if err != nil {
 		return err
 	}
@@ -121,7 +134,6 @@ func sealed(ctx context.Context, p *portal.Portal, dir string, from, to time.Tim
 	f.SetCurrency("USD")
 	fetched, err := f.Fetch(ctx, schemas.Window{Account: account, Start: from, End: to}.Days(),
 		func(ctx context.Context, s schemas.Seal, pages []schemas.Page) error {
-			change(pages)
 			_, err := lake.Seal(ctx, s, pages)
 			return err
 		})
@@ -333,9 +345,13 @@ func atoi(s string) int {
 	return n
 }
 
-// generated is the lake of so many records over so many days, made if it isn't there.
-func (b *bench) generated(records, days int) (string, truth, error) {
+// generated is the lake of so many records over so many days, of the Portal's own callers or of many, made if it isn't
+// there.
+func (b *bench) generated(records, days int, callers bool) (string, truth, error) {
 	dir := filepath.Join(b.dir, fmt.Sprintf("lake-%d-%d", records, days))
+	if callers {
+		dir += "-callers"
+	}
 	if t, err := readTruth(dir); err == nil {
 		return dir, t, nil
 	}
@@ -343,7 +359,8 @@ func (b *bench) generated(records, days int) (string, truth, error) {
 		return "", truth{}, err
 	}
 	b.say("generate %s records over %d days", thousands(float64(records)), days)
-	if _, err := b.child("generate", dir, strconv.Itoa(records), strconv.Itoa(days)); err != nil {
+	_, err := b.child("generate", dir, strconv.Itoa(records), strconv.Itoa(days), strconv.FormatBool(callers))
+	if err != nil {
 		return "", truth{}, err
 	}
 	t, err := readTruth(dir)

@@ -19,8 +19,8 @@ import (
 const window = 256 << 20 // the most memory of export and rebuild until they publish, in bytes
 
 // built makes sure that a lake is derived and published.
-func (b *bench) built(records, days int) (string, truth, error) {
-	dir, t, err := b.generated(records, days)
+func (b *bench) built(records, days int, callers bool) (string, truth, error) {
+	dir, t, err := b.generated(records, days, callers)
 	if err != nil || fileExists(filepath.Join(dir, "usage.duckdb")) {
 		return dir, t, err
 	}
@@ -30,7 +30,7 @@ func (b *bench) built(records, days int) (string, truth, error) {
 
 // starting compares what the program takes to say a word with one that links DuckDB and does nothing.
 func (b *bench) starting(s *section) error {
-	lake, _, err := b.built(b.size.records[0], 30)
+	lake, _, err := b.built(b.size.records[0], 30, false)
 	if err != nil {
 		return err
 	}
@@ -161,7 +161,7 @@ func duckWay(files string) string {
 
 // parquet compares ways from JSON pages to Parquet.
 func (b *bench) parquet(s *section) error {
-	lake, truth, err := b.generated(b.size.compared, 30)
+	lake, truth, err := b.generated(b.size.compared, 30, false)
 	if err != nil {
 		return err
 	}
@@ -324,12 +324,19 @@ func (b *bench) memory(s *section) error {
 // publishing compares bringing the file up to date after a changed day with building it anew.
 func (b *bench) publishing(s *section) error {
 	t := s.table("lake", "", "seconds", "CPU s", "MiB written", "seconds ÷ full", "written ÷ full")
-	for _, l := range []struct{ records, days int }{{b.size.compared, 30}, {b.size.year, b.size.yearDays}} {
-		lake, truth, err := b.built(l.records, l.days)
+	for _, l := range []struct {
+		records, days int
+		callers       bool
+	}{{b.size.compared, 30, false}, {b.size.compared, 30, true}, {b.size.year, b.size.yearDays, false}} {
+		lake, truth, err := b.built(l.records, l.days, l.callers)
 		if err != nil {
 			return err
 		}
-		b.say("publish a lake of %d days", l.days)
+		of := fmt.Sprintf("%d days", l.days)
+		if l.callers {
+			of += " of many callers"
+		}
+		b.say("publish a lake of %s", of)
 		const one, all = "one changed day", "full"
 		got, err := turns(min(b.size.turns, 3),
 			variant{one, func() (run, error) { return b.child("change", lake) }},
@@ -342,10 +349,10 @@ func (b *bench) publishing(s *section) error {
 			r := got[name]
 			f := func(v string) sample { return take(r, value("publish."+v)) }
 			against := func(v string) string { return ratio(f(v), take(got[all], value("publish."+v))).text(3) }
-			t.row(fmt.Sprintf("%d days, %s records", l.days, thousands(float64(truth.Records))), name, f("wall").text(2),
+			t.row(fmt.Sprintf("%s, %s records", of, thousands(float64(truth.Records))), name, f("wall").text(2),
 				f("cpu").text(2), in(f("written"), 1.0/(1<<20)).text(0), against("wall"), against("written"))
 		}
-		s.fact("%d days: the file has %s, %.0f bytes a record.", l.days, mib(got[all][0].V["bytes"]),
+		s.fact("%s: the file has %s, %.0f bytes a record.", of, mib(got[all][0].V["bytes"]),
 			got[all][0].V["bytes"]/got[all][0].V["records"])
 		if l.days == b.size.yearDays {
 			s.atMost("publishing one day of 365, time ÷ full", 0.1,
@@ -354,6 +361,8 @@ func (b *bench) publishing(s *section) error {
 				ratio(take(got[one], value("publish.written")), take(got[all], value("publish.written"))).median(), "%.3f")
 		}
 	}
+	s.fact("Many callers are %d tokens and %s users, by each record's id: hardly two records of a day have the same "+
+		"token, user and model.", manyTokens, thousands(manyUsers))
 	s.fact("The copy of the unchanged part: %s.", b.cloning())
 	b.say("%d nights", b.size.nights)
 	y, err := b.child("nights", b.fresh("nights"), strconv.Itoa(b.size.nights), strconv.Itoa(b.size.perNight))
@@ -415,7 +424,7 @@ func (b *bench) fileSystem() string {
 
 // queries asks the twenty questions of the published file and of the Parquet files, and times reports.
 func (b *bench) queries(s *section) error {
-	lake, truth, err := b.built(b.size.year, b.size.yearDays)
+	lake, truth, err := b.built(b.size.year, b.size.yearDays, false)
 	if err != nil {
 		return err
 	}

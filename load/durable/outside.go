@@ -18,6 +18,9 @@ import (
 type Out struct {
 	Mode fs.FileMode // 0 is 0600; the umask takes off what it takes off
 	New  bool        // fs.ErrExist if something stands there
+	// Loose files aren't made durable: whoever writes many does that at the end, of all of them, where each by itself
+	// would wait for the disk.
+	Loose bool
 }
 
 // Out is how files with the lake's usage are written outside of it: as private as the lake itself.
@@ -82,7 +85,8 @@ type OutFile struct {
 	Path   string // as it was given
 	Target string // of the rename; "" if the file is written to as it stands
 	isNew  bool
-	closed bool // durable, under its first name
+	loose  bool
+	closed bool // durable, unless it is loose, under its first name
 	done   bool
 }
 
@@ -93,7 +97,7 @@ func (o Out) Create(path string) (_ *OutFile, err error) {
 			err = Full(fmt.Errorf("write %s: %w", path, err), filepath.Dir(path))
 		}
 	}()
-	f := &OutFile{Path: path, Target: path, isNew: o.New}
+	f := &OutFile{Path: path, Target: path, isNew: o.New, loose: o.Loose}
 	switch info, err := os.Stat(path); {
 	case err == nil && o.New:
 		return nil, &fs.PathError{Op: "create", Path: path, Err: fs.ErrExist}
@@ -133,6 +137,9 @@ func (o Out) Create(path string) (_ *OutFile, err error) {
 // Settle makes the file durable, and leaves its name to commit.
 func (f *OutFile) Settle() error {
 	f.closed = true
+	if f.loose {
+		return f.Close()
+	}
 	return errors.Join(f.Sync(), f.Close())
 }
 
@@ -160,6 +167,9 @@ func (f *OutFile) Commit() (err error) {
 	}
 	if err := f.place(); err != nil {
 		return err
+	}
+	if f.loose {
+		return nil
 	}
 	return tolerate(System{}.SyncDir(filepath.Dir(f.Target)))
 }

@@ -19,6 +19,8 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/usagelake/usagelake/load"
 	"github.com/usagelake/usagelake/load/durable"
 	"github.com/usagelake/usagelake/schemas"
@@ -35,8 +37,8 @@ type CloseOptions struct {
 	Rules       []RuleFile // the allocation rules of the published file, the rules file first
 	RulesDigest string
 	Now         func() time.Time
-	// Write writes the month's statements into a directory; nil writes none. edition is 1, or one more for each time that
-	// the month was opened again.
+	// Write writes the month's statements into a directory, durable or not; nil writes none. edition is 1, or one more for
+	// each time that the month was opened again.
 	Write func(ctx context.Context, dir string, edition int) error
 	// Progress is told how many days of the month's FOCUS rows are written, of how many; nil: nobody is.
 	Progress func(done, total int)
@@ -109,16 +111,22 @@ func (l *Lake) closeMonth(ctx context.Context, opts CloseOptions) (ClosedMonth, 
 	if err != nil {
 		return ClosedMonth{}, err
 	}
-	// DuckDB and Write make files as they like. Each is made durable before its digest stands in the manifest.
-	for _, f := range files {
-		if err := l.settle(filepath.Join(dir, filepath.FromSlash(f))); err != nil {
-			return ClosedMonth{}, err
-		}
-		entry, err := l.manifestFile(dir, f)
-		if err != nil {
-			return ClosedMonth{}, err
-		}
-		m.Files = append(m.Files, entry)
+	// DuckDB and Write make files as they like. Each is made durable before its digest stands in the manifest. Where there
+	// are many, the disk takes several at once in the time of one.
+	m.Files = make([]ManifestFile, len(files))
+	var g errgroup.Group
+	g.SetLimit(settling)
+	for i, f := range files {
+		g.Go(func() (err error) {
+			if err := l.settle(filepath.Join(dir, filepath.FromSlash(f))); err != nil {
+				return err
+			}
+			m.Files[i], err = l.manifestFile(dir, f)
+			return err
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return ClosedMonth{}, err
 	}
 	b, err := json.MarshalIndent(m, "", "  ")
 	if err != nil {
@@ -159,6 +167,9 @@ func (l *Lake) closeMonth(ctx context.Context, opts CloseOptions) (ClosedMonth, 
 	}
 	return l.closedMonth(opts.Month)
 }
+
+// settling is how many files of a month are made durable at once.
+const settling = 16
 
 // edition is the version that a month's statement will have: one more than were kept as it was opened again.
 func (l *Lake) edition(month schemas.Month) (int, error) {

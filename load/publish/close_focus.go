@@ -5,7 +5,6 @@ import (
 	"database/sql"
 	"fmt"
 	"path/filepath"
-	"strings"
 
 	"github.com/usagelake/usagelake/schemas"
 )
@@ -46,9 +45,9 @@ func (l *Lake) writeFocus(ctx context.Context, d *Database, month schemas.Month,
 	var parts []string
 	part := func(rows string) error {
 		path := filepath.Join(dir, fmt.Sprintf("%03d.parquet", len(parts)))
-		parts = append(parts, SqlGlob(path))
+		parts = append(parts, path)
 		return d.copyParquet(ctx, fmt.Sprintf("SELECT * FROM %s AND billing_month = DATE '%s' ORDER BY charge_class, %s",
-			rows, month.First(), focusColumns(false)), path, "")
+			rows, month.First(), focusColumns(false)), path, focusGroups)
 	}
 	if err := part("focus_closed WHERE charge_class IS NOT NULL"); err != nil {
 		return err
@@ -72,8 +71,7 @@ func (l *Lake) writeFocus(ctx context.Context, d *Database, month schemas.Month,
 	if progress != nil {
 		progress(len(days), len(days))
 	}
-	return d.copyParquet(ctx, "FROM read_parquet(["+strings.Join(parts, ", ")+"], hive_partitioning = false)", target,
-		focusGroups)
+	return joinParquet(target, parts)
 }
 
 // chargedDay is a day of a month, and how many records it has.

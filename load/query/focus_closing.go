@@ -43,12 +43,10 @@ func exportClosing(ctx context.Context, l *publish.Lake, month schemas.Month, di
 	if err != nil {
 		return err
 	}
-	// By a name, for a query can't name a file.
-	if _, err := s.conn.ExecContext(ctx, "CREATE TEMP VIEW focus_ledger AS FROM read_parquet("+publish.SqlGlob(ledger)+
-		", hive_partitioning = false)", nil); err != nil {
+	if err := s.viewLedger(ctx, ledger); err != nil {
 		return err
 	}
-	query := schemas.FocusSelectClosing(opts.version(), "focus_ledger", missing)
+	query := schemas.FocusSelectClosing(opts.version(), FocusLedger, missing)
 	meta, err := opts.metadata(ctx, s, query)
 	if err != nil {
 		return err
@@ -68,6 +66,33 @@ func exportClosing(ctx context.Context, l *publish.Lake, month schemas.Month, di
 		_, err := rows.WriteCSV(ctx, w, false)
 		return err
 	})
+}
+
+// FocusLedger is the view of a snapshot of OpenClosing that has the ledger's rows of FOCUS.
+const FocusLedger = "focus_ledger"
+
+// OpenClosing is OpenSnapshot while a month is being closed whose directory is dir: the view FocusLedger has the
+// month's rows of focus_charges, which take a second for each hundred thousand records to be made from these.
+func OpenClosing(ctx context.Context, l *publish.Lake, dir string) (*Snapshot, error) {
+	ledger, err := filepath.Abs(publish.FocusLedger(dir))
+	if err != nil {
+		return nil, err
+	}
+	s, err := openSnapshot(ctx, l, allow(ledger, publish.Glob(ledger)))
+	if err != nil {
+		return nil, err
+	}
+	if err := s.viewLedger(ctx, ledger); err != nil {
+		return nil, errors.Join(err, s.Close())
+	}
+	return s, nil
+}
+
+// viewLedger gives the ledger a name, for a query can't name a file.
+func (s *Snapshot) viewLedger(ctx context.Context, ledger string) error {
+	_, err := s.conn.ExecContext(ctx, "CREATE TEMP VIEW "+FocusLedger+" AS FROM read_parquet("+publish.SqlGlob(ledger)+
+		", hive_partitioning = false)", nil)
+	return err
 }
 
 // closingRows is how many rows a row group of the Parquet file has: they are wide, and a whole row group is in memory.

@@ -2,7 +2,6 @@ package query
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -245,15 +244,8 @@ func (p focusPlace) draftMetadata(out durable.Out, meta focusMetadata) (*durable
 // an error too.
 func (r *Rows) splitCSV(ctx context.Context, out durable.Out, opts FocusOptions,
 	place focusPlace) (files []*durable.OutFile, parts []focusFile, err error) {
-	var row bytes.Buffer
-	line := bufio.NewWriter(&row)
-	r.csvHead(line, opts.Raw)
-	if err := line.Flush(); err != nil {
-		return files, nil, err
-	}
-	// row is used again for each row, through line; part is of the file that is being written, and asked for anew after
-	// begin, which may have moved the list.
-	head := bytes.Clone(row.Bytes())
+	// part is of the file that is being written, and asked for anew after begin, which may have moved the list.
+	head, line := r.csvHead(opts.Raw), r.csvLines(opts.Raw)
 	var w *bufio.Writer
 	finish := func() error {
 		if w == nil {
@@ -292,11 +284,8 @@ func (r *Rows) splitCSV(ctx context.Context, out durable.Out, opts FocusOptions,
 		if err != nil {
 			return files, nil, err
 		}
-		row.Reset()
-		if err := errors.Join(r.csvRow(line, values, opts.Raw), line.Flush()); err != nil {
-			return files, nil, err
-		}
-		size := int64(row.Len())
+		row := line(values)
+		size := int64(len(row))
 		if least = max(least, int64(len(head))+size); tooSmall() {
 			continue // to know how much is needed
 		}
@@ -309,7 +298,7 @@ func (r *Rows) splitCSV(ctx context.Context, out durable.Out, opts FocusOptions,
 			}
 			part = &parts[len(parts)-1]
 		}
-		if _, err := w.Write(row.Bytes()); err != nil {
+		if _, err := w.Write(row); err != nil {
 			return files, nil, err
 		}
 		part.Rows++

@@ -8,9 +8,9 @@ import (
 	"iter"
 	"math/big"
 	"os"
-	"slices"
 	"strconv"
 	"time"
+	"unsafe"
 
 	"github.com/apache/arrow-go/v18/parquet"
 	"github.com/apache/arrow-go/v18/parquet/file"
@@ -42,6 +42,8 @@ type parquetColumn struct {
 	longs  []int64
 	ints   []int32
 	digits []byte
+	last   int64  // the number before
+	number string // its text; "" if there is none
 }
 
 // parquetBatch is how many values of a column are read at once.
@@ -170,11 +172,14 @@ func (c *parquetColumn) each(levels int64, text func(i int) string) {
 
 func (c *parquetColumn) text() error {
 	n, _, err := c.chunk.(*file.ByteArrayColumnChunkReader).ReadBatchInPage(parquetBatch, c.texts, c.levels, nil)
-	last := ""
+	last, at := "", parquet.ByteArray(nil)
 	c.each(n, func(i int) string {
-		if string(c.texts[i]) != last { // most texts are that of the row before
-			last = string(c.texts[i])
+		// Most texts are that of the row before: those of a dictionary lie where it does.
+		text := c.texts[i]
+		if (len(text) != len(at) || unsafe.SliceData(text) != unsafe.SliceData(at)) && string(text) != last {
+			last = string(text)
 		}
+		at = text
 		return last
 	})
 	return err
@@ -231,19 +236,31 @@ func (c *parquetColumn) big(b []byte) string {
 	return publish.DecimalText(duckdb.Decimal{Width: 38, Scale: uint8(c.scale), Value: v})
 }
 
-// fixedPoint is v units of the column's last decimal.
+// fixedPoint is v units of the column's last decimal. Many are those of the row before: prices, discounts, nothing.
 func (c *parquetColumn) fixedPoint(v int64) string {
-	c.digits = strconv.AppendInt(c.digits[:0], v, 10)
-	if c.scale == 0 {
-		return string(c.digits)
+	if c.number != "" && v == c.last {
+		return c.number
 	}
-	sign := 0
+	c.last = v
+	var digits [24]byte
+	b := strconv.AppendInt(digits[:0], v, 10)
+	if c.scale == 0 {
+		c.number = string(b)
+		return c.number
+	}
+	c.digits = c.digits[:0]
 	if v < 0 {
-		sign = 1
+		c.digits, b = append(c.digits, '-'), b[1:]
 	}
 	// One digit stands before the point at least.
-	for len(c.digits)-sign <= c.scale {
-		c.digits = slices.Insert(c.digits, sign, '0')
+	whole := max(len(b)-c.scale, 0)
+	if whole == 0 {
+		c.digits = append(c.digits, '0')
 	}
-	return string(slices.Insert(c.digits, len(c.digits)-c.scale, '.'))
+	c.digits = append(append(c.digits, b[:whole]...), '.')
+	for range c.scale - len(b) {
+		c.digits = append(c.digits, '0')
+	}
+	c.number = string(append(c.digits, b[whole:]...))
+	return c.number
 }

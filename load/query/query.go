@@ -361,13 +361,14 @@ func (r *Rows) All(ctx context.Context) iter.Seq2[[]Value, error] {
 // CSVNumber has them. It returns the number of rows.
 func (r *Rows) WriteCSV(ctx context.Context, w io.Writer, raw bool) (int64, error) {
 	b := bufio.NewWriterSize(w, 1<<16)
-	r.csvHead(b, raw)
+	_, _ = b.Write(r.csvHead(raw)) // Flush has the error
 	n := int64(0)
+	line := r.csvLines(raw)
 	for row, err := range r.All(ctx) {
 		if err != nil {
 			return n, err
 		}
-		if err := r.csvRow(b, row, raw); err != nil {
+		if _, err := b.Write(line(row)); err != nil {
 			return n, err
 		}
 		n++
@@ -375,33 +376,61 @@ func (r *Rows) WriteCSV(ctx context.Context, w io.Writer, raw bool) (int64, erro
 	return n, b.Flush()
 }
 
-func (r *Rows) csvHead(b *bufio.Writer, raw bool) {
-	for i, c := range r.Columns {
-		if raw {
-			writeField(b, i, c.Name)
-		} else {
-			writeField(b, i, NoFormula(c.Name))
-		}
+// csvLines gives the line of a row, until the next one is asked for. Most fields are those of the row before.
+func (r *Rows) csvLines(raw bool) func(row []Value) []byte {
+	type field struct {
+		of   Value
+		text []byte // with the comma before it
 	}
-	_ = b.WriteByte('\n')
+	fields := make([]field, len(r.Columns))
+	for i := range fields {
+		fields[i] = field{Value{Null: true}, r.csvField(nil, i, Value{Null: true}, raw)}
+	}
+	var line []byte
+	return func(row []Value) []byte {
+		line = line[:0]
+		for i, v := range row {
+			f := &fields[i]
+			if v.Null != f.of.Null || v.Text != f.of.Text {
+				f.of, f.text = v, r.csvField(f.text[:0], i, v, raw)
+			}
+			line = append(line, f.text...)
+		}
+		line = append(line, '\n')
+		return line
+	}
 }
 
-func (r *Rows) csvRow(b *bufio.Writer, row []Value, raw bool) error {
-	for i, v := range row {
-		switch {
-		case !v.Null && r.Columns[i].Numeric:
-			writePlain(b, i, CSVNumber(v.Text))
-		case !v.Null && plainText(v.Text):
-			writePlain(b, i, v.Text)
-		case !v.Null && !raw:
-			writeField(b, i, NoFormula(v.Text))
-		case !v.Null:
-			writeField(b, i, v.Text)
-		case i > 0:
-			_ = b.WriteByte(',')
+func (r *Rows) csvHead(raw bool) (head []byte) {
+	for i, c := range r.Columns {
+		name := c.Name
+		if !raw {
+			name = NoFormula(name)
 		}
+		if i > 0 {
+			head = append(head, ',')
+		}
+		head = appendField(head, name)
 	}
-	return b.WriteByte('\n')
+	return append(head, '\n')
+}
+
+// csvField appends the field of a value of the i-th column, and the comma before it.
+func (r *Rows) csvField(to []byte, i int, v Value, raw bool) []byte {
+	if i > 0 {
+		to = append(to, ',')
+	}
+	switch {
+	case v.Null:
+		return to
+	case r.Columns[i].Numeric:
+		return append(to, CSVNumber(v.Text)...)
+	case plainText(v.Text):
+		return append(to, v.Text...)
+	case !raw:
+		return appendField(to, NoFormula(v.Text))
+	}
+	return appendField(to, v.Text)
 }
 
 // plainText says of most texts, and quickly, that a CSV has them as they are: ASCII that begins no formula and needs no
@@ -438,24 +467,14 @@ func NoFormula(s string) string {
 	return s
 }
 
-// writePlain writes a field that needs no quotes.
-func writePlain(b *bufio.Writer, i int, s string) {
-	if i > 0 {
-		_ = b.WriteByte(',')
-	}
-	_, _ = b.WriteString(s)
-}
-
-func writeField(b *bufio.Writer, i int, s string) {
+// appendField appends a field, in quotes where it needs them.
+func appendField(to []byte, s string) []byte {
 	// An empty text is quoted, for an empty field is NULL; and so is one with a blank at either end, which readers like to
 	// trim.
 	if s != "" && !strings.ContainsAny(s, "\",\r\n") && s[0] != ' ' && s[len(s)-1] != ' ' {
-		writePlain(b, i, s)
-		return
+		return append(to, s...)
 	}
-	writePlain(b, i, `"`)
-	_, _ = b.WriteString(strings.ReplaceAll(s, `"`, `""`))
-	_ = b.WriteByte('"')
+	return append(append(append(to, '"'), strings.ReplaceAll(s, `"`, `""`)...), '"')
 }
 
 // WriteJSON writes the answer as an array of objects, a row a line. Numbers stand with all their digits; a decimal is

@@ -317,7 +317,10 @@ func (b *builder) statement(ctx context.Context) error {
 		FROM modality_and_tool_spend ORDER BY ALL`
 	if b.closed {
 		kept := "focus_closed"
-		if b.Closing { // it isn't kept yet
+		switch {
+		case b.Dir != "":
+			kept = query.FocusLedger
+		case b.Closing: // it isn't kept yet
 			kept = "focus_charges"
 		}
 		ext = "SELECT " + byOwner + `coalesce(cost_center, CASE WHEN pool IS NULL THEN '` + schemas.Unallocated +

@@ -23,6 +23,7 @@ type Options struct {
 	Scope    query.Scope
 	By       []string // dimensions, of Dimensions; nil is the report's own
 	Closing  bool     // the month is being closed: the document says so
+	Dir      string   // of Closing: where the month's ledger stands; "" asks the records
 	Edition  int      // of Closing: the version of the statement; above 1 the month was closed before
 	Top      int      // of report top: how many; 0 is 20
 	Pictures bool     // whether they will be shown
@@ -70,7 +71,7 @@ func Build(ctx context.Context, lake *publish.Lake, opts Options) (*Document, er
 	if opts.By == nil {
 		opts.By = r.By
 	}
-	s, err := query.OpenSnapshot(ctx, lake)
+	s, err := opts.open(ctx, lake)
 	if err != nil {
 		return nil, err
 	}
@@ -88,6 +89,14 @@ func Build(ctx context.Context, lake *publish.Lake, opts Options) (*Document, er
 		return nil, err
 	}
 	return b.document(ctx, r)
+}
+
+// open opens the published file.
+func (o Options) open(ctx context.Context, lake *publish.Lake) (*query.Snapshot, error) {
+	if o.Dir != "" {
+		return query.OpenClosing(ctx, lake, o.Dir)
+	}
+	return query.OpenSnapshot(ctx, lake)
 }
 
 // narrow makes the snapshot show what the document is about.

@@ -36,19 +36,53 @@ type htmlCell struct {
 	Wrap   bool // the text may be broken into lines
 }
 
+// htmlLine is a row of a table.
+type htmlLine []htmlCell
+
+// Cells are the row's cells as HTML. A template would look at each of some thousand cells a dozen times; here they are
+// written at once, their texts escaped as a template does it.
+func (l htmlLine) Cells() template.HTML {
+	var b strings.Builder
+	for _, c := range l {
+		b.WriteString(`<td data-t="` + htmlText.Replace(c.Column) + `"`)
+		switch {
+		case c.Num && c.Neg:
+			b.WriteString(` class="n neg"`)
+		case c.Num:
+			b.WriteString(` class="n"`)
+		case c.Wrap:
+			b.WriteString(` class="w"`)
+		case c.Text == "":
+			b.WriteString(` class="none"`)
+		case c.Short:
+			b.WriteString(` class="s"`)
+		}
+		b.WriteString(">" + htmlText.Replace(c.Text))
+		if c.ID != "" {
+			b.WriteString(" <small>" + htmlText.Replace(c.ID) + "</small>")
+		}
+		b.WriteString("</td>")
+	}
+	return template.HTML(b.String())
+}
+
+// htmlText escapes a text: as html/template does, within an element and within quotes.
+var htmlText = strings.NewReplacer("\x00", "\ufffd", `"`, "&#34;", "&", "&amp;", "'", "&#39;", "+", "&#43;",
+	"<", "&lt;", ">", "&gt;")
+
 // htmlPart is the part of a table between two headings: all of it, or the rows of a group.
 type htmlPart struct {
 	Title        string
-	Rows, Totals [][]htmlCell
+	Rows, Totals []htmlLine
 }
 
 type htmlTable struct {
 	Title, Caption string
 	Empty          string // the titles of columns that are left out, as all of their cells are NULL
 	Wide           bool
-	Head           []htmlCell
+	Head           htmlLine
 	Parts          []htmlPart
-	Totals         [][]htmlCell
+	Totals         []htmlLine
 }
 
 // HTML writes the document as one page that needs nothing else: no script, no network. It prints on paper.
@@ -112,8 +146,8 @@ func (t *Table) html() *htmlTable {
 		}
 	}
 	out.Empty = strings.Join(empty, ", ")
-	cells := func(text func(i int) string) []htmlCell {
-		var cells []htmlCell
+	cells := func(text func(i int) string) htmlLine {
+		var cells htmlLine
 		for _, i := range shown {
 			s, number := text(i), t.Columns[i].Kind.Numeric()
 			n := utf8.RuneCountInString(s)
@@ -123,7 +157,7 @@ func (t *Table) html() *htmlTable {
 		}
 		return cells
 	}
-	rows := func(rows [][]query.Value) (out [][]htmlCell) {
+	rows := func(rows [][]query.Value) (out []htmlLine) {
 		for _, row := range rows {
 			line := cells(func(i int) string { return words.Clip(words.Cell(t.show(row, i)), longestText) })
 			for at, i := range shown {
@@ -136,7 +170,7 @@ func (t *Table) html() *htmlTable {
 		}
 		return out
 	}
-	totals := func(of *Table, word string) (out [][]htmlCell) {
+	totals := func(of *Table, word string) (out []htmlLine) {
 		if !t.summed() || len(of.Rows) == 0 {
 			return nil
 		}
@@ -173,14 +207,14 @@ func (t *Table) html() *htmlTable {
 	// An estimate of the width: a column is as wide as its longest text, up to where texts are broken. 12 for the space
 	// around a cell, 5.2 for a letter.
 	longest := make([]int, len(shown))
-	look := func(rows [][]htmlCell) {
+	look := func(rows []htmlLine) {
 		for _, row := range rows {
 			for i, c := range row {
 				longest[i] = max(longest[i], min(utf8.RuneCountInString(c.Text), shortText))
 			}
 		}
 	}
-	look([][]htmlCell{out.Head})
+	look([]htmlLine{out.Head})
 	look(out.Totals)
 	for _, part := range out.Parts {
 		look(part.Rows)

@@ -12,6 +12,8 @@ import (
 	"strings"
 	"testing"
 
+	"pgregory.net/rapid"
+
 	"github.com/usagelake/usagelake/load/query"
 	"github.com/usagelake/usagelake/schemas/words"
 )
@@ -287,6 +289,26 @@ func FuzzDocument(f *testing.F) {
 		elements(t, page)
 		if strings.Count(page, "<script") > 0 || strings.Count(page, "<img") > 0 {
 			t.Error("text became markup")
+		}
+	})
+}
+
+// The cells of a table are written as a template would have them, whatever their texts.
+func TestCellsAreEscapedAsATemplateEscapes(t *testing.T) {
+	page := template.Must(template.New("cell").Parse(`<td data-t="{{.Column}}"{{if .Num}} ` +
+		`class="n{{if .Neg}} neg{{end}}"{{else if .Wrap}} class="w"{{else if not .Text}} class="none"` +
+		`{{else if .Short}} class="s"{{end}}>{{.Text}}{{if .ID}} <small>{{.ID}}</small>{{end}}</td>`))
+	rapid.Check(t, func(t *rapid.T) {
+		text := rapid.OneOf(rapid.String(), rapid.StringMatching(`[<>&"'+=/ \x00a-z\-]*`))
+		c := htmlCell{Text: text.Draw(t, "text"), ID: text.Draw(t, "id"),
+			Column: rapid.StringMatching(`[<>&"'+=/ a-zé\-]*`).Draw(t, "column"), Num: rapid.Bool().Draw(t, "num"),
+			Neg: rapid.Bool().Draw(t, "neg"), Wrap: rapid.Bool().Draw(t, "wrap"), Short: rapid.Bool().Draw(t, "short")}
+		var want strings.Builder
+		if err := page.Execute(&want, c); err != nil {
+			t.Fatal(err)
+		}
+		if got := string(htmlLine{c}.Cells()); got != want.String() {
+			t.Fatalf("%q, want %q", got, want.String())
 		}
 	})
 }

@@ -32,22 +32,24 @@ type MonthOptions struct {
 }
 
 // WriteMonth writes the documents of a month that is being closed into a new directory: what each owner is charged, the
-// statement of all and that of each cost centre, FOCUS, and the journal to post.
+// statement of all and that of each cost centre, FOCUS, and the journal to post. They are as durable as
+// publish.CloseOptions asks of Write: not yet.
 func WriteMonth(ctx context.Context, lake *publish.Lake, month schemas.Month, dir string, opts MonthOptions) error {
 	out := lake.Out()
-	out.New = true
+	out.New, out.Loose = true, true // publish.CloseMonth makes all of it durable
 	period := schemas.MonthPeriod(month)
 	common := Options{Name: "statement", Period: &period, Now: opts.Now, Version: opts.Version, Closing: true,
-		Edition: opts.Edition, Pictures: true}
+		Dir: dir, Edition: opts.Edition, Pictures: true}
 	chargeback := common
 	chargeback.Name, chargeback.By = "chargeback", []string{"cost_center", "team", "model"}
-	if err := query.ExportClosing(ctx, lake, month, dir); err != nil {
-		return err
-	}
 	// As many at once as there are processors: what is asked of the file is little, so most of the time goes into making
-	// workbooks. Those of all cost centres, which take longest, come first.
+	// the documents. FOCUS and those of all cost centres, which take longest, come first.
 	g, inGroup := errgroup.WithContext(ctx)
 	g.SetLimit(runtime.GOMAXPROCS(0))
+	g.Go(func() (err error) {
+		defer schemas.Guard(&err)
+		return query.ExportClosing(inGroup, lake, month, dir)
+	})
 	write := func(path string, doc *Document) {
 		g.Go(func() (err error) {
 			defer schemas.Guard(&err)

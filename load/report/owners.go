@@ -19,7 +19,7 @@ func Statements(ctx context.Context, lake *publish.Lake, opts Options, centers [
 	return func(yield func(*Document, error) bool) {
 		r, _ := Find("statement")
 		opts.Closing = true // how a month goes on, and its meters while it is open, aren't asked by owner
-		s, err := query.OpenSnapshot(ctx, lake)
+		s, err := opts.open(ctx, lake)
 		if err != nil {
 			yield(nil, err)
 			return

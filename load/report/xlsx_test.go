@@ -9,6 +9,7 @@ import (
 	"io"
 	"math"
 	"math/big"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -460,13 +461,9 @@ func TestASheetTakesNoMoreBreaksThanASheetHas(t *testing.T) {
 	for i := range maxBreaks + 10 {
 		table.Rows = append(table.Rows, row(fmt.Sprint(i)))
 	}
-	b := &book{File: excelize.NewFile()}
-	if err := b.breakPages("Sheet1", table); err != nil {
-		t.Fatal(err)
-	}
-	var out bytes.Buffer
-	if err := b.Write(&out); err != nil || len(rowBreaks(t, out.Bytes(), 1)) != maxBreaks {
-		t.Errorf("%d breaks, %v", len(rowBreaks(t, out.Bytes(), 1)), err)
+	_, b := workbook(t, &Document{Tables: []*Table{table}})
+	if n := len(rowBreaks(t, b, 2)); n != maxBreaks {
+		t.Errorf("%d breaks", n)
 	}
 }
 
@@ -522,5 +519,37 @@ func TestAWorkbookIsSetUpForPrint(t *testing.T) {
 	}
 	if strings.Contains(part(t, b, "docProps/core.xml"), "xuri") {
 		t.Error("the author is the library's")
+	}
+}
+
+// A sheet that is read row by row, by programs that keep no cell, says how many rows and columns it has.
+func TestASheetSaysHowFarItGoes(t *testing.T) {
+	_, b := workbook(t, sample())
+	for n, want := range []string{"A1:D", "A1:L10", "A1:L4", "A1:L6"} {
+		sheet := part(t, b, fmt.Sprintf("xl/worksheets/sheet%d.xml", n+1))
+		if !strings.Contains(sheet, `<dimension ref="`+want) {
+			t.Errorf("sheet %d isn't %s: %s", n+1, want, regexp.MustCompile("<dimension[^>]*>").FindString(sheet))
+		}
+	}
+}
+
+// Amounts of every currency have a style of their own places.
+func TestEveryKindOfCellHasAStyle(t *testing.T) {
+	k, err := theSkeleton()
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := &book{&bookWriter{skeleton: k}, nil}
+	for kind := Text; kind <= Flag; kind++ {
+		for _, c := range append(schemas.OddCurrencies(), schemas.Currency{Code: "USD"}, schemas.Currency{Code: "?"}) {
+			if b.style(kind, c.Code, false) == 0 || b.style(kind, c.Code, true) == 0 ||
+				b.style(kind, c.Code, false) == b.style(kind, c.Code, true) {
+				t.Errorf("cells of kind %d in %s have no style", kind, c.Code)
+			}
+		}
+	}
+	if b.style(Money, "JPY", false) == b.style(Money, "USD", false) ||
+		b.style(Money, "KWD", true) == b.style(Money, "USD", true) {
+		t.Error("amounts of all currencies have the same places")
 	}
 }
