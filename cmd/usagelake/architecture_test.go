@@ -25,6 +25,8 @@ var may = map[string][]string{
 	"load/durable":             {},
 	"load/durable/durabletest": {"load/durable"},
 	"load/page":                {},
+	"load/bucket":              {"load/durable", "schemas/words"},
+	"load/bucket/storetest":    {"load/bucket"},
 	"load":                     {"schemas", "schemas/words", "load/durable", "load/page"},
 	"load/publish":             {"schemas", "schemas/words", "load", "load/durable"},
 	"load/query":               {"schemas", "schemas/words", "load", "load/durable", "load/publish"},

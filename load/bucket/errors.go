@@ -1,0 +1,70 @@
+package bucket
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+)
+
+// What a caller goes by. Every other error is one of the store, the network or the disk.
+var (
+	// ErrAbsent says that there is no object of that name (Get).
+	ErrAbsent = errors.New("there is no such object")
+	// ErrTaken says that a Put's condition didn't hold: with Absent there is an object already; with Match it is in
+	// another state, or there is none.
+	ErrTaken = errors.New("somebody else has written it")
+	// ErrNoBucket says that the bucket or container isn't there, or of file:// the directory that its own is in.
+	ErrNoBucket = errors.New("there is no such bucket")
+	// ErrRights says that there are no or wrong credentials, or that they don't suffice (401, 403).
+	ErrRights = errors.New("not allowed")
+	// ErrUnsure says that a Put's answer was lost (a cut connection, 5xx, a timeout after it was sent): it may have been
+	// done. Whoever must know reads the object.
+	ErrUnsure = errors.New("the answer was lost: it may have been written")
+)
+
+// Error is every error of a bucket.
+type Error struct {
+	Op        string // open, get, put, list, delete
+	URL       string // of the object or the bucket: no secrets, no query
+	Status    int    // of HTTP; 0 if there was no answer
+	RequestID string // by which the store's people find the request; "" if it said none
+	Err       error  // wraps one of the errors above, or is the cause
+	Hint      string // what to do, "" if that is plain
+
+	// again says that the same may come out otherwise a moment later. A put that wraps ErrUnsure besides can be repeated
+	// only if it depends on nothing.
+	again bool
+	after time.Duration // that the store asks to wait before
+}
+
+func (e *Error) Error() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s %s: %v", e.Op, e.URL, e.Err)
+	var in []string
+	if e.Status != 0 {
+		in = append(in, fmt.Sprintf("HTTP %d", e.Status))
+	}
+	if e.RequestID != "" {
+		in = append(in, "request "+e.RequestID)
+	}
+	if len(in) > 0 {
+		fmt.Fprintf(&b, " (%s)", strings.Join(in, ", "))
+	}
+	if e.Hint != "" {
+		b.WriteString("\nhint: " + e.Hint)
+	}
+	return b.String()
+}
+
+func (e *Error) Unwrap() error { return e.Err }
+
+// dress makes an *Error of err, and says of what.
+func dress(err error, op, url string) *Error {
+	var e *Error
+	if !errors.As(err, &e) {
+		e = &Error{Err: err}
+	}
+	e.Op, e.URL = op, url
+	return e
+}
