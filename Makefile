@@ -21,8 +21,12 @@ demo: build ## run the main job on the simulated Portal, into ./usagelake-demo
 	$(BIN) demo
 
 .PHONY: test
-test: ## every test
+test: stores ## every test
 	$(GO) test -timeout 60m ./...
+
+.PHONY: stores
+stores: ## install the object stores that tests start, pinned, into bin/stores (minutes at first)
+	GO=$(GO) load/bucket/storetest/install.sh
 
 .PHONY: race
 race: ## what has goroutines, under the race detector: the fetcher, the Portal, runs side by side, the lake's writers

@@ -100,10 +100,14 @@ func Open(ctx context.Context, url string, o Options) (Bucket, error) {
 	}
 	var s store
 	switch at.scheme {
-	case "file":
-		s, err = openFiles(at)
+	case "s3":
+		s, err = openS3(ctx, at, o)
+	case "gs":
+		s, err = openGCS(ctx, at, o)
+	case "az":
+		s, err = openAzure(at, o)
 	default:
-		err = errNotYet
+		s, err = openFiles(at)
 	}
 	if err != nil {
 		return nil, dress(err, "open", at.String())

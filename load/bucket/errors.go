@@ -40,7 +40,10 @@ type Error struct {
 
 func (e *Error) Error() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s %s: %v", e.Op, e.URL, e.Err)
+	if e.Op != "" { // it is empty within another
+		b.WriteString(e.Op + " " + e.URL + ": ")
+	}
+	fmt.Fprint(&b, e.Err)
 	var in []string
 	if e.Status != 0 {
 		in = append(in, fmt.Sprintf("HTTP %d", e.Status))
@@ -59,12 +62,21 @@ func (e *Error) Error() string {
 
 func (e *Error) Unwrap() error { return e.Err }
 
+// noConditions is what to do about a store that can't do what this package is for.
+const noConditions = "the store has no conditional writes (If-None-Match, If-Match), without which two writers " +
+	"overwrite one another: take another store, or a newer version of it"
+
 // dress makes an *Error of err, and says of what.
 func dress(err error, op, url string) *Error {
-	var e *Error
-	if !errors.As(err, &e) {
-		e = &Error{Err: err}
-	}
+	e := asError(err)
 	e.Op, e.URL = op, url
 	return e
+}
+
+// asError is err as an *Error: itself, if it is one, or around it.
+func asError(err error) *Error {
+	if e, ok := err.(*Error); ok {
+		return e
+	}
+	return &Error{Err: err}
 }

@@ -32,8 +32,6 @@ const (
 	maxWait   = 20 * time.Second       // whatever a store asks for
 )
 
-var errNotYet = errors.New("this kind of bucket isn't there yet")
-
 func (g *guard) URL() string { return g.at.String() }
 
 func (g *guard) url(key string) string { return g.at.String() + "/" + key }
@@ -174,6 +172,3 @@ func again(ctx context.Context, do func() error) error {
 		wait *= 2
 	}
 }
-
-// plain is the cause of an error without the URL that net/http puts around it: queries hold signatures.
-func plain(err error) error { return err }
