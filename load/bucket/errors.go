@@ -36,6 +36,7 @@ type Error struct {
 	// only if it depends on nothing.
 	again bool
 	after time.Duration // that the store asks to wait before
+	cut   bool          // the connection ended while a body was sent: an answer that came before is gone
 }
 
 func (e *Error) Error() string {

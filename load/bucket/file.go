@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -34,7 +35,13 @@ type files struct {
 	dir  string
 	tree *durable.Tree
 	link func(from, to string) error // os.Link; fails where it exists
+	once sync.Once                   // of sweep
 }
+
+const (
+	putPrefix = "put-"
+	leftAfter = 24 * time.Hour // since its last byte
+)
 
 func openFiles(at address) (*files, error) {
 	dir := filepath.FromSlash(at.bucket)
@@ -125,11 +132,12 @@ func (f *files) put(ctx context.Context, key string, body Body, on On) (Tag, err
 	if err := f.makeRoot(); err != nil {
 		return "", err
 	}
-	temp, err := f.tree.CreateTemp("put-*")
+	temp, err := f.tree.CreateTemp(putPrefix + "*")
 	if err != nil {
 		return "", f.fails(err)
 	}
 	defer temp.Abort()
+	f.once.Do(f.sweep)
 	sum := sha256.New()
 	if err := copyBody(ctx, io.MultiWriter(temp, sum), body, sum); err != nil {
 		return "", f.fails(err)
@@ -202,6 +210,21 @@ func (f *files) holds(ctx context.Context, key string, tag Tag) error {
 		return &Error{Err: ErrTaken}
 	}
 	return nil
+}
+
+// sweep drops what puts left that were killed. One that goes on for longer than that without a byte fails, and leaves
+// nothing.
+func (f *files) sweep() {
+	entries, err := f.tree.FS.ReadDir(f.tree.Path(tempDir))
+	if err != nil {
+		return
+	}
+	for _, e := range entries {
+		info, err := e.Info()
+		if err == nil && strings.HasPrefix(e.Name(), putPrefix) && time.Since(info.ModTime()) > leftAfter {
+			_ = f.tree.FS.Remove(f.tree.Path(tempDir, e.Name()))
+		}
+	}
 }
 
 func (f *files) makeRoot() error {
@@ -285,14 +308,15 @@ func (f *files) page(ctx context.Context, prefix, _ string) (list []Object, _ st
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		if d.IsDir() && path == f.tree.Path(tempDir) {
-			return filepath.SkipDir
-		}
 		key, err := filepath.Rel(f.dir, path)
 		if err != nil {
 			return err
 		}
 		key = filepath.ToSlash(key)
+		if d.IsDir() && path != top &&
+			(key == tempDir || !strings.HasPrefix(key, prefix) && !strings.HasPrefix(prefix, key+"/")) {
+			return filepath.SkipDir
+		}
 		if !d.Type().IsRegular() || !strings.HasPrefix(key, prefix) {
 			return nil
 		}

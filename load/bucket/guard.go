@@ -3,6 +3,7 @@ package bucket
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"iter"
 	"math/rand/v2"
@@ -59,17 +60,23 @@ func (g *guard) Get(ctx context.Context, key string) (r io.ReadCloser, o Object,
 		return nil, Object{}, dress(err, "get", g.url(key))
 	}
 	o.Key = key
-	return &reading{r, g.url(key)}, o, nil
+	return &reading{ReadCloser: r, url: g.url(key), size: o.Size}, o, nil
 }
 
-// reading names the object in what goes wrong while it is read.
+// reading counts what comes of an object, and names it in what goes wrong.
 type reading struct {
 	io.ReadCloser
-	url string
+	url  string
+	size int64 // -1 if the store didn't say
+	n    int64
 }
 
 func (r *reading) Read(b []byte) (int, error) {
 	n, err := r.ReadCloser.Read(b)
+	r.n += int64(n)
+	if err == io.EOF && r.size >= 0 && r.n != r.size {
+		err = fmt.Errorf("%d bytes of %d came: %w", r.n, r.size, io.ErrUnexpectedEOF)
+	}
 	if err != nil && err != io.EOF {
 		err = dress(plain(err), "get", r.url)
 	}
@@ -88,16 +95,35 @@ func (g *guard) Put(ctx context.Context, key string, body Body, on On) (tag Tag,
 	}
 	err = again(ctx, func() error {
 		tag, err = g.store.put(ctx, g.at.key(key), body, on)
-		var e *Error
-		if on != (On{}) && errors.Is(err, ErrUnsure) && errors.As(err, &e) {
-			e.again = false
+		if e, ok := err.(*Error); ok && on != (On{}) {
+			if errors.Is(e, ErrUnsure) {
+				e.again = false
+			} else if e.cut && !g.holds(ctx, key, on) {
+				return &Error{Err: ErrTaken}
+			}
 		}
 		return err
 	})
 	if err != nil {
-		return "", dress(err, "put", g.url(key))
+		e := dress(err, "put", g.url(key))
+		if errors.Is(e, errConflict) { // whoever wants to know whose write that was reads it
+			e.Err = fmt.Errorf("%w: %w", ErrUnsure, e.Err)
+		}
+		return "", e
 	}
 	return tag, nil
+}
+
+// holds says whether a condition may hold. It is asked after a put that was cut while it was sent, which is how a store
+// says no that doesn't read a body to its end: the answer goes down with the connection. Nothing of such a put was
+// stored, so what is there is somebody else's.
+func (g *guard) holds(ctx context.Context, key string, on On) bool {
+	r, o, err := g.store.get(ctx, g.at.key(key))
+	if err != nil {
+		return on.Absent || !errors.Is(err, ErrAbsent)
+	}
+	_ = r.Close()
+	return on.Match == o.Tag
 }
 
 func (g *guard) List(ctx context.Context, prefix string) iter.Seq2[Object, error] {
@@ -166,6 +192,7 @@ func again(ctx context.Context, do func() error) error {
 		select {
 		case <-ctx.Done():
 			pause.Stop()
+			e.Err = fmt.Errorf("%w, and then: %w", e.Err, ctx.Err())
 			return err
 		case <-pause.C:
 		}

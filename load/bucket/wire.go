@@ -167,6 +167,7 @@ func unsure(e *Error, sent *section) *Error {
 		return &Error{Err: err}
 	}
 	if !whole {
+		e.cut = errors.Is(e.Err, errNoAnswer)
 		return e
 	}
 	if errors.Is(e.Err, errNoAnswer) || e.Status >= 500 && e.Status != http.StatusNotImplemented &&

@@ -47,6 +47,19 @@ func (s Store) Bucket(t testing.TB) bucket.Bucket {
 	return b
 }
 
+// Under is the same store, further down: what was put above it isn't seen there.
+func (s Store) Under(t testing.TB, name string) Store {
+	t.Helper()
+	if s.Name == "file" { // whose bucket is made by its first put, and the directory that it is in by nobody
+		if err := os.MkdirAll(s.Dir, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		s.Dir = filepath.Join(s.Dir, name)
+	}
+	s.URL += "/" + name
+	return s
+}
+
 // All are the stores, to be started where they are tested.
 func All() map[string]func(testing.TB) Store {
 	return map[string]func(testing.TB) Store{"s3": S3, "gs": GCS, "az": Azure, "file": File}
