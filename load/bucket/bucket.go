@@ -96,7 +96,7 @@ func Open(ctx context.Context, url string, o Options) (Bucket, error) {
 	}
 	at, err := parse(url)
 	if err != nil {
-		return nil, &Error{Op: "open", URL: hideUser(url), Err: err}
+		return nil, dress(err, "open", hideUser(url))
 	}
 	var s store
 	switch at.scheme {

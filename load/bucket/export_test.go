@@ -1,6 +1,19 @@
 package bucket
 
-import "time"
+import (
+	"time"
+
+	"github.com/usagelake/usagelake/load/durable"
+)
+
+// SetFS lets a directory's steps go through fs, and its links through link.
+func SetFS(b Bucket, fs durable.FS, link func(from, to string) error) {
+	f := b.(*guard).store.(*files)
+	f.tree.FS = fs
+	if link != nil {
+		f.link = link
+	}
+}
 
 // SetParts lets bodies above single bytes go in parts of part bytes, so that tests needn't put 5 GiB.
 func SetParts(b Bucket, single, part int64) {

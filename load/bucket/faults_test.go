@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log"
 	"net/http"
 	"strings"
 	"sync"
@@ -44,6 +45,9 @@ func (c *tap) since(n int) []string {
 	defer c.mu.Unlock()
 	return c.seen[n:]
 }
+
+// quiet is for servers whose errors are what is tested.
+var quiet = log.New(io.Discard, "", 0)
 
 // answer is one that no store gave. What was sent is read to its end, as a server does.
 func answer(req *http.Request, status int, body string) *http.Response {

@@ -145,12 +145,7 @@ func (f *files) put(ctx context.Context, key string, body Body, on On) (Tag, err
 	if err := temp.Finish(); err != nil {
 		return "", f.fails(err)
 	}
-	placed := false
-	defer func() {
-		if !placed {
-			_ = f.tree.FS.Remove(temp.Name())
-		}
-	}()
+	defer func() { _ = f.tree.FS.Remove(temp.Name()) }() // the name of a link, or of what failed; gone after a rename
 	unlock, err := f.lock(ctx)
 	if err != nil {
 		return "", err
@@ -169,31 +164,47 @@ func (f *files) put(ctx context.Context, key string, body Body, on On) (Tag, err
 		}
 		fallthrough
 	default:
-		err = f.tree.FS.Rename(temp.Name(), target)
-		placed = err == nil
+		err = f.rename(temp.Name(), target)
 	}
-	if errors.Is(err, fs.ErrExist) {
-		return "", &Error{Err: ErrTaken}
+	if err != nil {
+		return "", err
 	}
-	if err == nil {
-		err = f.tree.SyncDir(filepath.Dir(target))
-	}
-	if err != nil { // the name may be there, or on the disk, or not
+	if err := f.tree.SyncDir(filepath.Dir(target)); err != nil { // the name is there, and may not be after a crash
 		return "", &Error{Err: fmt.Errorf("%w: %w", ErrUnsure, f.fails(err))}
 	}
 	return tagOf(sum), nil
 }
 
-// create gives a file a name that is free. The lock is held, which also keeps those apart who have no links to try.
+// create gives a file a name that is free. A link fails where something stands, which a rename would replace. Whatever
+// the system answers, the names say what was done: file systems of networks lose answers, and ask again.
 func (f *files) create(name, target string) error {
 	err := f.link(name, target)
-	if err == nil || errors.Is(err, fs.ErrExist) {
-		return err
+	if err == nil {
+		return nil
 	}
-	if _, errStat := os.Lstat(target); errStat == nil {
-		return &fs.PathError{Op: "link", Path: target, Err: fs.ErrExist}
+	there, errThere := os.Lstat(target)
+	own, errOwn := os.Lstat(name)
+	switch {
+	case errThere == nil && errOwn == nil && os.SameFile(there, own):
+		return nil
+	case errThere == nil:
+		return &Error{Err: ErrTaken}
+	case errors.Is(err, syscall.EPERM) || errors.Is(err, errors.ErrUnsupported) || errors.Is(err, syscall.EMLINK):
+		return f.rename(name, target) // a file system without links: the lock keeps others away
 	}
-	return f.tree.FS.Rename(name, target) // a file system without links
+	return f.fails(err)
+}
+
+// rename gives a file its name, in place of what stands there. One that failed and left the old name was not done.
+func (f *files) rename(name, target string) error {
+	err := f.tree.FS.Rename(name, target)
+	if err == nil {
+		return nil
+	}
+	if _, errOwn := os.Lstat(name); errOwn == nil {
+		return f.fails(err)
+	}
+	return &Error{Err: fmt.Errorf("%w: %w", ErrUnsure, f.fails(err))}
 }
 
 // holds is nil if the object is in the state tag. The lock is held.

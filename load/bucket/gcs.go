@@ -96,18 +96,22 @@ func (s *gcs) send(ctx context.Context, req *http.Request) (*http.Response, *Err
 	return nil, s.refused(ctx, resp)
 }
 
-// tokenError is what went wrong without the answer's body, which nobody knows the content of.
+// tokenError is what went wrong, in the two words of the protocol: the rest of the answer's body is nobody's business.
 func tokenError(err error) string {
 	var r *oauth2.RetrieveError
 	if errors.As(err, &r) {
-		text := r.ErrorCode
-		if r.ErrorDescription != "" {
-			text += ": " + r.ErrorDescription
+		x := struct {
+			Code string `json:"error"`
+			Says string `json:"error_description"`
+		}{r.ErrorCode, r.ErrorDescription}
+		if x.Code == "" { // some of its sources leave that to us
+			_ = json.Unmarshal(r.Body, &x)
 		}
-		if text == "" && r.Response != nil {
-			text = r.Response.Status
+		said := refusal{code: x.Code, message: x.Says}
+		if r.Response != nil {
+			said.status = r.Response.StatusCode
 		}
-		return text
+		return said.says()
 	}
 	return plain(err).Error()
 }

@@ -54,8 +54,8 @@ func parse(url string) (address, error) {
 	case !ok || scheme != "s3" && scheme != "gs" && scheme != "az" && scheme != "file":
 		return a, errors.New("not s3://, gs://, az:// or file://")
 	case strings.Contains(authority(rest), "@"):
-		return a, errors.New("a user or password stands in it\nhint: take it out; credentials come from the environment, a " +
-			"profile or the machine's identity")
+		return a, &Error{Err: errors.New("a user or password stands in it"),
+			Hint: "take it out: credentials come from the environment, a profile or the machine's identity"}
 	case strings.ContainsAny(rest, "?#%"):
 		return a, errors.New("it holds ?, # or %: a bucket's URL has no query, and nothing in it is encoded")
 	}
