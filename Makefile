@@ -29,10 +29,11 @@ stores: ## install the object stores that tests start, pinned, into bin/stores (
 	GO=$(GO) load/bucket/storetest/install.sh
 
 .PHONY: race
-race: ## what has goroutines, under the race detector: the fetcher, the Portal, runs side by side, the lake's writers
+race: stores ## what has goroutines, under the race detector: the fetcher, the Portal, runs side by side, the lake's writers
 	$(GO) test -race -timeout 45m -skip AtTheRealLimit ./extract/... ./transform ./jobs/alert ./jobs/calendar
 	$(GO) test -race -timeout 45m -run 'SideBySide|Stopped|RealConnections|Holds|TestTheConfigIs|TestARunThat|TestACheckThat' ./jobs ./jobs/schedule ./jobs/watch
 	$(GO) test -race -timeout 45m -run 'Lock|Seal|Publish|Reader' ./load ./load/publish
+	$(GO) test -race -timeout 45m ./load/bucket
 
 .PHONY: compat
 compat: build ## read a lake's files with readers of other makes, pinned, in environments of their own (2.5 GB in bin); UPDATE=-update writes docs/readers.md
