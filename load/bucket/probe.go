@@ -8,6 +8,9 @@ import (
 	"time"
 )
 
+// ProbePrefix is what the names of Probe's objects begin with. One that was killed leaves its object behind.
+const ProbePrefix = "usagelake-probe-"
+
 // Probe finds out whether a bucket keeps what a Bucket promises: that a second create is refused, and a put over a
 // state that is gone. It puts a small object under a random name and deletes it, five requests; nil says that all is
 // well. A store that does what it was asked not to is refused with what to do, and so is one that can't be asked.
@@ -21,7 +24,7 @@ func Probe(ctx context.Context, b Bucket) (err error) {
 }
 
 func probe(ctx context.Context, b Bucket) (err error) {
-	name := "usagelake-probe-" + rand.Text()
+	name := ProbePrefix + rand.Text()
 	defer func() {
 		ctx, done := context.WithTimeout(context.WithoutCancel(ctx), 15*time.Second)
 		defer done()
