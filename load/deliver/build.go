@@ -1,0 +1,634 @@
+package deliver
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"maps"
+	"path"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/usagelake/usagelake/load"
+	"github.com/usagelake/usagelake/load/bucket"
+	"github.com/usagelake/usagelake/load/durable"
+	"github.com/usagelake/usagelake/schemas"
+)
+
+// uploads is how many objects a delivery sends at once.
+const uploads = 8
+
+// deletesAtOnce bounds how many objects whose time is over one delivery deletes.
+const deletesAtOnce = 500
+
+// Plan is what a delivery would do, as far as it can be told without reading: a file that was written anew with the
+// same content is among those that would be sent.
+type Plan struct {
+	Name    string   `json:"name"`
+	URL     string   `json:"url"`
+	Number  int64    `json:"number"` // of the manifest that is there
+	Files   int64    `json:"files"`  // of the lake
+	Bytes   int64    `json:"bytes"`
+	Send    int64    `json:"send"`
+	Size    int64    `json:"send_bytes"`
+	Retire  int64    `json:"retire"`
+	Lost    []string `json:"lost,omitempty"`
+	minor   bool     // what would be sent goes along with something else alone
+	changed bool
+}
+
+// DryRun tells what Deliver would do. It reads the manifest that is there, and changes nothing there.
+func DryRun(ctx context.Context, lake *load.Lake, t Target, opts Options) (*Plan, error) {
+	d, unlock, err := begin(ctx, lake, t, opts)
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
+	remote, err := fetchRoot(ctx, t.Bucket, d.manifestKey())
+	switch {
+	case err == nil:
+		err = d.adopt(ctx, remote)
+	case errors.Is(err, bucket.ErrAbsent):
+		err = nil
+	}
+	var p *Plan
+	if err == nil {
+		p, err = d.plan(ctx)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("plan the delivery to %s (%s): %w", t.Name, t.Bucket.URL(), err)
+	}
+	return p, nil
+}
+
+// group is what becomes of a group: what stays as it was delivered, and what is to be hashed.
+type groupPlan struct {
+	localGroup
+	had    heldGroup
+	same   []File // as delivered
+	anew   []local
+	retire []File // that the next manifest doesn't list
+	lost   []File
+}
+
+// minor says of files that they go along with others and are no reason to deliver: each run adds to the journal.
+func minor(p string) bool { return strings.HasPrefix(p, "journal/") }
+
+// groups goes through the lake and the manifest, group by group.
+func (d *delivery) groups(ctx context.Context, each func(groupPlan) error) error {
+	left := map[[2]string]Group{}
+	if d.root != nil {
+		for _, g := range d.root.Manifest.Groups {
+			left[[2]string{g.Account, g.Month}] = g
+		}
+	}
+	visit := func(l localGroup) error {
+		p := groupPlan{localGroup: l}
+		name := [2]string{l.account, l.month}
+		if g, ok := left[name]; ok {
+			var err error
+			if p.had, err = d.group(ctx, g); err != nil {
+				return err
+			}
+			delete(left, name)
+		}
+		p.had.Files = slices.DeleteFunc(slices.Clone(p.had.Files), func(f File) bool {
+			if !d.opts.Anew[f.Key] {
+				return false
+			}
+			p.retire = append(p.retire, f)
+			return true
+		})
+		if err := d.compare(&p); err != nil {
+			return err
+		}
+		return each(p)
+	}
+	for l, err := range walk(d.lake, d.what, d.t.Extra) {
+		if err != nil {
+			return err
+		}
+		if err := context.Cause(ctx); err != nil {
+			return err
+		}
+		if err := visit(l); err != nil {
+			return err
+		}
+	}
+	inOrder := func(a, b [2]string) int { return slices.Compare(a[:], b[:]) }
+	for _, name := range slices.SortedFunc(maps.Keys(left), inOrder) {
+		if err := visit(localGroup{account: name[0], month: name[1]}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// compare holds the lake's files of a group against those that were delivered.
+func (d *delivery) compare(p *groupPlan) error {
+	had := map[string]File{}
+	for _, f := range p.had.Files {
+		had[f.Path] = f
+	}
+	for _, l := range p.files {
+		f, ok := had[l.path]
+		delete(had, l.path)
+		if was, seen := p.had.Looks[l.path]; ok && seen && !f.Lost && was == lookOf(l) {
+			p.same = append(p.same, f)
+			continue
+		}
+		p.anew = append(p.anew, l)
+	}
+	for _, f := range p.had.Files {
+		if _, ok := had[f.Path]; !ok {
+			continue
+		}
+		up, err := d.givenUp(f, p.localGroup)
+		if err != nil {
+			return err
+		}
+		if up {
+			p.retire = append(p.retire, f)
+		} else {
+			f.Lost = true
+			p.lost = append(p.lost, f)
+		}
+	}
+	return nil
+}
+
+// givenUp says of a file that was delivered and that the lake lacks whether it was removed by what removes files: a run
+// that derived the day anew, retention, a repair, a month that was opened again, a person who dropped the account by
+// name. Else it was lost, and what is delivered may be all there is.
+func (d *delivery) givenUp(f File, g localGroup) (bool, error) {
+	partitioned, others := treesOf(d.what)
+	top, _, _ := strings.Cut(f.Path, "/")
+	switch {
+	case f.Account == "" && top == "finance": // what the published file has no more of
+		return true, nil
+	case !slices.Contains(append(partitioned, others...), top): // not asked for any more
+		return true, nil
+	case f.Account == "":
+		return d.givenUpStatement(f)
+	case slices.Contains(d.opts.Drop, f.Account):
+		return true, nil
+	case !g.days[f.Date]:
+		return false, nil
+	case top != load.RawDir:
+		return true, nil
+	}
+	date, err := schemas.ParseDate(f.Date)
+	if err != nil {
+		return false, err
+	}
+	p := schemas.Partition{Account: f.Account, Date: date}
+	source, err := d.lake.Source(p)
+	if err != nil {
+		return false, err
+	}
+	name := path.Base(f.Path)
+	named := func(r load.PrunedRaw) bool { return r.Name == name }
+	if source.Pruned != nil && slices.ContainsFunc(source.Pruned.Files, named) {
+		return true, nil
+	}
+	if strings.HasPrefix(name, "pruned.") { // a tombstone, and what it kept: gone when the day was fetched whole again
+		return source.Pruned == nil && len(source.Windows) > 0, nil
+	}
+	aside := fmt.Sprintf("%s_%s_%s", path.Base(path.Dir(path.Dir(f.Path))), path.Base(path.Dir(f.Path)), name)
+	return d.exists(load.DamagedDir, aside)
+}
+
+// givenUpStatement is givenUp of what no account has.
+func (d *delivery) givenUpStatement(f File) (bool, error) {
+	parts := strings.Split(f.Path, "/")
+	if parts[0] != load.StatementsDir {
+		return parts[0] != load.DamagedDir, nil
+	}
+	month, err := schemas.ParseMonth(parts[1])
+	if err != nil {
+		return false, nil
+	}
+	kept, err := d.lake.Entries(d.lake.Path(load.StatementsDir, "reopened"))
+	return slices.ContainsFunc(kept, func(e fs.DirEntry) bool {
+		return e.IsDir() && strings.HasPrefix(e.Name(), month.String()+"_")
+	}), err
+}
+
+func (d *delivery) exists(elem ...string) (bool, error) {
+	_, err := d.lake.FS.Stat(d.lake.Path(elem...))
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// plan goes through the lake without reading a file.
+func (d *delivery) plan(ctx context.Context) (*Plan, error) {
+	d.watch(Progress{Doing: "look at the lake"})
+	out := &Plan{Name: d.t.Name, URL: d.t.Bucket.URL(), changed: d.root == nil}
+	if d.root != nil {
+		out.Number = d.root.Manifest.Number
+		out.changed = !slices.Equal(d.root.Manifest.What, d.what)
+	}
+	err := d.groups(ctx, func(p groupPlan) error {
+		for _, l := range p.files {
+			out.Files++
+			out.Bytes += l.size
+		}
+		for _, l := range p.anew {
+			out.Send++
+			out.Size += l.size
+			out.changed = out.changed || !minor(l.path)
+		}
+		out.Retire += int64(len(p.retire))
+		out.changed = out.changed || slices.ContainsFunc(p.retire, func(f File) bool { return !minor(f.Path) })
+		for _, f := range p.lost {
+			out.Lost = append(out.Lost, f.Path)
+			known := func(h File) bool { return h.Path == f.Path && h.Lost }
+			out.changed = out.changed || !slices.ContainsFunc(p.had.Files, known)
+		}
+		return nil
+	})
+	return out, err
+}
+
+// built gathers the next manifest from the groups, which come side by side.
+type built struct {
+	mu      sync.Mutex
+	groups  []Group
+	retired []Retired
+	changed bool
+	files   int64 // of those that are inline
+}
+
+// build uploads what differs and returns the manifest that is to be swapped in; nil if nothing differs.
+func (d *delivery) build(ctx context.Context) (*Manifest, error) {
+	p, err := d.plan(ctx)
+	if err != nil {
+		return nil, err
+	}
+	d.report.Lost = p.Lost
+	if !p.changed {
+		return nil, nil
+	}
+	m := &Manifest{Format: Format, Number: 1, Commit: randomID(), Version: d.opts.Version,
+		WrittenAt: d.opts.Now().UTC().Truncate(time.Millisecond), What: d.what}
+	if d.root != nil {
+		m.Number = d.root.Manifest.Number + 1
+		m.Tables = d.deltaNow()
+		for _, a := range d.root.Manifest.Accounts {
+			d.claimed[a] = true
+		}
+	}
+	u, err := d.newUpload(m.Number-1, p)
+	if err != nil {
+		return nil, err
+	}
+	defer u.close()
+	var b built
+	work, workCtx := errgroup.WithContext(ctx)
+	work.SetLimit(uploads)
+	err = d.groups(workCtx, func(p groupPlan) error {
+		if p.account != "" && len(p.files) > 0 {
+			if err := d.claim(workCtx, p.account); err != nil {
+				return err
+			}
+		}
+		work.Go(func() (err error) {
+			defer schemas.Guard(&err)
+			g, err := d.buildGroup(workCtx, u, p, m, &b)
+			if err != nil {
+				return err
+			}
+			b.mu.Lock()
+			defer b.mu.Unlock()
+			if g.Count > 0 {
+				b.groups = append(b.groups, g)
+			}
+			return nil
+		})
+		return nil
+	})
+	if err = errors.Join(work.Wait(), err); err != nil {
+		return nil, err
+	}
+	if !b.changed && d.root != nil && slices.Equal(d.root.Manifest.What, d.what) {
+		return nil, nil
+	}
+	if err := d.assemble(ctx, m, &b); err != nil {
+		return nil, err
+	}
+	return m, d.expire(ctx, m)
+}
+
+// buildGroup uploads what differs of a group, and returns it as the next manifest lists it. Nothing of it is kept in
+// memory but what the manifest holds itself.
+func (d *delivery) buildGroup(ctx context.Context, u *upload, p groupPlan, m *Manifest, b *built) (Group, error) {
+	g := Group{Account: p.account, Month: p.month}
+	looks := map[string]look{}
+	had := map[string]File{}
+	for _, f := range p.had.Files {
+		had[f.Path] = f
+	}
+	for _, f := range p.same {
+		looks[f.Path] = p.had.Looks[f.Path]
+	}
+	g.Files = slices.Concat(p.same, p.lost)
+	retired, changed := slices.Clone(p.retire), false
+	sent := make([]*sent, len(p.anew))
+	work, ctx := errgroup.WithContext(ctx)
+	for i, l := range p.anew {
+		work.Go(func() (err error) {
+			defer schemas.Guard(&err)
+			sent[i], err = u.send(ctx, l, had[l.path])
+			return err
+		})
+	}
+	if err := work.Wait(); err != nil {
+		return g, err
+	}
+	for i, s := range sent {
+		was, ok := had[p.anew[i].path]
+		if s == nil { // it went away since it was listed: the next delivery sees whether it was given up
+			if ok {
+				g.Files = append(g.Files, was)
+			}
+			continue
+		}
+		looks[s.File.Path] = s.Look
+		g.Files = append(g.Files, s.File)
+		if ok && s.File.Key != was.Key {
+			retired = append(retired, was)
+		}
+		changed = changed || (!ok || s.File.Key != was.Key || was.Lost) && !minor(s.File.Path)
+	}
+	slices.SortFunc(g.Files, func(a, b File) int { return strings.Compare(a.Path, b.Path) })
+	g.summed()
+	// Two files of one group may have one content, and so one object.
+	retired = slices.DeleteFunc(retired, func(r File) bool {
+		return slices.ContainsFunc(g.Files, func(f File) bool { return f.Key == r.Key })
+	})
+	changed = changed || slices.ContainsFunc(retired, func(f File) bool { return !minor(f.Path) }) ||
+		slices.ContainsFunc(p.lost, func(f File) bool { return !had[f.Path].Lost })
+	g.Number = m.Number
+	var before Group
+	if d.root != nil {
+		if i, ok := slices.BinarySearchFunc(d.root.Manifest.Groups, g, Group.compare); ok {
+			before = d.root.Manifest.Groups[i]
+		}
+	}
+	if g.Digest == before.Digest {
+		g.Number, g.Key = before.Number, before.Key
+	}
+	if err := d.write(d.groupPath(p.account, p.month), heldGroup{g.Digest, g.Files, looks}); err != nil {
+		return g, err
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.changed = b.changed || changed
+	for _, f := range retired {
+		b.retired = append(b.retired, Retired{Key: f.Key, Since: m.WrittenAt, By: m.Number, Rows: rowsOf(f)})
+	}
+	if before.Key != "" && before.Digest != g.Digest {
+		b.retired = append(b.retired, Retired{Key: before.Key, Since: m.WrittenAt, By: m.Number})
+	}
+	if b.files += g.Count; b.files > inlineFiles || d.split() {
+		g.Files = nil
+	}
+	return g, nil
+}
+
+// split says that the manifest that the delivery is built on has parts: once it has, it keeps them.
+func (d *delivery) split() bool {
+	return d.root != nil && slices.ContainsFunc(d.root.Manifest.Groups, func(g Group) bool { return g.Key != "" })
+}
+
+func rowsOf(f File) int64 {
+	if f.Rows == nil {
+		return 0
+	}
+	return *f.Rows
+}
+
+// assemble sums up the groups, and puts their files into objects of their own where they are too many.
+func (d *delivery) assemble(ctx context.Context, m *Manifest, b *built) error {
+	slices.SortFunc(b.groups, Group.compare)
+	m.Groups = b.groups
+	var total sums
+	for _, g := range m.Groups {
+		m.Count += g.Count
+		m.Bytes += g.Bytes
+		m.Rows += g.Rows
+		total.add(g.Sums)
+	}
+	m.Sums = total.list()
+	m.Accounts = slices.Sorted(maps.Keys(d.claimed))
+	if d.root != nil {
+		m.Retired = slices.Clone(d.root.Manifest.Retired)
+	}
+	slices.SortFunc(b.retired, func(a, b Retired) int { return strings.Compare(a.Key, b.Key) })
+	m.Retired = append(m.Retired, b.retired...)
+	d.report.Retired = int64(len(b.retired))
+	if m.Count <= inlineFiles && !d.split() {
+		return nil
+	}
+	work, ctx := errgroup.WithContext(ctx)
+	work.SetLimit(uploads)
+	for i := range m.Groups {
+		g := &m.Groups[i]
+		if g.Key != "" {
+			continue
+		}
+		g.Key = partKeyOf(*g, d.id.ID, m.Number-1)
+		work.Go(func() (err error) {
+			defer schemas.Guard(&err)
+			var held heldGroup
+			if _, err := d.read(d.groupPath(g.Account, g.Month), &held); err != nil {
+				return err
+			}
+			if held.Digest != g.Digest {
+				return fmt.Errorf("%s changed while it was delivered", d.groupPath(g.Account, g.Month))
+			}
+			g.Files = nil
+			body, err := packed(held.Files)
+			if err != nil {
+				return err
+			}
+			return d.putNew(ctx, g.Key, bucket.Bytes(body), nil)
+		})
+	}
+	return work.Wait()
+}
+
+// putNew puts an object under a name that nothing else has: one that is there already is this one.
+func (d *delivery) putNew(ctx context.Context, key string, body bucket.Body, tag *string) error {
+	for try := 1; ; try++ {
+		t, err := d.t.Bucket.Put(ctx, key, body, bucket.On{Absent: true})
+		switch {
+		case err == nil:
+			if tag != nil {
+				*tag = string(t)
+			}
+			return nil
+		case errors.Is(err, bucket.ErrTaken):
+			return nil
+		case errors.Is(err, bucket.ErrUnsure) && try < tries:
+			continue
+		}
+		return err
+	}
+}
+
+// expire deletes objects that no reader can hold any more, and leaves them out of the manifest. An object of a table is
+// held until the table is known to be without it.
+func (d *delivery) expire(ctx context.Context, m *Manifest) error {
+	over := m.WrittenAt.Add(-d.t.Keep)
+	confirmed := m.Number
+	if m.Tables != nil && m.Tables.Delta != nil {
+		confirmed = m.Tables.Delta.Number
+	}
+	n := 0
+	for n < len(m.Retired) && n < deletesAtOnce && m.Retired[n].Since.Before(over) && m.Retired[n].By <= confirmed {
+		n++
+	}
+	work, ctx := errgroup.WithContext(ctx)
+	work.SetLimit(uploads)
+	for _, r := range m.Retired[:n] {
+		if _, _, ok := numberOf(r.Key); !ok {
+			return fmt.Errorf("the manifest retires %q, which is no object of a delivery", r.Key)
+		}
+		work.Go(func() error { return d.t.Bucket.Delete(ctx, r.Key) })
+	}
+	if err := work.Wait(); err != nil {
+		return err
+	}
+	m.Retired, d.report.Deleted = m.Retired[n:], int64(n)
+	return nil
+}
+
+// upload sends files for the manifest that is built on base.
+type upload struct {
+	d     *delivery
+	base  int64
+	log   *sentLog
+	slots chan struct{}
+
+	mu       sync.Mutex
+	progress Progress
+}
+
+func (d *delivery) newUpload(base int64, p *Plan) (*upload, error) {
+	log, err := d.openSent(base)
+	if err != nil {
+		return nil, err
+	}
+	return &upload{d: d, base: base, log: log, slots: make(chan struct{}, uploads),
+		progress: Progress{Doing: "deliver", All: p.Send, Size: p.Size}}, nil
+}
+
+func (u *upload) close() { _ = u.log.file.Close() }
+
+func (u *upload) done(bytes int64) {
+	u.mu.Lock()
+	u.progress.Files++
+	u.progress.Bytes += bytes
+	p := u.progress
+	u.mu.Unlock()
+	u.d.watch(p)
+}
+
+// send delivers a file, if its content isn't what was delivered. nil says that it isn't there any more.
+func (u *upload) send(ctx context.Context, l local, was File) (*sent, error) {
+	select {
+	case u.slots <- struct{}{}:
+		defer func() { <-u.slots }()
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
+	defer u.done(l.size)
+	u.mu.Lock()
+	before, ok := u.log.have[l.path]
+	u.mu.Unlock()
+	if ok && before.Look == lookOf(l) {
+		return &before, nil
+	}
+	f, err := u.d.lake.FS.Open(l.file)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	s, err := u.sendOpen(ctx, l, f, was)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", l.file, err)
+	}
+	return s, nil
+}
+
+// sendOpen is send of a file that is open: what is replaced under its name meanwhile is another file. Of one that grows
+// only what there is now is sent.
+func (u *upload) sendOpen(ctx context.Context, l local, f durable.File, was File) (*sent, error) {
+	info, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	l.size, l.modified = info.Size(), info.ModTime()
+	sum := sha256.New()
+	if _, err := io.Copy(sum, io.NewSectionReader(f, 0, l.size)); err != nil {
+		return nil, err
+	}
+	out := &sent{Base: u.base, Look: lookOf(l),
+		File: File{Path: l.path, SHA256: hex.EncodeToString(sum.Sum(nil)), Bytes: l.size, Account: l.account, Date: l.date}}
+	if was.SHA256 == out.File.SHA256 && was.Bytes == l.size {
+		out.File = was
+		out.File.Lost = false
+		return out, nil
+	}
+	if err := u.describe(ctx, &out.File, f); err != nil {
+		return nil, err
+	}
+	out.File.Key = keyOf(out.File, u.d.id.ID, u.base)
+	body := bucket.Body{Size: l.size, SHA256: [sha256.Size]byte(sum.Sum(nil)), Open: func() (io.ReadCloser, error) {
+		return io.NopCloser(io.NewSectionReader(f, 0, l.size)), nil
+	}}
+	if err := u.d.putNew(ctx, out.File.Key, body, &out.File.Tag); err != nil {
+		return nil, err
+	}
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.d.report.Sent++
+	u.d.report.SentBytes += l.size
+	return out, u.log.add(*out)
+}
+
+// describe adds to a day file how many rows it has, what they sum to, and how much of the day is there.
+func (u *upload) describe(ctx context.Context, f *File, open durable.File) error {
+	if f.Account == "" || !strings.HasPrefix(f.Path, load.UsageDir+"/") {
+		return nil
+	}
+	rows, list, err := daySums(ctx, open)
+	if err != nil {
+		return hint(&load.DamagedError{Path: f.Path, Detail: "it can't be read", Err: err},
+			"derive it anew from the raw archive: usagelake rebuild")
+	}
+	date, err := schemas.ParseDate(f.Date)
+	if err != nil {
+		return err
+	}
+	seconds, err := missing(u.d.lake, schemas.Partition{Account: f.Account, Date: date})
+	if err != nil {
+		return err
+	}
+	f.Rows, f.Sums, f.MissingSeconds = &rows, list, &seconds
+	return nil
+}
