@@ -50,9 +50,12 @@ func Export(ctx context.Context, cfg *config.Config, env Env, opts ExportOptions
 	if opts.Span.Covered {
 		command = "lookback"
 	}
-	return underLock(ctx, cfg, env, command, opts.Wait, func(ctx context.Context, lake *publish.Lake, res *Result) error {
-		return fetch(ctx, lake, cfg, env, opts, clients, res)
-	})
+	res, err := underLock(ctx, cfg, env, command, opts.Wait,
+		func(ctx context.Context, lake *publish.Lake, res *Result) error {
+			return fetch(ctx, lake, cfg, env, opts, clients, res)
+		})
+	deliverAfter(ctx, cfg, env, res, opts.Phase)
+	return res, err
 }
 
 // sealsAtOnce is how many windows a run seals at once, of all its accounts: an encoder takes 16 MiB.

@@ -38,6 +38,8 @@ func RunJob(ctx context.Context, cfg *config.Config, env Env, job config.Job, lo
 	case config.KindPrune:
 		res, _, err := Prune(ctx, cfg, env, PruneOptions{Wait: true})
 		return res, err
+	case config.KindDeliver:
+		return deliverJob(ctx, cfg, env, job.Deliver)
 	}
 	return nil, config.Usage("", "job %s: kind %q is none that runs", job.Name, job.Kind)
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/usagelake/usagelake/extract"
 	"github.com/usagelake/usagelake/jobs/config"
 	"github.com/usagelake/usagelake/load"
+	"github.com/usagelake/usagelake/load/deliver"
 	"github.com/usagelake/usagelake/load/durable"
 	"github.com/usagelake/usagelake/load/publish"
 	"github.com/usagelake/usagelake/schemas"
@@ -47,6 +48,9 @@ type Result struct {
 	Pending int64 // windows that were planned and not sealed
 	Publish publish.Published
 	Orphans []load.Orphan // what is kept though it can't be derived again
+	// What was delivered after it, and why something wasn't; neither is a part of what the run came to.
+	Deliveries  []*deliver.Report
+	Undelivered string
 
 	finance publish.Finance
 	drop    drops // what a repair was told to give up

@@ -6,6 +6,7 @@ import (
 
 	"github.com/usagelake/usagelake/jobs/config"
 	"github.com/usagelake/usagelake/load"
+	"github.com/usagelake/usagelake/load/deliver"
 	"github.com/usagelake/usagelake/load/publish"
 	"github.com/usagelake/usagelake/schemas"
 	"github.com/usagelake/usagelake/transform"
@@ -20,7 +21,8 @@ type Status struct {
 	Runs     []schemas.Run   `json:"runs"` // the last ones, newest first
 	// Overlaps says which accounts hold the same records, as the published file has it; nil if none do, or ReadOverlaps
 	// wasn't asked.
-	Overlaps []OverlapStatus `json:"overlaps,omitempty"`
+	Overlaps   []OverlapStatus   `json:"overlaps,omitempty"`
+	Deliveries []deliver.Outcome `json:"deliveries"` // what the last one to each place came to
 	// JournalDamaged is how many lines can't be read of the part of the journal that was.
 	JournalDamaged int             `json:"journal_damaged,omitempty"`
 	Holder         *load.HeldError `json:"holder,omitempty"`
@@ -159,6 +161,9 @@ func ReadStatus(ctx context.Context, dir, account string, now time.Time) (*Statu
 		return nil, err
 	}
 	st.JournalDamaged = damaged
+	if st.Deliveries, err = deliver.Outcomes(lake.Lake); err != nil {
+		return nil, err
+	}
 	for i := len(runs) - 1; i >= 0 && len(st.Runs) < lastRuns; i-- {
 		r := runs[i]
 		if r.Status == schemas.StatusRunning && !UnderWay(runs, i, st.Holder) {

@@ -13,6 +13,7 @@ import (
 
 	"github.com/usagelake/usagelake/jobs"
 	"github.com/usagelake/usagelake/jobs/config"
+	"github.com/usagelake/usagelake/load/deliver"
 	"github.com/usagelake/usagelake/schemas"
 	"github.com/usagelake/usagelake/schemas/words"
 )
@@ -134,6 +135,9 @@ func runDocument(res *jobs.Result, err error) any {
 		Published      bool              `json:"published"`
 		ExitCode       int               `json:"exit_code"`
 		Accounts       []accountDocument `json:"accounts"`
+		// What was delivered after it; its status says nothing of that.
+		Deliveries  []*deliver.Report `json:"deliveries,omitempty"`
+		Undelivered string            `json:"undelivered,omitempty"`
 	}
 	// Of a run that never began these are all there is; else the run's own follow.
 	d := document{Status: jobs.StatusOf(err), ExitCode: exitCode(err), Accounts: []accountDocument{}}
@@ -144,6 +148,7 @@ func runDocument(res *jobs.Result, err error) any {
 		d.RunID, d.Command, d.Job, d.Status, d.RunCounts = res.RunID, res.Command, res.Job, res.Status, res.RunCounts
 		d.ElapsedSeconds = res.Elapsed.Seconds()
 		d.Lake, d.Database, d.Published = res.Lake, res.Database, res.Published
+		d.Deliveries, d.Undelivered = res.Deliveries, keys.Blank(res.Undelivered)
 		for i, acc := range res.Accounts {
 			ad := accountDocument{Account: acc.Account, RunID: res.RunID, Status: acc.Status, Error: acc.Error,
 				RunCounts:      acc.RunCounts,
@@ -213,6 +218,12 @@ func (a *app) exportSummary(res *jobs.Result) {
 			words.Bytes(res.Publish.Bytes))
 	case res.Status == schemas.StatusDone:
 		fmt.Fprintf(w, "unchanged  %s is up to date\n", res.Database)
+	}
+	for _, r := range res.Deliveries {
+		a.printDelivery(r)
+	}
+	if res.Undelivered != "" {
+		fmt.Fprintf(w, "undelivered  %s\n", words.Printable(res.Undelivered))
 	}
 }
 

@@ -21,6 +21,7 @@ import (
 	"github.com/usagelake/usagelake/jobs/serve"
 	"github.com/usagelake/usagelake/jobs/watch"
 	"github.com/usagelake/usagelake/load"
+	"github.com/usagelake/usagelake/load/deliver"
 	"github.com/usagelake/usagelake/load/publish"
 	"github.com/usagelake/usagelake/schemas"
 	"github.com/usagelake/usagelake/schemas/words"
@@ -214,7 +215,13 @@ func (a *app) serveOptions(s *schedule.Scheduler, log *slog.Logger) serve.Option
 	o := serve.Options{
 		State: s.State, Version: version(), Now: a.Now, Logger: log,
 		Status: func(ctx context.Context) (*jobs.Status, error) {
-			return jobs.ReadStatus(ctx, s.Config().Lake, "", a.Now())
+			st, err := jobs.ReadStatus(ctx, s.Config().Lake, "", a.Now())
+			if err == nil { // one that somebody made by hand, or that has left the config, is nobody's to look after
+				st.Deliveries = slices.DeleteFunc(st.Deliveries, func(o deliver.Outcome) bool {
+					return !slices.ContainsFunc(s.Config().Deliver, func(d config.Delivery) bool { return d.Name == o.Name })
+				})
+			}
+			return st, err
 		},
 		Balances: func(ctx context.Context) ([]serve.Balance, error) {
 			last, err := jobs.LastBalances(ctx, s.Config())

@@ -68,6 +68,15 @@ func (a *app) printStatus(st *jobs.Status, days int) {
 	if st.Holder != nil {
 		fmt.Fprintf(w, "held by   %s\n", st.Holder.Holder())
 	}
+	for _, d := range st.Deliveries {
+		if d.Error != "" {
+			fmt.Fprintf(w, "DELIVERY  %s → %s fails since %s: %s\n", d.Name, words.Printable(d.URL), words.Stamp(d.Since),
+				words.Clip(words.Line(d.Error), 200))
+			continue
+		}
+		fmt.Fprintf(w, "delivered %s → %s, manifest %d, %s ago\n", d.Name, words.Printable(d.URL), d.Number,
+			words.Span(st.CheckedAt.Sub(d.Delivered)))
+	}
 	for _, acc := range st.Accounts {
 		fmt.Fprintf(w, "\naccount %s\n", acc.Account)
 		if acc.From.IsZero() {

@@ -26,6 +26,7 @@ const (
 	AlertGap        = "gap"        // a stretch within the coverage was never fetched
 	AlertAnomaly    = "anomaly"    // a day leaves its history, or a token is new
 	AlertKey        = "key"        // a key expires soon, or was refused
+	AlertDelivery   = "delivery"   // a delivery failed, or is too long ago
 )
 
 // alertKind is what a kind of rule takes.
@@ -46,6 +47,7 @@ var alertKinds = []alertKind{
 	{AlertGap, []string{"within", "accounts"}},
 	{AlertAnomaly, []string{"within", "accounts", "scopes"}},
 	{AlertKey, []string{"within", "accounts"}},
+	{AlertDelivery, []string{"older_than"}},
 }
 
 // Defaults of Alerts and its rules.

@@ -49,6 +49,8 @@ type Config struct {
 	Schedule Schedule `yaml:"schedule"`
 	Prune    Prune    `yaml:"prune"`
 	Alerts   Alerts   `yaml:"alerts"`
+	// Where the lake is delivered to: docs/deliver.md.
+	Deliver []Delivery `yaml:"deliver"`
 
 	Path   string         `yaml:"-"` // the file, "" if there is none
 	all    []string       // of AllAccountNames; nil of a config that wasn't loaded

@@ -22,11 +22,13 @@ const (
 	KindClose    = "close"    // close the months that are over
 	KindVerify   = "verify"   // check the whole lake
 	KindPrune    = "prune"    // delete what retention allows
+	KindDeliver  = "deliver"  // deliver the lake to object stores
 )
 
 // Kinds lists them.
 func Kinds() []string {
-	return []string{KindExport, KindLookback, KindBalance, KindReport, KindClose, KindVerify, KindPrune}
+	return []string{KindExport, KindLookback, KindBalance, KindReport, KindClose, KindVerify, KindPrune,
+		KindDeliver}
 }
 
 // Defaults of a Schedule.
@@ -77,6 +79,8 @@ type Job struct {
 	MaxBytes string   `yaml:"max_bytes"`
 	// Of close: the first month that it may close, 2026-11.
 	From string `yaml:"from"`
+	// Of deliver: which deliveries; nil: all.
+	Deliver []string `yaml:"deliver"`
 
 	Calendar *calendar.Calendar `yaml:"-"` // of cron and zone, as Validate has made it
 }
@@ -191,7 +195,7 @@ func (j *Job) Validate(zone string, accounts []string) []error {
 		{"month", j.Month != "", j.Kind == KindReport}, {"out", j.Out != "", j.Kind == KindReport},
 		{"grain", j.Grain != "", j.Kind == KindReport}, {"columns", j.Columns != nil, j.Kind == KindReport},
 		{"max_rows", j.MaxRows != 0, j.Kind == KindReport}, {"max_bytes", j.MaxBytes != "", j.Kind == KindReport},
-		{"from", j.From != "", j.Kind == KindClose},
+		{"from", j.From != "", j.Kind == KindClose}, {"deliver", j.Deliver != nil, j.Kind == KindDeliver},
 	} {
 		if own.given && !own.of {
 			bad("%s: a job of kind %s has no use for it", own.key, j.Kind)

@@ -61,6 +61,18 @@ func (c *Config) impossible() []error {
 		bad("schedule", "schedule: a job of kind prune has nothing to go by: "+
 			"set prune: raw: to how long raw files of closed months are kept")
 	}
+	for i, j := range c.Schedule.Jobs {
+		path := fmt.Sprintf("schedule.jobs[%d]", i)
+		if j.Kind != KindDeliver {
+			continue
+		}
+		if len(c.Deliver) == 0 {
+			bad(path, "%s (%s): a job of kind deliver has nothing to do: say under deliver: where to", path, j.Name)
+		} else if _, err := c.Deliveries(j.Deliver); err != nil {
+			bad(path, "%s (%s): deliver: %w", path, j.Name, err)
+		}
+	}
+	errs = append(errs, deliveries(c.Deliver)...)
 	errs = append(errs, c.DuckDB.Validate()...)
 	errs = append(errs, c.Prune.Validate()...)
 	errs = append(errs, c.Alerts.Validate(c.AccountNames(), c.Budgets)...)

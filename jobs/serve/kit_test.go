@@ -14,6 +14,7 @@ import (
 	"github.com/usagelake/usagelake/jobs"
 	"github.com/usagelake/usagelake/jobs/config"
 	"github.com/usagelake/usagelake/jobs/schedule"
+	"github.com/usagelake/usagelake/load/deliver"
 	"github.com/usagelake/usagelake/schemas"
 )
 
@@ -106,6 +107,11 @@ const hostile = "<script>alert(1)</script>\"'&\u202egnp.exe\x1b[31m"
 func busy() *world {
 	w := well()
 	w.accounts = []string{"acme", "beta-labs", "new"}
+	w.status.Deliveries = []deliver.Outcome{
+		{Name: "offsite", At: noon.Add(-time.Hour), Delivered: noon.Add(-time.Hour), Number: 12},
+		{Name: "warehouse", At: noon.Add(-time.Hour), Since: noon.Add(-3 * time.Hour), Delivered: noon.Add(-5 * time.Hour),
+			Number: 7, Error: "put s3://x/y: not allowed " + hostile},
+	}
 	acme := account("acme", noon.AddDate(-2, 0, 0), noon.Add(-70*time.Minute), func(d *jobs.Day) {
 		switch d.Date {
 		case "2026-03-14", "2026-10-02":

@@ -87,6 +87,10 @@ var (
 	published = gauge("published_timestamp_seconds", "When usage.duckdb was published last.")
 	intruded  = gauge("published_intruded",
 		"1 if another program wrote into usage.duckdb since it was published, or its log lies beside the file, else 0.")
+	delivered = gauge("delivered_timestamp_seconds",
+		"When the lake was last delivered to this place. No series before the first time.", "delivery")
+	deliveryFailing = gauge("delivery_failing",
+		"1 if the last delivery to this place failed, else 0: the next one makes it up.", "delivery")
 	balance = gauge("balance",
 		"Balance of the account when it was asked last, rounded to a float for graphs and thresholds. The exact one is in "+
 			"the lake.", "account", "currency")
@@ -106,7 +110,7 @@ var (
 	everySeries = []series{buildInfo, startTime, stuck, runs, jobRunning, jobBegan, jobNext, jobSuccess, jobEnded,
 		jobFailures, records, requests, retries, throttled,
 		failed, quarantined, requestRate, freshness, expected, gaps, gapSeconds, staleDays, damagedDays, held, rejected,
-		issues, lakeBytes, published, intruded, balance,
+		issues, lakeBytes, published, intruded, delivered, deliveryFailing, balance,
 		balanceAt, balanceLasts, firing, undelivered, reloads, reloadOK, reloadAt, statusAt, statusOK}
 )
 
@@ -183,6 +187,10 @@ func (s snapshot) Collect(out chan<- prometheus.Metric) {
 	if st := v.status.Value; st != nil {
 		at(published, st.Database.PublishedAt)
 		set(intruded, truth(st.Database.Intruded != ""))
+		for _, d := range st.Deliveries {
+			at(delivered, d.Delivered, d.Name)
+			set(deliveryFailing, truth(d.Error != ""), d.Name)
+		}
 		for _, a := range st.Accounts {
 			if v.isConfigured(a.Account) {
 				v.collectAccount(a, set)

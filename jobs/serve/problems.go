@@ -106,6 +106,14 @@ func (v *view) problems() []Problem {
 			add(p)
 		}
 	}
+	if st := v.status.Value; st != nil {
+		for _, d := range st.Deliveries {
+			if d.Error != "" {
+				add(Problem{Summary: fmt.Sprintf("Delivery %s fails since %s", d.Name, words.MinuteUTC(d.Since)),
+					Detail: d.Error, Command: "usagelake deliver " + d.Name})
+			}
+		}
+	}
 	intruded := ""
 	if v.status.Value != nil {
 		intruded = v.status.Value.Database.Intruded

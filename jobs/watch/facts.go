@@ -64,6 +64,7 @@ func gather(ctx context.Context, cfg *config.Config, env jobs.Env, lake *publish
 		{sourceDatabase, func(rules []config.Rule) map[string]error { return g.published(ctx, env, rules, memory) }},
 		{sourceRaw, func(rules []config.Rule) map[string]error { return all(rules, g.raw(rules, unknown)) }},
 		{sourceJournal, func(rules []config.Rule) map[string]error { return all(rules, g.journal(rules, in.Failures)) }},
+		{sourceDeliver, func(rules []config.Rule) map[string]error { return all(rules, g.delivered(rules)) }},
 	} {
 		rules := bySource[s.source]
 		if len(rules) == 0 {

@@ -32,6 +32,7 @@ const (
 	sourceDatabase = "published file"
 	sourceRaw      = "raw archive"
 	sourceJournal  = "journal"
+	sourceDeliver  = "outcome of deliveries"
 )
 
 // sourceOf is where a rule's facts come from.
@@ -41,6 +42,8 @@ func sourceOf(r config.Rule) string {
 		return sourceRaw
 	case config.AlertFailed, config.AlertKey:
 		return sourceJournal
+	case config.AlertDelivery:
+		return sourceDeliver
 	}
 	return sourceDatabase
 }

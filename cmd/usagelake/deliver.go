@@ -1,0 +1,321 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/jedib0t/go-pretty/v6/table"
+	"github.com/spf13/cobra"
+
+	"github.com/usagelake/usagelake/jobs"
+	"github.com/usagelake/usagelake/jobs/config"
+	"github.com/usagelake/usagelake/load/deliver"
+	"github.com/usagelake/usagelake/schemas/words"
+)
+
+// deliverFlags are how a delivery is asked for on the command line.
+type deliverFlags struct {
+	to                  config.Delivery
+	keep                string
+	dryRun, verify      bool
+	deep, repair, adopt bool
+	drop                []string
+	named               []string
+	opts                jobs.DeliverOptions
+	placed, whatOrTable bool
+}
+
+func (a *app) deliverCommand() *cobra.Command {
+	var f deliverFlags
+	c := &cobra.Command{
+		Use:   "deliver [NAME…]",
+		Short: "Deliver the lake's files to an object store",
+		Long: `deliver makes what is in a bucket what the lake is: each changed file goes there under a name that was never
+used, then manifest.json is swapped, by one conditional write. Whoever reads the manifest and the files that it names
+has the lake as it was at one delivery, each file whole. What was replaced stays for a week, for readers that hold an
+older manifest. With --tables delta, or tables: [delta], a Delta log over the same files follows.
+
+Where to and what is said in the config (deliver:), for all deliveries or those that are named here; or with --to for
+one that isn't in the config. Credentials are the environment's, as the store's own programs take them:
+AWS_ACCESS_KEY_ID or a profile or a role, AZURE_STORAGE_KEY or an identity, Google's application default credentials.
+A delivery needs no lock: runs go on beside it.
+
+A delivery that was stopped or lost its answers is gone on with by the same command. Another lake, and an older copy of
+this one, are refused. What the lake lacks although no run removed it stays delivered, and is told.`,
+		Example: `  usagelake deliver                                   all deliveries of the config
+  usagelake deliver warehouse --dry-run               what would be sent
+  usagelake deliver --to s3://finance-lake/usage --what usage,finance --tables delta
+  usagelake deliver --to file:///mnt/nas/usagelake --what raw        the off-site copy
+  usagelake deliver warehouse --verify                is everything there, as it was sent; remove leftovers`,
+		Args: cobra.ArbitraryArgs,
+		RunE: func(c *cobra.Command, names []string) error {
+			cfg, err := a.lakeConfig()
+			if err != nil {
+				return err
+			}
+			f.placed = c.Flags().Changed("to")
+			f.named = names
+			if err := f.resolve(cfg); err != nil {
+				return err
+			}
+			switch {
+			case f.dryRun:
+				return a.planDelivery(c.Context(), cfg, &f)
+			case f.verify:
+				return a.verifyDelivery(c.Context(), cfg, &f)
+			}
+			return a.deliver(c.Context(), cfg, &f)
+		},
+	}
+	fl := c.Flags()
+	placeFlags(c, &f.to, "to",
+		"deliver to this `URL`: s3://BUCKET/PREFIX, gs://…, az://ACCOUNT/CONTAINER/PREFIX, file:///DIR")
+	fl.StringSliceVar(&f.to.What, "what", nil,
+		"with --to: what, of "+strings.Join(deliver.AllWhat(), ", ")+" (default usage)")
+	fl.StringSliceVar(&f.to.Tables, "tables", nil, "with --to: tables over the day files: delta")
+	fl.StringVar(&f.to.Encryption, "encryption", "", "with --to: ask an S3 store for AES256, aws:kms or aws:kms:KEYID")
+	fl.StringVar(&f.keep, "keep", "", "with --to: how `long` what was replaced stays (default 7d)")
+	fl.BoolVar(&f.dryRun, "dry-run", false, "change nothing: print what would be sent")
+	fl.BoolVar(&f.verify, "verify", false,
+		"hold what is there against its manifest, and remove what broken-off deliveries left")
+	fl.BoolVar(&f.deep, "deep", false, "with --verify: read every object")
+	fl.BoolVar(&f.repair, "repair", false, "with --verify: deliver anew what is missing or was replaced")
+	fl.BoolVar(&f.adopt, "adopt", false,
+		"go on as the lake that delivered there: after a restored backup, or a lost folder deliver/")
+	fl.StringSliceVar(&f.drop, "drop", nil, "give up what is delivered of these `accounts`, which the lake lacks")
+	return c
+}
+
+// placeFlags are the flags that say where objects are.
+func placeFlags(c *cobra.Command, d *config.Delivery, name, usage string) {
+	f := c.Flags()
+	f.StringVar(&d.To, name, "", usage)
+	f.StringVar(&d.Endpoint, "endpoint", "", "with --"+name+": the `URL` of a compatible store")
+	f.StringVar(&d.Region, "region", "", "with --"+name+": the S3 region")
+	f.StringVar(&d.As, "as", "", "with --"+name+": this lake's `name`, where several deliver below one prefix")
+}
+
+// resolve finds the deliveries that are meant.
+func (f *deliverFlags) resolve(cfg *config.Config) error {
+	const help = "usagelake deliver --help"
+	given := f.to.Endpoint != "" || f.to.Region != "" || f.to.As != "" || f.to.Encryption != "" || f.keep != "" ||
+		f.to.What != nil || f.to.Tables != nil
+	switch {
+	case f.placed && len(f.named) > 0:
+		return config.Usage(help, "--to and the names of deliveries exclude each other")
+	case !f.placed && given:
+		return config.Usage(help, "--what, --tables, --keep, --endpoint, --region, --encryption and --as go with --to: "+
+			"a delivery of the config says them there")
+	case f.dryRun && (f.verify || f.adopt):
+		return config.Usage(help, "--dry-run goes with neither --verify nor --adopt")
+	case (f.deep || f.repair) && !f.verify:
+		return config.Usage(help, "--deep and --repair go with --verify")
+	case f.verify && len(f.drop) > 0:
+		return config.Usage(help, "--drop goes with a delivery")
+	}
+	f.opts = jobs.DeliverOptions{Adopt: f.adopt, Drop: f.drop}
+	if !f.placed {
+		var err error
+		if f.opts.To, err = cfg.Deliveries(f.named); err != nil {
+			return err
+		}
+		if len(f.opts.To) == 0 {
+			return config.Usage("usagelake deliver --to s3://BUCKET/PREFIX   (or in the config: deliver: [{name: …, to: …}])",
+				"nothing says where to deliver to")
+		}
+		return nil
+	}
+	if f.keep != "" {
+		d, err := config.ParseDuration(f.keep)
+		if err != nil || d <= 0 {
+			return config.Usage(help, "--keep: %q is not a duration like 12h or 7d", f.keep)
+		}
+		f.to.Keep = config.Duration(d)
+	}
+	f.to.Name = placeName(cfg, f.to)
+	if err := errors.Join(f.to.Validate()...); err != nil {
+		return config.Usage(help, "%w", err)
+	}
+	f.opts.To = []config.Delivery{f.to}
+	return nil
+}
+
+var notInName = regexp.MustCompile(`[^a-z0-9]+`)
+
+// placeName names a delivery that the command line gave: as the config names that place, or by its URL.
+func placeName(cfg *config.Config, d config.Delivery) string {
+	if i := slices.IndexFunc(cfg.Deliver, func(o config.Delivery) bool {
+		return o.To == d.To && o.Endpoint == d.Endpoint && o.As == d.As
+	}); i >= 0 {
+		return cfg.Deliver[i].Name
+	}
+	name := notInName.ReplaceAllString(strings.ToLower(strings.TrimRight(d.To+" "+d.As, " ")), "-")
+	return strings.Trim(name[:min(len(name), 63)], "-")
+}
+
+// delivering shows how far deliveries are, until done is called.
+func (a *app) delivering(ctx context.Context, cfg *config.Config) (p *progress, watch func(string, deliver.Progress)) {
+	p = a.newProgress(ctx, cfg)
+	return p, func(name string, g deliver.Progress) {
+		if g.All > 0 {
+			p.work(g.Doing+" "+name, int(g.Files), int(g.All))
+		}
+	}
+}
+
+func (a *app) deliver(ctx context.Context, cfg *config.Config, f *deliverFlags) error {
+	env := a.env()
+	p, watch := a.delivering(ctx, cfg)
+	env.Logger, f.opts.Watch = p.logger(), watch
+	reports, err := jobs.Deliver(ctx, cfg, env, f.opts)
+	p.close()
+	if a.json() {
+		return errors.Join(a.printJSON(deliveryDocument(reports, err)), err)
+	}
+	if !a.quiet {
+		for _, r := range reports {
+			a.printDelivery(r)
+		}
+	}
+	return err
+}
+
+// deliveryDocument is the JSON of deliveries, whether they failed or not.
+func deliveryDocument(reports []*deliver.Report, err error) any {
+	d := struct {
+		Status     string            `json:"status"`
+		Error      string            `json:"error,omitempty"`
+		Hints      []string          `json:"hints,omitempty"`
+		ExitCode   int               `json:"exit_code"`
+		Deliveries []*deliver.Report `json:"deliveries"`
+	}{jobs.StatusOf(err), "", nil, exitCode(err), slices.Concat([]*deliver.Report{}, reports)}
+	if err != nil {
+		d.Error, d.Hints = explain(err)
+	}
+	return d
+}
+
+func (a *app) printDelivery(r *deliver.Report) {
+	w := a.Stdout
+	if r.Number == 0 { // it failed: the error says all there is
+		return
+	}
+	what := "unchanged"
+	if r.Changed {
+		what = "delivered"
+	}
+	fmt.Fprintf(w, "%s  %s → %s   manifest %d: %s, %s, %s of usage\n", what, r.Name, words.Printable(r.URL), r.Number,
+		words.Plural(r.Files, "file", "files"), words.Bytes(r.Bytes), words.Plural(r.Rows, "row", "rows"))
+	if r.Changed {
+		fmt.Fprintf(w, "           sent %s (%s), replaced %s, deleted %s whose time was over; %s\n",
+			words.Plural(r.Sent, "file", "files"), words.Bytes(r.SentBytes), words.Count(r.Retired), words.Count(r.Deleted),
+			words.Plural(r.Requests, "request", "requests"))
+	}
+	if r.Delta != nil {
+		fmt.Fprintf(w, "           Delta table %s, version %d\n", words.Printable(r.URL), *r.Delta)
+	}
+	a.printLost(r.Lost)
+}
+
+func (a *app) printLost(lost []string) {
+	if len(lost) == 0 {
+		return
+	}
+	fmt.Fprintf(a.Stdout, "LOST       the lake lacks %s that no run removed; what is delivered stays. The first: %s\n"+
+		"           usagelake verify looks closer; usagelake restore brings the lake back; --drop ACCOUNT gives them up\n",
+		words.Plural(len(lost), "file", "files"), words.Printable(lost[0]))
+}
+
+func (a *app) planDelivery(ctx context.Context, cfg *config.Config, f *deliverFlags) error {
+	plans, err := jobs.DryRunDeliver(ctx, cfg, a.env(), f.opts)
+	if err != nil {
+		return err
+	}
+	if a.json() {
+		return a.printJSON(map[string]any{"plans": plans})
+	}
+	t := a.newTable(table.Row{"delivery", "to", "manifest", "files", "bytes", "to send", "bytes", "to replace or drop"})
+	for _, p := range plans {
+		t.AppendRow(table.Row{p.Name, words.Printable(p.URL), p.Number, words.Count(p.Files), words.Bytes(p.Bytes),
+			words.Count(p.Send), words.Bytes(p.Size), words.Count(p.Retire)})
+	}
+	rightAlign(t, 3, 8)
+	fmt.Fprintln(a.Stdout, t.Render())
+	for _, p := range plans {
+		a.printLost(p.Lost)
+	}
+	return nil
+}
+
+func (a *app) verifyDelivery(ctx context.Context, cfg *config.Config, f *deliverFlags) error {
+	env := a.env()
+	p, watch := a.delivering(ctx, cfg)
+	env.Logger, f.opts.Watch = p.logger(), watch
+	all, err := jobs.VerifyDelivered(ctx, cfg, env, f.opts, f.deep)
+	if err == nil && f.repair && mendable(all, f) {
+		if _, err = jobs.Deliver(ctx, cfg, env, f.opts); err == nil {
+			all, err = jobs.VerifyDelivered(ctx, cfg, env, f.opts, f.deep)
+		}
+	}
+	p.close()
+	if err != nil {
+		return err
+	}
+	found := 0
+	for _, v := range all {
+		found += len(v.Found)
+	}
+	if a.json() {
+		err = a.printJSON(map[string]any{"verified": all})
+	} else if !a.quiet || found > 0 {
+		for _, v := range all {
+			a.printVerified(v)
+		}
+	}
+	if err == nil && found > 0 {
+		err = errFailed{exitFailed}
+	}
+	return err
+}
+
+func (a *app) printVerified(v *deliver.Verified) {
+	w := a.Stdout
+	how := "listed"
+	if v.Read > 0 {
+		how = "listed, " + words.Count(v.Read) + " of them read"
+	}
+	fmt.Fprintf(w, "%s  %s   manifest %d: %s, %s; %s %s, %s removed\n", v.Name, words.Printable(v.URL), v.Number,
+		words.Plural(v.Files, "file", "files"), words.Bytes(v.Bytes), words.Plural(v.Objects, "object", "objects"), how,
+		words.Plural(v.Swept, "leftover", "leftovers"))
+	if len(v.Found) == 0 {
+		fmt.Fprintln(w, "  everything is there as it was sent")
+		return
+	}
+	const most = 20
+	for i, f := range v.Found {
+		if i == most {
+			fmt.Fprintf(w, "  … and %d more: --output json lists them\n", len(v.Found)-most)
+			break
+		}
+		fmt.Fprintf(w, "  %-8s %s: %s\n", f.Problem, words.Printable(f.Key), words.Printable(f.Detail))
+	}
+	fmt.Fprintf(a.Stderr, "hint: --verify --repair delivers anew what is missing or was replaced; "+
+		"a stray object is somebody else's: move it out of the prefix\n")
+}
+
+// mendable notes what is to be delivered anew, and says whether there is anything.
+func mendable(all []*deliver.Verified, f *deliverFlags) bool {
+	f.opts.Anew = map[string]bool{}
+	for _, v := range all {
+		for _, found := range v.Found {
+			if found.Path != "" {
+				f.opts.Anew[found.Key] = true
+			}
+		}
+	}
+	return len(f.opts.Anew) > 0
+}

@@ -1,0 +1,242 @@
+package jobs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"github.com/usagelake/usagelake/jobs/config"
+	"github.com/usagelake/usagelake/load/bucket"
+	"github.com/usagelake/usagelake/load/deliver"
+	"github.com/usagelake/usagelake/load/durable"
+	"github.com/usagelake/usagelake/load/publish"
+	"github.com/usagelake/usagelake/load/query"
+)
+
+// DeliverOptions say what is delivered. The zero value delivers everything that the config says.
+type DeliverOptions struct {
+	To    []config.Delivery
+	Adopt bool // the lake takes the identity of what is there
+	Anew  map[string]bool
+	Drop  []string // accounts whose files are given up though the lake doesn't say so
+	Watch func(name string, p deliver.Progress)
+}
+
+// FinanceTables are the tables and views of the published file that a delivery of finance holds, a Parquet file each.
+func FinanceTables() []string {
+	return []string{"accounts", "coverage_daily", "completeness_monthly", "usage_daily", "chargeback_daily",
+		"chargeback_monthly", "unallocated", "budget_status", "closed_months", "allocation_rules", "shared_cost_shares"}
+}
+
+// Deliver delivers the lake to each target, one after the other. It takes no lock of the lake: a run that goes on
+// meanwhile replaces files whole, and the next delivery brings them. One target that fails doesn't keep the others. The
+// reports are of those that were begun.
+func Deliver(ctx context.Context, cfg *config.Config, env Env, opts DeliverOptions) ([]*deliver.Report, error) {
+	lake, err := publish.Open(cfg.Lake, env.LakeOptions(cfg))
+	if err != nil {
+		return nil, NoLake(err)
+	}
+	return deliverAll(ctx, lake, env, opts)
+}
+
+func deliverAll(ctx context.Context, lake *publish.Lake, env Env, opts DeliverOptions) ([]*deliver.Report, error) {
+	var out []*deliver.Report
+	var errs []error
+	for _, to := range opts.To {
+		if err := context.Cause(ctx); err != nil {
+			return out, errors.Join(append(errs, err)...)
+		}
+		report, err := deliverTo(ctx, lake, env, to, opts)
+		if report != nil {
+			out = append(out, report)
+		}
+		if err != nil {
+			errs = append(errs, err)
+		}
+	}
+	return out, errors.Join(errs...)
+}
+
+func deliverTo(ctx context.Context, lake *publish.Lake, env Env, to config.Delivery, opts DeliverOptions) (
+	*deliver.Report, error) {
+	target, o, err := targetOf(ctx, env, to, opts)
+	if err == nil && slices.Contains(to.What, deliver.WhatFinance) {
+		target.Extra, err = financeFiles(ctx, lake, to.Name)
+	}
+	if err != nil {
+		err = fmt.Errorf("deliver to %s (%s): %w", to.Name, to.To, err)
+		return nil, errors.Join(err, deliver.Failed(lake.Lake, to.Name, to.To, env.Now(), err))
+	}
+	return deliver.Deliver(ctx, lake.Lake, target, o)
+}
+
+// tell logs what became of deliveries that nobody watches.
+func tell(env Env, reports []*deliver.Report, err error) {
+	for _, r := range reports {
+		env.Logger.Info("delivery", "to", r.Name, "url", r.URL, "manifest", r.Number, "changed", r.Changed, "sent", r.Sent,
+			"bytes", r.SentBytes, "replaced", r.Retired, "lost", len(r.Lost))
+	}
+	if err != nil {
+		env.Logger.Error("not delivered; the next delivery makes it up", "error", err)
+	}
+}
+
+// targetOf opens the bucket of a delivery.
+func targetOf(ctx context.Context, env Env, to config.Delivery, opts DeliverOptions) (deliver.Target, deliver.Options,
+	error) {
+	target := deliver.Target{Name: to.Name, What: to.What, Keep: time.Duration(to.Keep), As: to.As,
+		Delta: slices.Contains(to.Tables, config.TableDelta)}
+	o := deliver.Options{Now: env.Now, Version: env.Version, Logger: env.Logger, Adopt: opts.Adopt, Drop: opts.Drop,
+		Anew: opts.Anew}
+	if opts.Watch != nil {
+		o.Watch = func(p deliver.Progress) { opts.Watch(to.Name, p) }
+	}
+	var err error
+	target.Bucket, err = OpenBucket(ctx, env, to)
+	return target, o, err
+}
+
+// OpenBucket opens the bucket of a delivery; it asks the store nothing yet.
+func OpenBucket(ctx context.Context, env Env, to config.Delivery) (bucket.Bucket, error) {
+	return bucket.Open(ctx, to.To, bucket.Options{Endpoint: to.Endpoint, Region: to.Region, Encryption: to.Encryption,
+		Getenv: env.Getenv, Transport: env.Transport, UserAgent: "usagelake/" + env.Version})
+}
+
+// financeFiles are FinanceTables as Parquet files, kept beside what the lake remembers of the delivery, and made anew
+// if another file was published since.
+func financeFiles(ctx context.Context, lake *publish.Lake, name string) ([]deliver.Extra, error) {
+	info, err := lake.DatabaseInfo()
+	if err != nil {
+		return nil, &config.Hint{Err: fmt.Errorf("finance is of the published file: %w", err),
+			Hint: "usagelake export, or usagelake rebuild"}
+	}
+	dir := lake.Path(deliver.Dir, name, "finance")
+	stamp := fmt.Sprintf("%d %s\n", info.Size(), info.ModTime().UTC().Format(time.RFC3339Nano))
+	mark := filepath.Join(dir, "published")
+	var out []deliver.Extra
+	for _, table := range FinanceTables() {
+		file := table + ".parquet"
+		out = append(out, deliver.Extra{Path: "finance/" + file, File: filepath.Join(dir, file)})
+	}
+	if was, err := os.ReadFile(mark); err == nil && string(was) == stamp {
+		return out, nil
+	}
+	if err := lake.MakeDirs(dir); err != nil {
+		return nil, err
+	}
+	for i, table := range FinanceTables() {
+		if _, err := query.WriteParquet(ctx, lake, "FROM "+table+" ORDER BY ALL", out[i].File); err != nil {
+			return nil, fmt.Errorf("write %s: %w", out[i].File, err)
+		}
+	}
+	return out, durable.Full(os.WriteFile(mark, []byte(stamp), durable.FileMode), lake.Dir())
+}
+
+// deliverAfter delivers what an export has published, where the config says so. What comes of it is no part of the
+// export's outcome: it is remembered by itself, and made up by the next.
+func deliverAfter(ctx context.Context, cfg *config.Config, env Env, res *Result, phase func(string)) {
+	due := slices.DeleteFunc(slices.Clone(cfg.Deliver),
+		func(d config.Delivery) bool { return d.After != config.AfterExport })
+	if res == nil || len(due) == 0 || context.Cause(ctx) != nil {
+		return
+	}
+	opts := DeliverOptions{To: due}
+	if phase != nil {
+		opts.Watch = func(name string, p deliver.Progress) { phase("deliver to " + name) }
+	}
+	err := Guarded(func() (err error) {
+		res.Deliveries, err = Deliver(ctx, cfg, env, opts)
+		return err
+	})
+	LogPanic(env.Logger, err)
+	tell(env, res.Deliveries, err)
+	if err != nil {
+		res.Undelivered = err.Error()
+	}
+}
+
+// deliverJob is a job of the schedule. It is journaled when it has ended, so that no other run waits for a store.
+func deliverJob(ctx context.Context, cfg *config.Config, env Env, names []string) (*Result, error) {
+	to, err := cfg.Deliveries(names)
+	if err != nil {
+		return nil, err
+	}
+	started := env.Now()
+	reports, failed := Deliver(ctx, cfg, env, DeliverOptions{To: to})
+	tell(env, reports, failed)
+	return underLock(context.WithoutCancel(ctx), cfg, env, "deliver", true,
+		func(_ context.Context, _ *publish.Lake, res *Result) error {
+			res.StartedAt, res.Deliveries = started.UTC(), reports
+			return failed
+		})
+}
+
+// DryRunDeliver tells what a delivery would do.
+func DryRunDeliver(ctx context.Context, cfg *config.Config, env Env, opts DeliverOptions) ([]*deliver.Plan, error) {
+	lake, err := publish.Open(cfg.Lake, env.LakeOptions(cfg))
+	if err != nil {
+		return nil, NoLake(err)
+	}
+	var out []*deliver.Plan
+	for _, to := range opts.To {
+		target, o, err := targetOf(ctx, env, to, opts)
+		if err != nil {
+			return out, fmt.Errorf("deliver to %s (%s): %w", to.Name, to.To, err)
+		}
+		if slices.Contains(to.What, deliver.WhatFinance) {
+			if target.Extra, err = financeFiles(ctx, lake, to.Name); err != nil {
+				return out, err
+			}
+		}
+		plan, err := deliver.DryRun(ctx, lake.Lake, target, o)
+		if err != nil {
+			return out, err
+		}
+		out = append(out, plan)
+	}
+	return out, nil
+}
+
+// VerifyDelivered holds what is delivered against its manifest; see deliver.Verify.
+func VerifyDelivered(ctx context.Context, cfg *config.Config, env Env, opts DeliverOptions, deep bool) (
+	[]*deliver.Verified, error) {
+	lake, err := publish.Open(cfg.Lake, env.LakeOptions(cfg))
+	if err != nil {
+		return nil, NoLake(err)
+	}
+	var out []*deliver.Verified
+	for _, to := range opts.To {
+		target, o, err := targetOf(ctx, env, to, opts)
+		if err != nil {
+			return out, fmt.Errorf("verify %s (%s): %w", to.Name, to.To, err)
+		}
+		v, err := deliver.Verify(ctx, lake.Lake, target, o, deep)
+		if err != nil {
+			return out, err
+		}
+		out = append(out, v)
+	}
+	return out, nil
+}
+
+// Restore makes a lake of what was delivered, and publishes it. The Result is nil if it came to no publishing.
+func Restore(ctx context.Context, cfg *config.Config, env Env, from config.Delivery, watch func(deliver.Progress),
+	phase func(string)) (*deliver.Restored, *Result, error) {
+	b, err := OpenBucket(ctx, env, from)
+	if err != nil {
+		return nil, nil, fmt.Errorf("restore from %s: %w", from.To, err)
+	}
+	restored, err := deliver.Restore(ctx, b, from.As, cfg.Lake, cfg.LakeAccess == config.AccessGroup, watch)
+	if err != nil {
+		return restored, nil, err
+	}
+	res, err := underLock(ctx, cfg, env, "restore", false,
+		func(ctx context.Context, lake *publish.Lake, res *Result) error {
+			return publishFile(ctx, lake, env, res, phase, true, nil)
+		})
+	return restored, res, err
+}
