@@ -29,7 +29,7 @@ import (
 var children = map[string]func(context.Context, []string, *answer) error{
 	"generate": childGenerate, "pages": childPages, "duckdb": childDuckDB, "peer": childPeer, "exact": childExact,
 	"compare": childCompare,
-	"rebuild": childRebuild, "export": childExport, "change": childChange, "nights": childNights, "settled": childSettled,
+	"rebuild": childRebuild, "export": childExport, "change": childChange, "deliver": childDeliver, "nights": childNights, "settled": childSettled,
 	"serve": childServe, "accounts": childAccounts, "queries": childQueries, "month": childMonth,
 }
 
@@ -117,20 +117,21 @@ type sizes struct {
 	limit      time.Duration // of the whole run
 	starts     int
 	closed     int // records of the month that is closed
+	delivered  int // day files of the lake that is delivered
 }
 
 var (
 	quick = sizes{name: "quick", turns: 5, records: []int{100_000, 1_000_000}, compared: 1_000_000, peers: 200_000,
 		year: 3_000_000, yearDays: 365,
 		nights: 365, perNight: 1_000, pacingDays: 30, accounts: 1000, watch: 60 * time.Second, limit: 30 * time.Minute,
-		starts: 20, closed: 100_000}
+		starts: 20, closed: 100_000, delivered: 10_000}
 	full = sizes{name: "full", turns: 5, records: []int{100_000, 1_000_000, 10_000_000}, compared: 10_000_000,
 		peers: 1_000_000, year: 30_000_000, yearDays: 365,
 		nights: 365, perNight: 8_000, pacingDays: 120, accounts: 1000, watch: 5 * time.Minute, limit: 6 * time.Hour,
-		starts: 50, closed: 1_000_000}
+		starts: 50, closed: 1_000_000, delivered: 100_000}
 	tiny = sizes{name: "tiny", turns: 1, records: []int{2_000}, compared: 5_000, peers: 5_000, year: 5_000, yearDays: 20,
 		nights: 3, perNight: 50, pacingDays: 1, accounts: 20, watch: 2 * time.Second, limit: 10 * time.Minute, starts: 2,
-		closed: 4_000}
+		closed: 4_000, delivered: 50}
 )
 
 func measureAll(args []string) error {
@@ -230,6 +231,7 @@ var parts = []part{
 	{"memory", "Memory", (*bench).memory},
 	{"publish", "Publishing", (*bench).publishing},
 	{"close", "Closing a month", (*bench).closing},
+	{"deliver", "Delivering many files", (*bench).delivering},
 	{"queries", "Questions", (*bench).queries},
 	{"accounts", "A thousand accounts at once", (*bench).thousand},
 }
