@@ -74,9 +74,11 @@ type Options struct {
 	// Encryption that an S3 store is asked for: "" for the bucket's default, AES256, aws:kms, or aws:kms:KEYID. A store
 	// that answers without it is refused.
 	Encryption string
-	Getenv     func(string) string // where credentials are named, as os.Getenv; nil is an empty environment
-	Transport  http.RoundTripper   // nil for a default
-	UserAgent  string              // sent with each request; "" for usagelake
+	// Getenv is where credentials are named, as os.Getenv; nil is an empty environment. The clouds' own libraries look
+	// into the process's environment besides, for profiles of AWS, identities of Azure, Google's gcloud.
+	Getenv    func(string) string
+	Transport http.RoundTripper // nil for a default
+	UserAgent string            // sent with each request; "" for usagelake
 }
 
 // Open makes a Bucket of a URL. It asks no store anything yet, but reads credentials where they are kept.

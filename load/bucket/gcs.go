@@ -59,10 +59,7 @@ func openGCS(ctx context.Context, at address, o Options) (*gcs, error) {
 	ctx = context.WithValue(context.WithoutCancel(ctx), oauth2.HTTPClient, &http.Client{Timeout: 30 * time.Second})
 	var creds *google.Credentials
 	if path := o.Getenv("GOOGLE_APPLICATION_CREDENTIALS"); path != "" {
-		var b []byte
-		if b, err = os.ReadFile(path); err == nil {
-			creds, err = google.CredentialsFromJSON(ctx, b, gcsScope)
-		}
+		creds, err = gcsFile(ctx, path)
 	} else {
 		creds, err = google.FindDefaultCredentials(ctx, gcsScope)
 	}
@@ -71,6 +68,19 @@ func openGCS(ctx context.Context, at address, o Options) (*gcs, error) {
 	}
 	s.tokens = creds.TokenSource
 	return s, nil
+}
+
+// gcsFile are the credentials of a file that whoever runs this has named: of whichever kind it says they are.
+func gcsFile(ctx context.Context, path string) (*google.Credentials, error) {
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	var kind struct{ Type google.CredentialsType }
+	if err := json.Unmarshal(b, &kind); err != nil {
+		return nil, fmt.Errorf("%s is no file of credentials", path)
+	}
+	return google.CredentialsFromJSONWithType(ctx, b, kind.Type, gcsScope)
 }
 
 const gcsSignIn = "run gcloud auth application-default login, or set GOOGLE_APPLICATION_CREDENTIALS to a key file, " +

@@ -149,6 +149,10 @@ func (g *guard) List(ctx context.Context, prefix string) iter.Seq2[Object, error
 				return
 			}
 			for _, o := range list {
+				if !strings.HasPrefix(o.Key, g.at.key(prefix)) {
+					yield(Object{}, dress(fmt.Errorf("the store lists %q there", o.Key), "list", g.url(prefix)))
+					return
+				}
 				o.Key = g.at.relative(o.Key)
 				if o.Key == "" || strings.HasSuffix(o.Key, "/") {
 					continue

@@ -6,9 +6,12 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"path"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"github.com/usagelake/usagelake/load/bucket"
 )
@@ -65,18 +68,23 @@ func TestWhatNeverReachedAnybodyIsNotUnsure(t *testing.T) {
 	distrusted := httptest.NewTLSServer(http.NotFoundHandler())
 	distrusted.Config.ErrorLog = quiet
 	defer distrusted.Close()
+	unknown := func(*http.Request) (*http.Response, error) {
+		return nil, &net.OpError{Op: "dial", Net: "tcp", Err: &net.DNSError{Err: "no such host", IsNotFound: true}}
+	}
 	for endpoint, hint := range map[string]string{
-		"http://" + l.Addr().String(): "", distrusted.URL: "certificate", "https://no-such-host.invalid": "no such host",
+		"http://" + l.Addr().String(): "", distrusted.URL: "certificate", "https://store.example": "no such host",
 	} {
-		b, _ := of(t, bucket.Options{Endpoint: endpoint}, nil)
-		begun := time.Now()
+		b, count := of(t, bucket.Options{Endpoint: endpoint}, nil)
+		if hint == "no such host" {
+			count.do = unknown
+		}
 		_, err := b.Put(t.Context(), "k", bucket.Bytes([]byte("x")), bucket.On{Absent: true})
 		var e *bucket.Error
 		if !errors.As(err, &e) || errors.Is(err, bucket.ErrUnsure) || !strings.Contains(e.Hint, hint) {
 			t.Errorf("%s: %v", endpoint, err)
 		}
-		if took := time.Since(begun); took > 20*time.Second {
-			t.Errorf("%s: took %v", endpoint, took)
+		if n := count.total(); n != 5 && hint == "" || n != 1 && hint != "" {
+			t.Errorf("%s: %d tries", endpoint, n)
 		}
 	}
 }
@@ -112,4 +120,44 @@ func TestARequestThatStandsStillIsEnded(t *testing.T) {
 	if !strings.Contains(err.Error(), "nothing moved") {
 		t.Error(err)
 	}
+}
+
+func TestAListingOfSomethingElseIsAnError(t *testing.T) {
+	b, _ := of(t, bucket.Options{Endpoint: "https://store.example"}, func(req *http.Request) (*http.Response, error) {
+		return answer(req, 200, `<ListBucketResult><Contents><Key>other/k</Key></Contents></ListBucketResult>`), nil
+	})
+	for o, err := range b.List(t.Context(), "") {
+		if err == nil || !strings.Contains(err.Error(), "other/k") {
+			t.Errorf("%+v, %v", o, err)
+		}
+	}
+	b, _ = of(t, bucket.Options{Endpoint: "https://store.example"}, func(req *http.Request) (*http.Response, error) {
+		return answer(req, 200, `<ListBucketResult><IsTruncated>true</IsTruncated>`+
+			`<NextContinuationToken>same</NextContinuationToken></ListBucketResult>`), nil
+	})
+	n := 0
+	for _, err := range b.List(t.Context(), "") {
+		if n++; err == nil || !strings.Contains(err.Error(), "circle") {
+			t.Error(err)
+		}
+	}
+	if n != 1 {
+		t.Errorf("%d", n)
+	}
+}
+
+// A key that is taken names one place below a directory, the same for every store.
+func FuzzCheckKey(f *testing.F) {
+	for _, key := range []string{"a", "a/b=c d", "../a", "a/../b", "a//b", "/a", "a\\b", "a\x00", ".tmp/a", "ä", "a."} {
+		f.Add(key)
+	}
+	f.Fuzz(func(t *testing.T, key string) {
+		if bucket.CheckKey(key) != nil {
+			return
+		}
+		if !filepath.IsLocal(filepath.FromSlash(key)) || path.Clean(key) != key || strings.HasPrefix(key, ".tmp/") ||
+			!utf8.ValidString(key) {
+			t.Errorf("%q is taken", key)
+		}
+	})
 }
