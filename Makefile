@@ -34,6 +34,7 @@ race: stores ## what has goroutines, under the race detector: the fetcher, the P
 	$(GO) test -race -timeout 45m -run 'SideBySide|Stopped|RealConnections|Holds|TestTheConfigIs|TestARunThat|TestACheckThat' ./jobs ./jobs/schedule ./jobs/watch
 	$(GO) test -race -timeout 45m -run 'Lock|Seal|Publish|Reader' ./load ./load/publish
 	$(GO) test -race -timeout 45m ./load/bucket
+	$(GO) test -race -timeout 45m -rapid.checks=10 ./load/deliver
 
 .PHONY: compat
 compat: build ## read a lake's files with readers of other makes, pinned, in environments of their own (2.5 GB in bin); UPDATE=-update writes docs/readers.md

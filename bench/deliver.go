@@ -36,7 +36,7 @@ func childDeliver(ctx context.Context, args []string, out *answer) error {
 // delivering delivers a lake of many files to a directory: all of it, nothing, and one changed day. Beside it stands a
 // plain copy of the same files, which checks nothing and is no state that a reader could rely on.
 func (b *bench) delivering(s *section) error {
-	source, _, err := b.generated(b.size.records[0], 30)
+	source, _, err := b.generated(b.size.records[0], 30, false)
 	if err != nil {
 		return err
 	}

@@ -29,7 +29,8 @@ import (
 var children = map[string]func(context.Context, []string, *answer) error{
 	"generate": childGenerate, "pages": childPages, "duckdb": childDuckDB, "peer": childPeer, "exact": childExact,
 	"compare": childCompare,
-	"rebuild": childRebuild, "export": childExport, "change": childChange, "deliver": childDeliver, "nights": childNights, "settled": childSettled,
+	"rebuild": childRebuild, "export": childExport, "change": childChange, "deliver": childDeliver,
+	"nights": childNights, "settled": childSettled,
 	"serve": childServe, "accounts": childAccounts, "queries": childQueries, "month": childMonth,
 }
 
