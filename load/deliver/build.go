@@ -530,6 +530,8 @@ func (d *delivery) newUpload(base int64, p *Plan) (*upload, error) {
 	if err != nil {
 		return nil, err
 	}
+	// Before the first manifest somebody may have emptied the prefix: then nothing tells that it was.
+	maps.DeleteFunc(log.have, func(_ string, s sent) bool { return base == 0 && !d.there[s.File.Key] })
 	return &upload{d: d, base: base, log: log, slots: make(chan struct{}, uploads),
 		progress: Progress{Doing: "deliver", All: p.Send, Size: p.Size}}, nil
 }

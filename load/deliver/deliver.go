@@ -131,6 +131,7 @@ type delivery struct {
 	id      self
 	root    *root // the manifest that it is built on; nil of the first
 	claimed map[string]bool
+	there   map[string]bool // of a first delivery, the objects that are there already
 	report  *Report
 }
 
@@ -213,7 +214,7 @@ func (d *delivery) deliver(ctx context.Context) error {
 func (d *delivery) finish(ctx context.Context) error {
 	m := &d.root.Manifest
 	d.report.Number, d.report.Files, d.report.Bytes, d.report.Rows = m.Number, m.Count, m.Bytes, m.Rows
-	if d.t.Delta {
+	if d.t.Delta || d.deltaNow() != nil { // a table that is there is kept up to date: its readers rely on it
 		if err := d.delta(ctx); err != nil {
 			return fmt.Errorf("the files are delivered, their Delta log isn't: %w", err)
 		}
@@ -266,10 +267,12 @@ func (d *delivery) first(ctx context.Context) error {
 			return err
 		}
 	}
+	d.there = map[string]bool{}
 	for o, err := range d.t.Bucket.List(ctx, "") {
 		if err != nil {
 			return err
 		}
+		d.there[o.Key] = true
 		if !known(o.Key) {
 			return hint(fmt.Errorf("%w: %s has an object %s, and no manifest", ErrForeign, d.t.Bucket.URL(), o.Key),
 				"give the delivery a prefix of its own, such as %s/usagelake", d.t.Bucket.URL())

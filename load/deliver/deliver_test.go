@@ -399,3 +399,46 @@ func TestBadManifests(t *testing.T) {
 		})
 	}
 }
+
+// TestALogThatIsGoneIsMadeAnew, and a table that nobody asks for any more is kept up to date.
+func TestALogThatIsGoneIsMadeAnew(t *testing.T) {
+	r := newRig(t)
+	r.w.RandomDay(day("acme", 0), 10, 1)
+	r.w.RandomDay(day("acme", 1), 11, 2)
+	r.delivered(nil)
+	r.w.RandomDay(day("acme", 0), 12, 3)
+	r.delivered(func(t *deliver.Target) { t.Delta = false })
+	r.tableIs()
+	must(t, os.RemoveAll(filepath.Join(r.dir, "_delta_log")))
+	r.w.RandomDay(day("acme", 1), 13, 4)
+	r.delivered(nil)
+	r.tableIs()
+	if n := len(deltaFiles(t, r.dir)); n != 2 {
+		t.Errorf("the table has %d files", n)
+	}
+}
+
+// TestAnEmptiedPrefix: whatever was sent there before, and wherever it broke off, everything is delivered anew.
+func TestAnEmptiedPrefix(t *testing.T) {
+	r := newRig(t)
+	for n := range 4 {
+		r.w.RandomDay(day("acme", n), 10+n, int64(n))
+	}
+	r.b.fault = func(op, key string) fault { // it breaks off before its first manifest
+		if key == deliver.ManifestKey && op == "put" {
+			return broken
+		}
+		return sound
+	}
+	if _, err := r.deliver(nil); !errors.Is(err, errBroken) {
+		t.Fatal(err)
+	}
+	r.b.fault = nil
+	must(t, os.RemoveAll(r.dir))
+	r.delivered(nil)
+	r.same("usage")
+	must(t, os.RemoveAll(r.dir))
+	r.delivered(nil)
+	r.same("usage")
+	r.tableIs()
+}

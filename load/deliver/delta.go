@@ -127,6 +127,15 @@ func (d *delivery) delta(ctx context.Context) error {
 		state.Version, state.Number, state.Shared = at.Version, at.Number, at.Shared
 	}
 	renewed := at != nil && at.Schema != state.Schema
+	// A log that was removed is made anew from its first version. Where a checkpoint follows, this look waits for the next
+	// delivery: a table asks for three objects at the most.
+	if state.Version >= 0 && (state.Version+1)%checkpointEvery != 0 {
+		if _, there, err := d.deltaRead(ctx, state.Version); err != nil {
+			return err
+		} else if !there {
+			state, renewed = DeltaState{Version: -1, Schema: state.Schema}, false
+		}
+	}
 	actions, err := d.deltaActions(ctx, state.Number)
 	if err != nil {
 		return err
