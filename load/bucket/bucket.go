@@ -81,7 +81,8 @@ type Options struct {
 	UserAgent string            // sent with each request; "" for usagelake
 }
 
-// Open makes a Bucket of a URL. It asks no store anything yet, but reads credentials where they are kept.
+// Open makes a Bucket of a URL. It asks no store anything yet, but reads where credentials are kept; of a bucket of
+// Amazon's whose region nobody says it asks where that is.
 //
 //	s3://BUCKET[/PREFIX]              S3 or a compatible
 //	gs://BUCKET[/PREFIX]              Google Cloud Storage

@@ -63,8 +63,15 @@ func (w *wire) RoundTrip(req *http.Request) (*http.Response, error) {
 	req.Header.Set("User-Agent", w.agent)
 	// What is stored is what is read: nobody packs or unpacks it on the way.
 	req.Header.Set("Accept-Encoding", "identity")
+	moved := func() { guard.Reset(w.stall) }
 	if req.Body != nil && req.Body != http.NoBody {
-		req.Body = &moving{ReadCloser: req.Body, moved: func() { guard.Reset(w.stall) }}
+		req.Body = &moving{ReadCloser: req.Body, moved: moved}
+		if anew := req.GetBody; anew != nil {
+			req.GetBody = func() (io.ReadCloser, error) {
+				r, err := anew()
+				return &moving{ReadCloser: r, moved: moved}, err
+			}
+		}
 	}
 	resp, err := w.base.RoundTrip(req)
 	f, _ := ctx.Value(flightKey{}).(*flight)
@@ -82,13 +89,12 @@ func (w *wire) RoundTrip(req *http.Request) (*http.Response, error) {
 		}
 		return nil, err
 	}
-	guard.Reset(w.stall)
-	resp.Body = &moving{ReadCloser: resp.Body, moved: func() { guard.Reset(w.stall) }, cause: func() error {
-		return context.Cause(ctx)
-	}, closed: func() {
-		guard.Stop()
-		cancel(nil)
-	}}
+	moved()
+	resp.Body = &moving{ReadCloser: resp.Body, moved: moved, cause: func() error { return context.Cause(ctx) },
+		closed: func() {
+			guard.Stop()
+			cancel(nil)
+		}}
 	return resp, nil
 }
 
