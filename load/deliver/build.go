@@ -41,8 +41,7 @@ type Plan struct {
 	Size    int64    `json:"send_bytes"`
 	Retire  int64    `json:"retire"`
 	Lost    []string `json:"lost,omitempty"`
-	minor   bool     // what would be sent goes along with something else alone
-	changed bool
+	changed bool     // there is something to deliver, and not only what goes along with others
 }
 
 // DryRun tells what Deliver would do. It reads the manifest that is there, and changes nothing there.
@@ -69,7 +68,7 @@ func DryRun(ctx context.Context, lake *load.Lake, t Target, opts Options) (*Plan
 	return p, nil
 }
 
-// group is what becomes of a group: what stays as it was delivered, and what is to be hashed.
+// groupPlan is what becomes of a group: what stays as it was delivered, and what is to be hashed.
 type groupPlan struct {
 	localGroup
 	had    heldGroup

@@ -16,6 +16,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/iotest"
 	"time"
 
 	"github.com/usagelake/usagelake/load"
@@ -126,8 +127,18 @@ func (w *watched) note(op, key string) fault {
 }
 
 func (w *watched) Get(ctx context.Context, key string) (io.ReadCloser, bucket.Object, error) {
-	if w.note("get", key) != sound {
+	switch w.note("get", key) {
+	case broken:
 		return nil, bucket.Object{}, errBroken
+	case lost: // it is cut in the middle
+		body, o, err := w.Bucket.Get(ctx, key)
+		if err != nil {
+			return nil, o, err
+		}
+		return struct {
+			io.Reader
+			io.Closer
+		}{io.MultiReader(io.LimitReader(body, o.Size/2), iotest.ErrReader(errBroken)), body}, o, nil
 	}
 	return w.Bucket.Get(ctx, key)
 }

@@ -181,7 +181,12 @@ func (w *restorer) bring(ctx context.Context, f File) error {
 		here = sum == f.SHA256
 	}
 	if !here {
-		if err := w.fetch(ctx, f, target); err != nil {
+		// A body that is cut on its way is asked for again; what is asked for and refused is the bucket's to try.
+		err := w.fetch(ctx, f, target)
+		for try := 1; errors.Is(err, errCut) && context.Cause(ctx) == nil && try < restoreTries; try++ {
+			err = w.fetch(ctx, f, target)
+		}
+		if err != nil {
 			return durable.Full(fmt.Errorf("%s (%s): %w", f.Path, f.Key, err), w.tree.Dir())
 		}
 	}
@@ -212,13 +217,34 @@ func (w *restorer) fetch(ctx context.Context, f File, target string) error {
 	}
 	defer t.Abort()
 	sum := sha256.New()
-	n, err := io.Copy(io.MultiWriter(t, sum), io.LimitReader(body, f.Bytes+1))
+	from := &cutReader{Reader: body}
+	n, err := io.Copy(io.MultiWriter(t, sum), io.LimitReader(from, f.Bytes+1))
 	if err != nil {
-		return err
+		return errors.Join(err, from.err)
 	}
 	if got := hex.EncodeToString(sum.Sum(nil)); n != f.Bytes || got != f.SHA256 {
 		return hint(fmt.Errorf("%w: SHA-256 %s in place of %s", ErrReplaced, got, f.SHA256),
 			"usagelake deliver --verify --deep tells of every object; the store may have an older version of this one")
 	}
 	return t.Commit(target)
+}
+
+// errCut says that it was the reading that failed, and not the writing.
+var errCut = errors.New("the object was cut on its way")
+
+// restoreTries is how often an object is asked for that is cut on its way.
+const restoreTries = 5
+
+// cutReader notes that reading failed.
+type cutReader struct {
+	io.Reader
+	err error
+}
+
+func (r *cutReader) Read(b []byte) (int, error) {
+	n, err := r.Reader.Read(b)
+	if err != nil && !errors.Is(err, io.EOF) {
+		r.err = errCut
+	}
+	return n, err
 }
