@@ -26,7 +26,7 @@ type deliverFlags struct {
 	drop                []string
 	named               []string
 	opts                jobs.DeliverOptions
-	placed, whatOrTable bool
+	placed              bool
 }
 
 func (a *app) deliverCommand() *cobra.Command {
