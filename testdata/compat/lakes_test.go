@@ -3,6 +3,7 @@ package compat
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"math/big"
 	"net/http"
 	"net/http/httptest"
@@ -11,6 +12,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 )
@@ -59,10 +61,42 @@ func (c call) json(id int) string {
 		1000+id, c.at.Unix(), custom, ext, id%3, amount)
 }
 
-// portalOf serves the records of each key's account, newest first, in pages of a hundred.
-func portalOf(t *testing.T, accounts map[string][]call) *httptest.Server {
+// changing is a lake, and the Portal that it is exported from, whose records can be others the next time.
+type changing struct {
+	dir string // where usagelake.yaml and lake/ are
+	env []string
+	mu  sync.Mutex
+	of  map[string][]call // by account
+}
+
+// lake is the lake's directory.
+func (l *changing) lake() string { return filepath.Join(l.dir, "lake") }
+
+// set gives an account other records.
+func (l *changing) set(account string, calls []call) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.of[account] = calls
+}
+
+// run runs the program beside the config, and returns what it says.
+func (l *changing) run(t *testing.T, args ...string) string {
+	t.Helper()
+	c := exec.Command(os.Getenv("USAGELAKE_COMPAT_BIN"), args...)
+	c.Dir, c.Env = l.dir, l.env
+	out, err := c.CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v: %v\n%s", args, err, out)
+	}
+	return string(out)
+}
+
+// portal serves the records of each key's account, newest first, in pages of a hundred.
+func (l *changing) portal(t *testing.T, accounts map[string]string) string {
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		calls := accounts[strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer ")]
+		l.mu.Lock()
+		calls := l.of[accounts[strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer ")]]
+		l.mu.Unlock()
 		data := `{"balance":1,"balance_str":"1","coupon_balance":0,"currency_code":"USD","credit_limit":0,` +
 			`"total_coupon_amount":0}`
 		if strings.HasSuffix(r.URL.Path, "/usage") {
@@ -83,19 +117,34 @@ func portalOf(t *testing.T, accounts map[string][]call) *httptest.Server {
 		_, _ = fmt.Fprintf(w, `{"meta":{"code":0,"message":"","request_id":"r"},"data":%s}`, data)
 	}))
 	t.Cleanup(s.Close)
-	return s
+	return s.URL
 }
 
-// lakeOf exports the records of accounts, by name, of ten days of October 2026.
+// changingLake exports the records of accounts, by name, of ten days of October 2026.
+func changingLake(t *testing.T, accounts map[string][]call) *changing {
+	l := &changing{dir: t.TempDir(), env: os.Environ(), of: maps.Clone(accounts)}
+	keys := map[string]string{}
+	url := l.portal(t, keys)
+	config := "lake: lake\naccounts:\n"
+	for name := range accounts {
+		key := fmt.Sprintf("sk_mg_%064x", len(keys)+1)
+		keys[key] = name
+		l.env = append(l.env, fmt.Sprintf("KEY_%d=%s", len(keys), key))
+		config += fmt.Sprintf("  - {name: %q, base_url: %s, key_env: KEY_%d, rate: 900}\n", name, url, len(keys))
+	}
+	if err := os.WriteFile(filepath.Join(l.dir, "usagelake.yaml"), []byte(config), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	l.run(t, "export", "--quiet", "--from", "2026-10-01", "--to", "2026-10-11")
+	return l
+}
+
+// lakeOf is such a lake, and what a reader is to find in it.
 func lakeOf(t *testing.T, accounts map[string][]call) (string, expected) {
-	keys := map[string][]call{}
-	config, env := "lake: lake\naccounts:\n", os.Environ()
 	sum, itemSum := new(big.Int), new(big.Int)
 	want := expected{By: map[string]string{}, Days: map[string]string{}}
 	days := map[string]*big.Int{}
 	for name, calls := range accounts {
-		key := fmt.Sprintf("sk_mg_%064x", len(keys)+1)
-		keys[key] = calls
 		of := new(big.Int)
 		for _, c := range calls {
 			want.Count++
@@ -118,8 +167,6 @@ func lakeOf(t *testing.T, accounts map[string][]call) (string, expected) {
 		}
 		sum.Add(sum, of)
 		want.By[name] = of.String()
-		env = append(env, fmt.Sprintf("KEY_%d=%s", len(keys), key))
-		config += fmt.Sprintf("  - {name: %q, base_url: BASE, key_env: KEY_%d, rate: 900}\n", name, len(keys))
 	}
 	for day, u := range days {
 		if u.Sign() != 0 {
@@ -127,17 +174,7 @@ func lakeOf(t *testing.T, accounts map[string][]call) (string, expected) {
 		}
 	}
 	want.Sum, want.ItemSum = sum.String(), itemSum.String()
-	dir := t.TempDir()
-	config = strings.ReplaceAll(config, "BASE", portalOf(t, keys).URL)
-	if err := os.WriteFile(filepath.Join(dir, "usagelake.yaml"), []byte(config), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	c := exec.Command(os.Getenv("USAGELAKE_COMPAT_BIN"), "export", "--quiet", "--from", "2026-10-01", "--to", "2026-10-11")
-	c.Dir, c.Env = dir, env
-	if out, err := c.CombinedOutput(); err != nil {
-		t.Fatalf("export: %v\n%s", err, out)
-	}
-	return filepath.Join(dir, "lake"), want
+	return changingLake(t, accounts).lake(), want
 }
 
 // units reads an amount in units of 10⁻¹²; "" is none.

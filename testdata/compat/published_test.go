@@ -83,7 +83,7 @@ func TestThePublishedFileOpensInEachDuckDB(t *testing.T) {
 	fmt.Fprintf(&table,
 		"| JDBC, in a JVM of Asia/Tokyo | %s | lists all; money is BigDecimal, exact; a TIMESTAMPTZ is the right instant in "+
 			"the JVM's zone |\n", driver)
-	inDocs(t, "published", table.String())
+	inDocs(t, "readers", "published", table.String())
 }
 
 // What docs/readers.md tells people to type does what it says there.
@@ -99,5 +99,5 @@ func TestRecipesOfThePublishedFile(t *testing.T) {
 		}
 		fmt.Fprintf(&table, "| %s | `%s` | %s |\n", r.What, r.Code, r.Seen)
 	}
-	inDocs(t, "recipes", table.String())
+	inDocs(t, "readers", "recipes", table.String())
 }

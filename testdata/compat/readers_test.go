@@ -17,7 +17,7 @@ import (
 	"testing"
 )
 
-var update = flag.Bool("update", false, "write the tables of docs/readers.md anew")
+var update = flag.Bool("update", false, "write the tables of docs/readers.md and docs/engines.md anew")
 
 // environment makes a Python environment of the packages in python/NAME.txt, pinned there, and returns its interpreter.
 // It is kept beside the program until the list changes.
@@ -162,13 +162,13 @@ func TestReadersReadTheSame(t *testing.T) {
 		}
 		fmt.Fprintf(&table, "| %s | %s | `%s` | %s | %s |\n", r.Reader, r.Version, r.Call, strings.Join(r.cells, " | "), kind)
 	}
-	inDocs(t, "readers", table.String())
+	inDocs(t, "readers", "readers", table.String())
 }
 
-// inDocs holds a table against the one between the marks of its name in docs/readers.md, or writes it there.
-func inDocs(t *testing.T, name, table string) {
+// inDocs holds a table against the one between the marks of its name in a page of docs, or writes it there.
+func inDocs(t *testing.T, page, name, table string) {
 	t.Helper()
-	const page = "../../docs/readers.md"
+	page = "../../docs/" + page + ".md"
 	b, err := os.ReadFile(page)
 	if err != nil {
 		t.Fatal(err)

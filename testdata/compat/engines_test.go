@@ -1,0 +1,479 @@
+package compat
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"maps"
+	"math/big"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+)
+
+// byDay is what is compared, by ACCOUNT/DAY: records, Σ amount as text or nil, records without an amount, without a
+// custom_user_id and with an empty one, items of ext_items, Σ of their amounts.
+type byDay map[string][7]any
+
+// asked is a line for python/engines.py.
+type asked struct {
+	Lake  string `json:"lake,omitempty"`
+	Table string `json:"table"`
+	S3    *at3   `json:"s3,omitempty"`
+}
+
+type at3 struct {
+	Endpoint string `json:"endpoint"`
+	Key      string `json:"key"`
+	Secret   string `json:"secret"`
+}
+
+// read is what an engine answers.
+type read struct {
+	Engine, Versions, Call, Error, Says string
+	Figures                             byDay
+}
+
+// engines are processes of python/engines.py that stay.
+type engines struct {
+	to   []io.Writer
+	from []*bufio.Scanner
+}
+
+func startEngines(t *testing.T) *engines {
+	e := &engines{}
+	for _, p := range [][]string{
+		{"engines", "deltalake", "deltalake-sql", "polars", "ClickHouse", "DuckDB", "DataFusion"},
+		{"engines-spark", "Spark"}} {
+		c := exec.Command(environment(t, p[0]), append([]string{"python/engines.py"}, p[1:]...)...)
+		c.Stderr = os.Stderr
+		to, err := c.StdinPipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		from, err := c.StdoutPipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := c.Start(); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() {
+			_ = to.Close()
+			_ = c.Wait()
+		})
+		lines := bufio.NewScanner(from)
+		lines.Buffer(nil, 1<<24)
+		e.to, e.from = append(e.to, to), append(e.from, lines)
+	}
+	return e
+}
+
+// read lets every engine read a table, one process after the other.
+func (e *engines) read(t *testing.T, a asked) []read {
+	t.Helper()
+	var out []read
+	for i := range e.to {
+		if i > 0 {
+			a.Lake = ""
+		}
+		if err := json.NewEncoder(e.to[i]).Encode(a); err != nil {
+			t.Fatal(err)
+		}
+		for e.from[i].Scan() && len(e.from[i].Bytes()) > 0 {
+			if !bytes.HasPrefix(e.from[i].Bytes(), []byte(`{"engine"`)) { // some engines print what they are doing
+				continue
+			}
+			var r read
+			if err := json.Unmarshal(e.from[i].Bytes(), &r); err != nil {
+				t.Fatalf("%v in %s", err, e.from[i].Bytes())
+			}
+			out = append(out, r)
+		}
+	}
+	return out
+}
+
+// truth is what the Portal's records come to.
+func (l *changing) truth(t *testing.T) byDay {
+	t.Helper()
+	type sums struct{ amount, items big.Int }
+	out, exact := byDay{}, map[string]*sums{}
+	for account, calls := range l.of {
+		for _, c := range calls {
+			key := account + "/" + c.at.Format(time.DateOnly)
+			f, ok := out[key]
+			if !ok {
+				f, exact[key] = [7]any{0.0, nil, 0.0, 0.0, 0.0, 0.0, nil}, &sums{}
+			}
+			f[0] = f[0].(float64) + 1
+			if c.amount == "" {
+				f[2] = f[2].(float64) + 1
+			} else {
+				f[1] = decimal(exact[key].amount.Add(&exact[key].amount, units(t, c.amount)))
+			}
+			if c.custom == nil {
+				f[3] = f[3].(float64) + 1
+			} else if *c.custom == "" {
+				f[4] = f[4].(float64) + 1
+			}
+			for _, a := range c.items {
+				f[5] = f[5].(float64) + 1
+				f[6] = decimal(exact[key].items.Add(&exact[key].items, units(t, a)))
+			}
+			out[key] = f
+		}
+	}
+	return out
+}
+
+// decimal writes units of 10⁻¹² as a decimal of twelve places.
+func decimal(u *big.Int) string {
+	s := fmt.Sprintf("%013d", new(big.Int).Abs(u))
+	s = s[:len(s)-12] + "." + s[len(s)-12:]
+	if u.Sign() < 0 {
+		s = "-" + s
+	}
+	return s
+}
+
+// total is how many records there are, and the sum of amount.
+func (f byDay) total(t *testing.T) string {
+	t.Helper()
+	n, sum := 0, new(big.Int)
+	for _, d := range f {
+		n += int(d[0].(float64))
+		if s, ok := d[1].(string); ok {
+			sum.Add(sum, units(t, s))
+		}
+	}
+	return fmt.Sprintf("%d %s", n, decimal(sum))
+}
+
+// deliveredAccounts have refunds, what is NULL beside what is empty, items, days of NULL alone and days without a
+// record.
+func deliveredAccounts() map[string][]call {
+	accounts := map[string][]call{}
+	for i, name := range []string{"acme", "2026", "0042"} {
+		for n := range 250 {
+			day := 1 + (n*7+i)%10
+			if day == 3+i { // a day without any
+				continue
+			}
+			c := call{at: at(day, n*31), amount: fmt.Sprintf("%d.%012d", n%4, 7919*n*n+i), custom: text("user-" + strconv.Itoa(n%5))}
+			switch {
+			case day == 8+i%2: // no amount all day
+				c.amount = ""
+			case n%17 == 0:
+				c.amount = "-" + c.amount
+			case n%23 == 0:
+				c.amount = ""
+			case n%41 == 0:
+				c.amount = "999999.999999999999"
+			}
+			switch n % 6 {
+			case 0:
+				c.custom = nil
+			case 1:
+				c.items = []string{"0.003", "999999.999999999999", "-0.000000000001"}[:1+n%3]
+			case 2:
+				c.custom = text("")
+			}
+			accounts[name] = append(accounts[name], c)
+		}
+	}
+	return accounts
+}
+
+// onDay gives an account other records on a day of October 2026.
+func (l *changing) onDay(account string, day int, calls ...call) {
+	of := slices.DeleteFunc(slices.Clone(l.of[account]), func(c call) bool { return c.at.Day() == day })
+	l.set(account, append(of, calls...))
+}
+
+// refetch exports days of October 2026 anew.
+func (l *changing) refetch(t *testing.T, day, end int) {
+	t.Helper()
+	l.run(t, "export", "--quiet", "--refetch", "--from", at(day, 0).Format(time.DateOnly), "--to", at(end, 0).Format(time.DateOnly))
+}
+
+// told is what an engine read, in a word.
+func (r read) told(want byDay) string {
+	switch {
+	case r.Error != "":
+		return "refuses: " + r.Error
+	case !reflect.DeepEqual(r.Figures, want):
+		return "wrong"
+	}
+	return "exact"
+}
+
+func TestEnginesReadTheDeltaTable(t *testing.T) {
+	l := changingLake(t, deliveredAccounts())
+	e := startEngines(t)
+	table := filepath.Join(t.TempDir(), "delivered")
+	deliver := func() { l.run(t, "deliver", "--quiet", "--to", "file://"+table, "--tables", "delta") }
+
+	var names []string
+	rows := map[string][]string{}
+	reads := func(step string, a asked) {
+		t.Helper()
+		want := l.truth(t)
+		a.Lake = l.lake()
+		all := e.read(t, a)
+		if len(all) == 0 || all[0].Engine != "truth" {
+			t.Fatalf("%s: nothing was read: %+v", step, all)
+		}
+		if all[0].told(want) != "exact" {
+			t.Fatalf("%s: the lake's day files have %v, its Portal %v", step, all[0].Figures, want)
+		}
+		for _, r := range all[1:] {
+			if rows[r.Engine] == nil {
+				names = append(names, r.Engine)
+				rows[r.Engine] = []string{strings.TrimSuffix(r.Engine, "-sql"), r.Versions, "`" + r.Call + "`"}
+			}
+			told := r.told(want)
+			if told != "exact" {
+				t.Logf("%s: %s: %s %s %v, want %v", step, r.Engine, told, r.Says, r.Figures, want)
+			}
+			rows[r.Engine] = append(rows[r.Engine], told)
+		}
+	}
+
+	deliver()
+	reads("as it was exported", asked{Table: table})
+
+	const day = 5
+	some := slices.DeleteFunc(slices.Clone(l.of["acme"]), func(c call) bool { return c.at.Day() != day })
+	l.onDay("acme", day, some[:3]...)
+	l.refetch(t, day, day+1)
+	deliver()
+	reads("fewer rows", asked{Table: table})
+
+	l.onDay("acme", day)
+	l.refetch(t, day, day+1)
+	deliver()
+	reads("none", asked{Table: table})
+
+	// Two days that change together, in five ways, again and again, while somebody reads.
+	other := slices.DeleteFunc(slices.Clone(l.of["0042"]), func(c call) bool { return c.at.Day() != day+1 })
+	type variant struct {
+		files map[string][]byte
+		of    map[string][]call
+		total string
+	}
+	var variants []variant
+	for i := range 5 {
+		l.onDay("acme", day, some[i:]...)
+		l.onDay("0042", day+1, other[:len(other)-2*i]...)
+		l.refetch(t, day, day+2)
+		v := variant{files: map[string][]byte{}, of: maps.Clone(l.of), total: l.truth(t).total(t)}
+		for _, partition := range []string{"acct=acme/date=2026-10-05", "acct=0042/date=2026-10-06"} {
+			found, err := filepath.Glob(filepath.Join(l.lake(), "usage", partition, "*.parquet"))
+			if err != nil || len(found) != 1 {
+				t.Fatalf("%s: %v, %v", partition, found, err)
+			}
+			if v.files[found[0]], err = os.ReadFile(found[0]); err != nil {
+				t.Fatal(err)
+			}
+		}
+		variants = append(variants, v)
+	}
+	before := readTotals(t, table)
+	stop := startReading(t, table)
+	states := map[int64]string{2: before}
+	for version := int64(3); version < 110; version++ {
+		v := variants[version%5]
+		for name, content := range v.files {
+			if err := os.WriteFile(name+".new", content, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.Rename(name+".new", name); err != nil { // as an export replaces it
+				t.Fatal(err)
+			}
+		}
+		l.of = v.of
+		states[version] = v.total
+		deliver()
+	}
+	versions := map[int64]bool{}
+	for _, r := range stop() {
+		var version int64
+		var total string
+		if number, rest, ok := strings.Cut(r, " "); ok {
+			version, _ = strconv.ParseInt(number, 10, 64)
+			total = rest
+		}
+		if states[version] != total {
+			t.Errorf("a reader of version %d had %s, which is %q", version, total, states[version])
+		}
+		versions[version] = true
+	}
+	if len(versions) < 10 || !versions[109] {
+		t.Errorf("the reader saw versions %v", slices.Sorted(maps.Keys(versions)))
+	}
+	log := filepath.Join(table, "_delta_log")
+	if _, err := os.Stat(filepath.Join(log, fmt.Sprintf("%020d.json", 109))); err != nil {
+		t.Fatal(err)
+	}
+	reads("110 versions", asked{Table: table})
+
+	// Of the log nothing that is older than its checkpoint, at a place that no engine has seen yet.
+	bare := filepath.Join(t.TempDir(), "bare")
+	if err := os.CopyFS(bare, os.DirFS(table)); err != nil {
+		t.Fatal(err)
+	}
+	for version := range 101 {
+		if err := os.Remove(filepath.Join(bare, "_delta_log", fmt.Sprintf("%020d.json", version))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	reads("checkpoint alone", asked{Table: bare})
+	runBlocks(t, table, l.truth(t).total(t))
+
+	s3 := startS3(t)
+	l.env = append(l.env, "AWS_ACCESS_KEY_ID="+s3.Key, "AWS_SECRET_ACCESS_KEY="+s3.Secret)
+	const url = "s3://finance-lake/usage"
+	overS3 := func() {
+		l.run(t, "deliver", "--quiet", "--to", url, "--tables", "delta", "--endpoint", s3.Endpoint, "--region", "us-east-1")
+	}
+	overS3()
+	l.onDay("2026", day+2, call{at: at(day+2, 60), amount: "-0.000000000001"})
+	l.refetch(t, day+2, day+3)
+	overS3()
+	reads("S3", asked{Table: url, S3: s3})
+
+	var out strings.Builder
+	out.WriteString("| engine | version | reads | as it was exported | fewer rows | none | 110 versions | checkpoint alone " +
+		"| over S3 |\n| --- | --- | --- | --- | --- | --- | --- | --- | --- |\n")
+	for _, name := range names {
+		r := rows[name]
+		for len(r) < 9 {
+			r = append(r, "not run")
+		}
+		out.WriteString("| " + strings.Join(r, " | ") + " |\n")
+	}
+	inDocs(t, "engines", "engines", out.String())
+}
+
+// readTotals reads a table once.
+func readTotals(t *testing.T, table string) string {
+	t.Helper()
+	all := startReading(t, table)()
+	_, total, _ := strings.Cut(all[len(all)-1], " ")
+	return total
+}
+
+// startReading reads a table again and again until the function is called, which returns the lines of
+// python/reading.py.
+func startReading(t *testing.T, table string) func() []string {
+	t.Helper()
+	c := exec.Command(environment(t, "engines"), "python/reading.py", table)
+	var out, stderr bytes.Buffer
+	c.Stdout, c.Stderr = &out, &stderr
+	to, err := c.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Start(); err != nil {
+		t.Fatal(err)
+	}
+	return func() []string {
+		t.Helper()
+		_ = to.Close()
+		if err := c.Wait(); err != nil {
+			t.Fatalf("%v: %s%s", err, out.String(), stderr.String())
+		}
+		return strings.Split(strings.TrimSpace(out.String()), "\n")
+	}
+}
+
+// runBlocks runs what docs/engines.md and docs/deliver.md tell people to type in Python beside a folder delivered/.
+// Each block prints how many records there are, and the sum of amount.
+func runBlocks(t *testing.T, table, want string) {
+	t.Helper()
+	dir := t.TempDir()
+	if err := os.Symlink(table, filepath.Join(dir, "delivered")); err != nil {
+		t.Fatal(err)
+	}
+	ran := 0
+	for _, page := range []string{"engines", "deliver"} {
+		text, err := os.ReadFile("../../docs/" + page + ".md")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, part := range strings.Split(string(text), "\n```python\n")[1:] {
+			block, _, _ := strings.Cut(part, "\n```\n")
+			if strings.Contains(block, "s3://") {
+				continue
+			}
+			name := "engines"
+			if strings.Contains(block, "pyspark") {
+				name = "engines-spark"
+			}
+			python, err := filepath.Abs(environment(t, name))
+			if err != nil {
+				t.Fatal(err)
+			}
+			c := exec.Command(python, "-c", block)
+			c.Dir = dir
+			var stderr bytes.Buffer
+			c.Stderr = &stderr
+			out, err := c.Output()
+			lines := strings.Split(strings.TrimSpace(string(out)), "\n")
+			if got := strings.Join(strings.Fields(lines[len(lines)-1]), " "); err != nil || got != want {
+				t.Errorf("docs/%s.md: %v, and %q, want %q, of\n%s\n%s", page, err, got, want, block, stderr.String())
+			}
+			ran++
+		}
+	}
+	if ran < 6 {
+		t.Errorf("%d blocks", ran)
+	}
+}
+
+// startS3 starts the S3 server of `make stores` over a directory, with a bucket finance-lake.
+func startS3(t *testing.T) *at3 {
+	t.Helper()
+	dir := t.TempDir()
+	if err := os.Mkdir(filepath.Join(dir, "finance-lake"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	address := l.Addr().String()
+	_ = l.Close()
+	s := &at3{Endpoint: "http://" + address, Key: "usagelaketest", Secret: "notasecretbutmustnotbeseen1234567890"}
+	gateway := filepath.Join(filepath.Dir(os.Getenv("USAGELAKE_COMPAT_BIN")), "stores", "versitygw")
+	c := exec.Command(gateway, "--port", address, "--keep-alive", "--quiet", "posix", dir)
+	c.Env = []string{"ROOT_ACCESS_KEY=" + s.Key, "ROOT_SECRET_KEY=" + s.Secret}
+	if err := c.Start(); err != nil {
+		t.Fatalf("%v: run make stores", err)
+	}
+	t.Cleanup(func() {
+		_ = c.Process.Kill()
+		_ = c.Wait()
+	})
+	for until := time.Now().Add(30 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+		resp, err := http.Get(s.Endpoint)
+		if err == nil {
+			_ = resp.Body.Close()
+			return s
+		}
+		if time.Now().After(until) {
+			t.Fatal(err)
+		}
+	}
+}
