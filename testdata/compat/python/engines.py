@@ -145,26 +145,32 @@ def datafusion_provider(table, s3):
     from deltalake import DeltaTable
 
     context = SessionContext()
-    context.register_table("usage", DeltaTable(table, storage_options=options_of(s3)))
+    usage = DeltaTable(table, storage_options=options_of(s3))
+    if s3:  # a DeltaTable's options of the store don't come with it
+        context.register_dataset("usage", usage.to_pyarrow_dataset())
+    else:
+        context.register_table("usage", usage)
     return by_day(*([tuple(r.values()) for b in context.sql(q.format(u="usage")).collect() for r in b.to_pylist()]
                     for q in (RECORDS, ITEMS_FUSION)))
 
 
+# For Spark 4.1. PyPI's delta-spark 4.1.0 brings its own, 4.1.0, which reads no checkpoint with Spark 4.1.3.
+DELTA_FOR_SPARK = "io.delta:delta-spark_4.1_2.13:4.4.0"
 SPARK = []
 
 
 def spark(table, s3):
     if not SPARK:
-        from delta import configure_spark_with_delta_pip
         from pyspark.sql import SparkSession
 
         builder = (SparkSession.builder.master("local[1]").config("spark.ui.enabled", False).config("spark.log.level", "OFF")
                    .config("spark.driver.host", "127.0.0.1").config("spark.driver.bindAddress", "127.0.0.1")
                    .config("spark.sql.shuffle.partitions", 1)
                    .config("spark.databricks.delta.snapshotPartitions", 1).config("spark.ui.showConsoleProgress", False)
+                   .config("spark.jars.packages", DELTA_FOR_SPARK)
                    .config("spark.sql.extensions", "io.delta.sql.DeltaSparkSessionExtension")
                    .config("spark.sql.catalog.spark_catalog", "org.apache.spark.sql.delta.catalog.DeltaCatalog"))
-        SPARK.append(configure_spark_with_delta_pip(builder).getOrCreate())
+        SPARK.append(builder.getOrCreate())
     items = """SELECT account, usage_date, count(*), sum(item.amount) FROM {u} LATERAL VIEW explode(ext_items) AS item
         GROUP BY account, usage_date"""
     return by_day(*([tuple(r) for r in SPARK[0].sql(q.format(u=f"delta.`{table}`")).collect()] for q in (RECORDS, items)))
@@ -178,7 +184,7 @@ ENGINES = [
     ("ClickHouse", ["chdb"], "deltaLakeLocal('/path/of/delivered')", clickhouse, True),
     ("DuckDB", ["duckdb", "duckdb-extension-delta"], "delta_scan('delivered')", duckdb_scan, True),
     ("DataFusion", ["datafusion", "deltalake"], 'register_table("usage", DeltaTable("delivered"))', datafusion_provider, True),
-    ("Spark", ["pyspark", "delta-spark"], "delta.`/path/of/delivered`", spark, False),
+    ("Spark", ["pyspark"], "delta.`/path/of/delivered`", spark, False),
 ]
 
 
@@ -191,6 +197,8 @@ def main():
             if name not in sys.argv[1:] or asked.get("s3") and not buckets:
                 continue
             out = {"engine": name, "versions": " ".join(f"{p} {importlib.metadata.version(p)}" for p in packages), "call": call}
+            if name == "Spark":
+                out["versions"] += " " + DELTA_FOR_SPARK.removeprefix("io.delta:").replace(":", " ")
             try:
                 out["figures"] = read(asked["table"], asked.get("s3"))
             except BaseException as error:  # of any make, a panic of Rust's too: what it says is what is shown
