@@ -200,7 +200,8 @@ func deliveredAccounts() map[string][]call {
 }
 
 // onDay gives an account other records on a day of October 2026, and returns the day file of the lake and what it is to
-// be. The lake can't be asked for it: it keeps for an hour what a Portal has suddenly lost. A lake of its own exports it.
+// be. The lake can't be asked for it, as it keeps for an hour what a Portal has suddenly lost: a lake of its own
+// exports it.
 func (l *changing) onDay(t *testing.T, account string, day int, calls ...call) (name string, content []byte) {
 	t.Helper()
 	of := slices.DeleteFunc(slices.Clone(l.of[account]), func(c call) bool { return c.at.Day() == day })
@@ -265,7 +266,7 @@ func TestEnginesReadTheDeltaTable(t *testing.T) {
 		for _, r := range all[1:] {
 			if rows[r.Engine] == nil {
 				names = append(names, r.Engine)
-				rows[r.Engine] = []string{strings.TrimSuffix(r.Engine, "-sql"), r.Versions, "`" + r.Call + "`"}
+				rows[r.Engine] = []string{strings.TrimSuffix(r.Engine, "-sql"), r.Versions, "`` " + r.Call + " ``"}
 			}
 			told := r.told(want)
 			if told != "exact" {
