@@ -27,7 +27,7 @@ var may = map[string][]string{
 	"load/page":                {},
 	"load/bucket":              {"load/durable", "schemas/words"},
 	"load/bucket/storetest":    {"load/bucket"},
-	"load":                     {"schemas", "schemas/words", "load/durable", "load/page"},
+	"load":                     {"schemas", "schemas/words", "schemas/scan", "load/durable", "load/page"},
 	"load/deliver":             {"schemas", "load", "load/bucket", "load/durable"},
 	"load/deliver/delivertest": {"load/deliver"},
 	"load/publish":             {"schemas", "schemas/words", "load", "load/durable"},

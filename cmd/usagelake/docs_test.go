@@ -277,7 +277,7 @@ func TestTheExamplesOfTheConfigThatInitWritesAreValid(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(c.Schedule.Jobs) != len(config.Kinds()) || len(c.Alerts.Rules) != 11 || len(c.Budgets) != 1 {
+	if len(c.Schedule.Jobs) != len(config.Kinds()) || len(c.Alerts.Rules) != 12 || len(c.Budgets) != 1 {
 		t.Errorf("of the examples there are %d jobs, %d rules of alerts, %d budgets", len(c.Schedule.Jobs),
 			len(c.Alerts.Rules), len(c.Budgets))
 	}
