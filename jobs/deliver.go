@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/usagelake/usagelake/jobs/config"
@@ -88,7 +89,8 @@ func tell(env Env, reports []*deliver.Report, err error) {
 // targetOf opens the bucket of a delivery.
 func targetOf(ctx context.Context, env Env, to config.Delivery, opts DeliverOptions) (deliver.Target, deliver.Options,
 	error) {
-	target := deliver.Target{Name: to.Name, What: to.What, Keep: time.Duration(to.Keep), As: to.As,
+	target := deliver.Target{Name: to.Name, Place: strings.TrimSpace(to.To + " " + to.Endpoint), What: to.What,
+		Keep: time.Duration(to.Keep), As: to.As,
 		Delta: slices.Contains(to.Tables, config.TableDelta)}
 	o := deliver.Options{Now: env.Now, Version: env.Version, Logger: env.Logger, Adopt: opts.Adopt, Drop: opts.Drop,
 		Anew: opts.Anew}
@@ -168,7 +170,7 @@ func deliverJob(ctx context.Context, cfg *config.Config, env Env, names []string
 	started := env.Now()
 	reports, failed := Deliver(ctx, cfg, env, DeliverOptions{To: to})
 	tell(env, reports, failed)
-	return underLock(context.WithoutCancel(ctx), cfg, env, "deliver", true,
+	return underLock(ctx, cfg, env, "deliver", true,
 		func(_ context.Context, _ *publish.Lake, res *Result) error {
 			res.StartedAt, res.Deliveries = started.UTC(), reports
 			return failed

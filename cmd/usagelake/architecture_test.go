@@ -28,7 +28,7 @@ var may = map[string][]string{
 	"load/bucket":              {"load/durable", "schemas/words"},
 	"load/bucket/storetest":    {"load/bucket"},
 	"load":                     {"schemas", "schemas/words", "schemas/scan", "load/durable", "load/page"},
-	"load/deliver":             {"schemas", "load", "load/bucket", "load/durable"},
+	"load/deliver":             {"schemas", "schemas/words", "load", "load/bucket", "load/durable"},
 	"load/deliver/delivertest": {"load/deliver"},
 	"load/publish":             {"schemas", "schemas/words", "load", "load/durable"},
 	"load/query":               {"schemas", "schemas/words", "load", "load/durable", "load/publish"},

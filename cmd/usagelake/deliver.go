@@ -2,6 +2,8 @@ package main
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"regexp"
@@ -153,8 +155,10 @@ func placeName(cfg *config.Config, d config.Delivery) string {
 	}); i >= 0 {
 		return cfg.Deliver[i].Name
 	}
-	name := notInName.ReplaceAllString(strings.ToLower(strings.TrimRight(d.To+" "+d.As, " ")), "-")
-	return strings.Trim(name[:min(len(name), 63)], "-")
+	// By its URL, for people, and by a digest of all that says where it is: others have the same letters.
+	name := notInName.ReplaceAllString(strings.ToLower(d.To), "-")
+	sum := sha256.Sum256([]byte(d.To + " " + d.Endpoint + " " + d.As))
+	return strings.Trim(name[:min(len(name), 50)], "-") + "-" + hex.EncodeToString(sum[:4])
 }
 
 // delivering shows how far deliveries are, until done is called.
@@ -312,7 +316,7 @@ func mendable(all []*deliver.Verified, f *deliverFlags) bool {
 	f.opts.Anew = map[string]bool{}
 	for _, v := range all {
 		for _, found := range v.Found {
-			if found.Path != "" {
+			if found.Problem != deliver.FoundStray {
 				f.opts.Anew[found.Key] = true
 			}
 		}

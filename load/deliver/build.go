@@ -26,7 +26,7 @@ import (
 // uploads is how many objects a delivery sends at once.
 const uploads = 8
 
-// deletesAtOnce bounds how many objects whose time is over one delivery deletes.
+// deletesAtOnce bounds, with twice as many as it retires, how many objects whose time is over one delivery deletes.
 const deletesAtOnce = 500
 
 // Plan is what a delivery would do, as far as it can be told without reading: a file that was written anew with the
@@ -100,7 +100,8 @@ func (d *delivery) groups(ctx context.Context, each func(groupPlan) error) error
 			delete(left, name)
 		}
 		p.had.Files = slices.DeleteFunc(slices.Clone(p.had.Files), func(f File) bool {
-			if !d.opts.Anew[f.Key] {
+			here := func(l local) bool { return l.path == f.Path }
+			if !d.opts.Anew[f.Key] || !slices.ContainsFunc(l.files, here) { // what the lake lacks it can't deliver anew
 				return false
 			}
 			p.retire = append(p.retire, f)
@@ -181,8 +182,6 @@ func (d *delivery) givenUp(f File, g localGroup) (bool, error) {
 		return true, nil
 	case !g.days[f.Date]:
 		return false, nil
-	case top != load.RawDir:
-		return true, nil
 	}
 	date, err := schemas.ParseDate(f.Date)
 	if err != nil {
@@ -190,8 +189,18 @@ func (d *delivery) givenUp(f File, g localGroup) (bool, error) {
 	}
 	p := schemas.Partition{Account: f.Account, Date: date}
 	source, err := d.lake.Source(p)
+	if errors.As(err, new(*load.DamagedError)) { // nobody can tell
+		return false, nil
+	}
 	if err != nil {
 		return false, err
+	}
+	switch top {
+	case load.QuarantineDir:
+		footer, ok, err := d.lake.Day(p)
+		return ok && footer.Quarantined == 0 || source.Pruned != nil && source.Pruned.QuarantineGone(), err
+	case load.UsageDir, load.BalanceDir: // nothing removes them but who names the day, and then they are in damaged/
+		return d.keptAside(f)
 	}
 	name := path.Base(f.Path)
 	named := func(r load.PrunedRaw) bool { return r.Name == name }
@@ -202,31 +211,53 @@ func (d *delivery) givenUp(f File, g localGroup) (bool, error) {
 		return source.Pruned == nil && len(source.Windows) > 0, nil
 	}
 	aside := fmt.Sprintf("%s_%s_%s", path.Base(path.Dir(path.Dir(f.Path))), path.Base(path.Dir(f.Path)), name)
-	return d.exists(load.DamagedDir, aside)
+	return d.isCopy(f, load.DamagedDir, aside)
+}
+
+// keptAside says whether damaged/ holds a derived file as it was delivered.
+func (d *delivery) keptAside(f File) (bool, error) {
+	parts := strings.Split(f.Path, "/")
+	entries, err := d.lake.Entries(d.lake.Path(load.DamagedDir))
+	for _, e := range entries {
+		rest, ok := strings.CutPrefix(e.Name(), parts[1]+"_"+parts[2]+"_")
+		sum, named := strings.CutSuffix(rest, "_"+parts[3])
+		if ok && named && sum != "" && strings.HasPrefix(f.SHA256, sum) {
+			return true, nil
+		}
+	}
+	return false, err
+}
+
+// isCopy says whether a file of the lake is what was delivered of another.
+func (d *delivery) isCopy(f File, elem ...string) (bool, error) {
+	sum, err := d.lake.Digest(d.lake.Path(elem...))
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	return sum == f.SHA256, err
 }
 
 // givenUpStatement is givenUp of what no account has.
 func (d *delivery) givenUpStatement(f File) (bool, error) {
 	parts := strings.Split(f.Path, "/")
 	if parts[0] != load.StatementsDir {
-		return parts[0] != load.DamagedDir, nil
+		return parts[0] != load.DamagedDir && parts[0] != "journal", nil
 	}
 	month, err := schemas.ParseMonth(parts[1])
 	if err != nil {
 		return false, nil
 	}
 	kept, err := d.lake.Entries(d.lake.Path(load.StatementsDir, "reopened"))
-	return slices.ContainsFunc(kept, func(e fs.DirEntry) bool {
-		return e.IsDir() && strings.HasPrefix(e.Name(), month.String()+"_")
-	}), err
-}
-
-func (d *delivery) exists(elem ...string) (bool, error) {
-	_, err := d.lake.FS.Stat(d.lake.Path(elem...))
-	if errors.Is(err, fs.ErrNotExist) {
-		return false, nil
+	for _, e := range kept {
+		if !e.IsDir() || !strings.HasPrefix(e.Name(), month.String()+"_") {
+			continue
+		}
+		elem := append([]string{load.StatementsDir, "reopened", e.Name()}, parts[2:]...)
+		if ok, err := d.isCopy(f, elem...); ok || err != nil {
+			return ok, err
+		}
 	}
-	return err == nil, err
+	return false, err
 }
 
 // plan goes through the lake without reading a file.
@@ -235,7 +266,8 @@ func (d *delivery) plan(ctx context.Context) (*Plan, error) {
 	out := &Plan{Name: d.t.Name, URL: d.t.Bucket.URL(), changed: d.root == nil}
 	if d.root != nil {
 		out.Number = d.root.Manifest.Number
-		out.changed = !slices.Equal(d.root.Manifest.What, d.what)
+		out.changed = !slices.Equal(d.root.Manifest.What, d.what) ||
+			slices.ContainsFunc(d.root.Manifest.Groups, func(g Group) bool { return d.opts.Anew[g.Key] })
 	}
 	err := d.groups(ctx, func(p groupPlan) error {
 		for _, l := range p.files {
@@ -278,14 +310,20 @@ func (d *delivery) build(ctx context.Context) (*Manifest, error) {
 	if !p.changed {
 		return nil, nil
 	}
-	m := &Manifest{Format: Format, Number: 1, Commit: randomID(), Version: d.opts.Version,
+	m := &Manifest{Format: Format, Number: d.start + 1, Series: randomID(), Commit: randomID(), Version: d.opts.Version,
 		WrittenAt: d.opts.Now().UTC().Truncate(time.Millisecond), What: d.what}
 	if d.root != nil {
-		m.Number = d.root.Manifest.Number + 1
-		m.Tables = d.deltaNow()
+		m.Number, m.Series = d.root.Manifest.Number+1, d.root.Manifest.Series
 		for _, a := range d.root.Manifest.Accounts {
 			d.claimed[a] = true
 		}
+	}
+	m.Tables = d.deltaNow()
+	if d.root == nil { // what no account has is the lake's: below one prefix it has one name
+		if err := d.claim(ctx, "_"+d.id.ID); err != nil {
+			return nil, err
+		}
+		delete(d.claimed, "_"+d.id.ID)
 	}
 	u, err := d.newUpload(m.Number-1, p)
 	if err != nil {
@@ -371,6 +409,9 @@ func (d *delivery) buildGroup(ctx context.Context, u *upload, p groupPlan, m *Ma
 	}
 	slices.SortFunc(g.Files, func(a, b File) int { return strings.Compare(a.Path, b.Path) })
 	g.summed()
+	if err := g.check(); err != nil { // what nobody could read again isn't delivered
+		return g, err
+	}
 	// Two files of one group may have one content, and so one object.
 	retired = slices.DeleteFunc(retired, func(r File) bool {
 		return slices.ContainsFunc(g.Files, func(f File) bool { return f.Key == r.Key })
@@ -384,8 +425,11 @@ func (d *delivery) buildGroup(ctx context.Context, u *upload, p groupPlan, m *Ma
 			before = d.root.Manifest.Groups[i]
 		}
 	}
-	if g.Digest == before.Digest {
-		g.Number, g.Key = before.Number, before.Key
+	anew := before.Key != "" && d.opts.Anew[before.Key]
+	if changed = changed || anew; g.Digest == before.Digest {
+		if g.Number = before.Number; !anew {
+			g.Key = before.Key
+		}
 	}
 	if err := d.write(d.groupPath(p.account, p.month), heldGroup{g.Digest, g.Files, looks}); err != nil {
 		return g, err
@@ -396,7 +440,7 @@ func (d *delivery) buildGroup(ctx context.Context, u *upload, p groupPlan, m *Ma
 	for _, f := range retired {
 		b.retired = append(b.retired, Retired{Key: f.Key, Since: m.WrittenAt, By: m.Number, Rows: rowsOf(f)})
 	}
-	if before.Key != "" && before.Digest != g.Digest {
+	if before.Key != "" && before.Key != g.Key {
 		b.retired = append(b.retired, Retired{Key: before.Key, Since: m.WrittenAt, By: m.Number})
 	}
 	if b.files += g.Count; b.files > inlineFiles || d.split() {
@@ -429,7 +473,11 @@ func (d *delivery) assemble(ctx context.Context, m *Manifest, b *built) error {
 		total.add(g.Sums)
 	}
 	m.Sums = total.list()
-	m.Accounts = slices.Sorted(maps.Keys(d.claimed))
+	for _, g := range m.Groups { // an account that was dropped may be another lake's from now on
+		if g.Account != "" && !slices.Contains(m.Accounts, g.Account) {
+			m.Accounts = append(m.Accounts, g.Account)
+		}
+	}
 	if d.root != nil {
 		m.Retired = slices.Clone(d.root.Manifest.Retired)
 	}
@@ -495,7 +543,9 @@ func (d *delivery) expire(ctx context.Context, m *Manifest) error {
 		confirmed = m.Tables.Delta.Number
 	}
 	n := 0
-	for n < len(m.Retired) && n < deletesAtOnce && m.Retired[n].Since.Before(over) && m.Retired[n].By <= confirmed {
+	// More than come: what waits doesn't grow from night to night.
+	most := deletesAtOnce + 2*int(d.report.Retired)
+	for n < len(m.Retired) && n < most && m.Retired[n].Since.Before(over) && m.Retired[n].By <= confirmed {
 		n++
 	}
 	work, ctx := errgroup.WithContext(ctx)
@@ -516,6 +566,7 @@ func (d *delivery) expire(ctx context.Context, m *Manifest) error {
 // upload sends files for the manifest that is built on base.
 type upload struct {
 	d     *delivery
+	at    string
 	base  int64
 	log   *sentLog
 	slots chan struct{}
@@ -525,13 +576,17 @@ type upload struct {
 }
 
 func (d *delivery) newUpload(base int64, p *Plan) (*upload, error) {
-	log, err := d.openSent(base)
+	at := d.place()
+	if d.root != nil {
+		at += " " + d.root.Manifest.Commit
+	}
+	log, err := d.openSent(at, base)
 	if err != nil {
 		return nil, err
 	}
 	// Before the first manifest somebody may have emptied the prefix: then nothing tells that it was.
-	maps.DeleteFunc(log.have, func(_ string, s sent) bool { return base == 0 && !d.there[s.File.Key] })
-	return &upload{d: d, base: base, log: log, slots: make(chan struct{}, uploads),
+	maps.DeleteFunc(log.have, func(_ string, s sent) bool { return d.root == nil && !d.there[s.File.Key] })
+	return &upload{d: d, at: at, base: base, log: log, slots: make(chan struct{}, uploads),
 		progress: Progress{Doing: "deliver", All: p.Send, Size: p.Size}}, nil
 }
 
@@ -570,6 +625,13 @@ func (u *upload) send(ctx context.Context, l local, was File) (*sent, error) {
 	}
 	defer f.Close()
 	s, err := u.sendOpen(ctx, l, f, was)
+	var damaged *load.DamagedError
+	if errors.As(err, &damaged) { // what was delivered of it stays, and so does the rest of the delivery
+		u.mu.Lock()
+		defer u.mu.Unlock()
+		u.d.report.Damaged = append(u.d.report.Damaged, err.Error())
+		return nil, nil
+	}
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", l.file, err)
 	}
@@ -583,12 +645,15 @@ func (u *upload) sendOpen(ctx context.Context, l local, f durable.File, was File
 	if err != nil {
 		return nil, err
 	}
-	l.size, l.modified = info.Size(), info.ModTime()
+	listed := lookOf(l)
+	if l.size, l.modified = info.Size(), info.ModTime(); l.account != "" && lookOf(l) != listed {
+		return nil, nil // derived anew since it was listed, maybe of raw files that were not: the next delivery has both
+	}
 	sum := sha256.New()
 	if _, err := io.Copy(sum, io.NewSectionReader(f, 0, l.size)); err != nil {
 		return nil, err
 	}
-	out := &sent{Base: u.base, Look: lookOf(l),
+	out := &sent{At: u.at, Base: u.base, Look: lookOf(l),
 		File: File{Path: l.path, SHA256: hex.EncodeToString(sum.Sum(nil)), Bytes: l.size, Account: l.account, Date: l.date}}
 	if was.SHA256 == out.File.SHA256 && was.Bytes == l.size {
 		out.File = was

@@ -1,6 +1,7 @@
 package deliver
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -21,6 +22,7 @@ const DefaultKeep = 7 * 24 * time.Hour
 type Target struct {
 	Name   string        // what the lake calls it: NamePattern
 	Bucket bucket.Bucket // below a prefix of its own
+	Place  string        // the bucket's URL and endpoint; "" if the URL says it all
 	What   []string      // nil: DefaultWhat
 	Delta  bool          // a Delta log over the day files
 	Keep   time.Duration // 0: DefaultKeep
@@ -74,6 +76,7 @@ type Report struct {
 	Retired   int64    `json:"retired"`
 	Deleted   int64    `json:"deleted"` // objects whose time was over
 	Lost      []string `json:"lost,omitempty"`
+	Damaged   []string `json:"damaged,omitempty"` // files that can't be read: what was delivered of them stays
 	Delta     *int64   `json:"delta_version,omitempty"`
 }
 
@@ -88,7 +91,7 @@ var (
 	ErrNothing   = errors.New("nothing is delivered there")
 )
 
-// Hinted is an error that knows what to do next.
+// hinted is an error that knows what to do next.
 type hinted struct {
 	err  error
 	hint string
@@ -119,6 +122,9 @@ func Deliver(ctx context.Context, lake *load.Lake, t Target, opts Options) (*Rep
 	if err != nil {
 		err = fmt.Errorf("deliver to %s (%s): %w", t.Name, t.Bucket.URL(), err)
 	}
+	if context.Cause(ctx) != nil { // it was told to stop: that is no failure to tell of
+		return d.report, err
+	}
 	return d.report, errors.Join(err, d.recalled.remember(d.report, err))
 }
 
@@ -132,6 +138,7 @@ type delivery struct {
 	root    *root // the manifest that it is built on; nil of the first
 	claimed map[string]bool
 	there   map[string]bool // of a first delivery, the objects that are there already
+	start   int64           // of a first delivery: the number that it is built on
 	report  *Report
 }
 
@@ -203,8 +210,10 @@ func (d *delivery) deliver(ctx context.Context) error {
 			d.report.Changed = true
 			return d.finish(ctx)
 		}
-		d.opts.Logger.Info("another delivery came in between: it is built on that one now", "target", d.t.Name,
-			"number", d.root.Manifest.Number)
+		if d.root != nil { // else the prefix was emptied, and that is said
+			d.opts.Logger.Info("another delivery came in between: it is built on that one now", "target", d.t.Name,
+				"number", d.root.Manifest.Number)
+		}
 	}
 	return hint(errors.New("others deliver there all the time"),
 		"one lake, one deliverer: is another copy of this lake running?")
@@ -224,7 +233,16 @@ func (d *delivery) finish(ctx context.Context) error {
 		d.opts.Logger.Warn("the lake lacks files that nobody removed; what is delivered of them stays", "target", d.t.Name,
 			"files", len(d.report.Lost), "first", d.report.Lost[0])
 	}
+	if n := len(d.report.Damaged); n > 0 {
+		return hint(fmt.Errorf("%d files of the lake can't be read, and stay as they were delivered before; the first: %s", n,
+			d.report.Damaged[0]), "usagelake verify --repair; the rest is delivered")
+	}
 	return nil
+}
+
+// place is where the manifest is, apart from all others that have the same URL at another endpoint.
+func (d *delivery) place() string {
+	return cmp.Or(d.t.Place, d.t.Bucket.URL()) + "/" + d.manifestKey()
 }
 
 func (d *delivery) manifestKey() string { return manifestKey(d.t.As) }
@@ -244,8 +262,8 @@ func (d *delivery) recall(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if ok && held.URL == d.t.Bucket.URL()+"/"+d.manifestKey() && held.Manifest.check() == nil &&
-		d.id.knows(&held.Manifest, d.t.Name) {
+	if ok && held.URL == d.place() && held.Manifest.check() == nil &&
+		d.id.knows(&held.Manifest, d.t.Name, d.place()) {
 		d.root = &held
 		return nil
 	}
@@ -267,12 +285,17 @@ func (d *delivery) first(ctx context.Context) error {
 			return err
 		}
 	}
-	d.there = map[string]bool{}
+	d.start = 0
+	d.claimed, d.there = map[string]bool{}, map[string]bool{}
 	for o, err := range d.t.Bucket.List(ctx, "") {
 		if err != nil {
 			return err
 		}
 		d.there[o.Key] = true
+		// Where a manifest was, its numbers are used: those of this one come after.
+		if number, _, ok := numberOf(o.Key); ok && number > 0 {
+			d.start = max(d.start, number+1)
+		}
 		if !known(o.Key) {
 			return hint(fmt.Errorf("%w: %s has an object %s, and no manifest", ErrForeign, d.t.Bucket.URL(), o.Key),
 				"give the delivery a prefix of its own, such as %s/usagelake", d.t.Bucket.URL())
@@ -324,11 +347,12 @@ func get(ctx context.Context, b bucket.Bucket, key string, v any) (bucket.Object
 
 // adopt takes a manifest that is there as the one to build on: if it is this lake's, and no later one than it knows.
 func (d *delivery) adopt(ctx context.Context, remote *root) error {
+	remote.URL = d.place()
 	there := remote.Manifest.Lake
 	switch {
 	case d.opts.Adopt:
-		if !d.id.knows(&remote.Manifest, d.t.Name) {
-			d.id = self{Identity: there}
+		if !d.id.knows(&remote.Manifest, d.t.Name, d.place()) {
+			d.id = self{Identity: there, Base: there.Generation}
 			if err := d.id.write(d.lake); err != nil {
 				return err
 			}
@@ -341,7 +365,7 @@ func (d *delivery) adopt(ctx context.Context, remote *root) error {
 	case d.id.ID != there.ID:
 		return hint(fmt.Errorf("%w: lake %s, and this one is %s", ErrOtherLake, there.ID, d.id.ID),
 			"give this lake a prefix of its own, or `as: NAME` to deliver its accounts beside the other's")
-	case !d.id.knows(&remote.Manifest, d.t.Name):
+	case !d.id.knows(&remote.Manifest, d.t.Name, d.place()):
 		return hint(fmt.Errorf("%w: generation %d is there, and this one knows %d", ErrOlder, there.Generation,
 			d.id.Generation),
 			"is this a restored backup or a copy, and the other one still runs? Deliver from that one. If this one is to go on "+
@@ -354,7 +378,7 @@ func (d *delivery) adopt(ctx context.Context, remote *root) error {
 	var was root
 	if ok, err := d.read(d.path("root.json"), &was); err != nil {
 		return err
-	} else if ok && was.URL == remote.URL {
+	} else if ok && was.URL == remote.URL && was.Manifest.Series == remote.Manifest.Series {
 		remote.Delta = was.Delta
 	}
 	d.root = remote
@@ -452,7 +476,7 @@ func (d *delivery) swap(ctx context.Context, m *Manifest) (won bool, err error) 
 	body := bucket.Bytes(b)
 	body.Type = "application/json"
 	on := bucket.On{Absent: true}
-	next := &root{URL: d.t.Bucket.URL() + "/" + d.manifestKey(), Manifest: *m}
+	next := &root{URL: d.place(), Manifest: *m}
 	if d.root != nil {
 		on = bucket.On{Match: d.root.Tag}
 		next.Delta = d.root.Delta
@@ -499,18 +523,24 @@ func (d *delivery) swap(ctx context.Context, m *Manifest) (won bool, err error) 
 func (d *delivery) seen(m *Manifest) error {
 	d.id.Generation = max(d.id.Generation, m.Lake.Generation)
 	delete(d.id.Pending, d.t.Name)
+	if d.id.Seen == nil {
+		d.id.Seen = map[string]int64{}
+	}
+	d.id.Seen[d.place()] = max(d.id.Seen[d.place()], m.Lake.Generation)
 	return d.id.write(d.lake)
+}
+
+// claim is claims/ACCOUNT.json.
+type claim struct {
+	Format int    `json:"format"`
+	Lake   string `json:"lake"`
+	As     string `json:"as,omitempty"`
 }
 
 // claim makes an account this lake's below the prefix.
 func (d *delivery) claim(ctx context.Context, account string) error {
 	if d.claimed[account] {
 		return nil
-	}
-	type claim struct {
-		Format int    `json:"format"`
-		Lake   string `json:"lake"`
-		As     string `json:"as,omitempty"`
 	}
 	key := "claims/" + account + ".json"
 	b, err := packed(claim{1, d.id.ID, d.t.As})
@@ -525,6 +555,10 @@ func (d *delivery) claim(ctx context.Context, account string) error {
 		var there claim
 		if _, err := get(ctx, d.t.Bucket, key, &there); err != nil {
 			return err
+		}
+		if there.Lake == d.id.ID && there.As != d.t.As {
+			return hint(fmt.Errorf("account %s: this lake delivers it there%s already", account, parenthesis(there.As)),
+				"below one prefix a lake delivers once, under one name (as): deliver under that name, or to another prefix")
 		}
 		if there.Lake != d.id.ID {
 			return hint(fmt.Errorf("account %s: %w: lake %s%s has claimed it", account, ErrOtherLake, there.Lake,

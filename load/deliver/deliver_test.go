@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/usagelake/usagelake/load"
 	"github.com/usagelake/usagelake/load/deliver"
 	"github.com/usagelake/usagelake/load/deliver/delivertest"
 )
@@ -192,8 +193,13 @@ func TestLost(t *testing.T) {
 	// A whole day is gone, and a whole account.
 	must(t, os.RemoveAll(r.lake.Partition("usage", day("acme", 1))))
 	must(t, os.RemoveAll(r.lake.AccountDir("usage", "gone")))
-	// Of another the folder is there, as RemoveDay leaves it where its windows were set aside.
-	must(t, os.Remove(r.lake.UsagePath(day("acme", 2))))
+	// Another one was moved aside by name, as a repair that is told to does.
+	aside := r.lake.UsagePath(day("acme", 2))
+	sum, err := r.lake.Digest(aside)
+	must(t, err)
+	must(t, os.MkdirAll(r.lake.Path(load.DamagedDir), 0o700))
+	must(t, os.Rename(aside, r.lake.Path(load.DamagedDir, fmt.Sprintf("acct=acme_date=%s_%s_usage.parquet",
+		day("acme", 2).Date, sum[:16]))))
 	rep := r.delivered(nil)
 	if len(rep.Lost) != 2 || rep.Files != 4 {
 		t.Errorf("the report: %+v", rep)

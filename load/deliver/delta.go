@@ -26,9 +26,10 @@ import (
 //	_delta_log/00000000000000000017.json             txn, and the adds and removes of one manifest
 //	_delta_log/00000000000000000100.checkpoint.parquet and _last_checkpoint: all of it, so that a reader needs no more
 //
-// A version is written create-only, after the manifest. txn says by the lake's id which of its manifests the version
-// holds, so a version that a kill left out is made up by the next delivery, from what the manifest says of itself: a
-// file's key has the number of the manifest that it was built on, and Retired has that of the first one without it.
+// A version is written create-only, after the manifest. txn says by the lake's id, and by the series of its manifests
+// there, which of them it holds, so a version that a kill left out is made up by the next delivery, from what the
+// manifest says of itself: a file's key has the number of the manifest that it was built on, and Retired has that of the
+// first one without it.
 // There are no partition columns: account and usage_date stand in the files, and each add has their bounds.
 
 // DeltaState is what a manifest says of the log: a version that is known to hold the files of a manifest. The version
@@ -101,13 +102,16 @@ func inTable(f File) bool {
 
 // deltaNow is what the manifest to be says of the log.
 func (d *delivery) deltaNow() *Tables {
-	if d.root == nil {
-		return nil
-	}
-	if d.root.Delta != nil {
+	if d.root != nil && d.root.Delta != nil {
 		return &Tables{Delta: d.root.Delta}
 	}
-	return d.root.Manifest.Tables
+	if d.root != nil && d.root.Manifest.Tables != nil {
+		return d.root.Manifest.Tables
+	}
+	if d.t.Delta { // said before the log's first version: nothing that it may hold is deleted before it is known
+		return &Tables{Delta: &DeltaState{Version: -1, Schema: digestText(deltaSchema())}}
+	}
+	return nil
 }
 
 // delta brings the log to the manifest that is there. It asks for nothing if the log is known to be there.
@@ -129,7 +133,7 @@ func (d *delivery) delta(ctx context.Context) error {
 	renewed := at != nil && at.Schema != state.Schema
 	// A log that was removed is made anew from its first version. Where a checkpoint follows, this look waits for the next
 	// delivery: a table asks for three objects at the most.
-	if state.Version >= 0 && (state.Version+1)%checkpointEvery != 0 {
+	if state.Version >= 0 && (state.Shared || (state.Version+1)%checkpointEvery != 0) {
 		if _, there, err := d.deltaRead(ctx, state.Version); err != nil {
 			return err
 		} else if !there {
@@ -140,13 +144,14 @@ func (d *delivery) delta(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	for len(actions) > 0 || renewed || state.Version < 0 {
+	for unsure := 0; len(actions) > 0 || renewed || state.Version < 0; {
 		next := state.Version + 1
 		body, err := d.deltaCommit(next, schema, renewed, actions)
 		if err != nil {
 			return err
 		}
 		_, err = d.t.Bucket.Put(ctx, deltaKey(next), body, bucket.On{Absent: true})
+		failed := err
 		if err == nil {
 			state.Version, state.Number = next, m.Number
 			break
@@ -159,6 +164,9 @@ func (d *delivery) delta(ctx context.Context) error {
 		case err != nil:
 			return err
 		case !there: // the put whose answer was lost wasn't done
+			if unsure++; unsure == tries || context.Cause(ctx) != nil {
+				return failed
+			}
 			continue
 		case mine < 0:
 			state.Version, state.Shared = next, true
@@ -263,10 +271,14 @@ func (d *delivery) deltaCommit(version int64, schema string, renewed bool, actio
 	return body, nil
 }
 
+// appID is what deliveries are called in the log, with the lake's id and the series of its manifests.
+const appID = "usagelake:"
+
 func deltaVersions() *deltaProtocol { return &deltaProtocol{MinReaderVersion: 1, MinWriterVersion: 2} }
 
 func (d *delivery) deltaTxn() *deltaTxn {
-	return &deltaTxn{AppID: "usagelake:" + d.root.Manifest.Lake.ID, Version: d.root.Manifest.Number}
+	m := &d.root.Manifest
+	return &deltaTxn{AppID: appID + m.Lake.ID + ":" + m.Series, Version: m.Number}
 }
 
 // deltaMeta describes the table. Its id is the first lake's, in the form of a UUID.
@@ -288,6 +300,7 @@ func (d *delivery) deltaRead(ctx context.Context, version int64) (mine int64, th
 		return 0, false, err
 	}
 	mine = -1
+	other := false // another lake's delivery, which may hold an account that is this one's now
 	lines := json.NewDecoder(io.LimitReader(body, maxManifest))
 	for {
 		var a deltaAction
@@ -298,12 +311,14 @@ func (d *delivery) deltaRead(ctx context.Context, version int64) (mine int64, th
 		switch {
 		case a.Txn != nil && a.Txn.AppID == d.deltaTxn().AppID:
 			mine = a.Txn.Version
+		case a.Txn != nil:
+			other = strings.HasPrefix(a.Txn.AppID, appID) && !strings.HasPrefix(a.Txn.AppID, appID+d.id.ID+":")
 		case a.Remove != nil:
 			touched = a.Remove.Path
 		case a.Add != nil:
 			touched = a.Add.Path
 		}
-		if mine >= 0 || touched == "" {
+		if mine >= 0 || other || touched == "" {
 			continue
 		}
 		if _, owner, ok := numberOf(touched); !ok || d.claimed[owner] || slices.Contains(d.root.Manifest.Accounts, owner) {

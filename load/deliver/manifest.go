@@ -15,6 +15,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/usagelake/usagelake/schemas"
 )
@@ -38,6 +39,7 @@ var ErrNewer = errors.New("what is delivered there is of a newer version of usag
 type Manifest struct {
 	Format    int       `json:"format"`
 	Number    int64     `json:"number"` // 1 of the first, then one more each time
+	Series    string    `json:"series"` // random: of the first manifest and all that follow it
 	Commit    string    `json:"commit"` // random: no two writes have the same
 	Lake      Identity  `json:"lake"`
 	Version   string    `json:"version"` // of the program
@@ -179,7 +181,7 @@ var trees = regexp.MustCompile(`^(usage|quarantine|balance|raw|statements|journa
 
 // checkPath refuses a path that doesn't stay within a lake.
 func checkPath(p string) error {
-	if !trees.MatchString(p) || path.Clean(p) != p || strings.ContainsAny(p, "\\\x00") ||
+	if !trees.MatchString(p) || path.Clean(p) != p || strings.ContainsAny(p, "\\\x00") || !utf8.ValidString(p) ||
 		strings.Contains("/"+p+"/", "/../") {
 		return fmt.Errorf("%q is no path of a lake", p)
 	}

@@ -111,7 +111,7 @@ func restore(ctx context.Context, b bucket.Bucket, as, dir string, group bool, w
 	if marker == nil {
 		return fmt.Errorf("the manifest lists no %s: %w", markerPath, ErrReplaced)
 	}
-	b1, err := json.Marshal(m.Lake)
+	b1, err := json.Marshal(self{Identity: m.Lake, Base: m.Lake.Generation})
 	if err != nil {
 		return err
 	}

@@ -30,7 +30,7 @@ import (
 // Dir is the lake's folder of what it remembers of deliveries.
 const Dir = "deliver"
 
-// Lock makes the caller the only one of this lake who delivers. It returns load.ErrStateHeld if another one does.
+// lockName is the state whose lock whoever delivers holds: one of this lake at a time.
 const lockName = "deliver"
 
 type recalled struct {
@@ -83,6 +83,10 @@ func writeFile(lake *load.Lake, path string, content []byte) error {
 // and again never catches up.
 type self struct {
 	Identity
+	// Base is the generation that the lake began with: of a restored one, that of what it was restored from. Seen are
+	// those that it delivered or adopted, by place: what it delivers elsewhere doesn't make an older copy know more here.
+	Base int64            `json:"base,omitempty"`
+	Seen map[string]int64 `json:"seen,omitempty"`
 	// Pending are swaps that were begun and not seen to be done, by target: the process was killed, or the answer lost.
 	Pending map[string][]string `json:"pending,omitempty"` // the commits
 }
@@ -111,8 +115,9 @@ func (s self) write(lake *load.Lake) error {
 }
 
 // knows says whether a manifest is one that this lake delivered, or that came before.
-func (s self) knows(m *Manifest, target string) bool {
-	return m.Lake.ID == s.ID && (m.Lake.Generation <= s.Generation || slices.Contains(s.Pending[target], m.Commit))
+func (s self) knows(m *Manifest, target, place string) bool {
+	known := max(s.Base, s.Seen[place])
+	return m.Lake.ID == s.ID && (m.Lake.Generation <= known || slices.Contains(s.Pending[target], m.Commit))
 }
 
 // root is the last manifest as the lake knows it.
@@ -152,9 +157,10 @@ func (m recalled) groupPath(account, month string) string {
 
 // sent is an object that was uploaded for a manifest that isn't swapped yet.
 type sent struct {
-	Base int64 `json:"base"` // the number of the manifest that the delivery is built on
-	Look look  `json:"look"`
-	File File  `json:"file"`
+	At   string `json:"at"`   // the manifest's URL, and the commit that it is built on
+	Base int64  `json:"base"` // the number of the manifest that the delivery is built on
+	Look look   `json:"look"`
+	File File   `json:"file"`
 }
 
 // sentLog is NAME/sent.jsonl: so that a delivery that was interrupted goes on where it was. A line that is torn is one
@@ -164,7 +170,7 @@ type sentLog struct {
 	file *os.File
 }
 
-func (m recalled) openSent(base int64) (*sentLog, error) {
+func (m recalled) openSent(at string, base int64) (*sentLog, error) {
 	path := m.path("sent.jsonl")
 	if err := m.lake.MakeDirs(filepath.Dir(path)); err != nil {
 		return nil, err
@@ -175,7 +181,7 @@ func (m recalled) openSent(base int64) (*sentLog, error) {
 		lines.Buffer(nil, 1<<20)
 		for lines.Scan() {
 			var one sent
-			if json.Unmarshal(lines.Bytes(), &one) == nil && one.Base == base {
+			if json.Unmarshal(lines.Bytes(), &one) == nil && one.Base == base && one.At == at {
 				s.have[one.File.Path] = one
 			}
 		}

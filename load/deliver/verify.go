@@ -102,6 +102,11 @@ func (d *delivery) verify(ctx context.Context, out *Verified, deep bool) error {
 				c.found(Found{Problem: FoundMissing, Key: g.Key, Detail: "the files of " + g.name() + " stand there"})
 			}
 			delete(there, g.Key)
+			if deep {
+				if _, err := filesOf(ctx, d.t.Bucket, g); err != nil {
+					c.found(Found{Problem: FoundReplaced, Key: g.Key, Detail: err.Error()})
+				}
+			}
 		}
 		held, err := d.group(ctx, g)
 		if err != nil {
@@ -155,6 +160,7 @@ const probeAge = 24 * time.Hour
 // sweep removes what deliveries of this lake left that were broken off, of what the manifest doesn't name.
 func (d *delivery) sweep(ctx context.Context, there map[string]listed, out *Verified, c *checker) error {
 	m := &d.root.Manifest
+	whose := map[string]bool{}
 	for key, o := range there {
 		number, owner, ok := numberOf(key)
 		switch {
@@ -163,6 +169,19 @@ func (d *delivery) sweep(ctx context.Context, there map[string]listed, out *Veri
 			c.found(Found{Problem: FoundStray, Key: key, Detail: "no delivery made it"})
 		case strings.HasPrefix(key, bucket.ProbePrefix),
 			ok && number < m.Number && (owner == m.Lake.ID || slices.Contains(m.Accounts, owner)):
+			if ok {
+				mine, asked := whose[owner]
+				if !asked {
+					var err error
+					if mine, err = d.owns(ctx, owner); err != nil {
+						return err
+					}
+					whose[owner] = mine
+				}
+				if !mine {
+					continue
+				}
+			}
 			if err := d.t.Bucket.Delete(ctx, key); err != nil {
 				return err
 			}
@@ -219,4 +238,18 @@ func (c *checker) read(ctx context.Context, f File) error {
 			Detail: fmt.Sprintf("its SHA-256 is %s, and was delivered as %s", got, f.SHA256)})
 	}
 	return nil
+}
+
+// owns asks the store whether what has an owner is this delivery's now: an account may have been given to another lake.
+func (d *delivery) owns(ctx context.Context, owner string) (bool, error) {
+	name := owner
+	if owner == d.id.ID {
+		name = "_" + owner
+	}
+	var there claim
+	_, err := get(ctx, d.t.Bucket, "claims/"+name+".json", &there)
+	if errors.Is(err, bucket.ErrAbsent) {
+		return owner == d.id.ID, nil
+	}
+	return there.Lake == d.id.ID && there.As == d.t.As, err
 }

@@ -14,6 +14,7 @@ import (
 
 	"github.com/usagelake/usagelake/load"
 	"github.com/usagelake/usagelake/schemas"
+	"github.com/usagelake/usagelake/schemas/words"
 )
 
 // local is a file of the lake as it was listed.
@@ -213,8 +214,12 @@ func stat(lake *load.Lake, at string) (local, bool, error) {
 	if err != nil {
 		return local{}, false, err
 	}
-	return local{path: filepath.ToSlash(rel), file: at, size: info.Size(), modified: info.ModTime()},
-		info.Mode().IsRegular(), nil
+	l := local{path: filepath.ToSlash(rel), file: at, size: info.Size(), modified: info.ModTime()}
+	if trees.MatchString(l.path) && checkPath(l.path) != nil { // no manifest can have it; nothing of a lake is called so
+		lake.Log.Warn("a file of this name isn't delivered", "path", words.Printable(l.path))
+		return l, false, nil
+	}
+	return l, info.Mode().IsRegular(), nil
 }
 
 func comparePath(a, b local) int { return strings.Compare(a.path, b.path) }
