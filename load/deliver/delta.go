@@ -28,8 +28,8 @@ import (
 //
 // A version is written create-only, after the manifest. txn says by the lake's id, and by the series of its manifests
 // there, which of them it holds, so a version that a kill left out is made up by the next delivery, from what the
-// manifest says of itself: a file's key has the number of the manifest that it was built on, and Retired has that of the
-// first one without it.
+// manifest says of itself: a file's key has the number of the manifest that it was built on, and Retired has that of
+// the first one without it.
 // There are no partition columns: account and usage_date stand in the files, and each add has their bounds.
 
 // DeltaState is what a manifest says of the log: a version that is known to hold the files of a manifest. The version
