@@ -91,17 +91,9 @@ var (
 	ErrNothing   = errors.New("nothing is delivered there")
 )
 
-// hinted is an error that knows what to do next.
-type hinted struct {
-	err  error
-	hint string
-}
-
-func (e *hinted) Error() string { return e.err.Error() + "\nhint: " + e.hint }
-func (e *hinted) Unwrap() error { return e.err }
-
+// hint adds to an error what to do next.
 func hint(err error, format string, args ...any) error {
-	return &hinted{err, fmt.Sprintf(format, args...)}
+	return fmt.Errorf("%w\nhint: %s", err, fmt.Sprintf(format, args...))
 }
 
 // Deliver makes what is there what the lake is. Nothing of the lake is changed but what it remembers of its
