@@ -269,6 +269,6 @@ func (e *TimeoutError) Error() string {
 func (e Env) LakeOptions(cfg *config.Config) publish.Options {
 	return publish.Options{
 		Options: load.Options{FS: e.FS, Logger: e.Logger, Group: cfg.LakeAccess == config.AccessGroup},
-		Memory:  cfg.DuckDB.Memory, Threads: cfg.DuckDB.Threads,
+		Memory:  cfg.DuckDB.Memory, Threads: cfg.DuckDB.Threads, Records: schemas.Records(cfg.Publish.Records),
 	}
 }

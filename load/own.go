@@ -17,7 +17,7 @@ var ErrForeign = errors.New("it is not the lake's own")
 // folders are the lake's own directories. None of them may be a link: what is written, emptied and removed there would
 // be elsewhere.
 var folders = []string{durable.TempDir, RawDir, UsageDir, QuarantineDir, BalanceDir, journalDir, StatementsDir,
-	DamagedDir}
+	RecordsDir, DamagedDir}
 
 // checkFolders looks at the lake's own directories, as far as they are there; with owner, at whose they are, too.
 func (l *Lake) checkFolders(owner bool) error {

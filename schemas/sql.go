@@ -9,10 +9,13 @@ import (
 
 // SQLVersion counts the layouts of the published file: its tables, views and what their rows mean. A file of an older
 // one is built anew; a file of a newer one is left alone.
-const SQLVersion = 9
+const SQLVersion = 10
 
 //go:embed sql/tables.sql
 var sqlTables string
+
+//go:embed sql/records.sql
+var sqlRecords string
 
 //go:embed sql/allocation.sql
 var sqlAllocation string

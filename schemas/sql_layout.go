@@ -12,6 +12,9 @@ type SQLLayout struct {
 	// Views of usage_daily and allocated_daily are those that sum up when they are asked, for they have nearly as many
 	// rows as usage has; what isn't among these is a table. Names and columns are the same.
 	Views []string
+	// Outside says that not all records stand in the file: usage is a view then (SQLRecords), over the table usage_recent
+	// and the day files.
+	Outside bool
 }
 
 // view says whether a table of sums is a view.
@@ -26,12 +29,19 @@ func (l SQLLayout) Schema() string {
 	var b strings.Builder
 	var views []sqlStatement // they name tables, and allocated_usage
 	for _, s := range slices.Concat(statements(sqlTables), statements(sqlAllocation)) {
+		if l.Outside && s.name == SQLRecordsTable(false) {
+			s.name, s.comment = SQLRecordsTable(true), "The records of usage that stand in this file, with the same columns."
+			s.sql = strings.Replace(s.sql, "TABLE usage ", "TABLE "+s.name+" ", 1)
+		}
 		if l.view(s.name) {
 			s.kind, s.sql = "VIEW", "CREATE VIEW "+s.name+" AS\n"+sumsOf(s.name)
 			views = append(views, s)
 			continue
 		}
 		s.write(&b)
+	}
+	if l.Outside {
+		b.WriteString(SQLUsageView(SQLRecords(true)))
 	}
 	b.WriteString(l.allocatedUsage())
 	for _, s := range views {
@@ -43,6 +53,51 @@ func (l SQLLayout) Schema() string {
 		b.WriteString(commented(file))
 	}
 	b.WriteString(sqlFocusViews())
+	return b.String()
+}
+
+// SQLRecordsTable is the table that has the records of the file itself; outside says that others aren't in it.
+func SQLRecordsTable(outside bool) string {
+	if outside {
+		return "usage_recent"
+	}
+	return "usage"
+}
+
+// SQLRecordFiles are day files with the columns of one kind, by an expression that is a list of their paths,
+// …/acct=NAME/date=YYYY-MM-DD/FILE.
+type SQLRecordFiles struct {
+	Schema int // SchemaVersion of one of them
+	Paths  string
+}
+
+// SQLRecords is the query of usage where not all records stand in the file: those of usage_recent, if there are any or
+// nothing else is, and those of the files.
+//
+// The account and the day are read off the folders, so that a question about some days or one account opens no file of
+// the others. As text and as a date, whatever they look like: 0042 is no number.
+func SQLRecords(recent bool, files ...SQLRecordFiles) string {
+	var parts []string
+	if recent || len(files) == 0 {
+		parts = append(parts, "SELECT * FROM "+SQLRecordsTable(true))
+	}
+	for _, f := range files {
+		columns := strings.NewReplacer(`"account"`, `coalesce(acct, 'null') AS "account"`, `"usage_date"`,
+			`"date" AS "usage_date"`).Replace(SQLUsageColumns(f.Schema))
+		parts = append(parts, "SELECT "+columns+" FROM read_parquet("+f.Paths+
+			", hive_partitioning = true, hive_types = {'acct': VARCHAR, 'date': DATE})")
+	}
+	return strings.Join(parts, "\nUNION ALL\n")
+}
+
+// SQLUsageView makes the view usage of a query of SQLRecords, in place of what it was, with its comments. It is several
+// statements.
+func SQLUsageView(query string) string {
+	s := statements(sqlRecords)[0]
+	head, _, _ := strings.Cut(s.sql, " AS\n")
+	s.sql = head + " AS\n" + query
+	var b strings.Builder
+	s.write(&b)
 	return b.String()
 }
 

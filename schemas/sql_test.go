@@ -94,7 +94,7 @@ func TestACommentThatBelongsToNothingIsRefused(t *testing.T) {
 // The schema is made by text that is part of the program: none of it may be one that the program stumbles over.
 func TestEveryFileOfSQLIsRead(t *testing.T) {
 	for _, sql := range []string{SQLLayout{}.Schema(), SQLLayout{Views: SQLSums}.Schema(),
-		SQLLayout{Views: SQLSums[1:]}.Schema(),
+		SQLLayout{Views: SQLSums[1:]}.Schema(), SQLLayout{Outside: true}.Schema(),
 		SQLLayout{}.Allocated()} {
 		if strings.Count(sql, "\nCOMMENT ON COLUMN ") < 39 {
 			t.Errorf("without comments: %.200s", sql)
@@ -102,7 +102,7 @@ func TestEveryFileOfSQLIsRead(t *testing.T) {
 	}
 	const fields = "k.model IS NOT DISTINCT FROM u.model AND k.token_id IS NOT DISTINCT FROM u.token_id"
 	for n, views := range [][]string{nil, SQLSums[1:]} {
-		got := SQLLayout{[]string{"model", "token_id"}, views}.Allocated()
+		got := SQLLayout{Fields: []string{"model", "token_id"}, Views: views}.Allocated()
 		if strings.Count(got, fields) != n+1 {
 			t.Errorf("views %v: the fields aren't joined by: %s", views, got)
 		}

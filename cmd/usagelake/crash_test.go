@@ -114,6 +114,10 @@ func (k *killing) Rename(from, to string) error {
 	return k.step("rename to "+filepath.Base(to), func() error { return k.FS.Rename(from, to) })
 }
 
+func (k *killing) Link(from, to string) error {
+	return k.step("link "+filepath.Base(to), func() error { return k.FS.Link(from, to) })
+}
+
 func (k *killing) Remove(name string) error {
 	return k.step("remove "+filepath.Base(name), func() error { return k.FS.Remove(name) })
 }

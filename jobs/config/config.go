@@ -44,7 +44,8 @@ type Config struct {
 	TopUps     []string   `yaml:"topups"`   // CSV files
 	Close      Close      `yaml:"close"`
 	// What DuckDB may use.
-	DuckDB DuckDB `yaml:"duckdb"`
+	DuckDB  DuckDB  `yaml:"duckdb"`
+	Publish Publish `yaml:"publish"`
 	// What runs by itself: docs/schedule.md.
 	Schedule Schedule `yaml:"schedule"`
 	Prune    Prune    `yaml:"prune"`
@@ -93,6 +94,11 @@ func DefaultExport() Export {
 type DuckDB struct {
 	Memory  string `yaml:"memory"`  // beyond it, it spills to disk; "" as in publish.Options
 	Threads int    `yaml:"threads"` // 0 as in publish.Options
+}
+
+// Publish says what usage.duckdb is made of.
+type Publish struct {
+	Records Records `yaml:"records"` // of which days it has the records itself
 }
 
 // Values of lake_access.

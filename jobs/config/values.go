@@ -104,6 +104,19 @@ func ParseTime(s string, now time.Time) (time.Time, error) {
 	return time.Time{}, Usage("", "%q is not a time: write 2026-11-01, 2026-11-01T06:00:00Z, today, yesterday or -7d", s)
 }
 
+// Records is a schemas.Records that YAML spells as all, none or 90d.
+type Records schemas.Records
+
+// UnmarshalYAML reads the text form.
+func (r *Records) UnmarshalYAML(n *yaml.Node) error {
+	v, err := schemas.ParseRecords(n.Value)
+	if err != nil {
+		return wrong("line %d: %s", n.Line, err)
+	}
+	*r = Records(v)
+	return nil
+}
+
 // wrong is an error that the decoder gathers with the others, and goes on: it does so with a TypeError alone, and stops
 // at any other.
 func wrong(format string, args ...any) error {

@@ -27,6 +27,8 @@ type FS interface {
 	MkdirAll(name string, mode fs.FileMode) error
 	Chmod(name string, mode fs.FileMode) error
 	Rename(from, to string) error
+	// Link gives a file a second name, which nothing may have yet.
+	Link(from, to string) error
 	Remove(name string) error
 	RemoveAll(name string) error
 	// SyncDir makes the names in a directory durable: a rename is not before it.
@@ -55,6 +57,7 @@ func (System) Stat(name string) (fs.FileInfo, error)        { return os.Stat(nam
 func (System) MkdirAll(name string, mode fs.FileMode) error { return os.MkdirAll(name, mode) }
 func (System) Chmod(name string, mode fs.FileMode) error    { return os.Chmod(name, mode) }
 func (System) Rename(from, to string) error                 { return os.Rename(from, to) }
+func (System) Link(from, to string) error                   { return os.Link(from, to) }
 func (System) Remove(name string) error                     { return os.Remove(name) }
 func (System) RemoveAll(name string) error                  { return os.RemoveAll(name) }
 func (System) OpenAppend(name string) (File, error) {

@@ -71,6 +71,8 @@ type allocation struct {
 	// Those that the file has, and those that keys has added: each answer of the rules once, however many keys have it. No
 	// two have one number.
 	ids map[allocated]int64 // the rows of allocations
+	// stale are the days that are derived, in order.
+	stale []schemas.Partition
 }
 
 // allocated is a row of allocations, but for its number.
@@ -240,6 +242,9 @@ func (a *allocation) mark(ctx context.Context, days []schemas.Partition, all boo
 	if err != nil {
 		return err
 	}
+	if a.stale = days; all {
+		a.stale = a.days
+	}
 	if all {
 		if err := a.d.Exec(ctx, "INSERT INTO temp.stale_days SELECT account, usage_date FROM partitions"); err != nil {
 			return err
@@ -285,6 +290,26 @@ func (a *allocation) mark(ctx context.Context, days []schemas.Partition, all boo
 
 // keys asks the rules of every combination of fields that they have not been asked of yet.
 func (a *allocation) keys(ctx context.Context) error {
+	if !a.layout().Outside {
+		return a.newKeys(ctx)
+	}
+	// Some days at a time, so that no statement names thousands of files.
+	for days := range slices.Chunk(a.stale, keyDays) {
+		if err := a.see(ctx, a.d, days); err != nil {
+			return err
+		}
+		if err := a.newKeys(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// keyDays is how many day files are looked at for their keys at once.
+const keyDays = 1000
+
+// newKeys is keys of the stale days whose records usage has.
+func (a *allocation) newKeys(ctx context.Context) error {
 	columns := make([]string, len(KeyFields))
 	var on strings.Builder
 	for i, f := range KeyFields {
@@ -399,9 +424,22 @@ func (a *allocation) sums(ctx context.Context) error {
 	}
 	for place := int64(0); last.Valid && place <= last.Int64; place++ {
 		err := a.d.Exec(ctx, fmt.Sprintf("CREATE OR REPLACE TEMP TABLE summed_days AS SELECT account, usage_date "+
-			"FROM temp.stale_groups WHERE coalesce(place, 0) = %d", place), a.layout().AllocatedSums())
+			"FROM temp.stale_groups WHERE coalesce(place, 0) = %d", place))
 		if err != nil {
 			return err
+		}
+		if err := a.seeSummed(ctx, a.d); err != nil {
+			return err
+		}
+		if err := a.d.Exec(ctx, a.layout().AllocatedSums()); err != nil {
+			return err
+		}
+		// Once these days are out of sight nothing compares their sums with their records.
+		if a.layout().Outside {
+			const days = " SEMI JOIN temp.summed_days USING (account, usage_date))"
+			if err := a.compare(ctx, "(FROM usage_addends"+days, "(FROM allocated_model_daily"+days); err != nil {
+				return err
+			}
 		}
 	}
 	// What is said of no record any more goes, so that the file is the same however it came about; but for keys that only
@@ -557,19 +595,30 @@ func (a *allocation) charge(ctx context.Context) error {
 	return a.d.Exec(ctx, schemas.SQLChargeback())
 }
 
-// check compares what is charged with what was used, day by day and currency by currency, to the last digit. All days
-// are compared, and not only those that were derived now: corrections are of days of closed months.
+// check compares what is charged with what was used. All days are compared, and not only those that were derived now:
+// corrections are of days of closed months.
 func (a *allocation) check(ctx context.Context) error {
+	used := "usage_addends"
+	if a.layout().Outside { // usage doesn't have all days here; what it has of each was held against these sums before
+		used = "(SELECT * RENAME (list_cost AS total_amount, discount AS discount_amount, net_cost AS amount) FROM " +
+			"allocated_model_daily)"
+	}
+	return a.compare(ctx, used, "chargeback_daily")
+}
+
+// compare holds sums of what was charged against sums of what was used, day by day and currency by currency, to the
+// last digit.
+func (a *allocation) compare(ctx context.Context, used, charged string) error {
 	var what sql.NullString
 	err := a.d.conn.QueryRowContext(ctx, `
 		WITH used AS (
 			SELECT account, usage_date, currency, sum(requests) AS n, sum(without_amount) AS w,
 			coalesce(sum(total_amount), 0) AS l, coalesce(sum(discount_amount), 0) AS d, coalesce(sum(amount), 0) AS a
-			FROM usage_addends GROUP BY ALL
+			FROM `+used+` GROUP BY ALL
 		), charged AS (
 			SELECT account, usage_date, currency, sum(requests) AS n, sum(without_amount) AS w, coalesce(sum(list_cost), 0) AS l,
 			coalesce(sum(discount), 0) AS d, coalesce(sum(net_cost), 0) AS a
-			FROM chargeback_daily GROUP BY ALL
+			FROM `+charged+` GROUP BY ALL
 		)
 		SELECT format('{} {}: charged {} for {} records, used {} by {}', coalesce(u.account, c.account),
 		coalesce(u.usage_date, c.usage_date), coalesce(c.a, 0), coalesce(c.n, 0), coalesce(u.a, 0), coalesce(u.n, 0))

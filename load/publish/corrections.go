@@ -163,6 +163,11 @@ func (a *allocation) correct(ctx context.Context) error {
 	for _, m := range changed {
 		during = append(during, within(m))
 	}
+	if err := a.see(ctx, a.d, slices.DeleteFunc(slices.Clone(a.days), func(d schemas.Partition) bool {
+		return !slices.Contains(changed, d.Date.Month())
+	})); err != nil {
+		return err
+	}
 	for _, l := range ledgers {
 		if err := a.d.Exec(ctx, fmt.Sprintf("DELETE FROM %s WHERE billing_month = DATE '%s' AND charge_class = 'Correction'",
 			l.table, next)); err != nil {

@@ -34,6 +34,7 @@ type engine struct {
 	memoryLimit string // "" is DefaultMemoryLimit
 	threads     int    // 0 is GOMAXPROCS
 	tempDir     string // where it spills; made when needed, and removed
+	lake        string // where records that the file hasn't are read; "" as the file says
 }
 
 // Database is a DuckDB instance of its own with one file attached, by one connection. It is not taken from the
@@ -45,8 +46,9 @@ type Database struct {
 	connector *duckdb.Connector
 	db        *sql.DB
 	conn      *sql.Conn
-	spill     string // where it spills; "" if it doesn't
-	after     func() // what close does at the end; nil: nothing
+	session   []string // what each connection begins with
+	spill     string   // where it spills; "" if it doesn't
+	after     func()   // what close does at the end; nil: nothing
 }
 
 // wholeCheckpoint is how much may be written before DuckDB checkpoints of its own accord. Each checkpoint writes the
@@ -88,7 +90,10 @@ func openDatabase(ctx context.Context, e engine, path string, readOnly bool) (_ 
 	if err != nil {
 		return nil, fmt.Errorf("start DuckDB: %w", err)
 	}
-	d := &Database{connector: connector, db: sql.OpenDB(connector), spill: e.tempDir}
+	d := &Database{connector: connector, db: sql.OpenDB(connector), session: []string{sessionUTC}, spill: e.tempDir}
+	if e.lake != "" {
+		d.session = append(d.session, "SET VARIABLE "+lakeVariable+" = "+SqlPath(e.lake))
+	}
 	defer func() {
 		if err != nil {
 			_ = d.Close()
@@ -97,7 +102,7 @@ func openDatabase(ctx context.Context, e engine, path string, readOnly bool) (_ 
 	if d.conn, err = d.db.Conn(ctx); err != nil {
 		return nil, fmt.Errorf("start DuckDB: %w", err)
 	}
-	if err := d.Exec(ctx, sessionUTC); err != nil {
+	if err := d.Exec(ctx, d.session...); err != nil {
 		return nil, err
 	}
 	if path == "" {
@@ -125,7 +130,7 @@ func (d *Database) Second(ctx context.Context) (*duckdb.Conn, error) {
 		return nil, fmt.Errorf("start DuckDB: %w", err)
 	}
 	conn := c.(*duckdb.Conn)
-	for _, s := range []string{sessionUTC, "USE " + Catalog} {
+	for _, s := range append(d.session[:len(d.session):len(d.session)], "USE "+Catalog) {
 		if _, err := conn.ExecContext(ctx, s, nil); err != nil {
 			return nil, errors.Join(err, conn.Close())
 		}
@@ -238,7 +243,7 @@ func nullable[T comparable](v T) driver.Value {
 // engineFor is how the lake's DuckDB is set up, to spill into a directory.
 func (l *Lake) engineFor(spill string) engine {
 	e := l.engine
-	e.tempDir = spill
+	e.tempDir, e.lake = spill, l.Dir()
 	return e
 }
 

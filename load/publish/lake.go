@@ -4,6 +4,7 @@ import (
 	"cmp"
 
 	"github.com/usagelake/usagelake/load"
+	"github.com/usagelake/usagelake/schemas"
 )
 
 // Lake is a lake and its published file.
@@ -11,6 +12,7 @@ type Lake struct {
 	*load.Lake
 	engine    engine
 	viewsFrom int64
+	records   schemas.Records
 }
 
 // Options of a Lake. The zero value works.
@@ -23,6 +25,8 @@ type Options struct {
 	// ViewsFrom is the number of records from which on usage_daily and allocated_daily may be views; 0 is
 	// DefaultViewsFrom.
 	ViewsFrom int64
+	// Records says of which days usage.duckdb is to have the records in itself. Whatever it says, usage has all of them.
+	Records schemas.Records
 }
 
 // Open is load.Open.
@@ -37,5 +41,6 @@ func (o Options) lake(l *load.Lake, err error) (*Lake, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Lake{l, engine{memoryLimit: o.Memory, threads: o.Threads}, cmp.Or(o.ViewsFrom, DefaultViewsFrom)}, nil
+	return &Lake{l, engine{memoryLimit: o.Memory, threads: o.Threads}, cmp.Or(o.ViewsFrom, DefaultViewsFrom), o.Records},
+		nil
 }

@@ -118,11 +118,22 @@ func (p *publisher) findOverlaps(ctx context.Context, d *Database, changed []sch
 		for len(look) > 0 && (n == 0 || n+look[0].rows <= overlapRows) && len(dates) < datesAtOnce {
 			dates, n, look = append(dates, look[0].date), n+look[0].rows, look[1:]
 		}
+		if err := p.see(ctx, d, p.daysOf(dates)); err != nil {
+			return err
+		}
 		if err := d.Exec(ctx, overlapSQL(dates)); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// daysOf are the days of all accounts on some dates, which are in order.
+func (p *publisher) daysOf(dates []schemas.Date) []schemas.Partition {
+	return slices.DeleteFunc(slices.Clone(p.days), func(d schemas.Partition) bool {
+		_, is := slices.BinarySearch(dates, d.Date)
+		return !is
+	})
 }
 
 func dateList(dates []schemas.Date) string {

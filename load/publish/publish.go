@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"crypto/sha256"
+	"database/sql/driver"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -123,6 +124,7 @@ type publisher struct {
 
 	// Filled by scan, then by keepLast with what only the published file has; build takes underived out again. From then
 	// on days is want in order, and neither changes.
+	derived map[schemas.Partition]bool   // that have a day file
 	want    map[schemas.Partition]string // the digest of each day file, and of the days that the published file alone has
 	rows    map[schemas.Partition]int64  // of the day files that have any
 	orphans []load.Orphan
@@ -136,6 +138,13 @@ type publisher struct {
 	finance   *finance
 
 	roomy bool // DuckDB has DefaultMemoryLimit: with less it gave up
+
+	// Of chooseRecords.
+	records schemas.Records                   // of which days the file has the records itself
+	newest  schemas.Date                      // of the lake
+	files   map[schemas.Partition]recordsFile // the day files that usage reads, as they are to be
+	before  map[schemas.Partition]recordsFile // those of the published file
+	led     string                            // where the published file looks for them; "" if it has all records
 
 	fresh bool     // the file is built from nothing: its tables are empty at first
 	views []string // see schemas.SQLLayout
@@ -191,10 +200,14 @@ func (p *publisher) publish(ctx context.Context) (Published, error) {
 	if err != nil {
 		return Published{}, err
 	}
-	if p.opts.Full || have == nil || have.intruded || have.schema < schemas.SQLVersion {
+	anew := p.chooseRecords(have)
+	if anew || p.opts.Full || have == nil || have.intruded || have.schema < schemas.SQLVersion {
 		return p.build(ctx)
 	}
-	var changed []schemas.Partition
+	changed, err := p.movedRecords()
+	if err != nil {
+		return Published{}, err
+	}
 	for _, d := range p.days {
 		if have.days[d] != p.want[d] || have.bad[d] && p.quarantineGone(d) {
 			changed = append(changed, d)
@@ -210,10 +223,11 @@ func (p *publisher) publish(ctx context.Context) (Published, error) {
 		p.lake.Log.Warn("the published file was allocated by rules, and the config names none: what is not closed becomes "+
 			schemas.Unallocated, "hint", "name the config with --config")
 	}
-	if len(changed) == 0 && have.balance == p.balance.digest && !reallocate {
+	if len(changed) == 0 && have.balance == p.balance.digest && !reallocate && p.leadsHere() {
 		return p.unchanged(ctx)
 	}
 	slices.SortFunc(changed, schemas.Partition.Compare)
+	changed = slices.Compact(changed)
 	// What fails from here on, a full disk or a kill included, leaves a file in .tmp that nobody reads: discard drops it,
 	// or the next holder of the lock. The published file is untouched until install.
 	if len(changed) > len(p.days)/2 && len(changed) > 1 && !p.alone() {
@@ -249,6 +263,7 @@ func (p *publisher) scan(ctx context.Context) error {
 		return err
 	}
 	p.want, p.rows = map[schemas.Partition]string{}, map[schemas.Partition]int64{}
+	p.derived = map[schemas.Partition]bool{}
 	p.pruned = map[schemas.Partition]*load.Pruned{}
 	sum := sha256.New()
 	for _, account := range accounts {
@@ -273,7 +288,7 @@ func (p *publisher) scan(ctx context.Context) error {
 				return err
 			}
 			if st.Derived {
-				p.want[d] = st.Footer.Digest
+				p.want[d], p.derived[d] = st.Footer.Digest, true
 				if st.Footer.Rows > 0 {
 					p.rows[d] = st.Footer.Rows
 				}
@@ -346,6 +361,8 @@ func (p *publisher) build(ctx context.Context) (Published, error) {
 		delete(p.want, d)
 	}
 	p.days = slices.DeleteFunc(p.days, func(d schemas.Partition) bool { return slices.Contains(p.underived, d) })
+	p.findNewest()
+	p.files = map[schemas.Partition]recordsFile{}
 	if err := p.closedDerived(); err != nil { // once more: those that a file would have kept are out now
 		return Published{}, err
 	}
@@ -468,13 +485,17 @@ func (p *publisher) finish(ctx context.Context, d *Database) error {
 		if err := p.replaceAccounts(ctx, d); err != nil {
 			return err
 		}
+		if err := p.replaceRecords(ctx, d); err != nil {
+			return fmt.Errorf("view of the records: %w", err)
+		}
 		return p.replaceMeta(ctx, d)
 	})
 	if err != nil {
 		return err
 	}
 	// The same three ways: row by row, as they were summed up by day, and as the footers of the day files had it. Where
-	// usage_daily is a view it would say what usage says.
+	// usage_daily is a view it would say what usage says. Records that stand outside were held against their footers when
+	// their day was published, and no file is another since.
 	summed := "usage_daily"
 	if slices.Contains(p.views, summed) {
 		summed = "(SELECT requests, list_cost AS total_amount, discount AS discount_amount, net_cost AS amount FROM " +
@@ -483,14 +504,16 @@ func (p *publisher) finish(ctx context.Context, d *Database) error {
 	var days, rows, sums int64
 	err = d.conn.QueryRowContext(ctx, `
 		WITH u AS (SELECT count(*) AS n, coalesce(sum(total_amount), 0) AS t, coalesce(sum(discount_amount), 0) AS s,
-		coalesce(sum(amount), 0) AS a FROM usage),
+		coalesce(sum(amount), 0) AS a FROM `+p.recordsTable()+`),
+		own AS (SELECT coalesce(sum("rows"), 0) AS n, coalesce(sum(total_amount), 0) AS t,
+		coalesce(sum(discount_amount), 0) AS s, coalesce(sum(amount), 0) AS a FROM partitions WHERE records_file IS NULL),
 		d AS (SELECT coalesce(sum(requests), 0) AS n, coalesce(sum(total_amount), 0) AS t,
 		coalesce(sum(discount_amount), 0) AS s, coalesce(sum(amount), 0) AS a FROM `+summed+`),
 		p AS (SELECT count(*) AS days, coalesce(sum("rows"), 0) AS n, coalesce(sum(total_amount), 0) AS t,
 		coalesce(sum(discount_amount), 0) AS s, coalesce(sum(amount), 0) AS a FROM partitions)
-		SELECT p.days, u.n::BIGINT, ((u.t, u.s, u.a) IS NOT DISTINCT FROM (p.t, p.s, p.a) AND (d.t, d.s, d.a) IS NOT DISTINCT
-		FROM (p.t, p.s, p.a) AND u.n = p.n AND d.n = p.n)::BIGINT
-		FROM u, d, p`).Scan(&days, &rows, &sums)
+		SELECT p.days, p.n::BIGINT, ((u.t, u.s, u.a) IS NOT DISTINCT FROM (own.t, own.s, own.a) AND (d.t, d.s, d.a) IS NOT
+		DISTINCT FROM (p.t, p.s, p.a) AND u.n = own.n AND d.n = p.n)::BIGINT
+		FROM u, own, d, p`).Scan(&days, &rows, &sums)
 	switch {
 	case err != nil:
 		return fmt.Errorf("check totals: %w", err)
@@ -506,7 +529,7 @@ func (p *publisher) finish(ctx context.Context, d *Database) error {
 			"UPDATE meta SET built_bytes = (SELECT total_blocks * block_size FROM pragma_database_size() WHERE "+
 				"database_name = '"+Catalog+"')")
 	}
-	size, dead, err := d.deadSpace(ctx)
+	size, dead, err := d.deadSpace(ctx, p.recordsTable())
 	if err != nil {
 		return fmt.Errorf("look at the dead space: %w", err)
 	}
@@ -527,18 +550,19 @@ func (p *publisher) finish(ctx context.Context, d *Database) error {
 //
 // The instance that wrote the file must be asked: DuckDB cuts free blocks off the file's end after it wrote how many
 // there are, so that whoever opens the file later is told of blocks that it hasn't.
-func (d *Database) deadSpace(ctx context.Context) (size, dead int64, err error) {
+func (d *Database) deadSpace(ctx context.Context, records string) (size, dead int64, err error) {
 	err = d.conn.QueryRowContext(ctx, `
 		WITH file AS (SELECT block_size * total_blocks AS size, block_size * free_blocks AS free FROM pragma_database_size()
 		WHERE database_name = '`+Catalog+`'),
-		live AS (SELECT count(*) AS n FROM usage),
-		stored AS (SELECT coalesce(sum("count"), 0) AS n FROM pragma_storage_info('usage')
+		live AS (SELECT coalesce(sum("rows"), 0) AS n, coalesce(sum("rows") FILTER (records_file IS NULL), 0) AS own
+		FROM partitions),
+		stored AS (SELECT coalesce(sum("count"), 0) AS n FROM pragma_storage_info('`+records+`')
 		WHERE column_name = 'usage_date' AND segment_type <> 'VALIDITY'),
 		due AS (SELECT least(2 * built_bytes, built_bytes
 			+ (live.n - built_rows)::HUGEINT * greatest(0, built_bytes - ?) // greatest(built_rows, 1)) + ? AS size
 		FROM meta, live)
 		SELECT file.size, greatest(file.free
-			+ (file.size - file.free) * greatest(0, stored.n - live.n) // greatest(stored.n, 1),
+			+ (file.size - file.free) * greatest(0, stored.n - live.own) // greatest(stored.n, 1),
 			file.size - due.size)::BIGINT
 		FROM file, live, stored, due`, emptySize, looseSize).Scan(&size, &dead)
 	return size, dead, err
@@ -591,15 +615,20 @@ func (p *publisher) replaceAccounts(ctx context.Context, d *Database) error {
 
 func (p *publisher) replaceMeta(ctx context.Context, d *Database) error {
 	now := p.opts.Now().UTC()
+	var lake driver.Value // NULL where nothing is looked for in it
+	if len(p.files) > 0 {
+		lake = p.lakeDir()
+	}
 	var err error
 	if p.fresh {
 		_, err = d.conn.ExecContext(ctx,
-			`INSERT INTO meta SELECT ?, ?, ?, ?, coalesce(sum("rows"), 0), 0, ?, ?, ? FROM partitions`,
-			int32(schemas.SQLVersion), p.opts.Version, now, now, p.balance.digest, p.finance.digest, p.generation+1)
+			`INSERT INTO meta SELECT ?, ?, ?, ?, coalesce(sum("rows"), 0), 0, ?, ?, ?, ?, ? FROM partitions`,
+			int32(schemas.SQLVersion), p.opts.Version, now, now, p.balance.digest, p.finance.digest, p.records.String(), lake,
+			p.generation+1)
 	} else {
 		_, err = d.conn.ExecContext(ctx,
-			`UPDATE meta SET version = ?, published_at = ?, balance_digest = ?, finance_digest = ?, generation = ?`,
-			p.opts.Version, now, p.balance.digest, p.finance.digest, p.generation+1)
+			`UPDATE meta SET version = ?, published_at = ?, balance_digest = ?, finance_digest = ?, lake = ?, generation = ?`,
+			p.opts.Version, now, p.balance.digest, p.finance.digest, lake, p.generation+1)
 	}
 	if err != nil {
 		return fmt.Errorf("write meta: %w", err)
@@ -609,8 +638,13 @@ func (p *publisher) replaceMeta(ctx context.Context, d *Database) error {
 
 // install closes the finished database and makes it the published one.
 func (p *publisher) install(ctx context.Context, d *Database, name string, done Published) (Published, error) {
-	if err := d.conn.QueryRowContext(ctx, "SELECT count(*) FROM usage").Scan(&done.Rows); err != nil {
+	err := d.conn.QueryRowContext(ctx, "SELECT coalesce(sum(\"rows\"), 0)::BIGINT FROM partitions").Scan(&done.Rows)
+	if err != nil {
 		return done, err
+	}
+	// The names of the files that usage reads are looked at once more, by DuckDB.
+	if _, err := d.conn.ExecContext(ctx, "EXPLAIN FROM usage LIMIT 0"); err != nil {
+		return done, fmt.Errorf("read the records: %w", err)
 	}
 	done.Overlaps = p.overlap
 	// The order: only a file that is detached is whole and has no log. Its mode and its content are right before its name
@@ -647,5 +681,11 @@ func (p *publisher) install(ctx context.Context, d *Database, name string, done 
 	if err := p.lake.dropLog(); err != nil {
 		return done, err
 	}
-	return done, p.lake.Install(name, p.lake.Database())
+	if err := p.lake.Install(name, p.lake.Database()); err != nil {
+		return done, err
+	}
+	if err := p.sweepRecords(); err != nil {
+		return done, fmt.Errorf("remove records of before: %w", err)
+	}
+	return done, nil
 }

@@ -58,10 +58,11 @@ type day struct {
 	usage, quarantine string // digests of the files; "" if there is none
 }
 
-// The tables that hold rows of a day, by the column that says which.
-var dayTables = []struct{ table, date string }{
+type dayTable struct{ table, date string }
+
+// dayTables hold rows of a day, by the column that says which; the records' table is one, too.
+var dayTables = []dayTable{
 	{"partitions", "usage_date"},
-	{"usage", "usage_date"},
 	{"usage_daily", "usage_date"},
 	{"unit_prices", "usage_date"},
 	{"coverage", "usage_date"},
@@ -90,7 +91,7 @@ func (p *publisher) replaceGroup(ctx context.Context, d *Database, group []day) 
 	if !p.fresh {
 		// Deleted and inserted in one transaction. Each table goes by the same list of days, so that none keeps rows of a day
 		// that another has lost.
-		for _, t := range dayTables {
+		for _, t := range append(dayTables[:len(dayTables):len(dayTables)], dayTable{p.recordsTable(), "usage_date"}) {
 			if slices.Contains(p.views, t.table) {
 				continue
 			}
@@ -106,6 +107,7 @@ func (p *publisher) replaceGroup(ctx context.Context, d *Database, group []day) 
 	var usage []dayFiles // in the order of the days
 	for i, g := range group {
 		if g.footer == nil {
+			delete(p.files, g.Partition)
 			continue
 		}
 		if group[i].usage, err = p.lake.Digest(p.lake.UsagePath(g.Partition)); err != nil {
@@ -114,7 +116,11 @@ func (p *publisher) replaceGroup(ctx context.Context, d *Database, group []day) 
 		if t := p.pruned[g.Partition]; t != nil && group[i].usage != t.Usage.SHA256 {
 			return p.lake.LostDay(g.Partition) // nothing can derive it anew, should it be damaged
 		}
-		if g.footer.Rows > 0 {
+		outside, err := p.placeRecords(group[i])
+		if err != nil {
+			return err
+		}
+		if g.footer.Rows > 0 && !outside {
 			// Runs of days of one version, and not one list a version: rows come into the table in the order of the days, which
 			// is what lets a reader skip row groups by their range of days.
 			if n := len(usage); n == 0 || usage[n-1].schema != g.footer.Schema {
@@ -131,7 +137,7 @@ func (p *publisher) replaceGroup(ctx context.Context, d *Database, group []day) 
 		}
 	}
 	for _, u := range usage {
-		if err := d.insertParquet(ctx, "usage", schemas.UsageColumns(), schemas.SQLUsageColumns(u.schema),
+		if err := d.insertParquet(ctx, p.recordsTable(), schemas.UsageColumns(), schemas.SQLUsageColumns(u.schema),
 			u.files); err != nil {
 			return p.blame(err, u.files)
 		}
@@ -141,6 +147,13 @@ func (p *publisher) replaceGroup(ctx context.Context, d *Database, group []day) 
 		return p.blame(err, quarantine)
 	}
 	if err := p.fillFooters(d, group); err != nil {
+		return err
+	}
+	days := make([]schemas.Partition, len(group))
+	for i, g := range group {
+		days[i] = g.Partition
+	}
+	if err := p.see(ctx, d, days); err != nil {
 		return err
 	}
 	if err := d.Exec(ctx, p.layout().Rollups()); err != nil {
@@ -213,8 +226,13 @@ func (p *publisher) fillFooters(d *Database, group []day) error {
 				return err
 			}
 			s := g.footer.DayStats
-			return add(g.Account, g.Date.Start(), g.footer.Digest, int32(g.footer.Transform),
-				s.Rows, s.Quarantined, s.Duplicates, s.Ignored, total, discount, amount, g.usage, nullable(g.quarantine))
+			records := ""
+			if f, ok := p.files[g.Partition]; ok {
+				records = load.RecordsName(g.Partition, f.digest)
+			}
+			return add(g.Account, g.Date.Start(), g.footer.Digest, int32(g.footer.Transform), int32(g.footer.Schema),
+				s.Rows, s.Quarantined, s.Duplicates, s.Ignored, total, discount, amount, g.usage, nullable(g.quarantine),
+				nullable(records))
 		}),
 		each("coverage", func(add func(...driver.Value) error, g day) error {
 			for _, w := range g.footer.Windows {

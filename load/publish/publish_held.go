@@ -30,6 +30,10 @@ type published struct {
 	// intruded says that another program wrote into it, or may have: it can tell what it alone has, and nothing is to be
 	// built on it.
 	intruded bool
+	// records are those it was published with; files are the day files that its usage reads, and lake is where.
+	records schemas.Records
+	files   map[schemas.Partition]recordsFile
+	lake    string
 	// balances are the days that it has balances of.
 	balances []schemas.Partition
 }
@@ -100,9 +104,18 @@ func readPublished(ctx context.Context, e engine, path string) (published, error
 	if err = errors.Join(err, errClosed, errBalances); err != nil {
 		return h, err
 	}
+	var records string
 	err = d.conn.QueryRowContext(ctx,
-		"SELECT balance_digest, finance_digest, (SELECT count(*) FROM allocation_rules), generation FROM meta").
-		Scan(&h.balance, &h.finance, &h.rules, &h.generation)
+		"SELECT balance_digest, finance_digest, (SELECT count(*) FROM allocation_rules), generation, records, "+
+			"coalesce(lake, '') FROM meta").
+		Scan(&h.balance, &h.finance, &h.rules, &h.generation, &records, &h.lake)
+	if err != nil {
+		return h, err
+	}
+	if h.records, err = schemas.ParseRecords(records); err != nil {
+		return h, fmt.Errorf("meta.records: %w", err)
+	}
+	h.files, err = d.recordsOutside(ctx)
 	return h, err
 }
 

@@ -10,12 +10,14 @@ import (
 	"io/fs"
 	"iter"
 	"path/filepath"
+	"slices"
 	"strings"
 	"unicode"
 	"unicode/utf8"
 
 	"github.com/duckdb/duckdb-go/v2"
 
+	"github.com/usagelake/usagelake/load"
 	"github.com/usagelake/usagelake/load/durable"
 	"github.com/usagelake/usagelake/load/publish"
 	"github.com/usagelake/usagelake/schemas"
@@ -126,6 +128,13 @@ func allow(paths ...string) string {
 	return "SET allowed_paths = [" + strings.Join(quoted, ", ") + "]"
 }
 
+// allowRecords is the setting by which the day files can be read that the published file names. A path that has the
+// characters of a pattern is asked for by its pattern, too.
+func allowRecords(l *publish.Lake) string {
+	dir := l.Path(load.RecordsDir)
+	return "SET allowed_directories = [" + publish.SqlPath(dir) + ", " + publish.SqlGlob(dir) + "]"
+}
+
 // openPublished opens the published file to be read, and shuts off everything else but what the settings allow.
 func openPublished(ctx context.Context, l *publish.Lake, settings ...string) (*publish.Database, *duckdb.Conn, error) {
 	if _, err := l.FS.Stat(l.Database()); errors.Is(err, fs.ErrNotExist) {
@@ -147,8 +156,10 @@ func openPublished(ctx context.Context, l *publish.Lake, settings ...string) (*p
 		return nil, nil, errors.Join(err, d.Close())
 	}
 	// Last, and in this order: the file has to be attached before nothing can be, and once the configuration is locked no
-	// statement opens any of it again. The settings are the instance's, so that they hold for conn, too.
-	err = d.Exec(ctx, append(settings, "SET enable_external_access = false", "SET lock_configuration = true")...)
+	// statement opens any of it again. The settings are the instance's, so that they hold for conn, too. What usage reads
+	// where the file doesn't have all records can be read, and nothing beside it.
+	err = d.Exec(ctx, slices.Concat(settings, []string{allowRecords(l), "SET enable_external_access = false",
+		"SET lock_configuration = true"})...)
 	if err != nil {
 		return nil, nil, errors.Join(err, conn.Close(), d.Close())
 	}

@@ -15,6 +15,9 @@ CREATE TABLE meta (
     balance_digest VARCHAR NOT NULL,    --| Digest of the balance files the table balance was read from.
     finance_digest VARCHAR NOT NULL,    --| Digest of what cost was allocated by: the rules, the budgets, the invoices,
                                         --| the closed months.
+    records VARCHAR NOT NULL,           --| publish.records of the config: all, none, or of so many days such as 90d the
+                                        --| records stand in this file.
+    lake VARCHAR,                       --| Directory of the lake, where the others are read from; NULL if there are none.
     generation BIGINT NOT NULL          --| Counts the publishes: each is one more than the one it replaced, 1 of the
                                         --| first, or where that one could not be read.
 );
@@ -25,6 +28,7 @@ CREATE TABLE partitions (
     usage_date DATE NOT NULL,                 --| UTC day.
     digest VARCHAR NOT NULL,                  --| Digest of what the day file was derived from, as its footer has it.
     transform_version INTEGER NOT NULL,       --| Version of the normalisation that made the day file.
+    schema_version INTEGER NOT NULL,          --| Version of the columns of the day file.
     "rows" BIGINT NOT NULL,                   --| Records of the day in usage.
     quarantined BIGINT NOT NULL,              --| Records of the day in quarantine.
     duplicates BIGINT NOT NULL,               --| Records left out because the same one, by id and content, had come
@@ -35,8 +39,10 @@ CREATE TABLE partitions (
     discount_amount DECIMAL(38,12) NOT NULL,  --| Sum of discount_amount over the day's records; NULLs left out.
     amount DECIMAL(38,12) NOT NULL,           --| Sum of amount over the day's records; NULLs left out.
     file_sha256 VARCHAR NOT NULL,             --| SHA-256 of the Parquet file the rows were read from.
-    quarantine_sha256 VARCHAR                 --| SHA-256 of the quarantine's Parquet file; NULL if nothing is
+    quarantine_sha256 VARCHAR,                --| SHA-256 of the quarantine's Parquet file; NULL if nothing is
                                               --| quarantined, or retention deleted the file.
+    records_file VARCHAR                      --| File of the lake that usage reads the day's records from; NULL if they
+                                              --| stand in this file, or there are none.
 );
 
 --| A row per usage record of the Portal. Cost is amount; sum it per currency.

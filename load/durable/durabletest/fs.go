@@ -86,6 +86,10 @@ func (f *FS) Rename(from, to string) error {
 	return f.Step("rename "+filepath.Base(to), func() error { return f.System.Rename(from, to) })
 }
 
+func (f *FS) Link(from, to string) error {
+	return f.Step("link "+filepath.Base(to), func() error { return f.System.Link(from, to) })
+}
+
 func (f *FS) Remove(name string) error {
 	return f.Step("remove "+filepath.Base(name), func() error { return f.System.Remove(name) })
 }
