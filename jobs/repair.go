@@ -115,7 +115,8 @@ func Repair(ctx context.Context, cfg *config.Config, env Env, before publish.Ver
 					redo[p] = true
 				case publish.FoundJournal:
 					journal = true
-				case publish.FoundIntruded, publish.FoundDatabase, publish.FoundVersion, publish.FoundBehind, publish.FoundDiffers:
+				case publish.FoundIntruded, publish.FoundDatabase, publish.FoundVersion, publish.FoundBehind, publish.FoundDiffers,
+					publish.FoundRecords:
 					done.Database = true
 				}
 			}

@@ -19,6 +19,9 @@ import (
 // another file's: a reader finds exactly what was published, or an error. On most file systems that takes no room.
 const RecordsDir = "records"
 
+// IsRecordsFile says whether a file of a day below RecordsDir has such a name.
+func IsRecordsFile(name string) bool { return recordsFile.MatchString(name) }
+
 var recordsFile = regexp.MustCompile(`^[0-9a-f]{16}\.parquet$`)
 
 // RecordsName is the name within the lake, with slashes, by which the published file knows the day file of p whose
@@ -120,7 +123,7 @@ func (l *Lake) SweepRecords(keep func(name string) bool) error {
 					return 0, err
 				}
 				gone = n == 0
-			case depth == 0 && recordsFile.MatchString(e.Name()):
+			case depth == 0 && IsRecordsFile(e.Name()):
 				gone = !keep(path.Join(below...))
 			}
 			if !gone {

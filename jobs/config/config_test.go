@@ -92,6 +92,13 @@ func TestEveryMistakeInAConfigIsNamed(t *testing.T) {
 		{"a small currency", account + "    currency: usd\n", "is not an ISO 4217 code"},
 		{"a duration", account + "export:\n  settle: soon\n", `line 5: export.settle: "soon" is not a duration`},
 		{"a negative duration", account + "export:\n  lookback: -72h\n", "is not a duration"},
+		{"no day of records", account + "publish:\n  records: 0d\n",
+			`line 5: publish.records: "0d" is neither all, none nor a number of days`},
+		{"fewer days of records than none", account + "publish:\n  records: -1d\n",
+			`line 5: publish.records: "-1d" is neither all, none nor a number of days`},
+		{"some records", account + "publish:\n  records: some\n",
+			`line 5: publish.records: "some" is neither all, none nor a number of days from 1d to 36525d: write 90d`},
+		{"records of a number", account + "publish: {records: 90}\n", `line 4: publish.records: "90" is neither all`},
 		{"lake_access", account + "lake_access: world\n", "lake_access"},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -274,6 +274,7 @@ func surveyLake(dir string, group bool) survey {
 			s.temp += info.Size()
 		case rel == "usage.duckdb":
 			s.database = info.Size()
+		case parts[0] == load.RecordsDir: // second names of day files
 		case len(parts) == 4:
 			date, ok := strings.CutPrefix(parts[2], "date=")
 			day, err := schemas.ParseDate(date)

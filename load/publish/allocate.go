@@ -290,7 +290,7 @@ func (a *allocation) mark(ctx context.Context, days []schemas.Partition, all boo
 
 // keys asks the rules of every combination of fields that they have not been asked of yet.
 func (a *allocation) keys(ctx context.Context) error {
-	if !a.layout().Outside {
+	if !a.reads() {
 		return a.newKeys(ctx)
 	}
 	// Some days at a time, so that no statement names thousands of files.
@@ -435,7 +435,7 @@ func (a *allocation) sums(ctx context.Context) error {
 			return err
 		}
 		// Once these days are out of sight nothing compares their sums with their records.
-		if a.layout().Outside {
+		if a.reads() {
 			const days = " SEMI JOIN temp.summed_days USING (account, usage_date))"
 			if err := a.compare(ctx, "(FROM usage_addends"+days, "(FROM allocated_model_daily"+days); err != nil {
 				return err
@@ -599,7 +599,7 @@ func (a *allocation) charge(ctx context.Context) error {
 // corrections are of days of closed months.
 func (a *allocation) check(ctx context.Context) error {
 	used := "usage_addends"
-	if a.layout().Outside { // usage doesn't have all days here; what it has of each was held against these sums before
+	if a.reads() { // usage doesn't have all days here; what it has of each was held against these sums before
 		used = "(SELECT * RENAME (list_cost AS total_amount, discount AS discount_amount, net_cost AS amount) FROM " +
 			"allocated_model_daily)"
 	}

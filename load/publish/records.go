@@ -47,12 +47,12 @@ func (p *publisher) chooseRecords(have *published) (anew bool) {
 		return false
 	case p.alone():
 		p.lake.Log.Warn("publish.records is another than it was, and usage.duckdb is the last to have some days, so that it "+
-			"can't be built anew: it stays as it was", "records", have.records, "hint", p.orphanHint())
+			"can't be built anew: it stays as it was", "records", have.records.String(), "hint", p.orphanHint())
 		p.records = have.records
 		return false
 	}
 	p.lake.Log.Info("publish.records is another than it was: usage.duckdb is built anew from all day files, once", "was",
-		have.records, "records", p.records)
+		have.records.String(), "records", p.records.String())
 	return true
 }
 
@@ -120,12 +120,15 @@ func (p *publisher) placeRecords(g day) (outside bool, err error) {
 	return true, nil
 }
 
+// reads says that usage reads day files, for not all records stand in the file itself.
+func (p *publisher) reads() bool { return p.records != schemas.AllRecords }
+
 // recordsTable is the table that the file's own records are in.
-func (p *publisher) recordsTable() string { return schemas.SQLRecordsTable(p.layout().Outside) }
+func (p *publisher) recordsTable() string { return schemas.SQLRecordsTable(p.reads()) }
 
 // see lets usage, and all that is made of it, have the records of some days in this session, and those of usage_recent.
 func (p *publisher) see(ctx context.Context, d *Database, days []schemas.Partition) error {
-	if !p.layout().Outside {
+	if !p.reads() {
 		return nil // the table has them
 	}
 	return d.Exec(ctx, "CREATE OR REPLACE TEMP VIEW usage AS "+schemas.SQLRecords(true,
@@ -139,7 +142,7 @@ func (p *publisher) see(ctx context.Context, d *Database, days []schemas.Partiti
 
 // seeSummed is see of the days in the temporary table summed_days.
 func (p *publisher) seeSummed(ctx context.Context, d *Database) error {
-	if !p.layout().Outside {
+	if !p.reads() {
 		return nil
 	}
 	rows, err := d.conn.QueryContext(ctx, "SELECT account, usage_date FROM temp.summed_days ORDER BY ALL")
@@ -186,7 +189,7 @@ func (p *publisher) recordsOf(days []schemas.Partition, list func(before bool,
 
 // replaceRecords makes the view usage of the file list the day files as they are now.
 func (p *publisher) replaceRecords(ctx context.Context, d *Database) error {
-	if !p.layout().Outside {
+	if !p.reads() {
 		return nil
 	}
 	const folder = load.RecordsDir + "/"

@@ -32,7 +32,7 @@ var errOutgrown = errors.New("nearly every record is a sum of its own")
 
 // layout is that of the file that is built or brought up to date.
 func (p *publisher) layout() schemas.SQLLayout {
-	return schemas.SQLLayout{Fields: p.finance.fields(), Views: p.views, Outside: p.records != schemas.AllRecords}
+	return schemas.SQLLayout{Fields: p.finance.fields(), Views: p.views, Outside: p.reads()}
 }
 
 // SumViews are those of schemas.SQLSums that are views in the file.
@@ -101,8 +101,8 @@ func (p *publisher) outgrown(ctx context.Context, d *Database) error {
 			continue
 		}
 		var rows, sums int64
-		err := d.conn.QueryRowContext(ctx, "SELECT (SELECT coalesce(sum(\"rows\"), 0)::BIGINT FROM partitions), (SELECT count(*) FROM "+name+")").
-			Scan(&rows, &sums)
+		err := d.conn.QueryRowContext(ctx, `SELECT (SELECT coalesce(sum("rows"), 0)::BIGINT FROM partitions),
+			(SELECT count(*) FROM `+name+")").Scan(&rows, &sums)
 		if err != nil {
 			return err
 		}

@@ -252,7 +252,7 @@ func (v *verifier) unproven(p schemas.Partition, f schemas.DayFooter) error {
 // strays looks for files that don't belong where they stand: in the trees that readers glob, and in the raw archive.
 func (v *verifier) strays() error {
 	for tree, file := range map[string]string{load.UsageDir: load.UsageFile, load.QuarantineDir: load.QuarantineFile,
-		load.BalanceDir: load.BalanceFile, load.RawDir: ""} {
+		load.BalanceDir: load.BalanceFile, load.RawDir: "", load.RecordsDir: ""} {
 		accounts, err := v.lake.Entries(v.lake.Path(tree))
 		if err != nil {
 			return err
@@ -295,7 +295,7 @@ func (v *verifier) strays() error {
 					return err
 				}
 				for _, f := range files {
-					if f.Name() != file || f.IsDir() {
+					if f.IsDir() || f.Name() != file && (tree != load.RecordsDir || !load.IsRecordsFile(f.Name())) {
 						v.stray(v.lake.Path(tree, a.Name(), d.Name(), f.Name()))
 					}
 				}
