@@ -75,8 +75,8 @@ func (l *Lake) KeepRecords(p schemas.Partition, digest string) (bool, error) {
 	}
 	switch {
 	case errDay != nil && errKept != nil:
-		return false, fmt.Errorf("day %s: its records are gone: neither %s nor %s is there\nhint: restore one of them from a "+
-			"backup; if the day is to be given up: usagelake verify --repair --drop-orphans %s/%s", p, l.UsagePath(p),
+		return false, fmt.Errorf("day %s: its records are gone: neither %s nor %s is there\nhint: restore one of them from "+
+			"a backup; if the day is to be given up: usagelake verify --repair --drop-orphans %s/%s", p, l.UsagePath(p),
 			l.RecordsPath(p, digest), p.Account, p.Date)
 	case errDay != nil:
 		return true, nil

@@ -181,7 +181,8 @@ func (p *publisher) recordsOf(days []schemas.Partition, list func(before bool,
 	var out []schemas.SQLRecordFiles
 	for kind, names := range kinds {
 		if len(names) > 0 {
-			out = append(out, schemas.SQLRecordFiles{Schema: [...]int{schemas.SchemaVersion, 1}[kind], Paths: list(kind == 1, names)})
+			out = append(out, schemas.SQLRecordFiles{Schema: [...]int{schemas.SchemaVersion, 1}[kind],
+				Paths: list(kind == 1, names)})
 		}
 	}
 	return out
@@ -198,8 +199,8 @@ func (p *publisher) replaceRecords(ctx context.Context, d *Database) error {
 			schemas.SQLString(strings.Join(names, "\n")) + ", chr(10)), lambda f: " +
 			"replace(replace(replace(lake_dir(), '[', '[[]'), '*', '[*]'), '?', '[?]') || '/" + folder + "' || f)"
 	}
-	// The names stand in macros, as one text: DuckDB takes ten times as long over a list. Each comment of the view binds it
-	// anew, so the macros list one file for as long.
+	// The names stand in macros, as one text: DuckDB takes ten times as long over a list. Each comment of the view binds
+	// it anew, so the macros list one file for as long.
 	var first, all []string
 	files := p.recordsOf(p.days, func(before bool, names []string) string {
 		name := "record_files()"

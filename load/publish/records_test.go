@@ -94,9 +94,10 @@ func TestRecordsAreTheSameWhereverTheyStand(t *testing.T) {
 		for range 7 {
 			setting = rapid.SampledFrom([]string{"none", "none", "3d", "5d", "all"}).Draw(rt, "setting")
 			some.records(t, setting)
-			what := rapid.SampledFrom([]string{"replaced", "emptied", "removed", "rules", "close", "nothing", "rebuilt"}).Draw(rt,
-				"step")
-			switch p, n, seed := day(), rapid.IntRange(1, 40).Draw(rt, "rows"), rapid.Int64Range(1, 1000).Draw(rt, "seed"); what {
+			steps := []string{"replaced", "emptied", "removed", "rules", "close", "nothing", "rebuilt"}
+			what := rapid.SampledFrom(steps).Draw(rt, "step")
+			p, n, seed := day(), rapid.IntRange(1, 40).Draw(rt, "rows"), rapid.Int64Range(1, 1000).Draw(rt, "seed")
+			switch what {
 			case "replaced":
 				both(func(w *dayWriter) { w.RandomDay(p, n, seed) })
 			case "emptied":
@@ -335,8 +336,8 @@ func TestRecordsGrowOldByTheNewestDay(t *testing.T) {
 		conn, done := loadtest.Connect(t, w.lake.Database())
 		defer done()
 		var got string
-		must(t, conn.QueryRowContext(t.Context(), `SELECT concat_ws(' to ', min(usage_date), max(usage_date)) FROM usage_recent
-			SEMI JOIN partitions USING (account, usage_date)`).Scan(&got))
+		must(t, conn.QueryRowContext(t.Context(),
+			"SELECT concat_ws(' to ', min(usage_date), max(usage_date)) FROM usage_recent").Scan(&got))
 		if got != want {
 			t.Errorf("the file has %s, not %s", got, want)
 		}

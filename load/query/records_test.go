@@ -76,7 +76,9 @@ func TestAScopeHoldsForRecordsOutside(t *testing.T) {
 	var answers [2]string
 	for i, w := range []*publishtest.Writer{publishedLake(t), outsideLake(t)} {
 		w.Publish(publish.PublishOptions{Finance: testFinance})
-		for _, scope := range []Scope{{Accounts: []string{"acme"}}, {CostCenters: []string{"cc-2"}}, {Models: []string{"model-3"}}} {
+		for _, scope := range []Scope{
+			{Accounts: []string{"acme"}}, {CostCenters: []string{"cc-2"}}, {Models: []string{"model-3"}},
+		} {
 			s, err := OpenSnapshot(t.Context(), w.Lake)
 			if err != nil {
 				t.Fatal(err)

@@ -17,7 +17,7 @@ CREATE TABLE meta (
                                         --| the closed months.
     records VARCHAR NOT NULL,           --| publish.records of the config: all, none, or of so many days such as 90d the
                                         --| records stand in this file.
-    lake VARCHAR,                       --| Directory of the lake, where the others are read from; NULL if there are none.
+    lake VARCHAR,                       --| Directory of the lake that the others are read from; NULL if there are none.
     generation BIGINT NOT NULL          --| Counts the publishes: each is one more than the one it replaced, 1 of the
                                         --| first, or where that one could not be read.
 );
