@@ -684,8 +684,10 @@ func (p *publisher) install(ctx context.Context, d *Database, name string, done 
 	if err := p.lake.Install(name, p.lake.Database()); err != nil {
 		return done, err
 	}
+	// The file is published whatever becomes of this: what is left is swept by the next publish.
 	if err := p.sweepRecords(); err != nil {
-		return done, fmt.Errorf("remove records of before: %w", err)
+		p.lake.Log.Warn("day files that nobody reads any more can't be removed", "folder", p.lake.Path(load.RecordsDir),
+			"err", err)
 	}
 	return done, nil
 }

@@ -71,6 +71,25 @@ func TestAQueryReachesTheRecordsAndNothingElse(t *testing.T) {
 	}
 }
 
+// The sandbox goes by paths as they are written, and a lake may be called like a pattern.
+func TestAQueryReachesTheRecordsOfALakeOfAnyName(t *testing.T) {
+	w := outsideLake(t)
+	want := ask(t, w.Lake, "SELECT count(*), sum(amount) FROM usage")
+	for _, name := range []string{"it's a lake", "a*b", "[a] lake", `a\b`, "100%"} {
+		dir := filepath.Join(t.TempDir(), name)
+		if err := os.Rename(w.Lake.Dir(), dir); err != nil {
+			t.Fatal(err)
+		}
+		var err error
+		if w.Lake, err = publish.Open(dir, publish.Options{Records: schemas.NoRecords}); err != nil {
+			t.Fatal(err)
+		}
+		if got := ask(t, w.Lake, "SELECT count(*), sum(amount) FROM usage"); got != want {
+			t.Errorf("%s: %s, want %s", name, got, want)
+		}
+	}
+}
+
 // A snapshot that is narrowed to an owner has its records alone, wherever they stand; and the FOCUS rows are the same.
 func TestAScopeHoldsForRecordsOutside(t *testing.T) {
 	var answers [2]string
