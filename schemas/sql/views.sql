@@ -1,4 +1,4 @@
--- The views of usage.duckdb. They name nothing outside the file.
+-- The views of usage.duckdb. They name nothing outside the file, but what usage does (records.sql).
 --
 -- Money stays exact: DuckDB's / on decimals is a DOUBLE and is used nowhere. Tokens become millions by a product,
 -- DECIMAL(13,0) × 0.000001 = DECIMAL(18,6). Times a price of 6 decimals, as nearly all are, that is the charge in 64
