@@ -352,3 +352,23 @@ func TestRecordsGrowOldByTheNewestDay(t *testing.T) {
 	w.publish(PublishOptions{Drop: []schemas.Partition{next}})
 	held("2026-10-16 to 2026-10-17")
 }
+
+// Day files of before the column ordinal, as pruned days have them, are read beside those of now.
+func TestRecordsOfBeforeOrdinalAreReadOutside(t *testing.T) {
+	all, none := newDayWriter(t, load.Options{}), newDayWriter(t, load.Options{})
+	none.records(t, "none")
+	for _, w := range []*dayWriter{all, none} {
+		days := w.RandomDays(2, 30)
+		for _, p := range days[:2] {
+			w.DayFrom(p, "SELECT * EXCLUDE (ordinal) FROM ("+loadtest.UsageSQL(p, 20, 3)+")", "before",
+				func(f *schemas.DayFooter) { f.Schema = schemas.SchemaOrdinal - 1 })
+		}
+		w.publish(PublishOptions{})
+		w.RandomDay(days[0], 10, 4)
+		w.publish(PublishOptions{})
+	}
+	sameRows(t, "files of two kinds", none, all)
+	if days, _ := none.outside(); days != 4 {
+		t.Errorf("%d days are outside", days)
+	}
+}
