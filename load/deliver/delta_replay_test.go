@@ -52,8 +52,8 @@ func (r *rig) checkpointAt(version int) (files map[string]int64, lakes int) {
 	return files, lakes
 }
 
-// TestALogThatLakesShareHasCheckpoints: each hundredth version has one of all lakes, whoever writes it, and it says what
-// the whole log says. Where the one before is gone, the next is made of the log from its beginning.
+// TestALogThatLakesShareHasCheckpoints: each hundredth version has one of all lakes, whoever writes it, and it says
+// what the whole log says. Where the one before is gone, the next is made of the log from its beginning.
 func TestALogThatLakesShareHasCheckpoints(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
@@ -88,7 +88,8 @@ func TestALogThatLakesShareHasCheckpoints(t *testing.T) {
 	}
 }
 
-// TestAStrangeLogGetsNoCheckpoint: what no delivery writes can't be carried over into a checkpoint, and isn't lost by one.
+// TestAStrangeLogGetsNoCheckpoint: what no delivery writes can't be carried over into a checkpoint, and isn't lost by
+// one.
 func TestAStrangeLogGetsNoCheckpoint(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
@@ -97,7 +98,8 @@ func TestAStrangeLogGetsNoCheckpoint(t *testing.T) {
 	r.w.RandomDay(day("acme", 0), 3, 1)
 	r.delivered(nil)
 	strange := filepath.Join(r.dir, "_delta_log", fmt.Sprintf("%020d.json", 1))
-	must(t, os.WriteFile(strange, []byte(`{"domainMetadata":{"domain":"x","configuration":"","removed":false}}`+"\n"), 0o600))
+	action := `{"domainMetadata":{"domain":"x","configuration":"","removed":false}}` + "\n"
+	must(t, os.WriteFile(strange, []byte(action), 0o600))
 	for n := range 101 {
 		r.w.RandomDay(day("acme", 0), 1+n%3, int64(n+2))
 		r.delivered(nil)
