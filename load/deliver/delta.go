@@ -44,8 +44,8 @@ type DeltaState struct {
 // ErrTable says that the log isn't what deliveries made of it.
 var ErrTable = errors.New("another program has changed the table")
 
-// checkpointEvery is how many versions a reader has to go through at most. A version of so many actions that reading them
-// again and again would be dear, and that are most of the table, has a checkpoint of its own.
+// checkpointEvery is how many versions a reader has to go through at most. A version of so many actions that reading
+// them again and again would be dear, and that are most of the table, has a checkpoint of its own.
 const (
 	checkpointEvery = 100
 	largeVersion    = 10_000
