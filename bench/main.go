@@ -30,6 +30,7 @@ var children = map[string]func(context.Context, []string, *answer) error{
 	"generate": childGenerate, "pages": childPages, "duckdb": childDuckDB, "peer": childPeer, "exact": childExact,
 	"compare": childCompare,
 	"rebuild": childRebuild, "export": childExport, "change": childChange, "deliver": childDeliver,
+	"scale":  childScale,
 	"nights": childNights, "settled": childSettled,
 	"serve": childServe, "accounts": childAccounts, "queries": childQueries, "month": childMonth,
 }
@@ -233,6 +234,7 @@ var parts = []part{
 	{"publish", "Publishing", (*bench).publishing},
 	{"close", "Closing a month", (*bench).closing},
 	{"deliver", "Delivering many files", (*bench).delivering},
+	{"scale", "A thousand accounts, a year, delivered", (*bench).scaling},
 	{"queries", "Questions", (*bench).queries},
 	{"accounts", "A thousand accounts at once", (*bench).thousand},
 }

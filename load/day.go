@@ -22,8 +22,6 @@ import (
 	"github.com/apache/arrow-go/v18/arrow/array"
 	"github.com/apache/arrow-go/v18/arrow/memory"
 	"github.com/apache/arrow-go/v18/parquet"
-	"github.com/apache/arrow-go/v18/parquet/file"
-	"github.com/apache/arrow-go/v18/parquet/metadata"
 	"github.com/apache/arrow-go/v18/parquet/pqarrow"
 
 	"github.com/usagelake/usagelake/load/durable"
@@ -110,54 +108,6 @@ func (l *Lake) Stale(p schemas.Partition, transformVersion int) (bool, error) {
 		return false, err
 	}
 	return ok != (footer.Quarantined > 0) || ok && digest != footer.Digest, nil
-}
-
-// footer reads the footer of a Parquet file of p; nil if the file doesn't exist.
-func (l *Lake) footer(path string, p schemas.Partition) (*metadata.FileMetaData, error) {
-	f, err := l.FS.Open(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, fmt.Errorf("read day %s: %w", p, err)
-	}
-	defer f.Close()
-	meta, err := readFooter(f)
-	if err != nil {
-		var pathErr *fs.PathError
-		if errors.As(err, &pathErr) {
-			return nil, fmt.Errorf("read day %s: %w", p, err)
-		}
-		return nil, derivedDamage(path, "it can't be read as Parquet", err)
-	}
-	return meta, nil
-}
-
-// FooterValue reads a key of a Parquet file's footer, and false if the file doesn't exist.
-func (l *Lake) FooterValue(path string, p schemas.Partition, key string) (string, bool, error) {
-	meta, err := l.footer(path, p)
-	if err != nil || meta == nil {
-		return "", false, err
-	}
-	value := meta.KeyValueMetadata().FindValue(key)
-	if value == nil {
-		return "", false, derivedDamage(path, fmt.Sprintf("its footer has no %s", key), nil)
-	}
-	return *value, true, nil
-}
-
-// readFooter reads a Parquet footer; what the decoder makes of damaged bytes, panics included, becomes an error.
-func readFooter(f durable.File) (meta *metadata.FileMetaData, err error) {
-	defer func() {
-		if r := recover(); r != nil {
-			err = fmt.Errorf("unreadable footer: %v", r)
-		}
-	}()
-	r, err := file.NewParquetReader(f)
-	if err != nil {
-		return nil, err
-	}
-	return r.MetaData(), nil
 }
 
 func derivedDamage(path, detail string, err error) error {

@@ -327,15 +327,15 @@ func (l *Lake) OrphanedBalance(p schemas.Partition, raws []Raw) (*Orphan, error)
 // balanceNames are the sealed answers that the balance file of p says its rows are of; nil if it doesn't say. ok is
 // false if there is no file.
 func (l *Lake) balanceNames(p schemas.Partition) (names []string, ok bool, err error) {
-	meta, err := l.footer(l.BalancePath(p), p)
-	if meta == nil || err != nil {
+	values, err := l.footer(l.BalancePath(p), p)
+	if values == nil || err != nil {
 		return nil, false, err
 	}
-	text := meta.KeyValueMetadata().FindValue(sealedKey)
-	if text == nil {
+	text, ok := values[sealedKey]
+	if !ok {
 		return nil, true, nil
 	}
-	if err := json.Unmarshal([]byte(*text), &names); err != nil {
+	if err := json.Unmarshal([]byte(text), &names); err != nil {
 		return nil, false, derivedDamage(l.BalancePath(p), "its "+sealedKey+" can't be read", err)
 	}
 	return names, true, nil

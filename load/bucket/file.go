@@ -25,11 +25,11 @@ const tempDir = durable.TempDir
 // files is a directory as a bucket.
 //
 //	DIR/KEY           objects
-//	DIR/.tmp/lock     held while names change: a look at what is there and the rename after it are one step
+//	DIR/.tmp/lock     held while an object is replaced or removed: a look at what is there and what follows are one step
 //	DIR/.tmp/put-*    half-done; those that a kill left are dropped after a day
 //
-// A put is temp file · write · fsync · close · lock · link or rename · fsync of the directory. The directory itself is
-// made by the first put, the one that it is in must be there: what isn't mounted is not written to. One that has the
+// A put is temp file · write · fsync · close · link, or lock and rename · fsync of the directory. The directory itself
+// is made by the first put, the one that it is in must be there: what isn't mounted is not written to. One that has the
 // set-group-id bit and lets its group in is shared with the group, as a lake is.
 type files struct {
 	dir  string
@@ -146,25 +146,14 @@ func (f *files) put(ctx context.Context, key string, body Body, on On) (Tag, err
 		return "", f.fails(err)
 	}
 	defer func() { _ = f.tree.FS.Remove(temp.Name()) }() // the name of a link, or of what failed; gone after a rename
-	unlock, err := f.lock(ctx)
-	if err != nil {
-		return "", err
-	}
-	defer unlock()
 	target := f.path(key)
 	if err := f.tree.MakeDirs(filepath.Dir(target)); err != nil {
 		return "", f.fails(err)
 	}
-	switch {
-	case on.Absent:
-		err = f.create(temp.Name(), target)
-	case on.Match != "":
-		if err := f.holds(ctx, key, on.Match); err != nil {
-			return "", err
-		}
-		fallthrough
-	default:
-		err = f.rename(temp.Name(), target)
+	if on.Absent {
+		err = f.create(ctx, temp.Name(), target)
+	} else {
+		err = f.replace(ctx, temp.Name(), key, on.Match)
 	}
 	if err != nil {
 		return "", err
@@ -175,9 +164,10 @@ func (f *files) put(ctx context.Context, key string, body Body, on On) (Tag, err
 	return tagOf(sum), nil
 }
 
-// create gives a file a name that is free. A link fails where something stands, which a rename would replace. Whatever
-// the system answers, the names say what was done: file systems of networks lose answers, and ask again.
-func (f *files) create(name, target string) error {
+// create gives a file a name that is free. A link fails where something stands, which a rename would replace: it takes
+// no lock, so that puts go on side by side. Whatever the system answers, the names say what was done: file systems of
+// networks lose answers, and ask again.
+func (f *files) create(ctx context.Context, name, target string) error {
 	err := f.link(name, target)
 	if err == nil {
 		return nil
@@ -190,9 +180,33 @@ func (f *files) create(name, target string) error {
 	case errThere == nil:
 		return &Error{Err: ErrTaken}
 	case errors.Is(err, syscall.EPERM) || errors.Is(err, errors.ErrUnsupported) || errors.Is(err, syscall.EMLINK):
-		return f.rename(name, target) // a file system without links: the lock keeps others away
+	default:
+		return f.fails(err)
 	}
-	return f.fails(err)
+	unlock, err := f.lock(ctx) // a file system without links: the lock keeps others away
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	if _, err := os.Lstat(target); err == nil {
+		return &Error{Err: ErrTaken}
+	}
+	return f.rename(name, target)
+}
+
+// replace gives a file the name of an object that is in the state tag; "" is any, or none.
+func (f *files) replace(ctx context.Context, name, key string, tag Tag) error {
+	unlock, err := f.lock(ctx)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	if tag != "" {
+		if err := f.holds(ctx, key, tag); err != nil {
+			return err
+		}
+	}
+	return f.rename(name, f.path(key))
 }
 
 // rename gives a file its name, in place of what stands there. One that failed and left the old name was not done.

@@ -44,8 +44,12 @@ type DeltaState struct {
 // ErrTable says that the log isn't what deliveries made of it.
 var ErrTable = errors.New("another program has changed the table")
 
-// checkpointEvery is how many versions a reader has to go through at most.
-const checkpointEvery = 100
+// checkpointEvery is how many versions a reader has to go through at most. A version of so many actions that reading
+// them again and again would be dear, and that are most of the table, has a checkpoint of its own.
+const (
+	checkpointEvery = 100
+	largeVersion    = 10_000
+)
 
 // The actions of the log, as far as a delivery writes and reads them.
 type (
@@ -181,8 +185,8 @@ func (d *delivery) delta(ctx context.Context) error {
 		}
 	}
 	state.Number = m.Number
-	if state.Version > 0 && state.Version%checkpointEvery == 0 && !state.Shared {
-		if err := d.checkpoint(ctx, state.Version, schema); err != nil {
+	if state.Version > 0 && state.Version%checkpointEvery == 0 || len(actions) >= max(largeVersion, int(m.Count)/2) {
+		if err := d.checkpoint(ctx, state.Version, schema, state.Shared); err != nil {
 			return err
 		}
 	}

@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"iter"
 
 	"github.com/apache/arrow-go/v18/arrow"
 	"github.com/apache/arrow-go/v18/arrow/array"
@@ -37,14 +39,82 @@ var checkpointSchema = func() *arrow.Schema {
 // checkpointRows is how many actions are made at once.
 const checkpointRows = 10_000
 
-// checkpoint writes what the log holds at a version: the table as the manifest has it. Of a log that other lakes write
-// to the manifest doesn't know the rest, and there is none.
-func (d *delivery) checkpoint(ctx context.Context, version int64, schema string) error {
+// checkpoint writes what the log holds at a version, so that a reader needs no version before it. Of a log that other
+// lakes write to the manifest doesn't know the rest: that is read from the log.
+func (d *delivery) checkpoint(ctx context.Context, version int64, schema string, shared bool) error {
+	actions := d.tableActions(ctx, schema)
+	if shared {
+		r, err := d.replay(ctx, version)
+		if err != nil {
+			return err
+		}
+		if r.strange != "" {
+			d.opts.Logger.Warn("the table gets no checkpoint: readers go through the log from the last one",
+				"target", d.t.Name, "version", version, "because", r.strange)
+			return nil
+		}
+		actions = r.actions
+	}
+	body, size, err := checkpointFile(actions)
+	if err != nil {
+		return err
+	}
+	if err := d.putNew(ctx, checkpointKey(version), bucket.Bytes(body), nil); err != nil {
+		return err
+	}
+	last, err := json.Marshal(lastCheckpoint{version, size})
+	if err != nil {
+		return err
+	}
+	// A hint for readers, and no more: whoever overwrites it, it names a checkpoint that is there.
+	_, err = d.t.Bucket.Put(ctx, lastCheckpointKey, bucket.Bytes(last), bucket.On{})
+	return err
+}
+
+func checkpointKey(version int64) string {
+	return fmt.Sprintf("_delta_log/%020d.checkpoint.parquet", version)
+}
+
+const lastCheckpointKey = "_delta_log/_last_checkpoint"
+
+type lastCheckpoint struct {
+	Version int64 `json:"version"`
+	Size    int64 `json:"size"` // in actions
+}
+
+// tableActions is the table as the manifest has it.
+func (d *delivery) tableActions(ctx context.Context, schema string) iter.Seq2[deltaAction, error] {
+	return func(yield func(deltaAction, error) bool) {
+		for _, a := range []deltaAction{{Protocol: deltaVersions()}, {MetaData: d.deltaMeta(schema)}, {Txn: d.deltaTxn()}} {
+			if !yield(a, nil) {
+				return
+			}
+		}
+		for _, g := range d.root.Manifest.Groups {
+			if g.Account == "" {
+				continue
+			}
+			held, err := d.group(ctx, g)
+			if err != nil {
+				yield(deltaAction{}, err)
+				return
+			}
+			for _, f := range held.Files {
+				if inTable(f) && !yield(deltaAction{Add: addOf(f, &d.root.Manifest)}, nil) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// checkpointFile writes actions as Parquet, and says how many they are.
+func checkpointFile(actions iter.Seq2[deltaAction, error]) ([]byte, int64, error) {
 	var file bytes.Buffer
 	props := parquet.NewWriterProperties(parquet.WithCompression(compress.Codecs.Zstd))
 	w, err := pqarrow.NewFileWriter(checkpointSchema, &file, props, pqarrow.DefaultWriterProps())
 	if err != nil {
-		return err
+		return nil, 0, err
 	}
 	size := int64(0)
 	var rows []deltaAction
@@ -65,46 +135,23 @@ func (d *delivery) checkpoint(ctx context.Context, version int64, schema string)
 		rows = rows[:0]
 		return w.Write(batch)
 	}
-	rows = append(rows, deltaAction{Protocol: deltaVersions()}, deltaAction{MetaData: d.deltaMeta(schema)},
-		deltaAction{Txn: d.deltaTxn()})
-	for _, g := range d.root.Manifest.Groups {
-		if g.Account == "" {
-			continue
-		}
-		held, err := d.group(ctx, g)
+	for a, err := range actions {
 		if err != nil {
-			return err
+			return nil, 0, err
 		}
-		for _, f := range held.Files {
-			if !inTable(f) {
-				continue
-			}
-			add := addOf(f, &d.root.Manifest)
-			add.DataChange = false
-			if rows = append(rows, deltaAction{Add: add}); len(rows) == checkpointRows {
-				if err := flush(); err != nil {
-					return err
-				}
+		if a.Add != nil {
+			a.Add.DataChange = false
+		}
+		if rows = append(rows, a); len(rows) == checkpointRows {
+			if err := flush(); err != nil {
+				return nil, 0, err
 			}
 		}
 	}
-	if err := flush(); err != nil {
-		return err
+	if err := errors.Join(flush(), w.Close()); err != nil {
+		return nil, 0, err
 	}
-	if err := w.Close(); err != nil {
-		return err
-	}
-	key := fmt.Sprintf("_delta_log/%020d.checkpoint.parquet", version)
-	if err := d.putNew(ctx, key, bucket.Bytes(file.Bytes()), nil); err != nil {
-		return err
-	}
-	last, err := json.Marshal(map[string]int64{"version": version, "size": size})
-	if err != nil {
-		return err
-	}
-	// A hint for readers, and no more: whoever overwrites it, it names a checkpoint that is there.
-	_, err = d.t.Bucket.Put(ctx, "_delta_log/_last_checkpoint", bucket.Bytes(last), bucket.On{})
-	return err
+	return file.Bytes(), size, nil
 }
 
 // checkpointJSON writes actions as Arrow's JSON has them, where a map is a list of pairs.
