@@ -43,7 +43,7 @@ var may = map[string][]string{
 		"load/report", "load/bucket", "load/deliver", "jobs/calendar",
 		"jobs/alert"},
 	"jobs": {"schemas", "load/durable", "schemas/words", "extract", "transform", "transform/allocate", "load",
-		"load/publish", "load/query", "load/report", "load/bucket", "load/deliver",
+		"load/posting", "load/publish", "load/query", "load/report", "load/bucket", "load/deliver",
 		"jobs/config"},
 	"jobs/watch": {"schemas", "schemas/words", "load", "load/deliver", "load/publish", "load/query", "jobs", "jobs/config",
 		"jobs/alert"},

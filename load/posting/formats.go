@@ -162,6 +162,10 @@ func pack(entries []Entry, most int) [][]Entry {
 
 // fits says that the format takes the amounts of an entry.
 func (f Format) fits(e Entry) error {
+	if !schemas.IsCurrency(e.Currency) {
+		return refuse("set currency of the account in the config, and export those days anew: usagelake export --refetch",
+			"%s has charges in the currency %q, which no ledger knows", e.Period.Title(), words.Cell(e.Currency))
+	}
 	if f.Decimals > 0 && schemas.MinorUnit(e.Currency) > f.Decimals {
 		return refuse("post it by hand, or with another format", "%s takes %d decimals, and %s has %d", f.Name, f.Decimals,
 			e.Currency, schemas.MinorUnit(e.Currency))

@@ -15,7 +15,7 @@ import (
 // Journal is what is charged in a period, in a currency.
 type Journal struct {
 	Period   schemas.Period
-	Currency string // ISO 4217; "" is not known, and can't be posted
+	Currency string // ISO 4217; "" is not known, and can't be written
 	// Credit is the code of the account that is credited, with Credited: whole minor units of the currency, below 0 where
 	// something was used.
 	Credit   string
@@ -71,13 +71,9 @@ type Line struct {
 	Exact      schemas.Money
 }
 
-// Entries are those of a journal: the charge, or with accrual that and its reversal; none where everything is 0. The
-// errors are an Error: of a currency that isn't known, and of a journal that doesn't balance.
+// Entries are those of a journal: the charge, or with accrual that and its reversal; none where everything is 0. A
+// journal that doesn't balance is an Error.
 func Entries(j Journal, s Settings, accrual bool) ([]Entry, error) {
-	if j.Currency == "" {
-		return nil, refuse("set currency of the account in the config, and export anew with --refetch",
-			"%s has charges without a currency, which no ledger can take", j.Period.Title())
-	}
 	sum := j.Credited
 	for _, d := range j.Debits {
 		sum = sum.Add(d.Amount)

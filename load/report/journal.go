@@ -53,9 +53,6 @@ func (b *builder) posted(ctx context.Context) error {
 				"makes an accrual of it.", month)
 		}
 		entries, err := posting.Entries(j, b.Posting, b.Accrual)
-		if err != nil && j.Currency == "" { // said as a warning, and refused where it is to be posted
-			continue
-		}
 		if err != nil {
 			return err
 		}

@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/usagelake/usagelake/load/durable"
+	"github.com/usagelake/usagelake/load/posting"
 	"github.com/usagelake/usagelake/load/publish"
 	"github.com/usagelake/usagelake/load/query"
 	"github.com/usagelake/usagelake/schemas"
@@ -29,6 +30,9 @@ type MonthOptions struct {
 	Version string // of the program
 	// Progress is told how many statements of cost centres are made, of how many; nil: nobody is.
 	Progress func(done, total int)
+	// Posting says how the journal is posted, and Formats (of posting.Names) as which ledgers import it.
+	Posting posting.Settings
+	Formats []string
 }
 
 // WriteMonth writes the documents of a month that is being closed into a new directory: what each owner is charged, the
@@ -78,7 +82,49 @@ func WriteMonth(ctx context.Context, lake *publish.Lake, month schemas.Month, di
 	if err != nil {
 		return err
 	}
-	return durable.WriteOut(filepath.Join(dir, "journal.csv"), out, (&Document{Tables: []*Table{journal}}).CSV)
+	err = durable.WriteOut(filepath.Join(dir, "journal.csv"), out, (&Document{Tables: []*Table{journal}}).CSV)
+	if err != nil || len(opts.Formats) == 0 {
+		return err
+	}
+	return writePostings(ctx, lake, period, dir, out, opts)
+}
+
+// writePostings writes the journal as the ledgers of opts import it, beside journal.csv. What can't be posted is a
+// posting.Error.
+func writePostings(ctx context.Context, lake *publish.Lake, period schemas.Period, dir string, out durable.Out,
+	opts MonthOptions) error {
+	s, err := query.OpenSnapshot(ctx, lake)
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	all, err := journals(ctx, func(ctx context.Context, name, title, sql string) (*Table, error) {
+		return ask(ctx, s, name, title, sql)
+	}, "chargeback_journal", period)
+	if err != nil {
+		return err
+	}
+	var entries []posting.Entry
+	for _, j := range all {
+		of, err := posting.Entries(j, opts.Posting, false)
+		if err != nil {
+			return err
+		}
+		entries = append(entries, of...)
+	}
+	for _, name := range opts.Formats {
+		f, _ := posting.Find(name)
+		files, err := f.Write(entries, opts.Posting)
+		if err != nil {
+			return err
+		}
+		for _, file := range files {
+			if err := out.Bytes(filepath.Join(dir, file.Name), file.Content); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // writeOwners has write write each cost centre's statement into the folder cost-centers; what they ask is asked once
