@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 
@@ -38,6 +39,17 @@ func datevColumns() []string {
 		"BVV-Position;EU-Land u. UStID (Ursprung);EU-Steuersatz (Ursprung);Abw. Skontokonto", ";")...)
 }
 
+// datevNumbers are the columns that hold no text, and so stand without quotation marks; an empty text has them.
+func datevNumbers() []string {
+	return strings.Split("Umsatz (ohne Soll/Haben-Kz);Kurs;Basis-Umsatz;Konto;Gegenkonto (ohne BU-Schlüssel);Belegdatum;"+
+		"Skonto;Postensperre;Geschäftspartnerbank;Sachverhalt;Zinssperre;Kost-Menge;EU-Steuersatz (Bestimmung);"+
+		"Sachverhalt L+L;BU 49 Hauptfunktionstyp;BU 49 Hauptfunktionsnummer;BU 49 Funktionsergänzung;Stück;Gewicht;"+
+		"Zahlweise;Veranlagungsjahr;Zugeordnete Fälligkeit;Skontotyp;USt-Schlüssel (Anzahlungen);"+
+		"Sachverhalt L+L (Anzahlungen);EU-Steuersatz (Anzahlungen);Erlöskonto (Anzahlungen);KOST-Datum;Skontosperre;"+
+		"Beteiligtennummer;Postensperre bis;Kennzeichen SoBil-Buchung;Festschreibung;Leistungsdatum;"+
+		"Datum Zuord. Steuerperiode;Fälligkeit;Steuersatz;BVV-Position;EU-Steuersatz (Ursprung);Abw. Skontokonto", ";")
+}
+
 // datevCode is what a document's field and a cost centre may consist of.
 var datevCode = regexp.MustCompile(`^[\w$&%*+/ -]{1,36}$`)
 
@@ -52,15 +64,19 @@ func datev(f Format, entries []Entry, s Settings) ([]byte, error) {
 			"datev: %s is charged in %s, and the client's books are in %s: DATEV takes other currencies with a rate, and there "+
 				"is none", e.Period.Title(), e.Currency, currency)
 	}
-	columns := datevColumns()
+	columns, numbers := datevColumns(), datevNumbers()
 	at := map[string]int{}
+	empty := make([]string, len(columns))
 	for i, c := range columns {
 		at[c] = i
+		if !slices.Contains(numbers, c) {
+			empty[i] = datevText("")
+		}
 	}
 	rows := []string{s.datevHeader(e), strings.Join(columns, ";")}
 	for _, e := range entries {
 		for _, l := range e.debits() {
-			row := make([]string, len(columns))
+			row := slices.Clone(empty)
 			set := func(column, value string) { row[at[column]] = value }
 			quote := func(column, value string) { set(column, datevText(value)) }
 			account, err := s.datevAccount(f, l.Account, l)

@@ -7,11 +7,12 @@ import (
 	"strings"
 	"unicode"
 
+	"github.com/usagelake/usagelake/schemas"
 	"github.com/usagelake/usagelake/schemas/words"
 )
 
 // path is the account of a line in a plain-text ledger: above it what the settings say, then the code, then the cost
-// centre. A name from the settings is the account itself, and has the cost centre below it. No two of them are one.
+// centre. A name from the settings that has a colon is the account itself. No two codes or cost centres are one account.
 func (s Settings) path(l Line) string {
 	above := cmp.Or(s.PlainText.Debit, "Expenses")
 	if l.Credit {
@@ -19,7 +20,7 @@ func (s Settings) path(l Line) string {
 	}
 	name, given := s.named(l.Account)
 	parts := []string{above}
-	if given {
+	if given && strings.Contains(name, ":") {
 		parts = strings.Split(name, ":")
 		for i, p := range parts {
 			parts[i] = component(p)
@@ -39,6 +40,9 @@ func (s Settings) path(l Line) string {
 //
 //	CC-1010  CC-1010      research  Xresearch      R&D  R--26-D
 func component(s string) string {
+	if s == schemas.Unallocated {
+		return "X-unallocated" // none is spelt so: a dash at the beginning of a text is --2d-
+	}
 	runes := []rune(s)
 	plain := func(i int) bool {
 		return i >= 0 && i < len(runes) && (unicode.IsLetter(runes[i]) || unicode.Is(unicode.Nd, runes[i]))
