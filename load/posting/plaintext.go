@@ -12,7 +12,8 @@ import (
 )
 
 // path is the account of a line in a plain-text ledger: above it what the settings say, then the code, then the cost
-// centre. A name from the settings that has a colon is the account itself. No two codes or cost centres are one account.
+// centre. A name from the settings that has a colon is the account itself. No two codes, and no two cost centres, are one
+// account.
 func (s Settings) path(l Line) string {
 	above := cmp.Or(s.PlainText.Debit, "Expenses")
 	if l.Credit {
@@ -55,10 +56,10 @@ func component(s string) string {
 			fmt.Fprintf(&b, "--%x-", r)
 		}
 	}
-	if out := b.String(); len(runes) > 0 && (unicode.IsUpper(runes[0]) || unicode.Is(unicode.Nd, runes[0])) && runes[0] != 'X' {
-		return out
+	if len(runes) == 0 || runes[0] == 'X' || !unicode.IsUpper(runes[0]) && !unicode.Is(unicode.Nd, runes[0]) {
+		return "X" + b.String()
 	}
-	return "X" + b.String()
+	return b.String()
 }
 
 // flag says of an entry whether it stands: an accrual is marked as pending.
@@ -79,8 +80,8 @@ func note(s string) string {
 	}, words.Line(s))
 }
 
-// plainText writes what hledger and ledger read. Amounts have the decimals of their currency alone: beside the exact ones
-// every amount of the currency would be shown with twelve. Those, and the ids, are tags.
+// plainText writes what hledger and ledger read. Amounts have the decimals of their currency alone: beside the exact
+// ones every amount of the currency would be shown with twelve. Those, and the ids, are tags.
 func plainText(f Format, entries []Entry, s Settings) ([]byte, error) {
 	var b bytes.Buffer
 	if f.Name == "hledger" {
@@ -90,7 +91,7 @@ func plainText(f Format, entries []Entry, s Settings) ([]byte, error) {
 		fmt.Fprintf(&b, "\n%s %s (%s) %s\n    ; id: %s\n    ; period: %s\n", e.Date, e.flag(), e.Number, note(e.Narration),
 			e.ID, e.Period.Name())
 		for _, l := range e.Lines {
-			if err := coded(f, l); err != nil {
+			if err := s.coded(f, l); err != nil {
 				return nil, err
 			}
 			fmt.Fprintf(&b, "    %s  %s %s\n    ; id: %s\n    ; exact: %s\n", s.path(l), l.Amount.Posted(), e.Currency, l.ID,
@@ -106,8 +107,8 @@ func plainText(f Format, entries []Entry, s Settings) ([]byte, error) {
 	return b.Bytes(), nil
 }
 
-// beancount writes what Beancount reads. It opens no account: months are included side by side, and an account is opened
-// once, by whoever includes them.
+// beancount writes what Beancount reads. It opens no account: months are included side by side, and an account is
+// opened once, by whoever includes them.
 func beancount(f Format, entries []Entry, s Settings) ([]byte, error) {
 	text := func(s string) string {
 		return `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(words.Line(s)) + `"`
@@ -120,7 +121,7 @@ func beancount(f Format, entries []Entry, s Settings) ([]byte, error) {
 		fmt.Fprintf(&b, "%s %s %s ^%s\n  id: %s\n  period: %s\n", e.Date, e.flag(), text(e.Narration), e.Number, text(e.ID),
 			text(e.Period.Name()))
 		for _, l := range e.Lines {
-			if err := coded(f, l); err != nil {
+			if err := s.coded(f, l); err != nil {
 				return nil, err
 			}
 			fmt.Fprintf(&b, "  %s  %s %s\n    id: %s\n    exact: %s\n", s.path(l), l.Amount.Posted(), e.Currency, text(l.ID),
@@ -137,9 +138,9 @@ func beancount(f Format, entries []Entry, s Settings) ([]byte, error) {
 }
 
 // coded says that a line has an account of the general ledger.
-func coded(f Format, l Line) error {
-	if strings.HasPrefix(l.Account, "(") {
-		return column{head: "account"}.takes(f, l.Account, l)
+func (s Settings) coded(f Format, l Line) error {
+	if name, _ := s.named(l.Account); strings.HasPrefix(name, "(") {
+		return column{head: "account"}.takes(f, name, l)
 	}
 	return nil
 }

@@ -127,7 +127,8 @@ func (s Settings) entry(j Journal, kind Kind, date schemas.Date) []Entry {
 
 // credit adds the line that balances the others, unless they do by themselves.
 func (e *Entry) credit(s Settings) {
-	l := Line{Account: e.Credited, Credit: true, Amount: schemas.Money{}.In(e.Currency), Exact: schemas.Money{}.In(e.Currency)}
+	none := schemas.Money{}.In(e.Currency)
+	l := Line{Account: e.Credited, Credit: true, Amount: none, Exact: none}
 	for _, d := range e.Lines {
 		l.Amount, l.Exact = l.Amount.Sub(d.Amount), l.Exact.Sub(d.Exact)
 	}

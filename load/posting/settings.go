@@ -159,8 +159,8 @@ func (s Settings) Validate() []Mistake {
 		bad("datev.currency", "%q is not an ISO 4217 code like EUR", c)
 	}
 	matches("datev.tax_key", s.DATEV.TaxKey, taxKey, "a tax key: up to 4 digits")
-	const account = "an account: words of letters, digits and dashes, each beginning with a capital or digit, with colons " +
-		"between them, such as Expenses:AI"
+	const account = "an account: words of letters, digits and dashes, each beginning with a capital or digit, with " +
+		"colons between them, such as Expenses:AI"
 	matches("plain_text.debit", s.PlainText.Debit, root, account)
 	matches("plain_text.credit", s.PlainText.Credit, root, account)
 	return out

@@ -65,8 +65,8 @@ func (b *builder) posted(ctx context.Context) error {
 	if b.Accrual {
 		b.note("An accrual is posted on the last day of its month, and taken back on the first day after it.")
 	}
-	b.note("Posted is what is posted, in whole minor units of the currency; lines that come to less aren't posted. Amount is " +
-		"what it is rounded from.")
+	b.note("Posted is what is posted, in whole minor units of the currency; lines that come to less aren't posted. " +
+		"Amount is what it is rounded from.")
 	return nil
 }
 
@@ -126,8 +126,8 @@ func journals(ctx context.Context, ask func(context.Context, string, string, str
 	return out, nil
 }
 
-// parted is a debit by what it corrects. Its cents are parted by largest remainder: each part is rounded down, and those
-// that lost most get a cent back, the earlier first, until they sum to the whole.
+// parted is a debit by what it corrects. Its cents are parted by largest remainder: each part is rounded down, and
+// those that lost most get a cent back, the earlier first, until they sum to the whole.
 func parted(whole posting.Debit, currency string, parts [][2]query.Value) ([]posting.Debit, error) {
 	if len(parts) == 1 && parts[0][0].Null {
 		return []posting.Debit{whole}, nil
@@ -201,8 +201,8 @@ func journalTable(entries []posting.Entry) *Table {
 	return t
 }
 
-// Post writes the journal as a ledger imports it, in one of posting.Names. Of months that aren't closed there is nothing
-// but an accrual to post: their figures may change. Errors in what was asked are an OptionsError, and what can't be
+// Post writes the journal as a ledger imports it, in one of posting.Names. Of months that aren't closed there is
+// nothing but an accrual to post: their figures may change. Errors in what was asked are an OptionsError, and what can't be
 // posted a posting.Error.
 func (d *Document) Post(format string) ([]posting.File, error) {
 	f, ok := posting.Find(format)
