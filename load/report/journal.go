@@ -64,6 +64,10 @@ func (b *builder) posted(ctx context.Context) error {
 	}
 	if b.Accrual {
 		b.note("An accrual is posted on the last day of its month, and taken back on the first day after it.")
+		if b.Posting.PostingDate != posting.NextMonth {
+			b.warn("once the month is closed, its charge is posted on the same day as the accrual (journal: posting_date: " +
+				"month_end), and the month would have both: with next_month the charge meets the reversal")
+		}
 	}
 	b.note("Posted is what is posted, in whole minor units of the currency; lines that come to less aren't posted. " +
 		"Amount is what it is rounded from.")

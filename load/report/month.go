@@ -86,45 +86,51 @@ func WriteMonth(ctx context.Context, lake *publish.Lake, month schemas.Month, di
 	if err != nil || len(opts.Formats) == 0 {
 		return err
 	}
-	return writePostings(ctx, lake, period, dir, out, opts)
-}
-
-// writePostings writes the journal as the ledgers of opts import it, beside journal.csv. What can't be posted is a
-// posting.Error.
-func writePostings(ctx context.Context, lake *publish.Lake, period schemas.Period, dir string, out durable.Out,
-	opts MonthOptions) error {
-	s, err := query.OpenSnapshot(ctx, lake)
+	files, err := Postings(ctx, lake, month, opts.Posting, opts.Formats)
 	if err != nil {
 		return err
 	}
-	defer s.Close()
-	all, err := journals(ctx, func(ctx context.Context, name, title, sql string) (*Table, error) {
-		return ask(ctx, s, name, title, sql)
-	}, "chargeback_journal", period)
-	if err != nil {
-		return err
-	}
-	var entries []posting.Entry
-	for _, j := range all {
-		of, err := posting.Entries(j, opts.Posting, false)
-		if err != nil {
+	for _, f := range files {
+		if err := out.Bytes(filepath.Join(dir, f.Name), f.Content); err != nil {
 			return err
-		}
-		entries = append(entries, of...)
-	}
-	for _, name := range opts.Formats {
-		f, _ := posting.Find(name)
-		files, err := f.Write(entries, opts.Posting)
-		if err != nil {
-			return err
-		}
-		for _, file := range files {
-			if err := out.Bytes(filepath.Join(dir, file.Name), file.Content); err != nil {
-				return err
-			}
 		}
 	}
 	return nil
+}
+
+// Postings are the journal of a month, as it is published, in the forms that ledgers import, of posting.Names: what a
+// close writes beside journal.csv. What can't be posted is a posting.Error.
+func Postings(ctx context.Context, lake *publish.Lake, month schemas.Month, s posting.Settings, formats []string) (
+	[]posting.File, error) {
+	snapshot, err := query.OpenSnapshot(ctx, lake)
+	if err != nil {
+		return nil, err
+	}
+	defer snapshot.Close()
+	all, err := journals(ctx, func(ctx context.Context, name, title, sql string) (*Table, error) {
+		return ask(ctx, snapshot, name, title, sql)
+	}, "chargeback_journal", schemas.MonthPeriod(month))
+	if err != nil {
+		return nil, err
+	}
+	var entries []posting.Entry
+	for _, j := range all {
+		of, err := posting.Entries(j, s, false)
+		if err != nil {
+			return nil, err
+		}
+		entries = append(entries, of...)
+	}
+	var out []posting.File
+	for _, name := range formats {
+		f, _ := posting.Find(name)
+		files, err := f.Write(entries, s)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, files...)
+	}
+	return out, nil
 }
 
 // writeOwners has write write each cost centre's statement into the folder cost-centers; what they ask is asked once
