@@ -154,8 +154,8 @@ func (s Settings) datevAccount(f Format, code string, l Line) (string, error) {
 	return name, nil
 }
 
-// datevHeader is the first line: whose books, which year, which month. Where it is to say when it was written it has the
-// posting date, so that the same batch is the same file.
+// datevHeader is the first line: whose books, which year, which month. Where it is to say when it was written it has
+// the posting date, so that the same batch is the same file.
 func (s Settings) datevHeader(e Entry) string {
 	month := e.Date.Month()
 	start := time.Month(cmp.Or(s.DATEV.FiscalYear, 1))

@@ -12,9 +12,10 @@ import (
 
 // Format is a form that a ledger imports.
 type Format struct {
-	Name  string // xero
-	About string // Xero: manual journals
-	// Source is where the columns and limits are written, and Seen when that was read.
+	Name   string // xero
+	Ledger string // Xero
+	// Source is where the columns and limits are written, and Seen when that was read; "" where it wasn't: SAP's page wants
+	// a login, and of plain-text accounting the programs themselves are run.
 	Source, Seen string
 	Ext          string // of its files
 	// Limits of a file and of an entry in it; 0 is none that is known.
@@ -34,34 +35,34 @@ var netSuiteDimensions = []string{"Department", "Class", "Location"}
 // Formats are the forms that are known.
 func Formats() []Format {
 	return []Format{
-		{Name: "netsuite", About: "NetSuite: CSV import of journal entries",
+		{Name: "netsuite", Ledger: "NetSuite",
 			Source: "https://docs.oracle.com/en/cloud/saas/netsuite/ns-online-help/section_1534492737.html", Seen: "2026-11-30",
 			Ext: "csv", EntryLines: 10_000, Digits: 10, Decimals: 2, write: table(netSuite)},
-		{Name: "sap", About: "SAP S/4HANA: Upload General Journal Entries (F2548)",
+		{Name: "sap", Ledger: "SAP S/4HANA",
 			Source: "https://help.sap.com/docs/SAP_S4HANA_CLOUD/0fa84c9d9c634132b7c4abb9ffdd8f06/" +
-				"583f130d246a4c61ab954580fe21787a.html", Seen: "2026-11-30",
+				"583f130d246a4c61ab954580fe21787a.html",
 			Ext: "csv", EntryLines: 999, write: sap},
-		{Name: "quickbooks", About: "QuickBooks Online: import of journal entries",
+		{Name: "quickbooks", Ledger: "QuickBooks Online",
 			Source: "https://quickbooks.intuit.com/learn-support/en-au/help-article/import-export-files/" +
 				"import-journal-entries-quickbooks-online/L4tQBwbs7_AU_en_AU", Seen: "2026-11-30",
 			Ext: "csv", OneCurrency: true, write: table(quickBooks)},
-		{Name: "xero", About: "Xero: import of manual journals",
+		{Name: "xero", Ledger: "Xero",
 			Source: "https://help.xero.com/nz/ManualJournalsImport", Seen: "2026-11-30",
 			Ext: "csv", FileLines: 300, EntryLines: 300, OneCurrency: true, write: table(xero)},
-		{Name: "odoo", About: "Odoo: import of journal entries (account.move)",
+		{Name: "odoo", Ledger: "Odoo",
 			Source: "https://www.odoo.com/documentation/19.0/applications/essentials/export_import_data.html", Seen: "2026-11-30",
 			Ext: "csv", OneCurrency: true, write: table(odoo)},
-		{Name: "datev", About: "DATEV: posting batch (Buchungsstapel), header 700, format 13",
+		{Name: "datev", Ledger: "DATEV",
 			Source: "https://developer.datev.de/datev/platform/de/dtvf/formate/buchungsstapel", Seen: "2026-11-30",
 			Ext: "csv", FileLines: 99_999, EntryLines: 99_999, Digits: 10, Decimals: 2, OneCurrency: true, OneKind: true,
 			prefix: "EXTF_", write: datev},
-		{Name: "hledger", About: "hledger",
-			Source: "https://hledger.org/1.25/hledger.html", Seen: "2026-11-30", Ext: "hledger", write: plainText},
-		{Name: "beancount", About: "Beancount",
-			Source: "https://beancount.github.io/docs/beancount_language_syntax.html", Seen: "2026-11-30", Ext: "beancount",
+		{Name: "hledger", Ledger: "hledger",
+			Source: "https://hledger.org/1.25/hledger.html", Ext: "hledger", write: plainText},
+		{Name: "beancount", Ledger: "Beancount",
+			Source: "https://beancount.github.io/docs/beancount_language_syntax.html", Ext: "beancount",
 			write: beancount},
-		{Name: "ledger", About: "Ledger",
-			Source: "https://ledger-cli.org/doc/ledger3.html", Seen: "2026-11-30", Ext: "ledger", write: plainText},
+		{Name: "ledger", Ledger: "Ledger",
+			Source: "https://ledger-cli.org/doc/ledger3.html", Ext: "ledger", write: plainText},
 	}
 }
 
@@ -167,14 +168,14 @@ func (f Format) fits(e Entry) error {
 			"%s has charges in the currency %q, which no ledger knows", e.Period.Title(), words.Cell(e.Currency))
 	}
 	if f.Decimals > 0 && schemas.MinorUnit(e.Currency) > f.Decimals {
-		return refuse("post it by hand, or with another format", "%s takes %d decimals, and %s has %d", f.Name, f.Decimals,
+		return refuse("post it by hand, or with another format", "%s takes %d decimals, and %s has %d", f.Ledger, f.Decimals,
 			e.Currency, schemas.MinorUnit(e.Currency))
 	}
 	for _, l := range e.Lines {
 		whole, _, _ := strings.Cut(l.Amount.Abs().Posted(), ".")
 		if f.Digits > 0 && len(whole) > f.Digits {
 			return refuse("post it by hand, or with another format", "%s takes amounts of %d digits before the decimal sign, "+
-				"and %s is charged %s", f.Name, f.Digits, words.Cell(l.whom()), l.Amount.Exact())
+				"and %s is charged %s", f.Ledger, f.Digits, words.Cell(l.whom()), l.Amount.Exact())
 		}
 	}
 	return nil

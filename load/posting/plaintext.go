@@ -12,8 +12,8 @@ import (
 )
 
 // path is the account of a line in a plain-text ledger: above it what the settings say, then the code, then the cost
-// centre. A name from the settings that has a colon is the account itself. No two codes, and no two cost centres, are one
-// account.
+// centre. A name from the settings that has a colon is the account itself. No two codes, and no two cost centres, are
+// one account.
 func (s Settings) path(l Line) string {
 	above := cmp.Or(s.PlainText.Debit, "Expenses")
 	if l.Credit {

@@ -367,7 +367,8 @@ func TestWhatALedgerCantTakeIsRefused(t *testing.T) {
 		keys = append(keys, m.Key)
 	}
 	want := []string{"accounts[0]", "accounts[2]", "posting_date", "series", "quickbooks.date_format",
-		"netsuite.cost_center", "sap.company_code", "sap.type", "sap.tax_code", "datev.consultant", "datev.client", "datev.account_length",
+		"netsuite.cost_center", "sap.company_code", "sap.type", "sap.tax_code", "datev.consultant",
+		"datev.client", "datev.account_length",
 		"datev.fiscal_year", "datev.currency", "datev.tax_key", "plain_text.debit", "plain_text.credit"}
 	if !slices.Equal(keys, want) {
 		t.Errorf("mistakes in %v, want %v", keys, want)
@@ -385,6 +386,19 @@ func TestDebitsThatBalanceNeedNoCredit(t *testing.T) {
 		lines, err := parse(f.Name, files[0])
 		if want := map[bool]int{true: 4, false: 2}[f.Name == "datev"]; err != nil || len(lines) != want {
 			t.Errorf("%s: %v %v", f.Name, lines, err)
+		}
+	}
+}
+
+// Whoever sets a ledger up finds where its columns are written.
+func TestTheDocsNameEveryLedgerAndItsSource(t *testing.T) {
+	doc, err := os.ReadFile("../../docs/ledgers.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range posting.Formats() {
+		if !strings.Contains(string(doc), "| "+f.Ledger+" |") || !strings.Contains(string(doc), "("+f.Source+")") {
+			t.Errorf("docs/ledgers.md has no row of %s with %s", f.Ledger, f.Source)
 		}
 	}
 }

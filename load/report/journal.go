@@ -206,8 +206,8 @@ func journalTable(entries []posting.Entry) *Table {
 }
 
 // Post writes the journal as a ledger imports it, in one of posting.Names. Of months that aren't closed there is
-// nothing but an accrual to post: their figures may change. Errors in what was asked are an OptionsError, and what can't be
-// posted a posting.Error.
+// nothing but an accrual to post: their figures may change. Errors in what was asked are an OptionsError, and what
+// can't be posted a posting.Error.
 func (d *Document) Post(format string) ([]posting.File, error) {
 	f, ok := posting.Find(format)
 	if !ok || d.postings == nil {

@@ -54,8 +54,8 @@ func TestBeancountReadsTheJournal(t *testing.T) {
 	output(t, program, "report", "journal", "--lake", dir, "--month", open, "--accrual", "--out", files[1])
 	one := ask(files[0])
 	posted := strings.Fields(string(output(t, program, "query", "--lake", dir, "--format", "csv",
-		`SELECT (-posted)::DECIMAL(38,2) AS p FROM chargeback_journal WHERE entry = 'credit' AND strftime("month", '%Y-%m') = '`+
-			closed+`'`)))[1]
+		`SELECT (-posted)::DECIMAL(38,2) AS p FROM chargeback_journal
+			WHERE entry = 'credit' AND strftime("month", '%Y-%m') = '`+closed+`'`)))[1]
 	if one.Debited["USD"] != posted || one.Transactions != 1 {
 		t.Errorf("%+v, posted are %s", one, posted)
 	}
