@@ -14,8 +14,8 @@ import (
 type Format struct {
 	Name   string // xero
 	Ledger string // Xero
-	// Source is where the columns and limits are written, and Seen when that was read; "" where it wasn't: SAP's page wants
-	// a login, and of plain-text accounting the programs themselves are run.
+	// Source is where the columns and limits are written, and Seen when that was read; "" where it wasn't: SAP's page
+	// wants a login, and of plain-text accounting the programs themselves are run.
 	Source, Seen string
 	Ext          string // of its files
 	// Limits of a file and of an entry in it; 0 is none that is known.

@@ -268,13 +268,7 @@ func TestNoTwoNamesAreOneAccount(t *testing.T) {
 // cents: the exact amounts beside change nothing of what they show.
 func TestPlainTextLedgersReadTheirFiles(t *testing.T) {
 	for _, program := range []string{"hledger", "ledger"} {
-		path, err := exec.LookPath(program)
-		if err != nil {
-			if os.Getenv("CI") != "" {
-				t.Fatalf("no %s, and CI is set", program)
-			}
-			t.Skip("no " + program)
-		}
+		path := installed(t, program)
 		for _, name := range []string{"charge", "accrual", "names"} {
 			suffix := map[bool]string{true: "-accrual"}[name == "accrual"]
 			file := filepath.Join("testdata", name, "journal-2026-10-"+program+suffix+"."+program)
@@ -300,6 +294,42 @@ func TestPlainTextLedgersReadTheirFiles(t *testing.T) {
 			}
 		}
 	}
+}
+
+// A currency without cents, and one of a thousand, are shown with as many decimals as they have.
+func TestPlainTextLedgersKeepACurrencysDecimals(t *testing.T) {
+	for _, program := range []string{"hledger", "ledger"} {
+		path := installed(t, program)
+		f, _ := posting.Find(program)
+		for currency, exact := range map[string][2]string{"JPY": {"1234.4", "1234"}, "KWD": {"1.0004", "1.000"}} {
+			files, err := f.Write(entries(t, journal(t, currency, "6100|a|"+exact[0]+"|"+exact[1]), settings(""), false),
+				settings(""))
+			if err != nil {
+				t.Fatal(err)
+			}
+			file := filepath.Join(t.TempDir(), files[0].Name)
+			if err := os.WriteFile(file, files[0].Content, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			out, err := exec.CommandContext(t.Context(), path, "-f", file, "balance", "--flat").CombinedOutput()
+			if err != nil || !strings.Contains(string(out), " "+exact[1]+" "+currency) {
+				t.Errorf("%s of %s: %v\n%s", program, currency, err, out)
+			}
+		}
+	}
+}
+
+// installed is where a program is; a test without it is skipped, but in CI.
+func installed(t *testing.T, program string) string {
+	t.Helper()
+	path, err := exec.LookPath(program)
+	if err != nil {
+		if os.Getenv("CI") != "" {
+			t.Fatalf("no %s, and CI is set", program)
+		}
+		t.Skip("no " + program)
+	}
+	return path
 }
 
 // What a ledger can't take is refused, with what to write; what a setting can't be, too.

@@ -124,7 +124,8 @@ func credit(_ Entry, l Line) string { return l.credit() }
 
 func number(e Entry, _ Line) string { return e.Number }
 
-func narration(e Entry, _ Line) string { return e.Narration }
+// titled is what an entry is called, with its number, which makes it the only one that is called so.
+func titled(e Entry, _ Line) string { return e.Narration + " " + e.Number }
 
 func dated(form string) func(Entry, Line) string {
 	return func(e Entry, _ Line) string { return date(e.Date, form) }
@@ -139,7 +140,7 @@ func constant(value string) func(Entry, Line) string {
 // journal, so that the narration has the number. Amounts are signed.
 func xero(s Settings) []column {
 	columns := []column{
-		{head: "*Narration", of: func(e Entry, _ Line) string { return e.Narration + " " + e.Number }},
+		{head: "*Narration", of: titled},
 		{head: "*Date", of: dated("DD/MM/YYYY")},
 		{head: "Description", of: description(0)},
 		{head: "*AccountCode", of: s.account, code: true},
@@ -179,7 +180,7 @@ func netSuite(s Settings) []column {
 		{head: "External ID", of: func(e Entry, _ Line) string { return e.ID }},
 		{head: "Date", of: dated(cmp.Or(s.NetSuite.DateFormat, "MM/DD/YYYY"))},
 		{head: "Currency", of: func(e Entry, _ Line) string { return e.Currency }},
-		{head: "Memo", of: func(e Entry, _ Line) string { return e.Narration + " " + e.Number }},
+		{head: "Memo", of: titled},
 	}
 	if s.NetSuite.Subsidiary != "" {
 		columns = append(columns, column{head: "Subsidiary", of: constant(s.NetSuite.Subsidiary)})
@@ -200,7 +201,7 @@ func odoo(s Settings) []column {
 	columns := []column{
 		{head: "id", of: func(e Entry, _ Line) string { return e.ID }, once: true},
 		{head: "date", of: dated("YYYY-MM-DD"), once: true},
-		{head: "ref", of: func(e Entry, _ Line) string { return e.Narration + " " + e.Number }, once: true},
+		{head: "ref", of: titled, once: true},
 	}
 	if s.Odoo.Journal != "" {
 		columns = append(columns, column{head: "journal_id", of: constant(s.Odoo.Journal), once: true})
