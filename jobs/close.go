@@ -11,6 +11,7 @@ import (
 
 	"github.com/usagelake/usagelake/extract"
 	"github.com/usagelake/usagelake/jobs/config"
+	"github.com/usagelake/usagelake/load/posting"
 	"github.com/usagelake/usagelake/load/publish"
 	"github.com/usagelake/usagelake/load/query"
 	"github.com/usagelake/usagelake/load/report"
@@ -142,8 +143,12 @@ func Close(ctx context.Context, cfg *config.Config, env Env, opts CloseOptions) 
 				Rules: files, RulesDigest: digest, Now: env.Now, Progress: progress("days of FOCUS"),
 				Write: func(ctx context.Context, dir string, edition int) error {
 					return report.WriteMonth(ctx, lake, opts.Month, dir, report.MonthOptions{Edition: edition, Now: env.Now(),
-						Version: env.Version, Progress: progress("statements")})
+						Version: env.Version, Progress: progress("statements"), Posting: cfg.Journal.Posting(),
+						Formats: cfg.Journal.Formats})
 				}})
+			if refused := (*posting.Error)(nil); errors.As(err, &refused) {
+				return config.Usage(refused.Hint, "%s is not closed: its journal can't be written: %w", opts.Month, refused)
+			}
 			if err != nil {
 				return err
 			}

@@ -11,8 +11,10 @@ import (
 	"time"
 
 	"github.com/usagelake/usagelake/jobs/config"
+	"github.com/usagelake/usagelake/load/posting"
 	"github.com/usagelake/usagelake/load/publish"
 	"github.com/usagelake/usagelake/load/query"
+	"github.com/usagelake/usagelake/load/report"
 	"github.com/usagelake/usagelake/schemas"
 	"github.com/usagelake/usagelake/schemas/words"
 )
@@ -166,6 +168,13 @@ func ReviewClose(ctx context.Context, cfg *config.Config, env Env, opts CloseOpt
 		return nil, err
 	}
 	out.Objections = append(out.Objections, more...)
+	// Its figures may still change, but not what its accounts are called.
+	_, err = report.Postings(ctx, lake, opts.Month, cfg.Journal.Posting(), cfg.Journal.Formats)
+	if refused := (*posting.Error)(nil); errors.As(err, &refused) {
+		out.Objections = append(out.Objections, "its journal can't be written: "+refused.Message+" ("+refused.Hint+")")
+	} else if err != nil && !errors.Is(err, query.ErrNotPublished) {
+		return nil, err
+	}
 	all, err := looseOf(ctx, lake, opts.Month)
 	if err != nil {
 		return nil, err

@@ -64,7 +64,7 @@ func writeReport(ctx context.Context, cfg *config.Config, env Env, job config.Jo
 			return nil
 		}
 		opts := report.Options{Name: job.Report, By: job.By, Now: env.Now(), Version: env.Version,
-			Pictures: job.Format == "html"}
+			Pictures: job.Format == "html", Posting: cfg.Journal.Posting()}
 		if named, _ := report.Find(job.Report); named.Spans != report.Running {
 			period := schemas.MonthPeriod(month)
 			opts.Period = &period

@@ -15,6 +15,7 @@ import (
 	"github.com/usagelake/usagelake/jobs"
 	"github.com/usagelake/usagelake/jobs/config"
 	"github.com/usagelake/usagelake/load/durable"
+	"github.com/usagelake/usagelake/load/posting"
 	"github.com/usagelake/usagelake/load/publish"
 	"github.com/usagelake/usagelake/load/query"
 	"github.com/usagelake/usagelake/load/report"
@@ -213,6 +214,11 @@ func (a *app) oneReport(r report.Report) *cobra.Command {
 	var by []string
 	var top int
 	var table, decimals string
+	var accrual bool
+	formats := report.Formats()
+	if r.Ledgers {
+		formats = append(formats, posting.Names()...)
+	}
 	c := &cobra.Command{
 		Use:     r.Name,
 		Short:   r.About,
@@ -224,7 +230,7 @@ func (a *app) oneReport(r report.Report) *cobra.Command {
 			if a.json() {
 				fallback = "json"
 			}
-			format, err := outFormat(f.format, f.out, fallback, report.Formats())
+			format, err := a.reportFormat(f, r, fallback)
 			if err != nil {
 				return err
 			}
@@ -232,7 +238,7 @@ func (a *app) oneReport(r report.Report) *cobra.Command {
 				return err
 			}
 			opts := report.Options{Name: r.Name, Scope: f.scope, By: by, Now: a.Now(), Version: version(),
-				Pictures: format == "html"}
+				Pictures: format == "html", Accrual: accrual}
 			if c.Flags().Changed("top") {
 				if opts.Top = top; top <= 0 {
 					return config.Usage("", "--top %d: give how many of each kind", top)
@@ -255,6 +261,11 @@ func (a *app) oneReport(r report.Report) *cobra.Command {
 			if err := r.Check(opts); err != nil {
 				return config.Usage(c.CommandPath()+" --help", "%w", err)
 			}
+			cfg, err := a.lakeConfig()
+			if err != nil {
+				return err
+			}
+			opts.Posting = cfg.Journal.Posting()
 			lake, err := a.openLake()
 			if err != nil {
 				return err
@@ -270,6 +281,12 @@ func (a *app) oneReport(r report.Report) *cobra.Command {
 				return err
 			}
 			doc.DecimalNumbers = decimals == decimalNumbers
+			if _, ok := posting.Find(format); ok {
+				if err := a.writePostings(lake, doc, format, f.out); err != nil {
+					return err
+				}
+				return f.whole(a, doc.Completeness)
+			}
 			if f.out == "" && !stdout {
 				f.out = r.Name + "-" + doc.Period + "." + format
 			}
@@ -279,7 +296,7 @@ func (a *app) oneReport(r report.Report) *cobra.Command {
 			return f.whole(a, doc.Completeness)
 		},
 	}
-	f.add(a, c, r.Spans, r.Dimensions, report.Formats())
+	f.add(a, c, r.Spans, r.Dimensions, formats)
 	c.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
 		if name, ok := strings.CutPrefix(err.Error(), "unknown flag: "); ok && r.WhyNot(name) != "" {
 			return config.Usage(c.CommandPath()+" --help", "the report %s takes no %s: %s", r.Name, name, r.WhyNot(name))
@@ -294,6 +311,9 @@ func (a *app) oneReport(r report.Report) *cobra.Command {
 			", ")+" (default "+strings.Join(r.By, ", ")+")")
 		_ = c.RegisterFlagCompletionFunc("by", cobra.FixedCompletions(report.Dimensions(),
 			cobra.ShellCompDirectiveNoFileComp))
+	}
+	if r.Ledgers {
+		flags.BoolVar(&accrual, "accrual", false, "of months that aren't closed: an accrual, and its reversal")
 	}
 	if r.Top {
 		flags.IntVar(&top, "top", 20, "how many of each kind")

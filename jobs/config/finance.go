@@ -7,7 +7,9 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/usagelake/usagelake/load/posting"
 	"github.com/usagelake/usagelake/schemas"
+	"github.com/usagelake/usagelake/schemas/words"
 )
 
 // Allocation names the allocation rules.
@@ -179,8 +181,56 @@ func ParseThresholds(texts []string) ([]schemas.Decimal, error) {
 	return out, errors.Join(errs...)
 }
 
-// Journal names the accounts of the general ledger that the chargeback journal uses.
+// Journal names the accounts of the general ledger that the chargeback journal uses, and says how it is posted.
 type Journal struct {
 	GLCode       string `yaml:"gl_code"`        // debited where no rule assigned one
 	CreditGLCode string `yaml:"credit_gl_code"` // credited with the whole
+	// Of posting.Names: the forms that a close writes.
+	Formats     []string           `yaml:"formats"`
+	Accounts    []posting.Account  `yaml:"accounts"`
+	PostingDate string             `yaml:"posting_date"`
+	Series      string             `yaml:"series"`
+	Narration   string             `yaml:"narration"`
+	Xero        posting.Xero       `yaml:"xero"`
+	QuickBooks  posting.QuickBooks `yaml:"quickbooks"`
+	NetSuite    posting.NetSuite   `yaml:"netsuite"`
+	SAP         posting.SAP        `yaml:"sap"`
+	Odoo        posting.Odoo       `yaml:"odoo"`
+	DATEV       posting.DATEV      `yaml:"datev"`
+	PlainText   posting.PlainText  `yaml:"plain_text"`
+}
+
+// Posting is what the journal says of how it is posted.
+func (j Journal) Posting() posting.Settings {
+	return posting.Settings{Accounts: j.Accounts, PostingDate: j.PostingDate, Series: j.Series, Narration: j.Narration,
+		Xero: j.Xero, QuickBooks: j.QuickBooks, NetSuite: j.NetSuite, SAP: j.SAP, Odoo: j.Odoo, DATEV: j.DATEV,
+		PlainText: j.PlainText}
+}
+
+// Validate lists what can't be posted so, and what a format that a close writes can't do without.
+func (j Journal) Validate() []error {
+	var errs []error
+	bad := func(key, text string) { errs = append(errs, at("journal."+key, "journal.%s: %s", key, text)) }
+	for _, m := range j.Posting().Validate() {
+		bad(m.Key, m.Text)
+	}
+	for i, name := range j.Formats {
+		key := fmt.Sprintf("formats[%d]", i)
+		switch _, known := posting.Find(name); {
+		case !known:
+			bad(key, fmt.Sprintf("no format %q%s", name, words.Nearest(name, posting.Names())))
+		case slices.Contains(j.Formats[:i], name):
+			bad(key, name+" stands twice")
+		}
+		for _, m := range j.Posting().Lacks(name) {
+			bad(m.Key, m.Text)
+		}
+	}
+	for _, c := range []struct{ key, code, what string }{{"gl_code", j.GLCode, "debited where no rule gives a code"},
+		{"credit_gl_code", j.CreditGLCode, "credited with the whole"}} {
+		if len(j.Formats) > 0 && c.code == "" {
+			bad(c.key, "what a ledger imports needs the account that is "+c.what)
+		}
+	}
+	return errs
 }

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/usagelake/usagelake/load/posting"
 	"github.com/usagelake/usagelake/load/publish"
 	"github.com/usagelake/usagelake/load/query"
 	"github.com/usagelake/usagelake/schemas"
@@ -29,6 +30,8 @@ type Options struct {
 	Pictures bool     // whether they will be shown
 	Version  string   // of the program
 	Now      time.Time
+	Posting  posting.Settings // of report journal
+	Accrual  bool             // of report journal: months that aren't closed, and their reversal
 }
 
 // ErrNothing says that there is nothing to report on.

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/usagelake/usagelake/load/posting"
 	"github.com/usagelake/usagelake/load/query"
 	"github.com/usagelake/usagelake/schemas"
 )
@@ -45,6 +46,7 @@ type Report struct {
 	NoPeriod, NoOwners string
 	By                 []string // the dimensions it is by, if nothing is said; nil: it has its own order
 	Top                bool     // whether how many can be said
+	Ledgers            bool     // whether it can be written in the forms that ledgers import, and be an accrual
 
 	build func(*builder, context.Context) error
 	// history says that it looks at more than its period, which is then a condition of its own.
@@ -64,6 +66,14 @@ var reports = []Report{
 		Long: "What is charged to each cost centre, line by line, with the journal and the shares of pools? Of one owner " +
 			"alone with --cost-center, at any time.",
 		Example: "statement --format xlsx --month 2026-10"},
+	{Name: "journal", About: "debit and credit lines to post, in the forms that ledgers import", Spans: Months,
+		build: (*builder).posted, whole: []string{"chargeback_journal"}, Ledgers: true,
+		NoPeriod: "what is posted is rounded over a whole month, so that debit and credit agree to the cent",
+		NoOwners: "a journal balances as a whole; what one cost centre is charged is in usagelake report statement",
+		Long: "What is to be posted? Debits by account of the general ledger and cost centre, a credit for each currency, " +
+			"each line with an id that stays the same. The formats " + strings.Join(posting.Names(), ", ") +
+			" are files that those ledgers import: of closed months, or with --accrual of months that aren't closed yet.",
+		Example: "journal --month 2026-10 --format xero"},
 	{Name: "budget", About: "budgets: spent, left, forecast, status", Spans: Months, Dimensions: everyDimension,
 		build: (*builder).budget, history: true, whole: []string{"budget_status"},
 		NoPeriod: "a budget is for a whole month or quarter, and of some days of it there is none to hold their cost " +
@@ -196,6 +206,9 @@ func (r Report) Check(o Options) error {
 	}
 	if o.Top != 0 && !r.Top {
 		return refuse("the report %s has no use for --top", r.Name)
+	}
+	if o.Accrual && !r.Ledgers {
+		return refuse("the report %s has no use for --accrual", r.Name)
 	}
 	if o.Top < 0 {
 		return refuse("--top %d: give how many of each kind", o.Top)

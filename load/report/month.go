@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/usagelake/usagelake/load/durable"
+	"github.com/usagelake/usagelake/load/posting"
 	"github.com/usagelake/usagelake/load/publish"
 	"github.com/usagelake/usagelake/load/query"
 	"github.com/usagelake/usagelake/schemas"
@@ -29,6 +30,9 @@ type MonthOptions struct {
 	Version string // of the program
 	// Progress is told how many statements of cost centres are made, of how many; nil: nobody is.
 	Progress func(done, total int)
+	// Posting says how the journal is posted, and Formats (of posting.Names) as which ledgers import it.
+	Posting posting.Settings
+	Formats []string
 }
 
 // WriteMonth writes the documents of a month that is being closed into a new directory: what each owner is charged, the
@@ -78,7 +82,55 @@ func WriteMonth(ctx context.Context, lake *publish.Lake, month schemas.Month, di
 	if err != nil {
 		return err
 	}
-	return durable.WriteOut(filepath.Join(dir, "journal.csv"), out, (&Document{Tables: []*Table{journal}}).CSV)
+	err = durable.WriteOut(filepath.Join(dir, "journal.csv"), out, (&Document{Tables: []*Table{journal}}).CSV)
+	if err != nil || len(opts.Formats) == 0 {
+		return err
+	}
+	files, err := Postings(ctx, lake, month, opts.Posting, opts.Formats)
+	if err != nil {
+		return err
+	}
+	for _, f := range files {
+		if err := out.Bytes(filepath.Join(dir, f.Name), f.Content); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Postings are the journal of a month, as it is published, in the forms that ledgers import, of posting.Names: what a
+// close writes beside journal.csv. What can't be posted is a posting.Error.
+func Postings(ctx context.Context, lake *publish.Lake, month schemas.Month, s posting.Settings, formats []string) (
+	[]posting.File, error) {
+	snapshot, err := query.OpenSnapshot(ctx, lake)
+	if err != nil {
+		return nil, err
+	}
+	defer snapshot.Close()
+	all, err := journals(ctx, func(ctx context.Context, name, title, sql string) (*Table, error) {
+		return ask(ctx, snapshot, name, title, sql)
+	}, "chargeback_journal", schemas.MonthPeriod(month))
+	if err != nil {
+		return nil, err
+	}
+	var entries []posting.Entry
+	for _, j := range all {
+		of, err := posting.Entries(j, s, false)
+		if err != nil {
+			return nil, err
+		}
+		entries = append(entries, of...)
+	}
+	var out []posting.File
+	for _, name := range formats {
+		f, _ := posting.Find(name)
+		files, err := f.Write(entries, s)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, files...)
+	}
+	return out, nil
 }
 
 // writeOwners has write write each cost centre's statement into the folder cost-centers; what they ask is asked once

@@ -228,6 +228,7 @@ type Document struct {
 	Notes []string
 	// DecimalNumbers says that JSON has decimals as numbers, with all their digits; as texts else.
 	DecimalNumbers bool
+	postings       *postings // of report journal
 	Generated      time.Time
 	Version        string
 	Width          int // of a line of prose in a terminal; 0 is 120
@@ -335,6 +336,7 @@ var names = map[string]Column{
 	"corrections_in":   {Title: "Corrections in", Kind: Money, Sum: true},
 	"corrections_out":  {Title: "Corrections out", Kind: Money, Sum: true},
 	completeness:       {Title: "Completeness"}, "compared": {Title: "Compared"},
+	"posting_date": {Title: "Posting date", Kind: Day}, "corrects": {Title: "Corrects", Kind: Month},
 	"rule_id": {Title: "Rule"}, "rule_version": {Title: "Version", Kind: Count},
 	"cost_center_spent": {Title: "Spent", Kind: Money},
 }
