@@ -378,8 +378,9 @@ func (d *delivery) superfluous(ctx context.Context, t *icebergTable, next *icebe
 		}
 	}
 	var keys []string
-	for _, a := range at {
-		if key, ok := t.key(a); ok && (leafKey.MatchString(key) || listKey.MatchString(key) || metadataKey.MatchString(key)) {
+	for _, a := range at { // what it names isn't trusted
+		key, ok := t.key(a)
+		if _, _, ours := metadataOwner(key); ok && (ours || metadataKey.MatchString(key)) {
 			keys = append(keys, key)
 		}
 	}
@@ -495,7 +496,7 @@ func (d *delivery) putMetadata(ctx context.Context, key string, b []byte) error 
 // metadataObject reads a manifest or a manifest list, from what the lake keeps or from the bucket.
 func (d *delivery) metadataObject(ctx context.Context, t *icebergTable, at string) ([]byte, error) {
 	key, ok := t.key(at)
-	if !ok || !leafKey.MatchString(key) && !listKey.MatchString(key) {
+	if _, _, ours := metadataOwner(key); !ok || !ours {
 		return nil, d.foreign(t.version, "it has "+at)
 	}
 	if b, err := d.lake.FS.ReadFile(d.metadataPath(key)); err == nil {
