@@ -62,6 +62,8 @@ type icebergTable struct {
 	digest  string
 	hint    bucket.Tag // "" if there is none
 	hintAt  int64      // the version that it names
+	put     []string   // keys that the version to come is made of
+	wasted  []string   // keys of versions that came to nothing
 	drop    []string   // keys that are over once the hint names the version
 }
 
@@ -140,7 +142,7 @@ func (d *delivery) holdIceberg(ctx context.Context, t *icebergTable) error {
 	}
 	work, ctx := errgroup.WithContext(ctx)
 	work.SetLimit(uploads)
-	for _, key := range t.drop {
+	for _, key := range slices.Concat(t.drop, t.wasted) {
 		work.Go(func() (err error) {
 			defer schemas.Guard(&err)
 			return d.t.Bucket.Delete(ctx, key)
@@ -326,7 +328,7 @@ func (d *delivery) addSnapshot(ctx context.Context, t *icebergTable, next *icebe
 	if err := iceberg.WriteManifestList(2, &b, w.snapshot, next.Current, &next.LastSequence, 0, list); err != nil {
 		return fmt.Errorf("write %s: %w", key, err)
 	}
-	if err := d.putMetadata(ctx, key, b.Bytes()); err != nil {
+	if err := d.putMetadata(ctx, t, key, b.Bytes()); err != nil {
 		return err
 	}
 	s := icebergSnapshot{ID: w.snapshot, Parent: next.Current, Sequence: next.LastSequence, At: next.LastUpdated,
@@ -397,7 +399,7 @@ func (d *delivery) commitIceberg(ctx context.Context, t *icebergTable, next *ice
 	body := bucket.Bytes(b)
 	body.Type = "application/json"
 	out := &icebergTable{version: t.version + 1, meta: next, digest: hex.EncodeToString(body.SHA256[:]), hint: t.hint,
-		hintAt: t.hintAt, drop: t.drop}
+		hintAt: t.hintAt, put: t.put, wasted: t.wasted, drop: t.drop}
 	for unsure := 1; ; unsure++ {
 		_, err := d.t.Bucket.Put(ctx, key, body, bucket.On{Absent: true})
 		if err == nil {
@@ -412,9 +414,9 @@ func (d *delivery) commitIceberg(ctx context.Context, t *icebergTable, next *ice
 			return nil, lost
 		case there && digest == out.digest: // its answer was lost
 			return out, writeFile(d.lake, d.metadataPath(key), b)
-		case there:
+		case there: // another lake's, or this one's of a try that was broken off
 			out.meta, out.digest, out.drop = meta, digest, nil
-			return out, nil
+			return out.without(t), nil
 		case unsure == tries || context.Cause(ctx) != nil:
 			return nil, err
 		}
@@ -450,22 +452,42 @@ func (d *delivery) pointHint(ctx context.Context, t *icebergTable) (*icebergTabl
 				on = bucket.On{Absent: true}
 				continue
 			}
-			// The table was removed since it was last seen: this version is of nothing that is there.
-			if err := d.t.Bucket.Delete(ctx, versionKey(t.version)); err != nil {
-				return nil, err
-			}
-			d.opts.Logger.Warn("the Iceberg table is gone: it is made anew", "target", d.t.Name, "url", d.t.Bucket.URL())
-			first, err := d.firstIceberg()
-			return &icebergTable{meta: first}, err
+			return d.goneIceberg(ctx, t)
 		case at == t.version:
 			t.hint, t.hintAt = tag, at
 			return t, nil
 		case at > t.version:
 			return d.overtaken(ctx, t)
-		case there:
+		case there: // it lags behind, unless another lake has made the table anew
+			meta, _, ok, err := d.loadVersion(ctx, at)
+			if err != nil {
+				return nil, err
+			}
+			if !ok || meta.UUID != t.meta.UUID {
+				return d.goneIceberg(ctx, t)
+			}
 			on = bucket.On{Match: tag}
 		}
 	}
+}
+
+// goneIceberg is the table where it was removed since it was last seen: this version is of nothing that is there.
+func (d *delivery) goneIceberg(ctx context.Context, t *icebergTable) (*icebergTable, error) {
+	d.opts.Logger.Warn("the Iceberg table is gone: it is made anew", "target", d.t.Name, "url", d.t.Bucket.URL())
+	if err := d.t.Bucket.Delete(ctx, versionKey(t.version)); err != nil {
+		return nil, err
+	}
+	out, err := d.findIceberg(ctx, 0)
+	if err != nil {
+		return nil, err
+	}
+	return out.without(t), nil
+}
+
+// without is the table where a version under way came to nothing.
+func (t *icebergTable) without(lost *icebergTable) *icebergTable {
+	t.put, t.wasted = nil, slices.Concat(lost.wasted, lost.put)
+	return t
 }
 
 // overtaken is the table where its hint names a later version than this one. This one may stand where one was that is
@@ -477,16 +499,23 @@ func (d *delivery) overtaken(ctx context.Context, t *icebergTable) (*icebergTabl
 	}
 	this := last.at(versionKey(t.version))
 	if !slices.ContainsFunc(last.meta.MetadataLog, func(l icebergMetadataLog) bool { return l.File == this }) {
-		err = d.t.Bucket.Delete(ctx, versionKey(t.version))
+		if err := d.t.Bucket.Delete(ctx, versionKey(t.version)); err != nil {
+			return nil, err
+		}
 	}
-	return last, err
+	if d.numberIn(last.meta) == d.root.Manifest.Number { // it counted, and others built on it
+		last.wasted = t.wasted
+		return last, nil
+	}
+	return last.without(t), nil
 }
 
 // metadataPath is where the lake keeps an object of metadata/, so that the next delivery needn't ask for it.
 func (d *delivery) metadataPath(key string) string { return d.path("metadata", path.Base(key)) }
 
-// putMetadata puts an object under a name that nothing else has.
-func (d *delivery) putMetadata(ctx context.Context, key string, b []byte) error {
+// putMetadata puts an object of the version to come, under a name that nothing else has.
+func (d *delivery) putMetadata(ctx context.Context, t *icebergTable, key string, b []byte) error {
+	t.put = append(t.put, key)
 	if err := d.putNew(ctx, key, bucket.Bytes(b), nil); err != nil {
 		return err
 	}

@@ -316,7 +316,7 @@ func (w *leafWriter) leaf(ctx context.Context, first place, entries []iceberg.Ma
 	if err != nil {
 		return fmt.Errorf("write %s: %w", key, err)
 	}
-	if err := w.d.putMetadata(ctx, key, b.Bytes()); err != nil {
+	if err := w.d.putMetadata(ctx, w.t, key, b.Bytes()); err != nil {
 		return err
 	}
 	w.out = append(w.out, leaf{first, file})

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -281,5 +280,3 @@ func TestNothingMixedInTheIcebergTable(t *testing.T) {
 		}
 	})
 }
-
-var _ = slices.Sorted[string]
