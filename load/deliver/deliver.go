@@ -218,17 +218,8 @@ func (d *delivery) deliver(ctx context.Context) error {
 func (d *delivery) finish(ctx context.Context) error {
 	m := &d.root.Manifest
 	d.report.Number, d.report.Files, d.report.Bytes, d.report.Rows = m.Number, m.Count, m.Bytes, m.Rows
-	if d.deltaNow() != nil { // a table that is there is kept up to date: its readers rely on it
-		if err := d.delta(ctx); err != nil {
-			return fmt.Errorf("the files are delivered, their Delta log isn't: %w", err)
-		}
-		d.report.Delta = &d.root.Delta.Version
-	}
-	if d.icebergNow() != nil {
-		if err := d.iceberg(ctx); err != nil {
-			return fmt.Errorf("the files are delivered, their Iceberg table isn't: %w", err)
-		}
-		d.report.Iceberg = &d.root.Iceberg.Version
+	if err := d.tables(ctx); err != nil {
+		return err
 	}
 	if len(d.report.Lost) > 0 {
 		d.opts.Logger.Warn("the lake lacks files that nobody removed; what is delivered of them stays", "target", d.t.Name,
@@ -239,6 +230,27 @@ func (d *delivery) finish(ctx context.Context) error {
 			d.report.Damaged[0]), "usagelake verify --repair; the rest is delivered")
 	}
 	return nil
+}
+
+// tables makes the tables what the manifest is. A table that is there is kept up to date, asked for or not: its readers
+// rely on it. One that fails doesn't keep the other.
+func (d *delivery) tables(ctx context.Context) error {
+	var errs []error
+	if d.deltaNow() != nil {
+		if err := d.delta(ctx); err != nil {
+			errs = append(errs, fmt.Errorf("the files are delivered, their Delta log isn't: %w", err))
+		} else {
+			d.report.Delta = &d.root.Delta.Version
+		}
+	}
+	if d.icebergNow() != nil {
+		if err := d.iceberg(ctx); err != nil {
+			errs = append(errs, fmt.Errorf("the files are delivered, their Iceberg table isn't: %w", err))
+		} else {
+			d.report.Iceberg = &d.root.Iceberg.Version
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // place is where the manifest is, apart from all others that have the same URL at another endpoint.

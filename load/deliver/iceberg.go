@@ -34,9 +34,9 @@ import (
 // are registered as they are: none is rewritten, and one without rows is none of the table's.
 //
 // A manifest lists up to leafFiles files, by month, account and day. A delivery writes those anew in whose range
-// something changed and keeps the rest: of one account that is one, of a night of 1,000 accounts some eight. Other lakes'
-// manifests are carried over untouched, so that several lakes share one table; whoever loses the race for a version
-// plans anew on the winner's.
+// something changed and keeps the rest: of one account that is one, of a night of 1,000 accounts some eight. Manifests
+// of other lakes are carried over untouched, so that several lakes share one table; whoever loses the race for a
+// version plans anew on the winner's.
 
 // IcebergState is what a manifest says of the table: a version that is known to hold the files of a manifest.
 type IcebergState struct {
@@ -140,34 +140,34 @@ func (d *delivery) holdIceberg(ctx context.Context, t *icebergTable) error {
 	if err := d.write(d.path("root.json"), d.root); err != nil {
 		return err
 	}
-	work, ctx := errgroup.WithContext(ctx)
+	work, workCtx := errgroup.WithContext(ctx)
 	work.SetLimit(uploads)
 	for _, key := range slices.Concat(t.drop, t.wasted) {
 		work.Go(func() (err error) {
 			defer schemas.Guard(&err)
-			return d.t.Bucket.Delete(ctx, key)
+			return d.t.Bucket.Delete(workCtx, key)
 		})
 	}
-	return errors.Join(work.Wait(), d.forgetMetadata(t))
+	return errors.Join(work.Wait(), d.forgetMetadata(ctx, t))
 }
 
 // openIceberg is the table as the lake knows it, or else as it is found.
 func (d *delivery) openIceberg(ctx context.Context, held *heldIceberg) (*icebergTable, error) {
 	if held.Begun || held.Version == 0 {
-		return d.findIceberg(ctx, held.Version)
+		return d.findIceberg(ctx)
 	}
 	b, err := d.lake.FS.ReadFile(d.metadataPath(versionKey(held.Version)))
 	if sum := sha256.Sum256(b); err != nil || hex.EncodeToString(sum[:]) != held.Digest {
-		return d.findIceberg(ctx, held.Version)
+		return d.findIceberg(ctx)
 	}
 	t := &icebergTable{version: held.Version, digest: held.Digest, hint: held.Hint, hintAt: held.Version}
 	t.meta, err = d.parseVersion(b, held.Version)
 	return t, err
 }
 
-// findIceberg looks for the table in the bucket: from the version that its hint names, or that was known, to the last.
-// A table that isn't there is one of version 0.
-func (d *delivery) findIceberg(ctx context.Context, known int64) (*icebergTable, error) {
+// findIceberg looks for the table in the bucket: from the version that its hint names to the last. A table that isn't
+// there is one of version 0.
+func (d *delivery) findIceberg(ctx context.Context) (*icebergTable, error) {
 	hinted, tag, there, err := d.readHint(ctx)
 	if err != nil {
 		return nil, err
@@ -175,9 +175,16 @@ func (d *delivery) findIceberg(ctx context.Context, known int64) (*icebergTable,
 	t := &icebergTable{hint: tag, hintAt: hinted}
 	from := hinted
 	if !there { // a first commit was broken off before its hint, or somebody removed it
-		from = max(known, 1)
+		for o, err := range d.t.Bucket.List(ctx, "metadata/v") {
+			if err != nil {
+				return nil, err
+			}
+			if m := metadataKey.FindStringSubmatch(o.Key); m != nil {
+				from = max(from, mustNumber(m[1]))
+			}
+		}
 	}
-	for ; ; from++ {
+	for ; from > 0; from++ {
 		meta, digest, ok, err := d.loadVersion(ctx, from)
 		if err != nil {
 			return nil, err
@@ -477,7 +484,7 @@ func (d *delivery) goneIceberg(ctx context.Context, t *icebergTable) (*icebergTa
 	if err := d.t.Bucket.Delete(ctx, versionKey(t.version)); err != nil {
 		return nil, err
 	}
-	out, err := d.findIceberg(ctx, 0)
+	out, err := d.findIceberg(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -493,7 +500,7 @@ func (t *icebergTable) without(lost *icebergTable) *icebergTable {
 // overtaken is the table where its hint names a later version than this one. This one may stand where one was that is
 // over and removed: then it never counted.
 func (d *delivery) overtaken(ctx context.Context, t *icebergTable) (*icebergTable, error) {
-	last, err := d.findIceberg(ctx, t.version)
+	last, err := d.findIceberg(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -539,13 +546,13 @@ func (d *delivery) metadataObject(ctx context.Context, t *icebergTable, at strin
 }
 
 // forgetMetadata removes what the lake keeps of the table and needs no more.
-func (d *delivery) forgetMetadata(t *icebergTable) error {
+func (d *delivery) forgetMetadata(ctx context.Context, t *icebergTable) error {
 	needed := map[string]bool{path.Base(versionKey(t.version)): true}
 	for _, s := range t.meta.Snapshots {
 		needed[path.Base(s.List)] = true
 	}
 	if s := t.meta.snapshot(); s != nil {
-		files, err := d.manifestList(context.Background(), t, *s)
+		files, err := d.manifestList(ctx, t, *s)
 		if err != nil {
 			return err
 		}

@@ -19,8 +19,8 @@ import (
 	"github.com/usagelake/usagelake/load/deliver/delivertest"
 )
 
-// TestIcebergBrokenOffAtEachRequest: a delivery is broken off before, or right after, each of its requests. The table is
-// whole all the time, and the next delivery makes it up, although nothing changed.
+// TestIcebergBrokenOffAtEachRequest: a delivery is broken off before, or right after, each of its requests. The table
+// is whole all the time, and the next delivery makes it up, although nothing changed.
 func TestIcebergBrokenOffAtEachRequest(t *testing.T) {
 	r := newRig(t)
 	for n := range 3 {
@@ -222,7 +222,8 @@ func TestAnIcebergTableThatAnotherProgramChanged(t *testing.T) {
 	}
 }
 
-// TestAnIcebergTableThatIsGone is made anew by the next delivery that changes something, or after a look that told of it.
+// TestAnIcebergTableThatIsGone is made anew by the next delivery that changes something, or after a look that told of
+// it.
 func TestAnIcebergTableThatIsGone(t *testing.T) {
 	r := newRig(t)
 	for n := range 3 {
@@ -250,7 +251,8 @@ func TestAnIcebergTableThatIsGone(t *testing.T) {
 	// A manifest of it.
 	manifest := r.icebergIs().current().manifests[0].FilePath()
 	must(t, os.Remove(manifest))
-	if f := r.verified(withIceberg, false).Found; len(f) != 1 || !strings.Contains(f[0].Detail, "Remove its folder metadata") {
+	f := r.verified(withIceberg, false).Found
+	if len(f) != 1 || !strings.Contains(f[0].Detail, "Remove its folder metadata") {
 		t.Errorf("verify: %+v", f)
 	}
 }
@@ -283,8 +285,8 @@ func TestIcebergAskedForLater(t *testing.T) {
 	r.tableIs()
 }
 
-// TestTwoLakesOneIcebergTable: each keeps its own files there, whoever comes first; one that is overtaken by more versions
-// than are kept begins anew on the last.
+// TestTwoLakesOneIcebergTable: each keeps its own files there, whoever comes first; one that is overtaken by more
+// versions than are kept begins anew on the last.
 func TestTwoLakesOneIcebergTable(t *testing.T) {
 	r, s := newRig(t), newRig(t)
 	s.dir, s.b = r.dir, &watched{Bucket: openBucket(t, r.dir)}
@@ -373,18 +375,21 @@ func TestIcebergColumns(t *testing.T) {
 				continue
 			}
 			var nulls int64
-			must(t, r.w.Db.QueryRow(fmt.Sprintf("SELECT count(*) - count(%s) FROM read_parquet('%s')", name, file)).Scan(&nulls))
+			count := fmt.Sprintf("SELECT count(*) - count(%s) FROM read_parquet('%s')", name, file)
+			must(t, r.w.Db.QueryRow(count).Scan(&nulls))
 			if e.NullValueCounts()[id] != nulls || e.ValueCounts()[id] != *f.Rows {
-				t.Errorf("%s of %s: %d values, %d NULL, want %d, %d", name, f.Path, e.ValueCounts()[id], e.NullValueCounts()[id],
-					*f.Rows, nulls)
+				t.Errorf("%s of %s: %d values, %d NULL, want %d, %d", name, f.Path, e.ValueCounts()[id],
+					e.NullValueCounts()[id], *f.Rows, nulls)
 			}
 		}
-		for name, text := range map[string]string{"account": "%s", "usage_date": "date_diff('day', DATE '1970-01-01', %s)::VARCHAR",
+		for name, text := range map[string]string{"account": "%s",
+			"usage_date":   "date_diff('day', DATE '1970-01-01', %s)::VARCHAR",
 			"request_time": "epoch_us(%s)::VARCHAR", "model": "left(%s, 16)", "custom_user_id": "%s", "currency": "%s",
 			"channel_id": "%s::VARCHAR", "amount": "(%s * 1000000000000)::DECIMAL(38, 0)::VARCHAR"} {
 			var lo, hi *string
 			col := func(agg string) string { return fmt.Sprintf(text, agg+"("+name+")") }
-			must(t, r.w.Db.QueryRow(fmt.Sprintf("SELECT %s, %s FROM read_parquet('%s')", col("min"), col("max"), file)).Scan(&lo, &hi))
+			bounds := fmt.Sprintf("SELECT %s, %s FROM read_parquet('%s')", col("min"), col("max"), file)
+			must(t, r.w.Db.QueryRow(bounds).Scan(&lo, &hi))
 			gotLo, gotHi := e.LowerBoundValues()[ids[name]], e.UpperBoundValues()[ids[name]]
 			if lo == nil {
 				if gotLo != nil || gotHi != nil {

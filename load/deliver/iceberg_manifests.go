@@ -67,7 +67,8 @@ func (d *delivery) leavesOf(ctx context.Context, t *icebergTable) (mine []leaf, 
 }
 
 // manifestList reads what a snapshot lists.
-func (d *delivery) manifestList(ctx context.Context, t *icebergTable, s icebergSnapshot) ([]iceberg.ManifestFile, error) {
+func (d *delivery) manifestList(ctx context.Context, t *icebergTable, s icebergSnapshot) ([]iceberg.ManifestFile,
+	error) {
 	b, err := d.metadataObject(ctx, t, s.List)
 	if err != nil {
 		return nil, err

@@ -1,6 +1,7 @@
 package deliver
 
 import (
+	"crypto/sha256"
 	"encoding/binary"
 	"encoding/json"
 	"fmt"
@@ -9,8 +10,6 @@ import (
 	"strconv"
 	"strings"
 	"time"
-
-	"crypto/sha256"
 
 	"github.com/apache/arrow-go/v18/arrow"
 	"github.com/apache/iceberg-go"
@@ -90,7 +89,7 @@ func (d *delivery) manifestProp() string {
 	return propManifest + m.Lake.ID + "." + m.Series
 }
 
-// numberOf is the manifest of this lake that a version holds, 0 of none.
+// numberIn is the manifest of this lake that a version holds, 0 of none.
 func (d *delivery) numberIn(meta *icebergMetadata) int64 {
 	n, _ := strconv.ParseInt(meta.Properties[d.manifestProp()], 10, 64)
 	return n
@@ -156,7 +155,7 @@ func tableLocation(url string) string {
 	return strings.TrimPrefix(url, "file://")
 }
 
-// next is a version after this one, with nothing changed but what says so.
+// nextVersion is the version after a table's last one, with nothing changed but what says which it is.
 func (d *delivery) nextVersion(t *icebergTable) *icebergMetadata {
 	next := *t.meta
 	next.Properties = maps.Clone(t.meta.Properties)

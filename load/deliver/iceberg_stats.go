@@ -17,8 +17,8 @@ import (
 )
 
 // boundColumns are those whose least and greatest value the table has for each file: what people filter by.
-var boundColumns = []string{"request_time", "record_kind", "token_id", "user_id", "custom_user_id", "model", "model_type",
-	"channel_id", "amount", "currency"}
+var boundColumns = []string{"request_time", "record_kind", "token_id", "user_id", "custom_user_id", "model",
+	"model_type", "channel_id", "amount", "currency"}
 
 // boundLength is how many characters of a text a bound has.
 const boundLength = 16

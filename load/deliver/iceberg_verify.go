@@ -19,7 +19,7 @@ func (d *delivery) verifyIceberg(ctx context.Context, there map[string]listed, c
 	if state == nil {
 		return 0, nil
 	}
-	t, err := d.findIceberg(ctx, state.Version)
+	t, err := d.findIceberg(ctx)
 	if errors.Is(err, ErrTable) {
 		what, _, _ := strings.Cut(err.Error(), "\n")
 		c.found(Found{Problem: FoundReplaced, Key: hintKey, Detail: what})
@@ -30,7 +30,8 @@ func (d *delivery) verifyIceberg(ctx context.Context, there map[string]listed, c
 	}
 	if t.version == 0 {
 		if state.Version > 0 {
-			c.found(Found{Problem: FoundMissing, Key: hintKey, Detail: "the Iceberg table is gone: the next delivery makes it anew"})
+			c.found(Found{Problem: FoundMissing, Key: hintKey,
+				Detail: "the Iceberg table is gone: the next delivery makes it anew"})
 			return 0, d.lookAgain()
 		}
 		return 0, nil
@@ -171,7 +172,8 @@ func (v *icebergCheck) against(ctx context.Context) error {
 				continue
 			}
 			if rows, ok := v.files[f.Key]; !ok || rows != rowsOf(f) {
-				v.c.found(Found{Problem: FoundMissing, Key: f.Key, Path: f.Path, Detail: "the Iceberg table lacks it: " + icebergAnew})
+				v.c.found(Found{Problem: FoundMissing, Key: f.Key, Path: f.Path,
+					Detail: "the Iceberg table lacks it: " + icebergAnew})
 			}
 			delete(v.files, f.Key)
 		}
