@@ -2,6 +2,7 @@ package deliver_test
 
 import (
 	"bytes"
+	"context"
 	"encoding/binary"
 	"encoding/json"
 	"errors"
@@ -15,6 +16,7 @@ import (
 
 	"github.com/apache/iceberg-go"
 
+	"github.com/usagelake/usagelake/load"
 	"github.com/usagelake/usagelake/load/deliver"
 	"github.com/usagelake/usagelake/load/deliver/delivertest"
 )
@@ -283,6 +285,47 @@ func TestIcebergAskedForLater(t *testing.T) {
 	r.delivered(withIceberg)
 	r.icebergIs()
 	r.tableIs()
+}
+
+// TestIcebergBesideADeltaLogThatIsTouched goes on.
+func TestIcebergBesideADeltaLogThatIsTouched(t *testing.T) {
+	r := newRig(t)
+	both := func(t *deliver.Target) { t.Iceberg = true }
+	r.w.RandomDay(day("acme", 0), 10, 1)
+	r.delivered(both)
+	key := r.same("usage").Groups[0].Files[0].Key
+	must(t, os.WriteFile(filepath.Join(r.dir, fmt.Sprintf("_delta_log/%020d.json", 1)),
+		[]byte(`{"remove":{"path":"`+key+`","dataChange":false}}`), 0o600))
+	r.w.RandomDay(day("acme", 0), 11, 2)
+	rep, err := r.deliver(both)
+	if !errors.Is(err, deliver.ErrTable) || rep.Iceberg == nil || *rep.Iceberg != 2 {
+		t.Errorf("%+v, %v", rep, err)
+	}
+	r.icebergIs()
+}
+
+// TestARestoredLakeGoesOnWithItsIcebergTable.
+func TestARestoredLakeGoesOnWithItsIcebergTable(t *testing.T) {
+	r := newRig(t)
+	raw := func(t *deliver.Target) { rawOnly(t); t.Iceberg = true }
+	r.w.RandomDay(day("acme", 0), 10, 1)
+	r.w.RandomDay(day("acme", 1), 11, 2)
+	r.delivered(raw)
+	dir := filepath.Join(t.TempDir(), "restored")
+	_, err := deliver.Restore(context.Background(), r.b, "", dir, false, nil)
+	must(t, err)
+	r.lake, err = load.Open(dir, load.Options{})
+	must(t, err)
+	r.delivered(raw)
+	was := r.icebergIs()
+	put(t, r.lake, day("acme", 1), days(t)[2])
+	r.delivered(raw)
+	if now := r.icebergIs(); now.number != was.number+1 || now.UUID != was.UUID {
+		t.Errorf("it is version %d of %s, was %d of %s", now.number, now.UUID, was.number, was.UUID)
+	}
+	if v := r.verified(raw, true); len(v.Found) > 0 {
+		t.Errorf("verify: %+v", v.Found)
+	}
 }
 
 // TestTwoLakesOneIcebergTable: each keeps its own files there, whoever comes first; one that is overtaken by more
