@@ -214,8 +214,12 @@ func TestAnIcebergTableThatAnotherProgramChanged(t *testing.T) {
 					t.Errorf("the version was touched: %v", err)
 				}
 			}
-			if f := r.verified(withIceberg, true).Found; len(f) != 1 {
-				t.Errorf("verify: %+v", f)
+			before := filesOf(t, r.dir, "metadata")
+			if v := r.verified(withIceberg, true); len(v.Found) != 1 || v.Swept > 0 {
+				t.Errorf("verify: %+v", v)
+			}
+			if after := filesOf(t, r.dir, "metadata"); len(after) != len(before) {
+				t.Errorf("a verification left %d of %d objects of the table", len(after), len(before))
 			}
 			must(t, os.RemoveAll(filepath.Join(r.dir, "metadata")))
 			r.delivered(withIceberg)
@@ -245,17 +249,26 @@ func TestAnIcebergTableThatIsGone(t *testing.T) {
 	}
 	r.delivered(withIceberg)
 	r.icebergIs()
-	// The hint alone.
+	// The hint alone: mended by a delivery that changes something, or after a look that told of it.
+	must(t, os.Remove(filepath.Join(r.dir, "metadata", "version-hint.text")))
+	if f := r.verified(withIceberg, false).Found; len(f) != 1 || f[0].Problem != deliver.FoundMissing {
+		t.Errorf("verify: %+v", f)
+	}
+	r.delivered(withIceberg)
+	r.icebergIs()
 	must(t, os.Remove(filepath.Join(r.dir, "metadata", "version-hint.text")))
 	r.w.RandomDay(day("acme", 1), 21, 10)
 	r.delivered(withIceberg)
 	r.icebergIs()
-	// A manifest of it.
-	manifest := r.icebergIs().current().manifests[0].FilePath()
-	must(t, os.Remove(manifest))
-	f := r.verified(withIceberg, false).Found
-	if len(f) != 1 || !strings.Contains(f[0].Detail, "Remove its folder metadata") {
-		t.Errorf("verify: %+v", f)
+	// A manifest list of it: what it named isn't swept.
+	must(t, os.Remove(r.icebergIs().Snapshots[0].List))
+	before := filesOf(t, r.dir, "metadata")
+	v := r.verified(withIceberg, false)
+	if len(v.Found) != 1 || !strings.Contains(v.Found[0].Detail, "Remove its folder metadata") || v.Swept > 0 {
+		t.Errorf("verify: %+v", v)
+	}
+	if after := filesOf(t, r.dir, "metadata"); len(after) != len(before) {
+		t.Errorf("a verification left %d of %d objects of the table", len(after), len(before))
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"strings"
 
 	"github.com/apache/iceberg-go"
@@ -23,6 +24,7 @@ func (d *delivery) verifyIceberg(ctx context.Context, there map[string]listed, c
 	if errors.Is(err, ErrTable) {
 		what, _, _ := strings.Cut(err.Error(), "\n")
 		c.found(Found{Problem: FoundReplaced, Key: hintKey, Detail: what})
+		leaveMetadata(there)
 		return 0, nil
 	}
 	if err != nil {
@@ -36,11 +38,25 @@ func (d *delivery) verifyIceberg(ctx context.Context, there map[string]listed, c
 		}
 		return 0, nil
 	}
-	v := &icebergCheck{d: d, t: t, there: there, c: c, deep: deep, files: map[string]int64{}, seen: map[string]bool{}}
+	v := &icebergCheck{d: d, t: t, there: there, c: c, deep: deep, whole: true, files: map[string]int64{},
+		seen: map[string]bool{}}
 	if err := v.all(ctx); err != nil {
 		return 0, err
 	}
+	held := d.root.Iceberg
+	switch {
+	case !v.whole:
+		leaveMetadata(there)
+		return 0, nil
+	case held != nil && !held.Begun && held.Number == d.root.Manifest.Number: // else the next delivery makes it up
+		return t.version, v.against(ctx)
+	}
 	return t.version, nil
+}
+
+// leaveMetadata takes from a listing what the table may need, where it can't be read whole.
+func leaveMetadata(there map[string]listed) {
+	maps.DeleteFunc(there, func(key string, _ listed) bool { return strings.HasPrefix(key, "metadata/") })
 }
 
 // lookAgain makes the next delivery look for the table, though nothing changed.
@@ -57,6 +73,7 @@ type icebergCheck struct {
 	c     *checker
 	deep  bool
 
+	whole bool             // all that the table names could be read
 	files map[string]int64 // this lake's, of the current snapshot: rows by key
 	seen  map[string]bool  // manifests
 }
@@ -73,10 +90,12 @@ func (v *icebergCheck) named(at string, length int64) (ok bool) {
 	switch {
 	case !within || !ok:
 		v.c.found(Found{Problem: FoundMissing, Key: key, Detail: "the Iceberg table names it: " + icebergAnew})
+		v.whole = false
 		return false
 	case length >= 0 && o.size != length:
 		v.c.found(Found{Problem: FoundSize, Key: key,
 			Detail: fmt.Sprintf("it has %d bytes, and the Iceberg table says %d: %s", o.size, length, icebergAnew)})
+		v.whole = false
 		return false
 	}
 	return true
@@ -84,20 +103,28 @@ func (v *icebergCheck) named(at string, length int64) (ok bool) {
 
 func (v *icebergCheck) all(ctx context.Context) error {
 	m := v.t.meta
-	v.named(v.t.at(hintKey), -1)
+	if v.t.hintAt > 0 {
+		v.named(v.t.at(hintKey), -1)
+	} else {
+		v.c.found(Found{Problem: FoundMissing, Key: hintKey, Detail: "readers begin there: the next delivery puts it back"})
+		if err := v.d.lookAgain(); err != nil {
+			return err
+		}
+	}
 	v.named(v.t.at(versionKey(v.t.version)), -1)
 	for _, l := range m.MetadataLog {
 		v.named(l.File, -1)
 	}
-	whole := true
 	for _, s := range m.Snapshots {
 		if !v.named(s.List, -1) {
-			whole = whole && s.ID != *m.Current
 			continue
 		}
 		list, err := v.read(ctx, s.List)
-		if err != nil || list == nil {
+		if err != nil {
 			return err
+		}
+		if list == nil {
+			continue
 		}
 		files, err := iceberg.ReadManifestList(bytes.NewReader(list))
 		if err != nil {
@@ -105,7 +132,6 @@ func (v *icebergCheck) all(ctx context.Context) error {
 		}
 		for _, f := range files {
 			if !v.named(f.FilePath(), f.Length()) {
-				whole = false
 				continue
 			}
 			if err := v.manifest(ctx, f, s.ID == *m.Current); err != nil {
@@ -113,11 +139,7 @@ func (v *icebergCheck) all(ctx context.Context) error {
 			}
 		}
 	}
-	held := v.d.root.Iceberg
-	if !whole || held == nil || held.Begun || held.Number != v.d.root.Manifest.Number {
-		return nil // what a delivery left out, the next one makes up
-	}
-	return v.against(ctx)
+	return nil
 }
 
 // manifest notes the files of one that is this lake's, and the current snapshot's.
@@ -155,6 +177,7 @@ func (v *icebergCheck) read(ctx context.Context, at string) ([]byte, error) {
 	}
 	if err == nil && !bytes.Equal(own, b) {
 		v.c.found(Found{Problem: FoundReplaced, Key: key, Detail: "it isn't what was put there: " + icebergAnew})
+		v.whole = false
 		return nil, nil
 	}
 	return own, err
