@@ -236,7 +236,7 @@ ENGINES = [
     ("DataFusion", ["datafusion", "deltalake"], 'register_table("usage", DeltaTable("delivered"))', datafusion_provider, True),
     ("Spark", ["pyspark"], "delta.`/path/of/delivered`", spark_delta, False),
     ("pyiceberg-iceberg", ["pyiceberg", "pyarrow"], 'StaticTable.from_metadata("delivered").scan().to_arrow()', pyiceberg_arrow, True),
-    ("polars-iceberg", ["polars", "pyiceberg"], 'scan_iceberg("delivered")', polars_iceberg, True),
+    ("polars-iceberg", ["polars", "pyiceberg"], 'scan_iceberg("/path/of/delivered")', polars_iceberg, True),
     ("ClickHouse-iceberg", ["chdb"], "icebergLocal('/path/of/delivered')", clickhouse_iceberg, True),
     ("DuckDB-iceberg", ["duckdb", "duckdb-extension-iceberg"], "iceberg_scan('delivered')", duckdb_iceberg, True),
     ("Spark-iceberg", ["pyspark"], "lake.delivered", spark_iceberg, False),
