@@ -75,48 +75,65 @@ type icebergCheck struct {
 
 	whole bool             // all that the table names could be read
 	files map[string]int64 // this lake's, of the current snapshot: rows by key
-	seen  map[string]bool  // manifests
+	seen  map[string]bool  // what was looked at, and whether it is there
 }
 
-// named takes an object of the table from the listing. length is -1 where the table doesn't say it.
-func (v *icebergCheck) named(at string, length int64) (ok bool) {
+// named takes an object of the table from the listing. length is -1 where the table doesn't say it. What isn't listed
+// may have come since, with a version of another lake's.
+func (v *icebergCheck) named(ctx context.Context, at string, length int64) (ok bool, err error) {
 	key, within := v.t.key(at)
-	if v.seen[key] {
-		return true
+	if ok, seen := v.seen[key]; seen {
+		return ok, nil
 	}
-	v.seen[key] = true
+	defer func() { v.seen[key] = ok }()
 	o, ok := v.there[key]
 	delete(v.there, key)
+	if within && !ok {
+		b, err := v.d.download(ctx, key)
+		if err != nil && !errors.Is(err, bucket.ErrAbsent) {
+			return false, err
+		}
+		ok, o.size = err == nil, int64(len(b))
+	}
 	switch {
 	case !within || !ok:
 		v.c.found(Found{Problem: FoundMissing, Key: key, Detail: "the Iceberg table names it: " + icebergAnew})
 		v.whole = false
-		return false
+		return false, nil
 	case length >= 0 && o.size != length:
 		v.c.found(Found{Problem: FoundSize, Key: key,
 			Detail: fmt.Sprintf("it has %d bytes, and the Iceberg table says %d: %s", o.size, length, icebergAnew)})
 		v.whole = false
-		return false
+		return false, nil
 	}
-	return true
+	return true, nil
 }
 
 func (v *icebergCheck) all(ctx context.Context) error {
 	m := v.t.meta
+	names := []string{v.t.at(versionKey(v.t.version))}
+	for _, l := range m.MetadataLog {
+		names = append(names, l.File)
+	}
 	if v.t.hintAt > 0 {
-		v.named(v.t.at(hintKey), -1)
+		names = append(names, v.t.at(hintKey))
 	} else {
 		v.c.found(Found{Problem: FoundMissing, Key: hintKey, Detail: "readers begin there: the next delivery puts it back"})
 		if err := v.d.lookAgain(); err != nil {
 			return err
 		}
 	}
-	v.named(v.t.at(versionKey(v.t.version)), -1)
-	for _, l := range m.MetadataLog {
-		v.named(l.File, -1)
+	for _, at := range names {
+		if _, err := v.named(ctx, at, -1); err != nil {
+			return err
+		}
 	}
 	for _, s := range m.Snapshots {
-		if !v.named(s.List, -1) {
+		ok, err := v.named(ctx, s.List, -1)
+		if err != nil {
+			return err
+		}
+		if !ok {
 			continue
 		}
 		list, err := v.read(ctx, s.List)
@@ -131,7 +148,9 @@ func (v *icebergCheck) all(ctx context.Context) error {
 			return fmt.Errorf("read %s: %w", s.List, err)
 		}
 		for _, f := range files {
-			if !v.named(f.FilePath(), f.Length()) {
+			if ok, err := v.named(ctx, f.FilePath(), f.Length()); err != nil {
+				return err
+			} else if !ok {
 				continue
 			}
 			if err := v.manifest(ctx, f, s.ID == *m.Current); err != nil {
