@@ -231,6 +231,9 @@ func (w *leafWriter) rewrite(ctx context.Context, r leafRange, last bool) error 
 		limit = (total + parts - 1) / parts
 	}
 	first := r.first
+	if len(r.groups) > 0 && placeOf(r.groups[0]).compare(first) < 0 { // before all that there was
+		first = placeOf(r.groups[0])
+	}
 	var pending []iceberg.ManifestEntry
 	for _, g := range r.groups {
 		if len(pending) >= limit {
