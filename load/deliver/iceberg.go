@@ -313,8 +313,8 @@ func (d *delivery) planIceberg(ctx context.Context, t *icebergTable) (*icebergMe
 		rows += l.file.AddedRows() + l.file.ExistingRows()
 	}
 	if rows != m.Rows { // whatever led to it: no reader is to see it
-		return nil, hint(fmt.Errorf("the Iceberg table would have %d rows of this lake, and manifest %d has %d", rows, m.Number,
-			m.Rows), "remove its folder %s/metadata, and deliver again: the table is made anew", d.t.Bucket.URL())
+		return nil, hint(fmt.Errorf("the Iceberg table would have %d rows of this lake, and manifest %d has %d", rows,
+			m.Number, m.Rows), "remove its folder %s/metadata, and deliver again: the table is made anew", d.t.Bucket.URL())
 	}
 	if w.added.files+w.removed.files == 0 {
 		if !renewed && t.version > 0 {
