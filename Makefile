@@ -45,7 +45,7 @@ compat: build stores ## read a lake's files with readers of other makes, pinned,
 	FOCUS_VENV=$(CURDIR)/bin/compat-focus testdata/compat/focus/check.sh $(CURDIR)/bin/compat-focus.csv $(CURDIR)/bin/compat-focus.parquet
 
 .PHONY: engines
-engines: build stores ## read the Delta table of a delivery with engines of other makes, pinned (part of compat); UPDATE=-update writes docs/engines.md
+engines: build stores ## read the Delta and Iceberg tables of a delivery with engines of other makes, pinned (part of compat); UPDATE=-update writes docs/engines.md
 	cd testdata/compat && USAGELAKE_COMPAT_BIN=$(CURDIR)/$(BIN) $(GO) test -count=1 -v -timeout 40m -run Engines . $(UPDATE)
 
 .PHONY: crash

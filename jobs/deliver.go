@@ -91,7 +91,7 @@ func targetOf(ctx context.Context, env Env, to config.Delivery, opts DeliverOpti
 	error) {
 	target := deliver.Target{Name: to.Name, Place: strings.TrimSpace(to.To + " " + to.Endpoint), What: to.What,
 		Keep: time.Duration(to.Keep), As: to.As,
-		Delta: slices.Contains(to.Tables, config.TableDelta)}
+		Delta: slices.Contains(to.Tables, config.TableDelta), Iceberg: slices.Contains(to.Tables, config.TableIceberg)}
 	o := deliver.Options{Now: env.Now, Version: env.Version, Logger: env.Logger, Adopt: opts.Adopt, Drop: opts.Drop,
 		Anew: opts.Anew}
 	if opts.Watch != nil {

@@ -39,7 +39,8 @@ func (a *app) deliverCommand() *cobra.Command {
 		Long: `deliver makes what is in a bucket what the lake is: each changed file goes there under a name that was never
 used, then manifest.json is swapped, by one conditional write. Whoever reads the manifest and the files that it names
 has the lake as it was at one delivery, each file whole. What was replaced stays for a week, for readers that hold an
-older manifest. With --tables delta, or tables: [delta], a Delta log over the same files follows.
+older manifest. With --tables delta,iceberg, or tables: [delta, iceberg], a Delta log and an Iceberg table over the same
+files follow, or one of them.
 
 Where to and what is said in the config (deliver:), for all deliveries or those that are named here; or with --to for
 one that isn't in the config. Credentials are the environment's, as the store's own programs take them:
@@ -78,7 +79,7 @@ this one, are refused. What the lake lacks although no run removed it stays deli
 		"deliver to this `URL`: s3://BUCKET/PREFIX, gs://…, az://ACCOUNT/CONTAINER/PREFIX, file:///DIR")
 	fl.StringSliceVar(&f.to.What, "what", nil,
 		"with --to: what, of "+strings.Join(deliver.AllWhat(), ", ")+" (default usage)")
-	fl.StringSliceVar(&f.to.Tables, "tables", nil, "with --to: tables over the day files: delta")
+	fl.StringSliceVar(&f.to.Tables, "tables", nil, "with --to: tables over the day files: delta, iceberg")
 	fl.StringVar(&f.to.Encryption, "encryption", "", "with --to: ask an S3 store for AES256, aws:kms or aws:kms:KEYID")
 	fl.StringVar(&f.keep, "keep", "", "with --to: how `long` what was replaced stays (default 7d)")
 	fl.BoolVar(&f.dryRun, "dry-run", false, "change nothing: print what would be sent")
@@ -221,6 +222,9 @@ func (a *app) printDelivery(r *deliver.Report) {
 	}
 	if r.Delta != nil {
 		fmt.Fprintf(w, "           Delta table %s, version %d\n", words.Printable(r.URL), *r.Delta)
+	}
+	if r.Iceberg != nil {
+		fmt.Fprintf(w, "           Iceberg table %s, version %d\n", words.Printable(r.URL), *r.Iceberg)
 	}
 	a.printLost(r.Lost)
 }

@@ -42,7 +42,7 @@ func (w *killedDelivery) change() {
 }
 
 func (w *killedDelivery) args() []string {
-	return []string{"deliver", "--to", "file://" + w.place, "--what", "usage", "--tables", "delta"}
+	return []string{"deliver", "--to", "file://" + w.place, "--what", "usage", "--tables", "delta,iceberg"}
 }
 
 // delivered lets a delivery through, and holds what is there against the lake.

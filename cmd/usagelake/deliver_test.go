@@ -41,9 +41,9 @@ func TestTheDemoIsDeliveredToEachStore(t *testing.T) {
 				place = append(place, "--endpoint", store.Options.Endpoint)
 			}
 			told := usagelake(t, store.Env, slices.Concat([]string{"deliver", "--lake", lake, "--what", "raw,finance",
-				"--tables", "delta", "--to"}, place)...)
+				"--tables", "delta,iceberg", "--to"}, place)...)
 			if !strings.Contains(told, "delivered") || !strings.Contains(told, "manifest 1: ") ||
-				!strings.Contains(told, "Delta table") {
+				!strings.Contains(told, "Delta table") || !strings.Contains(told, "Iceberg table") {
 				t.Errorf("it said\n%s", told)
 			}
 			told += usagelake(t, store.Env, slices.Concat([]string{"deliver", "--lake", lake, "--what", "raw,finance",

@@ -51,7 +51,7 @@ func modules(ctx context.Context, program string) ([]module, error) {
 }
 
 // licenceName is what files with licences and notices are called.
-var licenceName = regexp.MustCompile(`(?i)^((un)?licen[cs]e|copying|notice|patents)([-.].*)?$`)
+var licenceName = regexp.MustCompile(`(?i)^((un)?licen[cs]e|copying|notice|patents)(_\w+|[-.].*)?$`)
 
 // licenceFiles finds the licences and notices of modules, and Go's own, by their names in the archive. A module without
 // any is an error: it could not be published.

@@ -76,6 +76,8 @@ func TestAModuleWithoutALicenceIsNotPublished(t *testing.T) {
 	write(t, filepath.Join(dir, "a/LICENSE.txt"), "", 0o644, now)
 	write(t, filepath.Join(dir, "a/NOTICE"), "", 0o644, now)
 	write(t, filepath.Join(dir, "a/licenses.go"), "", 0o644, now)
+	write(t, filepath.Join(dir, "a/LICENSE_MIT"), "", 0o644, now)
+	write(t, filepath.Join(dir, "a/license_check.go"), "", 0o644, now)
 	write(t, filepath.Join(dir, "b/UNLICENSE"), "", 0o644, now)
 	write(t, filepath.Join(dir, "c/README"), "", 0o644, now)
 	a, b, c := module{Path: "x/a", Dir: filepath.Join(dir, "a")}, module{Path: "x/b", Dir: filepath.Join(dir, "b")},
@@ -84,13 +86,13 @@ func TestAModuleWithoutALicenceIsNotPublished(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, name := range []string{"licenses/x/a/LICENSE.txt", "licenses/x/a/NOTICE", "licenses/x/b/UNLICENSE",
-		"licenses/go/LICENSE"} {
+	for _, name := range []string{"licenses/x/a/LICENSE.txt", "licenses/x/a/NOTICE", "licenses/x/a/LICENSE_MIT",
+		"licenses/x/b/UNLICENSE", "licenses/go/LICENSE"} {
 		if files[name] == "" {
 			t.Errorf("%s is missing in %v", name, files)
 		}
 	}
-	if files["licenses/x/a/licenses.go"] != "" {
+	if files["licenses/x/a/licenses.go"]+files["licenses/x/a/license_check.go"] != "" {
 		t.Error("a source file is taken for a licence")
 	}
 	if _, err := licenceFiles(t.Context(), []module{a, c}); err == nil || !strings.Contains(err.Error(), "x/c v1") {

@@ -28,8 +28,9 @@ type Delivery struct {
 
 // Values of Delivery.
 const (
-	AfterExport = "export"
-	TableDelta  = "delta"
+	AfterExport  = "export"
+	TableDelta   = "delta"
+	TableIceberg = "iceberg"
 )
 
 // minKeep is the shortest time that what was replaced stays: a reader may take hours over what one manifest lists.
@@ -54,8 +55,8 @@ func (d Delivery) Validate() []error {
 		bad("what: %w", err)
 	}
 	for _, t := range d.Tables {
-		if t != TableDelta {
-			bad("tables: %q is none: there is %s", t, TableDelta)
+		if t != TableDelta && t != TableIceberg {
+			bad("tables: %q is none: there are %s and %s", t, TableDelta, TableIceberg)
 		}
 	}
 	if len(d.Tables) > 0 && d.What != nil && !slices.Contains(d.What, deliver.WhatUsage) &&

@@ -26,9 +26,6 @@ import (
 // uploads is how many objects a delivery sends at once.
 const uploads = 8
 
-// deletesAtOnce bounds, with twice as many as it retires, how many objects whose time is over one delivery deletes.
-const deletesAtOnce = 500
-
 // Plan is what a delivery would do, as far as it can be told without reading: a file that was written anew with the
 // same content is among those that would be sent.
 type Plan struct {
@@ -318,7 +315,9 @@ func (d *delivery) build(ctx context.Context) (*Manifest, error) {
 			d.claimed[a] = true
 		}
 	}
-	m.Tables = d.deltaNow()
+	if t := (Tables{d.deltaNow(), d.icebergNow()}); t != (Tables{}) {
+		m.Tables = &t
+	}
 	if d.root == nil { // what no account has is the lake's: below one prefix it has one name
 		if err := d.claim(ctx, "_"+d.id.ID); err != nil {
 			return nil, err
@@ -532,35 +531,6 @@ func (d *delivery) putNew(ctx context.Context, key string, body bucket.Body, tag
 		}
 		return err
 	}
-}
-
-// expire deletes objects that no reader can hold any more, and leaves them out of the manifest. An object of a table is
-// held until the table is known to be without it.
-func (d *delivery) expire(ctx context.Context, m *Manifest) error {
-	over := m.WrittenAt.Add(-d.t.Keep)
-	confirmed := m.Number
-	if m.Tables != nil && m.Tables.Delta != nil {
-		confirmed = m.Tables.Delta.Number
-	}
-	n := 0
-	// More than come: what waits doesn't grow from night to night.
-	most := deletesAtOnce + 2*int(d.report.Retired)
-	for n < len(m.Retired) && n < most && m.Retired[n].Since.Before(over) && m.Retired[n].By <= confirmed {
-		n++
-	}
-	work, ctx := errgroup.WithContext(ctx)
-	work.SetLimit(uploads)
-	for _, r := range m.Retired[:n] {
-		if _, _, ok := numberOf(r.Key); !ok {
-			return fmt.Errorf("the manifest retires %q, which is no object of a delivery", r.Key)
-		}
-		work.Go(func() error { return d.t.Bucket.Delete(ctx, r.Key) })
-	}
-	if err := work.Wait(); err != nil {
-		return err
-	}
-	m.Retired, d.report.Deleted = m.Retired[n:], int64(n)
-	return nil
 }
 
 // upload sends files for the manifest that is built on base.

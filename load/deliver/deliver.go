@@ -25,7 +25,9 @@ type Target struct {
 	Place  string        // the bucket's URL and endpoint; "" if the URL says it all
 	What   []string      // nil: DefaultWhat
 	Delta  bool          // a Delta log over the day files
-	Keep   time.Duration // 0: DefaultKeep
+	// Iceberg asks for an Iceberg table over them.
+	Iceberg bool
+	Keep    time.Duration // 0: DefaultKeep
 	// As is the lake's name where several lakes deliver below one prefix: its manifest is lakes/AS/manifest.json then.
 	As    string
 	Extra []Extra // finance: the tables of the published file
@@ -78,6 +80,7 @@ type Report struct {
 	Lost      []string `json:"lost,omitempty"`
 	Damaged   []string `json:"damaged,omitempty"` // files that can't be read: what was delivered of them stays
 	Delta     *int64   `json:"delta_version,omitempty"`
+	Iceberg   *int64   `json:"iceberg_version,omitempty"`
 }
 
 // tries bounds how often a delivery begins anew since another one came in between.
@@ -215,11 +218,8 @@ func (d *delivery) deliver(ctx context.Context) error {
 func (d *delivery) finish(ctx context.Context) error {
 	m := &d.root.Manifest
 	d.report.Number, d.report.Files, d.report.Bytes, d.report.Rows = m.Number, m.Count, m.Bytes, m.Rows
-	if d.t.Delta || d.deltaNow() != nil { // a table that is there is kept up to date: its readers rely on it
-		if err := d.delta(ctx); err != nil {
-			return fmt.Errorf("the files are delivered, their Delta log isn't: %w", err)
-		}
-		d.report.Delta = &d.root.Delta.Version
+	if err := d.tables(ctx); err != nil {
+		return err
 	}
 	if len(d.report.Lost) > 0 {
 		d.opts.Logger.Warn("the lake lacks files that nobody removed; what is delivered of them stays", "target", d.t.Name,
@@ -230,6 +230,27 @@ func (d *delivery) finish(ctx context.Context) error {
 			d.report.Damaged[0]), "usagelake verify --repair; the rest is delivered")
 	}
 	return nil
+}
+
+// tables makes the tables what the manifest is. A table that is there is kept up to date, asked for or not: its readers
+// rely on it. One that fails doesn't keep the other.
+func (d *delivery) tables(ctx context.Context) error {
+	var errs []error
+	if d.deltaNow() != nil {
+		if err := d.delta(ctx); err != nil {
+			errs = append(errs, fmt.Errorf("the files are delivered, their Delta log isn't: %w", err))
+		} else {
+			d.report.Delta = &d.root.Delta.Version
+		}
+	}
+	if d.icebergNow() != nil {
+		if err := d.iceberg(ctx); err != nil {
+			errs = append(errs, fmt.Errorf("the files are delivered, their Iceberg table isn't: %w", err))
+		} else {
+			d.report.Iceberg = &d.root.Iceberg.Version
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // place is where the manifest is, apart from all others that have the same URL at another endpoint.
@@ -371,7 +392,7 @@ func (d *delivery) adopt(ctx context.Context, remote *root) error {
 	if ok, err := d.read(d.path("root.json"), &was); err != nil {
 		return err
 	} else if ok && was.URL == remote.URL && was.Manifest.Series == remote.Manifest.Series {
-		remote.Delta = was.Delta
+		remote.Delta, remote.Iceberg = was.Delta, was.Iceberg
 	}
 	d.root = remote
 	if err := d.heal(ctx); err != nil {
@@ -471,7 +492,7 @@ func (d *delivery) swap(ctx context.Context, m *Manifest) (won bool, err error) 
 	next := &root{URL: d.place(), Manifest: *m}
 	if d.root != nil {
 		on = bucket.On{Match: d.root.Tag}
-		next.Delta = d.root.Delta
+		next.Delta, next.Iceberg = d.root.Delta, d.root.Iceberg
 	}
 	for try := 1; ; try++ {
 		tag, err := d.t.Bucket.Put(ctx, d.manifestKey(), body, on)

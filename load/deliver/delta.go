@@ -105,15 +105,14 @@ func inTable(f File) bool {
 }
 
 // deltaNow is what the manifest to be says of the log.
-func (d *delivery) deltaNow() *Tables {
-	if d.root != nil && d.root.Delta != nil {
-		return &Tables{Delta: d.root.Delta}
-	}
-	if d.root != nil && d.root.Manifest.Tables != nil {
-		return d.root.Manifest.Tables
-	}
-	if d.t.Delta { // said before the log's first version: nothing that it may hold is deleted before it is known
-		return &Tables{Delta: &DeltaState{Version: -1, Schema: digestText(deltaSchema())}}
+func (d *delivery) deltaNow() *DeltaState {
+	switch {
+	case d.root != nil && d.root.Delta != nil:
+		return d.root.Delta
+	case d.root != nil && d.root.Manifest.Tables != nil && d.root.Manifest.Tables.Delta != nil:
+		return d.root.Manifest.Tables.Delta
+	case d.t.Delta: // said before the log's first version: nothing that it may hold is deleted before it is known
+		return &DeltaState{Version: -1, Schema: digestText(deltaSchema())}
 	}
 	return nil
 }
@@ -214,7 +213,7 @@ func (d *delivery) deltaActions(ctx context.Context, since int64) ([]deltaAction
 	}
 	for _, r := range m.Retired {
 		number, _, ok := numberOf(r.Key)
-		if !ok || r.By <= since || number >= since || r.Rows == 0 || !strings.HasPrefix(r.Key, "data/usage/") {
+		if !ok || r.By <= since || number >= since || !r.inTable() {
 			continue
 		}
 		out = append(out, deltaAction{Remove: &deltaRemove{Path: r.Key, DeletionTimestamp: m.WrittenAt.UnixMilli(),

@@ -3,7 +3,7 @@
 //	plan     the lake's files against those of the last manifest   names, sizes and times; what differs is hashed
 //	upload   each changed file under a name that was never used    create-only
 //	swap     manifest.json                                         the commit point: one conditional write
-//	tables   a Delta log over the same files                       made up by the next delivery if it was lost
+//	tables   a Delta log, an Iceberg table over the same files     made up by the next delivery if it was lost
 //	expire   what was replaced, once nobody can hold an older manifest
 //
 // The guarantee: whoever reads a manifest, and then the files that it names, has the lake as it was at one delivery,

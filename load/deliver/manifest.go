@@ -114,7 +114,8 @@ type Retired struct {
 
 // Tables are the tables over the files.
 type Tables struct {
-	Delta *DeltaState `json:"delta,omitempty"`
+	Delta   *DeltaState   `json:"delta,omitempty"`
+	Iceberg *IcebergState `json:"iceberg,omitempty"`
 }
 
 // The names of objects. What a manifest names isn't trusted: a key that is none of these is refused.

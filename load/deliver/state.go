@@ -22,6 +22,7 @@ import (
 //	lake.json            Identity: who the lake is, and how many manifests it has swapped
 //	NAME/root.json       the last manifest of a target, as this lake wrote or read it
 //	NAME/groups/A/M.json the files of a group, with the size and time that they had when they were hashed
+//	NAME/metadata/…      objects of the Iceberg table that the next version is made from
 //	NAME/sent.jsonl      what was uploaded for a manifest that isn't swapped yet
 //	NAME/last.json       Outcome of the last delivery
 //
@@ -128,6 +129,8 @@ type root struct {
 	// Delta is the version of the Delta log that is known to hold the files of a manifest, nil of none. If that is this
 	// manifest, there is nothing left to do.
 	Delta *DeltaState `json:"delta,omitempty"`
+	// Iceberg is the same of the Iceberg table.
+	Iceberg *heldIceberg `json:"iceberg,omitempty"`
 }
 
 // heldGroup is a group as it was delivered, with what the lake's files looked like.

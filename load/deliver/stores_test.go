@@ -25,7 +25,7 @@ func TestStores(t *testing.T) {
 			store := storetest.All()[name](t)
 			r := newRig(t)
 			r.b = &watched{Bucket: store.Bucket(t)}
-			raw := func(t *deliver.Target) { t.What = []string{deliver.WhatRaw} }
+			raw := func(t *deliver.Target) { t.What, t.Iceberg = []string{deliver.WhatRaw}, true }
 			rnd := rand.New(rand.NewPCG(1, 2))
 			for round := range 12 {
 				for range 3 {
@@ -49,7 +49,7 @@ func TestStores(t *testing.T) {
 				}
 			}
 			put(t, r.lake, day("acme", 0), contents[5])
-			if r.delivered(raw); len(r.b.requests) > 5 { // the day, the manifest, the table
+			if r.delivered(raw); len(r.b.requests) > 5+4 { // the day, the manifest, the tables
 				t.Errorf("one changed day: %q", r.b.requests)
 			}
 			dir := filepath.Join(t.TempDir(), "restored")

@@ -147,7 +147,11 @@ func (d *delivery) verify(ctx context.Context, out *Verified, deep bool) error {
 	for _, r := range m.Retired {
 		delete(there, r.Key)
 	}
-	if err := d.sweep(ctx, there, out, c); err != nil {
+	table, err := d.verifyIceberg(ctx, there, c, deep)
+	if err != nil {
+		return err
+	}
+	if err := d.sweep(ctx, there, table, out, c); err != nil {
 		return err
 	}
 	slices.SortFunc(out.Found, func(a, b Found) int { return strings.Compare(a.Key, b.Key) })
@@ -157,17 +161,22 @@ func (d *delivery) verify(ctx context.Context, out *Verified, deep bool) error {
 // probeAge is when an object of bucket.Probe is nobody's any more: another lake may be trying out the store.
 const probeAge = 24 * time.Hour
 
-// sweep removes what deliveries of this lake left that were broken off, of what the manifest doesn't name.
-func (d *delivery) sweep(ctx context.Context, there map[string]listed, out *Verified, c *checker) error {
+// sweep removes what deliveries of this lake left that were broken off, of what neither the manifest nor the version
+// table of the Iceberg table names.
+func (d *delivery) sweep(ctx context.Context, there map[string]listed, table int64, out *Verified,
+	c *checker) error {
 	m := &d.root.Manifest
 	whose := map[string]bool{}
 	for key, o := range there {
 		number, owner, ok := numberOf(key)
+		if !ok {
+			number, owner, ok = metadataOwner(key)
+		}
 		switch {
 		case strings.HasPrefix(key, bucket.ProbePrefix) && d.opts.Now().Sub(o.modified) < probeAge:
-		case !ok && !known(key):
+		case !ok && !known(key), strayMetadata(key):
 			c.found(Found{Problem: FoundStray, Key: key, Detail: "no delivery made it"})
-		case strings.HasPrefix(key, bucket.ProbePrefix),
+		case strings.HasPrefix(key, bucket.ProbePrefix), overVersion(key, table),
 			ok && number < m.Number && (owner == m.Lake.ID || slices.Contains(m.Accounts, owner)):
 			if ok {
 				mine, asked := whose[owner]

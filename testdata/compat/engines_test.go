@@ -30,6 +30,7 @@ type asked struct {
 	Lake  string `json:"lake,omitempty"`
 	Table string `json:"table"`
 	S3    *at3   `json:"s3,omitempty"`
+	Delta bool   `json:"delta,omitempty"` // of the two tables the Delta table alone
 }
 
 type at3 struct {
@@ -53,8 +54,9 @@ type engines struct {
 func startEngines(t *testing.T) *engines {
 	e := &engines{}
 	for _, p := range [][]string{
-		{"engines", "deltalake", "deltalake-sql", "polars", "ClickHouse", "DuckDB", "DataFusion"},
-		{"engines-spark", "Spark"}} {
+		{"engines", "deltalake", "deltalake-sql", "polars", "ClickHouse", "DuckDB", "DataFusion", "pyiceberg-iceberg",
+			"polars-iceberg", "ClickHouse-iceberg", "DuckDB-iceberg"},
+		{"engines-spark", "Spark", "Spark-iceberg"}} {
 		c := exec.Command(environment(t, p[0]), append([]string{"python/engines.py"}, p[1:]...)...)
 		var stderr bytes.Buffer // of much that is no error: Spark tells of every jar
 		c.Stderr = &stderr
@@ -244,11 +246,11 @@ func (r read) told(want byDay) string {
 	return "exact"
 }
 
-func TestEnginesReadTheDeltaTable(t *testing.T) {
+func TestEnginesReadTheTables(t *testing.T) {
 	l := changingLake(t, deliveredAccounts())
 	e := startEngines(t)
 	table := filepath.Join(t.TempDir(), "delivered")
-	deliver := func() { l.run(t, "deliver", "--quiet", "--to", "file://"+table, "--tables", "delta") }
+	deliver := func() { l.run(t, "deliver", "--quiet", "--to", "file://"+table, "--tables", "delta,iceberg") }
 
 	var names []string
 	rows := map[string][]string{}
@@ -266,7 +268,8 @@ func TestEnginesReadTheDeltaTable(t *testing.T) {
 		for _, r := range all[1:] {
 			if rows[r.Engine] == nil {
 				names = append(names, r.Engine)
-				rows[r.Engine] = []string{strings.TrimSuffix(r.Engine, "-sql"), r.Versions, "`` " + r.Call + " ``"}
+				engine, _, _ := strings.Cut(r.Engine, "-")
+				rows[r.Engine] = []string{engine, r.Versions, "`` " + r.Call + " ``"}
 			}
 			told := r.told(want)
 			if told != "exact" {
@@ -310,31 +313,29 @@ func TestEnginesReadTheDeltaTable(t *testing.T) {
 	}
 	before := readTotals(t, table)
 	stop := startReading(t, table)
-	states := map[int64]string{2: before}
+	states := map[string]string{"3": before} // by the manifest's number
 	for version := int64(3); version < 110; version++ {
 		v := variants[version%5]
 		for name, content := range v.files {
 			replace(t, name, content)
 		}
 		l.of = v.of
-		states[version] = v.total
+		states[strconv.FormatInt(version+1, 10)] = v.total
 		deliver()
 	}
-	versions := map[int64]bool{}
+	seen := map[string]map[string]bool{"delta": {}, "iceberg": {}}
 	for _, r := range stop() {
-		var version int64
-		var total string
-		if number, rest, ok := strings.Cut(r, " "); ok {
-			version, _ = strconv.ParseInt(number, 10, 64)
-			total = rest
+		kind, rest, _ := strings.Cut(r, " ")
+		number, total, _ := strings.Cut(rest, " ")
+		if states[number] != total {
+			t.Errorf("a reader of the %s table of manifest %s had %s, which is %q", kind, number, total, states[number])
 		}
-		if states[version] != total {
-			t.Errorf("a reader of version %d had %s, which is %q", version, total, states[version])
-		}
-		versions[version] = true
+		seen[kind][number] = true
 	}
-	if len(versions) < 10 || !versions[109] {
-		t.Errorf("the reader saw versions %v", slices.Sorted(maps.Keys(versions)))
+	for kind, numbers := range seen {
+		if len(numbers) < 10 || !numbers["110"] {
+			t.Errorf("the reader saw of the %s table %v", kind, slices.Sorted(maps.Keys(numbers)))
+		}
 	}
 	log := filepath.Join(table, "_delta_log")
 	if _, err := os.Stat(filepath.Join(log, fmt.Sprintf("%020d.json", 109))); err != nil {
@@ -352,14 +353,14 @@ func TestEnginesReadTheDeltaTable(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	reads("checkpoint alone", asked{Table: bare})
+	reads("checkpoint alone", asked{Table: bare, Delta: true})
 	runBlocks(t, table, l.truth(t).total(t))
 
 	s3 := startS3(t)
 	l.env = append(l.env, "AWS_ACCESS_KEY_ID="+s3.Key, "AWS_SECRET_ACCESS_KEY="+s3.Secret)
 	const url = "s3://finance-lake/usage"
 	overS3 := func() {
-		l.run(t, "deliver", "--quiet", "--to", url, "--tables", "delta", "--endpoint", s3.Endpoint,
+		l.run(t, "deliver", "--quiet", "--to", url, "--tables", "delta,iceberg", "--endpoint", s3.Endpoint,
 			"--region", "us-east-1")
 	}
 	overS3()
@@ -368,25 +369,45 @@ func TestEnginesReadTheDeltaTable(t *testing.T) {
 	overS3()
 	reads("S3", asked{Table: url, S3: s3})
 
-	var out strings.Builder
-	out.WriteString("| engine | version | reads | as it was exported | fewer rows | none | 110 versions " +
-		"| checkpoint alone | over S3 |\n| --- | --- | --- | --- | --- | --- | --- | --- | --- |\n")
+	steps := []string{"engine", "version", "reads", "as it was exported", "fewer rows", "none", "110 versions",
+		"checkpoint alone", "over S3"}
+	delta, iceberg := markdown(steps), markdown(slices.Delete(slices.Clone(steps), 7, 8))
 	for _, name := range names {
-		r := rows[name]
-		for len(r) < 9 {
-			r = append(r, "not run")
+		to := delta
+		if strings.HasSuffix(name, "-iceberg") {
+			to = iceberg
 		}
-		out.WriteString("| " + strings.Join(r, " | ") + " |\n")
+		to.row(rows[name])
 	}
-	inDocs(t, "engines", "engines", out.String())
+	inDocs(t, "engines", "engines", delta.String())
+	inDocs(t, "engines", "engines on Iceberg", iceberg.String())
+}
+
+// grid is a table of the docs.
+type grid struct {
+	strings.Builder
+	columns int
+}
+
+func markdown(header []string) *grid {
+	g := &grid{columns: len(header)}
+	g.row(header)
+	g.row(slices.Repeat([]string{"---"}, len(header)))
+	return g
+}
+
+func (g *grid) row(cells []string) {
+	for len(cells) < g.columns {
+		cells = append(cells, "not run")
+	}
+	g.WriteString("| " + strings.Join(cells, " | ") + " |\n")
 }
 
 // readTotals reads a table once.
 func readTotals(t *testing.T, table string) string {
 	t.Helper()
 	all := startReading(t, table)()
-	_, total, _ := strings.Cut(all[len(all)-1], " ")
-	return total
+	return strings.SplitN(all[len(all)-1], " ", 3)[2]
 }
 
 // startReading reads a table again and again until the function is called, which returns the lines of

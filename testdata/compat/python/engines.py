@@ -1,9 +1,9 @@
-"""Reads the Delta table of a delivery with the engines that people have, each by the statement of docs/engines.md.
+"""Reads the tables of a delivery with the engines that people have, each by the statement of docs/engines.md.
 
     engines.py ENGINE…
 
-Each line of stdin is a JSON object: `lake`, a lake's directory, or null; `table`, the table's directory or s3:// URL; `s3`, for such
-a URL, `endpoint`, `key` and `secret`. For each engine that can read such a table a line of JSON follows on stdout, then an empty one.
+Each line of stdin is a JSON object: `lake`, a lake's directory, or null; `table`, the tables' directory or s3:// URL; `s3`, for such
+a URL, `endpoint`, `key` and `secret`; `delta`, whether the Delta table alone is to be read. For each engine that can read such a table a line of JSON follows on stdout, then an empty one.
 The process stays, as a notebook does: what an engine remembers of an older version of the table must not be told.
 
 What is read, by account and day: records; the sum of amount, as text with all its digits, or null; records without an amount and
@@ -55,11 +55,17 @@ def options_of(s3):
                    "AWS_REGION": "us-east-1", "AWS_ALLOW_HTTP": "true"}
 
 
-def duckdb_of(u):
+def duckdb_of(u, *extensions, s3=None):
     import duckdb
 
     connection = duckdb.connect()
     connection.execute("SET TimeZone = 'UTC'")
+    for name in ["httpfs", *extensions] if s3 else extensions:  # INSTALL gets them from the network
+        found = importlib.resources.files("duckdb_extension_" + name) / "extensions" / ("v" + duckdb.__version__) / (name + ".duckdb_extension")
+        connection.execute(f"LOAD '{found}'")
+    if s3:
+        connection.execute(f"""CREATE SECRET (TYPE s3, KEY_ID '{s3['key']}', SECRET '{s3['secret']}', REGION 'us-east-1',
+            ENDPOINT '{s3['endpoint'].removeprefix('http://')}', USE_SSL false, URL_STYLE 'path')""")
     return connection, [q.format(u=u) for q in (RECORDS, ITEMS)]
 
 
@@ -70,10 +76,25 @@ def truth(lake):
 
 
 def deltalake_arrow(table, s3):
-    import pyarrow.compute
     from deltalake import DeltaTable
 
-    usage = DeltaTable(table, storage_options=options_of(s3)).to_pyarrow_table()
+    return arrow_by_day(DeltaTable(table, storage_options=options_of(s3)).to_pyarrow_table())
+
+
+def pyiceberg_arrow(table, s3):
+    from pyiceberg.table import StaticTable
+
+    return arrow_by_day(StaticTable.from_metadata(table, iceberg_options_of(s3)).scan().to_arrow())
+
+
+def iceberg_options_of(s3):
+    return {"s3.endpoint": s3["endpoint"], "s3.access-key-id": s3["key"], "s3.secret-access-key": s3["secret"],
+            "s3.region": "us-east-1"} if s3 else {}
+
+
+def arrow_by_day(usage):
+    import pyarrow.compute
+
     usage = usage.append_column("empty", pyarrow.compute.equal(usage["custom_user_id"], ""))
     keys = ["account", "usage_date"]
     groups = usage.group_by(keys).aggregate([([], "count_all"), ("amount", "sum"), ("amount", "count"), ("custom_user_id", "count"), ("empty", "sum")])
@@ -95,10 +116,21 @@ def deltalake_query(table, s3):
                     for q in (RECORDS, ITEMS_FUSION)))
 
 
-def polars_scan(table, s3):
+def polars_delta(table, s3):
     import polars as pl
 
-    usage = pl.scan_delta(table, storage_options=options_of(s3))
+    return polars_by_day(pl.scan_delta(table, storage_options=options_of(s3)))
+
+
+def polars_iceberg(table, s3):
+    import polars as pl
+
+    return polars_by_day(pl.scan_iceberg(table, storage_options=iceberg_options_of(s3)))
+
+
+def polars_by_day(usage):
+    import polars as pl
+
     keys = ["account", "usage_date"]
     records = usage.group_by(keys).agg(
         pl.len(), pl.col("amount").sum(), pl.col("amount").null_count().alias("free"),
@@ -111,12 +143,20 @@ def polars_scan(table, s3):
     return by_day(rows, items.collect().iter_rows())
 
 
-def clickhouse(table, s3):
+def clickhouse_delta(table, s3):
+    return clickhouse("deltaLake", table, s3)
+
+
+def clickhouse_iceberg(table, s3):
+    return clickhouse("iceberg", table, s3)
+
+
+def clickhouse(kind, table, s3):
     import chdb
 
-    source = f"deltaLakeLocal('{table}')"
+    source = f"{kind}Local('{table}')"
     if s3:
-        source = f"deltaLake('{s3['endpoint']}/{table.removeprefix('s3://')}', '{s3['key']}', '{s3['secret']}')"
+        source = f"{kind}('{s3['endpoint']}/{table.removeprefix('s3://')}', '{s3['key']}', '{s3['secret']}')"
     items = f"""SELECT account, usage_date, count(), sum(tupleElement(item, 'amount')) FROM
         (SELECT account, usage_date, arrayJoin(ext_items) AS item FROM {source}) GROUP BY account, usage_date"""
     os.chdir("/")  # chdb reads files below its working directory alone
@@ -127,16 +167,13 @@ def clickhouse(table, s3):
     return by_day(*out)
 
 
-def duckdb_scan(table, s3):
-    import duckdb
+def duckdb_delta(table, s3):
+    connection, queries = duckdb_of(f"delta_scan('{table}')", "delta", s3=s3)
+    return by_day(*(connection.execute(q).fetchall() for q in queries))
 
-    connection, queries = duckdb_of(f"delta_scan('{table}')")
-    for name in ["httpfs", "delta"] if s3 else ["delta"]:  # INSTALL gets them from the network
-        found = importlib.resources.files("duckdb_extension_" + name) / "extensions" / ("v" + duckdb.__version__) / (name + ".duckdb_extension")
-        connection.execute(f"LOAD '{found}'")
-    if s3:
-        connection.execute(f"""CREATE SECRET (TYPE s3, KEY_ID '{s3['key']}', SECRET '{s3['secret']}', REGION 'us-east-1',
-            ENDPOINT '{s3['endpoint'].removeprefix('http://')}', USE_SSL false, URL_STYLE 'path')""")
+
+def duckdb_iceberg(table, s3):
+    connection, queries = duckdb_of(f"iceberg_scan('{table}')", "avro", "iceberg", s3=s3)
     return by_day(*(connection.execute(q).fetchall() for q in queries))
 
 
@@ -156,10 +193,19 @@ def datafusion_provider(table, s3):
 
 # For Spark 4.1. PyPI's delta-spark 4.1.0 brings its own, 4.1.0, which reads no checkpoint with Spark 4.1.3.
 DELTA_FOR_SPARK = "io.delta:delta-spark_4.1_2.13:4.4.0"
+ICEBERG_FOR_SPARK = "org.apache.iceberg:iceberg-spark-runtime-4.1_2.13:1.12.0"
 SPARK = []
 
 
-def spark(table, s3):
+def spark_delta(table, s3):
+    return spark(table, f"delta.`{table}`")
+
+
+def spark_iceberg(table, s3):
+    return spark(table, "lake." + os.path.basename(table))
+
+
+def spark(table, usage):
     if not SPARK:
         from pyspark.sql import SparkSession
 
@@ -167,25 +213,36 @@ def spark(table, s3):
                    .config("spark.driver.host", "127.0.0.1").config("spark.driver.bindAddress", "127.0.0.1")
                    .config("spark.sql.shuffle.partitions", 1)
                    .config("spark.databricks.delta.snapshotPartitions", 1).config("spark.ui.showConsoleProgress", False)
-                   .config("spark.jars.packages", DELTA_FOR_SPARK)
+                   .config("spark.jars.packages", DELTA_FOR_SPARK + "," + ICEBERG_FOR_SPARK)
                    .config("spark.sql.extensions", "io.delta.sql.DeltaSparkSessionExtension")
-                   .config("spark.sql.catalog.spark_catalog", "org.apache.spark.sql.delta.catalog.DeltaCatalog"))
+                   .config("spark.sql.catalog.spark_catalog", "org.apache.spark.sql.delta.catalog.DeltaCatalog")
+                   .config("spark.sql.catalog.lake", "org.apache.iceberg.spark.SparkCatalog")
+                   .config("spark.sql.catalog.lake.type", "hadoop").config("spark.sql.catalog.lake.cache-enabled", False)
+                   .config("spark.sql.catalog.lake.warehouse", os.path.dirname(table)))
         SPARK.append(builder.getOrCreate())
     items = """SELECT account, usage_date, count(*), sum(item.amount) FROM {u} LATERAL VIEW explode(ext_items) AS item
         GROUP BY account, usage_date"""
-    return by_day(*([tuple(r) for r in SPARK[0].sql(q.format(u=f"delta.`{table}`")).collect()] for q in (RECORDS, items)))
+    return by_day(*([tuple(r) for r in SPARK[0].sql(q.format(u=usage)).collect()] for q in (RECORDS, items)))
 
 
-# The name of the engine, its packages, what makes a table of the folder or the URL, how it is read, and whether from S3.
+# The name of the engine, with -iceberg of one that reads that table; its packages; what makes a table of the folder or the URL; how
+# it is read; and whether from S3.
 ENGINES = [
     ("deltalake", ["deltalake", "pyarrow"], 'DeltaTable("delivered").to_pyarrow_table()', deltalake_arrow, True),
     ("deltalake-sql", ["deltalake"], 'QueryBuilder().register("usage", DeltaTable("delivered"))', deltalake_query, True),
-    ("polars", ["polars", "deltalake"], 'scan_delta("delivered")', polars_scan, True),
-    ("ClickHouse", ["chdb"], "deltaLakeLocal('/path/of/delivered')", clickhouse, True),
-    ("DuckDB", ["duckdb", "duckdb-extension-delta"], "delta_scan('delivered')", duckdb_scan, True),
+    ("polars", ["polars", "deltalake"], 'scan_delta("delivered")', polars_delta, True),
+    ("ClickHouse", ["chdb"], "deltaLakeLocal('/path/of/delivered')", clickhouse_delta, True),
+    ("DuckDB", ["duckdb", "duckdb-extension-delta"], "delta_scan('delivered')", duckdb_delta, True),
     ("DataFusion", ["datafusion", "deltalake"], 'register_table("usage", DeltaTable("delivered"))', datafusion_provider, True),
-    ("Spark", ["pyspark"], "delta.`/path/of/delivered`", spark, False),
+    ("Spark", ["pyspark"], "delta.`/path/of/delivered`", spark_delta, False),
+    ("pyiceberg-iceberg", ["pyiceberg", "pyarrow"], 'StaticTable.from_metadata("delivered").scan().to_arrow()', pyiceberg_arrow, True),
+    ("polars-iceberg", ["polars", "pyiceberg"], 'scan_iceberg("/path/of/delivered")', polars_iceberg, True),
+    ("ClickHouse-iceberg", ["chdb"], "icebergLocal('/path/of/delivered')", clickhouse_iceberg, True),
+    ("DuckDB-iceberg", ["duckdb", "duckdb-extension-iceberg"], "iceberg_scan('delivered')", duckdb_iceberg, True),
+    ("Spark-iceberg", ["pyspark"], "lake.delivered", spark_iceberg, False),
 ]
+# What Spark's packages don't have.
+JARS = {"Spark": DELTA_FOR_SPARK, "Spark-iceberg": ICEBERG_FOR_SPARK}
 
 
 def main():
@@ -194,11 +251,11 @@ def main():
         if asked.get("lake"):
             print(json.dumps({"engine": "truth", "figures": truth(asked["lake"])}), flush=True)
         for name, packages, call, read, buckets in ENGINES:
-            if name not in sys.argv[1:] or asked.get("s3") and not buckets:
+            if name not in sys.argv[1:] or asked.get("s3") and not buckets or asked.get("delta") and name.endswith("-iceberg"):
                 continue
             out = {"engine": name, "versions": " ".join(f"{p} {importlib.metadata.version(p)}" for p in packages), "call": call}
-            if name == "Spark":
-                out["versions"] += " " + DELTA_FOR_SPARK.removeprefix("io.delta:").replace(":", " ")
+            if name in JARS:
+                out["versions"] += " " + JARS[name].partition(":")[2].replace(":", " ")
             try:
                 out["figures"] = read(asked["table"], asked.get("s3"))
             except BaseException as error:  # of any make, a panic of Rust's too: what it says is what is shown
