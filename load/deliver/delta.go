@@ -1,7 +1,6 @@
 package deliver
 
 import (
-	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -9,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"slices"
 	"strings"
 
@@ -143,16 +143,17 @@ func (d *delivery) delta(ctx context.Context) error {
 			state, renewed = DeltaState{Version: -1, Schema: state.Schema}, false
 		}
 	}
-	actions, err := d.deltaActions(ctx, state.Number)
-	if err != nil {
-		return err
-	}
-	for unsure := 0; len(actions) > 0 || renewed || state.Version < 0; {
+	size := 0 // of the version, in files added and removed
+	for unsure := 0; ; {
 		next := state.Version + 1
-		body, err := d.deltaCommit(next, schema, renewed, actions)
+		body, n, err := d.deltaCommit(ctx, next, schema, renewed, state.Number)
 		if err != nil {
 			return err
 		}
+		if n == 0 && !renewed && state.Version >= 0 {
+			break
+		}
+		size = n
 		_, err = d.t.Bucket.Put(ctx, deltaKey(next), body, bucket.On{Absent: true})
 		failed := err
 		if err == nil {
@@ -179,12 +180,9 @@ func (d *delivery) delta(ctx context.Context) error {
 		if state.Version, state.Number, renewed = next, mine, false; mine == m.Number {
 			break
 		}
-		if actions, err = d.deltaActions(ctx, mine); err != nil {
-			return err
-		}
 	}
 	state.Number = m.Number
-	if state.Version > 0 && state.Version%checkpointEvery == 0 || len(actions) >= max(largeVersion, int(m.Count)/2) {
+	if state.Version > 0 && state.Version%checkpointEvery == 0 || size >= max(largeVersion, int(m.Count)/2) {
 		if err := d.checkpoint(ctx, state.Version, schema, state.Shared); err != nil {
 			return err
 		}
@@ -194,32 +192,36 @@ func (d *delivery) delta(ctx context.Context) error {
 }
 
 // deltaActions are the adds and removes that lead from the files of manifest since to those of the one that is there.
-func (d *delivery) deltaActions(ctx context.Context, since int64) ([]deltaAction, error) {
+func (d *delivery) deltaActions(ctx context.Context, since int64) iter.Seq2[deltaAction, error] {
 	m := &d.root.Manifest
-	var out []deltaAction
-	for _, g := range m.Groups {
-		if g.Number <= since || g.Account == "" {
-			continue
+	return func(yield func(deltaAction, error) bool) {
+		for _, g := range m.Groups {
+			if g.Number <= since || g.Account == "" {
+				continue
+			}
+			held, err := d.group(ctx, g)
+			if err != nil {
+				yield(deltaAction{}, err)
+				return
+			}
+			for _, f := range held.Files {
+				number, _, _ := numberOf(f.Key)
+				if number >= since && inTable(f) && !yield(deltaAction{Add: addOf(f, m)}, nil) {
+					return
+				}
+			}
 		}
-		held, err := d.group(ctx, g)
-		if err != nil {
-			return nil, err
-		}
-		for _, f := range held.Files {
-			if number, _, _ := numberOf(f.Key); number >= since && inTable(f) {
-				out = append(out, deltaAction{Add: addOf(f, m)})
+		for _, r := range m.Retired {
+			number, _, ok := numberOf(r.Key)
+			if !ok || r.By <= since || number >= since || !r.inTable() {
+				continue
+			}
+			remove := &deltaRemove{Path: r.Key, DeletionTimestamp: m.WrittenAt.UnixMilli(), DataChange: true}
+			if !yield(deltaAction{Remove: remove}, nil) {
+				return
 			}
 		}
 	}
-	for _, r := range m.Retired {
-		number, _, ok := numberOf(r.Key)
-		if !ok || r.By <= since || number >= since || !r.inTable() {
-			continue
-		}
-		out = append(out, deltaAction{Remove: &deltaRemove{Path: r.Key, DeletionTimestamp: m.WrittenAt.UnixMilli(),
-			DataChange: true}})
-	}
-	return out, nil
 }
 
 func addOf(f File, m *Manifest) *deltaAdd {
@@ -244,14 +246,16 @@ func addOf(f File, m *Manifest) *deltaAdd {
 		ModificationTime: m.WrittenAt.UnixMilli(), DataChange: true, Stats: string(stats)}
 }
 
-// deltaCommit is a version of the log: a line an action.
-func (d *delivery) deltaCommit(version int64, schema string, renewed bool, actions []deltaAction) (bucket.Body, error) {
+// deltaCommit is a version of the log, and how many files it adds and removes: a line an action. The first version of a
+// large lake has more lines than memory should: they are made twice, for the digest, and as they are sent.
+func (d *delivery) deltaCommit(ctx context.Context, version int64, schema string, renewed bool,
+	since int64) (body bucket.Body, n int, err error) {
 	m := &d.root.Manifest
 	info, err := json.Marshal(map[string]any{"timestamp": m.WrittenAt.UnixMilli(), "operation": "WRITE",
 		"operationParameters": map[string]string{"mode": "Append"}, "engineInfo": "usagelake/" + d.opts.Version,
 		"manifest": m.Number, "lake": m.Lake.ID})
 	if err != nil {
-		return bucket.Body{}, err
+		return body, 0, err
 	}
 	head := []deltaAction{{CommitInfo: info}}
 	if version == 0 {
@@ -261,17 +265,45 @@ func (d *delivery) deltaCommit(version int64, schema string, renewed bool, actio
 		head = append(head, deltaAction{MetaData: d.deltaMeta(schema)})
 	}
 	head = append(head, deltaAction{Txn: d.deltaTxn()})
-	var b bytes.Buffer
-	lines := json.NewEncoder(&b)
-	lines.SetEscapeHTML(false)
-	for _, a := range slices.Concat(head, actions) {
-		if err := lines.Encode(a); err != nil {
-			return bucket.Body{}, err
+	write := func(w io.Writer) (n int, err error) {
+		lines := json.NewEncoder(w)
+		lines.SetEscapeHTML(false)
+		for _, a := range head {
+			if err := lines.Encode(a); err != nil {
+				return n, err
+			}
 		}
+		for a, err := range d.deltaActions(ctx, since) {
+			if err == nil {
+				err = lines.Encode(a)
+			}
+			if err != nil {
+				return n, err
+			}
+			n++
+		}
+		return n, nil
 	}
-	body := bucket.Bytes(b.Bytes())
-	body.Type = "application/json"
-	return body, nil
+	sum, size := sha256.New(), byteCount(0)
+	if n, err = write(io.MultiWriter(sum, &size)); err != nil {
+		return body, 0, err
+	}
+	return bucket.Body{Type: "application/json", Size: int64(size), SHA256: [sha256.Size]byte(sum.Sum(nil)),
+		Open: func() (io.ReadCloser, error) {
+			r, w := io.Pipe()
+			go func() { // ends when all is read, or r is closed
+				_, err := write(w)
+				_ = w.CloseWithError(err)
+			}()
+			return r, nil
+		}}, n, nil
+}
+
+type byteCount int64
+
+func (c *byteCount) Write(b []byte) (int, error) {
+	*c += byteCount(len(b))
+	return len(b), nil
 }
 
 // appID is what deliveries are called in the log, with the lake's id and the series of its manifests.
