@@ -234,7 +234,7 @@ var parts = []part{
 	{"publish", "Publishing", (*bench).publishing},
 	{"close", "Closing a month", (*bench).closing},
 	{"deliver", "Delivering many files", (*bench).delivering},
-	{"scale", "A thousand accounts, a year, delivered", (*bench).scaling},
+	{"scale", "Many accounts, a year, delivered", (*bench).scaling},
 	{"queries", "Questions", (*bench).queries},
 	{"accounts", "A thousand accounts at once", (*bench).thousand},
 }

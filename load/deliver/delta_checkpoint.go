@@ -146,8 +146,8 @@ func checkpointFile(actions iter.Seq2[deltaAction, error]) ([]byte, int64, error
 	return file.Bytes(), size, nil
 }
 
-// appendAction adds a row of checkpointSchema. It is built value by value: arrow-go's RecordFromJSON (v18.8.0) takes time
-// by the square of the texts that have a quote in them, as the statistics have.
+// appendAction adds a row of checkpointSchema. It is built value by value: arrow-go's RecordFromJSON (v18.8.0) takes
+// time by the square of the texts that have a quote in them, as the statistics have.
 func appendAction(rows *array.RecordBuilder, a deltaAction) {
 	for i, there := range []bool{a.Txn != nil, a.Add != nil, a.MetaData != nil, a.Protocol != nil} {
 		row := rows.Field(i).(*array.StructBuilder)

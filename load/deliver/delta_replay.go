@@ -206,7 +206,7 @@ func checkpointActions(content []byte) iter.Seq2[deltaAction, error] {
 	}
 }
 
-// fromCheckpoint is a row of a checkpoint as Arrow's JSON has it, where a map is a list of pairs: all of them are empty.
+// fromCheckpoint is a row of a checkpoint as Arrow's JSON has it, where a map is a list of pairs: all are empty.
 func fromCheckpoint(line []byte) (a deltaAction, err error) {
 	for _, name := range []string{"partitionValues", "options", "configuration"} {
 		line = bytes.ReplaceAll(line, []byte(`"`+name+`":[]`), []byte(`"`+name+`":{}`))
