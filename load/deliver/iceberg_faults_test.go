@@ -69,6 +69,7 @@ func TestIcebergBrokenOffAtEachRequest(t *testing.T) {
 // TestIcebergGrowth: of 365 nights, of which each changes a day and brings another one, the table's folder stays small,
 // and nothing is left over.
 func TestIcebergGrowth(t *testing.T) {
+	t.Parallel()
 	r := newRig(t)
 	contents := days(t)
 	nights := 365
@@ -106,6 +107,7 @@ func TestIcebergGrowth(t *testing.T) {
 // TestIcebergOfManyFiles: past some thousand files there are several manifests, of which a delivery writes those anew
 // where something changed.
 func TestIcebergOfManyFiles(t *testing.T) {
+	t.Parallel()
 	if testing.Short() {
 		t.Skip("it delivers thousands of files")
 	}
