@@ -87,7 +87,10 @@ func TestFooterValuesAreTheLibrarys(t *testing.T) {
 		}
 		w := file.NewParquetWriter(&out, root, file.WithWriteMetadata(pairs))
 		for range rapid.IntRange(0, 3).Draw(t, "row groups") {
-			group := w.AppendRowGroup()
+			group, err := w.AppendRowGroupChecked()
+			if err != nil {
+				t.Fatal(err)
+			}
 			for range fields {
 				column, err := group.NextColumn()
 				if err != nil {

@@ -37,7 +37,7 @@ func (d *delivery) replay(ctx context.Context, version int64) (*replayed, error)
 	var last lastCheckpoint
 	_, err := get(ctx, d.t.Bucket, lastCheckpointKey, &last)
 	if err == nil && last.Version < version {
-		r.before, err = d.bytes(ctx, checkpointKey(last.Version))
+		r.before, err = d.download(ctx, checkpointKey(last.Version))
 		next = last.Version + 1
 	}
 	if errors.Is(err, bucket.ErrAbsent) { // a hint: without it, or what it names, the log is read from its beginning
@@ -46,28 +46,19 @@ func (d *delivery) replay(ctx context.Context, version int64) (*replayed, error)
 		return nil, err
 	}
 	for ; next <= version && r.strange == ""; next++ {
-		body, err := d.bytes(ctx, deltaKey(next))
+		body, err := d.download(ctx, deltaKey(next))
 		if errors.Is(err, bucket.ErrAbsent) {
 			r.strange = fmt.Sprintf("version %d is gone", next)
 			break
 		}
-		if err == nil {
-			err = r.add(body)
-		}
 		if err != nil {
+			return nil, err
+		}
+		if err := r.add(body); err != nil {
 			return nil, fmt.Errorf("read %s/%s: %w", d.t.Bucket.URL(), deltaKey(next), err)
 		}
 	}
 	return r, nil
-}
-
-func (d *delivery) bytes(ctx context.Context, key string) ([]byte, error) {
-	body, _, err := d.t.Bucket.Get(ctx, key)
-	if err != nil {
-		return nil, err
-	}
-	b, err := io.ReadAll(io.LimitReader(body, maxManifest))
-	return b, errors.Join(err, body.Close())
 }
 
 // add takes in the actions of a version, a line each.
