@@ -80,7 +80,7 @@ func survivesEachStep(t *testing.T, records string) {
 			}
 			for _, how := range []durabletest.Fault{durabletest.NotDone, durabletest.Lost, durabletest.Torn} {
 				for _, down := range []bool{false, true} {
-					if down && (how != durabletest.NotDone || testing.Short()) {
+					if down && (how != durabletest.NotDone || testing.Short() || records != "all") {
 						continue
 					}
 					if how == durabletest.Torn && steps[at] != "write" {
