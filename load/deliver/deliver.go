@@ -25,9 +25,9 @@ type Target struct {
 	Place  string        // the bucket's URL and endpoint; "" if the URL says it all
 	What   []string      // nil: DefaultWhat
 	Delta  bool          // a Delta log over the day files
-	// Iceberg asks for an Iceberg table over them.
-	Iceberg bool
-	Keep    time.Duration // 0: DefaultKeep
+	Keep   time.Duration // 0: DefaultKeep
+
+	Iceberg bool // an Iceberg table over the day files
 	// As is the lake's name where several lakes deliver below one prefix: its manifest is lakes/AS/manifest.json then.
 	As    string
 	Extra []Extra // finance: the tables of the published file
