@@ -48,7 +48,7 @@ var ErrTable = errors.New("another program has changed the table")
 // them again and again would be dear, and that are most of the table, has a checkpoint of its own.
 const (
 	checkpointEvery = 100
-	largeVersion    = 10_000
+	largeVersion    = 1_000
 )
 
 // The actions of the log, as far as a delivery writes and reads them.
@@ -292,8 +292,10 @@ func (d *delivery) deltaCommit(ctx context.Context, version int64, schema string
 		Open: func() (io.ReadCloser, error) {
 			r, w := io.Pipe()
 			go func() { // ends when all is read, or r is closed
-				_, err := write(w)
-				_ = w.CloseWithError(err)
+				var err error
+				defer func() { _ = w.CloseWithError(err) }()
+				defer schemas.Guard(&err)
+				_, err = write(w)
 			}()
 			return r, nil
 		}}, n, nil

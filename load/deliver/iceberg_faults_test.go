@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -112,24 +113,29 @@ func TestIcebergOfManyFiles(t *testing.T) {
 		t.Skip("it delivers thousands of files")
 	}
 	r := newRig(t)
+	both := func(t *deliver.Target) { withIceberg(t); t.Delta = true }
 	contents := days(t)
 	put(t, r.lake, day("a000", 40), contents[1]) // all else comes before it
-	r.delivered(withIceberg)
+	r.delivered(both)
 	for account := range 140 {
 		for n := range 30 {
 			put(t, r.lake, day(fmt.Sprintf("a%03d", account), n+2), contents[1])
 		}
 	}
-	r.delivered(withIceberg)
+	r.delivered(both)
+	// A version that is most of the Delta table has a checkpoint at once.
+	if files, _ := r.checkpointAt(1); !maps.Equal(files, logTo(t, r.dir, 1)) {
+		t.Errorf("the checkpoint of the first %d files isn't what the log says", len(files))
+	}
 	was := r.icebergIs().current().manifests
 	if len(was) != 2 {
 		t.Fatalf("there are %d manifests", len(was))
 	}
 	put(t, r.lake, day("a139", 9), contents[2])
-	r.delivered(withIceberg)
+	r.delivered(both)
 	was = r.icebergIs().current().manifests
 	put(t, r.lake, day("a007", 9), contents[2])
-	if r.delivered(withIceberg); len(r.b.requests) > 3+4 {
+	if r.delivered(both); len(r.b.requests) > 3+4+2 {
 		t.Errorf("one changed day: %q", r.b.requests)
 	}
 	now := r.icebergIs().current().manifests
@@ -144,7 +150,7 @@ func TestIcebergOfManyFiles(t *testing.T) {
 	}
 	must(t, os.RemoveAll(r.lake.AccountDir("usage", "a138")))
 	r.opts.Drop = []string{"a138"}
-	r.delivered(withIceberg)
+	r.delivered(both)
 	if n := len(r.icebergIs().current().manifests); n > 3 {
 		t.Errorf("there are %d manifests", n)
 	}
