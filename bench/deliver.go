@@ -40,12 +40,9 @@ func (b *bench) delivering(s *section) error {
 	if err != nil {
 		return err
 	}
-	if _, err := b.child("rebuild", source, "derive"); err != nil {
+	days, err := b.dayFiles(source)
+	if err != nil {
 		return err
-	}
-	days, err := filepath.Glob(filepath.Join(source, "usage", "*", "*", "usage.parquet"))
-	if err != nil || len(days) < 2 {
-		return fmt.Errorf("the lake has %d day files: %w", len(days), err)
 	}
 	dir := b.fresh("delivered")
 	defer os.RemoveAll(dir)
@@ -92,6 +89,18 @@ func (b *bench) delivering(s *section) error {
 		return err
 	}
 	return row("one changed day")
+}
+
+// dayFiles derives a generated lake, and returns its day files.
+func (b *bench) dayFiles(lake string) ([]string, error) {
+	if _, err := b.child("rebuild", lake, "derive"); err != nil {
+		return nil, err
+	}
+	days, err := filepath.Glob(filepath.Join(lake, "usage", "*", "*", "usage.parquet"))
+	if err != nil || len(days) < 2 {
+		return nil, fmt.Errorf("the lake has %d day files: %w", len(days), err)
+	}
+	return days, nil
 }
 
 func smallest(files []string) (least string, err error) {

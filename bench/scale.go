@@ -52,12 +52,9 @@ func (b *bench) scaling(s *section) error {
 	if err != nil {
 		return err
 	}
-	if _, err := b.child("rebuild", source, "derive"); err != nil {
+	days, err := b.dayFiles(source)
+	if err != nil {
 		return err
-	}
-	days, err := filepath.Glob(filepath.Join(source, "usage", "*", "*", "usage.parquet"))
-	if err != nil || len(days) < 2 {
-		return fmt.Errorf("the lake has %d day files: %w", len(days), err)
 	}
 	one, other := days[0], days[1]
 	dir := b.fresh("scale")
