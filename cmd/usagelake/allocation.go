@@ -141,9 +141,9 @@ it with 2.
 			}
 			var m *schemas.Month
 			if month != "" {
-				d, err := a.month(month)
+				d, err := a.month(cfg, month)
 				if err != nil {
-					return config.Usage("", "--month: %w", err)
+					return err
 				}
 				m = &d
 			}

@@ -60,15 +60,14 @@ month that was closed last.`,
 			if month == "" {
 				return config.Usage("usagelake close --month last", "which month? Give --month")
 			}
-			var err error
-			if opts.Month, err = a.month(month); err != nil {
-				return config.Usage("", "--month: %w", err)
+			cfg, err := a.lakeConfig()
+			if err != nil {
+				return err
+			}
+			if opts.Month, err = a.month(cfg, month); err != nil {
+				return err
 			}
 			if reopen {
-				cfg, err := a.lakeConfig()
-				if err != nil {
-					return err
-				}
 				res, kept, err := jobs.Reopen(c.Context(), cfg, a.env(), opts.Month, opts.Reason, opts.Wait)
 				if a.json() {
 					return a.closeDocument(res, err, map[string]any{"month": opts.Month.String(), "kept": kept})
@@ -79,8 +78,7 @@ month that was closed last.`,
 					}
 				})
 			}
-			cfg, err := a.config()
-			if err != nil {
+			if cfg, err = a.config(); err != nil {
 				return err
 			}
 			if dryRun {

@@ -296,10 +296,14 @@ func (d *doctor) checkBudgets(ctx context.Context, published bool) {
 		}
 	}
 	charged := len(seen["account"]) > 0 // else nothing is, to anybody
+	books, err := d.cfg.ReadBooks()
+	if err != nil {
+		return // config.Load refuses it
+	}
 	var odd []string
 	inForce := 0
 	for _, c := range d.cfg.Budgets {
-		b, err := c.Parse()
+		b, err := c.Parse(books)
 		if err != nil {
 			continue // config.Load refuses it
 		}

@@ -45,10 +45,12 @@ type Manifest struct {
 	// that was closed by a version that didn't look.
 	Completeness string            `json:"completeness,omitempty"`
 	Lacking      []ManifestLacking `json:"lacking,omitempty"`
-	Rules        ManifestRules     `json:"rules"`
-	Totals       []ManifestTotal   `json:"totals"`
-	Partitions   []ManifestInput   `json:"partitions"`
-	Files        []ManifestFile    `json:"files"`
+	// Books is the calendar that it was closed by, as schemas.Books.Text; "" is UTC's calendar months.
+	Books      string          `json:"books,omitempty"`
+	Rules      ManifestRules   `json:"rules"`
+	Totals     []ManifestTotal `json:"totals"`
+	Partitions []ManifestInput `json:"partitions"`
+	Files      []ManifestFile  `json:"files"`
 }
 
 // ManifestLacking is what an account lacked when the month was closed.
@@ -98,6 +100,33 @@ type ClosedMonth struct {
 	Manifest
 	Dir    string
 	Digest string // SHA-256 of the manifest
+
+	books *schemas.Books
+}
+
+// Name is what the books call the month.
+func (c ClosedMonth) Name() string { return c.books.Name(c.Month) }
+
+// Touches says whether some of a UTC day lies in the month.
+func (c ClosedMonth) Touches(utc schemas.Date) bool {
+	return slices.Contains(c.books.Touches(utc), c.Month)
+}
+
+// End is the instant at which the month ends.
+func (c ClosedMonth) End() time.Time { return c.books.Starts(c.books.End(c.Month)) }
+
+// ClosedWhole are the closed months that a UTC day lies in; none if some of it is open.
+func ClosedWhole(closed []ClosedMonth, utc schemas.Date) []ClosedMonth {
+	var out []ClosedMonth
+	for _, c := range closed {
+		if c.Touches(utc) {
+			out = append(out, c)
+		}
+	}
+	if len(out) == 0 || len(out) < len(out[0].books.Touches(utc)) {
+		return nil
+	}
+	return out
 }
 
 // RuleFile is a file of allocation rules, or a table they look up.
@@ -150,6 +179,9 @@ func (l *Lake) closedMonth(month schemas.Month) (ClosedMonth, error) {
 	case c.Format < 1 || c.Month != month:
 		return c, fmt.Errorf("closed month %s: %s is damaged: it says format %d, month %q\nhint: restore %s from a backup",
 			month, name, c.Format, c.Month, c.Dir)
+	}
+	if c.books, err = schemas.ParseBooks(c.Books); err != nil {
+		return c, fmt.Errorf("closed month %s: %s: %w", month, name, err)
 	}
 	sum := sha256.Sum256(b)
 	c.Digest = hex.EncodeToString(sum[:])

@@ -434,9 +434,8 @@ func TestAnotherTimeZoneIsALikelyCauseWhereTheEdgesExplainIt(t *testing.T) {
 // tagRules splits the pool between two owners that differ in their tags alone.
 type tagRules struct{ loadtest.Rules }
 
-func (r tagRules) Split(month schemas.Month, costs []schemas.PoolCost,
-	direct []schemas.DirectCost) ([]schemas.PoolShare, error) {
-	out, err := r.Rules.Split(month, costs, direct)
+func (r tagRules) Split(costs []schemas.PoolCost, direct []schemas.DirectCost) ([]schemas.PoolShare, error) {
+	out, err := r.Rules.Split(costs, direct)
 	for i := range out {
 		out[i].Owner = schemas.Owner{CostCenter: "cc-0", Tags: fmt.Sprintf(`{"n":"%s"}`, out[i].Owner.CostCenter)}
 	}
