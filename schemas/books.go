@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"regexp"
 	"slices"
+	"sort"
 	"strconv"
 	"strings"
 	"time"
@@ -245,27 +246,29 @@ func (b *Books) String() string {
 	return out + ", " + b.ZoneName()
 }
 
-// Starts is the first instant of a book day, UTC: the first at which the zone's clocks show it, or a later day where
-// they leave it out. A day is [Starts(d), Starts(d+1)), also where clocks that go back show the day before once more.
+// Starts is the first instant of a book day, UTC: at which the zone's clocks show it, or a later day where they leave
+// it out. A day is [Starts(d), Starts(d+1)), also where clocks that go back show the day before once more.
 func (b *Books) Starts(d Date) time.Time {
 	if b.UTC() {
 		return d.Start()
 	}
-	// Between two changes of the clocks local time runs evenly, so that it reaches midnight at one instant, or is past it
-	// from the first on. Clocks are no more than a day off UTC.
-	for t := d.Start().Add(-24 * time.Hour); ; {
-		local := t.In(b.zone)
-		_, offset := local.Zone()
-		_, end := local.ZoneBounds()
-		at := d.Start().Add(-time.Duration(offset) * time.Second)
-		if at.Before(t) {
-			at = t
-		}
-		if end.IsZero() || at.Before(end) {
-			return at.UTC()
-		}
-		t = end
+	// On nearly all days clocks are as far off UTC at midnight as they were at midnight UTC.
+	_, offset := d.Start().In(b.zone).Zone()
+	at := d.Start().Add(-time.Duration(offset) * time.Second)
+	if b.clock(at) == d && b.clock(at.Add(-time.Second)) < d {
+		return at
 	}
+	// Clocks are no more than a day off UTC, and go forth and back on whole seconds. time.ZoneBounds isn't asked: of the
+	// last day of a leap year that no table of the zone has, Go 1.26 says that its zone ended before it.
+	begin := d.Start().Add(-26 * time.Hour)
+	n := sort.Search(52*3600, func(i int) bool { return b.clock(begin.Add(time.Duration(i)*time.Second)) >= d })
+	return begin.Add(time.Duration(n) * time.Second)
+}
+
+// clock is the day that the zone's clocks show.
+func (b *Books) clock(t time.Time) Date {
+	y, m, d := t.In(b.zone).Date()
+	return DateOf(time.Date(y, m, d, 0, 0, 0, 0, time.UTC))
 }
 
 // Day is the book day that holds the instant.
@@ -273,10 +276,12 @@ func (b *Books) Day(t time.Time) Date {
 	if b.UTC() {
 		return DateOf(t)
 	}
-	y, m, d := t.In(b.zone).Date()
-	day := DateOf(time.Date(y, m, d, 0, 0, 0, 0, time.UTC))
-	if !t.Before(b.Starts(day + 1)) { // clocks that went back
-		day++
+	day := b.clock(t)
+	switch { // clocks that went back over midnight
+	case t.Before(b.Starts(day)):
+		return day - 1
+	case !t.Before(b.Starts(day + 1)):
+		return day + 1
 	}
 	return day
 }

@@ -4,6 +4,8 @@
 -- Every table calls a period by a month: the first day of the month that it is, or of the month that the period of a
 -- fiscal calendar goes by; periods has its name and its days. So the month after one is the period after it.
 --
+-- What a macro is asked of may be called like a column of the tables here: so macros call these otherwise.
+--
 -- The macros and booked_usage are those of books in UTC and calendar months. Of others SQLLayout makes what looks up
 -- book_days, which is empty here.
 
@@ -39,7 +41,10 @@ CREATE TABLE book_days (
 CREATE MACRO month_of(book_day) AS date_trunc('month', book_day)::DATE;
 
 --| What people call a period: 2026-10; of a fiscal calendar 2026-P07. period_of(billing_month)
-CREATE MACRO period_of(of_month) AS (SELECT p.period FROM periods p WHERE p."month" = of_month);
+CREATE MACRO period_of(of_month) AS (
+    SELECT these.called FROM periods AS these(in_month, called, of_year, of_quarter, nth, first_one, after_it, began, ended)
+    WHERE these.in_month = of_month
+);
 
 --| The book day that holds an instant. book_date_of(request_time)
 CREATE MACRO book_date_of(instant) AS make_timestamp(epoch_us(instant))::DATE;

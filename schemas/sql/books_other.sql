@@ -2,27 +2,46 @@
 -- whose periods aren't calendar months (month_of), or either (the others). A day before or after those of book_days is
 -- taken for a UTC day of a calendar month.
 
-CREATE MACRO month_of(book_day) AS coalesce((SELECT b."month" FROM book_days b WHERE b.book_date = book_day),
+CREATE MACRO month_of(book_day) AS coalesce(
+    (SELECT days.in_month FROM book_days AS days(this_day, in_month, began, ended) WHERE days.this_day = book_day),
     date_trunc('month', book_day)::DATE);
 
 CREATE MACRO book_date_of(instant) AS coalesce(
-    (SELECT max(b.book_date) FROM book_days b WHERE b.starts_at <= instant AND b.ends_at > instant),
+    (
+        SELECT max(days.this_day) FROM book_days AS days(this_day, in_month, began, ended)
+        WHERE days.began <= instant AND days.ended > instant
+    ),
     make_timestamp(epoch_us(instant))::DATE);
 
 CREATE MACRO book_day_starts(book_day) AS coalesce(
-    (SELECT epoch(b.starts_at) FROM book_days b WHERE b.book_date = book_day), epoch(book_day));
+    (SELECT epoch(days.began) FROM book_days AS days(this_day, in_month, began, ended) WHERE days.this_day = book_day),
+    epoch(book_day));
 
-CREATE MACRO period_starts(of_month) AS coalesce((SELECT p.starts_at FROM periods p WHERE p."month" = of_month),
-    to_timestamp(epoch(of_month)));
+CREATE MACRO period_starts(of_month) AS coalesce(
+    (
+        SELECT these.began
+        FROM periods AS these(in_month, called, of_year, of_quarter, nth, first_one, after_it, began, ended)
+        WHERE these.in_month = of_month
+    ), to_timestamp(epoch(of_month)));
 
-CREATE MACRO period_ends(of_month) AS coalesce((SELECT p.ends_at FROM periods p WHERE p."month" = of_month),
-    to_timestamp(epoch(of_month + INTERVAL 1 MONTH)));
+CREATE MACRO period_ends(of_month) AS coalesce(
+    (
+        SELECT these.ended
+        FROM periods AS these(in_month, called, of_year, of_quarter, nth, first_one, after_it, began, ended)
+        WHERE these.in_month = of_month
+    ), to_timestamp(epoch(of_month + INTERVAL 1 MONTH)));
 
-CREATE MACRO charge_starts(utc_day, of_month) AS greatest(to_timestamp(epoch(utc_day)),
-    (SELECT p.starts_at FROM periods p WHERE p."month" = of_month));
+CREATE MACRO charge_starts(utc_day, of_month) AS greatest(to_timestamp(epoch(utc_day)), (
+        SELECT these.began
+        FROM periods AS these(in_month, called, of_year, of_quarter, nth, first_one, after_it, began, ended)
+        WHERE these.in_month = of_month
+    ));
 
-CREATE MACRO charge_ends(utc_day, of_month) AS least(to_timestamp(epoch(utc_day) + 86400),
-    (SELECT p.ends_at FROM periods p WHERE p."month" = of_month));
+CREATE MACRO charge_ends(utc_day, of_month) AS least(to_timestamp(epoch(utc_day) + 86400), (
+        SELECT these.ended
+        FROM periods AS these(in_month, called, of_year, of_quarter, nth, first_one, after_it, began, ended)
+        WHERE these.in_month = of_month
+    ));
 
 -- Of a UTC day with usage, the book days of the same date, of the one before and of the one after: clocks are no more
 -- than a day off UTC. Most days lie in two of them.
