@@ -92,11 +92,15 @@ func CheckAllocation(ctx context.Context, cfg *config.Config, month *schemas.Mon
 	if err != nil {
 		return nil, err
 	}
+	books, err := cfg.ReadBooks()
+	if err != nil {
+		return nil, err
+	}
 	t := newTrial(rules)
 	t.known = knownNames(cfg)
 	for _, m := range months {
-		out.Months = append(out.Months, m.String())
-		out.Month = m.String()
+		out.Months = append(out.Months, books.Name(m))
+		out.Month = books.Name(m)
 		if err := t.month(ctx, lake, m); err != nil {
 			return nil, err
 		}

@@ -141,9 +141,13 @@ it with 2.
 			}
 			var m *schemas.Month
 			if month != "" {
-				d, err := a.month(cfg, month)
+				books, err := cfg.ReadBooks()
 				if err != nil {
 					return err
+				}
+				d, err := books.ParseMonth(month, a.Now())
+				if err != nil {
+					return config.Usage("", "--month: %w", err)
 				}
 				m = &d
 			}

@@ -376,19 +376,6 @@ func (a *app) books(ctx context.Context) (*schemas.Books, error) {
 	return jobs.BooksOf(ctx, cfg, lake)
 }
 
-// month reads a period of the config's books: 2026-10, 2026-P07, this, last.
-func (a *app) month(cfg *config.Config, s string) (schemas.Month, error) {
-	books, err := cfg.ReadBooks()
-	if err != nil {
-		return 0, err
-	}
-	month, err := books.ParseMonth(s, a.Now())
-	if err != nil {
-		return 0, config.Usage("", "--month: %w", err)
-	}
-	return month, nil
-}
-
 // writeReport writes a report to a file, or to stdout. A file is there whole or not at all. tell says on stderr which
 // tables a file of one leaves out.
 func (a *app) writeReport(lake *publish.Lake, doc *report.Document, format, out string, tell bool) error {

@@ -92,6 +92,9 @@ func (l *Lake) closeMonth(ctx context.Context, opts CloseOptions) (ClosedMonth, 
 		Version: opts.Version, By: &opts.By, Edition: edition,
 		Reason: opts.Reason, Objections: opts.Objections, Books: opts.Books.Text(),
 		Rules: ManifestRules{Digest: opts.RulesDigest}}
+	if !opts.Books.Months() {
+		m.Period = opts.Books.Name(opts.Month)
+	}
 	if err := l.writeLedger(ctx, dir, opts, &m); err != nil {
 		return ClosedMonth{}, err
 	}

@@ -33,6 +33,7 @@ const manifestFormat = 1
 type Manifest struct {
 	Format   int           `json:"format"`
 	Month    schemas.Month `json:"month"`
+	Period   string        `json:"period,omitempty"` // what the books call it, where that is something else
 	ClosedAt time.Time     `json:"closed_at"`
 	RunID    string        `json:"run_id"`
 	Version  string        `json:"version"`

@@ -134,7 +134,7 @@ type ledger struct {
 	file       string // of a closed month
 	dimensions string
 	measures   string
-	named bool // whether it has the name of billing_month, too
+	named      bool // whether it has the name of billing_month, too
 	// A column that ledgers of before there were books lack, and what they lack: they are of calendar months in UTC.
 	later, before string
 }

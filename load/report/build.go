@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -129,6 +130,7 @@ func (b *builder) document(ctx context.Context, r Report) (*Document, error) {
 		return nil, err
 	}
 	// Last, when the columns have been asked for by their places: names go between them, completeness behind.
+	b.nameMonths()
 	b.nameTables()
 	for _, t := range b.doc.Tables {
 		t.complete(b.doc.Completeness.Text)
@@ -224,6 +226,30 @@ func (b *builder) clock(ctx context.Context, r Report) error {
 		b.period = *b.Period
 	}
 	return errors.Join(err1, err2, err3)
+}
+
+// nameMonths calls the periods of a fiscal calendar what people do, and not by the months that tables call them by.
+func (b *builder) nameMonths() {
+	if b.books.Months() {
+		return
+	}
+	tables := slices.Clone(b.doc.Tables)
+	for _, p := range b.doc.Pictures {
+		tables = append(tables, p.Table)
+	}
+	for _, t := range tables {
+		for i, c := range t.Columns {
+			if c.Kind != Month {
+				continue
+			}
+			t.Columns[i].Kind, t.Columns[i].Title = Text, strings.Replace(c.Title, "Month", "Period", 1)
+			for _, row := range t.Rows {
+				if d, err := schemas.ParseDate(row[i].Text); err == nil && !row[i].Null {
+					row[i].Text = b.books.Name(d.Month())
+				}
+			}
+		}
+	}
 }
 
 // named sees that what the scope names is there: a report on nobody would be taken for one on somebody without cost.
