@@ -274,7 +274,8 @@ func (a *app) printLost(lost []string) {
 		return
 	}
 	fmt.Fprintf(a.Stdout, "LOST       the lake lacks %s that no run removed; what is delivered stays. The first: %s\n"+
-		"           usagelake verify looks closer; usagelake restore brings the lake back; --drop ACCOUNT gives them up\n",
+		"           usagelake verify looks closer; usagelake restore brings the lake back; "+
+		"--drop ACCOUNT or ACCOUNT/DAY gives them up\n",
 		words.Plural(len(lost), "file", "files"), words.Printable(lost[0]))
 }
 
@@ -289,44 +290,43 @@ func (a *app) planDelivery(ctx context.Context, cfg *config.Config, f *deliverFl
 	if len(plans) == 0 {
 		return err
 	}
-	t := a.newTable(table.Row{"delivery", "to", "manifest", "files", "bytes", "to send", "bytes", "to replace or drop",
-		"tables"})
+	t := a.newTable(table.Row{"delivery", "to", "manifest", "files", "bytes", "to send", "bytes", "to replace or drop"})
 	for _, p := range plans {
-		var tables []string
-		for _, one := range p.Tables {
-			tables = append(tables, plannedTable(one))
-		}
 		t.AppendRow(table.Row{p.Name, words.Printable(p.URL), p.Number, words.Count(p.Files), words.Bytes(p.Bytes),
-			words.Count(p.Send), words.Bytes(p.Size), words.Count(p.Retire), strings.Join(tables, ", ")})
+			words.Count(p.Send), words.Bytes(p.Size), words.Count(p.Retire)})
 	}
 	rightAlign(t, 3, 8)
 	fmt.Fprintln(a.Stdout, t.Render())
 	for _, p := range plans {
+		for _, one := range p.Tables {
+			fmt.Fprintf(a.Stdout, "           %s: %s\n", p.Name, plannedTable(one))
+		}
 		a.printDropped(f.drop, p.Dropped, p.Number)
 		a.printLost(p.Lost)
 	}
 	return err
 }
 
-// plannedTable says what becomes of a table: "delta: a version after 3".
+// plannedTable says what becomes of a table.
 func plannedTable(t deliver.TablePlan) string {
+	table := map[string]string{"delta": "Delta table", "iceberg": "Iceberg table"}[t.Table]
 	version := int64(0)
 	if t.Version != nil {
 		version = *t.Version
 	}
 	switch t.Does {
 	case deliver.TableBegun:
-		return t.Table + ": its first version"
+		return table + ", its first version"
 	case deliver.TableVersion:
-		return fmt.Sprintf("%s: a version after %d", t.Table, version)
+		return fmt.Sprintf("%s, a version after %d", table, version)
 	case deliver.TableMadeUp:
-		return fmt.Sprintf("%s: what was left out is made up, %d is there", t.Table, version)
+		return fmt.Sprintf("%s, what was left out after version %d is made up", table, version)
 	case deliver.TableAnew:
-		return t.Table + ": made anew, for it is gone"
+		return table + " made anew, for it is gone"
 	case deliver.TableStopped:
-		return t.Table + ": nothing, another program changed it"
+		return table + " left alone, for another program changed it"
 	}
-	return fmt.Sprintf("%s: nothing, %d is there", t.Table, version)
+	return fmt.Sprintf("%s unchanged, version %d", table, version)
 }
 
 func (a *app) verifyDelivery(ctx context.Context, cfg *config.Config, f *deliverFlags) error {
