@@ -304,6 +304,11 @@ func (d *delivery) build(ctx context.Context) (*Manifest, error) {
 // memory but what the manifest holds itself.
 func (d *delivery) buildGroup(ctx context.Context, u *upload, p groupPlan, m *Manifest, b *built) (Group, error) {
 	g := Group{Account: p.account, Month: p.month}
+	done, err := u.openPublished(ctx, &p)
+	if err != nil {
+		return g, err
+	}
+	defer done()
 	looks := map[string]look{}
 	had := map[string]File{}
 	for _, f := range p.had.Files {
@@ -521,14 +526,17 @@ func (u *upload) send(ctx context.Context, l local, was File) (*sent, error) {
 	if ok && before.Look == lookOf(l) {
 		return &before, nil
 	}
-	f, err := u.d.lake.FS.Open(l.file)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
+	f := l.opened
+	if f == nil {
+		var err error
+		if f, err = u.d.lake.FS.Open(l.file); errors.Is(err, fs.ErrNotExist) {
+			return nil, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+		defer f.Close()
 	}
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
 	s, err := u.sendOpen(ctx, l, f, was)
 	var damaged *load.DamagedError
 	if errors.As(err, &damaged) { // what was delivered of it stays, and so does the rest of the delivery

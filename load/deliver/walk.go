@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/usagelake/usagelake/load"
+	"github.com/usagelake/usagelake/load/durable"
 	"github.com/usagelake/usagelake/schemas"
 	"github.com/usagelake/usagelake/schemas/words"
 )
@@ -25,6 +26,7 @@ type local struct {
 	date     string
 	size     int64
 	modified time.Time
+	opened   durable.File // as it is to be sent; nil: as it is by then
 }
 
 // localGroup is the lake's files of one group, in order of path.
