@@ -21,6 +21,13 @@ type Mark struct {
 	Bytes   int64  `json:"bytes"`
 }
 
+// PublishedMark is the mark of a published file, and where its records are.
+type PublishedMark struct {
+	Mark
+	Records string `json:"records,omitempty"` // the schemas.Records that it was published with; "" isn't known
+	Outside int    `json:"outside,omitempty"` // days whose records it reads from RecordsDir
+}
+
 const (
 	marksKind  = 1       // of MarksFile
 	marksKept  = 100     // so that a file of before, put back from a backup, is known for what it is
@@ -29,8 +36,8 @@ const (
 
 // marks is the content of MarksFile: of the files that were published last, the newest first.
 type marks struct {
-	Format int    `json:"format"`
-	Files  []Mark `json:"files"`
+	Format int             `json:"format"`
+	Files  []PublishedMark `json:"files"`
 }
 
 // MarkOf is the mark of a file that is open.
@@ -48,7 +55,7 @@ func MarkOf(f durable.File) (Mark, error) {
 
 // Marks are those of the files that were published last, the newest first; none if MarksFile isn't there, or can't be
 // read as such.
-func (l *Lake) Marks() ([]Mark, error) {
+func (l *Lake) Marks() ([]PublishedMark, error) {
 	b, err := l.FS.ReadFile(l.Path(MarksFile))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
@@ -60,7 +67,7 @@ func (l *Lake) Marks() ([]Mark, error) {
 }
 
 // ParseMarks reads the content of MarksFile; nil if it is none.
-func ParseMarks(b []byte) []Mark {
+func ParseMarks(b []byte) []PublishedMark {
 	var m marks
 	if json.Unmarshal(b, &m) != nil || m.Format != marksKind {
 		return nil
@@ -68,13 +75,25 @@ func ParseMarks(b []byte) []Mark {
 	return m.Files
 }
 
+// FindMark finds a file among those that were published; false if it is none of them.
+func FindMark(known []PublishedMark, m Mark) (PublishedMark, bool) {
+	for _, k := range known {
+		if k.Mark == m {
+			return k, true
+		}
+	}
+	return PublishedMark{}, false
+}
+
 // AddMark makes MarksFile know a file, as the newest. The oldest falls off.
-func (l *Lake) AddMark(next Mark) error {
+func (l *Lake) AddMark(next PublishedMark) error {
 	known, err := l.Marks()
 	if err != nil {
 		return err
 	}
-	known = append([]Mark{next}, slices.DeleteFunc(known, func(m Mark) bool { return m == next })...)
+	known = append([]PublishedMark{next}, slices.DeleteFunc(known, func(k PublishedMark) bool {
+		return k.Mark == next.Mark
+	})...)
 	b, err := json.Marshal(marks{Format: marksKind, Files: known[:min(len(known), marksKept)]})
 	if err != nil {
 		return err

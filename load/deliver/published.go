@@ -87,5 +87,6 @@ func (u *upload) openPair(both *[2]local) (fits bool, err error) {
 	}
 	b, err := io.ReadAll(io.NewSectionReader(both[1].opened, 0, both[1].size))
 	known := load.ParseMarks(b)
-	return len(known) == 0 || slices.Contains(known, mark), err
+	_, fits = load.FindMark(known, mark)
+	return len(known) == 0 || fits, err
 }

@@ -7,7 +7,6 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
-	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -45,7 +44,7 @@ func (r *rig) publish(content string) {
 	mark, err := load.MarkOf(f)
 	must(r.t, err)
 	must(r.t, f.Close())
-	must(r.t, r.lake.AddMark(mark))
+	must(r.t, r.lake.AddMark(load.PublishedMark{Mark: mark}))
 	must(r.t, os.Rename(draft, r.lake.Path(load.DatabaseFile)))
 }
 
@@ -62,7 +61,7 @@ func (r *rig) deliveredPair() string {
 	must(r.t, err)
 	b, err := os.ReadFile(at(load.MarksFile))
 	must(r.t, err)
-	if !slices.Contains(load.ParseMarks(b), mark) {
+	if _, ok := load.FindMark(load.ParseMarks(b), mark); !ok {
 		r.t.Errorf("a published file is delivered that the published.json beside it doesn't know: %s", b)
 	}
 	content, err := os.ReadFile(f.Name())

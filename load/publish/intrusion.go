@@ -9,7 +9,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 
 	"github.com/usagelake/usagelake/load"
@@ -87,7 +86,8 @@ func (l *Lake) Intrusion() (Intrusion, error) {
 			return found, err
 		}
 		found.Unmarked = len(known) == 0
-		if found.Changed = !found.Unmarked && !slices.Contains(known, m); !found.Changed {
+		_, is := load.FindMark(known, m)
+		if found.Changed = !found.Unmarked && !is; !found.Changed {
 			break
 		}
 	}
@@ -111,18 +111,37 @@ func (l *Lake) proven(path string) (bool, error) {
 		return false, err
 	}
 	m, err := l.mark(path)
-	return err == nil && slices.Contains(known, m), err
+	if err != nil {
+		return false, err
+	}
+	_, is := load.FindMark(known, m)
+	return is, nil
 }
 
-// markPublished notes that the file at path is about to be the published one. Until then, and if that fails, the one
-// that stands there is known still.
-func (l *Lake) markPublished(path string) error {
-	next, err := l.mark(path)
+// Published is what was noted of the published file when it was published; false if there is none, or it isn't known.
+func (l *Lake) Published() (load.PublishedMark, bool, error) {
+	m, err := l.mark(l.Database())
+	if errors.Is(err, fs.ErrNotExist) {
+		return load.PublishedMark{}, false, nil
+	}
+	if err != nil {
+		return load.PublishedMark{}, false, err
+	}
+	known, err := l.Marks() // after the file: the marks of a later one know it, too
+	found, is := load.FindMark(known, m)
+	return found, is, err
+}
+
+// markPublished notes that the file at path is about to be the published one, and where its records are. Until then,
+// and if that fails, the one that stands there is known still.
+func (p *publisher) markPublished(path string) error {
+	mark, err := p.lake.mark(path)
 	if err != nil {
 		return err
 	}
+	next := load.PublishedMark{Mark: mark, Records: p.records.String(), Outside: len(p.files)}
 	// A publish that fails after this leaves a mark of a file that nobody will see. It does no harm: no other file has it.
-	return l.AddMark(next)
+	return p.lake.AddMark(next)
 }
 
 // dropLog removes a log beside the published file: it is of no use to whoever wrote it, for the file that it belonged
