@@ -65,13 +65,13 @@ func DryRun(ctx context.Context, lake *load.Lake, t Target, opts Options) (*Plan
 	if err == nil {
 		p, err = d.plan(ctx)
 	}
-	if err == nil {
-		err = d.planTables(ctx, p)
-	}
 	if err != nil {
-		err = fmt.Errorf("plan the delivery to %s (%s): %w", t.Name, t.Bucket.URL(), err)
+		return nil, fmt.Errorf("plan the delivery to %s (%s): %w", t.Name, t.Bucket.URL(), err)
 	}
-	return p, err
+	if err := d.planTables(ctx, p); err != nil {
+		return p, fmt.Errorf("plan the delivery to %s (%s): %w", t.Name, t.Bucket.URL(), err)
+	}
+	return p, nil
 }
 
 // plan goes through the lake without reading a file.
