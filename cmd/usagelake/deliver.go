@@ -318,7 +318,7 @@ func plannedTable(t deliver.TablePlan) string {
 	case deliver.TableBegun:
 		return table + ", its first version"
 	case deliver.TableVersion:
-		return fmt.Sprintf("%s, a version after %d", table, version)
+		return fmt.Sprintf("%s, a version after %d if what days hold is another", table, version)
 	case deliver.TableMadeUp:
 		return fmt.Sprintf("%s, what was left out after version %d is made up", table, version)
 	case deliver.TableAnew:
