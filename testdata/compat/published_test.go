@@ -144,8 +144,8 @@ func TestRecordsOutsideAreReadByEachDuckDB(t *testing.T) {
 	moved := filepath.Join(l.dir, "it's elsewhere")
 	alone := filepath.Join(t.TempDir(), "usage.duckdb")
 	var table strings.Builder
-	table.WriteString("| client | version | the lake in its place | moved, and the session says where | the file alone |\n" +
-		"| --- | --- | --- | --- | --- |\n")
+	table.WriteString("| client | version | the lake in its place | moved, and the session says where | " +
+		"the file alone |\n| --- | --- | --- | --- | --- |\n")
 	rows := map[string][]string{}
 	note := func(name, told string) { rows[name] = append(rows[name], told) }
 	for _, name := range duckDBs {
