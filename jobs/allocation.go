@@ -174,7 +174,8 @@ func scanKey(row []query.Value) (schemas.AllocationKey, error) {
 
 // UsedKeys are the combinations that were ever used.
 func UsedKeys(ctx context.Context, lake *publish.Lake) ([]allocate.Used, error) {
-	rows, err := query.Run(ctx, lake, "SELECT "+keyColumns+", min(book_date), max(book_date) FROM booked_usage GROUP BY ALL")
+	rows, err := query.Run(ctx, lake, "SELECT "+keyColumns+
+		", min(book_date), max(book_date) FROM booked_usage GROUP BY ALL")
 	if err != nil {
 		return nil, err
 	}

@@ -145,7 +145,8 @@ func Close(ctx context.Context, cfg *config.Config, env Env, opts CloseOptions) 
 				By: closer(), Reason: reason, Objections: objections,
 				Rules: files, RulesDigest: digest, Books: books, Now: env.Now, Progress: progress("days of FOCUS"),
 				Write: func(ctx context.Context, dir string, edition int) error {
-					return report.WriteMonth(ctx, lake, opts.Month, dir, report.MonthOptions{Books: books, Edition: edition, Now: env.Now(),
+					return report.WriteMonth(ctx, lake, opts.Month, dir, report.MonthOptions{Books: books, Edition: edition,
+						Now:     env.Now(),
 						Version: env.Version, Progress: progress("statements"), Posting: cfg.Journal.Posting(),
 						Formats: cfg.Journal.Formats})
 				}})
@@ -284,7 +285,8 @@ func objectionsTo(ctx context.Context, lake *publish.Lake, cfg *config.Config, e
 			money_text(sum(net_cost), NULL)) FROM allocated_model_daily WHERE currency IS NULL AND net_cost IS NOT NULL
 			AND month_of(book_date) = DATE '{month}' GROUP BY account ORDER BY ALL`,
 		`SELECT format('{} has usage and is still open: close months in their order', period_of(billing_month))
-			FROM chargeback_daily WHERE billing_month < DATE '{month}' AND billing_month NOT IN (SELECT "month" FROM closed_months)
+			FROM chargeback_daily WHERE billing_month < DATE '{month}'
+			AND billing_month NOT IN (SELECT "month" FROM closed_months)
 			GROUP BY billing_month ORDER BY ALL`,
 	} {
 		lines, err := Texts(ctx, lake, about.Replace(q))

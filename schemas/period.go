@@ -105,7 +105,8 @@ func (p Period) Title() string {
 	}
 	out := span(p.First.Start(), p.Last.Start(), "January", " 2006")
 	if !p.books.Months() {
-		out = strings.ReplaceAll(p.Name(), "-to-", " to ") + ", " + span(p.From.Start(), (p.To-1).Start(), "2 January", " 2006")
+		out = strings.ReplaceAll(p.Name(), "-to-", " to ") + ", " +
+			span(p.From.Start(), (p.To-1).Start(), "2 January", " 2006")
 	}
 	if !p.books.UTC() {
 		out += ", " + p.books.ZoneName()

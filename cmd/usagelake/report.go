@@ -90,7 +90,8 @@ func (f *reportFlags) add(a *app, c *cobra.Command, spans report.Spans, dimensio
 		}
 	}
 	if spans >= report.AnyDays {
-		flags.StringVar(&f.from, "from", "", "first book `day` of usage (UTC, but for books of a zone): 2026-10-01, yesterday, -7d")
+		flags.StringVar(&f.from, "from", "", "first `day` of usage, of the books (UTC unless they have a zone): 2026-10-01, "+
+			"yesterday, -7d")
 		flags.StringVar(&f.to, "to", "", "`day` before which it ends (default tomorrow, if --from is given)")
 	}
 	for _, d := range dimensions {

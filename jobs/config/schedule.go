@@ -206,7 +206,8 @@ func (j *Job) Validate(zone string, accounts []string) []error {
 		errs = append(errs, j.validateReport()...)
 	case KindClose:
 		// By the books it is read when the job runs; here it is seen to be a period at all.
-		if _, err := (*schemas.Books)(nil).ParseMonth(j.From, time.Time{}); err != nil || j.From == "this" || j.From == "last" {
+		_, err := (*schemas.Books)(nil).ParseMonth(j.From, time.Time{})
+		if err != nil || j.From == "this" || j.From == "last" {
 			bad("from: name the first month that the job closes, such as from: 2026-11; earlier ones are closed by hand")
 		}
 	}

@@ -476,7 +476,8 @@ func (a *allocation) shares(ctx context.Context) error {
 		err = a.d.fill(Catalog, "shared_cost_shares", func(add func(...driver.Value) error) error {
 			for _, s := range shares {
 				o := s.Owner
-				err := add(s.Date.Start(), s.Book.Start(), s.Account, s.Pool, nullable(s.RuleID), nullable(int32(s.Version)), s.Method, s.Basis,
+				err := add(s.Date.Start(), s.Book.Start(), s.Account, s.Pool, nullable(s.RuleID), nullable(int32(s.Version)),
+					s.Method, s.Basis,
 					duckdb.Decimal{Width: schemas.DecimalPrecision, Scale: schemas.DecimalScale, Value: big.NewInt(int64(s.Ratio))},
 					nullable(o.CostCenter), nullable(o.Team), nullable(o.Project), nullable(o.Environment), nullable(o.GLCode),
 					nullable(o.Tags),
@@ -525,7 +526,8 @@ func (a *allocation) split(ctx context.Context, month schemas.Month) ([]schemas.
 	// more record moves every share of it.
 	between := a.finance.within(month)
 	rows, err := a.d.conn.QueryContext(ctx, `
-		SELECT a.pool, coalesce(a.rule_id, ''), coalesce(a.rule_version, 0), u.usage_date, u.book_date, u.account, u.model, u.model_type,
+		SELECT a.pool, coalesce(a.rule_id, ''), coalesce(a.rule_version, 0), u.usage_date, u.book_date, u.account,
+		u.model, u.model_type,
 		u.record_kind, u.currency,
 			sum(u.requests)::BIGINT, sum(u.without_amount)::BIGINT, sum(u.input_tokens), sum(u.output_tokens),
 			sum(u.cached_tokens), sum(u.total_tokens),
@@ -589,8 +591,8 @@ func (a *allocation) split(ctx context.Context, month schemas.Month) ([]schemas.
 
 // The columns of chargeback_daily that tell charges apart, and those that are summed.
 const (
-	chargeDimensions = `usage_date, book_date, account, cost_center, team, project, environment, gl_code, tags, pool, rule_id, ` +
-		`rule_version, model, model_type, record_kind, currency`
+	chargeDimensions = `usage_date, book_date, account, cost_center, team, project, environment, gl_code, tags, pool, ` +
+		`rule_id, rule_version, model, model_type, record_kind, currency`
 	chargeMeasures = `requests, without_amount, input_tokens, output_tokens, cached_tokens, total_tokens, list_cost, ` +
 		`discount, net_cost`
 )
@@ -642,58 +644,4 @@ func (a *allocation) compare(ctx context.Context, used, charged string) error {
 		return err
 	}
 	return fmt.Errorf("%w: %s", errInexact, what.String)
-}
-
-// dateValue, textValue, moneyValue and countValue are what the driver's appender takes; nil is NULL.
-func dateValue(d *schemas.Date) driver.Value {
-	if d == nil {
-		return nil
-	}
-	return d.Start()
-}
-
-func textValue(s *string) driver.Value {
-	if s == nil {
-		return nil
-	}
-	return *s
-}
-
-func moneyValue(m *schemas.Money) driver.Value {
-	if m == nil {
-		return nil
-	}
-	return duckdb.Decimal{Width: 38, Scale: schemas.DecimalScale, Value: m.Units()}
-}
-
-// moneyOf is the value of a DECIMAL(38,12); nil is NULL.
-func moneyOf(v any) *schemas.Money {
-	units := bigOf(v)
-	if units == nil {
-		return nil
-	}
-	m := schemas.MoneyOf(units)
-	return &m
-}
-
-// countValue is NULL too where the count is beyond 64 bits, as in the tables it was summed from.
-func countValue(v *big.Int) driver.Value {
-	if v == nil || !v.IsInt64() {
-		return nil
-	}
-	return v.Int64()
-}
-
-// bigOf is the value of a HUGEINT, or of a DECIMAL in units of its last place; nil is NULL.
-func bigOf(v any) *big.Int {
-	switch v := v.(type) {
-	// What DuckDB's driver gives for each type of sum: HUGEINT, DECIMAL, and BIGINT.
-	case *big.Int:
-		return v
-	case duckdb.Decimal:
-		return v.Value
-	case int64:
-		return big.NewInt(v)
-	}
-	return nil
 }

@@ -58,7 +58,8 @@ func TestBooksAreTheRecordsByTheirOwnCalendar(t *testing.T) {
 		days := rapid.SliceOfNDistinct(rapid.IntRange(0, 91), 4, 8, rapid.ID).Draw(rt, "days")
 		days = append(days, 30, 60) // of August and September, the last
 		for i, d := range days {
-			p := schemas.Partition{Account: []string{"acme", "zeta-2"}[i%2], Date: schemastest.Date("2026-08-01") + schemas.Date(d)}
+			p := schemas.Partition{Account: []string{"acme", "zeta-2"}[i%2],
+				Date: schemastest.Date("2026-08-01") + schemas.Date(d)}
 			w.RandomDay(p, rapid.IntRange(5, 60).Draw(rt, "rows"), int64(d))
 			if i == len(days)/2 { // the rest is brought up to date
 				w.publish(PublishOptions{Finance: f})
@@ -211,7 +212,8 @@ func TestBooksThatCantBe(t *testing.T) {
 	publish := func(books *schemas.Books) error {
 		g := f
 		g.Books = books
-		_, err := w.lake.Publish(context.Background(), PublishOptions{Finance: g, Version: "test", Now: loadtest.TickingClock()})
+		_, err := w.lake.Publish(context.Background(), PublishOptions{Finance: g, Version: "test",
+			Now: loadtest.TickingClock()})
 		return err
 	}
 	zone, err := schemas.MakeBooks(schemas.BookSettings{Zone: "Asia/Tokyo"})
@@ -229,7 +231,8 @@ func TestBooksThatCantBe(t *testing.T) {
 	if err := publish(year); err != nil { // the months are the same, and what the year begins with has closed nothing
 		t.Errorf("another year: %v", err)
 	}
-	if got := w.One(`SELECT fiscal_year * 100 + number AS n FROM periods WHERE "month" = '2026-10-01'`); got != "{'n': 202607}" {
+	got := w.One(`SELECT fiscal_year * 100 + number AS n FROM periods WHERE "month" = '2026-10-01'`)
+	if got != "{'n': 202607}" {
 		t.Error(got)
 	}
 	if _, err := w.lake.ReopenMonth(schemastest.Date("2026-08-01").Month(), "r", "test", "x", time.Now()); err != nil {

@@ -34,7 +34,8 @@ func (w *dayWriter) closeMonth(month string, f Finance) (ClosedMonth, error) {
 		w.T.Fatal(err)
 	}
 	c, err := w.lake.CloseMonth(context.Background(), CloseOptions{Month: m, RunID: "run-c", Version: "test",
-		Now: loadtest.TickingClock(), Books: f.Books, Rules: []RuleFile{{Name: "rules.yaml", Content: []byte(f.Rules.Digest())}},
+		Now: loadtest.TickingClock(), Books: f.Books,
+		Rules:       []RuleFile{{Name: "rules.yaml", Content: []byte(f.Rules.Digest())}},
 		RulesDigest: f.Rules.Digest(),
 		Write: func(_ context.Context, dir string, _ int) error {
 			return os.WriteFile(filepath.Join(dir, "statement.csv"), []byte("x\n"), 0o644)
@@ -62,7 +63,8 @@ func archived(all ...Allocator) func([]RuleFile) (Allocator, error) {
 // closed month never changes again, whatever comes and however the rules change.
 func TestClosedMonthsNeverChangeAndNothingIsLost(t *testing.T) {
 	// Once a figure was charged and taken back it is 0 and not NULL, so NULL counts as 0 here.
-	const perOwner = `SELECT usage_date, book_date, account, cost_center, team, gl_code, tags, pool, rule_id, model, model_type,
+	const perOwner = `SELECT usage_date, book_date, account, cost_center, team, gl_code, tags, pool, rule_id, model,
+		model_type,
 		record_kind, currency, sum(requests) AS n, sum(without_amount) AS w, coalesce(sum(input_tokens), 0) AS i,
 		coalesce(sum(output_tokens), 0) AS o, coalesce(sum(total_tokens), 0) AS t,
 		coalesce(sum(list_cost), 0) AS l, coalesce(sum(discount), 0) AS d, coalesce(sum(net_cost), 0) AS a

@@ -60,8 +60,8 @@ func (e *UnprovenError) Hint() string {
 	return e.Windows[0].Hint() + "; usagelake status lists all of them"
 }
 
-// Unproven are the windows of a day with that footer which are not shown to be whole, in order; none if all of it lies in closed
-// months.
+// Unproven are the windows of a day with that footer which are not shown to be whole, in order; none if all of
+// it lies in closed months.
 func (l *Lake) Unproven(p schemas.Partition, f schemas.DayFooter, closed []ClosedMonth) ([]Unproven, error) {
 	if len(ClosedWhole(closed, p.Date)) > 0 {
 		return nil, nil

@@ -139,7 +139,8 @@ func (s *Snapshot) Narrow(ctx context.Context, scope Scope, keep ...string) erro
 	records := "SELECT * EXCLUDE (book_date) FROM " + booked + " WHERE " + usage
 	if scope.Owned() {
 		// A record has one key, and a key one allocation: the join doubles none.
-		records = `SELECT u.* EXCLUDE (book_date) FROM ` + booked + ` u JOIN ` + whole + `allocation_keys k ON ` + layout.KeyJoin() + `
+		records = `SELECT u.* EXCLUDE (book_date) FROM ` + booked + ` u JOIN ` + whole + `allocation_keys k ON ` +
+			layout.KeyJoin() + `
 			JOIN (FROM ` + whole + "allocations WHERE pool IS NULL AND " + scope.Where("account", "model") +
 			`) a ON a.allocation_id = k.allocation_id
 			WHERE ` + scope.where("u.", notOwned...)
@@ -168,7 +169,8 @@ func (s *Snapshot) Narrow(ctx context.Context, scope Scope, keep ...string) erro
 		view("coverage", "SELECT * FROM "+whole+"coverage WHERE "+account+" AND "+scope.touching("usage_date")),
 		view("partitions", "SELECT * FROM "+whole+"partitions WHERE "+account+" AND "+scope.touching("usage_date")),
 		view("day_issues", "SELECT * FROM "+whole+"day_issues WHERE "+usage+" AND "+scope.touching("usage_date")),
-		view("account_overlaps", "SELECT * FROM "+whole+"account_overlaps WHERE "+account+" AND "+scope.touching("usage_date")),
+		view("account_overlaps", "SELECT * FROM "+whole+"account_overlaps WHERE "+account+" AND "+
+			scope.touching("usage_date")),
 		view("quarantine",
 			"SELECT * FROM "+whole+"quarantine WHERE "+account+" AND "+
 				scope.touching("make_timestamp(epoch_us(window_start))::DATE")),
@@ -186,8 +188,8 @@ func (s *Snapshot) Narrow(ctx context.Context, scope Scope, keep ...string) erro
 		view("allocated_addends",
 			"SELECT * FROM ("+allocatedAddends+") WHERE "+allocated+" AND "+scope.touching("usage_date")+" AND "+
 				scope.during("book_date")),
-		view("allocated_daily", `SELECT account, usage_date, book_date, allocation_id, token_id, user_id, custom_user_id, model,
-			model_type, record_kind, currency,
+		view("allocated_daily", `SELECT account, usage_date, book_date, allocation_id, token_id, user_id, custom_user_id,
+			model, model_type, record_kind, currency,
 			`+summedUp+`, sum(list_cost) AS list_cost, sum(discount) AS discount, sum(net_cost) AS net_cost
 			FROM allocated_addends GROUP BY ALL`),
 		view("allocated_model_daily",

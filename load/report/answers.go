@@ -299,7 +299,8 @@ func (b *builder) statement(ctx context.Context) error {
 	}
 	lines, err := b.add(ctx, AsCharged, "lines", "Lines", fmt.Sprintf(`
 		SELECT %scost_center, team, project, gl_code, account, model,
-		CASE WHEN charge_class IS NOT NULL THEN 'correction of ' || period_of(month_of(book_date)) WHEN pool IS NOT NULL THEN 'share of ' || pool ELSE 'direct' END AS charge, currency, %s
+		CASE WHEN charge_class IS NOT NULL THEN 'correction of ' || period_of(month_of(book_date))
+		WHEN pool IS NOT NULL THEN 'share of ' || pool ELSE 'direct' END AS charge, currency, %s
 		FROM chargeback_daily GROUP BY ALL ORDER BY cost_center, currency, net_cost DESC NULLS LAST, team, project, gl_code,
 		account, model, charge`, byOwner, measures))
 	if err != nil {

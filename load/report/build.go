@@ -185,7 +185,8 @@ func withinUTC(p schemas.Period, column string) string {
 	return fmt.Sprintf("%[1]s >= DATE '%[2]s' AND %[1]s < DATE '%[3]s'", column, from, to)
 }
 
-// months is a period as a condition on a column of months, as periods calls them; of days, those that begin among these.
+// months is a period as a condition on a column of months, as periods calls them; of days, those that begin among
+// these.
 func months(p schemas.Period, column string) string {
 	if !p.Billing {
 		return column + ` IN (SELECT "month" FROM periods WHERE ` + within(p, "period_start") + ")"

@@ -46,7 +46,8 @@ func (b *builder) posted(ctx context.Context) error {
 		month, _ := j.Period.Month()
 		switch {
 		case b.Accrual && isClosed[month.First()]:
-			return &OptionsError{fmt.Sprintf("--accrual: %s is closed, and its journal final: leave --accrual out", j.Period.Name())}
+			return &OptionsError{fmt.Sprintf("--accrual: %s is closed, and its journal final: leave --accrual out",
+				j.Period.Name())}
 		case !b.Accrual && !isClosed[month.First()] && !slices.Contains(b.doc.postings.open, month):
 			b.doc.postings.open = append(b.doc.postings.open, month)
 			b.warn("%s is not closed: what is posted of it may change. usagelake close --month %[1]s closes it, and --accrual "+

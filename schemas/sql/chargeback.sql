@@ -3,7 +3,8 @@
 
 CREATE OR REPLACE TEMP VIEW chargeback_live AS
 SELECT usage_date, book_date, account, coalesce(a.cost_center, '(unallocated)') AS cost_center, a.team, a.project,
-    a.environment, a.gl_code, a.tags, NULL::VARCHAR AS pool, a.rule_id, a.rule_version, model, model_type, record_kind, currency,
+    a.environment, a.gl_code, a.tags, NULL::VARCHAR AS pool, a.rule_id, a.rule_version, model, model_type,
+    record_kind, currency,
     sum(requests)::BIGINT AS requests, sum(without_amount)::BIGINT AS without_amount,
     TRY_CAST(sum(input_tokens) AS BIGINT) AS input_tokens, TRY_CAST(sum(output_tokens) AS BIGINT) AS output_tokens,
     TRY_CAST(sum(cached_tokens) AS BIGINT) AS cached_tokens, TRY_CAST(sum(total_tokens) AS BIGINT) AS total_tokens,

@@ -149,8 +149,8 @@ FROM (
 
 --| focus_lines summed by UTC day and period, as usage is now, closed months included.
 CREATE VIEW focus_live (
-    usage_month, usage_date, account, token_id, user_id, custom_user_id, model, model_type, record_kind, currency, cost_center, team,
-    project, environment, gl_code, tags, pool, rule_id, rule_version,
+    usage_month, usage_date, account, token_id, user_id, custom_user_id, model, model_type, record_kind, currency,
+    cost_center, team, project, environment, gl_code, tags, pool, rule_id, rule_version,
     closed,        --| Whether its month is closed, so that what is charged for it stands in focus_closed.
     line, category, item, unit, price, price_per, requests, quantity, list_cost, discount, net_cost
 ) AS
@@ -164,9 +164,9 @@ FROM focus_lines GROUP BY ALL;
 --| What the views of FOCUS show, in the names of this file: the charges of open months as usage is now, those of closed
 --| months as they were closed, and the corrections.
 CREATE VIEW focus_charges (
-    billing_month, charge_class, usage_month, usage_date, account, token_id, user_id, custom_user_id, model, model_type, record_kind,
-    currency, cost_center, team, project, environment, gl_code, tags, pool, rule_id, rule_version, line, category, item,
-    unit, price, price_per, requests, quantity, list_cost, discount, net_cost
+    billing_month, charge_class, usage_month, usage_date, account, token_id, user_id, custom_user_id, model,
+    model_type, record_kind, currency, cost_center, team, project, environment, gl_code, tags, pool, rule_id,
+    rule_version, line, category, item, unit, price, price_per, requests, quantity, list_cost, discount, net_cost
 ) AS
 SELECT usage_month AS billing_month, NULL::VARCHAR AS charge_class, * EXCLUDE (closed)
 FROM focus_live WHERE NOT closed
