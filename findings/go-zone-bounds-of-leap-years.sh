@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Go 1.26.8's time.Time.ZoneBounds says when the zone that is in force at a time began and ends. Of 31 December of a leap year that comes after the last
-# change that the time zone database lists (2037), in a zone whose clocks are changed, it says that the zone ended on 30 December: before the time that was
+# change that the time zone database lists (2037), in a zone whose clocks are changed, it says that the zone ended at the beginning of that day: before the time that was
 # asked about. The year is taken for 365 days. Who steps from each end to the next to go through a zone's changes stands still there for ever. Of 2038, which has
 # 365 days, the end is the last midnight of the year, which is no change of the clocks either, but not before the time.
 # Seen: the ends that ZoneBounds gives for three zones in 2038, 2040 and 2044. Exit status 1 if that is no longer so.

@@ -74,13 +74,15 @@ func TestBookDaysAndPeriodsTileTime(t *testing.T) {
 func TestDaysThatClocksLeaveOutOrRepeat(t *testing.T) {
 	apia := made(t, BookSettings{Zone: "Pacific/Apia"}) // went from 29 to 31 December 2011
 	d := mustDate(t, "2011-12-30")
-	if !apia.Starts(d).Equal(apia.Starts(d+1)) || apia.Day(apia.Starts(d)) != d+1 || apia.Day(apia.Starts(d).Add(-1)) != d-1 {
+	if !apia.Starts(d).Equal(apia.Starts(d+1)) || apia.Day(apia.Starts(d)) != d+1 ||
+		apia.Day(apia.Starts(d).Add(-1)) != d-1 {
 		t.Errorf("%v to %v", apia.Starts(d), apia.Starts(d+1))
 	}
 	johns := made(t, BookSettings{Zone: "America/St_Johns"}) // went back from 00:01 on 5 November 2006 … to 23:01
 	d = mustDate(t, "2006-10-29")
 	last := DateOf(time.Date(2006, 1, 1, 0, 0, 0, 0, time.UTC))
-	for at := johns.Starts(d).Add(-2 * time.Hour); at.Before(johns.Starts(d).Add(2 * time.Hour)); at = at.Add(time.Second) {
+	midnight := johns.Starts(d)
+	for at := midnight.Add(-2 * time.Hour); at.Before(midnight.Add(2 * time.Hour)); at = at.Add(time.Second) {
 		if day := johns.Day(at); day < last {
 			t.Fatalf("%v lies in %s, after a moment in %s", at, day, last)
 		} else {
@@ -151,7 +153,8 @@ func TestYearsOfWeeks(t *testing.T) {
 	if err != nil || year.Name() != "FY2026" || year.Title() != "FY2026, 29 March 2026 to 3 April 2027" {
 		t.Errorf("%s, %s, %v", year.Name(), year.Title(), err)
 	}
-	if _, err := b.ParseMonth("2026-10", time.Unix(0, 0)); err == nil || !strings.Contains(err.Error(), "write a period like 2026-P07") {
+	if _, err := b.ParseMonth("2026-10", time.Unix(0, 0)); err == nil ||
+		!strings.Contains(err.Error(), "write a period like 2026-P07") {
 		t.Error(err)
 	}
 }
@@ -166,16 +169,19 @@ func TestBooksThatCantBe(t *testing.T) {
 		return out
 	}
 	for want, s := range map[string]BookSettings{
-		`zone: "Mars/Olympus" is no time zone`:                         {Zone: "Mars/Olympus"},
-		`zone: "Local" is no time zone`:                                {Zone: "Local"},
-		"fiscal_year: 13 is no month":                                  {FiscalYear: 13},
-		"did you mean 4-4-5?":                                          {Calendar: "4-4-6"},
-		"week_starts: only a calendar of weeks":                        {WeekStarts: "monday"},
-		`week_starts: "mon" is no day of the week`:                     {Calendar: "4-4-5", WeekStarts: "mon"},
-		"the file lists no period":                                     {Calendar: CalendarFile},
-		`p.csv:2026-13: "2026-13" is not a period like 2026-P07`:       {Calendar: CalendarFile, Periods: file("2026-13 2026-01-01 2026-02-01")},
-		"p.csv:2026-P13: \"2026-P13\": a fiscal year has the periods":  {Calendar: CalendarFile, Periods: file("2026-P13 2026-01-01 2026-02-01")},
-		"p.csv:2026-P01: 2026-P01 ends on 2026-01-01, before it has a": {Calendar: CalendarFile, Periods: file("2026-P01 2026-01-01 2026-01-01")},
+		`zone: "Mars/Olympus" is no time zone`:     {Zone: "Mars/Olympus"},
+		`zone: "Local" is no time zone`:            {Zone: "Local"},
+		"fiscal_year: 13 is no month":              {FiscalYear: 13},
+		"did you mean 4-4-5?":                      {Calendar: "4-4-6"},
+		"week_starts: only a calendar of weeks":    {WeekStarts: "monday"},
+		`week_starts: "mon" is no day of the week`: {Calendar: "4-4-5", WeekStarts: "mon"},
+		"the file lists no period":                 {Calendar: CalendarFile},
+		`p.csv:2026-13: "2026-13" is not a period like 2026-P07`: {
+			Calendar: CalendarFile, Periods: file("2026-13 2026-01-01 2026-02-01")},
+		"p.csv:2026-P13: \"2026-P13\": a fiscal year has the periods": {
+			Calendar: CalendarFile, Periods: file("2026-P13 2026-01-01 2026-02-01")},
+		"p.csv:2026-P01: 2026-P01 ends on 2026-01-01, before it has a": {
+			Calendar: CalendarFile, Periods: file("2026-P01 2026-01-01 2026-01-01")},
 		"p.csv:2026-P02: no period has the days from 2026-02-01 to 2026-02-03 (excluded), between 2026-P01 and 2026-P02": {
 			Calendar: CalendarFile, Periods: file("2026-P01 2026-01-01 2026-02-01", "2026-P02 2026-02-03 2026-03-01")},
 		"p.csv:2026-P02: 2026-P02 begins on 2026-01-31, within 2026-P01, which ends before 2026-02-01": {
@@ -187,13 +193,17 @@ func TestBooksThatCantBe(t *testing.T) {
 			t.Errorf("%v, want %s", err, want)
 		}
 	}
-	b := made(t, BookSettings{Calendar: CalendarFile, Periods: file("2025-P12 2026-01-01 2026-02-07", "2026-P01 2026-02-07 2026-03-01")})
-	for text, want := range map[string]string{"2026-P02": "the file of periods has 2025-P12 to 2026-P01", "2026-Q1": "the file of periods"} {
-		if _, err := b.ParsePeriod([]string{text}, b.Starts(mustDate(t, "2026-02-10"))); err == nil || !strings.Contains(err.Error(), want) {
+	b := made(t, BookSettings{Calendar: CalendarFile,
+		Periods: file("2025-P12 2026-01-01 2026-02-07", "2026-P01 2026-02-07 2026-03-01")})
+	for text, want := range map[string]string{"2026-P02": "the file of periods has 2025-P12 to 2026-P01",
+		"2026-Q1": "the file of periods"} {
+		_, err := b.ParsePeriod([]string{text}, b.Starts(mustDate(t, "2026-02-10")))
+		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v", text, err)
 		}
 	}
-	if !b.Covers(mustDate(t, "2026-02-28")) || b.Covers(mustDate(t, "2026-03-01")) || b.Covers(mustDate(t, "2025-12-31")) {
+	if !b.Covers(mustDate(t, "2026-02-28")) || b.Covers(mustDate(t, "2026-03-01")) ||
+		b.Covers(mustDate(t, "2025-12-31")) {
 		t.Error("the file has other days")
 	}
 }
