@@ -53,9 +53,13 @@ func Close(ctx context.Context, cfg *config.Config, env Env, opts CloseOptions) 
 	if err := needLake(cfg.Lake); err != nil {
 		return nil, nil, err
 	}
+	// Before anything is fetched, for a close without a signature that was meant to have one would be final.
+	signer, err := signerOf(cfg, env)
+	if err != nil {
+		return nil, nil, err
+	}
 	var clients []*extract.Client
 	if !opts.NoFetch {
-		var err error
 		if clients, err = makeClients(cfg, env, opts.Retry); err != nil {
 			return nil, nil, err
 		}
@@ -140,7 +144,7 @@ func Close(ctx context.Context, cfg *config.Config, env Env, opts CloseOptions) 
 			}
 			c, err := lake.CloseMonth(ctx, publish.CloseOptions{Month: opts.Month, RunID: res.RunID, Version: env.Version,
 				By: closer(), Reason: reason, Objections: objections,
-				Rules: files, RulesDigest: digest, Now: env.Now, Progress: progress("days of FOCUS"),
+				Rules: files, RulesDigest: digest, Sign: signer, Now: env.Now, Progress: progress("days of FOCUS"),
 				Write: func(ctx context.Context, dir string, edition int) error {
 					return report.WriteMonth(ctx, lake, opts.Month, dir, report.MonthOptions{Edition: edition, Now: env.Now(),
 						Version: env.Version, Progress: progress("statements"), Posting: cfg.Journal.Posting(),
@@ -160,6 +164,19 @@ func Close(ctx context.Context, cfg *config.Config, env Env, opts CloseOptions) 
 			return nil
 		})
 	return res, closed, err
+}
+
+// signerOf is who signs what is closed; nil: nobody.
+func signerOf(cfg *config.Config, env Env) (*publish.Signer, error) {
+	key, err := cfg.SigningKey(env.Getenv)
+	if key == nil || err != nil {
+		return nil, err
+	}
+	s, err := publish.ParseSigner(key)
+	if err != nil {
+		return nil, config.Usage("", "close.ssh_key: %s: %w", cfg.Close.SSHKey, err)
+	}
+	return s, nil
 }
 
 // sameSetup refuses a set-up that is not the one the lake was made with, as where --config was forgotten: the month

@@ -2,6 +2,10 @@ package load
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"path/filepath"
 	"slices"
 	"time"
 
@@ -55,4 +59,69 @@ func (l *Lake) Sealings(ctx context.Context, p schemas.Partition) ([]Sealing, er
 	}
 	slices.SortFunc(out, func(a, b Sealing) int { return compareRaw(a.Raw, b.Raw) })
 	return out, nil
+}
+
+// TakeRaw puts sealed files of p of another lake into this one, under their names: what is derived from them here is
+// what was derived from them there. They are second names of its files where the file system has such, else copies. The
+// caller holds this lake's lock.
+func (l *Lake) TakeRaw(from *Lake, p schemas.Partition, raws []Raw) error {
+	if len(raws) == 0 {
+		return nil
+	}
+	dir := l.Partition(RawDir, p)
+	if err := l.MakeDirs(dir); err != nil {
+		return err
+	}
+	for _, r := range raws {
+		if err := l.Take(filepath.Join(from.Partition(RawDir, p), r.Name), filepath.Join(dir, r.Name)); err != nil {
+			return fmt.Errorf("take %s of %s: %w", r.Name, p, err)
+		}
+	}
+	return nil
+}
+
+// TakeFrozen puts a day of another lake into this one whose raw files were pruned there: its tombstone, and the files
+// that it was pruned with, which are its source.
+func (l *Lake) TakeFrozen(from *Lake, s Source) error {
+	p := s.Partition
+	take := func(at, kept, to, sum string) error {
+		got, err := l.Digest(at)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+		if err != nil || got != sum { // the day was fetched anew since
+			at = filepath.Join(from.Partition(RawDir, p), kept)
+			if got, err = l.Digest(at); err != nil {
+				return err
+			}
+		}
+		if got != sum {
+			return from.LostDay(p)
+		}
+		if err := l.MakeDirs(filepath.Dir(to)); err != nil {
+			return err
+		}
+		return l.Take(at, to)
+	}
+	if err := take(from.UsagePath(p), KeptUsage, l.UsagePath(p), s.Pruned.Usage.SHA256); err != nil {
+		return err
+	}
+	if s.Pruned.keepsQuarantine() {
+		if err := take(from.QuarantinePath(p), KeptQuarantine, l.QuarantinePath(p), s.Pruned.Quarantine.SHA256); err != nil {
+			return err
+		}
+	}
+	if err := l.MakeDirs(l.Partition(RawDir, p)); err != nil {
+		return err
+	}
+	return l.Take(from.prunedPath(p), l.prunedPath(p))
+}
+
+// Take gives a file of another lake a second name in this one; where the file system has none it is copied. Nothing in
+// a lake is changed in place, so the two stay the same.
+func (l *Lake) Take(from, to string) error {
+	if err := l.FS.Link(from, to); err == nil || errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	return l.copyFile(from, to)
 }

@@ -36,6 +36,7 @@ type CloseOptions struct {
 	Objections  []string
 	Rules       []RuleFile // the allocation rules of the published file, the rules file first
 	RulesDigest string
+	Sign        *Signer // signs the manifest; nil: nobody does
 	Now         func() time.Time
 	// Write writes the month's statements into a directory, durable or not; nil writes none. edition is 1, or one more for
 	// each time that the month was opened again.
@@ -128,14 +129,7 @@ func (l *Lake) closeMonth(ctx context.Context, opts CloseOptions) (ClosedMonth, 
 	if err := g.Wait(); err != nil {
 		return ClosedMonth{}, err
 	}
-	b, err := json.MarshalIndent(m, "", "  ")
-	if err != nil {
-		return ClosedMonth{}, err
-	}
-	if err := l.writeFile(filepath.Join(dir, manifestFile), append(b, '\n')); err != nil {
-		return ClosedMonth{}, err
-	}
-	if err := l.settle(filepath.Join(dir, manifestFile)); err != nil {
+	if err := l.writeManifest(dir, m, opts.Sign); err != nil {
 		return ClosedMonth{}, err
 	}
 	// treeFiles lists a directory before those in it, so that backwards the inner ones come first: a name is on the disk
@@ -166,6 +160,44 @@ func (l *Lake) closeMonth(ctx context.Context, opts CloseOptions) (ClosedMonth, 
 		return ClosedMonth{}, fmt.Errorf("%w\nhint: the month may be closed: usagelake close --list", err)
 	}
 	return l.closedMonth(opts.Month)
+}
+
+// writeManifest writes the manifest as the next of the chain, and its signature.
+func (l *Lake) writeManifest(dir string, m Manifest, sign *Signer) error {
+	closings, err := l.Closings()
+	if err != nil {
+		return err
+	}
+	m.Chain = &ManifestChain{}
+	if last := lastClosing(closings); last != nil {
+		m.Chain.Previous = last.link()
+	}
+	if sign != nil {
+		m.Signer = sign.PublicKey()
+	}
+	b, err := json.MarshalIndent(m, "", "  ")
+	if err != nil {
+		return err
+	}
+	b = append(b, '\n')
+	files := []RuleFile{{manifestFile, b}}
+	if sign != nil {
+		signature, err := sign.sign(b)
+		if err != nil {
+			return err
+		}
+		files = append(files, RuleFile{SignatureFile, signature})
+	}
+	for _, f := range files {
+		name := filepath.Join(dir, f.Name)
+		if err := l.writeFile(name, f.Content); err != nil {
+			return err
+		}
+		if err := l.settle(name); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // settling is how many files of a month are made durable at once.

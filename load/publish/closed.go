@@ -49,6 +49,8 @@ type Manifest struct {
 	Totals       []ManifestTotal   `json:"totals"`
 	Partitions   []ManifestInput   `json:"partitions"`
 	Files        []ManifestFile    `json:"files"`
+	Chain        *ManifestChain    `json:"chain,omitempty"`     // nil of a month that an older version closed
+	Signer       string            `json:"signed_by,omitempty"` // the public key, if the manifest is signed (SignatureFile)
 }
 
 // ManifestLacking is what an account lacked when the month was closed.
@@ -134,7 +136,12 @@ func (l *Lake) Closed() ([]ClosedMonth, error) {
 }
 
 func (l *Lake) closedMonth(month schemas.Month) (ClosedMonth, error) {
-	c := ClosedMonth{Dir: l.Path(load.StatementsDir, month.String())}
+	return l.readManifest(month, l.Path(load.StatementsDir, month.String()))
+}
+
+// readManifest reads what a month was closed with, in the directory of a month that is closed or was.
+func (l *Lake) readManifest(month schemas.Month, dir string) (ClosedMonth, error) {
+	c := ClosedMonth{Dir: dir}
 	name := filepath.Join(c.Dir, manifestFile)
 	b, err := l.FS.ReadFile(name)
 	if err != nil {

@@ -22,6 +22,9 @@ func (v *verifier) closedMonths(ctx context.Context) error {
 			Hint: "restore it from a backup"})
 		return nil
 	}
+	if err := v.chain(); err != nil {
+		return err
+	}
 	published, err := v.publishedMonths(ctx)
 	if err != nil {
 		return err
@@ -46,6 +49,12 @@ func (v *verifier) closedMonths(ctx context.Context) error {
 					c.Month.String() + " --reason …, and close it anew"})
 		}
 		named := map[string]bool{manifestFile: true}
+		if c.Signer != "" {
+			named[SignatureFile] = true
+			if err := v.lake.signature(c); err != nil {
+				found(SignatureFile, "%s", err)
+			}
+		}
 		for _, f := range c.Files {
 			named[f.Path] = true
 			if !filepath.IsLocal(filepath.FromSlash(f.Path)) {
@@ -86,6 +95,19 @@ func (v *verifier) closedMonths(ctx context.Context) error {
 			Detail: month + " is published as closed, and what it was closed with is gone",
 			Hint:   "restore statements/" + month + " from a backup before anything publishes: without it the month is open"})
 	}
+	return nil
+}
+
+// chain holds the manifests of months that are closed, and of those that were opened again, against each other.
+func (v *verifier) chain() error {
+	all, err := v.lake.Closings()
+	if err != nil {
+		return err
+	}
+	brokenLinks(all, func(of Closing, format string, args ...any) {
+		v.add(Finding{Check: FoundClosed, Path: filepath.Join(of.Dir, manifestFile), Detail: fmt.Sprintf(format, args...),
+			Hint: "restore " + v.lake.Path(load.StatementsDir) + " from a backup, reopened/ included"})
+	})
 	return nil
 }
 
