@@ -125,3 +125,16 @@ func (l *Lake) Take(from, to string) error {
 	}
 	return l.copyFile(from, to)
 }
+
+// DigestVersions are the versions of schema and transformation by which the windows give a day the digest; ok if there
+// are any. latest is the transformation's of now. A digest names all windows of its day, and no others.
+func DigestVersions(digest string, latest int, raws []Raw) (schema, transform int, ok bool) {
+	for transform = latest; transform > 0; transform-- {
+		for schema = schemas.SchemaVersion; schema > 0; schema-- {
+			if dayDigest(schema, transform, raws) == digest {
+				return schema, transform, true
+			}
+		}
+	}
+	return 0, 0, false
+}

@@ -308,7 +308,7 @@ func (a *app) oneReport(r report.Report) *cobra.Command {
 	})
 	flags := c.Flags()
 	flags.StringVar(&f.asOf, "as-of", "",
-		"answer from what was known at this `time`: 2026-11-10, 2026-11-10T06:00:00Z, -7d; derives it anew, which takes a while")
+		"answer from what was known at this `time`: 2026-11-10, 2026-11-10T06:00:00Z, -7d; it is derived anew for it")
 	flags.StringVar(&decimals, "decimals", "", "json: decimals as `number or string` (default string)")
 	flags.StringVar(&table, "table", "", "csv and parquet hold one table: this `name`")
 	if r.By != nil {

@@ -155,7 +155,7 @@ func brokenLinks(all []Closing, broken func(of Closing, format string, args ...a
 
 // signature checks the signature of a manifest that says who signed it.
 func (l *Lake) signature(c ClosedMonth) error {
-	manifest, err := l.FS.ReadFile(filepath.Join(c.Dir, manifestFile))
+	manifest, err := l.FS.ReadFile(filepath.Join(c.Dir, ManifestName))
 	if err != nil {
 		return err
 	}
@@ -177,7 +177,7 @@ func (l *Lake) signature(c ClosedMonth) error {
 // manifest, what was charged, and the rules. The caller holds this lake's lock.
 func (l *Lake) TakeClosed(c Closing) error {
 	dir := l.Path(load.StatementsDir, c.Month.String())
-	names := []string{manifestFile, ledgerChargeback, ledgerFocus}
+	names := []string{ManifestName, LedgerFile, ledgerFocus}
 	for _, f := range c.Rules.Files {
 		if !filepath.IsLocal(filepath.FromSlash(f.Path)) {
 			return fmt.Errorf("closed month %s: the manifest names the file %q, which lies elsewhere", c.Month, f.Path)
@@ -194,4 +194,30 @@ func (l *Lake) TakeClosed(c Closing) error {
 		}
 	}
 	return nil
+}
+
+// Chain are the manifests from the first to the last, each named by the one behind it; nil if that of the digest isn't
+// among them.
+func Chain(all []Closing, digest string) []Closing {
+	byDigest := map[string]Closing{}
+	for _, c := range all {
+		byDigest[c.Digest] = c
+	}
+	var out []Closing
+	last := lastClosing(all)
+	if last == nil {
+		return nil
+	}
+	for c, ok := *last, true; ok && len(out) < len(all); {
+		out = append(out, c)
+		if c.Chain == nil || c.Chain.Previous == nil {
+			break
+		}
+		c, ok = byDigest[c.Chain.Previous.SHA256]
+	}
+	slices.Reverse(out)
+	if last.Chain == nil || !slices.ContainsFunc(out, func(c Closing) bool { return c.Digest == digest }) {
+		return nil
+	}
+	return out
 }

@@ -108,14 +108,15 @@ func TestManifestsAreOneChainThatShowsWhatWasChanged(t *testing.T) {
 			}
 		}
 		victim := all[rapid.IntRange(0, len(all)-1).Draw(rt, "victim")]
-		path := filepath.Join(victim.Dir, manifestFile)
+		path := filepath.Join(victim.Dir, ManifestName)
 		if rapid.Bool().Draw(rt, "gone") {
 			must(t, os.RemoveAll(victim.Dir))
 		} else {
 			must(t, os.WriteFile(path, []byte(strings.Replace(mustRead(t, path), "run-", "run-x", 1)), 0o600))
 		}
 		if found := chainFindings(t, l); (found == nil) != (victim.Digest == last.Digest) {
-			rt.Fatalf("the manifest of %s was changed (the last is that of %s), and found is %v", victim.Month, last.Month, found)
+			rt.Fatalf("the manifest of %s was changed (the last is that of %s), and found is %v", victim.Month, last.Month,
+				found)
 		}
 	})
 }
@@ -129,7 +130,7 @@ func TestManifestsOfBeforeTheChainStayRight(t *testing.T) {
 	must(t, err)
 	dir := w.lake.Path(load.StatementsDir, month.String())
 	must(t, os.MkdirAll(dir, 0o700))
-	must(t, os.WriteFile(filepath.Join(dir, manifestFile), []byte(`{"format":1,"month":"2026-07"}`), 0o600))
+	must(t, os.WriteFile(filepath.Join(dir, ManifestName), []byte(`{"format":1,"month":"2026-07"}`), 0o600))
 	if found := chainFindings(t, w.lake); found != nil {
 		t.Fatalf("found %v", found)
 	}
@@ -141,7 +142,7 @@ func TestManifestsOfBeforeTheChainStayRight(t *testing.T) {
 	if found := chainFindings(t, w.lake); found != nil {
 		t.Fatalf("found %v", found)
 	}
-	must(t, os.WriteFile(filepath.Join(dir, manifestFile), []byte(`{"format":1,"month":"2026-07","run_id":"x"}`), 0o600))
+	must(t, os.WriteFile(filepath.Join(dir, ManifestName), []byte(`{"format":1,"month":"2026-07","run_id":"x"}`), 0o600))
 	found := chainFindings(t, w.lake)
 	if len(found) != 1 || !strings.Contains(found[0], "2026-08: the manifest that was written before it, of 2026-07") {
 		t.Errorf("found %v", found)
@@ -186,7 +187,7 @@ func TestSSHKeygenChecksASignedManifest(t *testing.T) {
 			if found := chainFindings(t, l); found != nil {
 				t.Fatalf("found %v", found)
 			}
-			manifest := l.Path(load.StatementsDir, "2026-10", manifestFile)
+			manifest := l.Path(load.StatementsDir, "2026-10", ManifestName)
 			allowed := filepath.Join(dir, "allowed_signers")
 			must(t, os.WriteFile(allowed, []byte("controller@example.com "+sign.PublicKey()+"\n"), 0o600))
 			verify := func(message, namespace string) (string, error) {
@@ -242,7 +243,8 @@ func TestWhatIsNoSigningKeyIsRefusedWithoutShowingIt(t *testing.T) {
 		"a passphrase": {mustRead(t, key), "has a passphrase"},
 		"a public key": {mustRead(t, key+".pub"), "no private key"},
 		"nothing":      {"", "no private key"},
-		"a sealed PEM": {"-----BEGIN OPENSSH PRIVATE KEY-----\nc2VjcmV0\n-----END OPENSSH PRIVATE KEY-----\n", "no private key"},
+		"a torn key": {"-----BEGIN OPENSSH PRIVATE KEY-----\nc2VjcmV0\n-----END OPENSSH PRIVATE KEY-----\n",
+			"no private key"},
 	} {
 		_, err := ParseSigner([]byte(c.text))
 		if err == nil || !strings.Contains(err.Error(), c.want) || strings.Contains(err.Error(), "c2VjcmV0") {

@@ -95,7 +95,7 @@ func (l *Lake) closeMonth(ctx context.Context, opts CloseOptions) (ClosedMonth, 
 		return ClosedMonth{}, err
 	}
 	for i, f := range opts.Rules {
-		name := fmt.Sprintf("rules/%d%s", i, safeExt(f.Name))
+		name := RulePath(i, f.Name)
 		if err := l.writeFile(filepath.Join(dir, filepath.FromSlash(name)), f.Content); err != nil {
 			return ClosedMonth{}, err
 		}
@@ -180,7 +180,7 @@ func (l *Lake) writeManifest(dir string, m Manifest, sign *Signer) error {
 		return err
 	}
 	b = append(b, '\n')
-	files := []RuleFile{{manifestFile, b}}
+	files := []RuleFile{{ManifestName, b}}
 	if sign != nil {
 		signature, err := sign.sign(b)
 		if err != nil {
@@ -215,6 +215,9 @@ func (l *Lake) edition(month schemas.Month) (int, error) {
 	return n, err
 }
 
+// RulePath is where the file of the rules of that place is kept: its name is whatever people gave it.
+func RulePath(i int, name string) string { return fmt.Sprintf("rules/%d%s", i, safeExt(name)) }
+
 // safeExt is the extension that says how a rules file is read.
 func safeExt(name string) string {
 	if strings.EqualFold(path.Ext(name), ".csv") {
@@ -232,8 +235,8 @@ func (l *Lake) writeLedger(ctx context.Context, dir string, month schemas.Month,
 	}
 	defer d.Close()
 	if err := d.copyParquet(ctx, "SELECT * FROM chargeback_daily WHERE billing_month = DATE '"+month.First().String()+
-		"' ORDER BY ALL", filepath.Join(dir, filepath.FromSlash(ledgerChargeback)), ""); err != nil {
-		return fmt.Errorf("write %s: %w", ledgerChargeback, err)
+		"' ORDER BY ALL", filepath.Join(dir, filepath.FromSlash(LedgerFile)), ""); err != nil {
+		return fmt.Errorf("write %s: %w", LedgerFile, err)
 	}
 	if err := l.writeFocus(ctx, d, month, FocusLedger(dir), progress); err != nil {
 		return fmt.Errorf("write %s: %w", ledgerFocus, err)
@@ -247,9 +250,9 @@ func (l *Lake) writeLedger(ctx context.Context, dir string, month schemas.Month,
 		return err
 	}
 	// What was written is read back, and held against the table it came from.
-	if same, err := d.ledgerHolds(ctx, filepath.Join(dir, filepath.FromSlash(ledgerChargeback)), m.Totals); err != nil ||
+	if same, err := d.ledgerHolds(ctx, filepath.Join(dir, filepath.FromSlash(LedgerFile)), m.Totals); err != nil ||
 		!same {
-		return cmp.Or(err, fmt.Errorf("%w: %s doesn't hold what is charged", errInexact, ledgerChargeback))
+		return cmp.Or(err, fmt.Errorf("%w: %s doesn't hold what is charged", errInexact, LedgerFile))
 	}
 	if err := d.lacking(ctx, month, m); err != nil {
 		return fmt.Errorf("completeness: %w", err)

@@ -18,7 +18,7 @@ import (
 //	ssh-keygen -Y verify -f allowed_signers -I WHO -n usagelake -s manifest.json.sig < manifest.json
 
 // SignatureFile is the signature of a manifest, beside it.
-const SignatureFile = manifestFile + ".sig"
+const SignatureFile = ManifestName + ".sig"
 
 const (
 	// signatureNamespace is what a signature is for: one that was made for another purpose isn't taken for one of these.
@@ -66,7 +66,8 @@ func ParseSigner(private []byte) (*Signer, error) {
 	}
 	signer, ok := key.(ssh.AlgorithmSigner)
 	if !ok {
-		return nil, fmt.Errorf("a key of the kind %s can't be used: make one with ssh-keygen -t ed25519", key.PublicKey().Type())
+		return nil, fmt.Errorf("a key of the kind %s can't be used: make one with ssh-keygen -t ed25519",
+			key.PublicKey().Type())
 	}
 	algorithm := key.PublicKey().Type()
 	if algorithm == ssh.KeyAlgoRSA {

@@ -35,7 +35,7 @@ func (v *verifier) closedMonths(ctx context.Context) error {
 			v.add(Finding{Check: FoundBehind, Path: v.lake.Database(),
 				Detail: c.Month.String() + " is closed, and published as open", Hint: "usagelake rebuild"})
 		case was != c.Digest:
-			v.add(Finding{Check: FoundClosed, Path: filepath.Join(c.Dir, manifestFile),
+			v.add(Finding{Check: FoundClosed, Path: filepath.Join(c.Dir, ManifestName),
 				Detail: "it is not the manifest the month was published with",
 				Hint: "restore statements/" + c.Month.String() +
 					" from a backup; if it was closed anew since, usagelake rebuild"})
@@ -48,7 +48,7 @@ func (v *verifier) closedMonths(ctx context.Context) error {
 				Hint: "restore statements/" + c.Month.String() + " from a backup, or usagelake close --reopen --month " +
 					c.Month.String() + " --reason …, and close it anew"})
 		}
-		named := map[string]bool{manifestFile: true}
+		named := map[string]bool{ManifestName: true}
 		if c.Signer != "" {
 			named[SignatureFile] = true
 			if err := v.lake.signature(c); err != nil {
@@ -58,7 +58,7 @@ func (v *verifier) closedMonths(ctx context.Context) error {
 		for _, f := range c.Files {
 			named[f.Path] = true
 			if !filepath.IsLocal(filepath.FromSlash(f.Path)) {
-				found(manifestFile, "it names the file %q, which lies elsewhere", f.Path)
+				found(ManifestName, "it names the file %q, which lies elsewhere", f.Path)
 				continue
 			}
 			have, err := v.lake.manifestFile(c.Dir, f.Path)
@@ -78,11 +78,11 @@ func (v *verifier) closedMonths(ctx context.Context) error {
 				found(f, "the manifest doesn't name it")
 			}
 		}
-		if same, err := v.d.ledgerHolds(ctx, filepath.Join(c.Dir, filepath.FromSlash(ledgerChargeback)),
+		if same, err := v.d.ledgerHolds(ctx, filepath.Join(c.Dir, filepath.FromSlash(LedgerFile)),
 			c.Totals); ctx.Err() != nil {
 			return ctx.Err()
 		} else if err == nil && !same { // that it can't be read is found below
-			found(ledgerChargeback, "its charges don't sum to the totals of the manifest")
+			found(LedgerFile, "its charges don't sum to the totals of the manifest")
 		}
 		for _, l := range ledgers {
 			if err := v.ledger(ctx, c, l, found); err != nil {
@@ -105,7 +105,7 @@ func (v *verifier) chain() error {
 		return err
 	}
 	brokenLinks(all, func(of Closing, format string, args ...any) {
-		v.add(Finding{Check: FoundClosed, Path: filepath.Join(of.Dir, manifestFile), Detail: fmt.Sprintf(format, args...),
+		v.add(Finding{Check: FoundClosed, Path: filepath.Join(of.Dir, ManifestName), Detail: fmt.Sprintf(format, args...),
 			Hint: "restore " + v.lake.Path(load.StatementsDir) + " from a backup, reopened/ included"})
 	})
 	return nil
