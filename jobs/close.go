@@ -73,7 +73,7 @@ func Close(ctx context.Context, cfg *config.Config, env Env, opts CloseOptions) 
 	var closed *publish.ClosedMonth
 	res, err := underLock(ctx, cfg, env, "close", opts.Wait,
 		func(ctx context.Context, lake *publish.Lake, res *Result) error {
-			if err := sameSetup(ctx, lake, cfg, res.finance, opts.Month); err != nil {
+			if err := sameSetup(ctx, lake, cfg, res.finance, &opts.Month); err != nil {
 				return err
 			}
 			months, err := lake.Closed()
@@ -180,9 +180,10 @@ func signerOf(cfg *config.Config, env Env) (*publish.Signer, error) {
 }
 
 // sameSetup refuses a set-up that is not the one the lake was made with, as where --config was forgotten: the month
-// would be closed without the rules, or with the usage of an account that nobody meant.
+// would be closed without the rules, or with the usage of an account that nobody meant. month is nil where it is about
+// every month.
 func sameSetup(ctx context.Context, lake *publish.Lake, cfg *config.Config, finance publish.Finance,
-	month schemas.Month) error {
+	month *schemas.Month) error {
 	const hint = "name the config of this lake with --config"
 	accounts, err := lake.Accounts()
 	if err != nil {
@@ -196,9 +197,12 @@ func sameSetup(ctx context.Context, lake *publish.Lake, cfg *config.Config, fina
 	if finance.Rules != nil {
 		return nil
 	}
+	what, during := "the lake", "true"
+	if month != nil {
+		what, during = month.String(), fmt.Sprintf("billing_month = DATE '%s'", month.First())
+	}
 	rules, err := Texts(ctx,
-		lake, fmt.Sprintf("SELECT rule_id FROM chargeback_daily WHERE billing_month = DATE '%s' AND rule_id IS NOT NULL "+
-			"LIMIT 1", month.First()))
+		lake, "SELECT rule_id FROM chargeback_daily WHERE "+during+" AND rule_id IS NOT NULL LIMIT 1")
 	switch {
 	case errors.Is(err, query.ErrNotPublished):
 		return nil
@@ -206,7 +210,7 @@ func sameSetup(ctx context.Context, lake *publish.Lake, cfg *config.Config, fina
 		return err
 	case len(rules) > 0:
 		return config.Usage(hint+"; if the rules are to be gone, usagelake allocation apply first",
-			"%s was allocated by rules, and the config names none", month)
+			"%s was allocated by rules, and the config names none", what)
 	}
 	return nil
 }
@@ -343,7 +347,7 @@ func Reopen(ctx context.Context, cfg *config.Config, env Env, month schemas.Mont
 	}
 	res, err = underLock(ctx, cfg, env, "close --reopen", wait,
 		func(ctx context.Context, lake *publish.Lake, res *Result) error {
-			if err := sameSetup(ctx, lake, cfg, res.finance, month); err != nil {
+			if err := sameSetup(ctx, lake, cfg, res.finance, &month); err != nil {
 				return err
 			}
 			closed, err := lake.Closed()

@@ -201,6 +201,10 @@ func AsOf(ctx context.Context, cfg *config.Config, env Env, at time.Time, phase 
 	if r.finance, err = readFinance(cfg); err != nil {
 		return nil, nil, err
 	}
+	// Without the rules nothing would be allocated, under a heading that says so of then.
+	if err := sameSetup(ctx, lake, cfg, r.finance, nil); err != nil {
+		return nil, nil, err
+	}
 	closings, err := lake.Closings()
 	if err != nil {
 		return nil, nil, err

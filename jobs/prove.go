@@ -60,7 +60,7 @@ func Prove(ctx context.Context, cfg *config.Config, env Env, opts ProveOptions) 
 		return nil, err
 	}
 	if p.closed == nil { // a closed month keeps its own
-		if err := sameSetup(ctx, lake, cfg, finance, opts.Month); err != nil {
+		if err := sameSetup(ctx, lake, cfg, finance, &opts.Month); err != nil {
 			return nil, err
 		}
 	}
