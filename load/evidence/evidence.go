@@ -2,7 +2,6 @@ package evidence
 
 import (
 	"bytes"
-	"cmp"
 	"context"
 	"crypto/sha256"
 	"database/sql"
@@ -116,7 +115,6 @@ func Write(ctx context.Context, dir string, opts Options) (Claim, error) {
 	}
 	defer os.RemoveAll(temp)
 	w := &writer{Options: opts, dir: temp, out: opts.Lake.Out()}
-	w.out.Loose = true
 	claim, err := w.write(ctx)
 	if err != nil {
 		return claim, fmt.Errorf("write evidence: %w", err)
@@ -125,7 +123,13 @@ func Write(ctx context.Context, dir string, opts Options) (Claim, error) {
 	if opts.Lake.Group {
 		mode = durable.GroupDirMode &^ fs.ModeSetgid
 	}
-	if err := errors.Join(os.Chmod(temp, mode), os.Rename(temp, dir)); err != nil {
+	if err = os.Chmod(temp, mode); err == nil {
+		err = os.Rename(temp, dir)
+	}
+	if err == nil {
+		err = durable.System{}.SyncDir(filepath.Dir(dir))
+	}
+	if err != nil {
 		return claim, fmt.Errorf("write evidence: %w", err)
 	}
 	return claim, nil
@@ -344,24 +348,28 @@ func (w *writer) rows(ctx context.Context, name, columns string, rows any) error
 	if string(b) == "null" {
 		b = []byte("[]")
 	}
-	from := w.path(name + ".json")
+	from, to := w.path(name+".json"), w.path(name+".parquet")
 	if err := os.WriteFile(from, b, durable.FileMode); err != nil {
 		return err
 	}
 	defer os.Remove(from)
+	f, err := w.out.Create(to)
+	if err != nil {
+		return err
+	}
+	defer f.Abort()
 	db, err := w.open(ctx)
 	if err != nil {
 		return err
 	}
 	defer db.Close()
-	to := w.path(name + ".parquet")
 	if _, err := db.ExecContext(ctx, fmt.Sprintf(
-		"COPY (SELECT * FROM read_json(%s, columns = %s, format = 'array', maximum_object_size = 1000000000) "+
-			"ORDER BY account, usage_date) TO %s (FORMAT parquet, COMPRESSION zstd)",
-		schemas.SQLString(from), columns, schemas.SQLString(to))); err != nil {
+		"COPY (SELECT * FROM read_json(%s, columns = %s, format = 'array', maximum_object_size = 1000000000)) "+
+			"TO %s (FORMAT parquet, COMPRESSION zstd, USE_TMP_FILE false)",
+		schemas.SQLString(from), columns, schemas.SQLString(f.Name()))); err != nil {
 		return fmt.Errorf("%s: %w", name, err)
 	}
-	return os.Chmod(to, cmp.Or(w.out.Mode, durable.FileMode))
+	return f.Commit()
 }
 
 // open is a DuckDB of its own in the folder, as an auditor's.
