@@ -54,7 +54,7 @@ func Close(ctx context.Context, cfg *config.Config, env Env, opts CloseOptions) 
 		return nil, nil, err
 	}
 	// Before anything is fetched, for a close without a signature that was meant to have one would be final.
-	signer, err := signerOf(cfg, env)
+	signer, err := SignerOf(cfg, env)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -166,8 +166,8 @@ func Close(ctx context.Context, cfg *config.Config, env Env, opts CloseOptions) 
 	return res, closed, err
 }
 
-// signerOf is who signs what is closed; nil: nobody.
-func signerOf(cfg *config.Config, env Env) (*publish.Signer, error) {
+// SignerOf is who signs what is closed; nil: nobody.
+func SignerOf(cfg *config.Config, env Env) (*publish.Signer, error) {
 	key, err := cfg.SigningKey(env.Getenv)
 	if key == nil || err != nil {
 		return nil, err
