@@ -13,6 +13,7 @@ import (
 	"github.com/usagelake/usagelake/load"
 	"github.com/usagelake/usagelake/load/publish"
 	"github.com/usagelake/usagelake/schemas"
+	"github.com/usagelake/usagelake/schemas/words"
 	"github.com/usagelake/usagelake/transform"
 )
 
@@ -122,8 +123,8 @@ type UnansweredError struct {
 }
 
 func (e *UnansweredError) Error() string {
-	return fmt.Sprintf("what was known of %d days can't be told any more, first of account %s, %s: %s", e.Days,
-		e.First.Account, e.First.Date, e.First.Why)
+	return fmt.Sprintf("what was known of %s can't be told any more, first of account %s, %s: %s",
+		words.Plural(e.Days, "day", "days"), e.First.Account, e.First.Date, e.First.Why)
 }
 
 // CompareKnown compares what the lake knew at two instants, by the windows that were fetched until then: those of the
