@@ -137,6 +137,9 @@ func ReviewClose(ctx context.Context, cfg *config.Config, env Env, opts CloseOpt
 	if env.Now().Before(books.Starts(books.First(opts.Month))) {
 		return nil, config.Usage("", "--month %s has not begun", books.Name(opts.Month))
 	}
+	if _, err := SignerOf(cfg, env); err != nil {
+		return nil, err
+	}
 	lake, err := publish.Open(cfg.Lake, env.LakeOptions(cfg))
 	if err != nil {
 		return nil, NoLake(err)

@@ -178,6 +178,7 @@ func Load(o Overrides, getenv func(string) string) (*Config, error) {
 	if c.Books.file() {
 		c.Books.Calendar = beside(c.Books.Calendar)
 	}
+	c.Close.SSHKey = beside(c.Close.SSHKey)
 	c.Names = beside(c.Names)
 	c.Schedule.TokenFile = beside(c.Schedule.TokenFile)
 	c.Alerts.beside(beside)

@@ -152,7 +152,7 @@ func (d *Database) ledgerRows(ctx context.Context, l ledger, file string) (strin
 }
 
 var ledgers = []ledger{
-	{"chargeback_daily", "temp.chargeback_live", "month_of(book_date)", ledgerChargeback, chargeDimensions, chargeMeasures,
+	{"chargeback_daily", "temp.chargeback_live", "month_of(book_date)", LedgerFile, chargeDimensions, chargeMeasures,
 		true, "book_date",
 		"usage_date AS book_date, strftime(billing_month, '%Y-%m') AS period"},
 	{"focus_closed", "focus_live", "usage_month", ledgerFocus, focusColumns(false), focusColumns(true),
