@@ -49,8 +49,8 @@ engines: build stores ## read the Delta and Iceberg tables of a delivery with en
 	cd testdata/compat && USAGELAKE_COMPAT_BIN=$(CURDIR)/$(BIN) $(GO) test -count=1 -v -timeout 40m -run Engines . $(UPDATE)
 
 .PHONY: crash
-crash: ## kill the program some 500 times, at every write step and at random, and compare the lake with the truth
-	$(GO) test -v -timeout 60m -run 'TestNothingIsLostOrDoubled|TestADeliveryThatIsKilledMixesNothing' ./cmd/usagelake -crash.steps 0 -crash.random 280
+crash: ## kill the program some 1,100 times, at every write step and at random, with records inside and outside of the file, and compare the lake with the truth
+	$(GO) test -v -timeout 120m -run 'TestNothingIsLostOrDoubled|TestADeliveryThatIsKilledMixesNothing' ./cmd/usagelake -crash.steps 0 -crash.random 280
 
 .PHONY: soak
 soak: ## thirty days of the daemon against a Portal that fails now and then, by a clock of their own

@@ -23,7 +23,7 @@ type DeliverOptions struct {
 	To    []config.Delivery
 	Adopt bool // the lake takes the identity of what is there
 	Anew  map[string]bool
-	Drop  []string // accounts whose files are given up though the lake doesn't say so
+	Drop  []deliver.Drop // what is given up though the lake doesn't say so; ParseDrops
 	Watch func(name string, p deliver.Progress)
 }
 
@@ -33,40 +33,65 @@ func FinanceTables() []string {
 		"chargeback_monthly", "unallocated", "budget_status", "closed_months", "allocation_rules", "shared_cost_shares"}
 }
 
-// Deliver delivers the lake to each target, one after the other. It takes no lock of the lake: a run that goes on
-// meanwhile replaces files whole, and the next delivery brings them. One target that fails doesn't keep the others. The
-// reports are of those that were begun.
-func Deliver(ctx context.Context, cfg *config.Config, env Env, opts DeliverOptions) ([]*deliver.Report, error) {
-	lake, err := publish.Open(cfg.Lake, env.LakeOptions(cfg))
-	if err != nil {
-		return nil, NoLake(err)
-	}
-	return deliverAll(ctx, lake, env, opts)
-}
+// TargetsError says that some of several targets failed, each for its own reason; the others are done.
+type TargetsError struct{ Err error }
 
-func deliverAll(ctx context.Context, lake *publish.Lake, env Env, opts DeliverOptions) ([]*deliver.Report, error) {
-	var out []*deliver.Report
+func (e *TargetsError) Error() string { return e.Err.Error() }
+func (e *TargetsError) Unwrap() error { return e.Err }
+
+// eachTarget does something with each target, one after the other. One that fails doesn't keep the others, and where it
+// isn't all of them that fail, the error is a TargetsError. What a stop breaks off ends with that.
+func eachTarget(ctx context.Context, opts DeliverOptions, do func(config.Delivery) error) error {
 	var errs []error
 	for _, to := range opts.To {
-		if err := context.Cause(ctx); err != nil {
-			return out, errors.Join(append(errs, err)...)
+		err := context.Cause(ctx)
+		if err == nil {
+			err = do(to)
 		}
-		report, err := deliverTo(ctx, lake, env, to, opts)
-		if report != nil {
-			out = append(out, report)
+		if err = brokenOff(ctx, err); errors.As(err, new(*stoppedError)) {
+			return err
 		}
 		if err != nil {
 			errs = append(errs, err)
 		}
 	}
-	return out, errors.Join(errs...)
+	err := errors.Join(errs...)
+	if n := len(errs); n > 0 && n < len(opts.To) {
+		return &TargetsError{err}
+	}
+	return err
+}
+
+// Deliver delivers the lake to each target. It takes no lock of the lake: a run that goes on meanwhile replaces files
+// whole, and the next delivery brings them. There is a report of each target, but for those that a stop came before.
+func Deliver(ctx context.Context, cfg *config.Config, env Env, opts DeliverOptions) ([]*deliver.Report, error) {
+	lake, err := publish.Open(cfg.Lake, env.LakeOptions(cfg))
+	if err != nil {
+		return nil, NoLake(err)
+	}
+	if err := checkDrops(ctx, lake, env, opts); err != nil {
+		return nil, err
+	}
+	var out []*deliver.Report
+	err = eachTarget(ctx, opts, func(to config.Delivery) error {
+		report, err := deliverTo(ctx, lake, env, to, opts)
+		if report == nil {
+			report = &deliver.Report{Name: to.Name, URL: to.To, EndedAt: env.Now().UTC()}
+		}
+		if err != nil {
+			report.Error, _, _ = strings.Cut(brokenOff(ctx, err).Error(), "\nhint: ")
+		}
+		out = append(out, report)
+		return err
+	})
+	return out, err
 }
 
 func deliverTo(ctx context.Context, lake *publish.Lake, env Env, to config.Delivery, opts DeliverOptions) (
 	*deliver.Report, error) {
 	target, o, err := targetOf(ctx, env, to, opts)
 	if err == nil && slices.Contains(to.What, deliver.WhatFinance) {
-		target.Extra, err = financeFiles(ctx, lake, to.Name)
+		target.Extra, err = financeFiles(ctx, lake, lake.Path(deliver.Dir, to.Name, "finance"))
 	}
 	if err != nil {
 		err = fmt.Errorf("deliver to %s (%s): %w", to.Name, to.To, err)
@@ -78,6 +103,9 @@ func deliverTo(ctx context.Context, lake *publish.Lake, env Env, to config.Deliv
 // tell logs what became of deliveries that nobody watches.
 func tell(env Env, reports []*deliver.Report, err error) {
 	for _, r := range reports {
+		if r.Number == 0 { // it failed: the error says all there is
+			continue
+		}
 		env.Logger.Info("delivery", "to", r.Name, "url", r.URL, "manifest", r.Number, "changed", r.Changed, "sent", r.Sent,
 			"bytes", r.SentBytes, "replaced", r.Retired, "lost", len(r.Lost))
 	}
@@ -108,24 +136,12 @@ func OpenBucket(ctx context.Context, env Env, to config.Delivery) (bucket.Bucket
 		Getenv: env.Getenv, Transport: env.Transport, UserAgent: "usagelake/" + env.Version})
 }
 
-// financeFiles are FinanceTables as Parquet files, kept beside what the lake remembers of the delivery, and made anew
-// if another file was published since.
-func financeFiles(ctx context.Context, lake *publish.Lake, name string) ([]deliver.Extra, error) {
-	info, err := lake.DatabaseInfo()
-	if err != nil {
-		return nil, &config.Hint{Err: fmt.Errorf("finance is of the published file: %w", err),
-			Hint: "usagelake export, or usagelake rebuild"}
-	}
-	dir := lake.Path(deliver.Dir, name, "finance")
-	stamp := fmt.Sprintf("%d %s\n", info.Size(), info.ModTime().UTC().Format(time.RFC3339Nano))
-	mark := filepath.Join(dir, "published")
-	var out []deliver.Extra
-	for _, table := range FinanceTables() {
-		file := table + ".parquet"
-		out = append(out, deliver.Extra{Path: "finance/" + file, File: filepath.Join(dir, file)})
-	}
-	if was, err := os.ReadFile(mark); err == nil && string(was) == stamp {
-		return out, nil
+// financeFiles are FinanceTables as Parquet files, kept in dir beside what the lake remembers of the delivery, and made
+// anew if another file was published since.
+func financeFiles(ctx context.Context, lake *publish.Lake, dir string) ([]deliver.Extra, error) {
+	out, stamp, err := financeKept(lake, dir)
+	if err != nil || stamp == "" {
+		return out, err
 	}
 	if err := lake.MakeDirs(dir); err != nil {
 		return nil, err
@@ -135,7 +151,29 @@ func financeFiles(ctx context.Context, lake *publish.Lake, name string) ([]deliv
 			return nil, fmt.Errorf("write %s: %w", out[i].File, err)
 		}
 	}
-	return out, durable.Full(os.WriteFile(mark, []byte(stamp), durable.FileMode), lake.Dir())
+	return out, durable.Full(os.WriteFile(filepath.Join(dir, financeMark), []byte(stamp), durable.FileMode), lake.Dir())
+}
+
+// financeMark says of which published file the tables beside it are.
+const financeMark = "published"
+
+// financeKept are the files of financeFiles, and what financeMark must say once they are made anew; "" if they are
+// those of the published file.
+func financeKept(lake *publish.Lake, dir string) (out []deliver.Extra, stamp string, err error) {
+	info, err := lake.DatabaseInfo()
+	if err != nil {
+		return nil, "", &config.Hint{Err: fmt.Errorf("finance is of the published file: %w", err),
+			Hint: "usagelake export, or usagelake rebuild"}
+	}
+	for _, table := range FinanceTables() {
+		file := table + ".parquet"
+		out = append(out, deliver.Extra{Path: "finance/" + file, File: filepath.Join(dir, file)})
+	}
+	stamp = fmt.Sprintf("%d %s\n", info.Size(), info.ModTime().UTC().Format(time.RFC3339Nano))
+	if was, err := os.ReadFile(filepath.Join(dir, financeMark)); err == nil && string(was) == stamp {
+		stamp = ""
+	}
+	return out, stamp, nil
 }
 
 // deliverAfter delivers what an export has published, where the config says so. What comes of it is no part of the
@@ -177,30 +215,45 @@ func deliverJob(ctx context.Context, cfg *config.Config, env Env, names []string
 		})
 }
 
-// DryRunDeliver tells what a delivery would do.
+// DryRunDeliver tells what a delivery would do. It writes nothing into the lake: tables of finance that a delivery
+// would make anew are made in a directory that goes with it.
 func DryRunDeliver(ctx context.Context, cfg *config.Config, env Env, opts DeliverOptions) ([]*deliver.Plan, error) {
 	lake, err := publish.Open(cfg.Lake, env.LakeOptions(cfg))
 	if err != nil {
 		return nil, NoLake(err)
 	}
-	var out []*deliver.Plan
-	for _, to := range opts.To {
-		target, o, err := targetOf(ctx, env, to, opts)
-		if err != nil {
-			return out, fmt.Errorf("deliver to %s (%s): %w", to.Name, to.To, err)
-		}
-		if slices.Contains(to.What, deliver.WhatFinance) {
-			if target.Extra, err = financeFiles(ctx, lake, to.Name); err != nil {
-				return out, err
-			}
-		}
-		plan, err := deliver.DryRun(ctx, lake.Lake, target, o)
-		if err != nil {
-			return out, err
-		}
-		out = append(out, plan)
+	if err := checkDrops(ctx, lake, env, opts); err != nil {
+		return nil, err
 	}
-	return out, nil
+	var out []*deliver.Plan
+	err = eachTarget(ctx, opts, func(to config.Delivery) error {
+		plan, err := planDelivery(ctx, lake, env, to, opts)
+		if plan != nil {
+			out = append(out, plan)
+		}
+		return err
+	})
+	return out, err
+}
+
+func planDelivery(ctx context.Context, lake *publish.Lake, env Env, to config.Delivery, opts DeliverOptions) (
+	*deliver.Plan, error) {
+	target, o, err := targetOf(ctx, env, to, opts)
+	if err == nil && slices.Contains(to.What, deliver.WhatFinance) {
+		var stamp string
+		if target.Extra, stamp, err = financeKept(lake, lake.Path(deliver.Dir, to.Name, "finance")); stamp != "" {
+			scratch, done, failed := lake.Scratch()
+			if failed != nil {
+				return nil, failed
+			}
+			defer done()
+			target.Extra, err = financeFiles(ctx, lake, filepath.Join(scratch, "finance"))
+		}
+	}
+	if err != nil {
+		return nil, fmt.Errorf("deliver to %s (%s): %w", to.Name, to.To, err)
+	}
+	return deliver.DryRun(ctx, lake.Lake, target, o)
 }
 
 // VerifyDelivered holds what is delivered against its manifest; see deliver.Verify.
@@ -211,32 +264,33 @@ func VerifyDelivered(ctx context.Context, cfg *config.Config, env Env, opts Deli
 		return nil, NoLake(err)
 	}
 	var out []*deliver.Verified
-	for _, to := range opts.To {
+	err = eachTarget(ctx, opts, func(to config.Delivery) error {
 		target, o, err := targetOf(ctx, env, to, opts)
 		if err != nil {
-			return out, fmt.Errorf("verify %s (%s): %w", to.Name, to.To, err)
+			return fmt.Errorf("verify %s (%s): %w", to.Name, to.To, err)
 		}
 		v, err := deliver.Verify(ctx, lake.Lake, target, o, deep)
-		if err != nil {
-			return out, err
+		if err == nil {
+			out = append(out, v)
 		}
-		out = append(out, v)
-	}
-	return out, nil
+		return err
+	})
+	return out, err
 }
 
 // Restore makes a lake of what was delivered, and publishes it. The Result is nil if it came to no publishing.
 func Restore(ctx context.Context, cfg *config.Config, env Env, from config.Delivery, watch func(deliver.Progress),
-	phase func(string)) (*deliver.Restored, *Result, error) {
+	phase func(string)) (restored *deliver.Restored, res *Result, err error) {
+	defer func() { err = brokenOff(ctx, err) }()
 	b, err := OpenBucket(ctx, env, from)
 	if err != nil {
 		return nil, nil, fmt.Errorf("restore from %s: %w", from.To, err)
 	}
-	restored, err := deliver.Restore(ctx, b, from.As, cfg.Lake, cfg.LakeAccess == config.AccessGroup, watch)
+	restored, err = deliver.Restore(ctx, b, from.As, cfg.Lake, cfg.LakeAccess == config.AccessGroup, watch)
 	if err != nil {
 		return restored, nil, err
 	}
-	res, err := underLock(ctx, cfg, env, "restore", false,
+	res, err = underLock(ctx, cfg, env, "restore", false,
 		func(ctx context.Context, lake *publish.Lake, res *Result) error {
 			return publishFile(ctx, lake, env, res, phase, true, nil)
 		})

@@ -101,10 +101,8 @@ func underLock(ctx context.Context, cfg *config.Config, env Env, command string,
 // if it is.
 func (r *Result) finish(ctx context.Context, err error) error {
 	err = r.reckon(err)
-	if stopped := context.Cause(ctx); stopped != nil && !errors.As(err, new(*schemas.PanicError)) {
-		if err = stopped; !errors.As(stopped, new(*TimeoutError)) {
-			err = &stoppedError{stopped}
-		}
+	if context.Cause(ctx) != nil && !errors.As(err, new(*schemas.PanicError)) {
+		err = stopped(ctx)
 	}
 	r.Status, r.Error = StatusOf(err), ""
 	if err != nil {
@@ -145,7 +143,7 @@ func StatusOf(err error) string {
 	case is(new(*RefusedError)), errors.Is(err, extract.ErrRefused):
 		return schemas.StatusRefused
 	case is(new(*PartialError), new(*OrphanError), new(*QuarantineError), new(*CurrencyError), new(*publish.OverlapError),
-		new(*publish.UnprovenError)):
+		new(*publish.UnprovenError), new(*TargetsError)):
 		return schemas.StatusPartial
 	}
 	return schemas.StatusFailed
@@ -156,6 +154,23 @@ var errUnderWay = errors.New("the run goes on")
 
 // stoppedError is why a run ended that was told to.
 type stoppedError struct{ cause error }
+
+// stopped is why what ctx stopped has ended: whatever a stop breaks off looks like a failure.
+func stopped(ctx context.Context) error {
+	cause := context.Cause(ctx)
+	if errors.As(cause, new(*TimeoutError)) {
+		return cause
+	}
+	return &stoppedError{cause}
+}
+
+// brokenOff is what something failed with: that it was stopped, if ctx was.
+func brokenOff(ctx context.Context, err error) error {
+	if err == nil || context.Cause(ctx) == nil || errors.As(err, new(*schemas.PanicError)) {
+		return err
+	}
+	return stopped(ctx)
+}
 
 func (e *stoppedError) Error() string { return e.cause.Error() }
 func (e *stoppedError) Unwrap() error { return e.cause }

@@ -2,6 +2,7 @@ package jobs
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	"github.com/usagelake/usagelake/jobs/config"
@@ -9,6 +10,7 @@ import (
 	"github.com/usagelake/usagelake/load/deliver"
 	"github.com/usagelake/usagelake/load/publish"
 	"github.com/usagelake/usagelake/schemas"
+	"github.com/usagelake/usagelake/schemas/words"
 	"github.com/usagelake/usagelake/transform"
 )
 
@@ -38,6 +40,22 @@ type DatabaseStatus struct {
 	// Intruded says what another program did to it, or left beside it; "" if nothing.
 	Intruded string `json:"intruded,omitempty"`
 	Unmarked string `json:"unmarked,omitempty"` // why that can't be told; "" if it can
+	// Records is the publish.records that it was published with, "" if that isn't known, and Outside of how many days it
+	// reads the records from records/ of the lake.
+	Records string `json:"publish_records,omitempty"`
+	Outside int    `json:"records_outside_days"`
+}
+
+// WhereRecords says for people where the records of the published file are; "" if nobody knows.
+func (d DatabaseStatus) WhereRecords() string {
+	switch {
+	case d.Records == "":
+		return ""
+	case d.Outside == 0:
+		return "publish.records " + d.Records
+	}
+	return fmt.Sprintf("publish.records %s: it needs records/ of the lake beside it, for the records of %s; a copy of "+
+		"the file alone has sums and charges", d.Records, words.Plural(d.Outside, "day", "days"))
 }
 
 // AccountStatus is what the lake holds of one account.
@@ -127,6 +145,11 @@ func ReadStatus(ctx context.Context, dir, account string, now time.Time) (*Statu
 	intruded, err := lake.Intrusion()
 	if err != nil {
 		return nil, err
+	}
+	if mark, known, err := lake.Published(); err != nil {
+		return nil, err
+	} else if known {
+		st.Database.Records, st.Database.Outside = mark.Records, mark.Outside
 	}
 	if st.Database.Intruded = intruded.String(); intruded.None() {
 		st.Database.Intruded, st.Database.Unmarked = "", intruded.String()

@@ -27,11 +27,14 @@ import (
 	"github.com/usagelake/usagelake/load/query"
 )
 
-// How many kills; make crash raises both.
+// How many kills, of all kinds together; make crash raises both.
 var (
 	killSteps = flag.Int("crash.steps", 6, "write steps to kill at, each before and after it is done; 0 is every one")
 	killTimes = flag.Int("crash.random", 6, "kills at random moments")
 )
+
+// ofKind is the part of so many kills that is each kind's.
+func ofKind(all int) int { return max(1, all/len(crashKinds)) }
 
 // killing counts the steps that change the disk and kills its own process at one of them, or makes it fail: before the
 // step, or after it was done and before anybody hears of it.
@@ -156,9 +159,20 @@ type crashWorld struct {
 	from, to time.Time
 	want     int64  // records
 	net      string // their amount
+	base     string // the lake that a run finds; "" is none
 }
 
-func newCrashWorld(t *testing.T) *crashWorld {
+// crashKind is where records stand, and what the run that is killed finds.
+type crashKind struct {
+	name    string
+	records string // publish.records
+	refetch bool   // the lake is whole, and every day of it fetched anew and replaced
+}
+
+var crashKinds = []crashKind{{name: "records all", records: "all"}, {name: "records none", records: "none"},
+	{"records none, fetched anew", "none", true}}
+
+func newCrashWorld(t *testing.T, kind crashKind) *crashWorld {
 	w := &crashWorld{t: t, dir: t.TempDir(), from: time.Date(2026, 11, 1, 0, 0, 0, 0, time.UTC),
 		to: time.Date(2026, 11, 6, 0, 0, 0, 0, time.UTC)}
 	var err error
@@ -175,12 +189,33 @@ func newCrashWorld(t *testing.T) *crashWorld {
 	n, net := w.portal.Total("0", w.from, w.to)
 	w.want, w.net = int64(n), net
 	config := fmt.Sprintf("lake: lake\naccounts:\n  - name: acme\n    base_url: %s\n    key_env: USAGELAKE_API_KEY\n    "+
-		"rate: 900\n", s.BaseURL())
+		"rate: 900\npublish: {records: %s}\n", s.BaseURL(), kind.records)
 	if err := os.WriteFile(filepath.Join(w.dir, "usagelake.yaml"), []byte(config), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	w.env = append(os.Environ(), "USAGELAKE_API_KEY="+w.portal.Key("0"))
+	if kind.refetch {
+		w.mend("the lake to begin with")
+		w.base = filepath.Join(w.dir, "base")
+		if err := os.Rename(w.lake(), w.base); err != nil {
+			t.Fatal(err)
+		}
+	}
 	return w
+}
+
+// begin puts the lake there that the run finds.
+func (w *crashWorld) begin() {
+	w.t.Helper()
+	if err := os.RemoveAll(w.lake()); err != nil {
+		w.t.Fatal(err)
+	}
+	if w.base == "" {
+		return
+	}
+	if out, err := exec.Command("cp", "-a", w.base, w.lake()).CombinedOutput(); err != nil { // with its second names
+		w.t.Fatalf("%v\n%s", err, out)
+	}
 }
 
 // command is the real program, or with kill one that kills itself.
@@ -204,6 +239,14 @@ func (w *crashWorld) lake() string { return filepath.Join(w.dir, "lake") }
 
 func (w *crashWorld) exportArgs() []string {
 	return []string{"export", "--quiet", "--from", w.from.Format(time.RFC3339), "--to", w.to.Format(time.RFC3339)}
+}
+
+// killedArgs are those of the run that is killed.
+func (w *crashWorld) killedArgs() []string {
+	if w.base == "" {
+		return w.exportArgs()
+	}
+	return append(w.exportArgs(), "--refetch")
 }
 
 // look reads the lake as its readers do, and says how many records it saw in Parquet and DuckDB. Whatever a crash left,
@@ -350,10 +393,16 @@ func (w *crashWorld) killed(c *exec.Cmd) bool {
 }
 
 func TestNothingIsLostOrDoubledWhateverStepIsKilled(t *testing.T) {
-	w := newCrashWorld(t)
+	for _, kind := range crashKinds {
+		t.Run(kind.name, func(t *testing.T) { killAtSteps(t, newCrashWorld(t, kind)) })
+	}
+}
+
+func killAtSteps(t *testing.T, w *crashWorld) {
+	w.begin()
 	// How many steps there are.
 	steps := filepath.Join(w.dir, "steps")
-	c := w.command(t.Context(), envSteps+"="+steps, w.exportArgs()...)
+	c := w.command(t.Context(), envSteps+"="+steps, w.killedArgs()...)
 	if out, err := c.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
@@ -364,17 +413,15 @@ func TestNothingIsLostOrDoubledWhateverStepIsKilled(t *testing.T) {
 	names := strings.Split(strings.TrimSpace(string(b)), "\n")
 	each := 1
 	if *killSteps > 0 {
-		each = max(1, len(names) / *killSteps)
+		each = max(1, len(names)/ofKind(*killSteps))
 	}
 	w.mend("without a kill")
 	kills := 0
 	for n := 1; n <= len(names); n += each {
 		for _, when := range []string{"before", "after"} {
 			what := fmt.Sprintf("killed %s step %s", when, names[n-1])
-			if err := os.RemoveAll(w.lake()); err != nil {
-				t.Fatal(err)
-			}
-			if !w.killed(w.command(t.Context(), fmt.Sprintf("%s=%d %s", envKill, n, when), w.exportArgs()...)) {
+			w.begin()
+			if !w.killed(w.command(t.Context(), fmt.Sprintf("%s=%d %s", envKill, n, when), w.killedArgs()...)) {
 				continue
 			}
 			kills++
@@ -396,25 +443,29 @@ func TestNothingIsLostOrDoubledWhateverStepIsKilled(t *testing.T) {
 }
 
 func TestNothingIsLostOrDoubledWhenKilledAtRandom(t *testing.T) {
-	w := newCrashWorld(t)
+	for _, kind := range crashKinds {
+		t.Run(kind.name, func(t *testing.T) { killAtRandom(t, newCrashWorld(t, kind)) })
+	}
+}
+
+func killAtRandom(t *testing.T, w *crashWorld) {
+	most := ofKind(*killTimes)
 	w.portal.SetFaults(portal.Faults{Latency: 5 * time.Millisecond})
 	kills, rounds, looks := 0, 0, 0
-	r := rand.New(rand.NewPCG(1, uint64(*killTimes)))
-	for kills < *killTimes {
+	r := rand.New(rand.NewPCG(1, uint64(most)))
+	for kills < most {
 		rounds++
-		if rounds > 20*(*killTimes) {
+		if rounds > 20*most {
 			t.Fatalf("only %d kills in %d rounds", kills, rounds)
 		}
 		// A round is kills on one lake until a run gets through; a reader looks on.
-		if err := os.RemoveAll(w.lake()); err != nil {
-			t.Fatal(err)
-		}
+		w.begin()
 		stop := w.readers()
 		for range 6 {
 			ctx, cancel := context.WithTimeout(t.Context(), time.Duration(50+r.IntN(500))*time.Millisecond)
-			through := !w.killed(w.command(ctx, "", w.exportArgs()...))
+			through := !w.killed(w.command(ctx, "", w.killedArgs()...))
 			cancel()
-			if through || kills == *killTimes {
+			if through || kills == most {
 				break
 			}
 			kills++

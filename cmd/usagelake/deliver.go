@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -48,12 +49,16 @@ AWS_ACCESS_KEY_ID or a profile or a role, AZURE_STORAGE_KEY or an identity, Goog
 A delivery needs no lock: runs go on beside it.
 
 A delivery that was stopped or lost its answers is gone on with by the same command. Another lake, and an older copy of
-this one, are refused. What the lake lacks although no run removed it stays delivered, and is told.`,
+this one, are refused. What the lake lacks although no run removed it stays delivered, and is told.
+
+Of several deliveries each is done for itself: exit code 4 says that some failed and others are done, 1 that all failed,
+refused credentials included. --dry-run and --verify write nothing into the lake: one that can only be read does.`,
 		Example: `  usagelake deliver                                   all deliveries of the config
   usagelake deliver warehouse --dry-run               what would be sent
   usagelake deliver --to s3://finance-lake/usage --what usage,finance --tables delta
   usagelake deliver --to file:///mnt/nas/usagelake --what raw        the off-site copy
-  usagelake deliver warehouse --verify                is everything there, as it was sent; remove leftovers`,
+  usagelake deliver warehouse --verify                is everything there, as it was sent; remove leftovers
+  usagelake deliver warehouse --drop acme/2026-10-01  give up a day that the lake lost for good`,
 		Args: cobra.ArbitraryArgs,
 		RunE: func(c *cobra.Command, names []string) error {
 			cfg, err := a.lakeConfig()
@@ -89,7 +94,9 @@ this one, are refused. What the lake lacks although no run removed it stays deli
 	fl.BoolVar(&f.repair, "repair", false, "with --verify: deliver anew what is missing or was replaced")
 	fl.BoolVar(&f.adopt, "adopt", false,
 		"go on as the lake that delivered there: after a restored backup, or a lost folder deliver/")
-	fl.StringSliceVar(&f.drop, "drop", nil, "give up what is delivered of these `accounts`, which the lake lacks")
+	fl.StringSliceVar(&f.drop, "drop", nil,
+		"give up what is delivered and the lake lacks: of `accounts`, of a day (acme/2026-10-01), or of days from one to\n"+
+			"another that is excluded (acme/2026-10-01/2026-10-04)")
 	return c
 }
 
@@ -117,12 +124,17 @@ func (f *deliverFlags) resolve(cfg *config.Config) error {
 		return config.Usage(help, "--dry-run goes with neither --verify nor --adopt")
 	case (f.deep || f.repair) && !f.verify:
 		return config.Usage(help, "--deep and --repair go with --verify")
+	case f.verify && f.adopt && !f.repair:
+		return config.Usage(help, "--verify writes nothing into the lake: --adopt goes with a delivery, or with --repair")
 	case f.verify && len(f.drop) > 0:
 		return config.Usage(help, "--drop goes with a delivery")
 	}
-	f.opts = jobs.DeliverOptions{Adopt: f.adopt, Drop: f.drop}
+	drop, err := jobs.ParseDrops(f.drop)
+	if err != nil {
+		return err
+	}
+	f.opts = jobs.DeliverOptions{Adopt: f.adopt, Drop: drop}
 	if !f.placed {
-		var err error
 		if f.opts.To, err = cfg.Deliveries(f.named); err != nil {
 			return err
 		}
@@ -179,30 +191,46 @@ func (a *app) deliver(ctx context.Context, cfg *config.Config, f *deliverFlags) 
 	reports, err := jobs.Deliver(ctx, cfg, env, f.opts)
 	p.close()
 	if a.json() {
-		return errors.Join(a.printJSON(deliveryDocument(reports, err)), err)
+		return errors.Join(a.printJSON(struct {
+			outcome
+			Deliveries []*deliver.Report `json:"deliveries"`
+		}{outcomeOf(err), reported(reports)}), err)
 	}
 	if !a.quiet {
 		for _, r := range reports {
 			a.printDelivery(r)
+			a.printDropped(f.drop, r.Dropped, r.Number)
 		}
 	}
 	return err
 }
 
-// deliveryDocument is the JSON of deliveries, whether they failed or not.
-func deliveryDocument(reports []*deliver.Report, err error) any {
-	d := struct {
-		Status     string            `json:"status"`
-		Error      string            `json:"error,omitempty"`
-		Hints      []string          `json:"hints,omitempty"`
-		ExitCode   int               `json:"exit_code"`
-		Deliveries []*deliver.Report `json:"deliveries"`
-	}{jobs.StatusOf(err), "", nil, exitCode(err), slices.Concat([]*deliver.Report{}, reports)}
-	if err != nil {
-		d.Error, d.Hints = explain(err)
-	}
-	return d
+// outcome is what a command came to, in its document: what a run's document has of it.
+type outcome struct {
+	Status   string   `json:"status"`
+	Error    string   `json:"error,omitempty"`
+	Hints    []string `json:"hints,omitempty"`
+	ExitCode int      `json:"exit_code"`
 }
+
+func outcomeOf(err error) outcome {
+	o := outcome{Status: jobs.StatusOf(err), ExitCode: exitCode(err)}
+	if err != nil {
+		o.Error, o.Hints = explain(err)
+	}
+	return o
+}
+
+// reported are the reports of a document.
+func reported(reports []*deliver.Report) []*deliver.Report {
+	for _, r := range reports {
+		r.Error = keys.Blank(r.Error)
+	}
+	return listed(reports)
+}
+
+// listed is a list in a document: [] if there is none.
+func listed[T any](list []T) []T { return append([]T{}, list...) }
 
 func (a *app) printDelivery(r *deliver.Report) {
 	w := a.Stdout
@@ -229,22 +257,38 @@ func (a *app) printDelivery(r *deliver.Report) {
 	a.printLost(r.Lost)
 }
 
+// printDropped says what became of names to be given up: what the lake has stays, and whoever named it should know.
+func (a *app) printDropped(names []string, files, number int64) {
+	named := strings.Join(names, ", ")
+	switch {
+	case len(names) == 0 || number == 0:
+	case files == 0:
+		fmt.Fprintf(a.Stdout, "           dropped nothing of %s: the lake has what is delivered of it\n", named)
+	default:
+		fmt.Fprintf(a.Stdout, "           dropped %s of %s\n", words.Plural(files, "file", "files"), named)
+	}
+}
+
 func (a *app) printLost(lost []string) {
 	if len(lost) == 0 {
 		return
 	}
 	fmt.Fprintf(a.Stdout, "LOST       the lake lacks %s that no run removed; what is delivered stays. The first: %s\n"+
-		"           usagelake verify looks closer; usagelake restore brings the lake back; --drop ACCOUNT gives them up\n",
+		"           usagelake verify looks closer; usagelake restore brings the lake back; "+
+		"--drop ACCOUNT or ACCOUNT/DAY gives them up\n",
 		words.Plural(len(lost), "file", "files"), words.Printable(lost[0]))
 }
 
 func (a *app) planDelivery(ctx context.Context, cfg *config.Config, f *deliverFlags) error {
 	plans, err := jobs.DryRunDeliver(ctx, cfg, a.env(), f.opts)
-	if err != nil {
-		return err
-	}
 	if a.json() {
-		return a.printJSON(map[string]any{"plans": plans})
+		return errors.Join(a.printJSON(struct {
+			outcome
+			Plans []*deliver.Plan `json:"plans"`
+		}{outcomeOf(err), listed(plans)}), err)
+	}
+	if len(plans) == 0 {
+		return err
 	}
 	t := a.newTable(table.Row{"delivery", "to", "manifest", "files", "bytes", "to send", "bytes", "to replace or drop"})
 	for _, p := range plans {
@@ -254,9 +298,35 @@ func (a *app) planDelivery(ctx context.Context, cfg *config.Config, f *deliverFl
 	rightAlign(t, 3, 8)
 	fmt.Fprintln(a.Stdout, t.Render())
 	for _, p := range plans {
+		for _, one := range p.Tables {
+			fmt.Fprintf(a.Stdout, "           %s: %s\n", p.Name, plannedTable(one))
+		}
+		a.printDropped(f.drop, p.Dropped, p.Number)
 		a.printLost(p.Lost)
 	}
-	return nil
+	return err
+}
+
+// plannedTable says what becomes of a table.
+func plannedTable(t deliver.TablePlan) string {
+	table := map[string]string{"delta": "Delta table", "iceberg": "Iceberg table"}[t.Table]
+	version := int64(0)
+	if t.Version != nil {
+		version = *t.Version
+	}
+	switch t.Does {
+	case deliver.TableBegun:
+		return table + ", its first version"
+	case deliver.TableVersion:
+		return fmt.Sprintf("%s, a version after %d if what days hold is another", table, version)
+	case deliver.TableMadeUp:
+		return fmt.Sprintf("%s, what was left out after version %d is made up", table, version)
+	case deliver.TableAnew:
+		return table + " made anew, for it is gone"
+	case deliver.TableStopped:
+		return table + " left alone, for another program changed it"
+	}
+	return fmt.Sprintf("%s unchanged, version %d", table, version)
 }
 
 func (a *app) verifyDelivery(ctx context.Context, cfg *config.Config, f *deliverFlags) error {
@@ -264,30 +334,46 @@ func (a *app) verifyDelivery(ctx context.Context, cfg *config.Config, f *deliver
 	p, watch := a.delivering(ctx, cfg)
 	env.Logger, f.opts.Watch = p.logger(), watch
 	all, err := jobs.VerifyDelivered(ctx, cfg, env, f.opts, f.deep)
-	if err == nil && f.repair && mendable(all, f) {
-		if _, err = jobs.Deliver(ctx, cfg, env, f.opts); err == nil {
-			all, err = jobs.VerifyDelivered(ctx, cfg, env, f.opts, f.deep)
-		}
+	if f.repair && mendable(all, f) && context.Cause(ctx) == nil {
+		_, failed := jobs.Deliver(ctx, cfg, env, f.opts)
+		all, err = jobs.VerifyDelivered(ctx, cfg, env, f.opts, f.deep)
+		err = cmp.Or(failed, err)
 	}
 	p.close()
-	if err != nil {
-		return err
-	}
 	found := 0
 	for _, v := range all {
 		found += len(v.Found)
 	}
+	if found > 0 && context.Cause(ctx) == nil { // whatever else there is: verify ends with 1 if it finds anything
+		err = &foundError{found, err}
+	}
 	if a.json() {
-		err = a.printJSON(map[string]any{"verified": all})
-	} else if !a.quiet || found > 0 {
+		return errors.Join(a.printJSON(struct {
+			outcome
+			Verified []*deliver.Verified `json:"verified"`
+		}{outcomeOf(err), listed(all)}), err)
+	}
+	if !a.quiet || found > 0 {
 		for _, v := range all {
 			a.printVerified(v)
 		}
 	}
-	if err == nil && found > 0 {
-		err = errFailed{exitFailed}
-	}
 	return err
+}
+
+// foundError says that what is delivered isn't as it was sent. err is what else went wrong.
+type foundError struct {
+	found int
+	err   error
+}
+
+func (e *foundError) Error() string {
+	text := words.Plural(e.found, "object is", "objects are") + " not as delivered"
+	if e.err != nil {
+		text += "\n" + e.err.Error()
+	}
+	return text + "\nhint: usagelake deliver --verify --repair delivers anew what is missing or was replaced; a stray " +
+		"object is somebody else's: move it out of the prefix"
 }
 
 func (a *app) printVerified(v *deliver.Verified) {
@@ -311,8 +397,6 @@ func (a *app) printVerified(v *deliver.Verified) {
 		}
 		fmt.Fprintf(w, "  %-8s %s: %s\n", f.Problem, words.Printable(f.Key), words.Printable(f.Detail))
 	}
-	fmt.Fprintf(a.Stderr, "hint: --verify --repair delivers anew what is missing or was replaced; "+
-		"a stray object is somebody else's: move it out of the prefix\n")
 }
 
 // mendable notes what is to be delivered anew, and says whether there is anything.

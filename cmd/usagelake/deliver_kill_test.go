@@ -74,7 +74,7 @@ func (w *killedDelivery) delivered(what string) {
 // TestADeliveryThatIsKilledMixesNothing: real processes are killed at write steps and at random moments; a reader sees
 // whole manifests alone, and the next delivery is the lake, in the manifest and the Delta log, with nothing left over.
 func TestADeliveryThatIsKilledMixesNothing(t *testing.T) {
-	w := &killedDelivery{crashWorld: newCrashWorld(t), rnd: rand.New(rand.NewPCG(3, 4))}
+	w := &killedDelivery{crashWorld: newCrashWorld(t, crashKinds[0]), rnd: rand.New(rand.NewPCG(3, 4))}
 	w.place = filepath.Join(w.dir, "bucket")
 	if out, err := w.command(context.Background(), "", w.exportArgs()...).CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)

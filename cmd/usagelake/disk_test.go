@@ -19,7 +19,7 @@ import (
 // is done and once after. The run says what happened; what was sealed is not asked for again; and on a mended disk the
 // next run completes.
 func TestADiskThatFailsLosesNothing(t *testing.T) {
-	w := newCrashWorld(t)
+	w := newCrashWorld(t, crashKinds[0])
 	w.to = w.from.AddDate(0, 0, 2)
 	n, net := w.portal.Total("0", w.from, w.to)
 	w.want, w.net = int64(n), net

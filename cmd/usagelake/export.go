@@ -148,7 +148,7 @@ func runDocument(res *jobs.Result, err error) any {
 		d.RunID, d.Command, d.Job, d.Status, d.RunCounts = res.RunID, res.Command, res.Job, res.Status, res.RunCounts
 		d.ElapsedSeconds = res.Elapsed.Seconds()
 		d.Lake, d.Database, d.Published = res.Lake, res.Database, res.Published
-		d.Deliveries, d.Undelivered = res.Deliveries, keys.Blank(res.Undelivered)
+		d.Deliveries, d.Undelivered = reported(res.Deliveries), keys.Blank(res.Undelivered)
 		for i, acc := range res.Accounts {
 			ad := accountDocument{Account: acc.Account, RunID: res.RunID, Status: acc.Status, Error: acc.Error,
 				RunCounts:      acc.RunCounts,

@@ -45,12 +45,14 @@ The restored lake is the one that delivered: if the old one turns up again, its 
 			}, p.phase)
 			p.close()
 			if a.json() {
-				d := map[string]any{"status": jobs.StatusOf(err), "exit_code": exitCode(err), "restored": restored}
-				if err != nil {
-					d["error"], d["hints"] = explain(err)
-				}
+				d := struct {
+					outcome
+					RunID    string            `json:"run_id,omitempty"`
+					Database string            `json:"database,omitempty"`
+					Restored *deliver.Restored `json:"restored"`
+				}{outcome: outcomeOf(err), Restored: restored}
 				if res != nil {
-					d["run_id"], d["database"] = res.RunID, res.Database
+					d.RunID, d.Database = res.RunID, res.Database
 				}
 				return errors.Join(a.printJSON(d), err)
 			}

@@ -10,6 +10,7 @@ import (
 	"github.com/usagelake/usagelake/jobs"
 	"github.com/usagelake/usagelake/jobs/config"
 	"github.com/usagelake/usagelake/load/publish"
+	"github.com/usagelake/usagelake/schemas"
 	"github.com/usagelake/usagelake/schemas/words"
 )
 
@@ -42,7 +43,7 @@ are, how fresh it is, who holds the lake, and what ran.`,
 			if a.json() {
 				return a.printJSON(st)
 			}
-			a.printStatus(st, days)
+			a.printStatus(st, days, cfg.Publish.Records)
 			return nil
 		},
 	}
@@ -50,12 +51,18 @@ are, how fresh it is, who holds the lake, and what ran.`,
 	return c
 }
 
-func (a *app) printStatus(st *jobs.Status, days int) {
+func (a *app) printStatus(st *jobs.Status, days int, records config.Records) {
 	w := a.Stdout
 	fmt.Fprintf(w, "lake      %s\n", st.Lake)
 	if st.Database.Exists {
 		fmt.Fprintf(w, "database  %s, %s, published %s (%s ago)\n", st.Database.Path, words.Bytes(st.Database.Bytes),
 			words.Stamp(st.Database.PublishedAt), words.Span(st.CheckedAt.Sub(st.Database.PublishedAt)))
+		if where := st.Database.WhereRecords(); where != "" {
+			fmt.Fprintf(w, "records   %s\n", where)
+		}
+		if now := schemas.Records(records).String(); st.Database.Records != "" && now != st.Database.Records {
+			fmt.Fprintf(w, "          the config says %s: the next publish builds the file anew\n", now)
+		}
 		if st.Database.Intruded != "" {
 			fmt.Fprintf(w, "intruded  %s\n          %s\n", st.Database.Intruded, publish.HintIntruded)
 		}

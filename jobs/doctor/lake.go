@@ -537,6 +537,10 @@ func (d *doctor) checkPublished(ctx context.Context) {
 		d.warn(name, "usagelake rebuild, or the next export",
 			"by usagelake %s, with tables of version %d; this one makes version %d", written[0], tables, schemas.SQLVersion)
 	default:
-		d.ok(name, "usage.duckdb, %s, %s ago by usagelake %s", size, age, written[0])
+		where := d.status.Database.WhereRecords()
+		if where != "" {
+			where = "; " + where
+		}
+		d.ok(name, "usage.duckdb, %s, %s ago by usagelake %s%s", size, age, written[0], where)
 	}
 }

@@ -106,6 +106,7 @@ const hostile = "<script>alert(1)</script>\"'&\u202egnp.exe\x1b[31m"
 // busy is a set-up in which everything happens at once.
 func busy() *world {
 	w := well()
+	w.status.Database.Records, w.status.Database.Outside = "90d", 640
 	w.accounts = []string{"acme", "beta-labs", "new"}
 	w.status.Deliveries = []deliver.Outcome{
 		{Name: "offsite", At: noon.Add(-time.Hour), Delivered: noon.Add(-time.Hour), Number: 12},

@@ -218,6 +218,9 @@ func (v *view) figures() []figure {
 		file := figure{Label: "Published file", Value: "none yet", Detail: "usagelake export, or usagelake rebuild"}
 		if st.Database.Exists {
 			file.Value, file.Detail = words.Bytes(st.Database.Bytes), "published "+words.Minute(st.Database.PublishedAt)
+			if where := st.Database.WhereRecords(); where != "" {
+				file.Detail += "; " + where
+			}
 			if st.Database.Intruded != "" {
 				file.Value, file.Detail, file.Alarm = "intruded", st.Database.Intruded, true
 			}

@@ -147,7 +147,7 @@ func TestAnAccountHandedOver(t *testing.T) {
 	a := func(t *deliver.Target) { t.As = "a" }
 	r.delivered(a)
 	must(t, os.RemoveAll(r.lake.AccountDir("usage", "acme")))
-	r.opts.Drop = []string{"acme"}
+	r.opts.Drop = []deliver.Drop{{Account: "acme"}}
 	r.delivered(a)
 	r.opts.Drop = nil
 	must(t, os.Remove(filepath.Join(r.dir, "claims", "acme.json")))

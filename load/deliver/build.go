@@ -26,45 +26,6 @@ import (
 // uploads is how many objects a delivery sends at once.
 const uploads = 8
 
-// Plan is what a delivery would do, as far as it can be told without reading: a file that was written anew with the
-// same content is among those that would be sent.
-type Plan struct {
-	Name    string   `json:"name"`
-	URL     string   `json:"url"`
-	Number  int64    `json:"number"` // of the manifest that is there
-	Files   int64    `json:"files"`  // of the lake
-	Bytes   int64    `json:"bytes"`
-	Send    int64    `json:"send"`
-	Size    int64    `json:"send_bytes"`
-	Retire  int64    `json:"retire"`
-	Lost    []string `json:"lost,omitempty"`
-	changed bool     // there is something to deliver, and not only what goes along with others
-}
-
-// DryRun tells what Deliver would do. It reads the manifest that is there, and changes nothing there.
-func DryRun(ctx context.Context, lake *load.Lake, t Target, opts Options) (*Plan, error) {
-	d, unlock, err := begin(ctx, lake, t, opts)
-	if err != nil {
-		return nil, err
-	}
-	defer unlock()
-	remote, err := fetchRoot(ctx, t.Bucket, d.manifestKey())
-	switch {
-	case err == nil:
-		err = d.adopt(ctx, remote)
-	case errors.Is(err, bucket.ErrAbsent):
-		err = nil
-	}
-	var p *Plan
-	if err == nil {
-		p, err = d.plan(ctx)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("plan the delivery to %s (%s): %w", t.Name, t.Bucket.URL(), err)
-	}
-	return p, nil
-}
-
 // groupPlan is what becomes of a group: what stays as it was delivered, and what is to be hashed.
 type groupPlan struct {
 	localGroup
@@ -73,6 +34,8 @@ type groupPlan struct {
 	anew   []local
 	retire []File // that the next manifest doesn't list
 	lost   []File
+
+	dropped int64 // of retire, by name
 }
 
 // minor says of files that they go along with others and are no reason to deliver: each run adds to the journal.
@@ -148,9 +111,14 @@ func (d *delivery) compare(p *groupPlan) error {
 		if _, ok := had[f.Path]; !ok {
 			continue
 		}
-		up, err := d.givenUp(f, p.localGroup)
-		if err != nil {
-			return err
+		up := slices.ContainsFunc(d.opts.Drop, func(x Drop) bool { return x.names(f) })
+		if up {
+			p.dropped++
+		} else {
+			var err error
+			if up, err = d.givenUp(f, p.localGroup); err != nil {
+				return err
+			}
 		}
 		if up {
 			p.retire = append(p.retire, f)
@@ -163,8 +131,8 @@ func (d *delivery) compare(p *groupPlan) error {
 }
 
 // givenUp says of a file that was delivered and that the lake lacks whether it was removed by what removes files: a run
-// that derived the day anew, retention, a repair, a month that was opened again, a person who dropped the account by
-// name. Else it was lost, and what is delivered may be all there is.
+// that derived the day anew, retention, a repair, a month that was opened again. Else it was lost, and what is
+// delivered may be all there is.
 func (d *delivery) givenUp(f File, g localGroup) (bool, error) {
 	partitioned, others := treesOf(d.what)
 	top, _, _ := strings.Cut(f.Path, "/")
@@ -175,8 +143,6 @@ func (d *delivery) givenUp(f File, g localGroup) (bool, error) {
 		return true, nil
 	case f.Account == "":
 		return d.givenUpStatement(f)
-	case slices.Contains(d.opts.Drop, f.Account):
-		return true, nil
 	case !g.days[f.Date]:
 		return false, nil
 	}
@@ -257,37 +223,6 @@ func (d *delivery) givenUpStatement(f File) (bool, error) {
 	return false, err
 }
 
-// plan goes through the lake without reading a file.
-func (d *delivery) plan(ctx context.Context) (*Plan, error) {
-	d.watch(Progress{Doing: "look at the lake"})
-	out := &Plan{Name: d.t.Name, URL: d.t.Bucket.URL(), changed: d.root == nil}
-	if d.root != nil {
-		out.Number = d.root.Manifest.Number
-		out.changed = !slices.Equal(d.root.Manifest.What, d.what) ||
-			slices.ContainsFunc(d.root.Manifest.Groups, func(g Group) bool { return d.opts.Anew[g.Key] })
-	}
-	err := d.groups(ctx, func(p groupPlan) error {
-		for _, l := range p.files {
-			out.Files++
-			out.Bytes += l.size
-		}
-		for _, l := range p.anew {
-			out.Send++
-			out.Size += l.size
-			out.changed = out.changed || !minor(l.path)
-		}
-		out.Retire += int64(len(p.retire))
-		out.changed = out.changed || slices.ContainsFunc(p.retire, func(f File) bool { return !minor(f.Path) })
-		for _, f := range p.lost {
-			out.Lost = append(out.Lost, f.Path)
-			known := func(h File) bool { return h.Path == f.Path && h.Lost }
-			out.changed = out.changed || !slices.ContainsFunc(p.had.Files, known)
-		}
-		return nil
-	})
-	return out, err
-}
-
 // built gathers the next manifest from the groups, which come side by side.
 type built struct {
 	mu      sync.Mutex
@@ -303,7 +238,7 @@ func (d *delivery) build(ctx context.Context) (*Manifest, error) {
 	if err != nil {
 		return nil, err
 	}
-	d.report.Lost = p.Lost
+	d.report.Lost, d.report.Dropped = p.Lost, p.Dropped
 	if !p.changed {
 		return nil, nil
 	}
@@ -369,6 +304,11 @@ func (d *delivery) build(ctx context.Context) (*Manifest, error) {
 // memory but what the manifest holds itself.
 func (d *delivery) buildGroup(ctx context.Context, u *upload, p groupPlan, m *Manifest, b *built) (Group, error) {
 	g := Group{Account: p.account, Month: p.month}
+	done, err := u.openPublished(ctx, &p)
+	if err != nil {
+		return g, err
+	}
+	defer done()
 	looks := map[string]look{}
 	had := map[string]File{}
 	for _, f := range p.had.Files {
@@ -586,14 +526,17 @@ func (u *upload) send(ctx context.Context, l local, was File) (*sent, error) {
 	if ok && before.Look == lookOf(l) {
 		return &before, nil
 	}
-	f, err := u.d.lake.FS.Open(l.file)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
+	f := l.opened
+	if f == nil {
+		var err error
+		if f, err = u.d.lake.FS.Open(l.file); errors.Is(err, fs.ErrNotExist) {
+			return nil, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+		defer f.Close()
 	}
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
 	s, err := u.sendOpen(ctx, l, f, was)
 	var damaged *load.DamagedError
 	if errors.As(err, &damaged) { // what was delivered of it stays, and so does the rest of the delivery

@@ -47,8 +47,8 @@ type Options struct {
 	Adopt bool
 	// Anew are objects that are delivered anew, under other names: those that a verification found missing or replaced.
 	Anew map[string]bool
-	// Drop are accounts whose files are given up though nothing of the lake says so.
-	Drop []string
+	// Drop is what is given up by name where the lake lacks it, though nothing of the lake says so.
+	Drop []Drop
 }
 
 // Progress is how far a delivery, a restore or a verification is.
@@ -62,7 +62,8 @@ type Progress struct {
 type Report struct {
 	Name    string    `json:"name"`
 	URL     string    `json:"url"`
-	Number  int64     `json:"number"` // of the manifest that is there now
+	Error   string    `json:"error,omitempty"` // why it failed, or failed in part, for a document; whoever calls sets it
+	Number  int64     `json:"number"`          // of the manifest that is there now
 	Changed bool      `json:"changed"`
 	EndedAt time.Time `json:"ended_at"`
 	Elapsed float64   `json:"elapsed_seconds"`
@@ -76,7 +77,8 @@ type Report struct {
 	Sent      int64    `json:"sent"` // files that were uploaded
 	SentBytes int64    `json:"sent_bytes"`
 	Retired   int64    `json:"retired"`
-	Deleted   int64    `json:"deleted"` // objects whose time was over
+	Dropped   int64    `json:"dropped,omitempty"` // of those, files that were given up by name
+	Deleted   int64    `json:"deleted"`           // objects whose time was over
 	Lost      []string `json:"lost,omitempty"`
 	Damaged   []string `json:"damaged,omitempty"` // files that can't be read: what was delivered of them stays
 	Delta     *int64   `json:"delta_version,omitempty"`
@@ -103,7 +105,7 @@ func hint(err error, format string, args ...any) error {
 // deliveries. What it came to is remembered, too (Last). The error names the target.
 func Deliver(ctx context.Context, lake *load.Lake, t Target, opts Options) (*Report, error) {
 	started := opts.Now()
-	d, unlock, err := begin(ctx, lake, t, opts)
+	d, unlock, err := begin(ctx, lake, t, opts, false)
 	if err != nil {
 		return nil, err
 	}
@@ -134,10 +136,13 @@ type delivery struct {
 	claimed map[string]bool
 	there   map[string]bool // of a first delivery, the objects that are there already
 	start   int64           // of a first delivery: the number that it is built on
+	missed  bool            // a verification misses the Iceberg table, or its hint
 	report  *Report
 }
 
-func begin(ctx context.Context, lake *load.Lake, t Target, opts Options) (*delivery, func(), error) {
+// begin prepares a delivery, and excludes others of this lake. One that only looks takes no lock, and nothing of the
+// lake is written.
+func begin(ctx context.Context, lake *load.Lake, t Target, opts Options, looks bool) (*delivery, func(), error) {
 	if !NamePattern.MatchString(t.Name) {
 		return nil, nil, fmt.Errorf("%q is no name of a delivery: small letters, digits and -", t.Name)
 	}
@@ -155,15 +160,19 @@ func begin(ctx context.Context, lake *load.Lake, t Target, opts Options) (*deliv
 		return nil, nil, hint(fmt.Errorf("the lake %s has format %d, from before version 3", lake.Dir(), lake.Format()),
 			"any run that writes makes it one of format %d: usagelake export", load.Format)
 	}
-	unlock, err := lake.LockState(ctx, lockName)
-	if err != nil {
-		return nil, nil, err
+	unlock := func() error { return nil }
+	if !looks {
+		var err error
+		if unlock, err = lake.LockState(ctx, lockName); err != nil {
+			return nil, nil, err
+		}
 	}
-	d := &delivery{recalled: recalled{lake, t.Name}, t: t, opts: opts, what: what, claimed: map[string]bool{},
+	d := &delivery{recalled: recalled{lake, t.Name, looks}, t: t, opts: opts, what: what, claimed: map[string]bool{},
 		report: &Report{Name: t.Name, URL: t.Bucket.URL()}}
 	if opts.Logger == nil {
 		d.opts.Logger = slog.New(slog.DiscardHandler)
 	}
+	var err error
 	if d.id, err = whoAmI(lake); err != nil {
 		return nil, nil, errors.Join(err, unlock())
 	}
@@ -294,10 +303,22 @@ func (d *delivery) recall(ctx context.Context) error {
 func (d *delivery) first(ctx context.Context) error {
 	if d.id.ID == "" {
 		d.id.ID = randomID()
-		if err := d.id.write(d.lake); err != nil {
+		if err := d.writeSelf(); err != nil {
 			return err
 		}
 	}
+	if err := d.survey(ctx); err != nil {
+		return err
+	}
+	if err := bucket.Probe(ctx, d.t.Bucket); err != nil {
+		return err
+	}
+	d.root = nil
+	return nil
+}
+
+// survey looks at what is below the prefix where no manifest is: a first delivery takes one that is empty, or was.
+func (d *delivery) survey(ctx context.Context) error {
 	d.start = 0
 	d.claimed, d.there = map[string]bool{}, map[string]bool{}
 	for o, err := range d.t.Bucket.List(ctx, "") {
@@ -314,10 +335,6 @@ func (d *delivery) first(ctx context.Context) error {
 				"give the delivery a prefix of its own, such as %s/usagelake", d.t.Bucket.URL())
 		}
 	}
-	if err := bucket.Probe(ctx, d.t.Bucket); err != nil {
-		return err
-	}
-	d.root = nil
 	return nil
 }
 
@@ -366,7 +383,7 @@ func (d *delivery) adopt(ctx context.Context, remote *root) error {
 	case d.opts.Adopt:
 		if !d.id.knows(&remote.Manifest, d.t.Name, d.place()) {
 			d.id = self{Identity: there, Base: there.Generation}
-			if err := d.id.write(d.lake); err != nil {
+			if err := d.writeSelf(); err != nil {
 				return err
 			}
 		}
@@ -395,6 +412,9 @@ func (d *delivery) adopt(ctx context.Context, remote *root) error {
 		remote.Delta, remote.Iceberg = was.Delta, was.Iceberg
 	}
 	d.root = remote
+	if d.looks {
+		return nil
+	}
 	if err := d.heal(ctx); err != nil {
 		return err
 	}
@@ -479,7 +499,7 @@ func (d *delivery) swap(ctx context.Context, m *Manifest) (won bool, err error) 
 		d.id.Pending = map[string][]string{}
 	}
 	d.id.Pending[d.t.Name] = append(d.id.Pending[d.t.Name], m.Commit)
-	if err := d.id.write(d.lake); err != nil {
+	if err := d.writeSelf(); err != nil {
 		return false, err
 	}
 	b, err := packed(m)
@@ -540,7 +560,7 @@ func (d *delivery) seen(m *Manifest) error {
 		d.id.Seen = map[string]int64{}
 	}
 	d.id.Seen[d.place()] = max(d.id.Seen[d.place()], m.Lake.Generation)
-	return d.id.write(d.lake)
+	return d.writeSelf()
 }
 
 // claim is claims/ACCOUNT.json.

@@ -208,7 +208,7 @@ func TestLost(t *testing.T) {
 		t.Errorf("once more: %+v", rep)
 	}
 	r.tableIs()
-	r.opts.Drop = []string{"gone"}
+	r.opts.Drop = []deliver.Drop{{Account: "gone"}}
 	if rep := r.delivered(nil); len(rep.Lost) != 1 || rep.Files != 3 {
 		t.Errorf("an account that was dropped: %+v", rep)
 	}
@@ -220,6 +220,48 @@ func TestLost(t *testing.T) {
 	}
 	r.same("usage")
 	r.tableIs()
+}
+
+// TestDaysThatAreGivenUp: by name, the days of an interval without its end, and of those only what the lake lacks. What
+// was given up doesn't come back by itself; what the lake has again does.
+func TestDaysThatAreGivenUp(t *testing.T) {
+	r := newRig(t)
+	for n := range 5 {
+		r.w.RandomDay(day("acme", n), 10+n, int64(n))
+		r.w.RandomDay(day("acme2", n), 20+n, int64(n))
+	}
+	r.delivered(both)
+	for n := range 4 {
+		must(t, os.RemoveAll(r.lake.Partition("usage", day("acme", n))))
+	}
+	must(t, os.RemoveAll(r.lake.Partition("usage", day("acme2", 1))))
+	r.opts.Drop = []deliver.Drop{{Account: "acme", From: day("", 1).Date, To: day("", 3).Date},
+		{Account: "acme", From: day("", 4).Date, To: day("", 5).Date}} // the lake has the last
+	p, err := deliver.DryRun(context.Background(), r.lake, r.target(), r.opts)
+	must(t, err)
+	if p.Dropped != 2 || p.Retire != 2 || len(p.Lost) != 3 {
+		t.Errorf("the plan: %+v", p)
+	}
+	rep := r.delivered(both)
+	want := []string{"usage/acct=acme/date=2026-10-30/usage.parquet", "usage/acct=acme/date=2026-11-02/usage.parquet",
+		"usage/acct=acme2/date=2026-10-31/usage.parquet"}
+	if rep.Dropped != 2 || rep.Files != 8 || !slices.Equal(slices.Sorted(slices.Values(rep.Lost)), want) {
+		t.Errorf("two days that were given up: %+v", rep)
+	}
+	r.tableIs()
+	r.icebergIs()
+	r.opts.Drop = nil
+	r.now = r.now.AddDate(0, 0, 8)
+	r.w.RandomDay(day("acme", 4), 7, 99)
+	if rep := r.delivered(both); rep.Files != 8 || len(rep.Lost) != 3 {
+		t.Errorf("a week later: %+v", rep)
+	}
+	r.w.RandomDay(day("acme", 1), 11, 1) // with the bytes that were delivered before
+	if rep := r.delivered(both); rep.Files != 9 || rep.Sent != 1 {
+		t.Errorf("a day that is in the lake again: %+v", rep)
+	}
+	r.tableIs()
+	r.icebergIs()
 }
 
 // TestKeep: what was replaced stays as long as a reader may hold an older manifest, and goes then.

@@ -550,7 +550,7 @@ func (d *delivery) metadataObject(ctx context.Context, t *icebergTable, at strin
 	if err != nil {
 		return nil, err
 	}
-	return b, writeFile(d.lake, d.metadataPath(key), b)
+	return b, d.keep(d.metadataPath(key), b)
 }
 
 // forgetMetadata removes what the lake keeps of the table and needs no more.

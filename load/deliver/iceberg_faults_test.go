@@ -149,7 +149,7 @@ func TestIcebergOfManyFiles(t *testing.T) {
 		put(t, r.lake, day("a000", n+32), contents[4])
 	}
 	must(t, os.RemoveAll(r.lake.AccountDir("usage", "a138")))
-	r.opts.Drop = []string{"a138"}
+	r.opts.Drop = []deliver.Drop{{Account: "a138"}}
 	r.delivered(both)
 	if n := len(r.icebergIs().current().manifests); n > 3 {
 		t.Errorf("there are %d manifests", n)

@@ -37,6 +37,9 @@ const lockName = "deliver"
 type recalled struct {
 	lake *load.Lake
 	name string
+	// looks says that nothing is written into the lake: a plan and a verification remember nothing, so that a lake which
+	// can only be read does for them.
+	looks bool
 }
 
 func (m recalled) path(elem ...string) string {
@@ -60,7 +63,15 @@ func (m recalled) write(path string, v any) error {
 	if err != nil {
 		return err
 	}
-	return writeFile(m.lake, path, append(b, '\n'))
+	return m.keep(path, append(b, '\n'))
+}
+
+// keep is write of what is bytes already.
+func (m recalled) keep(path string, content []byte) error {
+	if m.looks {
+		return nil
+	}
+	return writeFile(m.lake, path, content)
 }
 
 func writeFile(lake *load.Lake, path string, content []byte) error {
@@ -111,9 +122,8 @@ func whoAmI(lake *load.Lake) (self, error) {
 	return s, nil
 }
 
-func (s self) write(lake *load.Lake) error {
-	return recalled{lake: lake}.write(lake.Path(Dir, "lake.json"), s)
-}
+// writeSelf remembers who the lake is.
+func (d *delivery) writeSelf() error { return d.write(d.lake.Path(Dir, "lake.json"), d.id) }
 
 // knows says whether a manifest is one that this lake delivered, or that came before.
 func (s self) knows(m *Manifest, target, place string) bool {
@@ -229,7 +239,7 @@ type Outcome struct {
 
 // Last is what the last delivery to the target of that name came to; false if there was none.
 func Last(lake *load.Lake, name string) (Outcome, bool, error) {
-	m := recalled{lake, name}
+	m := recalled{lake: lake, name: name}
 	var o Outcome
 	ok, err := m.read(m.path("last.json"), &o)
 	return o, ok, err
@@ -259,7 +269,7 @@ func Outcomes(lake *load.Lake) ([]Outcome, error) {
 
 // Failed remembers a delivery that couldn't begin, for the bucket can't be opened, or what it should hold isn't there.
 func Failed(lake *load.Lake, name, url string, now time.Time, err error) error {
-	return recalled{lake, name}.remember(&Report{Name: name, URL: url, EndedAt: now.UTC()}, err)
+	return recalled{lake: lake, name: name}.remember(&Report{Name: name, URL: url, EndedAt: now.UTC()}, err)
 }
 
 // remember writes down what a delivery came to.

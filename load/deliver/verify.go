@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -50,18 +51,44 @@ type Verified struct {
 
 // Verify holds what is there against the manifest: each object is there, of its size and in the state that it was put
 // in; with deep, its content has its digest. What deliveries left that were broken off is removed; another lake's
-// objects are left alone. It changes nothing else.
+// objects are left alone. It changes nothing else, takes no lock, and does for a lake that can only be read: a delivery
+// beside it puts objects of numbers that no verification removes, and deletes none that its manifest lists.
 func Verify(ctx context.Context, lake *load.Lake, t Target, opts Options, deep bool) (*Verified, error) {
-	d, unlock, err := begin(ctx, lake, t, opts)
+	d, _, err := begin(ctx, lake, t, opts, true)
 	if err != nil {
 		return nil, err
 	}
-	defer unlock()
 	out := &Verified{Name: t.Name, URL: t.Bucket.URL(), Found: []Found{}}
 	if err := d.verify(ctx, out, deep); err != nil {
 		return out, fmt.Errorf("verify %s (%s): %w", t.Name, t.Bucket.URL(), err)
 	}
+	if d.missed {
+		d.lookAgain(ctx)
+	}
 	return out, nil
+}
+
+// lookAgain makes the next delivery look for the Iceberg table, though nothing changed: this is all that a verification
+// writes, and where it can't, it says so.
+func (d *delivery) lookAgain(ctx context.Context) {
+	err := func() error {
+		unlock, err := d.lake.LockState(ctx, lockName)
+		if err != nil {
+			return err
+		}
+		defer func() { _ = unlock() }()
+		var held root
+		at := d.path("root.json")
+		if ok, err := d.read(at, &held); err != nil || !ok || held.Iceberg == nil { // it looks anyway
+			return err
+		}
+		held.Iceberg.Begun = true
+		return recalled{lake: d.lake, name: d.name}.write(at, held)
+	}()
+	if err != nil {
+		d.opts.Logger.Warn("the next delivery won't look for the Iceberg table: verify where the lake can be written",
+			"target", d.t.Name, "error", err)
+	}
 }
 
 // listed is an object of the listing that nothing has named yet.
@@ -69,6 +96,7 @@ type listed struct {
 	size     int64
 	tag      bucket.Tag
 	modified time.Time
+	named    bool // by the manifest: two paths may share an object
 }
 
 func (d *delivery) verify(ctx context.Context, out *Verified, deep bool) error {
@@ -90,7 +118,7 @@ func (d *delivery) verify(ctx context.Context, out *Verified, deep bool) error {
 		if err != nil {
 			return err
 		}
-		there[o.Key] = listed{o.Size, o.Tag, o.Modified}
+		there[o.Key] = listed{size: o.Size, tag: o.Tag, modified: o.Modified}
 		out.Objects++
 	}
 	c := &checker{d: d, out: out, all: m.Count}
@@ -114,6 +142,10 @@ func (d *delivery) verify(ctx context.Context, out *Verified, deep bool) error {
 		}
 		for _, f := range held.Files {
 			o, ok := there[f.Key]
+			if ok && !o.named {
+				o.named = true
+				there[f.Key] = o
+			}
 			switch {
 			case !ok:
 				c.found(Found{Problem: FoundMissing, Key: f.Key, Path: f.Path, Detail: "it isn't there"})
@@ -134,16 +166,7 @@ func (d *delivery) verify(ctx context.Context, out *Verified, deep bool) error {
 	if err := work.Wait(); err != nil {
 		return err
 	}
-	// Two paths may share an object, so what is listed goes only now.
-	for _, g := range m.Groups {
-		held, err := d.group(ctx, g)
-		if err != nil {
-			return err
-		}
-		for _, f := range held.Files {
-			delete(there, f.Key)
-		}
-	}
+	maps.DeleteFunc(there, func(_ string, o listed) bool { return o.named })
 	for _, r := range m.Retired {
 		delete(there, r.Key)
 	}

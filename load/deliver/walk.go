@@ -1,7 +1,6 @@
 package deliver
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -13,6 +12,7 @@ import (
 	"time"
 
 	"github.com/usagelake/usagelake/load"
+	"github.com/usagelake/usagelake/load/durable"
 	"github.com/usagelake/usagelake/schemas"
 	"github.com/usagelake/usagelake/schemas/words"
 )
@@ -25,6 +25,7 @@ type local struct {
 	date     string
 	size     int64
 	modified time.Time
+	opened   durable.File // as it is to be sent; nil: as it is by then
 }
 
 // localGroup is the lake's files of one group, in order of path.
@@ -163,12 +164,11 @@ func walkOthers(lake *load.Lake, names []string, extra []Extra) ([]localGroup, e
 		}
 	}
 	for _, x := range extra {
-		l, ok, err := stat(lake, x.File)
-		if err != nil || !ok {
-			return nil, cmp.Or(err, fmt.Errorf("%s: %w", x.File, fs.ErrNotExist))
+		info, err := lake.FS.Stat(x.File)
+		if err != nil {
+			return nil, err
 		}
-		l.path = x.Path
-		byMonth[""] = append(byMonth[""], l)
+		byMonth[""] = append(byMonth[""], local{path: x.Path, file: x.File, size: info.Size(), modified: info.ModTime()})
 	}
 	var groups []localGroup
 	for month, files := range byMonth {

@@ -1,19 +1,14 @@
 package publish
 
 import (
-	"bytes"
 	"cmp"
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 
 	"github.com/usagelake/usagelake/load"
@@ -28,14 +23,9 @@ import (
 //     an error. In the format of 1.4 such a log is refused (storageVersion), and a log of the very file still counts.
 //   - It writes into the file, as it does with its log when it ends.
 //
-// Both are told: the log by its name, the other by the headers of the file (see mark). Our own commands read under a
+// Both are told: the log by its name, the other by the headers of the file (load.Mark). Our own commands read under a
 // name to which no log belongs, and read no file that was written into. A run mends both.
-const (
-	logSuffix  = ".wal"
-	marksKind  = 1       // of published.json
-	marksKept  = 100     // so that a file of before, put back from a backup, is known for what it is
-	headerSize = 3 << 12 // of a DuckDB file: its main header, and the two that its checkpoints write in turns
-)
+const logSuffix = ".wal"
 
 // ErrIntruded says that the published file is not as it was published.
 var ErrIntruded = errors.New("usage.duckdb is no file that published.json knows: another program wrote into it, it " +
@@ -84,7 +74,7 @@ func (l *Lake) Intrusion() (Intrusion, error) {
 	// A publish writes the marks before it puts the file in its place: what was opened between the two is looked at once
 	// more.
 	for range 2 {
-		known, err := l.marks()
+		known, err := l.Marks()
 		if err != nil {
 			return found, err
 		}
@@ -96,88 +86,62 @@ func (l *Lake) Intrusion() (Intrusion, error) {
 			return found, err
 		}
 		found.Unmarked = len(known) == 0
-		if found.Changed = !found.Unmarked && !slices.Contains(known, m); !found.Changed {
+		_, is := load.FindMark(known, m)
+		if found.Changed = !found.Unmarked && !is; !found.Changed {
 			break
 		}
 	}
 	return found, nil
 }
 
-// mark tells a published file from what becomes of it when DuckDB writes into it: each checkpoint counts up in the
-// headers. The size is part of it: a file that was cut off behind its headers has the same headers.
-type mark struct {
-	Headers string `json:"headers"` // SHA-256 of the first headerSize bytes
-	Bytes   int64  `json:"bytes"`
-}
-
-// marks is the content of published.json: of the files that were published last, the newest first.
-type marks struct {
-	Format int    `json:"format"`
-	Files  []mark `json:"files"`
-}
-
-func (l *Lake) mark(path string) (mark, error) {
+// mark is the mark of the file at path.
+func (l *Lake) mark(path string) (load.Mark, error) {
 	f, err := l.FS.Open(path)
 	if err != nil {
-		return mark{}, err
+		return load.Mark{}, err
 	}
 	defer f.Close()
-	sum := sha256.New()
-	if _, err := io.Copy(sum, io.NewSectionReader(f, 0, headerSize)); err != nil {
-		return mark{}, fmt.Errorf("read %s: %w", path, err)
-	}
-	info, err := f.Stat()
-	if err != nil {
-		return mark{}, err
-	}
-	return mark{hex.EncodeToString(sum.Sum(nil)), info.Size()}, nil
-}
-
-// marks reads published.json; none if it isn't there, or can't be read as such.
-func (l *Lake) marks() ([]mark, error) {
-	b, err := l.FS.ReadFile(l.Path(load.MarksFile))
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, err
-	}
-	var m marks
-	if json.Unmarshal(b, &m) != nil || m.Format != marksKind {
-		return nil, nil
-	}
-	return m.Files, nil
+	return load.MarkOf(f)
 }
 
 // proven says whether the file at path, a copy of the published one, is one that was published.
 func (l *Lake) proven(path string) (bool, error) {
-	known, err := l.marks()
+	known, err := l.Marks()
 	if err != nil {
 		return false, err
 	}
 	m, err := l.mark(path)
-	return err == nil && slices.Contains(known, m), err
+	if err != nil {
+		return false, err
+	}
+	_, is := load.FindMark(known, m)
+	return is, nil
 }
 
-// markPublished notes that the file at path is about to be the published one. Until then, and if that fails, the one
-// that stands there is known still.
-func (l *Lake) markPublished(path string) error {
-	next, err := l.mark(path)
+// Published is what was noted of the published file when it was published; false if there is none, or it isn't known.
+func (l *Lake) Published() (load.PublishedMark, bool, error) {
+	m, err := l.mark(l.Database())
+	if errors.Is(err, fs.ErrNotExist) {
+		return load.PublishedMark{}, false, nil
+	}
+	if err != nil {
+		return load.PublishedMark{}, false, err
+	}
+	known, err := l.Marks() // after the file: the marks of a later one know it, too
+	found, is := load.FindMark(known, m)
+	return found, is, err
+}
+
+// markPublished notes that the file at path is about to be the published one, and where its records are. Until then,
+// and if that fails, the one that stands there is known still.
+func (p *publisher) markPublished(path string) error {
+	mark, err := p.lake.mark(path)
 	if err != nil {
 		return err
 	}
-	known, err := l.marks()
-	if err != nil {
-		return err
-	}
-	// The newest first, so that the oldest fall off.
-	known = append([]mark{next}, slices.DeleteFunc(known, func(m mark) bool { return m == next })...)
-	b, err := json.Marshal(marks{Format: marksKind, Files: known[:min(len(known), marksKept)]})
-	if err != nil {
-		return err
-	}
+	next := load.PublishedMark{Mark: mark, Records: p.records.String(), Outside: len(p.files)}
 	// A publish that fails after this leaves a mark of a file that nobody will see. It does no harm: no other file has it.
-	return l.Replace(l.Path(load.MarksFile), bytes.NewReader(append(b, '\n')))
+	return p.lake.AddMark(next)
 }
 
 // dropLog removes a log beside the published file: it is of no use to whoever wrote it, for the file that it belonged
@@ -299,7 +263,7 @@ func (l *Lake) copyTo(name string) error {
 	if err := errors.Join(copyBlocks(to, src), to.Close()); err != nil {
 		return err
 	}
-	known, err := l.marks()
+	known, err := l.Marks()
 	if err != nil || len(known) == 0 {
 		return err
 	}

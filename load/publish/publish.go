@@ -675,7 +675,7 @@ func (p *publisher) install(ctx context.Context, d *Database, name string, done 
 		return done, err
 	}
 	done.Bytes = info.Size()
-	if err := p.lake.markPublished(name); err != nil {
+	if err := p.markPublished(name); err != nil {
 		return done, err
 	}
 	if err := p.lake.dropLog(); err != nil {

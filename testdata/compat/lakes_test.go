@@ -141,6 +141,11 @@ func changingLake(t *testing.T, accounts map[string][]call) *changing {
 
 // lakeOf is such a lake, and what a reader is to find in it.
 func lakeOf(t *testing.T, accounts map[string][]call) (string, expected) {
+	return changingLake(t, accounts).lake(), expectedOf(t, accounts)
+}
+
+// expectedOf is what a reader is to find in a lake of these accounts.
+func expectedOf(t *testing.T, accounts map[string][]call) expected {
 	sum, itemSum := new(big.Int), new(big.Int)
 	want := expected{By: map[string]string{}, Days: map[string]string{}}
 	days := map[string]*big.Int{}
@@ -174,7 +179,7 @@ func lakeOf(t *testing.T, accounts map[string][]call) (string, expected) {
 		}
 	}
 	want.Sum, want.ItemSum = sum.String(), itemSum.String()
-	return changingLake(t, accounts).lake(), want
+	return want
 }
 
 // units reads an amount in units of 10⁻¹²; "" is none.
@@ -196,7 +201,9 @@ func at(day, second int) time.Time { return time.Date(2026, 10, day, 0, 0, secon
 func text(s string) *string { return &s }
 
 // accountsLake has accounts whose names look like numbers, and days without a row.
-func accountsLake(t *testing.T) (string, expected) {
+func accountsLake(t *testing.T) (string, expected) { return lakeOf(t, someAccounts()) }
+
+func someAccounts() map[string][]call {
 	accounts := map[string][]call{}
 	for i, name := range []string{"acme", "2026", "0042"} {
 		for n := range 250 {
@@ -208,7 +215,7 @@ func accountsLake(t *testing.T) (string, expected) {
 				custom: text("user-" + strconv.Itoa(n%5))})
 		}
 	}
-	return lakeOf(t, accounts)
+	return accounts
 }
 
 // edgesLake has refunds, what is NULL beside what is empty, items, and amounts of all digits up to the most that the

@@ -1,8 +1,9 @@
 """Opens usage.duckdb read-only with the DuckDB of this environment, lists what is in it, and selects everything from every table and view.
 
-    published.py FILE
+    published.py FILE [LAKE]
 
-Prints a JSON object: the version, and of each object its columns, how many rows it has and a digest of them, in whatever order they come."""
+With LAKE the session says first that the lake is there. Prints a JSON object: the version, and of each object its columns, how many rows it has and a digest of them, in whatever order they come;
+of one that can't be read the error."""
 
 import datetime
 import hashlib
@@ -26,14 +27,20 @@ def plain(value):
 def main():
     connection = duckdb.connect(sys.argv[1], read_only=True)
     connection.execute("SET TimeZone = 'UTC'")
-    objects = {}
+    if len(sys.argv) > 2:
+        connection.execute("SET VARIABLE usagelake_lake = '" + sys.argv[2].replace("'", "''") + "'")
+    objects, errors = {}, {}
     names = connection.execute("SELECT table_name FROM information_schema.tables WHERE table_schema = 'main' ORDER BY 1").fetchall()
     for (name,) in names:
-        columns = connection.execute(f'DESCRIBE "{name}"').fetchall()
-        rows = connection.execute(f'SELECT * FROM "{name}"').fetchall()
+        try:
+            columns = connection.execute(f'DESCRIBE "{name}"').fetchall()
+            rows = connection.execute(f'SELECT * FROM "{name}"').fetchall()
+        except duckdb.Error as error:
+            errors[name] = f"{type(error).__name__}: {str(error)[:300]}"
+            continue
         digest = hashlib.sha256("\n".join(sorted(repr(plain(row)) for row in rows)).encode()).hexdigest()[:16]
         objects[name] = [str([c[:2] for c in columns]), len(rows), digest]
-    print(json.dumps({"version": duckdb.__version__, "objects": objects}))
+    print(json.dumps({"version": duckdb.__version__, "objects": objects, "errors": errors}))
 
 
 try:
