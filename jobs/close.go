@@ -53,9 +53,13 @@ func Close(ctx context.Context, cfg *config.Config, env Env, opts CloseOptions) 
 	if err := needLake(cfg.Lake); err != nil {
 		return nil, nil, err
 	}
+	// Before anything is fetched, for a close without a signature that was meant to have one would be final.
+	signer, err := SignerOf(cfg, env)
+	if err != nil {
+		return nil, nil, err
+	}
 	var clients []*extract.Client
 	if !opts.NoFetch {
-		var err error
 		if clients, err = makeClients(cfg, env, opts.Retry); err != nil {
 			return nil, nil, err
 		}
@@ -69,7 +73,7 @@ func Close(ctx context.Context, cfg *config.Config, env Env, opts CloseOptions) 
 	var closed *publish.ClosedMonth
 	res, err := underLock(ctx, cfg, env, "close", opts.Wait,
 		func(ctx context.Context, lake *publish.Lake, res *Result) error {
-			if err := sameSetup(ctx, lake, cfg, res.finance, opts.Month); err != nil {
+			if err := sameSetup(ctx, lake, cfg, res.finance, &opts.Month); err != nil {
 				return err
 			}
 			months, err := lake.Closed()
@@ -140,7 +144,7 @@ func Close(ctx context.Context, cfg *config.Config, env Env, opts CloseOptions) 
 			}
 			c, err := lake.CloseMonth(ctx, publish.CloseOptions{Month: opts.Month, RunID: res.RunID, Version: env.Version,
 				By: closer(), Reason: reason, Objections: objections,
-				Rules: files, RulesDigest: digest, Now: env.Now, Progress: progress("days of FOCUS"),
+				Rules: files, RulesDigest: digest, Sign: signer, Now: env.Now, Progress: progress("days of FOCUS"),
 				Write: func(ctx context.Context, dir string, edition int) error {
 					return report.WriteMonth(ctx, lake, opts.Month, dir, report.MonthOptions{Edition: edition, Now: env.Now(),
 						Version: env.Version, Progress: progress("statements"), Posting: cfg.Journal.Posting(),
@@ -162,10 +166,24 @@ func Close(ctx context.Context, cfg *config.Config, env Env, opts CloseOptions) 
 	return res, closed, err
 }
 
+// SignerOf is who signs what is closed; nil: nobody.
+func SignerOf(cfg *config.Config, env Env) (*publish.Signer, error) {
+	key, err := cfg.SigningKey(env.Getenv)
+	if key == nil || err != nil {
+		return nil, err
+	}
+	s, err := publish.ParseSigner(key)
+	if err != nil {
+		return nil, config.Usage("", "close.ssh_key: %s: %w", cfg.Close.SSHKey, err)
+	}
+	return s, nil
+}
+
 // sameSetup refuses a set-up that is not the one the lake was made with, as where --config was forgotten: the month
-// would be closed without the rules, or with the usage of an account that nobody meant.
+// would be closed without the rules, or with the usage of an account that nobody meant. month is nil where it is about
+// every month.
 func sameSetup(ctx context.Context, lake *publish.Lake, cfg *config.Config, finance publish.Finance,
-	month schemas.Month) error {
+	month *schemas.Month) error {
 	const hint = "name the config of this lake with --config"
 	accounts, err := lake.Accounts()
 	if err != nil {
@@ -179,9 +197,12 @@ func sameSetup(ctx context.Context, lake *publish.Lake, cfg *config.Config, fina
 	if finance.Rules != nil {
 		return nil
 	}
+	what, during := "the lake", "true"
+	if month != nil {
+		what, during = month.String(), fmt.Sprintf("billing_month = DATE '%s'", month.First())
+	}
 	rules, err := Texts(ctx,
-		lake, fmt.Sprintf("SELECT rule_id FROM chargeback_daily WHERE billing_month = DATE '%s' AND rule_id IS NOT NULL "+
-			"LIMIT 1", month.First()))
+		lake, "SELECT rule_id FROM chargeback_daily WHERE "+during+" AND rule_id IS NOT NULL LIMIT 1")
 	switch {
 	case errors.Is(err, query.ErrNotPublished):
 		return nil
@@ -189,7 +210,7 @@ func sameSetup(ctx context.Context, lake *publish.Lake, cfg *config.Config, fina
 		return err
 	case len(rules) > 0:
 		return config.Usage(hint+"; if the rules are to be gone, usagelake allocation apply first",
-			"%s was allocated by rules, and the config names none", month)
+			"%s was allocated by rules, and the config names none", what)
 	}
 	return nil
 }
@@ -326,7 +347,7 @@ func Reopen(ctx context.Context, cfg *config.Config, env Env, month schemas.Mont
 	}
 	res, err = underLock(ctx, cfg, env, "close --reopen", wait,
 		func(ctx context.Context, lake *publish.Lake, res *Result) error {
-			if err := sameSetup(ctx, lake, cfg, res.finance, month); err != nil {
+			if err := sameSetup(ctx, lake, cfg, res.finance, &month); err != nil {
 				return err
 			}
 			closed, err := lake.Closed()

@@ -133,6 +133,9 @@ func ReviewClose(ctx context.Context, cfg *config.Config, env Env, opts CloseOpt
 	if env.Now().Before(opts.Month.Start()) {
 		return nil, config.Usage("", "--month %s has not begun", opts.Month)
 	}
+	if _, err := SignerOf(cfg, env); err != nil {
+		return nil, err
+	}
 	lake, err := publish.Open(cfg.Lake, env.LakeOptions(cfg))
 	if err != nil {
 		return nil, NoLake(err)

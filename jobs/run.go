@@ -143,7 +143,7 @@ func StatusOf(err error) string {
 	case is(new(*RefusedError)), errors.Is(err, extract.ErrRefused):
 		return schemas.StatusRefused
 	case is(new(*PartialError), new(*OrphanError), new(*QuarantineError), new(*CurrencyError), new(*publish.OverlapError),
-		new(*publish.UnprovenError), new(*TargetsError)):
+		new(*publish.UnprovenError), new(*TargetsError), new(*UnansweredError)):
 		return schemas.StatusPartial
 	}
 	return schemas.StatusFailed

@@ -200,7 +200,12 @@ func (a *app) closedSummary(c publish.ClosedMonth) {
 	for _, o := range c.Objections {
 		fmt.Fprintf(a.Stdout, "overridden %s\n", words.Printable(o))
 	}
-	fmt.Fprintf(a.Stdout, "written    %s: %d files\n", c.Dir, len(c.Files)+1)
+	files := len(c.Files) + 1 // the manifest
+	if c.Signer != "" {
+		files++
+		fmt.Fprintf(a.Stdout, "signed     by %s\n", words.Printable(c.Signer))
+	}
+	fmt.Fprintf(a.Stdout, "written    %s: %d files\n", c.Dir, files)
 }
 
 func orWithout(s *string) string {

@@ -65,6 +65,7 @@ func TestEveryFlagHasAnEffectOrIsRefused(t *testing.T) {
 		"month": {nil, {"--month", "2026-10"}}, "from": {nil, {"--from", "2026-11-10"}},
 		"to": {{"--from", "2026-11-10"}, {"--to", "2026-11-12"}},
 		"by": {nil, {"--by", "model"}}, "top": {nil, {"--top", "1"}}, "decimals": {nil, {"--decimals", "number"}},
+		"as-of":  {{"--config", config}, {"--as-of", "now"}}, // the rules are read for it
 		"strict": {nil, {"--strict"}}, "accrual": {nil, {"--accrual"}},
 		"format": {nil, {"--format", "csv"}}, "out": {nil, {"--out", file}},
 		"focus-version": {nil, {"--focus-version", "1.4"}}, "grain": {nil, {"--grain", "record"}},

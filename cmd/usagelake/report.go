@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -71,6 +72,7 @@ type reportFlags struct {
 	from, to    string
 	scope       query.Scope
 	format, out string
+	asOf        string
 	strict      bool
 }
 
@@ -266,10 +268,11 @@ func (a *app) oneReport(r report.Report) *cobra.Command {
 				return err
 			}
 			opts.Posting = cfg.Journal.Posting()
-			lake, err := a.openLake()
+			lake, done, err := a.openAsOf(c.Context(), cfg, f.asOf, &opts)
 			if err != nil {
 				return err
 			}
+			defer done()
 			doc, err := report.Build(c.Context(), lake, opts)
 			if err == nil && table != "" {
 				err = doc.Choose(table)
@@ -304,6 +307,8 @@ func (a *app) oneReport(r report.Report) *cobra.Command {
 		return c.Root().FlagErrorFunc()(c, err)
 	})
 	flags := c.Flags()
+	flags.StringVar(&f.asOf, "as-of", "",
+		"answer from what was known at this `time`: 2026-11-10, 2026-11-10T06:00:00Z, -7d; it is derived anew for it")
 	flags.StringVar(&decimals, "decimals", "", "json: decimals as `number or string` (default string)")
 	flags.StringVar(&table, "table", "", "csv and parquet hold one table: this `name`")
 	if r.By != nil {
@@ -334,6 +339,26 @@ func (a *app) openLake() (*publish.Lake, error) {
 		return nil, jobs.NoLake(err)
 	}
 	return lake, nil
+}
+
+// openAsOf opens the lake to be read; with a time, a lake that has what was known then, as which the report is built.
+func (a *app) openAsOf(ctx context.Context, cfg *config.Config, asOf string, opts *report.Options) (lake *publish.Lake,
+	done func(), err error) {
+	if asOf == "" {
+		lake, err = a.openLake()
+		return lake, func() {}, err
+	}
+	at, err := config.ParseTime(asOf, a.Now())
+	if err != nil {
+		return nil, nil, config.Usage("", "--as-of: %w", err)
+	}
+	if at.After(a.Now()) {
+		return nil, nil, config.Usage("", "--as-of %s lies in the future", words.Instant(at))
+	}
+	opts.Now, opts.AsOf = at, at
+	phase, clear := a.phases()
+	defer clear()
+	return jobs.AsOf(ctx, cfg, a.env(), at, phase)
 }
 
 // whole ends a --strict report of a period that isn't complete with the exit code for that. The report is written by

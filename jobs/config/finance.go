@@ -104,11 +104,13 @@ func (b Budget) Parse() (schemas.Budget, error) {
 	return out, errors.Join(errs...)
 }
 
-// Close says what refuses a close, beside what always does. A limit is an amount, in each currency, or a share of
-// the month's net cost such as "2%"; "" is no limit.
+// Close says what refuses a close, beside what always does, and who signs it. A limit is an amount, in each currency,
+// or a share of the month's net cost such as "2%"; "" is no limit.
 type Close struct {
 	MaxUnallocated   string `yaml:"max_unallocated"`     // charged to (unallocated)
 	MaxWithoutGLCode string `yaml:"max_without_gl_code"` // charged to owners without a general ledger code
+	// SSHKey is the file of the private key that signs the manifests of closed months; "": they aren't signed.
+	SSHKey string `yaml:"ssh_key"`
 }
 
 // Validate lists the limits that are none.

@@ -34,21 +34,9 @@ func (a Account) Key(getenv func(string) string) (string, error) {
 // A key that is being replaced may be read half: a rename puts it there whole. What is half doesn't pass at the Portal,
 // the run is refused, and the next one reads it anew.
 func secretFile(whose, what, path string, getenv func(string) string) (string, error) {
-	info, err := os.Stat(path)
+	b, err := privateFile(whose, what, path, getenv)
 	if err != nil {
-		return "", Usage("", "%s: read the %s: %w", whose, what, err)
-	}
-	others := os.FileMode(0o077)
-	if dir := getenv("CREDENTIALS_DIRECTORY"); dir != "" && filepath.Dir(path) == filepath.Clean(dir) {
-		others = 0o037
-	}
-	if info.Mode().Perm()&others != 0 {
-		return "", Usage("chmod 600 "+path, "%s: others can read the %s file %s (its mode is %04o)", whose, what, path,
-			info.Mode().Perm())
-	}
-	b, err := os.ReadFile(path)
-	if err != nil {
-		return "", Usage("", "%s: read the %s: %w", whose, what, err)
+		return "", err
 	}
 	s := strings.TrimSpace(string(b)) // line ends of any system are no part of it
 	if s == "" {
@@ -58,6 +46,46 @@ func secretFile(whose, what, path string, getenv func(string) string) (string, e
 		return "", err
 	}
 	return s, nil
+}
+
+// privateFile reads a file that nobody but its owner can read, as secretFile does.
+func privateFile(whose, what, path string, getenv func(string) string) ([]byte, error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil, Usage("", "%s: read the %s: %w", whose, what, err)
+	}
+	others := os.FileMode(0o077)
+	if dir := getenv("CREDENTIALS_DIRECTORY"); dir != "" && filepath.Dir(path) == filepath.Clean(dir) {
+		others = 0o037
+	}
+	if info.Mode().Perm()&others != 0 {
+		return nil, Usage("chmod 600 "+path, "%s: others can read the %s file %s (its mode is %04o)", whose, what, path,
+			info.Mode().Perm())
+	}
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return nil, Usage("", "%s: read the %s: %w", whose, what, err)
+	}
+	return b, nil
+}
+
+// SigningKey reads the private key that signs the manifests of closed months; nil if none is set. It is refused within
+// the lake, which is backed up, delivered and shown to auditors.
+func (c *Config) SigningKey(getenv func(string) string) ([]byte, error) {
+	path := c.Close.SSHKey
+	if path == "" {
+		return nil, nil
+	}
+	at, err1 := filepath.EvalSymlinks(path)
+	lake, err2 := filepath.EvalSymlinks(c.Lake)
+	if err1 == nil && err2 == nil {
+		at, err1 = filepath.Abs(at)
+		lake, err2 = filepath.Abs(lake)
+		if rel, err := filepath.Rel(lake, at); err1 == nil && err2 == nil && err == nil && filepath.IsLocal(rel) {
+			return nil, Usage("move it elsewhere", "close.ssh_key: %s lies in the lake, which others get copies of", path)
+		}
+	}
+	return privateFile("close.ssh_key", "signing key", path, getenv)
 }
 
 // assigned is a secret with the name of its variable before it, as in a file of the environment. The equals signs at

@@ -195,6 +195,13 @@ func (d *doctor) checkFinance(ctx context.Context) {
 			d.failure("topups", "correct the file, or topups: in the config; "+stops, fmt.Errorf("%s: %w", name, err))
 		}
 	}
+	if cfg.Close.SSHKey != "" {
+		if s, err := jobs.SignerOf(cfg, d.env); err != nil {
+			d.failure("close.ssh_key", "correct it; until then no month is closed", err)
+		} else {
+			d.ok("close.ssh_key", "signs with %s", s.PublicKey())
+		}
+	}
 	if cfg.Names != "" {
 		if names, err := jobs.Called(cfg); err != nil {
 			d.failure("names", "correct the file; "+stops, err)

@@ -222,6 +222,12 @@ func TestDoctorFindsMistakesOfTheConfig(t *testing.T) {
 			c.Allocation.Rules = kit.Write(t, filepath.Join(dir, "idle.yaml"),
 				"version: 1\nrules:\n  - {id: idle, match: {model: nosuch}, assign: {cost_center: X}}\n", 0o600)
 		}, "allocation rules", CheckWarning, "idle", "allocation check"},
+		{"a signing key that others can read", func(c *config.Config) {
+			c.Close.SSHKey = kit.Write(t, filepath.Join(dir, "open"), "x", 0o644)
+		}, "close.ssh_key", CheckFailed, "others can read", "chmod 600"},
+		{"no signing key", func(c *config.Config) {
+			c.Close.SSHKey = kit.Write(t, filepath.Join(dir, "none"), "x", 0o600)
+		}, "close.ssh_key", CheckFailed, "no private key", "no month is closed"},
 		{"a budget to come", func(c *config.Config) {
 			c.Budgets = []config.Budget{{Name: "b", Amount: "1", Currency: "USD", From: "2030-01-01"}}
 		}, "budgets", CheckWarning, "begins on 2030-01-01", "budgets:"},

@@ -36,6 +36,7 @@ type CloseOptions struct {
 	Objections  []string
 	Rules       []RuleFile // the allocation rules of the published file, the rules file first
 	RulesDigest string
+	Sign        *Signer // signs the manifest; nil: nobody does
 	Now         func() time.Time
 	// Write writes the month's statements into a directory, durable or not; nil writes none. edition is 1, or one more for
 	// each time that the month was opened again.
@@ -94,7 +95,7 @@ func (l *Lake) closeMonth(ctx context.Context, opts CloseOptions) (ClosedMonth, 
 		return ClosedMonth{}, err
 	}
 	for i, f := range opts.Rules {
-		name := fmt.Sprintf("rules/%d%s", i, safeExt(f.Name))
+		name := RulePath(i, f.Name)
 		if err := l.writeFile(filepath.Join(dir, filepath.FromSlash(name)), f.Content); err != nil {
 			return ClosedMonth{}, err
 		}
@@ -128,14 +129,7 @@ func (l *Lake) closeMonth(ctx context.Context, opts CloseOptions) (ClosedMonth, 
 	if err := g.Wait(); err != nil {
 		return ClosedMonth{}, err
 	}
-	b, err := json.MarshalIndent(m, "", "  ")
-	if err != nil {
-		return ClosedMonth{}, err
-	}
-	if err := l.writeFile(filepath.Join(dir, manifestFile), append(b, '\n')); err != nil {
-		return ClosedMonth{}, err
-	}
-	if err := l.settle(filepath.Join(dir, manifestFile)); err != nil {
+	if err := l.writeManifest(dir, m, opts.Sign); err != nil {
 		return ClosedMonth{}, err
 	}
 	// treeFiles lists a directory before those in it, so that backwards the inner ones come first: a name is on the disk
@@ -168,6 +162,44 @@ func (l *Lake) closeMonth(ctx context.Context, opts CloseOptions) (ClosedMonth, 
 	return l.closedMonth(opts.Month)
 }
 
+// writeManifest writes the manifest as the next of the chain, and its signature.
+func (l *Lake) writeManifest(dir string, m Manifest, sign *Signer) error {
+	closings, err := l.Closings()
+	if err != nil {
+		return err
+	}
+	m.Chain = &ManifestChain{}
+	if last := lastClosing(closings); last != nil {
+		m.Chain.Previous = last.link()
+	}
+	if sign != nil {
+		m.Signer = sign.PublicKey()
+	}
+	b, err := json.MarshalIndent(m, "", "  ")
+	if err != nil {
+		return err
+	}
+	b = append(b, '\n')
+	files := []RuleFile{{ManifestName, b}}
+	if sign != nil {
+		signature, err := sign.sign(b)
+		if err != nil {
+			return err
+		}
+		files = append(files, RuleFile{SignatureFile, signature})
+	}
+	for _, f := range files {
+		name := filepath.Join(dir, f.Name)
+		if err := l.writeFile(name, f.Content); err != nil {
+			return err
+		}
+		if err := l.settle(name); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // settling is how many files of a month are made durable at once.
 const settling = 16
 
@@ -182,6 +214,9 @@ func (l *Lake) edition(month schemas.Month) (int, error) {
 	}
 	return n, err
 }
+
+// RulePath is where the file of the rules of that place is kept: its name is whatever people gave it.
+func RulePath(i int, name string) string { return fmt.Sprintf("rules/%d%s", i, safeExt(name)) }
 
 // safeExt is the extension that says how a rules file is read.
 func safeExt(name string) string {
@@ -200,8 +235,8 @@ func (l *Lake) writeLedger(ctx context.Context, dir string, month schemas.Month,
 	}
 	defer d.Close()
 	if err := d.copyParquet(ctx, "SELECT * FROM chargeback_daily WHERE billing_month = DATE '"+month.First().String()+
-		"' ORDER BY ALL", filepath.Join(dir, filepath.FromSlash(ledgerChargeback)), ""); err != nil {
-		return fmt.Errorf("write %s: %w", ledgerChargeback, err)
+		"' ORDER BY ALL", filepath.Join(dir, filepath.FromSlash(LedgerFile)), ""); err != nil {
+		return fmt.Errorf("write %s: %w", LedgerFile, err)
 	}
 	if err := l.writeFocus(ctx, d, month, FocusLedger(dir), progress); err != nil {
 		return fmt.Errorf("write %s: %w", ledgerFocus, err)
@@ -215,9 +250,9 @@ func (l *Lake) writeLedger(ctx context.Context, dir string, month schemas.Month,
 		return err
 	}
 	// What was written is read back, and held against the table it came from.
-	if same, err := d.ledgerHolds(ctx, filepath.Join(dir, filepath.FromSlash(ledgerChargeback)), m.Totals); err != nil ||
+	if same, err := d.ledgerHolds(ctx, filepath.Join(dir, filepath.FromSlash(LedgerFile)), m.Totals); err != nil ||
 		!same {
-		return cmp.Or(err, fmt.Errorf("%w: %s doesn't hold what is charged", errInexact, ledgerChargeback))
+		return cmp.Or(err, fmt.Errorf("%w: %s doesn't hold what is charged", errInexact, LedgerFile))
 	}
 	if err := d.lacking(ctx, month, m); err != nil {
 		return fmt.Errorf("completeness: %w", err)

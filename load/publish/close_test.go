@@ -454,7 +454,7 @@ func TestAMonthIsClosedOrNotWhicheverStepFails(t *testing.T) {
 		if err != nil {
 			return err
 		}
-		_, err = os.Stat(filepath.Join(kept, manifestFile))
+		_, err = os.Stat(filepath.Join(kept, ManifestName))
 		return errors.Join(err, func() error { _, err := os.Stat(kept + ".json"); return err }())
 	})
 
@@ -501,7 +501,7 @@ func TestAMonthIsClosedOrNotWhicheverStepFails(t *testing.T) {
 	}
 
 	// A manifest that was edited, with the file it speaks of, still shows; and so does a month that is gone.
-	name := w.lake.Path(load.StatementsDir, "2026-10", manifestFile)
+	name := w.lake.Path(load.StatementsDir, "2026-10", ManifestName)
 	b, err := os.ReadFile(name)
 	must(t, err)
 	must(t, os.WriteFile(name, bytes.Replace(b, []byte(`"net_cost": "`), []byte(`"net_cost": "1`), 1), 0o600))

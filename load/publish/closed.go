@@ -18,11 +18,13 @@ import (
 // load.StatementsDir holds a directory for each closed month: its statements, its ledger, the rules it was closed with,
 // and the manifest.
 const (
-	manifestFile = "manifest.json"
+	// ManifestName is the manifest's.
+	ManifestName = "manifest.json"
 	reopenedDir  = "reopened" // below load.StatementsDir: what months were closed with that were opened again
-	// The ledger of a closed month: what was charged in it, as rows of chargeback_daily and of focus_closed.
-	ledgerChargeback = "ledger/chargeback.parquet"
-	ledgerFocus      = "ledger/focus.parquet"
+	// LedgerFile and ledgerFocus are the ledger of a closed month: what was charged in it, as rows of chargeback_daily and
+	// of focus_closed.
+	LedgerFile  = "ledger/chargeback.parquet"
+	ledgerFocus = "ledger/focus.parquet"
 )
 
 // manifestFormat is the version of the manifest's layout.
@@ -49,6 +51,8 @@ type Manifest struct {
 	Totals       []ManifestTotal   `json:"totals"`
 	Partitions   []ManifestInput   `json:"partitions"`
 	Files        []ManifestFile    `json:"files"`
+	Chain        *ManifestChain    `json:"chain,omitempty"`     // nil of a month that an older version closed
+	Signer       string            `json:"signed_by,omitempty"` // the public key, if the manifest is signed (SignatureFile)
 }
 
 // ManifestLacking is what an account lacked when the month was closed.
@@ -134,8 +138,13 @@ func (l *Lake) Closed() ([]ClosedMonth, error) {
 }
 
 func (l *Lake) closedMonth(month schemas.Month) (ClosedMonth, error) {
-	c := ClosedMonth{Dir: l.Path(load.StatementsDir, month.String())}
-	name := filepath.Join(c.Dir, manifestFile)
+	return l.readManifest(month, l.Path(load.StatementsDir, month.String()))
+}
+
+// readManifest reads what a month was closed with, in the directory of a month that is closed or was.
+func (l *Lake) readManifest(month schemas.Month, dir string) (ClosedMonth, error) {
+	c := ClosedMonth{Dir: dir}
+	name := filepath.Join(c.Dir, ManifestName)
 	b, err := l.FS.ReadFile(name)
 	if err != nil {
 		return c, fmt.Errorf("closed month %s: %w\nhint: restore %s from a backup", month, err, c.Dir)
@@ -156,8 +165,8 @@ func (l *Lake) closedMonth(month schemas.Month) (ClosedMonth, error) {
 	return c, nil
 }
 
-// closedRules reads the files of the rules the month was closed with.
-func (l *Lake) closedRules(c ClosedMonth) ([]RuleFile, error) {
+// ClosedRules reads the files of the rules the month was closed with.
+func (l *Lake) ClosedRules(c ClosedMonth) ([]RuleFile, error) {
 	files := make([]RuleFile, 0, len(c.Rules.Files))
 	for _, f := range c.Rules.Files {
 		if !filepath.IsLocal(f.Path) {

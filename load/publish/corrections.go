@@ -134,7 +134,7 @@ type ledger struct {
 }
 
 var ledgers = []ledger{
-	{"chargeback_daily", "temp.chargeback_live", ledgerChargeback, chargeDimensions, chargeMeasures},
+	{"chargeback_daily", "temp.chargeback_live", LedgerFile, chargeDimensions, chargeMeasures},
 	{"focus_closed", "focus_live", ledgerFocus, focusColumns(false), focusColumns(true)},
 }
 

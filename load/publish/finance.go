@@ -125,7 +125,7 @@ func (l *Lake) loadFinance(f Finance) (*finance, error) {
 		case f.Archived == nil:
 			return nil, fmt.Errorf("closed month %s: nobody to read its allocation rules", c.Month)
 		default:
-			files, err := l.closedRules(c)
+			files, err := l.ClosedRules(c)
 			if err != nil {
 				return nil, err
 			}

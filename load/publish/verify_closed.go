@@ -22,6 +22,9 @@ func (v *verifier) closedMonths(ctx context.Context) error {
 			Hint: "restore it from a backup"})
 		return nil
 	}
+	if err := v.chain(); err != nil {
+		return err
+	}
 	published, err := v.publishedMonths(ctx)
 	if err != nil {
 		return err
@@ -32,7 +35,7 @@ func (v *verifier) closedMonths(ctx context.Context) error {
 			v.add(Finding{Check: FoundBehind, Path: v.lake.Database(),
 				Detail: c.Month.String() + " is closed, and published as open", Hint: "usagelake rebuild"})
 		case was != c.Digest:
-			v.add(Finding{Check: FoundClosed, Path: filepath.Join(c.Dir, manifestFile),
+			v.add(Finding{Check: FoundClosed, Path: filepath.Join(c.Dir, ManifestName),
 				Detail: "it is not the manifest the month was published with",
 				Hint: "restore statements/" + c.Month.String() +
 					" from a backup; if it was closed anew since, usagelake rebuild"})
@@ -45,11 +48,17 @@ func (v *verifier) closedMonths(ctx context.Context) error {
 				Hint: "restore statements/" + c.Month.String() + " from a backup, or usagelake close --reopen --month " +
 					c.Month.String() + " --reason …, and close it anew"})
 		}
-		named := map[string]bool{manifestFile: true}
+		named := map[string]bool{ManifestName: true}
+		if c.Signer != "" {
+			named[SignatureFile] = true
+			if err := v.lake.signature(c); err != nil {
+				found(SignatureFile, "%s", err)
+			}
+		}
 		for _, f := range c.Files {
 			named[f.Path] = true
 			if !filepath.IsLocal(filepath.FromSlash(f.Path)) {
-				found(manifestFile, "it names the file %q, which lies elsewhere", f.Path)
+				found(ManifestName, "it names the file %q, which lies elsewhere", f.Path)
 				continue
 			}
 			have, err := v.lake.manifestFile(c.Dir, f.Path)
@@ -69,11 +78,11 @@ func (v *verifier) closedMonths(ctx context.Context) error {
 				found(f, "the manifest doesn't name it")
 			}
 		}
-		if same, err := v.d.ledgerHolds(ctx, filepath.Join(c.Dir, filepath.FromSlash(ledgerChargeback)),
+		if same, err := v.d.ledgerHolds(ctx, filepath.Join(c.Dir, filepath.FromSlash(LedgerFile)),
 			c.Totals); ctx.Err() != nil {
 			return ctx.Err()
 		} else if err == nil && !same { // that it can't be read is found below
-			found(ledgerChargeback, "its charges don't sum to the totals of the manifest")
+			found(LedgerFile, "its charges don't sum to the totals of the manifest")
 		}
 		for _, l := range ledgers {
 			if err := v.ledger(ctx, c, l, found); err != nil {
@@ -86,6 +95,19 @@ func (v *verifier) closedMonths(ctx context.Context) error {
 			Detail: month + " is published as closed, and what it was closed with is gone",
 			Hint:   "restore statements/" + month + " from a backup before anything publishes: without it the month is open"})
 	}
+	return nil
+}
+
+// chain holds the manifests of months that are closed, and of those that were opened again, against each other.
+func (v *verifier) chain() error {
+	all, err := v.lake.Closings()
+	if err != nil {
+		return err
+	}
+	brokenLinks(all, func(of Closing, format string, args ...any) {
+		v.add(Finding{Check: FoundClosed, Path: filepath.Join(of.Dir, ManifestName), Detail: fmt.Sprintf(format, args...),
+			Hint: "restore " + v.lake.Path(load.StatementsDir) + " from a backup, reopened/ included"})
+	})
 	return nil
 }
 

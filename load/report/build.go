@@ -30,6 +30,7 @@ type Options struct {
 	Pictures bool     // whether they will be shown
 	Version  string   // of the program
 	Now      time.Time
+	AsOf     time.Time        // the lake is of what was known then (jobs.AsOf): the document says so; zero: it isn't
 	Posting  posting.Settings // of report journal
 	Accrual  bool             // of report journal: months that aren't closed, and their reversal
 }
@@ -117,6 +118,10 @@ func (b *builder) document(ctx context.Context, r Report) (*Document, error) {
 	b.doc = &Document{Name: r.Name, Generated: b.Now, Version: b.Version}
 	if err := b.subtitle(ctx); err != nil {
 		return nil, err
+	}
+	if !b.AsOf.IsZero() {
+		b.warn("This is what was known at %s. Later records, corrections and closed months aren't in it; allocation rules, "+
+			"budgets and names are those of today.", words.Instant(b.AsOf))
 	}
 	if err := b.freshness(ctx); err != nil {
 		return nil, err

@@ -1,0 +1,32 @@
+
+-- From the records to the line that is posted, for the cost centre.
+
+-- 1. What the rules gave it, rule by rule.
+SELECT 'direct' AS step, a.rule_id AS "rule", a.rule_version AS "version", a.source, r.currency, count(*) AS requests,
+    sum(r.amount) AS net_cost
+FROM records r JOIN allocations a USING (allocation_id) WHERE a.pool IS NULL GROUP BY ALL ORDER BY ALL;
+
+-- 2. What the pools cost that it bears a part of, and its part.
+SELECT 'pool' AS step, s.pool, s.method, s.basis, s.ratio, s.currency, any_value(p.net_cost) AS pool_cost,
+    sum(s.net_cost) AS net_cost
+FROM shares s JOIN (SELECT pool, currency, sum(net_cost) AS net_cost FROM summed WHERE pool IS NOT NULL GROUP BY ALL) p
+    ON p.pool = s.pool AND p.currency IS NOT DISTINCT FROM s.currency
+WHERE coalesce(s.cost_center, '(unallocated)') = the_cost_center() GROUP BY ALL ORDER BY ALL;
+
+-- 3. Corrections of months that were closed before.
+SELECT 'correction' AS step, date_trunc('month', usage_date)::DATE AS corrects, currency, sum(requests) AS requests,
+    sum(net_cost) AS net_cost
+FROM ledger WHERE cost_center = the_cost_center() AND charge_class IS NOT NULL GROUP BY ALL ORDER BY ALL;
+
+-- 4. Their sum, by code of the general ledger, and what is posted.
+SELECT 'posted' AS step, l.currency, l.gl_code, sum(l.direct) AS direct, sum(l.shared) AS shared,
+    sum(l.correction) AS correction, any_value(j.amount) AS net_cost, any_value(j.posted) AS posted
+FROM (
+    SELECT currency, ltrim(coalesce(gl_code, {{sql .GLCode}}), '''') AS gl_code,
+        CASE WHEN charge_class IS NULL AND pool IS NULL THEN net_cost ELSE 0 END AS direct,
+        CASE WHEN charge_class IS NULL AND pool IS NOT NULL THEN net_cost ELSE 0 END AS shared,
+        CASE WHEN charge_class IS NOT NULL THEN net_cost ELSE 0 END AS correction
+    FROM ledger WHERE cost_center = the_cost_center()
+) l LEFT JOIN journal j ON j.currency IS NOT DISTINCT FROM l.currency AND j.gl_code = l.gl_code AND j.entry = 'debit'
+    AND j.cost_center = ltrim(the_cost_center(), '''')
+GROUP BY ALL ORDER BY ALL;

@@ -1,0 +1,67 @@
+-- What the folder holds, by name. Run it in the folder: paths are relative to it. It needs DuckDB 1.2 or later and no
+-- network, and changes no file.
+
+CREATE OR REPLACE TEMP MACRO the_month() AS DATE '{{.Month.First}}';
+CREATE OR REPLACE TEMP MACRO the_cost_center() AS {{sql .CostCenter}};
+
+-- The records: those that the rules give to the cost centre, and those of the shared pools that it bears a part of.
+CREATE OR REPLACE TEMP VIEW records AS FROM read_parquet('records.parquet');
+-- What the rules say: of each combination of the fields that they look at, while it holds, and what that is.
+CREATE OR REPLACE TEMP VIEW allocation_keys AS FROM read_parquet('allocation_keys.parquet');
+CREATE OR REPLACE TEMP VIEW allocations AS FROM read_parquet('allocations.parquet');
+CREATE OR REPLACE TEMP VIEW allocation_rules AS FROM read_parquet('allocation_rules.parquet');
+-- Who bears the shared pools, every owner of those that the cost centre bears a part of.
+CREATE OR REPLACE TEMP VIEW shares AS FROM read_parquet('shares.parquet');
+-- What is charged in the month, to everybody.
+CREATE OR REPLACE TEMP VIEW ledger AS
+    FROM read_parquet('month/ledger/chargeback.parquet') WHERE billing_month = the_month();
+-- The sealed files of the raw archive that the records were read from, and the day files they gave.
+CREATE OR REPLACE TEMP VIEW sealed AS FROM read_parquet('sealed.parquet');
+CREATE OR REPLACE TEMP VIEW days AS FROM read_parquet('days.parquet');
+-- A spreadsheet must not compute a name, so the CSV has an apostrophe before one that begins with =, +, - or @.
+CREATE OR REPLACE TEMP VIEW journal AS
+    SELECT currency, entry, ltrim(gl_code, '''') AS gl_code, ltrim(cost_center, '''') AS cost_center,
+        amount::DECIMAL(38,12) AS amount, posted::DECIMAL(38,4) AS posted
+    FROM read_csv('month/journal.csv', all_varchar = true, header = true);
+CREATE OR REPLACE TEMP VIEW figures AS
+    SELECT f.currency, f.gl_code, f.net_cost::DECIMAL(38,12) AS net_cost, f.posted::DECIMAL(38,4) AS posted
+    FROM (SELECT unnest(from_json(content::JSON -> '$.figures',
+        '[{"currency":"VARCHAR","gl_code":"VARCHAR","net_cost":"VARCHAR","posted":"VARCHAR"}]')) AS f
+        FROM read_text('evidence.json'));
+CREATE OR REPLACE TEMP VIEW currencies AS
+    SELECT * FROM (VALUES
+{{- range $i, $c := .Currencies}}{{if $i}},{{end}} ('{{$c.Code}}', {{$c.MinorUnit}}){{end}}) c(currency, minor_unit);
+
+-- The records as they are charged: summed by day, what the rules said, and model.
+CREATE OR REPLACE TEMP VIEW summed AS
+SELECT usage_date, account, coalesce(a.cost_center, '(unallocated)') AS cost_center, a.team, a.project, a.environment,
+    a.gl_code, a.tags, a.pool, a.rule_id, a.rule_version, model, model_type, record_kind, currency,
+    count(*) AS requests, count(*) FILTER (amount IS NULL) AS without_amount,
+    TRY_CAST(sum(input_tokens) AS BIGINT) AS input_tokens, TRY_CAST(sum(output_tokens) AS BIGINT) AS output_tokens,
+    TRY_CAST(sum(cached_tokens) AS BIGINT) AS cached_tokens, TRY_CAST(sum(total_tokens) AS BIGINT) AS total_tokens,
+    sum(total_amount)::DECIMAL(38,12) AS list_cost, sum(discount_amount)::DECIMAL(38,12) AS discount,
+    sum(amount)::DECIMAL(38,12) AS net_cost
+FROM records JOIN allocations a USING (allocation_id)
+GROUP BY ALL;
+
+-- The journal computed anew: the exact charges by code and cost centre, in whole minor units by largest remainder. What
+-- no rule gave a code has the one that the journal was made with.
+CREATE OR REPLACE TEMP VIEW computed_journal AS
+WITH debits AS (
+    SELECT currency, ltrim(coalesce(gl_code, {{sql .GLCode}}), '''') AS gl_code,
+        ltrim(cost_center, '''') AS cost_center, sum(net_cost) AS amount
+    FROM ledger GROUP BY ALL HAVING sum(net_cost) IS NOT NULL
+), units AS (
+    SELECT d.*, amount * (10 ** coalesce(c.minor_unit, 2))::DECIMAL(5,0) AS units,
+        (10 ** (4 - coalesce(c.minor_unit, 2)))::DECIMAL(5,0) AS unit
+    FROM debits d LEFT JOIN currencies c ON c.currency = d.currency
+), parts AS (
+    SELECT *, floor(units)::DECIMAL(38,0) AS down,
+        row_number() OVER (PARTITION BY currency ORDER BY units - floor(units) DESC, gl_code, cost_center) AS place,
+        round(sum(units) OVER (PARTITION BY currency))::DECIMAL(38,0)
+            - (sum(floor(units)) OVER (PARTITION BY currency))::DECIMAL(38,0) AS left_over
+    FROM units
+)
+SELECT currency, gl_code, cost_center, amount::DECIMAL(38,12) AS amount,
+    ((down + CASE WHEN place <= left_over THEN 1 ELSE 0 END) * unit * 0.0001::DECIMAL(5,4))::DECIMAL(38,4) AS posted
+FROM parts;
