@@ -13,6 +13,7 @@ import (
 
 	"github.com/usagelake/usagelake/load"
 	"github.com/usagelake/usagelake/load/bucket"
+	"github.com/usagelake/usagelake/load/catalog"
 )
 
 // DefaultKeep is how long what was replaced stays for readers that hold an older manifest.
@@ -27,7 +28,8 @@ type Target struct {
 	Delta  bool          // a Delta log over the day files
 	Keep   time.Duration // 0: DefaultKeep
 
-	Iceberg bool // an Iceberg table over the day files
+	Iceberg bool             // an Iceberg table over the day files
+	Catalog *catalog.Catalog // that keeps the Iceberg table; nil: it is in the layout of Hadoop's
 	// As is the lake's name where several lakes deliver below one prefix: its manifest is lakes/AS/manifest.json then.
 	As    string
 	Extra []Extra // finance: the tables of the published file
@@ -68,6 +70,8 @@ type Report struct {
 	Elapsed float64   `json:"elapsed_seconds"`
 	// Requests to the store; a listing counts as one.
 	Requests int64 `json:"requests"`
+	// CatalogRequests are those to the catalog that keeps the Iceberg table.
+	CatalogRequests int64 `json:"catalog_requests,omitempty"`
 
 	Files int64 `json:"files"` // that the manifest lists
 	Bytes int64 `json:"bytes"`
@@ -112,6 +116,9 @@ func Deliver(ctx context.Context, lake *load.Lake, t Target, opts Options) (*Rep
 	d.t.Bucket = asked
 	err = d.deliver(ctx)
 	d.report.Requests = asked.n.Load()
+	if d.t.Catalog != nil {
+		d.report.CatalogRequests = d.t.Catalog.Requests()
+	}
 	d.report.EndedAt = opts.Now().UTC()
 	d.report.Elapsed = d.report.EndedAt.Sub(started).Seconds()
 	if err != nil {

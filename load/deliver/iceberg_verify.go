@@ -20,10 +20,19 @@ func (d *delivery) verifyIceberg(ctx context.Context, there map[string]listed, c
 	if state == nil {
 		return 0, nil
 	}
+	if err := d.sameKeeper(ctx, state); err != nil {
+		return 0, err
+	}
+	table := hintKey
+	if d.t.Catalog != nil {
+		table = d.t.Catalog.Name()
+		// What is in the metadata, and for how long their files stay, is the catalog's matter.
+		maps.DeleteFunc(there, func(key string, _ listed) bool { return catalogKey.MatchString(key) })
+	}
 	t, err := d.findIceberg(ctx)
 	if errors.Is(err, ErrTable) {
 		what, _, _ := strings.Cut(err.Error(), "\n")
-		c.found(Found{Problem: FoundReplaced, Key: hintKey, Detail: what})
+		c.found(Found{Problem: FoundReplaced, Key: table, Detail: what})
 		leaveMetadata(there)
 		return 0, nil
 	}
@@ -32,7 +41,7 @@ func (d *delivery) verifyIceberg(ctx context.Context, there map[string]listed, c
 	}
 	if t.version == 0 {
 		if state.Version > 0 {
-			c.found(Found{Problem: FoundMissing, Key: hintKey,
+			c.found(Found{Problem: FoundMissing, Key: table,
 				Detail: "the Iceberg table is gone: the next delivery makes it anew"})
 			return 0, d.lookAgain()
 		}
@@ -111,11 +120,15 @@ func (v *icebergCheck) named(ctx context.Context, at string, length int64) (ok b
 
 func (v *icebergCheck) all(ctx context.Context) error {
 	m := v.t.meta
-	names := []string{v.t.at(versionKey(v.t.version))}
-	for _, l := range m.MetadataLog {
-		names = append(names, l.File)
+	var names []string
+	if v.d.t.Catalog == nil {
+		names = append(names, v.t.at(versionKey(v.t.version)))
+		for _, l := range m.MetadataLog {
+			names = append(names, l.File)
+		}
 	}
-	if v.t.hintAt > 0 {
+	if v.d.t.Catalog != nil { // readers begin there
+	} else if v.t.hintAt > 0 {
 		names = append(names, v.t.at(hintKey))
 	} else {
 		v.c.found(Found{Problem: FoundMissing, Key: hintKey, Detail: "readers begin there: the next delivery puts it back"})
