@@ -1,6 +1,7 @@
 package deliver_test
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -33,7 +34,11 @@ type kept struct {
 	requests []string
 	fault    func(op, path string) fault
 	status   int // of what is broken; 0: there is no answer
+	held     *http.Request
 }
+
+// late is a fault: the request reaches the catalog right before the next one that changes something.
+const late fault = 100
 
 // inCatalog makes of a rig one whose table is in a catalog.
 func (r *rig) inCatalog(at, table string) *kept {
@@ -57,10 +62,25 @@ func (k *kept) RoundTrip(req *http.Request) (*http.Response, error) {
 	if k.fault != nil {
 		how = k.fault(op, req.URL.Path)
 	}
-	status := k.status
+	status, held := k.status, k.held
+	if op == "post" {
+		k.held = nil
+	}
+	if how == late {
+		body, err := req.GetBody()
+		must(k.t, err)
+		k.held = req.Clone(context.Background())
+		k.held.Body = body
+		how = broken
+	}
 	k.mu.Unlock()
 	var resp *http.Response
 	var err error
+	if held != nil && op == "post" {
+		resp, err := http.DefaultTransport.RoundTrip(held)
+		must(k.t, err)
+		_ = resp.Body.Close()
+	}
 	if how != broken {
 		if resp, err = http.DefaultTransport.RoundTrip(req); err != nil || how == sound {
 			return resp, err
@@ -205,6 +225,7 @@ func TestACatalogBrokenOffAtEachRequest(t *testing.T) {
 					if asked++; asked == n+1 {
 						return how
 					} else if asked > n {
+						k.status = 400 // it isn't asked again
 						return broken
 					}
 					return sound
@@ -232,7 +253,7 @@ func TestACatalogBrokenOffAtEachRequest(t *testing.T) {
 func TestACommitOfUnknownOutcome(t *testing.T) {
 	at := catalogtest.Start(t, "finance")
 	for _, status := range []int{0, 500, 502, 503, 504, 409, 404, 429} {
-		for _, how := range []fault{broken, lost} {
+		for _, how := range []fault{broken, lost, late} {
 			t.Run(fmt.Sprintf("%d %d", status, how), func(t *testing.T) {
 				r := newRig(t)
 				k := r.inCatalog(at, fmt.Sprintf("finance.unknown_%d_%d", status, how))
