@@ -168,18 +168,10 @@ func (d *delivery) commitInCatalog(ctx context.Context, t *icebergTable, next *i
 		return out, nil
 	}
 	if errors.Is(err, catalog.ErrUnsure) {
-		if t.unsure++; t.unsure == unsureCommits || context.Cause(ctx) != nil {
+		t.unsure++
+		if !waited(ctx, rand.N(min(pauseAfter<<t.unsure, pauseMost))) {
 			return nil, err
 		}
-		pause := time.NewTimer(rand.N(min(pauseAfter<<t.unsure, pauseMost)))
-		defer pause.Stop()
-		select {
-		case <-ctx.Done():
-			return nil, err
-		case <-pause.C:
-		}
-	} else if !errors.Is(err, catalog.ErrTaken) && !errors.Is(err, catalog.ErrAbsent) {
-		return nil, err
 	}
 	out, lost := d.findInCatalog(ctx)
 	if lost != nil {
@@ -192,7 +184,23 @@ func (d *delivery) commitInCatalog(ctx context.Context, t *icebergTable, next *i
 		out.put, out.wasted, out.drop = t.put, t.wasted, t.drop
 		return out, nil
 	}
+	again := errors.Is(err, catalog.ErrTaken) || errors.Is(err, catalog.ErrAbsent) || errors.Is(err, catalog.ErrUnsure)
+	if !again || t.unsure == unsureCommits {
+		return nil, err
+	}
 	return out.without(t), nil
+}
+
+// waited is false if the context ended meanwhile.
+func waited(ctx context.Context, pause time.Duration) bool {
+	timer := time.NewTimer(pause)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-timer.C:
+		return true
+	}
 }
 
 // changesOf are what a commit requires of a table and what it makes of it, as the protocol has them.

@@ -2,10 +2,10 @@ import java.nio.file.Path;
 import java.util.HashMap;
 import java.util.Map;
 import org.apache.iceberg.Files;
-import org.apache.iceberg.jdbc.JdbcCatalog;
 import org.apache.iceberg.io.FileIO;
 import org.apache.iceberg.io.InputFile;
 import org.apache.iceberg.io.OutputFile;
+import org.apache.iceberg.jdbc.JdbcCatalog;
 import org.apache.iceberg.rest.RESTCatalogAdapter;
 import org.apache.iceberg.rest.RESTCatalogServlet;
 import org.eclipse.jetty.ee10.servlet.ServletContextHandler;
@@ -25,6 +25,7 @@ public class Catalog {
     properties.put("uri", "jdbc:sqlite::memory:");
     properties.put("clients", "1"); // each connection has a memory of its own
     properties.put("jdbc.schema-version", "V1");
+    properties.put("jdbc.strict-mode", "true"); // no table without its namespace
     for (String arg : args) {
       int at = arg.indexOf('=');
       properties.put(arg.substring(0, at), arg.substring(at + 1));
