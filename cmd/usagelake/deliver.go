@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -224,7 +225,8 @@ func (a *app) printDelivery(r *deliver.Report) {
 		fmt.Fprintf(w, "           Delta table %s, version %d\n", words.Printable(r.URL), *r.Delta)
 	}
 	if r.Iceberg != nil {
-		fmt.Fprintf(w, "           Iceberg table %s, version %d\n", words.Printable(r.URL), *r.Iceberg)
+		fmt.Fprintf(w, "           Iceberg table %s, version %d\n", words.Printable(cmp.Or(r.IcebergTable, r.URL)),
+			*r.Iceberg)
 	}
 	a.printLost(r.Lost)
 }

@@ -2,12 +2,14 @@ package catalog
 
 import (
 	"context"
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"net"
 	"net/http"
 	"net/url"
+	"regexp"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -35,6 +37,8 @@ type Options struct {
 	// One of these, or none where the catalog asks for none.
 	Token  string // a bearer token
 	Client Client
+	// Sign signs a request whose body has a SHA-256.
+	Sign func(ctx context.Context, req *http.Request, sum [sha256.Size]byte) (*http.Request, error)
 
 	Transport http.RoundTripper // nil for a default
 	UserAgent string
@@ -89,6 +93,10 @@ func Open(o Options) (*Catalog, error) {
 	}) {
 		return nil, fmt.Errorf("the table %q is not NAMESPACE.NAME", o.Table)
 	}
+	if o.Sign != nil && (len(table) > 2 || !signable.MatchString(uri.Path+o.Table)) {
+		return nil, fmt.Errorf("the table %q has letters that a signed request can't have, or more than one namespace",
+			o.Table)
+	}
 	c := &Catalog{o: o, uri: uri, table: table, wire: o.Transport, token: o.Token}
 	if c.wire == nil {
 		t := http.DefaultTransport.(*http.Transport).Clone()
@@ -97,6 +105,9 @@ func Open(o Options) (*Catalog, error) {
 	}
 	return c, nil
 }
+
+// signable are paths that are the same whether a signature is over their letters or over how a URL encodes them.
+var signable = regexp.MustCompile(`^[A-Za-z0-9._~/-]*$`)
 
 // address takes the URL of a catalog, or of who gives its tokens.
 func address(what, s string) (*url.URL, error) {
@@ -198,8 +209,8 @@ func (c *Catalog) begin(ctx context.Context) error {
 	}
 	for _, from := range []map[string]string{conf.Defaults, conf.Overrides} {
 		if p, ok := from["prefix"]; ok {
-			if c.prefix = strings.Trim(p, "/"); !plainPrefix(c.prefix) {
-				return &Error{Err: fmt.Errorf("the catalog names the prefix %q, which is no path", p)}
+			if c.prefix = strings.Trim(p, "/"); !plainPrefix(c.prefix) || c.o.Sign != nil && !signable.MatchString(p) {
+				return &Error{Err: fmt.Errorf("the catalog names the prefix %q, which is no path that can be asked for", p)}
 			}
 		}
 		if s, ok := from["uri"]; ok {

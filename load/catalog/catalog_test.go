@@ -1,9 +1,13 @@
 package catalog_test
 
 import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -133,8 +137,8 @@ func TestWhereACatalogSaysThatItIs(t *testing.T) {
 		`{"defaults":{"prefix":"x"},"overrides":{"prefix":"cat/1%3A2"}}`: "/api/v1/cat/1%3A2/namespaces/a%1Fb/tables/usage",
 		`{"overrides":{"uri":"HOST/other/"}}`:                            "/other/v1/namespaces/a%1Fb/tables/usage",
 		`{"overrides":{"uri":"https://elsewhere.example/api"}}`:          "it is at https://elsewhere.example",
-		`{"overrides":{"prefix":"../../admin"}}`:                         "which is no path",
-		`{"overrides":{"prefix":"a?b"}}`:                                 "which is no path",
+		`{"overrides":{"prefix":"../../admin"}}`:                         "which is no path that can be asked for",
+		`{"overrides":{"prefix":"a?b"}}`:                                 "which is no path that can be asked for",
 		`<html>`:                                                         "the answer isn't the protocol's",
 	} {
 		var warehouse string
@@ -300,6 +304,43 @@ func kind(t *testing.T, what string, err, want, but error) {
 	var e *catalog.Error
 	if !errors.As(err, &e) || e.Table == "" {
 		t.Errorf("%s: %v says of no table", what, err)
+	}
+}
+
+// TestASignedRequest is what was signed, and has no name in it whose letters a URL would encode.
+func TestASignedRequest(t *testing.T) {
+	sign := func(_ context.Context, req *http.Request, sum [sha256.Size]byte) (*http.Request, error) {
+		req.Header.Set("Authorization", "signed "+req.URL.Path+" "+hex.EncodeToString(sum[:4]))
+		return req, nil
+	}
+	at, _ := server(t, answers{"/config": says(200, `{"overrides":{"prefix":"catalogs/1"}}`),
+		"/tables/usage": func(w http.ResponseWriter, r *http.Request) {
+			b, _ := io.ReadAll(r.Body)
+			sum := sha256.Sum256(b)
+			if r.Header.Get("Authorization") != "signed "+r.URL.Path+" "+hex.EncodeToString(sum[:4]) {
+				t.Errorf("%s of %q", r.Header.Get("Authorization"), b)
+			}
+			says(200, aTable)(w, r)
+		}})
+	c := open(t, catalog.Options{URI: at, Sign: sign})
+	if _, err := c.Commit(t.Context(), []any{}, []any{}); err != nil {
+		t.Error(err)
+	}
+	for _, table := range []string{"a.b.c", "finance.us:age", "finance.us age"} {
+		if err := catalog.Check(catalog.Options{URI: at, Table: table, Sign: sign}); err == nil {
+			t.Errorf("%s is taken", table)
+		}
+	}
+	at, _ = server(t, answers{"/config": says(200, `{"overrides":{"prefix":"catalogs/1:2"}}`)})
+	if _, err := open(t, catalog.Options{URI: at, Sign: sign}).Load(t.Context()); err == nil {
+		t.Error("a prefix that can't be signed is taken")
+	}
+	broken := func(context.Context, *http.Request, [sha256.Size]byte) (*http.Request, error) {
+		return nil, errors.New("no credentials")
+	}
+	c = open(t, catalog.Options{URI: at, Sign: broken})
+	if _, err := c.Load(t.Context()); err == nil || c.Requests() > 0 || !strings.Contains(err.Error(), "no credentials") {
+		t.Errorf("%v after %d requests", err, c.Requests())
 	}
 }
 

@@ -3,6 +3,7 @@ package catalog
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"crypto/tls"
 	"encoding/json"
 	"errors"
@@ -134,6 +135,11 @@ func (c *Catalog) once(ctx context.Context, r request, body []byte, kind string,
 	if c.token != "" && r.form == nil {
 		req.Header.Set("Authorization", "Bearer "+c.token)
 	}
+	if c.o.Sign != nil {
+		if req, err = c.o.Sign(ctx, req, sha256.Sum256(body)); err != nil {
+			return &Error{Err: err}
+		}
+	}
 	c.n.Add(1)
 	resp, err := c.wire.RoundTrip(req) // which follows no redirect
 	if err != nil {
@@ -221,7 +227,7 @@ func (c *Catalog) refused(r request, resp *http.Response, body []byte) *Error {
 	case s == http.StatusNotFound && strings.Contains(own.Type, "Namespace"):
 		e.Hint = "make the namespace in the catalog, such as CREATE SCHEMA " +
 			strings.Join(c.table[:len(c.table)-1], ".") + " in Trino or Spark; a delivery makes only its table"
-	case s == http.StatusNotFound && r.name != "" && text != http.StatusText(s): // a server of something else has no such words
+	case s == http.StatusNotFound && r.name != "" && own.Message != "": // which a server of something else doesn't say
 		because(ErrAbsent)
 	case s == http.StatusNotFound:
 		e.Hint = "see the catalog's address (what comes before /v1/config), and the warehouse's name"
@@ -241,10 +247,13 @@ func (c *Catalog) rights() string {
 	switch {
 	case c.o.Client.ID != "":
 		return "see client_id, its secret, scope and token_uri, and whether that client may create and commit to the table"
+	case c.o.Sign != nil:
+		return "see the region, and whether these credentials of AWS may glue:GetCatalog, glue:GetDatabase, glue:GetTable, " +
+			"glue:CreateTable and glue:UpdateTable on the table, and what Lake Formation says of it"
 	case c.o.Token != "":
 		return "see the token, and whether who has it may create and commit to the table"
 	}
-	return "the catalog asks for credentials: token_env, or client_id and client_secret_env"
+	return "the catalog asks for credentials: token_env, client_id and client_secret_env, or sigv4"
 }
 
 // plain is text from outside, in a line, without secrets.

@@ -85,6 +85,8 @@ type Report struct {
 	Damaged   []string `json:"damaged,omitempty"` // files that can't be read: what was delivered of them stays
 	Delta     *int64   `json:"delta_version,omitempty"`
 	Iceberg   *int64   `json:"iceberg_version,omitempty"`
+	// IcebergTable is the table's name and its catalog, if one keeps it.
+	IcebergTable string `json:"iceberg_table,omitempty"`
 }
 
 // tries bounds how often a delivery begins anew since another one came in between.
@@ -255,6 +257,9 @@ func (d *delivery) tables(ctx context.Context) error {
 			errs = append(errs, fmt.Errorf("the files are delivered, their Iceberg table isn't: %w", err))
 		} else {
 			d.report.Iceberg = &d.root.Iceberg.Version
+			if c := d.t.Catalog; c != nil {
+				d.report.IcebergTable = c.Name() + " in " + c.URI()
+			}
 		}
 	}
 	return errors.Join(errs...)

@@ -17,8 +17,8 @@ import (
 
 // A table whose versions a catalog keeps: the same manifests and manifest lists are put below the prefix, and then a
 // commit to the catalog makes them the table's, if its branch main is where the delivery read it. The catalog writes
-// the metadata itself, below the prefix, too. Of any commit whose outcome isn't plain the table is loaded again: its own
-// property says whether it holds the manifest, and if it doesn't, the commit is planned anew on what is there.
+// the metadata itself, below the prefix, too. After any error of a commit the table is loaded: its own property says
+// whether it holds the manifest, and if it doesn't, the commit is planned anew on what is there.
 
 // commitRetries is the property by which writers of other makes lay a commit over another one's that came in between.
 const commitRetries = "commit.retry.num-retries"

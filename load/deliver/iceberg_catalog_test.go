@@ -420,13 +420,15 @@ func TestExpiryInACatalog(t *testing.T) {
 func TestATableThatAnotherProgramChangedInItsCatalog(t *testing.T) {
 	at := catalogtest.Start(t, "finance")
 	for name, x := range map[string]struct{ updates, says string }{
-		"retries": {`{"action":"set-properties","updates":{"commit.retry.num-retries":"4"}}`, "commit.retry.num-retries is 4"},
+		"retries": {`{"action":"set-properties","updates":{"commit.retry.num-retries":"4"}}`,
+			"commit.retry.num-retries is 4"},
 		"a tag": {`{"action":"set-snapshot-ref","ref-name":"close","type":"tag","snapshot-id":SNAPSHOT}`,
 			"it has the branch or tag close"},
 		"a snapshot": {`{"action":"add-snapshot","snapshot":{"snapshot-id":5,"parent-snapshot-id":SNAPSHOT,` +
 			`"sequence-number":2,"timestamp-ms":NOW,"manifest-list":"LIST","schema-id":0,` +
 			`"summary":{"operation":"replace"}}},` +
-			`{"action":"set-snapshot-ref","ref-name":"main","type":"branch","snapshot-id":5}`, "no delivery wrote its snapshot 5"},
+			`{"action":"set-snapshot-ref","ref-name":"main","type":"branch","snapshot-id":5}`,
+			"no delivery wrote its snapshot 5"},
 		"a format": {`{"action":"upgrade-format-version","format-version":3}`, "its schema or partitioning is another one"},
 		"a partition field": {`{"action":"add-spec","spec":{"spec-id":1,"fields":[]}},{"action":"set-default-spec",` +
 			`"spec-id":-1}`, "its schema or partitioning is another one"},
