@@ -257,8 +257,8 @@ func (d *delivery) tables(ctx context.Context) error {
 			errs = append(errs, fmt.Errorf("the files are delivered, their Iceberg table isn't: %w", err))
 		} else {
 			d.report.Iceberg = &d.root.Iceberg.Version
-			if c := d.t.Catalog; c != nil {
-				d.report.IcebergTable = c.Name() + " in " + c.URI()
+			if s := d.root.Iceberg; s.Catalog != "" {
+				d.report.IcebergTable = s.Name + " in " + s.Catalog
 			}
 		}
 	}
