@@ -18,6 +18,7 @@ import (
 	"github.com/apache/iceberg-go"
 	"pgregory.net/rapid"
 
+	"github.com/usagelake/usagelake/load/bucket/storetest"
 	"github.com/usagelake/usagelake/load/catalog"
 	"github.com/usagelake/usagelake/load/catalog/catalogtest"
 	"github.com/usagelake/usagelake/load/deliver"
@@ -197,6 +198,36 @@ func TestACatalogKeepsTheTable(t *testing.T) {
 	r.tableIs()
 	if _, err := os.Stat(filepath.Join(r.dir, "metadata", "version-hint.text")); err == nil {
 		t.Error("there is a hint, too")
+	}
+}
+
+// TestACatalogOverAStore: a table in a real store, whose catalog writes there, too.
+func TestACatalogOverAStore(t *testing.T) {
+	store := storetest.S3(t)
+	at := catalogtest.Start(t, "finance", "io-impl=org.apache.iceberg.aws.s3.S3FileIO", "s3.path-style-access=true",
+		"s3.endpoint="+store.Options.Endpoint, "client.region="+store.Options.Region, "http-client.type=urlconnection",
+		"s3.access-key-id="+store.Env["AWS_ACCESS_KEY_ID"], "s3.secret-access-key="+store.Env["AWS_SECRET_ACCESS_KEY"])
+	r := newRig(t)
+	r.b = &watched{Bucket: store.Bucket(t)}
+	k := r.inCatalog(at, "finance.usage")
+	for n := range 6 {
+		r.w.RandomDay(day("acme", n%3), 10+n, int64(n))
+		r.now = r.now.Add(72 * time.Hour)
+		r.delivered(k.iceberg)
+	}
+	if v := r.verified(k.iceberg, true); len(v.Found) > 0 || v.Swept > 0 {
+		t.Errorf("verify: %+v", v)
+	}
+	var there struct {
+		Metadata struct {
+			Location  string
+			Snapshots []struct{ Summary map[string]string }
+		}
+	}
+	must(t, json.Unmarshal(k.ask(http.MethodGet, k.path(), ""), &there))
+	last := there.Metadata.Snapshots[len(there.Metadata.Snapshots)-1].Summary
+	if there.Metadata.Location != store.URL || last["total-records"] != "42" || last["total-data-files"] != "3" {
+		t.Errorf("the table at %s says %v", there.Metadata.Location, last)
 	}
 }
 
