@@ -13,6 +13,7 @@ import (
 	"net/url"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/usagelake/usagelake/load/catalog"
 	"github.com/usagelake/usagelake/load/catalog/catalogtest"
@@ -42,7 +43,7 @@ func set(name, value string) []any {
 
 // TestTheProtocol at Apache Iceberg's own implementation of it.
 func TestTheProtocol(t *testing.T) {
-	at := catalogtest.Start(t, "finance")
+	at := catalogtest.Namespace(t, "finance")
 	c := open(t, catalog.Options{URI: at + "/", Warehouse: "main"})
 	if c.URI() != at+"?warehouse=main" {
 		t.Errorf("it is at %s", c.URI())
@@ -86,7 +87,7 @@ func TestTheProtocol(t *testing.T) {
 		t.Errorf("a namespace that isn't there: %v", err)
 	}
 	// Names that a URL can't have as they are.
-	catalogtest.Namespace(t, at, "fin ance")
+	catalogtest.Namespace(t, "fin ance")
 	odd := open(t, catalog.Options{URI: at, Table: "fin ance.us+age ü"})
 	if _, err := odd.Create(t.Context(), table(t.TempDir())); err != nil {
 		t.Fatal(err)
@@ -259,6 +260,10 @@ func TestWhatAnswersMean(t *testing.T) {
 			catalog.ErrRights, 2, "ForbiddenException"},
 		"conflict": {says(409, `{}`), catalog.ErrTaken, catalog.ErrTaken, 2, "Conflict"},
 		"bad":      {says(400, `{"error":{"message":"a \u001b[31mbad one","type":"Bad"}}`), nil, nil, 2, "Bad: a"},
+		"another time": {func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Date", time.Now().Add(-2*time.Minute).UTC().Format(http.TimeFormat))
+			says(400, `{"error":{"message":"Invalid update timestamp","type":"IllegalArgumentException"}}`)(w, r)
+		}, nil, nil, 2, "clock is 2m off"},
 		"failed":   {says(500, ``), catalog.ErrUnsure, catalog.ErrUnsure, 6, "Internal Server Error"},
 		"gateway":  {says(502, `<html>`), catalog.ErrUnsure, catalog.ErrUnsure, 6, "Bad Gateway"},
 		"not made": {says(501, ``), nil, nil, 2, "Not Implemented"},

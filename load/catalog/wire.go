@@ -29,6 +29,7 @@ const (
 	tries       = 5               // of what changes nothing
 	firstWait   = 200 * time.Millisecond
 	maxWait     = 30 * time.Second
+	maxSkew     = 50 * time.Second // Iceberg's own implementation takes a minute
 )
 
 // Error is every error of a catalog.
@@ -238,6 +239,10 @@ func (c *Catalog) refused(r request, resp *http.Response, body []byte) *Error {
 	case s >= 500 && s != http.StatusNotImplemented:
 		e.again = r.again
 		return r.unsure(e)
+	}
+	if t, err := http.ParseTime(resp.Header.Get("Date")); err == nil && e.Hint == "" && time.Until(t).Abs() > maxSkew {
+		e.Hint = fmt.Sprintf("this machine's clock is %s off from the catalog's, and catalogs take no snapshot of a later "+
+			"time than theirs: set it (timedatectl set-ntp true)", words.Span(time.Until(t).Abs()))
 	}
 	return e
 }

@@ -30,6 +30,7 @@ type kept struct {
 	at    string // the catalog
 	table string // NAMESPACE.NAME
 	dir   string
+	keep  time.Duration
 
 	mu       sync.Mutex
 	requests []string
@@ -41,9 +42,15 @@ type kept struct {
 // late is a fault: the request reaches the catalog right before the next one that changes something.
 const late fault = 100
 
+// fast is how much faster time goes for a table in a catalog than its rig says. A catalog has the machine's clock, and
+// takes no snapshot of more than a minute later; a day takes it 0.9 seconds.
+const fast = 100_000
+
 // inCatalog makes of a rig one whose table is in a catalog.
 func (r *rig) inCatalog(at, table string) *kept {
-	return &kept{t: r.t, at: at, table: table, dir: r.dir}
+	start, began := time.Now(), r.now
+	r.opts.Now = func() time.Time { return start.Add(r.now.Sub(began) / fast) }
+	return &kept{t: r.t, at: at, table: table, dir: r.dir, keep: deliver.DefaultKeep}
 }
 
 // iceberg makes a target one with the table.
@@ -51,7 +58,7 @@ func (k *kept) iceberg(t *deliver.Target) {
 	k.t.Helper()
 	c, err := catalog.Open(catalog.Options{URI: k.at, Table: k.table, Transport: k})
 	must(k.t, err)
-	t.Delta, t.Iceberg, t.Catalog = false, true, c
+	t.Delta, t.Iceberg, t.Catalog, t.Keep = false, true, c, k.keep/fast
 	k.requests = nil
 }
 
@@ -150,7 +157,7 @@ func (r *rig) catalogIs(k *kept, manifests ...string) *icebergVersion {
 // says of it. A day with fewer rows, and one with none, are what they are in the lake.
 func TestACatalogKeepsTheTable(t *testing.T) {
 	r := newRig(t)
-	k := r.inCatalog(catalogtest.Start(t, "finance"), "finance.usage")
+	k := r.inCatalog(catalogtest.Namespace(t, "finance1"), "finance1.usage")
 	for n := range 5 {
 		r.w.RandomDay(day("acme", n), 100+n, int64(n))
 	}
@@ -235,19 +242,20 @@ func TestACatalogOverAStore(t *testing.T) {
 // catalog, which says nothing, or that it has failed. The table is whole all the time, and the next delivery makes it
 // up, although nothing changed.
 func TestACatalogBrokenOffAtEachRequest(t *testing.T) {
-	at := catalogtest.Start(t, "finance")
+	at := catalogtest.Namespace(t, "finance2")
 	r := newRig(t)
 	for n := range 3 {
 		r.w.RandomDay(day("acme", n), 10+n, int64(n))
 	}
-	k := r.inCatalog(at, "finance.usage")
+	k := r.inCatalog(at, "finance2.usage")
+	k.keep = 5 * time.Hour
 	seed := int64(100)
 	for _, first := range []bool{true, false} { // of a table that isn't there yet, and of one that is
 		for n, ended := 0, false; !ended; n++ {
 			for _, how := range []fault{broken, lost} {
 				if first {
 					must(t, os.RemoveAll(r.dir))
-					k.table = fmt.Sprintf("finance.usage%d", seed)
+					k.table = fmt.Sprintf("finance2.usage%d", seed)
 				}
 				seed++
 				r.w.RandomDay(day("acme", int(seed)%4), 5, seed)
@@ -262,7 +270,7 @@ func TestACatalogBrokenOffAtEachRequest(t *testing.T) {
 					return sound
 				}
 				r.b.fault, k.fault, k.status = fails, fails, []int{0, 400}[seed%2]
-				r.now = r.now.Add(100 * time.Hour)
+				r.now = r.now.Add(10 * time.Hour)
 				_, err := r.deliver(k.iceberg)
 				r.b.fault, k.fault = nil, nil
 				ended = err == nil && asked <= n
@@ -282,12 +290,12 @@ func TestACatalogBrokenOffAtEachRequest(t *testing.T) {
 // TestACommitOfUnknownOutcome: a commit that the catalog made, or didn't, with an answer that doesn't tell, is found
 // out: there is one snapshot more, and no file twice.
 func TestACommitOfUnknownOutcome(t *testing.T) {
-	at := catalogtest.Start(t, "finance")
+	at := catalogtest.Namespace(t, "finance3")
 	for _, status := range []int{0, 500, 502, 503, 504, 409, 404, 429} {
 		for _, how := range []fault{broken, lost, late} {
 			t.Run(fmt.Sprintf("%d %d", status, how), func(t *testing.T) {
 				r := newRig(t)
-				k := r.inCatalog(at, fmt.Sprintf("finance.unknown_%d_%d", status, how))
+				k := r.inCatalog(at, fmt.Sprintf("finance3.unknown_%d_%d", status, how))
 				r.w.RandomDay(day("acme", 0), 10, 1)
 				r.delivered(k.iceberg)
 				r.w.RandomDay(day("acme", 0), 11, 2)
@@ -328,12 +336,12 @@ func (r *rig) nothingLeft(k *kept) {
 // TestNothingMixedInACatalog: TestNothingMixed with a table in a catalog whose answers are lost now and then.
 func TestNothingMixedInACatalog(t *testing.T) {
 	contents := days(t)
-	at := catalogtest.Start(t, "finance")
+	at := catalogtest.Namespace(t, "finance4")
 	tables := 0
 	rapid.Check(t, func(rt *rapid.T) {
 		r := newRig(t)
 		tables++
-		k := r.inCatalog(at, fmt.Sprintf("finance.t%d", tables))
+		k := r.inCatalog(at, fmt.Sprintf("finance4.t%d", tables))
 		for range rapid.IntRange(1, 6).Draw(rt, "rounds") {
 			for range rapid.IntRange(0, 4).Draw(rt, "changes") {
 				account := rapid.SampledFrom([]string{"acme", "2026"}).Draw(rt, "account")
@@ -375,8 +383,8 @@ func TestNothingMixedInACatalog(t *testing.T) {
 func TestTwoLakesOneTableInACatalog(t *testing.T) {
 	r, s := newRig(t), newRig(t)
 	s.dir, s.b = r.dir, &watched{Bucket: openBucket(t, r.dir)}
-	at := catalogtest.Start(t, "finance")
-	k, l := r.inCatalog(at, "finance.usage"), s.inCatalog(at, "finance.usage")
+	at := catalogtest.Namespace(t, "finance5")
+	k, l := r.inCatalog(at, "finance5.usage"), s.inCatalog(at, "finance5.usage")
 	as := func(t *deliver.Target) { l.iceberg(t); t.As = "eu" }
 	const other = "lakes/eu/manifest.json"
 	r.w.RandomDay(day("acme", 0), 10, 1)
@@ -422,17 +430,16 @@ func TestTwoLakesOneTableInACatalog(t *testing.T) {
 // what it alone had goes after it, never before, and the catalog's own versions don't grow in number.
 func TestExpiryInACatalog(t *testing.T) {
 	r := newRig(t)
-	k := r.inCatalog(catalogtest.Start(t, "finance"), "finance.usage")
-	keep := func(t *deliver.Target) { k.iceberg(t); t.Keep = 48 * time.Hour }
-	r.now = time.Now() // the catalog takes no snapshot of a time long before its own
+	k := r.inCatalog(catalogtest.Namespace(t, "finance6"), "finance6.usage")
+	k.keep = 48 * time.Hour
 	r.w.RandomDay(day("acme", 0), 10, 0)
-	r.delivered(keep)
+	r.delivered(k.iceberg)
 	began := r.catalogIs(k).current().ID
 	first := r.same("usage").Groups[0].Files[0].Key
 	for n := range 40 {
 		r.now = r.now.Add(24 * time.Hour)
 		r.w.RandomDay(day("acme", 0), 11+n, int64(n+1))
-		if r.delivered(keep); n > 3 && len(k.requests) > 3 {
+		if r.delivered(k.iceberg); n > 3 && len(k.requests) > 3 {
 			t.Fatalf("night %d: %q", n, k.requests)
 		}
 		v := r.catalogIs(k)
@@ -449,7 +456,7 @@ func TestExpiryInACatalog(t *testing.T) {
 
 // TestATableThatAnotherProgramChangedInItsCatalog is told of, and left alone.
 func TestATableThatAnotherProgramChangedInItsCatalog(t *testing.T) {
-	at := catalogtest.Start(t, "finance")
+	at := catalogtest.Namespace(t, "finance7")
 	for name, x := range map[string]struct{ updates, says string }{
 		"retries": {`{"action":"set-properties","updates":{"commit.retry.num-retries":"4"}}`,
 			"commit.retry.num-retries is 4"},
@@ -467,7 +474,7 @@ func TestATableThatAnotherProgramChangedInItsCatalog(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := newRig(t)
-			k := r.inCatalog(at, "finance."+strings.ReplaceAll(name, " ", "_"))
+			k := r.inCatalog(at, "finance7."+strings.ReplaceAll(name, " ", "_"))
 			r.w.RandomDay(day("acme", 0), 10, 1)
 			r.delivered(k.iceberg)
 			now := k.read().current()
@@ -506,7 +513,7 @@ func TestATableThatAnotherProgramChangedInItsCatalog(t *testing.T) {
 // told of it.
 func TestATableThatIsGoneFromItsCatalog(t *testing.T) {
 	r := newRig(t)
-	k := r.inCatalog(catalogtest.Start(t, "finance"), "finance.usage")
+	k := r.inCatalog(catalogtest.Namespace(t, "finance8"), "finance8.usage")
 	r.w.RandomDay(day("acme", 0), 10, 0)
 	r.w.RandomDay(day("acme", 1), 11, 1)
 	r.delivered(k.iceberg)
@@ -540,7 +547,7 @@ func TestATableThatIsGoneFromItsCatalog(t *testing.T) {
 // TestATableEntersAndLeavesACatalog only if none is left behind that readers would take for the one.
 func TestATableEntersAndLeavesACatalog(t *testing.T) {
 	r := newRig(t)
-	k := r.inCatalog(catalogtest.Start(t, "finance"), "finance.usage")
+	k := r.inCatalog(catalogtest.Namespace(t, "finance9"), "finance9.usage")
 	refused := func(what func(*deliver.Target), says string) {
 		t.Helper()
 		r.w.RandomDay(day("acme", 1), 5, r.now.Unix())
@@ -554,10 +561,10 @@ func TestATableEntersAndLeavesACatalog(t *testing.T) {
 	must(t, os.RemoveAll(filepath.Join(r.dir, "metadata")))
 	r.delivered(k.iceberg)
 	r.catalogIs(k)
-	refused(withIceberg, "it is finance.usage in the catalog "+k.at)
-	refused(nil, "it is finance.usage in the catalog "+k.at)
+	refused(withIceberg, "it is finance9.usage in the catalog "+k.at)
+	refused(nil, "it is finance9.usage in the catalog "+k.at)
 	must(t, os.RemoveAll(r.lake.Path(deliver.Dir, "warehouse"))) // the manifest says it, too
-	refused(withIceberg, "it is finance.usage in the catalog "+k.at)
+	refused(withIceberg, "it is finance9.usage in the catalog "+k.at)
 	k.ask(http.MethodDelete, k.path(), "")
 	must(t, os.RemoveAll(filepath.Join(r.dir, "metadata")))
 	r.delivered(withIceberg)
@@ -568,7 +575,7 @@ func TestATableEntersAndLeavesACatalog(t *testing.T) {
 func TestATableBelowAnotherOfACatalog(t *testing.T) {
 	r, s := newRig(t), newRig(t)
 	s.dir, s.b = r.dir, &watched{Bucket: openBucket(t, r.dir)}
-	k := r.inCatalog(catalogtest.Start(t, "finance"), "finance.usage")
+	k := r.inCatalog(catalogtest.Namespace(t, "finance10"), "finance10.usage")
 	r.w.RandomDay(day("acme", 0), 10, 0)
 	r.delivered(k.iceberg)
 	s.w.RandomDay(day("emea", 0), 10, 0)
@@ -582,7 +589,7 @@ func TestATableBelowAnotherOfACatalog(t *testing.T) {
 // TestColumnsThatComeLaterToACatalog get ids of their own, and those that are there keep theirs.
 func TestColumnsThatComeLaterToACatalog(t *testing.T) {
 	r := newRig(t)
-	k := r.inCatalog(catalogtest.Start(t, "finance"), "finance.usage")
+	k := r.inCatalog(catalogtest.Namespace(t, "finance11"), "finance11.usage")
 	r.w.RandomDay(day("acme", 0), 10, 0)
 	r.delivered(k.iceberg)
 	was := r.catalogIs(k).Schemas[0]
