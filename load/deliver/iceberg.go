@@ -103,10 +103,14 @@ func (d *delivery) iceberg(ctx context.Context) error {
 	if held == nil {
 		held = &heldIceberg{IcebergState: *d.icebergNow(), Begun: true}
 	}
-	if !held.Begun && held.Number == d.root.Manifest.Number {
+	mend := d.mendable()
+	if !held.Begun && held.Number == d.root.Manifest.Number && len(mend) == 0 {
 		return nil
 	}
 	d.watch(Progress{Doing: "table"})
+	if err := d.putBack(ctx, held, mend); err != nil {
+		return err
+	}
 	t, err := d.openIceberg(ctx, held)
 	if err != nil {
 		return err

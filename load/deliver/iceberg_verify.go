@@ -239,6 +239,41 @@ func (v *icebergCheck) against(ctx context.Context) error {
 	return nil
 }
 
+// mendable are the keys of the table's objects that a verification found missing or changed.
+func (d *delivery) mendable() []string {
+	var keys []string
+	for key := range d.opts.Anew {
+		if _, _, ours := metadataOwner(key); ours || key == hintKey {
+			keys = append(keys, key)
+		}
+	}
+	return keys
+}
+
+// putBack puts such objects where they were, as the lake keeps them: manifests and lists, and of a table without a
+// catalog its version, if that is gone. Of what the lake doesn't keep a warning tells.
+func (d *delivery) putBack(ctx context.Context, held *heldIceberg, keys []string) error {
+	for _, key := range keys {
+		on := bucket.On{}
+		if key == hintKey { // the hint itself is the commit's matter
+			if d.t.Catalog != nil || held.Version == 0 {
+				continue
+			}
+			key, on = versionKey(held.Version), bucket.On{Absent: true}
+		}
+		b, err := d.lake.FS.ReadFile(d.metadataPath(key))
+		if err != nil {
+			d.opts.Logger.Warn("an object of the Iceberg table can't be put back: the lake doesn't keep it", "target", d.t.Name,
+				"key", key)
+			continue
+		}
+		if _, err := d.t.Bucket.Put(ctx, key, bucket.Bytes(b), on); err != nil && !errors.Is(err, bucket.ErrTaken) {
+			return err
+		}
+	}
+	return nil
+}
+
 // metadataOwner is the manifest that a manifest or manifest list was written for, and the lake that wrote it.
 func metadataOwner(key string) (number int64, lake string, ok bool) {
 	if m := leafKey.FindStringSubmatch(key); m != nil {
