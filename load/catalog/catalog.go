@@ -64,12 +64,6 @@ type Catalog struct {
 	token  string
 }
 
-// Table is a table as its catalog has it.
-type Table struct {
-	Metadata json.RawMessage // by the Iceberg table spec
-	File     string          // where the catalog keeps them
-}
-
 // Check says what is wrong with options, as far as it can be told without asking anybody.
 func Check(o Options) error {
 	_, err := Open(o)
@@ -149,13 +143,13 @@ func (c *Catalog) Name() string { return c.o.Table }
 // Requests is how many were sent so far.
 func (c *Catalog) Requests() int64 { return c.n.Load() }
 
-// Load is the table as it is now. ErrAbsent if there is none.
-func (c *Catalog) Load(ctx context.Context) (*Table, error) {
+// Load is the table's metadata as they are now, by the Iceberg table spec. ErrAbsent if there is none.
+func (c *Catalog) Load(ctx context.Context) (json.RawMessage, error) {
 	return c.answered(ctx, "load", request{method: http.MethodGet, name: c.table[len(c.table)-1], again: true})
 }
 
 // Create makes the table of what the protocol's CreateTableRequest says besides the name. ErrTaken if there is one.
-func (c *Catalog) Create(ctx context.Context, what map[string]any) (*Table, error) {
+func (c *Catalog) Create(ctx context.Context, what map[string]any) (json.RawMessage, error) {
 	body := map[string]any{"name": c.table[len(c.table)-1]}
 	for k, v := range what {
 		body[k] = v
@@ -163,19 +157,16 @@ func (c *Catalog) Create(ctx context.Context, what map[string]any) (*Table, erro
 	return c.answered(ctx, "create", request{method: http.MethodPost, body: body})
 }
 
-// Commit makes updates of the table, all or none, if every requirement holds; both as the protocol has them. The table
-// is what it has become.
-func (c *Catalog) Commit(ctx context.Context, requirements, updates []any) (*Table, error) {
+// Commit makes updates of the table, all or none, if every requirement holds; both as the protocol has them. The
+// metadata are what they have become.
+func (c *Catalog) Commit(ctx context.Context, requirements, updates []any) (json.RawMessage, error) {
 	body := map[string]any{"requirements": requirements, "updates": updates}
 	return c.answered(ctx, "commit to", request{method: http.MethodPost, name: c.table[len(c.table)-1], body: body})
 }
 
 // answered asks for something about the table; op says what, for errors.
-func (c *Catalog) answered(ctx context.Context, op string, r request) (*Table, error) {
-	var out struct {
-		File     string          `json:"metadata-location"`
-		Metadata json.RawMessage `json:"metadata"`
-	}
+func (c *Catalog) answered(ctx context.Context, op string, r request) (json.RawMessage, error) {
+	var out struct{ Metadata json.RawMessage }
 	err := c.begin(ctx)
 	if err == nil {
 		r.url = c.path("namespaces", strings.Join(c.table[:len(c.table)-1], "\x1f"), "tables", r.name)
@@ -186,7 +177,7 @@ func (c *Catalog) answered(ctx context.Context, op string, r request) (*Table, e
 	if err != nil {
 		return nil, c.dress(err, op)
 	}
-	return &Table{Metadata: out.Metadata, File: out.File}, nil
+	return out.Metadata, nil
 }
 
 // begin gets a token, if it takes one, and asks the catalog how to go on.

@@ -66,7 +66,6 @@ type icebergTable struct {
 	digest  string
 	hint    bucket.Tag // "" if there is none
 	hintAt  int64      // the version that it names
-	file    string     // in a catalog: where it keeps the version
 	unsure  int        // how many commits to the catalog had no answer
 	put     []string   // keys that the version to come is made of
 	wasted  []string   // keys of versions that came to nothing

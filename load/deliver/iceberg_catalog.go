@@ -76,9 +76,9 @@ func (d *delivery) findInCatalog(ctx context.Context) (*icebergTable, error) {
 
 // inCatalog refuses a table that no delivery made. Members that deliveries don't know are the catalog's matter: it
 // writes the metadata.
-func (d *delivery) inCatalog(there *catalog.Table) (*icebergTable, error) {
+func (d *delivery) inCatalog(metadata json.RawMessage) (*icebergTable, error) {
 	var m icebergMetadata
-	if err := json.Unmarshal(there.Metadata, &m); err != nil {
+	if err := json.Unmarshal(metadata, &m); err != nil {
 		return nil, d.foreign(0, err.Error())
 	}
 	if m.Current != nil && *m.Current < 0 { // how some write that there is none
@@ -86,7 +86,7 @@ func (d *delivery) inCatalog(there *catalog.Table) (*icebergTable, error) {
 	}
 	m.Location = strings.TrimRight(m.Location, "/")
 	slices.SortStableFunc(m.Snapshots, func(a, b icebergSnapshot) int { return cmp.Compare(a.Sequence, b.Sequence) })
-	t := &icebergTable{version: m.LastSequence + 1, meta: &m, file: there.File}
+	t := &icebergTable{version: m.LastSequence + 1, meta: &m}
 	if here := tableLocation(d.t.Bucket.URL()); m.Location != here {
 		return nil, hint(fmt.Errorf("the catalog has the table at %s, and the delivery is to %s", m.Location, here),
 			"files are registered where they lie, so a table must be where its delivery is. If the delivery just made it: drop "+
@@ -164,8 +164,7 @@ func (d *delivery) commitInCatalog(ctx context.Context, t *icebergTable, next *i
 		if err != nil {
 			return nil, err
 		}
-		out.put, out.wasted, out.drop = t.put, t.wasted, t.drop
-		return out, nil
+		return out.after(t, next), nil
 	}
 	if errors.Is(err, catalog.ErrUnsure) {
 		t.unsure++
@@ -181,14 +180,26 @@ func (d *delivery) commitInCatalog(ctx context.Context, t *icebergTable, next *i
 	if next.Current != nil && slices.ContainsFunc(out.meta.Snapshots, func(s icebergSnapshot) bool {
 		return s.ID == *next.Current && s.List == next.snapshot().List
 	}) { // it was done
-		out.put, out.wasted, out.drop = t.put, t.wasted, t.drop
-		return out, nil
+		return out.after(t, next), nil
 	}
 	again := errors.Is(err, catalog.ErrTaken) || errors.Is(err, catalog.ErrAbsent) || errors.Is(err, catalog.ErrUnsure)
 	if !again || t.unsure == unsureCommits {
 		return nil, err
 	}
 	return out.without(t), nil
+}
+
+// after is the table where a commit of next to it was done. A catalog may keep snapshots that it was told to drop: then
+// what they have stays.
+func (t *icebergTable) after(was *icebergTable, next *icebergMetadata) *icebergTable {
+	t.put, t.wasted, t.drop = was.put, was.wasted, was.drop
+	for _, s := range was.meta.Snapshots {
+		is := func(o icebergSnapshot) bool { return o.ID == s.ID }
+		if !slices.ContainsFunc(next.Snapshots, is) && slices.ContainsFunc(t.meta.Snapshots, is) {
+			t.drop = nil
+		}
+	}
+	return t
 }
 
 // waited is false if the context ended meanwhile.

@@ -1,6 +1,7 @@
 package deliver_test
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -9,6 +10,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -37,6 +39,7 @@ type kept struct {
 	fault    func(op, path string) fault
 	status   int // of what is broken; 0: there is no answer
 	held     *http.Request
+	keeps    bool // it drops no snapshot
 }
 
 // late is a fault: the request reaches the catalog right before the next one that changes something.
@@ -69,6 +72,13 @@ func (k *kept) RoundTrip(req *http.Request) (*http.Response, error) {
 	how := sound
 	if k.fault != nil {
 		how = k.fault(op, req.URL.Path)
+	}
+	if k.keeps && op == "post" {
+		b, err := io.ReadAll(req.Body)
+		must(k.t, err)
+		req = req.Clone(req.Context())
+		b = regexp.MustCompile(`,\{"action":"remove-snapshots"[^}]*\}`).ReplaceAll(b, nil)
+		req.Body, req.ContentLength = io.NopCloser(bytes.NewReader(b)), int64(len(b))
 	}
 	status, held := k.status, k.held
 	if op == "post" {
@@ -450,6 +460,28 @@ func TestExpiryInACatalog(t *testing.T) {
 		if len(v.Snapshots) > 4 {
 			t.Errorf("night %d: there are %d snapshots", n, len(v.Snapshots))
 		}
+	}
+	r.nothingLeft(k)
+}
+
+// TestACatalogThatKeepsSnapshots that it was told to drop: what they have stays.
+func TestACatalogThatKeepsSnapshots(t *testing.T) {
+	r := newRig(t)
+	k := r.inCatalog(catalogtest.Namespace(t, "keeps"), "keeps.usage")
+	k.keep, k.keeps = 48*time.Hour, true
+	for n := range 8 {
+		r.now = r.now.Add(24 * time.Hour)
+		r.w.RandomDay(day("acme", 0), 11+n, int64(n+1))
+		r.delivered(k.iceberg)
+		if v := r.catalogIs(k); len(v.Snapshots) != n+1 {
+			t.Fatalf("night %d: %d snapshots", n, len(v.Snapshots))
+		}
+	}
+	k.keeps = false
+	r.w.RandomDay(day("acme", 0), 30, 30)
+	r.delivered(k.iceberg)
+	if v := r.catalogIs(k); len(v.Snapshots) > 4 {
+		t.Errorf("there are %d snapshots", len(v.Snapshots))
 	}
 	r.nothingLeft(k)
 }
