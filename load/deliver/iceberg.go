@@ -332,7 +332,7 @@ func (d *delivery) foreign(version int64, what string) error {
 }
 
 const icebergAnew = "the table must be the deliveries' own: no writing, no compaction, no expiry by other programs. " +
-	"Remove its folder metadata, or drop it in its catalog (never with PURGE, which takes the day files along), and " +
+	"Remove its folder metadata, or drop it in its catalog (never with PURGE, which may take the day files along), and " +
 	"deliver again: it is made anew"
 
 // planIceberg is the version that follows: the table with the files of the manifest that is there. What it lists is put
