@@ -12,6 +12,7 @@ import (
 
 	"github.com/usagelake/usagelake/jobs/config"
 	"github.com/usagelake/usagelake/load/bucket"
+	"github.com/usagelake/usagelake/load/catalog"
 	"github.com/usagelake/usagelake/load/deliver"
 	"github.com/usagelake/usagelake/load/durable"
 	"github.com/usagelake/usagelake/load/publish"
@@ -126,8 +127,24 @@ func targetOf(ctx context.Context, env Env, to config.Delivery, opts DeliverOpti
 		o.Watch = func(p deliver.Progress) { opts.Watch(to.Name, p) }
 	}
 	var err error
-	target.Bucket, err = OpenBucket(ctx, env, to)
+	if target.Bucket, err = OpenBucket(ctx, env, to); err == nil && to.Iceberg.Set() {
+		target.Catalog, err = openCatalog(env, to.Iceberg)
+	}
 	return target, o, err
+}
+
+// openCatalog opens the catalog of a delivery's Iceberg table; it asks nobody anything yet.
+func openCatalog(env Env, c config.IcebergCatalog) (*catalog.Catalog, error) {
+	o := c.Options()
+	var err error
+	if o.Token, o.Client.Secret, err = c.Secrets(env.Getenv); err != nil {
+		return nil, err
+	}
+	o.Transport, o.UserAgent = env.Transport, "usagelake/"+env.Version
+	if c.SigV4 != "" {
+		o.Sign = bucket.Signer(env.Getenv, c.SigV4, "glue")
+	}
+	return catalog.Open(o)
 }
 
 // OpenBucket opens the bucket of a delivery; it asks the store nothing yet.

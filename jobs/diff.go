@@ -329,7 +329,8 @@ func (d *differ) known(ctx context.Context, p schemas.Partition, known []load.Se
 
 // change counts a change of one currency, and lists it.
 func (d *differ) change(p schemas.Partition, sums map[string]*diffSums, c transform.Change) error {
-	r := DiffRecord{Kind: DiffChanged, Account: p.Account, Date: p.Date.String(), Fields: c.Fields()}
+	r := DiffRecord{Kind: DiffChanged, Account: p.Account, Date: p.Date.String(),
+		Fields: append([]string{}, c.Fields()...)}
 	is := cmp.Or(c.After, c.Before)
 	switch {
 	case c.Before == nil:

@@ -27,7 +27,7 @@ type Known struct {
 	Currency string
 	Amount   *schemas.Money // in Currency; nil if it has none
 
-	content [][]byte // by column, but for noContent
+	content [][]byte // by column, but for noContent; nil where the other side of the day has nothing
 }
 
 // Change is what became of a record: it came (Before is nil), it went (After is nil), or it has other content.
@@ -84,7 +84,7 @@ func Compare(ctx context.Context, before, after *Day, each func(Change) error) (
 	gone := map[string][]*Known{}
 	twice := len(before.windows) > 0 && len(after.windows) > 0
 	if twice {
-		if _, err := comparePass(ctx, before, after, func(c Change) error {
+		if _, err := comparePass(ctx, before, after, twice, func(c Change) error {
 			if c.After == nil {
 				gone[c.Before.ID] = append(gone[c.Before.ID], c.Before)
 			}
@@ -93,7 +93,7 @@ func Compare(ctx context.Context, before, after *Day, each func(Change) error) (
 			return Comparison{}, err
 		}
 	}
-	out, err := comparePass(ctx, before, after, func(c Change) error {
+	out, err := comparePass(ctx, before, after, twice, func(c Change) error {
 		switch {
 		case c.After == nil && twice: // told at the end
 			return nil
@@ -120,8 +120,10 @@ func Compare(ctx context.Context, before, after *Day, each func(Change) error) (
 	return out, nil
 }
 
-// comparePass goes through both sides at once, one time after the other, and tells what differs at each.
-func comparePass(ctx context.Context, before, after *Day, each func(Change) error) (out Comparison, err error) {
+// comparePass goes through both sides at once, one time after the other, and tells what differs at each; with fields in
+// a way that Change.Fields can tell of, too.
+func comparePass(ctx context.Context, before, after *Day, fields bool, each func(Change) error) (out Comparison,
+	err error) {
 	rejects := map[[sha256.Size]byte]int64{} // how many more of one content after has than before
 	was, is := newSide(ctx, before), newSide(ctx, after)
 	defer was.stop()
@@ -136,7 +138,7 @@ func comparePass(ctx context.Context, before, after *Day, each func(Change) erro
 		}
 		a, b := was.take(at), is.take(at)
 		if !bytes.Equal(was.text, is.text) { // the rule is that nothing differs
-			if err := tellApart(a, b, each); err != nil {
+			if err := tellApart(a, b, fields, each); err != nil {
 				return out, err
 			}
 		}
@@ -160,7 +162,7 @@ func comparePass(ctx context.Context, before, after *Day, each func(Change) erro
 }
 
 // tellApart tells what differs between the records of one time on both sides.
-func tellApart(a, b []sideRow, each func(Change) error) error {
+func tellApart(a, b []sideRow, fields bool, each func(Change) error) error {
 	stays := map[string]int{}
 	for _, r := range a {
 		stays[string(r.text)]++
@@ -181,10 +183,10 @@ func tellApart(a, b []sideRow, each func(Change) error) error {
 		return false
 	})
 	for _, r := range a {
-		was := r.known()
+		was := r.known(fields)
 		c := Change{Before: &was}
 		if i := slices.IndexFunc(b, func(o sideRow) bool { return o.id() == was.ID }); i >= 0 {
-			is := b[i].known()
+			is := b[i].known(fields)
 			c.After = &is
 			b = slices.Delete(b, i, i+1)
 		}
@@ -193,7 +195,7 @@ func tellApart(a, b []sideRow, each func(Change) error) error {
 		}
 	}
 	for _, r := range b {
-		is := r.known()
+		is := r.known(fields)
 		if err := each(Change{After: &is}); err != nil {
 			return err
 		}
@@ -328,7 +330,7 @@ func (r sideRow) amount() *schemas.Money {
 	return &m
 }
 
-func (r sideRow) known() Known {
+func (r sideRow) known(fields bool) Known {
 	k := Known{ID: r.id(), Model: r.string(schemas.ColModel), TokenID: r.string(schemas.ColTokenID),
 		Currency: r.string(schemas.ColCurrency), Amount: r.amount(),
 		Time: r.batch.Column(schemas.ColRequestTime).(*array.Timestamp).Value(r.row).ToTime(arrow.Microsecond).UTC()}
@@ -337,7 +339,7 @@ func (r sideRow) known() Known {
 		k.Amount = &m
 	}
 	for i := range int(r.batch.NumCols()) {
-		if !slices.Contains(noContent, i) {
+		if fields && !slices.Contains(noContent, i) {
 			k.content = append(k.content, appendValue(nil, r.batch.Column(i), r.row))
 		}
 	}

@@ -252,7 +252,8 @@ func (a *app) printDelivery(r *deliver.Report) {
 		fmt.Fprintf(w, "           Delta table %s, version %d\n", words.Printable(r.URL), *r.Delta)
 	}
 	if r.Iceberg != nil {
-		fmt.Fprintf(w, "           Iceberg table %s, version %d\n", words.Printable(r.URL), *r.Iceberg)
+		fmt.Fprintf(w, "           Iceberg table %s, version %d\n", words.Printable(cmp.Or(r.IcebergTable, r.URL)),
+			*r.Iceberg)
 	}
 	a.printLost(r.Lost)
 }

@@ -182,6 +182,10 @@ func Load(o Overrides, getenv func(string) string) (*Config, error) {
 	c.Names = beside(c.Names)
 	c.Schedule.TokenFile = beside(c.Schedule.TokenFile)
 	c.Alerts.beside(beside)
+	for i := range c.Deliver {
+		in := &c.Deliver[i].Iceberg
+		in.TokenFile, in.ClientSecretFile = beside(in.TokenFile), beside(in.ClientSecretFile)
+	}
 	for i := range c.Schedule.Jobs {
 		c.Schedule.Jobs[i].Out = beside(c.Schedule.Jobs[i].Out)
 	}

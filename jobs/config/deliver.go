@@ -2,11 +2,13 @@ package config
 
 import (
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/usagelake/usagelake/load/bucket"
+	"github.com/usagelake/usagelake/load/catalog"
 	"github.com/usagelake/usagelake/load/deliver"
 	"github.com/usagelake/usagelake/schemas"
 )
@@ -24,6 +26,90 @@ type Delivery struct {
 	Keep       Duration `yaml:"keep"`       // 0: deliver.DefaultKeep
 	After      string   `yaml:"after"`      // AfterExport, or ""
 	As         string   `yaml:"as"`         // the lake's name, where several deliver below one prefix
+
+	Iceberg IcebergCatalog `yaml:"iceberg"` // not Set: the Iceberg table is in the layout of Hadoop's catalog
+}
+
+// IcebergCatalog is the catalog that keeps an Iceberg table, and who asks it: a token, a client that gets one, the
+// credentials of AWS, or nobody in particular.
+type IcebergCatalog struct {
+	Catalog   string `yaml:"catalog"`   // https://HOST[/PATH], to which v1/config is added
+	Warehouse string `yaml:"warehouse"` // which of the catalog's; "" if it has one
+	Table     string `yaml:"table"`     // NAMESPACE.NAME
+
+	TokenEnv  string `yaml:"token_env"`  // the variable that holds a bearer token
+	TokenFile string `yaml:"token_file"` // or the file
+
+	ClientID         string `yaml:"client_id"` // of OAuth2's client credentials
+	ClientSecretEnv  string `yaml:"client_secret_env"`
+	ClientSecretFile string `yaml:"client_secret_file"`
+	TokenURI         string `yaml:"token_uri"` // "": the catalog's own
+	Scope            string `yaml:"scope"`     // "": catalog
+
+	SigV4 string `yaml:"sigv4"` // the region of AWS's Glue, which takes requests that are signed
+}
+
+// Set says whether there is a catalog.
+func (c IcebergCatalog) Set() bool { return c != IcebergCatalog{} }
+
+// Options are those of the catalog, without secrets.
+func (c IcebergCatalog) Options() catalog.Options {
+	return catalog.Options{URI: c.Catalog, Warehouse: c.Warehouse, Table: c.Table,
+		Client: catalog.Client{ID: c.ClientID, TokenURI: c.TokenURI, Scope: c.Scope}}
+}
+
+// Secrets reads what proves who asks, anew each time.
+func (c IcebergCatalog) Secrets(getenv func(string) string) (token, clientSecret string, err error) {
+	if c.TokenEnv != "" || c.TokenFile != "" {
+		token, err = Secret("the catalog", "token", c.TokenEnv, c.TokenFile, getenv)
+	}
+	if c.ClientID != "" {
+		clientSecret, err = Secret("the catalog", "client secret", c.ClientSecretEnv, c.ClientSecretFile, getenv)
+	}
+	return token, clientSecret, err
+}
+
+var (
+	variable  = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
+	awsRegion = regexp.MustCompile(`^[a-z]{2}(-[a-z]+)+-\d+$`)
+)
+
+// Validate lists what can't be meant.
+func (c IcebergCatalog) Validate() []error {
+	var errs []error
+	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
+	if c.Catalog == "" || c.Table == "" {
+		bad("say catalog and table, such as https://catalog.example.com/iceberg and finance.usage")
+	} else if err := catalog.Check(c.Options()); err != nil {
+		bad("%w", err)
+	}
+	ways := 0
+	for _, is := range []bool{c.TokenEnv != "" || c.TokenFile != "", c.ClientID != "", c.SigV4 != ""} {
+		if is {
+			ways++
+		}
+	}
+	if ways > 1 {
+		bad("give one of a token, a client_id and sigv4")
+	}
+	if c.TokenEnv != "" && c.TokenFile != "" || c.ClientSecretEnv != "" && c.ClientSecretFile != "" {
+		bad("give a secret's variable or its file, not both")
+	}
+	if secret := c.ClientSecretEnv != "" || c.ClientSecretFile != ""; secret != (c.ClientID != "") {
+		bad("client_id goes with one of client_secret_env (a variable that holds the secret) and client_secret_file")
+	}
+	if (c.TokenURI != "" || c.Scope != "") && c.ClientID == "" {
+		bad("token_uri and scope go with client_id")
+	}
+	for key, name := range map[string]string{"token_env": c.TokenEnv, "client_secret_env": c.ClientSecretEnv} {
+		if name != "" && !variable.MatchString(name) { // which isn't shown: it may be the secret itself
+			bad("%s isn't the name of a variable: write the name there, and put the secret into that variable", key)
+		}
+	}
+	if c.SigV4 != "" && !awsRegion.MatchString(c.SigV4) {
+		bad("sigv4: %q is no region of AWS, such as eu-central-1", c.SigV4)
+	}
+	return errs
 }
 
 // Values of Delivery.
@@ -62,6 +148,14 @@ func (d Delivery) Validate() []error {
 	if len(d.Tables) > 0 && d.What != nil && !slices.Contains(d.What, deliver.WhatUsage) &&
 		!slices.Contains(d.What, deliver.WhatRaw) {
 		bad("tables: they are over the day files: add %s to what", deliver.WhatUsage)
+	}
+	if d.Iceberg.Set() {
+		for _, err := range d.Iceberg.Validate() {
+			bad("iceberg: %w", err)
+		}
+		if !slices.Contains(d.Tables, TableIceberg) {
+			bad("iceberg: it names the catalog of a table that isn't asked for: add %s to tables", TableIceberg)
+		}
 	}
 	if d.Keep != 0 && time.Duration(d.Keep) < minKeep {
 		bad("keep: %s is less than %s: a reader that holds an older manifest would miss its files", time.Duration(d.Keep),

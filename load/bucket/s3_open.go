@@ -3,6 +3,8 @@ package bucket
 import (
 	"bufio"
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -12,6 +14,7 @@ import (
 	"time"
 
 	"github.com/minio/minio-go/v7/pkg/credentials"
+	"github.com/minio/minio-go/v7/pkg/signer"
 )
 
 func openS3(ctx context.Context, at address, o Options) (*s3, error) {
@@ -93,6 +96,23 @@ func (s *s3) findRegion(ctx context.Context) (region string, err error) {
 		return r.error(nil)
 	})
 	return region, err
+}
+
+// Signer signs requests to another service of AWS than its stores, by the credentials that S3 takes. The path of such a
+// request must be of letters that no URL encodes.
+func Signer(getenv func(string) string, region, service string) func(context.Context, *http.Request,
+	[sha256.Size]byte) (*http.Request, error) {
+	own := &http.Client{Timeout: 10 * time.Second}
+	keys := credentials.New(&awsKeys{getenv: getenv, providers: awsProviders(getenv, region, &url.URL{})})
+	return func(ctx context.Context, req *http.Request, sum [sha256.Size]byte) (*http.Request, error) {
+		key, err := keys.GetWithContext(&credentials.CredContext{Client: own, Context: ctx})
+		if err != nil {
+			return nil, asError(err)
+		}
+		req.Header.Set("X-Amz-Content-Sha256", hex.EncodeToString(sum[:]))
+		return signer.SignV4WithServiceType(*req, key.AccessKeyID, key.SecretAccessKey, key.SessionToken, region,
+			service), nil
+	}
 }
 
 // awsProviders are the places that keep credentials, in the order of AWS's own programs. What runs on this machine

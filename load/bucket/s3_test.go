@@ -1,10 +1,15 @@
 package bucket_test
 
 import (
+	"bytes"
 	"context"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"net/http"
 	"net/http/httptest"
@@ -435,5 +440,49 @@ func TestCredentialsOfAmazonsPlaces(t *testing.T) {
 	}
 	if e := is(t, err, bucket.ErrRights); !strings.Contains(e.Hint, "AWS_PROFILE") || count.total() > 0 {
 		t.Errorf("%+v, %d requests", e, count.total())
+	}
+}
+
+// TestSigner: a request to another service is signed as AWS says, computed here from its description.
+func TestSigner(t *testing.T) {
+	env := map[string]string{"AWS_ACCESS_KEY_ID": "AKIDEXAMPLE", "AWS_SECRET_ACCESS_KEY": "wJalrXUtnFEMI",
+		"AWS_SESSION_TOKEN": "a session"}
+	body := []byte(`{"requirements":[]}`)
+	req, err := http.NewRequest(http.MethodPost, "https://glue.eu-central-1.amazonaws.com/iceberg/v1/catalogs/1/"+
+		"namespaces/finance/tables/usage_2?warehouse=s3%3A//w+1&a=b", bytes.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Content-Type", "application/json")
+	sum := sha256.Sum256(body)
+	sign := bucket.Signer(func(name string) string { return env[name] }, "eu-central-1", "glue")
+	if req, err = sign(t.Context(), req, sum); err != nil {
+		t.Fatal(err)
+	}
+	date := req.Header.Get("X-Amz-Date")
+	signed := "content-type;host;x-amz-content-sha256;x-amz-date;x-amz-security-token"
+	canonical := strings.Join([]string{"POST", "/iceberg/v1/catalogs/1/namespaces/finance/tables/usage_2",
+		"a=b&warehouse=s3%3A%2F%2Fw%201",
+		"content-type:application/json", "host:glue.eu-central-1.amazonaws.com",
+		"x-amz-content-sha256:" + hex.EncodeToString(sum[:]), "x-amz-date:" + date, "x-amz-security-token:a session", "",
+		signed, hex.EncodeToString(sum[:])}, "\n")
+	hashed := sha256.Sum256([]byte(canonical))
+	scope := date[:8] + "/eu-central-1/glue/aws4_request"
+	mac := func(key []byte, s string) []byte {
+		h := hmac.New(sha256.New, key)
+		h.Write([]byte(s))
+		return h.Sum(nil)
+	}
+	key := []byte("AWS4" + env["AWS_SECRET_ACCESS_KEY"])
+	for part := range strings.SplitSeq(scope, "/") {
+		key = mac(key, part)
+	}
+	want := "AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/" + scope + ", SignedHeaders=" + signed + ", Signature=" +
+		hex.EncodeToString(mac(key, "AWS4-HMAC-SHA256\n"+date+"\n"+scope+"\n"+hex.EncodeToString(hashed[:])))
+	if got := req.Header.Get("Authorization"); got != want {
+		t.Errorf("%s\nwant %s", got, want)
+	}
+	if b, err := io.ReadAll(req.Body); err != nil || !bytes.Equal(b, body) {
+		t.Errorf("the body is %q, %v", b, err)
 	}
 }

@@ -13,6 +13,7 @@ import (
 
 	"github.com/usagelake/usagelake/load"
 	"github.com/usagelake/usagelake/load/bucket"
+	"github.com/usagelake/usagelake/load/catalog"
 )
 
 // DefaultKeep is how long what was replaced stays for readers that hold an older manifest.
@@ -27,7 +28,8 @@ type Target struct {
 	Delta  bool          // a Delta log over the day files
 	Keep   time.Duration // 0: DefaultKeep
 
-	Iceberg bool // an Iceberg table over the day files
+	Iceberg bool             // an Iceberg table over the day files
+	Catalog *catalog.Catalog // that keeps the Iceberg table; nil: it is in the layout of Hadoop's
 	// As is the lake's name where several lakes deliver below one prefix: its manifest is lakes/AS/manifest.json then.
 	As    string
 	Extra []Extra // finance: the tables of the published file
@@ -69,6 +71,8 @@ type Report struct {
 	Elapsed float64   `json:"elapsed_seconds"`
 	// Requests to the store; a listing counts as one.
 	Requests int64 `json:"requests"`
+	// CatalogRequests are those to the catalog that keeps the Iceberg table.
+	CatalogRequests int64 `json:"catalog_requests,omitempty"`
 
 	Files int64 `json:"files"` // that the manifest lists
 	Bytes int64 `json:"bytes"`
@@ -83,6 +87,8 @@ type Report struct {
 	Damaged   []string `json:"damaged,omitempty"` // files that can't be read: what was delivered of them stays
 	Delta     *int64   `json:"delta_version,omitempty"`
 	Iceberg   *int64   `json:"iceberg_version,omitempty"`
+	// IcebergTable is the table's name and its catalog, if one keeps it.
+	IcebergTable string `json:"iceberg_table,omitempty"`
 }
 
 // tries bounds how often a delivery begins anew since another one came in between.
@@ -114,6 +120,9 @@ func Deliver(ctx context.Context, lake *load.Lake, t Target, opts Options) (*Rep
 	d.t.Bucket = asked
 	err = d.deliver(ctx)
 	d.report.Requests = asked.n.Load()
+	if d.t.Catalog != nil {
+		d.report.CatalogRequests = d.t.Catalog.Requests()
+	}
 	d.report.EndedAt = opts.Now().UTC()
 	d.report.Elapsed = d.report.EndedAt.Sub(started).Seconds()
 	if err != nil {
@@ -257,6 +266,9 @@ func (d *delivery) tables(ctx context.Context) error {
 			errs = append(errs, fmt.Errorf("the files are delivered, their Iceberg table isn't: %w", err))
 		} else {
 			d.report.Iceberg = &d.root.Iceberg.Version
+			if s := d.root.Iceberg; s.Catalog != "" {
+				d.report.IcebergTable = s.Name + " in " + s.Catalog
+			}
 		}
 	}
 	return errors.Join(errs...)

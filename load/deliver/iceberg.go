@@ -40,11 +40,15 @@ import (
 
 // IcebergState is what a manifest says of the table: a version that is known to hold the files of a manifest.
 type IcebergState struct {
-	Version  int64  `json:"version"`            // of metadata/vN.metadata.json; 0 before the first
+	// Version is of metadata/vN.metadata.json, or in a catalog one more than the table had snapshots; 0 before the first.
+	Version  int64  `json:"version"`
 	Snapshot int64  `json:"snapshot,omitempty"` // the current one of that version
 	Number   int64  `json:"number"`             // of the manifest whose files it holds
 	Since    int64  `json:"since"`              // what was retired up to this manifest is in none of its snapshots
 	Table    string `json:"table,omitempty"`    // its UUID
+	// Of a table that a catalog keeps: where it is, and the table's name there.
+	Catalog string `json:"catalog,omitempty"`
+	Name    string `json:"name,omitempty"`
 }
 
 // heldIceberg is the table as the lake knows it.
@@ -62,6 +66,7 @@ type icebergTable struct {
 	digest  string
 	hint    bucket.Tag // "" if there is none
 	hintAt  int64      // the version that it names
+	unsure  int        // how many commits to the catalog had no answer
 	put     []string   // keys that the version to come is made of
 	wasted  []string   // keys of versions that came to nothing
 	drop    []string   // keys that are over once the hint names the version
@@ -97,10 +102,14 @@ func (d *delivery) iceberg(ctx context.Context) error {
 	if held == nil {
 		held = &heldIceberg{IcebergState: *d.icebergNow(), Begun: true}
 	}
-	if !held.Begun && held.Number == d.root.Manifest.Number {
+	mend := d.mendable()
+	if !held.Begun && held.Number == d.root.Manifest.Number && len(mend) == 0 {
 		return nil
 	}
 	d.watch(Progress{Doing: "table"})
+	if err := d.putBack(ctx, held, mend); err != nil {
+		return err
+	}
 	t, err := d.openIceberg(ctx, held)
 	if err != nil {
 		return err
@@ -110,7 +119,13 @@ func (d *delivery) iceberg(ctx context.Context) error {
 		return err
 	}
 	for range tries {
-		if t.hintAt != t.version {
+		switch {
+		case d.t.Catalog != nil && t.version == 0:
+			if t, err = d.createInCatalog(ctx, t); err != nil {
+				return err
+			}
+			continue
+		case d.t.Catalog == nil && t.hintAt != t.version:
 			if t, err = d.pointHint(ctx, t); err != nil {
 				return err
 			}
@@ -123,7 +138,11 @@ func (d *delivery) iceberg(ctx context.Context) error {
 		if next == nil {
 			return d.holdIceberg(ctx, t)
 		}
-		if t, err = d.commitIceberg(ctx, t, next); err != nil {
+		commit := d.commitIceberg
+		if d.t.Catalog != nil {
+			commit = d.commitInCatalog
+		}
+		if t, err = commit(ctx, t, next); err != nil {
 			return err
 		}
 	}
@@ -136,24 +155,37 @@ func (d *delivery) holdIceberg(ctx context.Context, t *icebergTable) error {
 	if t.meta.Current != nil {
 		s.Snapshot = *t.meta.Current
 	}
+	if d.t.Catalog != nil {
+		s.Catalog, s.Name = d.t.Catalog.URI(), d.t.Catalog.Name()
+	}
 	d.root.Iceberg = &heldIceberg{IcebergState: s, Digest: t.digest, Hint: t.hint}
 	if err := d.write(d.path("root.json"), d.root); err != nil {
 		return err
 	}
 	work, workCtx := errgroup.WithContext(ctx)
 	work.SetLimit(uploads)
+	stays, err := d.namesOf(ctx, t)
+	if err != nil {
+		return err
+	}
 	for _, key := range slices.Concat(t.drop, t.wasted) {
+		if stays[key] { // of a commit that was taken for lost
+			continue
+		}
 		work.Go(func() (err error) {
 			defer schemas.Guard(&err)
 			return d.t.Bucket.Delete(workCtx, key)
 		})
 	}
-	return errors.Join(work.Wait(), d.forgetMetadata(ctx, t))
+	return errors.Join(work.Wait(), d.forgetMetadata(stays))
 }
 
 // openIceberg is the table as the lake knows it, or else as it is found.
 func (d *delivery) openIceberg(ctx context.Context, held *heldIceberg) (*icebergTable, error) {
-	if held.Begun || held.Version == 0 {
+	if err := d.sameKeeper(ctx, &held.IcebergState); err != nil {
+		return nil, err
+	}
+	if d.t.Catalog != nil || held.Begun || held.Version == 0 {
 		return d.findIceberg(ctx)
 	}
 	b, err := d.lake.FS.ReadFile(d.metadataPath(versionKey(held.Version)))
@@ -168,6 +200,9 @@ func (d *delivery) openIceberg(ctx context.Context, held *heldIceberg) (*iceberg
 // findIceberg looks for the table in the bucket: from the version that its hint names to the last. A table that isn't
 // there is one of version 0.
 func (d *delivery) findIceberg(ctx context.Context) (*icebergTable, error) {
+	if d.t.Catalog != nil {
+		return d.findInCatalog(ctx)
+	}
 	hinted, tag, there, err := d.readHint(ctx)
 	if err != nil {
 		return nil, err
@@ -175,12 +210,14 @@ func (d *delivery) findIceberg(ctx context.Context) (*icebergTable, error) {
 	t := &icebergTable{hint: tag, hintAt: hinted}
 	from := hinted
 	if !there { // a first commit was broken off before its hint, or somebody removed it
-		for o, err := range d.t.Bucket.List(ctx, "metadata/v") {
+		for o, err := range d.t.Bucket.List(ctx, "metadata/") {
 			if err != nil {
 				return nil, err
 			}
 			if m := metadataKey.FindStringSubmatch(o.Key); m != nil {
 				from = max(from, mustNumber(m[1]))
+			} else if catalogKey.MatchString(o.Key) {
+				return nil, d.foreign(0, "a catalog keeps a table there: "+o.Key)
 			}
 		}
 	}
@@ -257,35 +294,46 @@ func (d *delivery) parseVersion(b []byte, version int64) (*icebergMetadata, erro
 	if err := dec.Decode(&m); err != nil {
 		return nil, d.foreign(version, err.Error())
 	}
+	if m.Properties[propVersion] != strconv.FormatInt(version, 10) {
+		return nil, d.foreign(version, "no delivery wrote it")
+	}
+	return &m, d.checkIceberg(&m, version)
+}
+
+// checkIceberg refuses a version that isn't a table of deliveries there.
+func (d *delivery) checkIceberg(m *icebergMetadata, version int64) error {
 	first, err := d.firstIceberg()
 	if err != nil {
-		return nil, err
+		return err
 	}
 	switch {
-	case m.Properties[propVersion] != strconv.FormatInt(version, 10):
-		return nil, d.foreign(version, "no delivery wrote it")
 	case m.Format != 2 || m.schema() == nil || m.SpecID != 0 || m.Current != nil && m.snapshot() == nil ||
 		len(m.Specs) != 1 || !m.Specs[0].Equals(first.Specs[0]):
-		return nil, d.foreign(version, "its schema or partitioning is another one")
+		return d.foreign(version, "its schema or partitioning is another one")
 	case m.Location != first.Location:
-		return nil, d.foreign(version, "it is the table of "+m.Location)
+		return d.foreign(version, "it is the table of "+m.Location)
 	}
 	prefix := propManifest + d.root.Manifest.Lake.ID + "."
 	for name := range m.Properties {
 		if strings.HasPrefix(name, prefix) && name != d.manifestProp() {
-			return nil, d.foreign(version, "it has the files of manifests of this lake that are gone")
+			return d.foreign(version, "it has the files of manifests of this lake that are gone")
 		}
 	}
-	return &m, nil
+	return nil
 }
 
 // foreign is ErrTable of a version of the Iceberg table.
 func (d *delivery) foreign(version int64, what string) error {
-	return hint(fmt.Errorf("%w: version %d in %s/metadata: %s", ErrTable, version, d.t.Bucket.URL(), what), icebergAnew)
+	where := d.t.Bucket.URL() + "/metadata"
+	if d.t.Catalog != nil {
+		where = d.t.Catalog.Name() + " in the catalog " + d.t.Catalog.URI()
+	}
+	return hint(fmt.Errorf("%w: version %d in %s: %s", ErrTable, version, where, what), icebergAnew)
 }
 
 const icebergAnew = "the table must be the deliveries' own: no writing, no compaction, no expiry by other programs. " +
-	"Remove its folder metadata, and deliver again: it is made anew"
+	"Remove its folder metadata, or drop it in its catalog (never with PURGE, which may take the day files along), and " +
+	"deliver again: it is made anew"
 
 // planIceberg is the version that follows: the table with the files of the manifest that is there. What it lists is put
 // by then. nil says that the table has them.
@@ -553,27 +601,38 @@ func (d *delivery) metadataObject(ctx context.Context, t *icebergTable, at strin
 	return b, d.keep(d.metadataPath(key), b)
 }
 
-// forgetMetadata removes what the lake keeps of the table and needs no more.
-func (d *delivery) forgetMetadata(ctx context.Context, t *icebergTable) error {
-	needed := map[string]bool{path.Base(versionKey(t.version)): true}
+// namesOf are the keys of the objects that a delivery needs of the table: its version, the lists of its snapshots and
+// the manifests of the current one.
+func (d *delivery) namesOf(ctx context.Context, t *icebergTable) (map[string]bool, error) {
+	needed := map[string]bool{versionKey(t.version): true}
+	var at []string
 	for _, s := range t.meta.Snapshots {
-		needed[path.Base(s.List)] = true
+		at = append(at, s.List)
 	}
 	if s := t.meta.snapshot(); s != nil {
 		files, err := d.manifestList(ctx, t, *s)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		for _, f := range files {
-			needed[path.Base(f.FilePath())] = true
+			at = append(at, f.FilePath())
 		}
 	}
+	for _, a := range at {
+		key, _ := t.key(a)
+		needed[key] = true
+	}
+	return needed, nil
+}
+
+// forgetMetadata removes what the lake keeps of the table and needs no more.
+func (d *delivery) forgetMetadata(needed map[string]bool) error {
 	entries, err := d.lake.Entries(d.path("metadata"))
 	if err != nil {
 		return err
 	}
 	for _, e := range entries {
-		if !needed[e.Name()] {
+		if !needed["metadata/"+e.Name()] {
 			err = errors.Join(err, d.lake.FS.Remove(d.path("metadata", e.Name())))
 		}
 	}

@@ -18,6 +18,7 @@ import (
 	"github.com/apache/iceberg-go"
 
 	"github.com/usagelake/usagelake/load"
+	"github.com/usagelake/usagelake/load/catalog/catalogtest"
 	"github.com/usagelake/usagelake/load/deliver"
 	"github.com/usagelake/usagelake/load/deliver/delivertest"
 )
@@ -280,6 +281,62 @@ func TestAnIcebergTableThatIsGone(t *testing.T) {
 	}
 	if after := filesOf(t, r.dir, "metadata"); len(after) != len(before) {
 		t.Errorf("a verification left %d of %d objects of the table", len(after), len(before))
+	}
+}
+
+// TestTheIcebergTableIsRepaired: what is missing or was replaced of its current snapshot is put back where it was, in a
+// catalog or without one, and nothing of it when it is sound.
+func TestTheIcebergTableIsRepaired(t *testing.T) {
+	for _, name := range []string{"hadoop", "catalog"} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t)
+			what := withIceberg
+			read := func() *icebergVersion { return r.icebergIs() }
+			if name == "catalog" {
+				k := r.inCatalog(catalogtest.Namespace(t, "repaired"), "repaired.usage")
+				what = k.iceberg
+				read = func() *icebergVersion { return r.catalogIs(k) }
+			}
+			for n := range 4 {
+				r.w.RandomDay(day("acme", n), 10+n, int64(n))
+				r.delivered(what)
+			}
+			v := read()
+			now := v.current()
+			damaged := map[string]func(string) error{
+				now.List: os.Remove, now.manifests[0].FilePath(): os.Remove,
+				v.Snapshots[1].List: func(at string) error { return os.WriteFile(at, []byte("else"), 0o600) },
+			}
+			if name == "hadoop" {
+				damaged[fmt.Sprintf("%s/metadata/v%d.metadata.json", r.dir, v.number)] = os.Remove
+			}
+			before := filesOf(t, r.dir, "metadata")
+			for at, damage := range damaged {
+				was, err := os.ReadFile(at)
+				must(t, err)
+				must(t, damage(at))
+				found := r.verified(what, true).Found
+				if len(found) == 0 {
+					t.Fatalf("nothing is wrong without %s", at)
+				}
+				r.opts.Anew = map[string]bool{}
+				for _, f := range found {
+					r.opts.Anew[f.Key] = true
+				}
+				r.delivered(what)
+				r.opts.Anew = nil
+				if b, err := os.ReadFile(at); err != nil || !bytes.Equal(b, was) {
+					t.Errorf("%s isn't as it was: %v", at, err)
+				}
+				if v := r.verified(what, true); len(v.Found) > 0 {
+					t.Errorf("after %s was put back: %+v", at, v.Found)
+				}
+				read()
+			}
+			if after := filesOf(t, r.dir, "metadata"); !maps.Equal(before, after) {
+				t.Errorf("metadata/ has %d objects, had %d", len(after), len(before))
+			}
+		})
 	}
 }
 

@@ -163,8 +163,11 @@ func (d *delivery) nextVersion(t *icebergTable) *icebergMetadata {
 	next.Schemas = slices.Clone(t.meta.Schemas)
 	// Clocks differ between lakes: a table's time goes on.
 	next.LastUpdated = max(d.opts.Now().UnixMilli(), t.meta.LastUpdated+1)
-	next.Properties[propVersion] = strconv.FormatInt(t.version+1, 10)
 	next.Properties[d.manifestProp()] = strconv.FormatInt(d.root.Manifest.Number, 10)
+	if d.t.Catalog != nil { // whose matter versions are
+		return &next
+	}
+	next.Properties[propVersion] = strconv.FormatInt(t.version+1, 10)
 	next.MetadataLog = slices.Clone(t.meta.MetadataLog)
 	if t.version > 0 {
 		next.MetadataLog = append(next.MetadataLog, icebergMetadataLog{t.meta.LastUpdated, t.at(versionKey(t.version))})

@@ -67,9 +67,21 @@ func readIceberg(t testing.TB, dir string) *icebergVersion {
 		return nil
 	}
 	must(t, err)
-	v := &icebergVersion{named: map[string]bool{}}
-	v.number, err = strconv.ParseInt(string(hint), 10, 64)
+	number, err := strconv.ParseInt(string(hint), 10, 64)
 	must(t, err)
+	key := fmt.Sprintf("metadata/v%d.metadata.json", number)
+	b, err := os.ReadFile(filepath.Join(dir, filepath.FromSlash(key)))
+	must(t, err)
+	v := readVersion(t, dir, b)
+	v.number = number
+	v.named[key], v.named["metadata/version-hint.text"] = true, true
+	return v
+}
+
+// readVersion reads all that a version of the table names.
+func readVersion(t testing.TB, dir string, b []byte) *icebergVersion {
+	t.Helper()
+	v := &icebergVersion{named: map[string]bool{}}
 	read := func(at string) []byte {
 		t.Helper()
 		key, ok := strings.CutPrefix(at, dir+"/")
@@ -81,8 +93,6 @@ func readIceberg(t testing.TB, dir string) *icebergVersion {
 		v.named[key] = true
 		return b
 	}
-	read(dir + "/metadata/version-hint.text")
-	b := read(fmt.Sprintf("%s/metadata/v%d.metadata.json", dir, v.number))
 	must(t, json.Unmarshal(b, v))
 	v.bytes = len(b)
 	if v.Location != dir {
@@ -162,6 +172,13 @@ func (r *rig) icebergIs(manifests ...string) *icebergVersion {
 	if _, err := os.Stat(filepath.Join(r.dir, fmt.Sprintf("metadata/v%d.metadata.json", v.number+1))); err == nil {
 		r.t.Errorf("the hint names version %d, and there is a later one", v.number)
 	}
+	r.holds(v, manifests...)
+	return v
+}
+
+// holds says that a version of the table has the files of the manifests.
+func (r *rig) holds(v *icebergVersion, manifests ...string) {
+	r.t.Helper()
 	files := v.current().files
 	n := 0
 	for _, name := range append(manifests, "manifest.json") {
@@ -189,7 +206,6 @@ func (r *rig) icebergIs(manifests ...string) *icebergVersion {
 			}
 		}
 	}
-	return v
 }
 
 func withIceberg(t *deliver.Target) { t.Delta, t.Iceberg = false, true }

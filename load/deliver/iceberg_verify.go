@@ -20,10 +20,19 @@ func (d *delivery) verifyIceberg(ctx context.Context, there map[string]listed, c
 	if state == nil {
 		return 0, nil
 	}
+	if err := d.sameKeeper(ctx, state); err != nil {
+		return 0, err
+	}
+	table := hintKey
+	if d.t.Catalog != nil {
+		table = d.t.Catalog.Name()
+		// What is in the metadata, and for how long their files stay, is the catalog's matter.
+		maps.DeleteFunc(there, func(key string, _ listed) bool { return catalogKey.MatchString(key) })
+	}
 	t, err := d.findIceberg(ctx)
 	if errors.Is(err, ErrTable) {
 		what, _, _ := strings.Cut(err.Error(), "\n")
-		c.found(Found{Problem: FoundReplaced, Key: hintKey, Detail: what})
+		c.found(Found{Problem: FoundReplaced, Key: table, Detail: what})
 		leaveMetadata(there)
 		return 0, nil
 	}
@@ -32,7 +41,7 @@ func (d *delivery) verifyIceberg(ctx context.Context, there map[string]listed, c
 	}
 	if t.version == 0 {
 		if state.Version > 0 {
-			c.found(Found{Problem: FoundMissing, Key: hintKey,
+			c.found(Found{Problem: FoundMissing, Key: table,
 				Detail: "the Iceberg table is gone: the next delivery makes it anew"})
 			d.missed = true
 		}
@@ -105,11 +114,15 @@ func (v *icebergCheck) named(ctx context.Context, at string, length int64) (ok b
 
 func (v *icebergCheck) all(ctx context.Context) error {
 	m := v.t.meta
-	names := []string{v.t.at(versionKey(v.t.version))}
-	for _, l := range m.MetadataLog {
-		names = append(names, l.File)
+	var names []string
+	if v.d.t.Catalog == nil {
+		names = append(names, v.t.at(versionKey(v.t.version)))
+		for _, l := range m.MetadataLog {
+			names = append(names, l.File)
+		}
 	}
-	if v.t.hintAt > 0 {
+	if v.d.t.Catalog != nil { // readers begin there
+	} else if v.t.hintAt > 0 {
 		names = append(names, v.t.at(hintKey))
 	} else {
 		v.c.found(Found{Problem: FoundMissing, Key: hintKey, Detail: "readers begin there: the next delivery puts it back"})
@@ -214,6 +227,41 @@ func (v *icebergCheck) against(ctx context.Context) error {
 	}
 	for key := range v.files {
 		v.c.found(Found{Problem: FoundStray, Key: key, Detail: "the Iceberg table has it: " + icebergAnew})
+	}
+	return nil
+}
+
+// mendable are the keys of the table's objects that a verification found missing or changed.
+func (d *delivery) mendable() []string {
+	var keys []string
+	for key := range d.opts.Anew {
+		if _, _, ours := metadataOwner(key); ours || key == hintKey {
+			keys = append(keys, key)
+		}
+	}
+	return keys
+}
+
+// putBack puts such objects where they were, as the lake keeps them: manifests and lists, and of a table without a
+// catalog its version, if that is gone. Of what the lake doesn't keep a warning tells.
+func (d *delivery) putBack(ctx context.Context, held *heldIceberg, keys []string) error {
+	for _, key := range keys {
+		on := bucket.On{}
+		if key == hintKey { // the hint itself is the commit's matter
+			if d.t.Catalog != nil || held.Version == 0 {
+				continue
+			}
+			key, on = versionKey(held.Version), bucket.On{Absent: true}
+		}
+		b, err := d.lake.FS.ReadFile(d.metadataPath(key))
+		if err != nil {
+			d.opts.Logger.Warn("an object of the Iceberg table can't be put back: the lake doesn't keep it", "target", d.t.Name,
+				"key", key)
+			continue
+		}
+		if _, err := d.t.Bucket.Put(ctx, key, bucket.Bytes(b), on); err != nil && !errors.Is(err, bucket.ErrTaken) {
+			return err
+		}
 	}
 	return nil
 }

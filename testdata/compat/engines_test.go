@@ -31,6 +31,8 @@ type asked struct {
 	Table string `json:"table"`
 	S3    *at3   `json:"s3,omitempty"`
 	Delta bool   `json:"delta,omitempty"` // of the two tables the Delta table alone
+	// Catalog is the address of one that keeps Table, as NAMESPACE.NAME; its engines are asked.
+	Catalog string `json:"catalog,omitempty"`
 }
 
 type at3 struct {
@@ -51,12 +53,9 @@ type engines struct {
 	from []*bufio.Scanner
 }
 
-func startEngines(t *testing.T) *engines {
+func startEngines(t *testing.T, names, spark []string) *engines {
 	e := &engines{}
-	for _, p := range [][]string{
-		{"engines", "deltalake", "deltalake-sql", "polars", "ClickHouse", "DuckDB", "DataFusion", "pyiceberg-iceberg",
-			"polars-iceberg", "ClickHouse-iceberg", "DuckDB-iceberg"},
-		{"engines-spark", "Spark", "Spark-iceberg"}} {
+	for _, p := range [][]string{slices.Insert(names, 0, "engines"), slices.Insert(spark, 0, "engines-spark")} {
 		c := exec.Command(environment(t, p[0]), append([]string{"python/engines.py"}, p[1:]...)...)
 		var stderr bytes.Buffer // of much that is no error: Spark tells of every jar
 		c.Stderr = &stderr
@@ -246,38 +245,47 @@ func (r read) told(want byDay) string {
 	return "exact"
 }
 
+// told is what engines read, step by step.
+type told struct {
+	names []string
+	rows  map[string][]string
+}
+
+// reads lets every engine read a table at a step, and notes what came out.
+func (o *told) reads(t *testing.T, e *engines, l *changing, step string, a asked) {
+	t.Helper()
+	want := l.truth(t)
+	a.Lake = l.lake()
+	all := e.read(t, a)
+	if len(all) == 0 || all[0].Engine != "truth" {
+		t.Fatalf("%s: nothing was read: %+v", step, all)
+	}
+	if all[0].told(want) != "exact" {
+		t.Fatalf("%s: the lake's day files have %v, its Portal %v", step, all[0].Figures, want)
+	}
+	for _, r := range all[1:] {
+		if o.rows[r.Engine] == nil {
+			o.names = append(o.names, r.Engine)
+			engine, _, _ := strings.Cut(r.Engine, "-")
+			o.rows[r.Engine] = []string{engine, r.Versions, "`` " + r.Call + " ``"}
+		}
+		told := r.told(want)
+		if told != "exact" {
+			t.Logf("%s: %s: %s %s %v, want %v", step, r.Engine, told, r.Says, r.Figures, want)
+		}
+		o.rows[r.Engine] = append(o.rows[r.Engine], told)
+	}
+}
+
 func TestEnginesReadTheTables(t *testing.T) {
 	l := changingLake(t, deliveredAccounts())
-	e := startEngines(t)
+	e := startEngines(t, []string{"deltalake", "deltalake-sql", "polars", "ClickHouse", "DuckDB", "DataFusion",
+		"pyiceberg-iceberg", "polars-iceberg", "ClickHouse-iceberg", "DuckDB-iceberg"}, []string{"Spark", "Spark-iceberg"})
 	table := filepath.Join(t.TempDir(), "delivered")
 	deliver := func() { l.run(t, "deliver", "--quiet", "--to", "file://"+table, "--tables", "delta,iceberg") }
 
-	var names []string
-	rows := map[string][]string{}
-	reads := func(step string, a asked) {
-		t.Helper()
-		want := l.truth(t)
-		a.Lake = l.lake()
-		all := e.read(t, a)
-		if len(all) == 0 || all[0].Engine != "truth" {
-			t.Fatalf("%s: nothing was read: %+v", step, all)
-		}
-		if all[0].told(want) != "exact" {
-			t.Fatalf("%s: the lake's day files have %v, its Portal %v", step, all[0].Figures, want)
-		}
-		for _, r := range all[1:] {
-			if rows[r.Engine] == nil {
-				names = append(names, r.Engine)
-				engine, _, _ := strings.Cut(r.Engine, "-")
-				rows[r.Engine] = []string{engine, r.Versions, "`` " + r.Call + " ``"}
-			}
-			told := r.told(want)
-			if told != "exact" {
-				t.Logf("%s: %s: %s %s %v, want %v", step, r.Engine, told, r.Says, r.Figures, want)
-			}
-			rows[r.Engine] = append(rows[r.Engine], told)
-		}
-	}
+	told := &told{rows: map[string][]string{}}
+	reads := func(step string, a asked) { told.reads(t, e, l, step, a) }
 
 	deliver()
 	reads("as it was exported", asked{Table: table})
@@ -354,7 +362,15 @@ func TestEnginesReadTheTables(t *testing.T) {
 		}
 	}
 	reads("checkpoint alone", asked{Table: bare, Delta: true})
-	runBlocks(t, table, l.truth(t).total(t))
+	ran := runBlocks(t, table, l.truth(t).total(t), func(block string) string {
+		if strings.Contains(block, "s3://") || strings.Contains(block, catalogInDocs) {
+			return ""
+		}
+		return block
+	})
+	if ran < 6 {
+		t.Errorf("%d blocks of the docs", ran)
+	}
 
 	s3 := startS3(t)
 	l.env = append(l.env, "AWS_ACCESS_KEY_ID="+s3.Key, "AWS_SECRET_ACCESS_KEY="+s3.Secret)
@@ -372,12 +388,12 @@ func TestEnginesReadTheTables(t *testing.T) {
 	steps := []string{"engine", "version", "reads", "as it was exported", "fewer rows", "none", "110 versions",
 		"checkpoint alone", "over S3"}
 	delta, iceberg := markdown(steps), markdown(slices.Delete(slices.Clone(steps), 7, 8))
-	for _, name := range names {
+	for _, name := range told.names {
 		to := delta
 		if strings.HasSuffix(name, "-iceberg") {
 			to = iceberg
 		}
-		to.row(rows[name])
+		to.row(told.rows[name])
 	}
 	inDocs(t, "engines", "engines", delta.String())
 	inDocs(t, "engines", "engines on Iceberg", iceberg.String())
@@ -435,8 +451,9 @@ func startReading(t *testing.T, table string) func() []string {
 }
 
 // runBlocks runs what docs/engines.md and docs/deliver.md tell people to type in Python beside a folder delivered/.
-// Each block prints how many records there are, and the sum of amount.
-func runBlocks(t *testing.T, table, want string) {
+// Each block that is meant, as pick makes it, prints how many records there are, and the sum of amount. It returns how
+// many there were.
+func runBlocks(t *testing.T, table, want string, pick func(block string) string) int {
 	t.Helper()
 	dir := t.TempDir()
 	if err := os.Symlink(table, filepath.Join(dir, "delivered")); err != nil {
@@ -450,7 +467,7 @@ func runBlocks(t *testing.T, table, want string) {
 		}
 		for _, part := range strings.Split(string(text), "\n```python\n")[1:] {
 			block, _, _ := strings.Cut(part, "\n```\n")
-			if strings.Contains(block, "s3://") {
+			if block = pick(block); block == "" {
 				continue
 			}
 			name := "engines"
@@ -474,9 +491,7 @@ func runBlocks(t *testing.T, table, want string) {
 			ran++
 		}
 	}
-	if ran < 6 {
-		t.Errorf("%d blocks", ran)
-	}
+	return ran
 }
 
 // startS3 starts the S3 server of `make stores` over a directory, with a bucket finance-lake.

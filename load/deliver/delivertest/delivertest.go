@@ -27,6 +27,7 @@ type Manifest struct {
 	Retired []struct {
 		Key string `json:"key"`
 	} `json:"retired"`
+	Tables *deliver.Tables `json:"tables"`
 }
 
 // Part is a group of the manifest.

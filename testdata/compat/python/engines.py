@@ -3,7 +3,8 @@
     engines.py ENGINE…
 
 Each line of stdin is a JSON object: `lake`, a lake's directory, or null; `table`, the tables' directory or s3:// URL; `s3`, for such
-a URL, `endpoint`, `key` and `secret`; `delta`, whether the Delta table alone is to be read. For each engine that can read such a table a line of JSON follows on stdout, then an empty one.
+a URL, `endpoint`, `key` and `secret`; `delta`, whether the Delta table alone is to be read; `catalog`, the address of a REST catalog, whose table is
+read then by the engines whose names end with -catalog: `table` is its name, NAMESPACE.NAME. For each engine that can read such a table a line of JSON follows on stdout, then an empty one.
 The process stays, as a notebook does: what an engine remembers of an older version of the table must not be told.
 
 What is read, by account and day: records; the sum of amount, as text with all its digits, or null; records without an amount and
@@ -157,12 +158,16 @@ def clickhouse(kind, table, s3):
     source = f"{kind}Local('{table}')"
     if s3:
         source = f"{kind}('{s3['endpoint']}/{table.removeprefix('s3://')}', '{s3['key']}', '{s3['secret']}')"
+    os.chdir("/")  # chdb reads files below its working directory alone
+    return clickhouse_by_day(source, chdb.query)
+
+
+def clickhouse_by_day(source, ask):
     items = f"""SELECT account, usage_date, count(), sum(tupleElement(item, 'amount')) FROM
         (SELECT account, usage_date, arrayJoin(ext_items) AS item FROM {source}) GROUP BY account, usage_date"""
-    os.chdir("/")  # chdb reads files below its working directory alone
     out = []
     for query in (RECORDS.format(u=source), items):
-        said = chdb.query(query + " SETTINGS output_format_decimal_trailing_zeros = 1, output_format_json_quote_decimals = 1", "JSONCompact")
+        said = ask(query + " SETTINGS output_format_decimal_trailing_zeros = 1, output_format_json_quote_decimals = 1", "JSONCompact")
         out.append([[*r[:3], None if r[3] is None else decimal.Decimal(r[3]), *r[4:]] for r in json.loads(str(said))["data"]])
     return by_day(*out)
 
@@ -191,6 +196,48 @@ def datafusion_provider(table, s3):
                     for q in (RECORDS, ITEMS_FUSION)))
 
 
+def table_in(catalog, table, s3):
+    from pyiceberg.catalog import load_catalog
+
+    return load_catalog("lake", type="rest", uri=catalog, **iceberg_options_of(s3)).load_table(table)
+
+
+def pyiceberg_catalog(table, s3, catalog):
+    return arrow_by_day(table_in(catalog, table, s3).scan().to_arrow())
+
+
+def polars_catalog(table, s3, catalog):
+    import polars as pl
+
+    return polars_by_day(pl.scan_iceberg(table_in(catalog, table, s3), storage_options=iceberg_options_of(s3)))
+
+
+def duckdb_catalog(table, s3, catalog):
+    connection, queries = duckdb_of("lake." + table, "httpfs", "avro", "iceberg", s3=s3)
+    connection.execute(f"ATTACH '' AS lake (TYPE iceberg, ENDPOINT '{catalog}', AUTHORIZATION_TYPE 'none', ACCESS_DELEGATION_MODE 'none')")
+    return by_day(*(connection.execute(q).fetchall() for q in queries))
+
+
+# chdb has one database directory for a process.
+CLICKHOUSE = []
+
+
+def clickhouse_catalog(table, s3, catalog):
+    import tempfile
+
+    from chdb import session
+
+    if not CLICKHOUSE:
+        CLICKHOUSE.append(session.Session(tempfile.mkdtemp()))
+    query = CLICKHOUSE[0].query
+    query("SET allow_experimental_database_iceberg = 1")
+    query("DROP DATABASE IF EXISTS lake")
+    key = f", '{s3['key']}', '{s3['secret']}'" if s3 else ""
+    bucket = f"storage_endpoint = '{s3['endpoint']}/finance-lake'" if s3 else "storage_endpoint = 'http://127.0.0.1:9/none'"
+    query(f"CREATE DATABASE lake ENGINE = DataLakeCatalog('{catalog}/v1'{key}) SETTINGS catalog_type = 'rest', warehouse = 'any', vended_credentials = false, {bucket}")
+    return clickhouse_by_day(f"lake.`{table}`", query)
+
+
 # For Spark 4.1. PyPI's delta-spark 4.1.0 brings its own, 4.1.0, which reads no checkpoint with Spark 4.1.3.
 DELTA_FOR_SPARK = "io.delta:delta-spark_4.1_2.13:4.4.0"
 ICEBERG_FOR_SPARK = "org.apache.iceberg:iceberg-spark-runtime-4.1_2.13:1.12.0"
@@ -205,7 +252,14 @@ def spark_iceberg(table, s3):
     return spark(table, "lake." + os.path.basename(table))
 
 
-def spark(table, usage):
+def spark_catalog(table, s3, catalog):
+    name = "rest" + catalog.rpartition(":")[2]
+    return spark("/nowhere", f"{name}.{table}", {
+        f"spark.sql.catalog.{name}": "org.apache.iceberg.spark.SparkCatalog", f"spark.sql.catalog.{name}.type": "rest",
+        f"spark.sql.catalog.{name}.uri": catalog, f"spark.sql.catalog.{name}.cache-enabled": "false"})
+
+
+def spark(table, usage, settings={}):
     if not SPARK:
         from pyspark.sql import SparkSession
 
@@ -220,6 +274,8 @@ def spark(table, usage):
                    .config("spark.sql.catalog.lake.type", "hadoop").config("spark.sql.catalog.lake.cache-enabled", False)
                    .config("spark.sql.catalog.lake.warehouse", os.path.dirname(table)))
         SPARK.append(builder.getOrCreate())
+    for name, value in settings.items():
+        SPARK[0].conf.set(name, value)
     items = """SELECT account, usage_date, count(*), sum(item.amount) FROM {u} LATERAL VIEW explode(ext_items) AS item
         GROUP BY account, usage_date"""
     return by_day(*([tuple(r) for r in SPARK[0].sql(q.format(u=usage)).collect()] for q in (RECORDS, items)))
@@ -240,9 +296,14 @@ ENGINES = [
     ("ClickHouse-iceberg", ["chdb"], "icebergLocal('/path/of/delivered')", clickhouse_iceberg, True),
     ("DuckDB-iceberg", ["duckdb", "duckdb-extension-iceberg"], "iceberg_scan('delivered')", duckdb_iceberg, True),
     ("Spark-iceberg", ["pyspark"], "lake.delivered", spark_iceberg, False),
+    ("pyiceberg-catalog", ["pyiceberg", "pyarrow"], 'load_catalog(…).load_table("finance.usage").scan().to_arrow()', pyiceberg_catalog, True),
+    ("polars-catalog", ["polars", "pyiceberg"], 'scan_iceberg(load_catalog(…).load_table("finance.usage"))', polars_catalog, True),
+    ("ClickHouse-catalog", ["chdb"], "DataLakeCatalog('…/v1') SETTINGS catalog_type = 'rest'", clickhouse_catalog, True),
+    ("DuckDB-catalog", ["duckdb", "duckdb-extension-iceberg"], "ATTACH '' AS lake (TYPE iceberg, ENDPOINT '…')", duckdb_catalog, True),
+    ("Spark-catalog", ["pyspark"], "lake.finance.usage, of type rest", spark_catalog, False),
 ]
 # What Spark's packages don't have.
-JARS = {"Spark": DELTA_FOR_SPARK, "Spark-iceberg": ICEBERG_FOR_SPARK}
+JARS = {"Spark": DELTA_FOR_SPARK, "Spark-iceberg": ICEBERG_FOR_SPARK, "Spark-catalog": ICEBERG_FOR_SPARK}
 
 
 def main():
@@ -253,11 +314,12 @@ def main():
         for name, packages, call, read, buckets in ENGINES:
             if name not in sys.argv[1:] or asked.get("s3") and not buckets or asked.get("delta") and name.endswith("-iceberg"):
                 continue
+            more = [asked["catalog"]] if asked.get("catalog") else []
             out = {"engine": name, "versions": " ".join(f"{p} {importlib.metadata.version(p)}" for p in packages), "call": call}
             if name in JARS:
                 out["versions"] += " " + JARS[name].partition(":")[2].replace(":", " ")
             try:
-                out["figures"] = read(asked["table"], asked.get("s3"))
+                out["figures"] = read(asked["table"], asked.get("s3"), *more)
             except BaseException as error:  # of any make, a panic of Rust's too: what it says is what is shown
                 out["error"], out["says"] = type(error).__name__, " ".join(str(error).split())[:600]
             print(json.dumps(out), flush=True)
