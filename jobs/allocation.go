@@ -92,11 +92,15 @@ func CheckAllocation(ctx context.Context, cfg *config.Config, month *schemas.Mon
 	if err != nil {
 		return nil, err
 	}
+	books, err := cfg.ReadBooks()
+	if err != nil {
+		return nil, err
+	}
 	t := newTrial(rules)
 	t.known = knownNames(cfg)
 	for _, m := range months {
-		out.Months = append(out.Months, m.String())
-		out.Month = m.String()
+		out.Months = append(out.Months, books.Name(m))
+		out.Month = books.Name(m)
 		if err := t.month(ctx, lake, m); err != nil {
 			return nil, err
 		}
@@ -121,7 +125,7 @@ func CheckAllocation(ctx context.Context, cfg *config.Config, month *schemas.Mon
 // closed it is the last.
 func monthsToCheck(ctx context.Context, lake *publish.Lake, month *schemas.Month) (months []schemas.Month, closed bool,
 	err error) {
-	const used = "SELECT DISTINCT date_trunc('month', usage_date)::DATE AS m FROM usage_daily"
+	const used = "SELECT DISTINCT month_of(book_date) AS m FROM allocated_model_daily"
 	open := "SELECT m::VARCHAR FROM (" + used + ") WHERE m NOT IN (SELECT \"month\" FROM closed_months) ORDER BY 1"
 	if month != nil {
 		open = fmt.Sprintf("SELECT '%s' WHERE DATE '%[1]s' NOT IN (SELECT \"month\" FROM closed_months)", month.First())
@@ -170,7 +174,8 @@ func scanKey(row []query.Value) (schemas.AllocationKey, error) {
 
 // UsedKeys are the combinations that were ever used.
 func UsedKeys(ctx context.Context, lake *publish.Lake) ([]allocate.Used, error) {
-	rows, err := query.Run(ctx, lake, "SELECT "+keyColumns+", min(usage_date), max(usage_date) FROM usage GROUP BY ALL")
+	rows, err := query.Run(ctx, lake, "SELECT "+keyColumns+
+		", min(book_date), max(book_date) FROM booked_usage GROUP BY ALL")
 	if err != nil {
 		return nil, err
 	}
@@ -301,9 +306,8 @@ func newTrial(rules *allocate.Rules) *trial {
 // month takes in a month of usage.
 func (t *trial) month(ctx context.Context, lake *publish.Lake, month schemas.Month) error {
 	rows, err := query.Run(ctx, lake, fmt.Sprintf(`
-		SELECT %s, usage_date, currency, record_kind, count(*), sum(amount), sum(total_tokens)
-		FROM usage WHERE usage_date >= DATE '%s' AND usage_date < DATE '%s' GROUP BY ALL`,
-		keyColumns, month.First(), (month+1).First()))
+		SELECT %s, book_date, currency, record_kind, count(*), sum(amount), sum(total_tokens)
+		FROM booked_usage WHERE month_of(book_date) = DATE '%s' GROUP BY ALL`, keyColumns, month.First()))
 	if err != nil {
 		return err
 	}
@@ -325,7 +329,7 @@ func (t *trial) month(ctx context.Context, lake *publish.Lake, month schemas.Mon
 	for _, k := range slices.Sorted(maps.Keys(direct)) {
 		directCosts = append(directCosts, *direct[k])
 	}
-	shares, err := t.rules.Split(month, poolCosts, directCosts)
+	shares, err := t.rules.Split(poolCosts, directCosts)
 	for _, s := range shares {
 		t.centers.add(s.Owner.CostCenter, textOf(s.Currency), s.Net)
 		t.comesOut(s.Owner, nil)

@@ -47,8 +47,12 @@ func (e *ObjectionsError) Error() string {
 // missing, derives, publishes, looks for objections, and writes what is charged into statements/MONTH for good. An
 // objection that no reason overrides is an ObjectionsError, and nothing is closed.
 func Close(ctx context.Context, cfg *config.Config, env Env, opts CloseOptions) (*Result, *publish.ClosedMonth, error) {
-	if env.Now().Before(opts.Month.Start()) {
-		return nil, nil, config.Usage("", "--month %s has not begun", opts.Month)
+	books, err := cfg.ReadBooks()
+	if err != nil {
+		return nil, nil, err
+	}
+	if env.Now().Before(books.Starts(books.First(opts.Month))) {
+		return nil, nil, config.Usage("", "--month %s has not begun", books.Name(opts.Month))
 	}
 	if err := needLake(cfg.Lake); err != nil {
 		return nil, nil, err
@@ -94,7 +98,7 @@ func Close(ctx context.Context, cfg *config.Config, env Env, opts CloseOptions) 
 					return err
 				}
 			} else {
-				month, span := closing(cfg, env, opts.Month)
+				month, span := closing(cfg, env, opts.Month, books)
 				err := fetch(ctx, lake, month, env, ExportOptions{Span: span, Watch: opts.Watch, Phase: opts.Phase}, clients, res)
 				switch status := StatusOf(err); {
 				case err == nil:
@@ -107,15 +111,15 @@ func Close(ctx context.Context, cfg *config.Config, env Env, opts CloseOptions) 
 				}
 			}
 			// Most are asked of the published file, which is why it is published before.
-			more, err := objectionsTo(ctx, lake, cfg, env, opts.Month, months)
+			more, err := objectionsTo(ctx, lake, cfg, env, opts.Month, books, months)
 			if err != nil {
 				return err
 			}
 			objections = append(objections, more...)
 			if len(objections) > 0 && opts.Reason == "" {
-				return &config.Hint{Err: &ObjectionsError{opts.Month.String(), objections},
+				return &config.Hint{Err: &ObjectionsError{books.Name(opts.Month), objections},
 					Hint: fmt.Sprintf(`mend them, or close it in spite of them: usagelake close --month %s --reason "…"   `+
-						"(the reason is recorded)", opts.Month)}
+						"(the reason is recorded)", books.Name(opts.Month))}
 			}
 			if err := warnOf(ctx, lake, env, opts.Month); err != nil {
 				return err
@@ -144,14 +148,17 @@ func Close(ctx context.Context, cfg *config.Config, env Env, opts CloseOptions) 
 			}
 			c, err := lake.CloseMonth(ctx, publish.CloseOptions{Month: opts.Month, RunID: res.RunID, Version: env.Version,
 				By: closer(), Reason: reason, Objections: objections,
-				Rules: files, RulesDigest: digest, Sign: signer, Now: env.Now, Progress: progress("days of FOCUS"),
+				Rules: files, RulesDigest: digest, Books: books, Sign: signer, Now: env.Now,
+				Progress: progress("days of FOCUS"),
 				Write: func(ctx context.Context, dir string, edition int) error {
-					return report.WriteMonth(ctx, lake, opts.Month, dir, report.MonthOptions{Edition: edition, Now: env.Now(),
+					return report.WriteMonth(ctx, lake, opts.Month, dir, report.MonthOptions{Books: books, Edition: edition,
+						Now:     env.Now(),
 						Version: env.Version, Progress: progress("statements"), Posting: cfg.Journal.Posting(),
 						Formats: cfg.Journal.Formats})
 				}})
 			if refused := (*posting.Error)(nil); errors.As(err, &refused) {
-				return config.Usage(refused.Hint, "%s is not closed: its journal can't be written: %w", opts.Month, refused)
+				return config.Usage(refused.Hint, "%s is not closed: its journal can't be written: %w", books.Name(opts.Month),
+					refused)
 			}
 			if err != nil {
 				return err
@@ -159,7 +166,7 @@ func Close(ctx context.Context, cfg *config.Config, env Env, opts CloseOptions) 
 			// Final from here on, whatever comes: the next run that publishes charges by the statements.
 			closed = &c
 			if err := publishFile(ctx, lake, env, res, opts.Phase, false, nil); err != nil {
-				return fmt.Errorf("%s is closed, but could not be published: %w", opts.Month, err)
+				return fmt.Errorf("%s is closed, but could not be published: %w", books.Name(opts.Month), err)
 			}
 			return nil
 		})
@@ -199,7 +206,7 @@ func sameSetup(ctx context.Context, lake *publish.Lake, cfg *config.Config, fina
 	}
 	what, during := "the lake", "true"
 	if month != nil {
-		what, during = month.String(), fmt.Sprintf("billing_month = DATE '%s'", month.First())
+		what, during = finance.Books.Name(*month), fmt.Sprintf("billing_month = DATE '%s'", month.First())
 	}
 	rules, err := Texts(ctx,
 		lake, "SELECT rule_id FROM chargeback_daily WHERE "+during+" AND rule_id IS NOT NULL LIMIT 1")
@@ -252,9 +259,10 @@ func deriveAll(ctx context.Context, lake *publish.Lake, env Env, phase func(stri
 
 // objectionsTo lists what stands against closing a month.
 func objectionsTo(ctx context.Context, lake *publish.Lake, cfg *config.Config, env Env, month schemas.Month,
-	closed []publish.ClosedMonth) ([]string, error) {
+	books *schemas.Books, closed []publish.ClosedMonth) ([]string, error) {
 	var out []string
-	end := month.End()
+	period := books.Period(month, month)
+	begin, end := books.Starts(period.From), books.Starts(period.To)
 	settled := env.Now().Add(-time.Duration(cfg.Export.Settle))
 	if settled.Before(end) {
 		out = append(out, fmt.Sprintf("the month is not over: its records can be complete from %s on",
@@ -274,7 +282,7 @@ func objectionsTo(ctx context.Context, lake *publish.Lake, cfg *config.Config, e
 		if err != nil {
 			return nil, err
 		}
-		whole := schemas.Window{Account: account, Start: month.Start(), End: end}
+		whole := schemas.Window{Account: account, Start: begin, End: end}
 		gaps := schemas.Uncovered(whole, s.windows())
 		missing := time.Duration(0)
 		for _, g := range gaps {
@@ -287,21 +295,24 @@ func objectionsTo(ctx context.Context, lake *publish.Lake, cfg *config.Config, e
 		out = append(out, fmt.Sprintf("account %s: %.1f hours of the month are not exported, the first from %s to %s",
 			account, missing.Hours(), words.Instant(gaps[0].Start), words.Instant(gaps[0].End)))
 	}
+	from, to := period.UTC() // what is wrong with a day that two months share stands against both
+	about := strings.NewReplacer("{month}", month.First().String(), "{from}", from.String(), "{to}", to.String())
 	for _, q := range []string{
 		`SELECT format('account {}: {} of {} records', account, check_name, sum(records)) || coalesce(', ' || field,
-			'') || ' (quality error)' FROM quality_issues WHERE severity = 'error' AND date_trunc('month',
-			usage_date) = DATE '%[1]s' GROUP BY account, check_name, field ORDER BY ALL`,
+			'') || ' (quality error)' FROM quality_issues WHERE severity = 'error' AND usage_date >= DATE '{from}'
+			AND usage_date < DATE '{to}' GROUP BY account, check_name, field ORDER BY ALL`,
 		`SELECT format('account {}: {} records are in quarantine and count in nothing', account, sum(quarantined))
-			FROM partitions WHERE quarantined > 0 AND date_trunc('month', usage_date) = DATE '%[1]s' GROUP BY account
-			ORDER BY ALL`,
+			FROM partitions WHERE quarantined > 0 AND usage_date >= DATE '{from}' AND usage_date < DATE '{to}'
+			GROUP BY account ORDER BY ALL`,
 		`SELECT format('account {}: {} has no currency: set accounts[].currency in the config', account,
-			money_text(sum(amount), NULL)) FROM usage_daily WHERE currency IS NULL AND amount IS NOT NULL AND date_trunc('month',
-			usage_date) = DATE '%[1]s' GROUP BY account ORDER BY ALL`,
-		`SELECT format('{} has usage and is still open: close months in their order', strftime(billing_month, '%%Y-%%m'))
-			FROM chargeback_daily WHERE billing_month < DATE '%[1]s' AND billing_month NOT IN (SELECT "month" FROM closed_months)
+			money_text(sum(net_cost), NULL)) FROM allocated_model_daily WHERE currency IS NULL AND net_cost IS NOT NULL
+			AND month_of(book_date) = DATE '{month}' GROUP BY account ORDER BY ALL`,
+		`SELECT format('{} has usage and is still open: close months in their order', period_of(billing_month))
+			FROM chargeback_daily WHERE billing_month < DATE '{month}'
+			AND billing_month NOT IN (SELECT "month" FROM closed_months)
 			GROUP BY billing_month ORDER BY ALL`,
 	} {
-		lines, err := Texts(ctx, lake, fmt.Sprintf(q, month.First()))
+		lines, err := Texts(ctx, lake, about.Replace(q))
 		if err != nil {
 			return nil, err
 		}
@@ -313,7 +324,7 @@ func objectionsTo(ctx context.Context, lake *publish.Lake, cfg *config.Config, e
 	}
 	out = append(out, more...)
 	if len(closed) > 0 && closed[len(closed)-1].Month > month {
-		out = append(out, "a later month is closed: "+closed[len(closed)-1].Month.String())
+		out = append(out, "a later month is closed: "+closed[len(closed)-1].Name())
 	}
 	return out, nil
 }
@@ -339,7 +350,7 @@ func Texts(ctx context.Context, lake *publish.Lake, sql string) ([]string, error
 func Reopen(ctx context.Context, cfg *config.Config, env Env, month schemas.Month, reason string,
 	wait bool) (res *Result, kept string, err error) {
 	if strings.TrimSpace(reason) == "" {
-		return nil, "", config.Usage(`usagelake close --reopen --month `+month.String()+` --reason "…"`,
+		return nil, "", config.Usage(`usagelake close --reopen --month MONTH --reason "…"`,
 			"a closed month is opened for a reason, which is recorded: give --reason")
 	}
 	if err := needLake(cfg.Lake); err != nil {
@@ -356,10 +367,10 @@ func Reopen(ctx context.Context, cfg *config.Config, env Env, month schemas.Mont
 			}
 			if len(closed) > 0 && closed[len(closed)-1].Month > month &&
 				slices.ContainsFunc(closed, func(c publish.ClosedMonth) bool { return c.Month == month }) {
-				last := closed[len(closed)-1].Month
+				last := closed[len(closed)-1].Name()
 				return &config.Hint{Err: fmt.Errorf("%s was closed after %s, and may hold corrections of it: "+
-					"months are opened from the last on", last, month),
-					Hint: `usagelake close --reopen --month ` + last.String() + ` --reason "…"`}
+					"months are opened from the last on", last, res.finance.Books.Name(month)),
+					Hint: `usagelake close --reopen --month ` + last + ` --reason "…"`}
 			}
 			if kept, err = lake.ReopenMonth(month, res.RunID, env.Version, reason, env.Now()); errors.Is(err,
 				publish.ErrNotClosed) {
@@ -376,7 +387,11 @@ func Reopen(ctx context.Context, cfg *config.Config, env Env, month schemas.Mont
 // closeDue closes every month from the job's first to the one before logical that is still open, in order. A month that
 // can't be closed is in the way of those after it.
 func closeDue(ctx context.Context, cfg *config.Config, env Env, job config.Job, logical time.Time) (*Result, error) {
-	first, err := schemas.ParseMonth(job.From)
+	books, err := cfg.ReadBooks()
+	if err != nil {
+		return nil, err
+	}
+	first, err := books.ParseMonth(job.From, logical)
 	if err != nil {
 		return nil, config.Usage("", "job %s: from: %w", job.Name, err)
 	}
@@ -391,7 +406,7 @@ func closeDue(ctx context.Context, cfg *config.Config, env Env, job config.Job, 
 	for _, c := range closed {
 		first = max(first, c.Month+1)
 	}
-	last := previousMonth(logical.In(job.Calendar.Location()))
+	last := books.Month(dateOf(logical.In(job.Calendar.Location()))) - 1
 	var res *Result
 	for month := first; month <= last; month++ {
 		each := env
@@ -406,7 +421,7 @@ func closeDue(ctx context.Context, cfg *config.Config, env Env, job config.Job, 
 		return res, nil
 	}
 	return underLock(ctx, cfg, env, "close", true, func(context.Context, *publish.Lake, *Result) error {
-		env.Logger.Info("there is no month to close", "closed_to", (first - 1).String())
+		env.Logger.Info("there is no month to close", "closed_to", books.Name(first-1))
 		return nil
 	})
 }

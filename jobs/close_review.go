@@ -130,8 +130,12 @@ type CloseDifference struct {
 // ReviewClose says what closing a month would do. It takes no lock and writes nothing; the Portal is asked for counts
 // alone.
 func ReviewClose(ctx context.Context, cfg *config.Config, env Env, opts CloseOptions) (*CloseReview, error) {
-	if env.Now().Before(opts.Month.Start()) {
-		return nil, config.Usage("", "--month %s has not begun", opts.Month)
+	books, err := cfg.ReadBooks()
+	if err != nil {
+		return nil, err
+	}
+	if env.Now().Before(books.Starts(books.First(opts.Month))) {
+		return nil, config.Usage("", "--month %s has not begun", books.Name(opts.Month))
 	}
 	if _, err := SignerOf(cfg, env); err != nil {
 		return nil, err
@@ -147,12 +151,12 @@ func ReviewClose(ctx context.Context, cfg *config.Config, env Env, opts CloseOpt
 	if err := closedAlready(months, opts.Month); err != nil {
 		return nil, err
 	}
-	out := &CloseReview{Month: opts.Month.String(), Plans: []DryPlan{}, Charges: []CloseCharge{}, Loose: []CloseLoose{},
+	out := &CloseReview{Month: books.Name(opts.Month), Plans: []DryPlan{}, Charges: []CloseCharge{}, Loose: []CloseLoose{},
 		Objections: []string{}, Invoices: []CloseDifference{}}
 	if opts.NoFetch {
 		out.Objections = append(out.Objections, notAsked)
 	} else {
-		month, span := closing(cfg, env, opts.Month)
+		month, span := closing(cfg, env, opts.Month, books)
 		plans, err := DryRun(ctx, month, env, ExportOptions{Span: span, Retry: opts.Retry})
 		switch {
 		case errors.Is(err, config.ErrUsage), context.Cause(ctx) != nil:
@@ -166,7 +170,7 @@ func ReviewClose(ctx context.Context, cfg *config.Config, env Env, opts CloseOpt
 			out.Seconds = max(out.Seconds, p.Seconds)
 		}
 	}
-	more, err := objectionsTo(ctx, lake, cfg, env, opts.Month, months)
+	more, err := objectionsTo(ctx, lake, cfg, env, opts.Month, books, months)
 	if err != nil {
 		return nil, err
 	}
@@ -199,12 +203,13 @@ func ReviewClose(ctx context.Context, cfg *config.Config, env Env, opts CloseOpt
 	if err != nil {
 		return nil, err
 	}
+	utcFrom, utcTo := books.Period(opts.Month, opts.Month).UTC()
 	err = lines(ctx, lake, fmt.Sprintf(`
 		SELECT invoice, kind, coalesce(currency, ''), invoiced, exported, difference, likely_causes
 		FROM invoice_reconciliation
 		WHERE period_start < DATE '%s' AND period_end > DATE '%s' AND difference <> 0
 			AND usage_date IS NULL AND model IS NULL ORDER BY kind DESC, invoice`,
-		(opts.Month+1).First(), opts.Month.First()), func(row []query.Value) {
+		utcTo, utcFrom), func(row []query.Value) {
 		out.Invoices = append(out.Invoices, CloseDifference{Invoice: row[0].Text, Kind: row[1].Text, Currency: row[2].Text,
 			Invoiced: row[3].Text, Exported: row[4].Text, Difference: row[5].Text, Causes: row[6].Text})
 	})
@@ -231,14 +236,13 @@ const notAsked = "the Portal was not asked once more (--no-fetch)"
 
 // closing is how a month is fetched when it is closed: every day of it is asked for its count, as the lookback does,
 // and fetched whole if that wasn't done since the month ended, for corrections leave the count as it is.
-func closing(cfg *config.Config, env Env, month schemas.Month) (*config.Config, Span) {
-	end := month.End()
-	span := Span{From: month.Start(), To: end}
+func closing(cfg *config.Config, env Env, month schemas.Month, books *schemas.Books) (*config.Config, Span) {
+	span := Span{From: books.Starts(books.First(month)), To: books.Starts(books.End(month))}
 	if len(cfg.Export.RefetchAt) > 0 {
-		span.Since = end
+		span.Since = span.To
 	}
 	c := *cfg
-	c.Export.Lookback = config.Duration(env.Now().Sub(month.Start()) + 24*time.Hour)
+	c.Export.Lookback = config.Duration(env.Now().Sub(span.From) + 24*time.Hour)
 	c.Export.RefetchEvery = 0
 	return &c, span
 }
@@ -251,9 +255,9 @@ func closedAlready(months []publish.ClosedMonth, month schemas.Month) error {
 	}
 	m := months[i]
 	return &config.Hint{
-		Err: fmt.Errorf("%w: %s, on %s by run %s", publish.ErrClosed, m.Month, words.Instant(m.ClosedAt), m.RunID),
+		Err: fmt.Errorf("%w: %s, on %s by run %s", publish.ErrClosed, m.Name(), words.Instant(m.ClosedAt), m.RunID),
 		Hint: "what came since is charged in the next open month. To close it anew: usagelake close --reopen --month " +
-			m.Month.String() + ` --reason "…"`,
+			m.Name() + ` --reason "…"`,
 	}
 }
 

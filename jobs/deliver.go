@@ -30,7 +30,7 @@ type DeliverOptions struct {
 
 // FinanceTables are the tables and views of the published file that a delivery of finance holds, a Parquet file each.
 func FinanceTables() []string {
-	return []string{"accounts", "coverage_daily", "completeness_monthly", "usage_daily", "chargeback_daily",
+	return []string{"accounts", "periods", "coverage_daily", "completeness_monthly", "usage_daily", "chargeback_daily",
 		"chargeback_monthly", "unallocated", "budget_status", "closed_months", "allocation_rules", "shared_cost_shares"}
 }
 

@@ -151,8 +151,10 @@ func CompareKnown(ctx context.Context, lake *publish.Lake, opts DiffOptions) (*D
 			return nil, err
 		}
 		for _, p := range days {
-			if opts.Days != nil && !opts.Days.Contains(p.Date) {
-				continue
+			if opts.Days != nil {
+				if from, to := opts.Days.UTC(); p.Date < from || p.Date >= to {
+					continue
+				}
 			}
 			if err := context.Cause(ctx); err != nil {
 				return nil, err

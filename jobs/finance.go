@@ -75,8 +75,11 @@ func readFinance(cfg *config.Config) (publish.Finance, error) {
 	if cfg.Allocation.Rules != "" {
 		out.Rules = rules
 	}
+	if out.Books, err = cfg.ReadBooks(); err != nil {
+		return out, err
+	}
 	for _, b := range cfg.Budgets {
-		budget, err := b.Parse()
+		budget, err := b.Parse(out.Books)
 		if err != nil {
 			return out, config.Usage("", "budget %s: %w", b.Name, err)
 		}
@@ -178,6 +181,23 @@ func Allocate(ctx context.Context, cfg *config.Config, env Env, wait bool) (*Res
 			return nil
 		})
 	return res, changes, err
+}
+
+// BooksOf are the books that the lake's published file was made by, or where none is published those of the config.
+func BooksOf(ctx context.Context, cfg *config.Config, lake *publish.Lake) (*schemas.Books, error) {
+	s, err := query.OpenSnapshot(ctx, lake)
+	if errors.Is(err, query.ErrNotPublished) {
+		return cfg.ReadBooks()
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer s.Close()
+	books, err := s.Books(ctx)
+	if errors.Is(err, query.ErrOlderTables) {
+		return cfg.ReadBooks()
+	}
+	return books, err
 }
 
 // LastMonth is the last billing month that has charges.

@@ -68,8 +68,10 @@ func recall(ctx context.Context, lake *publish.Lake, cfg *config.Config, env Env
 			return nil, nil, err
 		}
 		for _, p := range days {
-			if r.days != nil && !r.days.Contains(p.Date) {
-				continue
+			if r.days != nil {
+				if from, to := r.days.UTC(); p.Date < from || p.Date >= to {
+					continue
+				}
 			}
 			if err := context.Cause(ctx); err != nil {
 				return nil, nil, err

@@ -59,6 +59,7 @@ func Prove(ctx context.Context, cfg *config.Config, env Env, opts ProveOptions) 
 	if err != nil {
 		return nil, err
 	}
+	books := finance.Books
 	if p.closed == nil { // a closed month keeps its own
 		if err := sameSetup(ctx, lake, cfg, finance, &opts.Month); err != nil {
 			return nil, err
@@ -77,9 +78,10 @@ func Prove(ctx context.Context, cfg *config.Config, env Env, opts ProveOptions) 
 			p.days[schemas.Partition{Account: in.Account, Date: d}] = in.Digest
 		}
 	}
-	period := schemas.MonthPeriod(opts.Month)
-	derived, done, err := recall(ctx, lake, cfg, env, recalled{days: &period, known: p.known, now: opts.Month.End(),
-		threads: 1, phase: opts.Phase, finance: publish.Finance{Rules: rules, Accounts: finance.Accounts,
+	period := books.Period(opts.Month, opts.Month)
+	derived, done, err := recall(ctx, lake, cfg, env, recalled{days: &period, known: p.known,
+		now:     books.Starts(books.End(opts.Month)),
+		threads: 1, phase: opts.Phase, finance: publish.Finance{Rules: rules, Accounts: finance.Accounts, Books: books,
 			GLCode: finance.GLCode, CreditGLCode: finance.CreditGLCode}})
 	if err != nil {
 		return nil, fmt.Errorf("prove %s: %w", opts.Month, err)
@@ -93,11 +95,12 @@ func Prove(ctx context.Context, cfg *config.Config, env Env, opts ProveOptions) 
 	}
 	slices.SortFunc(p.taken, func(a, b evidence.Day) int { return a.Partition.Compare(b.Partition) })
 	if opts.Out == "" {
-		opts.Out = "evidence-" + opts.Month.String() + "-" + words.FileName(opts.CostCenter, "cost-center")
+		opts.Out = "evidence-" + books.Name(opts.Month) + "-" + words.FileName(opts.CostCenter, "cost-center")
 	}
 	proof := &Proof{Dir: opts.Out}
-	e := evidence.Options{Lake: lake, Derived: derived, Closed: p.closed, Month: opts.Month, CostCenter: opts.CostCenter,
-		Days: p.taken, GLCode: finance.GLCode, Pages: opts.Pages, Version: env.Version, Phase: opts.Phase}
+	e := evidence.Options{Lake: lake, Derived: derived, Closed: p.closed, Books: books, Month: opts.Month,
+		CostCenter: opts.CostCenter,
+		Days:       p.taken, GLCode: finance.GLCode, Pages: opts.Pages, Version: env.Version, Phase: opts.Phase}
 	if e.GLCode == "" {
 		e.GLCode = publish.DefaultGLCode
 	}

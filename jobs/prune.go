@@ -57,7 +57,7 @@ type KeptDays struct {
 const (
 	keptOpen    = "the month is open"
 	keptYoung   = "the month ended less than %s ago"
-	keptBorder  = "the day next to it is of %s, which is open"
+	keptBorder  = "the day next to it, %s, is of a month that is open"
 	keptPart    = "the day is not covered whole"
 	keptEmptied = "the day was fetched anew and holds nothing since: what it held before is the last copy, should the " +
 		"Portal have forgotten it"
@@ -155,7 +155,7 @@ type pruner struct {
 	runID  string
 	names  []string // of the accounts
 
-	closed   map[schemas.Month]bool
+	closed   []publish.ClosedMonth
 	report   PruneReport
 	accounts []schemas.RunAccount
 	failed   KeptError
@@ -164,13 +164,9 @@ type pruner struct {
 func (p *pruner) prune(ctx context.Context) error {
 	p.report = PruneReport{DryRun: p.opts.DryRun, Raw: ageText(p.policy.Raw), Quarantine: ageText(p.policy.Quarantine),
 		Months: []PruneMonth{}}
-	closed, err := p.lake.Closed()
-	if err != nil {
+	var err error
+	if p.closed, err = p.lake.Closed(); err != nil {
 		return err
-	}
-	p.closed = map[schemas.Month]bool{}
-	for _, c := range closed {
-		p.closed[c.Month] = true
 	}
 	for _, account := range p.names {
 		before := p.failed.Days
@@ -249,14 +245,15 @@ func (p *pruner) day(ctx context.Context, day schemas.Partition) error {
 	if err != nil || len(source.Windows) == 0 {
 		return err
 	}
-	month := day.Date.Month()
-	if !p.closed[month] {
+	months := publish.ClosedWhole(p.closed, day.Date)
+	if len(months) == 0 {
 		p.keep(day, keptOpen, false)
 		return nil
 	}
+	ended := months[len(months)-1].End()
 	frozen := source.Frozen()
 	if !frozen {
-		why, failed, err := p.rawStays(ctx, source)
+		why, failed, err := p.rawStays(ctx, source, ended)
 		if err != nil {
 			return err
 		}
@@ -271,7 +268,7 @@ func (p *pruner) day(ctx context.Context, day schemas.Partition) error {
 	freed, err := p.lake.PruneDay(day, load.PruneOptions{RunID: p.runID, Version: p.env.Version, Now: p.env.Now(),
 		DryRun:     p.opts.DryRun,
 		Policy:     "raw files " + p.report.Raw + " after the end of the closed month",
-		Quarantine: p.old(month, p.policy.Quarantine)})
+		Quarantine: p.old(ended, p.policy.Quarantine)})
 	if errors.As(err, new(*load.DamagedError)) {
 		p.keep(day, keptLost, true)
 		return nil
@@ -290,13 +287,14 @@ func (p *pruner) day(ctx context.Context, day schemas.Partition) error {
 }
 
 // rawStays says why the raw files of a day of a closed month stay, "" if nothing stands against deleting them. failed
-// is that something is wrong with the day.
-func (p *pruner) rawStays(ctx context.Context, source load.Source) (why string, failed bool, err error) {
-	day, month := source.Partition, source.Date.Month()
+// is that something is wrong with the day. Its month ended at ended.
+func (p *pruner) rawStays(ctx context.Context, source load.Source, ended time.Time) (why string, failed bool,
+	err error) {
+	day := source.Partition
 	switch {
 	case p.policy.Raw == 0:
 		return keptNoPolicy, false, nil
-	case !p.old(month, p.policy.Raw):
+	case !p.old(ended, p.policy.Raw):
 		return fmt.Sprintf(keptYoung, p.report.Raw), false, nil
 	case len(schemas.Uncovered(day.Window(), windowsOf(source.Windows))) > 0:
 		return keptPart, false, nil
@@ -304,13 +302,13 @@ func (p *pruner) rawStays(ctx context.Context, source load.Source) (why string, 
 	// A window is asked for with a second on either side. Nothing is derived from a neighbour's margins; they stay until
 	// nobody can have a question about them.
 	for _, d := range []schemas.Date{day.Date - 1, day.Date + 1} {
-		if m := d.Month(); !p.closed[m] {
+		if len(publish.ClosedWhole(p.closed, d)) == 0 {
 			next, err := p.lake.Source(schemas.Partition{Account: day.Account, Date: d})
 			if err != nil && !errors.As(err, new(*load.DamagedError)) {
 				return "", false, err
 			}
 			if err != nil || len(next.Windows) > 0 {
-				return fmt.Sprintf(keptBorder, m), false, nil
+				return fmt.Sprintf(keptBorder, d), false, nil
 			}
 		}
 	}
@@ -348,8 +346,8 @@ func emptied(f schemas.DayFooter) bool {
 }
 
 // old says whether a month ended so long ago that a policy of that age applies.
-func (p *pruner) old(month schemas.Month, age config.Duration) bool {
-	return age != 0 && !p.env.Now().Before(month.End().Add(time.Duration(age)))
+func (p *pruner) old(ended time.Time, age config.Duration) bool {
+	return age != 0 && !p.env.Now().Before(ended.Add(time.Duration(age)))
 }
 
 // ageText writes an age as a policy does; "" for 0.

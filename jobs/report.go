@@ -18,10 +18,7 @@ import (
 	"github.com/usagelake/usagelake/schemas"
 )
 
-// previousMonth is the month before the one that t lies in, by its own clock.
-func previousMonth(t time.Time) schemas.Month { return dateOf(t).Month() - 1 }
-
-// dateOf is the day of t by its own clock, as the UTC day of that name.
+// dateOf is the day of t by its own clock, as the day of that name.
 func dateOf(t time.Time) schemas.Date {
 	return schemas.DateOf(time.Date(t.Year(), t.Month(), t.Day(), 0, 0, 0, 0, time.UTC))
 }
@@ -30,27 +27,32 @@ func dateOf(t time.Time) schemas.Date {
 // and FOCUS to what query.FocusOptions.Name says. The file is replaced whole.
 func writeReport(ctx context.Context, cfg *config.Config, env Env, job config.Job, logical time.Time) (*Result, error) {
 	local := logical.In(job.Calendar.Location())
-	month := dateOf(local).Month()
-	if job.Month == "last" {
-		month = previousMonth(local)
+	books, err := cfg.ReadBooks()
+	if err != nil {
+		return nil, err
 	}
-	path := filepath.Join(job.Out, job.Report+"-"+month.String()+"."+extension(job.Format))
+	month := books.Month(dateOf(local))
+	if job.Month == "last" {
+		month--
+	}
+	name := books.Name(month)
+	path := filepath.Join(job.Out, job.Report+"-"+name+"."+extension(job.Format))
 	return underLock(ctx, cfg, env, "report", true, func(ctx context.Context, lake *publish.Lake, _ *Result) error {
 		if err := os.MkdirAll(job.Out, 0o700); err != nil {
 			return fmt.Errorf("report %s: %w", job.Report, err)
 		}
 		if job.Report == config.ReportFocus {
-			first, end := month.First(), (month + 1).First()
+			end := month + 1
 			opts, err := job.Focus()
 			if err != nil {
 				return fmt.Errorf("report %s: %w", job.Report, err)
 			}
-			opts.From, opts.To, opts.Path = &first, &end, filepath.Join(job.Out, opts.Name(month.String()))
+			opts.From, opts.To, opts.Path = &month, &end, filepath.Join(job.Out, opts.Name(name))
 			done, err := query.ExportFocus(ctx, lake, opts)
 			// as it always is once the month is closed: what was written before stays
 			if errors.Is(err, query.ErrClosedRecords) {
 				env.Logger.Warn("a closed month is kept by day and meter: nothing is written by record", "report", job.Report,
-					"month", month.String())
+					"month", name)
 				return nil
 			}
 			if refused := (*query.FocusError)(nil); errors.As(err, &refused) {
@@ -59,19 +61,19 @@ func writeReport(ctx context.Context, cfg *config.Config, env Env, job config.Jo
 			if err != nil {
 				return err
 			}
-			env.Logger.Info("a report is written", "report", job.Report, "month", month.String(), "path", done.Files[0], "files",
+			env.Logger.Info("a report is written", "report", job.Report, "month", name, "path", done.Files[0], "files",
 				len(done.Files), "rows", done.Rows)
 			return nil
 		}
 		opts := report.Options{Name: job.Report, By: job.By, Now: env.Now(), Version: env.Version,
 			Pictures: job.Format == "html", Posting: cfg.Journal.Posting()}
 		if named, _ := report.Find(job.Report); named.Spans != report.Running {
-			period := schemas.MonthPeriod(month)
+			period := books.Period(month, month)
 			opts.Period = &period
 		}
 		doc, err := report.Build(ctx, lake, opts)
 		if errors.Is(err, report.ErrNothing) {
-			env.Logger.Info("there is nothing to report on", "report", job.Report, "month", month.String())
+			env.Logger.Info("there is nothing to report on", "report", job.Report, "month", name)
 			return nil
 		}
 		if err != nil {
@@ -95,7 +97,7 @@ func writeReport(ctx context.Context, cfg *config.Config, env Env, job config.Jo
 				return err
 			}
 		}
-		env.Logger.Info("a report is written", "report", job.Report, "month", month.String(), "path", path, "completeness",
+		env.Logger.Info("a report is written", "report", job.Report, "month", name, "path", path, "completeness",
 			doc.Completeness.Text)
 		return nil
 	})

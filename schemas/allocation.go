@@ -91,12 +91,13 @@ type Measures struct {
 	Net           *Money // amount
 }
 
-// PoolCost is a group of records of one UTC day that a rule sent to a shared pool.
+// PoolCost is a group of records of one UTC day and book day that a rule sent to a shared pool.
 type PoolCost struct {
 	Pool       string
 	RuleID     string
 	Version    int
-	Date       Date
+	Date       Date // UTC
+	Book       Date // book day
 	Account    string
 	Model      *string
 	ModelType  *string
@@ -125,12 +126,20 @@ type PoolShare struct {
 	Ratio Decimal
 }
 
+// Periods of a Budget, of the books; BudgetOnce is from its first day to its last.
+const (
+	BudgetMonth   = "month"
+	BudgetQuarter = "quarter"
+	BudgetYear    = "year"
+	BudgetOnce    = "once"
+)
+
 // Budget is an amount that a scope may cost in each period.
 type Budget struct {
 	Name       string
 	Scope      string // one of BudgetScopes; "" is everything
 	Value      string // of the scope
-	Period     string // month or quarter
+	Period     string // BudgetMonth, …
 	Amount     Money
 	Currency   string
 	From       *Date     // the first period's first day; nil: from ever

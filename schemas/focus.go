@@ -194,7 +194,7 @@ func FocusSum(grain, from string) string {
 // FocusSelect is the query that gives the columns of a version of FOCUS from rows of the view focus_charges: from names
 // the view, or is a query of it in parentheses.
 func FocusSelect(version, from string) string {
-	return focusSelect(version, from, focusMissingHours, focusInvoice, "to_timestamp(epoch(usage_date))", 86400, "")
+	return focusSelect(version, from, focusMissingHours, focusInvoice, focusDayStart, focusDayEnd, "")
 }
 
 // FocusSelectClosing is FocusSelect of a month that is being closed: no invoice is its yet, and what its accounts lack
@@ -206,7 +206,7 @@ func FocusSelectClosing(version, from string, missingHours map[string]string) st
 		fmt.Fprintf(&missing, " WHEN account = %s THEN %s::DECIMAL(18,12)", SQLString(account), missingHours[account])
 	}
 	missing.WriteString(" WHEN false THEN NULL ELSE 0::DECIMAL(18,12) END") // a CASE has a WHEN, whoever lacks nothing
-	return focusSelect(version, from, missing.String(), "NULL::VARCHAR", "to_timestamp(epoch(usage_date))", 86400, "")
+	return focusSelect(version, from, missing.String(), "NULL::VARCHAR", focusDayStart, focusDayEnd, "")
 }
 
 // focusMissingHours and focusInvoice are what the published file says of the month and the account of a row, f.
@@ -226,13 +226,19 @@ const (
 func FocusSelectRecords(from string) string {
 	records := "(SELECT usage_month AS billing_month, NULL::VARCHAR AS charge_class, *, 1 AS requests FROM " + from + ")"
 	return focusSelect(Focus12, records, focusMissingHours, focusInvoice,
-		"to_timestamp(floor(epoch(request_time) / 3600) * 3600)", 3600,
+		"to_timestamp(floor(epoch(request_time) / 3600) * 3600)", "charge_start + INTERVAL 3600 SECOND",
 		`, id AS "x_RequestId", request_time AS "x_RequestTime", ordinal AS "x_RequestOrdinal"`)
 }
 
-// focusSelect takes besides what is missing of the month and its invoice, as expressions; when a charge begins, a
-// TIMESTAMPTZ that doesn't depend on the session's time zone, and how many seconds it is long.
-func focusSelect(version, from, missingHours, invoice, start string, seconds int, more string) string {
+// A day of usage, or what the period has of a day that two periods share.
+const (
+	focusDayStart = "charge_starts(usage_date, usage_month)"
+	focusDayEnd   = "charge_ends(usage_date, usage_month)"
+)
+
+// focusSelect takes besides what is missing of the month and its invoice, as expressions; and when a charge begins and
+// ends, each a TIMESTAMPTZ that doesn't depend on the session's time zone.
+func focusSelect(version, from, missingHours, invoice, start, end, more string) string {
 	var b strings.Builder
 	b.WriteString("SELECT ")
 	var columns []string
@@ -243,7 +249,7 @@ func focusSelect(version, from, missingHours, invoice, start string, seconds int
 	}
 	b.WriteString(strings.Join(columns, ", "))
 	fmt.Fprintf(&b, `%s FROM (
-		SELECT *, charge_start + INTERVAL %d SECOND AS charge_end,
+		SELECT *, %s AS charge_end,
 			CASE WHEN model_name LIKE '_%%/%%' THEN split_part(model_name, '/', 1) END AS vendor,
 			CASE line WHEN 'adjustment' THEN NULL
 				ELSE concat_ws('/', model_name, CASE line
@@ -261,7 +267,7 @@ func focusSelect(version, from, missingHours, invoice, start string, seconds int
 				%s AS missing_hours, %s AS invoice_id
 			FROM %s f
 		)
-	)`, more, seconds, start, focusUnits, missingHours, invoice, from)
+	)`, more, end, start, focusUnits, missingHours, invoice, from)
 	return b.String()
 }
 

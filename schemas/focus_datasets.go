@@ -37,19 +37,19 @@ var focusDatasets = map[string]focusDataset{
 		comment: "The Billing Period dataset of FOCUS 1.4: a row per month that was used in or is closed.",
 		from: `(SELECT p."month", m.closed_at, (SELECT max(published_at) FROM meta) AS published_at
 			FROM (
-				SELECT DISTINCT date_trunc('month', usage_date)::DATE AS "month" FROM usage_addends
+				SELECT DISTINCT month_of(book_date) AS "month" FROM allocated_model_daily
 				UNION SELECT "month" FROM closed_months
 			) p LEFT JOIN closed_months m ON m."month" = p."month")`,
 		columns: []focusColumn{
 			{name: "BillingPeriodCreated", kind: FocusDateTime, asked: from14(FocusMandatory),
-				expr: `to_timestamp(epoch("month"))`, comment: "Start of the month, UTC: from then on there is such a period."},
+				expr: `period_starts("month")`, comment: "Start of the month, UTC: from then on there is such a period."},
 			{name: "BillingPeriodEnd", kind: FocusDateTime, asked: from14(FocusMandatory),
-				expr: `to_timestamp(epoch("month" + INTERVAL 1 MONTH))`, comment: "End of the month, UTC, exclusive."},
+				expr: `period_ends("month")`, comment: "End of the month, UTC, exclusive."},
 			{name: "BillingPeriodLastUpdated", kind: FocusDateTime, asked: from14(FocusMandatory),
 				expr:    "date_trunc('second', coalesce(closed_at, published_at))",
 				comment: "When the month was closed; of an open one when usage.duckdb was published."},
 			{name: "BillingPeriodStart", kind: FocusDateTime, asked: from14(FocusMandatory),
-				expr: `to_timestamp(epoch("month"))`, comment: "Start of the month, UTC, inclusive."},
+				expr: `period_starts("month")`, comment: "Start of the month, UTC, inclusive."},
 			{name: "BillingPeriodStatus", kind: FocusString, asked: from14(FocusMandatory),
 				expr:    "CASE WHEN closed_at IS NULL THEN 'Open' ELSE 'Closed' END",
 				comment: "Closed once the month is closed here; else Open.",
@@ -64,7 +64,7 @@ var focusDatasets = map[string]focusDataset{
 		from: `(SELECT l.*,
 			coalesce(l.account, (SELECT CASE WHEN count(*) = 1 THEN any_value(account) END FROM accounts)) AS whose,
 			coalesce(
-				(SELECT closed_at FROM closed_months m WHERE m."month" = date_trunc('month', l.period_start)::DATE),
+				(SELECT closed_at FROM closed_months m WHERE m."month" = month_of(l.period_start)),
 				(SELECT max(published_at) FROM meta)) AS seen_at,
 			(SELECT sum(amount) FROM invoice_charges s WHERE s.invoice = l.invoice) AS total,
 			(

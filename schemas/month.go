@@ -2,7 +2,6 @@ package schemas
 
 import (
 	"fmt"
-	"iter"
 	"time"
 )
 
@@ -33,12 +32,6 @@ func (m Month) End() time.Time { return (m + 1).Start() }
 
 // First is the first day of the month.
 func (m Month) First() Date { return DateOf(m.Start()) }
-
-// Contains says that the day lies in the month.
-func (m Month) Contains(d Date) bool { return d.Month() == m }
-
-// Days are the days of the month, in order.
-func (m Month) Days() iter.Seq[Date] { return MonthPeriod(m).Days() }
 
 // String gives 2026-10.
 func (m Month) String() string { return m.Start().Format("2006-01") }

@@ -21,20 +21,20 @@ func TestMonthsTileTheCalendar(t *testing.T) {
 			m.First().String() != m.String()+"-01" {
 			t.Fatalf("%s is from %v to %v", m, at, m.End())
 		}
-		days := slices.Collect(m.Days())
+		p := (*Books)(nil).Period(m, m)
+		days := slices.Collect(p.Days())
 		if days[0] != m.First() || days[len(days)-1]+1 != (m+1).First() || len(days) != m.End().AddDate(0, 0, -1).Day() {
 			t.Fatalf("%s has the days %v", m, days)
 		}
 		for _, d := range days {
-			if d.Month() != m || !m.Contains(d) || !strings.HasPrefix(d.String(), m.String()) {
+			if d.Month() != m || !p.Contains(d) || !strings.HasPrefix(d.String(), m.String()) {
 				t.Fatalf("%s lies in %s", d, d.Month())
 			}
 		}
-		if m.Contains(days[0]-1) || m.Contains(days[len(days)-1]+1) || (days[0]-1).Month() != m-1 {
+		if p.Contains(days[0]-1) || p.Contains(days[len(days)-1]+1) || (days[0]-1).Month() != m-1 {
 			t.Fatalf("%s holds a day of its neighbours", m)
 		}
-		p := MonthPeriod(m)
-		if got, ok := p.Month(); !ok || got != m || p.Name() != m.String() || p.Last() != m || !slices.Equal(days,
+		if got, ok := p.Month(); !ok || got != m || p.Name() != m.String() || p.Last != m || !slices.Equal(days,
 			slices.Collect(p.Days())) {
 			t.Fatalf("%s as a period: %+v", m, p)
 		}
@@ -47,7 +47,8 @@ func TestMonthsTileTheCalendar(t *testing.T) {
 }
 
 func TestPeriodsAreReadAndNamed(t *testing.T) {
-	today := DateOf(time.Date(2026, 1, 15, 0, 0, 0, 0, time.UTC))
+	now := time.Date(2026, 1, 15, 0, 0, 0, 0, time.UTC)
+	today, books := DateOf(now), (*Books)(nil)
 	for _, c := range []struct{ texts, name, title, err string }{
 		{"2026-10", "2026-10", "October 2026", ""},
 		{"this", "2026-01", "January 2026", ""},
@@ -64,7 +65,7 @@ func TestPeriodsAreReadAndNamed(t *testing.T) {
 		{"2O26-Q1", "", "", "is not a month"},
 		{"", "", "", `"" is not a month like 2026-10`},
 	} {
-		p, err := ParsePeriod(strings.Split(c.texts, ","), today)
+		p, err := books.ParsePeriod(strings.Split(c.texts, ","), now)
 		if c.err != "" {
 			if err == nil || !strings.Contains(err.Error(), c.err) {
 				t.Errorf("%s: %v, want %s", c.texts, err, c.err)

@@ -9,10 +9,16 @@ import (
 
 // SQLVersion counts the layouts of the published file: its tables, views and what their rows mean. A file of an older
 // one is built anew; a file of a newer one is left alone.
-const SQLVersion = 10
+const SQLVersion = 11
 
 //go:embed sql/tables.sql
 var sqlTables string
+
+//go:embed sql/books.sql
+var sqlBooks string
+
+//go:embed sql/books_other.sql
+var sqlOtherBooks string
 
 //go:embed sql/records.sql
 var sqlRecords string
@@ -93,7 +99,7 @@ func (s *sqlStatement) describe() error {
 	}
 	known := map[string]string{}
 	switch s.name {
-	case "usage", "allocated_usage":
+	case "usage", "allocated_usage", "booked_usage":
 		known = columnComments(UsageColumns())
 	case "quarantine":
 		known = columnComments(QuarantineColumns())
@@ -141,12 +147,12 @@ func columnComments(columns []Column) map[string]string {
 // SQLView is a view or macro of the published file, and the statement that makes it for a session alone.
 type SQLView struct{ Name, SQL string }
 
-// SQLScopedViews makes the views of finance and completeness once more, as those of a session, over whatever the names
-// of tables stand for in it, and the table that every one of them looks up. The files say which of them are "of the
-// whole file", and aren't among these; and where "ever" a charge counts, for a rate is a mean over days before the
-// period, too: there they look at chargeback_ever.
-func SQLScopedViews() []SQLView {
-	var out []SQLView
+// ScopedViews makes the views of finance and completeness once more, as those of a session, over whatever the names of
+// tables stand for in it, and the table that every one of them looks up. The files say which of them are "of the whole
+// file", and aren't among these; and where "ever" a charge counts, for a rate is a mean over days before the period,
+// too: there they look at chargeback_ever.
+func (l SQLLayout) ScopedViews() []SQLView {
+	out := []SQLView{{bookedUsage, "CREATE TEMP VIEW " + bookedUsage + " AS " + l.BookedUsage("")}}
 	for _, file := range []string{
 		sqlViews, sqlCompleteness, sqlCharges, sqlReconciliation, sqlOutlook, sqlAnalysis,
 	} {

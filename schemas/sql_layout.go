@@ -12,6 +12,8 @@ type SQLLayout struct {
 	// Views of usage_daily and allocated_daily are those that sum up when they are asked, for they have nearly as many
 	// rows as usage has; what isn't among these is a table. Names and columns are the same.
 	Views []string
+	// Books are the calendar that it is charged by; nil is UTC's calendar months.
+	Books *Books
 	// Outside says that not all records stand in the file: usage is a view then (SQLRecords), over the table usage_recent
 	// and the day files.
 	Outside bool
@@ -42,6 +44,9 @@ func (l SQLLayout) Schema() string {
 	}
 	if l.Outside {
 		b.WriteString(SQLUsageView(SQLRecords(true)))
+	}
+	for _, s := range l.booksStatements() {
+		s.write(&b)
 	}
 	b.WriteString(l.allocatedUsage())
 	for _, s := range views {
@@ -101,13 +106,53 @@ func SQLUsageView(query string) string {
 	return b.String()
 }
 
+// bookedUsage is the view of the records with their book days.
+const bookedUsage = "booked_usage"
+
+// booksStatements make what books.sql does, as the books have it.
+func (l SQLLayout) booksStatements() []sqlStatement {
+	out := statements(sqlBooks)
+	others, err := parseSQL(sqlOtherBooks)
+	if err != nil {
+		panic(err) // the file is part of the program, and a test reads it
+	}
+	for _, o := range others {
+		switch o.name {
+		case "month_of":
+			if l.Books.Months() {
+				continue
+			}
+		case "book_date_of", "book_day_starts", "day_parts", bookedUsage:
+			if l.Books.UTC() {
+				continue
+			}
+		default:
+			if l.Books.UTC() && l.Books.Months() {
+				continue
+			}
+		}
+		i := slices.IndexFunc(out, func(s sqlStatement) bool { return s.name == o.name })
+		out[i].sql = o.sql
+	}
+	return out
+}
+
+// BookedUsage is the query of booked_usage over the tables of a catalog, "usage." say; "" is the one that is used.
+func (l SQLLayout) BookedUsage(catalog string) string {
+	all := l.booksStatements()
+	i := slices.IndexFunc(all, func(s sqlStatement) bool { return s.name == bookedUsage })
+	_, query, _ := strings.Cut(all[i].sql, " AS\n")
+	return strings.NewReplacer("FROM usage u", "FROM "+catalog+"usage u", "JOIN book_days b",
+		"JOIN "+catalog+"book_days b").Replace(query)
+}
+
 // Allocated makes the views that go by the fields that the rules look at, and the macro that explains a record, in
 // place of what they were. It is several statements.
 func (l SQLLayout) Allocated() string { return l.allocatedUsage() + l.addends() }
 
 // KeyJoin is the condition by which a record u finds its row k of allocation_keys.
 func (l SQLLayout) KeyJoin() string {
-	on := "k.account = u.account AND u.usage_date >= k.valid_from AND u.usage_date < k.valid_to"
+	on := "k.account = u.account AND u.book_date >= k.valid_from AND u.book_date < k.valid_to"
 	for _, f := range l.Fields {
 		on += fmt.Sprintf(" AND k.%[1]s IS NOT DISTINCT FROM u.%[1]s", f)
 	}
@@ -137,6 +182,7 @@ func (l SQLLayout) addendsOf(s sqlStatement, catalog string) string {
 		return "SELECT * FROM " + catalog + daily
 	}
 	_, query, _ := strings.Cut(s.sql, " AS\n")
+	query = strings.ReplaceAll(query, bookedUsage+" /* of the file */", "("+l.BookedUsage(catalog)+")")
 	for _, table := range []string{"usage", "allocation_keys"} {
 		query = strings.ReplaceAll(query, table+" /* of the file */", catalog+table)
 	}

@@ -113,7 +113,7 @@ func TestEveryFileOfSQLIsRead(t *testing.T) {
 		}
 	}
 	names := map[string]bool{}
-	for _, v := range SQLScopedViews() {
+	for _, v := range (SQLLayout{}).ScopedViews() {
 		names[v.Name] = true
 		ever := strings.Contains(v.SQL, "chargeback_ever")
 		if ever != (v.Name == "scope_rates" || v.Name == "forecast_month_end") || strings.Contains(v.SQL, "/* ever */") {

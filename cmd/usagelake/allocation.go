@@ -141,7 +141,11 @@ it with 2.
 			}
 			var m *schemas.Month
 			if month != "" {
-				d, err := a.month(month)
+				books, err := cfg.ReadBooks()
+				if err != nil {
+					return err
+				}
+				d, err := books.ParseMonth(month, a.Now())
 				if err != nil {
 					return config.Usage("", "--month: %w", err)
 				}

@@ -60,27 +60,30 @@ month that was closed last.`,
 			if month == "" {
 				return config.Usage("usagelake close --month last", "which month? Give --month")
 			}
-			var err error
-			if opts.Month, err = a.month(month); err != nil {
+			cfg, err := a.lakeConfig()
+			if err != nil {
+				return err
+			}
+			books, err := cfg.ReadBooks()
+			if err != nil {
+				return err
+			}
+			if opts.Month, err = books.ParseMonth(month, a.Now()); err != nil {
 				return config.Usage("", "--month: %w", err)
 			}
+			name := books.Name(opts.Month)
 			if reopen {
-				cfg, err := a.lakeConfig()
-				if err != nil {
-					return err
-				}
 				res, kept, err := jobs.Reopen(c.Context(), cfg, a.env(), opts.Month, opts.Reason, opts.Wait)
 				if a.json() {
-					return a.closeDocument(res, err, map[string]any{"month": opts.Month.String(), "kept": kept})
+					return a.closeDocument(res, err, map[string]any{"month": name, "kept": kept})
 				}
 				return a.ended(res, err, func(*jobs.Result) {
 					if kept != "" {
-						fmt.Fprintf(a.Stdout, "reopened   %s; what it was closed with is kept in %s\n", opts.Month.String(), kept)
+						fmt.Fprintf(a.Stdout, "reopened   %s; what it was closed with is kept in %s\n", name, kept)
 					}
 				})
 			}
-			cfg, err := a.config()
-			if err != nil {
+			if cfg, err = a.config(); err != nil {
 				return err
 			}
 			if dryRun {
@@ -94,7 +97,7 @@ month that was closed last.`,
 			res, closed, err := jobs.Close(c.Context(), cfg, env, opts)
 			p.close()
 			if a.json() {
-				more := map[string]any{"month": opts.Month.String(), "closed": nil, "objections": []string{}}
+				more := map[string]any{"month": name, "closed": nil, "objections": []string{}}
 				var refused *jobs.ObjectionsError
 				switch {
 				case closed != nil:
@@ -112,7 +115,7 @@ month that was closed last.`,
 		},
 	}
 	f := c.Flags()
-	f.StringVar(&month, "month", "", "`month`: 2026-10, this or last")
+	f.StringVar(&month, "month", "", "`month` of the books: 2026-10, this or last; of a fiscal calendar 2026-P07")
 	f.StringVar(&opts.Reason, "reason", "", "`why` it is closed in spite of objections, or opened again; recorded")
 	f.BoolVar(&opts.NoFetch, "no-fetch", false, "don't ask the Portal once more; needs a --reason")
 	f.BoolVar(&opts.Wait, "wait", false, "wait for a lake that another process holds")
@@ -192,10 +195,10 @@ func (a *app) reviewClose(ctx context.Context, cfg *config.Config, opts jobs.Clo
 // closedSummary tells a person what a month was closed with.
 func (a *app) closedSummary(c publish.ClosedMonth) {
 	for _, t := range c.Totals {
-		fmt.Fprintf(a.Stdout, "closed     %s: %s for %s records\n", c.Month, charged(t), words.Count(t.Requests))
+		fmt.Fprintf(a.Stdout, "closed     %s: %s for %s records\n", c.Name(), charged(t), words.Count(t.Requests))
 	}
 	if len(c.Totals) == 0 {
-		fmt.Fprintf(a.Stdout, "closed     %s: no usage\n", c.Month)
+		fmt.Fprintf(a.Stdout, "closed     %s: no usage\n", c.Name())
 	}
 	for _, o := range c.Objections {
 		fmt.Fprintf(a.Stdout, "overridden %s\n", words.Printable(o))
@@ -261,7 +264,7 @@ func (a *app) closedMonths() error {
 		for _, t := range c.Totals {
 			totals = append(totals, charged(t))
 		}
-		line := fmt.Sprintf("%s   closed %s by run %s   %s", c.Month, words.Stamp(c.ClosedAt), words.Printable(c.RunID),
+		line := fmt.Sprintf("%s   closed %s by run %s   %s", c.Name(), words.Stamp(c.ClosedAt), words.Printable(c.RunID),
 			strings.Join(totals, ", "))
 		if c.By != nil {
 			line += "   by " + words.Printable(strings.TrimSuffix(c.By.User+"@"+c.By.Host, "@"))

@@ -60,7 +60,7 @@ Days whose raw files are gone, by retention say, can't be compared. They are lis
 				return config.Usage("", "--limit %d: give how many records", opts.Limit)
 			}
 			var err error
-			if opts.Days, err = f.period(a); err != nil {
+			if opts.Days, err = f.period(c.Context(), a); err != nil {
 				return err
 			}
 			opts.Account = a.overrides.Account

@@ -54,10 +54,14 @@ takes.`,
 			if err != nil {
 				return err
 			}
-			if f.from != "" && f.to == "" { // FOCUS is by month
-				f.to = (schemas.DateOf(a.Now()).Month() + 1).First().String()
+			books, err := a.books(c.Context())
+			if err != nil {
+				return err
 			}
-			period, err := f.period(a)
+			if f.from != "" && f.to == "" { // FOCUS is by month
+				f.to = books.End(books.Current(a.Now())).String()
+			}
+			period, err := f.period(c.Context(), a)
 			if err != nil {
 				return err
 			}
@@ -66,9 +70,14 @@ takes.`,
 				if err != nil {
 					return err
 				}
-				p := schemas.MonthPeriod(m)
+				p := books.Period(m, m)
 				period = &p
 			}
+			whole, err := books.Whole(*period)
+			if err != nil {
+				return config.Usage("", "FOCUS is exported by billing month: %w", err)
+			}
+			end := whole.Last + 1
 			if c.Flags().Changed("max-rows") && focus.MaxRows <= 0 {
 				return config.Usage("", "--max-rows %d: give how many rows a file may have", focus.MaxRows)
 			}
@@ -87,10 +96,10 @@ takes.`,
 			for i, name := range focus.Columns {
 				focus.Columns[i] = strings.TrimSpace(name)
 			}
-			focus.From, focus.To, focus.Scope = &period.From, &period.To, f.scope
+			focus.From, focus.To, focus.Scope = &whole.First, &end, f.scope
 			out := f.out
 			if out == "" {
-				out = focus.Name(period.Name())
+				out = focus.Name(whole.Name())
 			}
 			if out == "-" {
 				focus.Out = &answerWriter{app: a}

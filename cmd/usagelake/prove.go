@@ -32,16 +32,19 @@ that is open it is provisional, and says so. The same state gives the same bytes
 				return config.Usage("usagelake prove --month last --cost-center CC-1010",
 					"what is to be proven? Give --month and --cost-center")
 			}
-			var err error
-			if opts.Month, err = a.month(month); err != nil {
-				return config.Usage("", "--month: %w", err)
-			}
-			if a.Now().Before(opts.Month.Start()) {
-				return config.Usage("", "--month %s has not begun", opts.Month)
-			}
 			cfg, err := a.lakeConfig()
 			if err != nil {
 				return err
+			}
+			books, err := cfg.ReadBooks()
+			if err != nil {
+				return err
+			}
+			if opts.Month, err = books.ParseMonth(month, a.Now()); err != nil {
+				return config.Usage("", "--month: %w", err)
+			}
+			if a.Now().Before(books.Starts(books.First(opts.Month))) {
+				return config.Usage("", "--month %s has not begun", books.Name(opts.Month))
 			}
 			phase, done := a.phases()
 			opts.Phase = phase

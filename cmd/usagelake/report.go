@@ -69,6 +69,7 @@ with 6 where it isn't complete.`,
 // reportFlags are those of a report, as they were given.
 type reportFlags struct {
 	months      []string
+	periods     []string // the same by another name
 	from, to    string
 	scope       query.Scope
 	format, out string
@@ -83,11 +84,15 @@ func (f *reportFlags) add(a *app, c *cobra.Command, spans report.Spans, dimensio
 		flags.StringSliceVar(&f.months, "month", nil,
 			"billing `month`: 2026-10, this, last, 2026-Q3, or several that follow one another (default the last that has "+
 				"charges)")
-		a.complete(c, "month", "SELECT DISTINCT strftime(billing_month, '%Y-%m') FROM chargeback_daily ORDER BY 1 DESC",
-			"this", "last")
+		flags.StringSliceVar(&f.periods, "period", nil,
+			"the same: any `period` of the books, such as 2026-10, 2026-P07, 2026-Q3, FY2026")
+		for _, name := range []string{"month", "period"} {
+			a.complete(c, name, "SELECT DISTINCT period_of(billing_month) FROM chargeback_daily ORDER BY 1 DESC", "this", "last")
+		}
 	}
 	if spans >= report.AnyDays {
-		flags.StringVar(&f.from, "from", "", "first UTC `day` of usage: 2026-10-01, yesterday, -7d")
+		flags.StringVar(&f.from, "from", "", "first `day` of usage, of the books (UTC unless they have a zone): 2026-10-01, "+
+			"yesterday, -7d")
 		flags.StringVar(&f.to, "to", "", "`day` before which it ends (default tomorrow, if --from is given)")
 	}
 	for _, d := range dimensions {
@@ -131,15 +136,26 @@ func (a *app) complete(c *cobra.Command, name, sql string, more ...string) {
 	})
 }
 
-// period is what --month, --from and --to say; nil if they say nothing.
-func (f *reportFlags) period(a *app) (*schemas.Period, error) {
-	if len(f.months) > 0 {
-		if f.from != "" || f.to != "" {
-			return nil, config.Usage("", "give --month, or --from and --to, not both")
+// period is what --month or --period, --from and --to say; nil if they say nothing.
+func (f *reportFlags) period(ctx context.Context, a *app) (*schemas.Period, error) {
+	books, err := a.books(ctx)
+	if err != nil {
+		return nil, err
+	}
+	flag, months := "--month", f.months
+	if len(f.periods) > 0 {
+		if len(months) > 0 {
+			return nil, config.Usage("", "give --month or --period, not both: they are the same")
 		}
-		p, err := schemas.ParsePeriod(f.months, schemas.DateOf(a.Now()))
+		flag, months = "--period", f.periods
+	}
+	if len(months) > 0 {
+		if f.from != "" || f.to != "" {
+			return nil, config.Usage("", "give %s, or --from and --to, not both", flag)
+		}
+		p, err := books.ParsePeriod(months, a.Now())
 		if err != nil {
-			return nil, config.Usage("", "--month: %w", err)
+			return nil, config.Usage("", "%s: %w", flag, err)
 		}
 		return &p, nil
 	}
@@ -149,11 +165,11 @@ func (f *reportFlags) period(a *app) (*schemas.Period, error) {
 	if f.from == "" {
 		return nil, config.Usage("", "give both --from and --to")
 	}
-	p := schemas.Period{To: schemas.DateOf(a.Now()) + 1}
+	from, to := schemas.Date(0), books.Day(a.Now())+1
 	for _, x := range []struct {
 		flag, value string
 		to          *schemas.Date
-	}{{"--from", f.from, &p.From}, {"--to", f.to, &p.To}} {
+	}{{"--from", f.from, &from}, {"--to", f.to, &to}} {
 		if x.value == "" {
 			continue
 		}
@@ -164,9 +180,10 @@ func (f *reportFlags) period(a *app) (*schemas.Period, error) {
 		*x.to = schemas.DateOf(t)
 		// -12h, say, or a time of day.
 		if !x.to.Start().Equal(t) {
-			return nil, config.Usage("", "%s: a report is about whole UTC days, and %s lies within one", x.flag, x.value)
+			return nil, config.Usage("", "%s: a report is about whole days, and %s lies within one", x.flag, x.value)
 		}
 	}
+	p := books.Span(from, to)
 	return &p, nil
 }
 
@@ -246,7 +263,7 @@ func (a *app) oneReport(r report.Report) *cobra.Command {
 					return config.Usage("", "--top %d: give how many of each kind", top)
 				}
 			}
-			if opts.Period, err = f.period(a); err != nil {
+			if opts.Period, err = f.period(c.Context(), a); err != nil {
 				return err
 			}
 			stdout := f.out == "-" || f.out == "" && (format == "table" || format == "csv" || format == "json")
@@ -371,17 +388,17 @@ func (f *reportFlags) whole(a *app, c report.Completeness) error {
 	return errFailed{exitIncomplete}
 }
 
-// month reads 2026-10, this, last.
-func (a *app) month(s string) (schemas.Month, error) {
-	p, err := schemas.ParsePeriod([]string{s}, schemas.DateOf(a.Now()))
+// books are the calendar of the published file; where there is none, that of the config.
+func (a *app) books(ctx context.Context) (*schemas.Books, error) {
+	cfg, err := a.lakeConfig()
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
-	month, ok := p.Month()
-	if !ok {
-		return 0, fmt.Errorf("%s is more than a month", s)
+	lake, err := publish.Open(cfg.Lake, a.env().LakeOptions(cfg))
+	if err != nil {
+		return cfg.ReadBooks()
 	}
-	return month, nil
+	return jobs.BooksOf(ctx, cfg, lake)
 }
 
 // writeReport writes a report to a file, or to stdout. A file is there whole or not at all. tell says on stderr which

@@ -35,6 +35,8 @@ type Config struct {
 	LakeAccess string    `yaml:"lake_access"`
 	Accounts   []Account `yaml:"accounts"`
 	Export     Export    `yaml:"export"`
+	// By which days and periods it is charged.
+	Books Books `yaml:"books"`
 	// Who pays for what, and what it is held against.
 	Allocation Allocation `yaml:"allocation"`
 	Journal    Journal    `yaml:"journal"`
@@ -173,6 +175,9 @@ func Load(o Overrides, getenv func(string) string) (*Config, error) {
 		}
 	}
 	c.Allocation.Rules = beside(c.Allocation.Rules)
+	if c.Books.file() {
+		c.Books.Calendar = beside(c.Books.Calendar)
+	}
 	c.Close.SSHKey = beside(c.Close.SSHKey)
 	c.Names = beside(c.Names)
 	c.Schedule.TokenFile = beside(c.Schedule.TokenFile)

@@ -28,7 +28,7 @@ type Budget struct {
 	Model       string   `yaml:"model"`
 	Amount      string   `yaml:"amount"`
 	Currency    string   `yaml:"currency"`
-	Period      string   `yaml:"period"` // month or quarter
+	Period      string   `yaml:"period"` // month, quarter or year of the books, or once
 	From        string   `yaml:"from"`
 	To          string   `yaml:"to"`         // excluded
 	Thresholds  []string `yaml:"thresholds"` // shares of the amount
@@ -41,8 +41,8 @@ func (b Budget) Value(scope string) string {
 		"account":     b.Account, "model": b.Model}[scope]
 }
 
-// Parse checks and converts b; every mistake is reported.
-func (b Budget) Parse() (schemas.Budget, error) {
+// Parse checks and converts b, whose periods are those of the books; every mistake is reported.
+func (b Budget) Parse(books *schemas.Books) (schemas.Budget, error) {
 	out := schemas.Budget{Name: b.Name, Currency: b.Currency, Period: b.Period}
 	var errs []error
 	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
@@ -70,10 +70,14 @@ func (b Budget) Parse() (schemas.Budget, error) {
 	}
 	switch b.Period {
 	case "":
-		out.Period = "month"
-	case "month", "quarter":
+		out.Period = schemas.BudgetMonth
+	case schemas.BudgetMonth, schemas.BudgetQuarter, schemas.BudgetYear:
+	case schemas.BudgetOnce:
+		if b.From == "" || b.To == "" {
+			bad("period once: give from and to (excluded), the days between which it is for")
+		}
 	default:
-		bad("period: %q is neither month nor quarter", b.Period)
+		bad("period: %q is none of month, quarter, year and once", b.Period)
 	}
 	first := func(what, s string) *schemas.Date {
 		if s == "" {
@@ -84,9 +88,14 @@ func (b Budget) Parse() (schemas.Budget, error) {
 			bad("%s: %w", what, err)
 			return nil
 		}
-		// Quarters begin in months 1, 4, 7 and 10.
-		if month := d.Start().Month(); d != d.Month().First() || out.Period == "quarter" && month%3 != 1 {
-			bad("%s: %s is not the first day of a %s", what, s, out.Period)
+		m := books.Month(d)
+		_, n := books.Fiscal(m)
+		switch period := out.Period; {
+		case period == schemas.BudgetYear && (books.First(m) != d || n != 1),
+			period == schemas.BudgetQuarter && (books.First(m) != d || n%3 != 1):
+			bad("%s: %s is not the first day of a %s", what, s, period)
+		case books.First(m) != d:
+			bad("%s: %s is not the first day of a month", what, s)
 		}
 		return &d
 	}

@@ -205,7 +205,9 @@ func (j *Job) Validate(zone string, accounts []string) []error {
 	case KindReport:
 		errs = append(errs, j.validateReport()...)
 	case KindClose:
-		if _, err := schemas.ParseMonth(j.From); err != nil {
+		// By the books it is read when the job runs; here it is seen to be a period at all.
+		_, err := (*schemas.Books)(nil).ParseMonth(j.From, time.Time{})
+		if err != nil || j.From == "this" || j.From == "last" {
 			bad("from: name the first month that the job closes, such as from: 2026-11; earlier ones are closed by hand")
 		}
 	}

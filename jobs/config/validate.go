@@ -77,9 +77,13 @@ func (c *Config) impossible() []error {
 	errs = append(errs, c.DuckDB.Validate()...)
 	errs = append(errs, c.Prune.Validate()...)
 	errs = append(errs, c.Alerts.Validate(c.AccountNames(), c.Budgets)...)
+	books, err := c.Books.read()
+	if err != nil {
+		bad("books", "books: %w", err)
+	}
 	for i, b := range c.Budgets {
 		path := fmt.Sprintf("budgets[%d]", i)
-		if _, err := b.Parse(); err != nil {
+		if _, err := b.Parse(books); err != nil {
 			bad(path, "%s (%s): %w", path, b.Name, err)
 		}
 		if slices.ContainsFunc(c.Budgets[:i], func(o Budget) bool { return o.Name == b.Name }) {

@@ -183,6 +183,7 @@ func (d *doctor) checkFinance(ctx context.Context) {
 	if cfg.Allocation.Rules != "" {
 		d.checkRules(ctx, published)
 	}
+	d.checkBooks()
 	if len(cfg.Budgets) > 0 {
 		d.checkBudgets(ctx, published)
 	}
@@ -254,6 +255,25 @@ func (d *doctor) unknownAccounts(lines []schemas.InvoiceLine) []string {
 	return odd
 }
 
+// booksAhead is how long before its end a file of periods is worth a word.
+const booksAhead = 60
+
+// checkBooks says by which calendar is charged, and when a file of periods ends: from then on nothing is published.
+func (d *doctor) checkBooks() {
+	books, err := d.cfg.ReadBooks()
+	if err != nil || books == nil {
+		return // config.Load refuses it; or nothing is said of it
+	}
+	list := books.Settings().Periods
+	if len(list) == 0 || books.Covers(books.Day(d.now)+booksAhead) {
+		d.ok("books", "%s", books)
+		return
+	}
+	last := list[len(list)-1]
+	d.warn("books", "add the periods that follow to "+d.cfg.Books.Calendar,
+		"%s: %s ends before %s, and usage from then on can't be published", books, last.Name, last.To)
+}
+
 // maxFindings is how many findings about the rules are shown.
 const maxFindings = 3
 
@@ -303,10 +323,14 @@ func (d *doctor) checkBudgets(ctx context.Context, published bool) {
 		}
 	}
 	charged := len(seen["account"]) > 0 // else nothing is, to anybody
+	books, err := d.cfg.ReadBooks()
+	if err != nil {
+		return // config.Load refuses it
+	}
 	var odd []string
 	inForce := 0
 	for _, c := range d.cfg.Budgets {
-		b, err := c.Parse()
+		b, err := c.Parse(books)
 		if err != nil {
 			continue // config.Load refuses it
 		}

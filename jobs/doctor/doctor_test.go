@@ -228,6 +228,12 @@ func TestDoctorFindsMistakesOfTheConfig(t *testing.T) {
 		{"no signing key", func(c *config.Config) {
 			c.Close.SSHKey = kit.Write(t, filepath.Join(dir, "none"), "x", 0o600)
 		}, "close.ssh_key", CheckFailed, "no private key", "no month is closed"},
+		{"books of a zone", func(c *config.Config) { c.Books = config.Books{Zone: "Asia/Tokyo", FiscalYear: 4} }, "books",
+			CheckOK, "calendar months, the year from April, Asia/Tokyo", ""},
+		{"a file of periods that ends", func(c *config.Config) {
+			c.Books = config.Books{Calendar: kit.Write(t, filepath.Join(dir, "periods.csv"),
+				"period,from,to\n2026-P11,2026-11-01,2026-12-01\n", 0o600)}
+		}, "books", CheckWarning, "2026-P11 ends before 2026-12-01", "periods.csv"},
 		{"a budget to come", func(c *config.Config) {
 			c.Budgets = []config.Budget{{Name: "b", Amount: "1", Currency: "USD", From: "2030-01-01"}}
 		}, "budgets", CheckWarning, "begins on 2030-01-01", "budgets:"},

@@ -148,7 +148,11 @@ func (j *scheduled) doneBy(lake lakeState, cfg *config.Config) time.Time {
 		}
 		return done
 	case config.KindClose:
-		first, err := schemas.ParseMonth(j.From)
+		books, err := cfg.ReadBooks()
+		if err != nil {
+			return time.Time{} // the run says so
+		}
+		first, err := books.ParseMonth(j.From, time.Time{})
 		if err != nil {
 			return time.Time{}
 		}
@@ -156,7 +160,7 @@ func (j *scheduled) doneBy(lake lakeState, cfg *config.Config) time.Time {
 		// before it, have nothing left to close, and are done; the first one after its end isn't. With October closed that is
 		// until 30 November 23:59:59 of the job's zone.
 		open := max(first, lake.closed)
-		end := open.End()
+		end := books.End(open).Start()
 		done := time.Date(end.Year(), end.Month(), end.Day(), 0, 0, 0, 0, j.Calendar.Location()).Add(-time.Second)
 		for _, r := range lake.runs {
 			if r.Command == "close --reopen" && r.Status == schemas.StatusDone {

@@ -333,9 +333,12 @@ func (j *scheduled) plan(now time.Time, cfg *config.Config) {
 	j.nextAt = j.first.Add(j.jitter(j.first))
 	// Its times are of its zone: 1 December 00:30 in Tokyo is 30 November in UTC. It begins when the month has ended
 	// there, too, and its last records have settled.
-	if j.Kind == config.KindClose { // its months are UTC
-		month := time.Date(j.first.Year(), j.first.Month(), 1, 0, 0, 0, 0, time.UTC)
-		j.nextAt = later(j.nextAt, month.Add(time.Duration(cfg.Export.Settle)))
+	if j.Kind == config.KindClose { // its months are the books'
+		if books, err := cfg.ReadBooks(); err == nil { // else the run says so
+			day := schemas.DateOf(time.Date(j.first.Year(), j.first.Month(), j.first.Day(), 0, 0, 0, 0, time.UTC))
+			began := books.Starts(books.First(books.Month(day)))
+			j.nextAt = later(j.nextAt, began.Add(time.Duration(cfg.Export.Settle)))
+		}
 	}
 	if j.attempts > 0 {
 		retry := j.failedAt.Add(j.backoff(cfg))

@@ -80,12 +80,16 @@ func (g *gatherer) balance(ctx context.Context, snap *query.Snapshot, r config.R
 // reached: with 0.8 and 1, 85 % is level 1, and 100 % level 2 is told anew. The identity is the budget and its period,
 // so that the next period begins in silence.
 func (g *gatherer) budget(ctx context.Context, snap *query.Snapshot, r config.Rule) error {
+	books, err := g.cfg.ReadBooks()
+	if err != nil {
+		return err
+	}
 	thresholds := map[string][]schemas.Decimal{}
 	for _, b := range g.cfg.Budgets {
 		if r.Budgets != nil && !slices.Contains(r.Budgets, b.Name) {
 			continue
 		}
-		own, err := b.Parse()
+		own, err := b.Parse(books)
 		if err != nil {
 			return err
 		}

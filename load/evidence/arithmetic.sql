@@ -14,9 +14,10 @@ FROM shares s JOIN (SELECT pool, currency, sum(net_cost) AS net_cost FROM summed
 WHERE coalesce(s.cost_center, '(unallocated)') = the_cost_center() GROUP BY ALL ORDER BY ALL;
 
 -- 3. Corrections of months that were closed before.
-SELECT 'correction' AS step, date_trunc('month', usage_date)::DATE AS corrects, currency, sum(requests) AS requests,
+SELECT 'correction' AS step, p.period AS corrects, currency, sum(requests) AS requests,
     sum(net_cost) AS net_cost
-FROM ledger WHERE cost_center = the_cost_center() AND charge_class IS NOT NULL GROUP BY ALL ORDER BY ALL;
+FROM ledger l JOIN periods p ON l.book_date >= p.period_start AND l.book_date < p.period_end
+WHERE cost_center = the_cost_center() AND charge_class IS NOT NULL GROUP BY ALL ORDER BY ALL;
 
 -- 4. Their sum, by code of the general ledger, and what is posted.
 SELECT 'posted' AS step, l.currency, l.gl_code, sum(l.direct) AS direct, sum(l.shared) AS shared,

@@ -7,16 +7,16 @@ SELECT '1 rules: record' AS "check",
     format('record {} of account {} at {}: {} answers of the rules', r.id, r.account, r.request_time,
         count(k.allocation_id)) AS detail
 FROM records r LEFT JOIN allocation_keys k ON k.allocation_id = r.allocation_id AND k.account = r.account
-    AND r.usage_date >= k.valid_from AND r.usage_date < k.valid_to
+    AND r.book_date >= k.valid_from AND r.book_date < k.valid_to
 {{- range .Fields}}
     AND k.{{.}} IS NOT DISTINCT FROM r.{{.}}{{end}}
 GROUP BY r.account, r.request_time, r.id, r.ordinal HAVING count(k.allocation_id) <> 1
 UNION ALL
 -- and that rule was valid on that day.
-SELECT '1 rules: validity', format('rule {} version {} on {}', a.rule_id, a.rule_version, r.usage_date)
-FROM (SELECT DISTINCT allocation_id, usage_date FROM records) r JOIN allocations a USING (allocation_id)
+SELECT '1 rules: validity', format('rule {} version {} on {}', a.rule_id, a.rule_version, r.book_date)
+FROM (SELECT DISTINCT allocation_id, book_date FROM records) r JOIN allocations a USING (allocation_id)
 LEFT JOIN allocation_rules v ON v.rule_id = a.rule_id AND v.rule_version = a.rule_version AND v.ruleset = a.ruleset
-    AND (v.valid_from IS NULL OR r.usage_date >= v.valid_from) AND (v.valid_to IS NULL OR r.usage_date < v.valid_to)
+    AND (v.valid_from IS NULL OR r.book_date >= v.valid_from) AND (v.valid_to IS NULL OR r.book_date < v.valid_to)
 WHERE a.rule_id IS NOT NULL AND v.rule_id IS NULL
 UNION ALL
 -- 2. The records that the rules give to the cost centre are what it is charged directly, line by line.
@@ -37,12 +37,12 @@ UNION ALL
 -- 3. The records of a shared pool are what its owners bear together, line by line.
 SELECT '3 pools', d.side || ': ' || d.line FROM (
     WITH cost AS (
-        SELECT usage_date, account, pool, rule_id, rule_version, model, model_type, record_kind, currency,
+        SELECT usage_date, book_date, account, pool, rule_id, rule_version, model, model_type, record_kind, currency,
             sum(requests)::HUGEINT AS requests, sum(list_cost) AS list_cost, sum(discount) AS discount,
             sum(net_cost) AS net_cost
         FROM summed WHERE pool IS NOT NULL GROUP BY ALL
     ), borne AS (
-        SELECT usage_date, account, pool, rule_id, rule_version, model, model_type, record_kind, currency,
+        SELECT usage_date, book_date, account, pool, rule_id, rule_version, model, model_type, record_kind, currency,
             sum(requests)::HUGEINT AS requests, sum(list_cost) AS list_cost, sum(discount) AS discount,
             sum(net_cost) AS net_cost
         FROM shares GROUP BY ALL
@@ -57,10 +57,10 @@ UNION ALL
 SELECT '4 shares', format('{} of pool {} on {}: {} × {} is not {}', coalesce(s.cost_center, '(unallocated)'), s.pool,
     s.usage_date, p.net_cost, s.ratio, s.net_cost)
 FROM shares s JOIN (
-    SELECT usage_date, account, pool, rule_id, rule_version, model, model_type, record_kind, currency,
+    SELECT usage_date, book_date, account, pool, rule_id, rule_version, model, model_type, record_kind, currency,
         sum(net_cost) AS net_cost
     FROM summed WHERE pool IS NOT NULL GROUP BY ALL) p
-ON p.usage_date = s.usage_date AND p.account = s.account AND p.pool = s.pool
+ON p.usage_date = s.usage_date AND p.book_date = s.book_date AND p.account = s.account AND p.pool = s.pool
     AND p.rule_id IS NOT DISTINCT FROM s.rule_id AND p.rule_version IS NOT DISTINCT FROM s.rule_version
     AND p.model IS NOT DISTINCT FROM s.model
     AND p.model_type IS NOT DISTINCT FROM s.model_type AND p.record_kind = s.record_kind
@@ -72,8 +72,8 @@ UNION ALL
 -- 5. The shares are what the ledger charges of the pools, line by line.
 SELECT '5 shares in the ledger', d.side || ': ' || d.line FROM (
     WITH borne AS (
-        SELECT usage_date, account, coalesce(cost_center, '(unallocated)') AS cost_center, team, project, environment,
-            gl_code, tags, pool, rule_id, rule_version, model, model_type, record_kind, currency, requests,
+        SELECT usage_date, book_date, account, coalesce(cost_center, '(unallocated)') AS cost_center, team, project,
+            environment, gl_code, tags, pool, rule_id, rule_version, model, model_type, record_kind, currency, requests,
             without_amount, input_tokens, output_tokens, cached_tokens, total_tokens, list_cost, discount, net_cost
         FROM shares
     ), charged AS (

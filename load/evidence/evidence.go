@@ -44,6 +44,7 @@ type Options struct {
 	Derived    *publish.Lake        // one that has the Days alone, derived and published by the rules of the month
 	Closed     *publish.ClosedMonth // nil: the month is open
 	Chain      []publish.Closing    // the manifests in their order; none if the month's isn't part of it
+	Books      *schemas.Books       // that the month is charged by
 	Month      schemas.Month
 	CostCenter string
 	Days       []Day
@@ -67,6 +68,7 @@ type Figure struct {
 type Claim struct {
 	Format      int           `json:"format"`
 	Month       schemas.Month `json:"month"`
+	Period      string        `json:"period"` // what the books call it
 	CostCenter  string        `json:"cost_center"`
 	Status      string        `json:"status"` // closed or open
 	ClosedAt    *time.Time    `json:"closed_at,omitempty"`
@@ -156,7 +158,8 @@ func (w *writer) phase(what string) {
 
 func (w *writer) write(ctx context.Context) (claim Claim, err error) {
 	w.phase("write the records")
-	claim = Claim{Format: claimFormat, Month: w.Month, CostCenter: w.CostCenter, Status: "open", Version: w.Version}
+	claim = Claim{Format: claimFormat, Month: w.Month, Period: w.Books.Name(w.Month),
+		CostCenter: w.CostCenter, Status: "open", Version: w.Version}
 	if claim.Records, err = w.tables(ctx); err != nil {
 		return claim, err
 	}
@@ -183,8 +186,10 @@ func (w *writer) write(ctx context.Context) (claim Claim, err error) {
 // tables writes what was derived, as Parquet: one thread, and in an order that names each row.
 func (w *writer) tables(ctx context.Context) (records int64, err error) {
 	owner := "coalesce(cost_center, '" + schemas.Unallocated + "') = " + schemas.SQLString(w.CostCenter)
-	within := fmt.Sprintf("usage_date >= DATE '%s' AND usage_date < DATE '%s'", w.Month.First(), (w.Month + 1).First())
-	pools := "SELECT DISTINCT pool FROM shared_cost_shares WHERE " + owner
+	// A UTC day that two months share is derived whole: its records of the other month are left out.
+	within := fmt.Sprintf("book_date >= DATE '%s' AND book_date < DATE '%s'", w.Books.First(w.Month),
+		w.Books.End(w.Month))
+	pools := "SELECT DISTINCT pool FROM shared_cost_shares WHERE " + owner + " AND " + within
 	var columns []string
 	for _, c := range schemas.UsageColumns() {
 		columns = append(columns, `"`+c.Name+`"`)
@@ -192,12 +197,13 @@ func (w *writer) tables(ctx context.Context) (records int64, err error) {
 	of := "FROM allocated_usage WHERE " + within + " AND (pool IS NULL AND " + owner + " OR pool IN (" + pools + "))"
 	ids := "SELECT DISTINCT allocation_id " + of
 	for _, t := range []struct{ name, query string }{
-		{"records", "SELECT allocation_id, " + strings.Join(columns, ", ") + " " + of +
+		{"records", "SELECT allocation_id, book_date, " + strings.Join(columns, ", ") + " " + of +
 			" ORDER BY account, usage_date, request_time, id, ordinal"},
 		{"allocations", "SELECT * FROM allocations WHERE allocation_id IN (" + ids + ") ORDER BY ALL"},
 		{"allocation_keys", "SELECT * FROM allocation_keys WHERE allocation_id IN (" + ids + ") ORDER BY ALL"},
 		{"allocation_rules", "SELECT * FROM allocation_rules ORDER BY ALL"},
-		{"shares", "SELECT * FROM shared_cost_shares WHERE pool IN (" + pools + ") ORDER BY ALL"},
+		{"shares", "SELECT * FROM shared_cost_shares WHERE pool IN (" + pools + ") AND " + within + " ORDER BY ALL"},
+		{"periods", "SELECT * FROM periods ORDER BY ALL"},
 	} {
 		n, err := query.WriteParquet(ctx, w.Derived, t.query, w.path(t.name+".parquet"))
 		if err != nil {

@@ -13,8 +13,18 @@ CREATE OR REPLACE TEMP VIEW allocation_rules AS FROM read_parquet('allocation_ru
 -- Who bears the shared pools, every owner of those that the cost centre bears a part of.
 CREATE OR REPLACE TEMP VIEW shares AS FROM read_parquet('shares.parquet');
 -- What is charged in the month, to everybody.
+-- One of before there were books has no book day: it is of UTC.
 CREATE OR REPLACE TEMP VIEW ledger AS
-    FROM read_parquet('month/ledger/chargeback.parquet') WHERE billing_month = the_month();
+    SELECT billing_month, charge_class, usage_date, coalesce(book_date, usage_date) AS book_date, account, cost_center,
+        team, project, environment, gl_code, tags, pool, rule_id, rule_version, model, model_type, record_kind,
+        currency, requests, without_amount, input_tokens, output_tokens, cached_tokens, total_tokens, list_cost, discount,
+        net_cost
+    FROM (
+        FROM read_parquet('month/ledger/chargeback.parquet')
+        UNION ALL BY NAME SELECT NULL::DATE AS book_date WHERE false
+    ) WHERE billing_month = the_month();
+-- The periods of the books, and what tables call them by.
+CREATE OR REPLACE TEMP VIEW periods AS FROM read_parquet('periods.parquet');
 -- The sealed files of the raw archive that the records were read from, and the day files they gave.
 CREATE OR REPLACE TEMP VIEW sealed AS FROM read_parquet('sealed.parquet');
 CREATE OR REPLACE TEMP VIEW days AS FROM read_parquet('days.parquet');
@@ -34,8 +44,8 @@ CREATE OR REPLACE TEMP VIEW currencies AS
 
 -- The records as they are charged: summed by day, what the rules said, and model.
 CREATE OR REPLACE TEMP VIEW summed AS
-SELECT usage_date, account, coalesce(a.cost_center, '(unallocated)') AS cost_center, a.team, a.project, a.environment,
-    a.gl_code, a.tags, a.pool, a.rule_id, a.rule_version, model, model_type, record_kind, currency,
+SELECT usage_date, book_date, account, coalesce(a.cost_center, '(unallocated)') AS cost_center, a.team, a.project,
+    a.environment, a.gl_code, a.tags, a.pool, a.rule_id, a.rule_version, model, model_type, record_kind, currency,
     count(*) AS requests, count(*) FILTER (amount IS NULL) AS without_amount,
     TRY_CAST(sum(input_tokens) AS BIGINT) AS input_tokens, TRY_CAST(sum(output_tokens) AS BIGINT) AS output_tokens,
     TRY_CAST(sum(cached_tokens) AS BIGINT) AS cached_tokens, TRY_CAST(sum(total_tokens) AS BIGINT) AS total_tokens,

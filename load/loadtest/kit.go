@@ -366,7 +366,7 @@ func (r Rules) Assign(k schemas.AllocationKey, day schemas.Date) schemas.Assignm
 	return schemas.Assignment{}
 }
 
-func (r Rules) Split(_ schemas.Month, costs []schemas.PoolCost, _ []schemas.DirectCost) ([]schemas.PoolShare, error) {
+func (r Rules) Split(costs []schemas.PoolCost, _ []schemas.DirectCost) ([]schemas.PoolShare, error) {
 	var out []schemas.PoolShare
 	n := int64(len(r.Pool))
 	for _, c := range costs {

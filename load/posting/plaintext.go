@@ -100,7 +100,7 @@ func plainText(f Format, entries []Entry, s Settings) ([]byte, error) {
 				fmt.Fprintf(&b, "    ; cost_center: %s\n", note(l.CostCenter))
 			}
 			if l.Corrects != 0 {
-				fmt.Fprintf(&b, "    ; corrects: %s\n", l.Corrects)
+				fmt.Fprintf(&b, "    ; corrects: %s\n", l.corrects)
 			}
 		}
 	}
@@ -130,7 +130,7 @@ func beancount(f Format, entries []Entry, s Settings) ([]byte, error) {
 				fmt.Fprintf(&b, "    cost_center: %s\n", text(l.CostCenter))
 			}
 			if l.Corrects != 0 {
-				fmt.Fprintf(&b, "    corrects: %s\n", text(l.Corrects.String()))
+				fmt.Fprintf(&b, "    corrects: %s\n", text(l.corrects))
 			}
 		}
 	}

@@ -67,6 +67,7 @@ type Line struct {
 	CostCenter string // "" of the credit
 	Credit     bool   // that it is the credit of the whole
 	Corrects   schemas.Month
+	corrects   string        // what the books call it
 	Amount     schemas.Money // debits above 0, credits below
 	Exact      schemas.Money
 }
@@ -113,7 +114,8 @@ func (s Settings) entry(j Journal, kind Kind, date schemas.Date) []Entry {
 			Exact: d.Exact.In(j.Currency)}
 		corrects := ""
 		if d.Corrects != 0 {
-			corrects = d.Corrects.String()
+			l.corrects = j.Period.NameOf(d.Corrects)
+			corrects = l.corrects
 		}
 		l.ID = s.id(e, "debit", d.Account, d.CostCenter, corrects)
 		e.Lines = append(e.Lines, l)
@@ -194,7 +196,7 @@ func (l Line) text(most int) string {
 	if !l.Credit {
 		whom = "For " + words.Line(l.CostCenter)
 		if l.Corrects != 0 {
-			whom = "Corrects " + l.Corrects.String() + " for " + words.Line(l.CostCenter)
+			whom = "Corrects " + l.corrects + " for " + words.Line(l.CostCenter)
 		}
 	}
 	exact := whom + "; exact " + l.Exact.Exact() + "; " + l.ID

@@ -36,7 +36,7 @@ func amount(t interface{ Fatal(...any) }, s string) schemas.Money {
 
 func october() schemas.Period {
 	m, _ := schemas.ParseMonth("2026-10")
-	return schemas.MonthPeriod(m)
+	return (*schemas.Books)(nil).Period(m, m)
 }
 
 // journal is one of October 2026, of debits "account|cost centre|exact|posted", the last with what it corrects.

@@ -283,9 +283,15 @@ func (a *allocation) mark(ctx context.Context, days []schemas.Partition, all boo
 	if err != nil {
 		return err
 	}
+	// Of days that are gone, too, which have no parts any more: so where a book day of the day before or after may have
+	// some of the day, its period is derived anew as well.
+	near := "[0]"
+	if !a.finance.Books.UTC() {
+		near = "[-1, 0, 1]"
+	}
 	return a.d.Exec(ctx,
-		"CREATE OR REPLACE TEMP TABLE stale_months AS SELECT DISTINCT date_trunc('month', usage_date)::DATE AS "+
-			"billing_month FROM temp.stale_days")
+		"CREATE OR REPLACE TEMP TABLE stale_months AS SELECT DISTINCT month_of(book_date) AS billing_month FROM ("+
+			"SELECT usage_date + unnest("+near+") AS book_date FROM temp.stale_days)")
 }
 
 // keys asks the rules of every combination of fields that they have not been asked of yet.
@@ -325,9 +331,11 @@ func (a *allocation) newKeys(ctx context.Context) error {
 	rows, err := a.d.conn.QueryContext(ctx, `
 		WITH n AS (
 			SELECT DISTINCT u.account, `+strings.Join(columns, ", ")+`, s.valid_from, s.valid_to
-			FROM usage u
-			JOIN (SELECT d.account, d.usage_date, g.valid_from, g.valid_to FROM temp.stale_days d
-			JOIN temp.segments g ON d.usage_date >= g.valid_from AND d.usage_date < g.valid_to) s USING (account, usage_date)
+			FROM booked_usage u
+			JOIN (SELECT d.account, d.usage_date, p.book_date, g.valid_from, g.valid_to
+			FROM temp.stale_days d JOIN day_parts p USING (usage_date)
+			JOIN temp.segments g ON p.book_date >= g.valid_from AND p.book_date < g.valid_to) s
+			USING (account, usage_date, book_date)
 		)
 		SELECT n.account, n.token_id::VARCHAR, n.user_id::VARCHAR, n.custom_user_id::VARCHAR, n.model::VARCHAR,
 		n.model_type::VARCHAR, n.channel_id::BIGINT, n.valid_from, n.valid_to
@@ -452,7 +460,7 @@ func (a *allocation) sums(ctx context.Context) error {
 // shares splits the shared pools of the months in which a day is stale.
 func (a *allocation) shares(ctx context.Context) error {
 	if err := a.d.Exec(ctx,
-		"DELETE FROM shared_cost_shares WHERE date_trunc('month', usage_date) IN (SELECT billing_month FROM "+
+		"DELETE FROM shared_cost_shares WHERE month_of(book_date) IN (SELECT billing_month FROM "+
 			"temp.stale_months)"); err != nil {
 		return err
 	}
@@ -468,7 +476,8 @@ func (a *allocation) shares(ctx context.Context) error {
 		err = a.d.fill(Catalog, "shared_cost_shares", func(add func(...driver.Value) error) error {
 			for _, s := range shares {
 				o := s.Owner
-				err := add(s.Date.Start(), s.Account, s.Pool, nullable(s.RuleID), nullable(int32(s.Version)), s.Method, s.Basis,
+				err := add(s.Date.Start(), s.Book.Start(), s.Account, s.Pool, nullable(s.RuleID), nullable(int32(s.Version)),
+					s.Method, s.Basis,
 					duckdb.Decimal{Width: schemas.DecimalPrecision, Scale: schemas.DecimalScale, Value: big.NewInt(int64(s.Ratio))},
 					nullable(o.CostCenter), nullable(o.Team), nullable(o.Project), nullable(o.Environment), nullable(o.GLCode),
 					nullable(o.Tags),
@@ -507,17 +516,18 @@ func (a *allocation) months(ctx context.Context, query string) ([]schemas.Month,
 
 // within is the condition that usage lies in a month. Plain comparisons with a column are what DuckDB takes down to a
 // scan.
-func within(m schemas.Month) string {
-	return fmt.Sprintf("usage_date >= DATE '%s' AND usage_date < DATE '%s'", m.First(), (m + 1).First())
+func (f *finance) within(m schemas.Month) string {
+	return fmt.Sprintf("book_date >= DATE '%s' AND book_date < DATE '%s'", f.Books.First(m), f.Books.End(m))
 }
 
 // split asks the rules who bears the shared pools of a month.
 func (a *allocation) split(ctx context.Context, month schemas.Month) ([]schemas.PoolShare, error) {
 	// All of the month, though a single day is stale: a pool is split by what each owner used in the month, so that one
 	// more record moves every share of it.
-	between := within(month)
+	between := a.finance.within(month)
 	rows, err := a.d.conn.QueryContext(ctx, `
-		SELECT a.pool, coalesce(a.rule_id, ''), coalesce(a.rule_version, 0), u.usage_date, u.account, u.model, u.model_type,
+		SELECT a.pool, coalesce(a.rule_id, ''), coalesce(a.rule_version, 0), u.usage_date, u.book_date, u.account,
+		u.model, u.model_type,
 		u.record_kind, u.currency,
 			sum(u.requests)::BIGINT, sum(u.without_amount)::BIGINT, sum(u.input_tokens), sum(u.output_tokens),
 			sum(u.cached_tokens), sum(u.total_tokens),
@@ -532,15 +542,15 @@ func (a *allocation) split(ctx context.Context, month schemas.Month) ([]schemas.
 	var costs []schemas.PoolCost
 	for rows.Next() {
 		var c schemas.PoolCost
-		var date sql.NullTime
+		var date, book sql.NullTime
 		var in, out, cached, total, list, discount, net any
-		err := rows.Scan(&c.Pool, &c.RuleID, &c.Version, &date, &c.Account, &c.Model, &c.ModelType, &c.RecordKind,
+		err := rows.Scan(&c.Pool, &c.RuleID, &c.Version, &date, &book, &c.Account, &c.Model, &c.ModelType, &c.RecordKind,
 			&c.Currency,
 			&c.Requests, &c.WithoutAmount, &in, &out, &cached, &total, &list, &discount, &net)
 		if err != nil {
 			return nil, err
 		}
-		c.Date = schemas.DateOf(date.Time)
+		c.Date, c.Book = schemas.DateOf(date.Time), schemas.DateOf(book.Time)
 		c.Input, c.Output, c.Cached, c.Total = bigOf(in), bigOf(out), bigOf(cached), bigOf(total)
 		c.List, c.Discount, c.Net = moneyOf(list), moneyOf(discount), moneyOf(net)
 		costs = append(costs, c)
@@ -576,13 +586,13 @@ func (a *allocation) split(ctx context.Context, month schemas.Month) ([]schemas.
 	if err := rows.Err(); err != nil {
 		return nil, err
 	}
-	return a.finance.at(month.First()).Split(month, costs, direct)
+	return a.finance.at(a.finance.Books.First(month)).Split(costs, direct)
 }
 
 // The columns of chargeback_daily that tell charges apart, and those that are summed.
 const (
-	chargeDimensions = `usage_date, account, cost_center, team, project, environment, gl_code, tags, pool, rule_id, ` +
-		`rule_version, model, model_type, record_kind, currency`
+	chargeDimensions = `usage_date, book_date, account, cost_center, team, project, environment, gl_code, tags, pool, ` +
+		`rule_id, rule_version, model, model_type, record_kind, currency`
 	chargeMeasures = `requests, without_amount, input_tokens, output_tokens, cached_tokens, total_tokens, list_cost, ` +
 		`discount, net_cost`
 )
@@ -634,58 +644,4 @@ func (a *allocation) compare(ctx context.Context, used, charged string) error {
 		return err
 	}
 	return fmt.Errorf("%w: %s", errInexact, what.String)
-}
-
-// dateValue, textValue, moneyValue and countValue are what the driver's appender takes; nil is NULL.
-func dateValue(d *schemas.Date) driver.Value {
-	if d == nil {
-		return nil
-	}
-	return d.Start()
-}
-
-func textValue(s *string) driver.Value {
-	if s == nil {
-		return nil
-	}
-	return *s
-}
-
-func moneyValue(m *schemas.Money) driver.Value {
-	if m == nil {
-		return nil
-	}
-	return duckdb.Decimal{Width: 38, Scale: schemas.DecimalScale, Value: m.Units()}
-}
-
-// moneyOf is the value of a DECIMAL(38,12); nil is NULL.
-func moneyOf(v any) *schemas.Money {
-	units := bigOf(v)
-	if units == nil {
-		return nil
-	}
-	m := schemas.MoneyOf(units)
-	return &m
-}
-
-// countValue is NULL too where the count is beyond 64 bits, as in the tables it was summed from.
-func countValue(v *big.Int) driver.Value {
-	if v == nil || !v.IsInt64() {
-		return nil
-	}
-	return v.Int64()
-}
-
-// bigOf is the value of a HUGEINT, or of a DECIMAL in units of its last place; nil is NULL.
-func bigOf(v any) *big.Int {
-	switch v := v.(type) {
-	// What DuckDB's driver gives for each type of sum: HUGEINT, DECIMAL, and BIGINT.
-	case *big.Int:
-		return v
-	case duckdb.Decimal:
-		return v.Value
-	case int64:
-		return big.NewInt(v)
-	}
-	return nil
 }

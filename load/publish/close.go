@@ -36,7 +36,8 @@ type CloseOptions struct {
 	Objections  []string
 	Rules       []RuleFile // the allocation rules of the published file, the rules file first
 	RulesDigest string
-	Sign        *Signer // signs the manifest; nil: nobody does
+	Books       *schemas.Books // of the published file
+	Sign        *Signer        // signs the manifest; nil: nobody does
 	Now         func() time.Time
 	// Write writes the month's statements into a directory, durable or not; nil writes none. edition is 1, or one more for
 	// each time that the month was opened again.
@@ -90,8 +91,12 @@ func (l *Lake) closeMonth(ctx context.Context, opts CloseOptions) (ClosedMonth, 
 	}
 	m := Manifest{Format: manifestFormat, Month: opts.Month, ClosedAt: opts.Now().UTC(), RunID: opts.RunID,
 		Version: opts.Version, By: &opts.By, Edition: edition,
-		Reason: opts.Reason, Objections: opts.Objections, Rules: ManifestRules{Digest: opts.RulesDigest}}
-	if err := l.writeLedger(ctx, dir, opts.Month, &m, opts.Progress); err != nil {
+		Reason: opts.Reason, Objections: opts.Objections, Books: opts.Books.Text(),
+		Rules: ManifestRules{Digest: opts.RulesDigest}}
+	if !opts.Books.Months() {
+		m.Period = opts.Books.Name(opts.Month)
+	}
+	if err := l.writeLedger(ctx, dir, opts, &m); err != nil {
 		return ClosedMonth{}, err
 	}
 	for i, f := range opts.Rules {
@@ -227,8 +232,8 @@ func safeExt(name string) string {
 }
 
 // writeLedger keeps what is charged in the month, and its totals.
-func (l *Lake) writeLedger(ctx context.Context, dir string, month schemas.Month, m *Manifest,
-	progress func(done, total int)) error {
+func (l *Lake) writeLedger(ctx context.Context, dir string, opts CloseOptions, m *Manifest) error {
+	month, books := opts.Month, opts.Books
 	d, err := l.OpenPublishedFile(ctx)
 	if err != nil {
 		return err
@@ -238,7 +243,7 @@ func (l *Lake) writeLedger(ctx context.Context, dir string, month schemas.Month,
 		"' ORDER BY ALL", filepath.Join(dir, filepath.FromSlash(LedgerFile)), ""); err != nil {
 		return fmt.Errorf("write %s: %w", LedgerFile, err)
 	}
-	if err := l.writeFocus(ctx, d, month, FocusLedger(dir), progress); err != nil {
+	if err := l.writeFocus(ctx, d, opts, FocusLedger(dir)); err != nil {
 		return fmt.Errorf("write %s: %w", ledgerFocus, err)
 	}
 	rows, err := d.conn.QueryContext(ctx,
@@ -254,12 +259,11 @@ func (l *Lake) writeLedger(ctx context.Context, dir string, month schemas.Month,
 		!same {
 		return cmp.Or(err, fmt.Errorf("%w: %s doesn't hold what is charged", errInexact, LedgerFile))
 	}
-	if err := d.lacking(ctx, month, m); err != nil {
+	if err := d.lacking(ctx, opts, m); err != nil {
 		return fmt.Errorf("completeness: %w", err)
 	}
 	days, err := d.conn.QueryContext(ctx,
-		fmt.Sprintf("SELECT account, usage_date, digest FROM partitions WHERE date_trunc('month', usage_date) = DATE '%s' "+
-			"ORDER BY ALL", month.First()))
+		"SELECT account, usage_date, digest FROM partitions WHERE "+utcDaysOf(books, month)+" ORDER BY ALL")
 	if err != nil {
 		return err
 	}
@@ -277,9 +281,15 @@ func (l *Lake) writeLedger(ctx context.Context, dir string, month schemas.Month,
 	return days.Err()
 }
 
+// utcDaysOf is the condition that some of a UTC day lies in a month.
+func utcDaysOf(books *schemas.Books, month schemas.Month) string {
+	from, to := books.Starts(books.First(month)), books.Starts(books.End(month))
+	return fmt.Sprintf("usage_date BETWEEN DATE '%s' AND DATE '%s'", schemas.DateOf(from), schemas.DateOf(to.Add(-1)))
+}
+
 // lacking keeps how complete the month is: what is charged in it stays as it is, whatever is fetched of it later.
-func (d *Database) lacking(ctx context.Context, month schemas.Month, m *Manifest) error {
-	span := fmt.Sprintf("(DATE '%s', DATE '%s')", month.First(), (month + 1).First())
+func (d *Database) lacking(ctx context.Context, opts CloseOptions, m *Manifest) error {
+	span := fmt.Sprintf("(DATE '%s', DATE '%s')", opts.Books.First(opts.Month), opts.Books.End(opts.Month))
 	if err := d.conn.QueryRowContext(ctx, "SELECT completeness FROM completeness"+span).Scan(&m.Completeness); err != nil {
 		return err
 	}

@@ -27,8 +27,8 @@ const focusGroups = ", ROW_GROUP_SIZE 120832"
 // No two rows of a month are the same in all columns that aren't summed, and the order begins with whether it is a
 // correction, and with the day. So the corrections, and then some days at a time, are computed and sorted into files of
 // their own; those in a row are the whole.
-func (l *Lake) writeFocus(ctx context.Context, d *Database, month schemas.Month, target string,
-	progress func(done, total int)) error {
+func (l *Lake) writeFocus(ctx context.Context, d *Database, opts CloseOptions, target string) error {
+	month, progress := opts.Month, opts.Progress
 	// On one thread: each has its own part of the rows in memory, and it costs less.
 	if err := d.Exec(ctx, "SET threads = 1"); err != nil {
 		return err
@@ -38,7 +38,7 @@ func (l *Lake) writeFocus(ctx context.Context, d *Database, month schemas.Month,
 		return err
 	}
 	defer done()
-	days, err := d.chargedDays(ctx, month)
+	days, err := d.chargedDays(ctx, utcDaysOf(opts.Books, month))
 	if err != nil {
 		return err
 	}
@@ -80,10 +80,10 @@ type chargedDay struct {
 	records int64
 }
 
-// chargedDays lists the days of a month in order.
-func (d *Database) chargedDays(ctx context.Context, month schemas.Month) ([]chargedDay, error) {
-	rows, err := d.conn.QueryContext(ctx, fmt.Sprintf(`SELECT usage_date, sum("rows")::BIGINT FROM partitions
-		WHERE date_trunc('month', usage_date) = DATE '%s' GROUP BY usage_date ORDER BY usage_date`, month.First()))
+// chargedDays lists the UTC days that a condition is about, in order.
+func (d *Database) chargedDays(ctx context.Context, which string) ([]chargedDay, error) {
+	rows, err := d.conn.QueryContext(ctx, `SELECT usage_date, sum("rows")::BIGINT FROM partitions WHERE `+which+
+		" GROUP BY usage_date ORDER BY usage_date")
 	if err != nil {
 		return nil, err
 	}

@@ -35,6 +35,7 @@ const manifestFormat = 1
 type Manifest struct {
 	Format   int           `json:"format"`
 	Month    schemas.Month `json:"month"`
+	Period   string        `json:"period,omitempty"` // what the books call it, where that is something else
 	ClosedAt time.Time     `json:"closed_at"`
 	RunID    string        `json:"run_id"`
 	Version  string        `json:"version"`
@@ -47,12 +48,14 @@ type Manifest struct {
 	// that was closed by a version that didn't look.
 	Completeness string            `json:"completeness,omitempty"`
 	Lacking      []ManifestLacking `json:"lacking,omitempty"`
-	Rules        ManifestRules     `json:"rules"`
-	Totals       []ManifestTotal   `json:"totals"`
-	Partitions   []ManifestInput   `json:"partitions"`
-	Files        []ManifestFile    `json:"files"`
-	Chain        *ManifestChain    `json:"chain,omitempty"`     // nil of a month that an older version closed
-	Signer       string            `json:"signed_by,omitempty"` // the public key, if the manifest is signed (SignatureFile)
+	// Books is the calendar that it was closed by, as schemas.Books.Text; "" is UTC's calendar months.
+	Books      string          `json:"books,omitempty"`
+	Rules      ManifestRules   `json:"rules"`
+	Totals     []ManifestTotal `json:"totals"`
+	Partitions []ManifestInput `json:"partitions"`
+	Files      []ManifestFile  `json:"files"`
+	Chain      *ManifestChain  `json:"chain,omitempty"`     // nil of a month that an older version closed
+	Signer     string          `json:"signed_by,omitempty"` // the public key, if the manifest is signed (SignatureFile)
 }
 
 // ManifestLacking is what an account lacked when the month was closed.
@@ -102,6 +105,33 @@ type ClosedMonth struct {
 	Manifest
 	Dir    string
 	Digest string // SHA-256 of the manifest
+
+	books *schemas.Books
+}
+
+// Name is what the books call the month.
+func (c ClosedMonth) Name() string { return c.books.Name(c.Month) }
+
+// Touches says whether some of a UTC day lies in the month.
+func (c ClosedMonth) Touches(utc schemas.Date) bool {
+	return slices.Contains(c.books.Touches(utc), c.Month)
+}
+
+// End is the instant at which the month ends.
+func (c ClosedMonth) End() time.Time { return c.books.Starts(c.books.End(c.Month)) }
+
+// ClosedWhole are the closed months that a UTC day lies in; none if some of it is open.
+func ClosedWhole(closed []ClosedMonth, utc schemas.Date) []ClosedMonth {
+	var out []ClosedMonth
+	for _, c := range closed {
+		if c.Touches(utc) {
+			out = append(out, c)
+		}
+	}
+	if len(out) == 0 || len(out) < len(out[0].books.Touches(utc)) {
+		return nil
+	}
+	return out
 }
 
 // RuleFile is a file of allocation rules, or a table they look up.
@@ -159,6 +189,9 @@ func (l *Lake) readManifest(month schemas.Month, dir string) (ClosedMonth, error
 	case c.Format < 1 || c.Month != month:
 		return c, fmt.Errorf("closed month %s: %s is damaged: it says format %d, month %q\nhint: restore %s from a backup",
 			month, name, c.Format, c.Month, c.Dir)
+	}
+	if c.books, err = schemas.ParseBooks(c.Books); err != nil {
+		return c, fmt.Errorf("closed month %s: %s: %w", month, name, err)
 	}
 	sum := sha256.Sum256(b)
 	c.Digest = hex.EncodeToString(sum[:])

@@ -32,8 +32,10 @@ func (a *allocation) fillClosed(ctx context.Context) error {
 				continue
 			}
 			file := filepath.Join(c.Dir, filepath.FromSlash(l.file))
-			err := a.d.Exec(ctx, fmt.Sprintf("INSERT INTO %s BY NAME SELECT * FROM read_parquet(%s, hive_partitioning = false)",
-				l.table, SqlGlob(file)))
+			rows, err := a.d.ledgerRows(ctx, l, file)
+			if err == nil {
+				err = a.d.Exec(ctx, fmt.Sprintf("INSERT INTO %s BY NAME FROM %s", l.table, rows))
+			}
 			if err != nil {
 				return fmt.Errorf("closed month %s: read %s: %w\nhint: restore %s from a backup", c.Month, l.file, err, c.Dir)
 			}
@@ -117,7 +119,7 @@ func (a *allocation) changedSince(c ClosedMonth) (bool, error) {
 	// correction.
 	now := map[schemas.Partition]string{}
 	for day, digest := range a.want {
-		if c.Month.Contains(day.Date) {
+		if c.Touches(day.Date) {
 			now[day] = digest
 		}
 	}
@@ -128,14 +130,33 @@ func (a *allocation) changedSince(c ClosedMonth) (bool, error) {
 type ledger struct {
 	table      string
 	live       string // what its rows are as usage is now
+	when       string // the period of a row's usage
 	file       string // of a closed month
 	dimensions string
 	measures   string
+	named      bool // whether it has the name of billing_month, too
+	// A column that ledgers of before there were books lack, and what they lack: they are of calendar months in UTC.
+	later, before string
+}
+
+// ledgerRows is the query, in parentheses, of the rows of a ledger file with the columns of its table.
+func (d *Database) ledgerRows(ctx context.Context, l ledger, file string) (string, error) {
+	var has bool
+	err := d.conn.QueryRowContext(ctx, fmt.Sprintf("SELECT count(*) > 0 FROM parquet_schema(%s) WHERE name = '%s'",
+		SqlGlob(file), l.later)).Scan(&has)
+	columns := "*"
+	if !has {
+		columns += ", " + l.before
+	}
+	return "(SELECT " + columns + " FROM read_parquet(" + SqlGlob(file) + ", hive_partitioning = false))", err
 }
 
 var ledgers = []ledger{
-	{"chargeback_daily", "temp.chargeback_live", LedgerFile, chargeDimensions, chargeMeasures},
-	{"focus_closed", "focus_live", ledgerFocus, focusColumns(false), focusColumns(true)},
+	{"chargeback_daily", "temp.chargeback_live", "month_of(book_date)", LedgerFile, chargeDimensions, chargeMeasures,
+		true, "book_date",
+		"usage_date AS book_date, strftime(billing_month, '%Y-%m') AS period"},
+	{"focus_closed", "focus_live", "usage_month", ledgerFocus, focusColumns(false), focusColumns(true),
+		false, "usage_month", "date_trunc('month', usage_date)::DATE AS usage_month"},
 }
 
 func focusColumns(measures bool) string {
@@ -161,10 +182,12 @@ func (a *allocation) correct(ctx context.Context) error {
 	}
 	var during []string
 	for _, m := range changed {
-		during = append(during, within(m))
+		during = append(during, "DATE '"+m.First().String()+"'")
 	}
 	if err := a.see(ctx, a.d, slices.DeleteFunc(slices.Clone(a.days), func(d schemas.Partition) bool {
-		return !slices.Contains(changed, d.Date.Month())
+		return !slices.ContainsFunc(a.finance.Books.Touches(d.Date), func(m schemas.Month) bool {
+			return slices.Contains(changed, m)
+		})
 	})); err != nil {
 		return err
 	}
@@ -183,12 +206,16 @@ func (a *allocation) correct(ctx context.Context) error {
 			sums = append(sums, "sum("+m+") AS "+m)
 			having = append(having, "coalesce(sum("+m+"), 0) <> 0")
 		}
+		named := ""
+		if l.named {
+			named = fmt.Sprintf("period_of(DATE '%s') AS period, ", next)
+		}
 		// What usage of these days is as the rules see it now, less what was charged for it in any closed month, corrections
 		// of then included: what is left is charged now. A row per dimensions in which any measure differs. So each
 		// correction is made anew until its month is closed, and is part of what was charged from then on: of 100 that became
 		// 120 in the next month, and 90 in the one after it, 100, 20 and −30 are charged.
 		err := a.d.Exec(ctx, fmt.Sprintf(`INSERT INTO %[1]s BY NAME
-			SELECT DATE '%[2]s' AS billing_month, 'Correction' AS charge_class, %[3]s, %[4]s
+			SELECT DATE '%[2]s' AS billing_month, %[10]s'Correction' AS charge_class, %[3]s, %[4]s
 			FROM (
 				SELECT %[3]s, %[5]s FROM %[8]s WHERE %[9]s
 				UNION ALL
@@ -196,14 +223,14 @@ func (a *allocation) correct(ctx context.Context) error {
 			)
 			GROUP BY %[3]s HAVING %[7]s ORDER BY ALL`,
 			l.table, next, l.dimensions, strings.Join(sums, ", "), strings.Join(plus, ", "), strings.Join(minus, ", "),
-			strings.Join(having, " OR "), l.live, "("+strings.Join(during, " OR ")+")"))
+			strings.Join(having, " OR "), l.live, l.when+" IN ("+strings.Join(during, ", ")+")", named))
 		if err != nil {
 			return fmt.Errorf("%s: %w", l.table, err)
 		}
 	}
 	// A day may be derived anew, by a newer version say, and come out with the same records: nothing was corrected then.
 	return a.d.Exec(ctx, `UPDATE closed_months SET corrected = EXISTS (
-		FROM (SELECT usage_date, charge_class FROM chargeback_daily UNION ALL SELECT usage_date, charge_class
-		FROM focus_closed) c
-		WHERE c.charge_class = 'Correction' AND date_trunc('month', c.usage_date) = closed_months."month") WHERE corrected`)
+		FROM (SELECT month_of(book_date) AS of_month, charge_class FROM chargeback_daily UNION ALL SELECT usage_month,
+		charge_class FROM focus_closed) c
+		WHERE c.charge_class = 'Correction' AND c.of_month = closed_months."month") WHERE corrected`)
 }

@@ -323,3 +323,57 @@ func absolute(path string) string {
 	}
 	return path
 }
+
+// dateValue, textValue, moneyValue and countValue are what the driver's appender takes; nil is NULL.
+func dateValue(d *schemas.Date) driver.Value {
+	if d == nil {
+		return nil
+	}
+	return d.Start()
+}
+
+func textValue(s *string) driver.Value {
+	if s == nil {
+		return nil
+	}
+	return *s
+}
+
+func moneyValue(m *schemas.Money) driver.Value {
+	if m == nil {
+		return nil
+	}
+	return duckdb.Decimal{Width: 38, Scale: schemas.DecimalScale, Value: m.Units()}
+}
+
+// moneyOf is the value of a DECIMAL(38,12); nil is NULL.
+func moneyOf(v any) *schemas.Money {
+	units := bigOf(v)
+	if units == nil {
+		return nil
+	}
+	m := schemas.MoneyOf(units)
+	return &m
+}
+
+// countValue is NULL too where the count is beyond 64 bits, as in the tables it was summed from.
+func countValue(v *big.Int) driver.Value {
+	if v == nil || !v.IsInt64() {
+		return nil
+	}
+	return v.Int64()
+}
+
+// bigOf is the value of a HUGEINT, or of a DECIMAL in units of its last place; nil is NULL.
+func bigOf(v any) *big.Int {
+	switch v := v.(type) {
+	// What DuckDB's driver gives for each type of sum: HUGEINT, DECIMAL, and BIGINT.
+	case *big.Int:
+		return v
+	case duckdb.Decimal:
+		return v.Value
+	case int64:
+		return big.NewInt(v)
+	}
+	return nil
+}

@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -18,12 +19,12 @@ type Allocator interface {
 	Fields() []string
 	// Boundaries are the days at which the validity of some rule begins or ends, in order.
 	Boundaries() []schemas.Date
-	// Assign is what the rules say of the key on a UTC day. Fields that the rules don't look at may be nil.
+	// Assign is what the rules say of the key on a book day. Fields that the rules don't look at may be nil.
 	Assign(schemas.AllocationKey, schemas.Date) schemas.Assignment
 	List() []schemas.AllocationRule
 	Pools() []schemas.SharedPool
-	// Split parts the costs of the shared pools in a month. The shares of each cost sum to it.
-	Split(month schemas.Month, costs []schemas.PoolCost, direct []schemas.DirectCost) ([]schemas.PoolShare, error)
+	// Split parts the costs of the shared pools in a period. The shares of each cost sum to it.
+	Split(costs []schemas.PoolCost, direct []schemas.DirectCost) ([]schemas.PoolShare, error)
 }
 
 // Finance is what goes into the published file beside usage: who pays for it, and what it is held against. The zero
@@ -35,6 +36,8 @@ type Finance struct {
 	// Accounts are those of the config: what is to be there. If none of them is in the lake, the config is of another lake
 	// or none, and every account of the lake is.
 	Accounts []string
+	// Books are the calendar that it is charged by; nil is UTC's calendar months.
+	Books    *schemas.Books
 	Budgets  []schemas.Budget
 	Invoices []schemas.InvoiceLine
 	Names    []schemas.Name
@@ -64,12 +67,15 @@ func (noRules) Pools() []schemas.SharedPool    { return nil }
 func (noRules) Assign(schemas.AllocationKey, schemas.Date) schemas.Assignment {
 	return schemas.Assignment{}
 }
-func (noRules) Split(schemas.Month, []schemas.PoolCost, []schemas.DirectCost) ([]schemas.PoolShare, error) {
+func (noRules) Split([]schemas.PoolCost, []schemas.DirectCost) ([]schemas.PoolShare, error) {
 	return nil, nil
 }
 
 // financeVersion changes when the same rules and the same usage would give other rows.
-const financeVersion = 3
+const financeVersion = 4
+
+// ErrOtherBooks says that months were closed by another calendar than the one that is to be charged by.
+var ErrOtherBooks = errors.New("the calendar of the books can't change while months are closed by it")
 
 // finance is the allocation of one publish: the rules by month, for a closed month keeps those it was closed with.
 // It doesn't change once loadFinance has made it. rules has an entry for each of closed, and closed is in order of
@@ -106,11 +112,16 @@ func (l *Lake) loadFinance(f Finance) (*finance, error) {
 	sum := sha256.New()
 	fmt.Fprintf(sum, "%d\n%s\n", financeVersion, out.current.Digest())
 	if err := json.NewEncoder(sum).Encode([]any{slices.Sorted(slices.Values(f.Accounts)), f.Budgets, f.Invoices, f.Names,
-		f.TopUps, f.TopUpsGiven, f.GLCode, f.CreditGLCode}); err != nil {
+		f.TopUps, f.TopUpsGiven, f.GLCode, f.CreditGLCode, f.Books.Text()}); err != nil {
 		return nil, err
 	}
 	read := map[string]ruleset{}
 	for _, c := range closed {
+		if !c.books.SameDays(f.Books) {
+			return nil, fmt.Errorf("%w: %s was closed by %s, and the config has %s\nhint: write books as they were; or open "+
+				"the closed months again, the last first (usagelake close --reopen), and close them by the new books",
+				ErrOtherBooks, c.Name(), c.books, f.Books)
+		}
 		// A month that is closed or opened changes this digest, and so everything is allocated anew: that is how a publish
 		// after a crash between closing and publishing finds out.
 		fmt.Fprintln(sum, c.Digest)
@@ -142,9 +153,9 @@ func (l *Lake) loadFinance(f Finance) (*finance, error) {
 	return out, nil
 }
 
-// at is the rules for a UTC day.
+// at is the rules for a book day.
 func (f *finance) at(day schemas.Date) ruleset {
-	if r, ok := f.rules[day.Month()]; ok {
+	if r, ok := f.rules[f.Books.Month(day)]; ok {
 		return r
 	}
 	return f.current
@@ -210,7 +221,7 @@ func (f *finance) segments() []segment {
 		days = append(days, r.Boundaries()...)
 	}
 	for _, c := range f.closed {
-		days = append(days, c.Month.First(), (c.Month + 1).First())
+		days = append(days, f.Books.First(c.Month), f.Books.End(c.Month))
 	}
 	slices.Sort(days)
 	days = slices.Compact(days)

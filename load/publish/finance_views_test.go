@@ -32,7 +32,8 @@ func TestEveryViewNamesWhatItShows(t *testing.T) {
 	w := financeLake(t)
 	without := map[string]string{
 		"completeness_now": "fills a table of facts", "recent_days": "facts that rates are made of",
-		"scope_rates":     "facts that forecasts are made of",
+		"scope_rates": "facts that forecasts are made of",
+		"whole_days":  "facts that rates are made of", "booked_usage": "records, with their book days",
 		"comparable_days": "facts that comparisons are made of", "price_steps": "facts that price_changes names",
 		"quality_issues":   "facts that anomalous_days and price_changes name",
 		"usage_line_items": "records, as they came", "allocated_usage": "records, with what the rules say of each",
@@ -434,9 +435,8 @@ func TestAnotherTimeZoneIsALikelyCauseWhereTheEdgesExplainIt(t *testing.T) {
 // tagRules splits the pool between two owners that differ in their tags alone.
 type tagRules struct{ loadtest.Rules }
 
-func (r tagRules) Split(month schemas.Month, costs []schemas.PoolCost,
-	direct []schemas.DirectCost) ([]schemas.PoolShare, error) {
-	out, err := r.Rules.Split(month, costs, direct)
+func (r tagRules) Split(costs []schemas.PoolCost, direct []schemas.DirectCost) ([]schemas.PoolShare, error) {
+	out, err := r.Rules.Split(costs, direct)
 	for i := range out {
 		out[i].Owner = schemas.Owner{CostCenter: "cc-0", Tags: fmt.Sprintf(`{"n":"%s"}`, out[i].Owner.CostCenter)}
 	}

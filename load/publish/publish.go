@@ -201,7 +201,11 @@ func (p *publisher) publish(ctx context.Context) (Published, error) {
 		return Published{}, err
 	}
 	anew := p.chooseRecords(have)
-	if anew || p.opts.Full || have == nil || have.intruded || have.schema < schemas.SQLVersion {
+	if err := p.covered(); err != nil {
+		return Published{}, err
+	}
+	if anew || p.opts.Full || have == nil || have.intruded || have.schema < schemas.SQLVersion ||
+		have.books != p.finance.Books.Text() {
 		return p.build(ctx)
 	}
 	changed, err := p.movedRecords()
@@ -382,6 +386,9 @@ func (p *publisher) build(ctx context.Context) (Published, error) {
 	}
 	if err := p.makeTables(ctx, d); err != nil {
 		return Published{}, fmt.Errorf("make the tables: %w", err)
+	}
+	if err := p.fillBooks(ctx, d); err != nil {
+		return Published{}, fmt.Errorf("fill the calendar of the books: %w", err)
 	}
 	if err := p.replaceDays(ctx, d, p.days); err != nil {
 		return Published{}, err

@@ -23,6 +23,7 @@ type published struct {
 	finance    string
 	rules      int64 // allocation rules it was published with
 	generation int64
+	books      string // as schemas.Books.Text
 	closed     []schemas.Month
 	days       map[schemas.Partition]string
 	rows       map[schemas.Partition]int64
@@ -115,6 +116,11 @@ func readPublished(ctx context.Context, e engine, path string) (published, error
 	if h.records, err = schemas.ParseRecords(records); err != nil {
 		return h, fmt.Errorf("meta.records: %w", err)
 	}
+	books, err := d.Books(ctx)
+	if err != nil {
+		return h, err
+	}
+	h.books = books.Text()
 	h.files, err = d.recordsOutside(ctx)
 	return h, err
 }

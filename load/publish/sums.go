@@ -32,7 +32,8 @@ var errOutgrown = errors.New("nearly every record is a sum of its own")
 
 // layout is that of the file that is built or brought up to date.
 func (p *publisher) layout() schemas.SQLLayout {
-	return schemas.SQLLayout{Fields: p.finance.fields(), Views: p.views, Outside: p.reads()}
+	return schemas.SQLLayout{Fields: p.finance.fields(), Views: p.views, Outside: p.reads(),
+		Books: p.finance.Books}
 }
 
 // SumViews are those of schemas.SQLSums that are views in the file.

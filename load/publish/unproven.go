@@ -60,10 +60,10 @@ func (e *UnprovenError) Hint() string {
 	return e.Windows[0].Hint() + "; usagelake status lists all of them"
 }
 
-// Unproven are the windows of a day with that footer which are not shown to be whole, in order; none if its month is
-// closed.
+// Unproven are the windows of a day with that footer which are not shown to be whole, in order; none if all of
+// it lies in closed months.
 func (l *Lake) Unproven(p schemas.Partition, f schemas.DayFooter, closed []ClosedMonth) ([]Unproven, error) {
-	if slices.ContainsFunc(closed, func(c ClosedMonth) bool { return c.Month.Contains(p.Date) }) {
+	if len(ClosedWhole(closed, p.Date)) > 0 {
 		return nil, nil
 	}
 	var out []Unproven

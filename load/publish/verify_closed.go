@@ -132,15 +132,16 @@ func (v *verifier) publishedMonths(ctx context.Context) (map[string]string, erro
 // ledger compares the rows of a ledger with those the published file has of the month, by a hash over them all.
 func (v *verifier) ledger(ctx context.Context, c ClosedMonth, l ledger,
 	found func(path, format string, args ...any)) error {
-	file := SqlGlob(filepath.Join(c.Dir, filepath.FromSlash(l.file)))
 	var same bool
-	err := v.d.conn.QueryRowContext(ctx, fmt.Sprintf(`
-		WITH kept AS (SELECT count(*) AS n, sum(hash(r))::VARCHAR AS h
-		FROM (SELECT %[1]s FROM read_parquet(%[2]s, hive_partitioning = false)) r),
+	rows, err := v.d.ledgerRows(ctx, l, filepath.Join(c.Dir, filepath.FromSlash(l.file)))
+	if err == nil {
+		err = v.d.conn.QueryRowContext(ctx, fmt.Sprintf(`
+		WITH kept AS (SELECT count(*) AS n, sum(hash(r))::VARCHAR AS h FROM (SELECT %[1]s FROM %[2]s) r),
 		published AS (SELECT count(*) AS n, sum(hash(r))::VARCHAR AS h
 		FROM (SELECT %[1]s FROM %[3]s WHERE billing_month = DATE '%[4]s') r)
 		SELECT k.n = p.n AND k.h IS NOT DISTINCT FROM p.h FROM kept k, published p`,
-		"billing_month, charge_class, "+l.dimensions+", "+l.measures, file, l.table, c.Month.First())).Scan(&same)
+			"billing_month, charge_class, "+l.dimensions+", "+l.measures, rows, l.table, c.Month.First())).Scan(&same)
+	}
 	switch {
 	case ctx.Err() != nil:
 		return ctx.Err()

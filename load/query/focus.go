@@ -36,9 +36,9 @@ type FocusOptions struct {
 	// Version of FOCUS: schemas.Focus12 or schemas.Focus14; "" is the former of Cost and Usage and the latter of the other
 	// datasets, which 1.2 doesn't have.
 	Version string
-	// From and To are the first days of billing months, To excluded; nil leaves the side open. A correction belongs to
+	// From and To are billing months, To excluded; nil leaves the side open. A correction belongs to
 	// the month it is charged in, whenever the usage was.
-	From, To *schemas.Date
+	From, To *schemas.Month
 	Scope    Scope  // whose charges; its time is From and To. Invoice Detail has accounts alone, Billing Period none
 	Format   string // FocusParquet or FocusCSV; "" goes by the extension of Path
 	// Path is the file, which is replaced by one rename; beside it stands STEM.metadata.json, which says what its columns
@@ -115,13 +115,8 @@ func (o FocusOptions) Validate() error {
 	case o.split() && o.Path == "":
 		bad("several files need a name: stdout is one")
 	}
-	for _, m := range []*schemas.Date{o.From, o.To} {
-		if m != nil && m.Month().First() != *m {
-			bad("FOCUS is exported by billing month: %s is not the first day of a month", *m)
-		}
-	}
 	if o.From != nil && o.To != nil && *o.To <= *o.From {
-		bad("no billing month lies between %s and %s (the end is excluded)", o.From.Month(), o.To.Month())
+		bad("no billing month lies between %s and %s (the end is excluded)", o.From, o.To)
 	}
 	return errors.Join(errs...)
 }
@@ -211,10 +206,10 @@ func (o FocusOptions) between(month string) string {
 func (o FocusOptions) months(month string) string {
 	cond := "true"
 	if o.From != nil {
-		cond += fmt.Sprintf(" AND %s >= DATE '%s'", month, *o.From)
+		cond += fmt.Sprintf(" AND %s >= DATE '%s'", month, o.From.First())
 	}
 	if o.To != nil {
-		cond += fmt.Sprintf(" AND %s < DATE '%s'", month, *o.To)
+		cond += fmt.Sprintf(" AND %s < DATE '%s'", month, o.To.First())
 	}
 	return cond
 }
@@ -232,7 +227,7 @@ func (o FocusOptions) query() string {
 	switch {
 	case o.dataset() != schemas.FocusCostAndUsage:
 		rows = "FROM " + schemas.FocusDatasetView(o.Dataset) + " WHERE " +
-			o.months("make_timestamp(epoch_us(BillingPeriodStart))::DATE")
+			o.months("month_of(book_date_of(BillingPeriodStart))")
 		by = []string{"BillingPeriodStart"}
 		if accounts := o.Scope.Accounts; len(accounts) > 0 {
 			quoted := make([]string, len(accounts))

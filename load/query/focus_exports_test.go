@@ -20,7 +20,7 @@ import (
 // The files have what the views have: Parquet as decimals and UTC timestamps, CSV in FOCUS's formats.
 func focusExports(t *testing.T, w *publishtest.Writer) {
 	dir := t.TempDir()
-	september, november := schemastest.Date("2026-09-01"), schemastest.Date("2026-11-01")
+	september, november := schemastest.Date("2026-09-01").Month(), schemastest.Date("2026-11-01").Month()
 	for _, version := range schemas.FocusVersions() {
 		view := schemas.FocusView(version)
 		file := filepath.Join(dir, view+".parquet")

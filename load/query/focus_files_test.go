@@ -73,7 +73,7 @@ func focusColumnsAsked(t *testing.T, w *publishtest.Writer) {
 // left goes.
 func focusSplits(t *testing.T, w *publishtest.Writer) {
 	var whole bytes.Buffer
-	november := schemastest.Date("2026-11-01")
+	november := schemastest.Date("2026-11-01").Month()
 	if _, err := ExportFocus(t.Context(), w.Lake, FocusOptions{Format: FocusCSV, Out: &whole,
 		From: &november}); err != nil {
 		t.Fatal(err)
@@ -152,7 +152,7 @@ func focusSplits(t *testing.T, w *publishtest.Writer) {
 	if entries, err := os.ReadDir(filepath.Dir(none)); err != nil || len(entries) > 0 {
 		t.Errorf("left behind: %v %v", entries, err)
 	}
-	late := schemastest.Date("2030-01-01")
+	late := schemastest.Date("2030-01-01").Month()
 	if _, err := ExportFocus(t.Context(), w.Lake, FocusOptions{Path: none, MaxBytes: int64(len(head)),
 		From: &late}); !errors.As(err, &small) {
 		t.Errorf("a header beyond the limit, without rows: %v", err)
@@ -176,7 +176,7 @@ func (f focusFolder) write(name, text string) {
 }
 
 func (f focusFolder) export(name string, opts FocusOptions) error {
-	november := schemastest.Date("2026-11-01")
+	november := schemastest.Date("2026-11-01").Month()
 	opts.Path, opts.From = filepath.Join(f.dir, name), &november
 	_, err := ExportFocus(f.t.Context(), f.w.Lake, opts)
 	return err
@@ -220,7 +220,7 @@ func focusReplaces(t *testing.T, w *publishtest.Writer) {
 	n := int64(0)
 	{
 		var all bytes.Buffer
-		november := schemastest.Date("2026-11-01")
+		november := schemastest.Date("2026-11-01").Month()
 		done, err := ExportFocus(t.Context(), w.Lake, FocusOptions{Format: FocusCSV, Out: &all, From: &november})
 		must(t, err)
 		n = done.Rows
@@ -401,7 +401,7 @@ func focusMetadataTells(t *testing.T, w *publishtest.Writer) {
 	for name, opts := range map[string]FocusOptions{
 		"12":      {},
 		"14":      {Version: schemas.Focus14},
-		"record":  {Grain: schemas.FocusByRecord, From: new(schemastest.Date("2026-11-01"))},
+		"record":  {Grain: schemas.FocusByRecord, From: new(schemastest.Date("2026-11-01").Month())},
 		"period":  {Dataset: schemas.FocusBillingPeriod},
 		"invoice": {Dataset: schemas.FocusInvoiceDetail},
 	} {

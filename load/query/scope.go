@@ -1,8 +1,8 @@
 package query
 
 import (
-	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -16,10 +16,9 @@ import (
 type Scope struct {
 	// Values of the dimensions in ScopeDimensions; several of one are any of them.
 	Accounts, CostCenters, Teams, Projects, Environments, Models []string
-	// From and To are UTC days, To excluded, both or none. Billing says that they are those of whole billing months: a
-	// correction then counts in the month it is charged in, else on the day of the usage.
-	From, To *schemas.Date
-	Billing  bool
+	// Period is when; nil is ever. Of billing periods a correction counts in the one it is charged in, else on the day of
+	// the usage.
+	Period *schemas.Period
 }
 
 // ScopeDimensions are what a Scope narrows by, as columns of chargeback_daily.
@@ -67,12 +66,29 @@ func (s *Scope) list(dimension string) string {
 	return "(" + strings.Join(quoted, ", ") + ")"
 }
 
-// during is the time of the scope as a condition on a column of days.
+// during is the time of the scope as a condition on a column of book days.
 func (s *Scope) during(day string) string {
-	if s.From == nil {
+	if s.Period == nil {
 		return "true"
 	}
-	return fmt.Sprintf("%[1]s >= DATE '%[2]s' AND %[1]s < DATE '%[3]s'", day, s.From, s.To)
+	return fmt.Sprintf("%[1]s >= DATE '%[2]s' AND %[1]s < DATE '%[3]s'", day, s.Period.From, s.Period.To)
+}
+
+// charged is the time of the scope as a condition on the columns of what is charged.
+func (s *Scope) charged() string {
+	if s.Period == nil || !s.Period.Billing {
+		return s.during("book_date")
+	}
+	return fmt.Sprintf("billing_month BETWEEN DATE '%s' AND DATE '%s'", s.Period.First.First(), s.Period.Last.First())
+}
+
+// touching is the time of the scope as a condition on a column of UTC days: those that lie in it, if only in part.
+func (s *Scope) touching(day string) string {
+	if s.Period == nil {
+		return "true"
+	}
+	from, to := s.Period.UTC()
+	return fmt.Sprintf("%[1]s >= DATE '%[2]s' AND %[1]s < DATE '%[3]s'", day, from, to)
 }
 
 // notOwned are the dimensions that a table of usage lacks, for it knows no rules.
@@ -88,10 +104,8 @@ var notOwned = ScopeDimensions[1:5]
 // chargeback_daily alone. Unit prices, and what they are compared with, aren't narrowed by time.
 func (s *Snapshot) Narrow(ctx context.Context, scope Scope, keep ...string) error {
 	const whole = publish.Catalog + "."
-	if n, err := s.number(ctx, "SELECT schema_version FROM meta"); err != nil || n < schemas.SQLVersion {
-		return cmp.Or(err,
-			fmt.Errorf("the published file has tables of version %d, and this program makes version %d\nhint: usagelake "+
-				"rebuild, or the next export that publishes", n, schemas.SQLVersion))
+	if err := s.fresh(ctx); err != nil {
+		return err
 	}
 	if _, err := s.conn.ExecContext(ctx, "CREATE TEMP TABLE data_as_of AS FROM "+whole+"data_as_of", nil); err != nil {
 		return fmt.Errorf("narrow: %w", err)
@@ -108,10 +122,6 @@ func (s *Snapshot) Narrow(ctx context.Context, scope Scope, keep ...string) erro
 		allocated += " AND allocation_id IN (SELECT allocation_id FROM " + whole + "allocations WHERE pool IS NULL AND " +
 			scope.Where("account", "model") + ")"
 	}
-	charged := scope.during("usage_date")
-	if scope.Billing {
-		charged = scope.during("billing_month")
-	}
 	layout, err := s.layout(ctx)
 	if err != nil {
 		return err
@@ -125,10 +135,12 @@ func (s *Snapshot) Narrow(ctx context.Context, scope Scope, keep ...string) erro
 			discount AS discount_amount, net_cost AS amount
 			FROM (` + allocatedAddends + ") WHERE " + allocated
 	}
-	records := "SELECT * FROM " + whole + "usage WHERE " + usage
+	booked := "(" + layout.BookedUsage(whole) + ")"
+	records := "SELECT * EXCLUDE (book_date) FROM " + booked + " WHERE " + usage
 	if scope.Owned() {
 		// A record has one key, and a key one allocation: the join doubles none.
-		records = `SELECT u.* FROM ` + whole + `usage u JOIN ` + whole + `allocation_keys k ON ` + layout.KeyJoin() + `
+		records = `SELECT u.* EXCLUDE (book_date) FROM ` + booked + ` u JOIN ` + whole + `allocation_keys k ON ` +
+			layout.KeyJoin() + `
 			JOIN (FROM ` + whole + "allocations WHERE pool IS NULL AND " + scope.Where("account", "model") +
 			`) a ON a.allocation_id = k.allocation_id
 			WHERE ` + scope.where("u.", notOwned...)
@@ -154,38 +166,40 @@ func (s *Snapshot) Narrow(ctx context.Context, scope Scope, keep ...string) erro
 	s.scoped = slices.Concat([]schemas.SQLView{
 		view("accounts", "SELECT * FROM "+whole+"accounts WHERE "+account),
 		view("coverage_daily", "SELECT * FROM "+whole+"coverage_daily WHERE "+account),
-		view("coverage", "SELECT * FROM "+whole+"coverage WHERE "+account+" AND "+scope.during("usage_date")),
-		view("partitions", "SELECT * FROM "+whole+"partitions WHERE "+account+" AND "+scope.during("usage_date")),
-		view("day_issues", "SELECT * FROM "+whole+"day_issues WHERE "+usage+" AND "+scope.during("usage_date")),
-		view("account_overlaps", "SELECT * FROM "+whole+"account_overlaps WHERE "+account+" AND "+scope.during("usage_date")),
+		view("coverage", "SELECT * FROM "+whole+"coverage WHERE "+account+" AND "+scope.touching("usage_date")),
+		view("partitions", "SELECT * FROM "+whole+"partitions WHERE "+account+" AND "+scope.touching("usage_date")),
+		view("day_issues", "SELECT * FROM "+whole+"day_issues WHERE "+usage+" AND "+scope.touching("usage_date")),
+		view("account_overlaps", "SELECT * FROM "+whole+"account_overlaps WHERE "+account+" AND "+
+			scope.touching("usage_date")),
 		view("quarantine",
 			"SELECT * FROM "+whole+"quarantine WHERE "+account+" AND "+
-				scope.during("make_timestamp(epoch_us(window_start))::DATE")),
+				scope.touching("make_timestamp(epoch_us(window_start))::DATE")),
 		view("balance", "SELECT * FROM "+whole+"balance WHERE "+account),
 		view("run_accounts", "SELECT * FROM "+whole+"run_accounts WHERE "+account),
 		view("budgets", "SELECT * FROM "+whole+"budgets WHERE "+strings.Join(budgets, " AND ")),
 		view("invoice_lines", "SELECT * FROM "+whole+"invoice_lines WHERE "+invoices),
-		view("usage", records+" AND "+scope.during("usage_date")),
+		view("usage", records+" AND "+scope.touching("usage_date")+" AND "+scope.during("book_date")),
 		view("usage_ever", ever),
-		view("usage_addends", "SELECT * FROM usage_ever WHERE "+scope.during("usage_date")),
+		view("usage_addends", "SELECT * FROM usage_ever WHERE "+scope.touching("usage_date")),
 		view("usage_daily", `SELECT account, usage_date, token_id, user_id, model, model_type, record_kind, currency,
 			`+summedUp+`, sum(total_amount) AS total_amount, sum(discount_amount) AS discount_amount, sum(amount) AS amount
 			FROM usage_addends GROUP BY ALL`),
 		view("unit_prices", "SELECT * FROM "+whole+"unit_prices WHERE "+prices),
 		view("allocated_addends",
-			"SELECT * FROM ("+allocatedAddends+") WHERE "+allocated+" AND "+scope.during("usage_date")),
-		view("allocated_daily", `SELECT account, usage_date, allocation_id, token_id, user_id, custom_user_id, model,
-			model_type, record_kind, currency,
+			"SELECT * FROM ("+allocatedAddends+") WHERE "+allocated+" AND "+scope.touching("usage_date")+" AND "+
+				scope.during("book_date")),
+		view("allocated_daily", `SELECT account, usage_date, book_date, allocation_id, token_id, user_id, custom_user_id,
+			model, model_type, record_kind, currency,
 			`+summedUp+`, sum(list_cost) AS list_cost, sum(discount) AS discount, sum(net_cost) AS net_cost
 			FROM allocated_addends GROUP BY ALL`),
 		view("allocated_model_daily",
-			"SELECT * FROM "+whole+"allocated_model_daily WHERE "+allocated+" AND "+scope.during("usage_date")),
-		view("ext_daily", "SELECT * FROM "+whole+"ext_daily WHERE "+allocated+" AND "+scope.during("usage_date")),
+			"SELECT * FROM "+whole+"allocated_model_daily WHERE "+allocated+" AND "+scope.during("book_date")),
+		view("ext_daily", "SELECT * FROM "+whole+"ext_daily WHERE "+allocated+" AND "+scope.during("book_date")),
 		view("shared_cost_shares",
-			"SELECT * FROM "+whole+"shared_cost_shares WHERE "+scope.Where()+" AND "+scope.during("usage_date")),
+			"SELECT * FROM "+whole+"shared_cost_shares WHERE "+scope.Where()+" AND "+scope.during("book_date")),
 		view("chargeback_ever", "SELECT * FROM "+whole+"chargeback_daily WHERE "+scope.Where()),
-		view("chargeback_daily", "SELECT * FROM chargeback_ever WHERE "+charged),
-	}, schemas.SQLScopedViews())
+		view("chargeback_daily", "SELECT * FROM chargeback_ever WHERE "+scope.charged()),
+	}, layout.ScopedViews())
 	return nil
 }
 
@@ -223,6 +237,27 @@ func (s *Snapshot) define(ctx context.Context, text string) error {
 	return nil
 }
 
+// ErrOlderTables says that an older version of the program made the published file.
+var ErrOlderTables = errors.New("the published file has tables of an older version")
+
+// fresh is ErrOlderTables if the file's tables are not those that this version makes.
+func (s *Snapshot) fresh(ctx context.Context) error {
+	n, err := s.number(ctx, "SELECT schema_version FROM meta")
+	if err != nil || n >= schemas.SQLVersion {
+		return err
+	}
+	return fmt.Errorf("%w, %d, and this program makes version %d\nhint: usagelake rebuild, or the next export that "+
+		"publishes", ErrOlderTables, n, schemas.SQLVersion)
+}
+
+// Books are the calendar that the published file was made by. Of a file of before there were any it is ErrOlderTables.
+func (s *Snapshot) Books(ctx context.Context) (*schemas.Books, error) {
+	if err := s.fresh(ctx); err != nil {
+		return nil, err
+	}
+	return s.d.Books(ctx)
+}
+
 // layout is that of the snapshot's file. A field of the keys that is NULL in all of them is looked at by no rule, or is
 // NULL in every record.
 func (s *Snapshot) layout(ctx context.Context) (l schemas.SQLLayout, err error) {
@@ -234,6 +269,9 @@ func (s *Snapshot) layout(ctx context.Context) (l schemas.SQLLayout, err error) 
 		if n > 0 {
 			l.Fields = append(l.Fields, f)
 		}
+	}
+	if l.Books, err = s.d.Books(ctx); err != nil {
+		return l, err
 	}
 	l.Views, err = s.d.SumViews(ctx)
 	return l, err

@@ -32,17 +32,17 @@ func (b *builder) chargeback(ctx context.Context) error {
 	})
 	switch {
 	case users && owners:
-		source = `(SELECT date_trunc('month', usage_date)::DATE AS billing_month, u.*, coalesce(a.cost_center, '` +
+		source = `(SELECT month_of(book_date) AS billing_month, u.*, coalesce(a.cost_center, '` +
 			schemas.Unallocated + `') AS cost_center, a.team, a.project, a.environment, a.gl_code
 			FROM allocated_addends u JOIN allocations a USING (allocation_id) WHERE a.pool IS NULL
 			UNION ALL BY NAME
-			SELECT date_trunc('month', usage_date)::DATE AS billing_month, * REPLACE (coalesce(cost_center, '` +
+			SELECT month_of(book_date) AS billing_month, * REPLACE (coalesce(cost_center, '` +
 			schemas.Unallocated +
 			`') AS cost_center), '(shared)' AS token_id, '(shared)' AS user_id, '(shared)' AS custom_user_id FROM ` +
 			`shared_cost_shares)`
 		b.note("What comes from a shared pool has no user or token of its own here, and stands as (shared).")
 	case users:
-		source = "(SELECT date_trunc('month', usage_date)::DATE AS billing_month, * FROM allocated_addends)"
+		source = "(SELECT month_of(book_date) AS billing_month, * FROM allocated_addends)"
 	}
 	if users {
 		basis = AsItIsNow
@@ -119,7 +119,7 @@ func (b *builder) bridge(ctx context.Context, shared bool) error {
 			WHERE net_cost <> 0
 		)
 		SELECT line, currency, net_cost FROM lines l WHERE EXISTS (FROM lines o WHERE o.n > 1 AND o.currency IS NOT DISTINCT
-		FROM l.currency) ORDER BY currency, n`, pools, within(b.period, "usage_date")))
+		FROM l.currency) ORDER BY currency, n`, pools, within(b.period, "book_date")))
 	if err != nil || len(t.Rows) == 0 {
 		return err
 	}
@@ -210,8 +210,8 @@ func (b *builder) change(ctx context.Context, currency query.Value) (string, err
 	// are left out: they are of other months.
 	like, err := b.ask(ctx, "basis", "", fmt.Sprintf(`
 		SELECT (SELECT basis FROM comparison_basis WHERE "month" = DATE '%[1]s') AS basis,
-			(SELECT any_value(completeness) FROM completeness(DATE '%[2]s', DATE '%[1]s')) AS completeness`,
-		month.First(), (month-1).First()))
+			(SELECT any_value(completeness) FROM completeness(DATE '%[2]s', DATE '%[3]s')) AS completeness`,
+		month.First(), b.books.First(month-1), b.books.First(month)))
 	if err != nil {
 		return "", err
 	}
@@ -219,7 +219,7 @@ func (b *builder) change(ctx context.Context, currency query.Value) (string, err
 		SELECT %[3]ssum(net_cost) FILTER (side = 'before') AS net_before, TRY_CAST(sum(net_cost)
 			FILTER (side = 'now')::DOUBLE / nullif(sum(net_cost) FILTER (side = 'before'),
 			0)::DOUBLE - 1 AS DECIMAL(18,6)) AS change_share
-		FROM chargeback_ever JOIN (FROM comparable_days WHERE "month" = DATE '%[1]s') USING (account, usage_date)
+		FROM chargeback_ever JOIN (FROM comparable_days WHERE "month" = DATE '%[1]s') USING (account, book_date)
 		WHERE charge_class IS NULL AND currency IS NOT DISTINCT FROM %[2]s GROUP BY ALL`,
 		month.First(), literal(currency), byOwner))
 	if err != nil {
@@ -299,8 +299,8 @@ func (b *builder) statement(ctx context.Context) error {
 	}
 	lines, err := b.add(ctx, AsCharged, "lines", "Lines", fmt.Sprintf(`
 		SELECT %scost_center, team, project, gl_code, account, model,
-		CASE WHEN charge_class IS NOT NULL THEN 'correction of ' || strftime(usage_date,
-		'%%Y-%%m') WHEN pool IS NOT NULL THEN 'share of ' || pool ELSE 'direct' END AS charge, currency, %s
+		CASE WHEN charge_class IS NOT NULL THEN 'correction of ' || period_of(month_of(book_date))
+		WHEN pool IS NOT NULL THEN 'share of ' || pool ELSE 'direct' END AS charge, currency, %s
 		FROM chargeback_daily GROUP BY ALL ORDER BY cost_center, currency, net_cost DESC NULLS LAST, team, project, gl_code,
 		account, model, charge`, byOwner, measures))
 	if err != nil {
@@ -326,7 +326,7 @@ func (b *builder) statement(ctx context.Context) error {
 		ext = "SELECT " + byOwner + `coalesce(cost_center, CASE WHEN pool IS NULL THEN '` + schemas.Unallocated +
 			`' END) AS cost_center, pool, model, category, item, unit, currency, sum(requests)::BIGINT AS charges,
 			sum(quantity)::DECIMAL(38,12) AS quantity, sum(list_cost)::DECIMAL(38,12) AS list_cost FROM ` + kept +
-			` WHERE line = 'ext' AND ` + within(b.period, "billing_month") + " AND " + b.where() +
+			` WHERE line = 'ext' AND ` + months(b.period, "billing_month") + " AND " + b.where() +
 			` GROUP BY ALL ORDER BY ALL`
 	}
 	table, err := b.add(ctx, AsCharged, "ext", "Images, audio, tools", ext)
@@ -364,7 +364,7 @@ func (b *builder) journalled() string {
 		len(b.Scope.Accounts)+len(b.Scope.Teams)+len(b.Scope.Projects)+len(b.Scope.Environments)+len(b.Scope.Models) > 0 {
 		return ""
 	}
-	where := within(b.period, `"month"`)
+	where := months(b.period, `"month"`)
 	if len(b.Scope.CostCenters) > 0 { // the credit has none
 		where += " AND cost_center IS NOT NULL AND " + b.where()
 	}
@@ -425,11 +425,12 @@ func (b *builder) budget(ctx context.Context) error {
 // it: its end is excluded, as the period's is.
 func (b *builder) reconciliation(ctx context.Context) error {
 	b.doc.Title = "Reconciliation"
+	utcFrom, utcTo := b.period.UTC() // invoices and balances are the Portal's, by UTC days
 	t, err := b.add(ctx, AsItIsNow, "invoices", "Invoices against usage",
 		fmt.Sprintf(`SELECT kind, invoice, account, period_start, period_end, usage_date, model, currency, invoiced,
 			other_invoices, exported, difference, likely_causes, source FROM invoice_reconciliation
 		WHERE period_start < DATE '%s' AND period_end > DATE '%s' ORDER BY kind = 'sum' DESC, invoice, account NULLS FIRST,
-		usage_date NULLS FIRST, model NULLS FIRST`, b.period.To, b.period.From))
+		usage_date NULLS FIRST, model NULLS FIRST`, utcTo, utcFrom))
 	if err != nil {
 		return err
 	}
@@ -443,7 +444,7 @@ func (b *builder) reconciliation(ctx context.Context) error {
 		fmt.Sprintf(`SELECT account, currency, opened_at, closed_at, opening, top_ups, coupons, used, unexplained,
 			unexplained_coupons_beside, closing, checked, note FROM balance_reconciliation
 			WHERE closed_at >= TIMESTAMPTZ '%s 00:00:00Z' AND opened_at < TIMESTAMPTZ '%s 00:00:00Z'
-			ORDER BY account, currency, closed_at`, b.period.From, b.period.To))
+			ORDER BY account, currency, closed_at`, utcFrom, utcTo))
 	if err != nil {
 		return err
 	}
@@ -451,7 +452,7 @@ func (b *builder) reconciliation(ctx context.Context) error {
 		"the config) they are " +
 		"inferred: nothing was checked there. The API doesn't say whether the balance includes coupons, so both readings " +
 		"stand here."
-	if b.period.To > b.current.First() { // how long it lasts is about now
+	if b.period.To > b.books.First(b.current) { // how long it lasts is about now
 		_, err := b.add(ctx, "", "runway", "How long the balance lasts",
 			`SELECT account, currency, observed_at, balance, coupon_balance, burn_7_days, burn_28_days, days_left_7,
 				days_left_28, days_left_7_coupons_beside, days_left_28_coupons_beside FROM balance_runway ORDER BY ALL`)
@@ -461,7 +462,7 @@ func (b *builder) reconciliation(ctx context.Context) error {
 	}
 	_, err = b.add(ctx, AsCharged, "months", "Months",
 		`SELECT "month", currency, status, requests, net_cost, corrections_in, corrections_out, corrected_in, reason,
-			completeness FROM period_status_and_corrections WHERE `+within(b.period, `"month"`)+` ORDER BY ALL`)
+			completeness FROM period_status_and_corrections WHERE `+months(b.period, `"month"`)+` ORDER BY ALL`)
 	return err
 }
 
@@ -473,7 +474,7 @@ func (b *builder) anomalies(ctx context.Context) error {
 		`SELECT usage_date, kind, "scope", scope_value, currency, observed, expected, deviation, score, requests, detail,
 			array_to_string(list_transform(also, lambda x: x."scope" || ' ' ||
 			coalesce(x.scope_name || ' (' || x.scope_value || ')', x.scope_value, '')), ', ') AS also FROM anomaly_events
-			WHERE `+within(b.period, "usage_date")+
+			WHERE `+withinUTC(b.period, "usage_date")+
 			` ORDER BY usage_date DESC, abs(deviation) DESC NULLS LAST, "scope", scope_value, currency, kind, detail`)
 	if err != nil {
 		return err
@@ -500,7 +501,7 @@ func (b *builder) forecast(ctx context.Context) error {
 	// price_effect, since price is a price: names describes columns by what they are called.
 	drivers, err := b.add(ctx, AsItIsNow, "drivers", "Why cost differs from the month before",
 		`SELECT "month", model, currency, net_before, net_now, change, volume, mix, cache, price AS price_effect, compared
-			FROM month_over_month_drivers WHERE `+within(b.period, `"month"`)+`
+			FROM month_over_month_drivers WHERE `+months(b.period, `"month"`)+`
 			ORDER BY abs(change) DESC, model, currency, "month"`)
 	if err != nil {
 		return err
@@ -508,7 +509,7 @@ func (b *builder) forecast(ctx context.Context) error {
 	if len(drivers.Rows) == 0 {
 		before, err := b.ask(ctx, "before", "",
 			fmt.Sprintf(`SELECT completeness FROM completeness(DATE '%s', DATE '%s')`,
-				(b.current-1).First(), b.current.First()))
+				b.books.First(b.current-1), b.books.First(b.current)))
 		if err != nil {
 			return err
 		}
@@ -553,7 +554,7 @@ func (b *builder) prices(ctx context.Context) error {
 		`SELECT usage_date, account, model, line, category, item, unit, currency, day_before,
 			array_to_string(list_transform(prices_before, lambda p: rtrim(rtrim(p::VARCHAR, '0'), '.')), ', ') AS price_before,
 			array_to_string(list_transform(prices, lambda p: rtrim(rtrim(p::VARCHAR, '0'), '.')), ', ') AS price_now,
-			change AS change_share, requests FROM price_changes WHERE `+within(b.period, "usage_date")+` ORDER BY ALL`)
+			change AS change_share, requests FROM price_changes WHERE `+withinUTC(b.period, "usage_date")+` ORDER BY ALL`)
 	if err != nil {
 		return err
 	}
@@ -611,12 +612,12 @@ func (b *builder) quality(ctx context.Context) error {
 		LEFT JOIN (SELECT account, sum(records) FILTER (severity = 'error')::BIGINT AS errors,
 		sum(records) FILTER (severity = 'warning')::BIGINT AS warnings FROM quality_issues WHERE %s
 		GROUP BY account) i USING (account)
-		ORDER BY f.account`, b.period.From, b.period.To, within(b.period, "usage_date"))); err != nil {
+		ORDER BY f.account`, b.period.From, b.period.To, withinUTC(b.period, "usage_date"))); err != nil {
 		return err
 	}
 	if _, err := b.add(ctx, "", "issues", "Findings",
 		`SELECT usage_date, account, check_name, severity, field, model, records, sample_id, detail FROM quality_issues
-			WHERE `+within(b.period,
+			WHERE `+withinUTC(b.period,
 			"usage_date")+` ORDER BY CASE severity WHEN 'error' THEN 0 WHEN 'warning' THEN 1 ELSE 2 END, usage_date DESC,
 					account, check_name, model, field, detail, sample_id`); err != nil {
 		return err

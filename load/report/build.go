@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -52,6 +53,7 @@ type builder struct {
 	period  schemas.Period
 	doc     *Document
 	asOf    time.Time
+	books   *schemas.Books
 	current schemas.Month // the month that is running
 	closed  bool          // the period is a month that is closed, or is being closed
 	called  calledNames
@@ -108,7 +110,7 @@ func (b *builder) narrow(ctx context.Context, r Report) error {
 	scope := b.Scope
 	// A report with history has its period as a condition in its own queries, and the scope has no time.
 	if !r.history {
-		scope.From, scope.To, scope.Billing = &b.period.From, &b.period.To, b.period.Billing
+		scope.Period = &b.period
 	}
 	return b.Narrow(ctx, scope, r.whole...)
 }
@@ -133,6 +135,7 @@ func (b *builder) document(ctx context.Context, r Report) (*Document, error) {
 		return nil, err
 	}
 	// Last, when the columns have been asked for by their places: names go between them, completeness behind.
+	b.nameMonths()
 	b.nameTables()
 	for _, t := range b.doc.Tables {
 		t.complete(b.doc.Completeness.Text)
@@ -176,15 +179,34 @@ func (b *builder) completeness(ctx context.Context) (Completeness, error) {
 	return out, nil
 }
 
-// within is a period as a condition on a column of days, or of the first days of months.
+// within is a period as a condition on a column of book days.
 func within(p schemas.Period, column string) string {
 	return fmt.Sprintf("%[1]s >= DATE '%[2]s' AND %[1]s < DATE '%[3]s'", column, p.From, p.To)
+}
+
+// withinUTC is a period as a condition on a column of UTC days: those that lie in it, if only in part.
+func withinUTC(p schemas.Period, column string) string {
+	from, to := p.UTC()
+	return fmt.Sprintf("%[1]s >= DATE '%[2]s' AND %[1]s < DATE '%[3]s'", column, from, to)
+}
+
+// months is a period as a condition on a column of months, as periods calls them; of days, those that begin among
+// these.
+func months(p schemas.Period, column string) string {
+	if !p.Billing {
+		return column + ` IN (SELECT "month" FROM periods WHERE ` + within(p, "period_start") + ")"
+	}
+	return fmt.Sprintf("%s BETWEEN DATE '%s' AND DATE '%s'", column, p.First.First(), p.Last.First())
 }
 
 // clock reads how far the data goes, and finds the period.
 func (b *builder) clock(ctx context.Context, r Report) error {
 	// The last month in which the scope has a charge, and where it has none the last of all: a document about nothing says
 	// so of the same month as others.
+	var err error
+	if b.books, err = b.Books(ctx); err != nil {
+		return err
+	}
 	t, err := b.ask(ctx, "clock", "",
 		`SELECT as_of, current_month, coalesce((SELECT max(billing_month) FROM chargeback_daily WHERE `+b.where()+`),
 			(SELECT max(billing_month) FROM chargeback_daily)) AS last_month FROM data_as_of`)
@@ -202,14 +224,38 @@ func (b *builder) clock(ctx context.Context, r Report) error {
 	b.current = current.Month()
 	switch {
 	case r.Spans == Running:
-		b.period = schemas.MonthPeriod(b.current)
+		b.period = b.books.Period(b.current, b.current)
 	case b.Period == nil:
-		b.period = schemas.MonthPeriod(last.Month())
+		b.period = b.books.Period(last.Month(), last.Month())
 	default:
 		// Whole months of charges, or any days of usage: Billing of it says which, and so what a correction counts in.
 		b.period = *b.Period
 	}
 	return errors.Join(err1, err2, err3)
+}
+
+// nameMonths calls the periods of a fiscal calendar what people do, and not by the months that tables call them by.
+func (b *builder) nameMonths() {
+	if b.books.Months() {
+		return
+	}
+	tables := slices.Clone(b.doc.Tables)
+	for _, p := range b.doc.Pictures {
+		tables = append(tables, p.Table)
+	}
+	for _, t := range tables {
+		for i, c := range t.Columns {
+			if c.Kind != Month {
+				continue
+			}
+			t.Columns[i].Kind, t.Columns[i].Title = Text, strings.Replace(c.Title, "Month", "Period", 1)
+			for _, row := range t.Rows {
+				if d, err := schemas.ParseDate(row[i].Text); err == nil && !row[i].Null {
+					row[i].Text = b.books.Name(d.Month())
+				}
+			}
+		}
+	}
 }
 
 // named sees that what the scope names is there: a report on nobody would be taken for one on somebody without cost.
@@ -309,9 +355,10 @@ func (b *builder) freshness(ctx context.Context) error {
 	if b.doc.Completeness.MissingSeconds > 0 {
 		// The end of the day that asOf lies in, or asOf if that is midnight: of 10:00 on the 20th the 21st, of 00:00 on the
 		// 20th the 20th. It is excluded, as --to is.
-		to := min(b.period.To, schemas.DateOf(b.asOf.Add(24*time.Hour-time.Second)))
+		from, to := b.period.UTC()
+		to = min(to, schemas.DateOf(b.asOf.Add(24*time.Hour-time.Second)))
 		b.warn("%s: what was used in the rest is not in these figures. usagelake export --from %s --to %s fetches it.",
-			b.doc.Completeness.Text, b.period.From, to)
+			b.doc.Completeness.Text, from, to)
 	}
 	t, err := b.ask(ctx, "freshness", "",
 		`SELECT count(*) AS accounts, (SELECT sum(quarantined)::BIGINT FROM partitions) AS quarantined,
@@ -345,7 +392,7 @@ func (b *builder) freshness(ctx context.Context) error {
 
 // lacks tells of usage that lacks a currency or an amount.
 func (b *builder) lacks(ctx context.Context) error {
-	usage := "(SELECT currency, record_kind, without_amount, amount FROM usage_addends)"
+	usage := "(SELECT currency, record_kind, without_amount, net_cost AS amount FROM allocated_addends)"
 	if b.Scope.Owned() {
 		usage = `(SELECT cost_center, currency, record_kind, without_amount, net_cost AS amount
 			FROM allocated_addends JOIN ` + publish.Catalog + `.allocations USING (allocation_id) WHERE pool IS NULL)`

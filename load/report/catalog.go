@@ -142,7 +142,7 @@ var dimensions = []struct{ name, sql string }{
 	{"project", "coalesce(project, '" + schemas.Unallocated + "') AS project"},
 	{"environment", "coalesce(environment, '" + schemas.Unallocated + "') AS environment"}, {"gl_code", "gl_code"},
 	{"token", "token_id AS token"}, {"user", `user_id AS "user"`}, {"custom_user", "custom_user_id AS custom_user"},
-	{"model", "model"}, {"model_type", "model_type"}, {"day", `usage_date AS "day"`},
+	{"model", "model"}, {"model_type", "model_type"}, {"day", `book_date AS "day"`},
 	{"month", `billing_month AS "month"`},
 }
 

@@ -37,7 +37,7 @@ func (b *builder) posted(ctx context.Context) error {
 		}
 		isClosed[d] = true
 	}
-	journals, err := journals(ctx, b.ask, "whole_chargeback_journal", b.period)
+	journals, err := journals(ctx, b.books, b.ask, "whole_chargeback_journal", b.period)
 	if err != nil {
 		return err
 	}
@@ -46,11 +46,12 @@ func (b *builder) posted(ctx context.Context) error {
 		month, _ := j.Period.Month()
 		switch {
 		case b.Accrual && isClosed[month.First()]:
-			return &OptionsError{fmt.Sprintf("--accrual: %s is closed, and its journal final: leave --accrual out", month)}
+			return &OptionsError{fmt.Sprintf("--accrual: %s is closed, and its journal final: leave --accrual out",
+				j.Period.Name())}
 		case !b.Accrual && !isClosed[month.First()] && !slices.Contains(b.doc.postings.open, month):
 			b.doc.postings.open = append(b.doc.postings.open, month)
 			b.warn("%s is not closed: what is posted of it may change. usagelake close --month %[1]s closes it, and --accrual "+
-				"makes an accrual of it.", month)
+				"makes an accrual of it.", j.Period.Name())
 		}
 		entries, err := posting.Entries(j, b.Posting, b.Accrual)
 		if err != nil {
@@ -79,19 +80,20 @@ func (b *builder) posted(ctx context.Context) error {
 //
 // The cents of a line are those of the view. Where a line has corrections of closed months in it, it is parted by the
 // month that is corrected, so that each names it: the parts sum to its cents.
-func journals(ctx context.Context, ask func(context.Context, string, string, string) (*Table, error), relation string,
-	period schemas.Period) ([]posting.Journal, error) {
+func journals(ctx context.Context, books *schemas.Books,
+	ask func(context.Context, string, string, string) (*Table, error), relation string, period schemas.Period) (
+	[]posting.Journal, error) {
 	lines, err := ask(ctx, "journal", "", `SELECT "month", currency, entry, gl_code, cost_center, amount, posted FROM `+
-		relation+" WHERE "+within(period, `"month"`)+`
+		relation+" WHERE "+months(period, `"month"`)+`
 		ORDER BY "month", currency NULLS LAST, entry DESC, gl_code, cost_center`)
 	if err != nil {
 		return nil, err
 	}
 	parts, err := ask(ctx, "corrections", "", `SELECT billing_month AS "month", currency,
 			coalesce(gl_code, (SELECT default_gl_code FROM finance_settings)) AS gl_code, cost_center,
-			CASE WHEN charge_class IS NOT NULL THEN date_trunc('month', usage_date)::DATE END AS corrects,
+			CASE WHEN charge_class IS NOT NULL THEN month_of(book_date) END AS corrects,
 			sum(net_cost) AS amount
-		FROM chargeback_daily WHERE `+within(period, "billing_month")+`
+		FROM chargeback_daily WHERE `+months(period, "billing_month")+`
 		GROUP BY ALL HAVING sum(net_cost) IS NOT NULL ORDER BY ALL NULLS FIRST`)
 	if err != nil {
 		return nil, err
@@ -111,7 +113,7 @@ func journals(ctx context.Context, ask func(context.Context, string, string, str
 		if err := errors.Join(err1, err2, err3); err != nil {
 			return nil, fmt.Errorf("journal: %w", err)
 		}
-		p, currency := schemas.MonthPeriod(month.Month()), row[1].Text
+		p, currency := books.Period(month.Month(), month.Month()), row[1].Text
 		if n := len(out); n == 0 || out[n-1].Period != p || out[n-1].Currency != currency {
 			out = append(out, posting.Journal{Period: p, Currency: currency})
 		}
@@ -197,7 +199,7 @@ func journalTable(entries []posting.Entry) *Table {
 			if l.Corrects != 0 {
 				corrects = l.Corrects.First().String()
 			}
-			t.Rows = append(t.Rows, []query.Value{text(e.Period.From.String()), text(e.Date.String()), text(e.Number),
+			t.Rows = append(t.Rows, []query.Value{text(e.Period.First.First().String()), text(e.Date.String()), text(e.Number),
 				text(e.Currency), text(side), text(l.Account), {Text: l.CostCenter, Null: l.Credit}, text(corrects),
 				text(l.Exact.String()), text(l.Amount.Posted()), text(l.ID)})
 		}

@@ -31,7 +31,7 @@ func TestTheJournalPostsWhatIsCharged(t *testing.T) {
 	for _, seed := range []uint64{0, 1, 5} {
 		k := draw(t, seed)
 		for _, first := range []string{"2026-09-01", "2026-10-01", "2026-11-01"} {
-			period := schemas.MonthPeriod(day(first).Month())
+			period := monthPeriod(day(first).Month())
 			what := fmt.Sprintf("lake %d, %s", seed, period.Name())
 			o := report.Options{Name: "journal", Period: &period, Version: "t",
 				Now:     time.Date(2026, 12, 1, 0, 0, 0, 0, time.UTC),

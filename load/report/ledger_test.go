@@ -561,7 +561,7 @@ func TestOutlooksAndReconciliationAreWhatTheRecordsMakeThem(t *testing.T) {
 				if r.Spans != report.Running && k.rnd.IntN(4) > 0 {
 					months := [][2]string{{"2026-09-01", "2026-10-01"}, {"2026-10-01", "2026-11-01"}, {"2026-11-01", "2026-12-01"},
 						{"2026-09-01", "2026-11-01"}, {"2026-10-01", "2027-01-01"}, {"2026-07-01", "2026-10-01"}}[k.rnd.IntN(6)]
-					o.Period = &schemas.Period{From: day(months[0]), To: day(months[1]), Billing: true}
+					o.Period = monthsFrom(months[0], months[1])
 					if r.Spans == report.AnyDays && k.rnd.IntN(2) == 0 {
 						from := day("2026-09-10") + schemas.Date(k.rnd.IntN(50))
 						o.Period = &schemas.Period{From: from, To: from + 1 + schemas.Date(k.rnd.IntN(30))}
@@ -588,7 +588,7 @@ func TestOutlooksAndReconciliationAreWhatTheRecordsMakeThem(t *testing.T) {
 					continue
 				}
 				_, month, _ := k.clock()
-				period := schemas.MonthPeriod(month.Month())
+				period := monthPeriod(month.Month())
 				if o.Period != nil {
 					period = *o.Period
 				} else if r.Spans != report.Running { // the last month in which anything is charged
@@ -596,7 +596,7 @@ func TestOutlooksAndReconciliationAreWhatTheRecordsMakeThem(t *testing.T) {
 					if len(lines) == 0 {
 						lines = k.charged
 					}
-					period = schemas.MonthPeriod((slices.MaxFunc(lines,
+					period = monthPeriod((slices.MaxFunc(lines,
 						func(a, b posting) int { return cmp.Compare(a.billed, b.billed) }).billed).Month())
 				}
 				p.what = fmt.Sprintf("%s %s %+v", o.Name, period.Name(), o.Scope)

@@ -25,6 +25,7 @@ import (
 
 // MonthOptions say how the documents of a month that is being closed are written.
 type MonthOptions struct {
+	Books   *schemas.Books
 	Edition int // of the statements: above 1 the month was closed before
 	Now     time.Time
 	Version string // of the program
@@ -41,7 +42,7 @@ type MonthOptions struct {
 func WriteMonth(ctx context.Context, lake *publish.Lake, month schemas.Month, dir string, opts MonthOptions) error {
 	out := lake.Out()
 	out.New, out.Loose = true, true // publish.CloseMonth makes all of it durable
-	period := schemas.MonthPeriod(month)
+	period := opts.Books.Period(month, month)
 	common := Options{Name: "statement", Period: &period, Now: opts.Now, Version: opts.Version, Closing: true,
 		Dir: dir, Edition: opts.Edition, Pictures: true}
 	chargeback := common
@@ -107,9 +108,13 @@ func Postings(ctx context.Context, lake *publish.Lake, month schemas.Month, s po
 		return nil, err
 	}
 	defer snapshot.Close()
-	all, err := journals(ctx, func(ctx context.Context, name, title, sql string) (*Table, error) {
+	books, err := snapshot.Books(ctx)
+	if err != nil {
+		return nil, err
+	}
+	all, err := journals(ctx, books, func(ctx context.Context, name, title, sql string) (*Table, error) {
 		return ask(ctx, snapshot, name, title, sql)
-	}, "chargeback_journal", schemas.MonthPeriod(month))
+	}, "chargeback_journal", books.Period(month, month))
 	if err != nil {
 		return nil, err
 	}
@@ -138,7 +143,8 @@ func Postings(ctx context.Context, lake *publish.Lake, month schemas.Month, s po
 func writeOwners(ctx context.Context, lake *publish.Lake, opts Options, dir string, out durable.Out,
 	progress func(done, total int), write func(path string, doc *Document)) error {
 	charged, err := answer(ctx, lake, fmt.Sprintf(
-		"SELECT DISTINCT cost_center FROM chargeback_daily WHERE billing_month = DATE '%s' ORDER BY 1", opts.Period.From))
+		"SELECT DISTINCT cost_center FROM chargeback_daily WHERE billing_month = DATE '%s' ORDER BY 1",
+		opts.Period.First.First()))
 	if err != nil {
 		return err
 	}

@@ -25,7 +25,7 @@ func TestStatementsOfManyAreThoseOfEach(t *testing.T) {
 			k := draw(t, seed)
 			all := 0
 			for i, month := range []string{"2026-09-01", "2026-10-01", "2026-11-01"} {
-				period := schemas.MonthPeriod(day(month).Month())
+				period := monthPeriod(day(month).Month())
 				var centers []string
 				for _, l := range k.charged {
 					if c := l.of("cost_center"); l.billed == period.From && !slices.Contains(centers, c) {
@@ -55,7 +55,7 @@ func TestMetersOfStatementsOfManyAreThoseOfEach(t *testing.T) {
 	w.Images(schemas.Partition{Account: "acme", Date: day("2026-10-05")}, [4]string{"a", "tk_1", "pooled", "8"},
 		[4]string{"b", "tk_1", "own", "3"}, [4]string{"c", "tk_1", "alike", "5"}, [4]string{"d", "tk_1", "nobodys", "1"})
 	w.Publish(publish.PublishOptions{Finance: finance})
-	period := schemas.MonthPeriod(day("2026-10-01").Month())
+	period := monthPeriod(day("2026-10-01").Month())
 	n := sameAlone(t, w.Lake, report.Options{Name: "statement", Period: &period, Closing: true, Version: "t",
 		Now: time.Date(2026, 12, 1, 0, 0, 0, 0, time.UTC)}, []string{"pool x", "x", "cc-2", schemas.Unallocated})
 	if n != 4 {

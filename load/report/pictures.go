@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/usagelake/usagelake/load/query"
-	"github.com/usagelake/usagelake/schemas"
 )
 
 // most series that a stack tells apart; what is beyond them is one.
@@ -67,7 +66,7 @@ const (
 func (b *builder) allDays() []string {
 	from, to := b.period.From, b.period.To
 	// asOf is excluded: at midnight the day before is the last. A day is shown in any case, so that a picture isn't empty.
-	if last := schemas.DateOf(b.asOf.Add(-time.Second)) + 1; to > last {
+	if last := b.books.Day(b.asOf.Add(-time.Second)) + 1; to > last {
 		to = max(last, from+1)
 	}
 	var out []string
@@ -81,7 +80,7 @@ func (b *builder) allDays() []string {
 // days of other months.
 func (b *builder) stackedPicture(ctx context.Context, title, column string, currency query.Value) error {
 	t, err := b.ask(ctx, column, title,
-		fmt.Sprintf(`SELECT usage_date, %[1]s, sum(net_cost) AS net_cost FROM chargeback_daily
+		fmt.Sprintf(`SELECT book_date, %[1]s, sum(net_cost) AS net_cost FROM chargeback_daily
 			WHERE charge_class IS NULL AND currency IS NOT DISTINCT FROM %[2]s GROUP BY ALL ORDER BY ALL`,
 			column, literal(currency)))
 	if err != nil || len(t.Rows) == 0 {
@@ -163,20 +162,20 @@ func (b *builder) outlookPicture(ctx context.Context) error {
 	}
 	row := f.Rows[0]
 	t, err := b.ask(ctx, "outlook", "Cost added up by day",
-		fmt.Sprintf(`SELECT usage_date, sum(net_cost) AS net_cost FROM chargeback_daily
+		fmt.Sprintf(`SELECT book_date, sum(net_cost) AS net_cost FROM chargeback_daily
 			WHERE billing_month = DATE '%s' AND charge_class IS NULL AND currency IS NOT DISTINCT FROM %s GROUP BY ALL
 			ORDER BY ALL`, b.current.First(), literal(row[0])))
 	if err != nil {
 		return err
 	}
 	o := outlook{forecast: float(row[1]), low: float(row[2]), high: float(row[3]), ranged: !row[2].Null, unit: row[0].Text}
-	for d := range b.current.Days() {
+	for d := range b.books.Period(b.current, b.current).Days() {
 		o.days = append(o.days, d.String())
 	}
 	sum := 0.0
 	for _, day := range o.days {
 		// The day that is running isn't whole: the forecast has it. Texts of this form are in the order of the days.
-		if day >= schemas.DateOf(b.asOf).String() {
+		if day >= b.books.Day(b.asOf).String() {
 			break
 		}
 		for _, r := range t.Rows {
@@ -205,7 +204,7 @@ func (b *builder) moversPicture(ctx context.Context, currency query.Value) error
 			coalesce(sum(net_cost) FILTER (side = 'now'), 0) - coalesce(sum(net_cost) FILTER (side = 'before'), 0) AS change,
 			any_value(basis) AS compared
 		FROM chargeback_ever JOIN (FROM comparable_days JOIN comparison_basis USING ("month")
-		WHERE "month" = DATE '%s') USING (account, usage_date)
+		WHERE "month" = DATE '%s') USING (account, book_date)
 		WHERE charge_class IS NULL AND currency IS NOT DISTINCT FROM %s GROUP BY cost_center,
 			currency ORDER BY abs(change) DESC, cost_center LIMIT 10`, month.First(), literal(currency)))
 	if err != nil || len(t.Rows) == 0 {
@@ -250,12 +249,12 @@ func (b *builder) heatPicture(ctx context.Context, currency query.Value) error {
 	return nil
 }
 
-// calendarPicture draws which days are covered. A day is covered whole from 24 hours on; one without a row isn't at
-// all.
+// calendarPicture draws which days are covered; one without a row isn't at all.
 func (b *builder) calendarPicture(ctx context.Context, _ query.Value) error {
 	t, err := b.ask(ctx, "coverage", "Coverage by day",
-		`SELECT account, usage_date, (covered_seconds / 3600.0)::DECIMAL(18,4) AS covered_hours FROM coverage_daily WHERE `+
-			within(b.period, "usage_date")+` ORDER BY ALL`)
+		`SELECT account, book_date, (sum(covered_seconds) / 3600.0)::DECIMAL(18,4) AS covered_hours,
+			sum(covered_seconds) = book_day_starts(book_date + 1) - book_day_starts(book_date) AS whole
+			FROM coverage_daily WHERE `+within(b.period, "book_date")+` GROUP BY account, book_date ORDER BY ALL`)
 	if err != nil {
 		return err
 	}
@@ -272,7 +271,7 @@ func (b *builder) calendarPicture(ctx context.Context, _ query.Value) error {
 		if d := slices.Index(days, row[1].Text); d >= 0 {
 			// An account's days are all 'n' until one is found.
 			rows[i].state[d] = 'p'
-			if float(row[2]) >= 24 {
+			if row[3].Text == "true" {
 				rows[i].state[d] = 'f'
 			}
 		}

@@ -263,7 +263,8 @@ type Picture struct {
 // takes Sum away again.
 var names = map[string]Column{
 	"billing_month": {Title: "Month", Kind: Month}, "month": {Title: "Month", Kind: Month},
-	"usage_date": {Title: "Day", Kind: Day}, "day": {Title: "Day", Kind: Day},
+	"usage_date": {Title: "Day", Kind: Day}, "book_date": {Title: "Day", Kind: Day}, "day": {Title: "Day", Kind: Day},
+	"whole":        {Title: "Whole", Kind: Flag},
 	"charge_class": {Title: "Class"}, "cost_center": {Title: "Cost centre"}, "gl_code": {Title: "GL code"},
 	"token": {Title: "Token"}, "user": {Title: "User"}, "custom_user": {Title: "Custom user"},
 	"token_id": {Title: "Token"}, "user_id": {Title: "User"}, "custom_user_id": {Title: "Custom user"},

@@ -206,11 +206,11 @@ func TestEveryReportSaysWhatTheRecordsSay(t *testing.T) {
 				from := day("2026-09-20") + schemas.Date(rnd.IntN(40))
 				o.Period = &schemas.Period{From: from, To: from + 1 + schemas.Date(rnd.IntN(30))}
 			case 1:
-				o.Period = &schemas.Period{From: day("2026-07-01"), To: day("2026-10-01"), Billing: true}
+				o.Period = monthsFrom("2026-07-01", "2026-10-01")
 			case 2:
-				o.Period = &schemas.Period{From: day("2026-09-01"), To: day("2026-11-01"), Billing: true}
+				o.Period = monthsFrom("2026-09-01", "2026-11-01")
 			default:
-				p := schemas.MonthPeriod(day("2026-09-01").Month() + schemas.Month(rnd.IntN(3)))
+				p := monthPeriod(day("2026-09-01").Month() + schemas.Month(rnd.IntN(3)))
 				o.Period = &p
 			}
 			for _, d := range query.ScopeDimensions {
@@ -420,7 +420,7 @@ func TestAsChargedAndAsItIsNowArentMixed(t *testing.T) {
 	w.Publish(publish.PublishOptions{Finance: finance})
 	build := func(name, month string, scope query.Scope) *report.Document {
 		t.Helper()
-		p := schemas.MonthPeriod(day(month + "-01").Month())
+		p := monthPeriod(day(month + "-01").Month())
 		doc, err := report.Build(t.Context(), w.Lake, report.Options{Name: name, Period: &p, Scope: scope,
 			Now: time.Date(2026, 12, 1, 0, 0, 0, 0, time.UTC)})
 		if err != nil {
@@ -571,7 +571,7 @@ func TestAStatementTellsAPoolFromACostCentreCalledAlike(t *testing.T) {
 			{query.Scope{CostCenters: []string{"pool x"}}, []string{"pool x of : 3"}},
 			{query.Scope{CostCenters: []string{"x"}}, []string{"x of : 5"}},
 		} {
-			p := schemas.MonthPeriod(day(month + "-01").Month())
+			p := monthPeriod(day(month + "-01").Month())
 			doc, err := report.Build(t.Context(), w.Lake, report.Options{Name: "statement", Period: &p, Scope: c.scope,
 				Now: time.Date(2026, 12, 1, 0, 0, 0, 0, time.UTC)})
 			if err != nil {
@@ -642,4 +642,13 @@ func TestAScopeOfNamesThatLookLikeConditions(t *testing.T) {
 		}
 		_ = s.Close()
 	}
+}
+
+// monthPeriod is a month of books in UTC.
+func monthPeriod(m schemas.Month) schemas.Period { return (*schemas.Books)(nil).Period(m, m) }
+
+// monthsFrom are the months of books in UTC from one to another, excluded, each given by its first day.
+func monthsFrom(from, to string) *schemas.Period {
+	p := (*schemas.Books)(nil).Period(day(from).Month(), day(to).Month()-1)
+	return &p
 }

@@ -6,6 +6,7 @@ CREATE OR REPLACE VIEW allocated_usage (
     account, usage_date, request_time, id, ordinal, record_kind, token_id, user_id, custom_user_id, model, model_type,
     channel_id, input_tokens, output_tokens, cached_tokens, total_tokens, input_price, output_price, cached_price,
     total_amount, discount_amount, amount, currency, ext_items, extra, fetched_at, run_id,
+    book_date,      --| Day by the clocks of the books' zone.
     allocation_id,  --| Row of allocations.
     ruleset,        --| Rules that said it, as in allocation_rules.
     rule_id,        --| Rule that matched; NULL if none did.
@@ -21,8 +22,8 @@ CREATE OR REPLACE VIEW allocated_usage (
 ) AS
 SELECT u.*, a.allocation_id, a.ruleset, a.rule_id, a.rule_version, a.source, a.pool, a.cost_center, a.team, a.project,
     a.environment, a.gl_code, a.tags
-FROM usage u
-JOIN allocation_keys k ON k.account = u.account AND u.usage_date >= k.valid_from AND u.usage_date < k.valid_to
+FROM booked_usage u
+JOIN allocation_keys k ON k.account = u.account AND u.book_date >= k.valid_from AND u.book_date < k.valid_to
 JOIN allocations a ON a.allocation_id = k.allocation_id;
 
 --| 6. Which rule and version assigned the records of this id, and to whom? FROM allocation_explain('…').

@@ -10,8 +10,8 @@ CREATE TABLE allocation_rules (
     "position" INTEGER NOT NULL,    --| Place of the rule in its file, from 1.
     rule_id VARCHAR NOT NULL,       --| Id of the rule.
     rule_version INTEGER NOT NULL,  --| Which of the rules of this id, from 1 in order of their validity.
-    valid_from DATE,                --| First UTC day it is valid; NULL: from ever.
-    valid_to DATE,                  --| UTC day before which it ends to be valid; NULL: for ever.
+    valid_from DATE,                --| First book day it is valid; NULL: from ever.
+    valid_to DATE,                  --| Book day before which it ends to be valid; NULL: for ever.
     matches VARCHAR NOT NULL,       --| What it matches, in words.
     assigns VARCHAR NOT NULL,       --| What it assigns, in words.
     pool VARCHAR,                   --| Shared pool it sends cost to; NULL if it names an owner.
@@ -54,14 +54,15 @@ CREATE TABLE allocation_keys (
     model VARCHAR,                  --| As in usage.
     model_type VARCHAR,             --| As in usage.
     channel_id BIGINT,              --| As in usage.
-    valid_from DATE NOT NULL,       --| First UTC day it holds.
-    valid_to DATE NOT NULL          --| UTC day before which it ends to hold.
+    valid_from DATE NOT NULL,       --| First book day it holds.
+    valid_to DATE NOT NULL          --| Book day before which it ends to hold.
 );
 
 --| usage summed by UTC day and who used it, with what the rules said of it; shared pools not split yet.
 CREATE TABLE allocated_daily (
     account VARCHAR NOT NULL,        --| Name of the account in the config.
     usage_date DATE NOT NULL,        --| UTC day.
+    book_date DATE NOT NULL,         --| Book day of the usage.
     allocation_id BIGINT NOT NULL,   --| Row of allocations.
     token_id VARCHAR,                --| API token the requests were made with.
     user_id VARCHAR,                 --| Member of the organisation the token belongs to.
@@ -85,6 +86,7 @@ CREATE TABLE allocated_daily (
 CREATE TABLE allocated_model_daily (
     account VARCHAR NOT NULL,        --| Name of the account in the config.
     usage_date DATE NOT NULL,        --| UTC day.
+    book_date DATE NOT NULL,         --| Book day of the usage.
     allocation_id BIGINT NOT NULL,   --| Row of allocations.
     model VARCHAR,                   --| Model that was called.
     model_type VARCHAR,              --| Kind of model.
@@ -105,6 +107,7 @@ CREATE TABLE allocated_model_daily (
 CREATE TABLE ext_daily (
     account VARCHAR NOT NULL,       --| Name of the account in the config.
     usage_date DATE NOT NULL,       --| UTC day.
+    book_date DATE NOT NULL,        --| Book day of the usage.
     allocation_id BIGINT NOT NULL,  --| Row of allocations.
     model VARCHAR,                  --| Model that was called.
     currency VARCHAR,               --| ISO 4217 code of the costs.
@@ -120,6 +123,7 @@ CREATE TABLE ext_daily (
 --| What each owner bears of the shared pools, by UTC day. The shares of a pool sum to it in every column.
 CREATE TABLE shared_cost_shares (
     usage_date DATE NOT NULL,        --| UTC day.
+    book_date DATE NOT NULL,         --| Book day of the usage.
     account VARCHAR NOT NULL,        --| Name of the account in the config.
     pool VARCHAR NOT NULL,           --| Name of the pool.
     rule_id VARCHAR,                 --| Rule that sent the cost to the pool.
@@ -154,7 +158,9 @@ CREATE TABLE shared_cost_shares (
 CREATE TABLE chargeback_daily (
     billing_month DATE NOT NULL,     --| First day of the month it is charged in. Of a correction: the month that was
                                      --| open when it was found.
+    period VARCHAR NOT NULL,         --| What people call it: 2026-10; of a fiscal calendar 2026-P07.
     usage_date DATE NOT NULL,        --| UTC day of the usage.
+    book_date DATE NOT NULL,         --| Book day of the usage.
     charge_class VARCHAR,            --| Correction if the usage lies in a month that was closed before it came or
                                      --| changed; else NULL.
     account VARCHAR NOT NULL,        --| Name of the account in the config.
@@ -209,7 +215,7 @@ CREATE TABLE budgets (
     "scope" VARCHAR NOT NULL,        --| What it is for: cost_center, team, project, environment, account, model, or
                                      --| all.
     scope_value VARCHAR,             --| Which of these; NULL of all.
-    period VARCHAR NOT NULL,         --| month or quarter.
+    period VARCHAR NOT NULL,         --| month, quarter or year of the books, or once.
     amount DECIMAL(38,12) NOT NULL,  --| What may be spent in each period, net.
     currency VARCHAR NOT NULL,       --| ISO 4217 code of amount; costs in other currencies don't count.
     valid_from DATE,                 --| First day of the first period; NULL: from ever.

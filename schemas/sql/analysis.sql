@@ -12,11 +12,12 @@ SELECT "month", accounts, CASE WHEN bool_and(whole) THEN 'whole months'
         THEN ', ' || accounts || ' of ' || (SELECT count(*) FROM accounts) || ' accounts' ELSE '' END AS basis
 FROM (
     SELECT "month", account, bool_and("full") AS whole, count(*) OVER (PARTITION BY "month") AS accounts,
-        min(day(usage_date))
-            || CASE WHEN count(*) > 1
-                THEN CASE WHEN max(day(usage_date)) - min(day(usage_date)) = count(*) - 1 THEN ' to ' ELSE ' … ' END
-                || max(day(usage_date)) ELSE '' END AS span
-    FROM comparable_days WHERE side = 'now' GROUP BY "month", account
+        min(n) || CASE WHEN count(*) > 1
+            THEN CASE WHEN max(n) - min(n) = count(*) - 1 THEN ' to ' ELSE ' … ' END || max(n) ELSE '' END AS span
+    FROM (
+        SELECT c."month", c.account, c."full", c.book_date - p.period_start + 1 AS n
+        FROM comparable_days c JOIN periods p ON p."month" = c."month" WHERE c.side = 'now'
+    ) GROUP BY "month", account
 ) GROUP BY "month", accounts;
 
 --| 12. Why did the cost change from month to month? By model: volume + mix + cache + price = change, exactly.
@@ -40,16 +41,17 @@ CREATE VIEW month_over_month_drivers (
                     --| have.
 ) AS
 WITH months AS (
-    SELECT c."month", side, model, currency, coalesce(sum(amount), 0) AS net,
+    SELECT c."month", side, model, currency, coalesce(sum(net_cost), 0) AS net,
         coalesce(sum(total_tokens), 0)::DOUBLE AS tokens,
         coalesce(sum(input_tokens), 0)::DOUBLE + coalesce(sum(cached_tokens), 0)::DOUBLE AS inputs,
         coalesce(sum(cached_tokens), 0)::DOUBLE AS cached
-    FROM usage_addends JOIN comparable_days c USING (account, usage_date) GROUP BY ALL
+    FROM allocated_model_daily JOIN comparable_days c USING (account, book_date) GROUP BY ALL
 ), prices AS (
     SELECT c."month", model, currency,
         sum(price::DOUBLE * requests) FILTER (line = 'input') / sum(requests) FILTER (line = 'input') AS input_price,
         sum(price::DOUBLE * requests) FILTER (line = 'cached') / sum(requests) FILTER (line = 'cached') AS cached_price
-    FROM unit_prices JOIN comparable_days c USING (account, usage_date) WHERE side = 'before' GROUP BY ALL
+    FROM unit_prices u JOIN comparable_days c ON c.account = u.account AND c.book_date = u.usage_date -- by UTC day
+    WHERE side = 'before' GROUP BY ALL
 ), pairs AS (
     SELECT coalesce(n."month", b."month") AS "month", coalesce(n.model, b.model) AS model,
         coalesce(n.currency, b.currency) AS currency,
@@ -98,21 +100,23 @@ CREATE VIEW anomalous_days (
     requests,     --| Records of the day.
     detail        --| What it was held against.
 ) AS
-WITH parts AS ( -- by account, so that a day is known to be whole for all that have a part in it
+WITH utc AS ( -- the day before which all UTC days are over
+    SELECT make_timestamp(epoch_us(as_of))::DATE AS over FROM data_as_of
+), parts AS ( -- by account, so that a day is known to be whole for all that have a part in it
     SELECT CASE WHEN by_model THEN 'model' WHEN by_token THEN 'token' ELSE 'account' END AS "scope",
         CASE WHEN by_model THEN model WHEN by_token THEN token_id ELSE account END AS scope_value, account, currency,
         usage_date, cost, requests
     FROM (
         SELECT account, model, token_id, grouping(model) = 0 AS by_model, grouping(token_id) = 0 AS by_token, currency,
             usage_date, sum(amount) AS cost, sum(requests)::BIGINT AS requests
-        FROM usage_addends, data_as_of WHERE usage_date < complete_before
+        FROM usage_addends, utc WHERE usage_date < over
         GROUP BY GROUPING SETS ((account, currency, usage_date), (account, model, currency, usage_date),
             (account, token_id, currency, usage_date))
     )
     UNION ALL
     SELECT 'cost_center', cost_center, account, currency, usage_date, sum(net_cost), sum(requests)::BIGINT
     -- with what was charged for the day later
-    FROM chargeback_daily, data_as_of WHERE usage_date < complete_before GROUP BY ALL
+    FROM chargeback_daily, utc WHERE usage_date < over GROUP BY ALL
 ), sums AS (
     SELECT "scope", scope_value, currency, usage_date, sum(cost) AS cost, sum(requests)::BIGINT AS requests
     FROM parts GROUP BY ALL
@@ -123,17 +127,17 @@ WITH parts AS ( -- by account, so that a day is known to be whole for all that h
     SELECT DISTINCT s.n, s.first_day, p.account FROM spans s
     JOIN parts p ON (p."scope", p.scope_value, p.currency) IS NOT DISTINCT FROM (s."scope", s.scope_value, s.currency)
 ), whole AS (
-    SELECT account, usage_date FROM coverage_daily, data_as_of
-    WHERE missing_seconds = 0 AND usage_date < complete_before
+    SELECT account, usage_date FROM coverage_daily, utc WHERE usage_date < over
+    GROUP BY ALL HAVING sum(missing_seconds) = 0
 ), torn AS (
     -- the days from an account's first to the last that is over, or to its own last if it is no more, that aren't whole
     SELECT account, usage_date FROM (
         SELECT account,
             unnest(generate_series(make_timestamp(epoch_us(covered_from))::DATE,
-                CASE WHEN configured THEN complete_before::TIMESTAMP ELSE make_timestamp(epoch_us(covered_to)) END
+                CASE WHEN configured THEN over::TIMESTAMP ELSE make_timestamp(epoch_us(covered_to)) END
                     - INTERVAL 1 DAY,
                 INTERVAL 1 DAY))::DATE AS usage_date
-        FROM accounts, data_as_of WHERE covered_from IS NOT NULL
+        FROM accounts, utc WHERE covered_from IS NOT NULL
     ) ANTI JOIN whole USING (account, usage_date)
 ), calendar AS ( -- a day counts if some account of the scope has it whole, and none has a part of it
     SELECT DISTINCT m.n, w.usage_date FROM members m
@@ -269,21 +273,22 @@ CREATE VIEW top_spenders (
     place,         --| Rank by net cost in the month, from 1.
     "share",       --| Share of the month's net cost. NULL where that is 0, or some of its parts are below 0 and others
                    --| above.
-    completeness   --| How complete the month is: what is missing of it is missing here.
+    completeness,  --| How complete the month is: what is missing of it is missing here.
+    period         --| What people call the month: 2026-10; of a fiscal calendar 2026-P07.
 ) AS
-SELECT x.*, m.completeness FROM (
+SELECT x.*, m.completeness, period_of(x."month") AS period FROM (
     WITH scoped AS ( -- the month stands in each branch, so that a condition on it reaches each scan
-        SELECT 'user' AS "scope", user_id AS scope_value, date_trunc('month', usage_date)::DATE AS "month", currency,
+        SELECT 'user' AS "scope", user_id AS scope_value, month_of(book_date) AS "month", currency,
             requests, total_tokens, net_cost
         FROM allocated_addends
         UNION ALL
-        SELECT 'token', token_id, date_trunc('month', usage_date)::DATE, currency, requests, total_tokens, net_cost
+        SELECT 'token', token_id, month_of(book_date), currency, requests, total_tokens, net_cost
         FROM allocated_addends
         UNION ALL
-        SELECT 'model', model, date_trunc('month', usage_date)::DATE, currency, requests, total_tokens, net_cost
+        SELECT 'model', model, month_of(book_date), currency, requests, total_tokens, net_cost
         FROM allocated_model_daily
         UNION ALL
-        SELECT 'custom_user', custom_user_id, date_trunc('month', usage_date)::DATE, currency, requests, total_tokens,
+        SELECT 'custom_user', custom_user_id, month_of(book_date), currency, requests, total_tokens,
             net_cost
         FROM allocated_addends
     )
@@ -314,20 +319,21 @@ CREATE VIEW unit_cost (
     per_request,         --| net_cost ÷ requests, rounded.
     per_million_tokens,  --| net_cost ÷ million tokens, rounded.
     per_active_user,     --| net_cost ÷ active_users, rounded.
-    completeness         --| How complete the month is: what is missing of it is missing here.
+    completeness,        --| How complete the month is: what is missing of it is missing here.
+    period               --| What people call the month: 2026-10; of a fiscal calendar 2026-P07.
 ) AS
-SELECT x.*, m.completeness FROM (
+SELECT x.*, m.completeness, period_of(x."month") AS period FROM (
     WITH scoped AS (
-        SELECT 'all' AS "scope", NULL AS scope_value, date_trunc('month', usage_date)::DATE AS "month", currency,
+        SELECT 'all' AS "scope", NULL AS scope_value, month_of(book_date) AS "month", currency,
             user_id, requests, total_tokens, net_cost
         FROM allocated_addends
         UNION ALL
-        SELECT 'model', model, date_trunc('month', usage_date)::DATE, currency, user_id, requests, total_tokens,
+        SELECT 'model', model, month_of(book_date), currency, user_id, requests, total_tokens,
             net_cost
         FROM allocated_addends
         UNION ALL
         SELECT CASE WHEN a.pool IS NULL THEN 'cost_center' ELSE 'pool' END,
-            coalesce(a.pool, a.cost_center, '(unallocated)'), date_trunc('month', usage_date)::DATE, currency, user_id,
+            coalesce(a.pool, a.cost_center, '(unallocated)'), month_of(book_date), currency, user_id,
             requests, total_tokens, net_cost
         FROM allocated_addends JOIN allocations a USING (allocation_id)
     )
@@ -352,10 +358,11 @@ CREATE VIEW cache_savings (
     saved,          --| What they would have cost more at the input price of the same record, before the discount.
                     --| Records without one of the prices are left out.
     model_name,     --| What the model is called, from names; NULL if it has no name.
-    completeness    --| How complete the month is: what is missing of it is missing here.
+    completeness,   --| How complete the month is: what is missing of it is missing here.
+    period          --| What people call the month: 2026-10; of a fiscal calendar 2026-P07.
 ) AS
-SELECT x.*, name_of('model', x.model) AS model_name, m.completeness FROM (
-    SELECT date_trunc('month', usage_date)::DATE AS "month", model, currency,
+SELECT x.*, name_of('model', x.model) AS model_name, m.completeness, period_of(x."month") AS period FROM (
+    SELECT month_of(book_date) AS "month", model, currency,
         TRY_CAST(sum(input_tokens) AS BIGINT) AS input_tokens, TRY_CAST(sum(cached_tokens) AS BIGINT) AS cached_tokens,
         TRY_CAST(sum(cached_tokens)::DOUBLE
             / nullif(coalesce(sum(input_tokens), 0) + coalesce(sum(cached_tokens), 0), 0)::DOUBLE
@@ -371,7 +378,7 @@ SELECT x.*, name_of('model', x.model) AS model_name, m.completeness FROM (
                 * (input_price - cached_price)::DECIMAL(18,6))
             ELSE TRY((cached_tokens::DECIMAL(13,0) * 0.000001::DECIMAL(7,6)
                 * (input_price - cached_price)::DECIMAL(18,12))::DECIMAL(18,12)) END) AS saved
-    FROM usage WHERE input_tokens IS NOT NULL OR cached_tokens IS NOT NULL
+    FROM booked_usage WHERE input_tokens IS NOT NULL OR cached_tokens IS NOT NULL
     GROUP BY ALL
 ) x LEFT JOIN month_completeness m ON m."month" = x."month";
 
@@ -385,15 +392,16 @@ CREATE VIEW discount_realised (
     net_cost,       --| What is charged.
     discount_rate,  --| discount ÷ list_cost; NULL where that is 0, or the discount is more than it.
     model_name,     --| What the model is called, from names; NULL if it has no name.
-    completeness    --| How complete the month is: what is missing of it is missing here.
+    completeness,   --| How complete the month is: what is missing of it is missing here.
+    period          --| What people call the month: 2026-10; of a fiscal calendar 2026-P07.
 ) AS
-SELECT x.*, name_of('model', x.model) AS model_name, m.completeness FROM (
-    SELECT date_trunc('month', usage_date)::DATE AS "month", model, currency, sum(total_amount) AS list_cost,
-        sum(discount_amount) AS discount, sum(amount) AS net_cost,
-        CASE WHEN sign(sum(discount_amount)) * sign(sum(total_amount) - sum(discount_amount)) >= 0
-            THEN TRY_CAST(sum(discount_amount)::DOUBLE / nullif(sum(total_amount), 0)::DOUBLE AS DECIMAL(18,6))
+SELECT x.*, name_of('model', x.model) AS model_name, m.completeness, period_of(x."month") AS period FROM (
+    SELECT month_of(book_date) AS "month", model, currency, sum(u.list_cost) AS list_cost, sum(u.discount) AS discount,
+        sum(u.net_cost) AS net_cost,
+        CASE WHEN sign(sum(u.discount)) * sign(sum(u.list_cost) - sum(u.discount)) >= 0
+            THEN TRY_CAST(sum(u.discount)::DOUBLE / nullif(sum(u.list_cost), 0)::DOUBLE AS DECIMAL(18,6))
             END AS discount_rate
-    FROM usage_addends GROUP BY ALL
+    FROM allocated_model_daily u GROUP BY ALL
 ) x LEFT JOIN month_completeness m ON m."month" = x."month";
 
 --| 18. Which unit prices changed, and when? A row for each day on which a price differs from the last day before.
@@ -438,12 +446,13 @@ CREATE VIEW modality_and_tool_spend (
     list_cost,         --| Cost before the discount.
     cost_center_name,  --| What the cost centre is called, from names; NULL if it has no name.
     model_name,        --| What the model is called, from names; NULL if it has no name.
-    completeness       --| How complete the month is: what is missing of it is missing here.
+    completeness,      --| How complete the month is: what is missing of it is missing here.
+    period             --| What people call the month: 2026-10; of a fiscal calendar 2026-P07.
 ) AS
 SELECT x.*, name_of('cost_center', x.cost_center) AS cost_center_name, name_of('model', x.model) AS model_name,
-    m.completeness
+    m.completeness, period_of(x."month") AS period
 FROM (
-    SELECT date_trunc('month', usage_date)::DATE AS "month",
+    SELECT month_of(book_date) AS "month",
         coalesce(a.cost_center, CASE WHEN a.pool IS NULL THEN '(unallocated)' END) AS cost_center, a.pool, a.team,
         model, category, item, unit, currency,
         sum(charges)::BIGINT AS charges, sum(quantity) AS quantity, sum(list_cost) AS list_cost

@@ -2,8 +2,9 @@
 -- are open. closed_months is filled before. chargeback_live stays, to hold closed months against.
 
 CREATE OR REPLACE TEMP VIEW chargeback_live AS
-SELECT usage_date, account, coalesce(a.cost_center, '(unallocated)') AS cost_center, a.team, a.project, a.environment,
-    a.gl_code, a.tags, NULL::VARCHAR AS pool, a.rule_id, a.rule_version, model, model_type, record_kind, currency,
+SELECT usage_date, book_date, account, coalesce(a.cost_center, '(unallocated)') AS cost_center, a.team, a.project,
+    a.environment, a.gl_code, a.tags, NULL::VARCHAR AS pool, a.rule_id, a.rule_version, model, model_type,
+    record_kind, currency,
     sum(requests)::BIGINT AS requests, sum(without_amount)::BIGINT AS without_amount,
     TRY_CAST(sum(input_tokens) AS BIGINT) AS input_tokens, TRY_CAST(sum(output_tokens) AS BIGINT) AS output_tokens,
     TRY_CAST(sum(cached_tokens) AS BIGINT) AS cached_tokens, TRY_CAST(sum(total_tokens) AS BIGINT) AS total_tokens,
@@ -12,8 +13,8 @@ FROM allocated_model_daily JOIN allocations a USING (allocation_id)
 WHERE a.pool IS NULL
 GROUP BY ALL
 UNION ALL
-SELECT usage_date, account, coalesce(cost_center, '(unallocated)'), team, project, environment, gl_code, tags,
-    pool, rule_id, rule_version, model, model_type, record_kind, currency,
+SELECT usage_date, book_date, account, coalesce(cost_center, '(unallocated)'), team, project, environment, gl_code,
+    tags, pool, rule_id, rule_version, model, model_type, record_kind, currency,
     requests, without_amount, input_tokens, output_tokens, cached_tokens, total_tokens, list_cost, discount, net_cost
 FROM shared_cost_shares;
 
@@ -22,8 +23,8 @@ WHERE billing_month IN (SELECT billing_month FROM temp.stale_months)
     AND billing_month NOT IN (SELECT "month" FROM closed_months) AND charge_class IS NULL;
 
 INSERT INTO chargeback_daily BY NAME
-SELECT date_trunc('month', usage_date)::DATE AS billing_month, NULL AS charge_class, *
+SELECT month_of(book_date) AS billing_month, period_of(month_of(book_date)) AS period, NULL AS charge_class, *
 FROM temp.chargeback_live
-WHERE date_trunc('month', usage_date) IN (SELECT billing_month FROM temp.stale_months)
-    AND date_trunc('month', usage_date) NOT IN (SELECT "month" FROM closed_months)
+WHERE month_of(book_date) IN (SELECT billing_month FROM temp.stale_months)
+    AND month_of(book_date) NOT IN (SELECT "month" FROM closed_months)
 ORDER BY ALL;

@@ -38,10 +38,11 @@ CREATE VIEW chargeback_monthly (
     account_name,      --| What the account is called, from names; NULL if it has no name.
     cost_center_name,  --| What the cost centre is called, from names; NULL if it has no name.
     model_name,        --| What the model is called, from names; NULL if it has no name.
-    completeness       --| How complete the month is, of the account: what is missing of it is missing here.
+    completeness,      --| How complete the month is, of the account: what is missing of it is missing here.
+    period             --| What people call the month: 2026-10; of a fiscal calendar 2026-P07.
 ) AS
 SELECT x.*, name_of('account', x.account) AS account_name, name_of('cost_center', x.cost_center) AS cost_center_name,
-    name_of('model', x.model) AS model_name, m.completeness
+    name_of('model', x.model) AS model_name, m.completeness, period_of(x.billing_month) AS period
 FROM (
     SELECT billing_month, charge_class, account, cost_center, team, project, environment, gl_code, tags, pool, model,
         model_type, record_kind, currency,
@@ -66,9 +67,11 @@ CREATE VIEW spend_by_cost_center_month (
     shared_cost,       --| Of net_cost, shares of pools.
     correction,        --| Of net_cost, corrections of closed months.
     cost_center_name,  --| What the cost centre is called, from names; NULL if it has no name.
-    completeness       --| How complete the month is: what is missing of it is missing here.
+    completeness,      --| How complete the month is: what is missing of it is missing here.
+    period             --| What people call the month: 2026-10; of a fiscal calendar 2026-P07.
 ) AS
-SELECT x.*, name_of('cost_center', x.cost_center) AS cost_center_name, m.completeness FROM (
+SELECT x.*, name_of('cost_center', x.cost_center) AS cost_center_name, m.completeness, period_of(x."month") AS period
+FROM (
     SELECT billing_month AS "month", cost_center, currency, sum(requests)::BIGINT AS requests,
         TRY_CAST(sum(total_tokens) AS BIGINT) AS total_tokens,
         sum(list_cost) AS list_cost, sum(discount) AS discount, sum(net_cost) AS net_cost,
@@ -92,9 +95,11 @@ CREATE VIEW chargeback_journal (
                        --| rounded by largest remainder so that the lines still sum to 0 and the debits to the rounded
                        --| total.
     cost_center_name,  --| What the cost centre is called, from names; NULL if it has no name.
-    completeness       --| How complete the month is: what is missing of it is missing here.
+    completeness,      --| How complete the month is: what is missing of it is missing here.
+    period             --| What people call the month: 2026-10; of a fiscal calendar 2026-P07.
 ) AS
-SELECT x.*, name_of('cost_center', x.cost_center) AS cost_center_name, m.completeness FROM (
+SELECT x.*, name_of('cost_center', x.cost_center) AS cost_center_name, m.completeness, period_of(x."month") AS period
+FROM (
     WITH debits AS (
         SELECT billing_month, currency, coalesce(gl_code, (SELECT default_gl_code FROM finance_settings)) AS gl_code,
             cost_center, sum(net_cost) AS amount
@@ -126,7 +131,9 @@ SELECT x.*, name_of('cost_center', x.cost_center) AS cost_center_name, m.complet
 --| The part of chargeback_daily without a cost centre: no rule matched, or none that assigns one.
 CREATE VIEW unallocated (
     billing_month,   --| First day of the month it is charged in.
+    period,          --| What people call it.
     usage_date,      --| UTC day.
+    book_date,       --| Book day.
     charge_class,    --| Correction for usage of a month that was closed before it came or changed; else NULL.
     account,         --| Name of the account in the config.
     cost_center,     --| Always (unallocated).
@@ -171,18 +178,42 @@ CREATE VIEW unallocated_spend (
     discount,      --| What was taken off.
     net_cost,      --| What is charged.
     account_name,  --| What the account is called, from names; NULL if it has no name.
-    completeness   --| How complete the month is, of the account: what is missing of it is missing here.
+    completeness,  --| How complete the month is, of the account: what is missing of it is missing here.
+    period         --| What people call the month: 2026-10; of a fiscal calendar 2026-P07.
 ) AS
-SELECT x.*, name_of('account', x.account) AS account_name, m.completeness FROM (
-    SELECT date_trunc('month', usage_date)::DATE AS "month", account, token_id,
+SELECT x.*, name_of('account', x.account) AS account_name, m.completeness, period_of(x."month") AS period FROM (
+    SELECT month_of(book_date) AS "month", account, token_id,
         name_of('token', token_id) AS token_name, user_id, name_of('user', user_id) AS user_name, currency,
         min(usage_date) AS first_day, max(usage_date) AS last_day,
         sum(requests)::BIGINT AS requests, TRY_CAST(sum(total_tokens) AS BIGINT) AS total_tokens,
         sum(list_cost) AS list_cost, sum(discount) AS discount, sum(net_cost) AS net_cost
     FROM allocated_addends JOIN allocations a USING (allocation_id)
     WHERE a.cost_center IS NULL AND a.pool IS NULL
-    GROUP BY date_trunc('month', usage_date)::DATE, account, token_id, user_id, currency
+    GROUP BY month_of(book_date), account, token_id, user_id, currency
 ) x LEFT JOIN completeness_monthly m ON m."month" = x."month" AND m.account = x.account;
+
+--| From usage by UTC months to usage by the periods of the books: what a period has of another month, and what its own
+--| month has lost to others. moved sums to 0, exactly; without a row the two are the same.
+CREATE VIEW period_bridge (
+    utc_month,  --| First day of the month of UTC days that the usage is of.
+    "month",    --| The period that it is charged in, before corrections, as periods calls it; of what a month lost the
+                --| period that goes by it.
+    period,     --| What people call it.
+    currency,   --| ISO 4217 code of the cost. Never sum across currencies.
+    moved       --| Net cost that the period has more, or less, than the month.
+) AS
+WITH apart AS (
+    SELECT date_trunc('month', usage_date)::DATE AS utc_month, month_of(book_date) AS "month", currency, net_cost
+    FROM allocated_model_daily
+)
+SELECT utc_month, "month", period_of("month") AS period, currency, moved
+FROM (
+    SELECT utc_month, "month", currency, sum(net_cost) AS moved FROM (
+        SELECT * FROM apart WHERE utc_month <> "month"
+        UNION ALL
+        SELECT utc_month, utc_month, currency, -net_cost FROM apart WHERE utc_month <> "month"
+    ) GROUP BY utc_month, "month", currency
+);
 
 --| 4. How much is allocated, day by day? net_cost sums exactly to the amount of usage.
 CREATE VIEW allocation_coverage_trend (
@@ -224,10 +255,12 @@ CREATE VIEW shared_cost_split (
     discount,          --| What was taken off.
     net_cost,          --| What is charged.
     cost_center_name,  --| What the cost centre is called, from names; NULL if it has no name.
-    completeness       --| How complete the month is: what is missing of it is missing here.
+    completeness,      --| How complete the month is: what is missing of it is missing here.
+    period             --| What people call the month: 2026-10; of a fiscal calendar 2026-P07.
 ) AS
-SELECT x.*, name_of('cost_center', x.cost_center) AS cost_center_name, m.completeness FROM (
-    SELECT date_trunc('month', usage_date)::DATE AS "month", pool, method, currency,
+SELECT x.*, name_of('cost_center', x.cost_center) AS cost_center_name, m.completeness, period_of(x."month") AS period
+FROM (
+    SELECT month_of(book_date) AS "month", pool, method, currency,
         coalesce(cost_center, '(unallocated)') AS cost_center, team, project, environment, gl_code, tags, basis, ratio,
         sum(requests)::BIGINT AS requests, TRY_CAST(sum(total_tokens) AS BIGINT) AS total_tokens,
         sum(list_cost) AS list_cost, sum(discount) AS discount, sum(net_cost) AS net_cost

@@ -13,10 +13,10 @@
 CREATE VIEW data_as_of /* of the whole file */ (
     as_of,           --| End of the last window that was fetched, of any account, UTC. accounts has each one's own.
     current_month,   --| First day of the month that holds it.
-    complete_before  --| UTC day before which all days are over.
+    complete_before  --| Book day before which all days are over.
 ) AS
-SELECT as_of, date_trunc('month', make_timestamp(epoch_us(as_of)) - INTERVAL 1 SECOND)::DATE AS current_month,
-    make_timestamp(epoch_us(as_of))::DATE AS complete_before
+SELECT as_of, month_of(book_date_of(to_timestamp(epoch(as_of) - 1))) AS current_month,
+    book_date_of(as_of) AS complete_before
 FROM (
     SELECT coalesce(max(covered_to), to_timestamp((SELECT epoch(max(usage_date) + 1) FROM usage_addends))) AS as_of
     FROM accounts
@@ -56,54 +56,54 @@ CREATE MACRO completeness_text(period, expected, as_of, lacks) AS
                 THEN ', as of ' || strftime(make_timestamp(epoch_us(as_of)), '%Y-%m-%d %H:%M') || ' UTC'
                 ELSE '' END END;
 
---| How much of the UTC days from first_day to end_day (excluded) was fetched, by month and account.
+--| How much of the book days from first_day to end_day (excluded) was fetched, by month and account.
 CREATE MACRO completeness_by_account(first_day, end_day) AS TABLE
 WITH months AS (
-    SELECT m::DATE AS "month", greatest(m::DATE, first_day) AS from_day,
-        least((m + INTERVAL 1 MONTH)::DATE, end_day) AS to_day
+    SELECT "month", from_day, to_day, whole, starts_at, ends_at, book_day_starts(from_day) AS begins,
+        book_day_starts(to_day) AS ends
     FROM (
-        SELECT unnest(generate_series(date_trunc('month', first_day)::TIMESTAMP, end_day::TIMESTAMP - INTERVAL 1 DAY,
-            INTERVAL 1 MONTH)) AS m
+        SELECT p."month", greatest(p.period_start, first_day) AS from_day, least(p.period_end, end_day) AS to_day,
+            p.period_start >= first_day AND p.period_end <= end_day AS whole, p.starts_at, p.ends_at
+        FROM periods p WHERE p.period_start < end_day AND p.period_end > first_day
     )
 ), covered AS (
     SELECT m."month", c.account, sum(c.covered_seconds)::BIGINT AS of_month,
-        coalesce(sum(c.covered_seconds) FILTER (c.usage_date >= m.from_day AND c.usage_date < m.to_day),
+        coalesce(sum(c.covered_seconds) FILTER (c.book_date >= m.from_day AND c.book_date < m.to_day),
             0)::BIGINT AS seconds
-    FROM months m
-    JOIN (SELECT *, date_trunc('month', usage_date)::DATE AS "month" FROM coverage_daily) c USING ("month") GROUP BY ALL
+    FROM months m JOIN (SELECT *, month_of(book_date) AS "month" FROM coverage_daily) c USING ("month") GROUP BY ALL
 ), looked AS (
-    SELECT m."month", m.from_day, m.to_day, a.account, a.configured, a.covered_from, a.covered_to, c.of_month,
-        coalesce(c.seconds, 0) AS seconds, k."month" IS NOT NULL AS closed,
-        greatest(0, least(epoch(m.to_day), epoch(d.as_of)) - epoch(m.from_day))::BIGINT AS expected_seconds,
+    SELECT m."month", m.begins, m.ends, m.starts_at, m.ends_at, a.account, a.configured, a.covered_from, a.covered_to,
+        c.of_month, coalesce(c.seconds, 0) AS seconds, k."month" IS NOT NULL AS closed,
+        greatest(0, least(m.ends, epoch(d.as_of)) - m.begins)::BIGINT AS expected_seconds,
         -- of a whole closed month: what it lacked then
-        CASE WHEN k.completeness IS NOT NULL AND m.from_day = m."month"
-            AND m.to_day = (m."month" + INTERVAL 1 MONTH)::DATE THEN coalesce(l.missing_seconds, 0) END AS lacked,
+        CASE WHEN k.completeness IS NOT NULL AND m.whole THEN coalesce(l.missing_seconds, 0) END AS lacked,
         coalesce(l.missing_seconds, 0) > 0 AS lacked_some
     FROM months m CROSS JOIN data_as_of d CROSS JOIN accounts a
     LEFT JOIN covered c ON c."month" = m."month" AND c.account = a.account
     LEFT JOIN closed_months k ON k."month" = m."month"
     LEFT JOIN closed_lacking l ON l."month" = m."month" AND l.account = a.account
 )
-SELECT "month", account, (epoch(to_day) - epoch(from_day))::BIGINT AS period_seconds, expected_seconds,
+SELECT "month", account, (ends - begins)::BIGINT AS period_seconds, expected_seconds,
     CASE WHEN lacked IS NOT NULL THEN least(lacked, expected_seconds)
         ELSE greatest(0, expected_seconds - seconds) END AS missing_seconds,
     expected_seconds - missing_seconds AS covered_seconds,
     CASE WHEN configured
-        THEN greatest(0, epoch(to_day) - greatest(epoch(from_day), epoch(covered_from)) - seconds)::BIGINT
+        THEN greatest(0, ends - greatest(begins, epoch(covered_from)) - seconds)::BIGINT
         ELSE 0 END AS ahead_seconds
 FROM looked
 WHERE CASE WHEN closed THEN of_month > 0 OR lacked_some
     WHEN configured THEN true
-    ELSE "month" >= date_trunc('month', make_timestamp(epoch_us(covered_from)))
-        AND "month" < make_timestamp(epoch_us(covered_to)) END;
+    ELSE ends_at > covered_from AND starts_at < covered_to END;
 
---| How complete the UTC days from first_day to end_day (excluded) are, over all accounts: FROM completeness(DATE
+--| How complete the book days from first_day to end_day (excluded) are, over all accounts: FROM completeness(DATE
 --| '2026-10-01', DATE '2026-11-01').
 CREATE MACRO completeness(first_day, end_day) AS TABLE
-SELECT (epoch(end_day) - epoch(first_day))::BIGINT AS period_seconds, e.expected_seconds, e.missing_seconds,
-    e.missing_seconds = 0 AND e.expected_seconds = period_seconds AS complete,
-    completeness_text(period_seconds, e.expected_seconds, d.as_of, e.lacks) AS completeness
+SELECT p.seconds AS period_seconds, e.expected_seconds, e.missing_seconds,
+    e.missing_seconds = 0 AND e.expected_seconds = p.seconds AS complete,
+    completeness_text(p.seconds, e.expected_seconds, d.as_of, e.lacks) AS completeness
 FROM data_as_of d, (
+    SELECT (book_day_starts(end_day) - book_day_starts(first_day))::BIGINT AS seconds
+) p, (
     SELECT coalesce(max(expected), 0)::BIGINT AS expected_seconds, coalesce(sum(missing), 0)::BIGINT AS missing_seconds,
         list({'account': account, 'missing': missing} ORDER BY missing DESC, account) FILTER (missing > 0) AS lacks
     FROM (
@@ -129,14 +129,19 @@ SELECT "month", account, period_seconds, expected_seconds, covered_seconds, miss
         CASE WHEN missing_seconds > 0 THEN [{'account': account, 'missing': missing_seconds}] END) AS completeness
 FROM completeness_by_account(
     (
-        SELECT date_trunc('quarter', least(current_month, (SELECT min(usage_date) FROM coverage_daily),
-            (SELECT min(billing_month) FROM chargeback_daily)))::DATE
-        FROM data_as_of
+        SELECT least(min(p.period_start), (SELECT min(valid_from) FROM budgets WHERE period = 'once'))
+        FROM periods p JOIN periods q USING (fiscal_year)
+        WHERE q."month" = (
+            SELECT least(current_month, (SELECT month_of(min(book_date)) FROM coverage_daily),
+                (SELECT min(billing_month) FROM chargeback_daily)) FROM data_as_of
+        ) AND (p.fiscal_quarter = q.fiscal_quarter OR EXISTS (FROM budgets WHERE period = 'year'))
     ),
     (
-        SELECT (date_trunc('quarter', greatest(current_month, (SELECT max(billing_month) FROM chargeback_daily)))
-            + INTERVAL 3 MONTH)::DATE
-        FROM data_as_of
+        SELECT greatest(max(p.period_end), (SELECT max(valid_to) FROM budgets WHERE period = 'once'))
+        FROM periods p JOIN periods q USING (fiscal_year)
+        WHERE q."month" = (
+            SELECT greatest(current_month, (SELECT max(billing_month) FROM chargeback_daily)) FROM data_as_of
+        ) AND (p.fiscal_quarter = q.fiscal_quarter OR EXISTS (FROM budgets WHERE period = 'year'))
     ));
 
 --| How complete each month is, over all accounts: as the account that lacks most.
@@ -159,45 +164,53 @@ FROM (
     FROM completeness_monthly GROUP BY "month"
 );
 
+--| The book days of each account that were fetched whole.
+CREATE VIEW whole_days (
+    account,   --| Name of the account in the config.
+    book_date  --| Book day.
+) AS
+SELECT account, book_date FROM coverage_daily GROUP BY account, book_date
+HAVING sum(covered_seconds) = book_day_starts(book_date + 1) - book_day_starts(book_date);
+
 -- The days that tell what an account costs a day: the last 28 of its own that were fetched whole.
 --| The whole days among the last 28 of each account, by its own clock: what rates and forecasts are means over.
 CREATE VIEW recent_days (
-    account,     --| Name of the account in the config.
-    usage_date,  --| UTC day that was fetched whole.
-    days         --| How many of them the account has.
+    account,    --| Name of the account in the config.
+    book_date,  --| Book day that was fetched whole.
+    days        --| How many of them the account has.
 ) AS
-SELECT account, usage_date, count(*) OVER (PARTITION BY account) AS days
-FROM coverage_daily JOIN accounts USING (account)
-WHERE missing_seconds = 0 AND usage_date < make_timestamp(epoch_us(covered_to))::DATE
-    AND usage_date >= make_timestamp(epoch_us(covered_to))::DATE - 28;
+SELECT account, book_date, count(*) OVER (PARTITION BY account) AS days
+FROM whole_days JOIN (SELECT account, book_date_of(covered_to) AS now FROM accounts) USING (account)
+WHERE book_date < now AND book_date >= now - 28;
 
 -- Two months are compared by what both have: whole months where the account has both whole, else the days that it has
 -- whole in both.
 --| The days by which a month is compared with the one before, for each account that has such.
 CREATE VIEW comparable_days (
-    account,     --| Name of the account in the config.
-    "month",     --| First day of the later month.
-    usage_date,  --| UTC day of either.
-    side,        --| now: of the later month; before: of the earlier one.
-    "full"       --| Whether both months are compared whole; else by the days of the same number that both have whole.
+    account,    --| Name of the account in the config.
+    "month",    --| First day of the later month.
+    book_date,  --| Book day of either.
+    side,       --| now: of the later month; before: of the earlier one.
+    "full"      --| Whether both months are compared whole; else by the days of the same number that both have whole.
 ) AS
 WITH whole AS (
-    SELECT account, usage_date, date_trunc('month', usage_date)::DATE AS "month"
-    FROM coverage_daily WHERE missing_seconds = 0
+    SELECT w.account, w.book_date, p."month", w.book_date - p.period_start + 1 AS n,
+        p.period_end - p.period_start AS days
+    FROM whole_days w JOIN periods p ON p."month" = month_of(w.book_date)
 ), months AS (
-    SELECT account, "month", count(*) = day(last_day("month")) AS full FROM whole GROUP BY account, "month"
+    SELECT account, "month", count(*) = any_value(days) AS full FROM whole GROUP BY account, "month"
 ), pairs AS (
     SELECT n.account, n."month", b."month" AS before, n.full AND b.full AS full
     FROM months n JOIN months b ON b.account = n.account AND b."month" = (n."month" - INTERVAL 1 MONTH)::DATE
 ), now_days AS (
-    SELECT p.account, p."month", p.before, p.full, w.usage_date, day(w.usage_date) AS n
+    SELECT p.account, p."month", p.before, p.full, w.book_date, w.n
     FROM pairs p JOIN whole w ON w.account = p.account AND w."month" = p."month"
 ), before_days AS (
-    SELECT p.account, p."month", p.full, w.usage_date, day(w.usage_date) AS n
+    SELECT p.account, p."month", p.full, w.book_date, w.n
     FROM pairs p JOIN whole w ON w.account = p.account AND w."month" = p.before
 )
-SELECT n.account, n."month", n.usage_date, 'now' AS side, n.full FROM now_days n
+SELECT n.account, n."month", n.book_date, 'now' AS side, n.full FROM now_days n
 WHERE n.full OR EXISTS (FROM before_days b WHERE b.account = n.account AND b."month" = n."month" AND b.n = n.n)
 UNION ALL
-SELECT b.account, b."month", b.usage_date, 'before', b.full FROM before_days b
+SELECT b.account, b."month", b.book_date, 'before', b.full FROM before_days b
 WHERE b.full OR EXISTS (FROM now_days n WHERE n.account = b.account AND n."month" = b."month" AND n.n = b.n);

@@ -22,8 +22,8 @@
 --| currency are in focus_omitted.
 CREATE VIEW focus_lines (
     account,
-    usage_month,   --| First day of the month of usage_date.
-    usage_date,
+    usage_month, usage_date,
+    book_date,     --| Day by the clocks of the books' zone.
     request_time,  --| When the request was made, UTC.
     id,            --| Id of the record in usage.
     ordinal,       --| Ordinal of the record in usage.
@@ -32,7 +32,7 @@ CREATE VIEW focus_lines (
     closed,        --| Whether its month is closed, so that what is charged for it stands in focus_closed.
     line, category, item, unit, price, price_per, quantity, list_cost, discount, net_cost
 ) AS
-SELECT account, usage_month, usage_date, request_time, id, ordinal, token_id, user_id, custom_user_id, model,
+SELECT account, usage_month, usage_date, book_date, request_time, id, ordinal, token_id, user_id, custom_user_id, model,
     model_type, record_kind, currency,
     cost_center, team, project, environment, gl_code, tags, pool, rule_id, rule_version, closed,
     CASE k WHEN 1 THEN 'input' WHEN 2 THEN 'cached' WHEN 3 THEN 'output' WHEN 4 THEN 'tokens' WHEN 5 THEN 'adjustment'
@@ -119,7 +119,7 @@ FROM (
                                 ELSE abs((discount_amount::DECIMAL(38,12) * 1000000000000::DECIMAL(13,0))::HUGEINT)
                                 END END AS units
                         FROM (
-                            SELECT u.*, date_trunc('month', u.usage_date)::DATE AS usage_month,
+                            SELECT u.*, month_of(u.book_date) AS usage_month,
                                 c."month" IS NOT NULL AS closed,
                                 CASE WHEN input_tokens > 0 AND input_price >= 0
                                     THEN TRY((input_tokens::DECIMAL(13,0) * 0.000001::DECIMAL(7,6) * input_price)
@@ -136,7 +136,7 @@ FROM (
                                             = (e.price * e."usage")::DECIMAL(38,24)
                                         THEN TRY((e.price * e."usage")::DECIMAL(24,18)) END) END AS ext_costs
                             FROM allocated_usage u
-                            LEFT JOIN closed_months c ON c."month" = date_trunc('month', u.usage_date)::DATE
+                            LEFT JOIN closed_months c ON c."month" = month_of(u.book_date)
                             WHERE amount IS NOT NULL AND regexp_full_match(currency, '[A-Z]{3}')
                         )
                     )
@@ -147,11 +147,10 @@ FROM (
     WHERE CASE WHEN k = 5 THEN list_left <> 0 OR discount_left <> 0 OR net_left <> 0 ELSE quantity <> 0 END
 );
 
---| focus_lines summed by UTC day, as usage is now, closed months included.
+--| focus_lines summed by UTC day and period, as usage is now, closed months included.
 CREATE VIEW focus_live (
-    usage_month,   --| First day of the month of usage_date.
-    usage_date, account, token_id, user_id, custom_user_id, model, model_type, record_kind, currency, cost_center, team,
-    project, environment, gl_code, tags, pool, rule_id, rule_version,
+    usage_month, usage_date, account, token_id, user_id, custom_user_id, model, model_type, record_kind, currency,
+    cost_center, team, project, environment, gl_code, tags, pool, rule_id, rule_version,
     closed,        --| Whether its month is closed, so that what is charged for it stands in focus_closed.
     line, category, item, unit, price, price_per, requests, quantity, list_cost, discount, net_cost
 ) AS
@@ -165,11 +164,11 @@ FROM focus_lines GROUP BY ALL;
 --| What the views of FOCUS show, in the names of this file: the charges of open months as usage is now, those of closed
 --| months as they were closed, and the corrections.
 CREATE VIEW focus_charges (
-    billing_month, charge_class, usage_date, account, token_id, user_id, custom_user_id, model, model_type, record_kind,
-    currency, cost_center, team, project, environment, gl_code, tags, pool, rule_id, rule_version, line, category, item,
-    unit, price, price_per, requests, quantity, list_cost, discount, net_cost
+    billing_month, charge_class, usage_month, usage_date, account, token_id, user_id, custom_user_id, model,
+    model_type, record_kind, currency, cost_center, team, project, environment, gl_code, tags, pool, rule_id,
+    rule_version, line, category, item, unit, price, price_per, requests, quantity, list_cost, discount, net_cost
 ) AS
-SELECT usage_month AS billing_month, NULL::VARCHAR AS charge_class, * EXCLUDE (usage_month, closed)
+SELECT usage_month AS billing_month, NULL::VARCHAR AS charge_class, * EXCLUDE (closed)
 FROM focus_live WHERE NOT closed
 UNION ALL
 FROM focus_closed;
@@ -179,6 +178,7 @@ FROM focus_closed;
 CREATE VIEW focus_omitted (
     billing_month,  --| First day of the month.
     usage_date,     --| UTC day.
+    book_date,      --| Book day.
     account,        --| Name of the account in the config.
     model,          --| Model that was called.
     record_kind,    --| request or summary, as in usage; a summary has tokens only.
@@ -189,12 +189,12 @@ CREATE VIEW focus_omitted (
     list_cost,      --| Sum of total_amount; NULL if none has one.
     net_cost        --| Sum of amount; NULL if none has one.
 ) AS
-SELECT date_trunc('month', usage_date)::DATE AS billing_month, usage_date, account, model, record_kind, currency,
+SELECT month_of(book_date) AS billing_month, usage_date, book_date, account, model, record_kind, currency,
     CASE WHEN amount IS NULL THEN 'no amount' WHEN currency IS NULL THEN 'no currency'
         ELSE 'the currency is no ISO 4217 code' END AS reason,
     count(*) AS requests, TRY_CAST(sum(total_tokens) AS BIGINT) AS total_tokens, sum(total_amount) AS list_cost,
     sum(amount) AS net_cost
-FROM usage
+FROM booked_usage
 WHERE amount IS NULL OR NOT coalesce(regexp_full_match(currency, '[A-Z]{3}'), false)
 GROUP BY ALL;
 
@@ -238,24 +238,24 @@ WITH bills AS (
     SELECT c.billing_month, c.account, c.currency, sum(c.net_cost) AS net_cost
     FROM focus_closed c JOIN closed_months m ON m."month" = c.billing_month GROUP BY ALL
 ), agreed AS (
-    SELECT b.*,
+    SELECT b.*, p."month",
         b.amount > 0
         AND abs((
             SELECT sum(c.net_cost) FROM billed c
-            WHERE c.billing_month = b.period_start AND c.currency = b.currency
+            WHERE c.billing_month = p."month" AND c.currency = b.currency
                 AND (b.account IS NULL OR c.account = b.account)
         ) - b.amount)
             <= CASE coalesce(u.minor_unit, 2) WHEN 0 THEN 0.5 WHEN 3 THEN 0.0005 WHEN 4 THEN 0.00005 ELSE 0.005 END
-        AND b.period_end = (b.period_start + INTERVAL 1 MONTH)::DATE
+        AND b.period_end = p.period_end
         AND (
             SELECT count(*) FROM bills o
             WHERE o.currency = b.currency AND o.period_start < b.period_end AND o.period_end > b.period_start
                 AND (o.account IS NULL OR b.account IS NULL OR o.account = b.account)
         ) = 1 AS agrees
-    FROM bills b LEFT JOIN currencies u USING (currency)
+    FROM bills b JOIN periods p ON p.period_start = b.period_start LEFT JOIN currencies u USING (currency)
 )
 SELECT c.billing_month, c.account, c.currency, a.invoice
 FROM agreed a
-JOIN billed c ON c.billing_month = a.period_start AND c.currency = a.currency
+JOIN billed c ON c.billing_month = a."month" AND c.currency = a.currency
     AND (a.account IS NULL OR c.account = a.account)
 WHERE a.agrees AND NOT EXISTS (FROM agreed o WHERE o.invoice = a.invoice AND NOT coalesce(o.agrees, false));

@@ -19,27 +19,27 @@ CREATE VIEW scope_rates (
     variance      --| Its variance from day to day, the whole of the days taken for all there is.
 ) AS
 WITH costs AS ( -- of an account without a whole day: NULL, for nobody knows
-    SELECT account, usage_date, cost_center, team, project, environment, model, currency, sum(net_cost) AS cost, days
+    SELECT account, book_date, cost_center, team, project, environment, model, currency, sum(net_cost) AS cost, days
     -- a day costs what is charged for it in any month
-    FROM chargeback_daily /* ever */ JOIN recent_days USING (account, usage_date) GROUP BY ALL
+    FROM chargeback_daily /* ever */ JOIN recent_days USING (account, book_date) GROUP BY ALL
     UNION ALL
     SELECT DISTINCT account, NULL::DATE, cost_center, team, project, environment, model, currency, NULL, NULL
     FROM chargeback_daily /* ever */ ANTI JOIN recent_days USING (account)
 ), scoped AS (
-    SELECT 'all' AS "scope", NULL AS scope_value, account, usage_date, currency, cost, days FROM costs
-    UNION ALL SELECT 'account', account, account, usage_date, currency, cost, days FROM costs
-    UNION ALL SELECT 'cost_center', cost_center, account, usage_date, currency, cost, days FROM costs
-    UNION ALL SELECT 'team', team, account, usage_date, currency, cost, days FROM costs WHERE team IS NOT NULL
-    UNION ALL SELECT 'project', project, account, usage_date, currency, cost, days FROM costs WHERE project IS NOT NULL
+    SELECT 'all' AS "scope", NULL AS scope_value, account, book_date, currency, cost, days FROM costs
+    UNION ALL SELECT 'account', account, account, book_date, currency, cost, days FROM costs
+    UNION ALL SELECT 'cost_center', cost_center, account, book_date, currency, cost, days FROM costs
+    UNION ALL SELECT 'team', team, account, book_date, currency, cost, days FROM costs WHERE team IS NOT NULL
+    UNION ALL SELECT 'project', project, account, book_date, currency, cost, days FROM costs WHERE project IS NOT NULL
     UNION ALL
-    SELECT 'environment', environment, account, usage_date, currency, cost, days
+    SELECT 'environment', environment, account, book_date, currency, cost, days
     FROM costs WHERE environment IS NOT NULL
-    UNION ALL SELECT 'model', model, account, usage_date, currency, cost, days FROM costs WHERE model IS NOT NULL
+    UNION ALL SELECT 'model', model, account, book_date, currency, cost, days FROM costs WHERE model IS NOT NULL
 ), daily AS (
-    SELECT "scope", scope_value, account, usage_date, currency, days, sum(cost)::DOUBLE AS cost FROM scoped GROUP BY ALL
+    SELECT "scope", scope_value, account, book_date, currency, days, sum(cost)::DOUBLE AS cost FROM scoped GROUP BY ALL
 )
-SELECT "scope", scope_value, currency, account, days, sum(cost ORDER BY usage_date) / days AS rate,
-    greatest(sum(cost * cost ORDER BY usage_date) / days - (sum(cost ORDER BY usage_date) / days) ^ 2, 0) AS variance
+SELECT "scope", scope_value, currency, account, days, sum(cost ORDER BY book_date) / days AS rate,
+    greatest(sum(cost * cost ORDER BY book_date) / days - (sum(cost ORDER BY book_date) / days) ^ 2, 0) AS variance
 FROM daily GROUP BY "scope", scope_value, currency, account, days;
 
 --| Each budget in each of its periods: spent, left, burn rate, forecast and range, status.
@@ -48,9 +48,9 @@ CREATE VIEW budget_status (
     "scope",            --| What it is for: cost_center, team, project, environment, account, model, or all.
     scope_value,        --| Which of these; NULL of all.
     scope_name,         --| What it is called, from names; NULL if it has no name.
-    period,             --| month or quarter.
-    period_start,       --| First day of the period.
-    period_end,         --| Day before which it ends.
+    period,             --| month, quarter or year of the books, or once: from its first day to its last.
+    period_start,       --| First book day of the period.
+    period_end,         --| Book day before which it ends.
     currency,           --| ISO 4217 code of the costs. Never sum across currencies.
     amount,             --| The budget.
     spent,              --| Net cost charged in the period so far, exact.
@@ -74,24 +74,26 @@ CREATE VIEW budget_status (
     status              --| over: spent is more than the budget. forecast over: the forecast is. warning: a threshold is
                         --| reached. ok.
 ) AS
-WITH months AS ( -- corrections may be charged in a month that is still to come
-    SELECT unnest(generate_series(least((SELECT min(billing_month) FROM chargeback_daily), current_month)::TIMESTAMP,
-        greatest((SELECT max(billing_month) FROM chargeback_daily), current_month)::TIMESTAMP,
-        INTERVAL 1 MONTH))::DATE AS "month"
-    FROM data_as_of
-), starts AS (
-    SELECT DISTINCT period,
-        CASE period WHEN 'quarter' THEN date_trunc('quarter', "month")::DATE ELSE "month" END AS period_start
-    FROM months, (SELECT DISTINCT period FROM budgets)
-), periods AS (
-    SELECT b.*, p.period_start,
-        CASE b.period WHEN 'quarter' THEN (p.period_start + INTERVAL 3 MONTH)::DATE
-            ELSE (p.period_start + INTERVAL 1 MONTH)::DATE END AS period_end
-    FROM budgets b JOIN starts p USING (period)
-    WHERE (b.valid_from IS NULL OR p.period_start >= b.valid_from)
-        AND (b.valid_to IS NULL OR p.period_start < b.valid_to)
+WITH spells AS ( -- corrections may be charged in a month that is still to come
+    SELECT 'month' AS period, "month" AS first_month, "month" AS last_month, period_start, period_end FROM periods
+    UNION ALL
+    SELECT 'quarter', min("month"), max("month"), min(period_start), max(period_end)
+    FROM periods GROUP BY fiscal_year, fiscal_quarter
+    UNION ALL
+    SELECT 'year', min("month"), max("month"), min(period_start), max(period_end) FROM periods GROUP BY fiscal_year
+    UNION ALL
+    SELECT 'once', min(p."month"), max(p."month"), b.valid_from, b.valid_to
+    FROM budgets b JOIN periods p ON p.period_start >= b.valid_from AND p.period_start < b.valid_to
+    WHERE b.period = 'once' GROUP BY b.valid_from, b.valid_to
+), due AS (
+    SELECT b.*, s.period_start, s.period_end, s.first_month, s.last_month
+    FROM budgets b JOIN spells s ON s.period = b.period, data_as_of d
+    WHERE (b.valid_from IS NULL OR s.period_start >= b.valid_from)
+        AND (b.valid_to IS NULL OR s.period_start < b.valid_to) AND (b.period <> 'once' OR s.period_end = b.valid_to)
+        AND s.last_month >= least((SELECT min(billing_month) FROM chargeback_daily), d.current_month)
+        AND s.first_month <= greatest((SELECT max(billing_month) FROM chargeback_daily), d.current_month)
 ), costs AS (
-    SELECT b.budget, c.account, c.billing_month, c.usage_date, c.charge_class, sum(c.net_cost) AS net_cost
+    SELECT b.budget, c.account, c.billing_month, c.book_date, c.charge_class, sum(c.net_cost) AS net_cost
     FROM budgets b
     JOIN chargeback_daily c ON c.currency = b.currency
         AND (b."scope" = 'all' OR b."scope" = 'cost_center' AND c.cost_center = b.scope_value
@@ -102,19 +104,19 @@ WITH months AS ( -- corrections may be charged in a month that is still to come
     GROUP BY ALL
 ), spent AS (
     SELECT p.budget, p.period_start, coalesce(sum(c.net_cost), 0)::DECIMAL(38,12) AS spent
-    FROM periods p
-    LEFT JOIN costs c ON c.budget = p.budget AND c.billing_month >= p.period_start AND c.billing_month < p.period_end
+    FROM due p
+    LEFT JOIN costs c ON c.budget = p.budget AND c.billing_month BETWEEN p.first_month AND p.last_month
     GROUP BY ALL
 ), spans AS (
-    SELECT DISTINCT period_start, period_end FROM periods
+    SELECT DISTINCT period_start, period_end, first_month, last_month FROM due
 ), time_of AS (
     SELECT s.period_start, s.period_end, m.account, sum(m.period_seconds)::BIGINT AS period_seconds,
         sum(m.expected_seconds)::BIGINT AS expected_seconds,
         sum(m.missing_seconds)::BIGINT AS missing_seconds, sum(m.ahead_seconds)::BIGINT AS ahead_seconds
-    FROM spans s JOIN completeness_monthly m ON m."month" >= s.period_start AND m."month" < s.period_end GROUP BY ALL
+    FROM spans s JOIN completeness_monthly m ON m."month" BETWEEN s.first_month AND s.last_month GROUP BY ALL
 ), complete AS (
     SELECT period_start, period_end,
-        completeness_text((epoch(period_end) - epoch(period_start))::BIGINT, expected_seconds,
+        completeness_text((book_day_starts(period_end) - book_day_starts(period_start))::BIGINT, expected_seconds,
             (SELECT as_of FROM data_as_of), lacks) AS completeness
     FROM (
         SELECT s.period_start, s.period_end, coalesce(max(t.expected_seconds), 0)::BIGINT AS expected_seconds,
@@ -128,21 +130,20 @@ WITH months AS ( -- corrections may be charged in a month that is still to come
         CASE WHEN NOT bool_or(r.rate IS NULL AND t.ahead_seconds > 0)
             THEN sum(coalesce(r.rate, 0) * t.ahead_seconds) / 86400 END AS more,
         sqrt(sum(coalesce(r.variance, 0) * t.ahead_seconds) / 86400) AS spread
-    FROM periods p
+    FROM due p
     JOIN scope_rates r ON r."scope" = p."scope" AND r.scope_value IS NOT DISTINCT FROM p.scope_value
         AND r.currency = p.currency
     JOIN time_of t ON t.account = r.account AND t.period_start = p.period_start AND t.period_end = p.period_end
     GROUP BY ALL
 ), whole AS (
-    SELECT s.period_start, s.period_end, c.account, c.usage_date,
+    SELECT s.period_start, s.period_end, c.account, c.book_date,
         count(*) OVER (PARTITION BY s.period_start, s.period_end, c.account) AS days
-    FROM spans s
-    JOIN coverage_daily c ON c.missing_seconds = 0 AND c.usage_date >= s.period_start AND c.usage_date < s.period_end
+    FROM spans s JOIN whole_days c ON c.book_date >= s.period_start AND c.book_date < s.period_end
 ), burnt AS (
     SELECT p.budget, p.period_start, sum(c.net_cost::DOUBLE / w.days) AS burn_rate
-    FROM periods p JOIN costs c ON c.budget = p.budget AND c.charge_class IS NULL
+    FROM due p JOIN costs c ON c.budget = p.budget AND c.charge_class IS NULL
     JOIN whole w ON w.period_start = p.period_start AND w.period_end = p.period_end AND w.account = c.account
-        AND w.usage_date = c.usage_date
+        AND w.book_date = c.book_date
     GROUP BY ALL
 ), outlook AS (
     SELECT p.*, s.spent, x.completeness, coalesce(h.history_days, c.history_days) AS history_days,
@@ -152,7 +153,7 @@ WITH months AS ( -- corrections may be charged in a month that is still to come
             least(date_diff('day', p.period_start, d.complete_before),
                 date_diff('day', p.period_start, p.period_end))) AS days_over,
         greatest(0, date_diff('day', greatest(d.complete_before, p.period_start), p.period_end)) AS days_left
-    FROM periods p JOIN spent s USING (budget, period_start) JOIN complete x USING (period_start, period_end)
+    FROM due p JOIN spent s USING (budget, period_start) JOIN complete x USING (period_start, period_end)
     LEFT JOIN ahead h USING (budget, period_start)
     LEFT JOIN burnt b USING (budget, period_start), data_as_of d, (SELECT min(days) AS history_days FROM recent_days) c
 ), forecast AS (
@@ -244,13 +245,13 @@ WITH scoped AS (
 )
 SELECT o."scope", o.scope_value, name_of(o."scope", o.scope_value) AS scope_name, d.current_month AS "month",
     o.currency, o.spent,
-    date_diff('day', greatest(d.complete_before, d.current_month),
-        (d.current_month + INTERVAL 1 MONTH)::DATE) AS days_left,
+    date_diff('day', greatest(d.complete_before, p.period_start), p.period_end) AS days_left,
     o.rate::DECIMAL(38,6) AS recent_rate, (o.spent + o.more::DECIMAL(38,12))::DECIMAL(38,2) AS forecast,
     CASE WHEN o.more = 0 AND o.spread = 0 OR o.history_days >= 7
         THEN (o.spent + outlook_low(o.more, o.spread)::DECIMAL(38,12))::DECIMAL(38,2) END AS forecast_low,
     CASE WHEN o.more = 0 AND o.spread = 0 OR o.history_days >= 7
         THEN (o.spent + outlook_high(o.more, o.spread)::DECIMAL(38,12))::DECIMAL(38,2) END AS forecast_high,
     o.history_days, coalesce(t.completeness, m.completeness) AS completeness
-FROM outlook o JOIN data_as_of d ON true JOIN month_completeness m ON m."month" = d.current_month
+FROM outlook o JOIN data_as_of d ON true JOIN periods p ON p."month" = d.current_month
+JOIN month_completeness m ON m."month" = d.current_month
 LEFT JOIN time_of t ON o."scope" = 'account' AND t.account = o.scope_value;

@@ -206,7 +206,7 @@ WITH written AS (
         ) AS no_currency,
         (SELECT count(DISTINCT account) FROM coverage c WHERE p.account IS NULL OR c.account = p.account) AS accounts,
         (
-            SELECT coalesce(sum(86400 - missing_seconds), 0) FROM coverage_daily c
+            SELECT coalesce(sum(covered_seconds), 0) FROM coverage_daily c
             WHERE c.usage_date >= p.period_start AND c.usage_date < p.period_end
                 AND (p.account IS NULL OR c.account = p.account)
         ) AS covered
@@ -366,13 +366,13 @@ WITH latest AS (
     FROM balance GROUP BY ALL
 ), whole AS (
     -- by each account's own clock; a whole day without usage counts as 0, one that wasn't fetched whole doesn't count
-    SELECT account, usage_date, usage_date >= make_timestamp(epoch_us(covered_to))::DATE - 7 AS lately
-    FROM recent_days JOIN accounts USING (account)
+    SELECT account, book_date, book_date >= now - 7 AS lately
+    FROM recent_days JOIN (SELECT account, book_date_of(covered_to) AS now FROM accounts) USING (account)
 ), days AS (
     SELECT account, count(*) FILTER (lately) AS week, count(*) AS four_weeks FROM whole GROUP BY ALL
 ), burnt AS (
-    SELECT account, currency, sum(amount) FILTER (lately)::DOUBLE AS week, sum(amount)::DOUBLE AS four_weeks
-    FROM usage_addends JOIN whole USING (account, usage_date) GROUP BY ALL
+    SELECT account, currency, sum(net_cost) FILTER (lately)::DOUBLE AS week, sum(net_cost)::DOUBLE AS four_weeks
+    FROM allocated_model_daily JOIN whole USING (account, book_date) GROUP BY ALL
 ), burn AS (
     SELECT l.*, coalesce(b.week, 0) / nullif(d.week, 0) AS week,
         coalesce(b.four_weeks, 0) / nullif(d.four_weeks, 0) AS four_weeks
@@ -405,15 +405,16 @@ CREATE VIEW period_status_and_corrections (
     corrections_out,    --| Corrections of this month's usage that are charged in later months.
     corrected_records,  --| Records that came (or went, if negative) since it was closed.
     corrected_in,       --| First month those corrections are charged in.
-    completeness        --| How complete the month is: what is missing of it is missing here.
+    completeness,       --| How complete the month is: what is missing of it is missing here.
+    period              --| What people call the month: 2026-10; of a fiscal calendar 2026-P07.
 ) AS
-SELECT x.*, m.completeness FROM (
+SELECT x.*, m.completeness, period_of(x."month") AS period FROM (
     WITH billed AS (
         SELECT billing_month, currency, sum(net_cost) AS net_cost, sum(requests)::BIGINT AS requests,
             sum(net_cost) FILTER (charge_class = 'Correction') AS corrections_in
         FROM chargeback_daily GROUP BY ALL
     ), since AS (
-        SELECT date_trunc('month', usage_date)::DATE AS billing_month, currency, sum(net_cost) AS corrections_out,
+        SELECT month_of(book_date) AS billing_month, currency, sum(net_cost) AS corrections_out,
             sum(requests)::BIGINT AS records, min(billing_month) AS corrected_in
         FROM chargeback_daily WHERE charge_class = 'Correction' GROUP BY ALL
     )

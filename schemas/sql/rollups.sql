@@ -47,16 +47,22 @@ GROUP BY ALL
 ORDER BY ALL;
 
 INSERT INTO coverage_daily
-SELECT account, usage_date, covered, 86400 - covered
-FROM (
-    SELECT account, usage_date,
-        sum(greatest(0, date_diff('second', greatest(window_start, reached), window_end)))::INTEGER AS covered
+WITH fetched AS ( -- what no window before it has covered
+    SELECT account, usage_date, greatest(window_start, reached) AS window_start, window_end
     FROM (
         SELECT account, usage_date, window_start, window_end, coalesce(max(window_end) OVER (
             PARTITION BY account, usage_date
             ORDER BY window_start, window_end ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING),
             window_start) AS reached
         FROM coverage SEMI JOIN changed USING (account, usage_date)
-    ) GROUP BY ALL
+    )
+)
+SELECT account, usage_date, book_date, covered, date_diff('second', starts_at, ends_at)::INTEGER - covered
+FROM (
+    SELECT f.account, f.usage_date, p.book_date, p.starts_at, p.ends_at,
+        sum(greatest(0, date_diff('second', greatest(f.window_start, p.starts_at), least(f.window_end, p.ends_at))))
+            ::INTEGER AS covered
+    FROM fetched f JOIN day_parts p ON p.usage_date = f.usage_date
+    GROUP BY ALL
 )
 ORDER BY ALL;

@@ -149,12 +149,13 @@ CREATE TABLE accounts (
     covered_to TIMESTAMPTZ        --| End of its last window, UTC: how fresh it is.
 );
 
---| How much of each day was fetched. A day of which nothing was has no row.
+--| How much of each day was fetched, by the parts that book days make of it. A day of which nothing was has no row.
 CREATE TABLE coverage_daily (
     account VARCHAR NOT NULL,          --| Name of the account in the config.
     usage_date DATE NOT NULL,          --| UTC day.
-    covered_seconds INTEGER NOT NULL,  --| Seconds of the day that some window covers.
-    missing_seconds INTEGER NOT NULL   --| The others: 86400 less these, of a day that isn't over as well.
+    book_date DATE NOT NULL,           --| Book day: a row for each part of the UTC day.
+    covered_seconds INTEGER NOT NULL,  --| Seconds of the part that some window covers.
+    missing_seconds INTEGER NOT NULL   --| The others, of a day that isn't over as well.
 );
 
 --| How much of each month was fetched of each account that is expected to be there, up to the end of the running

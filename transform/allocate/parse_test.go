@@ -303,7 +303,7 @@ func answers(t *testing.T, r *Rules, err error) {
 	}
 	r.Check(used)
 	for _, p := range r.Pools() {
-		shares, err := r.Split(0, []schemas.PoolCost{{Pool: p.Pool,
+		shares, err := r.Split([]schemas.PoolCost{{Pool: p.Pool,
 			Measures: schemas.Measures{Requests: 7, Net: units(-101)}}}, nil)
 		var sum schemas.Money
 		for _, s := range shares {

@@ -127,23 +127,18 @@ func (p *parser) pool(name, n *yaml.Node) *pool {
 	return out
 }
 
-// Split parts the costs of shared pools, all of one month, among who bears them. What a split by usage or cost goes by
-// are the direct costs of the month in the currency of the cost: tokens, or net cost, negative ones as 0. Where there
+// Split parts the costs of shared pools, all of one period, among who bears them. What a split by usage or cost goes by
+// are the direct costs of the period in the currency of the cost: tokens, or net cost, negative ones as 0. Where there
 // is nothing to go by the parts of all whose weight isn't 0 are equal, and the method says so. The shares of each cost
 // sum to it in every measure, and of each share the list cost less the discount differs from the net cost as much as
 // the cost's does, in parts.
-func (r *Rules) Split(
-	month schemas.Month, costs []schemas.PoolCost, direct []schemas.DirectCost,
-) ([]schemas.PoolShare, error) {
+func (r *Rules) Split(costs []schemas.PoolCost, direct []schemas.DirectCost) ([]schemas.PoolShare, error) {
 	// A pool is divided once for each currency. Its costs of all days, accounts and models go by the same proportion: it
-	// is the month's, and not the day's.
+	// is the period's, and not the day's.
 	type basis struct{ pool, currency string }
 	known := map[basis]division{}
 	var out []schemas.PoolShare
 	for _, c := range costs {
-		if !month.Contains(c.Date) {
-			return nil, fmt.Errorf("pool %s: a cost of %s in the split of %s", c.Pool, c.Date, month)
-		}
 		p := r.pool(c.Pool)
 		if p == nil {
 			return nil, fmt.Errorf("no pool %q in the allocation rules", c.Pool)

@@ -55,7 +55,8 @@ func (w *Writer) CloseMonth(month string, f publish.Finance) (publish.ClosedMont
 		w.T.Fatal(err)
 	}
 	c, err := w.Lake.CloseMonth(context.Background(), publish.CloseOptions{Month: m, RunID: "run-c", Version: "test",
-		Now: loadtest.TickingClock(), Rules: []publish.RuleFile{{Name: "rules.yaml", Content: []byte(f.Rules.Digest())}},
+		Now: loadtest.TickingClock(), Books: f.Books,
+		Rules:       []publish.RuleFile{{Name: "rules.yaml", Content: []byte(f.Rules.Digest())}},
 		RulesDigest: f.Rules.Digest(),
 		Write: func(_ context.Context, dir string, _ int) error {
 			return os.WriteFile(filepath.Join(dir, "statement.csv"), []byte("x\n"), 0o644)

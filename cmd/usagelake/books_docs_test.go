@@ -1,0 +1,84 @@
+package main
+
+import (
+	"os"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// The worked month of docs/books.md is the demo's: each command there gives what stands below it, to the last digit.
+func TestTheBooksOfTheDocsAreTheDemos(t *testing.T) {
+	all := pages(t)
+	page := all[slices.IndexFunc(all, func(p page) bool { return p.name == "docs/books.md" })]
+	command := demo(t)
+	const set = "usagelake-demo/config/usagelake.yaml"
+	tidy := func(text string) string {
+		lines := strings.Split(strings.TrimSpace(text), "\n")
+		for i := range lines {
+			lines[i] = strings.TrimRight(lines[i], " ")
+		}
+		return strings.Join(lines, "\n")
+	}
+	ran := 0
+	for _, b := range page.blocks {
+		if b.kind != "sh" {
+			continue
+		}
+		for line := range strings.SplitSeq(strings.TrimSpace(b.text), "\n") {
+			if text, file, ok := strings.Cut(line, " >> "); ok {
+				f, err := os.OpenFile(file, os.O_APPEND|os.O_WRONLY, 0)
+				if err != nil {
+					t.Fatal(err)
+				}
+				_, err = f.WriteString(strings.Trim(strings.TrimPrefix(text, "echo "), `"`) + "\n")
+				if err := f.Close(); err != nil {
+					t.Fatal(err)
+				}
+				if err != nil {
+					t.Fatal(err)
+				}
+				continue
+			}
+			code, out := command("", append(shellWords(t, line)[1:], "--config", set)...)
+			if code != exitDone {
+				t.Fatalf("%s: %s: exit %d: %s", b.at(page), line, code, out)
+			}
+			if b.output == "" {
+				continue
+			}
+			ran++
+			if got := tidy(out); got != tidy(b.output) {
+				t.Errorf("%s: %s:\n%s", b.at(page), line, got)
+			}
+		}
+	}
+	if ran < 3 {
+		t.Errorf("%d answers were compared", ran)
+	}
+}
+
+// shellWords are those of a command line, with quotes as a shell has them.
+func shellWords(t *testing.T, line string) []string {
+	t.Helper()
+	var out []string
+	var word strings.Builder
+	quoted, escaped := false, false
+	for _, r := range line + " " {
+		switch {
+		case escaped:
+			word.WriteRune(r)
+			escaped = false
+		case r == '\\':
+			escaped = true
+		case r == '"':
+			quoted = !quoted
+		case r == ' ' && !quoted:
+			out = append(out, word.String())
+			word.Reset()
+		default:
+			word.WriteRune(r)
+		}
+	}
+	return out
+}

@@ -1,0 +1,76 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/usagelake/usagelake/schemas"
+	"github.com/usagelake/usagelake/transform/allocate"
+)
+
+// Books is the calendar that the company keeps its books by: what is charged goes by its days and periods.
+type Books struct {
+	Zone       string `yaml:"zone"`        // IANA, such as Asia/Shanghai; "" is UTC
+	FiscalYear int    `yaml:"fiscal_year"` // the month that it begins with; 0 is January
+	Calendar   string `yaml:"calendar"`    // of schemas.Calendars, or a CSV file of periods; "" is months
+	WeekStarts string `yaml:"week_starts"` // of a calendar of weeks; "" is sunday
+}
+
+// file says whether the calendar is a file that lists its periods.
+func (b Books) file() bool { return strings.EqualFold(filepath.Ext(b.Calendar), ".csv") }
+
+// ReadBooks makes the calendar, of a file as it is now; nil is UTC's calendar months. Errors are ErrUsage.
+func (c *Config) ReadBooks() (*schemas.Books, error) {
+	books, err := c.Books.read()
+	if err != nil {
+		return nil, Usage("docs/books.md says what can be written there", "books: %w", err)
+	}
+	return books, nil
+}
+
+func (b Books) read() (*schemas.Books, error) {
+	s := schemas.BookSettings{Zone: b.Zone, FiscalYear: b.FiscalYear, Calendar: b.Calendar, WeekStarts: b.WeekStarts}
+	if b.file() {
+		s.Calendar = schemas.CalendarFile
+		content, err := os.ReadFile(b.Calendar)
+		if err != nil {
+			return nil, fmt.Errorf("calendar: %w", err)
+		}
+		if s.Periods, err = parsePeriods(filepath.Base(b.Calendar), content); err != nil {
+			return nil, fmt.Errorf("calendar %s: %w", b.Calendar, err)
+		}
+	}
+	return schemas.MakeBooks(s)
+}
+
+// parsePeriods reads a file of periods: CSV with a header of period (2026-P07), from and to (excluded).
+func parsePeriods(name string, b []byte) ([]schemas.BookPeriod, error) {
+	known := []string{"period", "from", "to"}
+	var out []schemas.BookPeriod
+	err := allocate.ReadSheet(name, b, func(c string) error {
+		if slices.Contains(known, c) {
+			return nil
+		}
+		return fmt.Errorf("unknown column %q: there are %s", c, strings.Join(known, ", "))
+	}, func(columns map[string]int) []error {
+		var errs []error
+		for _, k := range known {
+			if _, ok := columns[k]; !ok {
+				errs = append(errs, fmt.Errorf("no column %s", k))
+			}
+		}
+		return errs
+	}, func(line int, cell func(string) string) error {
+		p := schemas.BookPeriod{Name: strings.ToUpper(cell("period")), Source: fmt.Sprintf("%s:%d", name, line)}
+		var err1, err2 error
+		p.From, err1 = schemas.ParseDate(cell("from"))
+		p.To, err2 = schemas.ParseDate(cell("to"))
+		out = append(out, p)
+		return errors.Join(err1, err2)
+	})
+	return out, err
+}
