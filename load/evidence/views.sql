@@ -17,8 +17,8 @@ CREATE OR REPLACE TEMP VIEW shares AS FROM read_parquet('shares.parquet');
 CREATE OR REPLACE TEMP VIEW ledger AS
     SELECT billing_month, charge_class, usage_date, coalesce(book_date, usage_date) AS book_date, account, cost_center,
         team, project, environment, gl_code, tags, pool, rule_id, rule_version, model, model_type, record_kind,
-        currency, requests, without_amount, input_tokens, output_tokens, cached_tokens, total_tokens, list_cost, discount,
-        net_cost
+        currency, requests, without_amount, input_tokens, output_tokens, cached_tokens, total_tokens, list_cost,
+        discount, net_cost
     FROM (
         FROM read_parquet('month/ledger/chargeback.parquet')
         UNION ALL BY NAME SELECT NULL::DATE AS book_date WHERE false
