@@ -57,7 +57,7 @@ type KeptDays struct {
 const (
 	keptOpen    = "the month is open"
 	keptYoung   = "the month ended less than %s ago"
-	keptBorder  = "the day next to it, %s, is of a month that is open"
+	keptBorder  = "the day next to it is of %s, which is open"
 	keptPart    = "the day is not covered whole"
 	keptEmptied = "the day was fetched anew and holds nothing since: what it held before is the last copy, should the " +
 		"Portal have forgotten it"
@@ -302,13 +302,13 @@ func (p *pruner) rawStays(ctx context.Context, source load.Source, ended time.Ti
 	// A window is asked for with a second on either side. Nothing is derived from a neighbour's margins; they stay until
 	// nobody can have a question about them.
 	for _, d := range []schemas.Date{day.Date - 1, day.Date + 1} {
-		if len(publish.ClosedWhole(p.closed, d)) == 0 {
+		if open := publish.OpenOf(p.closed, d); open != "" {
 			next, err := p.lake.Source(schemas.Partition{Account: day.Account, Date: d})
 			if err != nil && !errors.As(err, new(*load.DamagedError)) {
 				return "", false, err
 			}
 			if err != nil || len(next.Windows) > 0 {
-				return fmt.Sprintf(keptBorder, d), false, nil
+				return fmt.Sprintf(keptBorder, open), false, nil
 			}
 		}
 	}

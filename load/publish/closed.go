@@ -128,10 +128,25 @@ func ClosedWhole(closed []ClosedMonth, utc schemas.Date) []ClosedMonth {
 			out = append(out, c)
 		}
 	}
-	if len(out) == 0 || len(out) < len(out[0].books.Touches(utc)) {
+	if OpenOf(closed, utc) != "" {
 		return nil
 	}
 	return out
+}
+
+// OpenOf is what the books call the first month that a UTC day lies in and that isn't closed; "" if all of it is. All
+// months that are closed are of the same books.
+func OpenOf(closed []ClosedMonth, utc schemas.Date) string {
+	var books *schemas.Books
+	if len(closed) > 0 {
+		books = closed[0].books
+	}
+	for _, m := range books.Touches(utc) {
+		if !slices.ContainsFunc(closed, func(c ClosedMonth) bool { return c.Month == m }) {
+			return books.Name(m)
+		}
+	}
+	return ""
 }
 
 // RuleFile is a file of allocation rules, or a table they look up.
