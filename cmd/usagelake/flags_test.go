@@ -64,8 +64,8 @@ func TestEveryFlagHasAnEffectOrIsRefused(t *testing.T) {
 		"model": {nil, {"--model", "gpt-5"}},
 		"month": {nil, {"--month", "2026-10"}}, "period": {nil, {"--period", "2026-10"}},
 		"from": {nil, {"--from", "2026-11-10"}},
-		"to": {{"--from", "2026-11-10"}, {"--to", "2026-11-12"}},
-		"by": {nil, {"--by", "model"}}, "top": {nil, {"--top", "1"}}, "decimals": {nil, {"--decimals", "number"}},
+		"to":   {{"--from", "2026-11-10"}, {"--to", "2026-11-12"}},
+		"by":   {nil, {"--by", "model"}}, "top": {nil, {"--top", "1"}}, "decimals": {nil, {"--decimals", "number"}},
 		"as-of":  {{"--config", config}, {"--as-of", "now"}}, // the rules are read for it
 		"strict": {nil, {"--strict"}}, "accrual": {nil, {"--accrual"}},
 		"format": {nil, {"--format", "csv"}}, "out": {nil, {"--out", file}},
