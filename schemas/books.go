@@ -286,19 +286,23 @@ func (b *Books) Day(t time.Time) Date {
 	return day
 }
 
-// Month is the period that holds a book day. Days that a file of periods doesn't have are in calendar months: see
-// Covers.
+// Month is the period that holds a book day. Of days that a file of periods doesn't have (Covers) it is the one before
+// its first, which has all days until then, or the one after its last, which has all from then on.
 func (b *Books) Month(d Date) Month {
 	switch {
 	case b.Months():
 		return d.Month()
 	case b.set.Calendar == CalendarFile:
-		for i, p := range b.set.Periods {
-			if p.From <= d && d < p.To {
-				return b.given(i)
+		n, within := slices.BinarySearchFunc(b.set.Periods, d, func(p BookPeriod, d Date) int {
+			if p.To <= d {
+				return -1
 			}
+			return max(0, cmp.Compare(p.From, d))
+		})
+		if !within && n == 0 {
+			n = -1
 		}
-		return d.Month()
+		return b.given(n)
 	}
 	year := d.Start().Year() + 1
 	for b.year(year) > d {
@@ -312,6 +316,12 @@ func (b *Books) Month(d Date) Month {
 	}
 	return b.fiscal(year, quarter*3+n+1)
 }
+
+// The days before which, and from which on, there is no day of any period.
+var (
+	firstDay = DateOf(time.Date(1, 1, 1, 0, 0, 0, 0, time.UTC))
+	lastDay  = DateOf(time.Date(9999, 12, 31, 0, 0, 0, 0, time.UTC))
+)
 
 // given is the period of a place in the file's list, whose names follow one another.
 func (b *Books) given(i int) Month {
@@ -344,14 +354,15 @@ func (b *Books) First(m Month) Date {
 	case b.Months():
 		return m.First()
 	case b.set.Calendar == CalendarFile:
-		i := int(m - b.given(0))
-		switch {
-		case i >= 0 && i < len(b.set.Periods):
+		switch i, last := int(m-b.given(0)), len(b.set.Periods)-1; {
+		case i < 0:
+			return firstDay
+		case i <= last:
 			return b.set.Periods[i].From
-		case i == len(b.set.Periods):
-			return b.set.Periods[i-1].To
+		case i == last+1:
+			return b.set.Periods[last].To
 		}
-		return m.First()
+		return lastDay
 	}
 	year, n := b.Fiscal(m)
 	return b.year(year) + Date(7*((n-1)/3*13+b.weeksBefore((n-1)%3)))
@@ -377,10 +388,8 @@ func (b *Books) Touches(utc Date) []Month {
 // Current is the period that is running.
 func (b *Books) Current(now time.Time) Month { return b.Month(b.Day(now)) }
 
-// SameDays says whether both have the same days in the same periods, whatever the years begin with.
-func (b *Books) SameDays(o *Books) bool {
-	if b.Months() && o.Months() {
-		return b.ZoneName() == o.ZoneName()
-	}
-	return b.Text() == o.Text()
+// Same says whether a period has the same days by the same clocks in both, and the same name. So a year that begins
+// with another month makes no other calendar months, and a file of periods may go on.
+func (b *Books) Same(o *Books, m Month) bool {
+	return b.ZoneName() == o.ZoneName() && b.First(m) == o.First(m) && b.End(m) == o.End(m) && b.Name(m) == o.Name(m)
 }

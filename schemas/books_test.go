@@ -60,7 +60,7 @@ func TestBookDaysAndPeriodsTileTime(t *testing.T) {
 			}
 		}
 		same, err := ParseBooks(b.Text())
-		if err != nil || !same.SameDays(b) || same.String() != b.String() {
+		if err != nil || !same.Same(b, m) || same.Text() != b.Text() || same.String() != b.String() {
 			t.Fatalf("%s is read back as %s, %v", b, same, err)
 		}
 		utc := DateOf(at)
@@ -201,6 +201,21 @@ func TestBooksThatCantBe(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v", text, err)
 		}
+	}
+	// What it doesn't have is in no period of it: this is not the month of the calendar that the day lies in.
+	for _, day := range []string{"2025-12-31", "2026-03-01", "2026-02-01"} {
+		_, err := b.ParsePeriod([]string{"this"}, b.Starts(mustDate(t, day)))
+		if (err == nil) != b.Covers(mustDate(t, day)) {
+			t.Errorf("this on %s: %v", day, err)
+		}
+	}
+	if p, err := b.ParsePeriod([]string{"last"}, b.Starts(mustDate(t, "2026-03-05"))); err != nil || p.Name() != "2026-P01" {
+		t.Errorf("last after the end: %s, %v", p.Name(), err)
+	}
+	first, last := b.given(0), b.given(1)
+	if b.Month(firstDay) != first-1 || b.Month(lastDay-1) != last+1 || b.First(first-1) != firstDay ||
+		b.End(last+1) != lastDay || b.End(last) != b.First(last+1) {
+		t.Error("days beyond the file are in one of its periods")
 	}
 	if !b.Covers(mustDate(t, "2026-02-28")) || b.Covers(mustDate(t, "2026-03-01")) ||
 		b.Covers(mustDate(t, "2025-12-31")) {

@@ -168,41 +168,42 @@ var (
 )
 
 func (b *Books) parsePeriod(s string, now time.Time) (Period, error) {
-	current := b.Current(now)
-	switch {
-	case s == "this":
-		return b.Period(current, current), nil
-	case s == "last":
-		return b.Period(current-1, current-1), nil
+	first, n, err := b.named(s, now)
+	if err != nil {
+		return Period{}, err
 	}
-	first, n := Month(0), Month(1)
-	if x := quarterName.FindStringSubmatch(s); x != nil {
-		year, _ := strconv.Atoi(x[1])
-		first, n = b.fiscal(year, int(x[2][0]-'0')*3-2), 3
-	} else if x := yearName.FindStringSubmatch(s); x != nil {
-		year, _ := strconv.Atoi(x[1])
-		first, n = b.fiscal(year, 1), 12
-	} else if periodName.MatchString(s) {
-		var err error
-		if first, err = b.parsePeriodName(s); err != nil {
-			return Period{}, err
-		}
-	} else {
-		var err error
-		if first, err = ParseMonth(s); err != nil {
-			if !b.Months() {
-				err = fmt.Errorf("%q is not a period like %s", s, b.Name(current))
-			}
-			return Period{}, err
-		}
-		if !b.Months() {
-			return Period{}, fmt.Errorf("%s is a month of the calendar, and the books have %s: write a period like %s", s,
-				b, b.Name(b.Month(first.First()+14)))
-		}
-	}
-	if b != nil && b.set.Calendar == CalendarFile && (!b.Covers(b.First(first)) || !b.Covers(b.First(first+n)-1)) {
-		return Period{}, fmt.Errorf("%s: the file of periods has %s to %s", s, b.set.Periods[0].Name,
-			b.set.Periods[len(b.set.Periods)-1].Name)
+	if list := b.Settings().Periods; len(list) > 0 && (first < b.given(0) || first+n > b.given(len(list))) {
+		return Period{}, fmt.Errorf("%s: the file of periods has %s to %s", s, list[0].Name, list[len(list)-1].Name)
 	}
 	return b.Period(first, first+n-1), nil
+}
+
+// named is the first of the periods that a name is for, and how many they are.
+func (b *Books) named(s string, now time.Time) (first, n Month, err error) {
+	quarter, year := quarterName.FindStringSubmatch(s), yearName.FindStringSubmatch(s)
+	switch {
+	case s == "this":
+		return b.Current(now), 1, nil
+	case s == "last":
+		return b.Current(now) - 1, 1, nil
+	case quarter != nil:
+		y, _ := strconv.Atoi(quarter[1])
+		return b.fiscal(y, int(quarter[2][0]-'0')*3-2), 3, nil
+	case year != nil:
+		y, _ := strconv.Atoi(year[1])
+		return b.fiscal(y, 1), 12, nil
+	case periodName.MatchString(s):
+		first, err = b.parsePeriodName(s)
+		return first, 1, err
+	}
+	first, err = ParseMonth(s)
+	switch {
+	case b.Months():
+	case err != nil:
+		err = fmt.Errorf("%q is not a period like %s", s, b.Name(b.Current(now)))
+	default:
+		err = fmt.Errorf("%s is a month of the calendar, and the books have %s: write a period like %s", s, b,
+			b.Name(b.Month(first.First()+14)))
+	}
+	return first, 1, err
 }

@@ -247,3 +247,53 @@ func TestBooksThatCantBe(t *testing.T) {
 		t.Errorf("a day that no period has: %v", err)
 	}
 }
+
+// A file of periods goes on, with the next year's say, while months of it are closed; but those stay as they are. Days
+// that the file didn't have then are open.
+func TestAFileOfPeriodsGoesOn(t *testing.T) {
+	w := newDayWriter(t, load.Options{})
+	w.RandomDay(schemas.Partition{Account: "acme", Date: schemastest.Date("2026-08-20")}, 10, 1)
+	file := func(to ...string) *schemas.Books {
+		s := schemas.BookSettings{Calendar: schemas.CalendarFile}
+		for i, from := 0, "2026-08-03"; i < len(to); i, from = i+1, to[i] {
+			s.Periods = append(s.Periods, schemas.BookPeriod{Name: fmt.Sprintf("2026-P%02d", 8+i),
+				From: schemastest.Date(from), To: schemastest.Date(to[i])})
+		}
+		b, err := schemas.MakeBooks(s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return b
+	}
+	f := testFinance
+	f.Books, f.Archived = file("2026-08-29"), archived(f.Rules)
+	w.publish(PublishOptions{Finance: f})
+	if _, err := w.closeMonth("2026-08", f); err != nil {
+		t.Fatal(err)
+	}
+	closed, err := w.lake.Closed()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for day, open := range map[string]string{"2026-08-03": "", "2026-08-28": "", "2026-08-29": "2026-P09",
+		"2026-08-31": "2026-P09", "2026-12-31": "2026-P09", "2026-08-02": "2026-P07"} {
+		if got := OpenOf(closed, schemastest.Date(day)); got != open {
+			t.Errorf("%s lies in %q, which is open; want %q", day, got, open)
+		}
+	}
+	was := w.Ask("SELECT * FROM chargeback_daily WHERE period = '2026-P08' ORDER BY ALL")
+	w.RandomDay(schemas.Partition{Account: "acme", Date: schemastest.Date("2026-08-30")}, 10, 2)
+	f.Books = file("2026-08-29", "2026-10-03")
+	w.publish(PublishOptions{Finance: f})
+	if got := w.Ask("SELECT * FROM chargeback_daily WHERE period = '2026-P08' ORDER BY ALL"); !slices.Equal(got, was) {
+		t.Errorf("the closed period changed: %v, was %v", got, was)
+	}
+	if got := w.One("SELECT count(*) > 0 AS n FROM chargeback_daily WHERE period = '2026-P09'"); got != "{'n': true}" {
+		t.Error("the period that came is empty")
+	}
+	f.Books = file("2026-08-30", "2026-10-03")
+	_, err = w.lake.Publish(context.Background(), PublishOptions{Finance: f, Version: "test", Now: loadtest.TickingClock()})
+	if !errors.Is(err, ErrOtherBooks) || !strings.Contains(err.Error(), "2026-P08 was closed by") {
+		t.Errorf("the closed period has another day: %v", err)
+	}
+}

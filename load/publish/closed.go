@@ -134,12 +134,12 @@ func ClosedWhole(closed []ClosedMonth, utc schemas.Date) []ClosedMonth {
 	return out
 }
 
-// OpenOf is what the books call the first month that a UTC day lies in and that isn't closed; "" if all of it is. All
-// months that are closed are of the same books.
+// OpenOf is what the books call the first month that a UTC day lies in and that isn't closed; "" if all of it is. The
+// books are those of the last closed month: they have each closed month as its own have it.
 func OpenOf(closed []ClosedMonth, utc schemas.Date) string {
 	var books *schemas.Books
 	if len(closed) > 0 {
-		books = closed[0].books
+		books = closed[len(closed)-1].books
 	}
 	for _, m := range books.Touches(utc) {
 		if !slices.ContainsFunc(closed, func(c ClosedMonth) bool { return c.Month == m }) {

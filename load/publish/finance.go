@@ -117,7 +117,7 @@ func (l *Lake) loadFinance(f Finance) (*finance, error) {
 	}
 	read := map[string]ruleset{}
 	for _, c := range closed {
-		if !c.books.SameDays(f.Books) {
+		if !c.books.Same(f.Books, c.Month) {
 			return nil, fmt.Errorf("%w: %s was closed by %s, and the config has %s\nhint: write books as they were; or open "+
 				"the closed months again, the last first (usagelake close --reopen), and close them by the new books",
 				ErrOtherBooks, c.Name(), c.books, f.Books)
