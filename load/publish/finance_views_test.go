@@ -261,6 +261,28 @@ func TestCorrectionsInAMonthToComeCountInItsBudget(t *testing.T) {
 	})
 }
 
+// Budgets that are spent once and end on the same day are each counted from its own first day, in one row.
+func TestBudgetsThatEndTogetherBeginApart(t *testing.T) {
+	w := newDayWriter(t, load.Options{})
+	for _, d := range []string{"2026-08-20", "2026-09-20", "2026-10-20"} {
+		p := schemas.Partition{Account: "acme", Date: schemastest.Date(d)}
+		w.Charges(p, loadtest.Charge(p, "a", "tk_2", "m1", "10", "USD"))
+	}
+	finance, to := testFinance, schemastest.Date("2026-11-01")
+	finance.Budgets = nil
+	for _, from := range []string{"2026-08-01", "2026-09-01"} {
+		from := schemastest.Date(from)
+		finance.Budgets = append(finance.Budgets, schemas.Budget{Name: from.String(), Period: "once", Amount: money("300"),
+			Currency: "USD", From: &from, To: &to})
+	}
+	w.publish(PublishOptions{Finance: finance})
+	w.Answers(map[string]string{
+		"SELECT budget, period_start, spent, days_over + days_left AS days FROM budget_status ORDER BY ALL": "{'budget': " +
+			"2026-08-01, 'period_start': 2026-08-01, 'spent': 30.000000000000, 'days': 92}|{'budget': 2026-09-01, " +
+			"'period_start': 2026-09-01, 'spent': 20.000000000000, 'days': 61}",
+	})
+}
+
 // An account that was never fetched is as unfresh as can be; the last run's failures are those of the last run.
 func TestFreshnessKnowsEveryAccountAndTheLastRun(t *testing.T) {
 	w := newDayWriter(t, load.Options{})

@@ -89,7 +89,8 @@ WITH spells AS ( -- corrections may be charged in a month that is still to come
     SELECT b.*, s.period_start, s.period_end, s.first_month, s.last_month
     FROM budgets b JOIN spells s ON s.period = b.period, data_as_of d
     WHERE (b.valid_from IS NULL OR s.period_start >= b.valid_from)
-        AND (b.valid_to IS NULL OR s.period_start < b.valid_to) AND (b.period <> 'once' OR s.period_end = b.valid_to)
+        AND (b.valid_to IS NULL OR s.period_start < b.valid_to)
+        AND (b.period <> 'once' OR s.period_start = b.valid_from AND s.period_end = b.valid_to)
         AND s.last_month >= least((SELECT min(billing_month) FROM chargeback_daily), d.current_month)
         AND s.first_month <= greatest((SELECT max(billing_month) FROM chargeback_daily), d.current_month)
 ), costs AS (
