@@ -209,7 +209,8 @@ func TestBooksThatCantBe(t *testing.T) {
 			t.Errorf("this on %s: %v", day, err)
 		}
 	}
-	if p, err := b.ParsePeriod([]string{"last"}, b.Starts(mustDate(t, "2026-03-05"))); err != nil || p.Name() != "2026-P01" {
+	p, err := b.ParsePeriod([]string{"last"}, b.Starts(mustDate(t, "2026-03-05")))
+	if err != nil || p.Name() != "2026-P01" {
 		t.Errorf("last after the end: %s, %v", p.Name(), err)
 	}
 	first, last := b.given(0), b.given(1)

@@ -58,9 +58,12 @@ func (p *publisher) fillBooks(ctx context.Context, d *Database) error {
 	if err != nil || books.UTC() && books.Months() {
 		return err
 	}
+	// Also the days that a file of periods doesn't have: the last one that it has ends where the next begins.
 	return d.fill(Catalog, "book_days", func(add func(...driver.Value) error) error {
-		starts := books.Starts(books.First(first))
-		for day := books.First(first); day < books.End(last); day++ {
+		begin := min(monthOf(firstBookYear).First(), books.First(first))
+		end := max(monthOf(lastBookYear+1).First(), books.End(last))
+		starts := books.Starts(begin)
+		for day := begin; day <= end; day++ {
 			ends := books.Starts(day + 1)
 			if err := add(day.Start(), books.Month(day).Start(), starts, ends); err != nil {
 				return err

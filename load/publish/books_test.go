@@ -47,99 +47,103 @@ func someBooks(t testing.TB) map[string]*schemas.Books {
 // last digit; usage by UTC months and the bridge come to the same; and what was fetched of a book day is what windows
 // cover of it.
 func TestBooksAreTheRecordsByTheirOwnCalendar(t *testing.T) {
-	all := someBooks(t)
-	few(t, 6)
-	rapid.Check(t, func(rt *rapid.T) {
-		books := all[rapid.SampledFrom(sortedNames(all)).Draw(rt, "books")]
-		w := newDayWriter(t, load.Options{})
-		f := testFinance
-		f.Books = books
-		f.Rules = loadtest.Rules{Name: "a", Since: schemastest.Date("2026-09-30"), Pool: []string{"cc-0", "cc-2"}}
-		days := rapid.SliceOfNDistinct(rapid.IntRange(0, 91), 4, 8, rapid.ID).Draw(rt, "days")
-		days = append(days, 30, 60) // of August and September, the last
-		for i, d := range days {
-			p := schemas.Partition{Account: []string{"acme", "zeta-2"}[i%2],
-				Date: schemastest.Date("2026-08-01") + schemas.Date(d)}
-			w.RandomDay(p, rapid.IntRange(5, 60).Draw(rt, "rows"), int64(d))
-			if i == len(days)/2 { // the rest is brought up to date
-				w.publish(PublishOptions{Finance: f})
-			}
+	few(t, 1)
+	for name, books := range someBooks(t) {
+		t.Run(name, func(t *testing.T) { rapid.Check(t, func(rt *rapid.T) { checkBooks(t, rt, books) }) })
+	}
+}
+
+func checkBooks(t *testing.T, rt *rapid.T, books *schemas.Books) {
+	w := newDayWriter(t, load.Options{})
+	f := testFinance
+	f.Books = books
+	f.Rules = loadtest.Rules{Name: "a", Since: schemastest.Date("2026-09-30"), Pool: []string{"cc-0", "cc-2"}}
+	days := rapid.SliceOfNDistinct(rapid.IntRange(0, 91), 4, 8, rapid.ID).Draw(rt, "days")
+	days = append(days, 30, 60) // of August and September, the last
+	for i, d := range days {
+		p := schemas.Partition{Account: []string{"acme", "zeta-2"}[i%2],
+			Date: schemastest.Date("2026-08-01") + schemas.Date(d)}
+		w.RandomDay(p, rapid.IntRange(5, 60).Draw(rt, "rows"), int64(d))
+		if i == len(days)/2 { // the rest is brought up to date
+			w.publish(PublishOptions{Finance: f})
 		}
-		w.publish(PublishOptions{Finance: f})
-		want := map[string]schemas.Money{}
-		for _, row := range w.Ask(`SELECT epoch_us(request_time) AS at, amount FROM usage WHERE amount IS NOT NULL`) {
-			var at int64
-			var amount string
-			if _, err := fmt.Sscanf(strings.NewReplacer("{'at': ", "", ", 'amount': ", " ", "}", "").Replace(row), "%d %s", &at,
-				&amount); err != nil {
-				rt.Fatal(row, err)
-			}
-			day := books.Day(time.UnixMicro(at))
-			m, err := schemas.ParseMoney(amount)
-			if err != nil {
-				rt.Fatal(err)
-			}
-			for _, key := range []string{"day " + day.String(), "period " + books.Name(books.Month(day))} {
-				want[key] = want[key].Add(m)
-			}
+	}
+	w.publish(PublishOptions{Finance: f})
+	want := map[string]schemas.Money{}
+	for _, row := range w.Ask(`SELECT epoch_us(request_time) AS at, amount FROM usage WHERE amount IS NOT NULL`) {
+		var at int64
+		var amount string
+		if _, err := fmt.Sscanf(strings.NewReplacer("{'at': ", "", ", 'amount': ", " ", "}", "").Replace(row), "%d %s", &at,
+			&amount); err != nil {
+			rt.Fatal(row, err)
 		}
-		var expected []string
-		for key, m := range want {
-			expected = append(expected, key+" "+m.String())
+		day := books.Day(time.UnixMicro(at))
+		m, err := schemas.ParseMoney(amount)
+		if err != nil {
+			rt.Fatal(err)
 		}
-		slices.Sort(expected)
-		got := texts(w.Ask(`SELECT format('day {} ', book_date) || sum(net_cost)::VARCHAR AS t FROM chargeback_daily
+		for _, key := range []string{"day " + day.String(), "period " + books.Name(books.Month(day))} {
+			want[key] = want[key].Add(m)
+		}
+	}
+	var expected []string
+	for key, m := range want {
+		expected = append(expected, key+" "+m.String())
+	}
+	slices.Sort(expected)
+	got := texts(w.Ask(`SELECT format('day {} ', book_date) || sum(net_cost)::VARCHAR AS t FROM chargeback_daily
 			GROUP BY book_date HAVING sum(net_cost) IS NOT NULL
 			UNION ALL SELECT format('period {} ', period) || sum(net_cost)::VARCHAR FROM chargeback_daily GROUP BY period
 			HAVING sum(net_cost) IS NOT NULL`))
-		for i, g := range got { // as Money writes it
-			name, v, _ := strings.Cut(g[strings.LastIndex(g[:strings.LastIndex(g, " ")], " ")+1:], " ")
-			m, err := schemas.ParseMoney(v)
-			if err != nil {
-				rt.Fatal(g, err)
-			}
-			got[i] = strings.Fields(g)[0] + " " + name + " " + m.String()
+	for i, g := range got { // as Money writes it
+		name, v, _ := strings.Cut(g[strings.LastIndex(g[:strings.LastIndex(g, " ")], " ")+1:], " ")
+		m, err := schemas.ParseMoney(v)
+		if err != nil {
+			rt.Fatal(g, err)
 		}
-		slices.Sort(got)
-		if !slices.Equal(got, expected) {
-			rt.Fatalf("%s: %s", books, schemastest.FirstDifference(strings.Join(got, "\n"), strings.Join(expected, "\n")))
-		}
-		for what, query := range map[string]string{
-			"the bridge doesn't sum to 0": `SELECT currency FROM period_bridge GROUP BY ALL HAVING sum(moved) <> 0`,
-			"UTC and the bridge are not the books": `SELECT * FROM (
+		got[i] = strings.Fields(g)[0] + " " + name + " " + m.String()
+	}
+	slices.Sort(got)
+	if !slices.Equal(got, expected) {
+		rt.Fatalf("%s: %s", books, schemastest.FirstDifference(strings.Join(got, "\n"), strings.Join(expected, "\n")))
+	}
+	for what, query := range map[string]string{
+		"the bridge doesn't sum to 0": `SELECT currency FROM period_bridge GROUP BY ALL HAVING sum(moved) <> 0`,
+		"UTC and the bridge are not the books": `SELECT * FROM (
 				SELECT "month", currency, sum(a) AS a FROM (
 					SELECT date_trunc('month', usage_date)::DATE AS "month", currency, sum(amount) AS a FROM usage GROUP BY ALL
 					UNION ALL SELECT "month", currency, moved FROM period_bridge) GROUP BY ALL) u
 				FULL JOIN (SELECT billing_month AS "month", currency, sum(net_cost) AS a FROM chargeback_daily GROUP BY ALL) b
 				USING ("month", currency) WHERE coalesce(u.a, 0) <> coalesce(b.a, 0)`,
-			"two views say a month differently": `FROM (SELECT DISTINCT billing_month, period FROM chargeback_daily) c
+		"two views say a month differently": `FROM (SELECT DISTINCT billing_month, period FROM chargeback_daily) c
 				JOIN periods p ON p."month" = c.billing_month WHERE c.period <> p.period`,
-			"FOCUS bills something else": `SELECT * FROM (
+		"FOCUS bills something else": `SELECT * FROM (
 				SELECT sum("BilledCost") AS a, "BillingPeriodStart" AS s FROM focus GROUP BY ALL) f
 				FULL JOIN (SELECT sum(net_cost) AS a, period_starts(billing_month) AS s FROM chargeback_daily
 				WHERE net_cost IS NOT NULL GROUP BY ALL) c USING (s) WHERE coalesce(f.a, 0) <> coalesce(c.a, 0)`,
-			"a charge of FOCUS lies outside of its period": `SELECT * FROM focus WHERE "ChargePeriodStart" < "BillingPeriodStart"
+		"a charge of FOCUS lies outside of its period": `SELECT * FROM focus WHERE "ChargePeriodStart" < "BillingPeriodStart"
 				OR "ChargePeriodEnd" > "BillingPeriodEnd" OR "ChargePeriodStart" >= "ChargePeriodEnd"`,
-			"parts of days aren't the days": `SELECT account, usage_date FROM coverage_daily GROUP BY ALL
+		"parts of days aren't the days": `SELECT account, usage_date FROM coverage_daily GROUP BY ALL
 				HAVING sum(covered_seconds + missing_seconds) <> 86400`,
-			"a part is more than its book day": `FROM (SELECT account, book_date, sum(covered_seconds) AS s FROM coverage_daily
+		"a part is more than its book day": `FROM (SELECT account, book_date, sum(covered_seconds) AS s FROM coverage_daily
 				GROUP BY ALL) WHERE s > book_day_starts(book_date + 1) - book_day_starts(book_date)`,
-			"a month has other seconds than its instants": `SELECT * FROM completeness_monthly m JOIN periods p USING ("month")
+		"a period's days begin elsewhere": `FROM periods WHERE book_day_starts(period_start) <> epoch(starts_at)
+				OR book_day_starts(period_end) <> epoch(ends_at)`,
+		"a month has other seconds than its instants": `SELECT * FROM completeness_monthly m JOIN periods p USING ("month")
 				WHERE period_seconds <> epoch(ends_at) - epoch(starts_at)`,
-			"more of a month was fetched than windows cover": `SELECT * FROM completeness_monthly m WHERE covered_seconds <> (
+		"more of a month was fetched than windows cover": `SELECT * FROM completeness_monthly m WHERE covered_seconds <> (
 				SELECT coalesce(sum(c.covered_seconds), 0) FROM coverage_daily c WHERE c.account = m.account
 				AND month_of(c.book_date) = m."month")`,
-		} {
-			if rows := w.Ask(query); len(rows) > 0 {
-				rt.Fatalf("%s: %s: %s", books, what, rows[0])
-			}
+	} {
+		if rows := w.Ask(query); len(rows) > 0 {
+			rt.Fatalf("%s: %s: %s", books, what, rows[0])
 		}
-		before := w.Dump()
-		w.publish(PublishOptions{Finance: f, Full: true})
-		if d := w.Dump(); d != before {
-			rt.Fatalf("%s: built from nothing: %s", books, schemastest.FirstDifference(before, d))
-		}
-	})
+	}
+	before := w.Dump()
+	w.publish(PublishOptions{Finance: f, Full: true})
+	if d := w.Dump(); d != before {
+		rt.Fatalf("%s: built from nothing: %s", books, schemastest.FirstDifference(before, d))
+	}
 }
 
 // texts are the rows of a query of one column, t.
@@ -292,7 +296,8 @@ func TestAFileOfPeriodsGoesOn(t *testing.T) {
 		t.Error("the period that came is empty")
 	}
 	f.Books = file("2026-08-30", "2026-10-03")
-	_, err = w.lake.Publish(context.Background(), PublishOptions{Finance: f, Version: "test", Now: loadtest.TickingClock()})
+	options := PublishOptions{Finance: f, Version: "test", Now: loadtest.TickingClock()}
+	_, err = w.lake.Publish(context.Background(), options)
 	if !errors.Is(err, ErrOtherBooks) || !strings.Contains(err.Error(), "2026-P08 was closed by") {
 		t.Errorf("the closed period has another day: %v", err)
 	}
