@@ -349,8 +349,12 @@ func Texts(ctx context.Context, lake *publish.Lake, sql string) ([]string, error
 // Reopen opens the month that was closed last, for a reason that is kept with what it was closed with.
 func Reopen(ctx context.Context, cfg *config.Config, env Env, month schemas.Month, reason string,
 	wait bool) (res *Result, kept string, err error) {
+	books, err := cfg.ReadBooks()
+	if err != nil {
+		return nil, "", err
+	}
 	if strings.TrimSpace(reason) == "" {
-		return nil, "", config.Usage(`usagelake close --reopen --month MONTH --reason "…"`,
+		return nil, "", config.Usage(fmt.Sprintf(`usagelake close --reopen --month %s --reason "…"`, books.Name(month)),
 			"a closed month is opened for a reason, which is recorded: give --reason")
 	}
 	if err := needLake(cfg.Lake); err != nil {

@@ -20,7 +20,8 @@ import (
 // DiffOptions say what Diff compares.
 type DiffOptions struct {
 	From, To time.Time       // what the lake knew at either; From is not after To
-	Days     *schemas.Period // days of usage; nil: all
+	Books    *schemas.Books  // whose months Diff.Months are
+	Days     *schemas.Period // book days of usage; nil: all
 	Account  string          // "": all
 	Limit    int             // most records in Diff.Records
 	Each     func(DiffRecord) error
@@ -40,7 +41,7 @@ type Diff struct {
 	// Unanswered are days that can't be compared: what was known of them then can't be read any more.
 	Unanswered []DiffUnanswered `json:"unanswered"`
 	Compared   int              `json:"days_compared"`  // whose windows differ
-	Same       int              `json:"days_same"`      // of these, days in which no record differs
+	Same       int              `json:"days_same"`      // of these, days in which no record that was asked about differs
 	Looked     int              `json:"days_looked_at"` // of all
 }
 
@@ -49,8 +50,8 @@ type Diff struct {
 //	after = before + came − went − changed_before + changed_after     (so of the amounts; records: before + came − went)
 type DiffLine struct {
 	Account  string  `json:"account"`
-	Month    string  `json:"month,omitempty"` // 2026-10, of Diff.Months
-	Date     string  `json:"date,omitempty"`  // 2026-10-07, of Diff.Days
+	Month    string  `json:"month,omitempty"` // of the books, 2026-10 or 2026-P07, of Diff.Months
+	Date     string  `json:"date,omitempty"`  // the UTC day, 2026-10-07, of Diff.Days
 	Currency *string `json:"currency"`
 
 	Came    int64 `json:"came"` // records
@@ -63,7 +64,8 @@ type DiffLine struct {
 	ChangedAfter  string `json:"changed_after"`
 	Difference    string `json:"difference"` // amount after − before
 
-	// Before and After are all that is known of a day; nil of a month, whose other days weren't read.
+	// Before and After are all that is known of a day; nil of a month, whose other days weren't read, and of a day of
+	// which only a part was asked about.
 	Before *DiffSum `json:"before,omitempty"`
 	After  *DiffSum `json:"after,omitempty"`
 }
@@ -89,7 +91,7 @@ type DiffReject struct {
 const (
 	DiffCame    = "came"
 	DiffWent    = "went"
-	DiffChanged = "changed" // the same id and currency, other content
+	DiffChanged = "changed" // the same id, day, month and currency, other content
 )
 
 // DiffRecord is a record that came, went or changed. What it was before is nil of one that came, and so the other way
@@ -259,14 +261,29 @@ func (d *differ) day(ctx context.Context, p schemas.Partition) error {
 	}
 	sums := map[string]*diffSums{}
 	compared, err := transform.Compare(ctx, was, is, func(c transform.Change) error {
-		if c.Before != nil && c.After != nil && c.Before.Currency != c.After.Currency {
-			// In each currency a record less or more, so that each ties out by itself.
-			if err := d.change(p, sums, transform.Change{Before: c.Before}); err != nil {
-				return err
+		var then, now lineOf
+		if c.Before != nil {
+			then = d.lineOf(c.Before)
+		}
+		if c.After != nil {
+			now = d.lineOf(c.After)
+		}
+		if c.Before != nil && c.After != nil && then != now {
+			// In each currency and month a record less or more, so that each ties out by itself.
+			if then.asked {
+				if err := d.change(p, sums, then, transform.Change{Before: c.Before}); err != nil {
+					return err
+				}
 			}
 			c.Before = nil
 		}
-		return d.change(p, sums, c)
+		if c.After == nil {
+			now = then
+		}
+		if !now.asked {
+			return nil
+		}
+		return d.change(p, sums, now, c)
 	})
 	if err != nil {
 		return err
@@ -280,7 +297,9 @@ func (d *differ) day(ctx context.Context, p schemas.Partition) error {
 	}
 	for _, currency := range slices.Sorted(maps.Keys(sums)) {
 		l := sums[currency].line(diffKey{p.Account, "", p.Date.String(), currency})
-		l.Before, l.After = diffSum(compared.Before[currency]), diffSum(compared.After[currency])
+		if days := d.opts.Days; days == nil || days.Holds(p.Date.Start()) && days.Holds(p.Date.End().Add(-1)) {
+			l.Before, l.After = diffSum(compared.Before[currency]), diffSum(compared.After[currency])
+		}
 		d.out.Days = append(d.out.Days, l)
 	}
 	return nil
@@ -327,8 +346,20 @@ func (d *differ) known(ctx context.Context, p schemas.Partition, known []load.Se
 	return transform.NewDay(p, windows, transform.Options{}), nil
 }
 
-// change counts a change of one currency, and lists it.
-func (d *differ) change(p schemas.Partition, sums map[string]*diffSums, c transform.Change) error {
+// lineOf is where a record counts.
+type lineOf struct {
+	month    schemas.Month
+	currency string
+	asked    bool // it is of the days that were asked about
+}
+
+func (d *differ) lineOf(k *transform.Known) lineOf {
+	month := d.opts.Books.Month(d.opts.Books.Day(k.Time))
+	return lineOf{month, k.Currency, d.opts.Days == nil || d.opts.Days.Holds(k.Time)}
+}
+
+// change counts a change of one line, and lists it.
+func (d *differ) change(p schemas.Partition, sums map[string]*diffSums, of lineOf, c transform.Change) error {
 	r := DiffRecord{Kind: DiffChanged, Account: p.Account, Date: p.Date.String(),
 		Fields: append([]string{}, c.Fields()...)}
 	is := cmp.Or(c.After, c.Before)
@@ -348,14 +379,14 @@ func (d *differ) change(p schemas.Partition, sums map[string]*diffSums, c transf
 			*side.to = &text
 		}
 	}
-	month := diffKey{p.Account, p.Date.Month().String(), "", is.Currency}
-	if sums[is.Currency] == nil {
-		sums[is.Currency] = &diffSums{}
+	month := diffKey{p.Account, d.opts.Books.Name(of.month), "", of.currency}
+	if sums[of.currency] == nil {
+		sums[of.currency] = &diffSums{}
 	}
 	if d.months[month] == nil {
 		d.months[month] = &diffSums{}
 	}
-	sums[is.Currency].add(c)
+	sums[of.currency].add(c)
 	d.months[month].add(c)
 	if len(d.out.Records) < d.opts.Limit {
 		d.out.Records = append(d.out.Records, r)

@@ -2,10 +2,12 @@ package jobs
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -103,6 +105,15 @@ func knownSums(rt *rapid.T, engine *kit.Reader, dir string, windows []fetchedWin
 func TestDiffTiesWhatWasKnownToWhatIs(t *testing.T) {
 	engine := (&kit.World{TB: t}).Engine()
 	defer engine.Close()
+	calendars := []*schemas.Books{nil} // of the others, months begin within a UTC day
+	for _, s := range []schemas.BookSettings{{Zone: "Asia/Shanghai"}, {Zone: "America/New_York", FiscalYear: 4,
+		Calendar: "4-4-5"}} {
+		b, err := schemas.MakeBooks(s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		calendars = append(calendars, b)
+	}
 	rapid.Check(t, func(rt *rapid.T) {
 		dir, err := os.MkdirTemp("", "diff")
 		if err != nil {
@@ -125,9 +136,41 @@ func TestDiffTiesWhatWasKnownToWhatIs(t *testing.T) {
 		hour := rapid.IntRange(-1, 201)
 		from := diffDay.Start().Add(time.Duration(hour.Draw(rt, "FROM")) * time.Hour)
 		to := from.Add(time.Duration(rapid.IntRange(0, 100).Draw(rt, "TO")) * time.Hour)
-		d, err := CompareKnown(context.Background(), lake, DiffOptions{From: from, To: to, Limit: 1000})
+		books := calendars[rapid.IntRange(0, len(calendars)-1).Draw(rt, "books")]
+		d, err := CompareKnown(context.Background(), lake, DiffOptions{From: from, To: to, Books: books, Limit: 1000})
 		if err != nil {
 			rt.Fatal(err)
+		}
+		monthOf := func(r DiffRecord) schemas.Month { return books.Month(books.Day(*r.Time)) }
+		asked := monthOf(DiffRecord{Time: &from})
+		if len(d.Records) > 0 {
+			asked = monthOf(rapid.SampledFrom(d.Records).Draw(rt, "a record of the month"))
+		}
+		month := books.Period(asked, asked)
+		narrow, err := CompareKnown(context.Background(), lake, DiffOptions{From: from, To: to, Books: books, Days: &month,
+			Limit: 1000})
+		if err != nil {
+			rt.Fatal(err)
+		}
+		ofMonth := slices.DeleteFunc(slices.Clone(d.Records), func(r DiffRecord) bool { return monthOf(r) != asked })
+		lines := slices.DeleteFunc(slices.Clone(d.Months), func(l DiffLine) bool { return l.Month != books.Name(asked) })
+		for what, sides := range map[string][2]any{"records": {narrow.Records, ofMonth}, "lines": {narrow.Months, lines}} {
+			if got, want := asJSON(rt, sides[0]), asJSON(rt, sides[1]); got != want {
+				rt.Fatalf("%s of %s alone: %s, of all %s", what, books.Name(asked), got, want)
+			}
+		}
+		for _, l := range narrow.Days { // a day that is in part of another month says nothing of what all of it is
+			day := slices.IndexFunc(d.Days, func(o DiffLine) bool {
+				return o.Account == l.Account && o.Date == l.Date && orEmpty(o.Currency) == orEmpty(l.Currency)
+			})
+			utc, err := schemas.ParseDate(l.Date)
+			if err != nil || day < 0 {
+				rt.Fatal(l, err)
+			}
+			if whole := len(books.Touches(utc)) == 1; whole != (l.Before != nil && l.After != nil) ||
+				whole && asJSON(rt, l) != asJSON(rt, d.Days[day]) {
+				rt.Fatalf("of one month %s, of all %s", asJSON(rt, l), asJSON(rt, d.Days[day]))
+			}
 		}
 		before, after := knownSums(rt, engine, dir, windows, from), knownSums(rt, engine, dir, windows, to)
 		amount := func(s string) schemas.Money {
@@ -137,8 +180,18 @@ func TestDiffTiesWhatWasKnownToWhatIs(t *testing.T) {
 			}
 			return m
 		}
+		money := func(s *string) schemas.Money { // without one, a record comes to nothing
+			if s == nil {
+				return schemas.Money{}
+			}
+			return amount(*s)
+		}
 		text := func(s *DiffSum) string { return fmt.Sprint(s.Records, " ", s.Amount) }
 		months, listed := map[string]schemas.Money{}, int64(0)
+		for _, r := range d.Records {
+			key := fmt.Sprintf("%s %s %s", r.Account, books.Name(monthOf(r)), orEmpty(r.Currency))
+			months[key] = months[key].Add(money(r.After)).Sub(money(r.Before))
+		}
 		for _, l := range d.Days {
 			key := fmt.Sprintf("%s %s %s", l.Account, l.Date, orEmpty(l.Currency))
 			for _, side := range []struct {
@@ -159,8 +212,6 @@ func TestDiffTiesWhatWasKnownToWhatIs(t *testing.T) {
 				sum.Sub(amount(l.Before.Amount)).Cmp(amount(l.Difference)) != 0 {
 				rt.Fatalf("%s does not tie out: %+v, %+v, %+v", key, l, l.Before, l.After)
 			}
-			month := fmt.Sprintf("%s %s %s", l.Account, l.Date[:7], orEmpty(l.Currency))
-			months[month] = months[month].Add(amount(l.Difference))
 			listed += l.Came + l.Went + l.Changed
 			delete(before, key)
 			delete(after, key)
@@ -172,14 +223,22 @@ func TestDiffTiesWhatWasKnownToWhatIs(t *testing.T) {
 			rt.Fatalf("%d records are listed of %d", len(d.Records), listed)
 		}
 		if len(d.Months) != len(months) {
-			rt.Fatalf("the months %v are not those of the days, %v", d.Months, months)
+			rt.Fatalf("the months %v are not those of the records, %v", d.Months, months)
 		}
 		for _, l := range d.Months {
 			if months[fmt.Sprintf("%s %s %s", l.Account, l.Month, orEmpty(l.Currency))].Cmp(amount(l.Difference)) != 0 {
-				rt.Fatalf("%+v is not the sum of its days, %v", l, months)
+				rt.Fatalf("%+v is not the sum of its records, %v", l, months)
 			}
 		}
 	})
+}
+
+func asJSON(t rapid.TB, v any) string {
+	b, err := json.Marshal(v)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
 }
 
 func orEmpty(s *string) string {

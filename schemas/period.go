@@ -56,6 +56,9 @@ func (p Period) NameOf(m Month) string { return p.books.Name(m) }
 // Contains says that the book day lies in the period.
 func (p Period) Contains(d Date) bool { return p.From <= d && d < p.To }
 
+// Holds says that the instant lies in a book day of the period.
+func (p Period) Holds(t time.Time) bool { return p.Contains(p.books.Day(t)) }
+
 // UTC are the UTC days [from, to) that lie in the period, if only in part.
 func (p Period) UTC() (from, to Date) {
 	return DateOf(p.books.Starts(p.From)), DateOf(p.books.Starts(p.To).Add(-1)) + 1

@@ -141,13 +141,9 @@ it with 2.
 			}
 			var m *schemas.Month
 			if month != "" {
-				books, err := cfg.ReadBooks()
+				_, d, err := a.monthOf(cfg, month)
 				if err != nil {
 					return err
-				}
-				d, err := books.ParseMonth(month, a.Now())
-				if err != nil {
-					return config.Usage("", "--month: %w", err)
 				}
 				m = &d
 			}

@@ -64,13 +64,11 @@ month that was closed last.`,
 			if err != nil {
 				return err
 			}
-			books, err := cfg.ReadBooks()
+			books, m, err := a.monthOf(cfg, month)
 			if err != nil {
 				return err
 			}
-			if opts.Month, err = books.ParseMonth(month, a.Now()); err != nil {
-				return config.Usage("", "--month: %w", err)
-			}
+			opts.Month = m
 			name := books.Name(opts.Month)
 			if reopen {
 				res, kept, err := jobs.Reopen(c.Context(), cfg, a.env(), opts.Month, opts.Reason, opts.Wait)

@@ -31,8 +31,9 @@ late records, corrections and deletions show as records that came, changed or we
 
   after = before + came - went - changed before + changed after        to the last of twelve decimals
 
---month, or --from and --to, restrict it to days of usage, which is another time than that of knowledge. A record has
-changed if its id is the same and anything else isn't; one whose day or currency is another one went and came.
+--month, or --from and --to, restrict it to days of usage, which is another time than that of knowledge. Months, and
+these days, are those of the books; the days that are listed are UTC days, as the lake's are. A record has changed if
+its id is the same and anything else isn't; one whose day, month or currency is another one went and came.
 
 Days whose raw files are gone, by retention say, can't be compared. They are listed, and it ends with 4.`,
 		Example: `  usagelake diff 2026-11-01                                  since the first of November
@@ -60,7 +61,10 @@ Days whose raw files are gone, by retention say, can't be compared. They are lis
 				return config.Usage("", "--limit %d: give how many records", opts.Limit)
 			}
 			var err error
-			if opts.Days, err = f.period(c.Context(), a); err != nil {
+			if opts.Books, err = a.books(c.Context()); err != nil {
+				return err
+			}
+			if opts.Days, err = f.period(opts.Books, a.Now()); err != nil {
 				return err
 			}
 			opts.Account = a.overrides.Account
@@ -104,8 +108,8 @@ Days whose raw files are gone, by retention say, can't be compared. They are lis
 		},
 	}
 	flags := c.Flags()
-	flags.StringSliceVar(&f.months, "month", nil, "usage of this `month` alone: 2026-10, this, last, 2026-Q3")
-	flags.StringVar(&f.from, "from", "", "usage from this UTC `day` on alone: 2026-10-01, yesterday, -7d")
+	flags.StringSliceVar(&f.months, "month", nil, "usage of this `month` of the books alone: 2026-10, this, last, 2026-Q3")
+	flags.StringVar(&f.from, "from", "", "usage from this book `day` on alone: 2026-10-01, yesterday, -7d")
 	flags.StringVar(&f.to, "to", "", "usage before this `day` (default tomorrow, if --from is given)")
 	flags.IntVar(&opts.Limit, "limit", 20, "how many `records` to list; --out has all of them")
 	flags.StringVar(&out, "out", "", "write every record that came, went or changed to this `file`, as CSV")

@@ -61,7 +61,7 @@ takes.`,
 			if f.from != "" && f.to == "" { // FOCUS is by month
 				f.to = books.End(books.Current(a.Now())).String()
 			}
-			period, err := f.period(c.Context(), a)
+			period, err := f.period(books, a.Now())
 			if err != nil {
 				return err
 			}

@@ -36,13 +36,11 @@ that is open it is provisional, and says so. The same state gives the same bytes
 			if err != nil {
 				return err
 			}
-			books, err := cfg.ReadBooks()
+			books, m, err := a.monthOf(cfg, month)
 			if err != nil {
 				return err
 			}
-			if opts.Month, err = books.ParseMonth(month, a.Now()); err != nil {
-				return config.Usage("", "--month: %w", err)
-			}
+			opts.Month = m
 			if a.Now().Before(books.Starts(books.First(opts.Month))) {
 				return config.Usage("", "--month %s has not begun", books.Name(opts.Month))
 			}
@@ -65,7 +63,7 @@ that is open it is provisional, and says so. The same state gives the same bytes
 				fmt.Fprintln(a.Stdout, "posted     nothing")
 			}
 			if proof.ClosedAt == nil {
-				fmt.Fprintf(a.Stdout, "status     provisional: %s is not closed\n", opts.Month)
+				fmt.Fprintf(a.Stdout, "status     provisional: %s is not closed\n", books.Name(opts.Month))
 			} else {
 				fmt.Fprintf(a.Stdout, "status     closed %s, manifest %s\n", words.Stamp(*proof.ClosedAt), proof.Manifest)
 			}
@@ -75,13 +73,13 @@ that is open it is provisional, and says so. The same state gives the same bytes
 		},
 	}
 	f := c.Flags()
-	f.StringVar(&month, "month", "", "billing `month`: 2026-10, this or last")
+	f.StringVar(&month, "month", "", "`month` of the books: 2026-10, this or last; of a fiscal calendar 2026-P07")
 	f.StringVar(&opts.CostCenter, "cost-center", "", "the `cost centre`; (unallocated) for what goes to nobody")
 	f.StringVar(&opts.Out, "out", "",
 		"write into this `folder`, which must not be there (default evidence-MONTH-NAME here)")
 	f.BoolVar(&opts.Pages, "pages", false,
 		"with the sealed files: everything that the gateway answered, of all cost centres")
-	a.complete(c, "month", "SELECT DISTINCT strftime(billing_month, '%Y-%m') FROM chargeback_daily ORDER BY 1 DESC",
+	a.complete(c, "month", "SELECT DISTINCT period_of(billing_month) FROM chargeback_daily ORDER BY 1 DESC",
 		"this", "last")
 	a.complete(c, "cost-center", "SELECT DISTINCT cost_center FROM chargeback_daily ORDER BY 1")
 	return c

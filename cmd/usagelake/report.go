@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
@@ -136,12 +137,8 @@ func (a *app) complete(c *cobra.Command, name, sql string, more ...string) {
 	})
 }
 
-// period is what --month or --period, --from and --to say; nil if they say nothing.
-func (f *reportFlags) period(ctx context.Context, a *app) (*schemas.Period, error) {
-	books, err := a.books(ctx)
-	if err != nil {
-		return nil, err
-	}
+// period is what --month or --period, --from and --to say, by the books and their clocks; nil if they say nothing.
+func (f *reportFlags) period(books *schemas.Books, now time.Time) (*schemas.Period, error) {
 	flag, months := "--month", f.months
 	if len(f.periods) > 0 {
 		if len(months) > 0 {
@@ -153,7 +150,7 @@ func (f *reportFlags) period(ctx context.Context, a *app) (*schemas.Period, erro
 		if f.from != "" || f.to != "" {
 			return nil, config.Usage("", "give %s, or --from and --to, not both", flag)
 		}
-		p, err := books.ParsePeriod(months, a.Now())
+		p, err := books.ParsePeriod(months, now)
 		if err != nil {
 			return nil, config.Usage("", "%s: %w", flag, err)
 		}
@@ -165,7 +162,9 @@ func (f *reportFlags) period(ctx context.Context, a *app) (*schemas.Period, erro
 	if f.from == "" {
 		return nil, config.Usage("", "give both --from and --to")
 	}
-	from, to := schemas.Date(0), books.Day(a.Now())+1
+	today := books.Day(now)
+	from, to := schemas.Date(0), today+1
+	clocks := today.Start().Add(now.Sub(books.Starts(today))) // yesterday is that of the books
 	for _, x := range []struct {
 		flag, value string
 		to          *schemas.Date
@@ -173,7 +172,7 @@ func (f *reportFlags) period(ctx context.Context, a *app) (*schemas.Period, erro
 		if x.value == "" {
 			continue
 		}
-		t, err := config.ParseTime(x.value, a.Now())
+		t, err := config.ParseTime(x.value, clocks)
 		if err != nil {
 			return nil, config.Usage("", "%s: %w", x.flag, err)
 		}
@@ -263,7 +262,11 @@ func (a *app) oneReport(r report.Report) *cobra.Command {
 					return config.Usage("", "--top %d: give how many of each kind", top)
 				}
 			}
-			if opts.Period, err = f.period(c.Context(), a); err != nil {
+			books, err := a.books(c.Context())
+			if err != nil {
+				return err
+			}
+			if opts.Period, err = f.period(books, a.Now()); err != nil {
 				return err
 			}
 			stdout := f.out == "-" || f.out == "" && (format == "table" || format == "csv" || format == "json")
@@ -399,6 +402,19 @@ func (a *app) books(ctx context.Context) (*schemas.Books, error) {
 		return cfg.ReadBooks()
 	}
 	return jobs.BooksOf(ctx, cfg, lake)
+}
+
+// monthOf is the month that a --month names, by the calendar of the config.
+func (a *app) monthOf(cfg *config.Config, month string) (*schemas.Books, schemas.Month, error) {
+	books, err := cfg.ReadBooks()
+	if err != nil {
+		return nil, 0, err
+	}
+	m, err := books.ParseMonth(month, a.Now())
+	if err != nil {
+		return nil, 0, config.Usage("", "--month: %w", err)
+	}
+	return books, m, nil
 }
 
 // writeReport writes a report to a file, or to stdout. A file is there whole or not at all. tell says on stderr which
