@@ -2,9 +2,9 @@ package bucket
 
 import (
 	"errors"
-	"fmt"
-	"strings"
 	"time"
+
+	"github.com/usagelake/usagelake/schemas/words"
 )
 
 // What a caller goes by. Every other error is one of the store, the network or the disk.
@@ -40,25 +40,11 @@ type Error struct {
 }
 
 func (e *Error) Error() string {
-	var b strings.Builder
+	what := e.Err.Error()
 	if e.Op != "" { // it is empty within another
-		b.WriteString(e.Op + " " + e.URL + ": ")
+		what = e.Op + " " + e.URL + ": " + what
 	}
-	fmt.Fprint(&b, e.Err)
-	var in []string
-	if e.Status != 0 {
-		in = append(in, fmt.Sprintf("HTTP %d", e.Status))
-	}
-	if e.RequestID != "" {
-		in = append(in, "request "+e.RequestID)
-	}
-	if len(in) > 0 {
-		fmt.Fprintf(&b, " (%s)", strings.Join(in, ", "))
-	}
-	if e.Hint != "" {
-		b.WriteString("\nhint: " + e.Hint)
-	}
-	return b.String()
+	return words.OfHTTP(what, e.Status, e.RequestID, e.Hint)
 }
 
 func (e *Error) Unwrap() error { return e.Err }

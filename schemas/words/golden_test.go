@@ -121,6 +121,11 @@ func TestEveryFormReadsAsItsGolden(t *testing.T) {
 		strings.Repeat("long ", 20)} {
 		show(s, FileName(s, "cost-center"))
 	}
+	form("OfHTTP put x: no")
+	show("0, no request, no hint", OfHTTP("put x: no", 0, "", ""))
+	show("503", OfHTTP("put x: no", 503, "", ""))
+	show("no answer, request 4f, a hint", OfHTTP("put x: no", 0, "4f", "wait"))
+	show("503, request 4f, a hint", OfHTTP("put x: no", 503, "4f", "wait"))
 
 	const golden = "testdata/words.golden"
 	got := bytes.TrimPrefix(b.Bytes(), []byte("\n"))

@@ -6,6 +6,7 @@
 //	Minute, MinuteUTC, Stamp, Instant, Typed  2026-11-01 06:00
 //	Printable, Line, Cell, Clip, Some   text and lists, cut and without what steers a terminal
 //	Nearest, EditDistance, FileName     the word that was meant; a name for a file
+//	OfHTTP                              an error of a service, with what finds it there
 //
 // Each form has its one function, so that a span, a size or a stamp reads alike on a terminal, a page and in a message.
 // testdata/words.golden shows every function on its range. All is pure, in English and in UTC.
@@ -141,4 +142,22 @@ func format(t time.Time, layout string) string {
 		return ""
 	}
 	return t.UTC().Format(layout)
+}
+
+// OfHTTP is an error of a service: what happened; (HTTP 503, request 4f), as far as it said either; and what to do.
+func OfHTTP(what string, status int, requestID, hint string) string {
+	var in []string
+	if status != 0 {
+		in = append(in, fmt.Sprintf("HTTP %d", status))
+	}
+	if requestID != "" {
+		in = append(in, "request "+requestID)
+	}
+	if len(in) > 0 {
+		what += " (" + strings.Join(in, ", ") + ")"
+	}
+	if hint != "" {
+		what += "\nhint: " + hint
+	}
+	return what
 }
