@@ -85,6 +85,9 @@ func readFinance(cfg *config.Config) (publish.Finance, error) {
 		}
 		out.Budgets = append(out.Budgets, budget)
 	}
+	if out.Markups, err = config.ParseMarkups(cfg.Markups, out.Books); err != nil {
+		return out, config.Usage("", "%w", err)
+	}
 	if out.Names, err = Called(cfg); err != nil {
 		return out, err
 	}

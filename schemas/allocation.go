@@ -152,6 +152,18 @@ func BudgetScopes() []string {
 	return []string{"cost_center", "team", "project", "environment", "account", "model"}
 }
 
+// Markup is what a cost centre is charged on top of its cost in each period: any of its parts, which add up.
+type Markup struct {
+	CostCenter string   // "" is each that is charged in the period and has none by its name
+	Percent    *Decimal // of the net cost, in each currency
+	PerRequest *Money   // for each record
+	PerPeriod  *Money   // whatever was used
+	Minimum    *Money   // that cost and mark-up come to at least
+	Currency   string   // of the amounts; "" if there are none
+	From       *Month   // the first period; nil: from ever
+	To         *Month   // excluded; nil: for ever
+}
+
 // InvoiceLine is a line of an invoice. One without a model and day is the invoice's total of the period.
 type InvoiceLine struct {
 	Invoice  string // its number

@@ -35,6 +35,9 @@ var sqlCompleteness string
 //go:embed sql/charges.sql
 var sqlCharges string
 
+//go:embed sql/markup.sql
+var sqlMarkup string
+
 //go:embed sql/reconciliation.sql
 var sqlReconciliation string
 
@@ -154,7 +157,7 @@ type SQLView struct{ Name, SQL string }
 func (l SQLLayout) ScopedViews() []SQLView {
 	out := []SQLView{{bookedUsage, "CREATE TEMP VIEW " + bookedUsage + " AS " + l.BookedUsage("")}}
 	for _, file := range []string{
-		sqlViews, sqlCompleteness, sqlCharges, sqlReconciliation, sqlOutlook, sqlAnalysis,
+		sqlViews, sqlCompleteness, sqlCharges, sqlMarkup, sqlReconciliation, sqlOutlook, sqlAnalysis,
 	} {
 		for _, s := range statements(file) {
 			if strings.Contains(s.sql, "/* of the whole file */") {

@@ -41,6 +41,7 @@ type Config struct {
 	Allocation Allocation `yaml:"allocation"`
 	Journal    Journal    `yaml:"journal"`
 	Budgets    []Budget   `yaml:"budgets"`
+	Markups    []Markup   `yaml:"markups"`  // what cost centres are charged on top
 	Invoices   []string   `yaml:"invoices"` // CSV files
 	Names      string     `yaml:"names"`    // a CSV file: what tokens, users, models, cost centres and accounts are called
 	TopUps     []string   `yaml:"topups"`   // CSV files

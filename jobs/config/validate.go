@@ -90,6 +90,7 @@ func (c *Config) impossible() []error {
 			bad(path, "%s (%s): name: another budget has it too", path, b.Name)
 		}
 	}
+	errs = append(errs, markups(c.Markups, books)...)
 	return errs
 }
 

@@ -94,7 +94,8 @@ func (r allocated) id() int64 {
 var financeTables = []string{
 	"allocation_rules", "shared_pools", "allocations", "allocation_keys", "allocated_daily", "allocated_model_daily",
 	"ext_daily", "shared_cost_shares",
-	"chargeback_daily", "focus_closed", "closed_months", "closed_lacking", "budgets", "invoice_lines", "top_ups",
+	"chargeback_daily", "focus_closed", "closed_months", "closed_lacking", "budgets", "markups",
+	"closed_markups", "invoice_lines", "top_ups",
 	"finance_settings", "currencies", "names",
 }
 
@@ -184,6 +185,9 @@ func (a *allocation) reset(ctx context.Context) error {
 		return nil
 	})
 	if err != nil {
+		return err
+	}
+	if err := a.fillMarkups(); err != nil {
 		return err
 	}
 	err = a.d.fill(Catalog, "top_ups", func(add func(...driver.Value) error) error {

@@ -259,6 +259,9 @@ func (l *Lake) writeLedger(ctx context.Context, dir string, opts CloseOptions, m
 		!same {
 		return cmp.Or(err, fmt.Errorf("%w: %s doesn't hold what is charged", errInexact, LedgerFile))
 	}
+	if m.Markups, err = d.markups(ctx, "markup_monthly", month); err != nil {
+		return fmt.Errorf("mark-ups: %w", err)
+	}
 	if err := d.lacking(ctx, opts, m); err != nil {
 		return fmt.Errorf("completeness: %w", err)
 	}

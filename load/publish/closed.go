@@ -49,13 +49,15 @@ type Manifest struct {
 	Completeness string            `json:"completeness,omitempty"`
 	Lacking      []ManifestLacking `json:"lacking,omitempty"`
 	// Books is the calendar that it was closed by, as schemas.Books.Text; "" is UTC's calendar months.
-	Books      string          `json:"books,omitempty"`
-	Rules      ManifestRules   `json:"rules"`
-	Totals     []ManifestTotal `json:"totals"`
-	Partitions []ManifestInput `json:"partitions"`
-	Files      []ManifestFile  `json:"files"`
-	Chain      *ManifestChain  `json:"chain,omitempty"`     // nil of a month that an older version closed
-	Signer     string          `json:"signed_by,omitempty"` // the public key, if the manifest is signed (SignatureFile)
+	Books  string          `json:"books,omitempty"`
+	Rules  ManifestRules   `json:"rules"`
+	Totals []ManifestTotal `json:"totals"`
+	// Markups are what was charged on top; none of a month that an older version closed.
+	Markups    []ManifestMarkup `json:"markups,omitempty"`
+	Partitions []ManifestInput  `json:"partitions"`
+	Files      []ManifestFile   `json:"files"`
+	Chain      *ManifestChain   `json:"chain,omitempty"`     // nil of a month that an older version closed
+	Signer     string           `json:"signed_by,omitempty"` // the public key, if the manifest is signed (SignatureFile)
 }
 
 // ManifestLacking is what an account lacked when the month was closed.

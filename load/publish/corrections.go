@@ -15,7 +15,8 @@ import (
 // fillClosed reads the ledgers of the closed months, unless the file has them, and notes whether their usage has
 // changed since they were closed.
 func (a *allocation) fillClosed(ctx context.Context) error {
-	if err := a.d.Exec(ctx, "DELETE FROM closed_months", "DELETE FROM closed_lacking"); err != nil {
+	if err := a.d.Exec(ctx, "DELETE FROM closed_months", "DELETE FROM closed_lacking",
+		"DELETE FROM closed_markups"); err != nil {
 		return err
 	}
 	for _, c := range a.finance.closed {
@@ -39,6 +40,9 @@ func (a *allocation) fillClosed(ctx context.Context) error {
 			if err != nil {
 				return fmt.Errorf("closed month %s: read %s: %w\nhint: restore %s from a backup", c.Month, l.file, err, c.Dir)
 			}
+		}
+		if err := a.fillClosedMarkups(ctx, c); err != nil {
+			return err
 		}
 		changed, err := a.changedSince(c)
 		if err != nil {

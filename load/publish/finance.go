@@ -39,6 +39,7 @@ type Finance struct {
 	// Books are the calendar that it is charged by; nil is UTC's calendar months.
 	Books    *schemas.Books
 	Budgets  []schemas.Budget
+	Markups  []schemas.Markup
 	Invoices []schemas.InvoiceLine
 	Names    []schemas.Name
 	// TopUps are what was added to the accounts' balances; with TopUpsGiven they are all that was.
@@ -111,7 +112,7 @@ func (l *Lake) loadFinance(f Finance) (*finance, error) {
 	out := &finance{Finance: f, current: newRuleset(f.Rules), closed: closed, rules: map[schemas.Month]ruleset{}}
 	sum := sha256.New()
 	fmt.Fprintf(sum, "%d\n%s\n", financeVersion, out.current.Digest())
-	if err := json.NewEncoder(sum).Encode([]any{slices.Sorted(slices.Values(f.Accounts)), f.Budgets, f.Invoices, f.Names,
+	if err := json.NewEncoder(sum).Encode([]any{slices.Sorted(slices.Values(f.Accounts)), f.Budgets, f.Markups, f.Invoices, f.Names,
 		f.TopUps, f.TopUpsGiven, f.GLCode, f.CreditGLCode, f.Books.Text()}); err != nil {
 		return nil, err
 	}

@@ -84,6 +84,14 @@ func (v *verifier) closedMonths(ctx context.Context) error {
 		} else if err == nil && !same { // that it can't be read is found below
 			found(LedgerFile, "its charges don't sum to the totals of the manifest")
 		}
+		switch same, err := v.d.markupsHold(ctx, c); {
+		case ctx.Err() != nil:
+			return ctx.Err()
+		case err != nil:
+			found(ManifestName, "its mark-ups can't be held against usage.duckdb: %s", err)
+		case !same:
+			found(ManifestName, "usage.duckdb has other mark-ups of the month: usagelake rebuild")
+		}
 		for _, l := range ledgers {
 			if err := v.ledger(ctx, c, l, found); err != nil {
 				return err

@@ -80,6 +80,9 @@ func (b *builder) chargeback(ctx context.Context) error {
 	if err := b.moneyFigures(ctx); err != nil {
 		return err
 	}
+	if err := b.markup(ctx); err != nil {
+		return err
+	}
 	if users {
 		if err := b.bridge(ctx, owners); err != nil {
 			return err
@@ -309,6 +312,9 @@ func (b *builder) statement(ctx context.Context) error {
 	// A workbook has a sheet for each cost centre, and CSV and Parquet the lines.
 	lines.Group = "cost_center"
 	b.doc.Data = lines
+	if err := b.markup(ctx); err != nil {
+		return err
+	}
 	if err := b.journal(ctx); err != nil {
 		return err
 	}

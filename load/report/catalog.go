@@ -58,11 +58,12 @@ var everyDimension = query.ScopeDimensions
 
 var reports = []Report{
 	{Name: "chargeback", About: "what each owner is charged, with pictures", Spans: AnyDays, Dimensions: everyDimension,
-		By: []string{"cost_center"}, build: (*builder).chargeback, whole: []string{"budget_status"},
+		By: []string{"cost_center"}, build: (*builder).chargeback, whole: []string{"budget_status", "markup_monthly"},
 		Long:    "What is each owner charged? By cost centre, or by any dimensions.",
 		Example: "chargeback --month 2026-10 --by team,model"},
 	{Name: "statement", About: "each cost centre's charges in detail, a sheet for each", Spans: AnyDays,
-		Dimensions: everyDimension, build: (*builder).statement, whole: []string{"chargeback_journal"},
+		Dimensions: everyDimension, build: (*builder).statement,
+		whole: []string{"chargeback_journal", "markup_monthly"},
 		Long: "What is charged to each cost centre, line by line, with the journal and the shares of pools? Of one owner " +
 			"alone with --cost-center, at any time.",
 		Example: "statement --format xlsx --month 2026-10"},

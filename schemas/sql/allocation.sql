@@ -223,6 +223,32 @@ CREATE TABLE budgets (
     thresholds DECIMAL(18,12)[]      --| Shares of amount worth a word, such as 0.8.
 );
 
+--| The mark-ups of the config: what cost centres are charged on top of their cost.
+CREATE TABLE markups (
+    cost_center VARCHAR,        --| Cost centre; NULL: each that is charged in a month and has none by its name then.
+    percent DECIMAL(9,6),       --| Of net cost, in each currency; NULL if it has none.
+    per_request DECIMAL(38,12), --| For each record; NULL if it has none.
+    per_period DECIMAL(38,12),  --| For each month, whatever was used; NULL if it has none.
+    minimum DECIMAL(38,12),     --| What net cost and mark-up come to at least; NULL if it has none.
+    currency VARCHAR,           --| ISO 4217 code of these amounts; NULL if there are none.
+    first_month DATE,           --| First day of the first month; NULL: from ever.
+    end_month DATE              --| First day of the month before which it ends; NULL: for ever.
+);
+
+--| What was charged on top of their cost in closed months: it doesn't change any more.
+CREATE TABLE closed_markups (
+    "month" DATE NOT NULL,                   --| First day of the month.
+    cost_center VARCHAR NOT NULL,            --| Cost centre.
+    currency VARCHAR,                        --| ISO 4217 code of the amounts.
+    requests BIGINT NOT NULL,                --| Number of records.
+    net_cost DECIMAL(38,12),                 --| What was charged for them; NULL if no record has an amount.
+    percent DECIMAL(9,6),                    --| What was charged on top, of net_cost; NULL if nothing was.
+    percent_markup DECIMAL(38,12) NOT NULL,  --| What that comes to.
+    request_markup DECIMAL(38,12) NOT NULL,  --| What was charged on top for records.
+    period_fee DECIMAL(38,12) NOT NULL,      --| What was charged whatever was used.
+    minimum_charge DECIMAL(38,12) NOT NULL   --| What the minimum was more than all of these.
+);
+
 --| The lines of the invoice files of the config.
 CREATE TABLE invoice_lines (
     invoice VARCHAR NOT NULL,        --| Number of the invoice.
