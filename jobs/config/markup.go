@@ -93,15 +93,17 @@ func (m Markup) Parse(books *schemas.Books) (schemas.Markup, error) {
 // markups lists what is wrong with mark-ups, each by itself and beside the others.
 func markups(list []Markup, books *schemas.Books) []error {
 	var errs []error
-	parsed := make([]schemas.Markup, len(list))
+	parsed := make([]*schemas.Markup, len(list)) // nil where it can't be
 	for i, m := range list {
 		path := fmt.Sprintf("markups[%d]", i)
-		var err error
-		if parsed[i], err = m.Parse(books); err != nil {
+		is, err := m.Parse(books)
+		if err != nil {
 			errs = append(errs, at(path, "%s (%s): %w", path, m.name(), err))
+			continue
 		}
+		parsed[i] = &is
 		for j, o := range parsed[:i] {
-			if o.CostCenter == parsed[i].CostCenter && during(o, parsed[i]) && during(parsed[i], o) {
+			if o != nil && o.CostCenter == is.CostCenter && during(*o, is) && during(is, *o) {
 				errs = append(errs, at(path, "%s (%s): markups[%d] is of it, too, in the same months: end one with to "+
 					"where the other begins with from", path, m.name(), j))
 			}

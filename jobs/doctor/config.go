@@ -187,6 +187,9 @@ func (d *doctor) checkFinance(ctx context.Context) {
 	if len(cfg.Budgets) > 0 {
 		d.checkBudgets(ctx, published)
 	}
+	if len(cfg.Markups) > 0 {
+		d.checkMarkups(ctx, published)
+	}
 	for _, name := range cfg.TopUps {
 		b, err := jobs.ReadFinanceFile(name)
 		if err == nil {
@@ -306,6 +309,29 @@ func (d *doctor) checkRules(ctx context.Context, published bool) {
 	}
 	d.warn(name, "usagelake allocation check", "%s: %s\n%s", d.cfg.Allocation.Rules,
 		words.Plural(len(findings), "finding", "findings"), strings.Join(lines, "\n"))
+}
+
+// checkMarkups finds mark-ups of cost centres that nothing was ever charged to: their fees would be charged to nobody.
+func (d *doctor) checkMarkups(ctx context.Context, published bool) {
+	var centers []string
+	if published {
+		// An older version's file, or one that can't be read: both are told elsewhere.
+		centers, _ = jobs.Texts(ctx, d.lake, "SELECT DISTINCT cost_center FROM chargeback_daily")
+	}
+	var odd []string
+	for _, m := range d.cfg.Markups {
+		if m.CostCenter != "" && len(centers) > 0 && !slices.Contains(centers, m.CostCenter) {
+			odd = append(odd, fmt.Sprintf("%q: nothing was ever charged to it%s", m.CostCenter,
+				words.Nearest(m.CostCenter, centers)))
+		}
+	}
+	n := words.Plural(len(d.cfg.Markups), "mark-up", "mark-ups")
+	if len(odd) > 0 {
+		d.warn("markups", "correct markups: in the config; what the names are: usagelake report chargeback --by cost_center",
+			"%s", strings.Join(odd, "\n"))
+		return
+	}
+	d.ok("markups", "%s", n)
 }
 
 // checkBudgets finds budgets that no cost will ever be held against.

@@ -240,6 +240,9 @@ func TestDoctorFindsMistakesOfTheConfig(t *testing.T) {
 		{"budgets that are over", func(c *config.Config) {
 			c.Budgets = []config.Budget{{Name: "b", Amount: "1", Currency: "USD", To: "2026-01-01"}}
 		}, "budgets", CheckWarning, "none is in force", "to:"},
+		{"a mark-up for nobody", func(c *config.Config) {
+			c.Markups = []config.Markup{{CostCenter: "nosuch", Percent: "1"}}
+		}, "markups", CheckWarning, "nothing was ever charged", "report"},
 		{"a budget for nobody", func(c *config.Config) {
 			c.Budgets = []config.Budget{{Name: "b", Amount: "1", Currency: "USD", Model: "nosuch"}}
 		}, "budgets", CheckWarning, "nothing was ever charged", "report"},
