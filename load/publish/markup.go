@@ -12,8 +12,8 @@ import (
 	"github.com/usagelake/usagelake/schemas"
 )
 
-// ManifestMarkup is what a cost centre was charged in a closed month on top of its cost, in one currency; the amounts to
-// the last of twelve decimals.
+// ManifestMarkup is what a cost centre was charged in a closed month on top of its cost, in one currency; amounts have
+// twelve decimals.
 type ManifestMarkup struct {
 	CostCenter    string  `json:"cost_center"`
 	Currency      *string `json:"currency"`

@@ -28,8 +28,8 @@ func amountOf(s string) *schemas.Money {
 	return &m
 }
 
-// Terms that are reckoned by hand: a percentage of the cost in each currency, rounded at the twelfth decimal; a price of
-// each record; a fee and a minimum, due where nothing was used, too; and nothing of what has no cost centre.
+// Terms that are reckoned by hand: a percentage of the cost in each currency, rounded at the twelfth decimal; a price
+// of each record; a fee and a minimum, due where nothing was used, too; and nothing of what has no cost centre.
 func TestMarkupsByHand(t *testing.T) {
 	w := newDayWriter(t, load.Options{})
 	for _, c := range []struct{ day, token, amount, currency string }{
@@ -73,8 +73,8 @@ func TestMarkupsByHand(t *testing.T) {
 	}
 }
 
-// Of random usage, terms and calendars, each mark-up is what an exact reckoning makes of what is charged; and a month that is
-// closed keeps its own, whatever comes and whatever is charged on top from then on.
+// Of random usage, terms and calendars, each mark-up is what an exact reckoning makes of what is charged; and a month
+// that is closed keeps its own, whatever comes and whatever is charged on top from then on.
 func TestMarkupsAreTheCostsByTheirTermsAndClosedOnesStay(t *testing.T) {
 	few(t, 2)
 	calendars := someBooks(t)

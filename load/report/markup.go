@@ -16,8 +16,8 @@ func (b *builder) markup(ctx context.Context) error {
 		}
 		return err
 	}
-	t, err := b.ask(ctx, "markup", "Mark-up", "SELECT "+byOwner+`"month", cost_center, currency, requests, net_cost, percent,
-		percent_markup, request_markup, period_fee, minimum_charge, markup, charged FROM whole_markup_monthly
+	t, err := b.ask(ctx, "markup", "Mark-up", "SELECT "+byOwner+`"month", cost_center, currency, requests, net_cost,
+		percent, percent_markup, request_markup, period_fee, minimum_charge, markup, charged FROM whole_markup_monthly
 		WHERE `+where+` ORDER BY "month", currency, charged DESC NULLS LAST, cost_center`)
 	if err != nil || len(t.Rows) == 0 {
 		return err
