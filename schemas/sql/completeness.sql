@@ -58,13 +58,15 @@ CREATE MACRO completeness_text(period, expected, as_of, lacks) AS
 
 --| How much of the book days from first_day to end_day (excluded) was fetched, by month and account.
 CREATE MACRO completeness_by_account(first_day, end_day) AS TABLE
-WITH months AS (
+WITH asked AS ( -- once: a macro's argument is put wherever it is named, a query too
+    SELECT first_day AS since, end_day AS until
+), months AS (
     SELECT "month", from_day, to_day, whole, starts_at, ends_at, book_day_starts(from_day) AS begins,
         book_day_starts(to_day) AS ends
     FROM (
-        SELECT p."month", greatest(p.period_start, first_day) AS from_day, least(p.period_end, end_day) AS to_day,
-            p.period_start >= first_day AND p.period_end <= end_day AS whole, p.starts_at, p.ends_at
-        FROM periods p WHERE p.period_start < end_day AND p.period_end > first_day
+        SELECT p."month", greatest(p.period_start, since) AS from_day, least(p.period_end, until) AS to_day,
+            p.period_start >= since AND p.period_end <= until AS whole, p.starts_at, p.ends_at
+        FROM asked JOIN periods p ON p.period_start < until AND p.period_end > since
     )
 ), covered AS (
     SELECT m."month", c.account, sum(c.covered_seconds)::BIGINT AS of_month,
