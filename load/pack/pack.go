@@ -280,9 +280,14 @@ func (m *maker) charged(ctx context.Context) ([]Package, error) {
 			out = append(out, Package{CostCenter: row[0].Text,
 				Name: "statement-" + m.Closed.Name() + "-" + report.StatementFile(row[0].Text)})
 		}
+		t := Total{Currency: text(row[1]), Direct: text(row[2]), Shared: text(row[3]), Corrections: text(row[4]),
+			List: text(row[5]), Discount: text(row[6]), Net: text(row[7])}
+		if posted, err := schemas.ParseMoney(row[8].Text); err == nil { // with the decimals of its currency
+			s := posted.In(row[1].Text).Posted()
+			t.Posted = &s
+		}
 		p := &out[len(out)-1]
-		p.Totals = append(p.Totals, Total{Currency: text(row[1]), Direct: text(row[2]), Shared: text(row[3]),
-			Corrections: text(row[4]), List: text(row[5]), Discount: text(row[6]), Net: text(row[7]), Posted: text(row[8])})
+		p.Totals = append(p.Totals, t)
 	}
 	if len(out) == 0 && len(m.Closed.Totals) > 0 {
 		return nil, fmt.Errorf("what is published isn't of the month as it was closed\nhint: usagelake allocation apply   " +
