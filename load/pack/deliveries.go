@@ -2,6 +2,7 @@ package pack
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -13,6 +14,7 @@ import (
 
 	"github.com/usagelake/usagelake/load"
 	"github.com/usagelake/usagelake/schemas"
+	"github.com/usagelake/usagelake/schemas/words"
 )
 
 // Deliveries are what the lake remembers of whom a month's packages were delivered to. It is in packages/MONTH.json and
@@ -35,6 +37,26 @@ type Delivery struct {
 	Attempts    int       `json:"attempts,omitempty"` // in vain, until now
 	Error       string    `json:"error,omitempty"`    // why the last was; holds no secret
 }
+
+// Problem says what is to be made up of the month's packages, in a line; "" if nothing is.
+func (d *Deliveries) Problem() string {
+	if d.Error != "" {
+		return "they could not be made: " + d.Error
+	}
+	lacks := d.Undelivered()
+	if len(lacks) == 0 {
+		return ""
+	}
+	why := lacks[0].Error
+	if why == "" {
+		why = "it was broken off before"
+	}
+	return fmt.Sprintf("%s failed; the first: %s for %s: %s", words.Plural(len(lacks), "delivery", "deliveries"),
+		lacks[0].Receiver, words.Cell(lacks[0].CostCenter), why)
+}
+
+// Name is what the books call the month.
+func (d *Deliveries) Name() string { return cmp.Or(d.Period, d.Month.String()) }
 
 // Undelivered are those that are to be made up.
 func (d *Deliveries) Undelivered() []Delivery {
