@@ -45,7 +45,8 @@ func (e *ObjectionsError) Error() string {
 
 // Close closes a month: it fetches the days that were not fetched whole since the month ended, what differs or is
 // missing, derives, publishes, looks for objections, and writes what is charged into statements/MONTH for good. An
-// objection that no reason overrides is an ObjectionsError, and nothing is closed.
+// objection that no reason overrides is an ObjectionsError, and nothing is closed. Where the config says so, the packages
+// are made and delivered then, without the lake's lock; what fails of that is a PackagesError, and the month is closed.
 func Close(ctx context.Context, cfg *config.Config, env Env, opts CloseOptions) (*Result, *publish.ClosedMonth, error) {
 	books, err := cfg.ReadBooks()
 	if err != nil {
@@ -140,20 +141,14 @@ func Close(ctx context.Context, cfg *config.Config, env Env, opts CloseOptions) 
 					files = append(files, publish.RuleFile{Name: f.Name, Content: f.Content})
 				}
 			}
-			progress := func(what string) func(done, total int) {
-				if opts.Progress == nil {
-					return nil
-				}
-				return func(done, total int) { opts.Progress(what, done, total) }
-			}
 			c, err := lake.CloseMonth(ctx, publish.CloseOptions{Month: opts.Month, RunID: res.RunID, Version: env.Version,
 				By: closer(), Reason: reason, Objections: objections,
 				Rules: files, RulesDigest: digest, Books: books, Sign: signer, Now: env.Now,
-				Progress: progress("days of FOCUS"),
+				Progress: opts.progress("days of FOCUS"),
 				Write: func(ctx context.Context, dir string, edition int) error {
 					return report.WriteMonth(ctx, lake, opts.Month, dir, report.MonthOptions{Books: books, Edition: edition,
 						Now:     env.Now(),
-						Version: env.Version, Progress: progress("statements"), Posting: cfg.Journal.Posting(),
+						Version: env.Version, Progress: opts.progress("statements"), Posting: cfg.Journal.Posting(),
 						Formats: cfg.Journal.Formats})
 				}})
 			if refused := (*posting.Error)(nil); errors.As(err, &refused) {
@@ -170,7 +165,20 @@ func Close(ctx context.Context, cfg *config.Config, env Env, opts CloseOptions) 
 			}
 			return nil
 		})
+	if closed != nil && err == nil {
+		if res.Packed, err = packAfter(ctx, cfg, env, opts.Month, opts.Phase, opts.progress("packages")); err != nil {
+			res.Undelivered = brief(err)
+		}
+	}
 	return res, closed, err
+}
+
+// progress is Progress of one thing.
+func (o CloseOptions) progress(what string) func(done, total int) {
+	if o.Progress == nil {
+		return nil
+	}
+	return func(done, total int) { o.Progress(what, done, total) }
 }
 
 // SignerOf is who signs what is closed; nil: nobody.
@@ -412,17 +420,24 @@ func closeDue(ctx context.Context, cfg *config.Config, env Env, job config.Job, 
 	}
 	last := books.Month(dateOf(logical.In(job.Calendar.Location()))) - 1
 	var res *Result
+	var unpacked []error
 	for month := first; month <= last; month++ {
 		each := env
 		if month < last { // the time is done when its last month is
 			each.Job.Logical = time.Time{}
 		}
-		if res, _, err = Close(ctx, cfg, each, CloseOptions{Month: month, Wait: true}); err != nil {
+		res, _, err = Close(ctx, cfg, each, CloseOptions{Month: month, Wait: true})
+		if errors.As(err, new(*PackagesError)) { // the month is closed, and in no other's way
+			env.Logger.Error("the month is closed; its packages are made up by usagelake package, or a job of that kind",
+				"month", books.Name(month), "error", err)
+			unpacked, err = append(unpacked, err), nil
+		}
+		if err != nil {
 			return res, err
 		}
 	}
 	if res != nil {
-		return res, nil
+		return res, errors.Join(unpacked...)
 	}
 	return underLock(ctx, cfg, env, "close", true, func(context.Context, *publish.Lake, *Result) error {
 		env.Logger.Info("there is no month to close", "closed_to", books.Name(first-1))

@@ -40,6 +40,8 @@ func RunJob(ctx context.Context, cfg *config.Config, env Env, job config.Job, lo
 		return res, err
 	case config.KindDeliver:
 		return deliverJob(ctx, cfg, env, job.Deliver)
+	case config.KindPackage:
+		return packageJob(ctx, cfg, env)
 	}
 	return nil, config.Usage("", "job %s: kind %q is none that runs", job.Name, job.Kind)
 }

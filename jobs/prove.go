@@ -49,51 +49,22 @@ func Prove(ctx context.Context, cfg *config.Config, env Env, opts ProveOptions) 
 	if err != nil {
 		return nil, err
 	}
-	p := prover{lake: lake, month: opts.Month, days: map[schemas.Partition]string{}}
-	for i, c := range closings {
-		if c.Month == opts.Month && c.Reopened == nil {
-			p.closed = &closings[i].ClosedMonth
-		}
-	}
 	finance, err := readFinance(cfg)
 	if err != nil {
 		return nil, err
 	}
-	books := finance.Books
+	p := proverOf(lake, opts.Month, closings)
 	if p.closed == nil { // a closed month keeps its own
 		if err := sameSetup(ctx, lake, cfg, finance, &opts.Month); err != nil {
 			return nil, err
 		}
 	}
-	rules, err := p.rules(finance)
-	if err != nil {
-		return nil, err
-	}
-	if p.closed != nil {
-		for _, in := range p.closed.Partitions {
-			d, err := schemas.ParseDate(in.Date)
-			if err != nil {
-				return nil, fmt.Errorf("closed month %s: its manifest is damaged: %w", opts.Month, err)
-			}
-			p.days[schemas.Partition{Account: in.Account, Date: d}] = in.Digest
-		}
-	}
-	period := books.Period(opts.Month, opts.Month)
-	derived, done, err := recall(ctx, lake, cfg, env, recalled{days: &period, known: p.known,
-		now:     books.Starts(books.End(opts.Month)),
-		threads: 1, phase: opts.Phase, finance: publish.Finance{Rules: rules, Accounts: finance.Accounts, Books: books,
-			GLCode: finance.GLCode, CreditGLCode: finance.CreditGLCode}})
+	books := finance.Books
+	derived, rules, done, err := p.derive(ctx, cfg, env, finance, opts.Phase)
 	if err != nil {
 		return nil, fmt.Errorf("prove %s: %w", opts.Month, err)
 	}
 	defer done()
-	for day := range p.days {
-		if !slices.ContainsFunc(p.taken, func(t evidence.Day) bool { return t.Partition == day }) {
-			return nil, fmt.Errorf("prove %s: the month was closed with %s, of which the lake has nothing\nhint: restore it "+
-				"from a backup", opts.Month, day)
-		}
-	}
-	slices.SortFunc(p.taken, func(a, b evidence.Day) int { return a.Partition.Compare(b.Partition) })
 	if opts.Out == "" {
 		opts.Out = "evidence-" + books.Name(opts.Month) + "-" + words.FileName(opts.CostCenter, "cost-center")
 	}
@@ -152,6 +123,53 @@ type prover struct {
 	closed *publish.ClosedMonth
 	days   map[schemas.Partition]string // the digests of the days that the month was closed with
 	taken  []evidence.Day
+}
+
+// proverOf is that of a month, closed or not.
+func proverOf(lake *publish.Lake, month schemas.Month, closings []publish.Closing) *prover {
+	p := &prover{lake: lake, month: month, days: map[schemas.Partition]string{}}
+	for i, c := range closings {
+		if c.Month == month && c.Reopened == nil {
+			p.closed = &closings[i].ClosedMonth
+		}
+	}
+	return p
+}
+
+// derive makes a lake that has the days of the month alone, derived and published by its rules: of a closed month as it
+// was closed, whatever came since. done removes it.
+func (p *prover) derive(ctx context.Context, cfg *config.Config, env Env, finance publish.Finance, phase func(string)) (
+	derived *publish.Lake, rules publish.Allocator, done func(), err error) {
+	if rules, err = p.rules(finance); err != nil {
+		return nil, nil, nil, err
+	}
+	if p.closed != nil {
+		for _, in := range p.closed.Partitions {
+			d, err := schemas.ParseDate(in.Date)
+			if err != nil {
+				return nil, nil, nil, fmt.Errorf("its manifest is damaged: %w", err)
+			}
+			p.days[schemas.Partition{Account: in.Account, Date: d}] = in.Digest
+		}
+	}
+	books := finance.Books
+	period := books.Period(p.month, p.month)
+	derived, done, err = recall(ctx, p.lake, cfg, env, recalled{days: &period, known: p.known,
+		now:     books.Starts(books.End(p.month)),
+		threads: 1, phase: phase, finance: publish.Finance{Rules: rules, Accounts: finance.Accounts, Books: books,
+			GLCode: finance.GLCode, CreditGLCode: finance.CreditGLCode}})
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	for day := range p.days {
+		if !slices.ContainsFunc(p.taken, func(t evidence.Day) bool { return t.Partition == day }) {
+			done()
+			return nil, nil, nil, fmt.Errorf("the month was closed with %s, of which the lake has nothing\nhint: restore it "+
+				"from a backup", day)
+		}
+	}
+	slices.SortFunc(p.taken, func(a, b evidence.Day) int { return a.Partition.Compare(b.Partition) })
+	return derived, rules, done, nil
 }
 
 // rules are those of the month: that it was closed with, or as they are; nil if there are none.

@@ -50,6 +50,7 @@ type Result struct {
 	Orphans []load.Orphan // what is kept though it can't be derived again
 	// What was delivered after it, and why something wasn't; neither is a part of what the run came to.
 	Deliveries  []*deliver.Report
+	Packed      *Packed // of a close; nil: no packages were to be made, or none could be
 	Undelivered string
 
 	finance publish.Finance
@@ -143,7 +144,7 @@ func StatusOf(err error) string {
 	case is(new(*RefusedError)), errors.Is(err, extract.ErrRefused):
 		return schemas.StatusRefused
 	case is(new(*PartialError), new(*OrphanError), new(*QuarantineError), new(*CurrencyError), new(*publish.OverlapError),
-		new(*publish.UnprovenError), new(*TargetsError), new(*UnansweredError)):
+		new(*publish.UnprovenError), new(*TargetsError), new(*UnansweredError), new(*PackagesError)):
 		return schemas.StatusPartial
 	}
 	return schemas.StatusFailed

@@ -8,6 +8,7 @@ import (
 	"github.com/usagelake/usagelake/jobs/config"
 	"github.com/usagelake/usagelake/load"
 	"github.com/usagelake/usagelake/load/deliver"
+	"github.com/usagelake/usagelake/load/pack"
 	"github.com/usagelake/usagelake/load/publish"
 	"github.com/usagelake/usagelake/schemas"
 	"github.com/usagelake/usagelake/schemas/words"
@@ -25,6 +26,8 @@ type Status struct {
 	// wasn't asked.
 	Overlaps   []OverlapStatus   `json:"overlaps,omitempty"`
 	Deliveries []deliver.Outcome `json:"deliveries"` // what the last one to each place came to
+	// Packages are what the lake remembers of the packages of closed months, and to whom they were delivered.
+	Packages []*pack.Deliveries `json:"packages"`
 	// JournalDamaged is how many lines can't be read of the part of the journal that was.
 	JournalDamaged int             `json:"journal_damaged,omitempty"`
 	Holder         *load.HeldError `json:"holder,omitempty"`
@@ -185,6 +188,9 @@ func ReadStatus(ctx context.Context, dir, account string, now time.Time) (*Statu
 	}
 	st.JournalDamaged = damaged
 	if st.Deliveries, err = deliver.Outcomes(lake.Lake); err != nil {
+		return nil, err
+	}
+	if st.Packages, err = pack.Remembered(lake.Lake); err != nil {
 		return nil, err
 	}
 	for i := len(runs) - 1; i >= 0 && len(st.Runs) < lastRuns; i-- {

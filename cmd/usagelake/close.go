@@ -96,6 +96,9 @@ month that was closed last.`,
 			p.close()
 			if a.json() {
 				more := map[string]any{"month": name, "closed": nil, "objections": []string{}}
+				if res != nil && res.Packed != nil {
+					more["packages"] = res.Packed
+				}
 				var refused *jobs.ObjectionsError
 				switch {
 				case closed != nil:
@@ -105,9 +108,12 @@ month that was closed last.`,
 				}
 				return a.closeDocument(res, err, more)
 			}
-			return a.ended(res, err, func(*jobs.Result) {
+			return a.ended(res, err, func(res *jobs.Result) {
 				if closed != nil {
 					a.closedSummary(*closed)
+				}
+				if res.Packed != nil {
+					a.packedSummary(res.Packed)
 				}
 			})
 		},

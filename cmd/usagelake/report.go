@@ -37,7 +37,7 @@ func (a *app) reportCommand() *cobra.Command {
 By default a report is about the last month that has charges. --month is a billing month: corrections of closed months
 count in it; several that follow one another are --month 2026-09,2026-10, a quarter is --month 2026-Q3. --from and --to
 (excluded) are UTC days of usage. --account, --cost-center, --team, --project, --environment and --model narrow it to
-those; repeat one for several.
+those; repeat one for several. --owner is the cost centre, team or project of a name.
 
 Each says how complete its period is: "complete", or "480 of 744 hours (account acme lacks 264)". With --strict it ends
 with 6 where it isn't complete.`,
@@ -231,7 +231,7 @@ func (a *app) oneReport(r report.Report) *cobra.Command {
 	var f reportFlags
 	var by []string
 	var top int
-	var table, decimals string
+	var table, decimals, owner string
 	var accrual bool
 	formats := report.Formats()
 	if r.Ledgers {
@@ -255,8 +255,11 @@ func (a *app) oneReport(r report.Report) *cobra.Command {
 			if err := checkDecimals(decimals, format); err != nil {
 				return err
 			}
-			opts := report.Options{Name: r.Name, Scope: f.scope, By: by, Now: a.Now(), Version: version(),
+			opts := report.Options{Name: r.Name, Scope: f.scope, Owner: owner, By: by, Now: a.Now(), Version: version(),
 				Pictures: format == "html", Accrual: accrual}
+			if c.Flags().Changed("owner") && owner == "" {
+				return config.Usage("", "--owner is empty: give the name of a cost centre, team or project, or leave it out")
+			}
 			if c.Flags().Changed("top") {
 				if opts.Top = top; top <= 0 {
 					return config.Usage("", "--top %d: give how many of each kind", top)
@@ -331,6 +334,10 @@ func (a *app) oneReport(r report.Report) *cobra.Command {
 		"answer from what was known at this `time`: 2026-11-10, 2026-11-10T06:00:00Z, -7d; it is derived anew for it")
 	flags.StringVar(&decimals, "decimals", "", "json: decimals as `number or string` (default string)")
 	flags.StringVar(&table, "table", "", "csv and parquet hold one table: this `name`")
+	if r.Owned() {
+		flags.StringVar(&owner, "owner", "", "only this `owner`: the cost centre, team or project of that name")
+		a.complete(c, "owner", "SELECT DISTINCT name FROM ("+report.OwnerNames()+") ORDER BY 1")
+	}
 	if r.By != nil {
 		flags.StringSliceVar(&by, "by", nil, "by these `dimensions`: "+strings.Join(report.Dimensions(),
 			", ")+" (default "+strings.Join(r.By, ", ")+")")

@@ -235,7 +235,7 @@ allows, archives the answers as they came, and writes Parquet files and a DuckDB
 	for _, c := range []*cobra.Command{
 		a.demoCommand(), a.exportCommand(), a.rebuildCommand(), a.verifyCommand(), a.statusCommand(), a.queryCommand(),
 		a.balanceCommand(), a.reportCommand(), a.allocationCommand(), a.closeCommand(), a.scheduleCommand(), a.alertCommand(),
-		a.proveCommand(), a.diffCommand(), a.pruneCommand(), a.deliverCommand(), a.restoreCommand(), a.simulateCommand(),
+		a.proveCommand(), a.packageCommand(), a.diffCommand(), a.pruneCommand(), a.deliverCommand(), a.restoreCommand(), a.simulateCommand(),
 		a.initCommand(), a.doctorCommand(), a.versionCommand(), a.manCommand(),
 	} {
 		c.Long += "\n\n" + exitHelp
@@ -274,7 +274,7 @@ var setupFlags = map[string][]string{
 	"prune":  {"config", "lake", "account"},
 	"verify": {"config", "lake"}, "query": {"config", "lake"}, "report": {"config", "lake"},
 	"allocation": {"config", "lake"}, "alert": {"config", "lake"},
-	"diff": {"config", "lake", "account"}, "prove": {"config", "lake"},
+	"diff": {"config", "lake", "account"}, "prove": {"config", "lake"}, "package": {"config", "lake"},
 	"deliver": {"config", "lake"}, "restore": {"config", "lake"},
 	"init": {"config"},
 }

@@ -84,6 +84,11 @@ func (a *app) printStatus(st *jobs.Status, days int, records config.Records) {
 		fmt.Fprintf(w, "delivered %s → %s, manifest %d, %s ago\n", d.Name, words.Printable(d.URL), d.Number,
 			words.Span(st.CheckedAt.Sub(d.Delivered)))
 	}
+	for _, m := range st.Packages {
+		if problem := m.Problem(); problem != "" {
+			fmt.Fprintf(w, "PACKAGES  %s: %s\n", m.Name(), words.Clip(words.Line(problem), 300))
+		}
+	}
 	for _, acc := range st.Accounts {
 		fmt.Fprintf(w, "\naccount %s\n", acc.Account)
 		if acc.From.IsZero() {

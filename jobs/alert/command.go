@@ -39,27 +39,33 @@ func (c *Command) Send(ctx context.Context, m Message) error {
 	if err != nil {
 		return &SendError{Receiver: c.Receiver, Detail: err.Error(), Refused: true}
 	}
+	return c.Run(ctx, append(body, '\n'), "message", m.ID)
+}
+
+// Run runs the command with this on its stdin and further variables of the environment. what and id are what it is
+// about, for the log. The error is a *SendError or the context's.
+func (c *Command) Run(ctx context.Context, stdin []byte, what, id string, environment ...string) error {
 	timeout := cmp.Or(c.Timeout, DefaultTimeout)
 	limited, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	cmd := exec.CommandContext(limited, c.Argv[0], c.Argv[1:]...)
-	cmd.Env = slices.DeleteFunc(os.Environ(), func(v string) bool {
+	cmd.Env = append(slices.DeleteFunc(os.Environ(), func(v string) bool {
 		name, _, _ := strings.Cut(v, "=")
 		return slices.Contains(c.Hide, name)
-	})
-	cmd.Stdin = bytes.NewReader(append(body, '\n'))
+	}), environment...)
+	cmd.Stdin = bytes.NewReader(stdin)
 	out := &head{}
 	cmd.Stdout, cmd.Stderr = out, out
 	cmd.WaitDelay = time.Second // for what it started and left holding its output
 	ownGroup(cmd)
-	err = cmd.Run()
+	err := cmd.Run()
 	said := strings.TrimSpace(words.Line(out.String()))
 	if errors.Is(err, exec.ErrWaitDelay) {
 		err = nil // it exited with 0, and something in the background goes on
 	}
 	switch {
 	case err == nil:
-		c.Logger.Debug("the alert command is done", "receiver", c.Receiver, "message", m.ID, "output", said)
+		c.Logger.Debug("the command is done", "receiver", c.Receiver, what, id, "output", said)
 		return nil
 	// The check was broken off, not the command: no failure of it. limited ends with ctx, so this comes first.
 	case ctx.Err() != nil:

@@ -32,7 +32,7 @@ const (
 // DefaultTimeout is how long an attempt may take.
 const DefaultTimeout = 10 * time.Second
 
-// Webhook posts messages to a URL. It asks again, a few times, what may pass: what breaks off, 408, 429 and 5xx. It
+// Webhook posts messages, and what else there is to hand over, to a URL. It asks again, a few times, what may pass: what breaks off, 408, 429 and 5xx. It
 // follows no redirect. The URL is taken for a secret, as Slack's is: no error shows it.
 type Webhook struct {
 	Receiver  string
@@ -81,21 +81,37 @@ func loopback(host string) bool {
 // Name is the receiver's.
 func (w *Webhook) Name() string { return w.Receiver }
 
-// Send posts the message. Tries within one Send are for what passes in seconds; what takes longer is the outbox's, so
-// that one receiver doesn't use up the time of a check: three attempts that hang take half a minute. A receiver that
-// asks to be left alone for longer than Cap is, by the outbox: the error carries for how long.
+// Send posts the message, as Post does.
 func (w *Webhook) Send(ctx context.Context, m Message) error {
 	body, err := m.body(w.Format)
 	if err != nil {
 		return &SendError{Receiver: w.Receiver, Detail: err.Error(), Refused: true}
 	}
+	return w.Post(ctx, Payload{ID: m.ID, Type: "application/json; charset=utf-8", Size: int64(len(body)),
+		Open: func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(body)), nil }})
+}
+
+// Payload is what is posted.
+type Payload struct {
+	ID     string            // the value of HeaderID
+	Type   string            // its Content-Type
+	Header map[string]string // further headers
+	Size   int64
+	Open   func() (io.ReadCloser, error) // the body from its begin, the same each time: it is read to be signed, and to be sent
+}
+
+// Post posts a payload. Tries within one call are for what passes in seconds; what takes longer is the caller's, so
+// that one receiver doesn't use up the time of all: three attempts that hang take half a minute. A receiver that asks
+// to be left alone for longer than Cap is, by the caller: the error, a *SendError or the context's, carries for how
+// long.
+func (w *Webhook) Post(ctx context.Context, p Payload) error {
 	client := &http.Client{Transport: w.Transport, CheckRedirect: func(*http.Request,
 		[]*http.Request) error {
 		return http.ErrUseLastResponse
 	}}
 	pause, most := cmp.Or(w.Base, time.Second), cmp.Or(w.Cap, 10*time.Second)
 	for attempt := 1; ; attempt++ {
-		again, err := w.post(ctx, client, m.ID, body)
+		again, err := w.post(ctx, client, p)
 		if err == nil {
 			return nil
 		}
@@ -128,25 +144,44 @@ func (m Message) body(format string) ([]byte, error) {
 // maxAnswer is how much of an answer is read.
 const maxAnswer = 4 << 10
 
-// post sends the message once; again says that the same may work if it is sent again. An answer that is lost has it
+// post sends the payload once; again says that the same may work if it is sent again. An answer that is lost has it
 // sent twice: HeaderID tells the receiver. The time is signed with the body, so that a request that was recorded can't
 // be played back later; each attempt has its own.
-func (w *Webhook) post(ctx context.Context, client *http.Client, id string, body []byte) (again bool, _ *SendError) {
+func (w *Webhook) post(ctx context.Context, client *http.Client, p Payload) (again bool, _ *SendError) {
 	ctx, cancel := context.WithTimeout(ctx, cmp.Or(w.Timeout, DefaultTimeout))
 	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, w.URL, bytes.NewReader(body))
+	body, err := p.Open()
 	if err != nil {
+		return false, w.failed("%v", err)
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, w.URL, body)
+	if err != nil {
+		_ = body.Close()
 		return false, w.failed("its URL can't be used")
 	}
-	req.Header.Set("Content-Type", "application/json; charset=utf-8")
+	req.ContentLength, req.GetBody = p.Size, p.Open
+	for name, value := range p.Header {
+		req.Header.Set(name, value)
+	}
+	req.Header.Set("Content-Type", p.Type)
 	req.Header.Set("User-Agent", w.UserAgent)
-	req.Header.Set(HeaderID, id)
+	req.Header.Set(HeaderID, p.ID)
 	if w.Secret != "" {
 		stamp := strconv.FormatInt(w.Now().Unix(), 10)
+		signed, err := p.Open()
+		if err != nil {
+			_ = body.Close()
+			return false, w.failed("%v", err)
+		}
+		signature, err := sign(w.Secret, stamp, signed)
+		if err := errors.Join(err, signed.Close()); err != nil {
+			_ = body.Close()
+			return false, w.failed("%v", err)
+		}
 		req.Header.Set(HeaderTimestamp, stamp)
-		req.Header.Set(HeaderSignature, Signature(w.Secret, stamp, body))
+		req.Header.Set(HeaderSignature, signature)
 	}
-	res, err := client.Do(req)
+	res, err := client.Do(req) // which closes the body
 	if err != nil {
 		return true, w.failed("%s", w.reason(err))
 	}
@@ -172,10 +207,17 @@ func (w *Webhook) post(ctx context.Context, client *http.Client, id string, body
 
 // Signature is the value of HeaderSignature.
 func Signature(secret, timestamp string, body []byte) string {
+	s, _ := sign(secret, timestamp, bytes.NewReader(body)) // which never fails
+	return s
+}
+
+func sign(secret, timestamp string, body io.Reader) (string, error) {
 	mac := hmac.New(sha256.New, []byte(secret))
 	mac.Write([]byte(timestamp + "."))
-	mac.Write(body)
-	return "sha256=" + hex.EncodeToString(mac.Sum(nil))
+	if _, err := io.Copy(mac, body); err != nil {
+		return "", err
+	}
+	return "sha256=" + hex.EncodeToString(mac.Sum(nil)), nil
 }
 
 func (w *Webhook) failed(format string, args ...any) *SendError {

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"fmt"
 	"maps"
-	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -104,18 +103,12 @@ var anomalyScopes = []string{"account", "cost_center", "model", "token"}
 // Set says whether there is anything to check or to send.
 func (c *Alerts) Set() bool { return len(c.Receivers) > 0 || len(c.Rules) > 0 }
 
-// beside makes the relative paths of the section relative to the config. A command without a separator is looked for in
-// PATH; one that lies beside a config in the working directory needs its ./ back, which Join takes off.
+// beside makes the relative paths of the section relative to the config.
 func (c *Alerts) beside(beside func(string) string) {
 	for i := range c.Receivers {
 		r := &c.Receivers[i]
 		r.WebhookFile, r.HMACFile = beside(r.WebhookFile), beside(r.HMACFile)
-		if len(r.Command) > 0 && strings.ContainsRune(r.Command[0], filepath.Separator) { // else it is looked for in PATH
-			r.Command[0] = beside(r.Command[0])
-			if !filepath.IsAbs(r.Command[0]) {
-				r.Command[0] = "." + string(filepath.Separator) + r.Command[0]
-			}
-		}
+		commandBeside(r.Command, beside)
 	}
 }
 
@@ -170,15 +163,7 @@ func (r Receiver) Validate() []error {
 		bad("give one of webhook_env (a variable that holds the URL), webhook_file (a file that only its owner can read), " +
 			"command and log: true")
 	}
-	if r.WebhookEnv != "" && r.WebhookFile != "" {
-		bad("give webhook_env or webhook_file, not both")
-	}
-	if r.HMACEnv != "" && r.HMACFile != "" {
-		bad("give hmac_env or hmac_file, not both")
-	}
-	if strings.Contains(r.WebhookEnv, ":") {
-		bad("webhook_env holds a URL: write the name of a variable there; who knows a webhook's URL can send to it")
-	}
+	errs = append(errs, webhookKeys(r.WebhookEnv, r.WebhookFile, r.HMACEnv, r.HMACFile)...)
 	if !webhook && (r.Format != "" || r.HMACEnv != "" || r.HMACFile != "") {
 		bad("format, hmac_env and hmac_file are for webhooks alone")
 	}

@@ -46,6 +46,7 @@ type Config struct {
 	Names      string     `yaml:"names"`    // a CSV file: what tokens, users, models, cost centres and accounts are called
 	TopUps     []string   `yaml:"topups"`   // CSV files
 	Close      Close      `yaml:"close"`
+	Packages   Packages   `yaml:"packages"` // what is handed out of a closed month: docs/packages.md
 	// What DuckDB may use.
 	DuckDB  DuckDB  `yaml:"duckdb"`
 	Publish Publish `yaml:"publish"`
@@ -183,6 +184,7 @@ func Load(o Overrides, getenv func(string) string) (*Config, error) {
 	c.Names = beside(c.Names)
 	c.Schedule.TokenFile = beside(c.Schedule.TokenFile)
 	c.Alerts.beside(beside)
+	c.Packages.beside(beside)
 	for i := range c.Deliver {
 		in := &c.Deliver[i].Iceberg
 		in.TokenFile, in.ClientSecretFile = beside(in.TokenFile), beside(in.ClientSecretFile)

@@ -23,12 +23,13 @@ const (
 	KindVerify   = "verify"   // check the whole lake
 	KindPrune    = "prune"    // delete what retention allows
 	KindDeliver  = "deliver"  // deliver the lake to object stores
+	KindPackage  = "package"  // make and deliver the packages of closed months
 )
 
 // Kinds lists them.
 func Kinds() []string {
 	return []string{KindExport, KindLookback, KindBalance, KindReport, KindClose, KindVerify, KindPrune,
-		KindDeliver}
+		KindDeliver, KindPackage}
 }
 
 // Defaults of a Schedule.

@@ -157,6 +157,9 @@ func (c *Config) SecretVariables() []string {
 	for _, r := range c.Alerts.Receivers {
 		names = append(names, r.WebhookEnv, r.HMACEnv)
 	}
+	for _, r := range c.Packages.Deliver {
+		names = append(names, r.WebhookEnv, r.HMACEnv)
+	}
 	for _, d := range c.Deliver {
 		names = append(names, d.Iceberg.TokenEnv, d.Iceberg.ClientSecretEnv)
 	}

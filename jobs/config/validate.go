@@ -55,6 +55,7 @@ func (c *Config) impossible() []error {
 		names[a.Name] = true
 	}
 	errs = append(errs, c.Close.Validate()...)
+	errs = append(errs, c.Packages.Validate()...)
 	errs = append(errs, c.Journal.Validate()...)
 	errs = append(errs, c.Export.Validate()...)
 	errs = append(errs, c.Schedule.Validate(c.AccountNames())...)

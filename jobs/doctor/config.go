@@ -45,6 +45,7 @@ func (d *doctor) checkConfig(ctx context.Context) {
 	d.checkExport()
 	d.checkNames()
 	d.checkFinance(ctx)
+	d.checkPackages()
 }
 
 // checkEnvironment tells of variables that stand above the config, or that nothing reads.

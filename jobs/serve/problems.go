@@ -113,6 +113,12 @@ func (v *view) problems() []Problem {
 					Detail: d.Error, Command: "usagelake deliver " + d.Name})
 			}
 		}
+		for _, m := range st.Packages {
+			if problem := m.Problem(); problem != "" {
+				add(Problem{Summary: "Packages of " + m.Name() + " are to be made up", Detail: problem,
+					Command: "usagelake package --month " + m.Name()})
+			}
+		}
 	}
 	intruded := ""
 	if v.status.Value != nil {

@@ -7,11 +7,12 @@ import (
 	"github.com/usagelake/usagelake/jobs/alert"
 	"github.com/usagelake/usagelake/jobs/config"
 	"github.com/usagelake/usagelake/load/deliver"
+	"github.com/usagelake/usagelake/load/pack"
 	"github.com/usagelake/usagelake/schemas/words"
 )
 
 // delivered asks what the last delivery to each place of the config came to: one that failed, and one that is too long
-// ago. A delivery that never was made counts from when it was first tried; one that nobody asked for yet says nothing.
+// ago; and what packages of closed months came to. A delivery that never was made counts from when it was first tried; one that nobody asked for yet says nothing.
 func (g *gatherer) delivered(rules []config.Rule) error {
 	for _, d := range g.cfg.Deliver {
 		o, ok, err := deliver.Last(g.lake.Lake, d.Name)
@@ -36,6 +37,26 @@ func (g *gatherer) delivered(rules []config.Rule) error {
 					Summary: fmt.Sprintf("delivery %s was made %s ago (more than %s)", d.Name, words.Span(g.now.Sub(o.Delivered)),
 						words.Span(limit))})
 			}
+		}
+	}
+	return g.packed(rules)
+}
+
+// packed asks which packages of closed months are to be made up.
+func (g *gatherer) packed(rules []config.Rule) error {
+	months, err := pack.Remembered(g.lake.Lake)
+	if err != nil {
+		return err
+	}
+	for _, m := range months {
+		problem := m.Problem()
+		if problem == "" {
+			continue
+		}
+		for _, r := range rules {
+			g.add(r, alert.Finding{Subject: "packages " + m.Name(), Details: map[string]string{"month": m.Name(),
+				"error": clip(problem, 2000), "tried_at": words.Instant(m.TriedAt)},
+				Summary: fmt.Sprintf("packages of %s: %s", m.Name(), brief(problem))})
 		}
 	}
 	return nil

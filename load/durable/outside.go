@@ -78,6 +78,19 @@ func (o Out) Bytes(path string, b []byte) error {
 	})
 }
 
+// Copy is WriteOut of a file.
+func (o Out) Copy(from, to string) error {
+	f, err := os.Open(from)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	return WriteOut(to, o, func(w io.Writer) error {
+		_, err := io.Copy(w, f)
+		return err
+	})
+}
+
 // OutFile is a file that WriteOut has begun. A kill before the rename leaves it beside the target, as .usagelake-…:
 // nobody takes it for the target, and nobody removes it.
 type OutFile struct {

@@ -276,15 +276,7 @@ func (w *writer) copy(from string, elem ...string) error {
 	if err := os.MkdirAll(filepath.Dir(to), durable.DirMode); err != nil {
 		return err
 	}
-	f, err := os.Open(from)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	return durable.WriteOut(to, w.out, func(to io.Writer) error {
-		_, err := io.Copy(to, f)
-		return err
-	})
+	return w.out.Copy(from, to)
 }
 
 // sealed writes which sealed files the days come from, and with Pages the files.

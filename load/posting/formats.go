@@ -91,6 +91,20 @@ type File struct {
 	Content []byte
 }
 
+// Write writes entries in formats, of Names. What can't be posted is an Error, and then there is no file.
+func Write(entries []Entry, s Settings, formats []string) ([]File, error) {
+	var out []File
+	for _, name := range formats {
+		f, _ := Find(name)
+		files, err := f.Write(entries, s)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, files...)
+	}
+	return out, nil
+}
+
 // Write writes entries in the format. What can't be posted is an Error, and then there is no file.
 func (f Format) Write(entries []Entry, s Settings) ([]File, error) {
 	if lacks := s.Lacks(f.Name); len(lacks) > 0 {

@@ -56,6 +56,7 @@ type Entry struct {
 	Narration string
 	Credited  string // code of the account that is credited, whether or not anything is left for it
 	Lines     []Line // the credit of the whole is the last
+	of        string // the cost centre whose lines it has; "": everybody's
 }
 
 // Line is one line of an entry.
@@ -127,6 +128,28 @@ func (s Settings) entry(j Journal, kind Kind, date schemas.Date) []Entry {
 	return []Entry{e}
 }
 
+// Of are the entries with the lines of a cost centre alone, each with the ID that it has in the whole, and a credit for
+// them. The documents and their credits are others than those of the whole, and have IDs of their own: whoever imports
+// both has the cost centre's lines twice, and his ledger says so if it takes an ID once.
+func Of(entries []Entry, costCenter string, s Settings) []Entry {
+	var out []Entry
+	for _, e := range entries {
+		one := e
+		one.Lines = slices.DeleteFunc(slices.Clone(e.Lines), func(l Line) bool {
+			return l.Credit || l.CostCenter != costCenter
+		})
+		if len(one.Lines) == 0 {
+			continue
+		}
+		one.of = costCenter
+		one.ID = s.id(one, "entry")
+		one.Narration += ", " + words.Line(costCenter)
+		one.credit(s)
+		out = append(out, one)
+	}
+	return out
+}
+
 // credit adds the line that balances the others, unless they do by themselves.
 func (e *Entry) credit(s Settings) {
 	none := schemas.Money{}.In(e.Currency)
@@ -143,6 +166,9 @@ func (e *Entry) credit(s Settings) {
 // id is that of a part of an entry: 64 bits of a digest, so that of a million lines no two are likely to share one.
 func (s Settings) id(e Entry, parts ...string) string {
 	h := sha256.New()
+	if e.of != "" {
+		parts = append(parts, e.of)
+	}
 	for _, p := range append([]string{s.series(), e.Number, e.Period.Name(), e.Currency, string(e.Kind)}, parts...) {
 		fmt.Fprintf(h, "%d:%s", len(p), p) // with lengths, so that no two lists of parts read alike
 	}

@@ -23,6 +23,7 @@ type Options struct {
 	Period *schemas.Period
 	// Scope is whose charges it is about; its time is Period's.
 	Scope    query.Scope
+	Owner    string   // the cost centre, team or project of this name, which Build adds to the scope; "": nobody
 	By       []string // dimensions, of Dimensions; nil is the report's own
 	Closing  bool     // the month is being closed: the document says so
 	Dir      string   // of Closing: where the month's ledger stands; "" asks the records
@@ -83,8 +84,11 @@ func Build(ctx context.Context, lake *publish.Lake, opts Options) (*Document, er
 	}
 	defer s.Close()
 	b := &builder{Snapshot: s, Options: opts}
-	// clock and named ask the whole file: which month is the last, and which names there are, must not hang on a scope
+	// resolve, clock and named ask the whole file: which month is the last, and which names there are, must not hang on a scope
 	// that is wrong. From Narrow on every question is asked of the scope.
+	if err := b.resolve(ctx); err != nil {
+		return nil, err
+	}
 	if err := b.clock(ctx, r); err != nil {
 		return nil, err
 	}

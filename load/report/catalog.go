@@ -126,6 +126,9 @@ var reports = []Report{
 // Reports are the named reports.
 func Reports() []Report { return reports }
 
+// Owned says whether the report can be narrowed to an owner.
+func (r Report) Owned() bool { return slices.Contains(r.Dimensions, "cost_center") }
+
 // Find is the report of a name.
 func Find(name string) (Report, bool) {
 	i := slices.IndexFunc(reports, func(r Report) bool { return r.Name == name })
@@ -165,6 +168,8 @@ func (r Report) WhyNot(flag string) string {
 	// Spans are in the order of how much can be asked.
 	case flag == "--month" && r.Spans < Months, (flag == "--from" || flag == "--to") && r.Spans < AnyDays:
 		return r.NoPeriod
+	case flag == "--owner" && !r.Owned():
+		return r.NoOwners
 	case slices.ContainsFunc(query.ScopeDimensions, func(d string) bool {
 		return FlagName(d) == flag &&
 			!slices.Contains(r.Dimensions, d)
@@ -192,6 +197,9 @@ func (r Report) Check(o Options) error {
 		if len(*o.Scope.Values(d)) > 0 && !slices.Contains(r.Dimensions, d) {
 			return refuse("the report %s can't be narrowed by %s: %s", r.Name, FlagName(d), r.NoOwners)
 		}
+	}
+	if o.Owner != "" && !r.Owned() {
+		return refuse("the report %s can't be narrowed by --owner: %s", r.Name, r.NoOwners)
 	}
 	if o.By != nil && r.By == nil {
 		return refuse("the report %s has its own order: --by is for chargeback", r.Name)

@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"math/big"
 	"slices"
 
 	"github.com/usagelake/usagelake/load/posting"
+	"github.com/usagelake/usagelake/load/publish"
 	"github.com/usagelake/usagelake/load/query"
 	"github.com/usagelake/usagelake/schemas"
 )
@@ -130,6 +132,60 @@ func journals(ctx context.Context, books *schemas.Books,
 		j.Debits = append(j.Debits, debits...)
 	}
 	return out, nil
+}
+
+// JournalCSV writes the journal of a month, as it is published: all of it, or of a cost centre the lines that debit it.
+func JournalCSV(ctx context.Context, lake *publish.Lake, month schemas.Month, costCenter string, w io.Writer) error {
+	where := ""
+	if costCenter != "" {
+		where = " AND entry = 'debit' AND cost_center = " + schemas.SQLString(costCenter)
+	}
+	journal, err := answer(ctx, lake, fmt.Sprintf(`SELECT * FROM chargeback_journal WHERE "month" = DATE '%s'%s
+		ORDER BY currency, entry DESC, gl_code, cost_center`, month.First(), where))
+	if err != nil {
+		return err
+	}
+	return (&Document{Tables: []*Table{journal}}).CSV(w)
+}
+
+// Entries are those that the journal of a month is posted with, as it is published. What can't be posted is a
+// posting.Error.
+func Entries(ctx context.Context, lake *publish.Lake, month schemas.Month, s posting.Settings) ([]posting.Entry, error) {
+	snapshot, err := query.OpenSnapshot(ctx, lake)
+	if err != nil {
+		return nil, err
+	}
+	defer snapshot.Close()
+	books, err := snapshot.Books(ctx)
+	if err != nil {
+		return nil, err
+	}
+	all, err := journals(ctx, books, func(ctx context.Context, name, title, sql string) (*Table, error) {
+		return ask(ctx, snapshot, name, title, sql)
+	}, "chargeback_journal", books.Period(month, month))
+	if err != nil {
+		return nil, err
+	}
+	var entries []posting.Entry
+	for _, j := range all {
+		of, err := posting.Entries(j, s, false)
+		if err != nil {
+			return nil, err
+		}
+		entries = append(entries, of...)
+	}
+	return entries, nil
+}
+
+// Postings are the journal of a month, as it is published, in the forms that ledgers import, of posting.Names: what a
+// close writes beside journal.csv. What can't be posted is a posting.Error.
+func Postings(ctx context.Context, lake *publish.Lake, month schemas.Month, s posting.Settings, formats []string) (
+	[]posting.File, error) {
+	entries, err := Entries(ctx, lake, month, s)
+	if err != nil {
+		return nil, err
+	}
+	return posting.Write(entries, s, formats)
 }
 
 // parted is a debit by what it corrects. Its cents are parted by largest remainder: each part is rounded down, and

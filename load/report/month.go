@@ -78,12 +78,9 @@ func WriteMonth(ctx context.Context, lake *publish.Lake, month schemas.Month, di
 	if err := cmp.Or(g.Wait(), err); err != nil {
 		return err
 	}
-	journal, err := answer(ctx, lake, fmt.Sprintf(`SELECT * FROM chargeback_journal WHERE "month" = DATE '%s'
-		ORDER BY currency, entry DESC, gl_code, cost_center`, month.First()))
-	if err != nil {
-		return err
-	}
-	err = durable.WriteOut(filepath.Join(dir, "journal.csv"), out, (&Document{Tables: []*Table{journal}}).CSV)
+	err = durable.WriteOut(filepath.Join(dir, "journal.csv"), out, func(w io.Writer) error {
+		return JournalCSV(ctx, lake, month, "", w)
+	})
 	if err != nil || len(opts.Formats) == 0 {
 		return err
 	}
@@ -97,45 +94,6 @@ func WriteMonth(ctx context.Context, lake *publish.Lake, month schemas.Month, di
 		}
 	}
 	return nil
-}
-
-// Postings are the journal of a month, as it is published, in the forms that ledgers import, of posting.Names: what a
-// close writes beside journal.csv. What can't be posted is a posting.Error.
-func Postings(ctx context.Context, lake *publish.Lake, month schemas.Month, s posting.Settings, formats []string) (
-	[]posting.File, error) {
-	snapshot, err := query.OpenSnapshot(ctx, lake)
-	if err != nil {
-		return nil, err
-	}
-	defer snapshot.Close()
-	books, err := snapshot.Books(ctx)
-	if err != nil {
-		return nil, err
-	}
-	all, err := journals(ctx, books, func(ctx context.Context, name, title, sql string) (*Table, error) {
-		return ask(ctx, snapshot, name, title, sql)
-	}, "chargeback_journal", books.Period(month, month))
-	if err != nil {
-		return nil, err
-	}
-	var entries []posting.Entry
-	for _, j := range all {
-		of, err := posting.Entries(j, s, false)
-		if err != nil {
-			return nil, err
-		}
-		entries = append(entries, of...)
-	}
-	var out []posting.File
-	for _, name := range formats {
-		f, _ := posting.Find(name)
-		files, err := f.Write(entries, s)
-		if err != nil {
-			return nil, err
-		}
-		out = append(out, files...)
-	}
-	return out, nil
 }
 
 // writeOwners has write write each cost centre's statement into the folder cost-centers; what they ask is asked once
