@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/usagelake/usagelake/jobs/config"
 	"github.com/usagelake/usagelake/jobs/internal/kit"
 	"github.com/usagelake/usagelake/load/pack"
 	"github.com/usagelake/usagelake/load/report"
@@ -131,11 +132,13 @@ func TestPackagesSumToTheMonthAndHoldNothingOfOthers(t *testing.T) {
 		t.Errorf("on another day other bytes: %v", changed)
 	}
 
-	// A month with corrections of the one before: they aren't records, and they sum up with them.
+	// A month with corrections of the one before: they aren't records, and they sum up with them. And with mark-ups, also
+	// of somebody who is charged nothing else.
 	w.At(time.Date(2026, 12, 9, 6, 0, 0, 0, time.UTC))
+	w.Cfg.Markups = []config.Markup{{Percent: "2.5"}, {CostCenter: "Idle", PerPeriod: "7.25", Currency: "USD"}}
 	w.closeAsItIs(october + 1)
 	november := w.mustPack(october + 1)
-	corrections := 0
+	corrections, marked := 0, schemas.Money{}
 	for _, p := range november.Packages {
 		for _, total := range p.Totals {
 			sum := amount(t, total.Direct).Add(amount(t, total.Shared)).Add(amount(t, total.Corrections))
@@ -144,6 +147,10 @@ func TestPackagesSumToTheMonthAndHoldNothingOfOthers(t *testing.T) {
 			}
 			if total.Corrections != nil {
 				corrections++
+			}
+			marked = marked.Add(amount(t, total.Markup))
+			if idle := p.CostCenter == "Idle"; idle != (total.Net == nil) || idle && *total.Markup != "7.250000000000" {
+				t.Errorf("%s: %+v", p.CostCenter, total)
 			}
 		}
 		held, engine := schemas.Money{}, w.Engine()
@@ -162,6 +169,12 @@ func TestPackagesSumToTheMonthAndHoldNothingOfOthers(t *testing.T) {
 	}
 	if corrections == 0 {
 		t.Error("no correction was charged: the test shows nothing")
+	}
+	now := w.Read()
+	defer now.Close()
+	if want := now.One(`SELECT sum(markup)::VARCHAR FROM markup_monthly WHERE "month" = '2026-11-01'`); kit.Dec(
+		marked.String()) != kit.Dec(want) {
+		t.Errorf("the packages are marked up by %s, the month by %s", marked.String(), want)
 	}
 }
 

@@ -98,6 +98,7 @@ type Total struct {
 	Discount    *string `json:"discount"`
 	Net         *string `json:"net_cost"`
 	Posted      *string `json:"posted"` // in whole minor units, as the journal has it
+	Markup      *string `json:"markup"` // what is charged on top of Net
 }
 
 // Manifest is what a package says of itself, for programs.
@@ -277,8 +278,7 @@ func (m *maker) charged(ctx context.Context) ([]Package, error) {
 			return nil, err
 		}
 		if n := len(out); n == 0 || out[n-1].CostCenter != row[0].Text {
-			out = append(out, Package{CostCenter: row[0].Text,
-				Name: "statement-" + m.Closed.Name() + "-" + report.StatementFile(row[0].Text)})
+			out = append(out, m.of(row[0].Text))
 		}
 		t := Total{Currency: text(row[1]), Direct: text(row[2]), Shared: text(row[3]), Corrections: text(row[4]),
 			List: text(row[5]), Discount: text(row[6]), Net: text(row[7])}
@@ -293,7 +293,41 @@ func (m *maker) charged(ctx context.Context) ([]Package, error) {
 		return nil, fmt.Errorf("what is published isn't of the month as it was closed\nhint: usagelake allocation apply   " +
 			"(publishes it)")
 	}
-	return out, nil
+	return m.marked(ctx, out)
+}
+
+// marked adds what is charged on top, also to cost centres and in currencies that nothing else is charged in.
+func (m *maker) marked(ctx context.Context, charged []Package) ([]Package, error) {
+	rows, err := query.Run(ctx, m.lake, fmt.Sprintf(
+		`SELECT cost_center, currency, markup FROM markup_monthly WHERE "month" = DATE '%s'`, m.Closed.Month.First()))
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	for row, err := range rows.All(ctx) {
+		if err != nil {
+			return nil, err
+		}
+		center, currency := row[0].Text, text(row[1])
+		t := total(charged, center, currency)
+		if t == nil {
+			i := slices.IndexFunc(charged, func(p Package) bool { return p.CostCenter == center })
+			if i < 0 {
+				i = len(charged)
+				charged = append(charged, m.of(center))
+			}
+			charged[i].Totals = append(charged[i].Totals, Total{Currency: currency})
+			t = &charged[i].Totals[len(charged[i].Totals)-1]
+		}
+		t.Markup = text(row[2])
+	}
+	slices.SortFunc(charged, func(a, b Package) int { return strings.Compare(a.CostCenter, b.CostCenter) })
+	return charged, nil
+}
+
+// of is the package of a cost centre, before it is made.
+func (m *maker) of(costCenter string) Package {
+	return Package{CostCenter: costCenter, Name: "statement-" + m.Closed.Name() + "-" + report.StatementFile(costCenter)}
 }
 
 func text(v query.Value) *string {

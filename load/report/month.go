@@ -101,8 +101,8 @@ func WriteMonth(ctx context.Context, lake *publish.Lake, month schemas.Month, di
 func writeOwners(ctx context.Context, lake *publish.Lake, opts Options, dir string, out durable.Out,
 	progress func(done, total int), write func(path string, doc *Document)) error {
 	charged, err := answer(ctx, lake, fmt.Sprintf(
-		"SELECT DISTINCT cost_center FROM chargeback_daily WHERE billing_month = DATE '%s' ORDER BY 1",
-		opts.Period.First.First()))
+		`SELECT cost_center FROM chargeback_daily WHERE billing_month = DATE '%[1]s'
+		UNION SELECT cost_center FROM markup_monthly WHERE "month" = DATE '%[1]s' ORDER BY 1`, opts.Period.First.First()))
 	if err != nil {
 		return err
 	}
