@@ -35,8 +35,9 @@ type PackageOptions struct {
 type Packed struct {
 	Month    string         `json:"month"` // what the books call it
 	Folder   string         `json:"folder"`
-	Made     bool           `json:"made"` // and not there already
-	Packages []pack.Package `json:"packages"`
+	Made     bool           `json:"made"`     // and not there already
+	Packages []pack.Package `json:"packages"` // those that were asked about
+	All      int            `json:"all"`      // how many the month has
 	Out      string         `json:"out,omitempty"`
 	// Delivered are the packages that were delivered by this run, Before how many were by an earlier one.
 	Delivered   []pack.Delivery `json:"delivered"`
@@ -107,7 +108,7 @@ func (p *prover) pack(ctx context.Context, cfg *config.Config, env Env, opts Pac
 		return nil, brokenOff(ctx, err)
 	}
 	remembered.Error = ""
-	out := &Packed{Month: x.Period, Folder: p.lake.Path(pack.Dir, opts.Month.String()), Made: made, Packages: x.Packages,
+	out := &Packed{Month: x.Period, Folder: p.lake.Path(pack.Dir, opts.Month.String()), Made: made, All: len(x.Packages),
 		Delivered: []pack.Delivery{}, Undelivered: []pack.Delivery{}}
 	if out.Packages, err = chosen(x, opts.CostCenters); err != nil {
 		return nil, err

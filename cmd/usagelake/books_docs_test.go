@@ -7,11 +7,18 @@ import (
 	"testing"
 )
 
-// The worked month of docs/books.md is the demo's: each command there gives what stands below it, to the last digit.
-func TestTheBooksOfTheDocsAreTheDemos(t *testing.T) {
+// The worked months of these pages are the demo's: each command there gives what stands below it, to the last digit.
+func TestTheWorkedMonthsOfTheDocsAreTheDemos(t *testing.T) {
 	all := pages(t)
-	page := all[slices.IndexFunc(all, func(p page) bool { return p.name == "docs/books.md" })]
 	command := demo(t)
+	for _, name := range []string{"docs/packages.md", "docs/books.md"} { // the last opens the month again
+		worked(t, all[slices.IndexFunc(all, func(p page) bool { return p.name == name })], command)
+	}
+}
+
+// worked runs the commands of a page on the demo's lake.
+func worked(t *testing.T, page page, command func(string, ...string) (int, string)) {
+	t.Helper()
 	const set = "usagelake-demo/config/usagelake.yaml"
 	tidy := func(text string) string {
 		lines := strings.Split(strings.TrimSpace(text), "\n")
@@ -54,7 +61,7 @@ func TestTheBooksOfTheDocsAreTheDemos(t *testing.T) {
 		}
 	}
 	if ran < 3 {
-		t.Errorf("%d answers were compared", ran)
+		t.Errorf("%s: %d answers were compared", page.name, ran)
 	}
 }
 

@@ -77,12 +77,14 @@ A month that isn't closed has no packages: usagelake report statement shows what
 
 // packedSummary tells a person what became of the packages of a month.
 func (a *app) packedSummary(p *jobs.Packed) {
-	what := "made"
+	what, count := "made", words.Plural(p.All, "package", "packages")
 	if !p.Made {
-		what = "are there"
+		what = "there already,"
 	}
-	fmt.Fprintf(a.Stdout, "packages   %s: %s, %s in %s\n", p.Month, words.Plural(len(p.Packages), "package", "packages"), what,
-		words.Printable(p.Folder))
+	if len(p.Packages) < p.All {
+		count = fmt.Sprintf("%s of %s", words.Count(len(p.Packages)), count)
+	}
+	fmt.Fprintf(a.Stdout, "packages   %s: %s, %s in %s\n", p.Month, count, what, words.Printable(p.Folder))
 	if p.Out != "" {
 		fmt.Fprintf(a.Stdout, "written    %s\n", words.Printable(p.Out))
 		return
