@@ -95,7 +95,7 @@ var financeTables = []string{
 	"allocation_rules", "shared_pools", "allocations", "allocation_keys", "allocated_daily", "allocated_model_daily",
 	"ext_daily", "shared_cost_shares",
 	"chargeback_daily", "focus_closed", "closed_months", "closed_lacking", "budgets", "invoice_lines", "top_ups",
-	"finance_settings", "currencies", "names",
+	"finance_settings", "currencies", "names", "book_rates",
 }
 
 // reset empties the finance tables and fills those that hold what people wrote.
@@ -113,8 +113,9 @@ func (a *allocation) reset(ctx context.Context) error {
 			return err
 		}
 	}
-	_, err := a.d.conn.ExecContext(ctx, "INSERT INTO finance_settings VALUES (?, ?, ?)",
-		cmp.Or(a.finance.GLCode, DefaultGLCode), cmp.Or(a.finance.CreditGLCode, DefaultCreditGLCode), a.finance.TopUpsGiven)
+	_, err := a.d.conn.ExecContext(ctx, "INSERT INTO finance_settings VALUES (?, ?, ?, ?)",
+		cmp.Or(a.finance.GLCode, DefaultGLCode), cmp.Or(a.finance.CreditGLCode, DefaultCreditGLCode), a.finance.TopUpsGiven,
+		nullable(a.finance.Rates.Currency()))
 	if err != nil {
 		return err
 	}
@@ -597,12 +598,17 @@ const (
 		`discount, net_cost`
 )
 
-// charge fills chargeback_daily for the stale months that are open, from what was spent directly and from the shares.
+// charge fills chargeback_daily for the stale months that are open, from what was spent directly and from the shares,
+// and converts it. A share is converted as what it is a share of, for its amount times the rate is exact: the parts sum
+// to the whole in either currency.
 func (a *allocation) charge(ctx context.Context) error {
 	if err := a.fillClosed(ctx); err != nil {
 		return err
 	}
-	return a.d.Exec(ctx, schemas.SQLChargeback())
+	if err := a.fillRates(ctx); err != nil {
+		return fmt.Errorf("rates: %w", err)
+	}
+	return converted(a.d.Exec(ctx, schemas.SQLChargeback()))
 }
 
 // check compares what is charged with what was used. All days are compared, and not only those that were derived now:

@@ -49,13 +49,17 @@ type Manifest struct {
 	Completeness string            `json:"completeness,omitempty"`
 	Lacking      []ManifestLacking `json:"lacking,omitempty"`
 	// Books is the calendar that it was closed by, as schemas.Books.Text; "" is UTC's calendar months.
-	Books      string          `json:"books,omitempty"`
-	Rules      ManifestRules   `json:"rules"`
-	Totals     []ManifestTotal `json:"totals"`
-	Partitions []ManifestInput `json:"partitions"`
-	Files      []ManifestFile  `json:"files"`
-	Chain      *ManifestChain  `json:"chain,omitempty"`     // nil of a month that an older version closed
-	Signer     string          `json:"signed_by,omitempty"` // the public key, if the manifest is signed (SignatureFile)
+	Books string `json:"books,omitempty"`
+	// BookCurrency is the currency that it was closed in, beside those of the charges; "" is none. Rates are what it keeps
+	// for good, by currency and book day.
+	BookCurrency string          `json:"book_currency,omitempty"`
+	Rates        []ManifestRate  `json:"rates,omitempty"`
+	Rules        ManifestRules   `json:"rules"`
+	Totals       []ManifestTotal `json:"totals"`
+	Partitions   []ManifestInput `json:"partitions"`
+	Files        []ManifestFile  `json:"files"`
+	Chain        *ManifestChain  `json:"chain,omitempty"`     // nil of a month that an older version closed
+	Signer       string          `json:"signed_by,omitempty"` // the public key, if the manifest is signed (SignatureFile)
 }
 
 // ManifestLacking is what an account lacked when the month was closed.
@@ -83,6 +87,7 @@ type ManifestTotal struct {
 	List     *string `json:"list_cost"`
 	Discount *string `json:"discount"`
 	Net      *string `json:"net_cost"`
+	Book     *string `json:"book_cost,omitempty"` // in the currency of the books, exact
 }
 
 // ManifestInput is a day file the month was closed with: Digest is that of what it was derived from.

@@ -1,0 +1,193 @@
+package publish
+
+import (
+	"fmt"
+	"math/big"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"github.com/usagelake/usagelake/load"
+	"github.com/usagelake/usagelake/load/loadtest"
+	"github.com/usagelake/usagelake/schemas"
+	"github.com/usagelake/usagelake/schemas/schemastest"
+)
+
+// randomRates draws a file of rates into EUR of USD and CNY, with gaps of days, and lines of other pairs.
+func randomRates(rt *rapid.T, from, to schemas.Date) []schemas.RateLine {
+	var out []schemas.RateLine
+	for _, currency := range []string{"USD", "CNY"} {
+		for day := from; day < to; day += schemas.Date(rapid.SampledFrom([]int{1, 1, 1, 3, 9, 20}).Draw(rt, "step")) {
+			rate := schemas.Rate(rapid.Int64Range(1, 99_999_999_999).Draw(rt, "rate"))
+			out = append(out, schemas.RateLine{Date: day, From: currency, To: "EUR", Rate: rate,
+				Line: fmt.Sprintf("rates.csv:%d", len(out)+2)})
+		}
+	}
+	return append(out, schemas.RateLine{Date: from, From: "EUR", To: "JPY", Rate: 1_600_000_000_000, Line: "rates.csv:1000"})
+}
+
+// reckoned is the rate of a currency on a book day by the file's lines alone; nil if there is none.
+func reckoned(lines []schemas.RateLine, by string, books *schemas.Books, currency string, day schemas.Date) *big.Rat {
+	if currency == "EUR" {
+		return big.NewRat(1, 1)
+	}
+	rat := func(r schemas.Rate) *big.Rat { return big.NewRat(int64(r), 10_000_000_000) }
+	on := map[schemas.Date]*big.Rat{}
+	var latest schemas.Date
+	for _, l := range lines {
+		if l.From == currency && l.To == "EUR" {
+			on[l.Date] = rat(l.Rate)
+			latest = max(latest, l.Date)
+		}
+	}
+	month := books.Month(day)
+	back := func(from schemas.Date, days int) *big.Rat {
+		for d := from; d >= from-schemas.Date(days); d-- {
+			if r, ok := on[d]; ok {
+				return r
+			}
+		}
+		return nil
+	}
+	switch by {
+	case schemas.RateByAverage:
+		sum, n := new(big.Rat), int64(0)
+		for d := books.First(month); d < books.End(month); d++ {
+			if r, ok := on[d]; ok {
+				sum.Add(sum, r)
+				n++
+			}
+		}
+		if n == 0 {
+			return nil
+		}
+		return halfEven(sum.Mul(sum, big.NewRat(10_000_000_000, n)))
+	case schemas.RateByEnd:
+		last := books.End(month) - 1
+		if latest >= last {
+			return back(last, 7)
+		}
+		return back(max(latest, books.First(month)), 7)
+	}
+	return back(day, 7)
+}
+
+// halfEven is a number of 10⁻¹⁰, as a whole one and of half the even one, and then as a fraction.
+func halfEven(v *big.Rat) *big.Rat {
+	twice := new(big.Rat).Mul(v, big.NewRat(2, 1))
+	floor := new(big.Int).Quo(v.Num(), v.Denom())
+	switch new(big.Rat).Sub(twice, new(big.Rat).SetInt(new(big.Int).Lsh(floor, 1))).Cmp(big.NewRat(1, 1)) {
+	case 1:
+		floor.Add(floor, big.NewInt(1))
+	case 0:
+		if floor.Bit(0) == 1 {
+			floor.Add(floor, big.NewInt(1))
+		}
+	}
+	return new(big.Rat).SetFrac(floor, big.NewInt(10_000_000_000))
+}
+
+// What is charged in the currency of the books, by whatever it is summed, is what the records come to by an independent
+// reckoning of their rates, to the last digit; and what has no rate is in no sum.
+func TestBookCostIsTheRecordsByTheirRates(t *testing.T) {
+	few(t, 1)
+	for name, books := range someBooks(t) {
+		t.Run(name, func(t *testing.T) { rapid.Check(t, func(rt *rapid.T) { checkRates(t, rt, books) }) })
+	}
+}
+
+func checkRates(t *testing.T, rt *rapid.T, books *schemas.Books) {
+	w := newDayWriter(t, load.Options{})
+	first := schemastest.Date("2026-08-01")
+	f := testFinance
+	f.Books = books
+	f.Rules = loadtest.Rules{Name: "a", Since: schemastest.Date("2026-09-30"), Pool: []string{"cc-0", "cc-2"}}
+	by := rapid.SampledFrom(schemas.RateBys()).Draw(rt, "by")
+	lines := randomRates(rt, first-3, first+92)
+	var err error
+	if f.Rates, err = schemas.MakeRates("EUR", by, lines[:len(lines)/3]); err != nil {
+		rt.Fatal(err)
+	}
+	currencies := []string{"USD", "CNY", "EUR"}
+	days := rapid.SliceOfNDistinct(rapid.IntRange(0, 91), 4, 8, rapid.ID).Draw(rt, "days")
+	for i, d := range append(days, 30, 60) {
+		p := schemas.Partition{Account: []string{"acme", "zeta-2", "mu"}[i%3], Date: first + schemas.Date(d)}
+		w.DayFrom(p, "SELECT * REPLACE ('"+currencies[i%3]+"' AS currency) FROM ("+
+			loadtest.UsageSQL(p, rapid.IntRange(5, 40).Draw(rt, "rows"), int64(d))+")", fmt.Sprintf("digest-%d", d), nil)
+		if i == len(days)/2 { // the rest is brought up to date, and so are the rates
+			w.publish(PublishOptions{Finance: f})
+		}
+	}
+	w.publish(PublishOptions{Finance: f})
+	if f.Rates, err = schemas.MakeRates("EUR", by, lines); err != nil {
+		rt.Fatal(err)
+	}
+	w.publish(PublishOptions{Finance: f})
+	type sum struct {
+		net, book *big.Rat
+		lacks     bool
+	}
+	want := map[string]*sum{}
+	for _, row := range w.Ask(`SELECT epoch_us(request_time) AS at, currency AS c, amount FROM usage
+		WHERE amount IS NOT NULL`) {
+		var at int64
+		var currency, amount string
+		if _, err := fmt.Sscanf(strings.NewReplacer("{'at': ", "", ", 'c': ", " ", ", 'amount': ", " ", "}", "").Replace(row),
+			"%d %s %s", &at, &currency, &amount); err != nil {
+			rt.Fatal(row, err)
+		}
+		day := books.Day(time.UnixMicro(at))
+		v, ok := new(big.Rat).SetString(amount)
+		if !ok {
+			rt.Fatal(row)
+		}
+		rate := reckoned(lines, by, books, currency, day)
+		for _, key := range []string{"day " + day.String(), "period " + books.Name(books.Month(day)),
+			"currency " + currency, "all"} {
+			s := want[key]
+			if s == nil {
+				s = &sum{new(big.Rat), new(big.Rat), false}
+				want[key] = s
+			}
+			if rate == nil {
+				s.lacks = true
+				continue
+			}
+			s.book.Add(s.book, new(big.Rat).Mul(v, rate))
+		}
+	}
+	var expected []string
+	for key, s := range want {
+		text := "NULL"
+		if !s.lacks {
+			text = s.book.FloatString(22)
+		}
+		expected = append(expected, key+" "+text)
+	}
+	slices.Sort(expected)
+	const book = `coalesce(book_sum(book_cost, net_cost)::VARCHAR, 'NULL') AS t FROM `
+	for _, relation := range []string{"chargeback_daily",
+		"(SELECT *, period_of(month_of(book_date)) AS period, in_books(net_cost, currency, book_date) AS book_cost FROM allocated_addends)",
+		"(SELECT *, period_of(month_of(book_date)) AS period, in_books(net_cost, currency, book_date) AS book_cost FROM allocated_model_daily)",
+		"(SELECT *, amount AS net_cost, period_of(month_of(book_date)) AS period, in_books(amount, currency, book_date) AS book_cost FROM booked_usage)",
+	} {
+		from := "(FROM " + relation + " WHERE net_cost IS NOT NULL)"
+		got := texts(w.Ask("SELECT format('day {} ', book_date) || " + book + from + ` GROUP BY book_date
+			UNION ALL SELECT format('period {} ', period) || ` + book + from + ` GROUP BY period
+			UNION ALL SELECT format('currency {} ', currency) || ` + book + from + ` GROUP BY currency
+			UNION ALL SELECT 'all ' || ` + book + from))
+		slices.Sort(got)
+		if !slices.Equal(got, expected) {
+			rt.Fatalf("%s, %s, %s: %s", books, by, relation, schemastest.FirstDifference(strings.Join(got, "\n"),
+				strings.Join(expected, "\n")))
+		}
+	}
+	before := w.Dump()
+	w.publish(PublishOptions{Finance: f, Full: true})
+	if d := w.Dump(); d != before {
+		rt.Fatalf("%s: built from nothing: %s", books, schemastest.FirstDifference(before, d))
+	}
+}
