@@ -124,6 +124,14 @@ func (r *Rates) Currency() string {
 // By is one of RateBys.
 func (r *Rates) By() string { return r.by }
 
+// Lines are how many lines of the file convert into the currency of the books, and how many don't.
+func (r *Rates) Lines() (used, others int) {
+	for _, own := range r.into {
+		used += len(own)
+	}
+	return used, len(r.lines) - used
+}
+
 // Digestible is all that they say of any day, for a digest.
 func (r *Rates) Digestible() any {
 	if r == nil {

@@ -125,6 +125,7 @@ func (a *allocation) fillRates(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
+		var lacks []string
 		err = a.d.fill(Catalog, "book_rates", func(add func(...driver.Value) error) error {
 			for _, u := range used {
 				r, kept := a.finance.rates.on(u.currency, u.day)
@@ -138,11 +139,18 @@ func (a *allocation) fillRates(ctx context.Context) error {
 				if err != nil {
 					return err
 				}
+				if r.Lacks != "" {
+					lacks = append(lacks, r.Lacks)
+				}
 			}
 			return nil
 		})
 		if err != nil {
 			return err
+		}
+		if len(lacks) > 0 {
+			a.lake.Log.Warn("what has no rate isn't converted, and its month can't be closed", "days", len(lacks), "first",
+				lacks[0], "hint", "FROM missing_rates lists them: add them to the file that books.rates names")
 		}
 	}
 	return a.d.Exec(ctx, `INSERT INTO temp.stale_months SELECT DISTINCT "month" FROM (

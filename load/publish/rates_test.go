@@ -1,6 +1,8 @@
 package publish
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"math/big"
 	"slices"
@@ -93,10 +95,11 @@ func halfEven(v *big.Rat) *big.Rat {
 // What is charged in the currency of the books, by whatever it is summed, is what the records come to by an independent
 // reckoning of their rates, to the last digit; and what has no rate is in no sum.
 func TestBookCostIsTheRecordsByTheirRates(t *testing.T) {
-	few(t, 1)
-	for name, books := range someBooks(t) {
-		t.Run(name, func(t *testing.T) { rapid.Check(t, func(rt *rapid.T) { checkRates(t, rt, books) }) })
-	}
+	few(t, 2)
+	calendars := someBooks(t)
+	rapid.Check(t, func(rt *rapid.T) {
+		checkRates(t, rt, calendars[rapid.SampledFrom(sortedNames(calendars)).Draw(rt, "books")])
+	})
 }
 
 func checkRates(t *testing.T, rt *rapid.T, books *schemas.Books) {
@@ -121,14 +124,13 @@ func checkRates(t *testing.T, rt *rapid.T, books *schemas.Books) {
 			w.publish(PublishOptions{Finance: f})
 		}
 	}
-	w.publish(PublishOptions{Finance: f})
 	if f.Rates, err = schemas.MakeRates("EUR", by, lines); err != nil {
 		rt.Fatal(err)
 	}
 	w.publish(PublishOptions{Finance: f})
 	type sum struct {
-		net, book *big.Rat
-		lacks     bool
+		book  *big.Rat
+		lacks bool
 	}
 	want := map[string]*sum{}
 	for _, row := range w.Ask(`SELECT epoch_us(request_time) AS at, currency AS c, amount FROM usage
@@ -149,7 +151,7 @@ func checkRates(t *testing.T, rt *rapid.T, books *schemas.Books) {
 			"currency " + currency, "all"} {
 			s := want[key]
 			if s == nil {
-				s = &sum{new(big.Rat), new(big.Rat), false}
+				s = &sum{book: new(big.Rat)}
 				want[key] = s
 			}
 			if rate == nil {
@@ -169,11 +171,10 @@ func checkRates(t *testing.T, rt *rapid.T, books *schemas.Books) {
 	}
 	slices.Sort(expected)
 	const book = `coalesce(book_sum(book_cost, net_cost)::VARCHAR, 'NULL') AS t FROM `
-	for _, relation := range []string{"chargeback_daily",
-		"(SELECT *, period_of(month_of(book_date)) AS period, in_books(net_cost, currency, book_date) AS book_cost FROM allocated_addends)",
-		"(SELECT *, period_of(month_of(book_date)) AS period, in_books(net_cost, currency, book_date) AS book_cost FROM allocated_model_daily)",
-		"(SELECT *, amount AS net_cost, period_of(month_of(book_date)) AS period, in_books(amount, currency, book_date) AS book_cost FROM booked_usage)",
-	} {
+	const converted = "(SELECT *, period_of(month_of(book_date)) AS period, in_books(net_cost, currency, book_date) " +
+		"AS book_cost FROM "
+	for _, relation := range []string{"chargeback_daily", converted + "allocated_addends)",
+		converted + "allocated_model_daily)", converted + "(SELECT *, amount AS net_cost FROM booked_usage))"} {
 		from := "(FROM " + relation + " WHERE net_cost IS NOT NULL)"
 		got := texts(w.Ask("SELECT format('day {} ', book_date) || " + book + from + ` GROUP BY book_date
 			UNION ALL SELECT format('period {} ', period) || ` + book + from + ` GROUP BY period
@@ -189,5 +190,140 @@ func checkRates(t *testing.T, rt *rapid.T, books *schemas.Books) {
 	w.publish(PublishOptions{Finance: f, Full: true})
 	if d := w.Dump(); d != before {
 		rt.Fatalf("%s: built from nothing: %s", books, schemastest.FirstDifference(before, d))
+	}
+}
+
+// inEuro is a Finance with rates of USD into EUR, a line a day, and of the currency of the books.
+func inEuro(t *testing.T, currency string, perDay ...[2]string) Finance {
+	t.Helper()
+	f := testFinance
+	f.Archived = archived(f.Rules)
+	var lines []schemas.RateLine
+	for i, l := range perDay {
+		rate, err := schemas.ParseRate(l[1])
+		must(t, err)
+		lines = append(lines, schemas.RateLine{Date: schemastest.Date(l[0]), From: "USD", To: "EUR", Rate: rate,
+			Line: fmt.Sprintf("rates.csv:%d", i+2)})
+	}
+	var err error
+	f.Rates, err = schemas.MakeRates(currency, "", lines)
+	must(t, err)
+	return f
+}
+
+// A closed month keeps its rates for good: for its charges, and for what comes later of any of its days.
+func TestAClosedMonthKeepsItsRates(t *testing.T) {
+	w := newDayWriter(t, load.Options{})
+	day := func(date string, amounts ...string) {
+		p := schemas.Partition{Account: "acme", Date: schemastest.Date(date)}
+		var rows []string
+		for i, a := range amounts {
+			rows = append(rows, loadtest.Charge(p, fmt.Sprintf("r%d", i), "tk_2", "m", a, "USD"))
+		}
+		w.Charges(p, rows...)
+	}
+	charged := func() string {
+		return strings.Join(texts(w.Ask(`SELECT format('{} {} {}{} ', period, book_date, net_cost::DOUBLE,
+				coalesce(' ' || charge_class, '')) || coalesce(rtrim(rtrim(book_cost::VARCHAR, '0'), '.'), 'NULL') || ' ' ||
+				coalesce(book_currency, 'NULL') AS t FROM chargeback_daily ORDER BY billing_month, book_date`)), "\n")
+	}
+	publish := func(f Finance) error {
+		_, err := w.lake.Publish(context.Background(), PublishOptions{Finance: f, Version: "test",
+			Now: loadtest.TickingClock()})
+		return err
+	}
+	// July was closed before the books had a currency.
+	day("2026-07-20", "7")
+	old := inEuro(t, "")
+	w.publish(PublishOptions{Finance: old})
+	if _, err := w.closeMonth("2026-07", old); err != nil {
+		t.Fatal(err)
+	}
+	day("2026-08-10", "100.000000000001")
+	f := inEuro(t, "EUR", [2]string{"2026-07-18", "0.7"}, [2]string{"2026-08-20", "0.8123456789"})
+	w.publish(PublishOptions{Finance: f})
+	if got, want := charged(), "2026-07 2026-07-20 7.0 NULL NULL\n2026-08 2026-08-10 100.000000000001 NULL EUR"; got != want {
+		t.Errorf("a day without a rate:\n%s\nwant\n%s", got, want)
+	}
+	got := w.One("SELECT period, currency, days, lacks FROM missing_rates")
+	if want := "{'period': 2026-08, 'currency': USD, 'days': 1, 'lacks': no rate of USD to EUR on 2026-08-10 or in the 7 " +
+		"days before}"; got != want {
+		t.Errorf("%s, want %s", got, want)
+	}
+	if _, err := w.closeMonth("2026-08", f); !errors.Is(err, ErrNoRate) || !strings.Contains(err.Error(), "on 2026-08-10") {
+		t.Errorf("a month that lacks a rate is closed: %v", err)
+	}
+	// A rate that comes is enough: no record, rule or balance did.
+	f = inEuro(t, "EUR", [2]string{"2026-07-18", "0.7"}, [2]string{"2026-08-09", "0.9"},
+		[2]string{"2026-08-20", "0.8123456789"}, [2]string{"2026-09-01", "1.1"})
+	w.publish(PublishOptions{Finance: f})
+	const august = "2026-07 2026-07-20 7.0 NULL NULL\n2026-08 2026-08-10 100.000000000001 90.0000000000009 EUR"
+	if got := charged(); got != august {
+		t.Errorf("the rate came:\n%s\nwant\n%s", got, august)
+	}
+	c, err := w.closeMonth("2026-08", f)
+	must(t, err)
+	if c.BookCurrency != "EUR" || len(c.Rates) != 16 || *c.Totals[0].Book != "90.0000000000009000000000" {
+		t.Errorf("the manifest keeps %s, %d rates, %v", c.BookCurrency, len(c.Rates), c.Totals)
+	}
+	// The file says something else now; what came late of August goes by what August keeps, of its day without usage, too,
+	// and what came late of July, which keeps nothing, by the file.
+	f = inEuro(t, "EUR", [2]string{"2026-07-18", "0.6"}, [2]string{"2026-08-09", "5"}, [2]string{"2026-08-20", "5"},
+		[2]string{"2026-09-01", "1.1"})
+	day("2026-07-20", "7", "1")
+	day("2026-08-10", "100.000000000001", "10")
+	day("2026-08-21", "3")
+	day("2026-09-02", "2")
+	w.publish(PublishOptions{Finance: f})
+	want := august + "\n2026-09 2026-07-20 1.0 Correction 0.6 EUR\n2026-09 2026-08-10 10.0 Correction 9 EUR\n" +
+		"2026-09 2026-08-21 3.0 Correction 2.4370370367 EUR\n2026-09 2026-09-02 2.0 2.2 EUR"
+	if got := charged(); got != want {
+		t.Errorf("late records:\n%s\nwant\n%s", got, want)
+	}
+	before := w.Dump()
+	w.publish(PublishOptions{Finance: f, Full: true})
+	if got := w.Dump(); got != before {
+		t.Errorf("built from nothing: %s", schemastest.FirstDifference(before, got))
+	}
+	// What September is charged of July it keeps from then on.
+	_, err = w.closeMonth("2026-09", f)
+	must(t, err)
+	f = inEuro(t, "EUR", [2]string{"2026-07-18", "3"}, [2]string{"2026-09-01", "3"})
+	day("2026-07-20", "7", "1", "10")
+	w.publish(PublishOptions{Finance: f})
+	if got, want := charged(), want+"\n2026-10 2026-07-20 10.0 Correction 6 EUR"; got != want {
+		t.Errorf("after September:\n%s\nwant\n%s", got, want)
+	}
+	for _, currency := range []string{"", "GBP"} {
+		other := f
+		other.Rates, err = schemas.MakeRates(currency, "", nil)
+		must(t, err)
+		if err := publish(other); !errors.Is(err, ErrOtherCurrency) ||
+			!strings.Contains(err.Error(), "2026-08 was closed in EUR") {
+			t.Errorf("the currency becomes %q: %v", currency, err)
+		}
+	}
+	report, err := w.lake.Verify(context.Background(), VerifyOptions{})
+	must(t, err)
+	for _, x := range report.Findings {
+		if x.Check == FoundClosed {
+			t.Errorf("%+v", x)
+		}
+	}
+}
+
+// An amount that no column holds fails the publish, and says why.
+func TestAnAmountBeyondTheBooksIsAnError(t *testing.T) {
+	w := newDayWriter(t, load.Options{})
+	p := schemas.Partition{Account: "acme", Date: schemastest.Date("2026-08-10")}
+	var rows []string
+	for i := range 200 {
+		rows = append(rows, loadtest.Charge(p, fmt.Sprint("r", i), "tk_2", "m", "999999", "USD"))
+	}
+	w.Charges(p, rows...)
+	f := inEuro(t, "EUR", [2]string{"2026-08-10", "99999999.9999999999"})
+	_, err := w.lake.Publish(context.Background(), PublishOptions{Finance: f, Version: "test", Now: loadtest.TickingClock()})
+	if err == nil || !strings.Contains(err.Error(), "more than 16 digits before the point") {
+		t.Error(err)
 	}
 }
