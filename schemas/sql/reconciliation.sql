@@ -406,11 +406,16 @@ CREATE VIEW period_status_and_corrections (
     corrected_records,  --| Records that came (or went, if negative) since it was closed.
     corrected_in,       --| First month those corrections are charged in.
     completeness,       --| How complete the month is: what is missing of it is missing here.
-    period              --| What people call the month: 2026-10; of a fiscal calendar 2026-P07.
+    period,             --| What people call the month: 2026-10; of a fiscal calendar 2026-P07.
+    book_currency,      --| Currency of the books; NULL if they have none.
+    book_cost           --| Charged in the month, in it. NULL if a part of it has no rate.
 ) AS
-SELECT x.*, m.completeness, period_of(x."month") AS period FROM (
+SELECT x.* EXCLUDE (book_currency, book_cost), m.completeness, period_of(x."month") AS period, x.book_currency,
+    x.book_cost
+FROM (
     WITH billed AS (
-        SELECT billing_month, currency, sum(net_cost) AS net_cost, sum(requests)::BIGINT AS requests,
+        SELECT billing_month, currency, book_currency, book_sum(book_cost, net_cost) AS book_cost,
+            sum(net_cost) AS net_cost, sum(requests)::BIGINT AS requests,
             sum(net_cost) FILTER (charge_class = 'Correction') AS corrections_in
         FROM chargeback_daily GROUP BY ALL
     ), since AS (
@@ -423,7 +428,7 @@ SELECT x.*, m.completeness, period_of(x."month") AS period FROM (
         CASE WHEN c."month" IS NOT NULL THEN 'closed'
             WHEN coalesce(b.billing_month, s.billing_month) >= d.current_month THEN 'current' ELSE 'open' END AS status,
         c.closed_at, c.reason, b.requests, b.net_cost, b.corrections_in, s.corrections_out,
-        s.records AS corrected_records, s.corrected_in
+        s.records AS corrected_records, s.corrected_in, b.book_currency, b.book_cost
     FROM billed b FULL JOIN since s ON s.billing_month = b.billing_month AND s.currency IS NOT DISTINCT FROM b.currency
     FULL JOIN closed_months c ON c."month" = coalesce(b.billing_month, s.billing_month), data_as_of d
 ) x LEFT JOIN month_completeness m ON m."month" = x."month";
