@@ -203,7 +203,7 @@ func (a *allocation) reset(ctx context.Context) error {
 	return a.d.fill(Catalog, "invoice_lines", func(add func(...driver.Value) error) error {
 		for _, l := range a.finance.Invoices {
 			err := add(l.Invoice, nullable(l.Account), l.From.Start(), l.To.Start(), dateValue(l.Date), textValue(l.Model),
-				moneyValue(&l.Amount), l.Currency, l.Source)
+				moneyValue(&l.Amount), l.Currency, l.Source, moneyValue(l.Book))
 			if err != nil {
 				return err
 			}

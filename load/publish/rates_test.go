@@ -327,3 +327,45 @@ func TestAnAmountBeyondTheBooksIsAnError(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// What an invoice came to in the currency of the books is held against what its usage comes to by the rates of its days:
+// the difference is a row of its own, and no invoice's amount is another for it.
+func TestExchangeDifferencesAreARowOfTheirOwn(t *testing.T) {
+	w := newDayWriter(t, load.Options{})
+	for date, amount := range map[string]string{"2026-08-10": "100", "2026-08-20": "10.000000000001"} {
+		p := schemas.Partition{Account: "acme", Date: schemastest.Date(date)}
+		w.Charges(p, loadtest.Charge(p, "r", "tk_2", "m", amount, "USD"))
+	}
+	f := inEuro(t, "EUR", [2]string{"2026-08-10", "0.9"}, [2]string{"2026-08-20", "0.8"})
+	amount := func(s string) schemas.Money {
+		m, err := schemas.ParseMoney(s)
+		must(t, err)
+		return m
+	}
+	line := func(invoice, usd, eur string) schemas.InvoiceLine {
+		l := schemas.InvoiceLine{Invoice: invoice, From: schemastest.Date("2026-08-01"), To: schemastest.Date("2026-09-01"),
+			Amount: amount(usd), Currency: "USD", Source: invoice + ".csv:2"}
+		if eur != "" {
+			m := amount(eur)
+			l.Book = &m
+		}
+		return l
+	}
+	rows := func(lines ...schemas.InvoiceLine) string {
+		f.Invoices = lines
+		w.publish(PublishOptions{Finance: f})
+		return strings.ReplaceAll(strings.Join(texts(w.Ask(`SELECT concat_ws(' ', kind, invoice, currency, invoiced, exported, difference) AS t
+			FROM invoice_reconciliation ORDER BY kind, invoice`)), "\n"), "'", "")
+	}
+	got := rows(line("A", "100", "91.5"), line("B", "10", "9"))
+	want := "exchange A, B EUR 100.500000000000 98.000000000001 -2.499999999999\n" +
+		"line A USD 100.000000000000 110.000000000001 0.000000000001\nline B USD 10.000000000000 110.000000000001 " +
+		"0.000000000001\nsum A, B USD 110.000000000000 110.000000000001 0.000000000001"
+	if got != want {
+		t.Errorf("%s\nwant\n%s", got, want)
+	}
+	// One that doesn't say what it came to leaves the sum unknown: there is no row.
+	if got := rows(line("A", "100", "91.5"), line("B", "10", "")); strings.Contains(got, "exchange") {
+		t.Error(got)
+	}
+}

@@ -237,7 +237,8 @@ CREATE TABLE invoice_lines (
     model VARCHAR,                   --| Model the line is for; NULL: all.
     amount DECIMAL(38,12) NOT NULL,  --| Amount.
     currency VARCHAR NOT NULL,       --| ISO 4217 code of amount.
-    source VARCHAR NOT NULL          --| File and line.
+    source VARCHAR NOT NULL,         --| File and line.
+    book_amount DECIMAL(38,12)       --| What it came to in the currency of the books; NULL: the file doesn't say.
 );
 
 --| What was added to balances, by the files of the config.
