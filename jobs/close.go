@@ -117,6 +117,14 @@ func Close(ctx context.Context, cfg *config.Config, env Env, opts CloseOptions) 
 				return err
 			}
 			objections = append(objections, more...)
+			lacks, err := lackingRates(ctx, lake, opts.Month)
+			if err != nil {
+				return err
+			}
+			if len(lacks) > 0 { // what has no rate can't be charged: no reason makes one
+				return &config.Hint{Err: &ObjectionsError{books.Name(opts.Month), append(lacks, objections...)},
+					Hint: "add the rates to the file that books.rates names, then close it again"}
+			}
 			if len(objections) > 0 && opts.Reason == "" {
 				return &config.Hint{Err: &ObjectionsError{books.Name(opts.Month), objections},
 					Hint: fmt.Sprintf(`mend them, or close it in spite of them: usagelake close --month %s --reason "…"   `+
@@ -143,7 +151,7 @@ func Close(ctx context.Context, cfg *config.Config, env Env, opts CloseOptions) 
 			}
 			c, err := lake.CloseMonth(ctx, publish.CloseOptions{Month: opts.Month, RunID: res.RunID, Version: env.Version,
 				By: closer(), Reason: reason, Objections: objections,
-				Rules: files, RulesDigest: digest, Books: books, Sign: signer, Now: env.Now,
+				Rules: files, RulesDigest: digest, Books: books, Rates: res.finance.Rates, Sign: signer, Now: env.Now,
 				Progress: opts.progress("days of FOCUS"),
 				Write: func(ctx context.Context, dir string, edition int) error {
 					return report.WriteMonth(ctx, lake, opts.Month, dir, report.MonthOptions{Books: books, Edition: edition,
@@ -319,6 +327,9 @@ func objectionsTo(ctx context.Context, lake *publish.Lake, cfg *config.Config, e
 			FROM chargeback_daily WHERE billing_month < DATE '{month}'
 			AND billing_month NOT IN (SELECT "month" FROM closed_months)
 			GROUP BY billing_month ORDER BY ALL`,
+		`SELECT format('the rates of {} to {} do not go to the end of the month: those of {} days from {} to {} may ' ||
+			'be others once they do', currency, book_currency, count(*), min(book_date), max(book_date)) FROM book_rates
+			WHERE "month" = DATE '{month}' AND NOT final AND rate IS NOT NULL GROUP BY currency, book_currency ORDER BY ALL`,
 	} {
 		lines, err := Texts(ctx, lake, about.Replace(q))
 		if err != nil {
@@ -335,6 +346,16 @@ func objectionsTo(ctx context.Context, lake *publish.Lake, cfg *config.Config, e
 		out = append(out, "a later month is closed: "+closed[len(closed)-1].Name())
 	}
 	return out, nil
+}
+
+// lackingRates lists what a month is charged that can't be converted into the currency of the books.
+func lackingRates(ctx context.Context, lake *publish.Lake, month schemas.Month) ([]string, error) {
+	return Texts(ctx, lake, fmt.Sprintf(`
+		SELECT format('{} records of {} days from {} to {} have no rate: ', sum(c.requests), count(DISTINCT c.book_date),
+			min(c.book_date), max(c.book_date)) || coalesce(arg_min(r.lacks, c.book_date), 'they have no currency')
+		FROM chargeback_daily c LEFT JOIN book_rates r ON r.currency = c.currency AND r.book_date = c.book_date
+		WHERE c.billing_month = DATE '%s' AND c.book_currency IS NOT NULL AND c.net_cost IS NOT NULL AND c.book_cost IS NULL
+		GROUP BY c.currency ORDER BY ALL`, month.First()))
 }
 
 // Texts is the answer to a query of one column.

@@ -174,7 +174,11 @@ func ReviewClose(ctx context.Context, cfg *config.Config, env Env, opts CloseOpt
 	if err != nil {
 		return nil, err
 	}
-	out.Objections = append(out.Objections, more...)
+	lacks, err := lackingRates(ctx, lake, opts.Month)
+	if err != nil && !errors.Is(err, query.ErrNotPublished) {
+		return nil, err
+	}
+	out.Objections = append(append(out.Objections, lacks...), more...)
 	// Its figures may still change, but not what its accounts are called.
 	_, err = report.Postings(ctx, lake, opts.Month, cfg.Journal.Posting(), cfg.Journal.Formats)
 	if refused := (*posting.Error)(nil); errors.As(err, &refused) {

@@ -78,6 +78,9 @@ func readFinance(cfg *config.Config) (publish.Finance, error) {
 	if out.Books, err = cfg.ReadBooks(); err != nil {
 		return out, err
 	}
+	if out.Rates, err = cfg.ReadRates(); err != nil {
+		return out, err
+	}
 	for _, b := range cfg.Budgets {
 		budget, err := b.Parse(out.Books)
 		if err != nil {

@@ -12,7 +12,8 @@ import (
 
 // The columns of an invoice file, and of a file of top-ups.
 var (
-	invoiceColumns = []string{"invoice", "period", "from", "to", "account", "date", "model", "amount", "currency"}
+	invoiceColumns = []string{"invoice", "period", "from", "to", "account", "date", "model", "amount", "currency",
+		"book_amount"}
 	topUpColumns   = []string{"date", "amount", "currency", "kind", "account", "reference", "expires"}
 )
 
@@ -41,8 +42,8 @@ func lacking(columns map[string]int, needed ...string) []error {
 }
 
 // ParseInvoices reads an invoice file: CSV with a header of invoice, period (2026-10) or from and to (excluded),
-// amount, currency, and where the invoice has them account, date and model. A line with neither date nor model is the
-// invoice's total. Other columns are passed over. Every mistake is reported, with its line.
+// amount, currency, and where the invoice has them account, date and model, and book_amount, what it came to in the
+// currency of the books. A line with neither date nor model is the invoice's total. Other columns are passed over. Every mistake is reported, with its line.
 func ParseInvoices(name string, b []byte) ([]schemas.InvoiceLine, error) {
 	var lines []schemas.InvoiceLine
 	err := allocate.ReadSheet(name, b, ledgerColumn(invoiceColumns), func(columns map[string]int) []error {
@@ -99,6 +100,13 @@ func invoiceLine(cell func(string) string) (schemas.InvoiceLine, error) {
 	}
 	if !schemas.IsCurrency(l.Currency) {
 		errs = append(errs, fmt.Errorf("currency %q is not an ISO 4217 code like USD", l.Currency))
+	}
+	if b := cell("book_amount"); b != "" {
+		book, err := schemas.ParseMoney(b)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("book_amount: %w", err))
+		}
+		l.Book = &book
 	}
 	return l, errors.Join(errs...)
 }

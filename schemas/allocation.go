@@ -174,6 +174,7 @@ type InvoiceLine struct {
 	Model    *string
 	Amount   Money
 	Currency string
+	Book     *Money // what it came to in the currency of the books; nil: it doesn't say
 	Source   string // "invoices.csv:7"
 }
 

@@ -26,6 +26,9 @@ var sqlRecords string
 //go:embed sql/allocation.sql
 var sqlAllocation string
 
+//go:embed sql/rates.sql
+var sqlRates string
+
 //go:embed sql/views.sql
 var sqlViews string
 

@@ -48,6 +48,7 @@ func (l SQLLayout) Schema() string {
 	for _, s := range l.booksStatements() {
 		s.write(&b)
 	}
+	b.WriteString(commented(sqlRates))
 	b.WriteString(l.allocatedUsage())
 	for _, s := range views {
 		s.write(&b)

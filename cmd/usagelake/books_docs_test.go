@@ -34,7 +34,7 @@ func worked(t *testing.T, page page, command func(string, ...string) (int, strin
 		}
 		for line := range strings.SplitSeq(strings.TrimSpace(b.text), "\n") {
 			if text, file, ok := strings.Cut(line, " >> "); ok {
-				f, err := os.OpenFile(file, os.O_APPEND|os.O_WRONLY, 0)
+				f, err := os.OpenFile(file, os.O_APPEND|os.O_WRONLY|os.O_CREATE, 0o600)
 				if err != nil {
 					t.Fatal(err)
 				}

@@ -300,6 +300,9 @@ func (a *app) oneReport(r report.Report) *cobra.Command {
 			if err == nil && table != "" {
 				err = doc.Choose(table)
 			}
+			if refused := (*posting.Error)(nil); errors.As(err, &refused) {
+				return config.Usage(refused.Hint, "report %s: %w", opts.Name, err)
+			}
 			if wrong := (*report.OptionsError)(nil); errors.As(err, &wrong) {
 				return config.Usage(c.CommandPath()+" --help", "%w", err)
 			}

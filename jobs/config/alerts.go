@@ -26,6 +26,7 @@ const (
 	AlertAnomaly    = "anomaly"    // a day leaves its history, or a token is new
 	AlertKey        = "key"        // a key expires soon, or was refused
 	AlertDelivery   = "delivery"   // a delivery failed, or is too long ago
+	AlertRate       = "rate"       // something is charged that there is no rate of
 )
 
 // alertKind is what a kind of rule takes.
@@ -47,6 +48,7 @@ var alertKinds = []alertKind{
 	{AlertAnomaly, []string{"within", "accounts", "scopes"}},
 	{AlertKey, []string{"within", "accounts"}},
 	{AlertDelivery, []string{"older_than"}},
+	{AlertRate, nil},
 }
 
 // Defaults of Alerts and its rules.

@@ -12,12 +12,16 @@ import (
 	"github.com/usagelake/usagelake/transform/allocate"
 )
 
-// Books is the calendar that the company keeps its books by: what is charged goes by its days and periods.
+// Books are the calendar and the currency that the company keeps its books by: what is charged goes by its days and
+// periods, and is converted into its currency.
 type Books struct {
 	Zone       string `yaml:"zone"`        // IANA, such as Asia/Shanghai; "" is UTC
 	FiscalYear int    `yaml:"fiscal_year"` // the month that it begins with; 0 is January
 	Calendar   string `yaml:"calendar"`    // of schemas.Calendars, or a CSV file of periods; "" is months
 	WeekStarts string `yaml:"week_starts"` // of a calendar of weeks; "" is sunday
+	Currency   string `yaml:"currency"`    // into which amounts are converted; "" into none
+	Rates      string `yaml:"rates"`       // a CSV file of rates
+	RateBy     string `yaml:"rate_by"`     // of schemas.RateBys; "" is day
 }
 
 // file says whether the calendar is a file that lists its periods.

@@ -35,7 +35,7 @@ type Config struct {
 	LakeAccess string    `yaml:"lake_access"`
 	Accounts   []Account `yaml:"accounts"`
 	Export     Export    `yaml:"export"`
-	// By which days and periods it is charged.
+	// By which days and periods it is charged, and in which currency.
 	Books Books `yaml:"books"`
 	// Who pays for what, and what it is held against.
 	Allocation Allocation `yaml:"allocation"`
@@ -180,6 +180,7 @@ func Load(o Overrides, getenv func(string) string) (*Config, error) {
 	if c.Books.file() {
 		c.Books.Calendar = beside(c.Books.Calendar)
 	}
+	c.Books.Rates = beside(c.Books.Rates)
 	c.Close.SSHKey = beside(c.Close.SSHKey)
 	c.Names = beside(c.Names)
 	c.Schedule.TokenFile = beside(c.Schedule.TokenFile)

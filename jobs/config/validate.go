@@ -82,6 +82,9 @@ func (c *Config) impossible() []error {
 	if err != nil {
 		bad("books", "books: %w", err)
 	}
+	if err := c.Books.checkRates(); err != nil {
+		bad("books", "books: %w", err)
+	}
 	for i, b := range c.Budgets {
 		path := fmt.Sprintf("budgets[%d]", i)
 		if _, err := b.Parse(books); err != nil {

@@ -185,6 +185,7 @@ func (d *doctor) checkFinance(ctx context.Context) {
 		d.checkRules(ctx, published)
 	}
 	d.checkBooks()
+	d.checkRates(ctx, published)
 	if len(cfg.Budgets) > 0 {
 		d.checkBudgets(ctx, published)
 	}

@@ -119,6 +119,14 @@ func (g *gatherer) budget(ctx context.Context, snap *query.Snapshot, r config.Ru
 			if err != nil {
 				return err
 			}
+			if spent == nil { // what isn't known is not over: an alert of before goes on, and says so
+				g.add(r, alert.Finding{Subject: name + " " + v.text("period_start"), Level: 1,
+					Summary: fmt.Sprintf("budget %s from %s: what is spent isn't known in %s, for a rate is missing", name,
+						v.text("period_start"), v.text("currency")),
+					Details: map[string]string{"budget": name, "period_start": v.text("period_start"),
+						"currency": v.text("currency")}})
+				return nil
+			}
 			forecast, err := v.money("forecast")
 			if err != nil {
 				return err

@@ -78,6 +78,8 @@ func (g *gatherer) ask(ctx context.Context, rules []config.Rule) map[string]erro
 			err = g.quarantine(ctx, snap, r)
 		case config.AlertAnomaly:
 			err = g.anomaly(ctx, snap, r)
+		case config.AlertRate:
+			err = g.rates(ctx, snap, r)
 		}
 		// What it found before the error goes, too: the rule is unknown, and its alerts stay as they are.
 		if err != nil {

@@ -67,6 +67,7 @@ type Package struct {
 	Bytes      int64   `json:"bytes"`  // of the zip
 	SHA256     string  `json:"sha256"` // of the zip
 	Totals     []Total `json:"totals"`
+	Posted     []Sum   `json:"posted"`
 	Files      []File  `json:"files"` // of the folder, manifest.json included
 }
 
@@ -97,8 +98,16 @@ type Total struct {
 	List        *string `json:"list_cost"`
 	Discount    *string `json:"discount"`
 	Net         *string `json:"net_cost"`
-	Posted      *string `json:"posted"` // in whole minor units, as the journal has it
 	Markup      *string `json:"markup"` // what is charged on top of Net
+	// Book is Net in the currency of the books, BookCurrency; nil if they have none.
+	BookCurrency *string `json:"book_currency,omitempty"`
+	Book         *string `json:"book_cost,omitempty"`
+}
+
+// Sum is what the journal's lines of a cost centre come to, in whole minor units of the currency that is posted.
+type Sum struct {
+	Currency string `json:"currency"`
+	Amount   string `json:"amount"`
 }
 
 // Manifest is what a package says of itself, for programs.
@@ -111,6 +120,7 @@ type Manifest struct {
 	Edition    int           `json:"statement_version"`
 	Closed     string        `json:"month_manifest_sha256"` // of the closed month
 	Totals     []Total       `json:"totals"`
+	Posted     []Sum         `json:"posted"`
 	Files      []File        `json:"files"` // beside this one
 }
 
@@ -257,17 +267,13 @@ func (m *maker) install(ctx context.Context) error {
 // of the published file, which has the rows of the closed month's ledger once it was published after the close.
 func (m *maker) charged(ctx context.Context) ([]Package, error) {
 	rows, err := query.Run(ctx, m.lake, fmt.Sprintf(`
-		SELECT c.cost_center, c.currency, c.direct, c.shared, c.corrections, c.list_cost, c.discount, c.net_cost, j.posted
-		FROM (SELECT cost_center, currency, sum(net_cost) FILTER (pool IS NULL AND charge_class IS NULL) AS direct,
-				sum(net_cost) FILTER (pool IS NOT NULL AND charge_class IS NULL) AS shared,
-				sum(net_cost) FILTER (charge_class IS NOT NULL) AS corrections, sum(list_cost) AS list_cost,
-				sum(discount) AS discount, sum(net_cost) AS net_cost
-			FROM chargeback_daily WHERE billing_month = DATE '%[1]s' GROUP BY ALL) c
-		LEFT JOIN (SELECT cost_center, currency, sum(posted) AS posted FROM chargeback_journal
-			WHERE "month" = DATE '%[1]s' AND entry = 'debit' GROUP BY ALL) j
-			ON j.cost_center = c.cost_center AND j.currency IS NOT DISTINCT FROM c.currency
-		WHERE (SELECT manifest_sha256 FROM closed_months WHERE "month" = DATE '%[1]s') = '%[2]s'
-		ORDER BY c.cost_center, c.currency`, m.Closed.Month.First(), m.Closed.Digest))
+		SELECT cost_center, currency, sum(net_cost) FILTER (pool IS NULL AND charge_class IS NULL),
+			sum(net_cost) FILTER (pool IS NOT NULL AND charge_class IS NULL),
+			sum(net_cost) FILTER (charge_class IS NOT NULL), sum(list_cost), sum(discount), sum(net_cost), book_currency,
+			book_sum(book_cost, net_cost)
+		FROM chargeback_daily WHERE billing_month = DATE '%[1]s'
+			AND (SELECT manifest_sha256 FROM closed_months WHERE "month" = DATE '%[1]s') = '%[2]s'
+		GROUP BY cost_center, currency, book_currency ORDER BY cost_center, currency`, m.Closed.Month.First(), m.Closed.Digest))
 	if err != nil {
 		return nil, err
 	}
@@ -281,11 +287,7 @@ func (m *maker) charged(ctx context.Context) ([]Package, error) {
 			out = append(out, m.of(row[0].Text))
 		}
 		t := Total{Currency: text(row[1]), Direct: text(row[2]), Shared: text(row[3]), Corrections: text(row[4]),
-			List: text(row[5]), Discount: text(row[6]), Net: text(row[7])}
-		if posted, err := schemas.ParseMoney(row[8].Text); err == nil { // with the decimals of its currency
-			s := posted.In(row[1].Text).Posted()
-			t.Posted = &s
-		}
+			List: text(row[5]), Discount: text(row[6]), Net: text(row[7]), BookCurrency: text(row[8]), Book: text(row[9])}
 		p := &out[len(out)-1]
 		p.Totals = append(p.Totals, t)
 	}
@@ -293,7 +295,10 @@ func (m *maker) charged(ctx context.Context) ([]Package, error) {
 		return nil, fmt.Errorf("what is published isn't of the month as it was closed\nhint: usagelake allocation apply   " +
 			"(publishes it)")
 	}
-	return m.marked(ctx, out)
+	if out, err = m.marked(ctx, out); err != nil {
+		return nil, err
+	}
+	return out, m.posted(ctx, out)
 }
 
 // marked adds what is charged on top, also to cost centres and in currencies that nothing else is charged in.
@@ -325,9 +330,35 @@ func (m *maker) marked(ctx context.Context, charged []Package) ([]Package, error
 	return charged, nil
 }
 
+// posted adds what is posted of each.
+func (m *maker) posted(ctx context.Context, charged []Package) error {
+	rows, err := query.Run(ctx, m.lake, fmt.Sprintf(`SELECT cost_center, currency, sum(posted) FROM chargeback_journal
+		WHERE "month" = DATE '%s' AND entry = 'debit' AND currency IS NOT NULL GROUP BY ALL ORDER BY ALL`,
+		m.Closed.Month.First()))
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	for row, err := range rows.All(ctx) {
+		if err != nil {
+			return err
+		}
+		amount, err := schemas.ParseMoney(row[2].Text)
+		if err != nil {
+			return err
+		}
+		for i := range charged {
+			if charged[i].CostCenter == row[0].Text {
+				charged[i].Posted = append(charged[i].Posted, Sum{row[1].Text, amount.In(row[1].Text).Posted()})
+			}
+		}
+	}
+	return nil
+}
+
 // of is the package of a cost centre, before it is made.
 func (m *maker) of(costCenter string) Package {
-	return Package{CostCenter: costCenter, Name: "statement-" + m.Closed.Name() + "-" + report.StatementFile(costCenter)}
+	return Package{CostCenter: costCenter, Posted: []Sum{}, Name: "statement-" + m.Closed.Name() + "-" + report.StatementFile(costCenter)}
 }
 
 func text(v query.Value) *string {
@@ -521,7 +552,7 @@ func (m *maker) seal(p *Package, dir string) error {
 	edition := max(m.Closed.Edition, 1)
 	b, err := json.MarshalIndent(Manifest{Format: formatNow, Month: m.Closed.Month, Period: m.Closed.Name(),
 		CostCenter: p.CostCenter, ClosedAt: m.Closed.ClosedAt, Edition: edition, Closed: m.Closed.Digest, Totals: p.Totals,
-		Files: files}, "", "  ")
+		Posted: p.Posted, Files: files}, "", "  ")
 	if err != nil {
 		return err
 	}

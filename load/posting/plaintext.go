@@ -96,6 +96,9 @@ func plainText(f Format, entries []Entry, s Settings) ([]byte, error) {
 			}
 			fmt.Fprintf(&b, "    %s  %s %s\n    ; id: %s\n    ; exact: %s\n", s.path(l), l.Amount.Posted(), e.Currency, l.ID,
 				l.Exact.Exact())
+			if l.Charged != "" {
+				fmt.Fprintf(&b, "    ; charged: %s\n", l.Charged)
+			}
 			if !l.Credit {
 				fmt.Fprintf(&b, "    ; cost_center: %s\n", note(l.CostCenter))
 			}
@@ -126,6 +129,9 @@ func beancount(f Format, entries []Entry, s Settings) ([]byte, error) {
 			}
 			fmt.Fprintf(&b, "  %s  %s %s\n    id: %s\n    exact: %s\n", s.path(l), l.Amount.Posted(), e.Currency, text(l.ID),
 				text(l.Exact.Exact()))
+			if l.Charged != "" {
+				fmt.Fprintf(&b, "    charged: %s\n", text(l.Charged))
+			}
 			if !l.Credit {
 				fmt.Fprintf(&b, "    cost_center: %s\n", text(l.CostCenter))
 			}

@@ -30,6 +30,7 @@ type Debit struct {
 	Corrects   schemas.Month // the closed month that it corrects; 0: none
 	Amount     schemas.Money // whole minor units of the currency; below 0 for refunds
 	Exact      schemas.Money // what Amount is rounded from
+	Charged    string        // what that is converted from, with its currency and rate: 12.5 USD at 0.92; "" if it isn't
 }
 
 // Kind is what an entry is for.
@@ -71,6 +72,7 @@ type Line struct {
 	corrects   string        // what the books call it
 	Amount     schemas.Money // debits above 0, credits below
 	Exact      schemas.Money
+	Charged    string // as of the Debit
 }
 
 // Entries are those of a journal: the charge, or with accrual that and its reversal; none where everything is 0. A
@@ -112,7 +114,7 @@ func (s Settings) entry(j Journal, kind Kind, date schemas.Date) []Entry {
 			continue
 		}
 		l := Line{Account: d.Account, CostCenter: d.CostCenter, Corrects: d.Corrects, Amount: d.Amount.In(j.Currency),
-			Exact: d.Exact.In(j.Currency)}
+			Exact: d.Exact.In(j.Currency), Charged: d.Charged}
 		corrects := ""
 		if d.Corrects != 0 {
 			l.corrects = j.Period.NameOf(d.Corrects)
@@ -215,8 +217,9 @@ func (e Entry) balance() error {
 }
 
 // text is what a line says of itself, in at most so many characters (0: any number): whom it is for, the exact amount,
-// its id. The exact amount goes first where there is no room; of a long name the end; never the id. It begins with a
-// word of ours, so that no spreadsheet computes it, whatever a cost centre is called.
+// what it is converted from, its id. Where there is no room the latter goes first, then the exact amount; of a long
+// name the end; never the id. It begins with a word of ours, so that no spreadsheet computes it, whatever a cost centre
+// is called.
 func (l Line) text(most int) string {
 	whom := "Credit of the whole"
 	if !l.Credit {
@@ -225,9 +228,15 @@ func (l Line) text(most int) string {
 			whom = "Corrects " + l.corrects + " for " + words.Line(l.CostCenter)
 		}
 	}
-	exact := whom + "; exact " + l.Exact.Exact() + "; " + l.ID
-	if n := len([]rune(exact)); most == 0 || n <= most {
-		return exact
+	amount := whom + "; exact " + l.Exact.Exact()
+	texts := []string{amount + "; " + l.ID}
+	if l.Charged != "" {
+		texts = slices.Insert(texts, 0, amount+" of "+l.Charged+"; "+l.ID)
+	}
+	for _, t := range texts {
+		if most == 0 || len([]rune(t)) <= most {
+			return t
+		}
 	}
 	return words.Clip(whom, most-len(l.ID)-2) + "; " + l.ID
 }

@@ -96,7 +96,7 @@ var financeTables = []string{
 	"ext_daily", "shared_cost_shares",
 	"chargeback_daily", "focus_closed", "closed_months", "closed_lacking", "budgets", "markups",
 	"closed_markups", "invoice_lines", "top_ups",
-	"finance_settings", "currencies", "names",
+	"finance_settings", "currencies", "names", "book_rates",
 }
 
 // reset empties the finance tables and fills those that hold what people wrote.
@@ -114,8 +114,9 @@ func (a *allocation) reset(ctx context.Context) error {
 			return err
 		}
 	}
-	_, err := a.d.conn.ExecContext(ctx, "INSERT INTO finance_settings VALUES (?, ?, ?)",
-		cmp.Or(a.finance.GLCode, DefaultGLCode), cmp.Or(a.finance.CreditGLCode, DefaultCreditGLCode), a.finance.TopUpsGiven)
+	_, err := a.d.conn.ExecContext(ctx, "INSERT INTO finance_settings VALUES (?, ?, ?, ?)",
+		cmp.Or(a.finance.GLCode, DefaultGLCode), cmp.Or(a.finance.CreditGLCode, DefaultCreditGLCode), a.finance.TopUpsGiven,
+		nullable(a.finance.Rates.Currency()))
 	if err != nil {
 		return err
 	}
@@ -206,7 +207,7 @@ func (a *allocation) reset(ctx context.Context) error {
 	return a.d.fill(Catalog, "invoice_lines", func(add func(...driver.Value) error) error {
 		for _, l := range a.finance.Invoices {
 			err := add(l.Invoice, nullable(l.Account), l.From.Start(), l.To.Start(), dateValue(l.Date), textValue(l.Model),
-				moneyValue(&l.Amount), l.Currency, l.Source)
+				moneyValue(&l.Amount), l.Currency, l.Source, moneyValue(l.Book))
 			if err != nil {
 				return err
 			}
@@ -601,12 +602,17 @@ const (
 		`discount, net_cost`
 )
 
-// charge fills chargeback_daily for the stale months that are open, from what was spent directly and from the shares.
+// charge fills chargeback_daily for the stale months that are open, from what was spent directly and from the shares,
+// and converts it. A share is converted as what it is a share of, for its amount times the rate is exact: the parts sum
+// to the whole in either currency.
 func (a *allocation) charge(ctx context.Context) error {
 	if err := a.fillClosed(ctx); err != nil {
 		return err
 	}
-	return a.d.Exec(ctx, schemas.SQLChargeback())
+	if err := a.fillRates(ctx); err != nil {
+		return fmt.Errorf("rates: %w", err)
+	}
+	return converted(a.d.Exec(ctx, schemas.SQLChargeback()))
 }
 
 // check compares what is charged with what was used. All days are compared, and not only those that were derived now:

@@ -37,6 +37,7 @@ type CloseOptions struct {
 	Rules       []RuleFile // the allocation rules of the published file, the rules file first
 	RulesDigest string
 	Books       *schemas.Books // of the published file
+	Rates       *schemas.Rates // that it was converted by; nil: the books have no currency
 	Sign        *Signer        // signs the manifest; nil: nobody does
 	Now         func() time.Time
 	// Write writes the month's statements into a directory, durable or not; nil writes none. edition is 1, or one more for
@@ -96,6 +97,7 @@ func (l *Lake) closeMonth(ctx context.Context, opts CloseOptions) (ClosedMonth, 
 	if !opts.Books.Months() {
 		m.Period = opts.Books.Name(opts.Month)
 	}
+	m.BookCurrency = opts.Rates.Currency()
 	if err := l.writeLedger(ctx, dir, opts, &m); err != nil {
 		return ClosedMonth{}, err
 	}
@@ -239,6 +241,13 @@ func (l *Lake) writeLedger(ctx context.Context, dir string, opts CloseOptions, m
 		return err
 	}
 	defer d.Close()
+	closed, err := l.Closed()
+	if err != nil {
+		return err
+	}
+	if m.Rates, err = d.keptRates(ctx, opts, closed); err != nil {
+		return err
+	}
 	if err := d.copyParquet(ctx, "SELECT * FROM chargeback_daily WHERE billing_month = DATE '"+month.First().String()+
 		"' ORDER BY ALL", filepath.Join(dir, filepath.FromSlash(LedgerFile)), ""); err != nil {
 		return fmt.Errorf("write %s: %w", LedgerFile, err)
@@ -314,7 +323,11 @@ func (d *Database) lacking(ctx context.Context, opts CloseOptions, m *Manifest) 
 
 // ledgerHolds says whether the charges in a ledger file sum to the totals, to the last digit.
 func (d *Database) ledgerHolds(ctx context.Context, file string, totals []ManifestTotal) (bool, error) {
-	rows, err := d.conn.QueryContext(ctx, ledgerTotals("read_parquet("+SqlGlob(file)+", hive_partitioning = false)"))
+	charges, err := d.ledgerRows(ctx, ledgers[0], file)
+	if err != nil {
+		return false, err
+	}
+	rows, err := d.conn.QueryContext(ctx, ledgerTotals(charges))
 	if err != nil {
 		return false, err
 	}
@@ -325,7 +338,7 @@ func (d *Database) ledgerHolds(ctx context.Context, file string, totals []Manife
 // ledgerTotals asks for the totals of charges.
 func ledgerTotals(charges string) string {
 	return "SELECT currency, sum(requests)::BIGINT, sum(list_cost)::VARCHAR, sum(discount)::VARCHAR, " +
-		"sum(net_cost)::VARCHAR FROM " + charges + " GROUP BY ALL ORDER BY ALL"
+		"sum(net_cost)::VARCHAR, sum(book_cost)::VARCHAR FROM " + charges + " GROUP BY ALL ORDER BY ALL"
 }
 
 func scanTotals(rows *sql.Rows) ([]ManifestTotal, error) {
@@ -333,7 +346,7 @@ func scanTotals(rows *sql.Rows) ([]ManifestTotal, error) {
 	totals := []ManifestTotal{} // not null in the manifest
 	for rows.Next() {
 		var t ManifestTotal
-		if err := rows.Scan(&t.Currency, &t.Requests, &t.List, &t.Discount, &t.Net); err != nil {
+		if err := rows.Scan(&t.Currency, &t.Requests, &t.List, &t.Discount, &t.Net, &t.Book); err != nil {
 			return nil, err
 		}
 		totals = append(totals, t)

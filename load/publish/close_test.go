@@ -34,7 +34,7 @@ func (w *dayWriter) closeMonth(month string, f Finance) (ClosedMonth, error) {
 		w.T.Fatal(err)
 	}
 	c, err := w.lake.CloseMonth(context.Background(), CloseOptions{Month: m, RunID: "run-c", Version: "test",
-		Now: loadtest.TickingClock(), Books: f.Books,
+		Now: loadtest.TickingClock(), Books: f.Books, Rates: f.Rates,
 		Rules:       []RuleFile{{Name: "rules.yaml", Content: []byte(f.Rules.Digest())}},
 		RulesDigest: f.Rules.Digest(),
 		Write: func(_ context.Context, dir string, _ int) error {

@@ -49,9 +49,13 @@ type Manifest struct {
 	Completeness string            `json:"completeness,omitempty"`
 	Lacking      []ManifestLacking `json:"lacking,omitempty"`
 	// Books is the calendar that it was closed by, as schemas.Books.Text; "" is UTC's calendar months.
-	Books  string          `json:"books,omitempty"`
-	Rules  ManifestRules   `json:"rules"`
-	Totals []ManifestTotal `json:"totals"`
+	Books string `json:"books,omitempty"`
+	// BookCurrency is the currency that it was closed in, beside those of the charges; "" is none. Rates are what it keeps
+	// for good, by currency and book day.
+	BookCurrency string          `json:"book_currency,omitempty"`
+	Rates        []ManifestRate  `json:"rates,omitempty"`
+	Rules        ManifestRules   `json:"rules"`
+	Totals       []ManifestTotal `json:"totals"`
 	// Markups are what was charged on top; none of a month that an older version closed.
 	Markups    []ManifestMarkup `json:"markups,omitempty"`
 	Partitions []ManifestInput  `json:"partitions"`
@@ -85,6 +89,7 @@ type ManifestTotal struct {
 	List     *string `json:"list_cost"`
 	Discount *string `json:"discount"`
 	Net      *string `json:"net_cost"`
+	Book     *string `json:"book_cost,omitempty"` // in the currency of the books, exact
 }
 
 // ManifestInput is a day file the month was closed with: Digest is that of what it was derived from.

@@ -139,28 +139,39 @@ type ledger struct {
 	dimensions string
 	measures   string
 	named      bool // whether it has the name of billing_month, too
-	// A column that ledgers of before there were books lack, and what they lack: they are of calendar months in UTC.
-	later, before string
+	// What stands beside the measures in the currency of the books; "" of one that has none. It is no measure: a correction
+	// is converted, by the rates that its day has, and not the difference of two that were.
+	booked string
+	later  []later
 }
+
+// later is a column that ledgers of before lack, and what they have instead: they are of calendar months in UTC, and
+// of books without a currency.
+type later struct{ column, before string }
 
 // ledgerRows is the query, in parentheses, of the rows of a ledger file with the columns of its table.
 func (d *Database) ledgerRows(ctx context.Context, l ledger, file string) (string, error) {
-	var has bool
-	err := d.conn.QueryRowContext(ctx, fmt.Sprintf("SELECT count(*) > 0 FROM parquet_schema(%s) WHERE name = '%s'",
-		SqlGlob(file), l.later)).Scan(&has)
 	columns := "*"
-	if !has {
-		columns += ", " + l.before
+	for _, c := range l.later {
+		var has bool
+		if err := d.conn.QueryRowContext(ctx, fmt.Sprintf("SELECT count(*) > 0 FROM parquet_schema(%s) WHERE name = '%s'",
+			SqlGlob(file), c.column)).Scan(&has); err != nil {
+			return "", err
+		}
+		if !has {
+			columns += ", " + c.before
+		}
 	}
-	return "(SELECT " + columns + " FROM read_parquet(" + SqlGlob(file) + ", hive_partitioning = false))", err
+	return "(SELECT " + columns + " FROM read_parquet(" + SqlGlob(file) + ", hive_partitioning = false))", nil
 }
 
 var ledgers = []ledger{
 	{"chargeback_daily", "temp.chargeback_live", "month_of(book_date)", LedgerFile, chargeDimensions, chargeMeasures,
-		true, "book_date",
-		"usage_date AS book_date, strftime(billing_month, '%Y-%m') AS period"},
+		true, "book_currency, book_cost", []later{
+			{"book_date", "usage_date AS book_date, strftime(billing_month, '%Y-%m') AS period"},
+			{"book_cost", "NULL::VARCHAR AS book_currency, NULL::DECIMAL(38,22) AS book_cost"}}},
 	{"focus_closed", "focus_live", "usage_month", ledgerFocus, focusColumns(false), focusColumns(true),
-		false, "usage_month", "date_trunc('month', usage_date)::DATE AS usage_month"},
+		false, "", []later{{"usage_month", "date_trunc('month', usage_date)::DATE AS usage_month"}}},
 }
 
 func focusColumns(measures bool) string {
@@ -210,26 +221,30 @@ func (a *allocation) correct(ctx context.Context) error {
 			sums = append(sums, "sum("+m+") AS "+m)
 			having = append(having, "coalesce(sum("+m+"), 0) <> 0")
 		}
-		named := ""
+		named, booked, rates := "", "SELECT c.* FROM (", ""
 		if l.named {
 			named = fmt.Sprintf("period_of(DATE '%s') AS period, ", next)
+		}
+		if l.booked != "" {
+			rates = "LEFT JOIN book_rates r ON r.currency = c.currency AND r.book_date = c.book_date"
+			booked = "SELECT c.*, s.book_currency, c.net_cost * r.rate AS book_cost FROM finance_settings s, ("
 		}
 		// What usage of these days is as the rules see it now, less what was charged for it in any closed month, corrections
 		// of then included: what is left is charged now. A row per dimensions in which any measure differs. So each
 		// correction is made anew until its month is closed, and is part of what was charged from then on: of 100 that became
 		// 120 in the next month, and 90 in the one after it, 100, 20 and −30 are charged.
 		err := a.d.Exec(ctx, fmt.Sprintf(`INSERT INTO %[1]s BY NAME
-			SELECT DATE '%[2]s' AS billing_month, %[10]s'Correction' AS charge_class, %[3]s, %[4]s
+			%[11]sSELECT DATE '%[2]s' AS billing_month, %[10]s'Correction' AS charge_class, %[3]s, %[4]s
 			FROM (
 				SELECT %[3]s, %[5]s FROM %[8]s WHERE %[9]s
 				UNION ALL
 				SELECT %[3]s, %[6]s FROM %[1]s WHERE billing_month IN (SELECT "month" FROM closed_months) AND %[9]s
 			)
-			GROUP BY %[3]s HAVING %[7]s ORDER BY ALL`,
+			GROUP BY %[3]s HAVING %[7]s) c %[12]s ORDER BY ALL`,
 			l.table, next, l.dimensions, strings.Join(sums, ", "), strings.Join(plus, ", "), strings.Join(minus, ", "),
-			strings.Join(having, " OR "), l.live, l.when+" IN ("+strings.Join(during, ", ")+")", named))
+			strings.Join(having, " OR "), l.live, l.when+" IN ("+strings.Join(during, ", ")+")", named, booked, rates))
 		if err != nil {
-			return fmt.Errorf("%s: %w", l.table, err)
+			return fmt.Errorf("%s: %w", l.table, converted(err))
 		}
 	}
 	// A day may be derived anew, by a newer version say, and come out with the same records: nothing was corrected then.

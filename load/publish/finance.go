@@ -37,7 +37,9 @@ type Finance struct {
 	// or none, and every account of the lake is.
 	Accounts []string
 	// Books are the calendar that it is charged by; nil is UTC's calendar months.
-	Books    *schemas.Books
+	Books *schemas.Books
+	// Rates convert it into the currency of the books; nil: they have none.
+	Rates    *schemas.Rates
 	Budgets  []schemas.Budget
 	Markups  []schemas.Markup
 	Invoices []schemas.InvoiceLine
@@ -86,7 +88,9 @@ type finance struct {
 	current ruleset
 	closed  []ClosedMonth
 	rules   map[schemas.Month]ruleset // of the closed months
-	digest  string                    // of all that the finance tables are derived from, besides usage
+	rates   *bookRates                // those of closed months among them
+	digest  string                    // of all that the finance tables are derived from, besides usage and rates
+	ratesAt string                    // the digest of the rates, which charges alone are derived from
 }
 
 // ruleset is an Allocator by its short name.
@@ -113,7 +117,8 @@ func (l *Lake) loadFinance(f Finance) (*finance, error) {
 	sum := sha256.New()
 	fmt.Fprintf(sum, "%d\n%s\n", financeVersion, out.current.Digest())
 	if err := json.NewEncoder(sum).Encode([]any{slices.Sorted(slices.Values(f.Accounts)), f.Budgets, f.Markups, f.Invoices,
-		f.Names, f.TopUps, f.TopUpsGiven, f.GLCode, f.CreditGLCode, f.Books.Text()}); err != nil {
+		f.Names, f.TopUps, f.TopUpsGiven, f.GLCode, f.CreditGLCode, f.Books.Text(),
+		f.Rates.Currency()}); err != nil {
 		return nil, err
 	}
 	read := map[string]ruleset{}
@@ -151,7 +156,11 @@ func (l *Lake) loadFinance(f Finance) (*finance, error) {
 		out.rules[c.Month] = r
 	}
 	out.digest = hex.EncodeToString(sum.Sum(nil))
-	return out, nil
+	if out.rates, err = newBookRates(f.Rates, f.Books, closed); err != nil {
+		return nil, err
+	}
+	out.ratesAt, err = out.rates.digest()
+	return out, err
 }
 
 // at is the rules for a book day.

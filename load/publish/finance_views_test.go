@@ -32,8 +32,8 @@ func TestEveryViewNamesWhatItShows(t *testing.T) {
 	w := financeLake(t)
 	without := map[string]string{
 		"completeness_now": "fills a table of facts", "recent_days": "facts that rates are made of",
-		"scope_rates": "facts that forecasts are made of",
-		"whole_days":  "facts that rates are made of", "booked_usage": "records, with their book days",
+		"scope_rates": "facts that forecasts are made of", "charged_in_each": "facts that forecasts are made of",
+		"whole_days": "facts that rates are made of", "booked_usage": "records, with their book days",
 		"comparable_days": "facts that comparisons are made of", "price_steps": "facts that price_changes names",
 		"quality_issues":   "facts that anomalous_days and price_changes name",
 		"usage_line_items": "records, as they came", "allocated_usage": "records, with what the rules say of each",

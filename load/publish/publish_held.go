@@ -21,7 +21,8 @@ type published struct {
 	schema     int
 	balance    string
 	finance    string
-	rules      int64 // allocation rules it was published with
+	rates      string // their digest
+	rules      int64  // allocation rules it was published with
 	generation int64
 	books      string // as schemas.Books.Text
 	closed     []schemas.Month
@@ -107,9 +108,9 @@ func readPublished(ctx context.Context, e engine, path string) (published, error
 	}
 	var records string
 	err = d.conn.QueryRowContext(ctx,
-		"SELECT balance_digest, finance_digest, (SELECT count(*) FROM allocation_rules), generation, records, "+
+		"SELECT balance_digest, finance_digest, rates_digest, (SELECT count(*) FROM allocation_rules), generation, records, "+
 			"coalesce(lake, '') FROM meta").
-		Scan(&h.balance, &h.finance, &h.rules, &h.generation, &records, &h.lake)
+		Scan(&h.balance, &h.finance, &h.rates, &h.rules, &h.generation, &records, &h.lake)
 	if err != nil {
 		return h, err
 	}

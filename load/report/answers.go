@@ -11,9 +11,12 @@ import (
 	"github.com/usagelake/usagelake/schemas/words"
 )
 
-const measures = `sum(requests)::BIGINT AS requests, TRY_CAST(sum(input_tokens) AS BIGINT) AS input_tokens,
+const costs = `sum(requests)::BIGINT AS requests, TRY_CAST(sum(input_tokens) AS BIGINT) AS input_tokens,
 	TRY_CAST(sum(cached_tokens) AS BIGINT) AS cached_tokens, TRY_CAST(sum(output_tokens) AS BIGINT) AS output_tokens,
 	sum(list_cost) AS list_cost, sum(discount) AS discount, sum(net_cost) AS net_cost`
+
+// measures are the sums of what is charged.
+func (b *builder) measures() string { return costs + b.inBooks() }
 
 // The parts that a charge is made of; they sum to net_cost.
 const parts = `sum(net_cost) FILTER (pool IS NULL AND charge_class IS NULL) AS direct_cost, sum(net_cost) FILTER ` +
@@ -33,16 +36,16 @@ func (b *builder) chargeback(ctx context.Context) error {
 	switch {
 	case users && owners:
 		source = `(SELECT month_of(book_date) AS billing_month, u.*, coalesce(a.cost_center, '` +
-			schemas.Unallocated + `') AS cost_center, a.team, a.project, a.environment, a.gl_code
+			schemas.Unallocated + `') AS cost_center, a.team, a.project, a.environment, a.gl_code` + b.converting() + `
 			FROM allocated_addends u JOIN allocations a USING (allocation_id) WHERE a.pool IS NULL
 			UNION ALL BY NAME
 			SELECT month_of(book_date) AS billing_month, * REPLACE (coalesce(cost_center, '` +
 			schemas.Unallocated +
-			`') AS cost_center), '(shared)' AS token_id, '(shared)' AS user_id, '(shared)' AS custom_user_id FROM ` +
-			`shared_cost_shares)`
+			`') AS cost_center), '(shared)' AS token_id, '(shared)' AS user_id, '(shared)' AS custom_user_id` +
+			b.converting() + ` FROM shared_cost_shares)`
 		b.note("What comes from a shared pool has no user or token of its own here, and stands as (shared).")
 	case users:
-		source = "(SELECT month_of(book_date) AS billing_month, * FROM allocated_addends)"
+		source = "(SELECT month_of(book_date) AS billing_month, *" + b.converting() + " FROM allocated_addends)"
 	}
 	if users {
 		basis = AsItIsNow
@@ -70,7 +73,7 @@ func (b *builder) chargeback(ctx context.Context) error {
 		SELECT *, CASE WHEN min(net_cost) OVER parts >= 0 OR max(net_cost) OVER parts <= 0 THEN
 		TRY_CAST(net_cost::DOUBLE / nullif(sum(net_cost) OVER parts, 0)::DOUBLE AS DECIMAL(18,6)) END AS "share"
 		FROM (SELECT %s, currency, %s FROM %s GROUP BY ALL) WINDOW parts AS (PARTITION BY currency) ORDER BY %s`,
-		strings.Join(columns, ", "), measures, source, order))
+		strings.Join(columns, ", "), b.measures(), source, order))
 	if err != nil {
 		return err
 	}
@@ -156,6 +159,9 @@ func (b *builder) moneyFigures(ctx context.Context) error {
 	}
 	if len(t.Rows) > 1 {
 		b.warn("there are amounts in %d currencies: nothing is summed across them", len(t.Rows))
+	}
+	if err := b.bookFigure(ctx); err != nil {
+		return err
 	}
 	for _, row := range t.Rows {
 		currency := t.value(row, "currency")
@@ -278,7 +284,7 @@ func (b *builder) statement(ctx context.Context) error {
 	if err := b.moneyFigures(ctx); err != nil {
 		return err
 	}
-	summary := "SELECT " + byOwner + "cost_center, currency, " + measures + ", " + parts +
+	summary := "SELECT " + byOwner + "cost_center, currency, " + b.measures() + ", " + parts +
 		" FROM chargeback_daily GROUP BY ALL"
 	if where := b.journalled(); where != "" { // in whole cents as the journal has it, so that the two agree
 		// Of the whole file: within a scope the largest remainders would be others, and the cents with them.
@@ -293,8 +299,11 @@ func (b *builder) statement(ctx context.Context) error {
 		for _, row := range t.Rows {
 			b.number("Posted", Money, row[1], row[0], "as the journal has it")
 		}
-		summary = "SELECT s.*, j.posted FROM (" + summary + ") s LEFT JOIN " + posted +
-			" j ON j.cost_center = s.cost_center AND j.currency IS NOT DISTINCT FROM s.currency"
+		// What is converted is posted in the currency of the books, and a line of it may be of several rows here.
+		if b.bookCurrency == "" {
+			summary = "SELECT s.*, j.posted FROM (" + summary + ") s LEFT JOIN " + posted +
+				" j ON j.cost_center = s.cost_center AND j.currency IS NOT DISTINCT FROM s.currency"
+		}
 	}
 	if _, err := b.add(ctx, AsCharged, "summary", "By cost centre",
 		summary+" ORDER BY currency, net_cost DESC NULLS LAST, cost_center"); err != nil {
@@ -305,7 +314,7 @@ func (b *builder) statement(ctx context.Context) error {
 		CASE WHEN charge_class IS NOT NULL THEN 'correction of ' || period_of(month_of(book_date))
 		WHEN pool IS NOT NULL THEN 'share of ' || pool ELSE 'direct' END AS charge, currency, %s
 		FROM chargeback_daily GROUP BY ALL ORDER BY cost_center, currency, net_cost DESC NULLS LAST, team, project, gl_code,
-		account, model, charge`, byOwner, measures))
+		account, model, charge`, byOwner, b.measures()))
 	if err != nil {
 		return err
 	}
@@ -342,7 +351,7 @@ func (b *builder) statement(ctx context.Context) error {
 	table.Caption = "Part of the list cost above, before pools are split."
 	pools, err := b.add(ctx, AsCharged, "pools", "Shared pools", `
 		SELECT `+byOwner+`billing_month AS "month", pool, cost_center, team, currency, sum(list_cost) AS list_cost,
-		sum(discount) AS discount, sum(net_cost) AS net_cost
+		sum(discount) AS discount, sum(net_cost) AS net_cost`+b.inBooks()+`
 		FROM chargeback_daily WHERE pool IS NOT NULL AND charge_class IS NULL GROUP BY ALL ORDER BY ALL`)
 	if err != nil {
 		return err

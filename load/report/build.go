@@ -51,14 +51,15 @@ type builder struct {
 	Options
 	// Found one after the other, each by the steps before it: clock finds period, asOf and current; subtitle closed;
 	// callNames called. doc grows as the report is built. It is one goroutine's, as the snapshot is.
-	period  schemas.Period
-	doc     *Document
-	asOf    time.Time
-	books   *schemas.Books
-	current schemas.Month // the month that is running
-	closed  bool          // the period is a month that is closed, or is being closed
-	called  calledNames
-	shared  *sharedAnswers // of Statements; nil where a document stands alone
+	period       schemas.Period
+	doc          *Document
+	asOf         time.Time
+	books        *schemas.Books
+	current      schemas.Month // the month that is running
+	closed       bool          // the period is a month that is closed, or is being closed
+	called       calledNames
+	bookCurrency string         // of the books; "" if they have none
+	shared       *sharedAnswers // of Statements; nil where a document stands alone
 }
 
 // Build answers a named report from the published file. Errors in opts are an OptionsError; ErrNothing says that the
@@ -213,7 +214,8 @@ func (b *builder) clock(ctx context.Context, r Report) error {
 	}
 	t, err := b.ask(ctx, "clock", "",
 		`SELECT as_of, current_month, coalesce((SELECT max(billing_month) FROM chargeback_daily WHERE `+b.where()+`),
-			(SELECT max(billing_month) FROM chargeback_daily)) AS last_month FROM data_as_of`)
+			(SELECT max(billing_month) FROM chargeback_daily)) AS last_month,
+			(SELECT book_currency FROM finance_settings) AS book_currency FROM data_as_of`)
 	if err != nil {
 		return err
 	}
@@ -221,6 +223,7 @@ func (b *builder) clock(ctx context.Context, r Report) error {
 	if row[0].Null || row[2].Null {
 		return fmt.Errorf("%w: the published file has no usage yet\nhint: usagelake export", ErrNothing)
 	}
+	b.bookCurrency = row[3].Text
 	var err1 error
 	b.asOf, err1 = time.Parse(time.RFC3339, row[0].Text)
 	current, err2 := schemas.ParseDate(row[1].Text)

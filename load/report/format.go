@@ -48,7 +48,7 @@ func show(c Column, v query.Value, currency string) string {
 
 // show is a cell of a row as a person reads it.
 func (t *Table) show(row []query.Value, i int) string {
-	return show(t.Columns[i], row[i], t.value(row, "currency").Text)
+	return show(t.Columns[i], row[i], t.currency(row, i))
 }
 
 // showNumber is a number as a person reads it: rounded half away from zero.

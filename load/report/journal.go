@@ -91,24 +91,62 @@ func journals(ctx context.Context, books *schemas.Books,
 	if err != nil {
 		return nil, err
 	}
-	parts, err := ask(ctx, "corrections", "", `SELECT billing_month AS "month", currency,
-			coalesce(gl_code, (SELECT default_gl_code FROM finance_settings)) AS gl_code, cost_center,
-			CASE WHEN charge_class IS NOT NULL THEN month_of(book_date) END AS corrects,
-			sum(net_cost) AS amount
-		FROM chargeback_daily WHERE `+months(period, "billing_month")+`
-		GROUP BY ALL HAVING sum(net_cost) IS NOT NULL ORDER BY ALL NULLS FIRST`)
+	// Parts of what is converted are each what all until there come to, in twelve decimals, less what came before: so they
+	// sum to the line's.
+	parts, err := ask(ctx, "corrections", "", `WITH p AS (
+			SELECT billing_month AS "month", coalesce(book_currency, currency) AS currency,
+				coalesce(gl_code, (SELECT default_gl_code FROM finance_settings)) AS gl_code, cost_center,
+				CASE WHEN charge_class IS NOT NULL THEN month_of(book_date) END AS corrects,
+				book_currency IS NOT NULL AS booked, sum(net_cost) AS own, book_sum(book_cost, net_cost) AS book
+			FROM chargeback_daily WHERE `+months(period, "billing_month")+`
+			GROUP BY ALL HAVING sum(net_cost) IS NOT NULL
+		)
+		SELECT "month", currency, gl_code, cost_center, corrects, CASE WHEN booked
+			THEN (sum(book) OVER (w ROWS UNBOUNDED PRECEDING))::DECIMAL(38,12)
+				- coalesce((sum(book) OVER (w ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING))::DECIMAL(38,12), 0)
+			ELSE own END AS amount
+		FROM p WINDOW w AS (PARTITION BY "month", currency, gl_code, cost_center ORDER BY corrects NULLS FIRST)
+		ORDER BY ALL NULLS FIRST`)
+	if err != nil {
+		return nil, err
+	}
+	charged, err := ask(ctx, "charged", "", `
+		SELECT "month", book_currency, gl_code, cost_center, corrects,
+			string_agg(own || ' ' || coalesce(currency, '?') || CASE WHEN low = high
+				THEN ' at ' || rtrim(rtrim(low::VARCHAR, '0'), '.') ELSE '' END, ' and ' ORDER BY currency)
+		FROM (
+			SELECT billing_month AS "month", c.book_currency, c.currency,
+				coalesce(gl_code, (SELECT default_gl_code FROM finance_settings)) AS gl_code, cost_center,
+				CASE WHEN charge_class IS NOT NULL THEN month_of(c.book_date) END AS corrects,
+				rtrim(rtrim(sum(net_cost)::VARCHAR, '0'), '.') AS own, min(r.rate) AS low, max(r.rate) AS high
+			FROM chargeback_daily c LEFT JOIN book_rates r ON r.currency = c.currency AND r.book_date = c.book_date
+			WHERE `+months(period, "billing_month")+` AND c.book_currency <> c.currency
+			GROUP BY ALL HAVING sum(net_cost) IS NOT NULL
+		) GROUP BY ALL`)
 	if err != nil {
 		return nil, err
 	}
 	// A line's key: NULL and the text "" are two.
 	type key [4]query.Value
 	of := map[key][][2]query.Value{} // what is corrected, and how much of the line that is
+	type part struct {
+		key
+		corrects query.Value
+	}
+	from := map[part]string{} // what a part is converted from
+	for _, row := range charged.Rows {
+		from[part{key{row[0], row[1], row[2], row[3]}, row[4]}] = row[5].Text
+	}
 	for _, row := range parts.Rows {
 		k := key{row[0], row[1], row[2], row[3]}
 		of[k] = append(of[k], [2]query.Value{row[4], row[5]})
 	}
 	var out []posting.Journal
 	for _, row := range lines.Rows {
+		if row[6].Null {
+			return nil, &posting.Error{Message: "what is charged can't be posted: a rate is missing",
+				Hint: "FROM missing_rates says which; add it to the file that books.rates names"}
+		}
 		month, err1 := schemas.ParseDate(row[0].Text)
 		exact, err2 := schemas.ParseMoney(row[5].Text)
 		posted, err3 := schemas.ParseMoney(row[6].Text)
@@ -125,9 +163,13 @@ func journals(ctx context.Context, books *schemas.Books,
 			continue
 		}
 		whole := posting.Debit{Account: row[3].Text, CostCenter: row[4].Text, Amount: posted, Exact: exact}
-		debits, err := parted(whole, currency, of[key{row[0], row[1], row[3], row[4]}])
+		k := key{row[0], row[1], row[3], row[4]}
+		debits, err := parted(whole, currency, of[k])
 		if err != nil {
 			return nil, err
+		}
+		for i := range debits {
+			debits[i].Charged = from[part{k, of[k][i][0]}]
 		}
 		j.Debits = append(j.Debits, debits...)
 	}
@@ -229,6 +271,11 @@ func parted(whole posting.Debit, currency string, parts [][2]query.Value) ([]pos
 	for _, i := range order {
 		if left.Sign() > 0 {
 			out[i].Amount, left = out[i].Amount.Add(cent), left.Sub(cent)
+		}
+	}
+	for _, i := range slices.Backward(order) { // twelve decimals may round a part up to a cent that it hasn't
+		if left.Sign() < 0 {
+			out[i].Amount, left = out[i].Amount.Sub(cent), left.Add(cent)
 		}
 	}
 	if left.Sign() != 0 { // the view rounds a line to a cent below or above: no more than a cent a part can be left

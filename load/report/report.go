@@ -112,7 +112,8 @@ func (t *Table) column(name string) int {
 type Total struct {
 	Currency string
 	Null     bool // the rows have no currency
-	// Sums are by column, in the currency; nil where there is no sum, nothing to sum, or a cell that is no exact number.
+	// Sums are by column, in the currency, or in that of the books; nil where there is no sum, nothing to sum, a cell that
+	// is no exact number, or an amount that has no rate.
 	Sums []*schemas.Money
 }
 
@@ -135,6 +136,9 @@ func (t *Table) Totals() []Total {
 			out = append(out, Total{c.Text, c.Null, make([]*schemas.Money, len(t.Columns))})
 		}
 		for j, col := range t.Columns {
+			if t.unconverted(row, j) {
+				unknown[cell{i, j}] = true
+			}
 			if !col.Sum || row[j].Null {
 				continue
 			}
@@ -143,7 +147,7 @@ func (t *Table) Totals() []Total {
 				unknown[cell{i, j}] = true
 				continue
 			}
-			v = v.In(c.Text)
+			v = v.In(t.currency(row, j))
 			if sum := out[i].Sums[j]; sum != nil {
 				v = v.Add(*sum)
 			}
@@ -277,7 +281,8 @@ var names = map[string]Column{
 	"tokens_before": {Title: "Tokens before", Kind: Count, Sum: true},
 	"tokens_now":    {Title: "Tokens now", Kind: Count, Sum: true},
 	"list_cost":     {Title: "List", Kind: Money, Sum: true}, "discount": {Title: "Discount", Kind: Money, Sum: true},
-	"net_cost":    {Title: "Net", Kind: Money, Sum: true},
+	"net_cost":   {Title: "Net", Kind: Money, Sum: true},
+	bookCurrency: {Title: "Books"}, bookCost: {Title: "Net in books", Kind: Money, Sum: true},
 	"direct_cost": {Title: "Direct", Kind: Money, Sum: true}, "shared_cost": {Title: "Shared", Kind: Money, Sum: true},
 	"unallocated_cost": {Title: "Unallocated", Kind: Money, Sum: true},
 	"correction":       {Title: "Correction", Kind: Money, Sum: true},

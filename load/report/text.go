@@ -131,6 +131,10 @@ func (t *Table) totalCells(total Total) []string {
 			if total.Null {
 				cells[i] = none
 			}
+		case c.Name == bookCurrency:
+			if at := t.column(bookCost); at >= 0 && total.Sums[at] != nil {
+				cells[i] = total.Sums[at].Currency()
+			}
 		// Once only, in the first column that is free.
 		case !named:
 			cells[i], named = totalWord, true
@@ -245,6 +249,9 @@ func (d *Document) JSON(w io.Writer) error {
 				}
 				for i, s := range total.Sums {
 					if s != nil {
+						if t.Columns[i].Name == bookCost {
+							r[bookCurrency] = s.Currency()
+						}
 						r[t.Columns[i].Name] = d.jsonValue(t.Columns[i].Kind, query.Value{Text: s.String()})
 					}
 				}

@@ -370,9 +370,8 @@ func (b *book) table(name string, t *Table) error {
 	// Widths go by what is shown, and not by all the digits that a cell holds.
 	for r, row := range t.Rows {
 		s.next(r + 2)
-		currency := t.value(row, "currency").Text
 		for i, v := range row {
-			kind := t.Columns[i].Kind
+			kind, currency := t.Columns[i].Kind, t.currency(row, i)
 			s.value(i, b.style(kind, currency, false), kind, v, currency)
 			widths[i] = max(widths[i], utf8.RuneCountInString(show(t.Columns[i], v, currency)))
 		}
@@ -412,7 +411,11 @@ func (b *book) totals(s *sheet, t *Table, totals []Total, last int) {
 		texts := t.totalCells(total)
 		for i, text := range texts {
 			c := t.Columns[i]
-			style := b.style(c.Kind, total.Currency, true)
+			in := total.Currency
+			if total.Sums[i] != nil {
+				in = total.Sums[i].Currency()
+			}
+			style := b.style(c.Kind, in, true)
 			if total.Sums[i] == nil {
 				s.put(i, style, text)
 			} else {

@@ -185,7 +185,11 @@ CREATE TABLE chargeback_daily (
     total_tokens BIGINT,             --| All tokens.
     list_cost DECIMAL(38,12),        --| Cost before the discount.
     discount DECIMAL(38,12),         --| What was taken off.
-    net_cost DECIMAL(38,12)          --| What is charged. NULL if no record has an amount.
+    net_cost DECIMAL(38,12),         --| What is charged. NULL if no record has an amount.
+    book_currency VARCHAR,           --| Currency of the books; NULL if they have none, or had none when the month was
+                                     --| closed.
+    book_cost DECIMAL(38,22)         --| net_cost × the rate of its currency and book day in book_rates, exact. NULL if
+                                     --| there is no rate: book_sum gives no sum then.
 );
 
 --| The months that are closed: what is charged in them doesn't change any more.
@@ -259,7 +263,8 @@ CREATE TABLE invoice_lines (
     model VARCHAR,                   --| Model the line is for; NULL: all.
     amount DECIMAL(38,12) NOT NULL,  --| Amount.
     currency VARCHAR NOT NULL,       --| ISO 4217 code of amount.
-    source VARCHAR NOT NULL          --| File and line.
+    source VARCHAR NOT NULL,         --| File and line.
+    book_amount DECIMAL(38,12)       --| What it came to in the currency of the books; NULL: the file doesn't say.
 );
 
 --| What was added to balances, by the files of the config.
@@ -279,7 +284,8 @@ CREATE TABLE top_ups (
 CREATE TABLE finance_settings (
     default_gl_code VARCHAR NOT NULL,  --| Debited where no rule assigned a code.
     credit_gl_code VARCHAR NOT NULL,   --| Credited with the whole.
-    top_ups_given BOOLEAN NOT NULL     --| Whether the config names files of top-ups: top_ups has all of them then.
+    top_ups_given BOOLEAN NOT NULL,    --| Whether the config names files of top-ups: top_ups has all of them then.
+    book_currency VARCHAR              --| Currency of the books; NULL if they have none.
 );
 
 --| The currencies of ISO 4217 whose minor unit isn't the hundredth: what people read, and what is posted, is rounded to

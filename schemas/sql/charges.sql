@@ -35,6 +35,8 @@ CREATE VIEW chargeback_monthly (
     list_cost,         --| Cost before the discount.
     discount,          --| What was taken off.
     net_cost,          --| What is charged.
+    book_currency,     --| Currency of the books; NULL if they have none.
+    book_cost,         --| What is charged, in it. NULL if a part of it has no rate.
     account_name,      --| What the account is called, from names; NULL if it has no name.
     cost_center_name,  --| What the cost centre is called, from names; NULL if it has no name.
     model_name,        --| What the model is called, from names; NULL if it has no name.
@@ -49,7 +51,8 @@ FROM (
         sum(requests)::BIGINT AS requests, sum(without_amount)::BIGINT AS without_amount,
         TRY_CAST(sum(input_tokens) AS BIGINT) AS input_tokens, TRY_CAST(sum(output_tokens) AS BIGINT) AS output_tokens,
         TRY_CAST(sum(cached_tokens) AS BIGINT) AS cached_tokens, TRY_CAST(sum(total_tokens) AS BIGINT) AS total_tokens,
-        sum(list_cost) AS list_cost, sum(discount) AS discount, sum(net_cost) AS net_cost
+        sum(list_cost) AS list_cost, sum(discount) AS discount, sum(net_cost) AS net_cost, book_currency,
+        book_sum(book_cost, net_cost) AS book_cost
     FROM chargeback_daily GROUP BY ALL
 ) x LEFT JOIN completeness_monthly m ON m."month" = x.billing_month AND m.account = x.account;
 
@@ -66,6 +69,8 @@ CREATE VIEW spend_by_cost_center_month (
     direct_cost,       --| Of net_cost, what was used directly.
     shared_cost,       --| Of net_cost, shares of pools.
     correction,        --| Of net_cost, corrections of closed months.
+    book_currency,     --| Currency of the books; NULL if they have none.
+    book_cost,         --| What is charged, in it. NULL if a part of it has no rate.
     cost_center_name,  --| What the cost centre is called, from names; NULL if it has no name.
     completeness,      --| How complete the month is: what is missing of it is missing here.
     period             --| What people call the month: 2026-10; of a fiscal calendar 2026-P07.
@@ -77,7 +82,8 @@ FROM (
         sum(list_cost) AS list_cost, sum(discount) AS discount, sum(net_cost) AS net_cost,
         sum(net_cost) FILTER (pool IS NULL AND charge_class IS NULL) AS direct_cost,
         sum(net_cost) FILTER (pool IS NOT NULL AND charge_class IS NULL) AS shared_cost,
-        sum(net_cost) FILTER (charge_class IS NOT NULL) AS correction
+        sum(net_cost) FILTER (charge_class IS NOT NULL) AS correction, book_currency,
+        book_sum(book_cost, net_cost) AS book_cost
     FROM chargeback_daily GROUP BY ALL
 ) x LEFT JOIN month_completeness m ON m."month" = x."month";
 
@@ -85,12 +91,13 @@ FROM (
 --| posted, exactly.
 CREATE VIEW chargeback_journal (
     "month",           --| First day of the month.
-    currency,          --| ISO 4217 code of the costs. Never sum across currencies.
+    currency,          --| Currency that is posted: that of the books, or where they have none that of the costs.
     entry,             --| debit or credit.
     gl_code,           --| Account of the general ledger; the config names the one for what no rule gave a code, and the
                        --| one that is credited.
     cost_center,       --| Cost centre that is debited; NULL of the credit.
-    amount,            --| Exact net cost; of the credit negative.
+    amount,            --| Net cost, exact; converted, to twelve decimals. Of the credit negative. NULL if a rate is
+                       --| missing: then nothing of the month is posted.
     posted,            --| amount in whole minor units of its currency (cents of USD, whole JPY, see currencies),
                        --| rounded by largest remainder so that the lines still sum to 0 and the debits to the rounded
                        --| total.
@@ -101,30 +108,43 @@ CREATE VIEW chargeback_journal (
 SELECT x.*, name_of('cost_center', x.cost_center) AS cost_center_name, m.completeness, period_of(x."month") AS period
 FROM (
     WITH debits AS (
-        SELECT billing_month, currency, coalesce(gl_code, (SELECT default_gl_code FROM finance_settings)) AS gl_code,
-            cost_center, sum(net_cost) AS amount
+        SELECT billing_month, coalesce(book_currency, currency) AS currency, book_currency IS NOT NULL AS booked,
+            coalesce(gl_code, (SELECT default_gl_code FROM finance_settings)) AS gl_code, cost_center,
+            sum(net_cost) AS own, book_sum(book_cost, net_cost) AS book
         FROM chargeback_daily GROUP BY ALL HAVING sum(net_cost) IS NOT NULL
-    ), units AS (
-        SELECT d.*, amount * (10 ** coalesce(c.minor_unit, 2))::DECIMAL(5,0) AS units,
-            (10 ** (4 - coalesce(c.minor_unit, 2)))::DECIMAL(5,0) AS unit
-        FROM debits d LEFT JOIN currencies c ON c.currency = d.currency
-    ), parts AS (
-        SELECT *, floor(units)::DECIMAL(38,0) AS down,
-            row_number() OVER (PARTITION BY billing_month, currency
-                ORDER BY units - floor(units) DESC, gl_code, cost_center) AS place,
-            round(sum(units) OVER (PARTITION BY billing_month, currency))::DECIMAL(38,0)
-                - (sum(floor(units)) OVER (PARTITION BY billing_month, currency))::DECIMAL(38,0) AS left_over
+    ), units AS ( -- in minor units: own has 12 decimals, and book 22
+        SELECT d.*, own * scale AS own_units, book * scale AS book_units
+        FROM (
+            SELECT d.*, (10 ** coalesce(c.minor_unit, 2))::DECIMAL(5,0) AS scale,
+                (10 ** (4 - coalesce(c.minor_unit, 2)))::DECIMAL(5,0) AS unit
+            FROM debits d LEFT JOIN currencies c ON c.currency = d.currency
+        ) d
+    ), halves AS (
+        SELECT *, CASE WHEN booked THEN floor(book_units)::DECIMAL(38,0) ELSE floor(own_units)::DECIMAL(38,0) END AS down,
+            CASE WHEN booked THEN (book_units - floor(book_units))::DECIMAL(38,22)
+                ELSE (own_units - floor(own_units))::DECIMAL(38,22) END AS rest
         FROM units
-    ), posted AS (
-        SELECT billing_month, currency, gl_code, cost_center, amount,
-            ((down + CASE WHEN place <= left_over THEN 1 ELSE 0 END) * unit
-                * 0.0001::DECIMAL(5,4))::DECIMAL(38,4) AS posted
+    ), whole AS ( -- rounded half away from zero: left_over is what the sum has more than its parts, rounded down
+        SELECT *, row_number() OVER (PARTITION BY billing_month, currency ORDER BY rest DESC, gl_code, cost_center) AS place,
+            sum(rest) OVER w AS rests, (sum(down) OVER w)::DECIMAL(38,0) AS downs,
+            bool_or(down IS NULL) OVER w AS lacking
+        FROM halves WINDOW w AS (PARTITION BY billing_month, currency)
+    ), parts AS (
+        SELECT *, floor(rests) + CASE WHEN rests - floor(rests) > 0.5
+            OR rests - floor(rests) = 0.5 AND downs + floor(rests) >= 0 THEN 1 ELSE 0 END AS left_over
+        FROM whole
+    ), posted AS ( -- of a month that lacks a rate nothing can be posted
+        SELECT billing_month, currency, gl_code, cost_center,
+            CASE WHEN booked THEN book::DECIMAL(38,12) ELSE own END AS amount,
+            CASE WHEN NOT lacking THEN ((down + CASE WHEN place <= left_over THEN 1 ELSE 0 END) * unit
+                * 0.0001::DECIMAL(5,4))::DECIMAL(38,4) END AS posted
         FROM parts
     )
     SELECT billing_month AS "month", currency, 'debit' AS entry, gl_code, cost_center, amount, posted FROM posted
     UNION ALL
-    SELECT billing_month, currency, 'credit', (SELECT credit_gl_code FROM finance_settings), NULL, -sum(amount),
-        -sum(posted)::DECIMAL(38,4)
+    SELECT billing_month, currency, 'credit', (SELECT credit_gl_code FROM finance_settings), NULL,
+        CASE WHEN count(*) = count(amount) THEN -sum(amount) END,
+        CASE WHEN count(*) = count(posted) THEN -sum(posted)::DECIMAL(38,4) END
     FROM posted GROUP BY billing_month, currency
 ) x LEFT JOIN month_completeness m ON m."month" = x."month";
 
@@ -157,7 +177,9 @@ CREATE VIEW unallocated (
     total_tokens,    --| All tokens.
     list_cost,       --| Cost before the discount.
     discount,        --| What was taken off.
-    net_cost         --| What is charged.
+    net_cost,        --| What is charged.
+    book_currency,   --| Currency of the books; NULL if they have none.
+    book_cost        --| What is charged, in it. NULL if there is no rate.
 ) AS
 SELECT * FROM chargeback_daily WHERE cost_center = '(unallocated)';
 
@@ -177,6 +199,8 @@ CREATE VIEW unallocated_spend (
     list_cost,     --| Cost before the discount.
     discount,      --| What was taken off.
     net_cost,      --| What is charged.
+    book_currency, --| Currency of the books; NULL if they have none.
+    book_cost,     --| What is charged, in it. NULL if a part of it has no rate.
     account_name,  --| What the account is called, from names; NULL if it has no name.
     completeness,  --| How complete the month is, of the account: what is missing of it is missing here.
     period         --| What people call the month: 2026-10; of a fiscal calendar 2026-P07.
@@ -184,12 +208,18 @@ CREATE VIEW unallocated_spend (
 SELECT x.*, name_of('account', x.account) AS account_name, m.completeness, period_of(x."month") AS period FROM (
     SELECT month_of(book_date) AS "month", account, token_id,
         name_of('token', token_id) AS token_name, user_id, name_of('user', user_id) AS user_name, currency,
-        min(usage_date) AS first_day, max(usage_date) AS last_day,
+        min(first_day) AS first_day, max(last_day) AS last_day,
         sum(requests)::BIGINT AS requests, TRY_CAST(sum(total_tokens) AS BIGINT) AS total_tokens,
-        sum(list_cost) AS list_cost, sum(discount) AS discount, sum(net_cost) AS net_cost
-    FROM allocated_addends JOIN allocations a USING (allocation_id)
-    WHERE a.cost_center IS NULL AND a.pool IS NULL
-    GROUP BY month_of(book_date), account, token_id, user_id, currency
+        sum(list_cost) AS list_cost, sum(discount) AS discount, sum(net_cost) AS net_cost, s.book_currency,
+        book_sum(net_cost * r.rate, net_cost) AS book_cost
+    FROM ( -- a rate is one of a day and a currency
+        SELECT book_date, account, token_id, user_id, currency, min(usage_date) AS first_day,
+            max(usage_date) AS last_day, sum(requests) AS requests, sum(total_tokens) AS total_tokens,
+            sum(list_cost) AS list_cost, sum(discount) AS discount, sum(net_cost) AS net_cost
+        FROM allocated_addends JOIN allocations a USING (allocation_id)
+        WHERE a.cost_center IS NULL AND a.pool IS NULL GROUP BY ALL
+    ) LEFT JOIN book_rates r USING (currency, book_date) CROSS JOIN finance_settings s
+    GROUP BY month_of(book_date), account, token_id, user_id, currency, s.book_currency
 ) x LEFT JOIN completeness_monthly m ON m."month" = x."month" AND m.account = x.account;
 
 --| From usage by UTC months to usage by the periods of the books: what a period has of another month, and what its own
@@ -254,6 +284,8 @@ CREATE VIEW shared_cost_split (
     list_cost,         --| Cost before the discount.
     discount,          --| What was taken off.
     net_cost,          --| What is charged.
+    book_currency,     --| Currency of the books; NULL if they have none.
+    book_cost,         --| What is charged, in it. NULL if a part of it has no rate.
     cost_center_name,  --| What the cost centre is called, from names; NULL if it has no name.
     completeness,      --| How complete the month is: what is missing of it is missing here.
     period             --| What people call the month: 2026-10; of a fiscal calendar 2026-P07.
@@ -263,6 +295,8 @@ FROM (
     SELECT month_of(book_date) AS "month", pool, method, currency,
         coalesce(cost_center, '(unallocated)') AS cost_center, team, project, environment, gl_code, tags, basis, ratio,
         sum(requests)::BIGINT AS requests, TRY_CAST(sum(total_tokens) AS BIGINT) AS total_tokens,
-        sum(list_cost) AS list_cost, sum(discount) AS discount, sum(net_cost) AS net_cost
-    FROM shared_cost_shares GROUP BY ALL
+        sum(list_cost) AS list_cost, sum(discount) AS discount, sum(net_cost) AS net_cost, s.book_currency,
+        book_sum(net_cost * r.rate, net_cost) AS book_cost
+    FROM shared_cost_shares LEFT JOIN book_rates r USING (currency, book_date) CROSS JOIN finance_settings s
+    GROUP BY ALL
 ) x LEFT JOIN month_completeness m ON m."month" = x."month";

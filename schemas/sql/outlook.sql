@@ -7,39 +7,76 @@ CREATE MACRO outlook_low(more, spread) AS CASE WHEN more < 0 THEN more - 1.2816 
 CREATE MACRO outlook_high(more, spread) AS CASE WHEN more < 0 THEN least(more + 1.2816 * spread, 0)
     WHEN more >= 0 THEN more + 1.2816 * spread END;
 
+--| What is charged, as forecasts count it: in the currency of the costs, and all of it once more in that of the books.
+CREATE VIEW charged_in_each (
+    billing_month,  --| First day of the month it is charged in.
+    book_date,      --| Book day of the usage.
+    account,        --| Name of the account in the config.
+    cost_center,    --| Cost centre; (unallocated) if none was assigned.
+    team,           --| Team; NULL if none was assigned.
+    project,        --| Project; NULL if none was assigned.
+    environment,    --| Environment; NULL if none was assigned.
+    model,          --| Model that was called.
+    currency,       --| That of the costs, or of the books: of the latter the rows are all that is charged.
+    own,            --| What is charged; NULL of a row in the currency of the books.
+    book,           --| net_cost × rate; NULL of a row in the currency of the costs.
+    lacking         --| Whether there is no rate, so that sums are unknown.
+) AS
+SELECT c.billing_month, c.book_date, c.account, c.cost_center, c.team, c.project, c.environment, c.model, c.currency,
+    c.net_cost AS own, NULL::DECIMAL(38,22) AS book, false AS lacking
+FROM chargeback_daily /* ever */ c CROSS JOIN finance_settings s
+WHERE s.book_currency IS NULL OR c.currency IS DISTINCT FROM s.book_currency
+UNION ALL
+SELECT c.billing_month, c.book_date, c.account, c.cost_center, c.team, c.project, c.environment, c.model,
+    s.book_currency, NULL, c.net_cost * r.rate, c.net_cost IS NOT NULL AND r.rate IS NULL
+FROM chargeback_daily /* ever */ c JOIN finance_settings s ON s.book_currency IS NOT NULL
+LEFT JOIN book_rates r ON r.currency = c.currency AND r.book_date = c.book_date;
+
 --| What everything, each account, cost centre, team, project, environment and model costs a day in each account: the
 --| mean of recent_days, in which a day without cost is 0. Estimate.
 CREATE VIEW scope_rates (
     "scope",      --| all, cost_center, team, project, environment, account or model.
     scope_value,  --| Which of these; NULL of all.
-    currency,     --| ISO 4217 code of the costs. Never sum across currencies.
+    currency,     --| That of the costs; or of the books, and then of all costs. Never sum across currencies.
     account,      --| Name of the account in the config.
     days,         --| Days it is the mean of; NULL if the account has no whole day yet.
-    rate,         --| Net cost a day, corrections of closed months apart. NULL as days.
+    rate,         --| Net cost a day, corrections of closed months apart. NULL as days, or where a rate of a currency is
+                  --| missing.
     variance      --| Its variance from day to day, the whole of the days taken for all there is.
 ) AS
 WITH costs AS ( -- of an account without a whole day: NULL, for nobody knows
-    SELECT account, book_date, cost_center, team, project, environment, model, currency, sum(net_cost) AS cost, days
+    SELECT account, book_date, cost_center, team, project, environment, model, currency, sum(own) AS own,
+        sum(book) AS book, bool_or(lacking) AS lacking, days
     -- a day costs what is charged for it in any month
-    FROM chargeback_daily /* ever */ JOIN recent_days USING (account, book_date) GROUP BY ALL
+    FROM charged_in_each JOIN recent_days USING (account, book_date) GROUP BY ALL
     UNION ALL
-    SELECT DISTINCT account, NULL::DATE, cost_center, team, project, environment, model, currency, NULL, NULL
-    FROM chargeback_daily /* ever */ ANTI JOIN recent_days USING (account)
+    SELECT DISTINCT account, NULL::DATE, cost_center, team, project, environment, model, currency, NULL, NULL, false,
+        NULL
+    FROM charged_in_each ANTI JOIN recent_days USING (account)
 ), scoped AS (
-    SELECT 'all' AS "scope", NULL AS scope_value, account, book_date, currency, cost, days FROM costs
-    UNION ALL SELECT 'account', account, account, book_date, currency, cost, days FROM costs
-    UNION ALL SELECT 'cost_center', cost_center, account, book_date, currency, cost, days FROM costs
-    UNION ALL SELECT 'team', team, account, book_date, currency, cost, days FROM costs WHERE team IS NOT NULL
-    UNION ALL SELECT 'project', project, account, book_date, currency, cost, days FROM costs WHERE project IS NOT NULL
+    SELECT 'all' AS "scope", NULL AS scope_value, account, book_date, currency, own, book, lacking, days FROM costs
+    UNION ALL SELECT 'account', account, account, book_date, currency, own, book, lacking, days FROM costs
+    UNION ALL SELECT 'cost_center', cost_center, account, book_date, currency, own, book, lacking, days FROM costs
     UNION ALL
-    SELECT 'environment', environment, account, book_date, currency, cost, days
+    SELECT 'team', team, account, book_date, currency, own, book, lacking, days FROM costs WHERE team IS NOT NULL
+    UNION ALL
+    SELECT 'project', project, account, book_date, currency, own, book, lacking, days
+    FROM costs WHERE project IS NOT NULL
+    UNION ALL
+    SELECT 'environment', environment, account, book_date, currency, own, book, lacking, days
     FROM costs WHERE environment IS NOT NULL
-    UNION ALL SELECT 'model', model, account, book_date, currency, cost, days FROM costs WHERE model IS NOT NULL
+    UNION ALL
+    SELECT 'model', model, account, book_date, currency, own, book, lacking, days FROM costs WHERE model IS NOT NULL
 ), daily AS (
-    SELECT "scope", scope_value, account, book_date, currency, days, sum(cost)::DOUBLE AS cost FROM scoped GROUP BY ALL
+    SELECT "scope", scope_value, account, book_date, currency, days, bool_or(lacking) AS lacking,
+        coalesce(sum(own)::DOUBLE, sum(book)::DOUBLE) AS cost
+    FROM scoped GROUP BY ALL
 )
-SELECT "scope", scope_value, currency, account, days, sum(cost ORDER BY book_date) / days AS rate,
-    greatest(sum(cost * cost ORDER BY book_date) / days - (sum(cost ORDER BY book_date) / days) ^ 2, 0) AS variance
+SELECT "scope", scope_value, currency, account, days,
+    CASE WHEN NOT bool_or(lacking) THEN sum(cost ORDER BY book_date) / days END AS rate,
+    CASE WHEN NOT bool_or(lacking)
+        THEN greatest(sum(cost * cost ORDER BY book_date) / days - (sum(cost ORDER BY book_date) / days) ^ 2, 0)
+        END AS variance
 FROM daily GROUP BY "scope", scope_value, currency, account, days;
 
 --| Each budget in each of its periods: spent, left, burn rate, forecast and range, status.
@@ -51,9 +88,11 @@ CREATE VIEW budget_status (
     period,             --| month, quarter or year of the books, or once: from its first day to its last.
     period_start,       --| First book day of the period.
     period_end,         --| Book day before which it ends.
-    currency,           --| ISO 4217 code of the costs. Never sum across currencies.
+    currency,           --| That of the budget: what is charged in it counts; of the currency of the books all that is
+                        --| charged, by its rates.
     amount,             --| The budget.
-    spent,              --| Net cost charged in the period so far, exact.
+    spent,              --| Net cost charged in the period so far, exact; converted, to twelve decimals. NULL if a rate
+                        --| is missing.
     left_over,          --| amount − spent; negative if it is over.
     used_share,         --| spent ÷ amount.
     days_over,          --| Complete days of the period.
@@ -72,7 +111,7 @@ CREATE VIEW budget_status (
     forecast_high,      --| Its upper end.
     threshold_reached,  --| Highest threshold that spent has reached; NULL if none.
     status              --| over: spent is more than the budget. forecast over: the forecast is. warning: a threshold is
-                        --| reached. ok.
+                        --| reached. rate missing: spent isn't known. ok.
 ) AS
 WITH spells AS ( -- corrections may be charged in a month that is still to come
     SELECT 'month' AS period, "month" AS first_month, "month" AS last_month, period_start, period_end FROM periods
@@ -94,17 +133,24 @@ WITH spells AS ( -- corrections may be charged in a month that is still to come
         AND s.last_month >= least((SELECT min(billing_month) FROM chargeback_daily), d.current_month)
         AND s.first_month <= greatest((SELECT max(billing_month) FROM chargeback_daily), d.current_month)
 ), costs AS (
-    SELECT b.budget, c.account, c.billing_month, c.book_date, c.charge_class, sum(c.net_cost) AS net_cost
-    FROM budgets b
-    JOIN chargeback_daily c ON c.currency = b.currency
+    SELECT b.budget, c.account, c.billing_month, c.book_date, c.charge_class,
+        CASE WHEN NOT b.booked THEN sum(c.net_cost) END AS own, CASE WHEN b.booked THEN sum(c.net_cost * r.rate) END AS book,
+        b.booked AND count(c.net_cost) > count(c.net_cost * r.rate) AS lacking
+    FROM (
+        SELECT b.*, b.currency IS NOT DISTINCT FROM s.book_currency AS booked
+        FROM budgets b CROSS JOIN finance_settings s
+    ) b
+    JOIN chargeback_daily c ON (b.booked OR c.currency = b.currency)
         AND (b."scope" = 'all' OR b."scope" = 'cost_center' AND c.cost_center = b.scope_value
         OR b."scope" = 'team' AND c.team = b.scope_value
         OR b."scope" = 'project' AND c.project = b.scope_value
         OR b."scope" = 'environment' AND c.environment = b.scope_value
         OR b."scope" = 'account' AND c.account = b.scope_value OR b."scope" = 'model' AND c.model = b.scope_value)
-    GROUP BY ALL
+    LEFT JOIN book_rates r ON r.currency = c.currency AND r.book_date = c.book_date
+    GROUP BY b.budget, b.booked, c.account, c.billing_month, c.book_date, c.charge_class
 ), spent AS (
-    SELECT p.budget, p.period_start, coalesce(sum(c.net_cost), 0)::DECIMAL(38,12) AS spent
+    SELECT p.budget, p.period_start, CASE WHEN NOT coalesce(bool_or(c.lacking), false)
+        THEN (coalesce(sum(c.own), 0) + coalesce(sum(c.book), 0)::DECIMAL(38,12))::DECIMAL(38,12) END AS spent
     FROM due p
     LEFT JOIN costs c ON c.budget = p.budget AND c.billing_month BETWEEN p.first_month AND p.last_month
     GROUP BY ALL
@@ -141,7 +187,8 @@ WITH spells AS ( -- corrections may be charged in a month that is still to come
         count(*) OVER (PARTITION BY s.period_start, s.period_end, c.account) AS days
     FROM spans s JOIN whole_days c ON c.book_date >= s.period_start AND c.book_date < s.period_end
 ), burnt AS (
-    SELECT p.budget, p.period_start, sum(c.net_cost::DOUBLE / w.days) AS burn_rate
+    SELECT p.budget, p.period_start, CASE WHEN NOT bool_or(c.lacking)
+        THEN sum(coalesce(c.own::DOUBLE, c.book::DOUBLE) / w.days) END AS burn_rate
     FROM due p JOIN costs c ON c.budget = p.budget AND c.charge_class IS NULL
     JOIN whole w ON w.period_start = p.period_start AND w.period_end = p.period_end AND w.account = c.account
         AND w.book_date = c.book_date
@@ -171,7 +218,7 @@ SELECT budget, "scope", scope_value, name_of("scope", scope_value) AS scope_name
     TRY_CAST(spent::DOUBLE / nullif(amount, 0)::DOUBLE AS DECIMAL(18,6)) AS used_share, days_over, days_left,
     burn_rate::DECIMAL(38,6) AS burn_rate, rate::DECIMAL(38,6) AS recent_rate, completeness,
     forecast, forecast_low, forecast_high, threshold_reached,
-    CASE WHEN spent > amount THEN 'over' WHEN forecast > amount THEN 'forecast over'
+    CASE WHEN spent IS NULL THEN 'rate missing' WHEN spent > amount THEN 'over' WHEN forecast > amount THEN 'forecast over'
         WHEN threshold_reached IS NOT NULL THEN 'warning' ELSE 'ok' END AS status
 FROM forecast;
 
@@ -202,8 +249,9 @@ CREATE VIEW forecast_month_end (
     scope_value,    --| Which of these; NULL of all.
     scope_name,     --| What it is called, from names; NULL if it has no name.
     "month",        --| The current month.
-    currency,       --| ISO 4217 code of the costs. Never sum across currencies.
-    spent,          --| Net cost charged in the month so far, exact.
+    currency,       --| That of the costs; or of the books, and then of all costs. Never sum across currencies.
+    spent,          --| Net cost charged in the month so far, exact; converted, to twelve decimals. NULL if a rate is
+                    --| missing.
     days_left,      --| Days that are still to come, the running one included.
     recent_rate,    --| Net cost a day: of each account the mean of its recent_days, summed. NULL if an account has
                     --| none. Estimate.
@@ -216,15 +264,16 @@ CREATE VIEW forecast_month_end (
     completeness    --| How complete the month is: what is missing of it is missing in spent.
 ) AS
 WITH scoped AS (
-    SELECT 'all' AS "scope", NULL AS scope_value, billing_month, currency, net_cost FROM chargeback_daily /* ever */
-    UNION ALL SELECT 'account', account, billing_month, currency, net_cost FROM chargeback_daily /* ever */
-    UNION ALL SELECT 'cost_center', cost_center, billing_month, currency, net_cost FROM chargeback_daily /* ever */
+    SELECT 'all' AS "scope", NULL AS scope_value, billing_month, currency, own, book, lacking FROM charged_in_each
+    UNION ALL SELECT 'account', account, billing_month, currency, own, book, lacking FROM charged_in_each
+    UNION ALL SELECT 'cost_center', cost_center, billing_month, currency, own, book, lacking FROM charged_in_each
 ), rates AS (
     FROM scope_rates WHERE "scope" IN ('all', 'account', 'cost_center')
 ), time_of AS (
     SELECT m.* FROM completeness_monthly m JOIN data_as_of d ON m."month" = d.current_month
 ), spent AS (
-    SELECT "scope", scope_value, currency, sum(net_cost) AS spent
+    SELECT "scope", scope_value, currency, bool_or(lacking) AS lacking,
+        coalesce(sum(own), sum(book)::DECIMAL(38,12)) AS spent
     FROM scoped JOIN data_as_of ON billing_month = current_month GROUP BY ALL
 ), ahead AS ( -- what each account's own rate makes of the time that isn't there yet
     SELECT r."scope", r.scope_value, r.currency, min(coalesce(r.days, 0)) AS history_days,
@@ -235,7 +284,8 @@ WITH scoped AS (
     FROM rates r JOIN time_of t USING (account) GROUP BY ALL
 ), outlook AS (
     SELECT coalesce(s."scope", h."scope") AS "scope", coalesce(s.scope_value, h.scope_value) AS scope_value,
-        coalesce(s.currency, h.currency) AS currency, coalesce(s.spent, 0)::DECIMAL(38,12) AS spent,
+        coalesce(s.currency, h.currency) AS currency,
+        CASE WHEN NOT coalesce(s.lacking, false) THEN coalesce(s.spent, 0)::DECIMAL(38,12) END AS spent,
         CASE WHEN h."scope" IS NULL THEN 0 ELSE h.rate END AS rate,
         CASE WHEN h."scope" IS NULL THEN 0 ELSE h.more END AS more, coalesce(h.spread, 0) AS spread,
         coalesce(h.history_days, c.history_days, 0) AS history_days

@@ -1,10 +1,11 @@
 -- What was charged against invoices and balances, and which months are closed: see charges.sql.
 
---| 7. Invoice against usage: each line of an invoice, each model or day that detailed invoices leave out, and the sum
---| of a period's invoices.
+--| 7. Invoice against usage: each line of an invoice, each model or day that detailed invoices leave out, the sum of a
+--| period's invoices, and what rates make of them.
 CREATE VIEW invoice_reconciliation (
     kind,            --| line: a line of an invoice. no line: what detailed invoices leave out. sum: all invoices of an
-                     --| account and period.
+                     --| account and period. exchange: what they came to in the currency of the books, against what the
+                     --| usage comes to by the rates of its months.
     invoice,         --| Number of the invoice; of a sum, and of what several leave out, their numbers.
     account,         --| Account it is for; NULL: all.
     account_name,    --| What the account is called, from names; NULL if it has no name.
@@ -13,7 +14,7 @@ CREATE VIEW invoice_reconciliation (
     usage_date,      --| UTC day of the line; NULL: the whole period.
     model,           --| Model of the line; NULL: all.
     model_name,      --| What the model is called, from names; NULL if it has no name.
-    currency,        --| ISO 4217 code of the costs. Never sum across currencies.
+    currency,        --| ISO 4217 code of the costs; of exchange that of the books. Never sum across currencies.
     invoiced,        --| What the invoice says; NULL if it has no line for the model.
     other_invoices,  --| What other invoices of the same account and period say of the same: a part of a bill and a
                      --| credit note are held against what these leave.
@@ -34,6 +35,7 @@ WITH written AS (
 ), lines AS (
     SELECT l.invoice, l.account, coalesce(c.period[1], l.period_start) AS period_start,
         coalesce(c.period[2], l.period_end) AS period_end, l.usage_date, l.model, l.currency, sum(l.amount) AS invoiced,
+        CASE WHEN count(*) = count(l.book_amount) THEN sum(l.book_amount) END AS book,
         string_agg(l.source, ', ' ORDER BY l.source) AS source
     FROM invoice_lines l
     LEFT JOIN credits c
@@ -211,6 +213,23 @@ WITH written AS (
                 AND (p.account IS NULL OR c.account = p.account)
         ) AS covered
     FROM periods p
+), booked AS ( -- what an invoice came to: its total, or else its lines; nothing if one of them doesn't say
+    SELECT invoice, account, period_start, period_end, currency, CASE WHEN bool_or(usage_date IS NULL AND model IS NULL)
+        THEN sum(book) FILTER (usage_date IS NULL AND model IS NULL)
+        WHEN count(*) = count(book) THEN sum(book) END AS book
+    FROM lines GROUP BY ALL
+), exchanged AS (
+    SELECT string_agg(b.invoice, ', ' ORDER BY b.invoice) AS invoice, b.account, b.period_start, b.period_end,
+        b.currency, s.book_currency, sum(b.book) AS book
+    FROM booked b JOIN finance_settings s ON s.book_currency <> b.currency
+    GROUP BY b.account, b.period_start, b.period_end, b.currency, s.book_currency HAVING count(*) = count(b.book)
+), by_rates AS (
+    SELECT e.*, book_sum(a.net_cost * r.rate, a.net_cost)::DECIMAL(38,12) AS exported
+    FROM exchanged e
+    JOIN allocated_model_daily a ON a.currency = e.currency AND a.usage_date >= e.period_start
+        AND a.usage_date < e.period_end AND (e.account IS NULL OR a.account = e.account)
+    LEFT JOIN book_rates r ON r.currency = a.currency AND r.book_date = a.book_date
+    GROUP BY ALL
 ), facts AS (
     SELECT *, accounts * date_diff('day', period_start, period_end) * 86400 - covered AS missing FROM counted
 )
@@ -238,7 +257,14 @@ SELECT b.kind, b.invoice, b.account, name_of('account', b.account) AS account_na
     b.source
 FROM compared b LEFT JOIN zone z USING (n)
 JOIN facts f
-    ON (b.account, b.period_start, b.period_end) IS NOT DISTINCT FROM (f.account, f.period_start, f.period_end);
+    ON (b.account, b.period_start, b.period_end) IS NOT DISTINCT FROM (f.account, f.period_start, f.period_end)
+UNION ALL
+SELECT 'exchange', invoice, account, name_of('account', account), period_start, period_end, NULL, NULL, NULL,
+    book_currency, book, 0, exported, exported - book,
+    CASE WHEN exported IS NULL THEN 'a rate is missing' WHEN exported <> book
+        THEN 'the rate of the invoice is another than those of its months; and what it differs by in ' || currency END,
+    NULL
+FROM by_rates;
 
 --| 8. opening + top_ups − used + unexplained = closing, exactly, from each look at the balance to the next; where a
 --| top-up is inferred nothing is left to be unexplained, and nothing was checked.
@@ -406,11 +432,16 @@ CREATE VIEW period_status_and_corrections (
     corrected_records,  --| Records that came (or went, if negative) since it was closed.
     corrected_in,       --| First month those corrections are charged in.
     completeness,       --| How complete the month is: what is missing of it is missing here.
-    period              --| What people call the month: 2026-10; of a fiscal calendar 2026-P07.
+    period,             --| What people call the month: 2026-10; of a fiscal calendar 2026-P07.
+    book_currency,      --| Currency of the books; NULL if they have none.
+    book_cost           --| Charged in the month, in it. NULL if a part of it has no rate.
 ) AS
-SELECT x.*, m.completeness, period_of(x."month") AS period FROM (
+SELECT x.* EXCLUDE (book_currency, book_cost), m.completeness, period_of(x."month") AS period, x.book_currency,
+    x.book_cost
+FROM (
     WITH billed AS (
-        SELECT billing_month, currency, sum(net_cost) AS net_cost, sum(requests)::BIGINT AS requests,
+        SELECT billing_month, currency, book_currency, book_sum(book_cost, net_cost) AS book_cost,
+            sum(net_cost) AS net_cost, sum(requests)::BIGINT AS requests,
             sum(net_cost) FILTER (charge_class = 'Correction') AS corrections_in
         FROM chargeback_daily GROUP BY ALL
     ), since AS (
@@ -423,7 +454,7 @@ SELECT x.*, m.completeness, period_of(x."month") AS period FROM (
         CASE WHEN c."month" IS NOT NULL THEN 'closed'
             WHEN coalesce(b.billing_month, s.billing_month) >= d.current_month THEN 'current' ELSE 'open' END AS status,
         c.closed_at, c.reason, b.requests, b.net_cost, b.corrections_in, s.corrections_out,
-        s.records AS corrected_records, s.corrected_in
+        s.records AS corrected_records, s.corrected_in, b.book_currency, b.book_cost
     FROM billed b FULL JOIN since s ON s.billing_month = b.billing_month AND s.currency IS NOT DISTINCT FROM b.currency
     FULL JOIN closed_months c ON c."month" = coalesce(b.billing_month, s.billing_month), data_as_of d
 ) x LEFT JOIN month_completeness m ON m."month" = x."month";

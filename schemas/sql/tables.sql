@@ -15,6 +15,7 @@ CREATE TABLE meta (
     balance_digest VARCHAR NOT NULL,    --| Digest of the balance files the table balance was read from.
     finance_digest VARCHAR NOT NULL,    --| Digest of what cost was allocated by: the rules, the budgets, the invoices,
                                         --| the closed months.
+    rates_digest VARCHAR NOT NULL,      --| Digest of the rates that it was converted by, those of closed months apart.
     records VARCHAR NOT NULL,           --| publish.records of the config: all, none, or of so many days such as 90d the
                                         --| records stand in this file.
     lake VARCHAR,                       --| Directory of the lake that the others are read from; NULL if there are none.

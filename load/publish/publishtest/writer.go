@@ -55,7 +55,7 @@ func (w *Writer) CloseMonth(month string, f publish.Finance) (publish.ClosedMont
 		w.T.Fatal(err)
 	}
 	c, err := w.Lake.CloseMonth(context.Background(), publish.CloseOptions{Month: m, RunID: "run-c", Version: "test",
-		Now: loadtest.TickingClock(), Books: f.Books,
+		Now: loadtest.TickingClock(), Books: f.Books, Rates: f.Rates,
 		Rules:       []publish.RuleFile{{Name: "rules.yaml", Content: []byte(f.Rules.Digest())}},
 		RulesDigest: f.Rules.Digest(),
 		Write: func(_ context.Context, dir string, _ int) error {
