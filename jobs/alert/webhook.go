@@ -32,8 +32,9 @@ const (
 // DefaultTimeout is how long an attempt may take.
 const DefaultTimeout = 10 * time.Second
 
-// Webhook posts messages, and what else there is to hand over, to a URL. It asks again, a few times, what may pass: what
-// breaks off, 408, 429 and 5xx. It follows no redirect. The URL is taken for a secret, as Slack's is: no error shows it.
+// Webhook posts messages, and what else there is to hand over, to a URL. It asks again, a few times, what may pass:
+// what breaks off, 408, 429 and 5xx. It follows no redirect. The URL is taken for a secret, as Slack's is: no error
+// shows it.
 type Webhook struct {
 	Receiver  string
 	URL       string // CheckURL takes it
