@@ -45,8 +45,9 @@ func (e *ObjectionsError) Error() string {
 
 // Close closes a month: it fetches the days that were not fetched whole since the month ended, what differs or is
 // missing, derives, publishes, looks for objections, and writes what is charged into statements/MONTH for good. An
-// objection that no reason overrides is an ObjectionsError, and nothing is closed. Where the config says so, the packages
-// are made and delivered then, without the lake's lock; what fails of that is a PackagesError, and the month is closed.
+// objection that no reason overrides is an ObjectionsError, and nothing is closed. Where the config says so, the
+// packages are made and delivered then, without the lake's lock; what fails of that is a PackagesError, and the month
+// is closed.
 func Close(ctx context.Context, cfg *config.Config, env Env, opts CloseOptions) (*Result, *publish.ClosedMonth, error) {
 	books, err := cfg.ReadBooks()
 	if err != nil {

@@ -55,8 +55,8 @@ func (e *PackagesError) Unwrap() error { return e.Err }
 // packageState is the lock that whoever makes or delivers packages holds.
 const packageState = "packages"
 
-// Pack makes the packages of a closed month, unless they are there, and delivers those that weren't. It takes no lock of
-// the lake: what a closed month is made of doesn't change. Deliveries that failed are a PackagesError.
+// Pack makes the packages of a closed month, unless they are there, and delivers those that weren't. It takes no lock
+// of the lake: what a closed month is made of doesn't change. Deliveries that failed are a PackagesError.
 func Pack(ctx context.Context, cfg *config.Config, env Env, opts PackageOptions) (*Packed, error) {
 	lake, err := publish.Open(cfg.Lake, env.LakeOptions(cfg))
 	if err != nil {
@@ -73,8 +73,8 @@ func Pack(ctx context.Context, cfg *config.Config, env Env, opts PackageOptions)
 	name := finance.Books.Name(opts.Month)
 	p := proverOf(lake, opts.Month, closings)
 	if p.closed == nil {
-		return nil, config.Usage("usagelake close --month "+name+"; what it is charged until now: usagelake report statement "+
-			"--month "+name, "%s is not closed, and packages are made of closed months: what they say is final", name)
+		return nil, config.Usage("usagelake close --month "+name+"; what it is charged until now: usagelake report "+
+			"statement --month "+name, "%s is not closed, and packages are made of closed months: what they say is final", name)
 	}
 	unlock, err := lake.LockState(ctx, packageState)
 	if err != nil {
@@ -220,8 +220,9 @@ func packAfter(ctx context.Context, cfg *config.Config, env Env, month schemas.M
 	if err = brokenOff(ctx, err); err == nil || errors.As(err, new(*stoppedError)) || errors.As(err, new(*PackagesError)) {
 		return packed, err
 	}
-	return packed, &PackagesError{&config.Hint{Err: fmt.Errorf("the month is closed, and its packages could not be made: %w",
-		err), Hint: "usagelake package --month last   (makes and delivers what lacks)"}}
+	err = fmt.Errorf("the month is closed, and its packages could not be made: %w", err)
+	return packed, &PackagesError{&config.Hint{Err: err,
+		Hint: "usagelake package --month last   (makes and delivers what lacks)"}}
 }
 
 // packageJob is a job of the schedule: the packages of the last closed month, and of those before of which something is
@@ -248,8 +249,8 @@ func packageJob(ctx context.Context, cfg *config.Config, env Env) (*Result, erro
 		}
 		packed, err := Pack(ctx, cfg, env, PackageOptions{Month: c.Month})
 		if packed != nil {
-			env.Logger.Info("packages", "month", packed.Month, "made", packed.Made, "packages", len(packed.Packages), "delivered",
-				len(packed.Delivered), "undelivered", len(packed.Undelivered))
+			env.Logger.Info("packages", "month", packed.Month, "made", packed.Made, "packages", len(packed.Packages),
+				"delivered", len(packed.Delivered), "undelivered", len(packed.Undelivered))
 		}
 		if err != nil {
 			errs = append(errs, err)

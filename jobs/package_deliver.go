@@ -70,10 +70,11 @@ func (d *handing) deliver(ctx context.Context, cfg *config.Config, packages []pa
 		return nil
 	}
 	first := d.failed[0]
-	return &PackagesError{&config.Hint{Err: fmt.Errorf("%s of packages of %s failed, the rest is done; the first: %s for %s: %s",
+	err := fmt.Errorf("%s of packages of %s failed, the rest is done; the first: %s for %s: %s",
 		words.Plural(len(d.failed), "delivery", "deliveries"), d.index.Period, first.Receiver,
-		words.Cell(first.CostCenter), first.Error), Hint: fmt.Sprintf("usagelake package --month %s   (delivers what wasn't)",
-		d.index.Period)}}
+		words.Cell(first.CostCenter), first.Error)
+	return &PackagesError{&config.Hint{Err: err, Hint: fmt.Sprintf(
+		"usagelake package --month %s   (delivers what wasn't)", d.index.Period)}}
 }
 
 // unknown warns of cost centres of a receiver that have no package: a mistyped one would never be delivered.

@@ -65,8 +65,9 @@ func TestEachPackageIsDeliveredOnceWhateverBreaksOff(t *testing.T) {
 	defer server.Close()
 	url := server.URL + "/hooks/a-token-in-a-path"
 	dir := t.TempDir()
-	kit.Write(t, filepath.Join(dir, "send"), "#!/bin/sh\necho \"$USAGELAKE_PACKAGE_COST_CENTER $USAGELAKE_PACKAGE_MONTH\" >> "+
-		dir+"/sent\ntest -f \"$USAGELAKE_PACKAGE_ZIP\" && test -f \"$USAGELAKE_PACKAGE/statement.html\" || exit 9\n"+
+	kit.Write(t, filepath.Join(dir, "send"), "#!/bin/sh\n"+
+		"echo \"$USAGELAKE_PACKAGE_COST_CENTER $USAGELAKE_PACKAGE_MONTH\" >> "+dir+"/sent\n"+
+		"test -f \"$USAGELAKE_PACKAGE_ZIP\" && test -f \"$USAGELAKE_PACKAGE/statement.html\" || exit 9\n"+
 		"test -z \"$URL$HMAC\" || exit 8\ngrep -q month_manifest_sha256 || exit 7\ntest -f "+dir+"/broken && "+
 		"{ echo the mail server is away; exit 1; }\nexit 0\n", 0o700)
 	t.Setenv("URL", url)

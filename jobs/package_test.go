@@ -19,8 +19,8 @@ import (
 	"github.com/usagelake/usagelake/schemas"
 )
 
-// handedOut makes a world of three owners and a pool: tokens go to whoever the rules say, those of the last third to the
-// pool, which the first two bear. October is closed.
+// handedOut makes a world of three owners and a pool: tokens go to whoever the rules say, those of the last third to
+// the pool, which the first two bear. October is closed.
 func handedOut(t *testing.T) *world {
 	w := newWorld(t, kit.Settings{PerDay: 20, At: time.Date(2026, 11, 7, 6, 0, 0, 0, time.UTC)})
 	w.export(lastOfOctober())
@@ -76,7 +76,8 @@ func TestPackagesSumToTheMonthAndHoldNothingOfOthers(t *testing.T) {
 	then := w.Read()
 	truth := then.Ask("SELECT id, token_id, user_id, amount::VARCHAR FROM usage WHERE usage_date >= '2026-10-01' " +
 		"AND usage_date < '2026-11-01'")
-	total := then.One("SELECT sum(amount)::VARCHAR FROM usage WHERE usage_date >= '2026-10-01' AND usage_date < '2026-11-01'")
+	total := then.One("SELECT sum(amount)::VARCHAR FROM usage WHERE usage_date >= '2026-10-01' " +
+		"AND usage_date < '2026-11-01'")
 	owners := map[string]string{} // of a record: the owner, or the pool
 	for _, row := range then.Ask("SELECT id, coalesce(pool, cost_center, '(unallocated)') FROM allocated_usage " +
 		"WHERE usage_date >= '2026-10-01' AND usage_date < '2026-11-01'") {
@@ -289,7 +290,8 @@ func checkPackage(t *testing.T, w *world, packed *Packed, p pack.Package, files 
 		if err != nil || string(b) != files[strings.TrimPrefix(f.Name, p.Name+"/")] {
 			t.Errorf("%s in the zip isn't that of the folder: %v", f.Name, err)
 		}
-		if name := strings.TrimPrefix(f.Name, p.Name+"/"); name != "manifest.json" && !strings.Contains(files["manifest.json"],
+		name := strings.TrimPrefix(f.Name, p.Name+"/")
+		if name != "manifest.json" && !strings.Contains(files["manifest.json"],
 			fmt.Sprintf("%x", sha256.Sum256(b))) {
 			t.Errorf("the manifest doesn't name %s", f.Name)
 		}
@@ -324,7 +326,8 @@ func opened(t *testing.T, w *world, dir string, files map[string]string) map[str
 			}
 		case ".parquet":
 			engine := w.Engine()
-			out[name] = fmt.Sprint(engine.Ask("SELECT COLUMNS(*)::VARCHAR FROM read_parquet('" + filepath.Join(dir, name) + "')"))
+			out[name] = fmt.Sprint(engine.Ask("SELECT COLUMNS(*)::VARCHAR FROM read_parquet('" + filepath.Join(dir, name) +
+				"')"))
 			engine.Close()
 			out[name+", its bytes"] = content
 		default:

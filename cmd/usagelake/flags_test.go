@@ -59,7 +59,7 @@ func TestEveryFlagHasAnEffectOrIsRefused(t *testing.T) {
 	// How each flag is tried: what stands in both calls, and what is added in the second.
 	tries := map[string][2][]string{
 		"account": {nil, {"--account", "acme"}}, "cost-center": {nil, {"--cost-center", "CC-1010"}},
-		"team":    {nil, {"--team", "Search"}},
+		"team": {nil, {"--team", "Search"}}, "owner": {nil, {"--owner", "Search"}},
 		"project": {nil, {"--project", "(unallocated)"}}, "environment": {nil, {"--environment", "(unallocated)"}},
 		"model": {nil, {"--model", "gpt-5"}},
 		"month": {nil, {"--month", "2026-10"}}, "period": {nil, {"--period", "2026-10"}},

@@ -235,8 +235,8 @@ allows, archives the answers as they came, and writes Parquet files and a DuckDB
 	for _, c := range []*cobra.Command{
 		a.demoCommand(), a.exportCommand(), a.rebuildCommand(), a.verifyCommand(), a.statusCommand(), a.queryCommand(),
 		a.balanceCommand(), a.reportCommand(), a.allocationCommand(), a.closeCommand(), a.scheduleCommand(), a.alertCommand(),
-		a.proveCommand(), a.packageCommand(), a.diffCommand(), a.pruneCommand(), a.deliverCommand(), a.restoreCommand(), a.simulateCommand(),
-		a.initCommand(), a.doctorCommand(), a.versionCommand(), a.manCommand(),
+		a.proveCommand(), a.packageCommand(), a.diffCommand(), a.pruneCommand(), a.deliverCommand(), a.restoreCommand(),
+		a.simulateCommand(), a.initCommand(), a.doctorCommand(), a.versionCommand(), a.manCommand(),
 	} {
 		c.Long += "\n\n" + exitHelp
 		a.setup(c)

@@ -32,8 +32,9 @@ const (
 // DefaultTimeout is how long an attempt may take.
 const DefaultTimeout = 10 * time.Second
 
-// Webhook posts messages, and what else there is to hand over, to a URL. It asks again, a few times, what may pass: what breaks off, 408, 429 and 5xx. It
-// follows no redirect. The URL is taken for a secret, as Slack's is: no error shows it.
+// Webhook posts messages, and what else there is to hand over, to a URL. It asks again, a few times, what may pass:
+// what breaks off, 408, 429 and 5xx. It follows no redirect. The URL is taken for a secret, as Slack's is: no error
+// shows it.
 type Webhook struct {
 	Receiver  string
 	URL       string // CheckURL takes it
@@ -97,7 +98,8 @@ type Payload struct {
 	Type   string            // its Content-Type
 	Header map[string]string // further headers
 	Size   int64
-	Open   func() (io.ReadCloser, error) // the body from its begin, the same each time: it is read to be signed, and to be sent
+	// Open gives the body from its beginning, the same each time: it is read to be signed, and to be sent.
+	Open func() (io.ReadCloser, error)
 }
 
 // Post posts a payload. Tries within one call are for what passes in seconds; what takes longer is the caller's, so

@@ -12,7 +12,8 @@ import (
 )
 
 // delivered asks what the last delivery to each place of the config came to: one that failed, and one that is too long
-// ago; and what packages of closed months came to. A delivery that never was made counts from when it was first tried; one that nobody asked for yet says nothing.
+// ago; and what packages of closed months came to. A delivery that never was made counts from when it was first tried;
+// one that nobody asked for yet says nothing.
 func (g *gatherer) delivered(rules []config.Rule) error {
 	for _, d := range g.cfg.Deliver {
 		o, ok, err := deliver.Last(g.lake.Lake, d.Name)

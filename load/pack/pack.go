@@ -245,7 +245,8 @@ func (m *maker) make(ctx context.Context) error {
 	return m.install(ctx)
 }
 
-// install puts what was made in the place of what was there. A kill in between leaves none, and the next run makes them.
+// install puts what was made in the place of what was there. A kill in between leaves none, and the next run makes
+// them.
 func (m *maker) install(ctx context.Context) error {
 	if err := context.Cause(ctx); err != nil {
 		return err
@@ -257,7 +258,14 @@ func (m *maker) install(ctx context.Context) error {
 	if err := m.lake.FS.Rename(target, old); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	if err := errors.Join(m.lake.SyncDir(m.dir), m.lake.FS.Rename(m.dir, target), m.lake.SyncDir(m.lake.Path(Dir))); err != nil {
+	err := m.lake.SyncDir(m.dir)
+	if err == nil {
+		err = m.lake.FS.Rename(m.dir, target)
+	}
+	if err == nil {
+		err = m.lake.SyncDir(m.lake.Path(Dir))
+	}
+	if err != nil {
 		return err
 	}
 	return m.lake.FS.RemoveAll(old)

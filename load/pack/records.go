@@ -13,7 +13,8 @@ const handed = `book_date, request_time, account, id, "ordinal", record_kind, to
 	cached_tokens, total_tokens, input_price, output_price, cached_price, currency`
 
 // recordsOrder names each row.
-const recordsOrder = `book_date, request_time, account, id, "ordinal", charge, team, project, environment, gl_code, share`
+const recordsOrder = `book_date, request_time, account, id, "ordinal", charge, team, project, environment, gl_code,
+	share`
 
 // costs are the columns of a record's cost: what the record has, and what a share has.
 var costs = []struct{ record, share string }{

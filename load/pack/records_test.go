@@ -39,7 +39,8 @@ func TestPartsOfRecordsSumToTheShares(t *testing.T) {
 			var rows [][4]string
 			for i := range rapid.IntRange(1, 12).Draw(rt, "records") {
 				c := charge{day: day, id: fmt.Sprintf("%s-%02d", day, i), amount: amounts.Draw(rt, "amount"),
-					token: rapid.SampledFrom([]string{"tk_2", "tk_4", "tk_1"}).Draw(rt, "token"), pooled: rapid.Bool().Draw(rt, "pooled")}
+					token:  rapid.SampledFrom([]string{"tk_2", "tk_4", "tk_1"}).Draw(rt, "token"),
+					pooled: rapid.Bool().Draw(rt, "pooled")}
 				model := "other"
 				if c.pooled {
 					model = "model-1"

@@ -85,8 +85,8 @@ func Build(ctx context.Context, lake *publish.Lake, opts Options) (*Document, er
 	}
 	defer s.Close()
 	b := &builder{Snapshot: s, Options: opts}
-	// resolve, clock and named ask the whole file: which month is the last, and which names there are, must not hang on a scope
-	// that is wrong. From Narrow on every question is asked of the scope.
+	// resolve, clock and named ask the whole file: which month is the last, and which names there are, must not hang on a
+	// scope that is wrong. From Narrow on every question is asked of the scope.
 	if err := b.resolve(ctx); err != nil {
 		return nil, err
 	}

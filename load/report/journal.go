@@ -192,7 +192,8 @@ func JournalCSV(ctx context.Context, lake *publish.Lake, month schemas.Month, co
 
 // Entries are those that the journal of a month is posted with, as it is published. What can't be posted is a
 // posting.Error.
-func Entries(ctx context.Context, lake *publish.Lake, month schemas.Month, s posting.Settings) ([]posting.Entry, error) {
+func Entries(ctx context.Context, lake *publish.Lake, month schemas.Month, s posting.Settings) (
+	[]posting.Entry, error) {
 	snapshot, err := query.OpenSnapshot(ctx, lake)
 	if err != nil {
 		return nil, err

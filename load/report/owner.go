@@ -18,8 +18,8 @@ var ownerDimensions = []struct{ name, title string }{
 func OwnerNames() string {
 	var of []string
 	for _, d := range ownerDimensions {
-		of = append(of, fmt.Sprintf("SELECT %[1]s AS name, '%[1]s' AS dimension FROM chargeback_daily WHERE %[1]s IS NOT NULL",
-			d.name))
+		of = append(of, fmt.Sprintf("SELECT %[1]s AS name, '%[1]s' AS dimension FROM chargeback_daily "+
+			"WHERE %[1]s IS NOT NULL", d.name))
 	}
 	return strings.Join(of, " UNION ")
 }
@@ -31,8 +31,8 @@ func (b *builder) resolve(ctx context.Context) error {
 		return nil
 	}
 	t, err := b.ask(ctx, "owners", "", fmt.Sprintf(`SELECT name, dimension, name = %[1]s AS it FROM (%[2]s)
-		ORDER BY it DESC, jaro_winkler_similarity(lower(name), lower(%[1]s)) DESC, name, dimension`, schemas.SQLString(b.Owner),
-		OwnerNames()))
+		ORDER BY it DESC, jaro_winkler_similarity(lower(name), lower(%[1]s)) DESC, name, dimension`,
+		schemas.SQLString(b.Owner), OwnerNames()))
 	if err != nil {
 		return err
 	}
@@ -58,8 +58,8 @@ func (b *builder) resolve(ctx context.Context) error {
 	case len(is) == 0 && len(near) == 0:
 		return refuse("nothing in the published file has an owner")
 	case len(is) == 0:
-		return refuse("no cost centre, team or project is called that; the nearest are %s", strings.Join(near[:min(3, len(near))],
-			", "))
+		return refuse("no cost centre, team or project is called that; the nearest are %s",
+			strings.Join(near[:min(3, len(near))], ", "))
 	}
 	values := b.Scope.Values(is[0])
 	if len(*values) > 0 {
