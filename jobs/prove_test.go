@@ -103,7 +103,7 @@ func TestEvidenceIsCheckedWithoutTheProgramAndFindsAChangedCent(t *testing.T) {
 		w.rules(twoRules)
 		// The books are in another currency, by a rate that differs from day to day.
 		rates := "date,from,to,rate\n"
-		for day, n := schemas.DateOf(october.Start())-7, 0; n < 45; day, n = day+1, n+1 {
+		for day, n := schemas.DateOf(october.Start())-30, 0; n < 75; day, n = day+1, n+1 {
 			rates += fmt.Sprintf("%s,USD,EUR,0.9%02d7\n", day, n)
 		}
 		w.Cfg.Books = config.Books{Currency: "EUR", Rates: filepath.Join(t.TempDir(), "rates.csv")}

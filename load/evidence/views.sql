@@ -81,7 +81,8 @@ WITH debits AS (
         FROM debits d LEFT JOIN currencies c ON c.currency = d.currency
     ) d
 ), halves AS ( -- an amount in the currency of the books has 22 decimals, and is rounded once
-    SELECT *, CASE WHEN converted THEN floor(book_units)::DECIMAL(38,0) ELSE floor(own_units)::DECIMAL(38,0) END AS down,
+    SELECT *,
+        CASE WHEN converted THEN floor(book_units)::DECIMAL(38,0) ELSE floor(own_units)::DECIMAL(38,0) END AS down,
         CASE WHEN converted THEN (book_units - floor(book_units))::DECIMAL(38,22)
             ELSE (own_units - floor(own_units))::DECIMAL(38,22) END AS rest
     FROM units
@@ -95,6 +96,7 @@ WITH debits AS (
         OR rests - floor(rests) = 0.5 AND downs + floor(rests) >= 0 THEN 1 ELSE 0 END AS left_over
     FROM whole
 )
-SELECT currency, gl_code, cost_center, CASE WHEN converted THEN book::DECIMAL(38,12) ELSE own::DECIMAL(38,12) END AS amount,
+SELECT currency, gl_code, cost_center,
+    CASE WHEN converted THEN book::DECIMAL(38,12) ELSE own::DECIMAL(38,12) END AS amount,
     ((down + CASE WHEN place <= left_over THEN 1 ELSE 0 END) * unit * 0.0001::DECIMAL(5,4))::DECIMAL(38,4) AS posted
 FROM parts;
