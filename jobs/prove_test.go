@@ -80,7 +80,11 @@ func sums(t *testing.T, dir string) error {
 	}
 	c := exec.Command(path, "-c", "--quiet", "SHA256SUMS")
 	c.Dir = dir
-	return c.Run()
+	out, err := c.CombinedOutput()
+	if err == nil && len(out) > 0 { // of a line that is no digest it warns alone
+		err = errors.New(string(out))
+	}
+	return err
 }
 
 const oddCenter = "=B/../<x>" // of twoRules
