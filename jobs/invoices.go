@@ -14,7 +14,7 @@ import (
 var (
 	invoiceColumns = []string{"invoice", "period", "from", "to", "account", "date", "model", "amount", "currency",
 		"book_amount"}
-	topUpColumns   = []string{"date", "amount", "currency", "kind", "account", "reference", "expires"}
+	topUpColumns = []string{"date", "amount", "currency", "kind", "account", "reference", "expires"}
 )
 
 // ledgerColumn judges the name of a column of a file that some other system wrote: what isn't ours is passed over, such
@@ -43,7 +43,8 @@ func lacking(columns map[string]int, needed ...string) []error {
 
 // ParseInvoices reads an invoice file: CSV with a header of invoice, period (2026-10) or from and to (excluded),
 // amount, currency, and where the invoice has them account, date and model, and book_amount, what it came to in the
-// currency of the books. A line with neither date nor model is the invoice's total. Other columns are passed over. Every mistake is reported, with its line.
+// currency of the books. A line with neither date nor model is the invoice's total. Other columns are passed over.
+// Every mistake is reported, with its line.
 func ParseInvoices(name string, b []byte) ([]schemas.InvoiceLine, error) {
 	var lines []schemas.InvoiceLine
 	err := allocate.ReadSheet(name, b, ledgerColumn(invoiceColumns), func(columns map[string]int) []error {

@@ -2,6 +2,7 @@ package jobs
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"os/exec"
@@ -79,7 +80,11 @@ func sums(t *testing.T, dir string) error {
 	}
 	c := exec.Command(path, "-c", "--quiet", "SHA256SUMS")
 	c.Dir = dir
-	return c.Run()
+	out, err := c.CombinedOutput()
+	if err == nil && len(out) > 0 { // of a line that is no digest it warns alone
+		err = errors.New(string(out))
+	}
+	return err
 }
 
 const oddCenter = "=B/../<x>" // of twoRules
@@ -100,6 +105,15 @@ func TestEvidenceIsCheckedWithoutTheProgramAndFindsAChangedCent(t *testing.T) {
 		w := newWorld(t, kit.Settings{PerDay: 12, Faults: "late=0.2,late-by=40h",
 			At: time.Date(2026, 11, 7, 6, 0, 0, 0, time.UTC)})
 		w.rules(twoRules)
+		// The books are in another currency, by a rate that differs from day to day.
+		rates := "date,from,to,rate\n"
+		for day, n := schemas.DateOf(october.Start())-30, 0; n < 75; day, n = day+1, n+1 {
+			rates += fmt.Sprintf("%s,USD,EUR,0.9%02d7\n", day, n)
+		}
+		w.Cfg.Books = config.Books{Currency: "EUR", Rates: filepath.Join(t.TempDir(), "rates.csv")}
+		if err := os.WriteFile(w.Cfg.Books.Rates, []byte(rates), 0o600); err != nil {
+			t.Fatal(err)
+		}
 		if signed {
 			w.Cfg.Close.SSHKey = key
 		}
@@ -266,6 +280,9 @@ func TestEvidenceIsCheckedWithoutTheProgramAndFindsAChangedCent(t *testing.T) {
 			"4 shares"},
 		{"a cent of the ledger", rows("month/ledger/chargeback.parquet",
 			"UPDATE x SET net_cost = net_cost + 0.01"+first+"cost_center = 'A' AND pool IS NULL)"), "9 manifest: files"},
+		{"another rate", rows("rates.parquet", "UPDATE x SET rate = rate + 0.0000000001"), "6 rates"},
+		{"a part of a cent in the books", rows("month/ledger/chargeback.parquet",
+			"UPDATE x SET book_cost = book_cost + 0.0000000000000000000001"+first+"book_cost IS NOT NULL)"), "6 rates"},
 		{"a cent of the journal", text("month/journal.csv", ",A,", ",A,1"), "6 journal"},
 		{"a cent of the claim", text("evidence.json", `"posted": "`, `"posted": "1`), "7 figures"},
 		{"another rule", text("month/rules/0.yaml", "cost_center: A", "cost_center: B"), "9 manifest: files"},

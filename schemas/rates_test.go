@@ -28,8 +28,8 @@ func rates(t *testing.T, by string, lines ...[3]string) *schemas.Rates {
 
 // Which rate a book day has, of which day it is, and whether it may still change.
 func TestTheRateOfABookDay(t *testing.T) {
-	file := [][3]string{{"2026-10-02", "USD/EUR", "0.9"}, {"2026-09-30", "USD/EUR", "0.8"}, {"2026-10-28", "USD/EUR", "0.7"},
-		{"2026-10-02", "EUR/CNY", "7.8"}, {"2026-10-02", "USD/CNY", "7.1"}}
+	file := [][3]string{{"2026-10-02", "USD/EUR", "0.9"}, {"2026-09-30", "USD/EUR", "0.8"},
+		{"2026-10-28", "USD/EUR", "0.7"}, {"2026-10-02", "EUR/CNY", "7.8"}, {"2026-10-02", "USD/CNY", "7.1"}}
 	past := append(file[:5:5], [3]string{"2026-11-02", "USD/EUR", "0.6"})
 	odd := [][3]string{{"2026-10-01", "USD/EUR", "0.0000000001"}, {"2026-10-02", "USD/EUR", "0.0000000002"},
 		{"2026-10-31", "JPY/EUR", "0.0000000002"}, {"2026-10-01", "JPY/EUR", "0.0000000003"}}
@@ -46,8 +46,8 @@ func TestTheRateOfABookDay(t *testing.T) {
 		{"day", "USD", "2026-10-28", file, "0.7 2026-10-28 0 true"},
 		{"day", "USD", "2026-10-31", file, "0.7 2026-10-28 0 false"},
 		{"day", "USD", "2026-10-31", past, "0.7 2026-10-28 0 true"},
-		{"day", "CNY", "2026-10-02", file, "no rate of CNY to EUR: the file has EUR to CNY, and an inverse is not exact: write " +
-			"CNY to EUR"},
+		{"day", "CNY", "2026-10-02", file, "no rate of CNY to EUR: the file has EUR to CNY, and an inverse is not exact: " +
+			"write CNY to EUR"},
 		{"day", "GBP", "2026-10-02", file, "no rate of GBP to EUR"},
 		{"day", "USD", "2026-10-02", nil, "no rate of USD to EUR"},
 		{"month_average", "USD", "2026-10-15", file, "0.8 - 2 false"},
@@ -92,7 +92,8 @@ func TestARateIsExactOrRefused(t *testing.T) {
 			t.Errorf("%s: %s, %v", text, r, err)
 		}
 	}
-	for _, text := range []string{"", "0", "0.0", "-1", "+1", "1,5", "1e3", "0.00000000001", "123456789", ".5", "1.", "١"} {
+	for _, text := range []string{"", "0", "0.0", "-1", "+1", "1,5", "1e3", "0.00000000001", "123456789", ".5", "1.",
+		"١"} {
 		if r, err := schemas.ParseRate(text); err == nil {
 			t.Errorf("%q is %s", text, r)
 		}

@@ -19,7 +19,13 @@ SELECT 'correction' AS step, p.period AS corrects, currency, sum(requests) AS re
 FROM ledger l JOIN periods p ON l.book_date >= p.period_start AND l.book_date < p.period_end
 WHERE cost_center = the_cost_center() AND charge_class IS NOT NULL GROUP BY ALL ORDER BY ALL;
 
--- 4. Their sum, by code of the general ledger, and what is posted.
+-- 4. What that is in the currency of the books, by rate; nothing if they have none.
+SELECT 'converted' AS step, b.currency, b.book_currency, r.rate, min(b.book_date) AS first_day,
+    max(b.book_date) AS last_day, sum(b.net_cost) AS net_cost, sum(b.book_cost) AS book_cost
+FROM booked b LEFT JOIN rates r ON r.currency = b.currency AND r.book_date = b.book_date
+WHERE b.cost_center = the_cost_center() AND b.book_currency IS NOT NULL GROUP BY ALL ORDER BY ALL;
+
+-- 5. Their sum, by code of the general ledger, and what is posted.
 SELECT 'posted' AS step, l.currency, l.gl_code, sum(l.direct) AS direct, sum(l.shared) AS shared,
     sum(l.correction) AS correction, any_value(j.amount) AS net_cost, any_value(j.posted) AS posted
 FROM (
@@ -27,7 +33,11 @@ FROM (
         CASE WHEN charge_class IS NULL AND pool IS NULL THEN net_cost ELSE 0 END AS direct,
         CASE WHEN charge_class IS NULL AND pool IS NOT NULL THEN net_cost ELSE 0 END AS shared,
         CASE WHEN charge_class IS NOT NULL THEN net_cost ELSE 0 END AS correction
-    FROM ledger WHERE cost_center = the_cost_center()
+    FROM (
+        SELECT coalesce(book_currency, currency) AS currency, gl_code, charge_class, pool,
+            CASE WHEN book_currency IS NULL THEN net_cost ELSE book_cost END AS net_cost
+        FROM booked WHERE cost_center = the_cost_center()
+    )
 ) l LEFT JOIN journal j ON j.currency IS NOT DISTINCT FROM l.currency AND j.gl_code = l.gl_code AND j.entry = 'debit'
     AND j.cost_center = ltrim(the_cost_center(), '''')
 GROUP BY ALL ORDER BY ALL;

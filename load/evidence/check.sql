@@ -89,7 +89,15 @@ SELECT '5 shares in the ledger', 'the cost centre is charged a part of the pool 
 FROM (SELECT DISTINCT pool FROM ledger WHERE cost_center = the_cost_center() AND charge_class IS NULL
     AND pool IS NOT NULL AND pool NOT IN (SELECT pool FROM shares))
 UNION ALL
--- 6. The ledger gives the journal, to the cent.
+-- 6. What is charged in the currency of the books is the amount × the rate of its day, to the last digit; and the
+-- ledger gives the journal, to the cent.
+SELECT '6 rates', format('{} of {} on {} in {}: {} × {} is not {}', c.cost_center, c.currency, c.book_date,
+    c.book_currency, c.net_cost, coalesce(r.rate::VARCHAR, 'no rate'), coalesce(c.book_cost::VARCHAR, 'known'))
+FROM booked c LEFT JOIN rates r ON r.currency = c.currency AND r.book_date = c.book_date
+WHERE c.book_currency IS NOT NULL AND c.net_cost IS NOT NULL
+    AND c.book_cost IS DISTINCT FROM c.net_cost * CASE WHEN c.currency = c.book_currency THEN 1::DECIMAL(18,10)
+        ELSE r.rate END
+UNION ALL
 SELECT '6 journal', d.side || ': ' || d.line FROM (
     SELECT 'computed, not in the journal' AS side, x::VARCHAR AS line FROM (
         FROM computed_journal EXCEPT ALL SELECT * EXCLUDE (entry) FROM journal WHERE entry = 'debit') x

@@ -170,6 +170,9 @@ func (w *writer) write(ctx context.Context) (claim Claim, err error) {
 	if err := w.sealed(ctx); err != nil {
 		return claim, err
 	}
+	if err := w.rates(ctx); err != nil {
+		return claim, err
+	}
 	for i, c := range w.Chain {
 		name := fmt.Sprintf("%04d-%s.json", i+1, c.Month)
 		if err := w.copy(filepath.Join(c.Dir, publish.ManifestName), "chain", name); err != nil {

@@ -23,6 +23,17 @@ CREATE OR REPLACE TEMP VIEW ledger AS
         FROM read_parquet('month/ledger/chargeback.parquet')
         UNION ALL BY NAME SELECT NULL::DATE AS book_date WHERE false
     ) WHERE billing_month = the_month();
+-- The same in the currency of the books, exact; NULL where they have none.
+CREATE OR REPLACE TEMP VIEW booked AS
+    SELECT coalesce(book_date, usage_date) AS book_date, cost_center, gl_code, pool, charge_class, currency, net_cost,
+        book_currency, book_cost
+    FROM (
+        FROM read_parquet('month/ledger/chargeback.parquet')
+        UNION ALL BY NAME
+        SELECT NULL::DATE AS book_date, NULL::VARCHAR AS book_currency, NULL::DECIMAL(38,22) AS book_cost WHERE false
+    ) WHERE billing_month = the_month();
+-- The rates that it is converted by.
+CREATE OR REPLACE TEMP VIEW rates AS FROM read_parquet('rates.parquet');
 -- The periods of the books, and what tables call them by.
 CREATE OR REPLACE TEMP VIEW periods AS FROM read_parquet('periods.parquet');
 -- The sealed files of the raw archive that the records were read from, and the day files they gave.
@@ -58,20 +69,34 @@ GROUP BY ALL;
 -- no rule gave a code has the one that the journal was made with.
 CREATE OR REPLACE TEMP VIEW computed_journal AS
 WITH debits AS (
-    SELECT currency, ltrim(coalesce(gl_code, {{sql .GLCode}}), '''') AS gl_code,
-        ltrim(cost_center, '''') AS cost_center, sum(net_cost) AS amount
-    FROM ledger GROUP BY ALL HAVING sum(net_cost) IS NOT NULL
+    SELECT coalesce(book_currency, currency) AS currency, book_currency IS NOT NULL AS converted,
+        ltrim(coalesce(gl_code, {{sql .GLCode}}), '''') AS gl_code, ltrim(cost_center, '''') AS cost_center,
+        sum(net_cost) AS own, sum(book_cost) AS book
+    FROM booked GROUP BY ALL HAVING sum(net_cost) IS NOT NULL
 ), units AS (
-    SELECT d.*, amount * (10 ** coalesce(c.minor_unit, 2))::DECIMAL(5,0) AS units,
-        (10 ** (4 - coalesce(c.minor_unit, 2)))::DECIMAL(5,0) AS unit
-    FROM debits d LEFT JOIN currencies c ON c.currency = d.currency
-), parts AS (
-    SELECT *, floor(units)::DECIMAL(38,0) AS down,
-        row_number() OVER (PARTITION BY currency ORDER BY units - floor(units) DESC, gl_code, cost_center) AS place,
-        round(sum(units) OVER (PARTITION BY currency))::DECIMAL(38,0)
-            - (sum(floor(units)) OVER (PARTITION BY currency))::DECIMAL(38,0) AS left_over
+    SELECT d.*, own * scale AS own_units, book * scale AS book_units
+    FROM (
+        SELECT d.*, (10 ** coalesce(c.minor_unit, 2))::DECIMAL(5,0) AS scale,
+            (10 ** (4 - coalesce(c.minor_unit, 2)))::DECIMAL(5,0) AS unit
+        FROM debits d LEFT JOIN currencies c ON c.currency = d.currency
+    ) d
+), halves AS ( -- an amount in the currency of the books has 22 decimals, and is rounded once
+    SELECT *,
+        CASE WHEN converted THEN floor(book_units)::DECIMAL(38,0) ELSE floor(own_units)::DECIMAL(38,0) END AS down,
+        CASE WHEN converted THEN (book_units - floor(book_units))::DECIMAL(38,22)
+            ELSE (own_units - floor(own_units))::DECIMAL(38,22) END AS rest
     FROM units
+), whole AS (
+    SELECT *, row_number() OVER (PARTITION BY currency ORDER BY rest DESC, gl_code, cost_center) AS place,
+        sum(rest) OVER (PARTITION BY currency) AS rests,
+        (sum(down) OVER (PARTITION BY currency))::DECIMAL(38,0) AS downs
+    FROM halves
+), parts AS (
+    SELECT *, floor(rests) + CASE WHEN rests - floor(rests) > 0.5
+        OR rests - floor(rests) = 0.5 AND downs + floor(rests) >= 0 THEN 1 ELSE 0 END AS left_over
+    FROM whole
 )
-SELECT currency, gl_code, cost_center, amount::DECIMAL(38,12) AS amount,
+SELECT currency, gl_code, cost_center,
+    CASE WHEN converted THEN book::DECIMAL(38,12) ELSE own::DECIMAL(38,12) END AS amount,
     ((down + CASE WHEN place <= left_over THEN 1 ELSE 0 END) * unit * 0.0001::DECIMAL(5,4))::DECIMAL(38,4) AS posted
 FROM parts;

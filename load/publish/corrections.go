@@ -139,8 +139,8 @@ type ledger struct {
 	dimensions string
 	measures   string
 	named      bool // whether it has the name of billing_month, too
-	// What stands beside the measures in the currency of the books; "" of one that has none. It is no measure: a correction
-	// is converted, by the rates that its day has, and not the difference of two that were.
+	// What stands beside the measures in the currency of the books; "" of one that has none. It is no measure: a
+	// correction is converted, by the rate of its day, and not the difference of two that were.
 	booked string
 	later  []later
 }

@@ -227,8 +227,7 @@ func (p *publisher) publish(ctx context.Context) (Published, error) {
 		p.lake.Log.Warn("the published file was allocated by rules, and the config names none: what is not closed becomes "+
 			schemas.Unallocated, "hint", "name the config with --config")
 	}
-	if len(changed) == 0 && have.balance == p.balance.digest && !reallocate && have.rates == p.finance.ratesAt &&
-		p.leadsHere() {
+	if len(changed) == 0 && have.balance == p.balance.digest && !reallocate && p.sameRates(have) && p.leadsHere() {
 		return p.unchanged(ctx)
 	}
 	slices.SortFunc(changed, schemas.Partition.Compare)
@@ -634,10 +633,9 @@ func (p *publisher) replaceMeta(ctx context.Context, d *Database) error {
 			int32(schemas.SQLVersion), p.opts.Version, now, now, p.balance.digest, p.finance.digest, p.finance.ratesAt,
 			p.records.String(), lake, p.generation+1)
 	} else {
-		_, err = d.conn.ExecContext(ctx,
-			`UPDATE meta SET version = ?, published_at = ?, balance_digest = ?, finance_digest = ?, rates_digest = ?, lake = ?,
-			generation = ?`,
-			p.opts.Version, now, p.balance.digest, p.finance.digest, p.finance.ratesAt, lake, p.generation+1)
+		_, err = d.conn.ExecContext(ctx, `UPDATE meta SET version = ?, published_at = ?, balance_digest = ?,
+			finance_digest = ?, rates_digest = ?, lake = ?, generation = ?`, p.opts.Version, now, p.balance.digest,
+			p.finance.digest, p.finance.ratesAt, lake, p.generation+1)
 	}
 	if err != nil {
 		return fmt.Errorf("write meta: %w", err)

@@ -105,6 +105,9 @@ func (r *bookRates) digest() (string, error) {
 	return hex.EncodeToString(sum[:]), err
 }
 
+// sameRates says whether the published file was converted by the rates that it would be converted by now.
+func (p *publisher) sameRates(have *published) bool { return have.rates == p.finance.ratesAt }
+
 // rateValue is a rate as a column has it; NULL if there is none.
 func rateValue(r schemas.Rate) driver.Value {
 	if r == 0 {

@@ -28,7 +28,8 @@ func randomRates(rt *rapid.T, from, to schemas.Date) []schemas.RateLine {
 				Line: fmt.Sprintf("rates.csv:%d", len(out)+2)})
 		}
 	}
-	return append(out, schemas.RateLine{Date: from, From: "EUR", To: "JPY", Rate: 1_600_000_000_000, Line: "rates.csv:1000"})
+	return append(out, schemas.RateLine{Date: from, From: "EUR", To: "JPY", Rate: 1_600_000_000_000,
+		Line: "rates.csv:1000"})
 }
 
 // reckoned is the rate of a currency on a book day by the file's lines alone; nil if there is none.
@@ -242,15 +243,17 @@ func TestAClosedMonthKeepsItsRates(t *testing.T) {
 	day("2026-08-10", "100.000000000001")
 	f := inEuro(t, "EUR", [2]string{"2026-07-18", "0.7"}, [2]string{"2026-08-20", "0.8123456789"})
 	w.publish(PublishOptions{Finance: f})
-	if got, want := charged(), "2026-07 2026-07-20 7.0 NULL NULL\n2026-08 2026-08-10 100.000000000001 NULL EUR"; got != want {
-		t.Errorf("a day without a rate:\n%s\nwant\n%s", got, want)
+	const lacking = "2026-07 2026-07-20 7.0 NULL NULL\n2026-08 2026-08-10 100.000000000001 NULL EUR"
+	if got := charged(); got != lacking {
+		t.Errorf("a day without a rate:\n%s\nwant\n%s", got, lacking)
 	}
 	got := w.One("SELECT period, currency, days, lacks FROM missing_rates")
-	if want := "{'period': 2026-08, 'currency': USD, 'days': 1, 'lacks': no rate of USD to EUR on 2026-08-10 or in the 7 " +
-		"days before}"; got != want {
+	if want := "{'period': 2026-08, 'currency': USD, 'days': 1, 'lacks': no rate of USD to EUR on 2026-08-10 or in the " +
+		"7 days before}"; got != want {
 		t.Errorf("%s, want %s", got, want)
 	}
-	if _, err := w.closeMonth("2026-08", f); !errors.Is(err, ErrNoRate) || !strings.Contains(err.Error(), "on 2026-08-10") {
+	_, err := w.closeMonth("2026-08", f)
+	if !errors.Is(err, ErrNoRate) || !strings.Contains(err.Error(), "on 2026-08-10") {
 		t.Errorf("a month that lacks a rate is closed: %v", err)
 	}
 	// A rate that comes is enough: no record, rule or balance did.
@@ -322,14 +325,15 @@ func TestAnAmountBeyondTheBooksIsAnError(t *testing.T) {
 	}
 	w.Charges(p, rows...)
 	f := inEuro(t, "EUR", [2]string{"2026-08-10", "99999999.9999999999"})
-	_, err := w.lake.Publish(context.Background(), PublishOptions{Finance: f, Version: "test", Now: loadtest.TickingClock()})
+	_, err := w.lake.Publish(context.Background(), PublishOptions{Finance: f, Version: "test",
+		Now: loadtest.TickingClock()})
 	if err == nil || !strings.Contains(err.Error(), "more than 16 digits before the point") {
 		t.Error(err)
 	}
 }
 
-// What an invoice came to in the currency of the books is held against what its usage comes to by the rates of its days:
-// the difference is a row of its own, and no invoice's amount is another for it.
+// What an invoice came to in the currency of the books is held against what its usage comes to by the rates of its
+// days: the difference is a row of its own, and no invoice's amount is another for it.
 func TestExchangeDifferencesAreARowOfTheirOwn(t *testing.T) {
 	w := newDayWriter(t, load.Options{})
 	for date, amount := range map[string]string{"2026-08-10": "100", "2026-08-20": "10.000000000001"} {
@@ -354,7 +358,8 @@ func TestExchangeDifferencesAreARowOfTheirOwn(t *testing.T) {
 	rows := func(lines ...schemas.InvoiceLine) string {
 		f.Invoices = lines
 		w.publish(PublishOptions{Finance: f})
-		return strings.ReplaceAll(strings.Join(texts(w.Ask(`SELECT concat_ws(' ', kind, invoice, currency, invoiced, exported, difference) AS t
+		return strings.ReplaceAll(strings.Join(texts(w.Ask(`SELECT concat_ws(' ', kind, invoice, currency, invoiced, exported,
+			difference) AS t
 			FROM invoice_reconciliation ORDER BY kind, invoice`)), "\n"), "'", "")
 	}
 	got := rows(line("A", "100", "91.5"), line("B", "10", "9"))

@@ -149,7 +149,8 @@ func (v *verifier) ledger(ctx context.Context, c ClosedMonth, l ledger,
 		published AS (SELECT count(*) AS n, sum(hash(r))::VARCHAR AS h
 		FROM (SELECT %[1]s FROM %[3]s WHERE billing_month = DATE '%[4]s') r)
 		SELECT k.n = p.n AND k.h IS NOT DISTINCT FROM p.h FROM kept k, published p`,
-			strings.TrimSuffix("billing_month, charge_class, "+l.dimensions+", "+l.measures+", "+l.booked, ", "), rows, l.table, c.Month.First())).Scan(&same)
+			strings.TrimSuffix("billing_month, charge_class, "+l.dimensions+", "+l.measures+", "+l.booked, ", "), rows, l.table,
+			c.Month.First())).Scan(&same)
 	}
 	switch {
 	case ctx.Err() != nil:

@@ -120,12 +120,14 @@ FROM (
             FROM debits d LEFT JOIN currencies c ON c.currency = d.currency
         ) d
     ), halves AS (
-        SELECT *, CASE WHEN booked THEN floor(book_units)::DECIMAL(38,0) ELSE floor(own_units)::DECIMAL(38,0) END AS down,
+        SELECT *,
+            CASE WHEN booked THEN floor(book_units)::DECIMAL(38,0) ELSE floor(own_units)::DECIMAL(38,0) END AS down,
             CASE WHEN booked THEN (book_units - floor(book_units))::DECIMAL(38,22)
                 ELSE (own_units - floor(own_units))::DECIMAL(38,22) END AS rest
         FROM units
     ), whole AS ( -- rounded half away from zero: left_over is what the sum has more than its parts, rounded down
-        SELECT *, row_number() OVER (PARTITION BY billing_month, currency ORDER BY rest DESC, gl_code, cost_center) AS place,
+        SELECT *,
+            row_number() OVER (PARTITION BY billing_month, currency ORDER BY rest DESC, gl_code, cost_center) AS place,
             sum(rest) OVER w AS rests, (sum(down) OVER w)::DECIMAL(38,0) AS downs,
             bool_or(down IS NULL) OVER w AS lacking
         FROM halves WINDOW w AS (PARTITION BY billing_month, currency)

@@ -134,7 +134,8 @@ WITH spells AS ( -- corrections may be charged in a month that is still to come
         AND s.first_month <= greatest((SELECT max(billing_month) FROM chargeback_daily), d.current_month)
 ), costs AS (
     SELECT b.budget, c.account, c.billing_month, c.book_date, c.charge_class,
-        CASE WHEN NOT b.booked THEN sum(c.net_cost) END AS own, CASE WHEN b.booked THEN sum(c.net_cost * r.rate) END AS book,
+        CASE WHEN NOT b.booked THEN sum(c.net_cost) END AS own,
+        CASE WHEN b.booked THEN sum(c.net_cost * r.rate) END AS book,
         b.booked AND count(c.net_cost) > count(c.net_cost * r.rate) AS lacking
     FROM (
         SELECT b.*, b.currency IS NOT DISTINCT FROM s.book_currency AS booked
@@ -218,7 +219,8 @@ SELECT budget, "scope", scope_value, name_of("scope", scope_value) AS scope_name
     TRY_CAST(spent::DOUBLE / nullif(amount, 0)::DOUBLE AS DECIMAL(18,6)) AS used_share, days_over, days_left,
     burn_rate::DECIMAL(38,6) AS burn_rate, rate::DECIMAL(38,6) AS recent_rate, completeness,
     forecast, forecast_low, forecast_high, threshold_reached,
-    CASE WHEN spent IS NULL THEN 'rate missing' WHEN spent > amount THEN 'over' WHEN forecast > amount THEN 'forecast over'
+    CASE WHEN spent IS NULL THEN 'rate missing' WHEN spent > amount THEN 'over'
+        WHEN forecast > amount THEN 'forecast over'
         WHEN threshold_reached IS NOT NULL THEN 'warning' ELSE 'ok' END AS status
 FROM forecast;
 

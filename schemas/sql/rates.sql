@@ -24,7 +24,7 @@ CREATE TABLE book_rates (
 --| in_books(net_cost, currency, book_date)
 CREATE MACRO in_books(amount, of_currency, book_day) AS amount * (
     SELECT these.one_is
-    FROM book_rates AS these(from_one, on_day, into_one, in_month, one_is, written_for, many, says, last_word, keeper, why)
+    FROM book_rates AS these(from_one, on_day, into_one, in_month, one_is, written, many, says, final_one, keeper, why)
     WHERE these.from_one = of_currency AND these.on_day = book_day
 );
 
