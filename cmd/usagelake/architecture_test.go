@@ -22,6 +22,7 @@ var may = map[string][]string{
 	"extract":                  {"schemas", "schemas/words", "schemas/scan"},
 	"transform":                {"schemas", "schemas/words", "schemas/scan"},
 	"transform/allocate":       {"schemas", "schemas/words"},
+	"transform/books":          {"schemas"},
 	"load/durable":             {},
 	"load/durable/durabletest": {"load/durable"},
 	"load/page":                {},
