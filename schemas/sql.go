@@ -38,6 +38,9 @@ var sqlCharges string
 //go:embed sql/reconciliation.sql
 var sqlReconciliation string
 
+//go:embed sql/prepaid.sql
+var sqlPrepaid string
+
 //go:embed sql/outlook.sql
 var sqlOutlook string
 
@@ -154,7 +157,7 @@ type SQLView struct{ Name, SQL string }
 func (l SQLLayout) ScopedViews() []SQLView {
 	out := []SQLView{{bookedUsage, "CREATE TEMP VIEW " + bookedUsage + " AS " + l.BookedUsage("")}}
 	for _, file := range []string{
-		sqlViews, sqlCompleteness, sqlCharges, sqlReconciliation, sqlOutlook, sqlAnalysis,
+		sqlViews, sqlCompleteness, sqlCharges, sqlReconciliation, sqlPrepaid, sqlOutlook, sqlAnalysis,
 	} {
 		for _, s := range statements(file) {
 			if strings.Contains(s.sql, "/* of the whole file */") {

@@ -54,7 +54,9 @@ func (l SQLLayout) Schema() string {
 	}
 	b.WriteString(l.addends())
 	b.WriteString(sqlFocusTable())
-	for _, file := range []string{sqlViews, sqlCompleteness, sqlCharges, sqlReconciliation, sqlOutlook, sqlAnalysis} {
+	for _, file := range []string{
+		sqlViews, sqlCompleteness, sqlCharges, sqlReconciliation, sqlPrepaid, sqlOutlook, sqlAnalysis,
+	} {
 		b.WriteString(commented(file))
 	}
 	b.WriteString(sqlFocusViews())

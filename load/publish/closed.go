@@ -49,7 +49,9 @@ type Manifest struct {
 	Completeness string            `json:"completeness,omitempty"`
 	Lacking      []ManifestLacking `json:"lacking,omitempty"`
 	// Books is the calendar that it was closed by, as schemas.Books.Text; "" is UTC's calendar months.
-	Books      string          `json:"books,omitempty"`
+	Books string `json:"books,omitempty"`
+	// Prepaid are the accounts that were billed prepaid; their ledger (prepaidLedger) is frozen up to the month's end.
+	Prepaid    []string        `json:"prepaid,omitempty"`
 	Rules      ManifestRules   `json:"rules"`
 	Totals     []ManifestTotal `json:"totals"`
 	Partitions []ManifestInput `json:"partitions"`
