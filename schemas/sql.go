@@ -112,7 +112,7 @@ func (s *sqlStatement) describe() error {
 		known = commentsOf(sqlTables, "usage_daily")
 	case "allocated_addends":
 		known = commentsOf(sqlAllocation, "allocated_daily")
-	case "focus_lines", "focus_live", "focus_charges":
+	case "focus_lines", "focus_live", "focus_charges", "focus_prepaid":
 		for _, c := range focusCharges {
 			known[c.Name] = c.comment
 		}
