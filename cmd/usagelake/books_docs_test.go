@@ -1,7 +1,7 @@
 package main
 
 import (
-	"os"
+	"os/exec"
 	"slices"
 	"strings"
 	"testing"
@@ -26,17 +26,9 @@ func TestTheBooksOfTheDocsAreTheDemos(t *testing.T) {
 			continue
 		}
 		for line := range strings.SplitSeq(strings.TrimSpace(b.text), "\n") {
-			if text, file, ok := strings.Cut(line, " >> "); ok {
-				f, err := os.OpenFile(file, os.O_APPEND|os.O_WRONLY, 0)
-				if err != nil {
-					t.Fatal(err)
-				}
-				_, err = f.WriteString(strings.Trim(strings.TrimPrefix(text, "echo "), `"`) + "\n")
-				if err := f.Close(); err != nil {
-					t.Fatal(err)
-				}
-				if err != nil {
-					t.Fatal(err)
+			if !strings.HasPrefix(line, "usagelake ") { // what is written into the config
+				if out, err := exec.Command("sh", "-c", line).CombinedOutput(); err != nil {
+					t.Fatalf("%s: %s: %v: %s", b.at(page), line, err, out)
 				}
 				continue
 			}

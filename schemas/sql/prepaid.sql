@@ -144,7 +144,8 @@ CREATE VIEW prepaid_monthly (
     currency,                   --| ISO 4217 code of the amounts; NULL if what was used has none.
     "month",                    --| First day of the month.
     period,                     --| What people call the month: 2026-10; of a fiscal calendar 2026-P07.
-    status,                     --| closed: its entries don't change any more; open.
+    status,                     --| closed: its entries don't change any more. closed as postpaid: they may, for the
+                                --| account wasn't prepaid when it was closed. open.
     opening,                    --| What was left of credit when it began.
     paid,                       --| Topped up with money.
     coupons,                    --| Given as coupons.
@@ -154,7 +155,8 @@ CREATE VIEW prepaid_monthly (
     closing,                    --| What is left at its end: the asset.
     used,                       --| Usage charged in the month, drawn or overdrawn.
     overdrawn,                  --| What is overdrawn at its end.
-    portal_observed_at,         --| The last look at the Portal's balance in the month, UTC; NULL if there was none.
+    portal_observed_at,         --| The last look at the Portal's balance in the month up to which usage was exported,
+                                --| UTC; NULL if there was none.
     portal_balance,             --| The balance then.
     portal_coupons,             --| What was left of coupons then; NULL if the API did not say.
     since_look,                 --| What changes it from then to the end: top-ups and expiries of later days, less usage.
@@ -165,7 +167,7 @@ CREATE VIEW prepaid_monthly (
     note                        --| Why they may not agree; NULL if they do.
 ) AS
 WITH flows AS (
-    SELECT account, currency, billing_month AS "month", max(closed_in) AS closed_in,
+    SELECT account, currency, billing_month AS "month",
         coalesce(sum(amount) FILTER (entry = 'top_up' AND kind = 'paid'), 0) AS paid,
         coalesce(sum(amount) FILTER (entry = 'top_up' AND kind = 'coupon'), 0) AS coupons,
         coalesce(sum(amount) FILTER (entry = 'top_up' AND kind = 'credit'), 0) AS credited,
@@ -182,8 +184,7 @@ WITH flows AS (
     JOIN periods p
         ON p."month" BETWEEN s.first_month AND greatest(s.last_month, (SELECT current_month FROM data_as_of))
 ), rolled AS (
-    SELECT m.*, f.closed_in,
-        coalesce(f.paid, 0) AS paid, coalesce(f.coupons, 0) AS coupons, coalesce(f.credited, 0) AS credited,
+    SELECT m.*, coalesce(f.paid, 0) AS paid, coalesce(f.coupons, 0) AS coupons, coalesce(f.credited, 0) AS credited,
         coalesce(f.drawn, 0) AS drawn, coalesce(f.expired, 0) AS expired, coalesce(f.used, 0) AS used,
         sum(coalesce(f.paid + f.coupons + f.credited - f.drawn - f.expired, 0)) OVER w AS closing,
         sum(coalesce(f.over, 0)) OVER w AS overdrawn, row_number() OVER w AS nth
@@ -197,6 +198,7 @@ WITH flows AS (
     FROM rolled r
     JOIN balance b ON b.account = r.account AND coalesce(b.currency, r.currency) = r.currency
         AND b.observed_at >= r.starts_at AND b.observed_at < r.ends_at
+        AND b.observed_at <= (SELECT as_of FROM data_as_of) -- what was used before a later one isn't known yet
     WHERE b.balance IS NOT NULL
     GROUP BY ALL
 ), hours AS ( -- those between a look and the end: joining by them keeps usage of other times out
@@ -225,12 +227,13 @@ WITH flows AS (
     LEFT JOIN entered_after e ON e.account = r.account AND e.currency = r.currency AND e."month" = r."month"
 )
 SELECT c.account, name_of('account', c.account) AS account_name, c.currency, c."month", c.period,
-    CASE WHEN c.closed_in IS NULL THEN 'open' ELSE 'closed' END AS status,
+    CASE WHEN list_contains(m.prepaid, c.account) THEN 'closed' WHEN m."month" IS NOT NULL THEN 'closed as postpaid'
+        ELSE 'open' END AS status,
     c.closing - c.paid - c.coupons - c.credited + c.drawn + c.expired AS opening, c.paid, c.coupons, c.credited,
     c.drawn, c.expired, c.closing, c.used, c.overdrawn, c.observed_at AS portal_observed_at,
     c.balance AS portal_balance, c.coupon_balance AS portal_coupons, c.since_look, c.difference,
     c.difference + c.coupon_balance AS difference_coupons_beside,
-    CASE WHEN c.observed_at IS NULL THEN 'the balance was not looked at in the month'
+    CASE WHEN c.observed_at IS NULL THEN 'no look at the balance lies in what was exported of the month'
         WHEN c.difference <> 0 AND (c.difference + c.coupon_balance = 0) IS NOT TRUE THEN concat_ws('; ',
             CASE WHEN c.coupon_balance <> 0
                 THEN format('if the coupons stand beside the balance it is {}', c.difference + c.coupon_balance) END,
@@ -238,7 +241,7 @@ SELECT c.account, name_of('account', c.account) AS account_name, c.currency, c."
                 THEN 'what the balance was before the first top-up is in no file: write it as a top-up' END,
             CASE WHEN k.missing_seconds > 0
                 THEN format('{} hours of the month were not exported', hours_text(k.missing_seconds)) END,
-            CASE WHEN m.corrected AND c.closed_in IS NOT NULL
+            CASE WHEN m.corrected
                 THEN 'usage of the month came late or changed after it was closed' END,
             'usage that came late or is charged later; top-ups that no file has; refunds and fees')
         END AS note
