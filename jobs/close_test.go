@@ -341,7 +341,8 @@ func TestInvoicesAndBudgetsAreReadOrRefusedWithTheirPlace(t *testing.T) {
 		ups[1].Source != "t.csv:4" {
 		t.Errorf("%+v %v", ups, err)
 	}
-	if ups, err := ParseTopUps("t.csv", []byte("date,amount,currency\n2026-10-02,50,USD\n"), accounts[:1], true); err != nil ||
+	ups, err = ParseTopUps("t.csv", []byte("date,amount,currency\n2026-10-02,50,USD\n"), accounts[:1], true)
+	if err != nil ||
 		ups[0].Account != "acme" {
 		t.Errorf("%+v %v", ups, err)
 	}

@@ -13,8 +13,8 @@ import (
 	"github.com/usagelake/usagelake/transform/allocate"
 )
 
-// ReadTopUps reads the files of top-ups, those of all accounts first, and says how each account is billed. Every mistake
-// in them is reported, as ErrUsage.
+// ReadTopUps reads the files of top-ups, those of all accounts first, and says how each account is billed. Every
+// mistake in them is reported, as ErrUsage.
 func ReadTopUps(cfg *config.Config) ([]schemas.TopUp, []schemas.Billing, error) {
 	accounts := cfg.AllAccounts()
 	var out []schemas.TopUp

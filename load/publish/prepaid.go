@@ -80,8 +80,8 @@ func (p *publisher) replaceLedger(ctx context.Context, d *Database) error {
 			return err
 		}
 	}
-	const differ = " FROM %[1]s x WHERE NOT EXISTS (FROM %[2]s y WHERE x.account = y.account AND x.book_date = y.book_date " +
-		"AND x.line = y.line AND x IS NOT DISTINCT FROM y)"
+	const differ = " FROM %[1]s x WHERE NOT EXISTS (FROM %[2]s y WHERE x.account = y.account " +
+		"AND x.book_date = y.book_date AND x.line = y.line AND x IS NOT DISTINCT FROM y)"
 	return d.Exec(ctx, fmt.Sprintf("DELETE"+differ, Catalog+".prepaid_ledger", "temp.prepaid_now"),
 		fmt.Sprintf("INSERT INTO prepaid_ledger SELECT x.*"+differ+" ORDER BY ALL", "temp.prepaid_now",
 			Catalog+".prepaid_ledger"))
@@ -238,8 +238,9 @@ func (p *publisher) frozenTo(account string) schemas.Date {
 	return from
 }
 
-// newCredits are the top-ups of the files that no closed month has, as they pay: one whose date lies in a month that has
-// entries already pays from the first day after it. It is ErrTopUpGone if one that a closed month has isn't among them.
+// newCredits are the top-ups of the files that no closed month has, as they pay: one whose date lies in a month that
+// has entries already pays from the first day after it. It is ErrTopUpGone if one that a closed month has isn't among
+// them.
 //
 // What tells top-ups apart is all that counts: date, kind, amount and expiry. A line may move in its file.
 func (p *publisher) newCredits(l *prepaid, topUps []schemas.TopUp) ([]*schemas.Credit, error) {
@@ -311,8 +312,8 @@ func (p *publisher) enter(d *Database, ledgers map[prepaidOf]*prepaid) error {
 	})
 }
 
-// drawsAreCharges compares what the ledger has of each day's usage with what is charged on it, and the credits with what
-// became of them, to the last digit.
+// drawsAreCharges compares what the ledger has of each day's usage with what is charged on it, and the credits with
+// what became of them, to the last digit.
 func (p *publisher) drawsAreCharges(ctx context.Context, d *Database) error {
 	var what sql.NullString
 	err := d.conn.QueryRowContext(ctx, `

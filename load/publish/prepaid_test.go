@@ -67,7 +67,8 @@ const focusOf = `SELECT format('{} {} {} {} {} {} {}', strftime("BillingPeriodSt
 	GROUP BY "BillingPeriodStart", "ChargeCategory", "ChargeFrequency" ORDER BY "BillingPeriodStart",
 	"ChargeFrequency", "ChargeCategory"`
 
-// Paid 100 and a coupon of 10 that expires, usage of 30, 50 and 40: draws, what is left, expired and overdrawn, by hand.
+// Paid 100 and a coupon of 10 that expires, usage of 30, 50 and 40: draws, what is left, expired and overdrawn, by
+// hand.
 func TestPaidAndACouponByHand(t *testing.T) {
 	for draw, want := range map[string][3]string{
 		schemas.DrawFIFO: {"10-01 top_up 2026-10-01/1 100|10-01 top_up 2026-10-01/2 10|10-01 draw 2026-10-01/1 30|" +
@@ -389,8 +390,8 @@ func TestAClosedMonthFreezesItsDraws(t *testing.T) {
 		t.Fatalf("the manifest has %v, %v", c.Prepaid, c.Files)
 	}
 	september := func() string {
-		return strings.Join(texts(w.Ask(strings.Replace(ledgerOf, "ORDER", "WHERE billing_month = DATE '2026-09-01' ORDER", 1))),
-			"|")
+		const of = "WHERE billing_month = DATE '2026-09-01' ORDER"
+		return strings.Join(texts(w.Ask(strings.Replace(ledgerOf, "ORDER", of, 1))), "|")
 	}
 	before := september()
 	if want := "09-01 top_up 2026-09-01/1 100|09-01 draw 2026-09-01/1 30|09-30 draw 2026-09-01/1 50"; before != want {
@@ -426,8 +427,8 @@ func TestAClosedMonthFreezesItsDraws(t *testing.T) {
 	}
 	gone := f
 	gone.TopUps = []schemas.TopUp{topUp("2026-09-01 paid 110")}
-	if _, err := w.lake.Publish(context.Background(), PublishOptions{Finance: gone, Now: loadtest.TickingClock()}); !errors.Is(
-		err, ErrTopUpGone) || !strings.Contains(err.Error(), "acme, 2026-09-01, paid, 100 USD") {
+	_, err = w.lake.Publish(context.Background(), PublishOptions{Finance: gone, Now: loadtest.TickingClock()})
+	if !errors.Is(err, ErrTopUpGone) || !strings.Contains(err.Error(), "acme, 2026-09-01, paid, 100 USD") {
 		t.Errorf("a top-up was changed: %v", err)
 	}
 	// An account that is postpaid from now on keeps what closed months have, and no more.

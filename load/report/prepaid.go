@@ -1,8 +1,6 @@
 package report
 
-import (
-	"context"
-)
+import "context"
 
 // prepaid rolls prepaid credit forward: what was paid ahead, drawn and expired, and what is left.
 func (b *builder) prepaid(ctx context.Context) error {
@@ -15,9 +13,9 @@ func (b *builder) prepaid(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	rolled.Caption = "opening + paid + coupons + credited − drawn − expired = closing, which is the asset. Usage that no " +
-		"credit covers is overdrawn. The difference is what the Portal's own balance, brought to the end of the month, has " +
-		"beyond closing − overdrawn; the API doesn't say whether the balance includes coupons, so both readings stand here."
+	rolled.Caption = "opening + paid + coupons + credited − drawn − expired = closing, which is the asset. Usage that " +
+		"no credit covers is overdrawn. The difference is what the Portal's own balance, brought to the end of the month, " +
+		"has beyond closing − overdrawn; the API doesn't say whether the balance includes coupons, so both readings stand here."
 	if len(rolled.Rows) == 0 {
 		b.note("No account was prepaid in this period: write billing: prepaid below the account in the config.")
 	}

@@ -275,7 +275,8 @@ CREATE TABLE prepaid_ledger (
     kind VARCHAR,                    --| paid, coupon or credit; NULL of what is overdrawn.
     amount DECIMAL(38,12) NOT NULL,  --| Amount.
     top_up_date DATE,                --| Of a top_up: its date in the file.
-    expires DATE,                    --| Of a top_up: first book day on which it no longer pays; NULL: it doesn't expire.
+    expires DATE,                    --| Of a top_up: first book day on which it no longer pays; NULL: it doesn't
+                                     --| expire.
     reference VARCHAR,               --| Of a top_up: what the file refers to.
     source VARCHAR,                  --| Of a top_up: file and line.
     closed_in DATE                   --| First day of the closed month whose ledger has the entry, which doesn't change

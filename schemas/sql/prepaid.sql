@@ -62,8 +62,8 @@ CREATE VIEW overdrawn (
     period,         --| What people call that month.
     used,           --| Usage of the day that no credit covers; below 0: a refund.
     covered,        --| What a top-up of the day covers of it and of days before.
-    outstanding     --| What is overdrawn at the end of the day; below 0: refunded beyond all that was ever drawn, which is
-                    --| used before any credit.
+    outstanding     --| What is overdrawn at the end of the day; below 0: refunded beyond all that was ever drawn, which
+                    --| is used before any credit.
 ) AS
 SELECT account, name_of('account', account) AS account_name, currency, book_date, billing_month, period, used, covered,
     sum(used - covered) OVER (PARTITION BY account, currency ORDER BY book_date) AS outstanding
@@ -84,8 +84,8 @@ CREATE VIEW record_draws /* of the whole file */ (
     usage_date,    --| UTC day of the record; NULL of corrections.
     book_date,     --| Book day.
     request_time,  --| When the request was made, UTC; NULL of corrections.
-    id,            --| Id of the record in usage; NULL: corrections of closed months that are charged on this day, or, of
-                   --| a day of a closed month, what is charged for it elsewhere.
+    id,            --| Id of the record in usage; NULL: corrections of closed months that are charged on this day, or,
+                   --| of a day of a closed month, what is charged for it elsewhere.
     ordinal,       --| Ordinal of the record in usage.
     currency,      --| ISO 4217 code of amount; NULL if the record has none.
     entry,         --| draw, overdrawn; offset: what a refund or a correction of the same day makes up for.
@@ -101,7 +101,7 @@ WITH parts AS (
 ), days AS (
     SELECT account, currency, book_date, sum(b - a) AS amount FROM parts GROUP BY ALL
 ), records AS (
-    SELECT u.account, u.usage_date, u.book_date, u.request_time, u.id, u.ordinal, u.currency, u.amount, d.amount AS whole
+    SELECT u.account, u.usage_date, u.book_date, u.request_time, u.id, u.ordinal, u.currency, u.amount
     FROM booked_usage u
     JOIN days d ON d.account = u.account AND d.book_date = u.book_date AND d.currency IS NOT DISTINCT FROM u.currency
     WHERE u.amount IS NOT NULL
@@ -159,11 +159,13 @@ CREATE VIEW prepaid_monthly (
                                 --| UTC; NULL if there was none.
     portal_balance,             --| The balance then.
     portal_coupons,             --| What was left of coupons then; NULL if the API did not say.
-    since_look,                 --| What changes it from then to the end: top-ups and expiries of later days, less usage.
-    difference,                 --| portal_balance + since_look − (closing − overdrawn): what the two don't agree in. The
-                                --| API does not say whether the balance includes what is left of coupons: so if it does.
-    difference_coupons_beside,  --| The same if coupons stand beside the balance: of the sum of both. NULL too if the API
-                                --| sent no coupon_balance.
+    since_look,                 --| What changes it from then to the end: top-ups and expiries of later days, less
+                                --| usage.
+    difference,                 --| portal_balance + since_look − (closing − overdrawn): what the two don't agree in.
+                                --| The API does not say whether the balance includes what is left of coupons: so if it
+                                --| does.
+    difference_coupons_beside,  --| The same if coupons stand beside the balance: of the sum of both. NULL too if the
+                                --| API sent no coupon_balance.
     note                        --| Why they may not agree; NULL if they do.
 ) AS
 WITH flows AS (

@@ -4,9 +4,9 @@
 //	further top-ups, usage by day ─▶ run ─▶ further entries: topped up, drawn, covered, expired, overdrawn
 //
 // A ledger is one account's in one currency. What it guarantees, to the last unit of 10⁻¹²: of each credit, what was
-// topped up is what was drawn, what expired and what is left; of each day, what was drawn and what was overdrawn is what
-// was used; and while something is overdrawn no credit is left. The limit: it goes by book days. Top-ups and expiries
-// take effect as a day begins, and of what was used and what was refunded within a day the sum counts.
+// topped up is what was drawn, what expired and what is left; of each day, what was drawn and what was overdrawn is
+// what was used; and while something is overdrawn no credit is left. The limit: it goes by book days. Top-ups and
+// expiries take effect as a day begins, and of what was used and what was refunded within a day the sum counts.
 package books
 
 import (
@@ -44,9 +44,9 @@ type drawing struct {
 
 // Draw goes on with a ledger that had the entries before: it enters top-ups, in order of their lines, and usage, in
 // order of its days, each of a day after those. It goes on to the day until, or to the last of usage if that is later,
-// and gives the new entries; of days beyond top-ups and expiries aren't entered, for they are still to come. draw is the
-// order, schemas.DrawFIFO or schemas.DrawCouponsFirst, from now on. It is an error if the entries before can't have come
-// about so.
+// and gives the new entries; of days beyond top-ups and expiries aren't entered, for they are still to come. draw is
+// the order, schemas.DrawFIFO or schemas.DrawCouponsFirst, from now on. It is an error if the entries before can't have
+// come about so.
 func Draw(draw string, before []schemas.CreditEntry, topUps []*schemas.Credit, usage []schemas.DayUsage,
 	until schemas.Date) ([]schemas.CreditEntry, error) {
 	l := newLedger(draw)

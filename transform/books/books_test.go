@@ -92,7 +92,7 @@ func TestCreditIsDrawnInItsOrder(t *testing.T) {
 		}
 		var usage []schemas.DayUsage
 		for i, s := range strings.Fields(c.usage) {
-			usage = append(usage, schemas.DayUsage{schemas.Date(i + 1), money(t, s)})
+			usage = append(usage, schemas.DayUsage{Day: schemas.Date(i + 1), Amount: money(t, s)})
 		}
 		if got := text(newLedger(c.draw).run(credits, usage, 0)); got != c.want {
 			t.Errorf("%s:\n got %s\nwant %s", c.what, got, c.want)
@@ -213,7 +213,7 @@ func TestLedgersAreWhatDrawingUnitByUnitComesTo(t *testing.T) {
 		var usage []schemas.DayUsage
 		for d := schemas.Date(1); d <= 12; d++ {
 			v := rapid.Int64Range(-20, 30).Draw(rt, "used")
-			usage = append(usage, schemas.DayUsage{d, schemas.MoneyOf(big.NewInt(v))})
+			usage = append(usage, schemas.DayUsage{Day: d, Amount: schemas.MoneyOf(big.NewInt(v))})
 		}
 		for d := schemas.Date(1); d <= 14; d++ {
 			var used int64
@@ -310,7 +310,8 @@ func BenchmarkManyTopUps(b *testing.B) {
 		}
 		var usage []schemas.DayUsage
 		for d := range 3650 {
-			usage = append(usage, schemas.DayUsage{schemas.Date(d), schemas.MoneyOf(big.NewInt(int64(d*7919%5000 - 500)))})
+			usage = append(usage, schemas.DayUsage{Day: schemas.Date(d),
+				Amount: schemas.MoneyOf(big.NewInt(int64(d*7919%5000 - 500)))})
 		}
 		l.run(credits, usage, 3650)
 	}
