@@ -34,7 +34,8 @@ func TestEveryFlagHasAnEffectOrIsRefused(t *testing.T) {
 	lake, config := filepath.Join(dir, "lake"), filepath.Join(dir, "usagelake.yaml")
 	for name, text := range map[string]string{
 		config: fmt.Sprintf("lake: lake\naccounts: [{name: acme, base_url: %q, key_env: KEY, rate: 900, "+
-			"billing: prepaid}]\nallocation: {rules: rules.yaml}\nbudgets: [{name: all, amount: \"1\", currency: USD}]\n", server.BaseURL()),
+			"billing: prepaid}]\nallocation: {rules: rules.yaml}\nbudgets: [{name: all, amount: \"1\", currency: USD}]\n",
+			server.BaseURL()),
 		filepath.Join(dir,
 			"rules.yaml"): "version: 1\nrules:\n  - {id: a, match: {model: \"gpt-*\"}, assign: {cost_center: CC-1010, team: " +
 			"Search}}\n" +

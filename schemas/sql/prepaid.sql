@@ -81,6 +81,7 @@ FROM (
 --| sums to the draws of prepaid_ledger; what an overdrawn record is covered by later stands in draws_daily alone.
 CREATE VIEW record_draws /* of the whole file */ (
     account,       --| Name of the account in the config.
+    account_name,  --| What the account is called, from names; NULL if it has no name.
     usage_date,    --| UTC day of the record; NULL of corrections.
     book_date,     --| Book day.
     request_time,  --| When the request was made, UTC; NULL of corrections.
@@ -125,16 +126,21 @@ WITH parts AS (
     JOIN parts p ON p.account = m.account AND p.book_date = m.book_date AND p.currency IS NOT DISTINCT FROM m.currency
         AND greatest(upto, upto - m.amount) > least(a, b) AND least(upto, upto - m.amount) < greatest(a, b)
 )
-SELECT account, usage_date, book_date, request_time, id, ordinal, currency, entry, credit, kind, sum(amount) AS amount
-FROM drawn GROUP BY ALL
-UNION ALL
-SELECT account, usage_date, book_date, request_time, id, ordinal, currency, 'offset', NULL, NULL, sum(amount)
+SELECT account, name_of('account', account) AS account_name, usage_date, book_date, request_time, id, ordinal,
+    currency, entry, credit, kind, amount
 FROM (
-    SELECT account, usage_date, book_date, request_time, id, ordinal, currency, amount FROM moves
+    SELECT account, usage_date, book_date, request_time, id, ordinal, currency, entry, credit, kind,
+        sum(amount) AS amount
+    FROM drawn GROUP BY ALL
     UNION ALL
-    SELECT account, usage_date, book_date, request_time, id, ordinal, currency, -amount FROM drawn
-)
-GROUP BY ALL HAVING sum(amount) <> 0;
+    SELECT account, usage_date, book_date, request_time, id, ordinal, currency, 'offset', NULL, NULL, sum(amount)
+    FROM (
+        SELECT account, usage_date, book_date, request_time, id, ordinal, currency, amount FROM moves
+        UNION ALL
+        SELECT account, usage_date, book_date, request_time, id, ordinal, currency, -amount FROM drawn
+    )
+    GROUP BY ALL HAVING sum(amount) <> 0
+);
 
 --| The roll-forward of prepaid credit, by account and month: what is left at its end is the asset on the balance sheet.
 --| opening + paid + coupons + credited − drawn − expired = closing, exactly.
