@@ -14,8 +14,9 @@ func (b *builder) prepaid(ctx context.Context) error {
 		return err
 	}
 	rolled.Caption = "opening + paid + coupons + credited − drawn − expired = closing, which is the asset. Usage that " +
-		"no credit covers is overdrawn. The difference is what the Portal's own balance, brought to the end of the month, " +
-		"has beyond closing − overdrawn; the API doesn't say whether the balance includes coupons, so both readings stand here."
+		"no credit covers is overdrawn. The difference is what the Portal's own balance, brought to the end of the " +
+		"month, has beyond closing − overdrawn; the API doesn't say whether the balance includes coupons, so both " +
+		"readings stand here."
 	if len(rolled.Rows) == 0 {
 		b.note("No account was prepaid in this period: write billing: prepaid below the account in the config.")
 	}

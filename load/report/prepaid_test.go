@@ -15,8 +15,8 @@ import (
 	prepaid "github.com/usagelake/usagelake/transform/books"
 )
 
-// A month opens with what the months before left, whatever the report is narrowed to; and what is narrowed to an account
-// is of that one alone, the look at its balance included.
+// A month opens with what the months before left, whatever the report is narrowed to; and what is narrowed to an
+// account is of that one alone, the look at its balance included.
 func TestPrepaidCreditIsRolledForwardByAccount(t *testing.T) {
 	w := publishtest.New(t, load.Options{})
 	at := func(account, date string) schemas.Partition {
