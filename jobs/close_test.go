@@ -336,12 +336,13 @@ func TestInvoicesAndBudgetsAreReadOrRefusedWithTheirPlace(t *testing.T) {
 	accounts := []string{"acme", "bee"}
 	ups, err := ParseTopUps("t.csv",
 		[]byte("date;amount;currency;kind;account;reference;expires;note\n2026-10-02;50;USD;;acme;INV "+
-			"1;;x\n;;;;;;;\n2026-10-03;20.5;USD;coupon;bee;;2027-01-01;\n"), accounts)
+			"1;;x\n;;;;;;;\n2026-10-03;20.5;USD;coupon;bee;;2027-01-01;\n"), accounts, false)
 	if err != nil || len(ups) != 2 || ups[0].Kind != schemas.TopUpPaid || ups[1].Expires.String() != "2027-01-01" ||
 		ups[1].Source != "t.csv:4" {
 		t.Errorf("%+v %v", ups, err)
 	}
-	if ups, err := ParseTopUps("t.csv", []byte("date,amount,currency\n2026-10-02,50,USD\n"), accounts[:1]); err != nil ||
+	ups, err = ParseTopUps("t.csv", []byte("date,amount,currency\n2026-10-02,50,USD\n"), accounts[:1], true)
+	if err != nil ||
 		ups[0].Account != "acme" {
 		t.Errorf("%+v %v", ups, err)
 	}
@@ -353,7 +354,7 @@ func TestInvoicesAndBudgetsAreReadOrRefusedWithTheirPlace(t *testing.T) {
 		"date,amount,currency,kind,account\n02.10.2026,1.2.3,usd,gift,acme\n":      `t.csv:2: date: "02.10.2026"`,
 		"date,amount,currency,account,expires\n2026-10-02,1,USD,acme,2026-10-02\n": "not after its date",
 	} {
-		if _, err := ParseTopUps("t.csv", []byte(text), accounts); err == nil || !strings.Contains(err.Error(), want) {
+		if _, err := ParseTopUps("t.csv", []byte(text), accounts, false); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%q: %v, want %s", text, err, want)
 		}
 	}

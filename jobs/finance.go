@@ -14,6 +14,7 @@ import (
 	"github.com/usagelake/usagelake/load/query"
 	"github.com/usagelake/usagelake/schemas"
 	"github.com/usagelake/usagelake/transform/allocate"
+	"github.com/usagelake/usagelake/transform/books"
 )
 
 // Rules reads the allocation rules of the config; those without any rule if it names none.
@@ -105,19 +106,9 @@ func readFinance(cfg *config.Config) (publish.Finance, error) {
 		}
 		out.Invoices = append(out.Invoices, lines...)
 	}
-	out.TopUpsGiven = len(cfg.TopUps) > 0
-	for _, name := range cfg.TopUps {
-		b, err := ReadFinanceFile(name)
-		if err != nil {
-			return out, config.Usage("", "read top-ups: %w", err)
-		}
-		lines, err := ParseTopUps(filepath.Base(name), b, out.Accounts)
-		if err != nil {
-			return out, config.Usage("", "topups %s: %w", name, err)
-		}
-		out.TopUps = append(out.TopUps, lines...)
-	}
-	return out, nil
+	out.TopUpsGiven, out.Draw = len(cfg.TopUps) > 0, books.Draw
+	out.TopUps, out.Billing, err = ReadTopUps(cfg)
+	return out, err
 }
 
 // Called reads what tokens, users, models, cost centres and accounts are called; nothing if the config names no file.

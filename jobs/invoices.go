@@ -10,12 +10,9 @@ import (
 	"github.com/usagelake/usagelake/transform/allocate"
 )
 
-// The columns of an invoice file, and of a file of top-ups.
-var (
-	invoiceColumns = []string{"invoice", "period", "from", "to", "account", "date", "model", "amount", "currency",
-		"book_amount"}
-	topUpColumns = []string{"date", "amount", "currency", "kind", "account", "reference", "expires"}
-)
+// invoiceColumns are those of an invoice file.
+var invoiceColumns = []string{"invoice", "period", "from", "to", "account", "date", "model", "amount", "currency",
+	"book_amount"}
 
 // ledgerColumn judges the name of a column of a file that some other system wrote: what isn't ours is passed over, such
 // as vat and description, but not what is likely to be one of ours, misspelt.
@@ -110,58 +107,4 @@ func invoiceLine(cell func(string) string) (schemas.InvoiceLine, error) {
 		l.Book = &book
 	}
 	return l, errors.Join(errs...)
-}
-
-// kinds of top-ups.
-var topUpKinds = []string{schemas.TopUpPaid, schemas.TopUpCoupon, schemas.TopUpCredit}
-
-// ParseTopUps reads a file of what was paid into accounts, given as coupons or credited: CSV with a header of date,
-// amount and currency, and where they are known kind (paid, coupon or credit; paid), account (needed where there are
-// several), reference, and expires, the first UTC day on which what is left of it counts no more. Other columns are
-// passed over.
-func ParseTopUps(name string, b []byte, accounts []string) ([]schemas.TopUp, error) {
-	var out []schemas.TopUp
-	err := allocate.ReadSheet(name, b, ledgerColumn(topUpColumns), func(columns map[string]int) []error {
-		return lacking(columns, "date", "amount", "currency")
-	}, func(line int, cell func(string) string) error {
-		t := schemas.TopUp{Account: cell("account"), Currency: cell("currency"), Kind: cell("kind"),
-			Reference: cell("reference"),
-			Source:    fmt.Sprintf("%s:%d", name, line)}
-		var errs []error
-		var err error
-		if t.Date, err = schemas.ParseDate(cell("date")); err != nil {
-			errs = append(errs, fmt.Errorf("date: %w", err))
-		}
-		if t.Amount, err = schemas.ParseMoney(cell("amount")); err != nil {
-			errs = append(errs, err)
-		}
-		if !schemas.IsCurrency(t.Currency) {
-			errs = append(errs, fmt.Errorf("currency %q is not an ISO 4217 code like USD", t.Currency))
-		}
-		if t.Kind == "" {
-			t.Kind = schemas.TopUpPaid
-		}
-		if !slices.Contains(topUpKinds, t.Kind) {
-			errs = append(errs, fmt.Errorf("kind %q is none of %s", t.Kind, strings.Join(topUpKinds, ", ")))
-		}
-		switch {
-		case t.Account == "" && len(accounts) == 1:
-			t.Account = accounts[0]
-		case t.Account == "":
-			errs = append(errs, fmt.Errorf("no account: the config has %s", strings.Join(accounts, ", ")))
-		}
-		if e := cell("expires"); e != "" {
-			day, err := schemas.ParseDate(e)
-			switch {
-			case err != nil:
-				errs = append(errs, fmt.Errorf("expires: %w", err))
-			case day <= t.Date:
-				errs = append(errs, fmt.Errorf("it expires on %s, not after its date %s", day, t.Date))
-			}
-			t.Expires = &day
-		}
-		out = append(out, t)
-		return errors.Join(errs...)
-	})
-	return out, err
 }

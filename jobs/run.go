@@ -213,7 +213,7 @@ func publishFile(ctx context.Context, lake *publish.Lake, env Env, res *Result, 
 		Now:     env.Now, Drop: res.drop.days, DropMonths: res.drop.months,
 		Orphans: func(found []load.Orphan) { res.keepOrphans(found, env) }})
 	if errors.Is(err, publish.ErrOtherBooks) || errors.Is(err, publish.ErrOtherCurrency) ||
-		errors.Is(err, publish.ErrLacksDays) { // what the config says can't be
+		errors.Is(err, publish.ErrLacksDays) || errors.Is(err, publish.ErrTopUpGone) { // what the config says can't be
 		return config.Usage("", "%w", err)
 	}
 	if err != nil {

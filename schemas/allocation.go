@@ -188,11 +188,33 @@ const (
 // TopUp is what was added to an account's balance, as a file of the config says.
 type TopUp struct {
 	Account   string
-	Date      Date // UTC day
+	Date      Date // UTC day; of a prepaid account a book day
 	Amount    Money
 	Currency  string
 	Kind      string
 	Reference string // "" if there is none
 	Expires   *Date  // first day on which what is left of it counts no more; nil: it doesn't expire
 	Source    string // "topups.csv:7"
+}
+
+// How an account is billed: by what it used afterwards, or drawing on what was paid ahead.
+const (
+	Postpaid = "postpaid"
+	Prepaid  = "prepaid"
+)
+
+// In which order credits of a prepaid account are drawn on.
+const (
+	DrawFIFO         = "fifo"          // the one that was topped up first
+	DrawCouponsFirst = "coupons_first" // coupons before money, what expires first before what expires later or never
+)
+
+// Billing says how an account is billed.
+type Billing struct {
+	Account  string
+	Billing  string // Postpaid or Prepaid
+	Draw     string // DrawFIFO or DrawCouponsFirst; "" of a postpaid account
+	Currency string // as the config or its top-ups have it; "" if neither says one
+	// TopUpsGiven says that a file of top-ups has all that was added to its balance.
+	TopUpsGiven bool
 }

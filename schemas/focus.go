@@ -115,9 +115,9 @@ func sqlFocusViews() string {
 	b.WriteString(commented(sqlFocus))
 	for _, v := range FocusVersions() {
 		view := FocusView(v)
-		fmt.Fprintf(&b, "CREATE VIEW %s AS %s;\n", view, FocusSelect(v, "focus_charges"))
+		fmt.Fprintf(&b, "CREATE VIEW %s AS %s;\n", view, FocusSelect(v, FocusCharges("")))
 		fmt.Fprintf(&b, "COMMENT ON VIEW %s IS %s;\n", view, SQLString("The Cost and Usage dataset of FOCUS "+v+
-			", by UTC day. BilledCost sums exactly to amount, per currency, but for the records in focus_omitted."))
+			", by UTC day. EffectiveCost sums exactly to amount, per currency, but for the records in focus_omitted."))
 		commentFocus(&b, view, FocusColumns(v))
 	}
 	records := FocusSelectRecords("(FROM focus_lines WHERE NOT closed)")
@@ -191,25 +191,39 @@ func FocusSum(grain, from string) string {
 	return "(SELECT " + strings.Join(columns, ", ") + " FROM " + from + " GROUP BY ALL)"
 }
 
+// FocusCharges is the query, in parentheses, of all rows that FOCUS has, of those that a condition is true of: charges,
+// and what prepaid accounts were topped up with.
+func FocusCharges(where string) string {
+	if where != "" {
+		where = " WHERE " + where
+	}
+	return "(FROM focus_charges" + where + " UNION ALL FROM focus_prepaid" + where + ")"
+}
+
 // FocusSelect is the query that gives the columns of a version of FOCUS from rows of the view focus_charges: from names
 // the view, or is a query of it in parentheses.
 func FocusSelect(version, from string) string {
-	return focusSelect(version, from, focusMissingHours, focusInvoice, focusDayStart, focusDayEnd, "")
+	return focusSelect(version, from, focusMissingHours, focusInvoice, focusPrepaid, focusDayStart, focusDayEnd, "")
 }
 
 // FocusSelectClosing is FocusSelect of a month that is being closed: no invoice is its yet, and what its accounts lack
-// is known. So nothing is joined, and the rows stay in the order in which they come.
-func FocusSelectClosing(version, from string, missingHours map[string]string) string {
+// and which are prepaid is known. So nothing is joined, and the rows stay in the order in which they come.
+func FocusSelectClosing(version, from string, missingHours map[string]string, prepaid []string) string {
 	var missing strings.Builder
 	missing.WriteString("CASE")
 	for _, account := range slices.Sorted(maps.Keys(missingHours)) {
 		fmt.Fprintf(&missing, " WHEN account = %s THEN %s::DECIMAL(18,12)", SQLString(account), missingHours[account])
 	}
 	missing.WriteString(" WHEN false THEN NULL ELSE 0::DECIMAL(18,12) END") // a CASE has a WHEN, whoever lacks nothing
-	return focusSelect(version, from, missing.String(), "NULL::VARCHAR", focusDayStart, focusDayEnd, "")
+	paid := "false"
+	for _, account := range prepaid {
+		paid += " OR account = " + SQLString(account)
+	}
+	return focusSelect(version, from, missing.String(), "NULL::VARCHAR", "("+paid+")", focusDayStart, focusDayEnd, "")
 }
 
-// focusMissingHours and focusInvoice are what the published file says of the month and the account of a row, f.
+// focusMissingHours, focusInvoice and focusPrepaid are what the published file says of the month and the account of a
+// row, f. What is paid ahead is on no invoice of usage.
 const (
 	focusMissingHours = `coalesce((
 					SELECT (m.missing_seconds / 3600)::DECIMAL(18,12) FROM completeness_monthly m
@@ -218,14 +232,16 @@ const (
 	focusInvoice = `(
 					SELECT i.invoice FROM focus_invoices i
 					WHERE i.billing_month = f.billing_month AND i.account = f.account AND i.currency = f.currency
+						AND f.line NOT IN ('purchase', 'credit')
 				)`
+	focusPrepaid = "(f.account, f.billing_month) IN (FROM prepaid_terms)"
 )
 
 // FocusSelectRecords is the query that gives the columns of FOCUS 1.2 for each record and meter, from rows of
 // focus_lines: from names a query of it in parentheses.
 func FocusSelectRecords(from string) string {
 	records := "(SELECT usage_month AS billing_month, NULL::VARCHAR AS charge_class, *, 1 AS requests FROM " + from + ")"
-	return focusSelect(Focus12, records, focusMissingHours, focusInvoice,
+	return focusSelect(Focus12, records, focusMissingHours, focusInvoice, focusPrepaid,
 		"to_timestamp(floor(epoch(request_time) / 3600) * 3600)", "charge_start + INTERVAL 3600 SECOND",
 		`, id AS "x_RequestId", request_time AS "x_RequestTime", ordinal AS "x_RequestOrdinal"`)
 }
@@ -236,9 +252,9 @@ const (
 	focusDayEnd   = "charge_ends(usage_date, usage_month)"
 )
 
-// focusSelect takes besides what is missing of the month and its invoice, as expressions; and when a charge begins and
-// ends, each a TIMESTAMPTZ that doesn't depend on the session's time zone.
-func focusSelect(version, from, missingHours, invoice, start, end, more string) string {
+// focusSelect takes besides what is missing of the month, its invoice, and whether the account was prepaid in it, as
+// expressions; and when a charge begins and ends, each a TIMESTAMPTZ that doesn't depend on the session's time zone.
+func focusSelect(version, from, missingHours, invoice, prepaid, start, end, more string) string {
 	var b strings.Builder
 	b.WriteString("SELECT ")
 	var columns []string
@@ -251,11 +267,12 @@ func focusSelect(version, from, missingHours, invoice, start, end, more string) 
 	fmt.Fprintf(&b, `%s FROM (
 		SELECT *, %s AS charge_end,
 			CASE WHEN model_name LIKE '_%%/%%' THEN split_part(model_name, '/', 1) END AS vendor,
-			CASE line WHEN 'adjustment' THEN NULL
+			CASE line WHEN 'adjustment' THEN NULL WHEN 'credit' THEN NULL WHEN 'purchase' THEN 'prepaid-credit'
 				ELSE concat_ws('/', model_name, CASE line
 					WHEN 'ext' THEN coalesce(nullif(concat_ws('/', nullif(category, ''), nullif(item, '')), ''), 'ext')
 					ELSE line END) END AS sku,
-			CASE line WHEN 'adjustment' THEN NULL WHEN 'input' THEN 'Input Tokens' WHEN 'cached' THEN 'Cached Input Tokens'
+			CASE line WHEN 'adjustment' THEN NULL WHEN 'credit' THEN NULL WHEN 'purchase' THEN 'Prepaid Credit'
+				WHEN 'input' THEN 'Input Tokens' WHEN 'cached' THEN 'Cached Input Tokens'
 				WHEN 'output' THEN 'Output Tokens' WHEN 'tokens' THEN 'Tokens'
 				ELSE coalesce(nullif(array_to_string(list_transform(
 					list_filter(string_split(translate(concat_ws(' ', category, item), '_-', '  '), ' '), lambda w: w <> ''),
@@ -264,10 +281,10 @@ func focusSelect(version, from, missingHours, invoice, start, end, more string) 
 			CASE scale WHEN 6 THEN '1000000 ' WHEN 3 THEN '1000 ' ELSE '' END || consumed_unit AS pricing_unit
 		FROM (
 			SELECT *, nullif(model, '') AS model_name, %s AS charge_start, %s,
-				%s AS missing_hours, %s AS invoice_id
+				%s AS missing_hours, %s AS invoice_id, %s AS prepaid
 			FROM %s f
 		)
-	)`, more, end, start, focusUnits, missingHours, invoice, from)
+	)`, more, end, start, focusUnits, missingHours, invoice, prepaid, from)
 	return b.String()
 }
 
@@ -278,6 +295,7 @@ const focusUnits = `CASE
 			THEN 'Tokens'
 		WHEN regexp_full_match(unit, '\s*(requests?|calls?)\s*', 'i') THEN 'Requests'
 		WHEN regexp_full_match(unit, '\s*images?\s*', 'i') THEN 'Images'
+		WHEN line = 'purchase' THEN 'Credits'
 		WHEN regexp_full_match(unit, '\s*pages?\s*', 'i') THEN 'Pages'
 		WHEN regexp_full_match(unit, '\s*(characters?|chars?)\s*', 'i') THEN 'Characters'
 		WHEN regexp_full_match(unit, '\s*(seconds?|secs?|s)\s*', 'i') THEN 'Seconds'

@@ -74,8 +74,10 @@ var focusColumns = []focusColumn{
 	{name: "AllocatedResourceName", kind: FocusString, nullable: true, asked: from14(FocusConditional), absent: noSplit},
 	{name: "AllocatedTags", kind: FocusJSON, nullable: true, asked: from14(FocusConditional), absent: noSplit},
 	{name: "AvailabilityZone", kind: FocusString, nullable: true, asked: both(FocusRecommended), absent: noRegions},
-	{name: "BilledCost", kind: FocusDecimal, asked: both(FocusMandatory), expr: "net_cost",
-		comment: "What is charged: the net cost."},
+	{name: "BilledCost", kind: FocusDecimal, asked: both(FocusMandatory),
+		expr: "CASE WHEN prepaid AND line <> 'purchase' THEN 0::DECIMAL(38,18) ELSE net_cost END",
+		comment: "What is charged: the net cost. Of a prepaid account a Purchase's amount, and 0 of all else, for what it " +
+			"uses was paid ahead."},
 	{name: "BillingAccountId", kind: FocusString, asked: both(FocusMandatory), expr: "account",
 		comment: "Name of the account in the config."},
 	{name: "BillingAccountName", kind: FocusString, nullable: true, asked: both(FocusMandatory), expr: "account",
@@ -93,20 +95,25 @@ var focusColumns = []focusColumn{
 	{name: "CapacityReservationStatus", kind: FocusString, nullable: true, asked: both(FocusConditional),
 		absent: noCapacity},
 	{name: "ChargeCategory", kind: FocusString, asked: both(FocusMandatory),
-		expr: "CASE WHEN price IS NOT NULL THEN 'Usage' ELSE 'Adjustment' END",
+		expr: "CASE WHEN line = 'purchase' THEN 'Purchase' WHEN line = 'credit' THEN 'Credit' " +
+			"WHEN price IS NOT NULL THEN 'Usage' ELSE 'Adjustment' END",
 		comment: "Usage: a meter at its unit price. Adjustment: what unit prices leave of the amounts, such as refunds and " +
-			"rounding, and meters without a unit price.",
+			"rounding, and meters without a unit price. Of a prepaid account also Purchase: what was paid ahead; and Credit: " +
+			"a coupon, or what the vendor made good.",
 		values: []string{"Usage", "Purchase", "Tax", "Credit", "Adjustment"}},
 	{name: "ChargeClass", kind: FocusString, nullable: true, asked: both(FocusMandatory), expr: "charge_class",
 		comment: "Correction if the usage lies in a month that was closed before it came or changed; else NULL.",
 		values:  []string{"Correction"}},
 	{name: "ChargeDescription", kind: FocusString, nullable: true, asked: both(FocusMandatory),
-		expr: `CASE WHEN line = 'adjustment' THEN 'Adjustment to the amounts charged' ELSE meter END
+		expr: `CASE line WHEN 'adjustment' THEN 'Adjustment to the amounts charged'
+				WHEN 'purchase' THEN concat_ws(' ', 'Prepaid credit', item) WHEN 'credit' THEN concat_ws(' ', 'Credit', item)
+				ELSE meter END
 			|| coalesce(' for ' || model_name, '')
-			|| CASE WHEN price IS NULL AND line <> 'adjustment' THEN ', without a unit price' ELSE '' END`,
+			|| CASE WHEN price IS NULL AND line NOT IN ('adjustment', 'credit') THEN ', without a unit price' ELSE '' END`,
 		comment: "The charge in words."},
-	{name: "ChargeFrequency", kind: FocusString, asked: both(FocusRecommended), expr: "'Usage-Based'",
-		comment: "Always Usage-Based.",
+	{name: "ChargeFrequency", kind: FocusString, asked: both(FocusRecommended),
+		expr:    "CASE WHEN line IN ('purchase', 'credit') THEN 'One-Time' ELSE 'Usage-Based' END",
+		comment: "Usage-Based; One-Time of what was paid ahead and of credits.",
 		values:  []string{"One-Time", "Recurring", "Usage-Based"}},
 	{name: "ChargePeriodEnd", kind: FocusDateTime, asked: both(FocusMandatory), expr: "charge_end",
 		comment: "End of the usage's UTC day, exclusive, or of the part of it that the period of the books has; of " +
@@ -131,20 +138,23 @@ var focusColumns = []focusColumn{
 	{name: "CommitmentProgramEligibilityDetails", kind: FocusJSON, nullable: true, asked: from14(FocusConditional),
 		absent: noCommitments},
 	{name: "ConsumedQuantity", kind: FocusDecimal, nullable: true, asked: both(FocusConditional),
-		expr: `CASE WHEN price IS NULL THEN NULL WHEN price_per = 1000000 THEN quantity
+		expr: `CASE WHEN price IS NULL OR line = 'purchase' THEN NULL WHEN price_per = 1000000 THEN quantity
 			ELSE (quantity * consumed_per_unit)::DECIMAL(38,12) END`,
-		comment: "How much was used, in ConsumedUnit; NULL of an adjustment."},
+		comment: "How much was used, in ConsumedUnit; NULL of an adjustment, and of what was paid ahead."},
 	{name: "ConsumedUnit", kind: FocusString, nullable: true, asked: both(FocusConditional),
-		expr: "CASE WHEN price IS NOT NULL THEN consumed_unit END", comment: "What ConsumedQuantity counts, such as Tokens."},
+		expr:    "CASE WHEN price IS NOT NULL AND line <> 'purchase' THEN consumed_unit END",
+		comment: "What ConsumedQuantity counts, such as Tokens."},
 	{name: "ContractApplied", kind: FocusJSON, nullable: true, asked: from14(FocusConditional), absent: noCommitments},
 	{name: "ContractedCost", kind: FocusDecimal, asked: both(FocusMandatory), expr: "net_cost",
-		comment: "The same as BilledCost: the cost after the discount."},
+		comment: "The cost after the discount, whether it is billed or draws on what was paid ahead."},
 	{name: "ContractedUnitPrice", kind: FocusDecimal, nullable: true, asked: both(FocusConditional),
 		expr:     contractedUnitPrice,
 		comment:  "Price of one PricingUnit after the discount, where that is an exact one of twelve decimals; else NULL.",
 		absent12: "the Portal tells what it took off, but no unit price after it, and 1.2 allows none to be NULL"},
-	{name: "EffectiveCost", kind: FocusDecimal, asked: both(FocusMandatory), expr: "net_cost",
-		comment: "The same as BilledCost: nothing is paid ahead."},
+	{name: "EffectiveCost", kind: FocusDecimal, asked: both(FocusMandatory),
+		expr: "CASE WHEN line = 'purchase' THEN 0::DECIMAL(38,18) ELSE net_cost END",
+		comment: "What was used costs: the net cost; 0 of what was paid ahead, whose cost is that of what draws on it. The " +
+			"same as BilledCost of a postpaid account."},
 	{name: "HostProviderName", kind: FocusString, nullable: true, asked: from14(FocusMandatory),
 		expr: SQLString(FocusProvider), comment: "The gateway."},
 	{name: "InvoiceDetailId", kind: FocusString, nullable: true, asked: from14(FocusConditional), absent: invoiceUnknown},
@@ -240,7 +250,7 @@ var focusCustom = []focusColumn{
 	{name: "x_ModelType", kind: FocusString, nullable: true, asked: both(FocusCustom), expr: "nullif(model_type, '')",
 		comment: "Kind of model, such as text."},
 	{name: "x_RecordKind", kind: FocusString, asked: both(FocusCustom), expr: "record_kind",
-		comment: "request or summary, as in usage."},
+		comment: "request or summary, as in usage; top_up of what a prepaid account was topped up with."},
 	{name: "x_MeterCategory", kind: FocusString, nullable: true, asked: both(FocusCustom), expr: "nullif(category, '')",
 		comment: "tokens, adjustment, or the category of a charge beyond the tokens, as the Portal has it."},
 	{name: "x_MeterItem", kind: FocusString, nullable: true, asked: both(FocusCustom), expr: "nullif(item, '')",
@@ -253,7 +263,7 @@ var focusCustom = []focusColumn{
 		expr:    "CASE WHEN price IS NULL THEN quantity END",
 		comment: "What a meter without a unit price counted, in x_MeterUnit."},
 	{name: "x_DiscountAmount", kind: FocusDecimal, asked: both(FocusCustom), expr: "discount",
-		comment: "The part of the discount. ListCost less it is BilledCost, but for adjustments."},
+		comment: "The part of the discount; the whole of a credit. ListCost less it is ContractedCost, but for adjustments."},
 	{name: "x_CostCenter", kind: FocusString, nullable: true, asked: both(FocusCustom), expr: "cost_center",
 		comment: "Cost centre; NULL if none was assigned."},
 	{name: "x_Team", kind: FocusString, nullable: true, asked: both(FocusCustom), expr: "team",
@@ -322,8 +332,8 @@ var focusCharges = []FocusChargeColumn{
 	{"rule_version", false, "INTEGER", "Its version."},
 	{"line", false, "VARCHAR NOT NULL",
 		"input, cached, output: tokens. tokens: those of a summary record. ext: a charge beyond the tokens. " +
-			"adjustment: what these leave of the record's amounts."},
-	{"category", false, "VARCHAR", "tokens, adjustment, or the category of an ext charge."},
+			"adjustment: what these leave of the record's amounts. Of focus_prepaid: purchase, paid ahead; credit, given."},
+	{"category", false, "VARCHAR", "tokens, adjustment, or the category of an ext charge; the kind of a top-up."},
 	{"item", false, "VARCHAR", "Kind of token, or the item of an ext charge."},
 	{"unit", false, "VARCHAR", "What quantity counts: token, or the unit of an ext charge."},
 	{"price", false, "DECIMAL(18,12)", "Price of price_per units; NULL if there is none that explains a charge."},

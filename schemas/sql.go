@@ -44,6 +44,9 @@ var sqlMarkup string
 //go:embed sql/reconciliation.sql
 var sqlReconciliation string
 
+//go:embed sql/prepaid.sql
+var sqlPrepaid string
+
 //go:embed sql/outlook.sql
 var sqlOutlook string
 
@@ -115,7 +118,7 @@ func (s *sqlStatement) describe() error {
 		known = commentsOf(sqlTables, "usage_daily")
 	case "allocated_addends":
 		known = commentsOf(sqlAllocation, "allocated_daily")
-	case "focus_lines", "focus_live", "focus_charges":
+	case "focus_lines", "focus_live", "focus_charges", "focus_prepaid":
 		for _, c := range focusCharges {
 			known[c.Name] = c.comment
 		}
@@ -160,7 +163,8 @@ type SQLView struct{ Name, SQL string }
 func (l SQLLayout) ScopedViews() []SQLView {
 	out := []SQLView{{bookedUsage, "CREATE TEMP VIEW " + bookedUsage + " AS " + l.BookedUsage("")}}
 	for _, file := range []string{
-		sqlViews, sqlCompleteness, sqlCharges, sqlMarkup, sqlReconciliation, sqlOutlook, sqlAnalysis,
+		sqlViews, sqlCompleteness, sqlCharges, sqlMarkup, sqlReconciliation, sqlPrepaid, sqlOutlook,
+		sqlAnalysis,
 	} {
 		for _, s := range statements(file) {
 			if strings.Contains(s.sql, "/* of the whole file */") {

@@ -56,7 +56,8 @@ func (l SQLLayout) Schema() string {
 	b.WriteString(l.addends())
 	b.WriteString(sqlFocusTable())
 	for _, file := range []string{
-		sqlViews, sqlCompleteness, sqlCharges, sqlMarkup, sqlReconciliation, sqlOutlook, sqlAnalysis,
+		sqlViews, sqlCompleteness, sqlCharges, sqlMarkup, sqlReconciliation, sqlPrepaid, sqlOutlook,
+		sqlAnalysis,
 	} {
 		b.WriteString(commented(file))
 	}

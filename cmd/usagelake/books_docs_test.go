@@ -1,7 +1,7 @@
 package main
 
 import (
-	"os"
+	"os/exec"
 	"slices"
 	"strings"
 	"testing"
@@ -33,17 +33,9 @@ func worked(t *testing.T, page page, command func(string, ...string) (int, strin
 			continue
 		}
 		for line := range strings.SplitSeq(strings.TrimSpace(b.text), "\n") {
-			if text, file, ok := strings.Cut(line, " >> "); ok {
-				f, err := os.OpenFile(file, os.O_APPEND|os.O_WRONLY|os.O_CREATE, 0o600)
-				if err != nil {
-					t.Fatal(err)
-				}
-				_, err = f.WriteString(strings.Trim(strings.TrimPrefix(text, "echo "), `"`) + "\n")
-				if err := f.Close(); err != nil {
-					t.Fatal(err)
-				}
-				if err != nil {
-					t.Fatal(err)
+			if !strings.HasPrefix(line, "usagelake ") { // what is written into the config
+				if out, err := exec.Command("sh", "-c", line).CombinedOutput(); err != nil {
+					t.Fatalf("%s: %s: %v: %s", b.at(page), line, err, out)
 				}
 				continue
 			}

@@ -33,8 +33,9 @@ func TestEveryFlagHasAnEffectOrIsRefused(t *testing.T) {
 	dir := t.TempDir()
 	lake, config := filepath.Join(dir, "lake"), filepath.Join(dir, "usagelake.yaml")
 	for name, text := range map[string]string{
-		config: fmt.Sprintf("lake: lake\naccounts: [{name: acme, base_url: %q, key_env: KEY, rate: 900}]\nallocation: "+
-			"{rules: rules.yaml}\nbudgets: [{name: all, amount: \"1\", currency: USD}]\n", server.BaseURL()),
+		config: fmt.Sprintf("lake: lake\naccounts: [{name: acme, base_url: %q, key_env: KEY, rate: 900, "+
+			"billing: prepaid}]\nallocation: {rules: rules.yaml}\nbudgets: [{name: all, amount: \"1\", currency: USD}]\n",
+			server.BaseURL()),
 		filepath.Join(dir,
 			"rules.yaml"): "version: 1\nrules:\n  - {id: a, match: {model: \"gpt-*\"}, assign: {cost_center: CC-1010, team: " +
 			"Search}}\n" +
@@ -83,7 +84,7 @@ func TestEveryFlagHasAnEffectOrIsRefused(t *testing.T) {
 		t.Fatal(err)
 	}
 	second := map[string]string{"statement": "journal", "reconciliation": "months", "forecast": "drivers", "top": "model",
-		"prices": "discounts", "quality": "issues"}
+		"prices": "discounts", "quality": "issues", "prepaid": "overdrawn"}
 	for _, c := range reports.Commands() {
 		if c.Name() == "help" {
 			continue

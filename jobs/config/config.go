@@ -58,7 +58,7 @@ type Config struct {
 	Deliver []Delivery `yaml:"deliver"`
 
 	Path   string         `yaml:"-"` // the file, "" if there is none
-	all    []string       // of AllAccountNames; nil of a config that wasn't loaded
+	all    []Account      // of AllAccounts; nil of a config that wasn't loaded
 	lines  map[string]int // of the file, by path; nil if there is none
 	unread []mistake      // keys and values of the file that can't be: what c holds is without them
 }
@@ -74,6 +74,9 @@ type Account struct {
 	PageSize    int     `yaml:"page_size"`
 	Currency    string  `yaml:"currency"`    // where /balance can't be asked
 	KeyExpires  string  `yaml:"key_expires"` // the day on which the key expires, UTC; the API doesn't tell
+	Billing     string  `yaml:"billing"`     // schemas.Prepaid or schemas.Postpaid; "" is postpaid
+	Draw        string  `yaml:"draw"`        // of a prepaid account: schemas.DrawFIFO or schemas.DrawCouponsFirst; "" is fifo
+	TopUps      string  `yaml:"topups"`      // a CSV file of what was added to its balance
 }
 
 // Export says how far an export goes.
@@ -170,7 +173,7 @@ func Load(o Overrides, getenv func(string) string) (*Config, error) {
 		case a.BaseURL == "":
 			a.BaseURL = DefaultBaseURL
 		}
-		a.KeyFile = beside(a.KeyFile)
+		a.KeyFile, a.TopUps = beside(a.KeyFile), beside(a.TopUps)
 		// Of several accounts none can be meant by the one variable.
 		if a.KeyEnv == "" && a.KeyFile == "" && len(c.Accounts) == 1 {
 			a.KeyEnv = EnvKey
@@ -204,7 +207,7 @@ func Load(o Overrides, getenv func(string) string) (*Config, error) {
 	}
 	// After everything is checked: an account that is asked for alone must not hide a mistake in another, and the
 	// published file is told of all of them.
-	c.all = c.AccountNames()
+	c.all = slices.Clone(c.Accounts)
 	if o.Account != "" {
 		i := slices.IndexFunc(c.Accounts, func(a Account) bool { return a.Name == o.Account })
 		if i < 0 {
@@ -216,17 +219,22 @@ func Load(o Overrides, getenv func(string) string) (*Config, error) {
 	return c, nil
 }
 
-// AllAccountNames are those of all accounts, also where one was asked for alone.
-func (c *Config) AllAccountNames() []string {
+// AllAccounts are all accounts, also where one was asked for alone.
+func (c *Config) AllAccounts() []Account {
 	if c.all != nil {
 		return c.all
 	}
-	return c.AccountNames()
+	return c.Accounts
 }
 
-func (c *Config) AccountNames() []string {
-	names := make([]string, len(c.Accounts))
-	for i, a := range c.Accounts {
+// AllAccountNames are those of AllAccounts.
+func (c *Config) AllAccountNames() []string { return namesOf(c.AllAccounts()) }
+
+func (c *Config) AccountNames() []string { return namesOf(c.Accounts) }
+
+func namesOf(accounts []Account) []string {
+	names := make([]string, len(accounts))
+	for i, a := range accounts {
 		names[i] = a.Name
 	}
 	return names

@@ -52,7 +52,7 @@ func TestEveryMistakeInAConfigIsNamed(t *testing.T) {
 		{"unknown in an account", account + "    ratee: 1\n", "line 4: unknown key accounts[0].ratee: did you mean rate?"},
 		{"unknown in export", account + "export:\n  lookbak: 1h\n",
 			"line 5: unknown key export.lookbak: did you mean lookback?"},
-		{"like nothing known", account + "    zzzzzzzz: 1\n", "(known here: base_url, currency,"},
+		{"like nothing known", account + "    zzzzzzzz: 1\n", "(known here: base_url, billing, currency,"},
 		{"a key where its name goes", account + "    key: sk_mg_x\n", "unknown key accounts[0].key"},
 		{"twice", account + "lake: a\nlake: b\n", "lake stands twice"},
 		{"twice in an account", account + "    name: b\n", "accounts[0].name stands twice"},

@@ -54,6 +54,7 @@ func (c *Config) impossible() []error {
 		}
 		names[a.Name] = true
 	}
+	errs = append(errs, c.checkTopUps()...)
 	errs = append(errs, c.Close.Validate()...)
 	errs = append(errs, c.Packages.Validate()...)
 	errs = append(errs, c.Journal.Validate()...)
@@ -133,7 +134,7 @@ func (a Account) Validate() []error {
 	if _, err := schemas.ParseDate(a.KeyExpires); a.KeyExpires != "" && err != nil {
 		bad("key_expires: %w", err)
 	}
-	return errs
+	return append(errs, a.checkBilling()...)
 }
 
 // Validate lists what can't be meant.

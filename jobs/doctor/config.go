@@ -192,15 +192,7 @@ func (d *doctor) checkFinance(ctx context.Context) {
 	if len(cfg.Markups) > 0 {
 		d.checkMarkups(ctx, published)
 	}
-	for _, name := range cfg.TopUps {
-		b, err := jobs.ReadFinanceFile(name)
-		if err == nil {
-			_, err = jobs.ParseTopUps(filepath.Base(name), b, cfg.AllAccountNames())
-		}
-		if err != nil {
-			d.failure("topups", "correct the file, or topups: in the config; "+stops, fmt.Errorf("%s: %w", name, err))
-		}
-	}
+	d.checkTopUps()
 	if cfg.Close.SSHKey != "" {
 		if s, err := jobs.SignerOf(cfg, d.env); err != nil {
 			d.failure("close.ssh_key", "correct it; until then no month is closed", err)

@@ -255,6 +255,9 @@ func (l *Lake) writeLedger(ctx context.Context, dir string, opts CloseOptions, m
 	if err := l.writeFocus(ctx, d, opts, FocusLedger(dir)); err != nil {
 		return fmt.Errorf("write %s: %w", ledgerFocus, err)
 	}
+	if err := d.writePrepaid(ctx, dir, month, m); err != nil {
+		return fmt.Errorf("write %s: %w", prepaidLedger, err)
+	}
 	rows, err := d.conn.QueryContext(ctx,
 		ledgerTotals(fmt.Sprintf("chargeback_daily WHERE billing_month = DATE '%s'", month.First())))
 	if err != nil {

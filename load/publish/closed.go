@@ -52,10 +52,12 @@ type Manifest struct {
 	Books string `json:"books,omitempty"`
 	// BookCurrency is the currency that it was closed in, beside those of the charges; "" is none. Rates are what it keeps
 	// for good, by currency and book day.
-	BookCurrency string          `json:"book_currency,omitempty"`
-	Rates        []ManifestRate  `json:"rates,omitempty"`
-	Rules        ManifestRules   `json:"rules"`
-	Totals       []ManifestTotal `json:"totals"`
+	BookCurrency string         `json:"book_currency,omitempty"`
+	Rates        []ManifestRate `json:"rates,omitempty"`
+	// Prepaid are the accounts that were billed prepaid; their ledger (prepaidLedger) is frozen up to the month's end.
+	Prepaid []string        `json:"prepaid,omitempty"`
+	Rules   ManifestRules   `json:"rules"`
+	Totals  []ManifestTotal `json:"totals"`
 	// Markups are what was charged on top; none of a month that an older version closed.
 	Markups    []ManifestMarkup `json:"markups,omitempty"`
 	Partitions []ManifestInput  `json:"partitions"`

@@ -60,13 +60,9 @@ func (a *allocation) fillClosed(ctx context.Context) error {
 			return err
 		}
 		set := a.finance.rules[c.Month].name
-		objections := make([]any, len(c.Objections))
-		for i, o := range c.Objections {
-			objections[i] = o
-		}
 		err = a.d.fill(Catalog, "closed_months", func(add func(...driver.Value) error) error {
-			return add(c.Month.Start(), c.ClosedAt, c.RunID, c.Version, set, nullable(c.Reason), objections,
-				c.Digest, changed, nullable(c.Completeness))
+			return add(c.Month.Start(), c.ClosedAt, c.RunID, c.Version, set, nullable(c.Reason), listValue(c.Objections),
+				c.Digest, changed, nullable(c.Completeness), listValue(c.Prepaid))
 		})
 		if err != nil {
 			return err

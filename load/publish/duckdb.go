@@ -332,6 +332,15 @@ func dateValue(d *schemas.Date) driver.Value {
 	return d.Start()
 }
 
+// listValue is the value of a VARCHAR[].
+func listValue(list []string) driver.Value {
+	out := make([]any, len(list))
+	for i, s := range list {
+		out[i] = s
+	}
+	return out
+}
+
 func textValue(s *string) driver.Value {
 	if s == nil {
 		return nil

@@ -47,6 +47,13 @@ type Finance struct {
 	// TopUps are what was added to the accounts' balances; with TopUpsGiven they are all that was.
 	TopUps      []schemas.TopUp
 	TopUpsGiven bool
+	// Billing says how each account is billed; one that isn't there is postpaid.
+	Billing []schemas.Billing
+	// Draw goes on with the ledger of a prepaid account in a currency: it draws in an order on the credits that the
+	// entries before left and on top-ups, for usage by days, up to a day, and gives the entries that this makes. Needed
+	// where an account is prepaid.
+	Draw func(order string, before []schemas.CreditEntry, topUps []*schemas.Credit, usage []schemas.DayUsage,
+		until schemas.Date) ([]schemas.CreditEntry, error)
 	// The general ledger's codes of the journal: what is debited where no rule assigned one, and what is credited.
 	// "" is DefaultGLCode and DefaultCreditGLCode.
 	GLCode       string
@@ -117,7 +124,7 @@ func (l *Lake) loadFinance(f Finance) (*finance, error) {
 	sum := sha256.New()
 	fmt.Fprintf(sum, "%d\n%s\n", financeVersion, out.current.Digest())
 	if err := json.NewEncoder(sum).Encode([]any{slices.Sorted(slices.Values(f.Accounts)), f.Budgets, f.Markups, f.Invoices,
-		f.Names, f.TopUps, f.TopUpsGiven, f.GLCode, f.CreditGLCode, f.Books.Text(),
+		f.Names, f.TopUps, f.TopUpsGiven, f.Billing, f.GLCode, f.CreditGLCode, f.Books.Text(),
 		f.Rates.Currency()}); err != nil {
 		return nil, err
 	}

@@ -40,6 +40,7 @@ func TestEveryViewNamesWhatItShows(t *testing.T) {
 		"unallocated":   "rows of a table of facts; unallocated_spend names them",
 		"usage_addends": "facts that sums are made of", "allocated_addends": "facts that sums are made of",
 		"invoice_charges": "lines of invoices, that FOCUS's are made of",
+		"prepaid_terms":   "facts that FOCUS goes by",
 	}
 	names := map[string]string{"account": "account_name", "cost_center": "cost_center_name", "model": "model_name",
 		"token_id": "token_name", "user_id": "user_name", "scope_value": "scope_name"}

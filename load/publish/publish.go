@@ -483,14 +483,11 @@ func (p *publisher) discard(name string) {
 // finish replaces what is not kept by day, compares the grand totals, and looks at the dead space.
 func (p *publisher) finish(ctx context.Context, d *Database) error {
 	err := d.transaction(ctx, func() error {
-		if err := p.replaceRuns(ctx, d); err != nil {
-			return err
-		}
-		if err := p.replaceBalance(ctx, d); err != nil {
-			return err
-		}
-		if err := p.replaceAccounts(ctx, d); err != nil {
-			return err
+		for _, replace := range []func(context.Context, *Database) error{p.replaceRuns, p.replaceBalance, p.replaceAccounts,
+			p.replacePrepaid} {
+			if err := replace(ctx, d); err != nil {
+				return err
+			}
 		}
 		if err := p.replaceRecords(ctx, d); err != nil {
 			return fmt.Errorf("view of the records: %w", err)

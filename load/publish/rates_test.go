@@ -32,8 +32,8 @@ func randomRates(rt *rapid.T, from, to schemas.Date) []schemas.RateLine {
 		Line: "rates.csv:1000"})
 }
 
-// reckoned is the rate of a currency on a book day by the file's lines alone; nil if there is none.
-func reckoned(lines []schemas.RateLine, by string, books *schemas.Books, currency string, day schemas.Date) *big.Rat {
+// reckonedRates is the rate of a currency on a book day by the file's lines alone; nil if there is none.
+func reckonedRates(lines []schemas.RateLine, by string, books *schemas.Books, currency string, day schemas.Date) *big.Rat {
 	if currency == "EUR" {
 		return big.NewRat(1, 1)
 	}
@@ -147,7 +147,7 @@ func checkRates(t *testing.T, rt *rapid.T, books *schemas.Books) {
 		if !ok {
 			rt.Fatal(row)
 		}
-		rate := reckoned(lines, by, books, currency, day)
+		rate := reckonedRates(lines, by, books, currency, day)
 		for _, key := range []string{"day " + day.String(), "period " + books.Name(books.Month(day)),
 			"currency " + currency, "all"} {
 			s := want[key]

@@ -98,6 +98,9 @@ func (v *verifier) closedMonths(ctx context.Context) error {
 				return err
 			}
 		}
+		if err := v.prepaid(ctx, c, found); err != nil {
+			return err
+		}
 	}
 	for _, month := range slices.Sorted(maps.Keys(published)) {
 		v.add(Finding{Check: FoundClosed, Path: v.lake.Path(load.StatementsDir, month),

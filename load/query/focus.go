@@ -240,7 +240,7 @@ func (o FocusOptions) query() string {
 		rows = schemas.FocusSelectRecords("(FROM focus_lines WHERE NOT closed AND " + o.between("usage_month") + ")")
 		by = append(by, "x_RequestTime", "x_RequestId", "x_RequestOrdinal")
 	default:
-		charges := "(FROM focus_charges WHERE " + o.between("billing_month") + ")"
+		charges := schemas.FocusCharges(o.between("billing_month"))
 		if o.grain() != schemas.FocusByDay {
 			charges = schemas.FocusSum(o.Grain, charges)
 		}

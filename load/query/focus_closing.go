@@ -46,7 +46,17 @@ func exportClosing(ctx context.Context, l *publish.Lake, month schemas.Month, di
 	if err := s.viewLedger(ctx, ledger); err != nil {
 		return err
 	}
-	query := schemas.FocusSelectClosing(opts.version(), FocusLedger, missing)
+	prepaid, err := s.prepaid(ctx)
+	if err != nil {
+		return err
+	}
+	// What accounts were topped up with isn't kept with the charges, but in the ledger of prepaid credit.
+	charges := fmt.Sprintf("(FROM %s UNION ALL FROM focus_prepaid WHERE billing_month = DATE '%s')", FocusLedger,
+		month.First())
+	if len(prepaid) == 0 {
+		charges = FocusLedger
+	}
+	query := schemas.FocusSelectClosing(opts.version(), charges, missing, prepaid)
 	meta, err := opts.metadata(ctx, s, query)
 	if err != nil {
 		return err
@@ -97,6 +107,22 @@ func (s *Snapshot) viewLedger(ctx context.Context, ledger string) error {
 
 // closingRows is how many rows a row group of the Parquet file has: they are wide, and a whole row group is in memory.
 const closingRows = ", ROW_GROUP_SIZE 40960"
+
+// prepaid are the accounts that are prepaid.
+func (s *Snapshot) prepaid(ctx context.Context) (accounts []string, err error) {
+	rows, err := s.Query(ctx, "SELECT account FROM account_billing WHERE billing = 'prepaid' ORDER BY 1")
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, rows.Close()) }()
+	for row, err := range rows.All(ctx) {
+		if err != nil {
+			return nil, err
+		}
+		accounts = append(accounts, row[0].Text)
+	}
+	return accounts, nil
+}
 
 // missingHours is how many hours each account lacks of a month, if any, as x_MissingHours has it.
 func (s *Snapshot) missingHours(ctx context.Context, month schemas.Month) (hours map[string]string, err error) {

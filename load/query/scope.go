@@ -175,6 +175,7 @@ func (s *Snapshot) Narrow(ctx context.Context, scope Scope, keep ...string) erro
 			"SELECT * FROM "+whole+"quarantine WHERE "+account+" AND "+
 				scope.touching("make_timestamp(epoch_us(window_start))::DATE")),
 		view("balance", "SELECT * FROM "+whole+"balance WHERE "+account),
+		view("prepaid_ledger", "SELECT * FROM "+whole+"prepaid_ledger WHERE "+account),
 		view("run_accounts", "SELECT * FROM "+whole+"run_accounts WHERE "+account),
 		view("budgets", "SELECT * FROM "+whole+"budgets WHERE "+strings.Join(budgets, " AND ")),
 		view("invoice_lines", "SELECT * FROM "+whole+"invoice_lines WHERE "+invoices),

@@ -89,6 +89,13 @@ var reports = []Report{
 		NoOwners: "an invoice and a balance are of an account, and who used it isn't known to either",
 		Long:     "Does what was invoiced agree with what was used, and the balance with both?",
 		Example:  "reconciliation --month 2026-10"},
+	{Name: "prepaid", About: "prepaid credit rolled forward: what was drawn, expired, and is left", Spans: Months,
+		Dimensions: []string{"account"}, build: (*builder).prepaid, history: true,
+		NoPeriod: "credit is rolled forward from month to month; its days are in the view draws_daily",
+		NoOwners: "credit is an account's, and what an owner is charged doesn't hang on how it was paid",
+		Long: "What was paid ahead, drawn and expired, what is left at each month's end, and does the Portal's own " +
+			"balance agree?",
+		Example: "prepaid --month 2026-10"},
 	{Name: "anomalies", About: "days that leave their history, new tokens, price changes", Spans: AnyDays,
 		Dimensions: everyDimension, build: (*builder).anomalies, history: true,
 		Long:    "Which days left their own history?",

@@ -350,6 +350,14 @@ var names = map[string]Column{
 	"posting_date": {Title: "Posting date", Kind: Day}, "corrects": {Title: "Corrects", Kind: Month},
 	"rule_id": {Title: "Rule"}, "rule_version": {Title: "Version", Kind: Count},
 	"cost_center_spent": {Title: "Spent", Kind: Money},
+	"paid":              {Title: "Paid", Kind: Money, Sum: true}, "credited": {Title: "Credited", Kind: Money, Sum: true},
+	"drawn": {Title: "Drawn", Kind: Money, Sum: true}, "expired": {Title: "Expired", Kind: Money, Sum: true},
+	"remaining": {Title: "Left", Kind: Money, Sum: true}, "covered": {Title: "Covered", Kind: Money, Sum: true},
+	"overdrawn": {Title: "Overdrawn", Kind: Money}, "outstanding": {Title: "Outstanding", Kind: Money},
+	"top_up_date": {Title: "Date", Kind: Day}, "expires": {Title: "Expires", Kind: Day},
+	"portal_observed_at": {Title: "Portal looked at", Kind: Instant},
+	"portal_balance":     {Title: "Portal's balance", Kind: Money}, "since_look": {Title: "Since", Kind: Money},
+	"difference_coupons_beside": {Title: "Difference, coupons beside", Kind: Money, Sum: true},
 }
 
 // describe makes a Column of a column of an answer.

@@ -203,7 +203,8 @@ CREATE TABLE closed_months (
     objections VARCHAR[],              --| The objections that were overridden.
     manifest_sha256 VARCHAR NOT NULL,  --| SHA-256 of statements/MONTH/manifest.json.
     corrected BOOLEAN NOT NULL,        --| Whether its usage has changed since, so that there are corrections.
-    completeness VARCHAR               --| How complete it was when it was closed; NULL if that wasn't kept.
+    completeness VARCHAR,              --| How complete it was when it was closed; NULL if that wasn't kept.
+    prepaid VARCHAR[] NOT NULL         --| The accounts that were billed prepaid when it was closed.
 );
 
 --| What accounts lacked of a month when it was closed.
@@ -270,14 +271,47 @@ CREATE TABLE invoice_lines (
 --| What was added to balances, by the files of the config.
 CREATE TABLE top_ups (
     account VARCHAR NOT NULL,        --| Name of the account in the config.
-    top_up_date DATE NOT NULL,       --| UTC day.
+    top_up_date DATE NOT NULL,       --| UTC day; of a prepaid account a book day.
     amount DECIMAL(38,12) NOT NULL,  --| Amount.
     currency VARCHAR NOT NULL,       --| ISO 4217 code of amount.
     kind VARCHAR NOT NULL,           --| paid, coupon or credit.
     reference VARCHAR,               --| What the file refers to: a payment, a coupon.
-    expires DATE,                    --| First UTC day on which what is left of it counts no more; NULL: it doesn't
+    expires DATE,                    --| First such day on which what is left of it counts no more; NULL: it doesn't
                                      --| expire.
     source VARCHAR NOT NULL          --| File and line.
+);
+
+--| How each account of the config is billed.
+CREATE TABLE account_billing (
+    account VARCHAR NOT NULL,       --| Name of the account in the config.
+    billing VARCHAR NOT NULL,       --| prepaid: usage draws on what was topped up. postpaid: it is billed afterwards.
+    draw VARCHAR,                   --| The order in which credit is drawn on, fifo or coupons_first; NULL if postpaid.
+    top_ups_given BOOLEAN NOT NULL  --| Whether a file of its own has all of its top-ups.
+);
+
+--| The ledger of prepaid credit: what was topped up, drawn, covered and expired, and what is overdrawn, by book day.
+--| Within a day what was used and what was refunded counts as one sum.
+CREATE TABLE prepaid_ledger (
+    billing_month DATE NOT NULL,     --| First day of the month that it is entered in.
+    period VARCHAR NOT NULL,         --| What people call that month: 2026-10; of a fiscal calendar 2026-P07.
+    account VARCHAR NOT NULL,        --| Name of the account in the config.
+    currency VARCHAR,                --| ISO 4217 code of amount; NULL if what was used has none.
+    book_date DATE NOT NULL,         --| Book day. Corrections of closed months are drawn on the first day of theirs.
+    line INTEGER NOT NULL,           --| Place among the entries of the account, currency and day, from 1.
+    entry VARCHAR NOT NULL,          --| top_up: the credit pays from this day on. draw: usage of the day; below 0 a
+                                     --| refund gave it back. cover: of what was overdrawn before. expiry: what was left
+                                     --| when it expired, or came back after that. overdrawn: usage that no credit
+                                     --| covers; below 0 a refund of it, or of what was never drawn.
+    credit VARCHAR,                  --| The credit, as credits calls it; NULL of what is overdrawn.
+    kind VARCHAR,                    --| paid, coupon or credit; NULL of what is overdrawn.
+    amount DECIMAL(38,12) NOT NULL,  --| Amount.
+    top_up_date DATE,                --| Of a top_up: its date in the file.
+    expires DATE,                    --| Of a top_up: first book day on which it no longer pays; NULL: it doesn't
+                                     --| expire.
+    reference VARCHAR,               --| Of a top_up: what the file refers to.
+    source VARCHAR,                  --| Of a top_up: file and line.
+    closed_in DATE                   --| First day of the closed month whose ledger has the entry, which doesn't change
+                                     --| any more; NULL: it may.
 );
 
 --| One row: the accounts of the general ledger that the journal uses, from the config.

@@ -173,6 +173,39 @@ FROM focus_live WHERE NOT closed
 UNION ALL
 FROM focus_closed;
 
+-- An account that comes to be prepaid doesn't change what was billed in months that were closed before.
+--| The accounts and months that are billed prepaid: those of closed months as they were closed, others by the config.
+CREATE VIEW prepaid_terms (
+    account,       --| Name of the account in the config.
+    billing_month  --| First day of the month.
+) AS
+SELECT unnest(prepaid) AS account, "month" AS billing_month FROM closed_months
+UNION ALL
+SELECT b.account, p."month" FROM account_billing b, periods p
+WHERE b.billing = 'prepaid' AND p."month" NOT IN (SELECT "month" FROM closed_months);
+
+--| What prepaid accounts were topped up with, as rows of focus_charges: money is a purchase of as many credits at 1;
+--| a coupon, or what the vendor made good, a credit that costs nothing.
+CREATE VIEW focus_prepaid (
+    billing_month, charge_class, usage_month, usage_date, account, token_id, user_id, custom_user_id, model,
+    model_type, record_kind, currency, cost_center, team, project, environment, gl_code, tags, pool, rule_id,
+    rule_version, line, category, item, unit, price, price_per, requests, quantity, list_cost, discount, net_cost
+) AS
+SELECT billing_month, NULL::VARCHAR AS charge_class, billing_month AS usage_month,
+    make_timestamp((book_day_starts(book_date) * 1000000)::BIGINT)::DATE AS usage_date, account,
+    NULL::VARCHAR AS token_id, NULL::VARCHAR AS user_id, NULL::VARCHAR AS custom_user_id, NULL::VARCHAR AS model,
+    NULL::VARCHAR AS model_type, 'top_up' AS record_kind, currency, NULL::VARCHAR AS cost_center,
+    NULL::VARCHAR AS team, NULL::VARCHAR AS project, NULL::VARCHAR AS environment, NULL::VARCHAR AS gl_code,
+    NULL::VARCHAR AS tags, NULL::VARCHAR AS pool, NULL::VARCHAR AS rule_id, NULL::INTEGER AS rule_version,
+    CASE kind WHEN 'paid' THEN 'purchase' ELSE 'credit' END AS line, kind AS category,
+    coalesce(reference, credit) AS item, currency AS unit,
+    CASE kind WHEN 'paid' THEN 1::DECIMAL(18,12) END AS price, 1 AS price_per, 1::BIGINT AS requests,
+    CASE kind WHEN 'paid' THEN amount END::DECIMAL(38,12) AS quantity, amount::DECIMAL(38,18) AS list_cost,
+    CASE kind WHEN 'paid' THEN 0 ELSE amount END::DECIMAL(38,18) AS discount,
+    CASE kind WHEN 'paid' THEN amount ELSE 0 END::DECIMAL(38,18) AS net_cost
+FROM prepaid_ledger
+WHERE entry = 'top_up' AND (account, billing_month) IN (FROM prepaid_terms);
+
 --| The records that FOCUS has no row for, summed by day: its costs and its currency are never NULL, and a cost that
 --| nobody knows is not 0.
 CREATE VIEW focus_omitted (

@@ -338,11 +338,13 @@ WITH looks AS (
         AND t.expires <= make_timestamp(epoch_us(s.observed_at))::DATE
         GROUP BY ALL
 ), known AS ( -- the API tells of coupons that were granted; of what was paid in only a file does
-    SELECT s.*, top_ups_given AS given,
-        CASE WHEN top_ups_given THEN coalesce(f.amount, 0) ELSE coalesce(s.granted, 0) END AS known,
-        CASE WHEN top_ups_given THEN coalesce(f.coupons, 0) ELSE coalesce(s.granted, 0) END AS coupons,
+    SELECT s.*, CASE WHEN given THEN coalesce(f.amount, 0) ELSE coalesce(s.granted, 0) END AS known,
+        CASE WHEN given THEN coalesce(f.coupons, 0) ELSE coalesce(s.granted, 0) END AS coupons,
         e.amount AS expiring
-    FROM spans s CROSS JOIN finance_settings
+    FROM (
+        SELECT s.*, f.top_ups_given OR account IN (SELECT account FROM account_billing WHERE top_ups_given) AS given
+        FROM spans s CROSS JOIN finance_settings f
+    ) s
     LEFT JOIN filed f ON f.account = s.account AND f.currency IS NOT DISTINCT FROM s.currency AND f.n = s.n
     LEFT JOIN expired e ON e.account = s.account AND e.currency IS NOT DISTINCT FROM s.currency AND e.n = s.n
 ), judged AS (

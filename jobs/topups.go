@@ -1,0 +1,147 @@
+package jobs
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/usagelake/usagelake/jobs/config"
+	"github.com/usagelake/usagelake/schemas"
+	"github.com/usagelake/usagelake/transform/allocate"
+)
+
+// ReadTopUps reads the files of top-ups, those of all accounts first, and says how each account is billed. Every
+// mistake in them is reported, as ErrUsage.
+func ReadTopUps(cfg *config.Config) ([]schemas.TopUp, []schemas.Billing, error) {
+	accounts := cfg.AllAccounts()
+	var out []schemas.TopUp
+	var errs []error
+	read := func(file string, of []string, own bool) {
+		b, err := ReadFinanceFile(file)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("read top-ups: %w", err))
+			return
+		}
+		lines, err := ParseTopUps(filepath.Base(file), b, of, own)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("topups %s: %w", file, err))
+		}
+		out = append(out, lines...)
+	}
+	for _, file := range cfg.TopUps {
+		read(file, cfg.AllAccountNames(), false)
+	}
+	for _, a := range accounts {
+		if a.TopUps != "" {
+			read(a.TopUps, []string{a.Name}, true)
+		}
+	}
+	if len(errs) > 0 {
+		return nil, nil, config.Usage("", "%w", errors.Join(errs...))
+	}
+	billing := make([]schemas.Billing, len(accounts))
+	for i, a := range accounts {
+		b := schemas.Billing{Account: a.Name, Billing: cmp.Or(a.Billing, schemas.Postpaid), TopUpsGiven: a.TopUps != ""}
+		if b.Billing == schemas.Prepaid {
+			b.Draw = cmp.Or(a.Draw, schemas.DrawFIFO)
+			errs = append(errs, prepaidTopUps(a, out)...)
+		}
+		billing[i] = b
+	}
+	if len(errs) > 0 {
+		return nil, nil, config.Usage("", "%w", errors.Join(errs...))
+	}
+	return out, billing, nil
+}
+
+// maxTopUp is the most that a top-up of a prepaid account may be.
+const maxTopUp = "999999999999999"
+
+// prepaidTopUps lists what is wrong with top-ups of a prepaid account: its credit is in one currency, and each adds to
+// it.
+func prepaidTopUps(a config.Account, topUps []schemas.TopUp) []error {
+	var errs []error
+	currency, says := a.Currency, "the config"
+	most, _ := schemas.ParseMoney(maxTopUp)
+	for _, t := range topUps {
+		if t.Account != a.Name {
+			continue
+		}
+		if currency == "" {
+			currency, says = t.Currency, t.Source
+		}
+		if t.Currency != currency {
+			errs = append(errs, fmt.Errorf("%s: currency %s: the account %s is prepaid in %s, as %s has it: write what was "+
+				"credited in %[4]s", t.Source, t.Currency, a.Name, currency, says))
+		}
+		if t.Amount.Sign() <= 0 || t.Amount.Cmp(most) > 0 {
+			errs = append(errs, fmt.Errorf("%s: amount %s: a top-up of the prepaid account %s is more than 0, and at most %s",
+				t.Source, t.Amount, a.Name, maxTopUp))
+		}
+	}
+	return errs
+}
+
+// topUpColumns are those of a file of top-ups.
+var topUpColumns = []string{"date", "amount", "currency", "kind", "account", "reference", "expires"}
+
+// topUpKinds are the kinds of top-ups.
+var topUpKinds = []string{schemas.TopUpPaid, schemas.TopUpCoupon, schemas.TopUpCredit}
+
+// ParseTopUps reads a file of what was paid into accounts, given as coupons or credited: CSV with a header of date,
+// amount and currency, and where they are known kind (paid, coupon or credit; paid), account (needed where there are
+// several), reference, and expires, the first day on which what is left of it counts no more. Other columns are passed
+// over. own says that the file is of one account, accounts[0].
+func ParseTopUps(name string, b []byte, accounts []string, own bool) ([]schemas.TopUp, error) {
+	var out []schemas.TopUp
+	err := allocate.ReadSheet(name, b, ledgerColumn(topUpColumns), func(columns map[string]int) []error {
+		return lacking(columns, "date", "amount", "currency")
+	}, func(line int, cell func(string) string) error {
+		t := schemas.TopUp{Account: cell("account"), Currency: cell("currency"), Kind: cell("kind"),
+			Reference: cell("reference"),
+			Source:    fmt.Sprintf("%s:%d", name, line)}
+		var errs []error
+		var err error
+		if t.Date, err = schemas.ParseDate(cell("date")); err != nil {
+			errs = append(errs, fmt.Errorf("date: %w", err))
+		}
+		if t.Amount, err = schemas.ParseMoney(cell("amount")); err != nil {
+			errs = append(errs, err)
+		}
+		if !schemas.IsCurrency(t.Currency) {
+			errs = append(errs, fmt.Errorf("currency %q is not an ISO 4217 code like USD", t.Currency))
+		}
+		if t.Kind == "" {
+			t.Kind = schemas.TopUpPaid
+		}
+		if !slices.Contains(topUpKinds, t.Kind) {
+			errs = append(errs, fmt.Errorf("kind %q is none of %s", t.Kind, strings.Join(topUpKinds, ", ")))
+		}
+		switch {
+		case own && t.Account != "" && t.Account != accounts[0]:
+			errs = append(errs, fmt.Errorf("account %q: the file is of the account %s: write the line into the file of %[1]q, "+
+				"or into one of topups: of the whole config", t.Account, accounts[0]))
+		case t.Account == "" && len(accounts) == 1:
+			t.Account = accounts[0]
+		case t.Account == "":
+			errs = append(errs, fmt.Errorf("no account: the config has %s", strings.Join(accounts, ", ")))
+		}
+		if e := cell("expires"); e != "" {
+			day, err := schemas.ParseDate(e)
+			switch {
+			case err != nil:
+				errs = append(errs, fmt.Errorf("expires: %w", err))
+			case day <= t.Date:
+				errs = append(errs, fmt.Errorf("it expires on %s, not after its date %s: write the first day on which it no "+
+					"longer pays, or nothing if it doesn't expire", day, t.Date))
+			}
+			t.Expires = &day
+		}
+		out = append(out, t)
+		return errors.Join(errs...)
+	})
+	return out, err
+}

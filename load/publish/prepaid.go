@@ -1,0 +1,390 @@
+package publish
+
+import (
+	"context"
+	"database/sql"
+	"database/sql/driver"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/usagelake/usagelake/schemas"
+)
+
+// ErrTopUpGone says that a top-up that months were closed with isn't in the files any more.
+var ErrTopUpGone = errors.New("a top-up that months were closed with is gone or was changed")
+
+// prepaidLedger is the ledger of prepaid credit of a closed month: the rows of prepaid_ledger that were entered in it,
+// and of accounts that came to be prepaid later than the month before, those of earlier months.
+const prepaidLedger = "ledger/prepaid.parquet"
+
+// prepaidOf is an account in a currency.
+type prepaidOf struct {
+	account  string
+	currency sql.NullString
+}
+
+// prepaid is the ledger of an account in a currency while it is made.
+type prepaid struct {
+	prepaidOf
+	before  []schemas.CreditEntry // of closed months: frozen
+	credits map[string]*schemas.Credit
+	usage   []schemas.DayUsage
+	after   []schemas.CreditEntry
+}
+
+// replacePrepaid brings the ledger of prepaid credit up to date: what closed months have of it stays as it is, and what
+// follows is reckoned anew from the top-ups and from what is charged by day. Only rows that differ are written.
+func (p *publisher) replacePrepaid(ctx context.Context, d *Database) error {
+	if err := p.replaceLedger(ctx, d); err != nil {
+		return fmt.Errorf("prepaid credit: %w", err)
+	}
+	return nil
+}
+
+func (p *publisher) replaceLedger(ctx context.Context, d *Database) error {
+	err := d.Exec(ctx, "DELETE FROM account_billing", "CREATE OR REPLACE TEMP TABLE prepaid_now AS FROM "+Catalog+
+		".prepaid_ledger LIMIT 0")
+	if err != nil {
+		return err
+	}
+	defer func() { _ = d.Exec(context.WithoutCancel(ctx), "DROP TABLE IF EXISTS temp.prepaid_now") }()
+	err = d.fill(Catalog, "account_billing", func(add func(...driver.Value) error) error {
+		for _, b := range p.finance.Billing {
+			if err := add(b.Account, b.Billing, nullable(b.Draw), b.TopUpsGiven); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	for _, c := range p.finance.closed {
+		if !c.has(prepaidLedger) {
+			continue
+		}
+		file := filepath.Join(c.Dir, filepath.FromSlash(prepaidLedger))
+		err := d.Exec(ctx, fmt.Sprintf("INSERT INTO temp.prepaid_now BY NAME SELECT *, DATE '%s' AS closed_in "+
+			"FROM read_parquet(%s, hive_partitioning = false)", c.Month.First(), SqlGlob(file)))
+		if err != nil {
+			return fmt.Errorf("closed month %s: read %s: %w\nhint: restore %s from a backup", c.Month, prepaidLedger, err,
+				c.Dir)
+		}
+	}
+	if slices.ContainsFunc(p.finance.Billing, func(b schemas.Billing) bool { return b.Billing == schemas.Prepaid }) {
+		if err := p.draw(ctx, d); err != nil {
+			return err
+		}
+	}
+	const differ = " FROM %[1]s x WHERE NOT EXISTS (FROM %[2]s y WHERE x.account = y.account " +
+		"AND x.book_date = y.book_date AND x.line = y.line AND x IS NOT DISTINCT FROM y)"
+	return d.Exec(ctx, fmt.Sprintf("DELETE"+differ, Catalog+".prepaid_ledger", "temp.prepaid_now"),
+		fmt.Sprintf("INSERT INTO prepaid_ledger SELECT x.*"+differ+" ORDER BY ALL", "temp.prepaid_now",
+			Catalog+".prepaid_ledger"))
+}
+
+// has says whether a closed month has a file.
+func (c ClosedMonth) has(path string) bool {
+	return slices.ContainsFunc(c.Files, func(f ManifestFile) bool { return f.Path == path })
+}
+
+// draw enters in temp.prepaid_now, which has the entries of closed months, what follows them.
+func (p *publisher) draw(ctx context.Context, d *Database) error {
+	ledgers, err := p.frozenEntries(ctx, d)
+	if err != nil {
+		return err
+	}
+	of := func(account string, currency sql.NullString) *prepaid {
+		key := prepaidOf{account, currency}
+		if ledgers[key] == nil {
+			ledgers[key] = &prepaid{prepaidOf: key, credits: map[string]*schemas.Credit{}}
+		}
+		return ledgers[key]
+	}
+	order := map[string]string{} // of the prepaid accounts
+	for _, b := range p.finance.Billing {
+		if b.Billing == schemas.Prepaid {
+			order[b.Account] = b.Draw
+		}
+	}
+	topUps := map[prepaidOf][]schemas.TopUp{}
+	for _, t := range p.finance.TopUps {
+		if order[t.Account] != "" {
+			l := of(t.Account, sql.NullString{String: t.Currency, Valid: true})
+			topUps[l.prepaidOf] = append(topUps[l.prepaidOf], t)
+		}
+	}
+	if err := p.chargedByDay(ctx, d, of); err != nil {
+		return err
+	}
+	var until sql.NullTime
+	if err := d.conn.QueryRowContext(ctx, "SELECT complete_before FROM data_as_of").Scan(&until); err != nil {
+		return err
+	}
+	for key, l := range ledgers {
+		if order[key.account] == "" {
+			delete(ledgers, key) // it was prepaid once: what closed months have of it stays, and nothing follows
+			continue
+		}
+		credits, err := p.newCredits(l, topUps[key])
+		if err != nil {
+			return err
+		}
+		if l.after, err = p.finance.Draw(order[key.account], l.before, credits, l.usage,
+			schemas.DateOf(until.Time)); err != nil {
+			return fmt.Errorf("account %s: what closed months have of it: %w\nhint: usagelake verify", key.account, err)
+		}
+	}
+	if err := p.enter(d, ledgers); err != nil {
+		return err
+	}
+	return p.drawsAreCharges(ctx, d)
+}
+
+// frozenEntries are those that closed months have.
+func (p *publisher) frozenEntries(ctx context.Context, d *Database) (map[prepaidOf]*prepaid, error) {
+	rows, err := d.conn.QueryContext(ctx, `SELECT account, currency, book_date, entry, credit, coalesce(kind, ''), amount,
+		top_up_date, expires FROM temp.prepaid_now ORDER BY account, currency, book_date, line`)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	out := map[prepaidOf]*prepaid{}
+	for rows.Next() {
+		var key prepaidOf
+		var day time.Time
+		var e schemas.CreditEntry
+		var credit sql.NullString
+		var kind string
+		var amount any
+		var date, expires sql.NullTime
+		if err := rows.Scan(&key.account, &key.currency, &day, &e.Kind, &credit, &kind, &amount, &date,
+			&expires); err != nil {
+			return nil, err
+		}
+		l := out[key]
+		if l == nil {
+			l = &prepaid{prepaidOf: key, credits: map[string]*schemas.Credit{}}
+			out[key] = l
+		}
+		e.Day, e.Amount = schemas.DateOf(day), *moneyOf(amount)
+		if credit.Valid {
+			if e.Kind == schemas.EntryTopUp {
+				c := &schemas.Credit{ID: credit.String, From: e.Day, TopUp: schemas.TopUp{Account: key.account, Kind: kind,
+					Date: schemas.DateOf(date.Time), Amount: e.Amount, Currency: key.currency.String}}
+				if expires.Valid {
+					day := schemas.DateOf(expires.Time)
+					c.Expires = &day
+				}
+				l.credits[c.ID] = c
+			}
+			if e.Credit = l.credits[credit.String]; e.Credit == nil {
+				e.Credit = &schemas.Credit{ID: credit.String} // Draw tells that it wasn't topped up
+			}
+		}
+		l.before = append(l.before, e)
+	}
+	return out, rows.Err()
+}
+
+// chargedByDay adds to the ledgers of prepaid accounts what is charged in months that have no entries yet, by day. What
+// corrects a closed month is of the first day of the month that it is charged in.
+func (p *publisher) chargedByDay(ctx context.Context, d *Database,
+	of func(string, sql.NullString) *prepaid) error {
+	rows, err := d.conn.QueryContext(ctx, `SELECT c.account, c.currency, `+chargedOn+` AS day, sum(c.net_cost) AS amount
+		FROM chargeback_daily c
+		WHERE c.account IN (SELECT account FROM account_billing WHERE billing = 'prepaid') AND c.net_cost IS NOT NULL
+			AND `+notFrozen+`
+		GROUP BY ALL ORDER BY ALL`)
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var account string
+		var currency sql.NullString
+		var day time.Time
+		var amount any
+		if err := rows.Scan(&account, &currency, &day, &amount); err != nil {
+			return err
+		}
+		l := of(account, currency)
+		l.usage = append(l.usage, schemas.DayUsage{Day: schemas.DateOf(day), Amount: *moneyOf(amount)})
+	}
+	return rows.Err()
+}
+
+const (
+	// chargedOn is the day on which a row c of chargeback_daily draws on credit.
+	chargedOn = `CASE WHEN c.charge_class IS NULL THEN c.book_date
+		ELSE (SELECT p.period_start FROM periods p WHERE p."month" = c.billing_month) END`
+	// notFrozen is the condition that no closed month has entries of a row c of chargeback_daily.
+	notFrozen = `c.billing_month > coalesce((SELECT max(m."month") FROM closed_months m
+		WHERE list_contains(m.prepaid, c.account)), DATE '0001-01-01')`
+)
+
+// frozenTo is the first book day of an account that no closed month has entries of.
+func (p *publisher) frozenTo(account string) schemas.Date {
+	from := openStart
+	for _, c := range p.finance.closed {
+		if slices.Contains(c.Prepaid, account) {
+			from = p.finance.Books.End(c.Month)
+		}
+	}
+	return from
+}
+
+// newCredits are the top-ups of the files that no closed month has, as they pay: one whose date lies in a month that
+// has entries already pays from the first day after it. It is ErrTopUpGone if one that a closed month has isn't among
+// them.
+//
+// What tells top-ups apart is all that counts: date, kind, amount and expiry. A line may move in its file.
+func (p *publisher) newCredits(l *prepaid, topUps []schemas.TopUp) ([]*schemas.Credit, error) {
+	same := func(a, b schemas.TopUp) bool {
+		return a.Date == b.Date && a.Kind == b.Kind && a.Amount.Cmp(b.Amount) == 0 &&
+			(a.Expires == nil) == (b.Expires == nil) && (a.Expires == nil || *a.Expires == *b.Expires)
+	}
+	topUps = slices.Clone(topUps)
+	ids := map[string]bool{}
+	for _, e := range l.before {
+		if e.Kind != schemas.EntryTopUp {
+			continue
+		}
+		ids[e.Credit.ID] = true
+		i := slices.IndexFunc(topUps, func(t schemas.TopUp) bool { return same(t, e.Credit.TopUp) })
+		if i < 0 {
+			expires := ""
+			if e.Credit.Expires != nil {
+				expires = fmt.Sprintf(", expires %s", *e.Credit.Expires)
+			}
+			return nil, fmt.Errorf("%w: account %s, %s, %s, %s %s%s\nhint: write that line as it was, and what corrects it as "+
+				"a line of its own; or open the closed months again, the last first (usagelake close --reopen)", ErrTopUpGone,
+				l.account, e.Credit.Date, e.Credit.Kind, e.Amount, l.currency.String, expires)
+		}
+		topUps = slices.Delete(topUps, i, i+1)
+	}
+	from := p.frozenTo(l.account)
+	var out []*schemas.Credit
+	for _, t := range topUps {
+		c := &schemas.Credit{TopUp: t, From: max(t.Date, from)}
+		for n := 1; c.ID == "" || ids[c.ID]; n++ {
+			c.ID = fmt.Sprintf("%s/%d", t.Date, n)
+		}
+		ids[c.ID] = true
+		out = append(out, c)
+	}
+	return out, nil
+}
+
+// enter writes the new entries into temp.prepaid_now.
+func (p *publisher) enter(d *Database, ledgers map[prepaidOf]*prepaid) error {
+	books := p.finance.Books
+	return d.fill("temp", "prepaid_now", func(add func(...driver.Value) error) error {
+		for _, l := range ledgers {
+			line, day := int32(0), schemas.Date(0)
+			for _, e := range l.after {
+				if line++; e.Day != day {
+					line, day = 1, e.Day
+				}
+				month := books.Month(e.Day)
+				var currency, credit, kind, date, expires, reference, source driver.Value
+				if l.currency.Valid {
+					currency = l.currency.String
+				}
+				if c := e.Credit; c != nil {
+					credit, kind = c.ID, c.Kind
+					if e.Kind == schemas.EntryTopUp {
+						date, expires, reference, source = c.Date.Start(), dateValue(c.Expires), nullable(c.Reference), c.Source
+					}
+				}
+				err := add(month.Start(), books.Name(month), l.account, currency, e.Day.Start(), line, e.Kind, credit, kind,
+					moneyValue(&e.Amount), date, expires, reference, source, nil)
+				if err != nil {
+					return err
+				}
+			}
+		}
+		return nil
+	})
+}
+
+// drawsAreCharges compares what the ledger has of each day's usage with what is charged on it, and the credits with
+// what became of them, to the last digit.
+func (p *publisher) drawsAreCharges(ctx context.Context, d *Database) error {
+	var what sql.NullString
+	err := d.conn.QueryRowContext(ctx, `
+		WITH charged AS (
+			SELECT c.account, c.currency, `+chargedOn+` AS day, sum(c.net_cost) AS amount FROM chargeback_daily c
+			WHERE c.account IN (SELECT account FROM account_billing WHERE billing = 'prepaid') AND `+notFrozen+`
+			GROUP BY ALL
+		), drawn AS (
+			SELECT account, currency, book_date AS day, sum(amount) AS amount FROM temp.prepaid_now
+			WHERE closed_in IS NULL AND entry IN ('draw', 'overdrawn') GROUP BY ALL
+		)
+		SELECT format('{} {}: drawn {}, charged {}', coalesce(d.account, c.account), coalesce(d.day, c.day),
+			coalesce(d.amount, 0), coalesce(c.amount, 0))
+		FROM charged c FULL JOIN drawn d
+			ON d.account = c.account AND d.day = c.day AND d.currency IS NOT DISTINCT FROM c.currency
+		WHERE coalesce(d.amount, 0) <> coalesce(c.amount, 0)
+		UNION ALL
+		SELECT format('{} {}: {} is left', account, credit, sum(CASE entry WHEN 'top_up' THEN amount ELSE -amount END))
+		FROM temp.prepaid_now WHERE credit IS NOT NULL GROUP BY account, currency, credit
+		HAVING sum(CASE entry WHEN 'top_up' THEN amount ELSE -amount END) < 0
+		LIMIT 1`).Scan(&what)
+	if errors.Is(err, sql.ErrNoRows) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return fmt.Errorf("%w: %s", errInexact, what.String)
+}
+
+// writePrepaid keeps the entries of a month that is being closed, if accounts are prepaid.
+func (d *Database) writePrepaid(ctx context.Context, dir string, month schemas.Month, m *Manifest) error {
+	rows, err := d.conn.QueryContext(ctx, "SELECT account FROM account_billing WHERE billing = 'prepaid' ORDER BY 1")
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var account string
+		if err := rows.Scan(&account); err != nil {
+			return err
+		}
+		m.Prepaid = append(m.Prepaid, account)
+	}
+	if err := rows.Err(); err != nil || len(m.Prepaid) == 0 {
+		return err
+	}
+	return d.copyParquet(ctx, fmt.Sprintf("SELECT * EXCLUDE (closed_in) FROM prepaid_ledger WHERE closed_in IS NULL AND "+
+		"billing_month <= DATE '%s' ORDER BY ALL", month.First()),
+		filepath.Join(dir, filepath.FromSlash(prepaidLedger)), "")
+}
+
+// prepaid compares the entries of a closed month with those that the published file has of it, row by row.
+func (v *verifier) prepaid(ctx context.Context, c ClosedMonth, found func(path, format string, args ...any)) error {
+	if !c.has(prepaidLedger) {
+		return nil
+	}
+	kept := fmt.Sprintf("(SELECT *, DATE '%s' AS closed_in FROM read_parquet(%s, hive_partitioning = false))",
+		c.Month.First(), SqlGlob(filepath.Join(c.Dir, filepath.FromSlash(prepaidLedger))))
+	published := fmt.Sprintf("(FROM prepaid_ledger WHERE closed_in = DATE '%s')", c.Month.First())
+	var differ int64
+	err := v.d.conn.QueryRowContext(ctx, strings.NewReplacer("KEPT", kept, "PUBLISHED", published).Replace(
+		"SELECT count(*) FROM ((FROM KEPT EXCEPT ALL FROM PUBLISHED) UNION ALL (FROM PUBLISHED EXCEPT ALL FROM KEPT))")).
+		Scan(&differ)
+	switch {
+	case ctx.Err() != nil:
+		return ctx.Err()
+	case err != nil:
+		found(prepaidLedger, "it can't be held against usage.duckdb: %s", err)
+	case differ > 0:
+		found(prepaidLedger, "usage.duckdb has other draws of the month: usagelake rebuild")
+	}
+	return nil
+}
