@@ -433,8 +433,8 @@ func TestTheDocsNameEveryLedgerAndItsSource(t *testing.T) {
 	}
 }
 
-// A cost centre's part of an entry has its lines with the ids of the whole, balances by itself, and is another document:
-// its id and the credit's are its own. The parts debit what the whole does.
+// A cost centre's part of an entry has its lines with the ids of the whole, balances by itself, and is another
+// document: its id and the credit's are its own. The parts debit what the whole does.
 func TestPartsOfAnEntryKeepTheIDsOfItsLines(t *testing.T) {
 	s := settings("USD")
 	whole := entries(t, month(t), s, false)
