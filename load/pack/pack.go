@@ -489,7 +489,7 @@ func (m *maker) write(ctx context.Context, p *Package) error {
 	}
 	if err == nil {
 		err = durable.WriteOut(filepath.Join(dir, "journal.csv"), m.out, func(w io.Writer) error {
-			return report.JournalCSV(ctx, m.lake, m.Closed.Month, p.CostCenter, w)
+			return report.JournalCSV(ctx, m.lake, m.Closed.Month, &p.CostCenter, w)
 		})
 	}
 	if err != nil {

@@ -55,9 +55,9 @@ type Entry struct {
 	Period    schemas.Period
 	Currency  string
 	Narration string
-	Credited  string // code of the account that is credited, whether or not anything is left for it
-	Lines     []Line // the credit of the whole is the last
-	of        string // the cost centre whose lines it has; "": everybody's
+	Credited  string  // code of the account that is credited, whether or not anything is left for it
+	Lines     []Line  // the credit of the whole is the last
+	of        *string // the cost centre whose lines it has; nil: everybody's
 }
 
 // Line is one line of an entry.
@@ -143,7 +143,7 @@ func Of(entries []Entry, costCenter string, s Settings) []Entry {
 		if len(one.Lines) == 0 {
 			continue
 		}
-		one.of = costCenter
+		one.of = &costCenter
 		one.ID = s.id(one, "entry")
 		one.Narration += ", " + words.Line(costCenter)
 		one.credit(s)
@@ -168,8 +168,8 @@ func (e *Entry) credit(s Settings) {
 // id is that of a part of an entry: 64 bits of a digest, so that of a million lines no two are likely to share one.
 func (s Settings) id(e Entry, parts ...string) string {
 	h := sha256.New()
-	if e.of != "" {
-		parts = append(parts, e.of)
+	if e.of != nil {
+		parts = append(parts, *e.of)
 	}
 	for _, p := range append([]string{s.series(), e.Number, e.Period.Name(), e.Currency, string(e.Kind)}, parts...) {
 		fmt.Fprintf(h, "%d:%s", len(p), p) // with lengths, so that no two lists of parts read alike

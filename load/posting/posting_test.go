@@ -432,3 +432,55 @@ func TestTheDocsNameEveryLedgerAndItsSource(t *testing.T) {
 		}
 	}
 }
+
+// A cost centre's part of an entry has its lines with the ids of the whole, balances by itself, and is another
+// document: its id and the credit's are its own. The parts debit what the whole does.
+func TestPartsOfAnEntryKeepTheIDsOfItsLines(t *testing.T) {
+	s := settings("USD")
+	whole := entries(t, month(t), s, false)
+	seen, debited := map[string]bool{}, 0
+	for _, e := range whole {
+		seen[e.ID] = true
+		for _, l := range e.Lines {
+			seen[l.ID] = true
+		}
+	}
+	of := map[string]bool{}
+	for _, l := range whole[0].Lines {
+		if l.Credit || of[l.CostCenter] {
+			continue
+		}
+		of[l.CostCenter] = true
+		for _, e := range posting.Of(whole, l.CostCenter, s) {
+			sum := schemas.Money{}.In(e.Currency)
+			for _, part := range e.Lines {
+				sum = sum.Add(part.Amount)
+				if part.Credit == seen[part.ID] || !part.Credit && part.CostCenter != l.CostCenter {
+					t.Errorf("%s: %+v", l.CostCenter, part)
+				}
+				if !part.Credit {
+					debited++
+				}
+				seen[part.ID] = true
+			}
+			if sum.Sign() != 0 || seen[e.ID] {
+				t.Errorf("%s: the document %s comes to %s", l.CostCenter, e.ID, sum.Exact())
+			}
+			seen[e.ID] = true
+		}
+	}
+	lines := 0
+	for _, e := range whole {
+		for _, l := range e.Lines {
+			if !l.Credit {
+				lines++
+			}
+		}
+	}
+	if debited != lines || len(of) < 2 {
+		t.Errorf("%d lines of %d", debited, lines)
+	}
+	if none := posting.Of(whole, "nobody", s); len(none) != 0 {
+		t.Errorf("%+v", none)
+	}
+}

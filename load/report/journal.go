@@ -176,11 +176,11 @@ func journals(ctx context.Context, books *schemas.Books,
 	return out, nil
 }
 
-// JournalCSV writes the journal of a month, as it is published: all of it, or of a cost centre the lines that debit it.
-func JournalCSV(ctx context.Context, lake *publish.Lake, month schemas.Month, costCenter string, w io.Writer) error {
+// JournalCSV writes the journal of a month, as it is published: of a cost centre the lines that debit it, of nil all.
+func JournalCSV(ctx context.Context, lake *publish.Lake, month schemas.Month, costCenter *string, w io.Writer) error {
 	where := ""
-	if costCenter != "" {
-		where = " AND entry = 'debit' AND cost_center = " + schemas.SQLString(costCenter)
+	if costCenter != nil {
+		where = " AND entry = 'debit' AND cost_center = " + schemas.SQLString(*costCenter)
 	}
 	journal, err := answer(ctx, lake, fmt.Sprintf(`SELECT * FROM chargeback_journal WHERE "month" = DATE '%s'%s
 		ORDER BY currency, entry DESC, gl_code, cost_center`, month.First(), where))

@@ -79,7 +79,7 @@ func WriteMonth(ctx context.Context, lake *publish.Lake, month schemas.Month, di
 		return err
 	}
 	err = durable.WriteOut(filepath.Join(dir, "journal.csv"), out, func(w io.Writer) error {
-		return JournalCSV(ctx, lake, month, "", w)
+		return JournalCSV(ctx, lake, month, nil, w)
 	})
 	if err != nil || len(opts.Formats) == 0 {
 		return err
