@@ -281,7 +281,8 @@ func (m *maker) charged(ctx context.Context) ([]Package, error) {
 			book_sum(book_cost, net_cost)
 		FROM chargeback_daily WHERE billing_month = DATE '%[1]s'
 			AND (SELECT manifest_sha256 FROM closed_months WHERE "month" = DATE '%[1]s') = '%[2]s'
-		GROUP BY cost_center, currency, book_currency ORDER BY cost_center, currency`, m.Closed.Month.First(), m.Closed.Digest))
+		GROUP BY cost_center, currency, book_currency ORDER BY cost_center, currency`,
+		m.Closed.Month.First(), m.Closed.Digest))
 	if err != nil {
 		return nil, err
 	}
@@ -366,7 +367,8 @@ func (m *maker) posted(ctx context.Context, charged []Package) error {
 
 // of is the package of a cost centre, before it is made.
 func (m *maker) of(costCenter string) Package {
-	return Package{CostCenter: costCenter, Posted: []Sum{}, Name: "statement-" + m.Closed.Name() + "-" + report.StatementFile(costCenter)}
+	return Package{CostCenter: costCenter, Posted: []Sum{},
+		Name: "statement-" + m.Closed.Name() + "-" + report.StatementFile(costCenter)}
 }
 
 func text(v query.Value) *string {

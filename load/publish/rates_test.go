@@ -33,7 +33,8 @@ func randomRates(rt *rapid.T, from, to schemas.Date) []schemas.RateLine {
 }
 
 // reckonedRates is the rate of a currency on a book day by the file's lines alone; nil if there is none.
-func reckonedRates(lines []schemas.RateLine, by string, books *schemas.Books, currency string, day schemas.Date) *big.Rat {
+func reckonedRates(lines []schemas.RateLine, by string, books *schemas.Books, currency string,
+	day schemas.Date) *big.Rat {
 	if currency == "EUR" {
 		return big.NewRat(1, 1)
 	}
