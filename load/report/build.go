@@ -278,6 +278,10 @@ func (b *builder) named(ctx context.Context) error {
 			if d != "account" {
 				names += ` UNION SELECT scope_value FROM budgets WHERE "scope" = '` + d + "'"
 			}
+			if d == "cost_center" { // one that is charged a fee alone
+				names += " UNION SELECT cost_center FROM markups WHERE cost_center IS NOT NULL " +
+					"UNION SELECT cost_center FROM closed_markups"
+			}
 			// The name itself first, if it is there: then the first row says so. Else the three that are most like it.
 			t, err := b.ask(ctx, "names", "",
 				fmt.Sprintf(`SELECT name, name = %[1]s AS it FROM (%[2]s)

@@ -20,14 +20,14 @@ func (b *builder) prepaid(ctx context.Context) error {
 	if len(rolled.Rows) == 0 {
 		b.note("No account was prepaid in this period: write billing: prepaid below the account in the config.")
 	}
-	credits, err := b.add(ctx, AsCharged, "credits", "Credits",
+	credits, err := b.add(ctx, AsItIsNow, "credits", "Credits",
 		`SELECT account, currency, credit, kind, reference, top_up_date, expires, amount, drawn, expired, remaining, note
 		FROM credits WHERE remaining <> 0 OR (account, currency, credit) IN (SELECT (account, currency, credit)
 			FROM prepaid_ledger WHERE `+during+`) ORDER BY account, currency, pays_from, credit`)
 	if err != nil {
 		return err
 	}
-	credits.Caption = "As they are now: amount − drawn − expired = remaining."
+	credits.Caption = "amount − drawn − expired = remaining."
 	if b.period.To > b.books.First(b.current) { // what comes next is about now
 		_, err := b.add(ctx, "", "expiring", "What expires next",
 			`SELECT expires, account, currency, credit, kind, remaining FROM credits
