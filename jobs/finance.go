@@ -92,6 +92,9 @@ func readFinance(cfg *config.Config) (publish.Finance, error) {
 	if out.Markups, err = config.ParseMarkups(cfg.Markups, out.Books); err != nil {
 		return out, config.Usage("", "%w", err)
 	}
+	if out.Metrics, err = ReadMetrics(cfg); err != nil {
+		return out, err
+	}
 	if out.Names, err = Called(cfg); err != nil {
 		return out, err
 	}

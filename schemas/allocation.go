@@ -164,6 +164,18 @@ type Markup struct {
 	To         *Month   // excluded; nil: for ever
 }
 
+// MetricLine is what the company counted or earned in a month or on a day, as a file of metrics says.
+type MetricLine struct {
+	Metric   string // orders, customers, revenue, …
+	Month    Month  // of the books
+	Date     *Date  // the book day; nil: the whole month
+	Scope    string // one of BudgetScopes; "" is everything
+	Of       string // of the scope
+	Value    Money
+	Currency string // of an amount; "" of a number
+	Source   string // "metrics.csv:7"
+}
+
 // InvoiceLine is a line of an invoice. One without a model and day is the invoice's total of the period.
 type InvoiceLine struct {
 	Invoice  string // its number

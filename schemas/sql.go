@@ -50,6 +50,9 @@ var sqlPrepaid string
 //go:embed sql/outlook.sql
 var sqlOutlook string
 
+//go:embed sql/economics.sql
+var sqlEconomics string
+
 //go:embed sql/analysis.sql
 var sqlAnalysis string
 
@@ -164,7 +167,7 @@ func (l SQLLayout) ScopedViews() []SQLView {
 	out := []SQLView{{bookedUsage, "CREATE TEMP VIEW " + bookedUsage + " AS " + l.BookedUsage("")}}
 	for _, file := range []string{
 		sqlViews, sqlCompleteness, sqlCharges, sqlMarkup, sqlReconciliation, sqlPrepaid, sqlOutlook,
-		sqlAnalysis,
+		sqlEconomics, sqlAnalysis,
 	} {
 		for _, s := range statements(file) {
 			if strings.Contains(s.sql, "/* of the whole file */") {

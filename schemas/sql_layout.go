@@ -57,7 +57,7 @@ func (l SQLLayout) Schema() string {
 	b.WriteString(sqlFocusTable())
 	for _, file := range []string{
 		sqlViews, sqlCompleteness, sqlCharges, sqlMarkup, sqlReconciliation, sqlPrepaid, sqlOutlook,
-		sqlAnalysis,
+		sqlEconomics, sqlAnalysis,
 	} {
 		b.WriteString(commented(file))
 	}

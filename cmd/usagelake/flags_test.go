@@ -34,8 +34,10 @@ func TestEveryFlagHasAnEffectOrIsRefused(t *testing.T) {
 	lake, config := filepath.Join(dir, "lake"), filepath.Join(dir, "usagelake.yaml")
 	for name, text := range map[string]string{
 		config: fmt.Sprintf("lake: lake\naccounts: [{name: acme, base_url: %q, key_env: KEY, rate: 900, "+
-			"billing: prepaid}]\nallocation: {rules: rules.yaml}\nbudgets: [{name: all, amount: \"1\", currency: USD}]\n",
-			server.BaseURL()),
+			"billing: prepaid}]\nallocation: {rules: rules.yaml}\nbudgets: [{name: all, amount: \"1\", currency: USD}]\n"+
+			"metrics: [metrics.csv]\n", server.BaseURL()),
+		filepath.Join(dir, "metrics.csv"): "metric,period,value,currency\norders,2026-10,5,\norders,2026-11,70,\n" +
+			"revenue,2026-11,900,USD\n",
 		filepath.Join(dir,
 			"rules.yaml"): "version: 1\nrules:\n  - {id: a, match: {model: \"gpt-*\"}, assign: {cost_center: CC-1010, team: " +
 			"Search}}\n" +
@@ -84,7 +86,8 @@ func TestEveryFlagHasAnEffectOrIsRefused(t *testing.T) {
 		t.Fatal(err)
 	}
 	second := map[string]string{"statement": "journal", "reconciliation": "months", "forecast": "drivers", "top": "model",
-		"prices": "discounts", "quality": "issues", "prepaid": "overdrawn"}
+		"prices": "discounts", "quality": "issues", "prepaid": "overdrawn",
+		"unit-economics": "earned"}
 	for _, c := range reports.Commands() {
 		if c.Name() == "help" {
 			continue

@@ -42,6 +42,7 @@ type Config struct {
 	Journal    Journal    `yaml:"journal"`
 	Budgets    []Budget   `yaml:"budgets"`
 	Markups    []Markup   `yaml:"markups"`  // what cost centres are charged on top
+	Metrics    []string   `yaml:"metrics"`  // CSV files
 	Invoices   []string   `yaml:"invoices"` // CSV files
 	Names      string     `yaml:"names"`    // a CSV file: what tokens, users, models, cost centres and accounts are called
 	TopUps     []string   `yaml:"topups"`   // CSV files
@@ -198,6 +199,9 @@ func Load(o Overrides, getenv func(string) string) (*Config, error) {
 	}
 	for i := range c.TopUps {
 		c.TopUps[i] = beside(c.TopUps[i])
+	}
+	for i := range c.Metrics {
+		c.Metrics[i] = beside(c.Metrics[i])
 	}
 	for i := range c.Invoices {
 		c.Invoices[i] = beside(c.Invoices[i])

@@ -207,6 +207,14 @@ func (d *doctor) checkFinance(ctx context.Context) {
 			d.ok("names", "%s", words.Plural(len(names), "name", "names"))
 		}
 	}
+	if len(cfg.Metrics) > 0 {
+		if lines, err := jobs.ReadMetrics(cfg); err != nil {
+			d.failure("metrics", "correct the file, or metrics: in the config; "+stops, err)
+		} else {
+			d.ok("metrics", "%s of %s", words.Plural(len(lines), "line", "lines"),
+				words.Plural(len(cfg.Metrics), "file", "files"))
+		}
+	}
 	if len(cfg.Invoices) == 0 {
 		return
 	}

@@ -95,7 +95,7 @@ var financeTables = []string{
 	"allocation_rules", "shared_pools", "allocations", "allocation_keys", "allocated_daily", "allocated_model_daily",
 	"ext_daily", "shared_cost_shares",
 	"chargeback_daily", "focus_closed", "closed_months", "closed_lacking", "budgets", "markups",
-	"closed_markups", "invoice_lines", "top_ups",
+	"closed_markups", "metric_lines", "invoice_lines", "top_ups",
 	"finance_settings", "currencies", "names", "book_rates",
 }
 
@@ -189,6 +189,9 @@ func (a *allocation) reset(ctx context.Context) error {
 		return err
 	}
 	if err := a.fillMarkups(); err != nil {
+		return err
+	}
+	if err := a.fillMetrics(); err != nil {
 		return err
 	}
 	err = a.d.fill(Catalog, "top_ups", func(add func(...driver.Value) error) error {

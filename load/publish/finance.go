@@ -42,6 +42,7 @@ type Finance struct {
 	Rates    *schemas.Rates
 	Budgets  []schemas.Budget
 	Markups  []schemas.Markup
+	Metrics  []schemas.MetricLine
 	Invoices []schemas.InvoiceLine
 	Names    []schemas.Name
 	// TopUps are what was added to the accounts' balances; with TopUpsGiven they are all that was.
@@ -123,7 +124,7 @@ func (l *Lake) loadFinance(f Finance) (*finance, error) {
 	out := &finance{Finance: f, current: newRuleset(f.Rules), closed: closed, rules: map[schemas.Month]ruleset{}}
 	sum := sha256.New()
 	fmt.Fprintf(sum, "%d\n%s\n", financeVersion, out.current.Digest())
-	if err := json.NewEncoder(sum).Encode([]any{slices.Sorted(slices.Values(f.Accounts)), f.Budgets, f.Markups, f.Invoices,
+	if err := json.NewEncoder(sum).Encode([]any{slices.Sorted(slices.Values(f.Accounts)), f.Budgets, f.Markups, f.Metrics, f.Invoices,
 		f.Names, f.TopUps, f.TopUpsGiven, f.Billing, f.GLCode, f.CreditGLCode, f.Books.Text(),
 		f.Rates.Currency()}); err != nil {
 		return nil, err

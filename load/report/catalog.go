@@ -118,6 +118,13 @@ var reports = []Report{
 		build:   (*builder).unitCost,
 		Long:    "What does a request, a million tokens, an active user cost?",
 		Example: "unit-cost --month 2026-Q4"},
+	{Name: "unit-economics", About: "cost of an order, a customer, a feature; margin", Spans: Months,
+		build: (*builder).unitEconomics, history: true, whole: []string{"unit_economics"},
+		NoPeriod: "what was counted in a month stands beside what the month is charged",
+		NoOwners: "whose a metric is stands in the file that metrics: names",
+		Long: "What does what we count cost, and what is left of what we earn? By the files of metrics that the config " +
+			"names.",
+		Example: "unit-economics --month 2026-Q4"},
 	{Name: "cache-savings", About: "what the cache saves", Spans: AnyDays, Dimensions: everyDimension,
 		build:   (*builder).cacheSavings,
 		Long:    "How much input comes from the cache, and what does that save?",

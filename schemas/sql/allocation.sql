@@ -240,6 +240,19 @@ CREATE TABLE markups (
     end_month DATE              --| First day of the month before which it ends; NULL: for ever.
 );
 
+--| The lines of the files of metrics of the config.
+CREATE TABLE metric_lines (
+    metric VARCHAR NOT NULL,               --| What is counted or earned, as the file calls it.
+    "month" DATE NOT NULL,                 --| First day of the month.
+    book_date DATE,                        --| Book day; NULL: the whole month.
+    "scope" VARCHAR NOT NULL,              --| What it is for: cost_center, team, project, environment, account, model,
+                                           --| or all.
+    scope_value VARCHAR,                   --| Which of these; NULL of all.
+    metric_value DECIMAL(38,12) NOT NULL,  --| How many, or how much.
+    currency VARCHAR,                      --| ISO 4217 code of an amount; NULL of a number.
+    source VARCHAR NOT NULL                --| File and line.
+);
+
 --| What was charged on top of their cost in closed months: it doesn't change any more.
 CREATE TABLE closed_markups (
     "month" DATE NOT NULL,                   --| First day of the month.
