@@ -110,7 +110,7 @@ func metricLine(cell func(string) string, books *schemas.Books) (schemas.MetricL
 	return l, errors.Join(errs...)
 }
 
-// metricsOnce sees that nothing is counted twice: a day or a month stands once, and a month stands whole or by its days.
+// metricsOnce sees that nothing is counted twice: a day or a month stands once, and a month whole or by its days.
 func metricsOnce(lines []schemas.MetricLine) error {
 	type key struct {
 		metric, scope, of string

@@ -124,8 +124,8 @@ func (l *Lake) loadFinance(f Finance) (*finance, error) {
 	out := &finance{Finance: f, current: newRuleset(f.Rules), closed: closed, rules: map[schemas.Month]ruleset{}}
 	sum := sha256.New()
 	fmt.Fprintf(sum, "%d\n%s\n", financeVersion, out.current.Digest())
-	if err := json.NewEncoder(sum).Encode([]any{slices.Sorted(slices.Values(f.Accounts)), f.Budgets, f.Markups, f.Metrics, f.Invoices,
-		f.Names, f.TopUps, f.TopUpsGiven, f.Billing, f.GLCode, f.CreditGLCode, f.Books.Text(),
+	if err := json.NewEncoder(sum).Encode([]any{slices.Sorted(slices.Values(f.Accounts)), f.Budgets, f.Markups, f.Metrics,
+		f.Invoices, f.Names, f.TopUps, f.TopUpsGiven, f.Billing, f.GLCode, f.CreditGLCode, f.Books.Text(),
 		f.Rates.Currency()}); err != nil {
 		return nil, err
 	}

@@ -1,8 +1,8 @@
 -- What usage costs beside what the company counts and earns, from the metrics of the config.
 
 --| Each metric of the config in each month, beside what is charged for the same scope: cost per order, customer or
---| feature; and of a metric that is an amount, such as revenue, the margin. From the first month that the metric is given
---| for; a half that isn't there is NULL, and so is what it is needed for.
+--| feature; and of a metric that is an amount, such as revenue, the margin. From the first month that the metric is
+--| given for; a half that isn't there is NULL, and so is what it is needed for.
 CREATE VIEW unit_economics /* of the whole file */ (
     "month",         --| First day of the month.
     metric,          --| What is counted or earned, as the file calls it.
@@ -11,12 +11,13 @@ CREATE VIEW unit_economics /* of the whole file */ (
     scope_name,      --| What it is called, from names; NULL if it has no name.
     metric_value,    --| The month's; NULL if the file has none.
     metric_currency, --| ISO 4217 code, where the metric is an amount; else NULL.
-    days,            --| How many book days of the month the file has, where it has days: the cost is of these days, too.
+    days,            --| How many book days of the month the file has, where it has days: the cost is of these, too.
                      --| NULL of a whole month.
     currency,        --| ISO 4217 code of the cost, that of the books too; of an amount the same. Never sum across
                      --| currencies.
     net_cost,        --| What is charged; NULL if nothing is, or a rate is missing.
-    cost_per_unit,   --| net_cost ÷ metric_value, rounded; NULL where a half is missing or 0, or the metric is an amount.
+    cost_per_unit,   --| net_cost ÷ metric_value, rounded; NULL where a half is missing or the latter 0, or the metric
+                     --| is an amount.
     margin,          --| metric_value − net_cost; NULL where a half is missing, or the metric is no amount.
     margin_share,    --| margin ÷ metric_value, rounded; NULL as margin, or where metric_value isn't above 0.
     completeness,    --| How complete the month is: what is missing of it is missing here.
@@ -44,8 +45,8 @@ WITH given AS (
     SELECT a.metric, a."scope", a.scope_value, a.currency AS metric_currency, m."month", g.metric_value, g.days
     FROM (SELECT metric, "scope", scope_value, currency, min("month") AS since FROM given GROUP BY ALL) a
     JOIN months m ON m."month" >= a.since
-    LEFT JOIN given g ON g.metric = a.metric AND g."scope" = a."scope" AND g.scope_value IS NOT DISTINCT FROM a.scope_value
-        AND g."month" = m."month"
+    LEFT JOIN given g ON g.metric = a.metric AND g."scope" = a."scope"
+        AND g.scope_value IS NOT DISTINCT FROM a.scope_value AND g."month" = m."month"
 ), costs AS ( -- of the days that the metric is given for
     SELECT a.metric, a."scope", a.scope_value, a."month", s.currency, sum(s.own) AS own, sum(s.book) AS book,
         bool_or(s.lacking) AS lacking
@@ -59,8 +60,8 @@ WITH given AS (
     SELECT a.*, coalesce(c.currency, a.metric_currency) AS currency,
         coalesce(c.own, CASE WHEN NOT c.lacking THEN c.book::DECIMAL(38,12) END) AS net_cost
     FROM asked a
-    LEFT JOIN costs c ON c.metric = a.metric AND c."scope" = a."scope" AND c.scope_value IS NOT DISTINCT FROM a.scope_value
-        AND c."month" = a."month"
+    LEFT JOIN costs c ON c.metric = a.metric AND c."scope" = a."scope"
+        AND c.scope_value IS NOT DISTINCT FROM a.scope_value AND c."month" = a."month"
 )
 SELECT b."month", metric, "scope", scope_value, name_of("scope", scope_value) AS scope_name, metric_value,
     metric_currency, days, currency, net_cost,
