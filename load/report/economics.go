@@ -25,8 +25,8 @@ func (b *builder) unitEconomics(ctx context.Context) error {
 			t.Columns[i].Sum = false
 		}
 	}
-	counted.Caption = "Net cost ÷ value; where days were counted, the cost of these days. What isn't there is left empty, " +
-		"and so is what it would be needed for."
+	counted.Caption = "Net cost ÷ value; where days were counted, the cost of these days. What isn't there is left " +
+		"empty, and so is what it would be needed for."
 	if len(counted.Rows)+len(earned.Rows) == 0 {
 		b.note("There is no metric in this period: name a file of them as metrics: in the config.")
 	}
