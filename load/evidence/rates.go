@@ -8,7 +8,7 @@ import (
 	"github.com/usagelake/usagelake/load/query"
 )
 
-// converted is publish.ErrNoRate if something that is charged in an open month has no rate: nothing is posted of it then.
+// converted is publish.ErrNoRate if something that is charged in an open month has no rate: nothing of it is posted.
 func (w *writer) converted(ctx context.Context, month string) error {
 	rows, err := query.Run(ctx, w.Lake, `SELECT r.lacks FROM chargeback_daily JOIN book_rates r USING (currency, book_date)
 		WHERE billing_month = `+month+` AND net_cost IS NOT NULL AND book_cost IS NULL ORDER BY book_date LIMIT 1`)
