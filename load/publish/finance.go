@@ -51,10 +51,10 @@ type Finance struct {
 	// Billing says how each account is billed; one that isn't there is postpaid.
 	Billing []schemas.Billing
 	// Draw goes on with the ledger of a prepaid account in a currency: it draws in an order on the credits that the
-	// entries before left and on top-ups, for usage by days, up to a day, and gives the entries that this makes. Needed
-	// where an account is prepaid.
+	// entries before left and on top-ups, for usage by days, from a day on and up to another, and gives the entries that
+	// this makes. Needed where an account is prepaid.
 	Draw func(order string, before []schemas.CreditEntry, topUps []*schemas.Credit, usage []schemas.DayUsage,
-		until schemas.Date) ([]schemas.CreditEntry, error)
+		from, until schemas.Date) ([]schemas.CreditEntry, error)
 	// The general ledger's codes of the journal: what is debited where no rule assigned one, and what is credited.
 	// "" is DefaultGLCode and DefaultCreditGLCode.
 	GLCode       string

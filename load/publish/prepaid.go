@@ -134,7 +134,7 @@ func (p *publisher) draw(ctx context.Context, d *Database) error {
 		if err != nil {
 			return err
 		}
-		if l.after, err = p.finance.Draw(order[key.account], l.before, credits, l.usage,
+		if l.after, err = p.finance.Draw(order[key.account], l.before, credits, l.usage, p.frozenTo(key.account),
 			schemas.DateOf(until.Time)); err != nil {
 			return fmt.Errorf("account %s: what closed months have of it: %w\nhint: usagelake verify", key.account, err)
 		}
@@ -244,19 +244,29 @@ func (p *publisher) frozenTo(account string) schemas.Date {
 //
 // What tells top-ups apart is all that counts: date, kind, amount and expiry. A line may move in its file.
 func (p *publisher) newCredits(l *prepaid, topUps []schemas.TopUp) ([]*schemas.Credit, error) {
-	same := func(a, b schemas.TopUp) bool {
-		return a.Date == b.Date && a.Kind == b.Kind && a.Amount.Cmp(b.Amount) == 0 &&
-			(a.Expires == nil) == (b.Expires == nil) && (a.Expires == nil || *a.Expires == *b.Expires)
+	type terms struct {
+		date, expires schemas.Date
+		kind, amount  string
 	}
-	topUps = slices.Clone(topUps)
+	of := func(t schemas.TopUp) terms {
+		out := terms{date: t.Date, expires: openEnd, kind: t.Kind, amount: t.Amount.String()}
+		if t.Expires != nil {
+			out.expires = *t.Expires
+		}
+		return out
+	}
+	given, had := map[terms]int{}, map[terms]int{} // by the files, and by closed months
+	for _, t := range topUps {
+		given[of(t)]++
+	}
 	ids := map[string]bool{}
 	for _, e := range l.before {
 		if e.Kind != schemas.EntryTopUp {
 			continue
 		}
 		ids[e.Credit.ID] = true
-		i := slices.IndexFunc(topUps, func(t schemas.TopUp) bool { return same(t, e.Credit.TopUp) })
-		if i < 0 {
+		k := of(e.Credit.TopUp)
+		if had[k]++; had[k] > given[k] {
 			expires := ""
 			if e.Credit.Expires != nil {
 				expires = fmt.Sprintf(", expires %s", *e.Credit.Expires)
@@ -265,14 +275,19 @@ func (p *publisher) newCredits(l *prepaid, topUps []schemas.TopUp) ([]*schemas.C
 				"a line of its own; or open the closed months again, the last first (usagelake close --reopen)", ErrTopUpGone,
 				l.account, e.Credit.Date, e.Credit.Kind, e.Amount, l.currency.String, expires)
 		}
-		topUps = slices.Delete(topUps, i, i+1)
 	}
 	from := p.frozenTo(l.account)
+	nth := map[schemas.Date]int{}
 	var out []*schemas.Credit
 	for _, t := range topUps {
+		if k := of(t); had[k] > 0 {
+			had[k]--
+			continue
+		}
 		c := &schemas.Credit{TopUp: t, From: max(t.Date, from)}
-		for n := 1; c.ID == "" || ids[c.ID]; n++ {
-			c.ID = fmt.Sprintf("%s/%d", t.Date, n)
+		for c.ID == "" || ids[c.ID] {
+			nth[t.Date]++
+			c.ID = fmt.Sprintf("%s/%d", t.Date, nth[t.Date])
 		}
 		ids[c.ID] = true
 		out = append(out, c)

@@ -460,6 +460,44 @@ func TestAClosedMonthFreezesItsDraws(t *testing.T) {
 	}
 }
 
+// A month that was closed before all of it was exported stays as it was closed, though a coupon expires within it: what
+// is left of it is breakage of the first day after. Of top-ups that are alike, closed months have as many as they had.
+func TestWhatExpiresInAClosedMonthExpiresAfterIt(t *testing.T) {
+	w := newDayWriter(t, load.Options{})
+	w.spend("2026-09-10", "30")
+	f := prepaidFinance(schemas.DrawFIFO, topUp("2026-09-01 paid 40"), topUp("2026-09-05 coupon 7 2026-09-20"),
+		topUp("2026-09-01 paid 40"))
+	w.publish(PublishOptions{Finance: f})
+	_, err := w.closeMonth("2026-09", f)
+	must(t, err)
+	const september = "SELECT * FROM prepaid_monthly WHERE \"month\" = '2026-09-01'"
+	closed := w.One(september)
+	before := strings.Join(texts(w.Ask(ledgerOf)), "|")
+	if want := "09-01 top_up 2026-09-01/1 40|09-01 top_up 2026-09-01/2 40|09-05 top_up 2026-09-05/1 7|" +
+		"09-10 draw 2026-09-01/1 30"; before != want {
+		t.Fatalf("%s\nwant %s", before, want)
+	}
+	w.spend("2026-10-05", "5")
+	f.TopUps = append(f.TopUps, topUp("2026-09-01 paid 40")) // a third, which is told late
+	w.publish(PublishOptions{Finance: f})
+	if got := w.One(september); got != closed {
+		t.Errorf("september is %s\nand was %s", got, closed)
+	}
+	want := before + "|10-01 top_up 2026-09-01/3 40|10-01 expiry 2026-09-05/1 7|10-05 draw 2026-09-01/1 5"
+	if got := strings.Join(texts(w.Ask(ledgerOf)), "|"); got != want {
+		t.Errorf("%s\nwant %s", got, want)
+	}
+	w.tie(t)
+	if found := w.closedFindings(); len(found) > 0 {
+		t.Errorf("verify: %+v", found)
+	}
+	f.TopUps = f.TopUps[:2]
+	_, err = w.lake.Publish(context.Background(), PublishOptions{Finance: f, Now: loadtest.TickingClock()})
+	if !errors.Is(err, ErrTopUpGone) {
+		t.Errorf("one of two that are alike is gone: %v", err)
+	}
+}
+
 // An account that comes to be prepaid while months are closed draws in them, too, as far as its top-ups say; and its
 // entries are frozen by the next close.
 func TestAnAccountMayBecomePrepaidAfterACloses(t *testing.T) {

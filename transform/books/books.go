@@ -43,17 +43,18 @@ type drawing struct {
 }
 
 // Draw goes on with a ledger that had the entries before: it enters top-ups, in order of their lines, and usage, in
-// order of its days, each of a day after those. It goes on to the day until, or to the last of usage if that is later,
-// and gives the new entries; of days beyond top-ups and expiries aren't entered, for they are still to come. draw is
-// the order, schemas.DrawFIFO or schemas.DrawCouponsFirst, from now on. It is an error if the entries before can't have
-// come about so.
+// order of its days, each of the day from or later, which is after those. It goes on to the day until, or to the last of
+// usage if that is later, and gives the new entries; of days beyond top-ups and expiries aren't entered, for they are
+// still to come. What expired before from, and after the last entry, expires on from. draw is the order,
+// schemas.DrawFIFO or schemas.DrawCouponsFirst, from now on. It is an error if the entries before can't have come about
+// so.
 func Draw(draw string, before []schemas.CreditEntry, topUps []*schemas.Credit, usage []schemas.DayUsage,
-	until schemas.Date) ([]schemas.CreditEntry, error) {
+	from, until schemas.Date) ([]schemas.CreditEntry, error) {
 	l := newLedger(draw)
 	if err := l.replay(before); err != nil {
 		return nil, err
 	}
-	return l.run(topUps, usage, until), nil
+	return l.run(topUps, usage, from, until), nil
 }
 
 func newLedger(draw string) *ledger { return &ledger{draw: draw, credits: map[string]*held{}} }
@@ -187,7 +188,8 @@ func (l *ledger) add(c *schemas.Credit) *held {
 }
 
 // run enters what comes after that: see Draw.
-func (l *ledger) run(topUps []*schemas.Credit, usage []schemas.DayUsage, until schemas.Date) []schemas.CreditEntry {
+func (l *ledger) run(topUps []*schemas.Credit, usage []schemas.DayUsage, from,
+	until schemas.Date) []schemas.CreditEntry {
 	if n := len(usage); n > 0 {
 		until = max(until, usage[n-1].Day)
 	}
@@ -202,8 +204,9 @@ func (l *ledger) run(topUps []*schemas.Credit, usage []schemas.DayUsage, until s
 	}
 	for _, h := range l.credits {
 		if h.Expires != nil && *h.Expires > l.day {
-			expires[*h.Expires] = append(expires[*h.Expires], h)
-			on(*h.Expires)
+			at := max(*h.Expires, from)
+			expires[at] = append(expires[at], h)
+			on(at)
 		}
 	}
 	for _, c := range topUps {

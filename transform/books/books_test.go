@@ -94,7 +94,7 @@ func TestCreditIsDrawnInItsOrder(t *testing.T) {
 		for i, s := range strings.Fields(c.usage) {
 			usage = append(usage, schemas.DayUsage{Day: schemas.Date(i + 1), Amount: money(t, s)})
 		}
-		if got := text(newLedger(c.draw).run(credits, usage, 0)); got != c.want {
+		if got := text(newLedger(c.draw).run(credits, usage, 0, 0)); got != c.want {
 			t.Errorf("%s:\n got %s\nwant %s", c.what, got, c.want)
 		}
 	}
@@ -223,7 +223,7 @@ func TestLedgersAreWhatDrawingUnitByUnitComesTo(t *testing.T) {
 			n.day(draw, d, used)
 		}
 		l := newLedger(draw)
-		entries := l.run(n.credits, usage, 14)
+		entries := l.run(n.credits, usage, 0, 14)
 		got, byCredit := map[string]int64{}, map[string]int64{}
 		for _, e := range entries {
 			id, v := "", e.Amount.Units().Int64()
@@ -267,7 +267,7 @@ func TestLedgersAreWhatDrawingUnitByUnitComesTo(t *testing.T) {
 			rt.Fatal(err)
 		}
 		later := slices.DeleteFunc(slices.Clone(n.credits), func(c *schemas.Credit) bool { return c.From < cut })
-		rest := again.run(later, usage[min(int(cut)-1, len(usage)):], 14)
+		rest := again.run(later, usage[min(int(cut)-1, len(usage)):], cut, 14)
 		if a, b := text(rest), text(entries[k:]); a != b {
 			rt.Fatalf("cut before %d:\n%s\nwant\n%s", int(cut), a, b)
 		}
@@ -313,6 +313,6 @@ func BenchmarkManyTopUps(b *testing.B) {
 			usage = append(usage, schemas.DayUsage{Day: schemas.Date(d),
 				Amount: schemas.MoneyOf(big.NewInt(int64(d*7919%5000 - 500)))})
 		}
-		l.run(credits, usage, 3650)
+		l.run(credits, usage, 0, 3650)
 	}
 }
