@@ -3,8 +3,6 @@ package jobs
 import (
 	"errors"
 	"fmt"
-	"slices"
-	"strings"
 
 	"github.com/usagelake/usagelake/schemas"
 	"github.com/usagelake/usagelake/transform/allocate"
@@ -14,38 +12,14 @@ import (
 var invoiceColumns = []string{"invoice", "period", "from", "to", "account", "date", "model", "amount", "currency",
 	"book_amount"}
 
-// ledgerColumn judges the name of a column of a file that some other system wrote: what isn't ours is passed over, such
-// as vat and description, but not what is likely to be one of ours, misspelt.
-func ledgerColumn(known []string) func(string) error {
-	return func(c string) error {
-		if slices.Contains(known, c) {
-			return nil
-		}
-		if k := allocate.Misspelt(strings.ToLower(c), known); k != "" {
-			return fmt.Errorf("unknown column %q: did you mean %s?", c, k)
-		}
-		return allocate.ErrPassedOver
-	}
-}
-
-func lacking(columns map[string]int, needed ...string) []error {
-	var errs []error
-	for _, n := range needed {
-		if _, ok := columns[n]; !ok {
-			errs = append(errs, fmt.Errorf("no column %s", n))
-		}
-	}
-	return errs
-}
-
 // ParseInvoices reads an invoice file: CSV with a header of invoice, period (2026-10) or from and to (excluded),
 // amount, currency, and where the invoice has them account, date and model, and book_amount, what it came to in the
 // currency of the books. A line with neither date nor model is the invoice's total. Other columns are passed over.
 // Every mistake is reported, with its line.
 func ParseInvoices(name string, b []byte) ([]schemas.InvoiceLine, error) {
 	var lines []schemas.InvoiceLine
-	err := allocate.ReadSheet(name, b, ledgerColumn(invoiceColumns), func(columns map[string]int) []error {
-		errs := lacking(columns, "invoice", "amount", "currency")
+	err := allocate.ReadSheet(name, b, allocate.Ours(invoiceColumns), func(columns map[string]int) []error {
+		errs := allocate.Lacking(columns, "invoice", "amount", "currency")
 		_, period := columns["period"]
 		_, from := columns["from"]
 		_, to := columns["to"]

@@ -42,8 +42,8 @@ func ReadMetrics(cfg *config.Config) ([]schemas.MetricLine, error) {
 func ParseMetrics(name string, b []byte, books *schemas.Books) ([]schemas.MetricLine, error) {
 	columns := append([]string{"metric", "value", "period", "date", "currency"}, schemas.BudgetScopes()...)
 	var lines []schemas.MetricLine
-	err := allocate.ReadSheet(name, b, ledgerColumn(columns), func(columns map[string]int) []error {
-		errs := lacking(columns, "metric", "value")
+	err := allocate.ReadSheet(name, b, allocate.Ours(columns), func(columns map[string]int) []error {
+		errs := allocate.Lacking(columns, "metric", "value")
 		_, period := columns["period"]
 		if _, date := columns["date"]; !period && !date {
 			errs = append(errs, errors.New("give the column period (2026-10), or date"))

@@ -97,8 +97,8 @@ var topUpKinds = []string{schemas.TopUpPaid, schemas.TopUpCoupon, schemas.TopUpC
 // over. own says that the file is of one account, accounts[0].
 func ParseTopUps(name string, b []byte, accounts []string, own bool) ([]schemas.TopUp, error) {
 	var out []schemas.TopUp
-	err := allocate.ReadSheet(name, b, ledgerColumn(topUpColumns), func(columns map[string]int) []error {
-		return lacking(columns, "date", "amount", "currency")
+	err := allocate.ReadSheet(name, b, allocate.Ours(topUpColumns), func(columns map[string]int) []error {
+		return allocate.Lacking(columns, "date", "amount", "currency")
 	}, func(line int, cell func(string) string) error {
 		t := schemas.TopUp{Account: cell("account"), Currency: cell("currency"), Kind: cell("kind"),
 			Reference: cell("reference"),

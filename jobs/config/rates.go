@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 
 	"github.com/usagelake/usagelake/schemas"
@@ -47,22 +46,8 @@ func (b Books) checkRates() error {
 // parseRates reads a file of rates: CSV with a header of date, from, to and rate, and where it is known source.
 func parseRates(name string, b []byte) ([]schemas.RateLine, error) {
 	var out []schemas.RateLine
-	err := allocate.ReadSheet(name, b, func(c string) error {
-		if slices.Contains(rateColumns, c) {
-			return nil
-		}
-		if k := allocate.Misspelt(c, rateColumns); k != "" {
-			return fmt.Errorf("unknown column %q: did you mean %s?", c, k)
-		}
-		return allocate.ErrPassedOver
-	}, func(columns map[string]int) []error {
-		var errs []error
-		for _, k := range rateColumns[:4] {
-			if _, ok := columns[k]; !ok {
-				errs = append(errs, fmt.Errorf("no column %s", k))
-			}
-		}
-		return errs
+	err := allocate.ReadSheet(name, b, allocate.Ours(rateColumns), func(columns map[string]int) []error {
+		return allocate.Lacking(columns, rateColumns[:4]...)
 	}, func(line int, cell func(string) string) error {
 		l := schemas.RateLine{From: strings.ToUpper(cell("from")), To: strings.ToUpper(cell("to")), Source: cell("source"),
 			Line: fmt.Sprintf("%s:%d", name, line)}

@@ -67,8 +67,8 @@ type sheet struct {
 	r       *csv.Reader
 }
 
-// ErrPassedOver is what known of ReadSheet says of a column that is there for somebody else.
-var ErrPassedOver = errors.New("the column is passed over")
+// errPassedOver is what known of ReadSheet says of a column that is there for somebody else.
+var errPassedOver = errors.New("the column is passed over")
 
 // ReadSheet reads a CSV file as the tables of rules are read: separated by commas, semicolons or tabs, rows without any
 // cell left out, and what a spreadsheet damaged refused. Capitals don't count in names of columns. known judges them,
@@ -91,14 +91,39 @@ func ReadSheet(name string, content []byte, known func(column string) error, has
 	return errors.Join(errs...)
 }
 
-// Misspelt is the one of the known words that a word of five letters or more is likely to be; "" if it is none of them.
-func Misspelt(word string, known []string) string {
+// misspelt is the one of the known words that a word of five letters or more is likely to be; "" if it is none of them.
+func misspelt(word string, known []string) string {
 	for _, k := range known {
 		if min(len(word), len(k)) >= 5 && words.EditDistance(word, k) <= 2 {
 			return k
 		}
 	}
 	return ""
+}
+
+// Ours judges, for ReadSheet, the columns of a file that some other system wrote: what isn't among ours is passed over,
+// such as vat and description, but not what is likely to be one of ours, misspelt.
+func Ours(columns []string) func(string) error {
+	return func(c string) error {
+		if slices.Contains(columns, c) {
+			return nil
+		}
+		if k := misspelt(c, columns); k != "" {
+			return fmt.Errorf("unknown column %q: did you mean %s?", c, k)
+		}
+		return errPassedOver
+	}
+}
+
+// Lacking says, for ReadSheet, which columns a file can't do without and hasn't.
+func Lacking(columns map[string]int, needed ...string) []error {
+	var errs []error
+	for _, n := range needed {
+		if _, ok := columns[n]; !ok {
+			errs = append(errs, fmt.Errorf("no column %s", n))
+		}
+	}
+	return errs
 }
 
 // openSheet reads the header. known judges a column's name, and may change it.
@@ -150,7 +175,7 @@ func openSheet(name string, content []byte, known func(column *string) error) (*
 		if _, twice := s.columns[c]; err == nil && twice {
 			err = fmt.Errorf("the column %s stands twice: delete one", c)
 		}
-		if errors.Is(err, ErrPassedOver) {
+		if errors.Is(err, errPassedOver) {
 			continue
 		}
 		if err != nil {
