@@ -236,9 +236,12 @@ func checkPackage(t *testing.T, w *world, packed *Packed, p pack.Package, files 
 		if name != "journal.csv" {
 			parts = parts[1 : len(parts)-1] // the document's and the credit's are its own
 		}
+		if len(parts) == 0 {
+			t.Errorf("%s: %s has no line", p.CostCenter, name)
+		}
 		for _, part := range parts {
 			line, _, _ := strings.Cut(part, "\n")
-			if !strings.Contains(string(b), of+line) || len(parts) == 0 {
+			if !strings.Contains(string(b), of+line) {
 				t.Errorf("%s: %s has the line %q, which the month's hasn't", p.CostCenter, name, line)
 			}
 		}

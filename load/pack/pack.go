@@ -274,7 +274,8 @@ func (m *maker) install(ctx context.Context) error {
 // charged are the cost centres that are charged in the month, and how much: what their statements say. They are asked
 // of the published file, which has the rows of the closed month's ledger once it was published after the close.
 func (m *maker) charged(ctx context.Context) ([]Package, error) {
-	rows, err := query.Run(ctx, m.lake, fmt.Sprintf(`
+	var out []Package
+	err := m.each(ctx, fmt.Sprintf(`
 		SELECT cost_center, currency, sum(net_cost) FILTER (pool IS NULL AND charge_class IS NULL),
 			sum(net_cost) FILTER (pool IS NOT NULL AND charge_class IS NULL),
 			sum(net_cost) FILTER (charge_class IS NOT NULL), sum(list_cost), sum(discount), sum(net_cost), book_currency,
@@ -282,16 +283,7 @@ func (m *maker) charged(ctx context.Context) ([]Package, error) {
 		FROM chargeback_daily WHERE billing_month = DATE '%[1]s'
 			AND (SELECT manifest_sha256 FROM closed_months WHERE "month" = DATE '%[1]s') = '%[2]s'
 		GROUP BY cost_center, currency, book_currency ORDER BY cost_center, currency`,
-		m.Closed.Month.First(), m.Closed.Digest))
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	var out []Package
-	for row, err := range rows.All(ctx) {
-		if err != nil {
-			return nil, err
-		}
+		m.Closed.Month.First(), m.Closed.Digest), func(row []query.Value) error {
 		if n := len(out); n == 0 || out[n-1].CostCenter != row[0].Text {
 			out = append(out, m.of(row[0].Text))
 		}
@@ -299,6 +291,10 @@ func (m *maker) charged(ctx context.Context) ([]Package, error) {
 			List: text(row[5]), Discount: text(row[6]), Net: text(row[7]), BookCurrency: text(row[8]), Book: text(row[9])}
 		p := &out[len(out)-1]
 		p.Totals = append(p.Totals, t)
+		return nil
+	})
+	if err != nil {
+		return nil, err
 	}
 	if len(out) == 0 && len(m.Closed.Totals) > 0 {
 		return nil, fmt.Errorf("what is published isn't of the month as it was closed\nhint: usagelake allocation apply   " +
@@ -312,16 +308,8 @@ func (m *maker) charged(ctx context.Context) ([]Package, error) {
 
 // marked adds what is charged on top, also to cost centres and in currencies that nothing else is charged in.
 func (m *maker) marked(ctx context.Context, charged []Package) ([]Package, error) {
-	rows, err := query.Run(ctx, m.lake, fmt.Sprintf(
-		`SELECT cost_center, currency, markup FROM markup_monthly WHERE "month" = DATE '%s'`, m.Closed.Month.First()))
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	for row, err := range rows.All(ctx) {
-		if err != nil {
-			return nil, err
-		}
+	err := m.each(ctx, fmt.Sprintf(`SELECT cost_center, currency, markup FROM markup_monthly WHERE "month" = DATE '%s'
+		ORDER BY cost_center, currency`, m.Closed.Month.First()), func(row []query.Value) error {
 		center, currency := row[0].Text, text(row[1])
 		t := total(charged, center, currency)
 		if t == nil {
@@ -334,24 +322,17 @@ func (m *maker) marked(ctx context.Context, charged []Package) ([]Package, error
 			t = &charged[i].Totals[len(charged[i].Totals)-1]
 		}
 		t.Markup = text(row[2])
-	}
+		return nil
+	})
 	slices.SortFunc(charged, func(a, b Package) int { return strings.Compare(a.CostCenter, b.CostCenter) })
-	return charged, nil
+	return charged, err
 }
 
 // posted adds what is posted of each.
 func (m *maker) posted(ctx context.Context, charged []Package) error {
-	rows, err := query.Run(ctx, m.lake, fmt.Sprintf(`SELECT cost_center, currency, sum(posted) FROM chargeback_journal
+	return m.each(ctx, fmt.Sprintf(`SELECT cost_center, currency, sum(posted) FROM chargeback_journal
 		WHERE "month" = DATE '%s' AND entry = 'debit' AND currency IS NOT NULL GROUP BY ALL ORDER BY ALL`,
-		m.Closed.Month.First()))
-	if err != nil {
-		return err
-	}
-	defer rows.Close()
-	for row, err := range rows.All(ctx) {
-		if err != nil {
-			return err
-		}
+		m.Closed.Month.First()), func(row []query.Value) error {
 		amount, err := schemas.ParseMoney(row[2].Text)
 		if err != nil {
 			return err
@@ -360,6 +341,24 @@ func (m *maker) posted(ctx context.Context, charged []Package) error {
 			if charged[i].CostCenter == row[0].Text {
 				charged[i].Posted = append(charged[i].Posted, Sum{row[1].Text, amount.In(row[1].Text).Posted()})
 			}
+		}
+		return nil
+	})
+}
+
+// each asks the published file, and does something with each row.
+func (m *maker) each(ctx context.Context, sql string, do func(row []query.Value) error) error {
+	rows, err := query.Run(ctx, m.lake, sql)
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	for row, err := range rows.All(ctx) {
+		if err == nil {
+			err = do(row)
+		}
+		if err != nil {
+			return err
 		}
 	}
 	return nil
