@@ -28,7 +28,7 @@ ends it with 4. The same month gives the same bytes, and packages that are there
 
 A month that isn't closed has no packages: usagelake report statement shows what it comes to until now.`,
 		Example: `  usagelake package --month 2026-10
-  usagelake package --month last --cost-center CC-1010 --out /tmp/statements
+  usagelake package --month last --cost-center CC-1010 --out handed
   usagelake package --month 2026-10 --cost-center CC-1010 --again`,
 		RunE: func(c *cobra.Command, _ []string) error {
 			switch {

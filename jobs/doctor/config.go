@@ -327,13 +327,12 @@ func (d *doctor) checkMarkups(ctx context.Context, published bool) {
 				words.Nearest(m.CostCenter, centers)))
 		}
 	}
-	n := words.Plural(len(d.cfg.Markups), "mark-up", "mark-ups")
 	if len(odd) > 0 {
 		d.warn("markups", "correct markups: in the config; what the names are: usagelake report chargeback --by cost_center",
 			"%s", strings.Join(odd, "\n"))
 		return
 	}
-	d.ok("markups", "%s", n)
+	d.ok("markups", "%s", words.Plural(len(d.cfg.Markups), "mark-up", "mark-ups"))
 }
 
 // checkBudgets finds budgets that no cost will ever be held against.
