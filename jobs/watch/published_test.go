@@ -38,6 +38,8 @@ func (w *world) publishFacts(statements ...string) {
 		"CREATE TABLE budget_status (budget VARCHAR, period_start DATE, period_end DATE, currency VARCHAR, amount " +
 			"DECIMAL(38,12), spent DECIMAL(38,12), forecast DECIMAL(38,2), forecast_low DECIMAL(38,2), forecast_high " +
 			"DECIMAL(38,2), completeness VARCHAR)",
+		"CREATE TABLE missing_rates (\"month\" DATE, period VARCHAR, currency VARCHAR, book_currency VARCHAR, days BIGINT, " +
+			"first_day DATE, last_day DATE, lacks VARCHAR)",
 		"CREATE TABLE quality_issues (account VARCHAR, usage_date DATE, check_name VARCHAR, severity VARCHAR, field " +
 			"VARCHAR, model VARCHAR, records BIGINT, sample_id VARCHAR, detail VARCHAR)",
 		"CREATE TABLE coverage (account VARCHAR, usage_date DATE, fetched_at TIMESTAMPTZ, owns BOOLEAN)",
@@ -117,6 +119,18 @@ func TestWhatThePublishedFileSaysIsTold(t *testing.T) {
 			[]string{"INSERT INTO budget_status VALUES ('r', '2026-10-01', '2026-11-01', 'USD', 1, 2, 2, NULL, NULL, " +
 				"'complete'), ('r', '2026-12-01', '2027-01-01', 'USD', 1, 2, 2, NULL, NULL, 'complete'), ('old', '2026-11-01', " +
 				"'2026-12-01', 'USD', 1, 2, 2, NULL, NULL, 'complete')"}, nil},
+		{"what is spent isn't known", config.Rule{Kind: config.AlertBudget},
+			[]string{"INSERT INTO budget_status VALUES ('r', '2026-11-01', '2026-12-01', 'EUR', 1000, NULL, NULL, NULL, NULL, " +
+				"'complete')"},
+			[]string{"r 2026-11-01: budget r from 2026-11-01: what is spent isn't known in EUR, for a rate is missing"}},
+		{"rates that are missing", config.Rule{Kind: config.AlertRate},
+			[]string{"INSERT INTO missing_rates VALUES ('2026-11-01', '2026-P08', 'USD', 'EUR', 3, '2026-11-04', " +
+				"'2026-11-09', 'no rate of USD to EUR'), ('2026-10-01', '2026-P07', 'CNY', 'EUR', 1, '2026-10-31', " +
+				"'2026-10-31', 'none of CNY')"},
+			[]string{"CNY 2026-P07: what is charged in CNY in 2026-P07 can't be converted into EUR on 1 day from 2026-10-31 to " +
+				"2026-10-31: none of CNY", "USD 2026-P08: what is charged in USD in 2026-P08 can't be converted into EUR on 3 " +
+				"days from 2026-11-04 to 2026-11-09: no rate of USD to EUR"}},
+		{"no rate is missing", config.Rule{Kind: config.AlertRate}, nil, nil},
 		{"a forecast", config.Rule{Kind: config.AlertForecast},
 			[]string{"INSERT INTO budget_status VALUES ('r', '2026-11-01', '2026-12-01', 'USD', 1000, 600, 1000.01, 900, " +
 				"1100, 'complete')"},
