@@ -7,6 +7,6 @@
 //	  ─▶ check.sql is run before the folder is there: one that doesn't hold is an *Unproven
 //
 // It guarantees that the same state gives the same bytes, and that a folder is there whole or not at all. Its limit: it
-// shows that figures follow from what the gateway answered and from the rules, and not that either is right. Rates
-// between currencies and draws on prepaid credit, once there are any, come as files and checks of their own.
+// shows that figures follow from what the gateway answered and from the rules, and not that either is right, nor
+// how a charge was paid.
 package evidence

@@ -43,9 +43,9 @@ type drawing struct {
 }
 
 // Draw goes on with a ledger that had the entries before: it enters top-ups, in order of their lines, and usage, in
-// order of its days, each of the day from or later, which is after those. It goes on to the day until, or to the last of
-// usage if that is later, and gives the new entries; of days beyond top-ups and expiries aren't entered, for they are
-// still to come. What expired before from, and after the last entry, expires on from. draw is the order,
+// order of its days, each of the day from or later, which is after those. It goes on to the day until, or to the last
+// of usage if that is later, and gives the new entries; of days beyond top-ups and expiries aren't entered, for they
+// are still to come. What expired before from, and after the last entry, expires on from. draw is the order,
 // schemas.DrawFIFO or schemas.DrawCouponsFirst, from now on. It is an error if the entries before can't have come about
 // so.
 func Draw(draw string, before []schemas.CreditEntry, topUps []*schemas.Credit, usage []schemas.DayUsage,
