@@ -60,7 +60,9 @@ func parsePeriods(name string, b []byte) ([]schemas.BookPeriod, error) {
 			return nil
 		}
 		return fmt.Errorf("unknown column %q: there are %s", c, strings.Join(known, ", "))
-	}, func(columns map[string]int) []error { return allocate.Lacking(columns, known...) }, func(line int, cell func(string) string) error {
+	}, func(columns map[string]int) []error {
+		return allocate.Lacking(columns, known...)
+	}, func(line int, cell func(string) string) error {
 		p := schemas.BookPeriod{Name: strings.ToUpper(cell("period")), Source: fmt.Sprintf("%s:%d", name, line)}
 		var err1, err2 error
 		p.From, err1 = schemas.ParseDate(cell("from"))

@@ -127,8 +127,8 @@ func TestWhatThePublishedFileSaysIsTold(t *testing.T) {
 			[]string{"INSERT INTO missing_rates VALUES ('2026-11-01', '2026-P08', 'USD', 'EUR', 3, '2026-11-04', " +
 				"'2026-11-09', 'no rate of USD to EUR'), ('2026-10-01', '2026-P07', 'CNY', 'EUR', 1, '2026-10-31', " +
 				"'2026-10-31', 'none of CNY')"},
-			[]string{"CNY 2026-P07: what is charged in CNY in 2026-P07 can't be converted into EUR on 1 day from 2026-10-31 to " +
-				"2026-10-31: none of CNY", "USD 2026-P08: what is charged in USD in 2026-P08 can't be converted into EUR on 3 " +
+			[]string{"CNY 2026-P07: what is charged in CNY in 2026-P07 can't be converted into EUR on 1 day from 2026-10-31 " +
+				"to 2026-10-31: none of CNY", "USD 2026-P08: what is charged in USD in 2026-P08 can't be converted into EUR on 3 " +
 				"days from 2026-11-04 to 2026-11-09: no rate of USD to EUR"}},
 		{"no rate is missing", config.Rule{Kind: config.AlertRate}, nil, nil},
 		{"a forecast", config.Rule{Kind: config.AlertForecast},

@@ -26,8 +26,8 @@ func (g *gatherer) rates(ctx context.Context, snap *query.Snapshot, r config.Rul
 		}
 		g.add(r, alert.Finding{Subject: v.text("currency") + " " + v.text("period"), Details: details,
 			Summary: fmt.Sprintf("what is charged in %s in %s can't be converted into %s on %s from %s to %s: %s",
-				v.text("currency"), v.text("period"), v.text("book_currency"), words.Plural(days, "day", "days"), v.text("first_day"),
-				v.text("last_day"), v.text("lacks"))})
+				v.text("currency"), v.text("period"), v.text("book_currency"), words.Plural(days, "day", "days"),
+				v.text("first_day"), v.text("last_day"), v.text("lacks"))})
 		return nil
 	})
 }
