@@ -1,0 +1,35 @@
+package report
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"github.com/usagelake/usagelake/load/query"
+)
+
+// Of makes a document of the answer to a query that is no report, for the formats that a report has: its one table is
+// called name. It reads limit rows at the most, and says whether there were more; 0 is all. Columns are called as the
+// query does, and nothing is summed: whether sums of them mean anything isn't known.
+func Of(ctx context.Context, rows *query.Rows, name, title string, limit int) (doc *Document, more bool, err error) {
+	t := &Table{Name: name, Title: title}
+	for _, c := range rows.Columns {
+		// A column of a known name may hold anything here.
+		column := Column{Name: c.Name, Title: c.Name}
+		if c.Numeric {
+			column.Kind = Quantity
+		}
+		t.Columns = append(t.Columns, column)
+	}
+	for row, err := range rows.All(ctx) {
+		if err != nil {
+			return nil, false, fmt.Errorf("%s: %w", name, err)
+		}
+		if limit > 0 && len(t.Rows) == limit {
+			more = true
+			break
+		}
+		t.Rows = append(t.Rows, slices.Clone(row))
+	}
+	return &Document{Name: name, Title: title, Tables: []*Table{t}}, more, nil
+}
