@@ -33,3 +33,20 @@ func Of(ctx context.Context, rows *query.Rows, name, title string, limit int) (d
 	}
 	return &Document{Name: name, Title: title, Tables: []*Table{t}}, more, nil
 }
+
+// Money says that the columns of these names are amounts of the row's currency, and can be summed by it.
+func (d *Document) Money(columns ...string) {
+	for _, t := range d.Tables {
+		for i, c := range t.Columns {
+			switch {
+			case slices.Contains(columns, c.Name):
+				t.Columns[i].Kind, t.Columns[i].Sum = Money, true
+			case c.Kind == Quantity && names[c.Name].Kind == Count:
+				t.Columns[i].Kind = Count
+			default:
+				continue
+			}
+			t.Columns[i].Title = describe(query.ResultColumn{Name: c.Name}).Title
+		}
+	}
+}

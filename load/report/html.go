@@ -113,7 +113,9 @@ type Web struct {
 type Download struct{ Label, Address string }
 
 // Content is what a page has between its head and its foot, for a site that has a head and a foot of its own.
-func (d *Document) Content(w io.Writer, of Web) error { return page.ExecuteTemplate(w, "content", d.html(of)) }
+func (d *Document) Content(w io.Writer, of Web) error {
+	return page.ExecuteTemplate(w, "content", d.html(of))
+}
 
 // HTML writes the document as one page that needs nothing else: no script, no network. It prints on paper.
 func (d *Document) HTML(w io.Writer) error { return page.Execute(w, d.html(Web{})) }
