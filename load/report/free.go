@@ -34,19 +34,25 @@ func Of(ctx context.Context, rows *query.Rows, name, title string, limit int) (d
 	return &Document{Name: name, Title: title, Tables: []*Table{t}}, more, nil
 }
 
-// Money says that the columns of these names are amounts of the row's currency, and can be summed by it.
-func (d *Document) Money(columns ...string) {
+// Describe calls the columns what a report calls them, where the query is ours and its names mean what theirs do. Those
+// of sums are summed, by currency.
+func (d *Document) Describe(sums ...string) {
 	for _, t := range d.Tables {
 		for i, c := range t.Columns {
-			switch {
-			case slices.Contains(columns, c.Name):
-				t.Columns[i].Kind, t.Columns[i].Sum = Money, true
-			case c.Kind == Quantity && names[c.Name].Kind == Count:
-				t.Columns[i].Kind = Count
-			default:
-				continue
+			t.Columns[i] = describe(query.ResultColumn{Name: c.Name, Numeric: c.Kind == Quantity})
+			t.Columns[i].Sum = slices.Contains(sums, c.Name)
+		}
+	}
+}
+
+// Exact is Describe for single records: of an amount all digits are shown.
+func (d *Document) Exact() {
+	d.Describe()
+	for _, t := range d.Tables {
+		for i, c := range t.Columns {
+			if c.Kind == Money {
+				t.Columns[i].Kind = Quantity
 			}
-			t.Columns[i].Title = describe(query.ResultColumn{Name: c.Name}).Title
 		}
 	}
 }

@@ -251,7 +251,7 @@ func (s *Site) index(ctx context.Context, reader *reader, values url.Values) (*p
 		if err != nil {
 			return nil, 0, err
 		}
-		doc.Money("net_cost", "corrections_in")
+		doc.Describe()
 		var b bytes.Buffer
 		b.WriteString("<header><h1>Finance</h1><p class=\"sub\">What it costs, and who pays</p></header>\n")
 		if err := doc.Content(&b, report.Web{Link: func(column string, of func(string) query.Value) string {

@@ -61,9 +61,9 @@ func (a asked) behind(p schemas.Period) string {
 	return "allocated_usage WHERE " + strings.Join(where, " AND ")
 }
 
-const recordColumns = `request_time, account, cost_center, team, project, token_id, user_id, model, input_tokens,
-	cached_tokens, output_tokens, total_amount AS list_cost, discount_amount AS discount, amount AS net_cost, currency,
-	pool, id`
+const recordColumns = `request_time, cost_center, team, project, pool, token_id, user_id, model, amount AS net_cost,
+	currency, total_amount AS list_cost, discount_amount AS discount, input_tokens, cached_tokens, output_tokens, account,
+	id`
 
 // records are the records behind a figure.
 func (s *Site) records(ctx context.Context, reader *reader, values url.Values, format string) (*page, error) {
@@ -137,7 +137,8 @@ func (s *Site) records(ctx context.Context, reader *reader, values url.Values, f
 				return nil, 0, err
 			}
 		}
-		docs[0].Money("list_cost", "discount", "net_cost")
+		docs[0].Describe("records", "list_cost", "discount", "net_cost")
+		docs[1].Exact()
 		count := 0
 		for _, row := range docs[0].Tables[0].Rows {
 			c, err := strconv.Atoi(row[1].Text)
