@@ -42,8 +42,8 @@ SIGTERM and Ctrl-C end the run that is under way, cleanly. SIGHUP has the config
 file; a bad one is refused, and the one before goes on. Key files are read for each run: keys can be replaced at any
 time.
 
-Meanwhile it answers on schedule: listen: (127.0.0.1:9464 by default): / is a status page, /metrics for Prometheus,
-/healthz and /readyz. See docs/monitoring.md. Alerts are checked each minute and after each run: docs/alerts.md.`,
+Meanwhile it answers on schedule: listen: (127.0.0.1:9464 by default): / is a status page, /finance/ finance's page
+(docs/page.md), /metrics for Prometheus, /healthz and /readyz. See docs/monitoring.md. Alerts are checked each minute and after each run: docs/alerts.md.`,
 		Example: `  usagelake schedule
   usagelake schedule --list                 the next five runs of each job, in its zone and in UTC
   usagelake schedule --once nightly         run a job now, and end
@@ -152,8 +152,8 @@ func (a *app) daemon(ctx context.Context) error {
 		if _, err := s.Token(a.Getenv); err != nil {
 			return err
 		}
-		if err := a.checkViewers(cfg); err != nil {
-			return err
+		if errs := cfg.Serve.Check(a.Getenv); len(errs) > 0 {
+			return errors.Join(errs...)
 		}
 		listener, err := serve.Listen(s.Listen, guarded(cfg))
 		if err != nil {

@@ -45,29 +45,6 @@ func guarded(cfg *config.Config) bool {
 	return cfg.Schedule.TokenEnv != "" || cfg.Schedule.TokenFile != "" || len(cfg.Serve.Viewers) > 0
 }
 
-// checkViewers reads what viewers are known by, so that a mistake is told at the start. It is read anew at each
-// request.
-func (a *app) checkViewers(cfg *config.Config) error {
-	var errs []error
-	tokens := map[string]string{}
-	for _, v := range cfg.Serve.Viewers {
-		if v.Header == "" {
-			token, err := v.Token(a.Getenv)
-			errs = append(errs, err)
-			if other := tokens[token]; err == nil && other != "" {
-				errs = append(errs, config.Usage("", "serve.viewers (%s): its token is that of %s: who comes with it can't be told",
-					v.Name, other))
-			}
-			tokens[token] = v.Name
-		}
-		if v.Map != "" {
-			_, err := v.People()
-			errs = append(errs, err)
-		}
-	}
-	return errors.Join(errs...)
-}
-
 // serve shows the lake until ctx ends.
 func (a *app) serve(ctx context.Context, listen string) error {
 	cfg, err := a.lakeConfig()
@@ -83,8 +60,8 @@ func (a *app) serve(ctx context.Context, listen string) error {
 	if _, err := cfg.Schedule.Token(a.Getenv); err != nil {
 		return err
 	}
-	if err := a.checkViewers(cfg); err != nil {
-		return err
+	if errs := cfg.Serve.Check(a.Getenv); len(errs) > 0 {
+		return errors.Join(errs...)
 	}
 	log := a.scheduleLog()
 	current := func() *config.Config { return cfg }

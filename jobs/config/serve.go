@@ -141,6 +141,33 @@ func (v Viewer) Validate(accounts []string) []error {
 	return errs
 }
 
+// Check reads what viewers are known by, and says what is wrong with it: a token that can't be read, one that two have,
+// a map that isn't there. Each is read anew at each request, so that this is how it stands now.
+func (s Serve) Check(getenv func(string) string) []error {
+	var errs []error
+	whose := map[string]string{}
+	for _, v := range s.Viewers {
+		if v.Header == "" {
+			token, err := v.Token(getenv)
+			switch {
+			case err != nil:
+				errs = append(errs, err)
+			case whose[token] != "":
+				errs = append(errs, Usage("openssl rand -hex 32 makes another", "serve.viewers (%s): its token is that of %s: "+
+					"who comes with it can't be told", v.Name, whose[token]))
+			default:
+				whose[token] = v.Name
+			}
+		}
+		if v.Map != "" {
+			if _, err := v.People(); err != nil {
+				errs = append(errs, err)
+			}
+		}
+	}
+	return errs
+}
+
 // OperatorViewer is the name of who has the schedule's token, and sees all.
 const OperatorViewer = "operator"
 
