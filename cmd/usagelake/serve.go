@@ -79,7 +79,10 @@ func (a *app) serve(ctx context.Context, listen string) error {
 	if !a.quiet {
 		fmt.Fprintf(a.Stderr, "Finance's page is at %s   (Ctrl-C ends it)\n", where)
 	}
-	return serve.New(options).Serve(ctx, listener)
+	if err := serve.New(options).Serve(ctx, listener); err != nil {
+		return err
+	}
+	return context.Cause(ctx) // it ends by a signal alone
 }
 
 // finance is finance's page of a set-up.

@@ -132,14 +132,14 @@ func TestAViewersFiguresAreThoseOfTheReport(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			var want strings.Builder
-			if err := doc.CSV(&want); err != nil {
+			var told strings.Builder
+			if err := doc.CSV(&told); err != nil {
 				t.Fatal(err)
 			}
 			rec := w.get(name+".csv", token)
 			// How complete a viewer's month is, is said of his accounts.
 			lacking := regexp.MustCompile(`"[0-9]+ of 720 hours[^"]*"`)
-			got, want := lacking.ReplaceAllString(rec.Body.String(), ""), lacking.ReplaceAllString(want.String(), "")
+			got, want := lacking.ReplaceAllString(rec.Body.String(), ""), lacking.ReplaceAllString(told.String(), "")
 			if rec.Code != http.StatusOK || got != want {
 				t.Errorf("%s of %+v: %d\n%s\nwant\n%s", name, scope, rec.Code, got, want)
 			}
