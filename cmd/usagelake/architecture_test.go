@@ -66,7 +66,7 @@ var may = map[string][]string{
 	"jobs/serve": {"schemas", "schemas/words", "load", "load/deliver", "load/publish", "load/query", "jobs", "jobs/config",
 		"jobs/schedule", "jobs/serve/finance", "jobs/watch"},
 	"jobs/serve/finance": {"schemas", "schemas/words", "load/publish", "load/query", "load/report"},
-	"deploy/release": {},
+	"deploy/release":     {},
 	"cmd/usagelake": {"schemas", "load/durable", "schemas/words", "extract", "extract/portal", "transform", "load",
 		"load/posting", "load/publish", "load/query", "load/report", "load/bucket", "load/deliver", "jobs",
 		"jobs/alert", "jobs/config", "jobs/doctor", "jobs/schedule", "jobs/serve", "jobs/serve/finance", "jobs/watch"},

@@ -83,8 +83,8 @@ func (s *Server) addresses() string {
 func (s *Server) guarded() bool { return s.opts.Finance != nil && s.opts.Finance.Guarded() }
 
 // allowed says that a request has the token, or is of a viewer who sees all, or that nothing is needed; known, that it
-// is of some viewer. The error says why the token isn't known, as where its file was taken away; nobody is allowed then.
-// The token is read at each request, so that a new one holds at once.
+// is of some viewer. The error says why the token isn't known, as where its file was taken away; nobody is allowed
+// then. The token is read at each request, so that a new one holds at once.
 func (s *Server) allowed(r *http.Request) (allowed, known bool, err error) {
 	if s.opts.Token == nil && !s.guarded() {
 		return true, true, nil

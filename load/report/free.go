@@ -8,6 +8,9 @@ import (
 	"github.com/usagelake/usagelake/load/query"
 )
 
+// freeBytes are read of an answer at the most, where rows are limited.
+const freeBytes = 64 << 20
+
 // Of makes a document of the answer to a query that is no report, for the formats that a report has: its one table is
 // called name. It reads limit rows at the most, and says whether there were more; 0 is all. Columns are called as the
 // query does, and nothing is summed: whether sums of them mean anything isn't known.
@@ -21,6 +24,7 @@ func Of(ctx context.Context, rows *query.Rows, name, title string, limit int) (d
 		}
 		t.Columns = append(t.Columns, column)
 	}
+	bytes := 0
 	for row, err := range rows.All(ctx) {
 		if err != nil {
 			return nil, false, fmt.Errorf("%s: %w", name, err)
@@ -30,6 +34,13 @@ func Of(ctx context.Context, rows *query.Rows, name, title string, limit int) (d
 			break
 		}
 		t.Rows = append(t.Rows, slices.Clone(row))
+		for _, v := range row {
+			bytes += len(v.Text)
+		}
+		if limit > 0 && bytes > freeBytes {
+			more = true
+			break
+		}
 	}
 	return &Document{Name: name, Title: title, Tables: []*Table{t}}, more, nil
 }

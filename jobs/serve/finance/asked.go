@@ -213,8 +213,8 @@ func (r *reader) frame(ctx context.Context) (*frame, error) {
 		for _, d := range query.ScopeDimensions {
 			c := choice{Key: d, Title: titles[d]}
 			if err == nil {
-				err = each(fmt.Sprintf("SELECT DISTINCT %[1]s FROM chargeback_daily WHERE %[1]s IS NOT NULL ORDER BY 1 LIMIT %[2]d",
-					d, mostChoices+1), func(row []query.Value) {
+				err = each(fmt.Sprintf(`SELECT DISTINCT %[1]s FROM chargeback_daily WHERE %[1]s IS NOT NULL
+					ORDER BY 1 LIMIT %[2]d`, d, mostChoices+1), func(row []query.Value) {
 					size += len(row[0].Text) + 16
 					c.Values = append(c.Values, row[0].Text)
 				})

@@ -13,8 +13,7 @@ import (
 	"testing"
 )
 
-// chromium opens an address in a real browser without a window, width pixels wide. It is skipped where there is none, but
-// not in CI.
+// chromium runs a real browser without a window. It is skipped where there is none, but not in CI.
 func chromium(t *testing.T, args ...string) []byte {
 	t.Helper()
 	path, err := exec.LookPath("chromium")
@@ -58,7 +57,8 @@ func TestABrowserShowsThePages(t *testing.T) {
 		// What a browser has of the page, as it stands, with the script in the place of the policy.
 		file := filepath.Join(t.TempDir(), "page.html")
 		script := `<script>addEventListener("load", () => {
-			const root = document.documentElement, net = [...document.querySelectorAll("main th")].filter(h => h.textContent == "Net");
+			const root = document.documentElement;
+			const net = [...document.querySelectorAll("main th")].filter(h => h.textContent == "Net");
 			document.title = "width " + innerWidth + " scroll " + root.scrollWidth + " net " +
 				net.map(h => Math.ceil(h.getBoundingClientRect().right)).join(",");
 		})</script></head>`

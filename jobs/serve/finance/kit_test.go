@@ -41,9 +41,10 @@ type world struct {
 	people  map[string]query.Scope
 }
 
-// hiddenOfSearch is what the cost centre cc-2 must never learn: whatever names somebody else, and what only others have.
-var hiddenOfSearch = []string{"cc-6", "team-6", "cc-0", "team-0", "cc-4", "cc-moved", "hiddenacct", "tk_hidden", "model-hidden",
-	"rec-hidden", "Hidden", "777.77", "888.88", "INV-", "controller"}
+// hiddenOfSearch is what the cost centre cc-2 must never learn: whatever names somebody else, and what only
+// others have.
+var hiddenOfSearch = []string{"cc-6", "team-6", "cc-0", "team-0", "cc-4", "cc-moved", "hiddenacct",
+	"tk_hidden", "model-hidden", "rec-hidden", "Hidden", "777.77", "888.88", "INV-", "controller"}
 
 // hiddenOfAcme is what the owner of the account acme must never learn.
 var hiddenOfAcme = []string{"hiddenacct", "tk_hidden0", "model-hidden0", "rec-hidden-other", "Hidden Account", "888.88",

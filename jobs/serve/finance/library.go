@@ -23,6 +23,8 @@ import (
 const (
 	// keptBytes is how much of pages is kept, of one published file.
 	keptBytes = 64 << 20
+	// mostAsking is how many statements of people's own run at once.
+	mostAsking = 2
 	// makeLimit is how long a page may take to be made, and a file to be carved.
 	makeLimit = 50 * time.Second
 )
@@ -35,15 +37,18 @@ var errMoved = errors.New("the published file can't be read now")
 // mu guards now. An edition is of one published file; a request that began on it ends on it, whatever is published
 // meanwhile, and what was carved out of it goes when the last of these has ended.
 type library struct {
-	open   func() (*publish.Lake, error)
-	making chan struct{} // who makes something: each has an instance of DuckDB
+	open func() (*publish.Lake, error)
+	// Who makes something, each by an instance of DuckDB. Statements of people's own, which may take long, have a place
+	// of theirs, so that no page waits for them.
+	making, asking chan struct{}
 
 	mu  sync.Mutex
 	now *edition
 }
 
 func newLibrary(open func() (*publish.Lake, error)) *library {
-	return &library{open: open, making: make(chan struct{}, max(2, runtime.GOMAXPROCS(0)))}
+	return &library{open: open, making: make(chan struct{}, max(2, runtime.GOMAXPROCS(0))),
+		asking: make(chan struct{}, mostAsking)}
 }
 
 // edition is a published file, what was carved out of it, and pages that were made of it.
@@ -177,7 +182,7 @@ func (l *library) carved(ctx context.Context, e *edition, name string, scope que
 	if s != nil {
 		return s.lake, nil
 	}
-	made, err := l.once(ctx, e, "carve "+name, func(ctx context.Context) (any, error) {
+	made, err := l.once(ctx, e, l.making, "carve "+name, func(ctx context.Context) (any, error) {
 		dir, drop, err := e.lake.Scratch()
 		if err != nil {
 			return nil, err
@@ -203,8 +208,8 @@ func (l *library) carved(ctx context.Context, e *edition, name string, scope que
 
 // once has something made by one who asks for it, for all who ask meanwhile. It goes on if they go away: the next one
 // has it then.
-func (l *library) once(ctx context.Context, e *edition, name string, make func(context.Context) (any, error)) (any,
-	error) {
+func (l *library) once(ctx context.Context, e *edition, places chan struct{}, name string,
+	make func(context.Context) (any, error)) (any, error) {
 	e.mu.Lock()
 	e.readers++ // whoever makes it reads, too
 	e.mu.Unlock()
@@ -222,8 +227,8 @@ func (l *library) once(ctx context.Context, e *edition, name string, make func(c
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), makeLimit)
 		defer cancel()
 		select {
-		case l.making <- struct{}{}:
-			defer func() { <-l.making }()
+		case places <- struct{}{}:
+			defer func() { <-places }()
 		case <-ctx.Done():
 			return nil, ctx.Err()
 		}
@@ -244,13 +249,19 @@ func (l *library) once(ctx context.Context, e *edition, name string, make func(c
 }
 
 // kept is what was made of the file under a name, or is made now; size tells how much of the room it takes.
-func (r *reader) kept(ctx context.Context, name string, make func(context.Context, *publish.Lake) (any, int, error)) (any,
-	error) {
+func (r *reader) kept(ctx context.Context, name string,
+	make func(context.Context, *publish.Lake) (any, int, error)) (any, error) {
+	return r.keptBy(ctx, r.lib.making, name, make)
+}
+
+// keptBy is kept, at one of some places.
+func (r *reader) keptBy(ctx context.Context, places chan struct{}, name string,
+	make func(context.Context, *publish.Lake) (any, int, error)) (any, error) {
 	key := r.scope + "\x00" + name
 	if page, ok := r.of.find(key); ok {
 		return page, nil
 	}
-	return r.lib.once(ctx, r.of, key, func(ctx context.Context) (any, error) {
+	return r.lib.once(ctx, r.of, places, key, func(ctx context.Context) (any, error) {
 		if page, ok := r.of.find(key); ok {
 			return page, nil
 		}

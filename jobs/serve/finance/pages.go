@@ -150,7 +150,8 @@ func (s *Site) file(ctx context.Context, reader *reader, a asked, opts report.Op
 		return nil, &problem{http.StatusBadRequest, "There is no such file", "A file of that kind has all tables.",
 			"Leave out which table it is to have."}
 	}
-	out, err := reader.lib.once(ctx, reader.of, reader.scope+"\x00file "+a.report+"."+format+"?"+a.values.Encode(),
+	key := reader.scope + "\x00file " + a.report + "." + format + "?" + a.values.Encode()
+	out, err := reader.lib.once(ctx, reader.of, reader.lib.making, key,
 		func(ctx context.Context) (any, error) {
 			doc, err := report.Build(ctx, reader.lake, opts)
 			if err == nil && table != "" {
@@ -185,7 +186,8 @@ var finer = map[string]string{"account": "cost_center", "cost_center": "team,mod
 	"project": "token,model", "environment": "cost_center", "model": "cost_center"}
 
 // records are the fields of a record that a column is, of reports and of views.
-var recordFields = map[string]string{"token": "token_id", "token_id": "token_id", "user": "user_id", "user_id": "user_id",
+var recordFields = map[string]string{"token": "token_id", "token_id": "token_id",
+	"user": "user_id", "user_id": "user_id",
 	"custom_user": "custom_user_id", "custom_user_id": "custom_user_id"}
 
 // link is where a cell leads: what is behind it, of the period and the owners that the page is of, and of the owners

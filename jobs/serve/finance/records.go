@@ -243,7 +243,7 @@ func (r *reader) answerFile(ctx context.Context, sql, name, format string) (*pag
 		return nil, &problem{http.StatusNotFound, "There is no such page", "This can't be had as a file of that kind.",
 			"It can be had as csv, xlsx, parquet and json."}
 	}
-	out, err := r.lib.once(ctx, r.of, r.scope+"\x00"+format+" "+sql, func(ctx context.Context) (any, error) {
+	out, err := r.lib.once(ctx, r.of, r.lib.asking, r.scope+"\x00"+format+" "+sql, func(ctx context.Context) (any, error) {
 		ctx, cancel := context.WithTimeout(ctx, sqlLimit)
 		defer cancel()
 		rows, err := query.Run(ctx, r.lake, sql)

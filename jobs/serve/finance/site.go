@@ -300,8 +300,8 @@ func (s *Site) tell(w http.ResponseWriter, r *http.Request, who *Who, err error)
 			"It is here as soon as there is any usage of yours."}
 	case errors.Is(err, query.ErrNotPublished), errors.Is(err, errMoved):
 		p = &problem{http.StatusServiceUnavailable, "Nothing can be shown now",
-			"The published file isn't there, or is being moved.", "Try it again in some minutes. If it lasts, tell whoever runs " +
-				"usagelake."}
+			"The published file isn't there, or is being moved.", "Try it again in some minutes. If it lasts, tell whoever " +
+				"runs usagelake."}
 	case errors.Is(err, query.ErrOlderTables):
 		p = &problem{http.StatusServiceUnavailable, "Nothing can be shown now",
 			"The published file is of an older version of usagelake.", "It is made anew by the next export that publishes."}

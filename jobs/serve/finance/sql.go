@@ -3,6 +3,7 @@ package finance
 import (
 	"bytes"
 	"context"
+	_ "embed"
 	"errors"
 	"fmt"
 	"html/template"
@@ -72,8 +73,8 @@ func (s *Site) questions(ctx context.Context, reader *reader, values url.Values)
 		return nil, err
 	}
 	var b bytes.Buffer
-	b.WriteString("<header><h1>Twenty questions</h1><p class=\"sub\">What finance asks at a month's end. Each is a view, and " +
-		"its answer a table that can be narrowed and summed in SQL.</p></header>\n<ol class=\"list\">\n")
+	b.WriteString("<header><h1>Twenty questions</h1><p class=\"sub\">What finance asks at a month's end. Each is a view, " +
+		"and its answer a table that can be narrowed and summed in SQL.</p></header>\n<ol class=\"list\">\n")
 	for _, q := range twenty {
 		fmt.Fprintf(&b, "<li><a href=\"%s\">%s</a> <code>%s</code></li>\n",
 			template.HTMLEscapeString(sqlAddress("sql", q.statement())), template.HTMLEscapeString(q.Text), q.View)
@@ -83,15 +84,10 @@ func (s *Site) questions(ctx context.Context, reader *reader, values url.Values)
 		nil
 }
 
-var boxTemplate = template.Must(template.New("box").Parse(`<header><h1>SQL</h1>
-<p class="sub">One statement that reads. It is stopped after {{.Limit}}; {{.Rows}} rows are shown, and {{.FileRows}} of a file.</p></header>
-<form class="box" method="get" action="{{.Action}}">
-<label for="q">Statement</label>
-<textarea id="q" name="q" rows="6" maxlength="{{.Longest}}" spellcheck="false" autocapitalize="off">{{.Statement}}</textarea>
-<p><button>Ask</button> <span class="fresh">The tables and views: <a href="{{.Tables}}">list them</a> · <a href="{{.Columns}}">their columns</a></span></p>
-</form>
-{{with .Error}}<pre class="warn" role="alert">{{.}}</pre>{{end}}
-`))
+//go:embed sql.html
+var boxText string
+
+var boxTemplate = template.Must(template.New("box").Parse(boxText))
 
 const (
 	tablesQuery = `SELECT name, kind, "comment" FROM (
@@ -132,7 +128,8 @@ func (s *Site) sql(ctx context.Context, reader *reader, values url.Values, forma
 		"Columns": sqlAddress("sql", columnsQuery)}
 	var answer bytes.Buffer
 	if strings.TrimSpace(statement) != "" {
-		out, err := reader.kept(ctx, "sql "+statement, func(ctx context.Context, lake *publish.Lake) (any, int, error) {
+		out, err := reader.keptBy(ctx, reader.lib.asking, "sql "+statement, func(ctx context.Context,
+			lake *publish.Lake) (any, int, error) {
 			ctx, cancel := context.WithTimeout(ctx, sqlLimit)
 			defer cancel()
 			rows, err := query.Run(ctx, lake, statement)

@@ -137,11 +137,11 @@ func (d *door) byToken(r *http.Request, token string, viewers []Viewer) (*Viewer
 	switch {
 	case found != nil:
 		return found, nil
-	case unread != nil:
-		return nil, unread
+	case unread == nil:
+		unread = errWrong
 	}
 	d.slow(r.Context(), from)
-	return nil, errWrong
+	return nil, unread
 }
 
 func (d *door) bySession(id string, viewers []Viewer) (*Who, error) {

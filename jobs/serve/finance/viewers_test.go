@@ -60,7 +60,8 @@ func TestAViewerIsAnsweredWithNothingOfOthers(t *testing.T) {
 			}
 			add("sql.csv?" + url.Values{"q": {"FROM chargeback_daily"}}.Encode())
 		}
-		add("statement.xlsx?period=2026-11", "chargeback.html", "statement.json", "chargeback.csv?by=token,user,model,day", "chargeback?from=2026-10-01&to=2026-12-01",
+		add("statement.xlsx?period=2026-11", "chargeback.html", "statement.json", "chargeback.csv?by=token,user,model,day",
+			"chargeback?from=2026-10-01&to=2026-12-01",
 			"chargeback?cost_center=zz", "chargeback?account=zz", "chargeback?model=zz", "records?model=zz",
 			"chargeback?period=1999-01", "records?period=2026-10", "records?token_id=zz", "top?top=1000")
 		seen := map[string]bool{}
@@ -104,8 +105,8 @@ func TestAViewerIsAnsweredWithNothingOfOthers(t *testing.T) {
 func TestAnothersNameIsNobodys(t *testing.T) {
 	w := newWorld(t)
 	for _, path := range []string{"chargeback?cost_center=", "records?cost_center=", "top?account=", "prices?model="} {
-		real := map[string]string{"chargeback?cost_center=": "cc-6", "records?cost_center=": "cc-6", "top?account=": "hiddenacct",
-			"prices?model=": "model-hidden"}[path]
+		real := map[string]string{"chargeback?cost_center=": "cc-6", "records?cost_center=": "cc-6",
+			"top?account=": "hiddenacct", "prices?model=": "model-hidden"}[path]
 		a, b := w.get(path+real, tokenSearch), w.get(path+"zz", tokenSearch)
 		hide := func(s, name string) string { return strings.ReplaceAll(s, name, "NAME") }
 		if a.Code != http.StatusBadRequest || b.Code != a.Code {
@@ -188,7 +189,8 @@ func TestWhoMayLook(t *testing.T) {
 func TestASessionBeginsAndEnds(t *testing.T) {
 	w := newWorld(t)
 	form := url.Values{"token": {tokenSearch}, "next": {"/finance/top?top=3"}}
-	if rec := w.post("sign-in", form, func(r *http.Request) { r.Header.Set("Sec-Fetch-Site", "cross-site") }); rec.Code != 403 {
+	crossSite := func(r *http.Request) { r.Header.Set("Sec-Fetch-Site", "cross-site") }
+	if rec := w.post("sign-in", form, crossSite); rec.Code != 403 {
 		t.Errorf("another site's form: %d", rec.Code)
 	}
 	signIn := func(next string) (*http.Cookie, string) {
@@ -204,7 +206,8 @@ func TestASessionBeginsAndEnds(t *testing.T) {
 		strings.Contains(c.String(), "search") {
 		t.Errorf("cookie %v, to %s", c, to)
 	}
-	for _, evil := range []string{"//evil.example/finance/", "https://evil.example/finance/", "/\\evil.example", "javascript:x"} {
+	for _, evil := range []string{"//evil.example/finance/", "https://evil.example/finance/", "/\\evil.example",
+		"javascript:x"} {
 		if _, to := signIn(evil); to != Root {
 			t.Errorf("after signing in: %s", to)
 		}
