@@ -43,8 +43,8 @@ file; a bad one is refused, and the one before goes on. Key files are read for e
 time.
 
 Meanwhile it answers on schedule: listen: (127.0.0.1:9464 by default): / is a status page, /finance/ finance's page
-(docs/page.md), /metrics for Prometheus, /healthz and /readyz. See docs/monitoring.md. Alerts are checked each minute and after each run:
-docs/alerts.md.`,
+(docs/page.md), /metrics for Prometheus, /healthz and /readyz. See docs/monitoring.md. Alerts are checked each minute
+and after each run: docs/alerts.md.`,
 		Example: `  usagelake schedule
   usagelake schedule --list                 the next five runs of each job, in its zone and in UTC
   usagelake schedule --once nightly         run a job now, and end

@@ -36,8 +36,8 @@ var (
 	errParameters = errors.New("the query has parameters ($1 or ?) that nothing fills in")
 )
 
-// Mistake is what is wrong with a statement, of an error of Run or Rows.All, as DuckDB or we say it; "" of one that isn't
-// the statement's.
+// Mistake is what is wrong with a statement, of an error of Run or Rows.All, as DuckDB or we say it; "" of one that
+// isn't the statement's.
 func Mistake(err error) string {
 	for _, known := range []error{ErrNotReading, errEmpty, errParameters} {
 		if errors.Is(err, known) {

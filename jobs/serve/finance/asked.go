@@ -272,7 +272,8 @@ type selection struct {
 type hidden struct{ Key, Value string }
 
 // orders are what a chargeback is by, to choose from; an address may say any others.
-var orders = []string{"cost_center", "team", "project", "environment", "account", "gl_code", "token", "user", "custom_user",
+var orders = []string{"cost_center", "team", "project", "environment", "account", "gl_code", "token", "user",
+	"custom_user",
 	"model", "model_type", "day", "cost_center,team", "cost_center,model", "team,model", "token,model"}
 
 // form is that of a page; nil if nothing can be chosen on it.

@@ -44,43 +44,55 @@ func chromium(t *testing.T, args ...string) []byte {
 	return out.Bytes()
 }
 
-// Each page fits the screen from a phone to a wide one, in the light and in the dark, and runs nothing. A page is
-// measured by a script of the test's own, put into a copy of it: the policy of the site lets none run.
+// Each page fits the screen from a phone to a wide one, in the light and in the dark, and runs nothing. Copies of the
+// pages stand in frames of these widths, each measured by a script of the test's own: the policy of the site lets none
+// run.
 func TestABrowserShowsThePages(t *testing.T) {
 	w := newWorld(t)
 	w.viewers = nil
 	server := httptest.NewServer(w.site)
 	defer server.Close()
-	for _, page := range []string{"", "chargeback", "chargeback?by=cost_center,team,token,model", "records", "statement",
-		sqlPath("FROM chargeback_daily")} {
-		body := w.get(page, "").Body.String()
-		// What a browser has of the page, as it stands, with the script in the place of the policy.
-		file := filepath.Join(t.TempDir(), "page.html")
-		script := `<script>addEventListener("load", () => {
-			const root = document.documentElement;
-			const net = [...document.querySelectorAll("main th")].filter(h => h.textContent == "Net");
-			document.title = "width " + innerWidth + " scroll " + root.scrollWidth + " net " +
-				net.map(h => Math.ceil(h.getBoundingClientRect().right)).join(",");
-		})</script></head>`
-		if err := os.WriteFile(file, []byte(strings.Replace(body, "</head>", script, 1)), 0o600); err != nil {
+	dir := t.TempDir()
+	write := func(name, text string) string {
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		for _, width := range []int{390, 1280, 1920} {
-			dom := string(chromium(t, "--dump-dom", fmt.Sprintf("--window-size=%d,1000", width), "file://"+file))
-			m := regexp.MustCompile(`<title>width ([0-9]+) scroll ([0-9]+) net ([0-9,]*)</title>`).FindStringSubmatch(dom)
-			if m == nil {
-				t.Fatalf("%s: not measured", page)
-			}
-			if m[1] != m[2] {
-				t.Errorf("%s: of %s pixels it takes %s", page, m[1], m[2])
-			}
-			for _, right := range strings.Split(m[3], ",") {
-				var x int
-				_, _ = fmt.Sscan(right, &x)
-				if width == 1280 && x > width {
-					t.Errorf("%s: Net ends at %d of %d", page, x, width)
-				}
-			}
+		return path
+	}
+	pages := []string{"", "chargeback", "chargeback?by=cost_center,team,token,model", "records", "statement",
+		sqlPath("FROM chargeback_daily")}
+	widths := []int{390, 1280, 1920}
+	var frames strings.Builder
+	for i, page := range pages {
+		name := fmt.Sprintf("%d.html", i)
+		write(name, strings.Replace(w.get(page, "").Body.String(), "</head>", `<script>addEventListener("load", () => {
+			const net = [...document.querySelectorAll("main th")].filter(h => h.textContent == "Net");
+			parent.postMessage(location.hash.slice(1) + " " + innerWidth + " " + document.documentElement.scrollWidth + " " +
+				Math.ceil(Math.max(0, ...net.map(h => h.getBoundingClientRect().right))), "*");
+		})</script></head>`, 1))
+		for _, width := range widths {
+			fmt.Fprintf(&frames, `<iframe width="%d" height="900" style="border:0" src="%s#%d"></iframe>`, width, name, i)
+		}
+	}
+	all := write("all.html", `<ul></ul><script>addEventListener("message", e => {
+		const li = document.createElement("li"); li.textContent = e.data; document.querySelector("ul").append(li);
+	})</script>`+frames.String())
+	dom := string(chromium(t, "--dump-dom", "--window-size=2000,1000", "--virtual-time-budget=20000", "file://"+all))
+	measured := regexp.MustCompile(`<li>([0-9]+) ([0-9]+) ([0-9]+) ([0-9]+)</li>`).FindAllStringSubmatch(dom, -1)
+	if len(measured) != len(pages)*len(widths) {
+		t.Fatalf("%d frames are measured: %v", len(measured), measured)
+	}
+	for _, m := range measured {
+		var page, width, scroll, net int
+		if _, err := fmt.Sscan(strings.Join(m[1:], " "), &page, &width, &scroll, &net); err != nil {
+			t.Fatal(err)
+		}
+		if scroll > width {
+			t.Errorf("%s: of %d pixels it takes %d", pages[page], width, scroll)
+		}
+		if width >= 1280 && net > width {
+			t.Errorf("%s: Net ends at %d of %d", pages[page], net, width)
 		}
 	}
 	keep := os.Getenv("SCREENSHOTS") // a directory, for people who want to look

@@ -73,8 +73,8 @@ func (s *Site) questions(ctx context.Context, reader *reader, values url.Values)
 		return nil, err
 	}
 	var b bytes.Buffer
-	b.WriteString("<header><h1>Twenty questions</h1><p class=\"sub\">What finance asks at a month's end. Each is a view, " +
-		"and its answer a table that can be narrowed and summed in SQL.</p></header>\n<ol class=\"list\">\n")
+	b.WriteString("<header><h1>Twenty questions</h1><p class=\"sub\">What finance asks at a month's end. Each is a view" +
+		", and its answer a table that can be narrowed and summed in SQL.</p></header>\n<ol class=\"list\">\n")
 	for _, q := range twenty {
 		fmt.Fprintf(&b, "<li><a href=\"%s\">%s</a> <code>%s</code></li>\n",
 			template.HTMLEscapeString(sqlAddress("sql", q.statement())), template.HTMLEscapeString(q.Text), q.View)
