@@ -23,6 +23,7 @@ import (
 	"github.com/usagelake/usagelake/jobs"
 	"github.com/usagelake/usagelake/jobs/config"
 	"github.com/usagelake/usagelake/jobs/schedule"
+	"github.com/usagelake/usagelake/jobs/serve/finance"
 	"github.com/usagelake/usagelake/schemas"
 )
 
@@ -187,11 +188,14 @@ func known(t *testing.T) map[string]bool {
 	for _, m := range everySeries {
 		names[fqName(m.desc)] = true
 	}
+	opts := busy().options()
+	opts.Finance = finance.New(finance.Options{Now: opts.Now})
 	families, err := counted(busy()).process.Gather()
-	if err != nil {
+	more, err2 := New(opts).process.Gather()
+	if err := errors.Join(err, err2); err != nil {
 		t.Fatal(err)
 	}
-	for _, f := range families {
+	for _, f := range append(families, more...) {
 		if f.GetType() == dto.MetricType_HISTOGRAM {
 			for _, suffix := range []string{"_bucket", "_sum", "_count"} {
 				names[f.GetName()+suffix] = true
