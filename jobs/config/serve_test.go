@@ -23,7 +23,7 @@ func TestMistakesOfViewersAreRefused(t *testing.T) {
 		"is no network":         func(v *Viewer) { v.TokenEnv, v.Header, v.Trust = "", "X-Email", []string{"proxy"} },
 		"is everybody":          func(v *Viewer) { v.TokenEnv, v.Header, v.Trust = "", "X-Email", []string{"0.0.0.0/0"} },
 		"never a person's name": func(v *Viewer) { v.TokenEnv, v.Header, v.Trust = "", "cookie", []string{"::1/128"} },
-		"map says what each":    func(v *Viewer) { v.TokenEnv, v.Header, v.Trust, v.Map = "", "X-E", []string{"::1/128"}, "m" },
+		"map says what each":    func(v *Viewer) { v.TokenEnv, v.Header, v.Trust, v.Map = "", "X", []string{"::1/128"}, "m" },
 		"choose another":        func(v *Viewer) { v.Name = OperatorViewer },
 	} {
 		v := good
