@@ -70,8 +70,9 @@ func TestAJobThatDelivers(t *testing.T) {
 	})
 }
 
-// finance makes a world with something in each table of finance: prepaid credit with a coupon that expires and a day
-// that is overdrawn, mark-ups, metrics, a budget, and books in another currency with a rate for every day.
+// finance makes a world with something in each table of finance: prepaid credit with a coupon that expires, which two
+// days of September and October together overdraw, mark-ups, metrics, a budget, and books in another currency with a
+// rate for every day.
 func (w *world) finance() {
 	w.Helper()
 	w.rules(twoRules)
@@ -80,7 +81,7 @@ func (w *world) finance() {
 	}
 	w.Cfg.Accounts[0].Billing, w.Cfg.Accounts[0].Draw = schemas.Prepaid, schemas.DrawCouponsFirst
 	w.Cfg.Accounts[0].TopUps = file("topups.csv", "date,amount,currency,kind,reference,expires\n"+
-		"2026-09-01,0.05,USD,paid,PO-1,\n2026-10-03,0.002,USD,coupon,C-1,2026-10-05\n2026-10-20,0.02,USD,paid,PO-2,\n")
+		"2026-09-01,6,USD,paid,PO-1,\n2026-10-03,0.5,USD,coupon,C-1,2026-10-05\n2026-10-20,3,USD,paid,PO-2,\n")
 	w.Cfg.Markups = []config.Markup{{Percent: "7.5"}, {CostCenter: "A", Percent: "12.345", PerRequest: "0.001",
 		PerPeriod: "2", Currency: "USD"}}
 	w.Cfg.Metrics = []string{file("metrics.csv", "metric,date,value\norders,2026-10-05,12\norders,2026-10-06,30\n")}
