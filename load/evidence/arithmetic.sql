@@ -49,8 +49,8 @@ FROM markups ORDER BY ALL;
 {{- if .Prepaid}}
 
 -- 7. How it was paid, day by day: its part of what is charged on the day, and what the whole day drew on which credit.
-SELECT 'paid' AS step, c.account, c.currency, c."day", c.own AS net_cost, c.amount AS whole_day, p.entry, p.credit, p.kind,
-    p.amount
+SELECT 'paid' AS step, c.account, c.currency, c."day", c.own AS net_cost, c.amount AS whole_day, p.entry, p.credit,
+    p.kind, p.amount
 FROM charged_by_day c
 JOIN prepaid p ON p.account = c.account AND p.book_date = c."day" AND p.currency IS NOT DISTINCT FROM c.currency
     AND p.billing_month = the_month() AND p.entry IN ('draw', 'overdrawn')

@@ -187,7 +187,8 @@ WHERE NOT s.deleted AND sha256(b.content) IS DISTINCT FROM s.sha256
 {{- end}}
 {{- if .Prepaid}}
 UNION ALL
--- 12. What is charged on a day to everybody, of a prepaid account, is what the day drew on credit and what none covered.
+-- 12. What is charged on a day to everybody, of a prepaid account, is what the day drew on credit and what none
+-- covered.
 SELECT '12 draws', format('account {}, {}, {}: drawn and overdrawn are {}, charged is {}',
     coalesce(c.account, d.account), coalesce(c."day", d.book_date), coalesce(c.currency, d.currency, 'no currency'),
     coalesce(d.amount, 0), coalesce(c.amount, 0))

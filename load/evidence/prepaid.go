@@ -46,8 +46,8 @@ func (w *writer) prepaid(ctx context.Context) error {
 			return nil
 		}
 		// What a close would keep.
-		if _, err := query.WriteParquet(ctx, w.Lake, "SELECT * EXCLUDE (closed_in) FROM prepaid_ledger WHERE closed_in IS NULL "+
-			"AND billing_month <= DATE '"+w.Month.First().String()+"' ORDER BY ALL", ledger); err != nil {
+		if _, err := query.WriteParquet(ctx, w.Lake, "SELECT * EXCLUDE (closed_in) FROM prepaid_ledger "+
+			"WHERE closed_in IS NULL AND billing_month <= DATE '"+w.Month.First().String()+"' ORDER BY ALL", ledger); err != nil {
 			return err
 		}
 	}
@@ -69,8 +69,8 @@ func (w *writer) prepaid(ctx context.Context) error {
 		" GROUP BY account, currency, credit, kind, entry ORDER BY ALL")
 }
 
-// markups writes what the cost centre is charged on top of its cost: of a closed month what its manifest keeps, and else
-// what was published.
+// markups writes what the cost centre is charged on top of its cost: of a closed month what its manifest keeps, and
+// else what was published.
 func (w *writer) markups(ctx context.Context) error {
 	if w.Closed == nil {
 		_, err := query.WriteParquet(ctx, w.Lake, fmt.Sprintf(`SELECT cost_center, currency, requests, net_cost, percent,

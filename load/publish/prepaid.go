@@ -271,8 +271,8 @@ func (p *publisher) newCredits(l *prepaid, topUps []schemas.TopUp) ([]*schemas.C
 			if e.Credit.Expires != nil {
 				expires = fmt.Sprintf(", expires %s", *e.Credit.Expires)
 			}
-			return nil, fmt.Errorf("%w: account %s, %s, %s, %s %s%s\nhint: write that line as it was, and what was added to it as "+
-				"a line of its own; or open the closed months again, the last first (usagelake close --reopen)", ErrTopUpGone,
+			return nil, fmt.Errorf("%w: account %s, %s, %s, %s %s%s\nhint: write that line as it was, and what was added to "+
+				"it as a line of its own; or open the closed months again, the last first (usagelake close --reopen)", ErrTopUpGone,
 				l.account, e.Credit.Date, e.Credit.Kind, e.Amount, l.currency.String, expires)
 		}
 	}
