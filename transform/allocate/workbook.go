@@ -15,13 +15,15 @@ import (
 	"github.com/usagelake/usagelake/schemas/words"
 )
 
-// What a workbook may come to, however well it is packed: bytes of its parts, which are read as a stream, and cells and
-// bytes of texts, which are kept.
-const (
-	maxParts = 256 << 20
-	maxCells = 2 << 20
-	maxTexts = 64 << 20
-)
+// room is what a workbook may come to, however well it is packed.
+type room struct {
+	parts int64 // bytes that are unpacked and read, as a stream
+	cells int   // cells, texts and formats that are kept
+	texts int   // bytes of the texts
+}
+
+// tableRoom is what a table may come to.
+var tableRoom = room{parts: 256 << 20, cells: 2 << 20, texts: 64 << 20}
 
 // isWorkbook says whether a file is a workbook, or something else that is packed: no text begins so.
 func isWorkbook(content []byte) bool {
@@ -45,7 +47,7 @@ type area struct{ left, top, right, bottom int }
 // can be seen.
 func openWorkbook(name string, content []byte, known func(column *string) error,
 	has func(columns map[string]int) []error) (*sheet, []error) {
-	pages, err := readWorkbook(content)
+	pages, err := readWorkbook(content, tableRoom)
 	if err != nil {
 		return nil, []error{fmt.Errorf("%s: %w", name, err)}
 	}
@@ -101,9 +103,7 @@ func openWorkbook(name string, content []byte, known func(column *string) error,
 // workbook is a file that is being read.
 type workbook struct {
 	files map[string]*zip.File
-	parts int64        // bytes that may still be unpacked
-	cells int          // that may still be kept
-	texts int          // bytes of texts that may still be kept
+	left  room         // what it may still come to
 	days  schemas.Date // the day of number 0
 	// By their numbers in cells.
 	shared  []string
@@ -113,7 +113,7 @@ type workbook struct {
 var errTooLarge = errors.New("it is too large for a table: save the sheet as CSV UTF-8")
 
 // readWorkbook reads the sheets of a workbook that can be seen. Errors don't name the file.
-func readWorkbook(content []byte) ([]page, error) {
+func readWorkbook(content []byte, r room) ([]page, error) {
 	if bytes.HasPrefix(content, oldWorkbook) {
 		return nil, errors.New("it is a workbook of before 2007, or has a password: save it as .xlsx without one")
 	}
@@ -121,8 +121,7 @@ func readWorkbook(content []byte) ([]page, error) {
 	if err != nil {
 		return nil, fmt.Errorf("it is no whole workbook (%w): save it anew as .xlsx", err)
 	}
-	w := &workbook{files: map[string]*zip.File{}, parts: maxParts, cells: maxCells, texts: maxTexts,
-		days: days1900}
+	w := &workbook{files: map[string]*zip.File{}, left: r, days: days1900}
 	for _, f := range z.File {
 		w.files[strings.ToLower(strings.TrimPrefix(f.Name, "/"))] = f
 	}
@@ -245,7 +244,7 @@ func (w *workbook) walk(part string, start func(xml.StartElement) error, end fun
 		return err
 	}
 	defer r.Close()
-	d := xml.NewDecoder(&counted{r, &w.parts})
+	d := xml.NewDecoder(&counted{r, &w.left.parts})
 	var text []byte
 	for {
 		token, err := d.Token()
@@ -265,7 +264,7 @@ func (w *workbook) walk(part string, start func(xml.StartElement) error, end fun
 			}
 			text = text[:0]
 		case xml.CharData:
-			if text = append(text, x...); len(text) > maxTexts {
+			if text = append(text, x...); len(text) > w.left.texts {
 				err = errTooLarge
 			}
 		}
@@ -291,7 +290,7 @@ func (c *counted) Read(b []byte) (int, error) {
 
 // keep counts what is kept of a workbook.
 func (w *workbook) keep(cells, texts int) error {
-	if w.cells, w.texts = w.cells-cells, w.texts-texts; w.cells < 0 || w.texts < 0 {
+	if w.left.cells, w.left.texts = w.left.cells-cells, w.left.texts-texts; w.left.cells < 0 || w.left.texts < 0 {
 		return errTooLarge
 	}
 	return nil
