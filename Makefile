@@ -58,10 +58,11 @@ soak: ## thirty days of the daemon against a Portal that fails now and then, by 
 	$(GO) test -v -timeout 60m -run TestSoak ./jobs/schedule -soak.days 30
 
 .PHONY: lint
-lint: ## gofmt, go vet, staticcheck
+lint: ## gofmt, go vet, staticcheck, how long lines and files are
 	@test -z "$$(gofmt -l .)" || { echo "gofmt would change:"; gofmt -l .; exit 1; }
 	$(GO) vet ./...
 	$(GO) tool staticcheck ./...
+	$(GO) test -count=1 -run TestLinesAndFilesAreShort ./cmd/usagelake
 
 BENCHRUN = cd bench && ../bin/bench-run $(if $(filter full,$(BENCH)),-full)
 

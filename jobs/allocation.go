@@ -41,11 +41,18 @@ type AllocationCheck struct {
 	Months   []string           `json:"months"` // the open months with usage, or the one that was asked for
 	Costs    []RuleCost         `json:"costs"`
 	Centers  []CenterChange     `json:"cost_centers"` // what the rules in the file change; none of a closed month
+	ByMonth  []MonthChanges     `json:"by_month"`     // the same of each month apart, in order
 	Findings []allocate.Finding `json:"findings"`
 }
 
+// MonthChanges are the changes of a month, or by calendar of the books a period.
+type MonthChanges struct {
+	Month   string         `json:"month"`
+	Centers []CenterChange `json:"cost_centers"`
+}
+
 // CenterChange is what a cost centre is charged in a currency, as published and by the rules as they are now. Exact
-// decimals.
+// decimals. In a list those that change most come first.
 type CenterChange struct {
 	CostCenter string `json:"cost_center"`
 	Currency   string `json:"currency"` // "" if it is unknown
@@ -54,20 +61,21 @@ type CenterChange struct {
 	Difference string `json:"difference"`
 }
 
-// CheckAllocation looks at the config's allocation rules and asks them of the usage that is published: what each
-// catches of the open months (or of month), what they would charge to whom, what they would charge to nobody, and which
-// rules do nothing. It changes nothing.
-func CheckAllocation(ctx context.Context, cfg *config.Config, month *schemas.Month) (*AllocationCheck, error) {
-	if cfg.Allocation.Rules == "" {
+// CheckAllocation looks at the allocation rules in file, or "" for the config's, and asks them of the usage that is
+// published: what each catches of the open months (or of month), what they would charge to whom, what they would charge
+// to nobody, and which rules do nothing. It changes nothing.
+func CheckAllocation(ctx context.Context, cfg *config.Config, file string, month *schemas.Month) (*AllocationCheck,
+	error) {
+	if file = cmp.Or(file, cfg.Allocation.Rules); file == "" {
 		return nil, config.Usage("write allocation: and below it rules: allocation.yaml; docs/allocation.md has an example",
 			"the config names no allocation rules")
 	}
-	rules, err := Rules(cfg)
+	rules, err := readRules(file)
 	if err != nil {
 		return nil, err
 	}
-	out := &AllocationCheck{Rules: cfg.Allocation.Rules, Digest: rules.Digest(), Months: []string{}, Costs: []RuleCost{},
-		Centers: []CenterChange{}}
+	out := &AllocationCheck{Rules: file, Digest: rules.Digest(), Months: []string{}, Costs: []RuleCost{},
+		Centers: []CenterChange{}, ByMonth: []MonthChanges{}}
 	lake, err := publish.Open(cfg.Lake, Env{}.LakeOptions(cfg))
 	if err != nil && !errors.Is(err, load.ErrNoLake) {
 		return nil, err
@@ -98,18 +106,21 @@ func CheckAllocation(ctx context.Context, cfg *config.Config, month *schemas.Mon
 	}
 	t := newTrial(rules)
 	t.known = knownNames(cfg)
+	after := map[schemas.Month]owed{}
 	for _, m := range months {
 		out.Months = append(out.Months, books.Name(m))
 		out.Month = books.Name(m)
+		t.centers = owed{}
 		if err := t.month(ctx, lake, m); err != nil {
 			return nil, err
 		}
+		after[m] = t.centers
 	}
 	out.Costs = t.ruleCosts()
 	out.Findings = append(out.Findings, t.findings()...)
 	if closed {
 		out.Findings = append(out.Findings, allocate.Finding{Severity: allocate.Info,
-			Source:  filepath.Base(cfg.Allocation.Rules),
+			Source:  filepath.Base(file),
 			Message: out.Month + " is closed and keeps the rules that it was closed with: nothing of it changes"})
 		return out, nil
 	}
@@ -117,7 +128,10 @@ func CheckAllocation(ctx context.Context, cfg *config.Config, month *schemas.Mon
 	if err != nil {
 		return nil, err
 	}
-	out.Centers = changesOf(before, t.centers)
+	out.Centers = changesOf(total(before), total(after))
+	for i, m := range months {
+		out.ByMonth = append(out.ByMonth, MonthChanges{out.Months[i], changesOf(before[m], after[m])})
+	}
 	return out, nil
 }
 
@@ -211,18 +225,31 @@ func (o owed) add(center, currency string, v *schemas.Money) {
 	o[k] = o[k].Add(*v)
 }
 
-// centersOf is what the published file charges in open months, but for corrections of closed ones.
-func centersOf(ctx context.Context, lake *publish.Lake, months []schemas.Month) (owed, error) {
+// total is what is charged in all of the months.
+func total(by map[schemas.Month]owed) owed {
 	out := owed{}
+	for _, centers := range by {
+		for k, v := range centers {
+			out[k] = out[k].Add(v)
+		}
+	}
+	return out
+}
+
+// centersOf is what the published file charges in each of the open months, but for corrections of closed ones.
+func centersOf(ctx context.Context, lake *publish.Lake, months []schemas.Month) (map[schemas.Month]owed, error) {
+	out := map[schemas.Month]owed{}
+	var in []string
+	for _, m := range months {
+		out[m] = owed{}
+		in = append(in, "DATE '"+m.First().String()+"'")
+	}
 	if len(months) == 0 {
 		return out, nil
 	}
-	var in []string
-	for _, m := range months {
-		in = append(in, "DATE '"+m.First().String()+"'")
-	}
-	rows, err := query.Run(ctx, lake, `SELECT cost_center, coalesce(currency, ''), sum(net_cost) FROM chargeback_daily
-		WHERE charge_class IS NULL AND billing_month IN (`+strings.Join(in, ", ")+`) GROUP BY ALL`)
+	rows, err := query.Run(ctx, lake, `SELECT billing_month, cost_center, coalesce(currency, ''), sum(net_cost)
+		FROM chargeback_daily WHERE charge_class IS NULL AND billing_month IN (`+strings.Join(in, ", ")+`)
+		GROUP BY ALL HAVING sum(net_cost) IS NOT NULL`)
 	if err != nil {
 		return nil, err
 	}
@@ -231,14 +258,12 @@ func centersOf(ctx context.Context, lake *publish.Lake, months []schemas.Month) 
 		if err != nil {
 			return nil, err
 		}
-		if row[2].Null {
-			continue
-		}
-		v, err := schemas.ParseMoney(row[2].Text)
-		if err != nil {
+		first, err1 := schemas.ParseDate(row[0].Text)
+		v, err2 := schemas.ParseMoney(row[3].Text)
+		if err := errors.Join(err1, err2); err != nil {
 			return nil, err
 		}
-		out.add(row[0].Text, row[1].Text, &v)
+		out[first.Month()].add(row[1].Text, row[2].Text, &v)
 	}
 	return out, nil
 }
@@ -249,10 +274,11 @@ func openCenters(ctx context.Context, lake *publish.Lake) (owed, error) {
 	if err != nil || closed {
 		return nil, err
 	}
-	return centersOf(ctx, lake, months)
+	centers, err := centersOf(ctx, lake, months)
+	return total(centers), err
 }
 
-// changesOf lists every cost centre, by its name.
+// changesOf lists every cost centre, what changes most first.
 func changesOf(before, after owed) []CenterChange {
 	out := []CenterChange{}
 	keys := map[centerKey]bool{}
@@ -262,8 +288,9 @@ func changesOf(before, after owed) []CenterChange {
 	for k := range after {
 		keys[k] = true
 	}
+	moved := func(k centerKey) schemas.Money { return after[k].Sub(before[k]).Abs() }
 	for _, k := range slices.SortedFunc(maps.Keys(keys), func(a, b centerKey) int {
-		return cmp.Or(strings.Compare(a.currency, b.currency), strings.Compare(a.center, b.center))
+		return cmp.Or(strings.Compare(a.currency, b.currency), moved(b).Cmp(moved(a)), strings.Compare(a.center, b.center))
 	}) {
 		b, a := before[k], after[k]
 		out = append(out, CenterChange{CostCenter: k.center, Currency: k.currency,
@@ -277,7 +304,7 @@ func changesOf(before, after owed) []CenterChange {
 type trial struct {
 	rules   *allocate.Rules
 	sums    map[ruleVersion]*ruleSum
-	centers owed
+	centers owed                                 // of the month that month takes in
 	lost    map[lostKey]map[string]schemas.Money // cost that a rule matches and no cost centre gets, by currency
 	nobody  map[string]map[string]schemas.Money  // cost that no rule matches, by token and currency
 	who     map[string]map[string]*bearers       // by attribute and the name that comes out
@@ -298,7 +325,7 @@ type (
 )
 
 func newTrial(rules *allocate.Rules) *trial {
-	return &trial{rules: rules, sums: map[ruleVersion]*ruleSum{}, centers: owed{},
+	return &trial{rules: rules, sums: map[ruleVersion]*ruleSum{},
 		lost:   map[lostKey]map[string]schemas.Money{},
 		nobody: map[string]map[string]schemas.Money{}, who: map[string]map[string]*bearers{"cost_center": {}, "team": {}}}
 }

@@ -86,7 +86,7 @@ pools: {p: {split: cost, to: [{cost_center: R&D}, {cost_center: Rest, weight: 3}
 			[]string{"rule t", "nothing assigns it a cost_center: "}},
 	} {
 		w.ruleFiles(c.files)
-		check, err := CheckAllocation(t.Context(), w.Cfg, nil)
+		check, err := CheckAllocation(t.Context(), w.Cfg, "", nil)
 		if err != nil {
 			t.Fatalf("%s: %v", c.name, err)
 		}
@@ -126,6 +126,57 @@ pools: {p: {split: cost, to: [{cost_center: R&D}, {cost_center: Rest, weight: 3}
 		if kit.Dec(after.String()) != kit.Dec(total) {
 			t.Errorf("%s: %s is charged, %s was used", c.name, after, total)
 		}
+	}
+}
+
+// Rules in another file are asked of each open month as if they were the config's, whose own stay as they are. What
+// they move is what a publish by them moves, and no cost appears or goes.
+func TestRulesAreComparedBeforeTheyApply(t *testing.T) {
+	w := newWorld(t, kit.Settings{PerDay: 40})
+	w.export(span(-1, 3))
+	w.ruleFiles(map[string]string{"allocation.yaml": `rules: [{id: all, assign: {cost_center: R&D}}]`,
+		"new.yaml": "rules:\n- {id: some, match: {model: \"*a*\"}, assign: {cost_center: Ads}}\n" +
+			"- {id: all, assign: {cost_center: R&D}}\n",
+		"wrong.yaml": "rules: [{id: all}]\n"})
+	if _, _, err := Allocate(t.Context(), w.Cfg, w.env, false); err != nil {
+		t.Fatal(err)
+	}
+	charged := func() []MonthChanges {
+		t.Helper()
+		check, err := CheckAllocation(t.Context(), w.Cfg, "", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return check.ByMonth
+	}
+	before := charged()
+	own := w.Cfg.Allocation.Rules
+	file := filepath.Join(filepath.Dir(own), "new.yaml")
+	check, err := CheckAllocation(t.Context(), w.Cfg, file, nil)
+	if err != nil || check.Rules != file || len(check.ByMonth) < 2 || w.Cfg.Allocation.Rules != own {
+		t.Fatalf("%+v %v", check, err)
+	}
+	for i, m := range check.ByMonth {
+		if len(m.Centers) != 2 || m.Month != before[i].Month {
+			t.Fatalf("%+v", m)
+		}
+		ads, rd := m.Centers[0], m.Centers[1]
+		if ads.CostCenter != "Ads" || ads.Before != "0" || ads.After == "0" || rd.Before != before[i].Centers[0].Before ||
+			"-"+ads.Difference != rd.Difference {
+			t.Errorf("%+v", m)
+		}
+	}
+	if !slices.EqualFunc(charged(), before, func(a, b MonthChanges) bool { return slices.Equal(a.Centers, b.Centers) }) {
+		t.Error("to compare changed what is charged")
+	}
+	w.Cfg.Allocation.Rules = file
+	if _, changes, err := Allocate(t.Context(), w.Cfg, w.env, false); err != nil || !slices.Equal(changes, check.Centers) {
+		t.Errorf("compared %+v, applied %+v, %v", check.Centers, changes, err)
+	}
+	w.Cfg.Allocation.Rules = own
+	if _, err := CheckAllocation(t.Context(), w.Cfg, filepath.Join(filepath.Dir(own), "wrong.yaml"), nil); err == nil ||
+		!strings.Contains(err.Error(), "wrong.yaml:1: ") {
+		t.Errorf("%v", err)
 	}
 }
 

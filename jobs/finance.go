@@ -22,19 +22,24 @@ func Rules(cfg *config.Config) (*allocate.Rules, error) {
 	if cfg.Allocation.Rules == "" {
 		return allocate.Empty(), nil
 	}
-	b, err := ReadFinanceFile(cfg.Allocation.Rules)
+	return readRules(cfg.Allocation.Rules)
+}
+
+// readRules reads the rules in a file, and the tables beside it that they name.
+func readRules(file string) (*allocate.Rules, error) {
+	b, err := ReadFinanceFile(file)
 	if err != nil {
 		return nil, config.Usage("", "read the allocation rules: %w", err)
 	}
-	dir := filepath.Dir(cfg.Allocation.Rules)
-	rules, err := allocate.Parse(allocate.File{Name: filepath.Base(cfg.Allocation.Rules), Content: b},
+	dir := filepath.Dir(file)
+	rules, err := allocate.Parse(allocate.File{Name: filepath.Base(file), Content: b},
 		func(name string) ([]byte, error) {
 			return ReadFinanceFile(filepath.Join(dir, name))
 		})
 	if err != nil {
 		return nil, config.Usage("usagelake allocation check   "+
 			"(looks at the file alone; what is published stays as it is until the file is right)",
-			"allocation rules %s: %w", cfg.Allocation.Rules, err)
+			"allocation rules %s: %w", file, err)
 	}
 	return rules, nil
 }

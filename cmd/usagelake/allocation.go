@@ -121,19 +121,22 @@ nothing and needs no key. Closed months keep the rules they were closed with.
 }
 
 func (a *app) allocationCheck() *cobra.Command {
-	var month string
+	var month, compare string
 	c := &cobra.Command{
 		Use:   "check",
 		Short: "Is the rules file right, and what does each rule catch?",
 		Long: `check reads the allocation rules and their tables, and tells of mistakes with their lines. Against the
 published usage it says what each rule catches of the open months, what every cost centre is charged now and would be
-by the file, to the last digit, and what would be charged to nobody and why; which rules are shadowed by others or
-match nothing, and where versions leave gaps. It changes nothing. Findings don't make it fail; mistakes in the file end
-it with 2.
+by the file, to the last digit, month by month and what changes most first; what would be charged to nobody and why;
+which rules are shadowed by others or match nothing, and where versions leave gaps. With --compare it looks at another
+file than the config's: who would pay more, and who less, before anybody changes a rule. It changes nothing. Findings
+don't make it fail; mistakes in the file end it with 2.
 
 ` + exitHelp,
-		Example: "  usagelake allocation check\n  usagelake allocation check --month 2026-10",
-		Args:    cobra.NoArgs,
+		Example: `  usagelake allocation check
+  usagelake allocation check --month 2026-10
+  usagelake allocation check --compare new.yaml   who would pay more or less by these rules?`,
+		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			cfg, err := a.lakeConfig()
 			if err != nil {
@@ -147,7 +150,7 @@ it with 2.
 				}
 				m = &d
 			}
-			check, err := jobs.CheckAllocation(c.Context(), cfg, m)
+			check, err := jobs.CheckAllocation(c.Context(), cfg, compare, m)
 			if err != nil {
 				return err
 			}
@@ -159,6 +162,8 @@ it with 2.
 		},
 	}
 	c.Flags().StringVar(&month, "month", "", "only this `month`: 2026-10, this or last (default: every open one)")
+	c.Flags().StringVar(&compare, "compare", "", "look at the rules in this `file`, and the tables beside it that it names, "+
+		"in place of the config's")
 	return c
 }
 
@@ -180,7 +185,12 @@ func (a *app) printCheck(check *jobs.AllocationCheck) {
 				words.Cell(words.Clip(r.Assigns, 60)), words.Count(r.Requests), costs(r.NetCost)})
 		}
 		fmt.Fprintf(a.Stdout, "\n%s\n\n", t.Render())
-		a.printChanges("published", "by the file", check.Centers)
+		for _, m := range check.ByMonth {
+			if len(check.ByMonth) > 1 {
+				fmt.Fprintln(a.Stdout, m.Month)
+			}
+			a.printChanges("published", "by the file", m.Centers)
+		}
 	}
 	for _, f := range check.Findings {
 		rule := ""

@@ -9,6 +9,7 @@ import (
 	"math/big"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -224,65 +225,87 @@ func TickingClock() func() time.Time {
 	return func() time.Time { t = t.Add(time.Second); return t }
 }
 
-// Dump is the whole content of a database file as text: every table and view, every row, in a fixed order. What
-// tells of the publishing itself and not of the data is left out.
+// Dump is the whole content of a database file as text, in a fixed order: every row of every table, and every view. A
+// view is a function of what it names, so its text stands for its rows; but its rows are here where it names what isn't
+// compared. What tells of the publishing itself and not of the data is left out.
 func Dump(t testing.TB, path string) string {
 	t.Helper()
-	ctx := context.Background()
 	conn, done := Connect(t, path)
 	defer done()
 	var b bytes.Buffer
-	for _, rel := range relations(t, conn) {
+	for _, r := range relations(t, conn) {
+		if strings.HasPrefix(r.name, "focus") && r.name != "focus_closed" || slices.Contains(notCompared, r.name) ||
+			strings.HasSuffix(r.name, "_addends") { // as far summed up as the file chooses; the sums are compared
+			continue
+		}
+		rows := fmt.Sprintf("SELECT r::VARCHAR FROM (SELECT r FROM %s r) ORDER BY ALL", r.name)
+		fmt.Fprintf(&b, "-- %s\n", r.name)
 		switch {
-		case rel == "meta", rel == "published", rel == "allocation_keys": // the last may hold more than usage asks for
-			continue
-		case rel == "usage_recent": // part of usage
-			continue
-		case strings.HasSuffix(rel, "_addends"): // their sums are compared; how far they are summed up is the file's choice
-			continue
-		case strings.HasPrefix(rel, "focus") && rel != "focus_closed": // computed of what is compared already, and slow
-			continue
+		case r.name == "partitions": // where the records are is publish.records' choice
+			rows = strings.Replace(rows, "FROM partitions", "FROM (SELECT * EXCLUDE (records_file) FROM partitions)", 1)
+		case r.name == "usage", r.name == "usage_daily", r.name == "allocated_daily": // tables or views, by that choice
+		case r.table != "":
+			fmt.Fprintln(&b, r.table)
+		case !slices.ContainsFunc(notCompared, r.names):
+			rows = "SELECT " + schemas.SQLString(r.view)
 		}
-		fmt.Fprintf(&b, "-- %s\n", rel)
-		if rel == "partitions" { // where the records are is publish.records' choice
-			rel = "(SELECT * EXCLUDE (records_file) FROM partitions)"
-		}
-		rows, err := conn.QueryContext(ctx, fmt.Sprintf("SELECT r::VARCHAR FROM (SELECT r FROM %s r) ORDER BY ALL", rel))
-		if err != nil {
-			t.Fatalf("%s: %v", rel, err)
-		}
-		for rows.Next() {
-			var s string
-			if err := rows.Scan(&s); err != nil {
-				t.Fatal(err)
-			}
-			b.WriteString(s)
+		for _, row := range texts(t, conn, rows) {
+			b.WriteString(row[0])
 			b.WriteByte('\n')
 		}
-		if err := rows.Err(); err != nil {
-			t.Fatal(err)
-		}
-		_ = rows.Close()
 	}
 	return b.String()
 }
 
-// relations are the names of the tables and views of the file.
-func relations(t testing.TB, conn *sql.Conn) []string {
+// notCompared are the relations that are the publishing's own: when and by what it was done; allocation_keys, which may
+// hold more than usage asks for; and which records stand in the file.
+var notCompared = []string{"meta", "published", "allocation_keys", "usage_recent"}
+
+// relation is a table or a view, each with its text.
+type relation struct{ name, table, view string }
+
+// names says that the text of the view has the word.
+func (r relation) names(word string) bool {
+	return regexp.MustCompile(`\b` + word + `\b`).MatchString(r.view)
+}
+
+// relations are the tables and views of the file.
+func relations(t testing.TB, conn *sql.Conn) []relation {
 	t.Helper()
-	rows, err := conn.QueryContext(context.Background(),
-		`SELECT table_name FROM information_schema.tables WHERE table_catalog = 'usage' ORDER BY 1`)
+	var out []relation
+	for _, row := range texts(t, conn, `SELECT table_name, sql, '' FROM duckdb_tables() WHERE database_name = 'usage'
+		UNION ALL SELECT view_name, '', sql FROM duckdb_views() WHERE database_name = 'usage' AND NOT internal ORDER BY 1`) {
+		out = append(out, relation{row[0], row[1], row[2]})
+	}
+	return out
+}
+
+// texts are the rows of an answer of text.
+func texts(t testing.TB, conn *sql.Conn, query string) [][]string {
+	t.Helper()
+	rows, err := conn.QueryContext(context.Background(), query)
+	if err != nil {
+		t.Fatalf("%s: %v", query, err)
+	}
+	defer rows.Close()
+	columns, err := rows.Columns()
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer rows.Close()
-	var out []string
+	var out [][]string
 	for rows.Next() {
-		var s string
-		if err := rows.Scan(&s); err != nil {
+		row := make([]string, len(columns))
+		cells := make([]any, len(columns))
+		for i := range row {
+			cells[i] = &row[i]
+		}
+		if err := rows.Scan(cells...); err != nil {
 			t.Fatal(err)
 		}
-		out = append(out, s)
+		out = append(out, row)
+	}
+	if err := rows.Err(); err != nil {
+		t.Fatal(err)
 	}
 	return out
 }
