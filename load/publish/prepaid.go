@@ -80,11 +80,13 @@ func (p *publisher) replaceLedger(ctx context.Context, d *Database) error {
 			return err
 		}
 	}
-	const differ = " FROM %[1]s x WHERE NOT EXISTS (FROM %[2]s y WHERE x.account = y.account " +
-		"AND x.book_date = y.book_date AND x.line = y.line AND x IS NOT DISTINCT FROM y)"
-	return d.Exec(ctx, fmt.Sprintf("DELETE"+differ, Catalog+".prepaid_ledger", "temp.prepaid_now"),
-		fmt.Sprintf("INSERT INTO prepaid_ledger SELECT x.*"+differ+" ORDER BY ALL", "temp.prepaid_now",
-			Catalog+".prepaid_ledger"))
+	// By a join and not by NOT EXISTS, which takes several times as long to compare whole rows.
+	const differ = " FROM %[1]s x ANTI JOIN %[2]s y ON x.account = y.account AND x.book_date = y.book_date " +
+		"AND x.line = y.line AND x IS NOT DISTINCT FROM y"
+	const now, before = "temp.prepaid_now", Catalog + ".prepaid_ledger"
+	return d.Exec(ctx,
+		fmt.Sprintf("DELETE FROM "+before+" WHERE rowid IN (SELECT x.rowid"+differ+")", before, now),
+		fmt.Sprintf("INSERT INTO "+before+" SELECT x.*"+differ+" ORDER BY ALL", now, before))
 }
 
 // Has says whether a closed month has a file.
