@@ -28,8 +28,8 @@ func environment(now func() time.Time, key string, t http.RoundTripper) jobs.Env
 		Version: "bench", Transport: t}
 }
 
-// setUp is the config of one account without a limit.
-func setUp(lake, base string) *config.Config {
+// setUp is the config of one account without a limit, that keeps its books as one of the kinds says.
+func setUp(lake, base, books string) *config.Config {
 	c := &config.Config{Lake: lake,
 		Export:   config.DefaultExport(),
 		Accounts: []config.Account{{Name: account, BaseURL: base, KeyEnv: "KEY", Rate: 1000}}}
@@ -39,6 +39,7 @@ func setUp(lake, base string) *config.Config {
 			c.Budgets = append(c.Budgets, config.Budget{Name: "budget " + model, Model: model, Amount: "10000", Currency: "USD"})
 		}
 	}
+	keepBooks(c, books)
 	return c
 }
 
@@ -83,11 +84,12 @@ func (s *stages) end() {
 	v[s.name+".peak"] = peak()
 }
 
-// childRebuild is `usagelake rebuild`; with "derive" it ends where the publishing would begin.
+// childRebuild is `usagelake rebuild`, by the books of a kind; with "derive" it ends where the publishing would begin.
 func childRebuild(ctx context.Context, args []string, out *answer) error {
 	s := out.stages()
 	s.alone = args[1] == "derive"
-	res, err := jobs.Rebuild(ctx, setUp(args[0], ""), environment(time.Now, "", nil), jobs.RebuildOptions{Phase: s.phase})
+	cfg := setUp(args[0], "", strings.Join(args[2:], ""))
+	res, err := jobs.Rebuild(ctx, cfg, environment(time.Now, "", nil), jobs.RebuildOptions{Phase: s.phase})
 	if err != nil {
 		return err
 	}
@@ -99,7 +101,7 @@ func childRebuild(ctx context.Context, args []string, out *answer) error {
 // childExport is `usagelake export` of the days before the clock's from a Portal at an address.
 func childExport(ctx context.Context, args []string, out *answer) error {
 	s := out.stages()
-	cfg := setUp(args[0], args[1])
+	cfg := setUp(args[0], args[1], "")
 	span := jobs.Span{From: lastDay().AddDate(0, 0, -atoi(args[3])), To: lastDay()}
 	res, err := jobs.Export(ctx, cfg, environment(func() time.Time { return clock }, args[2], nil),
 		jobs.ExportOptions{Span: span, Phase: s.phase})
@@ -111,7 +113,7 @@ func childExport(ctx context.Context, args []string, out *answer) error {
 	return nil
 }
 
-// childChange fetches one day anew and publishes it: the lake is otherwise as it was. What is told is the publishing's.
+// childChange fetches one day anew and publishes it, by the books of a kind: the lake is otherwise as it was. What is told is the publishing's.
 func childChange(ctx context.Context, args []string, out *answer) error {
 	t, err := readTruth(args[0])
 	if err != nil {
@@ -125,7 +127,7 @@ func childChange(ctx context.Context, args []string, out *answer) error {
 	}
 	s := out.stages()
 	day := lastDay().AddDate(0, 0, -t.Days/2)
-	res, err := jobs.Export(ctx, setUp(args[0], "https://portal.test"+p.BasePath()),
+	res, err := jobs.Export(ctx, setUp(args[0], "https://portal.test"+p.BasePath(), strings.Join(args[1:], "")),
 		environment(now, p.Key(org), &wire{p, t.Callers}),
 		jobs.ExportOptions{Span: jobs.Span{From: day, To: day.AddDate(0, 0, 1), Anew: true}, Phase: s.phase})
 	if err != nil {
@@ -152,7 +154,7 @@ func childNights(ctx context.Context, args []string, out *answer) error {
 	if err != nil {
 		return err
 	}
-	cfg, env := setUp(args[0], "https://portal.test"+p.BasePath()), environment(now, p.Key(org), &wire{p, false})
+	cfg, env := setUp(args[0], "https://portal.test"+p.BasePath(), ""), environment(now, p.Key(org), &wire{p, false})
 	for range nights {
 		at = at.AddDate(0, 0, 1)
 		span := jobs.Span{}
@@ -253,7 +255,7 @@ func childSettled(ctx context.Context, args []string, out *answer) error {
 	if err != nil {
 		return err
 	}
-	cfg, env := setUp(args[0], "https://portal.test"+p.BasePath()), environment(now, p.Key(org), &wire{p, false})
+	cfg, env := setUp(args[0], "https://portal.test"+p.BasePath(), ""), environment(now, p.Key(org), &wire{p, false})
 	if _, err := jobs.Export(ctx, cfg, env,
 		jobs.ExportOptions{Span: jobs.Span{From: lastDay().AddDate(0, 0, -10), To: lastDay()}}); err != nil {
 		return err

@@ -232,6 +232,7 @@ var parts = []part{
 	{"parquet", "Raw archive to Parquet", (*bench).parquet},
 	{"memory", "Memory", (*bench).memory},
 	{"publish", "Publishing", (*bench).publishing},
+	{"books", "Publishing by other books", (*bench).booking},
 	{"close", "Closing a month", (*bench).closing},
 	{"deliver", "Delivering many files", (*bench).delivering},
 	{"scale", "Many accounts, a year, delivered", (*bench).scaling},

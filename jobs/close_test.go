@@ -298,7 +298,7 @@ func TestAnEmptyMonthCanBeClosed(t *testing.T) {
 func TestInvoicesAndBudgetsAreReadOrRefusedWithTheirPlace(t *testing.T) {
 	lines, err := ParseInvoices("i.csv",
 		[]byte("\xef\xbb\xbfinvoice;period;amount;currency;model\nINV-1;2026-10;1234,50;USD;\n"))
-	if err == nil || !strings.Contains(err.Error(), `i.csv:2: "1234,50" is not an amount like 1234.50`) {
+	if err != nil || len(lines) != 1 || lines[0].Amount.String() != "1234.5" {
 		t.Errorf("%v %v", lines, err)
 	}
 	lines, err = ParseInvoices("i.csv",
@@ -314,8 +314,8 @@ func TestInvoicesAndBudgetsAreReadOrRefusedWithTheirPlace(t *testing.T) {
 		"invoice,amount,currency\n":       "give the column period (2026-10), or from and to",
 		"invoice,period,amount,curency\n": `unknown column "curency"`,
 		"invoice,period,period,amount\n":  "the column period stands twice",
-		"invoice,period,amount,currency\n,2026-13,x,usd\n": "i.csv:2: no invoice number\n\"2026-13\" is " +
-			"not a month",
+		"invoice,period,amount,currency\n,2026-13,x,usd\n": "i.csv:2: no invoice number\n" +
+			"i.csv:2: \"2026-13\" is not a month",
 		"invoice,period,amount,currency\nA,2026-10,1\n":                     "i.csv:2: 3 cells, the header has 4",
 		"invoice,period,date,amount,currency\nA,2026-10,2026-11-01,1,USD\n": "the date 2026-11-01 lies outside the period",
 		"invoice,from,to,amount,currency\nA,2026-10-02,2026-10-02,1,USD\n":  "from 2026-10-02 is not before to 2026-10-02",
@@ -351,7 +351,7 @@ func TestInvoicesAndBudgetsAreReadOrRefusedWithTheirPlace(t *testing.T) {
 		"date,amount,curency,currency\n2026-10-02,1,x,USD\n": `unknown column "curency": did you ` +
 			`mean currency?`,
 		"date,amount,currency\n2026-10-02,50,USD\n":                                "no account: the config has acme, bee",
-		"date,amount,currency,kind,account\n02.10.2026,1.2.3,usd,gift,acme\n":      `t.csv:2: date: "02.10.2026"`,
+		"date,amount,currency,kind,account\n02/10/2026,1.2.3,usd,gift,acme\n":      `t.csv:2: date: "02/10/2026"`,
 		"date,amount,currency,account,expires\n2026-10-02,1,USD,acme,2026-10-02\n": "not after its date",
 	} {
 		if _, err := ParseTopUps("t.csv", []byte(text), accounts, false); err == nil || !strings.Contains(err.Error(), want) {

@@ -35,7 +35,7 @@ func ReadMetrics(cfg *config.Config) ([]schemas.MetricLine, error) {
 	return out, nil
 }
 
-// ParseMetrics reads a file of what the company counted or earned: CSV with a header of metric, value, and period
+// ParseMetrics reads a file of what the company counted or earned: a table of metric, value, and period
 // (2026-10) or date, the book day; and where they are known one of cost_center, team, project, environment, account and
 // model, which it is for, and the currency of an amount. Other columns are passed over. Every mistake is reported, with
 // its line.
@@ -49,9 +49,9 @@ func ParseMetrics(name string, b []byte, books *schemas.Books) ([]schemas.Metric
 			errs = append(errs, errors.New("give the column period (2026-10), or date"))
 		}
 		return errs
-	}, func(line int, cell func(string) string) error {
-		l, err := metricLine(cell, books)
-		l.Source = fmt.Sprintf("%s:%d", name, line)
+	}, func(r *allocate.Row) error {
+		l, err := metricLine(r, books)
+		l.Source = r.Source()
 		lines = append(lines, l)
 		return err
 	})
@@ -61,51 +61,52 @@ func ParseMetrics(name string, b []byte, books *schemas.Books) ([]schemas.Metric
 	return lines, err
 }
 
-func metricLine(cell func(string) string, books *schemas.Books) (schemas.MetricLine, error) {
-	l := schemas.MetricLine{Metric: cell("metric"), Currency: cell("currency")}
+func metricLine(r *allocate.Row, books *schemas.Books) (schemas.MetricLine, error) {
+	l := schemas.MetricLine{Metric: r.Text("metric"), Currency: r.Text("currency")}
 	var errs []error
-	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
+	bad := func(column, format string, args ...any) { errs = append(errs, r.Wrong(column, format, args...)) }
 	if l.Metric == "" {
-		bad("metric: say what is counted, such as orders")
+		bad("metric", "metric: say what is counted, such as orders")
 	}
 	for _, scope := range schemas.BudgetScopes() {
-		of := cell(scope)
+		of := r.Text(scope)
 		switch {
 		case of == "":
 		case l.Scope != "":
-			bad("it is for the %s %s and the %s %s: give one of them", l.Scope, l.Of, scope, of)
+			bad(scope, "it is for the %s %s and the %s %s: give one of them", l.Scope, l.Of, scope, of)
 		default:
 			l.Scope, l.Of = scope, of
 		}
 	}
-	switch period, date := cell("period"), cell("date"); {
-	case (period == "") == (date == ""):
-		bad("give period or date: which month, or which day")
-	case date != "":
-		d, err := schemas.ParseDate(date)
+	switch {
+	case r.Empty("period") == r.Empty("date"):
+		bad("period", "give period or date: which month, or which day")
+	case !r.Empty("date"):
+		d, err := r.Date("date")
 		if err != nil {
-			bad("date: %w", err)
+			bad("date", "date: %w", err)
 		}
 		l.Date, l.Month = &d, books.Month(d)
 	default:
+		period := r.Period("period")
 		month, err := books.ParseMonth(period, time.Date(2026, 10, 15, 0, 0, 0, 0, time.UTC))
 		if err == nil && (period == "this" || period == "last") {
 			err = fmt.Errorf("%q is another month every month: write which", period)
 		}
 		if err != nil {
-			bad("period: %w", err)
+			bad("period", "period: %w", err)
 		}
 		l.Month = month
 	}
 	var err error
-	if l.Value, err = schemas.ParseMoney(cell("value")); err != nil {
-		bad("value: %w", err)
+	if l.Value, err = allocate.Number(r, "value", schemas.ParseMoney); err != nil {
+		bad("value", "value: %w", err)
 	}
 	if l.Currency != "" && !schemas.IsCurrency(l.Currency) {
-		bad("currency %q is not an ISO 4217 code like USD; leave it empty for what is counted", l.Currency)
+		bad("currency", "currency %q is not an ISO 4217 code like USD; leave it empty for what is counted", l.Currency)
 	}
 	if l.Currency == "" && l.Value.Sign() < 0 {
-		bad("value: %s is less than 0; an amount may be, with its currency", cell("value"))
+		bad("value", "value: %s is less than 0; an amount may be, with its currency", l.Value)
 	}
 	return l, errors.Join(errs...)
 }

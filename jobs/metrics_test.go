@@ -31,7 +31,7 @@ func TestMetricsAreReadOrRefusedWithTheirPlace(t *testing.T) {
 		{head + "a,last,,1,,,\n", nil, `"last" is another month every month`},
 		{head + "a,2026-Q4,,1,,,\n", nil, "m.csv:2: period: "},
 		{head + "a,2026-10,,1,,,\n", weeks, "write a period like 2026-P"},
-		{head + "a,,31.10.2026,1,,,\n", nil, "m.csv:2: date: "},
+		{head + "a,,31/10/2026,1,,,\n", nil, "m.csv:2: date: "},
 		{head + "a,2026-10,,\"1,200\",,,\n", nil, `m.csv:2: value: "1,200" is not an amount`},
 		{head + "a,2026-10,,-1,,,\n", nil, "value: -1 is less than 0"},
 		{head + "a,2026-10,,1,usd,,\n", nil, `currency "usd" is not an ISO 4217 code`},

@@ -77,7 +77,11 @@ func prepaidTopUps(a config.Account, topUps []schemas.TopUp) []error {
 			errs = append(errs, fmt.Errorf("%s: currency %s: the account %s is prepaid in %s, as %s has it: write what was "+
 				"credited in %[4]s", t.Source, t.Currency, a.Name, currency, says))
 		}
-		if t.Amount.Sign() <= 0 || t.Amount.Cmp(most) > 0 {
+		if t.Amount.Sign() < 0 {
+			errs = append(errs, fmt.Errorf("%s: amount %s: credit of the prepaid account %s isn't lowered by a line of its "+
+				"own: write the top-up that was paid back or reversed with what is left of it, or without its line if nothing is; "+
+				"if its month is closed, open it again first (usagelake close --reopen)", t.Source, t.Amount, a.Name))
+		} else if t.Amount.Sign() == 0 || t.Amount.Cmp(most) > 0 {
 			errs = append(errs, fmt.Errorf("%s: amount %s: a top-up of the prepaid account %s is more than 0, and at most %s",
 				t.Source, t.Amount, a.Name, maxTopUp))
 		}
@@ -91,7 +95,7 @@ var topUpColumns = []string{"date", "amount", "currency", "kind", "account", "re
 // topUpKinds are the kinds of top-ups.
 var topUpKinds = []string{schemas.TopUpPaid, schemas.TopUpCoupon, schemas.TopUpCredit}
 
-// ParseTopUps reads a file of what was paid into accounts, given as coupons or credited: CSV with a header of date,
+// ParseTopUps reads a file of what was paid into accounts, given as coupons or credited: a table of date,
 // amount and currency, and where they are known kind (paid, coupon or credit; paid), account (needed where there are
 // several), reference, and expires, the first day on which what is left of it counts no more. Other columns are passed
 // over. own says that the file is of one account, accounts[0].
@@ -99,43 +103,42 @@ func ParseTopUps(name string, b []byte, accounts []string, own bool) ([]schemas.
 	var out []schemas.TopUp
 	err := allocate.ReadSheet(name, b, allocate.Ours(topUpColumns), func(columns map[string]int) []error {
 		return allocate.Lacking(columns, "date", "amount", "currency")
-	}, func(line int, cell func(string) string) error {
-		t := schemas.TopUp{Account: cell("account"), Currency: cell("currency"), Kind: cell("kind"),
-			Reference: cell("reference"),
-			Source:    fmt.Sprintf("%s:%d", name, line)}
+	}, func(r *allocate.Row) error {
+		t := schemas.TopUp{Account: r.Text("account"), Currency: r.Text("currency"), Kind: r.Text("kind"),
+			Reference: r.Text("reference"), Source: r.Source()}
 		var errs []error
 		var err error
-		if t.Date, err = schemas.ParseDate(cell("date")); err != nil {
+		if t.Date, err = r.Date("date"); err != nil {
 			errs = append(errs, fmt.Errorf("date: %w", err))
 		}
-		if t.Amount, err = schemas.ParseMoney(cell("amount")); err != nil {
+		if t.Amount, err = allocate.Number(r, "amount", schemas.ParseMoney); err != nil {
 			errs = append(errs, err)
 		}
 		if !schemas.IsCurrency(t.Currency) {
-			errs = append(errs, fmt.Errorf("currency %q is not an ISO 4217 code like USD", t.Currency))
+			errs = append(errs, r.Wrong("currency", "currency %q is not an ISO 4217 code like USD", t.Currency))
 		}
 		if t.Kind == "" {
 			t.Kind = schemas.TopUpPaid
 		}
 		if !slices.Contains(topUpKinds, t.Kind) {
-			errs = append(errs, fmt.Errorf("kind %q is none of %s", t.Kind, strings.Join(topUpKinds, ", ")))
+			errs = append(errs, r.Wrong("kind", "kind %q is none of %s", t.Kind, strings.Join(topUpKinds, ", ")))
 		}
 		switch {
 		case own && t.Account != "" && t.Account != accounts[0]:
-			errs = append(errs, fmt.Errorf("account %q: the file is of the account %s: write the line into the file of %[1]q, "+
+			errs = append(errs, r.Wrong("account", "account %q: the file is of the account %s: write the line into the file of %[1]q, "+
 				"or into one of topups: of the whole config", t.Account, accounts[0]))
 		case t.Account == "" && len(accounts) == 1:
 			t.Account = accounts[0]
 		case t.Account == "":
-			errs = append(errs, fmt.Errorf("no account: the config has %s", strings.Join(accounts, ", ")))
+			errs = append(errs, r.Wrong("account", "no account: the config has %s", strings.Join(accounts, ", ")))
 		}
-		if e := cell("expires"); e != "" {
-			day, err := schemas.ParseDate(e)
+		if !r.Empty("expires") {
+			day, err := r.Date("expires")
 			switch {
 			case err != nil:
 				errs = append(errs, fmt.Errorf("expires: %w", err))
 			case day <= t.Date:
-				errs = append(errs, fmt.Errorf("it expires on %s, not after its date %s: write the first day on which it no "+
+				errs = append(errs, r.Wrong("expires", "it expires on %s, not after its date %s: write the first day on which it no "+
 					"longer pays, or nothing if it doesn't expire", day, t.Date))
 			}
 			t.Expires = &day

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/csv"
 	"errors"
 	"fmt"
 	"io"
@@ -16,6 +17,7 @@ import (
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
+	"github.com/xuri/excelize/v2"
 
 	"github.com/usagelake/usagelake/extract/portal"
 	"github.com/usagelake/usagelake/load/publish"
@@ -54,9 +56,34 @@ func TestScripts(t *testing.T) {
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"portal": startPortal, "faults": setFaults, "key": changeKey, "requests": countRequests, "exits": exits,
 			"hold": hold, "for_each_help": eachHelp,
-			"flip": flip, "copytree": copyTree, "appendfile": appendFile, "waitfor": waitFor, "get": get,
+			"flip": flip, "copytree": copyTree, "appendfile": appendFile, "waitfor": waitFor, "get": get, "workbook": workbook,
 		},
 	})
+}
+
+// workbook makes a workbook of a CSV file: days are dates there, what has a point is a number, and all else text.
+func workbook(ts *testscript.TestScript, _ bool, args []string) {
+	rows, err := csv.NewReader(strings.NewReader(ts.ReadFile(args[0]))).ReadAll()
+	ts.Check(err)
+	f := excelize.NewFile()
+	defer f.Close()
+	date, err := f.NewStyle(&excelize.Style{NumFmt: 14})
+	ts.Check(err)
+	for i, row := range rows {
+		for j, c := range row {
+			at, err := excelize.CoordinatesToCellName(j+1, i+1)
+			ts.Check(err)
+			if day, err := time.Parse(time.DateOnly, c); err == nil {
+				ts.Check(f.SetCellValue("Sheet1", at, day))
+				ts.Check(f.SetCellStyle("Sheet1", at, at, date))
+			} else if _, err := strconv.ParseFloat(c, 64); err == nil && strings.Contains(c, ".") {
+				ts.Check(f.SetCellDefault("Sheet1", at, c))
+			} else {
+				ts.Check(f.SetCellStr("Sheet1", at, c))
+			}
+		}
+	}
+	ts.Check(f.SaveAs(ts.MkAbs(args[1])))
 }
 
 // script is what one script has started.

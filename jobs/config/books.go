@@ -17,15 +17,15 @@ import (
 type Books struct {
 	Zone       string `yaml:"zone"`        // IANA, such as Asia/Shanghai; "" is UTC
 	FiscalYear int    `yaml:"fiscal_year"` // the month that it begins with; 0 is January
-	Calendar   string `yaml:"calendar"`    // of schemas.Calendars, or a CSV file of periods; "" is months
+	Calendar   string `yaml:"calendar"`    // of schemas.Calendars, or a file of periods; "" is months
 	WeekStarts string `yaml:"week_starts"` // of a calendar of weeks; "" is sunday
 	Currency   string `yaml:"currency"`    // into which amounts are converted; "" into none
-	Rates      string `yaml:"rates"`       // a CSV file of rates
+	Rates      string `yaml:"rates"`       // a file of rates
 	RateBy     string `yaml:"rate_by"`     // of schemas.RateBys; "" is day
 }
 
 // file says whether the calendar is a file that lists its periods.
-func (b Books) file() bool { return strings.EqualFold(filepath.Ext(b.Calendar), ".csv") }
+func (b Books) file() bool { return allocate.IsTable(b.Calendar) }
 
 // ReadBooks makes the calendar, of a file as it is now; nil is UTC's calendar months. Errors are ErrUsage.
 func (c *Config) ReadBooks() (*schemas.Books, error) {
@@ -51,7 +51,7 @@ func (b Books) read() (*schemas.Books, error) {
 	return schemas.MakeBooks(s)
 }
 
-// parsePeriods reads a file of periods: CSV with a header of period (2026-P07), from and to (excluded).
+// parsePeriods reads a file of periods: a table of period (2026-P07), from and to (excluded).
 func parsePeriods(name string, b []byte) ([]schemas.BookPeriod, error) {
 	known := []string{"period", "from", "to"}
 	var out []schemas.BookPeriod
@@ -62,11 +62,11 @@ func parsePeriods(name string, b []byte) ([]schemas.BookPeriod, error) {
 		return fmt.Errorf("unknown column %q: there are %s", c, strings.Join(known, ", "))
 	}, func(columns map[string]int) []error {
 		return allocate.Lacking(columns, known...)
-	}, func(line int, cell func(string) string) error {
-		p := schemas.BookPeriod{Name: strings.ToUpper(cell("period")), Source: fmt.Sprintf("%s:%d", name, line)}
+	}, func(r *allocate.Row) error {
+		p := schemas.BookPeriod{Name: strings.ToUpper(r.Period("period")), Source: r.Source()}
 		var err1, err2 error
-		p.From, err1 = schemas.ParseDate(cell("from"))
-		p.To, err2 = schemas.ParseDate(cell("to"))
+		p.From, err1 = r.Date("from")
+		p.To, err2 = r.Date("to")
 		out = append(out, p)
 		return errors.Join(err1, err2)
 	})

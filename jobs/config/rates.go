@@ -43,22 +43,22 @@ func (b Books) checkRates() error {
 	return err
 }
 
-// parseRates reads a file of rates: CSV with a header of date, from, to and rate, and where it is known source.
+// parseRates reads a file of rates: a table of date, from, to and rate, and where it is known source.
 func parseRates(name string, b []byte) ([]schemas.RateLine, error) {
 	var out []schemas.RateLine
 	err := allocate.ReadSheet(name, b, allocate.Ours(rateColumns), func(columns map[string]int) []error {
 		return allocate.Lacking(columns, rateColumns[:4]...)
-	}, func(line int, cell func(string) string) error {
-		l := schemas.RateLine{From: strings.ToUpper(cell("from")), To: strings.ToUpper(cell("to")), Source: cell("source"),
-			Line: fmt.Sprintf("%s:%d", name, line)}
+	}, func(r *allocate.Row) error {
+		l := schemas.RateLine{From: strings.ToUpper(r.Text("from")), To: strings.ToUpper(r.Text("to")),
+			Source: r.Text("source"), Line: r.Source()}
 		var errs []error
 		var err1, err2 error
-		l.Date, err1 = schemas.ParseDate(cell("date"))
-		l.Rate, err2 = schemas.ParseRate(cell("rate"))
+		l.Date, err1 = r.Date("date")
+		l.Rate, err2 = allocate.Number(r, "rate", schemas.ParseRate)
 		errs = append(errs, err1, err2)
-		for _, c := range []string{l.From, l.To} {
-			if !schemas.IsCurrency(c) {
-				errs = append(errs, fmt.Errorf("currency %q is not an ISO 4217 code like USD", c))
+		for _, c := range [][2]string{{"from", l.From}, {"to", l.To}} {
+			if !schemas.IsCurrency(c[1]) {
+				errs = append(errs, r.Wrong(c[0], "currency %q is not an ISO 4217 code like USD", c[1]))
 			}
 		}
 		if l.From == l.To {

@@ -12,7 +12,7 @@ import (
 // nameColumns are those of a table of names.
 var nameColumns = []string{"kind", "id", "name"}
 
-// Names reads a table that gives names to what has ids, as tables of rules are read: CSV with the columns kind, id and
+// Names reads a table that gives names to what has ids, as tables of rules are read: with the columns kind, id and
 // name. Every mistake is reported, with its line.
 func Names(file File) ([]schemas.Name, error) {
 	s, errs := openSheet(file.Name, file.Content, func(c *string) error {
@@ -20,38 +20,30 @@ func Names(file File) ([]schemas.Name, error) {
 			return fmt.Errorf("unknown column %q: there are %s", *c, strings.Join(nameColumns, ", "))
 		}
 		return nil
-	})
-	if len(errs) > 0 {
-		return nil, errors.Join(errs...)
-	}
-	for _, c := range nameColumns {
-		if _, ok := s.columns[c]; !ok {
-			errs = append(errs, fmt.Errorf("%s:%d: no column %s", file.Name, s.line, c))
-		}
-	}
+	}, func(columns map[string]int) []error { return Lacking(columns, nameColumns...) })
 	if len(errs) > 0 {
 		return nil, errors.Join(errs...)
 	}
 	var out []schemas.Name
 	type id struct{ kind, id string }
 	seen := map[id]int{}
-	errs = s.each(func(line int, cell func(string) string) error {
-		n := schemas.Name{Kind: cell("kind"), ID: cell("id"), Name: cell("name")}
+	errs = s.each(func(r *Row) error {
+		n := schemas.Name{Kind: r.Text("kind"), ID: r.Text("id"), Name: r.Text("name")}
 		first, twice := seen[id{n.Kind, n.ID}]
 		switch {
 		case !slices.Contains(schemas.NameKinds(), n.Kind):
-			return fmt.Errorf("kind: %q is none of %s", n.Kind, strings.Join(schemas.NameKinds(), ", "))
+			return r.Wrong("kind", "kind: %q is none of %s", n.Kind, strings.Join(schemas.NameKinds(), ", "))
 		case n.ID == "":
-			return errors.New("id: it is empty")
+			return r.Wrong("id", "id: it is empty")
 		case n.Name == "":
-			return errors.New("name: it is empty: write one, or delete the row")
+			return r.Wrong("name", "name: it is empty: write one, or delete the row")
 		case twice:
-			return fmt.Errorf("the %s %s stands in line %d already", n.Kind, n.ID, first)
+			return r.Wrong("id", "the %s %s stands in line %d already", n.Kind, n.ID, first)
 		}
 		if err := rounded(n.ID); err != nil {
-			return fmt.Errorf("id: %w", err)
+			return r.Wrong("id", "id: %w", err)
 		}
-		seen[id{n.Kind, n.ID}] = line
+		seen[id{n.Kind, n.ID}] = r.Line
 		out = append(out, n)
 		return nil
 	})

@@ -46,7 +46,7 @@ var (
 	targetKeys = append(slices.Clone(attributes), "share", "weight")
 )
 
-// Parse reads a rules file: CSV if its name ends in .csv, else YAML. open reads the tables it names; their names are
+// Parse reads a rules file: a table if its name ends in .csv or .xlsx, else YAML. open reads the tables it names; their names are
 // relative and stay below the file's directory. Of each file up to 100 mistakes are reported, a line each, with its
 // file and line.
 func Parse(file File, open func(name string) ([]byte, error)) (*Rules, error) {
@@ -55,8 +55,8 @@ func Parse(file File, open func(name string) ([]byte, error)) (*Rules, error) {
 	case len(file.Content) > maxRulesFile:
 		return nil, fmt.Errorf("%s:1: %d bytes: rules of more than %d MiB are a mistake", file.Name, len(file.Content),
 			maxRulesFile>>20)
-	case strings.EqualFold(filepath.Ext(file.Name), ".csv"):
-		p.csv(file.Content)
+	case IsTable(file.Name):
+		p.sheet(file.Content)
 	default:
 		p.yaml(file.Content)
 	}
@@ -65,6 +65,11 @@ func Parse(file File, open func(name string) ([]byte, error)) (*Rules, error) {
 		return nil, err
 	}
 	return newRules(p.rules, p.tables, p.pools, p.files), nil
+}
+
+// IsTable says by a file's name whether it is one that ReadSheet reads, where it may be something else, too.
+func IsTable(name string) bool {
+	return slices.Contains([]string{".csv", ".xlsx"}, strings.ToLower(filepath.Ext(name)))
 }
 
 // parser is a rules file that is being read. It goes on after a mistake, with what can be made of the rest, so that all
