@@ -172,7 +172,8 @@ func TestEveryTableIsReadAlikeFromASpreadsheet(t *testing.T) {
 	} {
 		for i := range plain {
 			// Two lines more stand above the head of the German one, one of the workbook.
-			if got, want := line.ReplaceAllString(other[i], ".csv:n"), line.ReplaceAllString(plain[i], ".csv:n"); got != want {
+			if got, want := line.ReplaceAllString(other[i], ".csv:n"), line.ReplaceAllString(plain[i],
+				".csv:n"); got != want {
 				t.Errorf("%s:\n%s\nwant\n%s", name, got, want)
 			}
 		}

@@ -78,7 +78,8 @@ func prepaidTopUps(a config.Account, topUps []schemas.TopUp) []error {
 				"credited in %[4]s", t.Source, t.Currency, a.Name, currency, says))
 		}
 		if t.Amount.Sign() <= 0 || t.Amount.Cmp(most) > 0 {
-			errs = append(errs, fmt.Errorf("%s: amount %s: a top-up of the prepaid account %s is more than 0, and at most %s",
+			errs = append(errs, fmt.Errorf("%s: amount %s: a top-up of the prepaid account %s is more than 0, and at "+
+				"most %s",
 				t.Source, t.Amount, a.Name, maxTopUp))
 		}
 	}
@@ -121,8 +122,9 @@ func ParseTopUps(name string, b []byte, accounts []string, own bool) ([]schemas.
 		}
 		switch {
 		case own && t.Account != "" && t.Account != accounts[0]:
-			errs = append(errs, r.Wrong("account", "account %q: the file is of the account %s: write the line into the file of %[1]q, "+
-				"or into one of topups: of the whole config", t.Account, accounts[0]))
+			errs = append(errs, r.Wrong("account",
+				"account %q: the file is of the account %s: write the line into the file of %[1]q, "+
+					"or into one of topups: of the whole config", t.Account, accounts[0]))
 		case t.Account == "" && len(accounts) == 1:
 			t.Account = accounts[0]
 		case t.Account == "":
@@ -134,8 +136,9 @@ func ParseTopUps(name string, b []byte, accounts []string, own bool) ([]schemas.
 			case err != nil:
 				errs = append(errs, fmt.Errorf("expires: %w", err))
 			case day <= t.Date:
-				errs = append(errs, r.Wrong("expires", "it expires on %s, not after its date %s: write the first day on which it no "+
-					"longer pays, or nothing if it doesn't expire", day, t.Date))
+				errs = append(errs, r.Wrong("expires",
+					"it expires on %s, not after its date %s: write the first day on which it no "+
+						"longer pays, or nothing if it doesn't expire", day, t.Date))
 			}
 			t.Expires = &day
 		}
