@@ -27,9 +27,12 @@ var tablesOfFinance = map[string]string{
 	"names":  "kind,id,name\ntoken,10930,\"Search, nightly\"\ncost_center,CC-1,Café\n",
 	"invoices": "invoice,period,account,date,model,amount,currency,book_amount\nINV-1,2026-10,acme,,,1234.5,USD,1100.125\n" +
 		"INV-1,2026-10,acme,2026-10-03,gpt-5,-0.25,USD,\n",
-	"rates":   "date,from,to,rate,source\n2026-10-01,USD,EUR,0.9231,\"ECB; 1.234\"\n2026-10-02,USD,EUR,0.9,\n",
-	"topups":  "date,amount,currency,kind,reference,expires\n2026-10-01,12000,USD,paid,PO-1,\n2026-10-02,0.5,USD,coupon,,2026-12-31\n",
-	"metrics": "metric,period,date,customer,cost_center,value,currency\norders,2026-10,,,CC-1,120034,\nrevenue,,2026-11-02,,CC-1,1234567.25,EUR\n",
+	"rates": "date,from,to,rate,source\n2026-10-01,USD,EUR,0.9231,\"ECB; 1.234\"\n2026-10-02,USD,EUR,0.9,\n",
+	"topups": "date,amount,currency,kind,reference,expires\n2026-10-01,12000,USD,paid,PO-1,\n" +
+		"2026-10-02,0.5,USD,coupon,,2026-12-31\n",
+	"metrics": "metric,period,date,customer,cost_center,value,currency\n" +
+		"orders,2026-10,,,CC-1,120034,\n" +
+		"revenue,,2026-11-02,,CC-1,1234567.25,EUR\n",
 	"periods": "period,from,to\n2026-P07,2026-10-03,2026-10-31\n2026-P08,2026-10-31,2026-11-28\n",
 }
 
