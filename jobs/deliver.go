@@ -31,7 +31,8 @@ type DeliverOptions struct {
 // FinanceTables are the tables and views of the published file that a delivery of finance holds, a Parquet file each.
 func FinanceTables() []string {
 	return []string{"accounts", "periods", "coverage_daily", "completeness_monthly", "usage_daily", "chargeback_daily",
-		"chargeback_monthly", "unallocated", "budget_status", "closed_months", "allocation_rules", "shared_cost_shares"}
+		"chargeback_monthly", "unallocated", "budget_status", "closed_months", "allocation_rules", "shared_cost_shares",
+		"book_rates", "prepaid_ledger", "credits", "prepaid_monthly", "markup_monthly", "unit_economics", "metric_lines"}
 }
 
 // TargetsError says that some of several targets failed, each for its own reason; the others are done.
@@ -186,7 +187,9 @@ func financeKept(lake *publish.Lake, dir string) (out []deliver.Extra, stamp str
 		file := table + ".parquet"
 		out = append(out, deliver.Extra{Path: "finance/" + file, File: filepath.Join(dir, file)})
 	}
-	stamp = fmt.Sprintf("%d %s\n", info.Size(), info.ModTime().UTC().Format(time.RFC3339Nano))
+	// With the tables, for another version of the program may deliver others of the same file.
+	stamp = fmt.Sprintf("%d %s %s\n", info.Size(), info.ModTime().UTC().Format(time.RFC3339Nano),
+		strings.Join(FinanceTables(), " "))
 	if was, err := os.ReadFile(filepath.Join(dir, financeMark)); err == nil && string(was) == stamp {
 		stamp = ""
 	}

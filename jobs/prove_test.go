@@ -2,7 +2,6 @@ package jobs
 
 import (
 	"errors"
-	"fmt"
 	"io/fs"
 	"os"
 	"os/exec"
@@ -104,16 +103,7 @@ func TestEvidenceIsCheckedWithoutTheProgramAndFindsAChangedCent(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, kit.Settings{PerDay: 12, Faults: "late=0.2,late-by=40h",
 			At: time.Date(2026, 11, 7, 6, 0, 0, 0, time.UTC)})
-		w.rules(twoRules)
-		// The books are in another currency, by a rate that differs from day to day.
-		rates := "date,from,to,rate\n"
-		for day, n := schemas.DateOf(october.Start())-30, 0; n < 75; day, n = day+1, n+1 {
-			rates += fmt.Sprintf("%s,USD,EUR,0.9%02d7\n", day, n)
-		}
-		w.Cfg.Books = config.Books{Currency: "EUR", Rates: filepath.Join(t.TempDir(), "rates.csv")}
-		if err := os.WriteFile(w.Cfg.Books.Rates, []byte(rates), 0o600); err != nil {
-			t.Fatal(err)
-		}
+		w.finance() // in another currency, by a rate that differs from day to day; of credit that is paid ahead
 		if signed {
 			w.Cfg.Close.SSHKey = key
 		}
@@ -291,6 +281,23 @@ func TestEvidenceIsCheckedWithoutTheProgramAndFindsAChangedCent(t *testing.T) {
 		{"another sealed file", rows("sealed.parquet", "UPDATE x SET name = '000009' || name[7:] WHERE rowid = 3"), "8 days"},
 		{"another day", rows("days.parquet", "DELETE FROM x WHERE rowid = 3"), "9 manifest: days"},
 		{"another page", text("pages/acme/2026-10-05/*", "\x28\xb5\x2f\xfd", "\x28\xb5\x2f\xfe"), "11 pages"},
+		{"a part of a cent of a draw", rows("month/ledger/prepaid.parquet",
+			"UPDATE x SET amount = amount + 0.000000000001"+first+"entry = 'draw')"), "12 draws"},
+		{"what was overdrawn is drawn", rows("month/ledger/prepaid.parquet",
+			"UPDATE x SET entry = 'draw', credit = (SELECT credit FROM x WHERE entry = 'draw' LIMIT 1)"+first+
+				"entry = 'overdrawn')"), "13 credits"},
+		{"a draw after the credit expired", rows("month/ledger/prepaid.parquet",
+			"UPDATE x SET credit = (SELECT credit FROM x WHERE kind = 'coupon' LIMIT 1) WHERE rowid = (SELECT max(rowid) "+
+				"FROM x WHERE entry = 'draw')"), "13 credits"},
+		{"more that is covered", rows("month/ledger/prepaid.parquet",
+			"UPDATE x SET amount = amount + 1 WHERE entry = 'cover'"), "13 credits"},
+		{"a top-up of less", rows("month/ledger/prepaid.parquet",
+			"UPDATE x SET amount = amount - 0.000000000001"+first+"entry = 'top_up')"), "13 credits"},
+		{"less that was drawn before", rows("prepaid_before.parquet",
+			"UPDATE x SET amount = amount + 0.000000000001"+first+"entry = 'draw')"), "13 credits"},
+		{"a cent of a mark-up", rows("markups.parquet", "UPDATE x SET percent_markup = percent_markup + 0.01"),
+			"14 mark-ups"},
+		{"another fee", rows("markups.parquet", "UPDATE x SET period_fee = period_fee + 1"), "14 mark-ups"},
 		{"another manifest", text("month/manifest.json", `"run_id": "`, `"run_id": "x`), "10 chain"},
 		{"another manifest of before", text("chain/0001-2026-09.json", `"run_id": "`, `"run_id": "x`), "10 chain"},
 	} {

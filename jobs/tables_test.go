@@ -25,7 +25,8 @@ var tablesOfFinance = map[string]string{
 		"rest,,,CC-2,6100,\n",
 	"tokens": "token_id,from,to,cost_center,gl_code\ntk_1,2026-01-01,2026-07-01,CC-1,0042\ntk_1,2026-07-01,,CC-2,6100\n",
 	"names":  "kind,id,name\ntoken,10930,\"Search, nightly\"\ncost_center,CC-1,Café\n",
-	"invoices": "invoice,period,account,date,model,amount,currency,book_amount\nINV-1,2026-10,acme,,,1234.5,USD,1100.125\n" +
+	"invoices": "invoice,period,account,date,model,amount,currency,book_amount\n" +
+		"INV-1,2026-10,acme,,,1234.5,USD,1100.125\n" +
 		"INV-1,2026-10,acme,2026-10-03,gpt-5,-0.25,USD,\n",
 	"rates": "date,from,to,rate,source\n2026-10-01,USD,EUR,0.9231,\"ECB; 1.234\"\n2026-10-02,USD,EUR,0.9,\n",
 	"topups": "date,amount,currency,kind,reference,expires\n2026-10-01,12000,USD,paid,PO-1,\n" +

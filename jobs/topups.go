@@ -77,9 +77,12 @@ func prepaidTopUps(a config.Account, topUps []schemas.TopUp) []error {
 			errs = append(errs, fmt.Errorf("%s: currency %s: the account %s is prepaid in %s, as %s has it: write what was "+
 				"credited in %[4]s", t.Source, t.Currency, a.Name, currency, says))
 		}
-		if t.Amount.Sign() <= 0 || t.Amount.Cmp(most) > 0 {
-			errs = append(errs, fmt.Errorf("%s: amount %s: a top-up of the prepaid account %s is more than 0, and at "+
-				"most %s",
+		if t.Amount.Sign() < 0 {
+			errs = append(errs, fmt.Errorf("%s: amount %s: credit of the prepaid account %s isn't lowered by a line of its "+
+				"own: write the top-up that was paid back or reversed with what is left of it, or without its line if nothing is; "+
+				"if its month is closed, open it again first (usagelake close --reopen)", t.Source, t.Amount, a.Name))
+		} else if t.Amount.Sign() == 0 || t.Amount.Cmp(most) > 0 {
+			errs = append(errs, fmt.Errorf("%s: amount %s: a top-up of the prepaid account %s is more than 0, and at most %s",
 				t.Source, t.Amount, a.Name, maxTopUp))
 		}
 	}

@@ -122,7 +122,7 @@ func (l SQLLayout) booksStatements() []sqlStatement {
 	}
 	for _, o := range others {
 		switch o.name {
-		case "month_of":
+		case "month_of", "period_of":
 			if l.Books.Months() {
 				continue
 			}

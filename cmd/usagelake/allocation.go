@@ -162,8 +162,8 @@ don't make it fail; mistakes in the file end it with 2.
 		},
 	}
 	c.Flags().StringVar(&month, "month", "", "only this `month`: 2026-10, this or last (default: every open one)")
-	c.Flags().StringVar(&compare, "compare", "", "look at the rules in this `file`, and the tables beside it that it names, "+
-		"in place of the config's")
+	c.Flags().StringVar(&compare, "compare", "", "look at the rules in this `file`, and the tables beside it that "+
+		"it names, in place of the config's")
 	return c
 }
 

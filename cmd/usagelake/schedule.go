@@ -42,8 +42,9 @@ SIGTERM and Ctrl-C end the run that is under way, cleanly. SIGHUP has the config
 file; a bad one is refused, and the one before goes on. Key files are read for each run: keys can be replaced at any
 time.
 
-Meanwhile it answers on schedule: listen: (127.0.0.1:9464 by default): / is a status page, /metrics for Prometheus,
-/healthz and /readyz. See docs/monitoring.md. Alerts are checked each minute and after each run: docs/alerts.md.`,
+Meanwhile it answers on schedule: listen: (127.0.0.1:9464 by default): / is a status page, /finance/ finance's page
+(docs/page.md), /metrics for Prometheus, /healthz and /readyz. See docs/monitoring.md. Alerts are checked each minute
+and after each run: docs/alerts.md.`,
 		Example: `  usagelake schedule
   usagelake schedule --list                 the next five runs of each job, in its zone and in UTC
   usagelake schedule --once nightly         run a job now, and end
@@ -77,7 +78,7 @@ func (a *app) scheduleConfig() (*config.Config, error) {
 		return nil, err
 	}
 	if s := cfg.Schedule; s.Listen != config.ListenNone {
-		if err := serve.CheckAddress(s.Listen, s.TokenEnv != "" || s.TokenFile != ""); err != nil {
+		if err := serve.CheckAddress(s.Listen, guarded(cfg)); err != nil {
 			return nil, config.Usage("", "config %s: schedule.%w", cfg.Path, err)
 		}
 	}
@@ -142,14 +143,20 @@ func (a *app) daemon(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	server = serve.New(a.serveOptions(scheduler, env.Logger))
+	options := a.serveOptions(scheduler.Config, scheduler.State, env.Logger)
+	options.Finance = a.finance(scheduler.Config, env.Logger)
+	defer options.Finance.Close()
+	server = serve.New(options)
 
 	if s := cfg.Schedule; s.Listen != config.ListenNone {
 		// It is read at each request; one that can't be read at the start is a mistake to be told at once.
 		if _, err := s.Token(a.Getenv); err != nil {
 			return err
 		}
-		listener, err := serve.Listen(s.Listen, s.TokenEnv != "" || s.TokenFile != "")
+		if errs := cfg.Serve.Check(a.Getenv); len(errs) > 0 {
+			return errors.Join(errs...)
+		}
+		listener, err := serve.Listen(s.Listen, guarded(cfg))
 		if err != nil {
 			return &config.Hint{Err: err,
 				Hint: "is another program there? Set schedule: listen: in the config to another address, or to none"}
@@ -210,21 +217,21 @@ func (u *unbegun) list() []watch.Failure {
 	return slices.Clone(u.jobs)
 }
 
-// serveOptions is what the status page and the metrics ask of a scheduler and its lake.
-func (a *app) serveOptions(s *schedule.Scheduler, log *slog.Logger) serve.Options {
+// serveOptions is what the status page and the metrics ask of a set-up, its scheduler and its lake.
+func (a *app) serveOptions(cfg func() *config.Config, state func() schedule.State, log *slog.Logger) serve.Options {
 	o := serve.Options{
-		State: s.State, Version: version(), Now: a.Now, Logger: log,
+		State: state, Version: version(), Now: a.Now, Logger: log,
 		Status: func(ctx context.Context) (*jobs.Status, error) {
-			st, err := jobs.ReadStatus(ctx, s.Config().Lake, "", a.Now())
+			st, err := jobs.ReadStatus(ctx, cfg().Lake, "", a.Now())
 			if err == nil { // one that somebody made by hand, or that has left the config, is nobody's to look after
 				st.Deliveries = slices.DeleteFunc(st.Deliveries, func(o deliver.Outcome) bool {
-					return !slices.ContainsFunc(s.Config().Deliver, func(d config.Delivery) bool { return d.Name == o.Name })
+					return !slices.ContainsFunc(cfg().Deliver, func(d config.Delivery) bool { return d.Name == o.Name })
 				})
 			}
 			return st, err
 		},
 		Balances: func(ctx context.Context) ([]serve.Balance, error) {
-			last, err := jobs.LastBalances(ctx, s.Config())
+			last, err := jobs.LastBalances(ctx, cfg())
 			var out []serve.Balance
 			for _, b := range last {
 				out = append(out, serve.Balance{Account: b.Account, Currency: b.Currency, ObservedAt: b.ObservedAt,
@@ -233,7 +240,7 @@ func (a *app) serveOptions(s *schedule.Scheduler, log *slog.Logger) serve.Option
 			return out, err
 		},
 		Alerts: func() ([]serve.Alert, error) {
-			active, err := watch.Active(s.Config())
+			active, err := watch.Active(cfg())
 			var out []serve.Alert
 			for _, f := range active {
 				var undelivered []string
@@ -249,14 +256,14 @@ func (a *app) serveOptions(s *schedule.Scheduler, log *slog.Logger) serve.Option
 		},
 		Accounts: func() []string {
 			var names []string
-			for _, acc := range s.Config().Accounts {
+			for _, acc := range cfg().Accounts {
 				names = append(names, acc.Name)
 			}
 			return names
 		},
-		Called: func() map[string]string { return jobs.NamesOfAccounts(s.Config()) },
+		Called: func() map[string]string { return jobs.NamesOfAccounts(cfg()) },
 		Every: func(j schedule.JobState) time.Duration {
-			job, err := s.Config().Schedule.Job(j.Name)
+			job, err := cfg().Schedule.Job(j.Name)
 			if err != nil {
 				return 0
 			}
@@ -269,8 +276,8 @@ func (a *app) serveOptions(s *schedule.Scheduler, log *slog.Logger) serve.Option
 			return longest
 		},
 	}
-	if c := s.Config().Schedule; c.TokenEnv != "" || c.TokenFile != "" {
-		o.Token = func() (string, error) { return s.Config().Schedule.Token(a.Getenv) }
+	if c := cfg().Schedule; c.TokenEnv != "" || c.TokenFile != "" {
+		o.Token = func() (string, error) { return cfg().Schedule.Token(a.Getenv) }
 	}
 	return o
 }

@@ -53,8 +53,10 @@ type Config struct {
 	Publish Publish `yaml:"publish"`
 	// What runs by itself: docs/schedule.md.
 	Schedule Schedule `yaml:"schedule"`
-	Prune    Prune    `yaml:"prune"`
-	Alerts   Alerts   `yaml:"alerts"`
+	// Who may look at it in a browser: docs/page.md.
+	Serve  Serve  `yaml:"serve"`
+	Prune  Prune  `yaml:"prune"`
+	Alerts Alerts `yaml:"alerts"`
 	// Where the lake is delivered to: docs/deliver.md.
 	Deliver []Delivery `yaml:"deliver"`
 
@@ -190,6 +192,10 @@ func Load(o Overrides, getenv func(string) string) (*Config, error) {
 	c.Schedule.TokenFile = beside(c.Schedule.TokenFile)
 	c.Alerts.beside(beside)
 	c.Packages.beside(beside)
+	for i := range c.Serve.Viewers {
+		v := &c.Serve.Viewers[i]
+		v.TokenFile, v.Map = beside(v.TokenFile), beside(v.Map)
+	}
 	for i := range c.Deliver {
 		in := &c.Deliver[i].Iceberg
 		in.TokenFile, in.ClientSecretFile = beside(in.TokenFile), beside(in.ClientSecretFile)

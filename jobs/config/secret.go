@@ -160,6 +160,9 @@ func (c *Config) SecretVariables() []string {
 	for _, r := range c.Packages.Deliver {
 		names = append(names, r.WebhookEnv, r.HMACEnv)
 	}
+	for _, v := range c.Serve.Viewers {
+		names = append(names, v.TokenEnv)
+	}
 	for _, d := range c.Deliver {
 		names = append(names, d.Iceberg.TokenEnv, d.Iceberg.ClientSecretEnv)
 	}

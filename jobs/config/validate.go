@@ -60,6 +60,7 @@ func (c *Config) impossible() []error {
 	errs = append(errs, c.Journal.Validate()...)
 	errs = append(errs, c.Export.Validate()...)
 	errs = append(errs, c.Schedule.Validate(c.AccountNames())...)
+	errs = append(errs, c.Serve.Validate(c.AccountNames())...)
 	if c.Prune.Raw == 0 && slices.ContainsFunc(c.Schedule.Jobs, func(j Job) bool { return j.Kind == KindPrune }) {
 		bad("schedule", "schedule: a job of kind prune has nothing to go by: "+
 			"set prune: raw: to how long raw files of closed months are kept")

@@ -46,6 +46,22 @@ func (d *doctor) checkConfig(ctx context.Context) {
 	d.checkNames()
 	d.checkFinance(ctx)
 	d.checkPackages()
+	d.checkViewers()
+}
+
+// checkViewers looks at what viewers of finance's page are known by.
+func (d *doctor) checkViewers() {
+	n := len(d.cfg.Serve.Viewers)
+	if n == 0 {
+		return
+	}
+	errs := d.cfg.Serve.Check(d.env.Getenv)
+	for _, err := range errs {
+		d.failure("viewers", "", err)
+	}
+	if len(errs) == 0 {
+		d.ok("viewers", "%s of finance's page", words.Plural(n, "viewer", "viewers"))
+	}
 }
 
 // checkEnvironment tells of variables that stand above the config, or that nothing reads.

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/usagelake/usagelake/jobs/config"
+	"github.com/usagelake/usagelake/jobs/serve/finance"
 )
 
 // Handler answers all that there is to ask.
@@ -27,17 +28,21 @@ func (s *Server) Handler() http.Handler {
 		h.Set("Cross-Origin-Resource-Policy", "same-origin")
 		h.Set("Cross-Origin-Opener-Policy", "same-origin")
 		h.Set("Cache-Control", "no-store")
+		if s.opts.Token == nil && !s.guarded() && !fromHere(r) {
+			http.Error(w, "without a token this is for loopback names alone: ask for http://"+config.DefaultListen+
+				"/ or http://localhost:PORT/", http.StatusMisdirectedRequest)
+			return
+		}
+		if s.opts.Finance != nil && (r.URL.Path+"/" == finance.Root || strings.HasPrefix(r.URL.Path, finance.Root)) {
+			s.opts.Finance.ServeHTTP(w, r) // which knows by itself who may look
+			return
+		}
 		if r.Method != http.MethodGet && r.Method != http.MethodHead {
 			h.Set("Allow", "GET, HEAD")
 			http.Error(w, "nothing can be changed here: only GET and HEAD are answered", http.StatusMethodNotAllowed)
 			return
 		}
-		if s.opts.Token == nil && !fromHere(r) {
-			http.Error(w, "without a token this is for loopback names alone: ask for http://"+config.DefaultListen+
-				"/ or http://localhost:PORT/", http.StatusMisdirectedRequest)
-			return
-		}
-		allowed, problem := s.allowed(r)
+		allowed, known, problem := s.allowed(r)
 		switch r.URL.Path { // those that keep it alive ask without a token, and learn the bare state
 		case "/healthz":
 			s.healthz(w, r, allowed)
@@ -51,25 +56,52 @@ func (s *Server) Handler() http.Handler {
 		case problem != nil:
 			s.log.Error("the token of the HTTP server can't be read", "error", problem)
 			http.Error(w, "the token that requests are compared with can't be read: see the log", http.StatusServiceUnavailable)
+		case !allowed && known && r.URL.Path == "/":
+			http.Redirect(w, r, finance.Root, http.StatusSeeOther) // it is somebody who sees what is his
 		case !allowed:
 			// A program sends the token as Bearer; a browser asks its user, who gives it as the password.
 			h.Add("WWW-Authenticate", `Bearer realm="usagelake"`)
 			h.Add("WWW-Authenticate", `Basic realm="usagelake: any name, the token as password", charset="UTF-8"`)
 			http.Error(w, "send the token: Authorization: Bearer TOKEN", http.StatusUnauthorized)
 		case !ok:
-			http.Error(w, "there are /, /status.json, /metrics, /healthz and /readyz", http.StatusNotFound)
+			http.Error(w, s.addresses(), http.StatusNotFound)
 		default:
 			page(w, r)
 		}
 	})
 }
 
-// allowed says that a request has the token, or that none is needed. The error says why the token isn't known, as where
-// its file was taken away; nobody is allowed then. The token is read at each request, so that a new one holds at once.
-func (s *Server) allowed(r *http.Request) (bool, error) {
-	if s.opts.Token == nil {
-		return true, nil
+// addresses names what there is.
+func (s *Server) addresses() string {
+	if s.opts.Finance != nil {
+		return "there are /, /finance/, /status.json, /metrics, /healthz and /readyz"
 	}
+	return "there are /, /status.json, /metrics, /healthz and /readyz"
+}
+
+// guarded says that finance's page has viewers: whoever comes then has to say who it is.
+func (s *Server) guarded() bool { return s.opts.Finance != nil && s.opts.Finance.Guarded() }
+
+// allowed says that a request has the token, or is of a viewer who sees all, or that nothing is needed; known, that it
+// is of some viewer. The error says why the token isn't known, as where its file was taken away; nobody is allowed
+// then. The token is read at each request, so that a new one holds at once.
+func (s *Server) allowed(r *http.Request) (allowed, known bool, err error) {
+	if s.opts.Token == nil && !s.guarded() {
+		return true, true, nil
+	}
+	if s.opts.Token != nil {
+		if allowed, err := s.hasToken(r); allowed || err != nil {
+			return allowed, allowed, err
+		}
+	}
+	if s.guarded() {
+		known, allowed = s.opts.Finance.Sees(r)
+	}
+	return allowed, known, nil
+}
+
+// hasToken says that a request has the token.
+func (s *Server) hasToken(r *http.Request) (bool, error) {
 	want, err := s.opts.Token()
 	if err != nil {
 		return false, err

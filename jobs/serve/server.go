@@ -18,6 +18,7 @@ import (
 
 	"github.com/usagelake/usagelake/jobs"
 	"github.com/usagelake/usagelake/jobs/schedule"
+	"github.com/usagelake/usagelake/jobs/serve/finance"
 )
 
 // How long answers are good, and how long a request waits for better ones.
@@ -54,6 +55,8 @@ type Options struct {
 	Every func(schedule.JobState) time.Duration
 	// Token is asked for at each request, so that it can change. nil: there is none, and only this machine can ask.
 	Token func() (string, error)
+	// Finance answers below finance.Root. nil: there is nothing there.
+	Finance *finance.Site
 
 	Version string
 	Now     func() time.Time
@@ -125,6 +128,11 @@ func New(opts Options) *Server {
 	s.bytes = latest[map[string]int64]{now: opts.Now, every: bytesEvery, limit: bytesLimit, ask: s.measure}
 	s.counts = newCounts()
 	s.process = newRegistry(s.counts)
+	if opts.Finance != nil {
+		s.process.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "usagelake_wrong_tokens_total",
+			Help: "Requests with a token that no viewer of finance's page has."},
+			func() float64 { return float64(opts.Finance.Wrong()) }))
+	}
 	return s
 }
 

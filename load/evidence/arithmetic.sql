@@ -41,3 +41,30 @@ FROM (
 ) l LEFT JOIN journal j ON j.currency IS NOT DISTINCT FROM l.currency AND j.gl_code = l.gl_code AND j.entry = 'debit'
     AND j.cost_center = ltrim(the_cost_center(), '''')
 GROUP BY ALL ORDER BY ALL;
+
+-- 6. What it is charged on top of that; nothing if it has no mark-up.
+SELECT 'marked up' AS step, currency, net_cost, percent, percent_markup, request_markup, period_fee, minimum_charge,
+    coalesce(net_cost, 0) + percent_markup + request_markup + period_fee + minimum_charge AS charged
+FROM markups ORDER BY ALL;
+{{- if .Prepaid}}
+
+-- 7. How it was paid, day by day: its part of what is charged on the day, and what the whole day drew on which credit.
+SELECT 'paid' AS step, c.account, c.currency, c."day", c.own AS net_cost, c.amount AS whole_day, p.entry, p.credit,
+    p.kind, p.amount
+FROM charged_by_day c
+JOIN prepaid p ON p.account = c.account AND p.book_date = c."day" AND p.currency IS NOT DISTINCT FROM c.currency
+    AND p.billing_month = the_month() AND p.entry IN ('draw', 'overdrawn')
+WHERE c.own <> 0 ORDER BY c.account, c.currency, c."day", p.line;
+
+-- 8. The credits that these days drew on, whoever used them.
+SELECT 'credit' AS step, account, currency, credit, kind, reference, pays_from, expires, topped_up, gone_before, drawn,
+    expired, remaining
+FROM credits SEMI JOIN (FROM charged_by_day WHERE own <> 0) USING (account)
+WHERE drawn <> 0 OR expired <> 0 ORDER BY ALL;
+
+-- 9. What it is charged in the month, by how it is paid: in all what step 5 comes to before it is converted.
+SELECT 'in all' AS step, CASE WHEN a.account IS NULL THEN 'postpaid' ELSE 'prepaid' END AS billing, l.currency,
+    sum(l.net_cost) AS net_cost
+FROM ledger l LEFT JOIN prepaid_accounts a USING (account)
+WHERE l.cost_center = the_cost_center() GROUP BY ALL ORDER BY ALL;
+{{- end}}

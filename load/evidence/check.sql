@@ -184,6 +184,83 @@ SELECT '11 pages', format('{} of account {}, {}: {}', s.name, s.account, s.usage
 FROM sealed s LEFT JOIN read_blob('pages/**') b
     ON suffix(replace(b.filename, '\', '/'), format('pages/{}/{}/{}', s.account, s.usage_date, s.name))
 WHERE NOT s.deleted AND sha256(b.content) IS DISTINCT FROM s.sha256
+{{- end}}
+{{- if .Prepaid}}
+UNION ALL
+-- 12. What is charged on a day to everybody, of a prepaid account, is what the day drew on credit and what none
+-- covered.
+SELECT '12 draws', format('account {}, {}, {}: drawn and overdrawn are {}, charged is {}',
+    coalesce(c.account, d.account), coalesce(c."day", d.book_date), coalesce(c.currency, d.currency, 'no currency'),
+    coalesce(d.amount, 0), coalesce(c.amount, 0))
+FROM charged_by_day c FULL JOIN (
+    SELECT account, currency, book_date, sum(amount)::DECIMAL(38,12) AS amount
+    FROM prepaid WHERE billing_month = the_month() AND entry IN ('draw', 'overdrawn') GROUP BY ALL
+) d ON d.account = c.account AND d.book_date = c."day" AND d.currency IS NOT DISTINCT FROM c.currency
+WHERE coalesce(d.amount, 0) <> coalesce(c.amount, 0)
+UNION ALL
+-- 13. No credit pays more than was topped up,
+SELECT '13 credits', format('{} of account {}: {} was topped up, and {} was drawn and expired', credit, account,
+    topped_up, topped_up - remaining)
+FROM credits WHERE remaining < 0
+UNION ALL
+-- nor at another time than it pays;
+SELECT '13 credits', format('{} of account {} pays from {} to before {}, and is drawn on on {}', p.credit, p.account,
+    c.pays_from, coalesce(c.expires::VARCHAR, 'for ever'), p.book_date)
+FROM prepaid p
+LEFT JOIN credits c ON c.account = p.account AND c.currency IS NOT DISTINCT FROM p.currency AND c.credit = p.credit
+WHERE p.entry IN ('draw', 'cover') AND p.amount > 0
+    AND (p.book_date >= c.pays_from AND p.book_date < coalesce(c.expires, DATE '9999-12-31')) IS NOT TRUE
+UNION ALL
+-- and what is covered was overdrawn before.
+SELECT '13 credits', format('account {}, {}: {} is covered, and {} was overdrawn', account, book_date, covered, due)
+FROM (
+    SELECT account, book_date, covered, coalesce(sum(used - covered) OVER (PARTITION BY account, currency
+        ORDER BY book_date ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), 0) AS due
+    FROM (
+        SELECT account, currency, book_date,
+            coalesce(sum(amount) FILTER (entry = 'overdrawn'), 0)::DECIMAL(38,12) AS used,
+            coalesce(sum(amount) FILTER (entry = 'cover'), 0)::DECIMAL(38,12) AS covered
+        FROM (
+            SELECT account, currency, book_date, entry, amount FROM prepaid
+            UNION ALL SELECT account, currency, DATE '0001-01-01', entry, amount FROM prepaid_before
+        ) GROUP BY ALL
+    )
+)
+WHERE book_date > DATE '0001-01-01' AND covered > 0 AND covered > due
+{{- end}}
+UNION ALL
+-- 14. What is charged on top of its cost goes by what the ledger charges it, and a percentage is that of it.
+SELECT '14 mark-ups', format('{} of {} records: the ledger charges it {} of {}', coalesce(m.net_cost, 0), m.requests,
+    coalesce(l.net_cost, 0), coalesce(l.requests, 0))
+FROM markups m LEFT JOIN (
+    SELECT currency, sum(requests)::BIGINT AS requests, sum(net_cost)::DECIMAL(38,12) AS net_cost
+    FROM ledger WHERE cost_center = the_cost_center() GROUP BY currency
+) l ON l.currency IS NOT DISTINCT FROM m.currency
+WHERE m.cost_center <> the_cost_center() OR m.requests <> coalesce(l.requests, 0)
+    OR m.net_cost IS DISTINCT FROM l.net_cost
+UNION ALL
+SELECT '14 mark-ups', format('{} percent of {} is not {}', percent, net_cost, percent_markup)
+FROM markups
+WHERE percent_markup <> coalesce((net_cost * (percent * 0.01::DECIMAL(2,2))::DECIMAL(11,8))::DECIMAL(38,12), 0)
+{{- if .Closed}}
+UNION ALL
+-- They are those that the month was closed with.
+SELECT '14 mark-ups', x.side || ': ' || x.line FROM (
+    WITH closed_with AS (
+        SELECT m.cost_center, m.currency, m.requests, m.net_cost::DECIMAL(38,12) AS net_cost,
+            m.percent::DECIMAL(9,6) AS percent, m.percent_markup::DECIMAL(38,12) AS percent_markup,
+            m.request_markup::DECIMAL(38,12) AS request_markup, m.period_fee::DECIMAL(38,12) AS period_fee,
+            m.minimum_charge::DECIMAL(38,12) AS minimum_charge
+        FROM (SELECT unnest(from_json(content::JSON -> '$.markups', '[{"cost_center":"VARCHAR","currency":"VARCHAR",
+            "requests":"BIGINT","net_cost":"VARCHAR","percent":"VARCHAR","percent_markup":"VARCHAR",
+            "request_markup":"VARCHAR","period_fee":"VARCHAR","minimum_charge":"VARCHAR"}]')) AS m
+            FROM read_text('month/manifest.json'))
+        WHERE m.cost_center = the_cost_center()
+    )
+    SELECT 'closed with, not here' AS side, c::VARCHAR AS line FROM (FROM closed_with EXCEPT ALL FROM markups) c
+    UNION ALL
+    SELECT 'here, not closed with', c::VARCHAR FROM (FROM markups EXCEPT ALL FROM closed_with) c
+) x
 {{- end}};
 
 FROM failures ORDER BY ALL;

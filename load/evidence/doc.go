@@ -7,6 +7,6 @@
 //	  ─▶ check.sql is run before the folder is there: one that doesn't hold is an *Unproven
 //
 // It guarantees that the same state gives the same bytes, and that a folder is there whole or not at all. Its limit: it
-// shows that figures follow from what the gateway answered and from the rules, and not that either is right, nor
-// how a charge was paid.
+// shows that figures follow from what the gateway answered and from the rules, and not that either is right; and of
+// prepaid credit what an account's days drew on, and not which record of a day drew on what.
 package evidence

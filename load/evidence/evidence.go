@@ -142,8 +142,9 @@ var ErrNothing = errors.New("nothing is charged to it in the month")
 
 type writer struct {
 	Options
-	dir string
-	out durable.Out
+	dir      string
+	out      durable.Out
+	accounts []string // that are prepaid
 }
 
 func (w *writer) path(elem ...string) string {
@@ -172,6 +173,12 @@ func (w *writer) write(ctx context.Context) (claim Claim, err error) {
 	}
 	if err := w.rates(ctx); err != nil {
 		return claim, err
+	}
+	if err := w.prepaid(ctx); err != nil {
+		return claim, fmt.Errorf("prepaid credit: %w", err)
+	}
+	if err := w.markups(ctx); err != nil {
+		return claim, fmt.Errorf("mark-ups: %w", err)
 	}
 	for i, c := range w.Chain {
 		name := fmt.Sprintf("%04d-%s.json", i+1, c.Month)
@@ -349,12 +356,18 @@ func (w *writer) rows(ctx context.Context, name, columns string, rows any) error
 	if string(b) == "null" {
 		b = []byte("[]")
 	}
-	from, to := w.path(name+".json"), w.path(name+".parquet")
+	from := w.path(name + ".json")
 	if err := os.WriteFile(from, b, durable.FileMode); err != nil {
 		return err
 	}
 	defer os.Remove(from)
-	f, err := w.out.Create(to)
+	return w.derived(ctx, name, fmt.Sprintf("SELECT * FROM read_json(%s, columns = %s, format = 'array', "+
+		"maximum_object_size = 1000000000)", schemas.SQLString(from), columns))
+}
+
+// derived writes the answer of a query as Parquet.
+func (w *writer) derived(ctx context.Context, name, query string) error {
+	f, err := w.out.Create(w.path(name + ".parquet"))
 	if err != nil {
 		return err
 	}
@@ -364,10 +377,8 @@ func (w *writer) rows(ctx context.Context, name, columns string, rows any) error
 		return err
 	}
 	defer db.Close()
-	if _, err := db.ExecContext(ctx, fmt.Sprintf(
-		"COPY (SELECT * FROM read_json(%s, columns = %s, format = 'array', maximum_object_size = 1000000000)) "+
-			"TO %s (FORMAT parquet, COMPRESSION zstd, USE_TMP_FILE false)",
-		schemas.SQLString(from), columns, schemas.SQLString(f.Name()))); err != nil {
+	if _, err := db.ExecContext(ctx, fmt.Sprintf("COPY (%s) TO %s (FORMAT parquet, COMPRESSION zstd, USE_TMP_FILE false)",
+		query, schemas.SQLString(f.Name()))); err != nil {
 		return fmt.Errorf("%s: %w", name, err)
 	}
 	return f.Commit()
@@ -395,6 +406,7 @@ type page struct {
 	*writer
 	Claim
 	Currencies []schemas.Currency
+	Prepaid    []string // accounts
 	Chain      int
 	Signed     bool
 	Rules      []publish.ManifestFile
@@ -405,8 +417,8 @@ type page struct {
 
 // conclude writes the texts, what is claimed, and the digests, and checks all of it.
 func (w *writer) conclude(ctx context.Context, claim *Claim) error {
-	p := page{writer: w, Chain: len(w.Chain), Currencies: schemas.OddCurrencies(), Closed: w.Closed, Month: w.Month,
-		CostCenter: w.CostCenter}
+	p := page{writer: w, Chain: len(w.Chain), Currencies: schemas.OddCurrencies(), Prepaid: w.accounts, Closed: w.Closed,
+		Month: w.Month, CostCenter: w.CostCenter}
 	if c := w.Closed; c != nil {
 		p.Signed, p.Rules = c.Signer != "", c.Rules.Files
 	} else {

@@ -36,6 +36,49 @@ CREATE OR REPLACE TEMP VIEW booked AS
 CREATE OR REPLACE TEMP VIEW rates AS FROM read_parquet('rates.parquet');
 -- The periods of the books, and what tables call them by.
 CREATE OR REPLACE TEMP VIEW periods AS FROM read_parquet('periods.parquet');
+-- What the cost centre is charged on top of its cost.
+CREATE OR REPLACE TEMP VIEW markups AS FROM read_parquet('markups.parquet');
+{{- if .Prepaid}}
+-- The accounts that are prepaid.
+CREATE OR REPLACE TEMP VIEW prepaid_accounts AS
+{{- if .Closed}}
+    SELECT unnest(from_json(content::JSON -> '$.prepaid', '["VARCHAR"]')) AS account
+    FROM read_text('month/manifest.json');
+{{- else}}
+    SELECT * FROM (VALUES {{range $i, $a := .Prepaid}}{{if $i}}, {{end}}({{sql $a}}){{end}}) a(account);
+{{- end}}
+-- The ledger of their credit: what was topped up, drawn, covered and expired, and what no credit covered, by book day.
+CREATE OR REPLACE TEMP VIEW prepaid AS FROM read_parquet('month/ledger/prepaid.parquet');
+-- What it had before, summed by credit and kind of entry.
+CREATE OR REPLACE TEMP VIEW prepaid_before AS FROM read_parquet('prepaid_before.parquet');
+-- Each credit: what was topped up, what of it was drawn and expired before the month and in it, and what is left.
+CREATE OR REPLACE TEMP VIEW credits AS
+SELECT account, currency, credit, any_value(kind) AS kind, any_value(reference) AS reference,
+    min(pays_from) AS pays_from, min(expires) AS expires,
+    coalesce(sum(amount) FILTER (entry = 'top_up'), 0)::DECIMAL(38,12) AS topped_up,
+    coalesce(sum(amount) FILTER (entry <> 'top_up' AND earlier), 0)::DECIMAL(38,12) AS gone_before,
+    coalesce(sum(amount) FILTER (entry IN ('draw', 'cover') AND NOT earlier), 0)::DECIMAL(38,12) AS drawn,
+    coalesce(sum(amount) FILTER (entry = 'expiry' AND NOT earlier), 0)::DECIMAL(38,12) AS expired,
+    sum(CASE entry WHEN 'top_up' THEN amount ELSE -amount END)::DECIMAL(38,12) AS remaining
+FROM (
+    SELECT account, currency, credit, kind, reference, entry, amount, pays_from, expires, true AS earlier
+    FROM prepaid_before
+    UNION ALL
+    SELECT account, currency, credit, kind, reference, entry, amount,
+        CASE entry WHEN 'top_up' THEN book_date END, expires, billing_month < the_month()
+    FROM prepaid
+)
+WHERE credit IS NOT NULL GROUP BY ALL;
+-- What is charged in the month on each day, and of this to the cost centre. A correction is of the month's first day.
+CREATE OR REPLACE TEMP VIEW charged_by_day AS
+SELECT account, currency,
+    CASE WHEN charge_class IS NULL THEN book_date
+        ELSE (SELECT period_start FROM periods WHERE "month" = the_month()) END AS "day",
+    sum(net_cost)::DECIMAL(38,12) AS amount,
+    coalesce(sum(net_cost) FILTER (cost_center = the_cost_center()), 0)::DECIMAL(38,12) AS own
+FROM ledger SEMI JOIN prepaid_accounts USING (account)
+WHERE net_cost IS NOT NULL GROUP BY ALL;
+{{- end}}
 -- The sealed files of the raw archive that the records were read from, and the day files they gave.
 CREATE OR REPLACE TEMP VIEW sealed AS FROM read_parquet('sealed.parquet');
 CREATE OR REPLACE TEMP VIEW days AS FROM read_parquet('days.parquet');

@@ -484,8 +484,8 @@ func (a *allocation) shares(ctx context.Context) error {
 		err = a.d.fill(Catalog, "shared_cost_shares", func(add func(...driver.Value) error) error {
 			for _, s := range shares {
 				o := s.Owner
-				err := add(s.Date.Start(), s.Book.Start(), s.Account, s.Pool, nullable(s.RuleID), nullable(int32(s.Version)),
-					s.Method, s.Basis,
+				err := add(s.Date.Start(), s.Book.Start(), a.finance.Books.Name(month), s.Account, s.Pool,
+					nullable(s.RuleID), nullable(int32(s.Version)), s.Method, s.Basis,
 					duckdb.Decimal{Width: schemas.DecimalPrecision, Scale: schemas.DecimalScale, Value: big.NewInt(int64(s.Ratio))},
 					nullable(o.CostCenter), nullable(o.Team), nullable(o.Project), nullable(o.Environment), nullable(o.GLCode),
 					nullable(o.Tags),

@@ -146,6 +146,66 @@ func checkBooks(t *testing.T, rt *rapid.T, books *schemas.Books) {
 	}
 }
 
+// withoutPeriod are the tables and views with a cost of an owner that have no period by design, and why.
+var withoutPeriod = map[string]string{
+	"budgets": "a plan: period says how long one is", "budget_vs_actual": "by the budget's own periods",
+	"closed_markups": "kept by month; markup_monthly has the period of each",
+	"focus_lines":    "FOCUS is UTC's, and has BillingPeriodStart", "focus_live": "as focus_lines",
+	"focus_charges": "as focus_lines", "focus_prepaid": "as focus_lines", "focus_closed": "as focus_lines",
+}
+
+// book_date and period stand beside usage_date in every table and view with a cost of an owner; and they agree.
+func TestEveryCostOfAnOwnerHasItsBookDayAndPeriod(t *testing.T) {
+	w := newDayWriter(t, load.Options{})
+	f := testFinance
+	f.Rules = loadtest.Rules{Name: "a", Since: schemastest.Date("2026-08-01"), Pool: []string{"cc-0"}}
+	var err error
+	f.Books, err = schemas.MakeBooks(schemas.BookSettings{Zone: "America/New_York", FiscalYear: 4, Calendar: "4-4-5"})
+	must(t, err)
+	for i, day := range []string{"2026-08-22", "2026-08-24"} { // P06 begins on August 23
+		w.RandomDay(schemas.Partition{Account: "acme", Date: schemastest.Date(day)}, 40, int64(i))
+	}
+	w.publish(PublishOptions{Finance: f})
+	owned := map[string]bool{}
+	for _, table := range texts(w.Ask(`SELECT table_name AS t FROM duckdb_columns() WHERE NOT internal GROUP BY table_name
+		HAVING bool_or(column_name IN ('cost_center', 'team', 'project', 'environment', 'gl_code', 'allocation_id',
+			'scope_value'))
+		AND bool_or(data_type LIKE 'DECIMAL%' AND regexp_matches(column_name,
+			'cost$|amount|discount|charged|spend|fee|^own$|^book$|^net'))`)) {
+		owned[table] = true
+		columns := texts(w.Ask("SELECT column_name AS t FROM duckdb_columns() WHERE table_name = '" + table + "'"))
+		has := func(name string) bool { return slices.Contains(columns, name) }
+		by := withoutPeriod[table] != ""
+		if !by && !has("period") || !by && has("usage_date") && !has("book_date") {
+			t.Errorf("%s has a cost of an owner, and no book_date or no period beside it", table)
+		}
+		if by && has("period") && has("book_date") {
+			t.Errorf("%s has a period and a book day: it needs no reason for lacking them (%s)", table, withoutPeriod[table])
+		}
+		if by || !has("book_date") || has("billing_month") { // what is charged later has another period than its book day
+			continue
+		}
+		if rows := w.Ask("SELECT DISTINCT period, book_date FROM " + table +
+			" WHERE period IS DISTINCT FROM period_of(month_of(book_date))"); len(rows) > 0 {
+			t.Errorf("%s: %v", table, rows)
+		}
+		if n := w.One("SELECT count(DISTINCT period) AS n FROM " + table); n != "{'n': 2}" {
+			t.Errorf("%s has %s periods, want 2", table, n)
+		}
+	}
+	for table := range withoutPeriod {
+		if !owned[table] {
+			t.Errorf("%s has no cost of an owner", table)
+		}
+	}
+	for _, table := range []string{"allocated_usage", "allocated_daily", "allocated_model_daily", "ext_daily",
+		"shared_cost_shares", "chargeback_daily", "unallocated"} {
+		if !owned[table] {
+			t.Errorf("%s isn't looked at", table)
+		}
+	}
+}
+
 // texts are the rows of a query of one column, t.
 func texts(rows []string) []string {
 	for i, r := range rows {

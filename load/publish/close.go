@@ -256,7 +256,7 @@ func (l *Lake) writeLedger(ctx context.Context, dir string, opts CloseOptions, m
 		return fmt.Errorf("write %s: %w", ledgerFocus, err)
 	}
 	if err := d.writePrepaid(ctx, dir, month, m); err != nil {
-		return fmt.Errorf("write %s: %w", prepaidLedger, err)
+		return fmt.Errorf("write %s: %w", PrepaidFile, err)
 	}
 	rows, err := d.conn.QueryContext(ctx,
 		ledgerTotals(fmt.Sprintf("chargeback_daily WHERE billing_month = DATE '%s'", month.First())))

@@ -54,7 +54,7 @@ type Manifest struct {
 	// for good, by currency and book day.
 	BookCurrency string         `json:"book_currency,omitempty"`
 	Rates        []ManifestRate `json:"rates,omitempty"`
-	// Prepaid are the accounts that were billed prepaid; their ledger (prepaidLedger) is frozen up to the month's end.
+	// Prepaid are the accounts that were billed prepaid; their ledger (PrepaidFile) is frozen up to the month's end.
 	Prepaid []string        `json:"prepaid,omitempty"`
 	Rules   ManifestRules   `json:"rules"`
 	Totals  []ManifestTotal `json:"totals"`

@@ -17,9 +17,9 @@ import (
 // ErrTopUpGone says that a top-up that months were closed with isn't in the files any more.
 var ErrTopUpGone = errors.New("a top-up that months were closed with is gone or was changed")
 
-// prepaidLedger is the ledger of prepaid credit of a closed month: the rows of prepaid_ledger that were entered in it,
+// PrepaidFile is the ledger of prepaid credit of a closed month: the rows of prepaid_ledger that were entered in it,
 // and of accounts that came to be prepaid later than the month before, those of earlier months.
-const prepaidLedger = "ledger/prepaid.parquet"
+const PrepaidFile = "ledger/prepaid.parquet"
 
 // prepaidOf is an account in a currency.
 type prepaidOf struct {
@@ -64,14 +64,14 @@ func (p *publisher) replaceLedger(ctx context.Context, d *Database) error {
 		return err
 	}
 	for _, c := range p.finance.closed {
-		if !c.has(prepaidLedger) {
+		if !c.Has(PrepaidFile) {
 			continue
 		}
-		file := filepath.Join(c.Dir, filepath.FromSlash(prepaidLedger))
+		file := filepath.Join(c.Dir, filepath.FromSlash(PrepaidFile))
 		err := d.Exec(ctx, fmt.Sprintf("INSERT INTO temp.prepaid_now BY NAME SELECT *, DATE '%s' AS closed_in "+
 			"FROM read_parquet(%s, hive_partitioning = false)", c.Month.First(), SqlGlob(file)))
 		if err != nil {
-			return fmt.Errorf("closed month %s: read %s: %w\nhint: restore %s from a backup", c.Month, prepaidLedger, err,
+			return fmt.Errorf("closed month %s: read %s: %w\nhint: restore %s from a backup", c.Month, PrepaidFile, err,
 				c.Dir)
 		}
 	}
@@ -89,8 +89,8 @@ func (p *publisher) replaceLedger(ctx context.Context, d *Database) error {
 		fmt.Sprintf("INSERT INTO "+before+" SELECT x.*"+differ+" ORDER BY ALL", now, before))
 }
 
-// has says whether a closed month has a file.
-func (c ClosedMonth) has(path string) bool {
+// Has says whether a closed month has a file.
+func (c ClosedMonth) Has(path string) bool {
 	return slices.ContainsFunc(c.Files, func(f ManifestFile) bool { return f.Path == path })
 }
 
@@ -273,8 +273,8 @@ func (p *publisher) newCredits(l *prepaid, topUps []schemas.TopUp) ([]*schemas.C
 			if e.Credit.Expires != nil {
 				expires = fmt.Sprintf(", expires %s", *e.Credit.Expires)
 			}
-			return nil, fmt.Errorf("%w: account %s, %s, %s, %s %s%s\nhint: write that line as it was, and what corrects it as "+
-				"a line of its own; or open the closed months again, the last first (usagelake close --reopen)", ErrTopUpGone,
+			return nil, fmt.Errorf("%w: account %s, %s, %s, %s %s%s\nhint: write that line as it was, and what was added to "+
+				"it as a line of its own; or open the closed months again, the last first (usagelake close --reopen)", ErrTopUpGone,
 				l.account, e.Credit.Date, e.Credit.Kind, e.Amount, l.currency.String, expires)
 		}
 	}
@@ -380,16 +380,16 @@ func (d *Database) writePrepaid(ctx context.Context, dir string, month schemas.M
 	}
 	return d.copyParquet(ctx, fmt.Sprintf("SELECT * EXCLUDE (closed_in) FROM prepaid_ledger WHERE closed_in IS NULL AND "+
 		"billing_month <= DATE '%s' ORDER BY ALL", month.First()),
-		filepath.Join(dir, filepath.FromSlash(prepaidLedger)), "")
+		filepath.Join(dir, filepath.FromSlash(PrepaidFile)), "")
 }
 
 // prepaid compares the entries of a closed month with those that the published file has of it, row by row.
 func (v *verifier) prepaid(ctx context.Context, c ClosedMonth, found func(path, format string, args ...any)) error {
-	if !c.has(prepaidLedger) {
+	if !c.Has(PrepaidFile) {
 		return nil
 	}
 	kept := fmt.Sprintf("(SELECT *, DATE '%s' AS closed_in FROM read_parquet(%s, hive_partitioning = false))",
-		c.Month.First(), SqlGlob(filepath.Join(c.Dir, filepath.FromSlash(prepaidLedger))))
+		c.Month.First(), SqlGlob(filepath.Join(c.Dir, filepath.FromSlash(PrepaidFile))))
 	published := fmt.Sprintf("(FROM prepaid_ledger WHERE closed_in = DATE '%s')", c.Month.First())
 	var differ int64
 	err := v.d.conn.QueryRowContext(ctx, strings.NewReplacer("KEPT", kept, "PUBLISHED", published).Replace(
@@ -399,9 +399,9 @@ func (v *verifier) prepaid(ctx context.Context, c ClosedMonth, found func(path, 
 	case ctx.Err() != nil:
 		return ctx.Err()
 	case err != nil:
-		found(prepaidLedger, "it can't be held against usage.duckdb: %s", err)
+		found(PrepaidFile, "it can't be held against usage.duckdb: %s", err)
 	case differ > 0:
-		found(prepaidLedger, "usage.duckdb has other draws of the month: usagelake rebuild")
+		found(PrepaidFile, "usage.duckdb has other draws of the month: usagelake rebuild")
 	}
 	return nil
 }

@@ -386,7 +386,7 @@ func TestAClosedMonthFreezesItsDraws(t *testing.T) {
 	w.publish(PublishOptions{Finance: f})
 	c, err := w.closeMonth("2026-09", f)
 	must(t, err)
-	if !slices.Equal(c.Prepaid, []string{"acme"}) || !c.has(prepaidLedger) {
+	if !slices.Equal(c.Prepaid, []string{"acme"}) || !c.Has(PrepaidFile) {
 		t.Fatalf("the manifest has %v, %v", c.Prepaid, c.Files)
 	}
 	september := func() string {
@@ -439,7 +439,7 @@ func TestAClosedMonthFreezesItsDraws(t *testing.T) {
 		t.Errorf("postpaid: %s", got)
 	}
 	// Another digit in the ledger of the closed month is found.
-	file := filepath.Join(c.Dir, filepath.FromSlash(prepaidLedger))
+	file := filepath.Join(c.Dir, filepath.FromSlash(PrepaidFile))
 	was := mustRead(t, file)
 	w.Exec(fmt.Sprintf("COPY (SELECT * REPLACE (amount * 2 AS amount) FROM read_parquet(%s)) TO %s (FORMAT parquet)",
 		schemas.SQLString(file), schemas.SQLString(file+".new")))
@@ -529,7 +529,7 @@ func TestAnAccountMayBecomePrepaidAfterACloses(t *testing.T) {
 	}
 	frozen := texts(w.Ask(`SELECT count(*)::VARCHAR || ' ' || strftime(closed_in, '%Y-%m') AS t FROM prepaid_ledger
 		WHERE closed_in IS NOT NULL GROUP BY closed_in`))
-	if strings.Join(frozen, "|") != "3 2026-10" || !c.has(prepaidLedger) {
+	if strings.Join(frozen, "|") != "3 2026-10" || !c.Has(PrepaidFile) {
 		t.Errorf("frozen: %s", frozen)
 	}
 	w.tie(t)

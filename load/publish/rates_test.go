@@ -173,10 +173,10 @@ func checkRates(t *testing.T, rt *rapid.T, books *schemas.Books) {
 	}
 	slices.Sort(expected)
 	const book = `coalesce(book_sum(book_cost, net_cost)::VARCHAR, 'NULL') AS t FROM `
-	const converted = "(SELECT *, period_of(month_of(book_date)) AS period, in_books(net_cost, currency, book_date) " +
-		"AS book_cost FROM "
+	const converted = "(SELECT *, in_books(net_cost, currency, book_date) AS book_cost FROM "
 	for _, relation := range []string{"chargeback_daily", converted + "allocated_addends)",
-		converted + "allocated_model_daily)", converted + "(SELECT *, amount AS net_cost FROM booked_usage))"} {
+		converted + "allocated_model_daily)",
+		converted + "(SELECT *, amount AS net_cost, period_of(month_of(book_date)) AS period FROM booked_usage))"} {
 		from := "(FROM " + relation + " WHERE net_cost IS NOT NULL)"
 		got := texts(w.Ask("SELECT format('day {} ', book_date) || " + book + from + ` GROUP BY book_date
 			UNION ALL SELECT format('period {} ', period) || ` + book + from + ` GROUP BY period
@@ -192,6 +192,114 @@ func checkRates(t *testing.T, rt *rapid.T, books *schemas.Books) {
 	w.publish(PublishOptions{Finance: f, Full: true})
 	if d := w.Dump(); d != before {
 		rt.Fatalf("%s: built from nothing: %s", books, schemastest.FirstDifference(before, d))
+	}
+}
+
+// Books in any zone and calendar are UTC's books and the bridge, by month and currency, to the last digit; and so are
+// they in the currency of the books, where both are converted by the rates of their book days: amount × rate keeps all
+// of its decimals, so that twelve hold, too.
+func TestBooksInAnyCurrencyAreUTCsBooksAndTheBridge(t *testing.T) {
+	few(t, 2)
+	calendars := someBooks(t)
+	rapid.Check(t, func(rt *rapid.T) {
+		checkBridge(t, rt, calendars[rapid.SampledFrom(sortedNames(calendars)).Draw(rt, "books")])
+	})
+}
+
+func checkBridge(t *testing.T, rt *rapid.T, books *schemas.Books) {
+	w := newDayWriter(t, load.Options{})
+	first := schemastest.Date("2026-08-01")
+	by := rapid.SampledFrom(schemas.RateBys()).Draw(rt, "by")
+	var lines []schemas.RateLine
+	for day := first - 40; day < first+140; day++ { // each day has one: what lacks a rate has no sum
+		for _, currency := range []string{"USD", "CNY"} {
+			lines = append(lines, schemas.RateLine{Date: day, From: currency, To: "EUR", Line: "rates.csv:2",
+				Rate: schemas.Rate(rapid.Int64Range(1, 99_999_999_999).Draw(rt, "rate"))})
+		}
+	}
+	utc := testFinance
+	utc.Rules = loadtest.Rules{Name: "a", Since: schemastest.Date("2026-09-30"), Pool: []string{"cc-0", "cc-2"}}
+	var err error
+	if utc.Rates, err = schemas.MakeRates("EUR", by, lines); err != nil {
+		rt.Fatal(err)
+	}
+	for i, d := range append(rapid.SliceOfNDistinct(rapid.IntRange(0, 91), 2, 4, rapid.ID).Draw(rt, "days"), 30, 60) {
+		p := schemas.Partition{Account: []string{"acme", "zeta-2", "mu"}[i%3], Date: first + schemas.Date(d)}
+		w.DayFrom(p, "SELECT * REPLACE ('"+[]string{"USD", "CNY", "EUR"}[i%3]+"' AS currency) FROM ("+
+			loadtest.UsageSQL(p, rapid.IntRange(5, 40).Draw(rt, "rows"), int64(d))+")", fmt.Sprintf("digest-%d", d), nil)
+	}
+	const keyed = `SELECT format('{} {}', billing_month, currency) AS t, `
+	sums := func(query string) map[string]*big.Rat {
+		rt.Helper()
+		out := map[string]*big.Rat{}
+		for _, row := range texts(w.Ask("SELECT t || ' ' || coalesce(v, 0)::VARCHAR AS t FROM (" + query + ")")) {
+			i := strings.LastIndex(row, " ")
+			v, ok := new(big.Rat).SetString(row[i+1:])
+			if !ok {
+				rt.Fatal(row)
+			}
+			if out[row[:i]] == nil {
+				out[row[:i]] = new(big.Rat)
+			}
+			out[row[:i]].Add(out[row[:i]], v)
+		}
+		return out
+	}
+	w.publish(PublishOptions{Finance: utc})
+	inUTC := sums(keyed + "sum(net_cost) AS v FROM chargeback_daily GROUP BY ALL")
+	// The currency of UTC's books goes by UTC's days: what is held against these are the same records by their book days.
+	booked := map[string]*big.Rat{}
+	for _, row := range texts(w.Ask(`SELECT epoch_us(request_time) || ' ' || currency || ' ' || amount AS t FROM usage
+		WHERE amount IS NOT NULL`)) {
+		var at int64
+		var currency, amount string
+		if _, err := fmt.Sscan(row, &at, &currency, &amount); err != nil {
+			rt.Fatal(row, err)
+		}
+		v, _ := new(big.Rat).SetString(amount)
+		key := schemas.DateOf(time.UnixMicro(at)).Month().First().String() + " " + currency
+		if booked[key] == nil {
+			booked[key] = new(big.Rat)
+		}
+		booked[key].Add(booked[key], v.Mul(v, reckonedRates(lines, by, books, currency, books.Day(time.UnixMicro(at)))))
+	}
+	f := utc
+	f.Books = books
+	w.publish(PublishOptions{Finance: f})
+	for _, c := range []struct {
+		what, moved, cost string
+		utc               map[string]*big.Rat
+	}{
+		{"net cost", "moved", "sum(net_cost)", inUTC},
+		{"book cost", "book_moved", "book_sum(book_cost, net_cost)", booked},
+	} {
+		got := sums(keyed + c.cost + " AS v FROM chargeback_daily GROUP BY ALL")
+		bridge := sums(`SELECT format('{} {}', "month", currency) AS t, ` + c.moved + " AS v FROM period_bridge")
+		total := new(big.Rat)
+		for key, v := range bridge {
+			total.Add(total, v)
+			if c.utc[key] == nil {
+				c.utc[key] = new(big.Rat)
+			}
+			c.utc[key].Add(c.utc[key], v)
+		}
+		if total.Sign() != 0 {
+			rt.Fatalf("%s, %s: the bridge of %s comes to %s", books, by, c.what, total.FloatString(22))
+		}
+		for key := range got {
+			if c.utc[key] == nil {
+				rt.Fatalf("%s, %s: UTC's books and the bridge have no %s of %s", books, by, c.what, key)
+			}
+		}
+		for key, v := range c.utc {
+			if got[key] == nil {
+				got[key] = new(big.Rat)
+			}
+			if v.Cmp(got[key]) != 0 {
+				rt.Fatalf("%s, %s: %s of %s is %s, and UTC's books and the bridge are %s", books, by, c.what, key,
+					got[key].FloatString(22), v.FloatString(22))
+			}
+		}
 	}
 }
 

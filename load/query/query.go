@@ -31,6 +31,31 @@ var ErrNotPublished = errors.New("nothing is published in this lake yet")
 var ErrNotReading = errors.New("a query is one statement that reads, such as SELECT, DESCRIBE, SUMMARIZE or EXPLAIN: " +
 	"the published file is never written to")
 
+var (
+	errEmpty      = errors.New("the query is empty")
+	errParameters = errors.New("the query has parameters ($1 or ?) that nothing fills in")
+)
+
+// Mistake is what is wrong with a statement, of an error of Run or Rows.All, as DuckDB or we say it; "" of one that
+// isn't the statement's.
+func Mistake(err error) string {
+	for _, known := range []error{ErrNotReading, errEmpty, errParameters} {
+		if errors.Is(err, known) {
+			return err.Error()
+		}
+	}
+	var d *duckdb.Error
+	if errors.As(err, &d) {
+		switch d.Type {
+		case duckdb.ErrorTypeIO, duckdb.ErrorTypeInternal, duckdb.ErrorTypeFatal, duckdb.ErrorTypeInterrupt,
+			duckdb.ErrorTypeConnection:
+		default:
+			return d.Msg
+		}
+	}
+	return ""
+}
+
 // Rows is the answer to a query. Close must be called.
 type Rows struct {
 	// Columns are those of the answer, in order. Two may have the same name.
@@ -172,7 +197,7 @@ func prepare(ctx context.Context, conn *duckdb.Conn, query string) (*duckdb.Stmt
 		return nil, 0, err
 	}
 	if strings.TrimSpace(query) == "" {
-		return nil, 0, errors.New("the query is empty")
+		return nil, 0, errEmpty
 	}
 	if err := refuseFunctions(query); err != nil {
 		return nil, 0, err
@@ -196,7 +221,7 @@ func prepare(ctx context.Context, conn *duckdb.Conn, query string) (*duckdb.Stmt
 		err = ErrNotReading
 	}
 	if err == nil && stmt.NumInput() > 0 {
-		err = errors.New("the query has parameters ($1 or ?) that nothing fills in")
+		err = errParameters
 	}
 	if err != nil {
 		_ = stmt.Close()

@@ -189,8 +189,8 @@ func (s *Snapshot) Narrow(ctx context.Context, scope Scope, keep ...string) erro
 		view("allocated_addends",
 			"SELECT * FROM ("+allocatedAddends+") WHERE "+allocated+" AND "+scope.touching("usage_date")+" AND "+
 				scope.during("book_date")),
-		view("allocated_daily", `SELECT account, usage_date, book_date, allocation_id, token_id, user_id, custom_user_id,
-			model, model_type, record_kind, currency,
+		view("allocated_daily", `SELECT account, usage_date, book_date, period, allocation_id, token_id, user_id,
+			custom_user_id, model, model_type, record_kind, currency,
 			`+summedUp+`, sum(list_cost) AS list_cost, sum(discount) AS discount, sum(net_cost) AS net_cost
 			FROM allocated_addends GROUP BY ALL`),
 		view("allocated_model_daily",

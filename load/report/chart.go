@@ -32,7 +32,7 @@ const (
 )
 
 // patterns are what pictures fill with beside colours; the page holds them once.
-const patterns template.HTML = `<svg width="0" height="0" style="position:absolute" aria-hidden="true" ` +
+const patterns template.HTML = `<svg class="patterns" width="0" height="0" aria-hidden="true" ` +
 	`xmlns="http://www.w3.org/2000/svg"><defs><pattern id="hatch" width="6" height="6" patternUnits="userSpaceOnUse" ` +
 	`patternTransform="rotate(45)"><rect width="2" height="6" fill="#ffffff" fill-opacity="0.45"/></pattern><pattern ` +
 	`id="dots" width="6" height="6" patternUnits="userSpaceOnUse"><circle cx="2" cy="2" r="1.2" fill="#ffffff" ` +

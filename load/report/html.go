@@ -2,6 +2,7 @@ package report
 
 import (
 	_ "embed"
+	"fmt"
 	"html/template"
 	"io"
 	"slices"
@@ -14,6 +15,11 @@ import (
 
 //go:embed report.html
 var pageText string
+
+// Style is that of a page, and of the content that Content gives of one.
+//
+//go:embed report.css
+var Style string
 
 var page = template.Must(template.New("report").Funcs(template.FuncMap{"printable": words.Cell}).Parse(pageText))
 
@@ -34,6 +40,7 @@ type htmlCell struct {
 	Neg    bool
 	Short  bool // the text stays on a line
 	Wrap   bool // the text may be broken into lines
+	Link   string
 }
 
 // htmlLine is a row of a table.
@@ -57,7 +64,12 @@ func (l htmlLine) Cells() template.HTML {
 		case c.Short:
 			b.WriteString(` class="s"`)
 		}
-		b.WriteString(">" + htmlText.Replace(c.Text))
+		b.WriteString(">")
+		if c.Link != "" {
+			b.WriteString(`<a href="` + htmlText.Replace(c.Link) + `">` + htmlText.Replace(c.Text) + "</a>")
+		} else {
+			b.WriteString(htmlText.Replace(c.Text))
+		}
 		if c.ID != "" {
 			b.WriteString(" <small>" + htmlText.Replace(c.ID) + "</small>")
 		}
@@ -83,45 +95,81 @@ type htmlTable struct {
 	Head           htmlLine
 	Parts          []htmlPart
 	Totals         []htmlLine
+	More           string // of rows that aren't shown
+	Downloads      []Download
+}
+
+// Web says how a document stands within a site: where its cells lead, and where its tables can be had as files.
+type Web struct {
+	// Link is the address that a cell leads to; "" is none. of gives the cells of the same row by their columns.
+	Link func(column string, of func(column string) query.Value) string
+	// Downloads are those of the table of a name.
+	Downloads func(table string) []Download
+	// Rows are shown of a table at the most; 0 is all. Totals are of all.
+	Rows int
+}
+
+// Download is where a table can be had as a file.
+type Download struct{ Label, Address string }
+
+// Content is what a page has between its head and its foot, for a site that has a head and a foot of its own.
+func (d *Document) Content(w io.Writer, of Web) error {
+	return page.ExecuteTemplate(w, "content", d.html(of))
 }
 
 // HTML writes the document as one page that needs nothing else: no script, no network. It prints on paper.
-func (d *Document) HTML(w io.Writer) error {
-	type picture struct {
-		Title, Caption string
-		SVG, Legend    template.HTML
-		Table          *htmlTable
-	}
-	data := struct {
-		*Document
-		Date     string
-		Patterns template.HTML
-		Pictures []picture
-		Tables   []*htmlTable
-		Wide     bool // the last table is, and what follows stands on its page
-		Turned   bool // all of it is printed on paper turned to the side
-	}{Document: d, Date: d.Generated.UTC().Format("2006-01-02 15:04 UTC"), Patterns: patterns}
+func (d *Document) HTML(w io.Writer) error { return page.Execute(w, d.html(Web{})) }
+
+type htmlPicture struct {
+	Title, Caption string
+	SVG, Legend    template.HTML
+	Table          *htmlTable
+}
+
+type htmlDocument struct {
+	*Document
+	Date     string
+	Style    template.CSS
+	Patterns template.HTML
+	Pictures []htmlPicture
+	Tables   []*htmlTable
+	Wide     bool // the last table is, and what follows stands on its page
+	Turned   bool // all of it is printed on paper turned to the side
+}
+
+func (d *Document) html(web Web) *htmlDocument {
+	out := &htmlDocument{Document: d, Date: d.Generated.UTC().Format("2006-01-02 15:04 UTC"), Patterns: patterns,
+		Style: template.CSS(Style)}
 	for _, p := range d.Pictures {
-		v := picture{Title: p.Title, Caption: p.Caption, SVG: p.chart.draw(p.Title)}
+		v := htmlPicture{Title: p.Title, Caption: p.Caption, SVG: p.chart.draw(p.Title)}
 		if c, ok := p.chart.(interface{ legend() template.HTML }); ok {
 			v.Legend = c.legend()
 		}
 		if p.Table != nil && !slices.Contains(d.Tables, p.Table) { // it may stand below by itself
-			v.Table = p.Table.plain(d).html()
+			v.Table = p.Table.plain(d).html(Web{Link: web.Link, Rows: web.Rows})
 		}
-		data.Pictures = append(data.Pictures, v)
+		out.Pictures = append(out.Pictures, v)
 	}
 	for _, t := range d.Tables {
-		v := t.plain(d).html()
-		data.Tables, data.Wide = append(data.Tables, v), v.Wide
-		data.Turned = data.Turned || v.Wide && len(d.Pictures) == 0 // its head needs no page of its own then
+		v := t.plain(d).html(web)
+		out.Tables, out.Wide = append(out.Tables, v), v.Wide
+		out.Turned = out.Turned || v.Wide && len(d.Pictures) == 0 // its head needs no page of its own then
 	}
-	return page.Execute(w, data)
+	return out
 }
 
 // html is the table as a page shows it. The rows of a grouped table stand below headings, each group with its totals.
-func (t *Table) html() *htmlTable {
+func (t *Table) html(web Web) *htmlTable {
 	out := &htmlTable{Title: t.heading(), Caption: t.Caption}
+	if web.Downloads != nil {
+		out.Downloads = web.Downloads(t.Name)
+	}
+	left := len(t.Rows)
+	if web.Rows > 0 && left > web.Rows {
+		out.More = fmt.Sprintf("%s of %s rows are shown; the sums are of all. A file has every row.",
+			words.Count(web.Rows), words.Count(left))
+		left = web.Rows
+	}
 	grouped := t.column(t.Group)
 	var shown []int
 	var empty []string
@@ -159,8 +207,15 @@ func (t *Table) html() *htmlTable {
 	}
 	rows := func(rows [][]query.Value) (out []htmlLine) {
 		for _, row := range rows {
+			if left == 0 {
+				break
+			}
+			left--
 			line := cells(func(i int) string { return words.Clip(words.Cell(t.show(row, i)), longestText) })
 			for at, i := range shown {
+				if web.Link != nil && !row[i].Null {
+					line[at].Link = web.Link(t.Columns[i].Name, func(column string) query.Value { return t.value(row, column) })
+				}
 				// The name is what is read, the id stands small beside it.
 				if n := t.nameOf(i); n >= 0 && !row[n].Null {
 					line[at].ID, line[at].Text, line[at].Short = line[at].Text, words.Clip(words.Cell(row[n].Text), longestText), false

@@ -121,7 +121,7 @@ func TestAPageTellsFiguresTotalsAndWhatItLeavesOut(t *testing.T) {
 			t.Errorf("the page doesn't say %q", want)
 		}
 	}
-	table := d.Tables[0].html()
+	table := d.Tables[0].html(Web{})
 	var parts []string
 	for _, p := range table.Parts {
 		parts = append(parts, fmt.Sprintf("%s %d rows %d totals", p.Title, len(p.Rows), len(p.Totals)))

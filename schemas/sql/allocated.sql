@@ -7,6 +7,7 @@ CREATE OR REPLACE VIEW allocated_usage (
     channel_id, input_tokens, output_tokens, cached_tokens, total_tokens, input_price, output_price, cached_price,
     total_amount, discount_amount, amount, currency, ext_items, extra, fetched_at, run_id,
     book_date,      --| Day by the clocks of the books' zone.
+    period,         --| The period of that day: 2026-10; of a fiscal calendar 2026-P07.
     allocation_id,  --| Row of allocations.
     ruleset,        --| Rules that said it, as in allocation_rules.
     rule_id,        --| Rule that matched; NULL if none did.
@@ -20,8 +21,8 @@ CREATE OR REPLACE VIEW allocated_usage (
     gl_code,        --| General ledger code; NULL if none was assigned.
     tags            --| Further tags, a flat JSON object; NULL if there are none.
 ) AS
-SELECT u.*, a.allocation_id, a.ruleset, a.rule_id, a.rule_version, a.source, a.pool, a.cost_center, a.team, a.project,
-    a.environment, a.gl_code, a.tags
+SELECT u.*, period_of(month_of(u.book_date)) AS period, a.allocation_id, a.ruleset, a.rule_id, a.rule_version, a.source,
+    a.pool, a.cost_center, a.team, a.project, a.environment, a.gl_code, a.tags
 FROM booked_usage u
 JOIN allocation_keys k ON k.account = u.account AND u.book_date >= k.valid_from AND u.book_date < k.valid_to
 JOIN allocations a ON a.allocation_id = k.allocation_id;

@@ -63,6 +63,7 @@ CREATE TABLE allocated_daily (
     account VARCHAR NOT NULL,        --| Name of the account in the config.
     usage_date DATE NOT NULL,        --| UTC day.
     book_date DATE NOT NULL,         --| Book day of the usage.
+    period VARCHAR NOT NULL,         --| The period of that day: 2026-10; of a fiscal calendar 2026-P07.
     allocation_id BIGINT NOT NULL,   --| Row of allocations.
     token_id VARCHAR,                --| API token the requests were made with.
     user_id VARCHAR,                 --| Member of the organisation the token belongs to.
@@ -87,6 +88,7 @@ CREATE TABLE allocated_model_daily (
     account VARCHAR NOT NULL,        --| Name of the account in the config.
     usage_date DATE NOT NULL,        --| UTC day.
     book_date DATE NOT NULL,         --| Book day of the usage.
+    period VARCHAR NOT NULL,         --| The period of that day: 2026-10; of a fiscal calendar 2026-P07.
     allocation_id BIGINT NOT NULL,   --| Row of allocations.
     model VARCHAR,                   --| Model that was called.
     model_type VARCHAR,              --| Kind of model.
@@ -108,6 +110,7 @@ CREATE TABLE ext_daily (
     account VARCHAR NOT NULL,       --| Name of the account in the config.
     usage_date DATE NOT NULL,       --| UTC day.
     book_date DATE NOT NULL,        --| Book day of the usage.
+    period VARCHAR NOT NULL,        --| The period of that day: 2026-10; of a fiscal calendar 2026-P07.
     allocation_id BIGINT NOT NULL,  --| Row of allocations.
     model VARCHAR,                  --| Model that was called.
     currency VARCHAR,               --| ISO 4217 code of the costs.
@@ -124,6 +127,7 @@ CREATE TABLE ext_daily (
 CREATE TABLE shared_cost_shares (
     usage_date DATE NOT NULL,        --| UTC day.
     book_date DATE NOT NULL,         --| Book day of the usage.
+    period VARCHAR NOT NULL,         --| The period of that day: 2026-10; of a fiscal calendar 2026-P07.
     account VARCHAR NOT NULL,        --| Name of the account in the config.
     pool VARCHAR NOT NULL,           --| Name of the pool.
     rule_id VARCHAR,                 --| Rule that sent the cost to the pool.

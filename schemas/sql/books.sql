@@ -41,11 +41,7 @@ CREATE TABLE book_days (
 CREATE MACRO month_of(book_day) AS date_trunc('month', book_day)::DATE;
 
 --| What people call a period: 2026-10; of a fiscal calendar 2026-P07. period_of(billing_month)
-CREATE MACRO period_of(of_month) AS (
-    SELECT these.called
-    FROM periods AS these(in_month, called, of_year, of_quarter, nth, first_one, after_it, began, ended)
-    WHERE these.in_month = of_month
-);
+CREATE MACRO period_of(of_month) AS strftime(of_month::DATE, '%Y-%m');
 
 --| The book day that holds an instant. book_date_of(request_time)
 CREATE MACRO book_date_of(instant) AS make_timestamp(epoch_us(instant))::DATE;

@@ -1,11 +1,18 @@
 -- What books.sql makes, of books whose days aren't UTC days (book_date_of, book_day_starts, day_parts, booked_usage),
--- whose periods aren't calendar months (month_of), or either (the others). A day before or after those of book_days is
--- taken for a UTC day of a calendar month. An instant lies in the book day of its UTC date, or in the one before or
--- after it: so one row is looked up, where a search for the interval would compare all.
+-- whose periods aren't calendar months (month_of, period_of), or either (the others). A day before or after those of
+-- book_days is taken for a UTC day of a calendar month. An instant lies in the book day of its UTC date, or in the one
+-- before or after it: so one row is looked up, where a search for the interval would compare all.
 
 CREATE MACRO month_of(book_day) AS coalesce(
     (SELECT days.in_month FROM book_days AS days(this_day, in_month, began, ended) WHERE days.this_day = book_day),
     date_trunc('month', book_day)::DATE);
+
+CREATE MACRO period_of(of_month) AS coalesce(
+    (
+        SELECT these.called
+        FROM periods AS these(in_month, called, of_year, of_quarter, nth, first_one, after_it, began, ended)
+        WHERE these.in_month = of_month
+    ), strftime(of_month::DATE, '%Y-%m'));
 
 CREATE MACRO book_date_of(instant) AS coalesce(
     (

@@ -225,27 +225,30 @@ SELECT x.*, name_of('account', x.account) AS account_name, m.completeness, perio
 ) x LEFT JOIN completeness_monthly m ON m."month" = x."month" AND m.account = x.account;
 
 --| From usage by UTC months to usage by the periods of the books: what a period has of another month, and what its own
---| month has lost to others. moved sums to 0, exactly; without a row the two are the same.
+--| month has lost to others. moved and book_moved sum to 0, exactly; without a row the two are the same.
 CREATE VIEW period_bridge (
-    utc_month,  --| First day of the month of UTC days that the usage is of.
-    "month",    --| The period that it is charged in, before corrections, as periods calls it; of what a month lost the
-                --| period that goes by it.
-    period,     --| What people call it.
-    currency,   --| ISO 4217 code of the cost. Never sum across currencies.
-    moved       --| Net cost that the period has more, or less, than the month.
+    utc_month,      --| First day of the month of UTC days that the usage is of.
+    "month",        --| The period that it is charged in, before corrections, as periods calls it; of what a month lost
+                    --| the period that goes by it.
+    period,         --| What people call it.
+    currency,       --| ISO 4217 code of the cost. Never sum across currencies.
+    moved,          --| Net cost that the period has more, or less, than the month.
+    book_currency,  --| Currency of the books; NULL if they have none.
+    book_moved      --| moved in it, by the rates of its book days, exact. NULL if a part of it has no rate.
 ) AS
 WITH apart AS (
-    SELECT date_trunc('month', usage_date)::DATE AS utc_month, month_of(book_date) AS "month", currency, net_cost
-    FROM allocated_model_daily
+    SELECT date_trunc('month', a.usage_date)::DATE AS utc_month, month_of(a.book_date) AS "month", a.currency,
+        a.net_cost, a.net_cost * r.rate AS book_cost
+    FROM allocated_model_daily a LEFT JOIN book_rates r ON r.currency = a.currency AND r.book_date = a.book_date
 )
-SELECT utc_month, "month", period_of("month") AS period, currency, moved
+SELECT utc_month, "month", period_of("month") AS period, currency, moved, s.book_currency, book_moved
 FROM (
-    SELECT utc_month, "month", currency, sum(net_cost) AS moved FROM (
+    SELECT utc_month, "month", currency, sum(net_cost) AS moved, book_sum(book_cost, net_cost) AS book_moved FROM (
         SELECT * FROM apart WHERE utc_month <> "month"
         UNION ALL
-        SELECT utc_month, utc_month, currency, -net_cost FROM apart WHERE utc_month <> "month"
+        SELECT utc_month, utc_month, currency, -net_cost, -book_cost FROM apart WHERE utc_month <> "month"
     ) GROUP BY utc_month, "month", currency
-);
+) CROSS JOIN finance_settings s;
 
 --| 4. How much is allocated, day by day? net_cost sums exactly to the amount of usage.
 CREATE VIEW allocation_coverage_trend (

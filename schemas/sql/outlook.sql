@@ -10,6 +10,7 @@ CREATE MACRO outlook_high(more, spread) AS CASE WHEN more < 0 THEN least(more + 
 --| What is charged, as forecasts count it: in the currency of the costs, and all of it once more in that of the books.
 CREATE VIEW charged_in_each (
     billing_month,  --| First day of the month it is charged in.
+    period,         --| What people call it: 2026-10; of a fiscal calendar 2026-P07.
     book_date,      --| Book day of the usage.
     account,        --| Name of the account in the config.
     cost_center,    --| Cost centre; (unallocated) if none was assigned.
@@ -22,12 +23,12 @@ CREATE VIEW charged_in_each (
     book,           --| net_cost × rate; NULL of a row in the currency of the costs.
     lacking         --| Whether there is no rate, so that sums are unknown.
 ) AS
-SELECT c.billing_month, c.book_date, c.account, c.cost_center, c.team, c.project, c.environment, c.model, c.currency,
-    c.net_cost AS own, NULL::DECIMAL(38,22) AS book, false AS lacking
+SELECT c.billing_month, c.period, c.book_date, c.account, c.cost_center, c.team, c.project, c.environment, c.model,
+    c.currency, c.net_cost AS own, NULL::DECIMAL(38,22) AS book, false AS lacking
 FROM chargeback_daily /* ever */ c CROSS JOIN finance_settings s
 WHERE s.book_currency IS NULL OR c.currency IS DISTINCT FROM s.book_currency
 UNION ALL
-SELECT c.billing_month, c.book_date, c.account, c.cost_center, c.team, c.project, c.environment, c.model,
+SELECT c.billing_month, c.period, c.book_date, c.account, c.cost_center, c.team, c.project, c.environment, c.model,
     s.book_currency, NULL, c.net_cost * r.rate, c.net_cost IS NOT NULL AND r.rate IS NULL
 FROM chargeback_daily /* ever */ c JOIN finance_settings s ON s.book_currency IS NOT NULL
 LEFT JOIN book_rates r ON r.currency = c.currency AND r.book_date = c.book_date;

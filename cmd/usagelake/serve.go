@@ -1,0 +1,123 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/usagelake/usagelake/jobs"
+	"github.com/usagelake/usagelake/jobs/config"
+	"github.com/usagelake/usagelake/jobs/schedule"
+	"github.com/usagelake/usagelake/jobs/serve"
+	"github.com/usagelake/usagelake/jobs/serve/finance"
+	"github.com/usagelake/usagelake/load/publish"
+	"github.com/usagelake/usagelake/load/query"
+)
+
+func (a *app) serveCommand() *cobra.Command {
+	var listen string
+	c := &cobra.Command{
+		Use:   "serve",
+		Short: "Finance's page and the status page, without the daemon",
+		Long: `serve shows the published file in a browser, until it is told to stop: /finance/ has the months, every report,
+the records behind a figure, the twenty questions and a box for SQL; / is the status page of the exports. It reads the
+lake, changes nothing and needs no lock and no key. A file that is published meanwhile is shown at once.
+
+Without viewers it listens on loopback alone, and whoever can ask sees all. serve: viewers: in the config says who may
+look, and at which cost centres, teams or accounts. The daemon (usagelake schedule) has the same pages.
+See docs/page.md.`,
+		Example: `  usagelake serve                             http://127.0.0.1:8080/finance/
+  usagelake serve --listen 127.0.0.1:9000
+  usagelake serve --lake usagelake-demo`,
+		RunE: func(c *cobra.Command, _ []string) error { return a.serve(c.Context(), listen) },
+	}
+	c.Flags().StringVar(&listen, "listen", "",
+		"`address`: HOST:PORT or unix:/PATH (default serve: listen:, else "+config.DefaultServe+")")
+	return c
+}
+
+// guarded says that whoever asks over HTTP has to say who it is.
+func guarded(cfg *config.Config) bool {
+	return cfg.Schedule.TokenEnv != "" || cfg.Schedule.TokenFile != "" || len(cfg.Serve.Viewers) > 0
+}
+
+// serve shows the lake until ctx ends.
+func (a *app) serve(ctx context.Context, listen string) error {
+	cfg, err := a.lakeConfig()
+	if err != nil {
+		return err
+	}
+	if listen == "" {
+		listen = cfg.Serve.Listen
+	}
+	if err := serve.CheckAddress(listen, guarded(cfg)); err != nil {
+		return config.Usage("", "%w", err)
+	}
+	if _, err := cfg.Schedule.Token(a.Getenv); err != nil {
+		return err
+	}
+	if errs := cfg.Serve.Check(a.Getenv); len(errs) > 0 {
+		return errors.Join(errs...)
+	}
+	log := a.scheduleLog()
+	current := func() *config.Config { return cfg }
+	options := a.serveOptions(current, func() schedule.State { return schedule.State{} }, log)
+	options.Finance = a.finance(current, log)
+	defer options.Finance.Close()
+	listener, err := serve.Listen(listen, guarded(cfg))
+	if err != nil {
+		return &config.Hint{Err: err, Hint: "is another program there? Name another address with --listen"}
+	}
+	where := listen
+	if !strings.HasPrefix(listen, "unix:") {
+		where = "http://" + listener.Addr().String() + finance.Root
+	}
+	if !a.quiet {
+		fmt.Fprintf(a.Stderr, "Finance's page is at %s   (Ctrl-C ends it)\n", where)
+	}
+	if err := serve.New(options).Serve(ctx, listener); err != nil {
+		return err
+	}
+	return context.Cause(ctx) // it ends by a signal alone
+}
+
+// finance is finance's page of a set-up.
+func (a *app) finance(cfg func() *config.Config, log *slog.Logger) *finance.Site {
+	return finance.New(finance.Options{
+		Lake: func() (*publish.Lake, error) {
+			lake, err := publish.Open(cfg().Lake, a.env().LakeOptions(cfg()))
+			if err != nil {
+				return nil, jobs.NoLake(err)
+			}
+			return lake, nil
+		},
+		Viewers:  func() ([]finance.Viewer, error) { return a.viewers(cfg()), nil },
+		Operator: "/", Version: version(), Now: a.Now, Logger: log,
+	})
+}
+
+// viewers are those of the config, and who has the schedule's token.
+func (a *app) viewers(cfg *config.Config) []finance.Viewer {
+	var out []finance.Viewer
+	for _, v := range cfg.Serve.Viewers {
+		one := finance.Viewer{Name: v.Name, All: v.Sees == config.SeesAll, Scope: v.Scope()}
+		if v.Header == "" {
+			one.Token = func() (string, error) { return v.Token(a.Getenv) }
+		} else {
+			one.Header, one.Trust = v.Header, v.Networks()
+		}
+		if v.Map != "" {
+			one.People = func() (map[string]query.Scope, error) { return v.People() }
+		}
+		out = append(out, one)
+	}
+	if s := cfg.Schedule; s.TokenEnv != "" || s.TokenFile != "" {
+		out = append(out, finance.Viewer{Name: config.OperatorViewer, All: true,
+			Token: func() (string, error) { return s.Token(a.Getenv) }})
+	}
+	return out
+}

@@ -1,0 +1,151 @@
+package finance
+
+import (
+	"net/http"
+	"os"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/usagelake/usagelake/load/publish"
+	"github.com/usagelake/usagelake/load/report"
+	"github.com/usagelake/usagelake/schemas"
+	"github.com/usagelake/usagelake/schemas/schemastest"
+)
+
+// publishMore publishes a day more.
+func (w *world) publishMore() {
+	w.w.Day(schemas.Partition{Account: "acme", Date: schemastest.Date("2026-11-04")},
+		[4]string{"rec-own-new", "tk_own2", "model-own", "5"})
+	w.w.Publish(publish.PublishOptions{Finance: w.finance})
+}
+
+// They only look, and share a lake.
+func TestPages(t *testing.T) {
+	w := newWorld(t)
+	for name, f := range map[string]func(*testing.T, *world){"every report has its page": everyReportHasItsPage,
+		"bad input is a page": badInputIsAPage, "records sum to the figure": recordsSumToTheFigure,
+		"a row leads to what is behind it": aRowLeadsToWhatIsBehindIt} {
+		t.Run(name, func(t *testing.T) { f(t, w) })
+	}
+}
+
+func everyReportHasItsPage(t *testing.T, w *world) {
+	for _, r := range report.Reports() {
+		rec := w.get(r.Name, tokenAll)
+		if rec.Code != http.StatusOK {
+			t.Errorf("%s: %d", r.Name, rec.Code)
+			continue
+		}
+		for _, want := range []string{`aria-current="page"`, "Completeness:", "Published ", `class="skip"`} {
+			if !strings.Contains(rec.Body.String(), want) {
+				t.Errorf("%s lacks %q", r.Name, want)
+			}
+		}
+		if strings.Contains(rec.Body.String(), "<script") || strings.Contains(rec.Body.String(), " style=") {
+			t.Errorf("%s has a script or a style that its policy refuses", r.Name)
+		}
+	}
+}
+
+// Each mistake is a page that says so, and shows no figure.
+func badInputIsAPage(t *testing.T, w *world) {
+	for path, want := range map[string]struct {
+		code int
+		say  string
+	}{
+		"nope":                      {404, "There is no such page"},
+		"chargeback.exe":            {404, "There is no such page"},
+		"chargeback?period=2026-13": {400, "There is no such period"},
+		"chargeback?period=2026-10&from=2026-10-01": {400, "both a period and days"},
+		"chargeback?from=2026-10-05&to=2026-10-01":  {400, "is not before"},
+		"records?from=2026-10-05&to=2026-10-01":     {400, "It ends before it begins"},
+		"budget?from=2026-10-05":                    {400, "takes whole months"},
+		"chargeback?cost_center=cc-9":               {400, "nothing in the published file is called that"},
+		"chargeback?by=nothing":                     {400, "o dimension"},
+		"reconciliation?team=team-2":                {400, "be narrowed by"},
+		"chargeback?colour=red":                     {400, "means nothing here"},
+		"chargeback?period=2026-10&period=2026-11":  {400, "more than once"},
+		"top?top=x":                             {400, "no number"},
+		"records?page=0":                        {400, "no number"},
+		"chargeback.csv?table=nope":             {400, "has no table"},
+		sqlPath("SELECT nonsense FROM nowhere"): {400, "nowhere"},
+		sqlPath("DROP TABLE usage"):             {400, "one statement that reads"},
+		sqlPath(strings.Repeat("-", 9000)):      {400, "too long"},
+	} {
+		rec := w.get(path, tokenAll)
+		text := strings.ReplaceAll(rec.Body.String(), "&#39;", "'")
+		if rec.Code != want.code || !strings.Contains(text, want.say) {
+			t.Errorf("%s: %d, want %d and %q", path, rec.Code, want.code, want.say)
+		}
+		if strings.Contains(text, "777.77") {
+			t.Errorf("%s shows figures", path)
+		}
+	}
+}
+
+func TestALakeThatIsGoneIsAPage(t *testing.T) {
+	w := newWorld(t)
+	if err := os.Rename(w.w.Lake.Dir(), w.w.Lake.Dir()+"-moved"); err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range []string{"", "chargeback", "records", sqlPath("FROM usage"), "chargeback.csv"} {
+		rec := w.get(path, tokenAll)
+		if rec.Code != http.StatusServiceUnavailable || !strings.Contains(rec.Body.String(), "being moved") ||
+			strings.Contains(rec.Body.String(), w.w.Lake.Dir()) {
+			t.Errorf("%s: %d", path, rec.Code)
+		}
+	}
+}
+
+// The records behind a figure sum to it.
+func recordsSumToTheFigure(t *testing.T, w *world) {
+	text := w.get("records?period=2026-11&token_id=tk_hidden6", tokenAll).Body.String()
+	for _, want := range []string{"1,555.54", "rec-hidden-2026-11-02", "rec-hidden-2026-11-03", "page 1 of 1"} {
+		if !strings.Contains(text, want) {
+			t.Errorf("no %q", want)
+		}
+	}
+	if strings.Contains(text, "rec-own") || strings.Contains(text, "2026-10-30") {
+		t.Error("other records, too")
+	}
+}
+
+// What a cell leads to is what is behind it.
+func aRowLeadsToWhatIsBehindIt(t *testing.T, w *world) {
+	for path, want := range map[string][]string{
+		"chargeback?period=2026-11": {`/finance/chargeback?by=team%2Cmodel&amp;cost_center=cc-6&amp;period=2026-11"`},
+		"chargeback?period=2026-11&cost_center=cc-6&by=team,token": {
+			`/finance/records?cost_center=cc-6&amp;period=2026-11&amp;team=team-6&amp;token_id=tk_hidden6"`},
+		"chargeback?period=2026-11&by=day": {`/finance/records?from=2026-11-02&amp;to=2026-11-03"`},
+		"":                                 {`/finance/chargeback?period=2026-10"`},
+	} {
+		text := strings.ReplaceAll(w.get(path, tokenAll).Body.String(), "&#43;", "+")
+		for _, l := range want {
+			if !strings.Contains(text, l) {
+				t.Errorf("%s lacks a link to %s", path, l)
+			}
+			if rec := w.get(strings.ReplaceAll(strings.TrimSuffix(strings.TrimPrefix(l, Root), `"`), "&amp;", "&"),
+				tokenAll); rec.Code != 200 {
+				t.Errorf("%s: %d", l, rec.Code)
+			}
+		}
+	}
+}
+
+// The twenty are those of the docs.
+func TestTheQuestionsAreThoseOfTheDocs(t *testing.T) {
+	b, err := os.ReadFile("../../../docs/questions.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := regexp.MustCompile("(?m)^[0-9]+\\. \\[(.*)\\]\\(.*\\) `(.*)`$").FindAllStringSubmatch(string(b), -1)
+	if len(all) != len(twenty) {
+		t.Fatalf("%d questions", len(all))
+	}
+	for i, m := range all {
+		if twenty[i] != (question{m[1], m[2]}) {
+			t.Errorf("%d: %+v, the docs have %q", i+1, twenty[i], m[1:])
+		}
+	}
+}

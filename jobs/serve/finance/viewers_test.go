@@ -1,0 +1,320 @@
+package finance
+
+import (
+	"context"
+	"net/http"
+	"net/url"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/usagelake/usagelake/load/query"
+	"github.com/usagelake/usagelake/load/report"
+)
+
+// attacks are statements by which somebody may look for more than is his. {lake} is the lake's directory.
+var attacks = []string{
+	"FROM usage.main.chargeback_daily", "FROM usage.usage", "FROM usage.main.usage", "FROM main.allocations",
+	"FROM usage.main.allocation_keys", "FROM usage.main.allocation_rules", "FROM usage.main.names", "FROM usage.runs",
+	"FROM usage.main.invoice_lines", "FROM usage.main.budgets", "FROM usage.main.balance", "FROM usage.main.partitions",
+	"FROM usage.main.unit_prices", "FROM usage.main.focus_charges", "FROM focus_closed", "FROM usage.main.meta",
+	"SUMMARIZE usage", "SUMMARIZE usage.main.chargeback_daily", "DESCRIBE usage", "SHOW ALL TABLES", "SHOW DATABASES",
+	"FROM information_schema.tables", "FROM information_schema.columns", "FROM duckdb_databases()", "FROM duckdb_tables()",
+	"FROM duckdb_columns()", "FROM duckdb_constraints()", "FROM duckdb_settings()", "FROM duckdb_temporary_files()",
+	"FROM duckdb_views()", "FROM pragma_storage_info('chargeback_daily')", "FROM pragma_database_size()",
+	"FROM temp.chargeback_ever", "FROM whole_budget_status", "FROM usagelake_answer", "FROM chargeback_ever",
+	"FROM carved.main.usage", "FROM read_parquet('{lake}/usage/**/*.parquet')", "FROM '{lake}/usage.duckdb'",
+	"FROM read_text('{lake}/usagelake.yaml')", "FROM read_blob('{lake}/usage.duckdb')", "FROM glob('{lake}/**')",
+	"FROM read_csv('/etc/passwd')", "ATTACH '{lake}/usage.duckdb' AS x", "FROM query('FROM usage')",
+	"FROM query_table('usage')", "SELECT getenv('HOME')", "FROM duckdb_secrets()", "FROM duckdb_logs()",
+	"EXPLAIN ANALYZE FROM usage.main.chargeback_daily", "PRAGMA database_list", "SET enable_external_access = true",
+	"COPY usage TO '/tmp/x.csv'", "CREATE TABLE x AS FROM usage", "SELECT 1; SELECT 2", "FROM allocation_explain('x')",
+	"SELECT * FROM chargeback_daily c FULL JOIN usage u ON true",
+}
+
+// Whatever a viewer asks for, by whatever way, names nobody else and has no figure of anybody else.
+func TestAViewerIsAnsweredWithNothingOfOthers(t *testing.T) {
+	w := newWorld(t)
+	for token, never := range map[string][]string{tokenSearch: hiddenOfSearch, tokenAcme: hiddenOfAcme} {
+		var paths []string
+		add := func(p ...string) { paths = append(paths, p...) }
+		add("", "records", "records.csv", "questions", "sql", "nope", "chargeback.exe", "sign-in")
+		for _, r := range report.Reports() {
+			add(r.Name)
+		}
+		if token == tokenAcme { // its file differs in which tables have rows
+			attacks := []string{"FROM usage.main.balance", "FROM usage.main.invoice_lines", "FROM usage.main.names",
+				"FROM usage.main.allocation_keys", "FROM usage.main.coverage", "FROM usage.main.unit_prices"}
+			for _, a := range attacks {
+				add(sqlPath(a))
+			}
+		} else {
+			for _, a := range attacks {
+				add(sqlPath(strings.ReplaceAll(a, "{lake}", w.w.Lake.Dir())))
+			}
+			for _, q := range twenty {
+				add(sqlPath(q.statement()))
+			}
+			add("sql.csv?" + url.Values{"q": {"FROM chargeback_daily"}}.Encode())
+		}
+		add("statement.xlsx?period=2026-11", "chargeback.html", "statement.json", "chargeback.csv?by=token,user,model,day",
+			"chargeback?from=2026-10-01&to=2026-12-01",
+			"chargeback?cost_center=zz", "chargeback?account=zz", "chargeback?model=zz", "records?model=zz",
+			"chargeback?period=1999-01", "records?period=2026-10", "records?token_id=zz", "top?top=1000")
+		seen := map[string]bool{}
+		links := regexp.MustCompile(`href="/finance/([^"]*)"`)
+		for n := 0; n < len(paths); n++ {
+			path := paths[n]
+			if seen[path] {
+				continue
+			}
+			seen[path] = true
+			rec := w.get(path, token)
+			if rec.Code >= 500 {
+				t.Errorf("%s: %d", path, rec.Code)
+			}
+			text := texts(t, rec)
+			for _, h := range never {
+				if at := strings.Index(text, h); at >= 0 {
+					t.Errorf("%s: %s of somebody else: …%s…", path, h, text[max(0, at-120):min(len(text), at+80)])
+				}
+			}
+			// What the first page and a chargeback link to, too: the rest is more of the same.
+			if path == "chargeback" && token == tokenSearch {
+				for _, m := range links.FindAllStringSubmatch(text, 12) {
+					add(strings.ReplaceAll(m[1], "&amp;", "&"))
+				}
+			}
+		}
+		// The same names to who sees all, so that the search can find something.
+		if token == tokenSearch {
+			all := texts(t, w.get("chargeback?by=cost_center,token,model", tokenAll))
+			for _, h := range []string{"cc-6", "tk_hidden6", "model-hidden0", "777.77", "Hidden centre"} {
+				if !strings.Contains(all, h) {
+					t.Errorf("who sees all doesn't see %s", h)
+				}
+			}
+		}
+	}
+}
+
+// Another's name is answered as one that nobody has.
+func TestAnothersNameIsNobodys(t *testing.T) {
+	w := newWorld(t)
+	for _, path := range []string{"chargeback?cost_center=", "records?cost_center=", "top?account=", "prices?model="} {
+		real := map[string]string{"chargeback?cost_center=": "cc-6", "records?cost_center=": "cc-6",
+			"top?account=": "hiddenacct", "prices?model=": "model-hidden"}[path]
+		a, b := w.get(path+real, tokenSearch), w.get(path+"zz", tokenSearch)
+		hide := func(s, name string) string { return strings.ReplaceAll(s, name, "NAME") }
+		if a.Code != http.StatusBadRequest || b.Code != a.Code {
+			t.Errorf("%s: %d and %d", path, a.Code, b.Code)
+		}
+		// The nearest names differ by what was asked for; that they are the viewer's own, the test above holds.
+		if cut := func(s, name string) string {
+			before, _, _ := strings.Cut(hide(s, name), "the nearest are")
+			return before
+		}; cut(a.Body.String(), real) != cut(b.Body.String(), "zz") {
+			t.Errorf("%s: the two answers differ", path)
+		}
+	}
+}
+
+// What a viewer is told of his is what a report of who sees all says of him.
+func TestAViewersFiguresAreThoseOfTheReport(t *testing.T) {
+	w := newWorld(t)
+	for token, scope := range map[string]query.Scope{tokenSearch: {CostCenters: []string{"cc-2"}},
+		tokenAcme: {Accounts: []string{"acme"}}} {
+		for _, name := range []string{"chargeback", "top", "unit-cost"} {
+			doc, err := report.Build(context.Background(), w.w.Lake,
+				report.Options{Name: name, Scope: scope, Now: noon, Version: "test"})
+			if err != nil {
+				t.Fatal(err)
+			}
+			var told strings.Builder
+			if err := doc.CSV(&told); err != nil {
+				t.Fatal(err)
+			}
+			rec := w.get(name+".csv", token)
+			// How complete a viewer's month is, is said of his accounts.
+			lacking := regexp.MustCompile(`"[0-9]+ of 720 hours[^"]*"`)
+			got, want := lacking.ReplaceAllString(rec.Body.String(), ""), lacking.ReplaceAllString(told.String(), "")
+			if rec.Code != http.StatusOK || got != want {
+				t.Errorf("%s of %+v: %d\n%s\nwant\n%s", name, scope, rec.Code, got, want)
+			}
+		}
+	}
+}
+
+func TestWhoMayLook(t *testing.T) {
+	w := newWorld(t)
+	header := func(value, from string) func(*http.Request) {
+		return func(r *http.Request) {
+			r.Header.Set("X-Forwarded-Email", value)
+			r.RemoteAddr = from
+		}
+	}
+	both := func(r *http.Request) { r.Header.Add("X-Forwarded-Email", "other@example.com") }
+	for _, c := range []struct {
+		name, token string
+		change      []func(*http.Request)
+		want        int
+	}{
+		{"nobody", "", nil, 401},
+		{"the controller", tokenAll, nil, 200},
+		{"a wrong token", "no-such-token-012345", nil, 401},
+		{"a header", "", []func(*http.Request){header("Ann@Example.com ", "192.0.2.1:9")}, 200},
+		{"a header of an untrusted address", "", []func(*http.Request){header("ann@example.com", "192.0.2.2:9")}, 401},
+		{"a header of nobody on the map", "", []func(*http.Request){header("bob@example.com", "192.0.2.1:9")}, 403},
+		{"two headers", "", []func(*http.Request){header("ann@example.com", "192.0.2.1:9"), both}, 403},
+		{"a wrong token and a good header", "no-such-token-012345", []func(*http.Request){header("ann@example.com",
+			"192.0.2.1:9")}, 401},
+		{"a cookie that nobody has", "", []func(*http.Request){func(r *http.Request) {
+			r.AddCookie(&http.Cookie{Name: sessionCookie, Value: "x"})
+		}}, 401},
+	} {
+		if rec := w.get("questions", c.token, c.change...); rec.Code != c.want {
+			t.Errorf("%s: %d, want %d", c.name, rec.Code, c.want)
+		} else if c.want == 401 && !strings.Contains(rec.Body.String(), `action="/finance/sign-in"`) {
+			t.Errorf("%s: no form", c.name)
+		}
+	}
+	if w.site.Wrong() != 2 {
+		t.Errorf("%d wrong tokens", w.site.Wrong())
+	}
+}
+
+func TestASessionBeginsAndEnds(t *testing.T) {
+	w := newWorld(t)
+	form := url.Values{"token": {tokenSearch}, "next": {"/finance/top?top=3"}}
+	crossSite := func(r *http.Request) { r.Header.Set("Sec-Fetch-Site", "cross-site") }
+	if rec := w.post("sign-in", form, crossSite); rec.Code != 403 {
+		t.Errorf("another site's form: %d", rec.Code)
+	}
+	signIn := func(next string) (*http.Cookie, string) {
+		rec := w.post("sign-in", url.Values{"token": {tokenSearch}, "next": {next}})
+		cookies := rec.Result().Cookies()
+		if rec.Code != http.StatusSeeOther || len(cookies) != 1 {
+			t.Fatalf("sign in: %d", rec.Code)
+		}
+		return cookies[0], rec.Header().Get("Location")
+	}
+	c, to := signIn("/finance/top?top=3")
+	if !c.HttpOnly || c.SameSite != http.SameSiteStrictMode || to != "/finance/top?top=3" ||
+		strings.Contains(c.String(), "search") {
+		t.Errorf("cookie %v, to %s", c, to)
+	}
+	for _, evil := range []string{"//evil.example/finance/", "https://evil.example/finance/", "/\\evil.example",
+		"javascript:x"} {
+		if _, to := signIn(evil); to != Root {
+			t.Errorf("after signing in: %s", to)
+		}
+	}
+	with := func(c *http.Cookie) func(*http.Request) { return func(r *http.Request) { r.AddCookie(c) } }
+	code := func(c *http.Cookie) int { return w.get("questions", "", with(c)).Code }
+	if got := w.get("questions", "", with(c)); got.Code != 200 || !strings.Contains(got.Body.String(), "Sign out") {
+		t.Errorf("signed in: %d", got.Code)
+	}
+	w.post("sign-out", nil, with(c))
+	if code(c) != 401 {
+		t.Error("it goes on after signing out")
+	}
+	c, _ = signIn(Root)
+	w.now = w.now.Add(sessionFor)
+	if code(c) != 401 {
+		t.Error("it goes on for ever")
+	}
+	c, _ = signIn(Root)
+	w.viewers[1].Token = func() (string, error) { return "another-token-0123456789", nil }
+	if code(c) != 401 {
+		t.Error("it outlives its token")
+	}
+}
+
+// Without viewers whoever can ask sees all, as it is without a token.
+func TestWithoutViewersAllIsSeen(t *testing.T) {
+	w := newWorld(t)
+	w.viewers = nil
+	if rec := w.get("chargeback", ""); rec.Code != 200 || !strings.Contains(rec.Body.String(), "cc-6") {
+		t.Errorf("%d", rec.Code)
+	}
+}
+
+// A publish is seen by the next request, and what was carved out of the file before it goes.
+func TestAPublishIsSeenAtOnce(t *testing.T) {
+	w := newWorld(t)
+	old := w.get("chargeback.csv", tokenSearch).Body.String()
+	scratch := func() []string {
+		dirs, err := filepath.Glob(filepath.Join(w.w.Lake.Dir(), ".tmp", "*", "*", "lake"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return dirs
+	}
+	before := scratch()
+	if len(before) != 1 {
+		t.Fatalf("carved: %v", before)
+	}
+	if info, err := os.Stat(filepath.Dir(before[0])); err != nil || info.Mode().Perm() != 0o700 {
+		t.Errorf("others can read it: %v %v", info.Mode(), err)
+	}
+	w.publishMore()
+	if now := w.get("chargeback.csv", tokenSearch).Body.String(); now == old || !strings.Contains(now, "cc-2") {
+		t.Errorf("after a publish:\n%s", now)
+	}
+	if after := scratch(); len(after) != 1 || after[0] == before[0] {
+		t.Errorf("carved after a publish: %v", after)
+	}
+	w.site.Close()
+	if left := scratch(); len(left) != 0 {
+		t.Errorf("left: %v", left)
+	}
+}
+
+// A request that began before a publish ends on the file of before.
+func TestAPublishWaitsForNobody(t *testing.T) {
+	w := newWorld(t)
+	who := &Who{Scope: query.Scope{CostCenters: []string{"cc-2"}}}
+	r, err := w.site.lib.reader(t.Context(), who)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.publishMore()
+	if rec := w.get("", tokenSearch); rec.Code != 200 {
+		t.Fatal(rec.Code)
+	}
+	rows, err := query.Run(t.Context(), r.lake, "SELECT count(*) FROM usage")
+	if err != nil {
+		t.Fatalf("the file of before: %v", err)
+	}
+	for row := range rows.All(t.Context()) {
+		if row[0].Text != "6" {
+			t.Errorf("%s records", row[0].Text)
+		}
+	}
+	if err := rows.Close(); err != nil {
+		t.Error(err)
+	}
+	r.close()
+	if _, err := os.Stat(r.lake.Dir()); !os.IsNotExist(err) {
+		t.Errorf("it is left: %v", err)
+	}
+}
+
+func TestGuessesAreAnsweredOneAfterTheOther(t *testing.T) {
+	w := newWorld(t)
+	codes := make(chan int, 12)
+	began := time.Now()
+	for range cap(codes) {
+		go func() { codes <- w.get("questions", "no-such-token-012345").Code }()
+	}
+	count := map[int]int{}
+	for range cap(codes) {
+		count[<-codes]++
+	}
+	if count[401] == 0 || count[429] == 0 || count[200] > 0 || time.Since(began) < wrongAnswer {
+		t.Errorf("%v in %s", count, time.Since(began))
+	}
+}

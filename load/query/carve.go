@@ -1,0 +1,151 @@
+package query
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/usagelake/usagelake/load/publish"
+)
+
+// Carve makes the published file of a lake, one that has none, of what the scope has of another's: every table and view
+// is there, and has the rows of the scope alone. So whatever is asked of it, by whatever name, can't be answered with
+// what is somebody else's: it isn't there. Narrow is for questions of our own; this is for those of people who may not
+// see the rest.
+//
+// What isn't said here to be of the scope stays empty, a table that is new as well. Figures of an account as a whole
+// (its balance, invoices, the counts of its windows) are in the files of scopes of accounts alone: where the scope is
+// of owners, others have a part in them. Of rules, runs and journals nothing is there, for their texts name others.
+func Carve(ctx context.Context, from, to *publish.Lake, scope Scope) (err error) {
+	if scope.Period != nil || len(scope.Models) > 0 || scope.Where() == (&Scope{}).Where() {
+		return errors.New("carve: the scope names no owner and no account")
+	}
+	d, err := from.OpenPublishedFile(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, d.Close()) }()
+	conn, err := d.Second(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, conn.Close()) }()
+	s := &Snapshot{d: d, conn: conn}
+	if err := s.Narrow(ctx, scope); err != nil {
+		return err
+	}
+	layout, err := s.layout(ctx)
+	if err != nil {
+		return err
+	}
+	// Before any part names chargeback_ever, which stands on nothing else: views that its text names in passing come back
+	// to chargeback_daily.
+	if err := s.define(ctx, "chargeback_daily"); err != nil {
+		return err
+	}
+	return to.Carve(ctx, layout, func(path string) error {
+		exec := func(sql string) error {
+			if err := s.define(ctx, sql); err != nil {
+				return err
+			}
+			_, err := conn.ExecContext(ctx, sql, nil)
+			return err
+		}
+		if err := exec("ATTACH " + publish.SqlPath(path) + " AS " + carved); err != nil {
+			return fmt.Errorf("carve: %w", err)
+		}
+		for _, p := range scope.parts() {
+			if slices.Contains(layout.Views, p.table) {
+				continue
+			}
+			if err := exec("INSERT INTO " + carved + "." + p.table + " BY NAME " + p.rows); err != nil {
+				return fmt.Errorf("carve %s: %w", p.table, err)
+			}
+		}
+		return errors.Join(exec("CHECKPOINT "+carved), exec("DETACH "+carved))
+	})
+}
+
+const carved = "carved"
+
+// part is a table of a carved file, and the query of its rows.
+type part struct{ table, rows string }
+
+// parts are the tables that have rows. A plain name is what Narrow makes of it, one behind the catalog the file's own.
+func (s *Scope) parts() []part {
+	const whole = "usage.main."
+	from := func(table, where string, change ...string) part {
+		columns := "*"
+		if len(change) > 0 {
+			columns = "* REPLACE (" + strings.Join(change, ", ") + ")"
+		}
+		return part{table, "SELECT " + columns + " FROM " + whole + table + " WHERE " + where}
+	}
+	narrowed := func(table string) part { return part{table, "FROM " + table} }
+	// Accounts in which the scope has a charge, and where it names accounts, those.
+	accounts := "account IN (SELECT account FROM chargeback_ever)"
+	if len(s.Accounts) > 0 {
+		accounts = "account IN " + s.list("account")
+	}
+	mine := func(kind, value string) string {
+		var of []string
+		for _, d := range ScopeDimensions {
+			if len(*s.Values(d)) > 0 {
+				of = append(of, fmt.Sprintf("(%s = '%s' AND %s IN %s)", kind, d, value, s.list(d)))
+			}
+		}
+		return strings.Join(of, " AND ") // of two dimensions none is both
+	}
+	out := []part{
+		// Of everybody: the calendar, currencies and their rates, and what the file is.
+		from("meta", "true", "0::BIGINT AS built_rows", "0::BIGINT AS built_bytes", "'' AS balance_digest",
+			"'' AS finance_digest", "'' AS rates_digest", "'all' AS records", "NULL::VARCHAR AS lake"),
+		from("books", "true"), from("periods", "true"), from("book_days", "true"), from("currencies", "true"),
+		from("book_rates", "true"), from("finance_settings", "true"),
+		// Why a month was closed in spite of what, and how complete all of it was, names accounts.
+		from("closed_months", "true", "NULL::VARCHAR AS reason", "NULL::VARCHAR[] AS objections",
+			"NULL::VARCHAR AS completeness", "[]::VARCHAR[] AS prepaid", "'' AS manifest_sha256", "'' AS ruleset",
+			"'' AS run_id", "coalesce((SELECT bool_or(true) FROM chargeback_ever c WHERE c.charge_class = 'Correction' "+
+				"AND month_of(c.book_date) = closed_months.\"month\"), false) AS corrected"),
+		from("accounts", accounts), from("coverage_daily", accounts), from("completeness_monthly", accounts),
+		from("closed_lacking", accounts),
+		// What was used and charged.
+		narrowed("usage"), narrowed("usage_daily"), narrowed("allocated_daily"), narrowed("allocated_model_daily"),
+		narrowed("ext_daily"), narrowed("shared_cost_shares"),
+		{"chargeback_daily", "FROM chargeback_ever"},
+		// A share of a pool is of the cost of somebody's tokens.
+		from("focus_closed", s.Where(), "CASE WHEN pool IS NULL THEN token_id END AS token_id",
+			"CASE WHEN pool IS NULL THEN user_id END AS user_id",
+			"CASE WHEN pool IS NULL THEN custom_user_id END AS custom_user_id"),
+		{"allocations", "SELECT * REPLACE (NULL::VARCHAR AS source, '' AS ruleset) FROM " + whole + "allocations " +
+			"WHERE allocation_id IN (SELECT allocation_id FROM allocated_daily)"},
+		{"allocation_keys", "FROM " + whole + "allocation_keys WHERE " + accounts +
+			" AND allocation_id IN (SELECT allocation_id FROM allocated_daily)"},
+		from("budgets", mine(`"scope"`, "scope_value")),
+		from("metric_lines", mine(`"scope"`, "scope_value"), "'' AS source"),
+		{"names", "SELECT n.* FROM " + whole + `names n WHERE (n.kind, n.id) IN (
+			SELECT unnest([('token', token_id), ('user', user_id), ('model', model)]) FROM allocated_daily
+			UNION SELECT unnest([('cost_center', cost_center), ('account', account), ('model', model)])
+			FROM chargeback_ever)`},
+	}
+	if len(s.CostCenters) > 0 {
+		// A mark-up of no cost centre by name is that of each that has none.
+		out = append(out, from("markups", "cost_center IS NULL OR cost_center IN "+s.list("cost_center")),
+			from("closed_markups", "cost_center IN "+s.list("cost_center")))
+	}
+	if s.Owned() {
+		// Which time was fetched is what the figures hang on; how much came of it is everybody's.
+		return append(out,
+			from("coverage", accounts, "NULL::BIGINT AS announced", "0::BIGINT AS listed", "0::BIGINT AS lacking",
+				"0::BIGINT AS records", "0::BIGINT AS pages", "0::BIGINT AS requests", "'' AS run_id"),
+			part{"unit_prices", "SELECT p.* REPLACE (0::BIGINT AS requests) FROM unit_prices p"})
+	}
+	return append(out, from("coverage", accounts), from("partitions", accounts, "NULL::VARCHAR AS records_file"),
+		from("day_issues", accounts),
+		from("account_overlaps", accounts+" AND other IN "+s.list("account")), from("quarantine", accounts),
+		from("unit_prices", accounts), from("balance", accounts), from("invoice_lines", accounts, "'' AS source"),
+		from("top_ups", accounts, "'' AS source"), from("account_billing", accounts),
+		from("prepaid_ledger", accounts, "NULL::VARCHAR AS source"))
+}
