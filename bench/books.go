@@ -125,7 +125,8 @@ func (b *bench) booking(s *section) error {
 		s.atMost(fmt.Sprintf("%s, %s top-ups ÷ one, CPU", when, thousands(manyTopUps)), 1.05,
 			ratio(f(booksTopUps, when, "cpu"), f(booksTopUp, when, "cpu")).median(), "%.2f")
 	}
-	s.fact("The lake has %s records of %d days. Each way in its turn builds the file from nothing, and then has one day in "+
+	s.fact("The lake has %s records of %d days. Each way in its turn builds the file from nothing, and then has "+
+		"one day in "+
 		"the middle fetched anew and published.", thousands(float64(truth.Records)), days)
 	s.fact("What is topped up in all is what the usage comes to, at equal parts over the days.")
 	return nil

@@ -38,7 +38,8 @@ func childExact(ctx context.Context, args []string, out *answer) error {
 			Body: []byte(`{"data":{"list":[` + strings.Join(records, ",") + `],"total":3}}`)}}); err != nil {
 		return err
 	}
-	if _, err := jobs.Rebuild(ctx, setUp(args[0], "", ""), environment(time.Now, "", nil), jobs.RebuildOptions{}); err != nil {
+	if _, err := jobs.Rebuild(ctx, setUp(args[0], "", ""), environment(time.Now, "", nil),
+		jobs.RebuildOptions{}); err != nil {
 		return err
 	}
 	db, err := sql.Open("duckdb", "")

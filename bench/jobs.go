@@ -36,7 +36,8 @@ func setUp(lake, base, books string) *config.Config {
 	if rules := filepath.Join(lake+".finance", "allocation.yaml"); fileExists(rules) {
 		c.Allocation.Rules = rules
 		for _, model := range []string{"", "gpt-5", "claude-opus-4.1", "gemini-2.5-pro"} {
-			c.Budgets = append(c.Budgets, config.Budget{Name: "budget " + model, Model: model, Amount: "10000", Currency: "USD"})
+			c.Budgets = append(c.Budgets, config.Budget{Name: "budget " + model, Model: model, Amount: "10000",
+				Currency: "USD"})
 		}
 	}
 	keepBooks(c, books)
@@ -113,7 +114,8 @@ func childExport(ctx context.Context, args []string, out *answer) error {
 	return nil
 }
 
-// childChange fetches one day anew and publishes it, by the books of a kind: the lake is otherwise as it was. What is told is the publishing's.
+// childChange fetches one day anew and publishes it, by the books of a kind: the lake is otherwise as it was.
+// What is told is the publishing's.
 func childChange(ctx context.Context, args []string, out *answer) error {
 	t, err := readTruth(args[0])
 	if err != nil {
@@ -141,16 +143,18 @@ func childChange(ctx context.Context, args []string, out *answer) error {
 	return nil
 }
 
-// childNights is a year of nightly exports: a new day, late records of the days before it, days fetched anew each week.
+// childNights is a year of nightly exports: a new day, late records of the days before it, days fetched anew
+// each week.
 // After each the published file is asked how much of it is dead.
 func childNights(ctx context.Context, args []string, out *answer) error {
 	nights, perDay := atoi(args[1]), atoi(args[2])
 	at := clock
 	now := func() time.Time { return at }
 	p, err := portal.New(portal.Options{Seed: 11, Now: now, Start: clock.AddDate(0, 0, -3).Truncate(24 * time.Hour),
-		Limit:  portal.LimitOptions{Kind: portal.Off},
-		Faults: portal.Faults{Gzip: "off", Late: 0.01, LateBy: 30 * time.Hour, Corrected: 0.005, CorrectedBy: 36 * time.Hour},
-		Orgs:   []portal.OrgOptions{{ID: org, RecordsPerDay: float64(perDay)}}})
+		Limit: portal.LimitOptions{Kind: portal.Off},
+		Faults: portal.Faults{Gzip: "off", Late: 0.01, LateBy: 30 * time.Hour, Corrected: 0.005,
+			CorrectedBy: 36 * time.Hour},
+		Orgs: []portal.OrgOptions{{ID: org, RecordsPerDay: float64(perDay)}}})
 	if err != nil {
 		return err
 	}
@@ -237,7 +241,8 @@ func deadSpace(ctx context.Context, path string) (dead, size float64, err error)
 	if err != nil {
 		return 0, 0, err
 	}
-	// DuckDB cuts free blocks off the end of a file after it has counted them: a reader is told of some that aren't there.
+	// DuckDB cuts free blocks off the end of a file after it has counted them: a reader is told of some that
+	// aren't there.
 	info, err := os.Stat(path)
 	if err != nil {
 		return 0, 0, err
@@ -246,7 +251,8 @@ func deadSpace(ctx context.Context, path string) (dead, size float64, err error)
 	return max(0, size-float64(block*(total-free))), size, nil
 }
 
-// childSettled counts the requests of an export whose days are all there: one for each day of the lookback, and one for
+// childSettled counts the requests of an export whose days are all there: one for each day of the lookback,
+// and one for
 // the balance.
 func childSettled(ctx context.Context, args []string, out *answer) error {
 	at := clock

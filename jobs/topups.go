@@ -125,8 +125,9 @@ func ParseTopUps(name string, b []byte, accounts []string, own bool) ([]schemas.
 		}
 		switch {
 		case own && t.Account != "" && t.Account != accounts[0]:
-			errs = append(errs, r.Wrong("account", "account %q: the file is of the account %s: write the line into the file of %[1]q, "+
-				"or into one of topups: of the whole config", t.Account, accounts[0]))
+			errs = append(errs, r.Wrong("account",
+				"account %q: the file is of the account %s: write the line into the file of %[1]q, "+
+					"or into one of topups: of the whole config", t.Account, accounts[0]))
 		case t.Account == "" && len(accounts) == 1:
 			t.Account = accounts[0]
 		case t.Account == "":
@@ -138,8 +139,9 @@ func ParseTopUps(name string, b []byte, accounts []string, own bool) ([]schemas.
 			case err != nil:
 				errs = append(errs, fmt.Errorf("expires: %w", err))
 			case day <= t.Date:
-				errs = append(errs, r.Wrong("expires", "it expires on %s, not after its date %s: write the first day on which it no "+
-					"longer pays, or nothing if it doesn't expire", day, t.Date))
+				errs = append(errs, r.Wrong("expires",
+					"it expires on %s, not after its date %s: write the first day on which it no "+
+						"longer pays, or nothing if it doesn't expire", day, t.Date))
 			}
 			t.Expires = &day
 		}

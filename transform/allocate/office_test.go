@@ -34,7 +34,8 @@ func office(t *testing.T, locale, format string, files ...string) []string {
 		0o600); err != nil {
 		t.Fatal(err)
 	}
-	args := append([]string{"-env:UserInstallation=file://" + profile, "--headless", "--norestore", "--convert-to", format,
+	args := append([]string{"-env:UserInstallation=file://" + profile, "--headless", "--norestore",
+		"--convert-to", format,
 		"--outdir", dir}, files...)
 	out, err := exec.CommandContext(t.Context(), path, args...).CombinedOutput()
 	if err != nil {
@@ -94,7 +95,8 @@ func TestWhatLibreOfficeSavesIsRead(t *testing.T) {
 	}
 	// Separator, quotes, UTF-8 or UTF-16, from line 1, the settings' language, as the cells show it.
 	const commas, semicolons, unicode = `csv:Text - txt - csv (StarCalc):44,34,76,1,,0,false,true`,
-		`csv:Text - txt - csv (StarCalc):59,34,76,1,,0,false,true`, `csv:Text - txt - csv (StarCalc):9,34,65535,1,,0,false,true`
+		`csv:Text - txt - csv (StarCalc):59,34,76,1,,0,false,true`,
+		`csv:Text - txt - csv (StarCalc):9,34,65535,1,,0,false,true`
 	type shown struct{ dates, numbers, want string }
 	for _, x := range []struct {
 		locale, format string
@@ -119,7 +121,8 @@ func TestWhatLibreOfficeSavesIsRead(t *testing.T) {
 				got = err.Error()
 			}
 			if err == nil && got != s.want || !strings.Contains(got, s.want) {
-				t.Errorf("%s, %s, %s as %s: %s\nof\n%s", x.locale, s.dates, s.numbers, x.format, got, saved[:min(len(saved), 300)])
+				t.Errorf("%s, %s, %s as %s: %s\nof\n%s", x.locale, s.dates, s.numbers, x.format, got,
+					saved[:min(len(saved), 300)])
 			}
 		}
 	}

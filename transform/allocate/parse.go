@@ -46,7 +46,8 @@ var (
 	targetKeys = append(slices.Clone(attributes), "share", "weight")
 )
 
-// Parse reads a rules file: a table if its name ends in .csv or .xlsx, else YAML. open reads the tables it names; their names are
+// Parse reads a rules file: a table if its name ends in .csv or .xlsx, else YAML. open reads the tables it
+// names; their names are
 // relative and stay below the file's directory. Of each file up to 100 mistakes are reported, a line each, with its
 // file and line.
 func Parse(file File, open func(name string) ([]byte, error)) (*Rules, error) {
@@ -72,7 +73,8 @@ func IsTable(name string) bool {
 	return slices.Contains([]string{".csv", ".xlsx"}, strings.ToLower(filepath.Ext(name)))
 }
 
-// parser is a rules file that is being read. It goes on after a mistake, with what can be made of the rest, so that all
+// parser is a rules file that is being read. It goes on after a mistake, with what can be made of the rest, so
+// that all
 // are told at once; what it has made is of use only if there was none.
 type parser struct {
 	name string
@@ -92,7 +94,8 @@ type parser struct {
 func (p *parser) bad(line int, format string, args ...any) {
 	// full is set by the mistake that has no place any more: a hundred are not too many.
 	if p.full = len(p.mistakes) >= maxMistakes; !p.full {
-		p.mistakes = append(p.mistakes, mistake{line, fmt.Errorf("%s:%d: "+format, append([]any{p.name, line}, args...)...)})
+		p.mistakes = append(p.mistakes, mistake{line, fmt.Errorf("%s:%d: "+format, append([]any{p.name, line},
+			args...)...)})
 	}
 }
 
@@ -447,7 +450,8 @@ func possible(name, pattern string) error {
 		return nil
 	}
 	if n, err := strconv.ParseInt(g.text(), 10, 64); err != nil || strconv.FormatInt(n, 10) != g.text() {
-		return fmt.Errorf("%s: %s is no channel: write a whole number such as 7, or a pattern like 1*", name, quote(pattern))
+		return fmt.Errorf("%s: %s is no channel: write a whole number such as 7, or a pattern like 1*", name,
+			quote(pattern))
 	}
 	return nil
 }
@@ -516,7 +520,8 @@ func (p *parser) table(name, n *yaml.Node) *table {
 		p.bad(m["key"].Line, "%s: key: write a field", what)
 		return nil
 	}
-	// The name is given to open, which reads a file: it must not lead out of the directory of the rules, nor be a drive or
+	// The name is given to open, which reads a file: it must not lead out of the directory of the rules, nor be a
+	// drive or
 	// a stream where a system has those.
 	if err := nameable(t.file); err != nil {
 		p.bad(m["file"].Line, "%s: file: %w", what, err)
@@ -563,7 +568,8 @@ func (p *parser) versions() {
 		}
 	}
 	for _, id := range slices.Sorted(maps.Keys(byID)) {
-		// As with the rows of a table (overlaps): it is held against the one that ends last, and not against the one before
+		// As with the rows of a table (overlaps): it is held against the one that ends last, and not against the one
+		// before
 		// it. The sort is stable, so that of two that begin on the same day, which is a mistake, the one further down is
 		// named.
 		rules := byID[id]
@@ -572,7 +578,8 @@ func (p *parser) versions() {
 		for i, x := range rules {
 			x.version = i + 1
 			if i > 0 && end(longest.to) > start(x.from) {
-				p.bad(x.line, "rule %s: it is valid at the same time as that of line %d: %s give it another id", id, longest.line,
+				p.bad(x.line, "rule %s: it is valid at the same time as that of line %d: %s give it another id", id,
+					longest.line,
 					ending(longest, x))
 			}
 			if end(x.to) > end(longest.to) {

@@ -94,7 +94,8 @@ func TestMistakesAreReportedWithTheirPlace(t *testing.T) {
 			"a.yaml:5: it is no YAML: did not find expected alphabetic or numeric character: " +
 				"a value that begins with * needs quotes"},
 		{"rules:\n- id: a\n  match:\n    token_id: *prod\n  assign: {team: x}", nil,
-			`a.yaml:4: it is no YAML: unknown anchor 'prod' referenced: a value that begins with * needs quotes, like "*-prod"`},
+			`a.yaml:4: it is no YAML: unknown anchor 'prod' referenced: a value that begins with * needs quotes, like ` +
+				`"*-prod"`},
 		{"rules:\n- id: a\n\tassign: {team: x}", nil,
 			"a.yaml:2: it is no YAML: found a tab character that violates indentation: indent with spaces"},
 		{"rules:\n- {id: a, assign: {team: \"x\\u200b\"}}", nil,
@@ -125,9 +126,11 @@ func TestMistakesAreReportedWithTheirPlace(t *testing.T) {
 			map[string]string{"t.csv": "token_id,team,gl_code\n1,x,#N/A\n2,#REF!,\n3,x,6.1E+13\n"},
 			"t.csv:2: gl_code: #N/A is a formula that failed: mend it in the spreadsheet, or empty the cell\n" +
 				"t.csv:3: team: #REF! is a formula that failed"},
-		{"tables: {t: {file: t.csv, key: token_id}}\n" + ok, map[string]string{"t.csv": "token_id,gl_code\n3,\"6,1E+13\"\n"},
+		{"tables: {t: {file: t.csv, key: token_id}}\n" + ok,
+			map[string]string{"t.csv": "token_id,gl_code\n3,\"6,1E+13\"\n"},
 			"t.csv:2: gl_code: 6,1E+13 is a rounded number"},
-		{"tables: {t: {file: t.csv, key: token_id}}\n" + ok, map[string]string{"t.csv": "\r\ntoken_id;;team;;\r\n1;x;a;;\r\n2;;a;;y\r\n"},
+		{"tables: {t: {file: t.csv, key: token_id}}\n" + ok,
+			map[string]string{"t.csv": "\r\ntoken_id;;team;;\r\n1;x;a;;\r\n2;;a;;y\r\n"},
 			"t.csv:3: column 2 has no name: write one, or delete the column\nt.csv:4: 5 cells, the header has 3"},
 		{"tables: {t: {file: t.csv, key: token_id}}\n" + ok, map[string]string{"t.csv": "token_id,team,team\n"},
 			"t.csv:1: the column team stands twice: delete one"},
@@ -189,7 +192,8 @@ func TestFilesAreReadOnceAndStayBelow(t *testing.T) {
 		opened = append(opened, name)
 		return []byte(fmt.Sprintf("token_id,team\n1,%d\n", len(opened))), nil
 	}
-	r, err := Parse(File{"a.yaml", []byte("tables: {t: {file: t.csv, key: token_id}, u: {file: t.csv, key: token_id}}\n" +
+	r, err := Parse(File{"a.yaml", []byte("tables: {t: {file: t.csv, key: token_id}, u: {file: t.csv, key: " +
+		"token_id}}\n" +
 		"rules: [{id: a, lookup: [t, u]}]")}, open)
 	if err != nil || len(opened) != 1 || len(r.Files()) != 2 || r.Files()[1].Name != "t.csv" {
 		t.Errorf("%v: opened %q", err, opened)
@@ -242,7 +246,10 @@ func FuzzRules(f *testing.F) {
 	f.Add([]byte("a: &a [*a]"))
 	f.Add([]byte("a: &a [x,x]\nb: &b [*a,*a]\nc: &c [*b,*b]\n"))
 	f.Fuzz(func(t *testing.T, content []byte) {
-		r, err := Parse(File{"f.yaml", content}, func(string) ([]byte, error) { return []byte("token_id,team\n1,x\n"), nil })
+		r, err := Parse(File{"f.yaml", content}, func(string) ([]byte,
+			error) {
+			return []byte("token_id,team\n1,x\n"), nil
+		})
 		answers(t, r, err)
 	})
 }

@@ -77,7 +77,8 @@ func ReadSheet(name string, content []byte, known func(column string) error, has
 	return errors.Join(errs...)
 }
 
-// misspelt is the one of the known words that a word of five letters or more is likely to be; "" if it is none of them.
+// misspelt is the one of the known words that a word of five letters or more is likely to be; "" if it is none
+// of them.
 func misspelt(word string, known []string) string {
 	for _, k := range known {
 		if min(len(word), len(k)) >= 5 && words.EditDistance(word, k) <= 2 {
@@ -87,7 +88,8 @@ func misspelt(word string, known []string) string {
 	return ""
 }
 
-// Ours judges, for ReadSheet, the columns of a file that some other system wrote: what isn't among ours is passed over,
+// Ours judges, for ReadSheet, the columns of a file that some other system wrote: what isn't among ours is
+// passed over,
 // such as vat and description, but not what is likely to be one of ours, misspelt.
 func Ours(columns []string) func(string) error {
 	return func(c string) error {
@@ -292,7 +294,8 @@ func (s *sheet) mergers() []error {
 	return errs
 }
 
-// Row is a row of a table. What is wrong with a cell that is asked for is reported with the row, whatever is made of it.
+// Row is a row of a table. What is wrong with a cell that is asked for is reported with the row, whatever is
+// made of it.
 type Row struct {
 	Line  int // of the file, from 1; of a workbook the row
 	sheet *sheet
