@@ -126,8 +126,7 @@ func (b *bench) booking(s *section) error {
 			ratio(f(booksTopUps, when, "cpu"), f(booksTopUp, when, "cpu")).median(), "%.2f")
 	}
 	s.fact("The lake has %s records of %d days. Each way in its turn builds the file from nothing, and then has "+
-		"one day in "+
-		"the middle fetched anew and published.", thousands(float64(truth.Records)), days)
+		"one day in the middle fetched anew and published.", thousands(float64(truth.Records)), days)
 	s.fact("What is topped up in all is what the usage comes to, at equal parts over the days.")
 	return nil
 }

@@ -251,9 +251,8 @@ func deadSpace(ctx context.Context, path string) (dead, size float64, err error)
 	return max(0, size-float64(block*(total-free))), size, nil
 }
 
-// childSettled counts the requests of an export whose days are all there: one for each day of the lookback,
-// and one for
-// the balance.
+// childSettled counts the requests of an export whose days are all there: one for each day of the lookback, and one
+// for the balance.
 func childSettled(ctx context.Context, args []string, out *answer) error {
 	at := clock
 	now := func() time.Time { return at }

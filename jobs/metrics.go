@@ -35,12 +35,10 @@ func ReadMetrics(cfg *config.Config) ([]schemas.MetricLine, error) {
 	return out, nil
 }
 
-// ParseMetrics reads a file of what the company counted or earned: a table of metric, value, and period
-// (2026-10) or date, the book day; and where they are known one of cost_center, team, project, environment,
-// account and
-// model, which it is for, and the currency of an amount. Other columns are passed over. Every mistake is
-// reported, with
-// its line.
+// ParseMetrics reads a file of what the company counted or earned: a table of metric, value, and period (2026-10) or
+// date, the book day; and where they are known one of cost_center, team, project, environment, account and model,
+// which it is for, and the currency of an amount. Other columns are passed over. Every mistake is reported, with its
+// line.
 func ParseMetrics(name string, b []byte, books *schemas.Books) ([]schemas.MetricLine, error) {
 	columns := append([]string{"metric", "value", "period", "date", "currency"}, schemas.BudgetScopes()...)
 	var lines []schemas.MetricLine

@@ -46,8 +46,9 @@ func (w *writer) prepaid(ctx context.Context) error {
 			return nil
 		}
 		// What a close would keep.
-		if _, err := query.WriteParquet(ctx, w.Lake, "SELECT * EXCLUDE (closed_in) FROM prepaid_ledger "+
-			"WHERE closed_in IS NULL AND billing_month <= DATE '"+w.Month.First().String()+"' ORDER BY ALL", ledger); err != nil {
+		kept := "SELECT * EXCLUDE (closed_in) FROM prepaid_ledger WHERE closed_in IS NULL AND billing_month <= DATE '" +
+			w.Month.First().String() + "' ORDER BY ALL"
+		if _, err := query.WriteParquet(ctx, w.Lake, kept, ledger); err != nil {
 			return err
 		}
 	}

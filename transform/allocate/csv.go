@@ -213,10 +213,9 @@ func (t *table) find(k schemas.AllocationKey, o schemas.Owner, day schemas.Date)
 		key += v
 	}
 	rows := t.byKey[key]
-	// The rows of a key don't overlap and are in order of their start. So only the last that has begun can be
-	// valid: those
-	// before it have ended, those behind it begin later. A day on which a row begins is its own; -1 is before all
-	// of them.
+	// The rows of a key don't overlap and are in order of their start. So only the last that has begun can be valid:
+	// those before it have ended, those behind it begin later. A day on which a row begins is its own; -1 is before
+	// all of them.
 	i := sort.Search(len(rows), func(i int) bool { return start(rows[i].from) > day }) - 1 // the last that has begun
 	if i < 0 || rows[i].to != nil && day >= *rows[i].to {
 		return nil

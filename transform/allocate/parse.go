@@ -46,10 +46,9 @@ var (
 	targetKeys = append(slices.Clone(attributes), "share", "weight")
 )
 
-// Parse reads a rules file: a table if its name ends in .csv or .xlsx, else YAML. open reads the tables it
-// names; their names are
-// relative and stay below the file's directory. Of each file up to 100 mistakes are reported, a line each, with its
-// file and line.
+// Parse reads a rules file: a table if its name ends in .csv or .xlsx, else YAML. open reads the tables it names;
+// their names are relative and stay below the file's directory. Of each file up to 100 mistakes are reported, a line
+// each, with its file and line.
 func Parse(file File, open func(name string) ([]byte, error)) (*Rules, error) {
 	p := &parser{name: file.Name, open: open, files: []File{file}}
 	switch {
@@ -73,9 +72,8 @@ func IsTable(name string) bool {
 	return slices.Contains([]string{".csv", ".xlsx"}, strings.ToLower(filepath.Ext(name)))
 }
 
-// parser is a rules file that is being read. It goes on after a mistake, with what can be made of the rest, so
-// that all
-// are told at once; what it has made is of use only if there was none.
+// parser is a rules file that is being read. It goes on after a mistake, with what can be made of the rest, so that
+// all are told at once; what it has made is of use only if there was none.
 type parser struct {
 	name string
 	open func(string) ([]byte, error)
@@ -521,8 +519,7 @@ func (p *parser) table(name, n *yaml.Node) *table {
 		return nil
 	}
 	// The name is given to open, which reads a file: it must not lead out of the directory of the rules, nor be a
-	// drive or
-	// a stream where a system has those.
+	// drive or a stream where a system has those.
 	if err := nameable(t.file); err != nil {
 		p.bad(m["file"].Line, "%s: file: %w", what, err)
 		return nil
@@ -569,9 +566,8 @@ func (p *parser) versions() {
 	}
 	for _, id := range slices.Sorted(maps.Keys(byID)) {
 		// As with the rows of a table (overlaps): it is held against the one that ends last, and not against the one
-		// before
-		// it. The sort is stable, so that of two that begin on the same day, which is a mistake, the one further down is
-		// named.
+		// before it. The sort is stable, so that of two that begin on the same day, which is a mistake, the one
+		// further down is named.
 		rules := byID[id]
 		slices.SortStableFunc(rules, func(a, b *rule) int { return int(start(a.from)) - int(start(b.from)) })
 		longest := rules[0] // that ends last of those so far

@@ -88,9 +88,8 @@ func misspelt(word string, known []string) string {
 	return ""
 }
 
-// Ours judges, for ReadSheet, the columns of a file that some other system wrote: what isn't among ours is
-// passed over,
-// such as vat and description, but not what is likely to be one of ours, misspelt.
+// Ours judges, for ReadSheet, the columns of a file that some other system wrote: what isn't among ours is passed
+// over, such as vat and description, but not what is likely to be one of ours, misspelt.
 func Ours(columns []string) func(string) error {
 	return func(c string) error {
 		if slices.Contains(columns, c) {

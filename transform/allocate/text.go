@@ -29,9 +29,8 @@ func openText(name string, content []byte, known func(column *string) error,
 	if m := separatorLine.FindSubmatchIndex(content); m != nil {
 		begin, separator = m[1], content[m[2]]
 	}
-	// The head is the first line that names a column, and where none does the first that isn't empty. Above it
-	// there may be
-	// titles, whose separators are no matter.
+	// The head is the first line that names a column, and where none does the first that isn't empty. Above it there
+	// may be titles, whose separators are no matter.
 	var t *text
 	var head gridRow
 	for at, seen := begin, 0; at < len(content) && seen < titles; {
@@ -114,9 +113,8 @@ type text struct {
 	ahead *gridRow  // the first of the block after it
 }
 
-// newText begins at a line. A separator of 0 is the one that the line has most of: a tie goes to the comma,
-// and between
-// the others to the semicolon; a line of one column has none, and any will do.
+// newText begins at a line. A separator of 0 is the one that the line has most of: a tie goes to the comma, and
+// between the others to the semicolon; a line of one column has none, and any will do.
 func newText(name string, content []byte, at int, separator byte) *text {
 	t := &text{name: name, above: bytes.Count(content[:at], []byte("\n")), whole: bytes.HasSuffix(content, []byte("\n")),
 		r: csv.NewReader(bytes.NewReader(content[at:]))}
@@ -248,9 +246,8 @@ const (
 )
 
 // localNumber is a number with a point before its decimals and no other sign, as far as it can be read in one way. One
-// point or comma with three digits behind it can't: 1.234 is one and a bit here, and above a thousand there.
-// What is no
-// number stays as it is.
+// point or comma with three digits behind it can't: 1.234 is one and a bit here, and above a thousand there. What is
+// no number stays as it is.
 func localNumber(s string) (string, error) {
 	body := strings.TrimLeft(s, "+-")
 	sign := s[:len(s)-len(body)]
@@ -277,8 +274,7 @@ func localNumber(s string) (string, error) {
 	}
 	if len(marks) == 0 && len(n) <= 3 && n[0] != '0' && len(decimals) == 3 {
 		return "", fmt.Errorf("%q may be %s%s%s, and may be %[2]s%[3]s.%[4]s: write %[2]s%[3]s%[4]s, or "+
-			"%[2]s%[3]s.%[4]s0", s,
-			sign, n, decimals)
+			"%[2]s%[3]s.%[4]s0", s, sign, n, decimals)
 	}
 	return sign + n + "." + decimals, nil
 }

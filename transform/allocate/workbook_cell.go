@@ -12,9 +12,8 @@ import (
 	"github.com/usagelake/usagelake/schemas"
 )
 
-// Days of workbooks are counted from these. Excel has a February 29 in 1900, so that numbers below firstDay
-// are of other
-// days in other programs.
+// Days of workbooks are counted from these. Excel has a February 29 in 1900, so that numbers below firstDay are of
+// other days in other programs.
 var (
 	days1900 = mustDate("1899-12-30")
 	days1904 = mustDate("1904-01-01")
@@ -76,8 +75,7 @@ func (w *workbook) number(value, format string) cell {
 	switch {
 	case f.percent:
 		return cell{bad: fmt.Errorf("it is %s, shown as a percentage: format the column as a number, and see that "+
-			"it is the "+
-			"one you mean", digits)}
+			"it is the one you mean", digits)}
 	case f.day || f.month || f.clock:
 		n, err := strconv.Atoi(digits)
 		if err != nil || !f.day && !f.month {
@@ -107,11 +105,9 @@ var numberText = regexp.MustCompile(`^(-?)([0-9]+)(?:\.([0-9]*))?(?:[eE]([+-]?[0
 // spreadsheetDigits is how many digits spreadsheets keep of a number.
 const spreadsheetDigits = 15
 
-// shownDigits is a stored number in plain digits, rounded to the fifteen that spreadsheets show. What is
-// stored may have
-// two more, which are those of a binary fraction: 0.1+0.2 is stored as 0.30000000000000004. A whole number of
-// more than
-// fifteen digits has lost some.
+// shownDigits is a stored number in plain digits, rounded to the fifteen that spreadsheets show. What is stored may
+// have two more, which are those of a binary fraction: 0.1+0.2 is stored as 0.30000000000000004. A whole number of
+// more than fifteen digits has lost some.
 func shownDigits(value string) (string, error) {
 	m := numberText.FindStringSubmatch(value)
 	if m == nil {
@@ -151,8 +147,7 @@ func shownDigits(value string) (string, error) {
 	}
 	if point > spreadsheetDigits {
 		return "", fmt.Errorf("it is a number of %d digits, of which a spreadsheet keeps %d: format the column as "+
-			"text and "+
-			"enter it anew", point, spreadsheetDigits)
+			"text and enter it anew", point, spreadsheetDigits)
 	}
 	text := string(digits)
 	switch {
