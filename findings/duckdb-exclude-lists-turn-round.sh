@@ -1,7 +1,6 @@
 #!/usr/bin/env bash
-# DuckDB 1.5.6 writes the list of a view's * EXCLUDE the other way round each time that the file was opened and written, so that none is twice
-# in a row as it was typed: what compares the texts of views (duckdb_views().sql), such as a check for changes of a schema, sees a change where
-# there is none. A list of * REPLACE stays as it is. The answers are the same.
+# DuckDB 1.5.6 writes the list of a view's * EXCLUDE the other way round each time that the file was opened and written:
+# what compares the texts of views (duckdb_views().sql), such as a check for changes of a schema, sees a change where there is none. A list of * REPLACE stays as it is. The answers are the same.
 # Seen: of EXCLUDE (a, b, c), "c, b, a" by the connection that made it, then in turn "a, b, c" and "c, b, a". Exit status 1 if that is no longer so.
 set -euo pipefail
 work=$(mktemp -d)
