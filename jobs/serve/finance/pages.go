@@ -73,7 +73,9 @@ func (s *Site) report(ctx context.Context, reader *reader, r report.Report, valu
 	if format != "" {
 		return s.file(ctx, reader, a, opts, format)
 	}
-	out, err := reader.kept(ctx, a.address(r.Name, map[string][]string{"by": a.values["by"], "top": a.values["top"]}),
+	// What an address means by this month, and which month runs, is of a day.
+	day := f.books.Day(s.opts.Now()).String() + " "
+	out, err := reader.kept(ctx, day+a.address(r.Name, map[string][]string{"by": a.values["by"], "top": a.values["top"]}),
 		func(ctx context.Context, lake *publish.Lake) (any, int, error) {
 			doc, err := report.Build(ctx, lake, opts)
 			if err != nil {

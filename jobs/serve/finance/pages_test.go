@@ -6,6 +6,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/usagelake/usagelake/load/publish"
 	"github.com/usagelake/usagelake/load/report"
@@ -80,6 +81,17 @@ func badInputIsAPage(t *testing.T, w *world) {
 		}
 		if strings.Contains(text, "777.77") {
 			t.Errorf("%s shows figures", path)
+		}
+	}
+}
+
+// A page that is kept is of its day: the same address means another month tomorrow.
+func TestThisMonthIsAnotherTomorrow(t *testing.T) {
+	w := newWorld(t)
+	for now, want := range map[time.Time]string{noon: "November 2026", noon.AddDate(0, 0, 11): "December 2026"} {
+		w.now = now
+		if rec := w.get("chargeback?period=this", tokenAll); !strings.Contains(rec.Body.String(), want) {
+			t.Errorf("on %s this month isn't %s", now, want)
 		}
 	}
 }
