@@ -66,11 +66,15 @@ type CenterChange struct {
 // to nobody, and which rules do nothing. It changes nothing.
 func CheckAllocation(ctx context.Context, cfg *config.Config, file string, month *schemas.Month) (*AllocationCheck,
 	error) {
+	again := "usagelake allocation check"
+	if file != "" {
+		again += " --compare " + file
+	}
 	if file = cmp.Or(file, cfg.Allocation.Rules); file == "" {
 		return nil, config.Usage("write allocation: and below it rules: allocation.yaml; docs/allocation.md has an example",
 			"the config names no allocation rules")
 	}
-	rules, err := readRules(file)
+	rules, err := readRules(file, again)
 	if err != nil {
 		return nil, err
 	}

@@ -22,11 +22,11 @@ func Rules(cfg *config.Config) (*allocate.Rules, error) {
 	if cfg.Allocation.Rules == "" {
 		return allocate.Empty(), nil
 	}
-	return readRules(cfg.Allocation.Rules)
+	return readRules(cfg.Allocation.Rules, "usagelake allocation check")
 }
 
-// readRules reads the rules in a file, and the tables beside it that they name.
-func readRules(file string) (*allocate.Rules, error) {
+// readRules reads the rules in a file, and the tables beside it that they name. check is what looks at them alone.
+func readRules(file, check string) (*allocate.Rules, error) {
 	b, err := ReadFinanceFile(file)
 	if err != nil {
 		return nil, config.Usage("", "read the allocation rules: %w", err)
@@ -37,7 +37,7 @@ func readRules(file string) (*allocate.Rules, error) {
 			return ReadFinanceFile(filepath.Join(dir, name))
 		})
 	if err != nil {
-		return nil, config.Usage("usagelake allocation check   "+
+		return nil, config.Usage(check+"   "+
 			"(looks at the file alone; what is published stays as it is until the file is right)",
 			"allocation rules %s: %w", file, err)
 	}

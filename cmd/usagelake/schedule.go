@@ -81,6 +81,9 @@ func (a *app) scheduleConfig() (*config.Config, error) {
 		if err := serve.CheckAddress(s.Listen, guarded(cfg)); err != nil {
 			return nil, config.Usage("", "config %s: schedule.%w", cfg.Path, err)
 		}
+		if err := cfg.Serve.Listened(s.Listen); err != nil {
+			return nil, err
+		}
 	}
 	return cfg, nil
 }

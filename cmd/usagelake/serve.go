@@ -57,6 +57,9 @@ func (a *app) serve(ctx context.Context, listen string) error {
 	if err := serve.CheckAddress(listen, guarded(cfg)); err != nil {
 		return config.Usage("", "%w", err)
 	}
+	if err := cfg.Serve.Listened(listen); err != nil {
+		return err
+	}
 	if _, err := cfg.Schedule.Token(a.Getenv); err != nil {
 		return err
 	}

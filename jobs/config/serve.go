@@ -58,6 +58,13 @@ func (s *Serve) Validate(accounts []string) []error {
 		for _, err := range v.Validate(accounts) {
 			errs = append(errs, at(path, "%s (%s): %w", path, v.Name, err))
 		}
+		for _, o := range s.Viewers[:i] {
+			if v.Header != "" && strings.EqualFold(v.Header, o.Header) && slices.ContainsFunc(v.Networks(),
+				func(p netip.Prefix) bool { return slices.ContainsFunc(o.Networks(), p.Overlaps) }) {
+				errs = append(errs, at(path, "%s (%s): header: %s of the same addresses is believed for %s: put both maps into one",
+					path, v.Name, v.Header, o.Name))
+			}
+		}
 		if slices.ContainsFunc(s.Viewers[:i], func(o Viewer) bool { return o.Name == v.Name }) {
 			errs = append(errs, at(path, "%s (%s): name: another viewer has it too", path, v.Name))
 		}
@@ -69,6 +76,17 @@ func (s *Serve) Validate(accounts []string) []error {
 		}
 	}
 	return errs
+}
+
+// Listened says what is wrong with an address to listen on, with the viewers that there are.
+func (s Serve) Listened(address string) error {
+	for _, v := range s.Viewers {
+		if v.Header != "" && strings.HasPrefix(address, "unix:") {
+			return Usage("listen on HOST:PORT, or give the viewer a token", "serve.viewers (%s): a header is believed by the "+
+				"address that it comes from, and what comes through %s has none", v.Name, address)
+		}
+	}
+	return nil
 }
 
 // Validate lists every mistake of a viewer.

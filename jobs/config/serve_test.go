@@ -34,6 +34,18 @@ func TestMistakesOfViewersAreRefused(t *testing.T) {
 			t.Errorf("%q: %v", say, errs)
 		}
 	}
+	proxied := func(name, trust string) Viewer {
+		return Viewer{Name: name, Header: "X-Email", Trust: []string{trust}, Sees: SeesAll}
+	}
+	for other, want := range map[string]int{"10.0.0.0/8": 1, "192.168.0.0/16": 0} {
+		s := Serve{Viewers: []Viewer{proxied("a", "10.1.0.0/16"), proxied("b", other)}}
+		if errs := s.Validate(nil); len(errs) != want {
+			t.Errorf("a header of %s and of 10.1.0.0/16: %v", other, errs)
+		}
+		if s.Listened("127.0.0.1:8080") != nil || s.Listened("unix:/run/x.sock") == nil {
+			t.Error("a header is believed through a unix socket, or not elsewhere")
+		}
+	}
 	two := Serve{Viewers: []Viewer{good, good}}
 	if errs := two.Validate(nil); len(errs) != 2 {
 		t.Errorf("a name and a token twice: %v", errs)

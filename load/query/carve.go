@@ -8,12 +8,16 @@ import (
 	"strings"
 
 	"github.com/usagelake/usagelake/load/publish"
+	"github.com/usagelake/usagelake/schemas"
 )
 
 // Carve makes the published file of a lake, one that has none, of what the scope has of another's: every table and view
 // is there, and has the rows of the scope alone. So whatever is asked of it, by whatever name, can't be answered with
 // what is somebody else's: it isn't there. Narrow is for questions of our own; this is for those of people who may not
 // see the rest.
+//
+// What a view reckons of everybody's rows would be another figure here: the journal, whose largest remainders are those
+// of all cost centres, is a table of the lines that debit the scope's; how complete their months are names all accounts.
 //
 // What isn't said here to be of the scope stays empty, a table that is new as well. Figures of an account as a whole
 // (its balance, invoices, the counts of its windows) are in the files of scopes of accounts alone: where the scope is
@@ -64,11 +68,25 @@ func Carve(ctx context.Context, from, to *publish.Lake, scope Scope) (err error)
 				return fmt.Errorf("carve %s: %w", p.table, err)
 			}
 		}
+		if err := errors.Join(exec("DROP VIEW "+carved+".chargeback_journal"),
+			exec("CREATE TABLE "+carved+".chargeback_journal AS "+
+				"SELECT * REPLACE (NULL::VARCHAR AS completeness) FROM usage.main.chargeback_journal WHERE "+
+				scope.debited())); err != nil {
+			return fmt.Errorf("carve chargeback_journal: %w", err)
+		}
 		return errors.Join(exec("CHECKPOINT "+carved), exec("DETACH "+carved))
 	})
 }
 
 const carved = "carved"
+
+// debited is the condition that a line of the journal debits the scope: it is of whole cost centres.
+func (s *Scope) debited() string {
+	if len(s.CostCenters) == 0 {
+		return "false"
+	}
+	return "entry = 'debit' AND coalesce(cost_center, '" + schemas.Unallocated + "') IN " + s.list("cost_center")
+}
 
 // part is a table of a carved file, and the query of its rows.
 type part struct{ table, rows string }
@@ -89,6 +107,12 @@ func (s *Scope) parts() []part {
 	if len(s.Accounts) > 0 {
 		accounts = "account IN " + s.list("account")
 	}
+	// Whether an account was prepaid is for those who have its credit, and by what a share is reckoned tells what all
+	// owners of all accounts cost.
+	prepaid, basis := "[]::VARCHAR[]", "basis"
+	if !s.Owned() {
+		prepaid, basis = "list_filter(prepaid, lambda a: a IN "+s.list("account")+")", "''"
+	}
 	mine := func(kind, value string) string {
 		var of []string
 		for _, d := range ScopeDimensions {
@@ -106,14 +130,15 @@ func (s *Scope) parts() []part {
 		from("book_rates", "true"), from("finance_settings", "true"),
 		// Why a month was closed in spite of what, and how complete all of it was, names accounts.
 		from("closed_months", "true", "NULL::VARCHAR AS reason", "NULL::VARCHAR[] AS objections",
-			"NULL::VARCHAR AS completeness", "[]::VARCHAR[] AS prepaid", "'' AS manifest_sha256", "'' AS ruleset",
+			"NULL::VARCHAR AS completeness", prepaid+" AS prepaid", "'' AS manifest_sha256", "'' AS ruleset",
 			"'' AS run_id", "coalesce((SELECT bool_or(true) FROM chargeback_ever c WHERE c.charge_class = 'Correction' "+
 				"AND month_of(c.book_date) = closed_months.\"month\"), false) AS corrected"),
 		from("accounts", accounts), from("coverage_daily", accounts), from("completeness_monthly", accounts),
 		from("closed_lacking", accounts),
 		// What was used and charged.
 		narrowed("usage"), narrowed("usage_daily"), narrowed("allocated_daily"), narrowed("allocated_model_daily"),
-		narrowed("ext_daily"), narrowed("shared_cost_shares"),
+		narrowed("ext_daily"),
+		{"shared_cost_shares", "SELECT * REPLACE (" + basis + " AS basis) FROM shared_cost_shares"},
 		{"chargeback_daily", "FROM chargeback_ever"},
 		// A share of a pool is of the cost of somebody's tokens.
 		from("focus_closed", s.Where(), "CASE WHEN pool IS NULL THEN token_id END AS token_id",
@@ -140,7 +165,8 @@ func (s *Scope) parts() []part {
 		return append(out,
 			from("coverage", accounts, "NULL::BIGINT AS announced", "0::BIGINT AS listed", "0::BIGINT AS lacking",
 				"0::BIGINT AS records", "0::BIGINT AS pages", "0::BIGINT AS requests", "'' AS run_id"),
-			part{"unit_prices", "SELECT p.* REPLACE (0::BIGINT AS requests) FROM unit_prices p"})
+			part{"unit_prices", `SELECT p.* REPLACE (0::BIGINT AS requests) FROM unit_prices p
+				SEMI JOIN usage_ever u ON u.account = p.account AND u.usage_date = p.usage_date AND u.model = p.model`})
 	}
 	return append(out, from("coverage", accounts), from("partitions", accounts, "NULL::VARCHAR AS records_file"),
 		from("day_issues", accounts),

@@ -41,9 +41,9 @@ func (b *builder) chargeback(ctx context.Context) error {
 			UNION ALL BY NAME
 			SELECT month_of(book_date) AS billing_month, * REPLACE (coalesce(cost_center, '` +
 			schemas.Unallocated +
-			`') AS cost_center), '(shared)' AS token_id, '(shared)' AS user_id, '(shared)' AS custom_user_id` +
+			`') AS cost_center), '` + Shared + `' AS token_id, '` + Shared + `' AS user_id, '` + Shared + `' AS custom_user_id` +
 			b.converting() + ` FROM shared_cost_shares)`
-		b.note("What comes from a shared pool has no user or token of its own here, and stands as (shared).")
+		b.note("What comes from a shared pool has no user or token of its own here, and stands as %s.", Shared)
 	case users:
 		source = "(SELECT month_of(book_date) AS billing_month, *" + b.converting() + " FROM allocated_addends)"
 	}

@@ -385,12 +385,11 @@ func (b *builder) freshness(ctx context.Context) error {
 	if cell("accounts") != "1" {
 		accounts = cell("accounts") + " accounts"
 	}
-	quarantined := cell("quarantined")
-	if !positive("quarantined") {
-		quarantined = "0"
+	b.doc.Freshness = fmt.Sprintf("Usage of %s up to %s UTC", accounts, b.asOf.UTC().Format("2006-01-02 15:04"))
+	if !t.value(row, "quarantined").Null { // it isn't known where the file is that of an owner
+		b.doc.Freshness += "; " + cell("quarantined") + " records in quarantine"
 	}
-	b.doc.Freshness = fmt.Sprintf("Usage of %s up to %s UTC; %s records in quarantine.", accounts,
-		b.asOf.UTC().Format("2006-01-02 15:04"), quarantined)
+	b.doc.Freshness += "."
 	if positive("quarantined") {
 		b.warn("%s records could not be read and count in no figure: usagelake query \"FROM quarantine\"",
 			cell("quarantined"))

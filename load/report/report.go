@@ -37,6 +37,9 @@ const (
 	Flag          // true or false
 )
 
+// Shared stands in place of the token and the user of what comes from a shared pool.
+const Shared = "(shared)"
+
 // Numeric says that values stand to the right.
 func (k Kind) Numeric() bool { return k >= Count && k <= Share }
 

@@ -258,13 +258,13 @@ func localNumber(s string) (string, error) {
 		return s, nil // the marks stand between digits
 	}
 	mark, last := marks[0], marks[len(marks)-1]
-	point := len(marks) == 1 && strings.Contains(pointed, last) || last != mark && strings.Contains(pointed, last)
+	point := len(last) == 1 && strings.Contains(pointed, last) && (len(marks) == 1 || last != mark)
 	whole, decimals := digits, ""
 	if point {
 		marks, whole, decimals = marks[:len(marks)-1], digits[:len(digits)-1], digits[len(digits)-1]
 	}
 	for i, m := range marks {
-		if m != mark || !strings.Contains(grouped, m) || len(whole[i+1]) != 3 || len(whole[0]) > 3 {
+		if m != mark || utf8.RuneCountInString(m) > 1 || !strings.Contains(grouped, m) || len(whole[i+1]) != 3 || len(whole[0]) > 3 {
 			return s, nil
 		}
 	}

@@ -1,6 +1,7 @@
 package finance
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net/http"
@@ -19,7 +20,8 @@ import (
 // asked is what an address asks for, beside its path. Its values are those of the address, but for the empty ones that
 // a form sends: two addresses that mean the same are one.
 type asked struct {
-	report string // the path, without a format
+	report string      // the path, without a format
+	viewer query.Scope // of who asks; none sees all
 	values url.Values
 }
 
@@ -30,8 +32,8 @@ var recordKeys = []string{"token_id", "user_id", "custom_user_id"}
 var periodKeys = []string{"period", "from", "to"}
 
 // ask reads an address; known are the keys that the page takes beside the period and the dimensions.
-func ask(path string, values url.Values, known ...string) (asked, error) {
-	out := asked{path, url.Values{}}
+func ask(path string, viewer query.Scope, values url.Values, known ...string) (asked, error) {
+	out := asked{path, viewer, url.Values{}}
 	for key, all := range values {
 		if !slices.Contains(slices.Concat(periodKeys, query.ScopeDimensions, known), key) {
 			return out, &problem{http.StatusBadRequest, "That can't be shown",
@@ -77,7 +79,7 @@ func (a asked) period(books *schemas.Books, now time.Time) (*schemas.Period, err
 	to, err2 := a.one("to")
 	switch {
 	case err1 != nil || err2 != nil:
-		return nil, fmt.Errorf("%w", firstOf(err1, err2))
+		return nil, cmp.Or(err1, err2)
 	case name != "" && from+to != "":
 		return nil, wrong(fmt.Errorf("the address says both a period and days"))
 	case name != "":
@@ -101,11 +103,6 @@ func (a asked) period(books *schemas.Books, now time.Time) (*schemas.Period, err
 	}
 	p := books.Span(first, end)
 	return &p, nil
-}
-
-func firstOf(errs ...error) error {
-	i := slices.IndexFunc(errs, func(err error) bool { return err != nil })
-	return errs[i]
 }
 
 // address is one of the site, with the values of a, less those of other pages, changed: a nil takes a key away.
@@ -144,10 +141,19 @@ func (a asked) fits(r report.Report) string {
 	return a.address(r.Name, none)
 }
 
+// reports are those that there are of who asks: of some there are none of an owner.
+func (a asked) reports() []report.Report {
+	return slices.DeleteFunc(slices.Clone(report.Reports()), func(r report.Report) bool {
+		return slices.ContainsFunc(query.ScopeDimensions, func(d string) bool {
+			return len(*a.viewer.Values(d)) > 0 && !slices.Contains(r.Dimensions, d)
+		})
+	})
+}
+
 // nav are the pages, each with the period and the owners that are being looked at.
 func (a asked) nav(current string) []link {
 	out := []link{{"Months", Root, "", current == ""}}
-	for _, r := range report.Reports() {
+	for _, r := range a.reports() {
 		out = append(out, link{label(r.Name), a.fits(r), r.About, r.Name == current})
 	}
 	return append(out, link{"Records", a.address("records", nil), "", current == "records"},

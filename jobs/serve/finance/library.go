@@ -25,11 +25,17 @@ const (
 	keptBytes = 64 << 20
 	// mostAsking is how many statements of people's own run at once.
 	mostAsking = 2
-	// makeLimit is how long a page may take to be made, and a file to be carved.
-	makeLimit = 50 * time.Second
+	// makeLimit is how long a page may take to be made, and carveLimit a file to be carved; that goes on when who asked for
+	// it is told after carveWait to come again.
+	makeLimit  = 30 * time.Second
+	carveLimit = 10 * time.Minute
+	carveWait  = 20 * time.Second
 )
 
-var errMoved = errors.New("the published file can't be read now")
+var (
+	errMoved  = errors.New("the published file can't be read now")
+	errCarved = errors.New("the file of the viewer is being made")
+)
 
 // library gives each who asks the file that may answer him. It is the one place that knows more than one file: what a
 // reader gets has no way to another.
@@ -83,7 +89,8 @@ type kept struct {
 type reader struct {
 	lib   *library
 	of    *edition
-	scope string // "" sees all
+	who   query.Scope // what his file was carved for; none sees all
+	scope string      // its name; "" sees all
 	lake  *publish.Lake
 }
 
@@ -98,7 +105,7 @@ func (l *library) reader(ctx context.Context, who *Who) (*reader, error) {
 		return r, nil
 	}
 	// From here on the whole file is out of reach.
-	r.lake = nil
+	r.lake, r.who = nil, who.Scope
 	name, err := json.Marshal(who.Scope)
 	if err == nil {
 		r.scope = string(name)
@@ -182,7 +189,9 @@ func (l *library) carved(ctx context.Context, e *edition, name string, scope que
 	if s != nil {
 		return s.lake, nil
 	}
-	made, err := l.once(ctx, e, l.making, "carve "+name, func(ctx context.Context) (any, error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, carveWait, errCarved)
+	defer cancel()
+	made, err := l.once(ctx, e, l.making, carveLimit, "carve "+name, func(ctx context.Context) (any, error) {
 		dir, drop, err := e.lake.Scratch()
 		if err != nil {
 			return nil, err
@@ -208,7 +217,7 @@ func (l *library) carved(ctx context.Context, e *edition, name string, scope que
 
 // once has something made by one who asks for it, for all who ask meanwhile. It goes on if they go away: the next one
 // has it then.
-func (l *library) once(ctx context.Context, e *edition, places chan struct{}, name string,
+func (l *library) once(ctx context.Context, e *edition, places chan struct{}, limit time.Duration, name string,
 	make func(context.Context) (any, error)) (any, error) {
 	e.mu.Lock()
 	e.readers++ // whoever makes it reads, too
@@ -224,7 +233,7 @@ func (l *library) once(ctx context.Context, e *edition, places chan struct{}, na
 			e.clear()
 		}()
 		defer schemas.Guard(&err)
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), makeLimit)
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), limit)
 		defer cancel()
 		select {
 		case places <- struct{}{}:
@@ -261,7 +270,7 @@ func (r *reader) keptBy(ctx context.Context, places chan struct{}, name string,
 	if page, ok := r.of.find(key); ok {
 		return page, nil
 	}
-	return r.lib.once(ctx, r.of, places, key, func(ctx context.Context) (any, error) {
+	return r.lib.once(ctx, r.of, places, makeLimit, key, func(ctx context.Context) (any, error) {
 		if page, ok := r.of.find(key); ok {
 			return page, nil
 		}

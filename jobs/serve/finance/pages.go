@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"html/template"
+	"maps"
 	"net/http"
 	"net/url"
 	"slices"
@@ -13,6 +14,7 @@ import (
 	"github.com/usagelake/usagelake/load/publish"
 	"github.com/usagelake/usagelake/load/query"
 	"github.com/usagelake/usagelake/load/report"
+	"github.com/usagelake/usagelake/schemas"
 )
 
 // shownRows are shown of a table at the most; a file has all.
@@ -46,7 +48,7 @@ func (s *Site) report(ctx context.Context, reader *reader, r report.Report, valu
 	if format != "" {
 		keys = append(keys, "table")
 	}
-	a, err := ask(r.Name, values, keys...)
+	a, err := ask(r.Name, reader.who, values, keys...)
 	if err != nil {
 		return nil, err
 	}
@@ -54,7 +56,8 @@ func (s *Site) report(ctx context.Context, reader *reader, r report.Report, valu
 	if err != nil {
 		return nil, err
 	}
-	opts := report.Options{Name: r.Name, Scope: a.scope(), Now: s.opts.Now(), Version: s.opts.Version,
+	// Of a viewer a report is what it is of the whole file for his scope, though his own has nothing else.
+	opts := report.Options{Name: r.Name, Scope: within(a.scope(), reader.who), Now: s.opts.Now(), Version: s.opts.Version,
 		Pictures: format == "" || format == "html"}
 	if opts.Period, err = a.period(f.books, s.opts.Now()); err != nil {
 		return nil, err
@@ -81,7 +84,7 @@ func (s *Site) report(ctx context.Context, reader *reader, r report.Report, valu
 			if err != nil {
 				return nil, 0, err
 			}
-			m, err := s.made(a, doc)
+			m, err := s.made(a.of(doc, f.books), doc)
 			return m, len(m.content) + len(m.foot), err
 		})
 	if err != nil {
@@ -101,6 +104,30 @@ var headTemplate = template.Must(template.New("head").Funcs(pageFuncs).Parse(`<h
 
 var footTemplate = template.Must(template.New("foot").Funcs(pageFuncs).Parse(
 	`{{range .Notes}}<p>{{printable .}}</p>{{end}}`))
+
+// within is a scope, and where it leaves open what another says, that.
+func within(scope, viewer query.Scope) query.Scope {
+	for _, d := range query.ScopeDimensions {
+		if values := scope.Values(d); len(*values) == 0 {
+			*values = *viewer.Values(d)
+		}
+	}
+	return scope
+}
+
+// of is what was asked for with the period of the document that answers it, where the address names none: what is
+// behind its figures is of that period.
+func (a asked) of(doc *report.Document, books *schemas.Books) asked {
+	if a.values.Get("period")+a.values.Get("from")+a.values.Get("to") != "" {
+		return a
+	}
+	if _, err := books.ParsePeriod([]string{doc.Period}, doc.Generated); err != nil {
+		return a
+	}
+	values := maps.Clone(a.values)
+	values.Set("period", doc.Period)
+	return asked{a.report, a.viewer, values}
+}
 
 // made is a document as a page.
 func (s *Site) made(a asked, doc *report.Document) (*made, error) {
@@ -153,7 +180,7 @@ func (s *Site) file(ctx context.Context, reader *reader, a asked, opts report.Op
 			"Leave out which table it is to have."}
 	}
 	key := reader.scope + "\x00file " + a.report + "." + format + "?" + a.values.Encode()
-	out, err := reader.lib.once(ctx, reader.of, reader.lib.making, key,
+	out, err := reader.lib.once(ctx, reader.of, reader.lib.making, makeLimit, key,
 		func(ctx context.Context) (any, error) {
 			doc, err := report.Build(ctx, reader.lake, opts)
 			if err == nil && table != "" {
@@ -196,7 +223,7 @@ var recordFields = map[string]string{"token": "token_id", "token_id": "token_id"
 // that its row names.
 func (a asked) link(column string, of func(column string) query.Value) string {
 	value := of(column)
-	if value.Null || value.Text == "" {
+	if value.Null || value.Text == "" || value.Text == report.Shared {
 		return ""
 	}
 	change := map[string][]string{}
@@ -206,8 +233,10 @@ func (a asked) link(column string, of func(column string) query.Value) string {
 			change[d] = []string{v.Text}
 		}
 	}
-	if m := of("billing_month"); !m.Null && len(m.Text) >= 7 {
-		change["period"], change["from"], change["to"] = []string{monthName(m.Text)}, nil, nil
+	for _, month := range []string{"month", "billing_month"} {
+		if m := of(month); !m.Null && len(m.Text) >= 7 {
+			change["period"], change["from"], change["to"] = []string{monthName(m.Text)}, nil, nil
+		}
 	}
 	switch field := recordFields[column]; {
 	case finer[column] != "":
@@ -222,7 +251,8 @@ func (a asked) link(column string, of func(column string) query.Value) string {
 			}
 		}
 		return a.address("records", change)
-	case slices.Contains([]string{"day", "usage_date", "book_date"}, column) && len(value.Text) == len("2026-10-01"):
+	case slices.Contains([]string{"day", "book_date"}, column) && // usage_date is a UTC day, and an address has book days
+		len(value.Text) == len("2026-10-01"):
 		change["period"], change["from"], change["to"] = nil, []string{value.Text}, []string{dayAfter(value.Text)}
 		return a.address("records", change)
 	case column == "month" || column == "billing_month":
@@ -237,7 +267,7 @@ const indexQuery = `SELECT period, completeness, status, closed_at::DATE AS clos
 
 // index is the first page: the months, and where to go.
 func (s *Site) index(ctx context.Context, reader *reader, values url.Values) (*page, error) {
-	a, err := ask("", values)
+	a, err := ask("", reader.who, values)
 	if err != nil {
 		return nil, err
 	}
@@ -267,7 +297,7 @@ func (s *Site) index(ctx context.Context, reader *reader, values url.Values) (*p
 			return nil, 0, err
 		}
 		b.WriteString("<section><h2>Reports</h2><ul class=\"list\">\n")
-		for _, r := range report.Reports() {
+		for _, r := range a.reports() {
 			fmt.Fprintf(&b, "<li><a href=\"%s%s\">%s</a> %s</li>\n", Root, r.Name, label(r.Name),
 				template.HTMLEscapeString(r.About))
 		}

@@ -69,6 +69,7 @@ func badInputIsAPage(t *testing.T, w *world) {
 		"chargeback?period=2026-10&period=2026-11":  {400, "more than once"},
 		"top?top=x":                             {400, "no number"},
 		"records?page=0":                        {400, "no number"},
+		"records?token_id=typo":                 {400, "you can see no record of that"},
 		"chargeback.csv?table=nope":             {400, "has no table"},
 		sqlPath("SELECT nonsense FROM nowhere"): {400, "nowhere"},
 		sqlPath("DROP TABLE usage"):             {400, "one statement that reads"},

@@ -2,6 +2,7 @@ package finance
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"fmt"
 	"html/template"
@@ -67,7 +68,7 @@ const recordColumns = `request_time, cost_center, team, project, pool, token_id,
 
 // records are the records behind a figure.
 func (s *Site) records(ctx context.Context, reader *reader, values url.Values, format string) (*page, error) {
-	a, err := ask("records", values, append([]string{"page"}, recordKeys...)...)
+	a, err := ask("records", reader.who, values, append([]string{"page"}, recordKeys...)...)
 	if err != nil {
 		return nil, err
 	}
@@ -133,7 +134,7 @@ func (s *Site) records(ctx context.Context, reader *reader, values url.Values, f
 				title = "One by one"
 			}
 			docs[i], _, err = report.Of(ctx, rows, "records", title, 0)
-			if err = firstErr(err, rows.Close()); err != nil {
+			if err = cmp.Or(err, rows.Close()); err != nil {
 				return nil, 0, err
 			}
 		}
@@ -151,12 +152,21 @@ func (s *Site) records(ctx context.Context, reader *reader, values url.Values, f
 		fmt.Fprintf(&b, `<header><h1>Records</h1><p class="sub">%s</p><p class="fresh">%s. As it is now, by the day of the `+
 			`usage; exact, and before pools are split.</p></header>`, template.HTMLEscapeString(period.Title()),
 			template.HTMLEscapeString(a.words()))
-		fmt.Fprintf(&b, `<p class="files">Download %s: %s</p>`, atMost(count), anchors(a.recordFiles()))
+		if count <= fileRows {
+			fmt.Fprintf(&b, `<p class="files">Download all %s: %s</p>`, words.Count(count), anchors(a.recordFiles()))
+		} else {
+			fmt.Fprintf(&b, `<p class="files">A file has %s records at the most: narrow these, or use usagelake query.</p>`,
+				words.Count(fileRows))
+		}
 		if err := docs[0].Content(&b, report.Web{}); err != nil {
 			return nil, 0, err
 		}
 		if err := docs[1].Content(&b, report.Web{Link: a.link}); err != nil {
 			return nil, 0, err
+		}
+		if n := len(slices.Concat(a.values["token_id"], a.values["user_id"], a.values["custom_user_id"])); n > 0 && count == 0 {
+			return nil, 0, &problem{http.StatusBadRequest, "That can't be shown", a.words() + ": you can see no record of that in " +
+				period.Title() + ".", "Choose another period above, or begin anew."}
 		}
 		pages := (count + pageRows - 1) / pageRows
 		b.WriteString(`<nav class="pages" aria-label="Pages of records">`)
@@ -175,22 +185,6 @@ func (s *Site) records(ctx context.Context, reader *reader, values url.Values, f
 	}
 	m := out.(*made)
 	return &page{title: m.title, content: m.content, frame: f, asked: a, current: "records"}, nil
-}
-
-func atMost(count int) string {
-	if count > fileRows {
-		return "the first " + words.Count(fileRows)
-	}
-	return "all " + words.Count(count)
-}
-
-func firstErr(errs ...error) error {
-	for _, err := range errs {
-		if err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 // words say whose records they are.
@@ -243,7 +237,7 @@ func (r *reader) answerFile(ctx context.Context, sql, name, format string) (*pag
 		return nil, &problem{http.StatusNotFound, "There is no such page", "This can't be had as a file of that kind.",
 			"It can be had as csv, xlsx, parquet and json."}
 	}
-	out, err := r.lib.once(ctx, r.of, r.lib.asking, r.scope+"\x00"+format+" "+sql, func(ctx context.Context) (any, error) {
+	out, err := r.lib.once(ctx, r.of, r.lib.asking, makeLimit, r.scope+"\x00"+format+" "+sql, func(ctx context.Context) (any, error) {
 		ctx, cancel := context.WithTimeout(ctx, sqlLimit)
 		defer cancel()
 		rows, err := query.Run(ctx, r.lake, sql)
@@ -251,9 +245,14 @@ func (r *reader) answerFile(ctx context.Context, sql, name, format string) (*pag
 			return nil, err
 		}
 		defer rows.Close()
-		doc, _, err := report.Of(ctx, rows, "answer", "Answer", fileRows)
+		doc, more, err := report.Of(ctx, rows, "answer", "Answer", fileRows)
 		if err != nil {
 			return nil, err
+		}
+		if more { // a part would be taken for the whole
+			return nil, &problem{http.StatusRequestEntityTooLarge, "That is too much for a file",
+				"It has more than " + words.Count(fileRows) + " rows, or 64 MiB of text, and a part of it would be taken for all.",
+				"Ask for some days, or one owner; usagelake query writes files of any size."}
 		}
 		doc.Generated = time.Now()
 		return fileOf(doc, name, format)

@@ -216,18 +216,18 @@ func (s *Site) answer(ctx context.Context, who *Who, path string, values url.Val
 
 // shown is what the template is given.
 type shown struct {
-	Style                template.CSS
-	Title, Version       string
-	Who                  string
-	Signed, All, Guarded bool
-	Operator             string
-	Nav                  []link
-	Content, Foot        template.HTML
-	Frame                *frame
-	Form                 *form
-	Problem              *problem
-	SignIn               bool
-	Next                 string
+	Style          template.CSS
+	Title, Version string
+	Who            string
+	Signed         bool
+	Operator       string
+	Nav            []link
+	Content, Foot  template.HTML
+	Frame          *frame
+	Form           *form
+	Problem        *problem
+	SignIn         bool
+	Next           string
 }
 
 type link struct {
@@ -237,9 +237,9 @@ type link struct {
 
 func (s *Site) write(w http.ResponseWriter, who *Who, status int, p *page) {
 	d := &shown{Style: template.CSS(style), Title: p.title, Version: s.opts.Version, Content: p.content, Foot: p.foot,
-		Frame: p.frame, Nav: p.asked.nav(p.current), Guarded: s.Guarded()}
+		Frame: p.frame, Nav: p.asked.nav(p.current)}
 	if who != nil {
-		d.Who, d.Signed, d.All = who.Name, who.signed, who.All
+		d.Who, d.Signed = who.Name, who.signed
 		if who.All {
 			d.Operator = s.opts.Operator
 		}
@@ -265,10 +265,10 @@ func (s *Site) render(w http.ResponseWriter, status int, d *shown) {
 // tell answers with a page that says what is amiss, and what to do. What isn't known to be fit for whoever asked goes
 // to the log alone.
 func (s *Site) tell(w http.ResponseWriter, r *http.Request, who *Who, err error) {
-	d := &shown{Style: template.CSS(style), Version: s.opts.Version, Guarded: s.Guarded(), Next: next(r.URL.RequestURI())}
+	d := &shown{Style: template.CSS(style), Version: s.opts.Version, Next: next(r.URL.RequestURI())}
 	if who != nil {
 		d.Who, d.Signed = who.Name, who.signed
-		d.Nav = (&asked{}).nav("")
+		d.Nav = asked{viewer: who.scope()}.nav("")
 	}
 	var p *problem
 	var options *report.OptionsError
@@ -280,6 +280,7 @@ func (s *Site) tell(w http.ResponseWriter, r *http.Request, who *Who, err error)
 		switch {
 		case errors.Is(err, errExpired):
 			p.Text = "The session is over: it lasts twelve hours, and ends when its token is replaced."
+			http.SetCookie(w, s.cookie(r, "", -1))
 		case errors.Is(err, errWrong):
 			p.Text = "Nobody here has that token."
 		}
@@ -305,6 +306,10 @@ func (s *Site) tell(w http.ResponseWriter, r *http.Request, who *Who, err error)
 	case errors.Is(err, query.ErrOlderTables):
 		p = &problem{http.StatusServiceUnavailable, "Nothing can be shown now",
 			"The published file is of an older version of usagelake.", "It is made anew by the next export that publishes."}
+	case errors.Is(err, errCarved):
+		p = &problem{http.StatusServiceUnavailable, "It is being made", "What is yours is being taken out of what was " +
+			"published.", "Ask again in some moments."}
+		w.Header().Set("Retry-After", "10")
 	case errors.Is(err, context.DeadlineExceeded):
 		p = &problem{http.StatusServiceUnavailable, "That took too long",
 			fmt.Sprintf("It was stopped after %s.", makeLimit), "Ask for less: a shorter period, or one owner."}
@@ -349,7 +354,7 @@ func (s *Site) signIn(w http.ResponseWriter, r *http.Request) {
 		id, err = s.door.begin(r, strings.TrimSpace(r.PostFormValue("token")), viewers)
 	}
 	if err != nil {
-		r.URL = &url.URL{Path: Root, RawQuery: ""}
+		r.URL, _ = url.Parse(next(r.PostFormValue("next"))) // where the form goes on to; next has parsed it
 		s.tell(w, r, nil, err)
 		return
 	}
@@ -368,6 +373,6 @@ func (s *Site) signOut(w http.ResponseWriter, r *http.Request) {
 // cookie is for the status page, too, which whoever sees all may see.
 func (s *Site) cookie(r *http.Request, id string, age int) *http.Cookie {
 	return &http.Cookie{Name: sessionCookie, Value: id, Path: "/", MaxAge: age, HttpOnly: true,
-		SameSite: http.SameSiteStrictMode,
+		SameSite: http.SameSiteLaxMode, // a link that was sent opens the page; nothing is changed by one
 		Secure:   r.TLS != nil || strings.EqualFold(r.Header.Get("X-Forwarded-Proto"), "https")}
 }

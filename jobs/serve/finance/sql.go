@@ -64,7 +64,7 @@ func sqlAddress(path, statement string) string {
 
 // questions lists the twenty.
 func (s *Site) questions(ctx context.Context, reader *reader, values url.Values) (*page, error) {
-	a, err := ask("questions", values)
+	a, err := ask("questions", reader.who, values)
 	if err != nil {
 		return nil, err
 	}
@@ -100,7 +100,7 @@ WHERE NOT internal ORDER BY table_name, column_index`
 
 // sql answers a statement. It is the reader's file that is asked: what isn't in it can't be named.
 func (s *Site) sql(ctx context.Context, reader *reader, values url.Values, format string) (*page, error) {
-	a, err := ask("sql", values, "q")
+	a, err := ask("sql", reader.who, values, "q")
 	if err != nil {
 		return nil, err
 	}
@@ -143,8 +143,8 @@ func (s *Site) sql(ctx context.Context, reader *reader, values url.Values, forma
 			}
 			var b bytes.Buffer
 			if more {
-				fmt.Fprintf(&b, "<p class=\"fresh\">The first %s rows; a file has up to %s.</p>", words.Count(sqlRows),
-					words.Count(fileRows))
+				fmt.Fprintf(&b, "<p class=\"fresh\">The first %s rows; a file has all, up to %s.</p>",
+					words.Count(len(doc.Tables[0].Rows)), words.Count(fileRows))
 			}
 			err = doc.Content(&b, report.Web{Downloads: func(string) (out []report.Download) {
 				for _, f := range []string{"csv", "xlsx", "parquet", "json"} {

@@ -91,10 +91,25 @@ func (d *door) who(r *http.Request, viewers []Viewer) (*Who, error) {
 		}
 		return &Who{Name: v.Name, All: v.All, Scope: v.Scope}, nil
 	}
-	if c, err := r.Cookie(sessionCookie); err == nil {
-		return d.bySession(c.Value, viewers)
+	c, err := r.Cookie(sessionCookie)
+	if err != nil {
+		return byHeader(r, viewers)
 	}
-	return byHeader(r, viewers)
+	who, err := d.bySession(c.Value, viewers)
+	if errors.Is(err, errExpired) {
+		if by, other := byHeader(r, viewers); other == nil {
+			return by, nil
+		}
+	}
+	return who, err
+}
+
+// scope is that of who doesn't see all.
+func (w *Who) scope() query.Scope {
+	if w.All {
+		return query.Scope{}
+	}
+	return w.Scope
 }
 
 // bearer is the token that a request brings; "" is none. Basic is what browsers and old tools have.
