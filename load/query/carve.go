@@ -16,12 +16,13 @@ import (
 // what is somebody else's: it isn't there. Narrow is for questions of our own; this is for those of people who may not
 // see the rest.
 //
-// What a view reckons of everybody's rows would be another figure here: the journal, whose largest remainders are those
-// of all cost centres, is a table of the lines that debit the scope's; how complete their months are names all accounts.
+// What a view reckons of everybody's rows would be another figure here. So the journal, whose largest remainders are
+// those of all cost centres, is a table: the lines that debit the scope's. How complete their months are isn't in it,
+// for that names all accounts.
 //
 // What isn't said here to be of the scope stays empty, a table that is new as well. Figures of an account as a whole
 // (its balance, invoices, the counts of its windows) are in the files of scopes of accounts alone: where the scope is
-// of owners, others have a part in them. Of rules, runs and journals nothing is there, for their texts name others.
+// of owners, others have a part in them. Of rules and runs nothing is there, for their texts name others.
 func Carve(ctx context.Context, from, to *publish.Lake, scope Scope) (err error) {
 	if scope.Period != nil || len(scope.Models) > 0 || scope.Where() == (&Scope{}).Where() {
 		return errors.New("carve: the scope names no owner and no account")

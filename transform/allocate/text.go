@@ -264,7 +264,8 @@ func localNumber(s string) (string, error) {
 		marks, whole, decimals = marks[:len(marks)-1], digits[:len(digits)-1], digits[len(digits)-1]
 	}
 	for i, m := range marks {
-		if m != mark || utf8.RuneCountInString(m) > 1 || !strings.Contains(grouped, m) || len(whole[i+1]) != 3 || len(whole[0]) > 3 {
+		if m != mark || utf8.RuneCountInString(m) > 1 || !strings.Contains(grouped, m) || len(whole[i+1]) != 3 ||
+			len(whole[0]) > 3 {
 			return s, nil
 		}
 	}

@@ -25,8 +25,8 @@ const (
 	keptBytes = 64 << 20
 	// mostAsking is how many statements of people's own run at once.
 	mostAsking = 2
-	// makeLimit is how long a page may take to be made, and carveLimit a file to be carved; that goes on when who asked for
-	// it is told after carveWait to come again.
+	// makeLimit is how long a page may take to be made, and carveLimit a file to be carved; that goes on when who
+	// asked for it is told after carveWait to come again.
 	makeLimit  = 30 * time.Second
 	carveLimit = 10 * time.Minute
 	carveWait  = 20 * time.Second

@@ -164,9 +164,11 @@ func (s *Site) records(ctx context.Context, reader *reader, values url.Values, f
 		if err := docs[1].Content(&b, report.Web{Link: a.link}); err != nil {
 			return nil, 0, err
 		}
-		if n := len(slices.Concat(a.values["token_id"], a.values["user_id"], a.values["custom_user_id"])); n > 0 && count == 0 {
-			return nil, 0, &problem{http.StatusBadRequest, "That can't be shown", a.words() + ": you can see no record of that in " +
-				period.Title() + ".", "Choose another period above, or begin anew."}
+		named := slices.ContainsFunc(recordKeys, func(key string) bool { return len(a.values[key]) > 0 })
+		if named && count == 0 {
+			return nil, 0, &problem{http.StatusBadRequest, "That can't be shown",
+				a.words() + ": you can see no record of that in " + period.Title() + ".",
+				"Choose another period above, or begin anew."}
 		}
 		pages := (count + pageRows - 1) / pageRows
 		b.WriteString(`<nav class="pages" aria-label="Pages of records">`)
@@ -237,7 +239,8 @@ func (r *reader) answerFile(ctx context.Context, sql, name, format string) (*pag
 		return nil, &problem{http.StatusNotFound, "There is no such page", "This can't be had as a file of that kind.",
 			"It can be had as csv, xlsx, parquet and json."}
 	}
-	out, err := r.lib.once(ctx, r.of, r.lib.asking, makeLimit, r.scope+"\x00"+format+" "+sql, func(ctx context.Context) (any, error) {
+	key := r.scope + "\x00" + format + " " + sql
+	out, err := r.lib.once(ctx, r.of, r.lib.asking, makeLimit, key, func(ctx context.Context) (any, error) {
 		ctx, cancel := context.WithTimeout(ctx, sqlLimit)
 		defer cancel()
 		rows, err := query.Run(ctx, r.lake, sql)
@@ -251,7 +254,7 @@ func (r *reader) answerFile(ctx context.Context, sql, name, format string) (*pag
 		}
 		if more { // a part would be taken for the whole
 			return nil, &problem{http.StatusRequestEntityTooLarge, "That is too much for a file",
-				"It has more than " + words.Count(fileRows) + " rows, or 64 MiB of text, and a part of it would be taken for all.",
+				"It has more than " + words.Count(fileRows) + " rows, or 64 MiB of text, and a part would be taken for all.",
 				"Ask for some days, or one owner; usagelake query writes files of any size."}
 		}
 		doc.Generated = time.Now()

@@ -128,8 +128,9 @@ func TestAViewersFiguresAreThoseOfTheReport(t *testing.T) {
 	w := newWorld(t)
 	for token, scope := range map[string]query.Scope{tokenSearch: {CostCenters: []string{"cc-2"}},
 		tokenAcme: {Accounts: []string{"acme"}}} {
-		for _, c := range []struct{ path, table, by string }{{"chargeback.csv?", "", ""}, {"top.csv?", "", ""},
-			{"unit-cost.csv?", "", ""}, {"chargeback.csv?by=token", "", "token"}, {"statement.csv?table=journal", "journal", ""}} {
+		for _, c := range []struct{ path, table, by string }{{path: "chargeback.csv?"}, {path: "top.csv?"},
+			{path: "unit-cost.csv?"}, {path: "chargeback.csv?by=token", by: "token"},
+			{path: "statement.csv?table=journal", table: "journal"}} {
 			name, _, _ := strings.Cut(c.path, ".")
 			opts := report.Options{Name: name, Scope: scope, Now: noon, Version: "test"}
 			if c.by != "" {
