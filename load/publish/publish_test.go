@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -98,9 +99,9 @@ func TestPublishRewritesOnlyTheDaysThatChanged(t *testing.T) {
 	if full := w.Dump(); full != incremental {
 		t.Errorf("brought up to date differs from built anew:\n%s", schemastest.FirstDifference(incremental, full))
 	}
-	for _, s := range []string{"quarantine\n('acme'", "-1.000000000001"} {
-		if s = strings.Replace(s, "('acme'", "{'account': zeta-2", 1); !strings.Contains(incremental, s) {
-			t.Errorf("the dump lacks %q", s)
+	for _, s := range []string{`-- quarantine\nCREATE TABLE .*\n\{'account': zeta-2`, `-1\.000000000001`} {
+		if !regexp.MustCompile(s).MatchString(incremental) {
+			t.Errorf("the dump lacks %s", s)
 		}
 	}
 }
