@@ -30,9 +30,10 @@ stores: ## install the object stores and the catalog that tests start, pinned, i
 	load/catalog/catalogtest/install.sh
 
 .PHONY: race
-race: stores ## what has goroutines, under the race detector: the fetcher, the Portal, runs side by side, the lake's writers
+race: stores ## what has goroutines, under the race detector: the fetcher, the Portal, runs side by side, finance's page, the lake's writers
 	$(GO) test -race -timeout 45m -skip AtTheRealLimit ./extract/... ./transform ./jobs/alert ./jobs/calendar
 	$(GO) test -race -timeout 45m -run 'SideBySide|Stopped|RealConnections|Holds|TestTheConfigIs|TestARunThat|TestACheckThat' ./jobs ./jobs/schedule ./jobs/watch
+	$(GO) test -race -timeout 45m -run 'AtOnce|WaitsForNobody|WhoMayLook|Session' ./jobs/serve/finance
 	$(GO) test -race -timeout 45m -run 'Lock|Seal|Publish|Reader' ./load ./load/publish
 	$(GO) test -race -timeout 45m ./load/bucket ./load/catalog
 	$(GO) test -race -timeout 45m ./load/deliver -skip 'Growth|ManyFiles|Checkpoint|Rotted' -rapid.checks=5
