@@ -110,9 +110,9 @@ func sqlFocusTable() string {
 // sqlFocusViews makes the views of FOCUS: focus_lines, focus_live, focus_charges and focus_omitted in our own names,
 // focus, focus_1_4, focus_records, focus_billing_period and focus_invoice_detail in those of FOCUS. They need the view
 // allocated_usage. It is several statements.
-func sqlFocusViews() string {
+func (l SQLLayout) sqlFocusViews() string {
 	var b strings.Builder
-	b.WriteString(commented(sqlFocus))
+	b.WriteString(l.commented(sqlFocus))
 	for _, v := range FocusVersions() {
 		view := FocusView(v)
 		fmt.Fprintf(&b, "CREATE VIEW %s AS %s;\n", view, FocusSelect(v, FocusCharges("")))

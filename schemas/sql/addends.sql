@@ -27,4 +27,5 @@ SELECT u.account, u.usage_date, u.book_date, period_of(month_of(u.book_date)) AS
     u.amount::DECIMAL(38,12) AS net_cost
 FROM booked_usage /* of the file */ u
 JOIN allocation_keys /* of the file */ k
-    ON k.account = u.account AND u.book_date >= k.valid_from AND u.book_date < k.valid_to;
+    ON k.account = u.account AND u.book_date >= k.valid_from AND u.book_date < k.valid_to
+/* period of u */;

@@ -25,7 +25,8 @@ SELECT u.*, period_of(month_of(u.book_date)) AS period, a.allocation_id, a.rules
     a.pool, a.cost_center, a.team, a.project, a.environment, a.gl_code, a.tags
 FROM booked_usage u
 JOIN allocation_keys k ON k.account = u.account AND u.book_date >= k.valid_from AND u.book_date < k.valid_to
-JOIN allocations a ON a.allocation_id = k.allocation_id;
+JOIN allocations a ON a.allocation_id = k.allocation_id
+/* period of u */;
 
 --| 6. Which rule and version assigned the records of this id, and to whom? FROM allocation_explain('…').
 CREATE OR REPLACE MACRO allocation_explain(record_id) AS TABLE

@@ -3,8 +3,8 @@
 -- of sums, and not of each record.
 
 INSERT INTO allocated_daily
-SELECT account, usage_date, book_date, period_of(month_of(book_date)) AS period,
-    * EXCLUDE (account, usage_date, book_date)
+SELECT u.account, u.usage_date, u.book_date, period_of(month_of(u.book_date)) AS period,
+    u.* EXCLUDE (account, usage_date, book_date)
 FROM (
     SELECT account, usage_date, book_date, allocation_id, token_id, user_id, custom_user_id, model, model_type,
         record_kind, currency,
@@ -14,12 +14,12 @@ FROM (
         sum(total_amount) AS list_cost, sum(discount_amount) AS discount, sum(amount) AS net_cost
     FROM allocated_usage SEMI JOIN temp.summed_days USING (account, usage_date)
     GROUP BY ALL
-)
+) u /* period of u */
 ORDER BY ALL;
 
 INSERT INTO allocated_model_daily
-SELECT account, usage_date, book_date, period_of(month_of(book_date)) AS period,
-    * EXCLUDE (account, usage_date, book_date)
+SELECT u.account, u.usage_date, u.book_date, period_of(month_of(u.book_date)) AS period,
+    u.* EXCLUDE (account, usage_date, book_date)
 FROM (
     SELECT account, usage_date, book_date, allocation_id, model, model_type, record_kind, currency,
         sum(requests)::BIGINT, sum(without_amount)::BIGINT,
@@ -28,12 +28,12 @@ FROM (
         sum(list_cost), sum(discount), sum(net_cost)
     FROM allocated_addends SEMI JOIN temp.summed_days USING (account, usage_date)
     GROUP BY ALL
-)
+) u /* period of u */
 ORDER BY ALL;
 
 INSERT INTO ext_daily
-SELECT account, usage_date, book_date, period_of(month_of(book_date)) AS period,
-    * EXCLUDE (account, usage_date, book_date)
+SELECT u.account, u.usage_date, u.book_date, period_of(month_of(u.book_date)) AS period,
+    u.* EXCLUDE (account, usage_date, book_date)
 FROM (
     SELECT account, usage_date, book_date, allocation_id, model, currency, e.category, e.item, e.unit, count(*),
         sum(e."usage"), sum(coalesce(e.amount::DECIMAL(38,12), (e.price * e."usage")::DECIMAL(38,12)))
@@ -43,5 +43,5 @@ FROM (
         WHERE len(ext_items) > 0
     )
     GROUP BY ALL
-)
+) u /* period of u */
 ORDER BY ALL;

@@ -136,6 +136,7 @@ FROM (
                                             = (e.price * e."usage")::DECIMAL(38,24)
                                         THEN TRY((e.price * e."usage")::DECIMAL(24,18)) END) END AS ext_costs
                             FROM allocated_usage u
+                            /* month of u */
                             LEFT JOIN closed_months c ON c."month" = month_of(u.book_date)
                             WHERE amount IS NOT NULL AND regexp_full_match(currency, '[A-Z]{3}')
                         )
@@ -222,12 +223,12 @@ CREATE VIEW focus_omitted (
     list_cost,      --| Sum of total_amount; NULL if none has one.
     net_cost        --| Sum of amount; NULL if none has one.
 ) AS
-SELECT month_of(book_date) AS billing_month, usage_date, book_date, account, model, record_kind, currency,
+SELECT month_of(u.book_date) AS billing_month, usage_date, u.book_date, account, model, record_kind, currency,
     CASE WHEN amount IS NULL THEN 'no amount' WHEN currency IS NULL THEN 'no currency'
         ELSE 'the currency is no ISO 4217 code' END AS reason,
     count(*) AS requests, TRY_CAST(sum(total_tokens) AS BIGINT) AS total_tokens, sum(total_amount) AS list_cost,
     sum(amount) AS net_cost
-FROM booked_usage
+FROM booked_usage u /* month of u */
 WHERE amount IS NULL OR NOT coalesce(regexp_full_match(currency, '[A-Z]{3}'), false)
 GROUP BY ALL;
 
