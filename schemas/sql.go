@@ -9,7 +9,7 @@ import (
 
 // SQLVersion counts the layouts of the published file: its tables, views and what their rows mean. A file of an older
 // one is built anew; a file of a newer one is left alone.
-const SQLVersion = 12
+const SQLVersion = 13
 
 //go:embed sql/tables.sql
 var sqlTables string

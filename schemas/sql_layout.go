@@ -182,9 +182,9 @@ func (l SQLLayout) lookedUp(sql, catalog string) string {
 		days    = "LEFT JOIN %[1]sbook_days of_day ON of_day.book_date = u.book_date"
 		periods = days + "\n" + `LEFT JOIN %[1]speriods of_month ON of_month."month" = of_day."month"`
 	)
-	for _, mark := range []struct{ name, join string }{{"/* month of u */", days}, {"/* period of u */", periods}} {
-		if strings.Contains(sql, mark.name) {
-			sql = strings.NewReplacer(mark.name, fmt.Sprintf(mark.join, catalog),
+	for mark, join := range map[string]string{"/* month of u */": days, "/* period of u */": periods} {
+		if strings.Contains(sql, mark) {
+			sql = strings.NewReplacer(mark, fmt.Sprintf(join, catalog),
 				"period_of(month_of(u.book_date))", "coalesce(of_month.period, strftime(u.book_date, '%Y-%m'))",
 				"month_of(u.book_date)", `coalesce(of_day."month", date_trunc('month', u.book_date)::DATE)`).Replace(sql)
 		}

@@ -344,6 +344,7 @@ func (a *allocation) newKeys(ctx context.Context) error {
 			FROM temp.stale_days d JOIN day_parts p USING (usage_date)
 			JOIN temp.segments g ON p.book_date >= g.valid_from AND p.book_date < g.valid_to) s
 			USING (account, usage_date, book_date)
+			WHERE u.usage_date IN (SELECT usage_date FROM temp.stale_days)
 		)
 		SELECT n.account, n.token_id::VARCHAR, n.user_id::VARCHAR, n.custom_user_id::VARCHAR, n.model::VARCHAR,
 		n.model_type::VARCHAR, n.channel_id::BIGINT, n.valid_from, n.valid_to

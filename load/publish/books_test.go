@@ -154,6 +154,52 @@ var withoutPeriod = map[string]string{
 	"focus_charges": "as focus_lines", "focus_prepaid": "as focus_lines", "focus_closed": "as focus_lines",
 }
 
+// What has a row a record, and what fills the tables of sums, looks up no calendar by a subquery of each row: DuckDB
+// would gather all rows for that before it leaves one out. What UTC's months have of it is of other things.
+func TestACalendarIsJoinedAndNotAskedOfEachRecord(t *testing.T) {
+	gathers := func(settings schemas.BookSettings) map[string]int {
+		w := newDayWriter(t, load.Options{})
+		f := testFinance
+		var err error
+		f.Books, err = schemas.MakeBooks(settings)
+		must(t, err)
+		w.RandomDay(schemas.Partition{Account: "acme", Date: schemastest.Date("2026-10-01")}, 20, 1)
+		w.publish(PublishOptions{Finance: f})
+		asked := map[string]string{}
+		for _, view := range []string{"booked_usage", "allocated_usage", "allocated_addends", "focus_lines", "focus_omitted"} {
+			asked[view] = "FROM " + view
+		}
+		sums := strings.ReplaceAll(schemas.SQLLayout{Books: f.Books}.AllocatedSums(),
+			" SEMI JOIN temp.summed_days USING (account, usage_date)", "")
+		for sum := range strings.SplitSeq(strings.TrimSpace(sums), ";\n") {
+			table, query, _ := strings.Cut(strings.TrimSuffix(sum, ";"), "\n")
+			asked[table] = query
+		}
+		conn, done := loadtest.Connect(t, w.lake.Database())
+		defer done()
+		out := map[string]int{}
+		for name, query := range asked {
+			var what, plan string
+			must(t, conn.QueryRowContext(t.Context(), "EXPLAIN (FORMAT json) "+query).Scan(&what, &plan))
+			if !strings.Contains(plan, "SCAN") {
+				t.Fatalf("%s: no plan: %s", name, plan)
+			}
+			out[name] = strings.Count(plan, "DELIM_JOIN")
+		}
+		if len(out) != 8 {
+			t.Fatalf("%d queries: %v", len(out), out)
+		}
+		return out
+	}
+	want := gathers(schemas.BookSettings{})
+	got := gathers(schemas.BookSettings{Zone: "Asia/Shanghai", FiscalYear: 4, Calendar: "4-4-5"})
+	for name, n := range want {
+		if got[name] != n {
+			t.Errorf("%s gathers its rows %d times, and without a calendar of tables %d times", name, got[name], n)
+		}
+	}
+}
+
 // book_date and period stand beside usage_date in every table and view with a cost of an owner; and they agree.
 func TestEveryCostOfAnOwnerHasItsBookDayAndPeriod(t *testing.T) {
 	w := newDayWriter(t, load.Options{})

@@ -593,8 +593,8 @@ func (p *publisher) replaceBalance(ctx context.Context, d *Database) error {
 	return nil
 }
 
-// replaceAccounts says from when to when each account was fetched, which are expected to be there, and how complete the
-// months are.
+// replaceAccounts says from when to when each account was fetched, which are expected to be there, how far all of it
+// goes, and how complete the months are.
 func (p *publisher) replaceAccounts(ctx context.Context, d *Database) error {
 	names := make([]string, len(p.finance.Accounts))
 	for i, a := range p.finance.Accounts {
@@ -609,6 +609,7 @@ func (p *publisher) replaceAccounts(ctx context.Context, d *Database) error {
 		FROM (SELECT account FROM covered UNION SELECT account FROM config, meant WHERE it) LEFT
 		JOIN covered USING (account), meant
 		ORDER BY account`,
+		"DELETE FROM data_as_of", "INSERT INTO data_as_of FROM data_as_of_now",
 		"DELETE FROM completeness_monthly", `INSERT INTO completeness_monthly FROM completeness_now ORDER BY "month", `+
 			`account`)
 	if err != nil {

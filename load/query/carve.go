@@ -128,7 +128,7 @@ func (s *Scope) parts() []part {
 		from("meta", "true", "0::BIGINT AS built_rows", "0::BIGINT AS built_bytes", "'' AS balance_digest",
 			"'' AS finance_digest", "'' AS rates_digest", "'all' AS records", "NULL::VARCHAR AS lake"),
 		from("books", "true"), from("periods", "true"), from("book_days", "true"), from("currencies", "true"),
-		from("book_rates", "true"), from("finance_settings", "true"),
+		from("book_rates", "true"), from("finance_settings", "true"), from("data_as_of", "true"),
 		// Why a month was closed in spite of what, and how complete all of it was, names accounts.
 		from("closed_months", "true", "NULL::VARCHAR AS reason", "NULL::VARCHAR[] AS objections",
 			"NULL::VARCHAR AS completeness", prepaid+" AS prepaid", "'' AS manifest_sha256", "'' AS ruleset",

@@ -107,9 +107,6 @@ func (s *Snapshot) Narrow(ctx context.Context, scope Scope, keep ...string) erro
 	if err := s.fresh(ctx); err != nil {
 		return err
 	}
-	if _, err := s.conn.ExecContext(ctx, "CREATE TEMP TABLE data_as_of AS FROM "+whole+"data_as_of", nil); err != nil {
-		return fmt.Errorf("narrow: %w", err)
-	}
 	for _, name := range keep {
 		if _, err := s.conn.ExecContext(ctx, "CREATE TEMP TABLE whole_"+name+" AS FROM "+whole+name, nil); err != nil {
 			return fmt.Errorf("keep %s: %w", name, err)

@@ -9,8 +9,8 @@
 -- for such a month was closed without it. A closed month stays as complete as it was when it was closed: what is
 -- fetched of it later is charged in another.
 
---| How far the data goes: what "now" is in the views of this file.
-CREATE VIEW data_as_of /* of the whole file */ (
+--| What data_as_of is filled with by each publish.
+CREATE VIEW data_as_of_now /* of the whole file */ (
     as_of,           --| End of the last window that was fetched, of any account, UTC. accounts has each one's own.
     current_month,   --| First day of the month that holds it.
     complete_before  --| Book day before which all days are over.

@@ -159,6 +159,16 @@ CREATE TABLE coverage_daily (
     missing_seconds INTEGER NOT NULL   --| The others, of a day that isn't over as well.
 );
 
+-- A table, since nearly every view asks for it, some of them four times, and a calendar of tables would be looked up in
+-- each.
+--| How far the data goes, in one row: what "now" is in the views of this file.
+CREATE TABLE data_as_of (
+    as_of TIMESTAMPTZ,    --| End of the last window that was fetched, of any account, UTC; NULL if there is no usage.
+                          --| accounts has each one's own.
+    current_month DATE,   --| First day of the month that holds it.
+    complete_before DATE  --| Book day before which all days are over.
+);
+
 --| How much of each month was fetched of each account that is expected to be there, up to the end of the running
 --| quarter.
 CREATE TABLE completeness_monthly (
