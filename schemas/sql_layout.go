@@ -171,9 +171,9 @@ func (l SQLLayout) byFields(sql string) string {
 func (l SQLLayout) allocatedUsage() string { return l.byFields(l.commented(sqlAllocated)) }
 
 // lookedUp has a query that says "month of u" or "period of u" behind what it reads join the calendar, if that is of
-// tables, and take the month and the period of u.book_date from there: over the tables of a catalog, "usage." say; "" is
-// the one that is used. As macros these are subqueries of each row, for which DuckDB gathers all rows beneath, whole,
-// before any condition on them: publishing one day of 30 took three times as long, and hundreds of MiB on disk.
+// tables, and take the month and the period of u.book_date from there: over the tables of a catalog, "usage." say; ""
+// is the one that is used. As macros these are subqueries of each row, for which DuckDB gathers all rows beneath,
+// whole, before any condition on them: publishing one day of 30 took three times as long, and hundreds of MiB on disk.
 func (l SQLLayout) lookedUp(sql, catalog string) string {
 	if l.Books.Months() {
 		return sql

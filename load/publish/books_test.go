@@ -166,7 +166,8 @@ func TestACalendarIsJoinedAndNotAskedOfEachRecord(t *testing.T) {
 		w.RandomDay(schemas.Partition{Account: "acme", Date: schemastest.Date("2026-10-01")}, 20, 1)
 		w.publish(PublishOptions{Finance: f})
 		asked := map[string]string{}
-		for _, view := range []string{"booked_usage", "allocated_usage", "allocated_addends", "focus_lines", "focus_omitted"} {
+		for _, view := range []string{"booked_usage", "allocated_usage", "allocated_addends", "focus_lines",
+			"focus_omitted"} {
 			asked[view] = "FROM " + view
 		}
 		sums := strings.ReplaceAll(schemas.SQLLayout{Books: f.Books}.AllocatedSums(),
