@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 
@@ -14,11 +15,12 @@ import (
 	"github.com/usagelake/usagelake/load/durable"
 	"github.com/usagelake/usagelake/load/publish"
 	"github.com/usagelake/usagelake/load/query"
+	"github.com/usagelake/usagelake/load/report"
 	"github.com/usagelake/usagelake/schemas/words"
 )
 
 func (a *app) queryCommand() *cobra.Command {
-	var format, out, decimals string
+	var format, out, decimals, csv string
 	var rows int
 	var raw bool
 	c := &cobra.Command{
@@ -31,9 +33,11 @@ from stdin. The tables: usage, usage_line_items, usage_daily, balance, coverage,
 
 With --out and --output json, stdout has a document with the number of rows and the file.
 
-In CSV, text that a spreadsheet would take for a formula gets an apostrophe before it (--raw leaves it as it came).`,
+In CSV, text that a spreadsheet would take for a formula gets an apostrophe before it (--raw leaves it as it came);
+--csv excel writes what Excel opens by a double click.`,
 		Example: `  usagelake query "SELECT model, sum(amount) AS net FROM usage GROUP BY ALL ORDER BY net DESC"
   usagelake query "FROM usage_daily WHERE usage_date >= '2026-11-01'" --format csv --out november.csv
+  usagelake query "FROM spend_by_cost_center_month" --out spend.xlsx
   usagelake query "FROM usage" --format parquet --out usage.parquet
   echo "SELECT sum(amount) FROM usage" | usagelake query -`,
 		Args: func(_ *cobra.Command, args []string) error {
@@ -52,18 +56,19 @@ In CSV, text that a spreadsheet would take for a formula gets an apostrophe befo
 				}
 				sql = string(b)
 			}
-			fallback := "table"
-			if a.json() {
-				fallback = "json"
-			}
-			format, err := outFormat(format, out, fallback, []string{"table", "csv", "json", "parquet"})
+			fallback := a.fallback(csv)
+			format, err := outFormat(format, out, fallback, []string{"table", "csv", "json", "xlsx", "parquet"})
 			switch {
 			case err != nil:
 				return err
 			case isZip(out):
-				return config.Usage("", "--out %s: an answer is one table: name a csv, json or parquet file", out)
+				return config.Usage("", "--out %s: an answer is one table: name a csv, json, xlsx or parquet file", out)
 			case format == "parquet" && (out == "" || out == "-"):
 				return config.Usage(`usagelake query "…" --format parquet --out usage.parquet`, "parquet needs a file: --out")
+			case format == "xlsx" && out == "":
+				return config.Usage(`usagelake query "…" --out usage.xlsx`, "xlsx needs a file: --out, or --out - for stdout")
+			case format == "xlsx" && out == "-" && a.onTerminal():
+				return config.Usage("", "%s is not for a terminal: name a file with --out", format)
 			case raw && format != "csv":
 				return config.Usage("", "--raw is for csv: %s has text as it is", format)
 			case c.Flags().Changed("rows") && format != "table":
@@ -71,6 +76,13 @@ In CSV, text that a spreadsheet would take for a formula gets an apostrophe befo
 			}
 			if err := checkDecimals(decimals, format); err != nil {
 				return err
+			}
+			form, err := a.csvForm(csv, format)
+			if err != nil {
+				return err
+			}
+			if form.Raw = raw; raw && csv != "" {
+				return config.Usage("", "--raw is for programs, and --csv %s for a spreadsheet, which would compute the text", csv)
 			}
 			toFile := out != "" && out != "-"
 			if a.json() && format != "json" && !toFile {
@@ -85,7 +97,7 @@ In CSV, text that a spreadsheet would take for a formula gets an apostrophe befo
 			if err != nil {
 				return jobs.NoLake(err)
 			}
-			n, err := a.query(c.Context(), lake, sql, format, out, decimals, raw, rows)
+			n, err := a.query(c.Context(), lake, sql, format, out, decimals, form, rows)
 			if err == nil && a.json() && toFile {
 				return a.printJSON(queryDocument{Rows: n, Out: out, Format: format})
 			}
@@ -94,10 +106,11 @@ In CSV, text that a spreadsheet would take for a formula gets an apostrophe befo
 	}
 	f := c.Flags()
 	f.StringVar(&format, "format", "",
-		"table, csv, json or parquet (default by the ending of --out; else table, or json with --output json)")
-	f.StringVar(&out, "out", "", "write to this `file` instead of stdout; parquet needs one")
+		"table, csv, json, xlsx or parquet (default by the ending of --out; else table, or json with --output json)")
+	f.StringVar(&out, "out", "", "write to this `file` instead of stdout; xlsx and parquet need one")
 	f.StringVar(&decimals, "decimals", "",
 		"json: decimals as `number or string`, for readers that make doubles of numbers (default number)")
+	a.csvFlag(c, &csv)
 	f.BoolVar(&raw, "raw", false, "csv: leave text that a spreadsheet would take for a formula as it is")
 	f.IntVar(&rows, "rows", 1000, "print at most this many rows of a table; 0 for all")
 	return c
@@ -130,8 +143,8 @@ type queryDocument struct {
 
 // query writes the answer to stdout or to a file, and tells how many rows it has. A file is there whole or not at all;
 // stdout has what was written before an error, and the exit code says that it isn't all.
-func (a *app) query(ctx context.Context, lake *publish.Lake, sql, format, out, decimals string, raw bool,
-	most int) (n int64, err error) {
+func (a *app) query(ctx context.Context, lake *publish.Lake, sql, format, out, decimals string,
+	form query.CSVForm, most int) (n int64, err error) {
 	if format == "parquet" {
 		n, err := query.WriteParquet(ctx, lake, sql, out)
 		if err != nil {
@@ -149,9 +162,11 @@ func (a *app) query(ctx context.Context, lake *publish.Lake, sql, format, out, d
 	write := func(w io.Writer) error {
 		switch format {
 		case "csv":
-			n, err = rows.WriteCSV(ctx, w, raw)
+			n, err = rows.WriteCSV(ctx, w, form)
 		case "json":
 			n, err = rows.WriteJSON(ctx, w)
+		case "xlsx":
+			n, err = report.WriteWorkbook(ctx, w, rows, sql, a.Now())
 		default:
 			n, err = a.writeTable(ctx, w, rows, most)
 		}
@@ -161,6 +176,9 @@ func (a *app) query(ctx context.Context, lake *publish.Lake, sql, format, out, d
 		err = write(&answerWriter{app: a})
 	} else {
 		err = durable.WriteOut(out, lake.Out(), write)
+	}
+	if large := (*report.TooLarge)(nil); errors.As(err, &large) {
+		err = fmt.Errorf("%w\nhint: ask for less, by WHERE or LIMIT, or take --format csv or parquet", err)
 	}
 	return n, err
 }

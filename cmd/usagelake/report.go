@@ -231,7 +231,7 @@ func (a *app) oneReport(r report.Report) *cobra.Command {
 	var f reportFlags
 	var by []string
 	var top int
-	var table, decimals, owner string
+	var table, decimals, owner, csv string
 	var accrual bool
 	formats := report.Formats()
 	if r.Ledgers {
@@ -244,15 +244,15 @@ func (a *app) oneReport(r report.Report) *cobra.Command {
 		Example: "  usagelake report " + r.Example,
 		Args:    cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			fallback := "table"
-			if a.json() {
-				fallback = "json"
-			}
-			format, err := a.reportFormat(f, r, fallback)
+			format, err := a.reportFormat(f, r, a.fallback(csv))
 			if err != nil {
 				return err
 			}
 			if err := checkDecimals(decimals, format); err != nil {
+				return err
+			}
+			form, err := a.csvForm(csv, format)
+			if err != nil {
 				return err
 			}
 			opts := report.Options{Name: r.Name, Scope: f.scope, Owner: owner, By: by, Now: a.Now(), Version: version(),
@@ -309,7 +309,7 @@ func (a *app) oneReport(r report.Report) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			doc.DecimalNumbers = decimals == decimalNumbers
+			doc.DecimalNumbers, doc.Form = decimals == decimalNumbers, form
 			if _, ok := posting.Find(format); ok {
 				if err := a.writePostings(lake, doc, format, f.out); err != nil {
 					return err
@@ -336,6 +336,7 @@ func (a *app) oneReport(r report.Report) *cobra.Command {
 	flags.StringVar(&f.asOf, "as-of", "",
 		"answer from what was known at this `time`: 2026-11-10, 2026-11-10T06:00:00Z, -7d; it is derived anew for it")
 	flags.StringVar(&decimals, "decimals", "", "json: decimals as `number or string` (default string)")
+	a.csvFlag(c, &csv)
 	flags.StringVar(&table, "table", "", "csv and parquet hold one table: this `name`")
 	if r.Owned() {
 		flags.StringVar(&owner, "owner", "", "only this `owner`: the cost centre, team or project of that name")
@@ -435,12 +436,11 @@ func (a *app) writeReport(lake *publish.Lake, doc *report.Document, format, out 
 		left = nil
 	}
 	if out == "" || out == "-" {
+		if (format == "xlsx" || format == "parquet") && a.onTerminal() {
+			return config.Usage("", "%s is not for a terminal: name a file with --out", format)
+		}
 		if f, ok := a.Stdout.(*os.File); ok {
-			fd := int(f.Fd())
-			if (format == "xlsx" || format == "parquet") && term.IsTerminal(fd) {
-				return config.Usage("", "%s is not for a terminal: name a file with --out", format)
-			}
-			if width, _, err := term.GetSize(fd); err == nil {
+			if width, _, err := term.GetSize(int(f.Fd())); err == nil {
 				doc.Width = width
 			}
 		}
@@ -467,6 +467,12 @@ func (a *app) writeReport(lake *publish.Lake, doc *report.Document, format, out 
 	}
 	a.tellLeft(left, format)
 	return nil
+}
+
+// onTerminal says that stdout is a terminal.
+func (a *app) onTerminal() bool {
+	f, ok := a.Stdout.(*os.File)
+	return ok && term.IsTerminal(int(f.Fd()))
 }
 
 func (a *app) tellLeft(left []string, format string) {

@@ -264,7 +264,7 @@ func (w *writer) month(ctx context.Context) error {
 	}
 	defer journal.Close()
 	if err := durable.WriteOut(w.path("month", "journal.csv"), w.out, func(to io.Writer) error {
-		_, err := journal.WriteCSV(ctx, to, false)
+		_, err := journal.WriteCSV(ctx, to, query.CSVForm{})
 		return err
 	}); err != nil {
 		return err

@@ -547,7 +547,7 @@ func (m *maker) corrections(ctx context.Context, p Package, dir string) error {
 	}
 	defer rows.Close()
 	return durable.WriteOut(filepath.Join(dir, "corrections.csv"), m.out, func(w io.Writer) error {
-		_, err := rows.WriteCSV(ctx, w, false)
+		_, err := rows.WriteCSV(ctx, w, query.CSVForm{})
 		return err
 	})
 }

@@ -392,7 +392,7 @@ func focusData(ctx context.Context, l *publish.Lake, s *Snapshot, draft *durable
 		return files, n, err
 	}
 	f, err := l.Out().Draft(opts.Path, func(w io.Writer) error {
-		n, err = rows.WriteCSV(ctx, w, opts.Raw)
+		n, err = rows.WriteCSV(ctx, w, CSVForm{Raw: opts.Raw})
 		return err
 	})
 	if err != nil {
@@ -420,7 +420,7 @@ func focusStream(ctx context.Context, s *Snapshot, draft *durable.OutFile, opts 
 		return 0, err
 	}
 	defer func() { err = errors.Join(err, rows.Close()) }()
-	return rows.WriteCSV(ctx, opts.Out, opts.Raw)
+	return rows.WriteCSV(ctx, opts.Out, CSVForm{Raw: opts.Raw})
 }
 
 // number is the single whole number that a query gives.

@@ -73,7 +73,7 @@ func exportClosing(ctx context.Context, l *publish.Lake, month schemas.Month, di
 	}
 	defer rows.Close()
 	return durable.WriteOut(place.stem()+"."+FocusCSV, l.Out(), func(w io.Writer) error {
-		_, err := rows.WriteCSV(ctx, w, false)
+		_, err := rows.WriteCSV(ctx, w, CSVForm{})
 		return err
 	})
 }

@@ -245,7 +245,8 @@ func (p focusPlace) draftMetadata(out durable.Out, meta focusMetadata) (*durable
 func (r *Rows) splitCSV(ctx context.Context, out durable.Out, opts FocusOptions,
 	place focusPlace) (files []*durable.OutFile, parts []focusFile, err error) {
 	// part is of the file that is being written, and asked for anew after begin, which may have moved the list.
-	head, line := r.csvHead(opts.Raw), r.csvLines(opts.Raw)
+	form := CSVForm{Raw: opts.Raw}
+	head, line := r.csvHead(form), r.csvLines(form)
 	var w *bufio.Writer
 	finish := func() error {
 		if w == nil {

@@ -530,7 +530,7 @@ func TestNoNumberOfACSVIsReadAsThousands(t *testing.T) {
 		"SELECT 1.125 AS a, 1.125::DOUBLE AS b, -221.152::DECIMAL(38,3) AS c, amount, '1.125' AS text FROM usage")
 	must(t, err)
 	defer rows.Close()
-	if _, err := rows.WriteCSV(t.Context(), &out, false); err != nil ||
+	if _, err := rows.WriteCSV(t.Context(), &out, CSVForm{}); err != nil ||
 		!strings.Contains(out.String(), "\n1.1250,1.1250,-221.1520,1.125000000000,1.125\n") {
 		t.Errorf("%v: %s", err, &out)
 	}

@@ -26,12 +26,12 @@ func TestAParquetFileIsTheSameCSVAsTheAnswer(t *testing.T) {
 		var want, got bytes.Buffer
 		rows, err := Run(t.Context(), w.Lake, query)
 		must(t, err)
-		_, err = rows.WriteCSV(t.Context(), &want, raw)
+		_, err = rows.WriteCSV(t.Context(), &want, CSVForm{Raw: raw})
 		must(t, err)
 		must(t, rows.Close())
 		rows, err = openParquet(path)
 		must(t, err)
-		m, err := rows.WriteCSV(t.Context(), &got, raw)
+		m, err := rows.WriteCSV(t.Context(), &got, CSVForm{Raw: raw})
 		must(t, err)
 		must(t, rows.Close())
 		if m != n || !bytes.Equal(got.Bytes(), want.Bytes()) {

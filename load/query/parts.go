@@ -57,7 +57,7 @@ func (p *Parts) CSV(ctx context.Context, query, path string, out durable.Out) er
 	}
 	defer rows.Close()
 	return durable.WriteOut(path, out, func(w io.Writer) error {
-		_, err := rows.WriteCSV(ctx, w, false)
+		_, err := rows.WriteCSV(ctx, w, CSVForm{})
 		return err
 	})
 }

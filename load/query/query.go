@@ -12,7 +12,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"unicode"
 	"unicode/utf8"
 
 	"github.com/duckdb/duckdb-go/v2"
@@ -21,7 +20,6 @@ import (
 	"github.com/usagelake/usagelake/load/durable"
 	"github.com/usagelake/usagelake/load/publish"
 	"github.com/usagelake/usagelake/schemas"
-	"github.com/usagelake/usagelake/schemas/words"
 )
 
 // ErrNotPublished says that the lake has no usage.duckdb yet.
@@ -332,6 +330,23 @@ func (r *Rows) Close() error {
 	return errors.Join(errs...)
 }
 
+// Count is how many rows the answer has; -1 of one that isn't stored, which is short, as that of SHOW.
+func (r *Rows) Count(ctx context.Context) (n int64, err error) {
+	if r.fetch == "" {
+		return -1, nil
+	}
+	rows, err := r.conn.QueryContext(ctx, "SELECT count(*) FROM temp."+answer, nil)
+	if err != nil {
+		return 0, errors.Join(ctx.Err(), err)
+	}
+	cell := make([]driver.Value, 1)
+	if err := rows.Next(cell); err != nil {
+		return 0, errors.Join(err, rows.Close())
+	}
+	n, _ = cell[0].(int64)
+	return n, rows.Close()
+}
+
 // fetchRows is how many rows are read from the stored answer at once: a few of DuckDB's vectors.
 const fetchRows = 16 * 2048
 
@@ -389,128 +404,6 @@ func (r *Rows) All(ctx context.Context) iter.Seq2[[]Value, error] {
 			}
 		}
 	}
-}
-
-// WriteCSV writes the answer with a header line, as RFC 4180 has it but for the line ends, which are line feeds. NULL
-// is an empty field, an empty string is "". Unless raw is set, text that a spreadsheet would take for a formula
-// (NoFormula) gets an apostrophe before it, which makes a spreadsheet show it as it is; numbers are written as
-// CSVNumber has them. It returns the number of rows.
-func (r *Rows) WriteCSV(ctx context.Context, w io.Writer, raw bool) (int64, error) {
-	b := bufio.NewWriterSize(w, 1<<16)
-	_, _ = b.Write(r.csvHead(raw)) // Flush has the error
-	n := int64(0)
-	line := r.csvLines(raw)
-	for row, err := range r.All(ctx) {
-		if err != nil {
-			return n, err
-		}
-		if _, err := b.Write(line(row)); err != nil {
-			return n, err
-		}
-		n++
-	}
-	return n, b.Flush()
-}
-
-// csvLines gives the line of a row, until the next one is asked for. Most fields are those of the row before.
-func (r *Rows) csvLines(raw bool) func(row []Value) []byte {
-	type field struct {
-		of   Value
-		text []byte // with the comma before it
-	}
-	fields := make([]field, len(r.Columns))
-	for i := range fields {
-		fields[i] = field{Value{Null: true}, r.csvField(nil, i, Value{Null: true}, raw)}
-	}
-	var line []byte
-	return func(row []Value) []byte {
-		line = line[:0]
-		for i, v := range row {
-			f := &fields[i]
-			if v.Null != f.of.Null || v.Text != f.of.Text {
-				f.of, f.text = v, r.csvField(f.text[:0], i, v, raw)
-			}
-			line = append(line, f.text...)
-		}
-		line = append(line, '\n')
-		return line
-	}
-}
-
-func (r *Rows) csvHead(raw bool) (head []byte) {
-	for i, c := range r.Columns {
-		name := c.Name
-		if !raw {
-			name = NoFormula(name)
-		}
-		if i > 0 {
-			head = append(head, ',')
-		}
-		head = appendField(head, name)
-	}
-	return append(head, '\n')
-}
-
-// csvField appends the field of a value of the i-th column, and the comma before it.
-func (r *Rows) csvField(to []byte, i int, v Value, raw bool) []byte {
-	if i > 0 {
-		to = append(to, ',')
-	}
-	switch {
-	case v.Null:
-		return to
-	case r.Columns[i].Numeric:
-		return append(to, CSVNumber(v.Text)...)
-	case plainText(v.Text):
-		return append(to, v.Text...)
-	case !raw:
-		return appendField(to, NoFormula(v.Text))
-	}
-	return appendField(to, v.Text)
-}
-
-// plainText says of most texts, and quickly, that a CSV has them as they are: ASCII that begins no formula and needs no
-// quotes.
-func plainText(s string) bool {
-	if s == "" || s[0] == ' ' || s[len(s)-1] == ' ' || s[0] == '=' || s[0] == '+' || s[0] == '-' || s[0] == '@' {
-		return false
-	}
-	for i := range len(s) {
-		if c := s[i]; c < ' ' || c > '~' || c == '"' || c == ',' {
-			return false
-		}
-	}
-	return true
-}
-
-// CSVNumber is a number as every CSV of this program has it. One of exactly three decimals gets a fourth, a zero: where
-// the decimal sign is a comma, a spreadsheet takes 1.125 for 1125 without a word.
-func CSVNumber(s string) string {
-	if dot := strings.IndexByte(s, '.'); dot >= 0 && dot == len(s)-4 {
-		return s + "0"
-	}
-	return s
-}
-
-// NoFormula keeps a spreadsheet from computing text that came from outside: text that begins with =, +, - or @, in full
-// width or small as well, also behind blanks and characters that nobody sees, which spreadsheets pass over.
-func NoFormula(s string) string {
-	begins := strings.TrimLeftFunc(s, func(r rune) bool { return unicode.IsSpace(r) || words.Steers(r) })
-	if r, _ := utf8.DecodeRuneInString(begins); begins != "" && strings.ContainsRune("=+-@＝＋－＠﹦﹢﹣﹫", r) || s != "" &&
-		(s[0] == '\t' || s[0] == '\r') {
-		return "'" + s
-	}
-	return s
-}
-
-// appendField appends a field, in quotes where it needs them.
-func appendField(to []byte, s string) []byte {
-	// An empty text is quoted, for an empty field is NULL; and so is one with a blank at either end, which readers like to
-	// trim.
-	if s != "" && !strings.ContainsAny(s, "\",\r\n") && s[0] != ' ' && s[len(s)-1] != ' ' {
-		return append(to, s...)
-	}
-	return append(append(append(to, '"'), strings.ReplaceAll(s, `"`, `""`)...), '"')
 }
 
 // WriteJSON writes the answer as an array of objects, a row a line. Numbers stand with all their digits; a decimal is

@@ -28,7 +28,7 @@ func ask(t testing.TB, l *publish.Lake, query string) string {
 	}
 	defer r.Close()
 	var b bytes.Buffer
-	if _, err := r.WriteCSV(ctx, &b, false); err != nil {
+	if _, err := r.WriteCSV(ctx, &b, CSVForm{}); err != nil {
 		t.Fatalf("%s\n%v", query, err)
 	}
 	return b.String()

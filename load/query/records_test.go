@@ -112,7 +112,7 @@ func TestAScopeHoldsForRecordsOutside(t *testing.T) {
 					t.Fatalf("%+v: %s: %v", scope, q, err)
 				}
 				var b strings.Builder
-				if _, err := rows.WriteCSV(t.Context(), &b, false); err != nil {
+				if _, err := rows.WriteCSV(t.Context(), &b, CSVForm{}); err != nil {
 					t.Fatal(err)
 				}
 				answers[i] += b.String()

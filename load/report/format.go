@@ -24,7 +24,7 @@ func show(c Column, v query.Value, currency string) string {
 			return v.Text
 		}
 		return showNumber(c.Kind, n.In(currency))
-	case Quantity:
+	case Quantity, Whole:
 		if n, err := schemas.ParseMoney(v.Text); err == nil {
 			return words.Grouped(n.String())
 		}

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"strings"
-	"time"
 
 	"github.com/apache/arrow-go/v18/arrow"
 	"github.com/apache/arrow-go/v18/arrow/array"
@@ -36,11 +35,11 @@ func (t *Table) Parquet(w io.Writer) error {
 		switch c.Kind {
 		case Count:
 			fields[i].Type = arrow.PrimitiveTypes.Int64
-		case Money, Posted, UnitCost, Quantity, Share:
+		case Money, Posted, UnitCost, Quantity, Share, Whole:
 			fields[i].Type = money
 		case Day, Month:
 			fields[i].Type = arrow.FixedWidthTypes.Date32
-		case Instant:
+		case Instant, Second:
 			fields[i].Type = arrow.FixedWidthTypes.Timestamp_us
 		case Flag:
 			fields[i].Type = arrow.FixedWidthTypes.Boolean
@@ -74,7 +73,7 @@ func (t *Table) Parquet(w io.Writer) error {
 				err = errDate
 				f.Append(arrow.Date32(d))
 			case *array.TimestampBuilder:
-				at, errTime := time.Parse(time.RFC3339, v.Text)
+				at, errTime := parseTime(v.Text)
 				err = errTime
 				f.Append(arrow.Timestamp(at.UnixMicro()))
 			case *array.BooleanBuilder:

@@ -26,6 +26,7 @@ type Kind int
 const (
 	Text     Kind = iota
 	Count         // a whole number
+	Whole         // a whole number that may be a year or an id: without signs between thousands in a workbook
 	Money         // an exact decimal, shown in the minor unit of its currency
 	Posted        // an amount in whole minor units of its currency
 	UnitCost      // a decimal, shown with 6 places
@@ -34,6 +35,7 @@ const (
 	Day           // 2026-11-01
 	Month         // the first day of a month, shown as 2026-11
 	Instant       // a time in UTC
+	Second        // a time, shown as it is
 	Flag          // true or false
 )
 
@@ -42,6 +44,9 @@ const Shared = "(shared)"
 
 // Numeric says that values stand to the right.
 func (k Kind) Numeric() bool { return k >= Count && k <= Share }
+
+// temporal says that values are days or times.
+func (k Kind) temporal() bool { return k >= Day && k <= Second }
 
 // Column is a column of a Table.
 type Column struct {
@@ -235,7 +240,8 @@ type Document struct {
 	Notes []string
 	// DecimalNumbers says that JSON has decimals as numbers, with all their digits; as texts else.
 	DecimalNumbers bool
-	postings       *postings // of report journal
+	Form           query.CSVForm // of a CSV
+	postings       *postings     // of report journal
 	Generated      time.Time
 	Version        string
 	Width          int // of a line of prose in a terminal; 0 is 120

@@ -145,44 +145,44 @@ func (t *Table) totalCells(total Total) []string {
 
 // CSV writes the document's main table: a header of the columns' stable names, and exact values, as query.Rows.WriteCSV
 // does: no number has exactly three decimals, NULL is an empty field, an empty string is "", lines end with a line
-// feed, text that a spreadsheet would compute gets an apostrophe in front. There is no row of totals.
+// feed, text that a spreadsheet would compute gets an apostrophe in front. It has the document's Form. There is no row of
+// totals.
 func (d *Document) CSV(w io.Writer) error {
 	b := bufio.NewWriter(w)
 	if t := d.data(); t != nil {
-		t.CSV(b)
+		t.CSV(b, d.Form)
 	}
 	return b.Flush()
 }
 
 // CSV writes the table, as Document.CSV does.
-func (t *Table) CSV(b *bufio.Writer) {
-	field := func(i int, s string) {
-		if i > 0 {
-			b.WriteByte(',')
-		}
-		if s == "" || strings.ContainsAny(s, ",\"\r\n") || s[0] == ' ' || s[len(s)-1] == ' ' {
-			s = `"` + strings.ReplaceAll(s, `"`, `""`) + `"`
-		}
-		b.WriteString(s)
-	}
+func (t *Table) CSV(b *bufio.Writer, form query.CSVForm) {
+	line := form.Mark()
 	for i, c := range t.Columns {
-		field(i, query.NoFormula(c.Name))
+		if i > 0 {
+			line = append(line, form.Separator())
+		}
+		line = form.AppendHead(line, c.Name)
 	}
-	b.WriteByte('\n')
+	_, _ = b.Write(append(line, '\n')) // Flush has the error
 	for _, row := range t.Rows {
+		line = line[:0]
 		for i, v := range row {
+			if i > 0 {
+				line = append(line, form.Separator())
+			}
 			// A column of numbers may hold a text all the same: it is guarded as any other.
 			switch _, err := schemas.ParseMoney(v.Text); {
-			case v.Null && i > 0:
-				b.WriteByte(',')
 			case v.Null:
 			case t.Columns[i].Kind.Numeric() && err == nil:
-				field(i, query.CSVNumber(v.Text))
+				line = form.AppendNumber(line, v.Text)
+			case t.Columns[i].Kind.temporal():
+				line = form.AppendTime(line, v.Text)
 			default: // text, whatever the column says
-				field(i, query.NoFormula(v.Text))
+				line = form.AppendText(line, v.Text)
 			}
 		}
-		b.WriteByte('\n')
+		_, _ = b.Write(append(line, '\n'))
 	}
 }
 

@@ -120,8 +120,14 @@ type sheet struct {
 	wide   int    // how many columns there are
 	widths []int  // of columns, in characters; 0 is the program's own
 	heads  bool   // the first row stays where it is
+	marks  bool   // the column beyond those of widths says of each row whether it is shown, and is hidden
 	filter string // the cells that are filtered; "" none
 	breaks []int  // the rows that a page ends with
+	// streams says that what stands above the rows is written, and they are as they come: to is where to. height is how
+	// many there will be, 0 if that isn't known.
+	streams bool
+	to      io.Writer
+	height  int
 }
 
 // sheet begins a sheet. Two of the same name are an error: nobody could tell whose is whose.
@@ -176,28 +182,40 @@ func (s *sheet) formula(column, style int, formula, digits string) {
 // text writes a cell with a text that a sheet can hold.
 func (s *sheet) text(column, style int, text string) {
 	place, ok := s.places[text]
+	if !ok && len(s.texts) > maxTexts {
+		s.cell(column, style, "inlineStr", "<is>"+string(textElement(nil, text))+"</is>")
+		return
+	}
 	if !ok {
 		place = len(s.places)
 		s.places[text] = place
-		space := ""
-		if strings.Trim(text, "\t\n\r ") != text {
-			space = ` xml:space="preserve"`
-		}
-		s.bookWriter.texts = append(escapeXML(append(s.bookWriter.texts, "<si><t"+space+">"...), text), "</t></si>"...)
+		s.texts = append(textElement(append(s.texts, "<si>"...), text), "</si>"...)
 	}
 	s.cell(column, style, "s", "<v>"+strconv.Itoa(place)+"</v>")
 }
 
-// end ends the sheet. It is set up for print: turned to the side, on A4, one page wide.
-func (s *sheet) end() error {
-	s.endRow()
-	head := xml.Header + `<worksheet xmlns="` + excelize.NameSpaceSpreadSheet.Value + `"><sheetPr`
-	if s.filter != "" {
-		head += ` filterMode="true"`
+// maxTexts is from how many bytes of texts on new ones stand in their cells: those that are told apart are in memory.
+const maxTexts = 16 << 20
+
+// textElement appends a text as an element, blanks at its ends and all.
+func textElement(to []byte, text string) []byte {
+	if strings.Trim(text, "\t\n\r ") != text {
+		to = append(to, `<t xml:space="preserve">`...)
+	} else {
+		to = append(to, "<t>"...)
 	}
+	return append(escapeXML(to, text), "</t>"...)
+}
+
+// begin writes what stands above the rows. It is set up for print: turned to the side, on A4, one page wide.
+func (s *sheet) begin() (err error) {
+	if s.to, err = s.zip.Create(fmt.Sprintf("xl/worksheets/sheet%d.xml", s.at+1)); err != nil {
+		return err
+	}
+	head := xml.Header + `<worksheet xmlns="` + excelize.NameSpaceSpreadSheet.Value + `"><sheetPr`
 	head += `><pageSetUpPr fitToPage="true"/></sheetPr>`
-	if s.wide > 0 {
-		head += `<dimension ref="A1:` + cellName(s.wide-1, s.row) + `"/>`
+	if s.wide > 0 && s.height > 0 {
+		head += `<dimension ref="A1:` + cellName(s.wide-1, s.height) + `"/>`
 	}
 	head += `<sheetViews><sheetView`
 	if s.at == 0 {
@@ -214,8 +232,37 @@ func (s *sheet) end() error {
 			columns += fmt.Sprintf(`<col customWidth="true" max="%[1]d" min="%[1]d" width="%[2]d"/>`, i+1, width)
 		}
 	}
+	if s.marks {
+		columns += fmt.Sprintf(`<col hidden="true" max="%[1]d" min="%[1]d" width="9"/>`, len(s.widths)+1)
+	}
 	if columns != "" {
 		head += "<cols>" + columns + "</cols>"
+	}
+	_, err = s.to.Write([]byte(head + "<sheetData>"))
+	return err
+}
+
+// flush writes what there is of the rows. The sheet's widths and height are those of the first time.
+func (s *sheet) flush() error {
+	if !s.streams {
+		s.streams = true
+		if err := s.begin(); err != nil {
+			return err
+		}
+	}
+	_, err := s.to.Write(s.rows)
+	s.rows = s.rows[:0]
+	return err
+}
+
+// end ends the sheet.
+func (s *sheet) end() error {
+	s.endRow()
+	if !s.streams {
+		s.height = s.row
+	}
+	if err := s.flush(); err != nil {
+		return err
 	}
 	tail := "</sheetData>"
 	if s.filter != "" {
@@ -234,9 +281,8 @@ func (s *sheet) end() error {
 		}
 		tail += "</rowBreaks>"
 	}
-	err := s.part(fmt.Sprintf("xl/worksheets/sheet%d.xml", s.at+1), []byte(head+"<sheetData>"), s.rows,
-		[]byte(tail+"</worksheet>"))
-	s.rows = nil
+	_, err := s.to.Write([]byte(tail + "</worksheet>"))
+	s.rows, s.to = nil, nil
 	return err
 }
 
@@ -272,7 +318,7 @@ type skeleton struct {
 	fixed  []*zip.File         // as they are in every workbook
 	pieces map[string][]string // of a file, what stands around that which hangs on the workbook
 	styles map[cellStyle]int
-	head   [2]int // the styles of heads of texts, and of those of numbers, which stand to the right
+	heads  [2]int // the styles of heads of texts, and of those of numbers, which stand to the right
 	title  int
 }
 

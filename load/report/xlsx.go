@@ -25,10 +25,11 @@ const (
 	maxSheetText = 32_767
 	maxSheetRows = 1_048_576
 	maxSheetName = 31
+	sheetDigits  = 15 // of a number: a spreadsheet makes a double of it, and zeros of what follows
 )
 
 // XLSX writes the document as a workbook: a sheet of figures, one a table, and one for each value of the column that a
-// table is grouped by. Numbers and dates are such; totals are formulas over the rows, one a currency. Text is text,
+// table is grouped by. Numbers and dates are such; totals are formulas over the rows that are shown, one a currency. Text is text,
 // whatever it begins with. The defined name rowsName of each sheet with a table is its head and rows, without the
 // totals.
 //
@@ -93,7 +94,7 @@ func (k *skeleton) makeStyles(f *excelize.File) (err error) {
 	head, title := font(11), font(14)
 	head.Bold, head.Color, title.Bold = true, "FFFFFF", true
 	for i, to := range []string{"left", "right"} {
-		k.head[i], err = f.NewStyle(&excelize.Style{Font: head,
+		k.heads[i], err = f.NewStyle(&excelize.Style{Font: head,
 			Fill:      excelize.Fill{Type: "pattern", Pattern: 1, Color: []string{"1F3A5F"}},
 			Alignment: &excelize.Alignment{Horizontal: to, Vertical: "center"}})
 		if err != nil {
@@ -135,8 +136,9 @@ func (b *book) style(k Kind, currency string, total bool) int {
 
 func newStyle(f *excelize.File, s cellStyle) (int, error) {
 	// A Money has none here, for its places are its currency's: of two "#,##0.00;[Red]-#,##0.00", of none "#,##0".
-	format := map[Kind]string{Text: "@", Count: "#,##0", UnitCost: "#,##0.000000", Quantity: "#,##0.############",
-		Share: "0.0%", Day: "yyyy-mm-dd", Month: "yyyy-mm", Instant: "yyyy-mm-dd hh:mm", Flag: "General"}[s.kind]
+	format := map[Kind]string{Text: "@", Count: "#,##0", Whole: "0", UnitCost: "#,##0.000000",
+		Quantity: "#,##0.############", Share: "0.0%", Day: "yyyy-mm-dd", Month: "yyyy-mm", Instant: "yyyy-mm-dd hh:mm",
+		Second: "yyyy-mm-dd hh:mm:ss", Flag: "General"}[s.kind]
 	if format == "" {
 		format = strings.TrimSuffix("#,##0."+strings.Repeat("0", s.places), ".")
 		format += ";[Red]-" + format
@@ -239,6 +241,9 @@ func cut(s string, n int) string {
 	return s
 }
 
+const digitsNote = "A spreadsheet counts with 15 digits. Amounts with all their twelve decimals are in the CSV and " +
+	"in usage.duckdb."
+
 func (b *book) cover(d *Document) error {
 	s, err := b.sheet(b.named("Summary"))
 	if err != nil {
@@ -288,8 +293,7 @@ func (b *book) cover(d *Document) error {
 	for _, n := range d.Notes {
 		put("Note", n)
 	}
-	put("Note", "A spreadsheet counts with 15 digits. Amounts with all their twelve decimals are in the CSV and "+
-		"in usage.duckdb.")
+	put("Note", digitsNote)
 	return s.end()
 }
 
@@ -357,44 +361,91 @@ func (b *book) table(name string, t *Table) error {
 	if err != nil {
 		return err
 	}
-	s.next(1)
-	widths := make([]int, len(t.Columns))
-	for i, c := range t.Columns {
-		widths[i] = utf8.RuneCountInString(c.Title)
-		head := b.head[0]
-		if c.Kind.Numeric() {
-			head = b.head[1]
-		}
-		s.put(i, head, c.Title)
-	}
-	// Widths go by what is shown, and not by all the digits that a cell holds.
-	for r, row := range t.Rows {
-		s.next(r + 2)
-		for i, v := range row {
-			kind, currency := t.Columns[i].Kind, t.currency(row, i)
-			s.value(i, b.style(kind, currency, false), kind, v, currency)
-			widths[i] = max(widths[i], utf8.RuneCountInString(show(t.Columns[i], v, currency)))
-		}
-	}
-	for _, width := range widths {
-		s.widths = append(s.widths, min(max(width+3, 9), 50))
+	s.marks = t.summed() && len(totals) > 1
+	b.head(s, t)
+	for _, row := range t.Rows {
+		b.line(s, t, row)
 	}
 	// The sheet's row of the last row of the table: the head is row 1.
-	last := len(t.Rows) + 1
-	end := columnName(len(t.Columns)-1) + "$" + strconv.Itoa(last)
+	last := s.row
 	if last > 1 {
 		b.totals(s, t, totals, last)
-		s.filter = "$A$1:$" + end
 	}
-	s.define(rowsName, "$A$1:$"+end, false)
-	s.heads, s.breaks = true, t.pageBreaks()
+	s.breaks = t.pageBreaks()
+	return b.endTable(s, t, last)
+}
+
+// head begins the sheet of a table.
+func (b *book) head(s *sheet, t *Table) {
+	s.heads = true
+	s.next(1)
+	s.widths = make([]int, len(t.Columns))
+	for i, c := range t.Columns {
+		head := b.heads[0]
+		if c.Kind.Numeric() {
+			head = b.heads[1]
+		}
+		s.put(i, head, c.Title)
+		s.widen(i, c.Title)
+	}
+	if s.marks {
+		s.put(len(t.Columns), b.heads[1], shownTitle)
+	}
+}
+
+// shownTitle is the head of a hidden column that says of each row whether it is shown: a filter hides rows. What sums
+// by a condition can't see that by itself, and a SUBTOTAL has no condition.
+const shownTitle = "Shown"
+
+// line writes a row of a table. Widths go by what is shown, and not by all the digits that a cell holds.
+func (b *book) line(s *sheet, t *Table, row []query.Value) {
+	s.next(s.row + 1)
+	for i, v := range row {
+		kind, currency := t.Columns[i].Kind, t.currency(row, i)
+		style := b.style(kind, currency, false)
+		if kind == Quantity && isWhole(v.Text) { // else Excel would show the point alone: 7.
+			style = b.style(Count, "", false)
+		}
+		s.value(i, style, kind, v, currency)
+		if !s.streams {
+			s.widen(i, show(t.Columns[i], v, currency))
+		}
+	}
+	if s.marks {
+		shown := "0"
+		if slices.ContainsFunc(row, func(v query.Value) bool { return !v.Null }) {
+			shown = "1"
+		}
+		s.formula(len(row), 0, fmt.Sprintf("SIGN(SUBTOTAL(103,A%d:%s))", s.row, cellName(len(row)-1, s.row)), shown)
+	}
+}
+
+// isWhole says that a number has no decimals but zeros.
+func isWhole(s string) bool {
+	_, decimals, _ := strings.Cut(s, ".")
+	return !strings.ContainsAny(s, "eE") && strings.Trim(decimals, "0") == ""
+}
+
+// widen makes room for a text in a column.
+func (s *sheet) widen(column int, text string) {
+	s.widths[column] = max(s.widths[column], min(max(utf8.RuneCountInString(text)+3, 9), 50))
+}
+
+// endTable ends the sheet of a table whose last row is that of the sheet: what it filters, and its name.
+func (b *book) endTable(s *sheet, t *Table, last int) error {
+	cells := "$A$1:$" + columnName(len(t.Columns)-1) + "$" + strconv.Itoa(last)
+	if last > 1 {
+		s.filter = cells
+	}
+	s.define(rowsName, cells, false)
 	return s.end()
 }
 
 // currencyCode is a code as ISO 4217 has it.
 var currencyCode = regexp.MustCompile(`^[A-Z]{3}$`)
 
-// totals writes a row of formulas, or of sums, for each currency, below an empty row that keeps the filter off them.
+// totals writes a row of formulas, or of sums, for each currency, below an empty row that keeps the filter off them. They
+// sum what a filter shows.
 func (b *book) totals(s *sheet, t *Table, totals []Total, last int) {
 	if !t.summed() {
 		return
@@ -419,23 +470,23 @@ func (b *book) totals(s *sheet, t *Table, totals []Total, last int) {
 			if total.Sums[i] == nil {
 				s.put(i, style, text)
 			} else {
-				// What sums them: without a currency column SUM; of rows without a currency those whose cell is blank; of codes
+				// What sums them: in one currency alone SUBTOTAL; of rows without a currency those whose cell is blank; of codes
 				// SUMIFS; of any other name EXACT, which tells capitals apart. Each refers to the cell of the row that has the
 				// currency, and not to its text, so that no text becomes part of a formula.
-				cells := cellName(i, 2) + ":" + cellName(i, last)
-				formula := "SUM(" + cells + ")"
-				if currency >= 0 {
-					in := cellName(currency, 2) + ":" + cellName(currency, last)
+				cells := rowsOf(i, last)
+				formula := "SUBTOTAL(109," + cells + ")"
+				if s.marks {
+					in, shown := rowsOf(currency, last), rowsOf(len(t.Columns), last)
 					switch {
 					// nor what the row doesn't show as it is
 					case empty && total.Currency == "", !total.Null && texts[currency] != total.Currency:
 						formula = ""
 					case total.Null:
-						formula = fmt.Sprintf("SUMPRODUCT(--ISBLANK(%s),%s)", in, cells)
+						formula = fmt.Sprintf("SUMPRODUCT(--ISBLANK(%s),%s,%s)", in, shown, cells)
 					case codes:
-						formula = fmt.Sprintf("SUMIFS(%s,%s,%s)", cells, in, cellName(currency, row))
+						formula = fmt.Sprintf("SUMIFS(%s,%s,%s,%s,1)", cells, in, cellName(currency, row), shown)
 					default:
-						formula = fmt.Sprintf("SUMPRODUCT(--EXACT(%s,%s),%s)", in, cellName(currency, row), cells)
+						formula = fmt.Sprintf("SUMPRODUCT(--EXACT(%s,%s),%s,%s)", in, cellName(currency, row), shown, cells)
 					}
 				}
 				// The value that a reader shows which doesn't compute.
@@ -453,12 +504,17 @@ func (b *book) totals(s *sheet, t *Table, totals []Total, last int) {
 	}
 }
 
+// rowsOf are the cells of a table's rows in a column.
+func rowsOf(column, last int) string { return cellName(column, 2) + ":" + cellName(column, last) }
+
 // value writes a cell. Numbers stand with all their digits; what isn't as its column says stands as text.
 func (s *sheet) value(column, style int, k Kind, v query.Value, currency string) {
 	switch {
 	case v.Null:
 		s.cell(column, style, "", "")
 		return
+	case k == Whole && len(strings.TrimLeft(v.Text, "-")) > sheetDigits:
+		// An id: a spreadsheet would keep its first digits alone.
 	case k.Numeric():
 		if n, err := schemas.ParseMoney(v.Text); err == nil {
 			if k == Money || k == Posted {
@@ -468,15 +524,20 @@ func (s *sheet) value(column, style int, k Kind, v query.Value, currency string)
 			}
 			return
 		}
+		// With more decimals than amounts have, or an exponent.
+		if _, err := strconv.ParseFloat(v.Text, 64); err == nil && v.Bare {
+			s.number(column, style, v.Text)
+			return
+		}
 	case k == Day || k == Month:
 		if d, err := schemas.ParseDate(v.Text); err == nil && int64(d)+epoch > 60 {
 			s.number(column, style, strconv.FormatInt(int64(d)+epoch, 10))
 			return
 		}
-	case k == Instant:
-		if t, err := time.Parse(time.RFC3339, v.Text); err == nil && t.Unix()+epoch*daySeconds > 61*daySeconds {
+	case k == Instant || k == Second:
+		if t, err := parseTime(v.Text); err == nil && t.Unix()+epoch*daySeconds > 61*daySeconds {
 			seconds := t.Unix() + epoch*daySeconds
-			days := float64(seconds/daySeconds) + float64(seconds%daySeconds)/daySeconds
+			days := float64(seconds/daySeconds) + (float64(seconds%daySeconds)+float64(t.Nanosecond())/1e9)/daySeconds
 			s.number(column, style, strconv.FormatFloat(days, 'f', -1, 64))
 			return
 		}
@@ -485,6 +546,14 @@ func (s *sheet) value(column, style int, k Kind, v query.Value, currency string)
 		return
 	}
 	s.put(column, style, v.Text)
+}
+
+// parseTime reads a time in UTC, or one that says no zone.
+func parseTime(s string) (time.Time, error) {
+	if !strings.HasSuffix(s, "Z") {
+		s += "Z"
+	}
+	return time.Parse(time.RFC3339, s)
 }
 
 // A workbook counts days from 1899-12-30: epoch is 1970-01-01, from which a Date counts. It believes that 1900 had a
@@ -497,21 +566,20 @@ const (
 // sheetAmount is what a cell stores of an amount: all its digits. A spreadsheet keeps 15 of them and rounds what it
 // shows from these, so an amount that would come out another cent than everywhere else stands in its minor unit.
 func sheetAmount(n schemas.Money) string {
-	const digits = 15
 	count := func(s string) int { return len(s) - strings.Count(s, "-") - strings.Count(s, ".") }
 	exact := n.String()
-	if count(exact) <= digits { // as most: a double gives all of them back
+	if count(exact) <= sheetDigits { // as most: a double gives all of them back
 		return exact
 	}
 	rounded := n.Posted()
 	f, err := strconv.ParseFloat(exact, 64)
-	if err != nil || count(rounded) > digits {
+	if err != nil || count(rounded) > sheetDigits {
 		return exact
 	}
 	// What a spreadsheet makes of the text: the nearest double, and 15 digits of that. 1,234,567.004999999999 is
 	// 1,234,567.00 everywhere else; of 15 digits, 1,234,567.00500000, it would show .01. Then the cell has the rounded
 	// amount. Digits beyond the twelfth decimal are of an amount so small that none are lost.
-	kept, ok := new(big.Rat).SetString(strconv.FormatFloat(f, 'e', digits-1, 64))
+	kept, ok := new(big.Rat).SetString(strconv.FormatFloat(f, 'e', sheetDigits-1, 64))
 	if !ok {
 		return exact
 	}
