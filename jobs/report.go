@@ -66,7 +66,7 @@ func writeReport(ctx context.Context, cfg *config.Config, env Env, job config.Jo
 			return nil
 		}
 		opts := report.Options{Name: job.Report, By: job.By, Now: env.Now(), Version: env.Version,
-			Pictures: job.Format == "html", Posting: cfg.Journal.Posting()}
+			Pictures: report.Pictured(job.Format), Posting: cfg.Journal.Posting()}
 		if named, _ := report.Find(job.Report); named.Spans != report.Running {
 			period := books.Period(month, month)
 			opts.Period = &period

@@ -256,7 +256,7 @@ func (a *app) oneReport(r report.Report) *cobra.Command {
 				return err
 			}
 			opts := report.Options{Name: r.Name, Scope: f.scope, Owner: owner, By: by, Now: a.Now(), Version: version(),
-				Pictures: format == "html", Accrual: accrual}
+				Pictures: report.Pictured(format), Accrual: accrual}
 			if c.Flags().Changed("owner") && owner == "" {
 				return config.Usage("", "--owner is empty: give the name of a cost centre, team or project, or leave it out")
 			}

@@ -269,11 +269,12 @@ func FuzzDocument(f *testing.F) {
 			return &Document{Title: a, Subtitle: b, Freshness: a, Warnings: []string{a}, Notes: []string{b},
 				Figures: []Figure{{Label: a, Value: b, Detail: a, Alarm: true, Number: number, Kind: kind, Currency: b}},
 				Tables:  []*Table{table},
-				Pictures: []Picture{{a, b, stacked{[]string{a}, []series{{b, []float64{x}}}, a}, nil},
-					{a, b, bars{[]barItem{{a, x, b}}, b}, nil}, {a, b, budgetBars{items: []budgetItem{{a, x, x, x, x, x, true, b}}},
-						nil},
-					{a, b, outlook{[]string{a}, []float64{x}, x, x, x, true, b}, nil}, {a, b, heat{[7][24]float64{{x}}, a}, nil},
-					{a, b, calendar{[]string{a}, []calendarRow{{b, []byte("p")}}}, nil}}}
+				Pictures: []Picture{{a, b, stacked{[]string{a}, []series{{b, []float64{x}}}, a}, nil, nil},
+					{a, b, bars{[]barItem{{a, x, b}}, b}, nil, nil},
+					{a, b, budgetBars{items: []budgetItem{{a, x, x, x, x, x, true, b}}}, nil, nil},
+					{a, b, outlook{[]string{a}, []float64{x}, x, x, x, true, b}, nil, nil},
+					{a, b, heat{[7][24]float64{{x}}, a}, nil, nil},
+					{a, b, calendar{[]string{a}, []calendarRow{{b, []byte("p")}}}, nil, nil}}}
 		}
 		d := document(a, b, query.Value{Text: number})
 		for _, r := range render(t, d.Text) {

@@ -76,6 +76,9 @@ func (b *builder) allDays() []string {
 	return out
 }
 
+// legendNote is about what is drawn: a workbook's own charts have no sums beside the names.
+const legendNote = " Numbers beside the names are sums over the period."
+
 // stackedPicture draws what was spent each day by the values of a column. Corrections are left out: they would stand on
 // days of other months.
 func (b *builder) stackedPicture(ctx context.Context, title, column string, currency query.Value) error {
@@ -118,20 +121,27 @@ func (b *builder) stackedPicture(ctx context.Context, title, column string, curr
 		}
 		place[name] = min(i, len(stack)-1)
 	}
+	stacks := exact{}
 	for _, row := range t.Rows {
 		// Days beyond those that the picture has are left out of it, and not of the sums that order the parts.
 		if d := slices.Index(days, row[0].Text); d >= 0 {
 			stack[place[row[1]]].values[d] += float(row[2])
+			stacks.add(d, place[row[1]], row[2])
 		}
 	}
+	var named []string
+	for _, s := range stack {
+		named = append(named, s.name)
+	}
+	plot := newPlot(stackedColumns, currency.Text, dayColumn, days, Money, named, stacks)
 	caption := ""
 	if !currency.Null {
-		caption = "Before corrections of earlier months. Numbers beside the names are sums over the period."
+		caption = "Before corrections of earlier months." + legendNote
 	}
 	if len(days) == maxDays {
 		caption = strings.TrimSpace(fmt.Sprintf("%s The picture ends after %d days, the table doesn't.", caption, maxDays))
 	}
-	b.doc.Pictures = append(b.doc.Pictures, Picture{title, caption, stacked{days, stack, currency.Text}, t})
+	b.doc.Pictures = append(b.doc.Pictures, Picture{title, caption, stacked{days, stack, currency.Text}, t, plot})
 	return nil
 }
 
@@ -139,7 +149,16 @@ func (b *builder) stackedPicture(ctx context.Context, title, column string, curr
 // either.
 func (b *builder) budgetPicture(t *Table) error {
 	var items []budgetItem
-	for _, row := range t.Rows {
+	series, along, shares := []string{"Spent", "Forecast"}, []string{}, exact{}
+	if b.closed {
+		series = series[:1]
+	}
+	for i, row := range t.Rows {
+		along = append(along, t.value(row, "budget").Text)
+		shares.share(i, 0, t.value(row, "spent"), t.value(row, "budget_amount"))
+		if !b.closed {
+			shares.share(i, 1, t.value(row, "forecast"), t.value(row, "budget_amount"))
+		}
 		v := func(name string) float64 { return float(t.value(row, name)) }
 		items = append(items, budgetItem{name: t.value(row, "budget").Text, spent: v("spent"), amount: v("budget_amount"),
 			forecast: v("forecast"), low: v("forecast_low"), high: v("forecast_high"),
@@ -147,7 +166,8 @@ func (b *builder) budgetPicture(t *Table) error {
 				t.value(row, "status").Text})
 	}
 	if len(items) > 0 {
-		b.doc.Pictures = append(b.doc.Pictures, Picture{"Budgets", "", budgetBars{items, b.closed}, t})
+		b.doc.Pictures = append(b.doc.Pictures, Picture{"Budgets", "", budgetBars{items, b.closed}, t,
+			newPlot(sideBars, "", Column{Title: "Budget"}, along, Share, series, shares)})
 	}
 	return nil
 }
@@ -172,22 +192,36 @@ func (b *builder) outlookPicture(ctx context.Context) error {
 	for d := range b.books.Period(b.current, b.current).Days() {
 		o.days = append(o.days, d.String())
 	}
-	sum := 0.0
-	for _, day := range o.days {
+	sum, sums := 0.0, exact{}
+	for i, day := range o.days {
 		// The day that is running isn't whole: the forecast has it. Texts of this form are in the order of the days.
 		if day >= b.books.Day(b.asOf).String() {
 			break
 		}
+		if i > 0 {
+			sums.add(i, 0, sums.value(i-1, 0))
+		}
 		for _, r := range t.Rows {
 			if r[0].Text == day {
 				sum += float(r[1])
+				sums.add(i, 0, r[1])
 			}
 		}
 		o.actual = append(o.actual, sum)
 	}
+	series := []string{"So far", "Forecast", "High", "Low"}
+	if row[2].Null {
+		series = series[:2]
+	}
+	for i, end := range []query.Value{row[1], row[3], row[2]}[:len(series)-1] { // from what is there straight to the end
+		if n := len(o.actual); n > 0 && n < len(o.days) {
+			sums.add(n-1, i+1, sums.value(n-1, 0))
+			sums.add(len(o.days)-1, i+1, end)
+		}
+	}
 	b.doc.Pictures = append(b.doc.Pictures, Picture{"What the month will come to",
 		"What isn't there yet at the mean of each account's last 28 whole days; 8 of 10 outcomes lie in the band, if days " +
-			"scatter as those did.", o, t})
+			"scatter as those did.", o, t, newPlot(lines, o.unit, dayColumn, o.days, Money, series, sums)})
 	return nil
 }
 
@@ -211,13 +245,21 @@ func (b *builder) moversPicture(ctx context.Context, currency query.Value) error
 		return err
 	}
 	c := bars{unit: currency.Text}
-	for _, row := range t.Rows {
+	along, sums := []string{}, exact{}
+	for i, row := range t.Rows {
+		along = append(along, b.called.label("cost_center", row[0].Text))
+		if float(row[4]) < 0 {
+			sums.add(i, 1, row[4])
+		} else {
+			sums.add(i, 0, row[4])
+		}
 		c.items = append(c.items, barItem{b.called.label("cost_center", row[0].Text), float(row[4]),
 			signed(show(Column{Kind: Money}, row[4], currency.Text))})
 	}
 	caption := "Net cost less that of the month before, by cost centre, corrections apart. Of like with like: " +
 		t.value(t.Rows[0], "compared").Text + "."
-	b.doc.Pictures = append(b.doc.Pictures, Picture{"Top movers", caption, c, t})
+	b.doc.Pictures = append(b.doc.Pictures, Picture{"Top movers", caption, c, t,
+		newPlot(movedBars, c.unit, Column{Title: "Cost centre"}, along, Money, []string{moreTitle, lessTitle}, sums)})
 	return nil
 }
 
@@ -234,18 +276,21 @@ func (b *builder) heatPicture(ctx context.Context, currency query.Value) error {
 	t.Columns[0].Title, t.Columns[0].Kind = "Weekday (1 is Monday)", Count
 	t.Columns[1].Title, t.Columns[1].Kind = "Hour", Count
 	c := heat{unit: currency.Text + " in each hour of the week, UTC, over the period"}
+	sums := exact{}
 	for _, row := range t.Rows {
 		day, hour := int(float(row[0])), int(float(row[1]))
 		if day >= 1 && day <= 7 && hour >= 0 && hour < 24 {
 			// isodow counts from Monday, 1; what lies outside is of no hour that a week has.
 			c.values[day-1][hour] += float(row[3])
+			sums.add(day-1, hour, row[3])
 		}
 	}
 	caption := ""
 	if b.closed {
 		caption = "Usage as it is now, whatever was charged for it."
 	}
-	b.doc.Pictures = append(b.doc.Pictures, Picture{"When it is used", caption, c, t})
+	b.doc.Pictures = append(b.doc.Pictures, Picture{"When it is used", caption, c, t,
+		newPlot(field, currency.Text, Column{Title: "Weekday, hours UTC"}, weekdays, Money, hours, sums)})
 	return nil
 }
 
@@ -260,15 +305,17 @@ func (b *builder) calendarPicture(ctx context.Context, _ query.Value) error {
 	}
 	days := b.allDays()
 	var rows []calendarRow
-	at := map[string]int{}
+	at, sums, along := map[string]int{}, exact{}, []string{}
 	for _, row := range t.Rows {
 		i, ok := at[row[0].Text]
 		if !ok {
 			i = len(rows)
 			at[row[0].Text] = i
+			along = append(along, b.called.label("account", row[0].Text))
 			rows = append(rows, calendarRow{b.called.label("account", row[0].Text), []byte(strings.Repeat("n", len(days)))})
 		}
 		if d := slices.Index(days, row[1].Text); d >= 0 {
+			sums.add(i, d, row[2])
 			// An account's days are all 'n' until one is found.
 			rows[i].state[d] = 'p'
 			if row[3].Text == "true" {
@@ -284,6 +331,7 @@ func (b *builder) calendarPicture(ctx context.Context, _ query.Value) error {
 		caption += fmt.Sprintf(" The picture has %d of %d accounts, the table all.", maxAccounts, len(rows))
 		rows = rows[:maxAccounts]
 	}
-	b.doc.Pictures = append(b.doc.Pictures, Picture{"Coverage", caption, calendar{days, rows}, t})
+	b.doc.Pictures = append(b.doc.Pictures, Picture{"Coverage", caption, calendar{days, rows}, t,
+		newPlot(field, "", Column{Title: "Hours covered"}, along, Quantity, days, sums)})
 	return nil
 }

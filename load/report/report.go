@@ -269,6 +269,7 @@ type Picture struct {
 	Caption string
 	chart   chart
 	Table   *Table
+	plot    *plot // nil: a workbook doesn't have it
 }
 
 // names are the columns that queries give, with what they mean to a reader. names say Sum only of what rows can be

@@ -45,6 +45,17 @@ func row(cells ...string) []query.Value {
 	return out
 }
 
+// sums are those of a plot of two series, row by row; "" is none.
+func sums(cells ...string) exact {
+	out := exact{}
+	for i, c := range cells {
+		if c != "" {
+			out.add(i/2, i%2, v(c))
+		}
+	}
+	return out
+}
+
 // sample is a small document with a bit of everything.
 func sample() *Document {
 	owners := &Table{Name: "owners", Title: "By cost centre", Caption: "What each is charged.", Group: "cost_center",
@@ -78,15 +89,21 @@ func sample() *Document {
 		Pictures: []Picture{
 			{"Net cost a day", "Before corrections.",
 				stacked{[]string{"2026-11-01", "2026-11-02"}, []series{{"CC-1", []float64{1, 2}}, {"CC-2", []float64{3, -1}}},
-					"USD"}, owners},
+					"USD"}, owners, newPlot(stackedColumns, "USD", dayColumn, []string{"2026-11-01", "2026-11-02"}, Money,
+					[]string{"CC-1", "CC-2"}, sums("1", "3", "2", "-1"))},
 			{"Budgets", "", budgetBars{items: []budgetItem{{"all", 5, 4, 6, 5.5, 7, true, "125.0 % · over"},
-				{"none", 1, 0, 1, 0, 0, false, "–"}}}, nil},
+				{"none", 1, 0, 1, 0, 0, false, "–"}}}, nil, newPlot(sideBars, "", Column{Title: "Budget"}, []string{"all", "none"},
+				Share, []string{"Spent", "Forecast"}, sums("1.25", "1.5"))},
 			{"Outlook", "", outlook{[]string{"2026-11-01", "2026-11-02", "2026-11-03"}, []float64{1, 2}, 3, 2.5, 3.5, true,
-				"USD"}, nil},
-			{"Movers", "", bars{[]barItem{{"CC-1", 3, "+3.00"}, {"CC-2", -2, "-2.00"}}, "USD"}, nil},
-			{"Hours", "", heat{[7][24]float64{{1, 2.5, 30}}, "USD"}, nil},
+				"USD"}, nil, newPlot(lines, "USD", dayColumn, []string{"2026-11-01", "2026-11-02", "2026-11-03"}, Money,
+				[]string{"So far", "Forecast"}, sums("1", "", "2", "2", "", "3"))},
+			{"Movers", "", bars{[]barItem{{"CC-1", 3, "+3.00"}, {"CC-2", -2, "-2.00"}}, "USD"}, nil,
+				newPlot(movedBars, "USD", Column{Title: "Cost centre"}, []string{"CC-1", "=CC-2"}, Money,
+					[]string{moreTitle, lessTitle}, sums("3", "", "", "-2"))},
+			{"Hours", "", heat{[7][24]float64{{1, 2.5, 30}}, "USD"}, nil, newPlot(field, "USD", Column{Title: "Weekday"},
+				weekdays, Money, hours[:2], sums("1", "2.5", "30"))},
 			{"Coverage", "", calendar{[]string{"2026-11-01", "2026-11-02", "2026-11-03"},
-				[]calendarRow{{"acme", []byte("fpn")}}}, nil},
+				[]calendarRow{{"acme", []byte("fpn")}}}, nil, nil},
 		},
 		Tables: []*Table{owners, empty}, Notes: []string{"A note on method."},
 		Generated: time.Date(2026, 11, 24, 10, 30, 0, 0, time.UTC), Version: "1.2.3"}
@@ -281,8 +298,15 @@ func hostileDocument() *Document {
 	all := strings.Join(hostile, "|")
 	d.Title, d.Subtitle, d.Freshness = all, all, all
 	stack.unit = hostile[0]
-	d.Pictures = []Picture{{hostile[0], hostile[1], stack, t}, {all, all, budgets, nil}, {all, all, movers, nil},
-		{all, all, cal, nil}, {all, all, heat{unit: hostile[0]}, nil}, {all, all, outlook{unit: hostile[0]}, nil}}
+	many := exact{}
+	for i := range hostile {
+		many.add(0, i, v("1.5"))
+	}
+	d.Pictures = []Picture{{hostile[0], hostile[1], stack, t, newPlot(stackedColumns, hostile[0], dayColumn,
+		[]string{hostile[0]}, Money, hostile, many)}, {all, all, budgets, nil, nil},
+		{all, all, movers, nil, newPlot(movedBars, hostile[1], Column{Title: hostile[0]}, hostile, Money, hostile[:2],
+			sums("1", "2"))}, {all, all, cal, nil, newPlot(field, hostile[0], Column{Title: hostile[0]}, hostile, Money, hostile,
+			many)}, {all, all, heat{unit: hostile[0]}, nil, nil}, {all, all, outlook{unit: hostile[0]}, nil, nil}}
 	return d
 }
 

@@ -28,6 +28,7 @@ type bookWriter struct {
 	// Texts stand in the workbook once; a cell has the place of its own.
 	places map[string]int
 	texts  []byte
+	types  string          // of the files that charts are, as XML
 	names  strings.Builder // of cells, as XML
 }
 
@@ -50,6 +51,7 @@ func newBook(w io.Writer) (*bookWriter, error) {
 // close writes what goes by all of the sheets. made is in UTC.
 func (b *bookWriter) close(title, subject string, made time.Time) error {
 	var types, relations, sheets strings.Builder
+	types.WriteString(b.types)
 	for i, s := range b.sheets {
 		id := "rId1" // of the skeleton's sheet
 		if n := i + 1; n > 1 {
@@ -123,6 +125,8 @@ type sheet struct {
 	marks  bool   // the column beyond those of widths says of each row whether it is shown, and is hidden
 	filter string // the cells that are filtered; "" none
 	breaks []int  // the rows that a page ends with
+	shaded string // the cells that are the darker the more they hold; "" none
+	drawn  bool   // charts stand on it
 	// streams says that what stands above the rows is written, and they are as they come: to is where to. height is how
 	// many there will be, 0 if that isn't known.
 	streams bool
@@ -212,7 +216,8 @@ func (s *sheet) begin() (err error) {
 	if s.to, err = s.zip.Create(fmt.Sprintf("xl/worksheets/sheet%d.xml", s.at+1)); err != nil {
 		return err
 	}
-	head := xml.Header + `<worksheet xmlns="` + excelize.NameSpaceSpreadSheet.Value + `"><sheetPr`
+	head := xml.Header + `<worksheet xmlns="` + excelize.NameSpaceSpreadSheet.Value + `" xmlns:r="` +
+		excelize.SourceRelationship.Value + `"><sheetPr`
 	head += `><pageSetUpPr fitToPage="true"/></sheetPr>`
 	if s.wide > 0 && s.height > 0 {
 		head += `<dimension ref="A1:` + cellName(s.wide-1, s.height) + `"/>`
@@ -269,6 +274,11 @@ func (s *sheet) end() error {
 		tail += `<autoFilter ref="` + s.filter + `"/>`
 		s.define("_xlnm._FilterDatabase", s.filter, true)
 	}
+	if s.shaded != "" {
+		tail += `<conditionalFormatting sqref="` + s.shaded + `"><cfRule type="colorScale" priority="1"><colorScale>` +
+			`<cfvo type="min"/><cfvo type="max"/><color rgb="FFEEF3F8"/><color rgb="FF56B4E9"/></colorScale></cfRule>` +
+			`</conditionalFormatting>`
+	}
 	tail += `<pageSetup fitToHeight="0" fitToWidth="1" orientation="landscape" paperSize="9"/>` +
 		`<headerFooter><oddFooter>&amp;L&amp;A&amp;R&amp;P / &amp;N</oddFooter></headerFooter>`
 	if s.heads { // on every page, too
@@ -280,6 +290,9 @@ func (s *sheet) end() error {
 			tail += fmt.Sprintf(`<brk id="%d" man="true" max="%d"/>`, row, excelize.MaxColumns-1)
 		}
 		tail += "</rowBreaks>"
+	}
+	if s.drawn { // by the only relation that a sheet has
+		tail += `<drawing r:id="rId1"/>`
 	}
 	_, err := s.to.Write([]byte(tail + "</worksheet>"))
 	s.rows, s.to = nil, nil

@@ -29,9 +29,9 @@ const (
 )
 
 // XLSX writes the document as a workbook: a sheet of figures, one a table, and one for each value of the column that a
-// table is grouped by. Numbers and dates are such; totals are formulas over the rows that are shown, one a currency. Text is text,
-// whatever it begins with. The defined name rowsName of each sheet with a table is its head and rows, without the
-// totals.
+// table is grouped by; then one of charts, and what they are drawn from. Numbers and dates are such; totals are formulas
+// over the rows that are shown, one a currency. Text is text, whatever it begins with. The defined name rowsName of each
+// sheet with a table is its head and rows, without the totals.
 //
 // A spreadsheet counts with 15 digits. The cells hold all that there are; sums in a sheet are as exact as the
 // spreadsheet is.
@@ -52,6 +52,7 @@ func (d *Document) XLSX(w io.Writer) error {
 	for i, t := range tables {
 		sheets[i] = b.named(t.Title)
 	}
+	writePlots := b.withPlots(d)
 	for i, t := range tables {
 		if err := b.table(sheets[i], t); err != nil {
 			return err
@@ -65,6 +66,9 @@ func (d *Document) XLSX(w io.Writer) error {
 				return err
 			}
 		}
+	}
+	if err := writePlots(); err != nil {
+		return err
 	}
 	return b.close(sheetText(d.Title), sheetText(d.Subtitle), d.Generated)
 }

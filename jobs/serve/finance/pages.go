@@ -58,7 +58,7 @@ func (s *Site) report(ctx context.Context, reader *reader, r report.Report, valu
 	}
 	// Of a viewer a report is what it is of the whole file for his scope, though his own has nothing else.
 	opts := report.Options{Name: r.Name, Scope: within(a.scope(), reader.who), Now: s.opts.Now(), Version: s.opts.Version,
-		Pictures: format == "" || format == "html"}
+		Pictures: format == "" || report.Pictured(format)}
 	if opts.Period, err = a.period(f.books, s.opts.Now()); err != nil {
 		return nil, err
 	}
