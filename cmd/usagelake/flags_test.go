@@ -77,6 +77,7 @@ func TestEveryFlagHasAnEffectOrIsRefused(t *testing.T) {
 		"dataset": {nil, {"--dataset", "billing_period"}}, "max-rows": {nil, {"--max-rows", "100"}},
 		"max-bytes": {nil, {"--max-bytes", "1MB"}},
 		"table":     {{"--format", "csv"}, {"--table", "?"}}, "raw": {nil, {"--raw"}},
+		"csv": {{"--format", "csv"}, {"--csv", "excel:de-DE"}},
 	}
 	a := &app{streams: streams{Getenv: func(string) string { return "" }, Now: clock, Stdout: &bytes.Buffer{},
 		Stderr: &bytes.Buffer{}}, logOut: &bytes.Buffer{}}

@@ -20,8 +20,8 @@ type CSVForm struct {
 	// Raw leaves text that a spreadsheet would take for a formula as it is.
 	Raw bool
 	// Excel, unless it is zero, is for a spreadsheet that opens the file by a double click: it has a byte order mark, the
-	// signs of the spreadsheet's settings, times without T and Z, and as a formula, ="0042", what is text and would be made
-	// a number or a date, and whole numbers that would lose digits.
+	// signs of the spreadsheet's settings, times without T and Z, and as a formula, ="0042", what is text and would be
+	// made a number or a date, and whole numbers that would lose digits.
 	Excel Signs
 }
 

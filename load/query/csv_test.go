@@ -58,8 +58,8 @@ func TestLocalesHaveTheirDecimalSigns(t *testing.T) {
 			t.Errorf("%s: %+v, and 1.5 is %s", locale, signs, printed)
 		}
 	}
-	for locale, want := range map[string]bool{"C": true, "POSIX": true, "C.UTF-8": true, "de_DE@euro": true, "xx-YY": false,
-		"": false, "de": false, "en-US": true} {
+	for locale, want := range map[string]bool{"C": true, "POSIX": true, "C.UTF-8": true, "de_DE@euro": true,
+		"xx-YY": false, "": false, "de": false, "en-US": true} {
 		if _, known := SignsOf(locale); known != want {
 			t.Errorf("%q: %v", locale, known)
 		}

@@ -147,7 +147,8 @@ func TestTotalsFollowAFilter(t *testing.T) {
 		return d
 	}
 	docs := map[string]*Document{"one.xlsx": table("USD", "USD", "USD", "USD", "USD", "USD"),
-		"two.xlsx": table("USD", "EUR", "USD", "EUR", "USD", "EUR"), "odd.xlsx": table("USD", "usd", "NULL", "NULL", "USD", "usd")}
+		"two.xlsx": table("USD", "EUR", "USD", "EUR", "USD", "EUR"),
+		"odd.xlsx": table("USD", "usd", "NULL", "NULL", "USD", "usd")}
 	filtered := map[string]string{}
 	for name, d := range docs {
 		f, _ := workbook(t, d)
@@ -157,7 +158,8 @@ func TestTotalsFollowAFilter(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		if err := f.AutoFilter("X", "A1:D7", []excelize.AutoFilterOptions{{Column: "A", Expression: "x != b and x != c"}}); err != nil {
+		if err := f.AutoFilter("X", "A1:D7",
+			[]excelize.AutoFilterOptions{{Column: "A", Expression: "x != b and x != c"}}); err != nil {
 			t.Fatal(err)
 		}
 		var b bytes.Buffer
@@ -198,8 +200,8 @@ func TestACSVForExcelOpensAsItIsMeant(t *testing.T) {
 		"de-DE": "CSV:59,34,76,1,,0,false,true,false,false,false,0,true,false,true",
 	} {
 		d := sample()
-		d.Tables[0].Rows = append(d.Tables[0].Rows[:3], row("0042", "10-Mar-26", "USD", "1234567", "1234.125", "1.5", "1.0625",
-			"-0.5", "2026-11-30", "2026-11-01", "2026-11-24T10:30:00Z", "false"))
+		d.Tables[0].Rows = append(d.Tables[0].Rows[:3], row("0042", "10-Mar-26", "USD", "1234567", "1234.125", "1.5",
+			"1.0625", "-0.5", "2026-11-30", "2026-11-01", "2026-11-24T10:30:00Z", "false"))
 		d.Form.Excel, _ = query.SignsOf(locale)
 		files := written(t, map[string]string{"sample.csv": render(t, d.CSV)})
 		f := opened(t, filepath.Join(office(t, locale, in, calc, files...), "sample.xlsx"))

@@ -31,6 +31,7 @@ const (
 	Posted        // an amount in whole minor units of its currency
 	UnitCost      // a decimal, shown with 6 places
 	Quantity      // a decimal, shown as it is
+	Prices        // a decimal, or several with commas between them, shown as they are
 	Share         // a share of 1, shown in percent
 	Day           // 2026-11-01
 	Month         // the first day of a month, shown as 2026-11
@@ -331,7 +332,8 @@ var names = map[string]Column{
 	"per_active_user": {Title: "A user", Kind: UnitCost},
 	"saved":           {Title: "Saved", Kind: Money, Sum: true},
 	"cached_cost":     {Title: "Cost of cached", Kind: Money, Sum: true},
-	"price":           {Title: "Price", Kind: Quantity}, "quantity": {Title: "Quantity", Kind: Quantity},
+	"price_before":    {Title: "Price before", Kind: Prices}, "price_now": {Title: "Price now", Kind: Prices},
+	"price": {Title: "Price", Kind: Quantity}, "quantity": {Title: "Quantity", Kind: Quantity},
 	"ratio":   {Title: "Ratio", Kind: Share},
 	"opening": {Title: "Opening", Kind: Money}, "top_ups": {Title: "Top-ups", Kind: Money, Sum: true},
 	"used": {Title: "Used", Kind: Money, Sum: true}, "unexplained": {Title: "Unexplained", Kind: Money, Sum: true},

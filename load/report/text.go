@@ -145,8 +145,8 @@ func (t *Table) totalCells(total Total) []string {
 
 // CSV writes the document's main table: a header of the columns' stable names, and exact values, as query.Rows.WriteCSV
 // does: no number has exactly three decimals, NULL is an empty field, an empty string is "", lines end with a line
-// feed, text that a spreadsheet would compute gets an apostrophe in front. It has the document's Form. There is no row of
-// totals.
+// feed, text that a spreadsheet would compute gets an apostrophe in front. It has the document's Form. There is no row
+// of totals.
 func (d *Document) CSV(w io.Writer) error {
 	b := bufio.NewWriter(w)
 	if t := d.data(); t != nil {

@@ -29,9 +29,9 @@ const (
 )
 
 // XLSX writes the document as a workbook: a sheet of figures, one a table, and one for each value of the column that a
-// table is grouped by; then one of charts, and what they are drawn from. Numbers and dates are such; totals are formulas
-// over the rows that are shown, one a currency. Text is text, whatever it begins with. The defined name rowsName of each
-// sheet with a table is its head and rows, without the totals.
+// table is grouped by; then one of charts, and what they are drawn from. Numbers and dates are such; totals are
+// formulas over the rows that are shown, one a currency. Text is text, whatever it begins with. The defined name
+// rowsName of each sheet with a table is its head and rows, without the totals.
 //
 // A spreadsheet counts with 15 digits. The cells hold all that there are; sums in a sheet are as exact as the
 // spreadsheet is.
@@ -141,8 +141,8 @@ func (b *book) style(k Kind, currency string, total bool) int {
 func newStyle(f *excelize.File, s cellStyle) (int, error) {
 	// A Money has none here, for its places are its currency's: of two "#,##0.00;[Red]-#,##0.00", of none "#,##0".
 	format := map[Kind]string{Text: "@", Count: "#,##0", Whole: "0", UnitCost: "#,##0.000000",
-		Quantity: "#,##0.############", Share: "0.0%", Day: "yyyy-mm-dd", Month: "yyyy-mm", Instant: "yyyy-mm-dd hh:mm",
-		Second: "yyyy-mm-dd hh:mm:ss", Flag: "General"}[s.kind]
+		Quantity: "#,##0.############", Prices: "#,##0.############", Share: "0.0%", Day: "yyyy-mm-dd", Month: "yyyy-mm",
+		Instant: "yyyy-mm-dd hh:mm", Second: "yyyy-mm-dd hh:mm:ss", Flag: "General"}[s.kind]
 	if format == "" {
 		format = strings.TrimSuffix("#,##0."+strings.Repeat("0", s.places), ".")
 		format += ";[Red]-" + format
@@ -407,7 +407,7 @@ func (b *book) line(s *sheet, t *Table, row []query.Value) {
 	for i, v := range row {
 		kind, currency := t.Columns[i].Kind, t.currency(row, i)
 		style := b.style(kind, currency, false)
-		if kind == Quantity && isWhole(v.Text) { // else Excel would show the point alone: 7.
+		if (kind == Quantity || kind == Prices) && isWhole(v.Text) { // else Excel would show the point alone: 7.
 			style = b.style(Count, "", false)
 		}
 		s.value(i, style, kind, v, currency)
@@ -448,8 +448,8 @@ func (b *book) endTable(s *sheet, t *Table, last int) error {
 // currencyCode is a code as ISO 4217 has it.
 var currencyCode = regexp.MustCompile(`^[A-Z]{3}$`)
 
-// totals writes a row of formulas, or of sums, for each currency, below an empty row that keeps the filter off them. They
-// sum what a filter shows.
+// totals writes a row of formulas, or of sums, for each currency, below an empty row that keeps the filter off them.
+// They sum what a filter shows.
 func (b *book) totals(s *sheet, t *Table, totals []Total, last int) {
 	if !t.summed() {
 		return
