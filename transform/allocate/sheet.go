@@ -133,6 +133,17 @@ func headOf(r gridRow, known func(column *string) error) bool {
 	})
 }
 
+// lone says that a row has one cell: if the table can't be of that column alone, it is a title that is called like it.
+func (r gridRow) lone() bool {
+	n := 0
+	for _, c := range r.cells {
+		if !c.blank() {
+			n++
+		}
+	}
+	return n == 1
+}
+
 // titles is how many rows may stand above the head.
 const titles = 10
 

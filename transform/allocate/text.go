@@ -31,32 +31,39 @@ func openText(name string, content []byte, known func(column *string) error,
 	}
 	// The head is the first line that names a column, and where none does the first that isn't empty. Above it there
 	// may be titles, whose separators are no matter.
-	var t *text
-	var head gridRow
+	var first *sheet // and what is wrong with its head, if that isn't the head
+	var errs []error
+	named := false
 	for at, seen := begin, 0; at < len(content) && seen < titles; {
 		line, _, _ := bytes.Cut(content[at:], []byte("\n"))
 		if len(bytes.Trim(line, "\r\t,; \"")) > 0 {
 			seen++
 			x := newText(name, content, at, separator)
 			row, err := x.read()
-			if t == nil && err != nil {
+			if first == nil && err != nil {
 				return nil, []error{err}
 			}
 			found := err == nil && headOf(row, known)
-			if found || t == nil {
-				t, head = x, row
+			if found || first == nil {
+				s := &sheet{name: name, next: x.next}
+				wrong := s.takeHead(row, known, has)
+				if found && len(wrong) == 0 {
+					return s, nil
+				}
+				if first == nil || found && (!named || !row.lone()) {
+					first, errs, named = s, wrong, found
+				}
 			}
-			if found {
+			if found && !row.lone() {
 				break
 			}
 		}
 		at += len(line) + 1
 	}
-	if t == nil {
+	if first == nil {
 		return nil, []error{fmt.Errorf("%s:1: the file is empty: its first line names the columns", name)}
 	}
-	s := &sheet{name: name, next: t.next}
-	return s, s.takeHead(head, known, has)
+	return first, errs
 }
 
 // decoded is the text of a file in UTF-8, or in UTF-16 with a mark, without the mark.

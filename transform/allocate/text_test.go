@@ -110,6 +110,7 @@ func TestTablesAreReadAsSpreadsheetsSaveThem(t *testing.T) {
 		"sep= in quotes":           "\"sep=;\"\r\n" + german,
 		"sep=|":                    "sep=|\n" + strings.ReplaceAll(german, ";", "|"),
 		"a title":                  "Dues of November;;\r\n;;\r\n" + german,
+		"a title like a column":    "Amount;;\r\n;;\r\nNote\r\n" + german,
 		"titles with commas":       "Dues, of November, 2026\r\nas of, 2026-11-30,\r\n\r\n" + german,
 		"empty columns behind":     strings.ReplaceAll(german, "\r\n", ";;;\r\n"),
 		"empty rows behind":        german + ";;\r\n;;\r\n\r\n",
@@ -126,8 +127,10 @@ func TestTablesAreReadAsSpreadsheetsSaveThem(t *testing.T) {
 		"date;amount;note\n2026-11-01;1.234;x\n": `d.csv:2: "1.234" may be 1234, and may be 1.234: write ` +
 			`1234, or 1.2340`,
 		"title;;\ndate;amount;note\n2026-11-01;1,234;x\n": `d.csv:3: "1,234" may be 1234`,
-		"date\tamount\tnote\n2026-11-01\t1,234\tx\n":      `d.csv:2: "1,234" may be 1234`,
-		"date,amount,note\n2026-11-01,\"1,5\",x\n":        `d.csv:2: "1,5" is not an amount`,
+		"amount\n1\n":                                "d.csv:1: no column date",
+		"amount\ndate,note\n2026-11-01,x\n":          "d.csv:2: no column amount",
+		"date\tamount\tnote\n2026-11-01\t1,234\tx\n": `d.csv:2: "1,234" may be 1234`,
+		"date,amount,note\n2026-11-01,\"1,5\",x\n":   `d.csv:2: "1,5" is not an amount`,
 		"date,amount,note\n01/11/2026,1,x\n": `d.csv:2: "01/11/2026" is a date that countries read ` +
 			`differently`,
 		"date;amount;note\n2026-11-01;1;x;y\n":  "d.csv:2: 4 cells, the header has 3",

@@ -60,22 +60,34 @@ func openWorkbook(name string, content []byte, known func(column *string) error,
 		if len(p.rows) == 0 {
 			continue
 		}
-		head, found := 0, false
-		for i := 0; i < min(titles, len(p.rows)) && !found; i++ {
-			if found = headOf(p.rows[i], known); found {
-				head = i
+		headed := func(head int) opened {
+			rows := p.rows[head+1:]
+			s := &sheet{name: name, page: p.name, merged: p.merged, next: func() (gridRow, error) {
+				if len(rows) == 0 {
+					return gridRow{}, io.EOF
+				}
+				row := rows[0]
+				rows = rows[1:]
+				return row, nil
+			}}
+			return opened{s, s.takeHead(p.rows[head], known, has)}
+		}
+		var x opened
+		found := false
+		for i := 0; i < min(titles, len(p.rows)); i++ {
+			if !headOf(p.rows[i], known) {
+				continue
+			}
+			if y := headed(i); !found || len(y.errs) == 0 || !p.rows[i].lone() {
+				x, found = y, true
+			}
+			if len(x.errs) == 0 || !p.rows[i].lone() {
+				break
 			}
 		}
-		rows := p.rows[head+1:]
-		s := &sheet{name: name, page: p.name, merged: p.merged, next: func() (gridRow, error) {
-			if len(rows) == 0 {
-				return gridRow{}, io.EOF
-			}
-			row := rows[0]
-			rows = rows[1:]
-			return row, nil
-		}}
-		x := opened{s, s.takeHead(p.rows[head], known, has)}
+		if !found {
+			x = headed(0)
+		}
 		all = append(all, x)
 		if found {
 			likely = append(likely, x)

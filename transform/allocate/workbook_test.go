@@ -295,6 +295,19 @@ func TestAWorkbookTakesNoMoreRoomThanItMay(t *testing.T) {
 	}
 }
 
+// A title that is called like a column is a title where the table can't be of that column alone.
+func TestATitleThatIsCalledLikeAColumnIsPassedOver(t *testing.T) {
+	rows := []string{inline("Amount"), "<row/>", inline("date", "amount", "note"), inline("2026-11-01", "7", "x")}
+	content := bookOf(t, map[string]string{"xl/worksheets/sheet1.xml": sheetOf(rows...)})
+	if got, err := readDues("d.xlsx", content); err != nil || got != "2026-11-01|7|x\n" {
+		t.Errorf("%q, %v", got, err)
+	}
+	content = bookOf(t, map[string]string{"xl/worksheets/sheet1.xml": sheetOf(rows[0], rows[1], inline("date", "note"))})
+	if _, err := readDues("d.xlsx", content); err == nil || !strings.Contains(err.Error(), "row 3: no column amount") {
+		t.Errorf("%v", err)
+	}
+}
+
 func FuzzWorkbook(f *testing.F) {
 	f.Add(`<row><c r="B2" s="2"><v>46327</v></c></row>`, `dd.mm.yyyy`, "a")
 	f.Add(`<row r="3"><c t="s"><v>0</v></c><c t="str"><f>1</f><v>x</v></c></row>`, `[h]:mm;"x"0`, "_x0000_")
