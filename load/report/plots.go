@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -166,6 +167,8 @@ func (b *book) adopt(f *excelize.File, s *sheet) error {
 		return err
 	}
 	b.types = string(bytes.Join(chartParts.FindAll(types, -1), nil))
+	// The library writes them in any order; the same document is to be the same file.
+	slices.SortFunc(z.File, func(x, y *zip.File) int { return strings.Compare(x.Name, y.Name) })
 	for _, part := range z.File {
 		if strings.HasPrefix(part.Name, "xl/charts/") || strings.HasPrefix(part.Name, "xl/drawings/") {
 			if err := b.zip.Copy(part); err != nil {
