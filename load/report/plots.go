@@ -246,7 +246,7 @@ func (p *plot) chart(title, data string, top int) *excelize.Chart {
 			if i > 1 {
 				s.Fill = paint(palette[4])
 			}
-		case column.Title == lessTitle:
+		case p.kind == movedBars && column.Title == lessTitle:
 			s.Fill = paint(palette[5])
 		default:
 			s.Fill = paint(color)
