@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/usagelake/usagelake/jobs/serve/library"
 	"github.com/usagelake/usagelake/load/publish"
 	"github.com/usagelake/usagelake/load/query"
 	"github.com/usagelake/usagelake/load/report"
@@ -141,19 +142,10 @@ func (a asked) fits(r report.Report) string {
 	return a.address(r.Name, none)
 }
 
-// reports are those that there are of who asks: of some there are none of an owner.
-func (a asked) reports() []report.Report {
-	return slices.DeleteFunc(slices.Clone(report.Reports()), func(r report.Report) bool {
-		return slices.ContainsFunc(query.ScopeDimensions, func(d string) bool {
-			return len(*a.viewer.Values(d)) > 0 && !slices.Contains(r.Dimensions, d)
-		})
-	})
-}
-
 // nav are the pages, each with the period and the owners that are being looked at.
 func (a asked) nav(current string) []link {
 	out := []link{{"Months", Root, "", current == ""}}
-	for _, r := range a.reports() {
+	for _, r := range library.Reports(a.viewer) {
 		out = append(out, link{label(r.Name), a.fits(r), r.About, r.Name == current})
 	}
 	return append(out, link{"Records", a.address("records", nil), "", current == "records"},
@@ -181,9 +173,9 @@ type choice struct {
 
 const mostChoices = 300
 
-// frame asks the file for it.
-func (r *reader) frame(ctx context.Context) (*frame, error) {
-	f, err := r.kept(ctx, "frame", func(ctx context.Context, lake *publish.Lake) (any, int, error) {
+// frameOf asks the file for it.
+func frameOf(ctx context.Context, reader *library.Reader) (*frame, error) {
+	f, err := reader.Kept(ctx, library.Making, "frame", func(ctx context.Context, lake *publish.Lake) (any, int, error) {
 		s, err := query.OpenSnapshot(ctx, lake)
 		if err != nil {
 			return nil, 0, err

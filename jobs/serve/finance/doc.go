@@ -6,7 +6,7 @@
 //	/finance/questions     the twenty questions, each with its answer
 //	/finance/sql           a box for one statement that reads
 //
-// A request ─▶ who asks (viewers.go) ─▶ which file may answer (library.go) ─▶ a page of it, made or kept ─▶ HTML.
+// A request ─▶ who asks (viewers.go) ─▶ which file may answer (library) ─▶ a page of it, made or kept ─▶ HTML.
 //
 // The guarantee: who may not see all is answered from a file that has what is his and nothing else (query.Carve). The
 // library gives no other to his requests, so that no address, filter, statement or error can show more. The limit:

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/usagelake/usagelake/jobs/serve/library"
 	"github.com/usagelake/usagelake/load/publish"
 	"github.com/usagelake/usagelake/load/query"
 	"github.com/usagelake/usagelake/load/report"
@@ -36,8 +37,8 @@ type made struct {
 }
 
 // report is a report as a page, or as a file.
-func (s *Site) report(ctx context.Context, reader *reader, r report.Report, values url.Values, format string) (*page,
-	error) {
+func (s *Site) report(ctx context.Context, reader *library.Reader, r report.Report, values url.Values,
+	format string) (*page, error) {
 	var keys []string
 	if r.By != nil {
 		keys = append(keys, "by")
@@ -48,16 +49,16 @@ func (s *Site) report(ctx context.Context, reader *reader, r report.Report, valu
 	if format != "" {
 		keys = append(keys, "table")
 	}
-	a, err := ask(r.Name, reader.who, values, keys...)
+	a, err := ask(r.Name, reader.Scope, values, keys...)
 	if err != nil {
 		return nil, err
 	}
-	f, err := reader.frame(ctx)
+	f, err := frameOf(ctx, reader)
 	if err != nil {
 		return nil, err
 	}
 	// Of a viewer a report is what it is of the whole file for his scope, though his own has nothing else.
-	opts := report.Options{Name: r.Name, Scope: within(a.scope(), reader.who), Now: s.opts.Now(), Version: s.opts.Version,
+	opts := report.Options{Name: r.Name, Scope: reader.Within(a.scope()), Now: s.opts.Now(), Version: s.opts.Version,
 		Pictures: format == "" || format == "html"}
 	if opts.Period, err = a.period(f.books, s.opts.Now()); err != nil {
 		return nil, err
@@ -78,7 +79,8 @@ func (s *Site) report(ctx context.Context, reader *reader, r report.Report, valu
 	}
 	// What an address means by this month, and which month runs, is of a day.
 	day := f.books.Day(s.opts.Now()).String() + " "
-	out, err := reader.kept(ctx, day+a.address(r.Name, map[string][]string{"by": a.values["by"], "top": a.values["top"]}),
+	key := day + a.address(r.Name, map[string][]string{"by": a.values["by"], "top": a.values["top"]})
+	out, err := reader.Kept(ctx, library.Making, key,
 		func(ctx context.Context, lake *publish.Lake) (any, int, error) {
 			doc, err := report.Build(ctx, lake, opts)
 			if err != nil {
@@ -104,16 +106,6 @@ var headTemplate = template.Must(template.New("head").Funcs(pageFuncs).Parse(`<h
 
 var footTemplate = template.Must(template.New("foot").Funcs(pageFuncs).Parse(
 	`{{range .Notes}}<p>{{printable .}}</p>{{end}}`))
-
-// within is a scope, and where it leaves open what another says, that.
-func within(scope, viewer query.Scope) query.Scope {
-	for _, d := range query.ScopeDimensions {
-		if values := scope.Values(d); len(*values) == 0 {
-			*values = *viewer.Values(d)
-		}
-	}
-	return scope
-}
 
 // of is what was asked for with the period of the document that answers it, where the address names none: what is
 // behind its figures is of that period.
@@ -170,7 +162,8 @@ func (a asked) files(table string, formats ...string) (out []report.Download) {
 }
 
 // file is a report as a file. It is made for each who asks: files are large, and asked for but once.
-func (s *Site) file(ctx context.Context, reader *reader, a asked, opts report.Options, format string) (*page, error) {
+func (s *Site) file(ctx context.Context, reader *library.Reader, a asked, opts report.Options,
+	format string) (*page, error) {
 	table, err := a.one("table")
 	if err != nil {
 		return nil, err
@@ -179,10 +172,9 @@ func (s *Site) file(ctx context.Context, reader *reader, a asked, opts report.Op
 		return nil, &problem{http.StatusBadRequest, "There is no such file", "A file of that kind has all tables.",
 			"Leave out which table it is to have."}
 	}
-	key := reader.scope + "\x00file " + a.report + "." + format + "?" + a.values.Encode()
-	out, err := reader.lib.once(ctx, reader.of, reader.lib.making, makeLimit, key,
+	out, err := reader.Made(ctx, library.Making, "file "+a.report+"."+format+"?"+a.values.Encode(),
 		func(ctx context.Context) (any, error) {
-			doc, err := report.Build(ctx, reader.lake, opts)
+			doc, err := report.Build(ctx, reader.Lake, opts)
 			if err == nil && table != "" {
 				err = doc.Choose(table)
 			}
@@ -266,16 +258,16 @@ const indexQuery = `SELECT period, completeness, status, closed_at::DATE AS clos
 	corrections_in FROM period_status_and_corrections ORDER BY "month" DESC, currency`
 
 // index is the first page: the months, and where to go.
-func (s *Site) index(ctx context.Context, reader *reader, values url.Values) (*page, error) {
-	a, err := ask("", reader.who, values)
+func (s *Site) index(ctx context.Context, reader *library.Reader, values url.Values) (*page, error) {
+	a, err := ask("", reader.Scope, values)
 	if err != nil {
 		return nil, err
 	}
-	f, err := reader.frame(ctx)
+	f, err := frameOf(ctx, reader)
 	if err != nil {
 		return nil, err
 	}
-	out, err := reader.kept(ctx, "index", func(ctx context.Context, lake *publish.Lake) (any, int, error) {
+	out, err := reader.Kept(ctx, library.Making, "index", func(ctx context.Context, lake *publish.Lake) (any, int, error) {
 		rows, err := query.Run(ctx, lake, indexQuery)
 		if err != nil {
 			return nil, 0, err
@@ -297,7 +289,7 @@ func (s *Site) index(ctx context.Context, reader *reader, values url.Values) (*p
 			return nil, 0, err
 		}
 		b.WriteString("<section><h2>Reports</h2><ul class=\"list\">\n")
-		for _, r := range a.reports() {
+		for _, r := range library.Reports(a.viewer) {
 			fmt.Fprintf(&b, "<li><a href=\"%s%s\">%s</a> %s</li>\n", Root, r.Name, label(r.Name),
 				template.HTMLEscapeString(r.About))
 		}

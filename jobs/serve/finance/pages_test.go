@@ -3,23 +3,13 @@ package finance
 import (
 	"net/http"
 	"os"
-	"regexp"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/usagelake/usagelake/load/publish"
+	"github.com/usagelake/usagelake/jobs/serve/library/librarytest"
 	"github.com/usagelake/usagelake/load/report"
-	"github.com/usagelake/usagelake/schemas"
-	"github.com/usagelake/usagelake/schemas/schemastest"
 )
-
-// publishMore publishes a day more.
-func (w *world) publishMore() {
-	w.w.Day(schemas.Partition{Account: "acme", Date: schemastest.Date("2026-11-04")},
-		[4]string{"rec-own-new", "tk_own2", "model-own", "5"})
-	w.w.Publish(publish.PublishOptions{Finance: w.finance})
-}
 
 // They only look, and share a lake.
 func TestPages(t *testing.T) {
@@ -89,6 +79,7 @@ func badInputIsAPage(t *testing.T, w *world) {
 // A page that is kept is of its day: the same address means another month tomorrow.
 func TestThisMonthIsAnotherTomorrow(t *testing.T) {
 	w := newWorld(t)
+	noon := librarytest.Noon
 	for now, want := range map[time.Time]string{noon: "November 2026", noon.AddDate(0, 0, 11): "December 2026"} {
 		w.now = now
 		if rec := w.get("chargeback?period=this", tokenAll); !strings.Contains(rec.Body.String(), want) {
@@ -142,23 +133,6 @@ func aRowLeadsToWhatIsBehindIt(t *testing.T, w *world) {
 				tokenAll); rec.Code != 200 {
 				t.Errorf("%s: %d", l, rec.Code)
 			}
-		}
-	}
-}
-
-// The twenty are those of the docs.
-func TestTheQuestionsAreThoseOfTheDocs(t *testing.T) {
-	b, err := os.ReadFile("../../../docs/questions.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	all := regexp.MustCompile("(?m)^[0-9]+\\. \\[(.*)\\]\\(.*\\) `(.*)`$").FindAllStringSubmatch(string(b), -1)
-	if len(all) != len(twenty) {
-		t.Fatalf("%d questions", len(all))
-	}
-	for i, m := range all {
-		if twenty[i] != (question{m[1], m[2]}) {
-			t.Errorf("%d: %+v, the docs have %q", i+1, twenty[i], m[1:])
 		}
 	}
 }

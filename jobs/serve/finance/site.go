@@ -16,6 +16,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/usagelake/usagelake/jobs/serve/library"
 	"github.com/usagelake/usagelake/load/publish"
 	"github.com/usagelake/usagelake/load/query"
 	"github.com/usagelake/usagelake/load/report"
@@ -43,12 +44,12 @@ type Site struct {
 	opts Options
 	log  *slog.Logger
 	door *door
-	lib  *library
+	lib  *library.Library
 }
 
 // New makes a Site. Close lets go of what it keeps.
 func New(opts Options) *Site {
-	s := &Site{opts: opts, log: opts.Logger, door: newDoor(opts.Now), lib: newLibrary(opts.Lake)}
+	s := &Site{opts: opts, log: opts.Logger, door: newDoor(opts.Now), lib: library.New(opts.Lake)}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}
@@ -56,7 +57,7 @@ func New(opts Options) *Site {
 }
 
 // Close removes the files that were made for viewers.
-func (s *Site) Close() { s.lib.stop() }
+func (s *Site) Close() { s.lib.Close() }
 
 // Wrong is how many tokens came that nobody has.
 func (s *Site) Wrong() int64 {
@@ -190,11 +191,11 @@ func (s *Site) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 // answer makes what a path is asked for.
 func (s *Site) answer(ctx context.Context, who *Who, path string, values url.Values) (*page, error) {
-	reader, err := s.lib.reader(ctx, who)
+	reader, err := s.lib.Reader(ctx, library.Sight{All: who.All, Scope: who.Scope})
 	if err != nil {
 		return nil, err
 	}
-	defer reader.close()
+	defer reader.Close()
 	name, format, file := strings.Cut(path, ".")
 	switch {
 	case path == "":
@@ -299,20 +300,20 @@ func (s *Site) tell(w http.ResponseWriter, r *http.Request, who *Who, err error)
 	case errors.Is(err, report.ErrNothing):
 		p = &problem{http.StatusNotFound, "Nothing yet", "Nothing is charged to you in what is published so far.",
 			"It is here as soon as there is any usage of yours."}
-	case errors.Is(err, query.ErrNotPublished), errors.Is(err, errMoved):
+	case errors.Is(err, query.ErrNotPublished), errors.Is(err, library.ErrMoved):
 		p = &problem{http.StatusServiceUnavailable, "Nothing can be shown now",
 			"The published file isn't there, or is being moved.", "Try it again in some minutes. If it lasts, tell whoever " +
 				"runs usagelake."}
 	case errors.Is(err, query.ErrOlderTables):
 		p = &problem{http.StatusServiceUnavailable, "Nothing can be shown now",
 			"The published file is of an older version of usagelake.", "It is made anew by the next export that publishes."}
-	case errors.Is(err, errCarved):
+	case errors.Is(err, library.ErrCarved):
 		p = &problem{http.StatusServiceUnavailable, "It is being made", "What is yours is being taken out of what was " +
 			"published.", "Ask again in some moments."}
 		w.Header().Set("Retry-After", "10")
 	case errors.Is(err, context.DeadlineExceeded):
 		p = &problem{http.StatusServiceUnavailable, "That took too long",
-			fmt.Sprintf("It was stopped after %s.", makeLimit), "Ask for less: a shorter period, or one owner."}
+			fmt.Sprintf("It was stopped after %s.", library.MakeLimit), "Ask for less: a shorter period, or one owner."}
 	case errors.Is(err, context.Canceled):
 		p = &problem{http.StatusServiceUnavailable, "That was stopped", "The question was given up.", "Ask it again."}
 	default:

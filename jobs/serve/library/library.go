@@ -1,4 +1,4 @@
-package finance
+package library
 
 import (
 	"container/list"
@@ -25,36 +25,54 @@ const (
 	keptBytes = 64 << 20
 	// mostAsking is how many statements of people's own run at once.
 	mostAsking = 2
-	// makeLimit is how long a page may take to be made, and carveLimit a file to be carved; that goes on when who
+	// MakeLimit is how long a page may take to be made, and carveLimit a file to be carved; that goes on when who
 	// asked for it is told after carveWait to come again.
-	makeLimit  = 30 * time.Second
+	MakeLimit  = 30 * time.Second
 	carveLimit = 10 * time.Minute
 	carveWait  = 20 * time.Second
 )
 
+// What keeps somebody from being answered now.
 var (
-	errMoved  = errors.New("the published file can't be read now")
-	errCarved = errors.New("the file of the viewer is being made")
+	ErrMoved  = errors.New("the published file can't be read now")
+	ErrCarved = errors.New("the file of the viewer is being made")
 )
 
-// library gives each who asks the file that may answer him. It is the one place that knows more than one file: what a
-// reader gets has no way to another.
+// Sight is what somebody may see. The zero value is nothing: no file is made for it.
+type Sight struct {
+	All   bool
+	Scope query.Scope // of who doesn't see all
+}
+
+// Place is where something is made. Of each there are so many, so that who waits for one holds up nobody at another.
+type Place int
+
+// The places: statements of people's own, which may take long, have some of theirs, so that no page waits for them.
+const (
+	Making Place = iota
+	Asking
+	allPlaces
+)
+
+// Library gives each who asks the file that may answer him. It is the one place that knows more than one file: what a
+// Reader gets has no way to another.
 //
 // mu guards now. An edition is of one published file; a request that began on it ends on it, whatever is published
 // meanwhile, and what was carved out of it goes when the last of these has ended.
-type library struct {
+type Library struct {
 	open func() (*publish.Lake, error)
-	// Who makes something, each by an instance of DuckDB. Statements of people's own, which may take long, have a place
-	// of theirs, so that no page waits for them.
-	making, asking chan struct{}
+	// Who makes something, each by an instance of DuckDB.
+	places [allPlaces]chan struct{}
 
 	mu  sync.Mutex
 	now *edition
 }
 
-func newLibrary(open func() (*publish.Lake, error)) *library {
-	return &library{open: open, making: make(chan struct{}, max(2, runtime.GOMAXPROCS(0))),
-		asking: make(chan struct{}, mostAsking)}
+// New makes a Library of the lake that open gives, which is asked at each request: it may be another one by then. Close
+// lets go of what was made.
+func New(open func() (*publish.Lake, error)) *Library {
+	return &Library{open: open, places: [allPlaces]chan struct{}{
+		Making: make(chan struct{}, max(2, runtime.GOMAXPROCS(0))), Asking: make(chan struct{}, mostAsking)}}
 }
 
 // edition is a published file, what was carved out of it, and pages that were made of it.
@@ -85,57 +103,68 @@ type kept struct {
 	size int
 }
 
-// reader is one request's way to the file that may answer it.
-type reader struct {
-	lib   *library
+// Reader is one request's way to the file that may answer it.
+type Reader struct {
+	Scope query.Scope   // what the file was carved for; none sees all
+	Lake  *publish.Lake // has the file
+	lib   *Library
 	of    *edition
-	who   query.Scope // what his file was carved for; none sees all
-	scope string      // its name; "" sees all
-	lake  *publish.Lake
+	scope string // the name of Scope; "" sees all
 }
 
-// reader finds the file for who asks. close must be called.
-func (l *library) reader(ctx context.Context, who *Who) (*reader, error) {
+// Reader finds the file for who asks. Close must be called. The errors are ErrMoved, ErrCarved and those of a carving.
+func (l *Library) Reader(ctx context.Context, who Sight) (*Reader, error) {
 	e, err := l.edition()
 	if err != nil {
 		return nil, err
 	}
-	r := &reader{lib: l, of: e, lake: e.lake}
+	r := &Reader{lib: l, of: e, Lake: e.lake}
 	if who.All {
 		return r, nil
 	}
 	// From here on the whole file is out of reach.
-	r.lake, r.who = nil, who.Scope
+	r.Lake, r.Scope = nil, who.Scope
 	name, err := json.Marshal(who.Scope)
 	if err == nil {
 		r.scope = string(name)
-		r.lake, err = l.carved(ctx, e, r.scope, who.Scope)
+		r.Lake, err = l.carved(ctx, e, r.scope, who.Scope)
 	}
 	if err != nil {
-		r.close()
+		r.Close()
 		return nil, err
 	}
 	return r, nil
 }
 
-func (r *reader) close() {
+// Close ends the request.
+func (r *Reader) Close() {
 	r.of.mu.Lock()
 	r.of.readers--
 	r.of.mu.Unlock()
 	r.of.clear()
 }
 
+// Within is a scope, and where it leaves open what the reader's says, that.
+func (r *Reader) Within(scope query.Scope) query.Scope {
+	for _, d := range query.ScopeDimensions {
+		if values := scope.Values(d); len(*values) == 0 {
+			*values = *r.Scope.Values(d)
+		}
+	}
+	return scope
+}
+
 // edition is that of the file that is published now, with one reader more.
-func (l *library) edition() (*edition, error) {
+func (l *Library) edition() (*edition, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	lake, err := l.open()
 	if err != nil {
-		return nil, fmt.Errorf("%w: %w", errMoved, err)
+		return nil, fmt.Errorf("%w: %w", ErrMoved, err)
 	}
 	info, err := os.Stat(lake.Database())
 	if err != nil {
-		return nil, fmt.Errorf("%w: %w", errMoved, err)
+		return nil, fmt.Errorf("%w: %w", ErrMoved, err)
 	}
 	old := l.now
 	if old == nil || old.path != lake.Database() || !os.SameFile(old.info, info) ||
@@ -155,8 +184,8 @@ func (l *library) edition() (*edition, error) {
 	return l.now, nil
 }
 
-// stop lets go of what was carved.
-func (l *library) stop() {
+// Close removes the files that were carved.
+func (l *Library) Close() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.now != nil {
@@ -182,16 +211,16 @@ func (e *edition) clear() {
 }
 
 // carved is the file of a scope, which is made once of each published file.
-func (l *library) carved(ctx context.Context, e *edition, name string, scope query.Scope) (*publish.Lake, error) {
+func (l *Library) carved(ctx context.Context, e *edition, name string, scope query.Scope) (*publish.Lake, error) {
 	e.mu.Lock()
 	s := e.shelves[name]
 	e.mu.Unlock()
 	if s != nil {
 		return s.lake, nil
 	}
-	ctx, cancel := context.WithTimeoutCause(ctx, carveWait, errCarved)
+	ctx, cancel := context.WithTimeoutCause(ctx, carveWait, ErrCarved)
 	defer cancel()
-	made, err := l.once(ctx, e, l.making, carveLimit, "carve "+name, func(ctx context.Context) (any, error) {
+	made, err := l.once(ctx, e, Making, carveLimit, "carve "+name, func(ctx context.Context) (any, error) {
 		dir, drop, err := e.lake.Scratch()
 		if err != nil {
 			return nil, err
@@ -217,7 +246,7 @@ func (l *library) carved(ctx context.Context, e *edition, name string, scope que
 
 // once has something made by one who asks for it, for all who ask meanwhile. It goes on if they go away: the next one
 // has it then.
-func (l *library) once(ctx context.Context, e *edition, places chan struct{}, limit time.Duration, name string,
+func (l *Library) once(ctx context.Context, e *edition, at Place, limit time.Duration, name string,
 	make func(context.Context) (any, error)) (any, error) {
 	e.mu.Lock()
 	e.readers++ // whoever makes it reads, too
@@ -236,8 +265,8 @@ func (l *library) once(ctx context.Context, e *edition, places chan struct{}, li
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), limit)
 		defer cancel()
 		select {
-		case places <- struct{}{}:
-			defer func() { <-places }()
+		case l.places[at] <- struct{}{}:
+			defer func() { <-l.places[at] }()
 		case <-ctx.Done():
 			return nil, ctx.Err()
 		}
@@ -257,29 +286,30 @@ func (l *library) once(ctx context.Context, e *edition, places chan struct{}, li
 	}
 }
 
-// kept is what was made of the file under a name, or is made now; size tells how much of the room it takes.
-func (r *reader) kept(ctx context.Context, name string,
-	make func(context.Context, *publish.Lake) (any, int, error)) (any, error) {
-	return r.keptBy(ctx, r.lib.making, name, make)
-}
-
-// keptBy is kept, at one of some places.
-func (r *reader) keptBy(ctx context.Context, places chan struct{}, name string,
-	make func(context.Context, *publish.Lake) (any, int, error)) (any, error) {
+// Kept is what was made of the file under a name, or is made now; size tells how much of the room it takes. What is
+// made is the same for all who see the same, so a name says all that it hangs on. Nothing may write to it.
+func (r *Reader) Kept(ctx context.Context, at Place, name string,
+	make func(context.Context, *publish.Lake) (made any, size int, err error)) (any, error) {
 	key := r.scope + "\x00" + name
 	if page, ok := r.of.find(key); ok {
 		return page, nil
 	}
-	return r.lib.once(ctx, r.of, places, makeLimit, key, func(ctx context.Context) (any, error) {
+	return r.lib.once(ctx, r.of, at, MakeLimit, key, func(ctx context.Context) (any, error) {
 		if page, ok := r.of.find(key); ok {
 			return page, nil
 		}
-		page, size, err := make(ctx, r.lake)
+		page, size, err := make(ctx, r.Lake)
 		if err == nil {
 			r.of.keep(&kept{key, page, size + len(key)})
 		}
 		return page, err
 	})
+}
+
+// Made is Kept for what is large and asked for but once: it is made for each who asks, but for those who ask meanwhile.
+func (r *Reader) Made(ctx context.Context, at Place, name string, make func(context.Context) (any, error)) (any,
+	error) {
+	return r.lib.once(ctx, r.of, at, MakeLimit, r.scope+"\x00"+name, make)
 }
 
 func (e *edition) find(key string) (any, bool) {
