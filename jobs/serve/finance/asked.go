@@ -78,32 +78,14 @@ func (a asked) period(books *schemas.Books, now time.Time) (*schemas.Period, err
 	}
 	from, err1 := a.one("from")
 	to, err2 := a.one("to")
-	switch {
-	case err1 != nil || err2 != nil:
+	if err1 != nil || err2 != nil {
 		return nil, cmp.Or(err1, err2)
-	case name != "" && from+to != "":
-		return nil, wrong(fmt.Errorf("the address says both a period and days"))
-	case name != "":
-		p, err := books.ParsePeriod(strings.Split(name, ","), now)
-		if err != nil {
-			return nil, wrong(err)
-		}
-		return &p, nil
-	case from+to == "":
-		return nil, nil
 	}
-	first, err := schemas.ParseDate(from)
+	p, err := library.Period(books, now, name, from, to)
 	if err != nil {
 		return nil, wrong(err)
 	}
-	end := books.Day(now) + 1
-	if to != "" {
-		if end, err = schemas.ParseDate(to); err != nil {
-			return nil, wrong(err)
-		}
-	}
-	p := books.Span(first, end)
-	return &p, nil
+	return p, nil
 }
 
 // address is one of the site, with the values of a, less those of other pages, changed: a nil takes a key away.

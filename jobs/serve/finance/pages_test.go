@@ -48,7 +48,7 @@ func badInputIsAPage(t *testing.T, w *world) {
 		"nope":                      {404, "There is no such page"},
 		"chargeback.exe":            {404, "There is no such page"},
 		"chargeback?period=2026-13": {400, "There is no such period"},
-		"chargeback?period=2026-10&from=2026-10-01": {400, "both a period and days"},
+		"chargeback?period=2026-10&from=2026-10-01": {400, "period and days are said, both"},
 		"chargeback?from=2026-10-05&to=2026-10-01":  {400, "is not before"},
 		"records?from=2026-10-05&to=2026-10-01":     {400, "It ends before it begins"},
 		"budget?from=2026-10-05":                    {400, "takes whole months"},

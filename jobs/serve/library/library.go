@@ -60,7 +60,8 @@ const (
 // mu guards now. An edition is of one published file; a request that began on it ends on it, whatever is published
 // meanwhile, and what was carved out of it goes when the last of these has ended.
 type Library struct {
-	open func() (*publish.Lake, error)
+	open  func() (*publish.Lake, error)
+	limit time.Duration // of a statement of people's own
 	// Who makes something, each by an instance of DuckDB.
 	places [allPlaces]chan struct{}
 
@@ -71,7 +72,7 @@ type Library struct {
 // New makes a Library of the lake that open gives, which is asked at each request: it may be another one by then. Close
 // lets go of what was made.
 func New(open func() (*publish.Lake, error)) *Library {
-	return &Library{open: open, places: [allPlaces]chan struct{}{
+	return &Library{open: open, limit: SQLLimit, places: [allPlaces]chan struct{}{
 		Making: make(chan struct{}, max(2, runtime.GOMAXPROCS(0))), Asking: make(chan struct{}, mostAsking)}}
 }
 

@@ -3,7 +3,9 @@ package library
 import (
 	"os"
 	"regexp"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/usagelake/usagelake/jobs/serve/library/librarytest"
 	"github.com/usagelake/usagelake/load/query"
@@ -40,6 +42,12 @@ func TestAPublishWaitsForNobody(t *testing.T) {
 	}
 	if err := rows.Close(); err != nil {
 		t.Error(err)
+	}
+	// A statement of people's own is stopped.
+	l.limit = 50 * time.Millisecond
+	_, _, err = r.Answer(t.Context(), "SELECT sum(a.range * b.range % 7) FROM range(10000000) a, range(10000000) b", 1)
+	if said := SQLMistake(err); !strings.Contains(said, "It was stopped after 20s") {
+		t.Errorf("a statement without end: %v, said %q", err, said)
 	}
 	r.Close()
 	if _, err := os.Stat(r.Lake.Dir()); !os.IsNotExist(err) {

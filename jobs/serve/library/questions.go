@@ -5,10 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/usagelake/usagelake/load/query"
 	"github.com/usagelake/usagelake/load/report"
+	"github.com/usagelake/usagelake/schemas"
 	"github.com/usagelake/usagelake/schemas/words"
 )
 
@@ -48,10 +50,18 @@ var Questions = []Question{
 
 // Statement is what answers it.
 func (q Question) Statement() string {
-	if q.View == "allocation_explain" { // a macro, of a record
-		return "FROM allocation_explain((SELECT id FROM usage ORDER BY request_time DESC, id LIMIT 1))"
+	if macro := q.Macro(); macro != "" {
+		return "FROM " + macro + "((SELECT id FROM usage ORDER BY request_time DESC, id LIMIT 1))"
 	}
 	return "FROM " + q.View
+}
+
+// Macro is the macro that answers it of a record, by its id; "" where a view does.
+func (q Question) Macro() string {
+	if q.View == "allocation_explain" {
+		return q.View
+	}
+	return ""
 }
 
 // Reports are the named reports that there are of a scope: of some there are none of an owner.
@@ -63,17 +73,51 @@ func Reports(of query.Scope) []report.Report {
 	})
 }
 
-// Answer is what a statement of people's own says of the reader's file, of so many rows at the most; more says that
-// there are more. It belongs at a place of Asking. What isn't in the file can't be named.
-func (r *Reader) Answer(ctx context.Context, statement string, rows int) (doc *report.Document, more bool, err error) {
-	ctx, cancel := context.WithTimeout(ctx, SQLLimit)
+// Run runs a statement of people's own on the reader's file, and hands on its rows: within SQLLimit, reading them
+// included. It belongs at a place of Asking. What isn't in the file can't be named.
+func (r *Reader) Run(ctx context.Context, statement string, read func(context.Context, *query.Rows) error) error {
+	ctx, cancel := context.WithTimeout(ctx, r.lib.limit)
 	defer cancel()
-	found, err := query.Run(ctx, r.Lake, statement)
+	rows, err := query.Run(ctx, r.Lake, statement)
 	if err != nil {
-		return nil, false, err
+		return err
 	}
-	defer found.Close()
-	return report.Of(ctx, found, "answer", "Answer", rows)
+	defer rows.Close()
+	return read(ctx, rows)
+}
+
+// Answer is what Run gives as a document, of so many rows at the most; more says that there are more.
+func (r *Reader) Answer(ctx context.Context, statement string, rows int) (doc *report.Document, more bool, err error) {
+	err = r.Run(ctx, statement, func(ctx context.Context, found *query.Rows) error {
+		doc, more, err = report.Of(ctx, found, "answer", "Answer", rows)
+		return err
+	})
+	return doc, more, err
+}
+
+// Period is the time that a name of the books, or days, the last one excluded, say; nil if they say nothing.
+func Period(books *schemas.Books, now time.Time, name, from, to string) (*schemas.Period, error) {
+	switch {
+	case name != "" && from+to != "":
+		return nil, errors.New("a period and days are said, both: leave one out")
+	case name != "":
+		p, err := books.ParsePeriod(strings.Split(name, ","), now)
+		return &p, err
+	case from+to == "":
+		return nil, nil
+	}
+	first, err := schemas.ParseDate(from)
+	if err != nil {
+		return nil, err
+	}
+	end := books.Day(now) + 1
+	if to != "" {
+		if end, err = schemas.ParseDate(to); err != nil {
+			return nil, err
+		}
+	}
+	p := books.Span(first, end)
+	return &p, nil
 }
 
 // SQLMistake is what a person is told of a statement that fails; "" of an error that isn't the statement's.
