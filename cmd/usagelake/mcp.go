@@ -23,10 +23,10 @@ func (a *app) mcpCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "mcp",
 		Short: "Answer an assistant, over the Model Context Protocol",
-		Long: `mcp answers an assistant that speaks the Model Context Protocol over stdin and stdout: the twenty questions, the
-reports, the views with what their columns mean, and SQL that reads. An assistant's client starts it; what is published
-meanwhile is answered from at once. It reads the published file, changes nothing and needs no lock and no key. Each answer
-says when it was published, how far the usage goes and how complete it is.
+		Long: `mcp answers an assistant that speaks the Model Context Protocol over stdin and stdout: the twenty questions,
+the reports, the views with what their columns mean, and SQL that reads. An assistant's client starts it; what is
+published meanwhile is answered from at once. It reads the published file, changes nothing and needs no lock and no key.
+Each answer says when it was published, how far the usage goes and how complete it is.
 
 --viewer NAME answers with what that viewer of serve: viewers: sees, and nothing else; where the config has viewers, one
 must be named (operator sees all). --as names the person, where the viewer's map says who sees what. It narrows what the

@@ -18,7 +18,7 @@ const (
 	// Rows of a table, where nothing else is asked for, and at the most.
 	someRows, mostRows = 100, 1000
 	// mostBytes of cells are in an answer, and longestCell characters in one of them: clients hand no more to a model.
-	mostBytes   = 64 << 10
+	mostBytes   = 32 << 10
 	longestCell = 1000
 )
 
@@ -101,7 +101,7 @@ const outputSchema = `{
           "columns": {"type": "array", "items": {"type": "object"}},
           "rows": {"type": "array", "items": {"type": "array"},
             "description": "a cell for each column; decimals are strings with all their digits; null isn't 0"},
-          "totals": {"type": "array", "items": {"type": "object"}, "description": "of all rows, those that were cut too"},
+          "totals": {"type": "array", "items": {"type": "object"}, "description": "of all rows, cut ones too"},
           "truncated": {"type": "boolean", "description": "there are more rows"}
         }
       }

@@ -319,7 +319,7 @@ func answersHaveAnEnd(t *testing.T, w *librarytest.World) {
 		truncated bool
 	}{
 		{"FROM range(100)", 0, 100, false}, {"FROM range(101)", 0, 100, true}, {"FROM range(5)", 3, 3, true},
-		{"FROM range(1000)", 1000, 1000, false}, {"SELECT repeat('x', 900) FROM range(1000)", 1000, 72, true},
+		{"FROM range(1000)", 1000, 1000, false}, {"SELECT repeat('x', 900) FROM range(1000)", 1000, 36, true},
 	} {
 		all, structured, _ := c.call("query", args{"sql": one.sql, "limit": one.limit})
 		table := structured["tables"].([]any)[0].(args)
@@ -500,8 +500,8 @@ func TestTheToolsAreThoseOfTheGolden(t *testing.T) {
 			t.Errorf("%s: %+v", one.Name, a)
 		}
 	}
-	b, err := json.MarshalIndent(map[string]any{"instructions": strings.Split(instructions, "\n"), "tools": tools.Tools}, "",
-		"  ")
+	b, err := json.MarshalIndent(map[string]any{"instructions": strings.Split(instructions, "\n"), "tools": tools.Tools},
+		"", "  ")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -102,12 +102,12 @@ func add[In any](server context.Context, s *Server, m *mcp.Server, t *mcp.Tool,
 	t.Annotations = annotations(t.Title)
 	t.OutputSchema = json.RawMessage(outputSchema)
 	// What is answered is written by ourselves: the library would read it again, and make doubles of its numbers.
-	mcp.AddTool(m, t, func(ctx context.Context, _ *mcp.CallToolRequest, in In) (res *mcp.CallToolResult, _ any, err error) {
+	mcp.AddTool(m, t, func(ctx context.Context, _ *mcp.CallToolRequest, in In) (*mcp.CallToolResult, any, error) {
 		began := s.opts.Now()
 		ctx, cancel := context.WithCancel(ctx)
 		defer cancel()
 		defer context.AfterFunc(server, cancel)()
-		res, err = s.call(ctx, func(ctx context.Context, r *library.Reader) (*answer, error) { return of(ctx, r, in) })
+		res, err := s.call(ctx, func(ctx context.Context, r *library.Reader) (*answer, error) { return of(ctx, r, in) })
 		args := []any{"tool", t.Name, "took", words.Took(s.opts.Now().Sub(began))}
 		if err == nil {
 			s.log.Info("answered", args...)

@@ -145,7 +145,9 @@ func each(ctx context.Context, s *query.Snapshot, sql string, do func(row []quer
 
 // object is that of a name; nil if there is none.
 func (s *source) object(name string) *object {
-	at, ok := slices.BinarySearchFunc(s.objects, name, func(o object, name string) int { return cmp.Compare(o.Name, name) })
+	at, ok := slices.BinarySearchFunc(s.objects, name, func(o object, name string) int {
+		return cmp.Compare(o.Name, name)
+	})
 	if !ok {
 		return nil
 	}

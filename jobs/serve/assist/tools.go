@@ -30,13 +30,13 @@ func (s *Server) tools(ctx context.Context, m *mcp.Server) {
 		Description: "The twenty questions that finance asks at a month's end, each with its number and the view that " +
 			"answers it."}, s.listQuestions)
 	add(ctx, s, m, &mcp.Tool{Name: "ask_question", Title: "One of the twenty questions",
-		Description: "The answer to one of the twenty questions (list_questions), as a table: of all periods, or of one; the " +
-			"newest and the costliest rows first." + data}, s.askQuestion)
+		Description: "The answer to one of the twenty questions (list_questions), as a table: of all periods, or of one; " +
+			"the newest and the costliest rows first." + data}, s.askQuestion)
 	add(ctx, s, m, &mcp.Tool{Name: "list_reports", Title: "Reports",
 		Description: "The reports: what each answers, and what it takes beside name, tables and limit."}, s.listReports)
 	add(ctx, s, m, &mcp.Tool{Name: "report", Title: "A report", InputSchema: reportSchema(),
-		Description: "A report as tables, to the same digit as finance has it: chargeback, statement, budget, forecast, top " +
-			"and more (list_reports). Without a period it is about the last month that has charges." + data}, s.report)
+		Description: "A report as tables, to the same digit as finance has it: chargeback, statement, budget, forecast, " +
+			"top and more (list_reports). Without a period it is about the last month that has charges." + data}, s.report)
 	add(ctx, s, m, &mcp.Tool{Name: "query", Title: "SQL",
 		Description: fmt.Sprintf("One SQL statement of DuckDB that reads (SELECT, FROM, DESCRIBE, SUMMARIZE …). list_views "+
 			"says what there is. It is stopped after %s; it gives %d rows unless limit says otherwise, so sum in SQL. Cast "+
@@ -341,7 +341,9 @@ const mostNamed = 8
 
 // named are the objects that a statement names. A word in a text or a comment counts as well: one too many tells more.
 func (s *source) named(statement string) (out []object) {
-	list := strings.FieldsFunc(statement, func(r rune) bool { return r != '_' && !unicode.IsLetter(r) && !unicode.IsDigit(r) })
+	list := strings.FieldsFunc(statement, func(r rune) bool {
+		return r != '_' && !unicode.IsLetter(r) && !unicode.IsDigit(r)
+	})
 	for _, o := range s.objects {
 		name, _, _ := strings.Cut(o.Name, "(")
 		if o.Comment != "" && slices.Contains(list, name) && len(out) < mostNamed {
