@@ -46,6 +46,11 @@ compat: build stores ## read a lake's files with readers of other makes, pinned,
 	$(BIN) report focus --lake bin/compat-lake --format parquet --out bin/compat-focus.parquet
 	FOCUS_VENV=$(CURDIR)/bin/compat-focus testdata/compat/focus/check.sh $(CURDIR)/bin/compat-focus.csv $(CURDIR)/bin/compat-focus.parquet
 
+.PHONY: dashboards
+dashboards: build ## the dashboards of deploy on a lake of their own: the dbt project, pinned, in an environment of its own (200 MB in bin)
+	rm -rf bin/dashboards-lake && $(BIN) demo --quiet --lake bin/dashboards-lake
+	DBT_VENV=$(CURDIR)/bin/dashboards-dbt deploy/dbt/check.sh bin/dashboards-lake
+
 .PHONY: engines
 engines: build stores ## read the Delta and Iceberg tables of a delivery with engines of other makes, pinned (part of compat, but for tables in a catalog); UPDATE=-update writes docs/engines.md
 	cd testdata/compat && USAGELAKE_COMPAT_BIN=$(CURDIR)/$(BIN) $(GO) test -count=1 -v -timeout 60m -run Engines . $(UPDATE)
