@@ -384,8 +384,15 @@ func aMistakeSaysWhatToDo(t *testing.T, w *librarytest.World) {
 			t.Errorf("%s %v: a flag, a path or a figure: %s", one.tool, one.in, all)
 		}
 	}
-	if _, _, wrong := c.call("ask_question", args{"question": 10, "period": "2026-Q4"}); wrong {
-		t.Error("a budget's quarter is refused")
+	for _, right := range []args{{"question": 10, "period": "2026-Q4"}, {"question": 4, "period": "2026-11"},
+		{"question": 18, "period": "this"}, {"question": "3", "where": args{"token_id": "a'b"}}} {
+		if all, _, wrong := c.call("ask_question", right); wrong {
+			t.Errorf("%v is refused: %s", right, all)
+		}
+	}
+	if _, a, _ := c.call("list_views", args{"names": []string{"completeness"}}); a == nil || !strings.Contains(
+		fmt.Sprint(a["views"]), "completeness(first_day, end_day)") {
+		t.Errorf("a macro by its name: %v", a["views"])
 	}
 }
 

@@ -143,12 +143,12 @@ func each(ctx context.Context, s *query.Snapshot, sql string, do func(row []quer
 	return nil
 }
 
-// object is that of a name; nil if there is none.
+// object is that of a name, of a macro with its parameters or without; nil if there is none.
 func (s *source) object(name string) *object {
 	at, ok := slices.BinarySearchFunc(s.objects, name, func(o object, name string) int {
 		return cmp.Compare(o.Name, name)
 	})
-	if !ok {
+	if !ok && (at == len(s.objects) || !strings.HasPrefix(s.objects[at].Name, name+"(")) {
 		return nil
 	}
 	return &s.objects[at]
