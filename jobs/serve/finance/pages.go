@@ -16,6 +16,7 @@ import (
 	"github.com/usagelake/usagelake/load/query"
 	"github.com/usagelake/usagelake/load/report"
 	"github.com/usagelake/usagelake/schemas"
+	"github.com/usagelake/usagelake/schemas/words"
 )
 
 // shownRows are shown of a table at the most; a file has all.
@@ -59,7 +60,7 @@ func (s *Site) report(ctx context.Context, reader *library.Reader, r report.Repo
 	}
 	// Of a viewer a report is what it is of the whole file for his scope, though his own has nothing else.
 	opts := report.Options{Name: r.Name, Scope: reader.Within(a.scope()), Now: s.opts.Now(), Version: s.opts.Version,
-		Pictures: format == "" || format == "html"}
+		Pictures: format == "" || format == "html", Voice: report.Address}
 	if opts.Period, err = a.period(f.books, s.opts.Now()); err != nil {
 		return nil, err
 	}
@@ -234,6 +235,9 @@ func (a asked) link(column string, of func(column string) query.Value) string {
 	case finer[column] != "":
 		// The other names of the row stay what they are, and what was narrowed before does, too.
 		by := finer[column]
+		if value.Text == schemas.Unallocated { // what causes it is who used it
+			by = "token,user,model"
+		}
 		change["by"] = []string{by}
 		return a.address("chargeback", change)
 	case field != "":
@@ -281,13 +285,17 @@ func (s *Site) index(ctx context.Context, reader *library.Reader, values url.Val
 		var b bytes.Buffer
 		b.WriteString("<header><h1>Finance</h1><p class=\"sub\">What it costs, and who pays</p></header>\n")
 		if err := doc.Content(&b, report.Web{Link: func(column string, of func(string) query.Value) string {
-			if column != "period" {
-				return ""
+			switch {
+			case column == "period":
+				return asked{}.address("chargeback", map[string][]string{"period": {of(column).Text}})
+			case column == "status" && of(column).Text == "closed" && reader.Handout().Any():
+				return closedAddress(of("period").Text)
 			}
-			return asked{}.address("chargeback", map[string][]string{"period": {of(column).Text}})
+			return ""
 		}}); err != nil {
 			return nil, 0, err
 		}
+		b.WriteString(closedLinks(doc, reader))
 		b.WriteString("<section><h2>Reports</h2><ul class=\"list\">\n")
 		for _, r := range library.Reports(a.viewer) {
 			fmt.Fprintf(&b, "<li><a href=\"%s%s\">%s</a> %s</li>\n", Root, r.Name, label(r.Name),
@@ -303,4 +311,21 @@ func (s *Site) index(ctx context.Context, reader *library.Reader, values url.Val
 	}
 	m := out.(*made)
 	return &page{title: m.title, content: m.content, frame: f, asked: a}, nil
+}
+
+// closedLinks leads to the months that are closed.
+func closedLinks(doc *report.Document, reader *library.Reader) string {
+	var out []string
+	for _, row := range doc.Tables[0].Rows { // as indexQuery has its columns
+		link := `<a href="` + template.HTMLEscapeString(closedAddress(row[0].Text)) + `">` +
+			template.HTMLEscapeString(words.Cell(row[0].Text)) + "</a>"
+		if row[2].Text == "closed" && !slices.Contains(out, link) { // a month stands once for each currency
+			out = append(out, link)
+		}
+	}
+	if len(out) == 0 || !reader.Handout().Any() {
+		return ""
+	}
+	return "<section><h2>Closed months</h2><p>With their statements, files and corrections: " +
+		strings.Join(out, " · ") + "</p></section>\n"
 }

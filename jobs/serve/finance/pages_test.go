@@ -2,7 +2,9 @@ package finance
 
 import (
 	"net/http"
+	"net/http/httptest"
 	"os"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -21,6 +23,15 @@ func TestPages(t *testing.T) {
 	}
 }
 
+// commands are what a page doesn't name: who looks at it has an address, and no command line.
+var commands = regexp.MustCompile(`--[a-z_-]+|usagelake [a-z]+ `)
+
+// said is what a page says, without its style.
+func said(rec *httptest.ResponseRecorder) string {
+	_, body, _ := strings.Cut(rec.Body.String(), "<body>")
+	return body
+}
+
 func everyReportHasItsPage(t *testing.T, w *world) {
 	for _, r := range report.Reports() {
 		rec := w.get(r.Name, tokenAll)
@@ -32,6 +43,9 @@ func everyReportHasItsPage(t *testing.T, w *world) {
 			if !strings.Contains(rec.Body.String(), want) {
 				t.Errorf("%s lacks %q", r.Name, want)
 			}
+		}
+		if m := commands.FindString(said(rec)); m != "" {
+			t.Errorf("%s names %q, which its reader can't type", r.Name, m)
 		}
 		if strings.Contains(rec.Body.String(), "<script") || strings.Contains(rec.Body.String(), " style=") {
 			t.Errorf("%s has a script or a style that its policy refuses", r.Name)
@@ -51,10 +65,11 @@ func badInputIsAPage(t *testing.T, w *world) {
 		"chargeback?period=2026-10&from=2026-10-01": {400, "period and days are said, both"},
 		"chargeback?from=2026-10-05&to=2026-10-01":  {400, "is not before"},
 		"records?from=2026-10-05&to=2026-10-01":     {400, "It ends before it begins"},
-		"budget?from=2026-10-05":                    {400, "takes whole months"},
-		"chargeback?cost_center=cc-9":               {400, "nothing in the published file is called that"},
+		"budget?from=2026-10-05":                    {400, "takes whole months (period=2026-10"},
+		"chargeback?cost_center=cc-9":               {400, `cost_center=&#34;cc-9&#34;: nothing in the published file`},
+		"forecast?period=2026-10":                   {400, "takes no period"},
 		"chargeback?by=nothing":                     {400, "o dimension"},
-		"reconciliation?team=team-2":                {400, "be narrowed by"},
+		"reconciliation?team=team-2":                {400, "be narrowed by team=:"},
 		"chargeback?colour=red":                     {400, "means nothing here"},
 		"chargeback?period=2026-10&period=2026-11":  {400, "more than once"},
 		"top?top=x":                             {400, "no number"},
@@ -69,6 +84,9 @@ func badInputIsAPage(t *testing.T, w *world) {
 		text := strings.ReplaceAll(rec.Body.String(), "&#39;", "'")
 		if rec.Code != want.code || !strings.Contains(text, want.say) {
 			t.Errorf("%s: %d, want %d and %q", path, rec.Code, want.code, want.say)
+		}
+		if m := commands.FindString(said(rec)); m != "" {
+			t.Errorf("%s: it names %q", path, m)
 		}
 		if strings.Contains(text, "777.77") {
 			t.Errorf("%s shows figures", path)

@@ -149,14 +149,20 @@ func (s *Site) records(ctx context.Context, reader *library.Reader, values url.V
 			}
 			count += c
 		}
+		head := &report.Document{Title: "Records", Subtitle: period.Title(), Freshness: a.words() + ". As it is now, by the " +
+			"day of the usage; exact, and before pools are split."}
+		head.Completeness, err = report.CompletingOf(ctx, snapshot, *period, reader.Within(a.scope()))
+		if err != nil {
+			return nil, 0, err
+		}
 		var b bytes.Buffer
-		fmt.Fprintf(&b, `<header><h1>Records</h1><p class="sub">%s</p><p class="fresh">%s. As it is now, by the day of the `+
-			`usage; exact, and before pools are split.</p></header>`, template.HTMLEscapeString(period.Title()),
-			template.HTMLEscapeString(a.words()))
+		if err := headTemplate.Execute(&b, head); err != nil {
+			return nil, 0, err
+		}
 		if count <= fileRows {
 			fmt.Fprintf(&b, `<p class="files">Download all %s: %s</p>`, words.Count(count), anchors(a.recordFiles()))
 		} else {
-			fmt.Fprintf(&b, `<p class="files">A file has %s records at the most: narrow these, or use usagelake query.</p>`,
+			fmt.Fprintf(&b, `<p class="files">A file has %s records at the most: narrow these, or ask whoever runs usagelake for a larger one.</p>`,
 				words.Count(fileRows))
 		}
 		if err := docs[0].Content(&b, report.Web{}); err != nil {
@@ -248,7 +254,7 @@ func answerFile(ctx context.Context, reader *library.Reader, sql, name, format s
 		if more { // a part would be taken for the whole
 			return nil, &problem{http.StatusRequestEntityTooLarge, "That is too much for a file",
 				"It has more than " + words.Count(fileRows) + " rows, or 64 MiB of text, and a part would be taken for all.",
-				"Ask for some days, or one owner; usagelake query writes files of any size."}
+				"Ask for some days, or one owner; whoever runs usagelake can make a file of any size."}
 		}
 		doc.Generated = time.Now()
 		return fileOf(doc, name, format)

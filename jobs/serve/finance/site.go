@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/usagelake/usagelake/jobs/serve/library"
+	"github.com/usagelake/usagelake/load/durable"
 	"github.com/usagelake/usagelake/load/publish"
 	"github.com/usagelake/usagelake/load/query"
 	"github.com/usagelake/usagelake/load/report"
@@ -136,9 +137,10 @@ type page struct {
 	current string // of the navigation
 	status  int    // 0 is 200
 
-	file []byte
-	kind string // its media type
-	name string
+	file   []byte
+	stream durable.File // in place of file; closed when it was sent
+	kind   string       // its media type
+	name   string
 }
 
 func (s *Site) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -180,9 +182,16 @@ func (s *Site) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		s.tell(w, r, who, err)
 		return
 	}
-	if p.file != nil {
+	if p.name != "" {
 		w.Header().Set("Content-Type", p.kind)
 		w.Header().Set("Content-Disposition", `attachment; filename="`+p.name+`"`)
+	}
+	switch {
+	case p.stream != nil:
+		http.ServeContent(w, r, p.name, time.Time{}, p.stream)
+		_ = p.stream.Close()
+		return
+	case p.file != nil:
 		_, _ = w.Write(p.file)
 		return
 	}
@@ -200,6 +209,8 @@ func (s *Site) answer(ctx context.Context, who *Who, path string, values url.Val
 	switch {
 	case path == "":
 		return s.index(ctx, reader, values)
+	case path == "closed":
+		return s.closedMonth(ctx, reader, values)
 	case path == "questions":
 		return s.questions(ctx, reader, values)
 	case name == "records":
@@ -327,9 +338,12 @@ func (s *Site) tell(w http.ResponseWriter, r *http.Request, who *Who, err error)
 	s.render(w, p.Status, d)
 }
 
-// sentence has a message begin and end as a sentence.
+// sentence has a message begin and end as a sentence; the key of an address stays what it is.
 func sentence(message string) string {
 	message = strings.TrimRight(message, ".")
+	if first, _, _ := strings.Cut(message, " "); strings.Contains(first, "=") {
+		return message + "."
+	}
 	return strings.ToUpper(message[:1]) + message[1:] + "."
 }
 
