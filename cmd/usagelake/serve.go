@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -82,10 +83,29 @@ func (a *app) serve(ctx context.Context, listen string) error {
 	if !a.quiet {
 		fmt.Fprintf(a.Stderr, "Finance's page is at %s   (Ctrl-C ends it)\n", where)
 	}
+	defer madeAhead(ctx, options.Finance)()
 	if err := serve.New(options).Serve(ctx, listener); err != nil {
 		return err
 	}
 	return context.Cause(ctx) // it ends by a signal alone
+}
+
+// lookEvery is how often finance's page looks whether another file is published.
+const lookEvery = 5 * time.Second
+
+// madeAhead has the pages of finance's site made before they are asked for, until the function that it gives is called.
+func madeAhead(ctx context.Context, site *finance.Site) (stop func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	ticker, done := time.NewTicker(lookEvery), make(chan struct{})
+	go func() {
+		defer close(done)
+		site.Watch(ctx, ticker.C)
+	}()
+	return func() {
+		cancel()
+		<-done
+		ticker.Stop()
+	}
 }
 
 // finance is finance's page of a set-up.

@@ -24,6 +24,7 @@ type asked struct {
 	report string      // the path, without a format
 	viewer query.Scope // of who asks; none sees all
 	values url.Values
+	books  *schemas.Books // by whose days the addresses of cells are; nil: UTC's
 }
 
 // recordKeys are the fields of a record that narrow records beside the dimensions.
@@ -34,7 +35,7 @@ var periodKeys = []string{"period", "from", "to"}
 
 // ask reads an address; known are the keys that the page takes beside the period and the dimensions.
 func ask(path string, viewer query.Scope, values url.Values, known ...string) (asked, error) {
-	out := asked{path, viewer, url.Values{}}
+	out := asked{path, viewer, url.Values{}, nil}
 	for key, all := range values {
 		if !slices.Contains(slices.Concat(periodKeys, query.ScopeDimensions, known), key) {
 			return out, &problem{http.StatusBadRequest, "That can't be shown",

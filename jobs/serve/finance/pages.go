@@ -2,6 +2,7 @@ package finance
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"fmt"
 	"html/template"
@@ -111,6 +112,7 @@ var footTemplate = template.Must(template.New("foot").Funcs(pageFuncs).Parse(
 // of is what was asked for with the period of the document that answers it, where the address names none: what is
 // behind its figures is of that period.
 func (a asked) of(doc *report.Document, books *schemas.Books) asked {
+	a.books = books
 	if a.values.Get("period")+a.values.Get("from")+a.values.Get("to") != "" {
 		return a
 	}
@@ -119,7 +121,7 @@ func (a asked) of(doc *report.Document, books *schemas.Books) asked {
 	}
 	values := maps.Clone(a.values)
 	values.Set("period", doc.Period)
-	return asked{a.report, a.viewer, values}
+	return asked{a.report, a.viewer, values, books}
 }
 
 // made is a document as a page.
@@ -212,6 +214,10 @@ var recordFields = map[string]string{"token": "token_id", "token_id": "token_id"
 	"user": "user_id", "user_id": "user_id",
 	"custom_user": "custom_user_id", "custom_user_id": "custom_user_id"}
 
+// scopes are the kinds of a row that says in two columns whose it is, and by what addresses have them.
+var scopes = map[string]string{"token": "token_id", "user": "user_id", "custom_user": "custom_user_id", "account": "account",
+	"cost_center": "cost_center", "team": "team", "project": "project", "environment": "environment", "model": "model"}
+
 // link is where a cell leads: what is behind it, of the period and the owners that the page is of, and of the owners
 // that its row names.
 func (a asked) link(column string, of func(column string) query.Value) string {
@@ -226,12 +232,30 @@ func (a asked) link(column string, of func(column string) query.Value) string {
 			change[d] = []string{v.Text}
 		}
 	}
+	kind, whose := scopes[of("scope").Text], of("scope_value")
+	if kind != "" && !whose.Null {
+		change[kind] = []string{whose.Text}
+	}
 	for _, month := range []string{"month", "billing_month"} {
 		if m := of(month); !m.Null && len(m.Text) >= 7 {
 			change["period"], change["from"], change["to"] = []string{monthName(m.Text)}, nil, nil
 		}
 	}
 	switch field := recordFields[column]; {
+	case column == "scope_value" && !of("usage_date").Null:
+		return a.link("usage_date", of)
+	case column == "scope_value" && slices.Contains(recordKeys, kind):
+		return a.address("records", change)
+	case column == "scope_value" && kind != "", column == "budget":
+		if p := spanName(of("period_start").Text, of("period_end").Text); p != "" {
+			change["period"], change["from"], change["to"] = []string{p}, nil, nil
+		}
+		change["by"] = []string{cmp.Or(finer[kind], "cost_center")}
+		return a.address("chargeback", change)
+	case column == "invoice":
+		change["period"], change["from"], change["to"] = nil, []string{of("period_start").Text}, []string{of("period_end").Text}
+		change["by"] = []string{"account,model"}
+		return a.address("chargeback", change)
 	case finer[column] != "":
 		// The other names of the row stay what they are, and what was narrowed before does, too.
 		by := finer[column]
@@ -247,13 +271,36 @@ func (a asked) link(column string, of func(column string) query.Value) string {
 			}
 		}
 		return a.address("records", change)
-	case slices.Contains([]string{"day", "book_date"}, column) && // usage_date is a UTC day, and an address has book days
-		len(value.Text) == len("2026-10-01"):
-		change["period"], change["from"], change["to"] = nil, []string{value.Text}, []string{dayAfter(value.Text)}
+	case slices.Contains([]string{"day", "book_date", "usage_date"}, column) && len(value.Text) == len("2026-10-01"):
+		from, to := value.Text, dayAfter(value.Text)
+		if d, err := schemas.ParseDate(value.Text); err == nil && column == "usage_date" {
+			// A UTC day, and an address has book days: those that it lies in.
+			from, to = a.books.Day(d.Start()).String(), (a.books.Day((d + 1).Start().Add(-1)) + 1).String()
+		}
+		change["period"], change["from"], change["to"] = nil, []string{from}, []string{to}
 		return a.address("records", change)
 	case column == "month" || column == "billing_month":
 		change["period"], change["from"], change["to"] = []string{monthName(value.Text)}, nil, nil
 		return a.address("chargeback", change)
+	}
+	return ""
+}
+
+// spanName is what addresses call the days from one to another, excluded, where they are a month, a quarter or a year
+// of the calendar; "" else.
+func spanName(from, to string) string {
+	first, err1 := schemas.ParseDate(from)
+	end, err2 := schemas.ParseDate(to)
+	if err1 != nil || err2 != nil || first != first.Month().First() || end != end.Month().First() {
+		return ""
+	}
+	switch m := first.Start(); int(end.Month() - first.Month()) {
+	case 1:
+		return first.Month().String()
+	case 3:
+		if (m.Month()-1)%3 == 0 {
+			return fmt.Sprintf("%d-Q%d", m.Year(), (m.Month()-1)/3+1)
+		}
 	}
 	return ""
 }

@@ -205,6 +205,38 @@ func (s *Site) answer(ctx context.Context, who *Who, path string, values url.Val
 		return nil, err
 	}
 	defer reader.Close()
+	p, err := s.page(ctx, reader, path, values)
+	if err == nil && p.name == "" && path != "sql" { // no file, and no statement of people's own
+		reader.Asked(path + "?" + values.Encode())
+	}
+	return p, err
+}
+
+// Watch has the pages of each file that is published made before they are asked for, until ctx ends: the months, what
+// is charged in the last two of them, and what was asked for of the file before. At each tick it looks for another one.
+func (s *Site) Watch(ctx context.Context, tick <-chan time.Time) {
+	s.lib.Watch(ctx, tick, func(ctx context.Context, reader *library.Reader) ([]string, error) {
+		f, err := frameOf(ctx, reader)
+		if err != nil {
+			return nil, err
+		}
+		out := []string{"", "chargeback"}
+		for _, p := range f.Periods[:min(2, len(f.Periods))] {
+			out = append(out, "chargeback?"+url.Values{"period": {p}}.Encode())
+		}
+		return out, nil
+	}, func(ctx context.Context, reader *library.Reader, address string) error {
+		path, query, _ := strings.Cut(address, "?")
+		values, err := url.ParseQuery(query)
+		if err == nil {
+			_, err = s.page(ctx, reader, path, values)
+		}
+		return err
+	})
+}
+
+// page makes what a path is asked for.
+func (s *Site) page(ctx context.Context, reader *library.Reader, path string, values url.Values) (*page, error) {
 	name, format, file := strings.Cut(path, ".")
 	switch {
 	case path == "":

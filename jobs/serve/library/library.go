@@ -63,7 +63,7 @@ type Library struct {
 	open  func() (*publish.Lake, error)
 	limit time.Duration // of a statement of people's own
 	// Who makes something, each by an instance of DuckDB.
-	places [allPlaces]chan struct{}
+	places [allPlaces]*room
 
 	mu  sync.Mutex
 	now *edition
@@ -72,8 +72,8 @@ type Library struct {
 // New makes a Library of the lake that open gives, which is asked at each request: it may be another one by then. Close
 // lets go of what was made.
 func New(open func() (*publish.Lake, error)) *Library {
-	return &Library{open: open, limit: SQLLimit, places: [allPlaces]chan struct{}{
-		Making: make(chan struct{}, max(2, runtime.GOMAXPROCS(0))), Asking: make(chan struct{}, mostAsking)}}
+	return &Library{open: open, limit: SQLLimit, places: [allPlaces]*room{
+		Making: newRoom(max(2, runtime.GOMAXPROCS(0))), Asking: newRoom(mostAsking)}}
 }
 
 // edition is a published file, what was carved out of it, and pages that were made of it.
@@ -85,6 +85,9 @@ type edition struct {
 	flights singleflight.Group
 
 	mu      sync.Mutex
+	waited  map[string]int // by the name of what is being made, how many wait for it
+	wanted  []wanted       // what was asked for, the last first
+	before  []wanted       // what was of the file before
 	readers int
 	gone    bool // another is published
 	shelves map[string]*shelf
@@ -111,15 +114,20 @@ type Reader struct {
 	lib   *Library
 	of    *edition
 	scope string // the name of Scope; "" sees all
+	ahead bool   // nobody waits for what it makes
 }
 
 // Reader finds the file for who asks. Close must be called. The errors are ErrMoved, ErrCarved and those of a carving.
 func (l *Library) Reader(ctx context.Context, who Sight) (*Reader, error) {
+	return l.readerOf(ctx, who, false)
+}
+
+func (l *Library) readerOf(ctx context.Context, who Sight, ahead bool) (*Reader, error) {
 	e, err := l.edition()
 	if err != nil {
 		return nil, err
 	}
-	r := &Reader{lib: l, of: e, Lake: e.lake}
+	r := &Reader{lib: l, of: e, Lake: e.lake, ahead: ahead}
 	if who.All {
 		return r, nil
 	}
@@ -128,7 +136,7 @@ func (l *Library) Reader(ctx context.Context, who Sight) (*Reader, error) {
 	name, err := json.Marshal(who.Scope)
 	if err == nil {
 		r.scope = string(name)
-		r.Lake, err = l.carved(ctx, e, r.scope, who.Scope)
+		r.Lake, err = l.carved(ctx, r, who.Scope)
 	}
 	if err != nil {
 		r.Close()
@@ -138,11 +146,20 @@ func (l *Library) Reader(ctx context.Context, who Sight) (*Reader, error) {
 }
 
 // Close ends the request.
-func (r *Reader) Close() {
-	r.of.mu.Lock()
-	r.of.readers--
-	r.of.mu.Unlock()
-	r.of.clear()
+func (r *Reader) Close() { r.of.release() }
+
+// hold has the edition stay until release.
+func (e *edition) hold() {
+	e.mu.Lock()
+	e.readers++
+	e.mu.Unlock()
+}
+
+func (e *edition) release() {
+	e.mu.Lock()
+	e.readers--
+	e.mu.Unlock()
+	e.clear()
 }
 
 // Within is a scope, and where it leaves open what the reader's says, that.
@@ -171,17 +188,16 @@ func (l *Library) edition() (*edition, error) {
 	if old == nil || old.path != lake.Database() || !os.SameFile(old.info, info) ||
 		!old.info.ModTime().Equal(info.ModTime()) || old.info.Size() != info.Size() {
 		l.now = &edition{path: lake.Database(), info: info, lake: lake, shelves: map[string]*shelf{},
-			pages: map[string]*list.Element{}, order: list.New()}
+			pages: map[string]*list.Element{}, order: list.New(), waited: map[string]int{}}
 		if old != nil {
+			l.now.before = old.after()
 			old.mu.Lock()
 			old.gone = true
 			old.mu.Unlock()
 			old.clear()
 		}
 	}
-	l.now.mu.Lock()
-	l.now.readers++
-	l.now.mu.Unlock()
+	l.now.hold()
 	return l.now, nil
 }
 
@@ -212,7 +228,8 @@ func (e *edition) clear() {
 }
 
 // carved is the file of a scope, which is made once of each published file.
-func (l *Library) carved(ctx context.Context, e *edition, name string, scope query.Scope) (*publish.Lake, error) {
+func (l *Library) carved(ctx context.Context, r *Reader, scope query.Scope) (*publish.Lake, error) {
+	e, name := r.of, r.scope
 	e.mu.Lock()
 	s := e.shelves[name]
 	e.mu.Unlock()
@@ -221,7 +238,7 @@ func (l *Library) carved(ctx context.Context, e *edition, name string, scope que
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, carveWait, ErrCarved)
 	defer cancel()
-	made, err := l.once(ctx, e, Making, carveLimit, "carve "+name, func(ctx context.Context) (any, error) {
+	made, err := r.once(ctx, Making, carveLimit, "carve "+name, func(ctx context.Context) (any, error) {
 		dir, drop, err := e.lake.Scratch()
 		if err != nil {
 			return nil, err
@@ -247,44 +264,49 @@ func (l *Library) carved(ctx context.Context, e *edition, name string, scope que
 
 // once has something made by one who asks for it, for all who ask meanwhile. It goes on if they go away: the next one
 // has it then.
-func (l *Library) once(ctx context.Context, e *edition, at Place, limit time.Duration, name string,
+func (r *Reader) once(ctx context.Context, at Place, limit time.Duration, name string,
 	make func(context.Context) (any, error)) (any, error) {
-	e.mu.Lock()
-	e.readers++ // whoever makes it reads, too
-	e.mu.Unlock()
+	e, places := r.of, r.lib.places[at]
+	e.hold() // whoever makes it reads, too
+	defer e.release()
+	if !r.ahead {
+		e.waits(name, 1)
+		places.tell() // it may be under way already, with nobody waiting
+		defer e.waits(name, -1)
+	}
 	done := e.flights.DoChan(name, func() (out any, err error) {
-		e.mu.Lock()
-		e.readers++
-		e.mu.Unlock()
-		defer func() {
-			e.mu.Lock()
-			e.readers--
-			e.mu.Unlock()
-			e.clear()
-		}()
+		e.hold()
+		defer e.release()
 		defer schemas.Guard(&err)
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), limit)
 		defer cancel()
-		select {
-		case l.places[at] <- struct{}{}:
-			defer func() { <-l.places[at] }()
-		case <-ctx.Done():
-			return nil, ctx.Err()
+		if err := places.take(ctx, func() bool { return e.isWaited(name) }); err != nil {
+			return nil, err
 		}
+		defer places.leave()
 		return make(ctx)
 	})
-	defer func() {
-		e.mu.Lock()
-		e.readers--
-		e.mu.Unlock()
-		e.clear()
-	}()
 	select {
 	case res := <-done:
 		return res.Val, res.Err
 	case <-ctx.Done():
 		return nil, context.Cause(ctx)
 	}
+}
+
+// waits counts who waits for what is being made.
+func (e *edition) waits(name string, n int) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.waited[name] += n; e.waited[name] == 0 {
+		delete(e.waited, name)
+	}
+}
+
+func (e *edition) isWaited(name string) bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.waited[name] > 0
 }
 
 // Kept is what was made of the file under a name, or is made now; size tells how much of the room it takes. What is
@@ -295,7 +317,7 @@ func (r *Reader) Kept(ctx context.Context, at Place, name string,
 	if page, ok := r.of.find(key); ok {
 		return page, nil
 	}
-	return r.lib.once(ctx, r.of, at, MakeLimit, key, func(ctx context.Context) (any, error) {
+	return r.once(ctx, at, MakeLimit, key, func(ctx context.Context) (any, error) {
 		if page, ok := r.of.find(key); ok {
 			return page, nil
 		}
@@ -310,7 +332,7 @@ func (r *Reader) Kept(ctx context.Context, at Place, name string,
 // Made is Kept for what is large and asked for but once: it is made for each who asks, but for those who ask meanwhile.
 func (r *Reader) Made(ctx context.Context, at Place, name string, make func(context.Context) (any, error)) (any,
 	error) {
-	return r.lib.once(ctx, r.of, at, MakeLimit, r.scope+"\x00"+name, make)
+	return r.once(ctx, at, MakeLimit, r.scope+"\x00"+name, make)
 }
 
 func (e *edition) find(key string) (any, bool) {
