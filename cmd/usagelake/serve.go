@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -15,6 +16,7 @@ import (
 	"github.com/usagelake/usagelake/jobs/schedule"
 	"github.com/usagelake/usagelake/jobs/serve"
 	"github.com/usagelake/usagelake/jobs/serve/finance"
+	"github.com/usagelake/usagelake/load/posting"
 	"github.com/usagelake/usagelake/load/publish"
 	"github.com/usagelake/usagelake/load/query"
 )
@@ -118,9 +120,44 @@ func (a *app) finance(cfg func() *config.Config, log *slog.Logger) *finance.Site
 			}
 			return lake, nil
 		},
-		Viewers:  func() ([]finance.Viewer, error) { return a.viewers(cfg()), nil },
+		Viewers: func() ([]finance.Viewer, error) { return a.viewers(cfg()), nil },
+		Compare: func() func(context.Context) (*finance.Changes, error) {
+			cfg := cfg()
+			if cfg.Serve.Compare == "" {
+				return nil
+			}
+			return func(ctx context.Context) (*finance.Changes, error) { return compared(ctx, cfg) }
+		},
+		Posting:  func() posting.Settings { return cfg().Journal.Posting() },
 		Operator: "/", Version: version(), Now: a.Now, Logger: log,
 	})
+}
+
+// compared is what the rules that serve.compare names would change.
+func compared(ctx context.Context, cfg *config.Config) (*finance.Changes, error) {
+	check, err := jobs.CheckAllocation(ctx, cfg, cfg.Serve.Compare, nil)
+	if errors.Is(err, config.ErrUsage) {
+		return nil, &finance.RulesError{Err: err}
+	}
+	if err != nil {
+		return nil, err
+	}
+	out := &finance.Changes{Rules: filepath.Base(cfg.Serve.Compare)}
+	for _, m := range check.ByMonth {
+		of := finance.ChangedMonth{Period: m.Month}
+		for _, c := range m.Centers {
+			of.Centers = append(of.Centers, finance.ChangedCenter(c))
+		}
+		out.Months = append(out.Months, of)
+	}
+	for _, f := range check.Findings {
+		text := f.Message
+		if f.RuleID != "" {
+			text = "rule " + f.RuleID + ": " + text
+		}
+		out.Findings = append(out.Findings, strings.TrimPrefix(f.Source+": "+text, ": "))
+	}
+	return out, nil
 }
 
 // viewers are those of the config, and who has the schedule's token.

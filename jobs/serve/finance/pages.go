@@ -62,6 +62,9 @@ func (s *Site) report(ctx context.Context, reader *library.Reader, r report.Repo
 	// Of a viewer a report is what it is of the whole file for his scope, though his own has nothing else.
 	opts := report.Options{Name: r.Name, Scope: reader.Within(a.scope()), Now: s.opts.Now(), Version: s.opts.Version,
 		Pictures: format == "" || format == "html", Voice: report.Address}
+	if s.opts.Posting != nil {
+		opts.Posting = s.opts.Posting()
+	}
 	if opts.Period, err = a.period(f.books, s.opts.Now()); err != nil {
 		return nil, err
 	}

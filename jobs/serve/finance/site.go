@@ -18,6 +18,7 @@ import (
 
 	"github.com/usagelake/usagelake/jobs/serve/library"
 	"github.com/usagelake/usagelake/load/durable"
+	"github.com/usagelake/usagelake/load/posting"
 	"github.com/usagelake/usagelake/load/publish"
 	"github.com/usagelake/usagelake/load/query"
 	"github.com/usagelake/usagelake/load/report"
@@ -33,6 +34,11 @@ type Options struct {
 	Lake func() (*publish.Lake, error)
 	// Viewers are those who may look. nil, or none of them: whoever can ask sees all.
 	Viewers func() ([]Viewer, error)
+	// Posting is how journals are posted. nil: as its zero value says.
+	Posting func() posting.Settings
+	// Compare gives what holds other rules against the published file; it gives nil where none are named, and is nil where
+	// nobody can name any. A mistake in them is a RulesError.
+	Compare func() func(context.Context) (*Changes, error)
 	// Operator is where the status page stands; "" is nowhere.
 	Operator string
 	Version  string
@@ -206,7 +212,7 @@ func (s *Site) answer(ctx context.Context, who *Who, path string, values url.Val
 	}
 	defer reader.Close()
 	p, err := s.page(ctx, reader, path, values)
-	if err == nil && p.name == "" && path != "sql" { // no file, and no statement of people's own
+	if err == nil && p.name == "" && path != "sql" && path != "compare" { // what is kept
 		reader.Asked(path + "?" + values.Encode())
 	}
 	return p, err
@@ -241,6 +247,8 @@ func (s *Site) page(ctx context.Context, reader *library.Reader, path string, va
 	switch {
 	case path == "":
 		return s.index(ctx, reader, values)
+	case path == "compare":
+		return s.compared(ctx, reader, values)
 	case path == "closed":
 		return s.closedMonth(ctx, reader, values)
 	case path == "questions":
@@ -252,8 +260,7 @@ func (s *Site) page(ctx context.Context, reader *library.Reader, path string, va
 	}
 	r, ok := report.Find(name)
 	if !ok || file && files[format].kind == "" {
-		return nil, &problem{http.StatusNotFound, "There is no such page",
-			"Nothing stands at this address.", "The reports are named above, and the months on the first page."}
+		return nil, noPage()
 	}
 	return s.report(ctx, reader, r, values, format)
 }
@@ -287,6 +294,9 @@ func (s *Site) write(w http.ResponseWriter, who *Who, status int, p *page) {
 		if who.All {
 			d.Operator = s.opts.Operator
 		}
+		if s.comparing(who.All) != nil {
+			d.Nav = append(d.Nav, link{"Change of rules", Root + "compare", "", p.current == "compare"})
+		}
 	}
 	if p.frame != nil {
 		d.Form = p.asked.form(p.frame)
@@ -316,6 +326,7 @@ func (s *Site) tell(w http.ResponseWriter, r *http.Request, who *Who, err error)
 	}
 	var p *problem
 	var options *report.OptionsError
+	var refused *posting.Error
 	switch {
 	case errors.As(err, &p):
 	case errors.Is(err, errUnknown), errors.Is(err, errExpired), errors.Is(err, errWrong):
@@ -340,6 +351,9 @@ func (s *Site) tell(w http.ResponseWriter, r *http.Request, who *Who, err error)
 	case errors.As(err, &options):
 		p = &problem{http.StatusBadRequest, "That can't be shown", sentence(options.Message),
 			"Change what is asked for above, or begin anew."}
+	case errors.As(err, &refused): // a journal, which is for those who see all
+		p = &problem{http.StatusConflict, "That can't be posted", sentence(refused.Message),
+			"Tell whoever runs usagelake: " + refused.Hint + "."}
 	case errors.Is(err, report.ErrNothing):
 		p = &problem{http.StatusNotFound, "Nothing yet", "Nothing is charged to you in what is published so far.",
 			"It is here as soon as there is any usage of yours."}

@@ -30,7 +30,7 @@ func (r *Reader) Asked(address string) {
 	if r.ahead {
 		return
 	}
-	w := wanted{Sight{r.scope == "", r.Scope}, r.scope, address, 0}
+	w := wanted{Sight{r.SeesAll(), r.Scope}, r.scope, address, 0}
 	r.of.mu.Lock()
 	defer r.of.mu.Unlock()
 	r.of.wanted = slices.DeleteFunc(r.of.wanted, w.same)

@@ -32,7 +32,7 @@ type Handout struct {
 
 // Handout is the reader's.
 func (r *Reader) Handout() Handout {
-	h := Handout{lake: r.of.lake, all: r.scope == "", centers: r.Scope.CostCenters}
+	h := Handout{lake: r.of.lake, all: r.SeesAll(), centers: r.Scope.CostCenters}
 	for _, d := range query.ScopeDimensions {
 		if d != "cost_center" && len(*r.Scope.Values(d)) > 0 {
 			h.centers = nil

@@ -145,6 +145,9 @@ func (l *Library) readerOf(ctx context.Context, who Sight, ahead bool) (*Reader,
 	return r, nil
 }
 
+// SeesAll says whether who asks may see everything.
+func (r *Reader) SeesAll() bool { return r.scope == "" }
+
 // Close ends the request.
 func (r *Reader) Close() { r.of.release() }
 
