@@ -75,12 +75,16 @@ func TestAClosedMonth(t *testing.T) {
 	if rec := w.get("closed", tokenAll); rec.Code != 404 || !strings.Contains(rec.Body.String(), "No month is closed yet") {
 		t.Errorf("before there is one: %d", rec.Code)
 	}
+	w.w.Day(schemas.Partition{Account: "acme", Date: schemastest.Date("2026-11-04")},
+		[4]string{"rec-nobodys", "tk_nobody1", "model-own", "3.21"})
+	w.w.Publish(publish.PublishOptions{Finance: w.w.Finance})
 	c := w.closeOctober()
 	for name, f := range map[string]func(*testing.T, *world, publish.ClosedMonth){
 		"who sees all has every file, with its digest": everyFileOfAClosedMonth,
 		"a cost centre has its own alone":              aCentresOwnOfAClosedMonth,
 		"corrections stand on both sides":              correctionsStandOnBothSides,
 		"names are looked up, and are no paths":        namesAreNoPaths,
+		"ten minutes, in a browser":                    tenMinutesOnThePage,
 	} {
 		t.Run(name, func(t *testing.T) { w.t = t; f(t, w, c) })
 	}

@@ -74,7 +74,7 @@ func (s *Site) compared(ctx context.Context, reader *library.Reader, values url.
 	}
 	out, err := reader.Made(ctx, library.Making, "compare", func(ctx context.Context) (any, error) { return compare(ctx) })
 	if mistake := (*RulesError)(nil); errors.As(err, &mistake) {
-		return nil, &problem{http.StatusConflict, "These rules can't be read", sentence(unhinted(mistake.Error())),
+		return nil, &problem{http.StatusConflict, "These rules can't be read", unhinted(mistake.Error()) + ".",
 			"Tell whoever runs usagelake."}
 	}
 	if err != nil {

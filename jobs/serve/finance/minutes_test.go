@@ -9,7 +9,6 @@ import (
 	"github.com/usagelake/usagelake/load/publish"
 	"github.com/usagelake/usagelake/load/query"
 	"github.com/usagelake/usagelake/schemas"
-	"github.com/usagelake/usagelake/schemas/schemastest"
 )
 
 // asks is what a query comes to: one cell.
@@ -42,13 +41,10 @@ func money(t *testing.T, exact string) schemas.Money {
 
 // The ten things of "ten minutes" (docs/finance.md), each in a browser by clicks and forms alone, and each figure held
 // against the records.
-func TestTenMinutesOnThePage(t *testing.T) {
-	w := newWorld(t)
+func tenMinutesOnThePage(t *testing.T, w *world, _ publish.ClosedMonth) {
+	viewers := w.viewers
+	defer func() { w.viewers = viewers }()
 	w.viewers = nil
-	w.w.Day(schemas.Partition{Account: "acme", Date: schemastest.Date("2026-11-04")},
-		[4]string{"rec-nobodys", "tk_nobody1", "model-own", "3.21"})
-	w.w.Publish(publish.PublishOptions{Finance: w.w.Finance})
-	w.closeOctober()
 	server := httptest.NewServer(w.site)
 	defer server.Close()
 	b := browse(t, server.URL+Root)

@@ -1,6 +1,8 @@
 package finance
 
 import (
+	"context"
+	"errors"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -18,7 +20,8 @@ func TestPages(t *testing.T) {
 	w := newWorld(t)
 	for name, f := range map[string]func(*testing.T, *world){"every report has its page": everyReportHasItsPage,
 		"bad input is a page": badInputIsAPage, "records sum to the figure": recordsSumToTheFigure,
-		"a row leads to what is behind it": aRowLeadsToWhatIsBehindIt} {
+		"a row leads to what is behind it":      aRowLeadsToWhatIsBehindIt,
+		"a change of rules is for who sees all": aChangeOfRulesIsForWhoSeesAll} {
 		t.Run(name, func(t *testing.T) { f(t, w) })
 	}
 }
@@ -91,6 +94,38 @@ func badInputIsAPage(t *testing.T, w *world) {
 		if strings.Contains(text, "777.77") {
 			t.Errorf("%s shows figures", path)
 		}
+	}
+}
+
+func aChangeOfRulesIsForWhoSeesAll(t *testing.T, w *world) {
+	is := func(token string, code int, say string) {
+		t.Helper()
+		rec := w.get("compare", token)
+		if rec.Code != code || !strings.Contains(rec.Body.String(), say) {
+			t.Errorf("%d, want %d and %q", rec.Code, code, say)
+		}
+	}
+	is(tokenAll, 404, "no such page") // nobody names rules
+	changes, err := &Changes{Rules: "new.yaml", Findings: []string{"nobody's: 3"}, Months: []ChangedMonth{{"2026-11",
+		[]ChangedCenter{{"cc-6", "USD", "10.125", "12", "1.875"}, {"cc-2", "USD", "7", "7", "0"}}}}}, error(nil)
+	w.site.opts.Compare = func() func(context.Context) (*Changes, error) {
+		return func(context.Context) (*Changes, error) { return changes, err }
+	}
+	defer func() { w.site.opts.Compare = nil }()
+	for _, say := range []string{">1.88<", ">17.13<", "1 of 2 change", "nobody&#39;s: 3", "new.yaml",
+		`href="/finance/chargeback?by=token%2Cmodel&amp;cost_center=cc-6&amp;period=2026-11"`} {
+		is(tokenAll, 200, say)
+	}
+	for _, token := range []string{tokenSearch, tokenAcme} {
+		is(token, 404, "no such page")
+		if rec := w.get("", token); strings.Contains(rec.Body.String(), "Change of rules") {
+			t.Error("who doesn't see all is led to it")
+		}
+	}
+	err = &RulesError{errors.New("new.yaml:3: no such field\nhint: usagelake allocation check")}
+	is(tokenAll, 409, "new.yaml:3: no such field.")
+	if rec := w.get("compare", tokenAll); strings.Contains(rec.Body.String(), "hint") {
+		t.Error("it says what to type")
 	}
 }
 
