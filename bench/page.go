@@ -39,7 +39,8 @@ func pageAsked(month, center string) []struct{ name, path, floor string } {
 		{"months", "", `SELECT billing_month, currency, sum(requests), sum(net_cost) FROM chargeback_daily GROUP BY ALL`},
 		{"chargeback", address("chargeback", "period", month),
 			"SELECT cost_center, currency, sum(requests), sum(net_cost) FROM chargeback_daily " + of + " GROUP BY ALL"},
-		{"a cost centre, by team and model", address("chargeback", "period", month, "cost_center", center, "by", "team,model"),
+		{"a cost centre, by team and model",
+			address("chargeback", "period", month, "cost_center", center, "by", "team,model"),
 			"SELECT team, model, currency, sum(net_cost) FROM chargeback_daily " + of + " AND " + whose + " GROUP BY ALL"},
 		{"its records", address("records", "period", month, "cost_center", center),
 			"SELECT request_time, token_id, model, amount FROM allocated_usage WHERE usage_date >= DATE '" + month +
@@ -207,7 +208,7 @@ func (b *bench) paging(s *section) error {
 	t.row("pages that are kept", ms("crowd.kept"), ms("crowd.kept.p95"))
 	t.row("a page each that nobody has asked for", ms("crowd.cold"), ms("crowd.cold.p95"))
 	s.atMost(fmt.Sprintf("%d people at once, kept pages, p95, ms", people), 100, r.V["crowd.kept.p95"]*1000, "%.0f")
-	s.fact("The process that serves had %s at the most. The first page that is made has what all pages say of the file, too.",
-		mib(r.RSS))
+	s.fact("The process that serves had %s at the most. The first page that is made has what all pages say of the file, "+
+		"too.", mib(r.RSS))
 	return nil
 }

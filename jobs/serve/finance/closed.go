@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	_ "embed"
 	"errors"
 	"fmt"
 	"html/template"
@@ -123,7 +124,8 @@ type corrected struct {
 }
 
 func (s *Site) corrections(ctx context.Context, reader *library.Reader, p schemas.Period) (*corrected, error) {
-	out, err := reader.Kept(ctx, library.Making, "closed "+p.Name(), func(ctx context.Context, lake *publish.Lake) (any, int, error) {
+	key := "closed " + p.Name()
+	out, err := reader.Kept(ctx, library.Making, key, func(ctx context.Context, lake *publish.Lake) (any, int, error) {
 		snapshot, err := query.OpenSnapshot(ctx, lake)
 		if err != nil {
 			return nil, 0, err
@@ -191,17 +193,10 @@ func correctionLink(column string, of func(string) query.Value) string {
 	return ""
 }
 
-var closedTemplate = template.Must(template.New("closed").Funcs(pageFuncs).Parse(`<header>
-<h1>Closed month {{printable .Period.Name}}</h1>
-<p class="sub">{{printable .Period.Title}}, closed on {{.At}}{{if gt .Edition 1}}, version {{.Edition}} of its statements{{end}}</p>
-<p class="complete{{if .Completeness.MissingSeconds}} lacking{{end}}">Completeness: {{printable .Completeness.Text}}</p>
-<p class="fresh">What it was closed with never changes. What comes later is charged as a correction in the next month that is open.</p>
-</header>
-{{with .Reason}}<p class="warn" role="note">Closed in spite of what stands below, for this reason: {{printable .}}</p>
-{{end}}{{range .Objections}}<p class="warn" role="note">{{printable .}}</p>
-{{end}}{{if .Who}}<p>Closed by {{printable .Who}} with usagelake {{printable .Version}}, run <code>{{printable .RunID}}</code>.</p>
-{{end}}<p>{{with .Chargeback}}<a href="{{.}}">What it was charged</a>{{end}}{{if .Others}} · Closed, too:{{range .Others}} <a href="{{.Address}}">{{printable .Label}}</a>{{end}}{{end}}</p>
-`))
+//go:embed closed.html
+var closedText string
+
+var closedTemplate = template.Must(template.New("closed").Funcs(pageFuncs).Parse(closedText))
 
 // write writes what the month's manifest says of it, and the tables of its files.
 func (c closing) write(b *bytes.Buffer, p schemas.Period, months []publish.ClosedMonth, body *corrected) error {

@@ -26,9 +26,11 @@ import (
 func (w *world) closeOctober() publish.ClosedMonth {
 	w.t.Helper()
 	october := schemastest.Date("2026-10-01").Month()
-	c, err := w.w.Lake.CloseMonth(context.Background(), publish.CloseOptions{Month: october, RunID: "run-c", Version: "test",
-		By: publish.ClosedBy{User: "Hidden closer", Host: "vm"}, Reason: "Hidden reason", Objections: []string{"Hidden objection"},
-		Now: loadtest.TickingClock(), Rules: []publish.RuleFile{{Name: "rules.yaml",
+	c, err := w.w.Lake.CloseMonth(context.Background(), publish.CloseOptions{Month: october,
+		RunID: "run-c", Version: "test",
+		By: publish.ClosedBy{User: "Hidden closer", Host: "vm"}, Reason: "Hidden reason",
+		Objections: []string{"Hidden objection"},
+		Now:        loadtest.TickingClock(), Rules: []publish.RuleFile{{Name: "rules.yaml",
 			Content: []byte(w.w.Finance.Rules.Digest())}}, RulesDigest: w.w.Finance.Rules.Digest(),
 		Write: func(ctx context.Context, dir string, edition int) error {
 			return report.WriteMonth(ctx, w.w.Lake, october, dir, report.MonthOptions{Edition: edition, Now: librarytest.Noon,
@@ -39,7 +41,8 @@ func (w *world) closeOctober() publish.ClosedMonth {
 	}
 	w.w.Finance.Archived = publishtest.Archived(w.w.Finance.Rules)
 	w.w.Day(schemas.Partition{Account: "acme", Date: schemastest.Date("2026-10-31")},
-		[4]string{"rec-own-late", "tk_own2", "model-own", "4.5"}, [4]string{"rec-hidden-late", "tk_hidden6", "model-hidden", "7"})
+		[4]string{"rec-own-late", "tk_own2", "model-own", "4.5"},
+		[4]string{"rec-hidden-late", "tk_hidden6", "model-hidden", "7"})
 	w.w.Publish(publish.PublishOptions{Finance: w.w.Finance})
 	dir := w.w.Lake.Path(pack.Dir, "2026-10")
 	if err := os.MkdirAll(dir, 0o700); err != nil {
@@ -72,7 +75,7 @@ func closedFile(name string) string {
 
 func TestAClosedMonth(t *testing.T) {
 	w := newWorld(t)
-	if rec := w.get("closed", tokenAll); rec.Code != 404 || !strings.Contains(rec.Body.String(), "No month is closed yet") {
+	if rec := w.get("closed", tokenAll); rec.Code != 404 || !strings.Contains(said(rec), "No month is closed yet") {
 		t.Errorf("before there is one: %d", rec.Code)
 	}
 	w.w.Day(schemas.Partition{Account: "acme", Date: schemastest.Date("2026-11-04")},
@@ -97,7 +100,7 @@ func TestAClosedMonth(t *testing.T) {
 		t.Fatal(err)
 	}
 	rec := w.get(closedFile("statement.csv"), tokenAll)
-	if rec.Code != 500 || !strings.Contains(rec.Body.String(), "as it was") || strings.Contains(rec.Body.String(), "tampered") {
+	if rec.Code != 500 || !strings.Contains(said(rec), "as it was") || strings.Contains(said(rec), "tampered") {
 		t.Errorf("a file that was changed: %d", rec.Code)
 	}
 }
@@ -182,7 +185,7 @@ func aCentresOwnOfAClosedMonth(t *testing.T, w *world, c publish.ClosedMonth) {
 
 // What came late stands with October as charged later, and with November as carried; each viewer's are his own.
 func correctionsStandOnBothSides(t *testing.T, w *world, _ publish.ClosedMonth) {
-	all, own := w.get("closed?period=2026-10", tokenAll).Body.String(), w.get("closed?period=2026-10", tokenSearch).Body.String()
+	all, own := said(w.get("closed?period=2026-10", tokenAll)), said(w.get("closed?period=2026-10", tokenSearch))
 	for _, want := range []string{"Charged later for it", ">4.50<", ">7.00<", ">11.50<", "cc-6"} {
 		if !strings.Contains(all, want) {
 			t.Errorf("of all: no %s", want)

@@ -230,8 +230,8 @@ func (b *browser) download(selector, text string) (string, []byte) {
 	return begun.Name, content
 }
 
-// cell is that of a column in the first row that has a text in a cell, or behind the name that it is called by; pictures'
-// own tables are left out.
+// cell is that of a column in the first row that has a text in a cell, or behind the name that it is called by; the
+// tables of pictures are left out.
 func (b *browser) cell(row, column string) string {
 	b.t.Helper()
 	return b.js(fmt.Sprintf(`(() => {

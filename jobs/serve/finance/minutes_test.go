@@ -139,7 +139,8 @@ func tenMinutesOnThePage(t *testing.T, w *world, _ publish.ClosedMonth) {
 	b.write("#q", "SELECT cost_center, net_cost, currency FROM spend_by_cost_center_month WHERE month = '2026-11-01'")
 	b.click(".box button", "")
 	name, answer := b.download(".files a", "CSV")
-	if sum, want := sumOf(t, string(answer), "net_cost"), w.asks("SELECT sum(amount) + 11.5"+november); sum.Cmp(money(t, want)) != 0 {
+	want := w.asks("SELECT sum(amount) + 11.5" + november)
+	if sum := sumOf(t, string(answer), "net_cost"); sum.Cmp(money(t, want)) != 0 {
 		t.Errorf("%s sums to %s, the records to %s", name, sum.Exact(), want)
 	}
 

@@ -218,8 +218,11 @@ var recordFields = map[string]string{"token": "token_id", "token_id": "token_id"
 	"custom_user": "custom_user_id", "custom_user_id": "custom_user_id"}
 
 // scopes are the kinds of a row that says in two columns whose it is, and by what addresses have them.
-var scopes = map[string]string{"token": "token_id", "user": "user_id", "custom_user": "custom_user_id", "account": "account",
-	"cost_center": "cost_center", "team": "team", "project": "project", "environment": "environment", "model": "model"}
+var scopes = map[string]string{
+	"token": "token_id", "user": "user_id", "custom_user": "custom_user_id",
+	"account": "account", "cost_center": "cost_center", "team": "team", "project": "project",
+	"environment": "environment", "model": "model",
+}
 
 // link is where a cell leads: what is behind it, of the period and the owners that the page is of, and of the owners
 // that its row names.
@@ -256,7 +259,8 @@ func (a asked) link(column string, of func(column string) query.Value) string {
 		change["by"] = []string{cmp.Or(finer[kind], "cost_center")}
 		return a.address("chargeback", change)
 	case column == "invoice":
-		change["period"], change["from"], change["to"] = nil, []string{of("period_start").Text}, []string{of("period_end").Text}
+		change["period"] = nil
+		change["from"], change["to"] = []string{of("period_start").Text}, []string{of("period_end").Text}
 		change["by"] = []string{"account,model"}
 		return a.address("chargeback", change)
 	case finer[column] != "":

@@ -149,8 +149,8 @@ func (s *Site) records(ctx context.Context, reader *library.Reader, values url.V
 			}
 			count += c
 		}
-		head := &report.Document{Title: "Records", Subtitle: period.Title(), Freshness: a.words() + ". As it is now, by the " +
-			"day of the usage; exact, and before pools are split."}
+		head := &report.Document{Title: "Records", Subtitle: period.Title(),
+			Freshness: a.words() + ". As it is now, by the day of the usage; exact, and before pools are split."}
 		head.Completeness, err = report.CompletingOf(ctx, snapshot, *period, reader.Within(a.scope()))
 		if err != nil {
 			return nil, 0, err
@@ -162,7 +162,8 @@ func (s *Site) records(ctx context.Context, reader *library.Reader, values url.V
 		if count <= fileRows {
 			fmt.Fprintf(&b, `<p class="files">Download all %s: %s</p>`, words.Count(count), anchors(a.recordFiles()))
 		} else {
-			fmt.Fprintf(&b, `<p class="files">A file has %s records at the most: narrow these, or ask whoever runs usagelake for a larger one.</p>`,
+			fmt.Fprintf(&b, `<p class="files">A file has %s records at the most: narrow these, or ask whoever runs `+
+				`usagelake for a larger one.</p>`,
 				words.Count(fileRows))
 		}
 		if err := docs[0].Content(&b, report.Web{}); err != nil {
