@@ -70,8 +70,6 @@ var may = map[string][]string{
 	"jobs/serve/assist": {"schemas", "schemas/words", "load/publish", "load/query", "load/report", "jobs/serve/library"},
 	"jobs/serve/library": {"schemas", "schemas/words", "load/durable", "load/pack", "load/publish", "load/query",
 		"load/report"},
-	"jobs/serve/library": {"schemas", "schemas/words", "load/durable", "load/pack", "load/publish", "load/query",
-		"load/report"},
 	"jobs/serve/library/librarytest": {"schemas", "schemas/schemastest", "load", "load/publish",
 		"load/publish/publishtest", "load/query"},
 	"deploy/release": {},
