@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 )
 
 // browser is a real one, driven as a person drives it: it clicks where a thing is painted and types what a keyboard
@@ -45,18 +46,23 @@ func browse(t *testing.T, address string) *browser {
 		t.Fatal(err)
 	}
 	b := &browser{t: t, to: to, messages: make(chan message, 1000), downloads: t.TempDir()}
-	cmd := exec.CommandContext(t.Context(), chromiumPath(t), chromiumArgs(t.TempDir(), "--remote-debugging-pipe",
-		"--window-size=1280,1000")...)
+	profile, err := os.MkdirTemp("", "chromium")
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(chromiumPath(t), chromiumArgs(profile, "--remote-debugging-pipe", "--window-size=1280,1000")...)
 	cmd.ExtraFiles = []*os.File{fromUs, toUs} // its descriptors 3 and 4
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
 	_, _ = fromUs.Close(), toUs.Close()
 	t.Cleanup(func() {
-		_ = to.Close()
-		_ = cmd.Process.Kill()
+		_ = to.Close() // it ends by that, with its children
+		late := time.AfterFunc(10*time.Second, func() { _ = cmd.Process.Kill() })
 		_ = cmd.Wait()
+		late.Stop()
 		_ = from.Close()
+		_ = os.RemoveAll(profile)
 	})
 	go func() {
 		defer close(b.messages)
