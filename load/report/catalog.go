@@ -203,7 +203,8 @@ func (r Report) Check(o Options) error {
 			return refuse("the report %s takes no period: %s", r.Name, r.NoPeriod)
 		case r.Spans == Months && !p.Billing:
 			return refuse("the report %s takes whole months (%s): %s", r.Name,
-				o.Voice.or("--month 2026-10, or --month 2026-Q3", "period=2026-10, or period=2026-Q3"), r.NoPeriod)
+				o.Voice.or("--month 2026-10, or --month 2026-Q3", o.Voice.given("period", "2026-10")+", or "+
+					o.Voice.given("period", "2026-Q3")), r.NoPeriod)
 		}
 	}
 	for _, d := range query.ScopeDimensions {

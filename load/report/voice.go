@@ -7,14 +7,18 @@ type Voice int
 
 // The voices.
 const (
-	Flags   Voice = iota // of who types commands: --cost-center, usagelake export
-	Address              // of who looks at a page, and has its address: cost_center=. Others run the commands
+	Flags     Voice = iota // of who types commands: --cost-center, usagelake export
+	Address                // of who looks at a page, and has its address: cost_center=. Others run the commands
+	Arguments              // of an assistant, which has arguments: cost_center. Others run the commands
 )
 
 // key is what an option is called.
 func (v Voice) key(option string) string {
-	if v == Address {
+	switch v {
+	case Address:
 		return option + "="
+	case Arguments:
+		return option
 	}
 	return FlagName(option)
 }
@@ -22,17 +26,17 @@ func (v Voice) key(option string) string {
 // given is an option with a value, which is quoted already.
 func (v Voice) given(option, value string) string {
 	if v == Address {
-		return option + "=" + value
+		return v.key(option) + value
 	}
-	return FlagName(option) + " " + value
+	return v.key(option) + " " + value
 }
 
-// or is the first text for who types commands, and the second for who has an address.
-func (v Voice) or(flags, address string) string {
-	if v == Address {
-		return address
+// or is the first text for who types commands, and the second for all others.
+func (v Voice) or(flags, others string) string {
+	if v == Flags {
+		return flags
 	}
-	return flags
+	return others
 }
 
 // FlagName is the name of a dimension on the command line.

@@ -7,8 +7,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"regexp"
-	"strings"
 	"time"
 
 	"github.com/modelcontextprotocol/go-sdk/mcp"
@@ -156,9 +154,6 @@ func (m *mistake) Error() string { return m.text }
 
 func wrong(format string, args ...any) error { return &mistake{fmt.Sprintf(format, args...)} }
 
-// flagName is a flag of the command line, as messages of reports name it.
-var flagName = regexp.MustCompile(`--([a-z][a-z-]*)`)
-
 // tell is what an assistant is told of an error, with what to do. What isn't known to be fit for whoever asks goes to
 // the log alone.
 func (s *Server) tell(err error) (told string, known bool) {
@@ -177,12 +172,7 @@ func (s *Server) known(err error) string {
 	case errors.As(err, &m):
 		return words.Printable(m.text)
 	case errors.As(err, &options):
-		return words.Printable(flagName.ReplaceAllStringFunc(options.Message, func(f string) string {
-			if f == "--month" {
-				return "period"
-			}
-			return strings.ReplaceAll(f[2:], "-", "_")
-		}))
+		return words.Printable(options.Message)
 	case errors.Is(err, ErrNobody):
 		return "Nothing here may be seen by " + s.opts.Viewer + ": the list of who sees what doesn't have it. Whoever runs " +
 			"usagelake can add it."
